@@ -1,0 +1,119 @@
+"""Every setting of a run: type, bounds, unit, default and help, once.
+
+The command line, the presets, the error messages and the provenance in the product are made from this.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class InputConfig(Section):
+    """How the files are read, and what overrides their headers."""
+
+    ra_deg: Annotated[float | None, Field(ge=0, lt=360, description="right ascension of the beam [deg]")] = None
+    dec_deg: Annotated[float | None, Field(ge=-90, le=90, description="declination of the beam [deg]")] = None
+    tsamp: Annotated[float | None, Field(gt=0, description="sampling time [s], where the header is wrong")] = None
+    signed: Annotated[bool | None, Field(description="8-bit SIGPROC samples are signed; default: by format")] = None
+
+
+class RfiConfig(Section):
+    """Masking of bad channels and blocks, bandpass and baseline."""
+
+    enabled: Annotated[bool, Field(description="mask bad channels and blocks")] = True
+    block: Annotated[float, Field(gt=0, description="length of a statistics block [s]")] = 1.0
+    baseline: Annotated[float, Field(gt=0, description="time scale of the removed baseline [s]")] = 30.0
+    chan_sigma: Annotated[
+        float, Field(gt=0, description="channels this far out in any statistic are masked [sigma]")
+    ] = 6.0
+    block_sigma: Annotated[float, Field(gt=0, description="channel-blocks this far out are masked [sigma]")] = 8.0
+    zerodm: Annotated[bool, Field(description="subtract the mean over channels from every sample")] = False
+    zap: Annotated[tuple[tuple[float, float], ...], Field(description="frequency ranges to mask [MHz]")] = ()
+
+
+class DedispConfig(Section):
+    """Trial DMs and how they are reached."""
+
+    dm_lo: Annotated[float, Field(ge=0, description="lowest DM [pc/cm3]")] = 0.0
+    dm_hi: Annotated[float, Field(ge=0, description="highest DM [pc/cm3]")] = 500.0
+    tolerance: Annotated[
+        float, Field(gt=0, le=10, description="smearing may exceed the best possible by this fraction")
+    ] = 0.25
+    dm_step: Annotated[float | None, Field(gt=0, description="fixed DM step [pc/cm3] in place of the plan's")] = None
+    max_downsample: Annotated[int, Field(ge=1, description="largest downsampling in time")] = 64
+    width_min: Annotated[
+        float,
+        Field(ge=0, description="narrowest pulse to keep sharp [s]; added to the smearing of the ideal"),
+    ] = 0.0
+    method: Annotated[Literal["tree", "brute"], Field(description="tree (fast) or brute force (exact)")] = "tree"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DedispConfig":
+        if self.dm_hi < self.dm_lo:
+            raise ValueError(f"dm_lo {self.dm_lo:g} is above dm_hi {self.dm_hi:g}: give the lower one first")
+        return self
+
+
+class FFTConfig(Section):
+    """Periodicity search in the power spectrum."""
+
+    enabled: Annotated[bool, Field(description="run it")] = True
+    nharm: Annotated[Literal[1, 2, 4, 8, 16, 32], Field(description="most harmonics summed")] = 32
+    threshold: Annotated[
+        float, Field(description="trial-corrected significance from which a detection is kept [sigma]")
+    ] = 2.0
+    p_min: Annotated[float | None, Field(gt=0, description="shortest period [s]; default 2 samples")] = None
+    p_max: Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")] = None
+    max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 300
+
+
+class SiftConfig(Section):
+    """Grouping of detections into candidates."""
+
+    freq_tolerance: Annotated[
+        float, Field(gt=0, description="detections this close in frequency are one source [bins of 1/T]")
+    ] = 1.5
+    min_detections: Annotated[int, Field(ge=1, description="fewest detections of a candidate")] = 1
+    harmonics: Annotated[bool, Field(description="attach harmonics to their fundamental")] = True
+
+
+class FoldConfig(Section):
+    """Folding and refinement of the best candidates."""
+
+    ncands: Annotated[int, Field(ge=0, description="candidates folded")] = 100
+    nbins: Annotated[int, Field(ge=4, le=1024, description="most phase bins")] = 64
+    nsubints: Annotated[int, Field(ge=1, description="sub-integrations")] = 32
+    nbands: Annotated[int, Field(ge=1, description="subbands")] = 32
+
+
+class OutputConfig(Section):
+    """What the product holds beside the candidates."""
+
+    detections: Annotated[bool, Field(description="store the raw detections too")] = True
+
+
+class RunConfig(Section):
+    """Resources."""
+
+    threads: Annotated[int, Field(ge=0, description="threads; 0: all cores this process may use")] = 0
+    memory: Annotated[str, Field(description="memory budget, such as 4GiB; auto: half of what is free")] = "auto"
+    scratch: Annotated[str, Field(description="folder for scratch files; empty: beside the output")] = ""
+
+
+class Config(Section):
+    """All settings of a run."""
+
+    input: InputConfig = InputConfig()
+    rfi: RfiConfig = RfiConfig()
+    dedisp: DedispConfig = DedispConfig()
+    fft: FFTConfig = FFTConfig()
+    sift: SiftConfig = SiftConfig()
+    fold: FoldConfig = FoldConfig()
+    output: OutputConfig = OutputConfig()
+    run: RunConfig = RunConfig()

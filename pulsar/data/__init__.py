@@ -1,0 +1,1 @@
+"""The nouns of the program: header, block, series, observation, detections and candidates."""

@@ -1,0 +1,109 @@
+"""THE tables of columns: name, type, unit and description of everything that is listed.
+
+The HDF5 product, the tables on screen and the documentation are made from these.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : str
+    dtype : str
+        numpy type; texts are fixed-width unicode.
+    unit : str
+        As astropy writes it; "" for none.
+    description : str
+    """
+
+    name: str
+    dtype: str
+    unit: str
+    description: str
+
+
+DETECTION_COLUMNS: tuple[Column, ...] = (
+    Column("dm_index", "i4", "", "row of the DM plan"),
+    Column("dm", "f8", "pc / cm3", "trial dispersion measure"),
+    Column("freq", "f8", "Hz", "refined topocentric frequency of the fundamental at mid-observation"),
+    Column("freq_err", "f8", "Hz", "its 1-sigma error"),
+    Column("fdot", "f8", "Hz / s", "frequency derivative (0 in a search without acceleration)"),
+    Column("nharm", "i2", "", "harmonics summed"),
+    Column("power", "f4", "", "summed normalised power (mean 1 a harmonic in noise)"),
+    Column("sigma_single", "f4", "", "Gaussian significance of the power in a single trial"),
+    Column("sigma", "f4", "", "the same corrected for all independent trials of the run"),
+    Column("logp", "f8", "", "natural logarithm of the single-trial false alarm probability"),
+)
+
+CANDIDATE_COLUMNS: tuple[Column, ...] = (
+    Column("rank", "i4", "", "1 is the best"),
+    Column("id", "U12", "", "name inside the file, also the name of its fold"),
+    Column("kind", "U8", "", "how it was found: fft or ffa"),
+    Column("period", "f8", "s", "topocentric period at the epoch"),
+    Column("period_err", "f8", "s", "1-sigma error of the period"),
+    Column("freq", "f8", "Hz", "topocentric spin frequency at the epoch"),
+    Column("fdot", "f8", "Hz / s", "topocentric frequency derivative at the epoch"),
+    Column("fdot_err", "f8", "Hz / s", "1-sigma error of the frequency derivative"),
+    Column("accel", "f8", "m / s2", "line-of-sight acceleration, -c fdot / f, positive when receding ever faster"),
+    Column("accel_err", "f8", "m / s2", "1-sigma error of the acceleration"),
+    Column("epoch", "f8", "d", "MJD (UTC) of mid-observation, to which period and derivatives refer"),
+    Column("period_bary", "f8", "s", "barycentric period, NaN when not computed"),
+    Column("fdot_bary", "f8", "Hz / s", "barycentric frequency derivative, NaN when not computed"),
+    Column("dm", "f8", "pc / cm3", "refined dispersion measure"),
+    Column("dm_err", "f8", "pc / cm3", "1-sigma error of the dispersion measure"),
+    Column("snr", "f4", "", "boxcar S/N of the refined folded profile"),
+    Column("sigma", "f4", "", "detection significance, corrected for all independent trials of the run"),
+    Column("sigma_single", "f4", "", "detection significance in a single trial"),
+    Column("nharm", "i2", "", "harmonics summed in the detection"),
+    Column("width", "f4", "", "duty cycle: width of the best boxcar in turns"),
+    Column("ndetections", "i4", "", "detections that were grouped into this candidate"),
+    Column("dm_detected", "f8", "pc / cm3", "trial DM of the strongest detection"),
+    Column("beam", "i2", "", "beam number, -1 when unknown"),
+    Column("nbeams", "i2", "", "beams in which it was found, 1 for a single beam"),
+    Column("ra_deg", "f8", "deg", "right ascension of the beam, NaN when unknown"),
+    Column("dec_deg", "f8", "deg", "declination of the beam, NaN when unknown"),
+    Column("score", "f4", "", "0 to 1: how much it looks like a pulsar"),
+    Column("rfi_flags", "U64", "", "reasons to suspect interference, comma separated"),
+    Column("harmonic_of", "U12", "", "id of the candidate of which it is a harmonic, or empty"),
+    Column("known_source", "U32", "", "known pulsar that it matches, or empty"),
+)
+
+SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
+    Column("rank", "i4", "", "1 is the best"),
+    Column("id", "U12", "", "name inside the file"),
+    Column("time", "f8", "s", "arrival at the highest channel, from the start of the observation"),
+    Column("mjd", "f8", "d", "arrival at the highest channel, MJD (UTC, topocentric)"),
+    Column("dm", "f8", "pc / cm3", "dispersion measure"),
+    Column("dm_err", "f8", "pc / cm3", "its 1-sigma error"),
+    Column("snr", "f4", "", "matched S/N"),
+    Column("sigma", "f4", "", "significance corrected for trials"),
+    Column("width", "f8", "s", "width of the best boxcar"),
+    Column("ndetections", "i4", "", "events that were clustered into this one"),
+    Column("beam", "i2", "", "beam number, -1 when unknown"),
+    Column("score", "f4", "", "0 to 1: how much it looks like a celestial pulse"),
+    Column("rfi_flags", "U64", "", "reasons to suspect interference, comma separated"),
+)
+
+
+def dtype_of(columns: tuple[Column, ...]) -> np.dtype[Any]:
+    """Structured numpy type of a table."""
+    return np.dtype([(c.name, c.dtype) for c in columns])
+
+
+def empty_table(columns: tuple[Column, ...], nrows: int) -> NDArray[Any]:
+    """A table whose every field is missing: NaN, "" or 0 (beam: -1)."""
+    table = np.zeros(nrows, dtype=dtype_of(columns))
+    for column in columns:
+        if column.dtype.startswith("f"):
+            table[column.name] = np.nan
+        elif column.name == "beam":
+            table[column.name] = -1
+    return table

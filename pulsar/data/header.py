@@ -1,0 +1,114 @@
+"""What is known of an observation before its samples are read."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY, KDM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """Header of an observation, with the SIGPROC names, in the program's own channel order.
+
+    Channel 0 is the one of highest frequency, so ``foff`` is negative for more than one channel, whatever
+    the order in the file. ``nsamps`` counts what can be read: the file size and the gaps decide, not a header key.
+
+    Attributes
+    ----------
+    nchans, nsamps : int
+        Channels and time samples.
+    tsamp : float
+        Sampling time [s].
+    fch1 : float
+        Centre of channel 0, the highest [MHz].
+    foff : float
+        Step from one channel to the next [MHz], negative (a lone channel: minus its width).
+    tstart : float
+        MJD (UTC) of the first sample.
+    nbits, nifs : int
+        Bits a sample and polarisations as stored in the file.
+    dm : float
+        DM [pc cm^-3] to which the data are already dedispersed (0 for raw data).
+    is_series : bool
+        True for a dedispersed time series (``.dat``, ``.tim``): one channel that goes straight to the search.
+    freq_table : tuple of float, optional
+        Channel centres [MHz], descending, where they are not evenly spaced.
+    ra_deg, dec_deg : float
+        Position [deg], NaN when unknown.
+    beam : int or None
+        Beam number, counted from 1, None when unknown.
+    """
+
+    nchans: int
+    nsamps: int
+    tsamp: float
+    fch1: float
+    foff: float
+    tstart: float
+    nbits: int = 8
+    nifs: int = 1
+    dm: float = 0.0
+    is_series: bool = False
+    freq_table: tuple[float, ...] | None = None
+    source: str = ""
+    telescope: str = ""
+    telescope_id: int | None = None
+    machine: str = ""
+    beam: int | None = None
+    nbeams: int | None = None
+    ra_deg: float = float("nan")
+    dec_deg: float = float("nan")
+    az_deg: float = float("nan")
+    za_deg: float = float("nan")
+    barycentric: bool = False
+    pulsarcentric: bool = False
+    pol_type: str = ""
+    format: str = ""
+
+    @cached_property
+    def freqs(self) -> NDArray[np.float64]:
+        """Channel centres [MHz], shape (nchans,), descending."""
+        if self.freq_table is not None:
+            freqs = np.array(self.freq_table, dtype=np.float64)
+        else:
+            freqs = self.fch1 + self.foff * np.arange(self.nchans, dtype=np.float64)
+        freqs.flags.writeable = False
+        return freqs
+
+    @property
+    def chan_width(self) -> float:
+        """Width of a channel [MHz], positive."""
+        return abs(self.foff)
+
+    @property
+    def bandwidth(self) -> float:
+        """Total bandwidth, edge to edge [MHz]."""
+        return float(self.freqs[0] - self.freqs[-1]) + self.chan_width
+
+    @property
+    def fcenter(self) -> float:
+        """Middle of the band [MHz]."""
+        return 0.5 * float(self.freqs[0] + self.freqs[-1])
+
+    @property
+    def tobs(self) -> float:
+        """Length of the observation [s]."""
+        return self.nsamps * self.tsamp
+
+    @property
+    def tmid(self) -> float:
+        """MJD (UTC) of mid-observation, the epoch of period and derivatives."""
+        return self.tstart + 0.5 * self.tobs / DAY
+
+    def delays(self, dm: float) -> NDArray[np.float64]:
+        """Dispersion delay of each channel after channel 0 [s], shape (nchans,), for `dm` [pc cm^-3]."""
+        inverse = self.freqs**-2.0
+        return KDM * dm * np.asarray(inverse - inverse[0], dtype=np.float64)
+
+    def with_(self, **changes: Any) -> "Header":
+        """A copy with some fields changed."""
+        return replace(self, **changes)
