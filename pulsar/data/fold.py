@@ -1,0 +1,131 @@
+"""A folded candidate."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class FoldParams:
+    """What a candidate is folded with: topocentric, at mid-observation.
+
+    Attributes
+    ----------
+    freq : float
+        Spin frequency [Hz].
+    fdot : float
+        Frequency derivative [Hz/s].
+    dm : float
+        Dispersion measure [pc cm^-3].
+    """
+
+    freq: float
+    fdot: float = 0.0
+    dm: float = 0.0
+
+
+@dataclass(frozen=True)
+class FoldCube:
+    """Folded data before any refinement: everything else is derived from it.
+
+    Phase 0 of bin 0 is at the start of the observation (highest channel); phase(t) = f (t - tmid) + fdot (t - tmid)^2 / 2
+    plus the constant that makes it 0 there.
+
+    Attributes
+    ----------
+    data : ndarray of float32, shape (nsubints, nbands, nbins)
+        Sums of cleaned samples, in units of the noise of one channel-sample (already divided by SIGMA_LEVELS).
+    variance : ndarray of float64, shape (nsubints, nbands, nbins)
+        Variance that noise alone gives each element (channel-samples that went in).
+    time_edges : ndarray, shape (nsubints + 1,)
+        Edges of the sub-integrations [s] from the start.
+    band_freqs : ndarray, shape (nbands,)
+        Reference frequency of each band [MHz]: at which its residual delay is reckoned when the DM is changed.
+    fref : float
+        Frequency to which delays are referred [MHz].
+    params : FoldParams
+        What it was folded with.
+    tobs, tsamp : float
+        Length of the observation, sampling time of the folded samples [s].
+    epoch : float
+        MJD (UTC) of mid-observation.
+    """
+
+    data: NDArray[np.float32]
+    variance: NDArray[np.float64]
+    time_edges: NDArray[np.float64]
+    band_freqs: NDArray[np.float64]
+    fref: float
+    params: FoldParams
+    tobs: float
+    tsamp: float
+    epoch: float
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A refined fold: what the product stores and the plot sheet shows.
+
+    Attributes
+    ----------
+    before, after : FoldParams
+        Parameters of the fold and of its refinement.
+    freq_err, fdot_err, dm_err : float
+        1-sigma errors of the refined values (fdot_err NaN when it was not fitted).
+    snr : float
+        Boxcar S/N of the refined profile.
+    width : float
+        Width of that boxcar [turns].
+    phase : float
+        Centre of that boxcar [turns].
+    chi2_red : float
+        Reduced chi-square of the refined profile against a constant.
+    profile : ndarray, shape (nbins,)
+        Refined profile in units of its noise (mean 0).
+    time_phase : ndarray, shape (nsubints, nbins)
+        Refined, summed over bands, in units of the noise of an element.
+    freq_phase : ndarray, shape (nbands, nbins)
+        Refined, summed over time, in units of the noise of an element.
+    time_edges : ndarray, shape (nsubints + 1,)
+        [s] from the start.
+    band_freqs : ndarray, shape (nbands,)
+        [MHz]
+    dms, dm_snr, dm_expected : ndarray, shape (ndm,)
+        Trial DMs, S/N there, and the S/N expected there for the refined profile and DM.
+    freq_offsets : ndarray, shape (nf,)
+        Axis of the plane: refined around `before` [Hz].
+    fdot_offsets : ndarray, shape (nfdot,)
+        Axis of the plane [Hz/s].
+    p_pdot : ndarray, shape (nfdot, nf)
+        S/N over the plane.
+    epoch, tobs : float
+        MJD (UTC) of mid-observation; length [s].
+    extra : dict
+        Further numbers worth keeping with the fold (features of the ranking).
+    """
+
+    before: FoldParams
+    after: FoldParams
+    freq_err: float
+    fdot_err: float
+    dm_err: float
+    snr: float
+    width: float
+    phase: float
+    chi2_red: float
+    profile: NDArray[np.float32]
+    time_phase: NDArray[np.float32]
+    freq_phase: NDArray[np.float32]
+    time_edges: NDArray[np.float64]
+    band_freqs: NDArray[np.float64]
+    dms: NDArray[np.float64]
+    dm_snr: NDArray[np.float32]
+    dm_expected: NDArray[np.float32]
+    freq_offsets: NDArray[np.float64]
+    fdot_offsets: NDArray[np.float64]
+    p_pdot: NDArray[np.float32]
+    epoch: float
+    tobs: float
+    extra: dict[str, Any] = field(default_factory=dict)
