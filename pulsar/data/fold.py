@@ -30,8 +30,7 @@ class FoldParams:
 class FoldCube:
     """Folded data before any refinement: everything else is derived from it.
 
-    Phase 0 of bin 0 is at the start of the observation (highest channel); phase(t) = f (t - tmid) + fdot (t - tmid)^2 / 2
-    plus the constant that makes it 0 there.
+    Phase 0, the left edge of bin 0, is at mid-observation (highest channel): phase(t) = f (t - tmid) + fdot (t - tmid)^2 / 2.
 
     Attributes
     ----------

@@ -1,0 +1,32 @@
+"""Shared fixtures: the numba cache, the oracles' path, the real data."""
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def _kernel_hash() -> str:
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "kernels" / "pulsar_kernels").glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# numba's disk cache does not notice an edit in a helper of another file: key it by all kernel sources.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "pulsar-search-tests" / _kernel_hash()))
+os.environ.setdefault("MPLBACKEND", "Agg")
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the small real observations; tests that need it skip where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip(f"the real observations are not here: {SHARED_DATA} does not exist")
+    return SHARED_DATA
