@@ -30,7 +30,8 @@ class FoldParams:
 class FoldCube:
     """Folded data before any refinement: everything else is derived from it.
 
-    Phase 0, the left edge of bin 0, is at mid-observation (highest channel): phase(t) = f (t - tmid) + fdot (t - tmid)^2 / 2.
+    Phase 0, the left edge of bin 0, is at mid-observation (highest channel):
+    phase(t) = f (t - tmid) + fdot (t - tmid)^2 / 2.
 
     Attributes
     ----------

@@ -1,0 +1,133 @@
+"""Sums over stretches of channel-major samples, from which means and variances follow.
+
+Integers are summed exactly (in pieces short enough for 32-bit accumulators, which vectorise), floats in
+double precision relative to the first finite sample of the row, so that a large offset costs no digits.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel
+
+# 16384 * 255^2 < 2^31: a piece of uint8 squares fits an int32 accumulator.
+_PIECE8 = 16384
+
+
+@kernel()
+def moments_u8(
+    data: NDArray[np.uint8],
+    top: int,
+    s1: NDArray[np.float64],
+    s2: NDArray[np.float64],
+    ntop: NDArray[np.int64],
+) -> None:
+    """Add sum, sum of squares and number of samples ``>= top`` of every row to `s1`, `s2`, `ntop`.
+
+    Parameters
+    ----------
+    data : ndarray of uint8, shape (nchans, nsamps), rows contiguous
+    top : int
+        Code counted as saturated.
+    s1, s2 : ndarray of float64, shape (nchans,)
+    ntop : ndarray of int64, shape (nchans,)
+    """
+    nchans, nsamps = data.shape
+    limit = np.uint32(top)
+    for c in range(nchans):
+        row = data[c]
+        for lo in range(0, nsamps, _PIECE8):
+            hi = min(lo + _PIECE8, nsamps)
+            a = np.uint32(0)
+            q = np.uint32(0)
+            k = np.uint32(0)
+            for i in range(lo, hi):
+                x = np.uint32(row[i])
+                a = np.uint32(a + x)
+                q = np.uint32(q + x * x)
+                k = np.uint32(k + np.uint32(x >= limit))
+            s1[c] += a
+            s2[c] += q
+            ntop[c] += k
+
+
+@kernel()
+def moments_u16(
+    data: NDArray[np.uint16],
+    top: int,
+    s1: NDArray[np.float64],
+    s2: NDArray[np.float64],
+    ntop: NDArray[np.int64],
+) -> None:
+    """As `moments_u8`, for uint16 (sums in 64 bit)."""
+    nchans, nsamps = data.shape
+    for c in range(nchans):
+        row = data[c]
+        a = np.uint64(0)
+        q = np.uint64(0)
+        k = np.int64(0)
+        for i in range(nsamps):
+            x = np.uint64(row[i])
+            a += x
+            q += x * x
+            k += np.int64(x >= np.uint64(top))
+        s1[c] += a
+        s2[c] += q
+        ntop[c] += k
+
+
+@kernel()
+def moments_f32(
+    data: NDArray[np.float32],
+    origin: NDArray[np.float64],
+    s1: NDArray[np.float64],
+    s2: NDArray[np.float64],
+    count: NDArray[np.int64],
+) -> None:
+    """Add the sums of ``x - origin`` and its square over the finite samples of every row, and their number.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (nchans, nsamps), rows contiguous
+    origin : ndarray of float64, shape (nchans,)
+        A value near the mean of each channel.
+    s1, s2 : ndarray of float64, shape (nchans,)
+    count : ndarray of int64, shape (nchans,)
+    """
+    nchans, nsamps = data.shape
+    for c in range(nchans):
+        row = data[c]
+        x0 = origin[c]
+        a = 0.0
+        q = 0.0
+        k = 0
+        for i in range(nsamps):
+            x = np.float64(row[i]) - x0
+            if np.isfinite(x):
+                a += x
+                q += x * x
+                k += 1
+        s1[c] += a
+        s2[c] += q
+        count[c] += k
+
+
+def moments(
+    data: NDArray[Any],
+    top: int,
+    origin: NDArray[np.float64],
+    s1: NDArray[np.float64],
+    s2: NDArray[np.float64],
+    count: NDArray[np.int64],
+    ntop: NDArray[np.int64],
+) -> None:
+    """Add the moments of every row about `origin` (used for floats only), whatever the type of `data`."""
+    if data.dtype == np.uint8:
+        moments_u8(data, top, s1, s2, ntop)
+        count += data.shape[1]
+    elif data.dtype == np.uint16:
+        moments_u16(data, top, s1, s2, ntop)
+        count += data.shape[1]
+    else:
+        moments_f32(data, origin, s1, s2, count)

@@ -1,0 +1,206 @@
+"""Mask and cleaned source on an observation in memory."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from pulsar.config.model import RfiConfig
+from pulsar.data.block import Block
+from pulsar.data.header import Header
+from pulsar.data.observation import Gap
+from pulsar.data.source import SIGMA_LEVELS
+from pulsar.errors import DataError
+from pulsar.rfi import CleanedSource, make_mask, measure
+
+
+class ArrayObservation:
+    """An observation held in an array."""
+
+    def __init__(self, data, tsamp=1e-3, gaps=(), **header):
+        self.data = data
+        nchans, nsamps = data.shape
+        self.header = Header(
+            nchans=nchans, nsamps=nsamps, tsamp=tsamp, fch1=1500.0, foff=-1.0, tstart=60000.0, **header
+        )
+        self.files = ()
+        self.gaps = tuple(gaps)
+        self.chan_ok = np.ones(nchans, dtype=bool)
+        self.dtype = data.dtype
+        self.problems = ()
+
+    def read_into(self, start, out):
+        out[:] = self.data[:, start : start + out.shape[1]]
+
+    def read(self, start=0, nsamps=None):
+        stop = None if nsamps is None else start + nsamps
+        return Block(self.data[:, start:stop], start, self.header)
+
+    def blocks(self, gulp, overlap=0) -> Iterator[Block]:
+        for at in range(0, self.header.nsamps, gulp):
+            yield self.read(max(0, at - overlap), gulp + min(at, overlap))
+
+    def close(self):
+        pass
+
+
+def noise(nchans=64, nsamps=40_000, dtype=np.uint8, seed=0):
+    rng = np.random.default_rng(seed)
+    sigma = (14 + 5 * np.sin(np.arange(nchans) / 9) + 0.3 * rng.standard_normal(nchans))[:, None]
+    level = rng.uniform(80, 120, nchans)[:, None]
+    data = level + sigma * rng.standard_normal((nchans, nsamps))
+    return data if dtype == np.float32 else np.clip(np.round(data), 0, np.iinfo(dtype).max)
+
+
+def cleaned(obs, config=None, **kwargs):
+    config = config or RfiConfig(block=1.0)
+    mask = make_mask(obs, measure(obs, config), config)
+    source = CleanedSource(obs, mask, zerodm=config.zerodm)
+    out = np.empty((source.nchans, obs.header.nsamps), dtype=np.int8)
+    source.read_into(0, out)
+    return mask, source, out
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_clean_noise_is_kept_and_normalised(dtype):
+    mask, _, out = cleaned(ArrayObservation(noise(dtype=dtype).astype(dtype)))
+    assert mask.chan_ok.all()
+    assert mask.fraction_lost < 0.002
+    assert np.abs(out.std(axis=1) / SIGMA_LEVELS - 1).max() < 0.02
+    assert np.abs(out.mean(axis=1)).max() < 0.5
+
+
+def test_bad_channels_are_masked_with_their_reason():
+    data = noise()
+    rng = np.random.default_rng(9)
+    data[5] = 17
+    data[10] = 255
+    data[20] = 100 + 40 * rng.standard_normal(data.shape[1])
+    data[30] += 30 * (np.arange(data.shape[1]) // 3000 % 2)
+    data[40][rng.random(data.shape[1]) < 0.1] = 255
+    config = RfiConfig(block=1.0, zap=((1439.6, 1440.4),))
+    mask, source, out = cleaned(ArrayObservation(np.clip(np.round(data), 0, 255).astype(np.uint8)), config)
+    assert mask.reasons[5] == "constant"
+    assert mask.reasons[10] == "constant"
+    assert mask.reasons[20] == "noise outlier"
+    assert mask.reasons[30] in ("variable", "noise outlier")
+    assert mask.reasons[40] == "saturated"
+    assert mask.reasons[60] == "zapped"
+    assert set(np.flatnonzero(~mask.chan_ok)) == {5, 10, 20, 30, 40, 60}
+    assert source.nchans == out.shape[0] == 58
+    assert "6 of 64 channels masked" in mask.summary()
+
+
+def test_a_bad_block_of_one_channel_is_zero():
+    data = noise()
+    data[7, 10_000:12_000] += 60
+    mask, source, out = cleaned(ArrayObservation(np.clip(np.round(data), 0, 255).astype(np.uint8)))
+    assert mask.chan_ok[7]
+    assert (out[7, 10_500:11_500] == 0).all()
+    assert mask.bad[:, 7].sum() >= 1
+    assert mask.bad.mean() < 0.01
+    assert source.valid_fraction(10_000, 1000) < 1.0
+    assert source.valid_fraction(30_000, 1000) == 1.0
+
+
+def test_a_broadband_burst_is_not_masked():
+    data = noise()
+    data[:, 20_000:20_050] += 40
+    mask, _, out = cleaned(ArrayObservation(np.clip(np.round(data), 0, 255).astype(np.uint8)))
+    assert not mask.bad.any()
+    assert out[:, 20_000:20_050].mean() > 2 * SIGMA_LEVELS
+
+
+def test_bandpass_and_drift_are_removed():
+    t = np.arange(100_000) / 1000.0
+    data = noise(nsamps=100_000) + 15 * np.sin(2 * np.pi * t / 400)
+    mask, _, out = cleaned(
+        ArrayObservation(np.clip(np.round(data), 0, 255).astype(np.uint8)), RfiConfig(block=1.0, baseline=10.0)
+    )
+    assert mask.chan_ok.all()
+    slow = out.mean(axis=0).reshape(50, -1).mean(axis=1)
+    assert np.abs(slow).max() < 0.1 * SIGMA_LEVELS
+
+
+def test_zero_dm_removes_what_all_channels_share():
+    data = noise()
+    data[:, 5000:5100] += 50
+    obs = ArrayObservation(np.clip(np.round(data), 0, 255).astype(np.uint8))
+    _, _, out = cleaned(obs, RfiConfig(block=1.0, zerodm=True))
+    assert abs(out[:, 5000:5100].mean()) < 1.0
+    assert np.abs(out.mean(axis=0)).max() < 1.5
+
+
+@pytest.mark.parametrize("zerodm", [False, True])
+def test_any_cut_gives_the_same_samples(zerodm):
+    t = np.arange(60_000) / 1000.0
+    data = np.clip(np.round(noise(8, 60_000) + 10 * np.sin(t / 20)), 0, 255).astype(np.uint8)
+    obs = ArrayObservation(data)
+    _, source, whole = cleaned(obs, RfiConfig(block=1.0, baseline=8.0, zerodm=zerodm))
+    rng = np.random.default_rng(4)
+    at = 0
+    while at < 60_000:
+        n = int(rng.integers(1, 9000))
+        part = np.empty((8, n), dtype=np.int8)
+        source.read_into(at, part)
+        keep = min(n, 60_000 - at)
+        np.testing.assert_array_equal(part[:, :keep], whole[:, at : at + keep])
+        assert (part[:, keep:] == 0).all()
+        at += n
+
+
+def test_samples_before_the_start_are_zero():
+    _, source, whole = cleaned(ArrayObservation(noise(8, 5000).astype(np.uint8)))
+    part = np.ones((8, 200), dtype=np.int8)
+    source.read_into(-150, part)
+    assert (part[:, :150] == 0).all()
+    np.testing.assert_array_equal(part[:, 150:], whole[:, :50])
+
+
+def test_gaps_are_zero_and_do_not_enter_the_statistics():
+    data = noise().astype(np.uint8)
+    data[:, 8000:12_000] = 0
+    gap = Gap(8000, 4000, "missing")
+    mask, source, out = cleaned(ArrayObservation(data, gaps=(gap,)))
+    assert mask.chan_ok.all()
+    assert (out[:, 8000:12_000] == 0).all()
+    assert np.abs(out[:, :8000].std(axis=1) / SIGMA_LEVELS - 1).max() < 0.03
+    assert source.valid_fraction(8000, 4000) == 0.0
+    assert source.valid_fraction(6000, 4000) == pytest.approx(0.5, abs=0.01)
+
+
+def test_nan_and_constant_floats():
+    data = noise(32, 20_000, np.float32).astype(np.float32)
+    data[3] = np.nan
+    data[4] = 12.5
+    data[5, 100:110] = np.nan
+    mask, _, out = cleaned(ArrayObservation(data))
+    assert mask.reasons[3] == "no finite data"
+    assert mask.reasons[4] == "constant"
+    assert mask.chan_ok.sum() == 30
+    assert np.abs(out.std(axis=1) / SIGMA_LEVELS - 1).max() < 0.05
+
+
+def test_nothing_left_says_why():
+    obs = ArrayObservation(np.full((16, 5000), 7, dtype=np.uint8))
+    config = RfiConfig()
+    with pytest.raises(DataError, match="all 16 channels are masked \\(16 constant\\)"):
+        make_mask(obs, measure(obs, config), config)
+
+
+def test_a_single_channel_and_masking_switched_off():
+    data = noise(20, 5000)
+    data[3] = 100 + 60 * np.random.default_rng(2).standard_normal(5000)
+    data = np.clip(np.round(data), 0, 255).astype(np.uint8)
+    mask, _, _ = cleaned(ArrayObservation(data), RfiConfig(enabled=False))
+    assert mask.chan_ok.all()
+    mask, _, out = cleaned(ArrayObservation(data[:1]))
+    assert mask.chan_ok.all()
+    assert out.std() == pytest.approx(SIGMA_LEVELS, rel=0.05)
+
+
+def test_threads_do_not_change_the_statistics():
+    obs = ArrayObservation(noise(16, 30_000).astype(np.uint8))
+    one, two = (measure(obs, RfiConfig(), threads=n) for n in (1, 2))
+    np.testing.assert_array_equal(one.mean, two.mean)
+    np.testing.assert_array_equal(one.std, two.std)
