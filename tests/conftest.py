@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Uncompiled kernels are a hundred times slower: few examples cover every line.
+settings.register_profile("nojit", max_examples=5, deadline=None)
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Section(BaseModel):
     """Base of all sections: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class InputConfig(Section):
@@ -35,6 +35,13 @@ class RfiConfig(Section):
     block_sigma: Annotated[float, Field(gt=0, description="channel-blocks this far out are masked [sigma]")] = 8.0
     zerodm: Annotated[bool, Field(description="subtract the mean over channels from every sample")] = False
     zap: Annotated[tuple[tuple[float, float], ...], Field(description="frequency ranges to mask [MHz]")] = ()
+
+    @model_validator(mode="after")
+    def _zap_ordered(self) -> "RfiConfig":
+        for low, high in self.zap:
+            if high < low:
+                raise ValueError(f"zap range {low:g} to {high:g} MHz: give the lower frequency first")
+        return self
 
 
 class DedispConfig(Section):

@@ -1,0 +1,1 @@
+"""Plot sheets and the report page."""

@@ -1,0 +1,1 @@
+"""The HDF5 product: schema, writer, reader, provenance."""

@@ -1,0 +1,58 @@
+"""Effective number of independent trials of the FFT search, stage by stage, from pure noise.
+
+Run: python benchmarks/calibrate_fft_trials.py [--seeds 200] [--log2n 18]
+
+For every `nharm` the merged detections in white noise whose single-trial probability is below p are counted; the count
+over p is the effective number of trials. What the stage of `nharm` harmonics adds to the stage before, over the bins of
+the top harmonic that it covers, is printed: these are the constants TRIALS_PER_BIN of pulsar/search/fft.py. They grow
+slowly with the threshold, because the chance of a maximum between grid points does: the table shows how much.
+"""
+
+import argparse
+
+import numpy as np
+
+from pulsar.config.model import FFTConfig
+from pulsar.search.fft import FFTSearch
+from pulsar.search.stats import power_from_logp
+
+PROBABILITIES = (1e-4, 1e-5, 1e-6, 1e-7)
+
+
+def main() -> None:
+    """Count and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--log2n", type=int, default=18)
+    args = parser.parse_args()
+    nsamps = 1 << args.log2n
+    nharms = (1, 2, 4, 8, 16, 32)
+    searches = []
+    for nharm in nharms:
+        search = FFTSearch(nsamps, 1e-3, FFTConfig.model_validate({"nharm": nharm, "max_detections": 100000}))
+        search.logp_threshold = float(np.log(PROBABILITIES[0]))
+        search.thresholds = tuple(power_from_logp(search.logp_threshold, h) for h in search.nharms)
+        searches.append(search)
+    counts = np.zeros((len(nharms), len(PROBABILITIES)))
+    for seed in range(args.seeds):
+        series = np.random.default_rng(seed).standard_normal(nsamps, dtype=np.float32)
+        buffers = searches[0]._buffers()
+        searches[0]._white_powers(series, (), buffers)
+        for i, search in enumerate(searches):
+            logp = search._detect(buffers, 0.0, 0)["logp"]
+            counts[i] += [np.count_nonzero(logp < np.log(p)) for p in PROBABILITIES]
+    bins = args.seeds * np.array([np.diff(searches[-1]._limits, axis=1)[s, 0] / 2 for s in range(len(nharms))])
+    totals = counts / np.array(PROBABILITIES)
+    print("total trials per bin of the spectrum, then what each stage adds (with its Poisson error)")
+    print("nharm  " + "  ".join(f"p={p:.0e}".rjust(22) for p in PROBABILITIES))
+    for i, nharm in enumerate(nharms):
+        before = totals[i - 1] if i else np.zeros(len(PROBABILITIES))
+        cells = [
+            f"{t / bins[0]:7.3f} {(t - b) / bins[i]:7.3f}±{np.sqrt(max(c, 1)) / p / bins[i]:.3f}"
+            for t, b, c, p in zip(totals[i], before, counts[i], PROBABILITIES, strict=True)
+        ]
+        print(f"{nharm:5d}  " + "  ".join(c.rjust(22) for c in cells))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""The command ``pulsar``: the parser, and the one place that turns errors into messages and exit codes."""
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from pulsar.cli import (
+    candidates,
+    config,
+    demo,
+    fold,
+    info,
+    inject,
+    plan,
+    report,
+    search,
+    simulate,
+)
+from pulsar.cli.console import error
+from pulsar.errors import PulsarError
+
+INTERRUPTED = 130
+
+
+class ErrorGroup(TyperGroup):
+    """Runs a command and ends with 0 (done), 1 (our failure), 2 (usage), 3 (unreadable input) or 130 (interrupted)."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            error("interrupted")
+            raise typer.Exit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # The reader of our output (head, less) has gone: nothing is wrong.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except Exception as failure:
+            # typer's own errors (usage, exit) are exceptions too and know what to do.
+            if type(failure).__module__.startswith(("typer", "click")):
+                raise
+            if ctx.meta.get("pulsar.debug"):
+                traceback.print_exc()
+            error(_message(failure))
+            raise typer.Exit(failure.exit_code if isinstance(failure, PulsarError) else 1) from failure
+
+
+def _message(failure: Exception) -> str:
+    if isinstance(failure, PulsarError):
+        return str(failure)
+    if isinstance(failure, MemoryError):
+        return "out of memory; lower --memory or --threads, or take a shorter piece of the data"
+    if isinstance(failure, OSError):
+        return f"{failure.filename}: {failure.strerror}" if failure.filename else str(failure)
+    return (
+        f"internal failure: {type(failure).__name__}: {failure}\n"
+        "This is a fault of the program: run again with --debug and report what it prints."
+    )
+
+
+app = typer.Typer(
+    cls=ErrorGroup,
+    name="pulsar",
+    help="From a raw radio observation to ranked pulsar candidates in one HDF5 file.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from pulsar import __version__
+
+        typer.echo(f"pulsar-search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """From a raw radio observation to ranked pulsar candidates in one HDF5 file."""
+
+
+app.command("search")(search.command)
+app.command("info")(info.command)
+app.command("plan")(plan.command)
+app.command("fold")(fold.command)
+app.command("candidates")(candidates.command)
+app.command("report")(report.command)
+app.command("simulate")(simulate.command)
+app.command("inject")(inject.command)
+app.command("demo")(demo.command)
+app.add_typer(config.app, name="config")
+
+
+def _terminated(signum: int, frame: FrameType | None) -> NoReturn:
+    # A batch system's SIGTERM unwinds like an error, so that temporary and scratch files are removed.
+    raise SystemExit(128 + signum)
+
+
+def main() -> None:
+    """Entry point of the command ``pulsar``."""
+    signal.signal(signal.SIGTERM, _terminated)
+    app()

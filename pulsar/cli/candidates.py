@@ -1,0 +1,49 @@
+"""``pulsar candidates``: the ranked list of a product, as a table or for other programs."""
+
+import csv
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pulsar.cli.console import Debug, out, print_candidates
+
+
+def command(
+    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="Product of `pulsar search`.", show_default=False)],
+    top: Annotated[int | None, typer.Option("--top", min=1, metavar="N", help="Only the best N.")] = None,
+    form: Annotated[
+        Literal["table", "csv", "json", "ecsv"], typer.Option("--format", help="How to print them.")
+    ] = "table",
+    _debug: Debug = False,
+) -> None:
+    """List the candidates of a run, best first."""
+    from pulsar.io.product.reader import read
+
+    product = read(run)
+    if form == "ecsv":
+        product.candidates[:top].write(sys.stdout, format="ascii.ecsv")
+        return
+    rows = product.rows("candidates")[:top]
+    if form == "table":
+        print_candidates(rows)
+    elif form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(rows.dtype.names or ())
+        writer.writerows([_cell(v) for v in row.tolist()] for row in rows)
+    else:
+        names = rows.dtype.names or ()
+        records = [{k: _json(v) for k, v in zip(names, row.tolist(), strict=True)} for row in rows]
+        out(json.dumps(records, indent=2, ensure_ascii=False))
+
+
+def _cell(value: Any) -> Any:
+    return "" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _json(value: Any) -> Any:
+    # JSON knows no NaN: unknown values are null.
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,243 @@
+"""What goes to the screen: results on stdout, all else on stderr; and the options that many commands share."""
+
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pulsar.config.model import Config
+
+
+def out(text: str = "") -> None:
+    """Print a result."""
+    typer.echo(text)
+
+
+def note(text: str) -> None:
+    """Tell something beside the result."""
+    typer.echo(text, err=True)
+
+
+def error(text: str) -> None:
+    """Tell what went wrong."""
+    typer.echo(f"pulsar: {text}", err=True)
+
+
+def _remember_debug(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        ctx.meta["pulsar.debug"] = True
+    return value
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_remember_debug, help="Show the full traceback when something fails.")
+]
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="SIGPROC, PSRFITS or series files of one observation.", show_default=False),
+]
+Preset = Annotated[
+    str | None, typer.Option("--config", metavar="PRESET|FILE", help="Preset or TOML file.", show_default="default")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated.", show_default=False),
+]
+DMRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--dm", metavar="LO HI", help="Range of DM [pc/cm3].", show_default=False),
+]
+Zap = Annotated[
+    list[str] | None,
+    typer.Option("--zap", metavar="LO:HI", help="Mask this range [MHz]; may be repeated.", show_default=False),
+]
+ZeroDM = Annotated[bool, typer.Option("--zerodm", help="Subtract the mean over channels from every sample.")]
+Ncands = Annotated[
+    int | None, typer.Option("--ncands", metavar="N", help="Candidates to fold.", show_default="from the preset")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", help="Threads.", show_default="all cores of this process")
+]
+Memory = Annotated[
+    str | None,
+    typer.Option("--memory", metavar="SIZE", help="Memory budget, such as 4GiB.", show_default="half of what is free"),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def effective_config(
+    preset: str | None,
+    sets: Sequence[str] | None,
+    *,
+    dm: tuple[float, float] | None = None,
+    zap: Sequence[str] | None = None,
+    zerodm: bool = False,
+    **more: Any,
+) -> "Config":
+    """The configuration that the options of a command mean; `more` holds ``section__key=value``."""
+    from pulsar.config.load import load_config
+
+    overrides: dict[str, Any] = {key.replace("__", "."): value for key, value in more.items()}
+    if dm is not None:
+        overrides |= {"dedisp.dm_lo": dm[0], "dedisp.dm_hi": dm[1]}
+    if zerodm:
+        overrides["rfi.zerodm"] = True
+    if zap:
+        ranges = [frequency_range(text) for text in zap]
+        # Ranges given by hand come on top of those of the preset.
+        overrides["rfi.zap"] = [*load_config(preset, sets or ()).rfi.zap, *ranges]
+    return load_config(preset, sets or (), **overrides)
+
+
+def frequency_range(text: str) -> tuple[float, float]:
+    """The two frequencies [MHz] of ``LO:HI``."""
+    from pulsar.errors import ConfigError
+
+    low, separator, high = text.partition(":")
+    try:
+        pair = (float(low), float(high))
+    except ValueError:
+        pair = (math.nan, math.nan)
+    if not separator or not pair[0] <= pair[1]:
+        raise ConfigError(f"--zap {text}: expected two frequencies in MHz, the lower first, such as 1160:1280")
+    return pair
+
+
+def progress_mode(quiet: bool) -> Any:
+    """A progress display for the terminal, the batch log, or none."""
+    from pulsar.pipeline.progress import Progress
+
+    return Progress("quiet" if quiet else "auto")
+
+
+def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
+    """Write a text file whole or not at all, never over an existing one unasked."""
+    from pulsar.errors import ConfigError
+
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path}: exists already; give --overwrite to replace it, or another name")
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{path}: the folder {path.absolute().parent} does not exist")
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def print_table(
+    columns: Mapping[str, Callable[[Any], str]],
+    rows: Iterable[Any],
+    *,
+    title: str = "",
+    left: Sequence[str] = (),
+    marked: Callable[[Any], bool] | None = None,
+) -> None:
+    """Print a table on stdout: with rules and colour on a terminal, plain aligned text otherwise.
+
+    Parameters
+    ----------
+    columns : mapping
+        Heading -> function from a row to the text of the cell.
+    rows : iterable
+    title : str
+    left : sequence of str
+        Headings of columns aligned to the left; numbers are aligned to the right.
+    marked : callable, optional
+        Tells rows that stand out.
+    """
+    cells = [[function(row) for function in columns.values()] for row in rows]
+    marks = [bool(marked and marked(row)) for row in rows] if marked else [False] * len(cells)
+    headings = list(columns)
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+        for heading in headings:
+            table.add_column(escape(heading), justify="left" if heading in left else "right", no_wrap=True)
+        for line, mark in zip(cells, marks, strict=True):
+            table.add_row(*(escape(c) for c in line), style="bold green" if mark else None)
+        Console().print(table)
+        return
+    if title:
+        out(title)
+    widths = [max(len(h), *(len(line[i]) for line in cells)) if cells else len(h) for i, h in enumerate(headings)]
+    for line in [headings, *cells]:
+        padded = [c.ljust(w) if h in left else c.rjust(w) for c, w, h in zip(line, widths, headings, strict=True)]
+        out("  ".join(padded).rstrip())
+
+
+def print_candidates(rows: Any, *, top: int | None = None, title: str = "", marked: set[str] | None = None) -> None:
+    """Print the ranked table of candidates.
+
+    Parameters
+    ----------
+    rows : structured array
+        Fields of CANDIDATE_COLUMNS.
+    top : int, optional
+        Print no more than these.
+    marked : set of str, optional
+        Ids of known (injected) pulsars; a column says which they are.
+    """
+    if not len(rows):
+        out("No candidates above the threshold.")
+        return
+    shown = rows if top is None else rows[:top]
+    columns: dict[str, Callable[[Any], str]] = {
+        "rank": lambda r: str(r["rank"]),
+        "id": lambda r: str(r["id"]),
+        "period [ms]": lambda r: value_error(1e3 * r["period"], 1e3 * r["period_err"]),
+        "DM": lambda r: value_error(r["dm"], r["dm_err"]),
+        "accel [m/s2]": lambda r: value_error(r["accel"], r["accel_err"]),
+        "S/N": lambda r: number(r["snr"], ".1f"),
+        "sigma": lambda r: number(r["sigma"], ".1f"),
+        "duty": lambda r: number(r["width"], ".3f"),
+        "score": lambda r: number(r["score"], ".2f"),
+        "remarks": _remarks,
+    }
+    if marked is not None:
+        columns["injected"] = lambda r: "yes" if str(r["id"]) in marked else ""
+    print_table(
+        columns,
+        list(shown),
+        title=title,
+        left=("id", "remarks", "injected"),
+        marked=(lambda r: str(r["id"]) in marked) if marked is not None else None,
+    )
+    if len(shown) < len(rows):
+        out(f"... and {len(rows) - len(shown)} more")
+
+
+def _remarks(row: Any) -> str:
+    parts = [
+        str(row["known_source"]),
+        f"harmonic of {row['harmonic_of']}" if row["harmonic_of"] else "",
+        f"rfi: {row['rfi_flags']}" if row["rfi_flags"] else "",
+    ]
+    return "; ".join(p for p in parts if p)
+
+
+def number(value: Any, form: str) -> str:
+    """A number in that format, "-" when it is unknown."""
+    value = float(value)
+    return format(value, form) if math.isfinite(value) else "-"
+
+
+def value_error(value: Any, uncertainty: Any) -> str:
+    """A value with its error in brackets, in units of the last digit: 163.7113(12)."""
+    value, uncertainty = float(value), float(uncertainty)
+    if not math.isfinite(value):
+        return "-"
+    if not (math.isfinite(uncertainty) and uncertainty > 0):
+        return f"{value:.8g}"
+    digits = max(0, 1 - math.floor(math.log10(uncertainty)))
+    if digits > 12:
+        return f"{value:.12f}"
+    scaled = round(uncertainty * 10**digits)
+    return f"{value:.{digits}f}({scaled if digits else round(uncertainty)})"

@@ -1,0 +1,119 @@
+"""``pulsar fold``: fold given periods, without a search."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pulsar.cli.console import (
+    Debug,
+    Files,
+    Memory,
+    Overwrite,
+    Preset,
+    Quiet,
+    Sets,
+    Threads,
+    Zap,
+    ZeroDM,
+    effective_config,
+    note,
+    print_candidates,
+    progress_mode,
+)
+
+if TYPE_CHECKING:
+    from pulsar.pipeline.folding import Ephemeris
+
+
+def command(
+    files: Files,
+    output: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLD.h5", help="HDF5 file to write.", show_default=False)
+    ],
+    period: Annotated[
+        float | None, typer.Option("--period", metavar="S", help="Topocentric period [s].", show_default=False)
+    ] = None,
+    dm: Annotated[float | None, typer.Option("--dm", metavar="DM", help="DM [pc/cm3].", show_default=False)] = None,
+    accel: Annotated[
+        float, typer.Option("--accel", metavar="A", help="Acceleration [m/s2], positive when receding ever faster.")
+    ] = 0.0,
+    epoch: Annotated[
+        float | None,
+        typer.Option("--epoch", metavar="MJD", help="Epoch of the period (UTC).", show_default="mid-observation"),
+    ] = None,
+    candidates: Annotated[
+        Path | None,
+        typer.Option("--candidates", metavar="RUN.h5", help="Fold the candidates of this run.", show_default=False),
+    ] = None,
+    idents: Annotated[
+        list[str] | None,
+        typer.Option("--id", metavar="ID", help="Only this candidate; may be repeated.", show_default="all"),
+    ] = None,
+    config: Preset = None,
+    sets: Sets = None,
+    zap: Zap = None,
+    zerodm: ZeroDM = False,
+    threads: Threads = None,
+    memory: Memory = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    _debug: Debug = False,
+) -> None:
+    """Fold an observation with a period and DM, or with the candidates of a run, and refine them."""
+    settings = effective_config(config, sets, zap=zap, zerodm=zerodm, run__threads=threads, run__memory=memory)
+    wanted = ephemerides(period, dm, accel, epoch, candidates, idents)
+    from pulsar.io.product.writer import check_output
+
+    check_output(output, overwrite=overwrite)
+
+    from pulsar.pipeline.folding import fold_files
+
+    run = fold_files(files, wanted, settings, output, overwrite=overwrite, argv=sys.argv, progress=progress_mode(quiet))
+    print_candidates(run.rows("candidates"))
+    note(f"{output}: {len(run)} folds; plots: pulsar report {output}")
+
+
+def ephemerides(
+    period: float | None,
+    dm: float | None,
+    accel: float,
+    epoch: float | None,
+    candidates: Path | None,
+    idents: list[str] | None,
+) -> "list[Ephemeris]":
+    """What the options ask to be folded."""
+    from pulsar.errors import ConfigError
+    from pulsar.pipeline.folding import Ephemeris
+
+    if (period is None) == (candidates is None):
+        raise ConfigError("give what to fold: either --period with --dm, or --candidates RUN.h5")
+    if period is not None:
+        if idents:
+            raise ConfigError("--id chooses from --candidates RUN.h5: it does not go with --period")
+        if dm is None:
+            raise ConfigError("--period needs --dm (0 for a dedispersed series)")
+        if not dm >= 0:
+            raise ConfigError(f"--dm {dm:g}: expected a number >= 0")
+        return [Ephemeris(period, dm, accel, epoch)]
+    if dm is not None or accel or epoch is not None:
+        raise ConfigError("--dm, --accel and --epoch go with --period; the candidates have their own")
+
+    from pulsar.io.product.reader import read
+
+    source = Path(str(candidates))
+    run = read(source)
+    rows = run.rows("candidates")
+    if idents:
+        chosen = [run.candidate(ident) for ident in idents]
+    else:
+        chosen = [{k: row[k].item() for k in rows.dtype.names or ()} for row in rows]
+    if not chosen:
+        raise ConfigError(f"{source}: holds no candidates to fold")
+    return [
+        Ephemeris(
+            row["period"], row["dm"], row["accel"] if row["accel"] == row["accel"] else 0.0, row["epoch"], row["id"]
+        )
+        for row in chosen
+    ]

@@ -1,0 +1,121 @@
+"""``pulsar info``: what is in the files."""
+
+import json
+import math
+from typing import Any
+
+from pulsar.cli.console import Debug, Files, Json, Preset, Sets, effective_config, out
+
+
+def command(
+    files: Files,
+    config: Preset = None,
+    sets: Sets = None,
+    as_json: Json = False,
+    _debug: Debug = False,
+) -> None:
+    """Show what is in the files: header, duration, gaps, beam, problems."""
+    settings = effective_config(config, sets)
+    from pulsar.io.open import open_observation
+
+    obs = open_observation(*files, config=settings.input)
+    try:
+        if as_json:
+            out(json.dumps(summary(obs), indent=2, ensure_ascii=False))
+        else:
+            _print(obs)
+    finally:
+        obs.close()
+
+
+def summary(obs: Any) -> dict[str, Any]:
+    """Header, files, gaps and problems as plain values; what is unknown is None."""
+    from dataclasses import asdict
+
+    header = obs.header
+    fields = {k: _plain(v) for k, v in asdict(header).items() if k != "freq_table"}
+    derived = {
+        "tobs": header.tobs,
+        "tmid": header.tmid,
+        "bandwidth": header.bandwidth,
+        "fcenter": header.fcenter,
+        "freq_high": float(header.freqs[0]),
+        "freq_low": float(header.freqs[-1]),
+        "channels_alive": int(obs.chan_ok.sum()),
+    }
+    return {
+        **fields,
+        **{k: _plain(v) for k, v in derived.items()},
+        "files": [
+            {"path": str(f.path), "start": f.start, "nsamps": f.nsamps, "size": f.size, "mtime": f.mtime}
+            for f in obs.files
+        ],
+        "gaps": [{"start": g.start, "nsamps": g.nsamps, "reason": g.reason} for g in obs.gaps],
+        "problems": list(obs.problems),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print(obs: Any) -> None:
+    h = obs.header
+    lost = sum(g.nsamps for g in obs.gaps)
+    where = "unknown"
+    if math.isfinite(h.ra_deg) and math.isfinite(h.dec_deg):
+        where = (
+            f"{sexagesimal(h.ra_deg / 15)} {sexagesimal(h.dec_deg, sign=True)} ({h.ra_deg:.5f} {h.dec_deg:+.5f} deg)"
+        )
+    beam = "" if h.beam is None else f", beam {h.beam}" + (f" of {h.nbeams}" if h.nbeams else "")
+    lines = {
+        "source": h.source or "unknown",
+        "telescope": (h.telescope or "unknown") + (f", {h.machine}" if h.machine else "") + beam,
+        "position": where,
+        "format": f"{h.format}, {h.nbits} bit, {h.nifs} polarisation{'s' if h.nifs > 1 else ''}"
+        + (f" ({h.pol_type})" if h.pol_type else ""),
+        "start": f"MJD {h.tstart:.9f}{utc(h.tstart)}",
+        "duration": f"{h.tobs:.6g} s, {h.nsamps} samples of {1e6 * h.tsamp:.6g} us",
+    }
+    if h.is_series:
+        lines["series"] = f"dedispersed to DM {h.dm:g}"
+    else:
+        alive = int(obs.chan_ok.sum())
+        lines["band"] = f"{h.freqs[-1]:.6g} to {h.freqs[0]:.6g} MHz, {h.nchans} channels of {h.chan_width:.6g} MHz" + (
+            f", {h.nchans - alive} dead" if alive < h.nchans else ""
+        )
+        if h.dm:
+            lines["dedispersed"] = f"to DM {h.dm:g} within channels"
+    size = sum(f.size for f in obs.files)
+    lines["files"] = (
+        f"{len(obs.files)}, {size / 1e9:.4g} GB" if size >= 1e8 else f"{len(obs.files)}, {size / 1e6:.4g} MB"
+    )
+    lines["gaps"] = f"{len(obs.gaps)}, {lost * h.tsamp:.4g} s" if obs.gaps else "none"
+    for key, text in lines.items():
+        out(f"{key:<11} {text}")
+    for gap in obs.gaps[:10]:
+        out(f"  gap at {gap.start * h.tsamp:.6g} s, {gap.nsamps * h.tsamp:.4g} s: {gap.reason}")
+    if len(obs.gaps) > 10:
+        out(f"  ... and {len(obs.gaps) - 10} more (--json lists all)")
+    for problem in obs.problems:
+        out(f"problem     {problem}")
+
+
+def sexagesimal(value: float, sign: bool = False) -> str:
+    """hh:mm:ss.ss or +dd:mm:ss.ss."""
+    total = round(abs(value) * 360000)
+    whole, hundredths = divmod(total, 100)
+    minutes, seconds = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    prefix = ("-" if value < 0 else "+") if sign else ""
+    return f"{prefix}{hours:02d}:{minutes:02d}:{seconds:02d}.{hundredths:02d}"
+
+
+def utc(mjd: float) -> str:
+    """The date of an MJD (UTC) as " (2021-03-04 05:06:07 UTC)", "" when it is unknown."""
+    from datetime import UTC, datetime, timedelta
+
+    if not 0 < mjd < 2_000_000:
+        return ""
+    when = datetime(1858, 11, 17, tzinfo=UTC) + timedelta(seconds=round(mjd * 86400))
+    return f" ({when:%Y-%m-%d %H:%M:%S} UTC)"

@@ -1,0 +1,96 @@
+"""``pulsar inject``: a synthetic pulsar in a real observation."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pulsar.cli.console import (
+    Debug,
+    Files,
+    Overwrite,
+    Preset,
+    Quiet,
+    Sets,
+    Threads,
+    effective_config,
+    note,
+    out,
+    progress_mode,
+)
+from pulsar.cli.simulate import (
+    Period,
+    PulsarAccel,
+    PulsarDM,
+    PulsarDuty,
+    PulsarScattering,
+    PulsarSNR,
+    Seed,
+    pulsar_from_flags,
+    thread_count,
+)
+
+
+def command(
+    files: Files,
+    output: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT.fil", help="SIGPROC file to write.", show_default=False)
+    ],
+    sky: Annotated[
+        Path | None, typer.Option("--sky", metavar="FILE.toml", help="List of [[pulsars]] and [[bursts]].")
+    ] = None,
+    period: Period = None,
+    dm: PulsarDM = None,
+    snr: PulsarSNR = None,
+    duty: PulsarDuty = None,
+    accel: PulsarAccel = None,
+    scattering: PulsarScattering = None,
+    seed: Seed = None,
+    nbits: Annotated[
+        int | None, typer.Option("--nbits", metavar="N", help="Depth of the output.", show_default="as the input")
+    ] = None,
+    config: Preset = None,
+    sets: Sets = None,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    _debug: Debug = False,
+) -> None:
+    """Add pulsars and bursts to an observation, and write it as a new file with what was added as TOML beside it."""
+    from pulsar.errors import ConfigError
+
+    settings = effective_config(config, sets)
+    if output.suffix.lower() != ".fil":
+        raise ConfigError(f"{output}: inject writes SIGPROC files: end the name in .fil")
+    pulsar = pulsar_from_flags(period, dm=dm, snr=snr, duty=duty, accel=accel, scattering=scattering)
+
+    from pulsar.simulate import Injection, inject, load_injection, truth_path, validate
+
+    what: dict[str, Any] = {} if sky is None else load_injection(sky).model_dump()
+    if pulsar is not None:
+        what["pulsars"] = [*what.get("pulsars", ()), pulsar]
+    if seed is not None:
+        what["seed"] = seed
+    injection = validate(Injection, what, "inject")
+
+    from pulsar.io.open import open_observation
+
+    obs = open_observation(*files, config=settings.input)
+    try:
+        with progress_mode(quiet).stage("injecting", total=obs.header.nsamps, unit="samples") as tick:
+            inject(
+                obs,
+                output,
+                pulsars=injection.pulsars,
+                bursts=injection.bursts,
+                nbits=nbits,
+                seed=injection.seed,
+                threads=thread_count(threads),
+                overwrite=overwrite,
+                progress=tick,
+            )
+    finally:
+        obs.close()
+    out(str(output))
+    if not quiet:
+        note(f"what was added: {truth_path(output)}")

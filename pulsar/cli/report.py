@@ -1,0 +1,40 @@
+"""``pulsar report``: a page with the ranked table and a plot sheet per candidate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulsar.cli.console import Debug, Overwrite, Quiet, out, progress_mode
+
+
+def command(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN.h5...", help="Products of `pulsar search`.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.", show_default="<RUN>.report")
+    ] = None,
+    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Plot no more than the best N.")] = 50,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    _debug: Debug = False,
+) -> None:
+    """Write an HTML page that holds the ranked table and the plot sheets, and the sheets as PNG."""
+    from pulsar.errors import ConfigError
+    from pulsar.io.product.reader import read
+
+    products = [read(path) for path in runs]
+    folder = output if output is not None else runs[0].with_suffix(".report")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; the report needs a folder")
+    if (folder / "index.html").exists() and not overwrite:
+        raise ConfigError(f"{folder}: holds a report already; give --overwrite to replace it, or another --out")
+
+    from pulsar.report.page import write_report
+
+    progress = progress_mode(quiet)
+    total = sum(min(top, len(product.ids)) for product in products)
+    with progress.stage("report", total=total, unit="sheets") as tick:
+        page = write_report(products, folder, top=top, tick=tick)
+    out(str(page))

@@ -1,0 +1,240 @@
+"""Configuration of a run: preset < file < ``--set`` < the command's own options; and back to TOML.
+
+A file may name the preset that it starts from with ``preset = "NAME"`` as its first line.
+"""
+
+import difflib
+import json
+import math
+import tomllib
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from pulsar.config.model import Config
+from pulsar.config.size import parse_size
+from pulsar.errors import ConfigError
+
+DEFAULT = "default"
+
+
+def preset_folder() -> Path:
+    """Folder of the presets: inside the installed package, else ``configs`` of the checkout."""
+    packaged = Path(__file__).parent / "presets"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "configs"
+
+
+def presets() -> dict[str, Path]:
+    """Name -> file of every preset."""
+    return {path.stem: path for path in sorted(preset_folder().glob("*.toml"))}
+
+
+def load_config(source: str | Path | None = None, sets: Sequence[str] = (), **overrides: Any) -> Config:
+    """The configuration of a run.
+
+    Parameters
+    ----------
+    source : str or Path, optional
+        Name of a preset or a TOML file; the default preset otherwise.
+    sets : sequence of str
+        ``section.key=value``, the value as TOML writes it (a bare word is a text; ``none`` clears an optional key).
+    **overrides
+        ``section={"key": value}`` or ``**{"section.key": value}``, above all else. Values that are None are skipped.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or no TOML, a key is unknown, a value is of the wrong type or out of bounds.
+    """
+    values: dict[str, dict[str, Any]] = {}
+    origin: dict[str, str] = {}
+    if source is not None and str(source) != DEFAULT:
+        _merge_source(values, origin, source)
+    for text in sets:
+        key, value = _parse_set(text)
+        _put(values, origin, key, value, f"--set {text}")
+    for name, value in overrides.items():
+        entries = {name: value} if "." in name else {f"{name}.{k}": v for k, v in dict(value).items()}
+        for key, one in entries.items():
+            if one is not None:
+                _put(values, origin, key, one, "the command line")
+    return _validate(values, origin)
+
+
+def keys() -> Iterator[tuple[str, str, FieldInfo]]:
+    """Section, key and field of every setting, in the order of the model."""
+    for section, field in Config.model_fields.items():
+        for key, inner in _section_fields(field).items():
+            yield section, key, inner
+
+
+def to_toml(config: Config, with_help: bool = True) -> str:
+    """The configuration as TOML that :func:`load_config` reads back to the same.
+
+    Parameters
+    ----------
+    config : Config
+    with_help : bool
+        Write description, type and bounds of every key above it. Keys without a value stand there as comments.
+    """
+    lines: list[str] = []
+    for section, field in Config.model_fields.items():
+        if lines:
+            lines.append("")
+        if with_help:
+            doc = (getattr(field.annotation, "__doc__", None) or "").strip().splitlines()
+            lines += [f"# {doc[0]}"] if doc else []
+        lines.append(f"[{section}]")
+        values = getattr(config, section)
+        for key, inner in _section_fields(field).items():
+            value = getattr(values, key)
+            if with_help:
+                lines.append(f"# {inner.description or key} ({expected(inner)})")
+            lines.append(f"# {key} =" if value is None else f"{key} = {_toml_value(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def expected(field: FieldInfo) -> str:
+    """What a setting may hold, in words: type and bounds."""
+    words, optional = _type_words(field.annotation), type(None) in get_args(field.annotation)
+    bounds = []
+    for constraint in field.metadata:
+        for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
+            bound = getattr(constraint, attribute, None)
+            if bound is not None:
+                bounds.append(f"{sign} {bound:g}")
+    return words + (" " + " and ".join(bounds) if bounds else "") + (", may be unset" if optional else "")
+
+
+def _type_words(annotation: Any) -> str:
+    origin = get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type_words(a) for a in get_args(annotation) if a is not type(None))
+    if origin is Literal:
+        return "one of " + ", ".join(str(a) for a in get_args(annotation))
+    if origin is tuple:
+        return "a list of [low, high] pairs" if get_origin(get_args(annotation)[0]) is tuple else "a list"
+    return {bool: "true or false", int: "an integer", float: "a number", str: "a text"}.get(annotation, str(annotation))
+
+
+def _section_fields(field: FieldInfo) -> dict[str, FieldInfo]:
+    fields: dict[str, FieldInfo] = getattr(field.annotation, "model_fields", {})
+    return fields
+
+
+def _merge_source(values: dict[str, dict[str, Any]], origin: dict[str, str], source: str | Path) -> None:
+    path = Path(source)
+    known = presets()
+    if str(source) in known:
+        path = known[str(source)]
+    elif not path.exists():
+        near = difflib.get_close_matches(str(source), known, n=1, cutoff=0.4)
+        hint = f"; did you mean the preset {near[0]!r}?" if near else ""
+        raise ConfigError(f"{source}: neither a file nor a preset ({', '.join(known)}){hint}")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from error
+    base = content.pop("preset", None)
+    if base is not None:
+        if not isinstance(base, str) or base not in known:
+            raise ConfigError(f"{path}: preset = {base!r}: expected one of {', '.join(known)}")
+        if known[base].resolve() != path.resolve():
+            _merge_source(values, origin, base)
+    for section, entries in content.items():
+        if not isinstance(entries, Mapping):
+            raise ConfigError(f"{path}: {section} = {entries!r} stands outside a section{_near(section)}")
+        if not entries:
+            _put(values, origin, section, None, str(path))
+        for key, value in entries.items():
+            _put(values, origin, f"{section}.{key}", value, str(path))
+
+
+def _parse_set(text: str) -> tuple[str, Any]:
+    key, separator, value = text.partition("=")
+    key, value = key.strip(), value.strip()
+    if not separator or not key:
+        raise ConfigError(f"--set {text}: expected section.key=value, such as --set dedisp.dm_hi=200")
+    if value.lower() == "none":
+        return key, None
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def _put(values: dict[str, dict[str, Any]], origin: dict[str, str], key: str, value: Any, where: str) -> None:
+    section, _, name = key.partition(".")
+    if section not in Config.model_fields or (not name and where.startswith("--set")):
+        raise ConfigError(f"{where}: no such key: {key}{_near(key)}")
+    if name:
+        if name not in _section_fields(Config.model_fields[section]):
+            raise ConfigError(f"{where}: no such key: {key}{_near(key)}")
+        values.setdefault(section, {})[name] = value
+        origin[key] = where
+
+
+def _near(key: str) -> str:
+    """The nearest valid key, as the end of a message."""
+    every = [f"{section}.{name}" for section, name, _ in keys()]
+    section, _, name = key.rpartition(".")
+    same = [k for k in every if k.partition(".")[2] == name] or [k for k in every if section == k.partition(".")[0]]
+    near = difflib.get_close_matches(key, every, n=1, cutoff=0.6)
+    near = near if near and name not in {k.partition(".")[2] for k in same} else same[:1] or near
+    if section in Config.model_fields and name:
+        inside = difflib.get_close_matches(
+            name, [k.partition(".")[2] for k in every if k.startswith(f"{section}.")], n=1
+        )
+        near = [f"{section}.{inside[0]}"] if inside else near
+    return f"; did you mean {near[0]}?" if near else "; `pulsar config show` lists all keys"
+
+
+def _validate(values: dict[str, dict[str, Any]], origin: dict[str, str]) -> Config:
+    for section, entries in values.items():
+        for key, value in entries.items():
+            for number in value if isinstance(value, list) else [value]:
+                if isinstance(number, float) and not math.isfinite(number):
+                    field = _section_fields(Config.model_fields[section])[key]
+                    raise ConfigError(
+                        f"{origin[f'{section}.{key}']}: {section}.{key} = {number}: expected {expected(field)}, finite"
+                    )
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(dict(e), origin) for e in error.errors())) from error
+    parse_size(config.run.memory)
+    return config
+
+
+def _explain(error: dict[str, Any], origin: dict[str, str]) -> str:
+    place = [str(part) for part in error["loc"]]
+    section, key = place[0], place[1] if len(place) > 1 else ""
+    if not key:
+        # A rule between the keys of one section: name all that were given.
+        where = ", ".join(dict.fromkeys(w for k, w in origin.items() if k.startswith(f"{section}."))) or "configuration"
+        return f"{where}: [{section}] {str(error['msg']).removeprefix('Value error, ')}"
+    where = origin.get(f"{section}.{key}", "configuration")
+    field = _section_fields(Config.model_fields[section])[key]
+    reason = f": {str(error['msg']).removeprefix('Value error, ')}" if error["type"] == "value_error" else ""
+    value = error["input"]
+    shown = json.dumps(value) if isinstance(value, str | bool) else str(value)
+    return f"{where}: {section}.{key} = {shown}{reason}: expected {expected(field)} ({field.description})"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        # A JSON string is a TOML basic string, but for DEL.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    if isinstance(value, float):
+        return repr(value) if math.isfinite(value) else {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
+    return str(value)

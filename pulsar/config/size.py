@@ -1,0 +1,67 @@
+"""Sizes of memory in words: ``4GiB``, ``512MB``, ``auto``."""
+
+import os
+import re
+from pathlib import Path
+
+from pulsar.errors import ConfigError
+
+_UNITS = {"": 1, "b": 1}
+for _power, _letter in enumerate("kmgt", start=1):
+    _UNITS |= {_letter: 1024**_power, f"{_letter}ib": 1024**_power, f"{_letter}b": 1000**_power}
+
+#: Below this nothing sensible can be done [byte].
+SMALLEST = 64 * 1024**2
+
+
+def parse_size(text: str) -> int | None:
+    """Bytes in a size such as ``4GiB``, ``1.5 GB`` or ``800M`` (M = MiB); None for ``auto``.
+
+    Raises
+    ------
+    ConfigError
+        The text is no size, or less than 64 MiB.
+    """
+    if text.strip().lower() == "auto":
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)\s*", text)
+    if match is None or match[2].lower() not in _UNITS:
+        raise ConfigError(f"run.memory = {text!r}: expected a size such as 4GiB, 512MB or auto")
+    size = int(float(match[1]) * _UNITS[match[2].lower()])
+    if size < SMALLEST:
+        raise ConfigError(f"run.memory = {text!r}: expected at least 64MiB (is the unit missing?)")
+    return size
+
+
+def free_memory() -> int:
+    """Memory that this process can still take [byte]: what the system has free, within the limit of its group."""
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ):
+        try:
+            # "max" (no limit) is no number. Page cache counts as used but is given back: half of the limit stays ours.
+            most = int(Path(limit).read_text())
+            free = min(free, max(most - int(Path(used).read_text()), most // 2))
+        except (OSError, ValueError):
+            continue
+    return free
+
+
+def memory_budget(text: str) -> int:
+    """The memory budget [byte] that a setting means; ``auto`` is half of what is free.
+
+    Raises
+    ------
+    ConfigError
+        The text is no size.
+    """
+    size = parse_size(text)
+    return max(free_memory() // 2, SMALLEST) if size is None else size

@@ -1,0 +1,187 @@
+"""Where dedispersed series are kept: in memory, or in a scratch file when they do not fit."""
+
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.dedisp.plan import DMPlan, DMStage
+from pulsar.errors import ConfigError, PulsarError
+
+
+def _write(handle: int, data: NDArray[np.int16], offset: int) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        done = os.pwrite(handle, view, offset)
+        view = view[done:]
+        offset += done
+
+
+def _read(handle: int, out: NDArray[np.int16], offset: int) -> None:
+    view = memoryview(out).cast("B")
+    while view:
+        done = os.preadv(handle, [view], offset)
+        if not done:
+            raise PulsarError(f"the scratch file ends at byte {offset}, short of what was written: was it truncated?")
+        view = view[done:]
+        offset += done
+
+
+class StoredStage:
+    """Series of one stage of the plan.
+
+    Attributes
+    ----------
+    plan : DMStage
+        Its trials.
+    """
+
+    def __init__(self, plan: DMStage, scratch: "_Scratch | None") -> None:
+        self.plan = plan
+        self._scratch = scratch
+        self._chunks: list[tuple[int, int, int]] = []  # first sample, samples, offset in the file
+        self._data = np.empty((plan.ndms, plan.nsamps), np.int16) if scratch is None else None
+
+    @property
+    def data(self) -> NDArray[np.int16] | None:
+        """The whole, shape (ndms, nsamps), or None when it is in the scratch file."""
+        return self._data
+
+    def put(self, start: int, data: NDArray[np.int16]) -> None:
+        """Store samples from `start` on of all trials, shape (ndms, n), C-contiguous; once for every stretch."""
+        if self._data is not None:
+            self._data[:, start : start + data.shape[1]] = data
+        elif self._scratch is not None:
+            # One stretch of all trials is one sequential write; a row is later one read from each stretch.
+            offset = self._scratch.take(data.nbytes)
+            self._scratch.write(data, offset)
+            self._chunks.append((start, data.shape[1], offset))
+
+    def row(self, index: int) -> NDArray[np.int16]:
+        """Series of trial `index` of this stage, shape (nsamps,). Safe to call from several threads.
+
+        Raises
+        ------
+        IndexError
+            When there is no such trial.
+        PulsarError
+            When the scratch file cannot be read or the store is closed.
+        """
+        if not 0 <= index < self.plan.ndms:
+            raise IndexError(f"trial {index} of a stage of {self.plan.ndms}")
+        if self._data is not None:
+            return np.asarray(self._data[index], dtype=np.int16)
+        if self._scratch is None:
+            raise PulsarError("the dedispersed series have been closed")
+        out = np.empty(self.plan.nsamps, np.int16)
+        for start, n, offset in self._chunks:
+            self._scratch.read(out[start : start + n], offset + 2 * n * index)
+        return out
+
+    def release(self) -> None:
+        """Forget the series."""
+        self._data = None
+        self._scratch = None
+        self._chunks = []
+
+
+class _Scratch:
+    """An unnamed file: it goes when it is closed, even if the process is killed."""
+
+    def __init__(self, folder: Path, nbytes: int) -> None:
+        if not folder.is_dir():
+            raise ConfigError(f"[run] scratch: {folder} is not a folder; create it or name another")
+        free = shutil.disk_usage(folder).free
+        if free < nbytes:
+            raise ConfigError(
+                f"[run] scratch: {folder} has {free / 2**30:.2f} GiB free, the dedispersed series need "
+                f"{nbytes / 2**30:.2f} GiB: name another folder, raise memory, or narrow the DM range"
+            )
+        self.folder = folder
+        try:
+            self._file = tempfile.TemporaryFile(prefix="pulsar-dedisp-", dir=folder)  # noqa: SIM115
+        except OSError as error:
+            raise ConfigError(f"[run] scratch: cannot write in {folder}: {error.strerror}") from error
+        self._end = 0
+        self._lock = threading.Lock()
+
+    def take(self, nbytes: int) -> int:
+        with self._lock:
+            offset, self._end = self._end, self._end + nbytes
+        return offset
+
+    def write(self, data: NDArray[np.int16], offset: int) -> None:
+        try:
+            _write(self._file.fileno(), data, offset)
+        except OSError as error:
+            raise PulsarError(
+                f"cannot write dedispersed series in {self.folder}: {error.strerror}; free some space there, name "
+                "another folder with [run] scratch, or raise memory"
+            ) from error
+
+    def read(self, out: NDArray[np.int16], offset: int) -> None:
+        try:
+            _read(self._file.fileno(), out, offset)
+        except (OSError, ValueError) as error:
+            raise PulsarError(f"cannot read the scratch file in {self.folder}: {error}") from error
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class DMStore:
+    """Dedispersed series of all stages; a context manager that removes its scratch file.
+
+    Parameters
+    ----------
+    plan : DMPlan
+        What is kept.
+    scratch : Path or None
+        Folder of the scratch file; None keeps everything in memory.
+
+    Attributes
+    ----------
+    stages : tuple of StoredStage
+        One for every stage of the plan: ``stages[i].row(j)``, ``stages[i].plan``.
+    """
+
+    def __init__(self, plan: DMPlan, scratch: Path | None) -> None:
+        self.plan = plan
+        self._scratch = None if scratch is None else _Scratch(scratch, plan.nbytes)
+        self.stages: Sequence[StoredStage] = tuple(StoredStage(stage, self._scratch) for stage in plan.stages)
+
+    @property
+    def in_memory(self) -> bool:
+        """False when the series are in a scratch file."""
+        return self._scratch is None
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all series."""
+        return self.plan.nbytes
+
+    def row(self, index: int) -> NDArray[np.int16]:
+        """Series of trial `index` of the whole plan."""
+        stage, row = self.plan.stage_of(index)
+        return self.stages[stage].row(row)
+
+    def close(self) -> None:
+        """Release memory and remove the scratch file."""
+        for stage in self.stages:
+            stage.release()
+        if self._scratch is not None:
+            self._scratch.close()
+
+    def __enter__(self) -> "DMStore":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

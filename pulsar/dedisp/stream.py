@@ -1,0 +1,379 @@
+"""Dedispersion of a whole observation, streamed.
+
+Every sample is read once. The gulps fill one buffer for each downsampling in use, which also keeps the stretch of
+earlier samples that the delays still need; tiles of output are made as soon as their last delayed sample has come.
+Nothing is computed twice at a gulp's border, and since all sums are of integers in a fixed order, the result does
+not depend on gulps or threads.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.series import DMTime
+from pulsar.data.source import SampleSource
+from pulsar.dedisp.engine import Engine, make_engines, tile_size
+from pulsar.dedisp.plan import DMPlan
+from pulsar.dedisp.store import DMStore
+from pulsar.errors import ConfigError
+
+#: Channels that one task downsamples or moves.
+_ROWS: Final = 64
+#: Size of the newly read part of a gulp, at most [bytes]: more gains nothing.
+_GULP_BYTES: Final = 96 << 20
+
+
+class _Channels:
+    """Channels at one downsampling: a window over time that moves forward."""
+
+    def __init__(self, nchans: int, downsample: int, nsamps: int) -> None:
+        self.nchans = nchans
+        self.downsample = downsample
+        self.nsamps = nsamps
+        self.tile = tile_size(nsamps)
+        self.stages: list[tuple[int, list[Engine]]] = []
+        self.before = self.after = 0
+        self.start = self.end = self.done = 0
+        self.buffer = np.zeros((0, 0), np.int8)
+
+    def add(self, stage: int, engines: list[Engine]) -> None:
+        self.stages.append((stage, engines))
+        self.before = max(self.before, *(e.before for e in engines))
+        self.after = max(self.after, *(e.after for e in engines))
+
+    def columns(self, gulp: int) -> int:
+        """Columns of the buffer for gulps of `gulp` raw samples."""
+        history = self.before + self.after + self.tile if self.stages else 0
+        return history + gulp // self.downsample
+
+    def outputs(self, gulp: int) -> int:
+        """Most samples that one gulp completes."""
+        return gulp // self.downsample + self.tile if self.stages else 0
+
+    def allocate(self, gulp: int) -> None:
+        self.buffer = np.zeros((self.nchans, self.columns(gulp)), np.int8)
+        self.start, self.end = -self.before, 0
+
+    def ready(self) -> int:
+        """Samples of output that can be made now: whole tiles, or all up to the end."""
+        if not self.stages:
+            return 0
+        tiles = max(0, (self.end - self.after - self.done) // self.tile)
+        return min(tiles * self.tile, self.nsamps - self.done)
+
+    @property
+    def finished(self) -> bool:
+        return not self.stages or self.done >= self.nsamps
+
+    def keep_from(self) -> int:
+        """First sample that is still needed."""
+        return self.done - self.before if self.stages else self.end
+
+
+def _downsample(levels: list[_Channels], gulp: int, rows: slice) -> None:
+    """Fill the newest part of the downsampled buffers from that of the raw one."""
+    from pulsar_kernels.dedisperse import halve_int8, halve_int16, requantise
+
+    raw = levels[0]
+    column = raw.end - raw.start
+    fresh = raw.buffer[rows, column : column + gulp]
+    sums: NDArray[np.int16] | None = None
+    factor = 1
+    for level in levels[1:]:
+        while factor < level.downsample:
+            factor *= 2
+            half = np.empty((fresh.shape[0], gulp // factor), np.int16)
+            if sums is None:
+                halve_int8(fresh, half)
+            else:
+                halve_int16(sums, half)
+            sums = half
+        if sums is None:
+            continue
+        n = gulp // factor
+        # What is not a whole sample at the end of the observation is left out.
+        valid = min(max(level.nsamps - level.end, 0), n)
+        at = level.end - level.start
+        requantise(sums, 1.0 / np.sqrt(factor), level.buffer[rows, at : at + n])
+        level.buffer[rows, at + valid : at + n] = 0
+
+
+def _shift(level: _Channels, first: int, count: int, rows: slice) -> None:
+    level.buffer[rows, :count] = level.buffer[rows, first : first + count].copy()
+
+
+class _Budget:
+    """Sizes of the buffers for a gulp, and the choice of the gulp."""
+
+    def __init__(self, plan: DMPlan, levels: list[_Channels], threads: int, nchans: int) -> None:
+        self.plan = plan
+        self.levels = levels
+        self.nchans = nchans
+        self.threads = threads
+        engines = [e for level in levels for _, group in level.stages for e in group]
+        self.work = max(e.work for e in engines)
+        self.fixed = threads * 2 * self.work + sum(e.nbytes for e in engines)
+        self.unit = max(level.downsample for level in levels)
+
+    def working(self, gulp: int, staged: bool) -> int:
+        """Bytes beside the series themselves."""
+        total = self.fixed
+        for level in self.levels:
+            total += self.nchans * level.columns(gulp)
+            # Copies while a buffer moves, and sums while it is downsampled, for the rows of each thread.
+            total += self.threads * _ROWS * level.columns(gulp)
+            if staged:
+                total += sum(2 * self.plan.stages[i].ndms for i, _ in level.stages) * level.outputs(gulp)
+        return total + self.threads * _ROWS * 2 * gulp
+
+    def gulp(self, memory: int, staged: bool) -> int:
+        """Largest gulp that fits, a multiple of the largest downsampling; 0 when none does."""
+        longest = -(-self.plan.nsamps // self.unit) * self.unit
+        gulp = min(max(_GULP_BYTES // self.nchans // self.unit, 1) * self.unit, longest)
+        smallest = min(max(1024 // self.unit, 1) * self.unit, gulp)
+        while gulp > smallest and self.working(gulp, staged) > memory:
+            gulp = max(smallest, gulp // 2 // self.unit * self.unit)
+        return gulp if self.working(gulp, staged) <= memory else 0
+
+
+def _levels(source: SampleSource, plan: DMPlan, method: str) -> list[_Channels]:
+    """One level for every downsampling in use, the raw one always first."""
+    nchans = len(source.freqs)
+    factors = sorted({1, *(stage.downsample for stage in plan.stages)})
+    levels = {d: _Channels(nchans, d, plan.nsamps // d) for d in factors}
+    for i, stage in enumerate(plan.stages):
+        level = levels[stage.downsample]
+        level.add(i, make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, level.tile, method))
+    return [levels[d] for d in factors]
+
+
+def _check(source: SampleSource, plan: DMPlan, method: str) -> None:
+    if method not in ("tree", "brute"):
+        raise ConfigError(f"[dedisp] method is {method!r}: tree or brute")
+    if len(source.freqs) == 0:
+        raise ConfigError("no channel is left to dedisperse: relax [rfi] zap or chan_sigma")
+    if plan.nsamps != source.nsamps or not np.isclose(plan.tsamp, source.tsamp, rtol=1e-9):
+        raise ConfigError(
+            f"the DM plan is for {plan.nsamps} samples of {plan.tsamp:g} s, the data have {source.nsamps} of "
+            f"{source.tsamp:g} s: make the plan from this observation"
+        )
+
+
+def dedisperse(
+    source: SampleSource,
+    plan: DMPlan,
+    *,
+    method: str = "tree",
+    threads: int = 1,
+    memory: int = 1 << 30,
+    scratch: Path | None = None,
+    progress: Callable[[int], None] | None = None,
+    gulp: int | None = None,
+) -> DMStore:
+    """Dedisperse an observation for all trials of a plan, in one pass.
+
+    Sample ``t`` of a series is the sum over channels of the samples that arrive ``delay(channel)`` after time ``t``
+    at ``source.fref``. Where a delayed sample lies behind the end of the data it counts as 0, so a series is as
+    long as the (downsampled) observation. Downsampled samples are sums over 2^k raw ones, scaled back to the noise
+    of one and rounded to int8. Sums beyond int16 saturate.
+
+    Parameters
+    ----------
+    source : SampleSource
+        Cleaned samples.
+    plan : DMPlan
+        Trials.
+    method : {"tree", "brute"}
+        Tree, or every channel for every trial.
+    threads : int
+        Threads to use.
+    memory : int
+        Bytes that buffers and series may take. The series go to a scratch file when they do not fit.
+    scratch : Path, optional
+        Folder of the scratch file.
+    progress : callable, optional
+        Called with the number of raw samples newly read; their sum is ``source.nsamps``.
+    gulp : int, optional
+        Raw samples read at once (rounded up to the largest downsampling); default from `memory`.
+
+    Returns
+    -------
+    DMStore
+        To be closed by the caller.
+
+    Raises
+    ------
+    ConfigError
+        When the memory is too small even for the buffers, or a scratch file is needed and `scratch` is None,
+        not there or too full.
+    """
+    _check(source, plan, method)
+    threads = max(1, threads)
+    levels = _levels(source, plan, method)
+    budget = _Budget(plan, levels, threads, len(source.freqs))
+    in_memory = budget.gulp(memory - plan.nbytes, False)
+    size = in_memory or budget.gulp(memory, True)
+    if not size:
+        need = budget.working(budget.unit, True)
+        raise ConfigError(
+            f"[run] memory: dedispersion may take {memory / 2**20:.0f} MiB but needs {need / 2**20:.0f} MiB "
+            "(delays over the band at the highest DM): raise memory or lower dm_hi"
+        )
+    if not in_memory and scratch is None:
+        raise ConfigError(
+            f"[run] memory: the dedispersed series take {plan.nbytes / 2**30:.2f} GiB, more than the "
+            f"{memory / 2**30:.2f} GiB allowed: name a scratch folder or raise memory"
+        )
+    if gulp is not None:
+        size = -(-max(gulp, 1) // budget.unit) * budget.unit
+    store = DMStore(plan, None if in_memory else scratch)
+    try:
+        _stream(source, levels, size, store, threads, budget.work, progress)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _stream(
+    source: SampleSource,
+    levels: list[_Channels],
+    gulp: int,
+    store: DMStore,
+    threads: int,
+    work: int,
+    progress: Callable[[int], None] | None,
+) -> None:
+    for level in levels:
+        level.allocate(gulp)
+    spaces: SimpleQueue[NDArray[np.int16]] = SimpleQueue()
+    for _ in range(threads):
+        spaces.put(np.empty(max(work, 1), np.int16))
+    nchans = len(source.freqs)
+    blocks = [slice(c, min(c + _ROWS, nchans)) for c in range(0, nchans, _ROWS)]
+
+    def tile(level: _Channels, engines: list[Engine], out: NDArray[np.int16], start: int, at: int, n: int) -> None:
+        space = spaces.get()
+        try:
+            for engine in engines:
+                engine.run(level.buffer, start - level.start, space, out, at, n)
+        finally:
+            spaces.put(space)
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="dedisp") as pool:
+
+        def together(tasks: list[tuple[Any, ...]]) -> None:
+            """Run all; the first error is raised after the others have ended."""
+            futures = [pool.submit(*task) for task in tasks]
+            errors = [error for future in futures if (error := future.exception()) is not None]
+            if errors:
+                raise errors[0]
+
+        raw = levels[0]
+        while not all(level.finished for level in levels):
+            column = raw.end - raw.start
+            fresh = min(max(source.nsamps - raw.end, 0), gulp)
+            if fresh:
+                edges = np.linspace(0, fresh, min(threads, fresh) + 1).astype(int).tolist()
+                parts = [
+                    (source.read_into, raw.end + a, raw.buffer[:, column + a : column + b])
+                    for a, b in zip(edges[:-1], edges[1:], strict=True)
+                ]
+                together(parts)
+            raw.buffer[:, column + fresh : column + gulp] = 0
+            if len(levels) > 1:
+                together([(_downsample, levels, gulp, rows) for rows in blocks])
+            for level in levels:
+                level.end += gulp // level.downsample
+            tasks: list[tuple[Any, ...]] = []
+            staged: list[tuple[Any, ...]] = []
+            for level in levels:
+                ready = level.ready()
+                for i, engines in level.stages if ready else ():
+                    stage = store.stages[i]
+                    if stage.data is not None:
+                        out, offset = stage.data, level.done
+                    else:
+                        out, offset = np.empty((stage.plan.ndms, ready), np.int16), 0
+                        staged.append((stage.put, level.done, out))
+                    tasks += [
+                        (tile, level, engines, out, level.done + t, offset + t, min(level.tile, ready - t))
+                        for t in range(0, ready, level.tile)
+                    ]
+                level.done += ready
+            together(tasks)
+            together(staged)
+            moves: list[tuple[Any, ...]] = []
+            for level in levels:
+                first = min(max(level.keep_from() - level.start, 0), level.end - level.start)
+                count = level.end - level.start - first
+                if first and not level.finished:
+                    moves += [(_shift, level, first, count, rows) for rows in blocks]
+                level.start += first
+            together(moves)
+            if progress is not None and fresh:
+                progress(fresh)
+
+
+def dedisperse_block(
+    data: NDArray[np.int8],
+    freqs: NDArray[np.float64],
+    dms: NDArray[np.float64],
+    tsamp: float,
+    *,
+    fref: float | None = None,
+    method: str = "tree",
+    tstart: float = float("nan"),
+) -> DMTime:
+    """Dedisperse data in memory, for notebooks.
+
+    Parameters
+    ----------
+    data : ndarray of int8, shape (nchans, nsamps)
+        Channels of zero mean, channel 0 the highest frequency.
+    freqs : ndarray, shape (nchans,)
+        Channel centres [MHz], descending.
+    dms : ndarray, shape (ndms,)
+        Trial DMs [pc cm^-3], in any order.
+    tsamp : float
+        Sampling time [s].
+    fref : float, optional
+        Frequency of zero delay [MHz]; default ``freqs[0]``.
+    method : {"tree", "brute"}
+    tstart : float, optional
+        MJD of the first sample, passed on.
+
+    Returns
+    -------
+    DMTime
+        int16 sums, rows in the order of `dms`, as long as the data; what lies behind their end counts as 0.
+    """
+    freqs = np.asarray(freqs, dtype=np.float64)
+    dms = np.atleast_1d(np.asarray(dms, dtype=np.float64))
+    if data.ndim != 2 or data.dtype != np.int8 or len(freqs) != len(data):
+        raise ConfigError(
+            f"data must be int8 of shape (nchans, nsamps) with {len(freqs)} channels as in freqs, "
+            f"not {data.dtype} of shape {data.shape}"
+        )
+    if np.any(np.diff(freqs) > 0):
+        raise ConfigError("freqs must descend: channel 0 is the highest frequency")
+    order = np.argsort(dms, kind="stable")
+    nsamps = data.shape[1]
+    tile = tile_size(nsamps)
+    engines = make_engines(freqs, float(freqs[0]) if fref is None else fref, dms[order], tsamp, tile, method)
+    before = max(e.before for e in engines)
+    padded = np.zeros((len(freqs), before + nsamps + tile + max(e.after for e in engines)), np.int8)
+    padded[:, before : before + nsamps] = data
+    ascending = np.empty((dms.size, nsamps), np.int16)
+    work = np.empty(max(1, *(e.work for e in engines)), np.int16)
+    for t in range(0, nsamps, tile):
+        for engine in engines:
+            engine.run(padded, before + t, work, ascending, t, min(tile, nsamps - t))
+    out = np.empty_like(ascending)
+    out[order] = ascending
+    return DMTime(out, dms, tsamp, tstart)

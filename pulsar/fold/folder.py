@@ -1,0 +1,408 @@
+"""Folding of many candidates in one pass over the cleaned samples.
+
+Per subband, channels are summed with whole-sample delays at the time resolution that a candidate needs; candidates of
+nearly equal DM share the sum. Each sample then goes to the one phase bin that holds its centre: no power is smeared
+beyond the bin, and the noise of the bins stays independent. (Splitting a sample over the bins that it covers would
+smear it once more and correlate the bins.) What the whole-sample delays leave is made good in phase.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import FoldConfig
+from pulsar.constants import DAY, KDM
+from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.series import TimeSeries
+from pulsar.data.source import SIGMA_LEVELS, SampleSource
+from pulsar.errors import DataError
+from pulsar.fold.baseline import normalise
+from pulsar.fold.plan import FoldPlan, Group, band_edges, channel_shifts, group_candidates, plan_fold
+
+#: Most bytes of cleaned samples held at once, and most samples of a gulp.
+GULP_BYTES: Final = 128 << 20
+GULP_SAMPLES: Final = 1 << 17
+_SLOT_MAX: Final = 65535
+_PEAK: Final = 127
+
+Pool = Callable[[Callable[[int], None], int], None]
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[Pool]:
+    """Something that calls a function for 0 … n-1, in threads where that helps."""
+    if threads <= 1:
+
+        def serial(func: Callable[[int], None], n: int) -> None:
+            for i in range(n):
+                func(i)
+
+        yield serial
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="fold") as executor:
+
+        def parallel(func: Callable[[int], None], n: int) -> None:
+            for _ in executor.map(func, range(n)):
+                pass
+
+        yield parallel
+
+
+@dataclass
+class _Cand:
+    """One candidate while it is folded."""
+
+    params: FoldParams
+    plan: FoldPlan
+    nsamps: int
+    tsamp: float
+    edges: NDArray[np.int64]
+    data: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+    @property
+    def time_edges(self) -> NDArray[np.float64]:
+        """Edges of the sub-integrations [s]."""
+        return np.asarray(self.edges * self.tsamp, dtype=np.float64)
+
+
+def _candidate(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, nbands: int) -> _Cand:
+    n = nsamps >> plan.level
+    edges = np.round(np.linspace(0, n, plan.nsubints + 1)).astype(np.int64)
+    data = np.zeros((plan.nsubints, nbands, plan.nbins), dtype=np.float32)
+    counts = np.zeros((plan.nsubints, plan.nbins), dtype=np.int64)
+    return _Cand(params, plan, n, tsamp * 2**plan.level, edges, data, counts)
+
+
+def _slots(cand: _Cand, start: int, nout: int, tmid: float, out: NDArray[np.uint16]) -> tuple[int, int]:
+    """Slots of samples `start` … of a candidate's resolution; returns the range of sub-integrations they touch."""
+    from pulsar_kernels.fold import count_slots, phase_bins
+
+    first = int(np.searchsorted(cand.edges, start, side="right")) - 1
+    last = int(np.searchsorted(cand.edges, start + nout, side="left"))
+    edges = np.clip(cand.edges[first : last + 1] - start, 0, nout)
+    freq, fdot = cand.params.freq, cand.params.fdot
+    t = (start + 0.5) * cand.tsamp - tmid
+    phase = freq * t + 0.5 * fdot * t * t
+    rate = (freq + fdot * t) * cand.tsamp
+    nbins = cand.plan.nbins
+    phase_bins(phase - np.floor(phase), rate, 0.5 * fdot * cand.tsamp**2, nbins, edges, out)
+    counts = np.zeros((last - first) * nbins, dtype=np.int64)
+    count_slots(out[:nout], counts)
+    cand.counts[first:last] += counts.reshape(last - first, nbins)
+    return first, last
+
+
+@dataclass
+class _Level:
+    """What is folded at one time resolution: its groups, as the kernel takes them."""
+
+    level: int
+    groups: list[Group]
+    cands: list[int]
+    starts: NDArray[np.int64]
+    members: NDArray[np.int64]
+    delays: list[NDArray[np.int32]]
+    slots: NDArray[np.uint16]
+
+
+def _levels(
+    groups: Sequence[Group], source: SampleSource, edges: NDArray[np.int64], gulp: int
+) -> tuple[list[_Level], int]:
+    """Arrange groups by level; also the samples that must be at hand beyond a gulp."""
+    levels: list[_Level] = []
+    overlap = 0
+    for level in sorted({g.level for g in groups}):
+        own = [g for g in groups if g.level == level]
+        cands = [i for g in own for i in g.members]
+        starts = np.cumsum([0] + [len(g.members) for g in own]).astype(np.int64)
+        tsamp = source.tsamp * 2**level
+        delays = [
+            np.ascontiguousarray([channel_shifts(source.freqs[lo:hi], g.dm, tsamp) for g in own], dtype=np.int32)
+            for lo, hi in pairwise(edges)
+        ]
+        # A negative DM (a test of the null hypothesis) turns the order of arrival: delays count from the earliest.
+        delays = [d - np.minimum(d.min(axis=1, keepdims=True), 0) for d in delays]
+        overlap = max(overlap, max(int(d.max()) for d in delays) << level)
+        slots = np.zeros((len(cands), max(gulp >> level, 1)), dtype=np.uint16)
+        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, slots))
+    return levels, overlap
+
+
+def _gulp_samples(
+    source: SampleSource, plans: Sequence[FoldPlan], widest: int, top: int, memory: int, threads: int
+) -> int:
+    """Samples of a gulp: a multiple of 2**top within the memory budget and the range of the kernel's integers."""
+    nchans = len(source.freqs)
+    # Per sample: the buffer, the slots of every candidate, and every thread's band at all lowered resolutions (int16).
+    each = nchans + 2 * len(plans) + (3 * widest * threads if top else 0)
+    gulp = min(GULP_BYTES // nchans, GULP_SAMPLES, memory // (2 * each), 2**31 // (_PEAK * widest))
+    for plan in plans:
+        # Sub-integrations in a gulp times bins must fit the slots' type.
+        gulp = min(gulp, int((_SLOT_MAX // plan.nbins - 2) * source.nsamps / plan.nsubints))
+    gulp = min(max(gulp, 4096), source.nsamps + (1 << top))
+    return max(gulp >> top, 1) << top
+
+
+def fold_many(
+    source: SampleSource,
+    params: Sequence[FoldParams],
+    config: FoldConfig,
+    *,
+    threads: int,
+    memory: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[FoldCube]:
+    """Fold all candidates at once, in one streamed pass over the cleaned samples.
+
+    Parameters
+    ----------
+    source : SampleSource
+        Cleaned samples.
+    params : sequence of FoldParams
+        Candidates: topocentric frequency [Hz] and derivative [Hz/s] at mid-observation, DM [pc cm^-3].
+    config : FoldConfig
+        Most bins, sub-integrations and subbands; fast candidates get fewer bins, slow ones fewer sub-integrations.
+    threads : int
+        Threads; the result does not depend on their number.
+    memory : int
+        Bytes that may be used beside the cubes that are returned.
+    progress : callable, optional
+        Called with the number of samples done since the last call.
+
+    Returns
+    -------
+    list of FoldCube
+        In the order of `params`.
+
+    Raises
+    ------
+    ConfigError
+        When a candidate cannot be folded (frequency not positive or above Nyquist).
+    DataError
+        When the source has no channel or no sample.
+    """
+    if not params:
+        return []
+    nchans, nsamps = len(source.freqs), source.nsamps
+    if nchans == 0 or nsamps == 0:
+        raise DataError(f"nothing to fold: {nchans} channels alive, {nsamps} samples; check the mask")
+    from pulsar_kernels.fold import TILE, fold_band, halve
+
+    edges = band_edges(nchans, config.nbands)
+    nbands = len(edges) - 1
+    plans = [plan_fold(p, config, nsamps, source.tsamp) for p in params]
+    cands = [_candidate(p, plan, nsamps, source.tsamp, nbands) for p, plan in zip(params, plans, strict=True)]
+    groups = group_candidates(params, plans, source, edges)
+    top = max(p.level for p in plans)
+    widest = int(np.diff(edges).max())
+    gulp = _gulp_samples(source, plans, widest, top, memory, threads)
+    levels, overlap = _levels(groups, source, edges, gulp)
+    tmid = 0.5 * nsamps * source.tsamp
+    buffer = np.zeros((nchans, gulp + overlap), dtype=np.int8)
+    ranges: dict[int, tuple[int, int]] = {}
+
+    with _pool(threads) as run:
+
+        def read(start: int, lo: int, hi: int) -> None:
+            # Columns lo … hi of the buffer, which starts at sample `start`; a slice for each thread.
+            cuts = np.linspace(lo, hi, max(threads, 1) + 1).astype(np.int64)
+
+            def part(i: int) -> None:
+                if cuts[i + 1] > cuts[i]:
+                    source.read_into(start + int(cuts[i]), buffer[:, cuts[i] : cuts[i + 1]])
+
+            run(part, len(cuts) - 1)
+
+        read(0, 0, overlap)
+        for start in range(0, nsamps, gulp):
+            read(start, overlap, overlap + gulp)
+            for level in levels:
+                first = start >> level.level
+                _mark(level, cands, first, _nout(level, start, gulp, nsamps), tmid, ranges, run)
+
+            def band(b: int, start: int = start) -> None:
+                lo, hi = int(edges[b]), int(edges[b + 1])
+                data: NDArray[Any] = buffer[lo:hi]
+                reached = 0
+                for level in levels:
+                    while reached < level.level:
+                        out = np.empty((hi - lo, data.shape[1] // 2), dtype=np.int16)
+                        halve(data, out)
+                        data, reached = out, reached + 1
+                    nout = _nout(level, start, gulp, nsamps)
+                    if nout == 0:
+                        continue
+                    peak = (hi - lo) * _PEAK << level.level
+                    row: NDArray[Any] = np.empty(TILE, dtype=np.int16 if peak <= 32767 else np.int32)
+                    nslots = max((ranges[i][1] - ranges[i][0]) * plans[i].nbins for i in level.cands)
+                    acc = np.empty((len(level.cands), nslots), dtype=np.int32)
+                    parts = np.empty((4, nslots), dtype=np.int32)
+                    fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)
+                    for k, i in enumerate(level.cands):
+                        s0, s1 = ranges[i]
+                        size = (s1 - s0) * plans[i].nbins
+                        cands[i].data[s0:s1, b] += acc[k, :size].reshape(s1 - s0, -1) * np.float32(1 / SIGMA_LEVELS)
+                # What this gulp read beyond its end is the start of the next.
+                buffer[lo:hi, :overlap] = buffer[lo:hi, gulp : gulp + overlap]
+
+            run(band, nbands)
+            if progress is not None:
+                progress(min(gulp, nsamps - start))
+
+    cubes: list[FoldCube | None] = [None] * len(params)
+    for level in levels:
+        for g, group in enumerate(level.groups):
+            mean_shift = np.array([float(d[g].mean()) for d in level.delays]) * source.tsamp * 2**level.level
+            for i in group.members:
+                cubes[i] = _cube(cands[i], source, edges, mean_shift)
+    return [c for c in cubes if c is not None]
+
+
+def _nout(level: _Level, start: int, gulp: int, nsamps: int) -> int:
+    """Samples of a level that a gulp completes."""
+    return max(min(gulp >> level.level, (nsamps >> level.level) - (start >> level.level)), 0)
+
+
+def _mark(
+    level: _Level,
+    cands: Sequence[_Cand],
+    first: int,
+    nout: int,
+    tmid: float,
+    ranges: dict[int, tuple[int, int]],
+    run: Pool,
+) -> None:
+    """Find where each candidate of a level puts the samples of a gulp."""
+    if nout == 0:
+        return
+
+    def one(k: int) -> None:
+        i = level.cands[k]
+        ranges[i] = _slots(cands[i], first, nout, tmid, level.slots[k])
+
+    run(one, len(level.cands))
+
+
+def _cube(cand: _Cand, source: SampleSource, edges: NDArray[np.int64], mean_shift: NDArray[np.float64]) -> FoldCube:
+    """Bring the subbands to the phase of the reference frequency and reckon the variance."""
+    widths = np.diff(edges)
+    inverse = np.add.reduceat(source.freqs**-2.0, edges[:-1]) / widths
+    freq, fdot, dm = cand.params.freq, cand.params.fdot, cand.params.dm
+    lag = KDM * dm * (inverse - source.fref**-2.0) - mean_shift
+    tmid = 0.5 * source.nsamps * source.tsamp
+    middle = 0.5 * (cand.time_edges[1:] + cand.time_edges[:-1]) - tmid
+    turns = -(freq * lag + fdot * middle[:, None] * lag - 0.5 * fdot * lag**2)
+    valid = np.array(
+        [
+            source.valid_fraction(round(a / source.tsamp), max(round((b - a) / source.tsamp), 1))
+            for a, b in pairwise(cand.time_edges)
+        ]
+    )
+    scale = valid * 2**cand.plan.level
+    variance = (cand.counts * scale[:, None])[:, None, :] * widths[None, :, None].astype(np.float64)
+    data, variance = rotate(cand.data, variance, turns)
+    return FoldCube(
+        data=data,
+        variance=variance,
+        time_edges=cand.time_edges,
+        band_freqs=inverse**-0.5,
+        fref=source.fref,
+        params=cand.params,
+        tobs=source.nsamps * source.tsamp,
+        tsamp=source.tsamp,
+        epoch=source.tstart + tmid / DAY,
+    )
+
+
+def rotate(
+    data: NDArray[np.float32], variance: NDArray[np.float64], turns: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Move each profile later by `turns`.
+
+    Where no bin is nearly empty, the means of the bins turn by exact fractions of a bin (Fourier shift: noise stays
+    white); otherwise by whole bins, together with their variance. The variance always turns by whole bins.
+
+    Parameters
+    ----------
+    data, variance : ndarray, shape (nsubints, nbands, nbins)
+    turns : ndarray, shape (nsubints, nbands)
+    """
+    nbins = data.shape[-1]
+    steps = np.round(turns * nbins).astype(np.int64)
+    index = (np.arange(nbins) - steps[:, :, None]) % nbins
+    moved = np.take_along_axis(data, index, axis=2)
+    moved_variance = np.take_along_axis(variance, index, axis=2)
+    rest = turns - steps / nbins
+    mean = variance.mean(axis=2, keepdims=True)
+    even = np.all(variance > 0.2 * mean, axis=(1, 2))
+    if np.any(even):
+        # The means of the bins turn, not their sums: those carry the pattern of how many samples a bin got.
+        weight = moved_variance[even]
+        spectra = np.fft.rfft(moved[even] / weight, axis=2)
+        spectra *= np.exp(-2j * np.pi * np.arange(nbins // 2 + 1) * rest[even][:, :, None])
+        moved[even] = np.fft.irfft(spectra, nbins, axis=2) * weight
+    return moved, moved_variance
+
+
+def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldConfig) -> list[FoldCube]:
+    """Fold a dedispersed time series, such as a ``.dat`` or ``.tim`` file.
+
+    The running mean over a whole number of turns is removed, which takes nothing from a periodic signal but its mean,
+    and the samples are divided by their robust rms.
+
+    Parameters
+    ----------
+    series : TimeSeries
+    params : sequence of FoldParams
+        Candidates; their DM is only passed on.
+    config : FoldConfig
+        As in :func:`fold_many`; `nbands` does not apply.
+
+    Returns
+    -------
+    list of FoldCube
+        One band each.
+
+    Raises
+    ------
+    ConfigError
+        When a candidate cannot be folded.
+    DataError
+        When the series is empty or constant.
+    """
+    from pulsar_kernels.fold import fold_row
+
+    nsamps = series.nsamps
+    if nsamps == 0:
+        raise DataError("nothing to fold: the series is empty")
+    slots = np.empty(nsamps, dtype=np.uint16)
+    cubes = []
+    for p in params:
+        plan = plan_fold(p, config, nsamps, series.tsamp)
+        plan = FoldPlan(plan.nbins, min(plan.nsubints, _SLOT_MAX // plan.nbins), 0)
+        cand = _candidate(p, plan, nsamps, series.tsamp, 1)
+        data = normalise(series.data, 1.0 / (p.freq * series.tsamp))
+        _slots(cand, 0, nsamps, 0.5 * series.tobs, slots)
+        sums = np.zeros(plan.nsubints * plan.nbins)
+        fold_row(data, slots, sums)
+        cubes.append(
+            FoldCube(
+                data=sums.reshape(cand.data.shape).astype(np.float32),
+                variance=cand.counts[:, None, :].astype(np.float64),
+                time_edges=cand.time_edges,
+                band_freqs=np.array([np.inf]),
+                fref=np.inf,
+                params=p,
+                tobs=series.tobs,
+                tsamp=series.tsamp,
+                epoch=series.tmid,
+            )
+        )
+    return cubes

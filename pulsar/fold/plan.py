@@ -1,0 +1,136 @@
+"""How candidates are folded: phase bins, sub-integrations, subbands, time resolution, shared sums."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import FoldConfig
+from pulsar.constants import KDM
+from pulsar.data.fold import FoldParams
+from pulsar.data.source import SampleSource
+from pulsar.errors import ConfigError
+
+#: Phase bins per sample of a turn at most. Phases of the samples differ from turn to turn, so bins finer than a sample
+#: are filled evenly; four of them cost no S/N to the width of a bin.
+OVERSAMPLE: Final = 4
+
+#: Samples that a phase bin keeps at least when the time resolution is lowered for slow candidates.
+SAMPLES_PER_BIN: Final = 4
+
+#: Most halvings of the time resolution: 127 * 2**6 still fits int16.
+MAX_LEVEL: Final = 6
+
+#: Candidates share a sum of channels where that shifts no channel by more than this part of a (lowered) sample.
+SHARE_TOLERANCE: Final = 0.5
+
+
+@dataclass(frozen=True)
+class FoldPlan:
+    """How one candidate is folded.
+
+    Attributes
+    ----------
+    nbins, nsubints : int
+    level : int
+        The time resolution is lowered by 2**level.
+    """
+
+    nbins: int
+    nsubints: int
+    level: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Candidates of one time resolution that share their sums of channels.
+
+    Attributes
+    ----------
+    level : int
+    dm : float
+        DM with which the channels of a subband are aligned [pc cm^-3].
+    members : tuple of int
+        The candidates.
+    """
+
+    level: int
+    dm: float
+    members: tuple[int, ...]
+
+
+def check_params(params: FoldParams, tobs: float, tsamp: float) -> None:
+    """Refuse what cannot be folded.
+
+    Raises
+    ------
+    ConfigError
+        When the frequency is not positive or above the Nyquist frequency, or a number is not finite.
+    """
+    if not all(np.isfinite([params.freq, params.fdot, params.dm])):
+        raise ConfigError(f"cannot fold with frequency {params.freq} Hz, derivative {params.fdot} Hz/s, DM {params.dm}")
+    if params.freq <= 0:
+        raise ConfigError(f"cannot fold with a frequency of {params.freq:g} Hz: it must be positive")
+    span = 0.5 * abs(params.fdot) * tobs
+    if params.freq + span > 0.5 / tsamp:
+        raise ConfigError(
+            f"cannot fold at {params.freq:g} Hz: samples of {tsamp * 1e6:g} us show at most {0.5 / tsamp:g} Hz"
+        )
+
+
+def plan_fold(params: FoldParams, config: FoldConfig, nsamps: int, tsamp: float) -> FoldPlan:
+    """Choose bins, sub-integrations and time resolution for one candidate.
+
+    A turn gets at most OVERSAMPLE bins a sample, a sub-integration at least one turn, and a bin keeps at least
+    SAMPLES_PER_BIN samples when the resolution is lowered.
+    """
+    check_params(params, nsamps * tsamp, tsamp)
+    turn = 1.0 / (params.freq * tsamp)
+    most = max(4, int(OVERSAMPLE * turn))
+    # A power of two can be halved again where samples in step with the turn leave bins empty.
+    nbins = config.nbins - config.nbins % 2 if config.nbins <= most else 1 << (most.bit_length() - 1)
+    nsubints = max(1, min(config.nsubints, int(nsamps / turn)))
+    level = int(np.floor(np.log2(max(turn / (nbins * SAMPLES_PER_BIN), 1.0))))
+    level = min(level, MAX_LEVEL)
+    while level and (nsamps >> level) < 2 * nsubints:
+        level -= 1
+    return FoldPlan(nbins, nsubints, level)
+
+
+def band_edges(nchans: int, nbands: int) -> NDArray[np.int64]:
+    """Channels at which the subbands start, shape (n + 1,): as many as asked for, or one a channel."""
+    n = max(1, min(nbands, nchans))
+    return np.round(np.linspace(0, nchans, n + 1)).astype(np.int64)
+
+
+def group_candidates(
+    params: Sequence[FoldParams], plans: Sequence[FoldPlan], source: SampleSource, edges: NDArray[np.int64]
+) -> list[Group]:
+    """Sort candidates into groups that share their sums of channels.
+
+    Inside a group no channel is misaligned within its subband by more than SHARE_TOLERANCE samples of the group's
+    resolution, beside the rounding to whole samples; the shift between subbands is made exact afterwards, in phase.
+    """
+    inverse = source.freqs**-2.0
+    spread = max(0.5 * float(inverse[hi - 1] - inverse[lo]) for lo, hi in pairwise(edges))
+    groups: list[Group] = []
+    for level in sorted({p.level for p in plans}):
+        order = sorted((i for i, p in enumerate(plans) if p.level == level), key=lambda i: params[i].dm)
+        slope = KDM * spread / (source.tsamp * 2**level)
+        reach = 2.0 * SHARE_TOLERANCE / slope if slope > 0 else np.inf
+        start = 0
+        for k in range(1, len(order) + 1):
+            if k == len(order) or params[order[k]].dm - params[order[start]].dm > reach:
+                low, high = params[order[start]].dm, params[order[k - 1]].dm
+                groups.append(Group(level, 0.5 * (low + high), tuple(order[start:k])))
+                start = k
+    return groups
+
+
+def channel_shifts(freqs: NDArray[np.float64], dm: float, tsamp: float) -> NDArray[np.int32]:
+    """Samples by which the channels of a subband are advanced to align with its first (highest) channel."""
+    inverse = freqs**-2.0
+    return np.asarray(np.round(KDM * dm * (inverse - inverse[0]) / tsamp), dtype=np.int32)

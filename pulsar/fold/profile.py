@@ -1,0 +1,138 @@
+"""Statistics of folded profiles: boxcar S/N, noise-free template, number of equal pulses a turn."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Positions inside a bin at which the boxes are tried.
+SUBSTEPS: Final = 4
+
+
+def box_widths(nbins: int, *, dense: bool) -> NDArray[np.int64]:
+    """Widths of the boxes [bins], 1 … nbins / 2: all of them, or in steps of about a fifth."""
+    most = max(nbins // 2, 1)
+    if dense:
+        return np.arange(1, most + 1, dtype=np.int64)
+    return np.unique(np.round(np.geomspace(1, most, int(np.ceil(np.log(most) / np.log(1.2))) + 1)).astype(np.int64))
+
+
+def best_box(
+    profiles: NDArray[np.float64], variance: NDArray[np.float64], *, dense: bool = True
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Boxcar S/N, width and start bin of each profile, shape (n,), for `profiles` of shape (n, nbins)."""
+    from pulsar_kernels.boxcar import boxcar_snr
+
+    n, nbins = profiles.shape
+    snr = np.empty(n)
+    width = np.empty(n, dtype=np.int64)
+    start = np.empty(n, dtype=np.int64)
+    rows = np.ascontiguousarray(profiles, dtype=np.float64)
+    boxcar_snr(rows, np.ascontiguousarray(variance), box_widths(nbins, dense=dense), snr, width, start)
+    return snr, width, start
+
+
+def fine_box(spectrum: NDArray[np.complex128], variance: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Boxcar S/N of one profile with boxes that may start inside a bin.
+
+    Parameters
+    ----------
+    spectrum : ndarray of complex128, shape (nbins // 2 + 1,)
+        ``rfft`` of the profile.
+    variance : ndarray, shape (nbins,)
+
+    Returns
+    -------
+    snr, width, phase : float
+        Width and centre of the box [turns].
+    """
+    nbins = len(variance)
+    k = np.arange(len(spectrum))
+    early = np.arange(SUBSTEPS) / SUBSTEPS
+    shifted = spectrum * np.exp(2j * np.pi * k * early[:, None] / nbins)
+    snr, width, start = best_box(np.fft.irfft(shifted, nbins, axis=1), variance)
+    i = int(np.argmax(snr))
+    centre = (start[i] + 0.5 * width[i] + early[i]) / nbins
+    return float(snr[i]), float(width[i]) / nbins, float(centre % 1.0)
+
+
+def template_of(spectrum: NDArray[np.complex128], total_variance: float, width: float) -> NDArray[np.complex128]:
+    """What of a profile is signal: each harmonic weighted as Wiener does, DC left out.
+
+    Harmonics beyond the last significant one, and beyond those that make up a pulse of that width, are left out: in a
+    fit of phases they count with the square of their number, and would only fit noise.
+
+    Parameters
+    ----------
+    spectrum : ndarray of complex128, shape (nbins // 2 + 1,)
+        ``rfft`` of the profile.
+    total_variance : float
+        Sum of the variances of its bins: expected power of a harmonic of noise.
+    width : float
+        Width of the best boxcar [turns].
+    """
+    power = np.abs(spectrum) ** 2
+    gain = np.clip(1.0 - total_variance / np.maximum(power, 1e-300), 0.0, 1.0)
+    gain[0] = 0.0
+    # The Nyquist harmonic has no defined phase.
+    gain[-1] = 0.0
+    # exp(-12): one profile in several thousand has a harmonic of noise that strong.
+    sure = np.flatnonzero(power[:-1] > 12.0 * total_variance)
+    last = max(int(sure[-1]) if len(sure) else 0, int(np.ceil(0.6 / width)), 1)
+    gain[last + 1 :] = 0.0
+    if not np.any(gain > 0.0):
+        gain[1:2] = 1.0
+    return np.asarray(spectrum * gain)
+
+
+def equal_pulses(
+    profile: NDArray[np.floating[Any]], turns: float = np.inf, *, most: int = 16, sigma: float = 3.0
+) -> int:
+    """How many equal, equally spaced pulses a profile holds: k means that the true period is k times shorter.
+
+    For each k the profile is cut into k parts. They must be the same within the noise in two ways: the amplitude of
+    their common shape in each part, and the power in all harmonics that are not multiples of k. An interpulse differs
+    from the main pulse in height, shape or distance, and so keeps its period. Where the noise would hide a
+    difference of a fifth between the parts, 1 is returned: no evidence either way.
+
+    Parameters
+    ----------
+    profile : ndarray, shape (nbins,)
+        In units of its noise.
+    turns : float
+        Turns that were folded: pulses vary by about their own strength, so the parts of a fold over few turns differ
+        by up to 1 / sqrt(turns) beside the noise.
+    most : int
+        Largest k tried.
+    sigma : float
+        Difference that is taken as real [sigma].
+    """
+    nbins = len(profile)
+    spectrum = np.fft.rfft(np.asarray(profile, dtype=np.float64))
+    power = np.abs(spectrum) ** 2 / nbins
+    top = nbins // 2 - 1
+    found = 1
+    jitter = 1.0 / turns
+    for k in range(2, min(most, top) + 1):
+        harmonic = np.arange(1, top + 1)
+        shared = harmonic % k == 0
+        gain = np.clip(1.0 - 1.0 / np.maximum(power[1 : top + 1], 1e-300), 0.0, 1.0) * shared
+        # Exponential(1) powers: a single noise harmonic passes 4 in 2 % of cases; weaker ones would fit noise.
+        gain[power[1 : top + 1] < 4.0] = 0.0
+        shape = np.zeros(len(spectrum), dtype=np.complex128)
+        shape[1 : top + 1] = spectrum[1 : top + 1] * gain
+        template = np.fft.irfft(shape, nbins)
+        norm = float(np.sum(template**2))
+        # Error of the amplitude in one part, relative to the amplitude itself.
+        if norm <= 0.0 or np.sqrt(k / norm) > 0.2:
+            continue
+        edges = np.arange(nbins) * k // nbins
+        amps = np.bincount(edges, weights=template * profile, minlength=k)
+        scale = np.bincount(edges, weights=template**2, minlength=k)
+        chi2 = float(np.sum((amps / scale - 1.0) ** 2 / (1.0 / scale + jitter)))
+        other = power[1 : top + 1][~shared]
+        excess = float(np.sum(other - 1.0))
+        allowed = sigma * (np.sqrt(len(other)) + jitter * float(np.sum(power[1 : top + 1][shared])))
+        if chi2 <= (k - 1) + sigma * np.sqrt(2.0 * (k - 1)) and excess <= allowed:
+            found = k
+    return found

@@ -1,0 +1,209 @@
+"""What the readers share: range checks, blocks, reading of small pieces, filling of gaps."""
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.block import Block
+from pulsar.data.header import Header
+from pulsar.data.observation import Gap, InputFile
+from pulsar.errors import DataError
+
+# Bytes read from a file at a time: the piece and its transposed copy stay in L2.
+PIECE_BYTES = 1 << 18
+# Samples of which the mean stands in for what is missing.
+MEAN_BYTES = 1 << 22
+
+
+class BaseObservation:
+    """An observation (`pulsar.data.observation.Observation`) but for the reading itself: `_fill`."""
+
+    header: Header
+    files: tuple[InputFile, ...]
+    gaps: tuple[Gap, ...]
+    chan_ok: NDArray[np.bool_]
+    dtype: np.dtype[Any]
+    problems: tuple[str, ...]
+
+    def _fill(self, start: int, out: NDArray[Any]) -> None:
+        """Fill `out`, whose shape, type and range are known to be right."""
+        raise NotImplementedError
+
+    def read_into(self, start: int, out: NDArray[Any]) -> None:
+        """Fill `out`, shape (nchans, n), dtype `dtype`, rows contiguous, with samples from `start` on.
+
+        Safe to call from several threads at once.
+
+        Raises
+        ------
+        ValueError
+            `out` has the wrong shape, type or layout, or the stretch leaves the observation.
+        DataError
+            The file cannot be read.
+        """
+        header = self.header
+        if out.ndim != 2 or out.shape[0] != header.nchans or out.dtype != self.dtype:
+            raise ValueError(
+                f"read_into needs an array of shape ({header.nchans}, n) and type {self.dtype}, "
+                f"not {out.shape} and {out.dtype}"
+            )
+        if out.shape[1] > 1 and out.strides[1] != out.itemsize:
+            raise ValueError("read_into needs an array whose rows are contiguous")
+        if start < 0 or start + out.shape[1] > header.nsamps:
+            raise ValueError(
+                f"samples {start} to {start + out.shape[1]} are asked for; the observation has {header.nsamps}"
+            )
+        if out.size:
+            self._fill(start, out)
+
+    def read(self, start: int = 0, nsamps: int | None = None) -> Block:
+        """Read `nsamps` samples (default: to the end) from sample `start` on, as a Block (nchans, nsamps)."""
+        if nsamps is None:
+            nsamps = self.header.nsamps - start
+        if nsamps < 0:
+            raise ValueError(f"sample {start} lies beyond the end: the observation has {self.header.nsamps}")
+        data = np.empty((self.header.nchans, nsamps), dtype=self.dtype)
+        self.read_into(start, data)
+        return Block(data, start, self.header)
+
+    def blocks(self, gulp: int, overlap: int = 0) -> Iterator[Block]:
+        """Walk through the observation, `gulp` new samples a time, each block starting `overlap` samples early."""
+        if gulp < 1 or overlap < 0:
+            raise ValueError(f"gulp must be at least 1 and overlap at least 0, not {gulp} and {overlap}")
+        for at in range(0, self.header.nsamps, gulp):
+            start = max(0, at - overlap)
+            yield self.read(start, min(at + gulp, self.header.nsamps) - start)
+
+    def close(self) -> None:
+        """Release files."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        h = self.header
+        names = ", ".join(f.path.name for f in self.files[:3]) + (", …" if len(self.files) > 3 else "")
+        return (
+            f"<{type(self).__name__} {names}: {h.source or 'unnamed'}, {h.nchans} channels "
+            f"{h.freqs[-1]:g} to {h.freqs[0]:g} MHz, {h.nsamps} samples of {h.tsamp * 1e6:g} µs ({h.tobs:g} s)>"
+        )
+
+
+class RawFile:
+    """A file read by pread into buffers of the calling thread: no shared position, no mapped pages.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._local = threading.local()
+        try:
+            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            stat = os.fstat(self._fd)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be opened: {error.strerror}; check its name and permissions") from error
+        self.size = stat.st_size
+        self.mtime = stat.st_mtime
+
+    def read(self, offset: int, nbytes: int, name: str = "raw") -> NDArray[np.uint8]:
+        """`nbytes` bytes from `offset` on; valid until this thread's next call with the same buffer `name`."""
+        buffer: NDArray[np.uint8] | None = getattr(self._local, name, None)
+        if buffer is None or buffer.size < nbytes:
+            buffer = np.empty(max(nbytes, 4096), dtype=np.uint8)
+            setattr(self._local, name, buffer)
+        raw = buffer[:nbytes]
+        view = memoryview(raw)
+        done = 0
+        while done < nbytes:
+            try:
+                got = os.preadv(self._fd, [view[done:]], offset + done)
+            except OSError as error:
+                raise DataError(
+                    f"{self.path}: reading byte {offset + done} failed: {error.strerror}; "
+                    "the disk or the network share may be at fault: copy the file and try again"
+                ) from error
+            if got == 0:
+                raise DataError(
+                    f"{self.path}: ends at byte {offset + done} where {nbytes - done} more were expected: "
+                    "it was cut while it was being read"
+                )
+            done += got
+        return raw
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __del__(self) -> None:
+        if getattr(self, "_fd", -1) >= 0:
+            self.close()
+
+
+def flat_view(out: NDArray[Any]) -> tuple[NDArray[Any], int]:
+    """All memory from the first to the last element of `out` as one row, and the stride of its rows in elements."""
+    nchans, n = out.shape
+    stride = out.strides[0] // out.itemsize
+    if nchans > 1 and (out.strides[0] % out.itemsize or stride < n):
+        raise ValueError("rows of the array overlap or run backwards")
+    flat = np.lib.stride_tricks.as_strided(out, shape=((nchans - 1) * stride + n,), strides=(out.itemsize,))
+    return flat, stride
+
+
+def spectra_per_piece(spectrum_bytes: int) -> int:
+    """Spectra to read at a time: whole tiles of 64 where a spectrum is not huge."""
+    n = max(1, PIECE_BYTES // spectrum_bytes)
+    return n if n < 64 else n - n % 64
+
+
+def as_type(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Round to the type of the samples; what is not finite becomes 0."""
+    values = np.where(np.isfinite(values), values, 0.0)
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    info = np.iinfo(dtype)
+    return np.clip(np.rint(values), info.min, info.max).astype(dtype)
+
+
+def channel_mean(obs: BaseObservation, start: int, stop: int) -> NDArray[np.float64]:
+    """Mean of every channel over the samples from `start` to `stop`, or of as many as 4 MB hold, shape (nchans,)."""
+    most = max(1, MEAN_BYTES // (obs.header.nchans * obs.dtype.itemsize))
+    data = obs.read(start, min(stop - start, most)).data
+    return np.asarray(np.mean(data, axis=1, dtype=np.float64))
+
+
+def overridden(
+    header: Header, *, ra_deg: float | None, dec_deg: float | None, tsamp: float | None
+) -> Header:
+    """The header with what the configuration overrides."""
+    changes = {"ra_deg": ra_deg, "dec_deg": dec_deg, "tsamp": tsamp}
+    return header.with_(**{key: value for key, value in changes.items() if value is not None})
+
+
+def merge_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
+    """In ascending order, with those that touch or overlap made one."""
+    merged: list[Gap] = []
+    for gap in sorted(gaps, key=lambda g: g.start):
+        if merged and gap.start <= merged[-1].start + merged[-1].nsamps:
+            last = merged[-1]
+            end = max(last.start + last.nsamps, gap.start + gap.nsamps)
+            reason = last.reason if gap.reason == last.reason else f"{last.reason}; {gap.reason}"
+            merged[-1] = Gap(last.start, end - last.start, reason)
+        else:
+            merged.append(gap)
+    return tuple(merged)

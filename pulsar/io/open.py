@@ -1,0 +1,101 @@
+"""Open an observation by what is in the files, not by their suffix."""
+
+import os
+from pathlib import Path
+
+from pulsar.config.model import InputConfig
+from pulsar.data.observation import Observation
+from pulsar.errors import DataError
+from pulsar.io.base import BaseObservation, overridden
+from pulsar.io.sigproc_header import is_sigproc
+
+FITS_MAGIC = b"SIMPLE  ="
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+READABLE = "SIGPROC (.fil, .tim), PSRFITS, PRESTO .dat with its .inf, or FBH5"
+
+
+def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None = None) -> Observation:
+    """Open one or several files as one observation.
+
+    Parameters
+    ----------
+    *paths : path
+        SIGPROC filterbank or time series, PSRFITS search mode, PRESTO `.dat` (or its `.inf`), FBH5. Several files
+        are joined by their start times, in whatever order they are given.
+    config : InputConfig, optional
+        Overrides of the headers.
+
+    Returns
+    -------
+    Observation
+
+    Raises
+    ------
+    DataError
+        A file is missing, empty, damaged or of an unknown kind, or the files do not belong together.
+    """
+    config = config or InputConfig()
+    if not paths:
+        raise DataError("no input file is given: name one or several files of one observation")
+    readers: list[BaseObservation] = []
+    try:
+        for path in dict.fromkeys(Path(p) for p in paths):
+            readers.append(_open_one(path, config))
+        if len(readers) == 1:
+            obs = readers[0]
+            settle = getattr(obs, "settle", None)
+            if settle is not None:
+                settle()
+        else:
+            from pulsar.io.joined import join
+
+            obs = join(readers, tsamp_given=config.tsamp is not None)
+    except BaseException:
+        for reader in readers:
+            reader.close()
+        raise
+    obs.header = overridden(obs.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
+    return obs
+
+
+def _open_one(path: Path, config: InputConfig) -> BaseObservation:
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder: name the files in it, for example {path}/*.fits")
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(512)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file: check the name and the folder") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
+    if path.suffix == ".dat" or (path.suffix == ".inf" and path.with_suffix(".dat").exists()):
+        from pulsar.io.timeseries import PrestoReader
+
+        return PrestoReader(path)
+    if not head:
+        raise DataError(f"{path}: the file is empty (0 bytes): copy it again")
+    if is_sigproc(head):
+        from pulsar.io.sigproc import SigprocReader
+        from pulsar.io.timeseries import TimReader, is_series
+
+        if is_series(path):
+            return TimReader(path, signed=config.signed)
+        return SigprocReader(path, signed=config.signed)
+    if head.startswith(FITS_MAGIC):
+        from pulsar.io.psrfits import PsrfitsReader
+
+        return PsrfitsReader(path)
+    if head.startswith(HDF5_MAGIC):
+        from pulsar.io.fbh5 import Fbh5Reader
+
+        return Fbh5Reader(path)
+    if head.lstrip().startswith(b"Data file name without suffix"):
+        raise DataError(f"{path}: this is a PRESTO .inf file without its samples: {path.with_suffix('.dat')} is missing")
+    if b"HEADER_START"[: len(head)] in head[:16] or head[:4] == b"\x0c\0\0\0"[: len(head[:4])]:
+        raise DataError(f"{path}: the SIGPROC header breaks off within the first {len(head)} bytes: copy the file again")
+    kind = "looks like a text file" if _is_text(head) else f"starts with {head[:8]!r}"
+    raise DataError(f"{path}: {kind}, not a format that can be read: expected {READABLE}")
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= 32 or byte in (9, 10, 13) for byte in head)

@@ -1,0 +1,283 @@
+"""Reading of the HDF5 product."""
+
+import html
+import json
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.candidate import Column, dtype_of
+from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.header import Header
+from pulsar.errors import ConfigError, DataError
+from pulsar.io.product import schema
+
+if TYPE_CHECKING:
+    from astropy.table import QTable
+
+
+class Run:
+    """A finished run. Nothing is kept open: every access reads what it needs.
+
+    Parameters
+    ----------
+    path : Path or str
+        A product of this program.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is not a product, or of a newer major version.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        with self._open() as file:
+            self.attrs: dict[str, Any] = {key: _value(v) for key, v in file.attrs.items()}
+
+    def _open(self) -> h5py.File:
+        if not self.path.exists():
+            raise DataError(f"{self.path}: no such file")
+        if self.path.is_dir():
+            raise DataError(f"{self.path}: is a folder, expected an HDF5 product of `pulsar search`")
+        try:
+            file = h5py.File(self.path, "r")
+        except OSError as error:
+            with self.path.open("rb") as raw:
+                start = raw.read(8)
+            if start == b"\x89HDF\r\n\x1a\n":
+                raise DataError(f"{self.path}: damaged or truncated HDF5 file ({error}); copy it again") from error
+            raise DataError(
+                f"{self.path}: not an HDF5 file (starts with {start!r}); expected a product of `pulsar search`"
+            ) from error
+        found = _value(file.attrs.get("format", ""))
+        if found != schema.FORMAT:
+            file.close()
+            raise DataError(
+                f"{self.path}: HDF5, but not a product of this program: attribute format is {found!r}, "
+                f"expected {schema.FORMAT!r}"
+            )
+        version = str(_value(file.attrs.get("format_version", "")))
+        major = version.split(".")[0]
+        supported = int(schema.FORMAT_VERSION.split(".")[0])
+        if not major.isdigit() or int(major) > supported:
+            file.close()
+            raise DataError(
+                f"{self.path}: format_version is {version!r}, this program reads up to {supported}.x; "
+                "update pulsar-search"
+            )
+        return file
+
+    def rows(self, name: str = "candidates") -> NDArray[Any]:
+        """A table as a structured numpy array, texts as str; empty when the file does not hold it.
+
+        Parameters
+        ----------
+        name : str
+            "candidates", "single_pulses", "detections", "observation/files", … (see schema.TABLES).
+        """
+        columns = schema.TABLES[name][0]
+        with self._open() as file:
+            if name not in file:
+                return np.zeros(0, dtype=dtype_of(columns))
+            return _decoded(file[name][()])
+
+    def table(self, name: str = "candidates") -> "QTable":
+        """A table as an astropy QTable with units and descriptions; empty when the file does not hold it."""
+        from astropy.table import QTable
+        from astropy.units import Quantity
+
+        rows = self.rows(name)
+        known = {c.name: c for c in schema.TABLES[name][0]}
+        table = QTable()
+        for key in rows.dtype.names or ():
+            column = known.get(key, Column(key, "", "", ""))
+            table[key] = Quantity(rows[key], column.unit, dtype=rows[key].dtype) if column.unit else rows[key]
+            table[key].info.description = column.description
+        table.meta["description"] = schema.TABLES[name][1]
+        return table
+
+    @cached_property
+    def candidates(self) -> "QTable":
+        """The ranked candidates, best first, with units."""
+        return self.table("candidates")
+
+    @cached_property
+    def single_pulses(self) -> "QTable":
+        """The ranked single pulses, best first, with units; empty when they were not searched."""
+        return self.table("single_pulses")
+
+    @cached_property
+    def detections(self) -> "QTable":
+        """The raw detections, with units; empty when they were not kept."""
+        return self.table("detections")
+
+    @cached_property
+    def observation(self) -> Header:
+        """Header of the observation."""
+        with self._open() as file:
+            group = file["observation"]
+            names = {f.name for f in fields(Header)}
+            values = {key: _value(v) for key, v in group.attrs.items() if key in names}
+            if "freq_table" in group:
+                values["freq_table"] = tuple(float(f) for f in group["freq_table"][()])
+        missing = [key for key in ("nchans", "nsamps", "tsamp", "fch1", "foff", "tstart") if key not in values]
+        if missing:
+            raise DataError(f"{self.path}: /observation lacks the attribute {missing[0]!r}; the file is damaged")
+        return Header(**values)
+
+    @cached_property
+    def problems(self) -> tuple[str, ...]:
+        """What was odd in the input files."""
+        with self._open() as file:
+            found = file["observation"].get("problems")
+            return () if found is None else tuple(_value(t) for t in found[()])
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """How the file was made: argv, versions, inputs, times, configuration (TOML text), exit state."""
+        with self._open() as file:
+            group = file["provenance"]
+            record: dict[str, Any] = {key: _value(v) for key, v in group.attrs.items() if key != "description"}
+            for key in ("argv", "versions", "inputs"):
+                if key in record:
+                    record[key] = json.loads(record[key])
+            if "config" in group:
+                record["config"] = _value(group["config"][()])
+        record["stages"] = {
+            str(r["stage"]): (float(r["wall"]), float(r["cpu"])) for r in self.rows("provenance/stages")
+        }
+        return record
+
+    @cached_property
+    def rfi(self) -> dict[str, Any]:
+        """What was masked: the arrays of ``/rfi`` by name (see schema.RFI_ARRAYS) and its attributes."""
+        with self._open() as file:
+            group = file["rfi"]
+            found: dict[str, Any] = {key: _value(v) for key, v in group.attrs.items() if key != "description"}
+            for name in schema.RFI_ARRAYS:
+                if name in group:
+                    data = group[name][()]
+                    found[name] = [_value(t) for t in data] if data.dtype == object else data
+        return found
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """Names of the candidates that have a fold, best first."""
+        with self._open() as file:
+            names = set(file["folds"])
+        ranked = [str(i) for i in self.rows("candidates")["id"] if str(i) in names]
+        return (*ranked, *sorted(names.difference(ranked)))
+
+    def candidate(self, ident: str) -> dict[str, Any]:
+        """The row of one candidate as a dict of Python values.
+
+        Raises
+        ------
+        ConfigError
+            There is no candidate of that name.
+        """
+        rows = self.rows("candidates")
+        found = np.flatnonzero(rows["id"] == ident)
+        if not found.size:
+            raise ConfigError(f"{self.path}: no candidate {ident!r}; {_some([str(i) for i in rows['id']])}")
+        row = rows[found[0]]
+        return {key: row[key].item() for key in rows.dtype.names or ()}
+
+    def fold(self, ident: str) -> Fold:
+        """The fold of one candidate; ``pulsar.plot`` draws it.
+
+        Raises
+        ------
+        ConfigError
+            There is no fold of that name.
+        """
+        with self._open() as file:
+            folds = file["folds"]
+            if ident not in folds:
+                raise ConfigError(f"{self.path}: no fold {ident!r}; {_some(list(self.ids))}")
+            group = folds[ident]
+            attrs = group.attrs
+            values: dict[str, Any] = {name: group[name][()] for name in schema.FOLD_ARRAYS}
+            values |= {name: float(attrs[name]) for name in schema.FOLD_SCALARS}
+            for when in ("before", "after"):
+                values[when] = FoldParams(*(float(attrs[f"{key}_{when}"]) for key in ("freq", "fdot", "dm")))
+            extra: dict[str, Any] = json.loads(_value(attrs.get("extra", "{}")))
+        return Fold(**values, extra=extra)
+
+    def __len__(self) -> int:
+        return len(self.rows("candidates"))
+
+    def __repr__(self) -> str:
+        rows = self.rows("candidates")
+        best = ""
+        if len(rows):
+            first = rows[0]
+            best = (
+                f", best {first['id']}: P {first['period']:.9g} s, DM {first['dm']:.5g}, S/N {first['snr']:.1f}, "
+                f"score {first['score']:.2f}"
+            )
+        source = self.observation.source
+        return f"<Run {self.path.name}{f' of {source}' if source else ''}: {len(rows)} candidates{best}>"
+
+    def _repr_html_(self) -> str:
+        rows = self.rows("candidates")
+        header = self.observation
+        shown: Mapping[str, str] = {
+            "rank": "", "id": "", "period": ".9g", "dm": ".5g", "accel": ".3g", "snr": ".1f", "sigma": ".1f",
+            "width": ".3f", "score": ".2f", "rfi_flags": "", "known_source": "",
+        }  # fmt: skip
+        units = {c.name: c.unit for c in schema.TABLES["candidates"][0]}
+        head = "".join(f"<th>{k}{f'<br><small>{units[k]}</small>' if units[k] else ''}</th>" for k in shown)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(format(r[k].item(), f))}</td>" for k, f in shown.items()) + "</tr>"
+            for r in rows[:20]
+        )
+        more = f"<p>… and {len(rows) - 20} more in <code>run.candidates</code></p>" if len(rows) > 20 else ""
+        return (
+            f"<h4>{html.escape(self.path.name)}</h4><p>{html.escape(header.source or 'unnamed source')} · "
+            f"{header.tobs:.6g} s · {header.freqs[-1]:.6g}–{header.freqs[0]:.6g} MHz · {len(rows)} candidates</p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
+        )
+
+
+def read(path: Path | str) -> Run:
+    """Open a product of ``pulsar search``.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is not a product, or of a newer major version.
+    """
+    return Run(path)
+
+
+def _some(names: list[str]) -> str:
+    if not names:
+        return "the file holds none"
+    return "there are " + ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+
+
+def _value(value: Any) -> Any:
+    """A Python value from what h5py gives."""
+    if isinstance(value, bytes):
+        return value.decode()
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _decoded(rows: NDArray[Any]) -> NDArray[Any]:
+    """Texts of a stored table as numpy str."""
+    names = rows.dtype.names or ()
+    columns = {k: np.char.decode(rows[k], "utf-8") if rows[k].dtype.kind == "S" else rows[k] for k in names}
+    out = np.zeros(len(rows), dtype=[(k, columns[k].dtype if columns[k].dtype.itemsize else "U1") for k in names])
+    for k in names:
+        out[k] = columns[k]
+    return out

@@ -1,0 +1,119 @@
+"""What the HDF5 product holds: its version with history, its groups, and a unit and description for every array.
+
+The writer, the reader and the documentation are made from these tables.
+"""
+
+from typing import Final
+
+from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, Column
+
+FORMAT: Final = "pulsar-search"
+
+#: major.minor: a minor step only adds; a reader refuses a newer major version.
+FORMAT_VERSION: Final = "1.0"
+
+#: What each version changed, newest last.
+HISTORY: Final[dict[str, str]] = {
+    "1.0": "first version: observation, candidates, single_pulses, folds, detections, rfi, provenance",
+}
+
+GROUPS: Final[dict[str, str]] = {
+    "observation": "what was observed: the joined header as attributes, the files, the gaps between them",
+    "folds": "one group per folded candidate, named by its id",
+    "rfi": "what was masked and why, and the band before cleaning",
+    "provenance": "how this file was made: configuration, inputs, versions, times",
+}
+
+FILE_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("path", "U1", "", "absolute path when the file was read"),
+    Column("start", "i8", "", "sample of the observation at which the file starts"),
+    Column("nsamps", "i8", "", "samples in the file"),
+    Column("size", "i8", "byte", "size of the file"),
+    Column("mtime", "f8", "s", "time of its last change, since 1970-01-01 UTC"),
+)
+
+GAP_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("start", "i8", "", "first missing sample"),
+    Column("nsamps", "i8", "", "missing samples"),
+    Column("reason", "U1", "", "why they are missing"),
+)
+
+BIRDIE_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("freq", "f8", "Hz", "topocentric frequency of the periodic interference"),
+    Column("width", "f8", "Hz", "width of the range around it that is suspected"),
+    Column("reason", "U1", "", "how it was found"),
+)
+
+STAGE_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("stage", "U1", "", "stage of the run"),
+    Column("wall", "f8", "s", "elapsed time"),
+    Column("cpu", "f8", "s", "processor time of all threads"),
+)
+
+#: Table name -> (columns, description). Texts grow beyond the width given there when they must.
+TABLES: Final[dict[str, tuple[tuple[Column, ...], str]]] = {
+    "candidates": (CANDIDATE_COLUMNS, "periodic candidates, best first"),
+    "single_pulses": (SINGLE_PULSE_COLUMNS, "single pulses, one row per cluster of events, best first"),
+    "detections": (DETECTION_COLUMNS, "the raw detections that were grouped into candidates"),
+    "observation/files": (FILE_COLUMNS, "the files of the observation, in order of time"),
+    "observation/gaps": (GAP_COLUMNS, "samples that are in no file, filled with the mean of each channel"),
+    "rfi/birdies": (BIRDIE_COLUMNS, "periodic interference"),
+    "provenance/stages": (STAGE_COLUMNS, "time that each stage took"),
+}
+
+#: Array of a fold -> (unit, description); the names are those of pulsar.data.fold.Fold.
+FOLD_ARRAYS: Final[dict[str, tuple[str, str]]] = {
+    "profile": ("", "refined profile in units of its noise (mean 0), shape (nbins,)"),
+    "time_phase": ("", "sub-integrations by phase, in units of the noise of an element, shape (nsubints, nbins)"),
+    "freq_phase": ("", "bands by phase, in units of the noise of an element, shape (nbands, nbins)"),
+    "time_edges": ("s", "edges of the sub-integrations from the start, shape (nsubints + 1,)"),
+    "band_freqs": ("MHz", "frequency of each band, shape (nbands,)"),
+    "dms": ("pc / cm3", "trial DMs of the DM curve, shape (ndm,)"),
+    "dm_snr": ("", "S/N at the trial DMs, shape (ndm,)"),
+    "dm_expected": ("", "S/N expected there for the refined profile and DM, shape (ndm,)"),
+    "freq_offsets": ("Hz", "axis of p_pdot: frequency minus the folding frequency, shape (nf,)"),
+    "fdot_offsets": ("Hz / s", "axis of p_pdot: derivative minus the folding derivative, shape (nfdot,)"),
+    "p_pdot": ("", "S/N over frequency and derivative, shape (nfdot, nf)"),
+}
+
+#: Scalars of a fold -> (unit, description), stored as attributes; the units are listed in the attribute "units".
+FOLD_SCALARS: Final[dict[str, tuple[str, str]]] = {
+    "freq_err": ("Hz", "1-sigma error of the refined frequency"),
+    "fdot_err": ("Hz / s", "1-sigma error of the refined derivative"),
+    "dm_err": ("pc / cm3", "1-sigma error of the refined DM"),
+    "snr": ("", "boxcar S/N of the refined profile"),
+    "width": ("", "width of that boxcar in turns"),
+    "phase": ("", "centre of that boxcar in turns"),
+    "chi2_red": ("", "reduced chi-square of the refined profile against a constant"),
+    "epoch": ("d", "MJD (UTC) of mid-observation"),
+    "tobs": ("s", "length of the observation"),
+}
+
+#: Array of the group rfi -> (unit, description).
+RFI_ARRAYS: Final[dict[str, tuple[str, str]]] = {
+    "freqs": ("MHz", "channel centres, descending, shape (nchans,)"),
+    "chan_mask": ("", "True where the whole channel was masked, shape (nchans,)"),
+    "chan_reasons": ("", "why the channel was masked, empty where it was not, shape (nchans,)"),
+    "mask": ("", "True where a block of a channel was masked, shape (nblocks, nchans); block_nsamps samples a block"),
+    "bandpass_mean": ("", "mean of each channel before cleaning, in levels of the file, shape (nchans,)"),
+    "bandpass_std": ("", "standard deviation of each channel before cleaning, in levels of the file, shape (nchans,)"),
+}
+
+
+def column_meta(columns: tuple[Column, ...]) -> list[str]:
+    """Lines of YAML with unit and description of each column, as astropy's ``Table.read`` expects them."""
+    import json
+
+    lines = ["datatype:"]
+    for column in columns:
+        entry = {"name": column.name, "datatype": _yaml_type(column.dtype), "description": column.description}
+        if column.unit:
+            entry["unit"] = column.unit
+        lines.append("- " + json.dumps(entry, ensure_ascii=False))
+    return lines
+
+
+def _yaml_type(dtype: str) -> str:
+    if dtype.startswith("U"):
+        return "string"
+    return {"f": "float", "i": "int", "u": "uint", "b": "bool"}[dtype[0]] + str(8 * int(dtype[1:]))

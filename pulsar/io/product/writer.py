@@ -1,0 +1,354 @@
+"""Writing of the HDF5 product: beside its final place, and renamed only when it is whole."""
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pulsar.constants import KDM
+from pulsar.data.candidate import Column
+from pulsar.data.fold import Fold
+from pulsar.data.header import Header
+from pulsar.data.observation import Gap, InputFile
+from pulsar.errors import ConfigError, PulsarError
+from pulsar.io.product import schema
+from pulsar.io.product.provenance import software_version
+
+
+def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
+    """Refuse an output that exists or cannot be written, before any work is done.
+
+    Parameters
+    ----------
+    path : Path or str
+    overwrite : bool
+        A file of that name may be replaced.
+
+    Raises
+    ------
+    ConfigError
+        The file exists (without `overwrite`), is a folder, or its folder is missing or not writable.
+    """
+    path = Path(path)
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise ConfigError(f"{path}: the output is a folder; give the name of a file")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path}: the output exists already; give --overwrite to replace it, or another --out")
+    if not folder.is_dir():
+        raise ConfigError(f"{path}: the folder {folder} does not exist; create it or give another --out")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: the folder {folder} cannot be written; give another --out")
+    return path
+
+
+class ProductWriter:
+    """Writer of one product; use it as a context manager.
+
+    All goes to a hidden file in the same folder. When the ``with`` block ends well, that file is brought to disk and
+    renamed; when it ends with an error, it is removed and nothing of the final name is touched.
+
+    Parameters
+    ----------
+    path : Path or str
+        Final name.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    ConfigError
+        The file exists and `overwrite` is False, or its folder cannot be written.
+    PulsarError
+        The file cannot be written (disk full …).
+    """
+
+    def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
+        self.path = check_output(path, overwrite=overwrite)
+        self._overwrite = overwrite
+        self._temporary = self.path.absolute().with_name(f".{self.path.name}.{os.getpid()}.part")
+        try:
+            self._file = h5py.File(self._temporary, "w", libver=("earliest", "v112"))
+        except OSError as error:
+            raise PulsarError(f"{self.path}: cannot be written: {error}") from error
+        self._open = True
+        self._file.attrs.update(
+            {
+                "format": schema.FORMAT,
+                "format_version": schema.FORMAT_VERSION,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "software_version": software_version(),
+                "kdm": KDM,
+            }
+        )
+        for name, description in schema.GROUPS.items():
+            self._file.create_group(name).attrs["description"] = description
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def close(self) -> None:
+        """Bring the file to disk and give it its final name.
+
+        Raises
+        ------
+        ConfigError
+            A file of that name has appeared since the start (without `overwrite`).
+        PulsarError
+            The disk is full or failed.
+        """
+        if not self._open:
+            return
+        try:
+            self._file.close()
+            self._open = False
+            _sync(self._temporary)
+            if self._overwrite:
+                os.replace(self._temporary, self.path)  # noqa: PTH105 - rename over an existing file, atomically
+            else:
+                self._link()
+            _sync(self.path.absolute().parent)
+        except OSError as error:
+            self.abort()
+            if isinstance(error, FileExistsError):
+                raise ConfigError(
+                    f"{self.path}: a file of that name has appeared meanwhile; give another --out"
+                ) from error
+            raise PulsarError(f"{self.path}: cannot be written: {error}") from error
+
+    def _link(self) -> None:
+        # A hard link fails when the name exists, where a rename would destroy what somebody else has just written.
+        try:
+            os.link(self._temporary, self.path)
+        except FileExistsError:
+            raise
+        except OSError:  # file systems without hard links
+            if self.path.exists():
+                raise FileExistsError(str(self.path)) from None
+            self._temporary.rename(self.path)
+        else:
+            self._temporary.unlink()
+
+    def abort(self) -> None:
+        """Remove what was written; the final name stays as it was."""
+        if self._open:
+            self._open = False
+            with contextlib.suppress(OSError, RuntimeError):
+                self._file.close()
+        self._temporary.unlink(missing_ok=True)
+
+    def observation(
+        self,
+        header: Header,
+        files: Sequence[InputFile] = (),
+        gaps: Sequence[Gap] = (),
+        problems: Sequence[str] = (),
+    ) -> None:
+        """Store the joined header (attributes of ``/observation``), its files, gaps and oddities."""
+        attrs = self._file["observation"].attrs
+        for field in fields(header):
+            value = getattr(header, field.name)
+            if field.name == "freq_table":
+                if value is not None:
+                    self._array("observation/freq_table", np.asarray(value), "MHz", "channel centres, descending")
+            elif value is not None:
+                attrs[field.name] = value
+        attrs.update({"tobs": header.tobs, "tmid": header.tmid, "bandwidth": header.bandwidth})
+        attrs["fcenter"] = header.fcenter
+        attrs["units"] = json.dumps(
+            {"tsamp": "s", "tobs": "s", "fch1": "MHz", "foff": "MHz", "bandwidth": "MHz", "fcenter": "MHz"}
+            | {"tstart": "d", "tmid": "d", "dm": "pc / cm3"}
+            | dict.fromkeys(("ra_deg", "dec_deg", "az_deg", "za_deg"), "deg")
+        )
+        rows = [(str(Path(f.path).absolute()), f.start, f.nsamps, f.size, f.mtime) for f in files]
+        self._rows("observation/files", rows)
+        self._rows("observation/gaps", [(g.start, g.nsamps, g.reason) for g in gaps])
+        self._strings("observation/problems", problems, "what was odd in the files")
+
+    def candidates(self, table: NDArray[Any]) -> None:
+        """Store the ranked candidates, a structured array with the fields of CANDIDATE_COLUMNS."""
+        self._table("candidates", table)
+
+    def single_pulses(self, table: NDArray[Any]) -> None:
+        """Store the ranked single pulses, a structured array with the fields of SINGLE_PULSE_COLUMNS."""
+        self._table("single_pulses", table)
+
+    def detections(self, table: NDArray[Any]) -> None:
+        """Store the raw detections, a structured array with the fields of DETECTION_COLUMNS."""
+        self._table("detections", table)
+
+    def fold(self, ident: str, fold: Fold) -> None:
+        """Store the fold of candidate `ident` as ``/folds/ident``."""
+        group = self._file["folds"].create_group(ident)
+        group.attrs["description"] = f"fold of candidate {ident}"
+        for name, (unit, description) in schema.FOLD_ARRAYS.items():
+            self._array(f"folds/{ident}/{name}", np.asarray(getattr(fold, name)), unit, description)
+        for name in schema.FOLD_SCALARS:
+            group.attrs[name] = float(getattr(fold, name))
+        for when in ("before", "after"):
+            params = getattr(fold, when)
+            group.attrs.update({f"{key}_{when}": float(getattr(params, key)) for key in ("freq", "fdot", "dm")})
+        units = {name: unit for name, (unit, _) in schema.FOLD_SCALARS.items() if unit}
+        units |= {f"{key}_{when}": unit for key, unit in _PARAM_UNITS.items() for when in ("before", "after")}
+        group.attrs["units"] = json.dumps(units)
+        group.attrs["extra"] = json.dumps(fold.extra, default=_plain)
+
+    def rfi(
+        self,
+        chan_ok: ArrayLike,
+        reasons: Sequence[str],
+        mask: ArrayLike,
+        block_nsamps: int,
+        bandpass_mean: ArrayLike,
+        bandpass_std: ArrayLike,
+        freqs: ArrayLike,
+        birdies: Sequence[tuple[float, float, str]] = (),
+    ) -> None:
+        """Store what was masked.
+
+        Parameters
+        ----------
+        chan_ok : array of bool, shape (nchans,)
+            False where the whole channel was masked.
+        reasons : sequence of str, length nchans
+            Why, "" where it was not.
+        mask : array of bool, shape (nblocks, nchans)
+            True where a block of a channel was masked.
+        block_nsamps : int
+            Samples in a block.
+        bandpass_mean, bandpass_std : array, shape (nchans,)
+            Mean and standard deviation before cleaning [levels of the file].
+        freqs : array, shape (nchans,)
+            Channel centres [MHz].
+        birdies : sequence of (freq [Hz], width [Hz], reason)
+        """
+        ok = np.asarray(chan_ok, dtype=bool)
+        masked = np.asarray(mask, dtype=bool)
+        arrays = {
+            "freqs": np.asarray(freqs, dtype=np.float64),
+            "chan_mask": ~ok,
+            "mask": masked,
+            "bandpass_mean": np.asarray(bandpass_mean, dtype=np.float32),
+            "bandpass_std": np.asarray(bandpass_std, dtype=np.float32),
+        }
+        for name, array in arrays.items():
+            self._array(f"rfi/{name}", array, *schema.RFI_ARRAYS[name])
+        self._strings("rfi/chan_reasons", reasons, schema.RFI_ARRAYS["chan_reasons"][1])
+        attrs = self._file["rfi"].attrs
+        attrs["block_nsamps"] = int(block_nsamps)
+        whole = np.broadcast_to(~ok, masked.shape) | masked if masked.size else ~ok
+        attrs["masked_fraction"] = float(np.mean(whole)) if whole.size else 0.0
+        self._rows("rfi/birdies", list(birdies))
+
+    def provenance(self, record: Mapping[str, Any]) -> None:
+        """Store how the file was made: `record` as :class:`pulsar.io.product.provenance.Provenance` gives it.
+
+        ``config`` becomes a text, ``inputs`` and ``stages`` tables, the rest attributes (lists and dicts as JSON).
+        May be called again: the later values replace the earlier ones.
+        """
+        group = self._file["provenance"]
+        for key, value in record.items():
+            if key == "config":
+                if "config" in group:
+                    del group["config"]
+                group["config"] = str(value)
+                group["config"].attrs.update({"unit": "", "description": "effective configuration of the run, TOML"})
+            elif key == "stages":
+                self._rows("provenance/stages", [(name, *times) for name, times in dict(value).items()])
+            elif isinstance(value, str | bool | int | float):
+                group.attrs[key] = value
+            else:
+                group.attrs[key] = json.dumps(value, default=_plain)
+
+    def _array(self, name: str, data: NDArray[Any], unit: str, description: str) -> None:
+        packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if data.size > 1024 else {}
+        dataset = self._file.create_dataset(name, data=data, **packed)
+        dataset.attrs.update({"unit": unit, "description": description})
+
+    def _strings(self, name: str, texts: Sequence[str], description: str) -> None:
+        data = np.array([str(t) for t in texts], dtype=object)
+        dataset = self._file.create_dataset(name, data=data, dtype=h5py.string_dtype())
+        dataset.attrs.update({"unit": "", "description": description})
+
+    def _rows(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        columns = schema.TABLES[name][0]
+        table = np.zeros(len(rows), dtype=[(c.name, "O" if c.dtype.startswith("U") else c.dtype) for c in columns])
+        for i, row in enumerate(rows):
+            table[i] = tuple(row)
+        self._table(name, table)
+
+    def _table(self, name: str, table: NDArray[Any]) -> None:
+        columns, description = schema.TABLES[name]
+        missing = [c.name for c in columns if c.name not in (table.dtype.names or ())]
+        if missing:
+            raise PulsarError(f"{self.path}: the table {name} lacks the column {missing[0]}")
+        stored = _stored(table, columns)
+        for old in (name, f"{name}.__table_column_meta__"):
+            if old in self._file:
+                del self._file[old]
+        packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if len(stored) > 256 else {}
+        dataset = self._file.create_dataset(name, data=stored, **packed)
+        dataset.attrs["description"] = description
+        dataset.attrs["unit"] = [c.unit for c in columns]
+        dataset.attrs["column_descriptions"] = [c.description for c in columns]
+        # The sibling in which astropy looks for units and descriptions.
+        meta = np.array([line.encode() for line in schema.column_meta(columns)])
+        sibling = self._file.create_dataset(f"{name}.__table_column_meta__", data=meta)
+        sibling.attrs.update({"unit": "", "description": f"units and descriptions of {name}, for astropy"})
+
+
+_PARAM_UNITS = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc / cm3"}
+
+
+def _stored(table: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
+    """The table with texts as fixed-width UTF-8, wide enough for the longest."""
+    parts: dict[str, NDArray[Any]] = {}
+    types: list[tuple[str, Any]] = []
+    for column in columns:
+        values = table[column.name]
+        if column.dtype.startswith("U"):
+            encoded = [str(v).encode() for v in values]
+            width = max([int(column.dtype[1:]), *(len(e) for e in encoded)])
+            types.append((column.name, h5py.string_dtype("utf-8", width)))
+            parts[column.name] = np.array(encoded, dtype=f"S{width}")
+        else:
+            types.append((column.name, column.dtype))
+            parts[column.name] = values
+    stored = np.zeros(len(table), dtype=types)
+    for key, values in parts.items():
+        stored[key] = values
+    return stored
+
+
+def _plain(value: Any) -> Any:
+    """What json cannot write by itself."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

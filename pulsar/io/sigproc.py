@@ -1,0 +1,340 @@
+"""SIGPROC filterbank files: reader and writer."""
+
+import math
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.header import Header
+from pulsar.data.observation import Gap, InputFile
+from pulsar.errors import DataError
+from pulsar.io.base import BaseObservation, RawFile, flat_view, spectra_per_piece
+from pulsar.io.sigproc_header import MAX_HEADER, TELESCOPES, RawHeader, parse_header, position, write_header
+
+DEPTHS = (1, 2, 4, 8, 16, 32)
+
+
+def sigproc_dtype(nbits: int, npol: int) -> np.dtype[Any]:
+    """Type that holds the sum of `npol` (1 or 2) samples of `nbits`."""
+    if nbits == 32 or (nbits == 16 and npol == 2):
+        return np.dtype(np.float32)
+    if nbits == 16 or (nbits == 8 and npol == 2):
+        return np.dtype(np.uint16)
+    return np.dtype(np.uint8)
+
+
+class SigprocReader(BaseObservation):
+    """A SIGPROC filterbank file.
+
+    One IF is read as it is; of two or more the first two, AA and BB, are summed. Signed 8 bit samples are
+    shifted by 128 into uint8. Without the override `signed` 8 bit samples are unsigned, whatever the key says.
+
+    Parameters
+    ----------
+    path : Path
+    signed : bool, optional
+        8 bit samples are two's complement.
+
+    Raises
+    ------
+    DataError
+        The header is damaged or describes what cannot be read, or there are no samples.
+    """
+
+    def __init__(self, path: Path, *, signed: bool | None = None) -> None:
+        self._file = RawFile(path)
+        try:
+            raw = parse_header(self._file.read(0, min(self._file.size, MAX_HEADER)).tobytes(), path)
+            self._set_up(path, raw, signed)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _set_up(self, path: Path, raw: RawHeader, signed: bool | None) -> None:
+        values, problems = raw.values, list(raw.problems)
+        nchans, nbits, tsamp, nifs = required(path, values)
+        freqs, foff = channels(path, raw, nchans)
+        self._reverse = bool(nchans > 1 and freqs[0] < freqs[-1])
+        if self._reverse:
+            freqs = freqs[::-1]
+        if nchans > 1 and not np.all(np.diff(freqs) < 0):
+            raise DataError(f"{path}: FREQUENCY table: the frequencies neither rise nor fall throughout")
+        if (nchans * nbits) % 8:
+            raise DataError(
+                f"{path}: nchans {nchans} of {nbits} bit do not fill whole bytes: such files have no agreed layout; "
+                "write it with a number of channels that is a multiple of 8"
+            )
+        self._offset = raw.size
+        self._nbits, self._nchans = nbits, nchans
+        self._row_bytes = nifs * nchans * nbits // 8
+        self._pol_bytes = nchans * nbits // 8
+        self._npol = min(nifs, 2)
+        if nifs > 2:
+            problems.append(f"{nifs} IFs: the first two, taken as AA and BB, are summed and the others ignored")
+        nsamps, rest = divmod(self._file.size - raw.size, self._row_bytes)
+        if nsamps < 1:
+            raise DataError(
+                f"{path}: holds no complete spectrum: the header ends at byte {raw.size}, the file at "
+                f"{self._file.size}, a spectrum takes {self._row_bytes} bytes"
+            )
+        if rest:
+            problems.append(f"the last {rest} bytes are not a whole spectrum of {self._row_bytes}: ignored")
+        stated = int(values.get("nsamples", 0))
+        if stated > 0 and stated != nsamps:
+            problems.append(f"nsamples says {stated} samples, the file holds {nsamps}: the file decides")
+        flag = bool(values.get("signed", 0))
+        if flag and signed is None and nbits == 8:
+            problems.append(
+                "the key `signed` is set: samples are read as unsigned all the same, as most writers mean it; "
+                "set input.signed = true if the bandpass wraps around"
+            )
+        self._xor = 0x80 if signed and nbits == 8 else 0
+        self.dtype = sigproc_dtype(nbits, self._npol)
+        self._piece = spectra_per_piece(self._row_bytes)
+        table = None
+        if raw.table:
+            table = tuple(float(f) for f in freqs)
+        self.header = common_header(
+            values,
+            problems,
+            nchans=nchans,
+            nsamps=nsamps,
+            tsamp=tsamp,
+            fch1=float(freqs[0]),
+            foff=-abs(foff),
+            freq_table=table,
+            nbits=nbits,
+            nifs=nifs,
+            format="SIGPROC filterbank",
+        )
+        self.files = (InputFile(path, 0, nsamps, self._file.size, self._file.mtime),)
+        self.gaps: tuple[Gap, ...] = ()
+        self.chan_ok = np.ones(nchans, dtype=np.bool_)
+        self.problems = tuple(problems)
+
+    def _fill(self, start: int, out: NDArray[Any]) -> None:
+        from pulsar_kernels.unpack import transpose, unpack
+
+        flat, stride = flat_view(out)
+        n = out.shape[1]
+        second = self._pol_bytes if self._npol == 2 else 0
+        for at in range(0, n, self._piece):
+            m = min(self._piece, n - at)
+            raw = self._file.read(self._offset + (start + at) * self._row_bytes, m * self._row_bytes)
+            if self._nbits <= 8:
+                unpack(
+                    raw, m, self._row_bytes, self._pol_bytes, second, self._nbits, True, self._xor,
+                    flat[at:], stride, self._reverse,
+                )  # fmt: skip
+            else:
+                width = self._nbits // 8
+                wide = raw.view(np.dtype("<u2" if width == 2 else "<f4"))
+                transpose(
+                    wide, m, self._row_bytes // width, self._nchans, second // width, flat[at:], stride, self._reverse
+                )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def required(path: Path, values: dict[str, Any]) -> tuple[int, int, float, int]:
+    """nchans, nbits, tsamp [s] and nifs of a SIGPROC header, checked."""
+    for key in ("nchans", "nbits", "tsamp"):
+        if key not in values:
+            raise DataError(f"{path}: the SIGPROC header lacks the key {key}: the samples cannot be read without it")
+    nchans, nbits, tsamp, nifs = values["nchans"], values["nbits"], values["tsamp"], values.get("nifs", 1)
+    if nchans < 1 or nchans > 1 << 20:
+        raise DataError(f"{path}: key nchans: expected 1 to {1 << 20} channels, found {nchans}")
+    if nbits not in DEPTHS:
+        raise DataError(f"{path}: key nbits: expected one of {DEPTHS}, found {nbits}")
+    if not (math.isfinite(tsamp) and tsamp > 0):
+        raise DataError(
+            f"{path}: key tsamp: expected a positive number of seconds, found {tsamp:g}: correct the header"
+        )
+    if nifs not in (0, 1, 2, 3, 4):
+        raise DataError(f"{path}: key nifs: expected 1, 2 or 4 polarisations, found {nifs}")
+    return int(nchans), int(nbits), float(tsamp), max(1, int(nifs))
+
+
+def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[NDArray[np.float64], float]:
+    """Channel centres [MHz] in the order of the file, and the step between them (mean of a table)."""
+    if raw.table:
+        if len(raw.table) != nchans:
+            raise DataError(
+                f"{path}: the FREQUENCY table has {len(raw.table)} entries for {nchans} channels: correct the header"
+            )
+        freqs = np.array(raw.table, dtype=np.float64)
+        foff = (freqs[-1] - freqs[0]) / max(1, nchans - 1) if nchans > 1 else float(raw.values.get("foff", -1.0))
+    else:
+        for key in ("fch1", "foff"):
+            if key not in raw.values:
+                raise DataError(f"{path}: the SIGPROC header lacks the key {key}: the channel frequencies are unknown")
+        foff = float(raw.values["foff"])
+        freqs = float(raw.values["fch1"]) + foff * np.arange(nchans)
+    if nchans > 1 and not (math.isfinite(foff) and foff != 0):
+        raise DataError(f"{path}: key foff: expected a channel step in MHz that is not zero, found {foff:g}")
+    if not np.all(np.isfinite(freqs)) or np.min(freqs) <= 0:
+        raise DataError(
+            f"{path}: keys fch1, foff: {nchans} channels from {freqs[0]:g} MHz in steps of {foff:g} MHz "
+            "reach frequencies that are not positive: correct the header (both are in MHz)"
+        )
+    return freqs, float(foff)
+
+
+def common_header(values: dict[str, Any], problems: list[str], **fields: Any) -> Header:
+    """Header from the keys that filterbank and series files share; `fields` are the caller's."""
+    ra, dec = position(values, problems)
+    number = values.get("telescope_id")
+    tstart = float(values.get("tstart", math.nan))
+    if not math.isfinite(tstart) or tstart <= 0:
+        problems.append("tstart is missing or not a date: the epoch is unknown")
+        tstart = math.nan
+    beam = int(values.get("ibeam", 0))
+    nbeams = int(values.get("nbeams", 0))
+    return Header(
+        tstart=tstart,
+        dm=float(fields.pop("dm", values.get("refdm", 0.0))),
+        source=str(values.get("source_name", "")),
+        telescope=TELESCOPES.get(number, "") if number is not None else "",
+        telescope_id=number,
+        machine=str(values["machine_id"]) if "machine_id" in values else "",
+        beam=beam if beam >= 1 else None,
+        nbeams=nbeams if nbeams >= 1 else None,
+        ra_deg=ra,
+        dec_deg=dec,
+        az_deg=float(values.get("az_start", math.nan)),
+        za_deg=float(values.get("za_start", math.nan)),
+        barycentric=bool(values.get("barycentric", 0)),
+        pulsarcentric=bool(values.get("pulsarcentric", 0)),
+        **fields,
+    )
+
+
+def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[Any]:
+    """Round and clip to unsigned codes of `nbits` (int8 or int16 with `signed`); float32 for 32 bit."""
+    if nbits == 32:
+        return np.ascontiguousarray(data, dtype=np.float32)
+    low, high = (-(1 << (nbits - 1)), (1 << (nbits - 1)) - 1) if signed else (0, (1 << nbits) - 1)
+    kind = f"{'i' if signed else 'u'}{2 if nbits == 16 else 1}"
+    if data.dtype.kind == "f":
+        # NaN has no code: the lowest stands for it.
+        data = np.rint(np.nan_to_num(data, nan=low, posinf=high, neginf=low))
+    return np.clip(data, low, high).astype(kind)
+
+
+class AtomicFile:
+    """A file that appears under its name when it is complete, and not at all when writing fails."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            self.stream: BinaryIO = self._temporary.open("wb")
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be written: {error.strerror}; check that the folder exists and is writable"
+            ) from error
+
+    def commit(self) -> None:
+        """Close and rename."""
+        self.stream.close()
+        self._temporary.replace(self.path)
+
+    def discard(self) -> None:
+        """Close and delete."""
+        self.stream.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+class FilterbankWriter:
+    """Writes a SIGPROC filterbank file (a context manager).
+
+    The file appears under its name when the block ends without an error.
+
+    Parameters
+    ----------
+    path : path
+    header : Header
+        In the program's order (channel 0 the highest); nsamps is not used.
+    nbits : int
+        1, 2, 4, 8, 16 or 32 (float).
+    ascending : bool
+        Write the lowest frequency first (positive foff).
+    nifs : int
+        Each IF gets the same samples when `write` is given one; data of shape (nifs, nchans, n) are written as they are.
+    signed : bool
+        Write two's complement and the key `signed` (8 and 16 bit).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        header: Header,
+        *,
+        nbits: int = 8,
+        ascending: bool = False,
+        nifs: int = 1,
+        signed: bool = False,
+    ) -> None:
+        if nbits not in DEPTHS:
+            raise ValueError(f"nbits must be one of {DEPTHS}, not {nbits}")
+        if (header.nchans * nbits) % 8 and nbits < 8:
+            raise ValueError(f"{header.nchans} channels of {nbits} bit do not fill whole bytes")
+        if signed and nbits not in (8, 16):
+            raise ValueError(f"signed samples have 8 or 16 bit, not {nbits}")
+        self.path = Path(path)
+        self.header = header
+        self.nsamps = 0
+        self._nbits, self._ascending, self._nifs, self._signed = nbits, ascending, nifs, signed
+        self._file = AtomicFile(self.path)
+        self._file.stream.write(
+            write_header(header, nbits=nbits, nifs=nifs, ascending=ascending, signed=signed, source=header.source)
+        )
+
+    def write(self, data: NDArray[Any]) -> None:
+        """Append samples: shape (nchans, n) or (nifs, nchans, n), any real type; rounded and clipped to the depth."""
+        if data.ndim == 2:
+            data = np.broadcast_to(data, (self._nifs, *data.shape))
+        if data.shape[:2] != (self._nifs, self.header.nchans):
+            raise ValueError(
+                f"write needs ({self.header.nchans}, n) or ({self._nifs}, {self.header.nchans}, n), not {data.shape}"
+            )
+        if self._ascending:
+            data = data[:, ::-1]
+        codes = np.ascontiguousarray(np.moveaxis(quantise(data, self._nbits, self._signed), 2, 0))
+        if self._nbits < 8:
+            from pulsar_kernels.unpack import pack
+
+            packed = np.empty(codes.size * self._nbits // 8, dtype=np.uint8)
+            pack(codes.reshape(-1), self._nbits, True, packed)
+            codes = packed
+        elif self._nbits > 8:
+            codes = codes.astype(codes.dtype.newbyteorder("<"), copy=False)
+        self._file.stream.write(memoryview(np.ascontiguousarray(codes)).cast("B"))
+        self.nsamps += data.shape[2]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def close(self) -> None:
+        """Finish the file and give it its name; a second call does nothing."""
+        if not self._file.stream.closed:
+            self._file.commit()
+
+    def abort(self) -> None:
+        """Delete what was written."""
+        if not self._file.stream.closed:
+            self._file.discard()

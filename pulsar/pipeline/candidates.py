@@ -1,0 +1,175 @@
+"""From sifted sources and their folds to the ranked table of candidates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import C
+from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.fold import Fold
+from pulsar.data.header import Header
+from pulsar.search.sift import Source
+
+# Two refined frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
+AGREE_SIGMA = 4.0
+AGREE_BINS = 0.3
+# Ratios of frequency that make one candidate the harmonic of another.
+LARGEST_RATIO = 32
+LARGEST_DENOMINATOR = 4
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A source with its refined fold and its score.
+
+    Attributes
+    ----------
+    source : Source
+    fold : Fold or None
+        None when the source was not among the best that are folded.
+    score : float
+        0 to 1.
+    features : mapping of str to float
+        What the score was made from.
+    """
+
+    source: Source
+    fold: Fold | None
+    score: float
+    features: Mapping[str, float]
+
+    @property
+    def freq(self) -> float:
+        """Best frequency [Hz]: refined where there is a fold."""
+        return self.fold.after.freq if self.fold is not None else self.source.freq
+
+    @property
+    def freq_err(self) -> float:
+        """Its error [Hz]."""
+        return self.fold.freq_err if self.fold is not None else float(self.source.best["freq_err"])
+
+    @property
+    def dm(self) -> float:
+        """Best DM [pc cm^-3]."""
+        return self.fold.after.dm if self.fold is not None else self.source.dm
+
+    @property
+    def dm_err(self) -> float:
+        """Its error [pc cm^-3]."""
+        return self.fold.dm_err if self.fold is not None else max(self.source.dm_hi - self.source.dm_lo, 1.0)
+
+    @property
+    def strength(self) -> tuple[float, float]:
+        """Key of the ranking: the score, then the folded S/N (or, unfolded, far below, the significance)."""
+        if self.fold is None:
+            return (self.score, -1e6 + float(self.source.sigma))
+        return (self.score, float(self.fold.snr))
+
+
+def rank(found: Sequence[Folded], tobs: float) -> list[tuple[Folded, int | None]]:
+    """Order candidates, best first, and find which are harmonics, or duplicates, of a better one.
+
+    Parameters
+    ----------
+    found : sequence of Folded
+    tobs : float
+        Length of the observation [s].
+
+    Returns
+    -------
+    list of (Folded, int or None)
+        With the place in the list of the candidate it belongs to. What has converged onto the same frequency and DM as
+        a better one is left out. Harmonics come after all others, whatever their score.
+    """
+    ordered = sorted(found, key=lambda f: f.strength, reverse=True)
+    free: list[Folded] = []
+    bound: list[tuple[Folded, int]] = []
+    for one in ordered:
+        owner = None
+        same = False
+        for place, better in enumerate(free):
+            ratio = _relation(one, better, tobs)
+            if ratio is not None:
+                owner, same = place, ratio == 1
+                break
+        if owner is None:
+            free.append(one)
+        elif not same:
+            bound.append((one, owner))
+    return [(one, None) for one in free] + [(one, owner) for one, owner in bound]
+
+
+def _relation(weak: Folded, strong: Folded, tobs: float) -> Fraction | None:
+    """The simple ratio of the frequencies if `weak` can be a harmonic of `strong`, else None."""
+    if strong.fold is None:
+        return None
+    if weak.fold is not None and weak.fold.snr > 0.7 * strong.fold.snr and abs(weak.freq / strong.freq - 1) > 1e-3:
+        return None  # as strong as that: a pulsar of its own, the sift has looked at the harmonics already
+    separate = abs(weak.dm - strong.dm) > AGREE_SIGMA * float(np.hypot(weak.dm_err, strong.dm_err))
+    ratio = weak.freq / strong.freq
+    if not 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
+        return None
+    simple = Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR if ratio > 1 else LARGEST_RATIO)
+    if simple.numerator > LARGEST_RATIO or (ratio < 1 and simple.numerator > LARGEST_DENOMINATOR):
+        return None
+    expected = float(simple) * strong.freq
+    error = float(np.hypot(weak.freq_err, float(simple) * strong.freq_err))
+    if abs(weak.freq - expected) > max(AGREE_SIGMA * error, AGREE_BINS / tobs):
+        return None
+    # A weak neighbour in DM of a strong source is the same source even where the errors say otherwise.
+    faint = weak.fold is None or weak.fold.snr < 0.5 * strong.fold.snr
+    return None if separate and not (simple == 1 and faint) else simple
+
+
+def candidate_table(
+    ranked: Sequence[tuple[Folded, int | None]], header: Header
+) -> tuple[NDArray[Any], list[tuple[str, Fold]]]:
+    """The table of candidates in the order given, and the folds by id.
+
+    Parameters
+    ----------
+    ranked : sequence of (Folded, int or None)
+        As `rank` gives it.
+    header : Header
+    """
+    table = empty_table(CANDIDATE_COLUMNS, len(ranked))
+    folds: list[tuple[str, Fold]] = []
+    for i, (one, owner) in enumerate(ranked):
+        row = table[i]
+        source, fold = one.source, one.fold
+        ident = f"c{i + 1:04d}"
+        row["rank"] = i + 1
+        row["id"] = ident
+        row["kind"] = "fft"
+        row["freq"] = one.freq
+        row["period"] = 1.0 / one.freq
+        row["period_err"] = one.freq_err / one.freq**2
+        row["dm"] = one.dm
+        row["fdot"] = float(source.best["fdot"])
+        if fold is not None:
+            row["dm_err"] = fold.dm_err
+            row["fdot"] = fold.after.fdot
+            row["fdot_err"] = fold.fdot_err
+            row["snr"] = fold.snr
+            row["width"] = fold.width
+            folds.append((ident, fold))
+        row["accel"] = -C * row["fdot"] / one.freq
+        row["accel_err"] = C * row["fdot_err"] / one.freq
+        row["epoch"] = header.tmid
+        row["sigma"] = source.best["sigma"]
+        row["sigma_single"] = source.best["sigma_single"]
+        row["nharm"] = source.best["nharm"]
+        row["ndetections"] = source.ndetections
+        row["dm_detected"] = source.dm
+        row["beam"] = -1 if header.beam is None else header.beam
+        row["nbeams"] = 1
+        row["ra_deg"] = header.ra_deg
+        row["dec_deg"] = header.dec_deg
+        row["score"] = one.score
+        row["rfi_flags"] = ",".join(source.flags)
+        row["harmonic_of"] = "" if owner is None else f"c{owner + 1:04d}"
+    return table, folds

@@ -1,0 +1,69 @@
+"""What a run leaves beside its output until it is whole, so that the next one can go on from there."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.data.observation import InputFile
+
+
+class Checkpoint:
+    """Stage results in a folder ``OUT.parts``, valid for one set of inputs and one configuration.
+
+    Parameters
+    ----------
+    out : Path
+        The output file of the run.
+    fingerprint : str
+        Results stored under another fingerprint are thrown away.
+    resume : bool
+        Keep what a former run left; otherwise start empty.
+    """
+
+    def __init__(self, out: Path, fingerprint: str, *, resume: bool) -> None:
+        self.folder = out.with_name(out.name + ".parts")
+        self._key = fingerprint
+        mark = self.folder / "fingerprint"
+        known = mark.read_text() if mark.is_file() else ""
+        self.resumed = resume and known == fingerprint
+        #: True when --resume was asked for but the earlier results belong to other inputs or settings.
+        self.outdated = resume and known not in ("", fingerprint)
+        if not self.resumed:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def load(self, stage: str) -> dict[str, NDArray[Any]] | None:
+        """Arrays of a finished stage, or None."""
+        path = self.folder / f"{stage}.npz"
+        if not path.is_file():
+            return None
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+
+    def save(self, stage: str, **arrays: NDArray[Any]) -> None:
+        """Store the arrays of a finished stage (whole or not at all)."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "fingerprint").write_text(self._key)
+        path = self.folder / f"{stage}.npz"
+        part = self.folder / f"{stage}.writing"
+        with part.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        part.replace(path)
+
+    def remove(self) -> None:
+        """Delete everything: the run is whole."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str:
+    """Digest of what the result of a run depends on (not on threads, memory or scratch)."""
+    settings = config.model_dump(mode="json", exclude={"run", "output"})
+    inputs = [[str(f.path), f.size, f.mtime] for f in files]
+    text = json.dumps([version, settings, inputs], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

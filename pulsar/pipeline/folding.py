@@ -1,0 +1,211 @@
+"""Folding of given periods, without a search: one streamed pass, refinement, and a product."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pulsar.config.load import to_toml
+from pulsar.config.model import Config
+from pulsar.config.size import memory_budget
+from pulsar.constants import DAY, C
+from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.fold import Fold, FoldCube, FoldParams
+from pulsar.data.header import Header
+from pulsar.data.observation import Observation
+from pulsar.data.series import TimeSeries
+from pulsar.errors import ConfigError
+from pulsar.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from pulsar.io.product.reader import Run
+
+
+@dataclass(frozen=True)
+class Ephemeris:
+    """A topocentric period to fold with.
+
+    Attributes
+    ----------
+    period : float
+        [s] at `epoch`.
+    dm : float
+        [pc cm^-3]
+    accel : float
+        Line-of-sight acceleration [m/s^2], positive when receding ever faster.
+    epoch : float or None
+        MJD (UTC) to which the period refers; None: mid-observation.
+    ident : str
+        Name of the fold.
+    """
+
+    period: float
+    dm: float
+    accel: float = 0.0
+    epoch: float | None = None
+    ident: str = ""
+
+    def params(self, header: Header) -> FoldParams:
+        """Frequency and derivative at mid-observation.
+
+        Raises
+        ------
+        ConfigError
+            The period is not positive, shorter than two samples, or no longer positive at mid-observation.
+        """
+        if not self.period > 0:
+            raise ConfigError(f"period {self.period:g} s: expected a positive number of seconds")
+        if self.period < 2 * header.tsamp:
+            raise ConfigError(f"period {self.period:g} s is shorter than two samples of {header.tsamp:g} s")
+        fdot = -self.accel / (C * self.period)
+        away = 0.0 if self.epoch is None else (header.tmid - self.epoch) * DAY
+        freq = 1.0 / self.period + fdot * away
+        if not freq > 0:
+            raise ConfigError(
+                f"period {self.period:g} s with acceleration {self.accel:g} m/s2 at MJD {self.epoch} is not positive "
+                f"at mid-observation, MJD {header.tmid:.6f}; give the acceleration of that time"
+            )
+        return FoldParams(freq, fdot, self.dm)
+
+
+def fold_cubes(
+    obs: Observation, params: Sequence[FoldParams], config: Config, *, threads: int, progress: Progress
+) -> list[FoldCube]:
+    """Clean and fold an observation; all candidates in one streamed pass.
+
+    Parameters
+    ----------
+    obs : Observation
+        Raw data or a dedispersed series.
+    params : sequence of FoldParams
+        Topocentric, at mid-observation.
+    config : Config
+    threads : int
+    progress : Progress
+    """
+    from pulsar.fold.folder import fold_many, fold_series
+
+    header = obs.header
+    if header.is_series:
+        with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
+            data = np.ascontiguousarray(obs.read().data[0])
+            cubes = fold_series(TimeSeries(data, header.tsamp, header.dm, header.tstart), params, config.fold)
+            tick(header.nsamps)
+        return cubes
+
+    from pulsar.rfi import CleanedSource, make_mask, measure
+
+    with progress.stage("statistics", total=header.nsamps, unit="samples") as tick:
+        mask = make_mask(obs, measure(obs, config.rfi, threads=threads, progress=tick), config.rfi)
+    source = CleanedSource(obs, mask, zerodm=config.rfi.zerodm)
+    with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
+        return fold_many(
+            source, params, config.fold, threads=threads, memory=memory_budget(config.run.memory), progress=tick
+        )
+
+
+def fold_row(ident: str, fold: Fold, header: Header, row: Any) -> None:
+    """Fill a row of the candidates table with what a fold tells."""
+    from pulsar.rank.features import features
+    from pulsar.rank.score import score
+
+    after = fold.after
+    values: dict[str, Any] = {
+        "id": ident,
+        "kind": "fold",
+        "period": 1.0 / after.freq,
+        "period_err": fold.freq_err / after.freq**2,
+        "freq": after.freq,
+        "fdot": after.fdot,
+        "fdot_err": fold.fdot_err,
+        "accel": -C * after.fdot / after.freq,
+        "accel_err": C * fold.fdot_err / after.freq,
+        "epoch": fold.epoch,
+        "dm": after.dm,
+        "dm_err": fold.dm_err,
+        "dm_detected": fold.before.dm,
+        "snr": fold.snr,
+        "width": fold.width,
+        "beam": -1 if header.beam is None else header.beam,
+        "nbeams": 1,
+        "ra_deg": header.ra_deg,
+        "dec_deg": header.dec_deg,
+        "score": score(features(fold)),
+    }
+    for key, value in values.items():
+        row[key] = value
+
+
+def fold_files(
+    paths: Sequence[Path | str],
+    ephemerides: Sequence[Ephemeris],
+    config: Config,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    argv: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> "Run":
+    """Fold given periods in an observation and write a product with candidates and folds, best first.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        Files of one observation.
+    ephemerides : sequence of Ephemeris
+    config : Config
+    out : Path
+        Product to write.
+    overwrite : bool
+        Replace an existing file.
+    argv : sequence of str
+        Command line, for the provenance.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ConfigError
+        The output exists, or a period cannot be folded.
+    DataError
+        The files cannot be read.
+    """
+    import os
+
+    from pulsar.fold.refine import refine
+    from pulsar.io.open import open_observation
+    from pulsar.io.product.provenance import Provenance
+    from pulsar.io.product.reader import read
+    from pulsar.io.product.writer import ProductWriter
+
+    progress = Progress("quiet") if progress is None else progress
+    threads = config.run.threads or len(os.sched_getaffinity(0))
+    obs = open_observation(*paths, config=config.input)
+    try:
+        record = Provenance(argv, [f.path for f in obs.files], to_toml(config, with_help=False), threads)
+        params = [e.params(obs.header) for e in ephemerides]
+        with ProductWriter(out, overwrite=overwrite) as writer:
+            cubes = fold_cubes(obs, params, config, threads=threads, progress=progress)
+            with progress.stage("refining", total=len(cubes), unit="folds") as tick:
+                folds = []
+                for cube in cubes:
+                    folds.append(refine(cube, search_dm=not obs.header.is_series))
+                    tick(1)
+            names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
+            table = empty_table(CANDIDATE_COLUMNS, len(folds))
+            for name, fold, row in zip(names, folds, table, strict=True):
+                fold_row(name, fold, obs.header, row)
+                writer.fold(name, fold)
+            table = table[np.argsort(-table["snr"], kind="stable")]
+            table["rank"] = np.arange(1, len(table) + 1)
+            writer.observation(obs.header, obs.files, obs.gaps, obs.problems)
+            writer.candidates(table)
+            writer.provenance(record.record(progress.times))
+    finally:
+        obs.close()
+    return read(out)

@@ -1,0 +1,174 @@
+"""What a run will do and need, before it is done."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.config.size import memory_budget
+from pulsar.data.observation import Observation
+from pulsar.dedisp.plan import DMPlan, make_plan
+from pulsar.errors import ConfigError
+
+# Work a second of one core, measured on a 2.6 GHz Xeon (Sapphire Rapids) by benchmarks/bench_pipeline.py; elsewhere
+# good to a factor of two.
+READ_RATE = 1.0e9  # raw samples read and cleaned a second
+SEARCH_RATE = 16.0e6  # points of a series searched a second, FFT and 32 harmonics
+FOLD_RATE = 1.5e9  # candidate x channel x samples folded a second
+# Part of the memory budget that dedispersed series may take; the rest is for buffers and the search.
+SERIES_PART = 0.6
+# Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
+BASE_MEMORY = 350 << 20
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The plan of a run.
+
+    Attributes
+    ----------
+    dm : DMPlan or None
+        Trial DMs; None for an already dedispersed series.
+    nsamps, nchans : int
+        Samples and (live) channels.
+    threads : int
+    memory : int
+        Bytes that the stages may take.
+    series_bytes : int
+        Size of all dedispersed series.
+    in_memory : bool
+        Whether they stay in memory; in a scratch file otherwise.
+    nfreqs : float
+        Independent frequencies searched over all DMs.
+    seconds : dict of str to float
+        Expected elapsed time of each stage [s], without compilation.
+    """
+
+    dm: DMPlan | None
+    nsamps: int
+    nchans: int
+    threads: int
+    memory: int
+    series_bytes: int
+    in_memory: bool
+    nfreqs: float
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def ndms(self) -> int:
+        """Trial DMs."""
+        return 1 if self.dm is None else self.dm.ndms
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Size of the scratch file."""
+        return 0 if self.in_memory else self.series_bytes
+
+    @property
+    def total_seconds(self) -> float:
+        """Expected elapsed time of the run [s]."""
+        return sum(self.seconds.values())
+
+    def summary(self) -> Iterable[str]:
+        """Lines for the log."""
+        if self.dm is not None:
+            lo, hi = float(self.dm.dms[0]), float(self.dm.dms[-1])
+            yield f"{self.ndms} DMs from {lo:g} to {hi:g} in {len(self.dm.stages)} stages"
+        where = "in memory" if self.in_memory else "in a scratch file"
+        yield (
+            f"dedispersed series: {self.series_bytes / 2**30:.2f} GiB {where}; "
+            f"{self.threads} threads, about {self.total_seconds:.0f} s"
+        )
+
+
+def thread_count(config: Config) -> int:
+    """Threads of a run: what is configured, or all cores that this process may use."""
+    return config.run.threads or len(os.sched_getaffinity(0))
+
+
+def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None = None) -> RunPlan:
+    """Plan a run without reading samples.
+
+    Parameters
+    ----------
+    obs : Observation
+    config : Config
+    freqs : ndarray, optional
+        Frequencies of the channels that are alive [MHz]; default: all outside the zapped ranges.
+
+    Raises
+    ------
+    ConfigError
+        When the memory budget is too small for anything, or all channels are zapped.
+    """
+    header = obs.header
+    threads = thread_count(config)
+    total = memory_budget(config.run.memory)
+    memory = total - BASE_MEMORY
+    if memory < 64 << 20:
+        raise ConfigError(
+            f"run.memory = {config.run.memory!r}: {total / 2**20:.0f} MiB are too little, of which the program itself "
+            f"takes {BASE_MEMORY / 2**20:.0f} MiB: give at least {(BASE_MEMORY + (64 << 20)) / 2**20:.0f}MiB"
+        )
+    if header.is_series:
+        return RunPlan(
+            dm=None,
+            nsamps=header.nsamps,
+            nchans=1,
+            threads=threads,
+            memory=memory,
+            series_bytes=4 * header.nsamps,
+            in_memory=True,
+            nfreqs=header.nsamps / 2,
+            seconds={"search": header.nsamps / SEARCH_RATE},
+        )
+    if freqs is None:
+        freqs = live_frequencies(obs, config)
+    dm = make_plan(header, config.dedisp, freqs=freqs)
+    nchans = len(freqs)
+    raw = float(header.nsamps) * header.nchans
+    points = sum(float(stage.ndms) * stage.nsamps for stage in dm.stages)
+    seconds = {
+        "statistics": raw / READ_RATE,
+        "dedispersion": raw / READ_RATE + sum(stage_seconds(dm, i) for i in range(len(dm.stages))),
+        "search": points / SEARCH_RATE,
+        "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / FOLD_RATE,
+    }
+    return RunPlan(
+        dm=dm,
+        nsamps=header.nsamps,
+        nchans=nchans,
+        threads=threads,
+        memory=memory,
+        series_bytes=dm.nbytes,
+        in_memory=dm.nbytes <= SERIES_PART * memory,
+        nfreqs=points / 2,
+        seconds={name: value / threads for name, value in seconds.items()},
+    )
+
+
+def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:
+    """Frequencies of the channels that neither the file nor a zapped range rules out [MHz]."""
+    header = obs.header
+    half = 0.5 * header.chan_width
+    ok = obs.chan_ok.copy()
+    for lo, hi in config.rfi.zap:
+        ok &= ~((header.freqs + half > lo) & (header.freqs - half < hi))
+    if not ok.any():
+        raise ConfigError("rfi.zap: every channel lies in a zapped range; nothing would be left to search")
+    return np.ascontiguousarray(header.freqs[ok])
+
+
+def stage_seconds(plan: DMPlan, index: int) -> float:
+    """Expected time of one core for the dedispersion of a stage [s]."""
+    stage = plan.stages[index]
+    # Row-adds of the tree grow as channels x log2(channels) at most, and no slower than two rows a trial.
+    nchans = len(plan.freqs)
+    if plan.method == "brute":
+        rows = float(nchans) * stage.ndms
+    else:
+        rows = nchans + 4.0 * stage.ndms * np.log2(max(2, nchans))
+    return float(rows * stage.nsamps / 4.0e9)

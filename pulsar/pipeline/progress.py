@@ -1,0 +1,190 @@
+"""How a run tells where it is: bars on a terminal, sparse dated lines in a batch log, or nothing; and stage times."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+
+#: At most one line in so many seconds while a stage runs, in batch mode [s].
+INTERVAL = 10.0
+
+
+class StageTime(NamedTuple):
+    """Time of a stage [s]."""
+
+    wall: float
+    cpu: float
+
+
+class Progress:
+    """Progress of a run on stderr.
+
+    Parameters
+    ----------
+    mode : {"auto", "bars", "log", "quiet"}
+        ``auto``: bars when `stream` is a terminal, dated lines otherwise.
+    stream : text file, optional
+        Default: sys.stderr.
+    interval : float
+        Shortest time between two lines of one stage in ``log`` mode [s].
+
+    Attributes
+    ----------
+    times : dict of str to StageTime
+        Elapsed and processor time of each finished stage; a stage that ran twice adds up.
+    """
+
+    def __init__(
+        self,
+        mode: Literal["auto", "bars", "log", "quiet"] = "auto",
+        *,
+        stream: TextIO | None = None,
+        interval: float = INTERVAL,
+    ) -> None:
+        self.stream = sys.stderr if stream is None else stream
+        if mode == "auto":
+            mode = "bars" if self.stream.isatty() else "log"
+        self.mode = mode
+        self.interval = interval
+        self.times: dict[str, StageTime] = {}
+        self._lock = threading.Lock()
+        self._bars: Bars | None = None
+
+    def message(self, text: str) -> None:
+        """One line for the astronomer (nothing in quiet mode)."""
+        if self.mode == "quiet":
+            return
+        with self._lock:
+            if self._bars is not None:
+                self._bars.console.print(text, markup=False, highlight=False)
+            elif self.mode == "log":
+                self._line(text)
+            else:
+                print(text, file=self.stream, flush=True)
+
+    @contextmanager
+    def stage(self, name: str, total: float | None = None, unit: str = "") -> Iterator[Callable[[float], None]]:
+        """Run a stage.
+
+        Parameters
+        ----------
+        name : str
+        total : float, optional
+            Amount of work, when known.
+        unit : str
+            What the amount counts, such as "samples".
+
+        Yields
+        ------
+        tick : callable
+            ``tick(n)`` tells that `n` more were done; safe to call from several threads at once.
+        """
+        wall, cpu = time.monotonic(), time.process_time()
+        tick, finish = self._start(name, total, unit)
+        state = "failed"
+        try:
+            yield tick
+            state = "done"
+        except KeyboardInterrupt:
+            state = "interrupted"
+            raise
+        finally:
+            spent = StageTime(time.monotonic() - wall, time.process_time() - cpu)
+            with self._lock:
+                before = self.times.get(name, StageTime(0.0, 0.0))
+                self.times[name] = StageTime(before.wall + spent.wall, before.cpu + spent.cpu)
+            finish(state, spent)
+
+    def _start(
+        self, name: str, total: float | None, unit: str
+    ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
+        if self.mode == "quiet":
+            return _no_tick, lambda state, spent: None
+        if self.mode == "bars":
+            return self._start_bar(name, total, unit)
+        return self._start_log(name, total, unit)
+
+    def _start_bar(
+        self, name: str, total: float | None, unit: str
+    ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
+        outer = self._bars is not None
+        if self._bars is None:
+            self._bars = _new_bars(self.stream)
+            self._bars.start()
+        bars = self._bars
+        task = bars.add_task(name, total=total, unit=unit)
+
+        def tick(n: float = 1) -> None:
+            bars.advance(task, n)
+
+        def finish(state: str, spent: StageTime) -> None:
+            bars.remove_task(task)
+            colour = "green" if state == "done" else "red"
+            bars.console.print(f"  [{colour}]{name:<16}[/] {state} in {_seconds(spent.wall)}", highlight=False)
+            if not outer:
+                bars.stop()
+                self._bars = None
+
+        return tick, finish
+
+    def _start_log(
+        self, name: str, total: float | None, unit: str
+    ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
+        start = time.monotonic()
+        done, shown = 0.0, start
+
+        def tick(n: float = 1) -> None:
+            nonlocal done, shown
+            with self._lock:
+                done += n
+                now = time.monotonic()
+                if now - shown < self.interval:
+                    return
+                shown = now
+                text = f"{name}: {done:.4g} {unit}".rstrip()
+                if total:
+                    part = min(done / total, 1.0)
+                    left = (now - start) * (1.0 - part) / part if part else 0.0
+                    text = f"{name}: {100 * part:.0f} % of {total:.4g} {unit}".rstrip() + f", {_seconds(left)} left"
+                self._line(text)
+
+        def finish(state: str, spent: StageTime) -> None:
+            with self._lock:
+                self._line(f"{name}: {state} in {_seconds(spent.wall)} ({_seconds(spent.cpu)} of processor)")
+
+        return tick, finish
+
+    def _line(self, text: str) -> None:
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=self.stream, flush=True)
+
+
+def _no_tick(n: float = 1) -> None:
+    """Quiet mode counts nothing."""
+
+
+def _seconds(value: float) -> str:
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+
+
+def _new_bars(stream: TextIO) -> "Bars":
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns: list[Any] = [
+        SpinnerColumn(),
+        TextColumn("{task.description:<16}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[unit]}", style="dim"),
+    ]
+    return Progress(*columns, console=Console(file=stream), transient=True)

@@ -1,0 +1,293 @@
+"""A whole search: the order of the stages, what is kept between them, and the product at the end."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.data.fold import Fold, FoldCube, FoldParams
+from pulsar.data.observation import Observation
+from pulsar.data.series import TimeSeries
+from pulsar.errors import PulsarError
+from pulsar.pipeline.candidates import Folded, candidate_table, rank
+from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
+from pulsar.pipeline.plan import RunPlan, dry_run, thread_count
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.stages import search_stages
+
+if TYPE_CHECKING:
+    from pulsar.dedisp.plan import DMPlan
+    from pulsar.io.product.reader import Run
+    from pulsar.rfi import CleanedSource, Mask
+    from pulsar.search.sift import Source
+
+FoldMany = Callable[[Sequence[FoldParams]], list[FoldCube]]
+
+
+def search(
+    paths: Sequence[Path | str] | Path | str | Observation,
+    config: Config | None = None,
+    out: Path | str = "run.h5",
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    argv: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> "Run":
+    """Search an observation for periodic signals and write the ranked candidates.
+
+    Parameters
+    ----------
+    paths : path, sequence of paths, or Observation
+        The files of one observation.
+    config : Config, optional
+    out : path
+        The HDF5 product, written at the end, whole or not at all.
+    overwrite : bool
+        Replace an existing `out`.
+    resume : bool
+        Go on after the last stage that an interrupted run of the same inputs and settings has finished; a product that
+        is already there is returned as it is.
+    argv : sequence of str
+        The command line, for the provenance.
+    progress : Progress, optional
+        Default: quiet.
+
+    Returns
+    -------
+    Run
+        The product, opened.
+
+    Raises
+    ------
+    ConfigError
+        The output exists or cannot be written, or a setting makes no sense for these data.
+    DataError
+        The files cannot be read, or nothing is left after masking.
+    """
+    from pulsar.io.open import open_observation
+    from pulsar.io.product.reader import read
+    from pulsar.io.product.writer import check_output
+
+    config = Config() if config is None else config
+    progress = Progress("quiet") if progress is None else progress
+    out = check_output(Path(out), overwrite=overwrite or resume)
+    if isinstance(paths, str | Path):
+        paths = [paths]
+    opened = not isinstance(paths, Observation)
+    obs = open_observation(*paths, config=config.input) if not isinstance(paths, Observation) else paths
+    try:
+        from pulsar import __version__
+
+        mark = fingerprint(obs.files, config, __version__)
+        if resume and out.exists():
+            progress.message(f"{out} is complete: nothing left to do")
+            return read(out)
+        checkpoint = Checkpoint(out, mark, resume=resume)
+        if checkpoint.outdated:
+            progress.message("the earlier results belong to other files or settings: starting anew")
+        for problem in obs.problems:
+            progress.message(f"note: {problem}")
+        runner = _Runner(obs, config, checkpoint, progress)
+        runner.run(out, overwrite=overwrite, argv=argv)
+        checkpoint.remove()
+    finally:
+        if opened:
+            obs.close()
+    return read(out)
+
+
+def dm_plan(plan: RunPlan) -> "DMPlan":
+    """The DM plan of a run on raw data."""
+    if plan.dm is None:
+        raise PulsarError("an already dedispersed series has no DM plan")
+    return plan.dm
+
+
+class _Runner:
+    """The state of one run: what each stage hands to the next."""
+
+    def __init__(self, obs: Observation, config: Config, checkpoint: Checkpoint, progress: Progress) -> None:
+        self.obs = obs
+        self.config = config
+        self.checkpoint = checkpoint
+        self.progress = progress
+        self.threads = thread_count(config)
+        self.mask: Mask | None = None
+
+    def run(self, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
+        from pulsar.config.load import to_toml
+        from pulsar.io.product.provenance import Provenance
+        from pulsar.io.product.writer import ProductWriter
+
+        config, header = self.config, self.obs.header
+        provenance = Provenance(
+            argv=argv, inputs=[f.path for f in self.obs.files], config=to_toml(config), threads=self.threads
+        )
+        if header.is_series:
+            detections, dms, fold_many = self._series()
+        else:
+            detections, dms, fold_many = self._filterbank(out)
+        sources = self._sift(detections, dms)
+        found = self._fold(sources, fold_many)
+        table, folds = candidate_table(rank(found, header.tobs), header)
+
+        with self.progress.stage("writing"), ProductWriter(out, overwrite=overwrite) as writer:
+            writer.observation(header, self.obs.files, self.obs.gaps, self.obs.problems)
+            writer.candidates(table)
+            for ident, fold in folds:
+                writer.fold(ident, fold)
+            if config.output.detections:
+                writer.detections(detections)
+            if self.mask is not None:
+                mask = self.mask
+                writer.rfi(
+                    mask.chan_ok,
+                    mask.reasons,
+                    mask.bad,
+                    int(mask.edges[1] - mask.edges[0]),
+                    np.median(mask.baseline, axis=0),
+                    np.median(mask.noise, axis=0),
+                    header.freqs,
+                )
+            writer.provenance(provenance.record(self.progress.times))
+
+    def _series(self) -> tuple[NDArray[Any], NDArray[np.float64], FoldMany]:
+        """An already dedispersed series goes straight to the search."""
+        from pulsar.fold.folder import fold_series
+        from pulsar.search.fft import FFTSearch
+
+        header = self.obs.header
+        data = self.obs.read().data[0]
+        series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
+        with self.progress.stage("search", 1, "series"):
+            finder = FFTSearch(len(data), header.tsamp, self.config.fft)
+            detections = finder.search(data, dm=header.dm)
+        return (
+            detections,
+            np.array([header.dm]),
+            lambda params: fold_series(series, params, self.config.fold),
+        )
+
+    def _filterbank(self, out: Path) -> tuple[NDArray[Any], NDArray[np.float64], FoldMany]:
+        """Statistics, dedispersion and search of raw data."""
+        from pulsar.fold.folder import fold_many
+
+        source = self._clean()
+        plan = dry_run(self.obs, self.config, freqs=source.freqs)
+        for line in plan.summary():
+            self.progress.message(line)
+        kept = self.checkpoint.load("detections")
+        if kept is not None:
+            self.progress.message("detections: taken from the interrupted run")
+            detections = kept["detections"]
+        else:
+            detections = self._search(source, plan, out)
+            self.checkpoint.save("detections", detections=detections)
+
+        def fold(params: Sequence[FoldParams]) -> list[FoldCube]:
+            with self.progress.stage("folding", source.nsamps, "samples") as tick:
+                return fold_many(
+                    source, params, self.config.fold, threads=self.threads, memory=plan.memory // 2, progress=tick
+                )
+
+        return detections, dm_plan(plan).dms, fold
+
+    def _clean(self) -> "CleanedSource":
+        from pulsar.rfi import CleanedSource, Mask, make_mask, measure
+
+        config, header = self.config, self.obs.header
+        kept = self.checkpoint.load("mask")
+        if kept is not None:
+            reasons = tuple(str(r) for r in kept.pop("reasons"))
+            self.mask = Mask(reasons=reasons, **kept)
+        else:
+            with self.progress.stage("statistics", header.nsamps, "samples") as tick:
+                stats = measure(self.obs, config.rfi, threads=self.threads, progress=tick)
+                self.mask = make_mask(self.obs, stats, config.rfi)
+            self.checkpoint.save(
+                "mask",
+                chan_ok=self.mask.chan_ok,
+                reasons=np.array(self.mask.reasons),
+                bad=self.mask.bad,
+                edges=self.mask.edges,
+                baseline=self.mask.baseline,
+                noise=self.mask.noise,
+            )
+        self.progress.message(self.mask.summary())
+        return CleanedSource(self.obs, self.mask, zerodm=config.rfi.zerodm)
+
+    def _search(self, source: "CleanedSource", plan: RunPlan, out: Path) -> NDArray[Any]:
+        from pulsar.dedisp.stream import dedisperse
+
+        config = self.config
+        scratch = Path(config.run.scratch) if config.run.scratch else out.absolute().parent
+        trials = dm_plan(plan)
+        with self.progress.stage("dedispersion", source.nsamps, "samples") as tick:
+            store = dedisperse(
+                source,
+                trials,
+                method=config.dedisp.method,
+                threads=self.threads,
+                memory=plan.memory,
+                scratch=scratch,
+                progress=tick,
+            )
+        with store, self.progress.stage("search", trials.ndms, "series") as tick:
+            return search_stages(store.stages, config.fft, threads=self.threads, progress=tick)
+
+    def _sift(self, detections: NDArray[Any], dms: NDArray[np.float64]) -> "list[Source]":
+        from pulsar.search.sift import sift
+
+        with self.progress.stage("sifting", len(detections), "detections"):
+            sources = sift(detections, self.obs.header.tobs, self.config.sift, dms=dms)
+        self.progress.message(f"{len(detections)} detections of {len(sources)} sources")
+        return sources
+
+    def _fold(self, sources: "list[Source]", fold_many: FoldMany) -> list[Folded]:
+        """Fold the best sources, refine and score them; those not folded keep a score of 0."""
+        chosen = sources[: self.config.fold.ncands]
+        params = [FoldParams(s.freq, float(s.best["fdot"]), s.dm) for s in chosen]
+        folds = self._refined(params, fold_many)
+        from pulsar.fold.refine import fundamental_factor
+
+        # Where the profile shows several equal pulses the true frequency is that many times higher.
+        wrong = {i: factor for i, fold in enumerate(folds) if (factor := fundamental_factor(fold)) != 1}
+        if wrong:
+            again = [
+                FoldParams(folds[i].after.freq * k, folds[i].after.fdot * k, folds[i].after.dm)
+                for i, k in wrong.items()
+            ]
+            for i, fold in zip(wrong, self._refined(again, fold_many), strict=True):
+                folds[i] = fold
+        found = [self._scored(source, fold) for source, fold in zip(chosen, folds, strict=True)]
+        return found + [Folded(source, None, 0.0, {}) for source in sources[len(chosen) :]]
+
+    def _refined(self, params: Sequence[FoldParams], fold_many: FoldMany) -> list[Fold]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from pulsar.fold.refine import refine
+
+        if not params:
+            return []
+        cubes = fold_many(params)
+        search_dm = not self.obs.header.is_series
+        with self.progress.stage("refinement", len(cubes), "folds") as tick, ThreadPoolExecutor(self.threads) as pool:
+
+            def one(cube: FoldCube) -> Fold:
+                fold = refine(cube, search_dm=search_dm)
+                tick(1)
+                return fold
+
+            return list(pool.map(one, cubes))
+
+    def _scored(self, source: "Source", fold: Fold) -> Folded:
+        from pulsar.rank.features import features
+        from pulsar.rank.score import score
+
+        values = features(fold, sigma=source.sigma, ndetections=source.ndetections)
+        fold.extra["features"] = dict(values)
+        return Folded(source, fold, score(values), values)

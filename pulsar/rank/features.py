@@ -1,0 +1,144 @@
+"""Numbers by which a folded candidate is judged.
+
+Order and names are fixed: a trained model stores the list it was made with.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.fold import Fold
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature.
+
+    Attributes
+    ----------
+    name : str
+    description : str
+        What it measures, and its range.
+    """
+
+    name: str
+    description: str
+
+
+FEATURES: Final[tuple[Feature, ...]] = (
+    Feature("sigma", "significance of the detection, corrected for all trials of the run; NaN when unknown"),
+    Feature("snr", "boxcar S/N of the refined folded profile"),
+    Feature("chi2_red", "reduced chi-square of the profile against a constant"),
+    Feature("width", "duty cycle: width of the best boxcar [turns], 0 to 0.5"),
+    Feature("dm", "refined DM [pc/cm3]"),
+    Feature("dm_sigma", "refined DM over its error: how surely it is not 0; NaN when the DM was not fitted"),
+    Feature("dm_contrast", "(S/N at the DM - S/N at DM 0) / (their noise, 1): NaN for a single band"),
+    Feature("dm_match", "correlation of the measured with the expected DM curve, -1 to 1; NaN for a single band"),
+    Feature("time_fraction", "fraction of sub-integrations in which the pulse is positive, 0 to 1"),
+    Feature("time_even", "evenness of the pulse over time, 1 for a steady source at any S/N, 1/n for one burst of n"),
+    Feature("time_top", "share of the pulse in the strongest tenth of the sub-integrations, 0.1 to 1"),
+    Feature("freq_fraction", "fraction of subbands in which the pulse is positive, 0 to 1; NaN for a single band"),
+    Feature("freq_even", "evenness of the pulse over frequency, as time_even; NaN for a single band"),
+    Feature("freq_top", "share of the pulse in the strongest tenth of the subbands; NaN for a single band"),
+    Feature("ndetections", "detections grouped into the candidate; NaN when unknown"),
+    Feature("noise_scale", "off-pulse noise over the expected white noise, 1 when clean"),
+)
+
+FEATURE_NAMES: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES)
+
+
+def box_amplitudes(rows: NDArray[Any], width: float, phase: float) -> NDArray[np.float64]:
+    """S/N of one box in each row of profiles in units of their noise.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (n, nbins)
+        Mean 0 over the bins, unit variance in noise.
+    width, phase : float
+        Width and centre of the box [turns].
+    """
+    nbins = rows.shape[1]
+    # The part of each bin that lies inside the box.
+    edges = np.arange(nbins + 1) / nbins
+    start = (phase - 0.5 * width) % 1.0
+    cover = np.zeros(nbins)
+    for turn in (-1.0, 0.0, 1.0):
+        low = np.maximum(edges[:-1], start + turn)
+        high = np.minimum(edges[1:], start + width + turn)
+        cover += np.maximum(high - low, 0.0) * nbins
+    cover -= cover.mean()
+    norm = float(np.sqrt(np.sum(cover**2)))
+    if norm == 0.0:
+        return np.zeros(len(rows))
+    return np.asarray(rows.astype(np.float64) @ cover / norm)
+
+
+def persistence(amps: NDArray[np.float64]) -> tuple[float, float, float]:
+    """Fraction positive, evenness and share of the strongest tenth of amplitudes with unit noise.
+
+    Evenness is (sum a)^2 / (n sum a^2) over its expectation for equal amplitudes in the same noise, at most 1: so a
+    weak steady source counts as even, although noise scatters its parts.
+    """
+    n = len(amps)
+    total = float(amps.sum())
+    square = float(np.sum(amps**2))
+    if n == 0 or square == 0.0 or total <= 0.0:
+        return 0.0, 0.0, 1.0
+    mean2 = (total / n) ** 2
+    even = min((total**2 / (n * square)) * (mean2 + 1.0) / mean2, 1.0)
+    tenth = max(n // 10, 1)
+    positive = np.maximum(amps, 0.0)
+    top = float(np.sort(positive)[-tenth:].sum() / positive.sum())
+    return float(np.mean(amps > 0.0)), float(even), top
+
+
+def _match(measured: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Correlation of two curves; 0 when one of them does not vary."""
+    a = measured.astype(np.float64) - float(np.mean(measured))
+    b = expected.astype(np.float64) - float(np.mean(expected))
+    norm = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
+    return float(np.sum(a * b)) / norm if norm > 0.0 else 0.0
+
+
+def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None = None) -> dict[str, float]:
+    """All features of a folded candidate, in the order of FEATURES.
+
+    Parameters
+    ----------
+    fold : Fold
+    sigma : float
+        Trial-corrected significance of the detection.
+    ndetections : int, optional
+        Detections grouped into the candidate.
+    """
+    nan = float("nan")
+    several = fold.freq_phase.shape[0] > 1
+    time = persistence(box_amplitudes(fold.time_phase, fold.width, fold.phase))
+    freq = persistence(box_amplitudes(fold.freq_phase, fold.width, fold.phase)) if several else (nan, nan, nan)
+    curve = len(fold.dms) > 2
+    values = {
+        "sigma": float(sigma),
+        "snr": float(fold.snr),
+        "chi2_red": float(fold.chi2_red),
+        "width": float(fold.width),
+        "dm": float(fold.after.dm),
+        "dm_sigma": float(fold.after.dm / fold.dm_err) if fold.dm_err > 0.0 else nan,
+        "dm_contrast": float(fold.snr - fold.extra.get("snr_dm0", nan)),
+        "dm_match": _match(fold.dm_snr, fold.dm_expected) if curve else nan,
+        "time_fraction": time[0],
+        "time_even": time[1],
+        "time_top": time[2],
+        "freq_fraction": freq[0],
+        "freq_even": freq[1],
+        "freq_top": freq[2],
+        "ndetections": nan if ndetections is None else float(ndetections),
+        "noise_scale": float(fold.extra.get("noise_scale", nan)),
+    }
+    return {name: values[name] for name in FEATURE_NAMES}
+
+
+def vector(values: dict[str, float]) -> NDArray[np.float64]:
+    """Features as an array in the fixed order, shape (len(FEATURES),)."""
+    return np.array([values[name] for name in FEATURE_NAMES], dtype=np.float64)

@@ -1,0 +1,103 @@
+"""From features to one number: how much a candidate looks like a pulsar, 0 to 1.
+
+A `Scorer` takes the place of the other; :class:`LogisticScorer` is the first form, written down by hand from what
+each feature means, not fitted. It is a ranking, not a calibrated probability.
+"""
+
+import math
+from typing import Final, Protocol
+
+
+class Scorer(Protocol):
+    """Anything that judges a candidate by its features."""
+
+    @property
+    def name(self) -> str:
+        """Name and version, stored with the scores."""
+        ...
+
+    def __call__(self, features: dict[str, float]) -> float:
+        """Score, 0 to 1."""
+        ...
+
+
+def ramp(value: float, low: float, high: float, unknown: float = 1.0) -> float:
+    """0 at `low` and below, 1 at `high` and above, linear between; `unknown` for NaN."""
+    if math.isnan(value):
+        return unknown
+    return min(max((value - low) / (high - low), 0.0), 1.0)
+
+
+#: Logit of a candidate in whose favour nothing speaks.
+BIAS: Final = -5.8
+
+#: Weight of each term; every term lies between 0 and 1.
+WEIGHTS: Final = {
+    "strength": 7.5,
+    "sigma": 1.0,
+    "dispersed": 1.5,
+    "dm_curve": 0.7,
+    "time": 0.8,
+    "freq": 0.8,
+}
+
+#: Logits taken away at most by what is typical of interference.
+PENALTIES: Final = {"zero_dm": 7.5, "one_band": 8.0, "one_burst": 4.0}
+
+
+class LogisticScorer:
+    """Logistic of a weighted sum of bounded terms.
+
+    strength
+        Folded S/N from 6 (what the refinement finds in noise) to 10.
+    sigma
+        Detection significance from 0 to 6; half when unknown.
+    dispersed
+        S/N lost at DM 0, from 1 to 4, or the DM's significance from 2 to 5 (a slow pulsar hardly notices its DM).
+    dm_curve
+        Correlation of the DM curve with the expected one, from 0.3 to 0.9.
+    time, freq
+        Fraction of sub-integrations and of subbands with a positive pulse, from 0.5 (noise) to 0.85.
+
+    Penalties: a strong signal (S/N from 6.5 to 8.5) that is as good at DM 0 (``dispersed`` 0), one that sits in few
+    subbands (evenness under 0.3), or in few sub-integrations (under 0.15: scintillation and eclipses are not so rare).
+    With a single band, where nothing is known of DM and subbands, those terms count half and nothing is taken away.
+    """
+
+    name = "logistic-1"
+
+    def terms(self, features: dict[str, float]) -> dict[str, float]:
+        """All terms and penalties, each 0 to 1: why a candidate got its score."""
+        f = features
+        lost = ramp(f["dm_contrast"], 1.0, 4.0, unknown=0.0)
+        shifted = ramp(f["dm_sigma"], 2.0, 5.0, unknown=0.0)
+        unknown = math.isnan(f["dm_contrast"]) and math.isnan(f["dm_sigma"])
+        dispersed = 0.5 if unknown else max(lost, shifted)
+        strong = ramp(f["snr"], 6.5, 8.5, unknown=0.0)
+        return {
+            "strength": ramp(f["snr"], 6.0, 10.0, unknown=0.0),
+            "sigma": ramp(f["sigma"], 0.0, 6.0, unknown=0.5),
+            "dispersed": dispersed,
+            "dm_curve": ramp(f["dm_match"], 0.3, 0.9, unknown=0.5),
+            "time": ramp(f["time_fraction"], 0.5, 0.85, unknown=0.5),
+            "freq": ramp(f["freq_fraction"], 0.5, 0.85, unknown=0.5),
+            "zero_dm": 0.0 if unknown else strong * (1.0 - dispersed),
+            "one_band": strong * (1.0 - ramp(f["freq_even"], 0.1, 0.3)),
+            "one_burst": strong * (1.0 - ramp(f["time_even"], 0.05, 0.15)),
+        }
+
+    def __call__(self, features: dict[str, float]) -> float:
+        """Score, 0 to 1."""
+        terms = self.terms(features)
+        logit = BIAS + sum(weight * terms[name] for name, weight in WEIGHTS.items())
+        logit -= sum(weight * terms[name] for name, weight in PENALTIES.items())
+        return 1.0 / (1.0 + math.exp(-logit))
+
+
+#: The scorer in use.
+DEFAULT: Final[Scorer] = LogisticScorer()
+
+
+def score(features: dict[str, float], scorer: Scorer = DEFAULT) -> float:
+    """Score of a candidate, 0 to 1, from :func:`pulsar.rank.features.features`."""
+    return min(max(float(scorer(features)), 0.0), 1.0)

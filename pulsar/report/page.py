@@ -1,0 +1,207 @@
+"""The report: one HTML page that needs nothing else, and the plot sheets as PNG files beside it."""
+
+import base64
+import math
+import os
+import re
+import struct
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pulsar.data.candidate import CANDIDATE_COLUMNS
+from pulsar.data.header import Header
+from pulsar.errors import ConfigError
+from pulsar.io.product.provenance import software_version
+from pulsar.io.product.reader import Run
+from pulsar.report.sheet import plot, png
+
+#: Column of the table -> (heading, format, factor, unit in place of the stored one).
+_COLUMNS: dict[str, tuple[str, str, float, str | None]] = {
+    "rank": ("rank", "d", 1, None),
+    "id": ("id", "", 1, None),
+    "period": ("period", ".9g", 1e3, "ms"),
+    "dm": ("DM", ".5g", 1, None),
+    "accel": ("accel.", ".3g", 1, None),
+    "snr": ("S/N", ".1f", 1, None),
+    "sigma": ("sigma", ".1f", 1, None),
+    "width": ("duty", ".3f", 1, None),
+    "nharm": ("harm.", "d", 1, None),
+    "ndetections": ("det.", "d", 1, None),
+    "beam": ("beam", "d", 1, None),
+    "score": ("score", ".2f", 1, None),
+    "known_source": ("known source", "", 1, None),
+    "harmonic_of": ("harmonic of", "", 1, None),
+    "rfi_flags": ("suspicion", "", 1, None),
+}
+
+
+def write_report(
+    runs: Sequence[Run], folder: Path, *, top: int = 50, tick: Callable[[float], None] | None = None
+) -> Path:
+    """Write ``index.html`` and one PNG per candidate into `folder`.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        Products of the search; several are put into one table.
+    folder : Path
+        Made when missing.
+    top : int
+        Plot sheets for no more than the best `top` candidates of each run.
+    tick : callable, optional
+        Called with 1 after each sheet.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    ConfigError
+        The folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: the folder of the report cannot be made: {error.strerror}") from error
+    names = _run_names(runs)
+    rows: list[dict[str, Any]] = []
+    sheets: list[dict[str, Any]] = []
+    for run, name in zip(runs, names, strict=True):
+        prefix = f"{name}-" if len(runs) > 1 else ""
+        drawn = set()
+        for ident in run.ids[:top]:
+            sheets.append(_sheet(run, ident, folder, prefix))
+            drawn.add(ident)
+            if tick is not None:
+                tick(1)
+        for row in run.rows("candidates"):
+            anchor = f"{prefix}{row['id']}" if str(row["id"]) in drawn else ""
+            rows.append(_row({k: row[k].item() for k in row.dtype.names}, anchor, name if len(runs) > 1 else ""))
+    if len(runs) > 1:
+        rows.sort(key=lambda r: -r["score"])
+    title = runs[0].observation.source or names[0] if len(runs) == 1 else f"{len(runs)} runs"
+    page = _environment().from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))
+    text = page.render(
+        title=title,
+        version=software_version(),
+        created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        runs=[_run(run, name) for run, name in zip(runs, names, strict=True)],
+        columns=_headings(len(runs) > 1),
+        rows=rows,
+        sheets=sheets,
+    )
+    target = folder / "index.html"
+    _replace(target, text.encode())
+    return target
+
+
+def _environment() -> Any:
+    from jinja2 import Environment, StrictUndefined
+
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+def _run_names(runs: Sequence[Run]) -> list[str]:
+    names: list[str] = []
+    for run in runs:
+        name = re.sub(r"[^A-Za-z0-9_.+-]", "_", run.path.stem)
+        # Two files of one name in different folders.
+        names.append(name if name not in names else f"{name}_{len(names) + 1}")
+    return names
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary.write_bytes(data)
+    temporary.replace(path)
+
+
+def _sheet(run: Run, ident: str, folder: Path, prefix: str) -> dict[str, Any]:
+    fold = run.fold(ident)
+    rows = run.rows("candidates")
+    row = run.candidate(ident) if ident in rows["id"] else {"id": ident}
+    header: Header = run.observation
+    image = png(plot(fold, row, header))
+    _replace(folder / f"{prefix}{ident}.png", image)
+    width, height = struct.unpack(">II", image[16:24])
+    period, dm = 1e3 / fold.after.freq, fold.after.dm
+    numbers = f"period {period:.9g} ms, DM {dm:.5g} pc/cm³, S/N {fold.snr:.1f}"
+    return {
+        "anchor": f"{prefix}{ident}",
+        "data": base64.b64encode(image).decode(),
+        "width": width,
+        "height": height,
+        "title": f"{prefix}{ident}",
+        "caption": numbers,
+        "alt": f"Plot sheet of candidate {ident}: profile, time against phase, frequency against phase, DM curve, "
+        f"period and derivative; {numbers}, duty cycle {fold.width:.3f}.",
+    }
+
+
+def _headings(several: bool) -> list[dict[str, Any]]:
+    stored = {c.name: c for c in CANDIDATE_COLUMNS}
+    first = [{"title": "run", "unit": "", "text": True}] if several else []
+    return first + [
+        {"title": title, "unit": stored[key].unit if unit is None else unit, "text": form == ""}
+        for key, (title, form, _, unit) in _COLUMNS.items()
+    ]
+
+
+def _row(values: dict[str, Any], anchor: str, run: str) -> dict[str, Any]:
+    cells: list[dict[str, Any]] = []
+    if run:
+        cells.append({"shown": run, "sort": run, "text": True, "flag": False, "link": ""})
+    for key, (_, form, factor, _) in _COLUMNS.items():
+        value = values[key]
+        text = form == ""
+        known = text or (math.isfinite(value) and not (key == "beam" and value < 0))
+        if text:
+            shown, sort = str(value), str(value)
+        elif known:
+            shown = format(value if form == "d" else value * factor, form)
+            sort = repr(value)
+        else:
+            shown, sort = "–", ""
+        link = anchor if key == "id" else ""
+        cells.append({"shown": shown, "sort": sort, "text": text, "flag": key == "rfi_flags", "link": link})
+    score = values["score"]
+    return {"cells": cells, "score": score if math.isfinite(score) else -1.0}
+
+
+def _run(run: Run, name: str) -> dict[str, Any]:
+    header = run.observation
+    record = run.provenance
+    facts = [
+        ("Source", header.source or "unknown"),
+        ("Telescope", (header.telescope or "unknown") + (f", beam {header.beam}" if header.beam is not None else "")),
+        ("Start", f"MJD {header.tstart:.6f}"),
+        ("Duration", f"{header.tobs:.6g} s"),
+        ("Sampling", f"{1e6 * header.tsamp:.6g} µs, {header.nbits} bit"),
+    ]
+    if not header.is_series:
+        facts.append(("Band", f"{header.freqs[-1]:.6g}–{header.freqs[0]:.6g} MHz, {header.nchans} channels"))
+    if math.isfinite(header.ra_deg) and math.isfinite(header.dec_deg):
+        facts.append(("Position", f"{header.ra_deg:.5f}° {header.dec_deg:+.5f}°"))
+    if "masked_fraction" in run.rfi:
+        facts.append(("Masked", f"{100 * run.rfi['masked_fraction']:.1f} %"))
+    facts.append(("Candidates", str(len(run))))
+    lines = [f"file        {run.path.name}", f"command     {' '.join(record.get('argv', []))}"]
+    for key in ("start", "stop", "host", "cpu", "threads", "exit_state"):
+        if key in record:
+            lines.append(f"{key:<11} {record[key]}")
+    lines += [f"input       {i['path']} ({i['size']} bytes)" for i in record.get("inputs", [])]
+    lines += [f"version     {package} {version}" for package, version in record.get("versions", {}).items()]
+    lines += [
+        f"stage       {stage}: {wall:.2f} s, {cpu:.2f} s of processor"
+        for stage, (wall, cpu) in record["stages"].items()
+    ]
+    return {
+        "name": name,
+        "facts": facts,
+        "problems": list(run.problems),
+        "provenance": "\n".join(lines) + "\n\n" + str(record.get("config", "")),
+    }

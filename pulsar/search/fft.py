@@ -1,0 +1,298 @@
+"""Periodicity search in the power spectrum of one dedispersed series.
+
+The steps: detrend and pad, real FFT, whitening by growing median blocks, powers on a grid of half bins, harmonic sums
+of 1, 2, 4 ... up to 32 powers, threshold by trial-corrected significance, one refined detection per peak. What each
+does and how well is measured is in docs/search.md.
+"""
+
+import threading
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft as scipy_fft
+
+from pulsar.config.model import FFTConfig
+from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
+from pulsar.data.series import TimeSeries
+from pulsar.errors import ConfigError, DataError
+from pulsar.search import stats
+from pulsar.search.spectrum import NoiseModel
+
+#: Taps of the half-bin interpolation, and bins added on either side of the white spectrum.
+HALF_TAPS = 8
+PAD = 16
+
+#: Fewest samples that a search makes sense for.
+MIN_SAMPLES = 256
+#: Lowest bin ever searched: the noise model begins there.
+MIN_BIN = 4.0
+#: Cycles in the data below which nothing is searched unless p_max says so.
+MIN_CYCLES = 10.0
+#: A single trial must be less likely than this by chance to be looked at at all.
+MAX_LOGP = float(np.log(1e-3))
+
+#: Independent trials per bin of the top harmonic, at stage 0 (one power), 1 (two) ... 5 (32): what each stage adds to
+#: the number of detections in noise, over the single-trial probability. From benchmarks/calibrate_fft_trials.py.
+TRIALS_PER_BIN = (1.98, 0.62, 0.49, 0.52, 0.55, 0.59)
+
+
+class FFTSearch:
+    """Search series of one length and sampling time; safe to share between threads.
+
+    Parameters
+    ----------
+    nsamps : int
+        Samples of every series.
+    tsamp : float
+        Sampling time [s].
+    config : FFTConfig
+        Harmonics, threshold, range of periods.
+    ntrials_dm : float
+        Independent DMs of the whole run, by which the trials of one series are multiplied.
+
+    Raises
+    ------
+    DataError
+        If the series are too short to search.
+    ConfigError
+        If the range of periods is empty.
+    """
+
+    def __init__(self, nsamps: int, tsamp: float, config: FFTConfig | None = None, *, ntrials_dm: float = 1.0) -> None:
+        config = FFTConfig() if config is None else config
+        if nsamps < MIN_SAMPLES:
+            raise DataError(f"series of {nsamps} samples: a periodicity search needs at least {MIN_SAMPLES}")
+        if not tsamp > 0 or not ntrials_dm > 0:
+            raise ConfigError(f"tsamp {tsamp!r} and ntrials_dm {ntrials_dm!r} must be positive")
+        if config.p_min is not None and config.p_max is not None and config.p_min >= config.p_max:
+            raise ConfigError(f"fft.p_min {config.p_min:g} s is not below fft.p_max {config.p_max:g} s: swap them")
+        self.nsamps = int(nsamps)
+        self.tsamp = float(tsamp)
+        self.config = config
+        self.ntrials_dm = float(ntrials_dm)
+        self.nfft = 2 * int(scipy_fft.next_fast_len((self.nsamps + 1) // 2, real=True))
+        self.nbins = self.nfft // 2
+        self.noise = NoiseModel(self.nbins)
+        self._local = threading.local()
+
+        # Bins of 1 / (nfft tsamp); the padded transform has nfft / nsamps of them for an independent one.
+        span = self.nfft * self.tsamp
+        self.tobs = self.nsamps * self.tsamp
+        r_lo = span / config.p_max if config.p_max is not None else MIN_CYCLES * span / self.tobs
+        self.r_lo = max(r_lo, MIN_BIN)
+        self.r_hi = min(span / config.p_min if config.p_min is not None else float(self.nbins), float(self.nbins))
+        nstages = int(config.nharm).bit_length()
+        self.nharms = tuple(1 << s for s in range(nstages))
+        limits = np.zeros((nstages, 2), dtype=np.int64)
+        trials = 0.0
+        for s, h in enumerate(self.nharms):
+            limits[s, 0] = int(np.ceil(2 * h * self.r_lo))
+            limits[s, 1] = min(2 * self.nbins, int(np.floor(2 * h * self.r_hi)) + 1)
+            top_bins = max(0, int(limits[s, 1] - limits[s, 0])) / 2
+            trials += TRIALS_PER_BIN[s] * top_bins * self.nsamps / self.nfft
+        self._limits = limits
+        #: Effective independent trials in one series, and in the run.
+        self.ntrials_series = max(trials, 1.0)
+        self.ntrials = self.ntrials_series * self.ntrials_dm
+        logp = float(np.log(stats.expected_from_sigma(config.threshold)) - np.log(self.ntrials))
+        #: ln of the single-trial probability at the threshold.
+        self.logp_threshold = min(logp, MAX_LOGP)
+        self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float32]:
+        w = 1.0 / (np.pi * (np.arange(HALF_TAPS) + 0.5))
+        return np.asarray(w / np.sqrt(2.0 * np.sum(w**2)), dtype=np.float32)
+
+    def _buffers(self) -> "_Buffers":
+        found: _Buffers | None = getattr(self._local, "buffers", None)
+        if found is None:
+            found = _Buffers(self.nfft)
+            self._local.buffers = found
+        return found
+
+    def search(
+        self,
+        series: NDArray[Any],
+        dm: float = 0.0,
+        dm_index: int = 0,
+        birdies: Iterable[tuple[float, float]] = (),
+    ) -> NDArray[Any]:
+        """Detections in one series, best first.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,)
+            Samples that are not finite count as the mean.
+        dm : float
+            DM of the series [pc cm^-3].
+        dm_index : int
+            Row of the DM plan.
+        birdies : iterable of (float, float)
+            Frequencies and full widths [Hz] of known interference, whose bins are emptied.
+
+        Returns
+        -------
+        ndarray
+            Structured, with the fields of DETECTION_COLUMNS; at most `max_detections` rows.
+
+        Raises
+        ------
+        DataError
+            If the series has another length.
+        """
+        buffers = self._buffers()
+        if not self._white_powers(series, birdies, buffers):
+            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+        return self._detect(buffers, dm, dm_index)
+
+    def spectrum(self, series: NDArray[Any]) -> NDArray[np.float32]:
+        """Normalised powers (mean 1 in noise) at half bins, shape (nfft,); element i is at ``i/(2 nfft tsamp)`` Hz."""
+        buffers = self._buffers()
+        if not self._white_powers(series, (), buffers):
+            return np.zeros(self.nfft, dtype=np.float32)
+        return buffers.half.copy()
+
+    def _white_powers(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]], buffers: "_Buffers") -> bool:
+        """Fill the white amplitudes and half-bin powers; False when the series is constant."""
+        from pulsar_kernels import harmonics, whiten
+
+        if series.ndim != 1 or series.shape[0] != self.nsamps:
+            raise DataError(
+                f"series of shape {series.shape} given to a search of {self.nsamps} samples: "
+                "make one FFTSearch for each length"
+            )
+        if series.dtype not in (np.int16, np.float32):
+            series = series.astype(np.float32)
+        series = np.ascontiguousarray(series)
+        whiten.detrend(series, self._trend(series), buffers.padded)
+        spec = scipy_fft.rfft(buffers.padded, workers=1)
+        power = buffers.half[: self.nbins]
+        whiten.powers(spec, power)
+        levels = self.noise.levels(power)
+        if levels is None:
+            return False
+        whiten.whiten(spec, self.noise.centres, levels, PAD, buffers.real, buffers.imag)
+        span = self.nfft * self.tsamp
+        for freq, width in birdies:
+            lo = max(int(np.floor((freq - 0.5 * width) * span)), 0)
+            hi = min(int(np.ceil((freq + 0.5 * width) * span)) + 1, self.nbins)
+            if hi > lo:
+                buffers.real[PAD + lo : PAD + hi] = 0.0
+                buffers.imag[PAD + lo : PAD + hi] = 0.0
+        harmonics.half_bins(buffers.real, buffers.imag, PAD, self._weights, buffers.half)
+        harmonics.honest(buffers.half, self.noise.inverse, self.noise.own, self.noise.inverse_rest)
+        return True
+
+    def _trend(self, series: NDArray[Any]) -> NDArray[np.float64]:
+        """Cubic through the means of 64 stretches: takes out drifts, and from 4 cycles on nothing of a signal."""
+        from pulsar_kernels import whiten
+
+        means = np.empty(64, dtype=np.float64)
+        whiten.block_means(series, means)
+        good = np.isfinite(means)
+        coeffs = np.zeros(4, dtype=np.float64)
+        if np.count_nonzero(good) >= 8:
+            u = (np.arange(64) + 0.5) / 32.0 - 1.0
+            origin = means[good][0]
+            fit = np.polynomial.Polynomial.fit(u[good], means[good] - origin, 3, domain=[-1, 1]).coef
+            coeffs[: fit.size] = fit
+            coeffs[0] += origin
+        return coeffs
+
+    def _detect(self, buffers: "_Buffers", dm: float, dm_index: int) -> NDArray[Any]:
+        from pulsar_kernels import harmonics, peaks
+
+        thresholds = np.array(self.thresholds, dtype=np.float32)
+        while True:
+            found = harmonics.harmonic_peaks(
+                buffers.half, self._limits, thresholds, buffers.index, buffers.stages, buffers.power
+            )
+            if found <= buffers.index.shape[0]:
+                break
+            buffers.grow(int(1.5 * found))
+        nharm = np.left_shift(1, buffers.stages[:found])
+        bins = buffers.index[:found] / (2.0 * nharm)
+        power = buffers.power[:found].astype(np.float64)
+        by_bin = np.argsort(bins, kind="stable")
+        nharm, bins, power = nharm[by_bin], bins[by_bin], power[by_bin]
+        logp = stats.power_logp(power, nharm)
+        order = np.argsort(logp, kind="stable")
+        most = min(found, self.config.max_detections)
+        kept_index = np.empty(most, dtype=np.int64)
+        kept_bin = np.empty(most, dtype=np.float64)
+        information = np.empty(most, dtype=np.float64)
+        kept = peaks.select(
+            buffers.real, buffers.imag, PAD, bins, nharm, power, order, kept_index, kept_bin, information
+        )
+        out = np.zeros(kept, dtype=dtype_of(DETECTION_COLUMNS))
+        which = kept_index[:kept]
+        out["dm_index"] = dm_index
+        out["dm"] = dm
+        out["freq"] = kept_bin[:kept] / (self.nfft * self.tsamp)
+        # Cramer-Rao: sqrt(6) / (2 pi T) for a line of unit power, T the length of the data.
+        out["freq_err"] = np.sqrt(6.0) / (2.0 * np.pi * self.tobs * np.sqrt(np.maximum(information[:kept], 1.0)))
+        out["nharm"] = nharm[which]
+        out["power"] = power[which]
+        out["logp"] = logp[which]
+        out["sigma_single"] = stats.sigma_from_logp(logp[which])
+        out["sigma"] = stats.trial_sigma(logp[which], self.ntrials)
+        return out
+
+
+class _Buffers:
+    """Work space of one thread: about 28 bytes a sample."""
+
+    def __init__(self, nfft: int) -> None:
+        nbins = nfft // 2
+        self.padded = np.zeros(nfft, dtype=np.float32)
+        self.real = np.zeros(nbins + 2 * PAD, dtype=np.float32)
+        self.imag = np.zeros(nbins + 2 * PAD, dtype=np.float32)
+        self.half = np.zeros(nfft, dtype=np.float32)
+        self.grow(16384)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for this many raised grid points."""
+        self.index = np.zeros(capacity, dtype=np.int64)
+        self.stages = np.zeros(capacity, dtype=np.int64)
+        self.power = np.zeros(capacity, dtype=np.float32)
+
+
+def search_fft(
+    ts: TimeSeries,
+    nharm: int = 16,
+    *,
+    threshold: float = 2.0,
+    p_min: float | None = None,
+    p_max: float | None = None,
+    max_detections: int = 300,
+    birdies: Iterable[tuple[float, float]] = (),
+) -> NDArray[Any]:
+    """Search one dedispersed series for periodicities.
+
+    Parameters
+    ----------
+    ts : TimeSeries
+    nharm : int
+        Most harmonics summed: 1, 2, 4, 8, 16 or 32.
+    threshold : float
+        Trial-corrected significance from which a detection is kept.
+    p_min, p_max : float, optional
+        Range of periods [s]; default from 2 samples to a tenth of the data.
+    max_detections : int
+        Most detections returned.
+    birdies : iterable of (float, float)
+        Frequencies and full widths [Hz] of known interference.
+
+    Returns
+    -------
+    ndarray
+        Structured, best first, with the fields of DETECTION_COLUMNS.
+    """
+    config = FFTConfig.model_validate(
+        {"nharm": nharm, "threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
+    )
+    return FFTSearch(ts.nsamps, ts.tsamp, config).search(np.asarray(ts.data), ts.dm, 0, birdies)

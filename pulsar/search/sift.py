@@ -1,0 +1,387 @@
+"""From detections at all DMs to sources: one for each signal, with its harmonics attached.
+
+Two steps. Detections close in frequency are one group, led by its most significant member. Then groups whose
+frequencies are in the ratio of small integers are compared, and attached to the fundamental where three things agree:
+frequency (within the errors), DM (inside the range over which the fundamental is seen) and power (a harmonic has no
+more of it than its fundamental). Why each rule is as it is: docs/search.md.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import SiftConfig
+from pulsar.search import stats
+
+#: Largest multiple and divisor in the ratio of a harmonic to its fundamental.
+MAX_MULTIPLE = 64
+MAX_DIVISOR = 32
+#: Frequencies agree within this many standard errors ...
+NSIGMA = 4.0
+#: ... each of which is no smaller than this fraction of a bin of the top harmonic (drifts, the grid of refinement).
+FLOOR = 0.1
+#: A submultiple takes over from a stronger group if its further harmonics are this unlikely by chance.
+LOGP_TAKE_OVER = float(np.log(1e-8))
+#: Excess power of a harmonic over that of its fundamental that noise may give [standard deviations].
+EXCESS_SIGMA = 4.0
+#: A gap of this many DMs in a group ends the range over which its best member is seen.
+DM_GAP = 3
+#: A source is marked "dm0" if at DM 0 it has at least this fraction of its best excess power.
+DM0_FRACTION = 0.9
+
+
+@dataclass(frozen=True)
+class Harmonic:
+    """A group of detections that belongs to a fundamental.
+
+    Attributes
+    ----------
+    multiple, divisor : int
+        Its frequency is multiple / divisor of the fundamental's.
+    best : numpy.void
+        Its most significant detection.
+    members : ndarray of int64
+        Rows of its detections.
+    """
+
+    multiple: int
+    divisor: int
+    best: Any
+    members: NDArray[np.int64]
+
+    @property
+    def ratio(self) -> str:
+        """As text, such as ``2`` or ``3/2``."""
+        return f"{self.multiple}" if self.divisor == 1 else f"{self.multiple}/{self.divisor}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One signal.
+
+    Attributes
+    ----------
+    best : numpy.void
+        Its most significant detection, a row with the fields of DETECTION_COLUMNS.
+    members : ndarray of int64
+        Rows of all its detections in the array that was sifted, best first, those of the harmonics not included.
+    dm_lo, dm_hi : float
+        Range of DMs around the best in which it was detected without a gap [pc cm^-3].
+    harmonics : tuple of Harmonic
+        Groups attached to it, best first.
+    harmonic_of : int or None
+        Place in the list of a better source to which this one is related in frequency and DM, though it has more
+        power than a harmonic of it can have: perhaps a chance.
+    ratio : tuple of (int, int) or None
+        Multiple and divisor of that relation.
+    flags : tuple of str
+        "dm0": as strong at DM 0 as anywhere.
+    """
+
+    best: Any
+    members: NDArray[np.int64]
+    dm_lo: float
+    dm_hi: float
+    harmonics: tuple[Harmonic, ...] = ()
+    harmonic_of: int | None = None
+    ratio: tuple[int, int] | None = None
+    flags: tuple[str, ...] = ()
+
+    @property
+    def freq(self) -> float:
+        """Frequency [Hz]."""
+        return float(self.best["freq"])
+
+    @property
+    def dm(self) -> float:
+        """DM of the best detection [pc cm^-3]."""
+        return float(self.best["dm"])
+
+    @property
+    def sigma(self) -> float:
+        """Trial-corrected significance of the best detection."""
+        return float(self.best["sigma"])
+
+    @property
+    def ndetections(self) -> int:
+        """Detections at this frequency."""
+        return int(self.members.size)
+
+
+@dataclass
+class _Groups:
+    """The groups as columns, best first."""
+
+    best: NDArray[np.int64]
+    members: list[NDArray[np.int64]]
+    freq: NDArray[np.float64]
+    err: NDArray[np.float64]
+    nharm: NDArray[np.int64]
+    power: NDArray[np.float64]
+    logp: NDArray[np.float64]
+    dm: NDArray[np.float64]
+    dm_lo: NDArray[np.float64]
+    dm_hi: NDArray[np.float64]
+    excess: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.excess = np.maximum(self.power - self.nharm, 0.0)
+
+
+@dataclass
+class _Relations:
+    """Of every group: the fundamental to which it is attached, or merely related (-1: none), and the ratio."""
+
+    parent: NDArray[np.int64]
+    related: NDArray[np.int64]
+    multiple: NDArray[np.int64]
+    divisor: NDArray[np.int64]
+
+    @classmethod
+    def none(cls, n: int) -> "_Relations":
+        """No relations among `n` groups."""
+        return cls(np.full(n, -1), np.full(n, -1), np.ones(n, dtype=np.int64), np.ones(n, dtype=np.int64))
+
+
+def sift(
+    detections: NDArray[Any],
+    tobs: float,
+    config: SiftConfig | None = None,
+    *,
+    fmin: float = 0.0,
+    fmax: float = float("inf"),
+    dms: Sequence[float] | NDArray[np.float64] | None = None,
+) -> list[Source]:
+    """Group detections over DM, frequency and harmonics.
+
+    Parameters
+    ----------
+    detections : ndarray
+        Structured, with the fields of DETECTION_COLUMNS, of all DMs together.
+    tobs : float
+        Length of the data [s].
+    config : SiftConfig
+    fmin, fmax : float
+        Sources outside this range of frequency [Hz] are left out (after harmonics have been attached).
+    dms : sequence of float, optional
+        All DMs that were searched; default: those that occur in `detections`.
+
+    Returns
+    -------
+    list of Source
+        Best first.
+
+    Raises
+    ------
+    ValueError
+        If `tobs` is not positive.
+    """
+    config = SiftConfig() if config is None else config
+    if not tobs > 0:
+        raise ValueError(f"tobs must be positive, not {tobs!r}")
+    if detections.size == 0:
+        return []
+    groups = _group(detections, config.freq_tolerance / tobs, tobs)
+    relations = _relate(groups) if config.harmonics else _Relations.none(groups.freq.size)
+    all_dms = np.unique(detections["dm"] if dms is None else np.asarray(dms, dtype=np.float64))
+    attached: dict[int, list[Harmonic]] = {}
+    for g in np.flatnonzero(relations.parent >= 0):
+        harmonic = Harmonic(
+            int(relations.multiple[g]), int(relations.divisor[g]), detections[groups.best[g]], groups.members[g]
+        )
+        attached.setdefault(int(relations.parent[g]), []).append(harmonic)
+    kept = []
+    for g in map(int, np.flatnonzero(relations.parent < 0)):
+        support = groups.members[g].size + sum(h.members.size for h in attached.get(g, ()))
+        if support >= config.min_detections and fmin <= groups.freq[g] <= fmax:
+            kept.append(g)
+    place = {g: i for i, g in enumerate(kept)}
+    sources: list[Source] = []
+    for g in kept:
+        members = groups.members[g]
+        of = place.get(int(relations.related[g]))
+        sources.append(
+            Source(
+                best=detections[groups.best[g]],
+                members=members,
+                dm_lo=float(groups.dm_lo[g]),
+                dm_hi=float(groups.dm_hi[g]),
+                harmonics=tuple(attached.get(g, ())),
+                harmonic_of=of,
+                ratio=(int(relations.multiple[g]), int(relations.divisor[g])) if of is not None else None,
+                flags=("dm0",) if _peaks_at_zero(detections[members], all_dms) else (),
+            )
+        )
+    return _best_first(sources)
+
+
+def _best_first(sources: list[Source]) -> list[Source]:
+    """Sorted by significance, with `harmonic_of` following.
+
+    A fundamental that took over from a stronger harmonic ranks with the significance of the strongest of its family.
+    """
+    key = [min([float(s.best["logp"]), *(float(h.best["logp"]) for h in s.harmonics)]) for s in sources]
+    order = np.argsort(np.array(key), kind="stable")
+    where = np.empty(order.size, dtype=np.int64)
+    where[order] = np.arange(order.size)
+    out = []
+    for i in order:
+        source = sources[i]
+        if source.harmonic_of is not None:
+            source = replace(source, harmonic_of=int(where[source.harmonic_of]))
+        out.append(source)
+    return out
+
+
+def _group(detections: NDArray[Any], tolerance: float, tobs: float) -> _Groups:
+    """Best first, every detection takes all that are within the tolerance and not taken yet."""
+    from pulsar_kernels import peaks
+
+    freq = np.ascontiguousarray(detections["freq"], dtype=np.float64)
+    logp = np.asarray(detections["logp"], dtype=np.float64)
+    by_freq = np.argsort(freq, kind="stable")
+    rank = np.empty(freq.size, dtype=np.int64)
+    rank[by_freq] = np.arange(freq.size)
+    # Ties (possible at one frequency only by construction) go to the lower DM, so that the result is the same always.
+    order = np.lexsort((detections["dm"], logp))
+    label_sorted = np.empty(freq.size, dtype=np.int64)
+    ngroups = peaks.group(freq[by_freq], rank[order], tolerance, label_sorted)
+    label = label_sorted[rank]
+    # Rows by group, best first inside; groups are numbered from the best on.
+    rows = order[np.argsort(label[order], kind="stable")]
+    bounds = np.searchsorted(label[rows], np.arange(ngroups + 1))
+    members = [rows[bounds[g] : bounds[g + 1]] for g in range(ngroups)]
+    best = rows[bounds[:-1]]
+    nharm = np.asarray(detections["nharm"][best], dtype=np.int64)
+    dm_lo = np.empty(ngroups)
+    dm_hi = np.empty(ngroups)
+    for g in range(ngroups):
+        dm_lo[g], dm_hi[g] = _dm_range(detections, members[g])
+    err = np.maximum(np.asarray(detections["freq_err"][best], dtype=np.float64), FLOOR / (nharm * tobs))
+    return _Groups(
+        best=best,
+        members=members,
+        freq=freq[best],
+        err=err,
+        nharm=nharm,
+        power=np.asarray(detections["power"][best], dtype=np.float64),
+        logp=logp[best],
+        dm=np.asarray(detections["dm"][best], dtype=np.float64),
+        dm_lo=dm_lo,
+        dm_hi=dm_hi,
+    )
+
+
+def _dm_range(detections: NDArray[Any], members: NDArray[np.int64]) -> tuple[float, float]:
+    """DMs around the best member in which the group is present without a gap of more than DM_GAP rows of the plan."""
+    if members.size == 1:
+        dm = float(detections["dm"][members[0]])
+        return dm, dm
+    index = detections["dm_index"][members]
+    by_index = np.argsort(index, kind="stable")
+    steps = np.diff(index[by_index])
+    at = int(np.flatnonzero(by_index == 0)[0])
+    breaks = np.flatnonzero(steps > DM_GAP)
+    lo = int(breaks[breaks < at][-1]) + 1 if np.any(breaks < at) else 0
+    hi = int(breaks[breaks >= at][0]) if np.any(breaks >= at) else members.size - 1
+    dm = detections["dm"][members[by_index[lo : hi + 1]]]
+    return float(dm.min()), float(dm.max())
+
+
+def _relate(groups: _Groups) -> _Relations:
+    """Families of harmonics.
+
+    Best first, each group that is not yet attached becomes the head of a family. A submultiple with harmonics of its
+    own then takes the head's place, as often as there is one. All weaker groups are compared with the head.
+    """
+    n = groups.freq.size
+    relations = _Relations.none(n)
+    head = np.zeros(n, dtype=np.bool_)
+    for g in range(n):
+        if relations.parent[g] >= 0 or head[g]:
+            continue
+        free = np.flatnonzero((relations.parent < 0) & ~head)
+        root = g
+        while (lower := _take_over(groups, root, free)) >= 0:
+            root = lower
+        head[root] = True
+        others = free[(free != root) & _dm_compatible(groups, root, free)]
+        m, d = _ratios(groups, root, others)
+        found = m > 0
+        others, m, d = others[found], m[found], d[found]
+        # The strongest of the family bounds the power of all.
+        most = max(groups.excess[root], groups.excess[g])
+        noise = np.sqrt(groups.nharm[others] + 2.0 * groups.excess[others])
+        whole = groups.excess[others] <= most + EXCESS_SIGMA * noise
+        relations.multiple[others] = m
+        relations.divisor[others] = d
+        relations.parent[others[whole]] = root
+        # Too strong for a harmonic: stays in the list, and may become the head of a family itself.
+        relations.related[others[~whole]] = root
+    return relations
+
+
+def _ratios(groups: _Groups, root: int, others: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Multiple and divisor by which the frequencies of `others` follow from the root's; multiple 0: by none.
+
+    A sum of H powers at m/n of the fundamental holds H/n of its harmonics, so the divisor is at most H. The simplest
+    ratio that agrees is taken.
+    """
+    m_found = np.zeros(others.size, dtype=np.int64)
+    d_found = np.ones(others.size, dtype=np.int64)
+    ratio = groups.freq[others] / groups.freq[root]
+    most = np.minimum(groups.nharm[others], MAX_DIVISOR)
+    for d in range(1, int(most.max(initial=1)) + 1):
+        m = np.rint(ratio * d)
+        tolerance = NSIGMA * np.hypot(groups.err[others], m / d * groups.err[root])
+        fits = (np.abs(groups.freq[others] - m / d * groups.freq[root]) <= tolerance) & (m_found == 0)
+        fits &= (d <= most) & (m >= 1) & (m <= (MAX_MULTIPLE if d == 1 else MAX_DIVISOR))
+        fits &= (np.gcd(m.astype(np.int64), d) == 1) & ((m > 1) | (d > 1))
+        m_found[fits] = m[fits].astype(np.int64)
+        d_found[fits] = d
+    return m_found, d_found
+
+
+def _dm_compatible(groups: _Groups, root: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The best DM of a harmonic lies where the fundamental is seen, or the reverse, give or take a tenth."""
+    margin = 0.1 * (groups.dm_hi[root] - groups.dm_lo[root]) + 1e-9 * (1.0 + groups.dm_hi[root])
+    inside = (groups.dm[others] >= groups.dm_lo[root] - margin) & (groups.dm[others] <= groups.dm_hi[root] + margin)
+    around = (groups.dm[root] >= groups.dm_lo[others]) & (groups.dm[root] <= groups.dm_hi[others])
+    return np.asarray(inside | around, dtype=np.bool_)
+
+
+def _take_over(groups: _Groups, root: int, others: NDArray[np.int64]) -> int:
+    """The submultiple of the root that is the true fundamental, or -1.
+
+    At f/n a sum of H powers holds H/n harmonics of f. Where f itself was summed over as many or more, what the
+    submultiple has beyond f's power lies in harmonics that f does not have; if noise does not explain it, f is a
+    harmonic of f/n.
+    """
+    low = others[groups.freq[others] < 0.75 * groups.freq[root]]
+    if low.size == 0:
+        return -1
+    m, d = _ratios(groups, root, low)
+    included = groups.nharm[low] // np.maximum(d, 1)
+    able = (m == 1) & (included <= groups.nharm[root]) & _dm_compatible(groups, root, low)
+    low, included = low[able], included[able]
+    if low.size == 0:
+        return -1
+    extra = groups.power[low] - groups.power[root]
+    own = np.maximum(groups.nharm[low] - included, 1)
+    logp = stats.power_logp(np.maximum(extra, 0.0), own)
+    ok = logp < LOGP_TAKE_OVER
+    if not ok.any():
+        return -1
+    return int(low[ok][np.argmin(groups.logp[low[ok]])])
+
+
+def _peaks_at_zero(members: NDArray[Any], all_dms: NDArray[np.float64]) -> bool:
+    """As strong at DM 0 as anywhere, where more than one DM was searched and 0 was among them."""
+    if all_dms.size < 2 or all_dms[0] != 0.0:
+        return False
+    excess = members["power"].astype(np.float64) - members["nharm"]
+    zero = members["dm"] == 0.0
+    return bool(zero.any() and excess[zero].max() >= DM0_FRACTION * excess.max())

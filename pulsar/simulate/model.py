@@ -1,0 +1,366 @@
+"""What a synthetic observation is made of: loaded from flags or from a TOML list."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pulsar.constants import C
+from pulsar.data.header import Header
+from pulsar.errors import ConfigError, DataError
+
+#: Mean and standard deviation of the noise in codes, by depth. 8 bit: as FAST writes it. 2 bit: the thresholds of
+#: least loss, 0.9957 sigma apart (Max 1960); 1 bit: the threshold at the mean. 32 bit are floats.
+LEVELS: Final[dict[int, tuple[float, float]]] = {
+    1: (0.5, 1.0),
+    2: (1.5, 1.0 / 0.9957),
+    4: (7.5, 2.5),
+    8: (96.0, 16.0),
+    16: (8192.0, 512.0),
+    32: (96.0, 16.0),
+}
+
+Depth = Literal[1, 2, 4, 8, 16, 32]
+M = TypeVar("M", bound=BaseModel)
+
+
+class Model(BaseModel):
+    """Base: frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Component(Model):
+    """One component of a profile."""
+
+    duty: Annotated[float, Field(gt=0, lt=1, description="full width at half maximum [turns]")] = 0.05
+    phase: Annotated[float, Field(ge=-0.5, le=0.5, description="centre after that of the pulsar [turns]")] = 0.0
+    height: Annotated[float, Field(gt=0, description="relative height of the peak")] = 1.0
+    shape: Annotated[Literal["gauss", "vonmises", "boxcar"], Field(description="form of the component")] = "gauss"
+
+
+class Orbit(Model):
+    """A circular orbit."""
+
+    pb: Annotated[float, Field(gt=0, description="orbital period [s]")]
+    x: Annotated[float, Field(ge=0, description="a sin i / c [s]")]
+    phase: Annotated[
+        float, Field(description="turns after the ascending node (receding fastest) at mid-observation")
+    ] = 0.0
+
+    @model_validator(mode="after")
+    def _slow(self) -> "Orbit":
+        if 2 * 3.141592653589793 * self.x / self.pb > 0.1:
+            raise ValueError(f"x {self.x:g} s in {self.pb:g} s is faster than a tenth of the speed of light")
+        return self
+
+
+class Pulsar(Model):
+    """A pulsar: period and derivatives are topocentric, at mid-observation."""
+
+    period: Annotated[float, Field(gt=0, description="spin period [s]")]
+    dm: Annotated[float, Field(ge=0, description="dispersion measure [pc/cm3]")] = 0.0
+    snr: Annotated[float, Field(gt=0, description="S/N of an ideal matched filter over the whole observation")] = 20.0
+    duty: Annotated[float, Field(gt=0, lt=1, description="full width at half maximum of the profile [turns]")] = 0.05
+    shape: Annotated[Literal["gauss", "vonmises", "boxcar"], Field(description="form of the profile")] = "gauss"
+    components: Annotated[tuple[Component, ...], Field(description="in place of duty and shape")] = ()
+    pdot: Annotated[float | None, Field(description="period derivative; or give accel")] = None
+    accel: Annotated[float | None, Field(description="acceleration [m/s2], + receding ever faster")] = None
+    orbit: Annotated[Orbit | None, Field(description="circular orbit")] = None
+    scattering: Annotated[float, Field(ge=0, description="scattering time at 1 GHz [s], goes as f^-4")] = 0.0
+    spectral_index: Annotated[float, Field(ge=-10, le=10, description="flux goes as f^index")] = 0.0
+    phase0: Annotated[
+        float, Field(description="a pulse passes this many turns before mid-observation, highest channel")
+    ] = 0.0
+    nulling: Annotated[float, Field(ge=0, lt=1, description="fraction of the rotations without a pulse")] = 0.0
+    name: Annotated[str, Field(description="label in the truth file")] = ""
+
+    @model_validator(mode="after")
+    def _one_derivative(self) -> "Pulsar":
+        if self.pdot is not None and self.accel is not None:
+            raise ValueError("pdot and accel are the same thing twice: give one of them")
+        return self
+
+    @property
+    def freq(self) -> float:
+        """Spin frequency at mid-observation, without the orbit [Hz]."""
+        return 1.0 / self.period
+
+    @property
+    def fdot(self) -> float:
+        """Frequency derivative, without the orbit [Hz/s]: -f a / c, or -Pdot / P^2."""
+        if self.pdot is not None:
+            return -self.pdot / self.period**2
+        return -(self.accel or 0.0) / (C * self.period)
+
+    @property
+    def profile(self) -> tuple[Component, ...]:
+        """Components of the profile."""
+        return self.components or (Component(duty=self.duty, shape=self.shape),)
+
+
+class Burst(Model):
+    """A single pulse."""
+
+    time: Annotated[float, Field(description="peak before scattering at the highest channel [s] from the start")]
+    dm: Annotated[float, Field(ge=0, description="dispersion measure [pc/cm3]")] = 0.0
+    snr: Annotated[float, Field(gt=0, description="S/N of an ideal matched filter")] = 20.0
+    width: Annotated[float, Field(gt=0, description="full width at half maximum [s]")] = 1e-3
+    scattering: Annotated[float, Field(ge=0, description="scattering time at 1 GHz [s], goes as f^-4")] = 0.0
+    spectral_index: Annotated[float, Field(ge=-10, le=10, description="fluence goes as f^index")] = 0.0
+    name: Annotated[str, Field(description="label in the truth file")] = ""
+
+
+class Rfi(Model):
+    """Interference of one kind."""
+
+    kind: Annotated[
+        Literal["narrowband", "intermittent", "impulse", "mains", "dead", "saturated", "sweep", "jump"],
+        Field(
+            description="narrowband: steady; intermittent: on and off; impulse: broadband, not dispersed; mains: "
+            "broadband, periodic; dead, saturated: channels stuck at the ends; sweep: a tone that drifts through the "
+            "channels; jump: the gain of the channels changes once"
+        ),
+    ]
+    freqs: Annotated[tuple[float, float] | None, Field(description="range [MHz]; default the whole band")] = None
+    strength: Annotated[
+        float,
+        Field(ge=0, description="height over the noise of one sample [sigma]; jump: factor of the gain"),
+    ] = 1.0
+    rate: Annotated[float, Field(gt=0, description="mains: fundamental [Hz]; impulse, sweep: how many a second")] = 1.0
+    width: Annotated[
+        float, Field(gt=0, description="impulse: length [s]; intermittent: length of a stretch on or off [s]")
+    ] = 0.01
+    fraction: Annotated[float, Field(gt=0, le=1, description="intermittent: fraction of the time on")] = 0.3
+    harmonics: Annotated[int, Field(ge=1, le=1000, description="mains: harmonics, falling as 1/h")] = 4
+    time: Annotated[float, Field(ge=0, description="jump: when [s]")] = 0.0
+
+    @model_validator(mode="after")
+    def _needs_range(self) -> "Rfi":
+        if self.freqs is None and self.kind in ("narrowband", "intermittent", "dead", "saturated"):
+            raise ValueError(f"{self.kind}: give freqs = [low, high] in MHz")
+        if self.freqs is not None and self.freqs[1] < self.freqs[0]:
+            raise ValueError(f"{self.kind}: freqs {self.freqs[0]:g}, {self.freqs[1]:g}: give the lower one first")
+        return self
+
+
+class Sky(Model):
+    """A synthetic observation."""
+
+    nchans: Annotated[int, Field(ge=1, le=65536, description="channels")] = 256
+    fch1: Annotated[float, Field(gt=0, description="centre of the highest channel [MHz]")] = 1499.0
+    foff: Annotated[float, Field(description="width of a channel [MHz], either sign")] = -1.953125
+    tsamp: Annotated[float, Field(gt=0, description="sampling time [s]")] = 131.072e-6
+    nsamps: Annotated[int | None, Field(ge=1, description="samples; or give tobs")] = None
+    tobs: Annotated[float | None, Field(gt=0, description="length [s]; or give nsamps")] = None
+    tstart: Annotated[float, Field(ge=0, description="MJD (UTC) of the first sample")] = 60000.0
+    nbits: Annotated[Depth, Field(description="bits a sample")] = 8
+    mean: Annotated[float | None, Field(ge=0, description="mean of the noise in codes; default by depth")] = None
+    sigma: Annotated[float | None, Field(gt=0, description="noise in codes; default by depth")] = None
+    source: Annotated[str, Field(description="name of the source")] = "SIMULATED"
+    telescope: Annotated[str, Field(description="name of the telescope")] = "FAST"
+    ra_deg: Annotated[float, Field(ge=0, lt=360, description="right ascension [deg]")] = 83.0
+    dec_deg: Annotated[float, Field(ge=-90, le=90, description="declination [deg]")] = 22.0
+    beam: Annotated[int | None, Field(ge=1, description="beam number, from 1")] = None
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of all random numbers")] = 0
+    bandpass: Annotated[
+        Literal["flat", "rolloff", "ripple"],
+        Field(description="gain over the band, from 8 bits on (at fewer each channel is levelled before)"),
+    ] = "flat"
+    drift: Annotated[float, Field(ge=0, description="slow wander common to all channels, rms [sigma]")] = 0.0
+    pulsars: tuple[Pulsar, ...] = ()
+    bursts: tuple[Burst, ...] = ()
+    rfi: tuple[Rfi, ...] = ()
+
+    @model_validator(mode="after")
+    def _possible(self) -> "Sky":
+        if self.nsamps is None and self.tobs is None:
+            raise ValueError("give nsamps or tobs")
+        if self.nsamps is not None and self.tobs is not None:
+            raise ValueError("nsamps and tobs are the same thing twice: give one of them")
+        if self.foff == 0:
+            raise ValueError("foff is 0: give the width of a channel in MHz")
+        if self.fch1 - abs(self.foff) * (self.nchans - 0.5) <= 0:
+            raise ValueError(
+                f"{self.nchans} channels of {abs(self.foff):g} MHz below {self.fch1:g} MHz reach below 0 MHz"
+            )
+        for pulsar in self.pulsars:
+            if pulsar.period < 2 * self.tsamp:
+                raise ValueError(f"period {pulsar.period:g} s is shorter than two samples of {self.tsamp:g} s")
+        return self
+
+    def levels(self, nbits: int) -> tuple[float, float]:
+        """Mean and standard deviation of the noise in codes at `nbits`.
+
+        `mean` and `sigma` hold for the depth of the sky itself; other depths have their defaults.
+        """
+        mean, sigma = LEVELS[nbits]
+        if nbits == self.nbits:
+            mean = mean if self.mean is None else self.mean
+            sigma = sigma if self.sigma is None else self.sigma
+        return mean, sigma
+
+    @property
+    def header(self) -> Header:
+        """Header of the observation, in the program's channel order."""
+        nsamps = self.nsamps
+        if nsamps is None:
+            nsamps = max(1, round((self.tobs or 0.0) / self.tsamp))
+        return Header(
+            nchans=self.nchans,
+            nsamps=nsamps,
+            tsamp=self.tsamp,
+            fch1=self.fch1,
+            foff=-abs(self.foff),
+            tstart=self.tstart,
+            nbits=self.nbits,
+            source=self.source,
+            telescope=self.telescope,
+            telescope_id=21 if self.telescope.upper() == "FAST" else None,
+            machine="SIMULATED",
+            beam=self.beam,
+            ra_deg=self.ra_deg,
+            dec_deg=self.dec_deg,
+        )
+
+
+class Injection(Model):
+    """What is added to a real observation: the list in the TOML file of ``pulsar inject``."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of the dither and the nulls")] = 0
+    pulsars: tuple[Pulsar, ...] = ()
+    bursts: tuple[Burst, ...] = ()
+
+    @model_validator(mode="after")
+    def _something(self) -> "Injection":
+        if not self.pulsars and not self.bursts:
+            raise ValueError("nothing to inject: give [[pulsars]] or [[bursts]]")
+        return self
+
+
+def _fields_of(model: type[BaseModel], where: tuple[Any, ...]) -> list[str]:
+    nested: dict[str, type[BaseModel]] = {
+        "pulsars": Pulsar,
+        "bursts": Burst,
+        "rfi": Rfi,
+        "components": Component,
+        "orbit": Orbit,
+    }
+    for step in where:
+        if isinstance(step, str):
+            model = nested.get(step, model)
+    return list(model.model_fields)
+
+
+def _explain(error: ValidationError, model: type[BaseModel], origin: str) -> str:
+    lines = []
+    for item in error.errors():
+        where = item["loc"]
+        key = ".".join(str(step + 1) if isinstance(step, int) else step for step in where)
+        if item["type"] == "extra_forbidden":
+            known = _fields_of(model, where[:-1])
+            near = difflib.get_close_matches(str(where[-1]), known, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            lines.append(f"{origin}: unknown key {key}: {hint}")
+        else:
+            message = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{origin}: {key}: {message}" if key else f"{origin}: {message}")
+    return "\n".join(lines)
+
+
+def validate(model: type[M], values: dict[str, Any], origin: str = "simulation") -> M:
+    """Build a model from plain values.
+
+    Raises
+    ------
+    ConfigError
+        Naming `origin`, each wrong key and, for an unknown one, the nearest that exists.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, model, origin)) from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from None
+
+
+def load_sky(path: str | Path, **changes: Any) -> Sky:
+    """Read a sky from a TOML file: keys of `Sky`, then [[pulsars]], [[bursts]], [[rfi]]; a truth file is one too.
+
+    Raises
+    ------
+    ConfigError, DataError
+        For a wrong key or value, or a file that cannot be read.
+    """
+    values = _read_toml(Path(path))
+    values.pop("truth", None)
+    return validate(Sky, values | changes, str(path))
+
+
+def load_injection(path: str | Path) -> Injection:
+    """Read what to inject from a TOML file: [[pulsars]] and [[bursts]].
+
+    Raises
+    ------
+    ConfigError, DataError
+        For a wrong key or value, or a file that cannot be read.
+    """
+    values = _read_toml(Path(path))
+    values.pop("truth", None)
+    return validate(Injection, values, str(path))
+
+
+_DOUBLE: Final = (
+    Component(duty=0.03, phase=-0.05, height=1.0),
+    Component(duty=0.05, phase=0.06, height=0.7),
+)
+
+
+def demo_sky(seed: int = 1) -> Sky:
+    """A small FAST-like observation (64 MiB) with five pulsars, bad channels and other interference."""
+    return Sky(
+        nchans=256,
+        fch1=1500.0 - 0.5 * 500.0 / 256,
+        foff=-500.0 / 256,
+        tsamp=131.072e-6,
+        nsamps=2**18,
+        source="DEMO",
+        beam=1,
+        seed=seed,
+        bandpass="rolloff",
+        drift=0.03,
+        pulsars=(
+            Pulsar(name="msp", period=0.00575731, dm=38.8, snr=22, duty=0.12, shape="vonmises"),
+            Pulsar(
+                name="binary",
+                period=0.0227123,
+                dm=71.4,
+                snr=25,
+                duty=0.08,
+                orbit=Orbit(pb=8834.5, x=0.4, phase=0.25),
+            ),
+            Pulsar(name="slow", period=0.714519, dm=26.8, snr=40, duty=0.03),
+            Pulsar(name="far", period=0.2314762, dm=302.0, snr=18, duty=0.06, scattering=4e-3),
+            Pulsar(name="double", period=0.0893281, dm=68.0, snr=16, components=_DOUBLE),
+        ),
+        rfi=(
+            Rfi(kind="dead", freqs=(1000, 1006)),
+            Rfi(kind="saturated", freqs=(1176, 1178)),
+            Rfi(kind="narrowband", freqs=(1268, 1272), strength=8),
+            Rfi(kind="intermittent", freqs=(1207, 1212), strength=5, width=0.7, fraction=0.25),
+            Rfi(kind="mains", rate=50.0, strength=0.008, harmonics=3),
+            Rfi(kind="impulse", rate=0.2, width=0.003, strength=1.5),
+        ),
+    )

@@ -1,0 +1,193 @@
+"""Configuration: what wins, what comes back, and what the messages say."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pulsar.config.load import expected, keys, load_config, preset_folder, presets, to_toml
+from pulsar.config.model import Config
+from pulsar.config.size import SMALLEST, free_memory, memory_budget, parse_size
+from pulsar.errors import ConfigError
+
+
+def test_the_default_is_the_model() -> None:
+    assert load_config() == Config()
+    assert load_config("default") == Config()
+
+
+def test_preset_file_set_and_options_in_this_order(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text('preset = "fast-19beam"\n[dedisp]\ndm_hi = 20\ntolerance = 0.5\n')
+    config = load_config(file, ["dedisp.tolerance=0.75", "run.memory=2GiB"], run={"threads": 3}, fold={"ncands": None})
+    assert config.rfi.zap == load_config("fast-19beam").rfi.zap
+    assert config.fold.ncands == 200
+    assert (config.dedisp.dm_hi, config.dedisp.tolerance) == (20.0, 0.75)
+    assert (config.run.memory, config.run.threads) == ("2GiB", 3)
+    assert load_config(file, ["dedisp.dm_hi=30"], **{"dedisp.dm_hi": 40.0}).dedisp.dm_hi == 40.0
+
+
+def test_set_values_are_toml_or_words() -> None:
+    config = load_config(
+        None,
+        ["rfi.zap=[[1160, 1280.5]]", "rfi.zerodm=true", "dedisp.method=brute", "fft.p_max = 1e-1", "input.tsamp=none"],
+    )
+    assert config.rfi.zap == ((1160.0, 1280.5),)
+    assert config.rfi.zerodm is True
+    assert config.dedisp.method == "brute"
+    assert config.fft.p_max == 0.1
+    assert config.input.tsamp is None
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_presets_are_valid_and_survive_toml(name: str, tmp_path: Path) -> None:
+    config = load_config(name)
+    for with_help in (True, False):
+        file = tmp_path / "out.toml"
+        file.write_text(to_toml(config, with_help))
+        assert load_config(file) == config
+
+
+def test_there_is_a_preset_for_each_promised_survey() -> None:
+    assert {"default", "fast-19beam", "fast-crafts-drift", "fast-gpps", "parkes-multibeam"} <= set(presets())
+    assert preset_folder().is_dir()
+
+
+def test_fast_preset_masks_the_band_edges() -> None:
+    zap = load_config("fast-19beam").rfi.zap
+    assert any(low <= 1000.1 and high >= 1050 for low, high in zap)
+    assert any(low <= 1450 and high >= 1499.9 for low, high in zap)
+    assert all(a[1] <= b[0] for a, b in zip(zap, zap[1:], strict=False))
+
+
+def test_toml_explains_every_key() -> None:
+    text = to_toml(Config())
+    for section, key, field in keys():
+        assert field.description, f"{section}.{key}"
+        assert f"# {field.description} ({expected(field)})" in text
+    assert "trial DMs" in text.lower() or "Trial DMs" in text
+    assert tomllib.loads(text)["dedisp"]["dm_hi"] == 500.0
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.floats(0, 1e300),
+    st.text(max_size=20).filter(lambda t: "\r" not in t),
+    st.lists(st.tuples(st.floats(1e-300, 1e6), st.floats(1e6, 1e300)), max_size=3),
+    st.one_of(st.none(), st.floats(5e-324, 1e300)),
+)
+def test_any_configuration_survives_toml(
+    tmp_path_factory: pytest.TempPathFactory, dm: float, text: str, zap: list[Any], step: float | None
+) -> None:
+    config = load_config(
+        None, dedisp={"dm_hi": dm, "dm_step": step}, run={"scratch": text}, rfi={"zap": zap, "zerodm": True}
+    )
+    file = tmp_path_factory.mktemp("toml") / "c.toml"
+    file.write_text(to_toml(config), encoding="utf-8")
+    assert load_config(file) == config
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ("dedisp.dm_hii=3", "no such key: dedisp.dm_hii; did you mean dedisp.dm_hi?"),
+        ("dm_hi=3", "no such key: dm_hi; did you mean dedisp.dm_hi?"),
+        ("dedsip.dm_hi=3", "no such key: dedsip.dm_hi; did you mean dedisp.dm_hi?"),
+        ("zzz.qqq=3", "no such key: zzz.qqq; `pulsar config show` lists all keys"),
+        ("dedisp", "expected section.key=value"),
+        ("=3", "expected section.key=value"),
+        ("dedisp=3", "no such key: dedisp"),
+        ("dedisp.dm_hi=-3", "dedisp.dm_hi = -3: expected a number >= 0 (highest DM [pc/cm3])"),
+        ("dedisp.dm_hi=abc", 'dedisp.dm_hi = "abc": expected a number >= 0'),
+        ("dedisp.dm_hi=inf", "dedisp.dm_hi = inf: expected a number >= 0, finite"),
+        ("rfi.zap=[[1.0, inf]]", "rfi.zap"),
+        ("dedisp.dm_lo=900", "[dedisp] dm_lo 900 is above dm_hi 500: give the lower one first"),
+        ("dedisp.tolerance=0", "expected a number > 0 and <= 10"),
+        ("fft.nharm=7", "fft.nharm = 7: expected one of 1, 2, 4, 8, 16, 32"),
+        ("fft.nharm=none", "expected one of 1, 2"),
+        ("rfi.zap=[[3, 1]]", "zap range 3 to 1 MHz: give the lower frequency first"),
+        ("rfi.enabled=maybe", "expected true or false"),
+        ("fold.nbins=2.5", "fold.nbins = 2.5: expected an integer >= 4 and <= 1024"),
+        ("run.memory=lots", "run.memory = 'lots': expected a size such as 4GiB"),
+        ("run.memory='4'", "at least 64MiB (is the unit missing?)"),
+        ("input.ra_deg=400", "expected a number >= 0 and < 360, may be unset"),
+    ],
+)
+def test_messages(sets: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(None, [sets])
+    assert message in str(caught.value)
+    assert "--set" in str(caught.value) or "run.memory" in str(caught.value)
+
+
+def test_several_faults_are_all_told(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text("[fold]\nnbins = 1\nncands = -1\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert str(caught.value).count(str(file)) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[dedisp\n", "not valid TOML"),
+        ("dm_hi = 3\n", "stands outside a section; did you mean dedisp.dm_hi?"),
+        ("[dedips]\ndm_hi = 3\n", "no such key: dedips.dm_hi; did you mean dedisp.dm_hi?"),
+        ("[dedips]\n", "no such key: dedips"),
+        ('preset = "fast"\n', "preset = 'fast': expected one of default, fast-19beam"),
+        ("preset = 3\n", "preset = 3: expected one of"),
+        ("[run]\nthreads = 'two'\n", 'run.threads = "two": expected an integer >= 0'),
+    ],
+)
+def test_faults_in_files_name_the_file(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert message in str(caught.value)
+    assert str(file) in str(caught.value)
+
+
+def test_missing_or_unreadable_source(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean the preset 'fast-19beam'"):
+        load_config("fast19beam")
+    with pytest.raises(ConfigError, match="neither a file nor a preset"):
+        load_config(tmp_path / "missing.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
+    binary = tmp_path / "x.fil"
+    binary.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match=r"x\.fil: cannot be read"):
+        load_config(binary)
+
+
+def test_unknown_override() -> None:
+    with pytest.raises(ConfigError, match="the command line: no such key: fold.ncand; did you mean fold.ncands"):
+        load_config(fold={"ncand": 3})
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4GiB", 4 << 30), ("512MB", 512_000_000), ("1.5 G", 3 << 29), ("800m", 800 << 20), ("1TB", 10**12)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+    assert memory_budget(text) == size
+
+
+def test_auto_memory() -> None:
+    assert parse_size(" Auto ") is None
+    assert SMALLEST <= memory_budget("auto") <= max(free_memory(), SMALLEST)
+
+
+def test_expected_covers_every_type() -> None:
+    for section, key, field in keys():
+        words = expected(field)
+        assert words, f"{section}.{key}"
+        assert "typing" not in words
+        if type(None) in get_args(field.annotation):
+            assert words.endswith("may be unset")

@@ -1,0 +1,144 @@
+"""The tree: exact bookkeeping, small arrival errors, little loss of S/N."""
+
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import dedisperse as oracle
+
+from pulsar.constants import KDM
+from pulsar.dedisp.engine import samples_per_dm
+from pulsar.dedisp.plan import ARRIVAL_RMS
+from pulsar.dedisp.stream import dedisperse_block
+from pulsar.dedisp.tree import build_tree
+
+
+def band(nchans, low, high):
+    width = (high - low) / nchans
+    return high - width * (np.arange(nchans) + 0.5)
+
+
+HOLES = np.delete(band(1024, 1000.0, 1500.0), np.r_[100:200, 333, 500:777, 1023])
+BANDS = {
+    "FAST": (band(4096, 1000.0, 1500.0), 49.152e-6, np.arange(128) * 0.5),
+    "FAST fine steps": (band(4096, 1000.0, 1500.0), 49.152e-6, 28.0 + np.arange(128) * 0.022),
+    "FAST high DM": (band(4096, 1000.0, 1500.0), 393e-6, 900.0 + np.arange(128) * 0.25),
+    "ASKAP": (band(336, 1130.0, 1466.0), 1.26647e-3, np.arange(300) * 2.0),
+    "Parkes wide": (band(832, 704.0, 4032.0), 0.512e-3, np.arange(200) * 1.0),
+    "Parkes wide fine": (band(832, 704.0, 4032.0), 0.512e-3, 60 + np.arange(128) * 0.188),
+    "64": (band(64, 1000.0, 1500.0), 64e-6, np.arange(200) * 1.0),
+    "256": (band(256, 1000.0, 1500.0), 64e-6, np.arange(128) * 0.5),
+    "holes": (HOLES, 64e-6, np.arange(200) * 0.7),
+    "5": (band(5, 300.0, 400.0), 1e-3, np.arange(50) * 1.0),
+}
+
+
+@pytest.mark.parametrize("name", BANDS)
+def test_arrival_errors(name):
+    freqs, tsamp, dms = BANDS[name]
+    start = time.process_time()
+    tree = build_tree(samples_per_dm(freqs, float(freqs[0]), tsamp), dms, 4096)
+    assert time.process_time() - start < 3.0
+    error = tree.arrival_errors()
+    assert error.shape == (dms.size, freqs.size)
+    rms = np.sqrt(np.mean(error**2, axis=1))
+    assert rms.max() <= 1.0
+    assert np.sqrt(np.mean(error**2)) <= ARRIVAL_RMS["tree"]
+    assert np.abs(error).max() <= 2.0
+    if dms[0] == 0:
+        assert not error[0].any()
+    # Far fewer sums than brute force.
+    if freqs.size > 300:
+        assert tree.adds < 0.35 * dms.size * freqs.size
+
+
+def test_the_reference_above_the_band_is_included():
+    freqs = band(30, 1200.0, 1400.0)
+    k = samples_per_dm(freqs, 1500.0, 64e-6)
+    tree = build_tree(k, np.array([100.0]), 64)
+    want = KDM * 100.0 * (freqs**-2 - 1500.0**-2) / 64e-6
+    assert want[0] > 100
+    assert np.abs(tree.delays()[0] - want).max() <= 2.0
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    nchans=st.integers(1, 70),
+    ndms=st.integers(1, 40),
+    nsamps=st.integers(1, 300),
+    dm_hi=st.floats(0.0, 400.0),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_tree_is_the_sum_with_its_own_delays(nchans, ndms, nsamps, dm_hi, seed):
+    """Bit for bit, for ragged bands, delays longer than the data, a single DM, DM 0."""
+    rng = np.random.default_rng(seed)
+    freqs = np.sort(rng.uniform(1000.0, 1500.0, nchans))[::-1]
+    dms = np.linspace(0.0 if seed % 2 else dm_hi / 2, dm_hi, ndms)
+    fref = 1500.0 if seed % 3 else float(freqs[0])
+    tsamp = 10.0 ** rng.uniform(-4, -2)
+    data = rng.integers(-60, 60, (nchans, nsamps), dtype=np.int8)
+    got = dedisperse_block(data, freqs, dms, tsamp, fref=fref)
+    tree = build_tree(samples_per_dm(freqs, fref, tsamp), dms, 64)
+    assert np.abs(tree.arrival_errors()).max() <= 2.0
+    np.testing.assert_array_equal(got.data, oracle.shifted_sums(data, tree.delays()))
+    assert got.data.dtype == np.int16
+
+
+@settings(deadline=None, max_examples=20)
+@given(nchans=st.integers(1, 70), nsamps=st.integers(1, 200), dm=st.floats(0, 300), seed=st.integers(0, 2**32 - 1))
+def test_brute_is_the_sum_with_rounded_delays(nchans, nsamps, dm, seed):
+    rng = np.random.default_rng(seed)
+    freqs = np.sort(rng.uniform(1000.0, 1500.0, nchans))[::-1]
+    dms = np.array([dm, 0.0, dm / 3])
+    data = rng.integers(-128, 128, (nchans, nsamps), dtype=np.int8)
+    got = dedisperse_block(data, freqs, dms, 1e-3, method="brute")
+    delays = np.rint(np.outer(dms, samples_per_dm(freqs, float(freqs[0]), 1e-3))).astype(int)
+    np.testing.assert_array_equal(got.data, oracle.shifted_sums(data, delays))
+
+
+def _snr(series, period, tsamp):
+    """Best boxcar S/N of the folded profile against the noise of a sample (the same for all series)."""
+    nbins = 64
+    phase = (np.arange(series.size) * tsamp / period) % 1.0
+    bins = np.floor(phase * nbins).astype(int)
+    counts = np.bincount(bins, minlength=nbins)
+    profile = np.bincount(bins, weights=series.astype(float), minlength=nbins)
+    best = 0.0
+    for width in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32):
+        kernel = np.zeros(nbins)
+        kernel[:width] = 1.0
+        total = np.fft.irfft(np.fft.rfft(profile) * np.conj(np.fft.rfft(kernel)), nbins)
+        number = np.fft.irfft(np.fft.rfft(counts) * np.conj(np.fft.rfft(kernel)), nbins)
+        best = max(best, float((total / np.sqrt(number)).max()))
+    return best
+
+
+@pytest.mark.parametrize("dm", [12.3, 34.0, 71.7, 110.1])
+def test_loss_of_snr_on_millisecond_pulsars(dm):
+    """Tree against float64 sums with the exactly rounded delays: at most 2 % lost, in the mean and for each P."""
+    freqs = band(256, 1000.0, 1500.0)
+    tsamp, nsamps = 64e-6, 24_000
+    dms = np.linspace(dm - 5, dm + 5, 41)
+    trial = 20
+    delay = samples_per_dm(freqs, float(freqs[0]), tsamp)
+    ratios = []
+    for period, duty in ((1.5e-3, 0.1), (2.3e-3, 0.1), (4.7e-3, 0.06), (10e-3, 0.05)):
+        # Without noise, so that the ratio of peak sums is the ratio of S/N: the noise of both is the same.
+        t = np.arange(nsamps)[None, :] - delay[:, None] * dm
+        phase = (t * tsamp / period - 0.4) % 1.0 - 0.5
+        smear = 2 * KDM * dm * (500.0 / 256) / freqs**3
+        sigma = np.hypot(duty * period / 2.355, smear / np.sqrt(12))[:, None] / period
+        pulse = 100.0 * duty * period / 2.355 / (sigma * period) * np.exp(-0.5 * (phase / sigma) ** 2)
+        data = np.rint(pulse).astype(np.int8)
+        tree = dedisperse_block(data, freqs, dms, tsamp).data[trial].astype(float)
+        rounded = np.rint(np.outer(dms[trial : trial + 1], delay)).astype(int)
+        exact = oracle.shifted_sums(data, rounded)[0]
+        # Leave out the tail where delayed data run out.
+        n = nsamps - int(rounded.max()) - 2
+        ratios.append(
+            _snr(tree[:n] - tree[:n].mean(), period, tsamp) / _snr(exact[:n] - exact[:n].mean(), period, tsamp)
+        )
+    assert min(ratios) >= 0.98
+    assert np.mean(ratios) >= 0.985

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The installed wheel as its user meets it: smoke.sh BIN WHEEL, run outside the checkout.
+set -euo pipefail
+bin=$1
+wheel=$2
+"$bin/python" - "$wheel" <<'P'
+import sys, zipfile
+names = zipfile.ZipFile(sys.argv[1]).namelist()
+tops = {n.split("/")[0] for n in names}
+tops = {t for t in tops if not t.endswith(".dist-info")}
+assert tops == {"pulsar", "pulsar_kernels"}, tops
+for preset in ("default", "fast-19beam", "fast-crafts-drift", "fast-gpps", "parkes-multibeam"):
+    assert f"pulsar/config/presets/{preset}.toml" in names, preset
+for path in ("pulsar/py.typed", "pulsar_kernels/py.typed"):
+    assert path in names, path
+import pulsar
+assert "site-packages" in pulsar.__file__, pulsar.__file__
+P
+"$bin/pulsar" --version
+"$bin/pulsar" --help >/dev/null
+"$bin/pulsar" simulate one.fil --nchans 64 --tobs 20 --tsamp 256e-6 --period 0.0253 --dm 60 --snr 30 --seed 1
+"$bin/pulsar" info one.fil
+"$bin/pulsar" plan one.fil --dm 0 100 >/dev/null
+"$bin/pulsar" search one.fil --dm 0 100 --out one.h5
+"$bin/pulsar" candidates one.h5 --top 3 --format csv | tee top.csv
+"$bin/python" - <<'P'
+import csv
+best = next(csv.DictReader(open("top.csv")))
+assert abs(float(best["period"]) / 0.0253 - 1) < 1e-4, best
+assert abs(float(best["dm"]) - 60) < 3, best
+P
+"$bin/pulsar" report one.h5 --out report
+test -s report/index.html
+echo "the wheel works"

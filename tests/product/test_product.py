@@ -1,0 +1,307 @@
+"""The HDF5 product: what is written comes back, whole or not at all."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference.products import make_candidates, make_fold, make_header, write_product
+
+from pulsar.constants import KDM
+from pulsar.data.candidate import (
+    CANDIDATE_COLUMNS,
+    DETECTION_COLUMNS,
+    SINGLE_PULSE_COLUMNS,
+    dtype_of,
+    empty_table,
+)
+from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.io.product import schema
+from pulsar.io.product.provenance import Provenance
+from pulsar.io.product.reader import read
+from pulsar.io.product.writer import ProductWriter, check_output
+
+
+@pytest.fixture
+def product(tmp_path: Path) -> Path:
+    return write_product(tmp_path / "run.h5")
+
+
+def visit(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: (type(item), dict(item.attrs))}))
+    return found
+
+
+def test_every_array_has_unit_and_description(product: Path) -> None:
+    arrays = {n: a for n, (kind, a) in visit(product).items() if kind is h5py.Dataset}
+    assert len(arrays) > 30
+    for name, attrs in arrays.items():
+        assert "unit" in attrs, name
+        assert attrs["description"], name
+
+
+def test_root_attributes(product: Path) -> None:
+    with h5py.File(product) as file:
+        assert file.attrs["format"] == "pulsar-search"
+        assert file.attrs["format_version"] == schema.FORMAT_VERSION
+        assert file.attrs["kdm"] == KDM
+        assert file.attrs["created"].endswith("+00:00")
+        assert file.attrs["software_version"]
+    assert list(schema.HISTORY)[-1] == schema.FORMAT_VERSION
+
+
+def test_astropy_reads_units_and_descriptions(product: Path) -> None:
+    from astropy import units as u
+    from astropy.table import QTable, Table
+
+    table = Table.read(product, path="candidates")
+    assert table.colnames == [c.name for c in CANDIDATE_COLUMNS]
+    for column in CANDIDATE_COLUMNS:
+        assert table[column.name].description == column.description
+        assert (table[column.name].unit or u.dimensionless_unscaled) == u.Unit(column.unit)
+    quantities = QTable.read(product, path="candidates", character_as_bytes=False)
+    assert quantities["period"].unit == u.s
+    assert quantities["dm"][0].to_value("pc / cm3") == pytest.approx(56.71)
+    assert quantities["id"][0] == "c0001"
+
+
+def test_plain_h5py_reads_a_compound_table(product: Path) -> None:
+    with h5py.File(product) as file:
+        rows = file["candidates"][:]
+    assert rows.dtype.names == tuple(c.name for c in CANDIDATE_COLUMNS)
+    assert rows["id"].tolist() == [b"c0001", b"c0002", b"c0003"]
+    assert rows["known_source"][0].decode() == "B0531+21 é"
+
+
+def test_candidates_round_trip(product: Path) -> None:
+    run = read(product)
+    expected = make_candidates()
+    rows = run.rows("candidates")
+    for name in expected.dtype.names:
+        np.testing.assert_array_equal(rows[name], expected[name])
+    table = run.candidates
+    assert str(table["dm"].unit) == "pc / cm3"
+    assert table["period"].info.description
+    assert table["snr"].dtype == np.float32
+    assert len(run) == 3
+
+
+def test_fold_round_trip(product: Path) -> None:
+    run = read(product)
+    assert run.ids == ("c0001", "c0002")
+    expected, found = make_fold(1), run.fold("c0001")
+    for name in schema.FOLD_ARRAYS:
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        assert getattr(found, name).dtype == getattr(expected, name).dtype
+    for name in (*schema.FOLD_SCALARS, "before", "after"):
+        assert getattr(found, name) == getattr(expected, name)
+    assert found.extra == {"dm_fit": 0.97, "flags": ["a", "b"], "count": 3}
+
+
+def test_observation_and_provenance_round_trip(product: Path) -> None:
+    run = read(product)
+    assert run.observation == make_header()
+    assert run.problems == ("row 3 is missing", "TBIN disagrees")
+    files, gaps = run.rows("observation/files"), run.rows("observation/gaps")
+    assert files["nsamps"].tolist() == [3_000_000]
+    assert files["path"][0].endswith("a long name of a file é.fits")
+    assert (gaps["start"][0], gaps["reason"][0]) == (100, "a row is missing")
+    record = run.provenance
+    assert record["argv"] == ["pulsar", "search", "x.fil"]
+    assert record["config"] == "[dedisp]\ndm_hi = 300.0\n"
+    assert record["stages"] == {"clean": (1.5, 2.5), "search": (3.0, 6.0)}
+    assert record["versions"]["pulsar-search"]
+    assert record["threads"] == 2
+    assert record["exit_state"] == "done"
+    assert record["start"] <= record["stop"]
+    assert record["cpu"]
+    assert record["inputs"][0]["size"] == 5
+
+
+def test_rfi_round_trip(product: Path) -> None:
+    rfi = read(product).rfi
+    assert rfi["chan_mask"].tolist() == [False, True, False, False]
+    assert rfi["chan_reasons"] == ["", "dead", "", ""]
+    assert rfi["mask"].shape == (3, 4)
+    assert rfi["block_nsamps"] == 1024
+    assert rfi["masked_fraction"] == pytest.approx(4 / 12)
+    assert read(product).rows("rfi/birdies")["freq"].tolist() == [50.0]
+
+
+def test_a_table_that_is_not_there_is_empty(product: Path) -> None:
+    run = read(product)
+    assert len(run.single_pulses) == 0
+    assert run.single_pulses["time"].unit == "s"
+    assert len(run.detections) == 2
+
+
+def test_representations(product: Path) -> None:
+    run = read(product)
+    assert repr(run).startswith("<Run run.h5 of J0534+2200: 3 candidates, best c0001: P 0.0333919663 s, DM 56.71")
+    page = run._repr_html_()
+    assert page.count("<tr>") == 4
+    assert "&lt;b&gt;" in page
+    assert "<b>" not in page
+
+
+def test_empty_product(tmp_path: Path) -> None:
+    path = tmp_path / "none.h5"
+    with ProductWriter(path) as writer:
+        writer.observation(make_header())
+        writer.candidates(empty_table(CANDIDATE_COLUMNS, 0))
+        writer.single_pulses(empty_table(SINGLE_PULSE_COLUMNS, 0))
+    run = read(path)
+    assert len(run) == 0
+    assert run.ids == ()
+    assert "0 candidates>" in repr(run)
+    assert len(run.candidates) == 0
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.lists(
+        st.tuples(
+            st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
+            st.floats(width=64),
+            st.integers(-(2**31), 2**31 - 1),
+        ),
+        max_size=8,
+    )
+)
+def test_any_values_come_back(tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, float, int]]) -> None:
+    table = empty_table(CANDIDATE_COLUMNS, len(rows))
+    for i, (text, number, count) in enumerate(rows):
+        table["known_source"][i], table["dm"][i], table["rank"][i] = text, number, count
+    path = tmp_path_factory.mktemp("any") / "t.h5"
+    with ProductWriter(path) as writer:
+        writer.candidates(table)
+    found = read(path).rows("candidates")
+    for name in ("known_source", "dm", "rank"):
+        np.testing.assert_array_equal(found[name], table[name])
+
+
+def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    with pytest.raises(KeyboardInterrupt), ProductWriter(path) as writer:
+        writer.candidates(make_candidates())
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_overwrite_keeps_the_old_file(product: Path) -> None:
+    before = product.read_bytes()
+    with pytest.raises(RuntimeError), ProductWriter(product, overwrite=True) as writer:
+        writer.candidates(make_candidates()[:1])
+        raise RuntimeError
+    assert product.read_bytes() == before
+    with ProductWriter(product, overwrite=True) as writer:
+        writer.observation(make_header())
+        writer.candidates(make_candidates()[:1])
+        assert product.read_bytes() == before
+    assert len(read(product)) == 1
+    assert [p.name for p in product.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_existing_output_is_refused(product: Path) -> None:
+    with pytest.raises(ConfigError, match=r"run\.h5: the output exists already; give --overwrite"):
+        ProductWriter(product)
+
+
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    writer = ProductWriter(path)
+    path.write_text("somebody else's")
+    with pytest.raises(ConfigError, match="appeared meanwhile"):
+        writer.close()
+    assert path.read_text() == "somebody else's"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_outputs_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a folder"):
+        check_output(tmp_path)
+    with pytest.raises(ConfigError, match="does not exist"):
+        check_output(tmp_path / "no" / "run.h5")
+    if os.geteuid():
+        tmp_path.chmod(0o500)
+        with pytest.raises(ConfigError, match="cannot be written"):
+            check_output(tmp_path / "run.h5")
+
+
+def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PulsarError, match="lacks the column rank"), ProductWriter(tmp_path / "x.h5") as writer:
+        writer.candidates(np.zeros(1, dtype=[("dm", "f8")]))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not an HDF5 file"),
+        (b"some text, no HDF5 at all", "not an HDF5 file .*some tex"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(40), "damaged or truncated HDF5"),
+    ],
+)
+def test_files_that_are_no_products(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "x.h5"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_other_hdf5_and_newer_versions(tmp_path: Path, product: Path) -> None:
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["x"] = 1
+    with pytest.raises(DataError, match="not a product of this program.*expected 'pulsar-search'"):
+        read(other)
+    with h5py.File(product, "a") as file:
+        file.attrs["format_version"] = "1.7"
+    assert len(read(product)) == 3
+    with h5py.File(product, "a") as file:
+        file.attrs["format_version"] = "2.0"
+    with pytest.raises(DataError, match=r"format_version is '2.0', this program reads up to 1.x"):
+        read(product)
+    with pytest.raises(DataError, match="no such file"):
+        read(tmp_path / "missing.h5")
+    with pytest.raises(DataError, match="is a folder"):
+        read(tmp_path)
+
+
+def test_unknown_ids(product: Path) -> None:
+    run = read(product)
+    with pytest.raises(ConfigError, match="no fold 'c9'; there are c0001, c0002"):
+        run.fold("c9")
+    with pytest.raises(ConfigError, match="no candidate 'c9'"):
+        run.candidate("c9")
+    assert run.candidate("c0002")["dm"] == 20.0
+
+
+def test_many_channels_and_large_arrays(tmp_path: Path) -> None:
+    path = tmp_path / "wide.h5"
+    nchans = 4096
+    with ProductWriter(path) as writer:
+        freqs = 1500.0 - 0.1220703125 * np.arange(nchans)
+        writer.observation(make_header().with_(nchans=nchans, freq_table=tuple(freqs)))
+        writer.rfi(
+            np.ones(nchans, bool), [""] * nchans, np.zeros((300, nchans), bool), 20345, freqs * 0, freqs * 0, freqs
+        )
+        writer.detections(np.zeros(10_000, dtype=dtype_of(DETECTION_COLUMNS)))
+    assert path.stat().st_size < 1_000_000
+    assert read(path).observation.freq_table == tuple(freqs)
+
+
+def test_provenance_describes_this_machine(tmp_path: Path) -> None:
+    source = tmp_path / "a.fil"
+    source.write_bytes(b"12345")
+    record = Provenance(("pulsar",), (source,), "x = 1", 4).record({"clean": (1.0, 2.0)}, "interrupted")
+    assert record["inputs"][0]["path"] == str(source)
+    assert record["inputs"][0]["mtime"].endswith("+00:00")
+    assert record["exit_state"] == "interrupted"
+    assert {"numpy", "python", "pulsar-search"} <= set(record["versions"])

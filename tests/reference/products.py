@@ -1,0 +1,128 @@
+"""Synthetic folds, candidates and products for the tests of product, report and command line."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, dtype_of, empty_table
+from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.header import Header
+from pulsar.data.observation import Gap, InputFile
+from pulsar.io.product.provenance import Provenance
+from pulsar.io.product.writer import ProductWriter
+
+
+def make_header() -> Header:
+    return Header(
+        nchans=4,
+        nsamps=3_000_000,
+        tsamp=98.304e-6,
+        fch1=1499.0,
+        foff=-100.0,
+        tstart=58999.123456,
+        source="J0534+2200",
+        telescope="FAST",
+        telescope_id=21,
+        beam=1,
+        nbeams=19,
+        ra_deg=83.633,
+        dec_deg=22.0144,
+        az_deg=10.0,
+        za_deg=20.0,
+        format="psrfits",
+    )
+
+
+def make_fold(seed: int, nbins: int = 64, nsubints: int = 16, nbands: int = 8, nfdot: int = 9) -> Fold:
+    rng = np.random.default_rng(seed)
+    phase = np.arange(nbins) / nbins
+    shape = np.exp(-0.5 * ((phase - 0.4) / 0.03) ** 2)
+    shape -= shape.mean()
+    height = 35.0 / np.sqrt((shape**2).sum())
+    dms = np.linspace(40.0, 72.0, 33)
+    freqs = np.linspace(-3e-3, 3e-3, 21)
+    expected = 35.0 / np.sqrt(1 + ((dms - 56.7) / 3) ** 2)
+
+    def noisy(*size: int) -> NDArray[np.float32]:
+        level = height / np.sqrt(size[0]) if len(size) > 1 else height
+        return (level * shape + rng.normal(size=size)).astype(np.float32)
+
+    return Fold(
+        before=FoldParams(29.946923, 0.0, 56.5),
+        after=FoldParams(29.947323, -1e-7, 56.71),
+        freq_err=2.1e-5,
+        fdot_err=3e-8,
+        dm_err=0.08,
+        snr=35.0,
+        width=0.09,
+        phase=0.41,
+        chi2_red=8.3,
+        profile=noisy(nbins),
+        time_phase=noisy(nsubints, nbins),
+        freq_phase=noisy(nbands, nbins),
+        time_edges=np.linspace(0.0, 300.0, nsubints + 1),
+        band_freqs=1450.0 - 50.0 * np.arange(nbands),
+        dms=dms,
+        dm_snr=(expected + rng.normal(size=33)).astype(np.float32),
+        dm_expected=expected.astype(np.float32),
+        freq_offsets=freqs,
+        fdot_offsets=np.linspace(-1e-5, 1e-5, nfdot) if nfdot > 1 else np.zeros(1),
+        p_pdot=rng.normal(20, 5, size=(nfdot, 21)).astype(np.float32),
+        epoch=59000.1,
+        tobs=300.0,
+        extra={"dm_fit": 0.97, "flags": ["a", "b"], "count": 3},
+    )
+
+
+def make_candidates() -> NDArray[Any]:
+    table = empty_table(CANDIDATE_COLUMNS, 3)
+    table["rank"] = [1, 2, 3]
+    table["id"] = ["c0001", "c0002", "c0003"]
+    table["kind"] = "fft"
+    table["period"] = [1 / 29.947323, 0.5, 1.0]
+    table["period_err"] = [2.3e-8, 1e-6, np.nan]
+    table["freq"] = 1 / table["period"]
+    table["dm"] = [56.71, 20.0, 3.0]
+    table["dm_err"] = [0.08, 0.5, np.nan]
+    table["snr"] = [35.0, 12.0, 7.5]
+    table["sigma"] = [27.3, 9.0, 4.0]
+    table["width"] = [0.09, 0.1, 0.2]
+    table["score"] = [0.97, 0.6, 0.1]
+    table["nharm"] = [16, 8, 4]
+    table["known_source"] = ["B0531+21 é", "", ""]
+    table["rfi_flags"] = ["", "", "<b>narrow band</b>"]
+    table["harmonic_of"] = ["", "c0001", ""]
+    return table
+
+
+def write_product(path: Path) -> Path:
+    source = path.with_name("input.fil")
+    source.write_bytes(b"12345")
+    record = Provenance(("pulsar", "search", "x.fil"), (source,), "[dedisp]\ndm_hi = 300.0\n", 2)
+    with ProductWriter(path) as writer:
+        writer.observation(
+            make_header(),
+            [InputFile(Path("a long name of a file é.fits"), 0, 3_000_000, 12, 1.5e9)],
+            [Gap(100, 10, "a row is missing")],
+            ["row 3 is missing", "TBIN disagrees"],
+        )
+        writer.candidates(make_candidates())
+        writer.fold("c0001", make_fold(1))
+        writer.fold("c0002", make_fold(2, nfdot=1))
+        writer.detections(np.zeros(2, dtype=dtype_of(DETECTION_COLUMNS)))
+        mask = np.zeros((3, 4), dtype=bool)
+        mask[0, 0] = True
+        writer.rfi(
+            [True, False, True, True],
+            ["", "dead", "", ""],
+            mask,
+            1024,
+            np.ones(4),
+            np.ones(4),
+            make_header().freqs,
+            [(50.0, 0.1, "mains")],
+        )
+        writer.provenance(record.record({"clean": (1.5, 2.5), "search": (3.0, 6.0)}))
+    return path
