@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from pulsar.pipeline.api import dedisperse, fold, search
     from pulsar.report.sheet import plot
     from pulsar.search.fft import search_fft
-    from pulsar.simulate import inject
-    from pulsar.simulate import make as simulate
+    from pulsar.simulate import inject, simulate
 
 __version__ = "0.1.0"
 
@@ -57,7 +56,7 @@ _PUBLIC = {
 _CALLABLE = {
     "fold": ("pulsar.pipeline.api", "fold"),
     "search": ("pulsar.pipeline.api", "search"),
-    "simulate": ("pulsar.simulate", "make"),
+    "simulate": ("pulsar.simulate", "simulate"),
 }
 
 

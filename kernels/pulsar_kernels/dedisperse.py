@@ -143,7 +143,10 @@ def tree_tile(
     out : ndarray of int16, shape (ndms, >= out_column + nout)
         Result, written from `out_column` on.
     """
-    where = np.empty(4096, np.int64)
+    widest = 0
+    for op in range(kind.size):
+        widest = max(widest, ptr[op + 1] - ptr[op])
+    where = np.empty(widest, np.int64)
     for op in range(kind.size):
         first, last = ptr[op], ptr[op + 1]
         if kind[op] & 2:

@@ -120,12 +120,14 @@ def fold_band(
                 x6 = data[c + 6, start + d[c + 6] : start + d[c + 6] + n]
                 x7 = data[c + 7, start + d[c + 7] : start + d[c + 7] + n]
                 for j in range(n):
-                    row[j] += ((x0[j] + x1[j]) + (x2[j] + x3[j])) + ((x4[j] + x5[j]) + (x6[j] + x7[j]))
+                    row[j] += ((np.int32(x0[j]) + np.int32(x1[j])) + (np.int32(x2[j]) + np.int32(x3[j]))) + (
+                        (np.int32(x4[j]) + np.int32(x5[j])) + (np.int32(x6[j]) + np.int32(x7[j]))
+                    )
                 c += 8
             while c < nchans:
                 x0 = data[c, start + d[c] : start + d[c] + n]
                 for j in range(n):
-                    row[j] += x0[j]
+                    row[j] += np.int32(x0[j])
                 c += 1
             for m in range(group_starts[g], group_starts[g + 1]):
                 cand = members[m]

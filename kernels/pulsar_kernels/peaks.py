@@ -227,3 +227,59 @@ def group(freq: NDArray[np.float64], order: NDArray[np.int64], tolerance: float,
             j += 1
         ngroups += 1
     return ngroups
+
+
+@kernel()
+def ratios(
+    freq: NDArray[np.float64],
+    err: NDArray[np.float64],
+    nharm: NDArray[np.int64],
+    free: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    root: int,
+    limits: NDArray[np.float64],
+    found: NDArray[np.int64],
+) -> int:
+    """Those of `rows` whose frequency is a ratio of small integers times that of `root`, within the errors.
+
+    A sum of H powers at m/d of a fundamental holds H/d of its harmonics, so d is at most H. The simplest ratio that
+    agrees, smallest d first, is taken.
+
+    Parameters
+    ----------
+    freq, err : ndarray of float64, shape (n,)
+    nharm : ndarray of int64, shape (n,)
+    free : ndarray of bool, shape (n,)
+        Others are passed over.
+    rows : ndarray of int64, shape (nrows,)
+    root : int
+    limits : ndarray of float64, shape (4,)
+        Standard errors allowed; largest m for d = 1; largest m for d > 1; largest d.
+    found : ndarray of int64, shape (nrows, 3)
+        Row, m, d of each one found.
+
+    Returns
+    -------
+    int
+        Number found.
+    """
+    count = 0
+    f0 = freq[root]
+    for k in range(rows.shape[0]):
+        i = rows[k]
+        if i == root or not free[i]:
+            continue
+        ratio = freq[i] / f0
+        for d in range(1, min(nharm[i], np.int64(limits[3])) + 1):
+            m = np.floor(ratio * d + 0.5)
+            if m < 1.0 or m > (limits[1] if d == 1 else limits[2]) or (m == 1.0 and d == 1):
+                continue
+            x = m / d
+            tolerance = limits[0] * np.sqrt(err[i] ** 2 + (x * err[root]) ** 2)
+            if abs(freq[i] - x * f0) <= tolerance:
+                found[count, 0] = i
+                found[count, 1] = np.int64(m)
+                found[count, 2] = d
+                count += 1
+                break
+    return count

@@ -384,7 +384,7 @@ def interleave(rows: NDArray[Any], out: NDArray[Any]) -> None:
 def add_dithered(
     codes: NDArray[Any],
     signal: NDArray[np.float32],
-    sigmas: NDArray[np.float32],
+    scales: NDArray[np.float32],
     keys: NDArray[np.uint64],
     start: int,
     top: int,
@@ -396,9 +396,9 @@ def add_dithered(
     codes : ndarray of uint8 or uint16, shape (nchans, nsamps)
         Changed in place, clipped to 0 … `top`.
     signal : ndarray of float32, shape (nchans, nsamps)
-        In units of `sigmas`.
-    sigmas : ndarray of float32, shape (nchans,)
-        Noise of each channel in levels; 0: the channel is left alone.
+        In units of the noise.
+    scales : ndarray of float32, shape (2, nchans)
+        Levels that one unit of a negative and of a positive signal makes; 0: the channel is left alone.
     keys : ndarray of uint64, shape (nchans,)
         Streams of the random numbers.
     start : int
@@ -408,11 +408,14 @@ def add_dithered(
     """
     nchans, nsamps = codes.shape
     for c in range(nchans):
-        if sigmas[c] == 0.0:
+        down = np.float64(scales[0, c])
+        up = np.float64(scales[1, c])
+        if down == 0.0 and up == 0.0:
             continue
         row = codes[c]
         first = keys[c] + np.uint64(start) * _GOLDEN
         for j in range(nsamps):
             u = np.float64(_mix(first + np.uint64(j) * _GOLDEN) >> _S11) * _TWO_M53
-            v = math.floor(np.float64(row[j]) + np.float64(signal[c, j]) * sigmas[c] + u)
+            x = np.float64(signal[c, j])
+            v = np.floor(np.float64(row[j]) + x * (up if x > 0.0 else down) + u)
             row[j] = np.int32(min(max(v, 0.0), np.float64(top)))

@@ -106,7 +106,7 @@ app.command("demo")(demo.command)
 app.add_typer(config.app, name="config")
 
 
-def _terminated(signum: int, frame: FrameType | None) -> NoReturn:
+def _terminated(signum: int, _frame: FrameType | None) -> NoReturn:
     # A batch system's SIGTERM unwinds like an error, so that temporary and scratch files are removed.
     raise SystemExit(128 + signum)
 

@@ -150,8 +150,9 @@ def print_table(
     marked : callable, optional
         Tells rows that stand out.
     """
+    rows = list(rows)
     cells = [[function(row) for function in columns.values()] for row in rows]
-    marks = [bool(marked and marked(row)) for row in rows] if marked else [False] * len(cells)
+    marks = [marked(row) for row in rows] if marked is not None else [False] * len(cells)
     headings = list(columns)
     if sys.stdout.isatty():
         from rich.console import Console

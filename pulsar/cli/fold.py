@@ -1,6 +1,7 @@
 """``pulsar fold``: fold given periods, without a search."""
 
 import sys
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,8 +113,6 @@ def ephemerides(
     if not chosen:
         raise ConfigError(f"{source}: holds no candidates to fold")
     return [
-        Ephemeris(
-            row["period"], row["dm"], row["accel"] if row["accel"] == row["accel"] else 0.0, row["epoch"], row["id"]
-        )
+        Ephemeris(row["period"], row["dm"], 0.0 if isnan(row["accel"]) else row["accel"], row["epoch"], row["id"])
         for row in chosen
     ]

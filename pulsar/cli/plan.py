@@ -1,6 +1,10 @@
 """``pulsar plan``: what a search would do, before it is done."""
 
 import json
+import math
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from pulsar.cli.console import (
     Debug,
@@ -14,6 +18,7 @@ from pulsar.cli.console import (
     Threads,
     effective_config,
     out,
+    print_table,
 )
 
 
@@ -40,3 +45,50 @@ def command(
         obs.close()
     if as_json:
         out(json.dumps(plain(run_plan), indent=2))
+        return
+    if run_plan.dm is not None:
+        print_stages(run_plan.dm.stages)
+    for line in run_plan.summary():
+        out(line)
+
+
+def print_stages(stages: Any) -> None:
+    """One line for each stage of the DM plan, with the parts of the smearing where it is worst [us]."""
+
+    def micro(part: str) -> Callable[[Any], str]:
+        return lambda stage: f"{1e6 * getattr(stage.smearing, part):.0f}"
+
+    print_table(
+        {
+            "DM from": lambda s: f"{s.dm_first:.2f}",
+            "to": lambda s: f"{s.dm_last:.2f}",
+            "step": lambda s: f"{s.dm_step:.3g}",
+            "trials": lambda s: str(s.ndms),
+            "downsample": lambda s: str(s.downsample),
+            "tsamp [us]": lambda s: f"{1e6 * s.tsamp:.6g}",
+            "channel": micro("channel"),
+            "step err": micro("step"),
+            "arrival": micro("arrival"),
+            "total [us]": micro("total"),
+            "over best": lambda s: f"{s.smearing.excess:.2f}",
+            "memory": lambda s: f"{s.nbytes / 2**20:.0f} MiB",
+        },
+        stages,
+        title="DM plan (smearing in us where it is worst in the stage)",
+    )
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, arrays and tuples as what JSON knows; the list of all DMs and frequencies is left to the stages."""
+    if is_dataclass(value) and not isinstance(value, type):
+        skipped = {"freqs"}
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name not in skipped}
+    if isinstance(value, tuple | list):
+        return [plain(v) for v in value]
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pulsar.cli.console import Debug, Overwrite, Quiet, Threads
+from pulsar.cli.console import Debug, Overwrite, Quiet, Threads, note, out, progress_mode
 
 Period = Annotated[
     float | None,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM
 from pulsar.dedisp.tree import build_tree
 
-#: Trial DMs of one tree: more would share more rows, but leave the caches (measured: 128 best at 256 and 4096 channels).
+#: Trial DMs of one tree: more would share more rows, but leave the caches (128 was best at 256 and 4096 channels).
 TREE_DMS = 128
 #: Trial DMs that share a tile's channels in brute force.
 BRUTE_DMS = 128
@@ -18,11 +18,28 @@ BRUTE_DMS = 128
 class Engine(Protocol):
     """Dedisperses tiles for a few neighbouring DMs."""
 
-    row: int
-    ndms: int
-    before: int
-    after: int
-    work: int
+    @property
+    def row(self) -> int:
+        """First row of the output that is its."""
+        ...
+
+    @property
+    def ndms(self) -> int: ...
+
+    @property
+    def before(self) -> int:
+        """Samples read before a tile's first, at zero delay."""
+        ...
+
+    @property
+    def after(self) -> int:
+        """Samples read after a tile's last, at zero delay."""
+        ...
+
+    @property
+    def work(self) -> int:
+        """int16 elements of working space."""
+        ...
 
     def run(
         self, raw: NDArray[np.int8], column: int, work: NDArray[np.int16], out: NDArray[np.int16], at: int, n: int

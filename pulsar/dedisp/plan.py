@@ -91,7 +91,7 @@ class DMStage:
     @cached_property
     def dms(self) -> NDArray[np.float64]:
         """Trial DMs [pc cm^-3], ascending, shape (ndms,)."""
-        dms = self.dm_first + self.dm_step * np.arange(self.ndms)
+        dms: NDArray[np.float64] = self.dm_first + self.dm_step * np.arange(self.ndms, dtype=np.float64)
         dms.flags.writeable = False
         return dms
 

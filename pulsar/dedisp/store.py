@@ -16,7 +16,7 @@ from pulsar.errors import ConfigError, PulsarError
 
 
 def _write(handle: int, data: NDArray[np.int16], offset: int) -> None:
-    view = memoryview(data).cast("B")
+    view = memoryview(data.view(np.uint8).data).cast("B")
     while view:
         done = os.pwrite(handle, view, offset)
         view = view[done:]
@@ -24,7 +24,7 @@ def _write(handle: int, data: NDArray[np.int16], offset: int) -> None:
 
 
 def _read(handle: int, out: NDArray[np.int16], offset: int) -> None:
-    view = memoryview(out).cast("B")
+    view = memoryview(out.view(np.uint8).data).cast("B")
     while view:
         done = os.preadv(handle, [view], offset)
         if not done:

@@ -8,6 +8,7 @@ not depend on gulps or threads.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
@@ -282,7 +283,7 @@ def _stream(
                 edges = np.linspace(0, fresh, min(threads, fresh) + 1).astype(int).tolist()
                 parts = [
                     (source.read_into, raw.end + a, raw.buffer[:, column + a : column + b])
-                    for a, b in zip(edges[:-1], edges[1:], strict=True)
+                    for a, b in pairwise(edges)
                 ]
                 together(parts)
             raw.buffer[:, column + fresh : column + gulp] = 0

@@ -185,7 +185,7 @@ class TreeProgram:
     @property
     def _sums(self) -> NDArray[np.int64]:
         """Additions of each operation, a sample."""
-        return np.diff(self.ptr) - 1 + (self.kind & 4) // 4
+        return np.asarray(np.diff(self.ptr) - 1 + (self.kind & 4) // 4, dtype=np.int64)
 
     @property
     def adds(self) -> float:
@@ -328,7 +328,7 @@ def _program(
     room = [np.where(size > 0, -(-size // _LINE) * _LINE + _LINE, 0) for size in length]
     starts = [np.searchsorted(level.node, np.arange(int(level.node[-1]) + 1)) for level in levels]
     node_room = [np.add.reduceat(r, s) for r, s in zip(room, starts, strict=True)]
-    fans = [_GROUP] + [-(-levels[i].size // levels[i - 1].size) for i in range(1, nlev)]
+    fans = [_GROUP] + [merge.child.shape[1] for merge in merges[1:]]
     groups = [1] + [-(-fan // _GROUP) for fan in fans[1:]]
     base = [np.zeros(len(s), np.int64) for s in starts]
     rank = [np.zeros((len(s), g), np.int64) for s, g in zip(starts, groups, strict=True)]

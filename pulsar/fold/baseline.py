@@ -20,14 +20,23 @@ def running_mean(data: NDArray[np.float64], width: float) -> NDArray[np.float64]
     """Mean over a window of `width` samples, not necessarily whole, around each sample.
 
     The window covers exactly `width` samples (its ends take fractions), so the mean of a signal with that period, or
-    a whole fraction of it, is constant. Near the ends of the data the window keeps its width and stays inside.
+    a whole fraction of it, is constant. Near the ends of the data the window keeps its width and stays inside, and the
+    mean is carried on with the slope between that window and the one beside it.
     """
     n = len(data)
     width = min(width, float(n))
     total = np.concatenate([[0.0], np.cumsum(data)])
     start = np.clip(np.arange(n) + 0.5 - 0.5 * width, 0.0, n - width)
     grid = np.arange(n + 1, dtype=np.float64)
-    return np.asarray(np.interp(start + width, grid, total) - np.interp(start, grid, total)) / width
+    mean = np.asarray(np.interp(start + width, grid, total) - np.interp(start, grid, total)) / width
+    if n >= 2.0 * width:
+        first, second, before, last = (
+            np.diff(np.interp([0.0, width, 2.0 * width], grid, total)).tolist()
+            + np.diff(np.interp([n - 2.0 * width, n - width, float(n)], grid, total)).tolist()
+        )
+        off = np.arange(n) + 0.5 - (start + 0.5 * width)
+        mean += np.where(off < 0.0, second - first, last - before) / width**2 * off
+    return mean
 
 
 def normalise(data: NDArray[Any], turn: float) -> NDArray[np.float32]:
@@ -53,8 +62,10 @@ def normalise(data: NDArray[Any], turn: float) -> NDArray[np.float32]:
     good = np.isfinite(x)
     if not np.any(good):
         raise DataError("the series holds no finite sample: there is nothing to fold")
-    middle = float(np.median(x[good]))
-    x = np.where(good, x, middle) - middle
+    # A constant in place of bad samples would be a step where the baseline drifts.
+    index = np.arange(len(x))
+    x = np.where(good, x, np.interp(index, index[good], x[good]))
+    x = x - float(np.median(x))
     # The scale for clipping must not see slow drifts: from differences of neighbours.
     jump = float(np.median(np.abs(np.diff(x)))) * _MAD_TO_SIGMA / np.sqrt(2.0) if len(x) > 1 else 0.0
     base = running_mean(x, TURNS * turn)

@@ -126,7 +126,7 @@ class RawFile:
             buffer = np.empty(max(nbytes, 4096), dtype=np.uint8)
             setattr(self._local, name, buffer)
         raw = buffer[:nbytes]
-        view = memoryview(raw)
+        view = raw.data
         done = 0
         while done < nbytes:
             try:
@@ -187,9 +187,7 @@ def channel_mean(obs: BaseObservation, start: int, stop: int) -> NDArray[np.floa
     return np.asarray(np.mean(data, axis=1, dtype=np.float64))
 
 
-def overridden(
-    header: Header, *, ra_deg: float | None, dec_deg: float | None, tsamp: float | None
-) -> Header:
+def overridden(header: Header, *, ra_deg: float | None, dec_deg: float | None, tsamp: float | None) -> Header:
     """The header with what the configuration overrides."""
     changes = {"ra_deg": ra_deg, "dec_deg": dec_deg, "tsamp": tsamp}
     return header.with_(**{key: value for key, value in changes.items() if value is not None})

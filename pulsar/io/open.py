@@ -40,12 +40,11 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
     readers: list[BaseObservation] = []
     try:
         for path in dict.fromkeys(Path(p) for p in paths):
-            readers.append(_open_one(path, config))
+            reader = _open_one(path, config)
+            readers.append(reader)
+            reader.header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
         if len(readers) == 1:
             obs = readers[0]
-            settle = getattr(obs, "settle", None)
-            if settle is not None:
-                settle()
         else:
             from pulsar.io.joined import join
 
@@ -54,7 +53,6 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
         for reader in readers:
             reader.close()
         raise
-    obs.header = overridden(obs.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
     return obs
 
 
@@ -90,9 +88,13 @@ def _open_one(path: Path, config: InputConfig) -> BaseObservation:
 
         return Fbh5Reader(path)
     if head.lstrip().startswith(b"Data file name without suffix"):
-        raise DataError(f"{path}: this is a PRESTO .inf file without its samples: {path.with_suffix('.dat')} is missing")
+        raise DataError(
+            f"{path}: this is a PRESTO .inf file without its samples: {path.with_suffix('.dat')} is missing"
+        )
     if b"HEADER_START"[: len(head)] in head[:16] or head[:4] == b"\x0c\0\0\0"[: len(head[:4])]:
-        raise DataError(f"{path}: the SIGPROC header breaks off within the first {len(head)} bytes: copy the file again")
+        raise DataError(
+            f"{path}: the SIGPROC header breaks off within the first {len(head)} bytes: copy the file again"
+        )
     kind = "looks like a text file" if _is_text(head) else f"starts with {head[:8]!r}"
     raise DataError(f"{path}: {kind}, not a format that can be read: expected {READABLE}")
 

@@ -168,7 +168,7 @@ def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[NDArray[np.float6
             raise DataError(
                 f"{path}: the FREQUENCY table has {len(raw.table)} entries for {nchans} channels: correct the header"
             )
-        freqs = np.array(raw.table, dtype=np.float64)
+        freqs: NDArray[Any] = np.array(raw.table, dtype=np.float64)
         foff = (freqs[-1] - freqs[0]) / max(1, nchans - 1) if nchans > 1 else float(raw.values.get("foff", -1.0))
     else:
         for key in ("fch1", "foff"):
@@ -224,7 +224,8 @@ def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[An
     if data.dtype.kind == "f":
         # NaN has no code: the lowest stands for it.
         data = np.rint(np.nan_to_num(data, nan=low, posinf=high, neginf=low))
-    return np.clip(data, low, high).astype(kind)
+    codes: NDArray[Any] = np.clip(data, low, high).astype(kind)
+    return codes
 
 
 class AtomicFile:
@@ -266,7 +267,7 @@ class FilterbankWriter:
     ascending : bool
         Write the lowest frequency first (positive foff).
     nifs : int
-        Each IF gets the same samples when `write` is given one; data of shape (nifs, nchans, n) are written as they are.
+        Each IF gets the same samples when `write` is given one; of shape (nifs, nchans, n) they are written as they are.
     signed : bool
         Write two's complement and the key `signed` (8 and 16 bit).
     """
@@ -315,7 +316,7 @@ class FilterbankWriter:
             codes = packed
         elif self._nbits > 8:
             codes = codes.astype(codes.dtype.newbyteorder("<"), copy=False)
-        self._file.stream.write(memoryview(np.ascontiguousarray(codes)).cast("B"))
+        self._file.stream.write(np.ascontiguousarray(codes).reshape(-1).view(np.uint8).data)
         self.nsamps += data.shape[2]
 
     def __enter__(self) -> Self:

@@ -4,6 +4,7 @@ Layout: each text is an int32 length and its bytes; HEADER_START, then keys with
 are little-endian int32 or double as the key says (https://sigproc.sourceforge.net, "filterbank file format").
 """
 
+import contextlib
 import math
 import struct
 from dataclasses import dataclass, field
@@ -14,9 +15,24 @@ from pulsar.data.header import Header
 from pulsar.errors import DataError
 
 INT_KEYS: Final = frozenset(
-    "telescope_id machine_id data_type barycentric pulsarcentric nbits nsamples nchans nifs nbeams ibeam nbins".split()
+    [
+        "telescope_id",
+        "machine_id",
+        "data_type",
+        "barycentric",
+        "pulsarcentric",
+        "nbits",
+        "nsamples",
+        "nchans",
+        "nifs",
+        "nbeams",
+        "ibeam",
+        "nbins",
+    ]
 )
-DOUBLE_KEYS: Final = frozenset("az_start za_start src_raj src_dej tstart tsamp fch1 foff fchannel refdm period".split())
+DOUBLE_KEYS: Final = frozenset(
+    ["az_start", "za_start", "src_raj", "src_dej", "tstart", "tsamp", "fch1", "foff", "fchannel", "refdm", "period"]
+)
 STRING_KEYS: Final = frozenset(("rawdatafile", "source_name"))
 BYTE_KEYS: Final = frozenset(("signed",))
 
@@ -102,7 +118,8 @@ def _text(data: bytes, at: int, after: str) -> tuple[str, int]:
     (length,) = struct.unpack_from("<i", data, at)
     if not 1 <= length <= MAX_STRING:
         raise _BadHeader(
-            at, f"expected the length of a text (1 to {MAX_STRING}) after {after}, found {length}: the header is damaged"
+            at,
+            f"expected the length of a text (1 to {MAX_STRING}) after {after}, found {length}: the header is damaged",
         )
     raw = data[at + 4 : at + 4 + length]
     if len(raw) < length:
@@ -152,10 +169,8 @@ def _skip(data: bytes, start: int, at: int, key: str, raw: RawHeader, unknown: i
     if not key.isprintable() or unknown >= 4:
         raise _BadHeader(start, f"unknown key {key!r}: the header is damaged, or not a SIGPROC header")
     ends = [at + 4, at + 8, at + 1, at]
-    try:
+    with contextlib.suppress(_BadHeader):
         ends.insert(2, _text(data, at, key)[1])
-    except _BadHeader:
-        pass
     for end in ends:
         trial = RawHeader(dict(raw.values), 0, list(raw.table), list(raw.problems))
         trial.problems.append(f"unknown key {key!r} at byte {start} of the header is ignored")

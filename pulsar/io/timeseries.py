@@ -105,7 +105,7 @@ class TimReader(_SeriesReader):
                 nsamps=nsamps,
                 tsamp=tsamp,
                 fch1=fch1,
-                foff=-abs(foff) if math.isfinite(foff) else 0.0,
+                foff=-abs(foff) if math.isfinite(foff) and foff else 0.0,
                 nbits=nbits,
                 is_series=True,
                 format="SIGPROC time series",

@@ -104,7 +104,7 @@ class Progress:
         self, name: str, total: float | None, unit: str
     ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
         if self.mode == "quiet":
-            return _no_tick, lambda state, spent: None
+            return _no_tick, _no_finish
         if self.mode == "bars":
             return self._start_bar(name, total, unit)
         return self._start_log(name, total, unit)
@@ -163,8 +163,12 @@ class Progress:
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=self.stream, flush=True)
 
 
-def _no_tick(n: float = 1) -> None:
+def _no_tick(_n: float = 1) -> None:
     """Quiet mode counts nothing."""
+
+
+def _no_finish(_state: str, _spent: StageTime) -> None:
+    """Quiet mode tells nothing."""
 
 
 def _seconds(value: float) -> str:

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
 from pulsar.constants import C
@@ -81,10 +81,11 @@ def plot(
     _title(figure, fold, row, header, title)
     profile = figure.add_subplot(left[0])
     _profile(profile, fold)
-    _image(figure.add_subplot(left[1], sharex=profile), fold.time_phase, *_time_axis(fold.time_edges), "")
+    _image(figure.add_subplot(left[1], sharex=profile), fold.time_phase, fold.phase, *_time_axis(fold.time_edges), "")
     _image(
         figure.add_subplot(middle[0]),
         fold.freq_phase,
+        fold.phase,
         _band_edges(fold.band_freqs),
         "frequency [MHz]",
         "Frequency and phase",
@@ -100,7 +101,7 @@ def plot(
 def png(figure: Figure) -> bytes:
     """The figure as PNG."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+    figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
 
 
@@ -135,43 +136,41 @@ def _style(axes: Axes, heading: str) -> None:
     axes.yaxis.label.set(color=SOFT, fontsize=9)
 
 
-def _twice(profile: NDArray[Any]) -> NDArray[Any]:
-    return np.concatenate([profile, profile], axis=-1)
+def _twice(data: NDArray[Any], phase: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Edges [turns] and values of two turns that begin half a turn before the pulse, so that it is never cut."""
+    nbins = data.shape[-1]
+    first = round((phase % 1.0 - 0.5) * nbins) if math.isfinite(phase) else 0
+    rolled = np.roll(np.asarray(data, dtype=np.float64), -first, axis=-1)
+    return (first + np.arange(2 * nbins + 1)) / nbins, np.concatenate([rolled, rolled], axis=-1)
 
 
 def _profile(axes: Axes, fold: Fold) -> None:
-    data = np.asarray(fold.profile, dtype=np.float64)
-    nbins = len(data)
-    edges = np.arange(2 * nbins + 1) / nbins
+    edges, data = _twice(fold.profile, fold.phase)
     axes.axhspan(-1, 1, color="#eef2f7", zorder=0)
-    axes.stairs(_twice(data), edges, baseline=float(np.nanmin(data)), fill=True, color=FILL, alpha=0.45)
-    axes.stairs(_twice(data), edges, baseline=None, color=INK, linewidth=1.2)
-    for turn in (-1, 0, 1, 2):
+    axes.stairs(data, edges, baseline=float(np.nanmin(data)), fill=True, color=FILL, alpha=0.45)
+    axes.stairs(data, edges, baseline=None, color=INK, linewidth=1.2)
+    for turn in (0, 1):
         centre = fold.phase % 1.0 + turn
-        low, high = max(centre - fold.width / 2, 0.0), min(centre + fold.width / 2, 2.0)
-        if high > low:
-            axes.axvspan(low, high, color=ACCENT, alpha=0.13, linewidth=0)
-    axes.set(xlim=(0, 2), xlabel="", ylabel="intensity [sigma]")
+        axes.axvspan(centre - fold.width / 2, centre + fold.width / 2, color=ACCENT, alpha=0.13, linewidth=0)
+    axes.set(xlim=(edges[0], edges[-1]), xlabel="", ylabel="intensity [sigma]")
     axes.tick_params(labelbottom=False)
     _style(axes, "Profile, and time and phase")
 
 
-def _image(axes: Axes, data: NDArray[Any], edges: NDArray[Any], label: str, heading: str) -> None:
-    values = _twice(np.asarray(data, dtype=np.float64))
+def _image(axes: Axes, data: NDArray[Any], start: float, edges: NDArray[Any], label: str, heading: str) -> None:
+    phase, values = _twice(data, start)
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, [2.0, 99.7]) if finite.size else (0.0, 1.0)
     low = max(low, -2.0)
     if not high > low:
         high = low + 1.0
-    nbins = data.shape[-1]
-    phase = np.arange(2 * nbins + 1) / nbins
     axes.set_facecolor("#f1efe9")
     order = np.argsort(edges)
     if edges[0] > edges[-1]:
         edges, values = edges[order], values[::-1]
     axes.pcolormesh(phase, edges, values, cmap=PAPER, vmin=low, vmax=high, rasterized=True)
-    axes.set(xlim=(0, 2), ylim=(edges[0], edges[-1]), xlabel="phase [turns]", ylabel=label)
-    axes.set_xticks([0, 0.5, 1, 1.5, 2])
+    axes.set(xlim=(phase[0], phase[-1]), ylim=(edges[0], edges[-1]), xlabel="phase [turns]", ylabel=label)
+    axes.xaxis.set_major_locator(MultipleLocator(0.5))
     _style(axes, heading)
 
 
@@ -220,16 +219,22 @@ def _plane(axes: Axes, fold: Fold) -> None:
         _style(axes, "Period")
         return
     accels = -C * (fold.before.fdot + fold.fdot_offsets) / freq
+    kilo = 1e-3 if float(np.max(np.abs(accels))) >= 1e4 else 1.0
     # pcolormesh wants ascending axes for a plain view; both run against the frequency offsets.
-    x, y, z = periods[::-1] * scale, accels[::-1], values[::-1, ::-1]
+    x, y, z = periods[::-1] * scale, accels[::-1] * kilo, values[::-1, ::-1]
     mesh = axes.pcolormesh(x, y, z, cmap="viridis", shading="nearest", rasterized=True)
     error = fold.freq_err / fold.after.freq**2 * scale if math.isfinite(fold.freq_err) else 0.0
-    height = C * fold.fdot_err / freq if math.isfinite(fold.fdot_err) else 0.0
+    height = C * fold.fdot_err / freq * kilo if math.isfinite(fold.fdot_err) else 0.0
     axes.errorbar(
-        best * scale, -C * fold.after.fdot / freq, xerr=error, yerr=height, fmt="o", color="white",
+        best * scale, -C * fold.after.fdot / freq * kilo, xerr=error, yerr=height, fmt="o", color="white",
         markerfacecolor=ACCENT, markersize=7, elinewidth=1.3, capsize=0,
     )  # fmt: skip
-    axes.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xlabel=label, ylabel="acceleration [m s$^{-2}$]")
+    axes.set(
+        xlim=(x[0], x[-1]),
+        ylim=(y[0], y[-1]),
+        xlabel=label,
+        ylabel=f"acceleration [{'km' if kilo < 1 else 'm'} s$^{{-2}}$]",
+    )
     axes.xaxis.set_major_locator(MaxNLocator(5))
     bar = axes.figure.colorbar(mesh, cax=axes.inset_axes((1.025, 0.0, 0.035, 1.0)))
     bar.ax.tick_params(labelsize=8, colors=SOFT, length=2)

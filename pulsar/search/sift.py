@@ -27,6 +27,8 @@ FLOOR = 0.1
 LOGP_TAKE_OVER = float(np.log(1e-8))
 #: Excess power of a harmonic over that of its fundamental that noise may give [standard deviations].
 EXCESS_SIGMA = 4.0
+#: A harmonic m has at most this over m of the power (1.0 to 1.5 in real pulsars of one component).
+SHARE = 3.0
 #: A gap of this many DMs in a group ends the range over which its best member is seen.
 DM_GAP = 3
 #: A source is marked "dm0" if at DM 0 it has at least this fraction of its best excess power.
@@ -188,7 +190,7 @@ def sift(
     relations = _relate(groups) if config.harmonics else _Relations.none(groups.freq.size)
     all_dms = np.unique(detections["dm"] if dms is None else np.asarray(dms, dtype=np.float64))
     attached: dict[int, list[Harmonic]] = {}
-    for g in np.flatnonzero(relations.parent >= 0):
+    for g in map(int, np.flatnonzero(relations.parent >= 0)):
         harmonic = Harmonic(
             int(relations.multiple[g]), int(relations.divisor[g]), detections[groups.best[g]], groups.members[g]
         )
@@ -287,8 +289,8 @@ def _dm_range(detections: NDArray[Any], members: NDArray[np.int64]) -> tuple[flo
     breaks = np.flatnonzero(steps > DM_GAP)
     lo = int(breaks[breaks < at][-1]) + 1 if np.any(breaks < at) else 0
     hi = int(breaks[breaks >= at][0]) if np.any(breaks >= at) else members.size - 1
-    dm = detections["dm"][members[by_index[lo : hi + 1]]]
-    return float(dm.min()), float(dm.max())
+    dms = detections["dm"][members[by_index[lo : hi + 1]]]
+    return float(dms.min()), float(dms.max())
 
 
 def _relate(groups: _Groups) -> _Relations:
@@ -299,80 +301,96 @@ def _relate(groups: _Groups) -> _Relations:
     """
     n = groups.freq.size
     relations = _Relations.none(n)
-    head = np.zeros(n, dtype=np.bool_)
+    free = np.ones(n, dtype=np.bool_)
+    by_dm = np.argsort(groups.dm, kind="stable")
+    dm_sorted = groups.dm[by_dm]
     for g in range(n):
-        if relations.parent[g] >= 0 or head[g]:
+        if not free[g]:
             continue
-        free = np.flatnonzero((relations.parent < 0) & ~head)
         root = g
-        while (lower := _take_over(groups, root, free)) >= 0:
+        chain = [g]
+        rows, m, d = _family(groups, root, free, by_dm, dm_sorted)
+        while (lower := _take_over(groups, root, rows, m, d)) >= 0:
             root = lower
-        head[root] = True
-        others = free[(free != root) & _dm_compatible(groups, root, free)]
-        m, d = _ratios(groups, root, others)
-        found = m > 0
-        others, m, d = others[found], m[found], d[found]
-        # The strongest of the family bounds the power of all.
-        most = max(groups.excess[root], groups.excess[g])
-        noise = np.sqrt(groups.nharm[others] + 2.0 * groups.excess[others])
-        whole = groups.excess[others] <= most + EXCESS_SIGMA * noise
-        relations.multiple[others] = m
-        relations.divisor[others] = d
-        relations.parent[others[whole]] = root
+            chain.append(root)
+            rows, m, d = _family(groups, root, free, by_dm, dm_sorted)
+        free[root] = False
+        if rows.size == 0:
+            continue
+        whole = _explained(groups, root, max(groups.excess[root], groups.excess[g]), rows, m, d)
+        whole |= np.isin(rows, chain)
+        relations.multiple[rows] = m
+        relations.divisor[rows] = d
+        relations.parent[rows[whole]] = root
+        free[rows[whole]] = False
         # Too strong for a harmonic: stays in the list, and may become the head of a family itself.
-        relations.related[others[~whole]] = root
+        relations.related[rows[~whole]] = root
     return relations
 
 
-def _ratios(groups: _Groups, root: int, others: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Multiple and divisor by which the frequencies of `others` follow from the root's; multiple 0: by none.
+def _family(
+    groups: _Groups,
+    root: int,
+    free: NDArray[np.bool_],
+    by_dm: NDArray[np.int64],
+    dm_sorted: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Free groups that agree with the root in DM and frequency: rows, multiples and divisors.
 
-    A sum of H powers at m/n of the fundamental holds H/n of its harmonics, so the divisor is at most H. The simplest
-    ratio that agrees is taken.
+    The best DM of a harmonic lies where its (stronger) fundamental is seen, give or take a tenth of that range.
     """
-    m_found = np.zeros(others.size, dtype=np.int64)
-    d_found = np.ones(others.size, dtype=np.int64)
-    ratio = groups.freq[others] / groups.freq[root]
-    most = np.minimum(groups.nharm[others], MAX_DIVISOR)
-    for d in range(1, int(most.max(initial=1)) + 1):
-        m = np.rint(ratio * d)
-        tolerance = NSIGMA * np.hypot(groups.err[others], m / d * groups.err[root])
-        fits = (np.abs(groups.freq[others] - m / d * groups.freq[root]) <= tolerance) & (m_found == 0)
-        fits &= (d <= most) & (m >= 1) & (m <= (MAX_MULTIPLE if d == 1 else MAX_DIVISOR))
-        fits &= (np.gcd(m.astype(np.int64), d) == 1) & ((m > 1) | (d > 1))
-        m_found[fits] = m[fits].astype(np.int64)
-        d_found[fits] = d
-    return m_found, d_found
+    from pulsar_kernels import peaks
 
-
-def _dm_compatible(groups: _Groups, root: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """The best DM of a harmonic lies where the fundamental is seen, or the reverse, give or take a tenth."""
     margin = 0.1 * (groups.dm_hi[root] - groups.dm_lo[root]) + 1e-9 * (1.0 + groups.dm_hi[root])
-    inside = (groups.dm[others] >= groups.dm_lo[root] - margin) & (groups.dm[others] <= groups.dm_hi[root] + margin)
-    around = (groups.dm[root] >= groups.dm_lo[others]) & (groups.dm[root] <= groups.dm_hi[others])
-    return np.asarray(inside | around, dtype=np.bool_)
+    lo = np.searchsorted(dm_sorted, groups.dm_lo[root] - margin, side="left")
+    hi = np.searchsorted(dm_sorted, groups.dm_hi[root] + margin, side="right")
+    found = np.empty((max(int(hi - lo), 0), 3), dtype=np.int64)
+    # Harmonics beyond twice those that were worth summing are not seen.
+    most = float(min(max(2 * int(groups.nharm[root]), 4), MAX_MULTIPLE))
+    limits = np.array([NSIGMA, most, MAX_DIVISOR, MAX_DIVISOR])
+    count = peaks.ratios(groups.freq, groups.err, groups.nharm, free, by_dm[lo:hi], root, limits, found)
+    found = found[:count]
+    return found[:, 0], found[:, 1], found[:, 2]
 
 
-def _take_over(groups: _Groups, root: int, others: NDArray[np.int64]) -> int:
+def _explained(
+    groups: _Groups,
+    root: int,
+    most: float,
+    rows: NDArray[np.int64],
+    m: NDArray[np.int64],
+    d: NDArray[np.int64],
+) -> NDArray[np.bool_]:
+    """Which groups have no more power than the fundamental's harmonics can give them.
+
+    At m f these are the harmonics m, 2 m ...: all of the power at most, and for a plain pulse about one part in m. At
+    m/d f they are the same ones, so that there must be no more than was found at m f itself.
+    """
+    excess = groups.excess[rows]
+    noise = EXCESS_SIGMA * np.sqrt(groups.nharm[rows] + 2.0 * excess)
+    bound = most * np.minimum(1.0, SHARE / m)
+    for multiple in np.unique(m[d > 1]):
+        same = m == multiple
+        whole = excess[same & (d == 1)]
+        at_multiple = groups.excess[root] if multiple == 1 else float(whole.max(initial=0.0))
+        bound[same & (d > 1)] = at_multiple
+    return np.asarray(excess <= bound + noise, dtype=np.bool_)
+
+
+def _take_over(groups: _Groups, root: int, rows: NDArray[np.int64], m: NDArray[np.int64], d: NDArray[np.int64]) -> int:
     """The submultiple of the root that is the true fundamental, or -1.
 
     At f/n a sum of H powers holds H/n harmonics of f. Where f itself was summed over as many or more, what the
     submultiple has beyond f's power lies in harmonics that f does not have; if noise does not explain it, f is a
     harmonic of f/n.
     """
-    low = others[groups.freq[others] < 0.75 * groups.freq[root]]
+    included = groups.nharm[rows] // d
+    able = (m == 1) & (d > 1) & (included <= groups.nharm[root])
+    low, included = rows[able], included[able]
     if low.size == 0:
         return -1
-    m, d = _ratios(groups, root, low)
-    included = groups.nharm[low] // np.maximum(d, 1)
-    able = (m == 1) & (included <= groups.nharm[root]) & _dm_compatible(groups, root, low)
-    low, included = low[able], included[able]
-    if low.size == 0:
-        return -1
-    extra = groups.power[low] - groups.power[root]
-    own = np.maximum(groups.nharm[low] - included, 1)
-    logp = stats.power_logp(np.maximum(extra, 0.0), own)
-    ok = logp < LOGP_TAKE_OVER
+    extra = np.maximum(groups.power[low] - groups.power[root], 0.0)
+    ok = stats.power_logp(extra, np.maximum(groups.nharm[low] - included, 1)) < LOGP_TAKE_OVER
     if not ok.any():
         return -1
     return int(low[ok][np.argmin(groups.logp[low[ok]])])

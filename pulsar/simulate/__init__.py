@@ -17,7 +17,7 @@ from pulsar.simulate.model import (
     validate,
 )
 from pulsar.simulate.signal import expected_snr, observed_accel, observed_spin, phase
-from pulsar.simulate.truth import truth_entries, truth_path
+from pulsar.simulate.truth import truth_path
 from pulsar.simulate.write import write_filterbank, write_psrfits
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
     "observed_spin",
     "phase",
     "simulate",
-    "truth_entries",
     "truth_path",
     "validate",
     "write_filterbank",

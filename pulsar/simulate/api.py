@@ -54,6 +54,8 @@ def simulate(
     """
     if values or sky is None:
         known = {} if sky is None else sky.model_dump(exclude_unset=True)
+        if {"tobs", "nsamps"} & values.keys():
+            known = {key: value for key, value in known.items() if key not in ("tobs", "nsamps")}
         sky = validate(Sky, known | values)
     if path is None:
         if output:
@@ -62,6 +64,6 @@ def simulate(
     path = Path(path)
     if path.suffix == ".fil":
         return (write_filterbank(sky, path, threads=threads, overwrite=overwrite, **(output or {})),)
-    if path.suffix in (".fits", ".sf"):
+    if path.suffix in (".fits", ".fit", ".sf"):
         return write_psrfits(sky, path, threads=threads, overwrite=overwrite, **(output or {}))
     raise ConfigError(f"{path}: a synthetic observation is a .fil (SIGPROC) or a .fits or .sf (PSRFITS)")

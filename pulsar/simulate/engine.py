@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.block import Block
-from pulsar.simulate.interference import Drift, Interference, bandpass
+from pulsar.simulate.interference import Drift, Interference, alive, bandpass
 from pulsar.simulate.model import Sky
 from pulsar.simulate.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal
 
@@ -59,7 +59,7 @@ class Synthesiser:
         self._drift = Drift(header, sky.drift, int(source_keys[0]))
         self.dead = self._channels("dead")
         self.saturated = self._channels("saturated")
-        self.chan_ok = ~(self.dead | self.saturated)
+        self.chan_ok = alive(header, sky.rfi)
         self._signals: list[PulsarSignal | BurstSignal] = [
             *(
                 pulsar_signal(header, pulsar, chan_ok=self.chan_ok, seed=sky.seed, number=i)

@@ -58,6 +58,19 @@ def channel_sigmas(obs: Observation) -> NDArray[np.float64]:
     return np.asarray(sigmas, dtype=np.float64)
 
 
+def _scales(obs: Observation, sigmas: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Levels that a negative and a positive signal of one sigma must add to each channel, shape (2, nchans).
+
+    Of few-bit samples many are at the lowest or the highest code and cannot follow: the others take their share.
+    """
+    scales = np.stack([sigmas, sigmas])
+    if obs.header.nbits <= 4 and obs.dtype == np.uint8:
+        codes = obs.read(0, min(_MEASURE, obs.header.nsamps)).data
+        at_ends = np.stack([np.mean(codes == 0, axis=1), np.mean(codes == _top(obs), axis=1)])
+        scales /= np.maximum(1.0 - at_ends, 0.1)
+    return scales.astype(np.float32)
+
+
 def _sigma_of_codes(counts: NDArray[np.int64]) -> float:
     """Standard deviation from the quartiles of a histogram of codes, each code spread over one unit."""
     total = np.concatenate(([0.0], np.cumsum(counts, dtype=np.float64)))
@@ -152,6 +165,7 @@ def inject(
     check_packing(header.nchans, depth)
     sigmas = channel_sigmas(obs)
     chan_ok = sigmas > 0
+    scales = _scales(obs, sigmas)
     if not chan_ok.any():
         raise DataError(f"{_name(obs)}: no channel varies, so there is no noise to scale a signal to")
     signals: list[PulsarSignal | BurstSignal] = [
@@ -170,7 +184,7 @@ def inject(
         for start in range(0, header.nsamps, size):
             part = buffer[:, : min(size, header.nsamps - start)]
             obs.read_into(start, part)
-            _add(part, start, header, signals, sigmas.astype(np.float32), keys, _top(obs), pool)
+            _add(part, start, header, signals, scales, keys, _top(obs), pool)
             writer.write(part)
             if progress is not None:
                 progress(part.shape[1])
@@ -196,7 +210,7 @@ def _add(
     start: int,
     header: Header,
     signals: Iterable[PulsarSignal | BurstSignal],
-    sigmas: NDArray[np.float32],
+    scales: NDArray[np.float32],
     keys: NDArray[np.uint64],
     top: int,
     pool: ThreadPoolExecutor,
@@ -214,8 +228,8 @@ def _add(
             for signal in signals:
                 signal.add(total, start + lo, header.tsamp, c0)
             if view.dtype == np.float32:
-                view += total * sigmas[rows, None]
+                view += total * scales[1, rows, None]
             else:
-                add_dithered(view, total, sigmas[rows], keys[rows], start + lo, top)
+                add_dithered(view, total, np.ascontiguousarray(scales[:, rows]), keys[rows], start + lo, top)
 
     list(pool.map(work, range(0, header.nchans, _ROWS)))

@@ -1,6 +1,7 @@
 """Interference: what it adds to, or does with, the samples of a tile."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +33,7 @@ class Interference:
         self.key = key
         self.freqs = header.freqs
         self.chan_width = header.chan_width
-        if rfi.freqs is None:
-            self.channels = np.ones(header.nchans, dtype=np.bool_)
-        else:
-            half = 0.5 * header.chan_width
-            self.channels = (header.freqs + half > rfi.freqs[0]) & (header.freqs - half < rfi.freqs[1])
-            if not self.channels.any():
-                low, high = float(header.freqs[-1]) - half, float(header.freqs[0]) + half
-                raise ConfigError(
-                    f"rfi {rfi.kind}: freqs {rfi.freqs[0]:g}-{rfi.freqs[1]:g} MHz lie outside the band "
-                    f"{low:g}-{high:g} MHz"
-                )
+        self.channels = channels_of(header, rfi)
 
     @property
     def is_common(self) -> bool:
@@ -119,6 +110,35 @@ class Interference:
         from pulsar_kernels.synth import uniforms
 
         return uniforms(self.key, numbers)
+
+
+def channels_of(header: Header, rfi: Rfi) -> NDArray[np.bool_]:
+    """Channels that overlap the range of an interference, shape (nchans,).
+
+    Raises
+    ------
+    ConfigError
+        None does.
+    """
+    if rfi.freqs is None:
+        return np.ones(header.nchans, dtype=np.bool_)
+    half = 0.5 * header.chan_width
+    channels = (header.freqs + half > rfi.freqs[0]) & (header.freqs - half < rfi.freqs[1])
+    if not channels.any():
+        low, high = float(header.freqs[-1]) - half, float(header.freqs[0]) + half
+        raise ConfigError(
+            f"rfi {rfi.kind}: freqs {rfi.freqs[0]:g}-{rfi.freqs[1]:g} MHz lie outside the band {low:g}-{high:g} MHz"
+        )
+    return channels
+
+
+def alive(header: Header, rfi: Iterable[Rfi]) -> NDArray[np.bool_]:
+    """Channels that are neither dead nor saturated, shape (nchans,): those that can carry a signal."""
+    dead = np.zeros(header.nchans, dtype=np.bool_)
+    for source in rfi:
+        if source.kind in ("dead", "saturated"):
+            dead |= channels_of(header, source)
+    return ~dead
 
 
 class Drift:

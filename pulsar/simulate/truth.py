@@ -6,14 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.header import Header
+from pulsar.simulate.interference import alive
 from pulsar.simulate.model import Burst, Pulsar, Sky
 from pulsar.simulate.signal import burst_signal, observed_accel, observed_spin, pulsar_signal, smearing
 
 
-def pulsar_truth(header: Header, pulsar: Pulsar, chan_ok: Any = None) -> dict[str, Any]:
+def pulsar_truth(header: Header, pulsar: Pulsar, chan_ok: NDArray[np.bool_] | None = None) -> dict[str, Any]:
     """Numbers of a pulsar as a search should give them: topocentric, at mid-observation, highest channel.
 
     Returns
@@ -40,7 +42,7 @@ def pulsar_truth(header: Header, pulsar: Pulsar, chan_ok: Any = None) -> dict[st
     }
 
 
-def burst_truth(header: Header, burst: Burst, chan_ok: Any = None) -> dict[str, Any]:
+def burst_truth(header: Header, burst: Burst, chan_ok: NDArray[np.bool_] | None = None) -> dict[str, Any]:
     """Numbers of a burst as a search should give them.
 
     Returns
@@ -103,9 +105,10 @@ def to_toml(values: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def truth_entries(sky: Sky, *, chan_ok: Any = None) -> list[dict[str, Any]]:
+def truth(sky: Sky) -> list[dict[str, Any]]:
     """What the sky holds, one entry for each pulsar and burst, in the words of a search's result."""
     header = sky.header
+    chan_ok = alive(header, sky.rfi)
     return [
         *({"kind": "pulsar", **pulsar_truth(header, pulsar, chan_ok)} for pulsar in sky.pulsars),
         *({"kind": "burst", **burst_truth(header, burst, chan_ok)} for burst in sky.bursts),

@@ -7,7 +7,7 @@ from typing import Any
 from pulsar.errors import ConfigError
 from pulsar.simulate.engine import NPOL, Pol, Synthesiser
 from pulsar.simulate.model import Sky
-from pulsar.simulate.truth import truth_entries, truth_path, write_truth
+from pulsar.simulate.truth import truth, truth_path, write_truth
 
 Progress = Callable[[int], None]
 
@@ -52,7 +52,7 @@ def _write_truth(synthesiser: Synthesiser, path: Path) -> None:
     # A depth other than that of the sky has its own levels: state them, so that the file is made again as it is.
     values |= {"nbits": synthesiser.nbits}
     values["mean"], values["sigma"] = synthesiser.sky.levels(synthesiser.nbits)
-    write_truth(truth_path(path), values, truth_entries(sky, chan_ok=synthesiser.chan_ok))
+    write_truth(truth_path(path), values, truth(sky))
 
 
 def write_filterbank(

@@ -1,6 +1,7 @@
 """Configuration: what wins, what comes back, and what the messages say."""
 
 import tomllib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args
 
@@ -60,7 +61,7 @@ def test_fast_preset_masks_the_band_edges() -> None:
     zap = load_config("fast-19beam").rfi.zap
     assert any(low <= 1000.1 and high >= 1050 for low, high in zap)
     assert any(low <= 1450 and high >= 1499.9 for low, high in zap)
-    assert all(a[1] <= b[0] for a, b in zip(zap, zap[1:], strict=False))
+    assert all(a[1] <= b[0] for a, b in pairwise(zap))
 
 
 def test_toml_explains_every_key() -> None:
@@ -166,7 +167,7 @@ def test_missing_or_unreadable_source(tmp_path: Path) -> None:
 
 
 def test_unknown_override() -> None:
-    with pytest.raises(ConfigError, match="the command line: no such key: fold.ncand; did you mean fold.ncands"):
+    with pytest.raises(ConfigError, match=r"the command line: no such key: fold.ncand; did you mean fold.ncands"):
         load_config(fold={"ncand": 3})
 
 

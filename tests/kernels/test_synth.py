@@ -210,10 +210,10 @@ def test_dither_matches_reference(seed, nchans, n, nbits):
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 2**nbits, (nchans, n)).astype(np.uint16 if nbits == 16 else np.uint8)
     signal = rng.normal(0, 2, (nchans, n)).astype(np.float32)
-    sigmas = rng.choice(np.array([0, 0.5, 16], dtype=np.float32), nchans)
+    scales = rng.choice(np.array([0, 0.5, 16], dtype=np.float32), (2, nchans))
     keys = rng.integers(0, 2**63, nchans).astype(np.uint64)
-    expected = ref.add_dithered(codes, signal, sigmas, keys, 7, 2**nbits - 1)
-    synth.add_dithered(codes, signal, sigmas, keys, 7, 2**nbits - 1)
+    expected = ref.add_dithered(codes, signal, scales, keys, 7, 2**nbits - 1)
+    synth.add_dithered(codes, signal, scales, keys, 7, 2**nbits - 1)
     np.testing.assert_array_equal(codes, expected)
 
 
@@ -221,7 +221,7 @@ def test_dither_matches_reference(seed, nchans, n, nbits):
 def test_dither_keeps_the_mean():
     codes = np.full((1, 200_000), 3, dtype=np.uint8)
     signal = np.full(codes.shape, 0.01, dtype=np.float32)
-    synth.add_dithered(codes, signal, np.ones(1, np.float32), np.array([5], np.uint64), 0, 255)
+    synth.add_dithered(codes, signal, np.ones((2, 1), np.float32), np.array([5], np.uint64), 0, 255)
     assert abs(codes.mean() - 3.01) < 5 * math.sqrt(0.01 * 0.99 / codes.size)
 
 

@@ -188,17 +188,27 @@ def test_any_values_come_back(tmp_path_factory: pytest.TempPathFactory, rows: li
 
 def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
     path = tmp_path / "run.h5"
-    with pytest.raises(KeyboardInterrupt), ProductWriter(path) as writer:
-        writer.candidates(make_candidates())
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with ProductWriter(path) as writer:
+            writer.candidates(make_candidates())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_interrupted_overwrite_keeps_the_old_file(product: Path) -> None:
     before = product.read_bytes()
-    with pytest.raises(RuntimeError), ProductWriter(product, overwrite=True) as writer:
-        writer.candidates(make_candidates()[:1])
-        raise RuntimeError
+
+    def failing() -> None:
+        with ProductWriter(product, overwrite=True) as writer:
+            writer.candidates(make_candidates()[:1])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        failing()
     assert product.read_bytes() == before
     with ProductWriter(product, overwrite=True) as writer:
         writer.observation(make_header())
@@ -259,7 +269,7 @@ def test_other_hdf5_and_newer_versions(tmp_path: Path, product: Path) -> None:
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["x"] = 1
-    with pytest.raises(DataError, match="not a product of this program.*expected 'pulsar-search'"):
+    with pytest.raises(DataError, match=r"not a product of this program.*expected 'pulsar-search'"):
         read(other)
     with h5py.File(product, "a") as file:
         file.attrs["format_version"] = "1.7"

@@ -37,9 +37,7 @@ def fold_band(
 class ArraySource:
     """Cleaned samples in memory: pulsars of known phase in noise of unit variance per channel and sample."""
 
-    def __init__(
-        self, data: NDArray[np.int8], freqs: NDArray[np.float64], tsamp: float, *, valid: float = 1.0
-    ) -> None:
+    def __init__(self, data: NDArray[np.int8], freqs: NDArray[np.float64], tsamp: float, *, valid: float = 1.0) -> None:
         self.data = data
         self.freqs = freqs
         self.fref = float(freqs[0])

@@ -97,12 +97,13 @@ def quantise(data, common, means, sigmas, top):
     return np.clip(np.floor(means[:, None] + sigmas[:, None] * (data + common) + 0.5), 0, top)
 
 
-def add_dithered(codes, signal, sigmas, keys, start, top):
+def add_dithered(codes, signal, scales, keys, start, top):
     out = codes.astype(np.int64)
     for c in range(codes.shape[0]):
         for j in range(codes.shape[1]):
             u = (mix((int(keys[c]) + (start + j) * GOLDEN) & MASK) >> 11) / 2**53
-            if sigmas[c]:
-                value = math.floor(float(codes[c, j]) + float(signal[c, j]) * float(sigmas[c]) + u)
+            x = float(signal[c, j])
+            if scales[:, c].any():
+                value = math.floor(float(codes[c, j]) + x * float(scales[int(x > 0), c]) + u)
                 out[c, j] = min(max(value, 0), top)
     return out

@@ -1,0 +1,53 @@
+"""False alarms of the whole program on pure noise, against what the threshold promises.
+
+A trial-corrected threshold of s sigma promises Q(s) chance sources in a run (more than one when s is negative: the
+expected number is -ln(1 - Q)). Detections at neighbouring DMs of one chance are one source: the sift groups them.
+
+    python benchmarks/false_alarms.py --seeds 20 --threshold -1
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import norm, poisson
+
+from pulsar.config.load import load_config
+from pulsar.pipeline.run import search
+from pulsar.simulate import Sky, write_filterbank
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--threshold", type=float, action="append", default=[])
+    args = parser.parse_args()
+    thresholds = args.threshold or [-1.5, 0.0, 2.0]
+    lowest = min(thresholds)
+    sigmas = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(args.seeds):
+            sky = Sky(nchans=128, fch1=1498.0, foff=-4.0, tsamp=128e-6, nsamps=2**17 + 1717 * seed, seed=500 + seed)
+            path, out = Path(folder) / f"{seed}.fil", Path(folder) / f"{seed}.h5"
+            write_filterbank(sky, path, threads=2)
+            config = load_config(None, [f"fft.threshold={lowest}", "dedisp.dm_hi=300", "fold.ncands=0"])
+            rows = search(path, config, out).rows("candidates")
+            sigmas.extend(rows["sigma"].tolist())
+            print(f"seed {seed}: {len(rows)} sources above {lowest}, best {max(rows['sigma'], default=np.nan):.2f}")
+            path.unlink()
+    worst = 0.0
+    for threshold in thresholds:
+        promised = args.seeds * -norm.logcdf(threshold)
+        count = int(np.sum(np.array(sigmas) > threshold))
+        chance = min(poisson.cdf(count, promised), poisson.sf(count - 1, promised))
+        worst = max(worst, abs(norm.isf(chance)))
+        print(
+            f"threshold {threshold:5.2f}: {count} sources in {args.seeds} runs, "
+            f"{promised:.2f} promised (p {chance:.3f})"
+        )
+    raise SystemExit(1 if worst > 3 else 0)
+
+
+if __name__ == "__main__":
+    main()

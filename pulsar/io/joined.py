@@ -1,0 +1,265 @@
+"""Several files as one observation."""
+
+import itertools
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY
+from pulsar.data.observation import Gap, InputFile
+from pulsar.errors import DataError
+from pulsar.io.base import BaseObservation, as_type, channel_mean, merge_gaps
+from pulsar.io.psrfits import PsrfitsReader
+
+# Keys that must be the same, with the relative tolerance for numbers.
+SAME: tuple[tuple[str, float], ...] = (
+    ("format", 0.0),
+    ("is_series", 0.0),
+    ("nchans", 0.0),
+    ("nbits", 0.0),
+    ("nifs", 0.0),
+    ("pol_type", 0.0),
+    ("tsamp", 1e-6),
+    ("fch1", 1e-7),
+    ("foff", 1e-4),
+    ("dm", 1e-6),
+    ("beam", 0.0),
+)
+
+
+class JoinedObservation(BaseObservation):
+    """Files of one observation one after the other; what is in none of them is filled with the channel means.
+
+    Parameters
+    ----------
+    readers : sequence of BaseObservation
+        In order of time.
+    starts : sequence of int
+        Sample at which each starts.
+    problems : sequence of str
+    """
+
+    def __init__(self, readers: Sequence[BaseObservation], starts: Sequence[int], problems: Sequence[str]) -> None:
+        self._readers = list(readers)
+        self._starts = np.array(starts, dtype=np.int64)
+        self._lock = threading.Lock()
+        self._fills: dict[int, NDArray[Any]] = {}
+        types = {reader.dtype for reader in readers}
+        self.dtype = types.pop() if len(types) == 1 else np.dtype(np.float32)
+        ends = [int(start) + reader.header.nsamps for start, reader in zip(starts, readers, strict=True)]
+        self.header = readers[0].header.with_(nsamps=ends[-1])
+        files: list[InputFile] = []
+        gaps: list[Gap] = []
+        notes: list[str] = list(problems)
+        for i, reader in enumerate(readers):
+            at = int(starts[i])
+            if i and at > ends[i - 1]:
+                before, after = readers[i - 1].files[-1].path.name, reader.files[0].path.name
+                gaps.append(Gap(ends[i - 1], at - ends[i - 1], f"between {before} and {after}"))
+            files += [InputFile(f.path, at + f.start, f.nsamps, f.size, f.mtime) for f in reader.files]
+            gaps += [Gap(at + gap.start, gap.nsamps, gap.reason) for gap in reader.gaps]
+            notes += [f"{reader.files[0].path.name}: {problem}" for problem in reader.problems]
+        self.files = tuple(files)
+        self.gaps = merge_gaps(gaps)
+        self.problems = tuple(notes)
+        self.chan_ok = np.logical_or.reduce([reader.chan_ok for reader in readers])
+        # Channels that are dead in a file but alive in another.
+        self._patches = [np.flatnonzero(self.chan_ok & ~reader.chan_ok) for reader in readers]
+
+    def _fill(self, start: int, out: NDArray[Any]) -> None:
+        n = out.shape[1]
+        at = 0
+        while at < n:
+            i = int(np.searchsorted(self._starts, start + at, side="right")) - 1
+            reader = self._readers[i]
+            inside = start + at - int(self._starts[i])
+            if inside < reader.header.nsamps:
+                m = min(n - at, reader.header.nsamps - inside)
+                part = out[:, at : at + m]
+                if reader.dtype == self.dtype:
+                    reader.read_into(inside, part)
+                else:
+                    part[:] = reader.read(inside, m).data
+                if self._patches[i].size:
+                    part[self._patches[i]] = self._mean(i)[self._patches[i], None]
+            else:
+                m = min(n - at, int(self._starts[i + 1]) - start - at)
+                out[:, at : at + m] = self._mean(i)[:, None]
+            at += m
+
+    def _mean(self, i: int) -> NDArray[Any]:
+        """Channel means at the end of file `i`; of the nearest file that has the channel where that one has not."""
+        with self._lock:
+            fill = self._fills.get(i)
+        if fill is not None:
+            return fill
+        reader = self._readers[i]
+        mean = self._end_mean(reader)
+        lacking = self._patches[i]
+        for other in sorted(range(len(self._readers)), key=lambda j: abs(j - i)):
+            if not lacking.size:
+                break
+            if other == i or not np.any(self._readers[other].chan_ok[lacking]):
+                continue
+            values = self._end_mean(self._readers[other])
+            have = lacking[self._readers[other].chan_ok[lacking]]
+            mean[have] = values[have]
+            lacking = np.setdiff1d(lacking, have)
+        fill = as_type(mean, self.dtype)
+        with self._lock:
+            if len(self._fills) > 16:
+                self._fills.clear()
+            self._fills[i] = fill
+        return fill
+
+    @staticmethod
+    def _end_mean(reader: BaseObservation) -> NDArray[np.float64]:
+        stop = reader.header.nsamps
+        return channel_mean(reader, max(0, stop - 4096), stop)
+
+    def close(self) -> None:
+        """Close all files."""
+        for reader in self._readers:
+            reader.close()
+
+
+def join(readers: Sequence[BaseObservation], *, tsamp_given: bool = False) -> BaseObservation:
+    """Join files in any order into one observation.
+
+    A file that starts within half a sample of the end of the one before continues it.
+
+    Parameters
+    ----------
+    readers : sequence of BaseObservation
+        Of the same kind.
+    tsamp_given : bool
+        The sampling time is the user's: not checked against the times of the files.
+
+    Raises
+    ------
+    DataError
+        Headers differ, times are unknown, files overlap or lie too far apart.
+    """
+    first = readers[0]
+    for reader in readers[1:]:
+        _check_same(first, reader)
+    problems: list[str] = []
+    psrfits = [reader for reader in readers if isinstance(reader, PsrfitsReader)]
+    if psrfits:
+        problems += settle_times(psrfits)
+    for reader in readers:
+        if not math.isfinite(reader.header.tstart):
+            raise DataError(
+                f"{_name(reader)}: has no start time, so it cannot be joined with other files: search it on its own"
+            )
+    ordered = sorted(readers, key=_seconds(readers[0]))
+    seconds = [_seconds(readers[0])(reader) for reader in ordered]
+    if psrfits and not tsamp_given:
+        problems += _check_tsamp(ordered, seconds)
+    tsamp = ordered[0].header.tsamp
+    longest = sum(reader.header.nsamps for reader in ordered)
+    starts = [0]
+    for i in range(1, len(ordered)):
+        before, after = ordered[i - 1], ordered[i]
+        lag = (seconds[i] - seconds[i - 1]) / tsamp - before.header.nsamps
+        if lag < -0.5 - 1e-3:
+            raise DataError(
+                f"{_name(after)}: starts {-lag * tsamp:g} s before {_name(before)} ends: they overlap, or are not of "
+                "one observation and beam; give only one of them, or set input.tsamp if the sampling time is wrong"
+            )
+        # An MJD in a double is good to a microsecond: that much over half a sample is still half a sample.
+        lost = 0 if lag <= 0.5 + 1e-3 else round(lag)
+        if lost > max(longest, 1 << 16):
+            raise DataError(
+                f"{_name(after)}: starts {lost * tsamp:g} s after {_name(before)} ends, longer than all data: they "
+                "are not one observation; search them one by one"
+            )
+        if lost:
+            problems.append(f"{lost} samples ({lost * tsamp:g} s) are missing before {_name(after)}")
+        starts.append(starts[-1] + before.header.nsamps + lost)
+    return JoinedObservation(ordered, starts, problems)
+
+
+def settle_times(readers: Sequence[PsrfitsReader]) -> list[str]:
+    """Find which convention of time the files follow, and set the start of each.
+
+    A: STT_* are the same in all files, and OFFS_SUB (or NSUBOFFS) grows. B: STT_* advance from file to file; where
+    OFFS_SUB or NSUBOFFS grow as well, they would count the same time twice and only their remainder is used.
+    """
+    day = readers[0].stt_day
+    stt = [(r.stt_day - day) * DAY + r.stt_sec for r in readers]
+    trow = [r._nsblk * r.header.tsamp for r in readers]
+    offsets = [r.offs_start if r.offs_start is not None else r.nsuboffs * t for r, t in zip(readers, trow, strict=True)]
+    order = sorted(range(len(readers)), key=lambda i: (stt[i], offsets[i]))
+    if max(stt) - min(stt) < 0.5 * min(trow):
+        grown = [r.nsuboffs * t for r, t in zip(readers, trow, strict=True)]
+        if max(offsets) - min(offsets) < 0.5 * min(trow) and max(grown) - min(grown) > 0.5 * min(trow):
+            # OFFS_SUB starts anew in every file: NSUBOFFS places them.
+            offsets = [o + g for o, g in zip(offsets, grown, strict=True)]
+        for reader, offset in zip(readers, offsets, strict=True):
+            reader.set_start(offset)
+        return []
+    a, b = order[0], order[-1]
+    twice = offsets[b] - offsets[a] > 0.5 * min(trow) and abs((stt[b] - stt[a]) - (offsets[b] - offsets[a])) < 0.1 * (
+        stt[b] - stt[a]
+    )
+    for reader, offset, t in zip(readers, offsets, trow, strict=True):
+        reader.set_start(offset - round(offset / t) * t if twice else offset)
+    if twice:
+        return ["STT_* and OFFS_SUB both advance from file to file: STT_* are used"]
+    return []
+
+
+def _check_tsamp(ordered: Sequence[BaseObservation], seconds: Sequence[float]) -> list[str]:
+    """Files numbered without a hole whose starts are k times too far apart: the sampling time is k times larger."""
+    numbers = [r.sequence if isinstance(r, PsrfitsReader) else None for r in ordered]
+    known = [n for n in numbers if n is not None]
+    if len(known) != len(numbers) or any(b - a != 1 for a, b in itertools.pairwise(known)):
+        return []
+    tsamp = ordered[0].header.tsamp
+    ratios = [(seconds[i + 1] - seconds[i]) / (ordered[i].header.nsamps * tsamp) for i in range(len(ordered) - 1)]
+    k = round(ratios[0])
+    if k < 2 or any(abs(ratio / k - 1.0) > 1e-3 for ratio in ratios):
+        return []
+    for reader in ordered:
+        reader.header = reader.header.with_(tsamp=tsamp * k)
+    return [
+        f"TBIN is {tsamp * 1e6:g} µs, but the files, numbered without a hole, start {k} times as far apart: "
+        f"{tsamp * k * 1e6:g} µs is used; set input.tsamp to override"
+    ]
+
+
+def _seconds(origin: BaseObservation) -> Any:
+    """Function that gives the start of a reader in seconds, precise near the start of `origin`."""
+    day = math.floor(origin.header.tstart)
+
+    def start(reader: BaseObservation) -> float:
+        if isinstance(reader, PsrfitsReader):
+            return (reader.stt_day - day) * DAY + reader.start_sec
+        return (reader.header.tstart - day) * DAY
+
+    return start
+
+
+def _name(reader: BaseObservation) -> str:
+    return str(reader.files[0].path)
+
+
+def _check_same(first: BaseObservation, other: BaseObservation) -> None:
+    for key, tolerance in SAME:
+        a, b = getattr(first.header, key), getattr(other.header, key)
+        same = a == b or (tolerance > 0 and math.isclose(a, b, rel_tol=tolerance, abs_tol=0.0))
+        if not same:
+            raise DataError(
+                f"{_name(first)} and {_name(other)} cannot be one observation: {key} is {a} in the first, {b} in the "
+                "second; search them one by one"
+            )
+    if first.header.freq_table is not None and first.header.freq_table != other.header.freq_table:
+        raise DataError(
+            f"{_name(first)} and {_name(other)} cannot be one observation: their frequency tables differ; search them "
+            "one by one"
+        )

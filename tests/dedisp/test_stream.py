@@ -1,0 +1,205 @@
+"""Streamed dedispersion: exact for any gulp and number of threads, in memory and through the scratch file."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import dedisperse as oracle
+
+from pulsar.config.model import DedispConfig
+from pulsar.data.header import Header
+from pulsar.data.source import SampleSource
+from pulsar.dedisp.engine import samples_per_dm
+from pulsar.dedisp.plan import make_plan
+from pulsar.dedisp.stream import dedisperse, dedisperse_block
+from pulsar.dedisp.tree import build_tree
+from pulsar.errors import ConfigError, PulsarError
+
+
+@dataclass
+class ArraySource:
+    """Cleaned samples in memory."""
+
+    data: np.ndarray
+    freqs: np.ndarray
+    fref: float
+    tsamp: float
+    chan_width: float = 1.0
+    tstart: float = 58000.0
+    fail_at: int = 1 << 60
+
+    @property
+    def nsamps(self):
+        return self.data.shape[1]
+
+    def read_into(self, start, out):
+        if start + out.shape[1] > self.fail_at:
+            raise OSError("the disk went away")
+        for i in range(out.shape[1]):
+            out[:, i] = self.data[:, start + i] if 0 <= start + i < self.nsamps else 0
+
+    def valid_fraction(self, start, nsamps):
+        return 1.0
+
+
+def make(nchans, nsamps, seed=1, tsamp=1e-3, fch1=1400.0, width=10.0, skip=0):
+    rng = np.random.default_rng(seed)
+    header = Header(nchans=nchans, nsamps=nsamps, tsamp=tsamp, fch1=fch1, foff=-width, tstart=58000.0)
+    data = rng.integers(-100, 101, (nchans - skip, nsamps), dtype=np.int8)
+    return header, ArraySource(data, np.array(header.freqs[skip:]), fch1, tsamp, width)
+
+
+def stage_data(source, downsample):
+    return source.data if downsample == 1 else oracle.downsample(source.data, downsample).astype(np.int8)
+
+
+def expected(source, stage, method):
+    k = samples_per_dm(source.freqs, source.fref, stage.tsamp)
+    if method == "tree":
+        delays = build_tree(k, stage.dms, 64).delays()
+    else:
+        delays = np.rint(np.outer(stage.dms, k)).astype(int)
+    return oracle.shifted_sums(stage_data(source, stage.downsample), delays)
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    nchans=st.integers(1, 40),
+    nsamps=st.integers(1, 700),
+    dm_hi=st.sampled_from([0.0, 10.0, 60.0, 300.0]),
+    gulp=st.integers(1, 900),
+    threads=st.integers(1, 3),
+    method=st.sampled_from(["tree", "brute"]),
+    in_memory=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_streamed_is_exact(tmp_path_factory, nchans, nsamps, dm_hi, gulp, threads, method, in_memory, seed):
+    header, source = make(nchans, nsamps, seed, skip=seed % min(nchans, 3))
+    plan = make_plan(header, DedispConfig(dm_hi=dm_hi, tolerance=0.9, method=method), source.freqs)
+    folder = tmp_path_factory.mktemp("scratch")
+    read = []
+    need = {"memory": 1 << 30}
+    with dedisperse(
+        source, plan, method=method, threads=threads, scratch=folder, progress=read.append, gulp=gulp, **need
+    ) as store:
+        assert store.in_memory
+        kept = [np.array(stage.data) for stage in store.stages]
+        for stage in store.stages:
+            assert stage.data.shape == (stage.plan.ndms, nsamps // stage.plan.downsample)
+            np.testing.assert_array_equal(stage.data, expected(source, stage.plan, method))
+    assert sum(read) == nsamps
+    if not in_memory:
+        from pulsar.dedisp.store import DMStore
+        from pulsar.dedisp.stream import _Budget, _levels, _stream
+
+        with DMStore(plan, folder) as store:
+            levels = _levels(source, plan, method)
+            budget = _Budget(plan, levels, threads, len(source.freqs))
+            size = -(-gulp // budget.unit) * budget.unit
+            _stream(source, levels, size, store, threads, budget.work, None)
+            assert not store.in_memory
+            index = 0
+            for stage, data in zip(store.stages, kept, strict=True):
+                for j in range(stage.plan.ndms):
+                    np.testing.assert_array_equal(stage.row(j), data[j])
+                    np.testing.assert_array_equal(store.row(index), data[j])
+                    index += 1
+        assert not list(folder.iterdir())
+
+
+def test_several_downsamplings_are_used():
+    # The test above means something only if plans like its own have several stages.
+    header, source = make(16, 4000, tsamp=1e-3)
+    plan = make_plan(header, DedispConfig(dm_hi=300.0, dm_step=3.0, tolerance=0.4), source.freqs)
+    assert len({stage.downsample for stage in plan.stages}) >= 3
+    with dedisperse(source, plan, threads=2) as store:
+        for stage in store.stages:
+            np.testing.assert_array_equal(stage.data, expected(source, stage.plan, "tree"))
+
+
+def test_scratch_when_memory_is_small(tmp_path):
+    header, source = make(24, 60_000, tsamp=1e-3)
+    plan = make_plan(header, DedispConfig(dm_hi=50.0, tolerance=0.2), source.freqs)
+    assert plan.nbytes > 4_000_000
+    with dedisperse(source, plan, memory=1 << 30) as store:
+        assert store.in_memory
+        want = [np.array(stage.data) for stage in store.stages]
+    small = 3_000_000
+    with pytest.raises(ConfigError, match="scratch"):
+        dedisperse(source, plan, memory=small)
+    with dedisperse(source, plan, memory=small, scratch=tmp_path, threads=2) as store:
+        assert not store.in_memory
+        assert store.nbytes == plan.nbytes
+        for stage, data in zip(store.stages, want, strict=True):
+            for j in (0, stage.plan.ndms - 1, stage.plan.ndms // 2):
+                np.testing.assert_array_equal(stage.row(j), data[j])
+        with pytest.raises(IndexError):
+            store.stages[0].row(plan.stages[0].ndms)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(PulsarError, match="closed"):
+        store.stages[0].row(0)
+
+
+def test_scratch_is_removed_after_an_error(tmp_path):
+    header, source = make(24, 60_000)
+    plan = make_plan(header, DedispConfig(dm_hi=50.0, tolerance=0.2), source.freqs)
+    source.fail_at = 40_000
+    with pytest.raises(OSError, match="disk went away"):
+        dedisperse(source, plan, memory=3_000_000, scratch=tmp_path, threads=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_refusals(tmp_path):
+    header, source = make(24, 60_000)
+    plan = make_plan(header, DedispConfig(dm_hi=50.0, tolerance=0.2), source.freqs)
+    with pytest.raises(ConfigError, match="memory"):
+        dedisperse(source, plan, memory=1000)
+    with pytest.raises(ConfigError, match="not a folder"):
+        dedisperse(source, plan, memory=3_000_000, scratch=tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="method"):
+        dedisperse(source, plan, method="magic")
+    other, _ = make(24, 50_000)
+    with pytest.raises(ConfigError, match="this observation"):
+        dedisperse(source, make_plan(other, DedispConfig(dm_hi=50.0), source.freqs))
+    source.freqs = source.freqs[:0]
+    with pytest.raises(ConfigError, match="no channel"):
+        dedisperse(source, plan)
+
+
+def test_bright_pulse_saturates_and_does_not_wrap():
+    header, source = make(600, 300, width=0.5)
+    source.data[:, 100:110] = 127
+    for method in ("tree", "brute"):
+        plan = make_plan(header, DedispConfig(dm_hi=0.0, method=method), source.freqs)
+        with dedisperse(source, plan, method=method) as store:
+            row = store.row(0)
+            assert (row[100:110] == 32767).all()
+            np.testing.assert_array_equal(row, oracle.clamp16(source.data.sum(axis=0, dtype=np.int64)))
+
+
+def test_noise_keeps_its_level_through_downsampling():
+    rng = np.random.default_rng(3)
+    header, source = make(32, 40_000, tsamp=1e-4)
+    source.data = np.clip(np.rint(8 * rng.standard_normal(source.data.shape)), -127, 127).astype(np.int8)
+    plan = make_plan(header, DedispConfig(dm_hi=60.0, tolerance=0.5), source.freqs)
+    with dedisperse(source, plan) as store:
+        assert store.stages[-1].plan.downsample >= 4
+        for stage in store.stages:
+            series = stage.row(0)[: stage.plan.nsamps // 2].astype(float)
+            assert series.std() == pytest.approx(8 * np.sqrt(32), rel=0.05)
+
+
+def test_source_follows_the_protocol():
+    _, source = make(4, 10)
+    checked: SampleSource = source
+    assert checked.nsamps == 10
+
+
+def test_block_refuses_nonsense():
+    data = np.zeros((4, 10), np.int8)
+    with pytest.raises(ConfigError, match="descend"):
+        dedisperse_block(data, np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.0]), 1e-3)
+    with pytest.raises(ConfigError, match="int8"):
+        dedisperse_block(data.astype(float), np.array([4.0, 3.0, 2.0, 1.0]), np.array([0.0]), 1e-3)

@@ -1,0 +1,91 @@
+"""Folding kernels against their oracles."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import fold as oracle
+
+from pulsar_kernels.fold import TILE, count_slots, fold_band, fold_row, halve, phase_bins
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 5), st.integers(0, 65), st.sampled_from([np.int8, np.int16]), st.integers(0, 999))
+def test_halve(nchans, n, dtype, seed):
+    rng = np.random.default_rng(seed)
+    data = rng.integers(-127, 128, (nchans, n)).astype(dtype)
+    out = np.full((nchans, n // 2), 99, np.int16)
+    halve(data, out)
+    np.testing.assert_array_equal(out, oracle.halve(data))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(1, 500),
+    st.floats(0, 1, exclude_max=True),
+    st.floats(1e-4, 0.5),
+    st.floats(-1e-6, 1e-6),
+    st.integers(4, 256),
+    st.integers(1, 6),
+)
+def test_phase_bins(nsamps, phase, rate, accel, nbins, nsegments):
+    edges = np.round(np.linspace(0, nsamps, nsegments + 1)).astype(np.int64)
+    out = np.zeros(nsamps, np.uint16)
+    phase_bins(phase, rate, accel, nbins, edges, out)
+    segment = np.searchsorted(edges, np.arange(nsamps), side="right") - 1
+    turns = oracle.phases(phase, rate, accel, nsamps)
+    position = turns * nbins
+    np.testing.assert_array_equal(out // nbins, segment)
+    # A phase at an edge may fall to either side by a rounding of the last digit.
+    near = np.abs(position - np.round(position)) < 1e-6
+    np.testing.assert_array_equal((out % nbins)[~near], np.floor(position[~near]))
+
+
+def test_phase_just_below_a_turn_stays_in_the_last_bin():
+    out = np.zeros(1, np.uint16)
+    phase_bins(np.nextafter(1.0, 0.0), 0.1, 0.0, 1000, np.array([0, 1]), out)
+    assert out[0] == 999
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 19), st.integers(0, 90), st.integers(0, 9), st.sampled_from(["8", "16"]), st.integers(0, 10**6))
+def test_fold_band(nchans, nout, reach, kind, seed):
+    rng = np.random.default_rng(seed)
+    dtype, row_type, top = (np.int8, np.int16, 127) if kind == "8" else (np.int16, np.int32, 8128)
+    data = rng.integers(-top, top + 1, (nchans, nout + reach)).astype(dtype)
+    ngroups, ncands, nslots = 2, 5, 24
+    delays = rng.integers(0, reach + 1, (ngroups, nchans)).astype(np.int32)
+    members = rng.permutation(ncands).astype(np.int64)
+    starts = np.array([0, 2, ncands], np.int64)
+    slots = rng.integers(0, nslots, (ncands, max(nout, 1))).astype(np.uint16)
+    acc = np.full((ncands, nslots), 77, np.int32)
+    # A small row makes several tiles of even a short stretch.
+    row = np.empty(32, row_type)
+    fold_band(data, nout, delays, starts, members, slots, row, np.empty((4, nslots), np.int32), acc)
+    for group in range(ngroups):
+        for cand in members[starts[group] : starts[group + 1]]:
+            expected = oracle.fold_band(data, nout, delays[group], slots[cand], nslots)
+            np.testing.assert_array_equal(acc[cand], expected)
+
+
+def test_largest_band_of_saturated_samples_fits_its_row():
+    nchans = 32767 // 127
+    data = np.full((nchans, TILE), 127, np.int8)
+    acc = np.zeros((1, 1), np.int32)
+    one = np.zeros((1, TILE), np.uint16)
+    zero = np.zeros((1, nchans), np.int32)
+    row, parts = np.empty(TILE, np.int16), np.empty((4, 1), np.int32)
+    fold_band(data, TILE, zero, np.array([0, 1]), np.array([0]), one, row, parts, acc)
+    assert acc[0, 0] == nchans * 127 * TILE
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 200), st.integers(1, 30), st.integers(0, 999))
+def test_count_and_row(n, nslots, seed):
+    rng = np.random.default_rng(seed)
+    slots = rng.integers(0, nslots, n).astype(np.uint16)
+    data = rng.standard_normal(n).astype(np.float32)
+    counts, sums = np.zeros(nslots, np.int64), np.zeros(nslots)
+    count_slots(slots, counts)
+    fold_row(data, slots, sums)
+    np.testing.assert_array_equal(counts, np.bincount(slots, minlength=nslots))
+    np.testing.assert_allclose(sums, np.bincount(slots, weights=data.astype(float), minlength=nslots), atol=1e-9)

@@ -1,0 +1,130 @@
+"""Features and score of simulated pulsars, noise and interference."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference.fold import make_source
+
+from pulsar.config.model import FoldConfig
+from pulsar.data.fold import FoldParams
+from pulsar.fold.folder import fold_many
+from pulsar.fold.refine import refine
+from pulsar.rank.features import FEATURE_NAMES, FEATURES, box_amplitudes, features, persistence, vector
+from pulsar.rank.score import BIAS, DEFAULT, PENALTIES, WEIGHTS, score
+
+SMALL = {"nchans": 32, "nsamps": 1 << 14}
+
+
+def folds(source, params):
+    cubes = fold_many(source, params, FoldConfig(nsubints=16, nbands=16), threads=1, memory=1 << 28)
+    return [refine(c) for c in cubes]
+
+
+def test_features_have_a_fixed_order_and_descriptions():
+    fold = folds(make_source(np.random.default_rng(0), snr=20, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
+    values = features(fold, sigma=8.0, ndetections=12)
+    assert tuple(values) == FEATURE_NAMES
+    assert len(set(FEATURE_NAMES)) == len(FEATURES)
+    assert all(f.description for f in FEATURES)
+    assert vector(values).shape == (len(FEATURES),)
+    assert values["ndetections"] == 12
+    assert values["sigma"] == 8.0
+
+
+def test_noise_scores_low():
+    rng = np.random.default_rng(1)
+    params = [FoldParams(float(np.exp(f)), 0.0, float(d)) for f, d in rng.uniform([1.0, 0.0], [6.5, 300.0], (60, 2))]
+    for fold in folds(make_source(rng, **SMALL), params):
+        assert score(features(fold, sigma=2.5)) < 0.2
+
+
+@pytest.mark.parametrize(("freq", "fwhm", "dm"), [(11.3, 0.08, 60.0), (300.0, 0.2, 80.0), (2.3, 0.04, 150.0)])
+def test_pulsars_score_high(freq, fwhm, dm):
+    for seed, snr in enumerate((11.5, 15.0, 40.0, 300.0)):
+        source = make_source(np.random.default_rng(seed), snr=snr, freq=freq, fwhm=fwhm, dm=dm, **SMALL)
+        fold = folds(source, [FoldParams(freq, 0.0, dm)])[0]
+        assert score(features(fold, sigma=3.0)) > 0.8
+
+
+def test_interference_without_dispersion_scores_low():
+    for seed, snr in enumerate((12.0, 40.0, 300.0)):
+        source = make_source(np.random.default_rng(seed), snr=snr, freq=12.5, fwhm=0.2, dm=0.0, **SMALL)
+        for fold in folds(source, [FoldParams(12.5, 0.0, d) for d in (0.0, 2.0, 20.0)]):
+            assert score(features(fold, sigma=8.0)) < 0.3
+
+
+def test_interference_in_a_narrow_band_scores_low():
+    for seed, snr in enumerate((40.0, 100.0, 300.0)):
+        source = make_source(np.random.default_rng(seed), **SMALL)
+        tone = make_source(np.random.default_rng(50 + seed), snr=4 * snr, freq=12.5, fwhm=0.2, dm=0.0, **SMALL)
+        source.data[10:12] = tone.data[10:12]
+        for fold in folds(source, [FoldParams(12.5, 0.0, d) for d in (0.0, 30.0, 100.0)]):
+            assert score(features(fold, sigma=8.0)) < 0.3
+
+
+def test_one_burst_scores_lower():
+    source = make_source(np.random.default_rng(4), snr=0.0, **SMALL)
+    bright = make_source(np.random.default_rng(5), snr=150.0, **SMALL)
+    source.data[:, 8000:8700] = bright.data[:, 8000:8700]
+    fold = folds(source, [FoldParams(11.3, 0.0, 40.0)])[0]
+    values = features(fold, sigma=8.0)
+    assert values["time_even"] < 0.4
+    assert values["time_top"] > 0.5
+
+
+def test_single_band_is_judged_without_dm():
+    fold = folds(make_source(np.random.default_rng(6), nchans=1, nsamps=1 << 14, snr=20), [FoldParams(11.3, 0, 40.0)])[
+        0
+    ]
+    values = features(fold, sigma=10.0)
+    assert math.isnan(values["freq_even"])
+    assert math.isnan(values["dm_contrast"])
+    assert score(values) > 0.8
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.dictionaries(st.sampled_from(FEATURE_NAMES), st.floats(-1e9, 1e9) | st.just(float("nan"))))
+def test_score_is_bounded_and_defined_everywhere(some):
+    values = dict.fromkeys(FEATURE_NAMES, float("nan")) | some
+    assert 0.0 <= score(values) <= 1.0
+    terms = DEFAULT.terms(values)
+    assert set(terms) == set(WEIGHTS) | set(PENALTIES)
+    assert all(0.0 <= t <= 1.0 for t in terms.values())
+    assert BIAS < 0
+
+
+def test_another_scorer_takes_its_place():
+    class Half:
+        name = "half"
+
+        def __call__(self, features):
+            return 0.5
+
+    assert score({}, Half()) == 0.5
+
+
+def test_box_amplitude_in_closed_form():
+    row = np.zeros((1, 32))
+    row[0, 4:8] = 3.0
+    row -= row.mean()
+    assert box_amplitudes(row, 4 / 32, 6 / 32)[0] == pytest.approx(3.0 * np.sqrt(4 * 28 / 32))
+    around = np.roll(row, -6, axis=1)
+    assert box_amplitudes(around, 4 / 32, 0.0)[0] == pytest.approx(3.0 * np.sqrt(4 * 28 / 32))
+    noise = np.random.default_rng(7).standard_normal((3000, 32))
+    noise -= noise.mean(axis=1, keepdims=True)
+    assert box_amplitudes(noise, 0.21, 0.4).std() == pytest.approx(1.0, abs=0.05)
+
+
+def test_persistence():
+    assert persistence(np.full(20, 5.0)) == pytest.approx((1.0, 1.0, 0.1), abs=0.05)
+    one = np.zeros(20)
+    one[3] = 50.0
+    assert persistence(one) == pytest.approx((0.05, 0.05, 1.0), abs=0.02)
+    assert persistence(np.zeros(5)) == (0.0, 0.0, 1.0)
+    assert persistence(-np.ones(5)) == (0.0, 0.0, 1.0)
+    rng = np.random.default_rng(8)
+    weak = [persistence(1.5 + rng.standard_normal(32))[1] for _ in range(200)]
+    assert np.median(weak) > 0.8

@@ -1,0 +1,47 @@
+"""Plain float64 oracles of pulsar_kernels.whiten."""
+
+import numpy as np
+
+
+def block_means(series, nblocks):
+    n = len(series)
+    out = []
+    for b in range(nblocks):
+        x = np.asarray(series[b * n // nblocks : (b + 1) * n // nblocks], dtype=np.float64)
+        x = x[np.isfinite(x)]
+        out.append(np.mean(x) if x.size else np.nan)
+    return np.array(out)
+
+
+def detrend(series, coeffs, nfft):
+    n = len(series)
+    u = (2.0 * np.arange(n) + 1.0) / n - 1.0
+    x = np.asarray(series, dtype=np.float64) - np.polynomial.polynomial.polyval(u, coeffs)
+    out = np.zeros(nfft)
+    out[:n] = np.where(np.isfinite(x), x, 0.0)
+    return out
+
+
+def median(x):
+    return np.sort(np.asarray(x, dtype=np.float64))[(len(x) - 1) // 2]
+
+
+def level(bins, centres, levels):
+    """Log-log linear, the first segment going on below, constant above the last knot."""
+    x = np.log(np.asarray(bins, dtype=np.float64))
+    if len(centres) == 1:
+        return np.full(x.shape, levels[0])
+    out = np.interp(x, centres, levels)
+    slope = (levels[1] - levels[0]) / (centres[1] - centres[0])
+    return np.where(x < centres[0], levels[0] + slope * (x - centres[0]), out)
+
+
+def whiten(spec, centres, levels, pad):
+    """Complex amplitudes with mirrored ends; bin 0 is zero."""
+    spec = np.asarray(spec, dtype=np.complex128)
+    nbins = spec.size - 1
+    white = np.zeros(nbins + 1, dtype=np.complex128)
+    white[1:] = spec[1:] * np.exp(-0.5 * level(np.arange(1, nbins + 1), centres, levels))
+    full = np.concatenate([white, np.conj(white[1:-1][::-1])])
+    index = np.arange(-pad, nbins + pad)
+    return full[index % full.size]
