@@ -14,7 +14,6 @@ import numpy as np
 
 from pulsar.config.model import FFTConfig
 from pulsar.search.fft import FFTSearch
-from pulsar.search.stats import power_from_logp
 
 PROBABILITIES = (1e-4, 1e-5, 1e-6, 1e-7)
 
@@ -29,19 +28,20 @@ def main() -> None:
     nharms = (1, 2, 4, 8, 16, 32)
     searches = []
     for nharm in nharms:
-        search = FFTSearch(nsamps, 1e-3, FFTConfig.model_validate({"nharm": nharm, "max_detections": 100000}))
-        search.logp_threshold = float(np.log(PROBABILITIES[0]))
-        search.thresholds = tuple(power_from_logp(search.logp_threshold, h) for h in search.nharms)
-        searches.append(search)
+        row = []
+        for p in PROBABILITIES:
+            search = FFTSearch(nsamps, 1e-3, FFTConfig.model_validate({"nharm": nharm, "max_detections": 100000}))
+            search.set_threshold(float(np.log(p)))
+            row.append(search)
+        searches.append(row)
     counts = np.zeros((len(nharms), len(PROBABILITIES)))
     for seed in range(args.seeds):
         series = np.random.default_rng(seed).standard_normal(nsamps, dtype=np.float32)
-        buffers = searches[0]._buffers()
-        searches[0]._white_powers(series, (), buffers)
-        for i, search in enumerate(searches):
-            logp = search._detect(buffers, 0.0, 0)["logp"]
-            counts[i] += [np.count_nonzero(logp < np.log(p)) for p in PROBABILITIES]
-    bins = args.seeds * np.array([np.diff(searches[-1]._limits, axis=1)[s, 0] / 2 for s in range(len(nharms))])
+        buffers = searches[0][0]._buffers()
+        searches[0][0]._white_powers(series, (), buffers)
+        for i, row in enumerate(searches):
+            counts[i] += [len(search._detect(buffers, 0.0, 0)) for search in row]
+    bins = args.seeds * np.array([np.diff(searches[-1][0]._limits, axis=1)[s, 0] / 2 for s in range(len(nharms))])
     totals = counts / np.array(PROBABILITIES)
     print("total trials per bin of the spectrum, then what each stage adds (with its Poisson error)")
     print("nharm  " + "  ".join(f"p={p:.0e}".rjust(22) for p in PROBABILITIES))

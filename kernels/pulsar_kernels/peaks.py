@@ -102,7 +102,7 @@ def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: N
     """True if all the power at `r` belongs to a multiple n r that is itself among the peaks `bins` (ascending).
 
     A line at f raises the sums at f/2, f/3 ... and 2f/3 too; what tells a true fundamental is power in the harmonics
-    that are not multiples of n.
+    that are not multiples of n (p < 1e-4).
     """
     for n in range(2, nharm + 1):
         others = 0.0
@@ -135,7 +135,7 @@ def select(
     """Keep the best peak of every signal, refined.
 
     Best first, each peak takes away all others within 1.5 bins, and those within 32 bins that are no stronger than its
-    sidelobes can be (twice P / (pi d)^2 at a distance of d bins). Peaks that are submultiples of another are left out.
+    sidelobes can be (L = P / (pi d)^2 at a distance of d bins, and 6 sqrt(L) for the noise that beats with it). Peaks that are submultiples of another are left out.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def select(
     nharm : ndarray of int64, shape (n,)
     power : ndarray of float64, shape (n,)
         Harmonic sums.
-    order : ndarray of int64, shape (n,)
+    order : ndarray of int64, shape (m,)
         Peaks from the most significant on.
     out_index, out_bin, out_information : ndarrays, shape (most,)
         What is kept: its place in `bins`, refined bin, and sum k^2 max(P_k - 1, 0), from which the error follows.
@@ -160,7 +160,7 @@ def select(
     alive = np.ones(n, np.bool_)
     harmonics = np.zeros(np.max(nharm) if n > 0 else 1, np.float64)
     kept = 0
-    for o in range(n):
+    for o in range(order.shape[0]):
         i = order[o]
         if not alive[i]:
             continue
@@ -182,7 +182,8 @@ def select(
                 d = abs(bins[j] - r)
                 if d > _SIDELOBES and abs(bins[j] - bins[i]) > _SIDELOBES:
                     break
-                if d <= _RADIUS or power[j] - nharm[j] < 2.0 * excess / (np.pi * d) ** 2:
+                lobe = excess / (np.pi * d) ** 2 if d > _RADIUS else np.inf
+                if power[j] - nharm[j] < lobe + 6.0 * np.sqrt(lobe):
                     alive[j] = False
                 j += direction
         alive[i] = False

@@ -101,7 +101,7 @@ def select_kth(x: NDArray[np.float32], k: int, guess: float) -> float:
     lo = np.float32(0.0)
     if _count_le(x, lo) > k:
         return 0.0
-    hi = np.float32(guess) if guess > 0.0 else np.float32(1.0)
+    hi = np.float32(guess) if guess > 1e-30 else np.float32(1e-30)
     # Bracket: count(lo) <= k < count(hi).
     for _ in range(300):
         if _count_le(x, hi) > k:

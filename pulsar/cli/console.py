@@ -154,6 +154,7 @@ def print_table(
     cells = [[function(row) for function in columns.values()] for row in rows]
     marks = [marked(row) for row in rows] if marked is not None else [False] * len(cells)
     headings = list(columns)
+    widths = [max(len(h), *(len(line[i]) for line in cells)) if cells else len(h) for i, h in enumerate(headings)]
     if sys.stdout.isatty():
         from rich.console import Console
         from rich.markup import escape
@@ -164,11 +165,13 @@ def print_table(
             table.add_column(escape(heading), justify="left" if heading in left else "right", no_wrap=True)
         for line, mark in zip(cells, marks, strict=True):
             table.add_row(*(escape(c) for c in line), style="bold green" if mark else None)
-        Console().print(table)
+        # Wider than the terminal the lines run over: better than cells cut short.
+        console = Console()
+        console.width = max(console.width, sum(widths) + 2 * len(widths))
+        console.print(table)
         return
     if title:
         out(title)
-    widths = [max(len(h), *(len(line[i]) for line in cells)) if cells else len(h) for i, h in enumerate(headings)]
     for line in [headings, *cells]:
         padded = [c.ljust(w) if h in left else c.rjust(w) for c, w, h in zip(line, widths, headings, strict=True)]
         out("  ".join(padded).rstrip())
@@ -195,13 +198,15 @@ def print_candidates(rows: Any, *, top: int | None = None, title: str = "", mark
         "id": lambda r: str(r["id"]),
         "period [ms]": lambda r: value_error(1e3 * r["period"], 1e3 * r["period_err"]),
         "DM": lambda r: value_error(r["dm"], r["dm_err"]),
-        "accel [m/s2]": lambda r: value_error(r["accel"], r["accel_err"]),
+        "accel [m/s2]": lambda r: value_error(r["accel"], r["accel_err"]) if _significant(r) else "",
         "S/N": lambda r: number(r["snr"], ".1f"),
         "sigma": lambda r: number(r["sigma"], ".1f"),
         "duty": lambda r: number(r["width"], ".3f"),
         "score": lambda r: number(r["score"], ".2f"),
         "remarks": _remarks,
     }
+    if not any(_significant(row) for row in shown):
+        del columns["accel [m/s2]"]
     if marked is not None:
         columns["injected"] = lambda r: "yes" if str(r["id"]) in marked else ""
     print_table(
@@ -213,6 +218,11 @@ def print_candidates(rows: Any, *, top: int | None = None, title: str = "", mark
     )
     if len(shown) < len(rows):
         out(f"... and {len(rows) - len(shown)} more")
+
+
+def _significant(row: Any) -> bool:
+    """Whether the acceleration is more than three of its errors from zero: otherwise its digits say nothing."""
+    return bool(abs(row["accel"]) > 3 * row["accel_err"])
 
 
 def _remarks(row: Any) -> str:

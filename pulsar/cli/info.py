@@ -70,7 +70,7 @@ def _print(obs: Any) -> None:
     beam = "" if h.beam is None else f", beam {h.beam}" + (f" of {h.nbeams}" if h.nbeams else "")
     lines = {
         "source": h.source or "unknown",
-        "telescope": (h.telescope or "unknown") + (f", {h.machine}" if h.machine else "") + beam,
+        "telescope": (h.telescope or "unknown") + (f", {h.machine}" if h.machine not in ("", "0") else "") + beam,
         "position": where,
         "format": f"{h.format}, {h.nbits} bit, {h.nifs} polarisation{'s' if h.nifs > 1 else ''}"
         + (f" ({h.pol_type})" if h.pol_type else ""),

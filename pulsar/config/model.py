@@ -87,6 +87,10 @@ class SiftConfig(Section):
         float, Field(gt=0, description="detections this close in frequency are one source [bins of 1/T]")
     ] = 1.5
     min_detections: Annotated[int, Field(ge=1, description="fewest detections of a candidate")] = 1
+    mains: Annotated[
+        tuple[float, ...],
+        Field(description="mains frequencies [Hz]: undispersed candidates at their harmonics are flagged"),
+    ] = (50.0, 60.0)
     harmonics: Annotated[bool, Field(description="attach harmonics to their fundamental")] = True
 
 

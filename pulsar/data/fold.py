@@ -51,6 +51,9 @@ class FoldCube:
         Length of the observation, sampling time of the folded samples [s].
     epoch : float
         MJD (UTC) of mid-observation.
+    lags : ndarray, shape (nbands,), optional
+        Time [s] by which the sub-integrations of a band lie later than `time_edges` (which hold for the highest
+        channel): each band is folded in its own time, so that nothing is lost at the ends. None: 0.
     """
 
     data: NDArray[np.float32]
@@ -62,6 +65,7 @@ class FoldCube:
     tobs: float
     tsamp: float
     epoch: float
+    lags: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True)

@@ -282,8 +282,7 @@ def _stream(
             if fresh:
                 edges = np.linspace(0, fresh, min(threads, fresh) + 1).astype(int).tolist()
                 parts = [
-                    (source.read_into, raw.end + a, raw.buffer[:, column + a : column + b])
-                    for a, b in pairwise(edges)
+                    (source.read_into, raw.end + a, raw.buffer[:, column + a : column + b]) for a, b in pairwise(edges)
                 ]
                 together(parts)
             raw.buffer[:, column + fresh : column + gulp] = 0

@@ -318,6 +318,8 @@ def _cube(cand: _Cand, source: SampleSource, edges: NDArray[np.int64], mean_shif
         tobs=source.nsamps * source.tsamp,
         tsamp=source.tsamp,
         epoch=source.tstart + tmid / DAY,
+        # Band b of sub-integration s holds what reached the highest channel between these edges minus the lag.
+        lags=-lag,
     )
 
 

@@ -33,7 +33,7 @@ class _Data:
     spectra: NDArray[np.complex128]  # (nsubints, nbands, nharm + 1)
     weight: NDArray[np.float64]  # (nsubints, nbands): total variance of each element
     variance: NDArray[np.float64]  # (nbins,) of the summed profile
-    tau: NDArray[np.float64]
+    tau: NDArray[np.float64]  # (nsubints, nbands): mean time of the pulses in each element, from mid-observation
     g: NDArray[np.float64]
     freq: float
     nbins: int
@@ -46,12 +46,34 @@ class _Data:
     def turns(self, df: float, dfdot: float, ddm: float) -> NDArray[np.float64]:
         """How late the pulse of a source with these offsets is in each element, shape (nsubints, nbands)."""
         time = -df * self.tau - 0.5 * dfdot * self.tau**2
-        return np.asarray(time[:, None] + self.freq * ddm * self.g[None, :])
+        return np.asarray(time + self.freq * ddm * self.g[None, :])
 
     def aligned(self, df: float, dfdot: float, ddm: float) -> NDArray[np.complex128]:
         """Spectra with each element turned back by its lateness."""
-        late = self.turns(df, dfdot, ddm)
-        return np.asarray(self.spectra * np.exp(2j * np.pi * late[:, :, None] * self.harmonics))
+        unit = np.exp(2j * np.pi * self.turns(df, dfdot, ddm))
+        return self.spectra * _powers(unit, self.spectra.shape[2])
+
+
+def _powers(unit: NDArray[np.complex128], n: int) -> NDArray[np.complex128]:
+    """Powers 0 … n - 1 of numbers on the unit circle, along a new last axis; cheaper than as many exponentials."""
+    out = np.empty((*unit.shape, n), dtype=np.complex128)
+    out[..., 0] = 1.0
+    for k in range(1, n):
+        np.multiply(out[..., k // 2], out[..., k - k // 2] if k > 1 else unit, out=out[..., k])
+    return out
+
+
+def _pulse_times(cube: FoldCube, phase: float) -> NDArray[np.float64]:
+    """Mean time of the pulses in each element [s] from mid-observation, shape (nsubints, nbands).
+
+    With few turns in a sub-integration this may lie far from its middle, and differently in every band.
+    """
+    lags = cube.lags if cube.lags is not None else np.zeros(len(cube.band_freqs))
+    edges = cube.time_edges[:, None] + lags - 0.5 * cube.tobs
+    first = np.ceil(cube.params.freq * edges[:-1] - phase)
+    last = np.ceil(cube.params.freq * edges[1:] - phase) - 1.0
+    mean = (0.5 * (first + last) + phase) / cube.params.freq
+    return np.where(last >= first, mean, 0.5 * (edges[:-1] + edges[1:]))
 
 
 def _prepare(cube: FoldCube) -> _Data:
@@ -59,19 +81,21 @@ def _prepare(cube: FoldCube) -> _Data:
     variance = cube.variance
     # Samples in step with the turn leave bins empty: coarser bins until every one has its share.
     while data.shape[2] % 4 == 0 and data.shape[2] > 8:
-        filled = variance.sum(axis=1)
+        # All bands hold the same samples, turned: one of them shows the gaps that their sum would hide.
+        filled = variance[:, 0]
         thin = filled.min(axis=1) < 0.2 * filled.mean(axis=1)
         if np.count_nonzero(thin) <= 0.1 * len(thin):
             break
         shape = (*data.shape[:2], data.shape[2] // 2, 2)
         data, variance = data.reshape(shape).sum(axis=3), variance.reshape(shape).sum(axis=3)
-    tau = 0.5 * (cube.time_edges[1:] + cube.time_edges[:-1]) - 0.5 * cube.tobs
+    spectra, summed = np.fft.rfft(data, axis=2), variance.sum(axis=(0, 1))
+    _, _, phase = fine_box(spectra.sum(axis=(0, 1)), summed)
     g = KDM * (cube.band_freqs**-2.0 - cube.fref**-2.0)
     return _Data(
-        spectra=np.fft.rfft(data, axis=2),
+        spectra=spectra,
         weight=variance.sum(axis=2),
-        variance=variance.sum(axis=(0, 1)),
-        tau=tau,
+        variance=summed,
+        tau=_pulse_times(cube, phase),
         g=g,
         freq=cube.params.freq,
         nbins=data.shape[2],
@@ -95,7 +119,7 @@ def _dm_grid(data: _Data, dm: float, width: float, fixed: bool) -> NDArray[np.fl
 def _dm_profiles(bands: NDArray[np.complex128], data: _Data, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
     """Profiles at trial DMs from spectra summed over time, shape (ndm, nbins)."""
     late = data.freq * offsets[:, None] * data.g
-    turned = np.exp(2j * np.pi * late[:, :, None] * data.harmonics)
+    turned = _powers(np.exp(2j * np.pi * late), len(data.harmonics))
     return np.asarray(np.fft.irfft(np.einsum("bk,dbk->dk", bands, turned), data.nbins, axis=1))
 
 
@@ -103,9 +127,10 @@ def _plane(
     times: NDArray[np.complex128], data: _Data, dfs: NDArray[np.float64], dfdots: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Boxcar S/N over the frequency-derivative plane, shape (nfdot, nf), from spectra summed over bands."""
-    k = data.harmonics[:, None, None]
-    turn_f = np.exp(-2j * np.pi * k * (data.tau[:, None] * dfs))
-    turn_d = np.exp(-2j * np.pi * k * (0.5 * dfdots[:, None] * data.tau**2))
+    tau = data.tau.mean(axis=1)
+    n = len(data.harmonics)
+    turn_f = np.moveaxis(_powers(np.exp(-2j * np.pi * (tau[:, None] * dfs)), n), 2, 0)
+    turn_d = np.moveaxis(_powers(np.exp(-1j * np.pi * (dfdots[:, None] * tau**2)), n), 2, 0)
     # One matrix product a harmonic: (nfdot, ns) @ (ns, nf).
     sums = np.matmul(turn_d * times.T[:, None, :], turn_f)
     profiles = np.fft.irfft(np.moveaxis(sums, 0, 2).reshape(-1, sums.shape[0]), data.nbins, axis=1)
@@ -129,8 +154,8 @@ def _fit(
     jacobian = np.stack(
         [
             np.ones_like(data.weight),
-            np.broadcast_to(-data.tau[:, None], data.weight.shape),
-            np.broadcast_to(-0.5 * data.tau[:, None] ** 2, data.weight.shape),
+            -data.tau,
+            -0.5 * data.tau**2,
             np.broadcast_to(data.freq * data.g[None, :], data.weight.shape),
         ]
     )[np.concatenate([[True], free])]
@@ -243,7 +268,8 @@ def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) 
 
     free = np.array([fit_f, fit_d, fit_dm])
     dm_step = float(offsets[1] - offsets[0]) if len(offsets) > 1 else 0.0
-    coarse, _, _ = _profile_box(data.aligned(*theta), data)
+    coarse, _, phase = _profile_box(data.aligned(*theta), data)
+    data.tau = _pulse_times(cube, phase)
     error = np.full(3, np.nan)
     if np.any(free):
         limit = np.array([2.0 * df_step, 2.0 * fd_step, 4.0 * dm_step])

@@ -80,6 +80,12 @@ class BaseObservation:
             start = max(0, at - overlap)
             yield self.read(start, min(at + gulp, self.header.nsamps) - start)
 
+    def park(self) -> None:
+        """Hold no file open between reads, where the reader can do without."""
+        file = getattr(self, "_file", None)
+        if isinstance(file, RawFile):
+            file.park()
+
     def close(self) -> None:
         """Release files."""
 
@@ -100,6 +106,28 @@ class BaseObservation:
         )
 
 
+class _Descriptor:
+    """An open file that closes with its thread."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.number = _open(path)
+
+    def __del__(self) -> None:
+        if hasattr(self, "number"):
+            os.close(self.number)
+
+
+_parked = threading.local()
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be opened: {error.strerror}; check its name and permissions") from error
+
+
 class RawFile:
     """A file read by pread into buffers of the calling thread: no shared position, no mapped pages.
 
@@ -111,16 +139,15 @@ class RawFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._local = threading.local()
-        try:
-            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-            stat = os.fstat(self._fd)
-        except OSError as error:
-            raise DataError(f"{path}: cannot be opened: {error.strerror}; check its name and permissions") from error
+        self._closed = False
+        self._fd = _open(path)
+        stat = os.fstat(self._fd)
         self.size = stat.st_size
         self.mtime = stat.st_mtime
 
     def read(self, offset: int, nbytes: int, name: str = "raw") -> NDArray[np.uint8]:
         """`nbytes` bytes from `offset` on; valid until this thread's next call with the same buffer `name`."""
+        fd = self._descriptor()
         buffer: NDArray[np.uint8] | None = getattr(self._local, name, None)
         if buffer is None or buffer.size < nbytes:
             buffer = np.empty(max(nbytes, 4096), dtype=np.uint8)
@@ -130,7 +157,7 @@ class RawFile:
         done = 0
         while done < nbytes:
             try:
-                got = os.preadv(self._fd, [view[done:]], offset + done)
+                got = os.preadv(fd, [view[done:]], offset + done)
             except OSError as error:
                 raise DataError(
                     f"{self.path}: reading byte {offset + done} failed: {error.strerror}; "
@@ -144,8 +171,28 @@ class RawFile:
             done += got
         return raw
 
+    def park(self) -> None:
+        """Keep no descriptor open: from now on each thread holds one, of the parked file that it reads.
+
+        An hour of FAST data is more files than a process may have open.
+        """
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _descriptor(self) -> int:
+        if self._closed:
+            raise ValueError(f"{self.path}: the observation is closed")
+        if self._fd >= 0:
+            return self._fd
+        current: _Descriptor | None = getattr(_parked, "current", None)
+        if current is None or current.path != self.path:
+            _parked.current = current = _Descriptor(self.path)
+        return current.number
+
     def close(self) -> None:
         """Close the file; a second call does nothing."""
+        self._closed = True
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1

@@ -11,6 +11,8 @@ from pulsar.io.sigproc_header import is_sigproc
 
 FITS_MAGIC = b"SIMPLE  ="
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+# Files kept open; of more, each thread opens the one that it reads.
+MOST_OPEN = 64
 READABLE = "SIGPROC (.fil, .tim), PSRFITS, PRESTO .dat with its .inf, or FBH5"
 
 
@@ -42,6 +44,8 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
         for path in dict.fromkeys(Path(p) for p in paths):
             reader = _open_one(path, config)
             readers.append(reader)
+            if len(paths) > MOST_OPEN:
+                reader.park()
             reader.header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
         if len(readers) == 1:
             obs = readers[0]

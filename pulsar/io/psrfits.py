@@ -134,7 +134,8 @@ class PsrfitsReader(BaseObservation):
         centre = table.number("OBSFREQ", 0.0, primary=True)
         listed = table.values(self._file, 0, "DAT_FREQ")
         self._even = True
-        if listed is not None and listed.size >= n and np.all(np.isfinite(listed[:n])) and np.min(listed[:n]) > 0:
+        usable = listed is not None and listed.size >= n and bool(np.all(np.isfinite(listed[:n]) & (listed[:n] > 0)))
+        if listed is not None and usable and (n == 1 or listed[0] != listed[n - 1]):
             if listed.size > n:
                 self._problems.append(f"DAT_FREQ has {listed.size} entries for {n} channels: the first {n} are used")
             freqs: NDArray[Any] = listed[:n]
@@ -285,7 +286,10 @@ class PsrfitsReader(BaseObservation):
             spacing = trow
             if nrows > 1:
                 typical = float(np.median(np.diff(offs)))
-                if typical > 0 and abs(typical / trow - 1.0) > 0.01:
+                rows = max(1, round(typical / trow))
+                # Lost rows leave whole multiples; every row a multiple away is no loss but a wrong TBIN.
+                wide = nrows >= 4 and float(np.min(np.diff(offs))) > 1.5 * trow
+                if typical > 0 and (wide or abs(typical / trow - rows) > 0.01 * rows):
                     self._problems.append(
                         f"OFFS_SUB steps by {typical:g} s a row, NSBLK x TBIN is {trow:g} s: one of them is wrong; "
                         "set input.tsamp if it is TBIN"

@@ -3,6 +3,7 @@
 astropy finds and parses the headers; the rows are read straight from the file.
 """
 
+import contextlib
 import math
 import re
 import warnings
@@ -136,11 +137,15 @@ def read_table(file: RawFile) -> SubintTable:
 
 
 def _keys(header: Any) -> dict[str, Any]:
+    from astropy.io.fits.verify import VerifyError
+
     keys: dict[str, Any] = {}
     for card in header.cards:
         keyword = card.keyword
         if keyword not in ("", "COMMENT", "HISTORY"):
-            keys[keyword] = card.value
+            # A card that breaks the standard is as good as absent: what must be there is checked by its user.
+            with contextlib.suppress(VerifyError, ValueError):
+                keys[keyword] = card.value
     return keys
 
 

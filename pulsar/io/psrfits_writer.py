@@ -175,12 +175,12 @@ class PsrfitsWriter:
         else:
             codes = np.clip(data, 0, (1 << bits) - 1).astype(np.uint8)
         if bits == 8:
-            return codes.tobytes()
+            return bytes(codes.tobytes())
         from pulsar_kernels.unpack import pack
 
         packed = np.empty(codes.size * bits // 8, dtype=np.uint8)
         pack(codes.reshape(-1), bits, False, packed)
-        return packed.tobytes()
+        return bytes(packed.tobytes())
 
     def _row_constants(self) -> bytes:
         order = slice(None, None, -1) if self._ascending else slice(None)

@@ -267,7 +267,7 @@ class FilterbankWriter:
     ascending : bool
         Write the lowest frequency first (positive foff).
     nifs : int
-        Each IF gets the same samples when `write` is given one; of shape (nifs, nchans, n) they are written as they are.
+        Each IF gets the same samples when `write` is given one; shape (nifs, nchans, n) is written as it is.
     signed : bool
         Write two's complement and the key `signed` (8 and 16 bit).
     """

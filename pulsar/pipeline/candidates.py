@@ -17,6 +17,12 @@ from pulsar.search.sift import Source
 # Two refined frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
 AGREE_SIGMA = 4.0
 AGREE_BINS = 0.3
+# Mains: relative wander, harmonics looked at, narrowest pulse that is still a hum [turns].
+MAINS_TOLERANCE = 0.005
+MAINS_HARMONICS = 6
+MAINS_WIDTH = 0.15
+# Most bins of 1/T over which the leakage of a strong signal is looked for.
+MOST_LEAKAGE = 30.0
 # Ratios of frequency that make one candidate the harmonic of another.
 LARGEST_RATIO = 32
 LARGEST_DENOMINATOR = 4
@@ -35,12 +41,15 @@ class Folded:
         0 to 1.
     features : mapping of str to float
         What the score was made from.
+    flags : tuple of str
+        Reasons to suspect interference.
     """
 
     source: Source
     fold: Fold | None
     score: float
     features: Mapping[str, float]
+    flags: tuple[str, ...] = ()
 
     @property
     def freq(self) -> float:
@@ -68,6 +77,23 @@ class Folded:
         if self.fold is None:
             return (self.score, -1e6 + float(self.source.sigma))
         return (self.score, float(self.fold.snr))
+
+
+def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bool) -> bool:
+    """Whether a fold is a smooth, undispersed signal at a harmonic of the mains.
+
+    Parameters
+    ----------
+    fold : Fold
+    mains : sequence of float
+        Mains frequencies [Hz]; the real ones wander by half a percent.
+    dispersion_known : bool
+        Whether the fold tells a DM (not so for a dedispersed series).
+    """
+    freq = fold.after.freq
+    near = any(abs(freq / (k * f0) - 1.0) < MAINS_TOLERANCE for f0 in mains for k in range(1, MAINS_HARMONICS + 1))
+    undispersed = not dispersion_known or fold.after.dm < 3.0 * fold.dm_err
+    return near and undispersed and fold.width > MAINS_WIDTH
 
 
 def rank(found: Sequence[Folded], tobs: float) -> list[tuple[Folded, int | None]]:
@@ -116,13 +142,25 @@ def _relation(weak: Folded, strong: Folded, tobs: float) -> Fraction | None:
     simple = Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR if ratio > 1 else LARGEST_RATIO)
     if simple.numerator > LARGEST_RATIO or (ratio < 1 and simple.numerator > LARGEST_DENOMINATOR):
         return None
-    expected = float(simple) * strong.freq
-    error = float(np.hypot(weak.freq_err, float(simple) * strong.freq_err))
-    if abs(weak.freq - expected) > max(AGREE_SIGMA * error, AGREE_BINS / tobs):
+    # Where the search found it, not where refining may have dragged it.
+    away = abs(weak.source.freq - float(simple) * strong.freq)
+    error = float(np.hypot(weak.source.best["freq_err"], float(simple) * strong.freq_err))
+    if away > max(AGREE_SIGMA * error, AGREE_BINS / tobs, _leakage(weak, strong) / tobs):
         return None
     # A weak neighbour in DM of a strong source is the same source even where the errors say otherwise.
     faint = weak.fold is None or weak.fold.snr < 0.5 * strong.fold.snr
     return None if separate and not (simple == 1 and faint) else simple
+
+
+def _leakage(weak: Folded, strong: Folded) -> float:
+    """Bins of 1/T from a line of `strong` at which its leakage is as strong as `weak`.
+
+    A line leaks with an amplitude of 1 / (pi d) at d bins, and no line of a pulsar has more than its whole S/N.
+    """
+    if strong.fold is None:
+        return 0.0
+    heard = max(float(weak.source.best["sigma_single"]), 1.0)
+    return min(MOST_LEAKAGE, float(strong.fold.snr) / (np.pi * heard))
 
 
 def candidate_table(
@@ -170,6 +208,6 @@ def candidate_table(
         row["ra_deg"] = header.ra_deg
         row["dec_deg"] = header.dec_deg
         row["score"] = one.score
-        row["rfi_flags"] = ",".join(source.flags)
+        row["rfi_flags"] = ",".join(one.flags)
         row["harmonic_of"] = "" if owner is None else f"c{owner + 1:04d}"
     return table, folds

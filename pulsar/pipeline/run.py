@@ -12,7 +12,7 @@ from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import PulsarError
-from pulsar.pipeline.candidates import Folded, candidate_table, rank
+from pulsar.pipeline.candidates import Folded, candidate_table, looks_like_mains, rank
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.plan import RunPlan, dry_run, thread_count
 from pulsar.pipeline.progress import Progress
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
     from pulsar.rfi import CleanedSource, Mask
     from pulsar.search.sift import Source
+
+# The score of what hums at a harmonic of the mains is taken times this.
+MAINS_FACTOR = 0.1
 
 FoldMany = Callable[[Sequence[FoldParams]], list[FoldCube]]
 
@@ -255,7 +258,9 @@ class _Runner:
         from pulsar.fold.refine import fundamental_factor
 
         # Where the profile shows several equal pulses the true frequency is that many times higher.
+        nyquist = 0.5 / self.obs.header.tsamp
         wrong = {i: factor for i, fold in enumerate(folds) if (factor := fundamental_factor(fold)) != 1}
+        wrong = {i: factor for i, factor in wrong.items() if factor * folds[i].after.freq < nyquist}
         if wrong:
             again = [
                 FoldParams(folds[i].after.freq * k, folds[i].after.fdot * k, folds[i].after.dm)
@@ -290,4 +295,10 @@ class _Runner:
 
         values = features(fold, sigma=source.sigma, ndetections=source.ndetections)
         fold.extra["features"] = dict(values)
-        return Folded(source, fold, score(values), values)
+        value = score(values)
+        flags = source.flags
+        known = not self.obs.header.is_series
+        if looks_like_mains(fold, self.config.sift.mains, dispersion_known=known):
+            flags = (*flags, "mains")
+            value *= MAINS_FACTOR
+        return Folded(source, fold, value, values, flags)

@@ -82,14 +82,12 @@ def plot(
     profile = figure.add_subplot(left[0])
     _profile(profile, fold)
     _image(figure.add_subplot(left[1], sharex=profile), fold.time_phase, fold.phase, *_time_axis(fold.time_edges), "")
-    _image(
-        figure.add_subplot(middle[0]),
-        fold.freq_phase,
-        fold.phase,
-        _band_edges(fold.band_freqs),
-        "frequency [MHz]",
-        "Frequency and phase",
-    )
+    bands = figure.add_subplot(middle[0])
+    if len(fold.band_freqs) > 1 and np.all(np.isfinite(fold.band_freqs)):
+        edges = _band_edges(fold.band_freqs)
+        _image(bands, fold.freq_phase, fold.phase, edges, "frequency [MHz]", "Frequency and phase")
+    else:
+        _empty(bands, "Frequency and phase", "a dedispersed series: one band")
     _dm_curve(figure.add_subplot(middle[1]), fold)
     _plane(figure.add_subplot(right[0]), fold)
     _numbers(figure.add_subplot(right[1]), fold, row, header)
@@ -120,7 +118,7 @@ def _title(figure: Figure, fold: Fold, row: Mapping[str, Any], header: Header | 
             (header.telescope or "unknown telescope") + beam,
             f"MJD {header.tstart:.6f}",
             f"{header.tobs:.5g} s",
-            f"{header.freqs[-1]:.5g}–{header.freqs[0]:.5g} MHz",
+            "dedispersed series" if header.is_series else f"{header.freqs[-1]:.5g}–{header.freqs[0]:.5g} MHz",
             f"{1e6 * header.tsamp:.6g} µs",
         ]
         figure.text(0.055, 0.915, "   ·   ".join(where), fontsize=9.5, color=SOFT)
@@ -183,14 +181,12 @@ def _time_axis(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
 
 def _band_edges(freqs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Edges half-way between the bands, shape (nbands + 1,)."""
-    if len(freqs) == 1:
-        return np.array([freqs[0] + 0.5, freqs[0] - 0.5])
     middle = 0.5 * (freqs[1:] + freqs[:-1])
     return np.concatenate([[2 * freqs[0] - middle[0]], middle, [2 * freqs[-1] - middle[-1]]])
 
 
 def _dm_curve(axes: Axes, fold: Fold) -> None:
-    if len(fold.dms) < 2:
+    if len(fold.dms) < 2 or not np.any(np.isfinite(fold.dm_snr)):
         _empty(axes, "DM curve", "one band or one DM: no curve")
         return
     axes.plot(fold.dms, fold.dm_expected, color=ACCENT, linewidth=1.4, linestyle=(0, (4, 2)), label="expected")

@@ -98,8 +98,12 @@ class FFTSearch:
         self.ntrials_series = max(trials, 1.0)
         self.ntrials = self.ntrials_series * self.ntrials_dm
         logp = float(np.log(stats.expected_from_sigma(config.threshold)) - np.log(self.ntrials))
+        self.set_threshold(min(logp, MAX_LOGP))
+
+    def set_threshold(self, logp: float) -> None:
+        """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
         #: ln of the single-trial probability at the threshold.
-        self.logp_threshold = min(logp, MAX_LOGP)
+        self.logp_threshold = float(logp)
         self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
 
     @cached_property
@@ -226,7 +230,16 @@ class FFTSearch:
         kept_bin = np.empty(most, dtype=np.float64)
         information = np.empty(most, dtype=np.float64)
         kept = peaks.select(
-            buffers.real, buffers.imag, PAD, bins, nharm, power, order, kept_index, kept_bin, information
+            buffers.real,
+            buffers.imag,
+            PAD,
+            bins,
+            nharm,
+            power,
+            order,
+            kept_index,
+            kept_bin,
+            information,
         )
         out = np.zeros(kept, dtype=dtype_of(DETECTION_COLUMNS))
         which = kept_index[:kept]

@@ -93,7 +93,7 @@ class Pulsar(Model):
         """Frequency derivative, without the orbit [Hz/s]: -f a / c, or -Pdot / P^2."""
         if self.pdot is not None:
             return -self.pdot / self.period**2
-        return -(self.accel or 0.0) / (C * self.period)
+        return 0.0 - (self.accel or 0.0) / (C * self.period)
 
     @property
     def profile(self) -> tuple[Component, ...]:
@@ -141,6 +141,8 @@ class Rfi(Model):
     def _needs_range(self) -> "Rfi":
         if self.freqs is None and self.kind in ("narrowband", "intermittent", "dead", "saturated"):
             raise ValueError(f"{self.kind}: give freqs = [low, high] in MHz")
+        if self.kind == "jump" and self.strength == 1.0:
+            raise ValueError("jump: strength is the factor by which the gain changes: 1 changes nothing")
         if self.freqs is not None and self.freqs[1] < self.freqs[0]:
             raise ValueError(f"{self.kind}: freqs {self.freqs[0]:g}, {self.freqs[1]:g}: give the lower one first")
         return self

@@ -224,7 +224,7 @@ def observed_spin(header: Header, pulsar: Pulsar) -> tuple[float, float]:
 def observed_accel(header: Header, pulsar: Pulsar) -> float:
     """Line-of-sight acceleration that the frequency derivative at mid-observation looks like [m/s^2]."""
     f, fdot = observed_spin(header, pulsar)
-    return -C * fdot / f
+    return 0.0 - C * fdot / f
 
 
 def pulsar_signal(

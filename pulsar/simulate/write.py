@@ -6,7 +6,7 @@ from typing import Any
 
 from pulsar.errors import ConfigError
 from pulsar.simulate.engine import NPOL, Pol, Synthesiser
-from pulsar.simulate.model import Sky
+from pulsar.simulate.model import LEVELS, Sky
 from pulsar.simulate.truth import truth, truth_path, write_truth
 
 Progress = Callable[[int], None]
@@ -49,9 +49,13 @@ def _pump(synthesiser: Synthesiser, writer: Any, threads: int, memory: int, prog
 def _write_truth(synthesiser: Synthesiser, path: Path) -> None:
     sky = synthesiser.sky.model_copy(update={"nbits": synthesiser.nbits})
     values = sky.model_dump(mode="json", exclude_defaults=True)
-    # A depth other than that of the sky has its own levels: state them, so that the file is made again as it is.
-    values |= {"nbits": synthesiser.nbits}
-    values["mean"], values["sigma"] = synthesiser.sky.levels(synthesiser.nbits)
+    # Levels stay out where they are those of the depth, so that the list can be written at another depth.
+    values = {key: value for key, value in values.items() if key not in ("mean", "sigma")} | {
+        "nbits": synthesiser.nbits
+    }
+    levels = synthesiser.sky.levels(synthesiser.nbits)
+    if levels != LEVELS[synthesiser.nbits]:
+        values["mean"], values["sigma"] = levels
     write_truth(truth_path(path), values, truth(sky))
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
 import time
@@ -231,6 +232,19 @@ def test_closed_pipe_is_no_failure(product: Path) -> None:
     done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def test_a_narrow_terminal_cuts_nothing(product: Path) -> None:
+    master, slave = pty.openpty()
+    args = [sys.executable, "-m", "pulsar", "candidates", str(product)]
+    env = os.environ | {"COLUMNS": "60", "TERM": "xterm"}
+    subprocess.run(args, stdout=slave, env=env, check=True, timeout=60)
+    os.close(slave)
+    text = os.read(master, 100_000).decode()
+    os.close(master)
+    for part in ("33.391966(23)", "harmonic of c0001", "rfi: <b>narrow band</b>", "remarks"):
+        assert part in text
+    assert "\x1b[" in text
 
 
 def test_importing_loads_nothing_heavy() -> None:

@@ -63,7 +63,7 @@ def test_the_reference_above_the_band_is_included():
     assert np.abs(tree.delays()[0] - want).max() <= 2.0
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     nchans=st.integers(1, 70),
     ndms=st.integers(1, 40),

@@ -1,8 +1,9 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pulsar_kernels import harmonics
 from reference import harmonics as ref
+
+from pulsar_kernels import harmonics
 
 SETTINGS = settings(deadline=None, max_examples=25)
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pulsar_kernels import peaks
 from reference import peaks as ref
 from scipy import stats
+
+from pulsar_kernels import peaks
 
 SETTINGS = settings(deadline=None, max_examples=25)
 

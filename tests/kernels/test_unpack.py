@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pulsar_kernels.unpack import pack, transpose, transpose_scaled, unpack, unpack_scaled
 from reference import unpack as oracle
+
+from pulsar_kernels.unpack import pack, transpose, transpose_scaled, unpack, unpack_scaled
 
 SIZES = {"ntimes": st.integers(1, 150), "ncols": st.integers(1, 150), "seed": st.integers(0, 1 << 30)}
 

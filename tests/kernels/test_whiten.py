@@ -1,9 +1,12 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pulsar_kernels import whiten
 from reference import whiten as ref
+
+from pulsar_kernels import whiten
 
 SETTINGS = settings(deadline=None, max_examples=25)
 
@@ -51,7 +54,7 @@ def test_medians():
     edges = np.array([4, 12, 20, 200, 1000])
     out = np.empty(4)
     whiten.block_medians(power, edges, out)
-    expected = [ref.median(power[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    expected = [ref.median(power[a:b]) for a, b in pairwise(edges)]
     np.testing.assert_allclose(out, expected, rtol=2e-5)
 
 

@@ -315,3 +315,14 @@ def test_provenance_describes_this_machine(tmp_path: Path) -> None:
     assert record["inputs"][0]["mtime"].endswith("+00:00")
     assert record["exit_state"] == "interrupted"
     assert {"numpy", "python", "pulsar-search"} <= set(record["versions"])
+
+
+def test_the_documentation_lists_everything() -> None:
+    text = (Path(__file__).resolve().parents[2] / "docs" / "product.md").read_text()
+    for columns, _ in schema.TABLES.values():
+        for column in columns:
+            assert f"| `{column.name}` | {column.dtype} | {column.unit} | {column.description} |" in text
+    for arrays in (schema.FOLD_ARRAYS, schema.FOLD_SCALARS, schema.RFI_ARRAYS):
+        for name, (unit, description) in arrays.items():
+            assert f"| `{name}` | {unit} | {description} |" in text
+    assert f'"{schema.FORMAT_VERSION}"' in text

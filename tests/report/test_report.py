@@ -127,7 +127,7 @@ def test_sheets_of_poor_folds() -> None:
     series = replace(
         fold,
         freq_phase=fold.freq_phase[:1],
-        band_freqs=fold.band_freqs[:1],
+        band_freqs=np.array([np.nan]),
         dms=fold.dms[:1],
         dm_snr=fold.dm_snr[:1],
         dm_expected=fold.dm_expected[:1],

@@ -14,6 +14,7 @@ from pulsar.simulate import (
     Pulsar,
     Rfi,
     Sky,
+    Synthesiser,
     channel_sigmas,
     demo_sky,
     inject,
@@ -25,6 +26,7 @@ from pulsar.simulate import (
     write_filterbank,
     write_psrfits,
 )
+from pulsar.simulate.engine import NPOL
 from pulsar.simulate.injection import _sigma_of_codes
 from pulsar.simulate.truth import to_toml, truth
 
@@ -90,12 +92,31 @@ def test_psrfits_holds_what_was_made(tmp_path, npol, pol_type):
         write_psrfits(SKY, tmp_path / "a.fits", rows_per_file=4)
 
 
+@pytest.mark.parametrize("pol_type", ["AA+BB", "AABB", "AABBCRCI", "IQUV"])
+@pytest.mark.parametrize("nbits", [1, 2, 4, 8])
+def test_psrfits_of_every_depth(tmp_path, nbits, pol_type):
+    npol = NPOL[pol_type]
+    sky = SKY.model_copy(update={"nsamps": 2048})
+    paths = write_psrfits(sky, tmp_path / "a.fits", nbits=nbits, npol=npol, pol_type=pol_type)
+    data, _ = opened(paths)
+    codes = np.empty((npol, 32, 2048), dtype=np.uint8)
+    Synthesiser(sky, nbits=nbits, pol=pol_type).fill(0, codes)
+    total = codes[:2].sum(axis=0, dtype=np.float64) if pol_type.startswith("AAB") else codes[0].astype(np.float64)
+    np.testing.assert_allclose(data, total, atol=1e-5)
+
+
 def test_truth_makes_the_file_again(tmp_path):
     first = write_filterbank(SKY, tmp_path / "a.fil", nbits=4)
     again = load_sky(truth_path(first))
     assert again.model_dump(exclude={"nbits", "mean", "sigma"}) == SKY.model_dump(exclude={"nbits", "mean", "sigma"})
     second = write_filterbank(again, tmp_path / "b.fil")
     assert first.read_bytes() == second.read_bytes()
+    # The list is good for another depth too, unless it has levels of its own, which it then tells.
+    third = write_filterbank(load_sky(truth_path(first), nbits=2), tmp_path / "c.fil")
+    np.testing.assert_array_equal(opened(third)[0], make(SKY, nbits=2).data)
+    own = SKY.model_copy(update={"mean": 60.0, "sigma": 9.0})
+    fourth = write_filterbank(own, tmp_path / "d.fil")
+    assert load_sky(truth_path(fourth)) == own
     entry, burst = truth(SKY)
     assert entry["dm"] == 30
     # At the ascending node it recedes fastest.
@@ -124,6 +145,7 @@ def test_toml_of_odd_values():
         ("nchans = 4", ["give nsamps or tobs"]),
         ("nsamps = 9\n[[pulsars]]\nperiod = 1e-6", ["shorter than two samples"]),
         ("nsamps = 9\n[[rfi]]\nkind = 'dead'", ["give freqs"]),
+        ("nsamps = 9\n[[rfi]]\nkind = 'jump'", ["changes nothing"]),
         ("nsamps = 9\nnchans = 2000", ["below 0 MHz"]),
         ("nsamps = ", ["not a TOML file"]),
     ],

@@ -1,0 +1,248 @@
+"""Commands on small synthetic files, from simulation to the report."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from reference.products import make_header
+from typer.testing import CliRunner
+
+from pulsar.cli.app import app
+from pulsar.cli.demo import match, verdict
+from pulsar.cli.search import default_output
+from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.errors import ConfigError
+from pulsar.io.product.reader import read
+from pulsar.pipeline.folding import Ephemeris
+
+PERIOD, DM = 0.0331, 56.0
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    return result.exit_code, result.stdout, result.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("commands")
+
+
+@pytest.fixture(scope="module")
+def observation(folder: Path) -> Path:
+    path = folder / "a.fil"
+    shape = ("--nchans", 32, "--foff", 8, "--tobs", 10, "--tsamp", 0.000512, "--seed", 3, "--source", "TEST")
+    pulsar = ("--period", PERIOD, "--dm", DM, "--snr", 40, "--duty", 0.08)
+    code, out, err = run("simulate", path, *shape, *pulsar)
+    assert (code, out) == (0, f"{path}\n"), err
+    assert "a.truth.toml" in err
+    return path
+
+
+@pytest.fixture(scope="module")
+def product(observation: Path, folder: Path) -> Path:
+    path = folder / "run.h5"
+    code, out, err = run("search", observation, "--out", path, "--dm", 40, 70, "--ncands", 5, "--threads", 2)
+    assert code == 0, err
+    assert out.splitlines()[0].startswith("rank")
+    assert f"{path}: " in err
+    return path
+
+
+def test_truth_beside_the_simulation(observation: Path) -> None:
+    truth = tomllib.loads(observation.with_name("a.truth.toml").read_text())
+    assert truth["truth"][0]["period"] == pytest.approx(PERIOD)
+    again = observation.with_name("again.fil")
+    assert run("simulate", again, "--sky", observation.with_name("a.truth.toml"))[0] == 0
+    assert again.read_bytes() == observation.read_bytes()
+
+
+def test_info(observation: Path) -> None:
+    code, out, _ = run("info", observation)
+    assert code == 0
+    for text in ("TEST", "32 channels of 8 MHz", "8 bit", "gaps        none", "UTC)"):
+        assert text in out
+    record = json.loads(run("info", observation, "--json")[1])
+    assert record["nchans"] == 32
+    assert record["tobs"] == pytest.approx(10.0, abs=1e-3)
+    assert record["az_deg"] is None
+    assert record["files"][0]["path"].endswith("a.fil")
+
+
+def test_plan(observation: Path) -> None:
+    code, out, _ = run("plan", observation, "--dm", 0, 100)
+    assert code == 0
+    assert "trials" in out
+    assert "dedispersed series" in out
+    record = json.loads(run("plan", observation, "--dm", 0, 100, "--json")[1])
+    assert sum(stage["ndms"] for stage in record["dm"]["stages"]) > 10
+    assert "freqs" not in record["dm"]
+
+
+def test_search_finds_the_pulsar(product: Path) -> None:
+    run_ = read(product)
+    best = run_.rows("candidates")[0]
+    assert best["period"] == pytest.approx(PERIOD, rel=1e-4)
+    assert best["dm"] == pytest.approx(DM, abs=3)
+    record = run_.provenance
+    assert record["exit_state"] == "done"
+    assert "dm_hi = 70.0" in record["config"]
+    assert record["inputs"][0]["path"].endswith("a.fil")
+    assert {"dedispersion", "search", "folding"} <= set(record["stages"])
+
+
+def test_search_refuses_resumes_and_replaces(product: Path, observation: Path) -> None:
+    before = product.read_bytes()
+    assert run("search", observation, "--out", product)[0] == 2
+    assert product.read_bytes() == before
+    assert [p.name for p in product.parent.glob("*.parts")] == []
+
+
+def test_fold_with_a_period(observation: Path, folder: Path) -> None:
+    path = folder / "fold.h5"
+    code, out, err = run("fold", observation, "--period", PERIOD, "--dm", DM, "--out", path)
+    assert code == 0, err
+    assert "c0001" in out
+    fold = read(path).fold("c0001")
+    assert fold.after.dm == pytest.approx(DM, abs=3)
+    assert fold.snr > 25
+    row = read(path).candidate("c0001")
+    assert row["rank"] == 1
+    assert row["snr"] == pytest.approx(fold.snr)
+    assert 0 <= row["score"] <= 1
+
+
+def test_fold_with_candidates(observation: Path, product: Path, folder: Path) -> None:
+    path = folder / "again.h5"
+    code, _, err = run("fold", observation, "--candidates", product, "--id", "c0001", "--out", path, "-q")
+    assert code == 0, err
+    assert read(path).ids == ("c0001",)
+    assert read(path).fold("c0001").snr == pytest.approx(read(product).fold("c0001").snr, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((), "either --period with --dm, or --candidates"),
+        (("--period", 1), "--period needs --dm"),
+        (("--period", 1, "--dm", -1), "--dm -1: expected a number >= 0"),
+        (("--period", 1, "--dm", 1, "--id", "c1"), "--id chooses from --candidates"),
+        (("--candidates", "RUN", "--dm", 3), "the candidates have their own"),
+        (("--candidates", "RUN", "--id", "c9"), "no candidate 'c9'"),
+        (("--candidates", "RUN", "--period", 1), "either --period with --dm, or --candidates"),
+        (("--period", 1e-5, "--dm", 1), "shorter than two samples"),
+        (("--period", -1, "--dm", 1), "expected a positive number of seconds"),
+    ],
+)
+def test_fold_usage(observation: Path, product: Path, tmp_path: Path, args: tuple[Any, ...], message: str) -> None:
+    given = [product if a == "RUN" else a for a in args]
+    code, _, err = run("fold", observation, *given, "--out", tmp_path / "f.h5")
+    assert code == 2
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_inject(observation: Path, folder: Path) -> None:
+    path = folder / "b.fil"
+    code, out, err = run("inject", observation, "--period", 0.25, "--dm", 10, "--snr", 50, "--out", path)
+    assert (code, out) == (0, f"{path}\n"), err
+    assert path.stat().st_size == observation.stat().st_size
+    found = folder / "b.h5"
+    assert run("fold", path, "--period", 0.25, "--dm", 10, "--out", found, "-q")[0] == 0
+    assert read(found).rows("candidates")["snr"][0] > 30
+    assert run("inject", observation, "--period", 0.25, "--dm", 10, "--out", path)[0] == 2
+    assert run("inject", observation, "--out", folder / "c.fil")[0] == 2
+    assert run("inject", observation, "--dm", 3, "--out", folder / "c.fil")[0] == 2
+    assert run("inject", observation, "--period", 1, "--out", folder / "c.fits")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("x.dat",), "end it in .fil (SIGPROC) or .fits (PSRFITS)"),
+        (("x.fil", "--rows-per-file", 3), "splits PSRFITS files"),
+        (("x.fil", "--pol", "AABBCRCI"), "exists in PSRFITS only"),
+        (("x.fil", "--dm", 3), "--dm describes a pulsar: give its --period too"),
+        (("x.fil", "--nbits", 3), "nbits"),
+        (("x.fil", "--tobs", 1, "--nsamps", 5), "the same thing twice"),
+    ],
+)
+def test_simulate_usage(tmp_path: Path, args: tuple[Any, ...], message: str) -> None:
+    code, _, err = run("simulate", tmp_path / str(args[0]), *args[1:])
+    assert code == 2
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["info", "plan", "search", "fold", "inject"])
+def test_unreadable_input_exits_3(tmp_path: Path, command: str) -> None:
+    more = {"fold": ("--period", 1, "--dm", 1), "inject": ("--period", 1)}.get(command, ())
+    out = {"search": "o.h5", "fold": "o.h5", "inject": "o.fil"}.get(command)
+    target = ("--out", tmp_path / out) if out else ()
+    text = tmp_path / "text.fil"
+    text.write_text("no filterbank " * 100)
+    for path in (tmp_path / "missing.fil", text):
+        code, stdout, err = run(command, path, *more, *target)
+        assert (code, stdout) == (3, "")
+        assert str(path) in err
+        assert "Traceback" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["text.fil"]
+
+
+def test_default_output() -> None:
+    assert default_output([Path("/data/obs_0001.fits"), Path("x")]) == Path("obs_0001.pulsar.h5")
+
+
+def test_epoch_moves_the_period_to_mid_observation() -> None:
+    header = make_header()
+    there = Ephemeris(0.1, 10.0, accel=100.0).params(header)
+    assert there.freq == pytest.approx(10.0)
+    assert there.fdot == pytest.approx(-100.0 * 10.0 / 299_792_458.0)
+    early = Ephemeris(0.1, 10.0, accel=100.0, epoch=header.tstart).params(header)
+    assert early.freq == pytest.approx(10.0 + there.fdot * header.tobs / 2)
+    with pytest.raises(ConfigError, match="is not positive at mid-observation"):
+        Ephemeris(0.1, 10.0, accel=1e9, epoch=header.tstart - 1000).params(header)
+
+
+def table(*pairs: tuple[float, float]) -> Any:
+    rows = empty_table(CANDIDATE_COLUMNS, len(pairs))
+    for i, (period, dm) in enumerate(pairs):
+        rows["rank"][i], rows["id"][i], rows["period"][i], rows["dm"][i] = i + 1, f"c{i + 1:04d}", period, dm
+    return rows
+
+
+def test_the_verdict_of_the_demo() -> None:
+    injected = [{"name": "a", "period": 0.1, "dm": 10.0}, {"name": "b", "period": 0.2, "dm": 20.0}]
+    good = table((0.2, 20.1), (0.10001, 9.9), (0.05, 10.0))
+    found = match(good, injected)
+    assert found == {"a": 1, "b": 0}
+    assert verdict(good, injected, found) == []
+    buried = table((0.2, 20.0), (1.0, 0.0), (0.1, 10.0))
+    problems = verdict(buried, injected, match(buried, injected))
+    assert problems == ["a (period 100 ms, DM 10) has rank 3, below c0002"]
+    harmonic = table((0.2, 20.0), (0.05, 10.0))
+    assert verdict(harmonic, injected, match(harmonic, injected)) == ["a (period 100 ms, DM 10) was not found"]
+    assert match(table(), injected) == {}
+    assert np.isnan(table((1.0, 1.0))["dm_err"][0])
+
+
+def test_demo_keeps_foreign_files(tmp_path: Path) -> None:
+    (tmp_path / "RUN.h5").write_text("precious")
+    code, _, err = run("demo", "--out", tmp_path)
+    assert code == 2
+    assert "is not of an earlier demo" in err
+    file = tmp_path / "file"
+    file.write_text("x")
+    assert run("demo", "--out", file)[0] == 2
+
+
+@pytest.mark.slow
+def test_demo_brings_every_pulsar_to_the_top(tmp_path: Path) -> None:
+    code, out, err = run("demo", "--out", tmp_path / "demo", "--quiet")
+    assert code == 0, err
+    assert out.splitlines()[-1] == "All 5 simulated pulsars stand above everything else."
+    assert (tmp_path / "demo" / "report" / "index.html").exists()
+    assert run("candidates", tmp_path / "demo" / "RUN.h5")[0] == 0

@@ -1,0 +1,107 @@
+"""Progress: bars on a terminal, sparse lines in a log, times of the stages."""
+
+import io
+import re
+import threading
+import time
+
+import pytest
+
+from pulsar.pipeline.progress import Progress, _seconds
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_batch_lines_are_dated_and_sparse() -> None:
+    stream = io.StringIO()
+    progress = Progress(stream=stream)
+    assert progress.mode == "log"
+    with progress.stage("search", total=1000, unit="series") as tick:
+        for _ in range(1000):
+            tick(1)
+    progress.message("found 3")
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", line) for line in lines)
+    assert "search: done in" in lines[0]
+    assert lines[1].endswith("found 3")
+
+
+def test_long_stages_tell_part_and_time_left() -> None:
+    stream = io.StringIO()
+    with Progress("log", stream=stream, interval=0.0).stage("clean", total=4, unit="blocks") as tick:
+        tick(1)
+    with Progress("log", stream=stream, interval=0.0).stage("clean") as tick:
+        tick(7)
+    first, _, third = stream.getvalue().splitlines()[:3]
+    assert re.search(r"clean: 25 % of 4 blocks, [\d.]+ s left$", first)
+    assert third.endswith("clean: 7")
+
+
+def test_times_add_up_and_count_processor_time() -> None:
+    progress = Progress("quiet")
+    for _ in range(2):
+        with progress.stage("work"):
+            end = time.process_time() + 0.02
+            while time.process_time() < end:
+                pass
+    assert progress.times["work"].cpu >= 0.04
+    assert progress.times["work"].wall >= progress.times["work"].cpu * 0.9
+
+
+def test_ticks_from_many_threads_are_all_counted() -> None:
+    stream = io.StringIO()
+    progress = Progress("log", stream=stream, interval=0.0)
+    with progress.stage("x", total=8000) as tick:
+        threads = [threading.Thread(target=lambda: [tick(1) for _ in range(1000)]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert "x: 100 % of 8000" in stream.getvalue().splitlines()[-2]
+
+
+def test_failure_and_interruption_are_named() -> None:
+    stream = io.StringIO()
+    progress = Progress("log", stream=stream)
+    for error in (ValueError, KeyboardInterrupt):
+        with pytest.raises(error), progress.stage("x"):
+            raise error
+    failed, interrupted = stream.getvalue().splitlines()
+    assert "x: failed" in failed
+    assert "x: interrupted" in interrupted
+    assert "x" in progress.times
+
+
+def test_bars_on_a_terminal() -> None:
+    stream = Terminal()
+    progress = Progress(stream=stream)
+    assert progress.mode == "bars"
+    progress.message("before")
+    with progress.stage("outer", total=2) as tick, progress.stage("inner") as inner:
+        tick(2)
+        inner(1)
+        progress.message("between [x]")
+    with progress.stage("next"):
+        pass
+    text = stream.getvalue()
+    for word in ("before", "between [x]", "outer", "inner", "next", "done in"):
+        assert word in text
+    assert set(progress.times) == {"outer", "inner", "next"}
+
+
+def test_quiet_says_nothing() -> None:
+    stream = io.StringIO()
+    progress = Progress("quiet", stream=stream)
+    progress.message("x")
+    with progress.stage("y", total=1) as tick:
+        tick(1)
+    assert stream.getvalue() == ""
+    assert "y" in progress.times
+
+
+def test_words_for_times() -> None:
+    assert [_seconds(s) for s in (1.23, 61, 3725)] == ["1.2 s", "1 min 01 s", "1 h 02 min"]

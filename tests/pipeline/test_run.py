@@ -1,0 +1,178 @@
+"""From a file to the ranked product, as the command line does it."""
+
+import numpy as np
+import pytest
+
+from pulsar.config.load import load_config
+from pulsar.errors import ConfigError, DataError
+from pulsar.io.open import open_observation
+from pulsar.pipeline import run as pipeline
+from pulsar.pipeline.run import search
+from pulsar.simulate import Pulsar, Rfi, Sky, write_filterbank
+
+PULSARS = (
+    Pulsar(name="fast", period=0.0123456, dm=45.0, snr=25, duty=0.1, phase0=0.3),
+    Pulsar(name="slow", period=0.3456789, dm=110.0, snr=30, duty=0.05, phase0=0.8),
+)
+SKY = Sky(
+    nchans=64,
+    fch1=1496.0,
+    foff=-8.0,
+    tsamp=256e-6,
+    nsamps=60_000,
+    seed=21,
+    bandpass="rolloff",
+    pulsars=PULSARS,
+    rfi=(Rfi(kind="dead", freqs=(1010, 1030)), Rfi(kind="mains", rate=50.0, strength=0.05)),
+)
+SETTINGS = ["dedisp.dm_hi=150", "run.threads=2", "fold.ncands=20"]
+
+
+@pytest.fixture(scope="module")
+def sky_file(tmp_path_factory):
+    return write_filterbank(SKY, tmp_path_factory.mktemp("sky") / "sky.fil", threads=2)
+
+
+@pytest.fixture(scope="module")
+def product(sky_file, tmp_path_factory):
+    return search(sky_file, load_config(None, SETTINGS), tmp_path_factory.mktemp("run") / "run.h5")
+
+
+def test_every_pulsar_stands_above_everything_else(product):
+    rows = product.rows("candidates")
+    best = rows[: len(PULSARS)]
+    for pulsar in PULSARS:
+        near = best[
+            np.abs(best["period"] / pulsar.period - 1) < np.maximum(1e-4, 3 * best["period_err"] / pulsar.period)
+        ]
+        assert len(near) == 1, (pulsar.name, best[["period", "dm", "snr"]])
+        row = near[0]
+        assert abs(row["dm"] - pulsar.dm) < 4 * row["dm_err"] + 0.5
+        assert row["snr"] == pytest.approx(pulsar.snr, rel=0.2)
+        assert row["score"] > 0.8
+        assert row["harmonic_of"] == ""
+        assert row["epoch"] == pytest.approx(SKY.tstart + 0.5 * SKY.nsamps * SKY.tsamp / 86400, abs=1e-9)
+
+
+def test_mains_are_flagged_and_below(product):
+    rows = product.rows("candidates")
+    mains = rows[np.abs(rows["freq"] / 50 - np.round(rows["freq"] / 50)) < 1e-3]
+    assert len(mains) >= 1
+    assert (mains["rank"] > len(PULSARS)).all()
+    assert all("mains" in flags or "dm0" in flags for flags in mains["rfi_flags"])
+
+
+def test_the_product_tells_how_it_was_made(product, sky_file):
+    assert product.observation.nchans == 64
+    record = product.provenance
+    assert {"statistics", "dedispersion", "search", "folding"} <= set(record["stages"])
+    assert record["inputs"][0]["path"] == str(sky_file.absolute())
+    rfi = product.rfi
+    assert rfi["chan_mask"].sum() >= 2
+    assert set(product.ids) == set(product.rows("candidates")["id"][: len(product.ids)])
+
+
+def test_threads_and_memory_change_nothing(product, sky_file, tmp_path):
+    more = ["run.threads=1", "run.memory=480MiB", f"run.scratch={tmp_path}"]
+    run = search(sky_file, load_config(None, [*SETTINGS, *more]), tmp_path / "run.h5")
+    ours, theirs = run.rows("candidates"), product.rows("candidates")
+    assert len(ours) == len(theirs)
+    for name in ("id", "period", "dm", "snr", "sigma", "score"):
+        np.testing.assert_array_equal(ours[name], theirs[name])
+
+
+def test_a_series_goes_straight_to_the_search(tmp_path):
+    n, dt = 40_000, 1e-3
+    rng = np.random.default_rng(3)
+    t = np.arange(n) * dt
+    data = (rng.normal(size=n) + 0.8 * (np.mod(t / 0.2171, 1) < 0.05)).astype(np.float32)
+    data.tofile(tmp_path / "x.dat")
+    lines = [
+        (" Data file name without suffix", "x"),
+        (" Telescope used", "None"),
+        (" Instrument used", "None"),
+        (" Object being observed", "X"),
+        (" J2000 Right Ascension (hh:mm:ss.ssss)", "00:00:00.0000"),
+        (" J2000 Declination     (dd:mm:ss.ssss)", "00:00:00.0000"),
+        (" Data observed by", "nobody"),
+        (" Epoch of observation (MJD)", "59000.000000000000"),
+        (" Barycentered?           (1=yes, 0=no)", "0"),
+        (" Number of bins in the time series", str(n)),
+        (" Width of each time series bin (sec)", str(dt)),
+        (" Any breaks in the data? (1=yes, 0=no)", "0"),
+        (" Type of observation (EM band)", "Radio"),
+        (" Beam diameter (arcsec)", "10"),
+        (" Dispersion measure (cm-3 pc)", "12.5"),
+        (" Central freq of low channel (MHz)", "1400"),
+        (" Total bandwidth (MHz)", "100"),
+        (" Number of channels", "100"),
+        (" Channel bandwidth (MHz)", "1"),
+        (" Data analyzed by", "nobody"),
+    ]
+    (tmp_path / "x.inf").write_text("".join(f"{k:<40}=  {v}\n" for k, v in lines))
+    run = search(tmp_path / "x.dat", load_config(None, []), tmp_path / "x.h5")
+    row = run.rows("candidates")[0]
+    assert row["period"] == pytest.approx(0.2171, rel=1e-4)
+    assert row["dm"] == 12.5
+
+
+def test_an_output_that_exists_is_not_touched(sky_file, tmp_path):
+    out = tmp_path / "run.h5"
+    out.write_text("precious")
+    with pytest.raises(ConfigError, match=r"run\.h5.*exists"):
+        search(sky_file, load_config(None, SETTINGS), out)
+    assert out.read_text() == "precious"
+
+
+def test_bad_input_leaves_nothing_behind(tmp_path):
+    bad = tmp_path / "bad.fil"
+    bad.write_text("this is no filterbank")
+    with pytest.raises(DataError, match=r"bad\.fil"):
+        search(bad, load_config(None, SETTINGS), tmp_path / "run.h5")
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.fil"]
+
+
+def test_an_interrupted_run_goes_on(product, sky_file, tmp_path, monkeypatch):
+    out = tmp_path / "run.h5"
+    config = load_config(None, SETTINGS)
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pulsar.fold.folder.fold_many", stop)
+        with pytest.raises(KeyboardInterrupt):
+            search(sky_file, config, out)
+    assert not out.exists()
+    assert (tmp_path / "run.h5.parts" / "detections.npz").exists()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline._Runner, "_search", stop)
+        run = search(sky_file, config, out, resume=True)
+    np.testing.assert_array_equal(run.rows("candidates")["period"], product.rows("candidates")["period"])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run.h5"]
+
+
+def test_other_settings_do_not_resume(sky_file, tmp_path, monkeypatch):
+    out = tmp_path / "run.h5"
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pulsar.fold.folder.fold_many", stop)
+        with pytest.raises(KeyboardInterrupt):
+            search(sky_file, load_config(None, [*SETTINGS, "dedisp.dm_hi=60"]), out)
+        with pytest.raises(KeyboardInterrupt):
+            search(sky_file, load_config(None, SETTINGS), out, resume=True)
+    with np.load(tmp_path / "run.h5.parts" / "detections.npz") as kept:
+        assert kept["detections"]["dm"].max() > 60
+
+
+def test_an_opened_observation_can_be_searched(sky_file, tmp_path, product):
+    obs = open_observation(sky_file)
+    try:
+        run = search(obs, load_config(None, SETTINGS), tmp_path / "run.h5")
+    finally:
+        obs.close()
+    assert len(run) == len(product)
