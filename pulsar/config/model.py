@@ -98,7 +98,7 @@ class FoldConfig(Section):
     """Folding and refinement of the best candidates."""
 
     ncands: Annotated[int, Field(ge=0, description="candidates folded")] = 100
-    nbins: Annotated[int, Field(ge=4, le=1024, description="most phase bins")] = 64
+    nbins: Annotated[int, Field(ge=4, le=1024, description="most phase bins")] = 128
     nsubints: Annotated[int, Field(ge=1, description="sub-integrations")] = 32
     nbands: Annotated[int, Field(ge=1, description="subbands")] = 32
 

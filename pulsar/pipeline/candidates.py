@@ -12,6 +12,7 @@ from pulsar.constants import C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
+from pulsar.rank.features import dm_shift
 from pulsar.search.sift import Source
 
 # Two refined frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
@@ -21,6 +22,10 @@ AGREE_BINS = 0.3
 MAINS_TOLERANCE = 0.005
 MAINS_HARMONICS = 6
 MAINS_WIDTH = 0.15
+# Delay over the band below which a hum counts as undispersed [pulse widths].
+MAINS_SHIFT = 0.2
+# A detection less significant than this part of another is too faint to stand beside it at a related frequency.
+FAINT = 0.7
 # Most bins of 1/T over which the leakage of a strong signal is looked for.
 MOST_LEAKAGE = 30.0
 # Ratios of frequency that make one candidate the harmonic of another.
@@ -92,7 +97,7 @@ def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bo
     """
     freq = fold.after.freq
     near = any(abs(freq / (k * f0) - 1.0) < MAINS_TOLERANCE for f0 in mains for k in range(1, MAINS_HARMONICS + 1))
-    undispersed = not dispersion_known or fold.after.dm < 3.0 * fold.dm_err
+    undispersed = not dispersion_known or fold.after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
     return near and undispersed and fold.width > MAINS_WIDTH
 
 
@@ -111,44 +116,48 @@ def rank(found: Sequence[Folded], tobs: float) -> list[tuple[Folded, int | None]
         With the place in the list of the candidate it belongs to. What has converged onto the same frequency and DM as
         a better one is left out. Harmonics come after all others, whatever their score.
     """
-    ordered = sorted(found, key=lambda f: f.strength, reverse=True)
+    # Who belongs to whom is settled in the order of the search's own significance: a weak detection that the refinement
+    # has dragged onto a strong source looks as strong as that in its fold.
+    heard = sorted(found, key=lambda f: float(f.source.best["sigma_single"]), reverse=True)
     free: list[Folded] = []
-    bound: list[tuple[Folded, int]] = []
-    for one in ordered:
-        owner = None
-        same = False
-        for place, better in enumerate(free):
+    bound: list[tuple[Folded, Folded]] = []
+    for one in heard:
+        for better in free:
             ratio = _relation(one, better, tobs)
             if ratio is not None:
-                owner, same = place, ratio == 1
+                if ratio != 1:
+                    bound.append((one, better))
                 break
-        if owner is None:
+        else:
             free.append(one)
-        elif not same:
-            bound.append((one, owner))
-    return [(one, None) for one in free] + [(one, owner) for one, owner in bound]
+    free.sort(key=lambda f: f.strength, reverse=True)
+    bound.sort(key=lambda pair: pair[0].strength, reverse=True)
+    place = {id(one): i for i, one in enumerate(free)}
+    return [(one, None) for one in free] + [(one, place[id(owner)]) for one, owner in bound]
 
 
 def _relation(weak: Folded, strong: Folded, tobs: float) -> Fraction | None:
     """The simple ratio of the frequencies if `weak` can be a harmonic of `strong`, else None."""
     if strong.fold is None:
         return None
-    if weak.fold is not None and weak.fold.snr > 0.7 * strong.fold.snr and abs(weak.freq / strong.freq - 1) > 1e-3:
-        return None  # as strong as that: a pulsar of its own, the sift has looked at the harmonics already
-    separate = abs(weak.dm - strong.dm) > AGREE_SIGMA * float(np.hypot(weak.dm_err, strong.dm_err))
     ratio = weak.freq / strong.freq
     if not 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
         return None
     simple = Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR if ratio > 1 else LARGEST_RATIO)
     if simple.numerator > LARGEST_RATIO or (ratio < 1 and simple.numerator > LARGEST_DENOMINATOR):
         return None
-    # Where the search found it, not where refining may have dragged it.
-    away = abs(weak.source.freq - float(simple) * strong.freq)
-    error = float(np.hypot(weak.source.best["freq_err"], float(simple) * strong.freq_err))
-    if away > max(AGREE_SIGMA * error, AGREE_BINS / tobs, _leakage(weak, strong) / tobs):
+    expected = float(simple) * strong.freq
+    faint = float(weak.source.best["sigma_single"]) < FAINT * float(strong.source.best["sigma_single"])
+    if not faint and simple != 1:
+        return None  # as strong as that: a pulsar of its own, the sift has looked at the harmonics already
+    # Where the search found it, or where the refinement has brought it.
+    error = float(np.hypot(weak.freq_err, float(simple) * strong.freq_err))
+    close = max(AGREE_SIGMA * error, AGREE_BINS / tobs)
+    leaking = max(close, _leakage(weak, strong) / tobs)
+    if abs(weak.freq - expected) > close and abs(weak.source.freq - expected) > leaking:
         return None
     # A weak neighbour in DM of a strong source is the same source even where the errors say otherwise.
-    faint = weak.fold is None or weak.fold.snr < 0.5 * strong.fold.snr
+    separate = abs(weak.dm - strong.dm) > AGREE_SIGMA * float(np.hypot(weak.dm_err, strong.dm_err))
     return None if separate and not (simple == 1 and faint) else simple
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
 from pulsar.data.observation import Observation
+from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import DMPlan, make_plan
 from pulsar.errors import ConfigError
 
@@ -133,7 +134,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     points = sum(float(stage.ndms) * stage.nsamps for stage in dm.stages)
     seconds = {
         "statistics": raw / READ_RATE,
-        "dedispersion": raw / READ_RATE + sum(stage_seconds(dm, i) for i in range(len(dm.stages))),
+        "dedispersion": raw / READ_RATE + sum(cost.cpu_seconds for cost in estimate(dm)),
         "search": points / SEARCH_RATE,
         "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / FOLD_RATE,
     }
@@ -160,15 +161,3 @@ def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:
     if not ok.any():
         raise ConfigError("rfi.zap: every channel lies in a zapped range; nothing would be left to search")
     return np.ascontiguousarray(header.freqs[ok])
-
-
-def stage_seconds(plan: DMPlan, index: int) -> float:
-    """Expected time of one core for the dedispersion of a stage [s]."""
-    stage = plan.stages[index]
-    # Row-adds of the tree grow as channels x log2(channels) at most, and no slower than two rows a trial.
-    nchans = len(plan.freqs)
-    if plan.method == "brute":
-        rows = float(nchans) * stage.ndms
-    else:
-        rows = nchans + 4.0 * stage.ndms * np.log2(max(2, nchans))
-    return float(rows * stage.nsamps / 4.0e9)

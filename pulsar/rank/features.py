@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.constants import KDM
 from pulsar.data.fold import Fold
 
 
@@ -34,6 +35,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("width", "duty cycle: width of the best boxcar [turns], 0 to 0.5"),
     Feature("dm", "refined DM [pc/cm3]"),
     Feature("dm_sigma", "refined DM over its error: how surely it is not 0; NaN when the DM was not fitted"),
+    Feature("dm_shift", "delay over the band at the refined DM, in pulse widths; NaN for a single band"),
     Feature("dm_contrast", "(S/N at the DM - S/N at DM 0) / (their noise, 1): NaN for a single band"),
     Feature("dm_match", "correlation of the measured with the expected DM curve, -1 to 1; NaN for a single band"),
     Feature("time_fraction", "fraction of sub-integrations in which the pulse is positive, 0 to 1"),
@@ -43,6 +45,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("freq_even", "evenness of the pulse over frequency, as time_even; NaN for a single band"),
     Feature("freq_top", "share of the pulse in the strongest tenth of the subbands; NaN for a single band"),
     Feature("ndetections", "detections grouped into the candidate; NaN when unknown"),
+    Feature("turns", "rotations in the observation"),
     Feature("noise_scale", "off-pulse noise over the expected white noise, 1 when clean"),
 )
 
@@ -102,6 +105,12 @@ def _match(measured: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.sum(a * b)) / norm if norm > 0.0 else 0.0
 
 
+def dm_shift(fold: Fold) -> float:
+    """Dispersion delay between the outer bands at the refined DM, in widths of the pulse."""
+    delay = KDM * fold.after.dm * float(np.ptp(fold.band_freqs**-2.0))
+    return delay * fold.after.freq / max(fold.width, 1e-6)
+
+
 def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None = None) -> dict[str, float]:
     """All features of a folded candidate, in the order of FEATURES.
 
@@ -125,6 +134,7 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
         "width": float(fold.width),
         "dm": float(fold.after.dm),
         "dm_sigma": float(fold.after.dm / fold.dm_err) if fold.dm_err > 0.0 else nan,
+        "dm_shift": dm_shift(fold) if several else nan,
         "dm_contrast": float(fold.snr - fold.extra.get("snr_dm0", nan)),
         "dm_match": _match(fold.dm_snr, fold.dm_expected) if curve else nan,
         "time_fraction": time[0],
@@ -134,6 +144,7 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
         "freq_even": freq[1],
         "freq_top": freq[2],
         "ndetections": nan if ndetections is None else float(ndetections),
+        "turns": float(fold.tobs * fold.after.freq),
         "noise_scale": float(fold.extra.get("noise_scale", nan)),
     }
     return {name: values[name] for name in FEATURE_NAMES}

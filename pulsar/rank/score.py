@@ -42,7 +42,7 @@ WEIGHTS: Final = {
 }
 
 #: Logits taken away at most by what is typical of interference.
-PENALTIES: Final = {"zero_dm": 7.5, "one_band": 8.0, "one_burst": 4.0}
+PENALTIES: Final = {"zero_dm": 7.5, "one_band": 9.5, "one_burst": 4.0, "wave": 5.0}
 
 
 class LogisticScorer:
@@ -53,7 +53,8 @@ class LogisticScorer:
     sigma
         Detection significance from 0 to 6; half when unknown.
     dispersed
-        S/N lost at DM 0, from 1 to 4, or the DM's significance from 2 to 5 (a slow pulsar hardly notices its DM).
+        S/N lost at DM 0, from 1 to 4, or the DM's significance from 2 to 5 (a slow pulsar hardly notices its DM) where
+        it shifts the pulse over the band by a tenth to a quarter of its width.
     dm_curve
         Correlation of the DM curve with the expected one, from 0.3 to 0.9.
     time, freq
@@ -61,6 +62,7 @@ class LogisticScorer:
 
     Penalties: a strong signal (S/N from 6.5 to 8.5) that is as good at DM 0 (``dispersed`` 0), one that sits in few
     subbands (evenness under 0.3), or in few sub-integrations (under 0.15: scintillation and eclipses are not so rare).
+    So is a wide profile (0.15 to 0.35 turns) of few rotations (50 to 15): red noise looks like that.
     With a single band, where nothing is known of DM and subbands, those terms count half and nothing is taken away.
     """
 
@@ -70,7 +72,8 @@ class LogisticScorer:
         """All terms and penalties, each 0 to 1: why a candidate got its score."""
         f = features
         lost = ramp(f["dm_contrast"], 1.0, 4.0, unknown=0.0)
-        shifted = ramp(f["dm_sigma"], 2.0, 5.0, unknown=0.0)
+        # A strong signal has a DM error so small that anything that varies over the band looks like a DM.
+        shifted = min(ramp(f["dm_sigma"], 2.0, 5.0, unknown=0.0), ramp(f["dm_shift"], 0.1, 0.25))
         unknown = math.isnan(f["dm_contrast"]) and math.isnan(f["dm_sigma"])
         dispersed = 0.5 if unknown else max(lost, shifted)
         strong = ramp(f["snr"], 6.5, 8.5, unknown=0.0)
@@ -83,6 +86,7 @@ class LogisticScorer:
             "freq": ramp(f["freq_fraction"], 0.5, 0.85, unknown=0.5),
             "zero_dm": 0.0 if unknown else strong * (1.0 - dispersed),
             "one_band": strong * (1.0 - ramp(f["freq_even"], 0.1, 0.3)),
+            "wave": ramp(f["width"], 0.15, 0.35) * (1.0 - ramp(f["turns"], 15.0, 50.0)),
             "one_burst": strong * (1.0 - ramp(f["time_even"], 0.05, 0.15)),
         }
 

@@ -34,9 +34,17 @@ MIN_CYCLES = 10.0
 #: A single trial must be less likely than this by chance to be looked at at all.
 MAX_LOGP = float(np.log(1e-3))
 
-#: Independent trials per bin of the top harmonic, at stage 0 (one power), 1 (two) ... 5 (32): what each stage adds to
-#: the number of detections in noise, over the single-trial probability. From benchmarks/calibrate_fft_trials.py.
-TRIALS_PER_BIN = (1.98, 0.62, 0.49, 0.52, 0.55, 0.59)
+#: Independent trials per bin of the top harmonic, from benchmarks/calibrate_fft_trials.py: of single powers, and what
+#: each stage of harmonic sums adds, at p = 1e-4 and for every factor of ten below (rarer maxima are further apart, so
+#: fewer of them are one and the same at several stages), but no more than single powers have.
+TRIALS_SINGLE = 1.9
+TRIALS_STAGE = (0.76, 0.27)
+
+
+def trials_per_bin(logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Independent trials that one stage of sums adds per bin of its top harmonic, at single-trial ln p."""
+    decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
+    return np.asarray(np.clip(TRIALS_STAGE[0] + TRIALS_STAGE[1] * decades, 0.5, TRIALS_SINGLE), dtype=np.float64)
 
 
 class FFTSearch:
@@ -87,18 +95,25 @@ class FFTSearch:
         nstages = int(config.nharm).bit_length()
         self.nharms = tuple(1 << s for s in range(nstages))
         limits = np.zeros((nstages, 2), dtype=np.int64)
-        trials = 0.0
+        top_bins = []
         for s, h in enumerate(self.nharms):
             limits[s, 0] = int(np.ceil(2 * h * self.r_lo))
             limits[s, 1] = min(2 * self.nbins, int(np.floor(2 * h * self.r_hi)) + 1)
-            top_bins = max(0, int(limits[s, 1] - limits[s, 0])) / 2
-            trials += TRIALS_PER_BIN[s] * top_bins * self.nsamps / self.nfft
+            top_bins.append(max(0, int(limits[s, 1] - limits[s, 0])) / 2 * self.nsamps / self.nfft)
         self._limits = limits
-        #: Effective independent trials in one series, and in the run.
-        self.ntrials_series = max(trials, 1.0)
-        self.ntrials = self.ntrials_series * self.ntrials_dm
-        logp = float(np.log(stats.expected_from_sigma(config.threshold)) - np.log(self.ntrials))
+        self._top_bins = (top_bins[0], sum(top_bins[1:]))
+        expected = float(np.log(stats.expected_from_sigma(config.threshold)))
+        logp = expected
+        for _ in range(50):
+            # The number of trials depends on p, slowly.
+            logp = expected - float(np.log(self.ntrials(logp)))
         self.set_threshold(min(logp, MAX_LOGP))
+
+    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Effective independent trials of the whole run at the single-trial ln p."""
+        single, summed = self._top_bins
+        per_series = np.maximum(TRIALS_SINGLE * single + trials_per_bin(logp) * summed, 1.0)
+        return np.asarray(per_series * self.ntrials_dm, dtype=np.float64)
 
     def set_threshold(self, logp: float) -> None:
         """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
@@ -252,7 +267,7 @@ class FFTSearch:
         out["power"] = power[which]
         out["logp"] = logp[which]
         out["sigma_single"] = stats.sigma_from_logp(logp[which])
-        out["sigma"] = stats.trial_sigma(logp[which], self.ntrials)
+        out["sigma"] = stats.trial_sigma(logp[which], self.ntrials(logp[which]))
         return out
 
 

@@ -125,6 +125,6 @@ def expected_from_sigma(sigma: float) -> float:
     return float(-special.log_ndtr(sigma)) if logq > -0.7 else float(-np.log1p(-np.exp(logq)))
 
 
-def trial_sigma(logp: ArrayLike, ntrials: float) -> NDArray[Any]:
+def trial_sigma(logp: ArrayLike, ntrials: float | ArrayLike) -> NDArray[Any]:
     """Trial-corrected Gaussian significance of single-trial probabilities exp(`logp`)."""
     return sigma_from_logp(correct_trials(logp, ntrials))
