@@ -135,7 +135,8 @@ def select(
     """Keep the best peak of every signal, refined.
 
     Best first, each peak takes away all others within 1.5 bins, and those within 32 bins that are no stronger than its
-    sidelobes can be (L = P / (pi d)^2 at a distance of d bins, and 6 sqrt(L) for the noise that beats with it). Peaks that are submultiples of another are left out.
+    sidelobes can be: L = P / (pi d)^2 at a distance of d bins, and 6 sqrt(L) for the noise that beats with it. Peaks
+    that are submultiples of another are left out.
 
     Parameters
     ----------

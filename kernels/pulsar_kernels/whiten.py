@@ -107,9 +107,9 @@ def select_kth(x: NDArray[np.float32], k: int, guess: float) -> float:
         if _count_le(x, hi) > k:
             break
         lo = hi
-        hi = hi * np.float32(2.0)
-        if not np.isfinite(hi):
+        if hi > np.float32(1e38):
             return np.inf
+        hi = hi * np.float32(2.0)
     if lo == np.float32(0.0):
         for _ in range(300):
             mid = hi * np.float32(0.5)

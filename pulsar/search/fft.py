@@ -272,7 +272,7 @@ class FFTSearch:
 
 
 class _Buffers:
-    """Work space of one thread: about 28 bytes a sample."""
+    """Work space of one thread: about 12 bytes a sample."""
 
     def __init__(self, nfft: int) -> None:
         nbins = nfft // 2

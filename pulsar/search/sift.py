@@ -31,6 +31,8 @@ EXCESS_SIGMA = 4.0
 SHARE = 3.0
 #: A gap of this many DMs in a group ends the range over which its best member is seen.
 DM_GAP = 3
+#: Beyond such a gap, detections at the same frequency with at least this much of the excess power are another signal.
+RETURN_FRACTION = 0.3
 #: A source is marked "dm0" if at DM 0 it has at least this fraction of its best excess power.
 DM0_FRACTION = 0.9
 
@@ -255,8 +257,12 @@ def _group(detections: NDArray[Any], tolerance: float, tobs: float) -> _Groups:
     # Rows by group, best first inside; groups are numbered from the best on.
     rows = order[np.argsort(label[order], kind="stable")]
     bounds = np.searchsorted(label[rows], np.arange(ngroups + 1))
-    members = [rows[bounds[g] : bounds[g + 1]] for g in range(ngroups)]
-    best = rows[bounds[:-1]]
+    members = []
+    for g in range(ngroups):
+        members += _split(detections, rows[bounds[g] : bounds[g + 1]])
+    members.sort(key=lambda m: float(logp[m[0]]))
+    ngroups = len(members)
+    best = np.array([m[0] for m in members], dtype=np.int64)
     nharm = np.asarray(detections["nharm"][best], dtype=np.int64)
     dm_lo = np.empty(ngroups)
     dm_hi = np.empty(ngroups)
@@ -275,6 +281,25 @@ def _group(detections: NDArray[Any], tolerance: float, tobs: float) -> _Groups:
         dm_lo=dm_lo,
         dm_hi=dm_hi,
     )
+
+
+def _split(detections: NDArray[Any], members: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Signals at one frequency but at DMs of their own, each best first.
+
+    What lies beyond a gap in DM is another signal if it has much of the best one's power: what fades does not return.
+    """
+    out = []
+    while members.size > 1:
+        lo, hi = _dm_range(detections, members)
+        dm = detections["dm"][members]
+        excess = detections["power"][members].astype(np.float64) - detections["nharm"][members]
+        outside = (dm < lo) | (dm > hi)
+        if not outside.any() or excess[outside].max() < RETURN_FRACTION * excess[0]:
+            break
+        out.append(members[~outside])
+        members = members[outside]
+    out.append(members)
+    return out
 
 
 def _dm_range(detections: NDArray[Any], members: NDArray[np.int64]) -> tuple[float, float]:
@@ -382,7 +407,7 @@ def _take_over(groups: _Groups, root: int, rows: NDArray[np.int64], m: NDArray[n
 
     At f/n a sum of H powers holds H/n harmonics of f. Where f itself was summed over as many or more, what the
     submultiple has beyond f's power lies in harmonics that f does not have; if noise does not explain it, f is a
-    harmonic of f/n.
+    harmonic of f/n. (With few more powers such a submultiple is also the more significant; with many it may not be.)
     """
     included = groups.nharm[rows] // d
     able = (m == 1) & (d > 1) & (included <= groups.nharm[root])

@@ -36,13 +36,16 @@ def pulses(n: int, period: float, duty: float, snr: float, phase: float = 0.3) -
 def test_power_of_a_sinusoid(offset):
     """A^2 n / 4 times sinc^2 of the distance to the nearest half bin, which is a quarter bin at most."""
     n, r, amplitude = 65536, 5000 + offset, 0.1
-    x = noise(n, 3) + (amplitude * np.cos(2 * np.pi * r * np.arange(n) / n)).astype(np.float32)
-    power = FFTSearch(n, 1e-3).spectrum(x)
+    line = (amplitude * np.cos(2 * np.pi * r * np.arange(n) / n)).astype(np.float32)
+    search = FFTSearch(n, 1e-3)
     near = round(2 * r)
+    # What the uncertain level takes off large powers is put back.
+    inverse = search.noise.inverse[near]
+    power = [np.expm1(search.spectrum(noise(n, seed) + line)[near] * inverse) / inverse for seed in range(10)]
     expected = amplitude**2 * n / 4 * np.sinc(r - near / 2) ** 2
-    assert power[near] == pytest.approx(expected, abs=3 * np.sqrt(2 * expected))
+    assert np.mean(power) == pytest.approx(expected, abs=3 * np.sqrt(2 * expected / 10))
     assert np.sinc(0.25) ** 2 > 0.81
-    det = search_fft(TimeSeries(x, 1e-3), nharm=1)
+    det = search_fft(TimeSeries(noise(n, 3) + line, 1e-3), nharm=1)
     assert abs(det[0]["freq"] * n * 1e-3 - r) < 0.1
     assert len(det) == 1
 
@@ -115,8 +118,8 @@ def test_red_spectra_come_out_flat(slope):
         spec[1:] *= np.sqrt(1 + (100 / freq[1:]) ** slope)
         power += search.spectrum(np.fft.irfft(spec)[n : 2 * n].astype(np.float32)) / 40
     for lo, hi in ((10, 20), (20, 50), (50, 100), (100, 200), (200, 400), (400, 8000)):
-        # Steeper than f^-3 what leaks from the lowest bins is smooth, no noise: below 1, which raises no false alarms.
-        low = 0.4 if slope == 4 and lo < 100 else 0.75 if lo < 200 else 0.88
+        # Steeper than f^-3 the leakage from the ends is smooth, no noise: less than 1, which raises no false alarms.
+        low = (0.3 if lo < 400 else 0.8) if slope == 4 else 0.75 if lo < 200 else 0.88
         assert low < power[2 * lo : 2 * hi].mean() < (1.25 if lo < 100 else 1.12)
 
 

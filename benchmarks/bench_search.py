@@ -1,0 +1,69 @@
+"""CPU time of the FFT search from series to detections, stage by stage.
+
+Run: python benchmarks/bench_search.py [--log2n 21] [--nharm 16] [--repeat 5]
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import fft as scipy_fft
+
+from pulsar.config.model import FFTConfig
+from pulsar.search.fft import PAD, FFTSearch
+
+
+def best_of(repeat: int, func: Callable[..., Any], *args: Any) -> float:
+    """Least CPU time of several calls [ms]."""
+    times = []
+    for _ in range(repeat):
+        start = time.process_time()
+        func(*args)
+        times.append(time.process_time() - start)
+    return 1e3 * min(times)
+
+
+def main() -> None:
+    """Measure and print."""
+    from pulsar_kernels import harmonics, whiten
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--log2n", type=int, default=21)
+    parser.add_argument("--nharm", type=int, default=16)
+    parser.add_argument("--repeat", type=int, default=5)
+    args = parser.parse_args()
+    n = 1 << args.log2n
+    series = np.random.default_rng(1).standard_normal(n, dtype=np.float32)
+    search = FFTSearch(n, 64e-6, FFTConfig.model_validate({"nharm": args.nharm, "threshold": 2.0}), ntrials_dm=500)
+    integers = np.round(20 * series).astype(np.int16)
+    search.search(series)
+    search.search(integers)
+    print(f"2^{args.log2n} samples, {args.nharm} harmonics, CPU ms, best of {args.repeat}")
+    print(f"search, float32        {best_of(args.repeat, search.search, series):8.1f}")
+    print(f"search, int16          {best_of(args.repeat, search.search, integers):8.1f}")
+    b = search._buffers()
+    trend = search._trend(series)
+    spec = scipy_fft.rfft(b.padded)
+    power = b.half[: search.nbins]
+    whiten.powers(spec, power)
+    levels = search.noise.levels(power.copy())
+    thresholds = np.array(search.thresholds, dtype=np.float32)
+    stages: tuple[tuple[str, Callable[..., Any], tuple[Any, ...]], ...] = (
+        ("trend", search._trend, (series,)),
+        ("detrend", whiten.detrend, (series, trend, b.padded)),
+        ("real FFT", scipy_fft.rfft, (b.padded,)),
+        ("powers", whiten.powers, (spec, power)),
+        ("levels", search.noise.levels, (power,)),
+        ("whiten", whiten.whiten, (spec, search.noise.centres, levels, PAD, b.real, b.imag)),
+        ("half bins", harmonics.half_bins, (b.real, b.imag, PAD, search._weights, b.half)),
+        ("honest", harmonics.honest, (b.half, search.noise.inverse, search.noise.own, search.noise.inverse_rest)),
+        ("harmonic sums", harmonics.harmonic_peaks, (b.half, search._limits, thresholds, b.index, b.stages, b.power)),
+    )
+    for name, func, arguments in stages:
+        print(f"  {name:20s} {best_of(args.repeat, func, *arguments):8.1f}")
+
+
+if __name__ == "__main__":
+    main()
