@@ -1,10 +1,10 @@
 """The whole program on one file, in a process of its own: processor seconds by stage and peak memory.
 
-    python benchmarks/bench_pipeline.py                 # 256 channels x 2^18 samples x 512 DMs, 16 harmonics, 5 folds
-    python benchmarks/bench_pipeline.py --gib 6 --memory 1GiB     # bounded memory, and the same candidates without the bound
+    python benchmarks/bench_pipeline.py          # 256 channels x 2^18 samples x 512 DMs, 16 harmonics, 5 folds
+    python benchmarks/bench_pipeline.py --gib 6 --memory 1GiB      # a bound on memory; the same candidates as without
 
-Compiled code is cached before anything is timed. The peer's chain for the first (planned prepsubband, realfft, accelsearch
--zmax 0, sifting, 5 folds) took 125 to 145 CPU seconds on a machine of this kind and left over 2,000 files.
+Compiled code is cached before anything is timed. The peer's chain for the first (planned prepsubband, realfft,
+accelsearch -zmax 0, sifting, 5 folds) took 125 to 145 CPU seconds on a machine of this kind and left over 2,000 files.
 """
 
 import argparse
@@ -24,7 +24,8 @@ def run(arguments: list[str]) -> tuple[float, float]:
     """CPU seconds and peak RSS [MiB] of ``pulsar ARGUMENTS``."""
     code = (
         "import resource, sys; from pulsar.cli.app import main; sys.argv = ['pulsar', *sys.argv[1:]]\n"
-        "try:\n    main()\nfinally:\n    print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        "try:\n    main()\n"
+        "finally:\n    print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)

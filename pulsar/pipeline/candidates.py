@@ -24,8 +24,10 @@ MAINS_HARMONICS = 6
 MAINS_WIDTH = 0.15
 # Delay over the band below which a hum counts as undispersed [pulse widths].
 MAINS_SHIFT = 0.2
-# A detection less significant than this part of another is too faint to stand beside it at a related frequency.
+# A detection less significant than this part of another is too faint to stand beside it at the same frequency; at a
+# related one it must be fainter still: the sift has looked at harmonics already, only leakage of strong ones is left.
 FAINT = 0.7
+FAINT_HARMONIC = 0.35
 # Most bins of 1/T over which the leakage of a strong signal is looked for.
 MOST_LEAKAGE = 30.0
 # Ratios of frequency that make one candidate the harmonic of another.
@@ -147,9 +149,10 @@ def _relation(weak: Folded, strong: Folded, tobs: float) -> Fraction | None:
     if simple.numerator > LARGEST_RATIO or (ratio < 1 and simple.numerator > LARGEST_DENOMINATOR):
         return None
     expected = float(simple) * strong.freq
-    faint = float(weak.source.best["sigma_single"]) < FAINT * float(strong.source.best["sigma_single"])
-    if not faint and simple != 1:
-        return None  # as strong as that: a pulsar of its own, the sift has looked at the harmonics already
+    part = float(weak.source.best["sigma_single"]) / max(float(strong.source.best["sigma_single"]), 1e-3)
+    faint = part < FAINT
+    if simple != 1 and part > FAINT_HARMONIC:
+        return None  # as strong as that: a pulsar of its own
     # Where the search found it, or where the refinement has brought it.
     error = float(np.hypot(weak.freq_err, float(simple) * strong.freq_err))
     close = max(AGREE_SIGMA * error, AGREE_BINS / tobs)
