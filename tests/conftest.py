@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Uncompiled kernels are a hundred times slower: few examples cover every line.
-settings.register_profile("nojit", max_examples=5, deadline=None)
+# No deadline: the first example compiles. Uncompiled kernels are a hundred times slower: fewer examples still cover every line.
+settings.register_profile("fast", max_examples=25, deadline=None)
+settings.register_profile("nojit", max_examples=15, deadline=None)
+settings.load_profile("fast")  # --hypothesis-profile takes precedence
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"

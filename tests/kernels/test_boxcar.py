@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import boxcar as oracle
 
@@ -18,7 +18,6 @@ def run(profiles, variance, widths):
     return snr, width, start
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(4, 40), st.integers(1, 3), st.integers(0, 2**32 - 1), st.booleans())
 def test_matches_oracle(nbins, nprofiles, seed, holes):
     rng = np.random.default_rng(seed)
@@ -34,7 +33,6 @@ def test_matches_oracle(nbins, nprofiles, seed, holes):
         assert oracle.snr(row, variance, int(width[i]), int(start[i])) == pytest.approx(value, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(4, 64), st.data())
 def test_equal_variance_is_the_conventional_formula(nbins, data):
     width = data.draw(st.integers(1, nbins - 1))
@@ -44,7 +42,6 @@ def test_equal_variance_is_the_conventional_formula(nbins, data):
     assert snr[0] == pytest.approx(oracle.conventional(profile, 2.5, width, int(start[0])), rel=1e-9, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(8, 128), st.data())
 def test_true_width_boxcar_in_closed_form(nbins, data):
     """A box of height a over w of n bins of unit variance has S/N a sqrt(w (n - w) / n), at any phase and baseline."""

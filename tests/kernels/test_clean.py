@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from pulsar_kernels.clean import normalise, zero_dm
 from reference import clean as oracle
+
+from pulsar_kernels.clean import normalise, zero_dm
 
 
 def case(seed, nchans, n, dtype):
@@ -24,7 +25,6 @@ def case(seed, nchans, n, dtype):
     return raw, chans, base, slope, scale
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1),
     nchans=st.integers(1, 12),

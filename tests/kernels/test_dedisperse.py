@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import dedisperse as oracle
 
@@ -17,7 +17,6 @@ def _raw(rng, nchans, ncols, loud=False):
     )
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     nchans=st.integers(1, 70),
     ndms=st.integers(1, 6),
@@ -51,7 +50,6 @@ def test_brute_of_many_channels_is_clamped_once_at_the_end(nchans, level):
     np.testing.assert_array_equal(out, oracle.clamp16(oracle.shifted_sums(raw, delays)))
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     fans=st.lists(st.integers(1, 11), min_size=1, max_size=6),
     nout=st.integers(1, 70),
@@ -96,7 +94,6 @@ def test_tree_sums_saturate(fan, sign):
     assert (out == (32767 if sign > 0 else -32768)).all()
 
 
-@settings(deadline=None, max_examples=25)
 @given(nchans=st.integers(1, 9), n=st.integers(1, 40), power=st.integers(1, 8), seed=st.integers(0, 2**32 - 1))
 def test_downsampling(nchans, n, power, seed):
     factor = 1 << power

@@ -1,14 +1,13 @@
 """Folding kernels against their oracles."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import fold as oracle
 
 from pulsar_kernels.fold import TILE, count_slots, fold_band, fold_row, halve, phase_bins
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 5), st.integers(0, 65), st.sampled_from([np.int8, np.int16]), st.integers(0, 999))
 def test_halve(nchans, n, dtype, seed):
     rng = np.random.default_rng(seed)
@@ -18,7 +17,6 @@ def test_halve(nchans, n, dtype, seed):
     np.testing.assert_array_equal(out, oracle.halve(data))
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     st.integers(1, 500),
     st.floats(0, 1, exclude_max=True),
@@ -46,7 +44,6 @@ def test_phase_just_below_a_turn_stays_in_the_last_bin():
     assert out[0] == 999
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(1, 19), st.integers(0, 90), st.integers(0, 9), st.sampled_from(["8", "16"]), st.integers(0, 10**6))
 def test_fold_band(nchans, nout, reach, kind, seed):
     rng = np.random.default_rng(seed)
@@ -78,7 +75,6 @@ def test_largest_band_of_saturated_samples_fits_its_row():
     assert acc[0, 0] == nchans * 127 * TILE
 
 
-@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 200), st.integers(1, 30), st.integers(0, 999))
 def test_count_and_row(n, nslots, seed):
     rng = np.random.default_rng(seed)

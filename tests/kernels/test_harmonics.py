@@ -1,11 +1,9 @@
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import harmonics as ref
 
 from pulsar_kernels import harmonics
-
-SETTINGS = settings(deadline=None, max_examples=25)
 
 
 def weights(ntaps):
@@ -13,7 +11,6 @@ def weights(ntaps):
     return (w / np.sqrt(2 * np.sum(w**2))).astype(np.float32)
 
 
-@SETTINGS
 @given(st.integers(1, 700), st.integers(1, 16), st.integers(0, 2**32 - 1))
 def test_half_bins(nbins, ntaps, seed):
     rng = np.random.default_rng(seed)
@@ -32,7 +29,6 @@ def test_half_bin_noise_has_mean_one():
     assert abs(np.mean(out[1::2] > 5) / np.exp(-5) - 1) < 0.1
 
 
-@SETTINGS
 @given(st.integers(1, 300), st.integers(0, 300), st.integers(0, 2**32 - 1))
 def test_honest(n, m, seed):
     rng = np.random.default_rng(seed)
@@ -44,7 +40,6 @@ def test_honest(n, m, seed):
     np.testing.assert_allclose(power, expected, rtol=1e-4)
 
 
-@SETTINGS
 @given(st.integers(50, 9500), st.integers(1, 6), st.floats(0.0, 0.2), st.integers(0, 2**32 - 1))
 def test_harmonic_peaks(nhalf, nstages, low, seed):
     rng = np.random.default_rng(seed)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from pulsar_kernels.moments import moments
 from reference import moments as oracle
+
+from pulsar_kernels.moments import moments
 
 
 def run(data, top, origin=None):
@@ -19,7 +20,6 @@ def run(data, top, origin=None):
         return x0 + delta, np.sqrt(np.maximum(s2 / count - delta**2, 0)), count, ntop
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     nchans=st.integers(1, 9),
     nsamps=st.integers(1, 300),
@@ -47,7 +47,6 @@ def test_full_scale_does_not_overflow(dtype):
     assert (ntop == 70_001).all()
 
 
-@settings(deadline=None, max_examples=25)
 @given(nchans=st.integers(1, 5), nsamps=st.integers(1, 200), bad=st.integers(0, 5), seed=st.integers(0, 2**32 - 1))
 def test_floats_skip_what_is_not_finite(nchans, nsamps, bad, seed):
     rng = np.random.default_rng(seed)

@@ -1,16 +1,13 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import peaks as ref
 from scipy import stats
 
 from pulsar_kernels import peaks
 
-SETTINGS = settings(deadline=None, max_examples=25)
 
-
-@SETTINGS
 @given(st.floats(0.0, 99.4), st.integers(0, 2**32 - 1))
 def test_power_at(x, seed):
     rng = np.random.default_rng(seed)
@@ -70,7 +67,6 @@ def test_select_keeps_one_of_a_tone_and_its_sidelobes():
     assert abs(where[0] - 300.5) < 0.02
 
 
-@SETTINGS
 @given(st.integers(0, 200), st.floats(0, 0.1), st.integers(0, 2**32 - 1))
 def test_group(n, tolerance, seed):
     rng = np.random.default_rng(seed)
@@ -83,7 +79,6 @@ def test_group(n, tolerance, seed):
     np.testing.assert_array_equal(label, expected)
 
 
-@SETTINGS
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1))
 def test_ratios(n, seed):
     rng = np.random.default_rng(seed)

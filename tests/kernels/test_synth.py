@@ -4,13 +4,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import synth as ref
 
 from pulsar_kernels import synth
-
-FEW = settings(deadline=None)  # examples: 100, or those of the profile without the JIT
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +25,6 @@ def deviates():
     return out
 
 
-@FEW
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**40), st.integers(1, 300), st.integers(1, 3))
 def test_normals_match_reference(key, start, n, nchans):
     keys = np.array([(key + 977 * c) % 2**64 for c in range(nchans)], dtype=np.uint64)
@@ -122,7 +119,6 @@ def profile_table(rng, ntemplates, nbins, width):
     return table, np.full(ntemplates, max(1, int(width * nbins)) / nbins)
 
 
-@FEW
 @given(
     st.integers(0, 10**6),
     st.integers(1, 4),
@@ -171,7 +167,6 @@ def test_periodic_without_signal_is_left_alone():
     np.testing.assert_array_equal(data, 1)
 
 
-@FEW
 @given(st.integers(0, 10**6), st.integers(1, 4), st.integers(1, 400), st.integers(0, 500), st.floats(1e-4, 0.3))
 def test_burst_matches_reference(seed, nchans, n, start, span):
     rng = np.random.default_rng(seed)
@@ -187,7 +182,6 @@ def test_burst_matches_reference(seed, nchans, n, start, span):
     np.testing.assert_allclose(data, expected, atol=1e-5 * (1 + span / 1e-3))
 
 
-@FEW
 @given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 200), st.sampled_from([1, 2, 4, 8, 16]))
 def test_quantise_matches_reference(seed, nchans, n, nbits):
     rng = np.random.default_rng(seed)
@@ -204,7 +198,6 @@ def test_quantise_matches_reference(seed, nchans, n, nbits):
     np.testing.assert_array_equal(values, means[:, None] + sigmas[:, None] * (data + common))
 
 
-@FEW
 @given(st.integers(0, 10**6), st.integers(1, 3), st.integers(1, 100), st.sampled_from([1, 2, 8, 16]))
 def test_dither_matches_reference(seed, nchans, n, nbits):
     rng = np.random.default_rng(seed)
@@ -225,7 +218,6 @@ def test_dither_keeps_the_mean():
     assert abs(codes.mean() - 3.01) < 5 * math.sqrt(0.01 * 0.99 / codes.size)
 
 
-@FEW
 @given(
     st.integers(0, 10**6), st.integers(1, 70), st.integers(1, 300), st.sampled_from([np.uint8, np.uint16, np.float32])
 )

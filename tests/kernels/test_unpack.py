@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import unpack as oracle
 
@@ -11,7 +11,6 @@ from pulsar_kernels.unpack import pack, transpose, transpose_scaled, unpack, unp
 SIZES = {"ntimes": st.integers(1, 150), "ncols": st.integers(1, 150), "seed": st.integers(0, 1 << 30)}
 
 
-@settings(deadline=None, max_examples=40)
 @given(
     **SIZES,
     nbits=st.sampled_from([1, 2, 4, 8]),
@@ -52,7 +51,6 @@ def test_unpack(ntimes, ncols, seed, nbits, low, reverse, two, signed, pad):
     assert np.all(real[:, ntimes:] == 77)
 
 
-@settings(deadline=None, max_examples=25)
 @given(
     ntimes=st.integers(1, 70),
     nchans=st.integers(1, 70),

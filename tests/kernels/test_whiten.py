@@ -2,16 +2,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reference import whiten as ref
 
 from pulsar_kernels import whiten
 
-SETTINGS = settings(deadline=None, max_examples=25)
 
-
-@SETTINGS
 @given(st.integers(64, 3000), st.sampled_from([np.int16, np.float32]), st.integers(0, 2**32 - 1))
 def test_means_and_detrend(n, dtype, seed):
     rng = np.random.default_rng(seed)
@@ -33,7 +30,6 @@ def test_means_of_nothing_are_nan():
     assert np.isnan(means).all()
 
 
-@SETTINGS
 @given(st.integers(1, 500), st.integers(0, 2**32 - 1), st.sampled_from([1e-30, 1.0, 1e30]), st.floats(0, 1e5))
 def test_selection(n, seed, scale, guess):
     rng = np.random.default_rng(seed)
@@ -58,7 +54,6 @@ def test_medians():
     np.testing.assert_allclose(out, expected, rtol=2e-5)
 
 
-@SETTINGS
 @given(st.integers(40, 3000), st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_whitening(nbins, nknots, seed):
     rng = np.random.default_rng(seed)

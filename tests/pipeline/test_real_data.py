@@ -1,0 +1,56 @@
+"""The whole program on small real observations with known answers; skipped where they are absent."""
+
+import numpy as np
+import pytest
+
+from pulsar.config.load import load_config
+from pulsar.pipeline.run import search
+
+
+def run(shared_data, name, tmp_path, *sets):
+    return search(shared_data / name, load_config(None, list(sets)), tmp_path / "run.h5").rows("candidates")
+
+
+@pytest.mark.parametrize("suffix", ["dat", "inf", "tim"])
+def test_j1807(shared_data, tmp_path, suffix):
+    rows = run(shared_data, f"series/GBT_J1807-0847.{suffix}", tmp_path)
+    best = rows[0]
+    assert best["period"] == pytest.approx(0.1637113, rel=1e-4)
+    assert best["snr"] > 200
+    # One candidate: no other stands free at a harmonic of it.
+    free = rows[(rows["harmonic_of"] == "") & (rows["rank"] > 1)]
+    ratio = best["period"] / free["period"]
+    assert not np.any((np.abs(ratio - np.round(ratio)) < 1e-3) & (free["sigma"] > 5))
+
+
+@pytest.mark.parametrize(
+    ("name", "period", "tolerance", "snr"),
+    [("lovell_psr0", 0.2265362, 2e-5, 120), ("lovell_psr5", 0.714571, 2e-5, 45), ("lovell_psr2", 0.476596, 3e-5, 0)],
+)
+@pytest.mark.parametrize("suffix", ["dat", "tim"])
+def test_lovell(shared_data, tmp_path, name, period, tolerance, snr, suffix):
+    best = run(shared_data, f"series/{name}.{suffix}", tmp_path)[0]
+    assert best["period"] == pytest.approx(period, rel=tolerance)
+    assert best["snr"] > snr
+
+
+def test_mains_lines_of_psr2_are_flagged(shared_data, tmp_path):
+    rows = run(shared_data, "series/lovell_psr2.dat", tmp_path)
+    lines = rows[(np.abs(rows["freq"] - 49.96) < 0.1) | (np.abs(rows["freq"] - 100.44) < 0.1)]
+    assert len(lines) >= 2
+    assert all("mains" in flags for flags in lines["rfi_flags"])
+
+
+def test_synthetic_two_bit(shared_data, tmp_path):
+    best = run(shared_data, "bits/synthetic_2bit.fil", tmp_path, "dedisp.dm_hi=100")[0]
+    assert abs(best["period"] - 0.24999) < 3 * best["period_err"] + 1e-5
+    assert abs(best["dm"] - 30) < 3 * best["dm_err"]
+    assert best["snr"] == pytest.approx(94, rel=0.15)
+
+
+@pytest.mark.parametrize("name", ["burst/28.fil", "burst/28.fits", "bits/parkes_4bit.sf", "bits/parkes_1bit.fil"])
+def test_what_looks_good_without_a_pulsar_is_the_mains(shared_data, tmp_path, name):
+    rows = run(shared_data, name, tmp_path, "dedisp.dm_hi=60")
+    good = rows[rows["score"] > 0.5]
+    harmonic = good["freq"] / 50
+    assert (np.abs(harmonic - np.round(harmonic)) < 0.01).all()
