@@ -4,7 +4,8 @@ Each trial is a synthetic 8-bit observation with a few pulsars of the given matc
 (1 ms to 3 s), duty (2 to 30 %), DM (1 to 1000), length and sampling time are drawn from fixed seeds. The program is run
 as its user runs it, over the whole plan up to DM 1000, and a pulsar counts as found when a candidate that is not marked
 as a harmonic has its period (within a tenth of a turn over the observation) and its DM (within its pulse width over the
-band). A period that the sampling or the channels would smear beyond half a turn is not drawn.
+band). A period that the sampling or the channels smear beyond 0.3 turns is not drawn: the duty as recorded is at most
+about 30 % too.
 
     python benchmarks/recall.py --snr 12 --pulsars 100
     python benchmarks/recall.py --snr 9 --pulsars 100
@@ -45,7 +46,7 @@ def draw(seed: int, snr: float, count: int) -> tuple[Sky, list[Pulsar]]:
         duty = 10 ** rng.uniform(np.log10(0.02), np.log10(0.3))
         dm = 10 ** rng.uniform(0, 3)
         smear = np.hypot(2 * KDM * dm * abs(foff) / flow**3, tsamp)
-        if smear > 0.5 * period or period > tobs / 12 or period < 4 * tsamp:
+        if smear > 0.3 * period or period > tobs / 12 or period < 4 * tsamp:
             continue
         if any(abs(p.period / period * k - round(p.period / period * k)) < 1e-3 for p in pulsars for k in (1, 2, 3)):
             continue

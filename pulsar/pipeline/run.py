@@ -240,7 +240,7 @@ class _Runner:
                 progress=tick,
             )
         with store, self.progress.stage("search", trials.ndms, "series") as tick:
-            return search_stages(store.stages, config.fft, threads=self.threads, progress=tick)
+            return search_stages(store.stages, config.fft, freqs=source.freqs, threads=self.threads, progress=tick)
 
     def _sift(self, detections: NDArray[Any], dms: NDArray[np.float64]) -> "list[Source]":
         from pulsar.search.sift import sift

@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 
 from pulsar.config.load import load_config
+from pulsar.config.model import DedispConfig
+from pulsar.constants import KDM
+from pulsar.data.header import Header
+from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.pipeline import run as pipeline
 from pulsar.pipeline.run import search
+from pulsar.pipeline.stages import independent_dms
 from pulsar.simulate import Pulsar, Rfi, Sky, write_filterbank
 
 PULSARS = (
@@ -162,11 +167,11 @@ def test_other_settings_do_not_resume(sky_file, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("pulsar.fold.folder.fold_many", stop)
         with pytest.raises(KeyboardInterrupt):
-            search(sky_file, load_config(None, [*SETTINGS, "dedisp.dm_hi=60"]), out)
+            search(sky_file, load_config(None, [*SETTINGS, "dedisp.dm_hi=20"]), out)
         with pytest.raises(KeyboardInterrupt):
-            search(sky_file, load_config(None, SETTINGS), out, resume=True)
+            search(sky_file, load_config(None, [*SETTINGS, "dedisp.dm_hi=50"]), out, resume=True)
     with np.load(tmp_path / "run.h5.parts" / "detections.npz") as kept:
-        assert kept["detections"]["dm"].max() > 60
+        assert kept["detections"]["dm"].max() > 20
 
 
 def test_an_opened_observation_can_be_searched(sky_file, tmp_path, product):
@@ -176,3 +181,39 @@ def test_an_opened_observation_can_be_searched(sky_file, tmp_path, product):
     finally:
         obs.close()
     assert len(run) == len(product)
+
+
+@pytest.mark.parametrize(("step", "low", "high"), [(1e-4, 0.0, 0.1), (50.0, 0.95, 1.0)])
+def test_independent_dms_between_one_and_all(step, low, high):
+    freqs = np.linspace(1500.0, 1000.0, 128)
+    plan = make_plan(
+        Header(nchans=128, nsamps=100_000, tsamp=1e-4, fch1=1500.0, foff=-500 / 127, tstart=60000.0),
+        DedispConfig(dm_hi=100 * step, dm_step=step, max_downsample=1),
+    )
+    share = (independent_dms(plan.stages[0], freqs) - 1) / (plan.stages[0].ndms - 1)
+    assert low <= share <= high
+
+
+def test_independent_dms_against_noise():
+    """Runs of neighbouring exceedances in white noise dedispersed on a grid finer than it needs."""
+    rng = np.random.default_rng(8)
+    nchans, nsamps, tsamp = 32, 4096, 1e-3
+    freqs = np.linspace(1500.0, 1100.0, nchans)
+    dms = np.arange(40) * 1.0
+    header = Header(nchans=nchans, nsamps=nsamps, tsamp=tsamp, fch1=1500.0, foff=-400 / 31, tstart=60000.0)
+    plan = make_plan(header, DedispConfig(dm_hi=39.0, dm_step=1.0, max_downsample=1)).stages[0]
+    phase = np.exp(
+        2j
+        * np.pi
+        * np.fft.rfftfreq(nsamps, tsamp)[None, :, None]
+        * (KDM * dms[:, None, None] * (freqs**-2.0 - freqs[0] ** -2.0))
+    )
+    threshold = 5.0
+    above = starts = 0
+    for _ in range(40):
+        spectra = np.fft.rfft(rng.standard_normal((nchans, nsamps)), axis=1)
+        series = np.einsum("cf,dfc->df", spectra, phase)
+        hit = np.abs(series[:, 1:-1]) ** 2 / (nchans * nsamps) > threshold
+        above += hit.sum()
+        starts += hit[0].sum() + (hit[1:] & ~hit[:-1]).sum()
+    assert starts / above == pytest.approx(independent_dms(plan, freqs, threshold) / plan.ndms, rel=0.05)
