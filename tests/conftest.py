@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# No deadline: the first example compiles. Uncompiled kernels are a hundred times slower: fewer examples still cover every line.
+# No deadline: the first example compiles. Uncompiled kernels are a hundred times slower; fewer examples still reach
+# every line of them.
 settings.register_profile("fast", max_examples=25, deadline=None)
 settings.register_profile("nojit", max_examples=15, deadline=None)
 settings.load_profile("fast")  # --hypothesis-profile takes precedence

@@ -10,6 +10,8 @@ _STEPS = 16  # steps of the refinement in one bin of the top harmonic
 _REACH = 12  # steps tried on either side
 _RADIUS = 1.5  # bins: nothing this close is another signal
 _SIDELOBES = 32.0  # bins: as far as sidelobes are reckoned with
+# A single power that noise reaches in 2 % of cases only: counts as signal where its frequency is reckoned with.
+_SURE = 4.0
 # A fundamental must have power beside that of its multiple n f which noise reaches with less than this probability.
 _LOGP_OWN = np.log(1e-4)
 
@@ -98,6 +100,28 @@ def refine(
 
 
 @kernel()
+def frequency_information(harmonics: NDArray[np.float64], nharm: int) -> float:
+    """Inverse variance of the bin at which the sum of harmonic powers is largest, in units of that of unit power.
+
+    With A = sum k^2 S_k of the signal's powers S the sum has the curvature A, and a slope that scatters by A (noise
+    beating with the signal) and by sum k^2 (noise with itself): A^2 / (A + sum k^2). Only powers above 4 count as
+    signal, or the many noise powers of high k would; a signal has no less than its excess power at k = 1.
+    """
+    excess = 0.0
+    signal = 0.0
+    noise = 0.0
+    for k in range(nharm):
+        if harmonics[k] == 0.0:
+            continue  # beyond Nyquist
+        excess += harmonics[k] - 1.0
+        noise += (k + 1) ** 2
+        if harmonics[k] > _SURE:
+            signal += (k + 1) ** 2 * (harmonics[k] - 1.0)
+    signal = max(signal, excess, 1.0)
+    return signal * signal / (signal + noise)
+
+
+@kernel()
 def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: NDArray[np.float64]) -> bool:
     """True if all the power at `r` belongs to a multiple n r that is itself among the peaks `bins` (ascending).
 
@@ -150,7 +174,7 @@ def select(
     order : ndarray of int64, shape (m,)
         Peaks from the most significant on.
     out_index, out_bin, out_information : ndarrays, shape (most,)
-        What is kept: its place in `bins`, refined bin, and sum k^2 max(P_k - 1, 0), from which the error follows.
+        What is kept: its place in `bins`, refined bin, and `frequency_information`, from which the error follows.
 
     Returns
     -------
@@ -169,12 +193,9 @@ def select(
             break
         r = refine(real, imag, pad, bins[i], nharm[i], harmonics)
         if not is_submultiple(r, nharm[i], harmonics, bins):
-            information = 0.0
-            for k in range(nharm[i]):
-                information += (k + 1) ** 2 * max(harmonics[k] - 1.0, 0.0)
             out_index[kept] = i
             out_bin[kept] = r
-            out_information[kept] = information
+            out_information[kept] = frequency_information(harmonics, nharm[i])
             kept += 1
         excess = max(np.sum(harmonics[: nharm[i]]) - nharm[i], 0.0)
         for direction in (-1, 1):

@@ -1,6 +1,7 @@
 """What goes to the screen: results on stdout, all else on stderr; and the options that many commands share."""
 
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -109,6 +110,14 @@ def frequency_range(text: str) -> tuple[float, float]:
     return pair
 
 
+def check_not_input(output: Path, files: Iterable[Path]) -> None:
+    """Refuse an output that would replace one of the inputs, ``--overwrite`` or not."""
+    from pulsar.errors import ConfigError
+
+    if output.resolve() in {file.resolve() for file in files}:
+        raise ConfigError(f"{output}: is the input itself: write to another file")
+
+
 def progress_mode(quiet: bool) -> Any:
     """A progress display for the terminal, the batch log, or none."""
     from pulsar.pipeline.progress import Progress
@@ -120,10 +129,14 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
     """Write a text file whole or not at all, never over an existing one unasked."""
     from pulsar.errors import ConfigError
 
+    if path.is_dir():
+        raise ConfigError(f"{path}: is a folder; give the name of a file")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path}: exists already; give --overwrite to replace it, or another name")
     if not path.absolute().parent.is_dir():
         raise ConfigError(f"{path}: the folder {path.absolute().parent} does not exist")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: the folder {path.absolute().parent} cannot be written; give another name")
     temporary = path.with_name(f".{path.name}.part")
     temporary.write_text(text, encoding="utf-8")
     temporary.replace(path)

@@ -18,6 +18,7 @@ from pulsar.cli.console import (
     Threads,
     Zap,
     ZeroDM,
+    check_not_input,
     effective_config,
     note,
     print_candidates,
@@ -68,12 +69,14 @@ def command(
     from pulsar.io.product.writer import check_output
 
     check_output(output, overwrite=overwrite)
+    check_not_input(output, [*files, *([] if candidates is None else [candidates])])
 
     from pulsar.pipeline.folding import fold_files
 
     run = fold_files(files, wanted, settings, output, overwrite=overwrite, argv=sys.argv, progress=progress_mode(quiet))
     print_candidates(run.rows("candidates"))
-    note(f"{output}: {len(run)} folds; plots: pulsar report {output}")
+    if not quiet:
+        note(f"{output}: {len(run)} folds; plots: pulsar report {output}")
 
 
 def ephemerides(
@@ -94,7 +97,7 @@ def ephemerides(
         if idents:
             raise ConfigError("--id chooses from --candidates RUN.h5: it does not go with --period")
         if dm is None:
-            raise ConfigError("--period needs --dm (0 for a dedispersed series)")
+            raise ConfigError("--period needs --dm (any for a dedispersed series, which has its own)")
         if not dm >= 0:
             raise ConfigError(f"--dm {dm:g}: expected a number >= 0")
         return [Ephemeris(period, dm, accel, epoch)]

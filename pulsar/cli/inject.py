@@ -26,6 +26,7 @@ from pulsar.cli.simulate import (
     PulsarScattering,
     PulsarSNR,
     Seed,
+    check_truth,
     pulsar_from_flags,
     thread_count,
 )
@@ -72,6 +73,9 @@ def command(
     if seed is not None:
         what["seed"] = seed
     injection = validate(Injection, what, "inject")
+    workers = thread_count(threads)
+    if not output.exists():
+        check_truth(output, sky, overwrite=overwrite)
 
     from pulsar.io.open import open_observation
 
@@ -85,7 +89,7 @@ def command(
                 bursts=injection.bursts,
                 nbits=nbits,
                 seed=injection.seed,
-                threads=thread_count(threads),
+                threads=workers,
                 overwrite=overwrite,
                 progress=tick,
             )

@@ -1,5 +1,6 @@
 """``pulsar report``: a page with the ranked table and a plot sheet per candidate."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,13 @@ def command(
         raise ConfigError(f"{folder}: is a file; the report needs a folder")
     if (folder / "index.html").exists() and not overwrite:
         raise ConfigError(f"{folder}: holds a report already; give --overwrite to replace it, or another --out")
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{folder}: the folder cannot be written; give another --out")
 
     from pulsar.report.page import write_report
 

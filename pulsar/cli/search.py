@@ -19,6 +19,7 @@ from pulsar.cli.console import (
     Threads,
     Zap,
     ZeroDM,
+    check_not_input,
     effective_config,
     note,
     print_candidates,
@@ -66,6 +67,7 @@ def command(
     from pulsar.io.product.writer import check_output
 
     check_output(path, overwrite=overwrite or resume)
+    check_not_input(path, files)
 
     from pulsar.pipeline.run import search
 
@@ -79,4 +81,5 @@ def command(
         progress=progress_mode(quiet),
     )
     print_candidates(run.rows("candidates"), top=top)
-    note(f"{path}: {len(run)} candidates; plots: pulsar report {path}")
+    if not quiet:
+        note(f"{path}: {len(run)} candidates; plots: pulsar report {path}")

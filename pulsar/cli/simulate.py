@@ -80,10 +80,12 @@ def command(
     pulsar = pulsar_from_flags(period, dm=dm, snr=snr, duty=duty, accel=accel, scattering=scattering)
     settings = build_sky(sky, {k: v for k, v in changes.items() if v is not None}, pulsar)
     fits = is_psrfits(output, rows_per_file, pol)
+    workers = thread_count(threads)
+    if not output.exists():
+        check_truth(output, sky, overwrite=overwrite)
 
     from pulsar.simulate import truth_path, write_filterbank, write_psrfits
 
-    workers = thread_count(threads)
     progress = progress_mode(quiet)
     with progress.stage("simulating", total=settings.header.nsamps, unit="samples") as tick:
         if fits:
@@ -139,7 +141,23 @@ def thread_count(threads: int | None) -> int:
     """The threads asked for, or all cores that this process may use."""
     import os
 
-    return threads if threads else len(os.sched_getaffinity(0))
+    from pulsar.errors import ConfigError
+
+    if threads is not None and threads < 0:
+        raise ConfigError(f"--threads {threads}: expected an integer >= 0 (0: all cores)")
+    return threads or len(os.sched_getaffinity(0))
+
+
+def check_truth(output: Path, sky: Path | None, *, overwrite: bool) -> None:
+    """Refuse to replace the truth of another file of the same stem, unless it is what the sky was read from."""
+    from pulsar.errors import ConfigError
+    from pulsar.simulate import truth_path
+
+    path = truth_path(output)
+    if path.exists() and not overwrite and (sky is None or sky.resolve() != path.resolve()):
+        raise ConfigError(
+            f"{path} exists and tells what another file holds: give another name, or --overwrite to replace it"
+        )
 
 
 def pulsar_from_flags(period: float | None, **values: float | None) -> dict[str, Any] | None:

@@ -47,8 +47,8 @@ class RfiConfig(Section):
 class DedispConfig(Section):
     """Trial DMs and how they are reached."""
 
-    dm_lo: Annotated[float, Field(ge=0, description="lowest DM [pc/cm3]")] = 0.0
-    dm_hi: Annotated[float, Field(ge=0, description="highest DM [pc/cm3]")] = 500.0
+    dm_lo: Annotated[float, Field(ge=0, le=100_000, description="lowest DM [pc/cm3]")] = 0.0
+    dm_hi: Annotated[float, Field(ge=0, le=100_000, description="highest DM [pc/cm3]")] = 500.0
     tolerance: Annotated[
         float, Field(gt=0, le=10, description="smearing may exceed the best possible by this fraction")
     ] = 0.25
@@ -73,8 +73,11 @@ class FFTConfig(Section):
     enabled: Annotated[bool, Field(description="run it")] = True
     nharm: Annotated[Literal[1, 2, 4, 8, 16, 32], Field(description="most harmonics summed")] = 32
     threshold: Annotated[
-        float, Field(description="trial-corrected significance from which a detection is kept [sigma]")
-    ] = 2.0
+        float,
+        Field(
+            description="trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a run"
+        ),
+    ] = 0.0
     p_min: Annotated[float | None, Field(gt=0, description="shortest period [s]; default 2 samples")] = None
     p_max: Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")] = None
     max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 300

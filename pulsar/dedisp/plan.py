@@ -26,10 +26,14 @@ from pulsar.errors import ConfigError
 ARRIVAL_RMS: Final = {"tree": 0.55, "brute": 0.29}
 #: Largest downsampling: sums of this many int8 samples still fit int16.
 MAX_DOWNSAMPLE: Final = 256
+#: Fewest samples that downsampling leaves of a series: what a periodicity search needs.
+MIN_SAMPLES: Final = 256
 #: A new stage begins when it is this much cheaper per unit of DM.
 _GAIN: Final = 0.7
 #: Fewest trials of a stage between others.
 _SHORTEST: Final = 16
+#: A short stage is one nevertheless where going on with the one before costs this many times more per unit of DM.
+_DEAR: Final = 2.0
 _MAX_TRIALS: Final = 1_000_000
 
 
@@ -183,7 +187,7 @@ class _Band:
         # Rounding misses at most the delay itself: nothing at DM 0.
         self.arrival = ARRIVAL_RMS[config.method]
         self.delay = self.across * config.dm_hi
-        limit = max(1, min(config.max_downsample, MAX_DOWNSAMPLE, header.nsamps))
+        limit = max(1, min(config.max_downsample, MAX_DOWNSAMPLE, header.nsamps // MIN_SAMPLES))
         self.downsamples = [1 << i for i in range(limit.bit_length())]
 
     def smearing(self, dm: float, downsample: int, step: float) -> Smearing:
@@ -331,7 +335,8 @@ def _free(band: _Band, config: DedispConfig) -> list[_Run]:
             # Half a step or less is left: the trial is dm_hi itself.
             runs.append((config.dm_hi, step, 1, downsample))
             break
-        if runs and above < config.dm_hi and above - edge < _SHORTEST * step:
+        dear = bool(runs) and _DEAR * cost * runs[-1][1] * runs[-1][3] < 1.0
+        if runs and not dear and above < config.dm_hi and above - edge < _SHORTEST * step:
             # Too short to be worth a stage: the one before, finer, goes on instead.
             start, fine, count, downsample = runs[-1]
             more = max(1, int(np.ceil((above - edge) / fine)))

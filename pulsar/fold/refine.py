@@ -21,6 +21,8 @@ _SIDE_FREQ: Final = 20
 _SIDE_FDOT: Final = 12
 _SIDE_DM: Final = 40
 _FIT_STEPS: Final = 6
+#: Pulse widths of off-pulse profile from which its scatter tells the noise.
+_FEWEST_OFF: Final = 8
 
 
 @dataclass
@@ -219,7 +221,30 @@ def _noise_scale(spectra: NDArray[np.complex128], data: _Data, width: float, pha
         independent = max(sums.size / w, 2.0)
         if spread > 1.0 + 4.0 * 0.9 / np.sqrt(independent):
             worst = max(worst, spread)
-    return worst
+    return min(worst, _left_in_sum(times.sum(axis=0), float(weight.sum()), nbins, width, phase))
+
+
+def _left_in_sum(summed: NDArray[np.complex128], weight: float, nbins: int, width: float, phase: float) -> float:
+    """Most that the noise of the summed profile can be over white noise, by its own off-pulse scatter; >= 1.
+
+    The pulses of another, stronger source march through the sub-integrations and scatter there, yet even out in the
+    sum. Two standard errors are added; infinite where the off-pulse part is too short to tell.
+    """
+    w = max(round(width * nbins), 1)
+    off = nbins - 2 * w
+    if off < _FEWEST_OFF * w:
+        return float("inf")
+    flat = summed.copy()
+    flat[0] = 0.0
+    z = np.fft.irfft(flat, nbins) / np.sqrt(weight / nbins)
+    # The bins from half a width after the pulse to half a width before it.
+    z = z[(round((phase + width) * nbins) + np.arange(off)) % nbins]
+    most = 1.0
+    for size in {1, w}:
+        total = np.concatenate([[0.0], np.cumsum(z)])
+        sums = (total[size:] - total[:-size]) / np.sqrt(size * (1.0 - size / nbins))
+        most = max(most, float(np.std(sums)) * (1.0 + 2.0 / np.sqrt(2.0 * off / size)))
+    return most
 
 
 def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) -> Fold:

@@ -18,10 +18,9 @@ from pulsar.search.sift import Source
 # Two refined frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
 AGREE_SIGMA = 4.0
 AGREE_BINS = 0.3
-# Mains: relative wander, harmonics looked at, narrowest pulse that is still a hum [turns].
+# Mains: relative wander, harmonics looked at.
 MAINS_TOLERANCE = 0.005
 MAINS_HARMONICS = 6
-MAINS_WIDTH = 0.15
 # Delay over the band below which a hum counts as undispersed [pulse widths].
 MAINS_SHIFT = 0.2
 # A detection less significant than this part of another is too faint to stand beside it at the same frequency; at a
@@ -30,6 +29,8 @@ FAINT = 0.7
 FAINT_HARMONIC = 0.35
 # Most bins of 1/T over which the leakage of a strong signal is looked for.
 MOST_LEAKAGE = 30.0
+# And the largest part of the frequency, so that the windows of a slow source do not cover the axis.
+MOST_SHIFT = 0.01
 # Ratios of frequency that make one candidate the harmonic of another.
 LARGEST_RATIO = 32
 LARGEST_DENOMINATOR = 4
@@ -87,7 +88,7 @@ class Folded:
 
 
 def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bool) -> bool:
-    """Whether a fold is a smooth, undispersed signal at a harmonic of the mains.
+    """Whether a fold is an undispersed signal at a harmonic of the mains.
 
     Parameters
     ----------
@@ -100,7 +101,7 @@ def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bo
     freq = fold.after.freq
     near = any(abs(freq / (k * f0) - 1.0) < MAINS_TOLERANCE for f0 in mains for k in range(1, MAINS_HARMONICS + 1))
     undispersed = not dispersion_known or fold.after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
-    return near and undispersed and fold.width > MAINS_WIDTH
+    return near and undispersed
 
 
 def rank(found: Sequence[Folded], tobs: float) -> list[tuple[Folded, int | None]]:
@@ -125,9 +126,10 @@ def rank(found: Sequence[Folded], tobs: float) -> list[tuple[Folded, int | None]
     bound: list[tuple[Folded, Folded]] = []
     for one in heard:
         for better in free:
-            ratio = _relation(one, better, tobs)
-            if ratio is not None:
-                if ratio != 1:
+            related = _relation(one, better, tobs)
+            if related is not None:
+                ratio, same_dm = related
+                if ratio != 1 or not same_dm:
                     bound.append((one, better))
                 break
         else:
@@ -138,8 +140,8 @@ def rank(found: Sequence[Folded], tobs: float) -> list[tuple[Folded, int | None]
     return [(one, None) for one in free] + [(one, place[id(owner)]) for one, owner in bound]
 
 
-def _relation(weak: Folded, strong: Folded, tobs: float) -> Fraction | None:
-    """The simple ratio of the frequencies if `weak` can be a harmonic of `strong`, else None."""
+def _relation(weak: Folded, strong: Folded, tobs: float) -> tuple[Fraction, bool] | None:
+    """The simple ratio of the frequencies if `weak` can be a harmonic of `strong`, and whether their DMs agree."""
     if strong.fold is None:
         return None
     ratio = weak.freq / strong.freq
@@ -156,12 +158,13 @@ def _relation(weak: Folded, strong: Folded, tobs: float) -> Fraction | None:
     # Where the search found it, or where the refinement has brought it.
     error = float(np.hypot(weak.freq_err, float(simple) * strong.freq_err))
     close = max(AGREE_SIGMA * error, AGREE_BINS / tobs)
-    leaking = max(close, _leakage(weak, strong) / tobs)
+    # A detection at m/d of a frequency whose d-th harmonic lies so far off a line is itself only 1/d of that off.
+    leaking = max(close, min(_leakage(weak, strong) / simple.denominator / tobs, MOST_SHIFT * strong.freq))
     if abs(weak.freq - expected) > close and abs(weak.source.freq - expected) > leaking:
         return None
     # A weak neighbour in DM of a strong source is the same source even where the errors say otherwise.
     separate = abs(weak.dm - strong.dm) > AGREE_SIGMA * float(np.hypot(weak.dm_err, strong.dm_err))
-    return None if separate and not (simple == 1 and faint) else simple
+    return None if separate and not (simple == 1 and faint) else (simple, not separate)
 
 
 def _leakage(weak: Folded, strong: Folded) -> float:

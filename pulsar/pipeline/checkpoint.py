@@ -29,14 +29,14 @@ class Checkpoint:
 
     def __init__(self, out: Path, fingerprint: str, *, resume: bool) -> None:
         self.folder = out.with_name(out.name + ".parts")
-        self._key = fingerprint
+        self.fingerprint = fingerprint
         mark = self.folder / "fingerprint"
         known = mark.read_text() if mark.is_file() else ""
         self.resumed = resume and known == fingerprint
         #: True when --resume was asked for but the earlier results belong to other inputs or settings.
         self.outdated = resume and known not in ("", fingerprint)
         if not self.resumed:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.remove()
 
     def load(self, stage: str) -> dict[str, NDArray[Any]] | None:
         """Arrays of a finished stage, or None."""
@@ -49,16 +49,21 @@ class Checkpoint:
     def save(self, stage: str, **arrays: NDArray[Any]) -> None:
         """Store the arrays of a finished stage (whole or not at all)."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "fingerprint").write_text(self._key)
+        (self.folder / "fingerprint").write_text(self.fingerprint)
         path = self.folder / f"{stage}.npz"
         part = self.folder / f"{stage}.writing"
         with part.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         part.replace(path)
 
+    def has(self, stage: str) -> bool:
+        """Whether a stage is finished."""
+        return (self.folder / f"{stage}.npz").is_file()
+
     def remove(self) -> None:
-        """Delete everything: the run is whole."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete everything, if the folder is one that a run has left."""
+        if (self.folder / "fingerprint").is_file():
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str:

@@ -17,6 +17,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
+from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ class Ephemeris:
                 f"period {self.period:g} s with acceleration {self.accel:g} m/s2 at MJD {self.epoch} is not positive "
                 f"at mid-observation, MJD {header.tmid:.6f}; give the acceleration of that time"
             )
-        return FoldParams(freq, fdot, self.dm)
+        # A dedispersed series has the DM that it has, whatever is asked for.
+        return FoldParams(freq, fdot, header.dm if header.is_series else self.dm)
 
 
 def fold_cubes(
@@ -189,6 +191,8 @@ def fold_files(
     try:
         record = Provenance(argv, [f.path for f in obs.files], to_toml(config, with_help=False), threads)
         params = [e.params(obs.header) for e in ephemerides]
+        if not obs.header.is_series:
+            live_frequencies(obs, config)  # refuses when all channels are zapped
         with ProductWriter(out, overwrite=overwrite) as writer:
             cubes = fold_cubes(obs, params, config, threads=threads, progress=progress)
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:

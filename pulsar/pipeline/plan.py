@@ -3,16 +3,18 @@
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
+from pulsar.constants import KDM
 from pulsar.data.observation import Observation
 from pulsar.dedisp.estimate import estimate
-from pulsar.dedisp.plan import DMPlan, make_plan
-from pulsar.errors import ConfigError
+from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
+from pulsar.errors import ConfigError, DataError
 
 # Work a second of one core, measured on a 2.6 GHz Xeon (Sapphire Rapids) by benchmarks/bench_pipeline.py; elsewhere
 # good to a factor of two.
@@ -46,6 +48,8 @@ class RunPlan:
         Independent frequencies searched over all DMs.
     seconds : dict of str to float
         Expected elapsed time of each stage [s], without compilation.
+    dm_fits : float
+        DM from which on the delay over the band is longer than the data.
     """
 
     dm: DMPlan | None
@@ -57,6 +61,7 @@ class RunPlan:
     in_memory: bool
     nfreqs: float
     seconds: dict[str, float] = field(default_factory=dict)
+    dm_fits: float = np.inf
 
     @property
     def ndms(self) -> int:
@@ -77,10 +82,14 @@ class RunPlan:
         """Lines for the log."""
         if self.dm is not None:
             lo, hi = float(self.dm.dms[0]), float(self.dm.dms[-1])
-            yield f"{self.ndms} DMs from {lo:g} to {hi:g} in {len(self.dm.stages)} stages"
+            stages = "1 stage" if len(self.dm.stages) == 1 else f"{len(self.dm.stages)} stages"
+            yield f"{self.ndms} DMs from {lo:g} to {hi:g} in {stages}"
+            if hi > self.dm_fits:
+                yield f"note: above DM {self.dm_fits:.4g} the delay over the band is longer than the data"
         where = "in memory" if self.in_memory else "in a scratch file"
+        size = self.series_bytes / 2**20
         yield (
-            f"dedispersed series: {self.series_bytes / 2**30:.2f} GiB {where}; "
+            f"dedispersed series: {f'{size / 1024:.2f} GiB' if size >= 100 else f'{size:.1f} MiB'} {where}; "
             f"{self.threads} threads, about {self.total_seconds:.0f} s"
         )
 
@@ -103,9 +112,23 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     Raises
     ------
     ConfigError
-        When the memory budget is too small for anything, or all channels are zapped.
+        When the memory budget is too small for anything, all channels are zapped, the range of periods is empty,
+        the delay exceeds the data at all DMs, or there is no scratch folder.
+    DataError
+        When there are too few samples to search for periods.
     """
     header = obs.header
+    if header.nsamps < MIN_SAMPLES:
+        raise DataError(
+            f"{obs.files[0].path if obs.files else header.source}: {header.nsamps} samples are too few to search for "
+            f"periods, at least {MIN_SAMPLES} are needed: join it with the other files of the observation"
+        )
+    p_min, p_max = config.fft.p_min, config.fft.p_max
+    if p_min is not None and p_max is not None and p_min >= p_max:
+        raise ConfigError(f"fft.p_min {p_min:g} s is not below fft.p_max {p_max:g} s: swap them")
+    scratch = config.run.scratch
+    if scratch and not (Path(scratch).is_dir() and os.access(scratch, os.W_OK | os.X_OK)):
+        raise ConfigError(f"run.scratch = {scratch!r}: no such folder, or it cannot be written; create it first")
     threads = thread_count(config)
     total = memory_budget(config.run.memory)
     memory = total - BASE_MEMORY
@@ -128,6 +151,13 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         )
     if freqs is None:
         freqs = live_frequencies(obs, config)
+    across = KDM * float(np.min(freqs) ** -2.0 - np.max(freqs) ** -2.0)
+    dm_fits = header.tobs / across if across > 0 else np.inf
+    if config.dedisp.dm_lo > dm_fits:
+        raise ConfigError(
+            f"dedisp.dm_lo = {config.dedisp.dm_lo:g}: the delay over the band is {config.dedisp.dm_lo * across:.4g} s, "
+            f"the data last {header.tobs:.4g} s: give DMs below {dm_fits:.4g}, or more of the files"
+        )
     dm = make_plan(header, config.dedisp, freqs=freqs)
     nchans = len(freqs)
     raw = float(header.nsamps) * header.nchans
@@ -147,6 +177,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         series_bytes=dm.nbytes,
         in_memory=dm.nbytes <= SERIES_PART * memory,
         nfreqs=points / 2,
+        dm_fits=float(dm_fits),
         seconds={name: value / threads for name, value in seconds.items()},
     )
 

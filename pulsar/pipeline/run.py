@@ -11,7 +11,7 @@ from pulsar.config.model import Config
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
-from pulsar.errors import PulsarError
+from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.pipeline.candidates import Folded, candidate_table, looks_like_mains, rank
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.plan import RunPlan, dry_run, thread_count
@@ -86,16 +86,28 @@ def search(
         from pulsar import __version__
 
         mark = fingerprint(obs.files, config, __version__)
+        dry_run(obs, config)  # refuses what cannot be done before any sample is read
         if resume and out.exists():
+            done = read(out)
+            if done.provenance.get("fingerprint") != mark:
+                raise ConfigError(
+                    f"{out}: is the product of other files or settings; --resume goes on with the same ones only: "
+                    "give --overwrite to replace it, or another --out"
+                )
             progress.message(f"{out} is complete: nothing left to do")
-            return read(out)
+            return done
         checkpoint = Checkpoint(out, mark, resume=resume)
         if checkpoint.outdated:
             progress.message("the earlier results belong to other files or settings: starting anew")
         for problem in obs.problems:
             progress.message(f"note: {problem}")
         runner = _Runner(obs, config, checkpoint, progress)
-        runner.run(out, overwrite=overwrite, argv=argv)
+        try:
+            runner.run(out, overwrite=overwrite, argv=argv)
+        except (ConfigError, DataError):
+            if not checkpoint.has("detections"):
+                checkpoint.remove()  # nothing in it that the same command could go on from
+            raise
         checkpoint.remove()
     finally:
         if opened:
@@ -156,7 +168,7 @@ class _Runner:
                     np.median(mask.noise, axis=0),
                     header.freqs,
                 )
-            writer.provenance(provenance.record(self.progress.times))
+            writer.provenance({**provenance.record(self.progress.times), "fingerprint": self.checkpoint.fingerprint})
 
     def _series(self) -> tuple[NDArray[Any], NDArray[np.float64], FoldMany]:
         """An already dedispersed series goes straight to the search."""

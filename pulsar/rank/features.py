@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import KDM
+from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold
 
 
@@ -46,6 +46,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("freq_top", "share of the pulse in the strongest tenth of the subbands; NaN for a single band"),
     Feature("ndetections", "detections grouped into the candidate; NaN when unknown"),
     Feature("turns", "rotations in the observation"),
+    Feature("accel", "acceleration [m/s2]"),
+    Feature("fdot_sigma", "frequency derivative over its error; NaN when not fitted"),
     Feature("noise_scale", "off-pulse noise over the expected white noise, 1 when clean"),
 )
 
@@ -145,6 +147,8 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
         "freq_top": freq[2],
         "ndetections": nan if ndetections is None else float(ndetections),
         "turns": float(fold.tobs * fold.after.freq),
+        "accel": -C * fold.after.fdot / fold.after.freq,
+        "fdot_sigma": float(fold.after.fdot / fold.fdot_err) if fold.fdot_err > 0.0 else nan,
         "noise_scale": float(fold.extra.get("noise_scale", nan)),
     }
     return {name: values[name] for name in FEATURE_NAMES}

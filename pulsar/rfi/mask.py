@@ -98,7 +98,7 @@ def smooth(values: NDArray[np.float64], bad: NDArray[np.bool_], window: int) -> 
             reach = min(half, b, nblocks - 1 - b)
             reach = max(reach, min(2, half))
             out[b] = np.nanmedian(known[max(0, b - reach) : b + reach + 1], axis=0)
-    column = np.nanmedian(out, axis=0) if np.isfinite(out).any() else np.zeros(out.shape[1])
+        column = np.nanmedian(out, axis=0)
     return np.where(np.isfinite(out), out, column)
 
 

@@ -261,8 +261,8 @@ class FFTSearch:
         out["dm_index"] = dm_index
         out["dm"] = dm
         out["freq"] = kept_bin[:kept] / (self.nfft * self.tsamp)
-        # Cramer-Rao: sqrt(6) / (2 pi T) for a line of unit power, T the length of the data.
-        out["freq_err"] = np.sqrt(6.0) / (2.0 * np.pi * self.tobs * np.sqrt(np.maximum(information[:kept], 1.0)))
+        # sqrt(6) / (2 pi T) for a line of unit power (Cramer-Rao), T the length of the data.
+        out["freq_err"] = np.sqrt(6.0) / (2.0 * np.pi * self.tobs * np.sqrt(information[:kept]))
         out["nharm"] = nharm[which]
         out["power"] = power[which]
         out["logp"] = logp[which]

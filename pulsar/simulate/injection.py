@@ -158,10 +158,10 @@ def inject(
             raise ConfigError(f"period {pulsar.period:g} s is shorter than two samples of {header.tsamp:g} s")
     if header.is_series:
         raise DataError(f"{_name(obs)}: a dedispersed series has no channels to inject into: give the raw data")
-    check_free(path, overwrite=overwrite)
+    depth = _depth(obs, nbits)
+    check_free(path, overwrite=overwrite, nbytes=float(header.nsamps) * header.nchans * depth / 8)
     if any(file.path.resolve() == path.resolve() for file in obs.files):
         raise ConfigError(f"{path}: is the input itself: write to another file")
-    depth = _depth(obs, nbits)
     check_packing(header.nchans, depth)
     sigmas = channel_sigmas(obs)
     chan_ok = sigmas > 0

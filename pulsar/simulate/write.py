@@ -1,5 +1,7 @@
 """Synthetic observations as files: SIGPROC filterbank at every depth, PSRFITS as FAST writes it."""
 
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,18 +14,35 @@ from pulsar.simulate.truth import truth, truth_path, write_truth
 Progress = Callable[[int], None]
 
 
-def check_free(path: Path, *, overwrite: bool) -> None:
+def check_free(path: Path, *, overwrite: bool, nbytes: float = 0) -> None:
     """Refuse a path that cannot be written, before any work is done.
+
+    Parameters
+    ----------
+    path : Path
+    overwrite : bool
+        A file of that name may be replaced.
+    nbytes : float
+        What is going to be written there.
 
     Raises
     ------
     ConfigError
-        The file exists and may not be replaced, or its folder does not.
+        The file exists and may not be replaced, its folder is missing or cannot be written, or the disk is too full.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: give the name of a file")
     if path.exists() and not overwrite:
         raise ConfigError(f"{path} exists: give another name, or --overwrite to replace it")
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent}: no such folder for {path.name}: make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: the folder {path.parent} cannot be written: give another name")
+    free = shutil.disk_usage(path.parent).free
+    if nbytes > free:
+        raise ConfigError(
+            f"{path}: would be {nbytes / 1e9:.4g} GB, but {free / 1e9:.4g} GB are free: shorten it or write elsewhere"
+        )
 
 
 def check_packing(nchans: int, nbits: int) -> None:
@@ -37,6 +56,12 @@ def check_packing(nchans: int, nbits: int) -> None:
         raise ConfigError(
             f"nchans {nchans} of {nbits} bit do not fill whole bytes: take a multiple of {8 // nbits} channels"
         )
+
+
+def _size(synthesiser: Synthesiser) -> float:
+    """Bytes of samples."""
+    header = synthesiser.header
+    return float(header.nsamps) * header.nchans * synthesiser.nbits / 8 * synthesiser.npol
 
 
 def _pump(synthesiser: Synthesiser, writer: Any, threads: int, memory: int, progress: Progress | None) -> None:
@@ -103,8 +128,8 @@ def write_filterbank(
     kinds: dict[int, Pol] = {1: "AA+BB", 2: "AABB", 4: "IQUV"}
     if nifs not in kinds:
         raise ConfigError(f"nifs {nifs}: 1 (total), 2 (AA, BB) or 4 (I, Q, U, V)")
-    check_free(path, overwrite=overwrite)
     synthesiser = Synthesiser(sky, nbits=nbits, pol=kinds[nifs])
+    check_free(path, overwrite=overwrite, nbytes=_size(synthesiser))
     check_packing(sky.nchans, synthesiser.nbits)
     with FilterbankWriter(path, synthesiser.header, nbits=synthesiser.nbits, ascending=ascending, nifs=nifs) as writer:
         _pump(synthesiser, writer, threads, memory, progress)
@@ -177,9 +202,9 @@ def write_psrfits(
             "4 with AABBCRCI or IQUV"
         )
     pattern = [path] if rows_per_file is None else sorted(path.parent.glob(f"{path.stem}_[0-9]*{path.suffix}"))
-    for file in pattern or [path.with_name(f"{path.stem}_0001{path.suffix}")]:
-        check_free(file, overwrite=overwrite)
     synthesiser = Synthesiser(sky, nbits=nbits, pol=kinds[pol_type])
+    for file in pattern or [path.with_name(f"{path.stem}_0001{path.suffix}")]:
+        check_free(file, overwrite=overwrite, nbytes=_size(synthesiser))
     check_packing(sky.nchans, synthesiser.nbits)
     with PsrfitsWriter(
         path,

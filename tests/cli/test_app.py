@@ -164,7 +164,7 @@ def test_config_commands(tmp_path: Path) -> None:
     code, out, _ = run("config", "show", "fast-19beam", "--set", "dedisp.dm_hi=77")
     assert code == 0
     assert "dm_hi = 77.0" in out
-    assert "# highest DM [pc/cm3] (a number >= 0)" in out
+    assert "# highest DM [pc/cm3] (a number >= 0 and <= 100000)" in out
     assert "#" not in run("config", "show", "--bare")[1].replace("# ra_deg", "").replace("# dec_deg", "").replace(
         "# tsamp", ""
     ).replace("# signed", "").replace("# dm_step", "").replace("# p_m", "")

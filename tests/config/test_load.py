@@ -75,7 +75,7 @@ def test_toml_explains_every_key() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(
-    st.floats(0, 1e300),
+    st.floats(0, 1e5),
     st.text(max_size=20).filter(lambda t: "\r" not in t),
     st.lists(st.tuples(st.floats(1e-300, 1e6), st.floats(1e6, 1e300)), max_size=3),
     st.one_of(st.none(), st.floats(5e-324, 1e300)),
@@ -101,9 +101,9 @@ def test_any_configuration_survives_toml(
         ("dedisp", "expected section.key=value"),
         ("=3", "expected section.key=value"),
         ("dedisp=3", "no such key: dedisp"),
-        ("dedisp.dm_hi=-3", "dedisp.dm_hi = -3: expected a number >= 0 (highest DM [pc/cm3])"),
+        ("dedisp.dm_hi=-3", "dedisp.dm_hi = -3: expected a number >= 0 and <= 100000 (highest DM [pc/cm3])"),
         ("dedisp.dm_hi=abc", 'dedisp.dm_hi = "abc": expected a number >= 0'),
-        ("dedisp.dm_hi=inf", "dedisp.dm_hi = inf: expected a number >= 0, finite"),
+        ("dedisp.dm_hi=inf", "dedisp.dm_hi = inf: expected a number >= 0 and <= 100000, finite"),
         ("rfi.zap=[[1.0, inf]]", "rfi.zap"),
         ("dedisp.dm_lo=900", "[dedisp] dm_lo 900 is above dm_hi 500: give the lower one first"),
         ("dedisp.tolerance=0", "expected a number > 0 and <= 10"),

@@ -142,6 +142,22 @@ def test_red_noise_lowers_the_snr():
     assert fold.snr < 0.8 * refine(cube).snr
 
 
+def test_a_faint_pulsar_keeps_its_signal_to_noise_beside_a_bright_one():
+    def source(seed, freq, snr):
+        rng = np.random.default_rng(seed)
+        size = {"nchans": 16, "nsamps": 1 << 15, "tsamp": 2e-3}
+        return make_source(rng, freq=freq, dm=60.0, fwhm=0.05, snr=snr, **size)
+
+    # The bright one's pulses march through the sub-integrations of the faint one's fold.
+    faint = 1 / 0.46729
+    sky = source(1, 2.0, 150.0)
+    added = source(2, faint, 14.0).data.astype(int) - source(2, faint, 0.0).data
+    sky.data[:] = np.clip(sky.data + added, -127, 127)
+    fold = refine(fold_many(sky, [FoldParams(faint, 0.0, 60.0)], FoldConfig(nbands=16), threads=1, memory=1 << 28)[0])
+    assert fold.snr > 7.5
+    assert fold.extra["noise_scale"] < 2.0
+
+
 @pytest.mark.parametrize(
     ("peaks", "factor"),
     [

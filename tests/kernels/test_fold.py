@@ -1,6 +1,7 @@
 """Folding kernels against their oracles."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import fold as oracle
@@ -38,9 +39,10 @@ def test_phase_bins(nsamps, phase, rate, accel, nbins, nsegments):
     np.testing.assert_array_equal((out % nbins)[~near], np.floor(position[~near]))
 
 
-def test_phase_just_below_a_turn_stays_in_the_last_bin():
+@pytest.mark.parametrize("phase", [np.nextafter(1.0, 0.0), -1e-20])
+def test_phase_just_below_a_turn_stays_in_the_last_bin(phase):
     out = np.zeros(1, np.uint16)
-    phase_bins(np.nextafter(1.0, 0.0), 0.1, 0.0, 1000, np.array([0, 1]), out)
+    phase_bins(phase, 0.1, 0.0, 1000, np.array([0, 1]), out)
     assert out[0] == 999
 
 

@@ -44,6 +44,22 @@ def test_refine(nharm):
     assert np.all(out[nharm:] == 0)
 
 
+def test_harmonics_beyond_the_spectrum_have_no_power():
+    real, imag = np.random.default_rng(3).standard_normal((2, 132)).astype(np.float32)
+    inside = sum(peaks.power_at(real, imag, 16, 30.25 * k) for k in (1, 2, 3))
+    assert peaks.harmonic_power(real, imag, 16, 30.25, 8) == pytest.approx(inside)
+
+
+def test_frequency_information():
+    rng = np.random.default_rng(4)
+    for nharm in (1, 2, 8, 32):
+        for strength in (0.1, 3.0, 30.0):
+            powers = strength * rng.exponential(size=nharm)
+            powers[nharm // 2 + 1 :] *= rng.random() < 0.5
+            got = peaks.frequency_information(np.append(powers, 99.0), nharm)
+            assert got == pytest.approx(ref.frequency_information(powers), rel=1e-12)
+
+
 def test_submultiple():
     own = np.array([0.5, 100.0, 1.2, 80.0])
     assert peaks.is_submultiple(50.0, 4, own, np.array([20.0, 100.1]))
@@ -65,6 +81,18 @@ def test_select_keeps_one_of_a_tone_and_its_sidelobes():
     kept = peaks.select(real, imag, 16, bins, nharm, power, order, index, where, info)
     assert kept == 1
     assert abs(where[0] - 300.5) < 0.02
+
+
+@pytest.mark.parametrize("room", [1, 2, 3])
+def test_select_keeps_the_best_of_what_there_is_room_for(room):
+    real, imag = tone(4096, [300.0, 700.0], 2.0, 1)
+    bins = np.array([299.0, 300.0, 700.0])
+    power = np.array([peaks.power_at(real, imag, 16, r) for r in bins])
+    one, index = np.ones(3, dtype=np.int64), np.zeros(room, dtype=np.int64)
+    where, info = np.zeros((2, room))
+    kept = peaks.select(real, imag, 16, bins, one, power, np.argsort(-power), index, where, info)
+    assert kept == min(room, 2)
+    assert set(index[:kept]) == set(np.argsort(-power)[:kept])
 
 
 @given(st.integers(0, 200), st.floats(0, 0.1), st.integers(0, 2**32 - 1))

@@ -11,6 +11,13 @@ def power_at(white, pad, x, taps=8):
     return abs(np.sum(w * white[pad + k])) ** 2 / np.sum(np.abs(w) ** 2)
 
 
+def frequency_information(harmonics):
+    """(sum k^2 S)^2 / sum k^2 (S + 1) of the powers that are surely signal; powers of 0 lie beyond Nyquist."""
+    k2 = np.arange(1, len(harmonics) + 1) ** 2 * (harmonics > 0)
+    signal = max(np.sum(k2 * (harmonics - 1) * (harmonics > 4)), np.sum((harmonics - 1)[harmonics > 0]), 1.0)
+    return signal**2 / (signal + k2.sum())
+
+
 def group(freq, order, tolerance):
     label = np.full(len(freq), -1)
     ngroups = 0

@@ -12,6 +12,7 @@ from pulsar.data.observation import Gap
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.errors import DataError
 from pulsar.rfi import CleanedSource, make_mask, measure
+from pulsar.rfi.mask import smooth
 
 
 class ArrayObservation:
@@ -204,3 +205,13 @@ def test_threads_do_not_change_the_statistics():
     one, two = (measure(obs, RfiConfig(), threads=n) for n in (1, 2))
     np.testing.assert_array_equal(one.mean, two.mean)
     np.testing.assert_array_equal(one.std, two.std)
+
+
+def test_smoothing_takes_a_channel_that_is_masked_throughout():
+    # Warnings are errors here; a long observation has a running median, a short one a constant.
+    for nblocks in (4, 40):
+        bad = np.zeros((nblocks, 3), dtype=bool)
+        bad[:, 1] = True
+        out = smooth(np.ones((nblocks, 3)), bad, 10)
+        assert np.all(np.isnan(out[:, 1]))
+        assert np.all(out[:, [0, 2]] == 1.0)

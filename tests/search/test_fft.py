@@ -79,6 +79,21 @@ def test_pulse_trains_are_found_at_their_fundamental(duty, period):
         assert abs(best.freq - 1 / (period * 1e-3)) < 6 * best.best["freq_err"]
 
 
+def test_frequency_errors_are_honest_where_most_harmonics_are_noise():
+    # Faint pulses so wide that few of the summed harmonics hold anything: the powers of the others are no information.
+    n, period = 1 << 15, 511.3
+    pulls = []
+    for seed in range(60):
+        search = FFTSearch(n, 1e-3, FFTConfig(nharm=32, threshold=0.0))
+        x = noise(n, seed) + pulses(n, period, (0.03, 0.06, 0.12)[seed % 3], 10.5).astype(np.float32)
+        found = search.search(x)
+        near = found[np.abs(found["freq"] - 1e3 / period) < 1.0 / search.tobs]
+        if near.size and near[0]["nharm"] >= 16:
+            pulls.append((near[0]["freq"] - 1e3 / period) / near[0]["freq_err"])
+    assert len(pulls) > 10
+    assert 0.6 < np.sqrt(np.mean(np.square(pulls))) < 1.4
+
+
 def test_false_alarms_are_as_many_as_promised():
     n, seeds = 1 << 15, 100
     search = FFTSearch(n, 1e-3, FFTConfig(nharm=32, threshold=-2.0))
