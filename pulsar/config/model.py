@@ -28,7 +28,10 @@ class RfiConfig(Section):
 
     enabled: Annotated[bool, Field(description="mask bad channels and blocks")] = True
     block: Annotated[float, Field(gt=0, description="length of a statistics block [s]")] = 1.0
-    baseline: Annotated[float, Field(gt=0, description="time scale of the removed baseline [s]")] = 30.0
+    baseline: Annotated[
+        float | None,
+        Field(gt=0, description="time scale of the removed baseline [s]; default a quarter of the data, at least 30 s"),
+    ] = None
     chan_sigma: Annotated[
         float, Field(gt=0, description="channels this far out in any statistic are masked [sigma]")
     ] = 6.0

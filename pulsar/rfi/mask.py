@@ -1,5 +1,6 @@
 """Which channels and blocks are left out, why, and the baseline and noise of the rest."""
 
+import itertools
 import warnings
 from dataclasses import dataclass
 
@@ -20,6 +21,10 @@ MIN_NOISE_RATIO = 1.35
 MIN_VARIABILITY = 2.0
 # Fraction of samples at the top code from which a channel counts as saturated.
 SATURATED = 0.02
+# Default time scale of the baseline [s], where it is not longer; and of what outliers are compared with.
+SHORTEST_BASELINE = 30.0
+# Steps in which a wide running median goes.
+SMOOTH_STEPS = 24
 # A channel that loses more blocks than this is masked whole; a block that loses more channels likewise.
 LOST_BLOCKS = 0.5
 LOST_CHANNELS = 0.6
@@ -91,15 +96,28 @@ def smooth(values: NDArray[np.float64], bad: NDArray[np.bool_], window: int) -> 
         warnings.simplefilter("ignore", RuntimeWarning)  # a column that is all NaN stays NaN
         if nblocks < 1.5 * window:
             return np.repeat(np.nanmedian(known, axis=0, keepdims=True), nblocks, axis=0)
-        half = window // 2
-        out = np.empty_like(values)
-        for b in range(nblocks):
+        group = window // SMOOTH_STEPS
+        if group > 1:
+            # A wide window costs no more than a narrow one: medians of groups of blocks stand for their blocks.
+            edges = np.append(np.arange(0, nblocks, group), nblocks)
+            known = np.array([np.nanmedian(known[a:b], axis=0) for a, b in itertools.pairwise(edges)])
+            centres = 0.5 * (edges[:-1] + edges[1:] - 1)
+        nsteps = len(known)
+        half = (window // 2) if group <= 1 else SMOOTH_STEPS // 2
+        out = np.empty_like(known)
+        for b in range(nsteps):
             # The window shrinks evenly towards the ends, so that a steady drift is followed to the last block.
-            reach = min(half, b, nblocks - 1 - b)
+            reach = min(half, b, nsteps - 1 - b)
             reach = max(reach, min(2, half))
             out[b] = np.nanmedian(known[max(0, b - reach) : b + reach + 1], axis=0)
         column = np.nanmedian(out, axis=0)
-    return np.where(np.isfinite(out), out, column)
+    out = np.where(np.isfinite(out), out, column)
+    if group <= 1:
+        return out
+    at = np.clip(np.arange(nblocks), centres[0], centres[-1])
+    left = np.clip(np.searchsorted(centres, at, side="right") - 1, 0, nsteps - 2)
+    part = ((at - centres[left]) / (centres[left + 1] - centres[left]))[:, None]
+    return np.asarray(out[left] * (1.0 - part) + out[left + 1] * part)
 
 
 def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Mask:
@@ -133,11 +151,15 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
     flag(still.mean(axis=0) > LOST_BLOCKS, "constant")
     bad = still | (reasons != "")[None, :]
 
-    window = max(1, round(config.baseline / (stats.block_nsamps * header.tsamp)))
+    block = stats.block_nsamps * header.tsamp
+    baseline_s = config.baseline if config.baseline is not None else max(SHORTEST_BASELINE, 0.25 * header.tobs)
+    window = max(1, round(baseline_s / block))
+    # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
+    near = max(1, min(window, round(SHORTEST_BASELINE / block)))
     if config.enabled:
         flag(np.nanmedian(stats.saturated, axis=0) > SATURATED, "saturated")
         bad = bad | (stats.saturated > SATURATED) | (reasons != "")[None, :]
-        bad, outliers = _outliers(stats, bad, window, config)
+        bad, outliers = _outliers(stats, bad, near, config)
         for which, reason in outliers:
             flag(which, reason)
         flag((bad & ~still).mean(axis=0) > LOST_BLOCKS, "often bad")

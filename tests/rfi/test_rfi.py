@@ -215,3 +215,26 @@ def test_smoothing_takes_a_channel_that_is_masked_throughout():
         out = smooth(np.ones((nblocks, 3)), bad, 10)
         assert np.all(np.isnan(out[:, 1]))
         assert np.all(out[:, [0, 2]] == 1.0)
+
+
+def test_a_wide_window_follows_what_a_narrow_one_follows():
+    rng = np.random.default_rng(5)
+    t = np.linspace(0, 1, 400)[:, None]
+    values = 100 + 20 * t + 5 * np.sin(6 * t) + 0.1 * rng.standard_normal((400, 3))
+    bad = rng.random((400, 3)) < 0.05
+    values[bad] += 50
+    wide = smooth(values, bad, 100)
+    truth = 100 + 20 * t + 5 * np.sin(6 * t)
+    assert np.abs(wide - truth)[20:-20].max() < 1.0
+    assert np.abs(wide - truth).max() < 2.5
+
+
+def test_a_period_of_a_tenth_of_the_data_is_kept():
+    t = np.arange(200_000) * 2e-3
+    data = noise(32, 200_000) + 6.0 * (np.mod(t / 40.0, 1) < 0.2)
+    obs = ArrayObservation(np.clip(np.round(data), 0, 255).astype(np.uint8), tsamp=2e-3)
+    _, _, out = cleaned(obs, RfiConfig())
+    folded = out.mean(axis=0).reshape(-1, 20_000).mean(axis=0)
+    height = folded[1000:3000].mean() - folded[5000:].mean()
+    sigma = np.median(noise(32, 2000).std(axis=1))
+    assert height == pytest.approx(6.0 / sigma * SIGMA_LEVELS, rel=0.1)
