@@ -50,6 +50,7 @@ def command(
         print_stages(run_plan.dm.stages)
     for line in run_plan.summary():
         out(line)
+    out("expected: " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items()))
 
 
 def print_stages(stages: Any) -> None:
@@ -67,6 +68,7 @@ def print_stages(stages: Any) -> None:
             "downsample": lambda s: str(s.downsample),
             "tsamp [us]": lambda s: f"{1e6 * s.tsamp:.6g}",
             "channel": micro("channel"),
+            "sampling": micro("sampling"),
             "step err": micro("step"),
             "arrival": micro("arrival"),
             "total [us]": micro("total"),
