@@ -33,6 +33,7 @@ MOST_LEAKAGE = 30.0
 MOST_SHIFT = 0.01
 # Ratios of frequency that make one candidate the harmonic of another.
 LARGEST_RATIO = 32
+LARGEST_MULTIPLE = 128
 LARGEST_DENOMINATOR = 4
 
 
@@ -145,10 +146,12 @@ def _relation(weak: Folded, strong: Folded, tobs: float) -> tuple[Fraction, bool
     if strong.fold is None:
         return None
     ratio = weak.freq / strong.freq
-    if not 1 / LARGEST_RATIO <= ratio <= LARGEST_RATIO:
+    if not 1 / LARGEST_RATIO <= ratio <= LARGEST_MULTIPLE:
         return None
     simple = Fraction(ratio).limit_denominator(LARGEST_DENOMINATOR if ratio > 1 else LARGEST_RATIO)
-    if simple.numerator > LARGEST_RATIO or (ratio < 1 and simple.numerator > LARGEST_DENOMINATOR):
+    if simple.denominator > 1 and max(simple.numerator, simple.denominator) > LARGEST_RATIO:
+        return None
+    if ratio < 1 and simple.numerator > LARGEST_DENOMINATOR:
         return None
     expected = float(simple) * strong.freq
     part = float(weak.source.best["sigma_single"]) / max(float(strong.source.best["sigma_single"]), 1e-3)
