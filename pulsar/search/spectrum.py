@@ -57,8 +57,8 @@ class NoiseModel:
         self.neff = 1.0 / variance
         self._set_inverse(nbins)
         #: Second estimate where the level may fall steeply: while the blocks grow.
-        growing = int(np.searchsorted(self.widths, MAX_WIDTH)) if self.widths[-1] >= MAX_WIDTH else self.widths.size
-        self._nflat = max(growing, 1)
+        wide = np.flatnonzero(self.widths >= MAX_WIDTH)
+        self._nflat = max(int(wide[0]) if wide.size else self.widths.size, 1)
 
     def _lines(self) -> NDArray[np.float64]:
         """Smoother, shape (nblocks, nblocks): straight lines through three neighbours, weighted 1, 2, 1 by width."""
