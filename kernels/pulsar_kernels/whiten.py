@@ -11,9 +11,25 @@ from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
 
-# Above this bin the level is evaluated every _STEP bins and is linear in between.
+# From these bins on the level is evaluated every so many bins and is linear in between: 3 and 1 % of the bin number.
 _EXACT_BELOW = 512
 _STEP = 16
+_FAR = 8192
+_FAR_STEP = 64
+
+
+@kernel(reorder=True)
+def _finite_sum(x: NDArray[Any], origin: np.float32) -> tuple[float, int]:
+    """Sum of the differences of finite samples from `origin`, and their number."""
+    total = 0.0
+    count = np.int32(0)
+    for i in range(x.shape[0]):
+        v = np.float32(x[i])
+        good = abs(v) <= np.float32(3e38)
+        v = v if good else origin
+        total += np.float64(v) - np.float64(origin)
+        count += np.int32(1) if good else np.int32(0)
+    return total, int(count)
 
 
 @kernel(reorder=True)
@@ -37,13 +53,7 @@ def block_means(series: NDArray[Any], out: NDArray[np.float64]) -> None:
             if np.isfinite(np.float32(series[i])):
                 origin = np.float64(series[i])
                 break
-        total = 0.0
-        count = 0
-        for i in range(lo, hi):
-            x = np.float32(series[i])
-            good = abs(x) <= np.float32(3e38)
-            total += np.float64(x) - origin if good else 0.0
-            count += 1 if good else 0
+        total, count = _finite_sum(series[lo:hi], np.float32(origin))
         out[b] = origin + total / count if count > 0 else np.nan
 
 
@@ -202,30 +212,6 @@ def flatten(power: NDArray[np.float32], centres: NDArray[np.float64], levels: ND
         power[r] = np.float32(power[r] * np.exp(-level))
 
 
-@kernel()
-def _scale(
-    lo: int, hi: int, b: int, centres: NDArray[np.float64], levels: NDArray[np.float64], out: NDArray[np.float32]
-) -> int:
-    """exp(-level/2) at bins lo ... hi (hi included) into out[0 ... hi-lo], exact at both ends; returns the knot."""
-    nblocks = centres.shape[0]
-    ends = np.empty(2, np.float64)
-    for e in range(2):
-        x = np.log(np.float64(lo if e == 0 else hi))
-        while b < nblocks - 2 and x > centres[b + 1]:
-            b += 1
-        level = levels[0]
-        if nblocks > 1:
-            # Constant beyond the last knot: half a block at most.
-            t = min((x - centres[b]) / (centres[b + 1] - centres[b]), 1.0)
-            level = levels[b] + (levels[b + 1] - levels[b]) * t
-        ends[e] = np.exp(-0.5 * level)
-    step = np.float32((ends[1] - ends[0]) / (hi - lo)) if hi > lo else np.float32(0.0)
-    first = np.float32(ends[0])
-    for i in range(hi - lo + 1):
-        out[i] = first + step * np.float32(i)
-    return b
-
-
 @kernel(reorder=True)
 def whiten(
     spec: NDArray[np.complex64],
@@ -249,19 +235,37 @@ def whiten(
         Plane element ``pad + r`` is bin r. Bin 0 is zero.
     """
     nbins = spec.shape[0] - 1
-    scale = np.empty(_STEP + 1, np.float32)
+    nblocks = centres.shape[0]
+    parts = spec.view(np.float32)
     b = 0
     real[pad] = np.float32(0.0)
     imag[pad] = np.float32(0.0)
-    r = 1
+    # exp(-level/2) is exact at both ends of a step and linear in between; r = 0 only finds the lower end of the first.
+    r = 0
+    scale = np.float32(0.0)
     while r <= nbins:
-        hi = min(r + (1 if r < _EXACT_BELOW else _STEP), nbins + 1)
-        b = _scale(r, hi, b, centres, levels, scale)
+        step = 1 if r < _EXACT_BELOW else _STEP if r < _FAR else _FAR_STEP
+        hi = min(r + step, nbins + 1)
+        x = np.log(np.float64(hi))
+        while b < nblocks - 2 and x > centres[b + 1]:
+            b += 1
+        level = levels[0]
+        if nblocks > 1:
+            # Constant beyond the last knot: half a block at most.
+            t = min((x - centres[b]) / (centres[b + 1] - centres[b]), 1.0)
+            level = levels[b] + (levels[b + 1] - levels[b]) * t
+        ends = scale
+        scale = np.float32(np.exp(-0.5 * level))
+        if r == 0:
+            r = 1
+            continue
+        slope = (scale - ends) / np.float32(hi - r)
         # The Nyquist bin belongs to the upper padding.
         last = min(hi, nbins + (1 if pad > 0 else 0))
-        for i in range(r, last):
-            real[pad + i] = spec[i].real * scale[i - r]
-            imag[pad + i] = spec[i].imag * scale[i - r]
+        for i in range(last - r):
+            factor = ends + slope * np.float32(i)
+            real[pad + r + i] = parts[2 * (r + i)] * factor
+            imag[pad + r + i] = parts[2 * (r + i) + 1] * factor
         r = hi
     for j in range(1, pad + 1):
         k = min(j, nbins - 1)
