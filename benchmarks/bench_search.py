@@ -27,7 +27,7 @@ def best_of(repeat: int, func: Callable[..., Any], *args: Any) -> float:
 
 def main() -> None:
     """Measure and print."""
-    from pulsar_kernels import harmonics, whiten
+    from pulsar_kernels import fft, harmonics, whiten
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--log2n", type=int, default=21)
@@ -45,23 +45,30 @@ def main() -> None:
     print(f"search, int16          {best_of(args.repeat, search.search, integers):8.1f}")
     b = search._buffers()
     trend = search._trend(series)
-    spec = scipy_fft.rfft(b.padded)
     power = b.half[: search.nbins]
-    whiten.powers(spec, power)
-    levels = search.noise.levels(power.copy())
+    planes = (b.real[PAD:], b.imag[PAD:])
+    transform: tuple[str, Callable[..., Any], tuple[Any, ...]] = (
+        ("real FFT", scipy_fft.rfft, (b.padded,))
+        if search._plan is None
+        else ("real FFT", fft.real_fft, (b.padded, search._plan, b.half, PAD, b.real, b.imag))
+    )
+    levels = np.zeros(search.noise.centres.size)
     thresholds = np.array(search.thresholds, dtype=np.float32)
     stages: tuple[tuple[str, Callable[..., Any], tuple[Any, ...]], ...] = (
         ("trend", search._trend, (series,)),
         ("detrend", whiten.detrend, (series, trend, b.padded)),
-        ("real FFT", scipy_fft.rfft, (b.padded,)),
-        ("powers", whiten.powers, (spec, power)),
+        ("scipy's FFT instead", scipy_fft.rfft, (b.padded,)),
+        transform,
+        ("powers", whiten.powers, (*planes, power)),
         ("levels", search.noise.levels, (power,)),
-        ("whiten", whiten.whiten, (spec, search.noise.centres, levels, PAD, b.real, b.imag)),
+        ("whiten", whiten.whiten, (b.real, b.imag, PAD, search.noise.centres, levels)),
         ("half bins", harmonics.half_bins, (b.real, b.imag, PAD, search._weights, b.half)),
         ("honest", harmonics.honest, (b.half, search.noise.inverse, search.noise.own, search.noise.inverse_rest)),
         ("harmonic sums", harmonics.harmonic_peaks, (b.half, search._limits, thresholds, b.index, b.stages, b.power)),
     )
     for name, func, arguments in stages:
+        # Most stages work in place.
+        search._white_powers(series, (), b)
         print(f"  {name:20s} {best_of(args.repeat, func, *arguments):8.1f}")
 
 

@@ -86,12 +86,19 @@ def detrend(series: NDArray[Any], coeffs: NDArray[np.float64], out: NDArray[np.f
 
 
 @kernel(reorder=True)
-def powers(spec: NDArray[np.complex64], out: NDArray[np.float32]) -> None:
+def planes(spec: NDArray[np.complex64], pad: int, real: NDArray[np.float32], imag: NDArray[np.float32]) -> None:
+    """Copy amplitudes to two planes, bin r to element ``pad + r``."""
+    parts = spec.view(np.float32)
+    for r in range(spec.shape[0]):
+        real[pad + r] = parts[2 * r]
+        imag[pad + r] = parts[2 * r + 1]
+
+
+@kernel(reorder=True)
+def powers(real: NDArray[np.float32], imag: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Squared moduli of the first ``len(out)`` amplitudes."""
     for r in range(out.shape[0]):
-        x = spec[r].real
-        y = spec[r].imag
-        out[r] = x * x + y * y
+        out[r] = real[r] * real[r] + imag[r] * imag[r]
 
 
 @kernel(reorder=True)
@@ -214,29 +221,24 @@ def flatten(power: NDArray[np.float32], centres: NDArray[np.float64], levels: ND
 
 @kernel(reorder=True)
 def whiten(
-    spec: NDArray[np.complex64],
-    centres: NDArray[np.float64],
-    levels: NDArray[np.float64],
-    pad: int,
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
+    pad: int,
+    centres: NDArray[np.float64],
+    levels: NDArray[np.float64],
 ) -> None:
-    """Amplitudes of a real series over the square root of the noise level, as two planes with mirrored ends.
+    """Divide the amplitudes of a real series by the square root of the noise level, and mirror them beyond both ends.
 
     Parameters
     ----------
-    spec : ndarray of complex64, shape (nbins + 1,)
-        Real FFT of an even number of samples; bin nbins is the Nyquist bin.
+    real, imag : ndarray of float32, shape (nbins + 2 pad,), pad >= 1
+        Element ``pad + r`` is bin r of the real FFT of an even number of samples, r = 0 ... nbins (the Nyquist bin).
+        Bin 0 becomes zero; ``X[-j] = conj X[j]`` and ``X[nbins + j] = conj X[nbins - j]`` are filled in.
     centres, levels : ndarray of float64, shape (nblocks,)
         Natural logarithms of bin number and level at the knots.
-    pad : int
-        Bins added on either side: X[-j] = conj X[j], X[nbins + j] = conj X[nbins - j].
-    real, imag : ndarray of float32, shape (nbins + 2 pad,)
-        Plane element ``pad + r`` is bin r. Bin 0 is zero.
     """
-    nbins = spec.shape[0] - 1
+    nbins = real.shape[0] - 2 * pad
     nblocks = centres.shape[0]
-    parts = spec.view(np.float32)
     b = 0
     real[pad] = np.float32(0.0)
     imag[pad] = np.float32(0.0)
@@ -260,12 +262,12 @@ def whiten(
             r = 1
             continue
         slope = (scale - ends) / np.float32(hi - r)
-        # The Nyquist bin belongs to the upper padding.
-        last = min(hi, nbins + (1 if pad > 0 else 0))
-        for i in range(last - r):
+        x_ = real[pad + r : pad + hi]
+        y_ = imag[pad + r : pad + hi]
+        for i in range(hi - r):
             factor = ends + slope * np.float32(i)
-            real[pad + r + i] = parts[2 * (r + i)] * factor
-            imag[pad + r + i] = parts[2 * (r + i) + 1] * factor
+            x_[i] *= factor
+            y_[i] *= factor
         r = hi
     for j in range(1, pad + 1):
         k = min(j, nbins - 1)

@@ -41,6 +41,11 @@ TRIALS_SINGLE = 1.9
 TRIALS_STAGE = (0.76, 0.27)
 
 
+#: Powers 0 to 3 of the place of 64 stretches between -1 and 1, and the least-squares cubic through their means.
+_POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
+_CUBIC = np.linalg.pinv(_POWERS)
+
+
 def trials_per_bin(logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
     """Independent trials that one stage of sums adds per bin of its top harmonic, at single-trial ln p."""
     decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
@@ -70,6 +75,8 @@ class FFTSearch:
     """
 
     def __init__(self, nsamps: int, tsamp: float, config: FFTConfig | None = None, *, ntrials_dm: float = 1.0) -> None:
+        from pulsar_kernels.fft import make_plan
+
         config = FFTConfig() if config is None else config
         if nsamps < MIN_SAMPLES:
             raise DataError(f"series of {nsamps} samples: a periodicity search needs at least {MIN_SAMPLES}")
@@ -84,6 +91,7 @@ class FFTSearch:
         self.nfft = 2 * int(scipy_fft.next_fast_len((self.nsamps + 1) // 2, real=True))
         self.nbins = self.nfft // 2
         self.noise = NoiseModel(self.nbins)
+        self._plan = make_plan(self.nfft)
         self._local = threading.local()
 
         # Bins of 1 / (nfft tsamp); the padded transform has nfft / nsamps of them for an independent one.
@@ -177,7 +185,7 @@ class FFTSearch:
 
     def _white_powers(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]], buffers: "_Buffers") -> bool:
         """Fill the white amplitudes and half-bin powers; False when the series is constant."""
-        from pulsar_kernels import harmonics, whiten
+        from pulsar_kernels import fft, harmonics, whiten
 
         if series.ndim != 1 or series.shape[0] != self.nsamps:
             raise DataError(
@@ -188,13 +196,16 @@ class FFTSearch:
             series = series.astype(np.float32)
         series = np.ascontiguousarray(series)
         whiten.detrend(series, self._trend(series), buffers.padded)
-        spec = scipy_fft.rfft(buffers.padded, workers=1)
+        if self._plan is None:
+            whiten.planes(scipy_fft.rfft(buffers.padded, workers=1), PAD, buffers.real, buffers.imag)
+        else:
+            fft.real_fft(buffers.padded, self._plan, buffers.half, PAD, buffers.real, buffers.imag)
         power = buffers.half[: self.nbins]
-        whiten.powers(spec, power)
+        whiten.powers(buffers.real[PAD:], buffers.imag[PAD:], power)
         levels = self.noise.levels(power)
         if levels is None:
             return False
-        whiten.whiten(spec, self.noise.centres, levels, PAD, buffers.real, buffers.imag)
+        whiten.whiten(buffers.real, buffers.imag, PAD, self.noise.centres, levels)
         span = self.nfft * self.tsamp
         for freq, width in birdies:
             lo = max(int(np.floor((freq - 0.5 * width) * span)), 0)
@@ -214,11 +225,12 @@ class FFTSearch:
         whiten.block_means(series, means)
         good = np.isfinite(means)
         coeffs = np.zeros(4, dtype=np.float64)
-        if np.count_nonzero(good) >= 8:
-            u = (np.arange(64) + 0.5) / 32.0 - 1.0
+        if good.all():
+            coeffs[:] = _CUBIC @ (means - means[0])
+            coeffs[0] += means[0]
+        elif np.count_nonzero(good) >= 8:
             origin = means[good][0]
-            fit = np.polynomial.Polynomial.fit(u[good], means[good] - origin, 3, domain=[-1, 1]).coef
-            coeffs[: fit.size] = fit
+            coeffs[:] = np.linalg.lstsq(_POWERS[good], means[good] - origin, rcond=None)[0]
             coeffs[0] += origin
         return coeffs
 

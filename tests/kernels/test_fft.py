@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pulsar_kernels import fft
+
+
+def transform(series, plan, pad=3):
+    real, imag = np.full((2, series.size // 2 + 2 * pad), 7.0, dtype=np.float32)
+    fft.real_fft(series, plan, np.empty_like(series), pad, real, imag)
+    assert (real[:pad] == 7).all() and (imag[-pad + 1 :] == 7).all()
+    return (real + 1j * imag)[pad : pad + series.size // 2 + 1]
+
+
+@given(st.integers(0, 6), st.integers(0, 4), st.integers(0, 3), st.integers(0, 2**32 - 1))
+def test_real_fft(twos, threes, fives, seed):
+    nfft = 2**twos * 3**threes * 5**fives * 2
+    plan = fft.make_plan(nfft)
+    if plan is None:
+        assert nfft < 2 * 16 * 40
+        return
+    series = np.random.default_rng(seed).standard_normal(nfft, dtype=np.float32)
+    expected = np.fft.rfft(series.astype(np.float64))
+    np.testing.assert_allclose(transform(series, plan), expected, atol=2e-6 * np.sqrt(nfft))
+
+
+@pytest.mark.parametrize("nfft", [1 << 15, 1 << 18, 2 * 405 * 450])
+def test_long_real_fft(nfft):
+    series = np.random.default_rng(nfft).standard_normal(nfft, dtype=np.float32)
+    expected = np.fft.rfft(series.astype(np.float64))
+    error = transform(series, fft.make_plan(nfft)) - expected
+    assert np.sqrt(np.mean(np.abs(error) ** 2) / nfft) < 3e-7
+    assert np.abs(error).max() < 2e-6 * np.sqrt(nfft)
+
+
+def test_lines_end_where_they_belong():
+    nfft = 4096
+    t = np.arange(nfft)
+    plan = fft.make_plan(nfft)
+    for k in (0, 1, 15, 16, 17, 100, 1023, 1024, 1025, 2047, 2048):
+        got = transform(np.cos(2 * np.pi * k * t / nfft).astype(np.float32), plan)
+        expected = np.zeros(nfft // 2 + 1)
+        expected[k] = nfft if k in (0, nfft // 2) else nfft / 2
+        np.testing.assert_allclose(got, expected, atol=2e-3)
+
+
+def test_lengths_that_are_not_covered():
+    assert fft.make_plan(256) is None  # too short for 16 by 16
+    assert fft.make_plan(1023) is None
+    assert fft.make_plan(2 * 7 * 512) is None
+    assert fft.make_plan(2 * 17 * 512) is None
