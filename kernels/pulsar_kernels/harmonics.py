@@ -19,6 +19,9 @@ from pulsar_kernels._jit import kernel
 _BLOCK = 4096
 # Beyond the calibrated low bins only powers above this are worth the logarithm.
 _RARE = 6.0
+_CHUNK = 64
+# Up to here ln(1 + z) is a series.
+_SMALL = 0.4
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -100,6 +103,41 @@ def half_bins(
         out[2 * i + 1] = x * x + y * y
 
 
+@kernel(reorder=True)
+def _above(x: NDArray[np.float32], n: int, threshold: np.float32) -> int:
+    count = np.int32(0)
+    for t in range(n):
+        count += np.int32(1) if x[t] > threshold else np.int32(0)
+    return int(count)
+
+
+@kernel(reorder=True)
+def _log_small(
+    power: NDArray[np.float32],
+    inverse: NDArray[np.float32],
+    own: NDArray[np.float32],
+    middle: np.float32,
+    z: NDArray[np.float32],
+) -> int:
+    """ln(1 + z)/v in place, z = v P with the own share undone, by a series that is right to 2e-8 up to _SMALL.
+
+    The number of those beyond is returned, and z.
+    """
+    one = np.float32(1.0)
+    large = np.int32(0)
+    for i in range(power.shape[0]):
+        p = power[i]
+        x = inverse[i] * p * (one + own[i] if p > middle else one - own[i])
+        z[i] = x
+        large += np.int32(1) if x > np.float32(_SMALL) else np.int32(0)
+        # 2 artanh(x / (2 + x))
+        s = x / (np.float32(2.0) + x)
+        t = s * s
+        series = one + t * (np.float32(1 / 3) + t * (np.float32(1 / 5) + t * (np.float32(1 / 7) + t * np.float32(1 / 9))))
+        power[i] = np.float32(2.0) * s * series / inverse[i]
+    return int(large)
+
+
 @kernel()
 def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArray[np.float32], rest: float) -> None:
     """Make powers over an uncertain noise level exponential again, in place.
@@ -118,15 +156,20 @@ def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArra
     """
     m = inverse.shape[0]
     middle = np.float32(np.log(2.0))
-    for i in range(m):
-        v = np.float64(inverse[i])
-        p = np.float64(power[i])
-        p *= 1.0 + own[i] if p > middle else 1.0 - own[i]
-        power[i] = np.float32(np.log1p(v * p) / v)
+    z = np.empty(_CHUNK, np.float32)
+    for lo in range(0, m, _CHUNK):
+        n = min(_CHUNK, m - lo)
+        if _log_small(power[lo : lo + n], inverse[lo : lo + n], own[lo : lo + n], middle, z) > 0:
+            for i in range(n):
+                if z[i] > np.float32(_SMALL):
+                    power[lo + i] = np.float32(np.log1p(np.float64(z[i])) / np.float64(inverse[lo + i]))
     rare = np.float32(_RARE)
-    for i in range(m, power.shape[0]):
-        if power[i] > rare:
-            power[i] = np.float32(np.log1p(rest * power[i]) / rest)
+    for lo in range(m, power.shape[0], _CHUNK):
+        part = power[lo : lo + _CHUNK]
+        if _above(part, part.shape[0], rare) > 0:
+            for i in range(part.shape[0]):
+                if part[i] > rare:
+                    part[i] = np.float32(np.log1p(rest * part[i]) / rest)
 
 
 @intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
