@@ -5,10 +5,12 @@ Every kernel is compiled by :func:`kernel`: ``nogil`` so that a caller's threads
 zero gives inf as in numpy instead of raising inside a loop.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from numba import njit
+from numba import config, njit, types
+from numba.extending import intrinsic
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,5 +38,58 @@ def kernel(*, reorder: bool = False, inline: bool = False) -> Callable[[Callable
             options["inline"] = "always"
         compiled: Callable[P, R] = njit(**options)(func)
         return compiled
+
+    return decorate
+
+
+def vector(code: Callable[..., Any], *, literal: int | None = None, returns: Any = types.void) -> Any:
+    """Write the vector instructions of a function, where the compiler does not find them in a loop.
+
+    The decorated function says in plain Python what is done; it runs when compilation is switched off.
+
+    Parameters
+    ----------
+    code : callable
+        ``code(builder, args)`` or ``code(builder, args, value)`` writes LLVM instructions: `args` are pointers to the
+        data of arrays (contiguous), 64-bit integers and 32-bit floats.
+    literal : int, optional
+        Place of an argument that must be a constant where the function is called: its `value` is given to `code`.
+    returns : numba type
+        Of the value that `code` returns.
+    """
+
+    def decorate(plain: Callable[..., Any]) -> Any:
+        if getattr(config, "DISABLE_JIT", False):
+            return plain
+
+        def typed(typingctx: Any, *args: Any) -> Any:  # noqa: ARG001
+            if literal is not None and not isinstance(args[literal], types.IntegerLiteral):
+                return None
+            kinds = [
+                a
+                if isinstance(a, types.Array) or k == literal
+                else types.float32
+                if isinstance(a, types.Float)
+                else types.int64
+                for k, a in enumerate(args)
+            ]
+
+            def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+                given = [
+                    context.make_array(t)(context, builder, v).data if isinstance(t, types.Array) else v
+                    for t, v in zip(signature.args, values, strict=True)
+                ]
+                extra = [] if literal is None else [args[literal].literal_value]
+                result = code(builder, given, *extra)
+                return context.get_dummy_value() if returns is types.void else result
+
+            return returns(*kinds), codegen
+
+        names = [inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+        # The compiler matches arguments with these names.
+        vars(typed)["__signature__"] = inspect.Signature([*names, *inspect.signature(plain).parameters.values()])
+        typed.__name__ = plain.__name__
+        typed.__doc__ = plain.__doc__
+        return intrinsic(prefer_literal=literal is not None)(typed)
 
     return decorate

@@ -2,19 +2,17 @@
 
 A library transforms one long series with scalar code that walks through memory once per factor. Here the series is a
 matrix: sixteen columns at a time are copied to a tile that stays in the L2 cache, transformed there by vector
-instructions, multiplied by the twiddle factors and written back; then sixteen rows at a time. Memory is read and written
-three times in all, the last time for the split of the packed complex transform into that of a real series.
+instructions, multiplied by the twiddle factors and written back; then sixteen rows at a time. Memory is read and
+written three times in all, the last time for the split of the packed complex transform into that of a real series.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel
+from pulsar_kernels._jit import kernel, vector
 
 #: Transforms side by side.
 LANES = 16
@@ -100,10 +98,6 @@ _I64 = ir.IntType(64)
 _VEC = ir.VectorType(_F32, LANES)
 
 
-def _data(context: Any, builder: Any, signature: Any, args: Any, k: int) -> Any:
-    return context.make_array(signature.args[k])(context, builder, args[k]).data
-
-
 def _load(builder: Any, data: Any, index: Any, vec: Any = _VEC) -> Any:
     return builder.load(builder.bitcast(builder.gep(data, [index]), vec.as_pointer()), align=4)
 
@@ -166,7 +160,7 @@ class _Complex:
         out[0] = total
         for k in range(1, h + 1):
             u = x[0]
-            v = None
+            v: Any = None
             for j in range(1, h + 1):
                 u = self.add(u, self.scale(plus[j - 1], np.cos(2 * np.pi * j * k / p)))
                 term = self.scale(minus[j - 1], np.sin(2 * np.pi * j * k / p))
@@ -177,153 +171,197 @@ class _Complex:
         return out
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+def _butterfly_code(builder: Any, args: Any, p: int) -> None:
+    src, dst, factors = args[1], args[4], args[7]
+    c = _Complex(builder)
+    size = _I64(2 * LANES)
+
+    def place(first: Any, stride: Any, j: int) -> Any:
+        return builder.mul(builder.add(first, builder.mul(stride, _I64(j))), size)
+
+    x = []
+    for j in range(p):
+        i = place(args[2], args[3], j)
+        x.append((_load(builder, src, i), _load(builder, src, builder.add(i, _I64(LANES)))))
+    for k, value in enumerate(c.dft(x)):
+        result = value
+        if k > 0:
+            t = builder.mul(builder.add(args[8], _I64(k - 1)), _I64(2))
+            re = builder.load(builder.gep(factors, [t]))
+            im = builder.load(builder.gep(factors, [builder.add(t, _I64(1))]))
+            result = c.mul(value, (_wide(builder, re), _wide(builder, im)))
+        o = place(args[5], args[6], k)
+        _store(builder, result[0], dst, o)
+        _store(builder, result[1], dst, builder.add(o, _I64(LANES)))
+
+
+@vector(_butterfly_code, literal=0)
 def _butterfly(
-    typingctx: Any, radix: Any, source: Any, at: Any, step: Any, out: Any, to: Any, span: Any, twiddle: Any, w: Any
-) -> Any:
+    radix: int,
+    source: NDArray[np.float32],
+    at: int,
+    step: int,
+    out: NDArray[np.float32],
+    to: int,
+    span: int,
+    twiddle: NDArray[np.float32],
+    w: int,
+) -> None:
     """One butterfly of tile elements ``at + j step`` to ``to + k span``, times the twiddles from pair `w` on."""
-    if not isinstance(radix, types.IntegerLiteral):
-        return None
-    p = radix.literal_value
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        src, dst, factors = (_data(context, builder, signature, args, k) for k in (1, 4, 7))
-        c = _Complex(builder)
-        size = _I64(2 * LANES)
-
-        def place(first: Any, stride: Any, j: int) -> Any:
-            return builder.mul(builder.add(first, builder.mul(stride, _I64(j))), size)
-
-        x = []
-        for j in range(p):
-            i = place(args[2], args[3], j)
-            x.append((_load(builder, src, i), _load(builder, src, builder.add(i, _I64(LANES)))))
-        for k, value in enumerate(c.dft(x)):
-            result = value
-            if k > 0:
-                t = builder.mul(builder.add(args[8], _I64(k - 1)), _I64(2))
-                re = builder.load(builder.gep(factors, [t]))
-                im = builder.load(builder.gep(factors, [builder.add(t, _I64(1))]))
-                result = c.mul(value, (_wide(builder, re), _wide(builder, im)))
-            o = place(args[5], args[6], k)
-            _store(builder, result[0], dst, o)
-            _store(builder, result[1], dst, builder.add(o, _I64(LANES)))
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.void(radix, source, i, i, out, i, i, twiddle, i), codegen
+    size = 2 * LANES
+    x = np.zeros((radix, LANES), np.complex64)
+    for j in range(radix):
+        i = (at + j * step) * size
+        x[j] = source[i : i + LANES] + 1j * source[i + LANES : i + size]
+    y = np.fft.fft(x, axis=0)
+    for k in range(radix):
+        o = (to + k * span) * size
+        t = 2 * (w + k - 1)
+        z = y[k] * (twiddle[t] + 1j * twiddle[t + 1]) if k > 0 else y[k]
+        out[o : o + LANES] = z.real
+        out[o + LANES : o + size] = z.imag
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _gather(typingctx: Any, series: Any, at: Any, tile: Any, row: Any) -> Any:
+def _gather_code(builder: Any, args: Any) -> None:
+    src, dst = args[0], args[2]
+    both = _load(builder, src, args[1], ir.VectorType(_F32, 2 * LANES))
+    o = builder.mul(args[3], _I64(2 * LANES))
+    _store(builder, _shuffle(builder, both, both, list(range(0, 2 * LANES, 2))), dst, o)
+    _store(builder, _shuffle(builder, both, both, list(range(1, 2 * LANES, 2))), dst, builder.add(o, _I64(LANES)))
+
+
+@vector(_gather_code)
+def _gather(series: NDArray[np.float32], at: int, tile: NDArray[np.float32], row: int) -> None:
     """Sixteen complex numbers (pairs of samples) into one tile element."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        src, dst = (_data(context, builder, signature, args, k) for k in (0, 2))
-        both = _load(builder, src, args[1], ir.VectorType(_F32, 2 * LANES))
-        o = builder.mul(args[3], _I64(2 * LANES))
-        _store(builder, _shuffle(builder, both, both, list(range(0, 2 * LANES, 2))), dst, o)
-        _store(builder, _shuffle(builder, both, both, list(range(1, 2 * LANES, 2))), dst, builder.add(o, _I64(LANES)))
-        return context.get_dummy_value()
-
-    return types.void(series, types.int64, tile, types.int64), codegen
+    o = 2 * LANES * row
+    tile[o : o + LANES] = series[at : at + 2 * LANES : 2]
+    tile[o + LANES : o + 2 * LANES] = series[at + 1 : at + 2 * LANES : 2]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _twist(typingctx: Any, tile: Any, row: Any, lanes: Any, re: Any, im: Any, out: Any, to: Any, n: Any) -> Any:
+def _twist_code(builder: Any, args: Any) -> None:
+    src, factors, dst = args[0], args[2], args[5]
+    c = _Complex(builder)
+    i = builder.mul(args[1], _I64(2 * LANES))
+    up = builder.add(i, _I64(LANES))
+    w = c.mul(
+        (_load(builder, factors, i), _load(builder, factors, up)), (_wide(builder, args[3]), _wide(builder, args[4]))
+    )
+    x = c.mul((_load(builder, src, i), _load(builder, src, up)), w)
+    _store(builder, x[0], dst, args[6])
+    _store(builder, x[1], dst, builder.add(args[6], args[7]))
+
+
+@vector(_twist_code)
+def _twist(
+    tile: NDArray[np.float32],
+    row: int,
+    lanes: NDArray[np.float32],
+    re: float,
+    im: float,
+    out: NDArray[np.float32],
+    to: int,
+    n: int,
+) -> None:
     """Tile element `row` times ``lanes[row] (re + i im)`` to the planes ``out[to]`` and ``out[n + to]``."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        src, factors, dst = (_data(context, builder, signature, args, k) for k in (0, 2, 5))
-        c = _Complex(builder)
-        i = builder.mul(args[1], _I64(2 * LANES))
-        up = builder.add(i, _I64(LANES))
-        w = c.mul(
-            (_load(builder, factors, i), _load(builder, factors, up)), (_wide(builder, args[3]), _wide(builder, args[4]))
-        )
-        x = c.mul((_load(builder, src, i), _load(builder, src, up)), w)
-        _store(builder, x[0], dst, args[6])
-        _store(builder, x[1], dst, builder.add(args[6], args[7]))
-        return context.get_dummy_value()
-
-    f = types.float32
-    return types.void(tile, types.int64, lanes, f, f, out, types.int64, types.int64), codegen
+    i = 2 * LANES * row
+    up = i + LANES
+    w = (lanes[i:up] + 1j * lanes[up : up + LANES]) * (re + 1j * im)
+    z = (tile[i:up] + 1j * tile[up : up + LANES]) * w
+    out[to : to + LANES] = z.real
+    out[n + to : n + to + LANES] = z.imag
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _transpose(typingctx: Any, plane: Any, at: Any, step: Any, tile: Any, row: Any, part: Any) -> Any:
+def _transpose_code(builder: Any, args: Any) -> None:
+    src, dst = args[0], args[3]
+    v = [_load(builder, src, builder.add(args[1], builder.mul(args[2], _I64(i)))) for i in range(LANES)]
+    d = LANES // 2
+    while d:
+        for i in range(LANES):
+            if i & d:
+                continue
+            a, b = v[i], v[i + d]
+            v[i] = _shuffle(builder, a, b, [LANES + (j ^ d) if j & d else j for j in range(LANES)])
+            v[i + d] = _shuffle(builder, a, b, [LANES + j if j & d else j | d for j in range(LANES)])
+        d //= 2
+    first = builder.add(builder.mul(args[4], _I64(2 * LANES)), args[5])
+    for j in range(LANES):
+        _store(builder, v[j], dst, builder.add(first, _I64(2 * LANES * j)))
+
+
+@vector(_transpose_code)
+def _transpose(plane: NDArray[np.float32], at: int, step: int, tile: NDArray[np.float32], row: int, part: int) -> None:
     """Sixteen rows of sixteen numbers to the tile elements from `row` on (`part` 0: real, 16: imaginary)."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        src, dst = (_data(context, builder, signature, args, k) for k in (0, 3))
-        v = [_load(builder, src, builder.add(args[1], builder.mul(args[2], _I64(i)))) for i in range(LANES)]
-        d = LANES // 2
-        while d:
-            for i in range(LANES):
-                if i & d:
-                    continue
-                a, b = v[i], v[i + d]
-                v[i] = _shuffle(builder, a, b, [LANES + (j ^ d) if j & d else j for j in range(LANES)])
-                v[i + d] = _shuffle(builder, a, b, [LANES + j if j & d else j | d for j in range(LANES)])
-            d //= 2
-        first = builder.add(builder.mul(args[4], _I64(2 * LANES)), args[5])
-        for j in range(LANES):
-            _store(builder, v[j], dst, builder.add(first, _I64(2 * LANES * j)))
-        return context.get_dummy_value()
-
-    i = types.int64
-    return types.void(plane, i, i, tile, i, i), codegen
+    for j in range(LANES):
+        o = 2 * LANES * (row + j) + part
+        tile[o : o + LANES] = plane[at + j : at + j + (LANES - 1) * step + 1 : step]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _scatter(typingctx: Any, tile: Any, row: Any, real: Any, imag: Any, to: Any) -> Any:
+def _scatter_code(builder: Any, args: Any) -> None:
+    src, re, im = args[0], args[2], args[3]
+    i = builder.mul(args[1], _I64(2 * LANES))
+    _store(builder, _load(builder, src, i), re, args[4])
+    _store(builder, _load(builder, src, builder.add(i, _I64(LANES))), im, args[4])
+
+
+@vector(_scatter_code)
+def _scatter(
+    tile: NDArray[np.float32], row: int, real: NDArray[np.float32], imag: NDArray[np.float32], to: int
+) -> None:
     """Tile element `row` to both planes at `to`."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        src, re, im = (_data(context, builder, signature, args, k) for k in (0, 2, 3))
-        i = builder.mul(args[1], _I64(2 * LANES))
-        _store(builder, _load(builder, src, i), re, args[4])
-        _store(builder, _load(builder, src, builder.add(i, _I64(LANES))), im, args[4])
-        return context.get_dummy_value()
-
-    return types.void(tile, types.int64, real, imag, types.int64), codegen
+    i = 2 * LANES * row
+    real[to : to + LANES] = tile[i : i + LANES]
+    imag[to : to + LANES] = tile[i + LANES : i + 2 * LANES]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _untangle(typingctx: Any, real: Any, imag: Any, low: Any, high: Any, fine: Any, at: Any, re: Any, im: Any) -> Any:
+def _untangle_code(builder: Any, args: Any) -> None:
+    x, y, table = args[0], args[1], args[4]
+    c = _Complex(builder)
+    back = list(range(LANES - 1, -1, -1))
+
+    def mirrored(data: Any) -> Any:
+        v = _load(builder, data, args[3])
+        return _shuffle(builder, v, v, back)
+
+    z = (_load(builder, x, args[2]), _load(builder, y, args[2]))
+    m = (mirrored(x), mirrored(y))
+    w = c.mul(
+        (_load(builder, table, args[5]), _load(builder, table, builder.add(args[5], _I64(_FINE)))),
+        (_wide(builder, args[6]), _wide(builder, args[7])),
+    )
+    even = c.scale((builder.fadd(z[0], m[0]), builder.fsub(z[1], m[1])), 0.5)
+    odd = c.scale((builder.fsub(z[0], m[0]), builder.fadd(z[1], m[1])), 0.5)
+    # -i w odd
+    t = c.mul(w, odd)
+    first = (builder.fadd(even[0], t[1]), builder.fsub(even[1], t[0]))
+    # conj(even + i w odd)
+    second = (builder.fsub(even[0], t[1]), builder.fneg(builder.fadd(even[1], t[0])))
+    _store(builder, first[0], x, args[2])
+    _store(builder, first[1], y, args[2])
+    _store(builder, _shuffle(builder, second[0], second[0], back), x, args[3])
+    _store(builder, _shuffle(builder, second[1], second[1], back), y, args[3])
+
+
+@vector(_untangle_code)
+def _untangle(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    low: int,
+    high: int,
+    fine: NDArray[np.float32],
+    at: int,
+    re: float,
+    im: float,
+) -> None:
     """X[k] and X[n-k] in place for sixteen k from element `low` on, whose mirrors end 15 beyond element `high`."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        x, y, table = (_data(context, builder, signature, args, k) for k in (0, 1, 4))
-        c = _Complex(builder)
-        back = list(range(LANES - 1, -1, -1))
-
-        def mirrored(data: Any) -> Any:
-            v = _load(builder, data, args[3])
-            return _shuffle(builder, v, v, back)
-
-        z = (_load(builder, x, args[2]), _load(builder, y, args[2]))
-        m = (mirrored(x), mirrored(y))
-        w = c.mul(
-            (_load(builder, table, args[5]), _load(builder, table, builder.add(args[5], _I64(_FINE)))),
-            (_wide(builder, args[6]), _wide(builder, args[7])),
-        )
-        even = c.scale((builder.fadd(z[0], m[0]), builder.fsub(z[1], m[1])), 0.5)
-        odd = c.scale((builder.fsub(z[0], m[0]), builder.fadd(z[1], m[1])), 0.5)
-        # -i w odd
-        t = c.mul(w, odd)
-        first = (builder.fadd(even[0], t[1]), builder.fsub(even[1], t[0]))
-        # conj(even + i w odd)
-        second = (builder.fsub(even[0], t[1]), builder.fneg(builder.fadd(even[1], t[0])))
-        _store(builder, first[0], x, args[2])
-        _store(builder, first[1], y, args[2])
-        _store(builder, _shuffle(builder, second[0], second[0], back), x, args[3])
-        _store(builder, _shuffle(builder, second[1], second[1], back), y, args[3])
-        return context.get_dummy_value()
-
-    i = types.int64
-    f = types.float32
-    return types.void(real, imag, i, i, fine, i, f, f), codegen
+    z = real[low : low + LANES] + 1j * imag[low : low + LANES]
+    mirror = (real[high : high + LANES] - 1j * imag[high : high + LANES])[::-1]
+    w = (fine[at : at + LANES] + 1j * fine[_FINE + at : _FINE + at + LANES]) * (re + 1j * im)
+    even = (z + mirror) / 2
+    odd = -1j * w * (z - mirror) / 2
+    real[low : low + LANES] = (even + odd).real
+    imag[low : low + LANES] = (even + odd).imag
+    real[high : high + LANES] = (even - odd).real[::-1]
+    imag[high : high + LANES] = -(even - odd).imag[::-1]
 
 
 @kernel()

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel
+from pulsar_kernels._jit import kernel, vector
 
 _BLOCK = 4096
+# Three groups of 32 more: from the multiple of 32 below a block's first neighbour to that above its last.
+_ROW = _BLOCK + 96
 # Beyond the calibrated low bins only powers above this are worth the logarithm.
 _RARE = 6.0
 _CHUNK = 64
@@ -24,46 +24,57 @@ _CHUNK = 64
 _SMALL = 0.4
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _half_16(typingctx: Any, real: Any, imag: Any, base: Any, weights: Any, out: Any, at: Any) -> Any:
+def _half_16_code(builder: Any, args: Any) -> None:
+    i32 = ir.IntType(32)
+    i64 = ir.IntType(64)
+    vec = ir.VectorType(ir.FloatType(), 16)
+    fuse = ("contract", "reassoc")
+    re, im, taps, result = args[0], args[1], args[3], args[4]
+
+    def load(data: Any, offset: int) -> Any:
+        place = builder.gep(data, [builder.add(args[2], i64(offset))])
+        return builder.load(builder.bitcast(place, vec.as_pointer()), align=4)
+
+    def power(a: Any, b: Any) -> Any:
+        return builder.fadd(builder.fmul(a, a, fuse), builder.fmul(b, b, fuse), fuse)
+
+    sums: list[Any] = [None, None]
+    for j in range(8):
+        w = builder.load(builder.gep(taps, [i64(j)]))
+        wide = builder.insert_element(ir.Constant(vec, ir.Undefined), w, i32(0))
+        wide = builder.shuffle_vector(wide, wide, ir.Constant(ir.VectorType(i32, 16), [i32(0)] * 16))
+        for n, data in enumerate((re, im)):
+            term = builder.fmul(wide, builder.fsub(load(data, 1 + j), load(data, -j), fuse), fuse)
+            sums[n] = term if sums[n] is None else builder.fadd(sums[n], term, fuse)
+    mask = [i32(j // 2 + 16 * (j % 2)) for j in range(32)]
+    both = builder.shuffle_vector(
+        power(load(re, 0), load(im, 0)), power(*sums), ir.Constant(ir.VectorType(i32, 32), mask)
+    )
+    place = builder.bitcast(builder.gep(result, [args[5]]), both.type.as_pointer())
+    builder.store(both, place, align=4)
+
+
+@vector(_half_16_code)
+def _half_16(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    base: int,
+    weights: NDArray[np.float32],
+    out: NDArray[np.float32],
+    at: int,
+) -> None:
     """Powers at the 16 bins from plane element `base` on and at the half bins above them, into ``out[at : at + 32]``.
 
     With 8 taps, in vectors: the compiler's own try at the loop over bins spends its time on shuffles.
     """
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i32 = ir.IntType(32)
-        i64 = ir.IntType(64)
-        vec = ir.VectorType(ir.FloatType(), 16)
-        fuse = ("contract", "reassoc")
-        re, im, taps, result = (
-            context.make_array(signature.args[k])(context, builder, args[k]).data for k in (0, 1, 3, 4)
-        )
-
-        def load(data: Any, offset: int) -> Any:
-            place = builder.gep(data, [builder.add(args[2], i64(offset))])
-            return builder.load(builder.bitcast(place, vec.as_pointer()), align=4)
-
-        def power(a: Any, b: Any) -> Any:
-            return builder.fadd(builder.fmul(a, a, fuse), builder.fmul(b, b, fuse), fuse)
-
-        sums: list[Any] = [None, None]
-        for j in range(8):
-            w = builder.load(builder.gep(taps, [i64(j)]))
-            wide = builder.insert_element(ir.Constant(vec, ir.Undefined), w, i32(0))
-            wide = builder.shuffle_vector(wide, wide, ir.Constant(ir.VectorType(i32, 16), [i32(0)] * 16))
-            for n, data in enumerate((re, im)):
-                term = builder.fmul(wide, builder.fsub(load(data, 1 + j), load(data, -j), fuse), fuse)
-                sums[n] = term if sums[n] is None else builder.fadd(sums[n], term, fuse)
-        mask = [i32(j // 2 + 16 * (j % 2)) for j in range(32)]
-        both = builder.shuffle_vector(
-            power(load(re, 0), load(im, 0)), power(*sums), ir.Constant(ir.VectorType(i32, 32), mask)
-        )
-        place = builder.bitcast(builder.gep(result, [args[5]]), both.type.as_pointer())
-        builder.store(both, place, align=4)
-        return context.get_dummy_value()
-
-    return types.void(real, imag, types.int64, weights, out, types.int64), codegen
+    real_, imag_ = real[base - 7 : base + 24], imag[base - 7 : base + 24]
+    x = np.zeros(16)
+    y = np.zeros(16)
+    for j in range(8):
+        x += weights[j] * (real_[8 + j : 24 + j] - real_[7 - j : 23 - j])
+        y += weights[j] * (imag_[8 + j : 24 + j] - imag_[7 - j : 23 - j])
+    out[at : at + 32 : 2] = real_[7:23] ** 2 + imag_[7:23] ** 2
+    out[at + 1 : at + 32 : 2] = x**2 + y**2
 
 
 @kernel(reorder=True)
@@ -133,7 +144,9 @@ def _log_small(
         # 2 artanh(x / (2 + x))
         s = x / (np.float32(2.0) + x)
         t = s * s
-        series = one + t * (np.float32(1 / 3) + t * (np.float32(1 / 5) + t * (np.float32(1 / 7) + t * np.float32(1 / 9))))
+        series = one + t * (
+            np.float32(1 / 3) + t * (np.float32(1 / 5) + t * (np.float32(1 / 7) + t * np.float32(1 / 9)))
+        )
         power[i] = np.float32(2.0) * s * series / inverse[i]
     return int(large)
 
@@ -172,61 +185,72 @@ def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArra
                     part[i] = np.float32(np.log1p(rest * part[i]) / rest)
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
-def _sums_32(typingctx: Any, power: Any, q: Any, nstages: Any, thresholds: Any, sums: Any, at: Any) -> Any:
+def _sums_32_code(builder: Any, args: Any, count: int) -> Any:
+    f32 = ir.FloatType()
+    i32 = ir.IntType(32)
+    i64 = ir.IntType(64)
+    vec = ir.VectorType(f32, 16)
+    data, limits, out = args[0], args[3], args[4]
+    row = i64(_ROW)
+
+    def load(k: int, s: int, part: int) -> Any:
+        index = [((16 * part + j) * k + (1 << s >> 1)) >> s for j in range(16)]
+        offset = builder.add(builder.mul(args[1], i64((32 * k) >> s)), i64(index[0]))
+        at = builder.bitcast(builder.gep(data, [offset]), vec.as_pointer())
+        value = builder.load(at, align=4)
+        if k == 1 << s:
+            return value
+        mask = ir.Constant(ir.VectorType(i32, 16), [i32(i - index[0]) for i in index])
+        return builder.shuffle_vector(value, value, mask)
+
+    hit = i64(0)
+    for part in range(2):
+        acc = load(1, 0, part)
+        for s in range(count):
+            if s > 0:
+                terms = [load(k, s, part) for k in range(1, 1 << s, 2)]
+                while len(terms) > 1:
+                    terms = [
+                        builder.fadd(terms[i], terms[i + 1]) if i + 1 < len(terms) else terms[i]
+                        for i in range(0, len(terms), 2)
+                    ]
+                acc = builder.fadd(acc, terms[0])
+            place = builder.add(builder.add(args[5], i64(16 * part)), builder.mul(row, i64(s)))
+            builder.store(acc, builder.bitcast(builder.gep(out, [place]), vec.as_pointer()), align=4)
+            limit = builder.load(builder.gep(limits, [i64(s)]))
+            zero = ir.Constant(vec, ir.Undefined)
+            wide = builder.insert_element(zero, limit, i32(0))
+            wide = builder.shuffle_vector(wide, wide, ir.Constant(ir.VectorType(i32, 16), [i32(0)] * 16))
+            above = builder.bitcast(builder.fcmp_ordered(">", acc, wide), ir.IntType(16))
+            bit = builder.select(builder.icmp_unsigned("!=", above, ir.IntType(16)(0)), i64(1 << s), i64(0))
+            hit = builder.or_(hit, bit)
+    return hit
+
+
+@vector(_sums_32_code, literal=2, returns=types.int64)
+def _sums_32(
+    power: NDArray[np.float32],
+    q: int,
+    nstages: int,
+    thresholds: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    at: int,
+) -> int:
     """Sums at the grid indices 32 q ... 32 q + 31 of every stage, into ``sums[stage, at : at + 32]``.
 
     Sixteen neighbouring indices of one harmonic lie within sixteen powers: one load and one shuffle by a constant
     mask give them all, where a loop would gather them one by one. The bits of the value returned are the stages at
     which a sum exceeds its threshold.
     """
-    if not isinstance(nstages, types.IntegerLiteral):
-        return None
-    count = nstages.literal_value
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        f32 = ir.FloatType()
-        i32 = ir.IntType(32)
-        i64 = ir.IntType(64)
-        vec = ir.VectorType(f32, 16)
-        arrays = [context.make_array(signature.args[k])(context, builder, args[k]) for k in (0, 3, 4)]
-        data, limits, out = (a.data for a in arrays)
-        row = cgutils.unpack_tuple(builder, arrays[2].shape, 2)[1]
-
-        def load(k: int, s: int, part: int) -> Any:
-            index = [((16 * part + j) * k + (1 << s >> 1)) >> s for j in range(16)]
-            offset = builder.add(builder.mul(args[1], i64((32 * k) >> s)), i64(index[0]))
-            at = builder.bitcast(builder.gep(data, [offset]), vec.as_pointer())
-            value = builder.load(at, align=4)
-            if k == 1 << s:
-                return value
-            mask = ir.Constant(ir.VectorType(i32, 16), [i32(i - index[0]) for i in index])
-            return builder.shuffle_vector(value, value, mask)
-
-        hit = i64(0)
-        for part in range(2):
-            acc = load(1, 0, part)
-            for s in range(count):
-                if s > 0:
-                    terms = [load(k, s, part) for k in range(1, 1 << s, 2)]
-                    while len(terms) > 1:
-                        terms = [
-                            builder.fadd(terms[i], terms[i + 1]) if i + 1 < len(terms) else terms[i]
-                            for i in range(0, len(terms), 2)
-                        ]
-                    acc = builder.fadd(acc, terms[0])
-                place = builder.add(builder.add(args[5], i64(16 * part)), builder.mul(row, i64(s)))
-                builder.store(acc, builder.bitcast(builder.gep(out, [place]), vec.as_pointer()), align=4)
-                limit = builder.load(builder.gep(limits, [i64(s)]))
-                zero = ir.Constant(vec, ir.Undefined)
-                wide = builder.insert_element(zero, limit, i32(0))
-                wide = builder.shuffle_vector(wide, wide, ir.Constant(ir.VectorType(i32, 16), [i32(0)] * 16))
-                above = builder.bitcast(builder.fcmp_ordered(">", acc, wide), ir.IntType(16))
-                bit = builder.select(builder.icmp_unsigned("!=", above, ir.IntType(16)(0)), i64(1 << s), i64(0))
-                hit = builder.or_(hit, bit)
-        return hit
-
-    return types.int64(power, types.int64, nstages, thresholds, sums, types.int64), codegen
+    hit = 0
+    i = np.arange(32 * q, 32 * q + 32)
+    total = power[i].copy()
+    for s in range(nstages):
+        for k in range(1, 1 << s, 2):
+            total += power[(i * k + (1 << s >> 1)) >> s]
+        sums[s, at : at + 32] = total
+        hit |= int(np.any(total > thresholds[s])) << s
+    return hit
 
 
 @kernel()
@@ -299,8 +323,7 @@ def harmonic_peaks(
     nhalf = power.shape[0]
     nstages = thresholds.shape[0]
     every = (1 << nstages) - 1
-    # Three groups of 32 more than a block: from the multiple of 32 below its first neighbour to that above its last.
-    sums = np.empty((nstages, _BLOCK + 96), np.float32)
+    sums = np.empty((nstages, _ROW), np.float32)
     found = 0
     first = nhalf
     last = 0

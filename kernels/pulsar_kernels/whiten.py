@@ -112,7 +112,7 @@ def _count_two(x: NDArray[np.float32], lo: np.float32, hi: np.float32) -> tuple[
 
 
 @kernel()
-def _quickselect(x: NDArray[np.float32], n: int, k: int) -> np.float32:
+def _quickselect(x: NDArray[np.float32], n: int, k: int) -> float:
     """The k-th smallest of ``x[:n]``, which is reordered."""
     lo = 0
     hi = n - 1
@@ -140,7 +140,7 @@ def _quickselect(x: NDArray[np.float32], n: int, k: int) -> np.float32:
             lo = i
         else:
             break
-    return x[k]
+    return float(x[k])
 
 
 @kernel()
@@ -168,10 +168,10 @@ def select_kth(x: NDArray[np.float32], k: int, guess: float, width: float, work:
             v = x[i]
             work[m] = v
             m += 1 if (v > lo) & (v <= hi) else 0
-        return float(_quickselect(work, m, k - below))
+        return _quickselect(work, m, k - below)
     for i in range(n):
         work[i] = x[i]
-    return float(_quickselect(work, n, k))
+    return _quickselect(work, n, k)
 
 
 @kernel()

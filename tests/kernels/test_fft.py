@@ -9,11 +9,12 @@ from pulsar_kernels import fft
 def transform(series, plan, pad=3):
     real, imag = np.full((2, series.size // 2 + 2 * pad), 7.0, dtype=np.float32)
     fft.real_fft(series, plan, np.empty_like(series), pad, real, imag)
-    assert (real[:pad] == 7).all() and (imag[-pad + 1 :] == 7).all()
+    assert (real[:pad] == 7).all()
+    assert (imag[-pad + 1 :] == 7).all()
     return (real + 1j * imag)[pad : pad + series.size // 2 + 1]
 
 
-@given(st.integers(0, 6), st.integers(0, 4), st.integers(0, 3), st.integers(0, 2**32 - 1))
+@given(st.integers(0, 6), st.integers(0, 3), st.integers(0, 2), st.integers(0, 2**32 - 1))
 def test_real_fft(twos, threes, fives, seed):
     nfft = 2**twos * 3**threes * 5**fives * 2
     plan = fft.make_plan(nfft)
@@ -25,6 +26,7 @@ def test_real_fft(twos, threes, fives, seed):
     np.testing.assert_allclose(transform(series, plan), expected, atol=2e-6 * np.sqrt(nfft))
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("nfft", [1 << 15, 1 << 18, 2 * 405 * 450])
 def test_long_real_fft(nfft):
     series = np.random.default_rng(nfft).standard_normal(nfft, dtype=np.float32)

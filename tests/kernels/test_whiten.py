@@ -1,7 +1,6 @@
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import whiten as ref
@@ -31,7 +30,11 @@ def test_means_of_nothing_are_nan():
 
 
 @given(
-    st.integers(1, 500), st.integers(0, 2**32 - 1), st.sampled_from([1e-30, 1.0, 1e30]), st.floats(0, 3), st.floats(0, 1)
+    st.integers(1, 500),
+    st.integers(0, 2**32 - 1),
+    st.sampled_from([1e-30, 1.0, 1e30]),
+    st.floats(0, 3),
+    st.floats(0, 1),
 )
 def test_selection(n, seed, scale, guess, width):
     rng = np.random.default_rng(seed)
