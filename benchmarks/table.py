@@ -90,15 +90,15 @@ def plot(run: dict[str, Any], path: Path) -> None:
     computing = [f for f in figures if f["adds_per_byte"] + f["flops_per_byte"] > 0]
     figure, (left, right) = plt.subplots(1, 2, figsize=(13, 0.28 * len(figures) + 3), width_ratios=(3, 2))
     intensities = [f["adds_per_byte"] + f["flops_per_byte"] for f in computing]
-    low = min([0.1, *intensities]) / 4
+    low = min([0.1, *intensities]) / 2
     high = max([10.0, *intensities]) * 2
     roofs = {"adds L1": "adds_l1", "adds L2": "adds_l2", "floats": "floats", "fft": "fft"}
     top = max(limits[key] for key in roofs.values())
     for name, key in (("copy near", "copy_near"), ("copy", "copy")):
         end = min(high, top / limits[key])
-        left.plot([low, end], [low * limits[key], end * limits[key]], color=COLOURS[name])
-        label = f"{name} {si(limits[key])}B/s "
-        left.text(4 * low, 4 * low * limits[key], label, color=COLOURS[name], fontsize=8, ha="right", va="bottom")
+        label = f"{name} {si(limits[key])}B/s"
+        left.plot([low, end], [low * limits[key], end * limits[key]], color=COLOURS[name], label=label)
+    left.legend(loc="lower right", fontsize=8)
     for name, key in roofs.items():
         left.plot([limits[key] / limits["copy_near"], high], [limits[key]] * 2, color=COLOURS[name])
         left.text(high, limits[key], f" {name} {si(limits[key])}/s", color=COLOURS[name], fontsize=8, va="center")
