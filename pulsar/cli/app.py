@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pulsar.cli import (
+    bench,
     candidates,
     config,
     demo,
@@ -103,6 +104,7 @@ app.command("report")(report.command)
 app.command("simulate")(simulate.command)
 app.command("inject")(inject.command)
 app.command("demo")(demo.command)
+app.command("bench")(bench.command)
 app.add_typer(config.app, name="config")
 
 

@@ -46,7 +46,7 @@ DETECTION_COLUMNS: tuple[Column, ...] = (
 CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("rank", "i4", "", "1 is the best"),
     Column("id", "U12", "", "name inside the file, also the name of its fold"),
-    Column("kind", "U8", "", "how it was found: fft or ffa"),
+    Column("kind", "U8", "", "how it was found: fft, ffa, or fold where the period was given"),
     Column("period", "f8", "s", "topocentric period at the epoch"),
     Column("period_err", "f8", "s", "1-sigma error of the period"),
     Column("freq", "f8", "Hz", "topocentric spin frequency at the epoch"),

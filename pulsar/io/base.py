@@ -2,6 +2,7 @@
 
 import os
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ PIECE_BYTES = 1 << 18
 MEAN_BYTES = 1 << 22
 
 
-class BaseObservation:
+class BaseObservation(ABC):
     """An observation (`pulsar.data.observation.Observation`) but for the reading itself: `_fill`."""
 
     header: Header
@@ -31,9 +32,9 @@ class BaseObservation:
     dtype: np.dtype[Any]
     problems: tuple[str, ...]
 
+    @abstractmethod
     def _fill(self, start: int, out: NDArray[Any]) -> None:
         """Fill `out`, whose shape, type and range are known to be right."""
-        raise NotImplementedError
 
     def read_into(self, start: int, out: NDArray[Any]) -> None:
         """Fill `out`, shape (nchans, n), dtype `dtype`, rows contiguous, with samples from `start` on.
@@ -86,7 +87,7 @@ class BaseObservation:
         if isinstance(file, RawFile):
             file.park()
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - what holds no file has nothing to release
         """Release files."""
 
     def __enter__(self) -> Self:

@@ -181,6 +181,31 @@ def _leakage(weak: Folded, strong: Folded) -> float:
     return min(MOST_LEAKAGE, float(strong.fold.snr) / (np.pi * heard))
 
 
+def fill_fold(row: Any, fold: Fold) -> None:
+    """Fill a row of the candidates table with what a refined fold tells."""
+    after = fold.after
+    row["freq"] = after.freq
+    row["period"] = 1.0 / after.freq
+    row["period_err"] = fold.freq_err / after.freq**2
+    row["fdot"] = after.fdot
+    row["fdot_err"] = fold.fdot_err
+    row["accel"] = -C * after.fdot / after.freq
+    row["accel_err"] = C * fold.fdot_err / after.freq
+    row["dm"] = after.dm
+    row["dm_err"] = fold.dm_err
+    row["snr"] = fold.snr
+    row["width"] = fold.width
+
+
+def fill_place(row: Any, header: Header) -> None:
+    """Fill a row with when and where it was observed."""
+    row["epoch"] = header.tmid
+    row["beam"] = -1 if header.beam is None else header.beam
+    row["nbeams"] = 1
+    row["ra_deg"] = header.ra_deg
+    row["dec_deg"] = header.dec_deg
+
+
 def candidate_table(
     ranked: Sequence[tuple[Folded, int | None]], header: Header
 ) -> tuple[NDArray[Any], list[tuple[str, Fold]]]:
@@ -201,30 +226,22 @@ def candidate_table(
         row["rank"] = i + 1
         row["id"] = ident
         row["kind"] = "fft"
-        row["freq"] = one.freq
-        row["period"] = 1.0 / one.freq
-        row["period_err"] = one.freq_err / one.freq**2
-        row["dm"] = one.dm
-        row["fdot"] = float(source.best["fdot"])
+        fill_place(row, header)
         if fold is not None:
-            row["dm_err"] = fold.dm_err
-            row["fdot"] = fold.after.fdot
-            row["fdot_err"] = fold.fdot_err
-            row["snr"] = fold.snr
-            row["width"] = fold.width
+            fill_fold(row, fold)
             folds.append((ident, fold))
-        row["accel"] = -C * row["fdot"] / one.freq
-        row["accel_err"] = C * row["fdot_err"] / one.freq
-        row["epoch"] = header.tmid
+        else:
+            row["freq"] = one.freq
+            row["period"] = 1.0 / one.freq
+            row["period_err"] = one.freq_err / one.freq**2
+            row["fdot"] = float(source.best["fdot"])
+            row["accel"] = -C * row["fdot"] / one.freq
+            row["dm"] = one.dm
         row["sigma"] = source.best["sigma"]
         row["sigma_single"] = source.best["sigma_single"]
         row["nharm"] = source.best["nharm"]
         row["ndetections"] = source.ndetections
         row["dm_detected"] = source.dm
-        row["beam"] = -1 if header.beam is None else header.beam
-        row["nbeams"] = 1
-        row["ra_deg"] = header.ra_deg
-        row["dec_deg"] = header.dec_deg
         row["score"] = one.score
         row["rfi_flags"] = ",".join(one.flags)
         row["harmonic_of"] = "" if owner is None else f"c{owner + 1:04d}"

@@ -17,6 +17,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
+from pulsar.pipeline.candidates import fill_fold, fill_place
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 
@@ -109,35 +110,16 @@ def fold_cubes(
 
 
 def fold_row(ident: str, fold: Fold, header: Header, row: Any) -> None:
-    """Fill a row of the candidates table with what a fold tells."""
+    """Fill a row of the candidates table for a period that was given, not found."""
     from pulsar.rank.features import features
     from pulsar.rank.score import score
 
-    after = fold.after
-    values: dict[str, Any] = {
-        "id": ident,
-        "kind": "fold",
-        "period": 1.0 / after.freq,
-        "period_err": fold.freq_err / after.freq**2,
-        "freq": after.freq,
-        "fdot": after.fdot,
-        "fdot_err": fold.fdot_err,
-        "accel": -C * after.fdot / after.freq,
-        "accel_err": C * fold.fdot_err / after.freq,
-        "epoch": fold.epoch,
-        "dm": after.dm,
-        "dm_err": fold.dm_err,
-        "dm_detected": fold.before.dm,
-        "snr": fold.snr,
-        "width": fold.width,
-        "beam": -1 if header.beam is None else header.beam,
-        "nbeams": 1,
-        "ra_deg": header.ra_deg,
-        "dec_deg": header.dec_deg,
-        "score": score(features(fold)),
-    }
-    for key, value in values.items():
-        row[key] = value
+    fill_place(row, header)
+    fill_fold(row, fold)
+    row["id"] = ident
+    row["kind"] = "fold"
+    row["dm_detected"] = fold.before.dm
+    row["score"] = score(features(fold))
 
 
 def fold_files(

@@ -20,7 +20,7 @@ from pulsar.cli.app import app
 from pulsar.cli.console import frequency_range, value_error
 from pulsar.errors import ConfigError
 
-COMMANDS = ("search", "info", "plan", "fold", "candidates", "report", "simulate", "inject", "demo", "config")
+COMMANDS = ("search", "info", "plan", "fold", "candidates", "report", "simulate", "inject", "demo", "bench", "config")
 
 
 @pytest.fixture

@@ -1,0 +1,101 @@
+"""What a benchmark case is: some work on made-up data, what it amounts to, and plain numpy that does the same."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Size:
+    """Extent of a case."""
+
+    nsamps: int
+    nchans: int = 1
+    ndms: int = 1
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The same result by plain numpy or scipy.
+
+    Attributes
+    ----------
+    run : callable
+        Makes the result, or the part `rows` of it.
+    share : float
+        Fraction of the whole work that it does; its time is divided by it.
+    rows : slice, optional
+        Which part of the case's result it makes; without it all of it.
+    rtol, atol : float
+        How closely the two agree; 0 and 0: exactly.
+    """
+
+    run: Callable[[], NDArray[Any]]
+    share: float = 1.0
+    rows: slice | None = None
+    rtol: float = 0.0
+    atol: float = 0.0
+
+    def compare(self, result: NDArray[Any]) -> None:
+        """Raise AssertionError unless the part `rows` of `result` is what the baseline makes."""
+        part = result if self.rows is None else result[self.rows]
+        np.testing.assert_allclose(part, self.run(), rtol=self.rtol, atol=self.atol)
+
+
+@dataclass(frozen=True)
+class Work:
+    """A case with its data made, ready to run again and again.
+
+    Attributes
+    ----------
+    run : callable
+        One call of the kernel; what it allocates is part of its time.
+    result : callable
+        What the last call left.
+    samples : int
+        Samples taken in (channels times times).
+    nbytes : float
+        Bytes that have to be read and written once at least, however good the caches are; also its extent in memory.
+    adds : float
+        Integer additions that vectorise.
+    flops : float
+        Floating point operations; those in double precision count twice.
+    baseline : Baseline, optional
+    """
+
+    run: Callable[[], object]
+    result: Callable[[], NDArray[Any]]
+    samples: int
+    nbytes: float
+    adds: float = 0.0
+    flops: float = 0.0
+    baseline: Baseline | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table.
+
+    Attributes
+    ----------
+    name : str
+    about : str
+        What is done, on how much.
+    make : callable
+        Size -> Work.
+    full, tiny : Size
+        For figures, and for tests.
+    arithmetic : {"adds L1", "adds L2", "floats", "fft"}
+        Which limit of the processor its operations are held against: integer additions of rows in L1 or L2,
+        multiplications and additions of floats, or such as transforms reach.
+    """
+
+    name: str
+    about: str
+    make: Callable[[Size], Work]
+    full: Size
+    tiny: Size
+    arithmetic: str

@@ -1,0 +1,153 @@
+"""Cases of reading and cleaning: unpacking, moments, normalising, downsampling."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.bench.case import Baseline, Case, Size, Work
+from pulsar.rfi.source import PIECE_BYTES
+
+
+def _unpack(size: Size, nbits: int) -> Work:
+    from pulsar_kernels.unpack import unpack
+
+    per = 8 // nbits
+    row = size.nchans // per
+    raw = np.random.default_rng(1).integers(0, 256, (size.nsamps, row), dtype=np.uint8)
+    # In pieces that stay in the cache, as files are read.
+    step = min(max(64, PIECE_BYTES // size.nchans), size.nsamps)
+    pieces = [raw[at : at + step] for at in range(0, size.nsamps, step)]
+    out = np.zeros((size.nchans, step), dtype=np.uint8)
+    target = out.reshape(-1)
+
+    def run() -> None:
+        for piece in pieces:
+            unpack(piece.reshape(-1), len(piece), row, row, 0, nbits, True, 0, target, step, False)
+
+    def plain() -> NDArray[Any]:
+        last = raw[:0]
+        for piece in pieces:
+            last = piece
+            if nbits < 8:
+                last = np.empty((len(piece), row, per), dtype=np.uint8)
+                for k in range(per):
+                    last[:, :, k] = (piece >> (k * nbits)) & ((1 << nbits) - 1)
+            last = np.ascontiguousarray(last.reshape(len(piece), -1).T)
+        return last
+
+    samples = size.nchans * size.nsamps
+    return Work(run, lambda: out[:, : len(pieces[-1])], samples, float(raw.nbytes + samples), baseline=Baseline(plain))
+
+
+def unpack_8bit(size: Size) -> Work:
+    """Transpose 8-bit samples."""
+    return _unpack(size, 8)
+
+
+def unpack_2bit(size: Size) -> Work:
+    """Unpack and transpose 2-bit samples."""
+    return _unpack(size, 2)
+
+
+def moments(size: Size) -> Work:
+    """Sum, sum of squares and saturated samples of every channel, 8 bit."""
+    from pulsar_kernels.moments import moments_u8
+
+    data = np.random.default_rng(1).integers(0, 256, (size.nchans, size.nsamps), dtype=np.uint8)
+    s1, s2 = np.zeros(size.nchans), np.zeros(size.nchans)
+    ntop = np.zeros(size.nchans, dtype=np.int64)
+
+    def run() -> None:
+        s1[:] = 0.0
+        s2[:] = 0.0
+        ntop[:] = 0
+        moments_u8(data, 255, s1, s2, ntop)
+
+    def plain() -> NDArray[Any]:
+        wide = data.astype(np.uint32)
+        return np.stack(
+            [wide.sum(axis=1), (wide * wide).sum(axis=1, dtype=np.uint64), np.count_nonzero(data >= 255, axis=1)]
+        )
+
+    return Work(
+        run, lambda: np.stack([s1, s2, ntop]), data.size, data.nbytes, adds=3.0 * data.size, baseline=Baseline(plain)
+    )
+
+
+def normalise(size: Size) -> Work:
+    """From 8-bit samples to cleaned int8: baseline off, scaled, rounded, clipped."""
+    from pulsar_kernels import clean
+
+    rng = np.random.default_rng(1)
+    raw = np.clip(rng.normal(96.0, 10.0, (size.nchans, size.nsamps)), 0, 255).astype(np.uint8)
+    base = rng.uniform(94.0, 98.0, size.nchans).astype(np.float32)
+    slope = rng.normal(0.0, 1e-5, size.nchans).astype(np.float32)
+    scale = rng.uniform(1.2, 1.6, size.nchans).astype(np.float32)
+    chans = np.arange(size.nchans)
+    none = np.empty(0, dtype=np.float32)
+    out = np.zeros(raw.shape, dtype=np.int8)
+
+    def run() -> None:
+        clean.normalise(raw, chans, base, slope, scale, 0, none, out)
+
+    def plain() -> NDArray[Any]:
+        line = base[:, None] + slope[:, None] * np.arange(size.nsamps, dtype=np.float32)
+        return np.clip(np.rint((raw - line) * scale[:, None]), -127, 127).astype(np.int8)
+
+    # Ties of the rounding may fall to either side: one step.
+    return Work(
+        run, lambda: out, raw.size, raw.nbytes + out.nbytes, flops=7.0 * raw.size, baseline=Baseline(plain, atol=1)
+    )
+
+
+def halve(size: Size) -> Work:
+    """Sums of neighbouring cleaned samples, int8 to int16."""
+    from pulsar_kernels.dedisperse import halve_int8
+
+    data = np.random.default_rng(1).integers(-127, 128, (size.nchans, size.nsamps), dtype=np.int8)
+    out = np.zeros((size.nchans, size.nsamps // 2), dtype=np.int16)
+
+    def plain() -> NDArray[Any]:
+        return np.add(data[:, 0::2], data[:, 1::2], dtype=np.int16)
+
+    return Work(
+        lambda: halve_int8(data, out),
+        lambda: out,
+        data.size,
+        data.nbytes + out.nbytes,
+        adds=out.size,
+        baseline=Baseline(plain),
+    )
+
+
+def requantise(size: Size) -> Work:
+    """Sums of two samples back to int8, with the noise of one."""
+    from pulsar_kernels import dedisperse
+
+    sums = np.random.default_rng(1).integers(-254, 255, (size.nchans, size.nsamps), dtype=np.int16)
+    out = np.zeros(sums.shape, dtype=np.int8)
+    scale = float(np.sqrt(0.5))
+
+    def plain() -> NDArray[Any]:
+        rounded: NDArray[Any] = np.rint(sums * np.float32(scale))
+        return rounded.clip(-128, 127).astype(np.int8)
+
+    return Work(
+        lambda: dedisperse.requantise(sums, scale, out),
+        lambda: out,
+        sums.size,
+        sums.nbytes + out.nbytes,
+        flops=4.0 * sums.size,
+        baseline=Baseline(plain),
+    )
+
+
+CASES = (
+    Case("unpack-8bit", "transpose 1024 channels", unpack_8bit, Size(1 << 14, 1024), Size(15130, 70), "adds L1"),
+    Case("unpack-2bit", "the same of 4096 channels", unpack_2bit, Size(1 << 13, 4096), Size(15130, 72), "adds L1"),
+    Case("moments", "sums, squares, saturation, 1024 channels", moments, Size(1 << 14, 1024), Size(333, 5), "adds L1"),
+    Case("normalise", "8 bit to cleaned int8, 1024 channels", normalise, Size(1 << 14, 1024), Size(333, 5), "floats"),
+    Case("halve", "sums of two samples, int8 to int16", halve, Size(1 << 14, 1024), Size(334, 5), "adds L1"),
+    Case("requantise", "sums of two back to int8", requantise, Size(1 << 13, 1024), Size(333, 5), "floats"),
+)

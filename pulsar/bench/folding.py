@@ -1,0 +1,151 @@
+"""Cases of folding: phase bins, channel sums folded for many candidates, one float series, boxcar S/N."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.bench.case import Baseline, Case, Size, Work
+
+NBINS = 64
+#: Sub-integrations of a fold.
+SEGMENTS = 4
+#: Groups of candidates that share their channel sums, and candidates in each.
+GROUPS, MEMBERS = 8, 4
+#: Boxcar widths [bins].
+WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+
+
+def _edges(n: int) -> NDArray[np.int64]:
+    return np.linspace(0, n, SEGMENTS + 1).astype(np.int64)
+
+
+def phase_bins(size: Size) -> Work:
+    """Phase bin of every sample of an accelerated pulsar."""
+    from pulsar_kernels import fold
+
+    n = size.nsamps
+    phase, rate, accel = 0.3, 0.0123456, 1e-12
+    edges = _edges(n)
+    out = np.zeros(n, dtype=np.uint16)
+
+    def plain() -> NDArray[Any]:
+        t = np.arange(n, dtype=np.float64)
+        turns = phase + t * (rate + t * accel)
+        slot = np.minimum(((turns - np.floor(turns)) * NBINS).astype(np.int32), NBINS - 1)
+        return slot + NBINS * np.repeat(np.arange(SEGMENTS), np.diff(edges))
+
+    return Work(
+        lambda: fold.phase_bins(phase, rate, accel, NBINS, edges, out),
+        lambda: out,
+        n,
+        float(out.nbytes),
+        # Seven operations in double precision.
+        flops=14.0 * n,
+        baseline=Baseline(plain),
+    )
+
+
+def fold_band(size: Size) -> Work:
+    """Channels summed for 8 groups, folded for 4 candidates of each."""
+    from pulsar_kernels import fold
+
+    n, nchans = size.nsamps, size.nchans
+    rng = np.random.default_rng(1)
+    delays = np.sort(rng.integers(0, 200, (GROUPS, nchans)), axis=1).astype(np.int32)
+    data = rng.integers(-60, 61, (nchans, n + 200), dtype=np.int8)
+    slots = np.empty((GROUPS * MEMBERS, n), dtype=np.uint16)
+    for k, row in enumerate(slots):
+        turns = 0.1 + (0.003 + 0.0007 * k) * np.arange(n)
+        segment = np.arange(n) * SEGMENTS // n
+        row[:] = (turns % 1.0 * NBINS).astype(np.int64) % NBINS + NBINS * segment
+    starts = np.arange(GROUPS + 1, dtype=np.int64) * MEMBERS
+    members = np.arange(GROUPS * MEMBERS, dtype=np.int64)
+    nslots = NBINS * SEGMENTS
+    total = np.empty(fold.TILE, dtype=np.int16)
+    parts = np.empty((4, nslots), dtype=np.int32)
+    acc = np.zeros((GROUPS * MEMBERS, nslots), dtype=np.int32)
+
+    def plain() -> NDArray[Any]:
+        folded = np.zeros(acc.shape, dtype=np.int64)
+        for g in range(GROUPS):
+            series = np.zeros(n, dtype=np.int16)
+            for channel, delay in zip(data, delays[g].tolist(), strict=True):
+                series += channel[delay : delay + n]
+            for m in range(g * MEMBERS, (g + 1) * MEMBERS):
+                folded[m] = np.bincount(slots[m], weights=series, minlength=nslots)
+        return folded
+
+    return Work(
+        lambda: fold.fold_band(data, n, delays, starts, members, slots, total, parts, acc),
+        lambda: acc,
+        nchans * n,
+        float(data.nbytes + slots.nbytes + acc.nbytes),
+        adds=float(GROUPS * nchans * n),
+        baseline=Baseline(plain),
+    )
+
+
+def fold_row(size: Size) -> Work:
+    """One float32 series folded in double precision."""
+    from pulsar_kernels import fold
+
+    n = size.nsamps
+    data = np.random.default_rng(1).standard_normal(n, dtype=np.float32)
+    slots = ((0.3 + 0.0123456 * np.arange(n)) % 1.0 * NBINS).astype(np.uint16)
+    sums = np.zeros(NBINS)
+
+    def run() -> None:
+        sums[:] = 0.0
+        fold.fold_row(data, slots, sums)
+
+    return Work(
+        run,
+        lambda: sums,
+        n,
+        float(data.nbytes + slots.nbytes),
+        flops=2.0 * n,
+        baseline=Baseline(lambda: np.bincount(slots, weights=data, minlength=NBINS), rtol=1e-9, atol=1e-9),
+    )
+
+
+def boxcar(size: Size) -> Work:
+    """Best boxcar of ten widths of every profile."""
+    from pulsar_kernels.boxcar import boxcar_snr
+
+    nprofiles = size.nsamps // NBINS
+    rng = np.random.default_rng(1)
+    profiles = rng.normal(0.0, 1.0, (nprofiles, NBINS))
+    variance = rng.uniform(0.8, 1.2, NBINS)
+    widths = np.array(WIDTHS, dtype=np.int64)
+    snr = np.zeros(nprofiles)
+    width, start = np.zeros(nprofiles, dtype=np.int64), np.zeros(nprofiles, dtype=np.int64)
+
+    def plain() -> NDArray[Any]:
+        wrapped = np.concatenate([profiles, profiles], axis=1).cumsum(axis=1)
+        around = np.concatenate([variance, variance]).cumsum()
+        total, spread = profiles.sum(axis=1, keepdims=True), variance.sum()
+        best = np.full(nprofiles, -np.inf)
+        for w in WIDTHS:
+            share = (around[w : w + NBINS] - around[:NBINS]) / spread
+            height = wrapped[:, w : w + NBINS] - wrapped[:, :NBINS] - total * share
+            best = np.maximum(best, (height / np.sqrt(spread * share * (1.0 - share))).max(axis=1))
+        return best
+
+    return Work(
+        lambda: boxcar_snr(profiles, variance, widths, snr, width, start),
+        lambda: snr,
+        profiles.size,
+        float(profiles.nbytes + 24 * nprofiles),
+        # Five operations in double precision for every box.
+        flops=10.0 * profiles.size * len(WIDTHS),
+        baseline=Baseline(plain, rtol=1e-9),
+    )
+
+
+CASES = (
+    Case("phase-bins", "phase bins of 2^20 samples", phase_bins, Size(1 << 20), Size(1000), "floats"),
+    Case("fold-band", "16 channels folded for 32 candidates", fold_band, Size(1 << 16, 16), Size(9000, 11), "adds L1"),
+    Case("fold-row", "2^20 float32 samples folded", fold_row, Size(1 << 20), Size(1000), "floats"),
+    Case("boxcar", "10 widths on 16384 profiles of 64 bins", boxcar, Size(1 << 20), Size(640), "floats"),
+)

@@ -1,0 +1,245 @@
+"""Cases of the periodicity search: from a dedispersed series to peaks of harmonic sums."""
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft as scipy_fft
+
+from pulsar.bench.case import Baseline, Case, Size, Work
+from pulsar.config.model import FFTConfig
+from pulsar.search.fft import HALF_TAPS, PAD, FFTSearch
+from pulsar.search.spectrum import NoiseModel
+
+NHARM = 16
+TSAMP = 64e-6
+
+
+def _spectrum(nbins: int) -> NDArray[np.complex64]:
+    """White noise of unit power."""
+    rng = np.random.default_rng(1)
+    parts = rng.standard_normal(2 * (nbins + 1), dtype=np.float32) * np.float32(np.sqrt(0.5))
+    return parts.view(np.complex64)
+
+
+def _powers(count: int) -> NDArray[np.float32]:
+    return np.random.default_rng(1).exponential(1.0, count).astype(np.float32)
+
+
+def detrend(size: Size) -> Work:
+    """Cubic off an int16 series, to float32."""
+    from pulsar_kernels import whiten
+
+    n = size.nsamps
+    series = np.round(np.random.default_rng(1).normal(0.0, 300.0, n)).astype(np.int16)
+    coeffs = np.array([3.0, -20.0, 5.0, 10.0])
+    out = np.zeros(n, dtype=np.float32)
+
+    def plain() -> NDArray[Any]:
+        u = (2.0 * np.arange(n) + 1.0) / n - 1.0
+        trend: NDArray[Any] = np.polynomial.polynomial.polyval(u, coeffs)
+        return np.asarray(series - trend)
+
+    return Work(
+        lambda: whiten.detrend(series, coeffs, out),
+        lambda: out,
+        n,
+        series.nbytes + out.nbytes,
+        flops=9.0 * n,
+        baseline=Baseline(plain, rtol=1e-5, atol=1e-2),
+    )
+
+
+def real_fft(size: Size) -> Work:
+    """Real FFT by scipy, one float32 series."""
+    n = size.nsamps
+    series = np.random.default_rng(1).standard_normal(n, dtype=np.float32)
+    left: list[NDArray[Any]] = []
+
+    def run() -> None:
+        left[:] = [scipy_fft.rfft(series, workers=1)]
+
+    return Work(
+        run,
+        lambda: left[0],
+        n,
+        # The spectrum is as long as the series.
+        2.0 * series.nbytes,
+        flops=2.5 * n * np.log2(n),
+        baseline=Baseline(lambda: np.fft.rfft(series), rtol=1e-3, atol=1e-2 * np.sqrt(n)),
+    )
+
+
+def powers(size: Size) -> Work:
+    """Squared moduli of the amplitudes."""
+    from pulsar_kernels import whiten
+
+    nbins = size.nsamps // 2
+    spec = _spectrum(nbins)
+    out = np.zeros(nbins, dtype=np.float32)
+
+    def plain() -> NDArray[Any]:
+        return spec.real[:nbins] ** 2 + spec.imag[:nbins] ** 2
+
+    return Work(
+        lambda: whiten.powers(spec, out),
+        lambda: out,
+        size.nsamps,
+        12.0 * nbins,
+        flops=3.0 * nbins,
+        baseline=Baseline(plain, rtol=1e-5, atol=1e-9),
+    )
+
+
+def medians(size: Size) -> Work:
+    """Medians of growing blocks of powers."""
+    from pulsar_kernels import whiten
+
+    nbins = size.nsamps // 2
+    power = _powers(nbins)
+    model = NoiseModel(nbins)
+    out = np.zeros(model.widths.size)
+
+    def plain() -> NDArray[Any]:
+        found = []
+        for lo, hi in pairwise(model.edges.tolist()):
+            middle = (hi - lo - 1) // 2
+            found.append(np.partition(power[lo:hi], middle)[middle])
+        return np.array(found)
+
+    return Work(
+        lambda: whiten.block_medians(power, model.edges, out),
+        lambda: out,
+        size.nsamps,
+        float(power.nbytes),
+        baseline=Baseline(plain, rtol=2e-5),
+    )
+
+
+def levels(size: Size) -> Work:
+    """The whole noise model: medians, smoothing, second estimate where blocks grow."""
+    nbins = size.nsamps // 2
+    power = _powers(nbins)
+    # The low bins are overwritten: every call starts from the same.
+    low = power[: min(1 << 15, nbins)].copy()
+    model = NoiseModel(nbins)
+    left: list[NDArray[Any]] = []
+
+    def run() -> None:
+        power[: low.size] = low
+        found = model.levels(power)
+        left[:] = [] if found is None else [found]
+
+    return Work(run, lambda: left[0], size.nsamps, float(power.nbytes))
+
+
+def white(size: Size) -> Work:
+    """Amplitudes over the root of the noise level, as two planes."""
+    from pulsar_kernels import whiten
+
+    nbins = size.nsamps // 2
+    spec = _spectrum(nbins)
+    centres = NoiseModel(nbins).centres
+    level = 3.0 - 0.2 * centres
+    real = np.zeros(nbins + 2 * PAD, dtype=np.float32)
+    imag = np.zeros(nbins + 2 * PAD, dtype=np.float32)
+    # Below the first knot its segment goes on: bins from the second knot on show the work. The kernel takes the level
+    # as linear over 16 bins.
+    first = int(np.exp(centres[min(1, centres.size - 1)])) + 1
+
+    def plain() -> NDArray[Any]:
+        scale = np.exp(-0.5 * np.interp(np.log(np.arange(first, nbins)), centres, level)).astype(np.float32)
+        return np.stack([spec.real[first:nbins] * scale, spec.imag[first:nbins] * scale])
+
+    return Work(
+        lambda: whiten.whiten(spec, centres, level, PAD, real, imag),
+        lambda: np.stack([real[PAD + first : PAD + nbins], imag[PAD + first : PAD + nbins]]),
+        size.nsamps,
+        16.0 * nbins,
+        flops=3.0 * nbins,
+        baseline=Baseline(plain, rtol=1e-3, atol=1e-6),
+    )
+
+
+def half_bins(size: Size) -> Work:
+    """Powers at whole and half bins."""
+    from pulsar_kernels import harmonics
+
+    nbins = size.nsamps // 2
+    spec = _spectrum(nbins + 2 * PAD)[:-1]
+    real, imag = np.ascontiguousarray(spec.real), np.ascontiguousarray(spec.imag)
+    weights = 1.0 / (np.pi * (np.arange(HALF_TAPS) + 0.5))
+    weights = np.asarray(weights / np.sqrt(2.0 * np.sum(weights**2)), dtype=np.float32)
+    out = np.zeros(2 * nbins, dtype=np.float32)
+
+    def plain() -> NDArray[Any]:
+        middle = np.zeros(nbins, dtype=np.complex64)
+        for j, w in enumerate(weights):
+            middle += w * (spec[PAD + 1 + j : PAD + 1 + j + nbins] - spec[PAD - j : PAD - j + nbins])
+        both = np.stack([spec[PAD : PAD + nbins], middle], axis=1).reshape(-1)
+        return np.asarray(both.real**2 + both.imag**2)
+
+    return Work(
+        lambda: harmonics.half_bins(real, imag, PAD, weights, out),
+        lambda: out,
+        size.nsamps,
+        16.0 * nbins,
+        flops=(6.0 * HALF_TAPS + 6.0) * nbins,
+        baseline=Baseline(plain, rtol=1e-3, atol=1e-5),
+    )
+
+
+def harmonic_sums(size: Size) -> Work:
+    """Sums of 1, 2, 4, 8 and 16 harmonics, and their peaks above the threshold."""
+    from pulsar_kernels import harmonics
+
+    config = FFTConfig.model_validate({"nharm": NHARM, "threshold": 2.0})
+    search = FFTSearch(size.nsamps, TSAMP, config, ntrials_dm=500)
+    nhalf = 2 * search.nbins
+    power = _powers(nhalf)
+    power[nhalf // 2 :: nhalf // 8] += np.float32(40.0)  # a few lines to be found
+    limits = np.array([[np.ceil(2 * h * search.r_lo), nhalf] for h in search.nharms], dtype=np.int64)
+    thresholds = np.array(search.thresholds, dtype=np.float32)
+    capacity = 1 << 14
+    index, stages = np.zeros(capacity, dtype=np.int64), np.zeros(capacity, dtype=np.int64)
+    peak = np.zeros(capacity, dtype=np.float32)
+    found = [0]
+
+    def run() -> None:
+        found[0] = harmonics.harmonic_peaks(power, limits, thresholds, index, stages, peak)
+
+    def plain() -> NDArray[Any]:
+        i = np.arange(nhalf)
+        sums = np.zeros(nhalf + 2, dtype=np.float32)
+        inner = sums[1:-1]
+        inner += power
+        keys = []
+        for s, nharm in enumerate(search.nharms):
+            for k in range(1, nharm, 2) if s else ():
+                inner += power[(i * k + nharm // 2) >> s]
+            top = (inner > thresholds[s]) & (inner >= sums[:-2]) & (inner > sums[2:]) & (i >= limits[s, 0])
+            keys.append(np.flatnonzero(top) + s * nhalf)
+        return np.concatenate(keys)
+
+    return Work(
+        run,
+        lambda: np.sort(stages[: found[0]] * nhalf + index[: found[0]]),
+        size.nsamps,
+        float(power.nbytes),
+        flops=float((NHARM - 1) * nhalf),
+        baseline=Baseline(plain),
+    )
+
+
+_FULL, _TINY = Size(1 << 21), Size(4096)
+CASES = (
+    Case("detrend", "cubic off 2^21 int16 samples", detrend, _FULL, _TINY, "floats"),
+    Case("fft", "real FFT of 2^21 float32 samples, scipy", real_fft, _FULL, _TINY, "fft"),
+    Case("powers", "squared moduli of 2^20 amplitudes", powers, _FULL, _TINY, "floats"),
+    Case("medians", "block medians of 2^20 powers", medians, _FULL, _TINY, "adds L1"),
+    Case("levels", "noise model of 2^20 powers", levels, _FULL, _TINY, "adds L1"),
+    Case("whiten", "2^20 amplitudes to unit noise", white, _FULL, _TINY, "floats"),
+    Case("half-bins", "powers at 2^21 half bins", half_bins, _FULL, _TINY, "floats"),
+    Case("harmonic-sums", "sums of up to 16 and peaks, 2^21 half bins", harmonic_sums, _FULL, _TINY, "floats"),
+)

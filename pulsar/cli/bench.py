@@ -1,0 +1,97 @@
+"""``pulsar bench``: how fast the kernels are on this machine."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pulsar.cli.console import Debug, Json, Quiet, note, out, print_table
+
+if TYPE_CHECKING:
+    from pulsar.bench.run import Bench
+
+Kernels = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KERNEL]...",
+        help="Kernels to measure, by name or by how several begin (unpack, fold).",
+        show_default="all",
+    ),
+]
+BenchThreads = Annotated[
+    int, typer.Option("--threads", metavar="N", min=1, help="Threads that run each kernel side by side.")
+]
+Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.001, help="CPU seconds for each figure.")]
+
+
+def command(
+    kernels: Kernels = None,
+    as_json: Json = False,
+    threads: BenchThreads = 1,
+    seconds: Seconds = 0.3,
+    quiet: Quiet = False,
+    _debug: Debug = False,
+) -> None:
+    """Measure the kernels on this machine, beside its own limits and plain numpy."""
+    from pulsar.bench.registry import select
+    from pulsar.bench.run import run
+
+    cases = select(kernels or ())
+    bench = run(cases, threads=threads, seconds=seconds, progress=None if quiet else _announce)
+    if as_json:
+        out(json.dumps(bench.document(), indent=2))
+        return
+    print_bench(bench)
+
+
+def _announce(what: str) -> None:
+    note(f"measuring {what}")
+
+
+def print_bench(bench: "Bench") -> None:
+    """Print the machine, its limits and the figures."""
+    out(f"{bench.cpu}, {bench.cores} cores; {', '.join(f'{k} {v}' for k, v in bench.versions.items())}")
+    out()
+    print_table(
+        {
+            "limits": lambda x: f"{x.threads} core{'s' if x.threads > 1 else ''}",
+            "copy [B/s]": lambda x: si(x.copy),
+            "in cache": lambda x: si(x.copy_near),
+            "int16 adds/s in L1": lambda x: si(x.adds_l1),
+            "in L2": lambda x: si(x.adds_l2),
+            "float [flop/s]": lambda x: si(x.floats),
+            "in FFTs": lambda x: si(x.fft),
+        },
+        bench.limits,
+        left=("limits",),
+    )
+    out()
+    print_table(
+        {
+            "kernel": lambda f: f.kernel,
+            "samples/s": lambda f: si(f.samples_per_s),
+            "adds/s": lambda f: si(f.adds_per_s),
+            "flop/s": lambda f: si(f.flops_per_s),
+            "bytes/s": lambda f: si(f.bytes_per_s),
+            "CPU [ms]": lambda f: f"{1e3 * f.cpu_s:.2f}",
+            "limit": lambda f: f.limit,
+            "of it": lambda f: f"{100 * f.fraction:.0f} %",
+            "numpy [ms]": lambda f: "-" if f.plain_cpu_s is None else f"{1e3 * f.plain_cpu_s:.1f}",
+            "ratio": lambda f: "-" if f.ratio is None else f"{f.ratio:.1f}",
+            "first call [s]": lambda f: f"{f.first_s:.2f}",
+            "work": lambda f: f.about,
+        },
+        bench.figures,
+        title=f"Figures of {bench.threads} thread{'s' if bench.threads > 1 else ''}, in CPU seconds",
+        left=("kernel", "limit", "work"),
+    )
+
+
+def si(value: float) -> str:
+    """Three digits and the prefix: 12.3 G; "-" for nothing."""
+    if not value > 0:
+        return "-"
+    for factor, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= 0.9995 * factor:
+            return f"{value / factor:.3g}{prefix}"
+    return f"{value:.3g}"

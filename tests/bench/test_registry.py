@@ -1,0 +1,151 @@
+"""Every case does what plain numpy does, and its figures are figures."""
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pulsar.bench.case import Baseline, Case, Size, Work
+from pulsar.bench.limits import Limits, cache_bytes, cores, measure_limits
+from pulsar.bench.registry import CASES, select
+from pulsar.bench.run import measure_case
+from pulsar.bench.timing import measure
+from pulsar.cli.app import app
+from pulsar.cli.bench import si
+from pulsar.errors import ConfigError
+
+LIMITS = Limits(threads=1, copy=1e10, copy_near=2e10, adds_l1=4e10, adds_l2=2e10, floats=5e10, fft=1e10)
+
+
+def by_name(case: Case) -> str:
+    return case.name
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_case_agrees_with_plain_numpy(case: Case) -> None:
+    work = case.make(case.tiny)
+    work.run()
+    first = work.result().copy()
+    assert first.size > 0
+    assert np.isfinite(first).all()
+    if work.baseline is not None:
+        work.baseline.compare(first)
+    # Calls that follow do the same work again.
+    work.run()
+    np.testing.assert_array_equal(work.result(), first)
+
+
+def test_comparison_notices_a_difference() -> None:
+    baseline = Baseline(lambda: np.array([1.0, 2.0]), rows=slice(1, 3), atol=0.1)
+    baseline.compare(np.array([9.0, 1.05, 2.0]))
+    with pytest.raises(AssertionError):
+        baseline.compare(np.array([9.0, 1.2, 2.0]))
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_figures_are_positive(case: Case) -> None:
+    figure = measure_case(case, case.tiny, LIMITS, 1e-4)
+    for value in (figure.cpu_s, figure.wall_s, figure.samples_per_s, figure.bytes_per_s, figure.fraction):
+        assert value > 0
+        assert math.isfinite(value)
+    assert figure.calls >= 3
+    assert figure.first_s >= 0
+    assert figure.limit in ("copy near", case.arithmetic)
+    assert (figure.ratio is None) == (figure.plain_cpu_s is None)
+    assert figure.ratio is None or figure.ratio > 0
+    work = case.make(case.tiny)
+    assert figure.samples_per_s * figure.cpu_s == pytest.approx(work.samples)
+    assert figure.adds_per_s * figure.cpu_s == pytest.approx(work.adds)
+    assert figure.flops_per_byte * work.nbytes == pytest.approx(work.flops)
+
+
+def test_names_are_unique_and_cases_are_of_a_size_that_means_something() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+    for case in CASES:
+        assert case.make(case.tiny).samples < case.full.nchans * case.full.nsamps
+        assert case.arithmetic in ("adds L1", "adds L2", "floats", "fft")
+
+
+def test_the_limit_is_the_one_that_takes_longest() -> None:
+    assert LIMITS.shortest(1e10, 0.0, "adds L1") == ("copy", 1.0)
+    assert LIMITS.shortest(1e7, 0.0, "fft") == ("copy near", 5e-4)
+    assert LIMITS.shortest(1e9, 4e10, "adds L1") == ("adds L1", 1.0)
+    assert LIMITS.shortest(1e9, 4e10, "adds L2") == ("adds L2", 2.0)
+    assert LIMITS.shortest(1e9, 3e10, "fft") == ("fft", 3.0)
+    assert LIMITS.shortest(1e9, 1e9, "floats") == ("copy", 0.1)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_limits_are_measured(threads: int) -> None:
+    limits = measure_limits(threads, 1e-3, copy_bytes=1 << 16)
+    assert limits.threads == threads
+    for rate in (limits.copy, limits.copy_near, limits.adds_l1, limits.adds_l2, limits.floats, limits.fft):
+        assert 1e6 < rate < 1e15
+    assert cores() >= 1
+    assert 1 << 12 <= cache_bytes(1) <= cache_bytes(2)
+
+
+def test_threads_together_do_several_times_the_work() -> None:
+    def make(size: Size) -> Work:
+        a = np.zeros(size.nsamps)
+        return Work(lambda: np.add(a, 1.0, out=a), lambda: a, a.size, 16.0 * a.size)
+
+    case = Case("add", "adds one", make, Size(1 << 16), Size(8), "floats")
+    two = Limits(threads=2, copy=1.0, copy_near=1e10, adds_l1=1.0, adds_l2=1.0, floats=1.0, fft=1.0)
+    figure = measure_case(case, case.full, two, 1e-3)
+    assert figure.samples_per_s * figure.cpu_s == pytest.approx(2 * (1 << 16))
+    assert figure.fraction == pytest.approx(figure.bytes_per_s / two.copy_near)
+
+
+def test_timing_tells_waiting_from_working() -> None:
+    timing = measure([lambda: time.sleep(0.02)], 1e-3)
+    assert timing.calls == 3
+    assert timing.wall >= 0.02
+    assert timing.cpu < 0.01
+
+
+def test_selection() -> None:
+    assert select() == list(CASES)
+    assert [case.name for case in select(["fold", "tree"])] == ["tree", "fold-band", "fold-row"]
+    assert [case.name for case in select(["fft"])] == ["fft"]
+    with pytest.raises(ConfigError, match=r"did you mean unpack-8bit\?"):
+        select(["unpak-8bit"])
+    with pytest.raises(ConfigError, match="known are unpack-8bit, "):
+        select([""])
+
+
+def test_command_prints_a_table_and_json() -> None:
+    table = CliRunner().invoke(app, ["bench", "fold-row", "--seconds", "0.001"])
+    assert table.exit_code == 0
+    assert "measuring fold-row" in table.stderr
+    heading = next(line for line in table.stdout.splitlines() if line.startswith("kernel"))
+    assert "samples/s" in heading
+    assert any(line.startswith("fold-row") for line in table.stdout.splitlines())
+    found = CliRunner().invoke(app, ["bench", "fold-row", "--json", "--quiet", "--threads", "2", "--seconds", "0.001"])
+    assert (found.exit_code, found.stderr) == (0, "")
+    document = json.loads(found.stdout)
+    assert document["format"] == "pulsar-bench"
+    assert document["cpu"]
+    assert {"pulsar-search", "python", "numpy", "numba"} <= set(document["versions"])
+    assert 2 in [limits["threads"] for limits in document["limits"]]
+    assert [(f["kernel"], f["threads"]) for f in document["figures"]] == [("fold-row", 2)]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [(("nonsense",), "no kernel 'nonsense'"), (("--threads", "0"), "--threads"), (("--seconds", "0"), "--seconds")],
+)
+def test_wrong_usage_exits_2(args: tuple[str, ...], message: str) -> None:
+    result = CliRunner().invoke(app, ["bench", *args])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "-"), (12.34, "12.3"), (999.9e6, "1 G"), (2.345e10, "23.4 G"), (1e12, "1 T")]
+)
+def test_prefixes(value: float, text: str) -> None:
+    assert si(value) == text

@@ -1,0 +1,24 @@
+"""The loops that measure the machine do the operations they are counted for."""
+
+import numpy as np
+
+from pulsar_kernels.probe import add_rows, multiply_add
+
+
+def test_add_rows_adds_every_row() -> None:
+    rng = np.random.default_rng(2)
+    rows = rng.integers(-(1 << 15), 1 << 15, (8, 37), dtype=np.int16)
+    acc = rng.integers(-100, 100, 37, dtype=np.int16)
+    want = (acc.astype(np.int64) + 3 * rows.astype(np.int64).sum(axis=0)).astype(np.int16)
+    with np.errstate(over="ignore"):
+        add_rows(rows, acc, 3)
+    np.testing.assert_array_equal(acc, want)
+
+
+def test_multiply_add_takes_eight_steps_each_time() -> None:
+    x = np.linspace(-2.0, 2.0, 37, dtype=np.float32)
+    want = x.astype(np.float64)
+    for _ in range(3 * 8):
+        want = 0.9 * want + 0.3
+    multiply_add(x, 0.9, 0.3, 3)
+    np.testing.assert_allclose(x, want, rtol=1e-5)
