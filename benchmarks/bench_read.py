@@ -61,10 +61,12 @@ def main() -> None:
 
                 seconds = best(read)
                 cleaned = clean(obs)
-                part = np.empty((cleaned.nchans, step), np.int8)
+                # As dedispersion and folding read: long rows.
+                gulp = min(32 * step, header.nsamps)
+                part = np.empty((cleaned.nchans, gulp), np.int8)
 
-                def pull(cleaned=cleaned, step=step, part=part, n=header.nsamps) -> None:  # type: ignore[no-untyped-def]
-                    for at in range(0, n - step, step):
+                def pull(cleaned=cleaned, gulp=gulp, part=part, n=header.nsamps) -> None:  # type: ignore[no-untyped-def]
+                    for at in range(0, n, gulp):
                         cleaned.read_into(at, part)
 
                 both = best(pull)

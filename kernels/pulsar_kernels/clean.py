@@ -13,6 +13,83 @@ from pulsar_kernels._jit import kernel
 
 
 @kernel(reorder=True)
+def _normalise_floats(
+    raw: NDArray[np.float32],
+    chans: NDArray[np.int64],
+    base: NDArray[np.float32],
+    slope: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    first: int,
+    zerodm: NDArray[np.float32],
+    out: NDArray[np.int8],
+) -> None:
+    nchans, n = out.shape
+    zero = zerodm.shape[0] == n
+    for c in range(nchans):
+        src = raw[chans[c]]
+        dst = out[c]
+        k = scale[c]
+        if k == np.float32(0.0):
+            for i in range(n):
+                dst[i] = np.int8(0)
+            continue
+        offset = np.float32(128.5) - base[c] * k
+        step = -slope[c] * k
+        for i in range(n):
+            # 128.5 makes the truncation below a rounding of a positive number.
+            v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i))
+            if zero:
+                v -= zerodm[i]
+            if not (abs(v) < np.float32(3e38)):
+                v = np.float32(128.5)
+            v = np.float32(1.5) if v < np.float32(1.5) else v
+            v = np.float32(255.5) if v > np.float32(255.5) else v
+            dst[i] = np.int8(np.int32(v) - np.int32(128))
+
+
+@kernel(reorder=True)
+def _normalise_integers(
+    raw: NDArray[Any],
+    chans: NDArray[np.int64],
+    base: NDArray[np.float32],
+    slope: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    first: int,
+    zerodm: NDArray[np.float32],
+    out: NDArray[np.int8],
+) -> None:
+    # As for floats, but all values are finite and clipping needs no test for NaN; a level line needs no ramp.
+    nchans, n = out.shape
+    zero = zerodm.shape[0] == n
+    for c in range(nchans):
+        src = raw[chans[c]]
+        dst = out[c]
+        k = scale[c]
+        offset = np.float32(128.5) - base[c] * k
+        step = -slope[c] * k
+        if k == np.float32(0.0) or not np.isfinite(offset) or not np.isfinite(step):
+            for i in range(n):
+                dst[i] = np.int8(0)
+        elif zero:
+            for i in range(n):
+                v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i)) - zerodm[i]
+                v = max(v, np.float32(1.5))
+                v = min(v, np.float32(255.5))
+                dst[i] = np.int8(np.int32(v) - np.int32(128))
+        elif step == np.float32(0.0):
+            for i in range(n):
+                v = np.float32(src[i]) * k + offset
+                v = np.float32(1.5) if v < np.float32(1.5) else v
+                v = np.float32(255.5) if v > np.float32(255.5) else v
+                dst[i] = np.int8(np.int32(v) - np.int32(128))
+        else:
+            for i in range(n):
+                v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i))
+                v = max(v, np.float32(1.5))
+                v = min(v, np.float32(255.5))
+                dst[i] = np.int8(np.int32(v) - np.int32(128))
+
+
 def normalise(
     raw: NDArray[Any],
     chans: NDArray[np.int64],
@@ -39,28 +116,10 @@ def normalise(
     out : ndarray of int8, shape (nchans, n), rows contiguous
         A NaN or infinite sample becomes 0.
     """
-    nchans, n = out.shape
-    zero = zerodm.shape[0] == n
-    for c in range(nchans):
-        src = raw[chans[c]]
-        dst = out[c]
-        k = scale[c]
-        if k == np.float32(0.0):
-            for i in range(n):
-                dst[i] = np.int8(0)
-            continue
-        offset = np.float32(128.5) - base[c] * k
-        step = -slope[c] * k
-        for i in range(n):
-            # 128.5 makes the truncation below a rounding of a positive number.
-            v = np.float32(src[i]) * k + offset + step * np.float32(first + i)
-            if zero:
-                v -= zerodm[i]
-            if not (abs(v) < np.float32(3e38)):
-                v = np.float32(128.5)
-            v = np.float32(1.5) if v < np.float32(1.5) else v
-            v = np.float32(255.5) if v > np.float32(255.5) else v
-            dst[i] = np.int8(np.int32(v) - np.int32(128))
+    if raw.dtype == np.float32:
+        _normalise_floats(raw, chans, base, slope, scale, first, zerodm, out)
+    else:
+        _normalise_integers(raw, chans, base, slope, scale, first, zerodm, out)
 
 
 @kernel(reorder=True)
@@ -86,7 +145,7 @@ def zero_dm(
         offset = -base[c] * k
         step = -slope[c] * k
         for i in range(n):
-            v = np.float32(src[i]) * k + offset + step * np.float32(first + i)
+            v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i))
             if abs(v) < np.float32(3e38):
                 out[i] += v
     if live > 0:

@@ -15,6 +15,27 @@ TILE = 8192
 
 
 @kernel()
+def _halve_pairs(data: NDArray[Any], out: NDArray[np.int16]) -> None:
+    half = data.shape[1] // 2
+    for c in range(data.shape[0]):
+        row = data[c]
+        res = out[c]
+        for j in range(half):
+            res[j] = np.int16(row[2 * j]) + np.int16(row[2 * j + 1])
+
+
+@kernel()
+def _halve_words(data: NDArray[np.int8], out: NDArray[np.int16]) -> None:
+    # Two neighbours are loaded as one word: shifts part them, and nothing is shuffled.
+    half = data.shape[1] // 2
+    for c in range(data.shape[0]):
+        words = data[c, : 2 * half].view(np.int16)
+        res = out[c]
+        for j in range(half):
+            word = words[j]
+            res[j] = np.int16(np.int16(np.int16(word << 8) >> 8) + np.int16(word >> 8))
+
+
 def halve(data: NDArray[Any], out: NDArray[np.int16]) -> None:
     """Sum pairs of neighbouring samples; an odd last sample is dropped.
 
@@ -24,12 +45,10 @@ def halve(data: NDArray[Any], out: NDArray[np.int16]) -> None:
     out : ndarray of int16, shape (nchans, >= n // 2)
         Overwritten in its first n // 2 columns.
     """
-    half = data.shape[1] // 2
-    for c in range(data.shape[0]):
-        row = data[c]
-        res = out[c]
-        for j in range(half):
-            res[j] = np.int16(row[2 * j]) + np.int16(row[2 * j + 1])
+    if data.dtype == np.int8 and data.flags.c_contiguous:
+        _halve_words(data, out)
+    else:
+        _halve_pairs(data, out)
 
 
 @kernel()
@@ -150,6 +169,40 @@ def fold_band(
                     j += 1
                 for i in range(nslots):
                     acc[cand, i] += (p0[i] + p1[i]) + (p2[i] + p3[i])
+
+
+@kernel()
+def deposit(
+    acc: NDArray[np.int32],
+    scale: float,
+    band: int,
+    nbands: int,
+    nbins: NDArray[np.int64],
+    ranges: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    cubes: NDArray[np.float32],
+) -> None:
+    """Add the folded sums of one band, scaled, to the cubes of all candidates.
+
+    Parameters
+    ----------
+    acc : ndarray of int32, shape (ncands, nslots)
+        From :func:`fold_band`.
+    scale : float
+    band, nbands : int
+    nbins : ndarray of int64, shape (ncands,)
+    ranges : ndarray of int64, shape (ncands, 2)
+        First sub-integration in `acc`, and the one after the last.
+    offsets : ndarray of int64, shape (ncands,)
+        Where the cube of each candidate, of shape (nsubints, nbands, nbins), begins in `cubes`.
+    cubes : ndarray of float32, shape (n,)
+    """
+    for k in range(acc.shape[0]):
+        size = nbins[k]
+        for s in range(ranges[k, 1] - ranges[k, 0]):
+            at = offsets[k] + ((ranges[k, 0] + s) * nbands + band) * size
+            for i in range(size):
+                cubes[at + i] = np.float32(np.float64(cubes[at + i]) + np.float64(acc[k, s * size + i]) * scale)
 
 
 @kernel()

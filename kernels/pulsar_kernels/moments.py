@@ -34,22 +34,29 @@ def moments_u8(
     ntop : ndarray of int64, shape (nchans,)
     """
     nchans, nsamps = data.shape
-    limit = np.uint32(top)
+    limit = np.uint8(min(max(top, 0), 255))
     for c in range(nchans):
         row = data[c]
         for lo in range(0, nsamps, _PIECE8):
-            hi = min(lo + _PIECE8, nsamps)
-            a = np.uint32(0)
-            q = np.uint32(0)
-            k = np.uint32(0)
-            for i in range(lo, hi):
-                x = np.uint32(row[i])
-                a = np.uint32(a + x)
-                q = np.uint32(q + x * x)
-                k = np.uint32(k + np.uint32(x >= limit))
+            piece = row[lo : min(lo + _PIECE8, nsamps)]
+            a = np.int32(0)
+            q = np.int32(0)
+            # Casts at every step keep numba from widening to 64 bit; squares then become multiply-accumulates.
+            for i in range(piece.shape[0]):
+                x = np.int32(piece[i])
+                q = np.int32(q + np.int32(x * x))
+                a = np.int32(a + x)
             s1[c] += a
             s2[c] += q
-            ntop[c] += k
+            # Few pieces reach the top code: counting is left to those.
+            reached = False
+            for i in range(piece.shape[0]):
+                reached |= piece[i] >= limit
+            if reached and top <= 255:
+                k = np.int32(0)
+                for i in range(piece.shape[0]):
+                    k = np.int32(k + np.int32(piece[i] >= limit))
+                ntop[c] += k
 
 
 @kernel()

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from queue import SimpleQueue
 from typing import Any, Final
 
 import numpy as np
@@ -72,10 +73,9 @@ class _Cand:
         return np.asarray(self.edges * self.tsamp, dtype=np.float64)
 
 
-def _candidate(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, nbands: int) -> _Cand:
+def _candidate(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, data: NDArray[np.float32]) -> _Cand:
     n = nsamps >> plan.level
     edges = np.round(np.linspace(0, n, plan.nsubints + 1)).astype(np.int64)
-    data = np.zeros((plan.nsubints, nbands, plan.nbins), dtype=np.float32)
     counts = np.zeros((plan.nsubints, plan.nbins), dtype=np.int64)
     return _Cand(params, plan, n, tsamp * 2**plan.level, edges, data, counts)
 
@@ -110,10 +110,36 @@ class _Level:
     members: NDArray[np.int64]
     delays: list[NDArray[np.int32]]
     slots: NDArray[np.uint16]
+    nbins: NDArray[np.int64]
+    ranges: NDArray[np.int64]
+
+
+class _Space:
+    """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
+
+    def __init__(self, widest: int, columns: int, top: int) -> None:
+        from pulsar_kernels.fold import TILE
+
+        self.halves = [np.empty(widest * (columns >> k), dtype=np.int16) for k in (1, 2)[:top]]
+        self.narrow = np.empty(TILE, dtype=np.int16)
+        self.wide = np.empty(TILE, dtype=np.int32)
+        self.sums = np.empty(0, dtype=np.int32)
+
+    def half(self, data: NDArray[Any], turn: int) -> NDArray[np.int16]:
+        """Where `data` goes at half its resolution; the two arrays take turns."""
+        nchans, n = data.shape[0], data.shape[1] // 2
+        return self.halves[turn % 2][: nchans * n].reshape(nchans, n)
+
+    def slots(self, ncands: int, nslots: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Scratch and sums for the kernel."""
+        if self.sums.size < (ncands + 4) * nslots:
+            self.sums = np.empty((ncands + 4) * nslots, dtype=np.int32)
+        both = self.sums[: (ncands + 4) * nslots].reshape(ncands + 4, nslots)
+        return both[:4], both[4:]
 
 
 def _levels(
-    groups: Sequence[Group], source: SampleSource, edges: NDArray[np.int64], gulp: int
+    groups: Sequence[Group], plans: Sequence[FoldPlan], source: SampleSource, edges: NDArray[np.int64], gulp: int
 ) -> tuple[list[_Level], int]:
     """Arrange groups by level; also the samples that must be at hand beyond a gulp."""
     levels: list[_Level] = []
@@ -131,7 +157,9 @@ def _levels(
         delays = [d - np.minimum(d.min(axis=1, keepdims=True), 0) for d in delays]
         overlap = max(overlap, max(int(d.max()) for d in delays) << level)
         slots = np.zeros((len(cands), max(gulp >> level, 1)), dtype=np.uint16)
-        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, slots))
+        nbins = np.array([plans[i].nbins for i in cands], dtype=np.int64)
+        ranges = np.zeros((len(cands), 2), dtype=np.int64)
+        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, slots, nbins, ranges))
     return levels, overlap
 
 
@@ -193,20 +221,29 @@ def fold_many(
     nchans, nsamps = len(source.freqs), source.nsamps
     if nchans == 0 or nsamps == 0:
         raise DataError(f"nothing to fold: {nchans} channels alive, {nsamps} samples; check the mask")
-    from pulsar_kernels.fold import TILE, fold_band, halve
+    from pulsar_kernels.fold import deposit, fold_band, halve
 
     edges = band_edges(nchans, config.nbands)
     nbands = len(edges) - 1
     plans = [plan_fold(p, config, nsamps, source.tsamp) for p in params]
-    cands = [_candidate(p, plan, nsamps, source.tsamp, nbands) for p, plan in zip(params, plans, strict=True)]
+    # One array holds all cubes, so that a kernel can add to any of them.
+    shapes = [(plan.nsubints, nbands, plan.nbins) for plan in plans]
+    offsets = np.cumsum([0] + [a * b * c for a, b, c in shapes]).astype(np.int64)
+    flat = np.zeros(int(offsets[-1]), dtype=np.float32)
+    cands = [
+        _candidate(p, plan, nsamps, source.tsamp, flat[a:b].reshape(shape))
+        for p, plan, shape, (a, b) in zip(params, plans, shapes, pairwise(offsets), strict=True)
+    ]
     groups = group_candidates(params, plans, source, edges)
     top = max(p.level for p in plans)
     widest = int(np.diff(edges).max())
     gulp = _gulp_samples(source, plans, widest, top, memory, threads)
-    levels, overlap = _levels(groups, source, edges, gulp)
+    levels, overlap = _levels(groups, plans, source, edges, gulp)
     tmid = 0.5 * nsamps * source.tsamp
     buffer = np.zeros((nchans, gulp + overlap), dtype=np.int8)
-    ranges: dict[int, tuple[int, int]] = {}
+    spaces: SimpleQueue[_Space] = SimpleQueue()
+    for _ in range(max(threads, 1)):
+        spaces.put(_Space(widest, gulp + overlap, top))
 
     with _pool(threads) as run:
 
@@ -220,48 +257,57 @@ def fold_many(
 
             run(part, len(cuts) - 1)
 
+        def fold(b: int, start: int, space: _Space) -> None:
+            lo, hi = int(edges[b]), int(edges[b + 1])
+            data: NDArray[Any] = buffer[lo:hi]
+            reached = 0
+            for level in levels:
+                while reached < level.level:
+                    out = space.half(data, reached)
+                    halve(data, out)
+                    data, reached = out, reached + 1
+                nout = _nout(level, start, gulp, nsamps)
+                if nout == 0:
+                    continue
+                peak = (hi - lo) * _PEAK << level.level
+                row: NDArray[Any] = space.narrow if peak <= 32767 else space.wide
+                nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
+                parts, acc = space.slots(len(level.cands), nslots)
+                fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)
+                deposit(acc, 1 / SIGMA_LEVELS, b, nbands, level.nbins, level.ranges, offsets[level.cands], flat)
+            # What this gulp read beyond its end is the start of the next.
+            buffer[lo:hi, :overlap] = buffer[lo:hi, gulp : gulp + overlap]
+
         read(0, 0, overlap)
         for start in range(0, nsamps, gulp):
             read(start, overlap, overlap + gulp)
             for level in levels:
                 first = start >> level.level
-                _mark(level, cands, first, _nout(level, start, gulp, nsamps), tmid, ranges, run)
+                _mark(level, cands, first, _nout(level, start, gulp, nsamps), tmid, run)
 
             def band(b: int, start: int = start) -> None:
-                lo, hi = int(edges[b]), int(edges[b + 1])
-                data: NDArray[Any] = buffer[lo:hi]
-                reached = 0
-                for level in levels:
-                    while reached < level.level:
-                        out = np.empty((hi - lo, data.shape[1] // 2), dtype=np.int16)
-                        halve(data, out)
-                        data, reached = out, reached + 1
-                    nout = _nout(level, start, gulp, nsamps)
-                    if nout == 0:
-                        continue
-                    peak = (hi - lo) * _PEAK << level.level
-                    row: NDArray[Any] = np.empty(TILE, dtype=np.int16 if peak <= 32767 else np.int32)
-                    nslots = max((ranges[i][1] - ranges[i][0]) * plans[i].nbins for i in level.cands)
-                    acc = np.empty((len(level.cands), nslots), dtype=np.int32)
-                    parts = np.empty((4, nslots), dtype=np.int32)
-                    fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)
-                    for k, i in enumerate(level.cands):
-                        s0, s1 = ranges[i]
-                        size = (s1 - s0) * plans[i].nbins
-                        cands[i].data[s0:s1, b] += acc[k, :size].reshape(s1 - s0, -1) * np.float32(1 / SIGMA_LEVELS)
-                # What this gulp read beyond its end is the start of the next.
-                buffer[lo:hi, :overlap] = buffer[lo:hi, gulp : gulp + overlap]
+                space = spaces.get()
+                try:
+                    fold(b, start, space)
+                finally:
+                    spaces.put(space)
 
             run(band, nbands)
             if progress is not None:
                 progress(min(gulp, nsamps - start))
 
-    cubes: list[FoldCube | None] = [None] * len(params)
-    for level in levels:
-        for g, group in enumerate(level.groups):
-            mean_shift = np.array([float(d[g].mean()) for d in level.delays]) * source.tsamp * 2**level.level
-            for i in group.members:
-                cubes[i] = _cube(cands[i], source, edges, mean_shift)
+        shifts = [np.zeros(0)] * len(params)
+        for level in levels:
+            for g, group in enumerate(level.groups):
+                mean_shift = np.array([float(d[g].mean()) for d in level.delays]) * source.tsamp * 2**level.level
+                for i in group.members:
+                    shifts[i] = mean_shift
+        cubes: list[FoldCube | None] = [None] * len(params)
+
+        def finish(i: int) -> None:
+            cubes[i] = _cube(cands[i], source, edges, shifts[i])
+
+        run(finish, len(params))
     return [c for c in cubes if c is not None]
 
 
@@ -276,7 +322,6 @@ def _mark(
     first: int,
     nout: int,
     tmid: float,
-    ranges: dict[int, tuple[int, int]],
     run: Pool,
 ) -> None:
     """Find where each candidate of a level puts the samples of a gulp."""
@@ -284,8 +329,7 @@ def _mark(
         return
 
     def one(k: int) -> None:
-        i = level.cands[k]
-        ranges[i] = _slots(cands[i], first, nout, tmid, level.slots[k])
+        level.ranges[k] = _slots(cands[level.cands[k]], first, nout, tmid, level.slots[k])
 
     run(one, len(level.cands))
 
@@ -389,7 +433,8 @@ def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldCo
     for p in params:
         plan = plan_fold(p, config, nsamps, series.tsamp)
         plan = FoldPlan(plan.nbins, min(plan.nsubints, _SLOT_MAX // plan.nbins), 0)
-        cand = _candidate(p, plan, nsamps, series.tsamp, 1)
+        shape = (plan.nsubints, 1, plan.nbins)
+        cand = _candidate(p, plan, nsamps, series.tsamp, np.zeros(shape, dtype=np.float32))
         data = normalise(series.data, 1.0 / (p.freq * series.tsamp))
         _slots(cand, 0, nsamps, 0.5 * series.tobs, slots)
         sums = np.zeros(plan.nsubints * plan.nbins)

@@ -12,6 +12,10 @@ from pulsar.rfi.statistics import outside_gaps
 
 # Raw bytes normalised at a time: stays in L2 between reading and cleaning.
 PIECE_BYTES = 1 << 20
+# With many channels rather this many samples, up to MOST_BYTES: shorter stretches of the long rows that are filled
+# cost more in page look-ups than the cache saves.
+PIECE_SAMPLES = 1024
+MOST_BYTES = 8 << 20
 
 
 class CleanedSource:
@@ -62,7 +66,8 @@ class CleanedSource:
             return
         out[:, : lo - start] = 0
         out[:, hi - start :] = 0
-        step = max(64, PIECE_BYTES // (self.obs.header.nchans * self.obs.dtype.itemsize))
+        each = self.obs.header.nchans * self.obs.dtype.itemsize
+        step = max(64, PIECE_BYTES // each, min(PIECE_SAMPLES, MOST_BYTES // each))
         at = lo
         while at < hi:
             segment = int(np.searchsorted(self._knots, at, side="right")) - 1
