@@ -18,9 +18,10 @@ from pulsar.errors import ConfigError, DataError
 
 # Work a second of one core, measured on a 2.6 GHz Xeon (Sapphire Rapids) by benchmarks/bench_pipeline.py; elsewhere
 # good to a factor of two.
-READ_RATE = 1.0e9  # raw samples read and cleaned a second
-SEARCH_RATE = 16.0e6  # points of a series searched a second, FFT and 32 harmonics
-FOLD_RATE = 1.5e9  # candidate x channel x samples folded a second
+READ_RATE = 1.2e9  # raw samples read and cleaned a second
+SEARCH_RATE = 80.0e6  # points of a series searched a second, FFT and 32 harmonics
+FOLD_RATE = 1.5e10  # candidate x channel x samples folded a second
+SCRATCH_RATE = 0.8e9  # bytes written to the scratch file and read back a second
 # Part of the memory budget that dedispersed series may take; the rest is for buffers and the search.
 SERIES_PART = 0.6
 # Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
@@ -162,9 +163,11 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     nchans = len(freqs)
     raw = float(header.nsamps) * header.nchans
     points = sum(float(stage.ndms) * stage.nsamps for stage in dm.stages)
+    in_memory = dm.nbytes <= SERIES_PART * memory
+    tree = raw / READ_RATE + sum(cost.cpu_seconds for cost in estimate(dm))
     seconds = {
         "statistics": raw / READ_RATE,
-        "dedispersion": raw / READ_RATE + sum(cost.cpu_seconds for cost in estimate(dm)),
+        "dedispersion": tree + (0.0 if in_memory else dm.nbytes / SCRATCH_RATE),
         "search": points / SEARCH_RATE,
         "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / FOLD_RATE,
     }
@@ -175,7 +178,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         threads=threads,
         memory=memory,
         series_bytes=dm.nbytes,
-        in_memory=dm.nbytes <= SERIES_PART * memory,
+        in_memory=in_memory,
         nfreqs=points / 2,
         dm_fits=float(dm_fits),
         seconds={name: value / threads for name, value in seconds.items()},
