@@ -1,6 +1,9 @@
 """Effective number of independent trials of the FFT search, stage by stage, from pure noise.
 
 Run: python benchmarks/calibrate_fft_trials.py [--seeds 200] [--log2n 18]
+     python benchmarks/calibrate_fft_trials.py --check -2 --nharm 32 --seeds 400 --log2n 15
+
+The second form counts detections above a trial-corrected threshold on seeds that the constants were not made with.
 
 For every `nharm` the merged detections in white noise whose single-trial probability is below p are counted; the count
 over p is the effective number of trials. What the stage of `nharm` harmonics adds to the stage before, over the bins of
@@ -14,8 +17,20 @@ import numpy as np
 
 from pulsar.config.model import FFTConfig
 from pulsar.search.fft import FFTSearch
+from pulsar.search.stats import expected_from_sigma
 
 PROBABILITIES = (1e-4, 1e-5, 1e-6, 1e-7)
+
+
+def check(threshold: float, nharm: int, seeds: int, nsamps: int) -> None:
+    """False alarms of single series, found and promised."""
+    config = FFTConfig.model_validate({"nharm": nharm, "threshold": threshold, "max_detections": 100000})
+    search = FFTSearch(nsamps, 1e-3, config)
+    found = 0
+    for seed in range(seeds):
+        found += len(search.search(np.random.default_rng(10**6 + seed).standard_normal(nsamps, dtype=np.float32)))
+    promised = seeds * float(expected_from_sigma(threshold))
+    print(f"{seeds} series, {nharm} harmonics, threshold {threshold:g}: {found} found, {promised:.0f} promised")
 
 
 def main() -> None:
@@ -23,8 +38,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--log2n", type=int, default=18)
+    parser.add_argument("--check", type=float, metavar="SIGMA", help="compare with what this threshold promises")
+    parser.add_argument("--nharm", type=int, default=32, help="with --check")
     args = parser.parse_args()
     nsamps = 1 << args.log2n
+    if args.check is not None:
+        check(args.check, args.nharm, args.seeds, nsamps)
+        return
     nharms = (1, 2, 4, 8, 16, 32)
     searches = []
     for nharm in nharms:

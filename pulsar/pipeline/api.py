@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
     from pulsar.rfi import CleanedSource
 
-MEMORY = 2 << 30
-
 
 def _plain(value: Any, unit: str) -> Any:
     """A number or array in `unit`: of a Quantity its value there, of anything else itself."""
@@ -79,13 +77,14 @@ def dedisperse(
     Raises
     ------
     ConfigError
-        When not just one of `dm` and `dms` is given, or `dms` is not an even grid.
+        When not just one of `dm` and `dms` is given, `dms` is not an even grid, or the series do not fit the memory
+        budget.
     DataError
         When nothing is left after masking.
     """
     from pulsar.dedisp.plan import make_plan
     from pulsar.dedisp.stream import dedisperse as run
-    from pulsar.pipeline.plan import thread_count
+    from pulsar.pipeline.plan import stage_memory, thread_count
 
     if (dm is None) == (dms is None):
         raise ConfigError("dedisperse: give either dm (one) or dms (a grid)")
@@ -104,8 +103,9 @@ def dedisperse(
         method=method,
     )
     plan = make_plan(obs.header, section, freqs=source.freqs)
-    with run(source, plan, method=method, threads=thread_count(config), memory=max(MEMORY, 2 * plan.nbytes)) as store:
-        data = np.concatenate([np.stack([s.row(i) for i in range(s.plan.ndms)]) for s in store.stages])
+    with run(source, plan, method=method, threads=thread_count(config), memory=stage_memory(config)) as store:
+        kept = [stage.data for stage in store.stages if stage.data is not None]
+        data = kept[0] if len(kept) == 1 else np.concatenate(kept)
     header = obs.header
     if dm is not None:
         return TimeSeries(data[0], header.tsamp, float(grid[0]), header.tstart)
@@ -145,7 +145,7 @@ def fold(
     """
     from pulsar.fold.folder import fold_many, fold_series
     from pulsar.fold.refine import refine
-    from pulsar.pipeline.plan import thread_count
+    from pulsar.pipeline.plan import stage_memory, thread_count
 
     config = Config() if config is None else config
     freq = 1.0 / float(_plain(period, "s"))
@@ -160,7 +160,7 @@ def fold(
         raise ConfigError("fold: give the dm [pc/cm3] of the pulsar")
     params = FoldParams(freq, fdot, float(_plain(dm, "pc / cm3")))
     source = clean(data, config)  # type: ignore[arg-type]
-    cube = fold_many(source, [params], config.fold, threads=thread_count(config), memory=MEMORY)[0]
+    cube = fold_many(source, [params], config.fold, threads=thread_count(config), memory=stage_memory(config))[0]
     return refine(cube)
 
 

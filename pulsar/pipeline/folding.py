@@ -9,7 +9,6 @@ import numpy as np
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
-from pulsar.config.size import memory_budget
 from pulsar.constants import DAY, C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold, FoldCube, FoldParams
@@ -18,7 +17,7 @@ from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.pipeline.candidates import fill_fold, fill_place
-from pulsar.pipeline.plan import live_frequencies
+from pulsar.pipeline.plan import live_frequencies, stage_memory
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -104,9 +103,7 @@ def fold_cubes(
         mask = make_mask(obs, measure(obs, config.rfi, threads=threads, progress=tick), config.rfi)
     source = CleanedSource(obs, mask, zerodm=config.rfi.zerodm)
     with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
-        return fold_many(
-            source, params, config.fold, threads=threads, memory=memory_budget(config.run.memory), progress=tick
-        )
+        return fold_many(source, params, config.fold, threads=threads, memory=stage_memory(config), progress=tick)
 
 
 def fold_row(ident: str, fold: Fold, header: Header, row: Any) -> None:

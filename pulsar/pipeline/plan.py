@@ -26,6 +26,8 @@ SCRATCH_RATE = 0.8e9  # bytes written to the scratch file and read back a second
 SERIES_PART = 0.6
 # Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
 BASE_MEMORY = 350 << 20
+# Least that the stages can do with [byte].
+LEAST_MEMORY = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,24 @@ def thread_count(config: Config) -> int:
     return config.run.threads or len(os.sched_getaffinity(0))
 
 
+def stage_memory(config: Config) -> int:
+    """Bytes that the stages of a run may take: the budget without what the program itself needs.
+
+    Raises
+    ------
+    ConfigError
+        When the budget is too small for anything.
+    """
+    total = memory_budget(config.run.memory)
+    memory = total - BASE_MEMORY
+    if memory < LEAST_MEMORY:
+        raise ConfigError(
+            f"run.memory = {config.run.memory!r}: {total / 2**20:.0f} MiB are too little, of which the program itself "
+            f"takes {BASE_MEMORY / 2**20:.0f} MiB: give at least {(BASE_MEMORY + LEAST_MEMORY) / 2**20:.0f}MiB"
+        )
+    return memory
+
+
 def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None = None) -> RunPlan:
     """Plan a run without reading samples.
 
@@ -131,13 +151,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     if scratch and not (Path(scratch).is_dir() and os.access(scratch, os.W_OK | os.X_OK)):
         raise ConfigError(f"run.scratch = {scratch!r}: no such folder, or it cannot be written; create it first")
     threads = thread_count(config)
-    total = memory_budget(config.run.memory)
-    memory = total - BASE_MEMORY
-    if memory < 64 << 20:
-        raise ConfigError(
-            f"run.memory = {config.run.memory!r}: {total / 2**20:.0f} MiB are too little, of which the program itself "
-            f"takes {BASE_MEMORY / 2**20:.0f} MiB: give at least {(BASE_MEMORY + (64 << 20)) / 2**20:.0f}MiB"
-        )
+    memory = stage_memory(config)
     if header.is_series:
         return RunPlan(
             dm=None,

@@ -247,7 +247,8 @@ class _Runner:
                 trials,
                 method=config.dedisp.method,
                 threads=self.threads,
-                memory=plan.memory,
+                # What the plan has announced is done: with less than the series take they go to the scratch file.
+                memory=plan.memory if plan.in_memory else min(plan.memory, plan.series_bytes),
                 scratch=scratch,
                 progress=tick,
             )
