@@ -53,8 +53,15 @@ def command(
     out("expected: " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items()))
 
 
+def _steps(stage: Any) -> str:
+    if stage.ndms < 2:
+        return "-"
+    low, high = f"{stage.steps[0]:.3g}", f"{stage.steps[-1]:.3g}"
+    return low if low == high else f"{low}-{high}"
+
+
 def print_stages(stages: Any) -> None:
-    """One line for each stage of the DM plan, with the parts of the smearing where it is worst [us]."""
+    """One line for each stage of the DM plan, with the parts of the smearing at its first trial [us]."""
 
     def micro(part: str) -> Callable[[Any], str]:
         return lambda stage: f"{1e6 * getattr(stage.smearing, part):.0f}"
@@ -63,7 +70,7 @@ def print_stages(stages: Any) -> None:
         {
             "DM from": lambda s: f"{s.dm_first:.2f}",
             "to": lambda s: f"{s.dm_last:.2f}",
-            "step": lambda s: f"{s.dm_step:.3g}",
+            "step": _steps,
             "trials": lambda s: str(s.ndms),
             "downsample": lambda s: str(s.downsample),
             "tsamp [us]": lambda s: f"{1e6 * s.tsamp:.6g}",
@@ -72,19 +79,20 @@ def print_stages(stages: Any) -> None:
             "step err": micro("step"),
             "arrival": micro("arrival"),
             "total [us]": micro("total"),
-            "over best": lambda s: f"{s.smearing.excess:.2f}",
+            "over best": lambda s: f"{s.excess:.2f}",
             "memory": lambda s: f"{s.nbytes / 2**20:.0f} MiB",
         },
         stages,
-        title="DM plan (smearing in us where it is worst in the stage)",
+        title="DM plan (smearing in us at the first trial of the stage)",
     )
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, arrays and tuples as what JSON knows; the list of all DMs and frequencies is left to the stages."""
+    """Dataclasses, arrays and tuples as what JSON knows; lists of all DMs and frequencies are left out."""
     if is_dataclass(value) and not isinstance(value, type):
-        skipped = {"freqs"}
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.name not in skipped}
+        names = [f.name for f in fields(value) if f.name not in ("freqs", "dms")]
+        names += [name for name in ("dm_first", "dm_last", "ndms") if hasattr(value, name)]
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, tuple | list):
         return [plain(v) for v in value]
     if isinstance(value, dict):

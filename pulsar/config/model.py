@@ -53,8 +53,8 @@ class DedispConfig(Section):
     dm_lo: Annotated[float, Field(ge=0, le=100_000, description="lowest DM [pc/cm3]")] = 0.0
     dm_hi: Annotated[float, Field(ge=0, le=100_000, description="highest DM [pc/cm3]")] = 500.0
     tolerance: Annotated[
-        float, Field(gt=0, le=10, description="smearing may exceed the best possible by this fraction")
-    ] = 0.25
+        float, Field(gt=0, le=10, description="steps and downsampling may add this fraction to the smearing")
+    ] = 0.10
     dm_step: Annotated[float | None, Field(gt=0, description="fixed DM step [pc/cm3] in place of the plan's")] = None
     max_downsample: Annotated[int, Field(ge=1, description="largest downsampling in time")] = 64
     width_min: Annotated[

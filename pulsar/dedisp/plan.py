@@ -1,17 +1,21 @@
 """The DM plan: trial DMs, and how far the data may be downsampled for each.
 
-Smearing parts are full widths in seconds and add in quadrature:
+Smearing is measured as a full width in seconds: sqrt(12) times the rms by which arrival times scatter, which for a
+boxcar is its width. Parts that are independent add in quadrature:
 
 - channel: 2 K DM df / f^3, its rms over the channels;
 - sampling: the sampling time of the stage;
-- step: the delay over the whole band that half a DM step leaves, the worst that a true DM can meet;
-- arrival: the rms by which integer delays (the tree's or brute force's) miss the exact ones.
+- step: what the distance of the true DM from the nearest trial leaves over the band, rms over channels and over the
+  true DMs of a step (half a step away, the worst, it is sqrt(3) times as much);
+- arrival: integer delays (the tree's or brute force's) miss the exact ones.
 
-The best possible is channel, original sampling and the narrowest pulse of interest (``width_min``).
+The best possible is what endlessly fine steps at the original sampling would leave: channel, sampling, arrival and the
+narrowest pulse of interest (``width_min``).
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -28,13 +32,14 @@ ARRIVAL_RMS: Final = {"tree": 0.55, "brute": 0.29}
 MAX_DOWNSAMPLE: Final = 256
 #: Fewest samples that downsampling leaves of a series: what a periodicity search needs.
 MIN_SAMPLES: Final = 256
-#: A new stage begins when it is this much cheaper per unit of DM.
-_GAIN: Final = 0.7
+#: Coarser samples must be this much cheaper per unit of DM: fewer points for more trials.
+_GAIN: Final = 0.95
 #: Fewest trials of a stage between others.
-_SHORTEST: Final = 16
-#: A short stage is one nevertheless where going on with the one before costs this many times more per unit of DM.
-_DEAR: Final = 2.0
+_SHORTEST: Final = 32
 _MAX_TRIALS: Final = 1_000_000
+#: Points at which the density of trials is evaluated over the range.
+_POINTS: Final = 8193
+_SQRT12: Final = float(np.sqrt(12.0))
 
 
 @dataclass(frozen=True)
@@ -61,43 +66,40 @@ class Smearing:
         return self.total / self.best
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DMStage:
     """Trials that share a sampling time.
 
     Attributes
     ----------
-    dm_first, dm_step : float
-        First trial and step [pc cm^-3].
-    ndms : int
-        Number of trials.
+    dms : ndarray, shape (ndms,)
+        Trial DMs [pc cm^-3], ascending.
     downsample : int
         Raw samples in one sample: a power of two.
     nsamps : int
         Samples of a series.
     tsamp : float
         Sampling time [s].
-    smearing : Smearing
-        Where it exceeds the best possible most (at the stage's lowest DM).
-    smearing_high : Smearing
-        At its highest DM.
+    smearing, smearing_high : Smearing
+        At the first and the last trial.
     """
 
-    dm_first: float
-    dm_step: float
-    ndms: int
+    dms: NDArray[np.float64]
     downsample: int
     nsamps: int
     tsamp: float
     smearing: Smearing
     smearing_high: Smearing
 
-    @cached_property
-    def dms(self) -> NDArray[np.float64]:
-        """Trial DMs [pc cm^-3], ascending, shape (ndms,)."""
-        dms: NDArray[np.float64] = self.dm_first + self.dm_step * np.arange(self.ndms, dtype=np.float64)
-        dms.flags.writeable = False
-        return dms
+    @property
+    def ndms(self) -> int:
+        """Number of trials."""
+        return self.dms.size
+
+    @property
+    def dm_first(self) -> float:
+        """First trial [pc cm^-3]."""
+        return float(self.dms[0])
 
     @property
     def dm_last(self) -> float:
@@ -105,14 +107,25 @@ class DMStage:
         return float(self.dms[-1])
 
     @property
-    def best(self) -> float:
-        """Best possible smearing where it is exceeded most [s]."""
-        return self.smearing.best
+    def steps(self) -> NDArray[np.float64]:
+        """Steps between the trials [pc cm^-3], shape (ndms - 1,)."""
+        return np.diff(self.dms)
+
+    @property
+    def excess(self) -> float:
+        """Smearing over the best possible where that is largest."""
+        return max(self.smearing.excess, self.smearing_high.excess)
 
     @property
     def nbytes(self) -> int:
         """Size of the series, int16."""
         return 2 * self.ndms * self.nsamps
+
+    def part(self, first: int, last: int) -> "DMStage":
+        """The trials `first` to `last` - 1 alone."""
+        return DMStage(
+            self.dms[first:last], self.downsample, self.nsamps, self.tsamp, self.smearing, self.smearing_high
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +135,7 @@ class DMPlan:
     Attributes
     ----------
     stages : tuple of DMStage
-        In ascending DM, without holes.
+        In ascending DM and downsampling, without holes.
     freqs : ndarray, shape (nchans,)
         Channels reckoned with [MHz], descending.
     fref : float
@@ -160,6 +173,11 @@ class DMPlan:
         """Size of all series, int16."""
         return sum(stage.nbytes for stage in self.stages)
 
+    @property
+    def points(self) -> float:
+        """Samples of all series."""
+        return sum(float(stage.ndms) * stage.nsamps for stage in self.stages)
+
     def stage_of(self, index: int) -> tuple[int, int]:
         """Stage, and row within it, of trial `index`."""
         if not 0 <= index < self.ndms:
@@ -173,58 +191,68 @@ class DMPlan:
 
 
 class _Band:
-    """What the plan needs to know of the band and the data."""
+    """What the plan needs to know of the band and the data; all over arrays of DMs."""
 
     def __init__(self, header: Header, config: DedispConfig, freqs: NDArray[np.float64]) -> None:
         self.tsamp = header.tsamp
         self.width = config.width_min
         self.tolerance = config.tolerance
-        #: Delay over the band, and rms channel smearing [s per unit of DM].
-        self.across = KDM * float(freqs[-1] ** -2.0 - freqs[0] ** -2.0)
+        #: Delay over the band, and in the channels [s of full width per unit of DM].
+        self.across = KDM * _SQRT12 * float(np.std(freqs**-2.0))
         half = 0.5 * header.chan_width
         low = np.maximum(freqs - half, 0.1 * freqs)
         self.channel = KDM * float(np.sqrt(np.mean((low**-2.0 - (freqs + half) ** -2.0) ** 2)))
         # Rounding misses at most the delay itself: nothing at DM 0.
-        self.arrival = ARRIVAL_RMS[config.method]
-        self.delay = self.across * config.dm_hi
+        self.arrival = _SQRT12 * ARRIVAL_RMS[config.method]
+        self.most = self.across * config.dm_hi
         limit = max(1, min(config.max_downsample, MAX_DOWNSAMPLE, header.nsamps // MIN_SAMPLES))
         self.downsamples = [1 << i for i in range(limit.bit_length())]
 
+    def missed(self, downsample: int) -> float:
+        """Smearing by integer delays [s]."""
+        return min(self.arrival * downsample * self.tsamp, self.most)
+
+    def best(self, dms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Best possible smearing [s]."""
+        fixed = self.tsamp**2 + self.missed(1) ** 2 + self.width**2
+        return np.asarray(np.sqrt((self.channel * dms) ** 2 + fixed), dtype=np.float64)
+
+    def budget(self, dms: NDArray[np.float64], downsample: int) -> NDArray[np.float64]:
+        """Smearing that the DM step may add [s], 0 where the downsampling alone is too much."""
+        fixed = (downsample * self.tsamp) ** 2 + self.missed(downsample) ** 2 + self.width**2
+        left = ((1.0 + self.tolerance) * self.best(dms)) ** 2 - fixed - (self.channel * dms) ** 2
+        return np.asarray(np.sqrt(np.maximum(left, 0.0)), dtype=np.float64)
+
+    def step(self, dms: NDArray[np.float64], downsample: int) -> NDArray[np.float64]:
+        """Largest DM step [pc cm^-3], at which true DMs are off by step / sqrt(12) rms."""
+        return np.asarray(_SQRT12 * self.budget(dms, downsample) / self.across, dtype=np.float64)
+
+    def coarsest(self, dms: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Largest downsampling that is within the tolerance, the step left out."""
+        fits = [np.ones(dms.size, bool)] + [self.budget(dms, d) > 0 for d in self.downsamples[1:]]
+        count = np.logical_and.accumulate(np.array(fits), axis=0).sum(axis=0)
+        factors: NDArray[np.int64] = np.array(self.downsamples, dtype=np.int64)[count - 1]
+        return factors
+
     def smearing(self, dm: float, downsample: int, step: float) -> Smearing:
-        tsamp = downsample * self.tsamp
-        channel = self.channel * dm
-        best = float(np.sqrt(channel**2 + self.tsamp**2 + self.width**2))
-        arrival = min(self.arrival * tsamp, self.delay / np.sqrt(3.0))
-        return Smearing(dm, channel, tsamp, self.across * step / 2, float(arrival), self.width, best)
-
-    def budget(self, dm: float, downsample: int) -> float:
-        """Smearing that the DM step may add [s], 0 when the downsampling alone is too much."""
-        smear = self.smearing(dm, downsample, 0.0)
-        left = ((1.0 + self.tolerance) * smear.best) ** 2 - smear.total**2
-        if downsample == 1:
-            # A tolerance below what integer delays cost cannot be met: the step then takes a quarter of it.
-            left = max(left, 0.25 * ((1.0 + self.tolerance) ** 2 - 1.0) * smear.best**2)
-        return float(np.sqrt(max(left, 0.0)))
-
-    def choose(self, dm: float) -> tuple[int, float, float]:
-        """Downsampling, DM step, and cost per unit of DM that serve best from `dm` on."""
-        best = (1, np.inf, np.inf)
-        for downsample in self.downsamples:
-            budget = self.budget(dm, downsample)
-            if budget <= 0:
-                break
-            step = 2.0 * budget / self.across
-            cost = 1.0 / (step * downsample)
-            if cost < _GAIN * best[2]:
-                best = (downsample, step, cost)
-        return best
+        """All parts at one DM."""
+        best = float(self.best(np.array([dm]))[0])
+        return Smearing(
+            dm,
+            self.channel * dm,
+            downsample * self.tsamp,
+            self.across * step / _SQRT12,
+            self.missed(downsample),
+            self.width,
+            best,
+        )
 
 
 def make_plan(header: Header, config: DedispConfig, freqs: NDArray[np.float64] | None = None) -> DMPlan:
     """Choose trial DMs and downsampling.
 
-    At any true DM of the range the smearing (see the module) is within (1 + tolerance) of the best possible, unless
-    the tolerance is less than what integer delays alone cost at the original sampling.
+    For true DMs anywhere in the range the smearing (see the module) is within (1 + tolerance) of the best possible,
+    in the mean square over a step.
 
     Parameters
     ----------
@@ -244,24 +272,34 @@ def make_plan(header: Header, config: DedispConfig, freqs: NDArray[np.float64] |
     if live.size == 0:
         raise ConfigError("no channel is left to dedisperse: relax [rfi] zap or chan_sigma")
     band = _Band(header, config, live)
-    runs = _single(band, config) if config.dm_hi == config.dm_lo else None
-    if runs is None and config.dm_step is not None:
-        runs = _fixed(band, config, config.dm_step)
-    if runs is None:
-        runs = _single(band, config) if band.across <= 0 else _free(band, config)
+    if config.dm_hi > config.dm_lo and config.dm_step is not None:
+        dms = _regular(config, config.dm_step)
+        downsample = band.coarsest(np.maximum(dms - config.dm_step / 2, config.dm_lo))
+    elif config.dm_hi > config.dm_lo and band.across > 0:
+        dms, downsample = _graded(band, config)
+    else:
+        dms = np.array([config.dm_lo])
+        downsample = band.coarsest(dms)
+    dms.flags.writeable = False
+    edges = [0, *(np.flatnonzero(np.diff(downsample)) + 1).tolist(), dms.size]
     stages = []
-    for first, step, count, downsample in runs:
-        low, high = max(first - step / 2, config.dm_lo), min(first + step * (count - 0.5), config.dm_hi)
+    for first, last in pairwise(edges):
+        factor = int(downsample[first])
+        # A stage of one trial is as far from its neighbours as they are from it.
+        steps = np.diff(dms[first:last] if last > first + 1 else dms[max(first - 1, 0) : last + 1])
+        low, high = (
+            band.smearing(float(dms[i]), factor, float(steps[j]) if steps.size else 0.0)
+            # The last step is partly that of the next stage.
+            for i, j in ((first, 0), (last - 1, -2 if steps.size > 1 else -1))
+        )
         stages.append(
             DMStage(
-                dm_first=first,
-                dm_step=step,
-                ndms=count,
-                downsample=downsample,
-                nsamps=header.nsamps // downsample,
-                tsamp=header.tsamp * downsample,
-                smearing=band.smearing(low, downsample, step if count > 1 or len(runs) > 1 else 0.0),
-                smearing_high=band.smearing(max(high, low), downsample, step if count > 1 or len(runs) > 1 else 0.0),
+                dms[first:last],
+                factor,
+                header.nsamps // factor,
+                header.tsamp * factor,
+                smearing=low,
+                smearing_high=high,
             )
         )
     return DMPlan(
@@ -275,19 +313,6 @@ def make_plan(header: Header, config: DedispConfig, freqs: NDArray[np.float64] |
     )
 
 
-_Run = tuple[float, float, int, int]  # first DM, step, trials, downsampling
-
-
-def _coarsest(band: _Band, dm: float) -> int:
-    """Largest downsampling that is within the tolerance at `dm`, the step left out."""
-    fine = [d for d in band.downsamples if d == 1 or band.budget(dm, d) > 0]
-    return fine[-1]
-
-
-def _single(band: _Band, config: DedispConfig) -> list[_Run]:
-    return [(config.dm_lo, 0.0, 1, _coarsest(band, config.dm_lo))]
-
-
 def _check(trials: float) -> None:
     if trials > _MAX_TRIALS:
         raise ConfigError(
@@ -296,61 +321,45 @@ def _check(trials: float) -> None:
         )
 
 
-def _fixed(band: _Band, config: DedispConfig, step: float) -> list[_Run]:
-    """One grid from dm_lo to dm_hi; downsampling grows along it."""
-    _check((config.dm_hi - config.dm_lo) / step)
-    total = int(np.ceil((config.dm_hi - config.dm_lo) / step - 1e-9)) + 1
-    runs: list[_Run] = []
-    start = 0
-    while start < total:
-        low = max(config.dm_lo + step * (start - 0.5), config.dm_lo)
-        downsample = _coarsest(band, low)
-        end = start + 1
-        while end < total and _coarsest(band, config.dm_lo + step * (end - 0.5)) == downsample:
-            end += 1
-        runs.append((config.dm_lo + step * start, step, end - start, downsample))
-        start = end
-    return runs
+def _regular(config: DedispConfig, step: float) -> NDArray[np.float64]:
+    """One grid from dm_lo to dm_hi or just beyond."""
+    trials = (config.dm_hi - config.dm_lo) / step
+    _check(trials)
+    return np.asarray(config.dm_lo + step * np.arange(int(np.ceil(trials - 1e-9)) + 1), dtype=np.float64)
 
 
-def _free(band: _Band, config: DedispConfig) -> list[_Run]:
-    """Stages whose step and downsampling grow with the smearing inside the channels."""
-    runs: list[_Run] = []
-    edge, previous = config.dm_lo, 0.0  # covered so far, and by steps of which size
-    trials = 0
-    while not runs or runs[-1][0] + runs[-1][1] * (runs[-1][2] - 1) < config.dm_hi * (1 - 1e-12):
-        downsample, step, cost = band.choose(edge)
-        _check(trials + (config.dm_hi - edge) / step * 1e-3)
-        first = edge + step / 2 if previous else edge
-        # The stage ends where another choice is clearly cheaper.
-        below, above = edge, config.dm_hi
-        if band.choose(above)[2] < _GAIN * cost:
-            while above - below > 0.5 * step:
-                middle = 0.5 * (below + above)
-                if band.choose(middle)[2] < _GAIN * cost:
-                    above = middle
-                else:
-                    below = middle
-        if first >= config.dm_hi:
-            # Half a step or less is left: the trial is dm_hi itself.
-            runs.append((config.dm_hi, step, 1, downsample))
+def _graded(band: _Band, config: DedispConfig) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Trials whose step grows with the smearing inside the channels, and the downsampling of each."""
+    # Evenly spaced in DM and in its logarithm: both ends are resolved.
+    span = config.dm_hi - config.dm_lo
+    dms = config.dm_lo + span * np.union1d(np.linspace(0, 1, _POINTS), np.geomspace(1e-6, 1, _POINTS))
+    steps = [band.step(dms, factor) for factor in band.downsamples]
+    # A last stage of a few trials is not worth its buffers: without it the finer samples go on.
+    for count in range(len(steps), 0, -1):
+        trials, factors = _spaced(config, dms, steps[:count], band.downsamples)
+        if factors[0] == factors[-1] or np.count_nonzero(factors == factors[-1]) >= _SHORTEST:
             break
-        dear = bool(runs) and _DEAR * cost * runs[-1][1] * runs[-1][3] < 1.0
-        if runs and not dear and above < config.dm_hi and above - edge < _SHORTEST * step:
-            # Too short to be worth a stage: the one before, finer, goes on instead.
-            start, fine, count, downsample = runs[-1]
-            more = max(1, int(np.ceil((above - edge) / fine)))
-            runs[-1] = (start, fine, count + more, downsample)
-            trials += more
-            edge = start + fine * (count + more - 0.5)
-            continue
-        if above >= config.dm_hi:
-            count = int(np.ceil((config.dm_hi - first) / step - 1e-9)) + 1
-            step = (config.dm_hi - first) / (count - 1) if count > 1 else step
-        else:
-            count = max(1, int(np.ceil((above - first) / step)))
-        trials += count
-        _check(trials)
-        runs.append((first, step, count, downsample))
-        edge, previous = first + step * (count - 0.5), step
-    return runs
+    return trials, factors
+
+
+def _spaced(
+    config: DedispConfig, dms: NDArray[np.float64], steps: list[NDArray[np.float64]], factors: list[int]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Trials spaced by the `steps` of whichever factor is cheapest, and those factors."""
+    downsample = np.full(dms.size, factors[0], dtype=np.int64)
+    step = steps[0].copy()
+    for factor, each in zip(factors[1:], steps[1:], strict=False):
+        better = each * factor * _GAIN > step * downsample
+        if better.any():
+            # From the first DM at which it pays it goes on paying.
+            better[int(np.argmax(better)) :] = True
+            downsample[better], step[better] = factor, each[better]
+    between = np.diff(dms) * 2.0 / (step[1:] + step[:-1])
+    density = np.concatenate([[0.0], np.cumsum(between)])
+    _check(float(density[-1]))
+    count = max(1, int(np.ceil(density[-1] - 1e-9)))
+    trials = np.interp(np.arange(count + 1) * (density[-1] / count), density, dms)
+    trials[0], trials[-1] = config.dm_lo, config.dm_hi
+    # The first trial after a change still has half a wide step below it: what the trial below has is right for both.
+    below = np.concatenate([trials[:1], trials[:-1]])
+    return trials, downsample[np.searchsorted(dms, below, side="right").clip(1) - 1]

@@ -6,10 +6,10 @@ Nothing is computed twice at a gulp's border, and since all sums are of integers
 not depend on gulps or threads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -19,64 +19,86 @@ from numpy.typing import NDArray
 from pulsar.data.series import DMTime
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.engine import Engine, make_engines, tile_size
-from pulsar.dedisp.plan import DMPlan
+from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.dedisp.store import DMStore
 from pulsar.errors import ConfigError
 
 #: Channels that one task downsamples or moves.
 _ROWS: Final = 64
 #: Size of the newly read part of a gulp, at most [bytes]: more gains nothing.
-_GULP_BYTES: Final = 96 << 20
+GULP_BYTES: Final = 96 << 20
 
 
-class _Channels:
-    """Channels at one downsampling: a window over time that moves forward."""
+class Channels:
+    """Channels at one downsampling: a window over time that moves forward, or all of it.
+
+    Attributes
+    ----------
+    stage : int
+        Stage of the plan whose trials need it, -1 for none.
+    engines : list of Engine
+        Of that stage.
+    start, end : int
+        Samples (of this downsampling) in the buffer: from `start`, its column 0, up to `end`.
+    done : int
+        Samples of output made.
+    """
 
     def __init__(self, nchans: int, downsample: int, nsamps: int) -> None:
         self.nchans = nchans
         self.downsample = downsample
         self.nsamps = nsamps
         self.tile = tile_size(nsamps)
-        self.stages: list[tuple[int, list[Engine]]] = []
+        self.stage = -1
+        self.engines: list[Engine] = []
         self.before = self.after = 0
         self.start = self.end = self.done = 0
         self.buffer = np.zeros((0, 0), np.int8)
 
-    def add(self, stage: int, engines: list[Engine]) -> None:
-        self.stages.append((stage, engines))
-        self.before = max(self.before, *(e.before for e in engines))
-        self.after = max(self.after, *(e.after for e in engines))
+    def use(self, stage: int, engines: list[Engine]) -> None:
+        """Serve a stage of the plan."""
+        self.stage, self.engines = stage, engines
+        self.before = max(e.before for e in engines)
+        self.after = max(e.after for e in engines)
 
     def columns(self, gulp: int) -> int:
         """Columns of the buffer for gulps of `gulp` raw samples."""
-        history = self.before + self.after + self.tile if self.stages else 0
+        history = self.before + self.after + self.tile if self.engines else 0
         return history + gulp // self.downsample
 
     def outputs(self, gulp: int) -> int:
         """Most samples that one gulp completes."""
-        return gulp // self.downsample + self.tile if self.stages else 0
+        return gulp // self.downsample + self.tile if self.engines else 0
 
-    def allocate(self, gulp: int) -> None:
-        self.buffer = np.zeros((self.nchans, self.columns(gulp)), np.int8)
+    def allocate(self, gulp: int, *, whole: bool = False) -> None:
+        """Make the buffer, for a moving window or for the whole observation; what is not read yet counts as zero."""
+        columns = self.columns(gulp)
+        if whole and self.engines:
+            gulps = -(-self.nsamps * self.downsample // gulp)
+            columns += gulps * (gulp // self.downsample)
+            # Rows a power of two apart would share cache sets.
+            columns = (-(-columns // 64) | 1) * 64
+        self.buffer = np.zeros((self.nchans, columns), np.int8)
         self.start, self.end = -self.before, 0
 
     def ready(self) -> int:
         """Samples of output that can be made now: whole tiles, or all up to the end."""
-        if not self.stages:
+        if not self.engines:
             return 0
         tiles = max(0, (self.end - self.after - self.done) // self.tile)
         return min(tiles * self.tile, self.nsamps - self.done)
 
     @property
     def finished(self) -> bool:
-        return not self.stages or self.done >= self.nsamps
+        """Whether all output has been made."""
+        return not self.engines or self.done >= self.nsamps
 
     def keep_from(self) -> int:
         """First sample that is still needed."""
-        return self.done - self.before if self.stages else self.end
+        return self.done - self.before if self.engines else self.end
 
 
-def _downsample(levels: list[_Channels], gulp: int, rows: slice) -> None:
+def _downsample(levels: list[Channels], gulp: int, rows: slice) -> None:
     """Fill the newest part of the downsampled buffers from that of the raw one."""
     from pulsar_kernels.dedisperse import halve_int8, halve_int16, requantise
 
@@ -104,19 +126,19 @@ def _downsample(levels: list[_Channels], gulp: int, rows: slice) -> None:
         level.buffer[rows, at + valid : at + n] = 0
 
 
-def _shift(level: _Channels, first: int, count: int, rows: slice) -> None:
+def _shift(level: Channels, first: int, count: int, rows: slice) -> None:
     level.buffer[rows, :count] = level.buffer[rows, first : first + count].copy()
 
 
-class _Budget:
+class Budget:
     """Sizes of the buffers for a gulp, and the choice of the gulp."""
 
-    def __init__(self, plan: DMPlan, levels: list[_Channels], threads: int, nchans: int) -> None:
-        self.plan = plan
+    def __init__(self, levels: list[Channels], nsamps: int, threads: int) -> None:
         self.levels = levels
-        self.nchans = nchans
+        self.nsamps = nsamps
+        self.nchans = levels[0].nchans
         self.threads = threads
-        engines = [e for level in levels for _, group in level.stages for e in group]
+        engines = [e for level in levels for e in level.engines]
         self.work = max(e.work for e in engines)
         self.fixed = threads * 2 * self.work + sum(e.nbytes for e in engines)
         self.unit = max(level.downsample for level in levels)
@@ -129,33 +151,40 @@ class _Budget:
             # Copies while a buffer moves, and sums while it is downsampled, for the rows of each thread.
             total += self.threads * _ROWS * level.columns(gulp)
             if staged:
-                total += sum(2 * self.plan.stages[i].ndms for i, _ in level.stages) * level.outputs(gulp)
+                total += 2 * sum(e.ndms for e in level.engines) * level.outputs(gulp)
         return total + self.threads * _ROWS * 2 * gulp
 
     def gulp(self, memory: int, staged: bool) -> int:
         """Largest gulp that fits, a multiple of the largest downsampling; 0 when none does."""
-        longest = -(-self.plan.nsamps // self.unit) * self.unit
-        gulp = min(max(_GULP_BYTES // self.nchans // self.unit, 1) * self.unit, longest)
+        longest = -(-self.nsamps // self.unit) * self.unit
+        gulp = min(max(GULP_BYTES // self.nchans // self.unit, 1) * self.unit, longest)
         smallest = min(max(1024 // self.unit, 1) * self.unit, gulp)
         while gulp > smallest and self.working(gulp, staged) > memory:
             gulp = max(smallest, gulp // 2 // self.unit * self.unit)
         return gulp if self.working(gulp, staged) <= memory else 0
 
 
-def _levels(source: SampleSource, plan: DMPlan, method: str) -> list[_Channels]:
-    """One level for every downsampling in use, the raw one always first."""
-    nchans = len(source.freqs)
+def stage_engines(source: SampleSource, stage: DMStage, method: str) -> list[Engine]:
+    """Engines for all trials of a stage, in batches."""
+    return make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, tile_size(stage.nsamps), method)
+
+
+def make_levels(plan: DMPlan, engines: Sequence[list[Engine]]) -> list[Channels]:
+    """One level for every downsampling in use, the raw one always first; `engines` are those of each stage."""
     factors = sorted({1, *(stage.downsample for stage in plan.stages)})
-    levels = {d: _Channels(nchans, d, plan.nsamps // d) for d in factors}
+    levels = {d: Channels(plan.freqs.size, d, plan.nsamps // d) for d in factors}
     for i, stage in enumerate(plan.stages):
-        level = levels[stage.downsample]
-        level.add(i, make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, level.tile, method))
+        levels[stage.downsample].use(i, engines[i])
     return [levels[d] for d in factors]
 
 
-def _check(source: SampleSource, plan: DMPlan, method: str) -> None:
-    if method not in ("tree", "brute"):
-        raise ConfigError(f"[dedisp] method is {method!r}: tree or brute")
+def check(source: SampleSource, plan: DMPlan) -> None:
+    """Refuse a plan that is not this source's.
+
+    Raises
+    ------
+    ConfigError
+    """
     if len(source.freqs) == 0:
         raise ConfigError("no channel is left to dedisperse: relax [rfi] zap or chan_sigma")
     if plan.nsamps != source.nsamps or not np.isclose(plan.tsamp, source.tsamp, rtol=1e-9):
@@ -169,14 +198,12 @@ def dedisperse(
     source: SampleSource,
     plan: DMPlan,
     *,
-    method: str = "tree",
     threads: int = 1,
     memory: int = 1 << 30,
-    scratch: Path | None = None,
     progress: Callable[[int], None] | None = None,
     gulp: int | None = None,
 ) -> DMStore:
-    """Dedisperse an observation for all trials of a plan, in one pass.
+    """Dedisperse an observation for all trials of a plan, in one pass, into memory.
 
     Sample ``t`` of a series is the sum over channels of the samples that arrive ``delay(channel)`` after time ``t``
     at ``source.fref``. Where a delayed sample lies behind the end of the data it counts as 0, so a series is as
@@ -188,15 +215,11 @@ def dedisperse(
     source : SampleSource
         Cleaned samples.
     plan : DMPlan
-        Trials.
-    method : {"tree", "brute"}
-        Tree, or every channel for every trial.
+        Trials, and the method.
     threads : int
         Threads to use.
     memory : int
-        Bytes that buffers and series may take. The series go to a scratch file when they do not fit.
-    scratch : Path, optional
-        Folder of the scratch file.
+        Bytes that buffers and series may take.
     progress : callable, optional
         Called with the number of raw samples newly read; their sum is ``source.nsamps``.
     gulp : int, optional
@@ -210,104 +233,137 @@ def dedisperse(
     Raises
     ------
     ConfigError
-        When the memory is too small even for the buffers, or a scratch file is needed and `scratch` is None,
-        not there or too full.
+        When the memory is too small.
     """
-    _check(source, plan, method)
+    check(source, plan)
     threads = max(1, threads)
-    levels = _levels(source, plan, method)
-    budget = _Budget(plan, levels, threads, len(source.freqs))
-    in_memory = budget.gulp(memory - plan.nbytes, False)
-    size = in_memory or budget.gulp(memory, True)
+    levels = make_levels(plan, [stage_engines(source, stage, plan.method) for stage in plan.stages])
+    budget = Budget(levels, plan.nsamps, threads)
+    size = budget.gulp(memory - plan.nbytes, False)
     if not size:
-        need = budget.working(budget.unit, True)
-        raise ConfigError(
-            f"[run] memory: dedispersion may take {memory / 2**20:.0f} MiB but needs {need / 2**20:.0f} MiB "
-            "(delays over the band at the highest DM): raise memory or lower dm_hi"
-        )
-    if not in_memory and scratch is None:
-        raise ConfigError(
-            f"[run] memory: the dedispersed series take {plan.nbytes / 2**30:.2f} GiB, more than the "
-            f"{memory / 2**30:.2f} GiB allowed: name a scratch folder or raise memory"
-        )
+        raise too_small(budget, memory, plan)
     if gulp is not None:
         size = -(-max(gulp, 1) // budget.unit) * budget.unit
-    store = DMStore(plan, None if in_memory else scratch)
+    store = DMStore(plan, None)
     try:
-        _stream(source, levels, size, store, threads, budget.work, progress)
+        stream(source, levels, size, store, threads, progress)
     except BaseException:
         store.close()
         raise
     return store
 
 
-def _stream(
+def too_small(budget: Budget, memory: int, plan: DMPlan, *, staged: bool = False) -> ConfigError:
+    """What to say when not even the buffers (and the series, if they are not `staged` to a file) fit."""
+    need = budget.working(budget.unit, staged) + (0 if staged else plan.nbytes)
+    return ConfigError(
+        f"[run] memory: dedispersion may take {memory / 2**20:.0f} MiB but needs {need / 2**20:.0f} MiB "
+        f"({plan.ndms} series; delays over the band at DM {plan.stages[-1].dm_last:g}): raise memory, or narrow the "
+        "range of DMs"
+    )
+
+
+class Workspaces:
+    """Working space of the engines, one for each thread."""
+
+    def __init__(self, threads: int, size: int) -> None:
+        self._free: SimpleQueue[NDArray[np.int16]] = SimpleQueue()
+        for _ in range(threads):
+            self._free.put(np.empty(max(size, 1), np.int16))
+
+    @contextmanager
+    def one(self) -> Iterator[NDArray[np.int16]]:
+        """Borrow one."""
+        space = self._free.get()
+        try:
+            yield space
+        finally:
+            self._free.put(space)
+
+
+def run_together(pool: ThreadPoolExecutor, tasks: Sequence[tuple[Any, ...]]) -> None:
+    """Run all, each a function and its arguments; the first error is raised after the others have ended."""
+    futures = [pool.submit(*task) for task in tasks]
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    if errors:
+        raise errors[0]
+
+
+def _row_blocks(nchans: int) -> list[slice]:
+    return [slice(c, min(c + _ROWS, nchans)) for c in range(0, nchans, _ROWS)]
+
+
+def fill_gulp(source: SampleSource, levels: list[Channels], gulp: int, threads: int, pool: ThreadPoolExecutor) -> int:
+    """Read the next gulp into the buffers of all levels; returns the raw samples read."""
+    raw = levels[0]
+    column = raw.end - raw.start
+    fresh = min(max(source.nsamps - raw.end, 0), gulp)
+    if fresh:
+        edges = np.linspace(0, fresh, min(threads, fresh) + 1).astype(int).tolist()
+        parts = [(source.read_into, raw.end + a, raw.buffer[:, column + a : column + b]) for a, b in pairwise(edges)]
+        run_together(pool, parts)
+    raw.buffer[:, column + fresh : column + gulp] = 0
+    if len(levels) > 1:
+        run_together(pool, [(_downsample, levels, gulp, rows) for rows in _row_blocks(raw.nchans)])
+    for level in levels:
+        level.end += gulp // level.downsample
+    return fresh
+
+
+def stream(
     source: SampleSource,
-    levels: list[_Channels],
+    levels: list[Channels],
     gulp: int,
     store: DMStore,
     threads: int,
-    work: int,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], None] | None = None,
 ) -> None:
+    """Fill a store, gulp by gulp.
+
+    Parameters
+    ----------
+    source : SampleSource
+    levels : list of Channels
+        From `make_levels`, for the plan of the store.
+    gulp : int
+        Raw samples read at once, a multiple of the largest downsampling.
+    store : DMStore
+    threads : int
+    progress : callable, optional
+        Called with the number of raw samples newly read.
+    """
     for level in levels:
         level.allocate(gulp)
-    spaces: SimpleQueue[NDArray[np.int16]] = SimpleQueue()
-    for _ in range(threads):
-        spaces.put(np.empty(max(work, 1), np.int16))
-    nchans = len(source.freqs)
-    blocks = [slice(c, min(c + _ROWS, nchans)) for c in range(0, nchans, _ROWS)]
+    spaces = Workspaces(threads, max(e.work for level in levels for e in level.engines))
+    blocks = _row_blocks(len(source.freqs))
 
-    def tile(level: _Channels, engines: list[Engine], out: NDArray[np.int16], start: int, at: int, n: int) -> None:
-        space = spaces.get()
-        try:
-            for engine in engines:
+    def tile(level: Channels, out: NDArray[np.int16], start: int, at: int, n: int) -> None:
+        with spaces.one() as space:
+            for engine in level.engines:
                 engine.run(level.buffer, start - level.start, space, out, at, n)
-        finally:
-            spaces.put(space)
 
     with ThreadPoolExecutor(threads, thread_name_prefix="dedisp") as pool:
-
-        def together(tasks: list[tuple[Any, ...]]) -> None:
-            """Run all; the first error is raised after the others have ended."""
-            futures = [pool.submit(*task) for task in tasks]
-            errors = [error for future in futures if (error := future.exception()) is not None]
-            if errors:
-                raise errors[0]
-
-        raw = levels[0]
         while not all(level.finished for level in levels):
-            column = raw.end - raw.start
-            fresh = min(max(source.nsamps - raw.end, 0), gulp)
-            if fresh:
-                edges = np.linspace(0, fresh, min(threads, fresh) + 1).astype(int).tolist()
-                parts = [
-                    (source.read_into, raw.end + a, raw.buffer[:, column + a : column + b]) for a, b in pairwise(edges)
-                ]
-                together(parts)
-            raw.buffer[:, column + fresh : column + gulp] = 0
-            if len(levels) > 1:
-                together([(_downsample, levels, gulp, rows) for rows in blocks])
-            for level in levels:
-                level.end += gulp // level.downsample
+            fresh = fill_gulp(source, levels, gulp, threads, pool)
             tasks: list[tuple[Any, ...]] = []
             staged: list[tuple[Any, ...]] = []
             for level in levels:
                 ready = level.ready()
-                for i, engines in level.stages if ready else ():
-                    stage = store.stages[i]
-                    if stage.data is not None:
-                        out, offset = stage.data, level.done
-                    else:
-                        out, offset = np.empty((stage.plan.ndms, ready), np.int16), 0
-                        staged.append((stage.put, level.done, out))
-                    tasks += [
-                        (tile, level, engines, out, level.done + t, offset + t, min(level.tile, ready - t))
-                        for t in range(0, ready, level.tile)
-                    ]
+                if not ready:
+                    continue
+                stage = store.stages[level.stage]
+                if stage.data is not None:
+                    out, offset = stage.data, level.done
+                else:
+                    out, offset = np.empty((stage.plan.ndms, ready), np.int16), 0
+                    staged.append((stage.put, level.done, out))
+                tasks += [
+                    (tile, level, out, level.done + t, offset + t, min(level.tile, ready - t))
+                    for t in range(0, ready, level.tile)
+                ]
                 level.done += ready
-            together(tasks)
-            together(staged)
+            run_together(pool, tasks)
+            run_together(pool, staged)
             moves: list[tuple[Any, ...]] = []
             for level in levels:
                 first = min(max(level.keep_from() - level.start, 0), level.end - level.start)
@@ -315,7 +371,7 @@ def _stream(
                 if first and not level.finished:
                     moves += [(_shift, level, first, count, rows) for rows in blocks]
                 level.start += first
-            together(moves)
+            run_together(pool, moves)
             if progress is not None and fresh:
                 progress(fresh)
 

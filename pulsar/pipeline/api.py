@@ -103,7 +103,7 @@ def dedisperse(
         method=method,
     )
     plan = make_plan(obs.header, section, freqs=source.freqs)
-    with run(source, plan, method=method, threads=thread_count(config), memory=stage_memory(config)) as store:
+    with run(source, plan, threads=thread_count(config), memory=stage_memory(config)) as store:
         kept = [stage.data for stage in store.stages if stage.data is not None]
         data = kept[0] if len(kept) == 1 else np.concatenate(kept)
     header = obs.header

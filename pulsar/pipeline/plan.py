@@ -12,18 +12,15 @@ from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
 from pulsar.constants import KDM
 from pulsar.data.observation import Observation
+from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.errors import ConfigError, DataError
 
 # Work a second of one core, measured on a 2.6 GHz Xeon (Sapphire Rapids) by benchmarks/bench_pipeline.py; elsewhere
 # good to a factor of two.
-READ_RATE = 1.2e9  # raw samples read and cleaned a second
 SEARCH_RATE = 80.0e6  # points of a series searched a second, FFT and 32 harmonics
 FOLD_RATE = 1.5e10  # candidate x channel x samples folded a second
-SCRATCH_RATE = 0.8e9  # bytes written to the scratch file and read back a second
-# Part of the memory budget that dedispersed series may take; the rest is for buffers and the search.
-SERIES_PART = 0.6
 # Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
 BASE_MEMORY = 350 << 20
 # Least that the stages can do with [byte].
@@ -45,8 +42,8 @@ class RunPlan:
         Bytes that the stages may take.
     series_bytes : int
         Size of all dedispersed series.
-    in_memory : bool
-        Whether they stay in memory; in a scratch file otherwise.
+    route : Route or None
+        How they are reached: from samples kept in memory, in passes over the file, or through a scratch file.
     nfreqs : float
         Independent frequencies searched over all DMs.
     seconds : dict of str to float
@@ -61,7 +58,7 @@ class RunPlan:
     threads: int
     memory: int
     series_bytes: int
-    in_memory: bool
+    route: Route | None
     nfreqs: float
     seconds: dict[str, float] = field(default_factory=dict)
     dm_fits: float = np.inf
@@ -74,7 +71,7 @@ class RunPlan:
     @property
     def scratch_bytes(self) -> int:
         """Size of the scratch file."""
-        return 0 if self.in_memory else self.series_bytes
+        return 0 if self.route is None else self.route.scratch_bytes
 
     @property
     def total_seconds(self) -> float:
@@ -89,12 +86,25 @@ class RunPlan:
             yield f"{self.ndms} DMs from {lo:g} to {hi:g} in {stages}"
             if hi > self.dm_fits:
                 yield f"note: above DM {self.dm_fits:.4g} the delay over the band is longer than the data"
-        where = "in memory" if self.in_memory else "in a scratch file"
-        size = self.series_bytes / 2**20
         yield (
-            f"dedispersed series: {f'{size / 1024:.2f} GiB' if size >= 100 else f'{size:.1f} MiB'} {where}; "
-            f"{self.threads} threads, about {self.total_seconds:.0f} s"
+            f"dedispersed series: {_size(self.series_bytes)}{self._way()}; {self.threads} threads, "
+            f"about {self.total_seconds:.0f} s"
         )
+
+    def _way(self) -> str:
+        route = self.route
+        if route is None:
+            return ""
+        if route.kind == "scratch":
+            return " through a scratch file"
+        if route.kind == "samples":
+            return f" in batches, {_size(route.held)} in memory"
+        return " in memory" if route.passes == 1 else f" in {route.passes} passes over the file"
+
+
+def _size(nbytes: float) -> str:
+    mib = nbytes / 2**20
+    return f"{mib / 1024:.2f} GiB" if mib >= 100 else f"{mib:.1f} MiB"
 
 
 def thread_count(config: Config) -> int:
@@ -160,7 +170,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
             threads=threads,
             memory=memory,
             series_bytes=4 * header.nsamps,
-            in_memory=True,
+            route=None,
             nfreqs=header.nsamps / 2,
             seconds={"search": header.nsamps / SEARCH_RATE},
         )
@@ -176,13 +186,11 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     dm = make_plan(header, config.dedisp, freqs=freqs)
     nchans = len(freqs)
     raw = float(header.nsamps) * header.nchans
-    points = sum(float(stage.ndms) * stage.nsamps for stage in dm.stages)
-    in_memory = dm.nbytes <= SERIES_PART * memory
-    tree = raw / READ_RATE + sum(cost.cpu_seconds for cost in estimate(dm))
+    route = choose_route(dm, threads=threads, memory=memory)
     seconds = {
         "statistics": raw / READ_RATE,
-        "dedispersion": tree + (0.0 if in_memory else dm.nbytes / SCRATCH_RATE),
-        "search": points / SEARCH_RATE,
+        "dedispersion": route.seconds + sum(cost.cpu_seconds for cost in estimate(dm)),
+        "search": dm.points / SEARCH_RATE,
         "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / FOLD_RATE,
     }
     return RunPlan(
@@ -192,8 +200,8 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         threads=threads,
         memory=memory,
         series_bytes=dm.nbytes,
-        in_memory=in_memory,
-        nfreqs=points / 2,
+        route=route,
+        nfreqs=dm.points / 2,
         dm_fits=float(dm_fits),
         seconds={name: value / threads for name, value in seconds.items()},
     )

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: At most one line in so many seconds while a stage runs, in batch mode [s].
 INTERVAL = 10.0
+#: Part of a stage from which on the time that is left is told.
+_TELLING = 0.02
 
 
 class StageTime(NamedTuple):
@@ -68,7 +70,23 @@ class Progress:
                 print(text, file=self.stream, flush=True)
 
     @contextmanager
-    def stage(self, name: str, total: float | None = None, unit: str = "") -> Iterator[Callable[[float], None]]:
+    def clock(self, name: str) -> Iterator[None]:
+        """Add the time spent inside to that of `name`, without a word: for parts of a stage that alternate."""
+        wall, cpu = time.monotonic(), time.process_time()
+        try:
+            yield
+        finally:
+            self._add(name, StageTime(time.monotonic() - wall, time.process_time() - cpu))
+
+    def _add(self, name: str, spent: StageTime) -> None:
+        with self._lock:
+            before = self.times.get(name, StageTime(0.0, 0.0))
+            self.times[name] = StageTime(before.wall + spent.wall, before.cpu + spent.cpu)
+
+    @contextmanager
+    def stage(
+        self, name: str, total: float | None = None, unit: str = "", *, clocked: bool = True
+    ) -> Iterator[Callable[[float], None]]:
         """Run a stage.
 
         Parameters
@@ -78,6 +96,8 @@ class Progress:
             Amount of work, when known.
         unit : str
             What the amount counts, such as "samples".
+        clocked : bool
+            False for a stage whose parts are timed by `clock`.
 
         Yields
         ------
@@ -95,9 +115,8 @@ class Progress:
             raise
         finally:
             spent = StageTime(time.monotonic() - wall, time.process_time() - cpu)
-            with self._lock:
-                before = self.times.get(name, StageTime(0.0, 0.0))
-                self.times[name] = StageTime(before.wall + spent.wall, before.cpu + spent.cpu)
+            if clocked:
+                self._add(name, spent)
             finish(state, spent)
 
     def _start(
@@ -149,8 +168,9 @@ class Progress:
                 text = f"{name}: {done:.4g} {unit}".rstrip()
                 if total:
                     part = min(done / total, 1.0)
-                    left = (now - start) * (1.0 - part) / part if part else 0.0
-                    text = f"{name}: {100 * part:.0f} % of {total:.4g} {unit}".rstrip() + f", {_seconds(left)} left"
+                    text = f"{name}: {100 * part:.0f} % of {total:.4g} {unit}".rstrip()
+                    if part >= _TELLING:
+                        text += f", {_seconds((now - start) * (1.0 - part) / part)} left"
                 self._line(text)
 
         def finish(state: str, spent: StageTime) -> None:

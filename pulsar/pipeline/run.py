@@ -1,6 +1,8 @@
 """A whole search: the order of the stages, what is kept between them, and the product at the end."""
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
+from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
@@ -16,7 +19,7 @@ from pulsar.pipeline.candidates import Folded, candidate_table, looks_like_mains
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.plan import RunPlan, dry_run, thread_count
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.stages import search_stages
+from pulsar.pipeline.stages import BatchSearch
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from pulsar.rfi import CleanedSource, Mask
     from pulsar.search.sift import Source
 
+# Part of the work on a trial DM that is done when its series is there.
+DEDISPERSION_SHARE = 0.3
+# Seconds after which what has been found so far is stored.
+SAVE_INTERVAL = 30.0
 # The score of what hums at a harmonic of the mains is taken times this.
 MAINS_FACTOR = 0.1
 
@@ -105,7 +112,7 @@ def search(
         try:
             runner.run(out, overwrite=overwrite, argv=argv)
         except (ConfigError, DataError):
-            if not checkpoint.has("detections"):
+            if not checkpoint.has("detections") and not checkpoint.has("searched"):
                 checkpoint.remove()  # nothing in it that the same command could go on from
             raise
         checkpoint.remove()
@@ -236,24 +243,44 @@ class _Runner:
         return CleanedSource(self.obs, self.mask, zerodm=config.rfi.zerodm)
 
     def _search(self, source: "CleanedSource", plan: RunPlan, out: Path) -> NDArray[Any]:
-        from pulsar.dedisp.stream import dedisperse
+        """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""
+        from pulsar.dedisp.batches import dedispersed
 
-        config = self.config
-        scratch = Path(config.run.scratch) if config.run.scratch else out.absolute().parent
-        trials = dm_plan(plan)
-        with self.progress.stage("dedispersion", source.nsamps, "samples") as tick:
-            store = dedisperse(
+        config, trials = self.config, dm_plan(plan)
+        if plan.route is None:
+            raise PulsarError("an already dedispersed series is not dedispersed")
+        finder = BatchSearch(trials, config.fft, threads=self.threads)
+        found = [np.empty(0, dtype=dtype_of(DETECTION_COLUMNS))]
+        done = 0
+        kept = self.checkpoint.load("searched")
+        if kept is not None:
+            found, done = [kept["detections"]], int(kept["done"])
+            self.progress.message(f"{done} of {trials.ndms} DMs: taken from the interrupted run")
+        saved = time.monotonic()
+        with self.progress.stage("searching", trials.ndms, "DMs", clocked=False) as tick:
+            tick(done)
+            batches = dedispersed(
                 source,
                 trials,
-                method=config.dedisp.method,
+                plan.route,
                 threads=self.threads,
-                # What the plan has announced is done: with less than the series take they go to the scratch file.
-                memory=plan.memory if plan.in_memory else min(plan.memory, plan.series_bytes),
-                scratch=scratch,
-                progress=tick,
+                scratch=Path(config.run.scratch) if config.run.scratch else out.absolute().parent,
+                start=done,
+                progress=lambda n: tick(DEDISPERSION_SHARE * n),
             )
-        with store, self.progress.stage("search", trials.ndms, "series") as tick:
-            return search_stages(store.stages, config.fft, freqs=source.freqs, threads=self.threads, progress=tick)
+            with closing(batches):
+                while True:
+                    with self.progress.clock("dedispersion"):
+                        batch = next(batches, None)
+                    if batch is None:
+                        break
+                    with self.progress.clock("search"):
+                        found.append(finder.search(batch, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n)))
+                    done = batch.first + batch.stage.ndms
+                    if time.monotonic() - saved > SAVE_INTERVAL and done < trials.ndms:
+                        self.checkpoint.save("searched", detections=np.concatenate(found), done=np.array(done))
+                        saved = time.monotonic()
+        return np.concatenate(found)
 
     def _sift(self, detections: NDArray[Any], dms: NDArray[np.float64]) -> "list[Source]":
         from pulsar.search.sift import sift

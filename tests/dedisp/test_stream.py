@@ -1,4 +1,4 @@
-"""Streamed dedispersion: exact for any gulp and number of threads, in memory and through the scratch file."""
+"""Dedispersion of whole observations: exact for any gulp and number of threads, by every route."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,11 +12,15 @@ from reference import dedisperse as oracle
 from pulsar.config.model import DedispConfig
 from pulsar.data.header import Header
 from pulsar.data.source import SampleSource
+from pulsar.dedisp.batches import Route, choose_route, dedispersed
 from pulsar.dedisp.engine import TREE_DMS, samples_per_dm
 from pulsar.dedisp.plan import make_plan
+from pulsar.dedisp.store import DMStore
 from pulsar.dedisp.stream import dedisperse, dedisperse_block
 from pulsar.dedisp.tree import build_tree
 from pulsar.errors import ConfigError, PulsarError
+
+SCRATCH = Route("scratch", 1, 3_000_000, 0, 0, 0.0)
 
 
 @dataclass
@@ -71,45 +75,106 @@ def expected(source, stage, method):
 @given(
     nchans=st.integers(1, 40),
     nsamps=st.integers(1, 500),
-    dm_hi=st.sampled_from([0.0, 10.0, 60.0, 200.0]),
+    dm_lo=st.sampled_from([0.0, 5.0]),
+    dm_hi=st.sampled_from([5.0, 10.0, 60.0, 200.0]),
     gulp=st.integers(1, 900),
     threads=st.integers(1, 3),
     method=st.sampled_from(["tree", "brute"]),
-    in_memory=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_streamed_is_exact(tmp_path_factory, nchans, nsamps, dm_hi, gulp, threads, method, in_memory, seed):
+def test_streamed_is_exact(tmp_path_factory, nchans, nsamps, dm_lo, dm_hi, gulp, threads, method, seed):
     header, source = make(nchans, nsamps, seed, skip=seed % min(nchans, 3))
-    plan = make_plan(header, DedispConfig(dm_hi=dm_hi, tolerance=0.9, method=method), source.freqs)
-    folder = tmp_path_factory.mktemp("scratch")
+    plan = make_plan(header, DedispConfig(dm_lo=dm_lo, dm_hi=dm_hi, tolerance=0.9, method=method), source.freqs)
     read = []
-    need = {"memory": 1 << 30}
-    with dedisperse(
-        source, plan, method=method, threads=threads, scratch=folder, progress=read.append, gulp=gulp, **need
-    ) as store:
+    with dedisperse(source, plan, threads=threads, progress=read.append, gulp=gulp) as store:
         assert store.in_memory
         kept = [np.array(stage.data) for stage in store.stages]
         for stage in store.stages:
             assert stage.data.shape == (stage.plan.ndms, nsamps // stage.plan.downsample)
             np.testing.assert_array_equal(stage.data, expected(source, stage.plan, method))
     assert sum(read) == nsamps
-    if not in_memory:
-        from pulsar.dedisp.store import DMStore
-        from pulsar.dedisp.stream import _Budget, _levels, _stream
-
-        with DMStore(plan, folder) as store:
-            levels = _levels(source, plan, method)
-            budget = _Budget(plan, levels, threads, len(source.freqs))
-            size = -(-gulp // budget.unit) * budget.unit
-            _stream(source, levels, size, store, threads, budget.work, None)
-            assert not store.in_memory
-            index = 0
-            for stage, data in zip(store.stages, kept, strict=True):
-                for j in range(stage.plan.ndms):
-                    np.testing.assert_array_equal(stage.row(j), data[j])
-                    np.testing.assert_array_equal(store.row(index), data[j])
-                    index += 1
+    rows = [row for data in kept for row in data]
+    folder = tmp_path_factory.mktemp("scratch")
+    start = seed % plan.ndms
+    for kind in ("samples", "passes", "scratch"):
+        done = []
+        route = Route(kind, 1, 1 << 30, 0, 0, 0.0)
+        first = None
+        for batch in dedispersed(
+            source, plan, route, threads=threads, scratch=folder, start=start, progress=done.append
+        ):
+            first = batch.first if first is None else first
+            assert batch.stage.dms[0] == plan.dms[batch.first]
+            for i in range(batch.stage.ndms):
+                np.testing.assert_array_equal(batch.row(i), rows[batch.first + i])
+            last = batch.first + batch.stage.ndms
+        assert first <= start < last == plan.ndms
+        assert sum(done) == pytest.approx(plan.ndms - first)
         assert not list(folder.iterdir())
+
+
+def few(monkeypatch, trials):
+    """Make batches of a few trials."""
+    monkeypatch.setattr("pulsar.dedisp.engine.TREE_DMS", trials)
+    monkeypatch.setattr("pulsar.dedisp.batches.TREE_DMS", trials)
+    monkeypatch.setattr("pulsar.dedisp.batches.BRUTE_DMS", trials)
+
+
+@pytest.mark.parametrize("dm_lo", [0.0, 150.0])
+@pytest.mark.parametrize("nsamps", [3000, 3001, 4097])
+def test_all_routes_give_the_same(monkeypatch, tmp_path, nsamps, dm_lo):
+    few(monkeypatch, 10)
+    header, source = make(24, nsamps, skip=1)
+    plan = make_plan(header, DedispConfig(dm_lo=dm_lo, dm_hi=300.0, dm_step=3.0, tolerance=0.4), source.freqs)
+    assert len(plan.stages) >= 2
+    assert (plan.stages[0].downsample == 1) == (dm_lo == 0.0)
+    with dedisperse(source, plan) as store:
+        want = [store.row(i) for i in range(plan.ndms)]
+    seen = {}
+    for kind, memory in (("samples", 1 << 30), ("passes", 2_000_000), ("scratch", 1 << 22)):
+        route = Route(kind, 0, memory, 0, 0, 0.0)
+        seen[kind] = []
+        for batch in dedispersed(source, plan, route, threads=2, scratch=tmp_path):
+            seen[kind].append(batch.first)
+            for i in range(batch.stage.ndms):
+                np.testing.assert_array_equal(batch.row(i), want[batch.first + i])
+    assert seen["samples"] == seen["scratch"]
+    assert len(seen["samples"]) > 5
+
+
+def test_the_route_follows_the_memory(monkeypatch):
+    few(monkeypatch, 10)
+    header, source = make(200, 100_000, tsamp=1e-3, width=1.0)
+    plan = make_plan(header, DedispConfig(dm_hi=150.0, dm_step=1.0, max_downsample=1), source.freqs)
+    samples = source.data.nbytes
+    assert plan.nbytes > samples
+    routes = [choose_route(plan, threads=1, memory=int(memory)) for memory in (4e9, 2.2e7, 5e6)]
+    assert [route.kind for route in routes] == ["samples", "passes", "scratch"]
+    assert samples < routes[0].held < 1.5 * samples
+    assert routes[1].passes == 2
+    assert routes[2].scratch_bytes == plan.nbytes
+    seconds = [route.seconds for route in routes]
+    assert seconds == sorted(seconds)
+
+
+def test_passes_keep_within_the_memory(monkeypatch, tmp_path):
+    few(monkeypatch, 10)
+    header, source = make(24, 60_000, tsamp=1e-3)
+    plan = make_plan(header, DedispConfig(dm_hi=50.0, dm_step=0.5), source.freqs)
+    stores = []
+
+    class Watched(DMStore):
+        def __init__(self, part, scratch):
+            stores.append(part.nbytes)
+            super().__init__(part, scratch)
+
+    monkeypatch.setattr("pulsar.dedisp.batches.DMStore", Watched)
+    memory = 5_000_000
+    for _ in dedispersed(source, plan, Route("passes", 0, memory, 0, 0, 0.0)):
+        pass
+    assert sum(stores) == plan.nbytes
+    assert len(stores) > 2
+    assert max(stores) <= memory
 
 
 def test_several_downsamplings_are_used():
@@ -122,35 +187,27 @@ def test_several_downsamplings_are_used():
             np.testing.assert_array_equal(stage.data, expected(source, stage.plan, "tree"))
 
 
-def test_scratch_when_memory_is_small(tmp_path):
+def test_a_scratch_file_and_its_end(tmp_path):
     header, source = make(24, 60_000, tsamp=1e-3)
-    plan = make_plan(header, DedispConfig(dm_hi=50.0, tolerance=0.2), source.freqs)
+    plan = make_plan(header, DedispConfig(dm_hi=50.0, dm_step=1.0), source.freqs)
     assert plan.nbytes > 4_000_000
-    with dedisperse(source, plan, memory=1 << 30) as store:
-        assert store.in_memory
-        want = [np.array(stage.data) for stage in store.stages]
-    small = 3_000_000
-    with pytest.raises(ConfigError, match="scratch"):
-        dedisperse(source, plan, memory=small)
-    with dedisperse(source, plan, memory=small, scratch=tmp_path, threads=2) as store:
-        assert not store.in_memory
-        assert store.nbytes == plan.nbytes
-        for stage, data in zip(store.stages, want, strict=True):
-            for j in (0, stage.plan.ndms - 1, stage.plan.ndms // 2):
-                np.testing.assert_array_equal(stage.row(j), data[j])
-        with pytest.raises(IndexError):
-            store.stages[0].row(plan.stages[0].ndms)
-    assert not list(tmp_path.iterdir())
+    batches = dedispersed(source, plan, SCRATCH, scratch=tmp_path, threads=2)
+    batch = next(batches)
+    assert not list(tmp_path.iterdir())  # the file has no name
+    with pytest.raises(IndexError):
+        batch.row(plan.ndms)
+    batches.close()
     with pytest.raises(PulsarError, match="closed"):
-        store.stages[0].row(0)
+        batch.row(0)
 
 
 def test_scratch_is_removed_after_an_error(tmp_path):
     header, source = make(24, 60_000)
     plan = make_plan(header, DedispConfig(dm_hi=50.0, tolerance=0.2), source.freqs)
     source.fail_at = 40_000
-    with pytest.raises(OSError, match="disk went away"):
-        dedisperse(source, plan, memory=3_000_000, scratch=tmp_path, threads=2)
+    for kind in ("samples", "passes", "scratch"):
+        with pytest.raises(OSError, match="disk went away"):
+            next(dedispersed(source, plan, Route(kind, 0, 1 << 30, 0, 0, 0.0), scratch=tmp_path, threads=2))
     assert not list(tmp_path.iterdir())
 
 
@@ -159,10 +216,13 @@ def test_refusals(tmp_path):
     plan = make_plan(header, DedispConfig(dm_hi=50.0, tolerance=0.2), source.freqs)
     with pytest.raises(ConfigError, match="memory"):
         dedisperse(source, plan, memory=1000)
+    for kind in ("passes", "scratch"):
+        with pytest.raises(ConfigError, match="memory"):
+            next(dedispersed(source, plan, Route(kind, 0, 1000, 0, 0, 0.0), scratch=tmp_path))
     with pytest.raises(ConfigError, match="not a folder"):
-        dedisperse(source, plan, memory=3_000_000, scratch=tmp_path / "nowhere")
-    with pytest.raises(ConfigError, match="method"):
-        dedisperse(source, plan, method="magic")
+        next(dedispersed(source, plan, SCRATCH, scratch=tmp_path / "nowhere"))
+    with pytest.raises(ConfigError, match="scratch folder"):
+        next(dedispersed(source, plan, SCRATCH))
     other, _ = make(24, 50_000)
     with pytest.raises(ConfigError, match="this observation"):
         dedisperse(source, make_plan(other, DedispConfig(dm_hi=50.0), source.freqs))
@@ -176,7 +236,7 @@ def test_bright_pulse_saturates_and_does_not_wrap():
     source.data[:, 100:110] = 127
     for method in ("tree", "brute"):
         plan = make_plan(header, DedispConfig(dm_hi=0.0, method=method), source.freqs)
-        with dedisperse(source, plan, method=method) as store:
+        with dedisperse(source, plan) as store:
             row = store.row(0)
             assert (row[100:110] == 32767).all()
             np.testing.assert_array_equal(row, oracle.clamp16(source.data.sum(axis=0, dtype=np.int64)))
@@ -186,7 +246,7 @@ def test_noise_keeps_its_level_through_downsampling():
     rng = np.random.default_rng(3)
     header, source = make(32, 40_000, tsamp=1e-4)
     source.data = np.clip(np.rint(8 * rng.standard_normal(source.data.shape)), -127, 127).astype(np.int8)
-    plan = make_plan(header, DedispConfig(dm_hi=60.0, tolerance=0.5), source.freqs)
+    plan = make_plan(header, DedispConfig(dm_hi=200.0, dm_step=5.0, tolerance=0.5), source.freqs)
     with dedisperse(source, plan) as store:
         assert store.stages[-1].plan.downsample >= 4
         for stage in store.stages:

@@ -158,6 +158,43 @@ def test_an_interrupted_run_goes_on(product, sky_file, tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.h5"]
 
 
+def test_a_run_interrupted_between_batches_goes_on(product, sky_file, tmp_path, monkeypatch):
+    out = tmp_path / "run.h5"
+    config = load_config(None, SETTINGS)
+    monkeypatch.setattr("pulsar.dedisp.engine.TREE_DMS", 16)
+    monkeypatch.setattr(pipeline, "SAVE_INTERVAL", 0.0)
+    searched = []
+    real = pipeline.BatchSearch.search
+
+    def some(self, batch, progress=None):
+        if len(searched) == 2:
+            raise KeyboardInterrupt
+        searched.append(batch.first)
+        return real(self, batch, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.BatchSearch, "search", some)
+        with pytest.raises(KeyboardInterrupt):
+            search(sky_file, config, out)
+    with np.load(tmp_path / "run.h5.parts" / "searched.npz") as kept:
+        assert kept["done"] > searched[-1] > 0
+
+    def rest(self, batch, progress=None):
+        searched.append(batch.first)
+        return real(self, batch, progress)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.BatchSearch, "search", rest)
+        run = search(sky_file, config, out, resume=True)
+    assert searched == sorted(set(searched))
+    assert len(searched) > 3
+    # Other batches round delays otherwise: the same candidates, not to the last digit.
+    np.testing.assert_allclose(
+        run.rows("candidates")["period"][:3], product.rows("candidates")["period"][:3], rtol=1e-5
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["run.h5"]
+
+
 def test_other_settings_do_not_resume(sky_file, tmp_path, monkeypatch):
     out = tmp_path / "run.h5"
 

@@ -1,0 +1,376 @@
+"""Dedispersion in batches of neighbouring trials, each handed on and forgotten before the next is made.
+
+Three routes lead to the same series, sample by sample; `choose_route` takes the cheapest that fits the memory:
+
+- samples: all cleaned samples are kept, at every downsampling in use; a batch is made from them when its turn comes;
+- passes: the file is read again for as many batches as fit the memory at once;
+- scratch: the file is read once, and all series go to a scratch file.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import KDM
+from pulsar.data.source import SampleSource
+from pulsar.dedisp.engine import BRUTE_DMS, TREE_DMS, Engine, tile_size
+from pulsar.dedisp.plan import DMPlan, DMStage
+from pulsar.dedisp.store import DMStore
+from pulsar.dedisp.stream import (
+    GULP_BYTES,
+    Budget,
+    Channels,
+    Workspaces,
+    check,
+    fill_gulp,
+    make_levels,
+    run_together,
+    stage_engines,
+    stream,
+    too_small,
+)
+from pulsar.errors import ConfigError
+
+# Measured with benchmarks/bench_pipeline.py on one core of a 2.6 GHz Xeon (Sapphire Rapids).
+READ_RATE: Final = 1.2e9  # raw samples read and cleaned a second
+SCRATCH_RATE: Final = 0.8e9  # bytes written to the scratch file and read back a second
+#: Seconds per channel-sample to move it through the buffers of a stream, and to put it into memory for good.
+MOVE_SECONDS: Final = {"stream": 4.0e-10, "samples": 1.5e-10}
+#: Bytes per sample that the search of one series takes.
+SEARCH_BYTES: Final = 16
+#: Part of the memory that series may take beside the buffers of a stream, and that kept samples and a batch may take.
+PART: Final = 0.85
+HELD_PART: Final = 0.95
+
+
+@dataclass(frozen=True)
+class Route:
+    """How all series of a plan are reached.
+
+    Attributes
+    ----------
+    kind : {"samples", "passes", "scratch"}
+    passes : int
+        Times that the file is read.
+    memory : int
+        Bytes that dedispersion may take, series included.
+    held : int
+        Bytes of samples or series expected in memory.
+    scratch_bytes : int
+        Size of the scratch file.
+    seconds : float
+        CPU time expected for reading, moving, and the scratch file [s].
+    """
+
+    kind: Literal["samples", "passes", "scratch"]
+    passes: int
+    memory: int
+    held: int
+    scratch_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Neighbouring trials whose series are at hand until the next batch is asked for.
+
+    Attributes
+    ----------
+    first : int
+        Index in the plan of its first trial.
+    stage : DMStage
+        Its trials.
+    row : callable
+        ``row(i)``: the series of its trial `i`, int16, shape (nsamps,); safe to call from several threads.
+    """
+
+    first: int
+    stage: DMStage
+    row: Callable[[int], NDArray[np.int16]]
+
+
+def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
+    """Cheapest route that fits.
+
+    Parameters
+    ----------
+    plan : DMPlan
+    threads : int
+        Threads that will search the series meanwhile.
+    memory : int
+        Bytes for dedispersion and search.
+    """
+    nchans = plan.freqs.size
+    room = max(memory - threads * SEARCH_BYTES * plan.nsamps, 0)
+    largest = max(2 * min(max(TREE_DMS, BRUTE_DMS), stage.ndms) * stage.nsamps for stage in plan.stages)
+    volume = float(nchans) * plan.nsamps
+    read = volume / READ_RATE
+
+    def passed(count: int, scratch: int = 0) -> float:
+        return count * (read + volume * MOVE_SECONDS["stream"]) + scratch / SCRATCH_RATE
+
+    routes = [Route("scratch", 1, room, 0, plan.nbytes, passed(1, plan.nbytes))]
+    usable = int(PART * room)
+    if largest <= usable:
+        # Batches do not fill the room evenly.
+        count = 1 if plan.nbytes <= usable else -(-plan.nbytes // max(usable - largest // 2, largest))
+        routes.append(Route("passes", count, room, min(plan.nbytes, usable), 0, passed(count)))
+    held = _held_samples(plan) + largest
+    if held <= HELD_PART * room:
+        routes.append(Route("samples", 1, room, held, 0, read + volume * MOVE_SECONDS["samples"]))
+    return min(routes, key=lambda route: route.seconds)
+
+
+def _held_samples(plan: DMPlan) -> int:
+    """Bytes of samples kept, with the delays over the band beyond both ends."""
+    across = KDM * float(np.ptp(plan.freqs**-2.0)) / plan.tsamp
+    each = [
+        plan.freqs.size * int(stage.nsamps + across * stage.dm_last / stage.downsample + 3 * tile_size(stage.nsamps))
+        for stage in plan.stages
+    ]
+    # The downsampled ones take the place of the original ones.
+    return max(each[0], sum(each[1:])) if plan.stages[0].downsample == 1 else sum(each) + GULP_BYTES
+
+
+def dedispersed(
+    source: SampleSource,
+    plan: DMPlan,
+    route: Route,
+    *,
+    threads: int = 1,
+    scratch: Path | None = None,
+    start: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Generator[Batch]:
+    """Dedisperse an observation, batch by batch in ascending DM.
+
+    Parameters
+    ----------
+    source : SampleSource
+        Cleaned samples.
+    plan : DMPlan
+    route : Route
+        From `choose_route`.
+    threads : int
+    scratch : Path, optional
+        Folder of the scratch file, for that route.
+    start : int
+        Index of the first trial that is wanted: where a former run left off after a batch.
+    progress : callable, optional
+        Called with the number of trials (fractions of them) newly dedispersed.
+
+    Yields
+    ------
+    Batch
+
+    Raises
+    ------
+    ConfigError
+        When the memory is too small even for the buffers, or the scratch folder is missing or too full.
+    """
+    check(source, plan)
+    jobs = _jobs(source, plan, start)
+    tell = progress or (lambda _: None)
+    threads = max(1, threads)
+    if not jobs:
+        return
+    if route.kind == "samples":
+        yield from _from_samples(source, plan, jobs, threads, tell)
+    elif route.kind == "passes":
+        yield from _in_passes(source, plan, jobs, route.memory, threads, tell)
+    else:
+        yield from _from_scratch(source, plan, jobs, route.memory, threads, scratch, tell)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One engine's trials, and where they stand in the plan."""
+
+    number: int  # of the stage
+    first: int  # index in the plan
+    engine: Engine
+
+
+def _jobs(source: SampleSource, plan: DMPlan, start: int) -> list[_Job]:
+    jobs = []
+    first = 0
+    for number, stage in enumerate(plan.stages):
+        for engine in stage_engines(source, stage, plan.method):
+            if first + engine.row + engine.ndms > start:
+                jobs.append(_Job(number, first + engine.row, engine))
+        first += stage.ndms
+    return jobs
+
+
+def _part(plan: DMPlan, jobs: list[_Job]) -> tuple[DMPlan, list[list[Engine]], list[int]]:
+    """The plan of a few neighbouring jobs, the engines of its stages with rows counted anew, and its first trials."""
+    stages, engines, firsts = [], [], []
+    for number in sorted({job.number for job in jobs}):
+        mine = [job for job in jobs if job.number == number]
+        low = mine[0].engine.row
+        high = mine[-1].engine.row + mine[-1].engine.ndms
+        stages.append(plan.stages[number].part(low, high))
+        engines.append([_moved(job.engine, job.engine.row - low) for job in mine])
+        firsts.append(mine[0].first)
+    return replace(plan, stages=tuple(stages)), engines, firsts
+
+
+def _moved(engine: Engine, row: int) -> Engine:
+    """The same engine for another place in the output."""
+    moved: Engine = replace(engine, row=row)  # type: ignore[type-var]
+    return moved
+
+
+def _from_samples(
+    source: SampleSource, plan: DMPlan, jobs: list[_Job], threads: int, progress: Callable[[float], None]
+) -> Iterator[Batch]:
+    part, engines, _ = _part(plan, jobs)
+    levels = {level.downsample: level for level in make_levels(part, engines)}
+    with ThreadPoolExecutor(threads, thread_name_prefix="dedisp") as pool:
+        _keep_samples(source, list(levels.values()), _gulp(source, part), threads, pool)
+        spaces = Workspaces(threads, max(job.engine.work for job in jobs))
+        series = np.empty(max(job.engine.ndms * _stride(plan.stages[job.number].nsamps) for job in jobs), np.int16)
+        for job in jobs:
+            stage = plan.stages[job.number]
+            level = levels[stage.downsample]
+            if not level.end:
+                _downsample_kept(list(levels.values()), pool)
+            stride = _stride(stage.nsamps)
+            out = series[: job.engine.ndms * stride].reshape(job.engine.ndms, stride)
+            engine = _moved(job.engine, 0)
+
+            def tile(at: int, level: Channels = level, engine: Engine = engine, out: NDArray[np.int16] = out) -> None:
+                n = min(level.tile, level.nsamps - at)
+                with spaces.one() as space:
+                    engine.run(level.buffer, at - level.start, space, out, at, n)
+                progress(engine.ndms * n / level.nsamps)
+
+            run_together(pool, [(tile, at) for at in range(0, stage.nsamps, level.tile)])
+            yield Batch(
+                job.first,
+                stage.part(job.engine.row, job.engine.row + job.engine.ndms),
+                lambda j, out=out, n=stage.nsamps: out[j, :n],  # type: ignore[misc]
+            )
+
+
+def _stride(nsamps: int) -> int:
+    """Elements from one row to the next: rows a power of two apart would share cache sets."""
+    return (-(-nsamps // 32) | 1) * 32
+
+
+def _gulp(source: SampleSource, plan: DMPlan) -> int:
+    unit = max(stage.downsample for stage in plan.stages)
+    longest = -(-plan.nsamps // unit) * unit
+    return min(max(GULP_BYTES // len(source.freqs) // unit, 1) * unit, longest)
+
+
+def _keep_samples(
+    source: SampleSource, levels: list[Channels], gulp: int, threads: int, pool: ThreadPoolExecutor
+) -> None:
+    """Read the whole observation: into the raw buffer if its samples are used, else into the downsampled ones."""
+    raw = levels[0]
+    filled = levels[:1] if raw.engines else levels
+    for level in filled:
+        level.allocate(gulp, whole=True)
+    while raw.end < source.nsamps:
+        fill_gulp(source, filled, gulp, threads, pool)
+        if not raw.engines:
+            raw.start = raw.end
+
+
+def _downsample_kept(levels: list[Channels], pool: ThreadPoolExecutor) -> None:
+    """Put the downsampled samples in the place of the raw ones, which are not needed any more."""
+    raw = levels[0]
+    buffer, column = raw.buffer, -raw.start
+    at = 0
+    for level in levels[1:]:
+        level.buffer = buffer
+        level.start = -level.before - at
+        level.end = level.nsamps
+        at += level.columns(0) + level.nsamps
+    if at > buffer.shape[1]:
+        raise AssertionError("downsampled channels are longer than the raw ones")
+
+    def rows(block: slice) -> None:
+        from pulsar_kernels.dedisperse import halve_int8, halve_int16, requantise
+
+        sums = np.empty((block.stop - block.start, raw.nsamps // 2), np.int16)
+        halve_int8(np.ascontiguousarray(buffer[block, column : column + raw.nsamps // 2 * 2]), sums)
+        buffer[block] = 0
+        factor = 2
+        for level in levels[1:]:
+            while factor < level.downsample:
+                half = np.empty((sums.shape[0], sums.shape[1] // 2), np.int16)
+                halve_int16(np.ascontiguousarray(sums[:, : 2 * half.shape[1]]), half)
+                sums, factor = half, 2 * factor
+            levelled = np.empty(sums.shape, np.int8)
+            requantise(sums, 1.0 / np.sqrt(factor), levelled)
+            buffer[block, -level.start : -level.start + level.nsamps] = levelled
+
+    size = 8
+    run_together(pool, [(rows, slice(c, min(c + size, raw.nchans))) for c in range(0, raw.nchans, size)])
+
+
+def _in_passes(
+    source: SampleSource, plan: DMPlan, jobs: list[_Job], memory: int, threads: int, progress: Callable[[float], None]
+) -> Iterator[Batch]:
+    while jobs:
+        # As many as fit beside the buffers that their delays need.
+        count = 0
+        size = 0
+        levels: list[Channels] = []
+        for i in range(len(jobs)):
+            part, engines, _ = _part(plan, jobs[: i + 1])
+            if i and part.nbytes > PART * memory:
+                break
+            trial = make_levels(part, engines)
+            fits = Budget(trial, part.nsamps, threads).gulp(memory - part.nbytes, False)
+            if not fits:
+                break
+            count, size, levels = i + 1, fits, trial
+        if not count:
+            raise too_small(Budget(trial, part.nsamps, threads), memory, part)
+        part, _, firsts = _part(plan, jobs[:count])
+        with DMStore(part, None) as store:
+            share = part.ndms / source.nsamps
+            stream(source, levels, size, store, threads, lambda n, share=share: progress(n * share))  # type: ignore[misc]
+            for stage, first in zip(store.stages, firsts, strict=True):
+                yield Batch(first, stage.plan, stage.row)
+        jobs = jobs[count:]
+
+
+def _from_scratch(
+    source: SampleSource,
+    plan: DMPlan,
+    jobs: list[_Job],
+    memory: int,
+    threads: int,
+    scratch: Path | None,
+    progress: Callable[[float], None],
+) -> Iterator[Batch]:
+    part, engines, firsts = _part(plan, jobs)
+    levels = make_levels(part, engines)
+    budget = Budget(levels, part.nsamps, threads)
+    gulp = budget.gulp(memory, True)
+    if not gulp:
+        raise too_small(budget, memory, part, staged=True)
+    if scratch is None:
+        raise ConfigError(
+            f"[run] memory: the dedispersed series take {part.nbytes / 2**30:.2f} GiB, more than the "
+            f"{memory / 2**30:.2f} GiB allowed: name a scratch folder or raise memory"
+        )
+    with DMStore(part, scratch) as store:
+        share = part.ndms / source.nsamps
+        stream(source, levels, gulp, store, threads, lambda n: progress(n * share))
+        for stage, group, first in zip(store.stages, engines, firsts, strict=True):
+            for engine in group:
+                yield Batch(
+                    first + engine.row,
+                    stage.plan.part(engine.row, engine.row + engine.ndms),
+                    lambda j, stage=stage, row=engine.row: stage.row(row + j),  # type: ignore[misc]
+                )
