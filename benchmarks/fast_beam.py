@@ -1,4 +1,4 @@
-"""One beam of FAST searched in real time: file to ranked candidates, elapsed and processor seconds by stage, peak memory.
+"""One beam of FAST in real time: file to ranked candidates, elapsed and processor seconds by stage, peak memory.
 
     python benchmarks/fast_beam.py --folder /data           # simulated as beam.fil (4.3 GB), kept there, used again
     python benchmarks/fast_beam.py --folder /data --pol AABB   # two PSRFITS files of two polarisations (8.7 GB)
@@ -66,9 +66,7 @@ def main() -> None:
         wall = time.monotonic() - start
         product = read(out / "run.h5")
         tobs = product.observation.tobs
-        print(
-            f"{tobs:.1f} s of data: {wall:.1f} s elapsed, {cpu:.1f} CPU s, {args.threads} threads, peak {peak:.0f} MiB"
-        )
+        print(f"{tobs:.1f} s of data: {wall:.1f} s elapsed, {cpu:.1f} CPU s, {args.threads} threads, {peak:.0f} MiB")
         for stage, (stage_wall, stage_cpu) in product.provenance["stages"].items():
             print(f"  {stage:14s} {stage_wall:6.2f} s elapsed  {stage_cpu:6.2f} CPU s")
         for row in product.rows("candidates")[:5]:
