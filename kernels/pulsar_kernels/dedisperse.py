@@ -1,8 +1,6 @@
-"""Dedispersion: brute force, the tree, and downsampling, all in integers.
+"""Dedispersion by brute force, and downsampling, in integers.
 
 Integer sums are exact, so the result does not depend on how the data are cut into tiles, gulps or threads.
-Sums that leave int16 saturate: the clamps below compile to the processor's saturating adds (``vpaddsw``),
-which cost the same as plain ones.
 """
 
 from typing import Any
@@ -16,15 +14,9 @@ from pulsar_kernels._jit import kernel
 INT16_CHANNELS = 256
 
 
-@kernel(inline=True)
-def _sat(a: Any, b: Any) -> Any:
-    """Saturating int16 sum."""
-    return np.int16(min(max(np.int32(a) + np.int32(b), np.int32(-32768)), np.int32(32767)))
-
-
 @kernel()
 def _sum_raw(dst: NDArray[np.int16], raw: NDArray[np.int8], src: Any, shift: Any, first: int, last: int) -> None:
-    """dst = sum of the rows ``src[first:last]`` of `raw`, each from column ``shift`` on."""
+    """dst = sum of the rows ``src[first:last]`` of `raw`, 256 at most, each from column ``shift`` on."""
     n = dst.size
     j = first
     while j < last:
@@ -40,7 +32,7 @@ def _sum_raw(dst: NDArray[np.int16], raw: NDArray[np.int8], src: Any, shift: Any
             else:
                 for i in range(n):
                     s = np.int16(np.int16(np.int16(a[i]) + np.int16(b[i])) + np.int16(np.int16(c[i]) + np.int16(d[i])))
-                    dst[i] = _sat(dst[i], s)
+                    dst[i] = np.int16(dst[i] + s)
             j += 4
         elif left >= 2:
             a = raw[src[j], shift[j] : shift[j] + n]
@@ -51,7 +43,7 @@ def _sum_raw(dst: NDArray[np.int16], raw: NDArray[np.int8], src: Any, shift: Any
             else:
                 for i in range(n):
                     s = np.int16(np.int16(a[i]) + np.int16(b[i]))
-                    dst[i] = _sat(dst[i], s)
+                    dst[i] = np.int16(dst[i] + s)
             j += 2
         else:
             a = raw[src[j], shift[j] : shift[j] + n]
@@ -60,105 +52,8 @@ def _sum_raw(dst: NDArray[np.int16], raw: NDArray[np.int8], src: Any, shift: Any
                     dst[i] = np.int16(a[i])
             else:
                 for i in range(n):
-                    dst[i] = _sat(dst[i], a[i])
+                    dst[i] = np.int16(dst[i] + np.int16(a[i]))
             j += 1
-
-
-@kernel()
-def _sum_rows(dst: NDArray[np.int16], arena: NDArray[np.int16], src: Any, first: int, last: int, add: bool) -> None:
-    """dst = saturating sum of the stretches of `arena` that begin at ``src[first:last]``, added to dst if `add`."""
-    n = dst.size
-    j = first
-    while j < last:
-        left = last - j
-        if left >= 4:
-            a = arena[src[j] : src[j] + n]
-            b = arena[src[j + 1] : src[j + 1] + n]
-            c = arena[src[j + 2] : src[j + 2] + n]
-            d = arena[src[j + 3] : src[j + 3] + n]
-            if j == first and not add:
-                for i in range(n):
-                    dst[i] = _sat(_sat(a[i], b[i]), _sat(c[i], d[i]))
-            else:
-                for i in range(n):
-                    dst[i] = _sat(dst[i], _sat(_sat(a[i], b[i]), _sat(c[i], d[i])))
-            j += 4
-        elif left >= 2:
-            a = arena[src[j] : src[j] + n]
-            b = arena[src[j + 1] : src[j + 1] + n]
-            if j == first and not add:
-                for i in range(n):
-                    dst[i] = _sat(a[i], b[i])
-            else:
-                for i in range(n):
-                    dst[i] = _sat(dst[i], _sat(a[i], b[i]))
-            j += 2
-        else:
-            a = arena[src[j] : src[j] + n]
-            if j == first and not add:
-                for i in range(n):
-                    dst[i] = a[i]
-            else:
-                for i in range(n):
-                    dst[i] = _sat(dst[i], a[i])
-            j += 1
-
-
-@kernel()
-def tree_tile(
-    raw: NDArray[np.int8],
-    column: int,
-    kind: NDArray[np.uint8],
-    dest: NDArray[np.int64],
-    length: NDArray[np.int64],
-    ptr: NDArray[np.int64],
-    src: NDArray[np.int64],
-    shift: NDArray[np.int64],
-    arena: NDArray[np.int16],
-    out: NDArray[np.int16],
-    out_column: int,
-    nout: int,
-) -> None:
-    """Run a tree's program over one tile of time.
-
-    Parameters
-    ----------
-    raw : ndarray of int8, shape (nchans, ncols)
-        Channels; every stretch that the program reads must lie inside (the caller pads with zeros).
-    column : int
-        Column of `raw` that belongs to sample 0 of the tile at zero delay.
-    kind : ndarray of uint8, shape (nops,)
-        Bit 0: the inputs are channels (else stretches of the arena). Bit 1: the result is a row of `out`.
-        Bit 2: it is added to what is there (inputs from the arena only).
-    dest : ndarray of int64, shape (nops,)
-        Where the result goes: offset into the arena, or row of `out`.
-    length : ndarray of int64, shape (nops,)
-        Samples of an operation (of those into `out` only the first `nout` are made).
-    ptr : ndarray of int64, shape (nops + 1,)
-        Inputs of operation ``i`` are ``ptr[i]`` to ``ptr[i+1]``.
-    src, shift : ndarray of int64
-        Of each input: channel and shift against `column`; or offset into the arena and 0.
-    arena : ndarray of int16
-        Working space of this thread.
-    out : ndarray of int16, shape (ndms, >= out_column + nout)
-        Result, written from `out_column` on.
-    """
-    widest = 0
-    for op in range(kind.size):
-        widest = max(widest, ptr[op + 1] - ptr[op])
-    where = np.empty(widest, np.int64)
-    for op in range(kind.size):
-        first, last = ptr[op], ptr[op + 1]
-        if kind[op] & 2:
-            dst = out[dest[op], out_column : out_column + nout]
-        else:
-            dst = arena[dest[op] : dest[op] + length[op]]
-        if kind[op] & 1:
-            for j in range(first, last):
-                where[j - first] = shift[j] + column
-            _sum_raw(dst, raw, src[first:last], where, 0, last - first)
-        else:
-            _sum_rows(dst, arena, src, first, last, (kind[op] & 4) != 0)
 
 
 @kernel()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.source import SampleSource
-from pulsar.dedisp.engine import BRUTE_DMS, TREE_DMS, Engine, tile_size
+from pulsar.dedisp.engine import Engine, batch_size, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.dedisp.store import DMStore
 from pulsar.dedisp.stream import (
@@ -107,7 +107,7 @@ def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
     """
     nchans = plan.freqs.size
     room = max(memory - threads * SEARCH_BYTES * plan.nsamps, 0)
-    largest = max(2 * min(max(TREE_DMS, BRUTE_DMS), stage.ndms) * stage.nsamps for stage in plan.stages)
+    largest = max(2 * min(batch_size(plan.method, stage.nsamps), stage.ndms) * stage.nsamps for stage in plan.stages)
     volume = float(nchans) * plan.nsamps
     read = volume / READ_RATE
 

@@ -9,10 +9,13 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM
 from pulsar.dedisp.tree import build_tree
 
-#: Trial DMs of one tree: more would share more rows, but leave the caches (128 was best at 256 and 4096 channels).
-TREE_DMS = 128
+#: Most trial DMs of one tree: the channels are read from memory once for all of them, but their rows leave the caches
+#: (512 was best at 4096 channels, where 128 take twice as long for a DM).
+TREE_DMS = 512
 #: Trial DMs that share a tile's channels in brute force.
 BRUTE_DMS = 128
+#: Size of the series of a batch, where that leaves enough trials to a tree.
+BATCH_BYTES = 1 << 30
 
 
 class Engine(Protocol):
@@ -38,15 +41,16 @@ class Engine(Protocol):
 
     @property
     def work(self) -> int:
-        """int16 elements of working space."""
+        """Bytes of working space."""
         ...
 
     def run(
-        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int16], out: NDArray[np.int16], at: int, n: int
+        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
     ) -> None:
         """Fill ``out[row : row + ndms, at : at + n]`` from the tile that begins at `column` of `raw`.
 
-        `work` has at least `self.work` int16 elements and belongs to the calling thread.
+        `work` has at least `self.work` elements, begins at a cache line, and belongs to the calling thread. `raw` and
+        `out` are contiguous.
         """
         ...
 
@@ -75,6 +79,7 @@ class TreeEngine:
     ptr: NDArray[np.int64]
     src: NDArray[np.int64]
     shift: NDArray[np.int64]
+    bits: int
 
     @property
     def nbytes(self) -> int:
@@ -82,14 +87,14 @@ class TreeEngine:
         return sum(a.nbytes for a in (self.kind, self.dest, self.length, self.ptr, self.src, self.shift))
 
     def run(
-        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int16], out: NDArray[np.int16], at: int, n: int
+        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
     ) -> None:
         """See `Engine`."""
-        from pulsar_kernels.dedisperse import tree_tile
+        from pulsar_kernels.tree import tree_tile
 
         rows = out[self.row : self.row + self.ndms]
         program = (self.kind, self.dest, self.length, self.ptr, self.src, self.shift)
-        tree_tile(raw, column, *program, work, rows, at, n)
+        tree_tile(raw, column, *program, self.bits, work, rows, at, n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,13 +115,13 @@ class BruteEngine:
         return self.delays.nbytes
 
     def run(
-        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int16], out: NDArray[np.int16], at: int, n: int
+        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
     ) -> None:
         """See `Engine`."""
         from pulsar_kernels.dedisperse import brute_tile
 
         rows = self.ndms if self.work else 0
-        wide = work[: self.work].view(np.int32).reshape(rows, self.work // (2 * rows) if rows else 0)
+        wide = work[: self.work].view(np.int32).reshape(rows, self.work // (4 * rows) if rows else 0)
         brute_tile(raw, column, self.delays, wide, out, self.row, at, n)
 
 
@@ -130,10 +135,16 @@ def tile_size(nsamps: int) -> int:
     return min(4096, max(64, -(-nsamps // 64) * 64))
 
 
+def batch_size(method: str, nsamps: int) -> int:
+    """Most trials of a batch: the best for speed, but fewer of long series (down to a quarter), for memory."""
+    best = TREE_DMS if method == "tree" else BRUTE_DMS
+    return min(best, max(BATCH_BYTES // (2 * nsamps), best // 4))
+
+
 def make_engines(
-    freqs: NDArray[np.float64], fref: float, dms: NDArray[np.float64], tsamp: float, tile: int, method: str
+    freqs: NDArray[np.float64], fref: float, dms: NDArray[np.float64], tsamp: float, nsamps: int, method: str
 ) -> list[Engine]:
-    """Engines for all `dms` (ascending), in batches.
+    """Engines for all `dms` (ascending), in batches, that make tiles of ``tile_size(nsamps)``.
 
     Parameters
     ----------
@@ -145,12 +156,13 @@ def make_engines(
         [pc cm^-3]
     tsamp : float
         Sampling time of the stage [s].
-    tile : int
-        Samples that one call makes.
+    nsamps : int
+        Samples of a series.
     method : {"tree", "brute"}
     """
+    tile = tile_size(nsamps)
     k = samples_per_dm(freqs, fref, tsamp)
-    limit = TREE_DMS if method == "tree" else BRUTE_DMS
+    limit = batch_size(method, nsamps)
     batches = -(-dms.size // limit)
     edges = np.linspace(0, dms.size, batches + 1).round().astype(int)
     engines: list[Engine] = []
@@ -172,11 +184,12 @@ def make_engines(
                     ptr=program.ptr,
                     src=program.src,
                     shift=program.shift,
+                    bits=program.bits,
                 )
             )
         else:
             delays = np.rint(np.outer(batch, k)).astype(np.int64)
-            work = 2 * batch.size * tile if freqs.size > 256 else 0
+            work = 4 * batch.size * tile if freqs.size > 256 else 0
             after = int(delays.max())
             engines.append(BruteEngine(first, batch.size, 0, after, work, float(delays.size - batch.size), delays))
     return engines

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from pulsar.dedisp.engine import TREE_DMS, samples_per_dm, tile_size
+from pulsar.dedisp.engine import batch_size, samples_per_dm, tile_size
 from pulsar.dedisp.plan import DMPlan
 
 #: Additions per CPU second, measured with benchmarks/bench_dedisperse.py on one core of a 2.6 GHz AVX2 server
@@ -48,7 +48,7 @@ def estimate(plan: DMPlan, method: str | None = None) -> list[StageCost]:
     for stage in plan.stages:
         if method == "tree":
             # A batch from the middle stands for all.
-            batches = -(-stage.ndms // TREE_DMS)
+            batches = -(-stage.ndms // batch_size(method, stage.nsamps))
             size = -(-stage.ndms // batches)
             first = (batches // 2) * (stage.ndms - size) // max(batches - 1, 1)
             k = samples_per_dm(plan.freqs, plan.fref, stage.tsamp)

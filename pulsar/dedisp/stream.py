@@ -25,6 +25,8 @@ from pulsar.errors import ConfigError
 
 #: Channels that one task downsamples or moves.
 _ROWS: Final = 64
+#: Where working space begins [bytes]: at a cache line.
+ALIGN: Final = 64
 #: Size of the newly read part of a gulp, at most [bytes]: more gains nothing.
 GULP_BYTES: Final = 96 << 20
 
@@ -140,7 +142,7 @@ class Budget:
         self.threads = threads
         engines = [e for level in levels for e in level.engines]
         self.work = max(e.work for e in engines)
-        self.fixed = threads * 2 * self.work + sum(e.nbytes for e in engines)
+        self.fixed = threads * (self.work + ALIGN) + sum(e.nbytes for e in engines)
         self.unit = max(level.downsample for level in levels)
 
     def working(self, gulp: int, staged: bool) -> int:
@@ -166,7 +168,7 @@ class Budget:
 
 def stage_engines(source: SampleSource, stage: DMStage, method: str) -> list[Engine]:
     """Engines for all trials of a stage, in batches."""
-    return make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, tile_size(stage.nsamps), method)
+    return make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, stage.nsamps, method)
 
 
 def make_levels(plan: DMPlan, engines: Sequence[list[Engine]]) -> list[Channels]:
@@ -267,12 +269,13 @@ class Workspaces:
     """Working space of the engines, one for each thread."""
 
     def __init__(self, threads: int, size: int) -> None:
-        self._free: SimpleQueue[NDArray[np.int16]] = SimpleQueue()
+        self._free: SimpleQueue[NDArray[np.int8]] = SimpleQueue()
         for _ in range(threads):
-            self._free.put(np.empty(max(size, 1), np.int16))
+            space = np.empty(size + ALIGN, np.int8)
+            self._free.put(space[-space.ctypes.data % ALIGN :])
 
     @contextmanager
-    def one(self) -> Iterator[NDArray[np.int16]]:
+    def one(self) -> Iterator[NDArray[np.int8]]:
         """Borrow one."""
         space = self._free.get()
         try:
@@ -421,15 +424,16 @@ def dedisperse_block(
     order = np.argsort(dms, kind="stable")
     nsamps = data.shape[1]
     tile = tile_size(nsamps)
-    engines = make_engines(freqs, float(freqs[0]) if fref is None else fref, dms[order], tsamp, tile, method)
+    engines = make_engines(freqs, float(freqs[0]) if fref is None else fref, dms[order], tsamp, nsamps, method)
     before = max(e.before for e in engines)
     padded = np.zeros((len(freqs), before + nsamps + tile + max(e.after for e in engines)), np.int8)
     padded[:, before : before + nsamps] = data
     ascending = np.empty((dms.size, nsamps), np.int16)
-    work = np.empty(max(1, *(e.work for e in engines)), np.int16)
-    for t in range(0, nsamps, tile):
-        for engine in engines:
-            engine.run(padded, before + t, work, ascending, t, min(tile, nsamps - t))
+    spaces = Workspaces(1, max(e.work for e in engines))
+    with spaces.one() as work:
+        for t in range(0, nsamps, tile):
+            for engine in engines:
+                engine.run(padded, before + t, work, ascending, t, min(tile, nsamps - t))
     out = np.empty_like(ascending)
     out[order] = ascending
     return DMTime(out, dms, tsamp, tstart)

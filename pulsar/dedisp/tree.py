@@ -1,10 +1,9 @@
 """The dedispersion tree: its program, and how exact it is.
 
-The band is cut into pairs of neighbouring channels, pairs of pairs, and so on. A node of the tree needs one row
-(a partial sum over its channels) for every distinct delay across it, far fewer than there are trial DMs; each
-trial DM picks its row in each node. Here nodes may be merged four, eight, ... at a time (a level is left out
-where that saves memory traffic), frequencies are arbitrary, and every merge shifts a row by the difference
-between the mean delay its channels should have and the one they got, so that rounding does not pile up.
+The band is cut into fours of neighbouring channels, fours of fours, and so on. A node of the tree needs one row
+(a partial sum over its channels) for every range of trial DMs whose delays across it are nearly the same, far fewer
+than there are trials; each trial picks its row in each node. Frequencies are arbitrary, and every row knows the delays
+that its channels got, so that rounding does not pile up.
 """
 
 from collections.abc import Sequence
@@ -13,139 +12,94 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: Cost of reading a channel stretch, an arena stretch, and of writing, per sample [relative; measured].
-_COST_RAW, _COST_ROW, _COST_WRITE = 0.7, 1.0, 1.3
-#: Padding of arena rows [samples]: a cache line.
-_LINE = 32
-#: Children that a node takes at once: they must not push its own rows out of the cache.
-_GROUP = 4
+#: A row serves DMs for which the variance of its channels' arrival is at most this much more than in a row of their
+#: own [samples^2]. Half as much makes a tenth more rows and 1 % less arrival error; twice as much 15 % fewer, and 5 %
+#: more.
+SLACK = 0.05
+#: Most levels below the root: more would overflow int16 there.
+MAX_LEVELS = 5
+#: Cost of a row's half sum, and of an input of the root and of its output [relative; measured].
+_COST_NODE, _COST_INPUT, _COST_OUTPUT = 1.0, 0.25, 0.5
 _UNUSED = np.int64(1) << 40
-#: A row serves DMs whose delays across the node lie within this many samples; finer when that is not exact enough.
-#: (1.5 is a quarter faster, but its arrival error costs narrow pulses another percent.)
-KEY_STEPS = (1.0, 0.7, 0.5, 0.35)
-#: Largest arrival error of any channel at any DM [samples].
-MAX_ERROR = 2.0
-#: Origins tried in each merge, and the weight of the extreme error against the variance.
-PHASES, EXTREME = 16, 0.3
 
 
 @dataclass(frozen=True, eq=False)
-class _Level:
-    """Rows of the nodes of one level."""
+class _Nodes:
+    """Nodes of one level and their rows; the channels are the lowest level, with no rows."""
 
-    size: int  # channels in a full node
+    count: NDArray[np.float64]  # (nnodes,): channels
+    slope: NDArray[np.float64]  # (nnodes,): mean delay [samples per unit of DM]
+    spread: NDArray[np.float64]  # (nnodes,): variance of these delays
     rowid: NDArray[np.int32]  # (nnodes, ndms): row that serves a DM
+    stats: NDArray[np.float64]  # (nrows, 4): see the kernel
     node: NDArray[np.int64]  # (nrows,)
-    jmid: NDArray[np.int64]  # (nrows,): DM whose rows of the children it takes
-    dm: NDArray[np.float64]  # (nrows,): DM in the middle of those that it serves
-
-
-def _level(k: NDArray[np.float64], dms: NDArray[np.float64], size: int, key_step: float) -> _Level:
-    """Rows of the nodes of `size` channels."""
-    first = np.arange(0, k.size, size)
-    last = np.minimum(first + size, k.size) - 1
-    if size >= k.size:
-        rowid = np.arange(dms.size, dtype=np.int32)[None, :]
-        j = np.arange(dms.size)
-        return _Level(size, rowid, np.zeros(dms.size, np.int64), j, dms)
-    key = np.floor(np.outer(k[last] - k[first], dms / key_step) + 0.5)
-    new = np.ones(key.shape, bool)
-    new[:, 1:] = key[:, 1:] != key[:, :-1]
-    flat = new.ravel()
-    start = np.flatnonzero(flat)
-    rowid = (np.cumsum(flat, dtype=np.int32) - 1).reshape(key.shape).astype(np.int32)
-    end = np.append(start[1:], flat.size) - 1
-    node, j0 = np.divmod(start, dms.size)
-    j1 = end - node * dms.size
-    return _Level(size, rowid, node, (j0 + j1) // 2, 0.5 * (dms[j0] + dms[j1]))
-
-
-def _choose(counts: list[int], nodes: list[int]) -> list[int]:
-    """Levels to keep: least memory traffic from the channels (level 0) to the root."""
-    top = len(counts) - 1
-    best = [0.0] + [np.inf] * top
-    back = [0] * (top + 1)
-    for m in range(1, top + 1):
-        for low in range(max(0, m - 6), m):
-            fan = min(2 ** (m - low), nodes[low])
-            load = _COST_RAW if low == 0 else _COST_ROW
-            cost = best[low] + counts[m] * (fan * load + _COST_WRITE * ((fan + 3) // 4))
-            if cost < best[m]:
-                best[m], back[m] = cost, low
-    kept = [top]
-    while kept[-1] > 0:
-        kept.append(back[kept[-1]])
-    return kept[::-1]
-
-
-@dataclass(frozen=True, eq=False)
-class _Merge:
-    """How the rows of one kept level are made from those of the level below it."""
-
-    child: NDArray[np.int64]  # (nrows, fan): row of the level below (channel at the first merge)
+    child: NDArray[np.int64]  # (nrows, fan): row of the level below (channel at the lowest), -1 for none
     shift: NDArray[np.int64]  # (nrows, fan): where its sample 0 is taken from
-    valid: NDArray[np.bool_]  # (nrows, fan)
-    mean: NDArray[np.float64]  # (nrows,): mean over the channels of the delay that they get
-    spread: NDArray[np.float64]  # (2, nrows): least and largest error of a channel, against the mean error
 
 
-def _merge(
-    k: NDArray[np.float64],
-    level: _Level,
-    below: _Level | None,
-    lower: _Merge | None,
-    root: bool,
-) -> _Merge:
-    """Shifts for every row of `level`; `below` and `lower` are None for the channels themselves."""
-    size = 1 if below is None else below.size
-    starts = np.arange(0, k.size, size)
-    count = np.diff(np.append(starts, k.size)).astype(np.float64)
-    kmean = np.add.reduceat(k, starts) / count
-    fan = min(-(-level.size // size), starts.size)
-    child_node = level.node[:, None] * fan + np.arange(fan)
-    valid = child_node < starts.size
-    child_node = np.minimum(child_node, starts.size - 1)
-    if below is None or lower is None:
-        child = child_node
-        got = np.zeros(child.shape)
-        least, largest = got, got
-    else:
-        child = below.rowid[child_node, level.jmid[:, None]].astype(np.int64)
-        got = lower.mean[child]
-        least, largest = lower.spread[0][child], lower.spread[1][child]
-    weight = np.where(valid, count[child_node], 0.0)
-    total = weight.sum(axis=1)
-    want = level.dm[:, None] * kmean[child_node] - got
-    # Only the shifts among the children matter for sharpness: try several origins, take the one with the least
-    # variance and extremes.
-    best_score = np.full(len(child), np.inf)
-    shift = np.zeros(child.shape, np.int64)
-    spread = np.zeros((2, len(child)))
-    single = (valid.sum(axis=1) == 1) & (below is not None)
-    for phase in np.arange(-PHASES // 2, PHASES // 2) / PHASES:
-        trial = np.rint(want - phase)
-        trial[single] = 0.0
-        error = trial - want
-        mean = (weight * error).sum(axis=1) / total
-        low = np.where(valid, error + least, np.inf).min(axis=1) - mean
-        high = np.where(valid, error + largest, -np.inf).max(axis=1) - mean
-        if root:
-            extreme = np.maximum(high + mean, -(low + mean))
-        else:
-            extreme = np.maximum(high, -low)
-        variance = (weight * error**2).sum(axis=1) / total - (0.7 if root else 1.0) * mean**2
-        score = variance + EXTREME * extreme**2 + 1e-9 * phase**2
-        better = score < best_score
-        best_score[better] = score[better]
-        shift[better] = trial[better].astype(np.int64)
-        spread[0][better], spread[1][better] = low[better], high[better]
-    mean = (weight * (shift + got)).sum(axis=1) / total
-    return _Merge(child, shift, valid, mean, spread)
+def _channels(k: NDArray[np.float64]) -> _Nodes:
+    none = np.zeros(0, np.int64)
+    rows = none.reshape(0, 0)
+    return _Nodes(np.ones(k.size), k, np.zeros(k.size), rows.astype(np.int32), np.zeros((0, 4)), none, rows, rows)
+
+
+def _level(below: _Nodes, dms: NDArray[np.float64], fan: int, slack: float) -> _Nodes:
+    """The level above, in nodes of `fan`; negative `slack` gives each DM its row."""
+    from pulsar_kernels.tree import choose_rows
+
+    nnodes = -(-below.count.size // fan)
+    capacity = nnodes * dms.size
+    count, slope, spread = np.empty(nnodes), np.empty(nnodes), np.empty(nnodes)
+    rowid = np.empty((nnodes, dms.size), np.int32)
+    node, stats = np.empty(capacity, np.int64), np.empty((capacity, 4))
+    child, shift = np.empty((capacity, fan), np.int64), np.empty((capacity, fan), np.int64)
+    nrows = choose_rows(
+        fan,
+        dms,
+        slack,
+        below.count,
+        below.slope,
+        below.spread,
+        below.rowid,
+        below.stats,
+        count,
+        slope,
+        spread,
+        rowid,
+        node,
+        child,
+        shift,
+        stats,
+    )
+    stats, node, child, shift = stats[:nrows].copy(), node[:nrows].copy(), child[:nrows].copy(), shift[:nrows].copy()
+    return _Nodes(count, slope, spread, rowid, stats, node, child, shift)
+
+
+def _grow(k: NDArray[np.float64], dms: NDArray[np.float64]) -> list[_Nodes]:
+    """Levels from the channels up to the root, as many as cost least."""
+    from pulsar_kernels.tree import FAN
+
+    levels = [_channels(k)]
+    costs = [_root_cost(k.size, dms.size)]
+    rows = 0
+    while len(levels) <= MAX_LEVELS and levels[-1].count.size > 2:
+        levels.append(_level(levels[-1], dms, FAN, SLACK))
+        rows += levels[-1].node.size
+        costs.append(_COST_NODE * rows + _root_cost(levels[-1].count.size, dms.size))
+        if rows * _COST_NODE > min(costs):
+            break
+    best = int(np.argmin(costs))
+    below = levels[best]
+    return [*levels[: best + 1], _level(below, dms, below.count.size, -1.0)]
+
+
+def _root_cost(inputs: int, ndms: int) -> float:
+    return ndms * (_COST_INPUT * inputs + _COST_OUTPUT)
 
 
 @dataclass(frozen=True, eq=False)
 class TreeProgram:
-    """A tree for one set of channels and DMs, as a list of operations for `pulsar_kernels.dedisperse.tree_tile`.
+    """A tree for one set of channels and DMs, as a list of operations for `pulsar_kernels.tree.tree_tile`.
 
     Attributes
     ----------
@@ -153,12 +107,15 @@ class TreeProgram:
         Samples made by one run.
     kind, dest, length, ptr, src, shift : ndarray
         The operations; see the kernel.
+    bits : int
+        Levels below the root; the series are multiples of two to this power.
     arena : int
-        int16 elements of working space.
+        Bytes of working space.
     before, after : int
         Samples that are read before the tile's first, and after its last, at zero delay.
-    row_adds : int
-        Additions for one sample of all DMs (as if every operation were as long as the tile).
+    children, shifts : tuple of ndarray
+        Of each level, lowest first: the rows that a row is made of (-1 for none), shape (nrows, fan), and the samples
+        by which each is shifted.
     """
 
     nchans: int
@@ -170,107 +127,42 @@ class TreeProgram:
     ptr: NDArray[np.int64]
     src: NDArray[np.int64]
     shift: NDArray[np.int64]
+    bits: int
     arena: int
     before: int
     after: int
     k: NDArray[np.float64]
     dms: NDArray[np.float64]
-    merges: tuple[_Merge, ...]
+    children: tuple[NDArray[np.int64], ...]
+    shifts: tuple[NDArray[np.int64], ...]
 
     @property
     def row_adds(self) -> int:
         """Additions for one sample of all DMs, overlaps of the tiles not counted."""
-        return int(self._sums.sum())
-
-    @property
-    def _sums(self) -> NDArray[np.int64]:
-        """Additions of each operation, a sample."""
-        return np.asarray(np.diff(self.ptr) - 1 + (self.kind & 4) // 4, dtype=np.int64)
+        return int(self.ptr[-1] - self.kind.size)
 
     @property
     def adds(self) -> float:
         """Additions for one sample of all DMs, with the overlaps of the tiles."""
-        return float(np.dot(self._sums, self.length)) / self.tile
+        return float(np.dot(np.diff(self.ptr) - 1, self.length)) / self.tile
 
     def delays(self) -> NDArray[np.int64]:
         """Delay that every channel gets [samples], shape (ndms, nchans): the tree's own bookkeeping, replayed."""
-        return replayed_delays(self.merges, self.ndms)
+        row = np.arange(self.ndms)[:, None]
+        delay = np.zeros((self.ndms, 1), np.int64)
+        for child, shift in zip(reversed(self.children), reversed(self.shifts), strict=True):
+            # Which children exist depends on the node alone, not on the DM.
+            keep = (child[row[0]] >= 0).ravel()
+            delay = (delay[:, :, None] + shift[row]).reshape(self.ndms, -1)[:, keep]
+            row = child[row].reshape(self.ndms, -1)[:, keep]
+        return delay
 
     def arrival_errors(self) -> NDArray[np.float64]:
         """Delay that every channel gets minus the exact one [samples], shape (ndms, nchans)."""
         return self.delays() - np.outer(self.dms, self.k)
 
 
-def replayed_delays(merges: Sequence[_Merge], ndms: int) -> NDArray[np.int64]:
-    """Delay that every channel gets, shape (ndms, nchans), followed from the root down."""
-    row = np.arange(ndms)[:, None]
-    delay = np.zeros((ndms, 1), np.int64)
-    for merge in reversed(merges):
-        # Which children exist depends on the node alone, not on the DM.
-        keep = merge.valid[row[0]].ravel()
-        delay = (delay[:, :, None] + merge.shift[row]).reshape(ndms, -1)[:, keep]
-        row = merge.child[row].reshape(ndms, -1)[:, keep]
-    return delay
-
-
-def _windows(
-    merges: list[_Merge],
-) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], int, int]:
-    """First sample and last sample past the tile that is needed of every row, and of the channels."""
-    los = [np.full(len(m.child), _UNUSED) for m in merges]
-    his = [np.full(len(m.child), -_UNUSED) for m in merges]
-    los[-1][:] = 0
-    his[-1][:] = 0
-    before = after = np.int64(0)
-    for i in range(len(merges) - 1, -1, -1):
-        merge = merges[i]
-        used = los[i] < _UNUSED
-        valid = merge.valid & used[:, None]
-        lo = (los[i][:, None] + merge.shift)[valid]
-        hi = (his[i][:, None] + merge.shift)[valid]
-        if i == 0:
-            before = max(np.int64(0), -lo.min())
-            after = max(np.int64(0), hi.max())
-        else:
-            np.minimum.at(los[i - 1], merge.child[valid], lo)
-            np.maximum.at(his[i - 1], merge.child[valid], hi)
-    return los, his, int(before), int(after)
-
-
-class _Arena:
-    """First-fit allocation of the working space while the program is written."""
-
-    def __init__(self) -> None:
-        self.free: list[tuple[int, int]] = [(0, 1 << 60)]
-        self.top = 0
-
-    def take(self, size: int) -> int:
-        """Offset of `size` free elements."""
-        for i, (start, length) in enumerate(self.free):
-            if length >= size:
-                self.free[i] = (start + size, length - size)
-                self.top = max(self.top, start + size)
-                return start
-        raise AssertionError("the last stretch is endless")
-
-    def give(self, start: int, size: int) -> None:
-        """Return a stretch."""
-        if not size:
-            return
-        self.free.append((start, size))
-        self.free.sort()
-        merged = [self.free[0]]
-        for begin, length in self.free[1:]:
-            if begin == merged[-1][0] + merged[-1][1]:
-                merged[-1] = (merged[-1][0], merged[-1][1] + length)
-            else:
-                merged.append((begin, length))
-        self.free = merged
-
-
-def build_tree(
-    k: NDArray[np.float64], dms: NDArray[np.float64], tile: int, *, key_steps: tuple[float, ...] = KEY_STEPS
-) -> TreeProgram:
+def build_tree(k: NDArray[np.float64], dms: NDArray[np.float64], tile: int) -> TreeProgram:
     """Write the program of a tree.
 
     Parameters
@@ -280,141 +172,106 @@ def build_tree(
     dms : ndarray, shape (ndms,)
         Trial DMs, ascending.
     tile : int
-        Samples that one run makes.
-    key_steps : tuple of float
-        Spacing of the rows of a node [samples of delay across it]; the first is taken with which no channel at
-        any DM arrives more than `MAX_ERROR` samples from where it should, else all channels are summed at once.
+        Samples that one run makes, a multiple of 64.
 
     Returns
     -------
     TreeProgram
     """
-    n = k.size
-    top = max(1, (n - 1).bit_length())
-    nodes = [-(-n // (1 << m)) for m in range(top + 1)]
-    for key_step in (*key_steps, 0.0):
-        if key_step:
-            levels = [_level(k, dms, 1 << m, key_step) for m in range(1, top + 1)]
-            kept = _choose([n] + [len(level.node) for level in levels], nodes)
-        else:
-            levels = [_level(k, dms, 1 << top, 1.0)] * top
-            kept = [0, top]
-        merges: list[_Merge] = []
-        below: _Level | None = None
-        lower: _Merge | None = None
-        for m in kept[1:]:
-            merge = _merge(k, levels[m - 1], below, lower, m == top)
-            merges.append(merge)
-            below, lower = levels[m - 1], merge
-        error = np.abs(replayed_delays(merges, dms.size) - np.outer(dms, k)).max()
-        if error <= MAX_ERROR:
-            break
-    return _program(k, dms, tile, [levels[m - 1] for m in kept[1:]], merges)
+    levels = _grow(np.ascontiguousarray(k, dtype=np.float64), np.ascontiguousarray(dms, dtype=np.float64))[1:]
+    lo, hi, before, after = _spans(levels, k.size)
+    return _program(k, dms, tile, levels, lo, hi, before, after)
+
+
+def _spans(levels: Sequence[_Nodes], nchans: int) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]], int, int]:
+    """First sample and last sample past the tile that is needed of every row, and of the channels."""
+    from pulsar_kernels.tree import spans
+
+    sizes = [nchans, *(len(level.node) for level in levels)]
+    los = [np.full(n, _UNUSED) for n in sizes]
+    his = [np.full(n, -_UNUSED) for n in sizes]
+    los[-1][:] = his[-1][:] = 0
+    for i in range(len(levels) - 1, -1, -1):
+        spans(levels[i].child, levels[i].shift, los[i + 1], his[i + 1], los[i], his[i])
+    return los[1:], his[1:], max(0, -int(los[0].min())), max(0, int(his[0].max()))
 
 
 def _program(
-    k: NDArray[np.float64], dms: NDArray[np.float64], tile: int, levels: list[_Level], merges: list[_Merge]
+    k: NDArray[np.float64],
+    dms: NDArray[np.float64],
+    tile: int,
+    levels: Sequence[_Nodes],
+    lo: Sequence[NDArray[np.int64]],
+    hi: Sequence[NDArray[np.int64]],
+    before: int,
+    after: int,
 ) -> TreeProgram:
     """Lay out the rows in the arena and list the operations in depth-first order."""
-    nlev = len(levels)
-    # A node with a single child has its child's rows; only raw channels must be widened to int16.
-    aliased = [
-        (merge.valid.sum(axis=1) == 1) if i else np.zeros(len(merge.child), bool) for i, merge in enumerate(merges)
+    from pulsar_kernels.tree import FAN, LANES
+
+    top = len(levels) - 1
+    used = [low <= high for low, high in zip(lo, hi, strict=True)]
+    length = [
+        np.where(u, -(-(tile + high - low) // LANES) * LANES, 0) for u, low, high in zip(used, lo, hi, strict=True)
     ]
-    los, his, before, after = _windows(merges)
-    used = [lo < _UNUSED for lo in los]
-    length = [np.where(u, tile + hi - lo, 0) for u, lo, hi in zip(used, los, his, strict=True)]
-    # One line more than needed: rows a power of two apart would share cache sets.
-    room = [np.where(size > 0, -(-size // _LINE) * _LINE + _LINE, 0) for size in length]
-    starts = [np.searchsorted(level.node, np.arange(int(level.node[-1]) + 1)) for level in levels]
-    node_room = [np.add.reduceat(r, s) for r, s in zip(room, starts, strict=True)]
-    fans = [_GROUP] + [merge.child.shape[1] for merge in merges[1:]]
-    groups = [1] + [-(-fan // _GROUP) for fan in fans[1:]]
-    base = [np.zeros(len(s), np.int64) for s in starts]
-    rank = [np.zeros((len(s), g), np.int64) for s, g in zip(starts, groups, strict=True)]
-    arena = _Arena()
-    counter = 0
-
-    def visit(i: int, node: int) -> tuple[int, int]:
-        """Place a node's rows after its children's; returns what to give back once it has been used."""
-        nonlocal counter
-        size = int(node_room[i][node]) if i < nlev - 1 or groups[i] > 1 else 0
-        if i == 0:
-            rank[i][node] = counter
-            counter += 1
-            base[i][node] = arena.take(size)
-            return int(base[i][node]), size
-        children = range(node * fans[i], min((node + 1) * fans[i], len(base[i - 1])))
-        for group in range(groups[i]):
-            # A wide node takes a few children at a time, which then make room for the next.
-            owned = [visit(i - 1, c) for c in children[group * _GROUP : (group + 1) * _GROUP]]
-            if len(children) == 1 and group == 0:
-                base[i][node] = base[i - 1][node * fans[i]]
-                return owned[0]
-            if group == 0:
-                base[i][node] = arena.take(size)
-            rank[i][node, group] = counter
-            counter += 1
-            for begin, extent in owned:
-                arena.give(begin, extent)
-        return int(base[i][node]), size
-
-    visit(nlev - 1, 0)
-    offset: list[NDArray[np.int64]] = []
+    # One vector more than is needed: rows a power of two apart would share cache sets, and what is read past the end
+    # of a row to fill a last vector must not lie outside.
+    room = [np.where(size > 0, size + LANES, 0) for size in length]
+    place: list[NDArray[np.int64]] = [np.zeros(0, np.int64)] * top
+    arena = 0
+    above = np.zeros(1, np.int64)  # where the children of each node of the level above begin
+    for i in range(top - 1, -1, -1):
+        level = levels[i]
+        start = np.searchsorted(level.node, np.arange(level.count.size))
+        size = np.add.reduceat(room[i], start)
+        earlier = np.cumsum(size) - size
+        parent = np.arange(level.count.size) // (FAN if i < top - 1 else level.count.size)
+        first = np.searchsorted(parent, np.arange(parent[-1] + 1))
+        base = above[parent] + earlier - earlier[first][parent]
+        within = np.cumsum(room[i]) - room[i]
+        place[i] = base[level.node] + within - within[start][level.node]
+        above = base + size
+        arena = max(arena, int(above.max()))
+    lowest = levels[0].count.size
+    order, kind, dest, size_of, counts, src, shift = [], [], [], [], [], [], []
     for i, level in enumerate(levels):
-        ends = np.cumsum(room[i]) - room[i]
-        offset.append(base[i][level.node] + ends - ends[starts[i]][level.node])
-    # An alias is the same stretch: its rows correspond one to one to the child's.
-    for i in range(1, nlev):
-        rows = np.flatnonzero(aliased[i])
-        offset[i][rows] = offset[i - 1][merges[i].child[rows, 0]]
-    order, kind, dest, size, nsrc, src, shift = [], [], [], [], [], [], []
-    for i, (level, merge) in enumerate(zip(levels, merges, strict=True)):
-        for group in range(groups[i]):
-            part = slice(group * _GROUP, (group + 1) * _GROUP) if i else slice(None)
-            rows = np.flatnonzero(used[i] & ~aliased[i] & merge.valid[:, part].any(axis=1))
-            valid = merge.valid[rows, part]
-            child, moved = merge.child[rows, part], los[i][rows][:, None] + merge.shift[rows, part]
-            into_out = i == nlev - 1 and group == groups[i] - 1
-            code = (1 if i == 0 else 0) | (2 if into_out else 0)
-            if i == 0:
-                where = child
-            else:
-                where = offset[i - 1][child] + moved - los[i - 1][child]
-                moved = np.zeros_like(moved)
-            if group and into_out:
-                # The sum so far is one input more: the result goes elsewhere.
-                where = np.concatenate([offset[i][rows][:, None], where], axis=1)
-                moved = np.zeros_like(where)
-                valid = np.concatenate([np.ones((len(rows), 1), bool), valid], axis=1)
-            elif group:
-                code |= 4
-            order.append(rank[i][level.node[rows], group])
-            kind.append(np.full(len(rows), code, np.uint8))
-            dest.append(rows if into_out else offset[i][rows])
-            size.append(length[i][rows])
-            nsrc.append(valid.sum(axis=1))
-            src.append(where[valid])
-            shift.append(moved[valid])
-    counts = np.concatenate(nsrc)
-    begin = np.cumsum(counts) - counts
+        rows = np.flatnonzero(used[i])
+        child, moved = level.child[rows], lo[i][rows][:, None] + level.shift[rows]
+        valid = child >= 0
+        if i:
+            moved, where = np.zeros_like(moved), place[i - 1][child] + moved - lo[i - 1][child]
+        else:
+            where = child
+        # A node is done right after the last of the lowest nodes below it.
+        last = np.minimum((level.node[rows] + 1) * FAN**i, lowest) - 1
+        order.append((last if i < top else np.full(rows.size, lowest)) * (top + 1) + i)
+        kind.append(np.full(rows.size, (i == 0) | (i == top) << 1, np.uint8))
+        dest.append(rows if i == top else place[i][rows])
+        size_of.append(length[i][rows])
+        counts.append(valid.sum(axis=1))
+        src.append(where[valid])
+        shift.append(moved[valid])
+    ninputs = np.concatenate(counts)
+    begin = np.cumsum(ninputs) - ninputs
     ops = np.argsort(np.concatenate(order), kind="stable")
-    ptr = np.append(0, np.cumsum(counts[ops]))
-    gather = np.repeat(begin[ops] - ptr[:-1], counts[ops]) + np.arange(ptr[-1])
+    ptr = np.append(0, np.cumsum(ninputs[ops]))
+    gather = np.repeat(begin[ops] - ptr[:-1], ninputs[ops]) + np.arange(ptr[-1])
     return TreeProgram(
         nchans=k.size,
         ndms=dms.size,
         tile=tile,
         kind=np.concatenate(kind)[ops],
         dest=np.concatenate(dest)[ops],
-        length=np.concatenate(size)[ops],
+        length=np.concatenate(size_of)[ops],
         ptr=ptr,
         src=np.concatenate(src)[gather],
         shift=np.concatenate(shift)[gather],
-        arena=arena.top,
+        bits=top,
+        arena=arena,
         before=before,
-        after=after,
+        after=after + LANES - 1,
         k=k,
         dms=dms,
-        merges=tuple(merges),
+        children=tuple(level.child for level in levels),
+        shifts=tuple(level.shift for level in levels),
     )

@@ -65,9 +65,10 @@ def expected(source, stage, method):
     if method == "tree":
         # Trees of at most TREE_DMS trials each.
         parts = np.linspace(0, stage.ndms, -(-stage.ndms // TREE_DMS) + 1).round().astype(int)
-        delays = np.concatenate([build_tree(k, stage.dms[a:b], 64).delays() for a, b in pairwise(parts)])
-    else:
-        delays = np.rint(np.outer(stage.dms, k)).astype(int)
+        trees = [build_tree(k, stage.dms[a:b], 64) for a, b in pairwise(parts)]
+        data = stage_data(source, stage.downsample)
+        return np.concatenate([oracle.tree(data, tree.children, tree.shifts) for tree in trees])
+    delays = np.rint(np.outer(stage.dms, k)).astype(int)
     return oracle.shifted_sums(stage_data(source, stage.downsample), delays)
 
 
@@ -116,8 +117,6 @@ def test_streamed_is_exact(tmp_path_factory, nchans, nsamps, dm_lo, dm_hi, gulp,
 def few(monkeypatch, trials):
     """Make batches of a few trials."""
     monkeypatch.setattr("pulsar.dedisp.engine.TREE_DMS", trials)
-    monkeypatch.setattr("pulsar.dedisp.batches.TREE_DMS", trials)
-    monkeypatch.setattr("pulsar.dedisp.batches.BRUTE_DMS", trials)
 
 
 @pytest.mark.parametrize("dm_lo", [0.0, 150.0])

@@ -43,12 +43,12 @@ def test_arrival_errors(name):
     assert time.process_time() - start < 3.0
     error = tree.arrival_errors()
     assert error.shape == (dms.size, freqs.size)
+    assert np.abs(error.mean(axis=1)).max() <= 0.5 + 1e-9
+    error -= error.mean(axis=1, keepdims=True)
     rms = np.sqrt(np.mean(error**2, axis=1))
-    assert rms.max() <= 1.0
-    assert np.sqrt(np.mean(error**2)) <= ARRIVAL_RMS["tree"]
-    assert np.abs(error).max() <= 2.0
-    if dms[0] == 0:
-        assert not error[0].any()
+    assert rms.max() <= 0.6
+    assert np.sqrt(np.mean(rms**2)) <= 1.05 * ARRIVAL_RMS["tree"]
+    assert np.abs(error).max() <= 2.5
     # Far fewer sums than brute force.
     if freqs.size > 300:
         assert tree.adds < 0.35 * dms.size * freqs.size
@@ -71,8 +71,8 @@ def test_the_reference_above_the_band_is_included():
     dm_hi=st.floats(0.0, 400.0),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_tree_is_the_sum_with_its_own_delays(nchans, ndms, nsamps, dm_hi, seed):
-    """Bit for bit, for ragged bands, delays longer than the data, a single DM, DM 0."""
+def test_series_are_those_of_the_tree(nchans, ndms, nsamps, dm_hi, seed):
+    """Bit for bit, for ragged bands, delays longer than the data, a single DM, DM 0; and near the plain sum."""
     rng = np.random.default_rng(seed)
     freqs = np.sort(rng.uniform(1000.0, 1500.0, nchans))[::-1]
     dms = np.linspace(0.0 if seed % 2 else dm_hi / 2, dm_hi, ndms)
@@ -81,9 +81,15 @@ def test_tree_is_the_sum_with_its_own_delays(nchans, ndms, nsamps, dm_hi, seed):
     data = rng.integers(-60, 60, (nchans, nsamps), dtype=np.int8)
     got = dedisperse_block(data, freqs, dms, tsamp, fref=fref)
     tree = build_tree(samples_per_dm(freqs, fref, tsamp), dms, 64)
-    assert np.abs(tree.arrival_errors()).max() <= 2.0
-    np.testing.assert_array_equal(got.data, oracle.shifted_sums(data, tree.delays()))
+    assert np.abs(tree.arrival_errors()).max() <= 2.5
+    np.testing.assert_array_equal(got.data, oracle.tree(data, tree.children, tree.shifts))
     assert got.data.dtype == np.int16
+    # Quiet enough that nothing saturates: each half sum is at most half off, in a scale that doubles at each level.
+    quiet = (data // 8).astype(np.int8)
+    off = dedisperse_block(quiet, freqs, dms, tsamp, fref=fref).data - oracle.shifted_sums(quiet, tree.delays())
+    nodes = [level.max(initial=-1) + 1 for level in tree.children[1:]]
+    counts = [-(-nchans // 4 ** (i + 1)) for i in range(len(nodes))]
+    assert np.abs(off).max() <= sum(count * 2**i for i, count in enumerate(counts))
 
 
 @settings(deadline=None, max_examples=20)
@@ -98,47 +104,48 @@ def test_brute_is_the_sum_with_rounded_delays(nchans, nsamps, dm, seed):
     np.testing.assert_array_equal(got.data, oracle.shifted_sums(data, delays))
 
 
-def _snr(series, period, tsamp):
-    """Best boxcar S/N of the folded profile against the noise of a sample (the same for all series)."""
+def _strength(signal, period, tsamp):
+    """What a matched filter on the folded profile makes of a signal, but for the noise: the root of its energy."""
     nbins = 64
-    phase = (np.arange(series.size) * tsamp / period) % 1.0
-    bins = np.floor(phase * nbins).astype(int)
-    counts = np.bincount(bins, minlength=nbins)
-    profile = np.bincount(bins, weights=series.astype(float), minlength=nbins)
-    best = 0.0
-    for width in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32):
-        kernel = np.zeros(nbins)
-        kernel[:width] = 1.0
-        total = np.fft.irfft(np.fft.rfft(profile) * np.conj(np.fft.rfft(kernel)), nbins)
-        number = np.fft.irfft(np.fft.rfft(counts) * np.conj(np.fft.rfft(kernel)), nbins)
-        best = max(best, float((total / np.sqrt(number)).max()))
-    return best
+    bins = np.floor((np.arange(signal.size) * tsamp / period) % 1.0 * nbins).astype(int)
+    profile = np.bincount(bins, weights=signal, minlength=nbins) / np.bincount(bins, minlength=nbins)
+    return float(profile.std())
 
 
 @pytest.mark.parametrize("dm", [12.3, 34.0, 71.7, 110.1])
 def test_loss_of_snr_on_millisecond_pulsars(dm):
-    """Tree against float64 sums with the exactly rounded delays: at most 2 % lost, in the mean and for each P."""
+    """Tree against float64 sums with the exactly rounded delays: at most 2 % lost, for each P."""
     freqs = band(256, 1000.0, 1500.0)
-    tsamp, nsamps = 64e-6, 24_000
+    tsamp, nsamps = 64e-6, 48_000
     dms = np.linspace(dm - 5, dm + 5, 41)
     trial = 20
     delay = samples_per_dm(freqs, float(freqs[0]), tsamp)
+    rng = np.random.default_rng(int(dm))
+    noise = rng.normal(0.0, 8.0, (256, nsamps))
+    quiet = np.rint(noise).astype(np.int8)
+    rounded = np.rint(np.outer(dms[trial : trial + 1], delay)).astype(int)
+
+    def series(data):
+        return (
+            dedisperse_block(data, freqs, dms, tsamp).data[trial].astype(float),
+            oracle.shifted_sums(data, rounded)[0],
+        )
+
+    # Leave out the tail where delayed data run out.
+    n = nsamps - int(rounded.max()) - 2
+    base = series(quiet)
     ratios = []
     for period, duty in ((1.5e-3, 0.1), (2.3e-3, 0.1), (4.7e-3, 0.06), (10e-3, 0.05)):
-        # Without noise, so that the ratio of peak sums is the ratio of S/N: the noise of both is the same.
+        # The same noise with and without the pulsar: the difference is the signal, the rest its noise.
         t = np.arange(nsamps)[None, :] - delay[:, None] * dm
         phase = (t * tsamp / period - 0.4) % 1.0 - 0.5
         smear = 2 * KDM * dm * (500.0 / 256) / freqs**3
         sigma = np.hypot(duty * period / 2.355, smear / np.sqrt(12))[:, None] / period
-        pulse = 100.0 * duty * period / 2.355 / (sigma * period) * np.exp(-0.5 * (phase / sigma) ** 2)
-        data = np.rint(pulse).astype(np.int8)
-        tree = dedisperse_block(data, freqs, dms, tsamp).data[trial].astype(float)
-        rounded = np.rint(np.outer(dms[trial : trial + 1], delay)).astype(int)
-        exact = oracle.shifted_sums(data, rounded)[0]
-        # Leave out the tail where delayed data run out.
-        n = nsamps - int(rounded.max()) - 2
-        ratios.append(
-            _snr(tree[:n] - tree[:n].mean(), period, tsamp) / _snr(exact[:n] - exact[:n].mean(), period, tsamp)
-        )
-    assert min(ratios) >= 0.98
+        pulse = 4.0 * duty * period / 2.355 / (sigma * period) * np.exp(-0.5 * (phase / sigma) ** 2)
+        snr = []
+        for found, empty in zip(series(np.rint(noise + pulse).astype(np.int8)), base, strict=True):
+            signal = (found - empty)[:n]
+            snr.append(_strength(signal, period, tsamp) / empty[:n].std())
+        ratios.append(snr[0] / snr[1])
+    assert min(ratios) >= 0.98, ratios
     assert np.mean(ratios) >= 0.985

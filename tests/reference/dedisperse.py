@@ -16,6 +16,35 @@ def shifted_sums(data, delays):
     return out
 
 
+def moved(rows, shift):
+    """Rows taken from sample `shift` on; what lies outside counts as 0."""
+    out = np.zeros_like(rows)
+    n = rows.shape[-1]
+    if abs(shift) < n:
+        out[..., max(0, -shift) : n - max(0, shift)] = rows[..., max(0, shift) : n + min(0, shift)]
+    return out
+
+
+def half_sum(parts):
+    """Half the sum of four at most: the mean of the first two rounded up, that of the others down; clamped to int8."""
+    a, b, c, d = [*parts, *[0 * parts[0]] * (4 - len(parts))]
+    return np.clip(np.ceil((a + b) / 2) + np.floor((c + d) / 2), -128, 127)
+
+
+def tree(data, children, shifts):
+    """Series of a tree, level by level: `children` and `shifts` of each level, (nrows, fan), child -1 for none."""
+    reach = sum(int(np.abs(shift).max(initial=0)) for shift in shifts)
+    rows = np.pad(data.astype(np.float64), ((0, 0), (reach, reach)))
+    for level, (child, shift) in enumerate(zip(children, shifts, strict=True)):
+        parts = [
+            [moved(rows[c], s) for c, s in zip(*pair, strict=True) if c >= 0] for pair in zip(child, shift, strict=True)
+        ]
+        if level < len(children) - 1:
+            rows = np.array([half_sum(part) for part in parts])
+    total = np.array([np.sum(part, axis=0) for part in parts]) * 2.0 ** (len(children) - 1)
+    return clamp16(total)[:, reach : reach + data.shape[1]]
+
+
 def clamp16(sums):
     """To the range of int16."""
     return np.clip(sums, -32768, 32767)

@@ -1,0 +1,564 @@
+"""The dedispersion tree: choice of its rows, layout of its program, and the program run over a tile of time.
+
+A node sums four neighbouring channels, or four nodes of the level below. A row of a node is such a sum for a small
+range of trial DMs: it takes one row of each child at a shift of its own. All rows are int8. Four rows of noise s
+have a sum of noise 2 s, so half the sum is kept: it needs no more bits than its parts. Of the two pairs one mean is
+rounded up and one down, so that nothing is added on average; the rounding adds 0.2 % to the variance in each level.
+The root sums its children in int16, times 2 for every level, which is the scale of the plain sum of channels.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel, vector
+
+#: Children of a node (of all but the root), and samples in a vector: stretches are multiples of it.
+FAN = 4
+LANES = 64
+#: DMs of a range whose rows of the children are tried for a row that serves them all, origins tried at the root, and
+#: DMs at which the variance of a row of their own is found out.
+_TRIES = 5
+_ORIGINS = 16
+_SAMPLED = 64
+_UNUSED = np.int64(1) << 40
+
+
+# --- the rows -------------------------------------------------------------------------------------------------------
+
+
+@kernel()
+def _join(
+    m: NDArray[np.float64],
+    v: NDArray[np.float64],
+    c: NDArray[np.float64],
+    w: NDArray[np.float64],
+    dk: NDArray[np.float64],
+    aligned: NDArray[np.float64],
+    choice: NDArray[np.int64],
+    shift: NDArray[np.int64],
+) -> tuple[float, float, float]:
+    """Row of each part and its whole-sample shift that make the least variance; mean, variance and covariance then.
+
+    `m`, `v`, `c`, shape (parts, rows), are mean, variance and covariance (with the slope) of the delay errors over
+    the channels of each part, for a few of its rows; `w` its share of the channels, `dk` the mean slope of its delays
+    against that of all. `choice` (2, parts) is filled in its first row.
+    """
+    parts, rows = m.shape
+    best = np.inf
+    mean_best = 0.0
+    cov_best = 0.0
+    for i in range(0, parts, max(1, parts // _ORIGINS)):
+        mean = 0.0
+        target = m[i, 0]
+        for j in range(parts):
+            least = np.inf
+            for q in range(rows):
+                off = m[j, q] - target
+                off -= np.rint(off)
+                if v[j, q] + off * off < least:
+                    least = v[j, q] + off * off
+                    choice[1, j] = q
+                    aligned[j] = target + off
+            mean += w[j] * aligned[j]
+        variance = 0.0
+        for j in range(parts):
+            variance += w[j] * (v[j, choice[1, j]] + (aligned[j] - mean) ** 2)
+        if variance < best - 1e-9:
+            best = variance
+            origin = np.rint(mean)
+            mean_best = mean - origin
+            cov_best = 0.0
+            for j in range(parts):
+                q = choice[1, j]
+                choice[0, j] = q
+                shift[j] = np.int64(np.rint(aligned[j] - m[j, q] - origin))
+                cov_best += w[j] * (c[j, q] + (aligned[j] - mean) * dk[j])
+    return mean_best, best, cov_best
+
+
+@kernel()
+def choose_rows(
+    fan: int,
+    dms: NDArray[np.float64],
+    slack: float,
+    below_count: NDArray[np.float64],
+    below_slope: NDArray[np.float64],
+    below_spread: NDArray[np.float64],
+    below_rowid: NDArray[np.int32],
+    below_stats: NDArray[np.float64],
+    count: NDArray[np.float64],
+    slope: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    rowid: NDArray[np.int32],
+    node_of: NDArray[np.int64],
+    child: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    stats: NDArray[np.float64],
+) -> int:
+    """Rows of every node of a level, each serving as many neighbouring DMs as it can.
+
+    The errors of the delays over the channels of a row have the variance V(d) = v - 2 x c + x^2 s at the DM d0 + x,
+    with v the variance at d0, c the covariance of errors and slopes there and s the variance of the slopes. A row's
+    range grows while V at both its ends is at most `slack` above that of a row made for that DM (or above the mean
+    of these). Of each child the row for the DM or one of its neighbours is taken, whichever fits the others best.
+
+    Parameters
+    ----------
+    fan : int
+        Nodes of the level below that a node takes.
+    dms : ndarray, shape (ndms,)
+        Trial DMs, ascending.
+    slack : float
+        [samples^2]; negative for a row to every DM (the root).
+    below_count, below_slope, below_spread : ndarray, shape (nbelow,)
+        Channels, mean slope of the delays [samples per unit of DM], variance of the slopes.
+    below_rowid : ndarray of int32, shape (nbelow, ndms), or (0, 0) where the nodes below are the channels
+        Row of a node for each DM.
+    below_stats : ndarray, shape (nrows_below, 4)
+        d0, mean error, v, c.
+    count, slope, spread : ndarray, shape (nnodes,)
+        Filled.
+    rowid : ndarray of int32, shape (nnodes, ndms)
+        Filled.
+    node_of : ndarray of int64, shape (capacity,)
+        Filled: node of each row; rows are in the order of nodes and DMs.
+    child, shift : ndarray of int64, shape (capacity, fan)
+        Filled: row of each child (-1 for none) and where its sample 0 is taken from.
+    stats : ndarray, shape (capacity, 4)
+        Filled.
+
+    Returns
+    -------
+    int
+        Number of rows, or -1 if the capacity is too small.
+    """
+    ndms = dms.size
+    nbelow = below_count.size
+    channels = below_rowid.shape[0] == 0
+    n = 0
+    rows = 1 if channels else 3
+    m, v, c, w = np.empty((fan, rows)), np.empty((fan, rows)), np.empty((fan, rows)), np.empty(fan)
+    choice = np.zeros((2, fan), np.int64)
+    options = np.empty((fan, rows), np.int64)
+    dk, aligned = np.empty(fan), np.empty(fan)
+    took, moved = np.zeros(fan, np.int64), np.zeros(fan, np.int64)
+    best_took, best_moved = np.zeros(fan, np.int64), np.zeros(fan, np.int64)
+    limit = np.empty(ndms)
+    stride = -(-ndms // _SAMPLED)
+    for node in range(count.size):
+        first = node * fan
+        parts = min(fan, nbelow - first)
+        total = 0.0
+        mean_slope = 0.0
+        for j in range(parts):
+            total += below_count[first + j]
+        for j in range(parts):
+            w[j] = below_count[first + j] / total
+            mean_slope += w[j] * below_slope[first + j]
+        s = 0.0
+        for j in range(parts):
+            dk[j] = below_slope[first + j] - mean_slope
+            s += w[j] * (below_spread[first + j] + dk[j] ** 2)
+        count[node], slope[node], spread[node] = total, mean_slope, s
+        # What a row for one DM alone would have, in a first round; then the ranges.
+        ranges = slack >= 0.0
+        mean = 0.0
+        j0 = 0
+        own = ranges
+        while j0 < ndms:
+            low, high, step = j0, ndms, 1
+            j1 = j0
+            growing = True
+            d0 = mean_best = v_best = c_best = 0.0
+            while True:
+                tries = min(j1 - j0 + 1, _TRIES)
+                least = np.inf
+                for t in range(tries):
+                    jm = j0 + ((2 * t + 1) * (j1 - j0 + 1)) // (2 * tries)
+                    d = dms[jm]
+                    for j in range(parts):
+                        if channels:
+                            options[j, 0] = first + j
+                            m[j, 0] = -below_slope[first + j] * d
+                            v[j, 0] = c[j, 0] = 0.0
+                            continue
+                        sj = below_spread[first + j]
+                        for q in range(rows):
+                            row = below_rowid[first + j, jm]
+                            if q > 0:
+                                near = row + 2 * q - 3
+                                if below_rowid[first + j, 0] <= near <= below_rowid[first + j, ndms - 1]:
+                                    row = near
+                            options[j, q] = row
+                            x = d - below_stats[row, 0]
+                            m[j, q] = below_stats[row, 1] - below_slope[first + j] * x
+                            v[j, q] = below_stats[row, 2] - 2.0 * x * below_stats[row, 3] + x * x * sj
+                            c[j, q] = below_stats[row, 3] - x * sj
+                    mean_d, v_d, c_d = _join(
+                        m[:parts], v[:parts], c[:parts], w[:parts], dk[:parts], aligned, choice, moved
+                    )
+                    for j in range(parts):
+                        took[j] = options[j, choice[0, j]]
+                    x0, x1 = dms[j0] - d, dms[j1] - d
+                    over = -np.inf
+                    if j1 > j0:
+                        over = max(
+                            v_d - 2.0 * x0 * c_d + x0 * x0 * s - limit[j0],
+                            v_d - 2.0 * x1 * c_d + x1 * x1 * s - limit[j1],
+                        )
+                    if over < least or tries == 1:
+                        least = over
+                        if over <= 0.0:
+                            d0, mean_best, v_best, c_best = d, mean_d, v_d, c_d
+                            best_took[:parts] = took[:parts]
+                            best_moved[:parts] = moved[:parts]
+                fits = least <= 0.0
+                if fits:
+                    low = j1
+                else:
+                    high = j1
+                if own or not ranges:
+                    break
+                if growing and fits and j1 < ndms - 1:
+                    step *= 2
+                    j1 = min(j0 + step, ndms - 1)
+                else:
+                    growing = False
+                    if high - low <= 1:
+                        break
+                    j1 = (low + high) // 2
+            if own:
+                after = min(j0 + stride, ndms)
+                for j in range(j0, after):
+                    limit[j] = v_best
+                mean += v_best * (after - j0) / ndms
+                j0 = after
+                if j0 == ndms:
+                    for j in range(ndms):
+                        limit[j] = max(limit[j], mean) + slack
+                    own = False
+                    j0 = 0
+                continue
+            if n == child.shape[0]:
+                return -1
+            node_of[n] = node
+            for j in range(fan):
+                child[n, j] = best_took[j] if j < parts else -1
+                shift[n, j] = best_moved[j] if j < parts else 0
+            stats[n, 0], stats[n, 1], stats[n, 2], stats[n, 3] = d0, mean_best, v_best, c_best
+            for j in range(j0, low + 1):
+                rowid[node, j] = n
+            n += 1
+            j0 = low + 1
+    return n
+
+
+@kernel()
+def spans(
+    child: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    lo: NDArray[np.int64],
+    hi: NDArray[np.int64],
+    below_lo: NDArray[np.int64],
+    below_hi: NDArray[np.int64],
+) -> None:
+    """First sample needed of the rows below, and last one past the tile, from those of the rows above.
+
+    Rows that nothing needs keep `lo` > `hi`; so do those below that only such rows take.
+    """
+    for r in range(child.shape[0]):
+        if lo[r] > hi[r]:
+            continue
+        for j in range(child.shape[1]):
+            row = child[r, j]
+            if row >= 0:
+                below_lo[row] = min(below_lo[row], lo[r] + shift[r, j])
+                below_hi[row] = max(below_hi[row], hi[r] + shift[r, j])
+
+
+# --- the program ----------------------------------------------------------------------------------------------------
+
+
+def _declared(builder: Any, name: str, kind: Any) -> Any:
+    function = builder.module.globals.get(name)
+    return function or ir.Function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
+
+
+def _quarter_code(builder: Any, args: Any, count: int) -> None:
+    i8 = ir.IntType(8)
+    vec = ir.VectorType(i8, LANES)
+    wide = ir.VectorType(ir.IntType(16), LANES)
+
+    def constant(kind: Any, value: int) -> Any:
+        return ir.Constant(kind, [value] * LANES)
+
+    def load(j: int) -> Any:
+        place = builder.gep(args[0], [args[1 + j]])
+        # Unsigned from here on, for the processor's rounding mean (vpavgb).
+        return builder.xor(builder.load(builder.bitcast(place, vec.as_pointer()), align=1), constant(vec, -128))
+
+    def up(a: Any, b: Any) -> Any:
+        total = builder.add(builder.add(builder.zext(a, wide), builder.zext(b, wide)), constant(wide, 1))
+        return builder.trunc(builder.lshr(total, constant(wide, 1)), vec)
+
+    zero = constant(vec, -128)
+    a = load(0)
+    b = load(1) if count > 1 else zero
+    result = builder.xor(up(a, b), constant(vec, -128))
+    if count > 2:
+        c = load(2)
+        d = load(3) if count > 3 else zero
+        odd = builder.and_(builder.xor(c, d), constant(vec, 1))
+        down = builder.xor(builder.sub(up(c, d), odd), constant(vec, -128))
+        result = builder.call(_declared(builder, f"llvm.sadd.sat.v{LANES}i8", vec), [result, down])
+    place = builder.gep(args[5], [args[6]])
+    builder.store(result, builder.bitcast(place, vec.as_pointer()), align=1)
+
+
+@vector(_quarter_code, literal=7)
+def _half_sum(
+    data: NDArray[np.int8], a: int, b: int, c: int, d: int, out: NDArray[np.int8], at: int, count: int
+) -> None:
+    """Half the sum of `count` (1 to 4) stretches of 64 samples of `data`, those at `a`, `b`, `c`, `d`, to ``out[at:]``.
+
+    The mean of the first two is rounded up, that of the others down; the sum of the means saturates.
+    """
+    x, y, z, t = [
+        data[p : p + LANES].astype(np.int32) if j < count else np.zeros(LANES, np.int32)
+        for j, p in enumerate((a, b, c, d))
+    ]
+    out[at : at + LANES] = np.clip(((x + y + 1) >> 1) + ((z + t) >> 1), -128, 127)
+
+
+def _sum_code(builder: Any, args: Any, count: int) -> None:
+    vec = ir.VectorType(ir.IntType(8), LANES)
+    wide = ir.VectorType(ir.IntType(16), LANES)
+    i64 = ir.IntType(64)
+    add, count = count < 0, abs(count)
+    terms = []
+    for j in range(count):
+        where = builder.load(builder.gep(args[1], [builder.add(args[2], i64(j))]))
+        place = builder.gep(args[0], [builder.add(where, args[3])])
+        terms.append(builder.sext(builder.load(builder.bitcast(place, vec.as_pointer()), align=1), wide))
+    while len(terms) > 1:
+        terms = [
+            builder.add(terms[i], terms[i + 1]) if i + 1 < len(terms) else terms[i] for i in range(0, len(terms), 2)
+        ]
+    bits = builder.trunc(args[6], ir.IntType(16))
+    shift = builder.insert_element(ir.Constant(wide, ir.Undefined), bits, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [ir.IntType(32)(0)] * LANES)
+    result = builder.shl(terms[0], builder.shuffle_vector(shift, shift, zeros))
+    place = builder.bitcast(builder.gep(args[4], [args[5]]), wide.as_pointer())
+    if add:
+        saturating = _declared(builder, f"llvm.sadd.sat.v{LANES}i16", wide)
+        result = builder.call(saturating, [builder.load(place, align=2), result])
+    builder.store(result, place, align=2)
+
+
+@vector(_sum_code, literal=7)
+def _sum(
+    data: NDArray[np.int8],
+    where: NDArray[np.int64],
+    first: int,
+    i: int,
+    out: NDArray[np.int16],
+    at: int,
+    bits: int,
+    count: int,
+) -> None:
+    """Sum of |`count`| stretches of 64 samples, times 2^`bits`, to ``out[at:]``; if negative added to what is there."""
+    total = np.zeros(LANES, np.int32)
+    for j in range(abs(count)):
+        p = where[first + j] + i
+        total += data[p : p + LANES]
+    total <<= bits
+    if count < 0:
+        total += out[at : at + LANES]
+    out[at : at + LANES] = np.clip(total, -32768, 32767)
+
+
+def _prefetch_code(builder: Any, args: Any) -> None:
+    i32 = ir.IntType(32)
+    place = builder.gep(args[0], [args[1]])
+    name = "llvm.prefetch.p0" if "*" not in str(place.type) else "llvm.prefetch.p0i8"
+    module = builder.module
+    function = module.globals.get(name) or ir.Function(
+        module, ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32]), name
+    )
+    # For reading, into the second level of the cache, data.
+    builder.call(function, [place, i32(0), i32(2), i32(1)])
+
+
+@vector(_prefetch_code)
+def _prefetch(data: NDArray[np.int8], at: int) -> None:
+    """Ask for the cache line of ``data[at]``."""
+
+
+@kernel()
+def _channel_row(
+    data: NDArray[np.int8],
+    where: NDArray[np.int64],
+    ahead: NDArray[np.int64],
+    arena: NDArray[np.int8],
+    at: int,
+    n: int,
+) -> None:
+    """Of four channels; the next four are fetched meanwhile, for their stretches are too short to be foreseen."""
+    a, b, c, d = where[0], where[1], where[2], where[3]
+    a_, b_, c_, d_ = ahead[0], ahead[1], ahead[2], ahead[3]
+    for i in range(0, n, LANES):
+        _half_sum(data, a + i, b + i, c + i, d + i, arena, at + i, 4)
+        _prefetch(data, a_ + i)
+        _prefetch(data, b_ + i)
+        _prefetch(data, c_ + i)
+        _prefetch(data, d_ + i)
+
+
+@kernel()
+def _node_row(
+    data: NDArray[np.int8], where: NDArray[np.int64], count: int, arena: NDArray[np.int8], at: int, n: int
+) -> None:
+    a, b, c, d = where[0], where[1], where[2], where[3]
+    if count == 4:
+        for i in range(0, n, LANES):
+            _half_sum(data, a + i, b + i, c + i, d + i, arena, at + i, 4)
+    elif count == 3:
+        for i in range(0, n, LANES):
+            _half_sum(data, a + i, b + i, c + i, a, arena, at + i, 3)
+    elif count == 2:
+        for i in range(0, n, LANES):
+            _half_sum(data, a + i, b + i, a, a, arena, at + i, 2)
+    else:
+        for i in range(0, n, LANES):
+            _half_sum(data, a + i, a, a, a, arena, at + i, 1)
+
+
+@kernel()
+def _root_row(
+    data: NDArray[np.int8],
+    where: NDArray[np.int64],
+    count: int,
+    out: NDArray[np.int16],
+    at: int,
+    n: int,
+    bits: int,
+) -> None:
+    whole = n & ~(LANES - 1)
+    first = 0
+    while first < count:
+        left = count - first
+        if left >= 8:
+            take = 8
+            if first == 0:
+                for i in range(0, whole, LANES):
+                    _sum(data, where, first, i, out, at + i, bits, 8)
+            else:
+                for i in range(0, whole, LANES):
+                    _sum(data, where, first, i, out, at + i, bits, -8)
+        elif left >= 4:
+            take = 4
+            if first == 0:
+                for i in range(0, whole, LANES):
+                    _sum(data, where, first, i, out, at + i, bits, 4)
+            else:
+                for i in range(0, whole, LANES):
+                    _sum(data, where, first, i, out, at + i, bits, -4)
+        else:
+            take = 1
+            if first == 0:
+                for i in range(0, whole, LANES):
+                    _sum(data, where, first, i, out, at + i, bits, 1)
+            else:
+                for i in range(0, whole, LANES):
+                    _sum(data, where, first, i, out, at + i, bits, -1)
+        for i in range(whole, n):
+            total = np.int32(0)
+            for j in range(first, first + take):
+                total += np.int32(data[where[j] + i])
+            total <<= bits
+            if first > 0:
+                total += np.int32(out[at + i])
+            out[at + i] = np.int16(min(max(total, np.int32(-32768)), np.int32(32767)))
+        first += take
+
+
+@kernel()
+def tree_tile(
+    raw: NDArray[np.int8],
+    column: int,
+    kind: NDArray[np.uint8],
+    dest: NDArray[np.int64],
+    length: NDArray[np.int64],
+    ptr: NDArray[np.int64],
+    src: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    bits: int,
+    arena: NDArray[np.int8],
+    out: NDArray[np.int16],
+    out_column: int,
+    nout: int,
+) -> None:
+    """Run a tree's program over one tile of time.
+
+    Parameters
+    ----------
+    raw : ndarray of int8, shape (nchans, ncols)
+        Channels; every stretch that the program reads must lie inside (the caller pads with zeros).
+    column : int
+        Column of `raw` that belongs to sample 0 of the tile at zero delay.
+    kind : ndarray of uint8, shape (nops,)
+        Bit 0: the inputs are channels (else stretches of the arena). Bit 1: the result is a row of `out`, the sum of
+        the inputs times 2^`bits` (else half the sum of four inputs at most).
+    dest : ndarray of int64, shape (nops,)
+        Where the result goes: offset into the arena, or row of `out`.
+    length : ndarray of int64, shape (nops,)
+        Samples of an operation, a multiple of `LANES` (of those into `out` only `nout` are made).
+    ptr : ndarray of int64, shape (nops + 1,)
+        Inputs of operation ``i`` are ``ptr[i]`` to ``ptr[i+1]``.
+    src, shift : ndarray of int64
+        Of each input: channel and shift against `column`; or offset into the arena and 0.
+    bits : int
+        Levels below the root.
+    arena : ndarray of int8
+        Working space of this thread.
+    out : ndarray of int16, shape (ndms, >= out_column + nout)
+        Result, written from `out_column` on.
+    """
+    widest = 4
+    for op in range(kind.size):
+        widest = max(widest, ptr[op + 1] - ptr[op])
+    where = np.zeros(widest, np.int64)
+    ahead = np.zeros(4, np.int64)
+    later = 0
+    flat = raw.reshape(-1)
+    result = out.reshape(-1)
+    ncols, nout_cols = raw.shape[1], out.shape[1]
+    for op in range(kind.size):
+        first = ptr[op]
+        count = ptr[op + 1] - first
+        from_raw = (kind[op] & 1) != 0
+        for j in range(count):
+            where[j] = src[first + j]
+            if from_raw:
+                where[j] = where[j] * ncols + shift[first + j] + column
+        if kind[op] & 2:
+            at = dest[op] * nout_cols + out_column
+            if from_raw:
+                _root_row(flat, where, count, result, at, nout, bits)
+            else:
+                _root_row(arena, where, count, result, at, nout, bits)
+        elif from_raw and count == 4:
+            while later < kind.size - 1 and (later <= op or (kind[later] & 1) == 0 or src[ptr[later]] == src[first]):
+                later += 1
+            for j in range(4):
+                ahead[j] = where[j]
+                if kind[later] & 1 and j < ptr[later + 1] - ptr[later]:
+                    ahead[j] = src[ptr[later] + j] * ncols + shift[ptr[later] + j] + column
+            _channel_row(flat, where, ahead, arena, dest[op], length[op])
+        elif from_raw:
+            _node_row(flat, where, count, arena, dest[op], length[op])
+        else:
+            _node_row(arena, where, count, arena, dest[op], length[op])
