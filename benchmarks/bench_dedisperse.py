@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import DedispConfig
 from pulsar.data.header import Header
-from pulsar.dedisp.engine import make_engines, samples_per_dm, tile_size
+from pulsar.dedisp.engine import batch_size, make_engines, samples_per_dm, tile_size
 from pulsar.dedisp.plan import DMPlan, make_plan
-from pulsar.dedisp.stream import dedisperse
+from pulsar.dedisp.stream import Workspaces, dedisperse
 from pulsar.dedisp.tree import build_tree
 
 CASES = {
@@ -52,19 +52,19 @@ def kernel_time(plan: DMPlan, source: NoiseSource, method: str, nsamps: int) -> 
     """CPU seconds of the kernels alone for `nsamps` samples, best of three."""
     stage = plan.stages[0]
     tile = tile_size(nsamps)
-    engines = make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, tile, method)
+    engines = make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, nsamps, method)
     before, after = max(e.before for e in engines), max(e.after for e in engines)
     raw = np.zeros((len(source.freqs), before + nsamps + tile + after), np.int8)
     source.read_into(0, raw)
     out = np.zeros((stage.ndms, nsamps), np.int16)
-    work = np.empty(max(e.work for e in engines) + 1, np.int16)
     best = np.inf
-    for _ in range(4):
-        start = time.process_time()
-        for t in range(0, nsamps, tile):
-            for engine in engines:
-                engine.run(raw, before + t, work, out, t, min(tile, nsamps - t))
-        best = min(best, time.process_time() - start)
+    with Workspaces(1, max(e.work for e in engines)).one() as work:
+        for _ in range(4):
+            start = time.process_time()
+            for t in range(0, nsamps, tile):
+                for engine in engines:
+                    engine.run(raw, before + t, work, out, t, min(tile, nsamps - t))
+            best = min(best, time.process_time() - start)
     return best
 
 
@@ -80,28 +80,32 @@ def main() -> None:
         header = Header(
             nchans=nchans, nsamps=options.samples, tsamp=tsamp, fch1=1500 - width / 2, foff=-width, tstart=58000.0
         )
-        plan = make_plan(header, DedispConfig(dm_hi=dm_hi, dm_step=step, max_downsample=1))
+        config = DedispConfig(dm_hi=dm_hi, dm_step=step, max_downsample=1)
+        methods = ("tree", "brute")
+        plans = {method: make_plan(header, config.model_copy(update={"method": method})) for method in methods}
+        plan = plans["tree"]
         source = NoiseSource(header)
+        k = samples_per_dm(source.freqs, source.fref, tsamp)
+        build_tree(k[:8], plan.dms[:2], 64)
+        size = batch_size("tree", full)
         start = time.process_time()
-        trees = [
-            build_tree(samples_per_dm(source.freqs, source.fref, tsamp), plan.dms[i : i + 128], 4096)
-            for i in range(0, plan.ndms, 128)
-        ]
+        trees = [build_tree(k, plan.dms[i : i + size], 4096) for i in range(0, plan.ndms, size)]
         build = time.process_time() - start
-        errors = np.concatenate([tree.arrival_errors().ravel() for tree in trees])
+        errors = np.concatenate([tree.arrival_errors() for tree in trees])
+        errors -= errors.mean(axis=1, keepdims=True)
         adds = {"tree": sum(tree.adds for tree in trees), "brute": float(plan.ndms * (nchans - 1))}
         print(
             f"{case}: {nchans} channels, {plan.ndms} trials; trees written in {build:.2f} s, "
             f"{adds['tree']:.0f} row-adds a sample against {adds['brute']:.0f}; "
             f"arrival error {np.sqrt(np.mean(errors**2)):.3f} samples rms, {np.abs(errors).max():.2f} at most"
         )
-        for method in ("tree", "brute"):
+        for method in methods:
             if method == "brute" and nchans > 1024:
                 continue
             seconds = kernel_time(plan, source, method, options.samples)
             rate = adds[method] * options.samples / seconds
             start = time.process_time()
-            with dedisperse(source, plan, method=method, threads=1):
+            with dedisperse(source, plans[method], threads=1):
                 streamed = time.process_time() - start
             scale = full / options.samples
             print(

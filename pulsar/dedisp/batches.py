@@ -174,9 +174,9 @@ def dedispersed(
         When the memory is too small even for the buffers, or the scratch folder is missing or too full.
     """
     check(source, plan)
-    jobs = _jobs(source, plan, start)
-    tell = progress or (lambda _: None)
     threads = max(1, threads)
+    jobs = _jobs(source, plan, threads, start)
+    tell = progress or (lambda _: None)
     if not jobs:
         return
     if route.kind == "samples":
@@ -196,11 +196,11 @@ class _Job:
     engine: Engine
 
 
-def _jobs(source: SampleSource, plan: DMPlan, start: int) -> list[_Job]:
+def _jobs(source: SampleSource, plan: DMPlan, threads: int, start: int) -> list[_Job]:
     jobs = []
     first = 0
     for number, stage in enumerate(plan.stages):
-        for engine in stage_engines(source, stage, plan.method):
+        for engine in stage_engines(source, stage, plan.method, threads):
             if first + engine.row + engine.ndms > start:
                 jobs.append(_Job(number, first + engine.row, engine))
         first += stage.ndms

@@ -1,6 +1,9 @@
 """One stage's dedispersion over one tile of time: tree or brute force, the same way to call."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -142,7 +145,14 @@ def batch_size(method: str, nsamps: int) -> int:
 
 
 def make_engines(
-    freqs: NDArray[np.float64], fref: float, dms: NDArray[np.float64], tsamp: float, nsamps: int, method: str
+    freqs: NDArray[np.float64],
+    fref: float,
+    dms: NDArray[np.float64],
+    tsamp: float,
+    nsamps: int,
+    method: str,
+    *,
+    threads: int = 1,
 ) -> list[Engine]:
     """Engines for all `dms` (ascending), in batches, that make tiles of ``tile_size(nsamps)``.
 
@@ -159,37 +169,37 @@ def make_engines(
     nsamps : int
         Samples of a series.
     method : {"tree", "brute"}
+    threads : int
+        Threads that make them.
     """
-    tile = tile_size(nsamps)
     k = samples_per_dm(freqs, fref, tsamp)
-    limit = batch_size(method, nsamps)
-    batches = -(-dms.size // limit)
-    edges = np.linspace(0, dms.size, batches + 1).round().astype(int)
-    engines: list[Engine] = []
-    for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        batch = dms[first:last]
-        if method == "tree":
-            program = build_tree(k, batch, tile)
-            engines.append(
-                TreeEngine(
-                    row=first,
-                    ndms=batch.size,
-                    before=program.before,
-                    after=program.after,
-                    work=program.arena,
-                    adds=program.adds,
-                    kind=program.kind,
-                    dest=program.dest,
-                    length=program.length,
-                    ptr=program.ptr,
-                    src=program.src,
-                    shift=program.shift,
-                    bits=program.bits,
-                )
-            )
-        else:
-            delays = np.rint(np.outer(batch, k)).astype(np.int64)
-            work = 4 * batch.size * tile if freqs.size > 256 else 0
-            after = int(delays.max())
-            engines.append(BruteEngine(first, batch.size, 0, after, work, float(delays.size - batch.size), delays))
-    return engines
+    make = partial(_tree_engine if method == "tree" else _brute_engine, k, tile_size(nsamps))
+    batches = -(-dms.size // batch_size(method, nsamps))
+    edges = np.linspace(0, dms.size, batches + 1).round().astype(int).tolist()
+    with ThreadPoolExecutor(threads, thread_name_prefix="trees") as pool:
+        return list(pool.map(make, edges[:-1], [dms[first:last] for first, last in pairwise(edges)]))
+
+
+def _tree_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.float64]) -> Engine:
+    program = build_tree(k, dms, tile)
+    return TreeEngine(
+        row=first,
+        ndms=dms.size,
+        before=program.before,
+        after=program.after,
+        work=program.arena,
+        adds=program.adds,
+        kind=program.kind,
+        dest=program.dest,
+        length=program.length,
+        ptr=program.ptr,
+        src=program.src,
+        shift=program.shift,
+        bits=program.bits,
+    )
+
+
+def _brute_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.float64]) -> Engine:
+    delays = np.rint(np.outer(dms, k)).astype(np.int64)
+    work = 4 * dms.size * tile if k.size > 256 else 0
+    return BruteEngine(first, dms.size, 0, int(delays.max()), work, float(delays.size - dms.size), delays)

@@ -166,9 +166,9 @@ class Budget:
         return gulp if self.working(gulp, staged) <= memory else 0
 
 
-def stage_engines(source: SampleSource, stage: DMStage, method: str) -> list[Engine]:
+def stage_engines(source: SampleSource, stage: DMStage, method: str, threads: int) -> list[Engine]:
     """Engines for all trials of a stage, in batches."""
-    return make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, stage.nsamps, method)
+    return make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, stage.nsamps, method, threads=threads)
 
 
 def make_levels(plan: DMPlan, engines: Sequence[list[Engine]]) -> list[Channels]:
@@ -239,7 +239,7 @@ def dedisperse(
     """
     check(source, plan)
     threads = max(1, threads)
-    levels = make_levels(plan, [stage_engines(source, stage, plan.method) for stage in plan.stages])
+    levels = make_levels(plan, [stage_engines(source, stage, plan.method, threads) for stage in plan.stages])
     budget = Budget(levels, plan.nsamps, threads)
     size = budget.gulp(memory - plan.nbytes, False)
     if not size:
