@@ -24,13 +24,23 @@ from pulsar.data.series import TimeSeries
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
 from pulsar.errors import DataError
 from pulsar.fold.baseline import normalise
-from pulsar.fold.plan import FoldPlan, Group, band_edges, channel_shifts, group_candidates, plan_fold
+from pulsar.fold.plan import (
+    FoldPlan,
+    Group,
+    PairPlan,
+    band_edges,
+    channel_shifts,
+    group_candidates,
+    plan_fold,
+    plan_pairs,
+)
 
 #: Most bytes of cleaned samples held at once, and most samples of a gulp.
 GULP_BYTES: Final = 128 << 20
 GULP_SAMPLES: Final = 1 << 17
 _SLOT_MAX: Final = 65535
 _PEAK: Final = 127
+_ROW_MAX: Final = 32767
 
 Pool = Callable[[Callable[[int], None], int], None]
 
@@ -109,6 +119,7 @@ class _Level:
     starts: NDArray[np.int64]
     members: NDArray[np.int64]
     delays: list[NDArray[np.int32]]
+    pairs: list[PairPlan]
     slots: NDArray[np.uint16]
     nbins: NDArray[np.int64]
     ranges: NDArray[np.int64]
@@ -117,8 +128,15 @@ class _Level:
 class _Space:
     """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
 
-    def __init__(self, widest: int, columns: int, top: int) -> None:
-        from pulsar_kernels.fold import TILE
+    def __init__(self, widest: int, columns: int, levels: Sequence[_Level]) -> None:
+        from pulsar_kernels.fold import PAIR_TILE, TILE
+
+        top = levels[-1].level
+        pairs = [level for level in levels if level.pairs]
+        size = max((p.size for level in pairs for p in level.pairs), default=0)
+        ngroups = max((len(level.groups) for level in pairs), default=0)
+        self.table = np.empty(size, dtype=np.uint8)
+        self.words = np.empty((ngroups, PAIR_TILE // 64, 2, 32), dtype=np.uint16)
 
         self.halves = [np.empty(widest * (columns >> k), dtype=np.int16) for k in (1, 2)[:top]]
         self.narrow = np.empty(TILE, dtype=np.int16)
@@ -130,18 +148,21 @@ class _Space:
         nchans, n = data.shape[0], data.shape[1] // 2
         return self.halves[turn % 2][: nchans * n].reshape(nchans, n)
 
-    def slots(self, ncands: int, nslots: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def slots(self, ncands: int, nparts: int, nslots: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Scratch and sums for the kernel."""
-        if self.sums.size < (ncands + 4) * nslots:
-            self.sums = np.empty((ncands + 4) * nslots, dtype=np.int32)
-        both = self.sums[: (ncands + 4) * nslots].reshape(ncands + 4, nslots)
-        return both[:4], both[4:]
+        size = (ncands + nparts) * nslots
+        if self.sums.size < size:
+            self.sums = np.empty(size, dtype=np.int32)
+        both = self.sums[:size].reshape(ncands + nparts, nslots)
+        return both[:nparts], both[nparts:]
 
 
 def _levels(
     groups: Sequence[Group], plans: Sequence[FoldPlan], source: SampleSource, edges: NDArray[np.int64], gulp: int
 ) -> tuple[list[_Level], int]:
     """Arrange groups by level; also the samples that must be at hand beyond a gulp."""
+    from pulsar_kernels.fold import PAIR_TILE
+
     levels: list[_Level] = []
     overlap = 0
     for level in sorted({g.level for g in groups}):
@@ -159,8 +180,14 @@ def _levels(
         slots = np.zeros((len(cands), max(gulp >> level, 1)), dtype=np.uint16)
         nbins = np.array([plans[i].nbins for i in cands], dtype=np.int64)
         ranges = np.zeros((len(cands), 2), dtype=np.int64)
-        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, slots, nbins, ranges))
+        pairs = [plan_pairs(d, PAIR_TILE) for d in delays] if _by_pairs(level, int(np.diff(edges).max())) else []
+        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, pairs, slots, nbins, ranges))
     return levels, overlap
+
+
+def _by_pairs(level: int, widest: int) -> bool:
+    """Whether a level is folded by pairs of channels: those of bytes, where the sum of a band fits int16."""
+    return level == 0 and widest * _PEAK <= _ROW_MAX
 
 
 def _gulp_samples(
@@ -221,7 +248,7 @@ def fold_many(
     nchans, nsamps = len(source.freqs), source.nsamps
     if nchans == 0 or nsamps == 0:
         raise DataError(f"nothing to fold: {nchans} channels alive, {nsamps} samples; check the mask")
-    from pulsar_kernels.fold import deposit, fold_band, halve
+    from pulsar_kernels.fold import PAIR_TILE, deposit, fold_band, fold_pairs, halve
 
     edges = band_edges(nchans, config.nbands)
     nbands = len(edges) - 1
@@ -243,7 +270,7 @@ def fold_many(
     buffer = np.zeros((nchans, gulp + overlap), dtype=np.int8)
     spaces: SimpleQueue[_Space] = SimpleQueue()
     for _ in range(max(threads, 1)):
-        spaces.put(_Space(widest, gulp + overlap, top))
+        spaces.put(_Space(widest, gulp + overlap, levels))
 
     with _pool(threads) as run:
 
@@ -269,11 +296,21 @@ def fold_many(
                 nout = _nout(level, start, gulp, nsamps)
                 if nout == 0:
                     continue
-                peak = (hi - lo) * _PEAK << level.level
-                row: NDArray[Any] = space.narrow if peak <= 32767 else space.wide
+                ncands = len(level.cands)
                 nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
-                parts, acc = space.slots(len(level.cands), nslots)
-                fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)
+                if level.pairs:
+                    plan = level.pairs[b]
+                    parts, acc = space.slots(ncands, 4 * ncands, nslots)
+                    fold_pairs(
+                        data, nout, level.delays[b], plan.rows, plan.row_starts, plan.places, level.starts,
+                        level.members, level.slots, space.table, space.words, space.narrow[:PAIR_TILE],
+                        parts.reshape(ncands, 4, nslots), acc,
+                    )  # fmt: skip
+                else:
+                    peak = (hi - lo) * _PEAK << level.level
+                    row: NDArray[Any] = space.narrow if peak <= _ROW_MAX else space.wide
+                    parts, acc = space.slots(ncands, 4, nslots)
+                    fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)
                 deposit(acc, 1 / SIGMA_LEVELS, b, nbands, level.nbins, level.ranges, offsets[level.cands], flat)
             # What this gulp read beyond its end is the start of the next.
             buffer[lo:hi, :overlap] = buffer[lo:hi, gulp : gulp + overlap]

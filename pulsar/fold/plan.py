@@ -134,3 +134,66 @@ def channel_shifts(freqs: NDArray[np.float64], dm: float, tsamp: float) -> NDArr
     """Samples by which the channels of a subband are advanced to align with its first (highest) channel."""
     inverse = freqs**-2.0
     return np.asarray(np.round(KDM * dm * (inverse - inverse[0]) / tsamp), dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """Which sums of pairs of channels the groups of one level need in one subband.
+
+    Attributes
+    ----------
+    rows, row_starts, places : ndarray of int64
+        As :func:`pulsar_kernels.fold.fold_pairs` takes them.
+    size : int
+        Bytes of the table.
+    """
+
+    rows: NDArray[np.int64]
+    row_starts: NDArray[np.int64]
+    places: NDArray[np.int64]
+    size: int
+
+
+def plan_pairs(delays: NDArray[np.int32], tile: int) -> PairPlan:
+    """Tabulate each pair of channels once for every relative delay that occurs.
+
+    Parameters
+    ----------
+    delays : ndarray of int32, shape (ngroups, nchans)
+        Samples by which each channel is advanced, >= 0.
+    tile : int
+        Samples of a tile.
+    """
+    from pulsar_kernels.fold import PAIRS
+
+    ngroups, npairs = delays.shape[0], delays.shape[1] // 2
+    nblocks = -(-npairs // PAIRS)
+    places = np.zeros((nblocks, ngroups, PAIRS), dtype=np.int64)
+    rows: list[tuple[int, int, int, int, int]] = []
+    starts = [0]
+    size = most = tile
+    for pair in range(npairs):
+        block, k = divmod(pair, PAIRS)
+        if k == 0:
+            size = tile
+        first, second = (delays[:, 2 * pair + i].astype(np.int64) for i in (0, 1))
+        order = np.lexsort((first, second - first))
+        begin = 0
+        for end in range(1, ngroups + 1):
+            g, last = int(order[begin]), int(order[end - 1])
+            if end < ngroups:
+                following = int(order[end])
+                same = second[following] - first[following] == second[g] - first[g]
+                # Groups far apart in delay have little of a row in common.
+                if same and first[following] - first[g] <= tile // 4:
+                    continue
+            extra = int(first[last] - first[g])
+            rows.append((pair, int(first[g]), int(second[g]), extra, size))
+            own = order[begin:end]
+            places[block, own, k] = size + first[own] - first[g]
+            size += tile + extra
+            begin = end
+        most = max(most, size)
+        if k == PAIRS - 1 or pair == npairs - 1:
+            starts.append(len(rows))
+    return PairPlan(np.array(rows, dtype=np.int64).reshape(-1, 5), np.array(starts, dtype=np.int64), places, most)
