@@ -125,6 +125,14 @@ class _Level:
     ranges: NDArray[np.int64]
 
 
+def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """An empty array that begins with a cache line: vectors of its rows then never straddle two."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, dtype=np.uint8)
+    first = -raw.ctypes.data % 64
+    return raw[first : first + size].view(dtype).reshape(shape)
+
+
 class _Space:
     """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
 
@@ -135,11 +143,11 @@ class _Space:
         pairs = [level for level in levels if level.pairs]
         size = max((p.size for level in pairs for p in level.pairs), default=0)
         ngroups = max((len(level.groups) for level in pairs), default=0)
-        self.table = np.empty(size, dtype=np.uint8)
-        self.words = np.empty((ngroups, PAIR_TILE // 64, 2, 32), dtype=np.uint16)
+        self.table = _aligned((size,), np.uint8)
+        self.words = _aligned((ngroups, PAIR_TILE // 64, 2, 32), np.uint16)
 
         self.halves = [np.empty(widest * (columns >> k), dtype=np.int16) for k in (1, 2)[:top]]
-        self.narrow = np.empty(TILE, dtype=np.int16)
+        self.narrow = _aligned((TILE,), np.int16)
         self.wide = np.empty(TILE, dtype=np.int32)
         self.sums = np.empty(0, dtype=np.int32)
 

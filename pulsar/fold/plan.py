@@ -168,32 +168,33 @@ def plan_pairs(delays: NDArray[np.int32], tile: int) -> PairPlan:
 
     ngroups, npairs = delays.shape[0], delays.shape[1] // 2
     nblocks = -(-npairs // PAIRS)
-    places = np.zeros((nblocks, ngroups, PAIRS), dtype=np.int64)
-    rows: list[tuple[int, int, int, int, int]] = []
-    starts = [0]
-    size = most = tile
-    for pair in range(npairs):
-        block, k = divmod(pair, PAIRS)
-        if k == 0:
-            size = tile
-        first, second = (delays[:, 2 * pair + i].astype(np.int64) for i in (0, 1))
-        order = np.lexsort((first, second - first))
-        begin = 0
-        for end in range(1, ngroups + 1):
-            g, last = int(order[begin]), int(order[end - 1])
-            if end < ngroups:
-                following = int(order[end])
-                same = second[following] - first[following] == second[g] - first[g]
-                # Groups far apart in delay have little of a row in common.
-                if same and first[following] - first[g] <= tile // 4:
-                    continue
-            extra = int(first[last] - first[g])
-            rows.append((pair, int(first[g]), int(second[g]), extra, size))
-            own = order[begin:end]
-            places[block, own, k] = size + first[own] - first[g]
-            size += tile + extra
-            begin = end
-        most = max(most, size)
-        if k == PAIRS - 1 or pair == npairs - 1:
-            starts.append(len(rows))
-    return PairPlan(np.array(rows, dtype=np.int64).reshape(-1, 5), np.array(starts, dtype=np.int64), places, most)
+    if npairs == 0:
+        return PairPlan(np.zeros((0, 5), np.int64), np.zeros(1, np.int64), np.zeros((0, ngroups, PAIRS), np.int64), tile)
+    first, second = (delays[:, i : 2 * npairs : 2].T.astype(np.int64) for i in (0, 1))
+    order = np.lexsort((first, second - first), axis=1)
+    first, second = (np.take_along_axis(d, order, axis=1) for d in (first, second))
+    # Where a row begins; groups far apart in delay have little of a row in common.
+    begins = np.zeros((npairs, ngroups), dtype=np.bool_)
+    begin = np.full(npairs, -1)
+    pairs = np.arange(npairs)
+    for g in range(ngroups):
+        same = second[:, g] - first[:, g] == second[pairs, begin] - first[pairs, begin]
+        begins[:, g] = (begin < 0) | ~same | (first[:, g] - first[pairs, begin] > tile // 4)
+        begin[begins[:, g]] = g
+    pair, at = np.nonzero(begins)
+    ends = np.append(np.flatnonzero(begins)[1:], npairs * ngroups) - 1
+    extra = first.reshape(-1)[ends] - first[pair, at]
+    starts = np.searchsorted(pair, np.arange(nblocks + 1) * PAIRS)
+    # Rows of a block lie one after the other, behind the samples that are zero, each from a cache line on.
+    sizes = tile + extra
+    sizes += -sizes % 64
+    before = np.cumsum(sizes) - sizes
+    block = pair // PAIRS
+    to = tile + before - before[starts[block]]
+    row = np.cumsum(begins.reshape(-1)).reshape(npairs, ngroups) - 1
+    places = np.zeros((nblocks, PAIRS, ngroups), dtype=np.int64)
+    found = to[row] + first - first[pair, at][row]
+    np.put_along_axis(places.reshape(-1, ngroups)[:npairs], order, found, axis=1)
+    rows = np.stack([pair, first[pair, at], second[pair, at], extra, to], axis=1)
+    size = int(np.max(to + sizes, initial=tile))
+    return PairPlan(rows, starts, np.ascontiguousarray(places.transpose(0, 2, 1)), size)
