@@ -25,6 +25,20 @@ _STEP = 64
 TILE = 8192
 
 
+_BYTES = ir.VectorType(ir.IntType(8), _STEP)
+_WORDS = ir.VectorType(ir.IntType(16), _STEP // 2)
+
+
+def _fill(kind: Any, value: int) -> Any:
+    """Vector constant."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def _place(builder: Any, pointer: Any, at: Any, kind: Any) -> Any:
+    """Where a vector begins in an array."""
+    return builder.bitcast(builder.gep(pointer, [at]), kind.as_pointer())
+
+
 @kernel()
 def _halve_pairs(data: NDArray[Any], out: NDArray[np.int16]) -> None:
     half = data.shape[1] // 2
@@ -60,6 +74,51 @@ def halve(data: NDArray[Any], out: NDArray[np.int16]) -> None:
         _halve_words(data, out)
     else:
         _halve_pairs(data, out)
+
+
+def _halve_vector_code(builder: Any, args: Any) -> Any:
+    data, first, out, to = args
+    word = builder.load(_place(builder, data, first, _WORDS), align=1)
+    eight = _fill(_WORDS, 8)
+    total = builder.add(builder.ashr(builder.shl(word, eight), eight), builder.ashr(word, eight))
+    narrow = builder.trunc(total, ir.VectorType(ir.IntType(8), _WORDS.count))
+    builder.store(narrow, _place(builder, out, to, narrow.type), align=1)
+    wide = builder.icmp_unsigned(">", builder.add(total, _fill(_WORDS, 128)), _fill(_WORDS, 255))
+    return builder.zext(builder.bitcast(wide, ir.IntType(_WORDS.count)), ir.IntType(64))
+
+
+@vector(_halve_vector_code, returns=types.int64)
+def _halve_vector(data: NDArray[np.int8], first: int, out: NDArray[np.int8], to: int) -> int:
+    """Sums of 32 pairs of neighbours from `first` on into `out` from `to` on; not 0 if one does not fit int8."""
+    total = data.reshape(-1)[first : first + _STEP].astype(np.int64).reshape(-1, 2).sum(axis=1)
+    out.reshape(-1)[to : to + _STEP // 2] = total.astype(np.int8)
+    return int(np.any((total < -128) | (total > 127)))
+
+
+@kernel()
+def halve_bytes(data: NDArray[np.int8], out: NDArray[np.int8]) -> bool:
+    """As :func:`halve`, for sums that fit bytes; whether they do (if not, `out` is left unfinished).
+
+    Parameters
+    ----------
+    data : ndarray of int8, shape (nchans, n), contiguous
+    out : ndarray of int8, shape (nchans, >= n // 2), contiguous
+    """
+    half = data.shape[1] // 2
+    done = half - half % (_STEP // 2)
+    wide = np.int64(0)
+    for c in range(data.shape[0]):
+        first, to = c * data.shape[1], c * out.shape[1]
+        for j in range(0, done, _STEP // 2):
+            wide |= _halve_vector(data, first + 2 * j, out, to + j)
+        for j in range(done, half):
+            total = np.int64(data[c, 2 * j]) + np.int64(data[c, 2 * j + 1])
+            wide |= (total + 128) & ~255
+            if wide == 0:
+                out[c, j] = total
+        if wide != 0:
+            return False
+    return True
 
 
 @kernel()
@@ -180,20 +239,6 @@ def fold_band(
                     j += 1
                 for i in range(nslots):
                     acc[cand, i] += (p0[i] + p1[i]) + (p2[i] + p3[i])
-
-
-_BYTES = ir.VectorType(ir.IntType(8), _STEP)
-_WORDS = ir.VectorType(ir.IntType(16), _STEP // 2)
-
-
-def _fill(kind: Any, value: int) -> Any:
-    """Vector constant."""
-    return ir.Constant(kind, [value] * kind.count)
-
-
-def _place(builder: Any, pointer: Any, at: Any, kind: Any) -> Any:
-    """Where a vector begins in an array."""
-    return builder.bitcast(builder.gep(pointer, [at]), kind.as_pointer())
 
 
 def _pair_bytes_code(builder: Any, args: Any) -> Any:

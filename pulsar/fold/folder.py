@@ -40,6 +40,7 @@ GULP_BYTES: Final = 128 << 20
 GULP_SAMPLES: Final = 1 << 17
 _SLOT_MAX: Final = 65535
 _PEAK: Final = 127
+_BYTE: Final = 128
 _ROW_MAX: Final = 32767
 
 Pool = Callable[[Callable[[int], None], int], None]
@@ -151,10 +152,19 @@ class _Space:
         self.wide = np.empty(TILE, dtype=np.int32)
         self.sums = np.empty(0, dtype=np.int32)
 
-    def half(self, data: NDArray[Any], turn: int) -> NDArray[np.int16]:
-        """Where `data` goes at half its resolution; the two arrays take turns."""
+    def half(self, data: NDArray[Any], turn: int) -> NDArray[Any]:
+        """`data` at half its resolution, in bytes as long as they hold it; the two arrays take turns."""
+        from pulsar_kernels.fold import halve, halve_bytes
+
         nchans, n = data.shape[0], data.shape[1] // 2
-        return self.halves[turn % 2][: nchans * n].reshape(nchans, n)
+        words = self.halves[turn % 2][: nchans * n]
+        if data.dtype == np.int8:
+            narrow = words.view(np.int8)[: nchans * n].reshape(nchans, n)
+            if halve_bytes(data, narrow):
+                return narrow
+        wide = words.reshape(nchans, n)
+        halve(data, wide)
+        return wide
 
     def slots(self, ncands: int, nparts: int, nslots: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Scratch and sums for the kernel."""
@@ -256,7 +266,7 @@ def fold_many(
     nchans, nsamps = len(source.freqs), source.nsamps
     if nchans == 0 or nsamps == 0:
         raise DataError(f"nothing to fold: {nchans} channels alive, {nsamps} samples; check the mask")
-    from pulsar_kernels.fold import PAIR_TILE, deposit, fold_band, fold_pairs, halve
+    from pulsar_kernels.fold import PAIR_TILE, deposit, fold_band, fold_pairs
 
     edges = band_edges(nchans, config.nbands)
     nbands = len(edges) - 1
@@ -298,9 +308,7 @@ def fold_many(
             reached = 0
             for level in levels:
                 while reached < level.level:
-                    out = space.half(data, reached)
-                    halve(data, out)
-                    data, reached = out, reached + 1
+                    data, reached = space.half(data, reached), reached + 1
                 nout = _nout(level, start, gulp, nsamps)
                 if nout == 0:
                     continue
@@ -315,7 +323,7 @@ def fold_many(
                         parts.reshape(ncands, 4, nslots), acc,
                     )  # fmt: skip
                 else:
-                    peak = (hi - lo) * _PEAK << level.level
+                    peak = (hi - lo) * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
                     row: NDArray[Any] = space.narrow if peak <= _ROW_MAX else space.wide
                     parts, acc = space.slots(ncands, 4, nslots)
                     fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from reference import fold as oracle
 
 from pulsar.fold.plan import plan_pairs
-from pulsar_kernels.fold import PAIR_TILE, TILE, count_slots, fold_band, fold_pairs, fold_row, halve, phase_bins
+from pulsar_kernels.fold import (
+    PAIR_TILE,
+    TILE,
+    count_slots,
+    fold_band,
+    fold_pairs,
+    fold_row,
+    halve,
+    halve_bytes,
+    phase_bins,
+)
 
 
 @given(st.integers(1, 5), st.integers(0, 65), st.sampled_from([np.int8, np.int16]), st.integers(0, 999))
@@ -17,6 +27,22 @@ def test_halve(nchans, n, dtype, seed):
     out = np.full((nchans, n // 2), 99, np.int16)
     halve(data, out)
     np.testing.assert_array_equal(out, oracle.halve(data))
+
+
+@given(st.integers(1, 5), st.integers(0, 300), st.sampled_from([60, 64, 127]), st.integers(0, 999))
+def test_halve_bytes(nchans, n, top, seed):
+    rng = np.random.default_rng(seed)
+    data = rng.integers(-60, 60, (nchans, n)).astype(np.int8)
+    if n:
+        # At most one value far out, so that each place is tried.
+        at = rng.integers(nchans), rng.integers(n)
+        data[at] = rng.choice([top, -top - 1])
+    out = np.full((nchans, n // 2), 99, np.int8)
+    expected = oracle.halve(data)
+    fits = bool(np.all((expected >= -128) & (expected <= 127)))
+    assert halve_bytes(data, out) == fits
+    if fits:
+        np.testing.assert_array_equal(out, expected)
 
 
 @given(
