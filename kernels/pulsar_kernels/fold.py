@@ -244,7 +244,8 @@ def fold_band(
 def _pair_bytes_code(builder: Any, args: Any) -> Any:
     data, first, second, table, at = args
     saturate = ir.FunctionType(_BYTES, [_BYTES, _BYTES])
-    add = cgutils.get_or_insert_function(builder.module, saturate, f"llvm.sadd.sat.v{_STEP}i8")
+    insert: Any = cgutils.get_or_insert_function
+    add = insert(builder.module, saturate, f"llvm.sadd.sat.v{_STEP}i8")
     one, two = (builder.load(_place(builder, data, p, _BYTES), align=1) for p in (first, second))
     # What leaves int8 saturates, and is still seen to be out of range.
     byte = builder.add(builder.call(add, [one, two]), _fill(_BYTES, PAIR_BIAS))
@@ -330,13 +331,13 @@ def _tabulate(
             total = np.int64(data[2 * pair, first + j]) + np.int64(data[2 * pair + 1, second + j]) + PAIR_BIAS
             table[at + j] = total & 255
             wide |= total & ~127
-        return wide == 0
+        return bool(wide == 0)
     for j in range(0, size - _STEP, _STEP):
         wide |= _pair_bytes(data, one + j, two + j, table, at + j)
     # The last vector ends with the row; it may repeat samples.
     j = size - _STEP
     wide |= _pair_bytes(data, one + j, two + j, table, at + j)
-    return wide == 0
+    return bool(wide == 0)
 
 
 @kernel()

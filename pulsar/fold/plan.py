@@ -169,9 +169,8 @@ def plan_pairs(delays: NDArray[np.int32], tile: int) -> PairPlan:
     ngroups, npairs = delays.shape[0], delays.shape[1] // 2
     nblocks = -(-npairs // PAIRS)
     if npairs == 0:
-        return PairPlan(
-            np.zeros((0, 5), np.int64), np.zeros(1, np.int64), np.zeros((0, ngroups, PAIRS), np.int64), tile
-        )
+        none = np.zeros((0, 5), dtype=np.int64), np.zeros(1, dtype=np.int64)
+        return PairPlan(*none, np.zeros((0, ngroups, PAIRS), dtype=np.int64), tile)
     first, second = (delays[:, i : 2 * npairs : 2].T.astype(np.int64) for i in (0, 1))
     order = np.lexsort((first, second - first), axis=1)
     first, second = (np.take_along_axis(d, order, axis=1) for d in (first, second))
