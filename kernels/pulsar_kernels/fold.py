@@ -156,6 +156,34 @@ def phase_bins(
 
 
 @kernel()
+def _bin_row(row: NDArray[Any], slot: NDArray[np.uint16], parts: NDArray[np.int32], sums: NDArray[np.int32]) -> None:
+    """Add each sample to its slot; four side by side, so that none waits for the store of the one before."""
+    n = row.shape[0]
+    # The few slots that a tile reaches: those of one or two sub-integrations.
+    first, last = slot[0], slot[0]
+    for j in range(n):
+        first, last = min(first, slot[j]), max(last, slot[j])
+    lo, hi = np.int64(first), np.int64(last) + 1
+    p0, p1, p2, p3 = parts[0], parts[1], parts[2], parts[3]
+    p0[lo:hi] = 0
+    p1[lo:hi] = 0
+    p2[lo:hi] = 0
+    p3[lo:hi] = 0
+    j = 0
+    while j + 4 <= n:
+        p0[slot[j]] += row[j]
+        p1[slot[j + 1]] += row[j + 1]
+        p2[slot[j + 2]] += row[j + 2]
+        p3[slot[j + 3]] += row[j + 3]
+        j += 4
+    while j < n:
+        p0[slot[j]] += row[j]
+        j += 1
+    for i in range(lo, hi):
+        sums[i] += (p0[i] + p1[i]) + (p2[i] + p3[i])
+
+
+@kernel()
 def fold_band(
     data: NDArray[Any],
     nout: int,
@@ -191,7 +219,6 @@ def fold_band(
         Folded sums, overwritten.
     """
     nchans = data.shape[0]
-    nslots = acc.shape[1]
     acc[members] = 0
     for start in range(0, nout, row.shape[0]):
         n = min(row.shape[0], nout - start)
@@ -220,25 +247,7 @@ def fold_band(
                 c += 1
             for m in range(group_starts[g], group_starts[g + 1]):
                 cand = members[m]
-                slot = slots[cand, start : start + n]
-                p0, p1, p2, p3 = parts[0], parts[1], parts[2], parts[3]
-                for i in range(nslots):
-                    p0[i] = 0
-                    p1[i] = 0
-                    p2[i] = 0
-                    p3[i] = 0
-                j = 0
-                while j + 4 <= n:
-                    p0[slot[j]] += row[j]
-                    p1[slot[j + 1]] += row[j + 1]
-                    p2[slot[j + 2]] += row[j + 2]
-                    p3[slot[j + 3]] += row[j + 3]
-                    j += 4
-                while j < n:
-                    p0[slot[j]] += row[j]
-                    j += 1
-                for i in range(nslots):
-                    acc[cand, i] += (p0[i] + p1[i]) + (p2[i] + p3[i])
+                _bin_row(row[:n], slots[cand, start : start + n], parts, acc[cand])
 
 
 def _pair_bytes_code(builder: Any, args: Any) -> Any:
@@ -341,23 +350,6 @@ def _tabulate(
 
 
 @kernel()
-def _bin_row(row: NDArray[np.int16], slot: NDArray[np.uint16], parts: NDArray[np.int32]) -> None:
-    """Add each sample to its slot; four side by side, so that none waits for the store of the one before."""
-    p0, p1, p2, p3 = parts[0], parts[1], parts[2], parts[3]
-    n = row.shape[0]
-    j = 0
-    while j + 4 <= n:
-        p0[slot[j]] += row[j]
-        p1[slot[j + 1]] += row[j + 1]
-        p2[slot[j + 2]] += row[j + 2]
-        p3[slot[j + 3]] += row[j + 3]
-        j += 4
-    while j < n:
-        p0[slot[j]] += row[j]
-        j += 1
-
-
-@kernel()
 def fold_pairs(
     data: NDArray[np.int8],
     nout: int,
@@ -398,13 +390,10 @@ def fold_pairs(
         Scratch.
     row : ndarray of int16, shape (PAIR_TILE,)
         Scratch; int16 must hold nchans times 127.
-    parts : ndarray of int32, shape (ncands, 4, >= nslots)
-        Scratch.
-    acc : ndarray of int32, shape (ncands, nslots)
-        Folded sums, overwritten.
+    parts, acc
+        As for :func:`fold_band`.
     """
     nchans = data.shape[0]
-    nslots = acc.shape[1]
     ngroups = delays.shape[0]
     nblocks = row_starts.shape[0] - 1
     npairs = nchans // 2
@@ -412,7 +401,7 @@ def fold_pairs(
     fits = np.empty(npairs, dtype=np.bool_)
     at = np.empty(PAIRS, dtype=np.int64)
     table[:tile] = PAIR_BIAS
-    parts[:] = 0
+    acc[members] = 0
     for start in range(0, nout, tile):
         n = min(tile, nout - start)
         fits[:] = True
@@ -439,10 +428,8 @@ def fold_pairs(
                     for j in range(n):
                         row[j] += x[j]
             for m in range(group_starts[g], group_starts[g + 1]):
-                _bin_row(row[:n], slots[members[m], start : start + n], parts[members[m]])
-    for cand in range(acc.shape[0]):
-        for i in range(nslots):
-            acc[cand, i] = (parts[cand, 0, i] + parts[cand, 1, i]) + (parts[cand, 2, i] + parts[cand, 3, i])
+                cand = members[m]
+                _bin_row(row[:n], slots[cand, start : start + n], parts, acc[cand])
 
 
 @kernel()

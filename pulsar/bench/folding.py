@@ -104,7 +104,7 @@ def fold_pairs(size: Size) -> Work:
     table = np.empty(plan.size, dtype=np.uint8)
     words = np.empty((ngroups, fold.PAIR_TILE // 64, 2, 32), dtype=np.uint16)
     total = np.empty(fold.PAIR_TILE, dtype=np.int16)
-    parts = np.empty((ngroups, 4, NBINS), dtype=np.int32)
+    parts = np.empty((4, NBINS), dtype=np.int32)
     acc = np.zeros((ngroups, NBINS), dtype=np.int32)
 
     def run() -> None:

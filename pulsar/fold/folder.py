@@ -42,6 +42,8 @@ _SLOT_MAX: Final = 65535
 _PEAK: Final = 127
 _BYTE: Final = 128
 _ROW_MAX: Final = 32767
+#: Groups from which on tables of pairs of channels pay.
+_SHARED: Final = 4
 
 Pool = Callable[[Callable[[int], None], int], None]
 
@@ -166,13 +168,12 @@ class _Space:
         halve(data, wide)
         return wide
 
-    def slots(self, ncands: int, nparts: int, nslots: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def slots(self, ncands: int, nslots: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Scratch and sums for the kernel."""
-        size = (ncands + nparts) * nslots
-        if self.sums.size < size:
-            self.sums = np.empty(size, dtype=np.int32)
-        both = self.sums[:size].reshape(ncands + nparts, nslots)
-        return both[:nparts], both[nparts:]
+        if self.sums.size < (ncands + 4) * nslots:
+            self.sums = np.empty((ncands + 4) * nslots, dtype=np.int32)
+        both = self.sums[: (ncands + 4) * nslots].reshape(ncands + 4, nslots)
+        return both[:4], both[4:]
 
 
 def _levels(
@@ -198,14 +199,16 @@ def _levels(
         slots = np.zeros((len(cands), max(gulp >> level, 1)), dtype=np.uint16)
         nbins = np.array([plans[i].nbins for i in cands], dtype=np.int64)
         ranges = np.zeros((len(cands), 2), dtype=np.int64)
-        pairs = [plan_pairs(d, PAIR_TILE) for d in delays] if _by_pairs(level, int(np.diff(edges).max())) else []
+        pairs = (
+            [plan_pairs(d, PAIR_TILE) for d in delays] if _by_pairs(level, len(own), int(np.diff(edges).max())) else []
+        )
         levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, pairs, slots, nbins, ranges))
     return levels, overlap
 
 
-def _by_pairs(level: int, widest: int) -> bool:
-    """Whether a level is folded by pairs of channels: those of bytes, where the sum of a band fits int16."""
-    return level == 0 and widest * _PEAK <= _ROW_MAX
+def _by_pairs(level: int, ngroups: int, widest: int) -> bool:
+    """Whether a level is folded by pairs of channels: those of bytes, where groups share and a band fits int16."""
+    return level == 0 and ngroups >= _SHARED and widest * _PEAK <= _ROW_MAX
 
 
 def _gulp_samples(
@@ -312,20 +315,18 @@ def fold_many(
                 nout = _nout(level, start, gulp, nsamps)
                 if nout == 0:
                     continue
-                ncands = len(level.cands)
                 nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
+                parts, acc = space.slots(len(level.cands), nslots)
                 if level.pairs:
                     plan = level.pairs[b]
-                    parts, acc = space.slots(ncands, 4 * ncands, nslots)
                     fold_pairs(
                         data, nout, level.delays[b], plan.rows, plan.row_starts, plan.places, level.starts,
                         level.members, level.slots, space.table, space.words, space.narrow[:PAIR_TILE],
-                        parts.reshape(ncands, 4, nslots), acc,
+                        parts, acc,
                     )  # fmt: skip
                 else:
                     peak = (hi - lo) * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
                     row: NDArray[Any] = space.narrow if peak <= _ROW_MAX else space.wide
-                    parts, acc = space.slots(ncands, 4, nslots)
                     fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)
                 deposit(acc, 1 / SIGMA_LEVELS, b, nbands, level.nbins, level.ranges, offsets[level.cands], flat)
             # What this gulp read beyond its end is the start of the next.

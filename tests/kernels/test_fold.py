@@ -108,7 +108,7 @@ def fold_by_pairs(data, nout, delays, starts, members, slots, nslots, tile):
     plan = plan_pairs(delays, tile)
     acc = np.full((len(slots), nslots), 77, np.int32)
     table, words = np.empty(plan.size, np.uint8), np.empty((len(delays), tile // 64, 2, 32), np.uint16)
-    row, parts = np.empty(tile, np.int16), np.empty((len(slots), 4, nslots), np.int32)
+    row, parts = np.empty(tile, np.int16), np.empty((4, nslots), np.int32)
     rows = (plan.rows, plan.row_starts, plan.places)
     fold_pairs(data, nout, delays, *rows, starts, members, slots, table, words, row, parts, acc)
     return acc
