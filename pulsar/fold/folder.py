@@ -42,8 +42,6 @@ _SLOT_MAX: Final = 65535
 _PEAK: Final = 127
 _BYTE: Final = 128
 _ROW_MAX: Final = 32767
-#: Groups from which on tables of pairs of channels pay.
-_SHARED: Final = 4
 
 Pool = Callable[[Callable[[int], None], int], None]
 
@@ -122,7 +120,7 @@ class _Level:
     starts: NDArray[np.int64]
     members: NDArray[np.int64]
     delays: list[NDArray[np.int32]]
-    pairs: list[PairPlan]
+    pairs: list[PairPlan | None]
     slots: NDArray[np.uint16]
     nbins: NDArray[np.int64]
     ranges: NDArray[np.int64]
@@ -143,9 +141,9 @@ class _Space:
         from pulsar_kernels.fold import PAIR_TILE, TILE
 
         top = levels[-1].level
-        pairs = [level for level in levels if level.pairs]
-        size = max((p.size for level in pairs for p in level.pairs), default=0)
-        ngroups = max((len(level.groups) for level in pairs), default=0)
+        pairs = [p for level in levels for p in level.pairs if p is not None]
+        size = max((p.size for p in pairs), default=0)
+        ngroups = max((p.places.shape[1] for p in pairs), default=0)
         self.table = _aligned((size,), np.uint8)
         self.words = _aligned((ngroups, PAIR_TILE // 64, 2, 32), np.uint16)
 
@@ -180,8 +178,6 @@ def _levels(
     groups: Sequence[Group], plans: Sequence[FoldPlan], source: SampleSource, edges: NDArray[np.int64], gulp: int
 ) -> tuple[list[_Level], int]:
     """Arrange groups by level; also the samples that must be at hand beyond a gulp."""
-    from pulsar_kernels.fold import PAIR_TILE
-
     levels: list[_Level] = []
     overlap = 0
     for level in sorted({g.level for g in groups}):
@@ -199,16 +195,20 @@ def _levels(
         slots = np.zeros((len(cands), max(gulp >> level, 1)), dtype=np.uint16)
         nbins = np.array([plans[i].nbins for i in cands], dtype=np.int64)
         ranges = np.zeros((len(cands), 2), dtype=np.int64)
-        pairs = (
-            [plan_pairs(d, PAIR_TILE) for d in delays] if _by_pairs(level, len(own), int(np.diff(edges).max())) else []
-        )
+        pairs = [_by_pairs(level, d) for d in delays]
         levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, pairs, slots, nbins, ranges))
     return levels, overlap
 
 
-def _by_pairs(level: int, ngroups: int, widest: int) -> bool:
-    """Whether a level is folded by pairs of channels: those of bytes, where groups share and a band fits int16."""
-    return level == 0 and ngroups >= _SHARED and widest * _PEAK <= _ROW_MAX
+def _by_pairs(level: int, delays: NDArray[np.int32]) -> PairPlan | None:
+    """How a band is summed by pairs of channels: where it is of bytes, its sum fits int16 and tables are shared."""
+    from pulsar_kernels.fold import PAIR_TILE
+
+    ngroups, nchans = delays.shape
+    if level > 0 or nchans * _PEAK > _ROW_MAX:
+        return None
+    plan = plan_pairs(delays, PAIR_TILE)
+    return plan if 2 * len(plan.rows) <= ngroups * (nchans // 2) else None
 
 
 def _gulp_samples(
@@ -317,12 +317,11 @@ def fold_many(
                     continue
                 nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
                 parts, acc = space.slots(len(level.cands), nslots)
-                if level.pairs:
-                    plan = level.pairs[b]
+                plan = level.pairs[b]
+                if plan is not None:
                     fold_pairs(
                         data, nout, level.delays[b], plan.rows, plan.row_starts, plan.places, level.starts,
-                        level.members, level.slots, space.table, space.words, space.narrow[:PAIR_TILE],
-                        parts, acc,
+                        level.members, level.slots, space.table, space.words, space.narrow[:PAIR_TILE], parts, acc,
                     )  # fmt: skip
                 else:
                     peak = (hi - lo) * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
