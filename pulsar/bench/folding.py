@@ -86,6 +86,52 @@ def fold_band(size: Size) -> Work:
     )
 
 
+def fold_pairs(size: Size) -> Work:
+    """Channels summed by pairs for 32 groups of one candidate each."""
+    from pulsar.fold.plan import plan_pairs
+    from pulsar_kernels import fold
+
+    n, nchans, ngroups = size.nsamps, size.nchans, GROUPS * MEMBERS
+    rng = np.random.default_rng(1)
+    # As those of many DMs: the delay between neighbours is one of a few.
+    delays = np.round(np.outer(np.linspace(5, 200, ngroups), np.linspace(0, 1, nchans))).astype(np.int32)
+    data = rng.integers(-30, 31, (nchans, n + 200), dtype=np.int8)
+    slots = np.empty((ngroups, n), dtype=np.uint16)
+    for k, row in enumerate(slots):
+        row[:] = ((0.1 + (0.003 + 0.0007 * k) * np.arange(n)) % 1.0 * NBINS).astype(np.int64) % NBINS
+    starts, members = np.arange(ngroups + 1, dtype=np.int64), np.arange(ngroups, dtype=np.int64)
+    plan = plan_pairs(delays, fold.PAIR_TILE)
+    table = np.empty(plan.size, dtype=np.uint8)
+    words = np.empty((ngroups, fold.PAIR_TILE // 64, 2, 32), dtype=np.uint16)
+    total = np.empty(fold.PAIR_TILE, dtype=np.int16)
+    parts = np.empty((4, NBINS), dtype=np.int32)
+    acc = np.zeros((ngroups, NBINS), dtype=np.int32)
+
+    def run() -> None:
+        fold.fold_pairs(
+            data, n, delays, plan.rows, plan.row_starts, plan.places, starts, members, slots, table, words, total,
+            parts, acc,
+        )  # fmt: skip
+
+    def plain() -> NDArray[Any]:
+        folded = np.zeros(acc.shape, dtype=np.int64)
+        for g in range(ngroups):
+            series = np.zeros(n, dtype=np.int16)
+            for channel, delay in zip(data, delays[g].tolist(), strict=True):
+                series += channel[delay : delay + n]
+            folded[g] = np.bincount(slots[g], weights=series, minlength=NBINS)
+        return folded
+
+    return Work(
+        run,
+        lambda: acc,
+        nchans * n,
+        float(data.nbytes + slots.nbytes + acc.nbytes),
+        adds=float(ngroups * nchans * n),
+        baseline=Baseline(plain),
+    )
+
+
 def fold_row(size: Size) -> Work:
     """One float32 series folded in double precision."""
     from pulsar_kernels import fold
@@ -146,6 +192,7 @@ def boxcar(size: Size) -> Work:
 CASES = (
     Case("phase-bins", "phase bins of 2^20 samples", phase_bins, Size(1 << 20), Size(1000), "floats"),
     Case("fold-band", "16 channels folded for 32 candidates", fold_band, Size(1 << 16, 16), Size(9000, 11), "adds L1"),
+    Case("fold-pairs", "16 channels by pairs, 32 candidates", fold_pairs, Size(1 << 16, 16), Size(9000, 11), "adds L1"),
     Case("fold-row", "2^20 float32 samples folded", fold_row, Size(1 << 20), Size(1000), "floats"),
     Case("boxcar", "10 widths on 16384 profiles of 64 bins", boxcar, Size(1 << 20), Size(640), "floats"),
 )

@@ -17,7 +17,7 @@ def select(names: Sequence[str] = ()) -> list[Case]:
     Parameters
     ----------
     names : sequence of str
-        A full name, or how several begin (``fold`` is fold-band and fold-row).
+        A full name, or how several begin (``fold`` is fold-band, fold-pairs and fold-row).
 
     Raises
     ------

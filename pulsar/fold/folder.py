@@ -24,13 +24,24 @@ from pulsar.data.series import TimeSeries
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
 from pulsar.errors import DataError
 from pulsar.fold.baseline import normalise
-from pulsar.fold.plan import FoldPlan, Group, band_edges, channel_shifts, group_candidates, plan_fold
+from pulsar.fold.plan import (
+    FoldPlan,
+    Group,
+    PairPlan,
+    band_edges,
+    channel_shifts,
+    group_candidates,
+    plan_fold,
+    plan_pairs,
+)
 
 #: Most bytes of cleaned samples held at once, and most samples of a gulp.
 GULP_BYTES: Final = 128 << 20
 GULP_SAMPLES: Final = 1 << 17
 _SLOT_MAX: Final = 65535
 _PEAK: Final = 127
+_BYTE: Final = 128
+_ROW_MAX: Final = 32767
 
 Pool = Callable[[Callable[[int], None], int], None]
 
@@ -109,26 +120,51 @@ class _Level:
     starts: NDArray[np.int64]
     members: NDArray[np.int64]
     delays: list[NDArray[np.int32]]
+    pairs: list[PairPlan | None]
     slots: NDArray[np.uint16]
     nbins: NDArray[np.int64]
     ranges: NDArray[np.int64]
 
 
+def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """An empty array that begins with a cache line: vectors of its rows then never straddle two."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, dtype=np.uint8)
+    first = -raw.ctypes.data % 64
+    return raw[first : first + size].view(dtype).reshape(shape)
+
+
 class _Space:
     """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
 
-    def __init__(self, widest: int, columns: int, top: int) -> None:
-        from pulsar_kernels.fold import TILE
+    def __init__(self, widest: int, columns: int, levels: Sequence[_Level]) -> None:
+        from pulsar_kernels.fold import PAIR_TILE, TILE
+
+        top = levels[-1].level
+        pairs = [p for level in levels for p in level.pairs if p is not None]
+        size = max((p.size for p in pairs), default=0)
+        ngroups = max((p.places.shape[1] for p in pairs), default=0)
+        self.table = _aligned((size,), np.uint8)
+        self.words = _aligned((ngroups, PAIR_TILE // 64, 2, 32), np.uint16)
 
         self.halves = [np.empty(widest * (columns >> k), dtype=np.int16) for k in (1, 2)[:top]]
-        self.narrow = np.empty(TILE, dtype=np.int16)
+        self.narrow = _aligned((TILE,), np.int16)
         self.wide = np.empty(TILE, dtype=np.int32)
         self.sums = np.empty(0, dtype=np.int32)
 
-    def half(self, data: NDArray[Any], turn: int) -> NDArray[np.int16]:
-        """Where `data` goes at half its resolution; the two arrays take turns."""
+    def half(self, data: NDArray[Any], turn: int) -> NDArray[Any]:
+        """`data` at half its resolution, in bytes as long as they hold it; the two arrays take turns."""
+        from pulsar_kernels.fold import halve, halve_bytes
+
         nchans, n = data.shape[0], data.shape[1] // 2
-        return self.halves[turn % 2][: nchans * n].reshape(nchans, n)
+        words = self.halves[turn % 2][: nchans * n]
+        if data.dtype == np.int8:
+            narrow = words.view(np.int8)[: nchans * n].reshape(nchans, n)
+            if halve_bytes(data, narrow):
+                return narrow
+        wide = words.reshape(nchans, n)
+        halve(data, wide)
+        return wide
 
     def slots(self, ncands: int, nslots: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Scratch and sums for the kernel."""
@@ -159,8 +195,20 @@ def _levels(
         slots = np.zeros((len(cands), max(gulp >> level, 1)), dtype=np.uint16)
         nbins = np.array([plans[i].nbins for i in cands], dtype=np.int64)
         ranges = np.zeros((len(cands), 2), dtype=np.int64)
-        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, slots, nbins, ranges))
+        pairs = [_by_pairs(level, d) for d in delays]
+        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, pairs, slots, nbins, ranges))
     return levels, overlap
+
+
+def _by_pairs(level: int, delays: NDArray[np.int32]) -> PairPlan | None:
+    """How a band is summed by pairs of channels: where it is of bytes, its sum fits int16 and tables are shared."""
+    from pulsar_kernels.fold import PAIR_TILE
+
+    ngroups, nchans = delays.shape
+    if level > 0 or nchans * _PEAK > _ROW_MAX:
+        return None
+    plan = plan_pairs(delays, PAIR_TILE)
+    return plan if 2 * len(plan.rows) <= ngroups * (nchans // 2) else None
 
 
 def _gulp_samples(
@@ -221,7 +269,7 @@ def fold_many(
     nchans, nsamps = len(source.freqs), source.nsamps
     if nchans == 0 or nsamps == 0:
         raise DataError(f"nothing to fold: {nchans} channels alive, {nsamps} samples; check the mask")
-    from pulsar_kernels.fold import deposit, fold_band, halve
+    from pulsar_kernels.fold import PAIR_TILE, deposit, fold_band, fold_pairs
 
     edges = band_edges(nchans, config.nbands)
     nbands = len(edges) - 1
@@ -243,7 +291,7 @@ def fold_many(
     buffer = np.zeros((nchans, gulp + overlap), dtype=np.int8)
     spaces: SimpleQueue[_Space] = SimpleQueue()
     for _ in range(max(threads, 1)):
-        spaces.put(_Space(widest, gulp + overlap, top))
+        spaces.put(_Space(widest, gulp + overlap, levels))
 
     with _pool(threads) as run:
 
@@ -263,17 +311,22 @@ def fold_many(
             reached = 0
             for level in levels:
                 while reached < level.level:
-                    out = space.half(data, reached)
-                    halve(data, out)
-                    data, reached = out, reached + 1
+                    data, reached = space.half(data, reached), reached + 1
                 nout = _nout(level, start, gulp, nsamps)
                 if nout == 0:
                     continue
-                peak = (hi - lo) * _PEAK << level.level
-                row: NDArray[Any] = space.narrow if peak <= 32767 else space.wide
                 nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
                 parts, acc = space.slots(len(level.cands), nslots)
-                fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)
+                plan = level.pairs[b]
+                if plan is not None:
+                    fold_pairs(
+                        data, nout, level.delays[b], plan.rows, plan.row_starts, plan.places, level.starts,
+                        level.members, level.slots, space.table, space.words, space.narrow[:PAIR_TILE], parts, acc,
+                    )  # fmt: skip
+                else:
+                    peak = (hi - lo) * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
+                    row: NDArray[Any] = space.narrow if peak <= _ROW_MAX else space.wide
+                    fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)
                 deposit(acc, 1 / SIGMA_LEVELS, b, nbands, level.nbins, level.ranges, offsets[level.cands], flat)
             # What this gulp read beyond its end is the start of the next.
             buffer[lo:hi, :overlap] = buffer[lo:hi, gulp : gulp + overlap]

@@ -134,3 +134,68 @@ def channel_shifts(freqs: NDArray[np.float64], dm: float, tsamp: float) -> NDArr
     """Samples by which the channels of a subband are advanced to align with its first (highest) channel."""
     inverse = freqs**-2.0
     return np.asarray(np.round(KDM * dm * (inverse - inverse[0]) / tsamp), dtype=np.int32)
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """Which sums of pairs of channels the groups of one level need in one subband.
+
+    Attributes
+    ----------
+    rows, row_starts, places : ndarray of int64
+        As :func:`pulsar_kernels.fold.fold_pairs` takes them.
+    size : int
+        Bytes of the table.
+    """
+
+    rows: NDArray[np.int64]
+    row_starts: NDArray[np.int64]
+    places: NDArray[np.int64]
+    size: int
+
+
+def plan_pairs(delays: NDArray[np.int32], tile: int) -> PairPlan:
+    """Tabulate each pair of channels once for every relative delay that occurs.
+
+    Parameters
+    ----------
+    delays : ndarray of int32, shape (ngroups, nchans)
+        Samples by which each channel is advanced, >= 0.
+    tile : int
+        Samples of a tile.
+    """
+    from pulsar_kernels.fold import PAIRS
+
+    ngroups, npairs = delays.shape[0], delays.shape[1] // 2
+    nblocks = -(-npairs // PAIRS)
+    if npairs == 0:
+        none = np.zeros((0, 5), dtype=np.int64), np.zeros(1, dtype=np.int64)
+        return PairPlan(*none, np.zeros((0, ngroups, PAIRS), dtype=np.int64), tile)
+    first, second = (delays[:, i : 2 * npairs : 2].T.astype(np.int64) for i in (0, 1))
+    order = np.lexsort((first, second - first), axis=1)
+    first, second = (np.take_along_axis(d, order, axis=1) for d in (first, second))
+    # Where a row begins; groups far apart in delay have little of a row in common.
+    begins = np.zeros((npairs, ngroups), dtype=np.bool_)
+    begin = np.full(npairs, -1)
+    pairs = np.arange(npairs)
+    for g in range(ngroups):
+        same = second[:, g] - first[:, g] == second[pairs, begin] - first[pairs, begin]
+        begins[:, g] = (begin < 0) | ~same | (first[:, g] - first[pairs, begin] > tile // 4)
+        begin[begins[:, g]] = g
+    pair, at = np.nonzero(begins)
+    ends = np.append(np.flatnonzero(begins)[1:], npairs * ngroups) - 1
+    extra = first.reshape(-1)[ends] - first[pair, at]
+    starts = np.searchsorted(pair, np.arange(nblocks + 1) * PAIRS)
+    # Rows of a block lie one after the other, behind the samples that are zero, each from a cache line on.
+    sizes = tile + extra
+    sizes += -sizes % 64
+    before = np.cumsum(sizes) - sizes
+    block = pair // PAIRS
+    to = tile + before - before[starts[block]]
+    row = np.cumsum(begins.reshape(-1)).reshape(npairs, ngroups) - 1
+    places = np.zeros((nblocks, PAIRS, ngroups), dtype=np.int64)
+    found = to[row] + first - first[pair, at][row]
+    np.put_along_axis(places.reshape(-1, ngroups)[:npairs], order, found, axis=1)
+    rows = np.stack([pair, first[pair, at], second[pair, at], extra, to], axis=1)
+    size = int(np.max(to + sizes, initial=tile))
+    return PairPlan(rows, starts, np.ascontiguousarray(places.transpose(0, 2, 1)), size)

@@ -65,6 +65,23 @@ def test_result_does_not_depend_on_the_gulp():
     assert len(done) > 3
 
 
+@pytest.mark.parametrize("top", [20, 127])
+def test_result_does_not_depend_on_what_fits_bytes(top, monkeypatch):
+    rng = np.random.default_rng(14)
+    source = make_source(rng, nchans=21, nsamps=30000)
+    source.data = rng.integers(-10, 11, source.data.shape).astype(np.int8)
+    # One loud channel: its pair is summed sample by sample, its band halved in words.
+    source.data[5] = rng.integers(-top, top + 1, 30000)
+    source.data[5, ::1000] = -128
+    params = [*PARAMS, *(FoldParams(200.0 + dm, 0.0, dm) for dm in np.linspace(3, 60, 12))]
+    cubes = fold(source, params)
+    assert len({plan_fold(p, CONFIG, source.nsamps, source.tsamp).level for p in params}) > 2
+    monkeypatch.setattr("pulsar_kernels.fold.halve_bytes", lambda *_: False)
+    monkeypatch.setattr(folder, "_by_pairs", lambda *_: None)
+    for cube, plain in zip(cubes, fold(source, params), strict=True):
+        np.testing.assert_array_equal(cube.data, plain.data)
+
+
 def test_candidates_folded_together_are_as_those_folded_alone():
     source = make_source(np.random.default_rng(4), nchans=24, nsamps=40000, snr=60, dm=40.0, freq=150.0123, fwhm=0.2)
     together = fold(source)
