@@ -1,5 +1,6 @@
 """Whole stages of the pipeline, from a simulated file, with one thread and with two."""
 
+import itertools
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -153,10 +154,7 @@ def clean(observed: Observed) -> Job:
         edges = np.linspace(0, GULP, threads + 1).astype(int).tolist()
         with ThreadPoolExecutor(threads) as pool:
             for start in range(0, source.nsamps, GULP):
-                parts = [
-                    pool.submit(source.read_into, start + a, buffer[:, a:b])
-                    for a, b in zip(edges[:-1], edges[1:], strict=True)
-                ]
+                parts = [pool.submit(source.read_into, start + a, buffer[:, a:b]) for a, b in itertools.pairwise(edges)]
                 for part in parts:
                     part.result()
 
