@@ -136,6 +136,12 @@ def test_ours_does_not_run_without_a_peer(program: Make) -> None:
     assert [f.state for f in figures] == ["absent"]
 
 
+def test_a_handicap_is_told(program: Make) -> None:
+    program("slow", "echo > out.dat; echo \"Warning: you should run 'makewisdom'.\"")
+    contest = Contest("work", lambda: None, (Program("PRESTO", "slow", (("slow",),), "*.dat", "a note"),))
+    assert hold(contest, 1)[0].note == "a note; its makewisdom was not run"
+
+
 def test_long_runs_are_not_repeated(program: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     program("good", "echo > out.dat")
     monkeypatch.setattr(peers, "ENOUGH", 0.0)
@@ -148,7 +154,7 @@ def test_python_runs_in_its_own_environment(env: Path, tmp_path: Path) -> None:
     lines = "import fine, json, sys; print('hello'); print(json.dumps({'cpu': float(sys.argv[1]), 'wall': 3.0}))"
     script = Script("sigpyproc", "s", python, "fine", lines, ("2.0",), 0.5)
     assert script.missing() == ""
-    timing = script.run(tmp_path)
+    timing, _ = script.run(tmp_path)
     assert (timing.cpu, timing.wall) == (4.0, 6.0)
     assert "no nofine in that environment" in Script("riptide", "r", python, "nofine", "").missing()
     assert "--peers-env" in Script("riptide", "r", None, "fine", "").missing()
