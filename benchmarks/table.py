@@ -1,23 +1,26 @@
-"""Markdown table and roofline plot of one or more runs of `pulsar bench --json`.
+"""Markdown tables and roofline plot of one or more runs of `pulsar bench --json`.
 
     pulsar bench --json > bench.json
-    python benchmarks/table.py bench.json [--plot roofline.png] [--into benchmarks/README.md]
+    pulsar bench --stages --peers --json > whole.json
+    python benchmarks/table.py bench.json whole.json [--plot roofline.png] [--into benchmarks/README.md]
 
-Prints the tables; `--into` puts them between the lines ``<!-- bench -->`` and ``<!-- /bench -->`` of a file instead.
-The plot shows operations a second over operations per byte under the roofs of the machine (first file), and how much
-of its limit every kernel reaches.
+Prints the tables. `--into` puts them between marks of a file instead: those of kernels between the lines
+``<!-- bench -->`` and ``<!-- /bench -->``, of stages between ``<!-- stages -->`` and ``<!-- /stages -->``, of other
+programs between ``<!-- peers -->`` and ``<!-- /peers -->``; what the runs do not hold stays as it is. The plot shows
+operations a second over operations per byte under the roofs of the machine (first file), and how much of its limit
+every kernel reaches.
 """
 
 import argparse
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from pulsar.bench.run import FORMAT
 from pulsar.cli.bench import si
 
-BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
 LIMITS = (
     ("copy", "copy [B/s]"),
     ("copy_near", "copy in cache"),
@@ -43,11 +46,15 @@ def markdown(headings: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def tables(run: dict[str, Any]) -> str:
-    """Machine, limits and figures of a run."""
+def machine(run: dict[str, Any]) -> str:
+    """Where and when."""
     versions = ", ".join(f"{name} {number}" for name, number in run["versions"].items())
-    threads = f"{run['threads']} thread{'s' if run['threads'] > 1 else ''}"
-    head = f"{run['cpu']}, {run['cores']} cores, {run['created'][:10]}; {versions}. CPU seconds, {threads}."
+    return f"{run['cpu']}, {run['cores']} cores, {run['created'][:10]}; {versions}."
+
+
+def kernels(run: dict[str, Any]) -> str:
+    """Machine, limits and figures of the kernels of a run."""
+    head = f"{machine(run)} CPU seconds, {run['threads']} thread{'s' if run['threads'] > 1 else ''}."
     limits = markdown(
         ["cores", *(heading for _, heading in LIMITS)],
         [[str(x["threads"]), *(si(x[key]) for key, _ in LIMITS)] for x in run["limits"]],
@@ -69,13 +76,79 @@ def tables(run: dict[str, Any]) -> str:
     return "\n\n".join([head, limits, markdown(headings, rows)])
 
 
-def replace_between(path: Path, text: str) -> None:
-    """Put `text` between the two marks of a file."""
-    old = path.read_text()
-    if old.count(BEGIN) != 1 or old.count(END) != 1 or old.index(BEGIN) > old.index(END):
-        raise SystemExit(f"{path}: expected the lines {BEGIN} and {END} once, in this order")
-    before, after = old[: old.index(BEGIN)], old[old.index(END) :]
-    path.write_text(f"{before}{BEGIN}\n{text}\n{after}")
+def stages(run: dict[str, Any]) -> str:
+    """Stages of the pipeline: one thread, and what the second brings."""
+    by_name: dict[str, list[dict[str, Any]]] = {}
+    for f in run["stages"]:
+        by_name.setdefault(f["stage"], []).append(f)
+    rows = []
+    for name, (one, *more) in by_name.items():
+        two = more[-1]
+        rows.append(
+            [
+                f"`{name}` {one['about']}",
+                si(one["samples_per_s"]),
+                si(one["operations_per_s"]),
+                f"{1e3 * one['cpu_s']:.3g}",
+                f"{1e3 * one['wall_s']:.3g}",
+                f"{1e3 * two['wall_s']:.3g}",
+                f"{two['speedup']:.2f} x",
+                f"{100 * (two['overhead'] - 1):.0f} %",
+                f"{100 * one['fraction']:.0f} % of {one['limit']}",
+            ]
+        )
+    headings = ["stage", "samples/s", "operations/s", "CPU [ms]", "elapsed [ms]", "with 2 threads", "faster"]
+    return "\n\n".join([machine(run), markdown([*headings, "CPU more", "limit"], rows)])
+
+
+def peers(run: dict[str, Any]) -> str:
+    """Other programs beside ours."""
+
+    def seconds(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3g}"
+
+    rows = [
+        [
+            f["work"],
+            f["program"] if f["program"].startswith(f["package"]) else f"{f['package']} `{f['program']}`",
+            seconds(f["cpu_s"]),
+            seconds(f["ours_cpu_s"]),
+            "-" if f["ratio"] is None else f"{f['ratio']:.{1 if f['ratio'] < 100 else 0}f} x",
+            f["note"] if f["state"] == "measured" else f"{f['state']}: {f['note']}",
+        ]
+        for f in run["peers"]
+    ]
+    headings = ["work", "program", "CPU [s]", "ours, CPU [s]", "takes", "remarks"]
+    return "\n\n".join([machine(run), markdown(headings, rows)])
+
+
+#: Marks of a page -> what the run calls it, and the function that makes it.
+SECTIONS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "bench": ("figures", kernels),
+    "stages": ("stages", stages),
+    "peers": ("peers", peers),
+}
+
+
+def sections(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """What the runs hold, by the marks of a page."""
+    found = {}
+    for mark, (key, make) in SECTIONS.items():
+        texts = [make(run) for run in runs if run.get(key)]
+        if texts:
+            found[mark] = "\n\n".join(texts)
+    return found
+
+
+def replace_between(path: Path, texts: dict[str, str]) -> None:
+    """Put every text between its two marks of a file."""
+    page = path.read_text()
+    for mark, text in texts.items():
+        begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
+        if page.count(begin) != 1 or page.count(end) != 1 or page.index(begin) > page.index(end):
+            raise SystemExit(f"{path}: expected the lines {begin} and {end} once, in this order")
+        page = f"{page[: page.index(begin)]}{begin}\n{text}\n{page[page.index(end) :]}"
+    path.write_text(page)
 
 
 def plot(run: dict[str, Any], path: Path) -> None:
@@ -127,15 +200,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="BENCH.json")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="roofline plot of the first run")
-    parser.add_argument("--into", type=Path, metavar="README.md", help="put the tables into this file")
+    parser.add_argument("--into", type=Path, metavar="README.md", help="put the tables between the marks of this file")
     options = parser.parse_args()
     runs = [load(path) for path in options.runs]
-    text = "\n\n".join(tables(run) for run in runs)
+    texts = sections(runs)
     if options.into is not None:
-        replace_between(options.into, text)
+        replace_between(options.into, texts)
     else:
-        print(text)
+        print("\n\n".join(texts.values()))
     if options.plot is not None:
+        if not runs[0]["figures"]:
+            raise SystemExit(f"{options.runs[0]}: holds no kernels to plot")
         plot(runs[0], options.plot)
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from pulsar.bench.case import Case, Size, Work
 from pulsar.bench.limits import Limits, cores, measure_limits
+from pulsar.bench.peers import PeerFigure
+from pulsar.bench.stages import THREADS, Stage, StageFigure, measure_stages
 from pulsar.bench.timing import measure
 from pulsar.io.product.provenance import cpu_model, versions
 
 FORMAT = "pulsar-bench"
-FORMAT_VERSION = "1.0"
+FORMAT_VERSION = "1.1"
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,9 @@ class Bench:
     limits : tuple of Limits
         Of one core, of the threads of the run, and of all cores.
     figures : tuple of Figure
+        Of the kernels.
+    stages : tuple of StageFigure
+    peers : tuple of PeerFigure
     """
 
     created: str
@@ -87,6 +92,8 @@ class Bench:
     versions: dict[str, str]
     limits: tuple[Limits, ...]
     figures: tuple[Figure, ...]
+    stages: tuple[StageFigure, ...] = ()
+    peers: tuple[PeerFigure, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """The run as JSON knows it."""
@@ -140,13 +147,22 @@ def measure_case(case: Case, size: Size, limits: Limits, seconds: float) -> Figu
 
 
 def run(
-    cases: Sequence[Case], *, threads: int = 1, seconds: float = 0.3, progress: Callable[[str], None] | None = None
+    cases: Sequence[Case],
+    *,
+    stages: Sequence[Stage] = (),
+    peers: Callable[[], Sequence[PeerFigure]] | None = None,
+    threads: int = 1,
+    seconds: float = 0.3,
+    progress: Callable[[str], None] | None = None,
 ) -> Bench:
-    """Measure the machine's limits and then the cases.
+    """Measure the machine's limits, then the cases, the stages and the peers.
 
     Parameters
     ----------
     cases : sequence of Case
+    stages : sequence of Stage
+    peers : callable, optional
+        Measures other programs.
     threads : int
         Threads that run each case at the same time, on data of their own.
     seconds : float
@@ -154,15 +170,27 @@ def run(
     progress : callable, optional
         Told what is measured next.
     """
+    tell = progress or (lambda _: None)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     limits = {}
-    for n in sorted({1, threads, cores()}):
-        if progress is not None:
-            progress(f"limits of {n} core{'s' if n > 1 else ''}")
+    for n in sorted({1, threads, cores(), *(THREADS if stages else ())}):
+        tell(f"limits of {n} core{'s' if n > 1 else ''}")
         limits[n] = measure_limits(n, seconds)
     figures = []
     for case in cases:
-        if progress is not None:
-            progress(case.name)
+        tell(case.name)
         figures.append(measure_case(case, case.full, limits[threads], seconds))
-    return Bench(created, cpu_model(), cores(), threads, seconds, versions(), tuple(limits.values()), tuple(figures))
+    whole = measure_stages(stages, limits, seconds, progress=progress) if stages else []
+    others = peers() if peers is not None else []
+    return Bench(
+        created,
+        cpu_model(),
+        cores(),
+        threads,
+        seconds,
+        versions(),
+        tuple(limits.values()),
+        tuple(figures),
+        tuple(whole),
+        tuple(others),
+    )

@@ -54,6 +54,35 @@ def measure(calls: Sequence[Callable[[], object]], seconds: float, *, least: int
         return _rounds(together, len(calls), seconds, least)
 
 
+def in_turn(calls: Sequence[Callable[[], object]], seconds: float, *, least: int = LEAST_CALLS) -> list[Timing]:
+    """Time `calls` one after the other, round by round: what else the machine does meanwhile meets all of them alike.
+
+    Parameters
+    ----------
+    calls : sequence of callable
+    seconds : float
+        Processor seconds to spend on each.
+    least : int
+        Fewest rounds.
+
+    Returns
+    -------
+    list of Timing
+        Whose `cpu` is that of all threads of the process together.
+    """
+    best = [Timing(float("inf"), float("inf"), 0) for _ in calls]
+    spent, count = 0.0, 0
+    while count < MOST_CALLS and (count < least or spent < seconds):
+        longest = 0.0
+        for i, call in enumerate(calls):
+            one = _rounds(call, 1, 0.0, 1)
+            best[i] = Timing(min(best[i].cpu, one.cpu), min(best[i].wall, one.wall), count + 1)
+            longest = max(longest, one.cpu, one.wall)
+        spent += longest
+        count += 1
+    return best
+
+
 def _rounds(call: Callable[[], object], threads: int, seconds: float, least: int) -> Timing:
     cpu, wall, spent, count = float("inf"), float("inf"), 0.0, 0
     while count < MOST_CALLS and (count < least or spent < seconds):

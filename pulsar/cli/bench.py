@@ -1,6 +1,8 @@
 """``pulsar bench``: how fast the kernels are on this machine."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,14 +10,16 @@ import typer
 from pulsar.cli.console import Debug, Json, Quiet, note, out, print_table
 
 if TYPE_CHECKING:
+    from pulsar.bench.peers import PeerFigure
     from pulsar.bench.run import Bench
+    from pulsar.bench.stages import StageFigure
 
 Kernels = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[KERNEL]...",
         help="Kernels to measure, by name or by how several begin (unpack, fold).",
-        show_default="all",
+        show_default="all, without --stages and --peers",
     ),
 ]
 BenchThreads = Annotated[
@@ -23,21 +27,62 @@ BenchThreads = Annotated[
 ]
 Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.001, help="CPU seconds for each figure.")]
 
+Stages = Annotated[
+    bool, typer.Option("--stages", help="Measure the stages of the pipeline, with one thread and with two.")
+]
+Peers = Annotated[bool, typer.Option("--peers", help="Measure other programs on the same work.")]
+PeersEnv = Annotated[
+    Path | None,
+    typer.Option(
+        "--peers-env",
+        metavar="DIR",
+        help="Virtual environment of the peers in Python: sigpyproc, riptide-ffa.",
+        show_default=False,
+    ),
+]
+Fast = Annotated[
+    bool,
+    typer.Option("--fast", help="Compare dedispersion of one beam of FAST too (4.3 GB and 1.1 GB of temporary files)."),
+]
+
 
 def command(
     kernels: Kernels = None,
     as_json: Json = False,
     threads: BenchThreads = 1,
     seconds: Seconds = 0.3,
+    stages: Stages = False,
+    peers: Peers = False,
+    peers_env: PeersEnv = None,
+    fast: Fast = False,
     quiet: Quiet = False,
     _debug: Debug = False,
 ) -> None:
-    """Measure the kernels on this machine, beside its own limits and plain numpy."""
+    """Measure the kernels on this machine, beside its own limits and plain numpy; or stages, or other programs."""
+    from pulsar.bench.peers import interpreter, measure_peers
     from pulsar.bench.registry import select
     from pulsar.bench.run import run
+    from pulsar.bench.stages import STAGES
+    from pulsar.bench.survey import BAND, FAST
+    from pulsar.errors import ConfigError
 
-    cases = select(kernels or ())
-    bench = run(cases, threads=threads, seconds=seconds, progress=None if quiet else _announce)
+    if not peers and (fast or peers_env is not None):
+        raise ConfigError("--fast and --peers-env say how to compare with other programs: they go with --peers")
+    interpreter(peers_env)
+    progress = None if quiet else _announce
+    surveys = (BAND, FAST) if fast else (BAND,)
+
+    def others() -> "Sequence[PeerFigure]":
+        return measure_peers(surveys, env=peers_env, progress=progress)
+
+    bench = run(
+        select(kernels or ()) if kernels or not (stages or peers) else [],
+        stages=STAGES if stages else (),
+        peers=others if peers else None,
+        threads=threads,
+        seconds=seconds,
+        progress=progress,
+    )
     if as_json:
         out(json.dumps(bench.document(), indent=2))
         return
@@ -65,7 +110,19 @@ def print_bench(bench: "Bench") -> None:
         bench.limits,
         left=("limits",),
     )
-    out()
+    if bench.figures:
+        out()
+        print_kernels(bench)
+    if bench.stages:
+        out()
+        print_stages(bench.stages)
+    if bench.peers:
+        out()
+        print_peers(bench.peers)
+
+
+def print_kernels(bench: "Bench") -> None:
+    """Print the figures of the kernels."""
     print_table(
         {
             "kernel": lambda f: f.kernel,
@@ -84,6 +141,52 @@ def print_bench(bench: "Bench") -> None:
         bench.figures,
         title=f"Figures of {bench.threads} thread{'s' if bench.threads > 1 else ''}, in CPU seconds",
         left=("kernel", "limit", "work"),
+    )
+
+
+def print_stages(stages: "Sequence[StageFigure]") -> None:
+    """Print the figures of the stages."""
+    print_table(
+        {
+            "stage": lambda f: f.stage,
+            "threads": lambda f: str(f.threads),
+            "samples/s": lambda f: si(f.samples_per_s),
+            "operations/s": lambda f: si(f.operations_per_s),
+            "bytes/s": lambda f: si(f.bytes_per_s),
+            "CPU [ms]": lambda f: f"{1e3 * f.cpu_s:.2f}",
+            "elapsed [ms]": lambda f: f"{1e3 * f.wall_s:.2f}",
+            "faster": lambda f: "-" if f.speedup is None else f"{f.speedup:.2f}",
+            "CPU more": lambda f: "-" if f.overhead is None else f"{100 * (f.overhead - 1):.0f} %",
+            "limit": lambda f: f.limit,
+            "of it": lambda f: f"{100 * f.fraction:.0f} %",
+            "first call [s]": lambda f: f"{f.first_s:.2f}",
+            "work": lambda f: f.about,
+        },
+        stages,
+        title="Stages of the pipeline",
+        left=("stage", "limit", "work"),
+    )
+
+
+def print_peers(peers: "Sequence[PeerFigure]") -> None:
+    """Print what other programs took."""
+
+    def seconds(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3g}"
+
+    print_table(
+        {
+            "work": lambda f: f.work,
+            "program": lambda f: f.program if f.program.startswith(f.package) else f"{f.package} {f.program}",
+            "CPU [s]": lambda f: seconds(f.cpu_s),
+            "elapsed [s]": lambda f: seconds(f.wall_s),
+            "ours, CPU [s]": lambda f: seconds(f.ours_cpu_s),
+            "ratio": lambda f: "-" if f.ratio is None else f"{f.ratio:.1f}",
+            "remarks": lambda f: f.note if f.state == "measured" else f"{f.state}: {f.note}",
+        },
+        peers,
+        title="Other programs, one thread",
+        left=("work", "program", "remarks"),
     )
 
 

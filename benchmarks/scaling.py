@@ -1,0 +1,155 @@
+"""How CPU time grows with samples and with trial DMs, and what a second thread brings.
+
+    python benchmarks/scaling.py [--plot benchmarks/scaling.png] [--rounds 3]
+
+256 channels in memory, 1000-1500 MHz, 64 us. Samples: 2^18 to 2^22, for 128 DMs, and for the search of one series.
+DMs: 32 to 1024, steps of 0.5, 2^18 samples each. One thread; every point is the least of some rounds over all points.
+The exponent is that of the power law that fits best: 1 is linear. An FFT of n samples takes n log n, which between
+2^18 and 2^22 is an exponent of 1.07. Then the stages of `pulsar bench --stages` with one thread and with two.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.bench.case import Size
+from pulsar.bench.limits import measure_limits
+from pulsar.bench.stages import MEMORY, NHARM, STAGES, THREADS, measure_stages
+from pulsar.bench.survey import Survey, power_of_two
+from pulsar.config.model import FFTConfig
+from pulsar.dedisp.batches import choose_route, dedispersed
+from pulsar.pipeline.stages import BatchSearch
+from pulsar.search.fft import FFTSearch
+
+NCHANS, NDMS, NSAMPS = 256, 128, 1 << 18
+SAMPLES = [1 << k for k in range(18, 23)]
+DMS = [1 << k for k in range(5, 11)]
+FFT = FFTConfig.model_validate({"nharm": NHARM})
+
+Lines = dict[str, tuple[list[int], list[float]]]
+
+
+class NoiseSource:
+    """Cleaned white noise in memory; never the same twice, or a search would find its period again and again."""
+
+    def __init__(self, survey: Survey, data: NDArray[np.int8]) -> None:
+        header = survey.header
+        self.freqs = header.freqs
+        self.fref = float(header.freqs[0])
+        self.chan_width = header.chan_width
+        self.nsamps, self.tsamp, self.tstart = header.nsamps, header.tsamp, header.tstart
+        self.data = data
+
+    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+        out[:] = self.data[:, start : start + out.shape[1]]
+
+    def valid_fraction(self, start: int, nsamps: int) -> float:  # noqa: ARG002
+        return 1.0
+
+
+def cpu(call: Callable[[], object]) -> float:
+    """CPU time of one call [s]."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
+
+
+def dedispersion(survey: Survey, data: NDArray[np.int8], search: bool) -> tuple[float, float]:
+    """CPU time of the dedispersion of a survey, and of the search of all its series [s]."""
+    source, plan = NoiseSource(survey, data), survey.plan
+    finder = BatchSearch(plan, FFT, threads=1)
+    start, searching = time.process_time(), 0.0
+    for batch in dedispersed(source, plan, choose_route(plan, threads=1, memory=MEMORY), threads=1):
+        if search:
+            searching += cpu(lambda batch=batch: finder.search(batch))
+    return time.process_time() - start - searching, searching
+
+
+def one_series(nsamps: int) -> float:
+    """CPU time of the search of one series [s], the least of several."""
+    series = np.rint(np.random.default_rng(1).normal(0.0, 200.0, nsamps)).astype(np.int16)
+    finder = FFTSearch(nsamps, 64e-6, FFT)
+    finder.search(series)
+    return min(cpu(lambda: finder.search(series)) for _ in range(5))
+
+
+def measure(rounds: int) -> tuple[Lines, Lines]:
+    """Times against samples, and against DMs."""
+    by_samples = {n: [np.inf, np.inf] for n in SAMPLES}
+    by_dms = {n: [np.inf, np.inf] for n in DMS}
+    data = np.random.default_rng(1).integers(-14, 15, (NCHANS, SAMPLES[-1]), dtype=np.int8)
+    dedispersion(Survey(Size(NSAMPS, NCHANS, 32)), data, True)  # compiles
+    for _ in range(rounds):
+        for n, best in by_samples.items():
+            found = dedispersion(Survey(Size(n, NCHANS, NDMS)), data, False)[0], one_series(n)
+            by_samples[n] = [min(pair) for pair in zip(best, found, strict=True)]
+        for n, best in by_dms.items():
+            found = dedispersion(Survey(Size(NSAMPS, NCHANS, n)), data, True)
+            by_dms[n] = [min(pair) for pair in zip(best, found, strict=True)]
+    names = (f"dedispersion, {NDMS} DMs", "search of one series")
+    samples = {name: (SAMPLES, [by_samples[n][i] for n in SAMPLES]) for i, name in enumerate(names)}
+    names = ("dedispersion, 2^18 samples", "search of all series")
+    return samples, {name: (DMS, [by_dms[n][i] for n in DMS]) for i, name in enumerate(names)}
+
+
+def exponent(x: list[int], y: list[float]) -> float:
+    """Of the power law that fits best."""
+    return float(np.polyfit(np.log(x), np.log(y), 1)[0])
+
+
+def show(lines: Lines, unit: str) -> None:
+    """A table in Markdown."""
+    x = next(iter(lines.values()))[0]
+    print(f"| CPU [s] for {unit} | " + " | ".join(power_of_two(n) for n in x) + " | exponent |")
+    print("| --- |" + " ---: |" * (len(x) + 1))
+    for name, (_, y) in lines.items():
+        print(f"| {name} | " + " | ".join(f"{value:.3g}" for value in y) + f" | {exponent(x, y):.2f} |")
+    print()
+
+
+def plot(samples: Lines, dms: Lines, path: Path) -> None:
+    """Both as an image, with the line of proportional growth through each first point."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    for axis, lines, label in zip(axes, (samples, dms), ("samples", "trial DMs"), strict=True):
+        for colour, (name, (x, y)) in enumerate(lines.items()):
+            axis.plot(x, y, "o-", color=f"C{colour}", label=f"{name}: exponent {exponent(x, y):.2f}")
+            axis.plot(x, [y[0] * n / x[0] for n in x], "--", color=f"C{colour}", alpha=0.5)
+        axis.set_xscale("log", base=2)
+        axis.set_yscale("log")
+        axis.set(xlabel=label, ylabel="CPU [s]")
+        axis.legend(fontsize=8)
+        axis.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=80)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plot", type=Path, metavar="PNG")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    samples, dms = measure(options.rounds)
+    show(samples, "samples")
+    show(dms, "DMs")
+    if options.plot is not None:
+        plot(samples, dms, options.plot)
+    print("| stage | 2 threads: elapsed | CPU |")
+    print("| --- | ---: | ---: |")
+    limits = {n: measure_limits(n, 0.1) for n in THREADS}
+    for figure in measure_stages(STAGES, limits, 3.0):
+        if figure.speedup is not None and figure.overhead is not None:
+            print(f"| {figure.about} | {figure.speedup:.2f} x faster | {100 * (figure.overhead - 1):+.0f} % |")
+
+
+if __name__ == "__main__":
+    main()

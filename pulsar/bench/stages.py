@@ -1,0 +1,346 @@
+"""Whole stages of the pipeline, from a simulated file, with one thread and with two."""
+
+import itertools
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.bench.case import Size
+from pulsar.bench.limits import Limits
+from pulsar.bench.survey import BAND, PULSAR, Survey
+from pulsar.bench.timing import in_turn
+from pulsar.config.model import FFTConfig, FoldConfig, RfiConfig
+from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.observation import Observation
+from pulsar.data.source import SIGMA_LEVELS
+from pulsar.dedisp.batches import Batch, choose_route, dedispersed
+from pulsar.dedisp.plan import DMPlan
+from pulsar.rfi import CleanedSource
+
+#: Threads of the figures.
+THREADS = (1, 2)
+#: Bytes that a stage may take.
+MEMORY = 4 << 30
+NHARM = 16
+#: Samples of a gulp that is read and cleaned.
+GULP = 1 << 15
+#: Candidates folded together.
+FOLDS = 20
+#: Samples of the two lengths of series searched, and samples of all of them together.
+SHORT, LONG, SEARCHED = 1 << 18, 1 << 21, 1 << 24
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the stages start from: the file, opened, its mask made."""
+
+    survey: Survey
+    obs: Observation
+    source: CleanedSource
+
+
+@dataclass(frozen=True)
+class Job:
+    """A stage ready to run again and again.
+
+    Attributes
+    ----------
+    run : callable
+        Number of threads -> anything.
+    pieces : int
+        Equal things done in one call (series, candidates): times are of one.
+    samples : int
+        Samples taken in by one piece.
+    nbytes : float
+        Bytes that one piece has to read and write once at least.
+    operations : float
+        What one piece holds against the arithmetic limit of its stage.
+    """
+
+    run: Callable[[int], object]
+    pieces: int
+    samples: int
+    nbytes: float
+    operations: float = 0.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes
+    ----------
+    name, about : str
+    make : callable
+        Observed -> Job.
+    arithmetic : str
+        Limit of the processor that its operations are held against, as of a `Case`.
+    """
+
+    name: str
+    about: str
+    make: Callable[[Observed], Job]
+    arithmetic: str = "adds L2"
+
+
+@dataclass(frozen=True)
+class StageFigure:
+    """What was measured of a stage with so many threads. Rates are per second of processor of each thread, summed.
+
+    Attributes
+    ----------
+    stage, about : str
+    threads : int
+    first_s : float
+        What the first call took beyond a later one [s]: compilation, or loading what was compiled earlier.
+    cpu_s : float
+        Processor seconds of all threads.
+    wall_s : float
+        Elapsed seconds.
+    calls : int
+    samples_per_s, bytes_per_s, operations_per_s : float
+    limit : str
+        What bounds it, as of a `Figure`.
+    fraction : float
+        Least time by that limit over the time it took.
+    speedup : float or None
+        Elapsed time of one thread over that of these; None for one thread.
+    overhead : float or None
+        Processor seconds over those of one thread: on a machine whose cores are busy otherwise, threads over this is
+        the gain that they would bring on free cores.
+    """
+
+    stage: str
+    about: str
+    threads: int
+    first_s: float
+    cpu_s: float
+    wall_s: float
+    calls: int
+    samples_per_s: float
+    bytes_per_s: float
+    operations_per_s: float
+    limit: str
+    fraction: float
+    speedup: float | None
+    overhead: float | None
+
+
+def statistics(observed: Observed) -> Job:
+    """Moments of every channel and block, and the mask."""
+    from pulsar.rfi import make_mask, measure
+
+    config = RfiConfig()
+
+    def run(threads: int) -> object:
+        return make_mask(observed.obs, measure(observed.obs, config, threads=threads), config)
+
+    volume = observed.survey.volume
+    return Job(run, 1, volume, float(volume))
+
+
+def clean(observed: Observed) -> Job:
+    """Read, unpack and clean all samples, gulp by gulp."""
+    source = observed.source
+    buffer = np.zeros((source.nchans, GULP), dtype=np.int8)
+
+    def run(threads: int) -> None:
+        edges = np.linspace(0, GULP, threads + 1).astype(int).tolist()
+        with ThreadPoolExecutor(threads) as pool:
+            for start in range(0, source.nsamps, GULP):
+                parts = [pool.submit(source.read_into, start + a, buffer[:, a:b]) for a, b in itertools.pairwise(edges)]
+                for part in parts:
+                    part.result()
+
+    volume = observed.survey.volume
+    # Read and written.
+    return Job(run, 1, volume, 2.0 * volume)
+
+
+def run_dedispersion(source: CleanedSource, plan: DMPlan, threads: int) -> None:
+    """Every series of a plan, made and forgotten as a search does it."""
+    route = choose_route(plan, threads=threads, memory=MEMORY)
+    for batch in dedispersed(source, plan, route, threads=threads):
+        batch.row(0)
+
+
+def dedisperse(observed: Observed) -> Job:
+    """From the file to every dedispersed series."""
+    from pulsar.dedisp.stream import stage_engines
+
+    source, survey = observed.source, observed.survey
+    plan = survey.plan
+    adds = sum(e.adds for stage in plan.stages for e in stage_engines(source, stage, plan.method))
+    return Job(
+        lambda threads: run_dedispersion(source, plan, threads),
+        1,
+        survey.volume,
+        float(survey.volume + plan.nbytes),
+        float(adds * survey.size.nsamps),
+    )
+
+
+def _search(observed: Observed, nsamps: int) -> Job:
+    from pulsar.pipeline.stages import BatchSearch
+
+    # Short where the file is: for tests.
+    nsamps = min(nsamps, SHORT * observed.survey.size.nsamps // BAND.size.nsamps * (nsamps // SHORT))
+    nseries = max(SEARCHED // LONG, min(SEARCHED // nsamps, 64))
+    survey = Survey(Size(nsamps, 256, nseries), observed.survey.tsamp)
+    plan = survey.plan
+    rng = np.random.default_rng(1)
+    noise = rng.standard_normal((nseries, nsamps), dtype=np.float32) * np.float32(SIGMA_LEVELS * 16)
+    series: NDArray[np.int16] = np.rint(noise, out=noise).astype(np.int16)
+    batch = Batch(0, plan.stages[0], lambda i: series[i])
+    finders = {n: BatchSearch(plan, FFTConfig.model_validate({"nharm": NHARM}), threads=n) for n in THREADS}
+    return Job(
+        lambda threads: finders[threads].search(batch),
+        nseries,
+        nsamps,
+        float(series[0].nbytes),
+        # The transform alone: the rest is held against nothing.
+        2.5 * nsamps * float(np.log2(nsamps)),
+    )
+
+
+def search_short(observed: Observed) -> Job:
+    """Search series of the length of the file."""
+    return _search(observed, SHORT)
+
+
+def search_long(observed: Observed) -> Job:
+    """Search series eight times as long."""
+    return _search(observed, LONG)
+
+
+def fold(observed: Observed) -> Job:
+    """Read and clean the file once more, fold candidates all over the range of DMs and refine them."""
+    from pulsar.fold.folder import fold_many
+    from pulsar.fold.refine import refine
+
+    source, survey = observed.source, observed.survey
+    rng = np.random.default_rng(3)
+    slowest = min(1.0, 0.1 * survey.size.nsamps * survey.tsamp)
+    periods = np.geomspace(PULSAR.period, slowest, FOLDS)
+    dms = rng.uniform(0.0, survey.dm_step * survey.size.ndms, FOLDS)
+    params = [FoldParams(1.0 / p, 0.0, d) for p, d in zip(periods.tolist(), dms.tolist(), strict=True)]
+
+    def run(threads: int) -> None:
+        cubes: list[FoldCube] = fold_many(source, params, FoldConfig(), threads=threads, memory=MEMORY)
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(refine, cubes))
+
+    return Job(run, FOLDS, survey.volume, survey.volume / FOLDS)
+
+
+#: In the order of a run.
+STAGES: tuple[Stage, ...] = (
+    Stage("statistics", "moments and mask, 256 channels x 2^18", statistics),
+    Stage("clean", "read, unpack, clean, 256 channels x 2^18", clean),
+    Stage("dedisperse", "read, clean, dedisperse, 256 channels x 2^18 x 512 DMs", dedisperse),
+    Stage("search-2^18", "a series of 2^18 samples, 16 harmonics", search_short, "fft"),
+    Stage("search-2^21", "a series of 2^21 samples, 16 harmonics", search_long, "fft"),
+    Stage("fold", f"a candidate, of {FOLDS} folded at once and refined, 256 channels x 2^18", fold),
+)
+
+
+@contextmanager
+def observed(survey: Survey) -> Iterator[Observed]:
+    """Simulate, open and measure an observation; the file is removed at the end."""
+    from pulsar.io.open import open_observation
+    from pulsar.rfi import make_mask, measure
+
+    with tempfile.TemporaryDirectory(prefix="pulsar-bench-") as name:
+        obs = open_observation(survey.write(Path(name)))
+        try:
+            config = RfiConfig()
+            mask = make_mask(obs, measure(obs, config), config)
+            yield Observed(survey, obs, CleanedSource(obs, mask))
+        finally:
+            obs.close()
+
+
+def measure_stage(stage: Stage, seen: Observed, limits: dict[int, Limits], seconds: float) -> list[StageFigure]:
+    """Measure one stage with every number of threads, in turn.
+
+    Parameters
+    ----------
+    stage : Stage
+    seen : Observed
+    limits : dict of int to Limits
+        For each number in `THREADS`.
+    seconds : float
+        Processor seconds to spend with each.
+    """
+    import time
+
+    job = stage.make(seen)
+    firsts = []
+    for n in THREADS:
+        start = time.perf_counter()
+        job.run(n)
+        firsts.append(time.perf_counter() - start)
+    timings = in_turn([lambda n=n: job.run(n) for n in THREADS], seconds)  # type: ignore[misc]
+    figures = []
+    for n, first, timing in zip(THREADS, firsts, timings, strict=True):
+        # Of one thread's part of the work.
+        share = job.pieces / n
+        limit, least = limits[n].shortest(share * job.nbytes, share * job.operations, stage.arithmetic)
+        each = timing.cpu / job.pieces
+        rate = n / each
+        figures.append(
+            StageFigure(
+                stage=stage.name,
+                about=stage.about,
+                threads=n,
+                first_s=max(first - timing.wall, 0.0),
+                cpu_s=each,
+                wall_s=timing.wall / job.pieces,
+                calls=timing.calls,
+                samples_per_s=job.samples * rate,
+                bytes_per_s=job.nbytes * rate,
+                operations_per_s=job.operations * rate,
+                limit=limit,
+                fraction=least / (timing.cpu / n),
+                speedup=None if n == THREADS[0] else timings[0].wall / timing.wall,
+                overhead=None if n == THREADS[0] else timing.cpu / timings[0].cpu,
+            )
+        )
+    return figures
+
+
+def measure_stages(
+    stages: Sequence[Stage],
+    limits: dict[int, Limits],
+    seconds: float,
+    *,
+    survey: Survey = BAND,
+    progress: Callable[[str], None] | None = None,
+) -> list[StageFigure]:
+    """Measure stages on a simulated observation.
+
+    Parameters
+    ----------
+    stages : sequence of Stage
+    limits : dict of int to Limits
+        For each number in `THREADS`.
+    seconds : float
+        Processor seconds to spend on each figure.
+    survey : Survey
+    progress : callable, optional
+        Told what is measured next.
+    """
+    tell = progress or (lambda _: None)
+    tell(f"a simulated file of {survey.about}")
+    figures = []
+    with observed(survey) as seen:
+        for stage in stages:
+            tell(stage.name)
+            figures += measure_stage(stage, seen, limits, seconds)
+    return figures

@@ -1,0 +1,273 @@
+"""Other programs beside ours: stand-ins on PATH and in an environment, absent ones, and those that fail."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pulsar.bench import peers
+from pulsar.bench.peers import (
+    Contest,
+    PeerError,
+    PeerFigure,
+    Program,
+    Script,
+    boxcars,
+    dedispersion,
+    fold,
+    hold,
+    interpreter,
+    last_line,
+    measure_peers,
+    search,
+    timed,
+)
+from pulsar.bench.survey import TINY
+from pulsar.cli import bench as command
+from pulsar.cli.app import app
+from pulsar.errors import ConfigError
+from pulsar.io.open import open_observation
+
+Make = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Makes a shell script that is found on PATH, where nothing else of the peers is."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+    def make(name: str, text: str) -> Path:
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> Path:
+    """A virtual environment in which a module `fine` can be imported and nothing else."""
+    folder = tmp_path / "env"
+    (folder / "bin").mkdir(parents=True)
+    (folder / "fine.py").write_text("")
+    python = folder / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={folder} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return folder
+
+
+def spin(seconds: float) -> str:
+    """Shell code that uses so much of the processor."""
+    return f"exec {sys.executable} -c 'import time\nwhile time.process_time() < {seconds}: pass'"
+
+
+def test_a_program_is_timed_in_cpu_seconds_of_its_process(program: Make, tmp_path: Path) -> None:
+    program("worker", spin(0.3))
+    program("sleeper", "sleep 0.3; echo one; echo two")
+    working, _ = timed(("worker",), tmp_path)
+    assert 0.25 < working.cpu < 3
+    waiting, text = timed(("sleeper",), tmp_path)
+    assert waiting.cpu < 0.2
+    assert waiting.wall > 0.3
+    assert text == "one\ntwo\n"
+
+
+def test_what_fails_says_so_with_its_last_line(program: Make, tmp_path: Path) -> None:
+    program("broken", "echo fine; printf 'read 10%%\\rcannot go on\\n\\n' >&2; exit 3")
+    with pytest.raises(PeerError, match=r"^cannot go on$"):
+        timed(("broken",), tmp_path)
+    program("silent", "exit 4")
+    with pytest.raises(PeerError, match="silent: exit 4"):
+        timed(("silent",), tmp_path)
+    with pytest.raises(PeerError, match="No such file"):
+        timed((str(tmp_path / "nowhere"),), tmp_path)
+    program("idle", "echo nothing to do")
+    with pytest.raises(PeerError, match=r"wrote no \*.dat"):
+        Program("PRESTO", "idle", (("idle",),), "*.dat").run(tmp_path)
+    assert [last_line(t) for t in ("", "a\n b \n\n", "1\r2\r")] == ["", "b", "2"]
+
+
+def test_a_slow_program_is_ended(program: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program("forever", "exec sleep 60")
+    monkeypatch.setattr(peers, "PATIENCE", 0.2)
+    with pytest.raises(PeerError, match=r"forever: not done after 0.2 s"):
+        timed(("forever",), tmp_path)
+
+
+def test_contest_has_measured_absent_and_failed_peers(program: Make) -> None:
+    program("good", f"echo > out.dat; {spin(0.1)}")
+    program("bad", "echo no memory >&2; exit 1")
+    ran: list[int] = []
+    contest = Contest(
+        "work",
+        lambda: ran.append(1),
+        (
+            Program("PRESTO", "good", (("good",),), "*.dat", "a note"),
+            Program("PRESTO", "bad", (("bad",),), "*.dat"),
+            Program("PulsarX", "nowhere", (("good",), ("nowhere-to-be-found",)), "*.dat"),
+        ),
+    )
+    told: list[str] = []
+    good, bad, absent = hold(contest, 2, told.append)
+    assert len(ran) == 3  # and once before
+    assert (good.state, good.note, good.rounds) == ("measured", "a note", 2)
+    assert good.cpu_s is not None
+    assert good.ours_cpu_s is not None
+    assert good.ratio == pytest.approx(good.cpu_s / good.ours_cpu_s)
+    assert (bad.state, bad.note, bad.cpu_s, bad.ratio) == ("failed", "no memory", None, None)
+    assert told.count("work: bad, 1 of 2") == 1
+    assert "work: bad, 2 of 2" not in told
+    assert (absent.state, absent.ours_cpu_s) == ("absent", None)
+    assert absent.note == "no nowhere-to-be-found: put its programs on PATH"
+
+
+def test_ours_does_not_run_without_a_peer(program: Make) -> None:
+    def never() -> None:
+        raise AssertionError
+
+    figures = hold(Contest("work", never, (Program("PRESTO", "x", (("nowhere-to-be-found",),), "*"),)), 3)
+    assert [f.state for f in figures] == ["absent"]
+
+
+def test_a_handicap_is_told(program: Make) -> None:
+    program("slow", "echo > out.dat; echo \"Warning: you should run 'makewisdom'.\"")
+    contest = Contest("work", lambda: None, (Program("PRESTO", "slow", (("slow",),), "*.dat", "a note"),))
+    assert hold(contest, 1)[0].note == "a note; its makewisdom was not run"
+
+
+def test_long_runs_are_not_repeated(program: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    program("good", "echo > out.dat")
+    monkeypatch.setattr(peers, "ENOUGH", 0.0)
+    contest = Contest("work", lambda: None, (Program("PRESTO", "good", (("good",),), "*.dat"),))
+    assert hold(contest, 3)[0].rounds == 1
+
+
+def test_python_runs_in_its_own_environment(env: Path, tmp_path: Path) -> None:
+    python = interpreter(env)
+    lines = "import fine, json, sys; print('hello'); print(json.dumps({'cpu': float(sys.argv[1]), 'wall': 3.0}))"
+    script = Script("sigpyproc", "s", python, "fine", lines, ("2.0",), 0.5)
+    assert script.missing() == ""
+    timing, _ = script.run(tmp_path)
+    assert (timing.cpu, timing.wall) == (4.0, 6.0)
+    assert "no nofine in that environment" in Script("riptide", "r", python, "nofine", "").missing()
+    assert "--peers-env" in Script("riptide", "r", None, "fine", "").missing()
+    with pytest.raises(PeerError, match=r"^ValueError: odd$"):
+        Script("riptide", "r", python, "fine", "raise ValueError('odd')").run(tmp_path)
+    with pytest.raises(PeerError, match=r"^no times$"):
+        Script("riptide", "r", python, "fine", "print('no times')").run(tmp_path)
+    assert interpreter(None) is None
+    with pytest.raises(ConfigError, match="has no bin/python"):
+        interpreter(tmp_path)
+
+
+def test_every_contest_runs_ours_and_hands_the_file_to_the_programs(
+    program: Make, env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "SERIES", (4096,))
+    monkeypatch.setattr(peers, "SUBBANDS", (16, 32, 64))
+    seen = tmp_path / "seen"
+    for name, output in (
+        ("prepsubband", "out_DM0.00.dat"),
+        ("prepfold", "out_1.pfd"),
+        ("realfft", "x"),
+        ("accelsearch", "series_ACCEL_0"),
+        ("dedisperse_all_fil", "out.dat"),
+    ):
+        check = 'for f; do last=$f; done; test -s "$last" || test "$last" = series-4096.fft'
+        program(name, f'echo {name} "$@" >> {seen}; {check} || {{ echo no "$last"; exit 1; }}; echo > {output}')
+    figures = measure_peers([TINY, TINY], env=env, rounds=1)
+    states = {(f.work.split(",")[0], f.program): f for f in figures}
+    measured = {program for (_, program), f in states.items() if f.state == "measured"}
+    assert measured == {
+        "prepsubband -nsub 16",
+        "prepsubband -nsub 32",
+        "dedisperse_all_fil",
+        "prepfold",
+        "prepfold -nosearch",
+        "realfft + accelsearch -zmax 0",
+    }
+    absent = {program for (_, program), f in states.items() if f.state == "absent"}
+    assert absent == {"sigpyproc dedisperse_plan", "riptide boxcar_snr"}
+    assert len(figures) == 4 + 2 + 1 + 1 + 4  # the second survey is dedispersed only
+    notes = {f.program: f.note for f in figures}
+    assert notes["prepsubband -nsub 32"] == ""
+    assert notes["prepsubband -nsub 16"].startswith("smears DMs at the ends of the range by ")
+    lines = seen.read_text().splitlines()
+    assert "-numdms 8 " in lines[0]
+    assert "realfft series-4096.dat" in lines
+
+
+def test_a_series_is_one_that_readers_understand(tmp_path: Path) -> None:
+    contest = search(4096, 1e-3, tmp_path)
+    header = open_observation(tmp_path / "series-4096.dat").header
+    assert (header.nsamps, header.tsamp, header.is_series) == (4096, 1e-3, True)
+    contest.ours()
+
+
+def test_ours_of_the_other_contests(tmp_path: Path) -> None:
+    path = TINY.write(tmp_path)
+    dedispersion(TINY, path, None).ours()
+    fold(TINY, path).ours()
+    boxcars(None).ours()
+
+
+def test_command(program: Make, env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = [
+        PeerFigure("work", "PRESTO", "prepfold", "measured", "a note", 1, 2.0, 2.1, 0.5, 0.6, 4.0),
+        PeerFigure("work", "sigpyproc", "sigpyproc dedisperse", "absent", "give it"),
+        PeerFigure("work", "PulsarX", "px", "failed", "no memory", ours_cpu_s=0.5, ours_wall_s=0.6),
+    ]
+    monkeypatch.setattr(peers, "measure_peers", lambda *_, **__: figures)
+    found = CliRunner().invoke(app, ["bench", "--peers", "--peers-env", str(env), "--seconds", "0.001"])
+    assert found.exit_code == 0
+    lines = {" ".join(line.split()) for line in found.stdout.splitlines()}
+    assert "work PRESTO prepfold 2 2.1 0.5 4.0 a note" in lines
+    assert "work sigpyproc dedisperse - - - - absent: give it" in lines
+    assert "work PulsarX px - - 0.5 - failed: no memory" in lines
+    found = CliRunner().invoke(app, ["bench", "--peers", "--json", "-q", "--seconds", "0.001"])
+    document = json.loads(found.stdout)
+    assert document["figures"] == document["stages"] == []
+    assert [f["state"] for f in document["peers"]] == ["measured", "absent", "failed"]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--fast",), "they go with --peers"),
+        (("--peers-env", "."), "they go with --peers"),
+        (("--peers", "--peers-env", "/nowhere"), "has no bin/python"),
+    ],
+)
+def test_wrong_usage(args: tuple[str, ...], message: str) -> None:
+    result = CliRunner().invoke(app, ["bench", *args])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+def test_stages_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pulsar.bench import stages
+    from pulsar.bench.survey import Survey
+
+    monkeypatch.setattr(stages, "BAND", TINY)
+    few = [s for s in stages.STAGES if s.name in ("clean", "fold")]
+    monkeypatch.setattr(stages, "STAGES", tuple(few))
+    real = stages.measure_stages
+
+    def small(*args: object, survey: Survey = TINY, **more: object) -> list[stages.StageFigure]:
+        return real(*args, survey=survey, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("pulsar.bench.run.measure_stages", small)
+    found = CliRunner().invoke(app, ["bench", "fold-row", "--stages", "--seconds", "0.001"])
+    assert found.exit_code == 0, found.output
+    starts = [line.split()[:2] for line in found.stdout.splitlines() if line]
+    assert ["clean", "1"] in starts
+    assert ["fold", "2"] in starts
+    assert any(start[0] == "fold-row" for start in starts)
+    assert command.si(0.0) == "-"
