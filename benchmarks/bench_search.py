@@ -45,8 +45,6 @@ def main() -> None:
     print(f"search, int16          {best_of(args.repeat, search.search, integers):8.1f}")
     b = search._buffers()
     trend = search._trend(series)
-    power = b.half[: search.nbins]
-    planes = (b.real[PAD:], b.imag[PAD:])
     padded = np.zeros(search.nfft, dtype=np.float32)
     transform: tuple[tuple[str, Callable[..., Any], tuple[Any, ...]], ...] = (
         (("detrend", whiten.detrend, (series, trend, padded)), ("real FFT", scipy_fft.rfft, (padded,)))
@@ -61,11 +59,15 @@ def main() -> None:
     stages: tuple[tuple[str, Callable[..., Any], tuple[Any, ...]], ...] = (
         ("trend", search._trend, (series,)),
         *transform,
-        ("powers", whiten.powers, (*planes, power)),
-        ("levels", search.noise.levels, (power,)),
-        ("whiten", whiten.whiten, (b.real, b.imag, PAD, search.noise.centres, levels)),
-        ("half bins", harmonics.half_bins, (b.real, b.imag, PAD, search._weights, b.half)),
-        ("honest", harmonics.honest, (b.half, search.noise.inverse, search.noise.own, search.noise.inverse_rest)),
+        ("levels", search.noise.levels, (b.real, b.imag, PAD)),
+        (
+            "white powers",
+            harmonics.white_powers,
+            (
+                *(b.real, b.imag, PAD, search.noise.centres, levels, search._weights),
+                *(search.noise.inverse, search.noise.own, search.noise.inverse_rest, b.half),
+            ),
+        ),
         ("harmonic sums", harmonics.harmonic_peaks, (b.half, search._limits, thresholds, b.index, b.stages, b.power)),
     )
     for name, func, arguments in stages:

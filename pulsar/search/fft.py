@@ -202,12 +202,9 @@ class FFTSearch:
             whiten.planes(scipy_fft.rfft(padded, workers=1), PAD, buffers.real, buffers.imag)
         else:
             fft.real_fft(series, trend, self._plan, buffers.work, PAD, buffers.real, buffers.imag)
-        power = buffers.half[: self.nbins]
-        whiten.powers(buffers.real[PAD:], buffers.imag[PAD:], power)
-        levels = self.noise.levels(power)
+        levels = self.noise.levels(buffers.real, buffers.imag, PAD)
         if levels is None:
             return False
-        whiten.whiten(buffers.real, buffers.imag, PAD, self.noise.centres, levels)
         span = self.nfft * self.tsamp
         for freq, width in birdies:
             lo = max(int(np.floor((freq - 0.5 * width) * span)), 0)
@@ -215,8 +212,18 @@ class FFTSearch:
             if hi > lo:
                 buffers.real[PAD + lo : PAD + hi] = 0.0
                 buffers.imag[PAD + lo : PAD + hi] = 0.0
-        harmonics.half_bins(buffers.real, buffers.imag, PAD, self._weights, buffers.half)
-        harmonics.honest(buffers.half, self.noise.inverse, self.noise.own, self.noise.inverse_rest)
+        harmonics.white_powers(
+            buffers.real,
+            buffers.imag,
+            PAD,
+            self.noise.centres,
+            levels,
+            self._weights,
+            self.noise.inverse,
+            self.noise.own,
+            self.noise.inverse_rest,
+            buffers.half,
+        )
         return True
 
     def _trend(self, series: NDArray[Any]) -> NDArray[np.float64]:

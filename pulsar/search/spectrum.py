@@ -99,25 +99,27 @@ class NoiseModel:
         self.own = (weight / (self.widths[block] * np.log(2.0))).astype(np.float32)
         self.inverse_rest = float(1.0 / self.neff[-2 if self.neff.size > 2 else -1])
 
-    def levels(self, power: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    def levels(self, real: NDArray[np.float32], imag: NDArray[np.float32], pad: int) -> NDArray[np.float64] | None:
         """Natural logarithm of the noise level at the knots `centres`, or None when there is no power at all.
 
         Parameters
         ----------
-        power : ndarray of float32, shape (nbins,)
-            Overwritten where blocks grow.
+        real, imag : ndarray of float32, shape (>= pad + nbins,)
+            Amplitudes, bin r at ``pad + r``.
         """
         from pulsar_kernels import whiten
 
         medians = np.empty(self.widths.size, dtype=np.float64)
-        whiten.block_medians(power, self.edges, medians)
+        whiten.amplitude_medians(real, imag, pad, self.edges, medians)
         logs = self._logs(medians)
         if logs is None:
             return None
         first = self._smoother @ logs
         nflat = self._nflat
         top = int(self.edges[nflat])
-        whiten.flatten(power[:top], self.centres, first)
+        power = np.empty(top, dtype=np.float32)
+        whiten.powers(real[pad:], imag[pad:], power)
+        whiten.flatten(power, self.centres, first)
         again = np.empty(nflat, dtype=np.float64)
         whiten.block_medians(power, self.edges[: nflat + 1], again)
         corrected = self._logs(again, self._log_bias[:nflat])
