@@ -157,20 +157,20 @@ class _Complex:
         self.b = builder
 
     def add(self, x: Any, y: Any) -> Any:
-        return tuple(self.b.fadd(p, q, _FUSE) for p, q in zip(x, y, strict=True))
+        return tuple(self.b.fadd(p, q, flags=_FUSE) for p, q in zip(x, y, strict=True))
 
     def sub(self, x: Any, y: Any) -> Any:
-        return tuple(self.b.fsub(p, q, _FUSE) for p, q in zip(x, y, strict=True))
+        return tuple(self.b.fsub(p, q, flags=_FUSE) for p, q in zip(x, y, strict=True))
 
     def mul(self, x: Any, y: Any) -> Any:
         b = self.b
         return (
-            b.fsub(b.fmul(x[0], y[0], _FUSE), b.fmul(x[1], y[1], _FUSE), _FUSE),
-            b.fadd(b.fmul(x[0], y[1], _FUSE), b.fmul(x[1], y[0], _FUSE), _FUSE),
+            b.fsub(b.fmul(x[0], y[0], flags=_FUSE), b.fmul(x[1], y[1], flags=_FUSE), flags=_FUSE),
+            b.fadd(b.fmul(x[0], y[1], flags=_FUSE), b.fmul(x[1], y[0], flags=_FUSE), flags=_FUSE),
         )
 
     def scale(self, x: Any, c: float) -> Any:
-        return tuple(self.b.fmul(p, _same(c), _FUSE) for p in x)
+        return tuple(self.b.fmul(p, _same(c), flags=_FUSE) for p in x)
 
     def turn(self, x: Any, k: int, n: int) -> Any:
         """Times exp(-2 pi i k / n), with as few operations as the angle allows."""
@@ -181,7 +181,7 @@ class _Complex:
             return self.mul(x, (_same(w.real), _same(w.imag)))
         if eighth % 2:
             # (1 - i) / sqrt(2), and what remains is a quarter turn
-            x = self.scale((b.fadd(x[0], x[1], _FUSE), b.fsub(x[1], x[0], _FUSE)), np.sqrt(0.5))
+            x = self.scale((b.fadd(x[0], x[1], flags=_FUSE), b.fsub(x[1], x[0], flags=_FUSE)), np.sqrt(0.5))
         for _ in range(eighth // 2):
             x = (x[1], b.fneg(x[0]))
         return x
@@ -195,8 +195,8 @@ class _Complex:
             a, b = self.add(x[0], x[2]), self.sub(x[0], x[2])
             c, d = self.add(x[1], x[3]), self.sub(x[1], x[3])
             # b -+ i d
-            lower = (self.b.fadd(b[0], d[1], _FUSE), self.b.fsub(b[1], d[0], _FUSE))
-            upper = (self.b.fsub(b[0], d[1], _FUSE), self.b.fadd(b[1], d[0], _FUSE))
+            lower = (self.b.fadd(b[0], d[1], flags=_FUSE), self.b.fsub(b[1], d[0], flags=_FUSE))
+            upper = (self.b.fsub(b[0], d[1], flags=_FUSE), self.b.fadd(b[1], d[0], flags=_FUSE))
             return [self.add(a, c), lower, self.sub(a, c), upper]
         if p % 4 == 0:
             # Columns and rows once more: j = rows j1 + j0, k = k1 + 4 k0.
@@ -222,8 +222,8 @@ class _Complex:
                 term = self.scale(minus[j - 1], np.sin(2 * np.pi * j * k / p))
                 v = term if v is None else self.add(v, term)
             # u -+ i v
-            out[k] = (self.b.fadd(u[0], v[1], _FUSE), self.b.fsub(u[1], v[0], _FUSE))
-            out[p - k] = (self.b.fsub(u[0], v[1], _FUSE), self.b.fadd(u[1], v[0], _FUSE))
+            out[k] = (self.b.fadd(u[0], v[1], flags=_FUSE), self.b.fsub(u[1], v[0], flags=_FUSE))
+            out[p - k] = (self.b.fsub(u[0], v[1], flags=_FUSE), self.b.fadd(u[1], v[0], flags=_FUSE))
         return out
 
 
@@ -306,11 +306,11 @@ def _row_code(builder: Any, args: Any) -> None:
         )
         x = raw if kind == _F32 else builder.sitofp(builder.sext(raw, ir.VectorType(_I32, LANES)), _VEC)
         place = ir.Constant(_VEC, [ir.Constant(_F32, float(part * LANES + k)) for k in range(LANES)])
-        u = builder.fadd(start, builder.fmul(step, place, _FUSE), _FUSE)
+        u = builder.fadd(start, builder.fmul(step, place, flags=_FUSE), flags=_FUSE)
         trend = c[3]
         for k in (2, 1):
-            trend = builder.fadd(c[k], builder.fmul(u, trend, _FUSE), _FUSE)
-        y = builder.fsub(builder.fsub(x, c[0]), builder.fmul(u, trend, ("contract",)), ("contract",))
+            trend = builder.fadd(c[k], builder.fmul(u, trend, flags=_FUSE), flags=_FUSE)
+        y = builder.fsub(builder.fsub(x, c[0]), builder.fmul(u, trend, flags=("contract",)), flags=("contract",))
         if kind == _F32:
             low = builder.fcmp_ordered(">=", y, _same(-_FINITE))
             high = builder.fcmp_ordered("<=", y, _same(_FINITE))
@@ -345,8 +345,8 @@ def _separate_code(builder: Any, args: Any) -> None:
 
     z, m = element(src, _slot(builder, args[1])), element(src, _slot(builder, args[2]))
     w = element(lanes, builder.mul(args[4], _I64(_ELEMENT)))
-    even = (builder.fadd(z[0], m[0], _FUSE), builder.fsub(z[1], m[1], _FUSE))
-    odd = (builder.fadd(z[1], m[1], _FUSE), builder.fsub(m[0], z[0], _FUSE))
+    even = (builder.fadd(z[0], m[0], flags=_FUSE), builder.fsub(z[1], m[1], flags=_FUSE))
+    odd = (builder.fadd(z[1], m[1], flags=_FUSE), builder.fsub(m[0], z[0], flags=_FUSE))
     for part, half in enumerate((even, odd)):
         t = builder.add(builder.mul(args[4], _I64(4)), _I64(2 * part))
         re = _wide(builder, builder.load(builder.gep(turns, [t])))

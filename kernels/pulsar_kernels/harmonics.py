@@ -31,6 +31,7 @@ def _half_16_code(builder: Any, args: Any) -> None:
     i32 = ir.IntType(32)
     i64 = ir.IntType(64)
     vec = ir.VectorType(ir.FloatType(), 16)
+    words = ir.VectorType(i32, 16)
     fuse = ("contract", "reassoc")
     re, im, taps, result = args[0], args[1], args[3], args[4]
 
@@ -40,18 +41,19 @@ def _half_16_code(builder: Any, args: Any) -> None:
         row = []
         for offset in (-16, 0, 16):
             place = builder.gep(data, [builder.add(args[2], i64(offset))])
-            row.append(builder.load(builder.bitcast(place, vec.as_pointer()), align=4))
+            # As integers, for which the compiler knows the shift by whole elements (half the price of any shuffle).
+            row.append(builder.load(builder.bitcast(place, words.as_pointer()), align=4))
         loaded.append(row)
 
     def shifted(plane: int, offset: int) -> Any:
         first, by = divmod(offset + 16, 16)
         if by == 0:
-            return loaded[plane][first]
-        mask = ir.Constant(ir.VectorType(i32, 16), [i32(by + k) for k in range(16)])
-        return builder.shuffle_vector(loaded[plane][first], loaded[plane][first + 1], mask)
+            return builder.bitcast(loaded[plane][first], vec)
+        mask = ir.Constant(words, [i32(by + k) for k in range(16)])
+        return builder.bitcast(builder.shuffle_vector(loaded[plane][first], loaded[plane][first + 1], mask), vec)
 
     def power(a: Any, b: Any) -> Any:
-        return builder.fadd(builder.fmul(a, a, fuse), builder.fmul(b, b, fuse), fuse)
+        return builder.fadd(builder.fmul(a, a, flags=fuse), builder.fmul(b, b, flags=fuse), flags=fuse)
 
     sums: list[Any] = [None, None]
     for j in range(8):
@@ -59,8 +61,8 @@ def _half_16_code(builder: Any, args: Any) -> None:
         wide = builder.insert_element(ir.Constant(vec, ir.Undefined), w, i32(0))
         wide = builder.shuffle_vector(wide, wide, ir.Constant(ir.VectorType(i32, 16), [i32(0)] * 16))
         for n in range(2):
-            term = builder.fmul(wide, builder.fsub(shifted(n, 1 + j), shifted(n, -j), fuse), fuse)
-            sums[n] = term if sums[n] is None else builder.fadd(sums[n], term, fuse)
+            term = builder.fmul(wide, builder.fsub(shifted(n, 1 + j), shifted(n, -j), flags=fuse), flags=fuse)
+            sums[n] = term if sums[n] is None else builder.fadd(sums[n], term, flags=fuse)
     mask = [i32(j // 2 + 16 * (j % 2)) for j in range(32)]
     both = builder.shuffle_vector(
         power(shifted(0, 0), shifted(1, 0)), power(*sums), ir.Constant(ir.VectorType(i32, 32), mask)
