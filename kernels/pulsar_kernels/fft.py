@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import aligned, kernel, vector
 
 #: Transforms side by side.
 LANES = 16
@@ -493,25 +493,63 @@ def _pass(
 
 
 @kernel()
-def _columns(
-    series: NDArray[Any], at: int, n2: int, cubic: NDArray[np.float32], tile: NDArray[np.float32], n1: int
+def _edge(
+    series: NDArray[Any],
+    at: int,
+    cubic: NDArray[np.float32],
+    start: np.float32,
+    step: np.float32,
+    tile: NDArray[np.float32],
+    row: int,
 ) -> None:
-    """32 samples of every row, from `at` on and every `n2`, minus the cubic; zeros beyond the series."""
+    """What `_row` does where the series ends: zeros from there on."""
+    n = series.shape[0]
+    for c in range(_ELEMENT):
+        x = np.float32(0.0)
+        if at + c < n:
+            u = start + step * np.float32(c)
+            x = np.float32(series[at + c]) - cubic[0] - u * (cubic[1] + u * (cubic[2] + u * cubic[3]))
+            x = x if abs(x) <= np.float32(_FINITE) else np.float32(0.0)
+        tile[_ELEMENT * row + c] = x
+
+
+@kernel()
+def _first_pass(
+    radix: int,
+    series: NDArray[Any],
+    at: int,
+    n2: int,
+    cubic: NDArray[np.float32],
+    few: NDArray[np.float32],
+    out: NDArray[np.float32],
+    n1: int,
+    twiddle: NDArray[np.float32],
+) -> None:
+    """The first pass over 32 columns, from `at` on in rows of `n2` samples, minus the cubic; `few` is work space."""
     n = series.shape[0]
     step = np.float32(2.0 / n)
-    for i in range(n1):
-        first = at + i * n2
-        start = (2.0 * first + 1.0) / n - 1.0
-        if first + _ELEMENT <= n:
-            _row(series, first, cubic, np.float32(start), step, tile, i)
-            continue
-        for c in range(_ELEMENT):
-            x = np.float32(0.0)
-            if first + c < n:
-                u = np.float32(start) + step * np.float32(c)
-                x = np.float32(series[first + c]) - cubic[0] - u * (cubic[1] + u * (cubic[2] + u * cubic[3]))
-                x = x if abs(x) <= np.float32(_FINITE) else np.float32(0.0)
-            tile[_ELEMENT * slots(i) + c] = x
+    m = n1 // radix
+    for i in range(m):
+        for j in range(radix):
+            first = at + (i + j * m) * n2
+            start = np.float32((2.0 * first + 1.0) / n - 1.0)
+            if first + _ELEMENT <= n:
+                _row(series, first, cubic, start, step, few, j)
+            else:
+                _edge(series, first, cubic, start, step, few, j)
+        w = i * (radix - 1)
+        if radix == 16:
+            _butterfly(16, few, 0, 1, out, 16 * i, 1, twiddle, w)
+        elif radix == 8:
+            _butterfly(8, few, 0, 1, out, 8 * i, 1, twiddle, w)
+        elif radix == 4:
+            _butterfly(4, few, 0, 1, out, 4 * i, 1, twiddle, w)
+        elif radix == 2:
+            _butterfly(2, few, 0, 1, out, 2 * i, 1, twiddle, w)
+        elif radix == 3:
+            _butterfly(3, few, 0, 1, out, 3 * i, 1, twiddle, w)
+        else:
+            _butterfly(5, few, 0, 1, out, 5 * i, 1, twiddle, w)
 
 
 @kernel()
@@ -546,9 +584,9 @@ def real_fft(
     nrows = n1 // 2 + 1
     radix1 = plan.radix1
     radix2 = plan.radix2
-    a = np.empty(_ELEMENT * slots(max(n1, n2)), np.float32)
-    b = np.empty(_ELEMENT * slots(max(n1, n2)), np.float32)
-    squares = np.empty(4 * LANES * LANES, np.float32)
+    a = aligned(_ELEMENT * slots(max(n1, n2)))
+    b = aligned(_ELEMENT * slots(max(n1, n2)))
+    squares = aligned(4 * LANES * LANES)
     cubic = coeffs.astype(np.float32)
     # exp(-2 pi i k c / nfft) at the first and the seventeenth column of a block.
     x = np.ones(nrows, np.float64)
@@ -572,12 +610,12 @@ def real_fft(
             turns[4 * k + 3] = v
             x[k] = u * tr[k] - v * ti[k]
             y[k] = u * ti[k] + v * tr[k]
-        _columns(series, j, n2, cubic, a, n1)
-        span = 1
-        w = 0
+        span = radix1[0]
+        w = n1 // span * (span - 1)
         source = a
         out = b
-        for level in range(radix1.shape[0]):
+        _first_pass(span, series, j, n2, cubic, squares, source, n1, plan.twiddle1)
+        for level in range(1, radix1.shape[0]):
             p = radix1[level]
             _pass(p, source, out, n1, span, plan.twiddle1, w)
             w += n1 // (span * p) * (p - 1)

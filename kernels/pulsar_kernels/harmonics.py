@@ -13,7 +13,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from pulsar_kernels import whiten
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import aligned, kernel, vector
 
 _BLOCK = 4096
 # Bins made white and squared at a time: they stay in the first cache.
@@ -69,9 +69,12 @@ def _half_16_code(builder: Any, args: Any) -> None:
     )
     place = builder.bitcast(builder.gep(result, [args[5]]), both.type.as_pointer())
     builder.store(both, place, align=4)
+    limit = builder.insert_element(ir.Constant(both.type, ir.Undefined), args[6], i32(0))
+    limit = builder.shuffle_vector(limit, limit, ir.Constant(ir.VectorType(i32, 32), [i32(0)] * 32))
+    return builder.zext(builder.bitcast(builder.fcmp_ordered(">", both, limit), i32), i64)
 
 
-@vector(_half_16_code)
+@vector(_half_16_code, returns=types.int64)
 def _half_16(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
@@ -79,10 +82,11 @@ def _half_16(
     weights: NDArray[np.float32],
     out: NDArray[np.float32],
     at: int,
-) -> None:
+    limit: np.float32,
+) -> int:
     """Powers at the 16 bins from plane element `base` on and at the half bins above them, into ``out[at : at + 32]``.
 
-    With 8 taps, in vectors: the compiler's own try at the loop over bins spends its time on shuffles.
+    The bits of the value returned are those above `limit`. With 8 taps, in vectors: the compiler's own try at the loop over bins spends its time on shuffles.
     """
     real_, imag_ = real[base - 7 : base + 24], imag[base - 7 : base + 24]
     x = np.zeros(16)
@@ -92,6 +96,14 @@ def _half_16(
         y += weights[j] * (imag_[8 + j : 24 + j] - imag_[7 - j : 23 - j])
     out[at : at + 32 : 2] = real_[7:23] ** 2 + imag_[7:23] ** 2
     out[at + 1 : at + 32 : 2] = x**2 + y**2
+    return sum(1 << k for k in range(32) if out[at + k] > limit)
+
+
+@kernel(inline=True)
+def _correct(power: NDArray[np.float32], lo: int, hi: int, limit: np.float32, rest: float) -> None:
+    for i in range(lo, hi):
+        if power[i] > limit:
+            power[i] = np.float32(np.log1p(rest * power[i]) / rest)
 
 
 @kernel(reorder=True)
@@ -100,6 +112,7 @@ def half_bins(
     imag: NDArray[np.float32],
     pad: int,
     weights: NDArray[np.float32],
+    rest: float,
     out: NDArray[np.float32],
     lo: int,
     hi: int,
@@ -113,15 +126,19 @@ def half_bins(
     weights : ndarray of float32, shape (ntaps/2,), ntaps/2 <= pad
         Fourier interpolation at r + 1/2: sum_j w[j] (X[r + 1 + j] - X[r - j]), with w[j] = 1 / (pi (j + 1/2)) scaled
         to unit norm, so that the noise keeps mean 1.
+    rest : float
+        Large powers are corrected as by `honest` for a noise level from 1/`rest` powers, if that is not 0.
     out : ndarray of float32, shape (2 nbins,)
     lo, hi : int
     """
     ntaps = weights.shape[0]
+    limit = np.float32(_RARE if rest > 0.0 else np.inf)
     done = lo
     if ntaps == 8 and pad >= 16:
         done = lo + ((hi - lo) & ~15)
         for i in range(lo, done, 16):
-            _half_16(real, imag, pad + i, weights, out, 2 * i)
+            if _half_16(real, imag, pad + i, weights, out, 2 * i, limit) != 0:
+                _correct(out, 2 * i, 2 * i + 32, limit, rest)
     for i in range(done, hi):
         base = pad + i
         x = np.float32(0.0)
@@ -133,14 +150,7 @@ def half_bins(
         b = imag[base]
         out[2 * i] = a * a + b * b
         out[2 * i + 1] = x * x + y * y
-
-
-@kernel(reorder=True)
-def _above(x: NDArray[np.float32], n: int, threshold: np.float32) -> int:
-    count = np.int32(0)
-    for t in range(n):
-        count += np.int32(1) if x[t] > threshold else np.int32(0)
-    return int(count)
+    _correct(out, 2 * done, 2 * hi, limit, rest)
 
 
 @kernel(reorder=True)
@@ -173,7 +183,7 @@ def _log_small(
 
 
 @kernel()
-def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArray[np.float32], rest: float) -> None:
+def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArray[np.float32]) -> None:
     """Make powers over an uncertain noise level exponential again, in place.
 
     A power over a level that was itself measured from n powers exceeds P by chance with (1 + P/n)^-n (the F
@@ -182,28 +192,17 @@ def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArra
 
     Parameters
     ----------
-    power : ndarray of float32, shape (nhalf,)
-    inverse, own : ndarray of float32, shape (m,), m <= nhalf
-        1/n, and the fraction by which a power moves its own level, for the first m elements.
-    rest : float
-        1/n of the others, small: applied to large powers only.
+    power, inverse, own : ndarray of float32, shape (n,)
+        Powers, 1/n, and the fraction by which a power moves its own level.
     """
-    m = inverse.shape[0]
     middle = np.float32(np.log(2.0))
     z = np.empty(_CHUNK, np.float32)
-    for lo in range(0, m, _CHUNK):
-        n = min(_CHUNK, m - lo)
+    for lo in range(0, power.shape[0], _CHUNK):
+        n = min(_CHUNK, power.shape[0] - lo)
         if _log_small(power[lo : lo + n], inverse[lo : lo + n], own[lo : lo + n], middle, z) > 0:
             for i in range(n):
                 if z[i] > np.float32(_SMALL):
                     power[lo + i] = np.float32(np.log1p(np.float64(z[i])) / np.float64(inverse[lo + i]))
-    rare = np.float32(_RARE)
-    for lo in range(m, power.shape[0], _CHUNK):
-        part = power[lo : lo + _CHUNK]
-        if _above(part, part.shape[0], rare) > 0:
-            for i in range(part.shape[0]):
-                if part[i] > rare:
-                    part[i] = np.float32(np.log1p(rest * part[i]) / rest)
 
 
 @kernel()
@@ -232,9 +231,10 @@ def white_powers(
         Natural logarithms of bin number and level at the knots; the level is constant beyond the last.
     weights : ndarray of float32
         See `half_bins`.
-    inverse, own : ndarray of float32, shape (m,)
+    inverse, own : ndarray of float32, shape (m,), m even, <= 2 nbins
+        See `honest`, for the first m powers.
     rest : float
-        See `honest`.
+        1/n of the others, small: applied to large powers only.
     out : ndarray of float32, shape (2 nbins,)
     """
     nbins = real.shape[0] - 2 * pad
@@ -259,13 +259,12 @@ def white_powers(
             whiten.mirror(real, imag, pad, False)
         white = hi
         end = hi - reach if hi <= nbins else nbins
-        half_bins(real, imag, pad, weights, out, done, end)
-        honest(
-            out[2 * done : 2 * end],
-            inverse[min(2 * done, m) : min(2 * end, m)],
-            own[min(2 * done, m) : min(2 * end, m)],
-            rest,
-        )
+        low = min(end, m // 2)
+        if done < low:
+            half_bins(real, imag, pad, weights, 0.0, out, done, low)
+            honest(out[2 * done : 2 * low], inverse[2 * done : 2 * low], own[2 * done : 2 * low])
+            done = low
+        half_bins(real, imag, pad, weights, rest, out, done, end)
         done = end
 
 
@@ -407,7 +406,7 @@ def harmonic_peaks(
     nhalf = power.shape[0]
     nstages = thresholds.shape[0]
     every = (1 << nstages) - 1
-    sums = np.empty((nstages, _ROW), np.float32)
+    sums = aligned(nstages * _ROW).reshape(nstages, _ROW)
     found = 0
     first = nhalf
     last = 0

@@ -254,6 +254,8 @@ class FFTSearch:
             if found <= buffers.index.shape[0]:
                 break
             buffers.grow(int(1.5 * found))
+        if found == 0:
+            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
         nharm = np.left_shift(1, buffers.stages[:found])
         bins = buffers.index[:found] / (2.0 * nharm)
         power = buffers.power[:found].astype(np.float64)
