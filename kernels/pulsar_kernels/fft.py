@@ -23,6 +23,8 @@ _ELEMENT = 2 * LANES
 # Tiles have a free element after every 32: strides of powers of two would fall on few lines of a cache.
 _SKEW = 5
 _FUSE = ("contract", "reassoc")
+# The processor fetches no rows ahead that are this far apart: they are asked for so many rows before.
+_AHEAD = 8
 # No sample beyond this counts as finite.
 _FINITE = 3e38
 
@@ -492,6 +494,20 @@ def _pass(
         w += radix - 1
 
 
+def _prefetch_code(builder: Any, args: Any, write: int) -> None:
+    i8 = ir.IntType(8).as_pointer()
+    kind = ir.FunctionType(ir.VoidType(), [i8, _I32, _I32, _I32])
+    name = "llvm.prefetch.p0"
+    prefetch = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    place = builder.bitcast(builder.gep(args[1], [args[2]]), i8)
+    builder.call(prefetch, [place, _I32(write), _I32(3), _I32(1)])
+
+
+@vector(_prefetch_code, literal=0)
+def _prefetch(write: int, data: NDArray[Any], at: int) -> None:
+    """Have element `at` brought to the cache, to be written if `write` is 1; it may lie beyond the end."""
+
+
 @kernel()
 def _edge(
     series: NDArray[Any],
@@ -533,6 +549,8 @@ def _first_pass(
         for j in range(radix):
             first = at + (i + j * m) * n2
             start = np.float32((2.0 * first + 1.0) / n - 1.0)
+            _prefetch(0, series, first + _AHEAD * n2)
+            _prefetch(0, series, first + _AHEAD * n2 + _ELEMENT - 1)
             if first + _ELEMENT <= n:
                 _row(series, first, cubic, start, step, few, j)
             else:
@@ -623,9 +641,11 @@ def real_fft(
             source, out = out, source
         for row in range(0, nrows, LANES):
             k = min(row, nrows - LANES)
-            for i in range(LANES):
-                _separate(source, k + i, (n1 - k - i) % n1, plan.lanes, k + i, turns, squares, i)
             tile = work[row // LANES * slots(n2) * _ELEMENT :]
+            for i in range(LANES):
+                for half in range(4):
+                    _prefetch(1, tile, slots(j + 2 * i + half // 2) * _ELEMENT + half % 2 * LANES)
+                _separate(source, k + i, (n1 - k - i) % n1, plan.lanes, k + i, turns, squares, i)
             for part in range(4):
                 _transpose(squares, part * LANES * LANES, tile, j + part // 2 * LANES, part % 2 * LANES)
     direct = (n2 + 1) // 2
