@@ -27,7 +27,7 @@ _CHUNK = 64
 _SMALL = 0.4
 
 
-def _half_16_code(builder: Any, args: Any) -> None:
+def _half_16_code(builder: Any, args: Any) -> Any:
     i32 = ir.IntType(32)
     i64 = ir.IntType(64)
     vec = ir.VectorType(ir.FloatType(), 16)
@@ -86,7 +86,8 @@ def _half_16(
 ) -> int:
     """Powers at the 16 bins from plane element `base` on and at the half bins above them, into ``out[at : at + 32]``.
 
-    The bits of the value returned are those above `limit`. With 8 taps, in vectors: the compiler's own try at the loop over bins spends its time on shuffles.
+    The bits of the value returned are those above `limit`. With 8 taps, in vectors: the compiler's own try at the loop
+    over bins spends its time on shuffles.
     """
     real_, imag_ = real[base - 7 : base + 24], imag[base - 7 : base + 24]
     x = np.zeros(16)

@@ -19,6 +19,8 @@ _FEW = 48
 
 # Widest step [bins] at which the level is evaluated.
 _WIDEST_STEP = 512
+# Farthest place off the diagonal at which the smoother is not zero.
+_BAND = 2
 
 
 @kernel(reorder=True)
@@ -371,6 +373,82 @@ def flatten(power: NDArray[np.float32], centres: NDArray[np.float64], levels: ND
     for i in range(count - 1):
         slope = (value[i + 1] - value[i]) / (at[i + 1] - at[i])
         _times(power[at[i] : at[i + 1]], np.float32(value[i]), np.float32(slope))
+
+
+@kernel()
+def _logs(medians: NDArray[np.float64], log_bias: NDArray[np.float64], out: NDArray[np.float64]) -> bool:
+    """ln(level) of blocks; one without power (a band that was filtered away) takes the highest level of all."""
+    highest = 0.0
+    for b in range(medians.shape[0]):
+        if highest < medians[b] < np.inf:
+            highest = medians[b]
+    if highest == 0.0:
+        return False
+    for b in range(medians.shape[0]):
+        good = 0.0 < medians[b] < np.inf
+        out[b] = np.log(medians[b] if good else highest) - log_bias[b]
+    return True
+
+
+@kernel()
+def _smooth(smoother: NDArray[np.float64], x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    n = x.shape[0]
+    for b in range(n):
+        out[b] = 0.0
+        for k in range(max(b - _BAND, 0), min(b + _BAND + 1, n)):
+            out[b] += smoother[b, k] * x[k]
+
+
+@kernel()
+def noise_levels(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    edges: NDArray[np.int64],
+    centres: NDArray[np.float64],
+    log_bias: NDArray[np.float64],
+    smoother: NDArray[np.float64],
+    nsteep: int,
+    out: NDArray[np.float64],
+) -> bool:
+    """Natural logarithm of the noise level of a spectrum at knots, from medians of blocks, smoothed.
+
+    Parameters
+    ----------
+    real, imag : ndarray of float32, shape (>= pad + nbins,)
+        Amplitudes, bin r at ``pad + r``.
+    edges : ndarray of int64, shape (nblocks + 1,)
+    centres : ndarray of float64, shape (nblocks,)
+        The knots: natural logarithms of bin number.
+    log_bias : ndarray of float64, shape (nblocks,)
+        Taken off the logarithms of the medians.
+    smoother : ndarray of float64, shape (nblocks, nblocks)
+        Zero more than two places off the diagonal.
+    nsteep : int
+        In so many blocks the level may be steep: their medians are taken again after division by the first estimate.
+    out : ndarray of float64, shape (nblocks,)
+
+    Returns
+    -------
+    bool
+        False when there is no power at all.
+    """
+    nblocks = out.shape[0]
+    medians = np.empty(nblocks, np.float64)
+    logs = np.empty(nblocks, np.float64)
+    amplitude_medians(real, imag, pad, edges, medians)
+    if not _logs(medians, log_bias, logs):
+        return False
+    _smooth(smoother, logs, out)
+    power = np.empty(edges[nsteep], np.float32)
+    powers(real[pad:], imag[pad:], power)
+    flatten(power, centres, out)
+    block_medians(power, edges[: nsteep + 1], medians[:nsteep])
+    again = np.empty(nsteep, np.float64)
+    if _logs(medians[:nsteep], log_bias[:nsteep], again):
+        logs[:nsteep] = out[:nsteep] + again
+    _smooth(smoother, logs, out)
+    return True
 
 
 @kernel()

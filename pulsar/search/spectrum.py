@@ -58,7 +58,7 @@ class NoiseModel:
         self._set_inverse(nbins)
         #: Second estimate where the level may fall steeply: while the blocks grow.
         wide = np.flatnonzero(self.widths >= MAX_WIDTH)
-        self._nflat = max(int(wide[0]) if wide.size else self.widths.size, 1)
+        self._nsteep = max(int(wide[0]) if wide.size else self.widths.size, 1)
 
     def _lines(self) -> NDArray[np.float64]:
         """Smoother, shape (nblocks, nblocks): straight lines through three neighbours, weighted 1, 2, 1 by width."""
@@ -109,32 +109,10 @@ class NoiseModel:
         """
         from pulsar_kernels import whiten
 
-        medians = np.empty(self.widths.size, dtype=np.float64)
-        whiten.amplitude_medians(real, imag, pad, self.edges, medians)
-        logs = self._logs(medians)
-        if logs is None:
+        levels = np.empty(self.widths.size, dtype=np.float64)
+        if not whiten.noise_levels(
+            real, imag, pad, self.edges, self.centres, self._log_bias, self._smoother, self._nsteep, levels
+        ):
             return None
-        first = self._smoother @ logs
-        nflat = self._nflat
-        top = int(self.edges[nflat])
-        power = np.empty(top, dtype=np.float32)
-        whiten.powers(real[pad:], imag[pad:], power)
-        whiten.flatten(power, self.centres, first)
-        again = np.empty(nflat, dtype=np.float64)
-        whiten.block_medians(power, self.edges[: nflat + 1], again)
-        corrected = self._logs(again, self._log_bias[:nflat])
-        if corrected is not None:
-            logs[:nflat] = first[:nflat] + corrected
-        levels = self._smoother @ logs
         # Gamma(n)/n, the mean-1 estimate that the tail (1 + P/n)^-n stands on, has the mean logarithm -1/(2n).
         return np.asarray(levels - 0.5 / self.neff, dtype=np.float64)
-
-    def _logs(
-        self, medians: NDArray[np.float64], log_bias: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64] | None:
-        """ln(level) of blocks; one without power (a band that was filtered away) takes the highest level of all."""
-        positive = (medians > 0) & np.isfinite(medians)
-        if not positive.any():
-            return None
-        logs = np.log(np.where(positive, medians, medians[positive].max()))
-        return np.asarray(logs - (self._log_bias if log_bias is None else log_bias), dtype=np.float64)

@@ -85,6 +85,29 @@ def test_flattening(nbins, nknots, seed):
     )
 
 
+@given(st.integers(60, 3000), st.floats(0, 3), st.booleans(), st.integers(0, 2**32 - 1))
+def test_noise_levels(nbins, slope, silent, seed):
+    rng = np.random.default_rng(seed)
+    real, imag = (rng.standard_normal((2, nbins + 6)) * np.arange(1, nbins + 7) ** -slope).astype(np.float32)
+    edges = np.array([4, 12, 20, 40, nbins])[: rng.integers(2, 6)]
+    if silent:
+        real[6 + edges[-2] :] = imag[6 + edges[-2] :] = 0.0
+    n = edges.size - 1
+    centres = np.array([np.mean(np.log(np.arange(a, b))) for a, b in pairwise(edges)])
+    log_bias = rng.uniform(-0.6, -0.3, n)
+    smoother = np.triu(np.tril(rng.uniform(0.2, 0.4, (n, n)), 2), -2)
+    nsteep = int(rng.integers(1, n + 1))
+    power = real[6:].astype(np.float64) ** 2 + imag[6:].astype(np.float64) ** 2
+    out = np.empty(n)
+    if silent and n == 1:
+        assert not whiten.noise_levels(real, imag, 6, edges, centres, log_bias, smoother, nsteep, out)
+        return
+    assert whiten.noise_levels(real, imag, 6, edges, centres, log_bias, smoother, nsteep, out)
+    expected = ref.noise_levels(power, edges, centres, log_bias, smoother, nsteep)
+    # The level is flattened along lines between bins a 64th of their number apart.
+    np.testing.assert_allclose(out, expected, atol=2e-2)
+
+
 def test_powers():
     spec = np.array([1 + 2j, 3 - 1j, 0], dtype=np.complex64)
     out = np.empty(2, dtype=np.float32)
