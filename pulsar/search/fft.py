@@ -231,7 +231,10 @@ class FFTSearch:
         from pulsar_kernels import whiten
 
         means = np.empty(64, dtype=np.float64)
-        whiten.block_means(series, means)
+        if series.dtype == np.int16:
+            whiten.integer_means(series, means)
+        else:
+            whiten.block_means(series, means)
         good = np.isfinite(means)
         coeffs = np.zeros(4, dtype=np.float64)
         if good.all():

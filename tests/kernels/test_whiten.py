@@ -15,7 +15,7 @@ def test_means_and_detrend(n, dtype, seed):
     if dtype is np.float32:
         series[rng.integers(0, n, 3)] = [np.nan, np.inf, -np.inf]
     means = np.empty(7)
-    whiten.block_means(series, means)
+    (whiten.integer_means if dtype is np.int16 else whiten.block_means)(series, means)
     np.testing.assert_allclose(means, ref.block_means(series, 7), rtol=1e-6)
     coeffs = np.array([1000.0, 30.0, -5.0, 12.0])
     out = np.full(n + 13, 9.0, dtype=np.float32)
