@@ -1,7 +1,7 @@
-"""From a series to amplitudes of unit noise: detrending, block medians of the power, division by the level.
+"""The trend of a series, and the noise level of its spectrum from medians of blocks of powers.
 
-All passes are bound by memory. Medians are found by partitioning (mispredicted branches) only what lies near the
-median of the block before, a tenth of the powers; the others are counted (vector compares).
+All passes are bound by memory: medians look twice only at what lies near the median of the block before, a tenth of
+the powers, and the level is evaluated at few bins with straight lines in between.
 """
 
 from typing import Any
@@ -52,7 +52,7 @@ def integer_means(series: NDArray[np.int16], out: NDArray[np.float64]) -> None:
         part = series[b * n // nblocks : (b + 1) * n // nblocks]
         total = 0
         for i in range(part.shape[0]):
-            total += part[i]
+            total += int(part[i])
         out[b] = total / part.shape[0]
 
 

@@ -46,7 +46,9 @@ def trend(size: Size) -> Work:
     def plain() -> NDArray[Any]:
         return np.asarray(series.reshape(64, -1).mean(axis=1))
 
-    return Work(lambda: whiten.integer_means(series, out), lambda: out, n, float(series.nbytes), baseline=Baseline(plain))
+    return Work(
+        lambda: whiten.integer_means(series, out), lambda: out, n, float(series.nbytes), baseline=Baseline(plain)
+    )
 
 
 def real_fft(size: Size) -> Work:
