@@ -45,25 +45,29 @@ def main() -> None:
     print(f"search, int16          {best_of(args.repeat, search.search, integers):8.1f}")
     b = search._buffers()
     trend = search._trend(series)
-    power = b.half[: search.nbins]
-    planes = (b.real[PAD:], b.imag[PAD:])
-    transform: tuple[str, Callable[..., Any], tuple[Any, ...]] = (
-        ("real FFT", scipy_fft.rfft, (b.padded,))
+    padded = np.zeros(search.nfft, dtype=np.float32)
+    transform: tuple[tuple[str, Callable[..., Any], tuple[Any, ...]], ...] = (
+        (("detrend", whiten.detrend, (series, trend, padded)), ("real FFT", scipy_fft.rfft, (padded,)))
         if search._plan is None
-        else ("real FFT", fft.real_fft, (b.padded, search._plan, b.half, PAD, b.real, b.imag))
+        else (
+            ("scipy's FFT instead", scipy_fft.rfft, (padded,)),
+            ("detrend and real FFT", fft.real_fft, (series, trend, search._plan, b.work, PAD, b.real, b.imag)),
+        )
     )
     levels = np.zeros(search.noise.centres.size)
     thresholds = np.array(search.thresholds, dtype=np.float32)
     stages: tuple[tuple[str, Callable[..., Any], tuple[Any, ...]], ...] = (
         ("trend", search._trend, (series,)),
-        ("detrend", whiten.detrend, (series, trend, b.padded)),
-        ("scipy's FFT instead", scipy_fft.rfft, (b.padded,)),
-        transform,
-        ("powers", whiten.powers, (*planes, power)),
-        ("levels", search.noise.levels, (power,)),
-        ("whiten", whiten.whiten, (b.real, b.imag, PAD, search.noise.centres, levels)),
-        ("half bins", harmonics.half_bins, (b.real, b.imag, PAD, search._weights, b.half)),
-        ("honest", harmonics.honest, (b.half, search.noise.inverse, search.noise.own, search.noise.inverse_rest)),
+        *transform,
+        ("levels", search.noise.levels, (b.real, b.imag, PAD)),
+        (
+            "white powers",
+            harmonics.white_powers,
+            (
+                *(b.real, b.imag, PAD, search.noise.centres, levels, search._weights),
+                *(search.noise.inverse, search.noise.own, search.noise.inverse_rest, b.half),
+            ),
+        ),
         ("harmonic sums", harmonics.harmonic_peaks, (b.half, search._limits, thresholds, b.index, b.stages, b.power)),
     )
     for name, func, arguments in stages:

@@ -9,8 +9,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import numpy as np
 from numba import config, njit, types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -93,3 +95,11 @@ def vector(code: Callable[..., Any], *, literal: int | None = None, returns: Any
         return intrinsic(prefer_literal=literal is not None)(typed)
 
     return decorate
+
+
+@kernel()
+def aligned(n: int) -> NDArray[np.float32]:
+    """Space for `n` numbers that begins at a cache line, so that no vector lies across two."""
+    space = np.empty(n + 16, np.float32)
+    skip = -(space.ctypes.data >> 2) & 15
+    return space[skip : skip + n]

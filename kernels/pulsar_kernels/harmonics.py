@@ -12,9 +12,12 @@ from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels import whiten
+from pulsar_kernels._jit import aligned, kernel, vector
 
 _BLOCK = 4096
+# Bins made white and squared at a time: they stay in the first cache.
+_STRETCH = 1024
 # Three groups of 32 more: from the multiple of 32 below a block's first neighbour to that above its last.
 _ROW = _BLOCK + 96
 # Beyond the calibrated low bins only powers above this are worth the logarithm.
@@ -24,37 +27,54 @@ _CHUNK = 64
 _SMALL = 0.4
 
 
-def _half_16_code(builder: Any, args: Any) -> None:
+def _half_16_code(builder: Any, args: Any) -> Any:
     i32 = ir.IntType(32)
     i64 = ir.IntType(64)
     vec = ir.VectorType(ir.FloatType(), 16)
+    words = ir.VectorType(i32, 16)
     fuse = ("contract", "reassoc")
     re, im, taps, result = args[0], args[1], args[3], args[4]
 
-    def load(data: Any, offset: int) -> Any:
-        place = builder.gep(data, [builder.add(args[2], i64(offset))])
-        return builder.load(builder.bitcast(place, vec.as_pointer()), align=4)
+    # Three aligned loads, if the planes are, and shuffles: 16 loads across cache lines would take twice the time.
+    loaded = []
+    for data in (re, im):
+        row = []
+        for offset in (-16, 0, 16):
+            place = builder.gep(data, [builder.add(args[2], i64(offset))])
+            # As integers, for which the compiler knows the shift by whole elements (half the price of any shuffle).
+            row.append(builder.load(builder.bitcast(place, words.as_pointer()), align=4))
+        loaded.append(row)
+
+    def shifted(plane: int, offset: int) -> Any:
+        first, by = divmod(offset + 16, 16)
+        if by == 0:
+            return builder.bitcast(loaded[plane][first], vec)
+        mask = ir.Constant(words, [i32(by + k) for k in range(16)])
+        return builder.bitcast(builder.shuffle_vector(loaded[plane][first], loaded[plane][first + 1], mask), vec)
 
     def power(a: Any, b: Any) -> Any:
-        return builder.fadd(builder.fmul(a, a, fuse), builder.fmul(b, b, fuse), fuse)
+        return builder.fadd(builder.fmul(a, a, flags=fuse), builder.fmul(b, b, flags=fuse), flags=fuse)
 
     sums: list[Any] = [None, None]
     for j in range(8):
         w = builder.load(builder.gep(taps, [i64(j)]))
         wide = builder.insert_element(ir.Constant(vec, ir.Undefined), w, i32(0))
         wide = builder.shuffle_vector(wide, wide, ir.Constant(ir.VectorType(i32, 16), [i32(0)] * 16))
-        for n, data in enumerate((re, im)):
-            term = builder.fmul(wide, builder.fsub(load(data, 1 + j), load(data, -j), fuse), fuse)
-            sums[n] = term if sums[n] is None else builder.fadd(sums[n], term, fuse)
+        for n in range(2):
+            term = builder.fmul(wide, builder.fsub(shifted(n, 1 + j), shifted(n, -j), flags=fuse), flags=fuse)
+            sums[n] = term if sums[n] is None else builder.fadd(sums[n], term, flags=fuse)
     mask = [i32(j // 2 + 16 * (j % 2)) for j in range(32)]
     both = builder.shuffle_vector(
-        power(load(re, 0), load(im, 0)), power(*sums), ir.Constant(ir.VectorType(i32, 32), mask)
+        power(shifted(0, 0), shifted(1, 0)), power(*sums), ir.Constant(ir.VectorType(i32, 32), mask)
     )
     place = builder.bitcast(builder.gep(result, [args[5]]), both.type.as_pointer())
     builder.store(both, place, align=4)
+    limit = builder.insert_element(ir.Constant(both.type, ir.Undefined), args[6], i32(0))
+    limit = builder.shuffle_vector(limit, limit, ir.Constant(ir.VectorType(i32, 32), [i32(0)] * 32))
+    return builder.zext(builder.bitcast(builder.fcmp_ordered(">", both, limit), i32), i64)
 
 
-@vector(_half_16_code)
+@vector(_half_16_code, returns=types.int64)
 def _half_16(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
@@ -62,10 +82,12 @@ def _half_16(
     weights: NDArray[np.float32],
     out: NDArray[np.float32],
     at: int,
-) -> None:
+    limit: np.float32,
+) -> int:
     """Powers at the 16 bins from plane element `base` on and at the half bins above them, into ``out[at : at + 32]``.
 
-    With 8 taps, in vectors: the compiler's own try at the loop over bins spends its time on shuffles.
+    The bits of the value returned are those above `limit`. With 8 taps, in vectors: the compiler's own try at the loop
+    over bins spends its time on shuffles.
     """
     real_, imag_ = real[base - 7 : base + 24], imag[base - 7 : base + 24]
     x = np.zeros(16)
@@ -75,6 +97,14 @@ def _half_16(
         y += weights[j] * (imag_[8 + j : 24 + j] - imag_[7 - j : 23 - j])
     out[at : at + 32 : 2] = real_[7:23] ** 2 + imag_[7:23] ** 2
     out[at + 1 : at + 32 : 2] = x**2 + y**2
+    return sum(1 << k for k in range(32) if out[at + k] > limit)
+
+
+@kernel(inline=True)
+def _correct(power: NDArray[np.float32], lo: int, hi: int, limit: np.float32, rest: float) -> None:
+    for i in range(lo, hi):
+        if power[i] > limit:
+            power[i] = np.float32(np.log1p(rest * power[i]) / rest)
 
 
 @kernel(reorder=True)
@@ -83,9 +113,12 @@ def half_bins(
     imag: NDArray[np.float32],
     pad: int,
     weights: NDArray[np.float32],
+    rest: float,
     out: NDArray[np.float32],
+    lo: int,
+    hi: int,
 ) -> None:
-    """Powers at whole and half bins.
+    """Powers at whole and half bins, from bin `lo` to the half bin before `hi`.
 
     Parameters
     ----------
@@ -94,14 +127,20 @@ def half_bins(
     weights : ndarray of float32, shape (ntaps/2,), ntaps/2 <= pad
         Fourier interpolation at r + 1/2: sum_j w[j] (X[r + 1 + j] - X[r - j]), with w[j] = 1 / (pi (j + 1/2)) scaled
         to unit norm, so that the noise keeps mean 1.
+    rest : float
+        Large powers are corrected as by `honest` for a noise level from 1/`rest` powers, if that is not 0.
     out : ndarray of float32, shape (2 nbins,)
+    lo, hi : int
     """
-    nbins = real.shape[0] - 2 * pad
     ntaps = weights.shape[0]
-    done = nbins & ~15 if ntaps == 8 else 0
-    for i in range(0, done, 16):
-        _half_16(real, imag, pad + i, weights, out, 2 * i)
-    for i in range(done, nbins):
+    limit = np.float32(_RARE if rest > 0.0 else np.inf)
+    done = lo
+    if ntaps == 8 and pad >= 16:
+        done = lo + ((hi - lo) & ~15)
+        for i in range(lo, done, 16):
+            if _half_16(real, imag, pad + i, weights, out, 2 * i, limit) != 0:
+                _correct(out, 2 * i, 2 * i + 32, limit, rest)
+    for i in range(done, hi):
         base = pad + i
         x = np.float32(0.0)
         y = np.float32(0.0)
@@ -112,14 +151,7 @@ def half_bins(
         b = imag[base]
         out[2 * i] = a * a + b * b
         out[2 * i + 1] = x * x + y * y
-
-
-@kernel(reorder=True)
-def _above(x: NDArray[np.float32], n: int, threshold: np.float32) -> int:
-    count = np.int32(0)
-    for t in range(n):
-        count += np.int32(1) if x[t] > threshold else np.int32(0)
-    return int(count)
+    _correct(out, 2 * done, 2 * hi, limit, rest)
 
 
 @kernel(reorder=True)
@@ -152,7 +184,7 @@ def _log_small(
 
 
 @kernel()
-def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArray[np.float32], rest: float) -> None:
+def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArray[np.float32]) -> None:
     """Make powers over an uncertain noise level exponential again, in place.
 
     A power over a level that was itself measured from n powers exceeds P by chance with (1 + P/n)^-n (the F
@@ -161,28 +193,80 @@ def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArra
 
     Parameters
     ----------
-    power : ndarray of float32, shape (nhalf,)
-    inverse, own : ndarray of float32, shape (m,), m <= nhalf
-        1/n, and the fraction by which a power moves its own level, for the first m elements.
-    rest : float
-        1/n of the others, small: applied to large powers only.
+    power, inverse, own : ndarray of float32, shape (n,)
+        Powers, 1/n, and the fraction by which a power moves its own level.
     """
-    m = inverse.shape[0]
     middle = np.float32(np.log(2.0))
     z = np.empty(_CHUNK, np.float32)
-    for lo in range(0, m, _CHUNK):
-        n = min(_CHUNK, m - lo)
+    for lo in range(0, power.shape[0], _CHUNK):
+        n = min(_CHUNK, power.shape[0] - lo)
         if _log_small(power[lo : lo + n], inverse[lo : lo + n], own[lo : lo + n], middle, z) > 0:
             for i in range(n):
                 if z[i] > np.float32(_SMALL):
                     power[lo + i] = np.float32(np.log1p(np.float64(z[i])) / np.float64(inverse[lo + i]))
-    rare = np.float32(_RARE)
-    for lo in range(m, power.shape[0], _CHUNK):
-        part = power[lo : lo + _CHUNK]
-        if _above(part, part.shape[0], rare) > 0:
-            for i in range(part.shape[0]):
-                if part[i] > rare:
-                    part[i] = np.float32(np.log1p(rest * part[i]) / rest)
+
+
+@kernel()
+def white_powers(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    centres: NDArray[np.float64],
+    levels: NDArray[np.float64],
+    weights: NDArray[np.float32],
+    inverse: NDArray[np.float32],
+    own: NDArray[np.float32],
+    rest: float,
+    out: NDArray[np.float32],
+) -> None:
+    """From the amplitudes of a real series to honest powers of unit noise at half bins.
+
+    A stretch at a time is made white, interpolated and corrected, so that memory is gone through once.
+
+    Parameters
+    ----------
+    real, imag : ndarray of float32, shape (nbins + 2 pad,), pad >= 1
+        Element ``pad + r`` is bin r of the real FFT of an even number of samples, r = 0 ... nbins (the Nyquist bin).
+        They are divided by the root of the noise level; bin 0 becomes zero, those beyond both ends are filled in.
+    centres, levels : ndarray of float64, shape (nblocks,)
+        Natural logarithms of bin number and level at the knots; the level is constant beyond the last.
+    weights : ndarray of float32
+        See `half_bins`.
+    inverse, own : ndarray of float32, shape (m,), m even, <= 2 nbins
+        See `honest`, for the first m powers.
+    rest : float
+        1/n of the others, small: applied to large powers only.
+    out : ndarray of float32, shape (2 nbins,)
+    """
+    nbins = real.shape[0] - 2 * pad
+    size = whiten.curve_size(nbins + 1, centres.shape[0])
+    at = np.empty(size, np.int64)
+    value = np.empty(size, np.float64)
+    whiten.curve(centres, levels, -0.5, 1.0, nbins + 1, at, value)
+    real[pad] = np.float32(0.0)
+    imag[pad] = np.float32(0.0)
+    reach = -(-weights.shape[0] // 16) * 16
+    piece = 0
+    white = 1
+    done = 0
+    m = inverse.shape[0]
+    while done < nbins:
+        hi = min(max(white, reach) + _STRETCH & ~15, nbins + 1)
+        piece = whiten.whiten_bins(real, imag, pad, at, value, piece, white, hi)
+        # Mirrored bins are those of the first and the last stretch.
+        if white == 1:
+            whiten.mirror(real, imag, pad, True)
+        if hi == nbins + 1:
+            whiten.mirror(real, imag, pad, False)
+        white = hi
+        end = hi - reach if hi <= nbins else nbins
+        low = min(end, m // 2)
+        if done < low:
+            half_bins(real, imag, pad, weights, 0.0, out, done, low)
+            honest(out[2 * done : 2 * low], inverse[2 * done : 2 * low], own[2 * done : 2 * low])
+            done = low
+        half_bins(real, imag, pad, weights, rest, out, done, end)
+        done = end
 
 
 def _sums_32_code(builder: Any, args: Any, count: int) -> Any:
@@ -323,7 +407,7 @@ def harmonic_peaks(
     nhalf = power.shape[0]
     nstages = thresholds.shape[0]
     every = (1 << nstages) - 1
-    sums = np.empty((nstages, _ROW), np.float32)
+    sums = aligned(nstages * _ROW).reshape(nstages, _ROW)
     found = 0
     first = nhalf
     last = 0

@@ -1,21 +1,26 @@
-"""From a series to amplitudes of unit noise: detrending, block medians of the power, division by the level.
+"""The trend of a series, and the noise level of its spectrum from medians of blocks of powers.
 
-All passes are bound by memory. Medians are found by partitioning (mispredicted branches) only what lies near the
-median of the block before, a tenth of the powers; the others are counted (vector compares).
+All passes are bound by memory: medians look twice only at what lies near the median of the block before, a tenth of
+the powers, and the level is evaluated at few bins with straight lines in between.
 """
 
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel
+from pulsar_kernels._jit import kernel, vector
 
-# From these bins on the level is evaluated every so many bins and is linear in between: 3 and 1 % of the bin number.
-_EXACT_BELOW = 512
-_STEP = 16
-_FAR = 8192
-_FAR_STEP = 64
+_LANES = 16
+# So few values are partitioned without further ado.
+_FEW = 48
+
+# Widest step [bins] at which the level is evaluated.
+_WIDEST_STEP = 512
+# Farthest place off the diagonal at which the smoother is not zero.
+_BAND = 2
 
 
 @kernel(reorder=True)
@@ -32,13 +37,32 @@ def _finite_sum(x: NDArray[Any], origin: np.float32) -> tuple[float, int]:
     return total, int(count)
 
 
+@kernel()
+def integer_means(series: NDArray[np.int16], out: NDArray[np.float64]) -> None:
+    """Mean of each of ``len(out)`` equal stretches of `series`, as by `block_means` in half the time.
+
+    Parameters
+    ----------
+    series : ndarray of int16, shape (n,), n >= nblocks
+    out : ndarray of float64, shape (nblocks,)
+    """
+    n = series.shape[0]
+    nblocks = out.shape[0]
+    for b in range(nblocks):
+        part = series[b * n // nblocks : (b + 1) * n // nblocks]
+        total = 0
+        for i in range(part.shape[0]):
+            total += int(part[i])
+        out[b] = total / part.shape[0]
+
+
 @kernel(reorder=True)
 def block_means(series: NDArray[Any], out: NDArray[np.float64]) -> None:
     """Mean of the finite samples of each of ``len(out)`` equal stretches of `series` (NaN where there is none).
 
     Parameters
     ----------
-    series : ndarray of int16 or float32, shape (n,)
+    series : ndarray of float32, shape (n,)
     out : ndarray of float64, shape (nblocks,)
         Stretch b is ``[b*n//nblocks, (b+1)*n//nblocks)``.
     """
@@ -101,14 +125,62 @@ def powers(real: NDArray[np.float32], imag: NDArray[np.float32], out: NDArray[np
         out[r] = real[r] * real[r] + imag[r] * imag[r]
 
 
-@kernel(reorder=True)
-def _count_two(x: NDArray[np.float32], lo: np.float32, hi: np.float32) -> tuple[int, int]:
-    below = np.int32(0)
-    upto = np.int32(0)
-    for i in range(x.shape[0]):
-        below += np.int32(1) if x[i] <= lo else np.int32(0)
-        upto += np.int32(1) if x[i] <= hi else np.int32(0)
-    return int(below), int(upto)
+def _between_code(builder: Any, args: Any) -> Any:
+    vec = ir.VectorType(ir.FloatType(), _LANES)
+    bits = ir.IntType(_LANES)
+    i32 = ir.IntType(32)
+    i64 = ir.IntType(64)
+
+    def wide(scalar: Any) -> Any:
+        one = builder.insert_element(ir.Constant(vec, ir.Undefined), scalar, i32(0))
+        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, _LANES), [i32(0)] * _LANES))
+
+    def number(mask: Any) -> Any:
+        return builder.zext(builder.ctpop(builder.bitcast(mask, bits)), i64)
+
+    x = builder.load(builder.bitcast(builder.gep(args[0], [args[1]]), vec.as_pointer()), align=4)
+    below = builder.fcmp_ordered("<=", x, wide(args[2]))
+    inside = builder.and_(builder.fcmp_ordered(">", x, wide(args[2])), builder.fcmp_ordered("<=", x, wide(args[3])))
+    kind = ir.FunctionType(vec, [vec, inside.type, vec])
+    name = f"llvm.experimental.vector.compress.v{_LANES}f32"
+    compress = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    packed = builder.call(compress, [x, inside, ir.Constant(vec, ir.Undefined)])
+    builder.store(packed, builder.bitcast(builder.gep(args[4], [args[5]]), vec.as_pointer()), align=4)
+    return builder.add(number(below), builder.shl(number(inside), i64(32)))
+
+
+@vector(_between_code, returns=types.int64)
+def _between_16(
+    x: NDArray[np.float32], at: int, lo: np.float32, hi: np.float32, out: NDArray[np.float32], to: int
+) -> int:
+    """Write those of 16 values that lie in (lo, hi] to ``out[to:]``, which is overwritten up to ``to + 16``.
+
+    The number of those up to `lo` is returned, and in the upper half of the bits that of those written.
+    """
+    part = x[at : at + _LANES]
+    inside = part[(part > lo) & (part <= hi)]
+    out[to : to + len(inside)] = inside
+    return int(np.sum(part <= lo)) + (len(inside) << 32)
+
+
+@kernel()
+def _between(
+    x: NDArray[np.float32], n: int, lo: np.float32, hi: np.float32, out: NDArray[np.float32]
+) -> tuple[int, int]:
+    """How many of ``x[:n]`` are no more than `lo`, and how many lie in (lo, hi]; these are written to `out`."""
+    below = 0
+    inside = 0
+    done = n & -_LANES
+    for i in range(0, done, _LANES):
+        both = _between_16(x, i, lo, hi, out, inside)
+        below += both & 0xFFFFFFFF
+        inside += both >> 32
+    for i in range(done, n):
+        v = x[i]
+        out[inside] = v
+        below += 1 if v <= lo else 0
+        inside += 1 if (v > lo) & (v <= hi) else 0
+    return below, inside
 
 
 @kernel()
@@ -147,31 +219,55 @@ def _quickselect(x: NDArray[np.float32], n: int, k: int) -> float:
 def select_kth(x: NDArray[np.float32], k: int, guess: float, width: float, work: NDArray[np.float32]) -> float:
     """The k-th smallest (from 0) of `x`, exactly.
 
-    Only what lies within the fraction `width` of `guess` is partitioned, if the value is found to lie there by counting
-    (vector compares); otherwise all of `x` is. NaN is not allowed.
+    Only what lies within the fraction `width` of `guess` is looked at again, if the value is found to lie there, and of
+    that only what lies where the value is expected, as long as there are many. Otherwise all of `x` is partitioned.
+    NaN is not allowed.
 
     Parameters
     ----------
     x : ndarray of float32, shape (n,)
     k : int
     guess, width : float
-    work : ndarray of float32, shape (>= n + 1,)
+    work : ndarray of float32, shape (>= 2 n + 32,)
         Overwritten.
     """
     n = x.shape[0]
+    first = work[: n + _LANES]
+    second = work[n + _LANES :]
     lo = np.float32(guess * (1.0 - width))
     hi = np.float32(guess * (1.0 + width))
-    below, upto = _count_two(x, lo, hi)
-    if below <= k < upto:
-        m = 0
-        for i in range(n):
-            v = x[i]
-            work[m] = v
-            m += 1 if (v > lo) & (v <= hi) else 0
-        return _quickselect(work, m, k - below)
-    for i in range(n):
-        work[i] = x[i]
-    return _quickselect(work, n, k)
+    below, inside = _between(x, n, lo, hi, first)
+    if not below <= k < below + inside:
+        first[:n] = x
+        return _quickselect(first, n, k)
+    k -= below
+    while inside > _FEW:
+        # The values lie evenly in a narrow range: the k-th at k/n of it, give or take half the root of n in rank.
+        rank = 1.5 / np.sqrt(inside)
+        place = (k + 0.5) / inside
+        span = np.float64(hi) - np.float64(lo)
+        at = np.float64(lo)
+        lo = np.float32(at + span * max(place - rank, 0.0))
+        hi = np.float32(at + span * min(place + rank, 1.0))
+        below, fewer = _between(first, inside, lo, hi, second)
+        if fewer == inside or not below <= k < below + fewer:
+            break
+        k -= below
+        inside = fewer
+        first, second = second, first
+    return _quickselect(first, inside, k)
+
+
+@kernel(inline=True)
+def _widest(edges: NDArray[np.int64]) -> int:
+    return int(np.max(edges[1:] - edges[:-1]))
+
+
+@kernel()
+def _median(power: NDArray[np.float32], guess: float, work: NDArray[np.float32]) -> float:
+    n = power.shape[0]
+    # Medians of n exponentials scatter by 1.44 / sqrt(n), and so does the one before.
+    return select_kth(power, (n - 1) // 2, guess, min(5.0 / np.sqrt(n), 0.9), work)
 
 
 @kernel()
@@ -184,17 +280,98 @@ def block_medians(power: NDArray[np.float32], edges: NDArray[np.int64], out: NDA
     edges : ndarray of int64, shape (nblocks + 1,)
     out : ndarray of float64, shape (nblocks,)
     """
-    widest = 0
-    for b in range(out.shape[0]):
-        widest = max(widest, edges[b + 1] - edges[b])
-    work = np.empty(widest + 1, np.float32)
+    work = np.empty(2 * _widest(edges) + 2 * _LANES, np.float32)
     guess = 1.0
     for b in range(out.shape[0]):
-        block = power[edges[b] : edges[b + 1]]
-        n = block.shape[0]
-        # Medians of n exponentials scatter by 1.44 / sqrt(n), and so does the one before.
-        out[b] = select_kth(block, (n - 1) // 2, guess, min(5.0 / np.sqrt(n), 0.9), work)
-        guess = out[b]
+        guess = _median(power[edges[b] : edges[b + 1]], guess, work)
+        out[b] = guess
+
+
+@kernel()
+def amplitude_medians(
+    real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, edges: NDArray[np.int64], out: NDArray[np.float64]
+) -> None:
+    """The same of the squared moduli of amplitudes, bin r at element ``pad + r``."""
+    widest = _widest(edges)
+    power = np.empty(widest, np.float32)
+    work = np.empty(2 * widest + 2 * _LANES, np.float32)
+    guess = 1.0
+    for b in range(out.shape[0]):
+        n = edges[b + 1] - edges[b]
+        powers(real[pad + edges[b] :], imag[pad + edges[b] :], power[:n])
+        guess = _median(power[:n], guess, work)
+        out[b] = guess
+
+
+@kernel()
+def curve(
+    centres: NDArray[np.float64],
+    levels: NDArray[np.float64],
+    power: float,
+    farthest: float,
+    nbins: int,
+    at: NDArray[np.int64],
+    value: NDArray[np.float64],
+) -> int:
+    """A power of the noise level at so many bins that straight lines in between will do.
+
+    These are the bins next to the knots and others a 64th of their number apart, 512 bins at most.
+
+    Parameters
+    ----------
+    centres, levels : ndarray of float64, shape (nblocks,)
+        Natural logarithms of bin number and level at the knots; the first segment goes on below them.
+    power : float
+    farthest : float
+        The last segment goes on to this multiple of its length.
+    nbins : int
+        The last bin.
+    at, value : ndarray, shape (>= curve_size(nbins, nblocks),)
+        Filled with the bins from 1 to `nbins`, and the values there.
+
+    Returns
+    -------
+    int
+        Number of bins.
+    """
+    nblocks = centres.shape[0]
+    b = 0
+    knot = int(np.exp(centres[min(1, nblocks - 1)]))
+    r = 1
+    count = 0
+    while True:
+        x = np.log(np.float64(r))
+        while b < nblocks - 2 and x > centres[b + 1]:
+            b += 1
+            knot = int(np.exp(centres[b + 1]))
+        level = levels[0]
+        if nblocks > 1:
+            t = min((x - centres[b]) / (centres[b + 1] - centres[b]), farthest)
+            level = levels[b] + (levels[b + 1] - levels[b]) * t
+        at[count] = r
+        value[count] = np.exp(power * level)
+        count += 1
+        if r >= nbins:
+            return count
+        step = min(max(r >> 6, 1), _WIDEST_STEP)
+        # The bins on either side of a knot belong to different lines.
+        if r < knot:
+            step = min(step, knot - r)
+        elif r == knot:
+            step = 1
+        r = min(r + step, nbins)
+
+
+@kernel(inline=True)
+def curve_size(nbins: int, nblocks: int) -> int:
+    """Room that is enough for `curve`."""
+    return 1024 + nbins // _WIDEST_STEP + 2 * nblocks
+
+
+@kernel(reorder=True)
+def _times(x: NDArray[np.float32], first: np.float32, slope: np.float32) -> None:
+    for i in range(x.shape[0]):
+        x[i] *= first + slope * np.float32(i)
 
 
 @kernel()
@@ -207,73 +384,151 @@ def flatten(power: NDArray[np.float32], centres: NDArray[np.float64], levels: ND
     centres, levels : ndarray of float64, shape (nblocks,)
         Natural logarithms of bin number and level at the knots; beyond the ends the last segment goes on.
     """
-    nblocks = centres.shape[0]
-    b = 0
-    for r in range(1, power.shape[0]):
-        x = np.log(np.float64(r))
-        while b < nblocks - 2 and x > centres[b + 1]:
-            b += 1
-        level = levels[0]
-        if nblocks > 1:
-            level = levels[b] + (levels[b + 1] - levels[b]) * (x - centres[b]) / (centres[b + 1] - centres[b])
-        power[r] = np.float32(power[r] * np.exp(-level))
+    nbins = power.shape[0]
+    size = curve_size(nbins, centres.shape[0])
+    at = np.empty(size, np.int64)
+    value = np.empty(size, np.float64)
+    count = curve(centres, levels, -1.0, np.inf, nbins, at, value)
+    for i in range(count - 1):
+        slope = (value[i + 1] - value[i]) / (at[i + 1] - at[i])
+        _times(power[at[i] : at[i + 1]], np.float32(value[i]), np.float32(slope))
 
 
-@kernel(reorder=True)
-def whiten(
+@kernel()
+def _logs(medians: NDArray[np.float64], log_bias: NDArray[np.float64], out: NDArray[np.float64]) -> bool:
+    """ln(level) of blocks; one without power (a band that was filtered away) takes the highest level of all."""
+    highest = 0.0
+    for b in range(medians.shape[0]):
+        if highest < medians[b] < np.inf:
+            highest = medians[b]
+    if highest == 0.0:
+        return False
+    for b in range(medians.shape[0]):
+        good = 0.0 < medians[b] < np.inf
+        out[b] = np.log(medians[b] if good else highest) - log_bias[b]
+    return True
+
+
+@kernel()
+def _smooth(smoother: NDArray[np.float64], x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
+    n = x.shape[0]
+    for b in range(n):
+        out[b] = 0.0
+        for k in range(max(b - _BAND, 0), min(b + _BAND + 1, n)):
+            out[b] += smoother[b, k] * x[k]
+
+
+@kernel()
+def noise_levels(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
     pad: int,
+    edges: NDArray[np.int64],
     centres: NDArray[np.float64],
-    levels: NDArray[np.float64],
-) -> None:
-    """Divide the amplitudes of a real series by the square root of the noise level, and mirror them beyond both ends.
+    log_bias: NDArray[np.float64],
+    smoother: NDArray[np.float64],
+    nsteep: int,
+    out: NDArray[np.float64],
+) -> bool:
+    """Natural logarithm of the noise level of a spectrum at knots, from medians of blocks, smoothed.
+
+    Parameters
+    ----------
+    real, imag : ndarray of float32, shape (>= pad + nbins,)
+        Amplitudes, bin r at ``pad + r``.
+    edges : ndarray of int64, shape (nblocks + 1,)
+    centres : ndarray of float64, shape (nblocks,)
+        The knots: natural logarithms of bin number.
+    log_bias : ndarray of float64, shape (nblocks,)
+        Taken off the logarithms of the medians.
+    smoother : ndarray of float64, shape (nblocks, nblocks)
+        Zero more than two places off the diagonal.
+    nsteep : int
+        In so many blocks the level may be steep: their medians are taken again after division by the first estimate.
+    out : ndarray of float64, shape (nblocks,)
+
+    Returns
+    -------
+    bool
+        False when there is no power at all.
+    """
+    nblocks = out.shape[0]
+    medians = np.empty(nblocks, np.float64)
+    logs = np.empty(nblocks, np.float64)
+    amplitude_medians(real, imag, pad, edges, medians)
+    if not _logs(medians, log_bias, logs):
+        return False
+    _smooth(smoother, logs, out)
+    power = np.empty(edges[nsteep], np.float32)
+    powers(real[pad:], imag[pad:], power)
+    flatten(power, centres, out)
+    block_medians(power, edges[: nsteep + 1], medians[:nsteep])
+    again = np.empty(nsteep, np.float64)
+    if _logs(medians[:nsteep], log_bias[:nsteep], again):
+        logs[:nsteep] = out[:nsteep] + again
+    _smooth(smoother, logs, out)
+    return True
+
+
+@kernel()
+def whiten_bins(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    at: NDArray[np.int64],
+    value: NDArray[np.float64],
+    piece: int,
+    lo: int,
+    hi: int,
+) -> int:
+    """Multiply the amplitudes of the bins lo <= r < hi by a `curve`.
+
+    Parameters
+    ----------
+    real, imag : ndarray of float32, shape (nbins + 2 pad,)
+        Element ``pad + r`` is bin r.
+    at, value : ndarray
+        The curve.
+    piece : int
+        Where in the curve bin `lo` lies.
+    lo, hi : int
+
+    Returns
+    -------
+    int
+        Where in the curve bin `hi` lies.
+    """
+    while lo < hi:
+        end = min(at[piece + 1], hi)
+        slope = (value[piece + 1] - value[piece]) / (at[piece + 1] - at[piece])
+        first = np.float32(value[piece] + slope * (lo - at[piece]))
+        _times(real[pad + lo : pad + end], first, np.float32(slope))
+        _times(imag[pad + lo : pad + end], first, np.float32(slope))
+        lo = end
+        if end == at[piece + 1]:
+            piece += 1
+    return piece
+
+
+@kernel()
+def mirror(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, lower: bool) -> None:
+    """Fill in the bins below 0, ``X[-j] = conj X[j]``, or beyond Nyquist, ``X[nbins + j] = conj X[nbins - j]``.
 
     Parameters
     ----------
     real, imag : ndarray of float32, shape (nbins + 2 pad,), pad >= 1
         Element ``pad + r`` is bin r of the real FFT of an even number of samples, r = 0 ... nbins (the Nyquist bin).
-        Bin 0 becomes zero; ``X[-j] = conj X[j]`` and ``X[nbins + j] = conj X[nbins - j]`` are filled in.
-    centres, levels : ndarray of float64, shape (nblocks,)
-        Natural logarithms of bin number and level at the knots.
+    pad : int
+    lower : bool
+        Which.
     """
     nbins = real.shape[0] - 2 * pad
-    nblocks = centres.shape[0]
-    b = 0
-    real[pad] = np.float32(0.0)
-    imag[pad] = np.float32(0.0)
-    # exp(-level/2) is exact at both ends of a step and linear in between; r = 0 only finds the lower end of the first.
-    r = 0
-    scale = np.float32(0.0)
-    while r <= nbins:
-        step = 1 if r < _EXACT_BELOW else _STEP if r < _FAR else _FAR_STEP
-        hi = min(r + step, nbins + 1)
-        x = np.log(np.float64(hi))
-        while b < nblocks - 2 and x > centres[b + 1]:
-            b += 1
-        level = levels[0]
-        if nblocks > 1:
-            # Constant beyond the last knot: half a block at most.
-            t = min((x - centres[b]) / (centres[b + 1] - centres[b]), 1.0)
-            level = levels[b] + (levels[b + 1] - levels[b]) * t
-        ends = scale
-        scale = np.float32(np.exp(-0.5 * level))
-        if r == 0:
-            r = 1
-            continue
-        slope = (scale - ends) / np.float32(hi - r)
-        x_ = real[pad + r : pad + hi]
-        y_ = imag[pad + r : pad + hi]
-        for i in range(hi - r):
-            factor = ends + slope * np.float32(i)
-            x_[i] *= factor
-            y_[i] *= factor
-        r = hi
     for j in range(1, pad + 1):
-        k = min(j, nbins - 1)
-        real[pad - j] = real[pad + k]
-        imag[pad - j] = -imag[pad + k]
-        if j < pad:
+        if lower:
+            k = min(j, nbins - 1)
+            real[pad - j] = real[pad + k]
+            imag[pad - j] = -imag[pad + k]
+        elif j < pad:
             k = max(nbins - j, 0)
             real[pad + nbins + j] = real[pad + k]
             imag[pad + nbins + j] = -imag[pad + k]

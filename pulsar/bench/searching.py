@@ -27,72 +27,52 @@ def _powers(count: int) -> NDArray[np.float32]:
     return np.random.default_rng(1).exponential(1.0, count).astype(np.float32)
 
 
-def detrend(size: Size) -> Work:
-    """Cubic off an int16 series, to float32."""
+def _drifting(n: int) -> tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64]]:
+    """Series, coefficients of a cubic, and the cubic."""
+    series = np.round(np.random.default_rng(1).normal(0.0, 300.0, n)).astype(np.int16)
+    coeffs = np.array([3.0, -20.0, 5.0, 10.0])
+    trend = np.polynomial.polynomial.polyval((2.0 * np.arange(n) + 1.0) / n - 1.0, coeffs)
+    return series, coeffs, np.asarray(trend, dtype=np.float64)
+
+
+def trend(size: Size) -> Work:
+    """Means of 64 stretches of an int16 series."""
     from pulsar_kernels import whiten
 
     n = size.nsamps
-    series = np.round(np.random.default_rng(1).normal(0.0, 300.0, n)).astype(np.int16)
-    coeffs = np.array([3.0, -20.0, 5.0, 10.0])
-    out = np.zeros(n, dtype=np.float32)
+    series = _drifting(n)[0]
+    out = np.zeros(64, dtype=np.float64)
 
     def plain() -> NDArray[Any]:
-        u = (2.0 * np.arange(n) + 1.0) / n - 1.0
-        trend: NDArray[Any] = np.polynomial.polynomial.polyval(u, coeffs)
-        return np.asarray(series - trend)
+        return np.asarray(series.reshape(64, -1).mean(axis=1))
 
     return Work(
-        lambda: whiten.detrend(series, coeffs, out),
-        lambda: out,
-        n,
-        series.nbytes + out.nbytes,
-        flops=9.0 * n,
-        baseline=Baseline(plain, rtol=1e-5, atol=1e-2),
+        lambda: whiten.integer_means(series, out), lambda: out, n, float(series.nbytes), baseline=Baseline(plain)
     )
 
 
 def real_fft(size: Size) -> Work:
-    """Real FFT of one float32 series by columns and rows; the baseline is scipy's."""
+    """Real FFT of one int16 series minus a cubic by columns and rows; the baseline is scipy's."""
     from pulsar_kernels import fft
 
     n = size.nsamps
-    series = np.random.default_rng(1).standard_normal(n, dtype=np.float32)
+    series, coeffs, trend = _drifting(n)
     plan = fft.make_plan(n)
     if plan is None:
         raise ValueError(f"no plan for {n} samples")
-    work = np.zeros(n, dtype=np.float32)
+    work = np.zeros(plan.work, dtype=np.float32)
     real, imag = np.zeros((2, n // 2 + 1), dtype=np.float32)
 
     return Work(
-        lambda: fft.real_fft(series, plan, work, 0, real, imag),
+        lambda: fft.real_fft(series, coeffs, plan, work, 0, real, imag),
         lambda: real + 1j * imag,
         n,
-        # The spectrum is as long as the series.
-        2.0 * series.nbytes,
-        flops=2.5 * n * np.log2(n),
-        baseline=Baseline(lambda: scipy_fft.rfft(series, workers=1), rtol=1e-3, atol=1e-2 * np.sqrt(n)),
-    )
-
-
-def powers(size: Size) -> Work:
-    """Squared moduli of the amplitudes."""
-    from pulsar_kernels import whiten
-
-    nbins = size.nsamps // 2
-    spec = _spectrum(nbins)
-    real, imag = np.ascontiguousarray(spec.real), np.ascontiguousarray(spec.imag)
-    out = np.zeros(nbins, dtype=np.float32)
-
-    def plain() -> NDArray[Any]:
-        return spec.real[:nbins] ** 2 + spec.imag[:nbins] ** 2
-
-    return Work(
-        lambda: whiten.powers(real, imag, out),
-        lambda: out,
-        size.nsamps,
-        12.0 * nbins,
-        flops=3.0 * nbins,
-        baseline=Baseline(plain, rtol=1e-5, atol=1e-9),
+        # The spectrum is as long as the series, in float32.
+        3.0 * series.nbytes,
+        flops=2.5 * n * np.log2(n) + 9.0 * n,
+        baseline=Baseline(
+            lambda: scipy_fft.rfft((series - trend).astype(np.float32), workers=1), rtol=1e-3, atol=0.3 * np.sqrt(n)
+        ),
     )
 
 
@@ -101,11 +81,13 @@ def medians(size: Size) -> Work:
     from pulsar_kernels import whiten
 
     nbins = size.nsamps // 2
-    power = _powers(nbins)
+    spec = _spectrum(nbins)
+    real, imag = np.ascontiguousarray(spec.real), np.ascontiguousarray(spec.imag)
     model = NoiseModel(nbins)
     out = np.zeros(model.widths.size)
 
     def plain() -> NDArray[Any]:
+        power = real * real + imag * imag
         found = []
         for lo, hi in pairwise(model.edges.tolist()):
             middle = (hi - lo - 1) // 2
@@ -113,10 +95,10 @@ def medians(size: Size) -> Work:
         return np.array(found)
 
     return Work(
-        lambda: whiten.block_medians(power, model.edges, out),
+        lambda: whiten.amplitude_medians(real, imag, 0, model.edges, out),
         lambda: out,
         size.nsamps,
-        float(power.nbytes),
+        8.0 * nbins,
         baseline=Baseline(plain, rtol=2e-5),
     )
 
@@ -124,77 +106,61 @@ def medians(size: Size) -> Work:
 def levels(size: Size) -> Work:
     """The whole noise model: medians, smoothing, second estimate where blocks grow."""
     nbins = size.nsamps // 2
-    power = _powers(nbins)
-    # The low bins are overwritten: every call starts from the same.
-    low = power[: min(1 << 15, nbins)].copy()
+    spec = _spectrum(nbins)
+    real, imag = np.ascontiguousarray(spec.real), np.ascontiguousarray(spec.imag)
     model = NoiseModel(nbins)
     left: list[NDArray[Any]] = []
 
     def run() -> None:
-        power[: low.size] = low
-        found = model.levels(power)
+        found = model.levels(real, imag, 0)
         left[:] = [] if found is None else [found]
 
-    return Work(run, lambda: left[0], size.nsamps, float(power.nbytes))
+    return Work(run, lambda: left[0], size.nsamps, 8.0 * nbins)
 
 
-def white(size: Size) -> Work:
-    """Amplitudes to two planes, and these over the root of the noise level."""
-    from pulsar_kernels import whiten
-
-    nbins = size.nsamps // 2
-    spec = _spectrum(nbins)
-    centres = NoiseModel(nbins).centres
-    level = 3.0 - 0.2 * centres
-    real = np.zeros(nbins + 2 * PAD, dtype=np.float32)
-    imag = np.zeros(nbins + 2 * PAD, dtype=np.float32)
-    # Below the first knot its segment goes on: bins from the second knot on show the work. The kernel takes the level
-    # as linear over 16 bins and more.
-    first = int(np.exp(centres[min(1, centres.size - 1)])) + 1
-
-    def plain() -> NDArray[Any]:
-        scale = np.exp(-0.5 * np.interp(np.log(np.arange(first, nbins)), centres, level)).astype(np.float32)
-        return np.stack([spec.real[first:nbins] * scale, spec.imag[first:nbins] * scale])
-
-    def run() -> None:
-        # In place: every call starts from the same.
-        whiten.planes(spec, PAD, real, imag)
-        whiten.whiten(real, imag, PAD, centres, level)
-
-    return Work(
-        run,
-        lambda: np.stack([real[PAD + first : PAD + nbins], imag[PAD + first : PAD + nbins]]),
-        size.nsamps,
-        16.0 * nbins,
-        flops=3.0 * nbins,
-        baseline=Baseline(plain, rtol=1e-3, atol=1e-6),
-    )
-
-
-def half_bins(size: Size) -> Work:
-    """Powers at whole and half bins."""
+def white_powers(size: Size) -> Work:
+    """Amplitudes over the root of the noise level, and their powers at whole and half bins."""
     from pulsar_kernels import harmonics
 
     nbins = size.nsamps // 2
-    spec = _spectrum(nbins + 2 * PAD)[:-1]
-    real, imag = np.ascontiguousarray(spec.real), np.ascontiguousarray(spec.imag)
+    spec = _spectrum(nbins)
+    model = NoiseModel(nbins)
+    # Flat: the same work, and every call finds what the one before left.
+    level = np.zeros(model.centres.size)
+    real = np.zeros(nbins + 2 * PAD, dtype=np.float32)
+    imag = np.zeros(nbins + 2 * PAD, dtype=np.float32)
+    real[PAD : PAD + nbins + 1] = spec.real
+    imag[PAD : PAD + nbins + 1] = spec.imag
     weights = 1.0 / (np.pi * (np.arange(HALF_TAPS) + 0.5))
     weights = np.asarray(weights / np.sqrt(2.0 * np.sum(weights**2)), dtype=np.float32)
     out = np.zeros(2 * nbins, dtype=np.float32)
 
     def plain() -> NDArray[Any]:
+        x = np.zeros(nbins + 2 * PAD, dtype=np.complex64)
+        x[PAD : PAD + nbins + 1] = spec
+        x[PAD] = 0.0
+        x[:PAD] = np.conj(x[2 * PAD : PAD : -1])
+        x[PAD + nbins + 1 :] = np.conj(x[nbins + PAD - 1 : nbins : -1])
         middle = np.zeros(nbins, dtype=np.complex64)
         for j, w in enumerate(weights):
-            middle += w * (spec[PAD + 1 + j : PAD + 1 + j + nbins] - spec[PAD - j : PAD - j + nbins])
-        both = np.stack([spec[PAD : PAD + nbins], middle], axis=1).reshape(-1)
-        return np.asarray(both.real**2 + both.imag**2)
+            middle += w * (x[PAD + 1 + j : PAD + 1 + j + nbins] - x[PAD - j : PAD - j + nbins])
+        both = np.stack([x[PAD : PAD + nbins], middle], axis=1).reshape(-1)
+        power = np.asarray(both.real**2 + both.imag**2, dtype=np.float64)
+        m = model.inverse.size
+        own = np.where(power[:m] > np.log(2.0), 1.0 + model.own, 1.0 - model.own)
+        power[:m] = np.log1p(power[:m] * own * model.inverse) / model.inverse
+        rare = power[m:] > 6.0
+        power[m:][rare] = np.log1p(power[m:][rare] * model.inverse_rest) / model.inverse_rest
+        return power
 
     return Work(
-        lambda: harmonics.half_bins(real, imag, PAD, weights, out),
+        lambda: harmonics.white_powers(
+            *(real, imag, PAD, model.centres, level, weights, model.inverse, model.own, model.inverse_rest, out)
+        ),
         lambda: out,
         size.nsamps,
-        16.0 * nbins,
-        flops=(6.0 * HALF_TAPS + 6.0) * nbins,
+        24.0 * nbins,
+        flops=(6.0 * HALF_TAPS + 9.0) * nbins,
         baseline=Baseline(plain, rtol=1e-3, atol=1e-5),
     )
 
@@ -243,12 +209,10 @@ def harmonic_sums(size: Size) -> Work:
 
 _FULL, _TINY = Size(1 << 21), Size(4096)
 CASES = (
-    Case("detrend", "cubic off 2^21 int16 samples", detrend, _FULL, _TINY, "floats"),
-    Case("fft", "real FFT of 2^21 float32 samples", real_fft, _FULL, _TINY, "fft"),
-    Case("powers", "squared moduli of 2^20 amplitudes", powers, _FULL, _TINY, "floats"),
-    Case("medians", "block medians of 2^20 powers", medians, _FULL, _TINY, "adds L1"),
-    Case("levels", "noise model of 2^20 powers", levels, _FULL, _TINY, "adds L1"),
-    Case("whiten", "2^20 amplitudes to unit noise", white, _FULL, _TINY, "floats"),
-    Case("half-bins", "powers at 2^21 half bins", half_bins, _FULL, _TINY, "floats"),
+    Case("trend", "means of 64 stretches, 2^21 int16 samples", trend, _FULL, _TINY, "floats"),
+    Case("fft", "real FFT of 2^21 int16 samples minus a cubic", real_fft, _FULL, _TINY, "fft"),
+    Case("medians", "block medians of 2^20 powers", medians, _FULL, _TINY, "floats"),
+    Case("levels", "noise model of 2^20 powers", levels, _FULL, _TINY, "floats"),
+    Case("white-powers", "amplitudes to powers at 2^21 half bins", white_powers, _FULL, _TINY, "floats"),
     Case("harmonic-sums", "sums of up to 16 and peaks, 2^21 half bins", harmonic_sums, _FULL, _TINY, "floats"),
 )

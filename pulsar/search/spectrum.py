@@ -58,7 +58,7 @@ class NoiseModel:
         self._set_inverse(nbins)
         #: Second estimate where the level may fall steeply: while the blocks grow.
         wide = np.flatnonzero(self.widths >= MAX_WIDTH)
-        self._nflat = max(int(wide[0]) if wide.size else self.widths.size, 1)
+        self._nsteep = max(int(wide[0]) if wide.size else self.widths.size, 1)
 
     def _lines(self) -> NDArray[np.float64]:
         """Smoother, shape (nblocks, nblocks): straight lines through three neighbours, weighted 1, 2, 1 by width."""
@@ -99,40 +99,20 @@ class NoiseModel:
         self.own = (weight / (self.widths[block] * np.log(2.0))).astype(np.float32)
         self.inverse_rest = float(1.0 / self.neff[-2 if self.neff.size > 2 else -1])
 
-    def levels(self, power: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    def levels(self, real: NDArray[np.float32], imag: NDArray[np.float32], pad: int) -> NDArray[np.float64] | None:
         """Natural logarithm of the noise level at the knots `centres`, or None when there is no power at all.
 
         Parameters
         ----------
-        power : ndarray of float32, shape (nbins,)
-            Overwritten where blocks grow.
+        real, imag : ndarray of float32, shape (>= pad + nbins,)
+            Amplitudes, bin r at ``pad + r``.
         """
         from pulsar_kernels import whiten
 
-        medians = np.empty(self.widths.size, dtype=np.float64)
-        whiten.block_medians(power, self.edges, medians)
-        logs = self._logs(medians)
-        if logs is None:
+        levels = np.empty(self.widths.size, dtype=np.float64)
+        if not whiten.noise_levels(
+            real, imag, pad, self.edges, self.centres, self._log_bias, self._smoother, self._nsteep, levels
+        ):
             return None
-        first = self._smoother @ logs
-        nflat = self._nflat
-        top = int(self.edges[nflat])
-        whiten.flatten(power[:top], self.centres, first)
-        again = np.empty(nflat, dtype=np.float64)
-        whiten.block_medians(power, self.edges[: nflat + 1], again)
-        corrected = self._logs(again, self._log_bias[:nflat])
-        if corrected is not None:
-            logs[:nflat] = first[:nflat] + corrected
-        levels = self._smoother @ logs
         # Gamma(n)/n, the mean-1 estimate that the tail (1 + P/n)^-n stands on, has the mean logarithm -1/(2n).
         return np.asarray(levels - 0.5 / self.neff, dtype=np.float64)
-
-    def _logs(
-        self, medians: NDArray[np.float64], log_bias: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64] | None:
-        """ln(level) of blocks; one without power (a band that was filtered away) takes the highest level of all."""
-        positive = (medians > 0) & np.isfinite(medians)
-        if not positive.any():
-            return None
-        logs = np.log(np.where(positive, medians, medians[positive].max()))
-        return np.asarray(logs - (self._log_bias if log_bias is None else log_bias), dtype=np.float64)

@@ -2,32 +2,49 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reference import whiten as ref
 
 from pulsar_kernels import fft
 
 
-def transform(series, plan, pad=3):
-    real, imag = np.full((2, series.size // 2 + 2 * pad), 7.0, dtype=np.float32)
-    fft.real_fft(series, plan, np.empty_like(series), pad, real, imag)
+def transform(series, plan, coeffs=(0.0, 0.0, 0.0, 0.0), pad=3):
+    nbins = plan.n1 * plan.n2 // 2
+    real, imag = np.full((2, nbins + 2 * pad), 7.0, dtype=np.float32)
+    work = np.full(plan.work + 5, 7.0, dtype=np.float32)
+    fft.real_fft(series, np.array(coeffs), plan, work, pad, real, imag)
     assert (real[:pad] == 7).all()
     assert (imag[-pad + 1 :] == 7).all()
-    return (real + 1j * imag)[pad : pad + series.size // 2 + 1]
+    assert (work[-5:] == 7).all()
+    return (real + 1j * imag)[pad : pad + nbins + 1]
 
 
-@given(st.integers(0, 6), st.integers(0, 3), st.integers(0, 2), st.integers(0, 2**32 - 1))
+@given(st.integers(1, 7), st.integers(0, 3), st.integers(0, 2), st.integers(0, 2**32 - 1))
 def test_real_fft(twos, threes, fives, seed):
-    nfft = 2**twos * 3**threes * 5**fives * 2
+    nfft = 2**twos * 3**threes * 5**fives
     plan = fft.make_plan(nfft)
     if plan is None:
-        assert nfft < 2 * 16 * 40
+        assert nfft < 32 * 80
         return
+    assert plan.n1 * plan.n2 == nfft
     series = np.random.default_rng(seed).standard_normal(nfft, dtype=np.float32)
     expected = np.fft.rfft(series.astype(np.float64))
     np.testing.assert_allclose(transform(series, plan), expected, atol=2e-6 * np.sqrt(nfft))
 
 
+@given(st.sampled_from([1024, 1152, 1280, 2592]), st.floats(0, 1), st.booleans(), st.integers(0, 2**32 - 1))
+def test_what_is_taken_off(nfft, fill, integers, seed):
+    rng = np.random.default_rng(seed)
+    n = max(int(fill * nfft), 8)
+    coeffs = np.array([1000.0, 30.0, -5.0, 12.0])
+    series = (1000 + 50 * rng.standard_normal(n)).astype(np.int16 if integers else np.float32)
+    if not integers:
+        series[rng.integers(0, n, 3)] = [np.nan, np.inf, -np.inf]
+    expected = np.fft.rfft(ref.detrend(series, coeffs, nfft))
+    np.testing.assert_allclose(transform(series, fft.make_plan(nfft), coeffs), expected, atol=2e-4 * np.sqrt(nfft))
+
+
 @pytest.mark.jit
-@pytest.mark.parametrize("nfft", [1 << 15, 1 << 18, 2 * 405 * 450])
+@pytest.mark.parametrize("nfft", [1 << 15, 1 << 18, 2 * 405 * 450, 2 * 243 * 375])
 def test_long_real_fft(nfft):
     series = np.random.default_rng(nfft).standard_normal(nfft, dtype=np.float32)
     expected = np.fft.rfft(series.astype(np.float64))
@@ -48,7 +65,7 @@ def test_lines_end_where_they_belong():
 
 
 def test_lengths_that_are_not_covered():
-    assert fft.make_plan(256) is None  # too short for 16 by 16
+    assert fft.make_plan(960) is None  # too short for 32 by 32
     assert fft.make_plan(1023) is None
     assert fft.make_plan(2 * 7 * 512) is None
     assert fft.make_plan(2 * 17 * 512) is None

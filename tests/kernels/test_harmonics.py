@@ -2,8 +2,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import harmonics as ref
+from reference import whiten as ref_whiten
 
-from pulsar_kernels import harmonics
+from pulsar_kernels import harmonics, whiten
 
 
 def weights(ntaps):
@@ -16,7 +17,7 @@ def test_half_bins(nbins, ntaps, seed):
     rng = np.random.default_rng(seed)
     real, imag = rng.standard_normal((2, nbins + 32)).astype(np.float32)
     out = np.empty(2 * nbins, dtype=np.float32)
-    harmonics.half_bins(real, imag, 16, weights(ntaps), out)
+    harmonics.half_bins(real, imag, 16, weights(ntaps), 0.0, out, 0, nbins)
     np.testing.assert_allclose(out, ref.half_bins(real + 1j * imag, 16, ntaps), rtol=1e-4, atol=1e-5)
 
 
@@ -24,19 +25,39 @@ def test_half_bin_noise_has_mean_one():
     rng = np.random.default_rng(4)
     real, imag = (rng.standard_normal((2, 200_032)) / np.sqrt(2)).astype(np.float32)
     out = np.empty(400_000, dtype=np.float32)
-    harmonics.half_bins(real, imag, 16, weights(8), out)
+    harmonics.half_bins(real, imag, 16, weights(8), 0.0, out, 0, 200_000)
     assert abs(out[1::2].mean() - 1) < 0.01
     assert abs(np.mean(out[1::2] > 5) / np.exp(-5) - 1) < 0.1
 
 
-@given(st.integers(1, 300), st.integers(0, 300), st.integers(0, 2**32 - 1))
-def test_honest(n, m, seed):
+@given(st.integers(40, 5000), st.integers(1, 6), st.sampled_from([1, 5, 8]), st.integers(0, 2**32 - 1))
+def test_white_powers(nbins, nknots, ntaps, seed):
+    rng = np.random.default_rng(seed)
+    spec = (rng.standard_normal(nbins + 1) + 1j * rng.standard_normal(nbins + 1)).astype(np.complex64)
+    spec[nbins] = spec[nbins].real
+    centres = np.sort(rng.uniform(1.5, np.log(nbins), nknots)) + 0.3 * np.arange(nknots)
+    levels = 2.0 - 0.7 * np.arange(nknots)
+    real, imag = np.full((2, nbins + 32), 9.0, dtype=np.float32)
+    whiten.planes(spec, 16, real, imag)
+    inverse = rng.uniform(0.01, 0.2, nbins // 4 * 2).astype(np.float32)
+    own = rng.uniform(0.0, 0.1, nbins // 4 * 2).astype(np.float32)
+    out = np.empty(2 * nbins, dtype=np.float32)
+    harmonics.white_powers(real, imag, 16, centres, levels, weights(ntaps), inverse, own, 2e-4, out)
+    white = ref_whiten.whiten(spec, centres, levels, 16)
+    # Lines between points a 64th of the bin number apart.
+    np.testing.assert_allclose(real + 1j * imag, white, rtol=2e-3, atol=2e-3 * np.abs(white).max())
+    expected = ref.honest(ref.half_bins(real.astype(np.float64) + 1j * imag, 16, ntaps), inverse, own, 2e-4)
+    np.testing.assert_allclose(out, expected, rtol=1e-3, atol=1e-3)
+
+
+@given(st.integers(1, 300), st.integers(0, 2**32 - 1))
+def test_honest(n, seed):
     rng = np.random.default_rng(seed)
     power = (5 * rng.exponential(size=n)).astype(np.float32)
-    inverse = rng.uniform(0.01, 0.2, min(m, n)).astype(np.float32)
-    own = rng.uniform(0.0, 0.1, min(m, n)).astype(np.float32)
-    expected = ref.honest(power, inverse, own, 2e-4)
-    harmonics.honest(power, inverse, own, 2e-4)
+    inverse = rng.uniform(0.01, 0.2, n).astype(np.float32)
+    own = rng.uniform(0.0, 0.1, n).astype(np.float32)
+    expected = ref.honest(power, inverse, own, 0.0)
+    harmonics.honest(power, inverse, own)
     np.testing.assert_allclose(power, expected, rtol=1e-4)
 
 

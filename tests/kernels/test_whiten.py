@@ -15,7 +15,7 @@ def test_means_and_detrend(n, dtype, seed):
     if dtype is np.float32:
         series[rng.integers(0, n, 3)] = [np.nan, np.inf, -np.inf]
     means = np.empty(7)
-    whiten.block_means(series, means)
+    (whiten.integer_means if dtype is np.int16 else whiten.block_means)(series, means)
     np.testing.assert_allclose(means, ref.block_means(series, 7), rtol=1e-6)
     coeffs = np.array([1000.0, 30.0, -5.0, 12.0])
     out = np.full(n + 13, 9.0, dtype=np.float32)
@@ -40,7 +40,7 @@ def test_selection(n, seed, scale, guess, width):
     rng = np.random.default_rng(seed)
     x = (scale * rng.exponential(size=n)).astype(np.float32)
     k = int(rng.integers(0, n))
-    work = np.empty(n + 1, dtype=np.float32)
+    work = np.empty(2 * n + 32, dtype=np.float32)
     assert whiten.select_kth(x, k, scale * guess, width, work) == np.sort(x)[k]
     x[: n // 2] = x[0]
     assert whiten.select_kth(x, k, scale * guess, width, work) == np.sort(x)[k]
@@ -48,45 +48,64 @@ def test_selection(n, seed, scale, guess, width):
 
 
 def test_selection_of_zeros_and_infinities():
-    work = np.empty(10, dtype=np.float32)
+    work = np.empty(50, dtype=np.float32)
     for guess in (0.0, 1.0, np.inf):
         assert whiten.select_kth(np.zeros(9, dtype=np.float32), 4, guess, 0.1, work) == 0.0
         assert whiten.select_kth(np.full(9, np.inf, dtype=np.float32), 4, guess, 0.1, work) == np.inf
 
 
-def test_medians():
-    power = np.random.default_rng(1).exponential(size=1000).astype(np.float32)
-    edges = np.array([4, 12, 20, 200, 1000])
+@given(st.integers(1000, 9000), st.floats(0, 3), st.integers(0, 2**32 - 1))
+def test_medians(n, slope, seed):
+    real, imag = np.random.default_rng(seed).standard_normal((2, n)).astype(np.float32)
+    real *= (np.arange(1, n + 1) ** -slope).astype(np.float32)
+    imag *= (np.arange(1, n + 1) ** -slope).astype(np.float32)
+    power = np.empty(n - 5, dtype=np.float32)
+    whiten.powers(real[5:], imag[5:], power)
+    edges = np.array([4, 12, 20, 200, n - 5])
+    expected = [ref.median(power[a:b]) for a, b in pairwise(edges)]
     out = np.empty(4)
     whiten.block_medians(power, edges, out)
-    expected = [ref.median(power[a:b]) for a, b in pairwise(edges)]
     np.testing.assert_array_equal(out, expected)
+    whiten.amplitude_medians(real, imag, 5, edges, out)
+    np.testing.assert_allclose(out, expected, rtol=1e-6)
 
 
 @given(st.integers(40, 3000), st.integers(1, 6), st.integers(0, 2**32 - 1))
-def test_whitening(nbins, nknots, seed):
+def test_flattening(nbins, nknots, seed):
     rng = np.random.default_rng(seed)
-    spec = (rng.standard_normal(nbins + 1) + 1j * rng.standard_normal(nbins + 1)).astype(np.complex64)
     centres = np.sort(rng.uniform(1.5, np.log(nbins), nknots)) + 0.3 * np.arange(nknots)
     levels = 2.0 - 0.7 * np.arange(nknots)
-    real = np.full(nbins + 32, 9.0, dtype=np.float32)
-    imag = np.full(nbins + 32, 9.0, dtype=np.float32)
-    whiten.planes(spec, 16, real, imag)
-    whiten.whiten(real, imag, 16, centres, levels)
-    expected = ref.whiten(spec, centres, levels, 16)
-    error = np.abs(real + 1j * imag - expected)
-    error[16 + nbins] = 0.0 if abs(real[16 + nbins] - expected[16 + nbins].real) < 1e-2 else 1.0
-    # Linear in between 16 bins: a knot inside such a step may be cut by a little.
-    assert error.max() < 0.02 * np.abs(expected).max()
-
-    power = np.abs(spec[:nbins]).astype(np.float32) ** 2
+    power = rng.exponential(size=nbins).astype(np.float32)
     flat = power.copy()
     whiten.flatten(flat, centres, levels)
     r = np.arange(1, nbins)
     inside = np.log(r) <= centres[-1]
     np.testing.assert_allclose(
-        flat[1:][inside], (power[1:] * np.exp(-ref.level(r, centres, levels)))[inside], rtol=1e-4
+        flat[1:][inside], (power[1:] * np.exp(-ref.level(r, centres, levels)))[inside], rtol=2e-3
     )
+
+
+@given(st.integers(60, 3000), st.floats(0, 3), st.booleans(), st.integers(0, 2**32 - 1))
+def test_noise_levels(nbins, slope, silent, seed):
+    rng = np.random.default_rng(seed)
+    real, imag = (rng.standard_normal((2, nbins + 6)) * np.arange(1, nbins + 7) ** -slope).astype(np.float32)
+    edges = np.array([4, 12, 20, 40, nbins])[: rng.integers(2, 6)]
+    if silent:
+        real[6 + edges[-2] :] = imag[6 + edges[-2] :] = 0.0
+    n = edges.size - 1
+    centres = np.array([np.mean(np.log(np.arange(a, b))) for a, b in pairwise(edges)])
+    log_bias = rng.uniform(-0.6, -0.3, n)
+    smoother = np.triu(np.tril(rng.uniform(0.2, 0.4, (n, n)), 2), -2)
+    nsteep = int(rng.integers(1, n + 1))
+    power = real[6:].astype(np.float64) ** 2 + imag[6:].astype(np.float64) ** 2
+    out = np.empty(n)
+    if silent and n == 1:
+        assert not whiten.noise_levels(real, imag, 6, edges, centres, log_bias, smoother, nsteep, out)
+        return
+    assert whiten.noise_levels(real, imag, 6, edges, centres, log_bias, smoother, nsteep, out)
+    expected = ref.noise_levels(power, edges, centres, log_bias, smoother, nsteep)
+    # The level is flattened along lines between bins a 64th of their number apart.
+    np.testing.assert_allclose(out, expected, atol=2e-2)
 
 
 def test_powers():

@@ -1,5 +1,7 @@
 """Plain float64 oracles of pulsar_kernels.whiten."""
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -34,6 +36,30 @@ def level(bins, centres, levels):
     out = np.interp(x, centres, levels)
     slope = (levels[1] - levels[0]) / (centres[1] - centres[0])
     return np.where(x < centres[0], levels[0] + slope * (x - centres[0]), out)
+
+
+def noise_levels(power, edges, centres, log_bias, smoother, nsteep):
+    """Smoothed logarithms of block medians, those of the first blocks taken again after division by the level."""
+
+    def logs(x, nblocks):
+        medians = np.array([median(x[a:b]) for a, b in pairwise(edges[: nblocks + 1])])
+        medians = np.where(medians > 0, medians, medians.max())
+        return np.log(medians) - log_bias[:nblocks]
+
+    first = logs(power, len(centres))
+    level = smoother @ first
+    r = np.arange(1, edges[nsteep])
+    x = np.log(r)
+    if len(centres) > 1:
+        k = np.clip(np.searchsorted(centres, x) - 1, 0, len(centres) - 2)
+        line = level[k] + (level[k + 1] - level[k]) * (x - centres[k]) / (centres[k + 1] - centres[k])
+    else:
+        line = level[0]
+    flat = np.concatenate([[0.0], power[1 : edges[nsteep]] * np.exp(-line)])
+    # Silent stretches stay what the first estimate made of them.
+    if flat[edges[0] :].any():
+        first[:nsteep] = level[:nsteep] + logs(flat, nsteep)
+    return smoother @ first
 
 
 def whiten(spec, centres, levels, pad):
