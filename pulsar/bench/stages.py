@@ -176,7 +176,7 @@ def dedisperse(observed: Observed) -> Job:
 
     source, survey = observed.source, observed.survey
     plan = survey.plan
-    adds = sum(e.adds for stage in plan.stages for e in stage_engines(source, stage, plan.method))
+    adds = sum(e.adds for stage in plan.stages for e in stage_engines(source, stage, plan.method, 1))
     return Job(
         lambda threads: run_dedispersion(source, plan, threads),
         1,
