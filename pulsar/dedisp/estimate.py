@@ -6,9 +6,9 @@ from typing import Final
 from pulsar.dedisp.engine import batch_size, samples_per_dm, tile_size
 from pulsar.dedisp.plan import DMPlan
 
-#: Additions per CPU second, measured with benchmarks/bench_dedisperse.py on one core of a 2.6 GHz AVX2 server
-#: processor under load; other machines differ by a factor of two or so.
-ADDS_PER_SECOND: Final = {"tree": 17e9, "brute": 35e9}
+#: Additions per CPU second, measured with benchmarks/bench_dedisperse.py on one core of an EPYC (Zen 4); other machines
+#: differ by a factor of two or so.
+ADDS_PER_SECOND: Final = {"tree": 38e9, "brute": 50e9}
 #: Seconds per channel-sample to downsample it and to move it through the buffers, measured likewise.
 SECONDS_PER_SAMPLE: Final = 2.5e-10
 

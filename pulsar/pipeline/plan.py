@@ -17,10 +17,10 @@ from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.errors import ConfigError, DataError
 
-# Work a second of one core, measured on a 2.6 GHz Xeon (Sapphire Rapids) by benchmarks/bench_pipeline.py; elsewhere
-# good to a factor of two.
-SEARCH_RATE = 80.0e6  # points of a series searched a second, FFT and 32 harmonics
-FOLD_RATE = 1.5e10  # candidate x channel x samples folded a second
+# Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/bench_search.py and bench_fold.py; elsewhere good
+# to a factor of two.
+SEARCH_RATE = 240.0e6  # points of a series searched a second, FFT and 32 harmonics
+FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
 # Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
 BASE_MEMORY = 350 << 20
 # Least that the stages can do with [byte].
