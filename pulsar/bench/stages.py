@@ -2,10 +2,12 @@
 
 import itertools
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -189,8 +191,8 @@ def dedisperse(observed: Observed) -> Job:
 def _search(observed: Observed, nsamps: int) -> Job:
     from pulsar.pipeline.stages import BatchSearch
 
-    # Short where the file is: for tests.
-    nsamps = min(nsamps, SHORT * observed.survey.size.nsamps // BAND.size.nsamps * (nsamps // SHORT))
+    # Of a shorter file (in tests) shorter series.
+    nsamps = nsamps // SHORT * min(SHORT, observed.survey.size.nsamps)
     nseries = max(SEARCHED // LONG, min(SEARCHED // nsamps, 64))
     survey = Survey(Size(nsamps, 256, nseries), observed.survey.tsamp)
     plan = survey.plan
@@ -278,15 +280,13 @@ def measure_stage(stage: Stage, seen: Observed, limits: dict[int, Limits], secon
     seconds : float
         Processor seconds to spend with each.
     """
-    import time
-
     job = stage.make(seen)
     firsts = []
     for n in THREADS:
         start = time.perf_counter()
         job.run(n)
         firsts.append(time.perf_counter() - start)
-    timings = in_turn([lambda n=n: job.run(n) for n in THREADS], seconds)  # type: ignore[misc]
+    timings = in_turn([partial(job.run, n) for n in THREADS], seconds)
     figures = []
     for n, first, timing in zip(THREADS, firsts, timings, strict=True):
         # Of one thread's part of the work.

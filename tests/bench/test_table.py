@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pulsar.bench.limits import Limits
-from pulsar.bench.registry import select
 from pulsar.bench.peers import PeerFigure
+from pulsar.bench.registry import select
 from pulsar.bench.run import Bench, measure_case
 from pulsar.bench.stages import StageFigure
 
