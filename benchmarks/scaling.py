@@ -75,7 +75,7 @@ class Parts(NamedTuple):
 
 def dedispersion(survey: Survey, data: NDArray[np.int8], search: bool) -> Parts:
     """Dedisperse a survey, and search all its series if `search`."""
-    source, plan = NoiseSource(survey, data), survey.plan
+    source, plan = NoiseSource(survey, data), survey.plan()
     finder = BatchSearch(plan, FFT, threads=1)
     searching = 0.0
     start = resource.getrusage(resource.RUSAGE_SELF)

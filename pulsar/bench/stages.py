@@ -22,7 +22,6 @@ from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.dedisp.batches import Batch, choose_route, dedispersed
-from pulsar.dedisp.plan import DMPlan
 from pulsar.rfi import CleanedSource
 
 #: Threads of the figures.
@@ -165,8 +164,9 @@ def clean(observed: Observed) -> Job:
     return Job(run, 1, volume, 2.0 * volume)
 
 
-def run_dedispersion(source: CleanedSource, plan: DMPlan, threads: int) -> None:
-    """Every series of a plan, made and forgotten as a search does it."""
+def run_dedispersion(source: CleanedSource, survey: Survey, threads: int) -> None:
+    """Every series of a survey, made and forgotten as a search does it."""
+    plan = survey.plan(source.freqs)
     route = choose_route(plan, threads=threads, memory=MEMORY)
     for batch in dedispersed(source, plan, route, threads=threads):
         batch.row(0)
@@ -177,10 +177,10 @@ def dedisperse(observed: Observed) -> Job:
     from pulsar.dedisp.stream import stage_engines
 
     source, survey = observed.source, observed.survey
-    plan = survey.plan
+    plan = survey.plan(source.freqs)
     adds = sum(e.adds for stage in plan.stages for e in stage_engines(source, stage, plan.method))
     return Job(
-        lambda threads: run_dedispersion(source, plan, threads),
+        lambda threads: run_dedispersion(source, survey, threads),
         1,
         survey.volume,
         float(survey.volume + plan.nbytes),
@@ -195,7 +195,7 @@ def _search(observed: Observed, nsamps: int) -> Job:
     nsamps = nsamps // SHORT * min(SHORT, observed.survey.size.nsamps)
     nseries = max(SEARCHED // LONG, min(SEARCHED // nsamps, 64))
     survey = Survey(Size(nsamps, 256, nseries), observed.survey.tsamp)
-    plan = survey.plan
+    plan = survey.plan()
     rng = np.random.default_rng(1)
     noise = rng.standard_normal((nseries, nsamps), dtype=np.float32) * np.float32(SIGMA_LEVELS * 16)
     series: NDArray[np.int16] = np.rint(noise, out=noise).astype(np.int16)
@@ -238,7 +238,8 @@ def fold(observed: Observed) -> Job:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(refine, cubes))
 
-    return Job(run, FOLDS, survey.volume, survey.volume / FOLDS)
+    # Each candidate sums its channels.
+    return Job(run, FOLDS, survey.volume, survey.volume / FOLDS, float(survey.volume))
 
 
 #: In the order of a run.
