@@ -2,10 +2,12 @@
 
 import itertools
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,6 @@ from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.dedisp.batches import Batch, choose_route, dedispersed
-from pulsar.dedisp.plan import DMPlan
 from pulsar.rfi import CleanedSource
 
 #: Threads of the figures.
@@ -163,8 +164,9 @@ def clean(observed: Observed) -> Job:
     return Job(run, 1, volume, 2.0 * volume)
 
 
-def run_dedispersion(source: CleanedSource, plan: DMPlan, threads: int) -> None:
-    """Every series of a plan, made and forgotten as a search does it."""
+def run_dedispersion(source: CleanedSource, survey: Survey, threads: int) -> None:
+    """Every series of a survey, made and forgotten as a search does it."""
+    plan = survey.plan(source.freqs)
     route = choose_route(plan, threads=threads, memory=MEMORY)
     for batch in dedispersed(source, plan, route, threads=threads):
         batch.row(0)
@@ -175,10 +177,10 @@ def dedisperse(observed: Observed) -> Job:
     from pulsar.dedisp.stream import stage_engines
 
     source, survey = observed.source, observed.survey
-    plan = survey.plan
+    plan = survey.plan(source.freqs)
     adds = sum(e.adds for stage in plan.stages for e in stage_engines(source, stage, plan.method, 1))
     return Job(
-        lambda threads: run_dedispersion(source, plan, threads),
+        lambda threads: run_dedispersion(source, survey, threads),
         1,
         survey.volume,
         float(survey.volume + plan.nbytes),
@@ -189,11 +191,11 @@ def dedisperse(observed: Observed) -> Job:
 def _search(observed: Observed, nsamps: int) -> Job:
     from pulsar.pipeline.stages import BatchSearch
 
-    # Short where the file is: for tests.
-    nsamps = min(nsamps, SHORT * observed.survey.size.nsamps // BAND.size.nsamps * (nsamps // SHORT))
+    # Of a shorter file (in tests) shorter series.
+    nsamps = nsamps // SHORT * min(SHORT, observed.survey.size.nsamps)
     nseries = max(SEARCHED // LONG, min(SEARCHED // nsamps, 64))
     survey = Survey(Size(nsamps, 256, nseries), observed.survey.tsamp)
-    plan = survey.plan
+    plan = survey.plan()
     rng = np.random.default_rng(1)
     noise = rng.standard_normal((nseries, nsamps), dtype=np.float32) * np.float32(SIGMA_LEVELS * 16)
     series: NDArray[np.int16] = np.rint(noise, out=noise).astype(np.int16)
@@ -236,7 +238,8 @@ def fold(observed: Observed) -> Job:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(refine, cubes))
 
-    return Job(run, FOLDS, survey.volume, survey.volume / FOLDS)
+    # Each candidate sums its channels.
+    return Job(run, FOLDS, survey.volume, survey.volume / FOLDS, float(survey.volume))
 
 
 #: In the order of a run.
@@ -278,15 +281,13 @@ def measure_stage(stage: Stage, seen: Observed, limits: dict[int, Limits], secon
     seconds : float
         Processor seconds to spend with each.
     """
-    import time
-
     job = stage.make(seen)
     firsts = []
     for n in THREADS:
         start = time.perf_counter()
         job.run(n)
         firsts.append(time.perf_counter() - start)
-    timings = in_turn([lambda n=n: job.run(n) for n in THREADS], seconds)  # type: ignore[misc]
+    timings = in_turn([partial(job.run, n) for n in THREADS], seconds)
     figures = []
     for n, first, timing in zip(THREADS, firsts, timings, strict=True):
         # Of one thread's part of the work.

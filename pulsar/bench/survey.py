@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pulsar.bench.case import Size
 from pulsar.config.model import DedispConfig
 from pulsar.data.header import Header
@@ -53,11 +56,10 @@ class Survey:
             tstart=60000.0,
         )
 
-    @property
-    def plan(self) -> DMPlan:
-        """Its trial DMs."""
+    def plan(self, freqs: NDArray[np.float64] | None = None) -> DMPlan:
+        """Its trial DMs, for these channels (all without)."""
         last = self.dm_step * (self.size.ndms - 1)
-        return make_plan(self.header, DedispConfig(dm_hi=last, dm_step=self.dm_step, max_downsample=1))
+        return make_plan(self.header, DedispConfig(dm_hi=last, dm_step=self.dm_step, max_downsample=1), freqs=freqs)
 
     def write(self, folder: Path) -> Path:
         """Simulate it as a filterbank file in `folder`."""

@@ -152,10 +152,10 @@ def test_long_runs_are_not_repeated(program: Make, monkeypatch: pytest.MonkeyPat
 def test_python_runs_in_its_own_environment(env: Path, tmp_path: Path) -> None:
     python = interpreter(env)
     lines = "import fine, json, sys; print('hello'); print(json.dumps({'cpu': float(sys.argv[1]), 'wall': 3.0}))"
-    script = Script("sigpyproc", "s", python, "fine", lines, ("2.0",), 0.5)
+    script = Script("sigpyproc", "s", python, "fine", lines, ("2.0",))
     assert script.missing() == ""
     timing, _ = script.run(tmp_path)
-    assert (timing.cpu, timing.wall) == (4.0, 6.0)
+    assert (timing.cpu, timing.wall) == (2.0, 3.0)
     assert "no nofine in that environment" in Script("riptide", "r", python, "nofine", "").missing()
     assert "--peers-env" in Script("riptide", "r", None, "fine", "").missing()
     with pytest.raises(PeerError, match=r"^ValueError: odd$"):

@@ -36,13 +36,13 @@ def test_every_stage_is_measured_with_one_thread_and_with_two() -> None:
 def test_surveys_are_what_they_say() -> None:
     assert BAND.about == "256 channels x 2^18 samples x 512 DMs"
     for survey in (BAND, FAST, TINY):
-        plan = survey.plan
+        plan = survey.plan()
         assert (plan.ndms, len(plan.stages)) == (survey.size.ndms, 1)
         np.testing.assert_allclose(np.diff(plan.dms), survey.dm_step)
         header = survey.header
         assert header.freqs[0] + header.chan_width / 2 == pytest.approx(1500)
         assert header.freqs[-1] - header.chan_width / 2 == pytest.approx(1000)
-    assert BAND.plan.dms[0] <= PULSAR.dm <= BAND.plan.dms[-1]
+    assert BAND.plan().dms[0] <= PULSAR.dm <= BAND.plan().dms[-1]
     assert [power_of_two(n) for n in (1, 2, 1024, 1000)] == ["1", "2^1", "2^10", "1000"]
 
 
@@ -51,7 +51,7 @@ def test_the_file_is_the_survey_and_is_dedispersed() -> None:
         header = seen.obs.header
         assert (header.nchans, header.nsamps, header.tsamp) == (32, 4096, TINY.tsamp)
         np.testing.assert_allclose(seen.source.freqs, TINY.header.freqs)
-        run_dedispersion(seen.source, TINY.plan, 2)
+        run_dedispersion(seen.source, TINY, 2)
         path = seen.obs.files[0].path
     assert not path.exists()
 

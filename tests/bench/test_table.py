@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from pulsar.bench.limits import Limits
+from pulsar.bench.peers import PeerFigure
 from pulsar.bench.registry import select
 from pulsar.bench.run import Bench, measure_case
+from pulsar.bench.stages import StageFigure
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "table.py"
 LIMITS = Limits(threads=1, copy=1e10, copy_near=2e10, adds_l1=4e10, adds_l2=2e10, floats=5e10, fft=1e10)
@@ -21,6 +23,27 @@ def bench(tmp_path: Path) -> Path:
     figures = tuple(measure_case(case, case.tiny, LIMITS, 1e-4) for case in cases)
     run = Bench("2026-01-01T00:00:00+00:00", "A | processor", 2, 1, 0.1, {"numpy": "2.0"}, (LIMITS,), figures)
     path = tmp_path / "bench.json"
+    path.write_text(json.dumps(run.document()))
+    return path
+
+
+@pytest.fixture
+def whole(tmp_path: Path) -> Path:
+    """A run without kernels: a stage and three peers."""
+    common = {"first_s": 0.1, "calls": 3, "bytes_per_s": 2e9, "operations_per_s": 3e9, "limit": "copy"}
+    stages = (
+        StageFigure("clean", "all of it", 1, cpu_s=0.2, wall_s=0.21, samples_per_s=1e9, fraction=0.5,
+                    speedup=None, overhead=None, **common),
+        StageFigure("clean", "all of it", 2, cpu_s=0.21, wall_s=0.11, samples_per_s=2e9, fraction=0.5,
+                    speedup=1.9, overhead=1.05, **common),
+    )  # fmt: skip
+    peers = (
+        PeerFigure("fold", "PRESTO", "prepfold", "measured", "a note", 3, 20.0, 21.0, 0.1, 0.1, 200.0),
+        PeerFigure("fold", "sigpyproc", "sigpyproc fold", "absent", "give it"),
+        PeerFigure("fold", "PulsarX", "px", "failed", "no memory", ours_cpu_s=0.1, ours_wall_s=0.1),
+    )
+    run = Bench("2026-01-01T00:00:00+00:00", "A processor", 2, 1, 0.1, {"numpy": "2.0"}, (LIMITS,), (), stages, peers)
+    path = tmp_path / "whole.json"
     path.write_text(json.dumps(run.document()))
     return path
 
@@ -43,6 +66,25 @@ def test_tables_go_to_stdout_or_into_a_file(bench: Path, tmp_path: Path) -> None
     for _ in range(2):
         assert table(bench, "--into", page).returncode == 0
         assert page.read_text() == f"before\n<!-- bench -->\n{shown.stdout}<!-- /bench -->\nafter\n"
+
+
+def test_stages_and_peers_have_tables_of_their_own(bench: Path, whole: Path, tmp_path: Path) -> None:
+    lines = table(bench, whole).stdout.splitlines()
+    assert "| `clean` all of it | 1 G | 3 G | 200 | 210 | 110 | 1.90 x | 5 % | 50 % of copy |" in lines
+    assert "| fold | PRESTO `prepfold` | 20 | 0.1 | 200 x | a note |" in lines
+    assert "| fold | sigpyproc fold | - | - | - | absent: give it |" in lines
+    assert "| fold | PulsarX `px` | - | 0.1 | - | failed: no memory |" in lines
+    page = tmp_path / "page.md"
+    page.write_text(
+        "".join(f"<!-- {mark} -->\nold {mark}\n<!-- /{mark} -->\n" for mark in ("peers", "bench", "stages"))
+    )
+    assert table(whole, "--into", page).returncode == 0
+    text = page.read_text()
+    assert "old bench" in text  # the run holds no kernels
+    assert "old peers" not in text
+    assert "old stages" not in text
+    assert text.index("`prepfold`") < text.index("old bench") < text.index("`clean`")
+    assert "holds no kernels to plot" in table(whole, "--plot", tmp_path / "no.png").stderr
 
 
 def test_plot(bench: Path, tmp_path: Path) -> None:
