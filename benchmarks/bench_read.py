@@ -13,7 +13,7 @@ import numpy as np
 
 from pulsar.io.open import open_observation
 from pulsar.pipeline.api import clean
-from pulsar.rfi.source import PIECE_BYTES
+from pulsar.rfi.statistics import piece_samples
 from pulsar.simulate import Sky, write_filterbank, write_psrfits
 
 REPEATS = 3
@@ -52,7 +52,7 @@ def main() -> None:
                 obs = open_observation(*paths)
                 size = sum(p.stat().st_size for p in paths)
                 header = obs.header
-                step = max(64, PIECE_BYTES // (nchans * obs.dtype.itemsize))
+                step = piece_samples(nchans * obs.dtype.itemsize)
                 out = np.empty((nchans, step), obs.dtype)
 
                 def read(obs=obs, step=step, out=out, n=header.nsamps) -> None:  # type: ignore[no-untyped-def]

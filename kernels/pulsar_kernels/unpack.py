@@ -1,9 +1,9 @@
 """From the bytes of a file to channel-major samples: unpacking, summing of two polarisations, transposing.
 
-Packed bytes are transposed first, 8 times 8 at once in 64-bit words (Warren, Hacker's Delight, 7-3), in tiles of
-64 times by 64 byte columns that sit in L1; the samples of one channel are then a shift and a mask over
-consecutive bytes, which vectorises, and costs the same for 1, 2, 4 and 8 bits. Tiles are copied in and out whole:
-rows of a power of two would otherwise fall into the same few lines of the cache.
+Squares of 64 bytes a side (64, 32 or 16 samples of 1, 2 or 4 bytes) are transposed in vector registers: four groups
+of rows by interleaving them in stages within 16-byte lanes, then the lanes of the four groups. Every line of 64 bytes
+is so read once and written once. Packed bytes are transposed first; the samples of one channel are then a shift and a
+mask over consecutive bytes, which vectorises, and costs the same for 1, 2, 4 and 8 bits.
 
 `out` is flat: channel c, time t at ``out[c * stride + t]``, so rows may lie inside a larger array.
 """
@@ -11,62 +11,153 @@ rows of a power of two would otherwise fall into the same few lines of the cache
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel
+from pulsar_kernels._jit import kernel, vector
 
 TILE = 64
+LANE = 16
 
-_S8, _S16, _S32 = np.uint64(8), np.uint64(16), np.uint64(32)
-_M8 = np.uint64(0x00FF00FF00FF00FF)
-_M16 = np.uint64(0x0000FFFF0000FFFF)
-_M32 = np.uint64(0x00000000FFFFFFFF)
+
+def _as_vectors(builder: Any, width: int) -> tuple[Any, Any, Any]:
+    """A pointer to 64 bytes at a place, loads and stores there, as samples of `width` bytes."""
+    vec = ir.VectorType(ir.IntType(8 * width), TILE // width)
+
+    def load(data: Any, at: Any) -> Any:
+        return builder.load(builder.bitcast(builder.gep(data, [at]), vec.as_pointer()), align=1)
+
+    def store(data: Any, at: Any, value: Any) -> None:
+        builder.store(value, builder.bitcast(builder.gep(data, [at]), vec.as_pointer()), align=1)
+
+    def shuffle(a: Any, b: Any, order: list[int]) -> Any:
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
+        return builder.shuffle_vector(a, b, mask)
+
+    return load, store, shuffle
+
+
+def _lanes_code(builder: Any, args: Any, width: int) -> None:
+    load, store, shuffle = _as_vectors(builder, width)
+    n, i64 = LANE // width, ir.IntType(64)
+    rows = [load(args[0], builder.add(args[1], builder.mul(args[2], i64(i)))) for i in range(n)]
+    size = TILE // width
+    halves = []
+    for first in (0, n // 2):
+        # Within each lane the samples of one half of two rows in turn.
+        halves.append([lane * n + first + i // 2 + (i % 2) * size for lane in range(4) for i in range(n)])
+    stage = n
+    while stage > 1:
+        rows = [shuffle(rows[i // 2], rows[i // 2 + n // 2], halves[i % 2]) for i in range(n)]
+        stage //= 2
+    for i in range(n):
+        store(args[3], builder.add(args[4], i64(TILE * i)), rows[i])
+
+
+@vector(_lanes_code, literal=5)
+def _lanes(src: NDArray[np.uint8], pos: int, step: int, out: NDArray[np.uint8], at: int, width: int) -> None:
+    """Transpose each lane (16 bytes) of 16 / `width` rows of 64 bytes, `step` apart, to ``out[at:]``."""
+    n = LANE // width
+    rows = np.stack([src[pos + i * step : pos + i * step + TILE] for i in range(n)]).view(f"u{width}")
+    turned = rows.reshape(n, 4, n).transpose(2, 1, 0)
+    out[at : at + TILE * n] = np.ascontiguousarray(turned).reshape(-1).view(np.uint8)
+
+
+def _gather_code(builder: Any, args: Any, width: int) -> None:
+    load, store, shuffle = _as_vectors(builder, width)
+    n, i64 = LANE // width, ir.IntType(64)
+
+    def lanes(a: Any, b: Any, first: int) -> Any:
+        """Lanes first and first + 2 of both."""
+        size = TILE // width
+        return shuffle(a, b, [k * n + i + o for o in (0, size) for k in (first, first + 2) for i in range(n)])
+
+    group = [load(args[0], builder.add(args[1], i64(TILE * n * g))) for g in range(4)]
+    low = [lanes(group[0], group[1], k) for k in (0, 1)]
+    high = [lanes(group[2], group[3], k) for k in (0, 1)]
+    for k in range(4):
+        column = builder.add(args[3], builder.mul(args[4], i64(n * k)))
+        store(args[2], column, lanes(low[k % 2], high[k % 2], k // 2))
+
+
+@vector(_gather_code, literal=5)
+def _gather(src: NDArray[np.uint8], pos: int, out: NDArray[np.uint8], at: int, step: int, width: int) -> None:
+    """From four groups (of `_lanes`) the row at `pos` of each: its lanes joined to four rows, to ``out[at:]``.
+
+    The rows lie 16 / `width` times `step` bytes apart.
+    """
+    n = LANE // width
+    group = np.stack([src[pos + TILE * n * g : pos + TILE * n * g + TILE] for g in range(4)]).reshape(4, 4, LANE)
+    for k in range(4):
+        to = at + n * k * step
+        out[to : to + TILE] = group[:, k].reshape(-1)
+
+
+@kernel()
+def _turn(
+    raw: NDArray[np.uint8], pos: int, step: int, work: NDArray[np.uint8], out: NDArray[np.uint8], at: int, to: int
+) -> None:
+    """Transpose 64 rows of 64 bytes, `step` apart from `pos` on, into rows `to` bytes apart from ``out[at]`` on."""
+    for g in range(4):
+        _lanes(raw, pos + g * 16 * step, step, work, g * 1024, 1)
+    for i in range(16):
+        _gather(work, i * TILE, out, at + i * to, to, 1)
+
+
+@kernel()
+def _turn2(
+    raw: NDArray[np.uint8], pos: int, step: int, work: NDArray[np.uint8], out: NDArray[np.uint8], at: int, to: int
+) -> None:
+    """As `_turn`, 32 rows of 32 samples of 2 bytes."""
+    for g in range(4):
+        _lanes(raw, pos + g * 8 * step, step, work, g * 512, 2)
+    for i in range(8):
+        _gather(work, i * TILE, out, at + i * to, to, 2)
+
+
+@kernel()
+def _turn4(
+    raw: NDArray[np.uint8], pos: int, step: int, work: NDArray[np.uint8], out: NDArray[np.uint8], at: int, to: int
+) -> None:
+    """As `_turn`, 16 rows of 16 samples of 4 bytes."""
+    for g in range(4):
+        _lanes(raw, pos + g * 4 * step, step, work, g * 256, 4)
+    for i in range(4):
+        _gather(work, i * TILE, out, at + i * to, to, 4)
 
 
 @kernel()
 def _tile(
     raw: NDArray[np.uint8],
     pos: int,
-    row_bytes: int,
-    nt: int,
-    nc: int,
-    words: NDArray[np.uint64],
-    turned: NDArray[np.uint64],
+    step: int,
+    nrows: int,
+    nbytes: int,
+    width: int,
+    part: NDArray[np.uint8],
+    work: NDArray[np.uint8],
+    turned: NDArray[np.uint8],
 ) -> None:
-    """Transpose `nt` <= 64 rows of `nc` <= 64 bytes at `pos` into `turned`, seen as bytes [column][time]."""
-    flat = words.view(np.uint8)
-    if nc == TILE:
-        for t in range(nt):
-            src = raw[pos + t * row_bytes : pos + t * row_bytes + TILE]
-            dst = flat[t * TILE : (t + 1) * TILE]
-            for i in range(TILE):
-                dst[i] = src[i]
+    """Transpose a square, of which only `nrows` rows and `nbytes` bytes may be there, into `turned`."""
+    if nrows * width < TILE or nbytes < TILE:
+        for t in range(nrows):
+            for i in range(nbytes):
+                part[t * TILE + i] = raw[pos + t * step + i]
+        raw, pos, step = part, 0, TILE
+    if width == 1:
+        _turn(raw, pos, step, work, turned, 0, TILE)
+    elif width == 2:
+        _turn2(raw, pos, step, work, turned, 0, TILE)
     else:
-        for t in range(nt):
-            for i in range(nc):
-                flat[t * TILE + i] = raw[pos + t * row_bytes + i]
-    for k in range((nt + 7) // 8):
-        for g in range((nc + 7) // 8):
-            at = k * 64 + g
-            x0, x1, x2, x3 = words[at], words[at + 8], words[at + 16], words[at + 24]
-            x4, x5, x6, x7 = words[at + 32], words[at + 40], words[at + 48], words[at + 56]
-            y0, y4 = (x0 & _M32) | (x4 << _S32), (x0 >> _S32) | (x4 & ~_M32)
-            y1, y5 = (x1 & _M32) | (x5 << _S32), (x1 >> _S32) | (x5 & ~_M32)
-            y2, y6 = (x2 & _M32) | (x6 << _S32), (x2 >> _S32) | (x6 & ~_M32)
-            y3, y7 = (x3 & _M32) | (x7 << _S32), (x3 >> _S32) | (x7 & ~_M32)
-            x0, x2 = (y0 & _M16) | ((y2 & _M16) << _S16), ((y0 >> _S16) & _M16) | (y2 & ~_M16)
-            x1, x3 = (y1 & _M16) | ((y3 & _M16) << _S16), ((y1 >> _S16) & _M16) | (y3 & ~_M16)
-            x4, x6 = (y4 & _M16) | ((y6 & _M16) << _S16), ((y4 >> _S16) & _M16) | (y6 & ~_M16)
-            x5, x7 = (y5 & _M16) | ((y7 & _M16) << _S16), ((y5 >> _S16) & _M16) | (y7 & ~_M16)
-            to = g * 64 + k
-            turned[to] = (x0 & _M8) | ((x1 & _M8) << _S8)
-            turned[to + 8] = ((x0 >> _S8) & _M8) | (x1 & ~_M8)
-            turned[to + 16] = (x2 & _M8) | ((x3 & _M8) << _S8)
-            turned[to + 24] = ((x2 >> _S8) & _M8) | (x3 & ~_M8)
-            turned[to + 32] = (x4 & _M8) | ((x5 & _M8) << _S8)
-            turned[to + 40] = ((x4 >> _S8) & _M8) | (x5 & ~_M8)
-            turned[to + 48] = (x6 & _M8) | ((x7 & _M8) << _S8)
-            turned[to + 56] = ((x6 >> _S8) & _M8) | (x7 & ~_M8)
+        _turn4(raw, pos, step, work, turned, 0, TILE)
+
+
+@kernel()
+def _space(n: int) -> NDArray[np.uint8]:
+    """Space for `n` squares, each beginning at a cache line."""
+    space = np.zeros((n + 1) * TILE * TILE, np.uint8)
+    skip = -space.ctypes.data & (TILE - 1)
+    return space[skip : skip + n * TILE * TILE].reshape(n, TILE * TILE)
 
 
 @kernel()
@@ -102,20 +193,24 @@ def unpack(
     """
     per = 8 // nbits
     nchans = ncols * per
+    bytes_out = out.view(np.uint8)
+    plain = nbits == 8 and xor == 0 and second == 0 and out.itemsize == 1
     mask = np.uint8((1 << nbits) - 1)
     flip = np.uint8(xor)
-    words = np.zeros(TILE * 8, dtype=np.uint64)
-    first = np.zeros(TILE * 8, dtype=np.uint64)
-    other = np.zeros(TILE * 8, dtype=np.uint64)
-    first8 = first.view(np.uint8)
-    other8 = other.view(np.uint8)
+    space = _space(4)
+    part, work, first8, other8 = space[0], space[1], space[2], space[3]
     for c0 in range(0, ncols, TILE):
         nc = min(TILE, ncols - c0)
         for t0 in range(0, ntimes, TILE):
             nt = min(TILE, ntimes - t0)
-            _tile(raw, t0 * row_bytes + c0, row_bytes, nt, nc, words, first)
+            if plain and nt == TILE and nc == TILE:
+                to = -stride if reverse else stride
+                at = ((nchans - 1 - c0) if reverse else c0) * stride + t0
+                _turn(raw, t0 * row_bytes + c0, row_bytes, work, bytes_out, at, to)
+                continue
+            _tile(raw, t0 * row_bytes + c0, row_bytes, nt, nc, 1, part, work, first8)
             if second > 0:
-                _tile(raw, t0 * row_bytes + c0 + second, row_bytes, nt, nc, words, other)
+                _tile(raw, t0 * row_bytes + c0 + second, row_bytes, nt, nc, 1, part, work, other8)
             for b in range(nc):
                 src = first8[b * TILE : (b + 1) * TILE]
                 add = other8[b * TILE : (b + 1) * TILE]
@@ -167,18 +262,15 @@ def unpack_scaled(
     nchans = ncols * per
     mask = np.uint8((1 << nbits) - 1)
     flip = np.uint8(xor)
-    words = np.zeros(TILE * 8, dtype=np.uint64)
-    first = np.zeros(TILE * 8, dtype=np.uint64)
-    other = np.zeros(TILE * 8, dtype=np.uint64)
-    first8 = first.view(np.uint8)
-    other8 = other.view(np.uint8)
+    space = _space(4)
+    part, work, first8, other8 = space[0], space[1], space[2], space[3]
     for c0 in range(0, ncols, TILE):
         nc = min(TILE, ncols - c0)
         for t0 in range(0, ntimes, TILE):
             nt = min(TILE, ntimes - t0)
-            _tile(raw, t0 * row_bytes + c0, row_bytes, nt, nc, words, first)
+            _tile(raw, t0 * row_bytes + c0, row_bytes, nt, nc, 1, part, work, first8)
             if second > 0:
-                _tile(raw, t0 * row_bytes + c0 + second, row_bytes, nt, nc, words, other)
+                _tile(raw, t0 * row_bytes + c0 + second, row_bytes, nt, nc, 1, part, work, other8)
             for b in range(nc):
                 src = first8[b * TILE : (b + 1) * TILE]
                 add = other8[b * TILE : (b + 1) * TILE]
@@ -214,18 +306,34 @@ def transpose(
     out : ndarray of uint16 or float32, flat
         As in `unpack`.
     """
-    block = 16
-    for t0 in range(0, ntimes, block):
-        t1 = min(t0 + block, ntimes)
-        for c0 in range(0, nchans, block):
-            for c in range(c0, min(c0 + block, nchans)):
-                to = (nchans - 1 - c if reverse else c) * stride
+    width = raw.itemsize
+    side = TILE // width
+    data = raw.view(np.uint8)
+    space = _space(4)
+    part, work = space[0], space[1]
+    first, other = space[2].view(raw.dtype), space[3].view(raw.dtype)
+    for c0 in range(0, nchans, side):
+        nc = min(side, nchans - c0)
+        for t0 in range(0, ntimes, side):
+            nt = min(side, ntimes - t0)
+            pos = (t0 * row + c0) * width
+            _tile(data, pos, row * width, nt, nc * width, width, part, work, space[2])
+            if second > 0:
+                _tile(data, pos + second * width, row * width, nt, nc * width, width, part, work, space[3])
+            for b in range(nc):
+                c = nchans - 1 - c0 - b if reverse else c0 + b
+                dst = out[c * stride + t0 : c * stride + t0 + nt]
+                src = first[b * side : b * side + side]
                 if second > 0:
-                    for t in range(t0, t1):
-                        out[to + t] = np.float32(raw[t * row + c]) + np.float32(raw[t * row + c + second])
+                    add = other[b * side : b * side + side]
+                    for t in range(nt):
+                        dst[t] = np.float32(src[t]) + np.float32(add[t])
+                elif nt == side:
+                    for t in range(side):
+                        dst[t] = src[t]
                 else:
-                    for t in range(t0, t1):
-                        out[to + t] = raw[t * row + c]
+                    for t in range(nt):
+                        dst[t] = src[t]
 
 
 @kernel()
@@ -242,20 +350,34 @@ def transpose_scaled(
     reverse: bool,
 ) -> None:
     """As `transpose`, into ``scale[0, c] * v + scale[1, c] * w + offset[c]`` (shapes as in `unpack_scaled`)."""
-    block = 16
-    for t0 in range(0, ntimes, block):
-        t1 = min(t0 + block, ntimes)
-        for c0 in range(0, nchans, block):
-            for c in range(c0, min(c0 + block, nchans)):
-                to = (nchans - 1 - c if reverse else c) * stride
+    width = raw.itemsize
+    side = TILE // width
+    data = raw.view(np.uint8)
+    space = _space(4)
+    part, work = space[0], space[1]
+    first, other = space[2].view(raw.dtype), space[3].view(raw.dtype)
+    for c0 in range(0, nchans, side):
+        nc = min(side, nchans - c0)
+        for t0 in range(0, ntimes, side):
+            nt = min(side, ntimes - t0)
+            pos = (t0 * row + c0) * width
+            _tile(data, pos, row * width, nt, nc * width, width, part, work, space[2])
+            if second > 0:
+                _tile(data, pos + second * width, row * width, nt, nc * width, width, part, work, space[3])
+            for b in range(nc):
+                c = c0 + b
                 s0, s1, o = scale[0, c], scale[1, c], offset[c]
+                if reverse:
+                    c = nchans - 1 - c
+                dst = out[c * stride + t0 : c * stride + t0 + nt]
+                src = first[b * side : b * side + side]
+                add = other[b * side : b * side + side]
                 if second > 0:
-                    for t in range(t0, t1):
-                        v = s0 * np.float32(raw[t * row + c]) + s1 * np.float32(raw[t * row + c + second])
-                        out[to + t] = v + o
+                    for t in range(nt):
+                        dst[t] = s0 * np.float32(src[t]) + s1 * np.float32(add[t]) + o
                 else:
-                    for t in range(t0, t1):
-                        out[to + t] = s0 * np.float32(raw[t * row + c]) + o
+                    for t in range(nt):
+                        dst[t] = s0 * np.float32(src[t]) + o
 
 
 @kernel()

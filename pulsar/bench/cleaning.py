@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.bench.case import Baseline, Case, Size, Work
-from pulsar.rfi.source import PIECE_BYTES
+from pulsar.rfi.statistics import piece_samples
 
 
 def _unpack(size: Size, nbits: int) -> Work:
@@ -16,7 +16,7 @@ def _unpack(size: Size, nbits: int) -> Work:
     row = size.nchans // per
     raw = np.random.default_rng(1).integers(0, 256, (size.nsamps, row), dtype=np.uint8)
     # In pieces that stay in the cache, as files are read.
-    step = min(max(64, PIECE_BYTES // size.nchans), size.nsamps)
+    step = min(piece_samples(size.nchans), size.nsamps)
     pieces = [raw[at : at + step] for at in range(0, size.nsamps, step)]
     out = np.zeros((size.nchans, step), dtype=np.uint8)
     target = out.reshape(-1)

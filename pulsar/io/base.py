@@ -16,8 +16,10 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
 
-# Bytes read from a file at a time: the piece and its transposed copy stay in L2.
+# Bytes read from a file at a time: the piece and its transposed copy stay in L2. Rather a whole tile of 64 spectra
+# than less, up to the larger size.
 PIECE_BYTES = 1 << 18
+TILE_BYTES = 1 << 22
 # Samples of which the mean stands in for what is missing.
 MEAN_BYTES = 1 << 22
 
@@ -151,7 +153,10 @@ class RawFile:
         fd = self._descriptor()
         buffer: NDArray[np.uint8] | None = getattr(self._local, name, None)
         if buffer is None or buffer.size < nbytes:
-            buffer = np.empty(max(nbytes, 4096), dtype=np.uint8)
+            space = np.empty(max(nbytes, 4096) + 64, dtype=np.uint8)
+            # At a cache line, as the squares are that are transposed.
+            skip = -space.ctypes.data % 64
+            buffer = space[skip : space.size - 64 + skip]
             setattr(self._local, name, buffer)
         raw = buffer[:nbytes]
         view = raw.data
@@ -215,7 +220,7 @@ def flat_view(out: NDArray[Any]) -> tuple[NDArray[Any], int]:
 
 def spectra_per_piece(spectrum_bytes: int) -> int:
     """Spectra to read at a time: whole tiles of 64 where a spectrum is not huge."""
-    n = max(1, PIECE_BYTES // spectrum_bytes)
+    n = max(1, PIECE_BYTES // spectrum_bytes, min(64, TILE_BYTES // spectrum_bytes))
     return n if n < 64 else n - n % 64
 
 

@@ -8,14 +8,7 @@ from numpy.typing import NDArray
 from pulsar.data.observation import Observation
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.rfi.mask import Mask
-from pulsar.rfi.statistics import outside_gaps
-
-# Raw bytes normalised at a time: stays in L2 between reading and cleaning.
-PIECE_BYTES = 1 << 20
-# With many channels rather this many samples, up to MOST_BYTES: shorter stretches of the long rows that are filled
-# cost more in page look-ups than the cache saves.
-PIECE_SAMPLES = 1024
-MOST_BYTES = 8 << 20
+from pulsar.rfi.statistics import outside_gaps, piece_samples
 
 
 class CleanedSource:
@@ -66,8 +59,7 @@ class CleanedSource:
             return
         out[:, : lo - start] = 0
         out[:, hi - start :] = 0
-        each = self.obs.header.nchans * self.obs.dtype.itemsize
-        step = max(64, PIECE_BYTES // each, min(PIECE_SAMPLES, MOST_BYTES // each))
+        step = piece_samples(self.obs.header.nchans * self.obs.dtype.itemsize)
         at = lo
         while at < hi:
             segment = int(np.searchsorted(self._knots, at, side="right")) - 1

@@ -19,6 +19,10 @@ WANTED_BLOCKS = 16
 MOST_BLOCKS = 2048
 # Raw bytes read at a time by one thread: large enough for sequential reading, small enough for L2.
 PIECE_BYTES = 1 << 20
+# With many channels rather this many samples, up to MOST_BYTES: short stretches of many rows cost more to begin than
+# the cache saves.
+PIECE_SAMPLES = 1088
+MOST_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,12 @@ def block_edges(nsamps: int, tsamp: float, block: float) -> NDArray[np.int64]:
     return edges
 
 
+def piece_samples(spectrum_bytes: int) -> int:
+    """Samples to read at a time: an odd number of cache lines, or rows would share the same few places in a cache."""
+    n = max(64, PIECE_BYTES // spectrum_bytes, min(PIECE_SAMPLES, MOST_BYTES // spectrum_bytes))
+    return n // 64 * 64 - (64 if n >= 192 and n // 64 % 2 == 0 else 0)
+
+
 def top_code(obs: Observation) -> int:
     """Code of a saturated sample as `read` returns it; above every code where saturation has no meaning."""
     header = obs.header
@@ -104,7 +114,7 @@ def measure(
     saturated = np.zeros((nblocks, nchans))
     valid = np.zeros((nblocks, nchans))
     top = top_code(obs)
-    step = max(64, PIECE_BYTES // (nchans * obs.dtype.itemsize))
+    step = piece_samples(nchans * obs.dtype.itemsize)
     local = threading.local()
 
     def one(block: int) -> None:
