@@ -87,7 +87,7 @@ def main() -> None:
         source = NoiseSource(header)
         k = samples_per_dm(source.freqs, source.fref, tsamp)
         build_tree(k[:8], plan.dms[:2], 64)
-        size = batch_size("tree", full)
+        size = batch_size("tree", nchans, full)
         start = time.process_time()
         trees = [build_tree(k, plan.dms[i : i + size], 4096) for i in range(0, plan.ndms, size)]
         build = time.process_time() - start

@@ -107,7 +107,9 @@ def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
     """
     nchans = plan.freqs.size
     room = max(memory - threads * SEARCH_BYTES * plan.nsamps, 0)
-    largest = max(2 * min(batch_size(plan.method, stage.nsamps), stage.ndms) * stage.nsamps for stage in plan.stages)
+    largest = max(
+        2 * min(batch_size(plan.method, nchans, stage.nsamps), stage.ndms) * stage.nsamps for stage in plan.stages
+    )
     volume = float(nchans) * plan.nsamps
     read = volume / READ_RATE
 

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM
 from pulsar.dedisp.tree import build_tree
 
-#: Most trial DMs of one tree: the channels are read from memory once for all of them, but their rows leave the caches
-#: (512 was best at 4096 channels, where 128 take twice as long for a DM).
+#: Most trial DMs of one tree: the channels are read from memory once for all of them, but their rows leave the caches.
 TREE_DMS = 512
+#: Most for each channel, and what is never too many (measured: 512 at 4096 channels, where 128 take 1.9 times as long
+#: for a DM; 64 at 256 channels, where 512 take 1.3 times as long).
+CHANNEL_DMS = 0.25
+FEW_DMS = 64
 #: Trial DMs that share a tile's channels in brute force.
 BRUTE_DMS = 128
 #: Size of the series of a batch, where that leaves enough trials to a tree.
@@ -138,9 +141,9 @@ def tile_size(nsamps: int) -> int:
     return min(4096, max(64, -(-nsamps // 64) * 64))
 
 
-def batch_size(method: str, nsamps: int) -> int:
+def batch_size(method: str, nchans: int, nsamps: int) -> int:
     """Most trials of a batch: the best for speed, but fewer of long series (down to a quarter), for memory."""
-    best = TREE_DMS if method == "tree" else BRUTE_DMS
+    best = min(TREE_DMS, max(FEW_DMS, int(CHANNEL_DMS * nchans))) if method == "tree" else BRUTE_DMS
     return min(best, max(BATCH_BYTES // (2 * nsamps), best // 4))
 
 
@@ -174,7 +177,7 @@ def make_engines(
     """
     k = samples_per_dm(freqs, fref, tsamp)
     make = partial(_tree_engine if method == "tree" else _brute_engine, k, tile_size(nsamps))
-    batches = -(-dms.size // batch_size(method, nsamps))
+    batches = -(-dms.size // batch_size(method, k.size, nsamps))
     edges = np.linspace(0, dms.size, batches + 1).round().astype(int).tolist()
     with ThreadPoolExecutor(threads, thread_name_prefix="trees") as pool:
         return list(pool.map(make, edges[:-1], [dms[first:last] for first, last in pairwise(edges)]))

@@ -48,7 +48,7 @@ def estimate(plan: DMPlan, method: str | None = None) -> list[StageCost]:
     for stage in plan.stages:
         if method == "tree":
             # A batch from the middle stands for all.
-            batches = -(-stage.ndms // batch_size(method, stage.nsamps))
+            batches = -(-stage.ndms // batch_size(method, plan.freqs.size, stage.nsamps))
             size = -(-stage.ndms // batches)
             first = (batches // 2) * (stage.ndms - size) // max(batches - 1, 1)
             k = samples_per_dm(plan.freqs, plan.fref, stage.tsamp)

@@ -13,7 +13,7 @@ from pulsar.config.model import DedispConfig
 from pulsar.data.header import Header
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import Route, choose_route, dedispersed
-from pulsar.dedisp.engine import TREE_DMS, samples_per_dm
+from pulsar.dedisp.engine import batch_size, samples_per_dm
 from pulsar.dedisp.plan import make_plan
 from pulsar.dedisp.store import DMStore
 from pulsar.dedisp.stream import dedisperse, dedisperse_block
@@ -63,8 +63,9 @@ def stage_data(source, downsample):
 def expected(source, stage, method):
     k = samples_per_dm(source.freqs, source.fref, stage.tsamp)
     if method == "tree":
-        # Trees of at most TREE_DMS trials each.
-        parts = np.linspace(0, stage.ndms, -(-stage.ndms // TREE_DMS) + 1).round().astype(int)
+        # Trees of a batch each.
+        most = batch_size("tree", k.size, stage.nsamps)
+        parts = np.linspace(0, stage.ndms, -(-stage.ndms // most) + 1).round().astype(int)
         trees = [build_tree(k, stage.dms[a:b], 64) for a, b in pairwise(parts)]
         data = stage_data(source, stage.downsample)
         return np.concatenate([oracle.tree(data, tree.children, tree.shifts) for tree in trees])
