@@ -23,6 +23,7 @@ LANES = 64
 _TRIES = 5
 _ORIGINS = 16
 _SAMPLED = 64
+_SMOOTH = 16
 _UNUSED = np.int64(1) << 40
 
 
@@ -77,6 +78,18 @@ def _join(
                 shift[j] = np.int64(np.rint(aligned[j] - m[j, q] - origin))
                 cov_best += w[j] * (c[j, q] + (aligned[j] - mean) * dk[j])
     return mean_best, best, cov_best
+
+
+@kernel()
+def _smooth(x: NDArray[np.float64], reach: int, out: NDArray[np.float64]) -> None:
+    """Means over `reach` elements on either side, fewer at the ends."""
+    n = x.size
+    for j in range(n):
+        first, last = max(j - reach, 0), min(j + reach, n - 1)
+        total = 0.0
+        for i in range(first, last + 1):
+            total += x[i]
+        out[j] = total / (last - first + 1)
 
 
 @kernel()
@@ -146,7 +159,7 @@ def choose_rows(
     dk, aligned = np.empty(fan), np.empty(fan)
     took, moved = np.zeros(fan, np.int64), np.zeros(fan, np.int64)
     best_took, best_moved = np.zeros(fan, np.int64), np.zeros(fan, np.int64)
-    limit = np.empty(ndms)
+    limit, smooth = np.empty(ndms), np.empty(ndms)
     stride = -(-ndms // _SAMPLED)
     for node in range(count.size):
         first = node * fan
@@ -165,7 +178,6 @@ def choose_rows(
         count[node], slope[node], spread[node] = total, mean_slope, s
         # What a row for one DM alone would have, in a first round; then the ranges.
         ranges = slack >= 0.0
-        mean = 0.0
         j0 = 0
         own = ranges
         while j0 < ndms:
@@ -234,11 +246,11 @@ def choose_rows(
                 after = min(j0 + stride, ndms)
                 for j in range(j0, after):
                     limit[j] = v_best
-                mean += v_best * (after - j0) / ndms
                 j0 = after
                 if j0 == ndms:
+                    _smooth(limit, max(ndms // _SMOOTH, 1), smooth)
                     for j in range(ndms):
-                        limit[j] = max(limit[j], mean) + slack
+                        limit[j] = max(limit[j], smooth[j]) + slack
                     own = False
                     j0 = 0
                 continue
