@@ -275,8 +275,11 @@ def _keep_samples(
     """Read the whole observation: into the raw buffer if its samples are used, else into the downsampled ones."""
     raw = levels[0]
     filled = levels[:1] if raw.engines else levels
+    # The downsampled ones come to stand one after the other in the raw buffer: together, each with the delays beyond
+    # its ends, they may be longer than the raw samples.
+    least = sum(level.columns(0) + level.nsamps for level in levels[1:]) if raw.engines else 0
     for level in filled:
-        level.allocate(gulp, whole=True)
+        level.allocate(gulp, whole=True, least=least)
     while raw.end < source.nsamps:
         fill_gulp(source, filled, gulp, threads, pool)
         if not raw.engines:

@@ -186,6 +186,39 @@ def test_several_downsamplings_are_used():
             np.testing.assert_array_equal(stage.data, expected(source, stage.plan, "tree"))
 
 
+@pytest.mark.parametrize("gulp", [64, 1000])
+def test_coarse_stages_that_go_on_after_the_fine_ones_are_done(monkeypatch, gulp):
+    """Their delays are longer: the buffers of finished stages must not be read past their ends meanwhile."""
+    from pulsar_kernels import dedisperse as kernels
+
+    halve = kernels.halve_int8
+
+    def watched(x, out):
+        assert x.shape[1] == 2 * out.shape[1]
+        halve(x, out)
+
+    monkeypatch.setattr(kernels, "halve_int8", watched)
+    header, source = make(16, 20_000, tsamp=1e-3)
+    plan = make_plan(header, DedispConfig(dm_hi=3000.0, dm_step=20.0, tolerance=0.4), source.freqs)
+    assert [stage.downsample for stage in plan.stages][:2] == [1, 2]
+    with dedisperse(source, plan, gulp=gulp) as store:
+        for stage in store.stages:
+            np.testing.assert_array_equal(stage.data, expected(source, stage.plan, "tree"))
+
+
+def test_kept_samples_that_are_longer_downsampled(monkeypatch):
+    """Every stage has its delays beyond the end: of short data the coarse ones together outgrow the original."""
+    monkeypatch.setattr("pulsar.dedisp.batches.GULP_BYTES", 1 << 12)
+    header, source = make(16, 20_000, tsamp=1e-3)
+    plan = make_plan(header, DedispConfig(dm_hi=3000.0, dm_step=20.0, tolerance=0.4), source.freqs)
+    assert plan.stages[0].downsample == 1
+    with dedisperse(source, plan) as store:
+        want = [store.row(i) for i in range(plan.ndms)]
+    for batch in dedispersed(source, plan, Route("samples", 1, 1 << 30, 0, 0, 0.0), threads=2):
+        for i in range(batch.stage.ndms):
+            np.testing.assert_array_equal(batch.row(i), want[batch.first + i])
+
+
 def test_a_scratch_file_and_its_end(tmp_path):
     header, source = make(24, 60_000, tsamp=1e-3)
     plan = make_plan(header, DedispConfig(dm_hi=50.0, dm_step=1.0), source.freqs)
