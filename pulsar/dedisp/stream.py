@@ -79,8 +79,9 @@ class Channels:
         """
         columns = self.columns(gulp)
         if whole and self.engines:
+            # The last gulp is written in full.
             gulps = -(-self.nsamps * self.downsample // gulp)
-            columns += gulps * (gulp // self.downsample)
+            columns = max(self.columns(0) + self.nsamps, self.before + gulps * (gulp // self.downsample))
             # Rows a power of two apart would share cache sets.
             columns = (-(-max(columns, least) // 64) | 1) * 64
         self.buffer = np.zeros((self.nchans, columns), np.int8)
