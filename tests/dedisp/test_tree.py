@@ -120,6 +120,19 @@ def test_delays_that_are_negative(method, fref, dms):
     np.testing.assert_array_equal(got, want)
 
 
+@pytest.mark.parametrize("nchans", [5, 16, 47, 64, 256, 832, 1024, 4096])
+def test_bright_pulses_are_not_cut(nchans):
+    """A sample of 50 times the noise, the same share of it in all channels, comes out whole."""
+    level = int(50 * 8 / np.sqrt(nchans))
+    if level > 127:
+        level = 127
+    data = np.zeros((nchans, 64), np.int8)
+    data[:, 20] = level
+    dms = np.arange(200) * 0.01
+    row = dedisperse_block(data, band(nchans, 1000.0, 1500.0), dms, 1e-3).data[0]
+    assert row[20] == pytest.approx(nchans * level, rel=0.02)
+
+
 def _strength(signal, period, tsamp):
     """What a matched filter on the folded profile makes of a signal, but for the noise: the root of its energy."""
     nbins = 64
