@@ -122,7 +122,7 @@ def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
         # Batches do not fill the room evenly.
         count = 1 if plan.nbytes <= usable else -(-plan.nbytes // max(usable - largest // 2, largest))
         routes.append(Route("passes", count, room, min(plan.nbytes, usable), 0, passed(count)))
-    held = _held_samples(plan) + largest
+    held = _held_samples(plan) + largest + threads * _work(plan)
     if held <= HELD_PART * room:
         routes.append(Route("samples", 1, room, held, 0, read + volume * MOVE_SECONDS["samples"]))
     return min(routes, key=lambda route: route.seconds)
@@ -130,13 +130,23 @@ def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
 
 def _held_samples(plan: DMPlan) -> int:
     """Bytes of samples kept, with the delays over the band beyond both ends."""
-    across = KDM * float(np.ptp(plan.freqs**-2.0)) / plan.tsamp
+    across = KDM * float(plan.freqs.min() ** -2.0 - plan.fref**-2.0) / plan.tsamp
     each = [
         plan.freqs.size * int(stage.nsamps + across * stage.dm_last / stage.downsample + 3 * tile_size(stage.nsamps))
         for stage in plan.stages
     ]
     # The downsampled ones take the place of the original ones.
     return max(each[0], sum(each[1:])) if plan.stages[0].downsample == 1 else sum(each) + GULP_BYTES
+
+
+def _work(plan: DMPlan) -> int:
+    """Bytes of a thread's working space, about: a row of a tile for each trial in all of the widest nodes."""
+    rows = 16 if plan.method == "tree" else 4
+    sizes = [
+        min(batch_size(plan.method, stage.nsamps), stage.ndms) * tile_size(stage.nsamps) * min(rows, plan.freqs.size)
+        for stage in plan.stages
+    ]
+    return max(sizes)
 
 
 def dedispersed(
@@ -266,9 +276,11 @@ def _stride(nsamps: int) -> int:
 
 
 def _gulp(source: SampleSource, plan: DMPlan) -> int:
+    """Samples read at once: equal parts of the whole, for the buffer has room for whole ones."""
     unit = max(stage.downsample for stage in plan.stages)
-    longest = -(-plan.nsamps // unit) * unit
-    return min(max(GULP_BYTES // len(source.freqs) // unit, 1) * unit, longest)
+    units = -(-plan.nsamps // unit)
+    gulps = -(-units // max(GULP_BYTES // len(source.freqs) // unit, 1))
+    return -(-units // gulps) * unit
 
 
 def _keep_samples(
@@ -277,8 +289,11 @@ def _keep_samples(
     """Read the whole observation: into the raw buffer if its samples are used, else into the downsampled ones."""
     raw = levels[0]
     filled = levels[:1] if raw.engines else levels
+    # The downsampled ones come to stand one after the other in the raw buffer: together, each with the delays beyond
+    # its ends, they may be longer than the raw samples.
+    least = sum(level.columns(0) + level.nsamps for level in levels[1:]) if raw.engines else 0
     for level in filled:
-        level.allocate(gulp, whole=True)
+        level.allocate(gulp, whole=True, least=least)
     while raw.end < source.nsamps:
         fill_gulp(source, filled, gulp, threads, pool)
         if not raw.engines:

@@ -205,4 +205,5 @@ def _tree_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.
 def _brute_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.float64]) -> Engine:
     delays = np.rint(np.outer(dms, k)).astype(np.int64)
     work = 4 * dms.size * tile if k.size > 256 else 0
-    return BruteEngine(first, dms.size, 0, int(delays.max()), work, float(delays.size - dms.size), delays)
+    before, after = max(0, -int(delays.min())), max(0, int(delays.max()))
+    return BruteEngine(first, dms.size, before, after, work, float(delays.size - dms.size), delays)

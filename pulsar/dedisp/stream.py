@@ -72,14 +72,18 @@ class Channels:
         """Most samples that one gulp completes."""
         return gulp // self.downsample + self.tile if self.engines else 0
 
-    def allocate(self, gulp: int, *, whole: bool = False) -> None:
-        """Make the buffer, for a moving window or for the whole observation; what is not read yet counts as zero."""
+    def allocate(self, gulp: int, *, whole: bool = False, least: int = 0) -> None:
+        """Make the buffer, for a moving window or for the whole observation; what is not read yet counts as zero.
+
+        It has `least` columns at least.
+        """
         columns = self.columns(gulp)
         if whole and self.engines:
+            # The last gulp is written in full.
             gulps = -(-self.nsamps * self.downsample // gulp)
-            columns += gulps * (gulp // self.downsample)
+            columns = max(self.columns(0) + self.nsamps, self.before + gulps * (gulp // self.downsample))
             # Rows a power of two apart would share cache sets.
-            columns = (-(-columns // 64) | 1) * 64
+            columns = (-(-max(columns, least) // 64) | 1) * 64
         self.buffer = np.zeros((self.nchans, columns), np.int8)
         self.start, self.end = -self.before, 0
 
@@ -97,7 +101,7 @@ class Channels:
 
     def keep_from(self) -> int:
         """First sample that is still needed."""
-        return self.done - self.before if self.engines else self.end
+        return self.end if self.finished else self.done - self.before
 
 
 def _downsample(levels: list[Channels], gulp: int, rows: slice) -> None:

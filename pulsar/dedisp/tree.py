@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 SLACK = 0.03
 #: Most levels below the root: each more adds a rounding of shifts and of sums. (Six would overflow int16 at the root.)
 MAX_LEVELS = 4
+#: Fewest nodes that the root sums. A node saturates at 16 times its noise, a series at the root of their number times
+#: that. (Of a single node a bright pulsar's DM would be one that smears it until it fits.) Costs up to 10 % of time.
+ROOT_INPUTS = 12
 #: Cost of a row's half sum, and of an input of the root and of its output [relative; measured].
 _COST_NODE, _COST_INPUT, _COST_OUTPUT = 1.0, 0.35, 0.5
 _UNUSED = np.int64(1) << 40
@@ -75,13 +78,13 @@ def _level(below: _Nodes, dms: NDArray[np.float64], fan: int, slack: float) -> _
 
 
 def _grow(k: NDArray[np.float64], dms: NDArray[np.float64]) -> list[_Nodes]:
-    """Levels from the channels up to the root, as many as cost least."""
+    """Levels from the channels up to the root, as many as cost least and leave enough nodes to the root."""
     from pulsar_kernels.tree import FAN
 
     levels = [_channels(k)]
     costs = [_root_cost(k.size, dms.size)]
     rows = 0
-    while len(levels) <= MAX_LEVELS and levels[-1].count.size > 2:
+    while len(levels) <= MAX_LEVELS and -(-levels[-1].count.size // FAN) >= ROOT_INPUTS:
         levels.append(_level(levels[-1], dms, FAN, SLACK))
         rows += levels[-1].node.size
         costs.append(_COST_NODE * rows + _root_cost(levels[-1].count.size, dms.size))

@@ -105,6 +105,35 @@ def test_brute_is_the_sum_with_rounded_delays(nchans, nsamps, dm, seed):
     np.testing.assert_array_equal(got.data, oracle.shifted_sums(data, delays))
 
 
+@pytest.mark.parametrize("method", ["tree", "brute"])
+@pytest.mark.parametrize(("fref", "dms"), [(1250.0, [0.0, 60.0]), (1100.0, [90.0]), (None, [-40.0, 0.0, 25.0])])
+def test_delays_that_are_negative(method, fref, dms):
+    """A reference inside the band, or the DM of an observation that was dedispersed too far."""
+    freqs, tsamp, dms = band(30, 1100.0, 1500.0), 1e-3, np.array(dms)
+    data = np.random.default_rng(4).integers(-128, 128, (30, 200), dtype=np.int8)
+    got = dedisperse_block(data, freqs, dms, tsamp, fref=fref, method=method).data
+    k = samples_per_dm(freqs, float(freqs[0]) if fref is None else fref, tsamp)
+    if method == "brute":
+        want = oracle.shifted_sums(data, np.rint(np.outer(dms, k)).astype(int))
+    else:
+        tree = build_tree(k, dms, 64)
+        want = oracle.tree(data, tree.children, tree.shifts)
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("nchans", [5, 16, 47, 64, 256, 832, 1024, 4096])
+def test_bright_pulses_are_not_cut(nchans):
+    """A sample of 50 times the noise, the same share of it in all channels, comes out whole."""
+    level = int(50 * 8 / np.sqrt(nchans))
+    if level > 127:
+        level = 127
+    data = np.zeros((nchans, 64), np.int8)
+    data[:, 20] = level
+    dms = np.arange(200) * 0.01
+    row = dedisperse_block(data, band(nchans, 1000.0, 1500.0), dms, 1e-3).data[0]
+    assert row[20] == pytest.approx(nchans * level, rel=0.02)
+
+
 def _strength(signal, period, tsamp):
     """What a matched filter on the folded profile makes of a signal, but for the noise: the root of its energy."""
     nbins = 64
