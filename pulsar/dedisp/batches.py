@@ -105,12 +105,9 @@ def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
     memory : int
         Bytes for dedispersion and search.
     """
-    nchans = plan.freqs.size
     room = max(memory - threads * SEARCH_BYTES * plan.nsamps, 0)
-    largest = max(
-        2 * min(batch_size(plan.method, nchans, stage.nsamps), stage.ndms) * stage.nsamps for stage in plan.stages
-    )
-    volume = float(nchans) * plan.nsamps
+    largest = max(2 * _trials(plan, stage) * stage.nsamps for stage in plan.stages)
+    volume = float(plan.freqs.size) * plan.nsamps
     read = volume / READ_RATE
 
     def passed(count: int, scratch: int = 0) -> float:
@@ -142,11 +139,13 @@ def _held_samples(plan: DMPlan) -> int:
 def _work(plan: DMPlan) -> int:
     """Bytes of a thread's working space, about: a row of a tile for each trial in all of the widest nodes."""
     rows = 16 if plan.method == "tree" else 4
-    sizes = [
-        min(batch_size(plan.method, stage.nsamps), stage.ndms) * tile_size(stage.nsamps) * min(rows, plan.freqs.size)
-        for stage in plan.stages
-    ]
-    return max(sizes)
+    rows = min(rows, plan.freqs.size)
+    return max(_trials(plan, stage) * tile_size(stage.nsamps) * rows for stage in plan.stages)
+
+
+def _trials(plan: DMPlan, stage: DMStage) -> int:
+    """Trials of a batch at most."""
+    return min(batch_size(plan.method, plan.freqs.size, stage.nsamps), stage.ndms)
 
 
 def dedispersed(
