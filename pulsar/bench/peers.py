@@ -35,8 +35,6 @@ PATIENCE = 3600.0
 NHARM = 16
 #: Bins, subbands and sub-integrations of a fold.
 NBINS, NBANDS, NSUBINTS = 64, 32, 32
-#: Numbers of subbands that dedispersion in two steps is run with.
-SUBBANDS = (64, 256)
 #: DMs from which the time of a package that makes one after the other is carried on to all.
 FEW_DMS = 18
 #: Lengths of the series searched.
@@ -421,7 +419,7 @@ def dedispersion(survey: Survey, path: Path, python: Path | None) -> Contest:
         f"dedisperse {survey.about}",
         ours,
         (
-            *(subbands(n) for n in SUBBANDS if header.nchans % n == 0),
+            *(subbands(n) for n in survey.subbands if header.nchans % n == 0),
             Program("PulsarX", "dedisperse_all_fil", (("dedisperse_all_fil", *options, "-f", str(path)),), "out*.dat"),
             Script(
                 "sigpyproc",

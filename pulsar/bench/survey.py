@@ -27,11 +27,14 @@ class Survey:
         Sampling time [s].
     dm_step : float
         Step of the trial DMs [pc cm^-3].
+    subbands : tuple of int
+        Numbers of subbands with which programs that use them are compared.
     """
 
     size: Size
     tsamp: float = 64e-6
     dm_step: float = 0.5
+    subbands: tuple[int, ...] = (64, 256)
 
     @property
     def about(self) -> str:
@@ -83,6 +86,6 @@ def power_of_two(n: int) -> str:
 
 #: For every machine, and one beam of FAST.
 BAND = Survey(Size(1 << 18, 256, 512))
-FAST = Survey(Size(1 << 20, 4096, 256), tsamp=49.152e-6)
+FAST = Survey(Size(1 << 20, 4096, 256), tsamp=49.152e-6, subbands=(64, 128))
 #: For tests.
 TINY = Survey(Size(4096, 32, 8), tsamp=1e-3, dm_step=8.0)

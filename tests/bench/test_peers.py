@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -171,7 +172,7 @@ def test_every_contest_runs_ours_and_hands_the_file_to_the_programs(
     program: Make, env: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "SERIES", (4096,))
-    monkeypatch.setattr(peers, "SUBBANDS", (16, 32, 64))
+    tiny = replace(TINY, subbands=(16, 32, 64))
     seen = tmp_path / "seen"
     for name, output in (
         ("prepsubband", "out_DM0.00.dat"),
@@ -182,7 +183,7 @@ def test_every_contest_runs_ours_and_hands_the_file_to_the_programs(
     ):
         check = 'for f; do last=$f; done; test -s "$last" || test "$last" = series-4096.fft'
         program(name, f'echo {name} "$@" >> {seen}; {check} || {{ echo no "$last"; exit 1; }}; echo > {output}')
-    figures = measure_peers([TINY, TINY], env=env, rounds=1)
+    figures = measure_peers([tiny, tiny], env=env, rounds=1)
     states = {(f.work.split(",")[0], f.program): f for f in figures}
     measured = {program for (_, program), f in states.items() if f.state == "measured"}
     assert measured == {
