@@ -120,6 +120,58 @@ def moments_f32(
         count[c] += k
 
 
+@kernel()
+def running_medians(
+    values: NDArray[np.float64], first: NDArray[np.int64], last: NDArray[np.int64], out: NDArray[np.float64]
+) -> None:
+    """Medians of every column over windows that move on: sorted anew by one that enters and one that leaves.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (nrows, ncols)
+        NaN do not count.
+    first, last : ndarray of int64, shape (nwindows,)
+        Rows of each window, ``first <= row < last``; neither ever falls.
+    out : ndarray of float64, shape (nwindows, ncols)
+        NaN where a window has no value.
+    """
+    nrows, ncols = values.shape
+    column = np.empty(nrows)
+    ordered = np.empty(nrows)
+    for c in range(ncols):
+        for r in range(nrows):
+            column[r] = values[r, c]
+        count = 0
+        lo = 0
+        hi = 0
+        for w in range(first.shape[0]):
+            while hi < last[w]:
+                x = column[hi]
+                hi += 1
+                if not np.isnan(x):
+                    i = count
+                    while i > 0 and ordered[i - 1] > x:
+                        ordered[i] = ordered[i - 1]
+                        i -= 1
+                    ordered[i] = x
+                    count += 1
+            while lo < first[w]:
+                x = column[lo]
+                lo += 1
+                if not np.isnan(x):
+                    i = 0
+                    while ordered[i] != x:
+                        i += 1
+                    count -= 1
+                    for k in range(i, count):
+                        ordered[k] = ordered[k + 1]
+            if count == 0:
+                out[w, c] = np.nan
+            else:
+                below, above = ordered[(count - 1) // 2], ordered[count // 2]
+                out[w, c] = below if below == above else (below + above) / 2.0
+
+
 def moments(
     data: NDArray[Any],
     top: int,

@@ -75,6 +75,27 @@ def moments(size: Size) -> Work:
     )
 
 
+def running_medians(size: Size) -> Work:
+    """Medians over 31 blocks around each, of every channel."""
+    from pulsar_kernels.moments import running_medians
+
+    values = np.random.default_rng(1).normal(size=(size.nsamps, size.nchans))
+    at = np.arange(size.nsamps)
+    first, last = np.maximum(at - 15, 0), np.minimum(at + 16, size.nsamps)
+    out = np.zeros(values.shape)
+
+    def plain() -> NDArray[Any]:
+        return np.stack([np.median(values[a:b], axis=0) for a, b in zip(first, last, strict=True)])
+
+    return Work(
+        lambda: running_medians(values, first, last, out),
+        lambda: out,
+        values.size,
+        2.0 * values.nbytes,
+        baseline=Baseline(plain),
+    )
+
+
 def normalise(size: Size) -> Work:
     """From 8-bit samples to cleaned int8: baseline off, scaled, rounded, clipped."""
     from pulsar_kernels import clean
@@ -147,6 +168,7 @@ CASES = (
     Case("unpack-8bit", "transpose 1024 channels", unpack_8bit, Size(1 << 14, 1024), Size(15130, 70), "adds L1"),
     Case("unpack-2bit", "the same of 4096 channels", unpack_2bit, Size(1 << 13, 4096), Size(15130, 72), "adds L1"),
     Case("moments", "sums, squares, saturation, 1024 channels", moments, Size(1 << 14, 1024), Size(333, 5), "adds L1"),
+    Case("running-medians", "31 blocks, 1024 channels", running_medians, Size(200, 1024), Size(40, 5), "adds L1"),
     Case("normalise", "8 bit to cleaned int8, 1024 channels", normalise, Size(1 << 14, 1024), Size(333, 5), "floats"),
     Case("halve", "sums of two samples, int8 to int16", halve, Size(1 << 14, 1024), Size(334, 5), "adds L1"),
     Case("requantise", "sums of two back to int8", requantise, Size(1 << 13, 1024), Size(333, 5), "floats"),

@@ -1,6 +1,5 @@
 """Which channels and blocks are left out, why, and the baseline and noise of the rest."""
 
-import itertools
 import warnings
 from dataclasses import dataclass
 
@@ -104,6 +103,8 @@ def smooth(values: NDArray[np.float64], bad: NDArray[np.bool_], window: int) -> 
     window : int
         Blocks in the window; with fewer than 1.5 windows of blocks the result is a constant for every channel.
     """
+    from pulsar_kernels.moments import running_medians
+
     nblocks = values.shape[0]
     known = np.where(bad, np.nan, values)
     if nblocks < 1.5 * window:
@@ -112,16 +113,17 @@ def smooth(values: NDArray[np.float64], bad: NDArray[np.bool_], window: int) -> 
     if group > 1:
         # A wide window costs no more than a narrow one: medians of groups of blocks stand for their blocks.
         edges = np.append(np.arange(0, nblocks, group), nblocks)
-        known = np.array([median(known[a:b], axis=0) for a, b in itertools.pairwise(edges)])
+        grouped = np.empty((len(edges) - 1, known.shape[1]))
+        running_medians(known, edges[:-1], edges[1:], grouped)
+        known = grouped
         centres = 0.5 * (edges[:-1] + edges[1:] - 1)
     nsteps = len(known)
     half = (window // 2) if group <= 1 else SMOOTH_STEPS // 2
     out = np.empty_like(known)
-    for b in range(nsteps):
-        # The window shrinks evenly towards the ends, so that a steady drift is followed to the last block.
-        reach = min(half, b, nsteps - 1 - b)
-        reach = max(reach, min(2, half))
-        out[b] = median(known[max(0, b - reach) : b + reach + 1], axis=0)
+    # The window shrinks evenly towards the ends, so that a steady drift is followed to the last block.
+    at = np.arange(nsteps)
+    reach = np.maximum(np.minimum(half, np.minimum(at, nsteps - 1 - at)), min(2, half))
+    running_medians(known, np.maximum(at - reach, 0), np.minimum(at + reach + 1, nsteps), out)
     column = median(out, axis=0)
     out = np.where(np.isfinite(out), out, column)
     if group <= 1:

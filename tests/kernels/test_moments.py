@@ -1,4 +1,6 @@
-"""Moments against plain numpy."""
+"""Moments and running medians against plain numpy."""
+
+import warnings
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import moments as oracle
 
-from pulsar_kernels.moments import moments
+from pulsar_kernels.moments import moments, running_medians
 
 
 def run(data, top, origin=None):
@@ -65,3 +67,26 @@ def test_a_view_of_a_larger_buffer():
     mean, std, _, _ = run(big[:, 13:77], 256)
     np.testing.assert_allclose(mean, big[:, 13:77].mean(axis=1))
     np.testing.assert_allclose(std, big[:, 13:77].std(axis=1))
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    nrows=st.integers(1, 40),
+    ncols=st.integers(1, 5),
+    holes=st.sampled_from([0.0, 0.2, 0.9]),
+    levels=st.sampled_from([2, 1000]),
+)
+def test_running_medians(seed, nrows, ncols, holes, levels):
+    """Any windows that move on, overlapping or not; equal values, holes, infinities."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, levels, (nrows, ncols)).astype(np.float64)
+    values[rng.random(values.shape) < 0.05] = np.inf
+    values[rng.random(values.shape) < holes] = np.nan
+    first = np.sort(rng.integers(0, nrows, 12))
+    last = np.maximum.accumulate(first + rng.integers(1, nrows + 1, 12)).clip(max=nrows)
+    out = np.empty((12, ncols))
+    running_medians(values, first, last, out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # windows without a value
+        want = [np.nanmedian(values[a:b], axis=0) for a, b in zip(first, last, strict=True)]
+    np.testing.assert_array_equal(out, want)

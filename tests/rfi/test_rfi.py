@@ -1,5 +1,6 @@
 """Mask and cleaned source on an observation in memory."""
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +13,7 @@ from pulsar.data.observation import Gap
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.errors import DataError
 from pulsar.rfi import CleanedSource, make_mask, measure
-from pulsar.rfi.mask import smooth
+from pulsar.rfi.mask import median, smooth
 
 
 class ArrayObservation:
@@ -238,3 +239,18 @@ def test_a_period_of_a_tenth_of_the_data_is_kept():
     height = folded[1000:3000].mean() - folded[5000:].mean()
     sigma = np.median(noise(32, 2000).std(axis=1))
     assert height == pytest.approx(6.0 / sigma * SIGMA_LEVELS, rel=0.1)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (1, 4), (50, 33)])
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_median_is_that_of_what_is_known(shape, axis):
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=shape)
+    values[rng.random(shape) < 0.3] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # rows without a value
+        want = np.nanmedian(values, axis=axis)
+        wide = np.nanmedian(values, axis=axis, keepdims=True)
+    np.testing.assert_array_equal(median(values, axis), want)
+    if axis is not None:
+        np.testing.assert_array_equal(median(values, axis, keepdims=True), wide)
