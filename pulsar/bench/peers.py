@@ -386,15 +386,25 @@ def _cleaned(path: Path) -> CleanedSource:
     return CleanedSource(obs, make_mask(obs, measure(obs, config), config))
 
 
-def dedispersion(survey: Survey, path: Path, python: Path | None) -> Contest:
-    """From a file to every series; ours masks and cleans too, the peers write their series to disk."""
+def dedispersion(survey: Survey, path: Path, python: Path | None) -> Iterator[Contest]:
+    """From a file to every series, which the peers write to disk: without making the mask, and with it.
+
+    `dedisperse_all_fil` measures the noise of the channels and takes it out, the others sum the samples as they are:
+    against these ours has made its mask before (PRESTO has a program of its own for that).
+    """
     from pulsar.bench.stages import run_dedispersion
 
     header, ndms = survey.header, survey.size.ndms
     last = survey.dm_step * (ndms - 1)
     step = f"{survey.dm_step:g}"
+    masked: list[CleanedSource] = []
 
     def ours() -> None:
+        if not masked:
+            masked.append(_cleaned(path))
+        run_dedispersion(masked[0], survey, 1)
+
+    def all_ours() -> None:
         source = _cleaned(path)
         try:
             run_dedispersion(source, survey, 1)
@@ -414,24 +424,32 @@ def dedispersion(survey: Survey, path: Path, python: Path | None) -> Contest:
             note,
         )
 
-    options = ("-t", "1", "--dms", "0", "--ddm", step, "--ndm", str(ndms), "--format", "presto", "-o", "out")
-    return Contest(
+    few = str(min(FEW_DMS, ndms))
+    yield Contest(
         f"dedisperse {survey.about}",
         ours,
         (
             *(subbands(n) for n in survey.subbands if header.nchans % n == 0),
-            Program("PulsarX", "dedisperse_all_fil", (("dedisperse_all_fil", *options, "-f", str(path)),), "out*.dat"),
             Script(
                 "sigpyproc",
                 "sigpyproc dedisperse_plan",
                 python,
                 "sigpyproc",
                 _SIGPYPROC,
-                (str(path), repr(last), str(min(FEW_DMS, ndms)), str(ndms)),
-                f"from 2 and {min(FEW_DMS, ndms)} DMs over the range",
+                (str(path), repr(last), few, str(ndms)),
+                f"from 2 and {few} DMs over the range",
             ),
         ),
     )
+    options = ("-t", "1", "--dms", "0", "--ddm", step, "--ndm", str(ndms), "--format", "presto", "-o", "out")
+    command = ("dedisperse_all_fil", *options, "-f", str(path))
+    yield Contest(
+        f"normalise, dedisperse {survey.about}",
+        all_ours,
+        (Program("PulsarX", "dedisperse_all_fil", (command,), "out*.dat", "ours makes its mask too"),),
+    )
+    for source in masked:
+        source.obs.close()
 
 
 def fold(survey: Survey, path: Path) -> Contest:
@@ -544,7 +562,7 @@ def boxcars(python: Path | None) -> Contest:
 def contests(survey: Survey, folder: Path, python: Path | None) -> Iterator[Contest]:
     """All that both do, on one observation that is written to `folder`."""
     path = survey.write(folder)
-    yield dedispersion(survey, path, python)
+    yield from dedispersion(survey, path, python)
     yield fold(survey, path)
     for nsamps in SERIES:
         yield search(nsamps, survey.tsamp, folder)
@@ -563,7 +581,7 @@ def measure_peers(
     Parameters
     ----------
     surveys : sequence of Survey
-        On the first everything is done, on the others dedispersion alone, once.
+        On the first everything is done, on the others dedispersion alone.
     env : Path, optional
         Virtual environment of the packages in Python.
     rounds : int
@@ -587,5 +605,6 @@ def measure_peers(
                 for contest in contests(survey, folder, python):
                     figures += hold(contest, rounds, progress)
             else:
-                figures += hold(dedispersion(survey, survey.write(folder), python), 1, progress)
+                for contest in dedispersion(survey, survey.write(folder), python):
+                    figures += hold(contest, rounds, progress)
     return figures

@@ -214,7 +214,8 @@ def test_a_series_is_one_that_readers_understand(tmp_path: Path) -> None:
 
 def test_ours_of_the_other_contests(tmp_path: Path) -> None:
     path = TINY.write(tmp_path)
-    dedispersion(TINY, path, None).ours()
+    for contest in dedispersion(TINY, path, None):
+        contest.ours()
     fold(TINY, path).ours()
     boxcars(None).ours()
 
