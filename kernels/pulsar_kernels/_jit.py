@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+from llvmlite import ir
 from numba import config, njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
@@ -95,6 +96,23 @@ def vector(code: Callable[..., Any], *, literal: int | None = None, returns: Any
         return intrinsic(prefer_literal=literal is not None)(typed)
 
     return decorate
+
+
+def _prefetch_code(builder: Any, args: Any, form: int) -> None:
+    i8, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [i8, i32, i32, i32])
+    name = "llvm.prefetch.p0"
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    place = builder.bitcast(builder.gep(args[1], [args[2]]), i8)
+    builder.call(function, [place, i32(form % 2), i32(2 if form > 1 else 3), i32(1)])
+
+
+@vector(_prefetch_code, literal=0)
+def prefetch(form: int, data: NDArray[Any], at: int) -> None:
+    """Have element `at`, which may lie beyond the end, brought to the cache.
+
+    `form` is 0 to read it soon, 1 to write it, 2 to read it later: into the second level.
+    """
 
 
 @kernel()

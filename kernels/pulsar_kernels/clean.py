@@ -10,7 +10,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import kernel, prefetch, vector
 
 LANES = 64
 
@@ -93,14 +93,17 @@ def _row8(
     first: int,
     n: int,
     dst: NDArray[np.int8],
+    ahead: NDArray[np.int8],
 ) -> None:
-    """`n` bytes, a multiple of 64."""
+    """`n` bytes, a multiple of 64. The row to be filled next is fetched meanwhile: it is on other pages."""
     if step == np.float32(0.0):
         for i in range(0, n, LANES):
             _scaled(src, i, k, offset, step, np.float32(0.0), dst, i, 2)
+            prefetch(1, ahead, i)
     else:
         for i in range(0, n, LANES):
             _scaled(src, i, k, offset, step, np.float32(first + i), dst, i, 3)
+            prefetch(1, ahead, i)
 
 
 @kernel()
@@ -112,14 +115,17 @@ def _row16(
     first: int,
     n: int,
     dst: NDArray[np.int8],
+    ahead: NDArray[np.int8],
 ) -> None:
     """As `_row8`, two bytes a sample."""
     if step == np.float32(0.0):
         for i in range(0, n, LANES):
             _scaled(src, i, k, offset, step, np.float32(0.0), dst, i, 4)
+            prefetch(1, ahead, i)
     else:
         for i in range(0, n, LANES):
             _scaled(src, i, k, offset, step, np.float32(first + i), dst, i, 5)
+            prefetch(1, ahead, i)
 
 
 @kernel()
@@ -147,14 +153,19 @@ def _normalise_rows(
             for i in range(n):
                 dst[i] = np.int8(0)
             continue
+        ahead = out[min(c + 1, nchans - 1)]
+        if raw.itemsize == 1:
+            _row8(src, k, offset, step, first, whole, dst, ahead)
+        else:
+            _row16(src, k, offset, step, first, whole, dst, ahead)
+        if whole == n:
+            continue
         for i in range(whole, n):
             rest[i - whole] = src[i]
         if raw.itemsize == 1:
-            _row8(src, k, offset, step, first, whole, dst)
-            _row8(rest, k, offset, step, first + whole, LANES, done)
+            _row8(rest, k, offset, step, first + whole, LANES, done, done)
         else:
-            _row16(src, k, offset, step, first, whole, dst)
-            _row16(rest, k, offset, step, first + whole, LANES, done)
+            _row16(rest, k, offset, step, first + whole, LANES, done, done)
         for i in range(whole, n):
             dst[i] = done[i - whole]
 

@@ -14,7 +14,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import aligned, kernel, vector
+from pulsar_kernels._jit import aligned, kernel, prefetch, vector
 
 #: Transforms side by side.
 LANES = 16
@@ -494,20 +494,6 @@ def _pass(
         w += radix - 1
 
 
-def _prefetch_code(builder: Any, args: Any, write: int) -> None:
-    i8 = ir.IntType(8).as_pointer()
-    kind = ir.FunctionType(ir.VoidType(), [i8, _I32, _I32, _I32])
-    name = "llvm.prefetch.p0"
-    prefetch = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    place = builder.bitcast(builder.gep(args[1], [args[2]]), i8)
-    builder.call(prefetch, [place, _I32(write), _I32(3), _I32(1)])
-
-
-@vector(_prefetch_code, literal=0)
-def _prefetch(write: int, data: NDArray[Any], at: int) -> None:
-    """Have element `at` brought to the cache, to be written if `write` is 1; it may lie beyond the end."""
-
-
 @kernel()
 def _edge(
     series: NDArray[Any],
@@ -549,8 +535,8 @@ def _first_pass(
         for j in range(radix):
             first = at + (i + j * m) * n2
             start = np.float32((2.0 * first + 1.0) / n - 1.0)
-            _prefetch(0, series, first + _AHEAD * n2)
-            _prefetch(0, series, first + _AHEAD * n2 + _ELEMENT - 1)
+            prefetch(0, series, first + _AHEAD * n2)
+            prefetch(0, series, first + _AHEAD * n2 + _ELEMENT - 1)
             if first + _ELEMENT <= n:
                 _row(series, first, cubic, start, step, few, j)
             else:
@@ -644,7 +630,7 @@ def real_fft(
             tile = work[row // LANES * slots(n2) * _ELEMENT :]
             for i in range(LANES):
                 for half in range(4):
-                    _prefetch(1, tile, slots(j + 2 * i + half // 2) * _ELEMENT + half % 2 * LANES)
+                    prefetch(1, tile, slots(j + 2 * i + half // 2) * _ELEMENT + half % 2 * LANES)
                 _separate(source, k + i, (n1 - k - i) % n1, plan.lanes, k + i, turns, squares, i)
             for part in range(4):
                 _transpose(squares, part * LANES * LANES, tile, j + part // 2 * LANES, part % 2 * LANES)

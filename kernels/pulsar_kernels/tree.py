@@ -13,7 +13,7 @@ import numpy as np
 from llvmlite import ir
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import kernel, prefetch, vector
 
 #: Children of a node (of all but the root), and samples in a vector: stretches are multiples of it.
 FAN = 4
@@ -393,23 +393,6 @@ def _sum(
     out[at : at + LANES] = np.clip(total, -32768, 32767)
 
 
-def _prefetch_code(builder: Any, args: Any) -> None:
-    i32 = ir.IntType(32)
-    place = builder.gep(args[0], [args[1]])
-    name = "llvm.prefetch.p0" if "*" not in str(place.type) else "llvm.prefetch.p0i8"
-    module = builder.module
-    function = module.globals.get(name) or ir.Function(
-        module, ir.FunctionType(ir.VoidType(), [place.type, i32, i32, i32]), name
-    )
-    # For reading, into the second level of the cache, data.
-    builder.call(function, [place, i32(0), i32(2), i32(1)])
-
-
-@vector(_prefetch_code)
-def _prefetch(data: NDArray[np.int8], at: int) -> None:
-    """Ask for the cache line of ``data[at]``."""
-
-
 @kernel()
 def _channel_row(
     data: NDArray[np.int8],
@@ -424,10 +407,10 @@ def _channel_row(
     a_, b_, c_, d_ = ahead[0], ahead[1], ahead[2], ahead[3]
     for i in range(0, n, LANES):
         _half_sum(data, a + i, b + i, c + i, d + i, arena, at + i, 4)
-        _prefetch(data, a_ + i)
-        _prefetch(data, b_ + i)
-        _prefetch(data, c_ + i)
-        _prefetch(data, d_ + i)
+        prefetch(2, data, a_ + i)
+        prefetch(2, data, b_ + i)
+        prefetch(2, data, c_ + i)
+        prefetch(2, data, d_ + i)
 
 
 @kernel()
