@@ -27,8 +27,8 @@ from pulsar.errors import ConfigError
 _ROWS: Final = 64
 #: Where working space begins [bytes]: at a cache line.
 ALIGN: Final = 64
-#: Size of the newly read part of a gulp, at most [bytes]: more gains nothing.
-GULP_BYTES: Final = 96 << 20
+#: Size of the newly read part of a gulp, at most [bytes]: 96 MiB take 6 % longer for a FAST beam, 224 gain 2 %.
+GULP_BYTES: Final = 160 << 20
 
 
 class Channels:
