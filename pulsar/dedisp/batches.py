@@ -36,8 +36,8 @@ from pulsar.dedisp.stream import (
 )
 from pulsar.errors import ConfigError
 
-# Measured with benchmarks/bench_pipeline.py on one core of a 2.6 GHz Xeon (Sapphire Rapids).
-READ_RATE: Final = 1.2e9  # raw samples read and cleaned a second
+# Measured with benchmarks/bench_read.py and bench_pipeline.py on one core, rounded down.
+READ_RATE: Final = 4e9  # raw samples read and cleaned a second
 SCRATCH_RATE: Final = 0.8e9  # bytes written to the scratch file and read back a second
 #: Seconds per channel-sample to move it through the buffers of a stream, and to put it into memory for good.
 MOVE_SECONDS: Final = {"stream": 4.0e-10, "samples": 1.5e-10}
