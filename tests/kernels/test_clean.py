@@ -48,6 +48,19 @@ def test_against_numpy(seed, nchans, n, first, dtype, zero):
     assert (out[scale == 0] == 0).all()
 
 
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 300), level=st.integers(0, 65535))
+def test_sixteen_bits_use_their_range(seed, n, level):
+    rng = np.random.default_rng(seed)
+    raw = np.clip(rng.normal(level, 400, (3, n)), 0, 65535).astype(np.uint16)
+    chans, none = np.arange(3), np.empty(0, dtype=np.float32)
+    base = np.full(3, level, np.float32)
+    slope = np.array([0.0, 0.1, -0.1], np.float32)
+    scale = np.full(3, 8 / 400, np.float32)
+    out = np.empty((3, n), dtype=np.int8)
+    normalise(raw, chans, base, slope, scale, 7, none, out)
+    assert np.abs(out - oracle.normalise(raw, chans, base, slope, scale, 7, none)).max() <= 0.5 + 2e-2
+
+
 @pytest.mark.parametrize("cut", [1, 7, 50])
 def test_cutting_a_line_changes_nothing(cut):
     raw, chans, base, slope, scale = case(5, 6, 100, np.uint8)
