@@ -86,6 +86,72 @@ class FFTConfig(Section):
     max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 300
 
 
+class AccelConfig(Section):
+    """Acceleration search in the Fourier domain; it runs where zmax or accel_max is given."""
+
+    zmax: Annotated[
+        float, Field(ge=0, le=1200, description="largest drift of the highest harmonic summed [bins of 1/T]; 0: none")
+    ] = 0.0
+    accel_max: Annotated[
+        float | None,
+        Field(gt=0, description="largest acceleration [m/s2], up to the drift zmax if that is given too"),
+    ] = None
+    wmax: Annotated[
+        float, Field(ge=0, description="largest change of the drift of the highest harmonic [bins of 1/T]; 0: no jerk")
+    ] = 0.0
+    nharm: Annotated[Literal[1, 2, 4, 8, 16], Field(description="most harmonics summed")] = 8
+    threshold: Annotated[
+        float,
+        Field(
+            description="trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a run"
+        ),
+    ] = 0.0
+    p_min: Annotated[float | None, Field(gt=0, description="shortest period [s]; default 2 samples")] = None
+    p_max: Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")] = None
+    max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 300
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is anything to search for."""
+        return self.zmax > 0 or self.accel_max is not None
+
+
+class FFAConfig(Section):
+    """Fast folding search for long periods."""
+
+    enabled: Annotated[bool, Field(description="run it")] = True
+    p_min: Annotated[float, Field(gt=0, description="shortest period [s]")] = 0.5
+    p_max: Annotated[float, Field(gt=0, description="longest period [s]; no more than a quarter of the data")] = 30.0
+    duty_min: Annotated[float, Field(gt=0, lt=1, description="narrowest pulse [turns]")] = 0.002
+    duty_max: Annotated[float, Field(gt=0, lt=1, description="widest pulse [turns]")] = 0.2
+    threshold: Annotated[
+        float,
+        Field(
+            description="trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a run"
+        ),
+    ] = 0.0
+    max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 50
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "FFAConfig":
+        if self.p_max < self.p_min:
+            raise ValueError(f"p_min {self.p_min:g} s is above p_max {self.p_max:g} s: swap them")
+        if self.duty_max < self.duty_min:
+            raise ValueError(f"duty_min {self.duty_min:g} is above duty_max {self.duty_max:g}: swap them")
+        return self
+
+
+class SinglePulseConfig(Section):
+    """Search for single pulses, and for the period of repeating ones."""
+
+    enabled: Annotated[bool, Field(description="run it")] = True
+    snr: Annotated[float, Field(ge=4, description="S/N from which a pulse is kept (single trial)")] = 7.0
+    width_max: Annotated[float, Field(gt=0, description="widest pulse [s]; the narrowest is one sample")] = 0.25
+    shape: Annotated[Literal["boxcar", "gaussian"], Field(description="matched filter")] = "boxcar"
+    max_events: Annotated[int, Field(ge=1, description="most events kept per DM")] = 10_000
+    cutouts: Annotated[int, Field(ge=0, description="pulses whose DM-time plot and spectrum are stored")] = 20
+
+
 class SiftConfig(Section):
     """Grouping of detections into candidates."""
 
@@ -130,6 +196,9 @@ class Config(Section):
     rfi: RfiConfig = RfiConfig()
     dedisp: DedispConfig = DedispConfig()
     fft: FFTConfig = FFTConfig()
+    accel: AccelConfig = AccelConfig()
+    ffa: FFAConfig = FFAConfig()
+    single_pulse: SinglePulseConfig = SinglePulseConfig()
     sift: SiftConfig = SiftConfig()
     fold: FoldConfig = FoldConfig()
     output: OutputConfig = OutputConfig()

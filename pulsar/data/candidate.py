@@ -36,11 +36,23 @@ DETECTION_COLUMNS: tuple[Column, ...] = (
     Column("freq", "f8", "Hz", "refined topocentric frequency of the fundamental at mid-observation"),
     Column("freq_err", "f8", "Hz", "its 1-sigma error"),
     Column("fdot", "f8", "Hz / s", "frequency derivative (0 in a search without acceleration)"),
-    Column("nharm", "i2", "", "harmonics summed"),
-    Column("power", "f4", "", "summed normalised power (mean 1 a harmonic in noise)"),
+    Column("nharm", "i2", "", "harmonics summed; ffa: those that a pulse of this width has"),
+    Column("power", "f4", "", "summed normalised power (mean 1 a harmonic in noise); ffa: nharm + S/N^2 / 2"),
     Column("sigma_single", "f4", "", "Gaussian significance of the power in a single trial"),
     Column("sigma", "f4", "", "the same corrected for all independent trials of the run"),
     Column("logp", "f8", "", "natural logarithm of the single-trial false alarm probability"),
+    Column("kind", "U5", "", "search that made it: fft, accel or ffa"),
+    Column("fddot", "f8", "Hz / s2", "second frequency derivative (0 in a search without jerk)"),
+    Column("snr", "f4", "", "boxcar S/N of the folded profile (ffa), else NaN"),
+    Column("width", "f4", "", "width of that boxcar in turns (ffa), else NaN"),
+)
+
+EVENT_COLUMNS: tuple[Column, ...] = (
+    Column("dm_index", "i4", "", "row of the DM plan"),
+    Column("dm", "f8", "pc / cm3", "trial dispersion measure"),
+    Column("time", "f8", "s", "centre of the pulse from the start of the observation, at the highest channel"),
+    Column("snr", "f4", "", "S/N of the matched filter"),
+    Column("width", "f8", "s", "width of the filter: of the boxcar, or the full width at half maximum of the Gaussian"),
 )
 
 CANDIDATE_COLUMNS: tuple[Column, ...] = (

@@ -286,6 +286,9 @@ class FFTSearch:
         which = kept_index[:kept]
         out["dm_index"] = dm_index
         out["dm"] = dm
+        out["kind"] = "fft"
+        out["snr"] = np.nan
+        out["width"] = np.nan
         out["freq"] = kept_bin[:kept] / (self.nfft * self.tsamp)
         # sqrt(6) / (2 pi T) for a line of unit power (Cramer-Rao), T the length of the data.
         out["freq_err"] = np.sqrt(6.0) / (2.0 * np.pi * self.tobs * np.sqrt(information[:kept]))
