@@ -126,6 +126,7 @@ def phase_bins(
     phase: float,
     rate: float,
     accel: float,
+    jerk: float,
     nbins: int,
     edges: NDArray[np.int64],
     out: NDArray[np.uint16],
@@ -134,8 +135,9 @@ def phase_bins(
 
     Parameters
     ----------
-    phase, rate, accel : float
-        Phase of sample j [turns]: ``phase + rate * j + accel * j**2``. `phase` is best given reduced to [0, 1).
+    phase, rate, accel, jerk : float
+        Phase of sample j [turns]: ``phase + rate * j + accel * j**2 + jerk * j**3``. `phase` is best given reduced to
+        [0, 1).
     nbins : int
         Phase bins.
     edges : ndarray of int64, shape (nsegments + 1,)
@@ -147,7 +149,7 @@ def phase_bins(
         base = s * nbins
         for j in range(edges[s], edges[s + 1]):
             t = float(j)
-            turns = phase + t * (rate + t * accel)
+            turns = phase + t * (rate + t * (accel + t * jerk))
             slot = np.int32((turns - np.floor(turns)) * nbins)
             # A phase a rounding below a whole turn may reach nbins itself.
             if slot >= nbins:

@@ -36,7 +36,7 @@ def phase_bins(size: Size) -> Work:
         return slot + NBINS * np.repeat(np.arange(SEGMENTS), np.diff(edges))
 
     return Work(
-        lambda: fold.phase_bins(phase, rate, accel, NBINS, edges, out),
+        lambda: fold.phase_bins(phase, rate, accel, 0.0, NBINS, edges, out),
         lambda: out,
         n,
         float(out.nbytes),

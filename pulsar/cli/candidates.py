@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pulsar.cli.console import Debug, out, print_candidates
+from pulsar.cli.console import Debug, out, print_candidates, print_pulses
 
 
 def command(
@@ -18,17 +18,20 @@ def command(
     form: Annotated[
         Literal["table", "csv", "json", "ecsv"], typer.Option("--format", help="How to print them.")
     ] = "table",
+    pulses: Annotated[bool, typer.Option("--single-pulses", help="The single pulses, not the candidates.")] = False,
     _debug: Debug = False,
 ) -> None:
-    """List the candidates of a run, best first."""
+    """List the candidates, or the single pulses, of a run, best first."""
     from pulsar.io.product.reader import read
 
     product = read(run)
     if form == "ecsv":
-        product.candidates[:top].write(sys.stdout, format="ascii.ecsv")
+        (product.single_pulses if pulses else product.candidates)[:top].write(sys.stdout, format="ascii.ecsv")
         return
-    rows = product.rows("candidates")[:top]
-    if form == "table":
+    rows = product.rows("single_pulses" if pulses else "candidates")[:top]
+    if form == "table" and pulses:
+        print_pulses(rows)
+    elif form == "table":
         print_candidates(rows)
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -57,6 +57,21 @@ Zap = Annotated[
     typer.Option("--zap", metavar="LO:HI", help="Mask this range [MHz]; may be repeated.", show_default=False),
 ]
 ZeroDM = Annotated[bool, typer.Option("--zerodm", help="Subtract the mean over channels from every sample.")]
+ZMax = Annotated[
+    float | None,
+    typer.Option("--zmax", metavar="N", help="Search accelerations up to this drift [bins].", show_default="none"),
+]
+AccelMax = Annotated[
+    float | None,
+    typer.Option("--accel-max", metavar="A", help="Search accelerations up to this [m/s2].", show_default="none"),
+]
+WMax = Annotated[
+    float | None,
+    typer.Option("--wmax", metavar="N", help="With --zmax: search jerks up to this [bins].", show_default="none"),
+]
+NoFFT = Annotated[bool, typer.Option("--no-fft", help="No search of power spectra.")]
+NoFFA = Annotated[bool, typer.Option("--no-ffa", help="No search for long periods by fast folding.")]
+NoSinglePulse = Annotated[bool, typer.Option("--no-single-pulse", help="No search for single pulses.")]
 Ncands = Annotated[
     int | None, typer.Option("--ncands", metavar="N", help="Candidates to fold.", show_default="from the preset")
 ]
@@ -70,6 +85,17 @@ Memory = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def searches(
+    zmax: float | None, accel_max: float | None, wmax: float | None, no_fft: bool, no_ffa: bool, no_single_pulse: bool
+) -> dict[str, Any]:
+    """What the options of a command say about which searches are run, as `effective_config` takes it."""
+    found: dict[str, Any] = {"accel__zmax": zmax, "accel__accel_max": accel_max, "accel__wmax": wmax}
+    for section, off in (("fft", no_fft), ("ffa", no_ffa), ("single_pulse", no_single_pulse)):
+        if off:
+            found[f"{section}__enabled"] = False
+    return found
 
 
 def effective_config(
@@ -216,8 +242,11 @@ def print_candidates(rows: Any, *, top: int | None = None, title: str = "", mark
         "sigma": lambda r: number(r["sigma"], ".1f"),
         "duty": lambda r: number(r["width"], ".3f"),
         "score": lambda r: number(r["score"], ".2f"),
+        "found by": lambda r: str(r["found_by"]),
         "remarks": _remarks,
     }
+    if not any(row["found_by"] for row in shown):
+        del columns["found by"]
     if not any(_significant(row) for row in shown):
         del columns["accel [m/s2]"]
     if marked is not None:
@@ -226,8 +255,50 @@ def print_candidates(rows: Any, *, top: int | None = None, title: str = "", mark
         columns,
         list(shown),
         title=title,
-        left=("id", "remarks", "injected"),
+        left=("id", "found by", "remarks", "injected"),
         marked=(lambda r: str(r["id"]) in marked) if marked is not None else None,
+    )
+    if len(shown) < len(rows):
+        out(f"... and {len(rows) - len(shown)} more")
+
+
+def print_pulses(rows: Any, *, top: int | None = None, title: str = "") -> None:
+    """Print the table of single pulses.
+
+    Parameters
+    ----------
+    rows : structured array
+        Fields of SINGLE_PULSE_COLUMNS.
+    top : int, optional
+        Print no more than these.
+    title : str
+    """
+    if not len(rows):
+        out("No single pulses above the threshold.")
+        return
+    shown = rows if top is None else rows[:top]
+    print_table(
+        {
+            "rank": lambda r: str(r["rank"]),
+            "id": lambda r: str(r["id"]),
+            "time [s]": lambda r: number(r["time"], ".4f"),
+            "DM": lambda r: value_error(r["dm"], r["dm_err"]),
+            "width [ms]": lambda r: number(1e3 * r["width"], ".3g"),
+            "S/N": lambda r: number(r["snr"], ".1f"),
+            "sigma": lambda r: number(r["sigma"], ".1f"),
+            "score": lambda r: number(r["score"], ".2f"),
+            "remarks": lambda r: "; ".join(
+                text
+                for text in (
+                    f"pulse of {r['source']}" if r["source"] else "",
+                    f"rfi: {r['rfi_flags']}" if r["rfi_flags"] else "",
+                )
+                if text
+            ),
+        },
+        list(shown),
+        title=title,
+        left=("id", "remarks"),
     )
     if len(shown) < len(rows):
         out(f"... and {len(rows) - len(shown)} more")
@@ -242,6 +313,7 @@ def _remarks(row: Any) -> str:
     parts = [
         str(row["known_source"]),
         f"harmonic of {row['harmonic_of']}" if row["harmonic_of"] else "",
+        f"{row['npulses']} single pulses" if row["npulses"] else "",
         f"rfi: {row['rfi_flags']}" if row["rfi_flags"] else "",
     ]
     return "; ".join(p for p in parts if p)

@@ -7,18 +7,25 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from pulsar.cli.console import (
+    AccelMax,
     Debug,
     DMRange,
     Files,
     Json,
     Memory,
     Ncands,
+    NoFFA,
+    NoFFT,
+    NoSinglePulse,
     Preset,
     Sets,
     Threads,
+    WMax,
+    ZMax,
     effective_config,
     out,
     print_table,
+    searches,
 )
 
 
@@ -27,6 +34,12 @@ def command(
     config: Preset = None,
     sets: Sets = None,
     dm: DMRange = None,
+    zmax: ZMax = None,
+    accel_max: AccelMax = None,
+    wmax: WMax = None,
+    no_fft: NoFFT = False,
+    no_ffa: NoFFA = False,
+    no_single_pulse: NoSinglePulse = False,
     ncands: Ncands = None,
     threads: Threads = None,
     memory: Memory = None,
@@ -34,7 +47,15 @@ def command(
     _debug: Debug = False,
 ) -> None:
     """Show the DM plan with its smearing, the number of trials, memory, scratch space and expected time."""
-    settings = effective_config(config, sets, dm=dm, fold__ncands=ncands, run__threads=threads, run__memory=memory)
+    settings = effective_config(
+        config,
+        sets,
+        dm=dm,
+        fold__ncands=ncands,
+        run__threads=threads,
+        run__memory=memory,
+        **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
+    )
     from pulsar.io.open import open_observation
     from pulsar.pipeline.plan import dry_run
 

@@ -7,23 +7,32 @@ from typing import Annotated
 import typer
 
 from pulsar.cli.console import (
+    AccelMax,
     Debug,
     DMRange,
     Files,
     Memory,
     Ncands,
+    NoFFA,
+    NoFFT,
+    NoSinglePulse,
     Overwrite,
     Preset,
     Quiet,
     Sets,
     Threads,
+    WMax,
     Zap,
     ZeroDM,
+    ZMax,
     check_not_input,
     effective_config,
     note,
+    out,
     print_candidates,
+    print_pulses,
     progress_mode,
+    searches,
 )
 
 
@@ -43,6 +52,12 @@ def command(
     dm: DMRange = None,
     zap: Zap = None,
     zerodm: ZeroDM = False,
+    zmax: ZMax = None,
+    accel_max: AccelMax = None,
+    wmax: WMax = None,
+    no_fft: NoFFT = False,
+    no_ffa: NoFFA = False,
+    no_single_pulse: NoSinglePulse = False,
     ncands: Ncands = None,
     threads: Threads = None,
     memory: Memory = None,
@@ -52,7 +67,7 @@ def command(
     quiet: Quiet = False,
     _debug: Debug = False,
 ) -> None:
-    """Search an observation for pulsars and write the ranked candidates."""
+    """Search an observation for pulsars of every kind and write the ranked candidates and single pulses."""
     path = output if output is not None else default_output(files)
     settings = effective_config(
         config,
@@ -63,6 +78,7 @@ def command(
         fold__ncands=ncands,
         run__threads=threads,
         run__memory=memory,
+        **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
     )
     from pulsar.io.product.writer import check_output
 
@@ -81,5 +97,12 @@ def command(
         progress=progress_mode(quiet),
     )
     print_candidates(run.rows("candidates"), top=top)
+    pulses = run.rows("single_pulses")
+    # Those of a listed candidate are in its line.
+    alone = pulses[pulses["source"] == ""]
+    if len(alone):
+        out()
+        print_pulses(alone, top=top, title="Single pulses")
     if not quiet:
-        note(f"{path}: {len(run)} candidates; plots: pulsar report {path}")
+        counts = f"{len(run)} candidates" + (f", {len(pulses)} single pulses" if len(pulses) else "")
+        note(f"{path}: {counts}; plots: pulsar report {path}")

@@ -58,7 +58,9 @@ EVENT_COLUMNS: tuple[Column, ...] = (
 CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("rank", "i4", "", "1 is the best"),
     Column("id", "U12", "", "name inside the file, also the name of its fold"),
-    Column("kind", "U8", "", "how it was found: fft, ffa, or fold where the period was given"),
+    Column(
+        "kind", "U8", "", "search of its best detection: fft, accel, ffa, pulses; or fold where the period was given"
+    ),
     Column("period", "f8", "s", "topocentric period at the epoch"),
     Column("period_err", "f8", "s", "1-sigma error of the period"),
     Column("freq", "f8", "Hz", "topocentric spin frequency at the epoch"),
@@ -86,6 +88,9 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("rfi_flags", "U64", "", "reasons to suspect interference, comma separated"),
     Column("harmonic_of", "U12", "", "id of the candidate of which it is a harmonic, or empty"),
     Column("known_source", "U32", "", "known pulsar that it matches, or empty"),
+    Column("found_by", "U24", "", "all searches that found it or a harmonic of it, comma separated, best first"),
+    Column("fddot", "f8", "Hz / s2", "second frequency derivative with which it was folded"),
+    Column("npulses", "i4", "", "single pulses that come in its phase"),
 )
 
 SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
@@ -102,6 +107,7 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
     Column("beam", "i2", "", "beam number, -1 when unknown"),
     Column("score", "f4", "", "0 to 1: how much it looks like a celestial pulse"),
     Column("rfi_flags", "U64", "", "reasons to suspect interference, comma separated"),
+    Column("source", "U12", "", "id of the candidate in whose phase it comes, or empty"),
 )
 
 

@@ -19,11 +19,18 @@ class FoldParams:
         Frequency derivative [Hz/s].
     dm : float
         Dispersion measure [pc cm^-3].
+    fddot : float
+        Second derivative [Hz/s^2].
     """
 
     freq: float
     fdot: float = 0.0
     dm: float = 0.0
+    fddot: float = 0.0
+
+    def times(self, factor: float) -> "FoldParams":
+        """The same rotation counted as `factor` turns where this one counts one."""
+        return FoldParams(self.freq * factor, self.fdot * factor, self.dm, self.fddot * factor)
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class FoldCube:
     """Folded data before any refinement: everything else is derived from it.
 
     Phase 0, the left edge of bin 0, is at mid-observation (highest channel):
-    phase(t) = f (t - tmid) + fdot (t - tmid)^2 / 2.
+    phase(t) = f (t - tmid) + fdot (t - tmid)^2 / 2 + fddot (t - tmid)^3 / 6.
 
     Attributes
     ----------

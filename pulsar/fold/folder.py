@@ -98,12 +98,14 @@ def _slots(cand: _Cand, start: int, nout: int, tmid: float, out: NDArray[np.uint
     first = int(np.searchsorted(cand.edges, start, side="right")) - 1
     last = int(np.searchsorted(cand.edges, start + nout, side="left"))
     edges = np.clip(cand.edges[first : last + 1] - start, 0, nout)
-    freq, fdot = cand.params.freq, cand.params.fdot
-    t = (start + 0.5) * cand.tsamp - tmid
-    phase = freq * t + 0.5 * fdot * t * t
-    rate = (freq + fdot * t) * cand.tsamp
+    p, dt = cand.params, cand.tsamp
+    t = (start + 0.5) * dt - tmid
+    phase = t * (p.freq + t * (p.fdot / 2.0 + t * p.fddot / 6.0))
+    rate = (p.freq + t * (p.fdot + t * p.fddot / 2.0)) * dt
     nbins = cand.plan.nbins
-    phase_bins(phase - np.floor(phase), rate, 0.5 * fdot * cand.tsamp**2, nbins, edges, out)
+    phase_bins(
+        phase - np.floor(phase), rate, 0.5 * (p.fdot + p.fddot * t) * dt**2, p.fddot / 6.0 * dt**3, nbins, edges, out
+    )
     counts = np.zeros((last - first) * nbins, dtype=np.int64)
     count_slots(out[:nout], counts)
     cand.counts[first:last] += counts.reshape(last - first, nbins)
@@ -391,11 +393,14 @@ def _cube(cand: _Cand, source: SampleSource, edges: NDArray[np.int64], mean_shif
     """Bring the subbands to the phase of the reference frequency and reckon the variance."""
     widths = np.diff(edges)
     inverse = np.add.reduceat(source.freqs**-2.0, edges[:-1]) / widths
-    freq, fdot, dm = cand.params.freq, cand.params.fdot, cand.params.dm
+    freq, dm = cand.params.freq, cand.params.dm
     lag = KDM * dm * (inverse - source.fref**-2.0) - mean_shift
     tmid = 0.5 * source.nsamps * source.tsamp
     middle = 0.5 * (cand.time_edges[1:] + cand.time_edges[:-1]) - tmid
-    turns = -(freq * lag + fdot * middle[:, None] * lag - 0.5 * fdot * lag**2)
+    # Frequency and its derivative in the middle of each sub-integration.
+    fdot = (cand.params.fdot + cand.params.fddot * middle)[:, None]
+    now = (freq + middle * (cand.params.fdot + 0.5 * middle * cand.params.fddot))[:, None]
+    turns = -(now * lag - 0.5 * fdot * lag**2)
     valid = np.array(
         [
             source.valid_fraction(round(a / source.tsamp), max(round((b - a) / source.tsamp), 1))

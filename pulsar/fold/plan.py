@@ -70,11 +70,11 @@ def check_params(params: FoldParams, tobs: float, tsamp: float) -> None:
     ConfigError
         When the frequency is not positive or above the Nyquist frequency, or a number is not finite.
     """
-    if not all(np.isfinite([params.freq, params.fdot, params.dm])):
+    if not all(np.isfinite([params.freq, params.fdot, params.dm, params.fddot])):
         raise ConfigError(f"cannot fold with frequency {params.freq} Hz, derivative {params.fdot} Hz/s, DM {params.dm}")
     if params.freq <= 0:
         raise ConfigError(f"cannot fold with a frequency of {params.freq:g} Hz: it must be positive")
-    span = 0.5 * abs(params.fdot) * tobs
+    span = 0.5 * tobs * (abs(params.fdot) + 0.25 * tobs * abs(params.fddot))
     if params.freq + span > 0.5 / tsamp:
         raise ConfigError(
             f"cannot fold at {params.freq:g} Hz: samples of {tsamp * 1e6:g} us show at most {0.5 / tsamp:g} Hz"

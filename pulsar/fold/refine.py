@@ -350,7 +350,7 @@ def _measure(
     profile = normal(summed, np.asarray(total))
     # The mean takes one degree of freedom; the Nyquist and fractional turns take none that matters.
     chi2 = float(np.sum(profile.astype(np.float64) ** 2)) / (nbins - 1)
-    after = FoldParams(params.freq + theta[0], params.fdot + theta[1], params.dm + theta[2])
+    after = FoldParams(params.freq + theta[0], params.fdot + theta[1], params.dm + theta[2], params.fddot)
     return Fold(
         before=params,
         after=after,

@@ -1,7 +1,7 @@
 """From sifted sources and their folds to the ranked table of candidates."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -52,6 +52,8 @@ class Folded:
         What the score was made from.
     flags : tuple of str
         Reasons to suspect interference.
+    found_by : tuple of str
+        Kinds of the searches that found it, best first.
     """
 
     source: Source
@@ -59,6 +61,7 @@ class Folded:
     score: float
     features: Mapping[str, float]
     flags: tuple[str, ...] = ()
+    found_by: tuple[str, ...] = ()
 
     @property
     def freq(self) -> float:
@@ -122,23 +125,27 @@ def rank(found: Sequence[Folded], tobs: float) -> list[tuple[Folded, int | None]
     """
     # Who belongs to whom is settled in the order of the search's own significance: a weak detection that the refinement
     # has dragged onto a strong source looks as strong as that in its fold.
-    heard = sorted(found, key=lambda f: float(f.source.best["sigma_single"]), reverse=True)
+    heard = sorted(found, key=lambda f: float(f.source.best["sigma"]), reverse=True)
     free: list[Folded] = []
+    kinds: dict[int, list[str]] = {}
     bound: list[tuple[Folded, Folded]] = []
     for one in heard:
         for better in free:
             related = _relation(one, better, tobs)
             if related is not None:
                 ratio, same_dm = related
+                kinds[id(better)] += one.found_by
                 if ratio != 1 or not same_dm:
                     bound.append((one, better))
                 break
         else:
             free.append(one)
+            kinds[id(one)] = [*one.found_by]
     free.sort(key=lambda f: f.strength, reverse=True)
     bound.sort(key=lambda pair: pair[0].strength, reverse=True)
     place = {id(one): i for i, one in enumerate(free)}
-    return [(one, None) for one in free] + [(one, place[id(owner)]) for one, owner in bound]
+    whole = [replace(one, found_by=tuple(dict.fromkeys(kinds[id(one)]))) for one in free]
+    return [(one, None) for one in whole] + [(one, place[id(owner)]) for one, owner in bound]
 
 
 def _relation(weak: Folded, strong: Folded, tobs: float) -> tuple[Fraction, bool] | None:
@@ -189,6 +196,7 @@ def fill_fold(row: Any, fold: Fold) -> None:
     row["period_err"] = fold.freq_err / after.freq**2
     row["fdot"] = after.fdot
     row["fdot_err"] = fold.fdot_err
+    row["fddot"] = after.fddot
     row["accel"] = -C * after.fdot / after.freq
     row["accel_err"] = C * fold.fdot_err / after.freq
     row["dm"] = after.dm
@@ -225,7 +233,8 @@ def candidate_table(
         ident = f"c{i + 1:04d}"
         row["rank"] = i + 1
         row["id"] = ident
-        row["kind"] = "fft"
+        row["kind"] = str(source.best["kind"])
+        row["found_by"] = ",".join(one.found_by)
         fill_place(row, header)
         if fold is not None:
             fill_fold(row, fold)
@@ -235,6 +244,7 @@ def candidate_table(
             row["period"] = 1.0 / one.freq
             row["period_err"] = one.freq_err / one.freq**2
             row["fdot"] = float(source.best["fdot"])
+            row["fddot"] = float(source.best["fddot"])
             row["accel"] = -C * row["fdot"] / one.freq
             row["dm"] = one.dm
         row["sigma"] = source.best["sigma"]

@@ -16,6 +16,7 @@ from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.errors import ConfigError, DataError
+from pulsar.pipeline.stages import ACCEL_PART, check_enabled, folding_dms
 
 # Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/bench_search.py and bench_fold.py; elsewhere good
 # to a factor of two.
@@ -44,8 +45,13 @@ class RunPlan:
         Size of all dedispersed series.
     route : Route or None
         How they are reached: from samples kept in memory, in passes over the file, or through a scratch file.
-    nfreqs : float
-        Independent frequencies searched over all DMs.
+    trials : dict of str to float
+        What each search goes through in all series: frequencies (fft), points of frequency and drift (accel), periods
+        at the DMs that are folded (ffa), samples times widths (single_pulse).
+    search_memory : int
+        Bytes that the buffers of the searches take, in all threads.
+    accel_memory : int
+        Those among them that the acceleration search may take.
     seconds : dict of str to float
         Expected elapsed time of each stage [s], without compilation.
     dm_fits : float
@@ -59,7 +65,9 @@ class RunPlan:
     memory: int
     series_bytes: int
     route: Route | None
-    nfreqs: float
+    trials: dict[str, float] = field(default_factory=dict)
+    search_memory: int = 0
+    accel_memory: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     dm_fits: float = np.inf
 
@@ -86,6 +94,7 @@ class RunPlan:
             yield f"{self.ndms} DMs from {lo:g} to {hi:g} in {stages}"
             if hi > self.dm_fits:
                 yield f"note: above DM {self.dm_fits:.4g} the delay over the band is longer than the data"
+        yield "searching " + ", ".join(f"{count:.3g} {_TRIALS[name]}" for name, count in self.trials.items())
         yield (
             f"dedispersed series: {_size(self.series_bytes)}{self._way()}; {self.threads} threads, "
             f"about {self.total_seconds:.0f} s"
@@ -100,6 +109,15 @@ class RunPlan:
         if route.kind == "samples":
             return f" in batches, {_size(route.held)} in memory"
         return " in memory" if route.passes == 1 else f" in {route.passes} passes over the file"
+
+
+#: What a search goes through.
+_TRIALS = {
+    "fft": "frequencies",
+    "accel": "frequencies with a drift",
+    "ffa": "long periods",
+    "single_pulse": "times and widths of single pulses",
+}
 
 
 def _size(nbytes: float) -> str:
@@ -160,9 +178,12 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     scratch = config.run.scratch
     if scratch and not (Path(scratch).is_dir() and os.access(scratch, os.W_OK | os.X_OK)):
         raise ConfigError(f"run.scratch = {scratch!r}: no such folder, or it cannot be written; create it first")
+    check_enabled(config)
     threads = thread_count(config)
     memory = stage_memory(config)
     if header.is_series:
+        one = _Searches(config, memory, 1)
+        one.add(header.nsamps, header.tsamp, 1, 1)
         return RunPlan(
             dm=None,
             nsamps=header.nsamps,
@@ -171,8 +192,10 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
             memory=memory,
             series_bytes=4 * header.nsamps,
             route=None,
-            nfreqs=header.nsamps / 2,
-            seconds={"search": header.nsamps / SEARCH_RATE},
+            trials=one.trials,
+            search_memory=one.memory,
+            accel_memory=one.accel_memory,
+            seconds=one.seconds,
         )
     if freqs is None:
         freqs = live_frequencies(obs, config)
@@ -186,11 +209,18 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     dm = make_plan(header, config.dedisp, freqs=freqs)
     nchans = len(freqs)
     raw = float(header.nsamps) * header.nchans
-    route = choose_route(dm, threads=threads, memory=memory)
+    searches = _Searches(config, memory, threads)
+    folded = folding_dms(dm.dms, freqs, config.ffa.p_min * config.ffa.duty_min)
+    first = 0
+    for stage in dm.stages:
+        count = int(np.count_nonzero(folded[first : first + stage.ndms]))
+        searches.add(stage.nsamps, stage.tsamp, stage.ndms, count)
+        first += stage.ndms
+    route = choose_route(dm, threads=threads, memory=memory - searches.memory)
     seconds = {
         "statistics": raw / READ_RATE,
         "dedispersion": route.seconds + sum(cost.cpu_seconds for cost in estimate(dm)),
-        "search": dm.points / SEARCH_RATE,
+        **searches.seconds,
         "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / FOLD_RATE,
     }
     return RunPlan(
@@ -201,10 +231,55 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         memory=memory,
         series_bytes=dm.nbytes,
         route=route,
-        nfreqs=dm.points / 2,
+        trials=searches.trials,
+        search_memory=searches.memory,
+        accel_memory=searches.accel_memory,
         dm_fits=float(dm_fits),
         seconds={name: value / threads for name, value in seconds.items()},
     )
+
+
+class _Searches:
+    """Trials, time and memory of the searches that are switched on, over all series."""
+
+    def __init__(self, config: Config, memory: int, threads: int) -> None:
+        self.config = config
+        self.threads = threads
+        self.room = int(ACCEL_PART * memory) // threads
+        self.trials: dict[str, float] = {}
+        self.seconds: dict[str, float] = {}
+        self.memory = 0
+        self.accel_memory = 0
+
+    def add(self, nsamps: int, tsamp: float, ndms: int, nfolded: int) -> None:
+        """Count series of one length, `nfolded` of which are searched for long periods too."""
+        config, buffers = self.config, 0
+        if config.fft.enabled:
+            self._count("fft", ndms * nsamps / 2, ndms * nsamps / SEARCH_RATE)
+        if config.accel.enabled:
+            from pulsar.search.accel import AccelSearch
+
+            accel = AccelSearch(nsamps, tsamp, config.accel, memory=self.room)
+            self._count("accel", ndms * accel.npoints, ndms * accel.cost)
+            self.accel_memory = max(self.accel_memory, self.threads * accel.memory_bytes)
+        if config.ffa.enabled:
+            from pulsar.search.ffa import FFASearch
+
+            ffa = FFASearch(nsamps, tsamp, config.ffa)
+            if ffa.enabled:
+                self._count("ffa", nfolded * ffa.nperiods, nfolded * ffa.cost)
+                buffers += ffa.memory_bytes
+        if config.single_pulse.enabled:
+            from pulsar.search.single_pulse import SinglePulseSearch
+
+            pulses = SinglePulseSearch(nsamps, tsamp, config.single_pulse)
+            self._count("single_pulse", ndms * pulses.ntrials, ndms * pulses.cost)
+            buffers += pulses.memory_bytes
+        self.memory = max(self.memory, self.accel_memory + self.threads * buffers)
+
+    def _count(self, name: str, trials: float, seconds: float) -> None:
+        self.trials[name] = self.trials.get(name, 0.0) + trials
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:

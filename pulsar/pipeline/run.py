@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
-from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.pipeline.candidates import Folded, candidate_table, looks_like_mains, rank
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
-from pulsar.pipeline.plan import RunPlan, dry_run, thread_count
+from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.stages import BatchSearch
+from pulsar.pipeline.pulses import Pulses, find_pulses, link
+from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
@@ -33,6 +33,8 @@ DEDISPERSION_SHARE = 0.3
 SAVE_INTERVAL = 30.0
 # The score of what hums at a harmonic of the mains is taken times this.
 MAINS_FACTOR = 0.1
+# Events of single pulses kept in a run, the strongest (interference can make any number).
+MOST_EVENTS = 4_000_000
 
 FoldMany = Callable[[Sequence[FoldParams]], list[FoldCube]]
 
@@ -47,7 +49,7 @@ def search(
     argv: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> "Run":
-    """Search an observation for periodic signals and write the ranked candidates.
+    """Search an observation for pulsars of every kind and write the ranked candidates and single pulses.
 
     Parameters
     ----------
@@ -150,18 +152,25 @@ class _Runner:
             argv=argv, inputs=[f.path for f in self.obs.files], config=to_toml(config), threads=self.threads
         )
         if header.is_series:
-            detections, dms, fold_many = self._series()
+            found, dms, pulses, fold_many = self._series()
         else:
-            detections, dms, fold_many = self._filterbank(out)
+            found, dms, pulses, fold_many = self._filterbank(out)
+        detections = np.concatenate([found.detections, pulses.repeating])
         sources = self._sift(detections, dms)
-        found = self._fold(sources, fold_many)
-        table, folds = candidate_table(rank(found, header.tobs), header)
+        folded = self._fold(sources, fold_many)
+        table, folds = candidate_table(rank(folded, header.tobs), header)
+        link(pulses.table, table, dict(folds))
+        cutouts = pulses.cut_out(self.config.single_pulse.cutouts, self.progress)
 
         with self.progress.stage("writing"), ProductWriter(out, overwrite=overwrite) as writer:
             writer.observation(header, self.obs.files, self.obs.gaps, self.obs.problems)
             writer.candidates(table)
             for ident, fold in folds:
                 writer.fold(ident, fold)
+            if config.single_pulse.enabled:
+                writer.single_pulses(pulses.table)
+            for ident, cutout in cutouts:
+                writer.pulse(ident, cutout)
             if config.output.detections:
                 writer.detections(detections)
             if self.mask is not None:
@@ -177,24 +186,34 @@ class _Runner:
                 )
             writer.provenance({**provenance.record(self.progress.times), "fingerprint": self.checkpoint.fingerprint})
 
-    def _series(self) -> tuple[NDArray[Any], NDArray[np.float64], FoldMany]:
+    def _series(self) -> tuple[Found, NDArray[np.float64], Pulses, FoldMany]:
         """An already dedispersed series goes straight to the search."""
         from pulsar.fold.folder import fold_series
-        from pulsar.search.fft import FFTSearch
 
         header = self.obs.header
-        data = self.obs.read().data[0]
+        data = np.ascontiguousarray(self.obs.read().data[0])
         series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
         with self.progress.stage("search", 1, "series"):
-            finder = FFTSearch(len(data), header.tsamp, self.config.fft)
-            detections = finder.search(data, dm=header.dm)
-        return (
-            detections,
-            np.array([header.dm]),
-            lambda params: fold_series(series, params, self.config.fold),
+            finder = SeriesSearch(
+                len(data),
+                header.tsamp,
+                self.config,
+                trials=Trials(),
+                memory=stage_memory(self.config),
+                gaps=self._gaps(),
+            )
+            found = finder.search(data, header.dm)
+        ntrials = 1.0 if finder.pulses is None else finder.pulses.ntrials
+        dms = np.array([header.dm])
+        pulses = find_pulses(
+            found.events, dms, np.array([header.tsamp]), None, header, ntrials, self.config, self.progress
         )
+        return found, dms, pulses, lambda params: fold_series(series, params, self.config.fold)
 
-    def _filterbank(self, out: Path) -> tuple[NDArray[Any], NDArray[np.float64], FoldMany]:
+    def _gaps(self) -> tuple[tuple[int, int], ...]:
+        return tuple((gap.start, gap.nsamps) for gap in self.obs.gaps)
+
+    def _filterbank(self, out: Path) -> tuple[Found, NDArray[np.float64], Pulses, FoldMany]:
         """Statistics, dedispersion and search of raw data."""
         from pulsar.fold.folder import fold_many
 
@@ -202,13 +221,19 @@ class _Runner:
         plan = dry_run(self.obs, self.config, freqs=source.freqs)
         for line in plan.summary():
             self.progress.message(line)
+        trials = dm_plan(plan)
+        finder = BatchSearch(trials, self.config, threads=self.threads, memory=plan.accel_memory, gaps=self._gaps())
         kept = self.checkpoint.load("detections")
         if kept is not None:
             self.progress.message("detections: taken from the interrupted run")
-            detections = kept["detections"]
+            found = Found(kept["detections"], kept["events"])
         else:
-            detections = self._search(source, plan, out)
-            self.checkpoint.save("detections", detections=detections)
+            found = self._search(source, plan, finder, out)
+            self.checkpoint.save("detections", detections=found.detections, events=found.events)
+        tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in trials.stages])
+        pulses = find_pulses(
+            found.events, trials.dms, tsamps, source, self.obs.header, finder.pulse_trials(), self.config, self.progress
+        )
 
         def fold(params: Sequence[FoldParams]) -> list[FoldCube]:
             with self.progress.stage("folding", source.nsamps, "samples") as tick:
@@ -216,7 +241,7 @@ class _Runner:
                     source, params, self.config.fold, threads=self.threads, memory=plan.memory // 2, progress=tick
                 )
 
-        return detections, dm_plan(plan).dms, fold
+        return found, trials.dms, pulses, fold
 
     def _clean(self) -> "CleanedSource":
         from pulsar.rfi import CleanedSource, Mask, make_mask, measure
@@ -242,19 +267,18 @@ class _Runner:
         self.progress.message(self.mask.summary())
         return CleanedSource(self.obs, self.mask, zerodm=config.rfi.zerodm)
 
-    def _search(self, source: "CleanedSource", plan: RunPlan, out: Path) -> NDArray[Any]:
+    def _search(self, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, out: Path) -> Found:
         """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""
         from pulsar.dedisp.batches import dedispersed
 
         config, trials = self.config, dm_plan(plan)
         if plan.route is None:
             raise PulsarError("an already dedispersed series is not dedispersed")
-        finder = BatchSearch(trials, config.fft, threads=self.threads)
-        found = [np.empty(0, dtype=dtype_of(DETECTION_COLUMNS))]
+        found: list[Found] = []
         done = 0
         kept = self.checkpoint.load("searched")
         if kept is not None:
-            found, done = [kept["detections"]], int(kept["done"])
+            found, done = [Found(kept["detections"], kept["events"])], int(kept["done"])
             self.progress.message(f"{done} of {trials.ndms} DMs: taken from the interrupted run")
         saved = time.monotonic()
         with self.progress.stage("searching", trials.ndms, "DMs", clocked=False) as tick:
@@ -278,9 +302,23 @@ class _Runner:
                         found.append(finder.search(batch, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n)))
                     done = batch.first + batch.stage.ndms
                     if time.monotonic() - saved > SAVE_INTERVAL and done < trials.ndms:
-                        self.checkpoint.save("searched", detections=np.concatenate(found), done=np.array(done))
+                        found = [self._bounded(Found.join(found))]
+                        self.checkpoint.save(
+                            "searched",
+                            detections=found[0].detections,
+                            events=found[0].events,
+                            done=np.array(done),
+                        )
                         saved = time.monotonic()
-        return np.concatenate(found)
+        return self._bounded(Found.join(found))
+
+    def _bounded(self, found: Found) -> Found:
+        """What has been found, with no more than MOST_EVENTS events."""
+        if found.events.size <= MOST_EVENTS:
+            return found
+        self.progress.message(f"{found.events.size} events of single pulses: the {MOST_EVENTS} strongest are kept")
+        strongest = np.argpartition(-found.events["snr"], MOST_EVENTS)[:MOST_EVENTS]
+        return Found(found.detections, found.events[np.sort(strongest)])
 
     def _sift(self, detections: NDArray[Any], dms: NDArray[np.float64]) -> "list[Source]":
         from pulsar.search.sift import sift
@@ -293,7 +331,7 @@ class _Runner:
     def _fold(self, sources: "list[Source]", fold_many: FoldMany) -> list[Folded]:
         """Fold the best sources, refine and score them; those not folded keep a score of 0."""
         chosen = sources[: self.config.fold.ncands]
-        params = [FoldParams(s.freq, float(s.best["fdot"]), s.dm) for s in chosen]
+        params = [FoldParams(s.freq, float(s.best["fdot"]), s.dm, float(s.best["fddot"])) for s in chosen]
         folds = self._refined(params, fold_many)
         from pulsar.fold.refine import fundamental_factor
 
@@ -302,14 +340,11 @@ class _Runner:
         wrong = {i: factor for i, fold in enumerate(folds) if (factor := fundamental_factor(fold)) != 1}
         wrong = {i: factor for i, factor in wrong.items() if factor * folds[i].after.freq < nyquist}
         if wrong:
-            again = [
-                FoldParams(folds[i].after.freq * k, folds[i].after.fdot * k, folds[i].after.dm)
-                for i, k in wrong.items()
-            ]
+            again = [folds[i].after.times(k) for i, k in wrong.items()]
             for i, fold in zip(wrong, self._refined(again, fold_many), strict=True):
                 folds[i] = fold
         found = [self._scored(source, fold) for source, fold in zip(chosen, folds, strict=True)]
-        return found + [Folded(source, None, 0.0, {}) for source in sources[len(chosen) :]]
+        return found + [Folded(s, None, 0.0, {}, found_by=s.found_by) for s in sources[len(chosen) :]]
 
     def _refined(self, params: Sequence[FoldParams], fold_many: FoldMany) -> list[Fold]:
         from concurrent.futures import ThreadPoolExecutor
@@ -341,4 +376,4 @@ class _Runner:
         if looks_like_mains(fold, self.config.sift.mains, dispersion_known=known):
             flags = (*flags, "mains")
             value *= MAINS_FACTOR
-        return Folded(source, fold, value, values, flags)
+        return Folded(source, fold, value, values, flags, source.found_by)

@@ -2,22 +2,25 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.config.model import FFTConfig
+from pulsar.config.model import Config
 from pulsar.constants import KDM
-from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
+from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, dtype_of
+from pulsar.errors import ConfigError
 
 if TYPE_CHECKING:
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan, DMStage
-    from pulsar.search.fft import FFTSearch
 
 #: Samples that one task searches, at least.
 _TASK_POINTS = 1 << 19
+#: Part of the memory that the acceleration search of all threads may take.
+ACCEL_PART = 0.5
 
 
 def independent_dms(plan: "DMStage", freqs: NDArray[np.float64], power: float = 16.0) -> float:
@@ -56,6 +59,147 @@ def independent_dms(plan: "DMStage", freqs: NDArray[np.float64], power: float = 
     return 1.0 + float(new[nearest].sum())
 
 
+def folding_dms(dms: NDArray[np.float64], freqs: NDArray[np.float64], width: float) -> NDArray[np.bool_]:
+    """Which trial DMs the search for long periods takes: its pulses are wide, so that the others would add nothing.
+
+    From one to the next the delay over the band changes by no more than the narrowest pulse (unless the plan itself has
+    wider steps), so that a pulse is smeared by half its width at most.
+
+    Parameters
+    ----------
+    dms : ndarray
+        Trial DMs [pc cm^-3], ascending.
+    freqs : ndarray
+        Channel frequencies [MHz].
+    width : float
+        Narrowest pulse [s].
+    """
+    chosen = np.zeros(dms.size, dtype=np.bool_)
+    across = KDM * float(np.min(freqs) ** -2.0 - np.max(freqs) ** -2.0)
+    step = width / across if across > 0 else np.inf
+    last = -np.inf
+    for i, dm in enumerate(dms):
+        # The last one before the step would become too wide, and both ends.
+        if i in (0, dms.size - 1) or dms[i + 1] - last > step:
+            chosen[i] = True
+            last = dm
+    return chosen
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Independent DMs of a run, for which the significances of each search are corrected."""
+
+    periodic: float = 1.0
+    folding: float = 1.0
+
+
+@dataclass(frozen=True)
+class Found:
+    """What searches have found.
+
+    Attributes
+    ----------
+    detections : ndarray
+        Periodic, with the fields of DETECTION_COLUMNS.
+    events : ndarray
+        Of single pulses, with the fields of EVENT_COLUMNS.
+    """
+
+    detections: NDArray[Any]
+    events: NDArray[Any]
+
+    @classmethod
+    def join(cls, parts: "list[Found]") -> "Found":
+        """All of them, in this order."""
+        return cls(
+            np.concatenate([np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), *(p.detections for p in parts)]),
+            np.concatenate([np.empty(0, dtype=dtype_of(EVENT_COLUMNS)), *(p.events for p in parts)]),
+        )
+
+
+class SeriesSearch:
+    """All searches that are switched on, for series of one length; safe to share between threads.
+
+    Parameters
+    ----------
+    nsamps : int
+    tsamp : float
+        [s]
+    config : Config
+    trials : Trials
+    memory : int
+        Bytes that the acceleration search of one thread may take.
+    gaps : sequence of (int, int)
+        First sample and length of what is missing in the series.
+
+    Raises
+    ------
+    ConfigError
+        When no search is switched on.
+    """
+
+    def __init__(
+        self,
+        nsamps: int,
+        tsamp: float,
+        config: Config,
+        *,
+        trials: Trials,
+        memory: int,
+        gaps: "tuple[tuple[int, int], ...]" = (),
+    ) -> None:
+        self.nsamps, self.tsamp = nsamps, tsamp
+        check_enabled(config)
+        self.fft = self.accel = self.ffa = self.pulses = None
+        if config.fft.enabled:
+            from pulsar.search.fft import FFTSearch
+
+            self.fft = FFTSearch(nsamps, tsamp, config.fft, ntrials_dm=trials.periodic)
+        if config.accel.enabled:
+            from pulsar.search.accel import AccelSearch
+
+            self.accel = AccelSearch(nsamps, tsamp, config.accel, ntrials_dm=trials.periodic, memory=memory)
+        if config.ffa.enabled:
+            from pulsar.search.ffa import FFASearch
+
+            self.ffa = FFASearch(nsamps, tsamp, config.ffa, ntrials_dm=trials.folding, gaps=gaps)
+        if config.single_pulse.enabled:
+            from pulsar.search.single_pulse import SinglePulseSearch
+
+            self.pulses = SinglePulseSearch(nsamps, tsamp, config.single_pulse)
+
+    def search(self, series: NDArray[Any], dm: float, dm_index: int = 0, *, folding: bool = True) -> Found:
+        """Everything found in one series.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,)
+        dm : float
+            [pc cm^-3]
+        dm_index : int
+            Row of the DM plan.
+        folding : bool
+            Whether this DM is one of those that are searched for long periods.
+        """
+        searches = [self.fft, self.accel, self.ffa if folding else None]
+        found = [s.search(series, dm=dm, dm_index=dm_index) for s in searches if s is not None]
+        events = [] if self.pulses is None else [self.pulses.search(series, dm=dm, dm_index=dm_index)]
+        none = np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), np.empty(0, dtype=dtype_of(EVENT_COLUMNS))
+        return Found(np.concatenate([none[0], *found]), np.concatenate([none[1], *events]))
+
+
+def check_enabled(config: Config) -> None:
+    """Refuse a run that would search for nothing.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if not (config.fft.enabled or config.accel.enabled or config.ffa.enabled or config.single_pulse.enabled):
+        raise ConfigError("no search is switched on: set fft.enabled, ffa.enabled, single_pulse.enabled or accel.zmax")
+
+
 class BatchSearch:
     """Searches batches of series on several threads; the result does not depend on how many.
 
@@ -63,18 +207,60 @@ class BatchSearch:
     ----------
     plan : DMPlan
         All trials of the run, for which significances are corrected.
-    config : FFTConfig
+    config : Config
     threads : int
+    memory : int
+        Bytes that the acceleration search of all threads may take.
+    gaps : sequence of (int, int)
+        First sample and length of what is missing, in samples of the file.
     """
 
-    def __init__(self, plan: "DMPlan", config: FFTConfig, *, threads: int) -> None:
+    def __init__(
+        self,
+        plan: "DMPlan",
+        config: Config,
+        *,
+        threads: int,
+        memory: int,
+        gaps: "tuple[tuple[int, int], ...]" = (),
+    ) -> None:
         self.config = config
         self.threads = max(1, threads)
-        self.ntrials_dm = sum(independent_dms(stage, plan.freqs) for stage in plan.stages)
-        self._search: FFTSearch | None = None
+        self.memory = memory
+        self.gaps = gaps
+        self.folding = folding_dms(plan.dms, plan.freqs, config.ffa.p_min * config.ffa.duty_min)
+        self.independent = [independent_dms(stage, plan.freqs) for stage in plan.stages]
+        self.trials = Trials(sum(self.independent), float(np.count_nonzero(self.folding)))
+        self._plan = plan
+        self._search: SeriesSearch | None = None
 
-    def search(self, batch: "Batch", progress: Callable[[float], None] | None = None) -> NDArray[Any]:
-        """Detections in all series of a batch, with the fields of DETECTION_COLUMNS, `dm_index` ascending.
+    def prepared(self, stage: "DMStage") -> SeriesSearch:
+        """The searches of series of a stage."""
+        search = self._search
+        if search is None or (search.nsamps, search.tsamp) != (stage.nsamps, stage.tsamp):
+            gaps = tuple((start // stage.downsample, -(-n // stage.downsample)) for start, n in self.gaps)
+            search = SeriesSearch(
+                stage.nsamps,
+                stage.tsamp,
+                self.config,
+                trials=self.trials,
+                memory=self.memory // self.threads,
+                gaps=gaps,
+            )
+            self._search = search
+        return search
+
+    def pulse_trials(self) -> float:
+        """Independent trials of the search for single pulses in the whole run."""
+        from pulsar.search.single_pulse import SinglePulseSearch
+
+        return sum(
+            SinglePulseSearch(stage.nsamps, stage.tsamp, self.config.single_pulse).ntrials * independent
+            for stage, independent in zip(self._plan.stages, self.independent, strict=True)
+        )
+
+    def search(self, batch: "Batch", progress: Callable[[float], None] | None = None) -> Found:
+        """What is in all series of a batch, `dm_index` ascending.
 
         Parameters
         ----------
@@ -82,18 +268,14 @@ class BatchSearch:
         progress : callable, optional
             Called with the number of series newly searched.
         """
-        from pulsar.search.fft import FFTSearch
-
         stage = batch.stage
-        search = self._search
-        if search is None or (search.nsamps, search.tsamp) != (stage.nsamps, stage.tsamp):
-            search = FFTSearch(stage.nsamps, stage.tsamp, self.config, ntrials_dm=self.ntrials_dm)
-            self._search = search
+        search = self.prepared(stage)
 
-        def some(first: int, last: int) -> list[NDArray[Any]]:
+        def some(first: int, last: int) -> list[Found]:
             found = []
             for i in range(first, last):
-                found.append(search.search(batch.row(i), dm=float(stage.dms[i]), dm_index=batch.first + i))
+                index = batch.first + i
+                found.append(search.search(batch.row(i), float(stage.dms[i]), index, folding=bool(self.folding[index])))
                 if progress is not None:
                     progress(1)
             return found
@@ -103,5 +285,4 @@ class BatchSearch:
         starts = range(0, stage.ndms, each)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="search") as pool:
             parts = pool.map(some, starts, [min(start + each, stage.ndms) for start in starts])
-            found = [row for part in parts for row in part]
-        return np.concatenate([np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), *found])
+            return Found.join([one for part in parts for one in part])

@@ -1,6 +1,7 @@
 """From detections at all DMs to sources: one for each signal, with its harmonics attached.
 
-Two steps. Detections close in frequency are one group, led by its most significant member. Then groups whose
+Three steps. Detections close in frequency are one group, led by its most significant member, whichever search made it.
+What an accelerated source leaves in the frequencies that it drifts through is attached to it. Then groups whose
 frequencies are in the ratio of small integers are compared, and attached to the fundamental where three things agree:
 frequency (within the errors), DM (inside the range over which the fundamental is seen) and power (a harmonic has no
 more of it than its fundamental). Why each rule is as it is: docs/search.md.
@@ -83,6 +84,8 @@ class Source:
         Multiple and divisor of that relation.
     flags : tuple of str
         "dm0": as strong at DM 0 as anywhere.
+    found_by : tuple of str
+        Kinds of the searches that found it or a harmonic of it, best first.
     """
 
     best: Any
@@ -93,6 +96,7 @@ class Source:
     harmonic_of: int | None = None
     ratio: tuple[int, int] | None = None
     flags: tuple[str, ...] = ()
+    found_by: tuple[str, ...] = ()
 
     @property
     def freq(self) -> float:
@@ -126,6 +130,7 @@ class _Groups:
     nharm: NDArray[np.int64]
     power: NDArray[np.float64]
     logp: NDArray[np.float64]
+    sweep: NDArray[np.float64]
     dm: NDArray[np.float64]
     dm_lo: NDArray[np.float64]
     dm_hi: NDArray[np.float64]
@@ -188,7 +193,8 @@ def sift(
         raise ValueError(f"tobs must be positive, not {tobs!r}")
     if detections.size == 0:
         return []
-    groups = _group(detections, config.freq_tolerance / tobs, tobs)
+    position = _positions(detections)
+    groups = _group(detections, position, config.freq_tolerance / tobs, tobs)
     relations = _relate(groups) if config.harmonics else _Relations.none(groups.freq.size)
     all_dms = np.unique(detections["dm"] if dms is None else np.asarray(dms, dtype=np.float64))
     attached: dict[int, list[Harmonic]] = {}
@@ -204,8 +210,12 @@ def sift(
             kept.append(g)
     place = {g: i for i, g in enumerate(kept)}
     sources: list[Source] = []
+    best: list[int] = []
     for g in kept:
         members = groups.members[g]
+        family = np.concatenate([members, *(h.members for h in attached.get(g, ()))])
+        family = family[np.argsort(position[family])]
+        best.append(int(position[family[0]]))
         of = place.get(int(relations.related[g]))
         sources.append(
             Source(
@@ -217,17 +227,27 @@ def sift(
                 harmonic_of=of,
                 ratio=(int(relations.multiple[g]), int(relations.divisor[g])) if of is not None else None,
                 flags=("dm0",) if _peaks_at_zero(detections[members], all_dms) else (),
+                found_by=tuple(dict.fromkeys(detections["kind"][family].tolist())),
             )
         )
-    return _best_first(sources)
+    # A fundamental that took over from a stronger harmonic ranks with the significance of the best of its family.
+    return _ordered(sources, best)
 
 
-def _best_first(sources: list[Source]) -> list[Source]:
-    """Sorted by significance, with `harmonic_of` following.
+def _positions(detections: NDArray[Any]) -> NDArray[np.int64]:
+    """Place of each detection when all are sorted by significance, best first.
 
-    A fundamental that took over from a stronger harmonic ranks with the significance of the strongest of its family.
+    Corrected for trials, that of different searches can be compared. Ties (possible at one frequency only by
+    construction) go to the lower DM, so that the result is the same always.
     """
-    key = [min([float(s.best["logp"]), *(float(h.best["logp"]) for h in s.harmonics)]) for s in sources]
+    position = np.empty(detections.size, dtype=np.int64)
+    order = np.lexsort((detections["dm"], detections["logp"], -detections["sigma"].astype(np.float64)))
+    position[order] = np.arange(detections.size)
+    return position
+
+
+def _ordered(sources: list[Source], key: list[int]) -> list[Source]:
+    """Sorted by `key`, with `harmonic_of` following."""
     order = np.argsort(np.array(key), kind="stable")
     where = np.empty(order.size, dtype=np.int64)
     where[order] = np.arange(order.size)
@@ -240,7 +260,7 @@ def _best_first(sources: list[Source]) -> list[Source]:
     return out
 
 
-def _group(detections: NDArray[Any], tolerance: float, tobs: float) -> _Groups:
+def _group(detections: NDArray[Any], position: NDArray[np.int64], tolerance: float, tobs: float) -> _Groups:
     """Best first, every detection takes all that are within the tolerance and not taken yet."""
     from pulsar_kernels import peaks
 
@@ -249,8 +269,7 @@ def _group(detections: NDArray[Any], tolerance: float, tobs: float) -> _Groups:
     by_freq = np.argsort(freq, kind="stable")
     rank = np.empty(freq.size, dtype=np.int64)
     rank[by_freq] = np.arange(freq.size)
-    # Ties (possible at one frequency only by construction) go to the lower DM, so that the result is the same always.
-    order = np.lexsort((detections["dm"], logp))
+    order = np.argsort(position)
     label_sorted = np.empty(freq.size, dtype=np.int64)
     ngroups = peaks.group(freq[by_freq], rank[order], tolerance, label_sorted)
     label = label_sorted[rank]
@@ -260,7 +279,7 @@ def _group(detections: NDArray[Any], tolerance: float, tobs: float) -> _Groups:
     members = []
     for g in range(ngroups):
         members += _split(detections, rows[bounds[g] : bounds[g + 1]])
-    members.sort(key=lambda m: float(logp[m[0]]))
+    members.sort(key=lambda m: int(position[m[0]]))
     ngroups = len(members)
     best = np.array([m[0] for m in members], dtype=np.int64)
     nharm = np.asarray(detections["nharm"][best], dtype=np.int64)
@@ -277,6 +296,7 @@ def _group(detections: NDArray[Any], tolerance: float, tobs: float) -> _Groups:
         nharm=nharm,
         power=np.asarray(detections["power"][best], dtype=np.float64),
         logp=logp[best],
+        sweep=0.5 * tobs * np.abs(np.asarray(detections["fdot"][best], dtype=np.float64)),
         dm=np.asarray(detections["dm"][best], dtype=np.float64),
         dm_lo=dm_lo,
         dm_hi=dm_hi,
@@ -340,6 +360,14 @@ def _relate(groups: _Groups) -> _Relations:
             chain.append(root)
             rows, m, d = _family(groups, root, free, by_dm, dm_sorted)
         free[root] = False
+        for one in chain:
+            if groups.sweep[one] > 0:
+                swept, multiple = _swept(groups, one, free, by_dm, dm_sorted)
+                relations.multiple[swept] = np.round(multiple * groups.freq[one] / groups.freq[root]).astype(np.int64)
+                relations.parent[swept] = root
+                free[swept] = False
+        left = free[rows]
+        rows, m, d = rows[left], m[left], d[left]
         if rows.size == 0:
             continue
         whole = _explained(groups, root, max(groups.excess[root], groups.excess[g]), rows, m, d)
@@ -351,6 +379,35 @@ def _relate(groups: _Groups) -> _Relations:
         # Too strong for a harmonic: stays in the list, and may become the head of a family itself.
         relations.related[rows[~whole]] = root
     return relations
+
+
+def _in_dm(groups: _Groups, root: int, by_dm: NDArray[np.int64], dm_sorted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Groups whose DM lies where the root is seen, give or take a tenth of that range."""
+    margin = 0.1 * (groups.dm_hi[root] - groups.dm_lo[root]) + 1e-9 * (1.0 + groups.dm_hi[root])
+    lo = np.searchsorted(dm_sorted, groups.dm_lo[root] - margin, side="left")
+    hi = np.searchsorted(dm_sorted, groups.dm_hi[root] + margin, side="right")
+    return by_dm[lo:hi]
+
+
+def _swept(
+    groups: _Groups,
+    root: int,
+    free: NDArray[np.bool_],
+    by_dm: NDArray[np.int64],
+    dm_sorted: NDArray[np.float64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Free weaker groups at frequencies that a harmonic of the drifting root goes through: rows and multiples.
+
+    There a search without acceleration, or with a wrong one, sees a part of its power.
+    """
+    rows = _in_dm(groups, root, by_dm, dm_sorted)
+    rows = rows[free[rows] & (rows > root)]
+    multiple = np.maximum(np.round(groups.freq[rows] / groups.freq[root]), 1.0)
+    reach = multiple * (groups.sweep[root] + NSIGMA * groups.err[root]) + NSIGMA * groups.err[rows]
+    within = np.abs(groups.freq[rows] - multiple * groups.freq[root]) <= reach
+    within &= multiple <= max(2 * int(groups.nharm[root]), 4)
+    within &= groups.excess[rows] < groups.excess[root]
+    return rows[within], multiple[within].astype(np.int64)
 
 
 def _family(
@@ -366,14 +423,12 @@ def _family(
     """
     from pulsar_kernels import peaks
 
-    margin = 0.1 * (groups.dm_hi[root] - groups.dm_lo[root]) + 1e-9 * (1.0 + groups.dm_hi[root])
-    lo = np.searchsorted(dm_sorted, groups.dm_lo[root] - margin, side="left")
-    hi = np.searchsorted(dm_sorted, groups.dm_hi[root] + margin, side="right")
-    found = np.empty((max(int(hi - lo), 0), 3), dtype=np.int64)
+    near = _in_dm(groups, root, by_dm, dm_sorted)
+    found = np.empty((near.size, 3), dtype=np.int64)
     # Harmonics beyond twice those that were worth summing are not seen.
     most = float(min(max(2 * int(groups.nharm[root]), 4), MAX_MULTIPLE))
     limits = np.array([NSIGMA, most, MAX_DIVISOR, MAX_DIVISOR])
-    count = peaks.ratios(groups.freq, groups.err, groups.nharm, free, by_dm[lo:hi], root, limits, found)
+    count = peaks.ratios(groups.freq, groups.err, groups.nharm, free, near, root, limits, found)
     found = found[:count]
     return found[:, 0], found[:, 1], found[:, 2]
 

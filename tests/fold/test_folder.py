@@ -19,7 +19,7 @@ from pulsar.fold.profile import best_box
 CONFIG = FoldConfig(nbins=32, nsubints=8, nbands=8)
 PARAMS = [
     FoldParams(11.3, 0.01, 40.0),
-    FoldParams(700.0123, -0.5, 40.3),
+    FoldParams(700.0123, -0.5, 40.3, 0.3),
     FoldParams(0.9, 0.0, 200.0),
     FoldParams(93.0, 0.0, 0.0),
     FoldParams(150.0123, 0.0, 40.1),
@@ -32,10 +32,10 @@ def fold(source, params=PARAMS, config=CONFIG, threads=1, memory=1 << 28, progre
 
 def test_one_band_at_dm_zero_is_the_plain_fold():
     source = make_source(np.random.default_rng(1), nchans=4, nsamps=5000)
-    freq, fdot = 30.1, 0.7
-    cube = fold(source, [FoldParams(freq, fdot, 0.0)], FoldConfig(nbins=32, nsubints=5, nbands=1))[0]
+    freq, fdot, fddot = 30.1, 0.7, 9.0
+    cube = fold(source, [FoldParams(freq, fdot, 0.0, fddot)], FoldConfig(nbins=32, nsubints=5, nbands=1))[0]
     tau = (np.arange(5000) + 0.5) * source.tsamp - 2500 * source.tsamp
-    turns = freq * tau + 0.5 * fdot * tau**2
+    turns = freq * tau + 0.5 * fdot * tau**2 + fddot * tau**3 / 6
     bins = np.floor((turns % 1.0) * 32).astype(int)
     subint = np.arange(5000) // 1000
     expected = np.zeros((5, 1, 32))
@@ -256,3 +256,21 @@ def test_series_under_drift_and_bad_samples():
     assert snr[0] == pytest.approx(60 * 0.94, rel=0.05)
     assert cube.data.shape == (32, 1, 64)
     assert np.std(normalise(rng.standard_normal(10000), 50.0)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_dispersed_pulsar_with_a_changing_derivative_stays_sharp():
+    nsamps, tsamp = 1 << 16, 1e-3
+    tau = (np.arange(nsamps) + 0.5) * tsamp - 0.5 * nsamps * tsamp
+    source = make_source(np.random.default_rng(5), nchans=16, nsamps=nsamps, tsamp=tsamp)
+    freq, fdot, fddot, dm = 7.3, 4e-4, 6e-4, 60.0
+    lag = KDM * dm * (source.freqs**-2.0 - source.fref**-2.0)
+    for c, late in enumerate(lag):
+        t = tau - late
+        turns = freq * t + fdot * t**2 / 2 + fddot * t**3 / 6
+        source.data[c] = np.where(turns % 1.0 < 0.05, 60, 0)
+    cube = fold(source, [FoldParams(freq, fdot, dm, fddot)], FoldConfig(nbins=64, nsubints=16, nbands=8))[0]
+    profile = cube.data.sum(axis=(0, 1)) / cube.variance.sum(axis=(0, 1))
+    assert profile[:4].sum() > 0.9 * profile.sum()
+    # Without the second derivative it is smeared over several turns.
+    wrong = fold(source, [FoldParams(freq, fdot, dm)], FoldConfig(nbins=64, nsubints=16, nbands=8))[0]
+    assert wrong.data.sum(axis=(0, 1))[:4].sum() < 0.5 * wrong.data.sum()

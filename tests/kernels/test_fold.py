@@ -50,15 +50,16 @@ def test_halve_bytes(nchans, n, top, seed):
     st.floats(0, 1, exclude_max=True),
     st.floats(1e-4, 0.5),
     st.floats(-1e-6, 1e-6),
+    st.floats(-1e-9, 1e-9),
     st.integers(4, 256),
     st.integers(1, 6),
 )
-def test_phase_bins(nsamps, phase, rate, accel, nbins, nsegments):
+def test_phase_bins(nsamps, phase, rate, accel, jerk, nbins, nsegments):
     edges = np.round(np.linspace(0, nsamps, nsegments + 1)).astype(np.int64)
     out = np.zeros(nsamps, np.uint16)
-    phase_bins(phase, rate, accel, nbins, edges, out)
+    phase_bins(phase, rate, accel, jerk, nbins, edges, out)
     segment = np.searchsorted(edges, np.arange(nsamps), side="right") - 1
-    turns = oracle.phases(phase, rate, accel, nsamps)
+    turns = oracle.phases(phase, rate, accel, jerk, nsamps)
     position = turns * nbins
     np.testing.assert_array_equal(out // nbins, segment)
     # A phase at an edge may fall to either side by a rounding of the last digit.
@@ -69,7 +70,7 @@ def test_phase_bins(nsamps, phase, rate, accel, nbins, nsegments):
 @pytest.mark.parametrize("phase", [np.nextafter(1.0, 0.0), -1e-20])
 def test_phase_just_below_a_turn_stays_in_the_last_bin(phase):
     out = np.zeros(1, np.uint16)
-    phase_bins(phase, 0.1, 0.0, 1000, np.array([0, 1]), out)
+    phase_bins(phase, 0.1, 0.0, 0.0, 1000, np.array([0, 1]), out)
     assert out[0] == 999
 
 

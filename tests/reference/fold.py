@@ -16,10 +16,10 @@ def halve(data: NDArray[Any]) -> NDArray[np.int64]:
     return data[:, :n].astype(np.int64).reshape(data.shape[0], -1, 2).sum(axis=2)
 
 
-def phases(phase: float, rate: float, accel: float, nsamps: int) -> NDArray[np.float64]:
+def phases(phase: float, rate: float, accel: float, jerk: float, nsamps: int) -> NDArray[np.float64]:
     """Phase [0, 1) of each sample."""
     j = np.arange(nsamps, dtype=np.float64)
-    turns = phase + rate * j + accel * j * j
+    turns = phase + rate * j + accel * j**2 + jerk * j**3
     return turns - np.floor(turns)
 
 

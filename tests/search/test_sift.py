@@ -155,3 +155,39 @@ def test_two_pulsars_in_one_series():
     assert 1 / sources[0].freq == pytest.approx(0.1713, rel=1e-5)
     assert 1 / sources[1].freq == pytest.approx(0.0411, rel=1e-5)
     assert all(s.sigma < 8 for s in sources[2:])
+
+
+def accelerated(freq, z, excess, index=60):
+    """A drifting pulsar: the search with acceleration sees all of it, the one without some of it on the way."""
+    rows = [(freq, 8, excess, i) for i in range(index - 2, index + 3)]
+    accel = table(rows)
+    accel["kind"], accel["fdot"] = "accel", z / TOBS**2
+    smeared = [(freq + 0.5 * f * z / TOBS, 4, excess * 0.2, index) for f in (-0.9, -0.4, 0.3, 0.8)]
+    smeared += [(2 * (freq + 0.5 * f * z / TOBS), 4, excess * 0.1, index) for f in (-0.7, 0.6)]
+    fft = table(smeared)
+    fft["kind"] = "fft"
+    return np.concatenate([accel, fft])
+
+
+def test_what_a_drifting_pulsar_leaves_on_its_way_belongs_to_it():
+    det = accelerated(50.0, -60.0, 300.0)
+    (source,) = sift(det, TOBS)
+    assert source.freq == 50.0
+    assert source.best["fdot"] == pytest.approx(-60.0 / TOBS**2)
+    assert source.found_by == ("accel", "fft")
+    assert sorted(h.ratio for h in source.harmonics) == ["1"] * 4 + ["2"] * 2
+    # At another DM, or beyond the drift, it is another source.
+    other = table([(50.0 + 20 / TOBS, 4, 90.0, 150), (50.0 + 45 / TOBS, 4, 90.0, 60)])
+    other["kind"] = "fft"
+    assert len(sift(np.concatenate([det, other]), TOBS)) == 3
+
+
+def test_searches_are_compared_corrected_for_their_trials():
+    fft, ffa = table([(2.0, 16, 120.0, 60)]), table([(2.0, 16, 110.0, 60)])
+    fft["kind"], ffa["kind"] = "fft", "ffa"
+    fft["sigma"] = stats.trial_sigma(fft["logp"], 1e12)
+    ffa["sigma"] = stats.trial_sigma(ffa["logp"], 1e5)
+    (source,) = sift(np.concatenate([fft, ffa]), TOBS)
+    assert source.best["kind"] == "ffa"
+    assert source.found_by == ("ffa", "fft")
+    assert source.ndetections == 2

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.candidate import Column, dtype_of
+from pulsar.data.candidate import Column, dtype_of, empty_table
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
@@ -86,7 +86,17 @@ class Run:
         with self._open() as file:
             if name not in file:
                 return np.zeros(0, dtype=dtype_of(columns))
-            return _decoded(file[name][()])
+            stored = _decoded(file[name][()])
+        # An older version lacks the columns that came later: they are unknown.
+        names = stored.dtype.names or ()
+        later = tuple(c for c in columns if c.name not in names)
+        if not later:
+            return stored
+        rows = np.zeros(len(stored), dtype=stored.dtype.descr + dtype_of(later).descr)
+        unknown = empty_table(later, len(rows))
+        for key in rows.dtype.names or ():
+            rows[key] = stored[key] if key in names else unknown[key]
+        return rows
 
     def table(self, name: str = "candidates") -> "QTable":
         """A table as an astropy QTable with units and descriptions; empty when the file does not hold it."""
@@ -207,7 +217,9 @@ class Run:
             values: dict[str, Any] = {name: group[name][()] for name in schema.FOLD_ARRAYS}
             values |= {name: float(attrs[name]) for name in schema.FOLD_SCALARS}
             for when in ("before", "after"):
-                values[when] = FoldParams(*(float(attrs[f"{key}_{when}"]) for key in ("freq", "fdot", "dm")))
+                values[when] = FoldParams(
+                    *(float(attrs.get(f"{key}_{when}", 0.0)) for key in ("freq", "fdot", "dm", "fddot"))
+                )
             extra: dict[str, Any] = json.loads(_value(attrs.get("extra", "{}")))
         return Fold(**values, extra=extra)
 

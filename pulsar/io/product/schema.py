@@ -10,16 +10,19 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_P
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.0"
+FORMAT_VERSION: Final = "1.1"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
     "1.0": "first version: observation, candidates, single_pulses, folds, detections, rfi, provenance",
+    "1.1": "found_by, fddot and npulses of candidates, source of single pulses, kind, fddot, snr and width of "
+    "detections, pulses",
 }
 
 GROUPS: Final[dict[str, str]] = {
     "observation": "what was observed: the joined header as attributes, the files, the gaps between them",
     "folds": "one group per folded candidate, named by its id",
+    "pulses": "one group per single pulse that was cut out, named by its id",
     "rfi": "what was masked and why, and the band before cleaning",
     "provenance": "how this file was made: configuration, inputs, versions, times",
 }

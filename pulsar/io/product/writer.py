@@ -204,7 +204,7 @@ class ProductWriter:
             group.attrs[name] = float(getattr(fold, name))
         for when in ("before", "after"):
             params = getattr(fold, when)
-            group.attrs.update({f"{key}_{when}": float(getattr(params, key)) for key in ("freq", "fdot", "dm")})
+            group.attrs.update({f"{key}_{when}": float(getattr(params, key)) for key in _PARAM_UNITS})
         units = {name: unit for name, (unit, _) in schema.FOLD_SCALARS.items() if unit}
         units |= {f"{key}_{when}": unit for key, unit in _PARAM_UNITS.items() for when in ("before", "after")}
         group.attrs["units"] = json.dumps(units)
@@ -314,7 +314,7 @@ class ProductWriter:
         sibling.attrs.update({"unit": "", "description": f"units and descriptions of {name}, for astropy"})
 
 
-_PARAM_UNITS = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc / cm3"}
+_PARAM_UNITS = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc / cm3", "fddot": "Hz / s2"}
 
 
 def _stored(table: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
