@@ -1,0 +1,103 @@
+"""Sensitivity of the whole program on accelerated pulsars, with the acceleration search and without.
+
+Each observation holds a few pulsars of 2 to 30 ms. Of the kind "fundamental" the drift z of the fundamental reaches 190
+bins (and the profile is broad: only the first harmonics lie within zmax); of the kind "eighth" that of the eighth
+harmonic does; of the kind "orbit" the acceleration is that of a circular orbit of ten to twenty times the observation.
+Everything is drawn from fixed seeds. A pulsar counts as found when a candidate that is not marked as a harmonic has its
+frequency and derivative at mid-observation, both within 1.5 dz of the search (3 bins of z; half of that in frequency).
+
+    python benchmarks/recall_binaries.py --snr 15 --pulsars 45
+    python benchmarks/recall_binaries.py --snr 15 --pulsars 45 --zmax 0
+"""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from pulsar.config.load import load_config
+from pulsar.constants import C
+from pulsar.pipeline.run import search
+from pulsar.simulate import Pulsar, Sky, write_filterbank
+from pulsar.simulate.model import Orbit
+from pulsar.simulate.signal import observed_spin
+
+NCHANS, FCH1, FOFF, TSAMP, NSAMPS = 32, 1492.0, -16.0, 64e-6, 1 << 19
+TOBS = TSAMP * NSAMPS
+KINDS = ("fundamental", "eighth", "orbit")
+PER_FILE = 3
+DZ = 2.0
+
+
+def draw(seed: int, snr: float) -> tuple[Sky, list[tuple[str, Pulsar]]]:
+    """A sky with a pulsar of each kind."""
+    rng = np.random.default_rng(5000 + seed)
+    drawn: list[tuple[str, Pulsar]] = []
+    for kind in KINDS:
+        period = 10 ** rng.uniform(np.log10(2e-3), np.log10(30e-3))
+        freq = 1.0 / period
+        duty = rng.uniform(0.2, 0.35) if kind == "fundamental" else 10 ** rng.uniform(np.log10(0.05), np.log10(0.3))
+        z = rng.uniform(40, 190) * rng.choice([-1, 1]) / (1 if kind == "fundamental" else 8)
+        accel = -z * C / (freq * TOBS**2)
+        dm = rng.uniform(15, 45)
+        more = {"accel": accel}
+        if kind == "orbit":
+            # The largest acceleration of the orbit, and where in it the observation lies.
+            pb = TOBS * rng.uniform(10, 20)
+            x = abs(accel) / C * (pb / (2 * np.pi)) ** 2
+            more = {"orbit": Orbit(pb=pb, x=x, phase=float(rng.uniform()))}
+        pulsar = Pulsar(period=period, dm=dm, duty=duty, snr=snr, phase0=float(rng.uniform()), name=kind, **more)
+        drawn.append((kind, pulsar))
+    sky = Sky(nchans=NCHANS, fch1=FCH1, foff=FOFF, tsamp=TSAMP, nsamps=NSAMPS, seed=seed, pulsars=[p for _, p in drawn])
+    return sky, drawn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--snr", type=float, default=15.0)
+    parser.add_argument("--pulsars", type=int, default=45)
+    parser.add_argument("--zmax", type=float, default=200.0)
+    parser.add_argument("--set", dest="sets", action="append", default=[])
+    args = parser.parse_args()
+    off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_lo=10", "dedisp.dm_hi=50"]
+    config = load_config(None, [*off, f"accel.zmax={args.zmax}", *args.sets])
+    found: dict[str, list[bool]] = {kind: [] for kind in KINDS}
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(-(-args.pulsars // PER_FILE)):
+            sky, drawn = draw(seed, args.snr)
+            path = Path(folder) / f"{seed}.fil"
+            write_filterbank(sky, path, threads=2)
+            began = time.monotonic()
+            rows = search(path, config, path.with_suffix(".h5")).rows("candidates")
+            wall = time.monotonic() - began
+            path.unlink()
+            for kind, pulsar in drawn:
+                freq, fdot = observed_spin(sky.header, pulsar)
+                close = np.abs(rows["freq"] - freq) * TOBS < 0.75 * DZ
+                close &= np.abs(rows["fdot"] - fdot) * TOBS**2 < 1.5 * DZ
+                which = np.flatnonzero(close & (rows["harmonic_of"] == "") & (np.abs(rows["dm"] - pulsar.dm) < 10))
+                found[kind].append(which.size > 0)
+                text = "MISSED"
+                if which.size:
+                    row = rows[which[0]]
+                    ratios.append(float(row["snr"]) / args.snr)
+                    text = f"rank {row['rank']} ratio {ratios[-1]:.3f} sigma {row['sigma']:.1f} by {row['found_by']}"
+                print(
+                    f"seed {seed:3d} {kind:11s} P {1e3 * pulsar.period:8.4f} ms duty {pulsar.duty:.2f} "
+                    f"z {fdot * TOBS**2:7.1f} {text}  [{len(rows)} candidates, {wall:.1f} s]",
+                    flush=True,
+                )
+    for kind, flags in found.items():
+        print(f"{kind}: {sum(flags)} of {len(flags)}")
+    every = [f for flags in found.values() for f in flags]
+    print(
+        f"S/N {args.snr:g}, zmax {args.zmax:g}: {sum(every)} of {len(every)} found with frequency and derivative; "
+        f"folded over ideal S/N: median {np.median(ratios) if ratios else np.nan:.3f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
