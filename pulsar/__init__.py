@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from pulsar.io.product.reader import read
     from pulsar.pipeline.api import dedisperse, fold, search
     from pulsar.report.sheet import plot
+    from pulsar.search.accel import search_accel
+    from pulsar.search.ffa import search_ffa
     from pulsar.search.fft import search_fft
+    from pulsar.search.single_pulse import search_single_pulse
     from pulsar.simulate import inject, simulate
 
 __version__ = "0.1.0"
@@ -36,7 +39,10 @@ __all__ = [
     "plot",
     "read",
     "search",
+    "search_accel",
+    "search_ffa",
     "search_fft",
+    "search_single_pulse",
     "simulate",
 ]
 
@@ -49,7 +55,10 @@ _PUBLIC = {
     "open": ("pulsar.io.open", "open_observation"),
     "plot": ("pulsar.report.sheet", "plot"),
     "read": ("pulsar.io.product.reader", "read"),
+    "search_accel": ("pulsar.search.accel", "search_accel"),
+    "search_ffa": ("pulsar.search.ffa", "search_ffa"),
     "search_fft": ("pulsar.search.fft", "search_fft"),
+    "search_single_pulse": ("pulsar.search.single_pulse", "search_single_pulse"),
 }
 
 #: Public functions that share their name with a room of this package: the room itself can be called.

@@ -42,7 +42,7 @@ def command(
     from pulsar.report.page import write_report
 
     progress = progress_mode(quiet)
-    total = sum(min(top, len(product.ids)) for product in products)
+    total = sum(min(top, len(p.ids)) + min(top, len(p.pulse_ids)) for p in products)
     with progress.stage("report", total=total, unit="sheets") as tick:
         page = write_report(products, folder, top=top, tick=tick)
     out(str(page))

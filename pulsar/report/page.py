@@ -10,15 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pulsar.data.candidate import CANDIDATE_COLUMNS
+from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import Run
+from pulsar.report.pulse import plot_pulse
 from pulsar.report.sheet import plot, png
 
-#: Column of the table -> (heading, format, factor, unit in place of the stored one).
-_COLUMNS: dict[str, tuple[str, str, float, str | None]] = {
+#: Column of a table -> (heading, format, factor, unit in place of the stored one).
+_Columns = dict[str, tuple[str, str, float, str | None]]
+_COLUMNS: _Columns = {
     "rank": ("rank", "d", 1, None),
     "id": ("id", "", 1, None),
     "period": ("period", ".9g", 1e3, "ms"),
@@ -31,10 +33,28 @@ _COLUMNS: dict[str, tuple[str, str, float, str | None]] = {
     "ndetections": ("det.", "d", 1, None),
     "beam": ("beam", "d", 1, None),
     "score": ("score", ".2f", 1, None),
+    "found_by": ("found by", "", 1, None),
+    "npulses": ("pulses", "d", 1, None),
     "known_source": ("known source", "", 1, None),
     "harmonic_of": ("harmonic of", "", 1, None),
     "rfi_flags": ("suspicion", "", 1, None),
 }
+_PULSE_COLUMNS: _Columns = {
+    "rank": ("rank", "d", 1, None),
+    "id": ("id", "", 1, None),
+    "time": ("time", ".4f", 1, None),
+    "dm": ("DM", ".5g", 1, None),
+    "width": ("width", ".3g", 1e3, "ms"),
+    "snr": ("S/N", ".1f", 1, None),
+    "sigma": ("sigma", ".1f", 1, None),
+    "ndetections": ("det.", "d", 1, None),
+    "beam": ("beam", "d", 1, None),
+    "score": ("score", ".2f", 1, None),
+    "source": ("pulse of", "", 1, None),
+    "rfi_flags": ("suspicion", "", 1, None),
+}
+#: Single pulses listed of each run; the file holds all.
+_MOST_PULSES = 500
 
 
 def write_report(
@@ -69,6 +89,7 @@ def write_report(
         raise ConfigError(f"{folder}: the folder of the report cannot be made: {error.strerror}") from error
     names = _run_names(runs)
     rows: list[dict[str, Any]] = []
+    pulses: list[dict[str, Any]] = []
     sheets: list[dict[str, Any]] = []
     for run, name in zip(runs, names, strict=True):
         prefix = f"{name}-" if len(runs) > 1 else ""
@@ -78,11 +99,22 @@ def write_report(
             drawn.add(ident)
             if tick is not None:
                 tick(1)
-        for row in run.rows("candidates"):
-            anchor = f"{prefix}{row['id']}" if str(row["id"]) in drawn else ""
-            rows.append(_row({k: row[k].item() for k in row.dtype.names}, anchor, name if len(runs) > 1 else ""))
+        for ident in run.pulse_ids[:top]:
+            sheets.append(_pulse_sheet(run, ident, folder, prefix))
+            drawn.add(ident)
+            if tick is not None:
+                tick(1)
+        for found, columns, table in (
+            (rows, _COLUMNS, run.rows("candidates")),
+            (pulses, _PULSE_COLUMNS, run.rows("single_pulses")[:_MOST_PULSES]),
+        ):
+            for row in table:
+                anchor = f"{prefix}{row['id']}" if str(row["id"]) in drawn else ""
+                values = {k: row[k].item() for k in row.dtype.names}
+                found.append(_row(values, columns, anchor, name if len(runs) > 1 else ""))
     if len(runs) > 1:
-        rows.sort(key=lambda r: -r["score"])
+        for found in (rows, pulses):
+            found.sort(key=lambda r: -r["score"])
     title = runs[0].observation.source or names[0] if len(runs) == 1 else f"{len(runs)} runs"
     page = _environment().from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))
     text = page.render(
@@ -90,8 +122,22 @@ def write_report(
         version=software_version(),
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         runs=[_run(run, name) for run, name in zip(runs, names, strict=True)],
-        columns=_headings(len(runs) > 1),
-        rows=rows,
+        tables=[
+            {
+                "id": "candidates",
+                "title": "Candidates",
+                "columns": _headings(_COLUMNS, CANDIDATE_COLUMNS, len(runs) > 1),
+                "rows": rows,
+                "none": "No candidate stands above the threshold.",
+            },
+            {
+                "id": "pulses",
+                "title": "Single pulses",
+                "columns": _headings(_PULSE_COLUMNS, SINGLE_PULSE_COLUMNS, len(runs) > 1),
+                "rows": pulses,
+                "none": "",
+            },
+        ],
         sheets=sheets,
     )
     target = folder / "index.html"
@@ -126,36 +172,55 @@ def _sheet(run: Run, ident: str, folder: Path, prefix: str) -> dict[str, Any]:
     row = run.candidate(ident) if ident in rows["id"] else {"id": ident}
     header: Header = run.observation
     image = png(plot(fold, row, header))
-    _replace(folder / f"{prefix}{ident}.png", image)
-    width, height = struct.unpack(">II", image[16:24])
     period, dm = 1e3 / fold.after.freq, fold.after.dm
     numbers = f"period {period:.9g} ms, DM {dm:.5g} pc/cm³, S/N {fold.snr:.1f}"
+    alt = (
+        f"Plot sheet of candidate {ident}: profile, time against phase, frequency against phase, DM curve, "
+        f"period and derivative; {numbers}, duty cycle {fold.width:.3f}."
+    )
+    return _figure(image, f"{prefix}{ident}", folder, numbers, alt, "candidates")
+
+
+def _pulse_sheet(run: Run, ident: str, folder: Path, prefix: str) -> dict[str, Any]:
+    cutout = run.pulse(ident)
+    rows = run.rows("single_pulses")
+    found = rows[rows["id"] == ident]
+    row = {k: found[0][k].item() for k in rows.dtype.names or ()} if len(found) else {"id": ident}
+    image = png(plot_pulse(cutout, row, run.observation))
+    numbers = f"time {row['time']:.4f} s, DM {row['dm']:.5g} pc/cm³, S/N {row['snr']:.1f}" if len(found) else ""
+    alt = f"Plot sheet of single pulse {ident}: series, dynamic spectrum, DM against time; {numbers}."
+    return _figure(image, f"{prefix}{ident}", folder, numbers, alt, "pulses")
+
+
+def _figure(image: bytes, name: str, folder: Path, caption: str, alt: str, table: str) -> dict[str, Any]:
+    _replace(folder / f"{name}.png", image)
+    width, height = struct.unpack(">II", image[16:24])
     return {
-        "anchor": f"{prefix}{ident}",
+        "anchor": name,
         "data": base64.b64encode(image).decode(),
         "width": width,
         "height": height,
-        "title": f"{prefix}{ident}",
-        "caption": numbers,
-        "alt": f"Plot sheet of candidate {ident}: profile, time against phase, frequency against phase, DM curve, "
-        f"period and derivative; {numbers}, duty cycle {fold.width:.3f}.",
+        "title": name,
+        "caption": caption,
+        "alt": alt,
+        "table": table,
     }
 
 
-def _headings(several: bool) -> list[dict[str, Any]]:
-    stored = {c.name: c for c in CANDIDATE_COLUMNS}
+def _headings(columns: _Columns, known: tuple[Column, ...], several: bool) -> list[dict[str, Any]]:
+    stored = {c.name: c for c in known}
     first = [{"title": "run", "unit": "", "text": True}] if several else []
     return first + [
         {"title": title, "unit": stored[key].unit if unit is None else unit, "text": form == ""}
-        for key, (title, form, _, unit) in _COLUMNS.items()
+        for key, (title, form, _, unit) in columns.items()
     ]
 
 
-def _row(values: dict[str, Any], anchor: str, run: str) -> dict[str, Any]:
+def _row(values: dict[str, Any], columns: _Columns, anchor: str, run: str) -> dict[str, Any]:
     cells: list[dict[str, Any]] = []
     if run:
         cells.append({"shown": run, "sort": run, "text": True, "flag": False, "link": ""})
-    for key, (_, form, factor, _) in _COLUMNS.items():
+    for key, (_, form, factor, _) in columns.items():
         value = values[key]
         text = form == ""
         known = text or (math.isfinite(value) and not (key == "beam" and value < 0))
@@ -189,6 +254,11 @@ def _run(run: Run, name: str) -> dict[str, Any]:
     if "masked_fraction" in run.rfi:
         facts.append(("Masked", f"{100 * run.rfi['masked_fraction']:.1f} %"))
     facts.append(("Candidates", str(len(run))))
+    pulses = run.rows("single_pulses")
+    if len(pulses):
+        facts.append(
+            ("Single pulses", f"{len(pulses)}" + (f", {_MOST_PULSES} listed" if len(pulses) > _MOST_PULSES else ""))
+        )
     lines = [f"file        {run.path.name}", f"command     {' '.join(record.get('argv', []))}"]
     for key in ("start", "stop", "host", "cpu", "threads", "exit_state"):
         if key in record:

@@ -185,6 +185,13 @@ class Run:
         ranked = [str(i) for i in self.rows("candidates")["id"] if str(i) in names]
         return (*ranked, *sorted(names.difference(ranked)))
 
+    @cached_property
+    def pulse_ids(self) -> tuple[str, ...]:
+        """Names of the single pulses that were cut out, best first."""
+        with self._open() as file:
+            names = set(file["pulses"]) if "pulses" in file else set()
+        return tuple(str(i) for i in self.rows("single_pulses")["id"] if str(i) in names)
+
     def candidate(self, ident: str) -> dict[str, Any]:
         """The row of one candidate as a dict of Python values.
 
