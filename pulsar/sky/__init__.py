@@ -1,0 +1,1 @@
+"""Where telescopes and sources are: barycentring."""

@@ -1,0 +1,121 @@
+"""From the telescope's frame to the solar system's barycentre.
+
+Roemer delay, Einstein delay (TDB) and the Shapiro delay of the Sun, with the ephemeris that astropy carries: nothing is
+ever downloaded. Against TEMPO with DE405 times agree within 10 us and v/c within 3e-9 (tests/sky).
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY, C
+from pulsar.errors import ConfigError
+from pulsar.sky.observatory import Observatory, find_observatory
+
+#: 2 G M / c^3 of the Sun [s].
+SUN_SHAPIRO: Final = 9.85098189e-6
+#: The rate of change of v/c is taken over so many seconds on either side.
+_STEP: Final = 100.0
+
+
+@dataclass(frozen=True)
+class Barycentric:
+    """What the motion of the telescope does to a signal at one moment.
+
+    Attributes
+    ----------
+    mjd_tdb : float
+        Arrival at the barycentre, MJD (TDB).
+    voverc : float
+        Velocity of the telescope away from the source over that of light, at that moment.
+    rate : float
+        Its time derivative [1/s].
+    """
+
+    mjd_tdb: float
+    voverc: float
+    rate: float
+
+    def freq(self, freq: float) -> float:
+        """Barycentric frequency of a topocentric one: f (1 + v/c)."""
+        return freq * (1.0 + self.voverc)
+
+    def fdot(self, freq: float, fdot: float) -> float:
+        """Barycentric frequency derivative: df/dt of f (1 + v/c), by barycentric time."""
+        return (fdot * (1.0 + self.voverc) + freq * self.rate) * (1.0 + self.voverc)
+
+    def accel(self, freq: float, fdot: float) -> float:
+        """Barycentric line-of-sight acceleration [m/s^2]."""
+        return -C * self.fdot(freq, fdot) / self.freq(freq)
+
+
+def barycentric(
+    mjd: float, ra_deg: float, dec_deg: float, telescope: str | Observatory, ephemeris: str = "builtin"
+) -> Barycentric:
+    """Barycentric time and motion for one moment and direction.
+
+    Parameters
+    ----------
+    mjd : float
+        Topocentric MJD (UTC), days of 86400 s as pulsar observers count them also when a second is inserted.
+    ra_deg, dec_deg : float
+        Position of the source (ICRS) [deg].
+    telescope : str or Observatory
+        Name or tempo code.
+    ephemeris : str
+        "builtin", or the path of a JPL kernel (needs jplephem).
+
+    Raises
+    ------
+    ConfigError
+        The telescope or the position is unknown.
+    """
+    where = find_observatory(telescope) if isinstance(telescope, str) else telescope
+    if where is None:
+        raise ConfigError(f"telescope {telescope!r} is not known: its position is needed for the barycentre")
+    if not (np.isfinite(ra_deg) and np.isfinite(dec_deg)):
+        raise ConfigError("the position of the source is not known: give --ra and --dec")
+    direction = _direction(ra_deg, dec_deg)
+    seconds = np.array([0.0, -_STEP, _STEP])
+    time, position, velocity, sun = _state(mjd, seconds, where, ephemeris)
+    beta = -(velocity @ direction) / C
+    distance = np.linalg.norm(sun - position[0])
+    cosine = float((sun - position[0]) @ direction) / float(distance)
+    roemer = float(position[0] @ direction) / C
+    shapiro = SUN_SHAPIRO * float(np.log(1.0 - cosine))
+    tdb = time.tdb[0]
+    mjd_tdb = float(tdb.jd1 - 2400000.5) + (float(tdb.jd2) + (roemer + shapiro) / DAY)
+    return Barycentric(mjd_tdb, float(beta[0]), float(beta[2] - beta[1]) / (2.0 * _STEP))
+
+
+def _direction(ra_deg: float, dec_deg: float) -> NDArray[np.float64]:
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+
+
+def _state(
+    mjd: float, seconds: NDArray[np.float64], where: Observatory, ephemeris: str
+) -> tuple[Any, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Times, and barycentric position [m] and velocity [m/s] of the telescope; position of the Sun at the first."""
+    from astropy import units as u
+    from astropy.coordinates import EarthLocation, get_body_barycentric, get_body_barycentric_posvel
+    from astropy.time import Time, TimeDelta
+    from astropy.utils import iers
+
+    location = EarthLocation.from_geocentric(*where.xyz, unit=u.m)
+    day = int(np.floor(mjd))
+    with warnings.catch_warnings(), iers.conf.set_temp("auto_download", False):
+        # Without today's tables UT1 is off by less than a second: the telescope by 0.5 km, 2 us.
+        with iers.conf.set_temp("iers_degraded_accuracy", "ignore"):
+            warnings.simplefilter("ignore")
+            time = Time(day, format="mjd", scale="utc", location=location)
+            time = time + TimeDelta((mjd - day) * DAY + seconds, format="sec")
+            earth, motion = get_body_barycentric_posvel("earth", time, ephemeris=ephemeris)
+            site, turning = location.get_gcrs_posvel(time)
+            sun = get_body_barycentric("sun", time[0], ephemeris=ephemeris)
+            position = (earth.xyz + site.xyz).to_value(u.m).T
+            velocity = (motion.xyz + turning.xyz).to_value(u.m / u.s).T
+    return time, position, velocity, np.asarray(sun.xyz.to_value(u.m))

@@ -1,0 +1,64 @@
+"""Positions of radio telescopes: a table of our own, because nothing is looked up over the network in a run."""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True)
+class Observatory:
+    """A telescope.
+
+    Attributes
+    ----------
+    name : str
+    xyz : tuple of float
+        Geocentric position (ITRF) [m].
+    aliases : tuple of str
+        Other names that files use, in lower case; among them the codes of tempo.
+    """
+
+    name: str
+    xyz: tuple[float, float, float]
+    aliases: tuple[str, ...] = ()
+
+
+#: FAST: Jiang et al. 2019 (Sci. China 62, 959502) and the tempo2 table; the others: the tables of tempo and tempo2, good
+#: to a few metres (10 ns).
+OBSERVATORIES: Final[tuple[Observatory, ...]] = (
+    Observatory("FAST", (-1668557.0, 5506838.0, 2744934.0), ("k", "fa", "dawodang")),
+    Observatory("Arecibo", (2390490.0, -5564764.0, 1994727.0), ("ao", "3", "aolab", "arecibo observatory")),
+    Observatory("Parkes", (-4554231.5, 2816759.1, -3454036.3), ("pk", "pks", "7", "murriyang")),
+    Observatory("Jodrell", (3822626.04, -154105.65, 5086486.04), ("jb", "8", "lovell", "jodrell bank", "jbo")),
+    Observatory("GBT", (882589.65, -4924872.32, 3943729.348), ("gb", "1", "green bank", "nrao gbt")),
+    Observatory("GMRT", (1656342.3, 5797947.77, 2073243.16), ("gm", "r")),
+    Observatory("Effelsberg", (4033949.5, 486989.4, 4900430.8), ("ef", "eff", "g")),
+    Observatory("SRT", (4865182.766, 791922.689, 4035137.174), ("sr", "z", "sardinia")),
+    Observatory("LOFAR", (3826577.462, 461022.624, 5064892.526), ("lf", "t")),
+    Observatory("VLA", (-1601192.0, -5041981.4, 3554871.4), ("vl", "6", "c", "jvla", "evla")),
+    Observatory("CHIME", (-2059166.313, -3621302.972, 4814304.113), ("ch", "y")),
+    Observatory("MeerKAT", (5109360.133, 2006852.586, -3238948.127), ("mk", "m", "kat-7")),
+    Observatory("Nancay", (4324165.81, 165927.11, 4670132.83), ("nc", "f", "ncy", "nrt")),
+    Observatory("Westerbork", (3828445.659, 445223.6, 5064921.568), ("wb", "i", "wsrt")),
+    Observatory("Molonglo", (-4483311.64, 2648815.92, -3671909.31), ("mo", "e", "most", "utmost")),
+    Observatory("ASKAP", (-2556084.669, 5097398.337, -2848424.133), ("askap",)),
+)
+
+
+def find_observatory(name: str) -> Observatory | None:
+    """The telescope of that name, alias or tempo code; None when it is unknown.
+
+    Parameters
+    ----------
+    name : str
+        As files write it; case, blanks and punctuation do not count.
+    """
+    wanted = _plain(name)
+    for observatory in OBSERVATORIES:
+        if wanted in {_plain(n) for n in (observatory.name, *observatory.aliases)}:
+            return observatory
+    return None
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

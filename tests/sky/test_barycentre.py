@@ -1,0 +1,70 @@
+"""Barycentric times and velocities against TEMPO, and what the numbers must satisfy by themselves."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pulsar.constants import DAY
+from pulsar.errors import ConfigError
+from pulsar.sky.barycentre import barycentric
+from pulsar.sky.observatory import OBSERVATORIES, find_observatory
+
+
+def hours(text: str) -> float:
+    sign = -1.0 if text.startswith("-") else 1.0
+    parts = [abs(float(p)) for p in text.split(":")]
+    return sign * (parts[0] + parts[1] / 60 + parts[2] / 3600)
+
+
+def test_against_tempo(shared_data) -> None:
+    lines = (shared_data / "reference" / "barycentre_tempo.txt").read_text().splitlines()
+    rows = [line.split() for line in lines if line and not line.startswith("#")]
+    known = [r for r in rows if find_observatory(r[0]) is not None]
+    assert {r[0] for r in known} >= {"GB", "AO", "PK", "FA", "MK"}
+    late, fast, slope = [], [], []
+    last: tuple = ()
+    for site, ra, dec, topo, bary, voverc in known:
+        found = barycentric(float(topo), 15 * hours(ra), hours(dec), site)
+        late.append((found.mjd_tdb - float(bary)) * DAY)
+        fast.append(found.voverc - float(voverc))
+        if last and last[:3] == (site, ra, dec) and float(topo) - last[3] < 0.1:
+            # TEMPO's own times tell v/c too.
+            mean = 1.0 - (float(bary) - last[4]) / (float(topo) - last[3])
+            slope.append(0.5 * (found.voverc + last[5]) - mean)
+        last = (site, ra, dec, float(topo), float(bary), found.voverc)
+    assert np.abs(late).max() < 10e-6
+    assert np.abs(fast).max() < 3.5e-9
+    assert len(slope) > 30
+    assert np.abs(slope).max() < 1.5e-9
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.floats(50000, 62000), st.floats(0, 359), st.floats(-80, 80), st.sampled_from(OBSERVATORIES))
+def test_velocity_and_rate_are_derivatives_of_the_times(mjd, ra, dec, where):
+    # Away from midnight, where a second may be inserted.
+    mjd = np.floor(mjd) + 0.2 + 0.6 * (mjd % 1.0)
+    before, now, after = (barycentric(mjd + step / DAY, ra, dec, where) for step in (-1000, 0, 1000))
+    assert (after.mjd_tdb - before.mjd_tdb) * DAY == pytest.approx(2000 * (1 - now.voverc), abs=5e-6)
+    assert (after.voverc - before.voverc) / 2000 == pytest.approx(now.rate, abs=2e-13)
+    assert abs(now.voverc) < 1.1e-4
+    freq, fdot = 100.0, -1e-8
+    assert (after.freq(freq + 1000 * fdot) - before.freq(freq - 1000 * fdot)) / 2000 == pytest.approx(
+        now.fdot(freq, fdot), abs=3e-11
+    )
+
+
+def test_names_of_telescopes():
+    assert find_observatory("fast") is find_observatory("FAST") is find_observatory("k")
+    assert find_observatory("Green Bank").name == "GBT"
+    assert find_observatory("Jodrell Bank").name == "Jodrell"
+    assert find_observatory("nowhere") is None
+    for name in [n for o in OBSERVATORIES for n in (o.name, *o.aliases)]:
+        assert find_observatory(name) is not None
+
+
+def test_unknown_place_or_position_is_refused():
+    with pytest.raises(ConfigError, match="telescope 'X' is not known"):
+        barycentric(60000.0, 10.0, 10.0, "X")
+    with pytest.raises(ConfigError, match="--ra"):
+        barycentric(60000.0, float("nan"), 10.0, "FAST")
