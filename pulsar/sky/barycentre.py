@@ -107,15 +107,18 @@ def _state(
 
     location = EarthLocation.from_geocentric(*where.xyz, unit=u.m)
     day = int(np.floor(mjd))
-    with warnings.catch_warnings(), iers.conf.set_temp("auto_download", False):
-        # Without today's tables UT1 is off by less than a second: the telescope by 0.5 km, 2 us.
-        with iers.conf.set_temp("iers_degraded_accuracy", "ignore"):
-            warnings.simplefilter("ignore")
-            time = Time(day, format="mjd", scale="utc", location=location)
-            time = time + TimeDelta((mjd - day) * DAY + seconds, format="sec")
-            earth, motion = get_body_barycentric_posvel("earth", time, ephemeris=ephemeris)
-            site, turning = location.get_gcrs_posvel(time)
-            sun = get_body_barycentric("sun", time[0], ephemeris=ephemeris)
-            position = (earth.xyz + site.xyz).to_value(u.m).T
-            velocity = (motion.xyz + turning.xyz).to_value(u.m / u.s).T
+    # Without today's tables UT1 is off by less than a second: the telescope by 0.5 km, 2 us.
+    with (
+        warnings.catch_warnings(),
+        iers.conf.set_temp("auto_download", False),
+        iers.conf.set_temp("iers_degraded_accuracy", "ignore"),
+    ):
+        warnings.simplefilter("ignore")
+        time = Time(day, format="mjd", scale="utc", location=location)
+        time = time + TimeDelta((mjd - day) * DAY + seconds, format="sec")
+        earth, motion = get_body_barycentric_posvel("earth", time, ephemeris=ephemeris)
+        site, turning = location.get_gcrs_posvel(time)
+        sun = get_body_barycentric("sun", time[0], ephemeris=ephemeris)
+        position = (earth.xyz + site.xyz).to_value(u.m).T
+        velocity = (motion.xyz + turning.xyz).to_value(u.m / u.s).T
     return time, position, velocity, np.asarray(sun.xyz.to_value(u.m))

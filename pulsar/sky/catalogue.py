@@ -1,0 +1,279 @@
+"""Catalogues of known pulsars, and which candidates they explain.
+
+A catalogue is the ATNF's own ``psrcat.db``, or a table (CSV, ECSV; separated by commas, semicolons or tabs) whose
+columns have the ATNF's names: PSRJ or NAME, RAJ, DECJ (or RAJD, DECJD in degrees), P0 or F0, optionally P1 or F1,
+PEPOCH, DM, PB, A1. A candidate is a known pulsar only if position, dispersion measure and Doppler-shifted period all agree.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY
+from pulsar.data.header import Header
+from pulsar.errors import DataError
+from pulsar.sky.barycentre import barycentric
+from pulsar.sky.observatory import find_observatory
+
+#: Frequencies agree within so many errors of the candidate ...
+FREQ_SIGMA: Final = 4.0
+#: ... and this fraction of the catalogue's: glitches, timing noise, old ephemerides.
+FREQ_SLACK: Final = 2e-6
+#: Dispersion measures agree within so many errors of the candidate, and this fraction.
+DM_SIGMA: Final = 5.0
+DM_SLACK: Final = 0.01
+#: Harmonics and subharmonics that are tried.
+MAX_MULTIPLE: Final = 32
+MAX_DIVISOR: Final = 16
+#: Pulsars within so many widths of the beam are considered.
+BEAM_WIDTHS: Final = 1.5
+
+
+@dataclass(frozen=True)
+class Pulsar:
+    """One entry of a catalogue.
+
+    Attributes
+    ----------
+    name : str
+    ra_deg, dec_deg : float
+        Position [deg].
+    freq, fdot : float
+        Barycentric spin frequency [Hz] and derivative [Hz/s] at `epoch`.
+    epoch : float
+        MJD (TDB), NaN when unknown.
+    dm : float
+        [pc cm^-3], NaN when unknown.
+    orbital_voverc : float
+        Largest velocity in the orbit over that of light: 2 pi A1 / PB; 0 when single.
+    """
+
+    name: str
+    ra_deg: float
+    dec_deg: float
+    freq: float
+    fdot: float
+    epoch: float
+    dm: float
+    orbital_voverc: float
+
+    def topocentric(self, mjd_tdb: float, voverc: float) -> tuple[float, float]:
+        """Expected topocentric frequency [Hz], and how far off an orbit or an old ephemeris may leave it."""
+        away = (mjd_tdb - self.epoch) * DAY if np.isfinite(self.epoch) else 0.0
+        freq = (self.freq + self.fdot * away) / (1.0 + voverc)
+        return freq, freq * (FREQ_SLACK + self.orbital_voverc)
+
+
+def read_catalogue(path: Path | str) -> list[Pulsar]:
+    """Pulsars of a catalogue that have a position and a period.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read or holds no pulsar.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"{path}: the catalogue cannot be read: {error.strerror}") from error
+    records = _psrcat_records(text) if re.search(r"^PSRJ\s+\S", text, re.MULTILINE) else _table_records(text)
+    pulsars = [p for p in map(_pulsar, records) if p is not None]
+    if not pulsars:
+        raise DataError(
+            f"{path}: no pulsar found; expected the ATNF's psrcat.db, or a table with the columns PSRJ, RAJ, DECJ, "
+            "P0 or F0, and DM"
+        )
+    return pulsars
+
+
+def _psrcat_records(text: str) -> Iterator[dict[str, str]]:
+    record: dict[str, str] = {}
+    for line in text.splitlines():
+        if line.startswith("@"):
+            yield record
+            record = {}
+            continue
+        parts = line.split()
+        if len(parts) > 1 and not line.startswith("#"):
+            record.setdefault(parts[0].upper(), parts[1])
+    yield record
+
+
+def _table_records(text: str) -> Iterator[dict[str, str]]:
+    lines = [line for line in text.splitlines() if line.strip()]
+    head = next((i for i, line in enumerate(lines) if re.search(r"(?i)\b(PSRJ|NAME|JNAME)\b", line)), None)
+    # ECSV describes its columns in comments first: the last line that has the names is the heading.
+    if head is None:
+        return
+    for i in range(head, min(head + 200, len(lines))):
+        if re.search(r"(?i)(^|[,;\t# ])(PSRJ|NAME|JNAME)([,;\t ]|$)", lines[i]) and "name:" not in lines[i]:
+            head = i
+            break
+    heading = lines[head].lstrip("# ") if not lines[head].startswith("#;") else lines[head]
+    separator = next((s for s in (";", "\t", ",") if s in heading), " ")
+    names = [n.strip().strip('"').upper() for n in next(csv.reader([heading], delimiter=separator))]
+    for row in csv.reader(lines[head + 1 :], delimiter=separator, skipinitialspace=True):
+        record: dict[str, str] = {}
+        for name, value in zip(names, row, strict=False):
+            if name and name != "#" and value.strip() not in ("", "*", "nan", "--"):
+                record.setdefault(name, value.strip())
+        yield record
+
+
+def _pulsar(record: Mapping[str, str]) -> Pulsar | None:
+    name = record.get("PSRJ") or record.get("JNAME") or record.get("NAME") or record.get("PSRB")
+    position = _position(record)
+    freq, fdot = _spin(record)
+    if not name or position is None or not freq > 0:
+        return None
+    period, size = _number(record, "PB") * DAY, _number(record, "A1")
+    orbit = 2.0 * np.pi * size / period if period > 0 and size > 0 else 0.0
+    return Pulsar(name, *position, freq, fdot, _number(record, "PEPOCH"), _number(record, "DM"), float(orbit))
+
+
+def _spin(record: Mapping[str, str]) -> tuple[float, float]:
+    freq, period = _number(record, "F0"), _number(record, "P0")
+    fdot, pdot = _number(record, "F1"), _number(record, "P1")
+    if not freq > 0 and period > 0:
+        freq = 1.0 / period
+    if not np.isfinite(fdot):
+        fdot = -pdot * freq**2 if np.isfinite(pdot) else 0.0
+    return freq, fdot
+
+
+def _position(record: Mapping[str, str]) -> tuple[float, float] | None:
+    degrees = _number(record, "RAJD"), _number(record, "DECJD")
+    if all(np.isfinite(degrees)):
+        return degrees
+    if "RAJ" in record and "DECJ" in record:
+        ra, dec = sexagesimal(record["RAJ"]), sexagesimal(record["DECJ"])
+        if np.isfinite(ra) and np.isfinite(dec):
+            return 15.0 * ra, dec
+    ecliptic = _number(record, "ELONG"), _number(record, "ELAT")
+    if all(np.isfinite(ecliptic)):
+        return _from_ecliptic(*ecliptic)
+    return None
+
+
+def _from_ecliptic(longitude: float, latitude: float) -> tuple[float, float]:
+    """Right ascension and declination [deg] of ecliptic coordinates (obliquity of IERS 2010, 84381.406 arcsec)."""
+    lon, lat, tilt = np.radians([longitude, latitude, 84381.406 / 3600.0])
+    x, y, z = np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)
+    y, z = y * np.cos(tilt) - z * np.sin(tilt), y * np.sin(tilt) + z * np.cos(tilt)
+    return float(np.degrees(np.arctan2(y, x)) % 360.0), float(np.degrees(np.arcsin(z)))
+
+
+def sexagesimal(text: str) -> float:
+    """``-05:30:12.5``, also with fewer parts, as a number of hours or degrees; NaN when it is none."""
+    try:
+        parts = [float(p) for p in text.strip().lstrip("+-").split(":")]
+    except ValueError:
+        return float("nan")
+    value = sum(p / 60.0**i for i, p in enumerate(parts))
+    return -value if text.strip().startswith("-") else value
+
+
+def _number(record: Mapping[str, str], key: str) -> float:
+    try:
+        return float(record[key].replace("D", "E"))
+    except (KeyError, ValueError):
+        return float("nan")
+
+
+def separation(ra1: float, dec1: float, ra2: Any, dec2: Any) -> NDArray[np.float64]:
+    """Angle between directions [deg], all in degrees."""
+    a, b = np.radians(dec1), np.radians(np.asarray(dec2, dtype=np.float64))
+    half = np.radians(np.asarray(ra2, dtype=np.float64) - ra1) / 2.0
+    hav = np.sin((b - a) / 2.0) ** 2 + np.cos(a) * np.cos(b) * np.sin(half) ** 2
+    return np.asarray(np.degrees(2.0 * np.arcsin(np.sqrt(np.clip(hav, 0.0, 1.0)))), dtype=np.float64)
+
+
+def beam_width(header: Header) -> float:
+    """Full width of the beam at half power [deg], 70 deg lambda / D; NaN for an unknown telescope."""
+    where = find_observatory(header.telescope)
+    if where is None or not where.dish or not header.fcenter > 0:
+        return float("nan")
+    return 70.0 * 299.792458 / header.fcenter / where.dish
+
+
+def nearby(catalogue: Sequence[Pulsar], ra_deg: float, dec_deg: float, radius: float) -> list[Pulsar]:
+    """Pulsars within `radius` [deg] of a position, the nearest first."""
+    if not catalogue or not (np.isfinite(ra_deg) and np.isfinite(dec_deg)):
+        return []
+    away = separation(ra_deg, dec_deg, [p.ra_deg for p in catalogue], [p.dec_deg for p in catalogue])
+    return [catalogue[i] for i in np.argsort(away, kind="stable") if away[i] <= radius]
+
+
+def label(
+    rows: NDArray[Any], header: Header, catalogue: Sequence[Pulsar], *, radius: float | None = None
+) -> list[Pulsar]:
+    """Fill `known_source` of candidates that are known pulsars or harmonics of them.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Fields of CANDIDATE_COLUMNS; changed.
+    header : Header
+        Its position, telescope and epoch are used; without them nothing is labelled.
+    catalogue : sequence of Pulsar
+    radius : float, optional
+        Distance from the position up to which pulsars are considered [deg]; default BEAM_WIDTHS of the beam.
+
+    Returns
+    -------
+    list of Pulsar
+        Those inside the radius, the nearest first, found or not.
+    """
+    radius = BEAM_WIDTHS * beam_width(header) if radius is None else radius
+    inside = nearby(catalogue, header.ra_deg, header.dec_deg, radius) if np.isfinite(radius) else []
+    where = find_observatory(header.telescope)
+    if not inside:
+        return inside
+    motion = (
+        None if header.barycentric or where is None else barycentric(header.tmid, header.ra_deg, header.dec_deg, where)
+    )
+    if motion is None and not header.barycentric:
+        return inside
+    mjd, voverc = (header.tmid, 0.0) if motion is None else (motion.mjd_tdb, motion.voverc)
+    for row in rows:
+        best = next(_matches(row, inside, mjd, voverc, header.tobs), None)
+        if best is not None:
+            pulsar, ratio = best
+            row["known_source"] = pulsar.name if ratio == 1 else f"{pulsar.name} x {ratio}"
+    return inside
+
+
+def _matches(
+    row: Any, pulsars: Iterable[Pulsar], mjd: float, voverc: float, tobs: float
+) -> Iterator[tuple[Pulsar, Fraction]]:
+    for pulsar in pulsars:
+        dm_error = DM_SIGMA * float(np.nan_to_num(row["dm_err"])) + DM_SLACK * pulsar.dm
+        if np.isfinite(pulsar.dm) and abs(float(row["dm"]) - pulsar.dm) > dm_error:
+            continue
+        freq, slack = pulsar.topocentric(mjd, voverc)
+        found = float(row["freq"])
+        error = FREQ_SIGMA * float(np.nan_to_num(row["period_err"])) * found**2 + 0.1 / tobs
+        for ratio in _ratios(found / freq):
+            if abs(found - float(ratio) * freq) <= error + slack * float(ratio):
+                yield pulsar, ratio
+                break
+
+
+def _ratios(value: float) -> Iterator[Fraction]:
+    """Simple ratios near a value, the simplest first."""
+    seen = set()
+    for divisor in range(1, MAX_DIVISOR + 1):
+        multiple = round(value * divisor)
+        if 1 <= multiple <= MAX_MULTIPLE:
+            ratio = Fraction(multiple, divisor)
+            if ratio not in seen:
+                seen.add(ratio)
+                yield ratio
