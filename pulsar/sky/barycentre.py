@@ -111,6 +111,7 @@ def _state(
     with (
         warnings.catch_warnings(),
         iers.conf.set_temp("auto_download", False),
+        iers.conf.set_temp("auto_max_age", None),
         iers.conf.set_temp("iers_degraded_accuracy", "ignore"),
     ):
         warnings.simplefilter("ignore")

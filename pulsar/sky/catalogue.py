@@ -2,7 +2,8 @@
 
 A catalogue is the ATNF's own ``psrcat.db``, or a table (CSV, ECSV; separated by commas, semicolons or tabs) whose
 columns have the ATNF's names: PSRJ or NAME, RAJ, DECJ (or RAJD, DECJD in degrees), P0 or F0, optionally P1 or F1,
-PEPOCH, DM, PB, A1. A candidate is a known pulsar only if position, dispersion measure and Doppler-shifted period all agree.
+PEPOCH, DM, PB, A1. A candidate is a known pulsar only if position, dispersion measure and Doppler-shifted period all
+agree.
 """
 
 import csv
