@@ -166,6 +166,15 @@ class SiftConfig(Section):
     harmonics: Annotated[bool, Field(description="attach harmonics to their fundamental")] = True
 
 
+class KnownConfig(Section):
+    """Known pulsars, by which candidates are labelled."""
+
+    catalogue: Annotated[str, Field(description="ATNF's psrcat.db, or a CSV or ECSV table; empty: none")] = ""
+    radius: Annotated[
+        float | None, Field(gt=0, description="look this far from the position [deg]; default 1.5 beam widths")
+    ] = None
+
+
 class FoldConfig(Section):
     """Folding and refinement of the best candidates."""
 
@@ -201,5 +210,6 @@ class Config(Section):
     single_pulse: SinglePulseConfig = SinglePulseConfig()
     sift: SiftConfig = SiftConfig()
     fold: FoldConfig = FoldConfig()
+    known: KnownConfig = KnownConfig()
     output: OutputConfig = OutputConfig()
     run: RunConfig = RunConfig()

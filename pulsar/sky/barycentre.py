@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY, C
+from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.sky.observatory import Observatory, find_observatory
 
@@ -50,6 +51,19 @@ class Barycentric:
     def accel(self, freq: float, fdot: float) -> float:
         """Barycentric line-of-sight acceleration [m/s^2]."""
         return -C * self.fdot(freq, fdot) / self.freq(freq)
+
+
+def motion_of(header: Header) -> Barycentric | None:
+    """Barycentric time and motion at mid-observation; None when telescope or position are unknown.
+
+    Data that are barycentred already move no more.
+    """
+    if header.barycentric:
+        return Barycentric(header.tmid, 0.0, 0.0)
+    where = find_observatory(header.telescope)
+    if where is None or not (np.isfinite(header.ra_deg) and np.isfinite(header.dec_deg)) or not header.tstart > 0:
+        return None
+    return barycentric(header.tmid, header.ra_deg, header.dec_deg, where)
 
 
 def barycentric(
