@@ -14,6 +14,7 @@ from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.rank.features import dm_shift
 from pulsar.search.sift import Source
+from pulsar.sky.barycentre import motion_of
 
 # Two refined frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
 AGREE_SIGMA = 4.0
@@ -214,6 +215,16 @@ def fill_place(row: Any, header: Header) -> None:
     row["dec_deg"] = header.dec_deg
 
 
+def fill_barycentre(table: NDArray[Any], header: Header) -> None:
+    """Barycentric period and derivative of all rows, where telescope and position are known."""
+    motion = motion_of(header)
+    if motion is None:
+        return
+    for row in table:
+        row["period_bary"] = 1.0 / motion.freq(float(row["freq"]))
+        row["fdot_bary"] = motion.fdot(float(row["freq"]), float(row["fdot"]))
+
+
 def candidate_table(
     ranked: Sequence[tuple[Folded, int | None]], header: Header
 ) -> tuple[NDArray[Any], list[tuple[str, Fold]]]:
@@ -255,4 +266,5 @@ def candidate_table(
         row["score"] = one.score
         row["rfi_flags"] = ",".join(one.flags)
         row["harmonic_of"] = "" if owner is None else f"c{owner + 1:04d}"
+    fill_barycentre(table, header)
     return table, folds

@@ -16,7 +16,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
-from pulsar.pipeline.candidates import fill_fold, fill_place
+from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.plan import live_frequencies, stage_memory
 from pulsar.pipeline.progress import Progress
 
@@ -184,6 +184,7 @@ def fold_files(
             for name, fold, row in zip(names, folds, table, strict=True):
                 fold_row(name, fold, obs.header, row)
                 writer.fold(name, fold)
+            fill_barycentre(table, obs.header)
             table = table[np.argsort(-table["snr"], kind="stable")]
             table["rank"] = np.arange(1, len(table) + 1)
             writer.observation(obs.header, obs.files, obs.gaps, obs.problems)

@@ -159,6 +159,7 @@ class _Runner:
         sources = self._sift(detections, dms)
         folded = self._fold(sources, fold_many)
         table, folds = candidate_table(rank(folded, header.tobs), header)
+        self._label(table)
         link(pulses.table, table, dict(folds))
         cutouts = pulses.cut_out(self.config.single_pulse.cutouts, self.progress)
 
@@ -345,6 +346,17 @@ class _Runner:
                 folds[i] = fold
         found = [self._scored(source, fold) for source, fold in zip(chosen, folds, strict=True)]
         return found + [Folded(s, None, 0.0, {}, found_by=s.found_by) for s in sources[len(chosen) :]]
+
+    def _label(self, table: NDArray[Any]) -> None:
+        """Name the candidates that are known pulsars."""
+        known, header = self.config.known, self.obs.header
+        if not known.catalogue:
+            return
+        from pulsar.sky.catalogue import label, read_catalogue
+
+        inside = label(table, header, read_catalogue(known.catalogue), radius=known.radius)
+        names = ", ".join(p.name for p in inside[:10]) + (" ..." if len(inside) > 10 else "")
+        self.progress.message(f"known pulsars at this position: {names or 'none'}")
 
     def _refined(self, params: Sequence[FoldParams], fold_many: FoldMany) -> list[Fold]:
         from concurrent.futures import ThreadPoolExecutor

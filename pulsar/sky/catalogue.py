@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.errors import DataError
-from pulsar.sky.barycentre import barycentric
+from pulsar.sky.barycentre import motion_of
 from pulsar.sky.observatory import find_observatory
 
 #: Frequencies agree within so many errors of the candidate ...
@@ -235,17 +235,11 @@ def label(
     """
     radius = BEAM_WIDTHS * beam_width(header) if radius is None else radius
     inside = nearby(catalogue, header.ra_deg, header.dec_deg, radius) if np.isfinite(radius) else []
-    where = find_observatory(header.telescope)
-    if not inside:
+    motion = motion_of(header) if inside else None
+    if motion is None:
         return inside
-    motion = (
-        None if header.barycentric or where is None else barycentric(header.tmid, header.ra_deg, header.dec_deg, where)
-    )
-    if motion is None and not header.barycentric:
-        return inside
-    mjd, voverc = (header.tmid, 0.0) if motion is None else (motion.mjd_tdb, motion.voverc)
     for row in rows:
-        best = next(_matches(row, inside, mjd, voverc, header.tobs), None)
+        best = next(_matches(row, inside, motion.mjd_tdb, motion.voverc, header.tobs), None)
         if best is not None:
             pulsar, ratio = best
             row["known_source"] = pulsar.name if ratio == 1 else f"{pulsar.name} x {ratio}"
