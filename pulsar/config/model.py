@@ -184,6 +184,23 @@ class FoldConfig(Section):
     nbands: Annotated[int, Field(ge=1, description="subbands")] = 32
 
 
+class ReceiverConfig(Section):
+    """A receiver of several beams on the sky, and how detections in them are judged together."""
+
+    beams: Annotated[
+        tuple[tuple[int, float, float], ...],
+        Field(description="beam number, and its offset to the east and to the north [arcmin], at rotation 0"),
+    ] = ()
+    rotation: Annotated[float, Field(description="the receiver is turned by this from north through east [deg]")] = 0.0
+    mirrored: Annotated[bool, Field(description="offsets to the east count to the west")] = False
+    hpbw: Annotated[float, Field(gt=0, description="full width of a beam at half power [arcmin]")] = 3.0
+    neighbour: Annotated[float, Field(gt=0, description="beams no further apart are neighbours [arcmin]")] = 6.5
+    max_beams: Annotated[int, Field(ge=1, description="a source is seen in no more beams, unless it is bright")] = 3
+    sidelobe: Annotated[
+        float, Field(ge=0, lt=1, description="a bright source is seen elsewhere with up to this fraction of its S/N")
+    ] = 0.1
+
+
 class OutputConfig(Section):
     """What the product holds beside the candidates."""
 
@@ -211,5 +228,6 @@ class Config(Section):
     sift: SiftConfig = SiftConfig()
     fold: FoldConfig = FoldConfig()
     known: KnownConfig = KnownConfig()
+    receiver: ReceiverConfig = ReceiverConfig()
     output: OutputConfig = OutputConfig()
     run: RunConfig = RunConfig()

@@ -1,0 +1,180 @@
+"""One list from several beams: which detections are one source, where it lies, and which are interference.
+
+A source on the sky is seen in one beam, or in a patch of neighbours; a very bright one also in the sidelobes of others,
+with a small fraction of its S/N. Interference is seen everywhere, or in beams that have nothing to do with each other.
+Beams that were not observed are unknown: they neither speak for a source nor against it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.sky.receiver import Receiver
+
+#: Detections in two beams are the same within this many bins of 1/T ...
+FREQ_BINS: Final = 1.5
+#: ... and within so many of their errors.
+FREQ_SIGMA: Final = 5.0
+#: DMs agree within so many errors, plus this fraction.
+DM_SIGMA: Final = 5.0
+DM_SLACK: Final = 0.02
+#: Single pulses come together within so many widths.
+PULSE_WIDTHS: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One detection in one beam.
+
+    Attributes
+    ----------
+    beam : int
+    row : int
+        In the table of that beam.
+    snr : float
+    """
+
+    beam: int
+    row: int
+    snr: float
+
+
+@dataclass(frozen=True)
+class Coincidence:
+    """Detections that are one signal, and the verdict on it.
+
+    Attributes
+    ----------
+    best : Seen
+        The strongest.
+    members : tuple of Seen
+        All, strongest first.
+    verdict : str
+        "source" (one beam or a patch of neighbours), "sidelobes" (a bright source), or "rfi".
+    east, north, error : float
+        Position by the beams' S/N, offset from the middle of the receiver [arcmin], and its error; NaN when unknown.
+    """
+
+    best: Seen
+    members: tuple[Seen, ...]
+    verdict: str
+    east: float = float("nan")
+    north: float = float("nan")
+    error: float = float("nan")
+
+    @property
+    def beams(self) -> set[int]:
+        """Beams in which it was seen."""
+        return {s.beam for s in self.members}
+
+
+def coincide_candidates(
+    tables: Mapping[int, NDArray[Any]], receiver: Receiver, observed: set[int], tobs: float, *, threshold: float = 6.0
+) -> list[Coincidence]:
+    """Group the periodic candidates of the beams of one pointing.
+
+    Candidates marked as harmonics go with their fundamental and are not compared.
+
+    Parameters
+    ----------
+    tables : mapping of int to ndarray
+        Beam -> rows with the fields of CANDIDATE_COLUMNS.
+    receiver : Receiver
+    observed : set of int
+        Beams of which there are data.
+    tobs : float
+        Length of the observation [s].
+    threshold : float
+        S/N above which a source would have been seen in a beam.
+    """
+    seen, freq, dm, dfreq, ddm = [], [], [], [], []
+    for beam, rows in tables.items():
+        for i in np.flatnonzero(rows["harmonic_of"] == ""):
+            row = rows[i]
+            seen.append(Seen(beam, int(i), _strength(row)))
+            freq.append(float(row["freq"]))
+            dm.append(float(row["dm"]))
+            error = float(np.nan_to_num(row["period_err"])) * freq[-1] ** 2
+            dfreq.append(max(FREQ_BINS / tobs, FREQ_SIGMA * error))
+            ddm.append(DM_SIGMA * float(np.nan_to_num(row["dm_err"], nan=1.0)) + DM_SLACK * dm[-1])
+    f, d, df, dd = (np.array(v, dtype=np.float64) for v in (freq, dm, dfreq, ddm))
+
+    def same(i: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        close = np.abs(f[others] - f[i]) <= np.maximum(df[others], df[i])
+        return np.asarray(close & (np.abs(d[others] - d[i]) <= np.maximum(dd[others], dd[i])))
+
+    return _judged(seen, same, receiver, observed, threshold)
+
+
+def coincide_pulses(
+    tables: Mapping[int, NDArray[Any]], receiver: Receiver, observed: set[int], *, threshold: float = 7.0
+) -> list[Coincidence]:
+    """Group the single pulses of the beams of one pointing, as :func:`coincide_candidates` does.
+
+    Parameters
+    ----------
+    tables : mapping of int to ndarray
+        Beam -> rows with the fields of SINGLE_PULSE_COLUMNS.
+    receiver : Receiver
+    observed : set of int
+    threshold : float
+    """
+    seen = [Seen(beam, i, float(row["snr"])) for beam, rows in tables.items() for i, row in enumerate(rows)]
+    every = [tables[s.beam][s.row] for s in seen]
+    t, d, w, dd = (
+        np.array([float(np.nan_to_num(r[k])) for r in every], dtype=np.float64) for k in ("time", "dm", "width", "dm_err")
+    )
+
+    def same(i: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        close = np.abs(t[others] - t[i]) <= PULSE_WIDTHS * np.maximum(w[others], w[i])
+        return np.asarray(close & (np.abs(d[others] - d[i]) <= DM_SIGMA * np.hypot(dd[others], dd[i]) + DM_SLACK * d[i]))
+
+    return _judged(seen, same, receiver, observed, threshold)
+
+
+def _strength(row: Any) -> float:
+    """Folded S/N; of what was not folded the significance."""
+    snr = float(row["snr"])
+    return snr if np.isfinite(snr) else float(row["sigma_single"])
+
+
+def _judged(
+    seen: Sequence[Seen], same: Any, receiver: Receiver, observed: set[int], threshold: float
+) -> list[Coincidence]:
+    """Best first, each takes from every other beam the strongest that is the same."""
+    order = sorted(range(len(seen)), key=lambda i: -seen[i].snr)
+    free = np.ones(len(seen), dtype=np.bool_)
+    beams = np.array([s.beam for s in seen], dtype=np.int64)
+    out = []
+    for i in order:
+        if not free[i]:
+            continue
+        others = np.flatnonzero(free & (beams != beams[i]))
+        free[i] = False
+        chosen = {}
+        for j in others[same(i, others)]:
+            free[j] = False
+            if seen[j].snr > chosen.get(int(beams[j]), Seen(0, 0, -np.inf)).snr:
+                chosen[int(beams[j])] = seen[j]
+        members = tuple(sorted([seen[i], *chosen.values()], key=lambda s: -s.snr))
+        out.append(_verdict(members, receiver, observed, threshold))
+    return out
+
+
+def _verdict(members: tuple[Seen, ...], receiver: Receiver, observed: set[int], threshold: float) -> Coincidence:
+    config = receiver.config
+    best = members[0]
+    core = [s for s in members if s.snr > config.sidelobe * best.snr]
+    beams = {s.beam for s in core}
+    bright = len(core) < len(members)
+    good = len(beams) <= config.max_beams and receiver.together(beams, observed)
+    if not good:
+        return Coincidence(best, members, "rfi")
+    found = receiver.place(
+        {s.beam: s.snr for s in core}, dict.fromkeys(observed - {s.beam for s in members}, threshold)
+    )
+    east, north, error = found if found is not None else (float("nan"),) * 3
+    return Coincidence(best, members, "sidelobes" if bright else "source", east, north, error)
