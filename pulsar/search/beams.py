@@ -125,12 +125,15 @@ def coincide_pulses(
     seen = [Seen(beam, i, float(row["snr"])) for beam, rows in tables.items() for i, row in enumerate(rows)]
     every = [tables[s.beam][s.row] for s in seen]
     t, d, w, dd = (
-        np.array([float(np.nan_to_num(r[k])) for r in every], dtype=np.float64) for k in ("time", "dm", "width", "dm_err")
+        np.array([float(np.nan_to_num(r[k])) for r in every], dtype=np.float64)
+        for k in ("time", "dm", "width", "dm_err")
     )
 
     def same(i: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
         close = np.abs(t[others] - t[i]) <= PULSE_WIDTHS * np.maximum(w[others], w[i])
-        return np.asarray(close & (np.abs(d[others] - d[i]) <= DM_SIGMA * np.hypot(dd[others], dd[i]) + DM_SLACK * d[i]))
+        return np.asarray(
+            close & (np.abs(d[others] - d[i]) <= DM_SIGMA * np.hypot(dd[others], dd[i]) + DM_SLACK * d[i])
+        )
 
     return _judged(seen, same, receiver, observed, threshold)
 
