@@ -529,9 +529,7 @@ def _whiten_code(builder: Any, args: Any) -> Any:
 
 
 @vector(_whiten_code)
-def _whiten_32(
-    x: NDArray[Any], at: int, base: np.float32, scale: np.float32, out: NDArray[np.int16], to: int
-) -> None:
+def _whiten_32(x: NDArray[Any], at: int, base: np.float32, scale: np.float32, out: NDArray[np.int16], to: int) -> None:
     """Write 32 samples minus `base`, times `scale`, rounded and held within int16; what is not finite becomes 0."""
     y = (x[at : at + _LANES].astype(np.float32) - base) * scale
     y[~(np.abs(y) <= 1e38)] = 0.0
@@ -1170,9 +1168,7 @@ def pick(
                 free = max(first, int(pulses[g - 1, 4]) if g > 0 else 0)
                 while free < min(last, n):
                     until = int(pulses[g, 3]) if g < count else n
-                    s, a, w = _again(
-                        series, base, scale, runs, limits, free, min(until, n), level, first, total, alive
-                    )
+                    s, a, w = _again(series, base, scale, runs, limits, free, min(until, n), level, first, total, alive)
                     if s > best:
                         best = s
                         where = a
@@ -1191,9 +1187,7 @@ def pick(
                 continue
             if count == most:
                 continue
-            snr, a, w = _climb(
-                series, base, scale, runs, excess, width_max, left, right, lo, hi - lo, total, alive
-            )
+            snr, a, w = _climb(series, base, scale, runs, excess, width_max, left, right, lo, hi - lo, total, alive)
             centre = a + 0.5 * w
             fwhm = 1.0 * w
             strength = snr
