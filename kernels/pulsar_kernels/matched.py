@@ -129,7 +129,7 @@ def cell_moments(
 def constant_runs(
     series: NDArray[Any], mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32], most: int
 ) -> NDArray[np.int64]:
-    """Stretches of one and the same value, or of none, that fill at least a cell; what they do to their cells is undone.
+    """Stretches of one and the same value, or of none, that fill a cell or more; their part of cells is undone.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def _clipped_level(x: NDArray[np.float32], count: NDArray[np.float32], work: NDA
         middle += total / kept
         # Clipped at 3 sigma, a normal variable has 0.9733 of its variance.
         width = 3.0 * np.sqrt(max(squares / kept - (total / kept) ** 2, 0.0) / 0.9733)
-    return middle
+    return float(middle)
 
 
 @kernel()
@@ -256,7 +256,7 @@ def _clipped_variance(var: NDArray[np.float32], count: NDArray[np.float32], work
         if kept == 0:
             break
         middle = total / kept
-    return middle / CLIP_BIAS
+    return float(middle / CLIP_BIAS)
 
 
 @kernel()
@@ -274,7 +274,7 @@ def _fill(knots: NDArray[np.float64]) -> bool:
 
 @kernel()
 def _lines(knots: NDArray[np.float64], extend: bool, out: NDArray[np.float32]) -> None:
-    """Straight lines between knots at the middles of equal stretches; beyond the ends the line goes on, or the value."""
+    """Straight lines between knots at the middles of equal stretches; beyond the ends the line goes on, or not."""
     n = out.shape[0]
     m = knots.shape[0]
     if m == 1:
@@ -486,9 +486,9 @@ def _excess_at(width: float, excess: NDArray[np.float64]) -> float:
         w *= 0.5
         k += 1
     if k == excess.shape[0] - 1:
-        return excess[k]
+        return float(excess[k])
     # w - 1 for log2 w, which is close enough.
-    return excess[k] + (excess[k + 1] - excess[k]) * min(max(w - 1.0, 0.0), 1.0)
+    return float(excess[k] + (excess[k + 1] - excess[k]) * min(max(w - 1.0, 0.0), 1.0))
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -790,7 +790,7 @@ def _any_above(x: NDArray[np.float32], at: int, t: NDArray[np.float32]) -> bool:
         above |= np.int32(s > t7)
         s += x[i + 7]
         above |= np.int32(s > t8)
-    return above != 0
+    return bool(above != 0)
 
 
 @kernel()
@@ -856,7 +856,7 @@ def _box_snr(
 ) -> float:
     """S/N of a boxcar over the samples in it that count."""
     k = alive[a + w] - alive[a]
-    return (total[a + w] - total[a]) / (np.sqrt(k) * _excess_at(k, excess)) if k >= 1.0 else 0.0
+    return float((total[a + w] - total[a]) / (np.sqrt(k) * _excess_at(k, excess))) if k >= 1.0 else 0.0
 
 
 @kernel()
@@ -888,7 +888,7 @@ def _gauss_snr(
         i = j
     if not norm > 0.0:
         return 0.0
-    return signal / (np.sqrt(norm) * _excess_at(area * area / norm, excess))
+    return float(signal / (np.sqrt(norm) * _excess_at(area * area / norm, excess)))
 
 
 @kernel()
@@ -1161,7 +1161,6 @@ def pick(
                 best = -1.0
                 where = 0
                 width = 0
-                free = left if lo >= left or k == 0 else left
                 g = k
                 while g > 0 and int(pulses[g - 1, 4]) > first:
                     g -= 1

@@ -94,7 +94,7 @@ class SinglePulseSearch:
 
     def trials(self, snr: float) -> float:
         """The same at another S/N; the number grows slowly, because rarer maxima are narrower."""
-        return max(self.nsamps * TRIALS[0] * (snr / 6.0) ** TRIALS[1], 1.0)
+        return max(self.nsamps * TRIALS[0] * float((snr / 6.0) ** TRIALS[1]), 1.0)
 
     @property
     def memory_bytes(self) -> int:
