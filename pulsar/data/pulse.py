@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.constants import DAY
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class PulseCutout:
     """The surroundings of a pulse.
 
@@ -53,3 +55,13 @@ class PulseCutout:
         """Middles of the columns [s] from the start of the observation, shape (ntime,)."""
         middles = np.arange(self.spectrum.shape[1]) + 0.5
         return np.asarray(self.start + middles * self.tsamp, dtype=np.float64)
+
+    @property
+    def mjd(self) -> float:
+        """Arrival at `fref`, MJD (UTC)."""
+        return self.tstart + self.time / DAY
+
+    @property
+    def profile(self) -> NDArray[np.float32]:
+        """The series at the DM of the pulse, noise of 1, shape (ntime,)."""
+        return np.asarray(self.plane[int(np.argmin(np.abs(self.dms - self.dm)))], dtype=np.float32)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, png
-from pulsar.search.cutout import PulseCutout
+from pulsar.data.pulse import PulseCutout
 
 
 def plot_pulse(

@@ -243,9 +243,9 @@ class Run:
             if ident not in file.get("pulses", {}):
                 raise ConfigError(f"{self.path}: no pulse {ident!r} was cut out; {_some(list(self.pulse_ids))}")
             group = file["pulses"][ident]
-            arrays: dict[str, Any] = {name: group[name][()] for name in schema.PULSE_ARRAYS}
-            scalars = {name: float(group.attrs[name]) for name in schema.PULSE_SCALARS}
-        return PulseCutout(**arrays, **scalars)
+            values: dict[str, Any] = {name: group[name][()] for name in schema.PULSE_ARRAYS}
+            values |= {name: float(group.attrs[name]) for name in schema.PULSE_SCALARS}
+        return PulseCutout(**values)
 
     def __len__(self) -> int:
         return len(self.rows("candidates"))
