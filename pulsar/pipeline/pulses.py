@@ -30,6 +30,10 @@ DM_SIGMA = 4.0
 MAX_CHANCE = 1e-4
 #: Added on either side of the pulse in which single ones are looked for [turns]: they wander.
 PHASE_MARGIN = 0.02
+#: A fold with no more than this S/N over that of a pulse in its phase is nothing but that pulse ...
+ONE_PULSE = 1.25
+#: ... unless so many pulses come in its phase.
+SEVERAL = 3
 
 
 @dataclass(frozen=True)
@@ -174,19 +178,39 @@ def link(pulses: NDArray[Any], candidates: NDArray[Any], folds: Mapping[str, Fol
         fold = folds.get(str(row["id"]))
         if fold is None or row["harmonic_of"]:
             continue
-        error = np.hypot(np.nan_to_num(pulses["dm_err"]), np.nan_to_num(row["dm_err"]))
-        near = np.flatnonzero((pulses["source"] == "") & (np.abs(pulses["dm"] - row["dm"]) <= DM_SIGMA * error))
-        if near.size < 2:
-            continue
-        late = phases(fold, pulses["time"][near]) - fold.phase
-        late -= np.round(late)
-        window = 0.5 * (fold.width + pulses["width"][near] * fold.after.freq) + PHASE_MARGIN
-        inside = np.abs(late) <= window
-        chance = min(2.0 * float(np.mean(window)), 1.0)
+        free = pulses["source"] == ""
+        near, inside, chance = _in_phase(pulses, fold, free)
         count = int(np.count_nonzero(inside))
-        if count and binom.sf(count - 1, near.size, chance) < MAX_CHANCE:
+        if count > 1 and binom.sf(count - 1, near.size, chance) < MAX_CHANCE:
             pulses["source"][near[inside]] = row["id"]
             row["npulses"] = count
+
+
+def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
+    """Whether a fold shows nothing but one strong pulse, which has any period.
+
+    Parameters
+    ----------
+    pulses : ndarray
+        Fields of SINGLE_PULSE_COLUMNS.
+    fold : Fold
+    """
+    near, inside, _ = _in_phase(pulses, fold, np.ones(len(pulses), dtype=np.bool_))
+    snr = pulses["snr"][near[inside]]
+    return bool(0 < snr.size < SEVERAL and fold.snr <= ONE_PULSE * snr.max())
+
+
+def _in_phase(
+    pulses: NDArray[Any], fold: Fold, free: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], float]:
+    """Pulses at the DM of a fold, which of them come in its phase, and the chance of one to do so."""
+    error = np.hypot(np.nan_to_num(pulses["dm_err"]), np.nan_to_num(fold.dm_err))
+    near = np.flatnonzero(free & (np.abs(pulses["dm"] - fold.after.dm) <= DM_SIGMA * error))
+    late = phases(fold, pulses["time"][near]) - fold.phase
+    late -= np.round(late)
+    window = 0.5 * (fold.width + pulses["width"][near] * fold.after.freq) + PHASE_MARGIN
+    chance = min(2.0 * float(np.mean(window)), 1.0) if near.size else 1.0
+    return near, np.abs(late) <= window, chance
 
 
 def phases(fold: Fold, times: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.header import Header
-from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, png
 from pulsar.data.pulse import PulseCutout
+from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, png
 
 
 def plot_pulse(

@@ -4,7 +4,7 @@ import numpy as np
 from reference.products import make_candidates, make_fold
 
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
-from pulsar.pipeline.pulses import link, phases
+from pulsar.pipeline.pulses import is_one_pulse, link, phases
 
 
 def pulses_at(times, dm, width=1e-3):
@@ -51,3 +51,21 @@ def test_random_pulses_are_not_linked():
         link(table, rows, {"c0001": fold})
         linked += int((table["source"] != "").any())
     assert linked <= 1
+
+
+def test_one_strong_pulse_is_no_period():
+    fold = make_fold(1)
+    times = times_in_phase(fold, np.array([5.0, 100.0, -300.0]))
+    table = pulses_at(times, fold.after.dm)
+    table["snr"] = [0.9 * fold.snr, 7.0, 7.0]
+    assert is_one_pulse(table[:1], fold)
+    assert is_one_pulse(table[:2], fold)
+    # Three pulses in phase are a rotation; one at another phase, another DM, or much weaker than the fold is not it.
+    assert not is_one_pulse(table, fold)
+    assert not is_one_pulse(table[1:2], fold)
+    table["time"][0] += 0.5 / fold.after.freq
+    assert not is_one_pulse(table[:1], fold)
+    table["time"][0] -= 0.5 / fold.after.freq
+    table["dm"] += 30.0
+    assert not is_one_pulse(table[:1], fold)
+    assert not is_one_pulse(table[:0], fold)
