@@ -187,7 +187,7 @@ def _derivatives(
     expected: NDArray[np.float64],
 ) -> float:
     """Sum of the powers, its derivatives by r, z (and w), and the curvature that a signal of this power has."""
-    a = np.empty(5 if nfree == 2 else 7, np.complex128)
+    a = np.empty(2 * nfree + 1, np.complex128)
     first = np.empty(3, np.complex128)
     factor = np.empty(3, np.float64)
     gradient[:] = 0.0
@@ -263,7 +263,7 @@ def climb(
     Parameters
     ----------
     nfree : int
-        2: w stays what it is; 3: all are free.
+        1: only r is free; 2: r and z; 3: all.
     bounds : ndarray of float64, shape (3, 2)
         Limits of r, z and w.
     """
@@ -311,8 +311,16 @@ def climb(
 
 @kernel()
 def leak(d: float, z: float, w: float) -> float:
-    """Most of a power that is seen at a distance of d bins, drift z and change of drift w."""
-    inside = min(1.0, 2.0 / (abs(z) + 1e-9))
+    """Most of a power that is seen at a distance of d bins, drift z and change of drift w.
+
+    The difference in frequency is d + z u + w u^2/2. Where it goes through zero with a slope m, the power is up to 2/m
+    (Fresnel integrals); where it touches zero, up to 5.3 w^(-2/3) (Airy's function at its maximum); where it stays
+    farther than e from zero, up to 1/(pi e)^2 (the ends of the data).
+    """
+    slope = abs(z) - 0.5 * abs(w)
+    inside = min(1.0, 5.3 * (abs(w) + 1e-9) ** (-2.0 / 3.0))
+    if slope > 0.0:
+        inside = min(inside, 2.0 / slope)
     edge = abs(d) - 0.5 * abs(z) - 0.125 * abs(w)
     if edge <= 0.0:
         return inside
@@ -397,7 +405,7 @@ def select(
     order : ndarray of int64, shape (m,)
         From the most significant hit on.
     nfree : int
-        2, or 3 where the change of drift is searched too.
+        1 for the frequency alone, 2 with the drift, 3 with the change of the drift.
     extent : ndarray of float64, shape (3,)
         Largest bin, drift and change of drift of the highest harmonic.
     limits : ndarray of float64, shape (2,)
@@ -442,6 +450,11 @@ def select(
         for d in range(3):
             bounds[d, 0] = at[d] - _FAR[d] / nharm
             bounds[d, 1] = at[d] + _FAR[d] / nharm
+            if d > 0:
+                # Half a step beyond what is searched.
+                most = extent[d] + (1.0 if d == 1 else 10.0)
+                bounds[d, 0] = max(bounds[d, 0], -most / nharm)
+                bounds[d, 1] = min(bounds[d, 1], most / nharm)
         best = 0.0
         best_power = 0.0
         best_nharm = nharm

@@ -23,67 +23,120 @@ CELL = 8
 GUARD = 256
 
 
-def _sums_code(builder: Any, args: Any, count: int) -> Any:
+def _fractions(nstages: int) -> list[tuple[int, int]]:
+    """Harmonics k / 2^s in the order in which they are added."""
+    return [(1, 0)] + [(k, s) for s in range(1, nstages) for k in range(1, 1 << s, 2)]
+
+
+def _places_code(builder: Any, args: Any, count: int) -> None:
+    i64 = ir.IntType(64)
+    zero, shift, row, centre, places = args[1:]
+    for slot, (k, s) in enumerate(_fractions(count)):
+        source = builder.ashr(builder.add(builder.mul(row, i64(k)), i64(1 << s >> 1)), i64(s))
+        first = builder.load(builder.gep(shift, [i64(2 * slot)]))
+        second = builder.load(builder.gep(shift, [i64(2 * slot + 1)]))
+        place = builder.load(builder.gep(zero, [builder.add(source, first)]))
+        place = builder.sub(builder.add(place, second), builder.ashr(builder.mul(centre, i64(k)), i64(s)))
+        builder.store(place, builder.gep(places, [i64(slot)]))
+
+
+@vector(_places_code, literal=0)
+def _places(
+    nstages: int,
+    zero: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    row: int,
+    centre: int,
+    places: NDArray[np.int64],
+) -> None:
+    """Where the first drift of a row's harmonics is: of the top, 1/2, then 1/4, 3/4, then 1/8 ...
+
+    Without branches: a loop over so few is dear where it runs for every row.
+    """
+    for slot, (k, s) in enumerate(_fractions(nstages)):
+        source = (row * k + (1 << s >> 1)) >> s
+        places[slot] = zero[source + shift[slot, 0]] + shift[slot, 1] - (centre * k >> s)
+
+
+def _sums_code(builder: Any, args: Any, count: int, n: Any) -> Any:
     i8, i32, i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
     vec = ir.VectorType(i8, WIDE)
     plane, places, offset, limits = args[0], args[1], args[3], args[4]
-    kind = ir.FunctionType(vec, [vec, vec])
-    name = f"llvm.uadd.sat.v{WIDE}i8"
-    add = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
 
-    def load(slot: int, k: int, s: int) -> Any:
+    def saturating(what: str, a: Any, b: Any) -> Any:
+        name = f"llvm.{what}.sat.v{WIDE}i8"
+        function = builder.module.globals.get(name)
+        return builder.call(function or ir.Function(builder.module, ir.FunctionType(vec, [vec, vec]), name), [a, b])
+
+    total = None
+    above = None
+    for slot, (k, s) in enumerate(_fractions(count)):
         base = builder.load(builder.gep(places, [i64(slot)]))
         shift = builder.ashr(builder.mul(offset, i64(k)), i64(s))
+        shift = builder.add(shift, builder.mul(n, i64(WIDE * k >> s)))
         at = builder.bitcast(builder.gep(plane, [builder.add(base, shift)]), vec.as_pointer())
         value = builder.load(at, align=1)
-        if k == 1 << s:
-            return value
-        index = [(j * k + (1 << s >> 1)) >> s for j in range(WIDE)]
-        mask = ir.Constant(ir.VectorType(i32, WIDE), [i32(i) for i in index])
-        return builder.shuffle_vector(value, value, mask)
-
-    hit = i64(0)
-    total = load(0, 1, 0)
-    slot = 1
-    for s in range(count):
-        for k in range(1, 1 << s, 2) if s else ():
-            total = builder.call(add, [total, load(slot, k, s)])
-            slot += 1
-        limit = builder.load(builder.gep(limits, [i64(s)]))
-        limit = builder.insert_element(ir.Constant(vec, ir.Undefined), limit, i32(0))
-        limit = builder.shuffle_vector(limit, limit, ir.Constant(ir.VectorType(i32, WIDE), [i32(0)] * WIDE))
-        above = builder.bitcast(builder.icmp_unsigned(">", total, limit), i64)
-        bit = builder.select(builder.icmp_unsigned("!=", above, i64(0)), i64(1 << s), i64(0))
-        hit = builder.or_(hit, bit)
-    return hit
+        if s > 0:
+            mask = ir.Constant(ir.VectorType(i32, WIDE), [i32((j * k + (1 << s >> 1)) >> s) for j in range(WIDE)])
+            value = builder.shuffle_vector(value, value, mask)
+        total = value if total is None else saturating("uadd", total, value)
+        if k == max(1, (1 << s) - 1):
+            limit = builder.bitcast(builder.gep(limits, [i64(WIDE * s)]), vec.as_pointer())
+            excess = saturating("usub", total, builder.load(limit, align=1))
+            above = excess if above is None else builder.or_(above, excess)
+    return builder.bitcast(builder.icmp_unsigned("!=", above, ir.Constant(vec, [i8(0)] * WIDE)), i64)
 
 
-@vector(_sums_code, literal=2, returns=types.int64)
-def _sums_64(
-    plane: NDArray[np.uint8], places: NDArray[np.int64], nstages: int, offset: int, limits: NDArray[np.uint8]
+def _scan_code(builder: Any, args: Any, count: int) -> Any:
+    i64 = ir.IntType(64)
+    offset, pitch = args[3], args[5]
+    before = builder.block
+    loop = builder.append_basic_block("scan")
+    done = builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    # Vectors from the first: each harmonic moves on by a constant.
+    n = builder.phi(i64)
+    n.add_incoming(i64(0), before)
+    bits = _sums_code(builder, args, count, n)
+    following = builder.add(n, i64(1))
+    n.add_incoming(following, builder.block)
+    at = builder.add(offset, builder.mul(n, i64(WIDE)))
+    last = builder.icmp_signed(">=", builder.add(at, i64(WIDE)), pitch)
+    hit = builder.icmp_unsigned("!=", bits, i64(0))
+    builder.cbranch(builder.or_(hit, last), done, loop)
+    builder.position_at_end(done)
+    return builder.select(hit, at, builder.add(at, i64(WIDE)))
+
+
+@vector(_scan_code, literal=2, returns=types.int64)
+def _scan(
+    plane: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    nstages: int,
+    offset: int,
+    limits: NDArray[np.uint8],
+    pitch: int,
 ) -> int:
-    """The bits of the value returned are the stages at which one of 64 sums exceeds its limit.
+    """The first offset, in steps of 64 from `offset` on, at which a drift exceeds a limit; `pitch` or more if none.
 
-    `places` are those of the first drift of the rows: of the top harmonic, 1/2, then 1/4, 3/4, then 1/8 ...; `offset`,
-    from which the vector begins, is a multiple of the harmonics.
+    `offset` is a multiple of the harmonics; `limits` has that of each stage 64 times. The loop is written out so that
+    masks and limits stay in registers.
     """
     lane = np.arange(WIDE)
-    total = plane[places[0] + offset + lane].astype(np.int64)
-    hit = 0
-    slot = 1
-    for s in range(nstages):
-        for k in range(1, 1 << s, 2) if s else ():
-            total += plane[places[slot] + (offset * k >> s) + ((lane * k + (1 << s >> 1)) >> s)]
-            slot += 1
-        hit |= int(np.any(np.minimum(total, 255) > limits[s])) << s
-    return hit
+    for at in range(offset, pitch, WIDE):
+        total = np.zeros(WIDE, np.int64)
+        for slot, (k, s) in enumerate(_fractions(nstages)):
+            total += plane[places[slot] + (at * k >> s) + ((lane * k + (1 << s >> 1)) >> s)]
+            if k == max(1, (1 << s) - 1) and np.any(np.minimum(total, 255) > limits[WIDE * s]):
+                return at
+    return pitch
 
 
 @kernel()
 def _collect(
     plane: NDArray[np.uint8],
     places: NDArray[np.int64],
-    stages: int,
     offset: int,
     centre: int,
     reach: int,
@@ -96,20 +149,17 @@ def _collect(
     hits: NDArray[np.int64],
 ) -> int:
     """Enter the sums of one vector that are above their limits; a cell keeps the highest."""
-    nstages = limits.shape[0]
     for lane in range(WIDE):
         j = offset + lane - centre
         if j < -reach or j > reach:
             continue
-        total = np.int64(plane[places[0] + offset + lane])
-        slot = 1
-        for s in range(nstages):
-            for k in range(1, 1 << s, 2):
-                if s == 0:
-                    break
+        total = np.int64(0)
+        slot = 0
+        for s in range(rows.shape[0]):
+            for k in range(1, max(2, 1 << s), 2):
                 total += plane[places[slot] + (offset * k >> s) + ((lane * k + (1 << s >> 1)) >> s)]
                 slot += 1
-            if not stages >> s & 1 or total <= limits[s] or row < rows[s, 0] or row >= rows[s, 1]:
+            if total <= limits[WIDE * s] or row < rows[s, 0] or row >= rows[s, 1]:
                 continue
             a = (row - first) // CELL
             b = (offset + lane) // CELL
@@ -161,7 +211,8 @@ def sum_rows(
         Drifts of the rows summed: ``-2 centre`` bins on, `pitch` of them; `centre` is a multiple of the harmonics.
     slope, largest : float, int
         Drifts up to ``2 slope row`` bins count, and up to ``2 largest``.
-    limits : ndarray of uint8, shape (nstages,)
+    limits : ndarray of uint8, shape (64 nstages,)
+        That of each stage 64 times.
     cells : ndarray of int32, shape (nstages, >= (stop - start) / CELL + 1, >= (pitch + 64) / CELL)
         Zeros, and left so.
     found : int
@@ -174,34 +225,36 @@ def sum_rows(
     int
         Hits there are then.
     """
-    nstages = limits.shape[0]
-    nplaces = 1 << nstages >> 1
-    places = np.empty(nplaces, np.int64)
+    nstages = rows.shape[0]
+    places = np.empty(1 << nstages >> 1, np.int64)
     before = found
     for row in range(start, stop):
-        slot = 1
-        places[0] = zero[shift[0, 0] + row] + shift[0, 1] - centre
-        for s in range(1, nstages):
-            for k in range(1, 1 << s, 2):
-                source = (row * k + (1 << s >> 1)) >> s
-                places[slot] = zero[shift[slot, 0] + source] + shift[slot, 1] - (centre * k >> s)
-                slot += 1
+        if nstages == 1:
+            _places(1, zero, shift, row, centre, places)
+        elif nstages == 2:
+            _places(2, zero, shift, row, centre, places)
+        elif nstages == 3:
+            _places(3, zero, shift, row, centre, places)
+        elif nstages == 4:
+            _places(4, zero, shift, row, centre, places)
+        else:
+            _places(5, zero, shift, row, centre, places)
         reach = min(int(slope * row), largest)
-        for offset in range(0, pitch, WIDE):
+        offset = 0
+        while offset < pitch:
             if nstages == 1:
-                hit = _sums_64(plane, places, 1, offset, limits)
+                offset = _scan(plane, places, 1, offset, limits, pitch)
             elif nstages == 2:
-                hit = _sums_64(plane, places, 2, offset, limits)
+                offset = _scan(plane, places, 2, offset, limits, pitch)
             elif nstages == 3:
-                hit = _sums_64(plane, places, 3, offset, limits)
+                offset = _scan(plane, places, 3, offset, limits, pitch)
             elif nstages == 4:
-                hit = _sums_64(plane, places, 4, offset, limits)
+                offset = _scan(plane, places, 4, offset, limits, pitch)
             else:
-                hit = _sums_64(plane, places, 5, offset, limits)
-            if hit != 0:
-                found = _collect(
-                    plane, places, hit, offset, centre, reach, row, start, limits, rows, cells, found, hits
-                )
+                offset = _scan(plane, places, 5, offset, limits, pitch)
+            if offset < pitch:
+                found = _collect(plane, places, offset, centre, reach, row, start, limits, rows, cells, found, hits)
+                offset += WIDE
     for h in range(before, found):
         cells[hits[h, 2], (hits[h, 0] - start) // CELL, (hits[h, 1] + centre) // CELL] = 0
     return found

@@ -27,19 +27,22 @@ MAX_Z = 1200.0
 MAX_DRIFT = 0.125
 #: A single trial must be less likely than this by chance to be looked at at all.
 MAX_LOGP = float(np.log(1e-3))
-#: Part of the excess power at the threshold from which a grid point is refined: less than the grid takes of a signal.
-GRID_LOSS = 0.85
+#: Part of the excess power at the threshold from which a grid point is refined, stage by stage: no more than the grid
+#: leaves of a signal (77 % of a single power at the worst place; 91 % on average).
+GRID = (0.77, 0.80, 0.82, 0.84, 0.85)
 #: Steps of a power that is kept as a byte: as many as the thresholds leave room for, up to this.
 MOST_STEPS = 6.0
 #: Hits of one series that are kept at most, however strong the interference.
 MOST_HITS = 200_000
 
-#: Independent trials per bin of the top harmonic and drift step, from benchmarks/calibrate_accel_trials.py.
-TRIALS_SINGLE = (1.9, 0.0)
-TRIALS_STAGE = (0.76, 0.27)
-#: Drift and change of drift [bins] over which powers are one and the same.
+#: Independent trials from benchmarks/calibrate_accel_trials.py, of single powers and what each stage of sums adds: per
+#: bin of the top harmonic without drift, and per bin, Z_WIDTH and unit of -ln p with it (the number of peaks of a random
+#: field over an area, in units of p, grows with their height).
+TRIALS_LINE = (3.7, 1.8)
+TRIALS_AREA = (0.82, 0.31)
+#: Drift [bins] over which powers are one and the same, and change of drift at ln p = -18.
 Z_WIDTH = 6.95
-W_WIDTH = 44.2
+W_WIDTH = 20.0
 
 
 class AccelSearch:
@@ -115,7 +118,8 @@ class AccelSearch:
         for s, h in enumerate(self.nharms):
             self._rows[s, 0] = int(np.ceil(2 * h * self.r_lo))
             self._rows[s, 1] = min(2 * self.nbins, int(np.floor(2 * h * self.r_hi)) + 1)
-        self._cells = [self._independent(int(lo), int(hi), reach, slope) for lo, hi in self._rows]
+        #: Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
+        self.cells = np.array([self._independent(int(lo), int(hi), reach, slope) for lo, hi in self._rows])
 
         # The transform's work space is the plane's.
         fixed = 8 * (self.nbins + 2 * PAD)
@@ -135,6 +139,8 @@ class AccelSearch:
         self.memory_bytes = int(fixed + self._plane_bytes + own + 8_000_000)
         self.npoints = self.plane.npoints
         self.cost = self.plane.seconds * 1.1 + 1e-8 * nsamps
+        #: Frequency, drift, change of drift: how many are free.
+        self._nfree = 3 if bends else 2 if reach else 1
         self._bends = {b: first_phase(n, 0.0, DW * b) for b in range(-bends, bends + 1)}
         self._starts: dict[int, NDArray[np.float32]] = {}
 
@@ -145,38 +151,40 @@ class AccelSearch:
             logp = expected - float(np.log(self.ntrials(logp)))
         self.set_threshold(min(logp, MAX_LOGP))
 
-    def _independent(self, lo: int, hi: int, reach: int, slope: float) -> float:
-        """Bins of the top harmonic times widths of drift and change of drift, of one stage."""
+    def _independent(self, lo: int, hi: int, reach: int, slope: float) -> tuple[float, float]:
+        """Bins of the top harmonic, and bins times widths of drift, of one stage."""
         if hi <= lo:
-            return 0.0
+            return 0.0, 0.0
+        bins = (hi - lo) / 2.0 * self.filled
         # The drift grows with the row, then stays.
         knee = min(max(reach / slope, lo), hi)
         z = DZ * (0.5 * slope * (knee**2 - lo**2) + reach * (hi - knee)) / (hi - lo)
-        bins = (hi - lo) / 2.0 * self.filled
-        widths = (1.0 + 2.0 * z * self.filled**2 / Z_WIDTH) * (1.0 + 2.0 * self.config.wmax / W_WIDTH)
-        return float(bins * widths)
+        return bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p."""
-        decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
-        single = np.maximum(TRIALS_SINGLE[0] + TRIALS_SINGLE[1] * decades, 0.5)
-        summed = np.maximum(TRIALS_STAGE[0] + TRIALS_STAGE[1] * decades, 0.5)
-        per_series = np.maximum(single * self._cells[0] + summed * sum(self._cells[1:]), 1.0)
+        level = np.maximum(-np.asarray(logp, dtype=np.float64), 1.0)
+        bends = 1.0 + 2.0 * self.config.wmax / W_WIDTH * np.sqrt(level / 18.0)
+        single, summed = self.cells[0], self.cells[1:].sum(axis=0)
+        line = TRIALS_LINE[0] * single[0] + TRIALS_LINE[1] * summed[0]
+        area = TRIALS_AREA[0] * single[1] + TRIALS_AREA[1] * summed[1]
+        per_series = np.maximum(bends * (line + area * level), 1.0)
         return np.asarray(per_series * self.ntrials_dm, dtype=np.float64)
 
     def set_threshold(self, logp: float) -> None:
         """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
+        from pulsar_kernels.drifts import WIDE
+
         self.logp_threshold = float(logp)
         self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
         # A grid point has less than the peak beside it.
-        grid = [h + GRID_LOSS * (power - h) for h, power in zip(self.nharms, self.thresholds, strict=True)]
+        stages = zip(self.nharms, self.thresholds, GRID, strict=False)
+        grid = [h + part * (power - h) for h, power, part in stages]
         #: Steps of a unit power.
         self._steps = min(MOST_STEPS, 240.0 / max(grid))
         rounding = [2.0 * np.sqrt(h / 12.0) for h in self.nharms]
-        self._limits = np.array(
-            [np.clip(np.floor(p * self._steps - e), 1, 254) for p, e in zip(grid, rounding, strict=True)],
-            dtype=np.uint8,
-        )
+        limits = [np.clip(np.floor(p * self._steps - e), 1, 254) for p, e in zip(grid, rounding, strict=True)]
+        self._limits = np.repeat(np.array(limits, dtype=np.uint8), WIDE)
 
     def _buffers(self) -> "_Buffers":
         found: _Buffers | None = getattr(self._local, "buffers", None)
@@ -339,7 +347,7 @@ class AccelSearch:
         most = min(found, self.config.max_detections)
         out = np.empty((most, 7))
         kept = dechirp.select(
-            *(b.real, b.imag, PAD, self.filled, hits, order, 3 if self.plane.bends else 2),
+            *(b.real, b.imag, PAD, self.filled, hits, order, self._nfree),
             np.array([float(self.nbins), self.z_limit, self.w_limit]),
             np.array([self.logp_threshold, self.config.nharm]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
