@@ -54,7 +54,8 @@ class SinglePulseSearch:
     """
 
     def __init__(self, nsamps: int, tsamp: float, config: SinglePulseConfig | None = None) -> None:
-        from pulsar_kernels.matched import CELL, FINE_LEVELS
+        from pulsar_kernels.cells import CELL, FINE_LEVELS
+        from pulsar_kernels.pulses import work_size
 
         config = SinglePulseConfig() if config is None else config
         if nsamps < MIN_SAMPLES:
@@ -82,6 +83,7 @@ class SinglePulseSearch:
         used[1:, :4] = False
         used[0, 0] = True
         self._widths = np.where(used, widths, np.inf)
+        self._work = work_size(self._widest, self.nsamps)
         self._nexcess = max(nlevels + 3, FINE_LEVELS)
         keeps = SCAN_KEEPS[config.shape]
         self.scan_threshold = min(keeps * config.snr - SCAN_MARGIN * math.sqrt(1.0 - keeps**2), SCAN_MOST)
@@ -99,7 +101,7 @@ class SinglePulseSearch:
     @property
     def memory_bytes(self) -> int:
         """Work space of one thread."""
-        return 24 * self._ncells + 40 * _CAPACITY + 16 * 8 * (64 * self.width_max + 384)
+        return 24 * self._ncells + 40 * _CAPACITY + 16 * self._work
 
     @property
     def cost(self) -> float:
@@ -109,7 +111,7 @@ class SinglePulseSearch:
     def _buffers(self) -> "_Buffers":
         found: _Buffers | None = getattr(self._local, "buffers", None)
         if found is None:
-            found = self._local.buffers = _Buffers(self._ncells)
+            found = self._local.buffers = _Buffers(self._ncells, self._work)
         return found
 
     def search(self, series: NDArray[Any], dm: float = 0.0, dm_index: int = 0) -> NDArray[Any]:
@@ -134,7 +136,8 @@ class SinglePulseSearch:
         DataError
             If the series has another length.
         """
-        from pulsar_kernels import matched
+        from pulsar_kernels import cells, matched
+        from pulsar_kernels.pulses import White, pick
 
         if series.ndim != 1 or series.shape[0] != self.nsamps:
             raise DataError(
@@ -146,29 +149,27 @@ class SinglePulseSearch:
         series = np.ascontiguousarray(series)
         b = self._buffers()
         none = np.zeros(0, dtype=dtype_of(EVENT_COLUMNS))
-        odd = matched.cell_moments(series, b.mean, b.var, b.count)
-        runs = _NO_RUNS if odd == 0 else matched.constant_runs(series, b.mean, b.var, b.count, odd)
-        if not matched.baseline_and_noise(b.mean, b.var, b.count, self._nbase, self._nnoise, b.base, b.scale):
+        odd = cells.cell_moments(series, b.mean, b.var, b.count)
+        runs = _NO_RUNS if odd == 0 else cells.constant_runs(series, b.mean, b.var, b.count, odd)
+        if not cells.baseline_and_noise(b.mean, b.var, b.count, self._nbase, self._nnoise, b.base, b.scale):
             return none
         excess = np.ones(self._nexcess)
-        matched.scatter_of_sums(series, b.mean, b.count, b.base, b.scale, b.cells, excess)
+        cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
+        cells.scatter_of_sums(series, b.count, b.base, b.scale, b.cells, excess)
         limits = self._limits(excess)
         while True:
             found = matched.scan(series, b.base, b.scale, b.cells, runs, limits, b.found)
             if found <= b.found.shape[0]:
                 break
             b.found = np.empty((int(1.2 * found), 5))
-            matched.scatter_of_sums(series, b.mean, b.count, b.base, b.scale, b.cells, excess)
         if found == 0:
             return none
-        pulses = np.empty((min(found, 1 << 16), 5))
+        ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
+        white = White(ints, floats, b.base, b.scale, b.cells, runs, excess, b.total, b.alive)
+        pulses = np.empty((min(found, _CAPACITY), 5))
         while True:
-            number = matched.pick(
-                *(series, b.base, b.scale, runs, excess, limits, self.width_max, self.config.snr, self.gaussian),
-                b.found[:found],
-                pulses,
-            )
-            if number < pulses.shape[0]:
+            number = pick(white, limits, self.width_max, self.config.snr, self.gaussian, b.found[:found], pulses)
+            if number < pulses.shape[0] or number == found:
                 break
             pulses = np.empty((4 * pulses.shape[0], 5))
         pulses = pulses[:number]
@@ -194,15 +195,18 @@ class SinglePulseSearch:
 #: Boxes above the threshold for which there is room at first.
 _CAPACITY = 4096
 _NO_RUNS = np.zeros((0, 2), dtype=np.int64)
+_NO_INTS = np.zeros(0, dtype=np.int16)
+_NO_FLOATS = np.zeros(0, dtype=np.float32)
 
 
 class _Buffers:
     """Work space of one thread: less than a byte a sample."""
 
-    def __init__(self, ncells: int) -> None:
+    def __init__(self, ncells: int, work: int) -> None:
         self.mean, self.var, self.count, self.base, self.scale = np.zeros((5, ncells), dtype=np.float32)
         self.cells = np.zeros(ncells + 64, dtype=np.float32)
         self.found = np.empty((_CAPACITY, 5))
+        self.total, self.alive = np.zeros((2, work))
 
 
 def search_single_pulse(
