@@ -12,7 +12,8 @@ import numpy as np
 from scipy import fft as scipy_fft
 
 from pulsar.config.model import FFTConfig
-from pulsar.search.fft import PAD, FFTSearch
+from pulsar.search.amplitudes import PAD
+from pulsar.search.fft import FFTSearch
 
 
 def best_of(repeat: int, func: Callable[..., Any], *args: Any) -> float:
@@ -44,20 +45,24 @@ def main() -> None:
     print(f"search, float32        {best_of(args.repeat, search.search, series):8.1f}")
     print(f"search, int16          {best_of(args.repeat, search.search, integers):8.1f}")
     b = search._buffers()
-    trend = search._trend(series)
+    trend = search.amplitudes.trend(series)
     padded = np.zeros(search.nfft, dtype=np.float32)
     transform: tuple[tuple[str, Callable[..., Any], tuple[Any, ...]], ...] = (
         (("detrend", whiten.detrend, (series, trend, padded)), ("real FFT", scipy_fft.rfft, (padded,)))
-        if search._plan is None
+        if search.amplitudes.plan is None
         else (
             ("scipy's FFT instead", scipy_fft.rfft, (padded,)),
-            ("detrend and real FFT", fft.real_fft, (series, trend, search._plan, b.work, PAD, b.real, b.imag)),
+            (
+                "detrend and real FFT",
+                fft.real_fft,
+                (series, trend, search.amplitudes.plan, b.work, PAD, b.real, b.imag),
+            ),
         )
     )
     levels = np.zeros(search.noise.centres.size)
     thresholds = np.array(search.thresholds, dtype=np.float32)
     stages: tuple[tuple[str, Callable[..., Any], tuple[Any, ...]], ...] = (
-        ("trend", search._trend, (series,)),
+        ("trend", search.amplitudes.trend, (series,)),
         *transform,
         ("levels", search.noise.levels, (b.real, b.imag, PAD)),
         (

@@ -24,7 +24,7 @@ from pulsar.simulate import Pulsar, Sky, write_filterbank
 from pulsar.simulate.model import Orbit
 from pulsar.simulate.signal import observed_spin
 
-NCHANS, FCH1, FOFF, TSAMP, NSAMPS = 32, 1492.0, -16.0, 64e-6, 1 << 19
+NCHANS, FCH1, FOFF, TSAMP, NSAMPS = 128, 1498.0, -4.0, 64e-6, 1 << 19
 TOBS = TSAMP * NSAMPS
 KINDS = ("fundamental", "eighth", "orbit")
 PER_FILE = 3
@@ -41,7 +41,7 @@ def draw(seed: int, snr: float) -> tuple[Sky, list[tuple[str, Pulsar]]]:
         duty = rng.uniform(0.2, 0.35) if kind == "fundamental" else 10 ** rng.uniform(np.log10(0.05), np.log10(0.3))
         z = rng.uniform(40, 190) * rng.choice([-1, 1]) / (1 if kind == "fundamental" else 8)
         accel = -z * C / (freq * TOBS**2)
-        dm = rng.uniform(15, 45)
+        dm = rng.uniform(4, 14)
         more = {"accel": accel}
         if kind == "orbit":
             # The largest acceleration of the orbit, and where in it the observation lies.
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--zmax", type=float, default=200.0)
     parser.add_argument("--set", dest="sets", action="append", default=[])
     args = parser.parse_args()
-    off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_lo=10", "dedisp.dm_hi=50"]
+    off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20"]
     config = load_config(None, [*off, f"accel.zmax={args.zmax}", *args.sets])
     found: dict[str, list[bool]] = {kind: [] for kind in KINDS}
     ratios = []
@@ -78,7 +78,7 @@ def main() -> None:
                 freq, fdot = observed_spin(sky.header, pulsar)
                 close = np.abs(rows["freq"] - freq) * TOBS < 0.75 * DZ
                 close &= np.abs(rows["fdot"] - fdot) * TOBS**2 < 1.5 * DZ
-                which = np.flatnonzero(close & (rows["harmonic_of"] == "") & (np.abs(rows["dm"] - pulsar.dm) < 10))
+                which = np.flatnonzero(close & (rows["harmonic_of"] == "") & (np.abs(rows["dm"] - pulsar.dm) < 5))
                 found[kind].append(which.size > 0)
                 text = "MISSED"
                 if which.size:

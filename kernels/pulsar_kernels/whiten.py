@@ -532,3 +532,32 @@ def mirror(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, lower
             k = max(nbins - j, 0)
             real[pad + nbins + j] = real[pad + k]
             imag[pad + nbins + j] = -imag[pad + k]
+
+
+@kernel()
+def whiten_amplitudes(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    centres: NDArray[np.float64],
+    levels: NDArray[np.float64],
+) -> None:
+    """Divide the amplitudes of a real series by the root of the noise level, in place.
+
+    Parameters
+    ----------
+    real, imag : ndarray of float32, shape (nbins + 2 pad,), pad >= 1
+        Element ``pad + r`` is bin r, r = 0 ... nbins; bin 0 becomes zero, those beyond both ends are filled in.
+    centres, levels : ndarray of float64, shape (nblocks,)
+        Natural logarithms of bin number and level at the knots; the level is constant beyond the last.
+    """
+    nbins = real.shape[0] - 2 * pad
+    size = curve_size(nbins + 1, centres.shape[0])
+    at = np.empty(size, np.int64)
+    value = np.empty(size, np.float64)
+    curve(centres, levels, -0.5, 1.0, nbins + 1, at, value)
+    real[pad] = np.float32(0.0)
+    imag[pad] = np.float32(0.0)
+    whiten_bins(real, imag, pad, at, value, 0, 1, nbins + 1)
+    mirror(real, imag, pad, True)
+    mirror(real, imag, pad, False)

@@ -9,7 +9,8 @@ from scipy import fft as scipy_fft
 
 from pulsar.bench.case import Baseline, Case, Size, Work
 from pulsar.config.model import FFTConfig
-from pulsar.search.fft import HALF_TAPS, PAD, FFTSearch
+from pulsar.search.amplitudes import PAD
+from pulsar.search.fft import HALF_TAPS, FFTSearch
 from pulsar.search.spectrum import NoiseModel
 
 NHARM = 16

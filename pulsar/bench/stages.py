@@ -17,7 +17,7 @@ from pulsar.bench.case import Size
 from pulsar.bench.limits import Limits
 from pulsar.bench.survey import BAND, PULSAR, Survey
 from pulsar.bench.timing import in_turn
-from pulsar.config.model import FFTConfig, FoldConfig, RfiConfig
+from pulsar.config.model import Config, FoldConfig, RfiConfig
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.source import SIGMA_LEVELS
@@ -200,7 +200,10 @@ def _search(observed: Observed, nsamps: int) -> Job:
     noise = rng.standard_normal((nseries, nsamps), dtype=np.float32) * np.float32(SIGMA_LEVELS * 16)
     series: NDArray[np.int16] = np.rint(noise, out=noise).astype(np.int16)
     batch = Batch(0, plan.stages[0], lambda i: series[i])
-    finders = {n: BatchSearch(plan, FFTConfig.model_validate({"nharm": NHARM}), threads=n) for n in THREADS}
+    config = Config.model_validate(
+        {"fft": {"nharm": NHARM}, "ffa": {"enabled": False}, "single_pulse": {"enabled": False}}
+    )
+    finders = {n: BatchSearch(plan, config, threads=n, memory=0) for n in THREADS}
     return Job(
         lambda threads: finders[threads].search(batch),
         nseries,

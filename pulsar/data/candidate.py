@@ -36,15 +36,15 @@ DETECTION_COLUMNS: tuple[Column, ...] = (
     Column("freq", "f8", "Hz", "refined topocentric frequency of the fundamental at mid-observation"),
     Column("freq_err", "f8", "Hz", "its 1-sigma error"),
     Column("fdot", "f8", "Hz / s", "frequency derivative (0 in a search without acceleration)"),
-    Column("nharm", "i2", "", "harmonics summed; ffa: those that a pulse of this width has"),
-    Column("power", "f4", "", "summed normalised power (mean 1 a harmonic in noise); ffa: nharm + S/N^2 / 2"),
+    Column("nharm", "i2", "", "harmonics summed; ffa, pulses: those that a pulse of this width has"),
+    Column("power", "f4", "", "summed normalised power (mean 1 a harmonic in noise); ffa, pulses: nharm + S/N^2 / 2"),
     Column("sigma_single", "f4", "", "Gaussian significance of the power in a single trial"),
     Column("sigma", "f4", "", "the same corrected for all independent trials of the run"),
     Column("logp", "f8", "", "natural logarithm of the single-trial false alarm probability"),
-    Column("kind", "U5", "", "search that made it: fft, accel or ffa"),
+    Column("kind", "U6", "", "search that made it: fft, accel, ffa, or pulses: the period of repeating ones"),
     Column("fddot", "f8", "Hz / s2", "second frequency derivative (0 in a search without jerk)"),
-    Column("snr", "f4", "", "boxcar S/N of the folded profile (ffa), else NaN"),
-    Column("width", "f4", "", "width of that boxcar in turns (ffa), else NaN"),
+    Column("snr", "f4", "", "boxcar S/N of the folded profile (ffa, pulses), else NaN"),
+    Column("width", "f4", "", "width of that boxcar in turns (ffa, pulses), else NaN"),
 )
 
 EVENT_COLUMNS: tuple[Column, ...] = (
@@ -108,6 +108,8 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
     Column("score", "f4", "", "0 to 1: how much it looks like a celestial pulse"),
     Column("rfi_flags", "U64", "", "reasons to suspect interference, comma separated"),
     Column("source", "U12", "", "id of the candidate in whose phase it comes, or empty"),
+    Column("ra_deg", "f8", "deg", "right ascension of the beam, NaN when unknown"),
+    Column("dec_deg", "f8", "deg", "declination of the beam, NaN when unknown"),
 )
 
 

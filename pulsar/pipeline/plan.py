@@ -267,7 +267,7 @@ class _Searches:
 
             ffa = FFASearch(nsamps, tsamp, config.ffa)
             if ffa.enabled:
-                self._count("ffa", nfolded * ffa.nperiods, nfolded * ffa.cost)
+                self._count("ffa", nfolded * ffa.ntrial_periods, nfolded * ffa.cost)
                 buffers += ffa.memory_bytes
         if config.single_pulse.enabled:
             from pulsar.search.single_pulse import SinglePulseSearch

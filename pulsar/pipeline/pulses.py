@@ -1,7 +1,7 @@
 """Single pulses of a run: from events at all DMs to the table, the periods of repeating ones, and cut-outs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,210 @@ from pulsar.config.model import Config
 from pulsar.data.candidate import DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, dtype_of, empty_table
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
+from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from pulsar.rfi import CleanedSource
-    from pulsar.search.cutout import CutOut
+    from pulsar.search.repeats import Repeats
+
+#: Groups of pulses at one DM that are tested for a period, those of most pulses, and pulses of each, the strongest.
+MOST_GROUPS = 50
+MOST_REPEATS = 400
+#: Significance from which a period of repeating pulses is a detection.
+REPEATS_SIGMA = 3.0
+
+#: Pulses and a candidate have the same DM within so many of their common errors.
+DM_SIGMA = 4.0
+#: So many pulses in its phase have a chance below this to be there by accident.
+MAX_CHANCE = 1e-4
+#: Added on either side of the pulse in which single ones are looked for [turns]: they wander.
+PHASE_MARGIN = 0.02
+#: A fold with no more than this S/N over that of a pulse in its phase is nothing but that pulse ...
+ONE_PULSE = 1.25
+#: ... unless so many pulses come in its phase.
+SEVERAL = 3
+
+
+@dataclass(frozen=True)
+class Pulses:
+    """Single pulses of a run.
+
+    Attributes
+    ----------
+    table : ndarray
+        Fields of SINGLE_PULSE_COLUMNS, best first.
+    repeating : ndarray
+        Periods of repeating pulses, as detections of kind "pulses", with the fields of DETECTION_COLUMNS.
+    source : CleanedSource or None
+        Where they can be cut out from.
+    """
+
+    table: NDArray[Any] = field(default_factory=lambda: empty_table(SINGLE_PULSE_COLUMNS, 0))
+    repeating: NDArray[Any] = field(default_factory=lambda: np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS)))
+    source: "CleanedSource | None" = None
+
+    def cut_out(self, most: int, progress: Progress) -> list[tuple[str, PulseCutout]]:
+        """Surroundings of the best `most` pulses, by id."""
+        chosen = self.table[:most]
+        if self.source is None or not len(chosen):
+            return []
+        from pulsar.search.cutout import cut_out
+
+        out = []
+        with progress.stage("cutting out", len(chosen), "pulses") as tick:
+            for row in chosen:
+                out.append((str(row["id"]), cut_out(self.source, row)))
+                tick(1)
+        return out
+
+
+def find_pulses(
+    events: NDArray[Any],
+    dms: NDArray[np.float64],
+    tsamps: NDArray[np.float64],
+    source: "CleanedSource | None",
+    header: Header,
+    ntrials: float,
+    config: Config,
+    progress: Progress,
+) -> Pulses:
+    """Cluster events into pulses and look for the period of those that repeat.
+
+    Parameters
+    ----------
+    events : ndarray
+        Fields of EVENT_COLUMNS.
+    dms, tsamps : ndarray, shape (ndms,)
+        Trial DMs [pc cm^-3], and the sampling time of the series of each [s].
+    source : CleanedSource or None
+        None for a dedispersed series.
+    header : Header
+    ntrials : float
+        Independent trials of the run.
+    config : Config
+    progress : Progress
+    """
+    if not config.single_pulse.enabled:
+        return Pulses(source=source)
+    from pulsar.search.cluster import cluster
+    from pulsar.search.repeats import repeats, sources_by_dm
+
+    freqs = np.array([header.fch1]) if source is None else source.freqs
+    with progress.stage("clustering", len(events), "events"):
+        found = cluster(
+            events,
+            dms,
+            freqs,
+            tsamps,
+            tobs=header.tobs,
+            tstart=header.tstart,
+            ntrials=ntrials,
+            fref=None if source is None else source.fref,
+            beam=header.beam,
+        )
+        table = found.table
+        table["ra_deg"], table["dec_deg"] = header.ra_deg, header.dec_deg
+        rows = []
+        for group in sources_by_dm(table)[:MOST_GROUPS]:
+            strongest = group[np.argsort(-table["snr"][group], kind="stable")[:MOST_REPEATS]]
+            pulses = table[np.sort(strongest)]
+            pulses = pulses[np.argsort(pulses["time"], kind="stable")]
+            weight = 1.0 / np.maximum(np.nan_to_num(pulses["dm_err"]), 1e-3) ** 2
+            dm = float(np.sum(weight * pulses["dm"]) / np.sum(weight))
+            # Half a width over the S/N, but no better than the samples.
+            errors = np.hypot(0.5 * pulses["width"] / pulses["snr"], float(tsamps.min()) / np.sqrt(12.0))
+            period = repeats(pulses["time"], pulses["snr"], dm, errors=errors, sigma=REPEATS_SIGMA)
+            if period is not None:
+                rows.append(_detection(period, pulses, dms, header.tobs))
+    if len(events):
+        lost = f" ({found.dropped} events too many left out)" if found.dropped else ""
+        progress.message(f"{len(events)} events of {len(table)} single pulses{lost}")
+    none = np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+    return Pulses(table, np.concatenate([none, *rows]), source)
+
+
+def _detection(found: "Repeats", pulses: NDArray[Any], dms: NDArray[np.float64], tobs: float) -> NDArray[Any]:
+    """The period of repeating pulses as a periodic detection.
+
+    Its power is that of a fold of all turns: a search for periodic signals would not see more of it.
+    """
+    row = np.zeros(1, dtype=dtype_of(DETECTION_COLUMNS))
+    fits = pulses[found.fits]
+    turns = max(tobs / found.period, 1.0)
+    width = float(np.clip(np.median(fits["width"]) / found.period, 1e-3, 0.5))
+    row["kind"] = "pulses"
+    row["dm_index"] = int(np.argmin(np.abs(dms - found.dm)))
+    row["dm"] = found.dm
+    row["freq"] = 1.0 / found.period
+    row["freq_err"] = found.period_err / found.period**2
+    row["nharm"] = int(np.clip(round(0.5 / width), 1, 32))
+    row["snr"] = float(fits["snr"].sum()) / np.sqrt(turns)
+    row["width"] = width
+    row["power"] = row["nharm"] + 0.5 * row["snr"] ** 2
+    row["logp"] = found.logp
+    row["sigma"] = row["sigma_single"] = found.sigma
+    return row
+
+
+def link(pulses: NDArray[Any], candidates: NDArray[Any], folds: Mapping[str, Fold]) -> None:
+    """Tell which single pulses come in the phase of a folded candidate.
+
+    Fills `source` of the pulses and `npulses` of the candidates, best candidate first. Of the pulses at its DM enough
+    must lie inside its profile's pulse that chance would put them there once in 1 / MAX_CHANCE.
+
+    Parameters
+    ----------
+    pulses : ndarray
+        Fields of SINGLE_PULSE_COLUMNS; changed.
+    candidates : ndarray
+        Fields of CANDIDATE_COLUMNS, best first; changed.
+    folds : mapping of str to Fold
+        By id of the candidate.
+    """
+    from scipy.stats import binom
+
+    for row in candidates:
+        fold = folds.get(str(row["id"]))
+        if fold is None or row["harmonic_of"]:
+            continue
+        free = pulses["source"] == ""
+        near, inside, chance = _in_phase(pulses, fold, free)
+        count = int(np.count_nonzero(inside))
+        if count > 1 and binom.sf(count - 1, near.size, chance) < MAX_CHANCE:
+            pulses["source"][near[inside]] = row["id"]
+            row["npulses"] = count
+
+
+def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
+    """Whether a fold shows nothing but one strong pulse, which has any period.
+
+    Parameters
+    ----------
+    pulses : ndarray
+        Fields of SINGLE_PULSE_COLUMNS.
+    fold : Fold
+    """
+    near, inside, _ = _in_phase(pulses, fold, np.ones(len(pulses), dtype=np.bool_))
+    snr = pulses["snr"][near[inside]]
+    return bool(0 < snr.size < SEVERAL and fold.snr <= ONE_PULSE * snr.max())
+
+
+def _in_phase(
+    pulses: NDArray[Any], fold: Fold, free: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], float]:
+    """Pulses at the DM of a fold, which of them come in its phase, and the chance of one to do so."""
+    error = np.hypot(np.nan_to_num(pulses["dm_err"]), np.nan_to_num(fold.dm_err))
+    near = np.flatnonzero(free & (np.abs(pulses["dm"] - fold.after.dm) <= DM_SIGMA * error))
+    late = phases(fold, pulses["time"][near]) - fold.phase
+    late -= np.round(late)
+    window = 0.5 * (fold.width + pulses["width"][near] * fold.after.freq) + PHASE_MARGIN
+    chance = min(2.0 * float(np.mean(window)), 1.0) if near.size else 1.0
+    return near, np.abs(late) <= window, chance
+
+
+def phases(fold: Fold, times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Phase of a fold [turns] at times from the start of the observation [s]."""
+    t = times - 0.5 * fold.tobs
+    after = fold.after
+    return np.asarray(t * (after.freq + t * (after.fdot / 2.0 + t * after.fddot / 6.0)), dtype=np.float64)

@@ -18,7 +18,7 @@ from pulsar.pipeline.candidates import Folded, candidate_table, looks_like_mains
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.pulses import Pulses, find_pulses, link
+from pulsar.pipeline.pulses import Pulses, find_pulses, is_one_pulse, link
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ DEDISPERSION_SHARE = 0.3
 SAVE_INTERVAL = 30.0
 # The score of what hums at a harmonic of the mains is taken times this.
 MAINS_FACTOR = 0.1
+# The score of what is nothing but one single pulse, which has any period, is taken times this.
+ONE_PULSE_FACTOR = 0.1
 # Events of single pulses kept in a run, the strongest (interference can make any number).
 MOST_EVENTS = 4_000_000
 
@@ -157,7 +159,7 @@ class _Runner:
             found, dms, pulses, fold_many = self._filterbank(out)
         detections = np.concatenate([found.detections, pulses.repeating])
         sources = self._sift(detections, dms)
-        folded = self._fold(sources, fold_many)
+        folded = self._fold(sources, fold_many, pulses)
         table, folds = candidate_table(rank(folded, header.tobs), header)
         self._label(table)
         link(pulses.table, table, dict(folds))
@@ -329,7 +331,7 @@ class _Runner:
         self.progress.message(f"{len(detections)} detections of {len(sources)} sources")
         return sources
 
-    def _fold(self, sources: "list[Source]", fold_many: FoldMany) -> list[Folded]:
+    def _fold(self, sources: "list[Source]", fold_many: FoldMany, pulses: Pulses) -> list[Folded]:
         """Fold the best sources, refine and score them; those not folded keep a score of 0."""
         chosen = sources[: self.config.fold.ncands]
         params = [FoldParams(s.freq, float(s.best["fdot"]), s.dm, float(s.best["fddot"])) for s in chosen]
@@ -344,7 +346,7 @@ class _Runner:
             again = [folds[i].after.times(k) for i, k in wrong.items()]
             for i, fold in zip(wrong, self._refined(again, fold_many), strict=True):
                 folds[i] = fold
-        found = [self._scored(source, fold) for source, fold in zip(chosen, folds, strict=True)]
+        found = [self._scored(source, fold, pulses) for source, fold in zip(chosen, folds, strict=True)]
         return found + [Folded(s, None, 0.0, {}, found_by=s.found_by) for s in sources[len(chosen) :]]
 
     def _label(self, table: NDArray[Any]) -> None:
@@ -376,7 +378,7 @@ class _Runner:
 
             return list(pool.map(one, cubes))
 
-    def _scored(self, source: "Source", fold: Fold) -> Folded:
+    def _scored(self, source: "Source", fold: Fold, pulses: Pulses) -> Folded:
         from pulsar.rank.features import features
         from pulsar.rank.score import score
 
@@ -388,4 +390,7 @@ class _Runner:
         if looks_like_mains(fold, self.config.sift.mains, dispersion_known=known):
             flags = (*flags, "mains")
             value *= MAINS_FACTOR
+        if is_one_pulse(pulses.table, fold):
+            flags = (*flags, "one pulse")
+            value *= ONE_PULSE_FACTOR
         return Folded(source, fold, value, values, flags, source.found_by)

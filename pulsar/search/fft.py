@@ -12,25 +12,17 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft as scipy_fft
 
 from pulsar.config.model import FFTConfig
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError
 from pulsar.search import stats
-from pulsar.search.spectrum import NoiseModel
+from pulsar.search.amplitudes import PAD, Amplitudes
 
-#: Taps of the half-bin interpolation, and bins added on either side of the white spectrum.
+#: Taps of the half-bin interpolation.
 HALF_TAPS = 8
-PAD = 16
 
-#: Fewest samples that a search makes sense for.
-MIN_SAMPLES = 256
-#: Lowest bin ever searched: the noise model begins there.
-MIN_BIN = 4.0
-#: Cycles in the data below which nothing is searched unless p_max says so.
-MIN_CYCLES = 10.0
 #: A single trial must be less likely than this by chance to be looked at at all.
 MAX_LOGP = float(np.log(1e-3))
 
@@ -39,11 +31,6 @@ MAX_LOGP = float(np.log(1e-3))
 #: fewer of them are one and the same at several stages), but no more than single powers have.
 TRIALS_SINGLE = 1.9
 TRIALS_STAGE = (0.76, 0.27)
-
-
-#: Powers 0 to 3 of the place of 64 stretches between -1 and 1, and the least-squares cubic through their means.
-_POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
-_CUBIC = np.linalg.pinv(_POWERS)
 
 
 def trials_per_bin(logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -75,31 +62,20 @@ class FFTSearch:
     """
 
     def __init__(self, nsamps: int, tsamp: float, config: FFTConfig | None = None, *, ntrials_dm: float = 1.0) -> None:
-        from pulsar_kernels.fft import make_plan
-
         config = FFTConfig() if config is None else config
-        if nsamps < MIN_SAMPLES:
-            raise DataError(f"series of {nsamps} samples: a periodicity search needs at least {MIN_SAMPLES}")
-        if not tsamp > 0 or not ntrials_dm > 0:
-            raise ConfigError(f"tsamp {tsamp!r} and ntrials_dm {ntrials_dm!r} must be positive")
-        if config.p_min is not None and config.p_max is not None and config.p_min >= config.p_max:
-            raise ConfigError(f"fft.p_min {config.p_min:g} s is not below fft.p_max {config.p_max:g} s: swap them")
-        self.nsamps = int(nsamps)
-        self.tsamp = float(tsamp)
+        if not ntrials_dm > 0:
+            raise ConfigError(f"ntrials_dm {ntrials_dm!r} must be positive")
+        self.amplitudes = Amplitudes(nsamps, tsamp)
+        self.nsamps = self.amplitudes.nsamps
+        self.tsamp = self.amplitudes.tsamp
+        self.tobs = self.amplitudes.tobs
+        self.nfft = self.amplitudes.nfft
+        self.nbins = self.amplitudes.nbins
+        self.noise = self.amplitudes.noise
         self.config = config
         self.ntrials_dm = float(ntrials_dm)
-        self.nfft = 2 * int(scipy_fft.next_fast_len((self.nsamps + 1) // 2, real=True))
-        self.nbins = self.nfft // 2
-        self.noise = NoiseModel(self.nbins)
-        self._plan = make_plan(self.nfft)
         self._local = threading.local()
-
-        # Bins of 1 / (nfft tsamp); the padded transform has nfft / nsamps of them for an independent one.
-        span = self.nfft * self.tsamp
-        self.tobs = self.nsamps * self.tsamp
-        r_lo = span / config.p_max if config.p_max is not None else MIN_CYCLES * span / self.tobs
-        self.r_lo = max(r_lo, MIN_BIN)
-        self.r_hi = min(span / config.p_min if config.p_min is not None else float(self.nbins), float(self.nbins))
+        self.r_lo, self.r_hi = self.amplitudes.bin_range(config.p_min, config.p_max)
         nstages = int(config.nharm).bit_length()
         self.nharms = tuple(1 << s for s in range(nstages))
         limits = np.zeros((nstages, 2), dtype=np.int64)
@@ -137,7 +113,7 @@ class FFTSearch:
     def _buffers(self) -> "_Buffers":
         found: _Buffers | None = getattr(self._local, "buffers", None)
         if found is None:
-            found = _Buffers(self.nfft, 0 if self._plan is None else self._plan.work)
+            found = _Buffers(self.nfft, self.amplitudes.work)
             self._local.buffers = found
         return found
 
@@ -185,33 +161,11 @@ class FFTSearch:
 
     def _white_powers(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]], buffers: "_Buffers") -> bool:
         """Fill the white amplitudes and half-bin powers; False when the series is constant."""
-        from pulsar_kernels import fft, harmonics, whiten
+        from pulsar_kernels import harmonics
 
-        if series.ndim != 1 or series.shape[0] != self.nsamps:
-            raise DataError(
-                f"series of shape {series.shape} given to a search of {self.nsamps} samples: "
-                "make one FFTSearch for each length"
-            )
-        if series.dtype not in (np.int16, np.float32):
-            series = series.astype(np.float32)
-        series = np.ascontiguousarray(series)
-        trend = self._trend(series)
-        if self._plan is None:
-            padded = np.empty(self.nfft, dtype=np.float32)
-            whiten.detrend(series, trend, padded)
-            whiten.planes(scipy_fft.rfft(padded, workers=1), PAD, buffers.real, buffers.imag)
-        else:
-            fft.real_fft(series, trend, self._plan, buffers.work, PAD, buffers.real, buffers.imag)
-        levels = self.noise.levels(buffers.real, buffers.imag, PAD)
+        levels = self.amplitudes.fill(series, birdies, buffers.real, buffers.imag, buffers.work)
         if levels is None:
             return False
-        span = self.nfft * self.tsamp
-        for freq, width in birdies:
-            lo = max(int(np.floor((freq - 0.5 * width) * span)), 0)
-            hi = min(int(np.ceil((freq + 0.5 * width) * span)) + 1, self.nbins)
-            if hi > lo:
-                buffers.real[PAD + lo : PAD + hi] = 0.0
-                buffers.imag[PAD + lo : PAD + hi] = 0.0
         harmonics.white_powers(
             buffers.real,
             buffers.imag,
@@ -225,26 +179,6 @@ class FFTSearch:
             buffers.half,
         )
         return True
-
-    def _trend(self, series: NDArray[Any]) -> NDArray[np.float64]:
-        """Cubic through the means of 64 stretches: takes out drifts, and from 4 cycles on nothing of a signal."""
-        from pulsar_kernels import whiten
-
-        means = np.empty(64, dtype=np.float64)
-        if series.dtype == np.int16:
-            whiten.integer_means(series, means)
-        else:
-            whiten.block_means(series, means)
-        good = np.isfinite(means)
-        coeffs = np.zeros(4, dtype=np.float64)
-        if good.all():
-            coeffs[:] = _CUBIC @ (means - means[0])
-            coeffs[0] += means[0]
-        elif np.count_nonzero(good) >= 8:
-            origin = means[good][0]
-            coeffs[:] = np.linalg.lstsq(_POWERS[good], means[good] - origin, rcond=None)[0]
-            coeffs[0] += origin
-        return coeffs
 
     def _detect(self, buffers: "_Buffers", dm: float, dm_index: int) -> NDArray[Any]:
         from pulsar_kernels import harmonics, peaks

@@ -322,7 +322,13 @@ def test_the_documentation_lists_everything() -> None:
     for columns, _ in schema.TABLES.values():
         for column in columns:
             assert f"| `{column.name}` | {column.dtype} | {column.unit} | {column.description} |" in text
-    for arrays in (schema.FOLD_ARRAYS, schema.FOLD_SCALARS, schema.RFI_ARRAYS):
+    for arrays in (
+        schema.FOLD_ARRAYS,
+        schema.FOLD_SCALARS,
+        schema.PULSE_ARRAYS,
+        schema.PULSE_SCALARS,
+        schema.RFI_ARRAYS,
+    ):
         for name, (unit, description) in arrays.items():
             assert f"| `{name}` | {unit} | {description} |" in text
     assert f'"{schema.FORMAT_VERSION}"' in text

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pulsar.data.candidate import Column, dtype_of, empty_table
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
+from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product import schema
 
@@ -229,6 +230,22 @@ class Run:
                 )
             extra: dict[str, Any] = json.loads(_value(attrs.get("extra", "{}")))
         return Fold(**values, extra=extra)
+
+    def pulse(self, ident: str) -> PulseCutout:
+        """What surrounds a single pulse; ``pulsar.plot`` draws it.
+
+        Raises
+        ------
+        ConfigError
+            No pulse of that name was cut out.
+        """
+        with self._open() as file:
+            if ident not in file.get("pulses", {}):
+                raise ConfigError(f"{self.path}: no pulse {ident!r} was cut out; {_some(list(self.pulse_ids))}")
+            group = file["pulses"][ident]
+            values: dict[str, Any] = {name: group[name][()] for name in schema.PULSE_ARRAYS}
+            values |= {name: float(group.attrs[name]) for name in schema.PULSE_SCALARS}
+        return PulseCutout(**values)
 
     def __len__(self) -> int:
         return len(self.rows("candidates"))

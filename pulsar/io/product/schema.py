@@ -92,6 +92,25 @@ FOLD_SCALARS: Final[dict[str, tuple[str, str]]] = {
     "tobs": ("s", "length of the observation"),
 }
 
+#: Array of a pulse that was cut out -> (unit, description); the names are those of pulsar.data.pulse.PulseCutout.
+PULSE_ARRAYS: Final[dict[str, tuple[str, str]]] = {
+    "spectrum": ("", "dedispersed spectrum, noise of 1, NaN where there are no data, shape (nbands, ntime)"),
+    "freqs": ("MHz", "middle of each band, descending, shape (nbands,)"),
+    "plane": ("", "series at the trial DMs, noise of 1, shape (ndms, ntime)"),
+    "dms": ("pc / cm3", "trial DMs of the plane, shape (ndms,)"),
+}
+
+#: Scalars of a pulse -> (unit, description), stored as attributes; the units are listed in the attribute "units".
+PULSE_SCALARS: Final[dict[str, tuple[str, str]]] = {
+    "dm": ("pc / cm3", "DM of the pulse"),
+    "time": ("s", "its arrival from the start of the observation, at fref"),
+    "width": ("s", "its width"),
+    "start": ("s", "beginning of the first column from the start of the observation"),
+    "tsamp": ("s", "time of a column"),
+    "tstart": ("d", "MJD (UTC) of the start of the observation"),
+    "fref": ("MHz", "frequency to which times refer"),
+}
+
 #: Array of the group rfi -> (unit, description).
 RFI_ARRAYS: Final[dict[str, tuple[str, str]]] = {
     "freqs": ("MHz", "channel centres, descending, shape (nchans,)"),

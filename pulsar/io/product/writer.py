@@ -19,6 +19,7 @@ from pulsar.data.candidate import Column
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
+from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.product import schema
 from pulsar.io.product.provenance import software_version
@@ -209,6 +210,16 @@ class ProductWriter:
         units |= {f"{key}_{when}": unit for key, unit in _PARAM_UNITS.items() for when in ("before", "after")}
         group.attrs["units"] = json.dumps(units)
         group.attrs["extra"] = json.dumps(fold.extra, default=_plain)
+
+    def pulse(self, ident: str, cutout: PulseCutout) -> None:
+        """Store what surrounds single pulse `ident` as ``/pulses/ident``."""
+        group = self._file["pulses"].create_group(ident)
+        group.attrs["description"] = f"surroundings of single pulse {ident}"
+        for name, (unit, description) in schema.PULSE_ARRAYS.items():
+            self._array(f"pulses/{ident}/{name}", np.asarray(getattr(cutout, name)), unit, description)
+        for name in schema.PULSE_SCALARS:
+            group.attrs[name] = float(getattr(cutout, name))
+        group.attrs["units"] = json.dumps({name: unit for name, (unit, _) in schema.PULSE_SCALARS.items()})
 
     def rfi(
         self,

@@ -1,0 +1,567 @@
+"""Baseline and noise of a series, from the moments of cells of 32 samples.
+
+One pass over the series, in vectors, makes mean and variance of every cell; everything else is done with these. The
+variances about a cell's own mean do not see slow changes, and the few cells with a pulse or a step are left out.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel, vector
+
+#: Samples of a cell.
+CELL = 32
+#: Octaves of the width of a sum below that of a cell.
+FINE_LEVELS = 5
+# Cells are compared with a value from the first cell of so many.
+_ORIGIN_CELLS = 128
+# Cells whose variance is this far from the mean of the others do not count; chi-square of 31 degrees of freedom
+# scatters by sqrt(2/31) = 0.254. What that takes off the mean, where it settles, follows from chi-square alone.
+_CLIP = 2.5 * 0.254
+CLIP_BIAS = 0.98923
+# Cells with fewer samples than this have no say in baseline and noise.
+_FEW = np.float32(8.0)
+# A normal variable that is clipped at 3 sigma has this variance.
+_CLIPPED = 0.9733
+#: Mean of min(z^2, 2.5^2) of normal z.
+WINSOR = 0.9776
+_WINSOR_AT = 2.5
+# Cells of a group that is looked at for noise of its own, and from where on it counts.
+_GROUP = 32
+_RAISED = 1.3
+# The noise of a stretch is never taken to be below this fraction of that of the whole series.
+_FLOOR = 0.3
+# Cells from which the scatter of sums of 2 to 16 samples is found.
+_SOME_CELLS = 2048
+
+
+def _cell_code(builder: Any, args: Any) -> Any:
+    i16, i32 = ir.IntType(16), ir.IntType(32)
+    f32 = ir.FloatType()
+    element = args[0].type.pointee
+    vec, half = ir.VectorType(f32, CELL), ir.VectorType(f32, CELL // 2)
+    fuse = ("contract", "reassoc")
+    source = ir.VectorType(element, CELL)
+    place = builder.gep(args[0], [args[1]])
+    x = builder.load(builder.bitcast(place, source.as_pointer()), align=2 if element == i16 else 4)
+    if element == i16:
+        x = builder.sitofp(builder.sext(x, ir.VectorType(i32, CELL)), vec)
+    one = builder.insert_element(ir.Constant(vec, ir.Undefined), args[2], i32(0))
+    x = builder.fsub(x, builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, CELL), [i32(0)] * CELL)))
+    parts = [
+        builder.shuffle_vector(
+            x, x, ir.Constant(ir.VectorType(i32, CELL // 2), [i32(k + j * CELL // 2) for k in range(CELL // 2)])
+        )
+        for j in range(2)
+    ]
+    name = f"llvm.vector.reduce.fadd.v{CELL // 2}f32"
+    kind = ir.FunctionType(f32, [f32, half])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    total = builder.fadd(parts[0], parts[1], flags=fuse)
+    squares = builder.fadd(
+        builder.fmul(parts[0], parts[0], flags=fuse), builder.fmul(parts[1], parts[1], flags=fuse), flags=fuse
+    )
+    for value, out in ((total, args[3]), (squares, args[4])):
+        reduced = builder.call(function, [ir.Constant(f32, -0.0), value], fastmath=fuse)
+        builder.store(reduced, builder.gep(out, [args[5]]), align=4)
+
+
+@vector(_cell_code)
+def _cell(
+    x: NDArray[Any], at: int, origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32], to: int
+) -> None:
+    """Sum of 32 samples minus `origin`, and of their squares."""
+    d = x[at : at + CELL].astype(np.float32) - origin
+    total[to] = np.sum(d)
+    squares[to] = np.sum(d * d)
+
+
+@kernel(reorder=True)
+def _moments(total: NDArray[np.float32], squares: NDArray[np.float32], lo: int, hi: int, origin: np.float32) -> None:
+    """Sums to means and variances, in place."""
+    for c in range(lo, hi):
+        s = total[c]
+        squares[c] = (squares[c] - s * s * np.float32(1.0 / CELL)) * np.float32(1.0 / (CELL - 1))
+        total[c] = origin + s * np.float32(1.0 / CELL)
+
+
+@kernel()
+def _some(
+    x: NDArray[Any], lo: int, hi: int, mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32]
+) -> None:
+    """The same of what is finite of any samples of one cell."""
+    total = 0.0
+    origin = 0.0
+    n = 0
+    c = lo // CELL
+    for i in range(lo, hi):
+        v = np.float64(x[i])
+        if np.isfinite(v):
+            if n == 0:
+                origin = v
+            total += v - origin
+            n += 1
+    count[c] = n
+    mean[c] = 0.0
+    var[c] = 0.0
+    if n == 0:
+        return
+    middle = total / n
+    squares = 0.0
+    for i in range(lo, hi):
+        v = np.float64(x[i])
+        if np.isfinite(v):
+            squares += (v - origin - middle) ** 2
+    mean[c] = np.float32(origin + middle)
+    var[c] = np.float32(squares / max(n - 1, 1))
+
+
+@kernel(reorder=True)
+def _odd_cells(var: NDArray[np.float32], least: np.float32) -> int:
+    odd = np.int32(0)
+    for c in range(var.shape[0]):
+        odd += np.int32(not (least < var[c] < np.float32(np.inf)))
+    return int(odd)
+
+
+@kernel()
+def cell_moments(
+    series: NDArray[Any], mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32]
+) -> int:
+    """Mean, variance about it, and number of the finite samples of every cell of 32.
+
+    Parameters
+    ----------
+    series : ndarray of int16 or float32, shape (n,)
+    mean, var, count : ndarray of float32, shape (ceil(n / 32),)
+
+    Returns
+    -------
+    int
+        Cells that are constant, or not all finite.
+    """
+    n = series.shape[0]
+    whole = n // CELL
+    odd = 0
+    count[:whole] = CELL
+    for lo in range(0, whole, _ORIGIN_CELLS):
+        hi = min(lo + _ORIGIN_CELLS, whole)
+        # Any value near the others keeps the digits.
+        _some(series, lo * CELL, (lo + 1) * CELL, mean, var, count)
+        origin = mean[lo]
+        spread = var[lo]
+        count[lo] = CELL
+        for c in range(lo, hi):
+            _cell(series, c * CELL, origin, mean, var, c)
+        _moments(mean, var, lo, hi, origin)
+        # Sums lose the digits of what is nearly constant far from the origin.
+        if _odd_cells(var[lo:hi], np.float32(1e-4) * spread) > 0 or not spread > 0.0:
+            for c in range(lo, hi):
+                d = mean[c] - origin
+                if not (var[c] > np.float32(1e-4) * (spread + d * d) and var[c] < np.inf and spread > 0.0):
+                    _some(series, c * CELL, (c + 1) * CELL, mean, var, count)
+                    odd += 1 if var[c] == 0.0 or count[c] < CELL else 0
+    if n > whole * CELL:
+        _some(series, whole * CELL, n, mean, var, count)
+        odd += 1 if var[whole] == 0.0 or count[whole] < n - whole * CELL else 0
+    return odd
+
+
+@kernel()
+def constant_runs(
+    series: NDArray[Any], mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32], most: int
+) -> NDArray[np.int64]:
+    """Stretches of one and the same value, or of none, that fill a cell or more; their part of cells is undone.
+
+    Parameters
+    ----------
+    series : ndarray of int16 or float32, shape (n,)
+    mean, var, count : ndarray of float32, shape (ncells,)
+        From `cell_moments`; those of cells that a run enters are made anew from the rest of their samples.
+    most : int
+        Cells that are constant or not all finite.
+
+    Returns
+    -------
+    ndarray of int64, shape (nruns, 2)
+        First sample and end of each, ascending.
+    """
+    n = series.shape[0]
+    ncells = mean.shape[0]
+    runs = np.empty((most, 2), np.int64)
+    nruns = 0
+    for c in range(ncells):
+        if var[c] > 0.0 or (nruns > 0 and runs[nruns - 1, 1] >= min((c + 1) * CELL, n)):
+            continue
+        lo = c * CELL
+        hi = min(lo + CELL, n)
+        value = np.float64(series[lo])
+        for i in range(lo, hi):
+            if np.isfinite(np.float64(series[i])):
+                value = np.float64(series[i])
+                break
+        while lo > 0 and (np.float64(series[lo - 1]) == value or not np.isfinite(np.float64(series[lo - 1]))):
+            lo -= 1
+        while hi < n and (np.float64(series[hi]) == value or not np.isfinite(np.float64(series[hi]))):
+            hi += 1
+        if nruns > 0:
+            lo = max(lo, runs[nruns - 1, 1])
+        if hi - lo < CELL // 2:
+            continue  # the last few samples
+        runs[nruns, 0] = lo
+        runs[nruns, 1] = hi
+        nruns += 1
+        # The cells at both ends keep what is outside.
+        first = lo // CELL
+        if first * CELL < lo:
+            _some(series, first * CELL, lo, mean, var, count)
+        last = (hi - 1) // CELL
+        for k in range(first, last + 1):
+            if k * CELL >= lo and min((k + 1) * CELL, n) <= hi:
+                count[k] = 0.0
+                var[k] = 0.0
+        if last * CELL < hi < min((last + 1) * CELL, n):
+            _some(series, hi, min((last + 1) * CELL, n), mean, var, count)
+    return runs[:nruns]
+
+
+@kernel(reorder=True)
+def _sums_within(
+    x: NDArray[np.float32], count: NDArray[np.float32], middle: np.float32, width: np.float32
+) -> tuple[float, float, int]:
+    """Sums of the differences from `middle` that are at most `width`, and of their squares, and their number."""
+    total = np.float32(0.0)
+    squares = np.float32(0.0)
+    kept = np.int32(0)
+    for i in range(x.shape[0]):
+        d = x[i] - middle
+        good = (abs(d) <= width) & (count[i] >= _FEW)
+        d = d if good else np.float32(0.0)
+        total += d
+        squares += d * d
+        kept += np.int32(good)
+    return float(total), float(squares), int(kept)
+
+
+@kernel()
+def _sample(x: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np.float32]) -> int:
+    """Write down evenly spread values of cells that are full, or if these are few all there are; their number."""
+    n = x.shape[0]
+    most = work.shape[0]
+    for step in (max(n // most, 1), 1):
+        some = 0
+        for i in range(0, n, step):
+            if count[i] >= _FEW and some < most:
+                work[some] = x[i]
+                some += 1
+        if 4 * some >= min(n, most):
+            break
+    return some
+
+
+@kernel()
+def _middle(part: NDArray[np.float32]) -> float:
+    """Median of some values, which are put in order."""
+    n = part.shape[0]
+    for i in range(1, n):
+        v = part[i]
+        j = i
+        while j > 0 and part[j - 1] > v:
+            part[j] = part[j - 1]
+            j -= 1
+        part[j] = v
+    return 0.5 * (float(part[(n - 1) // 2]) + float(part[n // 2]))
+
+
+@kernel()
+def _clipped_level(x: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np.float32]) -> float:
+    """Mean of cells, without those far from the median of some of them."""
+    some = _sample(x, count, work)
+    if some == 0:
+        return np.nan
+    middle = _middle(work[:some])
+    for i in range(some):
+        work[i] = abs(work[i] - np.float32(middle))
+    width = 3.0 * 1.4826 * _middle(work[:some])
+    for _ in range(2):
+        total, squares, kept = _sums_within(x, count, np.float32(middle), np.float32(width))
+        if kept == 0:
+            break
+        step = total / kept
+        middle += step
+        width = 3.0 * np.sqrt(max(squares / kept - step * step, 0.0) / _CLIPPED)
+    return middle
+
+
+@kernel()
+def _clipped_variance(var: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np.float32]) -> float:
+    """Variance of a sample from those of cells, without cells that hold something else."""
+    some = _sample(var, count, work)
+    if some == 0:
+        return np.nan
+    # The median of chi-square of 31 degrees of freedom is 0.9786 of its mean.
+    level = _middle(work[:some]) / 0.9786
+    for _ in range(4):
+        total, _, kept = _sums_within(var, count, np.float32(level), np.float32(level * _CLIP))
+        if kept == 0:
+            break
+        level = (level + total / kept) / CLIP_BIAS
+    return level
+
+
+@kernel()
+def _fill(knots: NDArray[np.float64]) -> bool:
+    """Give knots that are not known the value of the next one that is; False if none is."""
+    n = knots.shape[0]
+    for k in range(1, n):
+        if np.isnan(knots[k]):
+            knots[k] = knots[k - 1]
+    for k in range(n - 2, -1, -1):
+        if np.isnan(knots[k]):
+            knots[k] = knots[k + 1]
+    return not np.isnan(knots[0])
+
+
+@kernel()
+def _lines(knots: NDArray[np.float64], extend: bool, out: NDArray[np.float32]) -> None:
+    """Straight lines between knots at the middles of equal stretches; beyond the ends the line goes on, or not."""
+    n = out.shape[0]
+    m = knots.shape[0]
+    if m == 1:
+        out[:] = np.float32(knots[0])
+        return
+    for b in range(m - 1):
+        c0 = 0.5 * (b * n // m + (b + 1) * n // m - 1)
+        c1 = 0.5 * ((b + 1) * n // m + (b + 2) * n // m - 1)
+        slope = (knots[b + 1] - knots[b]) / (c1 - c0)
+        lo = 0 if b == 0 else int(np.ceil(c0))
+        hi = n if b == m - 2 else int(np.ceil(c1))
+        for i in range(lo, hi):
+            t = i - c0
+            if not extend:
+                t = min(max(t, 0.0), c1 - c0)
+            out[i] = np.float32(knots[b] + slope * t)
+
+
+@kernel()
+def baseline_and_noise(
+    mean: NDArray[np.float32],
+    var: NDArray[np.float32],
+    count: NDArray[np.float32],
+    nbase: int,
+    nnoise: int,
+    base: NDArray[np.float32],
+    scale: NDArray[np.float32],
+) -> bool:
+    """Baseline and one over the noise of a sample, for every cell.
+
+    Parameters
+    ----------
+    mean, var, count : ndarray of float32, shape (ncells,)
+    nbase, nnoise : int
+        Stretches whose clipped means are joined by straight lines.
+    base, scale : ndarray of float32, shape (ncells,)
+        `scale` is 0 where a cell has no samples.
+
+    Returns
+    -------
+    bool
+        False if there is no noise at all.
+    """
+    n = mean.shape[0]
+    work = np.empty(65, np.float32)
+    knots = np.empty(nbase, np.float64)
+    for b in range(nbase):
+        lo, hi = b * n // nbase, (b + 1) * n // nbase
+        knots[b] = _clipped_level(mean[lo:hi], count[lo:hi], work)
+    if not _fill(knots):
+        return False
+    _lines(knots, True, base)
+    knots = np.empty(nnoise, np.float64)
+    for b in range(nnoise):
+        lo, hi = b * n // nnoise, (b + 1) * n // nnoise
+        knots[b] = _clipped_variance(var[lo:hi], count[lo:hi], work)
+    if not _fill(knots):
+        return False
+    floor = _FLOOR**2 * _middle(knots.astype(np.float32))
+    for b in range(nnoise):
+        knots[b] = max(knots[b], floor)
+    if not knots[0] > 0.0:
+        return False
+    _lines(knots, False, scale)
+    _raise_groups(var, count, scale)
+    for c in range(n):
+        scale[c] = np.float32(1.0 / np.sqrt(scale[c])) if count[c] > 0.0 else np.float32(0.0)
+    return True
+
+
+@kernel()
+def _raise_groups(var: NDArray[np.float32], count: NDArray[np.float32], level: NDArray[np.float32]) -> None:
+    """Where most cells of a group are noisier than the rest, their own median is the level, there and next to it."""
+    n = var.shape[0]
+    ngroups = -(-n // _GROUP)
+    raised = np.zeros(ngroups, np.float32)
+    found = False
+    for g in range(ngroups):
+        lo, hi = g * _GROUP, min((g + 1) * _GROUP, n)
+        above = 0
+        alive = 0
+        for c in range(lo, hi):
+            above += 1 if (var[c] > np.float32(_RAISED) * level[c]) & (count[c] >= 8.0) else 0
+            alive += 1 if count[c] >= 8.0 else 0
+        if above > 8 and 2 * above > alive:
+            part = np.empty(alive, np.float32)
+            k = 0
+            for c in range(lo, hi):
+                if count[c] >= 8.0:
+                    part[k] = var[c]
+                    k += 1
+            raised[g] = np.float32(_middle(part))
+            found = True
+    if not found:
+        return
+    for g in range(ngroups):
+        top = raised[g]
+        if g > 0:
+            top = max(top, raised[g - 1])
+        if g < ngroups - 1:
+            top = max(top, raised[g + 1])
+        if top > 0.0:
+            for c in range(g * _GROUP, min((g + 1) * _GROUP, n)):
+                level[c] = max(level[c], top)
+
+
+@kernel(reorder=True)
+def _lower_square(z: NDArray[np.float32], limit: np.float32) -> tuple[float, int]:
+    """Sum of min(z^2, limit^2) over negative z, and their number (pulses are positive)."""
+    total = np.float32(0.0)
+    count = np.int32(0)
+    for i in range(z.shape[0]):
+        v = min(max(z[i], -limit), np.float32(0.0))
+        total += v * v
+        count += np.int32(v < np.float32(0.0))
+    return float(total), int(count)
+
+
+@kernel()
+def _excess(z: NDArray[np.float32], fewest: int) -> float:
+    """Standard deviation from the negative half without the few far out; 1 where it is not significantly more.
+
+    Negative where there are too few.
+    """
+    r = 1.0
+    count = 0
+    for _ in range(3):
+        total, count = _lower_square(z, np.float32(_WINSOR_AT * r))
+        if count < fewest:
+            return -1.0
+        before = r
+        r = np.sqrt(total / count / WINSOR)
+        if abs(r - before) < 0.03:
+            break
+    return r if r > 1.0 + 2.0 / np.sqrt(2.0 * count) else 1.0
+
+
+@kernel(reorder=True)
+def _halve(z: NDArray[np.float32], out: NDArray[np.float32], factor: np.float32) -> None:
+    for i in range(out.shape[0]):
+        out[i] = (z[2 * i] + z[2 * i + 1]) * factor
+
+
+@kernel(reorder=True)
+def _whiten(x: NDArray[Any], base: np.float32, scale: np.float32, out: NDArray[np.float32]) -> None:
+    for i in range(CELL):
+        out[i] = (np.float32(x[i]) - base) * scale
+
+
+@kernel(reorder=True)
+def cell_sums(
+    mean: NDArray[np.float32],
+    count: NDArray[np.float32],
+    base: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    cells: NDArray[np.float32],
+) -> None:
+    """Whitened sums of cells, in units of the noise of a sample.
+
+    Parameters
+    ----------
+    mean, count, base, scale : ndarray of float32, shape (ncells,)
+    cells : ndarray of float32, shape (>= ncells,)
+        Filled with them, and zeros.
+    """
+    ncells = mean.shape[0]
+    for c in range(ncells):
+        cells[c] = (mean[c] - base[c]) * scale[c] * count[c]
+    cells[ncells:] = np.float32(0.0)
+
+
+@kernel()
+def scatter_of_sums(
+    series: NDArray[Any],
+    count: NDArray[np.float32],
+    base: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    cells: NDArray[np.float32],
+    excess: NDArray[np.float64],
+) -> None:
+    """How much more than in white noise sums of 1, 2, 4 ... samples scatter (1 where that is not significant).
+
+    Parameters
+    ----------
+    series : ndarray of int16 or float32, shape (n,)
+    count, base, scale : ndarray of float32, shape (ncells,)
+    cells : ndarray of float32, shape (>= ncells,)
+        From `cell_sums`.
+    excess : ndarray of float64, shape (nlevels,)
+        Of sums of 2^k samples.
+    """
+    ncells = count.shape[0]
+    nlevels = excess.shape[0]
+    excess[0] = 1.0
+    root = np.float32(np.sqrt(0.5))
+    # Sums of 2 to 16 samples from some cells, evenly spread.
+    step = max(ncells // _SOME_CELLS, 1)
+    samples = np.empty(-(-ncells // step) * CELL, np.float32)
+    k = 0
+    for c in range(0, ncells, step):
+        if count[c] == CELL and scale[c] > 0.0:
+            _whiten(series[c * CELL : (c + 1) * CELL], base[c], scale[c], samples[k : k + CELL])
+            k += CELL
+    other = np.empty(max(samples.shape[0] // 2, ncells), np.float32)
+    for level in range(1, min(FINE_LEVELS, nlevels)):
+        k //= 2
+        _halve(samples, other[:k], root)
+        excess[level] = max(_excess(other[:k], 16), 1.0)
+        samples, other = other, samples
+    k = 0
+    if samples.shape[0] < ncells:
+        samples, other = other, samples
+    for c in range(ncells):
+        if count[c] == CELL:
+            samples[k] = cells[c] * np.float32(np.sqrt(1.0 / CELL))
+            k += 1
+    for level in range(FINE_LEVELS, nlevels):
+        if level > FINE_LEVELS:
+            k //= 2
+            _halve(samples, other[:k], root)
+            samples, other = other, samples
+        found = _excess(samples[:k], 8)
+        # Too few of these: what holds for narrower ones.
+        excess[level] = found if found > 0.0 else excess[level - 1]
+
+
+@kernel()
+def excess_at(width: float, excess: NDArray[np.float64]) -> float:
+    """Between sums of 2^k samples, along w / 2^k: close to straight lines in the logarithm of the width."""
+    k = 0
+    w = width
+    while w >= 2.0 and k < excess.shape[0] - 1:
+        w *= 0.5
+        k += 1
+    if k == excess.shape[0] - 1:
+        return float(excess[k])
+    return float(excess[k] + (excess[k + 1] - excess[k]) * min(max(w - 1.0, 0.0), 1.0))

@@ -1,0 +1,331 @@
+"""Events of neighbouring DMs that are one pulse: union by overlap in time, split where two peaks are two pulses.
+
+A pulse of dispersion measure DM0 that arrives at t0 (at the reference frequency) shows at a trial DM0 + d as a box from
+t0 - d e_lo to t0 - d e_hi, where e = K (f^-2 - f_ref^-2) of the lowest and highest frequency: the bow tie.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel
+
+#: How fast S/N falls with the smearing s of a pulse of width w: (1 + FALL (s/w)^2)^(-1/4), as that of a boxcar of the
+#: new width.
+FALL = 0.7
+#: An event is explained by a stronger pulse if it is no stronger than this many times what is expected, plus that.
+EXPLAINED = (1.3, 2.5)
+# A peak that rises less than this above the saddle (sigma, and fraction of itself) is none.
+_RISE = (2.0, 0.15)
+
+
+@kernel()
+def expected(snr: float, width: float, smearing: float) -> float:
+    """S/N of a pulse smeared over a time, with the filter that is then the best."""
+    ratio = smearing / width
+    return float(snr / (1.0 + FALL * ratio * ratio) ** 0.25)
+
+
+@kernel()
+def _inside(d: float, time: float, width: float, e_hi: float, e_lo: float, lo: float, hi: float, slack: float) -> bool:
+    """Whether the interval ``lo ... hi`` at the DM offset `d` meets the bow tie of a pulse."""
+    a, b = time - d * e_lo, time - d * e_hi
+    if a > b:
+        a, b = b, a
+    return bool(lo <= b + 0.5 * width + slack and hi >= a - 0.5 * width - slack)
+
+
+@kernel()
+def _root(parent: NDArray[np.int64], i: int) -> int:
+    r = i
+    while parent[r] != r:
+        r = parent[r]
+    while parent[i] != r:
+        up = parent[i]
+        parent[i] = r
+        i = up
+    return r
+
+
+@kernel()
+def link(
+    first: NDArray[np.int64],
+    row: NDArray[np.int64],
+    dms: NDArray[np.float64],
+    tsamp: NDArray[np.float64],
+    time: NDArray[np.float64],
+    width: NDArray[np.float64],
+    snr: NDArray[np.float64],
+    order: NDArray[np.int64],
+    gap: int,
+    e_hi: float,
+    e_lo: float,
+    parent: NDArray[np.int64],
+) -> None:
+    """Groups of events, each with one peak.
+
+    From the strongest on, each event joins the strongest of those before it that it overlaps in time, at most `gap`
+    DMs away. Where it joins two groups they become one if the weaker peak lies in the bow tie of the stronger, and
+    either hardly rises above this saddle or is no stronger than the bow tie there.
+
+    Parameters
+    ----------
+    first : ndarray of int64, shape (ndms + 1,)
+        First event of every DM.
+    row : ndarray of int64, shape (n,)
+        DM of every event, ascending; within one, events ascend in the start ``time - width / 2``.
+    dms, tsamp : ndarray of float64, shape (ndms,)
+        [pc cm^-3], [s]
+    time, width, snr : ndarray of float64, shape (n,)
+        Centres and widths [s].
+    order : ndarray of int64, shape (n,)
+        Events from the strongest on.
+    gap : int
+    e_hi, e_lo : float
+        Delay at the highest and the lowest frequency [s per pc cm^-3].
+    parent : ndarray of int64, shape (n,)
+        Filled with the peak of every event's group.
+    """
+    n = time.shape[0]
+    ndms = dms.shape[0]
+    lo = np.empty(n, np.float64)
+    hi = np.empty(n, np.float64)
+    reach = np.empty(n, np.float64)
+    rank = np.empty(n, np.int64)
+    for o in range(n):
+        rank[order[o]] = o
+    for i in range(n):
+        half = 0.55 * width[i] + 0.5 * tsamp[row[i]]
+        lo[i] = time[i] - half
+        hi[i] = time[i] + half
+        parent[i] = i
+    for r in range(ndms):
+        top = -np.inf
+        for i in range(first[r], first[r + 1]):
+            top = max(top, hi[i])
+            reach[i] = top
+    roots = np.empty(256, np.int64)
+    for o in range(n):
+        i = order[o]
+        nroots = 0
+        best = -1
+        for r in range(max(row[i] - gap, 0), min(row[i] + gap + 1, ndms)):
+            # The first that may reach so far.
+            a = first[r]
+            b = first[r + 1]
+            while a < b:
+                m = (a + b) >> 1
+                if reach[m] < lo[i]:
+                    a = m + 1
+                else:
+                    b = m
+            j = a
+            while j < first[r + 1] and lo[j] <= hi[i]:
+                if hi[j] >= lo[i] and rank[j] < o:
+                    if best < 0 or rank[j] < rank[best]:
+                        best = j
+                    root = _root(parent, j)
+                    new = True
+                    for k in range(nroots):
+                        new = new and roots[k] != root
+                    if new and nroots < roots.shape[0]:
+                        roots[nroots] = root
+                        nroots += 1
+                j += 1
+        if best < 0:
+            continue
+        parent[i] = _root(parent, best)
+        for k in range(nroots):
+            a = _root(parent, roots[k])
+            b = _root(parent, i)
+            if a == b:
+                continue
+            if rank[a] > rank[b]:
+                a, b = b, a
+            d = dms[row[b]] - dms[row[a]]
+            slack = 0.5 * (tsamp[row[a]] + tsamp[row[b]])
+            if not _inside(d, time[a], width[a], e_hi, e_lo, lo[b], hi[b], slack):
+                continue
+            limit = EXPLAINED[0] * expected(snr[a], width[a], abs(d) * (e_lo - e_hi)) + EXPLAINED[1]
+            if snr[b] - snr[i] < max(_RISE[0], _RISE[1] * snr[b]) or snr[b] <= limit:
+                parent[b] = a
+    for i in range(n):
+        parent[i] = _root(parent, i)
+
+
+@kernel()
+def absorb(
+    peaks: NDArray[np.int64],
+    by_time: NDArray[np.int64],
+    row: NDArray[np.int64],
+    dms: NDArray[np.float64],
+    tsamp: NDArray[np.float64],
+    time: NDArray[np.float64],
+    width: NDArray[np.float64],
+    snr: NDArray[np.float64],
+    e_hi: float,
+    e_lo: float,
+    owner: NDArray[np.int64],
+) -> None:
+    """Groups that are what is left of a stronger pulse far from its DM, where noise breaks the bow tie into pieces.
+
+    Parameters
+    ----------
+    peaks : ndarray of int64, shape (m,)
+        The strongest event of every group, strongest first.
+    by_time : ndarray of int64, shape (m,)
+        Groups in order of the time of their peaks.
+    row, dms, tsamp, time, width, snr, e_hi, e_lo
+        As for `link`.
+    owner : ndarray of int64, shape (m,)
+        Filled with the group that each is part of.
+    """
+    m = peaks.shape[0]
+    times = np.empty(m, np.float64)
+    for k in range(m):
+        times[k] = time[peaks[by_time[k]]]
+        owner[k] = k
+    if m == 0:
+        return
+    least = snr[peaks[m - 1]]
+    widest = 0.0
+    for k in range(m):
+        widest = max(widest, width[peaks[k]])
+    span = e_lo - e_hi
+    floor = max((least - EXPLAINED[1]) / EXPLAINED[0], 1.0)
+    for g in range(m):
+        if owner[g] != g:
+            continue
+        a = peaks[g]
+        # Beyond this smearing nothing is expected that could explain the weakest.
+        ratio = snr[a] / floor
+        most = width[a] * np.sqrt(max(ratio**4 - 1.0, 0.0) / FALL)
+        most = min(most, span * max(dms[row[a]] - dms[0], dms[-1] - dms[row[a]]))
+        far = most * max(e_lo / span, 1.0) if span > 0.0 else 0.0
+        far += width[a] + widest
+        k = np.searchsorted(times, time[a] - far)
+        while k < m and times[k] <= time[a] + far:
+            h = by_time[k]
+            k += 1
+            if h <= g or owner[h] != h:
+                continue
+            b = peaks[h]
+            d = dms[row[b]] - dms[row[a]]
+            half = 0.55 * width[b] + 0.5 * tsamp[row[b]]
+            slack = 0.5 * tsamp[row[a]]
+            if not _inside(d, time[a], width[a], e_hi, e_lo, time[b] - half, time[b] + half, slack):
+                continue
+            if snr[b] <= EXPLAINED[0] * expected(snr[a], width[a], abs(d) * span) + EXPLAINED[1]:
+                owner[h] = g
+
+
+@kernel()
+def describe(
+    first: NDArray[np.int64],
+    member: NDArray[np.int64],
+    peak: NDArray[np.int64],
+    row: NDArray[np.int64],
+    dms: NDArray[np.float64],
+    snr: NDArray[np.float64],
+    width: NDArray[np.float64],
+    span: float,
+    least: float,
+    out: NDArray[np.float64],
+) -> None:
+    """What the S/N at all DMs say of every group.
+
+    Parameters
+    ----------
+    first : ndarray of int64, shape (ngroups + 1,)
+        Place of every group in `member`.
+    member : ndarray of int64, shape (n,)
+        Events, group by group.
+    peak : ndarray of int64, shape (ngroups,)
+        The strongest event of each.
+    row, dms, snr, width
+        As for `link`.
+    span : float
+        Delay over the band [s per pc cm^-3].
+    least : float
+        Threshold of the events.
+    out : ndarray of float64, shape (ngroups, 6)
+        DM at the top of a parabola through S/N^2; rms difference from the expected S/N, in sigma; DMs at which it must
+        be seen, and how many of those it is seen at; S/N at the lowest DM, and that expected there.
+    """
+    ndms = dms.shape[0]
+    top = np.zeros(ndms, np.float64)
+    for g in range(peak.shape[0]):
+        p = peak[g]
+        s0, w0, d0 = snr[p], width[p], dms[row[p]]
+        low = row[p]
+        high = row[p]
+        for k in range(first[g], first[g + 1]):
+            i = member[k]
+            r = row[i]
+            top[r] = max(top[r], snr[i])
+            low = min(low, r)
+            high = max(high, r)
+        # Where it should be seen.
+        while low > 0 and expected(s0, w0, abs(dms[low - 1] - d0) * span) >= least:
+            low -= 1
+        while high < ndms - 1 and expected(s0, w0, abs(dms[high + 1] - d0) * span) >= least:
+            high += 1
+        # A parabola through the neighbours of the peak that are not much lower.
+        limit = s0 * s0 - max(9.0, 0.3 * s0 * s0)
+        a = row[p]
+        while a > 0 and top[a - 1] ** 2 > limit and top[a - 1] > 0.0:
+            a -= 1
+        b = row[p]
+        while b < ndms - 1 and top[b + 1] ** 2 > limit and top[b + 1] > 0.0:
+            b += 1
+        out[g, 0] = d0
+        if b - a >= 2:
+            scale = max(dms[b] - d0, d0 - dms[a])
+            m = np.zeros(5, np.float64)
+            v = np.zeros(3, np.float64)
+            for r in range(a, b + 1):
+                x = (dms[r] - d0) / scale
+                y = top[r] ** 2
+                q = 1.0
+                for k in range(5):
+                    m[k] += q
+                    if k < 3:
+                        v[k] += q * y
+                    q *= x
+            # Cramer's rule for the quadratic and the linear term.
+            det = (
+                m[0] * (m[2] * m[4] - m[3] * m[3])
+                - m[1] * (m[1] * m[4] - m[2] * m[3])
+                + m[2] * (m[1] * m[3] - m[2] * m[2])
+            )
+            lin = (
+                m[0] * (v[1] * m[4] - v[2] * m[3])
+                - v[0] * (m[1] * m[4] - m[2] * m[3])
+                + m[2] * (m[1] * v[2] - m[2] * v[1])
+            )
+            quad = (
+                m[0] * (m[2] * v[2] - m[3] * v[1])
+                - m[1] * (m[1] * v[2] - m[2] * v[1])
+                + v[0] * (m[1] * m[3] - m[2] * m[2])
+            )
+            if quad * det < 0.0:
+                x = -0.5 * lin / quad
+                if (dms[a] - d0) / scale <= x <= (dms[b] - d0) / scale:
+                    out[g, 0] = d0 + x * scale
+        total = 0.0
+        must = 0
+        seen = 0
+        for r in range(low, high + 1):
+            model = expected(s0, w0, abs(dms[r] - d0) * span)
+            have = max(top[r], min(model, least))
+            diff = (have - max(model, min(least, s0))) / np.sqrt(1.0 + (0.1 * model) ** 2)
+            total += diff * diff
+            if model > least + 1.5:
+                must += 1
+                seen += 1 if top[r] > 0.0 else 0
+        out[g, 1] = np.sqrt(total / (high - low + 1))
+        out[g, 2] = must
+        out[g, 3] = seen
+        out[g, 4] = top[0]
+        out[g, 5] = expected(s0, w0, (d0 - dms[0]) * span)
+        for r in range(low, high + 1):
+            top[r] = 0.0

@@ -1,0 +1,370 @@
+"""Powers of drifting signals over a plane of frequency and drift, by correlation of amplitudes in blocks.
+
+The inverse transform of a block of N Fourier amplitudes is a short complex series over the whole observation: what lies
+in a band of N bins. A drift of z bins is taken out of it by the phase -pi z u^2, u from -1/2 to 1/2, and the forward
+transform has the power at z for every bin of the block (with -pi u more: for every half bin). A phase leaves noise what
+it is, so no template has to be normalised or cut off; what a signal loses within `margin` bins of the edges of its own
+spread is about 1/(pi^2 margin).
+
+Sixteen drifts are transformed side by side in vector lanes. The phases of the lanes are one table for all, those from
+one sixteen to the next one factor a sample, and both are applied on the way into the first pass; powers are made,
+scaled and rounded to bytes on the way out of the last. So a plane point costs one transform's share and a byte.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.fft import (
+    _ELEMENT,
+    _FUSE,
+    _I32,
+    _I64,
+    LANES,
+    _Complex,
+    _factors,
+    _load,
+    _pass,
+    _same,
+    _slot,
+    _store,
+    _twiddles,
+    _wide,
+    slots,
+)
+
+#: Groups of 16 drifts that are merged to whole cache lines before they are written to the plane.
+_MERGE = 4
+#: Largest byte: powers beyond saturate.
+_FULL = 255.0
+
+
+class Block(NamedTuple):
+    """What the correlation of blocks of N amplitudes needs; drifts are 2 bins apart.
+
+    Attributes
+    ----------
+    radix, twiddle : ndarrays
+        Passes of the transform.
+    origin : int
+        Sample of the short series at which u is 0.
+    lanes : ndarray of float32, shape (32 (N/2 + 1),)
+        exp(-2 pi i l u^2) of the lanes l = 0 ... 15, real then imaginary parts, for u = 0, 1/N ... 1/2.
+    step, half : ndarray of float32, shape (2, N)
+        exp(-32 pi i u^2), from one group of lanes to the next, and exp(-pi i u), for half bins.
+    """
+
+    radix: NDArray[np.int64]
+    twiddle: NDArray[np.float32]
+    origin: int
+    lanes: NDArray[np.float32]
+    step: NDArray[np.float32]
+    half: NDArray[np.float32]
+
+
+def _planes(phase: NDArray[np.float64]) -> NDArray[np.float32]:
+    """cos and -sin of turns, shape (2, n): exp(-2 pi i phase)."""
+    angle = 2.0 * np.pi * (phase - np.round(phase))
+    return np.ascontiguousarray(np.stack([np.cos(angle), -np.sin(angle)]), dtype=np.float32)
+
+
+def places(n: int) -> NDArray[np.float64]:
+    """u of the n samples of a short series, from 0 on and from -1/2 on in its second half."""
+    index = np.arange(n)
+    return np.where(index < n // 2, index, index - n) / n
+
+
+def make_block(n: int, filled: float) -> Block:
+    """Tables for blocks of `n` amplitudes, a power of two from 256 on, of data that fill this part of the transform."""
+    radix = _factors(n)
+    u = np.arange(n // 2 + 1) / n
+    lanes = _planes(u[:, None] ** 2 * np.arange(LANES))
+    return Block(
+        np.array(radix, dtype=np.int64),
+        _twiddles(radix),
+        round(0.5 * filled * n),
+        np.ascontiguousarray(lanes.transpose(1, 0, 2)).ravel(),
+        _planes(LANES * places(n) ** 2),
+        _planes(0.5 * places(n)),
+    )
+
+
+def first_phase(n: int, z: float, w: float) -> NDArray[np.float32]:
+    """Factors that take drift `z` [bins] and its change `w` out of a short series, shape (2, n)."""
+    u = places(n)
+    return _planes(z * u**2 / 2.0 + w * u**3 / 6.0)
+
+
+def _first_code(builder: Any, args: Any, p: int) -> None:
+    re, im, at, lanes, n, out, to, twiddle, w = args[1:]
+    c = _Complex(builder)
+    step = builder.sdiv(n, _I64(p))
+    x = []
+    for j in range(p):
+        i = builder.add(at, builder.mul(step, _I64(j)))
+        value = tuple(_wide(builder, builder.load(builder.gep(plane, [i]))) for plane in (re, im))
+        # u^2 is the same on both sides of u = 0.
+        t = builder.mul(i if j < p // 2 else builder.sub(n, i), _I64(_ELEMENT))
+        x.append(c.mul(value, (_load(builder, lanes, t), _load(builder, lanes, builder.add(t, _I64(LANES))))))
+    for k, value in enumerate(c.dft(x)):
+        result = value
+        if k > 0:
+            t = builder.mul(builder.add(w, _I64(k - 1)), _I64(2))
+            pair = (builder.gep(twiddle, [t]), builder.gep(twiddle, [builder.add(t, _I64(1))]))
+            result = c.mul(value, tuple(_wide(builder, builder.load(f)) for f in pair))
+        o = _slot(builder, builder.add(to, _I64(k)))
+        _store(builder, result[0], out, o)
+        _store(builder, result[1], out, builder.add(o, _I64(LANES)))
+
+
+@vector(_first_code, literal=0)
+def _first(
+    radix: int,
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    at: int,
+    lanes: NDArray[np.float32],
+    n: int,
+    out: NDArray[np.float32],
+    to: int,
+    twiddle: NDArray[np.float32],
+    w: int,
+) -> None:
+    """First pass: samples ``at + j n/radix`` times the phases of the lanes, butterfly, twiddles from pair `w` on."""
+    x = np.zeros((radix, LANES), np.complex64)
+    for j in range(radix):
+        i = at + j * (n // radix)
+        t = (i if j < radix // 2 else n - i) * _ELEMENT
+        x[j] = (real[i] + 1j * imag[i]) * (lanes[t : t + LANES] + 1j * lanes[t + LANES : t + _ELEMENT])
+    y = np.fft.fft(x, axis=0)
+    for k in range(radix):
+        z = y[k] if k == 0 else y[k] * (twiddle[2 * (w + k - 1)] + 1j * twiddle[2 * (w + k - 1) + 1])
+        o = slots(to + k) * _ELEMENT
+        out[o : o + LANES] = z.real
+        out[o + LANES : o + _ELEMENT] = z.imag
+
+
+def _bytes_code(builder: Any, args: Any, p: int) -> None:
+    source, q, span, out = args[1:]
+    c = _Complex(builder)
+    x = []
+    for j in range(p):
+        i = _slot(builder, builder.add(q, builder.mul(span, _I64(j))))
+        x.append((_load(builder, source, i), _load(builder, source, builder.add(i, _I64(LANES)))))
+    for k, (a, b) in enumerate(c.dft(x)):
+        power = builder.fadd(builder.fmul(a, a, flags=_FUSE), _same(0.5), flags=_FUSE)
+        power = builder.fadd(builder.fmul(b, b, flags=_FUSE), power, flags=_FUSE)
+        power = builder.select(builder.fcmp_ordered("<", power, _same(_FULL)), power, _same(_FULL))
+        number = builder.trunc(builder.fptosi(power, ir.VectorType(_I32, LANES)), ir.VectorType(ir.IntType(8), LANES))
+        at = builder.mul(builder.add(q, builder.mul(span, _I64(k))), _I64(LANES))
+        place = builder.bitcast(builder.gep(out, [at]), number.type.as_pointer())
+        builder.store(number, place, align=16)
+
+
+@vector(_bytes_code, literal=0)
+def _bytes(radix: int, source: NDArray[np.float32], q: int, span: int, out: NDArray[np.uint8]) -> None:
+    """Last pass: butterfly `q`, and its powers of 16 lanes rounded to bytes, bin ``q + k span`` to ``out[16 bin]``."""
+    x = np.zeros((radix, LANES), np.complex64)
+    for j in range(radix):
+        i = slots(q + j * span) * _ELEMENT
+        x[j] = source[i : i + LANES] + 1j * source[i + LANES : i + _ELEMENT]
+    y = np.fft.fft(x, axis=0)
+    for k in range(radix):
+        power = np.minimum(y[k].real ** 2 + y[k].imag ** 2 + np.float32(0.5), np.float32(_FULL))
+        o = LANES * (q + k * span)
+        out[o : o + LANES] = power.astype(np.uint8)
+
+
+@kernel()
+def _first_pass(
+    radix: int,
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    lanes: NDArray[np.float32],
+    n: int,
+    out: NDArray[np.float32],
+    twiddle: NDArray[np.float32],
+) -> None:
+    if radix == 16:
+        for i in range(n // 16):
+            _first(16, real, imag, i, lanes, n, out, 16 * i, twiddle, 15 * i)
+    else:
+        for i in range(n // 8):
+            _first(8, real, imag, i, lanes, n, out, 8 * i, twiddle, 7 * i)
+
+
+@kernel()
+def _last_pass(radix: int, source: NDArray[np.float32], n: int, out: NDArray[np.uint8]) -> None:
+    if radix == 16:
+        for q in range(n // 16):
+            _bytes(16, source, q, n // 16, out)
+    else:
+        for q in range(n // 8):
+            _bytes(8, source, q, n // 8, out)
+
+
+@kernel()
+def short_series(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    first: int,
+    stride: int,
+    block: Block,
+    scale: float,
+    work: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Short series of up to 16 blocks of amplitudes: inverse transforms, times `scale`.
+
+    Parameters
+    ----------
+    real, imag : ndarray of float32, shape (nbins + 2 pad,)
+        White amplitudes, bin r at ``pad + r``; beyond both ends they count as zero.
+    pad : int
+    first, stride : int
+        First bin of the first block (it may be negative), and bins from one block to the next.
+    block : Block
+    scale : float
+        Short series have the rms `scale` where there are data, if the amplitudes have 1.
+    work : ndarray of float32, shape (>= work_floats(N),)
+    out : ndarray of float32, shape (nblocks, 2, N)
+        Real and imaginary parts; sample 0 is the middle of the data.
+    """
+    n = block.step.shape[1]
+    nblocks = out.shape[0]
+    size = _ELEMENT * slots(n)
+    source = work[:size]
+    target = work[size : 2 * size]
+    for k in range(n):
+        o = slots(k) * _ELEMENT
+        for b in range(LANES):
+            r = pad + first + b * stride + k
+            inside = b < nblocks and 0 <= r < real.shape[0]
+            source[o + b] = real[r] if inside else np.float32(0.0)
+            source[o + LANES + b] = imag[r] if inside else np.float32(0.0)
+    span = 1
+    w = 0
+    for level in range(block.radix.shape[0]):
+        p = block.radix[level]
+        _pass(p, source, target, n, span, block.twiddle, w)
+        w += n // (span * p) * (p - 1)
+        span *= p
+        source, target = target, source
+    factor = np.float32(scale / n)
+    for b in range(nblocks):
+        for k in range(n):
+            # The inverse transform is the forward one backwards.
+            o = slots((2 * n - k - block.origin) % n) * _ELEMENT
+            out[b, 0, k] = factor * source[o + b]
+            out[b, 1, k] = factor * source[o + LANES + b]
+
+
+@kernel(reorder=True)
+def _product(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Complex product of planes, shape (2, n); `out` may be `a`."""
+    for k in range(a.shape[1]):
+        x = a[0, k] * b[0, k] - a[1, k] * b[1, k]
+        out[1, k] = a[0, k] * b[1, k] + a[1, k] * b[0, k]
+        out[0, k] = x
+
+
+@kernel()
+def _merge(
+    staged: NDArray[np.int64], n: int, groups: int, lo: int, hi: int, plane: NDArray[np.int64], at: int, pitch: int
+) -> None:
+    """Rows `lo` to `hi` of groups of 16 bytes side by side; all in units of 8 bytes."""
+    if groups == _MERGE:
+        for q in range(lo, hi):
+            for g in range(_MERGE):
+                plane[at + 2 * g] = staged[2 * (g * n + q)]
+                plane[at + 2 * g + 1] = staged[2 * (g * n + q) + 1]
+            at += pitch
+    else:
+        for q in range(lo, hi):
+            for g in range(groups):
+                plane[at + 2 * g] = staged[2 * (g * n + q)]
+                plane[at + 2 * g + 1] = staged[2 * (g * n + q) + 1]
+            at += pitch
+
+
+@kernel(inline=True)
+def work_floats(n: int) -> int:
+    """Floats of work space for blocks of `n`: two tiles, and two short series."""
+    return 2 * _ELEMENT * slots(n) + 4 * n
+
+
+@kernel(inline=True)
+def staged_bytes(n: int) -> int:
+    """Bytes of space for powers that are merged."""
+    return _MERGE * LANES * n
+
+
+@kernel()
+def correlate(
+    series: NDArray[np.float32],
+    start: NDArray[np.float32],
+    bend: NDArray[np.float32],
+    block: Block,
+    groups: int,
+    lo: int,
+    hi: int,
+    work: NDArray[np.float32],
+    staged: NDArray[np.uint8],
+    plane: NDArray[np.uint8],
+    at: int,
+) -> None:
+    """Powers of one block as bytes: rows of half bins, in a row the drifts 2 bins apart.
+
+    Parameters
+    ----------
+    series : ndarray of float32, shape (2, N)
+        From `short_series`; powers come in units of 1 / scale^2.
+    start : ndarray of float32, shape (2, N)
+        From `first_phase`: the drift of the first lane.
+    bend : ndarray of float32, shape (2, N)
+        From `first_phase`: the change of the drift.
+    block : Block
+    groups : int
+        A row has ``16 groups`` drifts.
+    lo, hi : int
+        Bins of the block that are wanted: those far enough from its edges.
+    work, staged : ndarrays
+        Work space, see `work_floats` and `staged_bytes`.
+    plane : ndarray of uint8
+    at : int
+        Where the first of the 2 (hi - lo) rows goes, a multiple of 16.
+    """
+    n = block.step.shape[1]
+    size = _ELEMENT * slots(n)
+    pitch = 2 * groups
+    levels = block.radix.shape[0]
+    wide = plane[: plane.shape[0] & -8].view(np.int64)
+    staged_wide = staged.view(np.int64)
+    whole = work[2 * size : 2 * size + 2 * n].reshape(2, n)
+    halves = work[2 * size + 2 * n : 2 * size + 4 * n].reshape(2, n)
+    _product(series, start, whole)
+    _product(whole, bend, whole)
+    _product(whole, block.half, halves)
+    for g0 in range(0, groups, _MERGE):
+        g1 = min(g0 + _MERGE, groups)
+        for h in range(2):
+            current = whole if h == 0 else halves
+            for g in range(g0, g1):
+                source = work[:size]
+                target = work[size : 2 * size]
+                span = block.radix[0]
+                _first_pass(span, current[0], current[1], block.lanes, n, source, block.twiddle)
+                w = n // span * (span - 1)
+                for level in range(1, levels - 1):
+                    p = block.radix[level]
+                    _pass(p, source, target, n, span, block.twiddle, w)
+                    w += n // (span * p) * (p - 1)
+                    span *= p
+                    source, target = target, source
+                _last_pass(block.radix[levels - 1], source, n, staged[(g - g0) * LANES * n :])
+                _product(current, block.step, current)
+            _merge(staged_wide, n, g1 - g0, lo, hi, wide, (at >> 3) + h * pitch + 2 * g0, 2 * pitch)

@@ -1,0 +1,492 @@
+"""From hits on a coarse grid to one detection per signal: the peak of the summed power over frequency, drift and jerk.
+
+Around every harmonic a band of amplitudes is transformed to a short series over the observation. Any frequency, drift
+and change of drift is then a sum over a few hundred samples, and its derivatives are the same sum with powers of u.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel
+from pulsar_kernels.peaks import frequency_information, log_tail
+
+#: Bins of a band on either side of where the signal is.
+_MARGIN = 24
+#: Most harmonics of a hit.
+_MOST = 16
+_STEPS = 16
+#: Farthest that a hit may move [bins of the top harmonic]: in frequency, drift and change of drift.
+_FAR = (1.5, 5.0, 40.0)
+# What is left after another signal is taken off must be less likely than this to be one of its own.
+_LOGP_OWN = np.log(1e-4)
+
+
+@kernel()
+def band_samples(z: float, w: float) -> int:
+    """Samples of the short series for a signal of this drift and change of drift: a power of two."""
+    need = abs(z) + 0.25 * abs(w) + 2.0 * _MARGIN
+    n = 64
+    while n < need:
+        n *= 2
+    return n
+
+
+@kernel()
+def _transform(x: NDArray[np.complex128]) -> None:
+    """Inverse transform in place, exp(+2 pi i j k / n), n a power of two; no factor."""
+    n = x.shape[0]
+    j = 0
+    for i in range(1, n):
+        bit = n >> 1
+        while j & bit:
+            j ^= bit
+            bit >>= 1
+        j |= bit
+        if i < j:
+            swap = x[i]
+            x[i] = x[j]
+            x[j] = swap
+    half = 1
+    while half < n:
+        turn = np.exp(1j * np.pi / half)
+        w = 1.0 + 0.0j
+        for k in range(half):
+            for i in range(k, n, 2 * half):
+                y = w * x[i + half]
+                x[i + half] = x[i] - y
+                x[i] = x[i] + y
+            w *= turn
+        half *= 2
+
+
+@kernel()
+def band(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    middle: int,
+    filled: float,
+    out: NDArray[np.complex128],
+) -> float:
+    """Short series of the ``len(out)`` amplitudes around bin `middle`, divided by their number.
+
+    Samples are in order of time from u = -1/2 on; the u of the first is returned. u = 0 is the middle of the data,
+    which fill the part `filled` of the transform.
+    """
+    n = out.shape[0]
+    half = n // 2
+    x = np.empty(n, np.complex128)
+    for d in range(-half, half):
+        r = pad + middle + d
+        value = 0.0j
+        if 0 <= r < real.shape[0]:
+            value = complex(np.float64(real[r]), np.float64(imag[r])) / n
+        x[d % n] = value
+    _transform(x)
+    # Sample m is at u = m/n - filled/2, modulo 1.
+    shift = int(np.ceil(0.5 * n * (filled - 1.0)))
+    for m in range(n):
+        out[m] = x[(m + shift) % n]
+    return float(shift / n - 0.5 * filled)
+
+
+@kernel(reorder=True)
+def moments(x: NDArray[np.complex128], first: float, d: float, z: float, w: float, out: NDArray[np.complex128]) -> None:
+    """Sums of ``x u^m exp(-2 pi i (d u + z u^2/2 + w u^3/6))``, m = 0 ... ``len(out) - 1``, from u = `first` on."""
+    n = x.shape[0]
+    s = 1.0 / n
+    # A cubic phase by differences: each factor turns the one before.
+    u = first
+    a = np.exp(-2j * np.pi * (d * u + z * u * u / 2.0 + w * u**3 / 6.0))
+    b = np.exp(-2j * np.pi * s * (d + z * (u + 0.5 * s) + w * (3.0 * u * u + 3.0 * u * s + s * s) / 6.0))
+    c = np.exp(-2j * np.pi * (z * s * s + w * (u * s * s + s**3)))
+    e = np.exp(-2j * np.pi * (w * s**3))
+    out[:] = 0.0
+    count = out.shape[0]
+    if count == 1:
+        total = 0.0j
+        for m in range(n):
+            total += x[m] * a
+            a *= b
+            b *= c
+            c *= e
+        out[0] = total
+        return
+    for m in range(n):
+        y = x[m] * a
+        for k in range(count):
+            out[k] += y
+            y *= u
+        u += s
+        a *= b
+        b *= c
+        c *= e
+
+
+@kernel(inline=True)
+def _honest(
+    power: float, r: float, z: float, inverse: NDArray[np.float32], own: NDArray[np.float32], rest: float
+) -> float:
+    """The power as its uncertain level lets it count, see harmonics.honest; a drifting one moves its level less."""
+    i = int(2.0 * r + 0.5)
+    if i >= inverse.shape[0]:
+        return float(np.log1p(rest * power) / rest)
+    share = own[i] / (1.0 + abs(z))
+    p = power * (1.0 + share if power > 0.6931 else 1.0 - share)
+    return float(np.log1p(inverse[i] * p) / inverse[i])
+
+
+@kernel()
+def load_bands(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    at: NDArray[np.float64],
+    nharm: int,
+    filled: float,
+    bands: NDArray[np.complex128],
+    about: NDArray[np.float64],
+) -> None:
+    """Short series of the harmonics of a signal at ``at = (r, z, w)``; `about` gets bin, first u and length of each."""
+    for k in range(1, nharm + 1):
+        n = min(band_samples(k * at[1], k * at[2]), bands.shape[1])
+        middle = int(np.floor(k * at[0] + 0.5))
+        about[k - 1, 0] = middle
+        about[k - 1, 1] = band(real, imag, pad, middle, filled, bands[k - 1, :n])
+        about[k - 1, 2] = n
+
+
+@kernel()
+def harmonic_powers(
+    bands: NDArray[np.complex128],
+    about: NDArray[np.float64],
+    at: NDArray[np.float64],
+    nharm: int,
+    out: NDArray[np.float64],
+) -> float:
+    """Powers of the harmonics at ``at = (r, z, w)`` into `out`; their sum is returned."""
+    a = np.empty(1, np.complex128)
+    total = 0.0
+    for k in range(1, nharm + 1):
+        n = int(about[k - 1, 2])
+        moments(bands[k - 1, :n], about[k - 1, 1], k * at[0] - about[k - 1, 0], k * at[1], k * at[2], a)
+        out[k - 1] = a[0].real ** 2 + a[0].imag ** 2
+        total += out[k - 1]
+    return total
+
+
+@kernel()
+def _derivatives(
+    bands: NDArray[np.complex128],
+    about: NDArray[np.float64],
+    at: NDArray[np.float64],
+    nharm: int,
+    nfree: int,
+    gradient: NDArray[np.float64],
+    hessian: NDArray[np.float64],
+    expected: NDArray[np.float64],
+) -> float:
+    """Sum of the powers, its derivatives by r, z (and w), and the curvature that a signal of this power has."""
+    a = np.empty(2 * nfree + 1, np.complex128)
+    first = np.empty(3, np.complex128)
+    factor = np.empty(3, np.float64)
+    gradient[:] = 0.0
+    hessian[:] = 0.0
+    expected[:] = 0.0
+    total = 0.0
+    for k in range(1, nharm + 1):
+        n = int(about[k - 1, 2])
+        moments(bands[k - 1, :n], about[k - 1, 1], k * at[0] - about[k - 1, 0], k * at[1], k * at[2], a)
+        factor[0] = 2.0 * np.pi * k
+        factor[1] = np.pi * k
+        factor[2] = np.pi * k / 3.0
+        power = a[0].real ** 2 + a[0].imag ** 2
+        total += power
+        for i in range(nfree):
+            first[i] = -1j * factor[i] * a[i + 1]
+            gradient[i] += 2.0 * (a[0].real * first[i].real + a[0].imag * first[i].imag)
+        for i in range(nfree):
+            for j in range(nfree):
+                second = -factor[i] * factor[j] * a[i + j + 2]
+                hessian[i, j] += 2.0 * (
+                    first[i].real * first[j].real
+                    + first[i].imag * first[j].imag
+                    + a[0].real * second.real
+                    + a[0].imag * second.imag
+                )
+        # Variances of u, u^2 and u^3 over the data.
+        expected[0] += 2.0 * power * factor[0] ** 2 / 12.0
+        expected[1] += 2.0 * power * factor[1] ** 2 / 180.0
+        expected[2] += 2.0 * power * factor[2] ** 2 / 448.0
+    return total
+
+
+@kernel()
+def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64], n: int, out: NDArray[np.float64]) -> bool:
+    """Solve ``matrix x = right`` for a symmetric matrix by Cholesky; False if it is not positive definite."""
+    lower = np.zeros((3, 3), np.float64)
+    for i in range(n):
+        for j in range(i + 1):
+            total = matrix[i, j]
+            for k in range(j):
+                total -= lower[i, k] * lower[j, k]
+            if i == j:
+                if total <= 1e-9 * abs(matrix[i, i]):
+                    return False
+                lower[i, i] = np.sqrt(total)
+            else:
+                lower[i, j] = total / lower[j, j]
+    for i in range(n):
+        total = right[i]
+        for k in range(i):
+            total -= lower[i, k] * out[k]
+        out[i] = total / lower[i, i]
+    for i in range(n - 1, -1, -1):
+        total = out[i]
+        for k in range(i + 1, n):
+            total -= lower[k, i] * out[k]
+        out[i] = total / lower[i, i]
+    return True
+
+
+@kernel()
+def climb(
+    bands: NDArray[np.complex128],
+    about: NDArray[np.float64],
+    at: NDArray[np.float64],
+    nharm: int,
+    nfree: int,
+    bounds: NDArray[np.float64],
+) -> float:
+    """Move ``at = (r, z, w)`` to the nearest peak of the summed power, by Newton's method; the power is returned.
+
+    Parameters
+    ----------
+    nfree : int
+        1: only r is free; 2: r and z; 3: all.
+    bounds : ndarray of float64, shape (3, 2)
+        Limits of r, z and w.
+    """
+    gradient = np.empty(3, np.float64)
+    hessian = np.empty((3, 3), np.float64)
+    expected = np.empty(3, np.float64)
+    step = np.zeros(3, np.float64)
+    trial = at.copy()
+    new_gradient = np.empty(3, np.float64)
+    new_hessian = np.empty((3, 3), np.float64)
+    new_expected = np.empty(3, np.float64)
+    power = _derivatives(bands, about, at, nharm, nfree, gradient, hessian, expected)
+    for _ in range(_STEPS):
+        # What is not curved like a peak is taken for the flank of one of this power.
+        if not _solve(-hessian, gradient, nfree, step):
+            for i in range(nfree):
+                step[i] = gradient[i] / expected[i]
+        largest = 1.0
+        for i in range(nfree):
+            # No more than the width of a peak at a time.
+            width = np.sqrt(2.0 * power / expected[i])
+            largest = max(largest, abs(step[i]) / width)
+        step /= largest
+        better = False
+        for _half in range(5):
+            for i in range(nfree):
+                trial[i] = min(max(at[i] + step[i], bounds[i, 0]), bounds[i, 1])
+            new = _derivatives(bands, about, trial, nharm, nfree, new_gradient, new_hessian, new_expected)
+            if new > power:
+                better = True
+                break
+            step *= 0.3
+        if not better:
+            break
+        gain = new - power
+        power = new
+        at[:] = trial
+        gradient[:] = new_gradient
+        hessian[:] = new_hessian
+        expected[:] = new_expected
+        if gain < 1e-4 * (1.0 + 1e-3 * power):
+            break
+    return power
+
+
+@kernel()
+def leak(d: float, z: float, w: float) -> float:
+    """Most of a power that is seen at a distance of d bins, drift z and change of drift w.
+
+    The difference in frequency is d + z u + w u^2/2. Where it goes through zero with a slope m, the power is up to 2/m
+    (Fresnel integrals); where it touches zero, up to 5.3 w^(-2/3) (Airy's function at its maximum); where it stays
+    farther than e from zero, up to 1/(pi e)^2 (the ends of the data).
+    """
+    slope = abs(z) - 0.5 * abs(w)
+    inside = min(1.0, 5.3 * (abs(w) + 1e-9) ** (-2.0 / 3.0))
+    if slope > 0.0:
+        inside = min(inside, 2.0 / slope)
+    edge = abs(d) - 0.5 * abs(z) - 0.125 * abs(w)
+    if edge <= 0.0:
+        return inside
+    return min(inside, 1.0 / (np.pi * edge) ** 2)
+
+
+@kernel()
+def explained(
+    at: NDArray[np.float64],
+    nharm: int,
+    power: float,
+    found: NDArray[np.float64],
+    powers: NDArray[np.float64],
+    nfound: int,
+) -> bool:
+    """Whether signals already found leave nothing significant of a summed power.
+
+    Harmonic n t of the new one lies on harmonic m t of the other when their frequencies are as m to n. What the other
+    has there is taken off, as far as it leaks to where the new one is, and 6 standard deviations of the noise that
+    beats with it. Beyond the harmonics known of the other the strongest of them stands for all.
+    """
+    for f in range(nfound):
+        ratio = at[0] / found[f, 0]
+        known = powers.shape[1]
+        strongest = 0.0
+        for k in range(known):
+            strongest = max(strongest, powers[f, k])
+        for n in range(1, nharm + 1):
+            m = int(np.floor(ratio * n + 0.5))
+            if m < 1:
+                continue
+            total = 0.0
+            for t in range(1, nharm // n + 1):
+                d = n * t * at[0] - m * t * found[f, 0]
+                if abs(d) > 64.0 + abs(n * t * at[1] - m * t * found[f, 1]):
+                    break
+                p = powers[f, m * t - 1] if m * t <= known else strongest
+                if p > 1.0:
+                    total += (p - 1.0) * leak(
+                        d, n * t * at[1] - m * t * found[f, 1], n * t * at[2] - m * t * found[f, 2]
+                    )
+            if total <= 0.0:
+                continue
+            left = max(power - nharm - total - 6.0 * np.sqrt(total), 0.0)
+            if log_tail(nharm + left, nharm) > _LOGP_OWN:
+                return True
+    return False
+
+
+@kernel()
+def select(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    filled: float,
+    hits: NDArray[np.float64],
+    order: NDArray[np.int64],
+    nfree: int,
+    extent: NDArray[np.float64],
+    limits: NDArray[np.float64],
+    inverse: NDArray[np.float32],
+    own: NDArray[np.float32],
+    rest: float,
+    out: NDArray[np.float64],
+    powers: NDArray[np.float64],
+) -> int:
+    """Keep the best hit of every signal, refined.
+
+    Best first, a hit that the signals kept before do not explain is moved to the peak of its summed power; of the sums
+    of 1, 2, 4 ... harmonics there the least likely one is taken. It is kept if that is less likely by chance than the
+    threshold, and still not explained.
+
+    Parameters
+    ----------
+    real, imag : ndarray of float32, shape (nbins + 2 pad,)
+        White amplitudes, bin r at ``pad + r``.
+    pad : int
+    filled : float
+        Part of the transform that data fill.
+    hits : ndarray of float64, shape (n, 5)
+        Fundamental: bin, drift, change of drift [bins] at the middle of the data; harmonics; sum of powers.
+    order : ndarray of int64, shape (m,)
+        From the most significant hit on.
+    nfree : int
+        1 for the frequency alone, 2 with the drift, 3 with the change of the drift.
+    extent : ndarray of float64, shape (3,)
+        Largest bin, drift and change of drift of the highest harmonic.
+    limits : ndarray of float64, shape (2,)
+        Largest ln p of what is kept, and most harmonics.
+    inverse, own, rest :
+        See harmonics.honest.
+    out : ndarray of float64, shape (most, 7)
+        Filled with bin, drift, change of drift, harmonics, honest power, ln p, and `frequency_information`.
+    powers : ndarray of float64, shape (most, nharm)
+        Work space.
+
+    Returns
+    -------
+    int
+        Number kept.
+    """
+    top = int(limits[1])
+    bands = np.empty((top, band_samples(extent[1] + _FAR[1], extent[2] + _FAR[2])), np.complex128)
+    about = np.empty((top, 3), np.float64)
+    at = np.empty(3, np.float64)
+    best_at = np.empty(3, np.float64)
+    bounds = np.empty((3, 2), np.float64)
+    single = np.zeros(top, np.float64)
+    kept = 0
+    for o in range(order.shape[0]):
+        if kept == out.shape[0]:
+            break
+        i = order[o]
+        at[:] = hits[i, :3]
+        nharm = int(hits[i, 3])
+        if explained(at, nharm, hits[i, 4], out, powers, kept):
+            continue
+        available = nharm
+        while (
+            2 * available <= top
+            and 2 * available * at[0] < extent[0]
+            and 2 * available * abs(at[1]) <= extent[1] + 1.0
+            and 2 * available * abs(at[2]) <= extent[2] + 10.0
+        ):
+            available *= 2
+        load_bands(real, imag, pad, at, available, filled, bands, about)
+        for d in range(3):
+            bounds[d, 0] = at[d] - _FAR[d] / nharm
+            bounds[d, 1] = at[d] + _FAR[d] / nharm
+            if d > 0:
+                # Half a step beyond what is searched.
+                most = extent[d] + (1.0 if d == 1 else 10.0)
+                bounds[d, 0] = max(bounds[d, 0], -most / nharm)
+                bounds[d, 1] = min(bounds[d, 1], most / nharm)
+        best = 0.0
+        best_power = 0.0
+        best_nharm = nharm
+        chosen = nharm
+        for _ in range(2):
+            climb(bands, about, at, chosen, nfree, bounds)
+            harmonic_powers(bands, about, at, available, single)
+            total = 0.0
+            again = chosen
+            for k in range(1, available + 1):
+                total += _honest(single[k - 1], k * at[0], k * at[1], inverse, own, rest)
+                if k & (k - 1) == 0:
+                    logp = log_tail(total, k)
+                    if logp < best:
+                        best = logp
+                        best_power = total
+                        best_nharm = k
+                        again = k
+                        best_at[:] = at
+            if again == chosen:
+                break
+            chosen = again
+        if best >= limits[0] or explained(best_at, best_nharm, best_power, out, powers, kept):
+            continue
+        at[:] = best_at
+        harmonic_powers(bands, about, at, available, single)
+        out[kept, :3] = at
+        out[kept, 3] = best_nharm
+        out[kept, 4] = best_power
+        out[kept, 5] = best
+        out[kept, 6] = frequency_information(single, best_nharm)
+        powers[kept] = 0.0
+        powers[kept, :available] = single[:available]
+        kept += 1
+    return kept

@@ -1,0 +1,260 @@
+"""Harmonic sums over a plane of frequency and drift kept as bytes, and where they are above the threshold.
+
+Rows of the plane are half bins, bytes of a row drifts 2 bins apart. Sums are indexed by the TOP harmonic: row i and
+drift 2 j of a sum over H harmonics take row round(i k / H) and drift round(j k / H), k = 1 ... H, so that a harmonic
+never lies beyond the plane and each stage adds only odd multiples to the stage before. Sixty-four neighbouring drifts
+of a harmonic lie within 64 bytes: one load and one shuffle by a constant mask. Sums are bytes that saturate.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel, vector
+
+#: Drifts of a vector.
+WIDE = 64
+#: Rows and drifts of a cell, which keeps its highest sum of every stage only.
+CELL = 8
+#: Bytes that may be read beyond either end of the rows.
+GUARD = 256
+
+
+def _fractions(nstages: int) -> list[tuple[int, int]]:
+    """Harmonics k / 2^s in the order in which they are added."""
+    return [(1, 0)] + [(k, s) for s in range(1, nstages) for k in range(1, 1 << s, 2)]
+
+
+def _places_code(builder: Any, args: Any, count: int) -> None:
+    i64 = ir.IntType(64)
+    zero, shift, row, centre, places = args[1:]
+    for slot, (k, s) in enumerate(_fractions(count)):
+        source = builder.ashr(builder.add(builder.mul(row, i64(k)), i64(1 << s >> 1)), i64(s))
+        first = builder.load(builder.gep(shift, [i64(2 * slot)]))
+        second = builder.load(builder.gep(shift, [i64(2 * slot + 1)]))
+        place = builder.load(builder.gep(zero, [builder.add(source, first)]))
+        place = builder.sub(builder.add(place, second), builder.ashr(builder.mul(centre, i64(k)), i64(s)))
+        builder.store(place, builder.gep(places, [i64(slot)]))
+
+
+@vector(_places_code, literal=0)
+def _places(
+    nstages: int,
+    zero: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    row: int,
+    centre: int,
+    places: NDArray[np.int64],
+) -> None:
+    """Where the first drift of a row's harmonics is: of the top, 1/2, then 1/4, 3/4, then 1/8 ...
+
+    Without branches: a loop over so few is dear where it runs for every row.
+    """
+    for slot, (k, s) in enumerate(_fractions(nstages)):
+        source = (row * k + (1 << s >> 1)) >> s
+        places[slot] = zero[source + shift[slot, 0]] + shift[slot, 1] - (centre * k >> s)
+
+
+def _sums_code(builder: Any, args: Any, count: int, n: Any) -> Any:
+    i8, i32, i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
+    vec = ir.VectorType(i8, WIDE)
+    plane, places, offset, limits = args[0], args[1], args[3], args[4]
+
+    def saturating(what: str, a: Any, b: Any) -> Any:
+        name = f"llvm.{what}.sat.v{WIDE}i8"
+        function = builder.module.globals.get(name)
+        return builder.call(function or ir.Function(builder.module, ir.FunctionType(vec, [vec, vec]), name), [a, b])
+
+    total = None
+    above = None
+    for slot, (k, s) in enumerate(_fractions(count)):
+        base = builder.load(builder.gep(places, [i64(slot)]))
+        shift = builder.ashr(builder.mul(offset, i64(k)), i64(s))
+        shift = builder.add(shift, builder.mul(n, i64(WIDE * k >> s)))
+        at = builder.bitcast(builder.gep(plane, [builder.add(base, shift)]), vec.as_pointer())
+        value = builder.load(at, align=1)
+        if s > 0:
+            mask = ir.Constant(ir.VectorType(i32, WIDE), [i32((j * k + (1 << s >> 1)) >> s) for j in range(WIDE)])
+            value = builder.shuffle_vector(value, value, mask)
+        total = value if total is None else saturating("uadd", total, value)
+        if k == max(1, (1 << s) - 1):
+            limit = builder.bitcast(builder.gep(limits, [i64(WIDE * s)]), vec.as_pointer())
+            excess = saturating("usub", total, builder.load(limit, align=1))
+            above = excess if above is None else builder.or_(above, excess)
+    return builder.bitcast(builder.icmp_unsigned("!=", above, ir.Constant(vec, [i8(0)] * WIDE)), i64)
+
+
+def _scan_code(builder: Any, args: Any, count: int) -> Any:
+    i64 = ir.IntType(64)
+    offset, pitch = args[3], args[5]
+    before = builder.block
+    loop = builder.append_basic_block("scan")
+    done = builder.append_basic_block("done")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    # Vectors from the first: each harmonic moves on by a constant.
+    n = builder.phi(i64)
+    n.add_incoming(i64(0), before)
+    bits = _sums_code(builder, args, count, n)
+    following = builder.add(n, i64(1))
+    n.add_incoming(following, builder.block)
+    at = builder.add(offset, builder.mul(n, i64(WIDE)))
+    last = builder.icmp_signed(">=", builder.add(at, i64(WIDE)), pitch)
+    hit = builder.icmp_unsigned("!=", bits, i64(0))
+    builder.cbranch(builder.or_(hit, last), done, loop)
+    builder.position_at_end(done)
+    return builder.select(hit, at, builder.add(at, i64(WIDE)))
+
+
+@vector(_scan_code, literal=2, returns=types.int64)
+def _scan(
+    plane: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    nstages: int,
+    offset: int,
+    limits: NDArray[np.uint8],
+    pitch: int,
+) -> int:
+    """The first offset, in steps of 64 from `offset` on, at which a drift exceeds a limit; `pitch` or more if none.
+
+    `offset` is a multiple of the harmonics; `limits` has that of each stage 64 times. The loop is written out so that
+    masks and limits stay in registers.
+    """
+    lane = np.arange(WIDE)
+    for at in range(offset, pitch, WIDE):
+        total = np.zeros(WIDE, np.int64)
+        for slot, (k, s) in enumerate(_fractions(nstages)):
+            total += plane[places[slot] + (at * k >> s) + ((lane * k + (1 << s >> 1)) >> s)]
+            if k == max(1, (1 << s) - 1) and np.any(np.minimum(total, 255) > limits[WIDE * s]):
+                return at
+    return pitch
+
+
+@kernel()
+def _collect(
+    plane: NDArray[np.uint8],
+    places: NDArray[np.int64],
+    offset: int,
+    centre: int,
+    reach: int,
+    row: int,
+    first: int,
+    limits: NDArray[np.uint8],
+    rows: NDArray[np.int64],
+    cells: NDArray[np.int32],
+    found: int,
+    hits: NDArray[np.int64],
+) -> int:
+    """Enter the sums of one vector that are above their limits; a cell keeps the highest."""
+    for lane in range(WIDE):
+        j = offset + lane - centre
+        if j < -reach or j > reach:
+            continue
+        total = np.int64(0)
+        slot = 0
+        for s in range(rows.shape[0]):
+            for k in range(1, max(2, 1 << s), 2):
+                total += plane[places[slot] + (offset * k >> s) + ((lane * k + (1 << s >> 1)) >> s)]
+                slot += 1
+            if total <= limits[WIDE * s] or row < rows[s, 0] or row >= rows[s, 1]:
+                continue
+            a = (row - first) // CELL
+            b = (offset + lane) // CELL
+            at = cells[s, a, b]
+            if at == 0:
+                cells[s, a, b] = found + 1
+                at = found + 1
+                found += 1
+            elif hits[at - 1, 3] >= total:
+                continue
+            hits[at - 1, 0] = row
+            hits[at - 1, 1] = j
+            hits[at - 1, 2] = s
+            hits[at - 1, 3] = total
+    return found
+
+
+@kernel()
+def sum_rows(
+    plane: NDArray[np.uint8],
+    zero: NDArray[np.int64],
+    shift: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    start: int,
+    stop: int,
+    centre: int,
+    pitch: int,
+    slope: float,
+    largest: int,
+    limits: NDArray[np.uint8],
+    cells: NDArray[np.int32],
+    found: int,
+    hits: NDArray[np.int64],
+) -> int:
+    """Enter what exceeds the limits at the rows `start` to `stop` of the top harmonic.
+
+    Parameters
+    ----------
+    plane : ndarray of uint8
+        With GUARD bytes more than the rows at either end.
+    zero : ndarray of int64
+        Where in the plane drift 0 of every row is.
+    shift : ndarray of int64, shape (2**(nstages - 1), 2)
+        For the harmonics 1, 1/2, 1/4, 3/4, 1/8 ... in turn: added to the row to find its element of `zero`, and added
+        to what is found there.
+    rows : ndarray of int64, shape (nstages, 2)
+        First and last + 1 row that count at each stage.
+    centre, pitch : int
+        Drifts of the rows summed: ``-2 centre`` bins on, `pitch` of them; `centre` is a multiple of the harmonics.
+    slope, largest : float, int
+        Drifts up to ``2 slope row`` bins count, and up to ``2 largest``.
+    limits : ndarray of uint8, shape (64 nstages,)
+        That of each stage 64 times.
+    cells : ndarray of int32, shape (nstages, >= (stop - start) / CELL + 1, >= (pitch + 64) / CELL)
+        Zeros, and left so.
+    found : int
+        Hits there are.
+    hits : ndarray of int64, shape (n, 4)
+        Row, drift / 2, stage, sum; room for one of every cell is needed.
+
+    Returns
+    -------
+    int
+        Hits there are then.
+    """
+    nstages = rows.shape[0]
+    places = np.empty(1 << nstages >> 1, np.int64)
+    before = found
+    for row in range(start, stop):
+        if nstages == 1:
+            _places(1, zero, shift, row, centre, places)
+        elif nstages == 2:
+            _places(2, zero, shift, row, centre, places)
+        elif nstages == 3:
+            _places(3, zero, shift, row, centre, places)
+        elif nstages == 4:
+            _places(4, zero, shift, row, centre, places)
+        else:
+            _places(5, zero, shift, row, centre, places)
+        reach = min(int(slope * row), largest)
+        offset = 0
+        while offset < pitch:
+            if nstages == 1:
+                offset = _scan(plane, places, 1, offset, limits, pitch)
+            elif nstages == 2:
+                offset = _scan(plane, places, 2, offset, limits, pitch)
+            elif nstages == 3:
+                offset = _scan(plane, places, 3, offset, limits, pitch)
+            elif nstages == 4:
+                offset = _scan(plane, places, 4, offset, limits, pitch)
+            else:
+                offset = _scan(plane, places, 5, offset, limits, pitch)
+            if offset < pitch:
+                found = _collect(plane, places, offset, centre, reach, row, start, limits, rows, cells, found, hits)
+                offset += WIDE
+    for h in range(before, found):
+        cells[hits[h, 2], (hits[h, 0] - start) // CELL, (hits[h, 1] + centre) // CELL] = 0
+    return found

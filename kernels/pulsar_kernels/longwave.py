@@ -1,0 +1,386 @@
+"""From a series to flat, coarser series: sums of samples, running baseline, noise at several time scales, folding.
+
+A sample that is not there is NaN; a sum of two counts twice the one that is there.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel
+
+# Samples taken through the first cache at a time.
+_CHUNK = 4096
+# No sample beyond this counts as finite.
+_FINITE = np.float32(3e38)
+#: Samples of a block of noise.
+BLOCK = 32
+
+
+@kernel()
+def _pairs(x: NDArray[np.float32], n: int, out: NDArray[np.float32]) -> None:
+    for i in range(n):
+        a = x[2 * i]
+        b = x[2 * i + 1]
+        s = a + b
+        s = b + b if a != a else s
+        out[i] = a + a if b != b else s
+
+
+@kernel()
+def sum_pairs(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    """Sums of two samples each; NaN where both are missing.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (>= 2 n,)
+    out : ndarray of float32, shape (n,)
+    """
+    _pairs(x, out.shape[0], out)
+
+
+@kernel()
+def _convert(series: NDArray[Any], trend: NDArray[np.float64], lo: int, n: int, out: NDArray[np.float32]) -> None:
+    # The cubic as a straight line over a chunk.
+    half = 0.5 * series.shape[0]
+    x0 = (lo + 0.5) / half - 1.0
+    x1 = (lo + n + 0.5) / half - 1.0
+    y0 = trend[0] + x0 * (trend[1] + x0 * (trend[2] + x0 * trend[3]))
+    y1 = trend[0] + x1 * (trend[1] + x1 * (trend[2] + x1 * trend[3]))
+    start = np.float32(y0)
+    slope = np.float32((y1 - y0) / n)
+    missing = np.float32(np.nan)
+    for i in range(n):
+        value = np.float32(series[lo + i])
+        flat = value - (start + slope * np.float32(i))
+        out[i] = flat if abs(value) < _FINITE else missing
+
+
+@kernel()
+def sum_samples(
+    series: NDArray[Any],
+    trend: NDArray[np.float64],
+    gaps: NDArray[np.int64],
+    halvings: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Sums of ``2^halvings`` samples each minus a cubic.
+
+    Parameters
+    ----------
+    series : ndarray of int16 or float32, shape (nsamps,)
+        Samples that are not finite are missing.
+    trend : ndarray of float64, shape (4,)
+        Coefficients of the powers of x = 2 (i + 1/2)/nsamps - 1.
+    gaps : ndarray of int64, shape (ngaps, 2)
+        First missing sample and the one after the last, in ascending order.
+    halvings : int
+        0 to 12.
+    out : ndarray of float32, shape (nsamps >> halvings,)
+        NaN where no sample is there.
+    """
+    one = np.empty(_CHUNK, np.float32)
+    two = np.empty(_CHUNK, np.float32)
+    total = out.shape[0] << halvings
+    gap = 0
+    for lo in range(0, total, _CHUNK):
+        n = min(_CHUNK, total - lo)
+        _convert(series, trend, lo, n, one)
+        while gap < gaps.shape[0] and gaps[gap, 1] <= lo:
+            gap += 1
+        k = gap
+        while k < gaps.shape[0] and gaps[k, 0] < lo + n:
+            one[max(gaps[k, 0] - lo, 0) : min(gaps[k, 1] - lo, n)] = np.float32(np.nan)
+            k += 1
+        size = n
+        for _ in range(halvings):
+            size >>= 1
+            _pairs(one, size, two)
+            one, two = two, one
+        at = lo >> halvings
+        out[at : at + size] = one[:size]
+
+
+@kernel()
+def sum_groups(x: NDArray[np.float32], size: int, out: NDArray[np.float32]) -> None:
+    """Sums of `size` samples each.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (>= size n,)
+    size : int
+    out : ndarray of float32, shape (n,)
+    """
+    for i in range(out.shape[0]):
+        s = np.float32(0.0)
+        for k in range(size):
+            s += x[i * size + k]
+        out[i] = s
+
+
+@kernel()
+def mark_constant(x: NDArray[np.float32]) -> None:
+    """Make blocks of 32 equal samples missing: filled gaps.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+    """
+    for lo in range(0, x.shape[0] - BLOCK + 1, BLOCK):
+        if x[lo] != x[lo + BLOCK - 1] or x[lo] != x[lo + 1]:
+            continue
+        same = True
+        for i in range(1, BLOCK):
+            same &= x[lo + i] == x[lo]
+        if same:
+            x[lo : lo + BLOCK] = np.float32(np.nan)
+
+
+@kernel(reorder=True)
+def block_means(x: NDArray[np.float32], size: int, out: NDArray[np.float64]) -> int:
+    """Means of blocks of `size` samples over those that are there, the rest going to the last block.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+    size : int
+    out : ndarray of float64, shape (n // size,)
+        NaN where a block has less than a quarter of its samples.
+
+    Returns
+    -------
+    int
+        Samples that are there.
+    """
+    live = 0
+    last = out.shape[0] - 1
+    for k in range(out.shape[0]):
+        hi = (k + 1) * size if k < last else x.shape[0]
+        s = np.float32(0.0)
+        n = np.int32(0)
+        for i in range(k * size, hi):
+            there = x[i] == x[i]
+            s += x[i] if there else np.float32(0.0)
+            n += np.int32(1) if there else np.int32(0)
+        live += int(n)
+        out[k] = s / n if 4 * n >= size else np.nan
+    return live
+
+
+@kernel()
+def flatten(x: NDArray[np.float32], size: int, baseline: NDArray[np.float64], out: NDArray[np.float32]) -> None:
+    """Samples minus a baseline given at the middles of blocks and straight between them; 0 where they are missing.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+    size : int
+        Samples of a block.
+    baseline : ndarray of float64, shape (n // size,)
+    out : ndarray of float32, shape (>= n,)
+    """
+    n = x.shape[0]
+    zero = np.float32(0.0)
+    half = size // 2
+    last = baseline.shape[0] - 1
+    for k in range(-1, baseline.shape[0]):
+        lo = max(k * size + half, 0)
+        hi = (k + 1) * size + half if k < last else n
+        a = baseline[max(k, 0)]
+        b = baseline[min(k + 1, last)]
+        start = np.float32(a)
+        slope = np.float32((b - a) / size)
+        # The middle of a block lies half a sample below an element if its size is even.
+        x0 = np.float32(lo - (k * size + half) + (0.5 if size % 2 == 0 else 0.0))
+        for i in range(lo, hi):
+            flat = x[i] - (start + slope * (x0 + np.float32(i - lo)))
+            out[i] = flat if x[i] == x[i] else zero
+
+
+@kernel(reorder=True)
+def block_variances(x: NDArray[np.float32], out: NDArray[np.float32]) -> int:
+    """Variances of blocks of 32 samples about their own means, of those blocks that are not all zero.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+    out : ndarray of float32, shape (n // 32,)
+
+    Returns
+    -------
+    int
+        Number of variances.
+    """
+    count = 0
+    for k in range(out.shape[0]):
+        lo = k * BLOCK
+        s = np.float32(0.0)
+        q = np.float32(0.0)
+        for i in range(BLOCK):
+            v = x[lo + i]
+            s += v
+            q += v * v
+        v = (q - s * s / np.float32(BLOCK)) / np.float32(BLOCK - 1)
+        if q > np.float32(0.0):
+            out[count] = v
+            count += 1
+    return count
+
+
+@kernel()
+def clip(x: NDArray[np.float32], low: float, high: float) -> None:
+    """Cut samples down to the range `low` to `high`.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+    low, high : float
+    """
+    a = np.float32(low)
+    b = np.float32(high)
+    for i in range(x.shape[0]):
+        v = x[i]
+        v = a if v < a else v
+        x[i] = b if v > b else v
+
+
+@kernel()
+def extremes(x: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
+    """Least and largest sample of each of as many stretches as `low` and `high` have.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+    low, high : ndarray of float32, shape (nstretches,)
+    """
+    count = low.shape[0]
+    n = x.shape[0]
+    for k in range(count):
+        a = np.float32(0.0)
+        b = np.float32(0.0)
+        for i in range(n * k // count, n * (k + 1) // count):
+            v = x[i]
+            a = v if v < a else a
+            b = v if v > b else b
+        low[k] = a
+        high[k] = b
+
+
+@kernel()
+def fold(x: NDArray[np.float32], turns_per_sample: float, out: NDArray[np.float32]) -> None:
+    """Profiles of as many equal parts of a series as `out` has rows; every sample goes to the bin of its middle.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+    turns_per_sample : float
+    out : ndarray of float32, shape (nparts, nbins)
+        Sums of samples, phase 0 at the beginning of the series.
+    """
+    nparts, nbins = out.shape
+    n = x.shape[0]
+    out[:] = np.float32(0.0)
+    for p in range(nparts):
+        row = out[p]
+        for i in range(n * p // nparts, n * (p + 1) // nparts):
+            turns = (i + 0.5) * turns_per_sample
+            phase = turns - np.int64(turns)
+            row[np.int64(phase * nbins)] += x[i]
+
+
+@kernel()
+def drift_snr(
+    parts: NDArray[np.float32],
+    drifts: NDArray[np.int64],
+    widths: NDArray[np.int64],
+    noise: float,
+    out: NDArray[np.float64],
+) -> None:
+    """Largest boxcar S/N of the sum of profiles that drift by so many bins from the first to the last.
+
+    Parameters
+    ----------
+    parts : ndarray of float32, shape (nparts, nbins)
+    drifts : ndarray of int64, shape (ndrifts,)
+        Bins by which the last profile is turned back with respect to the first.
+    widths : ndarray of int64, shape (nwidths,)
+        Below nbins.
+    noise : float
+        Standard deviation of a bin of the sum.
+    out : ndarray of float64, shape (ndrifts, nwidths)
+    """
+    nparts, nbins = parts.shape
+    sums = np.empty(2 * nbins + 1, np.float64)
+    total = np.empty(nbins, np.float64)
+    for d in range(drifts.shape[0]):
+        total[:] = 0.0
+        for p in range(nparts):
+            shift = np.int64(np.floor(drifts[d] * (p + 0.5) / nparts + 0.5)) % nbins
+            for i in range(nbins - shift):
+                total[i] += parts[p, i + shift]
+            for i in range(shift):
+                total[nbins - shift + i] += parts[p, i]
+        sums[0] = 0.0
+        for i in range(2 * nbins):
+            sums[i + 1] = sums[i] + total[i % nbins]
+        for k in range(widths.shape[0]):
+            w = widths[k]
+            top = -np.inf
+            for i in range(nbins):
+                top = max(top, sums[i + w] - sums[i])
+            out[d, k] = (top - w / nbins * sums[nbins]) / (noise * np.sqrt(w * (1.0 - w / nbins)))
+
+
+@kernel()
+def explained(
+    freq: NDArray[np.float64],
+    snr: NDArray[np.float64],
+    alive: NDArray[np.bool_],
+    source: NDArray[np.float64],
+    tobs: float,
+    limits: NDArray[np.float64],
+) -> None:
+    """Take away the trials that show nothing but a periodicity that is known.
+
+    Folded at a/b of its frequency a pulse train of S/N S leaves S/sqrt(a b). A trial whose profile drifts by d turns
+    through the data sees a pulse of w a/b turns smeared over d: about sqrt(w'/(w' + 0.35 d)) of it, and 1/d of that
+    beyond a turn. Of m pulses lambda = m w fall on one another by chance at any period, up to 4 sqrt(lambda) + 3 more
+    than that at the worst: a strong source leaves that share of its S/N everywhere.
+
+    Parameters
+    ----------
+    freq, snr : ndarray of float64, shape (n,)
+    alive : ndarray of bool, shape (n,)
+        Set to False.
+    source : ndarray of float64, shape (3,)
+        Frequency, S/N, width [turns] of the known one.
+    tobs : float
+        Length of the data in the inverse unit of `freq`.
+    limits : ndarray of float64, shape (4,)
+        Most of b; S/N from which an expectation counts; tolerated factor and summand.
+    """
+    f0, s0, w0 = source
+    most = np.int64(limits[0])
+    pulses = f0 * tobs
+    floor = s0 * (4.0 * np.sqrt(pulses * w0) + 3.0) / pulses
+    for i in range(freq.shape[0]):
+        if not alive[i]:
+            continue
+        if snr[i] <= floor:
+            alive[i] = False
+            continue
+        ratio = freq[i] / f0
+        for b in range(1, most + 1):
+            a = np.floor(ratio * b + 0.5)
+            if a < 1.0:
+                continue
+            peak = s0 / np.sqrt(a * b)
+            if peak < limits[1]:
+                break
+            drift = abs(freq[i] - f0 * a / b) * tobs
+            w = min(w0 * a / b, 1.0)
+            expected = peak * np.sqrt(w / (w + 0.35 * drift)) / max(drift, 1.0)
+            if expected >= limits[1] and snr[i] <= limits[2] * expected + limits[3]:
+                alive[i] = False
+                break

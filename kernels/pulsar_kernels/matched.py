@@ -1,0 +1,342 @@
+"""Boxcars of all widths over one series, in vectors: where something stands out.
+
+A scan looks for boxcars of 1 to 8 samples, and of 5 to 8 sums of 2, 4, 8 ... samples, above a threshold low enough that
+no pulse falls between two of them. What is found is then measured exactly (`pulsar_kernels.pulses`), at all widths and
+places, so that the coarse ladder costs no sensitivity.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.cells import FINE_LEVELS
+
+#: Noise of a whitened sample in the integers of the scan.
+UNIT = 256.0
+
+_LANES = 32
+_CHUNK = 4096
+_HALO = 256
+
+
+def _whiten_code(builder: Any, args: Any) -> Any:
+    i16, i32 = ir.IntType(16), ir.IntType(32)
+    element = args[0].type.pointee
+    vec = ir.VectorType(ir.FloatType(), _LANES)
+
+    def wide(scalar: Any) -> Any:
+        one = builder.insert_element(ir.Constant(vec, ir.Undefined), scalar, i32(0))
+        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, _LANES), [i32(0)] * _LANES))
+
+    def constant(value: float) -> Any:
+        return ir.Constant(vec, [value] * _LANES)
+
+    def call(name: str, *values: Any) -> Any:
+        full = f"llvm.{name}.v{_LANES}f32"
+        kind = ir.FunctionType(vec, [vec] * len(values))
+        function = builder.module.globals.get(full) or ir.Function(builder.module, kind, full)
+        return builder.call(function, values)
+
+    place = builder.gep(args[0], [args[1]])
+    source = ir.VectorType(element, _LANES)
+    x = builder.load(builder.bitcast(place, source.as_pointer()), align=2 if element == i16 else 4)
+    if element == i16:
+        x = builder.sitofp(builder.sext(x, ir.VectorType(i32, _LANES)), vec)
+    y = builder.fmul(builder.fsub(x, wide(args[2])), wide(args[3]))
+    if element != i16:
+        # What is not finite is nothing.
+        good = builder.fcmp_ordered("<=", call("fabs", y), constant(1e38))
+        y = builder.select(good, y, constant(0.0))
+    y = call("maxnum", call("minnum", call("rint", y), constant(32767.0)), constant(-32767.0))
+    out = builder.trunc(builder.fptosi(y, ir.VectorType(i32, _LANES)), ir.VectorType(i16, _LANES))
+    builder.store(out, builder.bitcast(builder.gep(args[4], [args[5]]), out.type.as_pointer()), align=2)
+
+
+@vector(_whiten_code)
+def _whiten_32(x: NDArray[Any], at: int, base: np.float32, scale: np.float32, out: NDArray[np.int16], to: int) -> None:
+    """Write 32 samples minus `base`, times `scale`, rounded and held within int16; what is not finite becomes 0."""
+    y = (x[at : at + _LANES].astype(np.float32) - base) * scale
+    y[~(np.abs(y) <= 1e38)] = 0.0
+    out[to : to + _LANES] = np.clip(np.rint(y), -32767.0, 32767.0)
+
+
+def _saturated(builder: Any, a: Any, b: Any) -> Any:
+    name = f"llvm.sadd.sat.v{_LANES}i16"
+    kind = ir.FunctionType(a.type, [a.type, a.type])
+    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    return builder.call(function, [a, b])
+
+
+def _pairs_code(builder: Any, args: Any, form: int) -> Any:
+    i16, i32 = ir.IntType(16), ir.IntType(32)
+    vec = ir.VectorType(i16, _LANES)
+    both = []
+    for half in range(2):
+        place = builder.gep(args[1], [builder.add(args[2], ir.IntType(64)(half * _LANES))])
+        both.append(builder.load(builder.bitcast(place, vec.as_pointer()), align=2))
+    index = ir.VectorType(i32, _LANES)
+    even = builder.shuffle_vector(*both, ir.Constant(index, [i32(2 * k) for k in range(_LANES)]))
+    odd = builder.shuffle_vector(*both, ir.Constant(index, [i32(2 * k + 1) for k in range(_LANES)]))
+    total = _saturated(builder, even, odd)
+    if form:
+        total = _saturated(builder, total, ir.Constant(vec, [i16(1)] * _LANES))
+        total = builder.ashr(total, ir.Constant(vec, [i16(1)] * _LANES))
+    builder.store(total, builder.bitcast(builder.gep(args[3], [args[4]]), vec.as_pointer()), align=2)
+
+
+@vector(_pairs_code, literal=0)
+def _pairs_32(form: int, x: NDArray[np.int16], at: int, out: NDArray[np.int16], to: int) -> None:
+    """Write the sums of 32 pairs from ``x[at:]``, halved (rounded up) if `form` is 1; saturated."""
+    pair = x[at : at + 2 * _LANES].astype(np.int64)
+    total = np.clip(pair[0::2] + pair[1::2], -32768, 32767)
+    if form:
+        total = np.minimum(total + 1, 32767) >> 1
+    out[to : to + _LANES] = total
+
+
+def _boxes_code(builder: Any, args: Any, form: int) -> Any:
+    i16, i32, i64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+    vec = ir.VectorType(i16, _LANES)
+
+    def wide(scalar: Any) -> Any:
+        one = builder.insert_element(ir.Constant(vec, ir.Undefined), builder.trunc(scalar, i16), i32(0))
+        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, _LANES), [i32(0)] * _LANES))
+
+    total: Any = None
+    above: Any = None
+    for k in range(8):
+        place = builder.gep(args[1], [builder.add(args[2], i64(k))])
+        x = builder.load(builder.bitcast(place, vec.as_pointer()), align=2)
+        total = x if total is None else _saturated(builder, total, x)
+        if k >= form:
+            mask = builder.icmp_signed(">", total, wide(args[3 + k]))
+            above = mask if above is None else builder.or_(above, mask)
+    return builder.zext(builder.bitcast(above, i32), i64)
+
+
+@vector(_boxes_code, literal=0, returns=types.int64)
+def _boxes_32(
+    form: int,
+    x: NDArray[np.int16],
+    at: int,
+    t1: int,
+    t2: int,
+    t3: int,
+    t4: int,
+    t5: int,
+    t6: int,
+    t7: int,
+    t8: int,
+) -> int:
+    """Which of the boxcars that begin at 32 neighbours are above a threshold: `t1` for one element, `t8` for eight.
+
+    Only those of more than `form` elements count. Bit k of the value returned is set for the start ``at + k``. Sums
+    are saturated.
+    """
+    limits = (t1, t2, t3, t4, t5, t6, t7, t8)
+    total = np.zeros(_LANES, np.int64)
+    above = np.zeros(_LANES, bool)
+    for k in range(8):
+        total = np.clip(total + x[at + k : at + k + _LANES], -32768, 32767)
+        if k >= form:
+            above |= total > limits[k]
+    return sum(1 << k for k in range(_LANES) if above[k])
+
+
+@kernel()
+def _best_box(
+    x: NDArray[Any], at: int, narrowest: int, limits: NDArray[np.float64], last: int
+) -> tuple[float, int, int]:
+    """The boxcar that is furthest above its threshold, in units of it, its start and its width, among 32 starts.
+
+    `last` is the number of elements; boxes end there at most.
+    """
+    best = -1.0
+    where = 0
+    width = 0
+    for i in range(min(_LANES, last - at)):
+        total = 0.0
+        for k in range(min(8, last - at - i)):
+            total += np.float64(x[at + i + k])
+            if k >= narrowest and total > best * limits[k]:
+                best = total / limits[k]
+                where = at + i
+                width = k + 1
+    return best, where, width
+
+
+@kernel(inline=True)
+def _zero_runs(y: NDArray[np.int16], first: int, n: int, runs: NDArray[np.int64], at: int) -> int:
+    """Put 0 where runs cover the samples ``first ... first + n``; the runs before `at` end earlier."""
+    while at < runs.shape[0] and runs[at, 1] <= first:
+        at += 1
+    k = at
+    while k < runs.shape[0] and runs[k, 0] < first + n:
+        y[max(runs[k, 0] - first, 0) : min(runs[k, 1] - first, n)] = 0
+        k += 1
+    return at
+
+
+@kernel()
+def _unit(level: int) -> float:
+    """What a sum of whitened samples is multiplied by at a level: noise of an element is 256 or 362."""
+    return UNIT / (1 << (level >> 1))
+
+
+@kernel()
+def _note(
+    found: NDArray[np.float64], count: int, x: NDArray[Any], at: int, level: int, first: int,
+    limits: NDArray[np.float64], last: int,
+) -> int:  # fmt: skip
+    """Write down the best box of one vector: S/N in units of the threshold, first sample, samples, level, vector."""
+    ratio, start, width = _best_box(x, at, 0 if level == 0 else 4, limits, last)
+    if ratio <= 1.0:
+        return count
+    if count < found.shape[0]:
+        found[count, 0] = ratio
+        found[count, 1] = first + (start << level)
+        found[count, 2] = width << level
+        found[count, 3] = level
+        found[count, 4] = first + (at << level)
+    return count + 1
+
+
+@kernel()
+def scan(
+    series: NDArray[Any],
+    base: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    cells: NDArray[np.float32],
+    runs: NDArray[np.int64],
+    limits: NDArray[np.float64],
+    found: NDArray[np.float64],
+) -> int:
+    """Vectors of 32 starts with boxcars above the thresholds.
+
+    Parameters
+    ----------
+    series : ndarray of int16 or float32, shape (n,)
+    base, scale : ndarray of float32, shape (ncells,)
+    cells : ndarray of float32, shape (>= ncells + 64,)
+        Whitened sums of cells, and zeros.
+    runs : ndarray of int64, shape (nruns, 2)
+        Stretches that count as nothing.
+    limits : ndarray of float64, shape (nlevels, 8)
+        Thresholds of sums of k + 1 elements of level l, 2^l samples each, in units of the noise of a sample; inf
+        where there is nothing to look for.
+    found : ndarray of float64, shape (most, 5)
+        Sum over threshold, first sample, samples, level, and first sample of the vector.
+
+    Returns
+    -------
+    int
+        Number found, which may be more than there is room for.
+    """
+    n = series.shape[0]
+    nlevels = limits.shape[0]
+    fine = min(nlevels, FINE_LEVELS)
+    y0 = np.zeros(_CHUNK + _HALO + 64, np.int16)
+    y1 = np.zeros(_CHUNK // 2 + _HALO // 2 + 64, np.int16)
+    y2 = np.zeros(_CHUNK // 4 + _HALO // 4 + 64, np.int16)
+    y3 = np.zeros(_CHUNK // 8 + _HALO // 8 + 64, np.int16)
+    y4 = np.zeros(_CHUNK // 16 + _HALO // 16 + 64, np.int16)
+    tail = np.zeros(_LANES, series.dtype)
+    # Thresholds in the integers of each level.
+    whole = np.full((nlevels, 8), 32767, np.int64)
+    near = np.full((nlevels, 8), np.inf)
+    for level in range(nlevels):
+        for k in range(8):
+            near[level, k] = limits[level, k] * _unit(level)
+            whole[level, k] = int(min(near[level, k], 32000.0)) if limits[level, k] < np.inf else 32767
+    count = 0
+    run = 0
+    unit32 = np.float32(UNIT)
+    for first in range(0, n, _CHUNK):
+        have = min(_CHUNK + _HALO, n - first)
+        full = have // _LANES
+        for v in range(full):
+            c = (first >> 5) + v
+            _whiten_32(series, first + v * _LANES, base[c], scale[c] * unit32, y0, v * _LANES)
+        if have < _CHUNK + _HALO:
+            y0[full * _LANES :] = 0
+            if have > full * _LANES:
+                c = (first >> 5) + full
+                tail[: have - full * _LANES] = series[first + full * _LANES : n]
+                _whiten_32(tail, 0, base[c], scale[c] * unit32, y0, full * _LANES)
+                y0[have:] = 0
+        if runs.shape[0] > 0:
+            run = _zero_runs(y0, first, have, runs, run)
+        t = whole[0]
+        a1, a2, a3, a4, a5, a6, a7, a8 = t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7]
+        here = min(_CHUNK, n - first)
+        for v in range(0, here, _LANES):
+            if _boxes_32(0, y0, v, a1, a2, a3, a4, a5, a6, a7, a8) != 0:
+                count = _note(found, count, y0, v, 0, first, near[0], have)
+        if fine > 1:
+            for v in range(0, (_CHUNK + _HALO) // 2, _LANES):
+                _pairs_32(0, y0, 2 * v, y1, v)
+            count = _level(found, count, y1, 1, first, here, have, whole[1], near[1])
+        if fine > 2:
+            for v in range(0, (_CHUNK + _HALO) // 4, _LANES):
+                _pairs_32(1, y1, 2 * v, y2, v)
+            count = _level(found, count, y2, 2, first, here, have, whole[2], near[2])
+        if fine > 3:
+            for v in range(0, (_CHUNK + _HALO) // 8, _LANES):
+                _pairs_32(0, y2, 2 * v, y3, v)
+            count = _level(found, count, y3, 3, first, here, have, whole[3], near[3])
+        if fine > 4:
+            for v in range(0, (_CHUNK + _HALO) // 16, _LANES):
+                _pairs_32(1, y3, 2 * v, y4, v)
+            count = _level(found, count, y4, 4, first, here, have, whole[4], near[4])
+    if nlevels > FINE_LEVELS:
+        count = _coarse(n, cells, whole, near, found, count)
+    return count
+
+
+@kernel()
+def _level(
+    found: NDArray[np.float64], count: int, y: NDArray[np.int16], level: int, first: int, here: int, have: int,
+    t: NDArray[np.int64], near: NDArray[np.float64],
+) -> int:  # fmt: skip
+    a5, a6, a7, a8 = t[4], t[5], t[6], t[7]
+    starts = (here + (1 << level) - 1) >> level
+    for v in range(0, starts, _LANES):
+        if _boxes_32(4, y, v, 0, 0, 0, 0, a5, a6, a7, a8) != 0:
+            count = _note(found, count, y, v, level, first, near, (have + (1 << level) - 1) >> level)
+    return count
+
+
+@kernel(reorder=True)
+def _quantised(x: NDArray[np.float32], unit: np.float32, out: NDArray[np.int16]) -> None:
+    for i in range(out.shape[0]):
+        out[i] = np.int16(np.rint(min(max(x[i] * unit, np.float32(-32767.0)), np.float32(32767.0))))
+
+
+@kernel()
+def _coarse(
+    n: int, cells: NDArray[np.float32], t: NDArray[np.int64], near: NDArray[np.float64], found: NDArray[np.float64],
+    count: int,
+) -> int:  # fmt: skip
+    """The levels that are made of cells."""
+    m = (n + (1 << FINE_LEVELS) - 1) >> FINE_LEVELS
+    room = -(-m // _LANES) * _LANES
+    buffers = np.zeros((2, room + 2 * _LANES), np.int16)
+    x = buffers[0]
+    _quantised(cells, np.float32(_unit(FINE_LEVELS)), x[:m])
+    for level in range(FINE_LEVELS, t.shape[0]):
+        if level > FINE_LEVELS:
+            y = buffers[(level - FINE_LEVELS) & 1]
+            m = (m + 1) >> 1
+            for v in range(0, m, _LANES):
+                if level & 1:
+                    _pairs_32(0, x, 2 * v, y, v)
+                else:
+                    _pairs_32(1, x, 2 * v, y, v)
+            y[m : m + 2 * _LANES] = 0
+            x = y
+        count = _level(found, count, x, level, 0, n, n, t[level], near[level])
+    return count

@@ -1,0 +1,220 @@
+"""From events at all trial DMs to pulses: one row for each, however bright it is.
+
+A pulse is seen at many DMs around its own, earlier at higher ones, wider and weaker: a bow tie. What belongs together,
+and how that is told from a second pulse, is in docs/single-pulses.md.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY, KDM
+from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
+from pulsar.errors import DataError
+from pulsar.search import stats
+
+#: Trial DMs without an event that a pulse may skip.
+GAP = 3
+#: Most events that are clustered; of more the weakest are left out.
+MAX_EVENTS = 2_000_000
+#: A pulse that is stronger at DM 0 than this fraction of its S/N is not dispersed, if it should be weaker there.
+DM0_FRACTION = 0.9
+#: Error of the DM: this many times width / (S/N rms of the delay over the band), see `dm_error`.
+DM_ERROR = 0.6
+
+
+@dataclass(frozen=True, eq=False)
+class Pulses:
+    """Pulses of a run.
+
+    Attributes
+    ----------
+    table : ndarray
+        Structured, with the fields of SINGLE_PULSE_COLUMNS, best first.
+    labels : ndarray of int64, shape (nevents,)
+        Row of the table that each event belongs to; -1 for events that were left out.
+    dropped : int
+        Events that were left out because there were too many: the weakest.
+    """
+
+    table: NDArray[Any]
+    labels: NDArray[np.int64]
+    dropped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def members(self, index: int) -> NDArray[np.int64]:
+        """Events of one pulse: indices into the events given, ascending."""
+        return np.flatnonzero(self.labels == index).astype(np.int64)
+
+
+def band_delays(freqs: NDArray[np.float64], fref: float | None = None) -> tuple[float, float, float]:
+    """Delay at the highest and the lowest channel, and its rms over the channels [s per pc cm^-3].
+
+    Parameters
+    ----------
+    freqs : ndarray, shape (nchans,)
+        Channel centres [MHz].
+    fref : float, optional
+        Frequency of zero delay [MHz]; default the highest channel.
+    """
+    inverse = KDM * np.asarray(freqs, dtype=np.float64) ** -2.0
+    reference = float(inverse.min()) if fref is None else KDM / fref**2
+    return float(inverse.min()) - reference, float(inverse.max()) - reference, float(np.std(inverse))
+
+
+def dm_error(width: NDArray[Any], snr: NDArray[Any], step: NDArray[Any], rms: float) -> NDArray[np.float64]:
+    """Standard error of the DM of pulses [pc cm^-3].
+
+    A Gaussian of full width w has arrival times good to sqrt(2) w / (2.355 S/N) in each of its channels' worth of S/N;
+    against the delays that is the first term. Trials are `step` apart.
+
+    Parameters
+    ----------
+    width : ndarray
+        [s]
+    snr : ndarray
+    step : ndarray
+        Distance of the trials [pc cm^-3].
+    rms : float
+        Of the delays over the channels [s per pc cm^-3].
+    """
+    if not rms > 0:
+        return np.full(np.shape(width), np.nan)
+    return np.asarray(np.hypot(DM_ERROR * width / (snr * rms), step / np.sqrt(12.0)), dtype=np.float64)
+
+
+def cluster(
+    events: NDArray[Any],
+    dms: NDArray[np.float64],
+    freqs: NDArray[np.float64],
+    tsamp_of_dm: NDArray[np.float64],
+    *,
+    tobs: float,
+    tstart: float,
+    ntrials: float,
+    fref: float | None = None,
+    beam: int | None = None,
+    max_events: int = MAX_EVENTS,
+) -> Pulses:
+    """Group the events of all trial DMs into pulses.
+
+    Parameters
+    ----------
+    events : ndarray
+        Structured, with the fields of EVENT_COLUMNS, in any order.
+    dms : ndarray, shape (ndms,)
+        Trial DMs of the run [pc cm^-3], ascending; ``dm_index`` counts them.
+    freqs : ndarray, shape (nchans,)
+        Centres of the channels that are alive [MHz].
+    tsamp_of_dm : ndarray, shape (ndms,)
+        Sampling time at each [s].
+    tobs : float
+        Length of the observation [s]: what sweeps out of its end is flagged "cut".
+    tstart : float
+        MJD (UTC) of the first sample.
+    ntrials : float
+        Independent trials of the run: those of a series times the independent DMs.
+    fref : float, optional
+        Frequency to which times refer [MHz]; default the highest of `freqs`.
+    beam : int, optional
+        Beam number, from 1.
+    max_events : int
+        Of more events the weakest are left out, and the flag "many" says so.
+
+    Returns
+    -------
+    Pulses
+
+    Raises
+    ------
+    DataError
+        If an event is at a DM that is not there.
+    """
+    from pulsar_kernels import clusters
+
+    dms = np.ascontiguousarray(dms, dtype=np.float64)
+    tsamp = np.ascontiguousarray(np.broadcast_to(tsamp_of_dm, dms.shape), dtype=np.float64)
+    labels = np.full(len(events), -1, dtype=np.int64)
+    if len(events) == 0:
+        return Pulses(empty_table(SINGLE_PULSE_COLUMNS, 0), labels)
+    if events["dm_index"].min() < 0 or events["dm_index"].max() >= dms.size:
+        raise DataError(
+            f"events at the DMs {events['dm_index'].min()} to {events['dm_index'].max()} of a plan of {dms.size}: "
+            "give the DMs of the run that made them"
+        )
+    used = np.flatnonzero(np.isfinite(events["snr"]) & np.isfinite(events["time"]))
+    dropped = max(len(used) - max_events, 0)
+    if dropped:
+        used = used[np.sort(np.argpartition(-events["snr"][used], max_events)[:max_events])]
+    start = events["time"][used] - 0.5 * events["width"][used]
+    used = used[np.lexsort((start, events["dm_index"][used]))]
+    row = events["dm_index"][used].astype(np.int64)
+    time, width = (events[name][used].astype(np.float64) for name in ("time", "width"))
+    snr = events["snr"][used].astype(np.float64)
+    first = np.searchsorted(row, np.arange(dms.size + 1)).astype(np.int64)
+    e_hi, e_lo, rms = band_delays(freqs, fref)
+    order = np.argsort(-snr, kind="stable")
+    parent = np.empty(used.size, dtype=np.int64)
+    clusters.link(first, row, dms, tsamp, time, width, snr, order, GAP, e_hi, e_lo, parent)
+    # Groups, strongest first.
+    peaks = order[parent[order] == order]
+    owner = np.empty(peaks.size, dtype=np.int64)
+    by_time = np.argsort(time[peaks], kind="stable")
+    clusters.absorb(peaks, by_time, row, dms, tsamp, time, width, snr, e_hi, e_lo, owner)
+    kept = np.flatnonzero(owner == np.arange(peaks.size))
+    number = np.full(used.size, -1, dtype=np.int64)
+    number[peaks] = np.searchsorted(kept, owner)
+    group = number[parent]
+    labels[used] = group
+    member = np.argsort(group, kind="stable")
+    group_first = np.searchsorted(group[member], np.arange(kept.size + 1)).astype(np.int64)
+    facts = np.empty((kept.size, 6))
+    best = peaks[kept]
+    clusters.describe(group_first, member, best, row, dms, snr, width, e_lo - e_hi, float(snr.min()), facts)
+
+    table = empty_table(SINGLE_PULSE_COLUMNS, kept.size)
+    table["rank"] = np.arange(1, kept.size + 1)
+    table["id"] = [f"p{k:04d}" for k in range(1, kept.size + 1)]
+    # At the refined DM the pulse arrives earlier by half of what the band spreads.
+    middle = 0.5 * (e_hi + e_lo)
+    table["time"] = time[best] + (dms[row[best]] - facts[:, 0]) * middle
+    table["mjd"] = tstart + table["time"] / DAY
+    table["dm"] = facts[:, 0]
+    step = np.gradient(dms)[row[best]] if dms.size > 1 else np.zeros(kept.size)
+    table["dm_err"] = dm_error(width[best], snr[best], step, rms) if dms.size > 1 else np.nan
+    table["snr"] = snr[best]
+    table["sigma"] = stats.trial_sigma(stats.logp_from_sigma(snr[best]), ntrials)
+    table["width"] = width[best]
+    table["ndetections"] = np.diff(group_first)
+    table["beam"] = -1 if beam is None else beam
+    cut = table["time"] + table["dm"] * e_lo > tobs
+    _judge(table, facts, dms, cut, dropped)
+    return Pulses(table, labels, dropped)
+
+
+def _judge(
+    table: NDArray[Any], facts: NDArray[np.float64], dms: NDArray[np.float64], cut: NDArray[np.bool_], dropped: int
+) -> None:
+    """Score and flags: how well the S/N at all DMs agree with those of a dispersed pulse."""
+    _, deviation, must, seen, at_zero, at_zero_expected = facts.T
+    share = np.where(must > 0, seen / np.maximum(must, 1), 1.0)
+    score = share / (1.0 + (deviation / 2.0) ** 2)
+    zero = np.zeros(len(table), dtype=bool)
+    if dms[0] < 1.0:
+        zero = (at_zero >= DM0_FRACTION * table["snr"]) & (at_zero_expected < 0.8 * table["snr"])
+        zero |= table["dm"] - dms[0] <= 2.0 * np.nan_to_num(table["dm_err"])
+    lone = (must >= 4) & (share < 0.25)
+    # Without other DMs, or where a change of DM changes nothing, there is no curve to tell by.
+    score = np.where(zero, 0.1 * score, score)
+    table["score"] = np.clip(score, 0.0, 1.0)
+    flags = [(zero, "dm0"), (lone, "nodm"), (cut, "cut")]
+    if dropped:
+        flags.append((np.ones(len(table), dtype=bool), "many"))
+    names = np.zeros(len(table), dtype="U64")
+    for which, name in flags:
+        names = np.where(which, np.where(names == "", name, np.char.add(np.char.add(names, ","), name)), names)
+    table["rfi_flags"] = names

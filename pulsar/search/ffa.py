@@ -1,0 +1,804 @@
+"""Fast folding search for long periods in one dedispersed series.
+
+The steps: sums of samples, a running median taken off, coarser series as the period grows, the fast folding transform,
+the best boxcar of every profile, one refined detection per source. What each does and how well is in docs/ffa.md.
+"""
+
+import math
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import FFAConfig
+from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
+from pulsar.data.series import TimeSeries
+from pulsar.errors import ConfigError, DataError
+from pulsar.search import stats
+
+#: Fewest samples that a search makes sense for, fewest turns, fewest and usual least number of phase bins.
+MIN_SAMPLES = 256
+MIN_TURNS = 4.0
+MIN_BINS = 16
+USUAL_BINS = 64
+#: Narrowest pulse looked for at a period of 1 s [turns]; it goes as the root of the frequency. Half of the width of the
+#: cores of pulsars at 1 GHz, 2.45 degrees (Rankin 1990, ApJ 352, 247).
+NARROWEST = 0.003
+#: Ratio of neighbouring boxes.
+WIDTH_STEP = 1.5
+#: A coarser series sums so many samples of the finer one at least, up to twice as many.
+FINE = 8
+#: Window of the running median in widest pulses, and points in it.
+WINDOW = 5.0
+POINTS = 32
+#: Excess over white noise that counts, times the root of the number of sums it was measured from.
+SURE = 4.0
+#: A single trial must be less likely than this by chance to be looked at at all.
+MAX_LOGP = float(np.log(1e-5))
+
+#: Independent trials per unit (see FFASearch.ntrials) at p = 1e-8, and for every factor of ten below
+#: (benchmarks/calibrate_ffa_trials.py).
+TRIALS = (1.0, 0.0)
+
+#: What is attached to a known source: expectations from 3 on, 1.2 times that and 3 more.
+_KNOWN = np.array([4096.0, 3.0, 1.2, 3.0])
+#: Pulses that differ by less than this part of them are the same.
+ALIKE = 0.05
+_LOGP_OTHERS = float(np.log(1e-4))
+_LOGP_LONGER = float(np.log(1e-6))
+_POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
+_CUBIC = np.linalg.pinv(_POWERS)
+
+
+class Step(NamedTuple):
+    """Periods searched in one series: so many samples of its level summed, transforms, widths [bins]."""
+
+    factor: int
+    nsamps: int
+    transforms: NDArray[np.int64]
+    widths: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Steps that share a series of sums of ``2^halvings`` samples, and the window of its running median."""
+
+    halvings: int
+    nsamps: int
+    tau: float
+    block: int
+    steps: tuple[Step, ...]
+
+    @property
+    def widest(self) -> int:
+        """Samples of the widest box."""
+        return max(int(step.widths[-1]) * step.factor for step in self.steps)
+
+
+def bins_wanted(period: float, duty_min: float) -> float:
+    """Phase bins that a search at `period` [s] for pulses down to `duty_min` [turns] has, if tsamp allows."""
+    return max(1.0 / max(duty_min, NARROWEST / math.sqrt(period)), float(USUAL_BINS))
+
+
+def box_widths(bins: int, duty_min: float, duty_max: float) -> NDArray[np.int64]:
+    """Widths of the boxes for `bins` phase bins or a few more [bins]."""
+    width = max(int(duty_min * bins), 1)
+    most = max(min(int(duty_max * bins + 1e-9), bins - 1), 1)
+    out = [min(width, most)]
+    while True:
+        width = max(int(WIDTH_STEP * width), width + 1)
+        if width > most:
+            return np.array(out, dtype=np.int64)
+        out.append(width)
+
+
+def _factor_below(x: float) -> int:
+    """Largest of the numbers 1 ... 15, 16, 18 ... 30, 32, 36 ... not above `x`."""
+    n = max(int(x), 1)
+    halvings = max(n.bit_length() - FINE.bit_length(), 0)
+    return n >> halvings << halvings
+
+
+def _factor_above(f: int) -> int:
+    halvings = max(f.bit_length() - FINE.bit_length(), 0)
+    return f + (1 << halvings)
+
+
+def _row_from(period: float, tau: float, bins: int, rows: int) -> int:
+    """First row of a transform whose period is not below `period`."""
+    return max(int(np.ceil(bins * (rows - 1.0) * (1.0 - bins * tau / period) - 1e-9)), 0)
+
+
+def make_levels(
+    nsamps: int,
+    tsamp: float,
+    p_min: float,
+    p_max: float,
+    duty_min: float,
+    duty_max: float,
+    bins_range: tuple[int, int] | None = None,
+) -> tuple[Level, ...]:
+    """Series and transforms that cover a range of periods, each period once.
+
+    Parameters
+    ----------
+    nsamps : int
+    tsamp : float
+        Sampling time [s].
+    p_min, p_max : float
+        Range of periods [s].
+    duty_min, duty_max : float
+        Range of widths [turns].
+    bins_range : (int, int), optional
+        Least number of phase bins, and the one from which the next coarser series takes over as soon as it has the
+        least; without it as `bins_wanted` says.
+
+    Returns
+    -------
+    tuple of Level
+        Ascending in period.
+    """
+    steps: dict[int, list[Step]] = {}
+    top: dict[int, float] = {}
+    at = 0
+    period = max(p_min, MIN_BINS * tsamp)
+
+    def wanted(p: float) -> float:
+        return bins_wanted(p, duty_min) if bins_range is None else float(bins_range[0])
+
+    while period < p_max * (1.0 - 1e-12):
+        f = _factor_below(period / (tsamp * wanted(period)) * (1.0 + 1e-12))
+        tau = f * tsamp
+        halvings = max(f.bit_length() - FINE.bit_length(), 0)
+        size = (nsamps >> halvings) // (f >> halvings)
+        coarser = _factor_above(f) * tsamp
+        bins = int(period / tau * (1.0 + 1e-12))
+        first = bins
+        rows_of = []
+        while True:
+            rows = size // bins
+            if rows < 2:
+                break
+            end = min(p_max, (bins + 1) * tau)
+            lo = _row_from(period, tau, bins, rows)
+            hi = min(rows, _row_from(end, tau, bins, rows))
+            if hi > lo:
+                rows_of.append((bins, lo, hi, at))
+                at += hi - lo
+            period = end
+            bins += 1
+            if period >= p_max * (1.0 - 1e-12) or period / coarser * (1.0 + 1e-12) >= wanted(period):
+                break
+        if rows_of:
+            step = Step(f >> halvings, size, np.array(rows_of, dtype=np.int64), box_widths(first, duty_min, duty_max))
+            steps.setdefault(halvings, []).append(step)
+            top[halvings] = period
+        if size // bins < 2:
+            break
+    levels = []
+    for halvings, own in steps.items():
+        tau = tsamp * 2**halvings
+        count = nsamps >> halvings
+        window = WINDOW * duty_max * top[halvings] / tau
+        levels.append(Level(halvings, count, tau, int(np.clip(window / POINTS, 1, max(count // 4, 1))), tuple(own)))
+    return tuple(levels)
+
+
+class FFASearch:
+    """Search series of one length and sampling time; safe to share between threads.
+
+    Parameters
+    ----------
+    nsamps : int
+        Samples of every series.
+    tsamp : float
+        Sampling time [s].
+    config : FFAConfig
+        Range of periods and widths, threshold.
+    ntrials_dm : float
+        Independent DMs of the whole run, by which the trials of one series are multiplied.
+    gaps : sequence of (int, int)
+        First sample and the one after the last of stretches without data: they have no weight.
+
+    Raises
+    ------
+    DataError
+        If the series are too short to search.
+    ConfigError
+        If a parameter is out of range.
+    """
+
+    def __init__(
+        self,
+        nsamps: int,
+        tsamp: float,
+        config: FFAConfig | None = None,
+        *,
+        ntrials_dm: float = 1.0,
+        gaps: Sequence[tuple[int, int]] = (),
+        bins_range: tuple[int, int] | None = None,
+    ) -> None:
+        from pulsar_kernels import ffa
+
+        config = FFAConfig() if config is None else config
+        if nsamps < MIN_SAMPLES:
+            raise DataError(f"series of {nsamps} samples: a folding search needs at least {MIN_SAMPLES}")
+        if not tsamp > 0 or not ntrials_dm > 0:
+            raise ConfigError(f"tsamp {tsamp!r} and ntrials_dm {ntrials_dm!r} must be positive")
+        self.nsamps = int(nsamps)
+        self.tsamp = float(tsamp)
+        self.config = config
+        self.ntrials_dm = float(ntrials_dm)
+        self.tobs = self.nsamps * self.tsamp
+        clipped = [(max(int(lo), 0), min(int(hi), self.nsamps)) for lo, hi in gaps]
+        self._gaps = np.array(sorted(g for g in clipped if g[1] > g[0]), dtype=np.int64).reshape(-1, 2)
+        #: Range that is searched [s].
+        self.p_min = max(config.p_min, MIN_BINS * self.tsamp)
+        self.p_max = min(config.p_max, self.tobs / MIN_TURNS)
+        self.levels = make_levels(
+            self.nsamps, self.tsamp, self.p_min, self.p_max, config.duty_min, config.duty_max, bins_range
+        )
+        every = [(i, j, step) for i, level in enumerate(self.levels) for j, step in enumerate(level.steps)]
+        #: Trial periods of one series.
+        self.ntrial_periods = int(sum(np.sum(s.transforms[:, 2] - s.transforms[:, 1]) for _, _, s in every))
+        self._units = float(
+            sum(
+                np.sum((s.transforms[:, 2] - s.transforms[:, 1]) * s.transforms[:, 0]) * np.sum(1.0 / s.widths**2)
+                for _, _, s in every
+            )
+        )
+        self._nwork = max(
+            (ffa.work_size(s.nsamps, int(b), int(s.widths[-1])) for _, _, s in every for b in s.transforms[:, 0]),
+            default=0,
+        )
+        self._owners = np.array([(i, j, k) for i, j, s in every for k in range(len(s.transforms))], dtype=np.int64)
+        self._starts = np.array([t[3] for _, _, s in every for t in s.transforms], dtype=np.int64)
+        self._local = threading.local()
+        expected = float(np.log(stats.expected_from_sigma(config.threshold)))
+        logp = expected
+        for _ in range(50):
+            logp = expected - float(np.log(self.ntrials(logp)))
+        self.set_threshold(min(logp, MAX_LOGP))
+
+    @property
+    def enabled(self) -> bool:
+        """Whether there is any period to search."""
+        return self.ntrial_periods > 0
+
+    @property
+    def resolution(self) -> float:
+        """Sampling time of the finest series that is folded [s]; inf if none is."""
+        return min((step.factor * level.tau for level in self.levels for step in level.steps), default=float("inf"))
+
+    @property
+    def memory_bytes(self) -> int:
+        """Work space of one thread."""
+        series = sum(2 * level.nsamps for level in self.levels)
+        coarse = max((step.nsamps for level in self.levels for step in level.steps), default=0)
+        return 4 * (series + coarse + self._nwork) + 5 * self.ntrial_periods
+
+    @cached_property
+    def cost(self) -> float:
+        """About the CPU seconds that a series takes, on one core of 2024."""
+        seconds = 0.4e-9 * self.nsamps if self.enabled else 0.0
+        for level in self.levels:
+            seconds += 4e-9 * level.nsamps
+            for step in level.steps:
+                bins, lo, hi = step.transforms[:, 0], step.transforms[:, 1], step.transforms[:, 2]
+                merges = np.sum(bins * (step.nsamps // bins) * np.log2(np.maximum(step.nsamps // bins, 2)))
+                seconds += 0.06e-9 * merges + np.sum(bins * (hi - lo)) * (0.2e-9 + 0.04e-9 * len(step.widths))
+        return float(seconds)
+
+    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Effective independent trials of the whole run at the single-trial ln p.
+
+        A unit is a profile's phase bin, counted with 1/w^2 for a box of w bins: places and periods that differ.
+        """
+        decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 8.0
+        each = np.clip(TRIALS[0] + TRIALS[1] * decades, 0.3 * TRIALS[0], 3.0 * TRIALS[0])
+        return np.asarray(np.maximum(each * self._units, 1.0) * self.ntrials_dm, dtype=np.float64)
+
+    def set_threshold(self, logp: float) -> None:
+        """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
+        #: ln of the single-trial probability at the threshold, and the S/N there.
+        self.logp_threshold = float(logp)
+        self.snr_threshold = float(stats.sigma_from_logp(self.logp_threshold))
+
+    def search(
+        self,
+        series: NDArray[Any],
+        dm: float = 0.0,
+        dm_index: int = 0,
+        birdies: Iterable[tuple[float, float]] = (),
+    ) -> NDArray[Any]:
+        """Detections in one series, best first.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,)
+            Samples that are not finite, in gaps, or in stretches of equal samples have no weight.
+        dm : float
+            DM of the series [pc cm^-3].
+        dm_index : int
+            Row of the DM plan.
+        birdies : iterable of (float, float)
+            Frequencies and full widths [Hz] of known interference: no detection has a frequency within.
+
+        Returns
+        -------
+        ndarray
+            Structured, with the fields of DETECTION_COLUMNS; at most `max_detections` rows.
+
+        Raises
+        ------
+        DataError
+            If the series has another length.
+        """
+        if not self.enabled:
+            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+        buffers = self._buffers()
+        if not self._fold(series, buffers, np.zeros((0, 0), dtype=np.float32)):
+            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+        return self._detect(buffers, dm, dm_index, tuple(birdies))
+
+    def _buffers(self) -> "_Buffers":
+        found: _Buffers | None = getattr(self._local, "buffers", None)
+        if found is None:
+            found = _Buffers(self.levels, self._nwork, self.ntrial_periods)
+            self._local.buffers = found
+        return found
+
+    def _trend(self, series: NDArray[Any]) -> NDArray[np.float64]:
+        """Cubic through the means of 64 stretches, from those that have data."""
+        from pulsar_kernels import whiten
+
+        means = np.empty(64, dtype=np.float64)
+        if series.dtype == np.int16:
+            whiten.integer_means(series, means)
+        else:
+            whiten.block_means(series, means)
+        good = np.isfinite(means)
+        edges = self.nsamps * np.arange(65) // 64
+        for lo, hi in self._gaps:
+            good &= (edges[1:] <= lo) | (edges[:-1] >= hi)
+        coeffs = np.zeros(4, dtype=np.float64)
+        if good.all():
+            coeffs[:] = _CUBIC @ (means - means[0])
+            coeffs[0] += means[0]
+        elif np.count_nonzero(good) >= 8:
+            origin = means[good][0]
+            coeffs[:] = np.linalg.lstsq(_POWERS[good], means[good] - origin, rcond=None)[0]
+            coeffs[0] += origin
+        elif good.any():
+            coeffs[0] = np.median(means[good])
+        return coeffs
+
+    def _fold(self, series: NDArray[Any], buffers: "_Buffers", snrs: NDArray[np.float32]) -> bool:
+        """Fill the best S/N of every trial period; False when the series is constant."""
+        from pulsar_kernels import ffa, longwave
+
+        if series.ndim != 1 or series.shape[0] != self.nsamps:
+            raise DataError(
+                f"series of shape {series.shape} given to a search of {self.nsamps} samples: "
+                "make one FFASearch for each length"
+            )
+        if series.dtype not in (np.int16, np.float32):
+            series = series.astype(np.float32)
+        series = np.ascontiguousarray(series)
+        raw = buffers.raw[0]
+        first = self.levels[0]
+        longwave.sum_samples(series, self._trend(series), self._gaps, first.halvings, raw)
+        longwave.mark_constant(raw)
+        for i, level in enumerate(self.levels):
+            if i > 0:
+                raw = buffers.raw[i]
+                finer = buffers.raw[i - 1]
+                for _ in range(self.levels[i - 1].halvings, level.halvings):
+                    half = np.empty(finer.shape[0] // 2, dtype=np.float32) if finer.shape[0] // 2 != raw.size else raw
+                    longwave.sum_pairs(finer, half)
+                    finer = half
+            flat = buffers.flat[i]
+            noise = self._flatten(level, raw, flat)
+            if noise is None:
+                return False
+            buffers.noise[i] = noise
+            scale = self._scale_noise(level, flat, noise)
+            for step in level.steps:
+                x = buffers.coarse
+                if step.factor > 1:
+                    longwave.sum_groups(flat, step.factor, x[: step.nsamps])
+                else:
+                    x[: step.nsamps] = flat[: step.nsamps]
+                widths = step.widths
+                rise = np.interp(np.log2(widths * step.factor), np.arange(len(scale)), scale)
+                per_sample = noise * np.sqrt(step.factor) * rise
+                at, end = (
+                    step.transforms[0, 3],
+                    step.transforms[-1, 3] + step.transforms[-1, 2] - step.transforms[-1, 1],
+                )
+                part = snrs[at:end] if snrs.shape[0] else snrs
+                table = step.transforms.copy()
+                table[:, 3] -= at
+                ffa.search_periods(
+                    *(x, step.nsamps, table, widths, per_sample, buffers.work),
+                    *(buffers.best[at:], buffers.which[at:], part),
+                )
+        return True
+
+    def _flatten(self, level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32]) -> float | None:
+        """Take off the running median; returns the noise of a sample, less where data are missing."""
+        from pulsar_kernels import longwave, moments
+
+        size = level.block
+        means = np.empty(max(level.nsamps // size, 1), dtype=np.float64)
+        live = longwave.block_means(raw, size, means)
+        if live < 0.05 * level.nsamps:
+            return None
+        middle = np.arange(len(means))
+        half = POINTS // 2
+        baseline = np.empty((len(means), 1))
+        moments.running_medians(
+            means[:, None], np.maximum(middle - half, 0), np.minimum(middle + half + 1, len(means)), baseline
+        )
+        line = baseline[:, 0]
+        there = np.isfinite(line)
+        if not there.all():
+            line = np.interp(middle, middle[there], line[there])
+        longwave.flatten(raw, size, np.ascontiguousarray(line), flat)
+        variances = np.empty(level.nsamps // longwave.BLOCK, dtype=np.float32)
+        count = longwave.block_variances(flat[: level.nsamps], variances)
+        if count == 0:
+            return None
+        # Median of chi-square with 31 degrees of freedom over its mean (Wilson-Hilferty).
+        variance = float(np.median(variances[:count])) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3
+        if not variance > 0.0:
+            return None
+        low = np.empty(64, dtype=np.float32)
+        high = np.empty(64, dtype=np.float32)
+        longwave.extremes(flat[: level.nsamps], low, high)
+        limit = 6.0 * np.sqrt(variance)
+        longwave.clip(flat[: level.nsamps], min(float(np.sort(low)[3]), -limit), max(float(np.sort(high)[-4]), limit))
+        return float(np.sqrt(variance * live / level.nsamps))
+
+    def _scale_noise(self, level: Level, flat: NDArray[np.float32], noise: float) -> NDArray[np.float64]:
+        """Noise of sums of 1, 2, 4 ... samples over that of white noise, 1 where it is not surely more.
+
+        It is measured from the lower half of the sums, which pulses hardly reach.
+        """
+        from pulsar_kernels import longwave
+
+        scale = [1.0]
+        sums = flat[: level.nsamps]
+        size = 1
+        while size < level.widest and sums.shape[0] >= 32:
+            half = np.empty(sums.shape[0] // 2, dtype=np.float32)
+            longwave.sum_pairs(sums, half)
+            sums = half
+            size *= 2
+            picked = sums[:: max(sums.shape[0] // 4096, 1)]
+            picked = picked[picked != 0.0]
+            if picked.size < 8:
+                break
+            low, middle = np.quantile(picked, (0.25, 0.5))
+            ratio = (middle - low) / (0.6745 * noise * np.sqrt(size))
+            scale.append(float(ratio) if ratio > 1.0 + SURE / np.sqrt(picked.size) else 1.0)
+        return np.maximum.accumulate(np.array(scale))
+
+    def _trials(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+        """Frequencies [Hz], phase bins, and transforms of trial periods."""
+        which = np.searchsorted(self._starts, index, side="right") - 1
+        freq = np.empty(len(index))
+        nbins = np.empty(len(index), dtype=np.int64)
+        for w in np.unique(which):
+            i, j, k = self._owners[w]
+            level = self.levels[i]
+            step = level.steps[j]
+            bins, lo, _, at = step.transforms[k]
+            own = which == w
+            row = index[own] - at + lo
+            freq[own] = (bins - row / (step.nsamps // bins - 1.0)) / (bins**2 * step.factor * level.tau)
+            nbins[own] = bins
+        return freq, nbins, which
+
+    def periods(self) -> NDArray[np.float64]:
+        """All trial periods [s], shape (ntrial_periods,)."""
+        return np.asarray(1.0 / self._trials(np.arange(self.ntrial_periods))[0])
+
+    def _detect(
+        self, buffers: "_Buffers", dm: float, dm_index: int, birdies: tuple[tuple[float, float], ...]
+    ) -> NDArray[Any]:
+        from pulsar_kernels import longwave
+
+        best = buffers.best[: self.ntrial_periods]
+        index = np.flatnonzero(best > self.snr_threshold)
+        if index.size == 0:
+            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+        freq, nbins, which = self._trials(index)
+        snr = best[index].astype(np.float64)
+        width = np.empty(len(index))
+        for w in np.unique(which):
+            i, j, _ = self._owners[w]
+            own = which == w
+            width[own] = self.levels[i].steps[j].widths[buffers.which[index[own]]] / nbins[own]
+        alive = np.ones(len(index), dtype=np.bool_)
+        for f, full in birdies:
+            alive &= np.abs(freq - f) > 0.5 * full
+        rows: list[tuple[float, float, float, float]] = []
+        for i in np.argsort(-snr, kind="stable"):
+            if not alive[i]:
+                continue
+            if len(rows) == self.config.max_detections:
+                break
+            source = self._examine(buffers, which[i], freq[i], snr[i], width[i], nbins[i])
+            rows.append((source.freq, source.freq_err, snr[i], source.width))
+            longwave.explained(freq, snr, alive, np.array(source.root), self.tobs, _KNOWN)
+            alive[i] = False
+        out = np.zeros(len(rows), dtype=dtype_of(DETECTION_COLUMNS))
+        found = np.array(rows).reshape(-1, 4)
+        out["dm_index"] = dm_index
+        out["dm"] = dm
+        out["kind"] = "ffa"
+        out["freq"], out["freq_err"], out["snr"], out["width"] = found.T
+        out["nharm"] = np.clip(np.round(0.5 / found[:, 3]), 1, 32)
+        out["power"] = out["nharm"] + 0.5 * found[:, 2] ** 2
+        logp = stats.logp_from_sigma(found[:, 2])
+        out["logp"] = logp
+        out["sigma_single"] = found[:, 2]
+        out["sigma"] = stats.trial_sigma(logp, self.ntrials(logp))
+        return out
+
+    def _profile(self, buffers: "_Buffers", i: int, freq: float, width: float, nbins: int, n: int = 1) -> "_Folded":
+        """Refine the frequency of a trial of level `i`; the number of bins is a multiple of `n`."""
+        from pulsar_kernels import longwave
+
+        level = self.levels[i]
+        flat = buffers.flat[i][: level.nsamps]
+        per_turn = 1.0 / (freq * level.tau)
+        bins = n * int(np.clip(np.ceil(8.0 / width), 16, max(per_turn, 16)) / n)
+        nparts = int(np.clip(self.tobs * freq / 2.0, 2, 64))
+        parts = np.empty((nparts, bins), dtype=np.float32)
+        longwave.fold(flat, freq * level.tau, parts)
+        noise = float(buffers.noise[i] * np.sqrt(level.nsamps / bins))
+        reach = int(np.ceil(bins * (1.0 / nbins + 0.5 * width)))
+        drifts = np.arange(-reach, reach + 1)
+        near = width * bins * np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75])
+        boxes = np.unique(np.clip(np.round(near), 1, bins // 2).astype(np.int64))
+        grid = np.empty((len(drifts), len(boxes)))
+        longwave.drift_snr(parts, drifts, boxes, noise, grid)
+        d, k = np.unravel_index(int(np.argmax(grid)), grid.shape)
+        drift = float(drifts[d])
+        fit = slice(max(d - 3, 0), d + 4)
+        if d > 0 and d + 1 < len(drifts):
+            a, b, _ = np.polyfit(drifts[fit] - drift, grid[fit, k], 2)
+            if a < 0:
+                drift += float(np.clip(-0.5 * b / a, -2.0, 2.0))
+        refined = freq - drift / bins / self.tobs
+        shift = np.round(drift * (np.arange(nparts) + 0.5) / nparts).astype(np.int64)
+        profile = np.zeros(bins)
+        for row, s in zip(parts, shift, strict=True):
+            profile += np.roll(row, -s)
+        box = np.convolve(np.concatenate((profile, profile)), np.ones(boxes[k]), "valid")[:bins]
+        inside = (int(np.argmax(box)) + np.arange(boxes[k])) % bins
+        pulses = np.array([np.sum(row[(inside + s) % bins]) for row, s in zip(parts, shift, strict=True)])
+        pulses -= boxes[k] / bins * parts.sum(axis=1)
+        mean = float(np.mean(pulses))
+        own = noise**2 / nparts * boxes[k]
+        variation = max(float(np.var(pulses, ddof=1)) - own, 0.0) / (nparts * mean**2) if mean > 0.0 else 0.0
+        return _Folded(refined, float(boxes[k]) / bins, profile, noise, variation)
+
+    def _examine(
+        self,
+        buffers: "_Buffers",
+        which: int,
+        freq: float,
+        snr: float,
+        width: float,
+        nbins: int,
+    ) -> "_Source":
+        """Refine a trial; find out whether its period is a multiple or a part of the true one."""
+        level = int(self._owners[which][0])
+        now = self._profile(buffers, level, freq, width, nbins)
+        equal = 1
+        for n in range(2, int(0.5 / now.width) + 1):
+            if not unequal(now, n, _LOGP_OTHERS):
+                equal = n
+        if equal > 1:
+            root = (now.freq * equal, snr * np.sqrt(equal), min(now.width * equal, 1.0))
+            return _Source(now.freq, self._error(now.width, snr), now.width, root)
+        for n in (6, 5, 4, 3, 2):
+            longer = now.freq / n
+            # Folded over n turns pulses that differ in turn are weaker by sqrt(n) at most.
+            if 1.0 / longer <= self.p_max and snr / np.sqrt(n) > self.snr_threshold:
+                there = self._profile(buffers, self._level_of(1.0 / longer), longer, now.width / n, nbins * n, n)
+                there = there._replace(variation=now.variation)
+                if all(unequal(there, m, _LOGP_LONGER) for m in range(2, n + 1) if n % m == 0):
+                    root = (there.freq, snr * np.sqrt(n), there.width)
+                    return _Source(there.freq, self._error(there.width, snr), there.width, root)
+        return _Source(now.freq, self._error(now.width, snr), now.width, (now.freq, snr, now.width))
+
+    def _level_of(self, period: float) -> int:
+        """Number of the level whose steps hold a period."""
+        for i, level in enumerate(self.levels):
+            last = level.steps[-1]
+            if period < (last.transforms[-1, 0] + 1) * last.factor * level.tau:
+                return i
+        return len(self.levels) - 1
+
+    def _error(self, width: float, snr: float) -> float:
+        """Error of a frequency: of a straight line through phases, each with an error of a part of the width."""
+        return float(PHASE_ERROR * width / max(snr, 1.0) * np.sqrt(12.0) / self.tobs)
+
+
+#: Error of the phase of a pulse of S/N 1 over its width.
+PHASE_ERROR = 0.5
+
+
+class _Folded(NamedTuple):
+    """A refined trial: profile, noise of its bins, variance of the mean pulse over its square beyond the noise."""
+
+    freq: float
+    width: float
+    profile: NDArray[np.float64]
+    noise: float
+    variation: float
+
+
+class _Source(NamedTuple):
+    """What is listed, and what explains others: frequency, S/N and width of the shortest period."""
+
+    freq: float
+    freq_err: float
+    width: float
+    root: tuple[float, float, float]
+
+
+def pulse_heights(profile: NDArray[np.float64], box: int, n: int) -> NDArray[np.float64]:
+    """Sums in the best box and in n - 1 others at equal distances, above the mean of the turn, shape (n,)."""
+    bins = len(profile)
+    sums = np.convolve(np.concatenate((profile, profile)), np.ones(box), "valid")[:bins]
+    at = int(np.argmax(sums)) + np.round(bins * np.arange(n) / n).astype(np.int64)
+    return np.asarray(sums[at % bins] - box / bins * np.sum(profile))
+
+
+def unequal(folded: "_Folded", n: int, logp: float) -> bool:
+    """Whether the n pulses of a turn differ, more than by noise and as pulses that vary do (p < exp(`logp`))."""
+    box = max(round(folded.width * len(folded.profile)), 1)
+    heights = pulse_heights(folded.profile, box, n)
+    mean = float(np.mean(heights))
+    if mean <= 0.0:
+        return True
+    variance = folded.noise**2 * box * (1.0 - folded.width) + (3.0 * n * folded.variation + ALIKE**2) * mean**2
+    return float(stats.chi2_logsf(np.sum((heights - mean) ** 2) / variance, n - 1)) < logp
+
+
+class _Buffers:
+    """Work space of one thread."""
+
+    def __init__(self, levels: tuple[Level, ...], work: int, ntrials: int) -> None:
+        self.raw = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
+        self.flat = [np.zeros(level.nsamps + 32, dtype=np.float32) for level in levels]
+        self.noise = [0.0 for _ in levels]
+        longest = max((step.nsamps for level in levels for step in level.steps), default=0)
+        self.coarse = np.zeros(longest + 64, dtype=np.float32)
+        self.work = np.zeros(work + 64, dtype=np.float32)
+        self.best = np.zeros(ntrials + 16, dtype=np.float32)
+        self.which = np.zeros(ntrials + 16, dtype=np.uint8)
+
+
+class Periodogram(NamedTuple):
+    """S/N of boxes at trial periods.
+
+    Attributes
+    ----------
+    periods : ndarray of float64, shape (nperiods,)
+        [s], ascending.
+    bins : ndarray of int64, shape (nperiods,)
+        Phase bins of the profiles.
+    widths : ndarray of float64, shape (nperiods, nwidths)
+        Of the boxes [turns]; NaN where there are fewer.
+    snrs : ndarray of float32, shape (nperiods, nwidths)
+    """
+
+    periods: NDArray[np.float64]
+    bins: NDArray[np.int64]
+    widths: NDArray[np.float64]
+    snrs: NDArray[np.float32]
+
+    @property
+    def best(self) -> NDArray[np.float32]:
+        """Largest S/N at every period."""
+        return np.asarray(np.nanmax(self.snrs, axis=1))
+
+
+def periodogram(
+    ts: TimeSeries,
+    p_min: float = 0.5,
+    p_max: float = 30.0,
+    *,
+    duty_min: float = 0.002,
+    duty_max: float = 0.2,
+    bins_range: tuple[int, int] | None = None,
+    gaps: Sequence[tuple[int, int]] = (),
+) -> Periodogram:
+    """S/N of boxes at all trial periods.
+
+    Parameters
+    ----------
+    ts : TimeSeries
+    p_min, p_max : float
+        Range of periods [s]; no more than a quarter of the data.
+    duty_min, duty_max : float
+        Range of widths [turns].
+    bins_range : (int, int), optional
+        Least number of phase bins, and about the most; by default as wanted for `duty_min`.
+    gaps : sequence of (int, int)
+        First sample and the one after the last of stretches without data.
+
+    Returns
+    -------
+    Periodogram
+    """
+    config = FFAConfig.model_validate({"p_min": p_min, "p_max": p_max, "duty_min": duty_min, "duty_max": duty_max})
+    search = FFASearch(ts.nsamps, ts.tsamp, config, gaps=gaps, bins_range=bins_range)
+    n = search.ntrial_periods
+    most = max((len(step.widths) for level in search.levels for step in level.steps), default=0)
+    widths = np.full((n, most), np.nan)
+    snrs = np.full((n, most), np.nan, dtype=np.float32)
+    freq, bins, _ = search._trials(np.arange(n)) if n else (np.zeros(0), np.zeros(0, np.int64), None)
+    if n:
+        buffers = search._buffers()
+        search._fold(np.asarray(ts.data), buffers, snrs)
+        for level in search.levels:
+            for step in level.steps:
+                for b, lo, hi, at in step.transforms:
+                    widths[at : at + hi - lo, : len(step.widths)] = step.widths / b
+    return Periodogram(1.0 / freq, bins, widths, snrs)
+
+
+def search_ffa(
+    ts: TimeSeries,
+    p_min: float = 0.5,
+    p_max: float = 30.0,
+    *,
+    duty_min: float = 0.002,
+    duty_max: float = 0.2,
+    threshold: float = 2.0,
+    max_detections: int = 50,
+    gaps: Sequence[tuple[int, int]] = (),
+) -> NDArray[Any]:
+    """Search one dedispersed series for long periods.
+
+    Parameters
+    ----------
+    ts : TimeSeries
+    p_min, p_max : float
+        Range of periods [s]; no more than a quarter of the data.
+    duty_min, duty_max : float
+        Range of widths [turns].
+    threshold : float
+        Trial-corrected significance from which a detection is kept.
+    max_detections : int
+        Most detections returned.
+    gaps : sequence of (int, int)
+        First sample and the one after the last of stretches without data.
+
+    Returns
+    -------
+    ndarray
+        Structured, best first, with the fields of DETECTION_COLUMNS.
+    """
+    config = FFAConfig.model_validate(
+        {
+            "p_min": p_min,
+            "p_max": p_max,
+            "duty_min": duty_min,
+            "duty_max": duty_max,
+            "threshold": threshold,
+            "max_detections": max_detections,
+        }
+    )
+    return FFASearch(ts.nsamps, ts.tsamp, config, gaps=gaps).search(np.asarray(ts.data), ts.dm)

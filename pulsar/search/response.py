@@ -1,0 +1,253 @@
+"""How the plane of frequency and drift is cut into blocks, and what is kept of it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.errors import ConfigError
+
+#: Steps of drift and of its change [bins].
+DZ = 2.0
+DW = 20.0
+#: Bins that the response to a signal is followed beyond its spread.
+MARGIN = 16
+#: Blocks whose short series are made together.
+TOGETHER = 16
+#: CPU time of a plane point [ns], lengths of a block, and work space in cache.
+_COST = {256: 0.42, 512: 0.44, 1024: 0.46, 2048: 0.57, 4096: 0.76, 8192: 1.3}
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Bins `first` to ``first + count`` of one block, and their drifts.
+
+    Attributes
+    ----------
+    first, count : int
+        Bins.
+    centre : int
+        The first of the drifts is ``-2 centre`` bins.
+    groups : int
+        There are ``16 groups`` drifts.
+    at : int
+        Byte at which the first row is.
+    """
+
+    first: int
+    count: int
+    centre: int
+    groups: int
+    at: int
+
+    @property
+    def pitch(self) -> int:
+        """Bytes of a row."""
+        return 16 * self.groups
+
+    @property
+    def end(self) -> int:
+        """Byte behind the last row."""
+        return self.at + 2 * self.count * self.pitch
+
+
+class Plane:
+    """Powers at half bins and drifts 2 bins apart, as bytes, for sums of up to `nharm` harmonics.
+
+    Where memory allows, all that a lower harmonic needs is kept; otherwise slabs of the top harmonic are made with the
+    stretches that belong to their lower harmonics, again for every slab.
+
+    Parameters
+    ----------
+    nbins : int
+        Bins of the spectrum.
+    filled : float
+        Part of the transform that data fill.
+    nharm : int
+        Most harmonics summed.
+    rows : tuple of int
+        First and last + 1 half bin of the top harmonic.
+    reach : int
+        Largest drift / 2 bins.
+    slope : float
+        Largest drift / 2 bins of a row over the row number.
+    bends : int
+        Changes of drift are searched from ``-20 bends`` to ``20 bends`` bins.
+    memory : int
+        Bytes that the plane may take.
+
+    Raises
+    ------
+    ConfigError
+        If so little memory is allowed that not even one block can be searched.
+    """
+
+    def __init__(
+        self,
+        nbins: int,
+        filled: float,
+        nharm: int,
+        rows: tuple[int, int],
+        reach: int,
+        slope: float,
+        bends: int,
+        memory: int,
+    ) -> None:
+        from pulsar_kernels.correlate import make_block
+
+        self.nbins, self.nharm, self.rows, self.bends = nbins, nharm, rows, bends
+        self.slope = slope
+        self.reach = min(reach, int(slope * rows[1]) + 1)
+        self.align = max(nharm, 8)
+        #: Bins at the edges of a block that are of no use: what a signal spreads over, and the margin.
+        self.edge = self.reach + int(np.ceil(DW * bends / 8.0)) + MARGIN
+        self.n = min(
+            (n for n in _COST if n > 2 * self.edge), key=lambda n: _COST[n] * n / (n - 2 * self.edge), default=0
+        )
+        if self.n == 0:
+            raise ConfigError(f"drifts of {2 * self.reach} bins that change by {DW * bends:g} are too large to search")
+        self.block = make_block(self.n, filled)
+        self.valid = self.n - 2 * self.edge
+        #: (k, H) of the harmonics in the order in which they are added.
+        self.fractions = [(1, 1)]
+        for s in range(1, nharm.bit_length()):
+            self.fractions += [(k, 1 << s) for k in range(1, 1 << s, 2)]
+        self.stored = bends == 0 and self._stored_bytes <= memory
+        #: Blocks of the top harmonic that are searched together.
+        self.slab = TOGETHER
+        if not self.stored:
+            self.slab = self._largest_slab(memory)
+
+    def shape(self, row: int, share: float = 1.0) -> tuple[int, int]:
+        """Centre and groups of rows up to `row`, of which no more than a share of the largest drift is needed."""
+        reach = min(int(np.ceil(share * self.reach)), int(self.slope * row)) + 1
+        centre = self.align * -(-reach // self.align)
+        return centre, -(-(centre + reach + 1) // 16)
+
+    @cached_property
+    def top(self) -> list[Piece]:
+        """Blocks of the top harmonic; stored ones one after the other, the others in one and the same place."""
+        from pulsar_kernels.drifts import GUARD
+
+        first = self.rows[0] // 2
+        if self.nharm > 1:
+            first = min(first, self.rows[0] // (2 * self.nharm))
+        pieces: list[Piece] = []
+        at = GUARD
+        last = self._last_needed
+        where = []
+        for lo in range(first, -(-self.rows[1] // 2), self.valid):
+            count = min(self.valid, -(-self.rows[1] // 2) - lo)
+            centre, groups = self.shape(2 * (lo + count))
+            where.append((lo, count, centre, groups))
+        for lo, count, centre, groups in where:
+            pieces.append(Piece(lo, count, centre, groups, at))
+            if 2 * lo <= last:
+                at = pieces[-1].end
+        return pieces
+
+    @property
+    def _last_needed(self) -> int:
+        """Last row that is a lower harmonic of another."""
+        return (self.rows[1] * (self.nharm - 1) + self.nharm // 2) // self.nharm if self.nharm > 1 else -1
+
+    @property
+    def _stored_bytes(self) -> int:
+        from pulsar_kernels.drifts import GUARD
+
+        return max(p.end for p in self.top) + GUARD
+
+    @cached_property
+    def zero(self) -> NDArray[np.int64]:
+        """Byte of drift 0 of every row, for the stored plane."""
+        zero = np.zeros(self.rows[1] + 1, dtype=np.int64)
+        for p in self.top:
+            rows = np.arange(2 * p.count)
+            end = min(2 * p.first + rows.size, zero.size)
+            zero[2 * p.first : end] = (p.at + p.centre + rows * p.pitch)[: end - 2 * p.first]
+        return zero
+
+    def bend_share(self, k: int, h: int) -> int:
+        """Largest change of drift of a harmonic, in steps."""
+        return (self.bends * k + h // 2) // h
+
+    def pieces(self, start: int, stop: int) -> tuple[list[list[Piece]], list[int], int]:
+        """Where the harmonics of the rows `start` to `stop` of the top harmonic go when none is stored.
+
+        Returns
+        -------
+        pieces : list of list of Piece
+            For every fraction, blocks for its first change of drift.
+        strides : list of int
+            For every fraction, bytes from one change of drift to the next.
+        nbytes : int
+        """
+        from pulsar_kernels.drifts import GUARD
+
+        at = GUARD
+        out: list[list[Piece]] = []
+        strides: list[int] = []
+        for k, h in self.fractions:
+            lo = (start * k + h // 2) // h // 2
+            hi = ((stop - 1) * k + h // 2) // h // 2 + 1
+            begin = at
+            blocks = []
+            for first in range(lo, hi, self.valid):
+                count = min(self.valid, hi - first)
+                centre, groups = self.shape(2 * (first + count), k / h)
+                blocks.append(Piece(first, count, centre, groups, at))
+                at = blocks[-1].end
+            out.append(blocks)
+            strides.append(at - begin)
+            at += 2 * self.bend_share(k, h) * strides[-1]
+        return out, strides, at + GUARD
+
+    def _largest_slab(self, memory: int) -> int:
+        """Most blocks of the top harmonic whose harmonics fit the memory."""
+        stop = self.rows[1]
+        blocks = -(-(self.rows[1] - self.rows[0]) // (2 * self.valid))
+        fits = 0
+        slab = 1
+        while slab <= 64:
+            start = max(self.rows[0], stop - 2 * self.valid * slab)
+            need = self.pieces(start, stop)[2]
+            if need > memory:
+                if fits == 0:
+                    raise ConfigError(
+                        f"{memory / 1e6:.0f} MB are too little for drifts of {2 * self.reach} bins"
+                        f"{f' that change by {DW * self.bends:g}' if self.bends else ''}: "
+                        f"{need / 1e6:.0f} MB are needed, or smaller limits"
+                    )
+                break
+            fits = slab
+            if slab >= blocks:
+                break
+            slab *= 2
+        return fits
+
+    @cached_property
+    def nbytes(self) -> int:
+        """Bytes that the plane takes."""
+        if self.stored:
+            return self._stored_bytes
+        # The top has the widest rows.
+        start = max(self.rows[0], self.rows[1] - 2 * self.valid * self.slab)
+        return self.pieces(start, self.rows[1])[2] + 65536
+
+    @cached_property
+    def npoints(self) -> int:
+        """Points of all transforms of one search."""
+        if self.stored:
+            return sum(32 * p.groups * self.n for p in self.top)
+        total = 0
+        for start in range(self.rows[0], self.rows[1], 2 * self.valid * self.slab):
+            stop = min(start + 2 * self.valid * self.slab, self.rows[1])
+            for (k, h), blocks in zip(self.fractions, self.pieces(start, stop)[0], strict=True):
+                total += (2 * self.bend_share(k, h) + 1) * sum(32 * p.groups * self.n for p in blocks)
+        return total
+
+    @property
+    def seconds(self) -> float:
+        """CPU time of its making [s], roughly."""
+        return 1e-9 * _COST[self.n] * self.npoints

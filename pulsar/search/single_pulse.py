@@ -1,0 +1,238 @@
+"""Search for single pulses in one dedispersed series; what it does and how well is in docs/single-pulses.md."""
+
+import math
+import threading
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import SinglePulseConfig
+from pulsar.data.candidate import EVENT_COLUMNS, dtype_of
+from pulsar.data.series import TimeSeries
+from pulsar.errors import ConfigError, DataError
+from pulsar.search import stats
+
+#: Fewest samples that a search makes sense for.
+MIN_SAMPLES = 256
+#: Widest pulse in units of the series.
+MOST_OF_SERIES = 0.125
+#: A stretch of baseline holds this many of the widest pulses, and no fewer cells than this.
+BASE_WIDTHS = 10.0
+BASE_CELLS = 8
+#: Samples from which the noise of a stretch is known to half a per cent.
+NOISE_CELLS = 512
+#: Share of its S/N that a pulse keeps in the worst place between the filters of the scan, and how far below the scan's
+#: threshold lies, in units of the noise that this leaves open.
+SCAN_KEEPS: dict[str, float] = {"boxcar": 0.88, "gaussian": 0.85}
+SCAN_MARGIN = 1.5
+#: The scan's threshold, whatever the search's: sums must stay within 16 bit.
+SCAN_MOST = 25.0
+
+#: Independent trials a sample at S/N 6 and how they grow with S/N (benchmarks/calibrate_pulse_trials.py).
+TRIALS = (4.0, 1.0)
+
+
+class SinglePulseSearch:
+    """Search series of one length and sampling time; safe to share between threads.
+
+    Parameters
+    ----------
+    nsamps : int
+        Samples of every series.
+    tsamp : float
+        Sampling time [s].
+    config : SinglePulseConfig
+        Threshold, widest pulse, shape, most events.
+
+    Raises
+    ------
+    DataError
+        If the series are too short to search.
+    ConfigError
+        If the sampling time is not positive.
+    """
+
+    def __init__(self, nsamps: int, tsamp: float, config: SinglePulseConfig | None = None) -> None:
+        from pulsar_kernels.cells import CELL, FINE_LEVELS
+        from pulsar_kernels.pulses import work_size
+
+        config = SinglePulseConfig() if config is None else config
+        if nsamps < MIN_SAMPLES:
+            raise DataError(f"series of {nsamps} samples: a search for pulses needs at least {MIN_SAMPLES}")
+        if not tsamp > 0:
+            raise ConfigError(f"tsamp {tsamp!r} must be positive")
+        self.nsamps = int(nsamps)
+        self.tsamp = float(tsamp)
+        self.config = config
+        self.gaussian = config.shape == "gaussian"
+        #: Widest pulse [samples].
+        self.width_max = max(1, min(int(config.width_max / tsamp + 1e-9), int(MOST_OF_SERIES * nsamps)))
+        self._ncells = -(-self.nsamps // CELL)
+        cells = max(math.ceil(BASE_WIDTHS * self.width_max / CELL), BASE_CELLS)
+        self._nbase = max(self._ncells // cells, 1)
+        self._nnoise = max(self._ncells // max(cells, NOISE_CELLS), 1)
+        # Level l of the scan has boxes of 5 to 8 times 2^l samples, level 0 of 1 to 8; Gaussians are wider.
+        self._widest = min(int(1.3 * self.width_max + 1) if self.gaussian else self.width_max, nsamps // 4)
+        nlevels = 1
+        while (4 << nlevels) < self._widest:
+            nlevels += 1
+        widths = (np.arange(1, 9)[None, :] << np.arange(nlevels)[:, None]).astype(np.float64)
+        # One box beyond the widest: a pulse may lie between two.
+        used = widths <= 1.25 * self._widest
+        used[1:, :4] = False
+        used[0, 0] = True
+        self._widths = np.where(used, widths, np.inf)
+        self._work = work_size(self._widest, self.nsamps)
+        self._nexcess = max(nlevels + 3, FINE_LEVELS)
+        keeps = SCAN_KEEPS[config.shape]
+        self.scan_threshold = min(keeps * config.snr - SCAN_MARGIN * math.sqrt(1.0 - keeps**2), SCAN_MOST)
+        self._local = threading.local()
+
+    @property
+    def ntrials(self) -> float:
+        """Independent trials of one series: chance events expected are this times Q(snr)."""
+        return self.trials(self.config.snr)
+
+    def trials(self, snr: float) -> float:
+        """The same at another S/N; the number grows slowly, because rarer maxima are narrower."""
+        return max(self.nsamps * TRIALS[0] * float((snr / 6.0) ** TRIALS[1]), 1.0)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Work space of one thread."""
+        return 24 * self._ncells + 40 * _CAPACITY + 16 * self._work
+
+    @property
+    def cost(self) -> float:
+        """CPU seconds of one search, on one core of an EPYC (Zen 5)."""
+        return 2e-5 + 5e-10 * self.nsamps
+
+    def _buffers(self) -> "_Buffers":
+        found: _Buffers | None = getattr(self._local, "buffers", None)
+        if found is None:
+            found = self._local.buffers = _Buffers(self._ncells, self._work)
+        return found
+
+    def search(self, series: NDArray[Any], dm: float = 0.0, dm_index: int = 0) -> NDArray[Any]:
+        """Pulses of one series, in order of time; one row for each, with its best width.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,)
+            Samples that are not finite, and stretches of one value, count as nothing.
+        dm : float
+            DM of the series [pc cm^-3].
+        dm_index : int
+            Row of the DM plan.
+
+        Returns
+        -------
+        ndarray
+            Structured, with the fields of EVENT_COLUMNS; the strongest `max_events` at most.
+
+        Raises
+        ------
+        DataError
+            If the series has another length.
+        """
+        from pulsar_kernels import cells, matched
+        from pulsar_kernels.pulses import White, pick
+
+        if series.ndim != 1 or series.shape[0] != self.nsamps:
+            raise DataError(
+                f"series of shape {series.shape} given to a search of {self.nsamps} samples: "
+                "make one SinglePulseSearch for each length"
+            )
+        if series.dtype not in (np.int16, np.float32):
+            series = series.astype(np.float32)
+        series = np.ascontiguousarray(series)
+        b = self._buffers()
+        none = np.zeros(0, dtype=dtype_of(EVENT_COLUMNS))
+        odd = cells.cell_moments(series, b.mean, b.var, b.count)
+        runs = _NO_RUNS if odd == 0 else cells.constant_runs(series, b.mean, b.var, b.count, odd)
+        if not cells.baseline_and_noise(b.mean, b.var, b.count, self._nbase, self._nnoise, b.base, b.scale):
+            return none
+        excess = np.ones(self._nexcess)
+        cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
+        cells.scatter_of_sums(series, b.count, b.base, b.scale, b.cells, excess)
+        limits = self._limits(excess)
+        while True:
+            found = matched.scan(series, b.base, b.scale, b.cells, runs, limits, b.found)
+            if found <= b.found.shape[0]:
+                break
+            b.found = np.empty((int(1.2 * found), 5))
+        if found == 0:
+            return none
+        ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
+        white = White(ints, floats, b.base, b.scale, b.cells, runs, excess, b.total, b.alive)
+        pulses = np.empty((min(found, _CAPACITY), 5))
+        while True:
+            number = pick(white, limits, self.width_max, self.config.snr, self.gaussian, b.found[:found], pulses)
+            if number < pulses.shape[0] or number == found:
+                break
+            pulses = np.empty((4 * pulses.shape[0], 5))
+        pulses = pulses[:number]
+        if number > self.config.max_events:
+            pulses = pulses[np.sort(np.argsort(-pulses[:, 0], kind="stable")[: self.config.max_events])]
+        out = np.zeros(pulses.shape[0], dtype=dtype_of(EVENT_COLUMNS))
+        out["dm_index"] = dm_index
+        out["dm"] = dm
+        out["time"] = pulses[:, 1] * self.tsamp
+        out["snr"] = pulses[:, 0]
+        out["width"] = pulses[:, 2] * self.tsamp
+        return out
+
+    def _limits(self, excess: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Thresholds of the scan, shape (nlevels, 8), for sums of whitened samples."""
+        known = np.isfinite(self._widths)
+        w = np.where(known, self._widths, 1.0)
+        level = np.log2(w)
+        factor = np.interp(level, np.arange(excess.shape[0]), excess)
+        return np.where(known, self.scan_threshold * np.sqrt(w) * factor, np.inf)
+
+
+#: Boxes above the threshold for which there is room at first.
+_CAPACITY = 4096
+_NO_RUNS = np.zeros((0, 2), dtype=np.int64)
+_NO_INTS = np.zeros(0, dtype=np.int16)
+_NO_FLOATS = np.zeros(0, dtype=np.float32)
+
+
+class _Buffers:
+    """Work space of one thread: less than a byte a sample."""
+
+    def __init__(self, ncells: int, work: int) -> None:
+        self.mean, self.var, self.count, self.base, self.scale = np.zeros((5, ncells), dtype=np.float32)
+        self.cells = np.zeros(ncells + 64, dtype=np.float32)
+        self.found = np.empty((_CAPACITY, 5))
+        self.total, self.alive = np.zeros((2, work))
+
+
+def search_single_pulse(
+    ts: TimeSeries, snr: float = 7.0, *, width_max: float = 0.25, shape: Literal["boxcar", "gaussian"] = "boxcar"
+) -> NDArray[Any]:
+    """Search one dedispersed series for single pulses.
+
+    Parameters
+    ----------
+    ts : TimeSeries
+    snr : float
+        S/N from which a pulse is kept.
+    width_max : float
+        Widest pulse [s].
+    shape : {"boxcar", "gaussian"}
+        Matched filter.
+
+    Returns
+    -------
+    ndarray
+        Structured, in order of time, with the fields of EVENT_COLUMNS.
+    """
+    config = SinglePulseConfig.model_validate({"snr": snr, "width_max": width_max, "shape": shape})
+    return SinglePulseSearch(ts.nsamps, ts.tsamp, config).search(np.asarray(ts.data), ts.dm, 0)
+
+
+def event_sigma(snr: NDArray[Any], ntrials: float) -> NDArray[np.float64]:
+    """Significance of pulses after `ntrials` independent trials."""
+    return np.asarray(stats.trial_sigma(stats.logp_from_sigma(snr), ntrials), dtype=np.float64)

@@ -1,0 +1,71 @@
+"""Single pulses in the phase of a periodic candidate."""
+
+import numpy as np
+from reference.products import make_candidates, make_fold
+
+from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
+from pulsar.pipeline.pulses import is_one_pulse, link, phases
+
+
+def pulses_at(times, dm, width=1e-3):
+    table = empty_table(SINGLE_PULSE_COLUMNS, len(times))
+    table["time"], table["dm"], table["dm_err"], table["width"] = times, dm, 0.5, width
+    return table
+
+
+def times_in_phase(fold, turns, scatter=0.0, seed=1):
+    """When the pulse of the fold passes in these turns."""
+    late = np.random.default_rng(seed).normal(0.0, 1.0, len(turns)) * scatter
+    mid = 0.5 * fold.tobs
+    times = mid + (turns + fold.phase + late) / fold.after.freq
+    for _ in range(20):
+        times -= (phases(fold, times) - turns - fold.phase - late) / fold.after.freq
+    return times
+
+
+def test_pulses_in_phase_are_linked_and_others_are_not():
+    fold, rows = make_fold(1), make_candidates()
+    rows["harmonic_of"], rows["npulses"] = "", 0
+    dm = float(rows["dm"][0])
+    most = int(0.4 * fold.tobs * fold.after.freq)
+    turns = np.unique(np.round(np.linspace(-most, most, 12)))
+    mine = pulses_at(times_in_phase(fold, turns, scatter=0.2 * fold.width), dm)
+    other_dm = pulses_at(times_in_phase(fold, turns), dm + 20.0)
+    between = pulses_at(times_in_phase(fold, turns[:3] + 0.5), dm)
+    table = np.concatenate([mine, other_dm, between])
+    link(table, rows, {"c0001": fold})
+    n = len(mine)
+    assert (table["source"][:n] == "c0001").all()
+    assert (table["source"][n:] == "").all()
+    assert rows["npulses"].tolist() == [n, 0, 0]
+
+
+def test_random_pulses_are_not_linked():
+    fold = make_fold(1)
+    linked = 0
+    for seed in range(200):
+        rows = make_candidates()
+        rows["harmonic_of"] = ""
+        times = np.random.default_rng(seed).uniform(0, fold.tobs, 20)
+        table = pulses_at(times, float(rows["dm"][0]))
+        link(table, rows, {"c0001": fold})
+        linked += int((table["source"] != "").any())
+    assert linked <= 1
+
+
+def test_one_strong_pulse_is_no_period():
+    fold = make_fold(1)
+    times = times_in_phase(fold, np.array([5.0, 100.0, -300.0]))
+    table = pulses_at(times, fold.after.dm)
+    table["snr"] = [0.9 * fold.snr, 7.0, 7.0]
+    assert is_one_pulse(table[:1], fold)
+    assert is_one_pulse(table[:2], fold)
+    # Three pulses in phase are a rotation; one at another phase, another DM, or much weaker than the fold is not it.
+    assert not is_one_pulse(table, fold)
+    assert not is_one_pulse(table[1:2], fold)
+    table["time"][0] += 0.5 / fold.after.freq
+    assert not is_one_pulse(table[:1], fold)
+    table["time"][0] -= 0.5 / fold.after.freq
+    table["dm"] += 30.0
+    assert not is_one_pulse(table[:1], fold)
+    assert not is_one_pulse(table[:0], fold)
