@@ -21,6 +21,7 @@ from pulsar.cli import (
     plan,
     report,
     search,
+    sift,
     simulate,
 )
 from pulsar.cli.console import error
@@ -99,6 +100,7 @@ app.command("search")(search.command)
 app.command("info")(info.command)
 app.command("plan")(plan.command)
 app.command("fold")(fold.command)
+app.command("sift")(sift.command)
 app.command("candidates")(candidates.command)
 app.command("report")(report.command)
 app.command("simulate")(simulate.command)

@@ -14,8 +14,11 @@ def command(
     as_json: Json = False,
     _debug: Debug = False,
 ) -> None:
-    """Show what is in the files: header, duration, gaps, beam, problems."""
+    """Show what is in files: header, duration, gaps, beam, problems; or in folders: sources, dates, beams, files."""
     settings = effective_config(config, sets)
+    if any(file.is_dir() for file in files):
+        _night(files, settings, as_json)
+        return
     from pulsar.io.open import open_observation
 
     obs = open_observation(*files, config=settings.input)
@@ -26,6 +29,57 @@ def command(
             _print(obs)
     finally:
         obs.close()
+
+
+def _night(files: Any, settings: Any, as_json: bool) -> None:
+    """Folders: sources, dates, and a matrix of beams by files."""
+    from pulsar.io.night import scan
+
+    night = scan(files, settings.input)
+    if as_json:
+        pointings = [
+            {
+                "name": p.name,
+                "source": p.source,
+                "date": p.date,
+                "beam": p.beam,
+                "tstart": p.header.tstart,
+                "tobs": p.header.tobs,
+                "files": [str(f) for f in p.paths],
+                "missing": list(p.missing),
+            }
+            for p in night.pointings
+        ]
+        out(json.dumps({"pointings": pointings, "problems": list(night.problems)}, indent=2, ensure_ascii=False))
+        return
+    for (source, date, _), group in night.groups().items():
+        h = group[0].header
+        title = f"{source or 'unnamed'}, {date or 'undated'}: {len(group)} beam{'s' if len(group) > 1 else ''}, "
+        out(
+            f"{title}{h.nchans} channels, {h.freqs[-1]:.6g} to {h.freqs[0]:.6g} MHz, {1e6 * h.tsamp:.6g} us, "
+            f"{h.nbits} bit" + (f", {h.pol_type}" if h.pol_type else "") + utc(h.tstart)
+        )
+        for p in group:
+            out(f"  {'beam ' + format(p.beam, '02d') if p.beam is not None else 'no beam'}  {_row(p)}")
+        unseen = sorted(set(range(1, 20)) - {p.beam for p in group}) if len(group) > 1 else []
+        if unseen and h.nbeams == 19:
+            out(f"  not observed: beams {', '.join(map(str, unseen))}")
+    for problem in night.problems:
+        out(f"problem     {problem}")
+
+
+def _row(pointing: Any) -> str:
+    """One beam: a mark for every file, a hole for each that is missing, and their number and time."""
+    from pulsar.io.fast import parse_name
+
+    numbers = {parse_name(path).sequence for path in pointing.paths}
+    count = len(pointing.paths)
+    told = f"{count} file{'s' if count > 1 else ''}, {pointing.header.tobs:.5g} s"
+    known = sorted(n for n in numbers if n is not None)
+    if len(known) != count or not known:
+        return told
+    marks = "".join("#" if n in numbers else "." for n in range(1, known[-1] + 1))
+    return f"{marks if len(marks) <= 80 else marks[:77] + '...'}  {told}"
 
 
 def summary(obs: Any) -> dict[str, Any]:

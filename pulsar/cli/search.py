@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -27,6 +27,7 @@ from pulsar.cli.console import (
     ZMax,
     check_not_input,
     effective_config,
+    error,
     note,
     out,
     print_candidates,
@@ -58,6 +59,15 @@ def command(
     no_fft: NoFFT = False,
     no_ffa: NoFFA = False,
     no_single_pulse: NoSinglePulse = False,
+    beams: Annotated[
+        str | None, typer.Option("--beams", metavar="LIST", help="Of folders: only these beams, such as 1,3,5-9.")
+    ] = None,
+    segment: Annotated[
+        int | None, typer.Option("--segment", min=1, metavar="N", help="Search N files of a beam at a time.")
+    ] = None,
+    overlap: Annotated[
+        float, typer.Option("--overlap", min=0, max=0.99, help="Of neighbouring segments, as a fraction.")
+    ] = 0.5,
     ncands: Ncands = None,
     threads: Threads = None,
     memory: Memory = None,
@@ -68,7 +78,6 @@ def command(
     _debug: Debug = False,
 ) -> None:
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses."""
-    path = output if output is not None else default_output(files)
     settings = effective_config(
         config,
         sets,
@@ -80,8 +89,14 @@ def command(
         run__memory=memory,
         **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
     )
+    if any(file.is_dir() for file in files) or beams is not None or segment is not None:
+        _night(
+            files, settings, output, beams, segment, overlap, overwrite=overwrite, resume=resume, top=top, quiet=quiet
+        )
+        return
     from pulsar.io.product.writer import check_output
 
+    path = output if output is not None else default_output(files)
     check_output(path, overwrite=overwrite or resume)
     check_not_input(path, files)
 
@@ -106,3 +121,53 @@ def command(
     if not quiet:
         counts = f"{len(run)} candidates" + (f", {len(pulses)} single pulses" if len(pulses) else "")
         note(f"{path}: {counts}; plots: pulsar report {path}")
+
+
+def _night(
+    files: list[Path],
+    settings: Any,
+    output: Path | None,
+    beams: str | None,
+    segment: int | None,
+    overlap: float,
+    *,
+    overwrite: bool,
+    resume: bool,
+    top: int,
+    quiet: bool,
+) -> None:
+    """Search folders, or many files: by source, date and beam."""
+    from pulsar.errors import ConfigError
+    from pulsar.io.night import scan
+    from pulsar.pipeline.night import jobs, parse_beams, search_night
+
+    folder = output if output is not None else Path("pulsar-night")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; several searches need a folder for their products: give --out DIR")
+    night = scan(files, settings.input)
+    for problem in night.problems:
+        note(f"note: {problem}")
+    wanted = parse_beams(beams) if beams is not None else None
+    todo = jobs(night, settings, folder, beams=wanted, segment=segment, overlap=overlap)
+    outcome = search_night(
+        todo,
+        settings,
+        folder,
+        overwrite=overwrite,
+        resume=resume,
+        argv=sys.argv,
+        problems=night.problems,
+        progress=progress_mode(quiet),
+    )
+    if outcome.merged is not None:
+        from pulsar.io.product.reader import read
+
+        print_candidates(read(outcome.merged).rows("candidates"), top=top)
+        if not quiet:
+            note(
+                f"{outcome.merged}: the candidates of {len(outcome.products)} products; pulsar report {outcome.merged}"
+            )
+    if outcome.failures:
+        names = ", ".join(name for name, _ in outcome.failures)
+        error(f"{len(outcome.failures)} of {len(todo)} could not be searched: {names}")
+        raise typer.Exit(max(failure.exit_code for _, failure in outcome.failures))

@@ -157,7 +157,7 @@ def _judged(
             continue
         others = np.flatnonzero(free & (beams != beams[i]))
         free[i] = False
-        chosen = {}
+        chosen: dict[int, Seen] = {}
         for j in others[same(i, others)]:
             free[j] = False
             if seen[j].snr > chosen.get(int(beams[j]), Seen(0, 0, -np.inf)).snr:
@@ -173,7 +173,8 @@ def _verdict(members: tuple[Seen, ...], receiver: Receiver, observed: set[int], 
     core = [s for s in members if s.snr > config.sidelobe * best.snr]
     beams = {s.beam for s in core}
     bright = len(core) < len(members)
-    good = len(beams) <= config.max_beams and receiver.together(beams, observed)
+    # Of a receiver whose geometry is not known only the number of beams tells.
+    good = len(beams) <= config.max_beams and (not receiver.offsets or receiver.together(beams, observed))
     if not good:
         return Coincidence(best, members, "rfi")
     found = receiver.place(

@@ -1,0 +1,50 @@
+"""``pulsar sift``: the products of several beams, or times, as one list."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulsar.cli.console import (
+    Debug,
+    Overwrite,
+    Preset,
+    Quiet,
+    Sets,
+    effective_config,
+    note,
+    out,
+    print_candidates,
+    print_pulses,
+)
+
+
+def command(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN.h5...", help="Products of `pulsar search`.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--out", "-o", metavar="ALL.h5", help="HDF5 file to write.")],
+    config: Preset = None,
+    sets: Sets = None,
+    overwrite: Overwrite = False,
+    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
+    quiet: Quiet = False,
+    _debug: Debug = False,
+) -> None:
+    """Merge products of several beams: one row for each source, with its best beam; interference marked."""
+    settings = effective_config(config, sets)
+    from pulsar.io.product.reader import read
+    from pulsar.pipeline.merge import merge
+
+    product = merge([read(path) for path in runs], output, settings, overwrite=overwrite, argv=sys.argv)
+    print_candidates(product.rows("candidates"), top=top)
+    pulses = product.rows("single_pulses")
+    alone = pulses[pulses["source"] == ""]
+    if len(alone):
+        out()
+        print_pulses(alone, top=top, title="Single pulses")
+    if not quiet:
+        for problem in product.problems:
+            note(f"note: {problem}")
+        note(f"{output}: {len(product)} candidates of {len(runs)} products")

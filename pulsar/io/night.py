@@ -1,0 +1,198 @@
+"""What lies in the folders of a night: which files belong together, by source, date and beam, and what is missing."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pulsar.config.model import InputConfig
+from pulsar.constants import DAY
+from pulsar.data.header import Header
+from pulsar.errors import DataError
+from pulsar.io.fast import is_spectral_line, parse_name
+from pulsar.io.open import open_observation
+
+#: Suffixes of files that may be observations; what is in them decides.
+SUFFIXES: Final = (".fits", ".sf", ".fil", ".h5", ".fbh5", ".dat", ".tim")
+PACKED: Final = {".gz": "gunzip", ".fz": "funpack", ".xz": "unxz", ".zst": "unzstd"}
+#: A longer pause begins another pointing [s], unless the pointing itself has lasted longer.
+PAUSE: Final = 120.0
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """Files of one source, date and beam, in order of time.
+
+    Attributes
+    ----------
+    source : str
+    date : str
+        UTC date of the start, YYYYMMDD.
+    beam : int or None
+    paths : tuple of Path
+    header : Header
+        Of the first file, with the samples of all.
+    missing : tuple of int
+        Sequence numbers that the names leave out between the first and the last.
+    number : int
+        1, 2 ... where source, date and beam were observed several times.
+    """
+
+    source: str
+    date: str
+    beam: int | None
+    paths: tuple[Path, ...]
+    header: Header
+    missing: tuple[int, ...] = ()
+    number: int = 1
+
+    @property
+    def name(self) -> str:
+        """For a file name: ``SOURCE_DATE_M05``, with the number from the second pointing on."""
+        parts = [self.source or "unnamed", self.date or "undated"]
+        parts += [f"M{self.beam:02d}"] if self.beam is not None else []
+        parts += [f"n{self.number}"] if self.number > 1 else []
+        return "_".join("".join(c if c.isalnum() or c in "+-." else "-" for c in p) for p in parts)
+
+    @property
+    def group(self) -> tuple[str, str, int]:
+        """What the beams of one pointing have in common."""
+        return self.source, self.date, self.number
+
+
+@dataclass(frozen=True)
+class Night:
+    """All that was found.
+
+    Attributes
+    ----------
+    pointings : tuple of Pointing
+        By source, date, beam.
+    problems : tuple of str
+        Files that were passed over, and why; files that are missing.
+    """
+
+    pointings: tuple[Pointing, ...]
+    problems: tuple[str, ...] = field(default=())
+
+    def groups(self) -> dict[tuple[str, str, int], list[Pointing]]:
+        """Pointings of one time by their beams."""
+        out: dict[tuple[str, str, int], list[Pointing]] = {}
+        for pointing in self.pointings:
+            out.setdefault(pointing.group, []).append(pointing)
+        return out
+
+
+def find_files(paths: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
+    """Files that may be observations: those named, and all below the folders named; and what was passed over.
+
+    Raises
+    ------
+    DataError
+        A path does not exist.
+    """
+    found: list[Path] = []
+    problems: list[str] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder: check the name")
+        inside = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in inside:
+            tool = PACKED.get(file.suffix.lower())
+            if tool is not None and Path(file.stem).suffix.lower() in SUFFIXES:
+                problems.append(f"{file}: is packed: unpack it with `{tool} {file}`")
+            elif is_spectral_line(file):
+                problems.append(f"{file}: a spectral-line product by its name: passed over")
+            elif file.suffix.lower() in SUFFIXES or not path.is_dir():
+                found.append(file)
+    return list(dict.fromkeys(found)), problems
+
+
+def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Night:
+    """Read the headers of files and folders, and sort them into pointings.
+
+    Parameters
+    ----------
+    paths : iterable of paths
+        Files, and folders that are searched with all below them.
+    config : InputConfig, optional
+
+    Raises
+    ------
+    DataError
+        A path does not exist, or nothing readable was found.
+    """
+    files, problems = find_files(paths)
+    headers: list[tuple[Path, Header]] = []
+    for file in files:
+        try:
+            obs = open_observation(file, config=config)
+        except DataError as error:
+            problems.append(str(error))
+            continue
+        headers.append((file, obs.header))
+        obs.close()
+    if not headers:
+        raise DataError("nothing that can be read was found" + "".join(f"\n  {p}" for p in problems[:10]))
+    keyed: dict[tuple[str, int], list[tuple[Path, Header]]] = {}
+    for file, header in headers:
+        name = parse_name(file)
+        beam = header.beam if header.beam is not None else name.beam
+        # Coordinates differ in the beams of one source; its name does not.
+        source = name.source or header.source
+        keyed.setdefault((source, -1 if beam is None else beam), []).append((file, header))
+    pointings: list[Pointing] = []
+    for (source, beam), members in sorted(keyed.items()):
+        counts: dict[str, int] = {}
+        for part in _apart(members):
+            date = _date(part[0][1].tstart)
+            counts[date] = counts.get(date, 0) + 1
+            pointings.append(_pointing(source, date, None if beam < 0 else beam, part, counts[date]))
+    problems += [f"{p.name}: files numbered {_numbers(p.missing)} are missing" for p in pointings if p.missing]
+    return Night(tuple(sorted(pointings, key=lambda p: (p.source, p.date, p.number, p.beam or 0))), tuple(problems))
+
+
+def _apart(members: Sequence[tuple[Path, Header]]) -> list[list[tuple[Path, Header]]]:
+    """Files of one source and beam, split where another observation begins."""
+    ordered = sorted(members, key=lambda m: (m[1].tstart, m[0].name))
+    out: list[list[tuple[Path, Header]]] = []
+    start = end = 0.0
+    shape: tuple[object, ...] = ()
+    for file, header in ordered:
+        now = header.tstart * DAY
+        form = (header.nchans, header.fch1, header.foff, header.nbits, header.is_series, header.dm)
+        # In files with wrong times (TBIN too small) the steps are a multiple of the length.
+        new = not out or form != shape or now - end > max(PAUSE, end - start, 8 * header.tobs) or header.is_series
+        if new:
+            out.append([])
+            start = now
+        out[-1].append((file, header))
+        end, shape = max(end, now + header.tobs) if not new else now + header.tobs, form
+    return out
+
+
+def _pointing(source: str, date: str, beam: int | None, part: Sequence[tuple[Path, Header]], number: int) -> Pointing:
+    numbers = [parse_name(file).sequence for file, _ in part]
+    known = sorted(n for n in numbers if n is not None)
+    missing = tuple(sorted(set(range(known[0], known[-1] + 1)) - set(known))) if len(known) == len(part) else ()
+    header = part[0][1].with_(nsamps=sum(h.nsamps for _, h in part))
+    return Pointing(source, date, beam, tuple(f for f, _ in part), header, missing, number)
+
+
+def _date(mjd: float) -> str:
+    from datetime import UTC, datetime, timedelta
+
+    if not 0 < mjd < 2_000_000:
+        return ""
+    return f"{datetime(1858, 11, 17, tzinfo=UTC) + timedelta(days=mjd):%Y%m%d}"
+
+
+def _numbers(values: Sequence[int]) -> str:
+    """Ranges in words: 3, 5-8."""
+    parts: list[list[int]] = []
+    for value in values:
+        if parts and value == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], value]
+        else:
+            parts.append([value])
+    return ", ".join("-".join(f"{v:04d}" for v in (p if len(p) == 1 or p[0] != p[-1] else p[:1])) for p in parts)

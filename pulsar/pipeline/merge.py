@@ -1,0 +1,217 @@
+"""The products of several beams, or of several times, as one list."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.constants import DAY
+from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
+from pulsar.data.observation import InputFile
+from pulsar.errors import ConfigError
+from pulsar.search.beams import Coincidence, coincide_candidates, coincide_pulses
+from pulsar.sky.receiver import Receiver
+
+if TYPE_CHECKING:
+    from pulsar.data.header import Header
+    from pulsar.io.product.reader import Run
+
+#: The score of what several beams show as interference is taken times this.
+RFI_FACTOR = 0.1
+#: Folds and cut-outs copied into the merged product, of the best.
+MOST_COPIED = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """One row of the merged list."""
+
+    values: Any
+    run: "Run"
+    ident: str
+    owner: tuple[int, str] | None = None
+
+
+def merge(
+    runs: Sequence["Run"],
+    out: Path,
+    config: Config,
+    *,
+    overwrite: bool = False,
+    argv: Sequence[str] = (),
+    problems: Sequence[str] = (),
+) -> "Run":
+    """Write one product from the products of several beams.
+
+    Products whose times overlap are beams of one pointing: what they share is one source with its best beam and an
+    interpolated position, or interference. Those of other times are only put into the same list.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    out : Path
+    config : Config
+        Its section `receiver` says where the beams are.
+    overwrite : bool
+    argv : sequence of str
+    problems : sequence of str
+        To be recorded: beams and files that are missing.
+
+    Raises
+    ------
+    ConfigError
+        The output exists, or a beam occurs twice at one time.
+    """
+    from pulsar.config.load import to_toml
+    from pulsar.io.product.provenance import Provenance
+    from pulsar.io.product.reader import read
+    from pulsar.io.product.writer import ProductWriter, check_output
+
+    if not runs:
+        raise ConfigError("nothing to merge: name the products of `pulsar search`")
+    out = check_output(out, overwrite=overwrite)
+    if out.resolve() in {run.path.resolve() for run in runs}:
+        raise ConfigError(f"{out}: is one of the products to be merged: write to another file")
+    receiver = Receiver(config.receiver)
+    record = Provenance(argv, [run.path for run in runs], to_toml(config, with_help=False), 1)
+    rows: list[_Row] = []
+    pulses: list[_Row] = []
+    notes = list(problems)
+    for group in _pointings(runs):
+        beams = {_beam(run.observation, i): run for i, run in enumerate(group)}
+        if len(beams) < len(group):
+            raise ConfigError(
+                f"{', '.join(str(run.path) for run in group)}: a beam occurs twice at one time; give each beam once"
+            )
+        unseen = sorted(set(receiver.offsets) - set(beams))
+        if len(group) > 1 and unseen and set(beams) <= set(receiver.offsets):
+            notes.append(f"not observed, or not given: beams {', '.join(map(str, unseen))}")
+        rows += _candidates(beams, receiver)
+        pulses += _pulses(beams, receiver)
+    table, names = _table(rows, CANDIDATE_COLUMNS, "c")
+    single, _ = _table(pulses, SINGLE_PULSE_COLUMNS, "p")
+    for i, row in enumerate(pulses):
+        single["source"][i] = names.get((id(row.run), str(row.values["source"])), "")
+    with ProductWriter(out, overwrite=overwrite) as writer:
+        header, files = _observation(runs)
+        notes += [f"{run.path.name}: {p}" for run in runs for p in run.problems]
+        writer.observation(header, files, problems=notes)
+        writer.candidates(table)
+        writer.single_pulses(single)
+        for place, row in enumerate(rows[:MOST_COPIED]):
+            if row.ident in row.run.ids:
+                writer.fold(str(table["id"][place]), row.run.fold(row.ident))
+        for place, row in enumerate(pulses[:MOST_COPIED]):
+            if row.ident in row.run.pulse_ids:
+                writer.pulse(str(single["id"][place]), row.run.pulse(row.ident))
+        writer.provenance({**record.record({}), "merged": json.dumps([str(run.path) for run in runs])})
+    return read(out)
+
+
+def _beam(header: "Header", place: int) -> int:
+    """Number of the beam; of data without one a number that no receiver has."""
+    return header.beam if header.beam is not None else -1 - place
+
+
+def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:
+    """Products by time: those of one pointing overlap by more than half."""
+    out: list[list[Run]] = []
+    for run in sorted(runs, key=lambda r: (r.observation.tstart, r.path.name)):
+        h = run.observation
+        first = out[-1][0].observation if out else None
+        if first is not None and (first.tmid - h.tstart) * DAY > 0 and first.tstart + first.tobs / DAY > h.tmid:
+            out[-1].append(run)
+        else:
+            out.append([run])
+    return out
+
+
+def _candidates(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
+    tables = {beam: run.rows("candidates") for beam, run in beams.items()}
+    tobs = min(run.observation.tobs for run in beams.values())
+    rows = []
+    for found in coincide_candidates(tables, receiver, set(beams), tobs):
+        run, row = beams[found.best.beam], tables[found.best.beam][found.best.row].copy()
+        _judge(row, found, run, receiver)
+        row["nbeams"] = len(found.beams)
+        owned = [(id(beams[s.beam]), str(tables[s.beam][s.row]["id"])) for s in found.members]
+        rows.append(_Row(row, run, str(row["id"])))
+        # The other beams' rows of the same source lead to it too.
+        rows += [
+            _Row(None, beams[s.beam], ident, owned[0]) for s, (_, ident) in zip(found.members, owned, strict=True)
+        ][1:]
+        own = tables[found.best.beam]
+        for extra in own[own["harmonic_of"] == row["id"]]:
+            copy = extra.copy()
+            copy["score"] = min(float(copy["score"]), float(row["score"]))
+            rows.append(_Row(copy, run, str(copy["id"])))
+    return rows
+
+
+def _pulses(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
+    tables = {beam: run.rows("single_pulses") for beam, run in beams.items()}
+    rows = []
+    for found in coincide_pulses(tables, receiver, set(beams)):
+        run, row = beams[found.best.beam], tables[found.best.beam][found.best.row].copy()
+        _judge(row, found, run, receiver)
+        rows.append(_Row(row, run, str(row["id"])))
+    return rows
+
+
+def _judge(row: Any, found: Coincidence, run: "Run", receiver: Receiver) -> None:
+    """Beam, position, flags and score of a merged row."""
+    header = run.observation
+    row["beam"] = found.best.beam if found.best.beam >= 0 else -1
+    row["ra_deg"], row["dec_deg"] = header.ra_deg, header.dec_deg
+    if np.isfinite(found.east) and np.isfinite(header.dec_deg) and len(found.members) > 1:
+        east, north = receiver.offsets[found.best.beam]
+        row["dec_deg"] = header.dec_deg + (found.north - north) / 60.0
+        row["ra_deg"] = (header.ra_deg + (found.east - east) / 60.0 / np.cos(np.radians(header.dec_deg))) % 360.0
+    if found.verdict == "rfi":
+        flags = [f for f in str(row["rfi_flags"]).split(",") if f]
+        row["rfi_flags"] = ",".join([*flags, "multibeam"])
+        row["score"] = RFI_FACTOR * float(row["score"])
+
+
+def _table(rows: list[_Row], columns: Any, letter: str) -> tuple[NDArray[Any], dict[tuple[int, str], str]]:
+    """Sort the rows in place, best first, and number them; also the new name of every old one."""
+    aliases = [row for row in rows if row.values is None]
+    rows[:] = [row for row in rows if row.values is not None]
+    bound = "harmonic_of" in [c.name for c in columns]
+
+    def key(row: _Row) -> tuple[bool, float, float]:
+        harmonic = bound and bool(row.values["harmonic_of"])
+        return harmonic, -float(row.values["score"]), -float(np.nan_to_num(row.values["snr"]))
+
+    rows.sort(key=key)
+    names = {(id(row.run), row.ident): f"{letter}{i + 1:04d}" for i, row in enumerate(rows)}
+    for row in aliases:
+        if row.owner is not None and row.owner in names:
+            names.setdefault((id(row.run), row.ident), names[row.owner])
+    table = empty_table(columns, len(rows))
+    for i, row in enumerate(rows):
+        for column in columns:
+            table[column.name][i] = row.values[column.name]
+        table["rank"][i] = i + 1
+        table["id"][i] = names[(id(row.run), row.ident)]
+        if bound:
+            table["harmonic_of"][i] = names.get((id(row.run), str(row.values["harmonic_of"])), "")
+    return table, names
+
+
+def _observation(runs: Sequence["Run"]) -> tuple["Header", list[InputFile]]:
+    """Header of the first product, for no beam in particular if there are several, and all files."""
+    header = runs[0].observation
+    if len({run.observation.beam for run in runs}) > 1:
+        header = dataclasses.replace(header, beam=None)
+    files = [
+        InputFile(Path(str(r["path"])), int(r["start"]), int(r["nsamps"]), int(r["size"]), float(r["mtime"]))
+        for run in runs
+        for r in run.rows("observation/files")
+    ]
+    return header, files

@@ -1,0 +1,218 @@
+"""A night in one command: every pointing and beam searched, one product each, and one list of all."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pulsar.config.model import Config
+from pulsar.constants import DAY
+from pulsar.errors import ConfigError, PulsarError
+from pulsar.io.fast import parse_name
+from pulsar.io.night import Night, Pointing
+
+if TYPE_CHECKING:
+    from pulsar.io.product.reader import Run
+    from pulsar.pipeline.progress import Progress
+
+#: The sky turns by this [deg/s]: 360 degrees in a sidereal day.
+SIDEREAL: Final = 360.0 / 86164.0905
+#: Name of the merged product.
+ALL: Final = "ALL.h5"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search of a night.
+
+    Attributes
+    ----------
+    pointing : Pointing
+        With the files of this job only.
+    out : Path
+    config : Config
+        With the position of a drifting beam, where that is.
+    """
+
+    pointing: Pointing
+    out: Path
+    config: Config
+
+
+@dataclass
+class Outcome:
+    """What a night has given.
+
+    Attributes
+    ----------
+    products : list of Path
+    merged : Path or None
+    failures : list of (str, PulsarError)
+        Pointings that could not be searched, and why.
+    """
+
+    products: list[Path] = field(default_factory=list)
+    merged: Path | None = None
+    failures: list[tuple[str, PulsarError]] = field(default_factory=list)
+
+
+def parse_beams(text: str) -> set[int]:
+    """Beam numbers of a list such as ``1,3,5-9``.
+
+    Raises
+    ------
+    ConfigError
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or (last and not last.isdigit()) or (last and int(last) < int(first)):
+            raise ConfigError(f"--beams {text}: expected numbers and ranges such as 1,3,5-9")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def jobs(
+    night: Night,
+    config: Config,
+    folder: Path,
+    *,
+    beams: set[int] | None = None,
+    segment: int | None = None,
+    overlap: float = 0.5,
+) -> list[Job]:
+    """What is to be searched, in the order of the night.
+
+    Parameters
+    ----------
+    night : Night
+    config : Config
+    folder : Path
+        Where the products go.
+    beams : set of int, optional
+        Only these.
+    segment : int, optional
+        Search so many files at a time.
+    overlap : float
+        Of neighbouring segments, 0 to below 1.
+
+    Raises
+    ------
+    ConfigError
+        No such beams, or a segment or overlap that makes no sense.
+    """
+    if segment is not None and (segment < 1 or not 0 <= overlap < 1):
+        raise ConfigError(f"--segment {segment} --overlap {overlap:g}: expected at least 1 file, and 0 to below 1")
+    out = []
+    for pointing in night.pointings:
+        if beams is not None and pointing.beam not in beams:
+            continue
+        parts = [pointing] if segment is None else _segments(pointing, segment, overlap)
+        for i, part in enumerate(parts):
+            name = pointing.name + (f"_s{i + 1:02d}" if len(parts) > 1 else "")
+            out.append(Job(part, folder / f"{name}.h5", _placed(pointing, part, config)))
+    if not out:
+        known = sorted({p.beam for p in night.pointings if p.beam is not None})
+        raise ConfigError(f"--beams: none of them is in the files, which have {', '.join(map(str, known)) or 'none'}")
+    return out
+
+
+def _segments(pointing: Pointing, count: int, overlap: float) -> list[Pointing]:
+    """Windows of `count` files; the last one ends with the last file."""
+    paths, step = pointing.paths, max(1, round(count * (1.0 - overlap)))
+    if len(paths) <= count:
+        return [pointing]
+    starts = [*range(0, len(paths) - count, step), len(paths) - count]
+    return [replace(pointing, paths=paths[s : s + count]) for s in dict.fromkeys(starts)]
+
+
+def _placed(pointing: Pointing, part: Pointing, config: Config) -> Config:
+    """The configuration with the right ascension to which the sky has drifted in the middle of a segment."""
+    if "drift" not in parse_name(pointing.paths[0]).mode:
+        return config
+    from pulsar.io.open import open_observation
+
+    ra = pointing.header.ra_deg if config.input.ra_deg is None else config.input.ra_deg
+    obs = open_observation(*part.paths, config=config.input)
+    later = (obs.header.tmid - pointing.header.tstart) * DAY
+    obs.close()
+    if not math.isfinite(ra):
+        return config
+    given = config.input.model_copy(update={"ra_deg": (ra + SIDEREAL * later) % 360.0})
+    return config.model_copy(update={"input": given})
+
+
+def search_night(
+    todo: Sequence[Job],
+    config: Config,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    argv: Sequence[str] = (),
+    problems: Sequence[str] = (),
+    progress: "Progress | None" = None,
+    done: "Callable[[Job, Run], None] | None" = None,
+) -> Outcome:
+    """Search one job after the other and merge what they give; what fails costs nothing else.
+
+    Parameters
+    ----------
+    todo : sequence of Job
+    config : Config
+    folder : Path
+        Made when missing.
+    overwrite, resume : bool
+        As for one search; with `resume` products that are there are kept.
+    argv : sequence of str
+    problems : sequence of str
+        Of the night: recorded in the merged product.
+    progress : Progress, optional
+    done : callable, optional
+        Called with each job and its product.
+
+    Raises
+    ------
+    ConfigError
+        A product is there already.
+    """
+    from pulsar.io.product.reader import read
+    from pulsar.io.product.writer import check_output
+    from pulsar.pipeline.merge import merge
+    from pulsar.pipeline.progress import Progress
+    from pulsar.pipeline.run import search
+
+    progress = Progress("quiet") if progress is None else progress
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error
+    for path in [job.out for job in todo] + [folder / ALL]:
+        check_output(path, overwrite=overwrite or resume)
+    outcome = Outcome()
+    for i, job in enumerate(todo):
+        files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
+        progress.message(f"{i + 1} of {len(todo)}: {job.out.stem} ({files})")
+        try:
+            run = search(
+                job.pointing.paths,
+                job.config,
+                job.out,
+                overwrite=overwrite,
+                resume=resume,
+                argv=argv,
+                progress=progress,
+            )
+        except PulsarError as error:
+            progress.message(f"failed: {error}")
+            outcome.failures.append((job.out.stem, error))
+            continue
+        outcome.products.append(job.out)
+        if done is not None:
+            done(job, run)
+    if outcome.products:
+        notes = [*problems, *(f"{name}: could not be searched: {error}" for name, error in outcome.failures)]
+        merge([read(p) for p in outcome.products], folder / ALL, config, overwrite=True, argv=argv, problems=notes)
+        outcome.merged = folder / ALL
+    return outcome

@@ -1,0 +1,184 @@
+"""A night of several beams: sorted, searched and merged, and what was missing is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pulsar.cli.app import app
+from pulsar.config.load import load_config
+from pulsar.errors import ConfigError, DataError
+from pulsar.io.night import scan
+from pulsar.io.product.reader import read
+from pulsar.pipeline.merge import merge
+from pulsar.pipeline.night import ALL, Job, jobs, parse_beams, search_night
+from pulsar.simulate import Pulsar, Sky, write_psrfits
+from pulsar.sky.receiver import Receiver
+
+NSAMPS, TSAMP, NCHANS = 1 << 14, 512e-6, 64
+#: The receiver of FAST.
+RECEIVER = Receiver(load_config("fast-19beam").receiver)
+OFF = ["rfi.zap=[]", "dedisp.dm_hi=120", "ffa.enabled=false", "fold.ncands=8", "run.threads=2"]
+
+
+def beam_file(folder: Path, source: str, beam: int, pulsars=(), rfi=(), number=1, tstart=59000.0) -> Path:
+    """One file of one beam of a source, with its own position."""
+    east, north = RECEIVER.offsets[beam]
+    sky = Sky(
+        nchans=NCHANS, fch1=1450.0, foff=-6.25, tsamp=TSAMP, nsamps=NSAMPS, seed=beam + 100 * number, beam=beam,
+        source=source, pulsars=pulsars, rfi=rfi, ra_deg=100.0 + east / 60, dec_deg=north / 60, tstart=tstart,
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / f"{source}_tracking-M{beam:02d}.fits"
+    (path,) = write_psrfits(sky, stem, npol=1, threads=1)
+    named = folder / f"{source}_tracking-M{beam:02d}_{number:04d}.fits"
+    path.rename(named)
+    return named
+
+
+def gain(beam: int, east: float, north: float) -> float:
+    x, y = RECEIVER.offsets[beam]
+    return float(np.exp(-4 * np.log(2) * ((x - east) ** 2 + (y - north) ** 2) / 2.9**2))
+
+
+def seen(beam: int, name: str, period: float, dm: float, snr: float, at: tuple[float, float], floor: float = 0.0):
+    """The pulsar as a beam sees it; nothing where it is too faint."""
+    snr = max(snr * gain(beam, *at), floor)
+    return (Pulsar(name=name, period=period, dm=dm, snr=snr, duty=0.08),) if snr > 1 else ()
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("night")
+    for beam in (1, 2, 3, 5, 8, 14, 17):
+        pulsars = seen(beam, "single", 0.0913, 40, 20, RECEIVER.offsets[5])
+        pulsars += seen(beam, "between", 0.1317, 80, 320, (2.9, 0.0))
+        # Bright: in the sidelobes of all others with 5 %.
+        pulsars += seen(beam, "bright", 0.0571, 60, 260, RECEIVER.offsets[3], floor=13.0)
+        rfi = [Pulsar(name="rfi", period=0.2003, dm=5.0, snr=25, duty=0.1)] if beam in (8, 14, 17) else []
+        beam_file(folder / "A", "SRCA", beam, (*pulsars, *rfi))
+    return folder
+
+
+def test_sources_interference_and_what_is_missing(night, tmp_path):
+    config = load_config("fast-19beam", OFF)
+    found = scan([night], config.input)
+    assert [(p.source, p.beam) for p in found.pointings] == [("SRCA", b) for b in (1, 2, 3, 5, 8, 14, 17)]
+    outcome = search_night(jobs(found, config, tmp_path / "o"), config, tmp_path / "o", problems=found.problems)
+    assert not outcome.failures
+    assert len(outcome.products) == 7
+    run = read(outcome.merged)
+    rows = run.rows("candidates")
+    own = rows[rows["harmonic_of"] == ""]
+    best = {round(float(r["period"]), 4): r for r in own[::-1]}
+    for period, beams in ((0.0913, {5}), (0.1317, {1, 2}), (0.0571, {3})):
+        row = best[period]
+        assert int(row["beam"]) in beams
+        assert "multibeam" not in str(row["rfi_flags"])
+        assert run.fold(str(row["id"])).snr == pytest.approx(float(row["snr"]))
+    # Exactly these three on top, and the interference is named.
+    assert {round(float(r["period"]), 4) for r in rows[:3]} == {0.0913, 0.1317, 0.0571}
+    assert best[0.1317]["nbeams"] == 2
+    assert best[0.0571]["nbeams"] == 7
+    assert (best[0.1317]["ra_deg"] - 100) * 60 == pytest.approx(2.9, abs=0.5)
+    assert best[0.1317]["dec_deg"] * 60 == pytest.approx(0.0, abs=1.0)
+    assert "multibeam" in str(best[0.2003]["rfi_flags"])
+    assert any("not observed" in p and "4, 6, 7" in p for p in run.problems)
+    # One beam twice makes no sense.
+    one = read(outcome.products[0])
+    with pytest.raises(ConfigError, match="a beam occurs twice"):
+        merge([one, read(outcome.products[0])], tmp_path / "x.h5", config)
+    # Resumed, everything is there; without --resume it is refused.
+    again = search_night(jobs(found, config, tmp_path / "o"), config, tmp_path / "o", resume=True)
+    assert again.products == outcome.products
+    with pytest.raises(ConfigError, match="exists already"):
+        search_night(jobs(found, config, tmp_path / "o"), config, tmp_path / "o")
+
+
+def test_a_bad_file_costs_nothing_else(tmp_path):
+    config = load_config("fast-19beam", [*OFF, "dedisp.dm_hi=20", "single_pulse.enabled=false"])
+    good = beam_file(tmp_path / "in", "SRCB", 1)
+    bad = beam_file(tmp_path / "in", "SRCB", 2)
+    todo = jobs(scan([tmp_path / "in"]), config, tmp_path / "o")
+    bad.write_bytes(good.read_bytes()[:3000])
+    outcome = search_night(todo, config, tmp_path / "o")
+    assert [p.name for p in outcome.products] == ["SRCB_20200531_M01.h5"]
+    assert [name for name, _ in outcome.failures] == ["SRCB_20200531_M02"]
+    assert any("SRCB_20200531_M02: could not be searched" in p for p in read(tmp_path / "o" / ALL).problems)
+
+
+def test_names_gaps_and_what_is_passed_over(tmp_path):
+    folder = tmp_path / "in"
+    length = NSAMPS * TSAMP / 86400
+    for number in (1, 2, 4):
+        beam_file(folder, "SRCC", 7, number=number, tstart=59000.0 + (number - 1) * length)
+    beam_file(folder / "later", "SRCC", 7, tstart=59000.5)
+    (folder / "SRCC_tracking-M07_0009.fits.gz").write_bytes(b"x")
+    (folder / "SRCC_tracking-M07_W_0001.fits").write_bytes(b"x")
+    (folder / "notes.txt").write_text("x")
+    (folder / "broken.fits").write_bytes(b"SIMPLE  = nothing")
+    night = scan([folder])
+    first = next(p for p in night.pointings if p.source == "SRCC")
+    assert first.name == "SRCC_20200531_M07"
+    assert len(first.paths) == 3
+    assert first.missing == (3,)
+    # Half a day later it is another pointing, of the next day.
+    assert [p.name for p in night.pointings] == ["SRCC_20200531_M07", "SRCC_20200531_M07_n2"]
+    text = "\n".join(night.problems)
+    assert "gunzip" in text
+    assert "spectral-line" in text
+    assert "broken.fits" in text
+    assert "files numbered 0003 are missing" in text
+    assert "notes" not in text
+    with pytest.raises(DataError, match="no such file or folder"):
+        scan([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="nothing that can be read"):
+        scan([tmp_path / "empty"])
+
+
+def test_segments_of_a_drift_follow_the_sky(tmp_path):
+    folder = tmp_path / "in"
+    length = NSAMPS * TSAMP / 86400
+    for number in range(1, 6):
+        path = beam_file(folder, "SRCD", 1, number=number, tstart=59000.0 + (number - 1) * length)
+        path.rename(path.with_name(path.name.replace("tracking", "drifting")))
+    todo = jobs(scan([folder]), load_config(), tmp_path / "o", segment=2, overlap=0.5)
+    assert [job.out.name for job in todo] == [f"SRCD_20200531_M01_s{i:02d}.h5" for i in range(1, 5)]
+    assert [len(job.pointing.paths) for job in todo] == [2] * 4
+    ra = np.array([job.config.input.ra_deg for job in todo])
+    # The middle of the first segment is one file after the start.
+    turned = NSAMPS * TSAMP * 360 / 86164.0905
+    np.testing.assert_allclose(ra, 100.0 + turned * np.arange(1, 5), atol=1e-6)
+    with pytest.raises(ConfigError, match="--segment"):
+        jobs(scan([folder]), load_config(), tmp_path, segment=2, overlap=1.0)
+
+
+def test_lists_of_beams():
+    assert parse_beams("1,3,5-7") == {1, 3, 5, 6, 7}
+    for bad in ("", "a", "3-1", "1,,2"):
+        with pytest.raises(ConfigError, match="expected numbers"):
+            parse_beams(bad)
+
+
+def test_the_command_line(night, tmp_path):
+    from typer.testing import CliRunner
+
+    runner = CliRunner()
+    told = runner.invoke(app, ["info", str(night)])
+    assert told.exit_code == 0
+    assert "SRCA, 20200531: 7 beams" in told.stdout
+    assert "beam 14  #" in told.stdout
+    sets = [a for s in [*OFF, "dedisp.dm_hi=20", "single_pulse.enabled=false"] for a in ("--set", s)]
+    out = tmp_path / "o"
+    done = runner.invoke(app, ["search", str(night), "--beams", "5,8", "--out", str(out), "-q", *sets])
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in out.glob("*.h5")) == [ALL, "SRCA_20200531_M05.h5", "SRCA_20200531_M08.h5"]
+    products = [str(p) for p in sorted(out.glob("SRCA*.h5"))]
+    merged = runner.invoke(app, ["sift", *products, "--out", str(tmp_path / "all.h5"), "--config", "fast-19beam"])
+    assert merged.exit_code == 0, merged.output
+    assert "not observed" in merged.output
+    assert len(read(tmp_path / "all.h5")) == len(read(out / ALL))
+    assert isinstance(jobs(scan([night]), load_config(), out)[0], Job)
+    refused = runner.invoke(app, ["search", str(night), "--beams", "12", "--out", str(tmp_path / "n")])
+    assert refused.exit_code == 2
