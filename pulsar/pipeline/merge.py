@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.constants import DAY
-from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
+from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, empty_table
 from pulsar.data.observation import InputFile
 from pulsar.errors import ConfigError
 from pulsar.search.beams import Coincidence, coincide_candidates, coincide_pulses
@@ -131,8 +131,16 @@ def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:
     return out
 
 
+def _wide(rows: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
+    """The rows with texts as wide as they may become."""
+    table = empty_table(columns, len(rows))
+    for column in columns:
+        table[column.name] = rows[column.name]
+    return table
+
+
 def _candidates(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
-    tables = {beam: run.rows("candidates") for beam, run in beams.items()}
+    tables = {beam: _wide(run.rows("candidates"), CANDIDATE_COLUMNS) for beam, run in beams.items()}
     tobs = min(run.observation.tobs for run in beams.values())
     rows = []
     for found in coincide_candidates(tables, receiver, set(beams), tobs):
@@ -154,7 +162,7 @@ def _candidates(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
 
 
 def _pulses(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
-    tables = {beam: run.rows("single_pulses") for beam, run in beams.items()}
+    tables = {beam: _wide(run.rows("single_pulses"), SINGLE_PULSE_COLUMNS) for beam, run in beams.items()}
     rows = []
     for found in coincide_pulses(tables, receiver, set(beams)):
         run, row = beams[found.best.beam], tables[found.best.beam][found.best.row].copy()
@@ -178,7 +186,9 @@ def _judge(row: Any, found: Coincidence, run: "Run", receiver: Receiver) -> None
         row["score"] = RFI_FACTOR * float(row["score"])
 
 
-def _table(rows: list[_Row], columns: Any, letter: str) -> tuple[NDArray[Any], dict[tuple[int, str], str]]:
+def _table(
+    rows: list[_Row], columns: tuple[Column, ...], letter: str
+) -> tuple[NDArray[Any], dict[tuple[int, str], str]]:
     """Sort the rows in place, best first, and number them; also the new name of every old one."""
     aliases = [row for row in rows if row.values is None]
     rows[:] = [row for row in rows if row.values is not None]
