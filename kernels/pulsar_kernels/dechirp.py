@@ -324,8 +324,8 @@ def leak(d: float, z: float, w: float) -> float:
         inside = min(inside, 2.0 / slope)
     edge = abs(d) - 0.5 * abs(z) - 0.125 * abs(w)
     if edge <= 0.0:
-        return inside
-    return min(inside, 1.0 / (np.pi * edge) ** 2)
+        return float(inside)
+    return float(min(inside, 1.0 / (np.pi * edge) ** 2))
 
 
 @kernel()

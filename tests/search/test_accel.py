@@ -128,7 +128,7 @@ def test_jerk():
 
 def test_memory_makes_no_difference():
     n = 1 << 17
-    x = noise(n, 3) + pulses(n, 77.3, 10.0, 0.05, 25.0)
+    x = noise(n, 3) + pulses(n, 77.3, 1.7, 0.05, 25.0)
     for config in (AccelConfig(zmax=100, nharm=8, threshold=-4), AccelConfig(zmax=30, nharm=16, threshold=-4)):
         whole = AccelSearch(n, TSAMP, config)
         slabs = AccelSearch(n, TSAMP, config, memory=26_000_000)
