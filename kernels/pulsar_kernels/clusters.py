@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
 
-#: How fast S/N falls with the smearing s of a pulse of width w: (1 + FALL (s/w)^2)^(-1/4), as that of a boxcar of the
-#: new width.
-FALL = 0.7
+#: How S/N falls with the smearing s of a pulse of width w, r = s/w: (1 + LINEAR r + r^2)^(-1/4). Far out that is what a
+#: boxcar of the new width has; near the top it lies between the rounded one of Gaussians and the pointed one of boxes.
+LINEAR = 0.6
+#: The fraction to which that is right.
+MODEL_ERROR = 0.15
 #: An event is explained by a stronger pulse if it is no stronger than this many times what is expected, plus that.
 EXPLAINED = (1.3, 2.5)
 # A peak that rises less than this above the saddle (sigma, and fraction of itself) is none.
@@ -21,8 +23,14 @@ _RISE = (2.0, 0.15)
 @kernel()
 def expected(snr: float, width: float, smearing: float) -> float:
     """S/N of a pulse smeared over a time, with the filter that is then the best."""
-    ratio = smearing / width
-    return float(snr / (1.0 + FALL * ratio * ratio) ** 0.25)
+    r = smearing / width
+    return float(snr / np.sqrt(np.sqrt(1.0 + r * (LINEAR + r))))
+
+
+@kernel()
+def smearing_of(fall: float, width: float) -> float:
+    """The inverse: smearing at which S/N is this fraction of its best."""
+    return float(width * (np.sqrt(0.25 * LINEAR * LINEAR + fall**-4.0 - 1.0) - 0.5 * LINEAR))
 
 
 @kernel()
@@ -153,6 +161,41 @@ def link(
 
 
 @kernel()
+def spread(
+    parent: NDArray[np.int64],
+    row: NDArray[np.int64],
+    dms: NDArray[np.float64],
+    width: NDArray[np.float64],
+    snr: NDArray[np.float64],
+    span: float,
+    share: NDArray[np.float64],
+) -> None:
+    """Part of the band over which the pulses of groups are spread, from how their S/N falls: less than 1 falls less.
+
+    Parameters
+    ----------
+    parent, row, dms, width, snr : as for `link`
+    span : float
+        Delay over the band [s per pc cm^-3].
+    share : ndarray of float64, shape (n,)
+        Filled for the peaks; 1 where nothing says less.
+    """
+    n = parent.shape[0]
+    weight = np.zeros(n, np.float64)
+    share[:] = 0.0
+    for i in range(n):
+        p = parent[i]
+        fall = snr[i] / snr[p]
+        smearing = abs(dms[row[i]] - dms[row[p]]) * span
+        if fall < 0.75 and smearing > 0.0:
+            w = snr[i] ** 2
+            share[p] += w * min(smearing_of(fall, width[p]) / smearing, 1.5)
+            weight[p] += w
+    for i in range(n):
+        share[i] = min(max(share[i] / weight[i], 0.05), 1.0) if weight[i] > 0.0 else 1.0
+
+
+@kernel()
 def absorb(
     peaks: NDArray[np.int64],
     by_time: NDArray[np.int64],
@@ -162,11 +205,14 @@ def absorb(
     time: NDArray[np.float64],
     width: NDArray[np.float64],
     snr: NDArray[np.float64],
+    share: NDArray[np.float64],
     e_hi: float,
     e_lo: float,
     owner: NDArray[np.int64],
 ) -> None:
-    """Groups that are what is left of a stronger pulse far from its DM, where noise breaks the bow tie into pieces.
+    """Groups that are what is left of stronger pulses far from their DM, where noise breaks the bow tie into pieces.
+
+    Where the bow ties of several pulses meet their S/N add at most.
 
     Parameters
     ----------
@@ -176,37 +222,39 @@ def absorb(
         Groups in order of the time of their peaks.
     row, dms, tsamp, time, width, snr, e_hi, e_lo
         As for `link`.
+    share : ndarray of float64, shape (n,)
+        From `spread`.
     owner : ndarray of int64, shape (m,)
         Filled with the group that each is part of.
     """
     m = peaks.shape[0]
     times = np.empty(m, np.float64)
+    explained = np.zeros(m, np.float64)
+    most_from = np.zeros(m, np.float64)
+    widest = 0.0
     for k in range(m):
         times[k] = time[peaks[by_time[k]]]
         owner[k] = k
+        widest = max(widest, width[peaks[k]])
     if m == 0:
         return
-    least = snr[peaks[m - 1]]
-    widest = 0.0
-    for k in range(m):
-        widest = max(widest, width[peaks[k]])
     span = e_lo - e_hi
-    floor = max((least - EXPLAINED[1]) / EXPLAINED[0], 1.0)
+    # What is expected to be weaker than this explains nothing that is above the threshold, nor a good part of it.
+    floor = max(0.5 * (snr[peaks[m - 1]] - EXPLAINED[1]) / EXPLAINED[0], 1.0)
     for g in range(m):
-        if owner[g] != g:
-            continue
         a = peaks[g]
-        # Beyond this smearing nothing is expected that could explain the weakest.
-        ratio = snr[a] / floor
-        most = width[a] * np.sqrt(max(ratio**4 - 1.0, 0.0) / FALL)
+        if explained[g] > 0.0 and snr[a] <= EXPLAINED[0] * explained[g] + EXPLAINED[1]:
+            continue
+        owner[g] = g
+        own = span * share[a]
+        most = smearing_of(min(floor / snr[a], 1.0), width[a]) / max(share[a], 1e-3)
         most = min(most, span * max(dms[row[a]] - dms[0], dms[-1] - dms[row[a]]))
-        far = most * max(e_lo / span, 1.0) if span > 0.0 else 0.0
-        far += width[a] + widest
+        far = (most * max(e_lo / span, 1.0) if span > 0.0 else 0.0) + width[a] + widest
         k = np.searchsorted(times, time[a] - far)
         while k < m and times[k] <= time[a] + far:
             h = by_time[k]
             k += 1
-            if h <= g or owner[h] != h:
+            if h <= g:
                 continue
             b = peaks[h]
             d = dms[row[b]] - dms[row[a]]
@@ -214,7 +262,10 @@ def absorb(
             slack = 0.5 * tsamp[row[a]]
             if not _inside(d, time[a], width[a], e_hi, e_lo, time[b] - half, time[b] + half, slack):
                 continue
-            if snr[b] <= EXPLAINED[0] * expected(snr[a], width[a], abs(d) * span) + EXPLAINED[1]:
+            part = expected(snr[a], width[a], abs(d) * own)
+            explained[h] += part
+            if part > most_from[h]:
+                most_from[h] = part
                 owner[h] = g
 
 
@@ -247,6 +298,8 @@ def describe(
         Delay over the band [s per pc cm^-3].
     least : float
         Threshold of the events.
+    share : ndarray of float64, shape (n,)
+        From `spread`.
     out : ndarray of float64, shape (ngroups, 6)
         DM at the top of a parabola through S/N^2; rms difference from the expected S/N, in sigma; DMs at which it must
         be seen, and how many of those it is seen at; S/N at the lowest DM, and that expected there.
@@ -277,6 +330,10 @@ def describe(
         b = row[p]
         while b < ndms - 1 and top[b + 1] ** 2 > limit and top[b + 1] > 0.0:
             b += 1
+        # Coarse trials: the next ones, however low.
+        if b - a < 2:
+            a -= 1 if a > 0 and a == row[p] and top[a - 1] > 0.0 else 0
+            b += 1 if b < ndms - 1 and b == row[p] and top[b + 1] > 0.0 else 0
         out[g, 0] = d0
         if b - a >= 2:
             scale = max(dms[b] - d0, d0 - dms[a])
@@ -317,7 +374,7 @@ def describe(
         for r in range(low, high + 1):
             model = expected(s0, w0, abs(dms[r] - d0) * span)
             have = max(top[r], min(model, least))
-            diff = (have - max(model, min(least, s0))) / np.sqrt(1.0 + (0.1 * model) ** 2)
+            diff = (have - max(model, min(least, s0))) / np.sqrt(1.0 + (MODEL_ERROR * model) ** 2)
             total += diff * diff
             if model > least + 1.5:
                 must += 1

@@ -38,8 +38,14 @@ from pulsar_kernels.fft import (
 
 #: Groups of 16 drifts that are merged to whole cache lines before they are written to the plane.
 _MERGE = 4
-#: Largest byte: powers beyond saturate.
-_FULL = 255.0
+#: Up to here a byte is the power itself; beyond, two steps are a factor of 2: where strong signals have their peaks is
+#: not lost.
+KNEE = 224
+# Half a step of the exponent of a float32 at the knee.
+_STEP = 22
+_OFFSET = KNEE - (int(np.float32(KNEE).view(np.int32)) >> _STEP)
+# No float beyond is made an integer.
+_LARGEST = 1e9
 
 
 class Block(NamedTuple):
@@ -157,8 +163,14 @@ def _bytes_code(builder: Any, args: Any, p: int) -> None:
     for k, (a, b) in enumerate(c.dft(x)):
         power = builder.fadd(builder.fmul(a, a, flags=_FUSE), _same(0.5), flags=_FUSE)
         power = builder.fadd(builder.fmul(b, b, flags=_FUSE), power, flags=_FUSE)
-        power = builder.select(builder.fcmp_ordered("<", power, _same(_FULL)), power, _same(_FULL))
-        number = builder.trunc(builder.fptosi(power, ir.VectorType(_I32, LANES)), ir.VectorType(ir.IntType(8), LANES))
+        wide = ir.VectorType(_I32, LANES)
+        bits = builder.lshr(builder.bitcast(power, wide), ir.Constant(wide, [_I32(_STEP)] * LANES))
+        steps = builder.add(bits, ir.Constant(wide, [_I32(_OFFSET)] * LANES))
+        power = builder.select(builder.fcmp_ordered("<", power, _same(_LARGEST)), power, _same(_LARGEST))
+        number = builder.fptosi(power, wide)
+        for other in (steps, ir.Constant(wide, [_I32(255)] * LANES)):
+            number = builder.select(builder.icmp_signed("<", number, other), number, other)
+        number = builder.trunc(number, ir.VectorType(ir.IntType(8), LANES))
         at = builder.mul(builder.add(q, builder.mul(span, _I64(k))), _I64(LANES))
         place = builder.bitcast(builder.gep(out, [at]), number.type.as_pointer())
         builder.store(number, place, align=16)
@@ -166,16 +178,28 @@ def _bytes_code(builder: Any, args: Any, p: int) -> None:
 
 @vector(_bytes_code, literal=0)
 def _bytes(radix: int, source: NDArray[np.float32], q: int, span: int, out: NDArray[np.uint8]) -> None:
-    """Last pass: butterfly `q`, and its powers of 16 lanes rounded to bytes, bin ``q + k span`` to ``out[16 bin]``."""
+    """Last pass: butterfly `q`, and its powers of 16 lanes as bytes, bin ``q + k span`` to ``out[16 bin]``."""
     x = np.zeros((radix, LANES), np.complex64)
     for j in range(radix):
         i = slots(q + j * span) * _ELEMENT
         x[j] = source[i : i + LANES] + 1j * source[i + LANES : i + _ELEMENT]
     y = np.fft.fft(x, axis=0)
     for k in range(radix):
-        power = np.minimum(y[k].real ** 2 + y[k].imag ** 2 + np.float32(0.5), np.float32(_FULL))
+        power = (y[k].real ** 2 + y[k].imag ** 2 + 0.5).astype(np.float32)
+        steps = (power.view(np.int32) >> _STEP) + _OFFSET
         o = LANES * (q + k * span)
-        out[o : o + LANES] = power.astype(np.uint8)
+        out[o : o + LANES] = np.minimum(
+            np.minimum(power, np.float32(_LARGEST)).astype(np.int64), np.minimum(steps, 255)
+        )
+
+
+def decoded() -> NDArray[np.int64]:
+    """Power that each byte stands for: itself up to the knee, beyond the middle of its step."""
+    code = np.arange(256)
+    ends = ((np.arange(KNEE, 258) - _OFFSET) << _STEP).astype(np.int32).view(np.float32).astype(np.float64)
+    ends[0] = KNEE
+    code[KNEE:] = np.round(0.5 * (ends[:-1] + ends[1:]))[: 256 - KNEE]
+    return code
 
 
 @kernel()

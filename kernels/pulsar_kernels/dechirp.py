@@ -12,8 +12,9 @@ from pulsar_kernels.peaks import frequency_information, log_tail
 
 #: Bins of a band on either side of where the signal is.
 _MARGIN = 24
-#: Most harmonics of a hit.
-_MOST = 16
+#: Harmonics of a signal that are looked at to see what else it explains, if it has a power above this.
+KNOWN = 64
+_STRONG = 20.0
 _STEPS = 16
 #: Farthest that a hit may move [bins of the top harmonic]: in frequency, drift and change of drift.
 _FAR = (1.5, 5.0, 40.0)
@@ -323,8 +324,8 @@ def leak(d: float, z: float, w: float) -> float:
         inside = min(inside, 2.0 / slope)
     edge = abs(d) - 0.5 * abs(z) - 0.125 * abs(w)
     if edge <= 0.0:
-        return inside
-    return min(inside, 1.0 / (np.pi * edge) ** 2)
+        return float(inside)
+    return float(min(inside, 1.0 / (np.pi * edge) ** 2))
 
 
 @kernel()
@@ -340,14 +341,11 @@ def explained(
 
     Harmonic n t of the new one lies on harmonic m t of the other when their frequencies are as m to n. What the other
     has there is taken off, as far as it leaks to where the new one is, and 6 standard deviations of the noise that
-    beats with it. Beyond the harmonics known of the other the strongest of them stands for all.
+    beats with it.
     """
     for f in range(nfound):
         ratio = at[0] / found[f, 0]
         known = powers.shape[1]
-        strongest = 0.0
-        for k in range(known):
-            strongest = max(strongest, powers[f, k])
         for n in range(1, nharm + 1):
             m = int(np.floor(ratio * n + 0.5))
             if m < 1:
@@ -355,9 +353,9 @@ def explained(
             total = 0.0
             for t in range(1, nharm // n + 1):
                 d = n * t * at[0] - m * t * found[f, 0]
-                if abs(d) > 64.0 + abs(n * t * at[1] - m * t * found[f, 1]):
+                if m * t > known or abs(d) > 64.0 + abs(n * t * at[1] - m * t * found[f, 1]):
                     break
-                p = powers[f, m * t - 1] if m * t <= known else strongest
+                p = powers[f, m * t - 1]
                 if p > 1.0:
                     total += (p - 1.0) * leak(
                         d, n * t * at[1] - m * t * found[f, 1], n * t * at[2] - m * t * found[f, 2]
@@ -414,8 +412,8 @@ def select(
         See harmonics.honest.
     out : ndarray of float64, shape (most, 7)
         Filled with bin, drift, change of drift, harmonics, honest power, ln p, and `frequency_information`.
-    powers : ndarray of float64, shape (most, nharm)
-        Work space.
+    powers : ndarray of float64, shape (most, KNOWN)
+        Filled with the powers of their harmonics.
 
     Returns
     -------
@@ -425,6 +423,10 @@ def select(
     top = int(limits[1])
     bands = np.empty((top, band_samples(extent[1] + _FAR[1], extent[2] + _FAR[2])), np.complex128)
     about = np.empty((top, 3), np.float64)
+    # As far beyond what is searched as harmonics there are seen in it.
+    wide = 2.0 * extent[1] + 50.0
+    other = np.empty(band_samples(wide, 4.0 * wide), np.complex128)
+    sole = np.empty(1, np.complex128)
     at = np.empty(3, np.float64)
     best_at = np.empty(3, np.float64)
     bounds = np.empty((3, 2), np.float64)
@@ -488,5 +490,14 @@ def select(
         out[kept, 6] = frequency_information(single, best_nharm)
         powers[kept] = 0.0
         powers[kept, :available] = single[:available]
+        if np.max(single[:available]) > _STRONG:
+            for k in range(available + 1, KNOWN + 1):
+                if k * at[0] > extent[0] or k * abs(at[1]) > wide or k * abs(at[2]) > 4.0 * wide:
+                    break
+                n = band_samples(k * at[1], k * at[2])
+                middle = int(np.floor(k * at[0] + 0.5))
+                first = band(real, imag, pad, middle, filled, other[:n])
+                moments(other[:n], first, k * at[0] - middle, k * at[1], k * at[2], sole)
+                powers[kept, k - 1] = sole[0].real ** 2 + sole[0].imag ** 2
         kept += 1
     return kept

@@ -143,6 +143,7 @@ def _collect(
     row: int,
     first: int,
     limits: NDArray[np.uint8],
+    decode: NDArray[np.int64],
     rows: NDArray[np.int64],
     cells: NDArray[np.int32],
     found: int,
@@ -157,7 +158,7 @@ def _collect(
         slot = 0
         for s in range(rows.shape[0]):
             for k in range(1, max(2, 1 << s), 2):
-                total += plane[places[slot] + (offset * k >> s) + ((lane * k + (1 << s >> 1)) >> s)]
+                total += decode[plane[places[slot] + (offset * k >> s) + ((lane * k + (1 << s >> 1)) >> s)]]
                 slot += 1
             if total <= limits[WIDE * s] or row < rows[s, 0] or row >= rows[s, 1]:
                 continue
@@ -190,6 +191,7 @@ def sum_rows(
     slope: float,
     largest: int,
     limits: NDArray[np.uint8],
+    decode: NDArray[np.int64],
     cells: NDArray[np.int32],
     found: int,
     hits: NDArray[np.int64],
@@ -213,6 +215,8 @@ def sum_rows(
         Drifts up to ``2 slope row`` bins count, and up to ``2 largest``.
     limits : ndarray of uint8, shape (64 nstages,)
         That of each stage 64 times.
+    decode : ndarray of int64, shape (256,)
+        Power that each byte stands for.
     cells : ndarray of int32, shape (nstages, >= (stop - start) / CELL + 1, >= (pitch + 64) / CELL)
         Zeros, and left so.
     found : int
@@ -253,7 +257,9 @@ def sum_rows(
             else:
                 offset = _scan(plane, places, 5, offset, limits, pitch)
             if offset < pitch:
-                found = _collect(plane, places, offset, centre, reach, row, start, limits, rows, cells, found, hits)
+                found = _collect(
+                    plane, places, offset, centre, reach, row, start, limits, decode, rows, cells, found, hits
+                )
                 offset += WIDE
     for h in range(before, found):
         cells[hits[h, 2], (hits[h, 0] - start) // CELL, (hits[h, 1] + centre) // CELL] = 0

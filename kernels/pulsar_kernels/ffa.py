@@ -2,7 +2,8 @@
 
 The series is cut into rows of b samples. Sums of all rows, each row s/(m - 1) of a sample later than the row before,
 s = 0 ... m - 1, come from those of the first and the second half of the rows; four quarters at a time are merged here.
-Rows are kept with their first 16 samples repeated at the end, so that a circular shift is a plain load from anywhere.
+Samples are 16-bit integers, so that a vector holds 32 and the caches twice as much as of floats; sums saturate. Rows
+are kept with their first 32 samples repeated at the end, so that a circular shift is a plain load from anywhere.
 The last merge leaves 16 profiles in the first cache, where they are turned so that a vector holds one phase of all 16.
 """
 
@@ -17,64 +18,80 @@ from pulsar_kernels._jit import kernel, vector
 
 #: Profiles side by side.
 LANES = 16
-_FUSE = ("contract", "reassoc")
+#: Samples of a vector, and those repeated at the end of a row.
+WIDE = 32
 _I64 = ir.IntType(64)
-_VEC = ir.VectorType(ir.FloatType(), LANES)
+_ROW = ir.VectorType(ir.IntType(16), WIDE)
+_TILE = ir.VectorType(ir.IntType(32), LANES)
+#: Largest sum of a phase bin.
+LARGEST = 32767
+# Boxes that are always looked at are this much wider than the one before.
+_KEYS = 2.9
 
 
 @kernel(inline=True)
 def stride(bins: int) -> int:
-    """Floats from one row to the next: the row, its first 16 samples again, and up to a whole vector."""
-    return (bins + 2 * LANES - 1) & ~(LANES - 1)
+    """Elements from one row to the next: the row, its first 32 samples again, and up to a whole vector."""
+    return (bins + 2 * WIDE - 1) & ~(WIDE - 1)
 
 
 @kernel()
-def work_size(nsamps: int, bins: int, widest: int) -> int:
-    """Floats of work space for transforms of `nsamps` samples in rows of `bins`, and boxes of `widest` bins."""
-    rows = nsamps // bins
-    return 2 * rows * stride(bins) + 2 * LANES * stride(bins) + (stride(bins) + widest + LANES) * LANES
+def work_size(nsamps: int, bins: int) -> int:
+    """Elements of work space for the transform of `nsamps` samples in rows of `bins`."""
+    return (2 * (nsamps // bins) + LANES) * stride(bins)
 
 
-def _load(builder: Any, data: Any, at: Any, align: int = 4) -> Any:
-    return builder.load(builder.bitcast(builder.gep(data, [at]), _VEC.as_pointer()), align=align)
+@kernel(inline=True)
+def recipe_size(rows: int) -> int:
+    """Columns that the recipes of a transform of `rows` rows take."""
+    return max(rows, 5 * (rows >> 2)) + 2 * LANES
 
 
-def _store(builder: Any, value: Any, data: Any, at: Any, align: int = 4) -> None:
-    builder.store(value, builder.bitcast(builder.gep(data, [at]), _VEC.as_pointer()), align=align)
+@kernel()
+def tile_size(bins: int, widest: int) -> int:
+    """Elements of work space for the boxes of 16 profiles of `bins` bins, the widest of `widest` bins."""
+    return (bins + widest + 2 * LANES) * LANES
 
 
-def _merge_code(builder: Any, args: Any, count: int) -> None:
-    data, bins, out, to = args[1], args[2], args[3], args[4]
-    rows = [(args[5 + 2 * k], args[6 + 2 * k]) for k in range(count)]
+def _load(builder: Any, data: Any, at: Any, kind: Any, align: int) -> Any:
+    return builder.load(builder.bitcast(builder.gep(data, [at]), kind.as_pointer()), align=align)
 
-    def total(i: Any) -> Any:
+
+def _store(builder: Any, value: Any, data: Any, at: Any, align: int) -> None:
+    builder.store(value, builder.bitcast(builder.gep(data, [at]), value.type.as_pointer()), align=align)
+
+
+def _sum(builder: Any, parts: list[Any]) -> Any:
+    name = "llvm.sadd.sat.v32i16"
+    kind = ir.FunctionType(_ROW, [_ROW, _ROW])
+    add = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+    while len(parts) > 1:
+        parts = [
+            builder.call(add, [parts[k], parts[k + 1]]) if k + 1 < len(parts) else parts[k]
+            for k in range(0, len(parts), 2)
+        ]
+    return parts[0]
+
+
+def _merge_code(builder: Any, args: Any) -> None:
+    data, bins, out, to = args[:4]
+    rows = [(builder.gep(data, [args[4 + 2 * k]]), args[5 + 2 * k]) for k in range(4)]
+    target = builder.gep(out, [to])
+    with cgutils.for_range_slice(builder, _I64(0), bins, _I64(WIDE), inc=True) as (i, _):
         parts = []
-        for at, shift in rows:
+        for row, shift in rows:
             j = builder.add(i, shift)
-            wrapped = builder.sub(j, bins)
-            j = builder.select(builder.icmp_signed(">=", j, bins), wrapped, j)
-            parts.append(_load(builder, data, builder.add(at, j)))
-        while len(parts) > 1:
-            parts = [
-                builder.fadd(parts[k], parts[k + 1]) if k + 1 < len(parts) else parts[k]
-                for k in range(0, len(parts), 2)
-            ]
-        return parts[0]
-
-    first = total(_I64(0))
-    _store(builder, first, out, to)
-    with cgutils.for_range_slice(builder, _I64(LANES), bins, _I64(LANES), inc=True) as (i, _):
-        _store(builder, total(i), out, builder.add(to, i))
-    # The repeated beginning.
-    _store(builder, first, out, builder.add(to, bins))
+            back = builder.sub(j, bins)
+            j = builder.select(builder.icmp_unsigned("<", back, j), back, j)
+            parts.append(_load(builder, row, j, _ROW, 2))
+        _store(builder, _sum(builder, parts), target, i, 2)
 
 
-@vector(_merge_code, literal=0)
+@vector(_merge_code)
 def _merge(
-    count: int,
-    data: NDArray[np.float32],
+    data: NDArray[np.int16],
     bins: int,
-    out: NDArray[np.float32],
+    out: NDArray[np.int16],
     to: int,
     a: int,
     shift_a: int,
@@ -85,35 +102,106 @@ def _merge(
     d: int,
     shift_d: int,
 ) -> None:
-    """Sum of the first `count` of four rows, each read from its own shift (0 ... bins - 1) on, into ``out[to:]``."""
-    total = np.zeros(bins, np.float32)
-    for at, shift in ((a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))[:count]:
-        total += np.roll(data[at : at + bins], -shift)
-    out[to : to + bins] = total
-    out[to + bins : to + bins + LANES] = np.resize(total, LANES)
+    """Sum of four rows, each read from its own shift (0 ... bins - 1) on, into ``out[to:]``."""
+    total = np.zeros((2, bins), np.int64)
+    for k, (at, shift) in enumerate(((a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))):
+        total[k // 2] += np.roll(data[at : at + bins], -shift)
+    pairs = _saturated(total)
+    out[to : to + bins] = _saturated(pairs[0] + pairs[1])
 
 
-def _copy_code(builder: Any, args: Any) -> None:
-    data, at, bins, out, to = args
-    first = _load(builder, data, at)
-    _store(builder, first, out, to)
-    with cgutils.for_range_slice(builder, _I64(LANES), bins, _I64(LANES), inc=True) as (i, _):
-        _store(builder, _load(builder, data, builder.add(at, i)), out, builder.add(to, i))
-    _store(builder, first, out, builder.add(to, bins))
+def _saturated(x: NDArray[Any]) -> NDArray[np.int64]:
+    return np.asarray(np.clip(x, -LARGEST - 1, LARGEST), dtype=np.int64)
 
 
-@vector(_copy_code)
-def _copy(data: NDArray[np.float32], at: int, bins: int, out: NDArray[np.float32], to: int) -> None:
-    """A row, to where rows are followed by their first 16 samples; up to 15 beyond its end are read."""
-    row = data[at : at + bins]
-    out[to : to + bins] = row
-    out[to + bins : to + bins + LANES] = np.resize(row, LANES)
+def _near_code(builder: Any, args: Any) -> None:
+    data, bins, out, to = args[:4]
+    rows = [builder.gep(data, [args[4 + k]]) for k in range(4)]
+    target = builder.gep(out, [to])
+    with cgutils.for_range_slice(builder, _I64(0), bins, _I64(WIDE), inc=True) as (i, _):
+        _store(builder, _sum(builder, [_load(builder, row, i, _ROW, 2) for row in rows]), target, i, 2)
+
+
+@vector(_near_code)
+def _merge_near(
+    data: NDArray[np.int16], bins: int, out: NDArray[np.int16], to: int, a: int, b: int, c: int, d: int
+) -> None:
+    """Sum of four rows from these places on, which are shifted by 32 at most, into ``out[to:]``."""
+    head = data[a : a + bins].astype(np.int64) + data[b : b + bins]
+    tail = data[c : c + bins].astype(np.int64) + data[d : d + bins]
+    out[to : to + bins] = _saturated(_saturated(head) + _saturated(tail))
+
+
+def _first_code(builder: Any, args: Any, count: int) -> None:
+    data, bins, out, to = args[1:5]
+    rows = [(builder.gep(data, [args[5 + 2 * k]]), args[6 + 2 * k]) for k in range(count)]
+    target = builder.gep(out, [to])
+    i16 = ir.IntType(16)
+    lanes = ir.Constant(_ROW, list(range(WIDE)))
+    same = ir.Constant(ir.VectorType(ir.IntType(32), WIDE), [0] * WIDE)
+    plain = builder.and_(builder.sub(bins, _I64(3)), _I64(-WIDE))
+    with cgutils.for_range_slice(builder, _I64(0), plain, _I64(WIDE), inc=True) as (i, _):
+        parts = [_load(builder, row, builder.add(i, shift), _ROW, 2) for row, shift in rows]
+        _store(builder, _sum(builder, parts), target, i, 2)
+    with cgutils.for_range_slice(builder, plain, bins, _I64(WIDE), inc=True) as (i, _):
+        parts = []
+        for k, (row, shift) in enumerate(rows):
+            j = builder.add(i, shift)
+            value = _load(builder, row, j, _ROW, 2)
+            if k > 0:
+                # Lanes beyond the end of the row have what lies a row before.
+                inside = builder.trunc(builder.sub(bins, j), i16)
+                inside = builder.insert_element(ir.Constant(_ROW, ir.Undefined), inside, ir.IntType(32)(0))
+                inside = builder.shuffle_vector(inside, inside, same)
+                before = _load(builder, row, builder.sub(j, bins), _ROW, 2)
+                value = builder.select(builder.icmp_signed("<", lanes, inside), value, before)
+            parts.append(value)
+        _store(builder, _sum(builder, parts), target, i, 2)
+
+
+@vector(_first_code, literal=0)
+def _first(
+    count: int,
+    data: NDArray[np.int16],
+    bins: int,
+    out: NDArray[np.int16],
+    to: int,
+    a: int,
+    shift_a: int,
+    b: int,
+    shift_b: int,
+    c: int,
+    shift_c: int,
+    d: int,
+    shift_d: int,
+) -> None:
+    """Sum of the first `count` of four rows of a series, each from its own shift (0 ... 3, the first 0) on."""
+    total = np.zeros((2, bins), np.int64)
+    for k, (at, shift) in enumerate(((a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))[:count]):
+        total[k // 2] += np.roll(data[at : at + bins], -shift)
+    pairs = _saturated(total)
+    out[to : to + bins] = _saturated(pairs[0] + pairs[1])
+
+
+def _repeat_code(builder: Any, args: Any) -> None:
+    row = builder.gep(args[0], [args[1]])
+    _store(builder, _load(builder, row, _I64(0), _ROW, 2), row, args[2], 2)
+
+
+@vector(_repeat_code)
+def _repeat(rows: NDArray[np.int16], at: int, bins: int) -> None:
+    """Repeat the first 32 samples of the row that begins at `at`; of a shorter row, those that it has."""
+    rows[at + bins : at + bins + WIDE] = rows[at : at + WIDE]
 
 
 def _turn_code(builder: Any, args: Any) -> None:
     rows, step, at, tile, to = args
+    half = ir.VectorType(ir.IntType(16), LANES)
     lanes = ir.VectorType(ir.IntType(32), LANES)
-    block = [_load(builder, rows, builder.add(at, builder.mul(step, _I64(r)))) for r in range(LANES)]
+    block = []
+    for r in range(LANES):
+        short = _load(builder, rows, builder.add(at, builder.mul(step, _I64(r))), half, 2)
+        block.append(builder.sext(short, _TILE))
     for d in (8, 4, 2, 1):
         # Lanes with the bit d of the upper row for those without it of the lower one.
         low = ir.Constant(lanes, [k if not k & d else LANES + k - d for k in range(LANES)])
@@ -123,14 +211,14 @@ def _turn_code(builder: Any, args: Any) -> None:
                 a, b = block[r], block[r + d]
                 block[r] = builder.shuffle_vector(a, b, low)
                 block[r + d] = builder.shuffle_vector(a, b, high)
-    total = _load(builder, tile, to)
+    total = _load(builder, tile, to, _TILE, 4)
     for k in range(LANES):
-        total = builder.fadd(total, block[k])
-        _store(builder, total, tile, builder.add(to, _I64(LANES * (k + 1))))
+        total = builder.add(total, block[k])
+        _store(builder, total, tile, builder.add(to, _I64(LANES * (k + 1))), 4)
 
 
 @vector(_turn_code)
-def _turn(rows: NDArray[np.float32], step: int, at: int, tile: NDArray[np.float32], to: int) -> None:
+def _turn(rows: NDArray[np.int16], step: int, at: int, tile: NDArray[np.int32], to: int) -> None:
     """Running sums over 16 phases of 16 rows `step` apart, a vector of all rows for each phase, after ``tile[to]``."""
     total = tile[to : to + LANES].copy()
     for k in range(LANES):
@@ -141,18 +229,16 @@ def _turn(rows: NDArray[np.float32], step: int, at: int, tile: NDArray[np.float3
 def _extend_code(builder: Any, args: Any) -> None:
     tile, bins, count = args
     end = builder.mul(bins, _I64(LANES))
-    whole = _load(builder, tile, end)
-    with cgutils.for_range_slice(builder, _I64(LANES), builder.mul(count, _I64(LANES)), _I64(LANES), inc=True) as (
-        i,
-        _,
-    ):
-        _store(builder, builder.fadd(whole, _load(builder, tile, i)), tile, builder.add(end, i))
+    whole = _load(builder, tile, end, _TILE, 4)
+    stop = builder.mul(count, _I64(LANES))
+    with cgutils.for_range_slice(builder, _I64(LANES), stop, _I64(LANES), inc=True) as (i, _):
+        _store(builder, builder.add(whole, _load(builder, tile, i, _TILE, 4)), tile, builder.add(end, i), 4)
 
 
 @vector(_extend_code)
-def _extend(tile: NDArray[np.float32], bins: int, count: int) -> None:
+def _extend(tile: NDArray[np.int32], bins: int, count: int) -> None:
     """Running sums of up to `count` - 1 phases of the next turn."""
-    sums = tile.reshape(-1, LANES)
+    sums = tile[: tile.size // LANES * LANES].reshape(-1, LANES)
     sums[bins + 1 : bins + count] = sums[bins] + sums[1:count]
 
 
@@ -162,32 +248,27 @@ def _boxes_code(builder: Any, args: Any, count: int) -> None:
     for k in range(count):
         width = builder.load(builder.gep(widths, [builder.add(first, _I64(k))]))
         offsets.append(builder.mul(width, _I64(LANES)))
-    low = ir.Constant(_VEC, [float("-inf")] * LANES)
-    best = [builder.alloca(_VEC) for _ in range(count)]
+    low = ir.Constant(_TILE, [-(1 << 31)] * LANES)
+    best = [builder.alloca(_TILE) for _ in range(count)]
     for place in best:
         builder.store(low, place)
     with cgutils.for_range_slice(builder, _I64(0), builder.mul(bins, _I64(LANES)), _I64(LANES), inc=True) as (i, _):
-        start = _load(builder, tile, i)
+        start = _load(builder, tile, i, _TILE, 4)
         for k in range(count):
-            box = builder.fsub(_load(builder, tile, builder.add(i, offsets[k])), start)
+            box = builder.sub(_load(builder, tile, builder.add(i, offsets[k]), _TILE, 4), start)
             top = builder.load(best[k])
-            builder.store(builder.select(builder.fcmp_ordered(">", box, top), box, top), best[k])
+            builder.store(builder.select(builder.icmp_signed(">", box, top), box, top), best[k])
     for k in range(count):
         to = builder.mul(builder.add(first, _I64(k)), _I64(LANES))
-        _store(builder, builder.load(best[k]), out, to)
+        _store(builder, builder.load(best[k]), out, to, 4)
 
 
 @vector(_boxes_code, literal=0)
 def _boxes(
-    count: int,
-    tile: NDArray[np.float32],
-    bins: int,
-    widths: NDArray[np.int64],
-    first: int,
-    out: NDArray[np.float32],
+    count: int, tile: NDArray[np.int32], bins: int, widths: NDArray[np.int64], first: int, out: NDArray[np.int32]
 ) -> None:
     """Largest box of every lane for `count` widths from number `first` on: into row ``first + k`` of `out`."""
-    sums = tile.reshape(-1, LANES)
+    sums = tile[: tile.size // LANES * LANES].reshape(-1, LANES)
     for k in range(first, first + count):
         w = widths[k]
         out[LANES * k : LANES * (k + 1)] = np.max(sums[w : w + bins] - sums[:bins], axis=0)
@@ -205,66 +286,96 @@ def _near(x: float) -> int:
 
 @kernel()
 def _merge_few(
-    data: NDArray[np.float32], at: int, rows: int, bins: int, out: NDArray[np.float32], to: int, lo: int, hi: int
+    data: NDArray[np.int16], at: int, rows: int, bins: int, out: NDArray[np.int16], to: int, lo: int, hi: int
 ) -> None:
-    """Transform of one to four rows: the sums `lo` to `hi`."""
+    """Transform of one to four rows of the series itself: the sums `lo` to `hi`."""
     step = stride(bins)
+    b = at + bins
+    c = b + bins
+    d = c + bins
     for s in range(lo, hi):
         o = to + (s - lo) * step
+        # Shifts of the second, third and fourth row.
+        two, three, four = s, 0, 0
+        if rows == 3:
+            two, three = s - _near(0.5 * s), s
+        elif rows == 4:
+            two = _near(s / 3.0)
+            three, four = s - two, s
         if rows == 1:
-            _merge(1, data, bins, out, o, at, 0, 0, 0, 0, 0, 0, 0)
+            _first(1, data, bins, out, o, at, 0, 0, 0, 0, 0, 0, 0)
         elif rows == 2:
-            _merge(2, data, bins, out, o, at, 0, at + step, s % bins, 0, 0, 0, 0)
+            _first(2, data, bins, out, o, at, 0, b, two, 0, 0, 0, 0)
         elif rows == 3:
-            t = _near(0.5 * s)
-            _merge(3, data, bins, out, o, at, 0, at + step, (s - t) % bins, at + 2 * step, s % bins, 0, 0)
+            _first(3, data, bins, out, o, at, 0, b, two, c, three, 0, 0)
         else:
-            t = _near(s / 3.0)
-            b = at + step
-            c = b + step
-            _merge(4, data, bins, out, o, at, 0, b, t % bins, c, (s - t) % bins, c + step, s % bins)
+            _first(4, data, bins, out, o, at, 0, b, two, c, three, d, four)
+        _repeat(out, o, bins)
 
 
 @kernel()
-def _merge_quarters(
-    data: NDArray[np.float32], at: int, rows: int, bins: int, out: NDArray[np.float32], to: int, lo: int, hi: int
-) -> None:
-    """From the transforms of the four quarters of `rows` rows to the sums `lo` to `hi` of all of them."""
+def _recipe(rows: int, bins: int, lo: int, hi: int, out: NDArray[np.int32]) -> None:
+    """What the sums `lo` to `hi` of `rows` rows are made of: row of each quarter, and shifts of all but the first.
+
+    Into rows 0 ... 6 of `out` (row of the quarters a, b, c, d counted from the first row of a; shifts of b, c, d).
+    """
     step = stride(bins)
     head = rows >> 1
     tail = rows - head
     a = head >> 1
-    b = head - a
     c = tail >> 1
-    d = tail - c
     to_head = _ratio(head, rows)
     to_tail = _ratio(tail, rows)
     to_a = _ratio(a, head)
-    to_b = _ratio(b, head)
+    to_b = _ratio(head - a, head)
     to_c = _ratio(c, tail)
-    to_d = _ratio(d, tail)
-    for s in range(lo, hi):
-        h = _near(to_head * s)
-        t = _near(to_tail * s)
-        i = _near(to_a * h)
-        j = _near(to_b * h)
-        k = _near(to_c * t)
-        n = _near(to_d * t)
-        _merge(
-            4,
-            data,
-            bins,
-            out,
-            to + (s - lo) * step,
-            at + i * step,
-            0,
-            at + (a + j) * step,
-            (h - j) % bins,
-            at + (head + k) * step,
-            (s - t) % bins,
-            at + (head + c + n) * step,
-            (s - n) % bins,
-        )
+    to_d = _ratio(tail - c, tail)
+    inverse = 1.0 / bins
+    for k in range(hi - lo):
+        s = lo + k
+        h = np.int32(to_head * s + 0.5)
+        t = np.int32(to_tail * s + 0.5)
+        i = np.int32(to_a * h + 0.5)
+        j = np.int32(to_b * h + 0.5)
+        p = np.int32(to_c * t + 0.5)
+        q = np.int32(to_d * t + 0.5)
+        out[0, k] = i * step
+        out[1, k] = (a + j) * step
+        out[2, k] = (head + p) * step
+        out[3, k] = (head + c + q) * step
+        # A division costs as much as a vector of the row.
+        out[4, k] = (h - j) - bins * np.int32((h - j + 0.5) * inverse)
+        out[5, k] = (s - t) - bins * np.int32((s - t + 0.5) * inverse)
+        out[6, k] = (s - q) - bins * np.int32((s - q + 0.5) * inverse)
+
+
+@kernel()
+def _merge_rows(
+    data: NDArray[np.int16],
+    at: int,
+    recipe: NDArray[np.int32],
+    rows: int,
+    near: bool,
+    bins: int,
+    out: NDArray[np.int16],
+    to: int,
+) -> None:
+    """From the transforms of four quarters to `rows` sums of all of them; `near`: no shift is above 32."""
+    step = stride(bins)
+    for k in range(rows):
+        o = to + k * step
+        a = at + np.int64(recipe[0, k])
+        b = at + np.int64(recipe[1, k])
+        c = at + np.int64(recipe[2, k])
+        d = at + np.int64(recipe[3, k])
+        two = np.int64(recipe[4, k])
+        three = np.int64(recipe[5, k])
+        four = np.int64(recipe[6, k])
+        if near:
+            _merge_near(data, bins, out, o, a, b + two, c + three, d + four)
+        else:
+            _merge(data, bins, out, o, a, 0, b, two, c, three, d, four)
+        _repeat(out, o, bins)
 
 
 @kernel()
@@ -292,88 +403,92 @@ def _levels(rows: int) -> int:
 
 
 @kernel()
-def _quarters(data: NDArray[np.float32], rows: int, bins: int, work: NDArray[np.float32]) -> int:
+def _quarters(data: NDArray[np.int16], rows: int, bins: int, work: NDArray[np.int16], recipe: NDArray[np.int32]) -> int:
     """All but the last merge; returns where in `work` the transforms of the four quarters are.
 
     Parts of up to 16 rows go through the first cache; after four of them their sum is made, after four of those theirs.
-    With up to four rows there are no quarters: the rows are copied.
+    With up to four rows there are no quarters, and nothing is done.
     """
     step = stride(bins)
     whole = rows * step
-    small = 2 * whole
-    sums = small + LANES * step
     levels = _levels(rows)
     if levels == 0:
-        for r in range(rows):
-            _copy(data, r * bins, bins, work, r * step)
         return 0
-    blocks = 1 << (2 * (levels - 1))
-    for block in range(blocks):
+    small = 2 * whole if levels > 1 else whole
+    # Parts of a level have one of two sizes: recipes side by side.
+    for level in range(1, levels):
+        size = rows >> (2 * level)
+        at = 3 * size
+        _recipe(size, bins, 0, size, recipe[:, at:])
+        _recipe(size + 1, bins, 0, size + 1, recipe[:, at + size :])
+    for block in range(1 << (2 * (levels - 1))):
         first, size = _node(rows, 2 * (levels - 1), block)
-        for r in range(size):
-            _copy(data, (first + r) * bins, bins, work, small + r * step)
         for quarter in range(4):
             start, count = _node(size, 2, quarter)
-            if levels == 1:
-                _merge_few(work, small + start * step, count, bins, work, whole + start * step, 0, count)
-            else:
-                _merge_few(work, small + start * step, count, bins, work, sums + start * step, 0, count)
-        if levels == 1:
-            continue
-        # What has been merged to depth 2 p lies in the half p % 2.
-        level = levels - 1
-        _merge_quarters(work, sums, size, bins, work, (level & 1) * whole + first * step, 0, size)
+            _merge_few(data, (first + start) * bins, count, bins, work, small + start * step, 0, count)
         index = block
-        while index & 3 == 3 and level > 1:
+        level = levels - 1
+        origin = small
+        while level > 0:
+            # What has been merged to depth 2 p lies in the half p % 2.
+            least = rows >> (2 * level)
+            at = 3 * least if size == least else 4 * least
+            to = (level & 1) * whole + first * step
+            _merge_rows(work, origin, recipe[:, at : at + size], size, size <= WIDE, bins, work, to)
+            if index & 3 != 3 or level == 1:
+                break
             index >>= 2
             level -= 1
             first, size = _node(rows, 2 * level, index)
             origin = ((level + 1) & 1) * whole + first * step
-            _merge_quarters(work, origin, size, bins, work, (level & 1) * whole + first * step, 0, size)
     return whole
 
 
 @kernel()
-def transform(
-    data: NDArray[np.float32], rows: int, bins: int, work: NDArray[np.float32], out: NDArray[np.float32]
-) -> None:
+def transform(data: NDArray[np.int16], rows: int, bins: int, work: NDArray[np.int16], out: NDArray[np.int16]) -> None:
     """Fast folding transform.
 
     Parameters
     ----------
-    data : ndarray of float32, shape (>= rows bins + 16,)
+    data : ndarray of int16, shape (>= rows bins + 64,)
         Samples; those after ``rows bins`` are read and not used.
     rows, bins : int
-        Turns and phase bins, bins >= 16.
-    work : ndarray of float32, shape (>= work_size(rows bins, bins, 0),)
-    out : ndarray of float32, shape (rows, bins)
+        Turns and phase bins, bins >= 8.
+    work : ndarray of int16, shape (>= work_size(rows bins, bins),)
+    out : ndarray of int16, shape (rows, bins)
         Row s: sum over r of row r of the data, shifted to the left by about ``s r/(rows - 1)`` samples: rows of half as
-        many rows each round to whole samples.
+        many rows each round to whole samples. Sums saturate.
     """
     step = stride(bins)
-    at = _quarters(data, rows, bins, work)
-    sums = 2 * rows * step + LANES * step
+    recipe = np.empty((7, recipe_size(rows)), np.int32)
+    at = _quarters(data, rows, bins, work, recipe)
+    sums = 2 * rows * step
+    if rows > 4:
+        _recipe(rows, bins, 0, rows, recipe)
     for s in range(rows):
         if rows <= 4:
-            _merge_few(work, at, rows, bins, work, sums, s, s + 1)
+            _merge_few(data, 0, rows, bins, work, sums, s, s + 1)
         else:
-            _merge_quarters(work, at, rows, bins, work, sums, s, s + 1)
+            _merge_rows(work, at, recipe[:, s:], 1, rows <= WIDE, bins, work, sums)
         out[s] = work[sums : sums + bins]
 
 
 @kernel()
-def _largest(tile: NDArray[np.float32], bins: int, widths: NDArray[np.int64], out: NDArray[np.float32]) -> None:
-    count = widths.shape[0]
-    first = 0
-    while first < count:
-        left = count - first
+def _largest(
+    tile: NDArray[np.int32], bins: int, widths: NDArray[np.int64], first: int, last: int, out: NDArray[np.int32]
+) -> None:
+    while first < last:
+        left = last - first
         if left >= 6:
             _boxes(6, tile, bins, widths, first, out)
             first += 6
         elif left >= 4:
             _boxes(4, tile, bins, widths, first, out)
             first += 4
-        elif left >= 2:
+        elif left == 3:
+            _boxes(3, tile, bins, widths, first, out)
+            first += 3
+        elif left == 2:
             _boxes(2, tile, bins, widths, first, out)
             first += 2
         else:
@@ -382,13 +497,44 @@ def _largest(tile: NDArray[np.float32], bins: int, widths: NDArray[np.int64], ou
 
 
 @kernel()
+def _order(widths: NDArray[np.int64], order: NDArray[np.int64], parts: NDArray[np.float32]) -> int:
+    """Put boxes that bound others first; `parts` has how many of each of them make up one of the others."""
+    nwidths = widths.shape[0]
+    keys = 0
+    last = 0.0
+    for k in range(nwidths):
+        if widths[k] >= _KEYS * last:
+            order[keys] = k
+            keys += 1
+            last = float(widths[k])
+    at = keys
+    for k in range(nwidths):
+        key = False
+        for i in range(keys):
+            key |= order[i] == k
+        if not key:
+            order[at] = k
+            at += 1
+    parts[:] = np.float32(0.0)
+    for i in range(keys, nwidths):
+        left = widths[order[i]]
+        for j in range(keys - 1, -1, -1):
+            count = left // widths[order[j]]
+            parts[i, j] = count
+            left -= count * widths[order[j]]
+    return keys
+
+
+@kernel()
 def search_periods(
-    data: NDArray[np.float32],
+    data: NDArray[np.int16],
     nsamps: int,
     transforms: NDArray[np.int64],
     widths: NDArray[np.int64],
     noise: NDArray[np.float64],
-    work: NDArray[np.float32],
+    limit: float,
+    work: NDArray[np.int16],
+    tile: NDArray[np.int32],
     best: NDArray[np.float32],
     which: NDArray[np.uint8],
     snrs: NDArray[np.float32],
@@ -400,64 +546,94 @@ def search_periods(
 
     Parameters
     ----------
-    data : ndarray of float32, shape (>= nsamps + 16,)
+    data : ndarray of int16, shape (>= nsamps + 64,)
         Samples with zero mean.
     nsamps : int
     transforms : ndarray of int64, shape (ntransforms, 4)
-        Bins, first row, row after the last, where the first row goes in `best`. Row s of m is the period
+        Bins (8 at least), first row, row after the last, where the first row goes in `best`. Row s of m is the period
         ``bins^2 / (bins - s/(m - 1))``.
-    widths : ndarray of int64, shape (nwidths,)
+    widths : ndarray of int64, shape (nwidths,), ascending
         Of the boxes [bins], each less than any of the numbers of bins.
     noise : ndarray of float64, shape (nwidths,)
         Standard deviation of a sample; what a box of that width has, over the root of the width.
-    work : ndarray of float32, shape (>= work_size(nsamps, bins, widest),)
+    limit : float
+        Where no S/N can exceed this the boxes between the few that are always looked at are left out.
+    work : ndarray of int16, shape (>= work_size(nsamps, bins),)
         For every one of the numbers of bins.
+    tile : ndarray of int32, shape (>= tile_size(bins, widest),)
     best : ndarray of float32, shape (>= 15 + ntrials,)
-        Largest S/N of every period; up to 15 elements after the last are spoilt.
+        Largest S/N of every period looked at; up to 15 elements after the last are spoilt.
     which : ndarray of uint8, as `best`
         Which of the widths has it.
     snrs : ndarray of float32, shape (ntrials, nwidths), or (0, 0)
-        Filled with the S/N of every width, if there is room.
+        Filled with the S/N of every width, if there is room; then `limit` must be -inf.
     """
     nwidths = widths.shape[0]
     widest = 1
     for k in range(nwidths):
         widest = max(widest, widths[k])
-    largest = np.empty(nwidths * LANES, np.float32)
+    order = np.zeros(nwidths, np.int64)
+    parts = np.zeros((nwidths, nwidths), np.float32)
+    keys = _order(widths, order, parts)
+    if not limit > 0.0:
+        keys = nwidths
+    boxes = widths[order]
+    largest = np.zeros(nwidths * LANES, np.int32)
     inside = np.empty(nwidths, np.float32)
     below = np.empty(nwidths, np.float32)
     every = snrs.shape[0] > 0
+    enough = np.float32(limit)
+    bound = np.empty(LANES, np.float32)
+    most = 1
+    for i in range(transforms.shape[0]):
+        most = max(most, nsamps // transforms[i, 0])
+    recipe = np.empty((7, recipe_size(most)), np.int32)
     for i in range(transforms.shape[0]):
         bins, lo, hi, to = transforms[i]
         rows = nsamps // bins
         step = stride(bins)
-        at = _quarters(data, rows, bins, work)
-        sums = 2 * rows * step + LANES * step
-        tile = work[2 * (rows + LANES) * step :]
+        at = _quarters(data, rows, bins, work, recipe)
+        sums = 2 * rows * step
+        if rows > 4:
+            _recipe(rows, bins, lo, hi, recipe)
         for k in range(nwidths):
-            w = float(widths[k])
-            scale = 1.0 / (noise[k] * np.sqrt(rows * w * (1.0 - w / bins)))
+            w = float(boxes[k])
+            scale = 1.0 / (noise[order[k]] * np.sqrt(rows * w * (1.0 - w / bins)))
             inside[k] = scale
             below[k] = scale * w / bins
         for s in range(lo, hi, LANES):
             end = min(s + LANES, hi)
             if rows <= 4:
-                _merge_few(work, at, rows, bins, work, sums, s, end)
+                _merge_few(data, 0, rows, bins, work, sums, s, end)
             else:
-                _merge_quarters(work, at, rows, bins, work, sums, s, end)
-            tile[:LANES] = np.float32(0.0)
+                _merge_rows(work, at, recipe[:, s - lo :], end - s, rows <= WIDE, bins, work, sums)
+            tile[:LANES] = 0
             for phase in range(0, bins, LANES):
                 _turn(work, step, sums + phase, tile, phase * LANES)
             _extend(tile, bins, widest + 1)
-            _largest(tile, bins, widths, largest)
+            total = tile[bins * LANES : (bins + 1) * LANES]
+            _largest(tile, bins, boxes, 0, keys, largest)
+            done = keys
+            for k in range(keys, nwidths):
+                bound[:] = np.float32(0.0)
+                for j in range(keys):
+                    if parts[k, j] > np.float32(0.0):
+                        for lane in range(LANES):
+                            bound[lane] += parts[k, j] * np.float32(largest[LANES * j + lane])
+                above = False
+                for lane in range(end - s):
+                    above |= inside[k] * bound[lane] - below[k] * np.float32(total[lane]) > enough
+                if above:
+                    _largest(tile, bins, boxes, keys, nwidths, largest)
+                    done = nwidths
+                    break
             first = to + s - lo
-            for lane in range(LANES):
-                best[first + lane] = np.float32(-np.inf)
-            for k in range(nwidths):
+            best[first : first + LANES] = np.float32(-np.inf)
+            for k in range(done):
                 for lane in range(LANES):
-                    value = inside[k] * largest[LANES * k + lane] - below[k] * tile[bins * LANES + lane]
+                    value = inside[k] * np.float32(largest[LANES * k + lane]) - below[k] * np.float32(total[lane])
                     if value > best[first + lane]:
                         best[first + lane] = value
-                        which[first + lane] = k
+                        which[first + lane] = order[k]
                     if every and s + lane < hi:
-                        snrs[first + lane, k] = value
+                        snrs[first + lane, order[k]] = value

@@ -103,20 +103,59 @@ def sum_samples(
 
 
 @kernel()
-def sum_groups(x: NDArray[np.float32], size: int, out: NDArray[np.float32]) -> None:
-    """Sums of `size` samples each.
+def running_sums(x: NDArray[np.float32], scale: float, out: NDArray[np.int32]) -> None:
+    """Sums of the samples before each, times `scale` and rounded; they may go round the range of the integers.
 
     Parameters
     ----------
-    x : ndarray of float32, shape (>= size n,)
-    size : int
-    out : ndarray of float32, shape (n,)
+    x : ndarray of float32, shape (n,)
+        Finite.
+    scale : float
+        No sample times this may exceed 1e9.
+    out : ndarray of int32, shape (n + 1,)
     """
-    for i in range(out.shape[0]):
-        s = np.float32(0.0)
-        for k in range(size):
-            s += x[i * size + k]
-        out[i] = s
+    factor = np.float32(scale)
+    sums = out[1 : x.shape[0] + 1]
+    for i in range(x.shape[0]):
+        sums[i] = np.int32(np.rint(x[i] * factor))
+    total = np.int32(0)
+    out[0] = total
+    for i in range(x.shape[0]):
+        total = np.int32(total + sums[i])
+        sums[i] = total
+
+
+@kernel()
+def sum_groups(sums: NDArray[np.int32], size: int, scale: float, out: NDArray[np.int16]) -> None:
+    """Sums of `size` samples each, times `scale`, rounded; they saturate.
+
+    Parameters
+    ----------
+    sums : ndarray of int32, shape (>= size n + 1,)
+        Running sums.
+    size : int
+    scale : float
+    out : ndarray of int16, shape (n,)
+    """
+    part = np.empty(_CHUNK, np.float32)
+    factor = np.float32(scale)
+    largest = np.float32(32767.0)
+    for lo in range(0, out.shape[0], _CHUNK):
+        n = min(_CHUNK, out.shape[0] - lo)
+        own = sums[lo * size : (lo + n) * size + 1]
+        before = own[0]
+        at = 0
+        for i in range(n):
+            at += size
+            after = own[at]
+            part[i] = np.float32(np.int32(after - before))
+            before = after
+        row = out[lo : lo + n]
+        for i in range(n):
+            v = np.rint(part[i] * factor)
+            v = v if v < largest else largest
+            v = v if v > -largest else -largest
+            row[i] = np.int16(np.int32(v))
 
 
 @kernel()
@@ -138,6 +177,17 @@ def mark_constant(x: NDArray[np.float32]) -> None:
 
 
 @kernel(reorder=True)
+def _there(x: NDArray[np.float32]) -> tuple[float, int]:
+    s = np.float32(0.0)
+    n = np.int32(0)
+    for i in range(x.shape[0]):
+        there = x[i] == x[i]
+        s += x[i] if there else np.float32(0.0)
+        n += np.int32(there)
+    return float(s), int(n)
+
+
+@kernel()
 def block_means(x: NDArray[np.float32], size: int, out: NDArray[np.float64]) -> int:
     """Means of blocks of `size` samples over those that are there, the rest going to the last block.
 
@@ -156,16 +206,18 @@ def block_means(x: NDArray[np.float32], size: int, out: NDArray[np.float64]) -> 
     live = 0
     last = out.shape[0] - 1
     for k in range(out.shape[0]):
-        hi = (k + 1) * size if k < last else x.shape[0]
-        s = np.float32(0.0)
-        n = np.int32(0)
-        for i in range(k * size, hi):
-            there = x[i] == x[i]
-            s += x[i] if there else np.float32(0.0)
-            n += np.int32(1) if there else np.int32(0)
-        live += int(n)
+        s, n = _there(x[k * size : (k + 1) * size if k < last else x.shape[0]])
+        live += n
         out[k] = s / n if 4 * n >= size else np.nan
     return live
+
+
+@kernel()
+def _less_line(x: NDArray[np.float32], start: np.float32, slope: np.float32, out: NDArray[np.float32]) -> None:
+    zero = np.float32(0.0)
+    for i in range(x.shape[0]):
+        flat = x[i] - (start + slope * np.float32(np.int32(i)))
+        out[i] = flat if x[i] == x[i] else zero
 
 
 @kernel()
@@ -178,34 +230,44 @@ def flatten(x: NDArray[np.float32], size: int, baseline: NDArray[np.float64], ou
     size : int
         Samples of a block.
     baseline : ndarray of float64, shape (n // size,)
-    out : ndarray of float32, shape (>= n,)
+    out : ndarray of float32, shape (n,)
     """
     n = x.shape[0]
-    zero = np.float32(0.0)
     half = size // 2
     last = baseline.shape[0] - 1
     for k in range(-1, baseline.shape[0]):
         lo = max(k * size + half, 0)
-        hi = (k + 1) * size + half if k < last else n
+        hi = min((k + 1) * size + half, n) if k < last else n
         a = baseline[max(k, 0)]
         b = baseline[min(k + 1, last)]
-        start = np.float32(a)
-        slope = np.float32((b - a) / size)
+        slope = (b - a) / size
         # The middle of a block lies half a sample below an element if its size is even.
-        x0 = np.float32(lo - (k * size + half) + (0.5 if size % 2 == 0 else 0.0))
-        for i in range(lo, hi):
-            flat = x[i] - (start + slope * (x0 + np.float32(i - lo)))
-            out[i] = flat if x[i] == x[i] else zero
+        first = a + slope * (lo - (k * size + half) + (0.5 if size % 2 == 0 else 0.0))
+        if hi > lo:
+            _less_line(x[lo:hi], np.float32(first), np.float32(slope), out[lo:hi])
 
 
 @kernel(reorder=True)
-def block_variances(x: NDArray[np.float32], out: NDArray[np.float32]) -> int:
-    """Variances of blocks of 32 samples about their own means, of those blocks that are not all zero.
+def _variance(x: NDArray[np.float32]) -> float:
+    s = np.float32(0.0)
+    q = np.float32(0.0)
+    for i in range(BLOCK):
+        v = x[i]
+        s += v
+        q += v * v
+    return float((q - s * s / np.float32(BLOCK)) / np.float32(BLOCK - 1)) if q > np.float32(0.0) else 0.0
+
+
+@kernel()
+def block_variances(x: NDArray[np.float32], step: int, out: NDArray[np.float32]) -> int:
+    """Variances of blocks of 32 samples about their own means; blocks that are all zero are left out.
 
     Parameters
     ----------
     x : ndarray of float32, shape (n,)
-    out : ndarray of float32, shape (n // 32,)
+    step : int
+        Every so many blocks one is taken.
+    out : ndarray of float32, shape (>= n / (32 step),)
 
     Returns
     -------
@@ -213,19 +275,22 @@ def block_variances(x: NDArray[np.float32], out: NDArray[np.float32]) -> int:
         Number of variances.
     """
     count = 0
-    for k in range(out.shape[0]):
-        lo = k * BLOCK
-        s = np.float32(0.0)
-        q = np.float32(0.0)
-        for i in range(BLOCK):
-            v = x[lo + i]
-            s += v
-            q += v * v
-        v = (q - s * s / np.float32(BLOCK)) / np.float32(BLOCK - 1)
-        if q > np.float32(0.0):
-            out[count] = v
+    for lo in range(0, x.shape[0] - BLOCK + 1, step * BLOCK):
+        v = _variance(x[lo : lo + BLOCK])
+        if v > 0.0:
+            out[count] = np.float32(v)
             count += 1
     return count
+
+
+@kernel()
+def count_beyond(x: NDArray[np.float32], limit: float) -> int:
+    """Number of samples that are larger than `limit`, whatever their sign."""
+    n = np.int32(0)
+    most = np.float32(limit)
+    for i in range(x.shape[0]):
+        n += np.int32(abs(x[i]) > most)
+    return int(n)
 
 
 @kernel()
@@ -247,7 +312,7 @@ def clip(x: NDArray[np.float32], low: float, high: float) -> None:
 
 @kernel()
 def extremes(x: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.float32]) -> None:
-    """Least and largest sample of each of as many stretches as `low` and `high` have.
+    """Least and largest sample, or 0, of each of as many stretches as `low` and `high` have.
 
     Parameters
     ----------
@@ -259,8 +324,9 @@ def extremes(x: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.
     for k in range(count):
         a = np.float32(0.0)
         b = np.float32(0.0)
-        for i in range(n * k // count, n * (k + 1) // count):
-            v = x[i]
+        part = x[n * k // count : n * (k + 1) // count]
+        for i in range(part.shape[0]):
+            v = part[i]
             a = v if v < a else a
             b = v if v > b else b
         low[k] = a

@@ -36,13 +36,13 @@ MOST_STEPS = 6.0
 MOST_HITS = 200_000
 
 #: Independent trials from benchmarks/calibrate_accel_trials.py, of single powers and what each stage of sums adds: per
-#: bin of the top harmonic without drift, and per bin, Z_WIDTH and unit of -ln p with it (the number of peaks of a random
-#: field over an area, in units of p, grows with their height).
+#: bin of the top harmonic without drift, and per bin, Z_WIDTH and unit of -ln p with it (a random field has the more
+#: peaks over an area, in units of p, the higher they are).
 TRIALS_LINE = (3.7, 1.8)
 TRIALS_AREA = (0.82, 0.31)
 #: Drift [bins] over which powers are one and the same, and change of drift at ln p = -18.
 Z_WIDTH = 6.95
-W_WIDTH = 20.0
+W_WIDTH = 22.0
 
 
 class AccelSearch:
@@ -89,7 +89,7 @@ class AccelSearch:
         ntrials_dm: float = 1.0,
         memory: int | None = None,
     ) -> None:
-        from pulsar_kernels.correlate import first_phase, staged_bytes, work_floats
+        from pulsar_kernels.correlate import decoded, first_phase, staged_bytes, work_floats
 
         config = AccelConfig() if config is None else config
         if not ntrials_dm > 0:
@@ -141,6 +141,7 @@ class AccelSearch:
         self.cost = self.plane.seconds * 1.1 + 1e-8 * nsamps
         #: Frequency, drift, change of drift: how many are free.
         self._nfree = 3 if bends else 2 if reach else 1
+        self._decode = decoded()
         self._bends = {b: first_phase(n, 0.0, DW * b) for b in range(-bends, bends + 1)}
         self._starts: dict[int, NDArray[np.float32]] = {}
 
@@ -173,6 +174,7 @@ class AccelSearch:
 
     def set_threshold(self, logp: float) -> None:
         """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
+        from pulsar_kernels.correlate import KNEE
         from pulsar_kernels.drifts import WIDE
 
         self.logp_threshold = float(logp)
@@ -181,9 +183,9 @@ class AccelSearch:
         stages = zip(self.nharms, self.thresholds, GRID, strict=False)
         grid = [h + part * (power - h) for h, power, part in stages]
         #: Steps of a unit power.
-        self._steps = min(MOST_STEPS, 240.0 / max(grid))
+        self._steps = min(MOST_STEPS, (KNEE - 4.0) / max(grid))
         rounding = [2.0 * np.sqrt(h / 12.0) for h in self.nharms]
-        limits = [np.clip(np.floor(p * self._steps - e), 1, 254) for p, e in zip(grid, rounding, strict=True)]
+        limits = [np.clip(np.floor(p * self._steps - e), 1, KNEE - 1) for p, e in zip(grid, rounding, strict=True)]
         self._limits = np.repeat(np.array(limits, dtype=np.uint8), WIDE)
 
     def _buffers(self) -> "_Buffers":
@@ -288,7 +290,7 @@ class AccelSearch:
                     found = b.room(found, self)
                     found = drifts.sum_rows(
                         *(b.plane, plane.zero, shift, self._rows, start, stop, piece.centre, piece.pitch, plane.slope),
-                        *(plane.reach, self._limits, b.cells, found, b.hits),
+                        *(plane.reach, self._limits, self._decode, b.cells, found, b.hits),
                     )
         return found
 
@@ -321,7 +323,7 @@ class AccelSearch:
                     before = b.room(found, self)
                     found = drifts.sum_rows(
                         *(b.plane, table, shift, self._rows, lo, hi, p.centre, p.pitch, plane.slope),
-                        *(plane.reach, self._limits, b.cells, before, b.hits),
+                        *(plane.reach, self._limits, self._decode, b.cells, before, b.hits),
                     )
                     b.bends[before:found] = bend
         return found
@@ -351,7 +353,7 @@ class AccelSearch:
             np.array([float(self.nbins), self.z_limit, self.w_limit]),
             np.array([self.logp_threshold, self.config.nharm]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
-            np.zeros((most, int(self.config.nharm))),
+            np.zeros((most, dechirp.KNOWN)),
         )
         out = out[np.argsort(out[:kept, 5], kind="stable")]
         span = self.amplitudes.span

@@ -96,6 +96,7 @@ def cluster(
     tobs: float,
     tstart: float,
     ntrials: float,
+    threshold: float | None = None,
     fref: float | None = None,
     beam: int | None = None,
     max_events: int = MAX_EVENTS,
@@ -118,6 +119,8 @@ def cluster(
         MJD (UTC) of the first sample.
     ntrials : float
         Independent trials of the run: those of a series times the independent DMs.
+    threshold : float, optional
+        S/N from which events were kept; default that of the weakest.
     fref : float, optional
         Frequency to which times refer [MHz]; default the highest of `freqs`.
     beam : int, optional
@@ -162,9 +165,11 @@ def cluster(
     clusters.link(first, row, dms, tsamp, time, width, snr, order, GAP, e_hi, e_lo, parent)
     # Groups, strongest first.
     peaks = order[parent[order] == order]
+    share = np.empty(used.size)
+    clusters.spread(parent, row, dms, width, snr, e_lo - e_hi, share)
     owner = np.empty(peaks.size, dtype=np.int64)
     by_time = np.argsort(time[peaks], kind="stable")
-    clusters.absorb(peaks, by_time, row, dms, tsamp, time, width, snr, e_hi, e_lo, owner)
+    clusters.absorb(peaks, by_time, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, owner)
     kept = np.flatnonzero(owner == np.arange(peaks.size))
     number = np.full(used.size, -1, dtype=np.int64)
     number[peaks] = np.searchsorted(kept, owner)
@@ -173,8 +178,9 @@ def cluster(
     member = np.argsort(group, kind="stable")
     group_first = np.searchsorted(group[member], np.arange(kept.size + 1)).astype(np.int64)
     facts = np.empty((kept.size, 6))
+    least = float(snr.min()) if threshold is None else threshold
     best = peaks[kept]
-    clusters.describe(group_first, member, best, row, dms, snr, width, e_lo - e_hi, float(snr.min()), facts)
+    clusters.describe(group_first, member, best, row, dms, snr, width, e_lo - e_hi, least, facts)
 
     table = empty_table(SINGLE_PULSE_COLUMNS, kept.size)
     table["rank"] = np.arange(1, kept.size + 1)

@@ -23,7 +23,7 @@ from pulsar.search import stats
 #: Fewest samples that a search makes sense for, fewest turns, fewest and usual least number of phase bins.
 MIN_SAMPLES = 256
 MIN_TURNS = 4.0
-MIN_BINS = 16
+MIN_BINS = 8
 USUAL_BINS = 64
 #: Narrowest pulse looked for at a period of 1 s [turns]; it goes as the root of the frequency. Half of the width of the
 #: cores of pulsars at 1 GHz, 2.45 degrees (Rankin 1990, ApJ 352, 247).
@@ -37,6 +37,15 @@ WINDOW = 5.0
 POINTS = 32
 #: Excess over white noise that counts, times the root of the number of sums it was measured from.
 SURE = 4.0
+#: Noise of a folded sample in integer units: so that bins of the profile hold up to 512 times their noise, if it is
+#: between these. Where bins are nearly full it is done again with units 16 times as large.
+HEADROOM = 512.0
+LEAST_UNIT = 4.0
+MOST_UNIT = 64.0
+COARSER = 16.0
+#: Noise of a sample of a level in units of its running sums, and most blocks its noise is measured from.
+FINE_UNIT = 64.0
+MOST_BLOCKS = 4096
 #: A single trial must be less likely than this by chance to be looked at at all.
 MAX_LOGP = float(np.log(1e-5))
 
@@ -251,9 +260,9 @@ class FFASearch:
                 for _, _, s in every
             )
         )
-        self._nwork = max(
-            (ffa.work_size(s.nsamps, int(b), int(s.widths[-1])) for _, _, s in every for b in s.transforms[:, 0]),
-            default=0,
+        self._nwork = max((ffa.work_size(s.nsamps, int(b)) for _, _, s in every for b in s.transforms[:, 0]), default=0)
+        self._ntile = max(
+            (ffa.tile_size(int(b), int(s.widths[-1])) for _, _, s in every for b in s.transforms[:, 0]), default=0
         )
         self._owners = np.array([(i, j, k) for i, j, s in every for k in range(len(s.transforms))], dtype=np.int64)
         self._starts = np.array([t[3] for _, _, s in every for t in s.transforms], dtype=np.int64)
@@ -278,8 +287,9 @@ class FFASearch:
     def memory_bytes(self) -> int:
         """Work space of one thread."""
         series = sum(2 * level.nsamps for level in self.levels)
+        longest = max((level.nsamps for level in self.levels), default=0)
         coarse = max((step.nsamps for level in self.levels for step in level.steps), default=0)
-        return 4 * (series + coarse + self._nwork) + 5 * self.ntrial_periods
+        return 4 * (series + longest + self._ntile) + 2 * (coarse + self._nwork) + 5 * self.ntrial_periods
 
     @cached_property
     def cost(self) -> float:
@@ -348,7 +358,7 @@ class FFASearch:
     def _buffers(self) -> "_Buffers":
         found: _Buffers | None = getattr(self._local, "buffers", None)
         if found is None:
-            found = _Buffers(self.levels, self._nwork, self.ntrial_periods)
+            found = _Buffers(self.levels, self._nwork, self._ntile, self.ntrial_periods)
             self._local.buffers = found
         return found
 
@@ -389,45 +399,64 @@ class FFASearch:
         if series.dtype not in (np.int16, np.float32):
             series = series.astype(np.float32)
         series = np.ascontiguousarray(series)
-        raw = buffers.raw[0]
         first = self.levels[0]
-        longwave.sum_samples(series, self._trend(series), self._gaps, first.halvings, raw)
-        longwave.mark_constant(raw)
+        longwave.sum_samples(series, self._trend(series), self._gaps, first.halvings, buffers.raw[0])
+        longwave.mark_constant(buffers.raw[0])
+        scale = np.zeros(0)
         for i, level in enumerate(self.levels):
             if i > 0:
-                raw = buffers.raw[i]
                 finer = buffers.raw[i - 1]
-                for _ in range(self.levels[i - 1].halvings, level.halvings):
-                    half = np.empty(finer.shape[0] // 2, dtype=np.float32) if finer.shape[0] // 2 != raw.size else raw
-                    longwave.sum_pairs(finer, half)
-                    finer = half
+                for _ in range(self.levels[i - 1].halvings, level.halvings - 1):
+                    finer = _paired(finer)
+                longwave.sum_pairs(finer, buffers.raw[i])
             flat = buffers.flat[i]
-            noise = self._flatten(level, raw, flat)
+            noise = self._flatten(level, buffers.raw[i], flat)
             if noise is None:
                 return False
             buffers.noise[i] = noise
-            scale = self._scale_noise(level, flat, noise)
+            scale = self._scale_noise(level, flat, noise, scale[level.halvings - self.levels[i - 1].halvings :])
+            longwave.running_sums(flat, FINE_UNIT / noise, buffers.sums)
             for step in level.steps:
-                x = buffers.coarse
-                if step.factor > 1:
-                    longwave.sum_groups(flat, step.factor, x[: step.nsamps])
-                else:
-                    x[: step.nsamps] = flat[: step.nsamps]
-                widths = step.widths
-                rise = np.interp(np.log2(widths * step.factor), np.arange(len(scale)), scale)
-                per_sample = noise * np.sqrt(step.factor) * rise
-                at, end = (
-                    step.transforms[0, 3],
-                    step.transforms[-1, 3] + step.transforms[-1, 2] - step.transforms[-1, 1],
-                )
-                part = snrs[at:end] if snrs.shape[0] else snrs
-                table = step.transforms.copy()
-                table[:, 3] -= at
-                ffa.search_periods(
-                    *(x, step.nsamps, table, widths, per_sample, buffers.work),
-                    *(buffers.best[at:], buffers.which[at:], part),
-                )
+                # One sample of noise in units: as many as leave room for bins of so many standard deviations.
+                rows = step.nsamps // step.transforms[0, 0]
+                unit = float(np.clip(ffa.LARGEST / (HEADROOM * np.sqrt(rows)), LEAST_UNIT, MOST_UNIT))
+                rise = np.interp(np.log2(step.widths * step.factor), np.arange(len(scale)), scale)
+                at = int(step.transforms[0, 3])
+                end = at + int(np.sum(step.transforms[:, 2] - step.transforms[:, 1]))
+                own = (buffers.best[at : end + ffa.LANES], buffers.which[at : end + ffa.LANES], snrs[at:end])
+                self._search_step(step, buffers, unit, rise, own)
+                full = 0.9 * ffa.LARGEST / (unit * np.sqrt(rows))
+                while np.max(buffers.best[at:end]) > full:
+                    # Bins that may have been full: those trials again.
+                    unit /= COARSER
+                    again = tuple(np.zeros_like(x) for x in own)
+                    self._search_step(step, buffers, unit, rise, again)
+                    bright = buffers.best[at:end] > full
+                    for old, new in zip(own, again, strict=True):
+                        if len(old):
+                            old[: end - at][bright] = new[: end - at][bright]
+                    full *= COARSER
         return True
+
+    def _search_step(
+        self,
+        step: Step,
+        buffers: "_Buffers",
+        unit: float,
+        rise: NDArray[np.float64],
+        out: tuple[NDArray[Any], ...],
+    ) -> None:
+        """Best S/N, width and, if there is room, all S/N of a step, with a noise of `unit` in a sample."""
+        from pulsar_kernels import ffa, longwave
+
+        x = buffers.coarse
+        longwave.sum_groups(buffers.sums, step.factor, unit / (FINE_UNIT * np.sqrt(step.factor)), x[: step.nsamps])
+        table = step.transforms.copy()
+        table[:, 3] -= table[0, 3]
+        # Rounding adds a twelfth.
+        noise = np.sqrt(unit**2 + 1.0 / 12.0) * rise
+        limit = self.snr_threshold if out[2].shape[0] == 0 else -np.inf
+        ffa.search_periods(x, step.nsamps, table, step.widths, noise, limit, buffers.work, buffers.tile, *out)
 
     def _flatten(self, level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32]) -> float | None:
         """Take off the running median; returns the noise of a sample, less where data are missing."""
@@ -449,43 +478,47 @@ class FFASearch:
         if not there.all():
             line = np.interp(middle, middle[there], line[there])
         longwave.flatten(raw, size, np.ascontiguousarray(line), flat)
-        variances = np.empty(level.nsamps // longwave.BLOCK, dtype=np.float32)
-        count = longwave.block_variances(flat[: level.nsamps], variances)
+        step = max(level.nsamps // (longwave.BLOCK * MOST_BLOCKS), 1)
+        variances = np.empty(level.nsamps // (longwave.BLOCK * step) + 1, dtype=np.float32)
+        count = longwave.block_variances(flat, step, variances)
         if count == 0:
             return None
         # Median of chi-square with 31 degrees of freedom over its mean (Wilson-Hilferty).
         variance = float(np.median(variances[:count])) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3
         if not variance > 0.0:
             return None
-        low = np.empty(64, dtype=np.float32)
-        high = np.empty(64, dtype=np.float32)
-        longwave.extremes(flat[: level.nsamps], low, high)
         limit = 6.0 * np.sqrt(variance)
-        longwave.clip(flat[: level.nsamps], min(float(np.sort(low)[3]), -limit), max(float(np.sort(high)[-4]), limit))
+        if longwave.count_beyond(flat, limit) > 0:
+            low = np.empty(64, dtype=np.float32)
+            high = np.empty(64, dtype=np.float32)
+            longwave.extremes(flat, low, high)
+            longwave.clip(flat, min(float(np.sort(low)[3]), -limit), max(float(np.sort(high)[-4]), limit))
         return float(np.sqrt(variance * live / level.nsamps))
 
-    def _scale_noise(self, level: Level, flat: NDArray[np.float32], noise: float) -> NDArray[np.float64]:
+    def _scale_noise(
+        self, level: Level, flat: NDArray[np.float32], noise: float, known: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Noise of sums of 1, 2, 4 ... samples over that of white noise, 1 where it is not surely more.
 
-        It is measured from the lower half of the sums, which pulses hardly reach.
+        It is measured from the lower half of the sums, which pulses hardly reach; `known` are the first of them.
         """
-        from pulsar_kernels import longwave
-
-        scale = [1.0]
-        sums = flat[: level.nsamps]
+        scale = list(known) if len(known) else [1.0]
+        sums = flat
         size = 1
+        at = 0
         while size < level.widest and sums.shape[0] >= 32:
-            half = np.empty(sums.shape[0] // 2, dtype=np.float32)
-            longwave.sum_pairs(sums, half)
-            sums = half
+            sums = _paired(sums)
             size *= 2
-            picked = sums[:: max(sums.shape[0] // 4096, 1)]
+            at += 1
+            if at < len(scale):
+                continue
+            picked = np.sort(sums[:: max(sums.shape[0] // 4096, 1)])
             picked = picked[picked != 0.0]
-            if picked.size < 8:
+            n = picked.size
+            if n < 8:
                 break
-            low, middle = np.quantile(picked, (0.25, 0.5))
-            ratio = (middle - low) / (0.6745 * noise * np.sqrt(size))
-            scale.append(float(ratio) if ratio > 1.0 + SURE / np.sqrt(picked.size) else 1.0)
+            ratio = float(picked[n // 2] - picked[n // 4]) / (0.6745 * noise * np.sqrt(size))
+            scale.append(ratio if ratio > 1.0 + SURE / np.sqrt(n) else 1.0)
         return np.maximum.accumulate(np.array(scale))
 
     def _trials(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
@@ -556,7 +589,7 @@ class FFASearch:
         from pulsar_kernels import longwave
 
         level = self.levels[i]
-        flat = buffers.flat[i][: level.nsamps]
+        flat = buffers.flat[i]
         per_turn = 1.0 / (freq * level.tau)
         bins = n * int(np.clip(np.ceil(8.0 / width), 16, max(per_turn, 16)) / n)
         nparts = int(np.clip(self.tobs * freq / 2.0, 2, 64))
@@ -566,7 +599,8 @@ class FFASearch:
         reach = int(np.ceil(bins * (1.0 / nbins + 0.5 * width)))
         drifts = np.arange(-reach, reach + 1)
         near = width * bins * np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75])
-        boxes = np.unique(np.clip(np.round(near), 1, bins // 2).astype(np.int64))
+        most = max(int(1.1 * self.config.duty_max * bins), 1)
+        boxes = np.unique(np.clip(np.round(near), 1, most).astype(np.int64))
         grid = np.empty((len(drifts), len(boxes)))
         longwave.drift_snr(parts, drifts, boxes, noise, grid)
         d, k = np.unravel_index(int(np.argmax(grid)), grid.shape)
@@ -678,15 +712,34 @@ def unequal(folded: "_Folded", n: int, logp: float) -> bool:
 class _Buffers:
     """Work space of one thread."""
 
-    def __init__(self, levels: tuple[Level, ...], work: int, ntrials: int) -> None:
+    def __init__(self, levels: tuple[Level, ...], work: int, tile: int, ntrials: int) -> None:
         self.raw = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
-        self.flat = [np.zeros(level.nsamps + 32, dtype=np.float32) for level in levels]
+        self.flat = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
         self.noise = [0.0 for _ in levels]
+        self.sums = np.zeros(max((level.nsamps for level in levels), default=0) + 1, dtype=np.int32)
         longest = max((step.nsamps for level in levels for step in level.steps), default=0)
-        self.coarse = np.zeros(longest + 64, dtype=np.float32)
-        self.work = np.zeros(work + 64, dtype=np.float32)
+        self.coarse = _aligned(longest + 64, np.int16)
+        self.work = _aligned(work, np.int16)
+        self.tile = _aligned(tile, np.int32)
         self.best = np.zeros(ntrials + 16, dtype=np.float32)
         self.which = np.zeros(ntrials + 16, dtype=np.uint8)
+
+
+def _aligned(n: int, kind: type) -> NDArray[Any]:
+    """Zeros that begin at a cache line."""
+    size = np.dtype(kind).itemsize
+    space: NDArray[Any] = np.zeros(n + 64 // size, dtype=kind)
+    skip = -space.ctypes.data // size % (64 // size)
+    return space[skip : skip + n]
+
+
+def _paired(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Sums of two samples each."""
+    from pulsar_kernels import longwave
+
+    out = np.empty(x.shape[0] // 2, dtype=np.float32)
+    longwave.sum_pairs(x, out)
+    return out
 
 
 class Periodogram(NamedTuple):
