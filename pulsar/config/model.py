@@ -21,6 +21,7 @@ class InputConfig(Section):
     dec_deg: Annotated[float | None, Field(ge=-90, le=90, description="declination of the beam [deg]")] = None
     tsamp: Annotated[float | None, Field(gt=0, description="sampling time [s], where the header is wrong")] = None
     signed: Annotated[bool | None, Field(description="8-bit SIGPROC samples are signed; default: by format")] = None
+    calibration: Annotated[bool, Field(description="search scans of a calibrator too (FAST, by their names)")] = False
 
 
 class RfiConfig(Section):
@@ -163,7 +164,29 @@ class SiftConfig(Section):
         tuple[float, ...],
         Field(description="mains frequencies [Hz]: undispersed candidates at their harmonics are flagged"),
     ] = (50.0, 60.0)
+    diodes: Annotated[
+        tuple[float, ...],
+        Field(description="periods of noise diodes [s]: undispersed candidates at their harmonics are flagged"),
+    ] = ()
     harmonics: Annotated[bool, Field(description="attach harmonics to their fundamental")] = True
+
+
+class TelescopeConfig(Section):
+    """Sensitivity of the telescope, for flux densities by the radiometer equation."""
+
+    gain: Annotated[float | None, Field(gt=0, description="gain at the zenith [K/Jy]; unset: no flux densities")] = None
+    tsys: Annotated[float, Field(gt=0, description="system temperature, sky included [K]")] = 25.0
+    npol: Annotated[Literal[1, 2], Field(description="polarisations that are summed")] = 2
+    za_full: Annotated[float, Field(ge=0, le=90, description="zenith angle up to which the gain is full [deg]")] = 90.0
+    za_zero: Annotated[
+        float, Field(ge=0, le=120, description="zenith angle at which a line from there on would be at no gain [deg]")
+    ] = 120.0
+
+    @model_validator(mode="after")
+    def _falls(self) -> "TelescopeConfig":
+        if self.za_zero <= self.za_full:
+            raise ValueError(f"za_zero {self.za_zero:g} is not above za_full {self.za_full:g}: swap them")
+        return self
 
 
 class KnownConfig(Section):
@@ -229,5 +252,6 @@ class Config(Section):
     fold: FoldConfig = FoldConfig()
     known: KnownConfig = KnownConfig()
     receiver: ReceiverConfig = ReceiverConfig()
+    telescope: TelescopeConfig = TelescopeConfig()
     output: OutputConfig = OutputConfig()
     run: RunConfig = RunConfig()

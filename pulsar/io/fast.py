@@ -40,6 +40,12 @@ def parse_name(path: Path) -> FastName:
     return FastName(match["source"], match["mode"], beam if 1 <= beam <= 19 else None, sequence)
 
 
+def is_calibration(path: Path) -> bool:
+    """Whether the name is that of a scan with the noise diode (modes ``cal``, ``swiftcalibration``, and ``_cal``)."""
+    mode = parse_name(path).mode.lower()
+    return "calibration" in mode or mode == "cal" or re.search(r"_cal(?=[_.-]|$)", path.stem.lower()) is not None
+
+
 def is_spectral_line(path: Path) -> bool:
     """Whether the name is that of a spectral-line product (``_W_``, ``_N_``, ``_F_``) of the FAST backend."""
     return _LINE.search(path.name) is not None

@@ -13,6 +13,8 @@ FITS_MAGIC = b"SIMPLE  ="
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 # Files kept open; of more, each thread opens the one that it reads.
 MOST_OPEN = 64
+# How packed files begin, and what unpacks them.
+PACKED = {b"\x1f\x8b": "gunzip", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "unzstd", b"BZh": "bunzip2"}
 READABLE = "SIGPROC (.fil, .tim), PSRFITS, PRESTO .dat with its .inf, or FBH5"
 
 
@@ -84,6 +86,8 @@ def _open_one(path: Path, config: InputConfig) -> BaseObservation:
             return TimReader(path, signed=config.signed)
         return SigprocReader(path, signed=config.signed)
     if head.startswith(FITS_MAGIC):
+        if path.suffix == ".fz":
+            raise DataError(f"{path}: is packed: unpack it with `funpack {path}` and give the file that this makes")
         from pulsar.io.psrfits import PsrfitsReader
 
         return PsrfitsReader(path)
@@ -95,6 +99,9 @@ def _open_one(path: Path, config: InputConfig) -> BaseObservation:
         raise DataError(
             f"{path}: this is a PRESTO .inf file without its samples: {path.with_suffix('.dat')} is missing"
         )
+    for magic, tool in PACKED.items():
+        if head.startswith(magic):
+            raise DataError(f"{path}: is packed: unpack it with `{tool} {path}` and give the file that this makes")
     if b"HEADER_START"[: len(head)] in head[:16] or head[:4] == b"\x0c\0\0\0"[: len(head[:4])]:
         raise DataError(
             f"{path}: the SIGPROC header breaks off within the first {len(head)} bytes: copy the file again"

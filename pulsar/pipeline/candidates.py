@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.config.model import TelescopeConfig
 from pulsar.constants import C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold
@@ -15,6 +16,7 @@ from pulsar.data.header import Header
 from pulsar.rank.features import dm_shift
 from pulsar.search.sift import Source
 from pulsar.sky.barycentre import motion_of
+from pulsar.sky.flux import mean_flux
 
 # Two refined frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
 AGREE_SIGMA = 4.0
@@ -22,6 +24,8 @@ AGREE_BINS = 0.3
 # Mains: relative wander, harmonics looked at.
 MAINS_TOLERANCE = 0.005
 MAINS_HARMONICS = 6
+# Harmonics of a noise diode that are looked at.
+DIODE_HARMONICS = 64
 # Delay over the band below which a hum counts as undispersed [pulse widths].
 MAINS_SHIFT = 0.2
 # A detection less significant than this part of another is too faint to stand beside it at the same frequency; at a
@@ -189,6 +193,18 @@ def _leakage(weak: Folded, strong: Folded) -> float:
     return min(MOST_LEAKAGE, float(strong.fold.snr) / (np.pi * heard))
 
 
+def looks_like_diode(fold: Fold, periods: Sequence[float], *, dispersion_known: bool) -> bool:
+    """Whether a fold is an undispersed signal at a harmonic of a noise diode, which is as regular as the clock."""
+    after = fold.after
+    undispersed = not dispersion_known or after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
+    for period in periods:
+        multiple = round(after.freq * period)
+        close = max(AGREE_SIGMA * fold.freq_err, AGREE_BINS / fold.tobs)
+        if 1 <= multiple <= DIODE_HARMONICS and abs(after.freq - multiple / period) <= close:
+            return undispersed
+    return False
+
+
 def fill_fold(row: Any, fold: Fold) -> None:
     """Fill a row of the candidates table with what a refined fold tells."""
     after = fold.after
@@ -226,7 +242,10 @@ def fill_barycentre(table: NDArray[Any], header: Header) -> None:
 
 
 def candidate_table(
-    ranked: Sequence[tuple[Folded, int | None]], header: Header
+    ranked: Sequence[tuple[Folded, int | None]],
+    header: Header,
+    telescope: TelescopeConfig | None = None,
+    bandwidth: float | None = None,
 ) -> tuple[NDArray[Any], list[tuple[str, Fold]]]:
     """The table of candidates in the order given, and the folds by id.
 
@@ -235,6 +254,10 @@ def candidate_table(
     ranked : sequence of (Folded, int or None)
         As `rank` gives it.
     header : Header
+    telescope : TelescopeConfig, optional
+        For flux densities.
+    bandwidth : float, optional
+        Of the channels that were used [MHz]; default all.
     """
     table = empty_table(CANDIDATE_COLUMNS, len(ranked))
     folds: list[tuple[str, Fold]] = []
@@ -249,6 +272,15 @@ def candidate_table(
         fill_place(row, header)
         if fold is not None:
             fill_fold(row, fold)
+            if telescope is not None:
+                row["flux"] = mean_flux(
+                    fold.snr,
+                    fold.width,
+                    tobs=header.tobs,
+                    bandwidth=header.bandwidth if bandwidth is None else bandwidth,
+                    config=telescope,
+                    za_deg=header.za_deg,
+                )
             folds.append((ident, fold))
         else:
             row["freq"] = one.freq

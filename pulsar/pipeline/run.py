@@ -14,7 +14,7 @@ from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError, PulsarError
-from pulsar.pipeline.candidates import Folded, candidate_table, looks_like_mains, rank
+from pulsar.pipeline.candidates import Folded, candidate_table, looks_like_diode, looks_like_mains, rank
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
@@ -97,6 +97,7 @@ def search(
         from pulsar import __version__
 
         mark = fingerprint(obs.files, config, __version__)
+        refuse_calibration(obs, config)
         dry_run(obs, config)  # refuses what cannot be done before any sample is read
         if resume and out.exists():
             done = read(out)
@@ -124,6 +125,23 @@ def search(
         if opened:
             obs.close()
     return read(out)
+
+
+def refuse_calibration(obs: Observation, config: Config) -> None:
+    """Refuse a scan of a calibrator, in which the noise diode is all that there is.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from pulsar.io.fast import is_calibration
+
+    found = [f.path for f in obs.files if is_calibration(f.path)]
+    if found and not config.input.calibration:
+        raise ConfigError(
+            f"{found[0]}: a calibration scan by its name, with the noise diode on: leave it out, or search it all the "
+            "same with --set input.calibration=true"
+        )
 
 
 def dm_plan(plan: RunPlan) -> "DMPlan":
@@ -160,7 +178,8 @@ class _Runner:
         detections = np.concatenate([found.detections, pulses.repeating])
         sources = self._sift(detections, dms)
         folded = self._fold(sources, fold_many, pulses)
-        table, folds = candidate_table(rank(folded, header.tobs), header)
+        live = None if self.mask is None else float(np.count_nonzero(self.mask.chan_ok)) * header.chan_width
+        table, folds = candidate_table(rank(folded, header.tobs), header, config.telescope, live)
         self._label(table)
         link(pulses.table, table, dict(folds))
         cutouts = pulses.cut_out(self.config.single_pulse.cutouts, self.progress)
@@ -389,6 +408,9 @@ class _Runner:
         known = not self.obs.header.is_series
         if looks_like_mains(fold, self.config.sift.mains, dispersion_known=known):
             flags = (*flags, "mains")
+            value *= MAINS_FACTOR
+        if looks_like_diode(fold, self.config.sift.diodes, dispersion_known=known):
+            flags = (*flags, "noise diode")
             value *= MAINS_FACTOR
         if is_one_pulse(pulses.table, fold):
             flags = (*flags, "one pulse")

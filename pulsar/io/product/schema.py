@@ -15,7 +15,7 @@ FORMAT_VERSION: Final = "1.1"
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
     "1.0": "first version: observation, candidates, single_pulses, folds, detections, rfi, provenance",
-    "1.1": "found_by, fddot and npulses of candidates, source of single pulses, kind, fddot, snr and width of "
+    "1.1": "found_by, fddot, npulses and flux of candidates, source of single pulses, kind, fddot, snr and width of "
     "detections, pulses",
 }
 
