@@ -72,6 +72,18 @@ WMax = Annotated[
 NoFFT = Annotated[bool, typer.Option("--no-fft", help="No search of power spectra.")]
 NoFFA = Annotated[bool, typer.Option("--no-ffa", help="No search for long periods by fast folding.")]
 NoSinglePulse = Annotated[bool, typer.Option("--no-single-pulse", help="No search for single pulses.")]
+RA = Annotated[
+    str | None,
+    typer.Option("--ra", metavar="RA", help="Right ascension, hh:mm:ss or deg.", show_default="from the files"),
+]
+Dec = Annotated[
+    str | None,
+    typer.Option("--dec", metavar="DEC", help="Declination, dd:mm:ss or deg.", show_default="from the files"),
+]
+Catalogue = Annotated[
+    str | None,
+    typer.Option("--catalogue", metavar="FILE", help="Known pulsars: psrcat.db, CSV or ECSV.", show_default="none"),
+]
 Ncands = Annotated[
     int | None, typer.Option("--ncands", metavar="N", help="Candidates to fold.", show_default="from the preset")
 ]
@@ -95,6 +107,22 @@ def searches(
     for section, off in (("fft", no_fft), ("ffa", no_ffa), ("single_pulse", no_single_pulse)):
         if off:
             found[f"{section}__enabled"] = False
+    return found
+
+
+def position(ra: str | None, dec: str | None) -> dict[str, Any]:
+    """The position that ``--ra`` and ``--dec`` give, as `effective_config` takes it."""
+    from pulsar.errors import ConfigError
+    from pulsar.sky.catalogue import sexagesimal
+
+    found: dict[str, Any] = {}
+    for key, text, hours in (("ra", ra, True), ("dec", dec, False)):
+        if text is None:
+            continue
+        value = sexagesimal(text) * (15.0 if hours and ":" in text else 1.0)
+        if not math.isfinite(value):
+            raise ConfigError(f"--{key} {text}: expected {'hh' if hours else 'dd'}:mm:ss.s or a number of degrees")
+        found[f"input__{key}_deg"] = value
     return found
 
 

@@ -116,6 +116,13 @@ def ephemerides(
     if not chosen:
         raise ConfigError(f"{source}: holds no candidates to fold")
     return [
-        Ephemeris(row["period"], row["dm"], 0.0 if isnan(row["accel"]) else row["accel"], row["epoch"], row["id"])
+        Ephemeris(
+            row["period"],
+            row["dm"],
+            0.0 if isnan(row["accel"]) else row["accel"],
+            row["epoch"],
+            row["id"],
+            0.0 if isnan(row["fddot"]) else row["fddot"],
+        )
         for row in chosen
     ]

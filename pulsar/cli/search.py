@@ -7,8 +7,11 @@ from typing import Annotated, Any
 import typer
 
 from pulsar.cli.console import (
+    RA,
     AccelMax,
+    Catalogue,
     Debug,
+    Dec,
     DMRange,
     Files,
     Memory,
@@ -30,6 +33,7 @@ from pulsar.cli.console import (
     error,
     note,
     out,
+    position,
     print_candidates,
     print_pulses,
     progress_mode,
@@ -59,6 +63,9 @@ def command(
     no_fft: NoFFT = False,
     no_ffa: NoFFA = False,
     no_single_pulse: NoSinglePulse = False,
+    ra: RA = None,
+    dec: Dec = None,
+    catalogue: Catalogue = None,
     beams: Annotated[
         str | None, typer.Option("--beams", metavar="LIST", help="Of folders: only these beams, such as 1,3,5-9.")
     ] = None,
@@ -87,6 +94,8 @@ def command(
         fold__ncands=ncands,
         run__threads=threads,
         run__memory=memory,
+        known__catalogue=catalogue,
+        **position(ra, dec),
         **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
     )
     if any(file.is_dir() for file in files) or beams is not None or segment is not None:

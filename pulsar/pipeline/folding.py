@@ -40,6 +40,8 @@ class Ephemeris:
         MJD (UTC) to which the period refers; None: mid-observation.
     ident : str
         Name of the fold.
+    fddot : float
+        Second frequency derivative [Hz/s^2].
     """
 
     period: float
@@ -47,6 +49,7 @@ class Ephemeris:
     accel: float = 0.0
     epoch: float | None = None
     ident: str = ""
+    fddot: float = 0.0
 
     def params(self, header: Header) -> FoldParams:
         """Frequency and derivative at mid-observation.
@@ -62,14 +65,15 @@ class Ephemeris:
             raise ConfigError(f"period {self.period:g} s is shorter than two samples of {header.tsamp:g} s")
         fdot = -self.accel / (C * self.period)
         away = 0.0 if self.epoch is None else (header.tmid - self.epoch) * DAY
-        freq = 1.0 / self.period + fdot * away
+        freq = 1.0 / self.period + away * (fdot + 0.5 * self.fddot * away)
         if not freq > 0:
             raise ConfigError(
                 f"period {self.period:g} s with acceleration {self.accel:g} m/s2 at MJD {self.epoch} is not positive "
                 f"at mid-observation, MJD {header.tmid:.6f}; give the acceleration of that time"
             )
         # A dedispersed series has the DM that it has, whatever is asked for.
-        return FoldParams(freq, fdot, header.dm if header.is_series else self.dm)
+        dm = header.dm if header.is_series else self.dm
+        return FoldParams(freq, fdot + self.fddot * away, dm, self.fddot)
 
 
 def fold_cubes(
