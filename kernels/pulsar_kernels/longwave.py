@@ -14,6 +14,8 @@ from pulsar_kernels._jit import kernel
 _CHUNK = 4096
 # No sample beyond this counts as finite.
 _FINITE = np.float32(3e38)
+# S/N from which single pulses are bright.
+_BRIGHT = 4.0
 #: Samples of a block of noise.
 BLOCK = 32
 
@@ -411,29 +413,31 @@ def explained(
 
     Folded at a/b of its frequency a pulse train of S/N S leaves S/sqrt(a b). A trial whose profile drifts by d turns
     through the data sees a pulse of w a/b turns smeared over d: about sqrt(w'/(w' + 0.35 d)) of it, and 1/d of that
-    beyond a turn. Of m pulses lambda = m w fall on one another by chance at any period, up to 4 sqrt(lambda) + 3 more
-    than that at the worst: a strong source leaves that share of its S/N everywhere.
+    beyond a turn. If single pulses of S/N S/sqrt(m) are seen, some of the m fall on one another at any period, up to
+    4 sqrt(m w) + 3 more than the mean by chance: so many times S/sqrt(m m') in a trial of m' turns.
 
     Parameters
     ----------
     freq, snr : ndarray of float64, shape (n,)
     alive : ndarray of bool, shape (n,)
         Set to False.
-    source : ndarray of float64, shape (3,)
-        Frequency, S/N, width [turns] of the known one.
+    source : ndarray of float64, shape (4,)
+        Frequency, S/N, width [turns] of the known one, and variance of its mean pulse over its square.
     tobs : float
         Length of the data in the inverse unit of `freq`.
     limits : ndarray of float64, shape (4,)
         Most of b; S/N from which an expectation counts; tolerated factor and summand.
     """
-    f0, s0, w0 = source
+    f0, s0, w0, variation = source
     most = np.int64(limits[0])
     pulses = f0 * tobs
-    floor = s0 * (4.0 * np.sqrt(pulses * w0) + 3.0) / pulses
+    single = s0 / np.sqrt(pulses)
+    together = min(4.0 * np.sqrt(pulses * w0) + 3.0, 0.7 * pulses) if single > _BRIGHT else 0.0
     for i in range(freq.shape[0]):
         if not alive[i]:
             continue
-        if snr[i] <= floor:
+        floor = single * together / np.sqrt(freq[i] * tobs)
+        if floor >= limits[1] and snr[i] <= floor + limits[3]:
             alive[i] = False
             continue
         ratio = freq[i] / f0
@@ -447,6 +451,8 @@ def explained(
             drift = abs(freq[i] - f0 * a / b) * tobs
             w = min(w0 * a / b, 1.0)
             expected = peak * np.sqrt(w / (w + 0.35 * drift)) / max(drift, 1.0)
-            if expected >= limits[1] and snr[i] <= limits[2] * expected + limits[3]:
+            # Every b-th pulse alone may be stronger by chance.
+            most_of = limits[2] * (1.0 + 3.0 * np.sqrt(variation * b))
+            if expected >= limits[1] and snr[i] <= most_of * expected + limits[3]:
                 alive[i] = False
                 break

@@ -37,24 +37,30 @@ WINDOW = 5.0
 POINTS = 32
 #: Excess over white noise that counts, times the root of the number of sums it was measured from.
 SURE = 4.0
-#: Noise of a folded sample in integer units: so that bins of the profile hold up to 512 times their noise, if it is
-#: between these. Where bins are nearly full it is done again with units 16 times as large.
-HEADROOM = 512.0
+#: Errors that are added to it.
+UNSURE = 1.5
+#: Noise of a folded sample in integer units: so that bins of the profile hold up to 128 times their noise, if it is
+#: between these. Where bins are nearly full it is done again with units 4 times as large, as long as the noise is not
+#: below half a unit, where rounding would no longer be a small noise.
+HEADROOM = 128.0
 LEAST_UNIT = 4.0
 MOST_UNIT = 64.0
-COARSER = 16.0
+COARSER = 4.0
+FEWEST_UNITS = 0.5
 #: Noise of a sample of a level in units of its running sums, and most blocks its noise is measured from.
 FINE_UNIT = 64.0
+#: Most times that a refinement goes on to a better frequency.
+MOST_STEPS = 30
 MOST_BLOCKS = 4096
 #: A single trial must be less likely than this by chance to be looked at at all.
 MAX_LOGP = float(np.log(1e-5))
 
-#: Independent trials per unit (see FFASearch.ntrials) at p = 1e-8, and for every factor of ten below
+#: Independent trials per unit (see FFASearch.ntrials) at p = 1e-6, more for every factor of ten below, and the most
 #: (benchmarks/calibrate_ffa_trials.py).
-TRIALS = (1.0, 0.0)
+TRIALS = (1.9, 0.5, 4.0)
 
-#: What is attached to a known source: expectations from 3 on, 1.2 times that and 3 more.
-_KNOWN = np.array([4096.0, 3.0, 1.2, 3.0])
+#: What is attached to a known source: expectations from 1.5 on, 1.2 times that and 4.5 more.
+_KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
 #: Pulses that differ by less than this part of them are the same.
 ALIKE = 0.05
 _LOGP_OTHERS = float(np.log(1e-4))
@@ -254,7 +260,7 @@ class FFASearch:
         every = [(i, j, step) for i, level in enumerate(self.levels) for j, step in enumerate(level.steps)]
         #: Trial periods of one series.
         self.ntrial_periods = int(sum(np.sum(s.transforms[:, 2] - s.transforms[:, 1]) for _, _, s in every))
-        self._units = float(
+        self.units = float(
             sum(
                 np.sum((s.transforms[:, 2] - s.transforms[:, 1]) * s.transforms[:, 0]) * np.sum(1.0 / s.widths**2)
                 for _, _, s in every
@@ -308,9 +314,9 @@ class FFASearch:
 
         A unit is a profile's phase bin, counted with 1/w^2 for a box of w bins: places and periods that differ.
         """
-        decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 8.0
-        each = np.clip(TRIALS[0] + TRIALS[1] * decades, 0.3 * TRIALS[0], 3.0 * TRIALS[0])
-        return np.asarray(np.maximum(each * self._units, 1.0) * self.ntrials_dm, dtype=np.float64)
+        decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 6.0
+        each = np.clip(TRIALS[0] + TRIALS[1] * decades, 0.5, TRIALS[2])
+        return np.asarray(np.maximum(each * self.units, 1.0) * self.ntrials_dm, dtype=np.float64)
 
     def set_threshold(self, logp: float) -> None:
         """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
@@ -421,20 +427,23 @@ class FFASearch:
                 rows = step.nsamps // step.transforms[0, 0]
                 unit = float(np.clip(ffa.LARGEST / (HEADROOM * np.sqrt(rows)), LEAST_UNIT, MOST_UNIT))
                 rise = np.interp(np.log2(step.widths * step.factor), np.arange(len(scale)), scale)
+                # A few turns of noise that is not white are no Gaussian noise.
+                rise *= 1.0 + (1.0 - rise**-2) / np.sqrt(step.nsamps / step.transforms[-1, 0])
                 at = int(step.transforms[0, 3])
                 end = at + int(np.sum(step.transforms[:, 2] - step.transforms[:, 1]))
                 own = (buffers.best[at : end + ffa.LANES], buffers.which[at : end + ffa.LANES], snrs[at:end])
                 self._search_step(step, buffers, unit, rise, own)
                 full = 0.9 * ffa.LARGEST / (unit * np.sqrt(rows))
-                while np.max(buffers.best[at:end]) > full:
+                while unit / COARSER >= FEWEST_UNITS and np.max(buffers.best[at:end]) > full:
                     # Bins that may have been full: those trials again.
                     unit /= COARSER
-                    again = tuple(np.zeros_like(x) for x in own)
+                    again = (np.zeros_like(own[0]), np.zeros_like(own[1]), np.zeros_like(own[2]))
                     self._search_step(step, buffers, unit, rise, again)
-                    bright = buffers.best[at:end] > full
-                    for old, new in zip(own, again, strict=True):
-                        if len(old):
-                            old[: end - at][bright] = new[: end - at][bright]
+                    bright = np.flatnonzero(buffers.best[at:end] > full)
+                    own[0][bright] = again[0][bright]
+                    own[1][bright] = again[1][bright]
+                    if snrs.shape[0]:
+                        own[2][bright] = again[2][bright]
                     full *= COARSER
         return True
 
@@ -518,8 +527,10 @@ class FFASearch:
             if n < 8:
                 break
             ratio = float(picked[n // 2] - picked[n // 4]) / (0.6745 * noise * np.sqrt(size))
-            scale.append(ratio if ratio > 1.0 + SURE / np.sqrt(n) else 1.0)
-        return np.maximum.accumulate(np.array(scale))
+            # Once it is surely more it is more on longer scales, too, and how much more is uncertain.
+            red = scale[-1] > 1.0 or ratio > 1.0 + SURE / np.sqrt(n)
+            scale.append(max(ratio * (1.0 + UNSURE / np.sqrt(n)), scale[-1]) if red else 1.0)
+        return np.array(scale)
 
     def _trials(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
         """Frequencies [Hz], phase bins, and transforms of trial periods."""
@@ -594,7 +605,6 @@ class FFASearch:
         bins = n * int(np.clip(np.ceil(8.0 / width), 16, max(per_turn, 16)) / n)
         nparts = int(np.clip(self.tobs * freq / 2.0, 2, 64))
         parts = np.empty((nparts, bins), dtype=np.float32)
-        longwave.fold(flat, freq * level.tau, parts)
         noise = float(buffers.noise[i] * np.sqrt(level.nsamps / bins))
         reach = int(np.ceil(bins * (1.0 / nbins + 0.5 * width)))
         drifts = np.arange(-reach, reach + 1)
@@ -602,11 +612,17 @@ class FFASearch:
         most = max(int(1.1 * self.config.duty_max * bins), 1)
         boxes = np.unique(np.clip(np.round(near), 1, most).astype(np.int64))
         grid = np.empty((len(drifts), len(boxes)))
-        longwave.drift_snr(parts, drifts, boxes, noise, grid)
-        d, k = np.unravel_index(int(np.argmax(grid)), grid.shape)
-        drift = float(drifts[d])
+        for _ in range(MOST_STEPS):
+            longwave.fold(flat, freq * level.tau, parts)
+            longwave.drift_snr(parts, drifts, boxes, noise, grid)
+            d, k = (int(x) for x in np.unravel_index(int(np.argmax(grid)), grid.shape))
+            drift = float(drifts[d])
+            if 0 < d < len(drifts) - 1:
+                break
+            # The best trial of a source so bright that its bins are full may be off: on to the top.
+            freq -= drift / bins / self.tobs
         fit = slice(max(d - 3, 0), d + 4)
-        if d > 0 and d + 1 < len(drifts):
+        if 0 < d < len(drifts) - 1:
             a, b, _ = np.polyfit(drifts[fit] - drift, grid[fit, k], 2)
             if a < 0:
                 drift += float(np.clip(-0.5 * b / a, -2.0, 2.0))
@@ -622,7 +638,7 @@ class FFASearch:
         mean = float(np.mean(pulses))
         own = noise**2 / nparts * boxes[k]
         variation = max(float(np.var(pulses, ddof=1)) - own, 0.0) / (nparts * mean**2) if mean > 0.0 else 0.0
-        return _Folded(refined, float(boxes[k]) / bins, profile, noise, variation)
+        return _Folded(refined, float(boxes[k]) / bins, profile, noise, variation, float(grid[d, k]))
 
     def _examine(
         self,
@@ -641,7 +657,7 @@ class FFASearch:
             if not unequal(now, n, _LOGP_OTHERS):
                 equal = n
         if equal > 1:
-            root = (now.freq * equal, snr * np.sqrt(equal), min(now.width * equal, 1.0))
+            root = (now.freq * equal, snr * np.sqrt(equal), min(now.width * equal, 1.0), now.variation)
             return _Source(now.freq, self._error(now.width, snr), now.width, root)
         for n in (6, 5, 4, 3, 2):
             longer = now.freq / n
@@ -650,9 +666,9 @@ class FFASearch:
                 there = self._profile(buffers, self._level_of(1.0 / longer), longer, now.width / n, nbins * n, n)
                 there = there._replace(variation=now.variation)
                 if all(unequal(there, m, _LOGP_LONGER) for m in range(2, n + 1) if n % m == 0):
-                    root = (there.freq, snr * np.sqrt(n), there.width)
+                    root = (there.freq, snr * np.sqrt(n), there.width, now.variation)
                     return _Source(there.freq, self._error(there.width, snr), there.width, root)
-        return _Source(now.freq, self._error(now.width, snr), now.width, (now.freq, snr, now.width))
+        return _Source(now.freq, self._error(now.width, snr), now.width, (now.freq, snr, now.width, now.variation))
 
     def _level_of(self, period: float) -> int:
         """Number of the level whose steps hold a period."""
@@ -668,26 +684,27 @@ class FFASearch:
 
 
 #: Error of the phase of a pulse of S/N 1 over its width.
-PHASE_ERROR = 0.5
+PHASE_ERROR = 0.8
 
 
 class _Folded(NamedTuple):
-    """A refined trial: profile, noise of its bins, variance of the mean pulse over its square beyond the noise."""
+    """A refined trial: profile, noise of its bins, variance of the mean pulse over its square beyond noise, S/N."""
 
     freq: float
     width: float
     profile: NDArray[np.float64]
     noise: float
     variation: float
+    snr: float
 
 
 class _Source(NamedTuple):
-    """What is listed, and what explains others: frequency, S/N and width of the shortest period."""
+    """What is listed, and what explains others: frequency, S/N, width and variation of the shortest period."""
 
     freq: float
     freq_err: float
     width: float
-    root: tuple[float, float, float]
+    root: tuple[float, float, float, float]
 
 
 def pulse_heights(profile: NDArray[np.float64], box: int, n: int) -> NDArray[np.float64]:
@@ -703,7 +720,7 @@ def unequal(folded: "_Folded", n: int, logp: float) -> bool:
     box = max(round(folded.width * len(folded.profile)), 1)
     heights = pulse_heights(folded.profile, box, n)
     mean = float(np.mean(heights))
-    if mean <= 0.0:
+    if mean < 0.5 * heights[0]:
         return True
     variance = folded.noise**2 * box * (1.0 - folded.width) + (3.0 * n * folded.variation + ALIKE**2) * mean**2
     return float(stats.chi2_logsf(np.sum((heights - mean) ** 2) / variance, n - 1)) < logp
