@@ -15,7 +15,9 @@ LINEAR = 0.6
 #: The fraction to which that is right.
 MODEL_ERROR = 0.15
 #: An event is explained by a stronger pulse if it is no stronger than this many times what is expected, plus that.
-EXPLAINED = (1.3, 2.5)
+EXPLAINED = (1.3, 3.5)
+# Only where a pulse is expected with this fraction of the threshold at least does it explain anything.
+_WEAKEST = 0.35
 # A peak that rises less than this above the saddle (sigma, and fraction of itself) is none.
 _RISE = (2.0, 0.15)
 
@@ -25,6 +27,13 @@ def expected(snr: float, width: float, smearing: float) -> float:
     """S/N of a pulse smeared over a time, with the filter that is then the best."""
     r = smearing / width
     return float(snr / np.sqrt(np.sqrt(1.0 + r * (LINEAR + r))))
+
+
+@kernel()
+def expected_in(snr: float, width: float, smearing: float, box: float) -> float:
+    """The same with a filter of another width, which takes in a part of it, or more than it."""
+    ratio = box / (width + smearing)
+    return expected(snr, width, smearing) * float(np.sqrt(min(ratio, 1.0 / ratio)))
 
 
 @kernel()
@@ -153,7 +162,7 @@ def link(
             slack = 0.5 * (tsamp[row[a]] + tsamp[row[b]])
             if not _inside(d, time[a], width[a], e_hi, e_lo, lo[b], hi[b], slack):
                 continue
-            limit = EXPLAINED[0] * expected(snr[a], width[a], abs(d) * (e_lo - e_hi)) + EXPLAINED[1]
+            limit = EXPLAINED[0] * expected_in(snr[a], width[a], abs(d) * (e_lo - e_hi), width[b]) + EXPLAINED[1]
             if snr[b] - snr[i] < max(_RISE[0], _RISE[1] * snr[b]) or snr[b] <= limit:
                 parent[b] = a
     for i in range(n):
@@ -198,7 +207,8 @@ def spread(
 @kernel()
 def absorb(
     peaks: NDArray[np.int64],
-    by_time: NDArray[np.int64],
+    first: NDArray[np.int64],
+    by_row: NDArray[np.int64],
     row: NDArray[np.int64],
     dms: NDArray[np.float64],
     tsamp: NDArray[np.float64],
@@ -208,6 +218,7 @@ def absorb(
     share: NDArray[np.float64],
     e_hi: float,
     e_lo: float,
+    least: float,
     owner: NDArray[np.int64],
 ) -> None:
     """Groups that are what is left of stronger pulses far from their DM, where noise breaks the bow tie into pieces.
@@ -218,12 +229,16 @@ def absorb(
     ----------
     peaks : ndarray of int64, shape (m,)
         The strongest event of every group, strongest first.
-    by_time : ndarray of int64, shape (m,)
-        Groups in order of the time of their peaks.
+    first : ndarray of int64, shape (ndms + 1,)
+        Place in `by_row` of the first group with its peak at every DM.
+    by_row : ndarray of int64, shape (m,)
+        Groups in order of the DM, and then of the time, of their peaks.
     row, dms, tsamp, time, width, snr, e_hi, e_lo
         As for `link`.
     share : ndarray of float64, shape (n,)
         From `spread`.
+    least : float
+        Threshold of the events.
     owner : ndarray of int64, shape (m,)
         Filled with the group that each is part of.
     """
@@ -231,16 +246,15 @@ def absorb(
     times = np.empty(m, np.float64)
     explained = np.zeros(m, np.float64)
     most_from = np.zeros(m, np.float64)
-    widest = 0.0
+    widest = np.zeros(dms.shape[0], np.float64)
     for k in range(m):
-        times[k] = time[peaks[by_time[k]]]
+        times[k] = time[peaks[by_row[k]]]
         owner[k] = k
-        widest = max(widest, width[peaks[k]])
+        widest[row[peaks[k]]] = max(widest[row[peaks[k]]], width[peaks[k]])
     if m == 0:
         return
     span = e_lo - e_hi
-    # What is expected to be weaker than this explains nothing that is above the threshold, nor a good part of it.
-    floor = max(0.5 * (snr[peaks[m - 1]] - EXPLAINED[1]) / EXPLAINED[0], 1.0)
+    floor = _WEAKEST * least
     for g in range(m):
         a = peaks[g]
         if explained[g] > 0.0 and snr[a] <= EXPLAINED[0] * explained[g] + EXPLAINED[1]:
@@ -248,25 +262,38 @@ def absorb(
         owner[g] = g
         own = span * share[a]
         most = smearing_of(min(floor / snr[a], 1.0), width[a]) / max(share[a], 1e-3)
-        most = min(most, span * max(dms[row[a]] - dms[0], dms[-1] - dms[row[a]]))
-        far = (most * max(e_lo / span, 1.0) if span > 0.0 else 0.0) + width[a] + widest
-        k = np.searchsorted(times, time[a] - far)
-        while k < m and times[k] <= time[a] + far:
-            h = by_time[k]
-            k += 1
-            if h <= g:
-                continue
-            b = peaks[h]
-            d = dms[row[b]] - dms[row[a]]
-            half = 0.55 * width[b] + 0.5 * tsamp[row[b]]
-            slack = 0.5 * tsamp[row[a]]
-            if not _inside(d, time[a], width[a], e_hi, e_lo, time[b] - half, time[b] + half, slack):
-                continue
-            part = expected(snr[a], width[a], abs(d) * own)
-            explained[h] += part
-            if part > most_from[h]:
-                most_from[h] = part
-                owner[h] = g
+        lowest, highest = row[a], row[a]
+        while lowest > 0 and (dms[row[a]] - dms[lowest - 1]) * span <= most:
+            lowest -= 1
+        while highest < dms.shape[0] - 1 and (dms[highest + 1] - dms[row[a]]) * span <= most:
+            highest += 1
+        for r in range(lowest, highest + 1):
+            d = dms[r] - dms[row[a]]
+            early = min(-d * e_lo, -d * e_hi) - 0.5 * width[a] - 0.5 * (tsamp[row[a]] + tsamp[r]) - 0.55 * widest[r]
+            late = max(-d * e_lo, -d * e_hi) + 0.5 * width[a] + 0.5 * (tsamp[row[a]] + tsamp[r]) + 0.55 * widest[r]
+            # The first of this DM that is not too early.
+            k = first[r]
+            top = first[r + 1]
+            while k < top:
+                middle = (k + top) >> 1
+                if times[middle] < time[a] + early:
+                    k = middle + 1
+                else:
+                    top = middle
+            while k < first[r + 1] and times[k] <= time[a] + late:
+                h = by_row[k]
+                k += 1
+                if h <= g:
+                    continue
+                b = peaks[h]
+                half = 0.55 * width[b] + 0.5 * tsamp[r]
+                if not _inside(d, time[a], width[a], e_hi, e_lo, time[b] - half, time[b] + half, 0.5 * tsamp[row[a]]):
+                    continue
+                part = expected_in(snr[a], width[a], abs(d) * own, width[b])
+                explained[h] += part
+                if part > most_from[h]:
+                    most_from[h] = part
+                    owner[h] = g
 
 
 @kernel()

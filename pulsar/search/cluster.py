@@ -165,11 +165,13 @@ def cluster(
     clusters.link(first, row, dms, tsamp, time, width, snr, order, GAP, e_hi, e_lo, parent)
     # Groups, strongest first.
     peaks = order[parent[order] == order]
+    least = float(snr.min()) if threshold is None else threshold
     share = np.empty(used.size)
     clusters.spread(parent, row, dms, width, snr, e_lo - e_hi, share)
     owner = np.empty(peaks.size, dtype=np.int64)
-    by_time = np.argsort(time[peaks], kind="stable")
-    clusters.absorb(peaks, by_time, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, owner)
+    by_row = np.lexsort((time[peaks], row[peaks]))
+    peak_first = np.searchsorted(row[peaks][by_row], np.arange(dms.size + 1)).astype(np.int64)
+    clusters.absorb(peaks, peak_first, by_row, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, least, owner)
     kept = np.flatnonzero(owner == np.arange(peaks.size))
     number = np.full(used.size, -1, dtype=np.int64)
     number[peaks] = np.searchsorted(kept, owner)
@@ -178,7 +180,6 @@ def cluster(
     member = np.argsort(group, kind="stable")
     group_first = np.searchsorted(group[member], np.arange(kept.size + 1)).astype(np.int64)
     facts = np.empty((kept.size, 6))
-    least = float(snr.min()) if threshold is None else threshold
     best = peaks[kept]
     clusters.describe(group_first, member, best, row, dms, snr, width, e_lo - e_hi, least, facts)
 

@@ -19,8 +19,8 @@ SHARE = 0.75
 STEP = 0.02
 #: Frequencies that are looked at more closely.
 NBEST = 64
-#: Independent alignments a frequency step of arc over span (benchmarks/calibrate_repeats.py).
-CLUMPS = 1.0
+#: Independent alignments for a frequency step of arc over span and each of the times (benchmarks/calibrate_repeats.py).
+CLUMPS = 1.0 / 6.0
 #: Most frequencies tried; beyond, the shortest period grows.
 MOST = 20_000_000
 
@@ -168,7 +168,7 @@ def repeats(
         del value
     if not np.isfinite(top[0]):
         return None
-    ntrials = CLUMPS * max(span * count * step, 1.0) * (t.size - fewest + 1)
+    ntrials = CLUMPS * t.size * max(span * count * step, 1.0) * (t.size - fewest + 1)
     logx = top[0] + math.log(ntrials)
     logp = float(stats.correct_trials(logx, 1.0))
     significance = float(stats.sigma_from_logp(logp))
@@ -209,25 +209,33 @@ def _measured(
     offsets = (phase[None, :] - phase[:, None]) % 1.0
     first = int(np.argmax(np.count_nonzero(offsets <= arc + 1e-12, axis=1)))
     fits_kept = offsets[first] <= arc + 1e-12
-    turn = np.round((given[keep] - start) * freq - phase[first] - 0.5 * arc)
-    x, y = turn[fits_kept], given[keep][fits_kept]
-    slope, offset = np.polyfit(x - x.mean(), y, 1)
-    rms = float(np.sqrt(np.sum((y - offset - slope * (x - x.mean())) ** 2) / max(x.size - 2, 1)))
+    period, epoch = 1.0 / freq, start + (phase[first] + 0.5 * arc) / freq
+    inside = fits_kept
+    for _ in range(3):
+        turn = np.round((given[keep] - epoch) / period)
+        x, y = turn[inside], given[keep][inside]
+        middle = round(float(x.mean()))
+        slope, offset = np.polyfit(x - middle, y, 1)
+        rms = float(np.sqrt(np.sum((y - offset - slope * (x - middle)) ** 2) / max(x.size - 2, 1)))
+        period, epoch = float(slope), float(offset)
+        # The tightest arc leaves out what is a little further off.
+        limit = max(0.5 * arc / freq, 4.0 * rms, 3.0 * error)
+        turn = np.round((given[keep] - epoch) / period)
+        inside = np.abs(given[keep] - epoch - turn * period) <= limit
     spread = float(np.sqrt(np.sum((x - x.mean()) ** 2)))
-    middle = round(float(x.mean()))
-    epoch = float(offset + slope * (middle - x.mean()))
-    all_turns = np.round((given - epoch) / slope)
-    fits = np.abs(given - epoch - all_turns * slope) <= max(arc / freq, 3.0 * error)
+    with np.errstate(invalid="ignore"):
+        turns = np.round((given - epoch) / period)
+        fits = np.abs(given - epoch - turns * period) <= limit
     return Repeats(
-        period=float(slope),
+        period=period,
         period_err=max(rms, error) / spread,
         epoch=epoch,
         sigma=significance,
         logp=logp,
-        npulses=int(np.count_nonzero(fits_kept)),
+        npulses=int(np.count_nonzero(inside)),
         ntimes=int(keep.size),
         rms=rms,
-        turns=np.asarray(all_turns - all_turns[np.argmin(given)], dtype=np.int64),
+        turns=np.asarray(np.nan_to_num(turns - np.nanmin(turns)), dtype=np.int64),
         fits=np.asarray(fits, dtype=bool),
         dm=float(dm),
     )

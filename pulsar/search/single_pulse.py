@@ -29,8 +29,20 @@ SCAN_MARGIN = 1.5
 #: The scan's threshold, whatever the search's: sums must stay within 16 bit.
 SCAN_MOST = 25.0
 
-#: Independent trials a sample at S/N 6 and how they grow with S/N (benchmarks/calibrate_pulse_trials.py).
-TRIALS = (4.0, 1.0)
+#: Independent trials a sample, from benchmarks/calibrate_pulse_trials.py: widest pulse in samples, number at S/N 6, and
+#: how much more for each unit of S/N.
+TRIALS: dict[str, tuple[tuple[float, float, float], ...]] = {
+    "boxcar": (
+        (1, 1.0, 0.0),
+        (2, 1.86, 0.03),
+        (4, 3.33, 0.23),
+        (8, 5.58, 0.88),
+        (16, 7.88, 1.70),
+        (64, 11.17, 3.01),
+        (1024, 12.12, 3.10),
+    ),
+    "gaussian": ((1, 1.0, 0.0), (1024, 12.12, 3.10)),
+}
 
 
 class SinglePulseSearch:
@@ -96,7 +108,10 @@ class SinglePulseSearch:
 
     def trials(self, snr: float) -> float:
         """The same at another S/N; the number grows slowly, because rarer maxima are narrower."""
-        return max(self.nsamps * TRIALS[0] * float((snr / 6.0) ** TRIALS[1]), 1.0)
+        widths, number, slope = np.array(TRIALS[self.config.shape]).T
+        at = np.log2(self.width_max)
+        each = np.interp(at, np.log2(widths), number) + np.interp(at, np.log2(widths), slope) * (snr - 6.0)
+        return self.nsamps * float(each)
 
     @property
     def memory_bytes(self) -> int:
