@@ -102,8 +102,9 @@ def moments(x: NDArray[np.complex128], first: float, d: float, z: float, w: floa
     b = np.exp(-2j * np.pi * s * (d + z * (u + 0.5 * s) + w * (3.0 * u * u + 3.0 * u * s + s * s) / 6.0))
     c = np.exp(-2j * np.pi * (z * s * s + w * (u * s * s + s**3)))
     e = np.exp(-2j * np.pi * (w * s**3))
-    out[:] = 0.0
     count = out.shape[0]
+    for k in range(count):
+        out[k] = 0.0
     if count == 1:
         total = 0.0j
         for m in range(n):
@@ -158,6 +159,13 @@ def load_bands(
 
 
 @kernel()
+def _copy(a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
+    """As many elements of `a` to `b` as the shorter one has (statements on whole arrays take long to compile)."""
+    for i in range(min(a.shape[0], b.shape[0])):
+        b[i] = a[i]
+
+
+@kernel()
 def harmonic_powers(
     bands: NDArray[np.complex128],
     about: NDArray[np.float64],
@@ -191,9 +199,11 @@ def _derivatives(
     a = np.empty(2 * nfree + 1, np.complex128)
     first = np.empty(3, np.complex128)
     factor = np.empty(3, np.float64)
-    gradient[:] = 0.0
-    hessian[:] = 0.0
-    expected[:] = 0.0
+    for i in range(3):
+        gradient[i] = 0.0
+        expected[i] = 0.0
+        for j in range(3):
+            hessian[i, j] = 0.0
     total = 0.0
     for k in range(1, nharm + 1):
         n = int(about[k - 1, 2])
@@ -224,11 +234,11 @@ def _derivatives(
 
 @kernel()
 def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64], n: int, out: NDArray[np.float64]) -> bool:
-    """Solve ``matrix x = right`` for a symmetric matrix by Cholesky; False if it is not positive definite."""
+    """Solve ``-matrix x = right`` for a symmetric matrix by Cholesky; False if it is not negative definite."""
     lower = np.zeros((3, 3), np.float64)
     for i in range(n):
         for j in range(i + 1):
-            total = matrix[i, j]
+            total = -matrix[i, j]
             for k in range(j):
                 total -= lower[i, k] * lower[j, k]
             if i == j:
@@ -272,14 +282,15 @@ def climb(
     hessian = np.empty((3, 3), np.float64)
     expected = np.empty(3, np.float64)
     step = np.zeros(3, np.float64)
-    trial = at.copy()
+    trial = np.zeros(3, np.float64)
+    _copy(at, trial)
     new_gradient = np.empty(3, np.float64)
     new_hessian = np.empty((3, 3), np.float64)
     new_expected = np.empty(3, np.float64)
     power = _derivatives(bands, about, at, nharm, nfree, gradient, hessian, expected)
     for _ in range(_STEPS):
         # What is not curved like a peak is taken for the flank of one of this power.
-        if not _solve(-hessian, gradient, nfree, step):
+        if not _solve(hessian, gradient, nfree, step):
             for i in range(nfree):
                 step[i] = gradient[i] / expected[i]
         largest = 1.0
@@ -287,7 +298,8 @@ def climb(
             # No more than the width of a peak at a time.
             width = np.sqrt(2.0 * power / expected[i])
             largest = max(largest, abs(step[i]) / width)
-        step /= largest
+        for i in range(nfree):
+            step[i] /= largest
         better = False
         for _half in range(5):
             for i in range(nfree):
@@ -296,15 +308,17 @@ def climb(
             if new > power:
                 better = True
                 break
-            step *= 0.3
+            for i in range(nfree):
+                step[i] *= 0.3
         if not better:
             break
         gain = new - power
         power = new
-        at[:] = trial
-        gradient[:] = new_gradient
-        hessian[:] = new_hessian
-        expected[:] = new_expected
+        _copy(trial, at)
+        _copy(new_gradient, gradient)
+        _copy(new_expected, expected)
+        for i in range(3):
+            _copy(new_hessian[i], hessian[i])
         if gain < 1e-4 * (1.0 + 1e-3 * power):
             break
     return power
@@ -436,7 +450,7 @@ def select(
         if kept == out.shape[0]:
             break
         i = order[o]
-        at[:] = hits[i, :3]
+        _copy(hits[i], at)
         nharm = int(hits[i, 3])
         if explained(at, nharm, hits[i, 4], out, powers, kept):
             continue
@@ -475,22 +489,24 @@ def select(
                         best_power = total
                         best_nharm = k
                         again = k
-                        best_at[:] = at
+                        _copy(at, best_at)
             if again == chosen:
                 break
             chosen = again
         if best >= limits[0] or explained(best_at, best_nharm, best_power, out, powers, kept):
             continue
-        at[:] = best_at
+        _copy(best_at, at)
         harmonic_powers(bands, about, at, available, single)
-        out[kept, :3] = at
+        _copy(at, out[kept])
         out[kept, 3] = best_nharm
         out[kept, 4] = best_power
         out[kept, 5] = best
         out[kept, 6] = frequency_information(single, best_nharm)
-        powers[kept] = 0.0
-        powers[kept, :available] = single[:available]
-        if np.max(single[:available]) > _STRONG:
+        strongest = 0.0
+        for k in range(KNOWN):
+            powers[kept, k] = single[k] if k < available else 0.0
+            strongest = max(strongest, powers[kept, k])
+        if strongest > _STRONG:
             for k in range(available + 1, KNOWN + 1):
                 if k * at[0] > extent[0] or k * abs(at[1]) > wide or k * abs(at[2]) > 4.0 * wide:
                     break

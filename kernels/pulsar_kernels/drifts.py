@@ -19,6 +19,8 @@ from pulsar_kernels._jit import kernel, vector
 WIDE = 64
 #: Rows and drifts of a cell, which keeps its highest sum of every stage only.
 CELL = 8
+#: Rows and their drift 0 begin at multiples of so many bytes.
+UNIT = 8
 #: Bytes that may be read beyond either end of the rows.
 GUARD = 256
 
@@ -35,7 +37,8 @@ def _places_code(builder: Any, args: Any, count: int) -> None:
         source = builder.ashr(builder.add(builder.mul(row, i64(k)), i64(1 << s >> 1)), i64(s))
         first = builder.load(builder.gep(shift, [i64(2 * slot)]))
         second = builder.load(builder.gep(shift, [i64(2 * slot + 1)]))
-        place = builder.load(builder.gep(zero, [builder.add(source, first)]))
+        place = builder.sext(builder.load(builder.gep(zero, [builder.add(source, first)])), i64)
+        place = builder.mul(place, i64(UNIT))
         place = builder.sub(builder.add(place, second), builder.ashr(builder.mul(centre, i64(k)), i64(s)))
         builder.store(place, builder.gep(places, [i64(slot)]))
 
@@ -43,7 +46,7 @@ def _places_code(builder: Any, args: Any, count: int) -> None:
 @vector(_places_code, literal=0)
 def _places(
     nstages: int,
-    zero: NDArray[np.int64],
+    zero: NDArray[np.int32],
     shift: NDArray[np.int64],
     row: int,
     centre: int,
@@ -55,7 +58,7 @@ def _places(
     """
     for slot, (k, s) in enumerate(_fractions(nstages)):
         source = (row * k + (1 << s >> 1)) >> s
-        places[slot] = zero[source + shift[slot, 0]] + shift[slot, 1] - (centre * k >> s)
+        places[slot] = UNIT * int(zero[source + shift[slot, 0]]) + shift[slot, 1] - (centre * k >> s)
 
 
 def _sums_code(builder: Any, args: Any, count: int, n: Any) -> Any:
@@ -181,7 +184,7 @@ def _collect(
 @kernel()
 def sum_rows(
     plane: NDArray[np.uint8],
-    zero: NDArray[np.int64],
+    zero: NDArray[np.int32],
     shift: NDArray[np.int64],
     rows: NDArray[np.int64],
     start: int,
@@ -202,8 +205,8 @@ def sum_rows(
     ----------
     plane : ndarray of uint8
         With GUARD bytes more than the rows at either end.
-    zero : ndarray of int64
-        Where in the plane drift 0 of every row is.
+    zero : ndarray of int32
+        Where in the plane drift 0 of every row is, in units of UNIT bytes.
     shift : ndarray of int64, shape (2**(nstages - 1), 2)
         For the harmonics 1, 1/2, 1/4, 3/4, 1/8 ... in turn: added to the row to find its element of `zero`, and added
         to what is found there.

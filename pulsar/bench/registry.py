@@ -3,12 +3,19 @@
 import difflib
 from collections.abc import Sequence
 
-from pulsar.bench import bursts, cleaning, dedispersion, folding, searching
+from pulsar.bench import accelerating, bursts, cleaning, dedispersion, folding, searching
 from pulsar.bench.case import Case
 from pulsar.errors import ConfigError
 
 #: In the order of the data.
-CASES: tuple[Case, ...] = (*cleaning.CASES, *dedispersion.CASES, *searching.CASES, *bursts.CASES, *folding.CASES)
+CASES: tuple[Case, ...] = (
+    *cleaning.CASES,
+    *dedispersion.CASES,
+    *searching.CASES,
+    *accelerating.CASES,
+    *bursts.CASES,
+    *folding.CASES,
+)
 
 
 def select(names: Sequence[str] = ()) -> list[Case]:

@@ -136,7 +136,8 @@ class AccelSearch:
         n = self.plane.n
         self._plane_bytes = max(self.plane.nbytes, 4 * self.amplitudes.work + 64)
         own = 4 * (work_floats(n) + 2 * n * TOGETHER) + staged_bytes(n)
-        self.memory_bytes = int(fixed + self._plane_bytes + own + 8_000_000)
+        tables = 4 * last if self.plane.stored else 0
+        self.memory_bytes = int(fixed + self._plane_bytes + tables + own + 8_000_000)
         self.npoints = self.plane.npoints
         self.cost = self.plane.seconds * 1.1 + 1e-8 * nsamps
         #: Frequency, drift, change of drift: how many are free.
@@ -303,7 +304,7 @@ class AccelSearch:
         for start in range(plane.rows[0], plane.rows[1], 2 * plane.valid * plane.slab):
             stop = min(start + 2 * plane.valid * plane.slab, plane.rows[1])
             pieces, strides, _ = plane.pieces(start, stop)
-            zero: list[NDArray[np.int64]] = []
+            zero: list[NDArray[np.int32]] = []
             shift = np.zeros((len(pieces), 2), dtype=np.int64)
             size = 0
             for f, (blocks, stride) in enumerate(zip(pieces, strides, strict=True)):
@@ -311,7 +312,7 @@ class AccelSearch:
                 self._make(b, blocks, range(-most, most + 1), stride)
                 shift[f, 0] = size - 2 * blocks[0].first
                 for p in blocks:
-                    zero.append(p.at + p.centre + p.pitch * np.arange(2 * p.count))
+                    zero.append(p.zero)
                     size += 2 * p.count
             table = np.concatenate(zero)
             for bend in range(-plane.bends, plane.bends + 1):

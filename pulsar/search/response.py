@@ -51,6 +51,14 @@ class Piece:
         """Byte behind the last row."""
         return self.at + 2 * self.count * self.pitch
 
+    @property
+    def zero(self) -> NDArray[np.int32]:
+        """Where drift 0 of its rows is, see drifts.sum_rows."""
+        from pulsar_kernels.drifts import UNIT
+
+        rows = np.arange(2 * self.count, dtype=np.int64)
+        return ((self.at + self.centre + rows * self.pitch) // UNIT).astype(np.int32)
+
 
 class Plane:
     """Powers at half bins and drifts 2 bins apart, as bytes, for sums of up to `nharm` harmonics.
@@ -113,7 +121,7 @@ class Plane:
         self.fractions = [(1, 1)]
         for s in range(1, nharm.bit_length()):
             self.fractions += [(k, 1 << s) for k in range(1, 1 << s, 2)]
-        self.stored = bends == 0 and self._stored_bytes <= memory
+        self.stored = bends == 0 and self._stored_bytes + 4 * rows[1] <= memory
         #: Blocks of the top harmonic that are searched together.
         self.slab = TOGETHER
         if not self.stored:
@@ -159,13 +167,12 @@ class Plane:
         return max(p.end for p in self.top) + GUARD
 
     @cached_property
-    def zero(self) -> NDArray[np.int64]:
-        """Byte of drift 0 of every row, for the stored plane."""
-        zero = np.zeros(self.rows[1] + 1, dtype=np.int64)
+    def zero(self) -> NDArray[np.int32]:
+        """Where drift 0 of every row is, see drifts.sum_rows, for the stored plane."""
+        zero = np.zeros(self.rows[1] + 1, dtype=np.int32)
         for p in self.top:
-            rows = np.arange(2 * p.count)
-            end = min(2 * p.first + rows.size, zero.size)
-            zero[2 * p.first : end] = (p.at + p.centre + rows * p.pitch)[: end - 2 * p.first]
+            end = min(2 * (p.first + p.count), zero.size)
+            zero[2 * p.first : end] = p.zero[: end - 2 * p.first]
         return zero
 
     def bend_share(self, k: int, h: int) -> int:
@@ -228,10 +235,10 @@ class Plane:
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes that the plane takes."""
+        """Bytes of the plane."""
         if self.stored:
             return self._stored_bytes
-        # The top has the widest rows.
+        # The top has the widest rows; elsewhere there may be a block more for a harmonic.
         start = max(self.rows[0], self.rows[1] - 2 * self.valid * self.slab)
         return self.pieces(start, self.rows[1])[2] + 65536
 

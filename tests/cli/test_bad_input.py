@@ -67,7 +67,7 @@ Make = Callable[[Path], list[Path]]
 
 UNREADABLE: dict[str, tuple[Make, str]] = {
     "empty": (lambda d: [written(d / "a.fil")], "a.fil: the file is empty (0 bytes)"),
-    "folder": (lambda d: [d], "is a folder: name the files in it"),
+    "empty folder": (lambda d: [d], "folder"),
     "cut header": (lambda d: [cut(fil(d / "a.fil"), 60)], "a.fil"),
     "header only": (lambda d: [cut(fil(d / "a.fil", 1), -1)], "a.fil: holds no complete spectrum"),
     "cut FITS header": (lambda d: [cut(fits(d / "a.fits"), 5000)], "a.fits"),

@@ -126,6 +126,7 @@ def test_sums_and_cells(stage_bits, groups, seed):
     reach = int(rng.integers(0, min(centre, pitch - centre - 1) + 1))
     plane = np.minimum(rng.exponential(6.0, nrows * pitch + 2 * drifts.GUARD), 255).astype(np.uint8)
     zero = drifts.GUARD + centre + pitch * np.arange(nrows, dtype=np.int64)
+    places = (zero // drifts.UNIT).astype(np.int32)
     decode = np.arange(256)
     decode[200:] *= 7
     limits = np.array([18 + 6 * 2**s + 18 * s for s in range(nstages)], dtype=np.uint8)
@@ -137,7 +138,7 @@ def test_sums_and_cells(stage_bits, groups, seed):
     shift = np.zeros((nharm, 2), np.int64)
     found = drifts.sum_rows(
         plane,
-        zero,
+        places,
         shift,
         rows,
         start,
