@@ -10,7 +10,7 @@ from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.errors import DataError
 from pulsar.io.fast import is_spectral_line, parse_name
-from pulsar.io.open import open_observation
+from pulsar.io.open import READABLE, open_observation
 
 #: Suffixes of files that may be observations; what is in them decides.
 SUFFIXES: Final = (".fits", ".sf", ".fil", ".h5", ".fbh5", ".dat", ".tim")
@@ -122,6 +122,7 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
     DataError
         A path does not exist, or nothing readable was found.
     """
+    paths = list(paths)
     files, problems = find_files(paths)
     headers: list[tuple[Path, Header]] = []
     for file in files:
@@ -133,7 +134,10 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
         headers.append((file, obs.header))
         obs.close()
     if not headers:
-        raise DataError("nothing that can be read was found" + "".join(f"\n  {p}" for p in problems[:10]))
+        names = ", ".join(map(str, paths[:3])) + (" ..." if len(paths) > 3 else "")
+        kind = "folder" if any(Path(p).is_dir() for p in paths) else "files"
+        told = "".join(f"\n  {p}" for p in problems[:10])
+        raise DataError(f"{names}: nothing that can be read is in this {kind}, which may be {READABLE}{told}")
     keyed: dict[tuple[str, int], list[tuple[Path, Header]]] = {}
     for file, header in headers:
         name = parse_name(file)

@@ -133,7 +133,7 @@ def test_names_gaps_and_what_is_passed_over(tmp_path):
     with pytest.raises(DataError, match="no such file or folder"):
         scan([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="nothing that can be read"):
+    with pytest.raises(DataError, match="empty: nothing that can be read is in this folder"):
         scan([tmp_path / "empty"])
 
 
