@@ -4,18 +4,21 @@ import json
 import math
 from typing import Any
 
-from pulsar.cli.console import Debug, Files, Json, Preset, Sets, effective_config, out
+from pulsar.cli.console import RA, Catalogue, Debug, Dec, Files, Json, Preset, Sets, effective_config, out, position
 
 
 def command(
     files: Files,
     config: Preset = None,
     sets: Sets = None,
+    ra: RA = None,
+    dec: Dec = None,
+    catalogue: Catalogue = None,
     as_json: Json = False,
     _debug: Debug = False,
 ) -> None:
     """Show what is in files: header, duration, gaps, beam, problems; or in folders: sources, dates, beams, files."""
-    settings = effective_config(config, sets)
+    settings = effective_config(config, sets, known__catalogue=catalogue, **position(ra, dec))
     if any(file.is_dir() for file in files):
         _night(files, settings, as_json)
         return
@@ -27,6 +30,7 @@ def command(
             out(json.dumps(summary(obs), indent=2, ensure_ascii=False))
         else:
             _print(obs)
+            _known(obs, settings)
     finally:
         obs.close()
 
@@ -153,6 +157,26 @@ def _print(obs: Any) -> None:
         out(f"  ... and {len(obs.gaps) - 10} more (--json lists all)")
     for problem in obs.problems:
         out(f"problem     {problem}")
+
+
+def _known(obs: Any, settings: Any) -> None:
+    """Known pulsars in the beam, or how they would be known."""
+    if not settings.known.catalogue:
+        out(
+            "known       no catalogue: --catalogue takes the ATNF's psrcat.db (part of its psrcat package), or a CSV table"
+        )
+        return
+    from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
+
+    h = obs.header
+    radius = settings.known.radius or BEAM_WIDTHS * beam_width(h)
+    if not (math.isfinite(radius) and math.isfinite(h.ra_deg) and math.isfinite(h.dec_deg)):
+        out("known       neither beam nor position are known: give --ra, --dec and --set known.radius=DEG")
+        return
+    found = nearby(read_catalogue(settings.known.catalogue), h.ra_deg, h.dec_deg, radius)
+    out(f"known       {len(found)} pulsars within {radius:.3g} deg")
+    for pulsar in found[:20]:
+        out(f"  {pulsar.name}, P {1 / pulsar.freq:.9g} s, DM {pulsar.dm:.5g}")
 
 
 def sexagesimal(value: float, sign: bool = False) -> str:
