@@ -88,7 +88,7 @@ def test_what_the_scan_keeps(width):
         series[3000 + offset : 3000 + offset + width] = 10.0 / np.sqrt(width)
         count, found, _ = scanned(series, limits)
         worst = min(worst, found[:count, 0].max() * 0.5)
-    assert worst > 0.88 if width < 10 else worst > 0.86
+    assert worst > (0.999 if width <= 8 else 0.91)
 
 
 def white_of(series, nexcess=12, scale=1.0):

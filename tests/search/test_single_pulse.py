@@ -191,6 +191,15 @@ def test_counts_in_noise_are_those_promised():
         assert abs(found - promised) < 4 * np.sqrt(promised) + 0.05 * promised
 
 
+@pytest.mark.slow
+def test_counts_of_gaussians_in_noise():
+    config = SinglePulseConfig(snr=4.6, max_events=10**6, shape="gaussian")
+    search = SinglePulseSearch(1 << 17, TSAMP, config)
+    found = sum(len(search.search(integers(noise(3000 + seed, 1 << 17)))) for seed in range(200))
+    promised = 200 * search.ntrials * ndtr(-4.6)
+    assert abs(found - promised) < 4 * np.sqrt(promised) + 0.07 * promised
+
+
 def test_red_noise_keeps_the_threshold():
     rng = np.random.default_rng(11)
     found = 0
