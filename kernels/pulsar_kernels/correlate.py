@@ -18,22 +18,22 @@ from llvmlite import ir
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel, vector
-from pulsar_kernels.fft import (
-    _ELEMENT,
-    _FUSE,
-    _I32,
-    _I64,
+from pulsar_kernels.lanes import (
+    ELEMENT,
+    FUSE,
+    I32,
+    I64,
     LANES,
-    _Complex,
-    _factors,
-    _load,
-    _pass,
-    _same,
-    _slot,
-    _store,
-    _twiddles,
-    _wide,
+    Complex,
+    factors,
+    load,
+    same,
+    slot,
     slots,
+    store,
+    transform_pass,
+    twiddles,
+    wide,
 )
 
 #: Groups of 16 drifts that are merged to whole cache lines before they are written to the plane.
@@ -85,12 +85,12 @@ def places(n: int) -> NDArray[np.float64]:
 
 def make_block(n: int, filled: float) -> Block:
     """Tables for blocks of `n` amplitudes, a power of two from 256 on, of data that fill this part of the transform."""
-    radix = _factors(n)
+    radix = factors(n)
     u = np.arange(n // 2 + 1) / n
     lanes = _planes(u[:, None] ** 2 * np.arange(LANES))
     return Block(
         np.array(radix, dtype=np.int64),
-        _twiddles(radix),
+        twiddles(radix),
         round(0.5 * filled * n),
         np.ascontiguousarray(lanes.transpose(1, 0, 2)).ravel(),
         _planes(LANES * places(n) ** 2),
@@ -106,24 +106,24 @@ def first_phase(n: int, z: float, w: float) -> NDArray[np.float32]:
 
 def _first_code(builder: Any, args: Any, p: int) -> None:
     re, im, at, lanes, n, out, to, twiddle, w = args[1:]
-    c = _Complex(builder)
-    step = builder.sdiv(n, _I64(p))
+    c = Complex(builder)
+    step = builder.sdiv(n, I64(p))
     x = []
     for j in range(p):
-        i = builder.add(at, builder.mul(step, _I64(j)))
-        value = tuple(_wide(builder, builder.load(builder.gep(plane, [i]))) for plane in (re, im))
+        i = builder.add(at, builder.mul(step, I64(j)))
+        value = tuple(wide(builder, builder.load(builder.gep(plane, [i]))) for plane in (re, im))
         # u^2 is the same on both sides of u = 0.
-        t = builder.mul(i if j < p // 2 else builder.sub(n, i), _I64(_ELEMENT))
-        x.append(c.mul(value, (_load(builder, lanes, t), _load(builder, lanes, builder.add(t, _I64(LANES))))))
+        t = builder.mul(i if j < p // 2 else builder.sub(n, i), I64(ELEMENT))
+        x.append(c.mul(value, (load(builder, lanes, t), load(builder, lanes, builder.add(t, I64(LANES))))))
     for k, value in enumerate(c.dft(x)):
         result = value
         if k > 0:
-            t = builder.mul(builder.add(w, _I64(k - 1)), _I64(2))
-            pair = (builder.gep(twiddle, [t]), builder.gep(twiddle, [builder.add(t, _I64(1))]))
-            result = c.mul(value, tuple(_wide(builder, builder.load(f)) for f in pair))
-        o = _slot(builder, builder.add(to, _I64(k)))
-        _store(builder, result[0], out, o)
-        _store(builder, result[1], out, builder.add(o, _I64(LANES)))
+            t = builder.mul(builder.add(w, I64(k - 1)), I64(2))
+            pair = (builder.gep(twiddle, [t]), builder.gep(twiddle, [builder.add(t, I64(1))]))
+            result = c.mul(value, tuple(wide(builder, builder.load(f)) for f in pair))
+        o = slot(builder, builder.add(to, I64(k)))
+        store(builder, result[0], out, o)
+        store(builder, result[1], out, builder.add(o, I64(LANES)))
 
 
 @vector(_first_code, literal=0)
@@ -143,35 +143,35 @@ def _first(
     x = np.zeros((radix, LANES), np.complex64)
     for j in range(radix):
         i = at + j * (n // radix)
-        t = (i if j < radix // 2 else n - i) * _ELEMENT
-        x[j] = (real[i] + 1j * imag[i]) * (lanes[t : t + LANES] + 1j * lanes[t + LANES : t + _ELEMENT])
+        t = (i if j < radix // 2 else n - i) * ELEMENT
+        x[j] = (real[i] + 1j * imag[i]) * (lanes[t : t + LANES] + 1j * lanes[t + LANES : t + ELEMENT])
     y = np.fft.fft(x, axis=0)
     for k in range(radix):
         z = y[k] if k == 0 else y[k] * (twiddle[2 * (w + k - 1)] + 1j * twiddle[2 * (w + k - 1) + 1])
-        o = slots(to + k) * _ELEMENT
+        o = slots(to + k) * ELEMENT
         out[o : o + LANES] = z.real
-        out[o + LANES : o + _ELEMENT] = z.imag
+        out[o + LANES : o + ELEMENT] = z.imag
 
 
 def _bytes_code(builder: Any, args: Any, p: int) -> None:
     source, q, span, out = args[1:]
-    c = _Complex(builder)
+    c = Complex(builder)
     x = []
     for j in range(p):
-        i = _slot(builder, builder.add(q, builder.mul(span, _I64(j))))
-        x.append((_load(builder, source, i), _load(builder, source, builder.add(i, _I64(LANES)))))
+        i = slot(builder, builder.add(q, builder.mul(span, I64(j))))
+        x.append((load(builder, source, i), load(builder, source, builder.add(i, I64(LANES)))))
     for k, (a, b) in enumerate(c.dft(x)):
-        power = builder.fadd(builder.fmul(a, a, flags=_FUSE), _same(0.5), flags=_FUSE)
-        power = builder.fadd(builder.fmul(b, b, flags=_FUSE), power, flags=_FUSE)
-        wide = ir.VectorType(_I32, LANES)
-        bits = builder.lshr(builder.bitcast(power, wide), ir.Constant(wide, [_I32(_STEP)] * LANES))
-        steps = builder.add(bits, ir.Constant(wide, [_I32(_OFFSET)] * LANES))
-        power = builder.select(builder.fcmp_ordered("<", power, _same(_LARGEST)), power, _same(_LARGEST))
-        number = builder.fptosi(power, wide)
-        for other in (steps, ir.Constant(wide, [_I32(255)] * LANES)):
+        power = builder.fadd(builder.fmul(a, a, flags=FUSE), same(0.5), flags=FUSE)
+        power = builder.fadd(builder.fmul(b, b, flags=FUSE), power, flags=FUSE)
+        integers = ir.VectorType(I32, LANES)
+        bits = builder.lshr(builder.bitcast(power, integers), ir.Constant(integers, [I32(_STEP)] * LANES))
+        steps = builder.add(bits, ir.Constant(integers, [I32(_OFFSET)] * LANES))
+        power = builder.select(builder.fcmp_ordered("<", power, same(_LARGEST)), power, same(_LARGEST))
+        number = builder.fptosi(power, integers)
+        for other in (steps, ir.Constant(integers, [I32(255)] * LANES)):
             number = builder.select(builder.icmp_signed("<", number, other), number, other)
         number = builder.trunc(number, ir.VectorType(ir.IntType(8), LANES))
-        at = builder.mul(builder.add(q, builder.mul(span, _I64(k))), _I64(LANES))
+        at = builder.mul(builder.add(q, builder.mul(span, I64(k))), I64(LANES))
         place = builder.bitcast(builder.gep(out, [at]), number.type.as_pointer())
         builder.store(number, place, align=16)
 
@@ -181,8 +181,8 @@ def _bytes(radix: int, source: NDArray[np.float32], q: int, span: int, out: NDAr
     """Last pass: butterfly `q`, and its powers of 16 lanes as bytes, bin ``q + k span`` to ``out[16 bin]``."""
     x = np.zeros((radix, LANES), np.complex64)
     for j in range(radix):
-        i = slots(q + j * span) * _ELEMENT
-        x[j] = source[i : i + LANES] + 1j * source[i + LANES : i + _ELEMENT]
+        i = slots(q + j * span) * ELEMENT
+        x[j] = source[i : i + LANES] + 1j * source[i + LANES : i + ELEMENT]
     y = np.fft.fft(x, axis=0)
     for k in range(radix):
         power = (y[k].real ** 2 + y[k].imag ** 2 + 0.5).astype(np.float32)
@@ -260,11 +260,11 @@ def short_series(
     """
     n = block.step.shape[1]
     nblocks = out.shape[0]
-    size = _ELEMENT * slots(n)
+    size = ELEMENT * slots(n)
     source = work[:size]
     target = work[size : 2 * size]
     for k in range(n):
-        o = slots(k) * _ELEMENT
+        o = slots(k) * ELEMENT
         for b in range(LANES):
             r = pad + first + b * stride + k
             inside = b < nblocks and 0 <= r < real.shape[0]
@@ -274,7 +274,7 @@ def short_series(
     w = 0
     for level in range(block.radix.shape[0]):
         p = block.radix[level]
-        _pass(p, source, target, n, span, block.twiddle, w)
+        transform_pass(p, source, target, n, span, block.twiddle, w)
         w += n // (span * p) * (p - 1)
         span *= p
         source, target = target, source
@@ -282,7 +282,7 @@ def short_series(
     for b in range(nblocks):
         for k in range(n):
             # The inverse transform is the forward one backwards.
-            o = slots((2 * n - k - block.origin) % n) * _ELEMENT
+            o = slots((2 * n - k - block.origin) % n) * ELEMENT
             out[b, 0, k] = factor * source[o + b]
             out[b, 1, k] = factor * source[o + LANES + b]
 
@@ -318,7 +318,7 @@ def _merge(
 @kernel(inline=True)
 def work_floats(n: int) -> int:
     """Floats of work space for blocks of `n`: two tiles, and two short series."""
-    return 2 * _ELEMENT * slots(n) + 4 * n
+    return 2 * ELEMENT * slots(n) + 4 * n
 
 
 @kernel(inline=True)
@@ -363,10 +363,10 @@ def correlate(
         Where the first of the 2 (hi - lo) rows goes, a multiple of 16.
     """
     n = block.step.shape[1]
-    size = _ELEMENT * slots(n)
+    size = ELEMENT * slots(n)
     pitch = 2 * groups
     levels = block.radix.shape[0]
-    wide = plane[: plane.shape[0] & -8].view(np.int64)
+    plane_wide = plane[: plane.shape[0] & -8].view(np.int64)
     staged_wide = staged.view(np.int64)
     whole = work[2 * size : 2 * size + 2 * n].reshape(2, n)
     halves = work[2 * size + 2 * n : 2 * size + 4 * n].reshape(2, n)
@@ -385,10 +385,10 @@ def correlate(
                 w = n // span * (span - 1)
                 for level in range(1, levels - 1):
                     p = block.radix[level]
-                    _pass(p, source, target, n, span, block.twiddle, w)
+                    transform_pass(p, source, target, n, span, block.twiddle, w)
                     w += n // (span * p) * (p - 1)
                     span *= p
                     source, target = target, source
                 _last_pass(block.radix[levels - 1], source, n, staged[(g - g0) * LANES * n :])
                 _product(current, block.step, current)
-            _merge(staged_wide, n, g1 - g0, lo, hi, wide, (at >> 3) + h * pitch + 2 * g0, 2 * pitch)
+            _merge(staged_wide, n, g1 - g0, lo, hi, plane_wide, (at >> 3) + h * pitch + 2 * g0, 2 * pitch)

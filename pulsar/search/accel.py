@@ -33,7 +33,10 @@ GRID = (0.77, 0.80, 0.82, 0.84, 0.85)
 #: Steps of a power that is kept as a byte: as many as the thresholds leave room for, up to this.
 MOST_STEPS = 6.0
 #: Hits of one series that are kept at most, however strong the interference.
-MOST_HITS = 200_000
+MOST_HITS = 100_000
+#: Bytes that hits and what blocks are worked on with take at most, and the plane if nothing else is said.
+WORK_BYTES = 20_000_000
+PLANE_BYTES = 4_000_000_000
 
 #: Independent trials from benchmarks/calibrate_accel_trials.py, of single powers and what each stage of sums adds: per
 #: bin of the top harmonic without drift, and per bin, Z_WIDTH and unit of -ln p with it (a random field has the more
@@ -59,7 +62,7 @@ class AccelSearch:
     ntrials_dm : float
         Independent DMs of the whole run, by which the trials of one series are multiplied.
     memory : int, optional
-        Bytes that one thread may take; without it what is fastest.
+        Bytes that one thread may take; without it 4 GB for the plane.
 
     Attributes
     ----------
@@ -89,7 +92,7 @@ class AccelSearch:
         ntrials_dm: float = 1.0,
         memory: int | None = None,
     ) -> None:
-        from pulsar_kernels.correlate import decoded, first_phase, staged_bytes, work_floats
+        from pulsar_kernels.correlate import decoded, first_phase
 
         config = AccelConfig() if config is None else config
         if not ntrials_dm > 0:
@@ -122,24 +125,24 @@ class AccelSearch:
         self.cells = np.array([self._independent(int(lo), int(hi), reach, slope) for lo, hi in self._rows])
 
         # The transform's work space is the plane's.
-        fixed = 8 * (self.nbins + 2 * PAD)
         first = int(self._rows[:, 0].min())
         last = max(int(self._rows[:, 1].max()), first + 1)
-        other = 24_000_000
-        allowed = 4_000_000_000 if memory is None else int(memory) - fixed - other
-        if allowed < 4 * self.amplitudes.work:
+        # Without a plan the padded series and its spectrum come on top.
+        fixed = 8 * (self.nbins + 2 * PAD) + WORK_BYTES + (8 * self.amplitudes.nfft if not self.amplitudes.work else 0)
+        transform = 4 * self.amplitudes.work + 64
+        allowed = PLANE_BYTES if memory is None else int(memory) - fixed
+        if allowed < transform:
             raise ConfigError(
-                f"{0 if memory is None else memory / 1e6:.0f} MB are too little for series of {nsamps} samples: "
-                f"{(fixed + other + 4 * self.amplitudes.work) / 1e6:.0f} MB are needed at least"
+                f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "
+                f"{(fixed + transform) / 1e6:.0f} MB are needed at least"
             )
         self.plane = Plane(self.nbins, self.filled, int(config.nharm), (first, last), reach, slope, bends, allowed)
         n = self.plane.n
-        self._plane_bytes = max(self.plane.nbytes, 4 * self.amplitudes.work + 64)
-        own = 4 * (work_floats(n) + 2 * n * TOGETHER) + staged_bytes(n)
-        tables = 4 * last if self.plane.stored else 0
-        self.memory_bytes = int(fixed + self._plane_bytes + tables + own + 8_000_000)
+        self._plane_bytes = max(self.plane.nbytes, transform)
+        self.memory_bytes = fixed + self._plane_bytes + (4 * last if self.plane.stored else 0)
         self.npoints = self.plane.npoints
-        self.cost = self.plane.seconds * 1.1 + 1e-8 * nsamps
+        # Sums of harmonics cost a quarter of the plane, and something a row.
+        self.cost = 1.25 * self.plane.seconds + 2e-8 * nsamps
         #: Frequency, drift, change of drift: how many are free.
         self._nfree = 3 if bends else 2 if reach else 1
         self._decode = decoded()

@@ -96,6 +96,7 @@ def test_response_to_a_drift_is_that_of_fresnel_integrals(z):
         assert got[158, lane] < 2 + 255 * 0.01
 
 
+@pytest.mark.jit
 @pytest.mark.parametrize("filled", [1.0, 0.93])
 def test_noise_keeps_mean_one_at_every_drift(filled):
     m, n = 1 << 15, 1024

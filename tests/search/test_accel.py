@@ -131,10 +131,10 @@ def test_memory_makes_no_difference():
     x = noise(n, 3) + pulses(n, 77.3, 1.7, 0.05, 25.0)
     for config in (AccelConfig(zmax=100, nharm=8, threshold=-4), AccelConfig(zmax=30, nharm=16, threshold=-4)):
         whole = AccelSearch(n, TSAMP, config)
-        slabs = AccelSearch(n, TSAMP, config, memory=26_000_000)
+        slabs = AccelSearch(n, TSAMP, config, memory=25_000_000)
         assert whole.plane.stored
         assert not slabs.plane.stored
-        assert slabs.memory_bytes <= 26_000_000
+        assert slabs.memory_bytes <= 25_000_000
         assert slabs.npoints > whole.npoints
         a, b = whole.search(x), slabs.search(x)
         assert len(a) == len(b) > 3
@@ -153,7 +153,7 @@ def test_what_is_allocated_is_what_is_announced():
         held = sum(v.nbytes for v in vars(b).values() if isinstance(v, np.ndarray) and v.base is None)
         held += sum(v.base.nbytes for v in (b.plane, b.work, b.staged))
         assert held < search.memory_bytes
-        assert search.memory_bytes < 2 * held + 20_000_000
+        assert search.memory_bytes < 1.2 * held + 20_000_000
 
 
 @pytest.mark.parametrize(("zmax", "nharm"), [(0.0, 8), (30.0, 1), (100.0, 8), (60.0, 16)])
