@@ -1,5 +1,7 @@
 """Series for the folding search against plain numpy."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -133,8 +135,8 @@ def test_clipping(n, seed):
     low, high = np.zeros(7, np.float32), np.zeros(7, np.float32)
     longwave.extremes(x, low, high)
     edges = n * np.arange(8) // 7
-    np.testing.assert_array_equal(low, [min(x[a:b].min(), 0) for a, b in zip(edges[:-1], edges[1:], strict=True)])
-    np.testing.assert_array_equal(high, [max(x[a:b].max(), 0) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    np.testing.assert_array_equal(low, [min(x[a:b].min(), 0) for a, b in itertools.pairwise(edges)])
+    np.testing.assert_array_equal(high, [max(x[a:b].max(), 0) for a, b in itertools.pairwise(edges)])
     assert longwave.count_beyond(x, 4.0) == np.count_nonzero(np.abs(x) > 4)
     clipped = x.copy()
     longwave.clip(clipped, -2.0, 5.0)
