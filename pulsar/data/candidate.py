@@ -86,7 +86,9 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("dec_deg", "f8", "deg", "declination of the beam, NaN when unknown"),
     Column("score", "f4", "", "0 to 1: how much it looks like a pulsar"),
     Column("rfi_flags", "U64", "", "reasons to suspect interference, comma separated"),
-    Column("harmonic_of", "U12", "", "id of the candidate of which it is a harmonic, or empty"),
+    Column(
+        "harmonic_of", "U12", "", "id of the candidate of which it is a harmonic, or whose pulses make it, or empty"
+    ),
     Column("known_source", "U32", "", "known pulsar that it is (x 2, x 1/3: harmonics), or empty"),
     Column("found_by", "U24", "", "all searches that found it or a harmonic of it, comma separated, best first"),
     Column("fddot", "f8", "Hz / s2", "second frequency derivative with which it was folded"),

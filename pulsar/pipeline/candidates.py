@@ -153,6 +153,25 @@ def rank(found: Sequence[Folded], tobs: float) -> list[tuple[Folded, int | None]
     return [(one, None) for one in whole] + [(one, place[id(owner)]) for one, owner in bound]
 
 
+def attach(ranked: Sequence[tuple[Folded, int | None]], owners: Mapping[int, int]) -> list[tuple[Folded, int | None]]:
+    """The list with some candidates, and what belongs to them, put behind all others as belonging to another.
+
+    Parameters
+    ----------
+    ranked : sequence of (Folded, int or None)
+        As `rank` gives it.
+    owners : mapping of int to int
+        Place of the candidate -> place of the one that it belongs to, which belongs to none.
+    """
+    top = [owners.get(i, owner) for i, (_, owner) in enumerate(ranked)]
+    top = [None if owner is None else owners.get(owner, owner) for owner in top]
+    order = [i for i, owner in enumerate(top) if owner is None] + [
+        i for i, owner in enumerate(top) if owner is not None
+    ]
+    place = {i: k for k, i in enumerate(order)}
+    return [(ranked[i][0], None if (owner := top[i]) is None else place[owner]) for i in order]
+
+
 def _relation(weak: Folded, strong: Folded, tobs: float) -> tuple[Fraction, bool] | None:
     """The simple ratio of the frequencies if `weak` can be a harmonic of `strong`, and whether their DMs agree."""
     if strong.fold is None:

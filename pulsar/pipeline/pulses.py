@@ -34,6 +34,8 @@ PHASE_MARGIN = 0.02
 ONE_PULSE = 1.25
 #: ... unless so many pulses come in its phase.
 SEVERAL = 3
+#: A candidate is made by pulses of another if those in its phase give this part of its S/N.
+EXPLAINED = 0.7
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,7 @@ def link(pulses: NDArray[Any], candidates: NDArray[Any], folds: Mapping[str, Fol
     """
     from scipy.stats import binom
 
+    pulses["source"] = ""
     for row in candidates:
         fold = folds.get(str(row["id"]))
         if fold is None or row["harmonic_of"]:
@@ -184,6 +187,37 @@ def link(pulses: NDArray[Any], candidates: NDArray[Any], folds: Mapping[str, Fol
         if count > 1 and binom.sf(count - 1, near.size, chance) < MAX_CHANCE:
             pulses["source"][near[inside]] = row["id"]
             row["npulses"] = count
+
+
+def explained(pulses: NDArray[Any], candidates: NDArray[Any], folds: Mapping[str, Fold]) -> dict[int, int]:
+    """Candidates that are made by pulses of another: at many a period some strong pulses come in phase by chance.
+
+    Parameters
+    ----------
+    pulses, candidates : ndarray
+        After `link`.
+    folds : mapping of str to Fold
+
+    Returns
+    -------
+    dict of int to int
+        Row of the candidate -> row of the one whose pulses they are.
+    """
+    place = {str(row["id"]): i for i, row in enumerate(candidates)}
+    out: dict[int, int] = {}
+    for i, row in enumerate(candidates):
+        fold = folds.get(str(row["id"]))
+        if fold is None or row["harmonic_of"] or row["npulses"]:
+            continue
+        near, inside, _ = _in_phase(pulses, fold, pulses["source"] != "")
+        if not inside.any():
+            continue
+        turns = max(fold.tobs * fold.after.freq, 1.0)
+        mine = near[inside]
+        if float(pulses["snr"][mine].sum()) / np.sqrt(turns) >= EXPLAINED * fold.snr:
+            owners, counts = np.unique(pulses["source"][mine], return_counts=True)
+            out[i] = place[str(owners[int(np.argmax(counts))])]
+    return out
 
 
 def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:

@@ -14,11 +14,11 @@ from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError, PulsarError
-from pulsar.pipeline.candidates import Folded, candidate_table, looks_like_diode, looks_like_mains, rank
+from pulsar.pipeline.candidates import Folded, attach, candidate_table, looks_like_diode, looks_like_mains, rank
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.pulses import Pulses, find_pulses, is_one_pulse, link
+from pulsar.pipeline.pulses import Pulses, explained, find_pulses, is_one_pulse, link
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
 
 if TYPE_CHECKING:
@@ -179,9 +179,14 @@ class _Runner:
         sources = self._sift(detections, dms)
         folded = self._fold(sources, fold_many, pulses)
         live = None if self.mask is None else float(np.count_nonzero(self.mask.chan_ok)) * header.chan_width
-        table, folds = candidate_table(rank(folded, header.tobs), header, config.telescope, live)
-        self._label(table)
+        ranked = rank(folded, header.tobs)
+        table, folds = candidate_table(ranked, header, config.telescope, live)
         link(pulses.table, table, dict(folds))
+        owners = explained(pulses.table, table, dict(folds))
+        if owners:
+            table, folds = candidate_table(attach(ranked, owners), header, config.telescope, live)
+            link(pulses.table, table, dict(folds))
+        self._label(table)
         cutouts = pulses.cut_out(self.config.single_pulse.cutouts, self.progress)
 
         with self.progress.stage("writing"), ProductWriter(out, overwrite=overwrite) as writer:

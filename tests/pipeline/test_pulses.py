@@ -1,10 +1,14 @@
 """Single pulses in the phase of a periodic candidate."""
 
+import dataclasses
+
 import numpy as np
 from reference.products import make_candidates, make_fold
 
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
-from pulsar.pipeline.pulses import is_one_pulse, link, phases
+from pulsar.data.fold import FoldParams
+from pulsar.pipeline.candidates import attach
+from pulsar.pipeline.pulses import explained, is_one_pulse, link, phases
 
 
 def pulses_at(times, dm, width=1e-3):
@@ -69,3 +73,30 @@ def test_one_strong_pulse_is_no_period():
     table["dm"] += 30.0
     assert not is_one_pulse(table[:1], fold)
     assert not is_one_pulse(table[:0], fold)
+
+
+def test_periods_at_which_pulses_of_another_meet_belong_to_it():
+    fold, rows = make_fold(1), make_candidates()
+    rows["harmonic_of"], rows["npulses"] = "", 0
+    most = int(0.4 * fold.tobs * fold.after.freq)
+    table = pulses_at(times_in_phase(fold, np.unique(np.round(np.linspace(-most, most, 60)))), fold.after.dm)
+    table["snr"] = 20.0
+    # Another period that has only the phase of some of those pulses, and one that has none of them.
+    slow = FoldParams(0.5, 0.0, fold.after.dm)
+    phase = (table["time"] - 0.5 * fold.tobs) * 0.5 % 1.0
+    counts, edges = np.histogram(phase, 50, (0, 1))
+    at = float(edges[int(np.argmax(counts))]) + 0.01
+    made = dataclasses.replace(fold, after=slow, width=0.01, phase=at, snr=5.0)
+    other = dataclasses.replace(made, snr=60.0)
+    for third, expected in ((made, {1: 0}), (other, {})):
+        folds = {"c0001": fold, "c0002": third}
+        link(table, rows, folds)
+        assert rows["npulses"].tolist() == [60, 0, 0]
+        assert explained(table, rows, folds) == expected
+
+
+def test_what_is_attached_goes_behind_with_its_own():
+    ranked = [("a", None), ("b", None), ("c", None), ("d", 1), ("e", 0)]
+    assert attach(ranked, {}) == ranked
+    assert attach(ranked, {1: 0}) == [("a", None), ("c", None), ("b", 0), ("d", 0), ("e", 0)]
+    assert attach(ranked, {0: 2}) == [("b", None), ("c", None), ("a", 1), ("d", 0), ("e", 1)]
