@@ -82,12 +82,12 @@ def merge(
     rows: list[_Row] = []
     pulses: list[_Row] = []
     notes = list(problems)
+    times = [(run.observation.beam, run.observation.tstart) for run in runs]
+    for run, time in zip(runs, times, strict=True):
+        if time[0] is not None and times.count(time) > 1:
+            raise ConfigError(f"{run.path}: beam {time[0]} occurs twice at one time; give each beam once")
     for group in _pointings(runs):
         beams = {_beam(run.observation, i): run for i, run in enumerate(group)}
-        if len(beams) < len(group):
-            raise ConfigError(
-                f"{', '.join(str(run.path) for run in group)}: a beam occurs twice at one time; give each beam once"
-            )
         unseen = sorted(set(receiver.offsets) - set(beams))
         if len(group) > 1 and unseen and set(beams) <= set(receiver.offsets):
             notes.append(f"not observed, or not given: beams {', '.join(map(str, unseen))}")
@@ -119,16 +119,27 @@ def _beam(header: "Header", place: int) -> int:
 
 
 def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:
-    """Products by time: those of one pointing overlap by more than half."""
+    """Products by time: those of one pointing overlap by more than half of the shorter one.
+
+    Segments of one beam may overlap as well, but a beam is only once in a pointing.
+    """
     out: list[list[Run]] = []
     for run in sorted(runs, key=lambda r: (r.observation.tstart, r.path.name)):
-        h = run.observation
-        first = out[-1][0].observation if out else None
-        if first is not None and (first.tmid - h.tstart) * DAY > 0 and first.tstart + first.tobs / DAY > h.tmid:
-            out[-1].append(run)
+        beam = run.observation.beam
+        for group in out:
+            taken = beam is not None and beam in [r.observation.beam for r in group]
+            if not taken and _overlap(group[0].observation, run.observation) > 0.5:
+                group.append(run)
+                break
         else:
             out.append([run])
     return out
+
+
+def _overlap(a: "Header", b: "Header") -> float:
+    """Part of the shorter observation that lies in the other."""
+    common = min(a.tstart + a.tobs / DAY, b.tstart + b.tobs / DAY) - max(a.tstart, b.tstart)
+    return common * DAY / min(a.tobs, b.tobs)
 
 
 def _wide(rows: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
