@@ -12,6 +12,7 @@ from pulsar.io.night import scan
 from pulsar.io.product.reader import read
 from pulsar.pipeline.merge import merge
 from pulsar.pipeline.night import ALL, Job, jobs, parse_beams, search_night
+from pulsar.pipeline.run import search
 from pulsar.simulate import Pulsar, Sky, write_psrfits
 from pulsar.sky.receiver import Receiver
 
@@ -21,21 +22,23 @@ RECEIVER = Receiver(load_config("fast-19beam").receiver)
 OFF = ["rfi.zap=[]", "dedisp.dm_hi=120", "ffa.enabled=false", "fold.ncands=8", "run.threads=2"]
 
 
-def beam_file(folder: Path, source: str, beam: int, pulsars=(), rfi=(), number=1, tstart=59000.0) -> Path:
+def beam_file(
+    folder: Path, source: str, beam: int, pulsars=(), rfi=(), number=1, tstart=59000.0, nsamps=NSAMPS, mode="tracking"
+) -> Path:
     """One file of one beam of a source, with its own position."""
     east, north = RECEIVER.offsets[beam]
     # Rotation goes on from file to file.
-    later = (number - 1) * NSAMPS * TSAMP
+    later = (number - 1) * nsamps * TSAMP
     pulsars = tuple(p.model_copy(update={"phase0": later / p.period % 1.0}) for p in pulsars)
     sky = Sky(
-        nchans=NCHANS, fch1=1450.0, foff=-6.25, tsamp=TSAMP, nsamps=NSAMPS, beam=beam,
+        nchans=NCHANS, fch1=1450.0, foff=-6.25, tsamp=TSAMP, nsamps=nsamps, beam=beam,
         seed=beam + 100 * number + 1000 * ord(source[-1]),
         source=source, pulsars=pulsars, rfi=rfi, ra_deg=100.0 + east / 60, dec_deg=north / 60, tstart=tstart,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / f"{source}_tracking-M{beam:02d}.fits"
     (path,) = write_psrfits(sky, stem, npol=1, threads=1)
-    named = folder / f"{source}_tracking-M{beam:02d}_{number:04d}.fits"
+    named = folder / f"{source}_{mode}-M{beam:02d}_{number:04d}.fits"
     path.rename(named)
     return named
 
@@ -156,6 +159,37 @@ def test_segments_of_a_drift_follow_the_sky(tmp_path):
     np.testing.assert_allclose(ra, 100.0 + turned * np.arange(1, 5), atol=1e-6)
     with pytest.raises(ConfigError, match="--segment"):
         jobs(scan([folder]), load_config(), tmp_path, segment=2, overlap=1.0)
+
+
+def test_a_source_that_drifts_through_the_beam(tmp_path):
+    """Seen for 12 s by half power: in the segment nearest to it, at its place, with nearly the S/N of the best one."""
+    folder, nsamps, count = tmp_path / "in", NSAMPS // 2, 10
+    length = nsamps * TSAMP
+    # It passes where no segment has its middle: segments of four files begin at every second.
+    crossing = 5 * length
+    for number in range(1, count + 1):
+        away = (number - 0.5) * length - crossing
+        power = float(np.exp(-4 * np.log(2) * (away / 12.0) ** 2))
+        pulsar = Pulsar(name="psr", period=0.0913, dm=40, snr=max(14 * power, 0.01), duty=0.08)
+        beam_file(
+            folder, "SRCE", 1, (pulsar,), number=number, tstart=59000.0 + (number - 1) * length / 86400,
+            nsamps=nsamps, mode="drifting",
+        )  # fmt: skip
+    config = load_config("fast-19beam", [*OFF, "single_pulse.enabled=false"])
+    todo = jobs(scan([folder]), config, tmp_path / "o", segment=4, overlap=0.5)
+    outcome = search_night(todo, config, tmp_path / "o")
+    rows = read(outcome.merged).rows("candidates")
+    found = rows[np.abs(rows["period"] - 0.0913) < 5e-4]
+    best = found[np.argmax(found["snr"])]
+    (paths,) = [p.paths for p in scan([folder]).pointings]
+    matched = search(list(paths[3:7]), config, tmp_path / "matched.h5").rows("candidates")[0]
+    middle = (float(best["epoch"]) - 59000.0) * 86400
+    assert abs(middle - crossing) < 1.01 * length
+    assert rows[0]["period"] == pytest.approx(0.0913, abs=5e-4)
+    assert best["snr"] > 0.85 * matched["snr"]
+    # The sky has turned by so much when it is in the middle of the beam: 1.45 arcmin are half a beam.
+    true_ra = 100.0 + crossing * 360 / 86164.0905
+    assert abs(float(best["ra_deg"]) - true_ra) * 60 < 1.45
 
 
 def test_lists_of_beams():
