@@ -18,6 +18,8 @@ _FINITE = np.float32(3e38)
 _BRIGHT = 4.0
 #: Samples of a block of noise.
 BLOCK = 32
+#: So many equal samples are a gap that was filled.
+SAME = 64
 
 
 @kernel()
@@ -72,7 +74,7 @@ def sum_samples(
     Parameters
     ----------
     series : ndarray of int16 or float32, shape (nsamps,)
-        Samples that are not finite are missing.
+        Samples that are not finite are missing, and whole blocks of 64 equal ones.
     trend : ndarray of float64, shape (4,)
         Coefficients of the powers of x = 2 (i + 1/2)/nsamps - 1.
     gaps : ndarray of int64, shape (ngaps, 2)
@@ -89,6 +91,13 @@ def sum_samples(
     for lo in range(0, total, _CHUNK):
         n = min(_CHUNK, total - lo)
         _convert(series, trend, lo, n, one)
+        for k in range(lo, lo + n - SAME + 1, SAME):
+            if series[k] == series[k + 1] and series[k] == series[k + SAME - 1]:
+                same = True
+                for i in range(k, k + SAME):
+                    same &= series[i] == series[k]
+                if same:
+                    one[k - lo : k - lo + SAME] = np.float32(np.nan)
         while gap < gaps.shape[0] and gaps[gap, 1] <= lo:
             gap += 1
         k = gap
@@ -158,24 +167,6 @@ def sum_groups(sums: NDArray[np.int32], size: int, scale: float, out: NDArray[np
             v = v if v < largest else largest
             v = v if v > -largest else -largest
             row[i] = np.int16(np.int32(v))
-
-
-@kernel()
-def mark_constant(x: NDArray[np.float32]) -> None:
-    """Make blocks of 32 equal samples missing: filled gaps.
-
-    Parameters
-    ----------
-    x : ndarray of float32, shape (n,)
-    """
-    for lo in range(0, x.shape[0] - BLOCK + 1, BLOCK):
-        if x[lo] != x[lo + BLOCK - 1] or x[lo] != x[lo + 1]:
-            continue
-        same = True
-        for i in range(1, BLOCK):
-            same &= x[lo + i] == x[lo]
-        if same:
-            x[lo : lo + BLOCK] = np.float32(np.nan)
 
 
 @kernel(reorder=True)
@@ -296,20 +287,28 @@ def count_beyond(x: NDArray[np.float32], limit: float) -> int:
 
 
 @kernel()
-def clip(x: NDArray[np.float32], low: float, high: float) -> None:
-    """Cut samples down to the range `low` to `high`.
+def tame(x: NDArray[np.float32], sums: NDArray[np.float32], low: float, high: float) -> None:
+    """Scale down groups of samples whose sum is beyond `low` or `high`, and the sum, so that it is just there.
 
     Parameters
     ----------
-    x : ndarray of float32, shape (n,)
+    x : ndarray of float32, shape (>= size n,)
+        `size` samples belong to each sum.
+    sums : ndarray of float32, shape (n,)
     low, high : float
+        Below and above 0.
     """
-    a = np.float32(low)
-    b = np.float32(high)
-    for i in range(x.shape[0]):
-        v = x[i]
-        v = a if v < a else v
-        x[i] = b if v > b else v
+    size = x.shape[0] // sums.shape[0]
+    while size & (size - 1):
+        size &= size - 1
+    for i in range(sums.shape[0]):
+        s = sums[i]
+        if s > high or s < low:
+            limit = high if s > high else low
+            factor = np.float32(limit / s)
+            for k in range(i * size, (i + 1) * size):
+                x[k] *= factor
+            sums[i] = np.float32(limit)
 
 
 @kernel()

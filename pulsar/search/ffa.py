@@ -37,6 +37,14 @@ WINDOW = 5.0
 POINTS = 32
 #: Excess over white noise that counts, times the root of the number of sums it was measured from.
 SURE = 4.0
+#: What pulses may do to it, and how far the 5 % and 50 % quantiles of a Gaussian are from that of 25 %.
+SLIGHT = 1.04
+LOWER = 0.9704
+QUARTER = 0.6745
+#: How much more at one turn.
+FEW_TURNS = 2.5
+#: With fewer sums the larger of two measures counts.
+FEW = 400
 #: Errors that are added to it.
 UNSURE = 1.5
 #: Noise of a folded sample in integer units: so that bins of the profile hold up to 128 times their noise, if it is
@@ -49,6 +57,8 @@ COARSER = 4.0
 FEWEST_UNITS = 0.5
 #: Noise of a sample of a level in units of its running sums, and most blocks its noise is measured from.
 FINE_UNIT = 64.0
+#: What is in so many of 64 stretches is no burst.
+BURSTS = 4
 #: Most times that a refinement goes on to a better frequency.
 MOST_STEPS = 30
 MOST_BLOCKS = 4096
@@ -407,7 +417,6 @@ class FFASearch:
         series = np.ascontiguousarray(series)
         first = self.levels[0]
         longwave.sum_samples(series, self._trend(series), self._gaps, first.halvings, buffers.raw[0])
-        longwave.mark_constant(buffers.raw[0])
         scale = np.zeros(0)
         for i, level in enumerate(self.levels):
             if i > 0:
@@ -427,8 +436,9 @@ class FFASearch:
                 rows = step.nsamps // step.transforms[0, 0]
                 unit = float(np.clip(ffa.LARGEST / (HEADROOM * np.sqrt(rows)), LEAST_UNIT, MOST_UNIT))
                 rise = np.interp(np.log2(step.widths * step.factor), np.arange(len(scale)), scale)
-                # A few turns of noise that is not white are no Gaussian noise.
-                rise *= 1.0 + (1.0 - rise**-2) / np.sqrt(step.nsamps / step.transforms[-1, 0])
+                # A few turns of noise that is not white are no Gaussian noise, on any scale.
+                turns = step.nsamps / step.transforms[-1, 0]
+                rise *= 1.0 + (1.0 - scale[-1] ** -2) * FEW_TURNS / turns
                 at = int(step.transforms[0, 3])
                 end = at + int(np.sum(step.transforms[:, 2] - step.transforms[:, 1]))
                 own = (buffers.best[at : end + ffa.LANES], buffers.which[at : end + ffa.LANES], snrs[at:end])
@@ -496,22 +506,42 @@ class FFASearch:
         variance = float(np.median(variances[:count])) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3
         if not variance > 0.0:
             return None
-        limit = 6.0 * np.sqrt(variance)
-        if longwave.count_beyond(flat, limit) > 0:
-            low = np.empty(64, dtype=np.float32)
-            high = np.empty(64, dtype=np.float32)
-            longwave.extremes(flat, low, high)
-            longwave.clip(flat, min(float(np.sort(low)[3]), -limit), max(float(np.sort(high)[-4]), limit))
+        self._tame(level, flat, float(np.sqrt(variance)))
         return float(np.sqrt(variance * live / level.nsamps))
+
+    def _tame(self, level: Level, flat: NDArray[np.float32], sigma: float) -> None:
+        """Cut bursts down: groups of 1, 2, 4 ... samples beyond 6 standard deviations are brought down to it.
+
+        But only if they are in no more than three of 64 stretches: pulses and waves of red noise are in more.
+        """
+        from pulsar_kernels import longwave
+
+        sums = flat
+        size = 1
+        low = np.empty(64, dtype=np.float32)
+        high = np.empty(64, dtype=np.float32)
+        while True:
+            limit = 6.0 * sigma * np.sqrt(size)
+            if longwave.count_beyond(sums, limit) > 0:
+                longwave.extremes(sums, low, high)
+                lowest = -limit if np.count_nonzero(low < -limit) < BURSTS else -np.inf
+                highest = limit if np.count_nonzero(high > limit) < BURSTS else np.inf
+                longwave.tame(flat, sums, lowest, highest)
+            if 2 * size > level.widest or sums.shape[0] < 256:
+                break
+            sums = _paired(sums)
+            size *= 2
 
     def _scale_noise(
         self, level: Level, flat: NDArray[np.float32], noise: float, known: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Noise of sums of 1, 2, 4 ... samples over that of white noise, 1 where it is not surely more.
 
-        It is measured from the lower half of the sums, which pulses hardly reach; `known` are the first of them.
+        It is measured from the lowest quarter of the sums, which pulses hardly change; `known` are the first of them.
         """
         scale = list(known) if len(known) else [1.0]
+        # Of samples that are there.
+        noise /= np.sqrt(np.count_nonzero(flat) / level.nsamps)
         sums = flat
         size = 1
         at = 0
@@ -526,9 +556,11 @@ class FFASearch:
             n = picked.size
             if n < 8:
                 break
-            ratio = float(picked[n // 2] - picked[n // 4]) / (0.6745 * noise * np.sqrt(size))
-            # Once it is surely more it is more on longer scales, too, and how much more is uncertain.
-            red = scale[-1] > 1.0 or ratio > 1.0 + SURE / np.sqrt(n)
+            unit = noise * np.sqrt(size)
+            ratio = float(picked[n // 4] - picked[n // 20]) / (LOWER * unit)
+            red = scale[-1] > 1.0 or ratio > SLIGHT + SURE / np.sqrt(n)
+            if n < FEW:
+                ratio = max(ratio, float(picked[n // 2] - picked[n // 4]) / (QUARTER * unit))
             scale.append(max(ratio * (1.0 + UNSURE / np.sqrt(n)), scale[-1]) if red else 1.0)
         return np.array(scale)
 
