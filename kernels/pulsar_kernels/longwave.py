@@ -14,6 +14,8 @@ from pulsar_kernels._jit import kernel
 _CHUNK = 4096
 # No sample beyond this counts as finite.
 _FINITE = np.float32(3e38)
+# Largest sample of a running sum.
+_MOST = np.float32(1e9)
 # S/N from which single pulses are bright.
 _BRIGHT = 4.0
 #: Samples of a block of noise.
@@ -122,13 +124,16 @@ def running_sums(x: NDArray[np.float32], scale: float, out: NDArray[np.int32]) -
     x : ndarray of float32, shape (n,)
         Finite.
     scale : float
-        No sample times this may exceed 1e9.
+        Samples times this are cut down to 1e9.
     out : ndarray of int32, shape (n + 1,)
     """
     factor = np.float32(scale)
     sums = out[1 : x.shape[0] + 1]
     for i in range(x.shape[0]):
-        sums[i] = np.int32(np.rint(x[i] * factor))
+        v = x[i] * factor
+        v = v if v < _MOST else _MOST
+        v = v if v > -_MOST else -_MOST
+        sums[i] = np.int32(np.rint(v))
     total = np.int32(0)
     out[0] = total
     for i in range(x.shape[0]):

@@ -55,10 +55,13 @@ LEAST_UNIT = 4.0
 MOST_UNIT = 64.0
 COARSER = 4.0
 FEWEST_UNITS = 0.5
-#: Noise of a sample of a level in units of its running sums, and most blocks its noise is measured from.
+#: Noise of a sample of a level in units of its running sums, and from how many places noise is measured at most.
 FINE_UNIT = 64.0
-#: What is in so many of 64 stretches is no burst.
+#: Standard deviations of a burst; what is in so many of 64 stretches is no burst.
+BURST = 6.0
 BURSTS = 4
+#: Share of the samples that must be there.
+LEAST_SHARE = 0.05
 #: Most times that a refinement goes on to a better frequency.
 MOST_STEPS = 30
 MOST_BLOCKS = 4096
@@ -305,7 +308,7 @@ class FFASearch:
         series = sum(2 * level.nsamps for level in self.levels)
         longest = max((level.nsamps for level in self.levels), default=0)
         coarse = max((step.nsamps for level in self.levels for step in level.steps), default=0)
-        return 4 * (series + longest + self._ntile) + 2 * (coarse + self._nwork) + 5 * self.ntrial_periods
+        return 4 * (series + 2 * longest + self._ntile) + 2 * (coarse + self._nwork) + 5 * self.ntrial_periods
 
     @cached_property
     def cost(self) -> float:
@@ -420,16 +423,21 @@ class FFASearch:
         scale = np.zeros(0)
         for i, level in enumerate(self.levels):
             if i > 0:
-                finer = buffers.raw[i - 1]
-                for _ in range(self.levels[i - 1].halvings, level.halvings - 1):
-                    finer = _paired(finer)
+                steps = level.halvings - self.levels[i - 1].halvings
+                finer = _halved(buffers.raw[i - 1], steps - 1, buffers.halved)[-1]
                 longwave.sum_pairs(finer, buffers.raw[i])
             flat = buffers.flat[i]
-            noise = self._flatten(level, buffers.raw[i], flat)
-            if noise is None:
+            sigma, share = self._flatten(level, buffers.raw[i], flat)
+            if not sigma > 0.0:
                 return False
+            count = int(np.ceil(np.log2(level.widest)))
+            halves = _halved(flat, min(count, max(level.nsamps.bit_length() - 5, 0)), buffers.halved)
+            self._tame(halves, sigma)
+            known = scale[level.halvings - self.levels[i - 1].halvings :] if i > 0 else scale
+            scale = self._scale_noise(halves, sigma, known)
+            # Missing samples are nothing, with no noise.
+            noise = sigma * float(np.sqrt(share))
             buffers.noise[i] = noise
-            scale = self._scale_noise(level, flat, noise, scale[level.halvings - self.levels[i - 1].halvings :])
             longwave.running_sums(flat, FINE_UNIT / noise, buffers.sums)
             for step in level.steps:
                 # One sample of noise in units: as many as leave room for bins of so many standard deviations.
@@ -477,15 +485,15 @@ class FFASearch:
         limit = self.snr_threshold if out[2].shape[0] == 0 else -np.inf
         ffa.search_periods(x, step.nsamps, table, step.widths, noise, limit, buffers.work, buffers.tile, *out)
 
-    def _flatten(self, level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32]) -> float | None:
-        """Take off the running median; returns the noise of a sample, less where data are missing."""
+    def _flatten(self, level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32]) -> tuple[float, float]:
+        """Take off the running median; returns the noise of a sample (0: there is none), and how many are there."""
         from pulsar_kernels import longwave, moments
 
         size = level.block
         means = np.empty(max(level.nsamps // size, 1), dtype=np.float64)
-        live = longwave.block_means(raw, size, means)
-        if live < 0.05 * level.nsamps:
-            return None
+        share = longwave.block_means(raw, size, means) / level.nsamps
+        if share < LEAST_SHARE:
+            return 0.0, share
         middle = np.arange(len(means))
         half = POINTS // 2
         baseline = np.empty((len(means), 1))
@@ -501,66 +509,48 @@ class FFASearch:
         variances = np.empty(level.nsamps // (longwave.BLOCK * step) + 1, dtype=np.float32)
         count = longwave.block_variances(flat, step, variances)
         if count == 0:
-            return None
+            return 0.0, share
         # Median of chi-square with 31 degrees of freedom over its mean (Wilson-Hilferty).
-        variance = float(np.median(variances[:count])) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3
-        if not variance > 0.0:
-            return None
-        self._tame(level, flat, float(np.sqrt(variance)))
-        return float(np.sqrt(variance * live / level.nsamps))
+        return float(np.sqrt(np.median(variances[:count]) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3)), share
 
-    def _tame(self, level: Level, flat: NDArray[np.float32], sigma: float) -> None:
+    def _tame(self, halves: list[NDArray[np.float32]], sigma: float) -> None:
         """Cut bursts down: groups of 1, 2, 4 ... samples beyond 6 standard deviations are brought down to it.
 
         But only if they are in no more than three of 64 stretches: pulses and waves of red noise are in more.
         """
         from pulsar_kernels import longwave
 
-        sums = flat
-        size = 1
         low = np.empty(64, dtype=np.float32)
         high = np.empty(64, dtype=np.float32)
-        while True:
-            limit = 6.0 * sigma * np.sqrt(size)
-            if longwave.count_beyond(sums, limit) > 0:
+        for k, sums in enumerate(halves):
+            limit = BURST * sigma * np.sqrt(1 << k)
+            if sums.shape[0] >= MIN_SAMPLES and longwave.count_beyond(sums, limit) > 0:
                 longwave.extremes(sums, low, high)
                 lowest = -limit if np.count_nonzero(low < -limit) < BURSTS else -np.inf
                 highest = limit if np.count_nonzero(high > limit) < BURSTS else np.inf
-                longwave.tame(flat, sums, lowest, highest)
-            if 2 * size > level.widest or sums.shape[0] < 256:
-                break
-            sums = _paired(sums)
-            size *= 2
+                longwave.tame(halves[0], sums, lowest, highest)
 
     def _scale_noise(
-        self, level: Level, flat: NDArray[np.float32], noise: float, known: NDArray[np.float64]
+        self, halves: list[NDArray[np.float32]], sigma: float, known: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Noise of sums of 1, 2, 4 ... samples over that of white noise, 1 where it is not surely more.
 
         It is measured from the lowest quarter of the sums, which pulses hardly change; `known` are the first of them.
         """
         scale = list(known) if len(known) else [1.0]
-        # Of samples that are there.
-        noise /= np.sqrt(np.count_nonzero(flat) / level.nsamps)
-        sums = flat
-        size = 1
-        at = 0
-        while size < level.widest and sums.shape[0] >= 32:
-            sums = _paired(sums)
-            size *= 2
-            at += 1
-            if at < len(scale):
-                continue
-            picked = np.sort(sums[:: max(sums.shape[0] // 4096, 1)])
+        for k in range(len(scale), len(halves)):
+            sums = halves[k]
+            picked = np.sort(sums[:: max(sums.shape[0] // MOST_BLOCKS, 1)])
             picked = picked[picked != 0.0]
             n = picked.size
             if n < 8:
                 break
-            unit = noise * np.sqrt(size)
+            unit = sigma * np.sqrt(1 << k)
             ratio = float(picked[n // 4] - picked[n // 20]) / (LOWER * unit)
             red = scale[-1] > 1.0 or ratio > SLIGHT + SURE / np.sqrt(n)
             if n < FEW:
                 ratio = max(ratio, float(picked[n // 2] - picked[n // 4]) / (QUARTER * unit))
+            # Once it is surely more it is more on longer scales, too, and how much more is uncertain.
             scale.append(max(ratio * (1.0 + UNSURE / np.sqrt(n)), scale[-1]) if red else 1.0)
         return np.array(scale)
 
@@ -765,7 +755,9 @@ class _Buffers:
         self.raw = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
         self.flat = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
         self.noise = [0.0 for _ in levels]
-        self.sums = np.zeros(max((level.nsamps for level in levels), default=0) + 1, dtype=np.int32)
+        finest = max((level.nsamps for level in levels), default=0)
+        self.halved = np.zeros(finest, dtype=np.float32)
+        self.sums = np.zeros(finest + 1, dtype=np.int32)
         longest = max((step.nsamps for level in levels for step in level.steps), default=0)
         self.coarse = _aligned(longest + 64, np.int16)
         self.work = _aligned(work, np.int16)
@@ -782,12 +774,17 @@ def _aligned(n: int, kind: type) -> NDArray[Any]:
     return space[skip : skip + n]
 
 
-def _paired(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sums of two samples each."""
+def _halved(x: NDArray[np.float32], times: int, space: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The series, and its sums of 2, 4, 8 ... samples, `times` of them, in `space`."""
     from pulsar_kernels import longwave
 
-    out = np.empty(x.shape[0] // 2, dtype=np.float32)
-    longwave.sum_pairs(x, out)
+    out = [x]
+    at = 0
+    for _ in range(times):
+        half = space[at : at + out[-1].shape[0] // 2]
+        longwave.sum_pairs(out[-1], half)
+        out.append(half)
+        at += half.shape[0]
     return out
 
 
