@@ -44,6 +44,10 @@ for already in (True, False):
     times.append(time.process_time() - start)
 best = gram.snrs.max(axis=1)
 at = int(best.argmax())
+# One downsampling by 8 exactly, at which trials are the same.
+kwargs.update(period_min=lo * 8 * tsamp, period_max=(hi + 1) * 8 * tsamp)
+_, same = ffa_search(raw.normalise(), deredden=False, already_normalised=True, **kwargs)
+np.save(path, same.snrs.max(axis=1))
 print(json.dumps([*times, len(best), [int(w) for w in gram.widths], float(best[at]), float(gram.periods[at])]))
 """
 
@@ -101,6 +105,35 @@ def stages(search: FFASearch, series: NDArray[Any], repeat: int) -> dict[str, fl
     return least
 
 
+def same_trials(series: NDArray[np.float32], theirs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Ratio of the best S/N of our kernel to theirs for sums of 8 samples and all rows of 240 to 260 bins."""
+    from pulsar_kernels import ffa
+
+    n = len(series) // 8
+    sums = (series - series.mean()).reshape(n, 8).sum(axis=1)
+    unit = 8.0
+    data = np.zeros(n + 64, dtype=np.int16)
+    data[:n] = np.round(sums * (unit / (series.std() * np.sqrt(8.0))))
+    table = []
+    at = 0
+    for bins in range(BINS[0], BINS[1] + 1):
+        rows = n // bins
+        # Rows whose period is less than that of the next number of bins.
+        hi = min(rows, int(np.ceil(bins * (rows - 1.0) / (bins + 1.0))))
+        table.append((bins, 0, hi, at))
+        at += hi
+    widths = np.array([1, 2, 3, 4, 6, 9, 13, 19, 28, 42])
+    noise = np.full(len(widths), np.sqrt(unit**2 + 1.0 / 12.0))
+    work = np.zeros(max(ffa.work_size(n, t[0]) for t in table), dtype=np.int16)
+    tile = np.zeros(ffa.tile_size(BINS[1], int(widths[-1])), dtype=np.int32)
+    best = np.zeros(at + 16, dtype=np.float32)
+    which = np.zeros(at + 16, dtype=np.uint8)
+    ffa.search_periods(data, n, np.array(table), widths, noise, -np.inf, work, tile, best, which, NONE)
+    if at != len(theirs):
+        raise ValueError(f"{at} trials, riptide has {len(theirs)}")
+    return np.asarray(best[:at] / theirs, dtype=np.float64)
+
+
 def report(title: str, search: FFASearch, least: dict[str, float]) -> None:
     """Print the stages."""
     vectors = sum(
@@ -140,7 +173,6 @@ def main() -> None:
     search = FFASearch(n, args.tsamp, FFAConfig.model_validate(values), bins_range=BINS)
     least = stages(search, series, args.repeat)
     report(f"float32, 2^{args.log2n} samples, {args.p_min:g}-{args.p_max:g} s, {BINS[0]} bins", search, least)
-    every = np.zeros((search.ntrial_periods, 16), dtype=np.float32)
     most = max(len(step.widths) for level in search.levels for step in level.steps)
     every = np.zeros((search.ntrial_periods, most), dtype=np.float32)
     times = [cpu(search._fold, series, search._buffers(), every) for _ in range(args.repeat)]
@@ -155,14 +187,20 @@ def main() -> None:
         answers = []
         ours = []
         for _ in range(args.repeat):
+            np.save(path, series)
             ours.append(cpu(search.search, series))
             answers.append(riptide(args.riptide, path, args.tsamp, args.p_min, args.p_max, *BINS))
+        snr_8 = np.load(path)
     alone = min(a[0] for a in answers)
     whole = min(a[1] for a in answers)
     _, _, periods, widths, snr, period = answers[0]
     print(f"riptide: {periods} periods, widths {widths}")
     print(f"  search alone         {1e3 * alone:8.2f} ms CPU, with dereddening {1e3 * whole:.2f}")
     print(f"  best S/N {snr:.2f} at {period:.6f} s")
+    ratio = same_trials(series, snr_8)
+    print(
+        f"  the same {len(ratio)} trials of the same samples: S/N ours / theirs {ratio.mean():.4f} ± {ratio.std():.4f}"
+    )
     folding = least["search_periods"] + least["sum_groups"]
     print(f"  theirs / ours: downsampling and folding {alone / folding:.1f}, all {whole / min(ours):.1f}")
 

@@ -12,6 +12,8 @@ from pulsar_kernels._jit import kernel
 
 # Samples taken through the first cache at a time.
 _CHUNK = 4096
+# And over how many a cubic is a straight line, at most.
+_PIECE = 256
 # No sample beyond this counts as finite.
 _FINITE = np.float32(3e38)
 # Largest sample of a running sum.
@@ -47,20 +49,30 @@ def sum_pairs(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
 
 
 @kernel()
-def _convert(series: NDArray[Any], trend: NDArray[np.float64], lo: int, n: int, out: NDArray[np.float32]) -> None:
-    # The cubic as a straight line over a chunk.
-    half = 0.5 * series.shape[0]
-    x0 = (lo + 0.5) / half - 1.0
-    x1 = (lo + n + 0.5) / half - 1.0
-    y0 = trend[0] + x0 * (trend[1] + x0 * (trend[2] + x0 * trend[3]))
-    y1 = trend[0] + x1 * (trend[1] + x1 * (trend[2] + x1 * trend[3]))
-    start = np.float32(y0)
-    slope = np.float32((y1 - y0) / n)
+def _cubic(trend: NDArray[np.float64], x: float) -> float:
+    return float(trend[0] + x * (trend[1] + x * (trend[2] + x * trend[3])))
+
+
+@kernel()
+def _less(series: NDArray[Any], start: np.float32, slope: np.float32, out: NDArray[np.float32]) -> None:
     missing = np.float32(np.nan)
-    for i in range(n):
-        value = np.float32(series[lo + i])
-        flat = value - (start + slope * np.float32(i))
+    for i in range(series.shape[0]):
+        value = np.float32(series[i])
+        flat = value - (start + slope * np.float32(np.int32(i)))
         out[i] = flat if abs(value) < _FINITE else missing
+
+
+@kernel()
+def _convert(series: NDArray[Any], trend: NDArray[np.float64], lo: int, n: int, out: NDArray[np.float32]) -> None:
+    # The cubic as straight lines over short pieces.
+    half = 0.5 * series.shape[0]
+    piece = _PIECE if series.shape[0] >= 32 * _PIECE else _PIECE // 8
+    for at in range(0, n, piece):
+        size = min(piece, n - at)
+        a = _cubic(trend, (lo + at + 0.5) / half - 1.0)
+        b = _cubic(trend, (lo + at + size + 0.5) / half - 1.0)
+        part = series[lo + at : lo + at + size]
+        _less(part, np.float32(a), np.float32((b - a) / size), out[at : at + size])
 
 
 @kernel()
@@ -452,11 +464,13 @@ def explained(
             peak = s0 / np.sqrt(a * b)
             if peak < limits[1]:
                 break
+            # Every b-th pulse alone may be stronger by chance.
+            most_of = limits[2] * (1.0 + 3.0 * np.sqrt(variation * b))
+            if snr[i] > most_of * peak + limits[3]:
+                break
             drift = abs(freq[i] - f0 * a / b) * tobs
             w = min(w0 * a / b, 1.0)
             expected = peak * np.sqrt(w / (w + 0.35 * drift)) / max(drift, 1.0)
-            # Every b-th pulse alone may be stronger by chance.
-            most_of = limits[2] * (1.0 + 3.0 * np.sqrt(variation * b))
             if expected >= limits[1] and snr[i] <= most_of * expected + limits[3]:
                 alive[i] = False
                 break

@@ -3,12 +3,12 @@
 import difflib
 from collections.abc import Sequence
 
-from pulsar.bench import cleaning, dedispersion, folding, searching
+from pulsar.bench import cleaning, dedispersion, folding, long_periods, searching
 from pulsar.bench.case import Case
 from pulsar.errors import ConfigError
 
 #: In the order of the data.
-CASES: tuple[Case, ...] = (*cleaning.CASES, *dedispersion.CASES, *searching.CASES, *folding.CASES)
+CASES: tuple[Case, ...] = (*cleaning.CASES, *dedispersion.CASES, *searching.CASES, *long_periods.CASES, *folding.CASES)
 
 
 def select(names: Sequence[str] = ()) -> list[Case]:

@@ -284,7 +284,14 @@ class FFASearch:
             (ffa.tile_size(int(b), int(s.widths[-1])) for _, _, s in every for b in s.transforms[:, 0]), default=0
         )
         self._owners = np.array([(i, j, k) for i, j, s in every for k in range(len(s.transforms))], dtype=np.int64)
-        self._starts = np.array([t[3] for _, _, s in every for t in s.transforms], dtype=np.int64)
+        # Of every transform: where its trials begin, bins, first row, rows, sampling time, boxes.
+        table = np.array([t for _, _, s in every for t in s.transforms], dtype=np.int64).reshape(-1, 4)
+        self._bins, self._first, self._starts = table[:, 0], table[:, 1], table[:, 3]
+        self._rows = np.array([s.nsamps // t[0] for _, _, s in every for t in s.transforms], dtype=np.int64)
+        self._taus = np.array([s.factor * self.levels[i].tau for i, _, s in every for _ in s.transforms])
+        most = max((len(s.widths) for _, _, s in every), default=0)
+        boxes = [np.pad(s.widths, (0, most - len(s.widths))) for _, _, s in every for _ in s.transforms]
+        self._boxes = np.array(boxes, dtype=np.int64).reshape(len(table), most)
         self._local = threading.local()
         expected = float(np.log(stats.expected_from_sigma(config.threshold)))
         logp = expected
@@ -557,18 +564,8 @@ class FFASearch:
     def _trials(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
         """Frequencies [Hz], phase bins, and transforms of trial periods."""
         which = np.searchsorted(self._starts, index, side="right") - 1
-        freq = np.empty(len(index))
-        nbins = np.empty(len(index), dtype=np.int64)
-        for w in np.unique(which):
-            i, j, k = self._owners[w]
-            level = self.levels[i]
-            step = level.steps[j]
-            bins, lo, _, at = step.transforms[k]
-            own = which == w
-            row = index[own] - at + lo
-            freq[own] = (bins - row / (step.nsamps // bins - 1.0)) / (bins**2 * step.factor * level.tau)
-            nbins[own] = bins
-        return freq, nbins, which
+        bins, rows, row = self._bins[which], self._rows[which], index - self._starts[which] + self._first[which]
+        return (bins - row / (rows - 1.0)) / (bins**2.0 * self._taus[which]), bins, which
 
     def periods(self) -> NDArray[np.float64]:
         """All trial periods [s], shape (ntrial_periods,)."""
@@ -585,11 +582,7 @@ class FFASearch:
             return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
         freq, nbins, which = self._trials(index)
         snr = best[index].astype(np.float64)
-        width = np.empty(len(index))
-        for w in np.unique(which):
-            i, j, _ = self._owners[w]
-            own = which == w
-            width[own] = self.levels[i].steps[j].widths[buffers.which[index[own]]] / nbins[own]
+        width = self._boxes[which, buffers.which[index]] / nbins
         alive = np.ones(len(index), dtype=np.bool_)
         for f, full in birdies:
             alive &= np.abs(freq - f) > 0.5 * full
@@ -600,7 +593,9 @@ class FFASearch:
             if len(rows) == self.config.max_detections:
                 break
             source = self._examine(buffers, which[i], freq[i], snr[i], width[i], nbins[i])
-            rows.append((source.freq, source.freq_err, snr[i], source.width))
+            # A flank that led to the top of one that is listed is no other source.
+            if not any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows):
+                rows.append((source.freq, source.freq_err, snr[i], source.width))
             longwave.explained(freq, snr, alive, np.array(source.root), self.tobs, _KNOWN)
             alive[i] = False
         out = np.zeros(len(rows), dtype=dtype_of(DETECTION_COLUMNS))

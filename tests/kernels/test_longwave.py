@@ -33,9 +33,10 @@ def test_sums_of_samples(n, halvings, integers, seed):
     plain -= np.polynomial.polynomial.polyval(place, trend)
     for _ in range(halvings):
         plain = oracle.pair_sums(plain)
-    # The cubic is a straight line over 4096 samples; the sums are single precision.
-    bend = 20.0 * min(4096 / n, 2.0) ** 2 if n > 4096 else 0.5 * np.abs(trend[2:]).sum() * 4 + 1e-3
-    np.testing.assert_allclose(out, plain[: len(out)], rtol=1e-4, atol=bend * 2**halvings + 1e-2 * 2**halvings)
+    # The cubic is a straight line over 32 or 256 samples.
+    piece = 2.0 * min(256 if n >= 8192 else 32, n) / n
+    bend = (abs(trend[2]) + 3 * abs(trend[3])) * piece**2 / 4
+    np.testing.assert_allclose(out, plain[: len(out)], rtol=1e-4, atol=(bend + 1e-2) * 2**halvings)
 
 
 def test_a_line_is_taken_off_exactly():

@@ -11,7 +11,7 @@ from pulsar.search import stats
 from pulsar.search.ffa import FFASearch, bins_wanted, box_widths, periodogram, search_ffa
 
 REAL = {
-    "GBT_J1807-0847": (163.84e-6, 0.1637113, 2e-5, 200),
+    "GBT_J1807-0847": (163.84e-6, 0.1637113, 1e-4, 200),
     "lovell_psr0": (0.01, 0.2265362, 2e-5, 100),
     "lovell_psr5": (0.01, 0.714571, 2e-5, 40),
     "lovell_psr2": (0.0025, 0.476596, 3e-5, 30),
