@@ -12,12 +12,18 @@ from pulsar_kernels._jit import kernel
 
 # Samples taken through the first cache at a time.
 _CHUNK = 4096
+# And over how many a cubic is a straight line, at most.
+_PIECE = 256
 # No sample beyond this counts as finite.
 _FINITE = np.float32(3e38)
+# Largest sample of a running sum.
+_MOST = np.float32(1e9)
 # S/N from which single pulses are bright.
 _BRIGHT = 4.0
 #: Samples of a block of noise.
 BLOCK = 32
+#: So many equal samples are a gap that was filled.
+SAME = 64
 
 
 @kernel()
@@ -43,20 +49,30 @@ def sum_pairs(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
 
 
 @kernel()
-def _convert(series: NDArray[Any], trend: NDArray[np.float64], lo: int, n: int, out: NDArray[np.float32]) -> None:
-    # The cubic as a straight line over a chunk.
-    half = 0.5 * series.shape[0]
-    x0 = (lo + 0.5) / half - 1.0
-    x1 = (lo + n + 0.5) / half - 1.0
-    y0 = trend[0] + x0 * (trend[1] + x0 * (trend[2] + x0 * trend[3]))
-    y1 = trend[0] + x1 * (trend[1] + x1 * (trend[2] + x1 * trend[3]))
-    start = np.float32(y0)
-    slope = np.float32((y1 - y0) / n)
+def _cubic(trend: NDArray[np.float64], x: float) -> float:
+    return float(trend[0] + x * (trend[1] + x * (trend[2] + x * trend[3])))
+
+
+@kernel()
+def _less(series: NDArray[Any], start: np.float32, slope: np.float32, out: NDArray[np.float32]) -> None:
     missing = np.float32(np.nan)
-    for i in range(n):
-        value = np.float32(series[lo + i])
-        flat = value - (start + slope * np.float32(i))
+    for i in range(series.shape[0]):
+        value = np.float32(series[i])
+        flat = value - (start + slope * np.float32(np.int32(i)))
         out[i] = flat if abs(value) < _FINITE else missing
+
+
+@kernel()
+def _convert(series: NDArray[Any], trend: NDArray[np.float64], lo: int, n: int, out: NDArray[np.float32]) -> None:
+    # The cubic as straight lines over short pieces.
+    half = 0.5 * series.shape[0]
+    piece = _PIECE if series.shape[0] >= 32 * _PIECE else _PIECE // 8
+    for at in range(0, n, piece):
+        size = min(piece, n - at)
+        a = _cubic(trend, (lo + at + 0.5) / half - 1.0)
+        b = _cubic(trend, (lo + at + size + 0.5) / half - 1.0)
+        part = series[lo + at : lo + at + size]
+        _less(part, np.float32(a), np.float32((b - a) / size), out[at : at + size])
 
 
 @kernel()
@@ -72,7 +88,7 @@ def sum_samples(
     Parameters
     ----------
     series : ndarray of int16 or float32, shape (nsamps,)
-        Samples that are not finite are missing.
+        Samples that are not finite are missing, and whole blocks of 64 equal ones.
     trend : ndarray of float64, shape (4,)
         Coefficients of the powers of x = 2 (i + 1/2)/nsamps - 1.
     gaps : ndarray of int64, shape (ngaps, 2)
@@ -89,6 +105,13 @@ def sum_samples(
     for lo in range(0, total, _CHUNK):
         n = min(_CHUNK, total - lo)
         _convert(series, trend, lo, n, one)
+        for k in range(lo, lo + n - SAME + 1, SAME):
+            if series[k] == series[k + 1] and series[k] == series[k + SAME - 1]:
+                same = True
+                for i in range(k, k + SAME):
+                    same &= series[i] == series[k]
+                if same:
+                    one[k - lo : k - lo + SAME] = np.float32(np.nan)
         while gap < gaps.shape[0] and gaps[gap, 1] <= lo:
             gap += 1
         k = gap
@@ -113,13 +136,16 @@ def running_sums(x: NDArray[np.float32], scale: float, out: NDArray[np.int32]) -
     x : ndarray of float32, shape (n,)
         Finite.
     scale : float
-        No sample times this may exceed 1e9.
+        Samples times this are cut down to 1e9.
     out : ndarray of int32, shape (n + 1,)
     """
     factor = np.float32(scale)
     sums = out[1 : x.shape[0] + 1]
     for i in range(x.shape[0]):
-        sums[i] = np.int32(np.rint(x[i] * factor))
+        v = x[i] * factor
+        v = v if v < _MOST else _MOST
+        v = v if v > -_MOST else -_MOST
+        sums[i] = np.int32(np.rint(v))
     total = np.int32(0)
     out[0] = total
     for i in range(x.shape[0]):
@@ -158,24 +184,6 @@ def sum_groups(sums: NDArray[np.int32], size: int, scale: float, out: NDArray[np
             v = v if v < largest else largest
             v = v if v > -largest else -largest
             row[i] = np.int16(np.int32(v))
-
-
-@kernel()
-def mark_constant(x: NDArray[np.float32]) -> None:
-    """Make blocks of 32 equal samples missing: filled gaps.
-
-    Parameters
-    ----------
-    x : ndarray of float32, shape (n,)
-    """
-    for lo in range(0, x.shape[0] - BLOCK + 1, BLOCK):
-        if x[lo] != x[lo + BLOCK - 1] or x[lo] != x[lo + 1]:
-            continue
-        same = True
-        for i in range(1, BLOCK):
-            same &= x[lo + i] == x[lo]
-        if same:
-            x[lo : lo + BLOCK] = np.float32(np.nan)
 
 
 @kernel(reorder=True)
@@ -296,20 +304,28 @@ def count_beyond(x: NDArray[np.float32], limit: float) -> int:
 
 
 @kernel()
-def clip(x: NDArray[np.float32], low: float, high: float) -> None:
-    """Cut samples down to the range `low` to `high`.
+def tame(x: NDArray[np.float32], sums: NDArray[np.float32], low: float, high: float) -> None:
+    """Scale down groups of samples whose sum is beyond `low` or `high`, and the sum, so that it is just there.
 
     Parameters
     ----------
-    x : ndarray of float32, shape (n,)
+    x : ndarray of float32, shape (>= size n,)
+        `size` samples belong to each sum.
+    sums : ndarray of float32, shape (n,)
     low, high : float
+        Below and above 0.
     """
-    a = np.float32(low)
-    b = np.float32(high)
-    for i in range(x.shape[0]):
-        v = x[i]
-        v = a if v < a else v
-        x[i] = b if v > b else v
+    size = x.shape[0] // sums.shape[0]
+    while size & (size - 1):
+        size &= size - 1
+    for i in range(sums.shape[0]):
+        s = sums[i]
+        if s > high or s < low:
+            limit = high if s > high else low
+            factor = np.float32(limit / s)
+            for k in range(i * size, (i + 1) * size):
+                x[k] *= factor
+            sums[i] = np.float32(limit)
 
 
 @kernel()
@@ -448,11 +464,13 @@ def explained(
             peak = s0 / np.sqrt(a * b)
             if peak < limits[1]:
                 break
+            # Every b-th pulse alone may be stronger by chance.
+            most_of = limits[2] * (1.0 + 3.0 * np.sqrt(variation * b))
+            if snr[i] > most_of * peak + limits[3]:
+                break
             drift = abs(freq[i] - f0 * a / b) * tobs
             w = min(w0 * a / b, 1.0)
             expected = peak * np.sqrt(w / (w + 0.35 * drift)) / max(drift, 1.0)
-            # Every b-th pulse alone may be stronger by chance.
-            most_of = limits[2] * (1.0 + 3.0 * np.sqrt(variation * b))
             if expected >= limits[1] and snr[i] <= most_of * expected + limits[3]:
                 alive[i] = False
                 break

@@ -37,6 +37,14 @@ WINDOW = 5.0
 POINTS = 32
 #: Excess over white noise that counts, times the root of the number of sums it was measured from.
 SURE = 4.0
+#: What pulses may do to it, and how far the 5 % and 50 % quantiles of a Gaussian are from that of 25 %.
+SLIGHT = 1.04
+LOWER = 0.9704
+QUARTER = 0.6745
+#: How much more at one turn.
+FEW_TURNS = 2.5
+#: With fewer sums the larger of two measures counts.
+FEW = 400
 #: Errors that are added to it.
 UNSURE = 1.5
 #: Noise of a folded sample in integer units: so that bins of the profile hold up to 128 times their noise, if it is
@@ -47,8 +55,13 @@ LEAST_UNIT = 4.0
 MOST_UNIT = 64.0
 COARSER = 4.0
 FEWEST_UNITS = 0.5
-#: Noise of a sample of a level in units of its running sums, and most blocks its noise is measured from.
+#: Noise of a sample of a level in units of its running sums, and from how many places noise is measured at most.
 FINE_UNIT = 64.0
+#: Standard deviations of a burst; what is in so many of 64 stretches is no burst.
+BURST = 6.0
+BURSTS = 4
+#: Share of the samples that must be there.
+LEAST_SHARE = 0.05
 #: Most times that a refinement goes on to a better frequency.
 MOST_STEPS = 30
 MOST_BLOCKS = 4096
@@ -271,7 +284,14 @@ class FFASearch:
             (ffa.tile_size(int(b), int(s.widths[-1])) for _, _, s in every for b in s.transforms[:, 0]), default=0
         )
         self._owners = np.array([(i, j, k) for i, j, s in every for k in range(len(s.transforms))], dtype=np.int64)
-        self._starts = np.array([t[3] for _, _, s in every for t in s.transforms], dtype=np.int64)
+        # Of every transform: where its trials begin, bins, first row, rows, sampling time, boxes.
+        table = np.array([t for _, _, s in every for t in s.transforms], dtype=np.int64).reshape(-1, 4)
+        self._bins, self._first, self._starts = table[:, 0], table[:, 1], table[:, 3]
+        self._rows = np.array([s.nsamps // t[0] for _, _, s in every for t in s.transforms], dtype=np.int64)
+        self._taus = np.array([s.factor * self.levels[i].tau for i, _, s in every for _ in s.transforms])
+        most = max((len(s.widths) for _, _, s in every), default=0)
+        boxes = [np.pad(s.widths, (0, most - len(s.widths))) for _, _, s in every for _ in s.transforms]
+        self._boxes = np.array(boxes, dtype=np.int64).reshape(len(table), most)
         self._local = threading.local()
         expected = float(np.log(stats.expected_from_sigma(config.threshold)))
         logp = expected
@@ -295,7 +315,7 @@ class FFASearch:
         series = sum(2 * level.nsamps for level in self.levels)
         longest = max((level.nsamps for level in self.levels), default=0)
         coarse = max((step.nsamps for level in self.levels for step in level.steps), default=0)
-        return 4 * (series + longest + self._ntile) + 2 * (coarse + self._nwork) + 5 * self.ntrial_periods
+        return 4 * (series + 2 * longest + self._ntile) + 2 * (coarse + self._nwork) + 5 * self.ntrial_periods
 
     @cached_property
     def cost(self) -> float:
@@ -407,28 +427,33 @@ class FFASearch:
         series = np.ascontiguousarray(series)
         first = self.levels[0]
         longwave.sum_samples(series, self._trend(series), self._gaps, first.halvings, buffers.raw[0])
-        longwave.mark_constant(buffers.raw[0])
         scale = np.zeros(0)
         for i, level in enumerate(self.levels):
             if i > 0:
-                finer = buffers.raw[i - 1]
-                for _ in range(self.levels[i - 1].halvings, level.halvings - 1):
-                    finer = _paired(finer)
+                steps = level.halvings - self.levels[i - 1].halvings
+                finer = _halved(buffers.raw[i - 1], steps - 1, buffers.halved)[-1]
                 longwave.sum_pairs(finer, buffers.raw[i])
             flat = buffers.flat[i]
-            noise = self._flatten(level, buffers.raw[i], flat)
-            if noise is None:
+            sigma, share = self._flatten(level, buffers.raw[i], flat)
+            if not sigma > 0.0:
                 return False
+            count = int(np.ceil(np.log2(level.widest)))
+            halves = _halved(flat, min(count, max(level.nsamps.bit_length() - 5, 0)), buffers.halved)
+            self._tame(halves, sigma)
+            known = scale[level.halvings - self.levels[i - 1].halvings :] if i > 0 else scale
+            scale = self._scale_noise(halves, sigma, known)
+            # Missing samples are nothing, with no noise.
+            noise = sigma * float(np.sqrt(share))
             buffers.noise[i] = noise
-            scale = self._scale_noise(level, flat, noise, scale[level.halvings - self.levels[i - 1].halvings :])
             longwave.running_sums(flat, FINE_UNIT / noise, buffers.sums)
             for step in level.steps:
                 # One sample of noise in units: as many as leave room for bins of so many standard deviations.
                 rows = step.nsamps // step.transforms[0, 0]
                 unit = float(np.clip(ffa.LARGEST / (HEADROOM * np.sqrt(rows)), LEAST_UNIT, MOST_UNIT))
                 rise = np.interp(np.log2(step.widths * step.factor), np.arange(len(scale)), scale)
-                # A few turns of noise that is not white are no Gaussian noise.
-                rise *= 1.0 + (1.0 - rise**-2) / np.sqrt(step.nsamps / step.transforms[-1, 0])
+                # A few turns of noise that is not white are no Gaussian noise, on any scale.
+                turns = step.nsamps / step.transforms[-1, 0]
+                rise *= 1.0 + (1.0 - scale[-1] ** -2) * FEW_TURNS / turns
                 at = int(step.transforms[0, 3])
                 end = at + int(np.sum(step.transforms[:, 2] - step.transforms[:, 1]))
                 own = (buffers.best[at : end + ffa.LANES], buffers.which[at : end + ffa.LANES], snrs[at:end])
@@ -467,15 +492,15 @@ class FFASearch:
         limit = self.snr_threshold if out[2].shape[0] == 0 else -np.inf
         ffa.search_periods(x, step.nsamps, table, step.widths, noise, limit, buffers.work, buffers.tile, *out)
 
-    def _flatten(self, level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32]) -> float | None:
-        """Take off the running median; returns the noise of a sample, less where data are missing."""
+    def _flatten(self, level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32]) -> tuple[float, float]:
+        """Take off the running median; returns the noise of a sample (0: there is none), and how many are there."""
         from pulsar_kernels import longwave, moments
 
         size = level.block
         means = np.empty(max(level.nsamps // size, 1), dtype=np.float64)
-        live = longwave.block_means(raw, size, means)
-        if live < 0.05 * level.nsamps:
-            return None
+        share = longwave.block_means(raw, size, means) / level.nsamps
+        if share < LEAST_SHARE:
+            return 0.0, share
         middle = np.arange(len(means))
         half = POINTS // 2
         baseline = np.empty((len(means), 1))
@@ -491,62 +516,56 @@ class FFASearch:
         variances = np.empty(level.nsamps // (longwave.BLOCK * step) + 1, dtype=np.float32)
         count = longwave.block_variances(flat, step, variances)
         if count == 0:
-            return None
+            return 0.0, share
         # Median of chi-square with 31 degrees of freedom over its mean (Wilson-Hilferty).
-        variance = float(np.median(variances[:count])) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3
-        if not variance > 0.0:
-            return None
-        limit = 6.0 * np.sqrt(variance)
-        if longwave.count_beyond(flat, limit) > 0:
-            low = np.empty(64, dtype=np.float32)
-            high = np.empty(64, dtype=np.float32)
-            longwave.extremes(flat, low, high)
-            longwave.clip(flat, min(float(np.sort(low)[3]), -limit), max(float(np.sort(high)[-4]), limit))
-        return float(np.sqrt(variance * live / level.nsamps))
+        return float(np.sqrt(np.median(variances[:count]) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3)), share
+
+    def _tame(self, halves: list[NDArray[np.float32]], sigma: float) -> None:
+        """Cut bursts down: groups of 1, 2, 4 ... samples beyond 6 standard deviations are brought down to it.
+
+        But only if they are in no more than three of 64 stretches: pulses and waves of red noise are in more.
+        """
+        from pulsar_kernels import longwave
+
+        low = np.empty(64, dtype=np.float32)
+        high = np.empty(64, dtype=np.float32)
+        for k, sums in enumerate(halves):
+            limit = BURST * sigma * np.sqrt(1 << k)
+            if sums.shape[0] >= MIN_SAMPLES and longwave.count_beyond(sums, limit) > 0:
+                longwave.extremes(sums, low, high)
+                lowest = -limit if np.count_nonzero(low < -limit) < BURSTS else -np.inf
+                highest = limit if np.count_nonzero(high > limit) < BURSTS else np.inf
+                longwave.tame(halves[0], sums, lowest, highest)
 
     def _scale_noise(
-        self, level: Level, flat: NDArray[np.float32], noise: float, known: NDArray[np.float64]
+        self, halves: list[NDArray[np.float32]], sigma: float, known: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """Noise of sums of 1, 2, 4 ... samples over that of white noise, 1 where it is not surely more.
 
-        It is measured from the lower half of the sums, which pulses hardly reach; `known` are the first of them.
+        It is measured from the lowest quarter of the sums, which pulses hardly change; `known` are the first of them.
         """
         scale = list(known) if len(known) else [1.0]
-        sums = flat
-        size = 1
-        at = 0
-        while size < level.widest and sums.shape[0] >= 32:
-            sums = _paired(sums)
-            size *= 2
-            at += 1
-            if at < len(scale):
-                continue
-            picked = np.sort(sums[:: max(sums.shape[0] // 4096, 1)])
+        for k in range(len(scale), len(halves)):
+            sums = halves[k]
+            picked = np.sort(sums[:: max(sums.shape[0] // MOST_BLOCKS, 1)])
             picked = picked[picked != 0.0]
             n = picked.size
             if n < 8:
                 break
-            ratio = float(picked[n // 2] - picked[n // 4]) / (0.6745 * noise * np.sqrt(size))
+            unit = sigma * np.sqrt(1 << k)
+            ratio = float(picked[n // 4] - picked[n // 20]) / (LOWER * unit)
+            red = scale[-1] > 1.0 or ratio > SLIGHT + SURE / np.sqrt(n)
+            if n < FEW:
+                ratio = max(ratio, float(picked[n // 2] - picked[n // 4]) / (QUARTER * unit))
             # Once it is surely more it is more on longer scales, too, and how much more is uncertain.
-            red = scale[-1] > 1.0 or ratio > 1.0 + SURE / np.sqrt(n)
             scale.append(max(ratio * (1.0 + UNSURE / np.sqrt(n)), scale[-1]) if red else 1.0)
         return np.array(scale)
 
     def _trials(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
         """Frequencies [Hz], phase bins, and transforms of trial periods."""
         which = np.searchsorted(self._starts, index, side="right") - 1
-        freq = np.empty(len(index))
-        nbins = np.empty(len(index), dtype=np.int64)
-        for w in np.unique(which):
-            i, j, k = self._owners[w]
-            level = self.levels[i]
-            step = level.steps[j]
-            bins, lo, _, at = step.transforms[k]
-            own = which == w
-            row = index[own] - at + lo
-            freq[own] = (bins - row / (step.nsamps // bins - 1.0)) / (bins**2 * step.factor * level.tau)
-            nbins[own] = bins
-        return freq, nbins, which
+        bins, rows, row = self._bins[which], self._rows[which], index - self._starts[which] + self._first[which]
+        return (bins - row / (rows - 1.0)) / (bins**2.0 * self._taus[which]), bins, which
 
     def periods(self) -> NDArray[np.float64]:
         """All trial periods [s], shape (ntrial_periods,)."""
@@ -563,11 +582,7 @@ class FFASearch:
             return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
         freq, nbins, which = self._trials(index)
         snr = best[index].astype(np.float64)
-        width = np.empty(len(index))
-        for w in np.unique(which):
-            i, j, _ = self._owners[w]
-            own = which == w
-            width[own] = self.levels[i].steps[j].widths[buffers.which[index[own]]] / nbins[own]
+        width = self._boxes[which, buffers.which[index]] / nbins
         alive = np.ones(len(index), dtype=np.bool_)
         for f, full in birdies:
             alive &= np.abs(freq - f) > 0.5 * full
@@ -578,7 +593,9 @@ class FFASearch:
             if len(rows) == self.config.max_detections:
                 break
             source = self._examine(buffers, which[i], freq[i], snr[i], width[i], nbins[i])
-            rows.append((source.freq, source.freq_err, snr[i], source.width))
+            # A flank that led to the top of one that is listed is no other source.
+            if not any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows):
+                rows.append((source.freq, source.freq_err, snr[i], source.width))
             longwave.explained(freq, snr, alive, np.array(source.root), self.tobs, _KNOWN)
             alive[i] = False
         out = np.zeros(len(rows), dtype=dtype_of(DETECTION_COLUMNS))
@@ -733,7 +750,9 @@ class _Buffers:
         self.raw = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
         self.flat = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
         self.noise = [0.0 for _ in levels]
-        self.sums = np.zeros(max((level.nsamps for level in levels), default=0) + 1, dtype=np.int32)
+        finest = max((level.nsamps for level in levels), default=0)
+        self.halved = np.zeros(finest, dtype=np.float32)
+        self.sums = np.zeros(finest + 1, dtype=np.int32)
         longest = max((step.nsamps for level in levels for step in level.steps), default=0)
         self.coarse = _aligned(longest + 64, np.int16)
         self.work = _aligned(work, np.int16)
@@ -750,12 +769,17 @@ def _aligned(n: int, kind: type) -> NDArray[Any]:
     return space[skip : skip + n]
 
 
-def _paired(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Sums of two samples each."""
+def _halved(x: NDArray[np.float32], times: int, space: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The series, and its sums of 2, 4, 8 ... samples, `times` of them, in `space`."""
     from pulsar_kernels import longwave
 
-    out = np.empty(x.shape[0] // 2, dtype=np.float32)
-    longwave.sum_pairs(x, out)
+    out = [x]
+    at = 0
+    for _ in range(times):
+        half = space[at : at + out[-1].shape[0] // 2]
+        longwave.sum_pairs(out[-1], half)
+        out.append(half)
+        at += half.shape[0]
     return out
 
 
