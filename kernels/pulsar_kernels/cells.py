@@ -325,6 +325,12 @@ def _fill(knots: NDArray[np.float64]) -> bool:
     return not np.isnan(knots[0])
 
 
+@kernel(reorder=True)
+def _line(out: NDArray[np.float32], first: float, slope: float) -> None:
+    for i in range(out.shape[0]):
+        out[i] = np.float32(first + slope * i)
+
+
 @kernel()
 def _lines(knots: NDArray[np.float64], extend: bool, out: NDArray[np.float32]) -> None:
     """Straight lines between knots at the middles of equal stretches; beyond the ends the line goes on, or not."""
@@ -339,11 +345,18 @@ def _lines(knots: NDArray[np.float64], extend: bool, out: NDArray[np.float32]) -
         slope = (knots[b + 1] - knots[b]) / (c1 - c0)
         lo = 0 if b == 0 else int(np.ceil(c0))
         hi = n if b == m - 2 else int(np.ceil(c1))
-        for i in range(lo, hi):
-            t = i - c0
-            if not extend:
-                t = min(max(t, 0.0), c1 - c0)
-            out[i] = np.float32(knots[b] + slope * t)
+        _line(out[lo:hi], knots[b] + slope * (lo - c0), slope)
+        if not extend and b == 0:
+            out[: int(np.ceil(c0))] = np.float32(knots[0])
+        if not extend and b == m - 2:
+            out[int(np.ceil(c1)) :] = np.float32(knots[m - 1])
+
+
+@kernel(reorder=True)
+def _inverse_root(x: NDArray[np.float32], count: NDArray[np.float32]) -> None:
+    for c in range(x.shape[0]):
+        root = np.float32(1.0) / np.sqrt(x[c])
+        x[c] = root if count[c] > np.float32(0.0) else np.float32(0.0)
 
 
 @kernel()
@@ -393,9 +406,20 @@ def baseline_and_noise(
         return False
     _lines(knots, False, scale)
     _raise_groups(var, count, scale)
-    for c in range(n):
-        scale[c] = np.float32(1.0 / np.sqrt(scale[c])) if count[c] > 0.0 else np.float32(0.0)
+    _inverse_root(scale, count)
     return True
+
+
+@kernel(reorder=True)
+def _raised(var: NDArray[np.float32], count: NDArray[np.float32], level: NDArray[np.float32]) -> tuple[int, int]:
+    """How many cells are noisier than their level, and how many there are."""
+    above = np.int32(0)
+    alive = np.int32(0)
+    for c in range(var.shape[0]):
+        good = count[c] >= _FEW
+        above += np.int32((var[c] > np.float32(_RAISED) * level[c]) & good)
+        alive += np.int32(good)
+    return int(above), int(alive)
 
 
 @kernel()
@@ -407,11 +431,7 @@ def _raise_groups(var: NDArray[np.float32], count: NDArray[np.float32], level: N
     found = False
     for g in range(ngroups):
         lo, hi = g * _GROUP, min((g + 1) * _GROUP, n)
-        above = 0
-        alive = 0
-        for c in range(lo, hi):
-            above += 1 if (var[c] > np.float32(_RAISED) * level[c]) & (count[c] >= 8.0) else 0
-            alive += 1 if count[c] >= 8.0 else 0
+        above, alive = _raised(var[lo:hi], count[lo:hi], level[lo:hi])
         if above > 8 and 2 * above > alive:
             part = np.empty(alive, np.float32)
             k = 0
@@ -472,6 +492,12 @@ def _halve(z: NDArray[np.float32], out: NDArray[np.float32], factor: np.float32)
 
 
 @kernel(reorder=True)
+def _times(x: NDArray[np.float32], factor: np.float32, out: NDArray[np.float32]) -> None:
+    for i in range(x.shape[0]):
+        out[i] = x[i] * factor
+
+
+@kernel(reorder=True)
 def _whiten(x: NDArray[Any], base: np.float32, scale: np.float32, out: NDArray[np.float32]) -> None:
     for i in range(CELL):
         out[i] = (np.float32(x[i]) - base) * scale
@@ -499,6 +525,12 @@ def cell_sums(
     cells[ncells:] = np.float32(0.0)
 
 
+def work_size(ncells: int) -> int:
+    """Room that `scatter_of_sums` needs."""
+    step = max(ncells // _SOME_CELLS, 1)
+    return 2 * max(-(-ncells // step) * CELL, ncells)
+
+
 @kernel()
 def scatter_of_sums(
     series: NDArray[Any],
@@ -506,6 +538,7 @@ def scatter_of_sums(
     base: NDArray[np.float32],
     scale: NDArray[np.float32],
     cells: NDArray[np.float32],
+    work: NDArray[np.float32],
     excess: NDArray[np.float64],
 ) -> None:
     """How much more than in white noise sums of 1, 2, 4 ... samples scatter (1 where that is not significant).
@@ -516,6 +549,8 @@ def scatter_of_sums(
     count, base, scale : ndarray of float32, shape (ncells,)
     cells : ndarray of float32, shape (>= ncells,)
         From `cell_sums`.
+    work : ndarray of float32, shape (>= work_size(ncells),)
+        Overwritten.
     excess : ndarray of float64, shape (nlevels,)
         Of sums of 2^k samples.
     """
@@ -525,25 +560,27 @@ def scatter_of_sums(
     root = np.float32(np.sqrt(0.5))
     # Sums of 2 to 16 samples from some cells, evenly spread.
     step = max(ncells // _SOME_CELLS, 1)
-    samples = np.empty(-(-ncells // step) * CELL, np.float32)
+    samples, other = work[: work.shape[0] // 2], work[work.shape[0] // 2 :]
     k = 0
     for c in range(0, ncells, step):
         if count[c] == CELL and scale[c] > 0.0:
             _whiten(series[c * CELL : (c + 1) * CELL], base[c], scale[c], samples[k : k + CELL])
             k += CELL
-    other = np.empty(max(samples.shape[0] // 2, ncells), np.float32)
     for level in range(1, min(FINE_LEVELS, nlevels)):
         k //= 2
         _halve(samples, other[:k], root)
         excess[level] = max(_excess(other[:k], 16), 1.0)
         samples, other = other, samples
     k = 0
-    if samples.shape[0] < ncells:
-        samples, other = other, samples
-    for c in range(ncells):
-        if count[c] == CELL:
-            samples[k] = cells[c] * np.float32(np.sqrt(1.0 / CELL))
-            k += 1
+    full = np.float32(np.sqrt(1.0 / CELL))
+    if np.min(count) == CELL:
+        _times(cells[:ncells], full, samples)
+        k = ncells
+    else:
+        for c in range(ncells):
+            if count[c] == CELL:
+                samples[k] = cells[c] * full
+                k += 1
     for level in range(FINE_LEVELS, nlevels):
         if level > FINE_LEVELS:
             k //= 2

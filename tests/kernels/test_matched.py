@@ -27,7 +27,8 @@ def scanned(series, limits, base=None, scale=None, runs=NONE, room=100_000):
     sums = np.zeros(ncells + 64, np.float32)
     sums[:ncells] = np.add.reduceat(white, np.arange(0, len(white), 32))
     found = np.full((room, 5), np.nan)
-    count = matched.scan(series, base, scale, sums, np.asarray(runs), limits, found)
+    work = np.full(2 * ncells + 256, 9999, np.int16)
+    count = matched.scan(series, base, scale, sums, np.asarray(runs), limits, work, found)
     return count, found, white
 
 
