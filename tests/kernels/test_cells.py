@@ -6,6 +6,14 @@ from reference import cells as ref
 
 from pulsar_kernels import cells
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _uncompiled_kernels_are_quiet():
+    """Compiled ones do not warn of infinities."""
+    with np.errstate(all="ignore"):
+        yield
+
+
 SEEDS = st.integers(0, 2**32 - 1)
 
 

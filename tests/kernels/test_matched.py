@@ -6,6 +6,14 @@ from reference import matched as ref
 
 from pulsar_kernels import matched, pulses
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _uncompiled_kernels_are_quiet():
+    """Compiled ones do not warn of infinities."""
+    with np.errstate(all="ignore"):
+        yield
+
+
 SEEDS = st.integers(0, 2**32 - 1)
 NONE = np.zeros((0, 2), np.int64)
 
@@ -122,8 +130,8 @@ def test_the_best_boxcar_is_found(width, snr, seed):
     k = int(np.argmax(out[:, 0])) if len(out) else None
     if best > 6.5:
         assert k is not None
-        # All widths and places have been tried, in effect; a hill beside the best may be as high.
-        assert out[k, 0] > 0.985 * best
+        # Where each edge is the best for the other; a hill beside the best may be nearly as high.
+        assert out[k, 0] > 0.99 * best
         if out[k, 0] > 0.9999 * best:
             assert out[k, 1] == pytest.approx(at + wide / 2, abs=0.51)
 
