@@ -106,11 +106,24 @@ def _boxes_code(builder: Any, args: Any, form: int) -> Any:
         one = builder.insert_element(ir.Constant(vec, ir.Undefined), builder.trunc(scalar, i16), i32(0))
         return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, _LANES), [i32(0)] * _LANES))
 
+    def loaded(offset: int) -> Any:
+        place = builder.gep(args[1], [builder.add(args[2], i64(offset))])
+        return builder.load(builder.bitcast(place, vec.as_pointer()), align=2)
+
+    # Loads across cache lines and shifts of registers have units of their own: half of the shifts by each.
+    pairs = ir.VectorType(i32, _LANES // 2)
+    both = [builder.bitcast(loaded(offset), pairs) for offset in (0, _LANES)]
+
+    def shifted(k: int) -> Any:
+        if k % 2 or k == 0:
+            return loaded(k)
+        mask = ir.Constant(pairs, [i32(k // 2 + j) for j in range(_LANES // 2)])
+        return builder.bitcast(builder.shuffle_vector(*both, mask), vec)
+
     total: Any = None
     above: Any = None
     for k in range(8):
-        place = builder.gep(args[1], [builder.add(args[2], i64(k))])
-        x = builder.load(builder.bitcast(place, vec.as_pointer()), align=2)
+        x = shifted(k)
         total = x if total is None else _saturated(builder, total, x)
         if k >= form:
             mask = builder.icmp_signed(">", total, wide(args[3 + k]))

@@ -130,10 +130,25 @@ def test_the_best_boxcar_is_found(width, snr, seed):
     k = int(np.argmax(out[:, 0])) if len(out) else None
     if best > 6.5:
         assert k is not None
-        # Where each edge is the best for the other; a hill beside the best may be nearly as high.
-        assert out[k, 0] > 0.99 * best
+        # Where each edge is the best for the other: rarely a hill beside the best.
+        assert out[k, 0] > 0.9 * best
         if out[k, 0] > 0.9999 * best:
             assert out[k, 1] == pytest.approx(at + wide / 2, abs=0.51)
+
+
+@pytest.mark.jit
+def test_nearly_always_it_is_exactly_the_best():
+    exact = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal(4096).astype(np.float32).astype(np.float64)
+        width = int(2 ** rng.uniform(0, 8))
+        start = int(rng.integers(0, 4096 - width))
+        x[start : start + width] += 9.0 / np.sqrt(width)
+        best, _, _ = ref.best_boxcar(x, 500)
+        if best > 7:
+            exact.append(picked(x)[:, 0].max() > 0.9999 * best)
+    assert np.mean(exact) >= 0.98
 
 
 def test_gaussian_at_any_phase():
