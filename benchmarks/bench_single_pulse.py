@@ -81,8 +81,8 @@ def stages(series: NDArray[Any], search: SinglePulseSearch, repeat: int) -> None
             cells.baseline_and_noise,
             (b.mean, b.var, b.count, search._nbase, search._nnoise, b.base, b.scale),
         ),
-        ("scatter of sums", cells.scatter_of_sums, (series, b.count, b.base, b.scale, b.cells, excess)),
-        ("scan", matched.scan, (series, b.base, b.scale, b.cells, runs, limits, b.found)),
+        ("scatter of sums", cells.scatter_of_sums, (series, b.count, b.base, b.scale, b.cells, b.work, excess)),
+        ("scan", matched.scan, (series, b.base, b.scale, b.cells, runs, limits, b.integers, b.found)),
     )
     for name, func, arguments in table:
         print(f"  {name:20s} {best_of(repeat, func, *arguments):8.3f}")

@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--set", dest="sets", action="append", default=[])
     parser.add_argument("--verbose", action="store_true")
     args = parser.parse_args()
-    sure, found_sure, every, found_all, extra, ratios, pulls = 0, 0, 0, 0, 0, [], []
+    sure, found_sure, every, found_all, extra, ratios, pulls, wide = 0, 0, 0, 0, 0, [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.first, args.first + args.files):
             sky = draw(seed, *args.snr)
@@ -110,6 +110,7 @@ def main() -> None:
                     found_sure += burst.snr >= 8.5
                     ratios.append(row["snr"] / burst.snr)
                     pulls.append((row["dm"] - burst.dm) / row["dm_err"])
+                    wide.append((burst.width, pulls[-1]))
                 if args.verbose or (row is None and burst.snr >= 8.5):
                     print(
                         f"seed {seed:3d} DM {burst.dm:7.2f} t {burst.time:7.3f} width {1e3 * burst.width:7.3f} ms "

@@ -36,47 +36,73 @@ _RAISED = 1.3
 _FLOOR = 0.3
 # Cells from which the scatter of sums of 2 to 16 samples is found.
 _SOME_CELLS = 2048
+_TOGETHER = 32
 
 
-def _cell_code(builder: Any, args: Any) -> Any:
-    i16, i32 = ir.IntType(16), ir.IntType(32)
-    f32 = ir.FloatType()
+def _cells_code(builder: Any, args: Any) -> Any:
+    i16, i32, i64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
     element = args[0].type.pointee
-    vec, half = ir.VectorType(f32, CELL), ir.VectorType(f32, CELL // 2)
+    vec = ir.VectorType(ir.FloatType(), 16)
+    index = ir.VectorType(i32, 16)
     fuse = ("contract", "reassoc")
-    source = ir.VectorType(element, CELL)
-    place = builder.gep(args[0], [args[1]])
-    x = builder.load(builder.bitcast(place, source.as_pointer()), align=2 if element == i16 else 4)
-    if element == i16:
-        x = builder.sitofp(builder.sext(x, ir.VectorType(i32, CELL)), vec)
     one = builder.insert_element(ir.Constant(vec, ir.Undefined), args[2], i32(0))
-    x = builder.fsub(x, builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, CELL), [i32(0)] * CELL)))
-    parts = [
-        builder.shuffle_vector(
-            x, x, ir.Constant(ir.VectorType(i32, CELL // 2), [i32(k + j * CELL // 2) for k in range(CELL // 2)])
-        )
-        for j in range(2)
-    ]
-    name = f"llvm.vector.reduce.fadd.v{CELL // 2}f32"
-    kind = ir.FunctionType(f32, [f32, half])
-    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    total = builder.fadd(parts[0], parts[1], flags=fuse)
-    squares = builder.fadd(
-        builder.fmul(parts[0], parts[0], flags=fuse), builder.fmul(parts[1], parts[1], flags=fuse), flags=fuse
-    )
-    for value, out in ((total, args[3]), (squares, args[4])):
-        reduced = builder.call(function, [ir.Constant(f32, -0.0), value], fastmath=fuse)
-        builder.store(reduced, builder.gep(out, [args[5]]), align=4)
+    origin = builder.shuffle_vector(one, one, ir.Constant(index, [i32(0)] * 16))
+
+    def half_cell(number: int) -> Any:
+        source = ir.VectorType(element, 16)
+        place = builder.gep(args[0], [builder.add(args[1], i64(16 * number))])
+        x = builder.load(builder.bitcast(place, source.as_pointer()), align=2 if element == i16 else 4)
+        if element == i16:
+            x = builder.sitofp(builder.sext(x, index), vec)
+        return builder.fsub(x, origin)
+
+    def added(a: Any, b: Any, first: list[int], second: list[int]) -> Any:
+        parts = [builder.shuffle_vector(a, b, ir.Constant(index, [i32(k) for k in mask])) for mask in (first, second)]
+        return builder.fadd(*parts, flags=fuse)
+
+    # Sums across lanes for 16 cells at once: neighbours within fours of lanes first, then the fours; one instruction
+    # each, and the results come out in order.
+    within = [[4 * g + k + 16 * v for g in range(4) for v in range(2) for k in (odd, odd + 2)] for odd in range(2)]
+    fours = [[4 * g + k + 16 * v for v in range(2) for g in (odd, odd + 2) for k in range(4)] for odd in range(2)]
+    waiting: list[list[tuple[int, Any]]] = [[], []]
+    for cell in range(16):
+        a, b = half_cell(2 * cell), half_cell(2 * cell + 1)
+        squares = builder.fadd(builder.fmul(a, a, flags=fuse), builder.fmul(b, b, flags=fuse), flags=fuse)
+        for stack, value in zip(waiting, (builder.fadd(a, b, flags=fuse), squares), strict=True):
+            depth = 0
+            while stack and stack[-1][0] == depth:
+                masks = within if depth < 2 else fours
+                value = added(stack.pop()[1], value, *masks)
+                depth += 1
+            stack.append((depth, value))
+    for stack, out in zip(waiting, (args[3], args[4]), strict=True):
+        place = builder.bitcast(builder.gep(out, [args[5]]), vec.as_pointer())
+        builder.store(stack[0][1], place, align=4)
 
 
-@vector(_cell_code)
+@vector(_cells_code)
+def _cells_16(
+    x: NDArray[Any], at: int, origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32], to: int
+) -> None:
+    """Sums of 32 samples minus `origin`, and of their squares, of 16 cells."""
+    d = (x[at : at + 16 * CELL].astype(np.float32) - origin).reshape(16, CELL)
+    total[to : to + 16] = np.sum(d, axis=1)
+    squares[to : to + 16] = np.sum(d * d, axis=1)
+
+
+@kernel(reorder=True)
 def _cell(
     x: NDArray[Any], at: int, origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32], to: int
 ) -> None:
-    """Sum of 32 samples minus `origin`, and of their squares."""
-    d = x[at : at + CELL].astype(np.float32) - origin
-    total[to] = np.sum(d)
-    squares[to] = np.sum(d * d)
+    """The same of one."""
+    s = np.float32(0.0)
+    q = np.float32(0.0)
+    for i in range(at, at + CELL):
+        d = np.float32(x[i]) - origin
+        s += d
+        q += d * d
+    total[to] = s
+    squares[to] = q
 
 
 @kernel(reorder=True)
@@ -154,8 +180,13 @@ def cell_moments(
         origin = mean[lo]
         spread = var[lo]
         count[lo] = CELL
-        for c in range(lo, hi):
+        c = lo
+        while c + 16 <= hi:
+            _cells_16(series, c * CELL, origin, mean, var, c)
+            c += 16
+        while c < hi:
             _cell(series, c * CELL, origin, mean, var, c)
+            c += 1
         _moments(mean, var, lo, hi, origin)
         # Sums lose the digits of what is nearly constant far from the origin.
         if _odd_cells(var[lo:hi], np.float32(1e-4) * spread) > 0 or not spread > 0.0:
@@ -325,6 +356,12 @@ def _fill(knots: NDArray[np.float64]) -> bool:
     return not np.isnan(knots[0])
 
 
+@kernel(reorder=True)
+def _line(out: NDArray[np.float32], first: float, slope: float) -> None:
+    for i in range(out.shape[0]):
+        out[i] = np.float32(first + slope * i)
+
+
 @kernel()
 def _lines(knots: NDArray[np.float64], extend: bool, out: NDArray[np.float32]) -> None:
     """Straight lines between knots at the middles of equal stretches; beyond the ends the line goes on, or not."""
@@ -339,11 +376,18 @@ def _lines(knots: NDArray[np.float64], extend: bool, out: NDArray[np.float32]) -
         slope = (knots[b + 1] - knots[b]) / (c1 - c0)
         lo = 0 if b == 0 else int(np.ceil(c0))
         hi = n if b == m - 2 else int(np.ceil(c1))
-        for i in range(lo, hi):
-            t = i - c0
-            if not extend:
-                t = min(max(t, 0.0), c1 - c0)
-            out[i] = np.float32(knots[b] + slope * t)
+        _line(out[lo:hi], knots[b] + slope * (lo - c0), slope)
+        if not extend and b == 0:
+            out[: int(np.ceil(c0))] = np.float32(knots[0])
+        if not extend and b == m - 2:
+            out[int(np.ceil(c1)) :] = np.float32(knots[m - 1])
+
+
+@kernel(reorder=True)
+def _inverse_root(x: NDArray[np.float32], count: NDArray[np.float32]) -> None:
+    for c in range(x.shape[0]):
+        root = np.float32(1.0) / np.sqrt(x[c])
+        x[c] = root if count[c] > np.float32(0.0) else np.float32(0.0)
 
 
 @kernel()
@@ -393,9 +437,20 @@ def baseline_and_noise(
         return False
     _lines(knots, False, scale)
     _raise_groups(var, count, scale)
-    for c in range(n):
-        scale[c] = np.float32(1.0 / np.sqrt(scale[c])) if count[c] > 0.0 else np.float32(0.0)
+    _inverse_root(scale, count)
     return True
+
+
+@kernel(reorder=True)
+def _raised(var: NDArray[np.float32], count: NDArray[np.float32], level: NDArray[np.float32]) -> tuple[int, int]:
+    """How many cells are noisier than their level, and how many there are."""
+    above = np.int32(0)
+    alive = np.int32(0)
+    for c in range(var.shape[0]):
+        good = count[c] >= _FEW
+        above += np.int32((var[c] > np.float32(_RAISED) * level[c]) & good)
+        alive += np.int32(good)
+    return int(above), int(alive)
 
 
 @kernel()
@@ -407,11 +462,7 @@ def _raise_groups(var: NDArray[np.float32], count: NDArray[np.float32], level: N
     found = False
     for g in range(ngroups):
         lo, hi = g * _GROUP, min((g + 1) * _GROUP, n)
-        above = 0
-        alive = 0
-        for c in range(lo, hi):
-            above += 1 if (var[c] > np.float32(_RAISED) * level[c]) & (count[c] >= 8.0) else 0
-            alive += 1 if count[c] >= 8.0 else 0
+        above, alive = _raised(var[lo:hi], count[lo:hi], level[lo:hi])
         if above > 8 and 2 * above > alive:
             part = np.empty(alive, np.float32)
             k = 0
@@ -472,9 +523,40 @@ def _halve(z: NDArray[np.float32], out: NDArray[np.float32], factor: np.float32)
 
 
 @kernel(reorder=True)
-def _whiten(x: NDArray[Any], base: np.float32, scale: np.float32, out: NDArray[np.float32]) -> None:
-    for i in range(CELL):
-        out[i] = (np.float32(x[i]) - base) * scale
+def _times(x: NDArray[np.float32], factor: np.float32, out: NDArray[np.float32]) -> None:
+    for i in range(x.shape[0]):
+        out[i] = x[i] * factor
+
+
+@kernel(reorder=True)
+def _all_full(count: NDArray[np.float32]) -> bool:
+    missing = np.float32(0.0)
+    for c in range(count.shape[0]):
+        missing += np.float32(CELL) - count[c]
+    return bool(missing == np.float32(0.0))
+
+
+@kernel(reorder=True)
+def _some_whitened(
+    series: NDArray[Any],
+    count: NDArray[np.float32],
+    base: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    step: int,
+    out: NDArray[np.float32],
+) -> int:
+    """Write down the samples of one in `step` of the whole cells, neighbours together; their number."""
+    ncells = count.shape[0]
+    k = 0
+    for first in range(0, ncells, _TOGETHER * step):
+        for c in range(first, min(first + _TOGETHER, ncells)):
+            if count[c] == CELL and scale[c] > 0.0:
+                level = base[c]
+                factor = scale[c]
+                for i in range(CELL):
+                    out[k + i] = (np.float32(series[c * CELL + i]) - level) * factor
+                k += CELL
+    return k
 
 
 @kernel(reorder=True)
@@ -499,6 +581,12 @@ def cell_sums(
     cells[ncells:] = np.float32(0.0)
 
 
+def work_size(ncells: int) -> int:
+    """Room that `scatter_of_sums` needs."""
+    step = max(ncells // _SOME_CELLS, 1)
+    return 2 * max((-(-ncells // step) + _TOGETHER) * CELL, ncells)
+
+
 @kernel()
 def scatter_of_sums(
     series: NDArray[Any],
@@ -506,6 +594,7 @@ def scatter_of_sums(
     base: NDArray[np.float32],
     scale: NDArray[np.float32],
     cells: NDArray[np.float32],
+    work: NDArray[np.float32],
     excess: NDArray[np.float64],
 ) -> None:
     """How much more than in white noise sums of 1, 2, 4 ... samples scatter (1 where that is not significant).
@@ -516,6 +605,8 @@ def scatter_of_sums(
     count, base, scale : ndarray of float32, shape (ncells,)
     cells : ndarray of float32, shape (>= ncells,)
         From `cell_sums`.
+    work : ndarray of float32, shape (>= work_size(ncells),)
+        Overwritten.
     excess : ndarray of float64, shape (nlevels,)
         Of sums of 2^k samples.
     """
@@ -525,25 +616,23 @@ def scatter_of_sums(
     root = np.float32(np.sqrt(0.5))
     # Sums of 2 to 16 samples from some cells, evenly spread.
     step = max(ncells // _SOME_CELLS, 1)
-    samples = np.empty(-(-ncells // step) * CELL, np.float32)
-    k = 0
-    for c in range(0, ncells, step):
-        if count[c] == CELL and scale[c] > 0.0:
-            _whiten(series[c * CELL : (c + 1) * CELL], base[c], scale[c], samples[k : k + CELL])
-            k += CELL
-    other = np.empty(max(samples.shape[0] // 2, ncells), np.float32)
+    samples, other = work[: work.shape[0] // 2], work[work.shape[0] // 2 :]
+    k = _some_whitened(series, count, base, scale, step, samples)
     for level in range(1, min(FINE_LEVELS, nlevels)):
         k //= 2
         _halve(samples, other[:k], root)
         excess[level] = max(_excess(other[:k], 16), 1.0)
         samples, other = other, samples
     k = 0
-    if samples.shape[0] < ncells:
-        samples, other = other, samples
-    for c in range(ncells):
-        if count[c] == CELL:
-            samples[k] = cells[c] * np.float32(np.sqrt(1.0 / CELL))
-            k += 1
+    full = np.float32(np.sqrt(1.0 / CELL))
+    if _all_full(count):
+        _times(cells[:ncells], full, samples)
+        k = ncells
+    else:
+        for c in range(ncells):
+            if count[c] == CELL:
+                samples[k] = cells[c] * full
+                k += 1
     for level in range(FINE_LEVELS, nlevels):
         if level > FINE_LEVELS:
             k //= 2

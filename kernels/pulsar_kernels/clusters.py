@@ -15,7 +15,7 @@ LINEAR = 0.6
 #: The fraction to which that is right.
 MODEL_ERROR = 0.15
 #: An event is explained by a stronger pulse if it is no stronger than this many times what is expected, plus that.
-EXPLAINED = (1.3, 3.5)
+EXPLAINED = (1.3, 5.0)
 # Only where a pulse is expected with this fraction of the threshold at least does it explain anything.
 _WEAKEST = 0.35
 # A peak that rises less than this above the saddle (sigma, and fraction of itself) is none.
@@ -23,17 +23,18 @@ _RISE = (2.0, 0.15)
 
 
 @kernel()
-def expected(snr: float, width: float, smearing: float) -> float:
-    """S/N of a pulse smeared over a time, with the filter that is then the best."""
+def expected(snr: float, width: float, smearing: float, widest: float) -> float:
+    """S/N of a pulse smeared over a time, with the filter that is then the best, of those up to the widest."""
     r = smearing / width
-    return float(snr / np.sqrt(np.sqrt(1.0 + r * (LINEAR + r))))
+    value = snr / np.sqrt(np.sqrt(1.0 + r * (LINEAR + r)))
+    return float(value * np.sqrt(min(1.0, max(widest, width) / (width + smearing))))
 
 
 @kernel()
 def expected_in(snr: float, width: float, smearing: float, box: float) -> float:
     """The same with a filter of another width, which takes in a part of it, or more than it."""
     ratio = box / (width + smearing)
-    return expected(snr, width, smearing) * float(np.sqrt(min(ratio, 1.0 / ratio)))
+    return expected(snr, width, smearing, np.inf) * float(np.sqrt(min(ratio, 1.0 / ratio)))
 
 
 @kernel()
@@ -297,6 +298,61 @@ def absorb(
 
 
 @kernel()
+def _top_of(top: NDArray[np.float64], dms: NDArray[np.float64], peak: int, depth: float) -> float:
+    """DM at the top of a parabola through the S/N^2 about the best trial that are less than `depth` below it.
+
+    As far to one side as to the other: the slopes are no parabola, and one that is cut off would draw the top aside.
+    """
+    last = dms.shape[0] - 1
+    centre = dms[peak]
+    limit = (1.0 - max(depth, min(9.0 / top[peak] ** 2, 0.9))) * top[peak] ** 2
+    a = peak
+    while a > 0 and top[a - 1] ** 2 > limit and top[a - 1] > 0.0:
+        a -= 1
+    b = peak
+    while b < last and top[b + 1] ** 2 > limit and top[b + 1] > 0.0:
+        b += 1
+    # Coarse trials: the next ones, however low.
+    a = min(a, max(peak - 1, 0)) if top[max(peak - 1, 0)] > 0.0 else a
+    b = max(b, min(peak + 1, last)) if top[min(peak + 1, last)] > 0.0 else b
+    lowest, highest = dms[a], dms[b]
+    for _ in range(4):
+        reach = min(centre - lowest, highest - centre)
+        while b - a > 2 and dms[a] < centre - 1.0001 * reach and a < peak - 1:
+            a += 1
+        while b - a > 2 and dms[b] > centre + 1.0001 * reach and b > peak + 1:
+            b -= 1
+        if b - a < 2:
+            return float(centre)
+        scale = dms[b] - dms[a]
+        m = np.zeros(5, np.float64)
+        v = np.zeros(3, np.float64)
+        for r in range(a, b + 1):
+            x = (dms[r] - dms[peak]) / scale
+            q = 1.0
+            for k in range(5):
+                m[k] += q
+                if k < 3:
+                    v[k] += q * top[r] ** 2
+                q *= x
+        # Cramer's rule for the linear and the quadratic term.
+        det = m[0] * (m[2] * m[4] - m[3] ** 2) - m[1] * (m[1] * m[4] - m[2] * m[3]) + m[2] * (m[1] * m[3] - m[2] ** 2)
+        lin = (
+            m[0] * (v[1] * m[4] - v[2] * m[3]) - v[0] * (m[1] * m[4] - m[2] * m[3]) + m[2] * (m[1] * v[2] - m[2] * v[1])
+        )
+        quad = (
+            m[0] * (m[2] * v[2] - m[3] * v[1]) - m[1] * (m[1] * v[2] - m[2] * v[1]) + v[0] * (m[1] * m[3] - m[2] ** 2)
+        )
+        if not quad * det < 0.0:
+            return float(centre)
+        before = centre
+        centre = min(max(dms[peak] - 0.5 * lin / quad * scale, dms[a]), dms[b])
+        if abs(centre - before) < 1e-3 * scale:
+            break
+    return float(centre)
+
+
+@kernel()
 def describe(
     first: NDArray[np.int64],
     member: NDArray[np.int64],
@@ -307,6 +363,7 @@ def describe(
     width: NDArray[np.float64],
     span: float,
     least: float,
+    widest: float,
     out: NDArray[np.float64],
 ) -> None:
     """What the S/N at all DMs say of every group.
@@ -325,6 +382,8 @@ def describe(
         Delay over the band [s per pc cm^-3].
     least : float
         Threshold of the events.
+    widest : float
+        Widest filter [s].
     share : ndarray of float64, shape (n,)
         From `spread`.
     out : ndarray of float64, shape (ngroups, 6)
@@ -345,61 +404,16 @@ def describe(
             low = min(low, r)
             high = max(high, r)
         # Where it should be seen.
-        while low > 0 and expected(s0, w0, abs(dms[low - 1] - d0) * span) >= least:
+        while low > 0 and expected(s0, w0, abs(dms[low - 1] - d0) * span, widest) >= least:
             low -= 1
-        while high < ndms - 1 and expected(s0, w0, abs(dms[high + 1] - d0) * span) >= least:
+        while high < ndms - 1 and expected(s0, w0, abs(dms[high + 1] - d0) * span, widest) >= least:
             high += 1
-        # A parabola through the neighbours of the peak that are not much lower.
-        limit = s0 * s0 - max(9.0, 0.3 * s0 * s0)
-        a = row[p]
-        while a > 0 and top[a - 1] ** 2 > limit and top[a - 1] > 0.0:
-            a -= 1
-        b = row[p]
-        while b < ndms - 1 and top[b + 1] ** 2 > limit and top[b + 1] > 0.0:
-            b += 1
-        # Coarse trials: the next ones, however low.
-        if b - a < 2:
-            a -= 1 if a > 0 and a == row[p] and top[a - 1] > 0.0 else 0
-            b += 1 if b < ndms - 1 and b == row[p] and top[b + 1] > 0.0 else 0
-        out[g, 0] = d0
-        if b - a >= 2:
-            scale = max(dms[b] - d0, d0 - dms[a])
-            m = np.zeros(5, np.float64)
-            v = np.zeros(3, np.float64)
-            for r in range(a, b + 1):
-                x = (dms[r] - d0) / scale
-                y = top[r] ** 2
-                q = 1.0
-                for k in range(5):
-                    m[k] += q
-                    if k < 3:
-                        v[k] += q * y
-                    q *= x
-            # Cramer's rule for the quadratic and the linear term.
-            det = (
-                m[0] * (m[2] * m[4] - m[3] * m[3])
-                - m[1] * (m[1] * m[4] - m[2] * m[3])
-                + m[2] * (m[1] * m[3] - m[2] * m[2])
-            )
-            lin = (
-                m[0] * (v[1] * m[4] - v[2] * m[3])
-                - v[0] * (m[1] * m[4] - m[2] * m[3])
-                + m[2] * (m[1] * v[2] - m[2] * v[1])
-            )
-            quad = (
-                m[0] * (m[2] * v[2] - m[3] * v[1])
-                - m[1] * (m[1] * v[2] - m[2] * v[1])
-                + v[0] * (m[1] * m[3] - m[2] * m[2])
-            )
-            if quad * det < 0.0:
-                x = -0.5 * lin / quad
-                if (dms[a] - d0) / scale <= x <= (dms[b] - d0) / scale:
-                    out[g, 0] = d0 + x * scale
+        out[g, 0] = _top_of(top, dms, row[p], 0.3)
         total = 0.0
         must = 0
         seen = 0
         for r in range(low, high + 1):
-            model = expected(s0, w0, abs(dms[r] - d0) * span)
+            model = expected(s0, w0, abs(dms[r] - d0) * span, widest)
             have = max(top[r], min(model, least))
             diff = (have - max(model, min(least, s0))) / np.sqrt(1.0 + (MODEL_ERROR * model) ** 2)
             total += diff * diff
@@ -410,6 +424,6 @@ def describe(
         out[g, 2] = must
         out[g, 3] = seen
         out[g, 4] = top[0]
-        out[g, 5] = expected(s0, w0, (d0 - dms[0]) * span)
+        out[g, 5] = expected(s0, w0, (d0 - dms[0]) * span, widest)
         for r in range(low, high + 1):
             top[r] = 0.0

@@ -106,11 +106,24 @@ def _boxes_code(builder: Any, args: Any, form: int) -> Any:
         one = builder.insert_element(ir.Constant(vec, ir.Undefined), builder.trunc(scalar, i16), i32(0))
         return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, _LANES), [i32(0)] * _LANES))
 
+    def loaded(offset: int) -> Any:
+        place = builder.gep(args[1], [builder.add(args[2], i64(offset))])
+        return builder.load(builder.bitcast(place, vec.as_pointer()), align=2)
+
+    # Loads across cache lines and shifts of registers have units of their own: half of the shifts by each.
+    pairs = ir.VectorType(i32, _LANES // 2)
+    both = [builder.bitcast(loaded(offset), pairs) for offset in (0, _LANES)]
+
+    def shifted(k: int) -> Any:
+        if k % 2 or k == 0:
+            return loaded(k)
+        mask = ir.Constant(pairs, [i32(k // 2 + j) for j in range(_LANES // 2)])
+        return builder.bitcast(builder.shuffle_vector(*both, mask), vec)
+
     total: Any = None
     above: Any = None
     for k in range(8):
-        place = builder.gep(args[1], [builder.add(args[2], i64(k))])
-        x = builder.load(builder.bitcast(place, vec.as_pointer()), align=2)
+        x = shifted(k)
         total = x if total is None else _saturated(builder, total, x)
         if k >= form:
             mask = builder.icmp_signed(">", total, wide(args[3 + k]))
@@ -213,6 +226,7 @@ def scan(
     cells: NDArray[np.float32],
     runs: NDArray[np.int64],
     limits: NDArray[np.float64],
+    work: NDArray[np.int16],
     found: NDArray[np.float64],
 ) -> int:
     """Vectors of 32 starts with boxcars above the thresholds.
@@ -228,6 +242,8 @@ def scan(
     limits : ndarray of float64, shape (nlevels, 8)
         Thresholds of sums of k + 1 elements of level l, 2^l samples each, in units of the noise of a sample; inf
         where there is nothing to look for.
+    work : ndarray of int16, shape (>= 2 ncells + 256,)
+        Overwritten.
     found : ndarray of float64, shape (most, 5)
         Sum over threshold, first sample, samples, level, and first sample of the vector.
 
@@ -293,7 +309,7 @@ def scan(
                 _pairs_32(1, y3, 2 * v, y4, v)
             count = _level(found, count, y4, 4, first, here, have, whole[4], near[4])
     if nlevels > FINE_LEVELS:
-        count = _coarse(n, cells, whole, near, found, count)
+        count = _coarse(n, cells, whole, near, work, found, count)
     return count
 
 
@@ -318,15 +334,16 @@ def _quantised(x: NDArray[np.float32], unit: np.float32, out: NDArray[np.int16])
 
 @kernel()
 def _coarse(
-    n: int, cells: NDArray[np.float32], t: NDArray[np.int64], near: NDArray[np.float64], found: NDArray[np.float64],
-    count: int,
+    n: int, cells: NDArray[np.float32], t: NDArray[np.int64], near: NDArray[np.float64], work: NDArray[np.int16],
+    found: NDArray[np.float64], count: int,
 ) -> int:  # fmt: skip
     """The levels that are made of cells."""
     m = (n + (1 << FINE_LEVELS) - 1) >> FINE_LEVELS
     room = -(-m // _LANES) * _LANES
-    buffers = np.zeros((2, room + 2 * _LANES), np.int16)
+    buffers = work[: 2 * (room + 2 * _LANES)].reshape(2, room + 2 * _LANES)
     x = buffers[0]
     _quantised(cells, np.float32(_unit(FINE_LEVELS)), x[:m])
+    x[m:] = 0
     for level in range(FINE_LEVELS, t.shape[0]):
         if level > FINE_LEVELS:
             y = buffers[(level - FINE_LEVELS) & 1]

@@ -13,9 +13,10 @@ _MANY_ROUNDS = 64
 # A fall between two pulses: below this fraction of the weaker one's mean, and by so much noise.
 _FALL = 0.5
 _FALL_SIGMA = 3.0
-# Widths of a pulse in which the fall is looked for, and steps to the top.
+# Widths of a pulse in which the fall is looked for, and steps to the top, and turns of each.
 _FAR = 64
 _STEPS = 24
+_TURNS = 12
 
 
 class White(NamedTuple):
@@ -141,7 +142,7 @@ def _climb(
     w = width
     best = -np.inf
     for _ in range(_STEPS):
-        # Everything within 0.6 widths, then ever finer steps around the best.
+        # Everything within 0.6 widths, in steps.
         reach = max(2, (6 * w) // 10)
         lo = max(left, a - 2 * reach)
         hi = min(right, a + w + 3 * reach)
@@ -163,25 +164,24 @@ def _climb(
             k += step
         if best == -np.inf:
             return best, a, w
-        while step > 1:
-            step >>= 1
-            moved = True
-            while moved:
-                moved = False
-                i0 = a
-                k0 = w
-                for dw in (-step, 0, step):
-                    for da in (-step, 0, step):
-                        i = i0 + da
-                        k = k0 + dw
-                        if k < 1 or k > width_max or i < lo or i + k > hi:
-                            continue
-                        s = _box_snr(white, i - lo, k)
-                        if s > best:
-                            best = s
-                            a = i
-                            w = k
-                            moved = True
+        # One edge after the other, sample by sample: the sums of noise have many tops.
+        for _ in range(_TURNS):
+            a1 = a
+            w1 = w
+            for end in range(max(a1 + w1 - reach, a1 + 1), min(a1 + min(w1 + reach, width_max), hi) + 1):
+                s = _box_snr(white, a1 - lo, end - a1)
+                if s > best:
+                    best = s
+                    w = end - a1
+            end = a1 + w
+            for begin in range(max(a1 - reach, end - width_max, lo), min(a1 + reach, end - 1) + 1):
+                s = _box_snr(white, begin - lo, end - begin)
+                if s > best:
+                    best = s
+                    a = begin
+                    w = end - begin
+            if a == a1 and w == w1:
+                break
         # At the edge of what was tried there may be better beyond.
         if abs(w - w0) < reach and abs(a - a0) < reach:
             break

@@ -57,11 +57,12 @@ def scan(size: Size) -> Work:
     limits = 5.5 * np.sqrt(widths)
     limits[1:, :4] = np.inf
     runs = np.zeros((0, 2), dtype=np.int64)
+    work = np.zeros(2 * ncells + 256, dtype=np.int16)
     found = np.zeros((4096, 5))
     count = [0]
 
     def run() -> None:
-        count[0] = matched.scan(series, base, scale, cells, runs, limits, found)
+        count[0] = matched.scan(series, base, scale, cells, runs, limits, work, found)
 
     def best() -> NDArray[Any]:
         return np.array([np.max(found[: count[0], 0])])
@@ -87,25 +88,25 @@ def scan(size: Size) -> Work:
 
 
 def link(size: Size) -> Work:
-    """Events of bow ties at trial DMs, ten in each, made into groups."""
-    ndms = size.nsamps // 10
+    """Events of bow ties at `ndms` trial DMs, `nsamps` in all, made into groups."""
     from pulsar_kernels import clusters
 
     rng = np.random.default_rng(1)
-    dms = np.arange(ndms, dtype=np.float64)
+    dms = np.arange(size.ndms, dtype=np.float64)
     e_lo = KDM * (1000.0**-2.0 - 1500.0**-2.0)
-    row = np.repeat(np.arange(ndms, dtype=np.int64), 10)
-    pulse = np.tile(np.arange(10), ndms)
-    d = dms[row] - 0.5 * ndms
+    each = size.nsamps // size.ndms
+    row = np.repeat(np.arange(size.ndms, dtype=np.int64), each)
+    pulse = np.tile(np.arange(each), size.ndms)
+    d = dms[row] - 0.5 * size.ndms
     smearing = np.abs(d) * e_lo
     time = 5.0 * pulse - 0.5 * d * e_lo
     width = 0.002 + smearing
     strength = 400.0 * (1.0 + smearing / 0.002) ** -0.5 * rng.uniform(0.98, 1.02, row.size)
     sort = np.lexsort((time - 0.5 * width, row))
     row, time, width, strength = row[sort], time[sort], width[sort], strength[sort]
-    first = np.searchsorted(row, np.arange(ndms + 1)).astype(np.int64)
+    first = np.searchsorted(row, np.arange(size.ndms + 1)).astype(np.int64)
     order = np.argsort(-strength, kind="stable")
-    tsamp = np.full(ndms, 1e-4)
+    tsamp = np.full(size.ndms, 1e-4)
     parent = np.zeros(row.size, dtype=np.int64)
 
     def run() -> None:
@@ -117,5 +118,12 @@ def link(size: Size) -> Work:
 CASES = (
     Case("pulse-moments", "moments of cells, 2^20 int16 samples", moments, Size(1 << 20), Size(4096), "floats"),
     Case("pulse-scan", "boxcars of 1 to 8192 samples, 2^20 int16 samples", scan, Size(1 << 20), Size(4096), "adds L1"),
-    Case("pulse-link", "10^5 events of 10^4 DMs made into pulses", link, Size(100_000), Size(400), "floats"),
+    Case(
+        "pulse-link",
+        "10^5 events of 10^4 DMs made into pulses",
+        link,
+        Size(100_000, 1, 10_000),
+        Size(400, 1, 40),
+        "floats",
+    ),
 )

@@ -3,27 +3,20 @@
 import difflib
 from collections.abc import Sequence
 
-<<<<<<< HEAD
-from pulsar.bench import accelerating, bursts, cleaning, dedispersion, folding, searching
-=======
-from pulsar.bench import cleaning, dedispersion, folding, long_periods, searching
->>>>>>> 3adbbf54d483db09b573e6bab6602f4e9bb658ec
+from pulsar.bench import accelerating, bursts, cleaning, dedispersion, folding, long_periods, searching
 from pulsar.bench.case import Case
 from pulsar.errors import ConfigError
 
 #: In the order of the data.
-<<<<<<< HEAD
 CASES: tuple[Case, ...] = (
     *cleaning.CASES,
     *dedispersion.CASES,
     *searching.CASES,
     *accelerating.CASES,
+    *long_periods.CASES,
     *bursts.CASES,
     *folding.CASES,
 )
-=======
-CASES: tuple[Case, ...] = (*cleaning.CASES, *dedispersion.CASES, *searching.CASES, *long_periods.CASES, *folding.CASES)
->>>>>>> 3adbbf54d483db09b573e6bab6602f4e9bb658ec
 
 
 def select(names: Sequence[str] = ()) -> list[Case]:

@@ -21,8 +21,8 @@ GAP = 3
 MAX_EVENTS = 2_000_000
 #: A pulse that is stronger at DM 0 than this fraction of its S/N is not dispersed, if it should be weaker there.
 DM0_FRACTION = 0.9
-#: Error of the DM: this many times width / (S/N rms of the delay over the band), see `dm_error`.
-DM_ERROR = 0.6
+#: Error of the DM, see `dm_error`; from benchmarks/recall_bursts.py.
+DM_ERROR = (0.45, 0.25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,17 +66,22 @@ def band_delays(freqs: NDArray[np.float64], fref: float | None = None) -> tuple[
     return float(inverse.min()) - reference, float(inverse.max()) - reference, float(np.std(inverse))
 
 
-def dm_error(width: NDArray[Any], snr: NDArray[Any], step: NDArray[Any], rms: float) -> NDArray[np.float64]:
+def dm_error(
+    width: NDArray[Any], snr: NDArray[Any], tsamp: NDArray[Any], step: NDArray[Any], rms: float
+) -> NDArray[np.float64]:
     """Standard error of the DM of pulses [pc cm^-3].
 
-    A Gaussian of full width w has arrival times good to sqrt(2) w / (2.355 S/N) in each of its channels' worth of S/N;
-    against the delays that is the first term. Trials are `step` apart.
+    Arrival times of a pulse of full width w are good to about w / (S/N) against the delays; a boxcar, which only
+    looks at two edges, misses the middle of a pulse of many samples by w / (S/N)^(2/3), because the sum of steps of the
+    noise is as likely to have its top beside that of the pulse. Trials are `step` apart.
 
     Parameters
     ----------
     width : ndarray
         [s]
     snr : ndarray
+    tsamp : ndarray
+        Sampling time [s].
     step : ndarray
         Distance of the trials [pc cm^-3].
     rms : float
@@ -84,7 +89,8 @@ def dm_error(width: NDArray[Any], snr: NDArray[Any], step: NDArray[Any], rms: fl
     """
     if not rms > 0:
         return np.full(np.shape(width), np.nan)
-    return np.asarray(np.hypot(DM_ERROR * width / (snr * rms), step / np.sqrt(12.0)), dtype=np.float64)
+    edges = DM_ERROR[1] * snr ** (-2.0 / 3.0) * np.sqrt(1.0 - np.minimum(tsamp / width, 1.0))
+    return np.asarray(np.hypot(width / rms * np.hypot(DM_ERROR[0] / snr, edges), step / np.sqrt(12.0)))
 
 
 def cluster(
@@ -97,6 +103,7 @@ def cluster(
     tstart: float,
     ntrials: float,
     threshold: float | None = None,
+    width_max: float | None = None,
     fref: float | None = None,
     beam: int | None = None,
     max_events: int = MAX_EVENTS,
@@ -121,6 +128,8 @@ def cluster(
         Independent trials of the run: those of a series times the independent DMs.
     threshold : float, optional
         S/N from which events were kept; default that of the weakest.
+    width_max : float, optional
+        Widest filter [s]; default the widest event.
     fref : float, optional
         Frequency to which times refer [MHz]; default the highest of `freqs`.
     beam : int, optional
@@ -180,8 +189,9 @@ def cluster(
     member = np.argsort(group, kind="stable")
     group_first = np.searchsorted(group[member], np.arange(kept.size + 1)).astype(np.int64)
     facts = np.empty((kept.size, 6))
+    widest = float(width.max()) if width_max is None else width_max
     best = peaks[kept]
-    clusters.describe(group_first, member, best, row, dms, snr, width, e_lo - e_hi, least, facts)
+    clusters.describe(group_first, member, best, row, dms, snr, width, e_lo - e_hi, least, widest, facts)
 
     table = empty_table(SINGLE_PULSE_COLUMNS, kept.size)
     table["rank"] = np.arange(1, kept.size + 1)
@@ -192,7 +202,7 @@ def cluster(
     table["mjd"] = tstart + table["time"] / DAY
     table["dm"] = facts[:, 0]
     step = np.gradient(dms)[row[best]] if dms.size > 1 else np.zeros(kept.size)
-    table["dm_err"] = dm_error(width[best], snr[best], step, rms) if dms.size > 1 else np.nan
+    table["dm_err"] = dm_error(width[best], snr[best], tsamp[row[best]], step, rms) if dms.size > 1 else np.nan
     table["snr"] = snr[best]
     table["sigma"] = stats.trial_sigma(stats.logp_from_sigma(snr[best]), ntrials)
     table["width"] = width[best]

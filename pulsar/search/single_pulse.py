@@ -75,6 +75,7 @@ class SinglePulseSearch:
 
     def __init__(self, nsamps: int, tsamp: float, config: SinglePulseConfig | None = None) -> None:
         from pulsar_kernels.cells import CELL, FINE_LEVELS
+        from pulsar_kernels.cells import work_size as cell_work
         from pulsar_kernels.pulses import work_size
 
         config = SinglePulseConfig() if config is None else config
@@ -103,6 +104,7 @@ class SinglePulseSearch:
         used[1:, :4] = False
         used[0, 0] = True
         self._widths = np.where(used, widths, np.inf)
+        self._cell_work = cell_work(self._ncells)
         self._work = work_size(self._widest, self.nsamps)
         self._nexcess = max(nlevels + 3, FINE_LEVELS)
         keeps = SCAN_KEEPS[config.shape]
@@ -124,7 +126,7 @@ class SinglePulseSearch:
     @property
     def memory_bytes(self) -> int:
         """Work space of one thread."""
-        return 24 * self._ncells + 40 * _CAPACITY + 16 * self._work
+        return 24 * self._ncells + 4 * self._cell_work + 40 * _CAPACITY + 16 * self._work
 
     @property
     def cost(self) -> float:
@@ -134,7 +136,7 @@ class SinglePulseSearch:
     def _buffers(self) -> "_Buffers":
         found: _Buffers | None = getattr(self._local, "buffers", None)
         if found is None:
-            found = self._local.buffers = _Buffers(self._ncells, self._work)
+            found = self._local.buffers = _Buffers(self._ncells, self._cell_work, self._work)
         return found
 
     def search(self, series: NDArray[Any], dm: float = 0.0, dm_index: int = 0) -> NDArray[Any]:
@@ -178,10 +180,10 @@ class SinglePulseSearch:
             return none
         excess = np.ones(self._nexcess)
         cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
-        cells.scatter_of_sums(series, b.count, b.base, b.scale, b.cells, excess)
+        cells.scatter_of_sums(series, b.count, b.base, b.scale, b.cells, b.work, excess)
         limits = self._limits(excess)
         while True:
-            found = matched.scan(series, b.base, b.scale, b.cells, runs, limits, b.found)
+            found = matched.scan(series, b.base, b.scale, b.cells, runs, limits, b.integers, b.found)
             if found <= b.found.shape[0]:
                 break
             b.found = np.empty((int(1.2 * found), 5))
@@ -223,11 +225,13 @@ _NO_FLOATS = np.zeros(0, dtype=np.float32)
 
 
 class _Buffers:
-    """Work space of one thread: less than a byte a sample."""
+    """Work space of one thread: about a byte a sample."""
 
-    def __init__(self, ncells: int, work: int) -> None:
+    def __init__(self, ncells: int, cell_work: int, work: int) -> None:
         self.mean, self.var, self.count, self.base, self.scale = np.zeros((5, ncells), dtype=np.float32)
         self.cells = np.zeros(ncells + 64, dtype=np.float32)
+        self.work = np.zeros(cell_work, dtype=np.float32)
+        self.integers = self.work.view(np.int16)
         self.found = np.empty((_CAPACITY, 5))
         self.total, self.alive = np.zeros((2, work))
 

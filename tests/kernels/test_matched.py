@@ -6,6 +6,14 @@ from reference import matched as ref
 
 from pulsar_kernels import matched, pulses
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _uncompiled_kernels_are_quiet():
+    """Compiled ones do not warn of infinities."""
+    with np.errstate(all="ignore"):
+        yield
+
+
 SEEDS = st.integers(0, 2**32 - 1)
 NONE = np.zeros((0, 2), np.int64)
 
@@ -27,7 +35,8 @@ def scanned(series, limits, base=None, scale=None, runs=NONE, room=100_000):
     sums = np.zeros(ncells + 64, np.float32)
     sums[:ncells] = np.add.reduceat(white, np.arange(0, len(white), 32))
     found = np.full((room, 5), np.nan)
-    count = matched.scan(series, base, scale, sums, np.asarray(runs), limits, found)
+    work = np.full(2 * ncells + 256, 9999, np.int16)
+    count = matched.scan(series, base, scale, sums, np.asarray(runs), limits, work, found)
     return count, found, white
 
 
@@ -121,10 +130,25 @@ def test_the_best_boxcar_is_found(width, snr, seed):
     k = int(np.argmax(out[:, 0])) if len(out) else None
     if best > 6.5:
         assert k is not None
-        # All widths and places have been tried, in effect; a hill beside the best may be as high.
-        assert out[k, 0] > 0.985 * best
+        # Where each edge is the best for the other: rarely a hill beside the best.
+        assert out[k, 0] > 0.9 * best
         if out[k, 0] > 0.9999 * best:
             assert out[k, 1] == pytest.approx(at + wide / 2, abs=0.51)
+
+
+@pytest.mark.jit
+def test_nearly_always_it_is_exactly_the_best():
+    exact = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal(4096).astype(np.float32).astype(np.float64)
+        width = int(2 ** rng.uniform(0, 8))
+        start = int(rng.integers(0, 4096 - width))
+        x[start : start + width] += 9.0 / np.sqrt(width)
+        best, _, _ = ref.best_boxcar(x, 500)
+        if best > 7:
+            exact.append(picked(x)[:, 0].max() > 0.9999 * best)
+    assert np.mean(exact) >= 0.98
 
 
 def test_gaussian_at_any_phase():
