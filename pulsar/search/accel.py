@@ -355,7 +355,7 @@ class AccelSearch:
         kept = dechirp.select(
             *(b.real, b.imag, PAD, self.filled, hits, order, self._nfree),
             np.array([float(self.nbins), self.z_limit, self.w_limit]),
-            np.array([self.logp_threshold, self.config.nharm]),
+            np.array([self.logp_threshold, self.config.nharm, self.r_hi]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
             np.zeros((most, dechirp.KNOWN)),
         )
