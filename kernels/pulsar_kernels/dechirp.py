@@ -15,6 +15,8 @@ _MARGIN = 24
 #: Harmonics of a signal that are looked at to see what else it explains, if it has a power above this.
 KNOWN = 64
 _STRONG = 20.0
+# Harmonics closer than so many bins are seen in one another's sidelobes.
+_CLOSE = 1000.0
 _STEPS = 16
 #: Farthest that a hit may move [bins of the top harmonic]: in frequency, drift and change of drift.
 _FAR = (1.5, 5.0, 40.0)
@@ -351,35 +353,70 @@ def explained(
     powers: NDArray[np.float64],
     nfound: int,
 ) -> bool:
-    """Whether signals already found leave nothing significant of a summed power.
+    """Whether the signals already found leave nothing significant of a summed power.
 
-    Harmonic n t of the new one lies on harmonic m t of the other when their frequencies are as m to n. What the other
-    has there is taken off, as far as it leaks to where the new one is, and 6 standard deviations of the noise that
-    beats with it.
+    What they have in their harmonics next to those of the new one is taken off, as far as it leaks to where they are,
+    and 6 standard deviations of the noise that beats with it.
     """
+    known = powers.shape[1]
+    total = 0.0
     for f in range(nfound):
         ratio = at[0] / found[f, 0]
-        known = powers.shape[1]
-        for n in range(1, nharm + 1):
-            m = int(np.floor(ratio * n + 0.5))
-            if m < 1:
-                continue
-            total = 0.0
-            for t in range(1, nharm // n + 1):
-                d = n * t * at[0] - m * t * found[f, 0]
-                z = n * t * at[1] - m * t * found[f, 1]
-                w = n * t * at[2] - m * t * found[f, 2]
-                if m * t > known or abs(d) > 64.0 + abs(z) + 0.25 * abs(w):
-                    break
-                p = powers[f, m * t - 1]
-                if p > 1.0:
-                    total += (p - 1.0) * leak(d, z, w)
-            if total <= 0.0:
-                continue
-            left = max(power - nharm - total - 6.0 * np.sqrt(total), 0.0)
-            if log_tail(nharm + left, nharm) > _LOGP_OWN:
-                return True
-    return False
+        # Lines close together are seen on either side.
+        beside = 1 if found[f, 0] < _CLOSE else 0
+        for k in range(1, nharm + 1):
+            nearest = int(np.floor(ratio * k + 0.5))
+            for m in range(max(nearest - beside, 1), min(nearest + beside, known) + 1):
+                if powers[f, m - 1] > 1.0:
+                    z = k * at[1] - m * found[f, 1]
+                    w = k * at[2] - m * found[f, 2]
+                    total += (powers[f, m - 1] - 1.0) * leak(k * at[0] - m * found[f, 0], z, w)
+    left = max(power - nharm - total - 6.0 * np.sqrt(total), 0.0)
+    return bool(left < power - nharm and log_tail(nharm + left, nharm) > _LOGP_OWN)
+
+
+@kernel()
+def _one_power(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    filled: float,
+    at: NDArray[np.float64],
+    k: int,
+    space: NDArray[np.complex128],
+    single: NDArray[np.complex128],
+) -> float:
+    """Power of harmonic k of a signal."""
+    n = band_samples(k * at[1], k * at[2])
+    middle = int(np.floor(k * at[0] + 0.5))
+    first = band(real, imag, pad, middle, filled, space[:n])
+    moments(space[:n], first, k * at[0] - middle, k * at[1], k * at[2], single)
+    return float(single[0].real ** 2 + single[0].imag ** 2)
+
+
+@kernel()
+def exact(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    filled: float,
+    hits: NDArray[np.float64],
+    order: NDArray[np.int64],
+) -> None:
+    """Put the sum of powers in place of what bytes say; parameters as of `select`."""
+    at = np.empty(3, np.float64)
+    single = np.zeros(1, np.complex128)
+    most = 64
+    for o in range(order.shape[0]):
+        nharm = hits[order[o], 3]
+        most = max(most, band_samples(nharm * hits[order[o], 1], nharm * hits[order[o], 2]))
+    space = np.empty(most, np.complex128)
+    for o in range(order.shape[0]):
+        _copy(hits[order[o]], at)
+        total = 0.0
+        for k in range(1, int(hits[order[o], 3]) + 1):
+            total += _one_power(real, imag, pad, filled, at, k, space, single)
+        hits[order[o], 4] = total
 
 
 @kernel()
@@ -545,7 +582,11 @@ def select(
                 _copy(other_result, result)
                 chosen = again
                 available = fewer
-        if explained(at, chosen, result[0], out, powers, kept):
+        # Powers as they are: what another signal takes off is not compressed by an uncertain level.
+        raw = 0.0
+        for k in range(chosen):
+            raw += single[k]
+        if explained(at, chosen, raw, out, powers, kept):
             continue
         _copy(at, out[kept])
         out[kept, 3] = chosen
@@ -560,10 +601,6 @@ def select(
             for k in range(available + 1, KNOWN + 1):
                 if k * at[0] > extent[0] or k * abs(at[1]) > wide or k * abs(at[2]) > 4.0 * wide:
                     break
-                n = band_samples(k * at[1], k * at[2])
-                middle = int(np.floor(k * at[0] + 0.5))
-                first = band(real, imag, pad, middle, filled, other[:n])
-                moments(other[:n], first, k * at[0] - middle, k * at[1], k * at[2], sole)
-                powers[kept, k - 1] = sole[0].real ** 2 + sole[0].imag ** 2
+                powers[kept, k - 1] = _one_power(real, imag, pad, filled, at, k, other, sole)
         kept += 1
     return kept
