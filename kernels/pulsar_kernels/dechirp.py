@@ -15,6 +15,8 @@ _MARGIN = 24
 #: Harmonics of a signal that are looked at to see what else it explains, if it has a power above this.
 KNOWN = 64
 _STRONG = 20.0
+# Harmonics closer than so many bins are seen in one another's sidelobes.
+_CLOSE = 1000.0
 _STEPS = 16
 #: Farthest that a hit may move [bins of the top harmonic]: in frequency, drift and change of drift.
 _FAR = (1.5, 5.0, 40.0)
@@ -351,35 +353,113 @@ def explained(
     powers: NDArray[np.float64],
     nfound: int,
 ) -> bool:
-    """Whether signals already found leave nothing significant of a summed power.
+    """Whether the signals already found leave nothing significant of a summed power.
 
-    Harmonic n t of the new one lies on harmonic m t of the other when their frequencies are as m to n. What the other
-    has there is taken off, as far as it leaks to where the new one is, and 6 standard deviations of the noise that
-    beats with it.
+    What they have in their harmonics next to those of the new one is taken off, as far as it leaks to where they are,
+    and 6 standard deviations of the noise that beats with it.
     """
+    known = powers.shape[1]
+    total = 0.0
     for f in range(nfound):
         ratio = at[0] / found[f, 0]
-        known = powers.shape[1]
-        for n in range(1, nharm + 1):
-            m = int(np.floor(ratio * n + 0.5))
-            if m < 1:
-                continue
-            total = 0.0
-            for t in range(1, nharm // n + 1):
-                d = n * t * at[0] - m * t * found[f, 0]
-                if m * t > known or abs(d) > 64.0 + abs(n * t * at[1] - m * t * found[f, 1]):
-                    break
-                p = powers[f, m * t - 1]
-                if p > 1.0:
-                    total += (p - 1.0) * leak(
-                        d, n * t * at[1] - m * t * found[f, 1], n * t * at[2] - m * t * found[f, 2]
-                    )
-            if total <= 0.0:
-                continue
-            left = max(power - nharm - total - 6.0 * np.sqrt(total), 0.0)
-            if log_tail(nharm + left, nharm) > _LOGP_OWN:
-                return True
-    return False
+        # Lines close together are seen on either side.
+        beside = 1 if found[f, 0] < _CLOSE else 0
+        for k in range(1, nharm + 1):
+            nearest = int(np.floor(ratio * k + 0.5))
+            for m in range(max(nearest - beside, 1), min(nearest + beside, known) + 1):
+                if powers[f, m - 1] > 1.0:
+                    z = k * at[1] - m * found[f, 1]
+                    w = k * at[2] - m * found[f, 2]
+                    total += (powers[f, m - 1] - 1.0) * leak(k * at[0] - m * found[f, 0], z, w)
+    left = max(power - nharm - total - 6.0 * np.sqrt(total), 0.0)
+    return bool(left < power - nharm and log_tail(nharm + left, nharm) > _LOGP_OWN)
+
+
+@kernel()
+def _one_power(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    filled: float,
+    at: NDArray[np.float64],
+    k: int,
+    space: NDArray[np.complex128],
+    single: NDArray[np.complex128],
+) -> float:
+    """Power of harmonic k of a signal."""
+    n = band_samples(k * at[1], k * at[2])
+    middle = int(np.floor(k * at[0] + 0.5))
+    first = band(real, imag, pad, middle, filled, space[:n])
+    moments(space[:n], first, k * at[0] - middle, k * at[1], k * at[2], single)
+    return float(single[0].real ** 2 + single[0].imag ** 2)
+
+
+@kernel()
+def exact(
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+    pad: int,
+    filled: float,
+    hits: NDArray[np.float64],
+    order: NDArray[np.int64],
+) -> None:
+    """Put the sum of powers in place of what bytes say; parameters as of `select`."""
+    at = np.empty(3, np.float64)
+    single = np.zeros(1, np.complex128)
+    most = 64
+    for o in range(order.shape[0]):
+        nharm = hits[order[o], 3]
+        most = max(most, band_samples(nharm * hits[order[o], 1], nharm * hits[order[o], 2]))
+    space = np.empty(most, np.complex128)
+    for o in range(order.shape[0]):
+        _copy(hits[order[o]], at)
+        total = 0.0
+        for k in range(1, int(hits[order[o], 3]) + 1):
+            total += _one_power(real, imag, pad, filled, at, k, space, single)
+        hits[order[o], 4] = total
+
+
+@kernel()
+def multiple(single: NDArray[np.float64], nharm: int) -> int:
+    """Largest n such that the harmonics that are not multiples of n hold nothing (p > 1e-4); 1 if there is none.
+
+    A line at f, and its few harmonics within the limits of drift, raise the sum at f/n as much.
+    """
+    for n in range(nharm, 1, -1):
+        others = 0.0
+        count = 0
+        for k in range(1, nharm + 1):
+            if k % n != 0:
+                others += single[k - 1]
+                count += 1
+        if log_tail(others, count) > _LOGP_OWN:
+            return n
+    return 1
+
+
+@kernel()
+def _best_stage(
+    single: NDArray[np.float64],
+    available: int,
+    at: NDArray[np.float64],
+    inverse: NDArray[np.float32],
+    own: NDArray[np.float32],
+    rest: float,
+    result: NDArray[np.float64],
+) -> int:
+    """Of 1, 2, 4 ... harmonics those whose sum is least likely by chance; `result` gets honest power and ln p."""
+    best = 1
+    total = 0.0
+    result[1] = 1.0
+    for k in range(1, available + 1):
+        total += _honest(single[k - 1], k * at[0], k * at[1], inverse, own, rest)
+        if k & (k - 1) == 0:
+            logp = log_tail(total, k)
+            if logp < result[1]:
+                best = k
+                result[0] = total
+                result[1] = logp
+    return best
 
 
 @kernel()
@@ -403,7 +483,7 @@ def select(
 
     Best first, a hit that the signals kept before do not explain is moved to the peak of its summed power; of the sums
     of 1, 2, 4 ... harmonics there the least likely one is taken. It is kept if that is less likely by chance than the
-    threshold, and still not explained.
+    threshold, and still not explained. Where all the power is in multiples of n, n times the frequency is.
 
     Parameters
     ----------
@@ -420,8 +500,8 @@ def select(
         1 for the frequency alone, 2 with the drift, 3 with the change of the drift.
     extent : ndarray of float64, shape (3,)
         Largest bin, drift and change of drift of the highest harmonic.
-    limits : ndarray of float64, shape (2,)
-        Largest ln p of what is kept, and most harmonics.
+    limits : ndarray of float64, shape (3,)
+        Largest ln p of what is kept, most harmonics, and largest bin of a fundamental.
     inverse, own, rest :
         See harmonics.honest.
     out : ndarray of float64, shape (most, 7)
@@ -445,6 +525,9 @@ def select(
     best_at = np.empty(3, np.float64)
     bounds = np.empty((3, 2), np.float64)
     single = np.zeros(top, np.float64)
+    part = np.zeros(top, np.float64)
+    result = np.zeros(2, np.float64)
+    other_result = np.zeros(2, np.float64)
     kept = 0
     for o in range(order.shape[0]):
         if kept == out.shape[0]:
@@ -471,37 +554,45 @@ def select(
                 most = extent[d] + (1.0 if d == 1 else 10.0)
                 bounds[d, 0] = max(bounds[d, 0], -most / nharm)
                 bounds[d, 1] = min(bounds[d, 1], most / nharm)
-        best = 0.0
-        best_power = 0.0
-        best_nharm = nharm
         chosen = nharm
         for _ in range(2):
             climb(bands, about, at, chosen, nfree, bounds)
             harmonic_powers(bands, about, at, available, single)
-            total = 0.0
-            again = chosen
-            for k in range(1, available + 1):
-                total += _honest(single[k - 1], k * at[0], k * at[1], inverse, own, rest)
-                if k & (k - 1) == 0:
-                    logp = log_tail(total, k)
-                    if logp < best:
-                        best = logp
-                        best_power = total
-                        best_nharm = k
-                        again = k
-                        _copy(at, best_at)
+            again = _best_stage(single, available, at, inverse, own, rest, result)
             if again == chosen:
                 break
             chosen = again
-        if best >= limits[0] or explained(best_at, best_nharm, best_power, out, powers, kept):
+        if result[1] >= limits[0]:
             continue
-        _copy(best_at, at)
-        harmonic_powers(bands, about, at, available, single)
+        n = multiple(single, chosen)
+        if n > 1 and n * at[0] <= limits[2]:
+            for d in range(3):
+                best_at[d] = n * at[d]
+                bounds[d, 0] = best_at[d] - _FAR[d]
+                bounds[d, 1] = best_at[d] + _FAR[d]
+            fewer = chosen // n
+            load_bands(real, imag, pad, best_at, fewer, filled, bands, about)
+            climb(bands, about, best_at, fewer, nfree, bounds)
+            harmonic_powers(bands, about, best_at, fewer, part)
+            again = _best_stage(part, fewer, best_at, inverse, own, rest, other_result)
+            # Three harmonics at a fifth of the frequency may be more than two at the frequency itself.
+            if other_result[1] < limits[0]:
+                _copy(best_at, at)
+                _copy(part, single)
+                _copy(other_result, result)
+                chosen = again
+                available = fewer
+        # Powers as they are: what another signal takes off is not compressed by an uncertain level.
+        raw = 0.0
+        for k in range(chosen):
+            raw += single[k]
+        if explained(at, chosen, raw, out, powers, kept):
+            continue
         _copy(at, out[kept])
-        out[kept, 3] = best_nharm
-        out[kept, 4] = best_power
-        out[kept, 5] = best
-        out[kept, 6] = frequency_information(single, best_nharm)
+        out[kept, 3] = chosen
+        out[kept, 4] = result[0]
+        out[kept, 5] = result[1]
+        out[kept, 6] = frequency_information(single, chosen)
         strongest = 0.0
         for k in range(KNOWN):
             powers[kept, k] = single[k] if k < available else 0.0
@@ -510,10 +601,6 @@ def select(
             for k in range(available + 1, KNOWN + 1):
                 if k * at[0] > extent[0] or k * abs(at[1]) > wide or k * abs(at[2]) > 4.0 * wide:
                     break
-                n = band_samples(k * at[1], k * at[2])
-                middle = int(np.floor(k * at[0] + 0.5))
-                first = band(real, imag, pad, middle, filled, other[:n])
-                moments(other[:n], first, k * at[0] - middle, k * at[1], k * at[2], sole)
-                powers[kept, k - 1] = sole[0].real ** 2 + sole[0].imag ** 2
+                powers[kept, k - 1] = _one_power(real, imag, pad, filled, at, k, other, sole)
         kept += 1
     return kept

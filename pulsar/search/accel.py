@@ -34,6 +34,9 @@ GRID = (0.77, 0.80, 0.82, 0.84, 0.85)
 MOST_STEPS = 6.0
 #: Hits of one series that are kept at most, however strong the interference.
 MOST_HITS = 100_000
+#: The best hits are ordered by exact powers if they are less likely than this, and no more than so many.
+EXACT_LOGP = -40.0
+EXACT_HITS = 500
 #: Bytes that hits and what blocks are worked on with take at most, and the plane if nothing else is said.
 WORK_BYTES = 20_000_000
 PLANE_BYTES = 4_000_000_000
@@ -349,13 +352,20 @@ class AccelSearch:
         hits[:, 2] = w
         hits[:, 3] = nharm
         hits[:, 4] = b.hits[:found, 3] / self._steps
-        order = np.argsort(stats.power_logp(hits[:, 4], nharm), kind="stable")
+        logp = stats.power_logp(hits[:, 4], nharm)
+        order = np.argsort(logp, kind="stable")
+        # Bytes hold strong powers roughly, and which of f, 2 f, 3 f ... comes first matters.
+        strong = order[: min(EXACT_HITS, np.count_nonzero(logp < EXACT_LOGP))]
+        if strong.size:
+            dechirp.exact(b.real, b.imag, PAD, self.filled, hits, strong)
+            logp[strong] = stats.power_logp(hits[strong, 4], nharm[strong])
+            order = np.argsort(logp, kind="stable")
         most = min(found, self.config.max_detections)
         out = np.empty((most, 7))
         kept = dechirp.select(
             *(b.real, b.imag, PAD, self.filled, hits, order, self._nfree),
             np.array([float(self.nbins), self.z_limit, self.w_limit]),
-            np.array([self.logp_threshold, self.config.nharm]),
+            np.array([self.logp_threshold, self.config.nharm, self.r_hi]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
             np.zeros((most, dechirp.KNOWN)),
         )

@@ -122,3 +122,26 @@ def test_a_line_explains_its_ridge_and_its_ratios_but_nothing_else():
     assert not explained(1200.0, 20.0, 4, 60.0)
     assert not explained(1000.0, -60.0, 1, 60.0)
     assert not explained(500.0, 10.0, 8, 700.0)  # odd harmonics of its own
+
+
+def test_multiples():
+    """Power in every harmonic, in every third, in one of them only, and noise."""
+    assert dechirp.multiple(np.array([40.0, 30, 20, 15, 9, 6, 3, 2]), 8) == 1
+    assert dechirp.multiple(np.array([1.0, 0.5, 90, 2, 0.3, 60, 1, 1]), 8) == 3
+    assert dechirp.multiple(np.array([1.0, 0.5, 1, 2, 0.3, 60, 1, 1]), 8) == 6
+    assert dechirp.multiple(np.array([1.0, 30, 1, 20, 0.3, 15, 1, 12]), 8) == 2
+    assert dechirp.multiple(np.array([50.0]), 1) == 1
+    # p < 1e-4 beside the multiples: no longer a multiple
+    assert dechirp.multiple(np.array([9.0, 60.0]), 2) == 2
+    assert dechirp.multiple(np.array([9.5, 60.0]), 2) == 1
+
+
+def test_bands_at_the_ends_of_the_spectrum_count_what_is_beyond_as_zero():
+    real, imag = np.ones((2, 200 + 2 * PAD), np.float32)
+    for middle in (-30, 5, 190, 400):
+        out = np.zeros(64, complex)
+        dechirp.band(real, imag, PAD, middle, 1.0, out)
+        inside = np.count_nonzero(
+            (np.arange(middle - 32, middle + 32) >= -PAD) & (np.arange(middle - 32, middle + 32) < 200 + PAD)
+        )
+        assert np.sum(np.abs(out) ** 2) * 64 == pytest.approx(2.0 * inside)

@@ -113,3 +113,18 @@ def test_powers():
     out = np.empty(2, dtype=np.float32)
     whiten.powers(spec.real.copy(), spec.imag.copy(), out)
     np.testing.assert_allclose(out, [5, 10])
+
+
+@given(st.integers(40, 3000), st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_whitening_of_amplitudes(nbins, nknots, seed):
+    rng = np.random.default_rng(seed)
+    spec = (rng.standard_normal(nbins + 1) + 1j * rng.standard_normal(nbins + 1)).astype(np.complex64)
+    spec[nbins] = spec[nbins].real
+    centres = np.sort(rng.uniform(1.5, np.log(nbins), nknots)) + 0.3 * np.arange(nknots)
+    levels = 2.0 - 0.7 * np.arange(nknots)
+    real, imag = np.full((2, nbins + 32), 9.0, dtype=np.float32)
+    whiten.planes(spec, 16, real, imag)
+    whiten.whiten_amplitudes(real, imag, 16, centres, levels)
+    white = ref.whiten(spec, centres, levels, 16)
+    # Lines between points a 64th of the bin number apart.
+    np.testing.assert_allclose(real + 1j * imag, white, rtol=2e-3, atol=2e-3 * np.abs(white).max())

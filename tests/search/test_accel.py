@@ -195,6 +195,16 @@ def test_one_detection_of_a_strong_signal():
         assert len(det) <= 5
 
 
+def test_the_frequency_is_not_a_fraction_of_it():
+    """At a fifth, 16 harmonics hold three of a pulsar of which the limit of drift leaves a sum of two."""
+    n, tobs = 1 << 17, (1 << 17) * TSAMP
+    for seed in range(6):
+        x = noise(n, seed) + pulses(n, 77.3, 9.7, 0.05, 25.0)
+        det = AccelSearch(n, TSAMP, AccelConfig(zmax=30, nharm=16)).search(x)
+        assert matches(det, 77.3, 9.7, tobs)[0] == 0
+        assert det["nharm"][0] == 2
+
+
 def test_two_pulsars_at_one_frequency_but_other_drift():
     n, tobs = 1 << 16, (1 << 16) * TSAMP
     x = noise(n, 1) + pulses(n, 100.0, 20.0, 0.3, 18.0) + pulses(n, 100.0, -20.0, 0.3, 18.0)
