@@ -48,6 +48,39 @@ def test_synthetic_two_bit(shared_data, tmp_path):
     assert best["snr"] == pytest.approx(94, rel=0.1)
 
 
+@pytest.mark.parametrize(("name", "snr"), [("28.fil", 16.5), ("28.fits", 16.4)])
+def test_frb_180417(shared_data, tmp_path, name, snr):
+    config = load_config(None, ["dedisp.dm_hi=800"])
+    run = search(shared_data / "burst" / name, config, tmp_path / "run.h5")
+    (pulse,) = run.rows("single_pulses")
+    assert pulse["dm"] == pytest.approx(474.8, abs=4)
+    assert pulse["time"] == pytest.approx(2.029, abs=0.004)
+    assert 1 <= round(pulse["width"] / 1.26647e-3) <= 3
+    assert pulse["snr"] == pytest.approx(snr, rel=0.15)
+    # It has a period by chance only.
+    rows = run.rows("candidates")
+    assert not np.any((rows["score"] > 0.5) & (np.abs(rows["dm"] - 475) < 20))
+
+
+def test_single_rotations_of_j1807(shared_data, tmp_path):
+    run = search(shared_data / "series" / "GBT_J1807-0847.dat", load_config(), tmp_path / "run.h5")
+    best, pulses = run.rows("candidates")[0], run.rows("single_pulses")
+    assert set(best["found_by"].split(",")) >= {"fft", "pulses"}
+    mine = pulses[pulses["source"] == best["id"]]
+    turns = np.unique(np.round((mine["time"] - mine["time"][0]) / best["period"]))
+    assert turns.size >= 120
+
+
+@pytest.mark.parametrize(
+    ("name", "period"), [("GBT_J1807-0847", 0.1637113), ("lovell_psr0", 0.2265362), ("lovell_psr5", 0.714571)]
+)
+def test_folding_search_finds_the_fundamental(shared_data, tmp_path, name, period):
+    only = ["fft.enabled=false", "single_pulse.enabled=false", "ffa.p_min=0.1", "ffa.p_max=5"]
+    rows = search(shared_data / "series" / f"{name}.dat", load_config(None, only), tmp_path / "r.h5").rows("candidates")
+    assert rows[0]["period"] == pytest.approx(period, rel=1e-4)
+    assert rows[0]["found_by"] == "ffa"
+
+
 @pytest.mark.parametrize("name", ["burst/28.fil", "burst/28.fits", "bits/parkes_4bit.sf", "bits/parkes_1bit.fil"])
 def test_what_looks_good_without_a_pulsar_is_the_mains(shared_data, tmp_path, name):
     rows = run(shared_data, name, tmp_path, "dedisp.dm_hi=60")

@@ -1,0 +1,159 @@
+"""Every kind of pulsar through the whole program: binaries, slow and nulling pulsars, bursts."""
+
+import numpy as np
+import pytest
+
+from pulsar.config.load import load_config
+from pulsar.errors import ConfigError
+from pulsar.io.product.reader import read
+from pulsar.pipeline import run as pipeline
+from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.run import search
+from pulsar.simulate import Burst, Pulsar, Sky, Synthesiser, write_filterbank
+from pulsar.simulate.signal import observed_spin
+
+BAND = {"nchans": 32, "fch1": 1490.0, "foff": -12.0}
+QUICK = ["run.threads=2", "fold.ncands=12"]
+
+
+def made(tmp_path_factory, name, **sky):
+    observed = Sky(**(BAND | sky))
+    return observed, write_filterbank(observed, tmp_path_factory.mktemp(name) / f"{name}.fil", threads=2)
+
+
+@pytest.fixture(scope="module")
+def binary(tmp_path_factory):
+    pulsar = Pulsar(name="binary", period=0.0231, dm=12, snr=22, duty=0.12, accel=-3.1e5)
+    return made(tmp_path_factory, "binary", tsamp=512e-6, nsamps=1 << 16, seed=3, pulsars=(pulsar,))
+
+
+@pytest.fixture(scope="module")
+def nulling(tmp_path_factory):
+    pulsar = Pulsar(name="slow", period=3.0123, dm=60, snr=85, duty=0.015, nulling=0.7)
+    burst = Burst(name="frb", time=61.7, dm=91, snr=30, width=6e-3)
+    return made(tmp_path_factory, "nulling", tsamp=2e-3, nsamps=1 << 17, seed=5, pulsars=(pulsar,), bursts=(burst,))
+
+
+@pytest.fixture(scope="module")
+def of_nulling(nulling, tmp_path_factory):
+    return search(nulling[1], load_config(None, [*QUICK, "dedisp.dm_hi=120"]), tmp_path_factory.mktemp("p") / "run.h5")
+
+
+def test_an_accelerated_pulsar_is_found_with_acceleration_only(binary, tmp_path):
+    sky, path = binary
+    freq, fdot = observed_spin(Synthesiser(sky).header, sky.pulsars[0])
+    tobs = sky.tsamp * sky.nsamps
+    assert 45 < fdot * tobs**2 < 60
+
+    def found(*sets):
+        config = load_config(
+            None, [*QUICK, "dedisp.dm_hi=25", "ffa.enabled=false", "single_pulse.enabled=false", *sets]
+        )
+        rows = search(path, config, tmp_path / f"{len(sets)}{sets[:1]}.h5").rows("candidates")
+        close = (np.abs(rows["freq"] - freq) * tobs < 1.5) & (np.abs(rows["fdot"] - fdot) * tobs**2 < 3.0)
+        return rows, np.flatnonzero(close)
+
+    rows, at = found("accel.zmax=600")
+    assert at.tolist() == [0]
+    assert rows[0]["found_by"].split(",")[0] == "accel"
+    assert rows[0]["snr"] == pytest.approx(22, rel=0.2)
+    assert rows[0]["accel"] == pytest.approx(-3.1e5, abs=5 * rows[0]["accel_err"])
+    # What it leaves in the frequencies that it drifts through is not another candidate.
+    free = rows[(rows["harmonic_of"] == "") & (rows["rank"] > 1)]
+    assert not np.any((np.abs(free["freq"] - freq) < 0.5 * abs(fdot) * tobs) & (free["score"] > 0.5))
+    rows, at = found("accel.accel_max=4e5")
+    assert at.tolist() == [0]
+    _, at = found()
+    assert at.size == 0
+
+
+def test_a_slow_nulling_pulsar_is_reported_once(nulling, of_nulling):
+    rows = of_nulling.rows("candidates")
+    best = rows[0]
+    assert best["period"] == pytest.approx(3.0123, rel=1e-3)
+    assert set(best["found_by"].split(",")) >= {"ffa", "pulses"}
+    pulses = of_nulling.rows("single_pulses")
+    mine = pulses[pulses["source"] == best["id"]]
+    assert best["npulses"] == len(mine) > 10
+    late = (mine["time"] - mine["time"][0]) / 3.0123
+    assert np.abs(late - np.round(late)).max() < 0.05
+    # Nothing else stands free at this DM with a good score.
+    free = rows[(rows["harmonic_of"] == "") & (rows["rank"] > 1) & (np.abs(rows["dm"] - 60) < 5)]
+    assert not np.any(free["score"] > 0.5)
+
+
+def test_a_burst_is_one_pulse_with_its_surroundings(nulling, of_nulling):
+    pulses = of_nulling.rows("single_pulses")
+    near = pulses[np.abs(pulses["time"] - 61.7) < 0.1]
+    (burst,) = near[near["dm"] > 75]
+    assert burst["source"] == ""
+    assert burst["dm"] == pytest.approx(91, abs=3 * burst["dm_err"] + 1)
+    assert burst["snr"] == pytest.approx(30, rel=0.25)
+    assert burst["sigma"] < burst["snr"]
+    cutout = of_nulling.pulse(str(burst["id"]))
+    assert cutout.spectrum.shape[1] == cutout.plane.shape[1] == len(cutout.times)
+    column = int(np.argmax(cutout.profile))
+    assert abs(cutout.times[column] - 61.7) < 0.02
+    assert np.argmax(cutout.plane[:, column]) == pytest.approx(len(cutout.dms) // 2, abs=6)
+    assert of_nulling.pulse_ids[0] == "p0001"
+    with pytest.raises(ConfigError, match="no pulse 'p9999'"):
+        of_nulling.pulse("p9999")
+
+
+def test_the_report_shows_pulses(of_nulling, tmp_path):
+    from pulsar.report.page import write_report
+
+    page = write_report([of_nulling], tmp_path / "report", top=2).read_text()
+    assert 'id="pulses"' in page
+    assert "ffa" in page
+    assert (tmp_path / "report" / "p0001.png").exists()
+
+
+def test_searches_can_be_switched_off(nulling, tmp_path):
+    off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20"]
+    run = search(nulling[1], load_config(None, [*QUICK, *off]), tmp_path / "fft.h5")
+    assert set(run.rows("detections")["kind"]) <= {"fft"}
+    assert len(run.rows("single_pulses")) == 0
+    run = search(
+        nulling[1], load_config(None, [*QUICK, "fft.enabled=false", off[1], "dedisp.dm_hi=80"]), tmp_path / "f.h5"
+    )
+    assert set(run.rows("detections")["kind"]) == {"ffa"}
+    assert run.rows("candidates")[0]["period"] == pytest.approx(3.0123, rel=1e-3)
+    with pytest.raises(ConfigError, match="no search is switched on"):
+        search(nulling[1], load_config(None, ["fft.enabled=false", *off]), tmp_path / "none.h5")
+
+
+def test_the_plan_counts_every_search(binary):
+    from pulsar.io.open import open_observation
+
+    obs = open_observation(binary[1])
+    try:
+        plan = dry_run(obs, load_config(None, ["accel.zmax=50", "dedisp.dm_hi=25"]))
+        none = dry_run(obs, load_config(None, ["dedisp.dm_hi=25", "ffa.enabled=false", "single_pulse.enabled=false"]))
+    finally:
+        obs.close()
+    assert list(plan.trials) == ["fft", "accel", "ffa", "single_pulse"]
+    assert all(count > 0 for count in plan.trials.values())
+    assert all(plan.seconds[name] > 0 for name in plan.trials)
+    assert plan.accel_memory > 0
+    assert list(none.trials) == ["fft"]
+    assert none.accel_memory == 0
+    assert none.search_memory < plan.search_memory
+
+
+def test_pulses_outlive_an_interruption(nulling, of_nulling, tmp_path, monkeypatch):
+    config = load_config(None, [*QUICK, "dedisp.dm_hi=120"])
+    out = tmp_path / "run.h5"
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pulsar.fold.folder.fold_many", stop)
+        with pytest.raises(KeyboardInterrupt):
+            search(nulling[1], config, out)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline._Runner, "_search", stop)
+        search(nulling[1], config, out, resume=True)
+    again = read(out).rows("single_pulses")
+    np.testing.assert_array_equal(again["time"], of_nulling.rows("single_pulses")["time"])
