@@ -62,6 +62,8 @@ BURST = 6.0
 BURSTS = 4
 #: Share of the samples that must be there.
 LEAST_SHARE = 0.05
+#: A source is refined on a level up to so much coarser than its own.
+COARSER_LEVELS = 2
 #: Most times that a refinement goes on to a better frequency.
 MOST_STEPS = 30
 MOST_BLOCKS = 4096
@@ -273,6 +275,7 @@ class FFASearch:
         every = [(i, j, step) for i, level in enumerate(self.levels) for j, step in enumerate(level.steps)]
         #: Trial periods of one series.
         self.ntrial_periods = int(sum(np.sum(s.transforms[:, 2] - s.transforms[:, 1]) for _, _, s in every))
+        #: Units in which the trials of one series are counted: see `ntrials`.
         self.units = float(
             sum(
                 np.sum((s.transforms[:, 2] - s.transforms[:, 1]) * s.transforms[:, 0]) * np.sum(1.0 / s.widths**2)
@@ -320,13 +323,13 @@ class FFASearch:
     @cached_property
     def cost(self) -> float:
         """About the CPU seconds that a series takes, on one core of 2024."""
-        seconds = 0.4e-9 * self.nsamps if self.enabled else 0.0
+        seconds = 0.5e-9 * self.nsamps if self.enabled else 0.0
         for level in self.levels:
-            seconds += 4e-9 * level.nsamps
+            seconds += 4.3e-9 * level.nsamps
             for step in level.steps:
-                bins, lo, hi = step.transforms[:, 0], step.transforms[:, 1], step.transforms[:, 2]
-                merges = np.sum(bins * (step.nsamps // bins) * np.log2(np.maximum(step.nsamps // bins, 2)))
-                seconds += 0.06e-9 * merges + np.sum(bins * (hi - lo)) * (0.2e-9 + 0.04e-9 * len(step.widths))
+                bins = step.transforms[:, 0].astype(np.float64)
+                rows = step.nsamps // step.transforms[:, 0]
+                seconds += float(np.sum(bins * rows * (0.12e-9 + 0.04e-9 * np.log2(rows))))
         return float(seconds)
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -616,6 +619,10 @@ class FFASearch:
         """Refine the frequency of a trial of level `i`; the number of bins is a multiple of `n`."""
         from pulsar_kernels import longwave
 
+        # A coarser level if it has samples enough for the bins.
+        for _ in range(COARSER_LEVELS):
+            if i + 1 < len(self.levels) and freq * self.levels[i + 1].tau * 8.0 / width <= 0.5:
+                i += 1
         level = self.levels[i]
         flat = buffers.flat[i]
         per_turn = 1.0 / (freq * level.tau)
@@ -675,7 +682,7 @@ class FFASearch:
                 equal = n
         if equal > 1:
             root = (now.freq * equal, snr * np.sqrt(equal), min(now.width * equal, 1.0), now.variation)
-            return _Source(now.freq, self._error(now.width, snr), now.width, root)
+            return _Source(now.freq, self._error(now.width, snr, now.variation), now.width, root)
         for n in (6, 5, 4, 3, 2):
             longer = now.freq / n
             # Folded over n turns pulses that differ in turn are weaker by sqrt(n) at most.
@@ -684,8 +691,10 @@ class FFASearch:
                 there = there._replace(variation=now.variation)
                 if all(unequal(there, m, _LOGP_LONGER) for m in range(2, n + 1) if n % m == 0):
                     root = (there.freq, snr * np.sqrt(n), there.width, now.variation)
-                    return _Source(there.freq, self._error(there.width, snr), there.width, root)
-        return _Source(now.freq, self._error(now.width, snr), now.width, (now.freq, snr, now.width, now.variation))
+                    return _Source(there.freq, self._error(there.width, snr, now.variation), there.width, root)
+        return _Source(
+            now.freq, self._error(now.width, snr, now.variation), now.width, (now.freq, snr, now.width, now.variation)
+        )
 
     def _level_of(self, period: float) -> int:
         """Number of the level whose steps hold a period."""
@@ -695,9 +704,13 @@ class FFASearch:
                 return i
         return len(self.levels) - 1
 
-    def _error(self, width: float, snr: float) -> float:
-        """Error of a frequency: of a straight line through phases, each with an error of a part of the width."""
-        return float(PHASE_ERROR * width / max(snr, 1.0) * np.sqrt(12.0) / self.tobs)
+    def _error(self, width: float, snr: float, variation: float) -> float:
+        """Error of a frequency: of a straight line through phases, each with an error of a part of the width.
+
+        Pulses that vary shift the mean phase in one part of the data and another.
+        """
+        phase = width * np.sqrt((PHASE_ERROR / max(snr, 1.0)) ** 2 + 0.25 * variation)
+        return float(phase * np.sqrt(12.0) / self.tobs)
 
 
 #: Error of the phase of a pulse of S/N 1 over its width.
