@@ -150,7 +150,7 @@ def make_levels(
     p_max: float,
     duty_min: float,
     duty_max: float,
-    bins_range: tuple[int, int] | None = None,
+    nbins: int | None = None,
 ) -> tuple[Level, ...]:
     """Series and transforms that cover a range of periods, each period once.
 
@@ -163,9 +163,8 @@ def make_levels(
         Range of periods [s].
     duty_min, duty_max : float
         Range of widths [turns].
-    bins_range : (int, int), optional
-        Least number of phase bins, and the one from which the next coarser series takes over as soon as it has the
-        least; without it as `bins_wanted` says.
+    nbins : int, optional
+        Least number of phase bins, at which the next coarser series takes over; without it as `bins_wanted` says.
 
     Returns
     -------
@@ -178,7 +177,7 @@ def make_levels(
     period = max(p_min, MIN_BINS * tsamp)
 
     def wanted(p: float) -> float:
-        return bins_wanted(p, duty_min) if bins_range is None else float(bins_range[0])
+        return bins_wanted(p, duty_min) if nbins is None else float(nbins)
 
     while period < p_max * (1.0 - 1e-12):
         f = _factor_below(period / (tsamp * wanted(period)) * (1.0 + 1e-12))
@@ -233,6 +232,8 @@ class FFASearch:
         Independent DMs of the whole run, by which the trials of one series are multiplied.
     gaps : sequence of (int, int)
         First sample and the one after the last of stretches without data: they have no weight.
+    nbins : int, optional
+        Least number of phase bins, if the sampling time allows; by default as wanted for `duty_min`.
 
     Raises
     ------
@@ -250,7 +251,7 @@ class FFASearch:
         *,
         ntrials_dm: float = 1.0,
         gaps: Sequence[tuple[int, int]] = (),
-        bins_range: tuple[int, int] | None = None,
+        nbins: int | None = None,
     ) -> None:
         from pulsar_kernels import ffa
 
@@ -259,6 +260,8 @@ class FFASearch:
             raise DataError(f"series of {nsamps} samples: a folding search needs at least {MIN_SAMPLES}")
         if not tsamp > 0 or not ntrials_dm > 0:
             raise ConfigError(f"tsamp {tsamp!r} and ntrials_dm {ntrials_dm!r} must be positive")
+        if nbins is not None and nbins < MIN_BINS:
+            raise ConfigError(f"nbins {nbins!r} phase bins: a profile needs at least {MIN_BINS}")
         self.nsamps = int(nsamps)
         self.tsamp = float(tsamp)
         self.config = config
@@ -270,7 +273,7 @@ class FFASearch:
         self.p_min = max(config.p_min, MIN_BINS * self.tsamp)
         self.p_max = min(config.p_max, self.tobs / MIN_TURNS)
         self.levels = make_levels(
-            self.nsamps, self.tsamp, self.p_min, self.p_max, config.duty_min, config.duty_max, bins_range
+            self.nsamps, self.tsamp, self.p_min, self.p_max, config.duty_min, config.duty_max, nbins
         )
         every = [(i, j, step) for i, level in enumerate(self.levels) for j, step in enumerate(level.steps)]
         #: Trial periods of one series.
@@ -828,7 +831,7 @@ def periodogram(
     *,
     duty_min: float = 0.002,
     duty_max: float = 0.2,
-    bins_range: tuple[int, int] | None = None,
+    nbins: int | None = None,
     gaps: Sequence[tuple[int, int]] = (),
 ) -> Periodogram:
     """S/N of boxes at all trial periods.
@@ -840,8 +843,9 @@ def periodogram(
         Range of periods [s]; no more than a quarter of the data.
     duty_min, duty_max : float
         Range of widths [turns].
-    bins_range : (int, int), optional
-        Least number of phase bins, and about the most; by default as wanted for `duty_min`.
+    nbins : int, optional
+        Least number of phase bins, if the sampling time allows; up to an eighth more are used. By default as wanted
+        for `duty_min`.
     gaps : sequence of (int, int)
         First sample and the one after the last of stretches without data.
 
@@ -850,7 +854,7 @@ def periodogram(
     Periodogram
     """
     config = FFAConfig.model_validate({"p_min": p_min, "p_max": p_max, "duty_min": duty_min, "duty_max": duty_max})
-    search = FFASearch(ts.nsamps, ts.tsamp, config, gaps=gaps, bins_range=bins_range)
+    search = FFASearch(ts.nsamps, ts.tsamp, config, gaps=gaps, nbins=nbins)
     n = search.ntrial_periods
     most = max((len(step.widths) for level in search.levels for step in level.steps), default=0)
     widths = np.full((n, most), np.nan)

@@ -295,6 +295,8 @@ def test_wrong_usage_is_told():
         FFASearch(N, -1.0)
     with pytest.raises(ConfigError, match="must be positive"):
         FFASearch(N, TSAMP, ntrials_dm=0.0)
+    with pytest.raises(ConfigError, match="at least 8"):
+        FFASearch(N, TSAMP, nbins=4)
     with pytest.raises(DataError, match="one FFASearch for each length"):
         FFASearch(N, TSAMP).search(noise(N - 1, 1))
 
@@ -340,7 +342,7 @@ def test_periodogram_agrees_with_the_search():
     assert gram.periods[at] == pytest.approx(1.5, rel=1e-3)
     assert gram.widths.shape == gram.snrs.shape
     np.testing.assert_array_equal(np.isnan(gram.widths), np.isnan(gram.snrs))
-    fixed = periodogram(ts, 0.5, 5.0, duty_min=1 / 64, bins_range=(64, 72))
+    fixed = periodogram(ts, 0.5, 5.0, duty_min=1 / 64, nbins=64)
     assert fixed.bins.min() >= 64
     assert fixed.bins.max() <= 64 * 4 / 3 + 1
 
