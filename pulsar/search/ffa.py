@@ -368,7 +368,8 @@ class FFASearch:
         dm_index : int
             Row of the DM plan.
         birdies : iterable of (float, float)
-            Frequencies and full widths [Hz] of known interference: no detection has a frequency within.
+            Frequencies and full widths [Hz] of known interference: what has such a frequency, or equal pulses that
+            have it, is not listed.
 
         Returns
         -------
@@ -600,7 +601,9 @@ class FFASearch:
                 break
             source = self._examine(buffers, which[i], freq[i], snr[i], width[i], nbins[i])
             # A flank that led to the top of one that is listed is no other source.
-            if not any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows):
+            flank = any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows)
+            known = any(abs(f - g) <= 0.5 * full for g, full in birdies for f in (source.freq, source.root[0]))
+            if not (flank or known):
                 rows.append((source.freq, source.freq_err, snr[i], source.width))
             longwave.explained(freq, snr, alive, np.array(source.root), self.tobs, _KNOWN)
             alive[i] = False

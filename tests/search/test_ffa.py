@@ -169,6 +169,8 @@ def test_periods_below_the_range_are_listed_once():
     ratio = 17.3 / found[0]["freq"]
     assert ratio == pytest.approx(round(ratio), abs=0.02)
     assert all(d["sigma"] < 3 for d in found[1:])
+    # Known interference is not listed by any of its multiples either.
+    assert all(d["sigma"] < 3 for d in FFASearch(N, TSAMP).search(x, birdies=[(50.0, 0.2), (17.3, 0.2)]))
 
 
 def test_very_bright_pulses():
