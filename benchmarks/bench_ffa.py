@@ -170,7 +170,7 @@ def main() -> None:
     phase = np.arange(n) * args.tsamp / 1.37 % 1.0
     series += np.where(phase < 5 / 250, np.float32(30 / np.sqrt(n * 5 / 250)), np.float32(0))
     values = {"p_min": args.p_min, "p_max": args.p_max, "duty_min": DUTY[0], "duty_max": DUTY[1]}
-    search = FFASearch(n, args.tsamp, FFAConfig.model_validate(values), bins_range=BINS)
+    search = FFASearch(n, args.tsamp, FFAConfig.model_validate(values), nbins=BINS[0])
     least = stages(search, series, args.repeat)
     report(f"float32, 2^{args.log2n} samples, {args.p_min:g}-{args.p_max:g} s, {BINS[0]} bins", search, least)
     most = max(len(step.widths) for level in search.levels for step in level.steps)

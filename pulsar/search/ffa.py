@@ -62,6 +62,8 @@ BURST = 6.0
 BURSTS = 4
 #: Share of the samples that must be there.
 LEAST_SHARE = 0.05
+#: A source is refined on a level up to so much coarser than its own.
+COARSER_LEVELS = 2
 #: Most times that a refinement goes on to a better frequency.
 MOST_STEPS = 30
 MOST_BLOCKS = 4096
@@ -148,7 +150,7 @@ def make_levels(
     p_max: float,
     duty_min: float,
     duty_max: float,
-    bins_range: tuple[int, int] | None = None,
+    nbins: int | None = None,
 ) -> tuple[Level, ...]:
     """Series and transforms that cover a range of periods, each period once.
 
@@ -161,9 +163,8 @@ def make_levels(
         Range of periods [s].
     duty_min, duty_max : float
         Range of widths [turns].
-    bins_range : (int, int), optional
-        Least number of phase bins, and the one from which the next coarser series takes over as soon as it has the
-        least; without it as `bins_wanted` says.
+    nbins : int, optional
+        Least number of phase bins, at which the next coarser series takes over; without it as `bins_wanted` says.
 
     Returns
     -------
@@ -176,7 +177,7 @@ def make_levels(
     period = max(p_min, MIN_BINS * tsamp)
 
     def wanted(p: float) -> float:
-        return bins_wanted(p, duty_min) if bins_range is None else float(bins_range[0])
+        return bins_wanted(p, duty_min) if nbins is None else float(nbins)
 
     while period < p_max * (1.0 - 1e-12):
         f = _factor_below(period / (tsamp * wanted(period)) * (1.0 + 1e-12))
@@ -231,6 +232,8 @@ class FFASearch:
         Independent DMs of the whole run, by which the trials of one series are multiplied.
     gaps : sequence of (int, int)
         First sample and the one after the last of stretches without data: they have no weight.
+    nbins : int, optional
+        Least number of phase bins, if the sampling time allows; by default as wanted for `duty_min`.
 
     Raises
     ------
@@ -248,7 +251,7 @@ class FFASearch:
         *,
         ntrials_dm: float = 1.0,
         gaps: Sequence[tuple[int, int]] = (),
-        bins_range: tuple[int, int] | None = None,
+        nbins: int | None = None,
     ) -> None:
         from pulsar_kernels import ffa
 
@@ -257,6 +260,8 @@ class FFASearch:
             raise DataError(f"series of {nsamps} samples: a folding search needs at least {MIN_SAMPLES}")
         if not tsamp > 0 or not ntrials_dm > 0:
             raise ConfigError(f"tsamp {tsamp!r} and ntrials_dm {ntrials_dm!r} must be positive")
+        if nbins is not None and nbins < MIN_BINS:
+            raise ConfigError(f"nbins {nbins!r} phase bins: a profile needs at least {MIN_BINS}")
         self.nsamps = int(nsamps)
         self.tsamp = float(tsamp)
         self.config = config
@@ -268,11 +273,12 @@ class FFASearch:
         self.p_min = max(config.p_min, MIN_BINS * self.tsamp)
         self.p_max = min(config.p_max, self.tobs / MIN_TURNS)
         self.levels = make_levels(
-            self.nsamps, self.tsamp, self.p_min, self.p_max, config.duty_min, config.duty_max, bins_range
+            self.nsamps, self.tsamp, self.p_min, self.p_max, config.duty_min, config.duty_max, nbins
         )
         every = [(i, j, step) for i, level in enumerate(self.levels) for j, step in enumerate(level.steps)]
         #: Trial periods of one series.
         self.ntrial_periods = int(sum(np.sum(s.transforms[:, 2] - s.transforms[:, 1]) for _, _, s in every))
+        #: Units in which the trials of one series are counted: see `ntrials`.
         self.units = float(
             sum(
                 np.sum((s.transforms[:, 2] - s.transforms[:, 1]) * s.transforms[:, 0]) * np.sum(1.0 / s.widths**2)
@@ -320,13 +326,13 @@ class FFASearch:
     @cached_property
     def cost(self) -> float:
         """About the CPU seconds that a series takes, on one core of 2024."""
-        seconds = 0.4e-9 * self.nsamps if self.enabled else 0.0
+        seconds = 0.5e-9 * self.nsamps if self.enabled else 0.0
         for level in self.levels:
-            seconds += 4e-9 * level.nsamps
+            seconds += 4.3e-9 * level.nsamps
             for step in level.steps:
-                bins, lo, hi = step.transforms[:, 0], step.transforms[:, 1], step.transforms[:, 2]
-                merges = np.sum(bins * (step.nsamps // bins) * np.log2(np.maximum(step.nsamps // bins, 2)))
-                seconds += 0.06e-9 * merges + np.sum(bins * (hi - lo)) * (0.2e-9 + 0.04e-9 * len(step.widths))
+                bins = step.transforms[:, 0].astype(np.float64)
+                rows = step.nsamps // step.transforms[:, 0]
+                seconds += float(np.sum(bins * rows * (0.12e-9 + 0.04e-9 * np.log2(rows))))
         return float(seconds)
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -362,7 +368,8 @@ class FFASearch:
         dm_index : int
             Row of the DM plan.
         birdies : iterable of (float, float)
-            Frequencies and full widths [Hz] of known interference: no detection has a frequency within.
+            Frequencies and full widths [Hz] of known interference: what has such a frequency, or equal pulses that
+            have it, is not listed.
 
         Returns
         -------
@@ -594,7 +601,9 @@ class FFASearch:
                 break
             source = self._examine(buffers, which[i], freq[i], snr[i], width[i], nbins[i])
             # A flank that led to the top of one that is listed is no other source.
-            if not any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows):
+            flank = any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows)
+            known = any(abs(f - g) <= 0.5 * full for g, full in birdies for f in (source.freq, source.root[0]))
+            if not (flank or known):
                 rows.append((source.freq, source.freq_err, snr[i], source.width))
             longwave.explained(freq, snr, alive, np.array(source.root), self.tobs, _KNOWN)
             alive[i] = False
@@ -616,6 +625,10 @@ class FFASearch:
         """Refine the frequency of a trial of level `i`; the number of bins is a multiple of `n`."""
         from pulsar_kernels import longwave
 
+        # A coarser level if it has samples enough for the bins.
+        for _ in range(COARSER_LEVELS):
+            if i + 1 < len(self.levels) and freq * self.levels[i + 1].tau * 8.0 / width <= 0.5:
+                i += 1
         level = self.levels[i]
         flat = buffers.flat[i]
         per_turn = 1.0 / (freq * level.tau)
@@ -675,7 +688,7 @@ class FFASearch:
                 equal = n
         if equal > 1:
             root = (now.freq * equal, snr * np.sqrt(equal), min(now.width * equal, 1.0), now.variation)
-            return _Source(now.freq, self._error(now.width, snr), now.width, root)
+            return _Source(now.freq, self._error(now.width, snr, now.variation), now.width, root)
         for n in (6, 5, 4, 3, 2):
             longer = now.freq / n
             # Folded over n turns pulses that differ in turn are weaker by sqrt(n) at most.
@@ -684,8 +697,10 @@ class FFASearch:
                 there = there._replace(variation=now.variation)
                 if all(unequal(there, m, _LOGP_LONGER) for m in range(2, n + 1) if n % m == 0):
                     root = (there.freq, snr * np.sqrt(n), there.width, now.variation)
-                    return _Source(there.freq, self._error(there.width, snr), there.width, root)
-        return _Source(now.freq, self._error(now.width, snr), now.width, (now.freq, snr, now.width, now.variation))
+                    return _Source(there.freq, self._error(there.width, snr, now.variation), there.width, root)
+        return _Source(
+            now.freq, self._error(now.width, snr, now.variation), now.width, (now.freq, snr, now.width, now.variation)
+        )
 
     def _level_of(self, period: float) -> int:
         """Number of the level whose steps hold a period."""
@@ -695,9 +710,13 @@ class FFASearch:
                 return i
         return len(self.levels) - 1
 
-    def _error(self, width: float, snr: float) -> float:
-        """Error of a frequency: of a straight line through phases, each with an error of a part of the width."""
-        return float(PHASE_ERROR * width / max(snr, 1.0) * np.sqrt(12.0) / self.tobs)
+    def _error(self, width: float, snr: float, variation: float) -> float:
+        """Error of a frequency: of a straight line through phases, each with an error of a part of the width.
+
+        Pulses that vary shift the mean phase in one part of the data and another.
+        """
+        phase = width * np.sqrt((PHASE_ERROR / max(snr, 1.0)) ** 2 + 0.25 * variation)
+        return float(phase * np.sqrt(12.0) / self.tobs)
 
 
 #: Error of the phase of a pulse of S/N 1 over its width.
@@ -815,7 +834,7 @@ def periodogram(
     *,
     duty_min: float = 0.002,
     duty_max: float = 0.2,
-    bins_range: tuple[int, int] | None = None,
+    nbins: int | None = None,
     gaps: Sequence[tuple[int, int]] = (),
 ) -> Periodogram:
     """S/N of boxes at all trial periods.
@@ -827,8 +846,9 @@ def periodogram(
         Range of periods [s]; no more than a quarter of the data.
     duty_min, duty_max : float
         Range of widths [turns].
-    bins_range : (int, int), optional
-        Least number of phase bins, and about the most; by default as wanted for `duty_min`.
+    nbins : int, optional
+        Least number of phase bins, if the sampling time allows; up to an eighth more are used. By default as wanted
+        for `duty_min`.
     gaps : sequence of (int, int)
         First sample and the one after the last of stretches without data.
 
@@ -837,7 +857,7 @@ def periodogram(
     Periodogram
     """
     config = FFAConfig.model_validate({"p_min": p_min, "p_max": p_max, "duty_min": duty_min, "duty_max": duty_max})
-    search = FFASearch(ts.nsamps, ts.tsamp, config, gaps=gaps, bins_range=bins_range)
+    search = FFASearch(ts.nsamps, ts.tsamp, config, gaps=gaps, nbins=nbins)
     n = search.ntrial_periods
     most = max((len(step.widths) for level in search.levels for step in level.steps), default=0)
     widths = np.full((n, most), np.nan)

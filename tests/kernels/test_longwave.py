@@ -66,6 +66,7 @@ def test_groups(n, size, seed):
     np.testing.assert_allclose(out, expected, atol=0.6 + size / 16)
 
 
+@pytest.mark.jit
 def test_running_sums_may_go_round():
     x = np.full(1000, 1e6, np.float32)
     sums = np.zeros(1001, np.int32)

@@ -169,6 +169,8 @@ def test_periods_below_the_range_are_listed_once():
     ratio = 17.3 / found[0]["freq"]
     assert ratio == pytest.approx(round(ratio), abs=0.02)
     assert all(d["sigma"] < 3 for d in found[1:])
+    # Known interference is not listed by any of its multiples either.
+    assert all(d["sigma"] < 3 for d in FFASearch(N, TSAMP).search(x, birdies=[(50.0, 0.2), (17.3, 0.2)]))
 
 
 def test_very_bright_pulses():
@@ -295,6 +297,8 @@ def test_wrong_usage_is_told():
         FFASearch(N, -1.0)
     with pytest.raises(ConfigError, match="must be positive"):
         FFASearch(N, TSAMP, ntrials_dm=0.0)
+    with pytest.raises(ConfigError, match="at least 8"):
+        FFASearch(N, TSAMP, nbins=4)
     with pytest.raises(DataError, match="one FFASearch for each length"):
         FFASearch(N, TSAMP).search(noise(N - 1, 1))
 
@@ -340,7 +344,7 @@ def test_periodogram_agrees_with_the_search():
     assert gram.periods[at] == pytest.approx(1.5, rel=1e-3)
     assert gram.widths.shape == gram.snrs.shape
     np.testing.assert_array_equal(np.isnan(gram.widths), np.isnan(gram.snrs))
-    fixed = periodogram(ts, 0.5, 5.0, duty_min=1 / 64, bins_range=(64, 72))
+    fixed = periodogram(ts, 0.5, 5.0, duty_min=1 / 64, nbins=64)
     assert fixed.bins.min() >= 64
     assert fixed.bins.max() <= 64 * 4 / 3 + 1
 
