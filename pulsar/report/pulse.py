@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
-from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, png
+from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _empty, _style, png
 
 
 def plot_pulse(
@@ -67,24 +67,13 @@ def plot_pulse(
         _image(plane, cutout.plane, edges, _edges(cutout.dms), 99.9)
         plane.axhline(cutout.dm, color=ACCENT, linewidth=0.8, linestyle=":")
         plane.set(xlabel=f"time [{unit}]", ylabel="DM [pc cm$^{-3}$]")
+        _style(plane, "DM and time")
     else:
-        plane.set(xticks=[], yticks=[])
-        plane.text(0.5, 0.5, "one channel: no DM", transform=plane.transAxes, ha="center", color=SOFT, fontsize=9)
-    _style(plane, "DM and time")
+        _empty(plane, "DM and time", "one channel: no DM")
     _numbers(figure.add_subplot(right[1]), cutout, row, header)
     if path is not None:
         Path(path).write_bytes(png(figure))
     return figure
-
-
-def _style(axes: Axes, heading: str) -> None:
-    if heading:
-        axes.set_title(heading, loc="left", fontsize=10, color=INK, weight="bold", pad=5)
-    axes.tick_params(labelsize=8.5, colors=SOFT, length=3)
-    for side in axes.spines.values():
-        side.set_color("#c4ccd8")
-    axes.xaxis.label.set(color=SOFT, fontsize=9)
-    axes.yaxis.label.set(color=SOFT, fontsize=9)
 
 
 def _title(

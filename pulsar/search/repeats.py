@@ -21,6 +21,8 @@ STEP = 0.02
 NBEST = 64
 #: Independent alignments for a frequency step of arc over span and each of the times (benchmarks/calibrate_repeats.py).
 CLUMPS = 1.0 / 6.0
+#: Most times looked at, the strongest.
+MOST_TIMES = 64
 #: Most frequencies tried; beyond, the shortest period grows.
 MOST = 20_000_000
 
@@ -40,9 +42,9 @@ class Repeats:
     logp : float
         ln of the probability of one this good or better from random times.
     npulses : int
-        Pulses that have the period.
+        Pulses that have the period, of those looked at.
     ntimes : int
-        Pulses looked at.
+        Pulses looked at: the strongest that are apart.
     rms : float
         Of the residuals [s].
     turns : ndarray of int64, shape (ntimes,)
@@ -178,12 +180,14 @@ def repeats(
 
 
 def _apart(times: NDArray[np.float64], strength: NDArray[np.float64], p_min: float) -> NDArray[np.int64]:
-    """Times at least `p_min` apart, strongest first, in order of time."""
+    """Times at least `p_min` apart, the strongest, in order of time."""
     kept: list[int] = []
     chosen: NDArray[np.float64] = np.empty(0)
     for i in np.argsort(-strength, kind="stable"):
         if not np.isfinite(times[i]):
             continue
+        if len(kept) == MOST_TIMES:
+            break
         k = int(np.searchsorted(chosen, times[i]))
         if (k > 0 and times[i] - chosen[k - 1] < p_min) or (k < chosen.size and chosen[k] - times[i] < p_min):
             continue

@@ -29,28 +29,32 @@ SCAN_MARGIN = 1.5
 #: The scan's threshold, whatever the search's: sums must stay within 16 bit.
 SCAN_MOST = 25.0
 
-#: Independent trials a sample, from benchmarks/calibrate_pulse_trials.py: widest pulse in samples, number at S/N 6, and
-#: how much more for each unit of S/N.
+#: Independent trials a sample, from benchmarks/calibrate_pulse_trials.py: widest pulse in samples, number at S/N 4.5,
+#: and what is added for each unit of (S/N)^4. So grows the number of tops of boxes with two free edges, as long as these
+#: are not as sharp as the samples.
 TRIALS: dict[str, tuple[tuple[float, float, float], ...]] = {
     "boxcar": (
         (1, 1.0, 0.0),
-        (2, 1.86, 0.03),
-        (4, 3.33, 0.23),
-        (8, 5.58, 0.88),
-        (16, 7.88, 1.70),
-        (64, 11.17, 3.01),
-        (1024, 12.12, 3.10),
+        (2, 1.82, 0.00025),
+        (4, 2.99, 0.0008),
+        (8, 4.26, 0.0023),
+        (16, 5.33, 0.0041),
+        (64, 6.70, 0.0073),
+        (1024, 7.50, 0.0073),
     ),
     "gaussian": (
-        (1, 2.9, 0.2),
-        (2, 4.2, 0.6),
-        (4, 5.6, 1.2),
-        (8, 6.4, 1.5),
-        (16, 7.0, 1.8),
-        (64, 7.7, 2.1),
-        (1024, 7.9, 2.2),
+        (1, 2.67, 0.0006),
+        (2, 3.36, 0.0015),
+        (4, 3.89, 0.0026),
+        (8, 4.15, 0.0035),
+        (16, 4.30, 0.0042),
+        (64, 4.52, 0.0050),
+        (1024, 4.66, 0.0050),
     ),
 }
+_TRIALS_AT = 4.5
+#: No more are counted beyond this S/N: they no longer matter.
+_TRIALS_MOST = 12.0
 
 
 class SinglePulseSearch:
@@ -119,8 +123,10 @@ class SinglePulseSearch:
     def trials(self, snr: float) -> float:
         """The same at another S/N; the number grows slowly, because rarer maxima are narrower."""
         widths, number, slope = np.array(TRIALS[self.config.shape]).T
-        at = np.log2(self.width_max)
-        each = np.interp(at, np.log2(widths), number) + np.interp(at, np.log2(widths), slope) * (snr - 6.0)
+        at, known = np.log2(self.width_max), np.log2(widths)
+        each = np.interp(at, known, number) + np.interp(at, known, slope) * (
+            min(snr, _TRIALS_MOST) ** 4 - _TRIALS_AT**4
+        )
         return self.nsamps * float(each)
 
     @property

@@ -5,7 +5,10 @@ from hypothesis import strategies as st
 from scipy.special import comb
 
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
+from pulsar.data.series import TimeSeries
+from pulsar.io.open import open_observation
 from pulsar.search.repeats import repeats, sources_by_dm
+from pulsar.search.single_pulse import search_single_pulse
 from pulsar_kernels import period as kernels
 
 
@@ -77,6 +80,20 @@ def test_chance_of_an_arc(n, arc, seed):
     assert kernels.log_chance(n, m, arc) == pytest.approx(np.log(expected), rel=1e-9, abs=1e-9)
 
 
+@given(st.integers(4, 30), st.integers(0, 2**32 - 1))
+def test_best_frequencies(n, seed):
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(0, 50, n))
+    fewest = max(4, 3 * n // 4)
+    out = np.empty((5, 2))
+    kernels.search_frequencies(times, 0.5, 0.003, 400, fewest, 1e-3, out)
+    freqs = 0.5 + 0.003 * np.arange(400)
+    values = np.array([kernels.best_at(times, f, fewest, 1e-3, np.empty(n))[0] for f in freqs])
+    np.testing.assert_allclose(out[:, 0], np.sort(values)[:5])
+    for value, freq in out[np.isfinite(out[:, 0])]:
+        assert kernels.best_at(times, freq, fewest, 1e-3, np.empty(n))[0] == value
+
+
 @settings(max_examples=20)
 @given(st.integers(4, 20), st.floats(0.1, 3.0), st.integers(0, 2**32 - 1))
 def test_best_arc(n, freq, seed):
@@ -113,3 +130,14 @@ def test_sources_by_dm():
     assert groups[0] == [8, 1, 3, 0]
     assert groups[1] == [2, 4, 6]
     assert groups[2] == [7]
+
+
+def test_rotations_of_a_real_pulsar(shared_data):
+    with open_observation(shared_data / "series" / "GBT_J1807-0847.dat") as obs:
+        series = TimeSeries(obs.read().data[0], obs.header.tsamp)
+    events = search_single_pulse(series)
+    found = repeats(events["time"], events["snr"], errors=5e-4)
+    assert found is not None
+    assert found.period == pytest.approx(0.1637113, rel=1e-4)
+    assert found.sigma > 8
+    assert np.count_nonzero(found.fits) > 100
