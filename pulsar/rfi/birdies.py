@@ -1,0 +1,211 @@
+"""Periodic interference: lines of the spectrum that are known, read from a file, or learnt from the series at DM 0.
+
+A line is learnt only where dispersion can tell it from a pulsar: its power must be greatest at DM 0, and fall as an
+undispersed line does, by half or more, within the first DMs. That is never so for slow signals, whose lines are left
+alone, and never for a pulsar with a dispersion measure that can be measured at all.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import KDM
+from pulsar.errors import DataError
+
+#: Lines are learnt from powers that noise exceeds once in a thousand spectra.
+CHANCE: Final = 1e-3
+#: A line goes on while its powers are above this.
+FOOT: Final = 8.0
+#: Bins added on either side of a line.
+MARGIN: Final = 1.0
+#: Power that an undispersed line keeps where it is compared, and how far above that it may be.
+COHERENT: Final = 0.5
+SLACK: Final = 0.25
+#: No more than this part of the spectrum is zapped, the strongest lines first.
+MOST: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Birdie:
+    """A range of frequencies that is left out.
+
+    Attributes
+    ----------
+    freq, width : float
+        Topocentric middle and full width [Hz].
+    reason : str
+        "given", "learnt", or the file that has it.
+    """
+
+    freq: float
+    width: float
+    reason: str
+
+
+def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
+    """Lines of a PRESTO ``.zaplist`` (``freq width``) or ``.birds`` (``freq width numharm grow bary``).
+
+    Parameters
+    ----------
+    path : path
+    voverc : float, optional
+        Velocity of the telescope away from the source over that of light: barycentric lines (prefix B, or bary = 1) are
+        brought to the frame of the telescope, f / (1 + v/c).
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, a line of it makes no sense, or it has barycentric lines and `voverc` is not known.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: the list of birdies cannot be read: {error.strerror}") from error
+    found: list[Birdie] = []
+    for number, line in enumerate(lines, 1):
+        text = line.split("#")[0].split()
+        if not text:
+            continue
+        bary = text[0][0] in "Bb"
+        try:
+            values = [float(t) for t in [text[0].lstrip("Bb"), *text[1:]]]
+            freq, width = values[0], values[1]
+            nharm = int(values[2]) if len(values) > 2 else 1
+            grow = bool(values[3]) if len(values) > 3 else False
+            bary |= bool(values[4]) if len(values) > 4 else False
+        except (ValueError, IndexError):
+            raise DataError(
+                f"{path}: line {number}: {line.strip()!r}: expected a frequency and a width in Hz, and in .birds files the "
+                "number of harmonics, whether they grow, and whether they are barycentric"
+            ) from None
+        if not freq > 0 or not width >= 0:
+            raise DataError(
+                f"{path}: line {number}: frequency {freq:g} Hz, width {width:g} Hz: expected positive numbers"
+            )
+        if bary and voverc is None:
+            raise DataError(
+                f"{path}: line {number} is barycentric, but telescope or position are unknown: give --ra and --dec"
+            )
+        shift = 1.0 / (1.0 + (voverc or 0.0)) if bary else 1.0
+        found += [Birdie(k * freq * shift, width * (k if grow else 1), path.name) for k in range(1, max(nharm, 1) + 1)]
+    return found
+
+
+def learn(
+    spectrum: Callable[[int], NDArray[np.float32]],
+    dms: NDArray[np.float64],
+    freqs: NDArray[np.float64],
+    tsamp: float,
+    tobs: float,
+) -> list[Birdie]:
+    """Undispersed lines in the series at DM 0.
+
+    Parameters
+    ----------
+    spectrum : callable
+        ``spectrum(i)``: normalised powers (mean 1 in noise) at half bins of the series of trial `i`; the element j is at
+        j / (2 n tsamp) Hz, n the length of the spectrum.
+    dms : ndarray
+        Trial DMs at hand, ascending from 0 [pc cm^-3].
+    freqs : ndarray
+        Channel frequencies [MHz].
+    tsamp : float
+        [s]
+    tobs : float
+        Length of the data [s].
+
+    Returns
+    -------
+    list of Birdie
+        Strongest first; no more than MOST of the spectrum.
+    """
+    if dms.size < 2 or dms[0] != 0.0:
+        return []
+    zero = spectrum(0)
+    n = zero.size
+    step = 0.5 / (n * tsamp)
+    threshold = float(np.log(n / CHANCE))
+    lines = _lines(zero, threshold)
+    if not lines:
+        return []
+    delay = KDM * (freqs**-2.0 - freqs.max() ** -2.0)
+    # A few DMs tell: from the nearest on, about evenly in the logarithm.
+    rows = np.unique(np.round(np.geomspace(1, dms.size - 1, 12)).astype(np.int64))
+    others = {int(r): spectrum(int(r)) for r in rows}
+    found = []
+    for lo, hi, top in lines:
+        power = float(zero[top])
+        freq = top * step
+        near = slice(max(lo - 2, 0), hi + 2)
+        told = False
+        undispersed = True
+        for row, powers in others.items():
+            coherence = float(np.abs(np.mean(np.exp(2j * np.pi * freq * dms[row] * delay))) ** 2)
+            there = float(powers[near].max())
+            if there > power:
+                undispersed = False
+                break
+            if coherence <= COHERENT:
+                told = True
+                # What noise and the sidelobes of the coherence may add.
+                if there > (coherence + SLACK) * power + threshold:
+                    undispersed = False
+                    break
+        if told and undispersed:
+            margin = MARGIN / tobs
+            found.append((power, Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * margin, "learnt")))
+    found.sort(key=lambda f: -f[0])
+    out: list[Birdie] = []
+    room = MOST * 0.5 / tsamp
+    for _, birdie in found:
+        room -= birdie.width
+        if room < 0:
+            break
+        out.append(birdie)
+    return out
+
+
+def _lines(powers: NDArray[np.float32], threshold: float) -> list[tuple[int, int, int]]:
+    """First and last but one element, and the highest, of each stretch above FOOT that reaches the threshold."""
+    above = np.flatnonzero(powers > min(FOOT, threshold))
+    if above.size == 0:
+        return []
+    # Half bins between two whole ones may fall below.
+    starts = np.flatnonzero(np.diff(above, prepend=above[0] - 10) > 2)
+    ends = np.append(starts[1:], above.size)
+    out = []
+    for a, b in zip(starts, ends, strict=True):
+        lo, hi = int(above[a]), int(above[b - 1]) + 1
+        top = lo + int(np.argmax(powers[lo:hi]))
+        if powers[top] > threshold:
+            out.append((lo, hi, top))
+    return out
+
+
+def merged(birdies: Iterable[Birdie]) -> list[Birdie]:
+    """Ranges that overlap made one, ascending."""
+    out: list[Birdie] = []
+    for b in sorted(birdies, key=lambda b: b.freq - 0.5 * b.width):
+        if out and b.freq - 0.5 * b.width <= out[-1].freq + 0.5 * out[-1].width:
+            last = out[-1]
+            lo = last.freq - 0.5 * last.width
+            hi = max(last.freq + 0.5 * last.width, b.freq + 0.5 * b.width)
+            reasons = list(dict.fromkeys([*last.reason.split(", "), *b.reason.split(", ")]))
+            out[-1] = Birdie(0.5 * (lo + hi), hi - lo, ", ".join(reasons))
+        else:
+            out.append(b)
+    return out
+
+
+def fraction_lost(birdies: Sequence[Birdie], nyquist: float) -> float:
+    """Part of the spectrum up to `nyquist` [Hz] that is left out."""
+    lost = 0.0
+    for b in merged(birdies):
+        lo, hi = max(b.freq - 0.5 * b.width, 0.0), min(b.freq + 0.5 * b.width, nyquist)
+        lost += max(hi - lo, 0.0)
+    return lost / nyquist

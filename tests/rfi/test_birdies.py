@@ -1,0 +1,96 @@
+"""Periodic interference: lists, and lines that are learnt without harming pulsars."""
+
+import numpy as np
+import pytest
+
+from pulsar.config.model import FFTConfig
+from pulsar.constants import KDM
+from pulsar.errors import DataError
+from pulsar.rfi.birdies import MOST, Birdie, fraction_lost, learn, merged, read_zaplist
+from pulsar.search.fft import FFTSearch
+
+FREQS = np.linspace(1500.0, 1000.0, 64)
+DELAY = KDM * (FREQS**-2.0 - FREQS[0] ** -2.0)
+TSAMP, NSAMPS = 1e-3, 1 << 15
+TOBS = TSAMP * NSAMPS
+DMS = np.arange(64) * 2.0
+
+
+def found(signals, seed=1):
+    """Birdies of noise and of sinusoids (freq, amplitude, dm), in the series at all DMs."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(NSAMPS) * TSAMP
+    noise = rng.normal(size=NSAMPS)
+    search = FFTSearch(NSAMPS, TSAMP, FFTConfig())
+
+    def spectrum(i):
+        series = noise.copy()
+        for freq, amplitude, dm in signals:
+            # What channels add up to when they are shifted by the delay of another DM.
+            wave = np.exp(2j * np.pi * freq * (dm - DMS[i]) * DELAY).mean()
+            series += amplitude * np.real(wave * np.exp(2j * np.pi * freq * t))
+        return search.spectrum(series.astype(np.float32))
+
+    return learn(spectrum, DMS, FREQS, TSAMP, TOBS)
+
+
+def test_lines_at_dm_zero_are_learnt_and_pulsars_are_not():
+    mains = [(50.0123, 0.2, 0.0), (100.0246, 0.1, 0.0)]
+    pulsars = [(31.7, 0.3, 20.0), (173.3, 0.2, 70.0), (77.1, 0.5, 3.0)]
+    birds = found([*mains, *pulsars])
+    assert sorted(round(b.freq, 1) for b in birds) == [50.0, 100.0]
+    assert all(b.width < 12 / TOBS for b in birds)
+    assert {b.reason for b in birds} == {"learnt"}
+
+
+def test_slow_signals_are_left_alone():
+    # A turn over the band takes a DM that is not at hand: nobody can tell.
+    assert found([(1.1, 0.5, 0.0), (1.7, 0.5, 15.0)]) == []
+
+
+def test_noise_has_no_birdies():
+    assert sum(len(found([], seed)) for seed in range(60)) <= 2
+
+
+def test_no_more_than_a_part_is_taken():
+    many = [(20.0 + 1.37 * k, 0.3, 0.0) for k in range(250)]
+    birds = found(many)
+    assert len(birds) > 20
+    assert fraction_lost(birds, 0.5 / TSAMP) <= MOST
+
+
+def test_without_dm_zero_nothing_is_learnt():
+    assert learn(lambda i: np.ones(100, np.float32), np.array([10.0, 20.0]), FREQS, TSAMP, TOBS) == []
+
+
+def test_lists_of_presto(tmp_path):
+    (tmp_path / "a.zaplist").write_text("# freq width\n50.0 0.1\nB 12.5 0.01\n".replace("B ", "B"))
+    (tmp_path / "b.birds").write_text("60.0 0.02 3 1 0\n")
+    lines = read_zaplist(tmp_path / "a.zaplist", voverc=1e-4)
+    assert lines[0] == Birdie(50.0, 0.1, "a.zaplist")
+    assert lines[1].freq == pytest.approx(12.5 / 1.0001)
+    assert [(b.freq, b.width) for b in read_zaplist(tmp_path / "b.birds")] == [
+        (60.0, 0.02),
+        (120.0, 0.04),
+        (180.0, 0.06),
+    ]
+    with pytest.raises(DataError, match="line 3 is barycentric"):
+        read_zaplist(tmp_path / "a.zaplist")
+    for text in ("50\n", "x y\n", "-1 2\n"):
+        (tmp_path / "c.zaplist").write_text(text)
+        with pytest.raises(DataError, match="line 1"):
+            read_zaplist(tmp_path / "c.zaplist")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_zaplist(tmp_path / "none")
+
+
+def test_ranges_are_merged_and_counted_once():
+    birds = [
+        Birdie(10.0, 2.0, "given"),
+        Birdie(11.5, 2.0, "learnt"),
+        Birdie(30.0, 1.0, "given"),
+        Birdie(99.9, 1.0, "x"),
+    ]
+    assert next((b.freq, b.width, b.reason) for b in merged(birds)) == (10.75, 3.5, "given, learnt")
+    assert fraction_lost(birds, 100.0) == pytest.approx((3.5 + 1.0 + 0.6) / 100)
+    assert fraction_lost([], 100.0) == 0.0
