@@ -25,8 +25,8 @@ MIN_SAMPLES = 256
 MIN_TURNS = 4.0
 MIN_BINS = 8
 USUAL_BINS = 64
-#: Narrowest pulse looked for at a period of 1 s [turns]; it goes as the root of the frequency. Half of the width of the
-#: cores of pulsars at 1 GHz, 2.45 degrees (Rankin 1990, ApJ 352, 247).
+#: Narrowest pulse looked for at a period of 1 s [turns]; it goes as the root of the frequency. Less than half of
+#: the width of the cores of pulsars at 1 GHz, 2.45 degrees (Rankin 1990, ApJ 352, 247).
 NARROWEST = 0.003
 #: Ratio of neighbouring boxes.
 WIDTH_STEP = 1.5
@@ -57,6 +57,7 @@ COARSER = 4.0
 FEWEST_UNITS = 0.5
 #: Noise of a sample of a level in units of its running sums, and from how many places noise is measured at most.
 FINE_UNIT = 64.0
+MOST_BLOCKS = 4096
 #: Standard deviations of a burst; what is in so many of 64 stretches is no burst.
 BURST = 6.0
 BURSTS = 4
@@ -66,7 +67,8 @@ LEAST_SHARE = 0.05
 COARSER_LEVELS = 2
 #: Most times that a refinement goes on to a better frequency.
 MOST_STEPS = 30
-MOST_BLOCKS = 4096
+#: Error of the phase of a pulse of S/N 1 over its width.
+PHASE_ERROR = 0.8
 #: A single trial must be less likely than this by chance to be looked at at all.
 MAX_LOGP = float(np.log(1e-5))
 
@@ -668,7 +670,7 @@ class FFASearch:
         mean = float(np.mean(pulses))
         own = noise**2 / nparts * boxes[k]
         variation = max(float(np.var(pulses, ddof=1)) - own, 0.0) / (nparts * mean**2) if mean > 0.0 else 0.0
-        return _Folded(refined, float(boxes[k]) / bins, profile, noise, variation, float(grid[d, k]))
+        return _Folded(refined, float(boxes[k]) / bins, profile, noise, variation)
 
     def _examine(
         self,
@@ -719,19 +721,14 @@ class FFASearch:
         return float(phase * np.sqrt(12.0) / self.tobs)
 
 
-#: Error of the phase of a pulse of S/N 1 over its width.
-PHASE_ERROR = 0.8
-
-
 class _Folded(NamedTuple):
-    """A refined trial: profile, noise of its bins, variance of the mean pulse over its square beyond noise, S/N."""
+    """A refined trial: profile, noise of its bins, variance of the mean pulse over its square beyond noise."""
 
     freq: float
     width: float
     profile: NDArray[np.float64]
     noise: float
     variation: float
-    snr: float
 
 
 class _Source(NamedTuple):
