@@ -25,8 +25,8 @@ MIN_SAMPLES = 256
 MIN_TURNS = 4.0
 MIN_BINS = 8
 USUAL_BINS = 64
-#: Narrowest pulse looked for at a period of 1 s [turns]; it goes as the root of the frequency. Half of the width of the
-#: cores of pulsars at 1 GHz, 2.45 degrees (Rankin 1990, ApJ 352, 247).
+#: Narrowest pulse looked for at a period of 1 s [turns]; it goes as the root of the frequency. Less than half of
+#: the width of the cores of pulsars at 1 GHz, 2.45 degrees (Rankin 1990, ApJ 352, 247).
 NARROWEST = 0.003
 #: Ratio of neighbouring boxes.
 WIDTH_STEP = 1.5
@@ -57,6 +57,7 @@ COARSER = 4.0
 FEWEST_UNITS = 0.5
 #: Noise of a sample of a level in units of its running sums, and from how many places noise is measured at most.
 FINE_UNIT = 64.0
+MOST_BLOCKS = 4096
 #: Standard deviations of a burst; what is in so many of 64 stretches is no burst.
 BURST = 6.0
 BURSTS = 4
@@ -66,7 +67,8 @@ LEAST_SHARE = 0.05
 COARSER_LEVELS = 2
 #: Most times that a refinement goes on to a better frequency.
 MOST_STEPS = 30
-MOST_BLOCKS = 4096
+#: Error of the phase of a pulse of S/N 1 over its width.
+PHASE_ERROR = 0.8
 #: A single trial must be less likely than this by chance to be looked at at all.
 MAX_LOGP = float(np.log(1e-5))
 
@@ -661,14 +663,17 @@ class FFASearch:
         profile = np.zeros(bins)
         for row, s in zip(parts, shift, strict=True):
             profile += np.roll(row, -s)
-        box = np.convolve(np.concatenate((profile, profile)), np.ones(boxes[k]), "valid")[:bins]
-        inside = (int(np.argmax(box)) + np.arange(boxes[k])) % bins
+        running = np.concatenate(([0.0], np.cumsum(np.concatenate((profile, profile)))))
+        sums = running[boxes[k] : boxes[k] + bins] - running[:bins] - boxes[k] / bins * running[bins]
+        top = int(np.argmax(sums))
+        inside = (top + np.arange(boxes[k])) % bins
         pulses = np.array([np.sum(row[(inside + s) % bins]) for row, s in zip(parts, shift, strict=True)])
         pulses -= boxes[k] / bins * parts.sum(axis=1)
         mean = float(np.mean(pulses))
         own = noise**2 / nparts * boxes[k]
         variation = max(float(np.var(pulses, ddof=1)) - own, 0.0) / (nparts * mean**2) if mean > 0.0 else 0.0
-        return _Folded(refined, float(boxes[k]) / bins, profile, noise, variation, float(grid[d, k]))
+        width = float(boxes[k]) / bins
+        return _Folded(refined, width, np.roll(sums, -top), noise * np.sqrt(boxes[k] * (1.0 - width)), variation)
 
     def _examine(
         self,
@@ -719,19 +724,17 @@ class FFASearch:
         return float(phase * np.sqrt(12.0) / self.tobs)
 
 
-#: Error of the phase of a pulse of S/N 1 over its width.
-PHASE_ERROR = 0.8
-
-
 class _Folded(NamedTuple):
-    """A refined trial: profile, noise of its bins, variance of the mean pulse over its square beyond noise, S/N."""
+    """A refined trial: sums in boxes from the best on, above the mean of the turn, their noise, and how pulses vary.
+
+    `variation` is the variance of the mean pulse over its square, beyond noise.
+    """
 
     freq: float
     width: float
-    profile: NDArray[np.float64]
+    sums: NDArray[np.float64]
     noise: float
     variation: float
-    snr: float
 
 
 class _Source(NamedTuple):
@@ -743,22 +746,13 @@ class _Source(NamedTuple):
     root: tuple[float, float, float, float]
 
 
-def pulse_heights(profile: NDArray[np.float64], box: int, n: int) -> NDArray[np.float64]:
-    """Sums in the best box and in n - 1 others at equal distances, above the mean of the turn, shape (n,)."""
-    bins = len(profile)
-    sums = np.convolve(np.concatenate((profile, profile)), np.ones(box), "valid")[:bins]
-    at = int(np.argmax(sums)) + np.round(bins * np.arange(n) / n).astype(np.int64)
-    return np.asarray(sums[at % bins] - box / bins * np.sum(profile))
-
-
-def unequal(folded: "_Folded", n: int, logp: float) -> bool:
+def unequal(folded: _Folded, n: int, logp: float) -> bool:
     """Whether the n pulses of a turn differ, more than by noise and as pulses that vary do (p < exp(`logp`))."""
-    box = max(round(folded.width * len(folded.profile)), 1)
-    heights = pulse_heights(folded.profile, box, n)
-    mean = float(np.mean(heights))
+    heights = folded.sums[np.round(len(folded.sums) * np.arange(n) / n).astype(np.int64)]
+    mean = float(heights.sum()) / n
     if mean < 0.5 * heights[0]:
         return True
-    variance = folded.noise**2 * box * (1.0 - folded.width) + (3.0 * n * folded.variation + ALIKE**2) * mean**2
+    variance = folded.noise**2 + (3.0 * n * folded.variation + ALIKE**2) * mean**2
     return float(stats.chi2_logsf(np.sum((heights - mean) ** 2) / variance, n - 1)) < logp
 
 
