@@ -159,7 +159,9 @@ def cluster(
             "give the DMs of the run that made them"
         )
     used = np.flatnonzero(np.isfinite(events["snr"]) & np.isfinite(events["time"]))
-    dropped = max(len(used) - max_events, 0)
+    if used.size == 0:
+        return Pulses(empty_table(SINGLE_PULSE_COLUMNS, 0), labels)
+    dropped = max(used.size - max_events, 0)
     if dropped:
         used = used[np.sort(np.argpartition(-events["snr"][used], max_events)[:max_events])]
     start = events["time"][used] - 0.5 * events["width"][used]
@@ -196,9 +198,9 @@ def cluster(
     table = empty_table(SINGLE_PULSE_COLUMNS, kept.size)
     table["rank"] = np.arange(1, kept.size + 1)
     table["id"] = [f"p{k:04d}" for k in range(1, kept.size + 1)]
-    # At the refined DM the pulse arrives earlier by half of what the band spreads.
-    middle = 0.5 * (e_hi + e_lo)
-    table["time"] = time[best] + (dms[row[best]] - facts[:, 0]) * middle
+    # A change of DM moves a pulse by its mean delay over the channels.
+    mean = float(np.mean(KDM * np.asarray(freqs, dtype=np.float64) ** -2.0)) - KDM * (fref or np.max(freqs)) ** -2.0
+    table["time"] = time[best] + (dms[row[best]] - facts[:, 0]) * mean
     table["mjd"] = tstart + table["time"] / DAY
     table["dm"] = facts[:, 0]
     step = np.gradient(dms)[row[best]] if dms.size > 1 else np.zeros(kept.size)
