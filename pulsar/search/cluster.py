@@ -171,9 +171,12 @@ def cluster(
     snr = events["snr"][used].astype(np.float64)
     first = np.searchsorted(row, np.arange(dms.size + 1)).astype(np.int64)
     e_hi, e_lo, rms = band_delays(freqs, fref)
+    # Channels at even distances arrive the closer the higher they are: in time as f^3.
+    f_hi, f_lo = float(np.max(freqs)), float(np.min(freqs))
+    edge = max((e_lo - e_hi) * f_hi**3 / (2.0 * KDM * (f_hi - f_lo)), 1.0) if f_hi > f_lo else 1.0
     order = np.argsort(-snr, kind="stable")
     parent = np.empty(used.size, dtype=np.int64)
-    clusters.link(first, row, dms, tsamp, time, width, snr, order, GAP, e_hi, e_lo, parent)
+    clusters.link(first, row, dms, tsamp, time, width, snr, order, GAP, e_hi, e_lo, edge, parent)
     # Groups, strongest first.
     peaks = order[parent[order] == order]
     least = float(snr.min()) if threshold is None else threshold
@@ -182,7 +185,7 @@ def cluster(
     owner = np.empty(peaks.size, dtype=np.int64)
     by_row = np.lexsort((time[peaks], row[peaks]))
     peak_first = np.searchsorted(row[peaks][by_row], np.arange(dms.size + 1)).astype(np.int64)
-    clusters.absorb(peaks, peak_first, by_row, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, least, owner)
+    clusters.absorb(peaks, peak_first, by_row, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, edge, least, owner)
     kept = np.flatnonzero(owner == np.arange(peaks.size))
     number = np.full(used.size, -1, dtype=np.int64)
     number[peaks] = np.searchsorted(kept, owner)
