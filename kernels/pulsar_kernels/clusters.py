@@ -31,10 +31,15 @@ def expected(snr: float, width: float, smearing: float, widest: float) -> float:
 
 
 @kernel()
-def expected_in(snr: float, width: float, smearing: float, box: float) -> float:
-    """The same with a filter of another width, which takes in a part of it, or more than it."""
+def expected_in(snr: float, width: float, smearing: float, box: float, edge: float) -> float:
+    """The same with a filter of another width, which takes in a part of it, or more than it.
+
+    The high frequencies arrive closer together: that end of the bow tie is `edge` times denser than its mean.
+    """
     ratio = box / (width + smearing)
-    return expected(snr, width, smearing, np.inf) * float(np.sqrt(min(ratio, 1.0 / ratio)))
+    part = min(ratio, 1.0)
+    dense = 1.0 + (edge - 1.0) * (1.0 - part) * smearing / (width + smearing)
+    return expected(snr, width, smearing, np.inf) * float(np.sqrt(min(ratio, 1.0 / ratio))) * dense
 
 
 @kernel()
@@ -77,6 +82,7 @@ def link(
     gap: int,
     e_hi: float,
     e_lo: float,
+    edge: float,
     parent: NDArray[np.int64],
 ) -> None:
     """Groups of events, each with one peak.
@@ -100,6 +106,8 @@ def link(
     gap : int
     e_hi, e_lo : float
         Delay at the highest and the lowest frequency [s per pc cm^-3].
+    edge : float
+        How much denser than the mean over the band the highest frequencies arrive.
     parent : ndarray of int64, shape (n,)
         Filled with the peak of every event's group.
     """
@@ -163,7 +171,7 @@ def link(
             slack = 0.5 * (tsamp[row[a]] + tsamp[row[b]])
             if not _inside(d, time[a], width[a], e_hi, e_lo, lo[b], hi[b], slack):
                 continue
-            limit = EXPLAINED[0] * expected_in(snr[a], width[a], abs(d) * (e_lo - e_hi), width[b]) + EXPLAINED[1]
+            limit = EXPLAINED[0] * expected_in(snr[a], width[a], abs(d) * (e_lo - e_hi), width[b], edge) + EXPLAINED[1]
             if snr[b] - snr[i] < max(_RISE[0], _RISE[1] * snr[b]) or snr[b] <= limit:
                 parent[b] = a
     for i in range(n):
@@ -219,6 +227,7 @@ def absorb(
     share: NDArray[np.float64],
     e_hi: float,
     e_lo: float,
+    edge: float,
     least: float,
     owner: NDArray[np.int64],
 ) -> None:
@@ -234,7 +243,7 @@ def absorb(
         Place in `by_row` of the first group with its peak at every DM.
     by_row : ndarray of int64, shape (m,)
         Groups in order of the DM, and then of the time, of their peaks.
-    row, dms, tsamp, time, width, snr, e_hi, e_lo
+    row, dms, tsamp, time, width, snr, e_hi, e_lo, edge
         As for `link`.
     share : ndarray of float64, shape (n,)
         From `spread`.
@@ -290,7 +299,7 @@ def absorb(
                 half = 0.55 * width[b] + 0.5 * tsamp[r]
                 if not _inside(d, time[a], width[a], e_hi, e_lo, time[b] - half, time[b] + half, 0.5 * tsamp[row[a]]):
                     continue
-                part = expected_in(snr[a], width[a], abs(d) * own, width[b])
+                part = expected_in(snr[a], width[a], abs(d) * own, width[b], edge)
                 explained[h] += part
                 if part > most_from[h]:
                     most_from[h] = part

@@ -110,7 +110,7 @@ def link(size: Size) -> Work:
     parent = np.zeros(row.size, dtype=np.int64)
 
     def run() -> None:
-        clusters.link(first, row, dms, tsamp, time, width, strength, order, 3, 0.0, e_lo, parent)
+        clusters.link(first, row, dms, tsamp, time, width, strength, order, 3, 0.0, e_lo, 1.9, parent)
 
     return Work(run, lambda: parent, row.size, float(row.size * 5 * 8))
 

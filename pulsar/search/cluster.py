@@ -159,7 +159,9 @@ def cluster(
             "give the DMs of the run that made them"
         )
     used = np.flatnonzero(np.isfinite(events["snr"]) & np.isfinite(events["time"]))
-    dropped = max(len(used) - max_events, 0)
+    if used.size == 0:
+        return Pulses(empty_table(SINGLE_PULSE_COLUMNS, 0), labels)
+    dropped = max(used.size - max_events, 0)
     if dropped:
         used = used[np.sort(np.argpartition(-events["snr"][used], max_events)[:max_events])]
     start = events["time"][used] - 0.5 * events["width"][used]
@@ -169,9 +171,12 @@ def cluster(
     snr = events["snr"][used].astype(np.float64)
     first = np.searchsorted(row, np.arange(dms.size + 1)).astype(np.int64)
     e_hi, e_lo, rms = band_delays(freqs, fref)
+    # Channels at even distances arrive the closer the higher they are: in time as f^3.
+    f_hi, f_lo = float(np.max(freqs)), float(np.min(freqs))
+    edge = max((e_lo - e_hi) * f_hi**3 / (2.0 * KDM * (f_hi - f_lo)), 1.0) if f_hi > f_lo else 1.0
     order = np.argsort(-snr, kind="stable")
     parent = np.empty(used.size, dtype=np.int64)
-    clusters.link(first, row, dms, tsamp, time, width, snr, order, GAP, e_hi, e_lo, parent)
+    clusters.link(first, row, dms, tsamp, time, width, snr, order, GAP, e_hi, e_lo, edge, parent)
     # Groups, strongest first.
     peaks = order[parent[order] == order]
     least = float(snr.min()) if threshold is None else threshold
@@ -180,7 +185,7 @@ def cluster(
     owner = np.empty(peaks.size, dtype=np.int64)
     by_row = np.lexsort((time[peaks], row[peaks]))
     peak_first = np.searchsorted(row[peaks][by_row], np.arange(dms.size + 1)).astype(np.int64)
-    clusters.absorb(peaks, peak_first, by_row, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, least, owner)
+    clusters.absorb(peaks, peak_first, by_row, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, edge, least, owner)
     kept = np.flatnonzero(owner == np.arange(peaks.size))
     number = np.full(used.size, -1, dtype=np.int64)
     number[peaks] = np.searchsorted(kept, owner)
@@ -196,9 +201,9 @@ def cluster(
     table = empty_table(SINGLE_PULSE_COLUMNS, kept.size)
     table["rank"] = np.arange(1, kept.size + 1)
     table["id"] = [f"p{k:04d}" for k in range(1, kept.size + 1)]
-    # At the refined DM the pulse arrives earlier by half of what the band spreads.
-    middle = 0.5 * (e_hi + e_lo)
-    table["time"] = time[best] + (dms[row[best]] - facts[:, 0]) * middle
+    # A change of DM moves a pulse by its mean delay over the channels.
+    mean = float(np.mean(KDM * np.asarray(freqs, dtype=np.float64) ** -2.0)) - KDM * (fref or np.max(freqs)) ** -2.0
+    table["time"] = time[best] + (dms[row[best]] - facts[:, 0]) * mean
     table["mjd"] = tstart + table["time"] / DAY
     table["dm"] = facts[:, 0]
     step = np.gradient(dms)[row[best]] if dms.size > 1 else np.zeros(kept.size)

@@ -158,7 +158,7 @@ def repeats(
     kernels.search_frequencies(t, low, step, count, fewest, error, best)
     phase = np.empty(t.size)
     top = (np.inf, 0.0, 0, 1.0)
-    for value, freq in best[np.isfinite(best[:, 0])]:
+    for freq in best[np.isfinite(best[:, 0]), 1]:
         f, width = float(freq), step
         for _ in range(6):
             tries = f + width * np.linspace(-1.0, 1.0, 21)
@@ -167,7 +167,6 @@ def repeats(
             f, width = float(tries[k]), 0.15 * width
             if found[k][0] < top[0]:
                 top = (float(found[k][0]), f, int(found[k][1]), float(found[k][2]))
-        del value
     if not np.isfinite(top[0]):
         return None
     ntrials = CLUMPS * t.size * max(span * count * step, 1.0) * (t.size - fewest + 1)

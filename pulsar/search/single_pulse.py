@@ -30,8 +30,8 @@ SCAN_MARGIN = 1.5
 SCAN_MOST = 25.0
 
 #: Independent trials a sample, from benchmarks/calibrate_pulse_trials.py: widest pulse in samples, number at S/N 4.5,
-#: and what is added for each unit of (S/N)^4. So grows the number of tops of boxes with two free edges, as long as these
-#: are not as sharp as the samples.
+#: and what is added for each unit of (S/N)^4. So grows the number of tops of boxes with two free edges, as long as the
+#: edges are not as sharp as the samples.
 TRIALS: dict[str, tuple[tuple[float, float, float], ...]] = {
     "boxcar": (
         (1, 1.0, 0.0),

@@ -117,6 +117,9 @@ def test_what_sweeps_out_of_the_data_is_flagged():
 
 def test_no_events_and_wrong_dms():
     assert len(clustered(np.zeros(0, dtype_of(EVENT_COLUMNS)), np.arange(3.0), FAST)) == 0
+    nothing = clustered(events_of([(1, 1.0, np.nan, 8.0, 1e-3), (1, 1.0, 1.0, np.nan, 1e-3)]), np.arange(3.0), FAST)
+    assert len(nothing) == 0
+    assert nothing.labels.tolist() == [-1, -1]
     with pytest.raises(DataError, match="plan of 3"):
         clustered(events_of([(3, 3.0, 1.0, 8.0, 1e-3)]), np.arange(3.0), FAST)
 
