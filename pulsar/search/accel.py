@@ -48,7 +48,7 @@ TRIALS_LINE = (3.7, 1.8)
 TRIALS_AREA = (0.82, 0.31)
 #: Drift [bins] over which powers are one and the same, and change of drift at ln p = -18.
 Z_WIDTH = 6.95
-W_WIDTH = 22.0
+W_WIDTH = 25.0
 
 
 class AccelSearch:

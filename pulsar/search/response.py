@@ -15,6 +15,8 @@ DW = 20.0
 MARGIN = 16
 #: Blocks whose short series are made together.
 TOGETHER = 16
+#: Places in a plane are counted in 31 bits and units of 8 bytes.
+MOST_BYTES = 1 << 33
 #: CPU time of a plane point [ns], lengths of a block, and work space in cache.
 _COST = {256: 0.42, 512: 0.44, 1024: 0.46, 2048: 0.57, 4096: 0.76, 8192: 1.3}
 
@@ -121,7 +123,7 @@ class Plane:
         self.fractions = [(1, 1)]
         for s in range(1, nharm.bit_length()):
             self.fractions += [(k, 1 << s) for k in range(1, 1 << s, 2)]
-        self.stored = bends == 0 and self._stored_bytes + 4 * rows[1] <= memory
+        self.stored = bends == 0 and self._stored_bytes + 4 * rows[1] <= min(memory, MOST_BYTES)
         #: Blocks of the top harmonic that are searched together.
         self.slab = TOGETHER
         if not self.stored:
@@ -219,7 +221,7 @@ class Plane:
         while slab <= 64:
             start = max(self.rows[0], stop - 2 * self.valid * slab)
             need = self.pieces(start, stop)[2]
-            if need > memory:
+            if need > min(memory, MOST_BYTES):
                 if fits == 0:
                     raise ConfigError(
                         f"{memory / 1e6:.0f} MB are too little for drifts of {2 * self.reach} bins"
