@@ -39,6 +39,14 @@ class RfiConfig(Section):
     block_sigma: Annotated[float, Field(gt=0, description="channel-blocks this far out are masked [sigma]")] = 8.0
     zerodm: Annotated[bool, Field(description="subtract the mean over channels from every sample")] = False
     zap: Annotated[tuple[tuple[float, float], ...], Field(description="frequency ranges to mask [MHz]")] = ()
+    birdies: Annotated[
+        tuple[tuple[float, float], ...],
+        Field(description="periodic interference to leave out of spectra: frequency and full width [Hz]"),
+    ] = ()
+    zaplist: Annotated[str, Field(description="PRESTO .zaplist or .birds file to leave out as well; empty: none")] = ""
+    learn: Annotated[bool, Field(description="learn undispersed lines from the series at DM 0 and leave them out")] = (
+        True
+    )
 
     @model_validator(mode="after")
     def _zap_ordered(self) -> "RfiConfig":

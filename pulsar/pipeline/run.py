@@ -22,9 +22,11 @@ from pulsar.pipeline.pulses import Pulses, explained, find_pulses, is_one_pulse,
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
 
 if TYPE_CHECKING:
+    from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan
     from pulsar.io.product.reader import Run
     from pulsar.rfi import CleanedSource, Mask
+    from pulsar.rfi.birdies import Birdie
     from pulsar.search.sift import Source
 
 # Part of the work on a trial DM that is done when its series is there.
@@ -161,6 +163,7 @@ class _Runner:
         self.progress = progress
         self.threads = thread_count(config)
         self.mask: Mask | None = None
+        self.birdies: list[Birdie] = []
 
     def run(self, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
         from pulsar.config.load import to_toml
@@ -210,6 +213,7 @@ class _Runner:
                     np.median(mask.baseline, axis=0),
                     np.median(mask.noise, axis=0),
                     header.freqs,
+                    [(b.freq, b.width, b.reason) for b in self.birdies],
                 )
             writer.provenance({**provenance.record(self.progress.times), "fingerprint": self.checkpoint.fingerprint})
 
@@ -220,6 +224,7 @@ class _Runner:
         header = self.obs.header
         data = np.ascontiguousarray(self.obs.read().data[0])
         series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
+        self.birdies = self._known_birdies()
         with self.progress.stage("search", 1, "series"):
             finder = SeriesSearch(
                 len(data),
@@ -229,7 +234,7 @@ class _Runner:
                 memory=stage_memory(self.config),
                 gaps=self._gaps(),
             )
-            found = finder.search(data, header.dm)
+            found = finder.search(data, header.dm, birdies=[(b.freq, b.width) for b in self.birdies])
         ntrials = 1.0 if finder.pulses is None else finder.pulses.ntrials
         dms = np.array([header.dm])
         pulses = find_pulses(
@@ -250,13 +255,15 @@ class _Runner:
             self.progress.message(line)
         trials = dm_plan(plan)
         finder = BatchSearch(trials, self.config, threads=self.threads, memory=plan.accel_memory, gaps=self._gaps())
+        self.birdies = self._known_birdies()
         kept = self.checkpoint.load("detections")
         if kept is not None:
             self.progress.message("detections: taken from the interrupted run")
             found = Found(kept["detections"], kept["events"])
+            self._take_birdies(kept, finder)
         else:
             found = self._search(source, plan, finder, out)
-            self.checkpoint.save("detections", detections=found.detections, events=found.events)
+            self.checkpoint.save("detections", detections=found.detections, events=found.events, **self._kept_birdies())
         tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in trials.stages])
         pulses = find_pulses(
             found.events, trials.dms, tsamps, source, self.obs.header, finder.pulse_trials(), self.config, self.progress
@@ -306,6 +313,7 @@ class _Runner:
         kept = self.checkpoint.load("searched")
         if kept is not None:
             found, done = [Found(kept["detections"], kept["events"])], int(kept["done"])
+            self._take_birdies(kept, finder)
             self.progress.message(f"{done} of {trials.ndms} DMs: taken from the interrupted run")
         saved = time.monotonic()
         with self.progress.stage("searching", trials.ndms, "DMs", clocked=False) as tick:
@@ -326,6 +334,8 @@ class _Runner:
                     if batch is None:
                         break
                     with self.progress.clock("search"):
+                        if batch.first == 0:
+                            self._learn_birdies(batch, finder)
                         found.append(finder.search(batch, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n)))
                     done = batch.first + batch.stage.ndms
                     if time.monotonic() - saved > SAVE_INTERVAL and done < trials.ndms:
@@ -335,9 +345,53 @@ class _Runner:
                             detections=found[0].detections,
                             events=found[0].events,
                             done=np.array(done),
+                            **self._kept_birdies(),
                         )
                         saved = time.monotonic()
         return self._bounded(Found.join(found))
+
+    def _known_birdies(self) -> "list[Birdie]":
+        """Periodic interference that the settings tell."""
+        from pulsar.rfi.birdies import Birdie, read_zaplist
+        from pulsar.sky.barycentre import motion_of
+
+        rfi = self.config.rfi
+        known = [Birdie(freq, width, "given") for freq, width in rfi.birdies]
+        if rfi.zaplist:
+            motion = motion_of(self.obs.header)
+            known += read_zaplist(rfi.zaplist, None if motion is None else motion.voverc)
+        return known
+
+    def _learn_birdies(self, batch: "Batch", finder: BatchSearch) -> None:
+        """Add what the series at DM 0 shows, and leave it out of all spectra."""
+        from pulsar.rfi.birdies import fraction_lost, merged
+
+        learnt = finder.learn(batch) if self.config.rfi.learn else []
+        self.birdies = merged([*self.birdies, *learnt])
+        finder.birdies = [(b.freq, b.width) for b in self.birdies]
+        if self.birdies:
+            lost = fraction_lost(self.birdies, 0.5 / self.obs.header.tsamp)
+            self.progress.message(
+                f"{len(self.birdies)} lines of periodic interference ({len(learnt)} learnt at DM 0) are left out: "
+                f"{100 * lost:.2g} % of the spectrum"
+            )
+
+    def _kept_birdies(self) -> dict[str, NDArray[Any]]:
+        """For the checkpoint."""
+        rows = [(b.freq, b.width) for b in self.birdies]
+        return {
+            "birdies": np.array(rows, dtype=np.float64).reshape(-1, 2),
+            "birdie_reasons": np.array([b.reason for b in self.birdies], dtype="U64"),
+        }
+
+    def _take_birdies(self, kept: dict[str, NDArray[Any]], finder: BatchSearch) -> None:
+        from pulsar.rfi.birdies import Birdie
+
+        self.birdies = [
+            Birdie(float(freq), float(width), str(reason))
+            for (freq, width), reason in zip(kept["birdies"], kept["birdie_reasons"], strict=True)
+        ]
+        finder.birdies = [(b.freq, b.width) for b in self.birdies]
 
     def _bounded(self, found: Found) -> Found:
         """What has been found, with no more than MOST_EVENTS events."""

@@ -1,6 +1,6 @@
 """The stage of a run that goes over all dedispersed series, shared out over threads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from pulsar.errors import ConfigError
 if TYPE_CHECKING:
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan, DMStage
+    from pulsar.rfi.birdies import Birdie
 
 #: Samples that one task searches, at least.
 _TASK_POINTS = 1 << 19
@@ -169,7 +170,15 @@ class SeriesSearch:
 
             self.pulses = SinglePulseSearch(nsamps, tsamp, config.single_pulse)
 
-    def search(self, series: NDArray[Any], dm: float, dm_index: int = 0, *, folding: bool = True) -> Found:
+    def search(
+        self,
+        series: NDArray[Any],
+        dm: float,
+        dm_index: int = 0,
+        *,
+        folding: bool = True,
+        birdies: Sequence[tuple[float, float]] = (),
+    ) -> Found:
         """Everything found in one series.
 
         Parameters
@@ -181,9 +190,11 @@ class SeriesSearch:
             Row of the DM plan.
         folding : bool
             Whether this DM is one of those that are searched for long periods.
+        birdies : sequence of (float, float)
+            Frequencies and full widths [Hz] of periodic interference.
         """
         searches = [self.fft, self.accel, self.ffa if folding else None]
-        found = [s.search(series, dm=dm, dm_index=dm_index) for s in searches if s is not None]
+        found = [s.search(series, dm=dm, dm_index=dm_index, birdies=birdies) for s in searches if s is not None]
         events = [] if self.pulses is None else [self.pulses.search(series, dm=dm, dm_index=dm_index)]
         none = np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), np.empty(0, dtype=dtype_of(EVENT_COLUMNS))
         return Found(np.concatenate([none[0], *found]), np.concatenate([none[1], *events]))
@@ -231,6 +242,8 @@ class BatchSearch:
         self.folding = folding_dms(plan.dms, plan.freqs, config.ffa.p_min * config.ffa.duty_min)
         self.independent = [independent_dms(stage, plan.freqs) for stage in plan.stages]
         self.trials = Trials(sum(self.independent), float(np.count_nonzero(self.folding)))
+        #: Frequencies and full widths [Hz] that are left out of spectra.
+        self.birdies: Sequence[tuple[float, float]] = ()
         self._plan = plan
         self._search: SeriesSearch | None = None
 
@@ -249,6 +262,21 @@ class BatchSearch:
             )
             self._search = search
         return search
+
+    def learn(self, batch: "Batch") -> "list[Birdie]":
+        """Undispersed lines in the series at DM 0, if that is in the batch."""
+        from pulsar.rfi.birdies import learn
+        from pulsar.search.fft import FFTSearch
+
+        stage = batch.stage
+        search = FFTSearch(stage.nsamps, stage.tsamp, self.config.fft)
+        return learn(
+            lambda i: search.spectrum(batch.row(i)),
+            stage.dms,
+            self._plan.freqs,
+            stage.tsamp,
+            stage.nsamps * stage.tsamp,
+        )
 
     def pulse_trials(self) -> float:
         """Independent trials of the search for single pulses in the whole run."""
@@ -275,7 +303,14 @@ class BatchSearch:
             found = []
             for i in range(first, last):
                 index = batch.first + i
-                found.append(search.search(batch.row(i), float(stage.dms[i]), index, folding=bool(self.folding[index])))
+                one = search.search(
+                    batch.row(i),
+                    float(stage.dms[i]),
+                    index,
+                    folding=bool(self.folding[index]),
+                    birdies=self.birdies,
+                )
+                found.append(one)
                 if progress is not None:
                     progress(1)
             return found

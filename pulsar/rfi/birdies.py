@@ -80,8 +80,8 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
             bary |= bool(values[4]) if len(values) > 4 else False
         except (ValueError, IndexError):
             raise DataError(
-                f"{path}: line {number}: {line.strip()!r}: expected a frequency and a width in Hz, and in .birds files the "
-                "number of harmonics, whether they grow, and whether they are barycentric"
+                f"{path}: line {number}: {line.strip()!r}: expected a frequency and a width in Hz, and in .birds files "
+                "the number of harmonics, whether they grow, and whether they are barycentric"
             ) from None
         if not freq > 0 or not width >= 0:
             raise DataError(
@@ -108,8 +108,8 @@ def learn(
     Parameters
     ----------
     spectrum : callable
-        ``spectrum(i)``: normalised powers (mean 1 in noise) at half bins of the series of trial `i`; the element j is at
-        j / (2 n tsamp) Hz, n the length of the spectrum.
+        ``spectrum(i)``: normalised powers (mean 1 in noise) at half bins of the series of trial `i`; the element j is
+        at j / (2 n tsamp) Hz, n the length of the spectrum.
     dms : ndarray
         Trial DMs at hand, ascending from 0 [pc cm^-3].
     freqs : ndarray

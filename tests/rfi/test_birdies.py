@@ -60,7 +60,7 @@ def test_no_more_than_a_part_is_taken():
 
 
 def test_without_dm_zero_nothing_is_learnt():
-    assert learn(lambda i: np.ones(100, np.float32), np.array([10.0, 20.0]), FREQS, TSAMP, TOBS) == []
+    assert learn(lambda _: np.ones(100, np.float32), np.array([10.0, 20.0]), FREQS, TSAMP, TOBS) == []
 
 
 def test_lists_of_presto(tmp_path):
