@@ -112,6 +112,8 @@ def find_pulses(
             tobs=header.tobs,
             tstart=header.tstart,
             ntrials=ntrials,
+            threshold=config.single_pulse.snr,
+            width_max=config.single_pulse.width_max,
             fref=None if source is None else source.fref,
             beam=header.beam,
         )
