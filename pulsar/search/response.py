@@ -212,6 +212,11 @@ class Plane:
             at += 2 * self.bend_share(k, h) * strides[-1]
         return out, strides, at + GUARD
 
+    @property
+    def _spare(self) -> int:
+        """Bytes by which one slab may need more than another: two bins of every harmonic and change of drift."""
+        return 64 * self.shape(self.rows[1])[1] * (2 * self.bends + 1) * len(self.fractions)
+
     def _largest_slab(self, memory: int) -> int:
         """Most blocks of the top harmonic whose harmonics fit the memory."""
         stop = self.rows[1]
@@ -221,12 +226,12 @@ class Plane:
         while slab <= 64:
             start = max(self.rows[0], stop - 2 * self.valid * slab)
             need = self.pieces(start, stop)[2]
-            if need > min(memory, MOST_BYTES):
+            if need + self._spare > min(memory, MOST_BYTES):
                 if fits == 0:
                     raise ConfigError(
                         f"{memory / 1e6:.0f} MB are too little for drifts of {2 * self.reach} bins"
                         f"{f' that change by {DW * self.bends:g}' if self.bends else ''}: "
-                        f"{need / 1e6:.0f} MB are needed, or smaller limits"
+                        f"{(need + self._spare) / 1e6:.0f} MB are needed, or smaller limits"
                     )
                 break
             fits = slab
@@ -242,7 +247,7 @@ class Plane:
             return self._stored_bytes
         # The top has the widest rows; elsewhere there may be a block more for a harmonic.
         start = max(self.rows[0], self.rows[1] - 2 * self.valid * self.slab)
-        return self.pieces(start, self.rows[1])[2] + 65536
+        return self.pieces(start, self.rows[1])[2] + self._spare
 
     @cached_property
     def npoints(self) -> int:
