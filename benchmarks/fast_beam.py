@@ -3,6 +3,7 @@
     python benchmarks/fast_beam.py --folder /data           # simulated as beam.fil (4.3 GB), kept there, used again
     python benchmarks/fast_beam.py --folder /data --pol AABB   # two PSRFITS files of two polarisations (8.7 GB)
     python benchmarks/fast_beam.py --beam a.fits b.fits     # files of your own
+    python benchmarks/fast_beam.py --set ffa.enabled=false  # without long periods
 
 4096 channels, 1000-1500 MHz, 2^20 samples of 49.152 us (51.5 s), 8 bit; DM 0-1000 by the plan, 16 harmonics, sift,
 50 folds. Compiled code is cached, and the files are read once, before anything is timed.
@@ -53,12 +54,14 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=0.1)
     parser.add_argument("--memory", default="8GiB")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--set", dest="sets", action="append", default=[], help="setting of the search")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         folder = args.folder or out
         files = [str(path) for path in (args.beam or beam(folder, args.pol, args.nsamps))]
         options = ["--set", f"dedisp.tolerance={args.tolerance}", "--set", "fft.nharm=16", "--ncands", "50"]
+        options += [word for text in args.sets for word in ("--set", text)]
         options += ["--memory", args.memory, "--threads", str(args.threads)]
         run(["search", *files, "--dm", "0", "2", "--out", str(out / "warm.h5"), *options])
         start = time.monotonic()
