@@ -267,19 +267,18 @@ class BatchSearch:
         return search
 
     def learn(self, batch: "Batch") -> "list[Birdie]":
-        """Undispersed lines in the series at DM 0, if that is in the batch."""
-        from pulsar.rfi.birdies import learn
+        """Undispersed lines in the series at DM 0, if that is in the batch, and those of a noise diode."""
+        from pulsar.rfi.birdies import diode_lines, learn
         from pulsar.search.fft import FFTSearch
 
         stage = batch.stage
+        if stage.dms[0] != 0.0:
+            return []
         search = FFTSearch(stage.nsamps, stage.tsamp, self.config.fft)
-        return learn(
-            lambda i: search.spectrum(batch.row(i)),
-            stage.dms,
-            self._plan.freqs,
-            stage.tsamp,
-            stage.nsamps * stage.tsamp,
-        )
+        tobs = stage.nsamps * stage.tsamp
+        diode = diode_lines(search.spectrum(batch.row(0)), stage.tsamp, tobs, self.config.sift.diodes)
+        lines = learn(lambda i: search.spectrum(batch.row(i)), stage.dms, self._plan.freqs, stage.tsamp, tobs)
+        return [*diode, *lines]
 
     def pulse_trials(self) -> float:
         """Independent trials of the search for single pulses in the whole run."""

@@ -25,6 +25,9 @@ MARGIN: Final = 1.0
 #: Power that an undispersed line keeps where it is compared, and how far above that it may be.
 COHERENT: Final = 0.5
 SLACK: Final = 0.25
+#: Power in the first odd harmonics from which a noise diode is there, and most of it in even ones.
+DIODE_POWER: Final = 60.0
+EVEN_SHARE: Final = 0.05
 #: No more than this part of the spectrum is zapped, the strongest lines first.
 MOST: Final = 0.02
 
@@ -167,6 +170,49 @@ def learn(
         if room < 0:
             break
         out.append(birdie)
+    return out
+
+
+def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods: Sequence[float]) -> list[Birdie]:
+    """Lines of a noise diode in the series at DM 0: a square wave, on for half of a known period.
+
+    It is there if the odd harmonics up to the seventh are strong and the even ones, which a square wave does not have
+    but a pulsar does, are not.
+
+    Parameters
+    ----------
+    powers : ndarray of float32
+        As `spectrum` of :func:`learn` gives them.
+    tsamp, tobs : float
+        [s]
+    periods : sequence of float
+        [s]
+
+    Returns
+    -------
+    list of Birdie
+        The odd harmonics whose power, falling as 1/k^2, is above noise.
+    """
+    step = 0.5 / (powers.size * tsamp)
+
+    def at(freq: float) -> float:
+        i = round(freq / step)
+        near = powers[max(i - 1, 0) : i + 2]
+        return float(near.max()) if near.size else 0.0
+
+    out = []
+    for period in periods:
+        # Below ten turns nothing is known of the noise level there.
+        if period * 10 > tobs or 7 / period > 0.5 / tsamp:
+            continue
+        odd = sum(at(k / period) for k in (1, 3, 5, 7))
+        even = sum(at(k / period) for k in (2, 4, 6))
+        # Four powers of noise, each the largest of three, sum up to 40 once in a million.
+        if odd < DIODE_POWER or even - 3 * 2.5 > EVEN_SHARE * odd:
+            continue
+        first = at(1 / period)
+        last = int(min(np.sqrt(first / 4.0), 0.5 / tsamp * period))
+        out += [Birdie(k / period, 4.0 / tobs, "noise diode") for k in range(1, last + 1, 2)]
     return out
 
 

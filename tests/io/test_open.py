@@ -12,7 +12,7 @@ from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
-from pulsar.io.fast import is_spectral_line, parse_name
+from pulsar.io.fast import is_calibration, is_spectral_line, parse_name
 from pulsar.io.open import open_observation
 from pulsar.io.sigproc import FilterbankWriter
 
@@ -226,3 +226,26 @@ def test_fast_names(name, beam, mode, sequence):
     parts = parse_name(Path(name))
     assert (parts.beam, parts.mode, parts.sequence) == (beam, mode, sequence)
     assert not is_spectral_line(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "tool"),
+    [
+        ("a.fits.gz", b"\x1f\x8b\x08", "gunzip"),
+        ("a.fil.xz", b"\xfd7zXZ\0", "unxz"),
+        ("a.fits.fz", b"SIMPLE  =", "funpack"),
+    ],
+)
+def test_packed_files_are_refused_with_what_unpacks_them(tmp_path, name, start, tool):
+    path = tmp_path / name
+    path.write_bytes(start + bytes(1000))
+    with pytest.raises(DataError, match=f"unpack it with `{tool} .*{name}`"):
+        open_observation(path)
+
+
+def test_calibration_scans_are_known_by_their_names():
+    assert is_calibration(Path("3C286_swiftcalibration-M01_0001.fits"))
+    assert is_calibration(Path("J0000_cal-M01_0001.fits"))
+    assert is_calibration(Path("J0000_tracking_cal.fits"))
+    assert not is_calibration(Path("SCAL_tracking-M01_0001.fits"))
+    assert not is_calibration(Path("G57.49-0.17_snapshot-M01_0001.fits"))

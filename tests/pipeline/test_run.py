@@ -277,3 +277,12 @@ def test_independent_dms_against_noise():
         above += hit.sum()
         starts += hit[0].sum() + (hit[1:] & ~hit[:-1]).sum()
     assert starts / above == pytest.approx(independent_dms(plan, freqs, threshold) / plan.ndms, rel=0.05)
+
+
+def test_a_calibration_scan_is_searched_only_when_forced(sky_file, tmp_path):
+    path = tmp_path / "3C286_swiftcalibration-M01_0001.fil"
+    path.symlink_to(sky_file)
+    with pytest.raises(ConfigError, match="calibration scan by its name"):
+        search(path, load_config(None, SETTINGS), tmp_path / "run.h5")
+    quick = ["dedisp.dm_hi=2", "ffa.enabled=false", "single_pulse.enabled=false", "input.calibration=true"]
+    search(path, load_config(None, [*SETTINGS, *quick]), tmp_path / "run.h5")

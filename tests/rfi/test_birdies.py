@@ -6,7 +6,7 @@ import pytest
 from pulsar.config.model import FFTConfig
 from pulsar.constants import KDM
 from pulsar.errors import DataError
-from pulsar.rfi.birdies import MOST, Birdie, fraction_lost, learn, merged, read_zaplist
+from pulsar.rfi.birdies import MOST, Birdie, diode_lines, fraction_lost, learn, merged, read_zaplist
 from pulsar.search.fft import FFTSearch
 
 FREQS = np.linspace(1500.0, 1000.0, 64)
@@ -94,3 +94,23 @@ def test_ranges_are_merged_and_counted_once():
     assert next((b.freq, b.width, b.reason) for b in merged(birds)) == (10.75, 3.5, "given, learnt")
     assert fraction_lost(birds, 100.0) == pytest.approx((3.5 + 1.0 + 0.6) / 100)
     assert fraction_lost([], 100.0) == 0.0
+
+
+def test_the_noise_diode_is_known_by_its_odd_harmonics():
+    period, rng = 0.201326592, np.random.default_rng(4)
+    t = np.arange(NSAMPS) * TSAMP
+    search = FFTSearch(NSAMPS, TSAMP, FFTConfig())
+
+    def lines(series):
+        powers = search.spectrum((rng.normal(size=NSAMPS) + series).astype(np.float32))
+        return diode_lines(powers, TSAMP, TOBS, [period, 2.0])
+
+    square = 0.6 * (t / period % 1.0 < 0.5)
+    found = lines(square)
+    assert found[0].freq == pytest.approx(4.967054, abs=1e-6)
+    assert [round(b.freq * period) for b in found] == list(range(1, 2 * len(found), 2))
+    assert len(found) > 4
+    assert {b.reason for b in found} == {"noise diode"}
+    # A pulsar of that very period has even harmonics, and noise has none.
+    assert lines(1.0 * (t / period % 1.0 < 0.07)) == []
+    assert lines(0.0 * t) == []

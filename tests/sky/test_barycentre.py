@@ -29,14 +29,19 @@ def test_against_tempo(shared_data) -> None:
         late.append((found.mjd_tdb - float(bary)) * DAY)
         fast.append(found.voverc - float(voverc))
         if last and last[:3] == (site, ra, dec) and float(topo) - last[3] < 0.1:
-            # TEMPO's own times tell v/c too.
+            # TEMPO's own times tell the mean v/c too; ours by Simpson's rule.
             mean = 1.0 - (float(bary) - last[4]) / (float(topo) - last[3])
-            slope.append(0.5 * (found.voverc + last[5]) - mean)
+            between = barycentric(0.5 * (float(topo) + last[3]), 15 * hours(ra), hours(dec), site).voverc
+            slope.append((found.voverc + 4 * between + last[5]) / 6 - mean)
         last = (site, ra, dec, float(topo), float(bary), found.voverc)
     assert np.abs(late).max() < 10e-6
-    assert np.abs(fast).max() < 3.5e-9
     assert len(slope) > 30
-    assert np.abs(slope).max() < 1.5e-9
+    assert np.abs(slope).max() < 1e-9
+    # The velocity that TEMPO prints lacks the tilt of the Earth's axis since 2000 (20 arcsec a year) in the part of the
+    # rotation: 2.3e-3 of 1.5e-6 in 24 years. Its times have it.
+    assert np.abs(fast).max() < 3.5e-9
+    early = [f for f, row in zip(fast, known, strict=True) if float(row[3]) < 53000]
+    assert np.abs(early).max() < 1e-9
 
 
 @settings(deadline=None, max_examples=10)
