@@ -191,7 +191,7 @@ def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods:
     Returns
     -------
     list of Birdie
-        The odd harmonics whose power, falling as 1/k^2, is above noise.
+        The odd harmonics, up to where none of the next three is above noise.
     """
     step = 0.5 / (powers.size * tsamp)
 
@@ -210,8 +210,11 @@ def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods:
         # Four powers of noise, each the largest of three, sum up to 40 once in a million.
         if odd < DIODE_POWER or even - 3 * 2.5 > EVEN_SHARE * odd:
             continue
-        first = at(1 / period)
-        last = int(min(np.sqrt(first / 4.0), 0.5 / tsamp * period))
+        last = 7
+        for k in range(9, int(0.5 / tsamp * period) + 1, 2):
+            if k > last + 6:
+                break
+            last = k if at(k / period) > FOOT else last
         out += [Birdie(k / period, 4.0 / tobs, "noise diode") for k in range(1, last + 1, 2)]
     return out
 
