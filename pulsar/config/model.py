@@ -21,6 +21,12 @@ class InputConfig(Section):
     dec_deg: Annotated[float | None, Field(ge=-90, le=90, description="declination of the beam [deg]")] = None
     tsamp: Annotated[float | None, Field(gt=0, description="sampling time [s], where the header is wrong")] = None
     signed: Annotated[bool | None, Field(description="8-bit SIGPROC samples are signed; default: by format")] = None
+    pointings: Annotated[
+        str,
+        Field(
+            description="of folders: CSV table of positions with the columns source, beam, ra, dec; empty: the headers'"
+        ),
+    ] = ""
     calibration: Annotated[bool, Field(description="search scans of a calibrator too (FAST, by their names)")] = False
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from pulsar.config.model import Config
 from pulsar.constants import DAY
-from pulsar.errors import ConfigError, PulsarError
+from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.fast import parse_name
 from pulsar.io.night import Night, Pointing
 
@@ -73,6 +73,37 @@ def parse_beams(text: str) -> set[int]:
     return found
 
 
+def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float, float]]:
+    """Positions [deg] by source and beam (None: all beams without a line of their own) from a CSV table.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, lacks a column, or a line of it makes no sense.
+    """
+    import csv
+
+    from pulsar.sky.catalogue import sexagesimal
+
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: the table of pointings cannot be read: {error.strerror}") from error
+    found: dict[tuple[str, int | None], tuple[float, float]] = {}
+    for number, row in enumerate(csv.DictReader(lines, skipinitialspace=True), 2):
+        values = {str(k).strip().lower(): str(v or "").strip() for k, v in row.items() if k is not None}
+        if not {"source", "ra", "dec"} <= set(values):
+            raise DataError(f"{path}: expected the columns source, beam, ra, dec; found {', '.join(values)}")
+        ra = sexagesimal(values["ra"]) * (15.0 if ":" in values["ra"] else 1.0)
+        dec = sexagesimal(values["dec"])
+        beam = values.get("beam", "")
+        if not (0 <= ra < 360 and -90 <= dec <= 90) or (beam and not beam.isdigit()):
+            raise DataError(f"{path}: line {number}: expected a beam number, hh:mm:ss or degrees, dd:mm:ss or degrees")
+        found[values["source"], int(beam) if beam else None] = (ra, dec)
+    return found
+
+
 def jobs(
     night: Night,
     config: Config,
@@ -105,13 +136,16 @@ def jobs(
     if segment is not None and (segment < 1 or not 0 <= overlap < 1):
         raise ConfigError(f"--segment {segment} --overlap {overlap:g}: expected at least 1 file, and 0 to below 1")
     out = []
+    places = read_pointings(config.input.pointings) if config.input.pointings else {}
     for pointing in night.pointings:
         if beams is not None and pointing.beam not in beams:
             continue
+        place = places.get((pointing.source, pointing.beam)) or places.get((pointing.source, None))
+        own = config if place is None else _at(config, *place)
         parts = [pointing] if segment is None else _segments(pointing, segment, overlap)
         for i, part in enumerate(parts):
             name = pointing.name + (f"_s{i + 1:02d}" if len(parts) > 1 else "")
-            out.append(Job(part, folder / f"{name}.h5", _placed(pointing, part, config)))
+            out.append(Job(part, folder / f"{name}.h5", _placed(pointing, part, own)))
     if not out:
         known = sorted({p.beam for p in night.pointings if p.beam is not None})
         raise ConfigError(f"--beams: none of them is in the files, which have {', '.join(map(str, known)) or 'none'}")
@@ -139,7 +173,12 @@ def _placed(pointing: Pointing, part: Pointing, config: Config) -> Config:
     obs.close()
     if not math.isfinite(ra):
         return config
-    given = config.input.model_copy(update={"ra_deg": (ra + SIDEREAL * later) % 360.0})
+    return _at(config, (ra + SIDEREAL * later) % 360.0, config.input.dec_deg)
+
+
+def _at(config: Config, ra_deg: float, dec_deg: float | None) -> Config:
+    """The configuration with another position."""
+    given = config.input.model_copy(update={"ra_deg": ra_deg, "dec_deg": dec_deg})
     return config.model_copy(update={"input": given})
 
 

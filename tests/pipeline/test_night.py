@@ -192,6 +192,21 @@ def test_a_source_that_drifts_through_the_beam(tmp_path):
     assert abs(float(best["ra_deg"]) - true_ra) * 60 < 1.45
 
 
+def test_a_table_of_pointings_overrides_the_headers(tmp_path):
+    for beam in (1, 2):
+        beam_file(tmp_path / "in", "SRCF", beam)
+    table = tmp_path / "pointings.csv"
+    table.write_text("source,beam,ra,dec\nSRCF,2,05:34:31.97,+22:00:52\nSRCF,,83.5,21.5\n")
+    todo = jobs(scan([tmp_path / "in"]), load_config(None, [f"input.pointings={table}"]), tmp_path / "o")
+    places = [(job.config.input.ra_deg, job.config.input.dec_deg) for job in todo]
+    assert places[0] == (83.5, 21.5)
+    assert places[1] == pytest.approx((83.63321, 22.01444), abs=1e-5)
+    for text, message in (("source,ra\nA,1\n", "expected the columns"), ("source,ra,dec\nA,x,1\n", "line 2")):
+        table.write_text(text)
+        with pytest.raises(DataError, match=message):
+            jobs(scan([tmp_path / "in"]), load_config(None, [f"input.pointings={table}"]), tmp_path / "o")
+
+
 def test_lists_of_beams():
     assert parse_beams("1,3,5-7") == {1, 3, 5, 6, 7}
     for bad in ("", "a", "3-1", "1,,2"):
