@@ -4,10 +4,8 @@ The steps: sums of samples, a running median taken off, coarser series as the pe
 the best boxcar of every profile, one refined detection per source. What each does and how well is in docs/ffa.md.
 """
 
-import math
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -19,22 +17,11 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.search import stats
+from pulsar.search.ffa_levels import MIN_BINS, POINTS, Level, Step, make_levels
 
-#: Fewest samples that a search makes sense for, fewest turns, fewest and usual least number of phase bins.
+#: Fewest samples that a search makes sense for, and fewest turns.
 MIN_SAMPLES = 256
 MIN_TURNS = 4.0
-MIN_BINS = 8
-USUAL_BINS = 64
-#: Narrowest pulse looked for at a period of 1 s [turns]; it goes as the root of the frequency. Less than half of
-#: the width of the cores of pulsars at 1 GHz, 2.45 degrees (Rankin 1990, ApJ 352, 247).
-NARROWEST = 0.003
-#: Ratio of neighbouring boxes.
-WIDTH_STEP = 1.5
-#: A coarser series sums so many samples of the finer one at least, up to twice as many.
-FINE = 8
-#: Window of the running median in widest pulses, and points in it.
-WINDOW = 5.0
-POINTS = 32
 #: Excess over white noise that counts, times the root of the number of sums it was measured from.
 SURE = 4.0
 #: What pulses may do to it, and how far the 5 % and 50 % quantiles of a Gaussian are from that of 25 %.
@@ -84,139 +71,6 @@ _LOGP_OTHERS = float(np.log(1e-4))
 _LOGP_LONGER = float(np.log(1e-6))
 _POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
 _CUBIC = np.linalg.pinv(_POWERS)
-
-
-class Step(NamedTuple):
-    """Periods searched in one series: so many samples of its level summed, transforms, widths [bins]."""
-
-    factor: int
-    nsamps: int
-    transforms: NDArray[np.int64]
-    widths: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Level:
-    """Steps that share a series of sums of ``2^halvings`` samples, and the window of its running median."""
-
-    halvings: int
-    nsamps: int
-    tau: float
-    block: int
-    steps: tuple[Step, ...]
-
-    @property
-    def widest(self) -> int:
-        """Samples of the widest box."""
-        return max(int(step.widths[-1]) * step.factor for step in self.steps)
-
-
-def bins_wanted(period: float, duty_min: float) -> float:
-    """Phase bins that a search at `period` [s] for pulses down to `duty_min` [turns] has, if tsamp allows."""
-    return max(1.0 / max(duty_min, NARROWEST / math.sqrt(period)), float(USUAL_BINS))
-
-
-def box_widths(bins: int, duty_min: float, duty_max: float) -> NDArray[np.int64]:
-    """Widths of the boxes for `bins` phase bins or a few more [bins]."""
-    width = max(int(duty_min * bins), 1)
-    most = max(min(int(duty_max * bins + 1e-9), bins - 1), 1)
-    out = [min(width, most)]
-    while True:
-        width = max(int(WIDTH_STEP * width), width + 1)
-        if width > most:
-            return np.array(out, dtype=np.int64)
-        out.append(width)
-
-
-def _factor_below(x: float) -> int:
-    """Largest of the numbers 1 ... 15, 16, 18 ... 30, 32, 36 ... not above `x`."""
-    n = max(int(x), 1)
-    halvings = max(n.bit_length() - FINE.bit_length(), 0)
-    return n >> halvings << halvings
-
-
-def _factor_above(f: int) -> int:
-    halvings = max(f.bit_length() - FINE.bit_length(), 0)
-    return f + (1 << halvings)
-
-
-def _row_from(period: float, tau: float, bins: int, rows: int) -> int:
-    """First row of a transform whose period is not below `period`."""
-    return max(int(np.ceil(bins * (rows - 1.0) * (1.0 - bins * tau / period) - 1e-9)), 0)
-
-
-def make_levels(
-    nsamps: int,
-    tsamp: float,
-    p_min: float,
-    p_max: float,
-    duty_min: float,
-    duty_max: float,
-    nbins: int | None = None,
-) -> tuple[Level, ...]:
-    """Series and transforms that cover a range of periods, each period once.
-
-    Parameters
-    ----------
-    nsamps : int
-    tsamp : float
-        Sampling time [s].
-    p_min, p_max : float
-        Range of periods [s].
-    duty_min, duty_max : float
-        Range of widths [turns].
-    nbins : int, optional
-        Least number of phase bins, at which the next coarser series takes over; without it as `bins_wanted` says.
-
-    Returns
-    -------
-    tuple of Level
-        Ascending in period.
-    """
-    steps: dict[int, list[Step]] = {}
-    top: dict[int, float] = {}
-    at = 0
-    period = max(p_min, MIN_BINS * tsamp)
-
-    def wanted(p: float) -> float:
-        return bins_wanted(p, duty_min) if nbins is None else float(nbins)
-
-    while period < p_max * (1.0 - 1e-12):
-        f = _factor_below(period / (tsamp * wanted(period)) * (1.0 + 1e-12))
-        tau = f * tsamp
-        halvings = max(f.bit_length() - FINE.bit_length(), 0)
-        size = (nsamps >> halvings) // (f >> halvings)
-        coarser = _factor_above(f) * tsamp
-        bins = int(period / tau * (1.0 + 1e-12))
-        first = bins
-        rows_of = []
-        while True:
-            rows = size // bins
-            if rows < 2:
-                break
-            end = min(p_max, (bins + 1) * tau)
-            lo = _row_from(period, tau, bins, rows)
-            hi = min(rows, _row_from(end, tau, bins, rows))
-            if hi > lo:
-                rows_of.append((bins, lo, hi, at))
-                at += hi - lo
-            period = end
-            bins += 1
-            if period >= p_max * (1.0 - 1e-12) or period / coarser * (1.0 + 1e-12) >= wanted(period):
-                break
-        if rows_of:
-            step = Step(f >> halvings, size, np.array(rows_of, dtype=np.int64), box_widths(first, duty_min, duty_max))
-            steps.setdefault(halvings, []).append(step)
-            top[halvings] = period
-        if size // bins < 2:
-            break
-    levels = []
-    for halvings, own in steps.items():
-        tau = tsamp * 2**halvings
-        count = nsamps >> halvings
-        window = WINDOW * duty_max * top[halvings] / tau
-        levels.append(Level(halvings, count, tau, int(np.clip(window / POINTS, 1, max(count // 4, 1))), tuple(own)))
-    return tuple(levels)
 
 
 class FFASearch:

@@ -8,7 +8,8 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.search import stats
-from pulsar.search.ffa import FFASearch, bins_wanted, box_widths, periodogram, search_ffa
+from pulsar.search.ffa import FFASearch, periodogram, search_ffa
+from pulsar.search.ffa_levels import bins_wanted, box_widths
 
 REAL = {
     "GBT_J1807-0847": (163.84e-6, 0.1637113, 1e-4, 200),
