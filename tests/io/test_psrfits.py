@@ -171,6 +171,7 @@ class Clock:
         [(10.0, None, 0), (10.0, None, 4), (10.0, None, 8)],  # A without OFFS_SUB
         [(10.0, 0.0, 0), (14.00000003, 0.0, 0), (18.00000006, 0.0, 0)],  # B
         [(10.0, 0.0, 0), (14.0, 0.0, 4), (18.0, 0.0, 8)],  # B with NSUBOFFS
+        [(9 + 0.99999998, 0.0, 0), (13 + 0.99999999, 0.0, 0), (18.0, 0.0, 0)],  # STT_OFFS 0.99... for a whole second
         [(10.0, 0.0, 0), (14.0, 4.0, 4), (18.0, 8.0, 8)],  # B, both growing
     ],
 )
@@ -231,6 +232,24 @@ def test_odd_headers_are_read(tmp_path):
     patch(path, b"NCHNOFFS=                    0", b"NCHNOFFS= '*'                 ")
     obs = open_observation(path)
     assert obs.header.beam == 7
+    np.testing.assert_array_equal(obs.read().data, data)
+
+
+def test_two_bits_as_crafts_writes_them(tmp_path):
+    """TDIM says nothing of the packing, units are wrong: neither matters."""
+    data = noise(NCHANS, 2 * NSBLK, high=4)
+    (path,) = write(tmp_path / "Dec+2300_drifting-M03_0007.fits", data, nbits=2)
+    raw = path.read_bytes()
+    cards = [raw[i : i + 80] for i in range(0, len(raw) - 80, 80) if raw[i : i + 4] in (b"TDIM", b"TUNI")]
+    tdims = [c for c in cards if c.startswith(b"TDIM") and b"," in c]
+    assert tdims
+    for card in tdims:
+        raw = raw.replace(card, (card[:10] + f"'(1,{NCHANS},1,{NSBLK // 4})'".encode()).ljust(80))
+    for card in (c for c in cards if c.startswith(b"TUNI")):
+        raw = raw.replace(card, (card[:10] + b"'Jy      '").ljust(80))
+    path.write_bytes(raw)
+    obs = open_observation(path)
+    assert obs.header.beam == 3
     np.testing.assert_array_equal(obs.read().data, data)
 
 
