@@ -36,6 +36,8 @@ FAINT_HARMONIC = 0.35
 MOST_LEAKAGE = 30.0
 # And the largest part of the frequency, so that the windows of a slow source do not cover the axis.
 MOST_SHIFT = 0.01
+# Part of its S/N that an undispersed candidate has at DM 0.
+UNDISPERSED = 0.95
 # Ratios of frequency that make one candidate the harmonic of another.
 LARGEST_RATIO = 32
 LARGEST_MULTIPLE = 128
@@ -94,6 +96,12 @@ class Folded:
         if self.fold is None:
             return (self.score, -1e6 + float(self.source.sigma))
         return (self.score, float(self.fold.snr))
+
+
+def looks_undispersed(fold: Fold) -> bool:
+    """Whether a refined DM is 0 within its error, and the S/N at DM 0 is as good."""
+    at_zero = float(fold.extra.get("snr_dm0", np.nan))
+    return bool(fold.after.dm <= fold.dm_err and at_zero >= UNDISPERSED * fold.snr)
 
 
 def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bool) -> bool:

@@ -14,7 +14,15 @@ from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError, PulsarError
-from pulsar.pipeline.candidates import Folded, attach, candidate_table, looks_like_diode, looks_like_mains, rank
+from pulsar.pipeline.candidates import (
+    Folded,
+    attach,
+    candidate_table,
+    looks_like_diode,
+    looks_like_mains,
+    looks_undispersed,
+    rank,
+)
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
@@ -464,6 +472,8 @@ class _Runner:
         fold.extra["features"] = dict(values)
         value = score(values)
         flags = source.flags
+        if "dm0" not in flags and looks_undispersed(fold):
+            flags = (*flags, "dm0")
         known = not self.obs.header.is_series
         if looks_like_mains(fold, self.config.sift.mains, dispersion_known=known):
             flags = (*flags, "mains")

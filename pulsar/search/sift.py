@@ -30,6 +30,10 @@ LOGP_TAKE_OVER = float(np.log(1e-8))
 EXCESS_SIGMA = 4.0
 #: A harmonic m has at most this over m of the power (1.0 to 1.5 in real pulsars of one component).
 SHARE = 3.0
+#: A harmonic's DM may lie so far beyond the range of its fundamental, as a part of it; and the DM of the m-th harmonic
+#: within so much of the range, over m, of the fundamental's DM.
+DM_MARGIN = 0.1
+DM_SHARE = 0.6
 #: A gap of this many DMs in a group ends the range over which its best member is seen.
 DM_GAP = 3
 #: Beyond such a gap, detections at the same frequency with at least this much of the excess power are another signal.
@@ -383,7 +387,7 @@ def _relate(groups: _Groups) -> _Relations:
 
 def _in_dm(groups: _Groups, root: int, by_dm: NDArray[np.int64], dm_sorted: NDArray[np.float64]) -> NDArray[np.int64]:
     """Groups whose DM lies where the root is seen, give or take a tenth of that range."""
-    margin = 0.1 * (groups.dm_hi[root] - groups.dm_lo[root]) + 1e-9 * (1.0 + groups.dm_hi[root])
+    margin = DM_MARGIN * (groups.dm_hi[root] - groups.dm_lo[root]) + 1e-9 * (1.0 + groups.dm_hi[root])
     lo = np.searchsorted(dm_sorted, groups.dm_lo[root] - margin, side="left")
     hi = np.searchsorted(dm_sorted, groups.dm_hi[root] + margin, side="right")
     return by_dm[lo:hi]
@@ -419,7 +423,9 @@ def _family(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Free groups that agree with the root in DM and frequency: rows, multiples and divisors.
 
-    The best DM of a harmonic lies where its (stronger) fundamental is seen, give or take a tenth of that range.
+    The best DM of a harmonic lies where its (stronger) fundamental is seen, give or take a tenth of that range. A whole
+    multiple m tells DMs apart m times as well: its best DM is no farther from the fundamental's than that leaves open,
+    and half of its own range.
     """
     from pulsar_kernels import peaks
 
@@ -429,8 +435,13 @@ def _family(
     most = float(min(max(2 * int(groups.nharm[root]), 4), MAX_MULTIPLE))
     limits = np.array([NSIGMA, most, MAX_DIVISOR, MAX_DIVISOR])
     count = peaks.ratios(groups.freq, groups.err, groups.nharm, free, near, root, limits, found)
-    found = found[:count]
-    return found[:, 0], found[:, 1], found[:, 2]
+    rows, multiple, divisor = found[:count].T
+    extent = groups.dm_hi[root] - groups.dm_lo[root]
+    open_ = np.maximum(DM_SHARE / np.maximum(multiple, 1), DM_MARGIN) * extent
+    own = 0.5 * (groups.dm_hi[rows] - groups.dm_lo[rows])
+    off = np.abs(groups.dm[rows] - groups.dm[root])
+    close = (divisor > 1) | (multiple == 1) | (off <= open_ + own + 1e-9 * (1.0 + groups.dm[root]))
+    return rows[close], multiple[close], divisor[close]
 
 
 def _explained(
