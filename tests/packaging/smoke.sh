@@ -9,7 +9,7 @@ names = zipfile.ZipFile(sys.argv[1]).namelist()
 tops = {n.split("/")[0] for n in names}
 tops = {t for t in tops if not t.endswith(".dist-info")}
 assert tops == {"pulsar", "pulsar_kernels"}, tops
-for preset in ("default", "fast-19beam", "fast-crafts-drift", "fast-gpps", "parkes-multibeam"):
+for preset in ("default", "fast-19beam", "fast-crafts-drift", "fast-gpps", "fast-gc", "parkes-multibeam"):
     assert f"pulsar/config/presets/{preset}.toml" in names, preset
 for path in ("pulsar/py.typed", "pulsar_kernels/py.typed"):
     assert path in names, path
@@ -31,4 +31,6 @@ assert abs(float(best["dm"]) - 60) < 3, best
 P
 "$bin/pulsar" report one.h5 --out report
 test -s report/index.html
+# The first command of the README.
+"$bin/pulsar" demo --quiet --out demo >/dev/null
 echo "the wheel works"
