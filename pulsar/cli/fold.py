@@ -110,7 +110,7 @@ def ephemerides(
     run = read(source)
     rows = run.rows("candidates")
     if idents:
-        chosen = [run.candidate(ident) for ident in idents]
+        chosen = [run.candidate(ident) for ident in dict.fromkeys(idents)]
     else:
         chosen = [{k: row[k].item() for k in rows.dtype.names or ()} for row in rows]
     if not chosen:

@@ -85,6 +85,8 @@ def command(
     _debug: Debug = False,
 ) -> None:
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses."""
+    if segment is None and overlap != 0.5:
+        raise typer.BadParameter("goes with --segment", param_hint="--overlap")
     settings = effective_config(
         config,
         sets,
@@ -177,6 +179,7 @@ def _night(
                 f"{outcome.merged}: the candidates of {len(outcome.products)} products; pulsar report {outcome.merged}"
             )
     if outcome.failures:
-        names = ", ".join(name for name, _ in outcome.failures)
-        error(f"{len(outcome.failures)} of {len(todo)} could not be searched: {names}")
+        for name, failure in outcome.failures:
+            error(f"{name}: {failure}")
+        error(f"{len(outcome.failures)} of {len(todo)} could not be searched")
         raise typer.Exit(max(failure.exit_code for _, failure in outcome.failures))

@@ -59,6 +59,9 @@ class RfiConfig(Section):
         for low, high in self.zap:
             if high < low:
                 raise ValueError(f"zap range {low:g} to {high:g} MHz: give the lower frequency first")
+        for freq, width in self.birdies:
+            if not freq > 0 or not width > 0:
+                raise ValueError(f"birdie of {freq:g} Hz, width {width:g} Hz: give positive numbers")
         return self
 
 
@@ -124,6 +127,12 @@ class AccelConfig(Section):
     p_min: Annotated[float | None, Field(gt=0, description="shortest period [s]; default 2 samples")] = None
     p_max: Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")] = None
     max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 300
+
+    @model_validator(mode="after")
+    def _drifts(self) -> "AccelConfig":
+        if self.wmax > 0 and not self.enabled:
+            raise ValueError(f"wmax {self.wmax:g} needs zmax or accel_max")
+        return self
 
     @property
     def enabled(self) -> bool:

@@ -9,7 +9,7 @@ from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.errors import DataError
-from pulsar.io.fast import is_spectral_line, parse_name
+from pulsar.io.fast import is_calibration, is_spectral_line, parse_name
 from pulsar.io.open import READABLE, open_observation
 
 #: Suffixes of files that may be observations; what is in them decides.
@@ -83,7 +83,7 @@ class Night:
         return out
 
 
-def find_files(paths: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
+def find_files(paths: Iterable[Path | str], *, calibration: bool = False) -> tuple[list[Path], list[str]]:
     """Files that may be observations: those named, and all below the folders named; and what was passed over.
 
     Raises
@@ -103,6 +103,10 @@ def find_files(paths: Iterable[Path | str]) -> tuple[list[Path], list[str]]:
                 problems.append(f"{file}: is packed: unpack it with `{tool} {file}`")
             elif is_spectral_line(file):
                 problems.append(f"{file}: a spectral-line product by its name: passed over")
+            elif is_calibration(file) and not calibration:
+                problems.append(
+                    f"{file}: a calibration scan by its name: passed over (input.calibration=true takes it)"
+                )
             elif file.suffix.lower() in SUFFIXES or not path.is_dir():
                 found.append(file)
     return list(dict.fromkeys(found)), problems
@@ -123,7 +127,7 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
         A path does not exist, or nothing readable was found.
     """
     paths = list(paths)
-    files, problems = find_files(paths)
+    files, problems = find_files(paths, calibration=config is not None and config.calibration)
     headers: list[tuple[Path, Header]] = []
     for file in files:
         try:
@@ -144,7 +148,9 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
         beam = header.beam if header.beam is not None else name.beam
         # Coordinates differ in the beams of one source; its name does not.
         source = name.source or header.source
-        keyed.setdefault((source, -1 if beam is None else beam), []).append((file, header))
+        # A scan with the noise diode is never joined with others.
+        scan_of = source + ("_cal" if is_calibration(file) else "")
+        keyed.setdefault((scan_of, -1 if beam is None else beam), []).append((file, header))
     pointings: list[Pointing] = []
     for (source, beam), members in sorted(keyed.items()):
         counts: dict[str, int] = {}

@@ -82,10 +82,10 @@ def merge(
     rows: list[_Row] = []
     pulses: list[_Row] = []
     notes = list(problems)
-    times = [(run.observation.beam, run.observation.tstart) for run in runs]
-    for run, time in zip(runs, times, strict=True):
-        if time[0] is not None and times.count(time) > 1:
-            raise ConfigError(f"{run.path}: beam {time[0]} occurs twice at one time; give each beam once")
+    given = [run.path.resolve() for run in runs]
+    for run, path in zip(runs, given, strict=True):
+        if given.count(path) > 1:
+            raise ConfigError(f"{run.path}: is given twice; give each product once")
     for group in _pointings(runs):
         beams = {_beam(run.observation, i): run for i, run in enumerate(group)}
         unseen = sorted(set(receiver.offsets) - set(beams))
@@ -119,16 +119,21 @@ def _beam(header: "Header", place: int) -> int:
 
 
 def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:
-    """Products by time: those of one pointing overlap by more than half of the shorter one.
+    """Products by time: those of one pointing overlap by more than half of the shorter one, and have the same band.
 
-    Segments of one beam may overlap as well, but a beam is only once in a pointing.
+    Segments of one beam may overlap as well, but a beam is only once in a pointing. What has no beam number or no time
+    stands alone.
     """
     out: list[list[Run]] = []
     for run in sorted(runs, key=lambda r: (r.observation.tstart, r.path.name)):
-        beam = run.observation.beam
-        for group in out:
-            taken = beam is not None and beam in [r.observation.beam for r in group]
-            if not taken and _overlap(group[0].observation, run.observation) > 0.5:
+        h = run.observation
+        alone = h.beam is None or h.is_series or not h.tstart > 0
+        for group in [] if alone else out:
+            first = group[0].observation
+            if first.beam is None or first.is_series or h.beam in [r.observation.beam for r in group]:
+                continue
+            same_band = abs(first.fcenter - h.fcenter) < 0.1 * min(first.bandwidth, h.bandwidth)
+            if same_band and _overlap(first, h) > 0.5:
                 group.append(run)
                 break
         else:
@@ -152,9 +157,12 @@ def _wide(rows: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
 
 def _candidates(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
     tables = {beam: _wide(run.rows("candidates"), CANDIDATE_COLUMNS) for beam, run in beams.items()}
+    # Frequencies are compared at one epoch.
+    epoch = min(run.observation.tmid for run in beams.values())
+    drift = {beam: (epoch - run.observation.tmid) * DAY for beam, run in beams.items()}
     tobs = min(run.observation.tobs for run in beams.values())
     rows = []
-    for found in coincide_candidates(tables, receiver, set(beams), tobs):
+    for found in coincide_candidates(tables, receiver, set(beams), tobs, drift=drift):
         run, row = beams[found.best.beam], tables[found.best.beam][found.best.row].copy()
         _judge(row, found, run, receiver)
         row["nbeams"] = len(found.beams)
@@ -174,6 +182,11 @@ def _candidates(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
 
 def _pulses(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
     tables = {beam: _wide(run.rows("single_pulses"), SINGLE_PULSE_COLUMNS) for beam, run in beams.items()}
+    # Times count from the start of the first beam.
+    start = min(run.observation.tstart for run in beams.values())
+    for beam, run in beams.items():
+        if np.isfinite(run.observation.tstart) and np.isfinite(start):
+            tables[beam]["time"] += (run.observation.tstart - start) * DAY
     rows = []
     for found in coincide_pulses(tables, receiver, set(beams)):
         run, row = beams[found.best.beam], tables[found.best.beam][found.best.row].copy()

@@ -87,7 +87,7 @@ def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float
 
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise DataError(f"{path}: the table of pointings cannot be read: {error.strerror}") from error
     found: dict[tuple[str, int | None], tuple[float, float]] = {}
@@ -168,7 +168,10 @@ def _placed(pointing: Pointing, part: Pointing, config: Config) -> Config:
     from pulsar.io.open import open_observation
 
     ra = pointing.header.ra_deg if config.input.ra_deg is None else config.input.ra_deg
-    obs = open_observation(*part.paths, config=config.input)
+    try:
+        obs = open_observation(*part.paths, config=config.input)
+    except DataError:
+        return config  # the search will say what is wrong
     later = (obs.header.tmid - pointing.header.tstart) * DAY
     obs.close()
     if not math.isfinite(ra):
@@ -243,9 +246,10 @@ def search_night(
                 argv=argv,
                 progress=progress,
             )
-        except PulsarError as error:
-            progress.message(f"failed: {error}")
-            outcome.failures.append((job.out.stem, error))
+        except (PulsarError, OSError, MemoryError) as failure:
+            told = failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
+            progress.message(f"failed: {told}")
+            outcome.failures.append((job.out.stem, told))
             continue
         outcome.products.append(job.out)
         if done is not None:

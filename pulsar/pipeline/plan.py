@@ -172,9 +172,14 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
             f"{obs.files[0].path if obs.files else header.source}: {header.nsamps} samples are too few to search for "
             f"periods, at least {MIN_SAMPLES} are needed: join it with the other files of the observation"
         )
-    p_min, p_max = config.fft.p_min, config.fft.p_max
-    if p_min is not None and p_max is not None and p_min >= p_max:
-        raise ConfigError(f"fft.p_min {p_min:g} s is not below fft.p_max {p_max:g} s: swap them")
+    for name, section in (("fft", config.fft), ("accel", config.accel)):
+        low = section.p_min if section.p_min is not None else 2.0 * header.tsamp
+        high = section.p_max if section.p_max is not None else 0.1 * header.tobs
+        if section.enabled and low >= high:
+            raise ConfigError(
+                f"{name}.p_min {low:g} s is not below {name}.p_max {high:g} s: nothing would be searched "
+                "(the defaults are 2 samples and a tenth of the data)"
+            )
     scratch = config.run.scratch
     if scratch and not (Path(scratch).is_dir() and os.access(scratch, os.W_OK | os.X_OK)):
         raise ConfigError(f"run.scratch = {scratch!r}: no such folder, or it cannot be written; create it first")

@@ -24,7 +24,7 @@ from pulsar.pipeline.candidates import (
     rank,
 )
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
-from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
+from pulsar.pipeline.plan import RunPlan, dry_run, thread_count
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, explained, find_pulses, is_one_pulse, link
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
@@ -109,8 +109,9 @@ def search(
         mark = fingerprint(obs.files, config, __version__)
         refuse_calibration(obs, config)
         dry_run(obs, config)  # refuses what cannot be done before any sample is read
-        if resume and out.exists():
-            done = read(out)
+        check_lists(config)
+        done = read(out) if resume and out.exists() else None
+        if done is not None and (done.provenance.get("fingerprint") == mark or not overwrite):
             if done.provenance.get("fingerprint") != mark:
                 raise ConfigError(
                     f"{out}: is the product of other files or settings; --resume goes on with the same ones only: "
@@ -152,6 +153,22 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
             f"{found[0]}: a calibration scan by its name, with the noise diode on: leave it out, or search it all the "
             "same with --set input.calibration=true"
         )
+
+
+def check_lists(config: Config) -> None:
+    """Read the lists that a run will need at its end, so that what is wrong with them is told at its start.
+
+    Raises
+    ------
+    DataError
+    """
+    from pulsar.rfi.birdies import read_zaplist
+    from pulsar.sky.catalogue import read_catalogue
+
+    if config.known.catalogue:
+        read_catalogue(config.known.catalogue)
+    if config.rfi.zaplist:
+        read_zaplist(config.rfi.zaplist, 0.0)
 
 
 def dm_plan(plan: RunPlan) -> "DMPlan":
@@ -239,7 +256,7 @@ class _Runner:
                 header.tsamp,
                 self.config,
                 trials=Trials(),
-                memory=stage_memory(self.config),
+                memory=dry_run(self.obs, self.config).accel_memory,
                 gaps=self._gaps(),
             )
             found = finder.search(data, header.dm, birdies=[(b.freq, b.width) for b in self.birdies])
@@ -251,7 +268,7 @@ class _Runner:
         return found, dms, pulses, lambda params: fold_series(series, params, self.config.fold)
 
     def _gaps(self) -> tuple[tuple[int, int], ...]:
-        return tuple((gap.start, gap.nsamps) for gap in self.obs.gaps)
+        return tuple((gap.start, gap.start + gap.nsamps) for gap in self.obs.gaps)
 
     def _filterbank(self, out: Path) -> tuple[Found, NDArray[np.float64], Pulses, FoldMany]:
         """Statistics, dedispersion and search of raw data."""
@@ -440,8 +457,14 @@ class _Runner:
         known, header = self.config.known, self.obs.header
         if not known.catalogue:
             return
-        from pulsar.sky.catalogue import label, read_catalogue
+        from pulsar.sky.barycentre import motion_of
+        from pulsar.sky.catalogue import beam_width, label, read_catalogue
 
+        if motion_of(header) is None or not (known.radius or beam_width(header) > 0):
+            self.progress.message(
+                "known pulsars cannot be told: telescope or position are unknown (--ra, --dec, --set known.radius=DEG)"
+            )
+            return
         inside = label(table, header, read_catalogue(known.catalogue), radius=known.radius)
         names = ", ".join(p.name for p in inside[:10]) + (" ..." if len(inside) > 10 else "")
         self.progress.message(f"known pulsars at this position: {names or 'none'}")

@@ -135,7 +135,7 @@ class SeriesSearch:
     memory : int
         Bytes that the acceleration search of one thread may take.
     gaps : sequence of (int, int)
-        First sample and length of what is missing in the series.
+        First sample of what is missing in the series, and the one after the last.
 
     Raises
     ------
@@ -226,7 +226,7 @@ class BatchSearch:
     memory : int
         Bytes that the acceleration search of all threads may take.
     gaps : sequence of (int, int)
-        First sample and length of what is missing, in samples of the file.
+        First sample of what is missing, and the one after the last, in samples of the file.
     """
 
     def __init__(
@@ -254,7 +254,7 @@ class BatchSearch:
         """The searches of series of a stage."""
         search = self._search
         if search is None or (search.nsamps, search.tsamp) != (stage.nsamps, stage.tsamp):
-            gaps = tuple((start // stage.downsample, -(-n // stage.downsample)) for start, n in self.gaps)
+            gaps = tuple((first // stage.downsample, -(-end // stage.downsample)) for first, end in self.gaps)
             search = SeriesSearch(
                 stage.nsamps,
                 stage.tsamp,
@@ -268,16 +268,22 @@ class BatchSearch:
 
     def learn(self, batch: "Batch") -> "list[Birdie]":
         """Undispersed lines in the series at DM 0, if that is in the batch, and those of a noise diode."""
+        from pulsar.dedisp.engine import batch_size
         from pulsar.rfi.birdies import diode_lines, learn
         from pulsar.search.fft import FFTSearch
 
+        # The trials of the first batch of one engine, whatever the memory puts into a batch: the same on every route.
+        whole = self._plan.stages[0]
+        most = batch_size(self._plan.method, self._plan.freqs.size, whole.nsamps)
+        count = max(round(whole.ndms / -(-whole.ndms // most)), 1)
         stage = batch.stage
-        if stage.dms[0] != 0.0:
+        dms = stage.dms[:count]
+        if dms[0] != 0.0:
             return []
         search = FFTSearch(stage.nsamps, stage.tsamp, self.config.fft)
         tobs = stage.nsamps * stage.tsamp
         diode = diode_lines(search.spectrum(batch.row(0)), stage.tsamp, tobs, self.config.sift.diodes)
-        lines = learn(lambda i: search.spectrum(batch.row(i)), stage.dms, self._plan.freqs, stage.tsamp, tobs)
+        lines = learn(lambda i: search.spectrum(batch.row(i)), dms, self._plan.freqs, stage.tsamp, tobs)
         return [*diode, *lines]
 
     def pulse_trials(self) -> float:

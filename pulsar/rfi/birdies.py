@@ -81,7 +81,7 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
             nharm = int(values[2]) if len(values) > 2 else 1
             grow = bool(values[3]) if len(values) > 3 else False
             bary |= bool(values[4]) if len(values) > 4 else False
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, OverflowError):
             raise DataError(
                 f"{path}: line {number}: {line.strip()!r}: expected a frequency and a width in Hz, and in .birds files "
                 "the number of harmonics, whether they grow, and whether they are barycentric"

@@ -162,7 +162,10 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
         # Rounding leaves a relative 1e-7 of a large float constant in its variance.
         still = ~(stats.std > 1e-6 * np.abs(stats.mean)) | ~usable
     flag(np.asarray(~usable.any(axis=0)), "no finite data")
-    flag(still.mean(axis=0) > LOST_BLOCKS, "constant")
+    # Blocks that are in no file say nothing about channels.
+    inside = usable.any(axis=1)
+    if inside.any():
+        flag(np.asarray(still[inside].mean(axis=0) > LOST_BLOCKS), "constant")
     bad = still | (reasons != "")[None, :]
 
     block = stats.block_nsamps * header.tsamp

@@ -72,7 +72,13 @@ class Coincidence:
 
 
 def coincide_candidates(
-    tables: Mapping[int, NDArray[Any]], receiver: Receiver, observed: set[int], tobs: float, *, threshold: float = 6.0
+    tables: Mapping[int, NDArray[Any]],
+    receiver: Receiver,
+    observed: set[int],
+    tobs: float,
+    *,
+    threshold: float = 6.0,
+    drift: Mapping[int, float] | None = None,
 ) -> list[Coincidence]:
     """Group the periodic candidates of the beams of one pointing.
 
@@ -89,13 +95,16 @@ def coincide_candidates(
         Length of the observation [s].
     threshold : float
         S/N above which a source would have been seen in a beam.
+    drift : mapping of int to float, optional
+        Seconds from the epoch of each beam's frequencies to a common one; default 0.
     """
     seen, freq, dm, dfreq, ddm = [], [], [], [], []
     for beam, rows in tables.items():
         for i in np.flatnonzero(rows["harmonic_of"] == ""):
             row = rows[i]
             seen.append(Seen(beam, int(i), _strength(row)))
-            freq.append(float(row["freq"]))
+            later = 0.0 if drift is None else drift[beam]
+            freq.append(float(row["freq"]) + later * float(np.nan_to_num(row["fdot"])))
             dm.append(float(row["dm"]))
             error = float(np.nan_to_num(row["period_err"])) * freq[-1] ** 2
             dfreq.append(max(FREQ_BINS / tobs, FREQ_SIGMA * error))
@@ -123,6 +132,7 @@ def coincide_pulses(
     threshold : float
     """
     seen = [Seen(beam, i, float(row["snr"])) for beam, rows in tables.items() for i, row in enumerate(rows)]
+    seen.sort(key=lambda s: float(tables[s.beam][s.row]["time"]))
     every = [tables[s.beam][s.row] for s in seen]
     t, d, w, dd = (
         np.array([float(np.nan_to_num(r[k])) for r in every], dtype=np.float64)
@@ -135,7 +145,10 @@ def coincide_pulses(
             close & (np.abs(d[others] - d[i]) <= DM_SIGMA * np.hypot(dd[others], dd[i]) + DM_SLACK * d[i])
         )
 
-    return _judged(seen, same, receiver, observed, threshold)
+    # In order of time: only neighbours can be the same.
+    widest = PULSE_WIDTHS * float(w.max(initial=0.0))
+    lo, hi = np.searchsorted(t, t - widest), np.searchsorted(t, t + widest, side="right")
+    return _judged(seen, same, receiver, observed, threshold, (lo, hi))
 
 
 def _strength(row: Any) -> float:
@@ -145,9 +158,17 @@ def _strength(row: Any) -> float:
 
 
 def _judged(
-    seen: Sequence[Seen], same: Any, receiver: Receiver, observed: set[int], threshold: float
+    seen: Sequence[Seen],
+    same: Any,
+    receiver: Receiver,
+    observed: set[int],
+    threshold: float,
+    window: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
 ) -> list[Coincidence]:
-    """Best first, each takes from every other beam the strongest that is the same."""
+    """Best first, each takes from every other beam the strongest that is the same.
+
+    `window` says from where to where in the list those may lie.
+    """
     order = sorted(range(len(seen)), key=lambda i: -seen[i].snr)
     free = np.ones(len(seen), dtype=np.bool_)
     beams = np.array([s.beam for s in seen], dtype=np.int64)
@@ -155,7 +176,8 @@ def _judged(
     for i in order:
         if not free[i]:
             continue
-        others = np.flatnonzero(free & (beams != beams[i]))
+        a, b = (0, len(seen)) if window is None else (int(window[0][i]), int(window[1][i]))
+        others = a + np.flatnonzero(free[a:b] & (beams[a:b] != beams[i]))
         free[i] = False
         chosen: dict[int, Seen] = {}
         for j in others[same(i, others)]:
@@ -174,7 +196,8 @@ def _verdict(members: tuple[Seen, ...], receiver: Receiver, observed: set[int], 
     beams = {s.beam for s in core}
     bright = len(core) < len(members)
     # Of a receiver whose geometry is not known only the number of beams tells.
-    good = len(beams) <= config.max_beams and (not receiver.offsets or receiver.together(beams, observed))
+    known = beams & set(receiver.offsets)
+    good = len(beams) <= config.max_beams and (not known or receiver.together(known, observed))
     if not good:
         return Coincidence(best, members, "rfi")
     found = receiver.place(

@@ -226,7 +226,7 @@ def _judge(
     share = np.where(must > 0, seen / np.maximum(must, 1), 1.0)
     score = share / (1.0 + (deviation / 2.0) ** 2)
     zero = np.zeros(len(table), dtype=bool)
-    if dms[0] < 1.0:
+    if dms.size > 1 and dms[0] < 1.0:
         zero = (at_zero >= DM0_FRACTION * table["snr"]) & (at_zero_expected < 0.8 * table["snr"])
         zero |= table["dm"] - dms[0] <= 2.0 * np.nan_to_num(table["dm_err"])
     lone = (must >= 4) & (share < 0.25)

@@ -82,7 +82,7 @@ def read_catalogue(path: Path | str) -> list[Pulsar]:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise DataError(f"{path}: the catalogue cannot be read: {error.strerror}") from error
     records = _psrcat_records(text) if re.search(r"^PSRJ\s+\S", text, re.MULTILINE) else _table_records(text)

@@ -91,9 +91,9 @@ def test_sources_interference_and_what_is_missing(night, tmp_path):
     assert best[0.1317]["dec_deg"] * 60 == pytest.approx(0.0, abs=1.5)
     assert "multibeam" in str(best[0.2003]["rfi_flags"])
     assert any("not observed" in p and "4, 6, 7" in p for p in run.problems)
-    # One beam twice makes no sense.
+    # A product twice makes no sense.
     one = read(outcome.products[0])
-    with pytest.raises(ConfigError, match="beam 1 occurs twice"):
+    with pytest.raises(ConfigError, match="is given twice"):
         merge([one, read(outcome.products[0])], tmp_path / "x.h5", config)
     # Resumed, everything is there; without --resume it is refused.
     again = search_night(jobs(found, config, tmp_path / "o"), config, tmp_path / "o", resume=True)
