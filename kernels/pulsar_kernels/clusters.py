@@ -116,6 +116,7 @@ def link(
     lo = np.empty(n, np.float64)
     hi = np.empty(n, np.float64)
     reach = np.empty(n, np.float64)
+    begin = np.empty(n, np.float64)
     rank = np.empty(n, np.int64)
     for o in range(n):
         rank[order[o]] = o
@@ -129,6 +130,10 @@ def link(
         for i in range(first[r], first[r + 1]):
             top = max(top, hi[i])
             reach[i] = top
+        low = np.inf
+        for i in range(first[r + 1] - 1, first[r] - 1, -1):
+            low = min(low, lo[i])
+            begin[i] = low
     roots = np.empty(256, np.int64)
     for o in range(n):
         i = order[o]
@@ -145,8 +150,9 @@ def link(
                 else:
                     b = m
             j = a
-            while j < first[r + 1] and lo[j] <= hi[i]:
-                if hi[j] >= lo[i] and rank[j] < o:
+            # A wide one that starts later may reach further ahead: none of the rest begins before `begin`.
+            while j < first[r + 1] and begin[j] <= hi[i]:
+                if lo[j] <= hi[i] and hi[j] >= lo[i] and rank[j] < o:
                     if best < 0 or rank[j] < rank[best]:
                         best = j
                     root = _root(parent, j)
