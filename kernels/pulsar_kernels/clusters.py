@@ -399,8 +399,6 @@ def describe(
         Threshold of the events.
     widest : float
         Widest filter [s].
-    share : ndarray of float64, shape (n,)
-        From `spread`.
     out : ndarray of float64, shape (ngroups, 6)
         DM at the top of a parabola through S/N^2; rms difference from the expected S/N, in sigma; DMs at which it must
         be seen, and how many of those it is seen at; S/N at the lowest DM, and that expected there.
@@ -429,8 +427,10 @@ def describe(
         seen = 0
         for r in range(low, high + 1):
             model = expected(s0, w0, abs(dms[r] - d0) * span, widest)
-            have = max(top[r], min(model, least))
-            diff = (have - max(model, min(least, s0))) / np.sqrt(1.0 + (MODEL_ERROR * model) ** 2)
+            # What is seen is above the threshold; what is not agrees with any model below it.
+            have = top[r] if top[r] > 0.0 else min(model, least)
+            want = max(model, min(least, s0)) if top[r] > 0.0 else model
+            diff = (have - want) / np.sqrt(1.0 + (MODEL_ERROR * model) ** 2)
             total += diff * diff
             if model > least + 1.5:
                 must += 1
