@@ -101,11 +101,15 @@ def absorb(peaks, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, edge, le
 def top_of(top, dms, peak):
     """Top of a parabola through the S/N^2 less than 30 % (and 3 sigma) below the best, in a window centred on it."""
     near = top**2 > (1 - max(0.3, min(9 / top[peak] ** 2, 0.9))) * top[peak] ** 2
-    near |= (abs(np.arange(len(top)) - peak) == 1) & (top > 0)
     a = b = peak
     while a > 0 and near[a - 1]:
         a -= 1
     while b < len(top) - 1 and near[b + 1]:
+        b += 1
+    # Of coarse trials the next ones, however low.
+    if a == peak > 0 and top[a - 1] > 0:
+        a -= 1
+    if b == peak < len(top) - 1 and top[b + 1] > 0:
         b += 1
     ends, centre = (dms[a], dms[b]), dms[peak]
     for _ in range(4):
