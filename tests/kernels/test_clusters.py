@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import clusters as oracle
 
@@ -85,6 +85,7 @@ def test_the_model(snr, width, smearing, box, edge):
 
 
 @given(**SIZES, gap=st.integers(0, 4), seed=SEEDS)
+@settings(max_examples=60)
 def test_link(npulses, nnoise, ndms, gap, seed):
     s = scene(seed, npulses, nnoise, ndms)
     want = oracle.link(s.row, s.dms, s.tsamp, s.time, s.width, s.snr, s.order, gap, s.e_hi, s.e_lo, s.edge)
@@ -105,6 +106,7 @@ def test_a_wide_event_behind_a_narrow_one_is_found():
 
 
 @given(**SIZES, seed=SEEDS)
+@settings(max_examples=60)
 def test_spread(npulses, nnoise, ndms, seed):
     s = scene(seed, npulses, nnoise, ndms)
     parent, share = linked(s), np.full(s.row.size, np.nan)
@@ -114,6 +116,7 @@ def test_spread(npulses, nnoise, ndms, seed):
 
 
 @given(**SIZES, alone=st.booleans(), seed=SEEDS)
+@settings(max_examples=60)
 def test_absorb(npulses, nnoise, ndms, alone, seed):
     """Groups as `link` makes them, or every event one of its own: many pieces."""
     s = scene(seed, npulses, nnoise, ndms)
@@ -129,6 +132,7 @@ def test_absorb(npulses, nnoise, ndms, alone, seed):
 
 
 @given(**SIZES, groups=st.sampled_from(["linked", "alone", "one"]), widest=st.sampled_from([0.01, 10.0]), seed=SEEDS)
+@settings(max_examples=60)
 def test_describe(npulses, nnoise, ndms, groups, widest, seed):
     s = scene(seed, npulses, nnoise, ndms)
     n = s.row.size
