@@ -116,6 +116,7 @@ def link(
     lo = np.empty(n, np.float64)
     hi = np.empty(n, np.float64)
     reach = np.empty(n, np.float64)
+    begin = np.empty(n, np.float64)
     rank = np.empty(n, np.int64)
     for o in range(n):
         rank[order[o]] = o
@@ -129,6 +130,10 @@ def link(
         for i in range(first[r], first[r + 1]):
             top = max(top, hi[i])
             reach[i] = top
+        low = np.inf
+        for i in range(first[r + 1] - 1, first[r] - 1, -1):
+            low = min(low, lo[i])
+            begin[i] = low
     roots = np.empty(256, np.int64)
     for o in range(n):
         i = order[o]
@@ -145,8 +150,9 @@ def link(
                 else:
                     b = m
             j = a
-            while j < first[r + 1] and lo[j] <= hi[i]:
-                if hi[j] >= lo[i] and rank[j] < o:
+            # A wide one that starts later may reach further ahead: none of the rest begins before `begin`.
+            while j < first[r + 1] and begin[j] <= hi[i]:
+                if lo[j] <= hi[i] and hi[j] >= lo[i] and rank[j] < o:
                     if best < 0 or rank[j] < rank[best]:
                         best = j
                     root = _root(parent, j)
@@ -393,8 +399,6 @@ def describe(
         Threshold of the events.
     widest : float
         Widest filter [s].
-    share : ndarray of float64, shape (n,)
-        From `spread`.
     out : ndarray of float64, shape (ngroups, 6)
         DM at the top of a parabola through S/N^2; rms difference from the expected S/N, in sigma; DMs at which it must
         be seen, and how many of those it is seen at; S/N at the lowest DM, and that expected there.
@@ -423,8 +427,10 @@ def describe(
         seen = 0
         for r in range(low, high + 1):
             model = expected(s0, w0, abs(dms[r] - d0) * span, widest)
-            have = max(top[r], min(model, least))
-            diff = (have - max(model, min(least, s0))) / np.sqrt(1.0 + (MODEL_ERROR * model) ** 2)
+            # What is seen is above the threshold; what is not agrees with any model below it.
+            have = top[r] if top[r] > 0.0 else min(model, least)
+            want = max(model, min(least, s0)) if top[r] > 0.0 else model
+            diff = (have - want) / np.sqrt(1.0 + (MODEL_ERROR * model) ** 2)
             total += diff * diff
             if model > least + 1.5:
                 must += 1

@@ -73,7 +73,8 @@ def best_at(
     number = 0
     length = 1.0
     for m in range(fewest, n + 1):
-        arc = max(_smallest_arc(phase, n, m), error * freq)
+        # Not 0 either, where nothing could be said.
+        arc = max(_smallest_arc(phase, n, m), error * freq, 1e-12)
         if arc < 0.5:
             value = log_chance(n, m, arc) - np.log(arc)
             if value < best:
