@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pulsar.config.load import load_config
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
 from pulsar.pipeline import run as pipeline
 from pulsar.pipeline.plan import dry_run
@@ -157,3 +157,46 @@ def test_pulses_outlive_an_interruption(nulling, of_nulling, tmp_path, monkeypat
         search(nulling[1], config, out, resume=True)
     again = read(out).rows("single_pulses")
     np.testing.assert_array_equal(again["time"], of_nulling.rows("single_pulses")["time"])
+
+
+def test_gaps_reach_the_folding_search(tmp_path):
+    pulsar = Pulsar(name="slow", period=1.7, dm=20, snr=60, duty=0.03)
+    paths = []
+    for k, start in enumerate((0.0, 40.0)):
+        # The second file begins 24 s after the first has ended, and holds less than a third of the time.
+        part = Sky(**BAND, tsamp=2e-3, nsamps=8000 if k == 0 else 6000, seed=k, tstart=60000.0 + start / 86400)
+        part = part.model_copy(update={"pulsars": (pulsar,)})
+        paths.append(write_filterbank(part, tmp_path / f"{k}.fil", threads=1))
+    seen = []
+    real = pipeline.BatchSearch.prepared
+
+    def spy(self, stage):
+        found = real(self, stage)
+        seen.append(found.ffa._gaps)
+        return found
+
+    config = load_config(None, [*QUICK, "dedisp.dm_hi=40"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline.BatchSearch, "prepared", spy)
+        run = search(paths, config, tmp_path / "run.h5")
+    assert [g.tolist() for g in seen[:1]] == [[[8000, 20000]]]
+    assert not run.rfi["chan_mask"].any()
+
+
+def test_lists_are_read_before_the_search(nulling, tmp_path):
+    for key, text in (("known.catalogue", "nothing"), ("rfi.zaplist", "50 x")):
+        path = tmp_path / "list"
+        path.write_text(text)
+        with pytest.raises(DataError, match="list"):
+            search(nulling[1], load_config(None, [f"{key}={path}"]), tmp_path / "no.h5")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["list"]
+
+
+def test_settings_that_would_do_nothing_are_refused(nulling, tmp_path):
+    for sets, match in (
+        (["accel.wmax=10"], "wmax"),
+        (["rfi.birdies=[[4, -1]]"], "birdie"),
+        (["fft.p_min=100"], "fft.p_min"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            search(nulling[1], load_config(None, sets), tmp_path / "no.h5")

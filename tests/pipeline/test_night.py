@@ -13,7 +13,7 @@ from pulsar.io.product.reader import read
 from pulsar.pipeline.merge import merge
 from pulsar.pipeline.night import ALL, Job, jobs, parse_beams, search_night
 from pulsar.pipeline.run import search
-from pulsar.simulate import Pulsar, Sky, write_psrfits
+from pulsar.simulate import Burst, Pulsar, Sky, write_filterbank, write_psrfits
 from pulsar.sky.receiver import Receiver
 
 NSAMPS, TSAMP, NCHANS = 1 << 14, 512e-6, 64
@@ -205,6 +205,26 @@ def test_a_table_of_pointings_overrides_the_headers(tmp_path):
         table.write_text(text)
         with pytest.raises(DataError, match=message):
             jobs(scan([tmp_path / "in"]), load_config(None, [f"input.pointings={table}"]), tmp_path / "o")
+
+
+def test_pulses_of_beams_that_began_at_other_times_are_compared_at_one(tmp_path):
+    """Beam 2 lacks its first file; a beam without a number stands alone."""
+    length, bursts = NSAMPS * TSAMP, []
+    for k, beam in enumerate((1, 2, None)):
+        start = 59000.0 + (0.25 * length / 86400 if beam == 2 else 0.0)
+        at = 5.5 - (start - 59000.0) * 86400
+        sky = Sky(
+            nchans=NCHANS, fch1=1450.0, foff=-6.25, tsamp=TSAMP, nsamps=NSAMPS, seed=k, beam=beam, tstart=start,
+            bursts=(Burst(time=at, dm=60.0, snr=25 - 5 * k, width=5e-3),),
+        )  # fmt: skip
+        path = write_filterbank(sky, tmp_path / f"b{k}.fil", threads=1)
+        config = load_config(None, ["dedisp.dm_hi=120", "ffa.enabled=false", "fft.enabled=false"])
+        bursts.append(search(path, config, tmp_path / f"b{k}.h5"))
+    run = merge(bursts, tmp_path / "all.h5", load_config("fast-19beam"))
+    pulses = run.rows("single_pulses")
+    assert len(pulses) == 2
+    assert pulses["time"] == pytest.approx(5.5, abs=0.01)
+    assert all("multibeam" not in str(flags) for flags in pulses["rfi_flags"])
 
 
 def test_lists_of_beams():
