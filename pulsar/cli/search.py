@@ -105,8 +105,11 @@ def command(
             files, settings, output, beams, segment, overlap, overwrite=overwrite, resume=resume, top=top, quiet=quiet
         )
         return
+    from pulsar.errors import ConfigError
     from pulsar.io.product.writer import check_output
 
+    if settings.input.pointings:
+        raise ConfigError("input.pointings is for folders: give --ra and --dec for the files of one observation")
     path = output if output is not None else default_output(files)
     check_output(path, overwrite=overwrite or resume)
     check_not_input(path, files)

@@ -101,6 +101,8 @@ def find_files(paths: Iterable[Path | str], *, calibration: bool = False) -> tup
             tool = PACKED.get(file.suffix.lower())
             if tool is not None and Path(file.stem).suffix.lower() in SUFFIXES:
                 problems.append(f"{file}: is packed: unpack it with `{tool} {file}`")
+            elif path.is_dir() and _is_product(file):
+                continue  # of an earlier search
             elif is_spectral_line(file):
                 problems.append(f"{file}: a spectral-line product by its name: passed over")
             elif is_calibration(file) and not calibration:
@@ -110,6 +112,22 @@ def find_files(paths: Iterable[Path | str], *, calibration: bool = False) -> tup
             elif file.suffix.lower() in SUFFIXES or not path.is_dir():
                 found.append(file)
     return list(dict.fromkeys(found)), problems
+
+
+def _is_product(path: Path) -> bool:
+    """Whether a file is a product of this program."""
+    from pulsar.io.product.schema import FORMAT
+
+    if path.suffix.lower() != ".h5":
+        return False
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            found = file.attrs.get("format", "")
+    except OSError:
+        return False
+    return (found.decode() if isinstance(found, bytes) else str(found)) == FORMAT
 
 
 def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Night:

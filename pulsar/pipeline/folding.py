@@ -167,7 +167,11 @@ def fold_files(
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
     from pulsar.io.product.writer import ProductWriter
+    from pulsar.sky.catalogue import label, read_catalogue
+    from pulsar.sky.flux import mean_flux
 
+    if config.known.catalogue:
+        read_catalogue(config.known.catalogue)  # what is wrong with it is told before any work
     progress = Progress("quiet") if progress is None else progress
     threads = config.run.threads or len(os.sched_getaffinity(0))
     obs = open_observation(*paths, config=config.input)
@@ -189,6 +193,17 @@ def fold_files(
                 fold_row(name, fold, obs.header, row)
                 writer.fold(name, fold)
             fill_barycentre(table, obs.header)
+            for row in table:
+                row["flux"] = mean_flux(
+                    float(row["snr"]),
+                    float(row["width"]),
+                    tobs=obs.header.tobs,
+                    bandwidth=obs.header.bandwidth,
+                    config=config.telescope,
+                    za_deg=obs.header.za_deg,
+                )
+            if config.known.catalogue:
+                label(table, obs.header, read_catalogue(config.known.catalogue), radius=config.known.radius)
             table = table[np.argsort(-table["snr"], kind="stable")]
             table["rank"] = np.arange(1, len(table) + 1)
             writer.observation(obs.header, obs.files, obs.gaps, obs.problems)

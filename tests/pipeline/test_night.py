@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -123,6 +124,8 @@ def test_names_gaps_and_what_is_passed_over(tmp_path):
     (folder / "SRCC_tracking-M07_0009.fits.gz").write_bytes(b"x")
     (folder / "SRCC_tracking-M07_W_0001.fits").write_bytes(b"x")
     (folder / "notes.txt").write_text("x")
+    with h5py.File(folder / "RUN.h5", "w") as file:
+        file.attrs["format"] = "pulsar-search"
     (folder / "broken.fits").write_bytes(b"SIMPLE  = nothing")
     night = scan([folder])
     first = next(p for p in night.pointings if p.source == "SRCC")
@@ -137,6 +140,7 @@ def test_names_gaps_and_what_is_passed_over(tmp_path):
     assert "broken.fits" in text
     assert "files numbered 0003 are missing" in text
     assert "notes" not in text
+    assert "RUN.h5" not in text
     with pytest.raises(DataError, match="no such file or folder"):
         scan([tmp_path / "nowhere"])
     (tmp_path / "empty").mkdir()
