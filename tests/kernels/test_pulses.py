@@ -245,21 +245,33 @@ def test_valleys(n, integers, width, snr, forward, seed):
     assert got in near
 
 
-@given(st.integers(256, 2000), st.booleans(), st.integers(0, 6), SEEDS)
-def test_a_vector_is_looked_at_again(n, integers, level, seed):
+def test_valleys_are_looked_for_next_to_the_pulse_only():
+    """No farther than 64 widths."""
+    data, *_ = white_of(steps(1000, (0, 1000, 5.0), (400, 20, 0.0)))
+    for width, far in ((2, 128), (3, 192)):
+        assert not pulses._has_valley(data, 400 - far, 1000, width, 5.0 * width, True)
+        assert pulses._has_valley(data, 420 - far, 1000, width, 5.0 * width, True)
+        assert not pulses._has_valley(data, 0, 420 + far, width, 5.0 * width, False)
+        assert pulses._has_valley(data, 0, 400 + far, width, 5.0 * width, False)
+
+
+@given(st.integers(256, 2000), st.booleans(), SEEDS)
+def test_a_vector_is_looked_at_again(n, integers, seed):
     data, white, _ = white_of(*noisy(seed, n, integers))
     rng = np.random.default_rng(seed)
-    size = 1 << level
-    vector = int(rng.integers(0, -(-n // (32 * size)))) * 32 * size
-    left, right = np.sort(rng.integers(0, n + 1, 2))
     limits = limits_of(7, 4.0)
-    ratio, start, width = pulses._again(data, limits, left, right, level, vector)
-    expected = ref.best_of_vector(white, limits, left, right, level, vector)
-    assert ratio == pytest.approx(expected, rel=1e-3, abs=1e-4)
-    if ratio > -1.0:
-        assert max(left, vector) <= start < start + width <= right
-        limit = 4.0 * np.sqrt(width)
-        assert np.sum(white[start : start + width]) / limit == pytest.approx(ratio, rel=1e-3, abs=1e-4)
+    for level in range(7):
+        size = 1 << level
+        vector = int(rng.integers(0, -(-n // (32 * size)))) * 32 * size
+        left = int(vector + rng.integers(-20, 8 * size))
+        right = int(rng.integers(left, n + 1)) if left < n else n
+        ratio, start, width = pulses._again(data, limits, left, right, level, vector)
+        expected = ref.best_of_vector(white, limits, left, right, level, vector)
+        assert ratio == pytest.approx(expected, rel=1e-3, abs=1e-4)
+        if ratio > -1.0:
+            assert max(left, vector) <= start < start + width <= right
+            limit = 4.0 * np.sqrt(width)
+            assert np.sum(white[start : start + width]) / limit == pytest.approx(ratio, rel=1e-3, abs=1e-4)
 
 
 @given(st.integers(1, 200), st.booleans(), SEEDS)
