@@ -185,8 +185,6 @@ def _climb(
         # At the edge of what was tried there may be better beyond.
         if abs(w - w0) < reach and abs(a - a0) < reach:
             break
-        if w == w0 and a == a0:
-            break
     return best, a, w
 
 
@@ -384,7 +382,7 @@ def pick(
     """One pulse for everything that stands out: best first, each takes what it explains.
 
     What overlaps a pulse, or is not parted from it by a valley, belongs to it; a vector of the scan whose best box
-    does is looked at again without the pulse.
+    is a pulse, or part of one, is looked at again without it.
 
     Parameters
     ----------
@@ -438,21 +436,23 @@ def pick(
                 strength, centre, width = _climb_gauss(white, width_max, left, right, a, w)
             if strength < threshold:
                 continue
-            # Part of a neighbour, which then takes its place too.
             if k > 0 and not _has_valley(white, left, a, w, snr, False):
+                # Part of a neighbour, which then takes its place too.
                 pulses[k - 1, 4] = max(pulses[k - 1, 4], a + w)
-                continue
-            if k < count and not _has_valley(white, a + w, right, w, snr, True):
+            elif k < count and not _has_valley(white, a + w, right, w, snr, True):
                 pulses[k, 3] = min(pulses[k, 3], a)
-                continue
-            for j in range(count, k, -1):
-                pulses[j] = pulses[j - 1]
-            pulses[k, 0] = strength
-            pulses[k, 1] = centre
-            pulses[k, 2] = width
-            pulses[k, 3] = a
-            pulses[k, 4] = a + w
-            count += 1
+            else:
+                for j in range(count, k, -1):
+                    pulses[j] = pulses[j - 1]
+                pulses[k, 0] = strength
+                pulses[k, 1] = centre
+                pulses[k, 2] = width
+                pulses[k, 3] = a
+                pulses[k, 4] = a + w
+                count += 1
+            # There may be another one in the same vector.
+            if _without(white, limits, pulses, count, row, later[nlater]):
+                nlater += 1
         todo = later
         room = nlater
     return count

@@ -3,10 +3,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import correlate as ref
+from reference import dechirp as ref_dechirp
+from reference import peaks as ref_peaks
 
 from pulsar_kernels import dechirp
 
 PAD = 16
+SEEDS = st.integers(0, 2**32 - 1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _uncompiled_kernels_are_quiet():
+    """Compiled ones do not warn of 0/0."""
+    with np.errstate(all="ignore"):
+        yield
 
 
 def amplitudes(x, nfft):
@@ -101,6 +111,7 @@ def test_climb_stays_within_bounds():
 
 @given(st.floats(-80, 80), st.floats(-120, 120), st.floats(-300, 300))
 def test_leak_is_no_less_than_the_response(d, z, w):
+    d, z, w = round(d, 3), round(z, 3), round(w, 3)  # uncompiled, 1 / d^2 fails where d^2 is too small a number
     u = (np.arange(4096) + 0.5) / 4096 - 0.5
     response = abs(np.mean(np.exp(2j * np.pi * (d * u + z * u**2 / 2 + w * u**3 / 6)))) ** 2
     assert response <= 1.35 * dechirp.leak(d, z, w) + 2e-4
@@ -145,3 +156,291 @@ def test_bands_at_the_ends_of_the_spectrum_count_what_is_beyond_as_zero():
             (np.arange(middle - 32, middle + 32) >= -PAD) & (np.arange(middle - 32, middle + 32) < 200 + PAD)
         )
         assert np.sum(np.abs(out) ** 2) * 64 == pytest.approx(2.0 * inside)
+
+
+@given(st.floats(-5000, 5000), st.floats(-20_000, 20_000))
+def test_band_samples(z, w):
+    n = dechirp.band_samples(z, w)
+    assert n == ref_dechirp.samples(z, w)
+
+
+@given(st.integers(-70, 270), st.sampled_from([64, 128, 256]), st.floats(0.5, 1.0), SEEDS)
+def test_band_is_a_plain_sum_over_its_amplitudes(middle, n, filled, seed):
+    real, imag = np.random.default_rng(seed).standard_normal((2, 200 + 2 * PAD)).astype(np.float32)
+    out = np.zeros(n, complex)
+    first = dechirp.band(real, imag, PAD, middle, filled, out)
+    u, expected = ref_dechirp.band(real, imag, PAD, middle, filled, n)
+    assert first == pytest.approx(u[0], abs=1e-12)
+    np.testing.assert_allclose(out, expected, atol=1e-11)
+
+
+@given(
+    st.floats(20, 400),
+    st.floats(-15, 15),
+    st.floats(-60, 60),
+    st.integers(1, 6),
+    st.floats(0.9, 1.0),
+    SEEDS,
+)
+def test_powers_of_harmonics_are_plain_sums(r, z, w, nharm, filled, seed):
+    """One by one, and all of some hits at once: hits that are not in the order stay as they are."""
+    rng = np.random.default_rng(seed)
+    real, imag = rng.standard_normal((2, 2000 + 2 * PAD)).astype(np.float32)
+    at = np.array([r, z, w])
+    expected = [ref_dechirp.power(real, imag, PAD, filled, k * r, k * z, k * w) for k in range(1, nharm + 1)]
+    bands, about, out = np.zeros((nharm, 256), complex), np.zeros((nharm, 3)), np.zeros(nharm)
+    dechirp.load_bands(real, imag, PAD, at, nharm, filled, bands, about)
+    total = dechirp.harmonic_powers(bands, about, at, nharm, out)
+    np.testing.assert_allclose(out, expected, rtol=1e-7, atol=1e-9)
+    assert total == pytest.approx(sum(expected))
+    hits = np.array([[100.0, 1.0, 2.0, 4, -1.0], [r, z, w, nharm, -1.0], [r / 2, z / 2, w / 2, 2, -1.0]])
+    dechirp.exact(real, imag, PAD, filled, hits, np.array([2, 1]))
+    assert hits[0, 4] == -1.0
+    assert hits[1, 4] == pytest.approx(total, rel=1e-6)
+    half = [ref_dechirp.power(real, imag, PAD, filled, r * f, z * f, w * f) for f in (0.5, 1.0)]
+    assert hits[2, 4] == pytest.approx(sum(half), rel=1e-6)
+    assert np.all(hits[:, :4] == [[100.0, 1.0, 2.0, 4], [r, z, w, nharm], [r / 2, z / 2, w / 2, 2]])
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.floats(-1, 1), st.floats(-3, 3), st.floats(-20, 20), SEEDS)
+def test_climb_in_noise_never_falls_and_ends_where_it_is_flat(nharm, nfree, dr, dz, dw, seed):
+    rng = np.random.default_rng(seed)
+    real, imag = (rng.standard_normal((2, 600 + 2 * PAD)) * np.sqrt(0.5)).astype(np.float32)
+    at = np.array([100.0 + dr, dz, dw])
+    before = at.copy()
+    wide = np.array([1.5, 5.0, 40.0]) / nharm
+    bounds = np.stack([at - wide, at + wide], axis=1)
+    bands, about = np.zeros((nharm, 128), complex), np.zeros((nharm, 3))
+    dechirp.load_bands(real, imag, PAD, at, nharm, 1.0, bands, about)
+    power = dechirp.climb(bands, about, at, nharm, nfree, bounds)
+    assert power == pytest.approx(ref_dechirp.summed_power(bands, about, at, nharm), rel=1e-9)
+    assert power >= ref_dechirp.summed_power(bands, about, before, nharm) * (1 - 1e-12)
+    assert np.all(at[nfree:] == before[nfree:])
+    assert np.all(at >= bounds[:, 0])
+    assert np.all(at <= bounds[:, 1])
+    # A small step to either side gains next to nothing, but for where a bound or the number of steps stopped it.
+    for i in range(nfree):
+        for step in (-0.01, 0.01):
+            trial = at.copy()
+            trial[i] = np.clip(at[i] + step * wide[i], *bounds[i])
+            assert ref_dechirp.summed_power(bands, about, trial, nharm) < power + 0.05 * (1 + power)
+
+
+@given(st.integers(1, 3), st.floats(-2, 2), st.floats(-5, 5), st.floats(-20, 20), SEEDS)
+def test_derivatives_are_differences(nharm, d, z, w, seed):
+    rng = np.random.default_rng(seed)
+    real, imag = rng.standard_normal((2, 500 + 2 * PAD)).astype(np.float32)
+    at = np.array([100.0 + d, z, w])
+    bands, about = np.zeros((nharm, 128), complex), np.zeros((nharm, 3))
+    dechirp.load_bands(real, imag, PAD, at, nharm, 1.0, bands, about)
+    gradient, hessian, expected = np.zeros(3), np.zeros((3, 3)), np.zeros(3)
+    total = dechirp._derivatives(bands, about, at, nharm, 3, gradient, hessian, expected)
+
+    def power(*offset):
+        return ref_dechirp.summed_power(bands, about, at + np.array(offset), nharm)
+
+    assert total == pytest.approx(power(0, 0, 0))
+    h = np.diag([0.002, 0.01, 0.05]) / nharm
+    size = np.sqrt(2.0 * total * nharm) + total + 10.0
+    for i in range(3):
+        scale = size / h[i, i] * 1e-4
+        assert gradient[i] == pytest.approx((power(*h[i]) - power(*-h[i])) / (2 * h[i, i]), abs=scale)
+        for j in range(3):
+            four = [power(*(a * h[i] + b * h[j])) * a * b for a in (-1, 1) for b in (-1, 1)]
+            assert hessian[i, j] == pytest.approx(sum(four) / (4 * h[i, i] * h[j, j]), rel=1e-3, abs=0.1 * scale)
+
+
+def test_nothing_to_climb():
+    bands, about = np.zeros((2, 64), complex), np.array([[100.0, -0.5, 64], [200.0, -0.5, 64]])
+    at = np.array([100.2, 1.0, 3.0])
+    bounds = np.stack([at - 1, at + 1], axis=1)
+    assert dechirp.climb(bands, about, at, 2, 3, bounds) == 0.0
+    assert at.tolist() == [100.2, 1.0, 3.0]
+
+
+@given(st.integers(-3000, 3000), st.integers(-5000, 5000), st.integers(-20_000, 20_000))
+def test_leak_is_the_smallest_of_its_bounds(d, z, w):
+    d, z, w = d / 10, z / 10, w / 10
+    assert dechirp.leak(d, z, w) == pytest.approx(ref_dechirp.leak(d, z, w), rel=1e-9)
+
+
+@given(st.integers(0, 4), st.integers(1, 16), st.floats(0.1, 5.0), st.booleans(), SEEDS)
+def test_explained(nfound, nharm, ratio, low, seed):
+    rng = np.random.default_rng(seed)
+    found = np.zeros((5, 7))
+    found[:, 0] = rng.uniform(50, 990, 5) if low else rng.uniform(1001, 5000, 5)
+    found[:, 1] = rng.uniform(-30, 30, 5)
+    found[:, 2] = rng.uniform(-50, 50, 5) * rng.integers(0, 2)
+    powers = rng.exponential(100.0, (5, 20)) ** rng.uniform(0, 1.5, (5, 1))
+    # Near a ratio of small integers to one of them, or anywhere.
+    near = found[0, :3] * rng.integers(1, 5) / rng.integers(1, 5)
+    at = near + rng.normal(0, [2.0, 3.0, 10.0]) if rng.random() < 0.7 else rng.uniform(20, 3000) * np.array([1, 0, 0])
+    total = ref_dechirp.explained_power(at, nharm, found[:nfound], powers[:nfound])
+    # Around what the known signals make up.
+    power = nharm + ratio * (total + 6 * np.sqrt(total)) + rng.exponential(10.0)
+    left = max(power - nharm - total - 6 * np.sqrt(total), 0.0)
+    logp = ref_dechirp.log_tail(nharm + left, nharm)
+    if total > 0 and abs(logp - np.log(1e-4)) < 1e-6:
+        return
+    assert dechirp.explained(at, nharm, power, found, powers, nfound) == (total > 0 and logp > np.log(1e-4))
+
+
+@given(st.integers(1, 32), st.integers(1, 8), SEEDS)
+def test_multiple(nharm, n, seed):
+    rng = np.random.default_rng(seed)
+    single = rng.exponential(1.0, nharm)
+    single[n - 1 :: n] += rng.exponential(30.0)
+    single[rng.integers(0, nharm)] += rng.choice([0.0, 0.0, 8.0, 12.0])
+    assert dechirp.multiple(single, nharm) == ref_dechirp.multiple(single)
+
+
+NO_LEVELS = np.zeros(0, np.float32)
+
+
+def selected(
+    x, hits, nfree=3, nharm=8, filled=1.0, logp=-15.0, most=10, levels=(NO_LEVELS, NO_LEVELS, 1e-9), z=150.0, stated=1.0
+):
+    """What is kept of ``(r, z, w, harmonics)``, best first. Their sums are said to be `stated` times more."""
+    nfft = int(len(x) / filled) // 2 * 2
+    real, imag = amplitudes(x, nfft)
+    f = len(x) / nfft
+    hits = np.array([[*hit, 0.0] for hit in hits]).reshape(-1, 5)
+    order = np.arange(len(hits))
+    dechirp.exact(real, imag, PAD, f, hits, order)
+    hits[:, 4] *= stated
+    before = hits.copy()
+    out, powers = np.full((most, 7), np.nan), np.full((most, dechirp.KNOWN), np.nan)
+    extent, limits = np.array([nfft / 2, z, 300.0]), np.array([logp, nharm, nfft / 4])
+    kept = dechirp.select(real, imag, PAD, f, hits, order, nfree, extent, limits, *levels, out, powers)
+    assert np.all(hits == before)
+    assert np.all(np.isnan(out[kept:]))
+    check_rows(real, imag, f, out[:kept], powers[:kept], logp, levels)
+    return out[:kept], powers[:kept]
+
+
+def check_rows(real, imag, filled, out, powers, most_logp, levels):
+    """Everything that is said of what is kept is what the amplitudes say at the frequency, drift and change given."""
+    for (r, z, w, nharm, power, logp, information), known in zip(out, powers, strict=True):
+        nharm = int(nharm)
+        assert nharm & (nharm - 1) == 0
+        for k in range(1, dechirp.KNOWN + 1):
+            if known[k - 1] != 0.0:
+                expected = ref_dechirp.power(real, imag, PAD, filled, k * r, k * z, k * w)
+                # Bands are as wide as the hit drifted, not as the peak does.
+                assert known[k - 1] == pytest.approx(expected, rel=0.02, abs=0.3 * np.sqrt(expected) + 0.1)
+        assert np.all(known[:nharm] > 0)
+        total = sum(ref_dechirp.honest(known[k - 1], k * r, k * z, *levels) for k in range(1, nharm + 1))
+        assert power == pytest.approx(total, rel=1e-5)
+        assert logp == pytest.approx(ref_dechirp.log_tail(power, nharm), rel=1e-9)
+        assert logp < most_logp
+        assert information == pytest.approx(ref_peaks.frequency_information(known[:nharm]))
+
+
+@given(
+    st.floats(150, 230),
+    st.floats(-8, 8),
+    st.floats(-20, 20),
+    st.sampled_from([1, 2, 4, 8]),
+    st.integers(1, 3),
+    st.sampled_from([1.0, 0.93]),
+    SEEDS,
+)
+def test_select_keeps_one_of_a_signal(r, z, w, nharm, nfree, filled, seed):
+    """Hits around a train, at fractions of it and in its sidelobes: one is left, at its frequency."""
+    n = 1 << 12
+    rng = np.random.default_rng(seed)
+    z, w = z * (nfree > 1), w * (nfree > 2)
+    true = np.array([r, z, w])
+    x = rng.standard_normal(n) + train(n, r, z, w, [60.0] * nharm, n / (int(n / filled) // 2 * 2))
+    free = np.arange(3) < nfree
+    hits = [[*(true + free * rng.uniform(-1, 1, 3) * [0.4, 2.0, 10.0] / nharm), nharm] for _ in range(3)]
+    hits += [[*(true * f), m] for f, m in ((1.0, 1), (2.0, max(nharm // 2, 1)), (0.5, min(2 * nharm, 8)))]
+    hits += [[*(true + free * [d, 2 * d, 0.0]), nharm] for d in (-3.0, 2.0, 5.0)]
+    out, powers = selected(x, hits, nfree, 8, filled)
+    assert len(out) == 1
+    assert np.all(np.abs(out[0, :3] - true) < np.array([0.7, 4.5, 35.0]) / nharm)
+    assert out[0, 3] >= nharm
+    # The power is that of the whole series, and no less than at the true place.
+    real, imag = amplitudes(x, int(n / filled) // 2 * 2)
+    f = n / (int(n / filled) // 2 * 2)
+    there = sum(ref_dechirp.power(real, imag, PAD, f, *(k * true)) for k in range(1, int(out[0, 3]) + 1))
+    assert powers[0, : int(out[0, 3])].sum() > 0.98 * there
+    y = ref.drifting_power(x, *out[0, :3], f)
+    assert powers[0, 0] == pytest.approx(y, rel=0.05, abs=np.sqrt(y))
+
+
+def test_select_keeps_the_stage_that_is_least_likely():
+    n = 1 << 13
+    x = np.random.default_rng(5).standard_normal(n)
+    for powers, expected in (([90.0], 1), ([50.0, 50.0], 2), ([30.0] * 4, 4), ([20.0] * 8, 8)):
+        for nharm in (1, 4):
+            (row,), (known,) = selected(x + train(n, 210.3, 3.0, 0.0, powers), [[210.3, 3.0, 0.0, nharm]], 2)
+            tails = {k: ref_dechirp.log_tail(known[:k].sum(), k) for k in (1, 2, 4, 8)}
+            assert row[3] == min(tails, key=tails.get) == expected
+    # No more harmonics than there are, and than the drift leaves.
+    x = x + train(n, 210.3, 30.0, 0.0, [20.0] * 8)
+    assert selected(x, [[210.3, 30.0, 0.0, 4]], 2, z=130.0)[0][0, 3] == 4
+    assert selected(x, [[210.3, 30.0, 0.0, 4]], 2, nharm=4)[0][0, 3] == 4
+
+
+def test_select_moves_to_the_multiple_that_holds_all_power():
+    n = 1 << 13
+    x = np.random.default_rng(6).standard_normal(n) + train(n, 400.4, 4.0, 9.0, [100.0, 80.0])
+    for fraction, nharm in ((2, 4), (3, 8), (4, 8)):
+        (row,), _ = selected(x, [[400.4 / fraction, 4.0 / fraction, 9.0 / fraction, nharm]])
+        assert row[0] == pytest.approx(400.4, abs=0.12)
+        assert row[3] == 2
+    # Unless that is beyond the largest fundamental.
+    x = np.random.default_rng(6).standard_normal(n) + train(n, 3000.3, 0.0, 0.0, [100.0])
+    (row,), _ = selected(x, [[1500.15, 0.0, 0.0, 2]], 1)
+    assert row[0] == pytest.approx(1500.15, abs=0.03)
+
+
+def test_select_tells_signals_apart_and_stops_when_full():
+    n = 1 << 13
+    at = [[300.3, 5.0, 0.0, 4], [420.7, -8.0, 0.0, 4], [517.2, 0.0, 0.0, 4], [300.3, -40.0, 0.0, 4]]
+    x = np.random.default_rng(7).standard_normal(n)
+    for r, z, w, _ in at:
+        x += train(n, r, z, w, [50.0, 40.0, 30.0, 20.0])
+    out, _ = selected(x, [*at, *at])
+    assert np.all(np.abs(out[:, :2] - np.array(at)[:, :2]) < [0.1, 0.8])
+    assert len(selected(x, at, most=2)[0]) == 2
+    assert len(selected(x, [])[0]) == 0
+
+
+def test_select_keeps_a_signal_once_whatever_powers_the_grid_stated():
+    n = 1 << 13
+    x = np.random.default_rng(7).standard_normal(n) + train(n, 300.3, 5.0, 0.0, [50.0, 40.0, 30.0, 20.0])
+    hits = [[300.3 + d, 5.0 + 3 * d, 0.0, 4] for d in (0.0, 0.05, -0.1, 0.2)]
+    assert len(selected(x, hits, stated=10.0)[0]) == 1
+
+
+def test_select_keeps_nothing_of_noise():
+    n = 1 << 13
+    x = np.random.default_rng(8).standard_normal(n)
+    hits = [[r, 0.0, 0.0, h] for r in (100.0, 333.3, 700.0) for h in (1, 4)]
+    assert len(selected(x, hits)[0]) == 0
+
+
+def test_select_with_uncertain_levels():
+    """A level from few bins takes from a power, below and above the bins for which it is known one by one."""
+    n = 1 << 13
+    x = np.random.default_rng(9).standard_normal(n) + train(n, 300.3, 2.0, 0.0, [60.0] * 4)
+    hit = [[300.3, 2.0, 0.0, 4]]
+    plain = selected(x, hit)[0][0, 4]
+    inverse = np.full(1300, 0.01, np.float32)
+    for known in (0, 1000, 1300):
+        levels = (inverse[:known], 0.02 * np.ones(known, np.float32), 0.003)
+        out, _ = selected(x, hit, levels=levels)
+        assert 0.7 * plain < out[0, 4] < 0.98 * plain
+
+
+def test_harmonics_of_a_strong_signal_are_known_beyond_the_sum():
+    """As far as the spectrum goes, for what is strong only."""
+    n = 1 << 13
+    x = np.random.default_rng(10).standard_normal(n)
+    _, powers = selected(x + train(n, 205.1, 2.0, 0.0, [80.0] * 16), [[205.1, 2.0, 0.0, 4]])
+    assert np.count_nonzero(powers[0]) == 19
+    assert np.all(powers[0, :16] > 40)
+    _, powers = selected(x + train(n, 205.1, 2.0, 0.0, [15.0] * 16), [[205.1, 2.0, 0.0, 8]])
+    assert np.count_nonzero(powers[0]) == (8 if powers[0].max() <= 20 else 19)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import whiten as ref
 
-from pulsar_kernels import fft
+from pulsar_kernels import fft, lanes
 
 
 def transform(series, plan, coeffs=(0.0, 0.0, 0.0, 0.0), pad=3):
@@ -69,3 +69,37 @@ def test_lengths_that_are_not_covered():
     assert fft.make_plan(1023) is None
     assert fft.make_plan(2 * 7 * 512) is None
     assert fft.make_plan(2 * 17 * 512) is None
+
+
+@given(st.lists(st.sampled_from([2, 3, 4, 5, 8, 16]), min_size=1, max_size=4), st.integers(0, 2**32 - 1))
+def test_sixteen_transforms_side_by_side(radix, seed):
+    """Of passes in any order, and of the shortest for a length."""
+    while np.prod(radix) > 320:
+        radix = radix[:-1]
+    n = int(np.prod(radix))
+    z = np.random.default_rng(seed).standard_normal((n, 2, 16)).astype(np.float32)
+    expected = np.fft.fft(z[:, 0].astype(float) + 1j * z[:, 1], axis=0)
+    rows = np.array([lanes.slots(i) for i in range(n)])
+    assert len(set(rows)) == n
+    short = lanes.factors(n)
+    assert np.prod(short) == n
+    assert set(short) <= {2, 3, 4, 5, 8, 16}
+    for passes in (radix, short):
+        twiddle = lanes.twiddles(passes)
+        tile, other = np.zeros((2, lanes.slots(n) + 1, 2, 16), np.float32)
+        tile[rows] = z
+        span, w = 1, 0
+        for r in passes:
+            lanes.transform_pass(r, tile.ravel(), other.ravel(), n, span, twiddle, w)
+            w += n // (span * r) * (r - 1)
+            span *= r
+            tile, other = other, tile
+        assert 2 * w == len(twiddle)
+        np.testing.assert_allclose(tile[rows, 0] + 1j * tile[rows, 1], expected, atol=2e-6 * n)
+
+
+def test_lengths_without_passes():
+    for n in (7, 14, 22, 49, 1001):
+        assert lanes.factors(n) == []
+    assert lanes.factors(1) == []
+    assert lanes.factors(96) == [4, 8, 3]
