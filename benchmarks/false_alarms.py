@@ -5,7 +5,7 @@ expected number is -ln(1 - Q)). Detections at neighbouring DMs of one chance are
 Single pulses are counted by the same sigma.
 
     python benchmarks/false_alarms.py --seeds 20 --threshold -1
-    python benchmarks/false_alarms.py --seeds 20 --zmax 50
+    python benchmarks/false_alarms.py --seeds 20 --zmax 50 --first 700
 """
 
 import argparse
@@ -23,6 +23,7 @@ from pulsar.simulate import Sky, write_filterbank
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=500, help="first seed")
     parser.add_argument("--threshold", type=float, action="append", default=[])
     parser.add_argument("--zmax", type=float, default=0.0, help="search accelerations too")
     args = parser.parse_args()
@@ -34,7 +35,9 @@ def main() -> None:
     sets += [f"accel.zmax={args.zmax}", "single_pulse.snr=5", "dedisp.dm_hi=300", "fold.ncands=0"]
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.seeds):
-            sky = Sky(nchans=128, fch1=1498.0, foff=-4.0, tsamp=128e-6, nsamps=2**17 + 1717 * seed, seed=500 + seed)
+            sky = Sky(
+                nchans=128, fch1=1498.0, foff=-4.0, tsamp=128e-6, nsamps=2**17 + 1717 * seed, seed=args.first + seed
+            )
             path, out = Path(folder) / f"{seed}.fil", Path(folder) / f"{seed}.h5"
             write_filterbank(sky, path, threads=2)
             run = search(path, load_config(None, sets), out)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 #: Samples that one task searches, at least.
 _TASK_POINTS = 1 << 19
 #: Independent ones among the DMs that are searched for long periods: most pulses are wider than the narrowest, for
-#: which they are spaced (benchmarks/false_alarms.py: 24 of 54 expected false alarms when all count).
+#: which they are spaced (benchmarks/false_alarms.py: 24 of 54 expected false alarms when all count, 82 of 108 with this
+#: factor on other seeds).
 FOLDING_SHARE = 0.5
 #: Part of the memory that the acceleration search of all threads may take.
 ACCEL_PART = 0.5
