@@ -12,7 +12,7 @@ import numpy as np
 from scipy import fft as scipy_fft
 
 from pulsar.config.model import FFTConfig
-from pulsar.search.amplitudes import PAD
+from pulsar.search.amplitudes import PAD, cubic_trend
 from pulsar.search.fft import FFTSearch
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     print(f"search, float32        {best_of(args.repeat, search.search, series):8.1f}")
     print(f"search, int16          {best_of(args.repeat, search.search, integers):8.1f}")
     b = search._buffers()
-    trend = search.amplitudes.trend(series)
+    trend = cubic_trend(series)
     padded = np.zeros(search.nfft, dtype=np.float32)
     transform: tuple[tuple[str, Callable[..., Any], tuple[Any, ...]], ...] = (
         (("detrend", whiten.detrend, (series, trend, padded)), ("real FFT", scipy_fft.rfft, (padded,)))

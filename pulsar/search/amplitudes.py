@@ -24,6 +24,39 @@ _POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
 _CUBIC = np.linalg.pinv(_POWERS)
 
 
+def cubic_trend(series: NDArray[Any], gaps: Iterable[tuple[int, int]] = ()) -> NDArray[np.float64]:
+    """Cubic through the means of 64 stretches: takes out drifts, and from 4 cycles on nothing of a signal.
+
+    Parameters
+    ----------
+    series : ndarray of int16 or float32, C-contiguous
+    gaps : iterable of (int, int)
+        First sample of what is missing, and the one after the last: stretches that touch it do not count.
+    """
+    from pulsar_kernels import whiten
+
+    means = np.empty(64, dtype=np.float64)
+    if series.dtype == np.int16:
+        whiten.integer_means(series, means)
+    else:
+        whiten.block_means(series, means)
+    good = np.isfinite(means)
+    edges = series.shape[0] * np.arange(65) // 64
+    for lo, hi in gaps:
+        good &= (edges[1:] <= lo) | (edges[:-1] >= hi)
+    coeffs = np.zeros(4, dtype=np.float64)
+    if good.all():
+        coeffs[:] = _CUBIC @ (means - means[0])
+        coeffs[0] += means[0]
+    elif np.count_nonzero(good) >= 8:
+        origin = means[good][0]
+        coeffs[:] = np.linalg.lstsq(_POWERS[good], means[good] - origin, rcond=None)[0]
+        coeffs[0] += origin
+    elif good.any():
+        coeffs[0] = np.median(means[good])
+    return coeffs
+
+
 class Amplitudes:
     """Detrend, pad and transform series of one length; safe to share between threads.
 
@@ -123,7 +156,7 @@ class Amplitudes:
         if series.dtype not in (np.int16, np.float32):
             series = series.astype(np.float32)
         series = np.ascontiguousarray(series)
-        trend = self.trend(series)
+        trend = cubic_trend(series)
         if self.plan is None:
             padded = np.empty(self.nfft, dtype=np.float32)
             whiten.detrend(series, trend, padded)
@@ -140,23 +173,3 @@ class Amplitudes:
                 real[PAD + lo : PAD + hi] = 0.0
                 imag[PAD + lo : PAD + hi] = 0.0
         return levels
-
-    def trend(self, series: NDArray[Any]) -> NDArray[np.float64]:
-        """Cubic through the means of 64 stretches: takes out drifts, and from 4 cycles on nothing of a signal."""
-        from pulsar_kernels import whiten
-
-        means = np.empty(64, dtype=np.float64)
-        if series.dtype == np.int16:
-            whiten.integer_means(series, means)
-        else:
-            whiten.block_means(series, means)
-        good = np.isfinite(means)
-        coeffs = np.zeros(4, dtype=np.float64)
-        if good.all():
-            coeffs[:] = _CUBIC @ (means - means[0])
-            coeffs[0] += means[0]
-        elif np.count_nonzero(good) >= 8:
-            origin = means[good][0]
-            coeffs[:] = np.linalg.lstsq(_POWERS[good], means[good] - origin, rcond=None)[0]
-            coeffs[0] += origin
-        return coeffs

@@ -17,6 +17,7 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.search import stats
+from pulsar.search.amplitudes import cubic_trend
 from pulsar.search.ffa_levels import MIN_BINS, POINTS, Level, Step, make_levels
 
 #: Fewest samples that a search makes sense for, and fewest turns.
@@ -69,8 +70,6 @@ _KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
 ALIKE = 0.05
 _LOGP_OTHERS = float(np.log(1e-4))
 _LOGP_LONGER = float(np.log(1e-6))
-_POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
-_CUBIC = np.linalg.pinv(_POWERS)
 
 
 class FFASearch:
@@ -251,31 +250,6 @@ class FFASearch:
             self._local.buffers = found
         return found
 
-    def _trend(self, series: NDArray[Any]) -> NDArray[np.float64]:
-        """Cubic through the means of 64 stretches, from those that have data."""
-        from pulsar_kernels import whiten
-
-        means = np.empty(64, dtype=np.float64)
-        if series.dtype == np.int16:
-            whiten.integer_means(series, means)
-        else:
-            whiten.block_means(series, means)
-        good = np.isfinite(means)
-        edges = self.nsamps * np.arange(65) // 64
-        for lo, hi in self._gaps:
-            good &= (edges[1:] <= lo) | (edges[:-1] >= hi)
-        coeffs = np.zeros(4, dtype=np.float64)
-        if good.all():
-            coeffs[:] = _CUBIC @ (means - means[0])
-            coeffs[0] += means[0]
-        elif np.count_nonzero(good) >= 8:
-            origin = means[good][0]
-            coeffs[:] = np.linalg.lstsq(_POWERS[good], means[good] - origin, rcond=None)[0]
-            coeffs[0] += origin
-        elif good.any():
-            coeffs[0] = np.median(means[good])
-        return coeffs
-
     def _fold(self, series: NDArray[Any], buffers: "_Buffers", snrs: NDArray[np.float32]) -> bool:
         """Fill the best S/N of every trial period; False when the series is constant."""
         from pulsar_kernels import ffa, longwave
@@ -289,7 +263,7 @@ class FFASearch:
             series = series.astype(np.float32)
         series = np.ascontiguousarray(series)
         first = self.levels[0]
-        longwave.sum_samples(series, self._trend(series), self._gaps, first.halvings, buffers.raw[0])
+        longwave.sum_samples(series, cubic_trend(series, self._gaps), self._gaps, first.halvings, buffers.raw[0])
         scale = np.zeros(0)
         for i, level in enumerate(self.levels):
             if i > 0:
