@@ -36,6 +36,8 @@ MIN_SAMPLES: Final = 256
 _GAIN: Final = 0.95
 #: Fewest trials of a stage between others.
 _SHORTEST: Final = 32
+#: With so many trials neighbouring steps are alike.
+_FEW: Final = 50
 _MAX_TRIALS: Final = 1_000_000
 #: Points at which the density of trials is evaluated over the range.
 _POINTS: Final = 8193
@@ -358,7 +360,16 @@ def _spaced(
     density = np.concatenate([[0.0], np.cumsum(between)])
     _check(float(density[-1]))
     count = max(1, int(np.ceil(density[-1] - 1e-9)))
-    trials = np.interp(np.arange(count + 1) * (density[-1] / count), density, dms)
+    allowed = np.concatenate([[0.0], np.cumsum(np.diff(dms) * 0.5 * (step[1:] ** 2 + step[:-1] ** 2))])
+    while True:
+        trials = np.interp(np.arange(count + 1) * (density[-1] / count), density, dms)
+        # Of a few trials over a wide band each step is much longer than the one before: more of them, until the mean
+        # square of the distance from a trial is what its stretch allows.
+        edges = np.concatenate([trials[:1], 0.5 * (trials[1:] + trials[:-1]), trials[-1:]])
+        low, high = trials - edges[:-1], edges[1:] - trials
+        if count >= _FEW or np.all(4.0 * (low**3 + high**3) <= np.diff(np.interp(edges, dms, allowed)) * (1 + 1e-9)):
+            break
+        count += 1
     trials[0], trials[-1] = config.dm_lo, config.dm_hi
     # The first trial after a change still has half a wide step below it: what the trial below has is right for both.
     below = np.concatenate([trials[:1], trials[:-1]])
