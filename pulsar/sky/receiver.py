@@ -72,7 +72,8 @@ class Receiver:
         """Where a source lies from its S/N in some beams and its absence in others.
 
         Gaussian beams of the configured width; the brightness is free. The best of a grid around the beam of most S/N,
-        by least squares in units of the noise; where there is no detection only an expected S/N above the limit counts.
+        by least squares in units of the noise; where there is no detection only an expected S/N above the limit counts,
+        and the flux is even in its logarithm beforehand.
 
         Parameters
         ----------
@@ -105,11 +106,13 @@ class Receiver:
         chi2 = ((values - flux * gains) ** 2).sum(axis=0)
         for beam in dark:
             chi2 += np.maximum(flux * gain(beam) - limits[beam], 0.0) ** 2
-        if len(seen) == 1:
-            # Nothing but the absence elsewhere: the middle of what is left, weighted with the beam.
-            chi2 = chi2 + 2.0 * np.log(np.maximum(flux, 1e-12) / values[0])
+        # Two beams say nothing across the line through them, one says nothing at all: there bright sources far from the
+        # beams are no likelier than faint ones near them: the flux is even in its logarithm.
+        chi2 = chi2 + 2.0 * np.log(np.maximum(flux, 1e-12) / values.max())
         weight = np.exp(-0.5 * (chi2 - chi2.min()))
         weight /= weight.sum()
-        px, py = float((weight * x).sum()), float((weight * y).sum())
+        # The most probable place: the mean is drawn to where no beam was observed.
+        row, column = np.unravel_index(int(np.argmin(chi2)), chi2.shape)
+        px, py = float(x[0, column]), float(y[row, 0])
         error = float(np.sqrt(0.5 * (weight * ((x - px) ** 2 + (y - py) ** 2)).sum()))
         return px, py, error
