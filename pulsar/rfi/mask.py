@@ -149,7 +149,7 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
             flag(which, reason)
         for blocks, cause in found.blocks:
             mark(blocks, cause)
-        live = reasons == ""
+        live = np.asarray(reasons == "")
         if live.any() and config.grow > 0:
             # What is missing in all channels, and whole channels, is not what grows.
             kept = inside[:, None] & live[None, :]
@@ -157,8 +157,8 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
         flag(((why > 0) & ~still).mean(axis=0) > config.chan_fraction, "often bad")
         live = reasons == ""
         if live.any():
-            lost = np.atleast_1d(np.mean(why[:, live] > 0, axis=1))
-            mark(np.repeat((lost > config.block_fraction)[:, None], nchans, axis=1), "block")
+            lost = np.mean(why[:, live] > 0, axis=1)
+            mark(np.repeat(np.greater(lost, config.block_fraction)[:, None], nchans, axis=1), "block")
     mark(np.repeat((reasons != "")[None, :], stats.nblocks, axis=0), "channel")
     bad = why > 0
     live = (reasons == "") & ~bad.all(axis=0)
