@@ -42,9 +42,10 @@ BY_RECEIVER = {"fast": ["sift.diodes=[0.201326592, 2.0]"], "parkes": []}
 # Field of the section rfi: what is off, and what on where it is off by default.
 SWITCHES: dict[str, tuple[Any, Any]] = {
     "enabled": (False, True),
-    "iqrm": (False, True),
+    "iqrm": (0.0, 4.0),
     "kurtosis": (0.0, 6.0),
     "fourier": (0.0, 6.0),
+    "grow": (0.0, 0.2),
     "clip": (0.0, 6.0),
     "learn": (False, True),
 }
