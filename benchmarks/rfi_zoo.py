@@ -120,7 +120,8 @@ def observe(task: tuple[str, int, list[str], bool, list[str]]) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{kind}-{seed}.fil"
         write_filterbank(clean, path)
-        for name in names if costs else [n for n in ("default", "nothing") if n in names or n == "default"]:
+        # The settings as they are tell what is there to be found; the others what they cost.
+        for name in dict.fromkeys(["default", *(n for n in names if costs or n == "nothing")]):
             config = settings(receiver, table[name], extra)
             result["clean"][name] = run(path, config, clean.pulsars, clean.bursts)
         write_filterbank(dirty, path, overwrite=True)
