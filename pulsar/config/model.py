@@ -45,6 +45,9 @@ class RfiConfig(Section):
     block_sigma: Annotated[float, Field(gt=0, description="channel-blocks this far out are masked [sigma]")] = 8.0
     zerodm: Annotated[bool, Field(description="subtract the mean over channels from every sample")] = False
     zap: Annotated[tuple[tuple[float, float], ...], Field(description="frequency ranges to mask [MHz]")] = ()
+    mask: Annotated[
+        str, Field(description="mask of `pulsar rfi` in place of the statistics, or PRESTO .mask to add; empty: none")
+    ] = ""
     birdies: Annotated[
         tuple[tuple[float, float], ...],
         Field(description="periodic interference to leave out of spectra: frequency and full width [Hz]"),

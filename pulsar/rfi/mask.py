@@ -134,7 +134,9 @@ def smooth(values: NDArray[np.float64], bad: NDArray[np.bool_], window: int) -> 
     return np.asarray(out[left] * (1.0 - part) + out[left + 1] * part)
 
 
-def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Mask:
+def make_mask(
+    obs: Observation, stats: BlockStatistics, config: RfiConfig, *, given: NDArray[np.bool_] | None = None
+) -> Mask:
     """Decide what is masked from the statistics of the first pass.
 
     Channels without variance, saturated, in a `zap` range, noisier or more variable than their neighbours by
@@ -167,6 +169,9 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
     if inside.any():
         flag(np.asarray(still[inside].mean(axis=0) > LOST_BLOCKS), "constant")
     bad = still | (reasons != "")[None, :]
+    if given is not None:
+        flag(np.asarray((given | ~inside[:, None]).all(axis=0)), "PRESTO mask")
+        bad = bad | given
 
     block = stats.block_nsamps * header.tsamp
     baseline_s = config.baseline if config.baseline is not None else max(SHORTEST_BASELINE, 0.25 * header.tobs)
