@@ -1,0 +1,398 @@
+"""The picture of a mask: what is left out over frequency and time, the statistics behind it, the band, the spectrum."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from pulsar.data.header import Header
+from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _style, png
+from pulsar.rfi.birdies import CHANCE, Birdie, fraction_lost
+from pulsar.rfi.losses import block_losses, channel_losses
+from pulsar.rfi.mask import CAUSES, Mask
+from pulsar.rfi.statistics import BlockStatistics
+
+#: Most pixels of an image: what is finer is averaged, so that large observations stay readable and quick.
+_COLUMNS: Final = 1000
+_ROWS: Final = 700
+#: Points of the spectrum that is drawn, the highest power in each.
+_POINTS: Final = 1500
+#: Colours of what is masked, by how much it costs; the rest share the last one.
+_COLOURS: Final = ("#d1495b", "#edae49", "#7b4ea3", "#2a9d8f", "#e76f51", "#b56576", "#8a9a5b", "#9c6644", "#6c757d")
+#: A masked pixel shows at least so much of its colour, however few of its samples are masked.
+_LEAST: Final = 0.45
+#: Names of the causes of single blocks.
+_OTHER: Final = "other reasons"
+_BLOCKS: Final = "single blocks"
+
+
+def plot_rfi(
+    header: Header,
+    mask: Mask,
+    stats: BlockStatistics | None = None,
+    *,
+    birdies: Sequence[Birdie] = (),
+    spectrum: tuple[NDArray[np.float32], float] | None = None,
+    path: Path | str | None = None,
+) -> Sheet:
+    """Draw a mask.
+
+    Parameters
+    ----------
+    header : Header
+        Of the observation.
+    mask : Mask
+    stats : BlockStatistics, optional
+        What it was made from; without it the data behind the mask are not shown.
+    birdies : sequence of Birdie
+        Periodic interference.
+    spectrum : (ndarray of float32, float), optional
+        Normalised powers of the series at DM 0 and the step between them [Hz].
+    path : Path or str, optional
+        Also write the sheet there, as PNG.
+
+    Returns
+    -------
+    Sheet
+        A matplotlib figure that displays itself in notebooks.
+    """
+    figure = Sheet(figsize=(14.0, 11.0), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    _title(figure, header, mask)
+    top = GridSpec(
+        2, 3, figure=figure, left=0.06, right=0.985, top=0.9, bottom=0.5,
+        height_ratios=(1, 6), width_ratios=(6.4, 1, 1.6), hspace=0.05, wspace=0.04,
+    )  # fmt: skip
+    middle = GridSpec(1, 4, figure=figure, left=0.06, right=0.985, top=0.415, bottom=0.265, wspace=0.22)
+    bottom = GridSpec(1, 1, figure=figure, left=0.06, right=0.985, top=0.19, bottom=0.055)
+
+    image = _Image(header, mask)
+    classes, names = reason_classes(mask)
+    colours = dict(zip(names, _palette(names), strict=True))
+    waterfall = figure.add_subplot(top[1, 0])
+    _waterfall(waterfall, image, mask, stats, classes, [colours[n] for n in names])
+    _block_loss(figure.add_subplot(top[0, 0], sharex=waterfall), image, mask)
+    _channel_loss(figure.add_subplot(top[1, 1], sharey=waterfall), image, mask)
+    _bandpass(figure.add_subplot(top[1, 2], sharey=waterfall), image, mask, stats)
+    legend = figure.add_subplot(top[0, 1:])
+    legend.set_axis_off()
+    if names:
+        legend.legend(
+            handles=[Patch(color=colours[n], label=n) for n in names],
+            loc="lower right", ncols=2 if len(names) > 3 else 1, fontsize=8, frameon=False, labelcolor=INK,
+        )  # fmt: skip
+    _statistics(figure, middle, image, mask, stats)
+    _spectrum(figure.add_subplot(bottom[0]), birdies, spectrum, header)
+    if path is not None:
+        Path(path).write_bytes(png(figure))
+    return figure
+
+
+def reason_classes(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
+    """Why each channel-block is masked, as a picture can show it.
+
+    Returns
+    -------
+    classes : ndarray of uint8, shape (nblocks, nchans)
+        0 where it is not masked, else 1 + the index of the reason.
+    names : list of str
+        Reasons, the costliest first; the last may stand for several.
+    """
+    found: dict[str, NDArray[np.bool_]] = {}
+    reasons = np.array(mask.reasons)
+    live = mask.bad & mask.chan_ok
+    if mask.why.shape == mask.bad.shape:
+        for bit, cause in reversed(list(enumerate(CAUSES))):
+            which = live & ((mask.why >> np.uint16(bit)) & 1).astype(np.bool_)
+            if which.any():
+                found[f"blocks: {cause}"] = which
+                live = live & ~which
+    if live.any():
+        found[_BLOCKS] = live
+    sizes = {name: float(which.sum()) for name, which in found.items()}
+    channels = {str(n): float((reasons == n).sum() * mask.bad.shape[0]) for n in set(mask.reasons) - {""}}
+    order = sorted({**sizes, **channels}.items(), key=lambda kv: (-kv[1], kv[0]))
+    names = [name for name, _ in order[: len(_COLOURS)]]
+    if len(order) > len(_COLOURS):
+        names[-1] = _OTHER
+    classes = np.zeros(mask.bad.shape, dtype=np.uint8)
+    for name, _ in order:
+        number = np.uint8(1 + (names.index(name) if name in names else len(names) - 1))
+        if name in found:
+            classes[found[name]] = number
+        else:
+            classes[:, reasons == name] = number
+    return classes, names
+
+
+def _palette(names: Sequence[str]) -> list[str]:
+    """A colour for each reason."""
+    return list(_COLOURS[: len(names)])
+
+
+class _Image:
+    """Blocks by channels as pixels: time to the right, frequency upwards."""
+
+    def __init__(self, header: Header, mask: Mask) -> None:
+        nblocks, nchans = mask.bad.shape
+        self.header = header
+        self.columns = _bins(nblocks, _COLUMNS)
+        self.rows = _bins(nchans, _ROWS)
+        self.scale, self.unit = _time_unit(header.tobs)
+        # Unevenly spaced channels are counted.
+        self.even = header.freq_table is None
+        half = 0.5 * header.chan_width
+        low, high = (float(header.freqs[-1]) - half, float(header.freqs[0]) + half) if self.even else (nchans, 0)
+        self.extent = (0.0, header.tobs * self.scale, low, high)
+        self.label = "frequency [MHz]" if self.even else "channel"
+        self.channels = np.linspace(high, low, nchans + 1)
+        self.times = mask.edges * header.tsamp * self.scale
+
+    def reduce(self, values: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Means of what is known over the pixels, shape (rows, columns), NaN where nothing is."""
+        known = np.isfinite(values)
+        sums = _sums(np.where(known, values, 0.0), self.columns, self.rows)
+        counts = _sums(known, self.columns, self.rows)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((sums / counts).T)
+
+    def show(self, axes: Axes, picture: NDArray[np.float64], **options: object) -> object:
+        """Draw pixels, shape (rows, columns) or with colour."""
+        axes.set(xlim=self.extent[:2], ylim=self.extent[2:])
+        return axes.imshow(
+            picture, origin="upper", extent=self.extent, aspect="auto", interpolation="nearest", **options
+        )
+
+
+def _bins(count: int, most: int) -> NDArray[np.int64]:
+    """First of the elements that come together."""
+    return np.unique(np.linspace(0, count, min(count, most) + 1)[:-1].astype(np.int64))
+
+
+def _sums(
+    values: NDArray[np.float64] | NDArray[np.bool_], columns: NDArray[np.int64], rows: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    along = np.add.reduceat(values, columns, axis=0, dtype=np.float64)
+    return np.asarray(np.add.reduceat(along, rows, axis=1))
+
+
+def _time_unit(tobs: float) -> tuple[float, str]:
+    for limit, divisor, unit in ((300.0, 1.0, "s"), (4 * 3600.0, 60.0, "min")):
+        if tobs <= limit:
+            return 1.0 / divisor, unit
+    return 1.0 / 3600.0, "h"
+
+
+def _title(figure: Figure, header: Header, mask: Mask) -> None:
+    figure.text(0.06, 0.96, f"Mask of {header.source or 'an unnamed source'}", fontsize=19, weight="bold", color=INK)
+    lost = int(np.count_nonzero(~mask.chan_ok))
+    facts = f"{100 * mask.fraction_lost:.2f} % left out     {lost} of {header.nchans} channels"
+    if len(mask.clipped):
+        facts += f"     {len(mask.clipped)} impulses"
+    figure.text(0.985, 0.963, facts, fontsize=13, color=INK, ha="right")
+    where = [
+        (header.telescope or "unknown telescope") + (f", beam {header.beam}" if header.beam is not None else ""),
+        f"MJD {header.tstart:.6f}",
+        f"{header.tobs:.5g} s",
+        f"{header.freqs[-1]:.5g}–{header.freqs[0]:.5g} MHz",
+        f"{1e6 * header.tsamp:.6g} µs",
+        f"{len(mask.edges) - 1} blocks of {float(np.median(np.diff(mask.edges))) * header.tsamp:.3g} s",
+    ]
+    figure.text(0.06, 0.935, "   ·   ".join(where), fontsize=9.5, color=SOFT)
+
+
+def _limits(values: NDArray[np.float64], low: float = 1.0, high: float = 99.0) -> tuple[float, float]:
+    """Range of the bulk of what is finite, half as wide again."""
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    a, b = (float(p) for p in np.percentile(finite, [low, high]))
+    room = 0.25 * (b - a)
+    return (a - room, b + room) if b > a else (a - 0.5, a + 0.5)
+
+
+def _waterfall(
+    axes: Axes,
+    image: _Image,
+    mask: Mask,
+    stats: BlockStatistics | None,
+    classes: NDArray[np.uint8],
+    colours: Sequence[str],
+) -> None:
+    if stats is not None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            base = np.where(np.isfinite(mask.baseline), mask.baseline, _middle(stats.mean))
+            noise = np.where(np.isfinite(mask.noise) & (mask.noise > 0), mask.noise, _middle(stats.std))
+            off = (stats.mean - base) / np.where(noise > 0, noise, np.nan)
+        low, high = _limits(np.where(mask.bad, np.nan, off)[:, :: max(1, off.shape[1] // 512)])
+        image.show(axes, image.reduce(off), cmap=PAPER, vmin=low, vmax=high)
+    axes.set_facecolor("#f1efe9")
+    total = np.zeros((len(image.rows), len(image.columns)))
+    parts = np.zeros((len(colours), *total.shape))
+    for i in range(len(colours)):
+        parts[i] = image.reduce(classes == i + 1)
+        total += parts[i]
+    if colours:
+        picture = np.zeros((*total.shape, 4))
+        picture[..., :3] = np.array([to_rgb(c) for c in colours])[parts.argmax(axis=0)]
+        picture[..., 3] = np.where(total > 0, _LEAST + (0.85 - _LEAST) * np.minimum(total, 1.0), 0.0)
+        image.show(axes, picture)
+    if len(mask.clipped):
+        at = mask.clipped.mean(axis=1) * image.header.tsamp * image.scale
+        axes.plot(at, np.full(at.size, 1.0), "v", transform=axes.get_xaxis_transform(), color=ACCENT, markersize=4)
+    axes.set(xlabel=f"time [{image.unit}]", ylabel=image.label)
+    axes.text(
+        0.008, 0.015, "mean of each block less its baseline, in units of the noise; what is left out in colour",
+        transform=axes.transAxes, fontsize=8, color=INK,
+        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 2},
+    )  # fmt: skip
+    _style(axes, "")
+
+
+def _middle(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Median over the blocks, shape (1, nchans)."""
+    from pulsar.rfi.robust import median
+
+    return median(values, axis=0, keepdims=True)
+
+
+def _block_loss(axes: Axes, image: _Image, mask: Mask) -> None:
+    lost = 100 * block_losses(mask)
+    axes.stairs(lost, image.times, fill=True, color=FILL)
+    axes.stairs(lost, image.times, color=INK, linewidth=0.8)
+    axes.set(ylim=(0, max(1.05 * float(lost.max()), 1.0)), ylabel="left out [%]")
+    axes.yaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(labelbottom=False)
+    _style(axes, "")
+
+
+def _channel_loss(axes: Axes, image: _Image, mask: Mask) -> None:
+    lost = 100 * channel_losses(mask)
+    axes.stairs(lost[::-1], image.channels[::-1], orientation="horizontal", fill=True, color=FILL)
+    axes.set(xlim=(0, max(1.05 * float(lost.max()), 1.0)), xlabel="left out [%]")
+    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.tick_params(labelleft=False)
+    _style(axes, "")
+
+
+def _bandpass(axes: Axes, image: _Image, mask: Mask, stats: BlockStatistics | None) -> None:
+    centres = 0.5 * (image.channels[:-1] + image.channels[1:])
+    mean = _middle(mask.baseline if stats is None else stats.mean)[0]
+    noise = _middle(mask.noise if stats is None else stats.std)[0]
+    for first, last in _stretches(~mask.chan_ok):
+        axes.axhspan(image.channels[first], image.channels[last + 1], color=ACCENT, alpha=0.22, linewidth=0)
+    axes.plot(mean, centres, color=INK, linewidth=0.9, label="mean")
+    both = axes.twiny()
+    both.plot(noise, centres, color="#2a9d8f", linewidth=0.9, label="std")
+    for which, values, name in ((axes, mean, "mean"), (both, noise, "std")):
+        which.set_xlim(*_limits(values[mask.chan_ok], 0.5, 99.5))
+        which.xaxis.set_major_locator(MaxNLocator(3))
+        which.set_xlabel(f"{name} [levels]")
+    axes.tick_params(labelleft=False)
+    _style(axes, "")
+    _style(both, "")
+    both.xaxis.label.set_color("#2a9d8f")
+
+
+def _stretches(which: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    edges = np.flatnonzero(np.diff(which.astype(np.int8), prepend=0, append=0))
+    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _statistics(figure: Figure, grid: GridSpec, image: _Image, mask: Mask, stats: BlockStatistics | None) -> None:
+    for i, (name, values) in enumerate(_panels(mask, stats)):
+        axes = figure.add_subplot(grid[i])
+        picture = image.reduce(values)
+        if np.isfinite(picture).any():
+            axes.set_facecolor("#f1efe9")
+            low, high = _limits(image.reduce(np.where(mask.bad, np.nan, values)))
+            shown = image.show(axes, picture, cmap=PAPER, vmin=low, vmax=high)
+            bar = figure.colorbar(shown, cax=axes.inset_axes((1.02, 0.0, 0.03, 1.0)))
+            bar.ax.tick_params(labelsize=7, colors=SOFT, length=2)
+            bar.outline.set_visible(False)
+        else:
+            axes.set(xticks=[], yticks=[])
+            axes.text(0.5, 0.5, "not taken", transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
+        axes.set(xlabel=f"time [{image.unit}]", ylabel="" if i else image.label)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5))
+        _style(axes, name)
+
+
+def _panels(mask: Mask, stats: BlockStatistics | None) -> list[tuple[str, NDArray[np.float64]]]:
+    """Names and values, shape (nblocks, nchans), of the statistics that are shown."""
+    unknown = np.full(mask.bad.shape, np.nan)
+    if stats is None:
+        return [(name, unknown) for name in ("Noise over its usual", "Skewness", "Kurtosis", "Strongest power")]
+    noise = np.where(np.isfinite(mask.noise) & (mask.noise > 0), mask.noise, _middle(stats.std))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = stats.std / np.where(noise > 0, noise, np.nan)
+    return [
+        ("Noise over its usual", ratio),
+        ("Skewness", stats.skewness),
+        ("Kurtosis", stats.kurtosis),
+        ("Strongest power in a block", stats.fourier),
+    ]
+
+
+def _spectrum(
+    axes: Axes, birdies: Sequence[Birdie], spectrum: tuple[NDArray[np.float32], float] | None, header: Header
+) -> None:
+    if spectrum is None or not np.any(spectrum[0] > 0):
+        axes.set(xticks=[], yticks=[])
+        why = "too few samples" if spectrum is None else "nothing is left of the series at DM 0"
+        axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
+        _style(axes, "Spectrum at DM 0")
+        return
+    powers, step = spectrum
+    freqs, tops = peaks_by_frequency(powers, step)
+    threshold = float(np.log(powers.size / CHANCE))
+    axes.axhline(threshold, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.text(
+        freqs[-1],
+        threshold,
+        "noise reaches this once in 1000 spectra ",
+        fontsize=7.5,
+        color=SOFT,
+        ha="right",
+        va="bottom",
+    )
+    axes.plot(freqs, np.maximum(tops, 0.3), color=INK, linewidth=0.8)
+    top = 2.0 * max(float(tops.max()), threshold)
+    for birdie in birdies:
+        lo, hi = birdie.freq - 0.5 * birdie.width, birdie.freq + 0.5 * birdie.width
+        axes.axvspan(max(lo, freqs[0]), hi, color=ACCENT, alpha=0.3, linewidth=0)
+    if birdies:
+        at = np.array([b.freq for b in birdies])
+        axes.plot(at, np.full(at.size, 0.97), "v", transform=axes.get_xaxis_transform(), color=ACCENT, markersize=5)
+    axes.set(xscale="log", yscale="log", xlim=(freqs[0], freqs[-1]), ylim=(0.5, top))
+    axes.set(xlabel="frequency [Hz]", ylabel="power")
+    lost = fraction_lost(birdies, 0.5 / header.tsamp)
+    text = f"{len(birdies)} lines left out, {100 * lost:.2g} % of it" if birdies else "no line of interference"
+    _style(axes, f"Spectrum at DM 0: {text}")
+
+
+def peaks_by_frequency(powers: NDArray[np.float32], step: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The highest power in each of about 1500 stretches, even in the logarithm of frequency.
+
+    Returns
+    -------
+    freqs : ndarray
+        Of these powers [Hz].
+    tops : ndarray
+    """
+    first = min(2, powers.size - 1)
+    edges = np.unique(np.geomspace(max(first, 1), powers.size, _POINTS + 1).astype(np.int64))[:-1]
+    tops = np.maximum.reduceat(powers, edges).astype(np.float64)
+    ends = np.append(edges[1:], powers.size)
+    at = [int(a + np.argmax(powers[a:b])) for a, b in zip(edges, ends, strict=True)]
+    return np.array(at) * step, tops
