@@ -58,7 +58,7 @@ def command(
     sets: Sets = None,
     zap: Zap = None,
     mask: Mask = None,
-    zerodm: ZeroDM = False,
+    zerodm: ZeroDM = None,
     threads: Threads = None,
     memory: Memory = None,
     overwrite: Overwrite = False,

@@ -44,7 +44,7 @@ def command(
     sets: Sets = None,
     zap: Zap = None,
     mask: Mask = None,
-    zerodm: ZeroDM = False,
+    zerodm: ZeroDM = None,
     picture: Annotated[
         Path | None, typer.Option("--plot", metavar="PNG", help="Draw mask, statistics and spectrum.")
     ] = None,

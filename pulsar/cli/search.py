@@ -58,7 +58,7 @@ def command(
     dm: DMRange = None,
     zap: Zap = None,
     mask: Mask = None,
-    zerodm: ZeroDM = False,
+    zerodm: ZeroDM = None,
     zmax: ZMax = None,
     accel_max: AccelMax = None,
     wmax: WMax = None,

@@ -44,14 +44,14 @@ def clean(obs: Observation, config: Config | None = None) -> "CleanedSource":
     DataError
         If nothing is left.
     """
-    from pulsar.pipeline.cleaning import find_mask
+    from pulsar.pipeline.cleaning import clean_source, find_mask
     from pulsar.pipeline.plan import thread_count
     from pulsar.pipeline.progress import Progress
-    from pulsar.rfi import CleanedSource
 
     config = Config() if config is None else config
-    mask = find_mask(obs, config, threads=thread_count(config), progress=Progress("quiet")).mask
-    return CleanedSource(obs, mask, zerodm=config.rfi.zerodm)
+    threads, progress = thread_count(config), Progress("quiet")
+    mask = find_mask(obs, config, threads=threads, progress=progress).mask
+    return clean_source(obs, mask, config, threads=threads, progress=progress)
 
 
 @overload

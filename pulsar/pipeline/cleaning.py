@@ -13,7 +13,7 @@ from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from pulsar.rfi import BlockStatistics, Mask
+    from pulsar.rfi import BlockStatistics, CleanedSource, Mask
     from pulsar.rfi.birdies import Birdie
     from pulsar.rfi.presto import PrestoMask
     from pulsar.rfi.store import MaskFile
@@ -104,6 +104,27 @@ def find_mask(
         stats = measure(obs, settings, threads=threads, progress=tick)
         mask = make_mask(obs, stats, settings, given=None if given is None else given.blocks(stats.edges))
     return Cleaning(mask, stats)
+
+
+def clean_source(
+    obs: Observation, mask: "Mask", config: Config, *, threads: int, progress: Progress
+) -> "CleanedSource":
+    """The observation without what is masked, of zero mean and equal noise.
+
+    Parameters
+    ----------
+    obs : Observation
+    mask : Mask
+    config : Config
+    threads : int
+    progress : Progress
+    """
+    from pulsar.rfi import cleaned_source
+
+    if config.rfi.zerodm != "zdot":
+        return cleaned_source(obs, mask, config.rfi)
+    with progress.stage("zero-DM gains", obs.header.nsamps, "samples") as tick:
+        return cleaned_source(obs, mask, config.rfi, threads=threads, progress=tick)
 
 
 def given_birdies(header: Header, config: RfiConfig) -> "list[Birdie]":

@@ -17,7 +17,7 @@ from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
-from pulsar.pipeline.cleaning import find_mask, given_mask
+from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
 from pulsar.pipeline.plan import live_frequencies, stage_memory
 from pulsar.pipeline.progress import Progress
 
@@ -102,10 +102,8 @@ def fold_cubes(
             tick(header.nsamps)
         return cubes
 
-    from pulsar.rfi import CleanedSource
-
     mask = find_mask(obs, config, threads=threads, progress=progress).mask
-    source = CleanedSource(obs, mask, zerodm=config.rfi.zerodm)
+    source = clean_source(obs, mask, config, threads=threads, progress=progress)
     with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
         return fold_many(source, params, config.fold, threads=threads, memory=stage_memory(config), progress=tick)
 

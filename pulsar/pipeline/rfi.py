@@ -155,9 +155,8 @@ def make_rfi(
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.writer import check_output
     from pulsar.pipeline.birdies import zero_dm
-    from pulsar.pipeline.cleaning import find_mask, given_birdies
+    from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
     from pulsar.pipeline.plan import live_frequencies, stage_memory, thread_count
-    from pulsar.rfi import CleanedSource
     from pulsar.rfi.birdies import merged, read_zaplist
     from pulsar.rfi.store import write_mask
 
@@ -179,7 +178,7 @@ def make_rfi(
         threads, memory = thread_count(settings), stage_memory(settings)
         record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), threads)
         cleaning = find_mask(obs, settings, threads=threads, progress=progress, statistics=True)
-        source = CleanedSource(obs, cleaning.mask, zerodm=settings.rfi.zerodm)
+        source = clean_source(obs, cleaning.mask, settings, threads=threads, progress=progress)
         scratch = Path(settings.run.scratch) if settings.run.scratch else (target or Path("mask")).absolute().parent
         found = zero_dm(
             source, obs.header, settings, threads=threads, memory=memory, scratch=scratch, progress=progress

@@ -25,7 +25,7 @@ from pulsar.pipeline.candidates import (
     rank,
 )
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
-from pulsar.pipeline.cleaning import find_mask, given_birdies, given_mask
+from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies, given_mask
 from pulsar.pipeline.plan import RunPlan, dry_run, thread_count
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, explained, find_pulses, is_one_pulse, link
@@ -306,7 +306,7 @@ class _Runner:
         return found, trials.dms, pulses, fold
 
     def _clean(self) -> "CleanedSource":
-        from pulsar.rfi import CleanedSource, Mask
+        from pulsar.rfi import Mask
 
         config = self.config
         kept = self.checkpoint.load("mask")
@@ -318,7 +318,7 @@ class _Runner:
             arrays = {f.name: np.asarray(getattr(self.mask, f.name)) for f in fields(self.mask)}
             self.checkpoint.save("mask", **arrays)
         self.progress.message(self.mask.summary())
-        return CleanedSource(self.obs, self.mask, zerodm=config.rfi.zerodm)
+        return clean_source(self.obs, self.mask, config, threads=self.threads, progress=self.progress)
 
     def _search(self, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, out: Path) -> Found:
         """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _sty
 from pulsar.rfi.birdies import CHANCE, Birdie, fraction_lost
 from pulsar.rfi.losses import block_losses, channel_losses
 from pulsar.rfi.mask import CAUSES, Mask
+from pulsar.rfi.robust import median
 from pulsar.rfi.statistics import BlockStatistics
 
 #: Most pixels of an image: what is finer is averaged, so that large observations stay readable and quick.
@@ -69,10 +71,10 @@ def plot_rfi(
     FigureCanvasAgg(figure)
     _title(figure, header, mask)
     top = GridSpec(
-        2, 3, figure=figure, left=0.06, right=0.985, top=0.9, bottom=0.5,
-        height_ratios=(1, 6), width_ratios=(6.4, 1, 1.6), hspace=0.05, wspace=0.04,
+        2, 4, figure=figure, left=0.06, right=0.985, top=0.9, bottom=0.5,
+        height_ratios=(1, 6), width_ratios=(6.4, 0.9, 0.9, 0.9), hspace=0.05, wspace=0.04,
     )  # fmt: skip
-    middle = GridSpec(1, 4, figure=figure, left=0.06, right=0.985, top=0.415, bottom=0.265, wspace=0.22)
+    middle = GridSpec(1, 4, figure=figure, left=0.06, right=0.95, top=0.415, bottom=0.265, wspace=0.2)
     bottom = GridSpec(1, 1, figure=figure, left=0.06, right=0.985, top=0.19, bottom=0.055)
 
     image = _Image(header, mask)
@@ -82,7 +84,8 @@ def plot_rfi(
     _waterfall(waterfall, image, mask, stats, classes, [colours[n] for n in names])
     _block_loss(figure.add_subplot(top[0, 0], sharex=waterfall), image, mask)
     _channel_loss(figure.add_subplot(top[1, 1], sharey=waterfall), image, mask)
-    _bandpass(figure.add_subplot(top[1, 2], sharey=waterfall), image, mask, stats)
+    for i, (name, values) in enumerate(_band(mask, stats)):
+        _bandpass(figure.add_subplot(top[1, 2 + i], sharey=waterfall), image, mask, values, name)
     legend = figure.add_subplot(top[0, 1:])
     legend.set_axis_off()
     if names:
@@ -165,7 +168,7 @@ class _Image:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray((sums / counts).T)
 
-    def show(self, axes: Axes, picture: NDArray[np.float64], **options: object) -> object:
+    def show(self, axes: Axes, picture: NDArray[np.float64], **options: Any) -> AxesImage:
         """Draw pixels, shape (rows, columns) or with colour."""
         axes.set(xlim=self.extent[:2], ylim=self.extent[2:])
         return axes.imshow(
@@ -260,8 +263,6 @@ def _waterfall(
 
 def _middle(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Median over the blocks, shape (1, nchans)."""
-    from pulsar.rfi.robust import median
-
     return median(values, axis=0, keepdims=True)
 
 
@@ -284,23 +285,20 @@ def _channel_loss(axes: Axes, image: _Image, mask: Mask) -> None:
     _style(axes, "")
 
 
-def _bandpass(axes: Axes, image: _Image, mask: Mask, stats: BlockStatistics | None) -> None:
-    centres = 0.5 * (image.channels[:-1] + image.channels[1:])
-    mean = _middle(mask.baseline if stats is None else stats.mean)[0]
-    noise = _middle(mask.noise if stats is None else stats.std)[0]
+def _band(mask: Mask, stats: BlockStatistics | None) -> list[tuple[str, NDArray[np.float64]]]:
+    """Mean and standard deviation of every channel, shape (nchans,)."""
+    mean, noise = (mask.baseline, mask.noise) if stats is None else (stats.mean, stats.std)
+    return [("mean [levels]", _middle(mean)[0]), ("std [levels]", _middle(noise)[0])]
+
+
+def _bandpass(axes: Axes, image: _Image, mask: Mask, values: NDArray[np.float64], name: str) -> None:
     for first, last in _stretches(~mask.chan_ok):
-        axes.axhspan(image.channels[first], image.channels[last + 1], color=ACCENT, alpha=0.22, linewidth=0)
-    axes.plot(mean, centres, color=INK, linewidth=0.9, label="mean")
-    both = axes.twiny()
-    both.plot(noise, centres, color="#2a9d8f", linewidth=0.9, label="std")
-    for which, values, name in ((axes, mean, "mean"), (both, noise, "std")):
-        which.set_xlim(*_limits(values[mask.chan_ok], 0.5, 99.5))
-        which.xaxis.set_major_locator(MaxNLocator(3))
-        which.set_xlabel(f"{name} [levels]")
+        axes.axhspan(image.channels[first], image.channels[last + 1], color=ACCENT, alpha=0.25, linewidth=0)
+    axes.plot(values, 0.5 * (image.channels[:-1] + image.channels[1:]), color=INK, linewidth=0.8)
+    axes.set(xlim=_limits(values[mask.chan_ok], 0.5, 99.5), xlabel=name)
+    axes.xaxis.set_major_locator(MaxNLocator(2))
     axes.tick_params(labelleft=False)
     _style(axes, "")
-    _style(both, "")
-    both.xaxis.label.set_color("#2a9d8f")
 
 
 def _stretches(which: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -323,6 +321,7 @@ def _statistics(figure: Figure, grid: GridSpec, image: _Image, mask: Mask, stats
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "not taken", transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
         axes.set(xlabel=f"time [{image.unit}]", ylabel="" if i else image.label)
+        axes.tick_params(labelleft=i == 0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         _style(axes, name)

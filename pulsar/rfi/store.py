@@ -105,17 +105,13 @@ class _MaskWriter(FileWriter):
 
     def statistics(self, stats: BlockStatistics) -> None:
         self._fields("statistics", stats, STATISTICS_FIELDS)
-        self._file["statistics"].attrs.update(
-            {name: getattr(stats, name) for name in STATISTICS_SCALARS if hasattr(stats, name)}
-        )
+        self._file["statistics"].attrs.update({name: getattr(stats, name) for name in STATISTICS_SCALARS})
 
     def birdies(self, birdies: Sequence[Birdie]) -> None:
         self._rows("rfi/birdies", [(b.freq, b.width, b.reason) for b in birdies])
 
     def _fields(self, group: str, record: Any, table: Mapping[str, tuple[str, str, str]]) -> None:
         for name, (dtype, unit, description) in table.items():
-            if not hasattr(record, name):
-                continue
             value = getattr(record, name)
             if dtype == "U":
                 self._strings(f"{group}/{name}", value, description)
@@ -186,11 +182,7 @@ def read_mask(path: Path | str, *, statistics: bool = True) -> MaskFile:
         stats = None
         if statistics and "mean" in file.get("statistics", {}):
             values = _read(file, path, "statistics", STATISTICS_FIELDS)
-            scalars = {
-                name: file["statistics"].attrs[name].item()
-                for name in STATISTICS_SCALARS
-                if name in file["statistics"].attrs
-            }
+            scalars = {name: file["statistics"].attrs[name].item() for name in STATISTICS_SCALARS}
             stats = BlockStatistics(**values, **scalars)
         rows = _dataset(file, path, "rfi/birdies")
         birdies = tuple(Birdie(float(r["freq"]), float(r["width"]), bytes(r["reason"]).decode()) for r in rows)
@@ -218,8 +210,6 @@ def _nblocks(mask: Mask) -> int:
 def _read(file: h5py.File, path: Path, group: str, table: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, (dtype, _, _) in table.items():
-        if name not in file[group]:
-            continue
         data = _dataset(file, path, f"{group}/{name}")
         if dtype == "U":
             values[name] = tuple(bytes(t).decode() for t in data)
