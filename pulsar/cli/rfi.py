@@ -95,7 +95,7 @@ def _print(made: "RfiReport") -> None:
         print_table(
             {
                 "reason": lambda r: r["reason"],
-                "how many": lambda r: f"{r['count']} {r['unit']}",
+                "how many": lambda r: _count(r["count"], r["unit"]),
                 "of the data": lambda r: _percent(r["fraction"]),
             },
             found["reasons"],
@@ -133,7 +133,7 @@ def _print(made: "RfiReport") -> None:
         },
         # The widest cost most.
         sorted(sorted(found["birdies"], key=lambda b: -b["width"])[: 2 * _LISTED], key=lambda b: b["freq"]),
-        title=f"Periodic interference: {len(made.birdies)} lines, {_percent(made.spectrum_lost)} of the spectrum",
+        title=f"Periodic interference: {_count(len(made.birdies), 'lines')}, {_percent(made.spectrum_lost)} of the spectrum",
         left=("reason",),
     )
     _more(found["birdies"], 2 * _LISTED)
@@ -151,6 +151,10 @@ def _stretches(title: str, rows: list[dict[str, Any]], columns: dict[str, Any], 
 def _more(rows: list[Any], shown: int) -> None:
     if len(rows) > shown:
         out(f"... and {len(rows) - shown} more (--json lists all)")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what if number != 1 else what.removesuffix('s')}"
 
 
 def _percent(fraction: float) -> str:

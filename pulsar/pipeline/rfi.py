@@ -79,7 +79,7 @@ class RfiReport:
             "fraction_lost": mask.fraction_lost,
             "reasons": [
                 {"reason": one.reason, "count": one.count, "unit": one.unit, "fraction": one.fraction}
-                for one in losses(mask, self.stats)
+                for one in losses(mask)
             ],
             "frequencies": [
                 {"lo": s.lo, "hi": s.hi, "channels": s.last - s.first + 1, "lost": s.lost, "share": s.share}

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from pulsar.data.header import Header
 from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _style, png
 from pulsar.rfi.birdies import CHANCE, Birdie, fraction_lost
-from pulsar.rfi.losses import block_losses, channel_losses
-from pulsar.rfi.mask import CAUSES, Mask
+from pulsar.rfi.losses import block_losses, channel_losses, reason_classes
+from pulsar.rfi.mask import Mask
 from pulsar.rfi.robust import median
 from pulsar.rfi.statistics import BlockStatistics
 
@@ -29,12 +29,10 @@ _ROWS: Final = 700
 #: Points of the spectrum that is drawn, the highest power in each.
 _POINTS: Final = 1500
 #: Colours of what is masked, by how much it costs; the rest share the last one.
-_COLOURS: Final = ("#d1495b", "#edae49", "#7b4ea3", "#2a9d8f", "#e76f51", "#b56576", "#8a9a5b", "#9c6644", "#6c757d")
+_COLOURS: Final = ("#d1495b", "#edae49", "#7b4ea3", "#2a9d8f", "#e76f51", "#c2185b", "#8a9a5b", "#9c6644", "#6c757d")
 #: A masked pixel shows at least so much of its colour, however few of its samples are masked.
-_LEAST: Final = 0.45
-#: Names of the causes of single blocks.
+_LEAST: Final = 0.6
 _OTHER: Final = "other reasons"
-_BLOCKS: Final = "single blocks"
 
 
 def plot_rfi(
@@ -78,13 +76,18 @@ def plot_rfi(
     bottom = GridSpec(1, 1, figure=figure, left=0.06, right=0.985, top=0.19, bottom=0.055)
 
     image = _Image(header, mask)
-    classes, names = reason_classes(mask)
-    colours = dict(zip(names, _palette(names), strict=True))
+    # Of every channel over all blocks, masked or not; shape (1, nchans).
+    mean, std = (mask.baseline, mask.noise) if stats is None else (stats.mean, stats.std)
+    level, noise = median(mean, axis=0, keepdims=True), median(std, axis=0, keepdims=True)
+    usual = np.where(np.isfinite(mask.noise) & (mask.noise > 0), mask.noise, np.where(noise > 0, noise, np.nan))
+    classes, names = _shown(mask)
+    colours = dict(zip(names, _COLOURS, strict=False))
     waterfall = figure.add_subplot(top[1, 0])
-    _waterfall(waterfall, image, mask, stats, classes, [colours[n] for n in names])
+    _waterfall(waterfall, image, mask, None if stats is None else _departures(mask, stats, level, usual))
+    _overlay(waterfall, image, mask, classes, [colours[n] for n in names])
     _block_loss(figure.add_subplot(top[0, 0], sharex=waterfall), image, mask)
     _channel_loss(figure.add_subplot(top[1, 1], sharey=waterfall), image, mask)
-    for i, (name, values) in enumerate(_band(mask, stats)):
+    for i, (name, values) in enumerate((("mean [levels]", level[0]), ("std [levels]", noise[0]))):
         _bandpass(figure.add_subplot(top[1, 2 + i], sharey=waterfall), image, mask, values, name)
     legend = figure.add_subplot(top[0, 1:])
     legend.set_axis_off()
@@ -93,53 +96,24 @@ def plot_rfi(
             handles=[Patch(color=colours[n], label=n) for n in names],
             loc="lower right", ncols=2 if len(names) > 3 else 1, fontsize=8, frameon=False, labelcolor=INK,
         )  # fmt: skip
-    _statistics(figure, middle, image, mask, stats)
+    _statistics(figure, middle, image, mask, _panels(stats, usual))
     _spectrum(figure.add_subplot(bottom[0]), birdies, spectrum, header)
     if path is not None:
         Path(path).write_bytes(png(figure))
     return figure
 
 
-def reason_classes(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
-    """Why each channel-block is masked, as a picture can show it.
-
-    Returns
-    -------
-    classes : ndarray of uint8, shape (nblocks, nchans)
-        0 where it is not masked, else 1 + the index of the reason.
-    names : list of str
-        Reasons, the costliest first; the last may stand for several.
-    """
-    found: dict[str, NDArray[np.bool_]] = {}
-    reasons = np.array(mask.reasons)
-    live = mask.bad & mask.chan_ok
-    if mask.why.shape == mask.bad.shape:
-        for bit, cause in reversed(list(enumerate(CAUSES))):
-            which = live & ((mask.why >> np.uint16(bit)) & 1).astype(np.bool_)
-            if which.any():
-                found[f"blocks: {cause}"] = which
-                live = live & ~which
-    if live.any():
-        found[_BLOCKS] = live
-    sizes = {name: float(which.sum()) for name, which in found.items()}
-    channels = {str(n): float((reasons == n).sum() * mask.bad.shape[0]) for n in set(mask.reasons) - {""}}
-    order = sorted({**sizes, **channels}.items(), key=lambda kv: (-kv[1], kv[0]))
-    names = [name for name, _ in order[: len(_COLOURS)]]
-    if len(order) > len(_COLOURS):
-        names[-1] = _OTHER
-    classes = np.zeros(mask.bad.shape, dtype=np.uint8)
-    for name, _ in order:
-        number = np.uint8(1 + (names.index(name) if name in names else len(names) - 1))
-        if name in found:
-            classes[found[name]] = number
-        else:
-            classes[:, reasons == name] = number
-    return classes, names
-
-
-def _palette(names: Sequence[str]) -> list[str]:
-    """A colour for each reason."""
-    return list(_COLOURS[: len(names)])
+def _shown(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
+    """Why each channel-block is masked: 0 where it is not, else 1 + the index of a name; the costliest first."""
+    classes, names = reason_classes(mask)
+    sizes = np.bincount(classes.ravel(), minlength=len(names) + 1)[1:]
+    order = np.argsort(-sizes, kind="stable")[: len(sizes)]
+    place = np.zeros(len(names) + 1, dtype=np.uint8)
+    place[order + 1] = np.minimum(np.arange(len(names)), len(_COLOURS) - 1) + 1
+    shown = [names[i] for i in order[: len(_COLOURS)]]
+    if len(names) > len(_COLOURS):
+        shown[-1] = _OTHER
+    return place[classes], shown
 
 
 class _Image:
@@ -170,7 +144,6 @@ class _Image:
 
     def show(self, axes: Axes, picture: NDArray[np.float64], **options: Any) -> AxesImage:
         """Draw pixels, shape (rows, columns) or with colour."""
-        axes.set(xlim=self.extent[:2], ylim=self.extent[2:])
         return axes.imshow(
             picture, origin="upper", extent=self.extent, aspect="auto", interpolation="nearest", **options
         )
@@ -223,22 +196,33 @@ def _limits(values: NDArray[np.float64], low: float = 1.0, high: float = 99.0) -
     return (a - room, b + room) if b > a else (a - 0.5, a + 0.5)
 
 
-def _waterfall(
-    axes: Axes,
-    image: _Image,
-    mask: Mask,
-    stats: BlockStatistics | None,
-    classes: NDArray[np.uint8],
-    colours: Sequence[str],
-) -> None:
-    if stats is not None:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            base = np.where(np.isfinite(mask.baseline), mask.baseline, _middle(stats.mean))
-            noise = np.where(np.isfinite(mask.noise) & (mask.noise > 0), mask.noise, _middle(stats.std))
-            off = (stats.mean - base) / np.where(noise > 0, noise, np.nan)
-        low, high = _limits(np.where(mask.bad, np.nan, off)[:, :: max(1, off.shape[1] // 512)])
-        image.show(axes, image.reduce(off), cmap=PAPER, vmin=low, vmax=high)
+def _departures(
+    mask: Mask, stats: BlockStatistics, level: NDArray[np.float64], usual: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Means of the blocks less the baseline, in units of the noise, shape (nblocks, nchans)."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((stats.mean - np.where(np.isfinite(mask.baseline), mask.baseline, level)) / usual)
+
+
+def _waterfall(axes: Axes, image: _Image, mask: Mask, departures: NDArray[np.float64] | None) -> None:
     axes.set_facecolor("#f1efe9")
+    if departures is not None:
+        some = slice(None, None, max(1, departures.shape[1] // 512))
+        low, high = _limits(np.where(mask.bad, np.nan, departures)[:, some])
+        image.show(axes, image.reduce(departures), cmap=PAPER, vmin=low, vmax=high)
+    axes.set(xlim=image.extent[:2], ylim=image.extent[2:], xlabel=f"time [{image.unit}]", ylabel=image.label)
+    text = "what is left out"
+    if departures is not None:
+        text = "mean of each block less its baseline, in units of the noise; what is left out in colour"
+    axes.text(
+        0.008, 0.015, text, transform=axes.transAxes, fontsize=8, color=INK,
+        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 2},
+    )  # fmt: skip
+    _style(axes, "")
+
+
+def _overlay(axes: Axes, image: _Image, mask: Mask, classes: NDArray[np.uint8], colours: Sequence[str]) -> None:
+    """What is masked, in the colour of the reason that is most frequent in a pixel; impulses as marks above."""
     total = np.zeros((len(image.rows), len(image.columns)))
     parts = np.zeros((len(colours), *total.shape))
     for i in range(len(colours)):
@@ -252,18 +236,6 @@ def _waterfall(
     if len(mask.clipped):
         at = mask.clipped.mean(axis=1) * image.header.tsamp * image.scale
         axes.plot(at, np.full(at.size, 1.0), "v", transform=axes.get_xaxis_transform(), color=ACCENT, markersize=4)
-    axes.set(xlabel=f"time [{image.unit}]", ylabel=image.label)
-    axes.text(
-        0.008, 0.015, "mean of each block less its baseline, in units of the noise; what is left out in colour",
-        transform=axes.transAxes, fontsize=8, color=INK,
-        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 2},
-    )  # fmt: skip
-    _style(axes, "")
-
-
-def _middle(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Median over the blocks, shape (1, nchans)."""
-    return median(values, axis=0, keepdims=True)
 
 
 def _block_loss(axes: Axes, image: _Image, mask: Mask) -> None:
@@ -285,12 +257,6 @@ def _channel_loss(axes: Axes, image: _Image, mask: Mask) -> None:
     _style(axes, "")
 
 
-def _band(mask: Mask, stats: BlockStatistics | None) -> list[tuple[str, NDArray[np.float64]]]:
-    """Mean and standard deviation of every channel, shape (nchans,)."""
-    mean, noise = (mask.baseline, mask.noise) if stats is None else (stats.mean, stats.std)
-    return [("mean [levels]", _middle(mean)[0]), ("std [levels]", _middle(noise)[0])]
-
-
 def _bandpass(axes: Axes, image: _Image, mask: Mask, values: NDArray[np.float64], name: str) -> None:
     for first, last in _stretches(~mask.chan_ok):
         axes.axhspan(image.channels[first], image.channels[last + 1], color=ACCENT, alpha=0.25, linewidth=0)
@@ -306,11 +272,13 @@ def _stretches(which: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _statistics(figure: Figure, grid: GridSpec, image: _Image, mask: Mask, stats: BlockStatistics | None) -> None:
-    for i, (name, values) in enumerate(_panels(mask, stats)):
+def _statistics(
+    figure: Figure, grid: GridSpec, image: _Image, mask: Mask, panels: Sequence[tuple[str, NDArray[np.float64] | None]]
+) -> None:
+    for i, (name, values) in enumerate(panels):
         axes = figure.add_subplot(grid[i])
-        picture = image.reduce(values)
-        if np.isfinite(picture).any():
+        if values is not None and np.isfinite(values).any():
+            picture = image.reduce(values)
             axes.set_facecolor("#f1efe9")
             low, high = _limits(image.reduce(np.where(mask.bad, np.nan, values)))
             shown = image.show(axes, picture, cmap=PAPER, vmin=low, vmax=high)
@@ -320,6 +288,7 @@ def _statistics(figure: Figure, grid: GridSpec, image: _Image, mask: Mask, stats
         else:
             axes.set(xticks=[], yticks=[])
             axes.text(0.5, 0.5, "not taken", transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
+        axes.set(xlim=image.extent[:2], ylim=image.extent[2:])
         axes.set(xlabel=f"time [{image.unit}]", ylabel="" if i else image.label)
         axes.tick_params(labelleft=i == 0)
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -327,19 +296,13 @@ def _statistics(figure: Figure, grid: GridSpec, image: _Image, mask: Mask, stats
         _style(axes, name)
 
 
-def _panels(mask: Mask, stats: BlockStatistics | None) -> list[tuple[str, NDArray[np.float64]]]:
+def _panels(stats: BlockStatistics | None, usual: NDArray[np.float64]) -> list[tuple[str, NDArray[np.float64] | None]]:
     """Names and values, shape (nblocks, nchans), of the statistics that are shown."""
-    unknown = np.full(mask.bad.shape, np.nan)
-    if stats is None:
-        return [(name, unknown) for name in ("Noise over its usual", "Skewness", "Kurtosis", "Strongest power")]
-    noise = np.where(np.isfinite(mask.noise) & (mask.noise > 0), mask.noise, _middle(stats.std))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = stats.std / np.where(noise > 0, noise, np.nan)
     return [
-        ("Noise over its usual", ratio),
-        ("Skewness", stats.skewness),
-        ("Kurtosis", stats.kurtosis),
-        ("Strongest power in a block", stats.fourier),
+        ("Noise over its usual", None if stats is None else np.asarray(stats.std / usual)),
+        ("Skewness", None if stats is None else stats.skewness),
+        ("Kurtosis", None if stats is None else stats.kurtosis),
+        ("Strongest power in a block", None if stats is None else stats.fourier),
     ]
 
 
@@ -376,7 +339,8 @@ def _spectrum(
     axes.set(xscale="log", yscale="log", xlim=(freqs[0], freqs[-1]), ylim=(0.5, top))
     axes.set(xlabel="frequency [Hz]", ylabel="power")
     lost = fraction_lost(birdies, 0.5 / header.tsamp)
-    text = f"{len(birdies)} lines left out, {100 * lost:.2g} % of it" if birdies else "no line of interference"
+    count = "1 line" if len(birdies) == 1 else f"{len(birdies)} lines"
+    text = f"{count} left out, {100 * lost:.2g} % of it" if birdies else "no line of interference"
     _style(axes, f"Spectrum at DM 0: {text}")
 
 

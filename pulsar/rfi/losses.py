@@ -7,16 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.header import Header
-from pulsar.rfi.mask import Mask
-from pulsar.rfi.statistics import BlockStatistics
+from pulsar.rfi.mask import CAUSES, Mask
 
 #: Channels and blocks stand out when they lose this much more than the median one.
 EXCESS: Final = 0.1
-#: Reasons for what is not a whole channel.
-MISSING: Final = "in no file"
-WHOLE_BLOCKS: Final = "whole blocks"
-SINGLE: Final = "single blocks"
+#: What blocks of channels that are not masked whole are lost for: cause in the mask -> in words. Of several the first
+#: in this order counts, then the others in the order of their bits.
+WORDS: Final = {"no data": "no data", "block": "whole blocks", "given": "blocks: PRESTO mask"}
 CLIPPED: Final = "clipped impulses"
+UNKNOWN: Final = "blocks"
 
 
 @dataclass(frozen=True)
@@ -99,38 +98,57 @@ def block_losses(mask: Mask, *, live: bool = False) -> NDArray[np.float64]:
     return np.asarray(1.0 - (1.0 - bad.mean(axis=1)) * (1.0 - clipped_parts(mask)))
 
 
-def losses(mask: Mask, stats: BlockStatistics | None = None) -> list[Loss]:
-    """What every reason costs, the largest first.
-
-    A channel-sample counts once: for its channel, else for a block that is lost in all channels, else for its block,
-    else for an impulse.
+def reason_classes(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
+    """The one reason for which each channel-block counts as lost.
 
     Parameters
     ----------
     mask : Mask
-    stats : BlockStatistics, optional
-        Tells blocks that are in no file from those that are bad.
+
+    Returns
+    -------
+    classes : ndarray of uint8, shape (nblocks, nchans)
+        0 where nothing is masked, else 1 + the index of the reason.
+    names : list of str
+        Those of whole channels first.
     """
+    names = sorted(set(mask.reasons) - {""})
+    # The reasons of channels, repeated down the blocks.
+    number = {name: i + 1 for i, name in enumerate(names)}
+    row = np.array([number.get(reason, 0) for reason in mask.reasons], dtype=np.uint8)
+    classes = np.repeat(np.where(mask.chan_ok, np.uint8(0), row)[None, :], mask.bad.shape[0], axis=0)
+    left = mask.bad & (classes == 0)
+    if mask.why.shape == mask.bad.shape:
+        causes = [c for c in WORDS if c != "given"] + [c for c in CAUSES if c not in WORDS] + ["given"]
+        for cause in causes:
+            which = left & ((mask.why & np.uint16(1 << CAUSES.index(cause))) > 0)
+            if which.any():
+                names.append(WORDS.get(cause, f"blocks: {cause}"))
+                classes[which] = len(names)
+                left &= ~which
+    if left.any():
+        names.append(UNKNOWN)
+        classes[left] = len(names)
+    return classes, names
+
+
+def losses(mask: Mask) -> list[Loss]:
+    """What every reason costs, the largest first; a channel-sample counts once."""
     share, nchans = weights(mask), mask.chan_ok.size
-    reasons = np.array(mask.reasons, dtype=object)
+    classes, names = reason_classes(mask)
     found = []
-    for reason in sorted(set(mask.reasons) - {""}):
-        count = int(np.count_nonzero(reasons == reason))
-        found.append(Loss(reason, count, "channels", count / nchans))
-    live = mask.bad[:, mask.chan_ok]
-    part = live.shape[1] / nchans
-    whole = live.all(axis=1)
-    missing = whole & (stats.valid == 0).all(axis=1) if stats is not None else np.zeros(whole.size, dtype=np.bool_)
-    for reason, which in ((MISSING, missing), (WHOLE_BLOCKS, whole & ~missing)):
-        if which.any():
-            found.append(Loss(reason, int(which.sum()), "blocks", float(part * share[which].sum())))
-    single = np.where(whole, 0.0, live.mean(axis=1)) if live.shape[1] else np.zeros(whole.size)
-    if single.any():
-        count = int(np.count_nonzero(live[~whole]))
-        found.append(Loss(SINGLE, count, "channel-blocks", float(part * (share @ single))))
+    for i, name in enumerate(names):
+        which = classes == i + 1
+        fraction = float(share @ which.sum(axis=1)) / nchans
+        if name in mask.reasons:
+            found.append(Loss(name, int(which.any(axis=0).sum()), "channels", fraction))
+        elif name == WORDS["block"]:
+            found.append(Loss(name, int(which.any(axis=1).sum()), "blocks", fraction))
+        else:
+            found.append(Loss(name, int(np.count_nonzero(which)), "channel-blocks", fraction))
     if len(mask.clipped):
-        kept = np.where(whole, 0.0, 1.0 - single)
-        found.append(Loss(CLIPPED, len(mask.clipped), "impulses", float(part * (share * clipped_parts(mask)) @ kept)))
+        kept = (classes == 0).sum(axis=1) / nchans
+        found.append(Loss(CLIPPED, len(mask.clipped), "impulses", float((share * clipped_parts(mask)) @ kept)))
     return sorted(found, key=lambda one: -one.fraction)
 
 

@@ -30,6 +30,7 @@ CAUSES: Final = (
     "neighbours",
     "grown",
     "block",
+    "given",
 )
 
 
