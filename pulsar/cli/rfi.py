@@ -133,7 +133,8 @@ def _print(made: "RfiReport") -> None:
         },
         # The widest cost most.
         sorted(sorted(found["birdies"], key=lambda b: -b["width"])[: 2 * _LISTED], key=lambda b: b["freq"]),
-        title=f"Periodic interference: {_count(len(made.birdies), 'lines')}, {_percent(made.spectrum_lost)} of the spectrum",
+        title="Periodic interference: "
+        f"{_count(len(made.birdies), 'lines')}, {_percent(made.spectrum_lost)} of the spectrum",
         left=("reason",),
     )
     _more(found["birdies"], 2 * _LISTED)

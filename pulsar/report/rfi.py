@@ -85,7 +85,10 @@ def plot_rfi(
     waterfall = figure.add_subplot(top[1, 0])
     _waterfall(waterfall, image, mask, None if stats is None else _departures(mask, stats, level, usual))
     _overlay(waterfall, image, mask, classes, [colours[n] for n in names])
-    _block_loss(figure.add_subplot(top[0, 0], sharex=waterfall), image, mask)
+    heading = "What is left out"
+    if stats is not None:
+        heading += ", in colour, over the mean of each block less its baseline in units of the noise"
+    _block_loss(figure.add_subplot(top[0, 0], sharex=waterfall), image, mask, heading)
     _channel_loss(figure.add_subplot(top[1, 1], sharey=waterfall), image, mask)
     for i, (name, values) in enumerate((("mean [levels]", level[0]), ("std [levels]", noise[0]))):
         _bandpass(figure.add_subplot(top[1, 2 + i], sharey=waterfall), image, mask, values, name)
@@ -211,13 +214,6 @@ def _waterfall(axes: Axes, image: _Image, mask: Mask, departures: NDArray[np.flo
         low, high = _limits(np.where(mask.bad, np.nan, departures)[:, some])
         image.show(axes, image.reduce(departures), cmap=PAPER, vmin=low, vmax=high)
     axes.set(xlim=image.extent[:2], ylim=image.extent[2:], xlabel=f"time [{image.unit}]", ylabel=image.label)
-    text = "what is left out"
-    if departures is not None:
-        text = "mean of each block less its baseline, in units of the noise; what is left out in colour"
-    axes.text(
-        0.008, 0.015, text, transform=axes.transAxes, fontsize=8, color=INK,
-        bbox={"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 2},
-    )  # fmt: skip
     _style(axes, "")
 
 
@@ -238,14 +234,14 @@ def _overlay(axes: Axes, image: _Image, mask: Mask, classes: NDArray[np.uint8], 
         axes.plot(at, np.full(at.size, 1.0), "v", transform=axes.get_xaxis_transform(), color=ACCENT, markersize=4)
 
 
-def _block_loss(axes: Axes, image: _Image, mask: Mask) -> None:
+def _block_loss(axes: Axes, image: _Image, mask: Mask, heading: str) -> None:
     lost = 100 * block_losses(mask)
     axes.stairs(lost, image.times, fill=True, color=FILL)
     axes.stairs(lost, image.times, color=INK, linewidth=0.8)
     axes.set(ylim=(0, max(1.05 * float(lost.max()), 1.0)), ylabel="left out [%]")
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelbottom=False)
-    _style(axes, "")
+    _style(axes, heading)
 
 
 def _channel_loss(axes: Axes, image: _Image, mask: Mask) -> None:

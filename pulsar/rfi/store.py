@@ -182,29 +182,34 @@ def read_mask(path: Path | str, *, statistics: bool = True) -> MaskFile:
         stats = None
         if statistics and "mean" in file.get("statistics", {}):
             values = _read(file, path, "statistics", STATISTICS_FIELDS)
-            scalars = {name: file["statistics"].attrs[name].item() for name in STATISTICS_SCALARS}
+            attrs = file["statistics"].attrs
+            for name in STATISTICS_SCALARS:
+                if name not in attrs:
+                    raise _damaged(path, f"/statistics lacks the attribute {name!r}")
+            scalars = {name: attrs[name].item() for name in STATISTICS_SCALARS}
             stats = BlockStatistics(**values, **scalars)
         rows = _dataset(file, path, "rfi/birdies")
         birdies = tuple(Birdie(float(r["freq"]), float(r["width"]), bytes(r["reason"]).decode()) for r in rows)
         stored = file["provenance"].get("config") if "provenance" in file else None
         config = "" if stored is None else bytes(stored[()]).decode()
-    shapes = {
-        "chan_ok": (header.nchans,),
-        **dict.fromkeys(("bad", "baseline", "noise"), (_nblocks(mask), header.nchans)),
-    }
-    for name, shape in shapes.items():
-        if getattr(mask, name).shape != shape:
-            raise _damaged(path, f"/rfi/{name} has the shape {getattr(mask, name).shape}, expected {shape}")
-    edges = mask.edges
-    if edges.ndim != 1 or edges.size < 2 or edges[0] != 0 or edges[-1] != header.nsamps or (np.diff(edges) <= 0).any():
-        raise _damaged(path, f"/rfi/edges do not ascend from 0 to the {header.nsamps} samples of the observation")
-    if len(mask.reasons) != header.nchans:
-        raise _damaged(path, f"/rfi/reasons has {len(mask.reasons)} entries for {header.nchans} channels")
+    _check(path, header, mask)
     return MaskFile(path, header, mask, birdies, stats, config)
 
 
-def _nblocks(mask: Mask) -> int:
-    return int(mask.edges.size) - 1
+def _check(path: Path, header: Header, mask: Mask) -> None:
+    """Refuse arrays that do not go with one another."""
+    edges, nchans = mask.edges, header.nchans
+    if edges.ndim != 1 or edges.size < 2 or edges[0] != 0 or edges[-1] != header.nsamps or (np.diff(edges) <= 0).any():
+        raise _damaged(path, f"/rfi/edges do not ascend from 0 to the {header.nsamps} samples of the observation")
+    if len(mask.reasons) != nchans:
+        raise _damaged(path, f"/rfi/reasons has {len(mask.reasons)} entries for {nchans} channels")
+    blocks = (edges.size - 1, nchans)
+    for name, shape in {"chan_ok": (nchans,), "bad": blocks, "baseline": blocks, "noise": blocks}.items():
+        if getattr(mask, name).shape != shape:
+            raise _damaged(path, f"/rfi/{name} has the shape {getattr(mask, name).shape}, expected {shape}")
+    cuts = mask.clipped
+    if cuts.ndim != 2 or cuts.shape[1] != 2 or (np.diff(cuts, axis=1) <= 0).any() or (cuts[1:, 0] < cuts[:-1, 1]).any():
+        raise _damaged(path, "/rfi/clipped holds no ascending stretches of samples")
 
 
 def _read(file: h5py.File, path: Path, group: str, table: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
@@ -214,8 +219,8 @@ def _read(file: h5py.File, path: Path, group: str, table: Mapping[str, tuple[str
         if dtype == "U":
             values[name] = tuple(bytes(t).decode() for t in data)
         else:
-            # Decisions are made in double precision.
-            values[name] = data.astype("f8" if dtype == "f4" else dtype)
+            # As wide again as in memory.
+            values[name] = data.astype({"f4": "f8", "i4": "i8"}.get(dtype, dtype))
     return values
 
 
