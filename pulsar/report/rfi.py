@@ -72,7 +72,7 @@ def plot_rfi(
         2, 4, figure=figure, left=0.06, right=0.985, top=0.9, bottom=0.5,
         height_ratios=(1, 6), width_ratios=(6.4, 0.9, 0.9, 0.9), hspace=0.05, wspace=0.04,
     )  # fmt: skip
-    middle = GridSpec(1, 4, figure=figure, left=0.06, right=0.95, top=0.415, bottom=0.265, wspace=0.2)
+    middle = GridSpec(1, 5, figure=figure, left=0.06, right=0.955, top=0.415, bottom=0.265, wspace=0.25)
     bottom = GridSpec(1, 1, figure=figure, left=0.06, right=0.985, top=0.19, bottom=0.055)
 
     image = _Image(header, mask)
@@ -287,7 +287,7 @@ def _statistics(
         axes.set(xlim=image.extent[:2], ylim=image.extent[2:])
         axes.set(xlabel=f"time [{image.unit}]", ylabel="" if i else image.label)
         axes.tick_params(labelleft=i == 0)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(5))
         _style(axes, name)
 
@@ -298,7 +298,8 @@ def _panels(stats: BlockStatistics | None, usual: NDArray[np.float64]) -> list[t
         ("Noise over its usual", None if stats is None else np.asarray(stats.std / usual)),
         ("Skewness", None if stats is None else stats.skewness),
         ("Kurtosis", None if stats is None else stats.kurtosis),
-        ("Strongest power in a block", None if stats is None else stats.fourier),
+        ("Strongest line", None if stats is None else stats.fourier),
+        ("Excess of 1 ms sums", None if stats is None else stats.excess),
     ]
 
 
@@ -316,12 +317,12 @@ def _spectrum(
     threshold = float(np.log(powers.size / CHANCE))
     axes.axhline(threshold, color=SOFT, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.text(
-        freqs[-1],
+        freqs[0],
         threshold,
-        "noise reaches this once in 1000 spectra ",
+        " noise reaches this once in 1000 spectra",
         fontsize=7.5,
         color=SOFT,
-        ha="right",
+        ha="left",
         va="bottom",
     )
     axes.plot(freqs, np.maximum(tops, 0.3), color=INK, linewidth=0.8)

@@ -22,7 +22,7 @@ from pulsar.io.product.reader import HDF5_MAGIC, first_bytes, open_file, read_he
 from pulsar.io.product.writer import FileWriter
 from pulsar.rfi.belongs import MJD_SLACK, refuse
 from pulsar.rfi.birdies import Birdie
-from pulsar.rfi.mask import Mask
+from pulsar.rfi.mask import CAUSES, Mask
 from pulsar.rfi.presto import PrestoMask, read_presto_mask
 from pulsar.rfi.statistics import BlockStatistics
 
@@ -47,7 +47,7 @@ MASK_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
     "baseline": ("f8", "", "smooth mean at the middle of every block, levels of the file, shape (nblocks, nchans)"),
     "noise": ("f8", "", "smooth standard deviation likewise, levels of the file, shape (nblocks, nchans)"),
     "clipped": ("i8", "", "first sample and the one after the last that are left out in all channels, shape (n, 2)"),
-    "why": ("u2", "", "bits of the causes why a block of a channel is masked, shape (nblocks, nchans) or empty"),
+    "why": ("u2", "", "bits of the attribute causes, lowest first, why a block is masked, (nblocks, nchans) or empty"),
 }
 
 #: Field of BlockStatistics -> (stored type, unit, description), but for those in STATISTICS_SCALARS, attributes.
@@ -61,9 +61,10 @@ STATISTICS_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
     "kurtosis": ("f4", "", "fourth standardised moment less 3, shape (nblocks, nchans)"),
     "fourier": ("f4", "", "strongest power within the block over the mean, less its expectation in noise"),
     "bins": ("i4", "", "bin of that power, of bin_width Hz each, shape (nblocks, nchans)"),
+    "excess": ("f4", "", "variance of sums over about a millisecond over that of white noise, less 1"),
     "impulses": ("i8", "", "first sample of impulses at DM 0 and the one after the last, shape (n, 2)"),
 }
-STATISTICS_SCALARS: Final[tuple[str, ...]] = ("block_nsamps", "bin_width")
+STATISTICS_SCALARS: Final[tuple[str, ...]] = ("block_nsamps", "bin_width", "npoints")
 
 _WHAT: Final = "a mask of `pulsar rfi`"
 
@@ -101,7 +102,7 @@ class _MaskWriter(FileWriter):
 
     def mask(self, mask: Mask) -> None:
         self._fields("rfi", mask, MASK_FIELDS)
-        self._file["rfi"].attrs["masked_fraction"] = mask.fraction_lost
+        self._file["rfi"].attrs.update({"masked_fraction": mask.fraction_lost, "causes": list(CAUSES)})
 
     def statistics(self, stats: BlockStatistics) -> None:
         self._fields("statistics", stats, STATISTICS_FIELDS)
@@ -179,6 +180,7 @@ def read_mask(path: Path | str, *, statistics: bool = True) -> MaskFile:
     with open_file(path, FORMAT, FORMAT_VERSION, _WHAT) as file:
         header = read_header(file, path)
         mask = Mask(**_read(file, path, "rfi", MASK_FIELDS))
+        mask = replace(mask, why=_causes_of_now(mask.why, tuple(file["rfi"].attrs.get("causes", CAUSES))))
         stats = None
         if statistics and "mean" in file.get("statistics", {}):
             values = _read(file, path, "statistics", STATISTICS_FIELDS)
@@ -194,6 +196,17 @@ def read_mask(path: Path | str, *, statistics: bool = True) -> MaskFile:
         config = "" if stored is None else bytes(stored[()]).decode()
     _check(path, header, mask)
     return MaskFile(path, header, mask, birdies, stats, config)
+
+
+def _causes_of_now(why: NDArray[np.uint16], stored: Sequence[str]) -> NDArray[np.uint16]:
+    """The bits in the order of CAUSES, whatever was the order of the version that has stored them."""
+    if tuple(stored) == CAUSES:
+        return why
+    moved = np.zeros_like(why)
+    for bit, cause in enumerate(stored):
+        if cause in CAUSES:
+            moved |= ((why >> np.uint16(bit)) & np.uint16(1)) << np.uint16(CAUSES.index(cause))
+    return moved
 
 
 def _check(path: Path, header: Header, mask: Mask) -> None:

@@ -48,7 +48,9 @@ def make_statistics(header: Header, nblocks: int = 10, seed: int = 1) -> BlockSt
         kurtosis=rng.normal(size=shape),
         fourier=rng.normal(size=shape),
         bins=rng.integers(0, 500, shape),
+        excess=0.1 * rng.normal(size=shape),
         bin_width=0.9765625,
+        npoints=1024,
         impulses=np.array([[10, 20], [1000, 1200], [5000, 5001]]),
     )
 

@@ -16,7 +16,7 @@ from pulsar.pipeline.cleaning import find_mask, given_birdies, given_mask
 from pulsar.pipeline.progress import Progress
 from pulsar.rfi.birdies import Birdie, merged
 from pulsar.rfi.losses import block_losses, channel_losses, losses, reason_classes, worst_blocks, worst_channels
-from pulsar.rfi.mask import Mask
+from pulsar.rfi.mask import CAUSES, Mask
 from pulsar.rfi.statistics import BlockStatistics
 from pulsar.rfi.store import (
     MASK_FIELDS,
@@ -56,7 +56,8 @@ def test_what_goes_in_comes_out(path):
             assert stored.dtype == wanted.dtype
     for name in STATISTICS_FIELDS:
         np.testing.assert_allclose(getattr(found.stats, name), getattr(STATS, name), rtol=1e-6)
-    assert (found.stats.block_nsamps, found.stats.bin_width) == (STATS.block_nsamps, STATS.bin_width)
+    for name in STATISTICS_SCALARS:
+        assert getattr(found.stats, name) == getattr(STATS, name)
     assert found.stats.mean.dtype == np.float64
     assert read_mask(path, statistics=False).stats is None
 
@@ -81,6 +82,20 @@ def test_without_statistics(tmp_path):
     found = read_mask(path)
     assert found.stats is None
     assert found.birdies == ()
+
+
+def test_causes_keep_their_names(path):
+    with h5py.File(path, "r+") as file:
+        attrs = file["rfi"].attrs
+        assert tuple(attrs["causes"]) == CAUSES
+        # As another version may have them: in another order, and one that is not known here.
+        order = [*reversed(CAUSES), "of old"]
+        bits = np.zeros_like(MASK.why)
+        for i, cause in enumerate(CAUSES):
+            bits |= ((MASK.why >> i) & 1) << order.index(cause)
+        attrs["causes"] = order
+        file["rfi/why"][...] = bits | (1 << (len(order) - 1))
+    np.testing.assert_array_equal(read_mask(path).mask.why, MASK.why)
 
 
 def test_an_existing_file_stays(path):
