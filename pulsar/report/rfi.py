@@ -81,10 +81,9 @@ def plot_rfi(
     level, noise = median(mean, axis=0, keepdims=True), median(std, axis=0, keepdims=True)
     usual = np.where(np.isfinite(mask.noise) & (mask.noise > 0), mask.noise, np.where(noise > 0, noise, np.nan))
     classes, names = _shown(mask)
-    colours = dict(zip(names, _COLOURS, strict=False))
     waterfall = figure.add_subplot(top[1, 0])
     _waterfall(waterfall, image, mask, None if stats is None else _departures(mask, stats, level, usual))
-    _overlay(waterfall, image, mask, classes, [colours[n] for n in names])
+    _overlay(waterfall, image, mask, classes, _COLOURS[: len(names)])
     heading = "What is left out"
     if stats is not None:
         heading += ", in colour, over the mean of each block less its baseline in units of the noise"
@@ -92,18 +91,66 @@ def plot_rfi(
     _channel_loss(figure.add_subplot(top[1, 1], sharey=waterfall), image, mask)
     for i, (name, values) in enumerate((("mean [levels]", level[0]), ("std [levels]", noise[0]))):
         _bandpass(figure.add_subplot(top[1, 2 + i], sharey=waterfall), image, mask, values, name)
-    legend = figure.add_subplot(top[0, 1:])
-    legend.set_axis_off()
-    if names:
-        legend.legend(
-            handles=[Patch(color=colours[n], label=n) for n in names],
-            loc="lower right", ncols=2 if len(names) > 3 else 1, fontsize=8, frameon=False, labelcolor=INK,
-        )  # fmt: skip
+    _legend(figure.add_subplot(top[0, 1:]), names, 8.0)
     _statistics(figure, middle, image, mask, _panels(stats, usual))
     _spectrum(figure.add_subplot(bottom[0]), birdies, spectrum, header)
     if path is not None:
         Path(path).write_bytes(png(figure))
     return figure
+
+
+def plot_mask(
+    header: Header,
+    chan_mask: NDArray[np.bool_],
+    mask: NDArray[np.bool_],
+    reasons: Sequence[str],
+    block_nsamps: int,
+) -> Sheet:
+    """Draw the mask that a product holds, small: what is left out over time and frequency, by channel and by block.
+
+    Parameters
+    ----------
+    header : Header
+        Of the observation.
+    chan_mask : ndarray of bool, shape (nchans,)
+        True where the whole channel is masked.
+    mask : ndarray of bool, shape (nblocks, nchans)
+    reasons : sequence of str, length nchans
+    block_nsamps : int
+        Samples in a block; the last takes what is left.
+
+    Returns
+    -------
+    Sheet
+    """
+    edges = np.arange(mask.shape[0] + 1, dtype=np.int64) * block_nsamps
+    edges[-1] = header.nsamps
+    unknown = np.full(mask.shape, np.nan)
+    small = Mask(~chan_mask, tuple(reasons), mask | chan_mask, edges, unknown, unknown)
+    figure = Sheet(figsize=(12.0, 3.6), dpi=DPI, facecolor="white")
+    FigureCanvasAgg(figure)
+    grid = GridSpec(
+        2, 2, figure=figure, left=0.06, right=0.985, top=0.97, bottom=0.14,
+        height_ratios=(1, 4), width_ratios=(6, 1), hspace=0.08, wspace=0.03,
+    )  # fmt: skip
+    image = _Image(header, small)
+    classes, names = _shown(small)
+    axes = figure.add_subplot(grid[1, 0])
+    _waterfall(axes, image, small, None)
+    _overlay(axes, image, small, classes, _COLOURS[: len(names)])
+    _block_loss(figure.add_subplot(grid[0, 0], sharex=axes), image, small, "")
+    _channel_loss(figure.add_subplot(grid[1, 1], sharey=axes), image, small)
+    _legend(figure.add_subplot(grid[0, 1]), names, 7.0)
+    return figure
+
+
+def _legend(axes: Axes, names: Sequence[str], size: float) -> None:
+    axes.set_axis_off()
+    if names:
+        axes.legend(
+            handles=[Patch(color=colour, label=name) for colour, name in zip(_COLOURS, names, strict=False)],
+            loc="lower right", ncols=2 if len(names) > 3 else 1, fontsize=size, frameon=False, labelcolor=INK,
+        )  # fmt: skip
 
 
 def _shown(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
