@@ -246,7 +246,8 @@ def _mask(run: Run, name: str) -> dict[str, Any] | None:
     blocks = int(rfi["block_nsamps"])
     image = png(plot_mask(run.observation, rfi["chan_mask"], rfi["mask"], rfi["chan_reasons"], blocks))
     width, height = struct.unpack(">II", image[16:24])
-    lost = f"{100 * rfi['masked_fraction']:.1f} % of the data, {int(rfi['chan_mask'].sum())} of {rfi['chan_mask'].size} channels"
+    channels = f"{int(rfi['chan_mask'].sum())} of {rfi['chan_mask'].size} channels"
+    lost = f"{100 * rfi['masked_fraction']:.1f} % of the data, {channels}"
     return {
         "data": base64.b64encode(image).decode(),
         "width": width,

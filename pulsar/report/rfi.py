@@ -131,7 +131,7 @@ def plot_mask(
     FigureCanvasAgg(figure)
     grid = GridSpec(
         2, 2, figure=figure, left=0.06, right=0.985, top=0.97, bottom=0.14,
-        height_ratios=(1, 4), width_ratios=(6, 1), hspace=0.08, wspace=0.03,
+        height_ratios=(1, 4), width_ratios=(4.4, 1.2), hspace=0.08, wspace=0.03,
     )  # fmt: skip
     image = _Image(header, small)
     classes, names = _shown(small)
