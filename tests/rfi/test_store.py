@@ -1,6 +1,7 @@
 """Mask files: what goes in comes out, what does not fit is refused, and what a mask costs adds up."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -19,6 +20,7 @@ from pulsar.rfi.losses import block_losses, channel_losses, losses, reason_class
 from pulsar.rfi.mask import CAUSES, Mask
 from pulsar.rfi.statistics import BlockStatistics
 from pulsar.rfi.store import (
+    FORMAT_VERSION,
     MASK_FIELDS,
     STATISTICS_FIELDS,
     STATISTICS_SCALARS,
@@ -82,6 +84,15 @@ def test_without_statistics(tmp_path):
     found = read_mask(path)
     assert found.stats is None
     assert found.birdies == ()
+
+
+def test_the_documentation_lists_everything():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "masks.md").read_text()
+    for name, (dtype, _, description) in {**MASK_FIELDS, **STATISTICS_FIELDS}.items():
+        assert f"| `{name}` | {dtype} | {description} |" in text
+    assert all(f"`{name}`" in text for name in STATISTICS_SCALARS)
+    assert ", ".join(CAUSES) in text
+    assert f'"{FORMAT_VERSION}"' in text
 
 
 def test_causes_keep_their_names(path):
