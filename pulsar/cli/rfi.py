@@ -88,7 +88,7 @@ def _print(made: "RfiReport") -> None:
     found = made.summary()
     out(
         f"{100 * found['fraction_lost']:.2f} % of the data are left out; {found['channels_masked']} of "
-        f"{found['nchans']} channels, {found['nblocks']} blocks"
+        f"{found['nchans']} channels, {_count(found['nblocks'], 'blocks')} of time"
     )
     if found["reasons"]:
         out()

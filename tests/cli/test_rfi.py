@@ -291,3 +291,34 @@ def test_a_series_and_too_few_samples(folder: Path, observation: Path, tmp_path:
     assert code == 0, err
     assert "too few samples to look for it" in out
     assert (tmp_path / "m.png").stat().st_size > 10_000
+
+
+def test_the_real_burst_with_a_mask(shared_data: Path, tmp_path: Path) -> None:
+    data, made = shared_data / "burst" / "28.fil", tmp_path / "28.h5"
+    code, _, err = run("rfi", data, "--out", made, "--threads", 1)
+    assert code == 0, err
+    found = read_mask(made)
+    # Faint bursts in all channels are no reason to mask anything.
+    assert found.mask.fraction_lost < 0.02
+    options = ("--dm", 400, 550, "--no-fft", "--no-ffa", "--threads", 1, "--mask", made)
+    code, _, err = run("search", data, "--out", tmp_path / "run.h5", *options)
+    assert code == 0, err
+    pulse = read(tmp_path / "run.h5").rows("single_pulses")[0]
+    assert pulse["time"] == pytest.approx(2.029, abs=0.004)
+    assert pulse["dm"] == pytest.approx(474.8, abs=4)
+    assert pulse["snr"] == pytest.approx(16.5, rel=0.15)
+
+
+def test_the_mains_in_real_data(shared_data: Path, tmp_path: Path) -> None:
+    data = shared_data / "bits" / "parkes_8bit_1.fil"
+    code, out, err = run("rfi", data, "--out", tmp_path / "m.h5", "--threads", 1, "--json")
+    assert code == 0, err
+    record = json.loads(out)
+    lines = [(b["freq"], b["width"]) for b in record["birdies"]]
+    for harmonic in (50.0, 150.0):
+        assert any(abs(freq - harmonic) < 0.5 * width for freq, width in lines), lines
+    assert 0 < record["spectrum_lost"] < 0.02
+    # Mobile telephony and satellites, with any reason; and not the quiet top of the band.
+    lost, freqs = np.array(record["channel_lost"]), np.array(record["freqs"])
+    assert lost[(freqs > 1804) & (freqs < 1824)].mean() > 0.5
+    assert lost[freqs > 2600].mean() < 0.02
