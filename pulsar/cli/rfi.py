@@ -59,8 +59,11 @@ def command(
     settings = effective_config(
         config, sets, zap=zap, zerodm=zerodm, rfi__mask=mask, run__threads=threads, run__memory=memory
     )
+    from pulsar.errors import ConfigError
     from pulsar.io.product.writer import check_output
 
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise ConfigError(f"--plot {picture}: the picture is a PNG: end its name in .png")
     for path in [output] if picture is None else [output, picture]:
         check_output(path, overwrite=overwrite)
         check_not_input(path, [*files, *([] if mask is None else [Path(mask)])])

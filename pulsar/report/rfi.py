@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pulsar.data.header import Header
-from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _style, png
+from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _style, save
 from pulsar.rfi.birdies import CHANCE, Birdie, fraction_lost
 from pulsar.rfi.losses import block_losses, channel_losses, reason_classes
 from pulsar.rfi.mask import Mask
@@ -95,7 +95,7 @@ def plot_rfi(
     _statistics(figure, middle, image, mask, _panels(stats, usual))
     _spectrum(figure.add_subplot(bottom[0]), birdies, spectrum, header)
     if path is not None:
-        Path(path).write_bytes(png(figure))
+        save(figure, Path(path))
     return figure
 
 

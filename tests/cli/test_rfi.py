@@ -223,7 +223,8 @@ def test_outputs_are_kept(mask: Path, observation: Path, tmp_path: Path) -> None
         (("--out", observation, "--overwrite"), "is the input itself"),
         (("--out", mask, "--mask", mask, "--overwrite"), "is the input itself"),
         (("--out", tmp_path / "m.h5", "--plot", picture), "exists already"),
-        (("--out", tmp_path / "m.h5", "--plot", tmp_path / "m.h5"), "is the input itself"),
+        (("--out", tmp_path / "m.h5", "--plot", tmp_path / "m.pdf"), "the picture is a PNG: end its name in .png"),
+        (("--out", tmp_path / "m.png", "--plot", tmp_path / "m.png"), "is the input itself"),
         (("--out", tmp_path / "gone" / "m.h5"), "does not exist"),
     ):
         code, _, err = run("rfi", observation, *options)
