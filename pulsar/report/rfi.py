@@ -306,6 +306,7 @@ def _bandpass(axes: Axes, image: _Image, mask: Mask, values: NDArray[np.float64]
     axes.plot(values, 0.5 * (image.channels[:-1] + image.channels[1:]), color=INK, linewidth=0.8)
     axes.set(xlim=_limits(values[mask.chan_ok], 0.5, 99.5), xlabel=name)
     axes.xaxis.set_major_locator(MaxNLocator(2))
+    axes.ticklabel_format(axis="x", useOffset=False)
     axes.tick_params(labelleft=False)
     _style(axes, "")
 
