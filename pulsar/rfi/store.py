@@ -64,6 +64,8 @@ STATISTICS_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
     "excess": ("f4", "", "variance of sums over about a millisecond over that of white noise, less 1"),
     "impulses": ("i8", "", "first sample of impulses at DM 0 and the one after the last, shape (n, 2)"),
 }
+#: Those that are wider in memory.
+_WIDE: Final = ("mean", "std", "valid")
 STATISTICS_SCALARS: Final[tuple[str, ...]] = ("block_nsamps", "bin_width", "npoints")
 
 _WHAT: Final = "a mask of `pulsar rfi`"
@@ -232,8 +234,7 @@ def _read(file: h5py.File, path: Path, group: str, table: Mapping[str, tuple[str
         if dtype == "U":
             values[name] = tuple(bytes(t).decode() for t in data)
         else:
-            # As wide again as in memory.
-            values[name] = data.astype({"f4": "f8", "i4": "i8"}.get(dtype, dtype))
+            values[name] = data.astype("f8" if name in _WIDE else dtype)
     return values
 
 
