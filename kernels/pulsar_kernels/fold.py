@@ -11,7 +11,7 @@ from numba import types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import kernel, prefetch, vector
 
 #: Samples summed before the next candidate is served by :func:`fold_band`: the subband row stays in the L1 cache, its
 #: channels in L2.
@@ -461,11 +461,21 @@ def _tabulate(
 
 
 @kernel()
+def _fetch(data: NDArray[np.int8], delays: NDArray[np.int32], lo: int, hi: int, start: int, n: int) -> None:
+    """Have a piece of channels lo ... hi - 1 brought to the cache, from `start` and their delays on."""
+    for c in range(lo, hi):
+        at = c * data.shape[1] + start + delays[c]
+        for j in range(0, n, _STEP):
+            prefetch(2, data, at + j)
+
+
+@kernel()
 def _sum_band(
     data: NDArray[np.int8],
     start: int,
     n: int,
     band: NDArray[np.int64],
+    following: NDArray[np.int64],
     lane: int,
     rows: NDArray[np.int64],
     places: NDArray[np.int64],
@@ -474,12 +484,17 @@ def _sum_band(
     spoilt: NDArray[np.int64],
     stash: NDArray[np.int16],
 ) -> None:
-    """Sums of one band for all groups, samples `start` ... `start` + n - 1, into ``stash[:, lane, :n]``."""
+    """Sums of one band for all groups, samples `start` ... `start` + n - 1, into ``stash[:, lane, :n]``.
+
+    Memory is slow to answer, and the pieces of so many channels are too short for the processor to foresee: what comes
+    next, a piece of this band or the first of `following`, is fetched while rows are summed.
+    """
     lo, hi, first_row, end_row, first, count = band[0], band[1], band[2], band[3], band[4], band[5]
     ngroups, tile = stash.shape[0], stash.shape[2]
     tabled = end_row > first_row
     # Short pieces, so that the rows of all pairs stay in the L2 cache and those of a stretch in L1.
     piece = PIECE if tabled else n
+    _fetch(data, delays[ngroups - 1], lo, hi, start, n)
     for a in range(0, n, max(piece, 1)):
         size = min(piece, n - a)
         if size < STRETCH:
@@ -567,7 +582,8 @@ def fold_bands(
     for start in range(0, nout, tile):
         n = min(tile, nout - start)
         for b in range(bands.shape[0]):
-            _sum_band(data, start, n, bands[b], b, rows, places, delays, table, spoilt, stash)
+            following = bands[min(b + 1, bands.shape[0] - 1)]
+            _sum_band(data, start, n, bands[b], following, b, rows, places, delays, table, spoilt, stash)
         for g in range(stash.shape[0]):
             if width == 1:
                 for m in range(group_starts[g], group_starts[g + 1]):
