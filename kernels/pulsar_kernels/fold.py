@@ -19,7 +19,9 @@ TILE = 8192
 
 #: Bands whose bins :func:`fold_bands` fills side by side, and samples of the sums that it keeps of each meanwhile.
 LANES = 8
-LANE_TILE = 2048
+LANE_TILE = 1024
+#: Beyond the samples of such a row: rows a power of two apart would share the same few places of a cache.
+LANE_GAP = 32
 #: Samples of a piece, for which pairs of channels are tabulated, and of a stretch, for which rows are summed in registers.
 PIECE = 512
 STRETCH = 256
@@ -490,7 +492,7 @@ def _sum_band(
     next, a piece of this band or the first of `following`, is fetched while rows are summed.
     """
     lo, hi, first_row, end_row, first, count = band[0], band[1], band[2], band[3], band[4], band[5]
-    ngroups, tile = stash.shape[0], stash.shape[2]
+    ngroups, stride = stash.shape[0], stash.shape[2]
     tabled = end_row > first_row
     # Short pieces, so that the rows of all pairs stay in the L2 cache and those of a stretch in L1.
     piece = PIECE if tabled else n
@@ -510,7 +512,7 @@ def _sum_band(
             # The last stretch ends with the piece; it may repeat samples.
             j = min(b, size - STRETCH)
             for g in range(ngroups):
-                to = (g * stash.shape[1] + lane) * tile + a + j
+                to = (g * stash.shape[1] + lane) * stride + a + j
                 if tabled:
                     _sum_bytes(0, table, j, places, first + g * count, count, stash, to)
                 else:
@@ -566,7 +568,7 @@ def fold_bands(
         As for :func:`fold_band`; `slots` contiguous.
     table : ndarray of uint8
         Scratch for the rows of one band.
-    stash : ndarray of int16, shape (ngroups, LANES, TILE)
+    stash : ndarray of int16, shape (ngroups, LANES, TILE + LANE_GAP)
         Scratch for the sums of channels. One row instead of LANES, if there is but one band, is folded sample by sample.
     lanes : ndarray of int16, shape (TILE, LANES)
         Scratch.
@@ -576,7 +578,8 @@ def fold_bands(
         Folded sums, overwritten; those of lanes without a band are undefined.
     """
     nslots, width = acc.shape[1], acc.shape[2]
-    tile = stash.shape[2]
+    stride = stash.shape[2]
+    tile = stride - LANE_GAP
     spoilt = np.empty(data.shape[0] // 2 + 1, dtype=np.int64)
     acc[members] = 0
     for start in range(0, nout, tile):
@@ -591,7 +594,7 @@ def fold_bands(
                     _bin_row(stash[g, 0, :n], slots[cand, start : start + n], parts, acc[cand].reshape(-1))
                 continue
             for j in range(0, n, 32):
-                _interleave(stash, g * LANES * tile + j, tile, lanes, j * LANES)
+                _interleave(stash, g * LANES * stride + j, stride, lanes, j * LANES)
             for m in range(group_starts[g], group_starts[g + 1]):
                 cand = members[m]
                 whole = n - n % 8

@@ -149,13 +149,14 @@ class _Space:
     """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
 
     def __init__(self, widest: int, columns: int, levels: Sequence[_Level]) -> None:
-        from pulsar_kernels.fold import LANE_TILE, LANES, TILE
+        from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, TILE
 
         top = levels[-1].level
         sums = [part.sums for level in levels for parts in level.parts for part in parts]
         self.table = _aligned((max((p.size for p in sums if p is not None), default=0),), np.uint8)
         # Lanes without a band are never written, but read.
-        self.stash = _aligned((max(len(level.groups) for level in levels) * LANES * LANE_TILE,), np.int16)
+        row = LANE_TILE + LANE_GAP
+        self.stash = _aligned((max(len(level.groups) for level in levels) * LANES * row,), np.int16)
         self.stash[:] = 0
         self.lanes = _aligned((LANE_TILE, LANES), np.int16)
         self.halves = [np.empty(widest * (columns >> k), dtype=np.int16) for k in (1, 2)[:top]]
@@ -179,7 +180,7 @@ class _Space:
 
     def fold(self, level: _Level, part: _Part, data: NDArray[Any], nout: int) -> NDArray[np.int32]:
         """Sums of shape (ncands, nslots, >= bands of the part); overwritten by the next call."""
-        from pulsar_kernels.fold import LANE_TILE, LANES, fold_band, fold_bands
+        from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, fold_band, fold_bands
 
         ngroups, ncands, nchans = len(level.groups), len(level.cands), data.shape[0]
         nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
@@ -191,13 +192,14 @@ class _Space:
         common = level.starts, level.members, level.slots
         if part.sums is not None and data.dtype == np.int8:
             plan = part.sums
-            stash = self.stash[: ngroups * lanes * LANE_TILE].reshape(ngroups, lanes, LANE_TILE)
+            row = LANE_TILE + LANE_GAP
+            stash = self.stash[: ngroups * lanes * row].reshape(ngroups, lanes, row)
             scratch = self.table, stash, self.lanes, parts
             fold_bands(data, nout, plan.bands, plan.rows, plan.places, part.delays, *common, *scratch, acc)
         else:
             peak = nchans * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
-            row: NDArray[Any] = self.narrow if peak <= _ROW_MAX else self.wide
-            fold_band(data, nout, part.delays, *common, row, parts, acc.reshape(ncands, nslots))
+            one: NDArray[Any] = self.narrow if peak <= _ROW_MAX else self.wide
+            fold_band(data, nout, part.delays, *common, one, parts, acc.reshape(ncands, nslots))
         return acc
 
 
@@ -493,7 +495,10 @@ def rotate(
         # The means of the bins turn, not their sums: those carry the pattern of how many samples a bin got.
         weight = moved_variance[even]
         spectra = np.fft.rfft(moved[even] / weight, axis=2)
-        spectra *= np.exp(-2j * np.pi * np.arange(nbins // 2 + 1) * rest[even][:, :, None])
+        # Powers of the first harmonic's turn: products take a fifth of the time of exponentials.
+        turn = np.ones(spectra.shape, dtype=np.complex128)
+        turn[:, :, 1:] = np.exp(-2j * np.pi * rest[even])[:, :, None]
+        spectra *= np.cumprod(turn, axis=2, out=turn)
         moved[even] = np.fft.irfft(spectra, nbins, axis=2) * weight
     return moved, moved_variance
 
