@@ -192,14 +192,14 @@ class _Space:
         common = level.starts, level.members, level.slots
         if part.sums is not None and data.dtype == np.int8:
             plan = part.sums
-            row = LANE_TILE + LANE_GAP
-            stash = self.stash[: ngroups * lanes * row].reshape(ngroups, lanes, row)
+            width = LANE_TILE + LANE_GAP
+            stash = self.stash[: ngroups * lanes * width].reshape(ngroups, lanes, width)
             scratch = self.table, stash, self.lanes, parts
             fold_bands(data, nout, plan.bands, plan.rows, plan.places, part.delays, *common, *scratch, acc)
         else:
             peak = nchans * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
-            one: NDArray[Any] = self.narrow if peak <= _ROW_MAX else self.wide
-            fold_band(data, nout, part.delays, *common, one, parts, acc.reshape(ncands, nslots))
+            row: NDArray[Any] = self.narrow if peak <= _ROW_MAX else self.wide
+            fold_band(data, nout, part.delays, *common, row, parts, acc.reshape(ncands, nslots))
         return acc
 
 
@@ -495,10 +495,7 @@ def rotate(
         # The means of the bins turn, not their sums: those carry the pattern of how many samples a bin got.
         weight = moved_variance[even]
         spectra = np.fft.rfft(moved[even] / weight, axis=2)
-        # Powers of the first harmonic's turn: products take a fifth of the time of exponentials.
-        turn = np.ones(spectra.shape, dtype=np.complex128)
-        turn[:, :, 1:] = np.exp(-2j * np.pi * rest[even])[:, :, None]
-        spectra *= np.cumprod(turn, axis=2, out=turn)
+        spectra *= np.exp(-2j * np.pi * np.arange(nbins // 2 + 1) * rest[even][:, :, None])
         moved[even] = np.fft.irfft(spectra, nbins, axis=2) * weight
     return moved, moved_variance
 

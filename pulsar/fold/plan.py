@@ -27,8 +27,8 @@ MAX_LEVEL: Final = 6
 #: Candidates share a sum of channels where that shifts no channel by more than this part of a (lowered) sample.
 SHARE_TOLERANCE: Final = 0.5
 
-#: What a row of a table of pairs of channels must save: to make one takes as long as summing some three rows.
-TABLE_GAIN: Final = 2.5
+#: What a row of a table of pairs of channels must save: to make one takes as long as summing three rows.
+TABLE_GAIN: Final = 2.0
 
 
 @dataclass(frozen=True)
