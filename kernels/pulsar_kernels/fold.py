@@ -22,7 +22,8 @@ LANES = 8
 LANE_TILE = 1024
 #: Beyond the samples of such a row: rows a power of two apart would share the same few places of a cache.
 LANE_GAP = 32
-#: Samples of a piece, for which pairs of channels are tabulated, and of a stretch, for which rows are summed in registers.
+#: Samples of a piece, for which pairs of channels are tabulated, and of a stretch, for which rows are summed in
+#: registers.
 PIECE = 512
 STRETCH = 256
 #: Added to a signed byte: two samples can then be summed as one word without a borrow.
@@ -262,7 +263,8 @@ def _sum_bytes_code(builder: Any, args: Any, flip: int) -> None:
     i16, i32, i64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
     _, data, start, places, first, count, rows, to = args
     eight = _fill(_WORDS, 8)
-    sums = [cgutils.alloca_once_value(builder, _fill(_WORDS, 0)) for _ in range(2 * (STRETCH // _STEP))]
+    variable: Any = cgutils.alloca_once_value
+    sums = [variable(builder, _fill(_WORDS, 0)) for _ in range(2 * (STRETCH // _STEP))]
 
     def add(at: Any, several: int) -> None:
         """Add the rows at `several` places, as many words and upper bytes of words."""
@@ -327,17 +329,16 @@ def _add_two_code(builder: Any, args: Any) -> Any:
     data, first, second, table, at, size = args
     saturate = ir.FunctionType(_BYTES, [_BYTES, _BYTES])
     insert: Any = cgutils.get_or_insert_function
+    variable: Any = cgutils.alloca_once_value
     saturated = insert(builder.module, saturate, f"llvm.sadd.sat.v{_STEP}i8")
-    lost = cgutils.alloca_once_value(builder, _fill(_BYTES, 0))
+    lost = variable(builder, _fill(_BYTES, 0))
     last = builder.sub(size, i64(_STEP))
     steps = builder.udiv(builder.add(size, i64(_STEP - 1)), i64(_STEP))
     with cgutils.for_range(builder, steps) as loop:
         step = builder.mul(loop.index, i64(_STEP))
         # The last vector ends with the row; it may repeat samples.
         step = builder.select(builder.icmp_signed(">", step, last), last, step)
-        one, two = (
-            builder.load(_place(builder, data, builder.add(p, step), _BYTES), align=1) for p in (first, second)
-        )
+        one, two = (builder.load(_place(builder, data, builder.add(p, step), _BYTES), align=1) for p in (first, second))
         total = builder.call(saturated, [one, two])
         builder.store(
             builder.xor(total, _fill(_BYTES, -BIAS)),
@@ -477,7 +478,6 @@ def _sum_band(
     start: int,
     n: int,
     band: NDArray[np.int64],
-    following: NDArray[np.int64],
     lane: int,
     rows: NDArray[np.int64],
     places: NDArray[np.int64],
@@ -561,7 +561,7 @@ def fold_bands(
         Rows of the table: first channel of the pair, delays of its two channels, samples beyond those of a piece, place
         in the table.
     places : ndarray of int64
-        Of each band (ngroups, rows summed): where in the table, or in `data` (channel by channel), each group finds them.
+        Of each band (ngroups, rows summed): where each group finds them, in the table or (no table) in `data`.
     delays : ndarray of int32, shape (ngroups, nchans)
         Samples by which each channel is advanced, >= 0.
     group_starts, members, slots
@@ -569,7 +569,8 @@ def fold_bands(
     table : ndarray of uint8
         Scratch for the rows of one band.
     stash : ndarray of int16, shape (ngroups, LANES, TILE + LANE_GAP)
-        Scratch for the sums of channels. One row instead of LANES, if there is but one band, is folded sample by sample.
+        Scratch for the sums of channels. One row instead of LANES, if there is but one band, is folded sample by
+        sample. Those of lanes without a band must hold numbers, whichever.
     lanes : ndarray of int16, shape (TILE, LANES)
         Scratch.
     parts : ndarray of int32, shape (4, >= nslots)
@@ -585,8 +586,7 @@ def fold_bands(
     for start in range(0, nout, tile):
         n = min(tile, nout - start)
         for b in range(bands.shape[0]):
-            following = bands[min(b + 1, bands.shape[0] - 1)]
-            _sum_band(data, start, n, bands[b], following, b, rows, places, delays, table, spoilt, stash)
+            _sum_band(data, start, n, bands[b], b, rows, places, delays, table, spoilt, stash)
         for g in range(stash.shape[0]):
             if width == 1:
                 for m in range(group_starts[g], group_starts[g + 1]):

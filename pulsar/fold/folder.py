@@ -194,8 +194,8 @@ class _Space:
             plan = part.sums
             width = LANE_TILE + LANE_GAP
             stash = self.stash[: ngroups * lanes * width].reshape(ngroups, lanes, width)
-            scratch = self.table, stash, self.lanes, parts
-            fold_bands(data, nout, plan.bands, plan.rows, plan.places, part.delays, *common, *scratch, acc)
+            where = plan.bands, plan.rows, plan.places, part.delays
+            fold_bands(data, nout, *where, *common, self.table, stash, self.lanes, parts, acc)
         else:
             peak = nchans * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
             row: NDArray[Any] = self.narrow if peak <= _ROW_MAX else self.wide
@@ -261,9 +261,14 @@ def _gulp_samples(
     source: SampleSource, plans: Sequence[FoldPlan], widest: int, top: int, memory: int, threads: int
 ) -> int:
     """Samples of a gulp: a multiple of 2**top within the memory budget and the range of the kernel's integers."""
-    nchans = len(source.freqs)
-    # Per sample: the buffer, the slots of every candidate, and every thread's band at all lowered resolutions (int16).
+    from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES
+
+    nchans, full = len(source.freqs), [p for p in plans if p.level == 0]
+    # Per sample: the buffer, the slots of every candidate, and of every thread its band at all lowered resolutions
+    # (int16) and the sums of several bands at full resolution (int32).
     each = nchans + 2 * len(plans) + (3 * widest * threads if top else 0)
+    each += 4 * LANES * threads * sum(p.nsubints * p.nbins for p in full) // source.nsamps
+    memory -= 2 * LANES * (LANE_TILE + LANE_GAP) * threads * len(plans)
     gulp = min(GULP_BYTES // nchans, GULP_SAMPLES, memory // (2 * each), 2**31 // (_PEAK * widest))
     for plan in plans:
         # Sub-integrations in a gulp times bins must fit the slots' type.
