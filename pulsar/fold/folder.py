@@ -135,6 +135,7 @@ class _Level:
     slots: NDArray[np.uint16]
     nbins: NDArray[np.int64]
     ranges: NDArray[np.int64]
+    nslots: int = 0
 
 
 def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
@@ -182,8 +183,7 @@ class _Space:
         """Sums of shape (ncands, nslots, >= bands of the part); overwritten by the next call."""
         from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, fold_band, fold_bands
 
-        ngroups, ncands, nchans = len(level.groups), len(level.cands), data.shape[0]
-        nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
+        ngroups, ncands, nslots, nchans = len(level.groups), len(level.cands), level.nslots, data.shape[0]
         lanes = 1 if len(part.bands) == 1 else LANES
         if self.sums.size < (ncands * lanes + 4) * nslots:
             self.sums = _aligned(((ncands * lanes + 4) * nslots,), np.int32)
@@ -338,6 +338,7 @@ def fold_many(
     widest = int(np.diff(edges).max())
     gulp = _gulp_samples(source, plans, widest, top, memory, threads)
     levels, overlap = _levels(groups, plans, source, edges, gulp)
+    level_offsets = {level.level: offsets[level.cands] for level in levels}
     tmid = 0.5 * nsamps * source.tsamp
     columns = gulp + overlap
     buffer = np.zeros((nchans, columns), dtype=np.int8)
@@ -364,8 +365,8 @@ def fold_many(
             nout = _nout(level, start, gulp, nsamps)
             if nout > 0:
                 acc = space.fold(level, own, data, nout)
-                scale, shape = 1 / SIGMA_LEVELS, (level.nbins, level.ranges, offsets[level.cands])
-                deposit(acc, scale, own.bands, nbands, *shape, flat)
+                where = level.nbins, level.ranges, level_offsets[level.level]
+                deposit(acc, 1 / SIGMA_LEVELS, own.bands, nbands, *where, flat)
 
         def fold(task: int, start: int, space: _Space) -> None:
             for k, b in enumerate(tasks[task]):
@@ -437,6 +438,7 @@ def _mark(
         level.ranges[k] = _slots(cands[level.cands[k]], first, nout, tmid, level.slots[k])
 
     run(one, len(level.cands))
+    level.nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
 
 
 def _cube(cand: _Cand, source: SampleSource, edges: NDArray[np.int64], mean_shift: NDArray[np.float64]) -> FoldCube:
