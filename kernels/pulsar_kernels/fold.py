@@ -465,7 +465,7 @@ def _tabulate(
 
 @kernel()
 def _fetch(data: NDArray[np.int8], delays: NDArray[np.int32], lo: int, hi: int, start: int, n: int) -> None:
-    """Have a piece of channels lo ... hi - 1 brought to the cache, from `start` and their delays on."""
+    """Have `n` samples of channels lo ... hi - 1 brought to the L2 cache, from `start` and their delays on."""
     for c in range(lo, hi):
         at = c * data.shape[1] + start + delays[c]
         for j in range(0, n, _STEP):
@@ -486,16 +486,14 @@ def _sum_band(
     spoilt: NDArray[np.int64],
     stash: NDArray[np.int16],
 ) -> None:
-    """Sums of one band for all groups, samples `start` ... `start` + n - 1, into ``stash[:, lane, :n]``.
-
-    Memory is slow to answer, and the pieces of so many channels are too short for the processor to foresee: what comes
-    next, a piece of this band or the first of `following`, is fetched while rows are summed.
-    """
+    """Sums of one band for all groups, samples `start` ... `start` + n - 1, into ``stash[:, lane, :n]``."""
     lo, hi, first_row, end_row, first, count = band[0], band[1], band[2], band[3], band[4], band[5]
     ngroups, stride = stash.shape[0], stash.shape[2]
     tabled = end_row > first_row
     # Short pieces, so that the rows of all pairs stay in the L2 cache and those of a stretch in L1.
     piece = PIECE if tabled else n
+    # What no tile has read yet (the last group has the largest delays): pieces of so many channels are too short for the
+    # processor to foresee.
     _fetch(data, delays[ngroups - 1], lo, hi, start, n)
     for a in range(0, n, max(piece, 1)):
         size = min(piece, n - a)
