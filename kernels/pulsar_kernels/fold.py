@@ -492,8 +492,8 @@ def _sum_band(
     tabled = end_row > first_row
     # Short pieces, so that the rows of all pairs stay in the L2 cache and those of a stretch in L1.
     piece = PIECE if tabled else n
-    # What no tile has read yet (the last group has the largest delays): pieces of so many channels are too short for the
-    # processor to foresee.
+    # What no tile has read yet (the last group has the largest delays): pieces of so many channels are too short for
+    # the processor to foresee.
     _fetch(data, delays[ngroups - 1], lo, hi, start, n)
     for a in range(0, n, max(piece, 1)):
         size = min(piece, n - a)
