@@ -26,7 +26,7 @@ def select(names: Sequence[str] = ()) -> list[Case]:
     Parameters
     ----------
     names : sequence of str
-        A full name, or how several begin (``fold`` is fold-band, fold-pairs and fold-row).
+        A full name, or how several begin (``fold`` is fold-band, fold-bands and fold-row).
 
     Raises
     ------
