@@ -34,9 +34,9 @@ SPECTRUM_BYTES = 32 << 20
 SPECTRUM_FIRST = 5
 # Channels whose spectra are taken at a time, so that they stay in the cache.
 SPECTRUM_CHANNELS = 64
-# Fewer samples are summed, down to two, for so many points; fewer than the second number make no spectrum.
-SPECTRUM_LEAST = 64
-SPECTRUM_FEWEST = 32
+# Fewer samples are summed, down to two, for so many points; still fewer make no spectrum. Of sums of two the variance is
+# at most twice that of white noise, which so few points hardly tell.
+SPECTRUM_LEAST = 32
 # A line is so many times the mean power; one that this part of the channels, and so many, have is nobody's own.
 LINE = 5.0
 COMMON = 0.1
@@ -299,9 +299,9 @@ def spectrum_points(block_nsamps: int, nchans: int, tsamp: float) -> tuple[int, 
         factor *= 2
     npoints = block_nsamps // factor
     # A length that transforms well.
-    while npoints >= SPECTRUM_FEWEST and _largest_factor(npoints) > 5:
+    while npoints >= SPECTRUM_LEAST and _largest_factor(npoints) > 5:
         npoints -= 1
-    return factor, npoints if npoints >= SPECTRUM_FEWEST else 0
+    return factor, npoints if npoints >= SPECTRUM_LEAST else 0
 
 
 def _largest_factor(n: int) -> int:
