@@ -1,7 +1,9 @@
 """A simulated sky is what was asked for: S/N, arrival times, acceleration, smearing, whatever the chunks."""
 
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -456,6 +458,9 @@ def test_a_field_without_meaning_is_an_error():
     names = set(Rfi.model_fields) - {"kind", "time", "until"}
     assert names == {name for used in RFI_FIELDS.values() for name in used}
     assert set(RFI_FIELDS) == set(Rfi.model_fields["kind"].annotation.__args__)
+    text = (Path(__file__).resolve().parents[2] / "docs" / "simulation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", text, flags=re.MULTILINE)
+    assert {kind: tuple(fields.split(", ")) for kind, fields in rows} == RFI_FIELDS
 
 
 def test_dead_channels_carry_no_snr():
