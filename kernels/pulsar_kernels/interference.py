@@ -113,7 +113,36 @@ def mark_short(
 
 
 @kernel(reorder=True)
-def strongest(powers: NDArray[np.float32], first: int, surplus: NDArray[np.float32], where: NDArray[np.int64]) -> None:
+def count_lines(powers: NDArray[np.float32], first: int, factor: float, counts: NDArray[np.int64]) -> None:
+    """Add to `counts`, for every bin, the number of rows in which it exceeds `factor` times the row's mean.
+
+    Parameters
+    ----------
+    powers : ndarray of float32, shape (nrows, nbins), rows contiguous
+    first : int
+        Bins before this one are left out.
+    factor : float
+    counts : ndarray of int64, shape (nbins,)
+    """
+    nrows, nbins = powers.shape
+    for r in range(nrows):
+        row = powers[r]
+        total = np.float32(0.0)
+        for i in range(first, nbins):
+            total += row[i]
+        limit = np.float32(factor) * total / np.float32(max(nbins - first, 1))
+        for i in range(first, nbins):
+            counts[i] += np.int64(row[i] > limit)
+
+
+@kernel(reorder=True)
+def strongest(
+    powers: NDArray[np.float32],
+    first: int,
+    used: NDArray[np.bool_],
+    surplus: NDArray[np.float32],
+    where: NDArray[np.int64],
+) -> None:
     """The strongest power of every row, over the mean of the noise, less its expectation for that many bins.
 
     In noise exp(-surplus) is about the probability that a spectrum reaches it. The mean is of the powers below five
@@ -124,6 +153,8 @@ def strongest(powers: NDArray[np.float32], first: int, surplus: NDArray[np.float
     powers : ndarray of float32, shape (nrows, nbins), rows contiguous
     first : int
         Bins before this one are left out.
+    used : ndarray of bool, shape (nbins,)
+        Bins that count.
     surplus : ndarray of float32, shape (nrows,)
         NaN where there is no noise.
     where : ndarray of int64, shape (nrows,)
@@ -134,16 +165,21 @@ def strongest(powers: NDArray[np.float32], first: int, surplus: NDArray[np.float
     kept = 1.0 - 5.0 * np.exp(-5.0) / (1.0 - np.exp(-5.0))
     for r in range(nrows):
         row = powers[r, first:]
+        counted = used[first:]
         total = np.float32(0.0)
         top = np.float32(0.0)
+        number = np.int32(0)
         for i in range(row.shape[0]):
-            total += row[i]
-            top = max(top, row[i])
-        limit = np.float32(5.0) * total / np.float32(row.shape[0])
+            value = row[i] if counted[i] else np.float32(0.0)
+            total += value
+            number += np.int32(counted[i])
+            if value > top:
+                top = value
+        limit = np.float32(5.0) * total / np.float32(max(number, 1))
         below = np.float32(0.0)
         count = np.int32(0)
         for i in range(row.shape[0]):
-            small = row[i] < limit
+            small = counted[i] and row[i] < limit
             below += row[i] if small else np.float32(0.0)
             count += np.int32(small)
         if not top > np.float32(0.0) or count == 0:
@@ -151,9 +187,9 @@ def strongest(powers: NDArray[np.float32], first: int, surplus: NDArray[np.float
             where[r] = 0
             continue
         mean = np.float64(below) / count / kept
-        surplus[r] = np.float32(np.float64(top) / mean - np.log(np.float64(row.shape[0])))
+        surplus[r] = np.float32(np.float64(top) / mean - np.log(np.float64(number)))
         for i in range(row.shape[0]):
-            if row[i] == top:
+            if row[i] == top and counted[i]:
                 where[r] = first + i
                 break
 

@@ -51,6 +51,10 @@ class RfiConfig(Section):
         float,
         Field(ge=0, description="channel-blocks that are periodic with this significance are masked [sigma]; 0: off"),
     ] = 6.0
+    excess: Annotated[
+        float,
+        Field(ge=0, description="channel-blocks whose noise is not white by so much are masked [sigma]; 0: off"),
+    ] = 8.0
     iqrm: Annotated[
         float,
         Field(ge=0, description="channel-blocks outlying among their neighbours are masked [sigma]; 0: off"),

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import RfiConfig
+from pulsar.constants import KDM
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
 from pulsar.rfi.robust import median, smooth
@@ -26,6 +27,7 @@ CAUSES: Final = (
     "mean",
     "noise",
     "shape",
+    "not white",
     "line",
     "neighbours",
     "grown",
@@ -129,7 +131,7 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
         still = ~(stats.std > 1e-6 * np.abs(stats.mean)) | ~usable
     flag(np.asarray(~usable.any(axis=0)), "no finite data")
     # Blocks that are in no file say nothing about channels.
-    inside = usable.any(axis=1)
+    inside = np.asarray(usable.any(axis=1))
     if inside.any():
         flag(np.asarray(still[inside].mean(axis=0) > LOST_BLOCKS), "constant")
     mark(still, "no data")
@@ -141,15 +143,17 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
     if config.enabled:
         flag(median(stats.saturated, axis=0) > SATURATED, "saturated")
         mark(stats.saturated > SATURATED, "saturated")
+        with np.errstate(divide="ignore"):
+            delays = KDM * (header.freqs**-2.0 - header.freqs.max() ** -2.0) / header.tsamp
         if header.nbits == 1:
             # One bit has a mean, and no noise or shape of its own.
             config = config.model_copy(update={"kurtosis": 0.0, "iqrm": 0.0})
-        found = find_outliers(stats, (why > 0) | (reasons != "")[None, :], near, config)
+        found = find_outliers(stats, (why > 0) | (reasons != "")[None, :], near, delays, config)
         for which, reason in found.channels:
             flag(which, reason)
         for blocks, cause in found.blocks:
             mark(blocks, cause)
-        live = np.asarray(reasons == "")
+        live = reasons == ""
         if live.any() and config.grow > 0:
             # What is missing in all channels, and whole channels, is not what grows.
             kept = inside[:, None] & live[None, :]

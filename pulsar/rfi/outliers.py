@@ -23,14 +23,22 @@ MIN_NOISE_RATIO: Final = 1.35
 MIN_VARIABILITY: Final = 2.0
 MIN_SKEWNESS: Final = 0.1
 MIN_KURTOSIS: Final = 0.2
+MIN_EXCESS: Final = 0.05
+#: What may be said of channels and of channel-blocks.
+CHANNEL_REASONS: Final = ("noise outlier", "variable", "not noise", "not white")
+BLOCK_CAUSES: Final = ("mean", "noise", "shape", "not white", "line", "neighbours")
+#: Rounds of looking.
+ROUNDS: Final = 3
+#: Where more than this part of the channels stand out over the whole observation, it is the rest that is odd.
+MOST_CHANNELS: Final = 0.6
 #: What this part of the channels have at the same time is broadband: it is looked for from this many sigma on.
 BROAD: Final = 0.25
 BROAD_SIGMA: Final = 3.0
-#: A line that this part of the channels, and at least so many, have in a block is not one of theirs.
-COMMON: Final = 0.1
-COMMON_CHANNELS: Final = 3
 #: Farthest neighbours that vote, as a part of the channels, and the ratio of one lag to the next (Morello et al. 2022).
 RADIUS: Final = 0.1
+#: Bands in which dispersed tracks are looked for, and the part of them that must be struck.
+TRACK_BANDS: Final = 32
+TRACK_SHARE: Final = 0.7
 LAG_RATIO: Final = 1.5
 
 
@@ -50,8 +58,14 @@ class Outliers:
     blocks: list[tuple[NDArray[np.bool_], str]]
 
 
-def find_outliers(stats: BlockStatistics, bad: NDArray[np.bool_], window: int, config: RfiConfig) -> Outliers:
-    """Outlying channels and channel-blocks, in two rounds: the second without what the first found.
+def find_outliers(
+    stats: BlockStatistics,
+    bad: NDArray[np.bool_],
+    window: int,
+    delays: NDArray[np.float64],
+    config: RfiConfig,
+) -> Outliers:
+    """Outlying channels and channel-blocks, in a few rounds, each without what those before found.
 
     Parameters
     ----------
@@ -60,13 +74,17 @@ def find_outliers(stats: BlockStatistics, bad: NDArray[np.bool_], window: int, c
         What is masked already, and says nothing about the rest.
     window : int
         Blocks over which levels are followed.
+    delays : ndarray of float64, shape (nchans,)
+        Dispersion delay of the channels for a DM of 1 pc cm^-3 [samples]: what lies along a dispersed track is spared.
     config : RfiConfig
     """
+    from scipy.stats import norm
+
     shape = stats.mean.shape
-    whole = {name: np.zeros(shape[1], dtype=bool) for name in ("noise outlier", "variable", "not noise")}
-    parts = {name: np.zeros(shape, dtype=bool) for name in ("mean", "noise", "shape", "line", "neighbours")}
+    whole = {name: np.zeros(shape[1], dtype=bool) for name in CHANNEL_REASONS}
+    parts = {name: np.zeros(shape, dtype=bool) for name in BLOCK_CAUSES}
     lengths = np.diff(stats.edges).astype(np.float64)[:, None] * np.maximum(stats.valid, 1e-9)
-    for _ in range(2):
+    for _ in range(ROUNDS):
         live = np.asarray(~bad.all(axis=0))
         if live.sum() < MIN_CHANNELS:
             break
@@ -101,16 +119,24 @@ def find_outliers(stats: BlockStatistics, bad: NDArray[np.bool_], window: int, c
                     channels, outlying = _shape(np.where(bad, np.nan, values), sigma, live, least, config.kurtosis)
                     whole["not noise"] |= channels
                     parts["shape"] |= outlying
+            if config.excess > 0 and stats.npoints > 0:
+                sigma = np.full(shape, np.sqrt(2.0 / stats.npoints))
+                channels, outlying = _shape(np.where(bad, np.nan, stats.excess), sigma, live, MIN_EXCESS, config.excess)
+                whole["not white"] |= channels
+                parts["not white"] |= outlying
             if config.fourier > 0 and stats.bin_width > 0:
-                parts["line"] |= _periodic(stats, bad, live, config.fourier)
+                limit = -float(norm.logsf(config.fourier))
+                parts["line"] |= ~bad & (stats.fourier > limit)
             if config.iqrm > 0:
                 votes = np.where(burst[:, None], np.nan, ratio)
                 parts["neighbours"] |= _voted(votes, config.iqrm)
                 whole["noise outlier"] |= noticeable & _voted(np.where(live, residual, np.nan)[None, :], config.iqrm)[0]
         for channels in whole.values():
             bad = bad | channels[None, :]
-        for blocks in parts.values():
-            bad = bad | blocks
+        spared = _tracks(np.logical_or.reduce(list(parts.values())) & ~bad, bad, stats.edges, delays)
+        for cause, blocks in parts.items():
+            parts[cause] = blocks & ~spared
+            bad = bad | parts[cause]
     return Outliers([(w, name) for name, w in whole.items()], [(p, name) for name, p in parts.items()])
 
 
@@ -167,9 +193,9 @@ def _shape(
     least: float,
     threshold: float,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Channels and channel-blocks whose skewness or kurtosis is not that of the others.
+    """Channels and channel-blocks of which a statistic is not that of the others.
 
-    `sigma` is its standard deviation in Gaussian noise, shape (nblocks, nchans).
+    `sigma` is its standard deviation in white Gaussian noise, shape (nblocks, nchans).
     """
     nblocks = len(values)
     level = median(values, axis=0)
@@ -177,38 +203,20 @@ def _shape(
     channels = np.zeros(live.size, dtype=bool)
     if live.sum() < MIN_CHANNELS:
         return channels, np.zeros(values.shape, dtype=bool)
-    typical = level - np.where(live, _residual(np.where(live, level, 0.0), live), 0.0)
-    off = np.where(live, level - typical, np.nan)
+    off = np.where(live, level - float(median(level[live])), np.nan)
     scatter = np.maximum(MAD_TO_SIGMA * median(np.abs(off)), 1.2533 * median(sigma, axis=0) / np.sqrt(nblocks))
+    # A pulsar that does so much to a single channel has an S/N of thousands.
     standing = np.abs(off) > np.maximum(threshold * scatter, least)
-    if standing.sum() <= BROAD * live.sum():
+    if standing.sum() <= MOST_CHANNELS * live.sum():
         channels = live & standing
     # Of a block: beside what all channels have then, and what this one always has.
     beside = values - np.where(np.isfinite(level), level, 0.0)[None, :]
+    broad = _broad(np.where(channels[None, :], np.nan, beside / sigma))
     beside -= median(beside, axis=1, keepdims=True)
     spread = MAD_TO_SIGMA * median(np.abs(beside), axis=0)
     across = MAD_TO_SIGMA * median(np.abs(beside), axis=1, keepdims=True)
     scale = np.maximum(np.maximum(np.nan_to_num(spread)[None, :], sigma), across)
-    broad = _broad(np.where(np.isfinite(values), (values - typical[None, :]) / sigma, np.nan))
     return channels, (np.abs(beside) > threshold * scale) & ~broad[:, None]
-
-
-def _periodic(
-    stats: BlockStatistics, bad: NDArray[np.bool_], live: NDArray[np.bool_], threshold: float
-) -> NDArray[np.bool_]:
-    """Channel-blocks with a line of their own."""
-    from scipy.stats import norm
-
-    limit = -float(norm.logsf(threshold))
-    surplus = np.where(bad | ~np.isfinite(stats.fourier), -np.inf, stats.fourier)
-    out = surplus > limit
-    most = max(COMMON_CHANNELS, COMMON * float(live.sum()))
-    for block in np.flatnonzero(out.any(axis=1)):
-        lines = stats.bins[block]
-        count = np.bincount(lines[surplus[block] > 0.5 * limit], minlength=int(lines.max()) + 2)
-        near = count + np.append(count[1:], 0) + np.append(0, count[:-1])
-        out[block] &= near[lines] <= most
-    return np.asarray(out)
 
 
 def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
@@ -224,3 +232,52 @@ def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
     iqrm(values, np.array(lags, dtype=np.int64), threshold, above)
     iqrm(-values, np.array(lags, dtype=np.int64), threshold, below)
     return above | below
+
+
+def _tracks(
+    flags: NDArray[np.bool_], bad: NDArray[np.bool_], edges: NDArray[np.int64], delays: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Channel-blocks along the track of a very bright dispersed pulse, which is in few channels of a block.
+
+    Looked for in bands of channels: on a track most bands have flagged channels, most of them, and beside it few have.
+    Pulses that cross the band within two blocks are in many channels of one, and are not masked anyway.
+    """
+    spared = np.zeros(flags.shape, dtype=bool)
+    nblocks, nchans = flags.shape
+    nbands = min(TRACK_BANDS, nchans)
+    band = np.arange(nchans) * nbands // nchans
+    known = np.zeros((nbands, nblocks))
+    hit = np.zeros((nbands, nblocks))
+    np.add.at(known, band, (~bad).T)
+    np.add.at(hit, band, flags.T)
+    # More than half of what is live there.
+    struck = hit > 0.5 * known
+    live = known > 0
+    if nblocks < 3 or not struck.any():
+        return spared
+    middle = np.array([delays[band == b].mean() for b in range(nbands)]) / float(np.diff(edges).mean())
+    middle -= middle.min()
+    if not 0 < middle.max() < np.inf:
+        return spared
+    # Within a block of the track.
+    near = struck.copy()
+    near[:, 1:] |= struck[:, :-1]
+    near[:, :-1] |= struck[:, 1:]
+    at = np.arange(nblocks)[None, :]
+    rows = np.arange(nbands)[:, None]
+    for crossing in np.arange(2.0, nblocks, 0.5):
+        places = at + np.rint(middle / middle.max() * crossing).astype(np.int64)[:, None]
+        inside = places < nblocks
+        places = np.minimum(places, nblocks - 1)
+        usable = inside & live[rows, places]
+        # What lies beyond the end of the data is not seen; half of the band must be.
+        enough = usable.sum(axis=0) >= max(0.5 * live.any(axis=1).sum(), 4)
+        share = (near[rows, places] & usable).sum(axis=0) / np.maximum(usable.sum(axis=0), 1)
+        # By chance there would be as many along any line.
+        chance = np.array([near[:, b : b + int(crossing) + 1].mean() for b in range(nblocks)])
+        for start in np.flatnonzero(enough & (share > TRACK_SHARE) & (chance < 0.5 * TRACK_SHARE)):
+            for b in range(nbands):
+                if usable[b, start]:
+                    place = int(places[b, start])
+                    spared[max(place - 1, 0) : place + 2, band == b] = True
+    return np.asarray(spared & flags)

@@ -34,6 +34,10 @@ SPECTRUM_FIRST = 5
 SPECTRUM_CHANNELS = 64
 # The fewest points that make a spectrum worth while.
 SPECTRUM_LEAST = 64
+# A line is so many times the mean power; one that this part of the channels, and so many, have is nobody's own.
+LINE = 5.0
+COMMON = 0.1
+COMMON_CHANNELS = 3
 # Impulses: bands, fewest of them and of channels in one; what has this DM and more [pc/cm3] is never an impulse.
 BANDS = 16
 LEAST_BANDS = 8
@@ -67,11 +71,16 @@ class BlockStatistics:
         Third and fourth standardised moments, the latter less 3 (0 for Gaussian noise); NaN without variance.
     fourier : ndarray of float64, shape (nblocks, nchans)
         Strongest power within the block over the mean power, less its expectation in noise: ``exp(-fourier)`` is about
-        the probability of noise. NaN where it was not taken.
+        the probability of noise. Lines that many channels have at once are left out. NaN where it was not taken.
     bins : ndarray of int64, shape (nblocks, nchans)
         Bin of that power, of `bin_width` Hz each.
     bin_width : float
         [Hz]; 0 where no spectra were taken.
+    excess : ndarray of float64, shape (nblocks, nchans)
+        Variance of sums over a few samples (of about a millisecond) over that of white noise, less 1; NaN where it was
+        not taken. In white noise it scatters by ``sqrt(2 / npoints)``.
+    npoints : int
+        Such sums in a block; 0 where none were taken.
     impulses : ndarray of int64, shape (n, 2)
         First sample of impulses at DM 0 and the one after the last, ascending; none where they were not looked for.
     """
@@ -86,7 +95,9 @@ class BlockStatistics:
     kurtosis: NDArray[np.float64]
     fourier: NDArray[np.float64]
     bins: NDArray[np.int64]
+    excess: NDArray[np.float64]
     bin_width: float = 0.0
+    npoints: int = 0
     impulses: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
 
     @property
@@ -132,7 +143,8 @@ def measure(
     ----------
     obs : Observation
     config : RfiConfig
-        `block` gives the length of a block; spectra and impulses are taken if `fourier` and `clip` are above 0.
+        `block` gives the length of a block; spectra are taken if `fourier` or `excess` is above 0, impulses if `clip`
+        is.
     threads : int
         Blocks are shared out over this many threads; the result does not depend on it.
     progress : callable, optional
@@ -147,14 +159,14 @@ def measure(
     edges = block_edges(header.nsamps, header.tsamp, config.block)
     nblocks = len(edges) - 1
     shape = (nblocks, nchans)
-    mean, std, skewness, kurtosis, fourier = (np.full(shape, np.nan) for _ in range(5))
+    mean, std, skewness, kurtosis, fourier, excess = (np.full(shape, np.nan) for _ in range(6))
     saturated, valid = np.zeros(shape), np.zeros(shape)
     bins = np.zeros(shape, dtype=np.int64)
     impulses: list[NDArray[np.int64]] = [np.zeros((0, 2), dtype=np.int64)] * nblocks
     top = top_code(obs)
     step = piece_samples(nchans * obs.dtype.itemsize)
     factor, npoints = spectrum_points(int(edges[1] - edges[0]), nchans, header.tsamp)
-    spectra = config.enabled and config.fourier > 0 and npoints > 0
+    spectra = config.enabled and (config.fourier > 0 or config.excess > 0) and npoints > 0
     bands, longest = _bands(obs, config)
     clip = config.enabled and config.clip > 0 and longest >= 2
     local = threading.local()
@@ -184,7 +196,10 @@ def measure(
         valid[block] = sums.count / (hi - lo)
         whole = pieces == [(lo, hi)]
         if points is not None and whole:
-            fourier[block], bins[block] = _strongest(points)
+            fourier[block], bins[block], variance = _strongest(points)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                excess[block] = variance / (factor * std[block] ** 2) - 1.0
+            excess[block, ~np.isfinite(excess[block])] = np.nan
         if series is not None and whole:
             impulses[block] = lo + find_impulses(series, config.clip, longest)
         if progress is not None:
@@ -205,7 +220,9 @@ def measure(
         kurtosis,
         fourier,
         bins,
+        excess,
         1.0 / (npoints * factor * header.tsamp) if spectra else 0.0,
+        npoints if spectra else 0,
         np.concatenate(impulses),
     )
 
@@ -284,22 +301,39 @@ def _largest_factor(n: int) -> int:
     return n if n > 1 else 1
 
 
-def _strongest(points: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Strongest power of every channel as `BlockStatistics.fourier` has it, and its bin."""
+def _strongest(
+    points: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """Strongest power of every channel as `BlockStatistics.fourier` has it, its bin, and the variance of the points.
+
+    Lines that many channels have are left out: a hum, or a pulsar.
+    """
     from scipy.fft import rfft
 
-    from pulsar_kernels.interference import strongest
+    from pulsar_kernels.interference import count_lines, strongest
 
-    nchans = points.shape[0]
+    nchans, npoints = points.shape
+    nbins = npoints // 2 + 1
     surplus = np.empty(nchans, dtype=np.float32)
     where = np.empty(nchans, dtype=np.int64)
+    variance = np.empty(nchans)
+    counts = np.zeros(nbins, dtype=np.int64)
+    # The powers take the place of the points that they come from.
+    powers = points[:, :nbins]
     for first in range(0, nchans, SPECTRUM_CHANNELS):
-        part = slice(first, first + SPECTRUM_CHANNELS)
-        some = points[part]
-        spectrum = rfft(some - some.mean(axis=1, keepdims=True), axis=1)
-        powers = spectrum.real**2 + spectrum.imag**2
-        strongest(powers, SPECTRUM_FIRST, surplus[part], where[part])
-    return surplus, where
+        some = points[first : first + SPECTRUM_CHANNELS]
+        some = some - some.mean(axis=1, keepdims=True)
+        variance[first : first + SPECTRUM_CHANNELS] = np.einsum("ij,ij->i", some, some) / npoints
+        spectrum = rfft(some, axis=1)
+        part = powers[first : first + SPECTRUM_CHANNELS]
+        np.add(spectrum.real**2, spectrum.imag**2, out=part)
+        count_lines(part, SPECTRUM_FIRST, LINE, counts)
+    common = counts > max(COMMON_CHANNELS, COMMON * nchans)
+    # What is beside a line has its leakage.
+    common[1:] |= common[:-1].copy()
+    common[:-1] |= common[1:].copy()
+    strongest(powers, SPECTRUM_FIRST, ~common, surplus, where)
+    return surplus, where, variance
 
 
 def _bands(obs: Observation, config: RfiConfig) -> tuple[NDArray[np.int64], int]:

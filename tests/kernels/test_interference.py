@@ -58,8 +58,12 @@ def test_strongest_power(seed, nbins, first, line, empty):
     if empty:
         powers[2] = 0.0
     surplus, where = np.empty(4, np.float32), np.empty(4, np.int64)
-    kernels.strongest(powers, first, surplus, where)
-    expected = oracle.strongest(powers, first)
+    used = rng.random(nbins) < 0.9
+    kernels.strongest(powers, first, used, surplus, where)
+    expected = oracle.strongest(powers, first, used)
+    counts = np.ones(nbins, dtype=np.int64)
+    kernels.count_lines(powers, first, 3.0, counts)
+    np.testing.assert_array_equal(counts, 1 + oracle.count_lines(powers, first, 3.0))
     np.testing.assert_allclose(surplus, expected[0], rtol=1e-4, atol=1e-3)
     np.testing.assert_array_equal(where, expected[1])
 
@@ -67,7 +71,7 @@ def test_strongest_power(seed, nbins, first, line, empty):
 def test_the_surplus_of_noise_is_a_probability():
     powers = np.random.default_rng(4).exponential(7.0, (20_000, 300)).astype(np.float32)
     surplus, where = np.empty(20_000, np.float32), np.empty(20_000, np.int64)
-    kernels.strongest(powers, 5, surplus, where)
+    kernels.strongest(powers, 5, np.ones(300, dtype=np.bool_), surplus, where)
     for level in (2.0, 4.0):
         assert abs(np.mean(surplus > level) / np.exp(-level) - 1) < 0.2
 

@@ -25,19 +25,28 @@ def mark_short(some, many, least_some, least_many, width, longest):
     return marked
 
 
-def strongest(powers, first):
+def count_lines(powers, first, factor):
+    """Rows in which each bin exceeds `factor` times the mean."""
+    means = powers[:, first:].astype(np.float64).mean(axis=1, keepdims=True)
+    above = powers > factor * means
+    above[:, :first] = False
+    return above.sum(axis=0)
+
+
+def strongest(powers, first, counted):
     """Largest power over the mean of the noise less its expectation, and its bin."""
     surplus, where = [], []
     for row in powers.astype(np.float64):
-        used = row[first:]
-        below = used[used < 5 * used.mean()]
-        if not used.max() > 0 or not len(below):
+        used = row[first:][counted[first:]]
+        seen = np.where(counted[first:], row[first:], 0.0)
+        below = used[used < 5 * used.mean()] if len(used) else used
+        if not seen.max() > 0 or not len(below):
             surplus.append(np.nan)
             where.append(0)
             continue
         mean = below.mean() / (1 - 5 * np.exp(-5) / (1 - np.exp(-5)))
-        surplus.append(used.max() / mean - np.log(len(used)))
-        where.append(first + int(np.argmax(used)))
+        surplus.append(seen.max() / mean - np.log(len(used)))
+        where.append(first + int(np.argmax(seen)))
     return np.array(surplus), np.array(where)
 
 
