@@ -10,6 +10,7 @@ settings as they are, with nothing, and with each method alone changed. In the c
     python benchmarks/rfi_zoo.py --methods all --seeds 2     # each method on and off
     python benchmarks/rfi_zoo.py --only mix-fast --method default --verbose
     python benchmarks/rfi_zoo.py --bright                    # what is very bright must not be masked
+    python benchmarks/rfi_zoo.py --low-dm                    # methods against broadband interference, at DM 0 to 300
     python benchmarks/rfi_zoo.py --inject real.fil --seeds 5 # signals injected into real files
 """
 
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.bench.zoo import RECEIVERS, ZOO, Verdict, draw, judge, skies
 from pulsar.config.load import load_config
@@ -31,7 +33,8 @@ from pulsar.config.model import Config, RfiConfig
 from pulsar.errors import PulsarError
 from pulsar.io.open import open_observation
 from pulsar.pipeline.run import search
-from pulsar.simulate import Burst, Pulsar, inject, write_filterbank
+from pulsar.rfi import cleaned_source, make_mask, measure
+from pulsar.simulate import Burst, Pulsar, inject, make, write_filterbank
 
 # A search that covers what is injected, no more: the folding search of pulses of 1 % and more of 0.5 to 5 s.
 BASE = ["dedisp.dm_hi=520", "ffa.duty_min=0.01", "ffa.p_max=5", "run.threads=1", "output.detections=false"]
@@ -39,24 +42,22 @@ BASE += ["single_pulse.cutouts=0"]
 # FAST's settings know the period of the noise diode; the ranges that they zap are a method of their own here.
 BY_RECEIVER = {"fast": ["sift.diodes=[0.201326592, 2.0]"], "parkes": []}
 
-# Field of the section rfi: what is off, and what on where it is off by default.
-SWITCHES: dict[str, tuple[Any, Any]] = {
-    "enabled": (False, True),
-    "iqrm": (0.0, 4.0),
-    "kurtosis": (0.0, 6.0),
-    "fourier": (0.0, 6.0),
-    "grow": (0.0, 0.2),
-    "clip": (0.0, 6.0),
-    "learn": (False, True),
-}
+# How strong a method is where it is off by default [sigma].
+ON = 6.0
 ZERODM = ("mean", "zdot")
 # Strange candidates, and pulses, of a search that are told in words.
 MOST_WORDS = 12
 
 
-def known(name: str) -> bool:
-    """Whether this version has a setting."""
-    return name in RfiConfig.model_fields
+def switches() -> dict[str, tuple[Any, Any]]:
+    """Fields of the section rfi that can be switched off: what is off, and what is on."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, field in RfiConfig.model_fields.items():
+        if isinstance(field.default, bool) and name != "zerodm":
+            found[name] = (False, True)
+        elif (field.description or "").endswith("0: off"):
+            found[name] = (0.0, field.default or ON)
+    return found
 
 
 def zerodm(kind: str) -> Any:
@@ -69,11 +70,9 @@ def zerodm(kind: str) -> Any:
 def methods() -> dict[str, dict[str, Any]]:
     """Changes of the section rfi by name of the method: as it is, nothing, and each switch alone turned over."""
     default = RfiConfig()
-    off = {name: pair[0] for name, pair in SWITCHES.items() if known(name)}
+    off = {name: no for name, (no, _) in switches().items()}
     found: dict[str, dict[str, Any]] = {"default": {}, "nothing": {**off, "zerodm": zerodm("off")}}
-    for name, (no, yes) in SWITCHES.items():
-        if not known(name):
-            continue
+    for name, (no, yes) in switches().items():
         is_on = getattr(default, name) != no
         found[f"{'without' if is_on else 'with'} {name}"] = {name: no if is_on else yes}
     for kind in ZERODM:
@@ -229,9 +228,6 @@ def zoo(args: argparse.Namespace) -> list[dict[str, Any]]:
     unknown = [n for n in names if n not in table]
     if unknown:
         raise SystemExit(f"unknown method {unknown[0]!r}: known are {', '.join(table)}")
-    missing = [n for n in SWITCHES if not known(n)]
-    if missing:
-        print(f"this version has no rfi.{', rfi.'.join(missing)}: left out")
     kinds = args.only or list(ZOO)
     unknown = [k for k in kinds if k not in ZOO]
     if unknown:
@@ -375,6 +371,67 @@ def real(args: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
+def low_dm(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the methods against broadband interference, each alone, leave of pulsars and bursts at low DM in clean data.
+
+    A matched filter on the cleaned samples, over the same with nothing done.
+    """
+    dms = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+    table = methods()
+    nothing = {**table["nothing"], "enabled": True}  # what masking does to bright signals is another question
+    alone = {f"zerodm {kind}": {"zerodm": zerodm(kind)} for kind in ZERODM if zerodm(kind) is not None}
+    alone["clip"] = {"clip": switches()["clip"][1]}
+    names = list(alone)
+    signals: dict[str, Callable[[float], dict[str, Any]]] = {}
+    for snr in (15.0, 150.0):
+        for period, duty in ((0.005, 0.1), (0.089, 0.05), (1.3, 0.03)):
+            signals[f"pulsar {1e3 * period:g} ms, duty {duty:g}, S/N {snr:g}"] = lambda dm, p=period, d=duty, s=snr: {
+                "pulsars": (Pulsar(period=p, dm=dm, duty=d, snr=s),)
+            }
+        for width in (1e-3, 1e-2):
+            signals[f"burst {1e3 * width:g} ms, S/N {snr:g}"] = lambda dm, w=width, s=snr: {
+                "bursts": (Burst(time=8.3, dm=dm, width=w, snr=s),)
+            }
+    results = []
+    print("| method | receiver | signal | " + " | ".join(f"DM {dm:g}" for dm in dms) + " |")
+    print("| --- | --- | --- |" + " ---: |" * len(dms))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "low.fil"
+        for receiver, base in RECEIVERS.items():
+            bare = make(base, nbits=32).data
+            for signal, fields in signals.items():
+                kept: dict[str, list[float]] = {name: [] for name in names}
+                for dm in dms:
+                    sky = base.model_copy(update=fields(dm))
+                    write_filterbank(sky, path, overwrite=True)
+                    # In units of the noise of each channel.
+                    template = (make(sky, nbits=32).data - bare) / bare.std(axis=1, keepdims=True)
+                    template -= template.mean(axis=1, keepdims=True)
+                    without = filtered(path, template, settings(receiver, nothing, args.sets))
+                    for name, changes in alone.items():
+                        with_it = filtered(path, template, settings(receiver, {**nothing, **changes}, args.sets))
+                        kept[name].append(with_it / without)
+                for name in names:
+                    results.append(
+                        {"method": name, "receiver": receiver, "signal": signal, "dms": dms, "kept": kept[name]}
+                    )
+                    cells = " | ".join(f"{100 * k:.0f} %" for k in kept[name])
+                    print(f"| {name} | {receiver} | {signal} | {cells} |", flush=True)
+    return results
+
+
+def filtered(path: Path, template: NDArray[np.float32], config: Config) -> float:
+    """S/N of a matched filter on what is left of a file after cleaning."""
+    with open_observation(path) as obs:
+        mask = make_mask(obs, measure(obs, config.rfi), config.rfi)
+        source = cleaned_source(obs, mask, config.rfi)
+        out = np.empty((source.nchans, obs.header.nsamps), dtype=np.int8)
+        source.read_into(0, out)
+    ours = template[mask.chan_ok]
+    total = float(np.einsum("ij,ij->", ours, out, dtype=np.float64))
+    return total / float(np.sqrt(np.einsum("ij,ij->", ours, ours, dtype=np.float64)))
+
+
 def plain(value: Any) -> Any:
     """For JSON."""
     if isinstance(value, Verdict):
@@ -395,11 +452,16 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="the table of observations for every method")
     parser.add_argument("--verbose", action="store_true", help="what is lost and what is strange")
     parser.add_argument("--bright", action="store_true", help="very bright signals in clean data instead")
+    parser.add_argument(
+        "--low-dm", action="store_true", help="what methods against broadband interference leave at low DM instead"
+    )
     parser.add_argument("--inject", type=Path, nargs="+", metavar="FILE", help="real files as noise instead")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.bright:
         results = bright(args)
+    elif args.low_dm:
+        results = low_dm(args)
     elif args.inject:
         results = real(args)
     else:
