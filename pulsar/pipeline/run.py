@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from pulsar.pipeline.candidates import (
     rank,
 )
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
+from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies, given_mask
 from pulsar.pipeline.plan import RunPlan, dry_run, thread_count
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, explained, find_pulses, is_one_pulse, link
@@ -109,7 +111,7 @@ def search(
         mark = fingerprint(obs.files, config, __version__)
         refuse_calibration(obs, config)
         dry_run(obs, config)  # refuses what cannot be done before any sample is read
-        check_lists(config)
+        check_lists(obs, config)
         done = read(out) if resume and out.exists() else None
         if done is not None and (done.provenance.get("fingerprint") == mark or not overwrite):
             if done.provenance.get("fingerprint") != mark:
@@ -155,12 +157,12 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
         )
 
 
-def check_lists(config: Config) -> None:
-    """Read the lists that a run will need at its end, so that what is wrong with them is told at its start.
+def check_lists(obs: Observation, config: Config) -> None:
+    """Read the lists and the mask that a run will need, so that what is wrong with them is told at its start.
 
     Raises
     ------
-    DataError
+    ConfigError, DataError
     """
     from pulsar.rfi.birdies import read_zaplist
     from pulsar.sky.catalogue import read_catalogue
@@ -169,6 +171,7 @@ def check_lists(config: Config) -> None:
         read_catalogue(config.known.catalogue)
     if config.rfi.zaplist:
         read_zaplist(config.rfi.zaplist, 0.0)
+    given_mask(obs.header, config.rfi)
 
 
 def dm_plan(plan: RunPlan) -> "DMPlan":
@@ -249,7 +252,7 @@ class _Runner:
         header = self.obs.header
         data = np.ascontiguousarray(self.obs.read().data[0])
         series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
-        self.birdies = self._known_birdies()
+        self.birdies = given_birdies(self.obs.header, self.config.rfi)
         with self.progress.stage("search", 1, "series"):
             finder = SeriesSearch(
                 len(data),
@@ -280,7 +283,7 @@ class _Runner:
             self.progress.message(line)
         trials = dm_plan(plan)
         finder = BatchSearch(trials, self.config, threads=self.threads, memory=plan.accel_memory, gaps=self._gaps())
-        self.birdies = self._known_birdies()
+        self.birdies = given_birdies(self.obs.header, self.config.rfi)
         kept = self.checkpoint.load("detections")
         if kept is not None:
             self.progress.message("detections: taken from the interrupted run")
@@ -303,33 +306,19 @@ class _Runner:
         return found, trials.dms, pulses, fold
 
     def _clean(self) -> "CleanedSource":
-        from pulsar.rfi import Mask, cleaned_source, make_mask, measure
+        from pulsar.rfi import Mask
 
-        config, header = self.config, self.obs.header
+        config = self.config
         kept = self.checkpoint.load("mask")
         if kept is not None:
             reasons = tuple(str(r) for r in kept.pop("reasons"))
             self.mask = Mask(reasons=reasons, **kept)
         else:
-            with self.progress.stage("statistics", header.nsamps, "samples") as tick:
-                stats = measure(self.obs, config.rfi, threads=self.threads, progress=tick)
-                self.mask = make_mask(self.obs, stats, config.rfi)
-            self.checkpoint.save(
-                "mask",
-                chan_ok=self.mask.chan_ok,
-                reasons=np.array(self.mask.reasons),
-                bad=self.mask.bad,
-                edges=self.mask.edges,
-                baseline=self.mask.baseline,
-                noise=self.mask.noise,
-                clipped=self.mask.clipped,
-                why=self.mask.why,
-            )
+            self.mask = find_mask(self.obs, config, threads=self.threads, progress=self.progress).mask
+            arrays = {f.name: np.asarray(getattr(self.mask, f.name)) for f in fields(self.mask)}
+            self.checkpoint.save("mask", **arrays)
         self.progress.message(self.mask.summary())
-        if config.rfi.zerodm != "zdot":
-            return cleaned_source(self.obs, self.mask, config.rfi)
-        with self.progress.stage("zero-DM gains", header.nsamps, "samples") as tick:
-            return cleaned_source(self.obs, self.mask, config.rfi, threads=self.threads, progress=tick)
+        return clean_source(self.obs, self.mask, config, threads=self.threads, progress=self.progress)
 
     def _search(self, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, out: Path) -> Found:
         """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""
@@ -379,18 +368,6 @@ class _Runner:
                         )
                         saved = time.monotonic()
         return self._bounded(Found.join(found))
-
-    def _known_birdies(self) -> "list[Birdie]":
-        """Periodic interference that the settings tell."""
-        from pulsar.rfi.birdies import Birdie, read_zaplist
-        from pulsar.sky.barycentre import motion_of
-
-        rfi = self.config.rfi
-        known = [Birdie(freq, width, "given") for freq, width in rfi.birdies]
-        if rfi.zaplist:
-            motion = motion_of(self.obs.header)
-            known += read_zaplist(rfi.zaplist, None if motion is None else motion.voverc)
-        return known
 
     def _learn_birdies(self, batch: "Batch", finder: BatchSearch) -> None:
         """Add what the series at DM 0 shows, and leave it out of all spectra."""

@@ -10,11 +10,9 @@ from pulsar.config.model import RfiConfig
 from pulsar.constants import KDM
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
-from pulsar.rfi.robust import median, smooth
+from pulsar.rfi.robust import smooth
 from pulsar.rfi.statistics import BlockStatistics
 
-# Fraction of samples at the top code from which a channel counts as saturated.
-SATURATED = 0.02
 # Default time scale of the baseline [s], where it is not longer; and of what outliers are compared with.
 SHORTEST_BASELINE = 30.0
 # A channel without variance in more blocks than this is constant.
@@ -32,6 +30,7 @@ CAUSES: Final = (
     "neighbours",
     "grown",
     "block",
+    "given",
 )
 
 
@@ -97,18 +96,28 @@ class Mask:
         return f"{text}, {100 * self.fraction_lost:.1f} % of the data"
 
 
-def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Mask:
+def make_mask(
+    obs: Observation, stats: BlockStatistics, config: RfiConfig, *, given: NDArray[np.bool_] | None = None
+) -> Mask:
     """Decide what is masked from the statistics of the first pass.
 
     Channels without variance, saturated, in a `zap` range, and what :func:`pulsar.rfi.outliers.find_outliers` finds. A
     broadband signal moves all channels alike and is therefore never an outlier among them.
+
+    Parameters
+    ----------
+    obs : Observation
+    stats : BlockStatistics
+    config : RfiConfig
+    given : ndarray of bool, shape (nblocks, nchans), optional
+        What a mask from elsewhere leaves out: left out as well, and known to be bad when the rest is judged.
 
     Raises
     ------
     DataError
         When no channel is left.
     """
-    from pulsar.rfi.outliers import find_outliers, grown
+    from pulsar.rfi.outliers import SATURATED, find_outliers, grown
 
     header = obs.header
     nchans = header.nchans
@@ -135,14 +144,16 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
     if inside.any():
         flag(np.asarray(still[inside].mean(axis=0) > LOST_BLOCKS), "constant")
     mark(still, "no data")
+    if given is not None:
+        flag(np.asarray((given | ~inside[:, None]).all(axis=0), dtype=np.bool_), "PRESTO mask")
+        mark(given, "given")
     block = stats.block_nsamps * header.tsamp
     baseline_s = config.baseline if config.baseline is not None else max(SHORTEST_BASELINE, 0.25 * header.tobs)
     window = max(1, round(baseline_s / block))
     # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
     near = max(1, min(window, round(SHORTEST_BASELINE / block)))
     if config.enabled:
-        flag(median(stats.saturated, axis=0) > SATURATED, "saturated")
-        mark(stats.saturated > SATURATED, "saturated")
+        flag(np.median(stats.saturated, axis=0) > SATURATED, "saturated")
         with np.errstate(divide="ignore"):
             delays = KDM * (header.freqs**-2.0 - header.freqs.max() ** -2.0) / header.tsamp
         if header.nbits == 1:
