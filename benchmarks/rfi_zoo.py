@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,7 @@ BY_RECEIVER = {"fast": ["sift.diodes=[0.201326592, 2.0]"], "parkes": []}
 
 # How strong a method is where it is off by default [sigma].
 ON = 6.0
-ZERODM = ("mean", "zdot")
+ZERODM = tuple(kind for kind in get_args(RfiConfig.model_fields["zerodm"].annotation) if kind != "off")
 # Strange candidates, and pulses, of a search that are told in words.
 MOST_WORDS = 12
 
@@ -53,33 +53,26 @@ def switches() -> dict[str, tuple[Any, Any]]:
     """Fields of the section rfi that can be switched off: what is off, and what is on."""
     found: dict[str, tuple[Any, Any]] = {}
     for name, field in RfiConfig.model_fields.items():
-        if isinstance(field.default, bool) and name != "zerodm":
+        if isinstance(field.default, bool):
             found[name] = (False, True)
         elif (field.description or "").endswith("0: off"):
             found[name] = (0.0, field.default or ON)
     return found
 
 
-def zerodm(kind: str) -> Any:
-    """The setting of zero-DM subtraction in this version; None where it does not have that kind."""
-    if isinstance(RfiConfig().zerodm, bool):
-        return {"off": False, "mean": True}.get(kind)
-    return kind
-
-
 def methods() -> dict[str, dict[str, Any]]:
     """Changes of the section rfi by name of the method: as it is, nothing, and each switch alone turned over."""
     default = RfiConfig()
     off = {name: no for name, (no, _) in switches().items()}
-    found: dict[str, dict[str, Any]] = {"default": {}, "nothing": {**off, "zerodm": zerodm("off")}}
+    found: dict[str, dict[str, Any]] = {"default": {}, "nothing": {**off, "zerodm": "off"}}
     for name, (no, yes) in switches().items():
         is_on = getattr(default, name) != no
         found[f"{'without' if is_on else 'with'} {name}"] = {name: no if is_on else yes}
     for kind in ZERODM:
-        if zerodm(kind) is not None and zerodm(kind) != default.zerodm:
-            found[f"with zerodm {kind}"] = {"zerodm": zerodm(kind)}
-    if default.zerodm != zerodm("off"):
-        found["without zerodm"] = {"zerodm": zerodm("off")}
+        if kind != default.zerodm:
+            found[f"with zerodm {kind}"] = {"zerodm": kind}
+    if default.zerodm != "off":
+        found["without zerodm"] = {"zerodm": "off"}
     found["with zaps of FAST"] = {"zap": load_config("fast-19beam", []).rfi.zap}
     return found
 
@@ -119,8 +112,8 @@ def observe(task: tuple[str, int, list[str], bool, list[str]]) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{kind}-{seed}.fil"
         write_filterbank(clean, path)
-        # The settings as they are tell what is there to be found; the others what they cost.
-        for name in dict.fromkeys(["default", *(n for n in names if costs or n == "nothing")]):
+        # With nothing done: what is there to be found. With the settings as they are, and others: what they cost.
+        for name in dict.fromkeys(["nothing", "default", *(names if costs else ())]):
             config = settings(receiver, table[name], extra)
             result["clean"][name] = run(path, config, clean.pulsars, clean.bursts)
         write_filterbank(dirty, path, overwrite=True)
@@ -165,20 +158,21 @@ def by_kind(results: list[dict[str, Any]], name: str) -> list[str]:
     ]
     for kind in dict.fromkeys(r["kind"] for r in results):
         some = [r for r in results if r["kind"] == kind]
-        pairs = [(r["clean"]["default"], r["dirty"][name]) for r in some]
+        pairs = [(r["clean"]["nothing"], r["dirty"][name]) for r in some]
         found, kept = recall(pairs, lambda v: v.signals)
         parts = []
         for which in (lambda v: v.pulsars, lambda v: v.bursts):
             a, b = recall(pairs, which)
             parts.append(f"{b}/{a}")
         n = len(some)
+        tidy = [r["clean"]["default"] for r in some]
         total = sum(len(c.signals) for c, _ in pairs)
         lines.append(
             f"| {kind} | {found}/{total} | {percent(kept / max(found, 1), 0)} | {parts[0]} | {parts[1]} | "
             f"{sum(d.flagged for _, d in pairs)} | {sum(len(d.candidates) for _, d in pairs) / n:.3g} | "
             f"{sum(len(d.pulses) for _, d in pairs) / n:.3g} | {sum(d.others for _, d in pairs) / n:.3g} | "
-            f"{percent(float(np.mean([d.masked for _, d in pairs])))} | {sum(c.strange for c, _ in pairs) / n:.3g} | "
-            f"{percent(float(np.mean([c.masked for c, _ in pairs])), 2)} |"
+            f"{percent(float(np.mean([d.masked for _, d in pairs])))} | {sum(c.strange for c in tidy) / n:.3g} | "
+            f"{percent(float(np.mean([c.masked for c in tidy])), 2)} |"
         )
     return lines
 
@@ -187,11 +181,11 @@ def by_method(results: list[dict[str, Any]], names: list[str]) -> list[str]:
     """Lines of the table of methods over all observations."""
     lines = [
         "| method | found of what clean has | pulsars | bursts | worst | flagged | unflagged per observation | worst | "
-        "with flags | masked | clean: S/N lost | masked | CPU [s] |",
-        "| --- |" + " ---: |" * 12,
+        "with flags | masked | clean: lost | S/N lost | masked | CPU [s] |",
+        "| --- |" + " ---: |" * 13,
     ]
     for name in names:
-        pairs = [(r["clean"]["default"], r["dirty"][name]) for r in results]
+        pairs = [(r["clean"]["nothing"], r["dirty"][name]) for r in results]
         found, kept = recall(pairs, lambda v: v.signals)
         parts = []
         for which in (lambda v: v.pulsars, lambda v: v.bursts):
@@ -199,19 +193,22 @@ def by_method(results: list[dict[str, Any]], names: list[str]) -> list[str]:
             parts.append(percent(b / max(a, 1), 0))
         kinds = {}
         for kind in dict.fromkeys(r["kind"] for r in results):
-            some = [(r["clean"]["default"], r["dirty"][name]) for r in results if r["kind"] == kind]
+            some = [(r["clean"]["nothing"], r["dirty"][name]) for r in results if r["kind"] == kind]
             a, b = recall(some, lambda v: v.signals)
             kinds[kind] = (b / max(a, 1), float(np.mean([d.strange for _, d in some])))
         lost = min(kinds, key=lambda k: kinds[k][0])
         most = max(kinds, key=lambda k: kinds[k][1])
         n = len(results)
+        tidy = [(r["clean"]["nothing"], r["clean"][name]) for r in results if name in r["clean"]]
+        found_clean, kept_clean = recall(tidy, lambda v: v.signals)
         masked = [r["clean"][name].masked for r in results if name in r["clean"]]
         lines.append(
             f"| {name} | {kept}/{found} = {percent(kept / max(found, 1))} | {parts[0]} | {parts[1]} | "
             f"{lost} {percent(kinds[lost][0], 0)} | {sum(d.flagged for _, d in pairs)} | "
             f"{sum(d.strange for _, d in pairs) / n:.2f} | {most} {kinds[most][1]:.3g} | "
             f"{sum(d.others for _, d in pairs) / n:.1f} | {percent(float(np.mean([d.masked for _, d in pairs])))} | "
-            f"{percent(cost(results, name), 2)} | {percent(float(np.mean(masked)) if masked else float('nan'), 2)} | "
+            f"{found_clean - kept_clean} of {found_clean} | {percent(cost(results, name), 2)} | "
+            f"{percent(float(np.mean(masked)) if masked else float('nan'), 2)} | "
             f"{np.mean([d.cpu for _, d in pairs]):.2f} |"
         )
     return lines
@@ -247,7 +244,7 @@ def zoo(args: argparse.Namespace) -> list[dict[str, Any]]:
         for result in pool.map(observe, tasks):
             results.append(result)
             told = ", ".join(
-                f"{name} {sum(s > 0 for s in v.signals)}/{sum(s > 0 for s in result['clean']['default'].signals)} "
+                f"{name} {sum(s > 0 for s in v.signals)}/{sum(s > 0 for s in result['clean']['nothing'].signals)} "
                 f"+{v.strange}"
                 for name, v in result["dirty"].items()
             )
@@ -269,9 +266,9 @@ def explain(result: dict[str, Any]) -> None:
     _, dirty = skies(result["kind"], result["seed"])
     signals = [f"P {1e3 * p.period:.3f} ms DM {p.dm:.1f} S/N {p.snr:.1f}" for p in dirty.pulsars]
     signals += [f"burst t {b.time:.2f} s DM {b.dm:.1f} {1e3 * b.width:.2f} ms S/N {b.snr:.1f}" for b in dirty.bursts]
-    clean = result["clean"]["default"].signals
+    clean = result["clean"]["nothing"].signals
     for words in (*result["clean"]["default"].candidates, *result["clean"]["default"].pulses):
-        print(f"    in clean: {words}")
+        print(f"    default, in clean: {words}")
     for name, verdict in result["dirty"].items():
         for words, was, now in zip(signals, clean, verdict.signals, strict=True):
             if was > 0 and now == 0:
@@ -379,7 +376,7 @@ def low_dm(args: argparse.Namespace) -> list[dict[str, Any]]:
     dms = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
     table = methods()
     nothing = {**table["nothing"], "enabled": True}  # what masking does to bright signals is another question
-    alone = {f"zerodm {kind}": {"zerodm": zerodm(kind)} for kind in ZERODM if zerodm(kind) is not None}
+    alone: dict[str, dict[str, Any]] = {f"zerodm {kind}": {"zerodm": kind} for kind in ZERODM}
     alone["clip"] = {"clip": switches()["clip"][1]}
     names = list(alone)
     signals: dict[str, Callable[[float], dict[str, Any]]] = {}

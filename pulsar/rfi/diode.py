@@ -171,7 +171,9 @@ class DiodeSums:
             n[b], c[b], s[b], d[b] = len(times), cosine.sum(), wave @ cosine, wave.sum()
         turn = np.exp(1j * phi)
 
-        def fitted(which: NDArray[np.bool_], plain: NDArray[np.float64], product: NDArray[np.float64]) -> NDArray[np.float64]:
+        def fitted(
+            which: NDArray[np.bool_], plain: NDArray[np.float64], product: NDArray[np.float64]
+        ) -> NDArray[np.float64]:
             # Level m and step h: sum x = n m + h d, sum x cos = m c + h s.
             det = n[which].sum() * s[which].sum() - c[which].sum() * d[which].sum()
             return np.asarray((n[which].sum() * product - c[which].sum() * plain) / det)
