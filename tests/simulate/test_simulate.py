@@ -27,6 +27,7 @@ from pulsar.simulate import (
     simulate,
 )
 from pulsar.simulate.engine import TILE
+from pulsar.simulate.interference import Interference
 from pulsar.simulate.model import RFI_FIELDS
 from pulsar.simulate.signal import burst_signal, pulsar_signal, smearing
 
@@ -419,6 +420,20 @@ def test_the_diode_is_a_square_wave_of_noise():
     at = [power[np.abs(freqs - k / 0.201326592) < 0.3].max() for k in (1, 2, 3)]
     assert at[1] < 0.02 * at[0]
     assert at[2] == pytest.approx(at[0] / 9, rel=0.2)
+
+
+def test_square_waves_hold_their_power_to_the_end_of_a_long_observation():
+    header = with_(nsamps=2**31).header
+    for fields, mean in (
+        ({"kind": "diode", "period": 0.0317}, 0.5),
+        ({"kind": "radar", "freqs": (1000, 1500), "rate": 813.7, "width": 2e-5, "fraction": 1.0}, 813.7 * 2e-5),
+    ):
+        source = Interference(header, Rfi(**fields), 99)
+        for start in (0, 2**31 - 2**18):
+            share = source.share(start, 2**18, np.arange(1))
+            assert share.min() >= 0
+            assert share.mean() == pytest.approx(mean, rel=1e-3)
+            assert np.isfinite(source._noise(share)).all()
 
 
 def test_jumps_go_back_and_forth():
