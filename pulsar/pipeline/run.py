@@ -483,7 +483,7 @@ class _Runner:
         if looks_like_mains(fold, self.config.sift.mains, dispersion_known=known):
             flags = (*flags, "mains")
             value *= MAINS_FACTOR
-        if looks_like_diode(fold, self.config.sift.diodes, dispersion_known=known):
+        if looks_like_diode(fold, self.config.rfi.diodes, dispersion_known=known):
             flags = (*flags, "noise diode")
             value *= MAINS_FACTOR
         if is_one_pulse(pulses.table, fold):
