@@ -63,8 +63,8 @@ def switches() -> dict[str, tuple[Any, Any]]:
 def methods() -> dict[str, dict[str, Any]]:
     """Changes of the section rfi by name of the method: as it is, nothing, and each switch alone turned over."""
     default = RfiConfig()
-    off = {name: no for name, (no, _) in switches().items()}
-    found: dict[str, dict[str, Any]] = {"default": {}, "nothing": {**off, "zerodm": "off"}}
+    off: dict[str, Any] = {name: no for name, (no, _) in switches().items()}
+    found: dict[str, dict[str, Any]] = {"default": {}, "nothing": {**off, "zerodm": "off", "diodes": ()}}
     for name, (no, yes) in switches().items():
         is_on = getattr(default, name) != no
         found[f"{'without' if is_on else 'with'} {name}"] = {name: no if is_on else yes}
@@ -73,6 +73,7 @@ def methods() -> dict[str, dict[str, Any]]:
             found[f"with zerodm {kind}"] = {"zerodm": kind}
     if default.zerodm != "off":
         found["without zerodm"] = {"zerodm": "off"}
+    found["without diodes"] = {"diodes": ()}
     found["with zaps of FAST"] = {"zap": load_config("fast-19beam", []).rfi.zap}
     return found
 
