@@ -10,6 +10,7 @@ settings as they are, with nothing, and with each method alone changed. In the c
     python benchmarks/rfi_zoo.py --methods all --seeds 2     # each method on and off
     python benchmarks/rfi_zoo.py --only mix-fast --method default --verbose
     python benchmarks/rfi_zoo.py --bright                    # what is very bright must not be masked
+    python benchmarks/rfi_zoo.py --low-dm                    # methods against broadband interference, at DM 0 to 300
     python benchmarks/rfi_zoo.py --inject real.fil --seeds 5 # signals injected into real files
 """
 
@@ -21,9 +22,10 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.bench.zoo import RECEIVERS, ZOO, Verdict, draw, judge, skies
 from pulsar.config.load import load_config
@@ -31,7 +33,8 @@ from pulsar.config.model import Config, RfiConfig
 from pulsar.errors import PulsarError
 from pulsar.io.open import open_observation
 from pulsar.pipeline.run import search
-from pulsar.simulate import Burst, Pulsar, inject, write_filterbank
+from pulsar.rfi import cleaned_source, make_mask, measure
+from pulsar.simulate import Burst, Pulsar, inject, make, write_filterbank
 
 # A search that covers what is injected, no more: the folding search of pulses of 1 % and more of 0.5 to 5 s.
 BASE = ["dedisp.dm_hi=520", "ffa.duty_min=0.01", "ffa.p_max=5", "run.threads=1", "output.detections=false"]
@@ -39,48 +42,38 @@ BASE += ["single_pulse.cutouts=0"]
 # FAST's settings know the period of the noise diode; the ranges that they zap are a method of their own here.
 BY_RECEIVER = {"fast": ["rfi.diodes=[0.201326592, 2.0]"], "parkes": []}
 
-# Field of the section rfi: what is off, and what on where it is off by default.
-SWITCHES: dict[str, tuple[Any, Any]] = {
-    "enabled": (False, True),
-    "iqrm": (0.0, 4.0),
-    "kurtosis": (0.0, 6.0),
-    "fourier": (0.0, 6.0),
-    "grow": (0.0, 0.2),
-    "clip": (0.0, 6.0),
-    "learn": (False, True),
-}
-ZERODM = ("mean", "zdot")
+# How strong a method is where it is off by default [sigma].
+ON = 6.0
+ZERODM = tuple(kind for kind in get_args(RfiConfig.model_fields["zerodm"].annotation) if kind != "off")
 # Strange candidates, and pulses, of a search that are told in words.
 MOST_WORDS = 12
 
 
-def known(name: str) -> bool:
-    """Whether this version has a setting."""
-    return name in RfiConfig.model_fields
-
-
-def zerodm(kind: str) -> Any:
-    """The setting of zero-DM subtraction in this version; None where it does not have that kind."""
-    if isinstance(RfiConfig().zerodm, bool):
-        return {"off": False, "mean": True}.get(kind)
-    return kind
+def switches() -> dict[str, tuple[Any, Any]]:
+    """Fields of the section rfi that can be switched off: what is off, and what is on."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, field in RfiConfig.model_fields.items():
+        if isinstance(field.default, bool):
+            found[name] = (False, True)
+        elif (field.description or "").endswith("0: off"):
+            found[name] = (0.0, field.default or ON)
+    return found
 
 
 def methods() -> dict[str, dict[str, Any]]:
     """Changes of the section rfi by name of the method: as it is, nothing, and each switch alone turned over."""
     default = RfiConfig()
-    off = {name: pair[0] for name, pair in SWITCHES.items() if known(name)}
-    found: dict[str, dict[str, Any]] = {"default": {}, "nothing": {**off, "zerodm": zerodm("off")}}
-    for name, (no, yes) in SWITCHES.items():
-        if not known(name):
-            continue
+    off: dict[str, Any] = {name: no for name, (no, _) in switches().items()}
+    found: dict[str, dict[str, Any]] = {"default": {}, "nothing": {**off, "zerodm": "off", "diodes": ()}}
+    for name, (no, yes) in switches().items():
         is_on = getattr(default, name) != no
         found[f"{'without' if is_on else 'with'} {name}"] = {name: no if is_on else yes}
     for kind in ZERODM:
-        if zerodm(kind) is not None and zerodm(kind) != default.zerodm:
-            found[f"with zerodm {kind}"] = {"zerodm": zerodm(kind)}
-    if default.zerodm != zerodm("off"):
-        found["without zerodm"] = {"zerodm": zerodm("off")}
+        if kind != default.zerodm:
+            found[f"with zerodm {kind}"] = {"zerodm": kind}
+    if default.zerodm != "off":
+        found["without zerodm"] = {"zerodm": "off"}
+    found["without diodes"] = {"diodes": ()}
     found["with zaps of FAST"] = {"zap": load_config("fast-19beam", []).rfi.zap}
     return found
 
@@ -120,8 +113,8 @@ def observe(task: tuple[str, int, list[str], bool, list[str]]) -> dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{kind}-{seed}.fil"
         write_filterbank(clean, path)
-        # The settings as they are tell what is there to be found; the others what they cost.
-        for name in dict.fromkeys(["default", *(n for n in names if costs or n == "nothing")]):
+        # With nothing done: what is there to be found. With the settings as they are, and others: what they cost.
+        for name in dict.fromkeys(["nothing", "default", *(names if costs else ())]):
             config = settings(receiver, table[name], extra)
             result["clean"][name] = run(path, config, clean.pulsars, clean.bursts)
         write_filterbank(dirty, path, overwrite=True)
@@ -166,20 +159,21 @@ def by_kind(results: list[dict[str, Any]], name: str) -> list[str]:
     ]
     for kind in dict.fromkeys(r["kind"] for r in results):
         some = [r for r in results if r["kind"] == kind]
-        pairs = [(r["clean"]["default"], r["dirty"][name]) for r in some]
+        pairs = [(r["clean"]["nothing"], r["dirty"][name]) for r in some]
         found, kept = recall(pairs, lambda v: v.signals)
         parts = []
         for which in (lambda v: v.pulsars, lambda v: v.bursts):
             a, b = recall(pairs, which)
             parts.append(f"{b}/{a}")
         n = len(some)
+        tidy = [r["clean"]["default"] for r in some]
         total = sum(len(c.signals) for c, _ in pairs)
         lines.append(
             f"| {kind} | {found}/{total} | {percent(kept / max(found, 1), 0)} | {parts[0]} | {parts[1]} | "
             f"{sum(d.flagged for _, d in pairs)} | {sum(len(d.candidates) for _, d in pairs) / n:.3g} | "
             f"{sum(len(d.pulses) for _, d in pairs) / n:.3g} | {sum(d.others for _, d in pairs) / n:.3g} | "
-            f"{percent(float(np.mean([d.masked for _, d in pairs])))} | {sum(c.strange for c, _ in pairs) / n:.3g} | "
-            f"{percent(float(np.mean([c.masked for c, _ in pairs])), 2)} |"
+            f"{percent(float(np.mean([d.masked for _, d in pairs])))} | {sum(c.strange for c in tidy) / n:.3g} | "
+            f"{percent(float(np.mean([c.masked for c in tidy])), 2)} |"
         )
     return lines
 
@@ -188,11 +182,11 @@ def by_method(results: list[dict[str, Any]], names: list[str]) -> list[str]:
     """Lines of the table of methods over all observations."""
     lines = [
         "| method | found of what clean has | pulsars | bursts | worst | flagged | unflagged per observation | worst | "
-        "with flags | masked | clean: S/N lost | masked | CPU [s] |",
-        "| --- |" + " ---: |" * 12,
+        "with flags | masked | clean: lost | S/N lost | masked | CPU [s] |",
+        "| --- |" + " ---: |" * 13,
     ]
     for name in names:
-        pairs = [(r["clean"]["default"], r["dirty"][name]) for r in results]
+        pairs = [(r["clean"]["nothing"], r["dirty"][name]) for r in results]
         found, kept = recall(pairs, lambda v: v.signals)
         parts = []
         for which in (lambda v: v.pulsars, lambda v: v.bursts):
@@ -200,19 +194,22 @@ def by_method(results: list[dict[str, Any]], names: list[str]) -> list[str]:
             parts.append(percent(b / max(a, 1), 0))
         kinds = {}
         for kind in dict.fromkeys(r["kind"] for r in results):
-            some = [(r["clean"]["default"], r["dirty"][name]) for r in results if r["kind"] == kind]
+            some = [(r["clean"]["nothing"], r["dirty"][name]) for r in results if r["kind"] == kind]
             a, b = recall(some, lambda v: v.signals)
             kinds[kind] = (b / max(a, 1), float(np.mean([d.strange for _, d in some])))
         lost = min(kinds, key=lambda k: kinds[k][0])
         most = max(kinds, key=lambda k: kinds[k][1])
         n = len(results)
+        tidy = [(r["clean"]["nothing"], r["clean"][name]) for r in results if name in r["clean"]]
+        found_clean, kept_clean = recall(tidy, lambda v: v.signals)
         masked = [r["clean"][name].masked for r in results if name in r["clean"]]
         lines.append(
             f"| {name} | {kept}/{found} = {percent(kept / max(found, 1))} | {parts[0]} | {parts[1]} | "
             f"{lost} {percent(kinds[lost][0], 0)} | {sum(d.flagged for _, d in pairs)} | "
             f"{sum(d.strange for _, d in pairs) / n:.2f} | {most} {kinds[most][1]:.3g} | "
             f"{sum(d.others for _, d in pairs) / n:.1f} | {percent(float(np.mean([d.masked for _, d in pairs])))} | "
-            f"{percent(cost(results, name), 2)} | {percent(float(np.mean(masked)) if masked else float('nan'), 2)} | "
+            f"{found_clean - kept_clean} of {found_clean} | {percent(cost(results, name), 2)} | "
+            f"{percent(float(np.mean(masked)) if masked else float('nan'), 2)} | "
             f"{np.mean([d.cpu for _, d in pairs]):.2f} |"
         )
     return lines
@@ -229,9 +226,6 @@ def zoo(args: argparse.Namespace) -> list[dict[str, Any]]:
     unknown = [n for n in names if n not in table]
     if unknown:
         raise SystemExit(f"unknown method {unknown[0]!r}: known are {', '.join(table)}")
-    missing = [n for n in SWITCHES if not known(n)]
-    if missing:
-        print(f"this version has no rfi.{', rfi.'.join(missing)}: left out")
     kinds = args.only or list(ZOO)
     unknown = [k for k in kinds if k not in ZOO]
     if unknown:
@@ -251,7 +245,7 @@ def zoo(args: argparse.Namespace) -> list[dict[str, Any]]:
         for result in pool.map(observe, tasks):
             results.append(result)
             told = ", ".join(
-                f"{name} {sum(s > 0 for s in v.signals)}/{sum(s > 0 for s in result['clean']['default'].signals)} "
+                f"{name} {sum(s > 0 for s in v.signals)}/{sum(s > 0 for s in result['clean']['nothing'].signals)} "
                 f"+{v.strange}"
                 for name, v in result["dirty"].items()
             )
@@ -273,9 +267,9 @@ def explain(result: dict[str, Any]) -> None:
     _, dirty = skies(result["kind"], result["seed"])
     signals = [f"P {1e3 * p.period:.3f} ms DM {p.dm:.1f} S/N {p.snr:.1f}" for p in dirty.pulsars]
     signals += [f"burst t {b.time:.2f} s DM {b.dm:.1f} {1e3 * b.width:.2f} ms S/N {b.snr:.1f}" for b in dirty.bursts]
-    clean = result["clean"]["default"].signals
+    clean = result["clean"]["nothing"].signals
     for words in (*result["clean"]["default"].candidates, *result["clean"]["default"].pulses):
-        print(f"    in clean: {words}")
+        print(f"    default, in clean: {words}")
     for name, verdict in result["dirty"].items():
         for words, was, now in zip(signals, clean, verdict.signals, strict=True):
             if was > 0 and now == 0:
@@ -375,6 +369,67 @@ def real(args: argparse.Namespace) -> list[dict[str, Any]]:
     return results
 
 
+def low_dm(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """What the methods against broadband interference, each alone, leave of pulsars and bursts at low DM in clean data.
+
+    A matched filter on the cleaned samples, over the same with nothing done.
+    """
+    dms = (0.0, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+    table = methods()
+    nothing = {**table["nothing"], "enabled": True}  # what masking does to bright signals is another question
+    alone: dict[str, dict[str, Any]] = {f"zerodm {kind}": {"zerodm": kind} for kind in ZERODM}
+    alone["clip"] = {"clip": switches()["clip"][1]}
+    names = list(alone)
+    signals: dict[str, Callable[[float], dict[str, Any]]] = {}
+    for snr in (15.0, 150.0):
+        for period, duty in ((0.005, 0.1), (0.089, 0.05), (1.3, 0.03)):
+            signals[f"pulsar {1e3 * period:g} ms, duty {duty:g}, S/N {snr:g}"] = lambda dm, p=period, d=duty, s=snr: {
+                "pulsars": (Pulsar(period=p, dm=dm, duty=d, snr=s),)
+            }
+        for width in (1e-3, 1e-2):
+            signals[f"burst {1e3 * width:g} ms, S/N {snr:g}"] = lambda dm, w=width, s=snr: {
+                "bursts": (Burst(time=8.3, dm=dm, width=w, snr=s),)
+            }
+    results = []
+    print("| method | receiver | signal | " + " | ".join(f"DM {dm:g}" for dm in dms) + " |")
+    print("| --- | --- | --- |" + " ---: |" * len(dms))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "low.fil"
+        for receiver, base in RECEIVERS.items():
+            bare = make(base, nbits=32).data
+            for signal, fields in signals.items():
+                kept: dict[str, list[float]] = {name: [] for name in names}
+                for dm in dms:
+                    sky = base.model_copy(update=fields(dm))
+                    write_filterbank(sky, path, overwrite=True)
+                    # In units of the noise of each channel.
+                    template = (make(sky, nbits=32).data - bare) / bare.std(axis=1, keepdims=True)
+                    template -= template.mean(axis=1, keepdims=True)
+                    without = filtered(path, template, settings(receiver, nothing, args.sets))
+                    for name, changes in alone.items():
+                        with_it = filtered(path, template, settings(receiver, {**nothing, **changes}, args.sets))
+                        kept[name].append(with_it / without)
+                for name in names:
+                    results.append(
+                        {"method": name, "receiver": receiver, "signal": signal, "dms": dms, "kept": kept[name]}
+                    )
+                    cells = " | ".join(f"{100 * k:.0f} %" for k in kept[name])
+                    print(f"| {name} | {receiver} | {signal} | {cells} |", flush=True)
+    return results
+
+
+def filtered(path: Path, template: NDArray[np.float32], config: Config) -> float:
+    """S/N of a matched filter on what is left of a file after cleaning."""
+    with open_observation(path) as obs:
+        mask = make_mask(obs, measure(obs, config.rfi), config.rfi)
+        source = cleaned_source(obs, mask, config.rfi)
+        out = np.empty((source.nchans, obs.header.nsamps), dtype=np.int8)
+        source.read_into(0, out)
+    ours = template[mask.chan_ok]
+    total = float(np.einsum("ij,ij->", ours, out, dtype=np.float64))
+    return total / float(np.sqrt(np.einsum("ij,ij->", ours, ours, dtype=np.float64)))
+
+
 def plain(value: Any) -> Any:
     """For JSON."""
     if isinstance(value, Verdict):
@@ -395,11 +450,16 @@ def main() -> None:
     parser.add_argument("--tables", action="store_true", help="the table of observations for every method")
     parser.add_argument("--verbose", action="store_true", help="what is lost and what is strange")
     parser.add_argument("--bright", action="store_true", help="very bright signals in clean data instead")
+    parser.add_argument(
+        "--low-dm", action="store_true", help="what methods against broadband interference leave at low DM instead"
+    )
     parser.add_argument("--inject", type=Path, nargs="+", metavar="FILE", help="real files as noise instead")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     if args.bright:
         results = bright(args)
+    elif args.low_dm:
+        results = low_dm(args)
     elif args.inject:
         results = real(args)
     else:

@@ -30,8 +30,9 @@ DM_SIGMA = 4.0
 MAX_CHANCE = 1e-4
 #: Added on either side of the pulse in which single ones are looked for [turns]: they wander.
 PHASE_MARGIN = 0.02
-#: A fold with no more than this S/N over that of a pulse in its phase is nothing but that pulse ...
-ONE_PULSE = 1.25
+#: A fold with no more than this times the S/N that a pulse in its phase gives it is nothing but that pulse (noise and
+#: the choice of the best period add up to a half; of pulsars that have met a pulse by chance it is 4 or more) ...
+ONE_PULSE = 2.0
 #: ... unless so many pulses come in its phase.
 SEVERAL = 3
 #: A candidate is made by pulses of another if those in its phase give this part of its S/N.
@@ -225,6 +226,8 @@ def explained(pulses: NDArray[Any], candidates: NDArray[Any], folds: Mapping[str
 def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
     """Whether a fold shows nothing but one strong pulse, which has any period.
 
+    A pulse of S/N s in one of n turns gives the fold s / sqrt(n).
+
     Parameters
     ----------
     pulses : ndarray
@@ -233,7 +236,8 @@ def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
     """
     near, inside, _ = _in_phase(pulses, fold, np.ones(len(pulses), dtype=np.bool_))
     snr = pulses["snr"][near[inside]]
-    return bool(0 < snr.size < SEVERAL and fold.snr <= ONE_PULSE * snr.max())
+    turns = max(fold.tobs * fold.after.freq, 1.0)
+    return bool(0 < snr.size < SEVERAL and fold.snr <= ONE_PULSE * snr.max() / np.sqrt(turns))
 
 
 def _in_phase(

@@ -166,7 +166,8 @@ class Interference:
         phase = edges - delays[:, None] / period
         turns = np.floor(phase)
         on = turns * duty + np.minimum(phase - turns, duty)
-        return np.asarray(np.diff(on, axis=1) * (period / self.tsamp))
+        # Rounding can leave a little less than nothing.
+        return np.asarray(np.maximum(np.diff(on, axis=1) * (period / self.tsamp), 0.0))
 
     def _pulses(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float64]:
         """Pulses of a radar, while its beam goes over the telescope: cos^2 over its part of a turn."""

@@ -159,6 +159,26 @@ def test_inject(observation: Path, folder: Path) -> None:
     assert run("inject", observation, "--period", 1, "--out", folder / "c.fits")[0] == 2
 
 
+def test_inject_interference(observation: Path, folder: Path) -> None:
+    wanted, path = folder / "wanted.toml", folder / "e.fil"
+    wanted.write_text('[[rfi]]\nkind = "dead"\nfreqs = [1000, 1510]\n')
+    code, _, err = run("inject", observation, "--sky", wanted, "--out", path)
+    assert code == 0, err
+    assert not path.read_bytes()[-observation.stat().st_size // 2 :].strip(b"\0")
+    # What was added is told as a list that makes it again.
+    again = folder / "f.fil"
+    assert run("inject", observation, "--sky", path.with_name("e.truth.toml"), "--out", again)[0] == 0
+    assert again.read_bytes() == path.read_bytes()
+    wanted.write_text('[[rfi]]\nkind = "dead"\nfreqs = [1000, 1510]\nrate = 3\n')
+    code, _, err = run("inject", observation, "--sky", wanted, "--out", folder / "g.fil")
+    assert code == 2
+    assert "rate has no meaning there" in err
+    wanted.write_text('[[rfi]]\nkind = "radr"\n')
+    code, _, err = run("inject", observation, "--sky", wanted, "--out", folder / "g.fil")
+    assert code == 2
+    assert "radar" in err
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

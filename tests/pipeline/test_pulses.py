@@ -61,9 +61,15 @@ def test_one_strong_pulse_is_no_period():
     fold = make_fold(1)
     times = times_in_phase(fold, np.array([5.0, 100.0, -300.0]))
     table = pulses_at(times, fold.after.dm)
-    table["snr"] = [0.9 * fold.snr, 7.0, 7.0]
+    turns = fold.tobs * fold.after.freq
+    table["snr"] = [0.7 * fold.snr * np.sqrt(turns), 7.0, 7.0]
     assert is_one_pulse(table[:1], fold)
     assert is_one_pulse(table[:2], fold)
+    # A pulse as strong as the fold gives it next to nothing: they have only met.
+    met = table[:1].copy()
+    met["snr"] = 1.5 * fold.snr
+    assert turns > 100
+    assert not is_one_pulse(met, fold)
     # Three pulses in phase are a rotation; one at another phase, another DM, or much weaker than the fold is not it.
     assert not is_one_pulse(table, fold)
     assert not is_one_pulse(table[1:2], fold)

@@ -1,7 +1,9 @@
 """A simulated sky is what was asked for: S/N, arrival times, acceleration, smearing, whatever the chunks."""
 
 import math
+import re
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from pulsar.simulate import (
     simulate,
 )
 from pulsar.simulate.engine import TILE
+from pulsar.simulate.interference import Interference
 from pulsar.simulate.model import RFI_FIELDS
 from pulsar.simulate.signal import burst_signal, pulsar_signal, smearing
 
@@ -419,6 +422,20 @@ def test_the_diode_is_a_square_wave_of_noise():
     assert at[2] == pytest.approx(at[0] / 9, rel=0.2)
 
 
+def test_square_waves_hold_their_power_to_the_end_of_a_long_observation():
+    header = with_(nsamps=2**31).header
+    for fields, mean in (
+        ({"kind": "diode", "period": 0.0317}, 0.5),
+        ({"kind": "radar", "freqs": (1000, 1500), "rate": 813.7, "width": 2e-5, "fraction": 1.0}, 813.7 * 2e-5),
+    ):
+        source = Interference(header, Rfi(**fields), 99)
+        for start in (0, 2**31 - 2**18):
+            share = source.share(start, 2**18, np.arange(1))
+            assert share.min() >= 0
+            assert share.mean() == pytest.approx(mean, rel=1e-3)
+            assert np.isfinite(source._noise(share)).all()
+
+
 def test_jumps_go_back_and_forth():
     clean, data, header = rfi_only(kind="jumps", strength=1.25, width=0.2, fraction=0.5, freqs=(1200, 1300))
     hit = (header.freqs > 1195) & (header.freqs < 1305)
@@ -456,6 +473,9 @@ def test_a_field_without_meaning_is_an_error():
     names = set(Rfi.model_fields) - {"kind", "time", "until"}
     assert names == {name for used in RFI_FIELDS.values() for name in used}
     assert set(RFI_FIELDS) == set(Rfi.model_fields["kind"].annotation.__args__)
+    text = (Path(__file__).resolve().parents[2] / "docs" / "simulation.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]+) \|", text, flags=re.MULTILINE)
+    assert {kind: tuple(fields.split(", ")) for kind, fields in rows} == RFI_FIELDS
 
 
 def test_dead_channels_carry_no_snr():
