@@ -34,8 +34,8 @@ SPECTRUM_BYTES = 32 << 20
 SPECTRUM_FIRST = 5
 # Channels whose spectra are taken at a time, so that they stay in the cache.
 SPECTRUM_CHANNELS = 64
-# Fewer samples are summed, down to two, for so many points; still fewer make no spectrum. Of sums of two the variance is
-# at most twice that of white noise, which so few points hardly tell.
+# Fewer samples are summed, down to two, for so many points; still fewer make no spectrum. Of sums of two the variance
+# is at most twice that of white noise, which so few points hardly tell.
 SPECTRUM_LEAST = 32
 # A line is so many times the mean power; one that this part of the channels, and so many, have is nobody's own.
 LINE = 5.0
