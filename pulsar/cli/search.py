@@ -153,13 +153,14 @@ def _night(
     """Search folders, or many files: by source, date and beam."""
     from pulsar.errors import ConfigError
     from pulsar.io.night import scan
-    from pulsar.pipeline.night import jobs, parse_beams, search_night
+    from pulsar.pipeline.night import jobs, parse_beams, search_night, unmatched_pointings
 
     folder = output if output is not None else Path("pulsar-night")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; several searches need a folder for their products: give --out DIR")
     night = scan(files, settings.input)
-    for problem in night.problems:
+    problems = [*night.problems, *unmatched_pointings(night, settings)]
+    for problem in problems:
         note(f"note: {problem}")
     wanted = parse_beams(beams) if beams is not None else None
     todo = jobs(night, settings, folder, beams=wanted, segment=segment, overlap=overlap)
@@ -170,7 +171,7 @@ def _night(
         overwrite=overwrite,
         resume=resume,
         argv=sys.argv,
-        problems=night.problems,
+        problems=problems,
         progress=progress_mode(quiet),
     )
     if outcome.merged is not None:

@@ -104,6 +104,42 @@ def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float
     return found
 
 
+def unmatched_pointings(night: Night, config: Config) -> list[str]:
+    """Lines of the table of pointings that no file answers to, and sources that it leaves out, each in words.
+
+    Raises
+    ------
+    DataError
+        The table cannot be read.
+    """
+    import difflib
+
+    table = config.input.pointings
+    if not table:
+        return []
+    places = read_pointings(table)
+    beams: dict[str, set[int | None]] = {}
+    for pointing in night.pointings:
+        beams.setdefault(pointing.source, set()).add(pointing.beam)
+    folded = {source.casefold(): source for source in beams}
+    out = []
+    for source in dict.fromkeys(source for source, _ in places):
+        if source not in beams:
+            near = difflib.get_close_matches(source.casefold(), folded, n=3, cutoff=0.6)
+            hint = f"; did you mean {' or '.join(folded[n] for n in near)}?" if near else ""
+            out.append(f"{table}: source {source} is in no file, its position is not used{hint}")
+            continue
+        lost = sorted(b for s, b in places if s == source and b is not None and b not in beams[source])
+        if lost:
+            out.append(f"{table}: source {source}: no files of beam {', '.join(map(str, lost))}")
+    for source, own in beams.items():
+        without = sorted((b or 0) for b in own if (source, b) not in places and (source, None) not in places)
+        if without:
+            which = f" beam {', '.join(map(str, without))}" if any(without) else ""
+            out.append(f"{table}: has no position for {source}{which}: those of the headers are used")
+    return out
+
+
 def jobs(
     night: Night,
     config: Config,

@@ -12,7 +12,7 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.night import scan
 from pulsar.io.product.reader import read
 from pulsar.pipeline.merge import merge
-from pulsar.pipeline.night import ALL, Job, jobs, parse_beams, search_night
+from pulsar.pipeline.night import ALL, Job, jobs, parse_beams, search_night, unmatched_pointings
 from pulsar.pipeline.run import search
 from pulsar.simulate import Burst, Pulsar, Sky, write_filterbank, write_psrfits
 from pulsar.sky.receiver import Receiver
@@ -209,6 +209,29 @@ def test_a_table_of_pointings_overrides_the_headers(tmp_path):
         table.write_text(text)
         with pytest.raises(DataError, match=message):
             jobs(scan([tmp_path / "in"]), load_config(None, [f"input.pointings={table}"]), tmp_path / "o")
+
+
+def test_names_in_a_table_of_pointings_that_no_file_has_are_told(tmp_path):
+    from typer.testing import CliRunner
+
+    for beam in (1, 2):
+        beam_file(tmp_path / "in", "J0534+2200", beam, nsamps=1024)
+    beam_file(tmp_path / "in", "B0329+54", 1, nsamps=1024)
+    table = tmp_path / "pointings.csv"
+    table.write_text("source,beam,ra,dec\nj0543+2200,,83.6,22\nJ0534+2200,1,83.6,22\nJ0534+2200,9,83.6,22\nX,,1,2\n")
+    config = load_config(None, [f"input.pointings={table}"])
+    told = unmatched_pointings(scan([tmp_path / "in"]), config)
+    assert [t.removeprefix(f"{table}: ") for t in told] == [
+        "source j0543+2200 is in no file, its position is not used; did you mean J0534+2200?",
+        "source J0534+2200: no files of beam 9",
+        "source X is in no file, its position is not used",
+        "has no position for B0329+54 beam 1: those of the headers are used",
+        "has no position for J0534+2200 beam 2: those of the headers are used",
+    ]
+    assert unmatched_pointings(scan([tmp_path / "in"]), load_config()) == []
+    shown = CliRunner().invoke(app, ["info", str(tmp_path / "in"), "--set", f"input.pointings={table}"])
+    assert shown.exit_code == 0
+    assert "did you mean J0534+2200?" in shown.stdout
 
 
 def test_pulses_of_beams_that_began_at_other_times_are_compared_at_one(tmp_path):
