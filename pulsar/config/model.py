@@ -53,6 +53,9 @@ class RfiConfig(Section):
     learn: Annotated[bool, Field(description="learn undispersed lines from the series at DM 0 and leave them out")] = (
         True
     )
+    common: Annotated[
+        bool, Field(description="of nights with 4 beams or more: leave out lines that several beams share")
+    ] = True
 
     @model_validator(mode="after")
     def _zap_ordered(self) -> "RfiConfig":

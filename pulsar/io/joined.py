@@ -257,8 +257,8 @@ def _check_tsamp(ordered: Sequence[BaseObservation], seconds: Sequence[float]) -
 def _whole_seconds(ordered: Sequence[BaseObservation], seconds: list[float]) -> list[str]:
     """Bring back files that are a second late: STT_OFFS is 0.99..., meant for the second that STT_SMJD has reached.
 
-    `seconds` is changed too. That is so where a file then continues the one before (the first: is continued by the next)
-    within half a sample, and does not otherwise.
+    `seconds` is changed too. That is so where a file then continues the one before (or, the first, is continued by the
+    next) within half a sample, and does not otherwise.
     """
     late = []
     for i, reader in enumerate(ordered):

@@ -1,4 +1,4 @@
-"""Quirks of FAST's files, one after the other, each in files that have it: named in the order in which users meet them."""
+"""Quirks of FAST's files, each in files that have it."""
 
 import warnings
 
