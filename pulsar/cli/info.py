@@ -177,7 +177,10 @@ def _print(obs: Any) -> None:
 def _known(obs: Any, settings: Any) -> None:
     """Known pulsars in the beam, or how they would be known."""
     if not settings.known.catalogue:
-        out("known       no catalogue: --catalogue takes the psrcat.db of the ATNF's psrcat package, or a CSV table")
+        out(
+            "known       no catalogue: --catalogue takes the psrcat_pkg.tar.gz of the ATNF (www.atnf.csiro.au/research/"
+            "pulsar/psrcat), its psrcat.db, a CSV table, or psrqpy, the package that fetches it"
+        )
         return
     from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
 

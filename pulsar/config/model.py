@@ -218,7 +218,12 @@ class TelescopeConfig(Section):
 class KnownConfig(Section):
     """Known pulsars, by which candidates are labelled."""
 
-    catalogue: Annotated[str, Field(description="ATNF's psrcat.db, or a CSV or ECSV table; empty: none")] = ""
+    catalogue: Annotated[
+        str,
+        Field(
+            description="psrcat.db or psrcat_pkg.tar.gz of the ATNF, CSV, ECSV; psrqpy: what that keeps; empty: none"
+        ),
+    ] = ""
     radius: Annotated[
         float | None, Field(gt=0, description="look this far from the position [deg]; default 1.5 beam widths")
     ] = None
