@@ -1,8 +1,8 @@
 """Catalogues of known pulsars, and which candidates they explain.
 
-A catalogue is the ATNF's own ``psrcat.db`` (or the archive ``psrcat_pkg.tar.gz`` that holds it, or, by the word "psrqpy",
-the one which that package keeps), or a table (CSV, ECSV; separated by commas, semicolons or tabs) whose columns have the
-ATNF's names: PSRJ or NAME, RAJ, DECJ (or RAJD, DECJD in degrees), P0 or F0, optionally P1 or F1, PEPOCH, DM, PB, A1. A
+A catalogue is the ATNF's own ``psrcat.db``, the archive ``psrcat_pkg.tar.gz`` that holds it, the word "psrqpy" for the
+archive that psrqpy keeps, or a table (CSV, ECSV; separated by commas, semicolons or tabs) whose columns have the ATNF's
+names: PSRJ or NAME, RAJ, DECJ (or RAJD, DECJD in degrees), P0 or F0, optionally P1 or F1, PEPOCH, DM, PB, A1. A
 candidate is a known pulsar only if position, dispersion measure and Doppler-shifted period all agree.
 """
 
@@ -222,11 +222,11 @@ def _position(record: Mapping[str, str]) -> tuple[float, float] | None:
             return 15.0 * ra, dec
     ecliptic = _number(record, "ELONG"), _number(record, "ELAT")
     if all(np.isfinite(ecliptic)):
-        return _from_ecliptic(*ecliptic)
+        return from_ecliptic(*ecliptic)
     return None
 
 
-def _from_ecliptic(longitude: float, latitude: float) -> tuple[float, float]:
+def from_ecliptic(longitude: float, latitude: float) -> tuple[float, float]:
     """Right ascension and declination [deg] of ecliptic coordinates (obliquity of IERS 2010, 84381.406 arcsec)."""
     lon, lat, tilt = np.radians([longitude, latitude, 84381.406 / 3600.0])
     x, y, z = np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)
