@@ -272,9 +272,13 @@ def _refuse(path: Path, keys: Mapping[str, str]) -> None:
             f"{path}: key BINARY: the model {model} is not supported ({', '.join(BINARIES)} are); fold with the period "
             "of that time: --period, --dm, --epoch"
         )
-    if keys.get("UNITS", "TDB").upper() not in ("TDB",):
+    # tempo2's own files are in TCB unless they say otherwise: its seconds are longer by 1.55e-8.
+    key = "UNITS" if "UNITS" in keys else "EPHVER"
+    units = keys.get(key, "TDB").upper()
+    if units in ("TCB", "SI") or (key == "EPHVER" and units in ("5", "TEMPO2")):
         raise ConfigError(
-            f"{path}: key UNITS: {keys['UNITS']}: expected TDB; bring it there with `tempo2 -gr transform OLD NEW tdb`"
+            f"{path}: key {key}: {keys[key]}, in barycentric coordinate time: expected UNITS TDB; bring it there with "
+            "`tempo2 -gr transform OLD NEW tdb`"
         )
 
 

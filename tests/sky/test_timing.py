@@ -206,7 +206,8 @@ def test_what_is_not_supported_is_refused(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("old", "new", "kind", "message"),
     [
-        ("UNITS          TDB", "UNITS TCB", ConfigError, "UNITS: TCB: expected TDB"),
+        ("UNITS          TDB", "UNITS TCB", ConfigError, "UNITS: TCB, .* expected UNITS TDB"),
+        ("UNITS          TDB", "EPHVER 5", ConfigError, "EPHVER: 5, .* expected UNITS TDB"),
         ("F0 ", "X0 ", DataError, "key F0: expected a spin frequency"),
         ("6.107714243738", "six", DataError, "key F0: expected a number, found 'six'"),
         ("RAJ ", "XAJ ", DataError, "position is missing"),
