@@ -179,6 +179,7 @@ def _normalise_floats(
     scale: NDArray[np.float32],
     first: int,
     zerodm: NDArray[np.float32],
+    gains: NDArray[np.float32],
     out: NDArray[np.int8],
 ) -> None:
     nchans, n = out.shape
@@ -187,6 +188,7 @@ def _normalise_floats(
         src = raw[chans[c]]
         dst = out[c]
         k = scale[c]
+        gain = gains[c] if zero else np.float32(0.0)
         if k == np.float32(0.0):
             for i in range(n):
                 dst[i] = np.int8(0)
@@ -197,7 +199,7 @@ def _normalise_floats(
             # 128.5 makes the truncation below a rounding of a positive number.
             v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i))
             if zero:
-                v -= zerodm[i]
+                v -= gain * zerodm[i]
             if not (abs(v) < np.float32(3e38)):
                 v = np.float32(128.5)
             v = np.float32(1.5) if v < np.float32(1.5) else v
@@ -214,6 +216,7 @@ def _normalise_zerodm(
     scale: NDArray[np.float32],
     first: int,
     zerodm: NDArray[np.float32],
+    gains: NDArray[np.float32],
     out: NDArray[np.int8],
 ) -> None:
     """Of integers, less a zero-DM series."""
@@ -222,6 +225,7 @@ def _normalise_zerodm(
         src = raw[chans[c]]
         dst = out[c]
         k = scale[c]
+        gain = gains[c]
         offset = np.float32(128.5) - base[c] * k
         step = -slope[c] * k
         if k == np.float32(0.0) or not np.isfinite(offset) or not np.isfinite(step):
@@ -229,7 +233,7 @@ def _normalise_zerodm(
                 dst[i] = np.int8(0)
             continue
         for i in range(n):
-            v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i)) - zerodm[i]
+            v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i)) - gain * zerodm[i]
             v = max(v, np.float32(1.5))
             v = min(v, np.float32(255.5))
             dst[i] = np.int8(np.int32(v) - np.int32(128))
@@ -243,6 +247,7 @@ def normalise(
     scale: NDArray[np.float32],
     first: int,
     zerodm: NDArray[np.float32],
+    gains: NDArray[np.float32],
     out: NDArray[np.int8],
 ) -> None:
     """Subtract the baseline, scale, subtract the zero-DM series, round and clip.
@@ -258,15 +263,17 @@ def normalise(
         Where the stretch starts on the baseline's line: the result does not depend on how a line is cut.
     zerodm : ndarray of float32, shape (n,) or (0,)
         Subtracted after scaling; empty for none.
+    gains : ndarray of float32, shape (nchans,) or (0,)
+        What the series is multiplied with for every channel.
     out : ndarray of int8, shape (nchans, n), rows contiguous
         A NaN or infinite sample becomes 0.
     """
     if raw.dtype == np.float32:
-        _normalise_floats(raw, chans, base, slope, scale, first, zerodm, out)
+        _normalise_floats(raw, chans, base, slope, scale, first, zerodm, gains, out)
     elif zerodm.shape[0] == 0:
         _normalise_rows(raw, chans, base, slope, scale, first, out)
     else:
-        _normalise_zerodm(raw, chans, base, slope, scale, first, zerodm, out)
+        _normalise_zerodm(raw, chans, base, slope, scale, first, zerodm, gains, out)
 
 
 @kernel(reorder=True)
@@ -277,17 +284,16 @@ def zero_dm(
     slope: NDArray[np.float32],
     scale: NDArray[np.float32],
     first: int,
+    weights: NDArray[np.float32],
     out: NDArray[np.float32],
 ) -> None:
-    """Mean over the unmasked channels of the scaled samples, shape (n,): what `normalise` subtracts."""
+    """Weighted sum over the unmasked channels of the scaled samples, shape (n,): what `normalise` subtracts."""
     n = out.shape[0]
     out[:] = np.float32(0.0)
-    live = 0
     for c in range(chans.shape[0]):
-        k = scale[c]
+        k = scale[c] * weights[c]
         if k == np.float32(0.0):
             continue
-        live += 1
         src = raw[chans[c]]
         offset = -base[c] * k
         step = -slope[c] * k
@@ -295,6 +301,22 @@ def zero_dm(
             v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i))
             if abs(v) < np.float32(3e38):
                 out[i] += v
-    if live > 0:
+
+
+@kernel(reorder=True)
+def project(data: NDArray[np.int8], series: NDArray[np.float32], out: NDArray[np.float64]) -> None:
+    """Add to `out` the product of every row with a series, summed over the samples.
+
+    Parameters
+    ----------
+    data : ndarray of int8, shape (nrows, n), rows contiguous
+    series : ndarray of float32, shape (n,)
+    out : ndarray of float64, shape (nrows,)
+    """
+    nrows, n = data.shape
+    for r in range(nrows):
+        row = data[r]
+        total = np.float32(0.0)
         for i in range(n):
-            out[i] /= np.float32(live)
+            total += np.float32(row[i]) * series[i]
+        out[r] += total

@@ -1,7 +1,7 @@
-"""Sums over stretches of channel-major samples, from which means and variances follow.
+"""Sums over stretches of channel-major samples, from which means, variances and higher moments follow.
 
-Integers are summed exactly (in pieces short enough for 32-bit accumulators, which vectorise), floats in
-double precision relative to the first finite sample of the row, so that a large offset costs no digits.
+Integers and their squares are summed exactly (in pieces short enough for 32-bit accumulators, which vectorise), floats
+in double precision; all relative to a number near the mean of the row, so that a large offset costs no digits.
 """
 
 from typing import Any
@@ -15,39 +15,52 @@ from pulsar_kernels._jit import kernel
 _PIECE8 = 16384
 
 
-@kernel()
+@kernel(reorder=True)
 def moments_u8(
     data: NDArray[np.uint8],
     top: int,
-    s1: NDArray[np.float64],
-    s2: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    sums: NDArray[np.float64],
     ntop: NDArray[np.int64],
 ) -> None:
-    """Add sum, sum of squares and number of samples ``>= top`` of every row to `s1`, `s2`, `ntop`.
+    """Add the sums of the powers of ``x - origin`` and the number of samples ``>= top`` of every row.
 
     Parameters
     ----------
     data : ndarray of uint8, shape (nchans, nsamps), rows contiguous
     top : int
         Code counted as saturated.
-    s1, s2 : ndarray of float64, shape (nchans,)
+    origin : ndarray of float64, shape (nchans,)
+        A whole number near the mean of each row.
+    sums : ndarray of float64, shape (4, nchans)
+        First to fourth powers. The first two are exact.
     ntop : ndarray of int64, shape (nchans,)
     """
     nchans, nsamps = data.shape
     limit = np.uint8(min(max(top, 0), 255))
     for c in range(nchans):
         row = data[c]
+        o = np.int32(origin[c])
         for lo in range(0, nsamps, _PIECE8):
             piece = row[lo : min(lo + _PIECE8, nsamps)]
             a = np.int32(0)
             q = np.int32(0)
+            # Third and fourth powers need few digits: single precision, in as many sums as there are lanes.
+            t = np.float32(0.0)
+            f = np.float32(0.0)
             # Casts at every step keep numba from widening to 64 bit; squares then become multiply-accumulates.
             for i in range(piece.shape[0]):
-                x = np.int32(piece[i])
-                q = np.int32(q + np.int32(x * x))
+                x = np.int32(np.int32(piece[i]) - o)
+                square = np.int32(x * x)
                 a = np.int32(a + x)
-            s1[c] += a
-            s2[c] += q
+                q = np.int32(q + square)
+                value = np.float32(square)
+                t += value * np.float32(x)
+                f += value * value
+            sums[0, c] += a
+            sums[1, c] += q
+            sums[2, c] += t
+            sums[3, c] += f
             # Few pieces reach the top code: counting is left to those.
             reached = False
             for i in range(piece.shape[0]):
@@ -59,28 +72,36 @@ def moments_u8(
                 ntop[c] += k
 
 
-@kernel()
+@kernel(reorder=True)
 def moments_u16(
     data: NDArray[np.uint16],
     top: int,
-    s1: NDArray[np.float64],
-    s2: NDArray[np.float64],
+    origin: NDArray[np.float64],
+    sums: NDArray[np.float64],
     ntop: NDArray[np.int64],
 ) -> None:
-    """As `moments_u8`, for uint16 (sums in 64 bit)."""
+    """As `moments_u8`, for uint16."""
     nchans, nsamps = data.shape
     for c in range(nchans):
         row = data[c]
-        a = np.uint64(0)
-        q = np.uint64(0)
+        o = np.int64(origin[c])
+        a = np.int64(0)
+        q = np.int64(0)
+        t = 0.0
+        f = 0.0
         k = np.int64(0)
         for i in range(nsamps):
-            x = np.uint64(row[i])
+            x = np.int64(row[i]) - o
+            square = x * x
             a += x
-            q += x * x
-            k += np.int64(x >= np.uint64(top))
-        s1[c] += a
-        s2[c] += q
+            q += square
+            t += np.float64(square) * np.float64(x)
+            f += np.float64(square) * np.float64(square)
+            k += np.int64(np.int64(row[i]) >= top)
+        sums[0, c] += a
+        sums[1, c] += q
+        sums[2, c] += t
+        sums[3, c] += f
         ntop[c] += k
 
 
@@ -88,18 +109,17 @@ def moments_u16(
 def moments_f32(
     data: NDArray[np.float32],
     origin: NDArray[np.float64],
-    s1: NDArray[np.float64],
-    s2: NDArray[np.float64],
+    sums: NDArray[np.float64],
     count: NDArray[np.int64],
 ) -> None:
-    """Add the sums of ``x - origin`` and its square over the finite samples of every row, and their number.
+    """Add the sums of the powers of ``x - origin`` over the finite samples of every row, and their number.
 
     Parameters
     ----------
     data : ndarray of float32, shape (nchans, nsamps), rows contiguous
     origin : ndarray of float64, shape (nchans,)
         A value near the mean of each channel.
-    s1, s2 : ndarray of float64, shape (nchans,)
+    sums : ndarray of float64, shape (4, nchans)
     count : ndarray of int64, shape (nchans,)
     """
     nchans, nsamps = data.shape
@@ -108,16 +128,117 @@ def moments_f32(
         x0 = origin[c]
         a = 0.0
         q = 0.0
+        t = 0.0
+        f = 0.0
         k = 0
         for i in range(nsamps):
             x = np.float64(row[i]) - x0
             if np.isfinite(x):
+                square = x * x
                 a += x
-                q += x * x
+                q += square
+                t += square * x
+                f += square * square
                 k += 1
-        s1[c] += a
-        s2[c] += q
+        sums[0, c] += a
+        sums[1, c] += q
+        sums[2, c] += t
+        sums[3, c] += f
         count[c] += k
+
+
+@kernel(inline=True)
+def _finite(x: Any) -> Any:
+    return np.float32(x) if abs(np.float32(x)) < np.float32(3e38) else np.float32(0.0)
+
+
+@kernel(reorder=True)
+def add_bands(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
+    """Add the samples of every channel to the sum of its band; what is not finite adds nothing.
+
+    Parameters
+    ----------
+    data : ndarray of uint8, uint16 or float32, shape (nchans, nsamps), rows contiguous
+    bands : ndarray of int64, shape (nchans,)
+        Row of `out` for every channel; negative: none.
+    first : int
+        Column of `out` of the first sample.
+    out : ndarray of float32, shape (nbands, >= first + nsamps)
+    """
+    nchans, nsamps = data.shape
+    for c in range(nchans):
+        if bands[c] < 0:
+            continue
+        row = data[c]
+        into = out[bands[c], first : first + nsamps]
+        for i in range(nsamps):
+            into[i] += _finite(row[i])
+
+
+@kernel(reorder=True)
+def _fours(row: NDArray[Any], n: int, out: NDArray[np.float32]) -> None:
+    """Sums of `n` groups of four samples, in vectors across the groups."""
+    for j in range(n):
+        i = 4 * j
+        out[j] = (_finite(row[i]) + _finite(row[i + 1])) + (_finite(row[i + 2]) + _finite(row[i + 3]))
+
+
+@kernel(reorder=True)
+def _add_groups(row: NDArray[Any], factor: int, out: NDArray[np.float32]) -> None:
+    """Sums of `factor` samples added to `out`."""
+    if factor == 1:
+        for j in range(out.shape[0]):
+            out[j] += _finite(row[j])
+        return
+    if factor == 2:
+        for j in range(out.shape[0]):
+            out[j] += _finite(row[2 * j]) + _finite(row[2 * j + 1])
+        return
+    for j in range(out.shape[0]):
+        group = row[j * factor : (j + 1) * factor]
+        total = np.float32(0.0)
+        for i in range(group.shape[0]):
+            total += _finite(group[i])
+        out[j] += total
+
+
+@kernel(reorder=True)
+def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float32]) -> None:
+    """Add every `factor` samples of a row to one number; what is not finite adds nothing.
+
+    Parameters
+    ----------
+    data : ndarray of uint8, uint16 or float32, shape (nchans, nsamps), rows contiguous
+    factor : int
+    first : int
+        Place of the first sample: sample i belongs to ``out[:, (first + i) // factor]``; beyond the end it is left out.
+    out : ndarray of float32, shape (nchans, n)
+    """
+    nchans, nsamps = data.shape
+    n = min(nsamps, out.shape[1] * factor - first)
+    # To the first whole group, and from the last.
+    head = min(-first % factor, n)
+    whole = max((n - head) // factor, 0)
+    fours = np.empty(whole * factor // 4, np.float32)
+    for c in range(nchans):
+        row = data[c]
+        into = out[c]
+        for i in range(head):
+            into[first // factor] += _finite(row[i])
+        at = (first + head) // factor
+        some = row[head : head + whole * factor]
+        if factor % 4 != 0:
+            _add_groups(some, factor, into[at : at + whole])
+        else:
+            # Fours of fours, as long as they go.
+            left = factor // 4
+            _fours(some, whole * left, fours)
+            while left % 4 == 0:
+                left //= 4
+                _fours(fours, whole * left, fours)
+            _add_groups(fours, left, into[at : at + whole])
+        for i in range(head + whole * factor, n):
+            into[at + whole] += _finite(row[i])
 
 
 @kernel()
@@ -176,17 +297,16 @@ def moments(
     data: NDArray[Any],
     top: int,
     origin: NDArray[np.float64],
-    s1: NDArray[np.float64],
-    s2: NDArray[np.float64],
+    sums: NDArray[np.float64],
     count: NDArray[np.int64],
     ntop: NDArray[np.int64],
 ) -> None:
-    """Add the moments of every row about `origin` (used for floats only), whatever the type of `data`."""
+    """Add the sums of powers of every row about `origin` (whole numbers for integers), whatever the type of `data`."""
     if data.dtype == np.uint8:
-        moments_u8(data, top, s1, s2, ntop)
+        moments_u8(data, top, origin, sums, ntop)
         count += data.shape[1]
     elif data.dtype == np.uint16:
-        moments_u16(data, top, s1, s2, ntop)
+        moments_u16(data, top, origin, sums, ntop)
         count += data.shape[1]
     else:
-        moments_f32(data, origin, s1, s2, count)
+        moments_f32(data, origin, sums, count)

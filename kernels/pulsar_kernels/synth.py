@@ -344,6 +344,39 @@ def quantise(
 
 
 @kernel()
+def quantise_wrapped(
+    data: NDArray[np.float32],
+    common: NDArray[np.float32],
+    means: NDArray[np.float32],
+    sigmas: NDArray[np.float32],
+    top: int,
+    out: NDArray[Any],
+) -> None:
+    """As `quantise`, of a recorder that keeps the low bits of a wider number: above `top` it begins at 0 again.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (nchans, nsamps)
+    common : ndarray of float32, shape (nsamps,)
+        Added to every channel.
+    means, sigmas : ndarray of float32, shape (nchans,)
+    top : int
+        Highest code, one less than a power of two. Powers are never negative: below 0 is 0.
+    out : ndarray of uint8, uint16 or int16, shape (nchans, nsamps)
+    """
+    nchans, nsamps = data.shape
+    high = np.float32(2.0**30)
+    for c in range(nchans):
+        row = data[c]
+        codes = out[c]
+        mean = means[c] + np.float32(0.5)
+        sigma = sigmas[c]
+        for j in range(nsamps):
+            v = mean + sigma * (row[j] + common[j])
+            codes[j] = np.int32(min(max(v, np.float32(0.0)), high)) & top
+
+
+@kernel()
 def rescale(
     data: NDArray[np.float32],
     common: NDArray[np.float32],

@@ -56,7 +56,10 @@ Zap = Annotated[
     list[str] | None,
     typer.Option("--zap", metavar="LO:HI", help="Mask this range [MHz]; may be repeated.", show_default=False),
 ]
-ZeroDM = Annotated[bool, typer.Option("--zerodm", help="Subtract the mean over channels from every sample.")]
+ZeroDM = Annotated[
+    str | None,
+    typer.Option("--zerodm", metavar="off|mean|zdot", help="Subtract from every sample what the channels share."),
+]
 ZMax = Annotated[
     float | None,
     typer.Option("--zmax", metavar="N", help="Search accelerations up to this drift [bins].", show_default="none"),
@@ -134,7 +137,7 @@ def effective_config(
     *,
     dm: tuple[float, float] | None = None,
     zap: Sequence[str] | None = None,
-    zerodm: bool = False,
+    zerodm: str | None = None,
     **more: Any,
 ) -> "Config":
     """The configuration that the options of a command mean; `more` holds ``section__key=value``."""
@@ -143,8 +146,8 @@ def effective_config(
     overrides: dict[str, Any] = {key.replace("__", "."): value for key, value in more.items()}
     if dm is not None:
         overrides |= {"dedisp.dm_lo": dm[0], "dedisp.dm_hi": dm[1]}
-    if zerodm:
-        overrides["rfi.zerodm"] = True
+    if zerodm is not None:
+        overrides["rfi.zerodm"] = zerodm
     if zap:
         ranges = [frequency_range(text) for text in zap]
         # Ranges given by hand come on top of those of the preset.

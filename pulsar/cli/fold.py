@@ -60,7 +60,7 @@ def command(
     config: Preset = None,
     sets: Sets = None,
     zap: Zap = None,
-    zerodm: ZeroDM = False,
+    zerodm: ZeroDM = None,
     threads: Threads = None,
     memory: Memory = None,
     overwrite: Overwrite = False,

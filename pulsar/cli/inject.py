@@ -1,4 +1,4 @@
-"""``pulsar inject``: a synthetic pulsar in a real observation."""
+"""``pulsar inject``: synthetic pulsars, bursts and interference in a real observation."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,7 +38,7 @@ def command(
         Path, typer.Option("--out", "-o", metavar="OUT.fil", help="SIGPROC file to write.", show_default=False)
     ],
     sky: Annotated[
-        Path | None, typer.Option("--sky", metavar="FILE.toml", help="List of [[pulsars]] and [[bursts]].")
+        Path | None, typer.Option("--sky", metavar="FILE.toml", help="List of [[pulsars]], [[bursts]] and [[rfi]].")
     ] = None,
     period: Period = None,
     dm: PulsarDM = None,
@@ -57,7 +57,7 @@ def command(
     quiet: Quiet = False,
     _debug: Debug = False,
 ) -> None:
-    """Add pulsars and bursts to an observation, and write it as a new file with what was added as TOML beside it."""
+    """Add pulsars, bursts and interference to an observation: a new file, with what was added as TOML beside it."""
     from pulsar.errors import ConfigError
 
     settings = effective_config(config, sets)
@@ -87,6 +87,7 @@ def command(
                 output,
                 pulsars=injection.pulsars,
                 bursts=injection.bursts,
+                rfi=injection.rfi,
                 nbits=nbits,
                 seed=injection.seed,
                 threads=workers,

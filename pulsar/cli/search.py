@@ -56,7 +56,7 @@ def command(
     sets: Sets = None,
     dm: DMRange = None,
     zap: Zap = None,
-    zerodm: ZeroDM = False,
+    zerodm: ZeroDM = None,
     zmax: ZMax = None,
     accel_max: AccelMax = None,
     wmax: WMax = None,

@@ -5,7 +5,7 @@ The command line, the presets, the error messages and the provenance in the prod
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Section(BaseModel):
@@ -43,7 +43,42 @@ class RfiConfig(Section):
         float, Field(gt=0, description="channels this far out in any statistic are masked [sigma]")
     ] = 6.0
     block_sigma: Annotated[float, Field(gt=0, description="channel-blocks this far out are masked [sigma]")] = 8.0
-    zerodm: Annotated[bool, Field(description="subtract the mean over channels from every sample")] = False
+    kurtosis: Annotated[
+        float,
+        Field(ge=0, description="channel-blocks whose skewness or kurtosis is this far out are masked [sigma]; 0: off"),
+    ] = 8.0
+    fourier: Annotated[
+        float,
+        Field(ge=0, description="channel-blocks that are periodic with this significance are masked [sigma]; 0: off"),
+    ] = 6.0
+    excess: Annotated[
+        float,
+        Field(ge=0, description="channel-blocks whose noise is not white by so much are masked [sigma]; 0: off"),
+    ] = 8.0
+    iqrm: Annotated[
+        float,
+        Field(ge=0, description="channel-blocks outlying among their neighbours are masked [sigma]; 0: off"),
+    ] = 4.0
+    grow: Annotated[
+        float,
+        Field(ge=0, lt=0.5, description="stretches of which all but this fraction is masked are masked whole; 0: off"),
+    ] = 0.2
+    chan_fraction: Annotated[
+        float, Field(gt=0, le=1, description="channels that lose more of their blocks are masked whole")
+    ] = 0.5
+    block_fraction: Annotated[
+        float, Field(gt=0, le=1, description="blocks that lose more of their channels are masked whole")
+    ] = 0.6
+    clip: Annotated[
+        float, Field(ge=0, description="undispersed impulses of this significance are left out [sigma]; 0: off")
+    ] = 6.0
+    zerodm: Annotated[
+        Literal["off", "mean", "zdot"],
+        Field(
+            description="of every sample subtract what the channels share: their mean, weighted by the bandpass, or of "
+            "each channel what is correlated with it (zdot)"
+        ),
+    ] = "off"
     zap: Annotated[tuple[tuple[float, float], ...], Field(description="frequency ranges to mask [MHz]")] = ()
     birdies: Annotated[
         tuple[tuple[float, float], ...],
@@ -56,6 +91,12 @@ class RfiConfig(Section):
     common: Annotated[
         bool, Field(description="of nights with 4 beams or more: leave out lines that several beams share")
     ] = True
+
+    @field_validator("zerodm", mode="before")
+    @classmethod
+    def _switch(cls, value: object) -> object:
+        # As it was written when there was one way only.
+        return ("mean" if value else "off") if isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _zap_ordered(self) -> "RfiConfig":

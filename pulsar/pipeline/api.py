@@ -43,11 +43,12 @@ def clean(obs: Observation, config: Config | None = None) -> "CleanedSource":
         If nothing is left.
     """
     from pulsar.pipeline.plan import thread_count
-    from pulsar.rfi import CleanedSource, make_mask, measure
+    from pulsar.rfi import cleaned_source, make_mask, measure
 
     config = Config() if config is None else config
-    stats = measure(obs, config.rfi, threads=thread_count(config))
-    return CleanedSource(obs, make_mask(obs, stats, config.rfi), zerodm=config.rfi.zerodm)
+    threads = thread_count(config)
+    stats = measure(obs, config.rfi, threads=threads)
+    return cleaned_source(obs, make_mask(obs, stats, config.rfi), config.rfi, threads=threads)
 
 
 @overload

@@ -136,11 +136,11 @@ def fold_cubes(
             tick(header.nsamps)
         return cubes
 
-    from pulsar.rfi import CleanedSource, make_mask, measure
+    from pulsar.rfi import cleaned_source, make_mask, measure
 
     with progress.stage("statistics", total=header.nsamps, unit="samples") as tick:
         mask = make_mask(obs, measure(obs, config.rfi, threads=threads, progress=tick), config.rfi)
-    source = CleanedSource(obs, mask, zerodm=config.rfi.zerodm)
+    source = cleaned_source(obs, mask, config.rfi, threads=threads)
     with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
         return fold_many(source, params, config.fold, threads=threads, memory=stage_memory(config), progress=tick)
 

@@ -387,7 +387,7 @@ class _Runner:
         return found, trials.dms, pulses, fold
 
     def _clean(self) -> "CleanedSource":
-        from pulsar.rfi import CleanedSource, Mask, make_mask, measure
+        from pulsar.rfi import Mask, cleaned_source, make_mask, measure
 
         config, header = self.config, self.obs.header
         kept = self.checkpoint.load("mask")
@@ -406,9 +406,14 @@ class _Runner:
                 edges=self.mask.edges,
                 baseline=self.mask.baseline,
                 noise=self.mask.noise,
+                clipped=self.mask.clipped,
+                why=self.mask.why,
             )
         self.progress.message(self.mask.summary())
-        return CleanedSource(self.obs, self.mask, zerodm=config.rfi.zerodm)
+        if config.rfi.zerodm != "zdot":
+            return cleaned_source(self.obs, self.mask, config.rfi)
+        with self.progress.stage("zero-DM gains", header.nsamps, "samples") as tick:
+            return cleaned_source(self.obs, self.mask, config.rfi, threads=self.threads, progress=tick)
 
     def _search(self, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, out: Path) -> Found:
         """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""

@@ -1,14 +1,21 @@
 """The observation as the later stages see it: masked, of zero mean and equal noise, in int8."""
 
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.rfi.mask import Mask
 from pulsar.rfi.statistics import outside_gaps, piece_samples
+
+#: Ratios of the gains of channels beyond which the bandpass is not what their means tell.
+GAIN_RANGE: Final = (0.5, 2.0)
 
 
 class CleanedSource:
@@ -18,14 +25,23 @@ class CleanedSource:
     ----------
     obs : Observation
     mask : Mask
-    zerodm : bool
-        Subtract the mean over the live channels from every sample.
+    weights, gains : ndarray of float32, shape (nblocks, nchans live), optional
+        The sum over the channels, each times its weight, is subtracted from every channel times its gain
+        (:func:`shared_gains`, :func:`matched_gains`). In a block that starts at ``mask.edges[i]`` the row i counts.
     """
 
-    def __init__(self, obs: Observation, mask: Mask, *, zerodm: bool = False) -> None:
+    def __init__(
+        self,
+        obs: Observation,
+        mask: Mask,
+        *,
+        weights: NDArray[np.float32] | None = None,
+        gains: NDArray[np.float32] | None = None,
+    ) -> None:
         self.obs = obs
         self.mask = mask
-        self.zerodm = zerodm
+        self._weights = weights
+        self._gains = gains
         header = obs.header
         self._chans = np.flatnonzero(mask.chan_ok).astype(np.int64)
         self.freqs: NDArray[np.float64] = np.ascontiguousarray(header.freqs[self._chans])
@@ -70,9 +86,14 @@ class CleanedSource:
             a, b = max(gap.start, lo), min(gap.start + gap.nsamps, hi)
             if a < b:
                 out[:, a - start : b - start] = 0
+        clipped = self.mask.clipped
+        first = int(np.searchsorted(clipped[:, 1], lo, side="right"))
+        last = int(np.searchsorted(clipped[:, 0], hi, side="left"))
+        for a, b in clipped[first:last]:
+            out[:, max(a, lo) - start : min(b, hi) - start] = 0
 
     def valid_fraction(self, start: int, nsamps: int) -> float:
-        """Fraction of the live channel-samples of a stretch that are neither masked nor missing."""
+        """Fraction of the live channel-samples of a stretch that are neither masked, clipped nor missing."""
         lo, hi = max(start, 0), min(start + nsamps, self.nsamps)
         if lo >= hi:
             return 0.0
@@ -81,6 +102,11 @@ class CleanedSource:
         for a, b in outside_gaps(self.obs, lo, hi):
             overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
             total += float(np.sum(overlap * self._live))
+        clipped = self.mask.clipped
+        inside = slice(*(int(i) for i in (np.searchsorted(clipped[:, 1], lo), np.searchsorted(clipped[:, 0], hi))))
+        for a, b in clipped[inside]:
+            block = int(np.searchsorted(edges, a, side="right")) - 1
+            total -= max(min(b, hi) - max(a, lo), 0) * self._live[block]
         return total / nsamps
 
     def _piece(self, start: int, stop: int, segment: int, out: NDArray[np.int8]) -> None:
@@ -98,10 +124,13 @@ class CleanedSource:
         base, slope = self._line(anchor)
         block = int(np.searchsorted(self.mask.edges, anchor, side="right")) - 1
         scale = self._scale[block]
-        series = np.empty(n if self.zerodm else 0, dtype=np.float32)
-        if self.zerodm:
-            zero_dm(raw, self._chans, base, slope, scale, start - anchor, series)
-        normalise(raw, self._chans, base, slope, scale, start - anchor, series, out)
+        none = np.empty(0, dtype=np.float32)
+        if self._weights is None or self._gains is None:
+            normalise(raw, self._chans, base, slope, scale, start - anchor, none, none, out)
+            return
+        series = np.empty(n, dtype=np.float32)
+        zero_dm(raw, self._chans, base, slope, scale, start - anchor, self._weights[block], series)
+        normalise(raw, self._chans, base, slope, scale, start - anchor, series, self._gains[block], out)
 
     def _line(self, anchor: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Baseline at the knot `anchor` and its slope a sample up to the next knot, per live channel."""
@@ -115,3 +144,100 @@ class CleanedSource:
         slope = (self._base[i + 1] - self._base[i]) / (centres[i + 1] - centres[i])
         value = self._base[i] + slope * (anchor - centres[i])
         return value.astype(np.float32), slope.astype(np.float32)
+
+
+def cleaned_source(
+    obs: Observation,
+    mask: Mask,
+    config: RfiConfig,
+    *,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> CleanedSource:
+    """The cleaned observation, less what its channels share if the settings want that.
+
+    Parameters
+    ----------
+    obs : Observation
+    mask : Mask
+    config : RfiConfig
+        `zerodm`: "zdot" reads the observation once more to find the gains.
+    threads : int
+    progress : callable, optional
+        Called with the number of samples newly read.
+    """
+    if config.zerodm == "off":
+        return CleanedSource(obs, mask)
+    if config.zerodm == "mean":
+        gains = shared_gains(obs, mask)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weights = gains / np.sum(gains**2, axis=1, keepdims=True)
+        return CleanedSource(obs, mask, weights=np.nan_to_num(weights, posinf=0.0).astype(np.float32), gains=gains)
+    weights, gains = matched_gains(CleanedSource(obs, mask), threads=threads, progress=progress)
+    return CleanedSource(obs, mask, weights=weights, gains=gains)
+
+
+def shared_gains(obs: Observation, mask: Mask) -> NDArray[np.float32]:
+    """What a change of the whole band by the same factor does to the channels, in units of their noise.
+
+    In raw units it is in proportion to the bandpass. Where means do not tell the bandpass (fewer than 8 bits, offsets
+    that have been removed) all channels have the gain 1.
+
+    Returns
+    -------
+    ndarray of float32, shape (nblocks, nchans live)
+        1 for the typical channel, 0 where masked.
+    """
+    chans = np.flatnonzero(mask.chan_ok)
+    bad = mask.bad[:, chans]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        over = mask.baseline[:, chans] / mask.noise[:, chans]
+        typical = np.nanmedian(np.where(bad | ~np.isfinite(over), np.nan, over)) if (~bad).any() else np.nan
+    if obs.header.nbits < 8 or not typical > 1.0:
+        gains = np.ones(bad.shape)
+    else:
+        gains = np.clip(np.nan_to_num(over / typical, nan=1.0, posinf=1.0, neginf=1.0), *GAIN_RANGE)
+    return np.where(bad, 0.0, gains).astype(np.float32)
+
+
+def matched_gains(
+    source: CleanedSource, *, threads: int = 1, progress: Callable[[int], None] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights of the mean over the channels, and the projection of every channel on it, block by block.
+
+    The projection of channel c on the mean s is <x_c s> / <s s> (Men et al. 2019, MNRAS 488, 3957). The part that the
+    noise of the channel itself has in both is taken off: where the channels share nothing, next to nothing is
+    subtracted.
+
+    Returns
+    -------
+    weights, gains : ndarray of float32, shape (nblocks, nchans live)
+    """
+    from pulsar_kernels.clean import project
+
+    mask, nchans = source.mask, source.nchans
+    live = ~mask.bad[:, mask.chan_ok]
+    nblocks = len(live)
+    weights = (live / np.maximum(live.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+    gains = np.zeros(weights.shape, dtype=np.float32)
+    step = piece_samples(nchans)
+
+    def one(block: int) -> None:
+        lo, hi = int(mask.edges[block]), int(mask.edges[block + 1])
+        products, total, own = np.zeros(nchans), 0.0, np.zeros(nchans)
+        data = np.empty((nchans, min(step, hi - lo)), dtype=np.int8)
+        for at in range(lo, hi, step):
+            part = data[:, : min(step, hi - at)]
+            source.read_into(at, part)
+            series = weights[block] @ part.astype(np.float32)
+            project(part, series, products)
+            total += float(series.astype(np.float64) @ series)
+            own += np.einsum("ij,ij->i", part, part, dtype=np.float64)
+        if total > 0:
+            gains[block] = np.clip((products - weights[block] * own) / total, 0.0, None)
+        if progress is not None:
+            progress(hi - lo)
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        list(pool.map(one, range(nblocks)))
+    return weights, gains

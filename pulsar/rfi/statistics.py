@@ -1,14 +1,15 @@
-"""First pass over the file: mean and standard deviation of every channel in every time block."""
+"""First pass over the file: statistics of every channel in every time block, and impulses at DM 0."""
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import RfiConfig
+from pulsar.constants import KDM
 from pulsar.data.observation import Observation
 
 # Fewest samples a block may hold for its standard deviation to be good to 6 %.
@@ -23,6 +24,31 @@ PIECE_BYTES = 1 << 20
 # the cache saves.
 PIECE_SAMPLES = 1088
 MOST_BYTES = 8 << 20
+# Spectra within a block: of sums over about this time [s] and at least so many samples, of no more than so many bytes a
+# block of all channels, and without the lowest bins, which have the drifts.
+SPECTRUM_TIME = 1e-3
+SPECTRUM_SAMPLES = 4
+SPECTRUM_BYTES = 32 << 20
+SPECTRUM_FIRST = 5
+# Channels whose spectra are taken at a time, so that they stay in the cache.
+SPECTRUM_CHANNELS = 64
+# The fewest points that make a spectrum worth while.
+SPECTRUM_LEAST = 64
+# A line is so many times the mean power; one that this part of the channels, and so many, have is nobody's own.
+LINE = 5.0
+COMMON = 0.1
+COMMON_CHANNELS = 3
+# Impulses: bands, fewest of them and of channels in one; what has this DM and more [pc/cm3] is never an impulse.
+BANDS = 16
+LEAST_BANDS = 8
+LEAST_CHANNELS = 2
+LEAST_DM = 2.0
+# A band is high from this many sigma on, where at least a quarter of the bands must be for a stretch to go on.
+HIGH = 1.5
+# Samples from which a band's level and spread are taken.
+SPREAD_SAMPLES = 512
+# A block that would lose more than this keeps all: that is a hum, not impulses.
+MOST_CLIPPED = 0.2
 
 
 @dataclass(frozen=True)
@@ -41,6 +67,22 @@ class BlockStatistics:
         Fraction of samples at the top code (0 for floats and for fewer than 4 bits).
     valid : ndarray of float64, shape (nblocks, nchans)
         Fraction of samples that are finite and not in a gap.
+    skewness, kurtosis : ndarray of float64, shape (nblocks, nchans)
+        Third and fourth standardised moments, the latter less 3 (0 for Gaussian noise); NaN without variance.
+    fourier : ndarray of float64, shape (nblocks, nchans)
+        Strongest power within the block over the mean power, less its expectation in noise: ``exp(-fourier)`` is about
+        the probability of noise. Lines that many channels have at once are left out. NaN where it was not taken.
+    bins : ndarray of int64, shape (nblocks, nchans)
+        Bin of that power, of `bin_width` Hz each.
+    bin_width : float
+        [Hz]; 0 where no spectra were taken.
+    excess : ndarray of float64, shape (nblocks, nchans)
+        Variance of sums over a few samples (of about a millisecond) over that of white noise, less 1; NaN where it was
+        not taken. In white noise it scatters by ``sqrt(2 / npoints)``.
+    npoints : int
+        Such sums in a block; 0 where none were taken.
+    impulses : ndarray of int64, shape (n, 2)
+        First sample of impulses at DM 0 and the one after the last, ascending; none where they were not looked for.
     """
 
     block_nsamps: int
@@ -49,6 +91,14 @@ class BlockStatistics:
     std: NDArray[np.float64]
     saturated: NDArray[np.float64]
     valid: NDArray[np.float64]
+    skewness: NDArray[np.float64]
+    kurtosis: NDArray[np.float64]
+    fourier: NDArray[np.float64]
+    bins: NDArray[np.int64]
+    excess: NDArray[np.float64]
+    bin_width: float = 0.0
+    npoints: int = 0
+    impulses: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
 
     @property
     def nblocks(self) -> int:
@@ -87,13 +137,14 @@ def top_code(obs: Observation) -> int:
 def measure(
     obs: Observation, config: RfiConfig, *, threads: int = 1, progress: Callable[[int], None] | None = None
 ) -> BlockStatistics:
-    """Read the observation once and take the moments of every channel and block.
+    """Read the observation once and take the statistics of every channel and block.
 
     Parameters
     ----------
     obs : Observation
     config : RfiConfig
-        `block` gives the length of a block.
+        `block` gives the length of a block; spectra are taken if `fourier` or `excess` is above 0, impulses if `clip`
+        is.
     threads : int
         Blocks are shared out over this many threads; the result does not depend on it.
     progress : callable, optional
@@ -103,52 +154,252 @@ def measure(
     -------
     BlockStatistics
     """
-    from pulsar_kernels.moments import moments
-
     header = obs.header
     nchans = header.nchans
     edges = block_edges(header.nsamps, header.tsamp, config.block)
     nblocks = len(edges) - 1
-    mean = np.full((nblocks, nchans), np.nan)
-    std = np.full((nblocks, nchans), np.nan)
-    saturated = np.zeros((nblocks, nchans))
-    valid = np.zeros((nblocks, nchans))
+    shape = (nblocks, nchans)
+    mean, std, skewness, kurtosis, fourier, excess = (np.full(shape, np.nan) for _ in range(6))
+    saturated, valid = np.zeros(shape), np.zeros(shape)
+    bins = np.zeros(shape, dtype=np.int64)
+    impulses: list[NDArray[np.int64]] = [np.zeros((0, 2), dtype=np.int64)] * nblocks
     top = top_code(obs)
     step = piece_samples(nchans * obs.dtype.itemsize)
+    factor, npoints = spectrum_points(int(edges[1] - edges[0]), nchans, header.tsamp)
+    spectra = config.enabled and (config.fourier > 0 or config.excess > 0) and npoints > 0
+    bands, longest = _bands(obs, config)
+    clip = config.enabled and config.clip > 0 and longest >= 2
     local = threading.local()
 
     def one(block: int) -> None:
-        if not hasattr(local, "buffer"):
-            local.buffer = np.empty(nchans * step, dtype=obs.dtype)
-        s1 = np.zeros(nchans)
-        s2 = np.zeros(nchans)
-        count = np.zeros(nchans, dtype=np.int64)
-        ntop = np.zeros(nchans, dtype=np.int64)
-        origin = np.zeros(nchans)
+        if not hasattr(local, "work"):
+            local.work = _Work(nchans * step, obs.dtype)
+        work: _Work = local.work
         lo, hi = int(edges[block]), int(edges[block + 1])
-        for start, stop in outside_gaps(obs, lo, hi):
+        sums = work.sums(nchans)
+        points = work.cleared("points", (nchans, npoints)) if spectra else None
+        series = work.cleared("series", (int(bands.max()) + 1, hi - lo)) if clip else None
+        pieces = outside_gaps(obs, lo, hi)
+        for start, stop in pieces:
             for at in range(start, stop, step):
                 n = min(step, stop - at)
-                data = local.buffer[: nchans * n].reshape(nchans, n)
+                data = work.buffer[: nchans * n].reshape(nchans, n)
                 obs.read_into(at, data)
-                if obs.dtype == np.float32 and not count.any():
-                    with np.errstate(invalid="ignore"):
-                        first = np.nanmean(np.where(np.isfinite(data), data, 0.0), axis=1, dtype=np.float64)
-                    origin = np.asarray(first, dtype=np.float64)
-                moments(data, top, origin, s1, s2, count, ntop)
+                sums.add(data, top)
+                if points is not None:
+                    decimate(data, factor, at - lo, points)
+                if series is not None:
+                    add_bands(data, bands, at - lo, series)
+        mean[block], std[block], skewness[block], kurtosis[block] = sums.moments()
         with np.errstate(divide="ignore", invalid="ignore"):
-            delta = s1 / count
-            variance = np.maximum(s2 / count - delta**2, 0.0)
-            mean[block] = origin + delta
-            std[block] = np.sqrt(variance)
-            saturated[block] = np.where(count > 0, ntop / count, 0.0)
-        valid[block] = count / (hi - lo)
+            saturated[block] = np.where(sums.count > 0, sums.ntop / sums.count, 0.0)
+        valid[block] = sums.count / (hi - lo)
+        whole = pieces == [(lo, hi)]
+        if points is not None and whole:
+            fourier[block], bins[block], variance = _strongest(points)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                excess[block] = variance / (factor * std[block] ** 2) - 1.0
+            excess[block, ~np.isfinite(excess[block])] = np.nan
+        if series is not None and whole:
+            impulses[block] = lo + find_impulses(series, config.clip, longest)
         if progress is not None:
             progress(hi - lo)
 
+    from pulsar_kernels.moments import add_bands, decimate
+
     with ThreadPoolExecutor(max(1, threads)) as pool:
         list(pool.map(one, range(nblocks)))
-    return BlockStatistics(int(edges[1] - edges[0]), edges, mean, std, saturated, valid)
+    return BlockStatistics(
+        int(edges[1] - edges[0]),
+        edges,
+        mean,
+        std,
+        saturated,
+        valid,
+        skewness,
+        kurtosis,
+        fourier,
+        bins,
+        excess,
+        1.0 / (npoints * factor * header.tsamp) if spectra else 0.0,
+        npoints if spectra else 0,
+        np.concatenate(impulses),
+    )
+
+
+class _Sums:
+    """Sums of powers of a block, from which its moments follow."""
+
+    def __init__(self, nchans: int) -> None:
+        self.powers = np.zeros((4, nchans))
+        self.count = np.zeros(nchans, dtype=np.int64)
+        self.ntop = np.zeros(nchans, dtype=np.int64)
+        self.origin = np.zeros(nchans)
+
+    def add(self, data: NDArray[np.generic], top: int) -> None:
+        from pulsar_kernels.moments import moments
+
+        if not self.count.any():
+            few = data[:, :64]
+            if few.dtype == np.float32:
+                few = np.where(np.isfinite(few), few, 0.0)
+            self.origin = np.rint(few.mean(axis=1, dtype=np.float64)) if data.dtype != np.float32 else few.mean(axis=1)
+            self.origin = self.origin.astype(np.float64)
+        moments(data, top, self.origin, self.powers, self.count, self.ntop)
+
+    def moments(self) -> tuple[NDArray[np.float64], ...]:
+        """Mean, standard deviation, skewness and excess kurtosis of every channel."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            d, q, t, f = self.powers / self.count
+            variance = np.maximum(q - d**2, 0.0)
+            std = np.sqrt(variance)
+            # Rounding leaves a constant some variance.
+            some = variance > 1e-9 * q
+            third = np.where(some, (t - 3 * d * q + 2 * d**3) / (variance * std), np.nan)
+            fourth = np.where(some, (f - 4 * d * t + 6 * d**2 * q - 3 * d**4) / variance**2 - 3.0, np.nan)
+        return self.origin + d, std, third, fourth
+
+
+class _Work:
+    """Buffers of one thread."""
+
+    def __init__(self, size: int, dtype: np.dtype[np.generic]) -> None:
+        self.buffer = np.empty(size, dtype=dtype)
+        self._kept: dict[str, NDArray[np.float32]] = {}
+
+    def sums(self, nchans: int) -> _Sums:
+        return _Sums(nchans)
+
+    def cleared(self, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Zeros of this shape, in memory that is used again."""
+        size = shape[0] * shape[1]
+        if name not in self._kept or self._kept[name].size < size:
+            self._kept[name] = np.empty(size, dtype=np.float32)
+        out = self._kept[name][:size].reshape(shape)
+        out[:] = 0.0
+        return out
+
+
+def spectrum_points(block_nsamps: int, nchans: int, tsamp: float) -> tuple[int, int]:
+    """Samples summed for a point of the spectra of a block, a power of two, and the number of points (0: too few)."""
+    factor = SPECTRUM_SAMPLES
+    while factor * tsamp * 1.5 < SPECTRUM_TIME:
+        factor *= 2
+    while 4 * nchans * (block_nsamps // factor) > SPECTRUM_BYTES:
+        factor *= 2
+    npoints = block_nsamps // factor
+    # A length that transforms well.
+    while npoints >= SPECTRUM_LEAST and _largest_factor(npoints) > 5:
+        npoints -= 1
+    return factor, npoints if npoints >= SPECTRUM_LEAST else 0
+
+
+def _largest_factor(n: int) -> int:
+    for p in (2, 3, 5):
+        while n % p == 0:
+            n //= p
+    return n if n > 1 else 1
+
+
+def _strongest(
+    points: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """Strongest power of every channel as `BlockStatistics.fourier` has it, its bin, and the variance of the points.
+
+    Lines that many channels have are left out: a hum, or a pulsar.
+    """
+    from scipy.fft import rfft
+
+    from pulsar_kernels.interference import count_lines, strongest
+
+    nchans, npoints = points.shape
+    nbins = npoints // 2 + 1
+    surplus = np.empty(nchans, dtype=np.float32)
+    where = np.empty(nchans, dtype=np.int64)
+    variance = np.empty(nchans)
+    counts = np.zeros(nbins, dtype=np.int64)
+    # The powers take the place of the points that they come from.
+    powers = points[:, :nbins]
+    for first in range(0, nchans, SPECTRUM_CHANNELS):
+        some = points[first : first + SPECTRUM_CHANNELS]
+        some = some - some.mean(axis=1, keepdims=True)
+        variance[first : first + SPECTRUM_CHANNELS] = np.einsum("ij,ij->i", some, some) / npoints
+        spectrum = rfft(some, axis=1)
+        part = powers[first : first + SPECTRUM_CHANNELS]
+        np.add(spectrum.real**2, spectrum.imag**2, out=part)
+        count_lines(part, SPECTRUM_FIRST, LINE, counts)
+    common = counts > max(COMMON_CHANNELS, COMMON * nchans)
+    # What is beside a line has its leakage.
+    common[1:] |= common[:-1].copy()
+    common[:-1] |= common[1:].copy()
+    strongest(powers, SPECTRUM_FIRST, ~common, surplus, where)
+    return surplus, where, variance
+
+
+def _bands(obs: Observation, config: RfiConfig) -> tuple[NDArray[np.int64], int]:
+    """Band of every channel, negative for those that are of no use, and samples of the longest impulse (0: none)."""
+    header = obs.header
+    used = obs.chan_ok.copy()
+    half = 0.5 * header.chan_width
+    for low, high in config.zap:
+        used &= ~((header.freqs + half > low) & (header.freqs - half < high))
+    bands = np.full(header.nchans, -1, dtype=np.int64)
+    count = int(used.sum())
+    nbands = min(BANDS, count // LEAST_CHANNELS)
+    if nbands < LEAST_BANDS:
+        return bands, 0
+    bands[used] = np.arange(count) * nbands // count
+    freqs = header.freqs[used]
+    delay = KDM * LEAST_DM * float(freqs.min() ** -2.0 - freqs.max() ** -2.0)
+    return bands, int(0.8 * delay / header.tsamp)
+
+
+def find_impulses(series: NDArray[np.float32], sigma: float, longest: int) -> NDArray[np.int64]:
+    """Short pulses that are in most bands at the same time, as nothing celestial is.
+
+    A pulse with a dispersion measure of LEAST_DM or more either is in few bands at a time, or stays in some of them for
+    longer than the delay over the band; so however bright it is, it is not an impulse. Sums over 1, 2, 4 ... samples
+    are looked at, up to half of `longest`, less a running mean.
+
+    Parameters
+    ----------
+    series : ndarray of float32, shape (nbands, n)
+        Sums over the channels of each band; overwritten.
+    sigma : float
+        Significance of the median over the bands, in single trials.
+    longest : int
+        Samples that an impulse lasts at most.
+
+    Returns
+    -------
+    ndarray of int64, shape (nimpulses, 2)
+        First sample and the one after the last.
+    """
+    from pulsar_kernels.interference import add_shifted, count_above, less_running_mean, mark_short
+
+    nbands, n = series.shape
+    marks = np.zeros(n, dtype=np.bool_)
+    some, many = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.uint8)
+    flat = np.empty_like(series)
+    less_running_mean(series, 8 * longest, flat)
+    every = max(1, n // SPREAD_SAMPLES)
+    # The median of so many normal deviates scatters by 1.2533 / sqrt(nbands).
+    level = 1.2533 * sigma / np.sqrt(nbands)
+    width = 1
+    while width <= max(1, longest // 2) and width < n:
+        sample = np.sort(flat[:, : n - width + 1 : every], axis=1)
+        low, middle, high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
+        # A band that is constant is never above.
+        spread = np.where(high > low, (high - low) / 1.349, np.inf)
+        count_above(flat, np.asarray(middle + HIGH * spread, dtype=np.float32), some)
+        count_above(flat, np.asarray(middle + level * spread, dtype=np.float32), many)
+        mark_short(some, many, -(-nbands // 4), nbands // 2 + 1, width, longest, marks)
+        add_shifted(flat, width)
+        width *= 2
+    if marks.mean() > MOST_CLIPPED:
+        marks[:] = False
+    edges = np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0))
+    return edges.reshape(-1, 2).astype(np.int64)
 
 
 def outside_gaps(obs: Observation, lo: int, hi: int) -> list[tuple[int, int]]:

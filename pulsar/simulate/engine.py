@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.block import Block
+from pulsar.errors import ConfigError
 from pulsar.simulate.interference import Drift, Interference, alive, bandpass
 from pulsar.simulate.model import Sky
 from pulsar.simulate.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal
@@ -40,6 +41,11 @@ class Synthesiser:
         Polarisations made. AA and BB hold half the signal each and independent noise, so that their sum has the
         S/N of the total; AABBCRCI adds cross terms, noise of mean 0 as signed numbers (two's complement of `nbits`
         where the codes are unsigned); IQUV adds noise around the mean of I.
+
+    Raises
+    ------
+    ConfigError
+        Interference outside the band, no channel left for a signal, or floats that should wrap.
     """
 
     def __init__(self, sky: Sky, *, nbits: int | None = None, pol: Pol = "AA+BB") -> None:
@@ -49,6 +55,8 @@ class Synthesiser:
         self.pol = pol
         self.npol = NPOL[pol]
         self.nbits = sky.nbits if nbits is None else nbits
+        if self.nbits == 32 and sky.overflow == "wrap":
+            raise ConfigError("overflow wrap: floats of 32 bit have no top to wrap at: take nbits 16 or fewer")
         self.header = sky.header.with_(nbits=self.nbits, nifs=self.npol)
         header = self.header
         channels = np.arange(header.nchans, dtype=np.int64)
@@ -57,8 +65,6 @@ class Synthesiser:
         self._interference = [Interference(header, rfi, int(source_keys[i + 1])) for i, rfi in enumerate(sky.rfi)]
         self._extra = [stream_keys(sky.seed, 3000 + i, channels) for i in range(len(sky.rfi))]
         self._drift = Drift(header, sky.drift, int(source_keys[0]))
-        self.dead = self._channels("dead")
-        self.saturated = self._channels("saturated")
         self.chan_ok = alive(header, sky.rfi)
         self._signals: list[PulsarSignal | BurstSignal] = [
             *(
@@ -82,13 +88,6 @@ class Synthesiser:
             return np.dtype(np.int16 if self.pol == "AABBCRCI" else np.uint16)
         return np.dtype(np.float32)
 
-    def _channels(self, kind: str) -> NDArray[np.bool_]:
-        hit = np.zeros(self.header.nchans, dtype=np.bool_)
-        for source in self._interference:
-            if source.rfi.kind == kind:
-                hit |= source.channels
-        return hit
-
     def _common(self, tile: int) -> NDArray[np.float32]:
         """What all channels share in a tile [sigma]."""
         row = self._drift.row(tile * TILE, TILE) if self.sky.drift > 0 else np.zeros(TILE, dtype=np.float32)
@@ -107,16 +106,16 @@ class Synthesiser:
         for signal in self._signals:
             signal.add(data, start, self.sky.tsamp, c0)
         for source, keys in zip(self._interference, self._extra, strict=True):
-            kind = source.rfi.kind
-            if source.is_common or kind in ("dead", "saturated", "jump") or not source.channels[part].any():
+            if source.is_common or not source.is_additive or not source.channels[part].any():
                 continue
-            noisy = kind in ("narrowband", "intermittent")
-            if noisy:
+            if source.is_noisy:
                 normals(keys[part], start, scratch)
-            source.apply(data, start, c0, scratch if noisy else None)
+            source.apply(data, start, c0, scratch if source.is_noisy else None)
 
-    def _codes(self, data: NDArray[np.float32], common: NDArray[np.float32], c0: int, out: NDArray[Any]) -> None:
-        from pulsar_kernels.synth import quantise, rescale
+    def _codes(
+        self, data: NDArray[np.float32], common: NDArray[np.float32], start: int, c0: int, out: NDArray[Any]
+    ) -> None:
+        from pulsar_kernels.synth import quantise, quantise_wrapped, rescale
 
         part = slice(c0, c0 + data.shape[0])
         means, sigmas = self.means[part], self.sigmas[part]
@@ -126,9 +125,12 @@ class Synthesiser:
         else:
             # int16 holds the highest codes that PSRFITS can.
             top = 2.0 ** (15 if out.dtype == np.int16 else self.nbits) - 1
-            quantise(data, common, means, sigmas, int(top), out)
-        out[self.dead[part]] = 0
-        out[self.saturated[part]] = top
+            if self.sky.overflow == "wrap":
+                quantise_wrapped(data, common, means, sigmas, int(top), out)
+            else:
+                quantise(data, common, means, sigmas, int(top), out)
+        for source in self._interference:
+            source.replace(out, start, c0, top)
 
     def _tile(self, tile: int, c0: int, c1: int, common: NDArray[np.float32], out: NDArray[Any]) -> None:
         """Fill `out`, shape (npol, c1 - c0, TILE), with codes."""
@@ -147,11 +149,11 @@ class Synthesiser:
         for p, part in enumerate(parts):
             for source in self._interference:
                 source.jump(part, start, c0)
-            self._codes(part, common, c0, out[p])
+            self._codes(part, common, start, c0, out[p])
         for p in range(len(parts), self.npol):
             normals(self._keys[p][c0:c1], start, scratch)
             if self.pol == "IQUV":
-                self._codes(scratch, np.zeros_like(common), c0, out[p])
+                self._codes(scratch, np.zeros_like(common), start, c0, out[p])
             else:
                 self._cross(scratch, c0, out[p])
 

@@ -1,4 +1,4 @@
-"""A pulsar or a burst added to a real observation."""
+"""Pulsars, bursts and interference added to a real observation."""
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError, DataError
-from pulsar.simulate.model import Burst, Pulsar
+from pulsar.simulate.interference import GAINS, Interference, alive
+from pulsar.simulate.model import Burst, Pulsar, Rfi
 from pulsar.simulate.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal
 from pulsar.simulate.truth import burst_truth, pulsar_truth, truth_path, write_truth
 from pulsar.simulate.write import check_free, check_packing
@@ -103,6 +104,7 @@ def inject(
     *,
     pulsars: Sequence[Pulsar] = (),
     bursts: Sequence[Burst] = (),
+    rfi: Sequence[Rfi] = (),
     nbits: int | None = None,
     ascending: bool = False,
     seed: int = 0,
@@ -111,25 +113,26 @@ def inject(
     overwrite: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Path:
-    """Add pulsars and bursts to an observation, and write it as a SIGPROC filterbank with its truth beside it.
+    """Add pulsars, bursts and interference to an observation; write a SIGPROC filterbank with its truth beside it.
 
     Two streams over the input: the noise of each channel is measured (`channel_sigmas`), then the signal is added in
-    units of it. The S/N is defined as in `Sky`; channels that do not vary carry no signal. Integers are rounded up or
-    down at random, so that a signal far below one level is kept.
+    units of it. The S/N is defined as in `Sky`; channels that do not vary, or are made dead or saturated, carry no
+    signal. Interference that scales the power takes it to be `interference.POWER_OVER_NOISE` times the noise, whatever
+    the offset in the file. Integers are rounded up or down at random, so that a signal far below one level is kept.
 
     Parameters
     ----------
     obs : Observation
     path : str or Path
         Output, a ``.fil``.
-    pulsars, bursts : sequences
+    pulsars, bursts, rfi : sequences
         What is added.
     nbits : int, optional
         Depth of the output; default that of the input (16 where polarisations were summed).
     ascending : bool
         Lowest frequency first in the file.
     seed : int
-        Of the rounding and the nulls.
+        Of the rounding, the nulls and the interference.
     threads : int
         Threads that make the signal.
     memory : int
@@ -142,7 +145,8 @@ def inject(
     Raises
     ------
     ConfigError
-        The output exists, nothing is to be added, or a period is below two samples.
+        The output exists, nothing is to be added, a period is below two samples, interference lies outside the band, or
+        floats are to be saturated.
     DataError
         The observation is a dedispersed series, or no channel varies.
     """
@@ -151,26 +155,33 @@ def inject(
 
     path = Path(path)
     header = obs.header
-    if not pulsars and not bursts:
-        raise ConfigError("nothing to inject: give a pulsar or a burst")
+    if not pulsars and not bursts and not rfi:
+        raise ConfigError("nothing to inject: give a pulsar, a burst or interference")
     for pulsar in pulsars:
         if pulsar.period < 2 * header.tsamp:
             raise ConfigError(f"period {pulsar.period:g} s is shorter than two samples of {header.tsamp:g} s")
     if header.is_series:
         raise DataError(f"{_name(obs)}: a dedispersed series has no channels to inject into: give the raw data")
+    if obs.dtype == np.float32 and any(source.kind == "saturated" for source in rfi):
+        raise ConfigError(f"{_name(obs)}: rfi saturated: its samples are floats, which have no highest code")
     depth = _depth(obs, nbits)
     check_free(path, overwrite=overwrite, nbytes=float(header.nsamps) * header.nchans * depth / 8)
     if any(file.path.resolve() == path.resolve() for file in obs.files):
         raise ConfigError(f"{path}: is the input itself: write to another file")
     check_packing(header.nchans, depth)
     sigmas = channel_sigmas(obs)
-    chan_ok = sigmas > 0
+    chan_ok = (sigmas > 0) & alive(header, rfi)
     scales = _scales(obs, sigmas)
-    if not chan_ok.any():
+    if not (sigmas > 0).any():
         raise DataError(f"{_name(obs)}: no channel varies, so there is no noise to scale a signal to")
     signals: list[PulsarSignal | BurstSignal] = [
         *(pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(pulsars)),
         *(burst_signal(header, b, chan_ok=chan_ok) for b in bursts),
+    ]
+    source_keys = stream_keys(seed, 5000, np.arange(len(rfi)))
+    sources = [
+        (Interference(header, source, int(source_keys[i])), stream_keys(seed, 5001 + i, np.arange(header.nchans)))
+        for i, source in enumerate(rfi)
     ]
     keys = stream_keys(seed, 4000, np.arange(header.nchans, dtype=np.int64))
     size = max(1, memory // (2 * header.nchans * obs.dtype.itemsize * _PIECE)) * _PIECE
@@ -184,7 +195,7 @@ def inject(
         for start in range(0, header.nsamps, size):
             part = buffer[:, : min(size, header.nsamps - start)]
             obs.read_into(start, part)
-            _add(part, start, header, signals, scales, keys, _top(obs), pool)
+            _add(part, start, header, signals, sources, scales, keys, _top(obs), pool)
             writer.write(part)
             if progress is not None:
                 progress(part.shape[1])
@@ -192,6 +203,7 @@ def inject(
         "seed": seed,
         "pulsars": [p.model_dump(mode="json", exclude_defaults=True) for p in pulsars],
         "bursts": [b.model_dump(mode="json", exclude_defaults=True) for b in bursts],
+        "rfi": [r.model_dump(mode="json", exclude_defaults=True) for r in rfi],
     }
     entries = [
         *({"kind": "pulsar", **pulsar_truth(header, p, chan_ok)} for p in pulsars),
@@ -210,12 +222,13 @@ def _add(
     start: int,
     header: Header,
     signals: Iterable[PulsarSignal | BurstSignal],
+    sources: Sequence[tuple[Interference, NDArray[np.uint64]]],
     scales: NDArray[np.float32],
     keys: NDArray[np.uint64],
     top: int,
     pool: ThreadPoolExecutor,
 ) -> None:
-    """Add the signals to samples (nchans, n) in place."""
+    """Add the signals and the interference (each with the keys of its noise) to samples (nchans, n) in place."""
     from pulsar_kernels.synth import add_dithered
 
     signals = list(signals)
@@ -227,9 +240,46 @@ def _add(
             total = np.zeros(view.shape, dtype=np.float32)
             for signal in signals:
                 signal.add(total, start + lo, header.tsamp, c0)
+            _interfere(total, view, start + lo, c0, sources, scales[1, rows, None])
             if view.dtype == np.float32:
                 view += total * scales[1, rows, None]
             else:
                 add_dithered(view, total, np.ascontiguousarray(scales[:, rows]), keys[rows], start + lo, top)
+            for source, _ in sources:
+                source.replace(view, start + lo, c0, top)
 
     list(pool.map(work, range(0, header.nchans, _ROWS)))
+
+
+def _interfere(
+    total: NDArray[np.float32],
+    samples: NDArray[Any],
+    start: int,
+    c0: int,
+    sources: Sequence[tuple[Interference, NDArray[np.uint64]]],
+    scale: NDArray[np.float32],
+) -> None:
+    """Add to `total` (nchans, n), in units of the noise, what interference does to it and to the recorded `samples`.
+
+    A gain acts on all of the power, the recorded one too: its noise is the samples about their mean.
+    """
+    from pulsar_kernels.synth import normals
+
+    part = slice(c0, c0 + total.shape[0])
+    extra = np.empty_like(total)
+    for source, keys in sources:
+        if not source.is_additive or not source.channels[part].any():
+            continue
+        if source.is_noisy:
+            normals(keys[part], start, extra)
+        source.apply(total, start, c0, extra if source.is_noisy else None)
+    if not any(source.rfi.kind in GAINS and source.channels[part].any() for source, _ in sources):
+        return
+    known = np.isfinite(samples) & (scale > 0)
+    values = np.where(known, samples, 0.0)
+    middle = values.sum(axis=1, keepdims=True) / np.maximum(known.sum(axis=1, keepdims=True), 1)
+    recorded = np.where(known, (values - middle) / np.where(scale > 0, scale, 1.0), 0.0).astype(np.float32)
+    total += recorded
+    for source, _ in sources:
+        source.jump(total, start, c0)
+    total -= recorded

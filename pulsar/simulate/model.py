@@ -113,39 +113,113 @@ class Burst(Model):
     name: Annotated[str, Field(description="label in the truth file")] = ""
 
 
+#: Kinds of interference, and which fields beside `kind`, `time` and `until` each of them has.
+RFI_FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "narrowband": ("freqs", "strength"),
+    "intermittent": ("freqs", "strength", "width", "fraction"),
+    "satellite": ("freqs", "strength", "width", "fraction"),
+    "radar": ("freqs", "strength", "rate", "width", "scan", "fraction", "chirp"),
+    "sweep": ("freqs", "strength", "rate"),
+    "impulse": ("freqs", "strength", "rate", "width"),
+    "mains": ("freqs", "strength", "rate", "harmonics", "drift", "wander"),
+    "diode": ("freqs", "strength", "period"),
+    "jump": ("freqs", "strength"),
+    "jumps": ("freqs", "strength", "width", "fraction"),
+    "dead": ("freqs",),
+    "saturated": ("freqs",),
+}
+
+
 class Rfi(Model):
     """Interference of one kind."""
 
     kind: Annotated[
-        Literal["narrowband", "intermittent", "impulse", "mains", "dead", "saturated", "sweep", "jump"],
+        Literal[
+            "narrowband",
+            "intermittent",
+            "satellite",
+            "radar",
+            "sweep",
+            "impulse",
+            "mains",
+            "diode",
+            "jump",
+            "jumps",
+            "dead",
+            "saturated",
+        ],
         Field(
-            description="narrowband: steady; intermittent: on and off; impulse: broadband, not dispersed; mains: "
-            "broadband, periodic; dead, saturated: channels stuck at the ends; sweep: a tone that drifts through the "
-            "channels; jump: the gain of the channels changes once"
+            description="narrowband: a steady carrier; intermittent: one that goes on and off; satellite: noise-like "
+            "power, modulated; radar: pulses of an antenna that turns; sweep: a tone that drifts through the channels; "
+            "impulse: broadband, not dispersed; mains: broadband, periodic; diode: a square wave of noise; jump: the "
+            "gain changes once; jumps: back and forth; dead, saturated: channels stuck at the ends"
         ),
     ]
     freqs: Annotated[tuple[float, float] | None, Field(description="range [MHz]; default the whole band")] = None
     strength: Annotated[
         float,
-        Field(ge=0, description="height over the noise of one sample [sigma]; jump: factor of the gain"),
+        Field(ge=0, description="height over the noise of one sample [sigma]; jump, jumps: factor of the gain"),
     ] = 1.0
-    rate: Annotated[float, Field(gt=0, description="mains: fundamental [Hz]; impulse, sweep: how many a second")] = 1.0
+    rate: Annotated[
+        float,
+        Field(gt=0, description="mains: fundamental [Hz]; radar: pulses a second; impulse, sweep: how many a second"),
+    ] = 1.0
     width: Annotated[
-        float, Field(gt=0, description="impulse: length [s]; intermittent: length of a stretch on or off [s]")
+        float,
+        Field(
+            gt=0,
+            description="impulse, radar: length of a pulse [s]; intermittent, jumps: of a stretch on or off [s]; "
+            "satellite: time scale of the modulation [s]",
+        ),
     ] = 0.01
-    fraction: Annotated[float, Field(gt=0, le=1, description="intermittent: fraction of the time on")] = 0.3
+    fraction: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description="intermittent, jumps: fraction of the time on; satellite: part of the power that is modulated; "
+            "radar: part of a turn of the antenna in which it is seen",
+        ),
+    ] = 0.3
     harmonics: Annotated[int, Field(ge=1, le=1000, description="mains: harmonics, falling as 1/h")] = 4
-    time: Annotated[float, Field(ge=0, description="jump: when [s]")] = 0.0
+    drift: Annotated[float, Field(description="mains: drift of the fundamental from the start on [Hz/s]")] = 0.0
+    wander: Annotated[float, Field(ge=0, description="mains: slow wander of the fundamental, rms [Hz]")] = 0.0
+    period: Annotated[float, Field(gt=0, description="diode: on and off again in this time [s]")] = 0.201326592
+    scan: Annotated[float, Field(gt=0, description="radar: a turn of the antenna [s]")] = 5.0
+    chirp: Annotated[
+        float,
+        Field(description="radar: a pulse runs down through the range in this time [s], if negative up; 0: at once"),
+    ] = 0.0
+    time: Annotated[float, Field(ge=0, description="from when on [s]")] = 0.0
+    until: Annotated[float | None, Field(gt=0, description="until when [s]; default the end")] = None
 
     @model_validator(mode="after")
     def _needs_range(self) -> "Rfi":
-        if self.freqs is None and self.kind in ("narrowband", "intermittent", "dead", "saturated"):
+        needed = ("narrowband", "intermittent", "satellite", "radar", "dead", "saturated")
+        if self.freqs is None and self.kind in needed:
             raise ValueError(f"{self.kind}: give freqs = [low, high] in MHz")
-        if self.kind == "jump" and self.strength == 1.0:
-            raise ValueError("jump: strength is the factor by which the gain changes: 1 changes nothing")
+        if self.kind in ("jump", "jumps") and self.strength == 1.0:
+            raise ValueError(f"{self.kind}: strength is the factor by which the gain changes: 1 changes nothing")
         if self.freqs is not None and self.freqs[1] < self.freqs[0]:
             raise ValueError(f"{self.kind}: freqs {self.freqs[0]:g}, {self.freqs[1]:g}: give the lower one first")
+        if self.until is not None and self.until <= self.time:
+            raise ValueError(f"{self.kind}: until {self.until:g} s is not after time {self.time:g} s: swap them")
+        if self.kind == "radar" and self.width * self.rate > 1.0:
+            raise ValueError(f"radar: pulses of {self.width:g} s overlap at {self.rate:g} a second: shorten width")
         return self
+
+    @model_validator(mode="after")
+    def _nothing_idle(self) -> "Rfi":
+        used = ("kind", "time", "until", *RFI_FIELDS[self.kind])
+        for name, field in type(self).model_fields.items():
+            if name not in used and getattr(self, name) != field.default:
+                raise ValueError(f"{self.kind}: {name} has no meaning there; it takes {', '.join(used[1:])}")
+        return self
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is there from the start to the end of any observation."""
+        return self.time == 0.0 and self.until is None
 
 
 class Sky(Model):
@@ -167,6 +241,10 @@ class Sky(Model):
     dec_deg: Annotated[float, Field(ge=-90, le=90, description="declination [deg]")] = 22.0
     beam: Annotated[int | None, Field(ge=1, description="beam number, from 1")] = None
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of all random numbers")] = 0
+    overflow: Annotated[
+        Literal["clip", "wrap"],
+        Field(description="what is above the top code: clipped, or wrapped to the bottom as FAST's recorder does"),
+    ] = "clip"
     bandpass: Annotated[
         Literal["flat", "rolloff", "ripple"],
         Field(description="gain over the band, from 8 bits on (at fewer each channel is levelled before)"),
@@ -231,14 +309,15 @@ class Sky(Model):
 class Injection(Model):
     """What is added to a real observation: the list in the TOML file of ``pulsar inject``."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="of the dither and the nulls")] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of the dither, the nulls and the interference")] = 0
     pulsars: tuple[Pulsar, ...] = ()
     bursts: tuple[Burst, ...] = ()
+    rfi: tuple[Rfi, ...] = ()
 
     @model_validator(mode="after")
     def _something(self) -> "Injection":
-        if not self.pulsars and not self.bursts:
-            raise ValueError("nothing to inject: give [[pulsars]] or [[bursts]]")
+        if not self.pulsars and not self.bursts and not self.rfi:
+            raise ValueError("nothing to inject: give [[pulsars]], [[bursts]] or [[rfi]]")
         return self
 
 
@@ -312,7 +391,7 @@ def load_sky(path: str | Path, **changes: Any) -> Sky:
 
 
 def load_injection(path: str | Path) -> Injection:
-    """Read what to inject from a TOML file: [[pulsars]] and [[bursts]].
+    """Read what to inject from a TOML file: [[pulsars]], [[bursts]] and [[rfi]].
 
     Raises
     ------

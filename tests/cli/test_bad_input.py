@@ -162,7 +162,7 @@ def test_truncated_data_is_searched_and_told(tmp_path: Path) -> None:
         (("--set", "rfi.zap=3"), "rfi.zap = 3: expected a list of [low, high] pairs"),
         (("--set", "rfi.zap=[[1, 2, 3]]"), "expected a list of [low, high] pairs"),
         (("--set", "fft.nharm=3"), "fft.nharm = 3: expected one of 1, 2, 4"),
-        (("--set", "rfi.zerodm=maybe"), 'rfi.zerodm = "maybe": expected true or false'),
+        (("--set", "rfi.zerodm=maybe"), 'rfi.zerodm = "maybe": expected one of off, mean, zdot'),
         (("--set", "fold.nbins=none"), "fold.nbins"),
         (("--set", "dm_hi=3"), "did you mean dedisp.dm_hi?"),
         (("--set", "dedisp"), "expected section.key=value"),

@@ -37,7 +37,7 @@ def test_set_values_are_toml_or_words() -> None:
         ["rfi.zap=[[1160, 1280.5]]", "rfi.zerodm=true", "dedisp.method=brute", "fft.p_max = 1e-1", "input.tsamp=none"],
     )
     assert config.rfi.zap == ((1160.0, 1280.5),)
-    assert config.rfi.zerodm is True
+    assert config.rfi.zerodm == "mean"
     assert config.dedisp.method == "brute"
     assert config.fft.p_max == 0.1
     assert config.input.tsamp is None
@@ -84,7 +84,7 @@ def test_any_configuration_survives_toml(
     tmp_path_factory: pytest.TempPathFactory, dm: float, text: str, zap: list[Any], step: float | None
 ) -> None:
     config = load_config(
-        None, dedisp={"dm_hi": dm, "dm_step": step}, run={"scratch": text}, rfi={"zap": zap, "zerodm": True}
+        None, dedisp={"dm_hi": dm, "dm_step": step}, run={"scratch": text}, rfi={"zap": zap, "zerodm": "mean"}
     )
     file = tmp_path_factory.mktemp("toml") / "c.toml"
     file.write_text(to_toml(config), encoding="utf-8")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import clean as oracle
 
-from pulsar_kernels.clean import normalise, zero_dm
+from pulsar_kernels.clean import normalise, project, zero_dm
 
 
 def case(seed, nchans, n, dtype):
@@ -36,14 +36,17 @@ def case(seed, nchans, n, dtype):
 def test_against_numpy(seed, nchans, n, first, dtype, zero):
     raw, chans, base, slope, scale = case(seed, nchans, n, dtype)
     series = np.empty(n if zero else 0, dtype=np.float32)
+    rng = np.random.default_rng(seed)
+    gains = rng.uniform(0.5, 2.0, nchans if zero else 0).astype(np.float32)
     if zero:
-        zero_dm(raw, chans, base, slope, scale, first, series)
-        expected = oracle.zero_dm(raw, chans, base, slope, scale, first)
+        weights = rng.uniform(0.0, 2.0 / nchans, nchans).astype(np.float32)
+        zero_dm(raw, chans, base, slope, scale, first, weights, series)
+        expected = oracle.zero_dm(raw, chans, base, slope, scale, first, weights)
         np.testing.assert_allclose(series, expected, rtol=1e-4, atol=1e-2)
     out = np.full((nchans, n), 99, dtype=np.int8)
-    normalise(raw, chans, base, slope, scale, first, series, out)
+    normalise(raw, chans, base, slope, scale, first, series, gains, out)
     # A sample that is not finite has no value to subtract the series from: it is 0, not minus the series.
-    expected = oracle.normalise(raw, chans, base, slope, scale, first, series)
+    expected = oracle.normalise(raw, chans, base, slope, scale, first, series, gains)
     assert np.abs(out - expected).max() <= 0.5 + 2e-2
     assert (out[scale == 0] == 0).all()
 
@@ -57,8 +60,8 @@ def test_sixteen_bits_use_their_range(seed, n, level):
     slope = np.array([0.0, 0.1, -0.1], np.float32)
     scale = np.full(3, 8 / 400, np.float32)
     out = np.empty((3, n), dtype=np.int8)
-    normalise(raw, chans, base, slope, scale, 7, none, out)
-    assert np.abs(out - oracle.normalise(raw, chans, base, slope, scale, 7, none)).max() <= 0.5 + 2e-2
+    normalise(raw, chans, base, slope, scale, 7, none, none, out)
+    assert np.abs(out - oracle.normalise(raw, chans, base, slope, scale, 7, none, none)).max() <= 0.5 + 2e-2
 
 
 @pytest.mark.parametrize("cut", [1, 7, 50])
@@ -66,11 +69,11 @@ def test_cutting_a_line_changes_nothing(cut):
     raw, chans, base, slope, scale = case(5, 6, 100, np.uint8)
     none = np.empty(0, dtype=np.float32)
     whole = np.empty((6, 100), dtype=np.int8)
-    normalise(raw, chans, base, slope, scale, 300, none, whole)
+    normalise(raw, chans, base, slope, scale, 300, none, none, whole)
     parts = np.empty((6, 100), dtype=np.int8)
     for lo in range(0, 100, cut):
         hi = min(lo + cut, 100)
-        normalise(raw[:, lo:hi], chans, base, slope, scale, 300 + lo, none, parts[:, lo:hi])
+        normalise(raw[:, lo:hi], chans, base, slope, scale, 300 + lo, none, none, parts[:, lo:hi])
     np.testing.assert_array_equal(whole, parts)
 
 
@@ -78,6 +81,17 @@ def test_noise_has_the_wanted_variance():
     raw = np.random.default_rng(3).normal(96, 17, (4, 200_000)).round().astype(np.uint8)
     out = np.empty((4, 200_000), dtype=np.int8)
     one = np.ones(4, dtype=np.float32)
-    normalise(raw, np.arange(4), 96 * one, 0 * one, one * np.float32(8 / 17), 0, np.empty(0, dtype=np.float32), out)
+    none = np.empty(0, dtype=np.float32)
+    normalise(raw, np.arange(4), 96 * one, 0 * one, one * np.float32(8 / 17), 0, none, none, out)
     assert abs(out.std() / 8 - 1) < 0.01
     assert abs(out.mean()) < 0.05
+
+
+@given(seed=st.integers(0, 2**32 - 1), nrows=st.integers(1, 9), n=st.integers(1, 300))
+def test_projection(seed, nrows, n):
+    rng = np.random.default_rng(seed)
+    data = rng.integers(-127, 128, (nrows, n), dtype=np.int8)
+    series = rng.normal(size=n).astype(np.float32)
+    out = np.ones(nrows)
+    project(data, series, out)
+    np.testing.assert_allclose(out, 1.0 + oracle.project(data, series), rtol=1e-4, atol=1e-3 * n)

@@ -8,18 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import moments as oracle
 
-from pulsar_kernels.moments import moments, running_medians
+from pulsar_kernels.moments import add_bands, decimate, moments, running_medians
 
 
 def run(data, top, origin=None):
     nchans = data.shape[0]
-    s1, s2 = np.zeros(nchans), np.zeros(nchans)
+    sums = np.zeros((4, nchans))
     count, ntop = np.zeros(nchans, np.int64), np.zeros(nchans, np.int64)
-    x0 = np.zeros(nchans) if origin is None else origin
-    moments(data, top, x0, s1, s2, count, ntop)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        delta = s1 / count
-        return x0 + delta, np.sqrt(np.maximum(s2 / count - delta**2, 0)), count, ntop
+    x0 = np.zeros(nchans) if origin is None else np.asarray(origin, dtype=np.float64)
+    moments(data, top, x0, sums, count, ntop)
+    return sums, count, ntop
 
 
 @given(
@@ -27,25 +25,28 @@ def run(data, top, origin=None):
     nsamps=st.integers(1, 300),
     dtype=st.sampled_from([np.uint8, np.uint16]),
     top=st.integers(1, 255),
+    origin=st.sampled_from([0, 96, 128]),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_integers_are_exact(nchans, nsamps, dtype, top, seed):
+def test_integers(nchans, nsamps, dtype, top, origin, seed):
     rng = np.random.default_rng(seed)
     data = rng.integers(0, np.iinfo(dtype).max, (nchans, nsamps), dtype=dtype, endpoint=True)
-    mean, std, count, ntop = run(data, top)
-    ref = oracle.moments(data, top)
-    np.testing.assert_allclose(mean, ref[0], rtol=1e-12)
-    np.testing.assert_allclose(std, ref[1], rtol=1e-7, atol=1e-6)
-    np.testing.assert_array_equal(count, ref[2])
-    np.testing.assert_array_equal(ntop, ref[3])
+    origin = np.full(nchans, origin)
+    sums, count, ntop = run(data, top, origin)
+    powers, finite, at_top = oracle.power_sums(data, top, origin)
+    np.testing.assert_array_equal(sums[:2], powers[:2])
+    scale = oracle.power_sums(data, top, origin, absolute=True)[0]
+    assert (np.abs(sums - powers) <= 1e-5 * scale).all()
+    np.testing.assert_array_equal(count, finite)
+    np.testing.assert_array_equal(ntop, at_top)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_full_scale_does_not_overflow(dtype):
-    data = np.full((2, 70_001), np.iinfo(dtype).max, dtype=dtype)
-    mean, std, _, ntop = run(data, np.iinfo(dtype).max)
-    np.testing.assert_allclose(mean, np.iinfo(dtype).max)
-    np.testing.assert_allclose(std, 0, atol=1e-3)
+    top = int(np.iinfo(dtype).max)
+    data = np.full((2, 70_001), top, dtype=dtype)
+    sums, _, ntop = run(data, top)
+    np.testing.assert_allclose(sums, 70_001 * float(top) ** np.arange(1, 5)[:, None] * np.ones(2), rtol=1e-5)
     assert (ntop == 70_001).all()
 
 
@@ -55,18 +56,66 @@ def test_floats_skip_what_is_not_finite(nchans, nsamps, bad, seed):
     data = (1e6 + rng.normal(size=(nchans, nsamps))).astype(np.float32)
     for value in (np.nan, np.inf, -np.inf)[: bad % 4]:
         data[rng.integers(nchans), rng.integers(nsamps)] = value
-    mean, std, count, _ = run(data, 1 << 20, np.full(nchans, 1e6))
-    ref = oracle.moments(data, 1 << 20)
-    np.testing.assert_array_equal(count, ref[2])
-    np.testing.assert_allclose(mean, ref[0], rtol=1e-12)
-    np.testing.assert_allclose(std, ref[1], rtol=1e-9, atol=1e-9)
+    origin = np.full(nchans, 1e6)
+    sums, count, _ = run(data, 1 << 20, origin)
+    powers, finite, _ = oracle.power_sums(data, 1 << 20, origin)
+    np.testing.assert_array_equal(count, finite)
+    np.testing.assert_allclose(sums, powers, rtol=1e-9, atol=1e-9)
 
 
 def test_a_view_of_a_larger_buffer():
     big = np.random.default_rng(1).integers(0, 255, (4, 100), dtype=np.uint8)
-    mean, std, _, _ = run(big[:, 13:77], 256)
-    np.testing.assert_allclose(mean, big[:, 13:77].mean(axis=1))
-    np.testing.assert_allclose(std, big[:, 13:77].std(axis=1))
+    sums, _, _ = run(big[:, 13:77], 256)
+    np.testing.assert_array_equal(sums[0], big[:, 13:77].sum(axis=1))
+
+
+KINDS = st.sampled_from([np.uint8, np.uint16, np.float32])
+
+
+def samples(rng, shape, dtype):
+    if dtype != np.float32:
+        return rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+    data = rng.normal(size=shape).astype(np.float32)
+    data[rng.random(shape) < 0.02] = np.nan
+    data[rng.random(shape) < 0.02] = np.inf
+    return data
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    nchans=st.integers(1, 9),
+    nsamps=st.integers(1, 200),
+    first=st.integers(0, 7),
+    dtype=KINDS,
+)
+def test_bands(seed, nchans, nsamps, first, dtype):
+    rng = np.random.default_rng(seed)
+    data = samples(rng, (nchans, nsamps), dtype)
+    bands = rng.integers(-1, 3, nchans)
+    out = np.ones((3, first + nsamps + 2), dtype=np.float32)
+    add_bands(data, bands, first, out)
+    np.testing.assert_allclose(out, 1.0 + oracle.band_sums(data, bands, first, out.shape), rtol=1e-5, atol=1e-4)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    nchans=st.integers(1, 4),
+    nsamps=st.integers(1, 200),
+    first=st.integers(0, 50),
+    factor=st.sampled_from([1, 2, 3, 8, 16, 64]),
+    npoints=st.integers(1, 60),
+    dtype=KINDS,
+)
+def test_decimation_whatever_the_cut(seed, nchans, nsamps, first, factor, npoints, dtype):
+    rng = np.random.default_rng(seed)
+    data = samples(rng, (nchans, nsamps), dtype)
+    out = np.zeros((nchans, npoints), dtype=np.float32)
+    expected = oracle.decimated(data, factor, first, npoints)
+    cut = int(rng.integers(0, nsamps + 1))
+    for lo, hi in ((0, cut), (cut, nsamps)):
+        if hi > lo and first + lo < factor * npoints:
+            decimate(data[:, lo:hi], factor, first + lo, out)
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-4)
 
 
 @given(

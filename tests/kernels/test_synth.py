@@ -193,6 +193,8 @@ def test_quantise_matches_reference(seed, nchans, n, nbits):
     out = np.empty((nchans, n), dtype=np.uint16 if nbits == 16 else np.uint8)
     synth.quantise(data, common, means, sigmas, 2**nbits - 1, out)
     np.testing.assert_array_equal(out, ref.quantise(data, common, means, sigmas, 2**nbits - 1))
+    synth.quantise_wrapped(data, common, means, sigmas, 2**nbits - 1, out)
+    np.testing.assert_array_equal(out, ref.quantise_wrapped(data, common, means, sigmas, 2**nbits - 1))
     values = np.empty((nchans, n), dtype=np.float32)
     synth.rescale(data, common, means, sigmas, values)
     np.testing.assert_array_equal(values, means[:, None] + sigmas[:, None] * (data + common))

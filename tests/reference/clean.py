@@ -15,20 +15,22 @@ def scaled(raw, chans, base, slope, scale, first):
     return np.where(np.isfinite(out), out, np.nan)
 
 
-def zero_dm(raw, chans, base, slope, scale, first):
-    """Mean over channels with a scale, not-finite samples counted as 0."""
-    live = np.asarray(scale) != 0
-    if not live.any():
-        return np.zeros(raw.shape[1])
+def zero_dm(raw, chans, base, slope, scale, first, weights):
+    """Weighted sum over channels, not-finite samples counted as 0."""
     values = np.nan_to_num(scaled(raw, chans, base, slope, scale, first), nan=0.0)
-    return values[live].sum(axis=0) / live.sum()
+    return (weights[:, None] * values).sum(axis=0)
 
 
-def normalise(raw, chans, base, slope, scale, first, series):
+def project(data, series):
+    """Product of every row with a series."""
+    return data.astype(np.float64) @ series.astype(np.float64)
+
+
+def normalise(raw, chans, base, slope, scale, first, series, gains):
     """Cleaned values before rounding (clipped to +-127)."""
     values = scaled(raw, chans, base, slope, scale, first)
     if len(series):
-        values = values - series
+        values = values - gains[:, None] * series
     values = np.where(np.isnan(values), 0.0, values)
     values[np.asarray(scale) == 0] = 0.0
     return np.clip(values, -127, 127)

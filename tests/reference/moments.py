@@ -3,14 +3,34 @@
 import numpy as np
 
 
-def moments(data, top):
-    """Mean, standard deviation, count of finite samples, count of samples at `top` or above, per row."""
-    x = data.astype(np.float64)
-    mean, std, count, ntop = [], [], [], []
-    for row in x:
-        good = row[np.isfinite(row)]
+def power_sums(data, top, origin, absolute=False):
+    """Sums of the first four powers about `origin`, finite samples, samples at `top` or above, per row."""
+    powers, count, ntop = [], [], []
+    for row, x0 in zip(data.astype(np.float64), origin, strict=True):
+        good = row[np.isfinite(row)] - x0
+        if absolute:
+            good = np.abs(good)
+        powers.append([np.sum(good**k) for k in (1, 2, 3, 4)])
         count.append(len(good))
-        mean.append(good.mean() if len(good) else np.nan)
-        std.append(good.std() if len(good) else np.nan)
         ntop.append(int((row >= top).sum()))
-    return np.array(mean), np.array(std), np.array(count), np.array(ntop)
+    return np.array(powers).T, np.array(count), np.array(ntop)
+
+
+def band_sums(data, bands, first, shape):
+    """Sum of the finite samples over the channels of each band, from column `first` on."""
+    out = np.zeros(shape)
+    for row, band in zip(data.astype(np.float64), bands, strict=True):
+        if band >= 0:
+            out[band, first : first + len(row)] += np.where(np.isfinite(row), row, 0.0)
+    return out
+
+
+def decimated(data, factor, first, npoints):
+    """Sums of the finite samples by groups, sample i in group (first + i) // factor."""
+    out = np.zeros((len(data), npoints))
+    for i in range(data.shape[1]):
+        group = (first + i) // factor
+        if group < npoints:
+            column = data[:, i].astype(np.float64)
+            out[:, group] += np.where(np.isfinite(column), column, 0.0)
+    return out

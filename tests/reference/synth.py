@@ -97,6 +97,11 @@ def quantise(data, common, means, sigmas, top):
     return np.clip(np.floor(means[:, None] + sigmas[:, None] * (data + common) + 0.5), 0, top)
 
 
+def quantise_wrapped(data, common, means, sigmas, top):
+    power = np.floor(means[:, None] + sigmas[:, None] * (data + common) + 0.5)
+    return np.mod(np.clip(power, 0, 2**30), top + 1)
+
+
 def add_dithered(codes, signal, scales, keys, start, top):
     out = codes.astype(np.int64)
     for c in range(codes.shape[0]):

@@ -12,8 +12,9 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Gap
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.errors import DataError
-from pulsar.rfi import CleanedSource, make_mask, measure
-from pulsar.rfi.mask import median, smooth
+from pulsar.rfi import cleaned_source, make_mask, measure
+from pulsar.rfi.mask import CAUSES
+from pulsar.rfi.robust import median, smooth
 
 
 class ArrayObservation:
@@ -57,7 +58,7 @@ def noise(nchans=64, nsamps=40_000, dtype=np.uint8, seed=0):
 def cleaned(obs, config=None, **kwargs):
     config = config or RfiConfig(block=1.0)
     mask = make_mask(obs, measure(obs, config), config)
-    source = CleanedSource(obs, mask, zerodm=config.zerodm)
+    source = cleaned_source(obs, mask, config)
     out = np.empty((source.nchans, obs.header.nsamps), dtype=np.int8)
     source.read_into(0, out)
     return mask, source, out
@@ -128,12 +129,12 @@ def test_zero_dm_removes_what_all_channels_share():
     data = noise()
     data[:, 5000:5100] += 50
     obs = ArrayObservation(np.clip(np.round(data), 0, 255).astype(np.uint8))
-    _, _, out = cleaned(obs, RfiConfig(block=1.0, zerodm=True))
+    _, _, out = cleaned(obs, RfiConfig(block=1.0, zerodm="mean"))
     assert abs(out[:, 5000:5100].mean()) < 1.0
     assert np.abs(out.mean(axis=0)).max() < 1.5
 
 
-@pytest.mark.parametrize("zerodm", [False, True])
+@pytest.mark.parametrize("zerodm", ["off", "mean", "zdot"])
 def test_any_cut_gives_the_same_samples(zerodm):
     t = np.arange(60_000) / 1000.0
     data = np.clip(np.round(noise(8, 60_000) + 10 * np.sin(t / 20)), 0, 255).astype(np.uint8)
@@ -254,3 +255,149 @@ def test_median_is_that_of_what_is_known(shape, axis):
     np.testing.assert_array_equal(median(values, axis), want)
     if axis is not None:
         np.testing.assert_array_equal(median(values, axis, keepdims=True), wide)
+
+
+def bits(data):
+    return np.clip(np.round(data), 0, 255).astype(np.uint8)
+
+
+def causes(mask, cause):
+    return (mask.why >> CAUSES.index(cause)) & 1 > 0
+
+
+@pytest.mark.parametrize(("nchans", "nsamps", "tsamp"), [(64, 60_000, 1e-3), (512, 40_000, 2e-4), (1024, 4000, 1e-3)])
+def test_of_clean_noise_less_than_one_percent_is_masked(nchans, nsamps, tsamp):
+    obs = ArrayObservation(bits(noise(nchans, nsamps, seed=3)), tsamp=tsamp)
+    mask = make_mask(obs, measure(obs, RfiConfig()), RfiConfig())
+    assert mask.chan_ok.all()
+    assert mask.fraction_lost < 0.005
+    assert len(mask.clipped) == 0
+
+
+def test_the_shape_of_the_distribution_tells_weak_bursts_of_one_channel():
+    data = noise(64, 40_000)
+    rng = np.random.default_rng(1)
+    # One sample of 125: the noise grows by a tenth.
+    hit = rng.random(40_000) < 0.008
+    data[9] += 5.0 * 17 * hit
+    data[22, 20_000:24_000] += 5.0 * 17 * hit[20_000:24_000]
+    obs = ArrayObservation(bits(data))
+    mask = make_mask(obs, measure(obs, RfiConfig()), RfiConfig())
+    assert mask.reasons[9] == "not noise"
+    assert mask.chan_ok.sum() == 63
+    assert causes(mask, "shape")[20:24, 22].sum() >= 3
+    assert mask.bad[:, 22].sum() <= 6
+    off = make_mask(obs, measure(obs, RfiConfig()), RfiConfig(kurtosis=0.0))
+    assert off.chan_ok.all()
+
+
+def test_a_line_of_its_own_masks_a_channel_and_a_common_one_does_not():
+    data = noise(64, 40_000)
+    t = np.arange(40_000) * 1e-3
+    data[12, 10_000:30_000] += 9.0 * np.sin(2 * np.pi * 61.0 * t)[10_000:30_000]
+    data += 8.0 * np.sin(2 * np.pi * 33.0 * t)  # a hum, or a pulsar, in all of them
+    obs = ArrayObservation(bits(data))
+    stats = measure(obs, RfiConfig())
+    assert stats.bins[15, 12] * stats.bin_width == pytest.approx(61.0, abs=1.0)
+    mask = make_mask(obs, stats, RfiConfig(kurtosis=0.0, iqrm=0.0))
+    lines = causes(mask, "line")
+    assert lines[10:30, 12].all()
+    assert not lines[:, np.arange(64) != 12].any()
+    assert not make_mask(obs, stats, RfiConfig(kurtosis=0.0, iqrm=0.0, fourier=0.0)).bad.any()
+
+
+def test_neighbours_vote_for_blocks_that_are_a_little_noisier():
+    data = noise(256, 40_000, seed=2)
+    data[100:104, 8000:16_000] *= 1.0
+    middle = data[100:104, 8000:16_000].mean(axis=1, keepdims=True)
+    data[100:104, 8000:16_000] = middle + 1.15 * (data[100:104, 8000:16_000] - middle)
+    obs = ArrayObservation(bits(data))
+    stats = measure(obs, RfiConfig())
+    mask = make_mask(obs, stats, RfiConfig())
+    assert causes(mask, "neighbours")[8:16, 100:104].mean() > 0.9
+    assert not make_mask(obs, stats, RfiConfig(iqrm=0.0)).bad[8:16, 100:104].any()
+
+
+def test_masks_grow_over_holes():
+    data = noise(64, 64_000)
+    for block in (*range(20, 24), *range(25, 30)):
+        data[5, 1000 * block : 1000 * (block + 1)] += 60
+    obs = ArrayObservation(bits(data))
+    stats = measure(obs, RfiConfig())
+    assert causes(make_mask(obs, stats, RfiConfig()), "grown")[24, 5]
+    assert not make_mask(obs, stats, RfiConfig(grow=0.0)).bad[24, 5]
+
+
+def test_impulses_are_clipped_and_dispersed_pulses_are_not():
+    tsamp, n = 1e-4, 60_000
+    data = noise(256, n, seed=4)
+    sigma = 14.0
+    data[:, 12_000:12_003] += 1.0 * sigma  # in every channel 1 sigma: 28 in all of them
+    data[:, 33_333] += 2.0 * sigma
+    # A pulse of DM 5, 400 sigma: 15 sigma in every sample of every channel, so bright that all bands see it.
+    freqs = 1500.0 - np.arange(256)
+    start = 45_000 + np.round(5.0 / 2.41e-4 * (freqs**-2.0 - 1500.0**-2.0) / tsamp).astype(int)
+    for c in range(256):
+        data[c, start[c] : start[c] + 6] += 8.0 * sigma
+    # Slow and undispersed: cannot be told from a pulsar with a small DM.
+    data[:, 52_000:52_600] += 0.5 * sigma
+    mask, source, out = cleaned(ArrayObservation(bits(data), tsamp=tsamp))
+    clipped = np.zeros(n, dtype=bool)
+    for a, b in mask.clipped:
+        clipped[a:b] = True
+    assert clipped[12_000:12_003].all()
+    assert clipped[33_333]
+    assert clipped.sum() < 25
+    assert (out[:, 33_333] == 0).all()
+    assert source.valid_fraction(33_300, 100) == pytest.approx(1 - clipped[33_300:33_400].mean())
+    assert mask.clipped_samples.sum() == clipped.sum()
+    assert f"{len(mask.clipped)} impulses clipped" in mask.summary()
+    off, _, kept = cleaned(ArrayObservation(bits(data), tsamp=tsamp), RfiConfig(clip=0.0))
+    assert len(off.clipped) == 0
+    assert kept[:, 33_333].mean() > SIGMA_LEVELS
+
+
+def test_a_hum_is_not_clipped_away():
+    tsamp, n = 1e-4, 40_000
+    data = noise(64, n) + 30.0 * (np.arange(n) % 40 < 10)
+    mask, _, _ = cleaned(ArrayObservation(bits(data), tsamp=tsamp))
+    assert len(mask.clipped) == 0
+
+
+def test_matched_zero_dm_takes_from_each_channel_what_it_has():
+    n = 40_000
+    data = noise(64, n)
+    rng = np.random.default_rng(8)
+    common = np.repeat(rng.normal(0, 20, n // 20), 20)
+    gain = np.linspace(0.2, 1.5, 64)[:, None]
+    obs = ArrayObservation(bits(data + gain * common))
+    left = {}
+    for kind in ("off", "mean", "zdot"):
+        _, _, out = cleaned(obs, RfiConfig(enabled=False, zerodm=kind))
+        series = np.repeat(common.reshape(-1, 20).mean(axis=1), 20)
+        left[kind] = np.abs([np.corrcoef(row, series)[0, 1] for row in out]).max()
+    assert left["off"] > 0.5
+    assert left["zdot"] < 0.1
+    assert left["zdot"] < 0.3 * left["mean"]
+
+
+def test_matched_zero_dm_leaves_noise_alone():
+    obs = ArrayObservation(bits(noise(128, 40_000)))
+    _, _, plain = cleaned(obs, RfiConfig())
+    _, _, out = cleaned(obs, RfiConfig(zerodm="zdot"))
+    kept = out.astype(float).sum(axis=0).std() / plain.astype(float).sum(axis=0).std()
+    assert kept > 0.85
+    _, _, out = cleaned(obs, RfiConfig(zerodm="mean"))
+    assert out.astype(float).sum(axis=0).std() < 0.35 * plain.astype(float).sum(axis=0).std()
+
+
+def test_zero_dm_knows_the_bandpass():
+    n = 40_000
+    rng = np.random.default_rng(8)
+    gain = np.linspace(0.6, 1.6, 64)[:, None]
+    common = np.repeat(rng.normal(0, 0.1, n // 20), 20)
+    # The whole power changes by one factor: the noise is a tenth of it, but half as large in every second channel.
+    noisy = np.where(np.arange(64) % 2, 0.1, 0.05)[:, None]
+    data = 100 * gain * (1 + common + noisy * rng.normal(size=(64, n)))
+    _, _, out = cleaned(ArrayObservation(bits(data)), RfiConfig(enabled=False, zerodm="mean"))
+    assert max(abs(np.corrcoef(row, common)[0, 1]) for row in out) < 0.1

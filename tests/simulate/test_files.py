@@ -28,6 +28,7 @@ from pulsar.simulate import (
 )
 from pulsar.simulate.engine import NPOL
 from pulsar.simulate.injection import _sigma_of_codes
+from pulsar.simulate.interference import channels_of
 from pulsar.simulate.truth import to_toml, truth
 
 SKY = Sky(
@@ -230,6 +231,50 @@ def test_measured_noise_ignores_bursts_of_interference(tmp_path):
     np.testing.assert_allclose(channel_sigmas(obs), 16, rtol=0.15)
     obs.close()
     assert _sigma_of_codes(np.bincount([7] * 10, minlength=256)) == 0
+
+
+@pytest.mark.parametrize("nbits", [8, 32])
+def test_interference_is_injected_as_it_is_simulated(tmp_path, nbits):
+    sky = QUIET.model_copy(update={"nbits": nbits, "rfi": ()})
+    path = write_filterbank(sky, tmp_path / "a.fil")
+    before, header = opened(path)
+    before = before.astype(np.float64)
+    rfi = (
+        Rfi(kind="narrowband", freqs=(1300, 1310), strength=4),
+        Rfi(kind="mains", rate=50, strength=0.5, wander=0.02),
+        Rfi(kind="satellite", freqs=(1201, 1240), strength=2, width=2e-3),
+        Rfi(kind="diode", strength=0.4),
+        Rfi(kind="radar", freqs=(1100, 1130), strength=9, rate=200, width=1e-3, scan=1.0, fraction=0.2),
+        Rfi(kind="jump", strength=1.3, freqs=(1400, 1460), time=1.0, until=2.0),
+        Rfi(kind="dead", freqs=(1000, 1040)),
+    )
+    obs = open_observation(path)
+    outs = []
+    for name, options in (("b", {"memory": 1, "threads": 2}), ("c", {})):
+        out = inject(obs, tmp_path / f"{name}.fil", rfi=rfi, seed=5, **options)
+        outs.append(opened(out)[0])
+    np.testing.assert_array_equal(*outs)
+    if nbits == 32:
+        with pytest.raises(ConfigError, match="no highest code"):
+            inject(obs, tmp_path / "d.fil", rfi=[Rfi(kind="saturated", freqs=(1000, 1040))])
+    else:
+        after, _ = opened(inject(obs, tmp_path / "d.fil", rfi=[Rfi(kind="saturated", freqs=(1000, 1040))]))
+        hit = channels_of(header, Rfi(kind="saturated", freqs=(1000, 1040)))
+        assert (after[hit] == 255).all()
+        np.testing.assert_array_equal(after[~hit], before[~hit])
+    obs.close()
+    after = outs[0].astype(np.float64)
+    assert load_injection(truth_path(tmp_path / "c.fil")).rfi == rfi
+    hit = channels_of(header, rfi[-1])
+    assert (after[hit] == 0).all()
+    # The same power as in a simulation, channel by channel, with the noise that belongs to it.
+    # (Random phases come from another stream: compared is what does not hang on them.)
+    made = make(sky.model_copy(update={"rfi": rfi})).data.astype(np.float64)
+    quiet = ~hit
+    np.testing.assert_allclose(
+        (after - before).mean(axis=1)[quiet] / 16, (made - before).mean(axis=1)[quiet] / 16, atol=0.12
+    )
+    np.testing.assert_allclose(after.std(axis=1)[quiet], made.std(axis=1)[quiet], rtol=0.05)
 
 
 def test_injection_refuses_what_it_cannot_do(tmp_path):

@@ -25,6 +25,7 @@ from pulsar.simulate import (
     simulate,
 )
 from pulsar.simulate.engine import TILE
+from pulsar.simulate.model import RFI_FIELDS
 from pulsar.simulate.signal import burst_signal, pulsar_signal, smearing
 
 BASE = Sky(nchans=32, fch1=1484.375, foff=-15.625, tsamp=256e-6, nsamps=2**15, seed=3, nbits=32, mean=0, sigma=1)
@@ -169,7 +170,22 @@ def test_burst_snr_and_edges():
 FULL = with_(
     demo_sky(), nchans=20, foff=-25.0, fch1=1487.5, nsamps=3 * TILE + 77, bursts=(Burst(time=1.0, dm=300, width=0.01),)
 )
-FULL = with_(FULL, rfi=(*FULL.rfi, Rfi(kind="sweep", rate=0.5, strength=4), Rfi(kind="jump", strength=1.3, time=1.5)))
+FULL = with_(
+    FULL,
+    overflow="wrap",
+    rfi=(
+        *FULL.rfi,
+        Rfi(kind="sweep", rate=0.5, strength=4),
+        Rfi(kind="jump", strength=1.3, time=1.5),
+        Rfi(kind="jumps", strength=0.8, width=0.02, fraction=0.4, freqs=(1100, 1200), until=2.0),
+        Rfi(kind="mains", rate=60, strength=0.1, drift=0.01, wander=0.05, freqs=(1000, 1300)),
+        Rfi(kind="radar", freqs=(1300, 1350), strength=20, rate=350, width=1e-4, scan=1.0, fraction=0.1, time=0.5),
+        Rfi(kind="radar", freqs=(1000, 1500), strength=3, rate=3, width=5e-3, fraction=1.0, chirp=-0.1),
+        Rfi(kind="satellite", freqs=(1201.4, 1214.8), strength=2, width=2e-3, fraction=0.5),
+        Rfi(kind="diode", strength=0.3, until=1.0),
+        Rfi(kind="saturated", freqs=(1400, 1410), time=0.7, until=1.4),
+    ),
+)
 
 
 def test_the_result_depends_on_neither_chunks_nor_threads():
@@ -232,7 +248,9 @@ def rfi_only(**fields):
 
 @pytest.mark.parametrize("kind", ["narrowband", "intermittent"])
 def test_narrowband(kind):
-    clean, data, header = rfi_only(kind=kind, freqs=(1250, 1260), strength=4, width=0.1, fraction=0.5)
+    clean, data, header = rfi_only(
+        kind=kind, freqs=(1250, 1260), strength=4, **({} if kind == "narrowband" else {"width": 0.1, "fraction": 0.5})
+    )
     hit = np.abs(header.freqs - 1255) < 5 + header.chan_width / 2
     assert 1 <= hit.sum() <= 2
     np.testing.assert_array_equal(data[~hit], clean[~hit])
@@ -276,6 +294,168 @@ def test_dead_saturated_sweep_and_jump():
     hit = (header.freqs > 1195) & (header.freqs < 1305)
     np.testing.assert_array_equal(data[:, ~after], clean[:, ~after])
     assert data[hit][:, after].mean() == pytest.approx(96 * 1.2, rel=0.02)
+
+
+def test_interference_is_there_from_time_until():
+    first, last = round(1.0 / BASE.tsamp), round(2.5 / BASE.tsamp)
+    for fields in (
+        {"kind": "narrowband", "freqs": (1250, 1260), "strength": 4},
+        {"kind": "mains", "rate": 50.0},
+        {"kind": "impulse", "rate": 50.0},
+        {"kind": "sweep", "strength": 8},
+        {"kind": "diode", "period": 0.01},
+        {"kind": "jump", "strength": 1.3},
+        {"kind": "dead", "freqs": (1250, 1260)},
+        {"kind": "saturated", "freqs": (1250, 1260)},
+    ):
+        clean, data, _ = rfi_only(**fields, time=1.0, until=2.5)
+        changed = np.flatnonzero((data != clean).any(axis=0))
+        assert first <= changed[0] < first + 100, fields
+        assert last - 100 < changed[-1] <= last, fields
+
+
+def test_mains_drift_and_wander_as_their_numbers_say():
+    sky = with_(nchans=1, tsamp=1e-3, nsamps=2**17)
+    clean = samples(sky)[0]
+    edges = np.arange(64) * 2048
+
+    def heard(**fields):
+        """Frequency of the fundamental in stretches of 2 s, from the turns of its phase."""
+        rfi = Rfi(kind="mains", rate=50.0, harmonics=1, **fields)
+        row = samples(with_(sky, rfi=(rfi,)))[0] - clean
+        times = (np.arange(row.size) + 0.5) * sky.tsamp
+        turned = row * np.exp(-2j * np.pi * 50.0 * times)
+        angle = np.unwrap(np.angle(np.add.reduceat(turned, edges)))
+        return 50.0 + np.diff(angle) / (2 * np.pi * 2.048), edges[1:] * sky.tsamp
+
+    found, when = heard(drift=1e-3)
+    np.testing.assert_allclose(found, 50.0 + 1e-3 * when, atol=2e-3)
+    found, _ = heard(wander=0.05)
+    assert 0.03 < np.std(found) < 0.07
+    # Slow: from one stretch to the next it changes by much less than it does in all.
+    assert np.std(np.diff(found)) < 0.7 * np.std(found)
+    found, _ = heard()
+    np.testing.assert_allclose(found, 50.0, atol=1e-4)
+    # The second harmonic drifts twice as much.
+    rfi = Rfi(kind="mains", rate=50.0, harmonics=2, drift=5e-3)
+    power = np.abs(np.fft.rfft(samples(with_(sky, rfi=(rfi,)))[0] - clean)) ** 2
+    freqs = np.fft.rfftfreq(2**17, 1e-3)
+    for h in (1, 2):
+        near = np.abs(freqs - 50 * h) < 5
+        spread = freqs[near][power[near] > 0.05 * power[near].max()]
+        assert np.ptp(spread) == pytest.approx(h * 5e-3 * sky.header.tobs, rel=0.15)
+
+
+def test_radar_pulses_come_round_with_the_antenna():
+    fields = {"freqs": (1250, 1260), "strength": 50.0, "rate": 250.0, "width": 1e-4, "scan": 2.0, "fraction": 0.2}
+    sky = with_(nsamps=2**15, tsamp=128e-6)
+    added = samples(with_(sky, rfi=(Rfi(kind="radar", **fields),))) - samples(sky)
+    header = sky.header
+    hit = np.abs(header.freqs - 1255) < 5 + header.chan_width / 2
+    assert not added[~hit].any()
+    row = added[np.flatnonzero(hit)[0]]
+    assert added[hit].shape[0] >= 1
+    # On for a fifth of each turn at most, at the same part of every turn.
+    turn = round(2.0 / header.tsamp)
+    on = np.flatnonzero(row)
+    assert np.ptp(on[on < on[0] + turn // 2]) * header.tsamp == pytest.approx(0.4, abs=0.03)
+    assert (on[on > on[0] + turn // 2][0] - on[0]) == pytest.approx(turn, abs=2 * 32)
+    # Shorter than a sample: 0.1 of 0.128 ms, so that most samples between are untouched; once every 4 ms.
+    strongest = np.flatnonzero(row > 10)
+    gaps = np.diff(strongest)
+    assert np.median(gaps[gaps > 2]) * header.tsamp == pytest.approx(4e-3, abs=header.tsamp)
+    # Power in a pulse: its height times its length over a sample, shared by two at most (and its own noise).
+    pair = row[:-1] + row[1:]
+    assert pair.max() == pytest.approx(50 * 1e-4 / 128e-6, rel=0.3)
+
+
+def test_a_chirped_radar_looks_dispersed():
+    sky = with_(nchans=128, foff=-3.90625, fch1=1498, nsamps=2**14)
+    fields = {"freqs": (1000, 1500), "strength": 30.0, "rate": 0.25, "width": 3e-3, "fraction": 1.0}
+    for chirp, slope in ((0.2, 1.0), (-0.2, -1.0), (0.0, 0.0)):
+        added = samples(with_(sky, rfi=(Rfi(kind="radar", chirp=chirp, **fields),))) - samples(sky)
+        at = np.argmax(added, axis=1) * sky.tsamp
+        if np.ptp(added.max(axis=1)) > 60:
+            pytest.fail("a channel without its pulse")
+        late = np.polyfit((sky.header.freqs[0] - sky.header.freqs) / 500.0, at, 1)[0]
+        assert late == pytest.approx(0.2 * slope, abs=0.005)
+
+
+def test_satellite_power_is_noise_in_its_share_of_the_channels():
+    sky = with_(nchans=64, foff=-7.8125, fch1=1496.09375, nsamps=2**16)
+    # 12 MHz: one channel whole, two in part.
+    fields = {"freqs": (1200.0, 1212.0), "strength": 3.0, "width": 5e-3}
+    base, steady = samples(sky), samples(with_(sky, rfi=(Rfi(kind="satellite", fraction=1e-9, **fields),)))
+    half = sky.header.chan_width / 2
+    overlap = np.clip(
+        (np.minimum(sky.header.freqs + half, 1212.0) - np.maximum(sky.header.freqs - half, 1200.0)) / (2 * half), 0, 1
+    )
+    assert np.count_nonzero(overlap) >= 2
+    np.testing.assert_allclose(steady.mean(axis=1) - base.mean(axis=1), 3 * overlap, atol=0.03)
+    # Noise of the receiver is a sixth of its power, and so is that of the whole.
+    np.testing.assert_allclose(steady.std(axis=1), 1 + 0.5 * overlap, rtol=0.02)
+    full = int(np.argmax(overlap))
+    waved = samples(with_(sky, rfi=(Rfi(kind="satellite", fraction=0.8, **fields),)))[full]
+    assert waved.mean() == pytest.approx(3.0, rel=0.15)
+    # Modulated at 5 ms: means over 4 ms scatter far more than noise of 16 samples, those of 0.5 s far less.
+    short = waved[: 2**16 // 16 * 16].reshape(-1, 16).mean(axis=1)
+    assert 1.5 < short.std() < 3.5
+    assert waved[: 2**16 // 2048 * 2048].reshape(-1, 2048).mean(axis=1).std() < 0.5
+
+
+def test_the_diode_is_a_square_wave_of_noise():
+    clean, data, header = rfi_only(kind="diode", strength=1.5)
+    means = (data - clean).mean(axis=0) / 16
+    on = means > 0.75
+    edges = np.flatnonzero(np.diff(on.astype(int)) == 1)
+    assert np.diff(edges).mean() * header.tsamp == pytest.approx(0.201326592, abs=header.tsamp)
+    assert on.mean() == pytest.approx(0.5, abs=0.05)
+    assert means[on].mean() == pytest.approx(1.5, rel=0.03)
+    assert (data[:, on].std() / data[:, ~on].std()) == pytest.approx(1 + 1.5 / 6, rel=0.02)
+    power = np.abs(np.fft.rfft(means - means.mean(), 2**16)) ** 2
+    freqs = np.fft.rfftfreq(2**16, header.tsamp)
+    at = [power[np.abs(freqs - k / 0.201326592) < 0.3].max() for k in (1, 2, 3)]
+    assert at[1] < 0.02 * at[0]
+    assert at[2] == pytest.approx(at[0] / 9, rel=0.2)
+
+
+def test_jumps_go_back_and_forth():
+    clean, data, header = rfi_only(kind="jumps", strength=1.25, width=0.2, fraction=0.5, freqs=(1200, 1300))
+    hit = (header.freqs > 1195) & (header.freqs < 1305)
+    np.testing.assert_array_equal(data[~hit], clean[~hit])
+    high = np.median(data[hit] - clean[hit], axis=0) > 12
+    assert 0.15 < high.mean() < 0.85
+    assert data[hit][:, high].mean() == pytest.approx(96 * 1.25, rel=0.01)
+    assert np.count_nonzero(np.diff(high.astype(int))) <= header.tobs / 0.2 + 1
+    changed = (data[hit] != clean[hit]).mean(axis=0)
+    assert changed[high].min() > 0.6
+    assert not changed[~high].any()
+
+
+def test_codes_wrap_as_those_of_a_wider_number():
+    sky = with_(
+        nsamps=TILE, mean=None, sigma=None, nbits=16, rfi=(Rfi(kind="narrowband", freqs=(1250, 1260), strength=12),)
+    )
+    levels = {"mean": 96.0, "sigma": 16.0}
+    wide = samples(with_(sky, **levels))
+    assert wide.max() > 255
+    np.testing.assert_array_equal(samples(with_(sky, nbits=8, overflow="wrap", **levels)), np.mod(wide, 256))
+    np.testing.assert_array_equal(samples(with_(sky, nbits=8, **levels)), np.minimum(wide, 255))
+    with pytest.raises(ConfigError, match="no top to wrap at"):
+        make(with_(sky, nbits=32, overflow="wrap"))
+
+
+def test_a_field_without_meaning_is_an_error():
+    with pytest.raises(ValueError, match="harmonics has no meaning there"):
+        Rfi(kind="dead", freqs=(1000, 1100), harmonics=7)
+    with pytest.raises(ValueError, match="overlap"):
+        Rfi(kind="radar", freqs=(1000, 1100), rate=300, width=0.01)
+    with pytest.raises(ValueError, match="not after time"):
+        Rfi(kind="diode", time=3, until=2)
+    # Every field of the model belongs to a kind, and every kind is listed.
+    names = set(Rfi.model_fields) - {"kind", "time", "until"}
+    assert names == {name for used in RFI_FIELDS.values() for name in used}
+    assert set(RFI_FIELDS) == set(Rfi.model_fields["kind"].annotation.__args__)
 
 
 def test_dead_channels_carry_no_snr():

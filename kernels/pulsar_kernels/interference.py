@@ -1,0 +1,304 @@
+"""Marks of interference in statistics that the first pass over the samples has taken.
+
+Everything here works on a block of time: band sums of a few thousand samples, a spectrum, or one number for every
+channel. The cost is small beside that of reading the samples.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel
+
+
+@kernel()
+def less_running_mean(data: NDArray[np.float32], half: int, out: NDArray[np.float32]) -> None:
+    """Every sample less the mean of the `half` samples on either side and its own, cut off at the ends.
+
+    Parameters
+    ----------
+    data, out : ndarray of float32, shape (nrows, n), rows contiguous
+    half : int
+    """
+    nrows, n = data.shape
+    for r in range(nrows):
+        row = data[r]
+        into = out[r]
+        total = 0.0
+        for i in range(min(half, n)):
+            total += np.float64(row[i])
+        for i in range(n):
+            if i + half < n:
+                total += np.float64(row[i + half])
+            if i - half - 1 >= 0:
+                total -= np.float64(row[i - half - 1])
+            count = min(i + half, n - 1) - max(i - half, 0) + 1
+            into[i] = np.float32(np.float64(row[i]) - total / count)
+
+
+@kernel()
+def count_above(data: NDArray[np.float32], levels: NDArray[np.float32], out: NDArray[np.uint8]) -> None:
+    """Of every column, how many rows lie above their level.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (nrows, n), rows contiguous, at most 255 rows
+    levels : ndarray of float32, shape (nrows,)
+    out : ndarray of uint8, shape (n,)
+    """
+    nrows, n = data.shape
+    out[:] = np.uint8(0)
+    for r in range(nrows):
+        row = data[r]
+        level = levels[r]
+        for i in range(n):
+            out[i] += np.uint8(row[i] > level)
+
+
+@kernel()
+def add_shifted(data: NDArray[np.float32], shift: int) -> None:
+    """Add to every sample the one `shift` later, in place; the last `shift` samples of a row become 0.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (nrows, n), rows contiguous
+    shift : int
+    """
+    nrows, n = data.shape
+    for r in range(nrows):
+        row = data[r]
+        for i in range(n - shift):
+            row[i] = row[i] + row[i + shift]
+        for i in range(max(n - shift, 0), n):
+            row[i] = np.float32(0.0)
+
+
+@kernel()
+def mark_short(
+    some: NDArray[np.uint8],
+    many: NDArray[np.uint8],
+    least_some: int,
+    least_many: int,
+    width: int,
+    longest: int,
+    marks: NDArray[np.bool_],
+) -> None:
+    """Mark short stretches that are seen in many rows at once.
+
+    A stretch is where at least `least_some` rows are high, and counts if at one place at least `least_many` are very
+    high; it is marked, with the `width` samples that went into each sum, if it spans no more than `longest` samples.
+
+    Parameters
+    ----------
+    some, many : ndarray of uint8, shape (n,)
+        How many rows are high, and very high.
+    least_some, least_many, width, longest : int
+    marks : ndarray of bool, shape (n,)
+        Set where marked, left as they are elsewhere.
+    """
+    n = some.shape[0]
+    begin = -1
+    struck = False
+    for i in range(n + 1):
+        inside = i < n and some[i] >= least_some
+        if inside:
+            if begin < 0:
+                begin = i
+                struck = False
+            struck |= many[i] >= least_many
+        elif begin >= 0:
+            if struck and i - begin + width - 1 <= longest:
+                for j in range(max(begin - 1, 0), min(i + width, n)):
+                    marks[j] = True
+            begin = -1
+
+
+@kernel(reorder=True)
+def count_lines(powers: NDArray[np.float32], first: int, factor: float, counts: NDArray[np.int64]) -> None:
+    """Add to `counts`, for every bin, the number of rows in which it exceeds `factor` times the row's mean.
+
+    Parameters
+    ----------
+    powers : ndarray of float32, shape (nrows, nbins), rows contiguous
+    first : int
+        Bins before this one are left out.
+    factor : float
+    counts : ndarray of int64, shape (nbins,)
+    """
+    nrows, nbins = powers.shape
+    for r in range(nrows):
+        row = powers[r]
+        total = np.float32(0.0)
+        for i in range(first, nbins):
+            total += row[i]
+        limit = np.float32(factor) * total / np.float32(max(nbins - first, 1))
+        for i in range(first, nbins):
+            counts[i] += np.int64(row[i] > limit)
+
+
+@kernel(reorder=True)
+def strongest(
+    powers: NDArray[np.float32],
+    first: int,
+    used: NDArray[np.bool_],
+    surplus: NDArray[np.float32],
+    where: NDArray[np.int64],
+) -> None:
+    """The strongest power of every row, over the mean of the noise, less its expectation for that many bins.
+
+    In noise exp(-surplus) is about the probability that a spectrum reaches it. The mean is of the powers below five
+    times the mean of all, corrected for what noise itself has above.
+
+    Parameters
+    ----------
+    powers : ndarray of float32, shape (nrows, nbins), rows contiguous
+    first : int
+        Bins before this one are left out.
+    used : ndarray of bool, shape (nbins,)
+        Bins that count.
+    surplus : ndarray of float32, shape (nrows,)
+        NaN where there is no noise.
+    where : ndarray of int64, shape (nrows,)
+        Its bin.
+    """
+    nrows = powers.shape[0]
+    # Mean of an exponential below five means: 1 - 5 exp(-5) / (1 - exp(-5)).
+    kept = 1.0 - 5.0 * np.exp(-5.0) / (1.0 - np.exp(-5.0))
+    for r in range(nrows):
+        row = powers[r, first:]
+        counted = used[first:]
+        total = np.float32(0.0)
+        top = np.float32(0.0)
+        number = np.int32(0)
+        for i in range(row.shape[0]):
+            value = row[i] if counted[i] else np.float32(0.0)
+            total += value
+            number += np.int32(counted[i])
+            if value > top:
+                top = value
+        limit = np.float32(5.0) * total / np.float32(max(number, 1))
+        below = np.float32(0.0)
+        count = np.int32(0)
+        for i in range(row.shape[0]):
+            small = counted[i] and row[i] < limit
+            below += row[i] if small else np.float32(0.0)
+            count += np.int32(small)
+        if not top > np.float32(0.0) or count == 0:
+            surplus[r] = np.float32(np.nan)
+            where[r] = 0
+            continue
+        mean = np.float64(below) / count / kept
+        surplus[r] = np.float32(np.float64(top) / mean - np.log(np.float64(number)))
+        for i in range(row.shape[0]):
+            if row[i] == top and counted[i]:
+                where[r] = first + i
+                break
+
+
+@kernel()
+def _quantile(ordered: NDArray[np.float64], n: int, q: float) -> float:
+    at = q * (n - 1)
+    i = int(at)
+    if i + 1 >= n:
+        return float(ordered[n - 1])
+    return float(ordered[i] + (at - i) * (ordered[i + 1] - ordered[i]))
+
+
+@kernel()
+def iqrm(values: NDArray[np.float64], lags: NDArray[np.int64], threshold: float, out: NDArray[np.bool_]) -> None:
+    """Outliers of every row by the votes of their neighbours (inter-quartile range mitigation).
+
+    Every number is compared with those `lag` places before and after. Of one lag the differences have a spread, from
+    their quartiles; a number that lies `threshold` of it above another gets a vote from that one. It is an outlier if
+    it has got more votes than one of its voters has cast: who votes for many is likely to be an outlier to the other
+    side. Morello, Rajwade & Stappers 2022, MNRAS 510, 1393.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (nrows, n)
+        NaN neither vote nor are voted for.
+    lags : ndarray of int64, shape (nlags,)
+        Positive, ascending; both directions are compared.
+    threshold : float
+        In standard deviations of Gaussian differences.
+    out : ndarray of bool, shape (nrows, n)
+        Whether a number is an outlier towards larger values.
+    """
+    nrows, n = values.shape
+    nlags = lags.shape[0]
+    differences = np.empty(n)
+    # Votes by (lag, direction): row 2 k for those of the number before, 2 k + 1 for those of the number after.
+    got = np.zeros((2 * nlags, n), np.bool_)
+    received = np.zeros(n, np.int64)
+    cast = np.zeros(n, np.int64)
+    for r in range(nrows):
+        row = values[r]
+        got[:] = False
+        received[:] = 0
+        cast[:] = 0
+        for k in range(nlags):
+            lag = lags[k]
+            count = 0
+            for i in range(lag, n):
+                d = row[i] - row[i - lag]
+                if np.isfinite(d):
+                    differences[count] = d
+                    count += 1
+            if count < 4:
+                continue
+            ordered = np.sort(differences[:count])
+            mid = _quantile(ordered, count, 0.5)
+            limit = threshold * (_quantile(ordered, count, 0.75) - _quantile(ordered, count, 0.25)) / 1.349
+            for i in range(lag, n):
+                d = row[i] - row[i - lag]
+                if not np.isfinite(d):
+                    continue
+                if d - mid > limit:
+                    got[2 * k, i] = True
+                    received[i] += 1
+                    cast[i - lag] += 1
+                elif mid - d > limit:
+                    got[2 * k + 1, i - lag] = True
+                    received[i - lag] += 1
+                    cast[i] += 1
+        for i in range(n):
+            outlier = False
+            if received[i] > 0:
+                for k in range(nlags):
+                    if got[2 * k, i] and cast[i - lags[k]] < received[i]:
+                        outlier = True
+                    if got[2 * k + 1, i] and cast[i + lags[k]] < received[i]:
+                        outlier = True
+            out[r, i] = outlier
+
+
+@kernel()
+def extend(flags: NDArray[np.bool_], share: float, out: NDArray[np.bool_]) -> None:
+    """Close and extend stretches of flags: everything inside a stretch of which all but `share` is flagged.
+
+    The scale-invariant rank operator of Offringa, van de Gronde & Roerdink 2012, A&A 539, A95 (in linear time: with
+    flagged samples worth `share` and others ``share - 1``, a sample is inside such a stretch if the best sum of a
+    stretch that holds it is not negative).
+
+    Parameters
+    ----------
+    flags : ndarray of bool, shape (nrows, n)
+    share : float
+        0 changes nothing.
+    out : ndarray of bool, shape (nrows, n)
+    """
+    nrows, n = flags.shape
+    sums = np.empty(n + 1)
+    least = np.empty(n + 1)
+    for r in range(nrows):
+        sums[0] = 0.0
+        for i in range(n):
+            sums[i + 1] = sums[i] + (share if flags[r, i] else share - 1.0)
+        low = np.inf
+        for i in range(n + 1):
+            low = min(low, sums[i])
+            least[i] = low
+        high = -np.inf
+        for i in range(n - 1, -1, -1):
+            high = max(high, sums[i + 1])
+            # Rounding of the running sum must not undo what is flagged.
+            out[r, i] = flags[r, i] or high - least[i] >= -1e-9 * n

@@ -1,0 +1,283 @@
+"""Which channels and channel-blocks stand out: by level, noise, shape of the distribution, periodicity, neighbours.
+
+A signal from the sky is in many channels. Where a quarter of the channels of a block stand out in the shape of their
+distribution or against their neighbours, that says nothing about single channels; where many channels have the same
+line, it is not one of theirs.
+"""
+
+import warnings
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import RfiConfig
+from pulsar.rfi.robust import MAD_TO_SIGMA, median, robust_z, smooth
+from pulsar.rfi.statistics import BlockStatistics
+
+#: Channels needed before one can be called an outlier among the others.
+MIN_CHANNELS: Final = 16
+#: Departures of a channel smaller than these do no harm, however many sigma they are.
+MIN_NOISE_RATIO: Final = 1.35
+MIN_VARIABILITY: Final = 2.0
+MIN_SKEWNESS: Final = 0.1
+MIN_KURTOSIS: Final = 0.2
+MIN_EXCESS: Final = 0.05
+#: What may be said of channels and of channel-blocks.
+CHANNEL_REASONS: Final = ("noise outlier", "variable", "not noise", "not white")
+BLOCK_CAUSES: Final = ("mean", "noise", "shape", "not white", "line", "neighbours")
+#: Rounds of looking.
+ROUNDS: Final = 3
+#: Where more than this part of the channels stand out over the whole observation, it is the rest that is odd.
+MOST_CHANNELS: Final = 0.6
+#: What this part of the channels have at the same time is broadband: it is looked for from this many sigma on.
+BROAD: Final = 0.25
+BROAD_SIGMA: Final = 3.0
+#: Farthest neighbours that vote, as a part of the channels, and the ratio of one lag to the next (Morello et al. 2022).
+RADIUS: Final = 0.1
+#: Bands in which dispersed tracks are looked for, and the part of them that must be struck.
+TRACK_BANDS: Final = 32
+TRACK_SHARE: Final = 0.7
+LAG_RATIO: Final = 1.5
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """What stands out.
+
+    Attributes
+    ----------
+    channels : list of (ndarray of bool, shape (nchans,); str)
+        Whole channels, and why.
+    blocks : list of (ndarray of bool, shape (nblocks, nchans); str)
+        Channel-blocks, and the cause.
+    """
+
+    channels: list[tuple[NDArray[np.bool_], str]]
+    blocks: list[tuple[NDArray[np.bool_], str]]
+
+
+def find_outliers(
+    stats: BlockStatistics,
+    bad: NDArray[np.bool_],
+    window: int,
+    delays: NDArray[np.float64],
+    config: RfiConfig,
+) -> Outliers:
+    """Outlying channels and channel-blocks, in a few rounds, each without what those before found.
+
+    Parameters
+    ----------
+    stats : BlockStatistics
+    bad : ndarray of bool, shape (nblocks, nchans)
+        What is masked already, and says nothing about the rest.
+    window : int
+        Blocks over which levels are followed.
+    delays : ndarray of float64, shape (nchans,)
+        Dispersion delay of the channels for a DM of 1 pc cm^-3 [samples]: what lies along a dispersed track is spared.
+    config : RfiConfig
+    """
+    from scipy.stats import norm
+
+    shape = stats.mean.shape
+    whole = {name: np.zeros(shape[1], dtype=bool) for name in CHANNEL_REASONS}
+    parts = {name: np.zeros(shape, dtype=bool) for name in BLOCK_CAUSES}
+    lengths = np.diff(stats.edges).astype(np.float64)[:, None] * np.maximum(stats.valid, 1e-9)
+    for _ in range(ROUNDS):
+        live = np.asarray(~bad.all(axis=0))
+        if live.sum() < MIN_CHANNELS:
+            break
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            base = smooth(stats.mean, bad, window)
+            noise = smooth(stats.std, bad, window)
+            # Deviation of a block's mean, in the error that white noise gives it, less what all channels share.
+            dev = np.where(bad, np.nan, (stats.mean - base) / noise * np.sqrt(lengths))
+            dev -= median(dev, axis=1, keepdims=True)
+            ratio = np.where(bad, np.nan, np.log(np.maximum(stats.std, 1e-30) / noise))
+            # Raised noise in many channels: a bright pulse, whose spectrum is its own affair.
+            burst = _broad(ratio * np.sqrt(2.0 * lengths))
+            ratio -= median(ratio, axis=1, keepdims=True)
+
+            level = np.log(median(np.where(bad, np.nan, stats.std), axis=0))
+            residual = _residual(level, live)
+            z = robust_z(residual, 0.0)
+            noticeable = live & (np.abs(residual) > np.log(MIN_NOISE_RATIO))
+            whole["noise outlier"] |= noticeable & (np.abs(z) > config.chan_sigma)
+
+            for values, cause in ((dev, "mean"), (ratio, "noise")):
+                variable, outlying = _variable(values, live, config)
+                whole["variable"] |= variable
+                parts[cause] |= outlying
+            if config.kurtosis > 0:
+                for values, variance, least in (
+                    (stats.skewness, 6.0, MIN_SKEWNESS),
+                    (stats.kurtosis, 24.0, MIN_KURTOSIS),
+                ):
+                    sigma = np.sqrt(variance / lengths)
+                    channels, outlying = _shape(np.where(bad, np.nan, values), sigma, live, least, config.kurtosis)
+                    whole["not noise"] |= channels
+                    parts["shape"] |= outlying
+            if config.excess > 0 and stats.npoints > 0:
+                sigma = np.full(shape, np.sqrt(2.0 / stats.npoints))
+                channels, outlying = _shape(np.where(bad, np.nan, stats.excess), sigma, live, MIN_EXCESS, config.excess)
+                whole["not white"] |= channels
+                parts["not white"] |= outlying
+            if config.fourier > 0 and stats.bin_width > 0:
+                limit = -float(norm.logsf(config.fourier))
+                parts["line"] |= ~bad & (stats.fourier > limit)
+            if config.iqrm > 0:
+                votes = np.where(burst[:, None], np.nan, ratio)
+                parts["neighbours"] |= _voted(votes, config.iqrm)
+                whole["noise outlier"] |= noticeable & _voted(np.where(live, residual, np.nan)[None, :], config.iqrm)[0]
+        for channels in whole.values():
+            bad = bad | channels[None, :]
+        spared = _tracks(np.logical_or.reduce(list(parts.values())) & ~bad, bad, stats.edges, delays)
+        for cause, blocks in parts.items():
+            parts[cause] = blocks & ~spared
+            bad = bad | parts[cause]
+    return Outliers([(w, name) for name, w in whole.items()], [(p, name) for name, p in parts.items()])
+
+
+def grown(flags: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """Flags closed and extended along time and along frequency (Offringa et al. 2012), shape as `flags`."""
+    from pulsar_kernels.interference import extend
+
+    along = np.empty_like(flags)
+    extend(np.ascontiguousarray(flags), share, along)
+    columns = np.ascontiguousarray(flags.T)
+    across = np.empty_like(columns)
+    extend(columns, share, across)
+    return np.asarray(along | across.T)
+
+
+def _residual(level: NDArray[np.float64], live: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of a number for every channel, what differs from the running median over the channels around."""
+    from scipy.ndimage import median_filter
+
+    filled = np.interp(np.arange(level.size), np.flatnonzero(live), level[live])
+    size = max(9, int(live.sum()) // 16) | 1
+    return np.asarray(filled - median_filter(filled, size=size, mode="nearest"))
+
+
+def _variable(
+    values: NDArray[np.float64], live: NDArray[np.bool_], config: RfiConfig
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Channels that vary more than others, and blocks out of their channel's range."""
+    variable = np.zeros(live.size, dtype=bool)
+    spread = MAD_TO_SIGMA * median(np.abs(values), axis=0)
+    if len(values) >= 4:
+        rel = np.log(np.maximum(spread, 1e-30))
+        z = robust_z(np.where(live, rel, np.nan))
+        variable = live & (z > config.chan_sigma) & (rel - median(rel[live]) > np.log(MIN_VARIABILITY))
+    typical = float(median(spread[live]))
+    if not typical > 0:
+        return variable, np.zeros(values.shape, dtype=bool)
+    # A strong celestial signal moves channels alike but not equally: their spread counts as noise.
+    across = MAD_TO_SIGMA * median(np.abs(values), axis=1, keepdims=True)
+    scale = np.maximum(np.maximum(spread, typical)[None, :], across)
+    return variable, np.abs(values) > config.block_sigma * scale
+
+
+def _broad(sigmas: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Blocks of which many channels stand out at once, shape (nblocks,)."""
+    known = np.isfinite(sigmas).sum(axis=1)
+    return np.asarray((np.abs(sigmas) > BROAD_SIGMA).sum(axis=1) > BROAD * np.maximum(known, 1))
+
+
+def _shape(
+    values: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    live: NDArray[np.bool_],
+    least: float,
+    threshold: float,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Channels and channel-blocks of which a statistic is not that of the others.
+
+    `sigma` is its standard deviation in white Gaussian noise, shape (nblocks, nchans).
+    """
+    nblocks = len(values)
+    level = median(values, axis=0)
+    live = live & np.isfinite(level)
+    channels = np.zeros(live.size, dtype=bool)
+    if live.sum() < MIN_CHANNELS:
+        return channels, np.zeros(values.shape, dtype=bool)
+    off = np.where(live, level - float(median(level[live])), np.nan)
+    scatter = np.maximum(MAD_TO_SIGMA * median(np.abs(off)), 1.2533 * median(sigma, axis=0) / np.sqrt(nblocks))
+    # A pulsar that does so much to a single channel has an S/N of thousands.
+    standing = np.abs(off) > np.maximum(threshold * scatter, least)
+    if standing.sum() <= MOST_CHANNELS * live.sum():
+        channels = live & standing
+    # Of a block: beside what all channels have then, and what this one always has.
+    beside = values - np.where(np.isfinite(level), level, 0.0)[None, :]
+    broad = _broad(np.where(channels[None, :], np.nan, beside / sigma))
+    beside -= median(beside, axis=1, keepdims=True)
+    spread = MAD_TO_SIGMA * median(np.abs(beside), axis=0)
+    across = MAD_TO_SIGMA * median(np.abs(beside), axis=1, keepdims=True)
+    scale = np.maximum(np.maximum(np.nan_to_num(spread)[None, :], sigma), across)
+    return channels, (np.abs(beside) > threshold * scale) & ~broad[:, None]
+
+
+def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """Outliers of every row to either side by the votes of their neighbours."""
+    from pulsar_kernels.interference import iqrm
+
+    values = np.ascontiguousarray(values)
+    radius = max(1, int(RADIUS * values.shape[1]))
+    lags = [1]
+    while (lag := max(lags[-1] + 1, int(LAG_RATIO * lags[-1]))) <= radius:
+        lags.append(lag)
+    above, below = np.zeros(values.shape, dtype=bool), np.zeros(values.shape, dtype=bool)
+    iqrm(values, np.array(lags, dtype=np.int64), threshold, above)
+    iqrm(-values, np.array(lags, dtype=np.int64), threshold, below)
+    return above | below
+
+
+def _tracks(
+    flags: NDArray[np.bool_], bad: NDArray[np.bool_], edges: NDArray[np.int64], delays: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Channel-blocks along the track of a very bright dispersed pulse, which is in few channels of a block.
+
+    Looked for in bands of channels: on a track most bands have flagged channels, most of them, and beside it few have.
+    Pulses that cross the band within two blocks are in many channels of one, and are not masked anyway.
+    """
+    spared = np.zeros(flags.shape, dtype=bool)
+    nblocks, nchans = flags.shape
+    nbands = min(TRACK_BANDS, nchans)
+    band = np.arange(nchans) * nbands // nchans
+    known = np.zeros((nbands, nblocks))
+    hit = np.zeros((nbands, nblocks))
+    np.add.at(known, band, (~bad).T)
+    np.add.at(hit, band, flags.T)
+    # More than half of what is live there.
+    struck = hit > 0.5 * known
+    live = known > 0
+    if nblocks < 3 or not struck.any():
+        return spared
+    middle = np.array([delays[band == b].mean() for b in range(nbands)]) / float(np.diff(edges).mean())
+    middle -= middle.min()
+    if not 0 < middle.max() < np.inf:
+        return spared
+    # Within a block of the track.
+    near = struck.copy()
+    near[:, 1:] |= struck[:, :-1]
+    near[:, :-1] |= struck[:, 1:]
+    at = np.arange(nblocks)[None, :]
+    rows = np.arange(nbands)[:, None]
+    for crossing in np.arange(2.0, nblocks, 0.5):
+        places = at + np.rint(middle / middle.max() * crossing).astype(np.int64)[:, None]
+        inside = places < nblocks
+        places = np.minimum(places, nblocks - 1)
+        usable = inside & live[rows, places]
+        # What lies beyond the end of the data is not seen; half of the band must be.
+        enough = usable.sum(axis=0) >= max(0.5 * live.any(axis=1).sum(), 4)
+        share = (near[rows, places] & usable).sum(axis=0) / np.maximum(usable.sum(axis=0), 1)
+        # By chance there would be as many along any line.
+        chance = np.array([near[:, b : b + int(crossing) + 1].mean() for b in range(nblocks)])
+        for start in np.flatnonzero(enough & (share > TRACK_SHARE) & (chance < 0.5 * TRACK_SHARE)):
+            for b in range(nbands):
+                if usable[b, start]:
+                    place = int(places[b, start])
+                    spared[max(place - 1, 0) : place + 2, band == b] = True
+    return np.asarray(spared & flags)

@@ -1,0 +1,109 @@
+"""Marks of interference against plain numpy."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import interference as oracle
+
+from pulsar_kernels import interference as kernels
+
+SEED = st.integers(0, 2**32 - 1)
+
+
+@given(seed=SEED, n=st.integers(1, 120), half=st.integers(0, 150))
+def test_running_mean(seed, n, half):
+    data = np.random.default_rng(seed).normal(100, 3, (3, n)).astype(np.float32)
+    out = np.empty_like(data)
+    kernels.less_running_mean(data, half, out)
+    np.testing.assert_allclose(out, oracle.less_running_mean(data, half), atol=1e-4)
+
+
+@given(seed=SEED, nrows=st.integers(1, 40), n=st.integers(1, 120))
+def test_rows_above(seed, nrows, n):
+    rng = np.random.default_rng(seed)
+    data = rng.normal(size=(nrows, n)).astype(np.float32)
+    data[rng.random(data.shape) < 0.1] = np.nan
+    levels = rng.normal(size=nrows).astype(np.float32)
+    out = np.empty(n, dtype=np.uint8)
+    kernels.count_above(data, levels, out)
+    np.testing.assert_array_equal(out, (data > levels[:, None]).sum(axis=0))
+
+
+@given(seed=SEED, n=st.integers(1, 60), shift=st.integers(1, 80))
+def test_shifted(seed, n, shift):
+    data = np.random.default_rng(seed).normal(size=(2, n)).astype(np.float32)
+    expected = np.zeros_like(data)
+    if shift < n:
+        expected[:, : n - shift] = data[:, : n - shift] + data[:, shift:]
+    kernels.add_shifted(data, shift)
+    np.testing.assert_array_equal(data, expected)
+
+
+@given(seed=SEED, n=st.integers(1, 80), width=st.integers(1, 6), longest=st.integers(1, 20))
+def test_short_stretches(seed, n, width, longest):
+    rng = np.random.default_rng(seed)
+    some = (rng.integers(0, 8, n) * (rng.random(n) < 0.6)).astype(np.uint8)
+    many = np.minimum(some, rng.integers(0, 8, n)).astype(np.uint8)
+    marks = np.zeros(n, dtype=np.bool_)
+    kernels.mark_short(some, many, 2, 5, width, longest, marks)
+    assert set(np.flatnonzero(marks)) == oracle.mark_short(some, many, 2, 5, width, longest)
+
+
+@given(seed=SEED, nbins=st.integers(8, 200), first=st.integers(0, 7), line=st.booleans(), empty=st.booleans())
+def test_strongest_power(seed, nbins, first, line, empty):
+    rng = np.random.default_rng(seed)
+    powers = rng.exponential(3.0, (4, nbins)).astype(np.float32)
+    if line:
+        powers[1, nbins // 2] = 500.0
+    if empty:
+        powers[2] = 0.0
+    surplus, where = np.empty(4, np.float32), np.empty(4, np.int64)
+    used = rng.random(nbins) < 0.9
+    kernels.strongest(powers, first, used, surplus, where)
+    expected = oracle.strongest(powers, first, used)
+    counts = np.ones(nbins, dtype=np.int64)
+    kernels.count_lines(powers, first, 3.0, counts)
+    np.testing.assert_array_equal(counts, 1 + oracle.count_lines(powers, first, 3.0))
+    np.testing.assert_allclose(surplus, expected[0], rtol=1e-4, atol=1e-3)
+    np.testing.assert_array_equal(where, expected[1])
+
+
+def test_the_surplus_of_noise_is_a_probability():
+    powers = np.random.default_rng(4).exponential(7.0, (20_000, 300)).astype(np.float32)
+    surplus, where = np.empty(20_000, np.float32), np.empty(20_000, np.int64)
+    kernels.strongest(powers, 5, np.ones(300, dtype=np.bool_), surplus, where)
+    for level in (2.0, 4.0):
+        assert abs(np.mean(surplus > level) / np.exp(-level) - 1) < 0.2
+
+
+@given(seed=SEED, n=st.integers(3, 60), threshold=st.sampled_from([2.0, 3.0, 5.0]))
+def test_votes(seed, n, threshold):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(2, n))
+    values[rng.random(values.shape) < 0.1] += rng.normal(0, 30)
+    values[rng.random(values.shape) < 0.1] = np.nan
+    lags = np.array([lag for lag in (1, 2, 3, 4, 6, 9) if lag < n])
+    out = np.zeros(values.shape, dtype=np.bool_)
+    kernels.iqrm(values, lags, threshold, out)
+    for row, got in zip(values, out, strict=True):
+        np.testing.assert_array_equal(got, oracle.iqrm(row, lags, threshold))
+
+
+def test_votes_find_outliers_and_not_their_neighbours():
+    rng = np.random.default_rng(2)
+    values = np.linspace(0, 40, 500)[None, :] + rng.normal(size=(1, 500))
+    bad = [40, 41, 200, 333]
+    values[0, bad] += 25
+    out = np.zeros(values.shape, dtype=np.bool_)
+    kernels.iqrm(values, np.array([1, 2, 3, 5, 8, 12, 18, 27]), 5.0, out)
+    assert set(bad) <= set(np.flatnonzero(out[0]))
+    assert out.sum() <= 6
+
+
+@given(seed=SEED, n=st.integers(1, 40), share=st.sampled_from([0.0, 0.2, 0.4]), dense=st.floats(0.0, 1.0))
+def test_growth(seed, n, share, dense):
+    flags = np.random.default_rng(seed).random((3, n)) < dense
+    out = np.zeros(flags.shape, dtype=np.bool_)
+    kernels.extend(flags, share, out)
+    for row, got in zip(flags, out, strict=True):
+        np.testing.assert_array_equal(got, oracle.extend(row, share))
