@@ -351,7 +351,7 @@ class _SharedLines:
         self._kept: Checkpoint | None = None
         numbers = [job.pointing.beam for job in beams]
         # Where the mean over channels is subtracted nothing is left at DM 0.
-        useful = config.rfi.common and not config.rfi.zerodm
+        useful = config.rfi.common and config.rfi.zerodm == "off"
         if not useful or None in numbers or len(set(numbers)) < max(BEAMS, len(numbers)):
             return
         if resume and all(job.out.exists() for job in beams):
