@@ -232,6 +232,16 @@ def dm_plan(plan: RunPlan) -> "DMPlan":
     return plan.dm
 
 
+def _coarse(tsamp: float) -> int:
+    """Downsampling with which lines up to FASTEST are still seen."""
+    from pulsar.rfi.common import FASTEST
+
+    factor = 1
+    while factor < 256 and 2 * factor * tsamp <= 0.5 / FASTEST:
+        factor *= 2
+    return factor
+
+
 class _Runner:
     """The state of one run: what each stage hands to the next."""
 
@@ -251,18 +261,18 @@ class _Runner:
         self.mask: Mask | None = None
         self.birdies: list[Birdie] = []
         self.common = common
+        #: What was found out about the data, for the product.
+        self.notes: list[str] = []
 
     def lines(self) -> "Lines":
         """Lines in the series at DM 0, and what is of them at a few other DMs."""
         from pulsar.dedisp.plan import few_trials
         from pulsar.dedisp.stream import dedisperse
-        from pulsar.rfi.common import FASTEST, find_lines, line_dms
+        from pulsar.rfi.common import find_lines, line_dms
         from pulsar.search.fft import FFTSearch
 
         source, header = self._clean(), self.obs.header
-        downsample = 1
-        while downsample < 256 and 2 * downsample * header.tsamp <= 0.5 / FASTEST:
-            downsample *= 2
+        downsample = _coarse(header.tsamp)
         dms = line_dms(header.freqs, 0.5 / (downsample * header.tsamp), self.config.dedisp.dm_hi)
         plan = few_trials(header, dms, downsample, source.freqs)
         with (
@@ -302,7 +312,7 @@ class _Runner:
         cutouts = pulses.cut_out(self.config.single_pulse.cutouts, self.progress)
 
         with self.progress.stage("writing"), ProductWriter(out, overwrite=overwrite) as writer:
-            writer.observation(header, self.obs.files, self.obs.gaps, self.obs.problems)
+            writer.observation(header, self.obs.files, self.obs.gaps, [*self.obs.problems, *self.notes])
             writer.candidates(table)
             for ident, fold in folds:
                 writer.fold(ident, fold)
@@ -393,15 +403,17 @@ class _Runner:
         kept = self.checkpoint.load("mask")
         if kept is not None:
             reasons = tuple(str(r) for r in kept.pop("reasons"))
+            self.notes = [str(note) for note in kept.pop("notes")]
             self.mask = Mask(reasons=reasons, **kept)
         else:
             with self.progress.stage("statistics", header.nsamps, "samples") as tick:
                 stats = measure(self.obs, config.rfi, threads=self.threads, progress=tick)
-                self.mask = make_mask(self.obs, stats, config.rfi)
+                self.mask = self._without_diode(make_mask(self.obs, stats, config.rfi))
             self.checkpoint.save(
                 "mask",
                 chan_ok=self.mask.chan_ok,
                 reasons=np.array(self.mask.reasons),
+                notes=np.array(self.notes, dtype="U256"),
                 bad=self.mask.bad,
                 edges=self.mask.edges,
                 baseline=self.mask.baseline,
@@ -414,6 +426,34 @@ class _Runner:
             return cleaned_source(self.obs, self.mask, config.rfi)
         with self.progress.stage("zero-DM gains", header.nsamps, "samples") as tick:
             return cleaned_source(self.obs, self.mask, config.rfi, threads=self.threads, progress=tick)
+
+    def _without_diode(self, mask: "Mask") -> "Mask":
+        """The mask with the part in it that a noise diode was on, if that is a part only."""
+        from dataclasses import replace
+
+        from pulsar.dedisp.plan import few_trials
+        from pulsar.dedisp.stream import dedisperse
+        from pulsar.rfi import cleaned_source
+        from pulsar.rfi.diode import diode_stretches, joined
+
+        config, header = self.config, self.obs.header
+        if not config.sift.diodes or not config.rfi.enabled or config.rfi.zerodm != "off":
+            return mask
+        source = cleaned_source(self.obs, mask, config.rfi)
+        downsample = _coarse(header.tsamp)
+        plan = few_trials(header, np.zeros(1), downsample, source.freqs)
+        with dedisperse(source, plan, threads=self.threads, memory=stage_memory(config)) as store:
+            found = downsample * diode_stretches(store.row(0), plan.stages[0].tsamp, config.sift.diodes)
+        if not found.size:
+            return mask
+        lost = float(np.sum(found[:, 1] - found[:, 0]))
+        parts = ", ".join(f"{a * header.tsamp:.1f} to {b * header.tsamp:.1f} s" for a, b in found[:5])
+        self.notes.append(
+            f"a noise diode was on from {parts}{' ...' if len(found) > 5 else ''}: "
+            f"{100 * lost / header.nsamps:.0f} % of the data are left out"
+        )
+        self.progress.message(self.notes[-1])
+        return replace(mask, clipped=joined(np.concatenate([mask.clipped, found])))
 
     def _search(self, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, out: Path) -> Found:
         """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""
