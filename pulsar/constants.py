@@ -10,3 +10,6 @@ C: Final = 299_792_458.0
 
 #: Seconds in a day.
 DAY: Final = 86_400.0
+
+#: No pulsar is known with a smaller dispersion measure [pc cm^-3]: that of J0108-1431 is 2.38 (ATNF catalogue).
+LEAST_DM: Final = 2.0

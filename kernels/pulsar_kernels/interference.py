@@ -73,31 +73,36 @@ def add_shifted(data: NDArray[np.float32], shift: int) -> None:
 
 
 @kernel()
-def mark_short(
+def stretches(
     some: NDArray[np.uint8],
     many: NDArray[np.uint8],
     least_some: int,
     least_many: int,
-    width: int,
     longest: int,
-    marks: NDArray[np.bool_],
-) -> None:
-    """Mark short stretches that are seen in many rows at once.
+    out: NDArray[np.int64],
+) -> int:
+    """Stretches that are seen in several rows at once, and somewhere in many.
 
     A stretch is where at least `least_some` rows are high, and counts if at one place at least `least_many` are very
-    high; it is marked, with the `width` samples that went into each sum, if it spans no more than `longest` samples.
+    high, and if it is no longer than `longest`.
 
     Parameters
     ----------
     some, many : ndarray of uint8, shape (n,)
         How many rows are high, and very high.
-    least_some, least_many, width, longest : int
-    marks : ndarray of bool, shape (n,)
-        Set where marked, left as they are elsewhere.
+    least_some, least_many, longest : int
+    out : ndarray of int64, shape (most, 2)
+        First column of each stretch, and the one after the last.
+
+    Returns
+    -------
+    int
+        Number of stretches; more than there is room for are left out.
     """
     n = some.shape[0]
     begin = -1
     struck = False
+    count = 0
     for i in range(n + 1):
         inside = i < n and some[i] >= least_some
         if inside:
@@ -106,10 +111,12 @@ def mark_short(
                 struck = False
             struck |= many[i] >= least_many
         elif begin >= 0:
-            if struck and i - begin + width - 1 <= longest:
-                for j in range(max(begin - 1, 0), min(i + width, n)):
-                    marks[j] = True
+            if struck and i - begin <= longest and count < out.shape[0]:
+                out[count, 0] = begin
+                out[count, 1] = i
+                count += 1
             begin = -1
+    return count
 
 
 @kernel(reorder=True)
@@ -175,7 +182,7 @@ def strongest(
             number += np.int32(counted[i])
             if value > top:
                 top = value
-        limit = np.float32(5.0) * total / np.float32(max(number, 1))
+        limit = np.float32(5.0) * total / np.float32(number if number > 0 else np.int32(1))
         below = np.float32(0.0)
         count = np.int32(0)
         for i in range(row.shape[0]):

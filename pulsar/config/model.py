@@ -34,7 +34,7 @@ class RfiConfig(Section):
     """Masking of bad channels and blocks, bandpass and baseline."""
 
     enabled: Annotated[bool, Field(description="mask bad channels and blocks")] = True
-    block: Annotated[float, Field(gt=0, description="length of a statistics block [s]")] = 1.0
+    block: Annotated[float, Field(gt=0, description="length of a statistics block [s]")] = 0.25
     baseline: Annotated[
         float | None,
         Field(gt=0, description="time scale of the removed baseline [s]; default a quarter of the data, at least 30 s"),

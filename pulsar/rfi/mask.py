@@ -10,11 +10,9 @@ from pulsar.config.model import RfiConfig
 from pulsar.constants import KDM
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
-from pulsar.rfi.robust import median, smooth
+from pulsar.rfi.robust import smooth
 from pulsar.rfi.statistics import BlockStatistics
 
-# Fraction of samples at the top code from which a channel counts as saturated.
-SATURATED = 0.02
 # Default time scale of the baseline [s], where it is not longer; and of what outliers are compared with.
 SHORTEST_BASELINE = 30.0
 # A channel without variance in more blocks than this is constant.
@@ -108,7 +106,7 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
     DataError
         When no channel is left.
     """
-    from pulsar.rfi.outliers import find_outliers, grown
+    from pulsar.rfi.outliers import SATURATED, find_outliers, grown
 
     header = obs.header
     nchans = header.nchans
@@ -141,8 +139,7 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
     # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
     near = max(1, min(window, round(SHORTEST_BASELINE / block)))
     if config.enabled:
-        flag(median(stats.saturated, axis=0) > SATURATED, "saturated")
-        mark(stats.saturated > SATURATED, "saturated")
+        flag(np.median(stats.saturated, axis=0) > SATURATED, "saturated")
         with np.errstate(divide="ignore"):
             delays = KDM * (header.freqs**-2.0 - header.freqs.max() ** -2.0) / header.tsamp
         if header.nbits == 1:

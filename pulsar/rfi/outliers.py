@@ -26,7 +26,7 @@ MIN_KURTOSIS: Final = 0.2
 MIN_EXCESS: Final = 0.05
 #: What may be said of channels and of channel-blocks.
 CHANNEL_REASONS: Final = ("noise outlier", "variable", "not noise", "not white")
-BLOCK_CAUSES: Final = ("mean", "noise", "shape", "not white", "line", "neighbours")
+BLOCK_CAUSES: Final = ("saturated", "mean", "noise", "shape", "not white", "line", "neighbours")
 #: Rounds of looking.
 ROUNDS: Final = 3
 #: Where more than this part of the channels stand out over the whole observation, it is the rest that is odd.
@@ -36,9 +36,16 @@ BROAD: Final = 0.25
 BROAD_SIGMA: Final = 3.0
 #: Farthest neighbours that vote, as a part of the channels, and the ratio of one lag to the next (Morello et al. 2022).
 RADIUS: Final = 0.1
-#: Bands in which dispersed tracks are looked for, and the part of them that must be struck.
+#: Fraction of samples at the top code from which a channel-block counts as saturated.
+SATURATED: Final = 0.02
+#: Dispersed tracks are looked for in so many bands; of one that part of the channels must be raised, by so many sigma,
+#: and of the bands along a track that part. It crosses no more than so many blocks, and stands out from those around.
 TRACK_BANDS: Final = 32
+TRACK_DENSITY: Final = 0.25
+TRACK_SIGMA: Final = 4.0
 TRACK_SHARE: Final = 0.7
+TRACK_BLOCKS: Final = 120
+TRACK_MARGIN: Final = 6
 LAG_RATIO: Final = 1.5
 
 
@@ -98,6 +105,10 @@ def find_outliers(
             ratio = np.where(bad, np.nan, np.log(np.maximum(stats.std, 1e-30) / noise))
             # Raised noise in many channels: a bright pulse, whose spectrum is its own affair.
             burst = _broad(ratio * np.sqrt(2.0 * lengths))
+            raised = ratio * np.sqrt(2.0 * lengths) > TRACK_SIGMA
+            raised |= dev > TRACK_SIGMA
+            if stats.npoints > 0:
+                raised |= stats.excess > TRACK_SIGMA * np.sqrt(2.0 / stats.npoints)
             ratio -= median(ratio, axis=1, keepdims=True)
 
             level = np.log(median(np.where(bad, np.nan, stats.std), axis=0))
@@ -106,6 +117,7 @@ def find_outliers(
             noticeable = live & (np.abs(residual) > np.log(MIN_NOISE_RATIO))
             whole["noise outlier"] |= noticeable & (np.abs(z) > config.chan_sigma)
 
+            parts["saturated"] |= ~bad & (stats.saturated > SATURATED)
             for values, cause in ((dev, "mean"), (ratio, "noise")):
                 variable, outlying = _variable(values, live, config)
                 whole["variable"] |= variable
@@ -133,7 +145,7 @@ def find_outliers(
                 whole["noise outlier"] |= noticeable & _voted(np.where(live, residual, np.nan)[None, :], config.iqrm)[0]
         for channels in whole.values():
             bad = bad | channels[None, :]
-        spared = _tracks(np.logical_or.reduce(list(parts.values())) & ~bad, bad, stats.edges, delays)
+        spared = _tracks(np.logical_or.reduce([raised, *parts.values()]), bad, stats.edges, delays)
         for cause, blocks in parts.items():
             parts[cause] = blocks & ~spared
             bad = bad | parts[cause]
@@ -235,23 +247,21 @@ def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
 
 
 def _tracks(
-    flags: NDArray[np.bool_], bad: NDArray[np.bool_], edges: NDArray[np.int64], delays: NDArray[np.float64]
+    raised: NDArray[np.bool_], bad: NDArray[np.bool_], edges: NDArray[np.int64], delays: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    """Channel-blocks along the track of a very bright dispersed pulse, which is in few channels of a block.
+    """Channel-blocks along the track of a very bright dispersed pulse, shape as `raised`.
 
-    Looked for in bands of channels: on a track most bands have flagged channels, most of them, and beside it few have.
-    Pulses that cross the band within two blocks are in many channels of one, and are not masked anyway.
+    Looked for in bands of channels: on a track most bands have channels that are raised, and beside it few have.
     """
-    spared = np.zeros(flags.shape, dtype=bool)
-    nblocks, nchans = flags.shape
+    spared = np.zeros(raised.shape, dtype=bool)
+    nblocks, nchans = raised.shape
     nbands = min(TRACK_BANDS, nchans)
     band = np.arange(nchans) * nbands // nchans
     known = np.zeros((nbands, nblocks))
     hit = np.zeros((nbands, nblocks))
     np.add.at(known, band, (~bad).T)
-    np.add.at(hit, band, flags.T)
-    # More than half of what is live there.
-    struck = hit > 0.5 * known
+    np.add.at(hit, band, (raised & ~bad).T)
+    struck = hit > TRACK_DENSITY * known
     live = known > 0
     if nblocks < 3 or not struck.any():
         return spared
@@ -263,21 +273,23 @@ def _tracks(
     near = struck.copy()
     near[:, 1:] |= struck[:, :-1]
     near[:, :-1] |= struck[:, 1:]
-    at = np.arange(nblocks)[None, :]
+    density = np.append(0.0, np.cumsum(near.mean(axis=0)))
+    starts = np.arange(nblocks)
     rows = np.arange(nbands)[:, None]
-    for crossing in np.arange(2.0, nblocks, 0.5):
-        places = at + np.rint(middle / middle.max() * crossing).astype(np.int64)[:, None]
+    crossings = np.arange(0.0, min(nblocks, TRACK_BLOCKS), 0.5)
+    for crossing in crossings:
+        places = starts[None, :] + np.rint(middle / middle.max() * crossing).astype(np.int64)[:, None]
         inside = places < nblocks
         places = np.minimum(places, nblocks - 1)
         usable = inside & live[rows, places]
         # What lies beyond the end of the data is not seen; half of the band must be.
         enough = usable.sum(axis=0) >= max(0.5 * live.any(axis=1).sum(), 4)
         share = (near[rows, places] & usable).sum(axis=0) / np.maximum(usable.sum(axis=0), 1)
-        # By chance there would be as many along any line.
-        chance = np.array([near[:, b : b + int(crossing) + 1].mean() for b in range(nblocks)])
-        for start in np.flatnonzero(enough & (share > TRACK_SHARE) & (chance < 0.5 * TRACK_SHARE)):
-            for b in range(nbands):
-                if usable[b, start]:
-                    place = int(places[b, start])
-                    spared[max(place - 1, 0) : place + 2, band == b] = True
-    return np.asarray(spared & flags)
+        # In data where many are raised there would be as many along any line: some blocks before, and after.
+        before, after = np.maximum(starts - TRACK_MARGIN, 0), np.minimum(starts + int(crossing) + TRACK_MARGIN, nblocks)
+        chance = (density[after] - density[before]) / (after - before)
+        for start in np.flatnonzero(enough & (share > TRACK_SHARE) & (chance < 0.6 * TRACK_SHARE)):
+            for b in np.flatnonzero(usable[:, start]):
+                place = int(places[b, start])
+                spared[max(place - 1, 0) : place + 2, band == b] = True
+    return spared

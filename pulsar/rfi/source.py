@@ -17,6 +17,9 @@ from pulsar.rfi.statistics import outside_gaps, piece_samples
 #: Ratios of the gains of channels beyond which the bandpass is not what their means tell.
 GAIN_RANGE: Final = (0.5, 2.0)
 
+#: Samples for every channel from which matched gains are found.
+MATCHED_SAMPLES: Final = 20
+
 
 class CleanedSource:
     """Reads, masks and normalises stretches of an observation (a `pulsar.data.source.SampleSource`).
@@ -203,7 +206,7 @@ def shared_gains(obs: Observation, mask: Mask) -> NDArray[np.float32]:
 def matched_gains(
     source: CleanedSource, *, threads: int = 1, progress: Callable[[int], None] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights of the mean over the channels, and the projection of every channel on it, block by block.
+    """Weights of the mean over the channels, and the projection of every channel on it, some blocks at a time.
 
     The projection of channel c on the mean s is <x_c s> / <s s> (Men et al. 2019, MNRAS 488, 3957). The part that the
     noise of the channel itself has in both is taken off: where the channels share nothing, next to nothing is
@@ -218,26 +221,30 @@ def matched_gains(
     mask, nchans = source.mask, source.nchans
     live = ~mask.bad[:, mask.chan_ok]
     nblocks = len(live)
+    # Noise alone gives gains that scatter by the root of channels over samples: over many blocks at once.
+    together = max(1, -(-MATCHED_SAMPLES * nchans // int(np.diff(mask.edges)[0])))
     weights = (live / np.maximum(live.sum(axis=1, keepdims=True), 1)).astype(np.float32)
     gains = np.zeros(weights.shape, dtype=np.float32)
     step = piece_samples(nchans)
 
-    def one(block: int) -> None:
-        lo, hi = int(mask.edges[block]), int(mask.edges[block + 1])
+    def one(first: int) -> None:
+        last = min(first + together, nblocks)
         products, total, own = np.zeros(nchans), 0.0, np.zeros(nchans)
-        data = np.empty((nchans, min(step, hi - lo)), dtype=np.int8)
-        for at in range(lo, hi, step):
-            part = data[:, : min(step, hi - at)]
-            source.read_into(at, part)
-            series = weights[block] @ part.astype(np.float32)
-            project(part, series, products)
-            total += float(series.astype(np.float64) @ series)
-            own += np.einsum("ij,ij->i", part, part, dtype=np.float64)
+        data = np.empty((nchans, step), dtype=np.int8)
+        for block in range(first, last):
+            lo, hi = int(mask.edges[block]), int(mask.edges[block + 1])
+            for at in range(lo, hi, step):
+                part = data[:, : min(step, hi - at)]
+                source.read_into(at, part)
+                series = weights[block] @ part.astype(np.float32)
+                project(part, series, products)
+                total += float(series.astype(np.float64) @ series)
+                own += weights[block] * np.einsum("ij,ij->i", part, part, dtype=np.float64)
         if total > 0:
-            gains[block] = np.clip((products - weights[block] * own) / total, 0.0, None)
+            gains[first:last] = np.where(live[first:last], np.clip((products - own) / total, 0.0, None), 0.0)
         if progress is not None:
-            progress(hi - lo)
+            progress(int(mask.edges[last] - mask.edges[first]))
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        list(pool.map(one, range(nblocks)))
+        list(pool.map(one, range(0, nblocks, together)))
     return weights, gains

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import RfiConfig
-from pulsar.constants import KDM
 from pulsar.data.observation import Observation
+from pulsar.rfi.impulses import Bands, find_impulses
 
 # Fewest samples a block may hold for its standard deviation to be good to 6 %.
 MIN_BLOCK = 128
 # Blocks wanted in a short observation, where blocks of the configured length would be too few to compare.
 WANTED_BLOCKS = 16
-# Most blocks: bounds the memory of the statistics (and of the mask) in a long observation.
-MOST_BLOCKS = 2048
+# Most blocks, and most channel-blocks: bounds the memory of the statistics (and of the mask) in a long observation.
+MOST_BLOCKS = 4096
+MOST_CELLS = 1 << 22
 # Raw bytes read at a time by one thread: large enough for sequential reading, small enough for L2.
 PIECE_BYTES = 1 << 20
 # With many channels rather this many samples, up to MOST_BYTES: short stretches of many rows cost more to begin than
@@ -38,17 +39,6 @@ SPECTRUM_LEAST = 64
 LINE = 5.0
 COMMON = 0.1
 COMMON_CHANNELS = 3
-# Impulses: bands, fewest of them and of channels in one; what has this DM and more [pc/cm3] is never an impulse.
-BANDS = 16
-LEAST_BANDS = 8
-LEAST_CHANNELS = 2
-LEAST_DM = 2.0
-# A band is high from this many sigma on, where at least a quarter of the bands must be for a stretch to go on.
-HIGH = 1.5
-# Samples from which a band's level and spread are taken.
-SPREAD_SAMPLES = 512
-# A block that would lose more than this keeps all: that is a hum, not impulses.
-MOST_CLIPPED = 0.2
 
 
 @dataclass(frozen=True)
@@ -63,20 +53,20 @@ class BlockStatistics:
         Edges of the blocks in samples.
     mean, std : ndarray of float64, shape (nblocks, nchans)
         Of the finite samples; NaN where there are none.
-    saturated : ndarray of float64, shape (nblocks, nchans)
+    saturated : ndarray of float32, shape (nblocks, nchans)
         Fraction of samples at the top code (0 for floats and for fewer than 4 bits).
     valid : ndarray of float64, shape (nblocks, nchans)
         Fraction of samples that are finite and not in a gap.
-    skewness, kurtosis : ndarray of float64, shape (nblocks, nchans)
+    skewness, kurtosis : ndarray of float32, shape (nblocks, nchans)
         Third and fourth standardised moments, the latter less 3 (0 for Gaussian noise); NaN without variance.
-    fourier : ndarray of float64, shape (nblocks, nchans)
+    fourier : ndarray of float32, shape (nblocks, nchans)
         Strongest power within the block over the mean power, less its expectation in noise: ``exp(-fourier)`` is about
         the probability of noise. Lines that many channels have at once are left out. NaN where it was not taken.
-    bins : ndarray of int64, shape (nblocks, nchans)
+    bins : ndarray of int32, shape (nblocks, nchans)
         Bin of that power, of `bin_width` Hz each.
     bin_width : float
         [Hz]; 0 where no spectra were taken.
-    excess : ndarray of float64, shape (nblocks, nchans)
+    excess : ndarray of float32, shape (nblocks, nchans)
         Variance of sums over a few samples (of about a millisecond) over that of white noise, less 1; NaN where it was
         not taken. In white noise it scatters by ``sqrt(2 / npoints)``.
     npoints : int
@@ -89,13 +79,13 @@ class BlockStatistics:
     edges: NDArray[np.int64]
     mean: NDArray[np.float64]
     std: NDArray[np.float64]
-    saturated: NDArray[np.float64]
+    saturated: NDArray[np.float32]
     valid: NDArray[np.float64]
-    skewness: NDArray[np.float64]
-    kurtosis: NDArray[np.float64]
-    fourier: NDArray[np.float64]
-    bins: NDArray[np.int64]
-    excess: NDArray[np.float64]
+    skewness: NDArray[np.float32]
+    kurtosis: NDArray[np.float32]
+    fourier: NDArray[np.float32]
+    bins: NDArray[np.int32]
+    excess: NDArray[np.float32]
     bin_width: float = 0.0
     npoints: int = 0
     impulses: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
@@ -106,11 +96,12 @@ class BlockStatistics:
         return int(self.mean.shape[0])
 
 
-def block_edges(nsamps: int, tsamp: float, block: float) -> NDArray[np.int64]:
+def block_edges(nsamps: int, tsamp: float, block: float, nchans: int) -> NDArray[np.int64]:
     """Edges of the statistics blocks, in samples."""
     n = round(block / tsamp)
     n = min(n, nsamps // WANTED_BLOCKS)
-    n = max(n, MIN_BLOCK, nsamps // MOST_BLOCKS)
+    most = min(MOST_BLOCKS, max(MOST_CELLS // nchans, WANTED_BLOCKS))
+    n = max(n, MIN_BLOCK, -(-nsamps // most))
     count = max(1, round(nsamps / n))
     edges = np.minimum(np.arange(count + 1, dtype=np.int64) * n, nsamps)
     edges[-1] = nsamps
@@ -156,19 +147,19 @@ def measure(
     """
     header = obs.header
     nchans = header.nchans
-    edges = block_edges(header.nsamps, header.tsamp, config.block)
+    edges = block_edges(header.nsamps, header.tsamp, config.block, nchans)
     nblocks = len(edges) - 1
     shape = (nblocks, nchans)
-    mean, std, skewness, kurtosis, fourier, excess = (np.full(shape, np.nan) for _ in range(6))
-    saturated, valid = np.zeros(shape), np.zeros(shape)
-    bins = np.zeros(shape, dtype=np.int64)
+    mean, std = np.full(shape, np.nan), np.full(shape, np.nan)
+    skewness, kurtosis, fourier, excess = (np.full(shape, np.nan, dtype=np.float32) for _ in range(4))
+    saturated, valid = np.zeros(shape, dtype=np.float32), np.zeros(shape)
+    bins = np.zeros(shape, dtype=np.int32)
     impulses: list[NDArray[np.int64]] = [np.zeros((0, 2), dtype=np.int64)] * nblocks
     top = top_code(obs)
     step = piece_samples(nchans * obs.dtype.itemsize)
     factor, npoints = spectrum_points(int(edges[1] - edges[0]), nchans, header.tsamp)
     spectra = config.enabled and (config.fourier > 0 or config.excess > 0) and npoints > 0
-    bands, longest = _bands(obs, config)
-    clip = config.enabled and config.clip > 0 and longest >= 2
+    bands = Bands.of(obs.header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
     local = threading.local()
 
     def one(block: int) -> None:
@@ -178,7 +169,7 @@ def measure(
         lo, hi = int(edges[block]), int(edges[block + 1])
         sums = work.sums(nchans)
         points = work.cleared("points", (nchans, npoints)) if spectra else None
-        series = work.cleared("series", (int(bands.max()) + 1, hi - lo)) if clip else None
+        series = work.cleared("series", (bands.count, hi - lo)) if bands is not None else None
         pieces = outside_gaps(obs, lo, hi)
         for start, stop in pieces:
             for at in range(start, stop, step):
@@ -188,8 +179,8 @@ def measure(
                 sums.add(data, top)
                 if points is not None:
                     decimate(data, factor, at - lo, points)
-                if series is not None:
-                    add_bands(data, bands, at - lo, series)
+                if bands is not None and series is not None:
+                    add_bands(data, bands.of_channel, at - lo, series)
         mean[block], std[block], skewness[block], kurtosis[block] = sums.moments()
         with np.errstate(divide="ignore", invalid="ignore"):
             saturated[block] = np.where(sums.count > 0, sums.ntop / sums.count, 0.0)
@@ -200,8 +191,8 @@ def measure(
             with np.errstate(divide="ignore", invalid="ignore"):
                 excess[block] = variance / (factor * std[block] ** 2) - 1.0
             excess[block, ~np.isfinite(excess[block])] = np.nan
-        if series is not None and whole:
-            impulses[block] = lo + find_impulses(series, config.clip, longest)
+        if bands is not None and series is not None and whole:
+            impulses[block] = lo + find_impulses(series, bands, config.clip)
         if progress is not None:
             progress(hi - lo)
 
@@ -334,72 +325,6 @@ def _strongest(
     common[:-1] |= common[1:].copy()
     strongest(powers, SPECTRUM_FIRST, ~common, surplus, where)
     return surplus, where, variance
-
-
-def _bands(obs: Observation, config: RfiConfig) -> tuple[NDArray[np.int64], int]:
-    """Band of every channel, negative for those that are of no use, and samples of the longest impulse (0: none)."""
-    header = obs.header
-    used = obs.chan_ok.copy()
-    half = 0.5 * header.chan_width
-    for low, high in config.zap:
-        used &= ~((header.freqs + half > low) & (header.freqs - half < high))
-    bands = np.full(header.nchans, -1, dtype=np.int64)
-    count = int(used.sum())
-    nbands = min(BANDS, count // LEAST_CHANNELS)
-    if nbands < LEAST_BANDS:
-        return bands, 0
-    bands[used] = np.arange(count) * nbands // count
-    freqs = header.freqs[used]
-    delay = KDM * LEAST_DM * float(freqs.min() ** -2.0 - freqs.max() ** -2.0)
-    return bands, int(0.8 * delay / header.tsamp)
-
-
-def find_impulses(series: NDArray[np.float32], sigma: float, longest: int) -> NDArray[np.int64]:
-    """Short pulses that are in most bands at the same time, as nothing celestial is.
-
-    A pulse with a dispersion measure of LEAST_DM or more either is in few bands at a time, or stays in some of them for
-    longer than the delay over the band; so however bright it is, it is not an impulse. Sums over 1, 2, 4 ... samples
-    are looked at, up to half of `longest`, less a running mean.
-
-    Parameters
-    ----------
-    series : ndarray of float32, shape (nbands, n)
-        Sums over the channels of each band; overwritten.
-    sigma : float
-        Significance of the median over the bands, in single trials.
-    longest : int
-        Samples that an impulse lasts at most.
-
-    Returns
-    -------
-    ndarray of int64, shape (nimpulses, 2)
-        First sample and the one after the last.
-    """
-    from pulsar_kernels.interference import add_shifted, count_above, less_running_mean, mark_short
-
-    nbands, n = series.shape
-    marks = np.zeros(n, dtype=np.bool_)
-    some, many = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.uint8)
-    flat = np.empty_like(series)
-    less_running_mean(series, 8 * longest, flat)
-    every = max(1, n // SPREAD_SAMPLES)
-    # The median of so many normal deviates scatters by 1.2533 / sqrt(nbands).
-    level = 1.2533 * sigma / np.sqrt(nbands)
-    width = 1
-    while width <= max(1, longest // 2) and width < n:
-        sample = np.sort(flat[:, : n - width + 1 : every], axis=1)
-        low, middle, high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
-        # A band that is constant is never above.
-        spread = np.where(high > low, (high - low) / 1.349, np.inf)
-        count_above(flat, np.asarray(middle + HIGH * spread, dtype=np.float32), some)
-        count_above(flat, np.asarray(middle + level * spread, dtype=np.float32), many)
-        mark_short(some, many, -(-nbands // 4), nbands // 2 + 1, width, longest, marks)
-        add_shifted(flat, width)
-        width *= 2
-    if marks.mean() > MOST_CLIPPED:
-        marks[:] = False
-    edges = np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0))
-    return edges.reshape(-1, 2).astype(np.int64)
 
 
 def outside_gaps(obs: Observation, lo: int, hi: int) -> list[tuple[int, int]]:

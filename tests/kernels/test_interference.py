@@ -39,14 +39,15 @@ def test_shifted(seed, n, shift):
     np.testing.assert_array_equal(data, expected)
 
 
-@given(seed=SEED, n=st.integers(1, 80), width=st.integers(1, 6), longest=st.integers(1, 20))
-def test_short_stretches(seed, n, width, longest):
+@given(seed=SEED, n=st.integers(1, 80), longest=st.integers(1, 20), most=st.integers(0, 30))
+def test_stretches(seed, n, longest, most):
     rng = np.random.default_rng(seed)
     some = (rng.integers(0, 8, n) * (rng.random(n) < 0.6)).astype(np.uint8)
     many = np.minimum(some, rng.integers(0, 8, n)).astype(np.uint8)
-    marks = np.zeros(n, dtype=np.bool_)
-    kernels.mark_short(some, many, 2, 5, width, longest, marks)
-    assert set(np.flatnonzero(marks)) == oracle.mark_short(some, many, 2, 5, width, longest)
+    out = np.zeros((most, 2), dtype=np.int64)
+    count = kernels.stretches(some, many, 2, 5, longest, out)
+    expected = oracle.stretches(some, many, 2, 5, longest)[:most]
+    assert [tuple(row) for row in out[:count]] == expected
 
 
 @given(seed=SEED, nbins=st.integers(8, 200), first=st.integers(0, 7), line=st.booleans(), empty=st.booleans())

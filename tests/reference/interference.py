@@ -11,18 +11,18 @@ def less_running_mean(data, half):
     return x - np.stack(means, axis=1)
 
 
-def mark_short(some, many, least_some, least_many, width, longest):
-    """Stretches of `some` with a place of `many`, as a set of samples."""
-    marked = set()
+def stretches(some, many, least_some, least_many, longest):
+    """Stretches of `some` with a place of `many`."""
+    found = []
     i, n = 0, len(some)
     while i < n:
         j = i
         while j < n and some[j] >= least_some:
             j += 1
-        if j > i and max(many[i:j]) >= least_many and j - i + width - 1 <= longest:
-            marked |= set(range(max(i - 1, 0), min(j + width, n)))
+        if j > i and max(many[i:j]) >= least_many and j - i <= longest:
+            found.append((i, j))
         i = max(j, i + 1)
-    return marked
+    return found
 
 
 def count_lines(powers, first, factor):

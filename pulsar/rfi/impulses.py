@@ -1,0 +1,167 @@
+"""Impulses: pulses that all of the band has at the same time, as nothing from the sky does."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import KDM, LEAST_DM
+from pulsar.data.header import Header
+
+#: Bands that are compared, fewest of them, and fewest channels in one.
+BANDS: Final = 16
+LEAST_BANDS: Final = 8
+LEAST_CHANNELS: Final = 2
+#: A band is high from this many sigma on; where a quarter of them are, a stretch goes on.
+HIGH: Final = 1.5
+#: Longest impulse [s].
+LONGEST: Final = 0.05
+#: An impulse is stronger at DM 0 than from LEAST_DM on by this significance [sigma].
+DM_SIGMA: Final = 4.0
+#: Trial DMs, at most, that a pulse at DM 0 is compared with.
+MOST_DMS: Final = 60
+#: Samples from which a band's level and spread are taken.
+SPREAD_SAMPLES: Final = 512
+#: A block that would lose more than this keeps all: that is a hum, not impulses.
+MOST_CLIPPED: Final = 0.2
+#: Most stretches of one block and one width that are looked at.
+MOST_STRETCHES: Final = 500
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Bands of neighbouring channels.
+
+    Attributes
+    ----------
+    of_channel : ndarray of int64, shape (nchans,)
+        Band of every channel; negative: none.
+    delays : ndarray of float64, shape (nbands,)
+        Mean dispersion delay for 1 pc cm^-3 [samples].
+    across : float
+        Delay over all of the band [samples].
+    longest : int
+        Samples of the longest impulse.
+    """
+
+    of_channel: NDArray[np.int64]
+    delays: NDArray[np.float64]
+    across: float
+    longest: int
+
+    @property
+    def count(self) -> int:
+        """Number of bands."""
+        return len(self.delays)
+
+    @classmethod
+    def of(
+        cls, header: Header, chan_ok: NDArray[np.bool_], zap: tuple[tuple[float, float], ...] = ()
+    ) -> "Bands | None":
+        """Bands of as many channels each, without those that are zapped; None where dispersion cannot tell."""
+        used = chan_ok.copy()
+        half = 0.5 * header.chan_width
+        for low, high in zap:
+            used &= ~((header.freqs + half > low) & (header.freqs - half < high))
+        count = int(used.sum())
+        nbands = min(BANDS, count // LEAST_CHANNELS)
+        if nbands < LEAST_BANDS or not header.freqs[used].min() > 0:
+            return None
+        bands = np.full(header.nchans, -1, dtype=np.int64)
+        bands[used] = np.arange(count) * nbands // count
+        delay = KDM * (header.freqs[used] ** -2.0 - header.freqs.max() ** -2.0) / header.tsamp
+        means = np.array([delay[bands[used] == b].mean() for b in range(nbands)])
+        across = float(np.ptp(delay))
+        longest = int(max(LONGEST / header.tsamp, LEAST_DM * across))
+        return cls(bands, means, across, longest) if LEAST_DM * across >= 2.0 else None
+
+
+def find_impulses(series: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[np.int64]:
+    """Pulses that are in most bands at the same time and have no dispersion.
+
+    Sums over 1, 2, 4 ... samples are looked at, less a running mean, where most bands are high at once. A pulse that
+    some DM from LEAST_DM on explains nearly as well is left alone, however bright it is.
+
+    Parameters
+    ----------
+    series : ndarray of float32, shape (nbands, n)
+        Sums over the channels of each band.
+    bands : Bands
+    sigma : float
+        Significance of the median over the bands, in single trials.
+
+    Returns
+    -------
+    ndarray of int64, shape (nimpulses, 2)
+        First sample and the one after the last.
+    """
+    from pulsar_kernels.interference import add_shifted, count_above, less_running_mean, stretches
+
+    nbands, n = series.shape
+    marks = np.zeros(n, dtype=np.bool_)
+    some, many = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.uint8)
+    runs = np.empty((MOST_STRETCHES, 2), dtype=np.int64)
+    plain = np.empty_like(series)
+    less_running_mean(series, 8 * bands.longest, plain)
+    sums = plain.copy()
+    every = max(1, n // SPREAD_SAMPLES)
+    # The median of so many normal deviates scatters by 1.2533 / sqrt(nbands).
+    level = 1.2533 * sigma / np.sqrt(nbands)
+    width = 1
+    while width <= max(1, bands.longest // 2) and width < n:
+        sample = np.sort(sums[:, : n - width + 1 : every], axis=1)
+        low, middle, high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
+        # A band that is constant is never above.
+        spread = np.where(high > low, (high - low) / 1.349, np.inf)
+        count_above(sums, np.asarray(middle + HIGH * spread, dtype=np.float32), some)
+        count_above(sums, np.asarray(middle + level * spread, dtype=np.float32), many)
+        found = stretches(some, many, -(-nbands // 4), nbands // 2 + 1, bands.longest, runs)
+        for first, last in runs[:found]:
+            end = min(int(last) + width - 1, n)
+            if _undispersed(plain, int(first), end, width, spread, bands):
+                marks[max(int(first) - 1, 0) : end + 1] = True
+                # What is marked does not count in longer sums.
+                sums[:, max(int(first) - width, 0) : end + 1] = 0.0
+        add_shifted(sums, width)
+        width *= 2
+    if marks.mean() > MOST_CLIPPED:
+        marks[:] = False
+    edges = np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0))
+    return edges.reshape(-1, 2).astype(np.int64)
+
+
+def _undispersed(
+    plain: NDArray[np.float32], first: int, last: int, width: int, spread: NDArray[np.float64], bands: Bands
+) -> bool:
+    """Whether a pulse is surely stronger at DM 0 than at any DM that the sky has.
+
+    S/N of the best box of `width` samples in the sum of the bands, each delayed as a DM says; the squares of two S/N
+    differ by the square of the significance with which one DM is preferred to the other.
+    """
+    n = plain.shape[1]
+    margin = last - first + width
+    lo, hi = max(first - margin, 0), min(last + margin, n)
+    good = np.isfinite(spread)
+    if good.sum() < LEAST_BANDS:
+        return False
+    sums = np.cumsum(plain[good, lo:hi] / spread[good, None], axis=1, dtype=np.float64)
+    boxes = sums.copy()
+    boxes[:, width:] -= sums[:, :-width]
+    delays = bands.delays[good] - bands.delays[good].min()
+    size = boxes.shape[1]
+    norm = np.sqrt(float(good.sum()))
+
+    def strength(dm: float) -> float:
+        total = np.zeros(size)
+        for row, shift in zip(boxes, np.rint(dm * delays).astype(np.int64), strict=True):
+            if shift < size:
+                total[: size - shift] += row[shift:]
+        return float(np.max(total)) / float(norm)
+
+    here = strength(0.0)
+    # As far as a pulse of the length that is seen can be smeared.
+    farthest = max(margin / bands.across, LEAST_DM)
+    step = max(0.5 * width / bands.across, farthest / MOST_DMS)
+    others = (strength(dm) for dm in np.arange(LEAST_DM, farthest + step, step))
+    return here > 0 and all(here**2 - max(other, 0.0) ** 2 > DM_SIGMA**2 for other in others)
