@@ -434,7 +434,8 @@ class _Runner:
         from pulsar.dedisp.plan import few_trials
         from pulsar.dedisp.stream import dedisperse
         from pulsar.rfi import cleaned_source
-        from pulsar.rfi.diode import diode_stretches, joined
+        from pulsar.rfi.diode import diode_stretches
+        from pulsar.rfi.mask import CAUSES
 
         config, header = self.config, self.obs.header
         if not config.sift.diodes or not config.rfi.enabled or config.rfi.zerodm != "off":
@@ -446,14 +447,20 @@ class _Runner:
             found = downsample * diode_stretches(store.row(0), plan.stages[0].tsamp, config.sift.diodes)
         if not found.size:
             return mask
-        lost = float(np.sum(found[:, 1] - found[:, 0]))
+        blocks = np.zeros(len(mask.edges) - 1, dtype=np.bool_)
+        for first, last in found:
+            blocks |= (mask.edges[:-1] < last) & (mask.edges[1:] > first)
+        lost = float(np.sum(np.diff(mask.edges)[blocks])) / header.nsamps
         parts = ", ".join(f"{a * header.tsamp:.1f} to {b * header.tsamp:.1f} s" for a, b in found[:5])
         self.notes.append(
-            f"a noise diode was on from {parts}{' ...' if len(found) > 5 else ''}: "
-            f"{100 * lost / header.nsamps:.0f} % of the data are left out"
+            f"a noise diode was on from {parts}{' ...' if len(found) > 5 else ''}: {100 * lost:.0f} % of the data are "
+            "left out"
         )
         self.progress.message(self.notes[-1])
-        return replace(mask, clipped=joined(np.concatenate([mask.clipped, found])))
+        why = mask.why.copy()
+        if why.size:
+            why[blocks] |= np.uint16(1 << CAUSES.index("block"))
+        return replace(mask, bad=mask.bad | blocks[:, None], why=why)
 
     def _search(self, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, out: Path) -> Found:
         """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""

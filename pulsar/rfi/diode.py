@@ -15,14 +15,22 @@ from pulsar.rfi.birdies import DIODE_POWER, EVEN_SHARE
 #: Turns of the diode in the stretches that are looked at, and fewest of these.
 TURNS: Final = 5
 LEAST: Final = 4
-#: On for more than this part of the observation it is not worth while to leave that out.
+#: On for more than this part of the observation it is not worth while to leave that out; no more than the second part
+#: is always left out.
 MOST_ON: Final = 0.5
+CHEAP: Final = 0.1
+#: What is between is left out where the sidelobes of its lines are above this, in the power of noise, midway between
+#: two of them.
+LEAK: Final = 1.0
 #: Three powers of even harmonics are in noise below this nine times in ten thousand.
 EVEN_NOISE: Final = 10.0
 
 
 def diode_stretches(series: NDArray[Any], tsamp: float, periods: Sequence[float]) -> NDArray[np.int64]:
-    """Stretches in which a noise diode was on, if it was off for half of the time at least.
+    """Stretches in which a noise diode was on, if to leave them out is better than to leave out its lines.
+
+    So it is if they are a small part of the observation, or up to half of it and the lines so strong that their
+    sidelobes fill the spectrum.
 
     It is on where, within five of its turns, the odd harmonics up to the seventh are strong and the even ones, which a
     square wave does not have but a pulsar does, are not.
@@ -49,10 +57,16 @@ def diode_stretches(series: NDArray[Any], tsamp: float, periods: Sequence[float]
         if sigma == 0.0 or count < LEAST or 7.0 / period > 0.5 / tsamp:
             continue
         edges = np.rint(np.arange(count + 1) * TURNS * period / tsamp).astype(np.int64)
-        powers = [_powers(values, tsamp / period * k, edges) / sigma**2 for k in range(1, 8)]
-        odd, even = sum(powers[0::2]), sum(powers[1::2])
+        powers = _powers(values, tsamp / period, edges) / sigma**2
+        odd, even = powers[0::2].sum(axis=0), powers[1::2].sum(axis=0)
         on = (odd > DIODE_POWER) & (even - EVEN_NOISE <= EVEN_SHARE * odd)
-        if not 0 < np.count_nonzero(on) <= MOST_ON * count:
+        part = np.count_nonzero(on) / count
+        if not 0 < part <= MOST_ON:
+            continue
+        # A line that is on for the part q has the sidelobes P / (pi q m)^2 at m bins of 1/T; of the power of the
+        # whole, a stretch has 1 / (count q^2).
+        leak = float(np.mean(powers[0, on])) / (count * (np.pi * TURNS) ** 2)
+        if part > CHEAP and leak < LEAK:
             continue
         edges[-1] = values.size
         for i in np.flatnonzero(on):
@@ -62,20 +76,19 @@ def diode_stretches(series: NDArray[Any], tsamp: float, periods: Sequence[float]
 
 
 def _powers(values: NDArray[np.float64], turns: float, edges: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Power at so many turns a sample between each two edges, over the number of samples: 1 in noise of variance 1."""
-    wave = np.exp(-2j * np.pi * np.mod(turns * np.arange(edges[-1]), 1.0))
+    """Powers at the first seven multiples of so many turns a sample between each two edges, shape (7, n).
+
+    In noise of variance 1 their mean is 1. With a Hann window, so that slow and strong signals do not leak in.
+    """
+    at = np.arange(edges[-1])
     lengths = np.diff(edges)
-    mean = np.add.reduceat(values[: edges[-1]], edges[:-1]) / lengths
-    sums = np.add.reduceat(values[: edges[-1]] * wave, edges[:-1]) - mean * np.add.reduceat(wave, edges[:-1])
-    return np.asarray(np.abs(sums) ** 2 / lengths, dtype=np.float64)
-
-
-def joined(stretches: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Stretches in ascending order, those that touch or overlap made one, shape (n, 2)."""
-    out: list[list[int]] = []
-    for first, last in stretches[np.argsort(stretches[:, 0], kind="stable")].tolist():
-        if out and first <= out[-1][1]:
-            out[-1][1] = max(out[-1][1], last)
-        else:
-            out.append([first, last])
-    return np.array(out, dtype=np.int64).reshape(-1, 2)
+    window = 0.5 - 0.5 * np.cos(2.0 * np.pi * (at - np.repeat(edges[:-1], lengths) + 0.5) / np.repeat(lengths, lengths))
+    weighed = values[: edges[-1]] * window
+    mean = np.add.reduceat(weighed, edges[:-1]) / np.add.reduceat(window, edges[:-1])
+    noise = np.add.reduceat(window**2, edges[:-1])
+    out = np.empty((7, lengths.size))
+    for k in range(1, 8):
+        wave = np.exp(-2j * np.pi * np.mod(k * turns * at, 1.0))
+        sums = np.add.reduceat(weighed * wave, edges[:-1]) - mean * np.add.reduceat(window * wave, edges[:-1])
+        out[k - 1] = np.abs(sums) ** 2 / noise
+    return out
