@@ -434,7 +434,7 @@ class _Runner:
         from pulsar.dedisp.plan import few_trials
         from pulsar.dedisp.stream import dedisperse
         from pulsar.rfi import cleaned_source
-        from pulsar.rfi.diode import diode_stretches
+        from pulsar.rfi.diode_times import diode_stretches
         from pulsar.rfi.mask import CAUSES
 
         config, header = self.config, self.obs.header

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pulsar.rfi.diode import MOST_ON, TURNS, diode_stretches
+from pulsar.rfi.diode_times import MOST_ON, TURNS, diode_stretches
 
 PERIOD, TSAMP, NSAMPS = 0.201326592, 1e-3, 1 << 16
 T = np.arange(NSAMPS) * TSAMP
