@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pulsar.io.open import open_observation as open  # noqa: A004
     from pulsar.io.product.reader import read
     from pulsar.pipeline.api import dedisperse, fold, search
+    from pulsar.pipeline.rfi import make_rfi as rfi
     from pulsar.report.sheet import plot
     from pulsar.search.accel import search_accel
     from pulsar.search.ffa import search_ffa
@@ -38,6 +39,7 @@ __all__ = [
     "open",
     "plot",
     "read",
+    "rfi",
     "search",
     "search_accel",
     "search_ffa",
@@ -64,6 +66,7 @@ _PUBLIC = {
 #: Public functions that share their name with a room of this package: the room itself can be called.
 _CALLABLE = {
     "fold": ("pulsar.pipeline.api", "fold"),
+    "rfi": ("pulsar.pipeline.rfi", "make_rfi"),
     "search": ("pulsar.pipeline.api", "search"),
     "simulate": ("pulsar.simulate", "simulate"),
 }

@@ -20,6 +20,7 @@ from pulsar.cli import (
     inject,
     plan,
     report,
+    rfi,
     search,
     sift,
     simulate,
@@ -99,6 +100,7 @@ def _root(
 app.command("search")(search.command)
 app.command("info")(info.command)
 app.command("plan")(plan.command)
+app.command("rfi")(rfi.command)
 app.command("fold")(fold.command)
 app.command("sift")(sift.command)
 app.command("candidates")(candidates.command)

@@ -56,6 +56,10 @@ Zap = Annotated[
     list[str] | None,
     typer.Option("--zap", metavar="LO:HI", help="Mask this range [MHz]; may be repeated.", show_default=False),
 ]
+Mask = Annotated[
+    str | None,
+    typer.Option("--mask", metavar="FILE", help="Mask of `pulsar rfi`, or PRESTO's .mask.", show_default="none"),
+]
 ZeroDM = Annotated[
     str | None,
     typer.Option("--zerodm", metavar="off|mean|zdot", help="Subtract from every sample what the channels share."),

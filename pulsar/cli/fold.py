@@ -10,6 +10,7 @@ import typer
 from pulsar.cli.console import (
     Debug,
     Files,
+    Mask,
     Memory,
     Overwrite,
     Preset,
@@ -60,6 +61,7 @@ def command(
     config: Preset = None,
     sets: Sets = None,
     zap: Zap = None,
+    mask: Mask = None,
     zerodm: ZeroDM = None,
     threads: Threads = None,
     memory: Memory = None,
@@ -68,7 +70,9 @@ def command(
     _debug: Debug = False,
 ) -> None:
     """Fold an observation with a period and DM, by an ephemeris, or with the candidates of a run, and refine them."""
-    settings = effective_config(config, sets, zap=zap, zerodm=zerodm, run__threads=threads, run__memory=memory)
+    settings = effective_config(
+        config, sets, zap=zap, zerodm=zerodm, rfi__mask=mask, run__threads=threads, run__memory=memory
+    )
     wanted = ephemerides(period, dm, accel, epoch, candidates, idents, par)
     from pulsar.io.product.writer import check_output
 

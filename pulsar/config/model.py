@@ -80,6 +80,9 @@ class RfiConfig(Section):
         ),
     ] = "off"
     zap: Annotated[tuple[tuple[float, float], ...], Field(description="frequency ranges to mask [MHz]")] = ()
+    mask: Annotated[
+        str, Field(description="mask of `pulsar rfi` in place of the statistics, or PRESTO .mask to add; empty: none")
+    ] = ""
     birdies: Annotated[
         tuple[tuple[float, float], ...],
         Field(description="periodic interference to leave out of spectra: frequency and full width [Hz]"),

@@ -39,16 +39,19 @@ def clean(obs: Observation, config: Config | None = None) -> "CleanedSource":
 
     Raises
     ------
+    ConfigError
+        If `rfi.mask` belongs to another observation.
     DataError
         If nothing is left.
     """
+    from pulsar.pipeline.cleaning import clean_source, find_mask
     from pulsar.pipeline.plan import thread_count
-    from pulsar.rfi import cleaned_source, make_mask, measure
+    from pulsar.pipeline.progress import Progress
 
     config = Config() if config is None else config
-    threads = thread_count(config)
-    stats = measure(obs, config.rfi, threads=threads)
-    return cleaned_source(obs, make_mask(obs, stats, config.rfi), config.rfi, threads=threads)
+    threads, progress = thread_count(config), Progress("quiet")
+    mask = find_mask(obs, config, threads=threads, progress=progress).mask
+    return clean_source(obs, mask, config, threads=threads, progress=progress)
 
 
 @overload

@@ -18,6 +18,7 @@ from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
+from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
 from pulsar.pipeline.plan import live_frequencies, stage_memory
 from pulsar.pipeline.progress import Progress
 
@@ -136,11 +137,8 @@ def fold_cubes(
             tick(header.nsamps)
         return cubes
 
-    from pulsar.rfi import cleaned_source, make_mask, measure
-
-    with progress.stage("statistics", total=header.nsamps, unit="samples") as tick:
-        mask = make_mask(obs, measure(obs, config.rfi, threads=threads, progress=tick), config.rfi)
-    source = cleaned_source(obs, mask, config.rfi, threads=threads)
+    mask = find_mask(obs, config, threads=threads, progress=progress).mask
+    source = clean_source(obs, mask, config, threads=threads, progress=progress)
     with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
         return fold_many(source, params, config.fold, threads=threads, memory=stage_memory(config), progress=tick)
 
@@ -212,6 +210,7 @@ def fold_files(
     obs = open_observation(*paths, config=config.input)
     try:
         record = Provenance(argv, [f.path for f in obs.files], to_toml(config, with_help=False), threads)
+        given_mask(obs.header, config.rfi)
         params = [e.params(obs.header) for e in ephemerides]
         if not obs.header.is_series:
             live_frequencies(obs, config)  # refuses when all channels are zapped

@@ -199,6 +199,11 @@ def jobs(
     if not out:
         known = sorted({p.beam for p in night.pointings if p.beam is not None})
         raise ConfigError(f"--beams: none of them is in the files, which have {', '.join(map(str, known)) or 'none'}")
+    if config.rfi.mask and len(out) > 1:
+        raise ConfigError(
+            f"rfi.mask = {config.rfi.mask!r}: a mask belongs to one observation, these are {len(out)}: search each "
+            "of them with its own, or leave it out"
+        )
     return out
 
 

@@ -16,6 +16,7 @@ from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.errors import ConfigError, DataError
+from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.stages import ACCEL_PART, check_enabled, folding_dms
 
 # Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/bench_search.py and bench_fold.py; elsewhere good
@@ -288,12 +289,24 @@ class _Searches:
 
 
 def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:
-    """Frequencies of the channels that neither the file nor a zapped range rules out [MHz]."""
+    """Frequencies of the channels that neither the file, a zapped range nor a given mask rules out [MHz].
+
+    Raises
+    ------
+    ConfigError
+        There are none, or the mask belongs to another observation.
+    DataError
+        The mask cannot be read.
+    """
+    from pulsar.rfi.store import MaskFile
+
     header = obs.header
-    half = 0.5 * header.chan_width
-    ok = obs.chan_ok.copy()
-    for lo, hi in config.rfi.zap:
-        ok &= ~((header.freqs + half > lo) & (header.freqs - half < hi))
+    ok = obs.chan_ok & ~zapped(header, config.rfi)
     if not ok.any():
         raise ConfigError("rfi.zap: every channel lies in a zapped range; nothing would be left to search")
+    given = given_mask(header, config.rfi)
+    if given is not None:
+        ok &= given.mask.chan_ok if isinstance(given, MaskFile) else ~given.channels
+        if not ok.any():
+            raise ConfigError(f"{given.path}: the mask and rfi.zap leave no channel: nothing would be left to search")
     return np.ascontiguousarray(header.freqs[ok])

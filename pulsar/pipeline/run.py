@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from pulsar.pipeline.candidates import (
     rank,
 )
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
+from pulsar.pipeline.cleaning import clean_source, coarse, find_mask, given_birdies, given_mask
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, explained, find_pulses, is_one_pulse, link
@@ -116,7 +118,7 @@ def search(
         mark = fingerprint(obs.files, config, __version__)
         refuse_calibration(obs, config)
         dry_run(obs, config)  # refuses what cannot be done before any sample is read
-        check_lists(config)
+        check_lists(obs, config)
         done = read(out) if resume and out.exists() else None
         if done is not None and (done.provenance.get("fingerprint") == mark or not overwrite):
             if done.provenance.get("fingerprint") != mark:
@@ -209,12 +211,12 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
         )
 
 
-def check_lists(config: Config) -> None:
-    """Read the lists that a run will need at its end, so that what is wrong with them is told at its start.
+def check_lists(obs: Observation, config: Config) -> None:
+    """Read the lists and the mask that a run will need, so that what is wrong with them is told at its start.
 
     Raises
     ------
-    DataError
+    ConfigError, DataError
     """
     from pulsar.rfi.birdies import read_zaplist
     from pulsar.sky.catalogue import read_catalogue
@@ -223,6 +225,7 @@ def check_lists(config: Config) -> None:
         read_catalogue(config.known.catalogue)
     if config.rfi.zaplist:
         read_zaplist(config.rfi.zaplist, 0.0)
+    given_mask(obs.header, config.rfi)
 
 
 def dm_plan(plan: RunPlan) -> "DMPlan":
@@ -230,16 +233,6 @@ def dm_plan(plan: RunPlan) -> "DMPlan":
     if plan.dm is None:
         raise PulsarError("an already dedispersed series has no DM plan")
     return plan.dm
-
-
-def _coarse(tsamp: float) -> int:
-    """Downsampling with which lines up to FASTEST are still seen."""
-    from pulsar.rfi.common import FASTEST
-
-    factor = 1
-    while factor < 256 and 2 * factor * tsamp <= 0.5 / FASTEST:
-        factor *= 2
-    return factor
 
 
 class _Runner:
@@ -268,11 +261,11 @@ class _Runner:
         """Lines in the series at DM 0, and what is of them at a few other DMs."""
         from pulsar.dedisp.plan import few_trials
         from pulsar.dedisp.stream import dedisperse
-        from pulsar.rfi.common import find_lines, line_dms
+        from pulsar.rfi.common import FASTEST, find_lines, line_dms
         from pulsar.search.fft import FFTSearch
 
         source, header = self._clean(), self.obs.header
-        downsample = _coarse(header.tsamp)
+        downsample = coarse(header.tsamp, FASTEST)
         dms = line_dms(header.freqs, 0.5 / (downsample * header.tsamp), self.config.dedisp.dm_hi)
         plan = few_trials(header, dms, downsample, source.freqs)
         with (
@@ -343,7 +336,7 @@ class _Runner:
         header = self.obs.header
         data = np.ascontiguousarray(self.obs.read().data[0])
         series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
-        self.birdies = self._known_birdies()
+        self.birdies = [*given_birdies(self.obs.header, self.config.rfi), *self.common]
         with self.progress.stage("search", 1, "series"):
             finder = SeriesSearch(
                 len(data),
@@ -374,7 +367,7 @@ class _Runner:
             self.progress.message(line)
         trials = dm_plan(plan)
         finder = BatchSearch(trials, self.config, threads=self.threads, memory=plan.accel_memory, gaps=self._gaps())
-        self.birdies = self._known_birdies()
+        self.birdies = [*given_birdies(self.obs.header, self.config.rfi), *self.common]
         kept = self.checkpoint.load("detections")
         if kept is not None:
             self.progress.message("detections: taken from the interrupted run")
@@ -397,70 +390,21 @@ class _Runner:
         return found, trials.dms, pulses, fold
 
     def _clean(self) -> "CleanedSource":
-        from pulsar.rfi import Mask, cleaned_source, make_mask, measure
+        from pulsar.rfi import Mask
 
-        config, header = self.config, self.obs.header
+        config = self.config
         kept = self.checkpoint.load("mask")
         if kept is not None:
             reasons = tuple(str(r) for r in kept.pop("reasons"))
             self.notes = [str(note) for note in kept.pop("notes")]
             self.mask = Mask(reasons=reasons, **kept)
         else:
-            with self.progress.stage("statistics", header.nsamps, "samples") as tick:
-                stats = measure(self.obs, config.rfi, threads=self.threads, progress=tick)
-                self.mask = self._without_diode(make_mask(self.obs, stats, config.rfi))
-            self.checkpoint.save(
-                "mask",
-                chan_ok=self.mask.chan_ok,
-                reasons=np.array(self.mask.reasons),
-                notes=np.array(self.notes, dtype="U256"),
-                bad=self.mask.bad,
-                edges=self.mask.edges,
-                baseline=self.mask.baseline,
-                noise=self.mask.noise,
-                clipped=self.mask.clipped,
-                why=self.mask.why,
-            )
+            found = find_mask(self.obs, config, threads=self.threads, progress=self.progress)
+            self.mask, self.notes = found.mask, list(found.notes)
+            arrays = {f.name: np.asarray(getattr(self.mask, f.name)) for f in fields(self.mask)}
+            self.checkpoint.save("mask", **arrays, notes=np.array(self.notes, dtype="U256"))
         self.progress.message(self.mask.summary())
-        if config.rfi.zerodm != "zdot":
-            return cleaned_source(self.obs, self.mask, config.rfi)
-        with self.progress.stage("zero-DM gains", header.nsamps, "samples") as tick:
-            return cleaned_source(self.obs, self.mask, config.rfi, threads=self.threads, progress=tick)
-
-    def _without_diode(self, mask: "Mask") -> "Mask":
-        """The mask with the part in it that a noise diode was on, if that is a part only."""
-        from dataclasses import replace
-
-        from pulsar.dedisp.plan import few_trials
-        from pulsar.dedisp.stream import dedisperse
-        from pulsar.rfi import cleaned_source
-        from pulsar.rfi.diode_times import diode_stretches
-        from pulsar.rfi.mask import CAUSES
-
-        config, header = self.config, self.obs.header
-        if not config.sift.diodes or not config.rfi.enabled or config.rfi.zerodm != "off":
-            return mask
-        source = cleaned_source(self.obs, mask, config.rfi)
-        downsample = _coarse(header.tsamp)
-        plan = few_trials(header, np.zeros(1), downsample, source.freqs)
-        with dedisperse(source, plan, threads=self.threads, memory=stage_memory(config)) as store:
-            found = downsample * diode_stretches(store.row(0), plan.stages[0].tsamp, config.sift.diodes)
-        if not found.size:
-            return mask
-        blocks = np.zeros(len(mask.edges) - 1, dtype=np.bool_)
-        for first, last in found:
-            blocks |= (mask.edges[:-1] < last) & (mask.edges[1:] > first)
-        lost = float(np.sum(np.diff(mask.edges)[blocks])) / header.nsamps
-        parts = ", ".join(f"{a * header.tsamp:.1f} to {b * header.tsamp:.1f} s" for a, b in found[:5])
-        self.notes.append(
-            f"a noise diode was on from {parts}{' ...' if len(found) > 5 else ''}: {100 * lost:.0f} % of the data are "
-            "left out"
-        )
-        self.progress.message(self.notes[-1])
-        why = mask.why.copy()
-        if why.size:
-            why[blocks] |= np.uint16(1 << CAUSES.index("block"))
-        return replace(mask, bad=mask.bad | blocks[:, None], why=why)
+        return clean_source(self.obs, self.mask, config, threads=self.threads, progress=self.progress)
 
     def _search(self, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, out: Path) -> Found:
         """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""
@@ -510,18 +454,6 @@ class _Runner:
                         )
                         saved = time.monotonic()
         return self._bounded(Found.join(found))
-
-    def _known_birdies(self) -> "list[Birdie]":
-        """Periodic interference that the settings tell."""
-        from pulsar.rfi.birdies import Birdie, read_zaplist
-        from pulsar.sky.barycentre import motion_of
-
-        rfi = self.config.rfi
-        known = [*(Birdie(freq, width, "given") for freq, width in rfi.birdies), *self.common]
-        if rfi.zaplist:
-            motion = motion_of(self.obs.header)
-            known += read_zaplist(rfi.zaplist, None if motion is None else motion.voverc)
-        return known
 
     def _learn_birdies(self, batch: "Batch", finder: BatchSearch) -> None:
         """Add what the series at DM 0 shows, and leave it out of all spectra."""

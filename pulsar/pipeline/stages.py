@@ -12,6 +12,7 @@ from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, dtype_of
 from pulsar.errors import ConfigError
+from pulsar.pipeline.birdies import learn_lines
 
 if TYPE_CHECKING:
     from pulsar.dedisp.batches import Batch
@@ -269,23 +270,7 @@ class BatchSearch:
 
     def learn(self, batch: "Batch") -> "list[Birdie]":
         """Undispersed lines in the series at DM 0, if that is in the batch, and those of a noise diode."""
-        from pulsar.dedisp.engine import batch_size
-        from pulsar.rfi.birdies import diode_lines, learn
-        from pulsar.search.fft import FFTSearch
-
-        # The trials of the first batch of one engine, whatever the memory puts into a batch: the same on every route.
-        whole = self._plan.stages[0]
-        most = batch_size(self._plan.method, self._plan.freqs.size, whole.nsamps)
-        count = max(round(whole.ndms / -(-whole.ndms // most)), 1)
-        stage = batch.stage
-        dms = stage.dms[:count]
-        if dms[0] != 0.0:
-            return []
-        search = FFTSearch(stage.nsamps, stage.tsamp, self.config.fft)
-        tobs = stage.nsamps * stage.tsamp
-        diode = diode_lines(search.spectrum(batch.row(0)), stage.tsamp, tobs, self.config.sift.diodes)
-        lines = learn(lambda i: search.spectrum(batch.row(i)), dms, self._plan.freqs, stage.tsamp, tobs)
-        return [*diode, *lines]
+        return learn_lines(batch, self._plan, self.config)
 
     def pulse_trials(self) -> float:
         """Independent trials of the search for single pulses in the whole run."""

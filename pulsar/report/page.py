@@ -16,6 +16,7 @@ from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import Run
 from pulsar.report.pulse import plot_pulse
+from pulsar.report.rfi import plot_mask
 from pulsar.report.sheet import plot, png
 
 #: Column of a table -> (heading, format, factor, unit in place of the stored one).
@@ -237,6 +238,25 @@ def _row(values: dict[str, Any], columns: _Columns, anchor: str, run: str) -> di
     return {"cells": cells, "score": score if math.isfinite(score) else -1.0}
 
 
+def _mask(run: Run, name: str) -> dict[str, Any] | None:
+    """A small picture of what was left out, None where nothing is known of it."""
+    rfi = run.rfi
+    if run.observation.is_series or "mask" not in rfi or not rfi["mask"].size:
+        return None
+    blocks = int(rfi["block_nsamps"])
+    image = png(plot_mask(run.observation, rfi["chan_mask"], rfi["mask"], rfi["chan_reasons"], blocks))
+    width, height = struct.unpack(">II", image[16:24])
+    channels = f"{int(rfi['chan_mask'].sum())} of {rfi['chan_mask'].size} channels"
+    lost = f"{100 * rfi['masked_fraction']:.1f} % of the data, {channels}"
+    return {
+        "data": base64.b64encode(image).decode(),
+        "width": width,
+        "height": height,
+        "caption": f"What was left out before the search: {lost}.",
+        "alt": f"Mask of {name} over time and frequency: {lost}.",
+    }
+
+
 def _run(run: Run, name: str) -> dict[str, Any]:
     header = run.observation
     record = run.provenance
@@ -272,6 +292,7 @@ def _run(run: Run, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "facts": facts,
+        "mask": _mask(run, name),
         "problems": list(run.problems),
         "provenance": "\n".join(lines) + "\n\n" + str(record.get("config", "")),
     }

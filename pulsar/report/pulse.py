@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
-from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _empty, _style, png
+from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _empty, _style, save
 
 
 def plot_pulse(
@@ -72,7 +72,7 @@ def plot_pulse(
         _empty(plane, "DM and time", "one channel: no DM")
     _numbers(figure.add_subplot(right[1]), cutout, row, header)
     if path is not None:
-        Path(path).write_bytes(png(figure))
+        save(figure, Path(path))
     return figure
 
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def plot(
     _plane(figure.add_subplot(right[0]), fold)
     _numbers(figure.add_subplot(right[1]), fold, row, header)
     if path is not None:
-        Path(path).write_bytes(png(figure))
+        save(figure, Path(path))
     return figure
 
 
@@ -101,6 +102,16 @@ def png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write the figure as PNG, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        temporary.write_bytes(png(figure))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _title(figure: Figure, fold: Fold, row: Mapping[str, Any], header: Header | None, title: str | None) -> None:

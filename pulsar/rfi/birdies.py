@@ -242,10 +242,13 @@ def merged(birdies: Iterable[Birdie]) -> list[Birdie]:
     for b in sorted(birdies, key=lambda b: b.freq - 0.5 * b.width):
         if out and b.freq - 0.5 * b.width <= out[-1].freq + 0.5 * out[-1].width:
             last = out[-1]
-            lo = last.freq - 0.5 * last.width
-            hi = max(last.freq + 0.5 * last.width, b.freq + 0.5 * b.width)
-            reasons = list(dict.fromkeys([*last.reason.split(", "), *b.reason.split(", ")]))
-            out[-1] = Birdie(0.5 * (lo + hi), hi - lo, ", ".join(reasons))
+            reason = ", ".join(dict.fromkeys([*last.reason.split(", "), *b.reason.split(", ")]))
+            lo, hi = last.freq - 0.5 * last.width, b.freq + 0.5 * b.width
+            if hi <= last.freq + 0.5 * last.width:
+                # As it was, to the last bit: lines from a mask file come together with themselves.
+                out[-1] = Birdie(last.freq, last.width, reason)
+            else:
+                out[-1] = Birdie(0.5 * (lo + hi), hi - lo, reason)
         else:
             out.append(b)
     return out

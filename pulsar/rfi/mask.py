@@ -30,6 +30,7 @@ CAUSES: Final = (
     "neighbours",
     "grown",
     "block",
+    "given",
 )
 
 
@@ -95,11 +96,21 @@ class Mask:
         return f"{text}, {100 * self.fraction_lost:.1f} % of the data"
 
 
-def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Mask:
+def make_mask(
+    obs: Observation, stats: BlockStatistics, config: RfiConfig, *, given: NDArray[np.bool_] | None = None
+) -> Mask:
     """Decide what is masked from the statistics of the first pass.
 
     Channels without variance, saturated, in a `zap` range, and what :func:`pulsar.rfi.outliers.find_outliers` finds. A
     broadband signal moves all channels alike and is therefore never an outlier among them.
+
+    Parameters
+    ----------
+    obs : Observation
+    stats : BlockStatistics
+    config : RfiConfig
+    given : ndarray of bool, shape (nblocks, nchans), optional
+        What a mask from elsewhere leaves out: left out as well, and known to be bad when the rest is judged.
 
     Raises
     ------
@@ -133,6 +144,9 @@ def make_mask(obs: Observation, stats: BlockStatistics, config: RfiConfig) -> Ma
     if inside.any():
         flag(np.asarray(still[inside].mean(axis=0) > LOST_BLOCKS), "constant")
     mark(still, "no data")
+    if given is not None:
+        flag(np.asarray((given | ~inside[:, None]).all(axis=0), dtype=np.bool_), "PRESTO mask")
+        mark(given, "given")
     block = stats.block_nsamps * header.tsamp
     baseline_s = config.baseline if config.baseline is not None else max(SHORTEST_BASELINE, 0.25 * header.tobs)
     window = max(1, round(baseline_s / block))

@@ -269,7 +269,7 @@ def test_other_hdf5_and_newer_versions(tmp_path: Path, product: Path) -> None:
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["x"] = 1
-    with pytest.raises(DataError, match=r"not a product of this program.*expected 'pulsar-search'"):
+    with pytest.raises(DataError, match=r"not a product of `pulsar search`.*expected 'pulsar-search'"):
         read(other)
     with h5py.File(product, "a") as file:
         file.attrs["format_version"] = "1.7"

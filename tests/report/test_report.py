@@ -71,11 +71,13 @@ def test_page_shows_every_candidate_and_sheet(report: Path) -> None:
     assert "B0531+21" in rows[0]
     assert '<a href="#c0001">' in rows[0]
     assert "<a " not in rows[2]
-    figures = [attrs["id"] for attrs in page.all("figure")]
-    assert figures == ["c0001", "c0002"]
-    for attrs in page.all("img"):
+    figures = [attrs.get("id") for attrs in page.all("figure")]
+    assert figures == ["c0001", "c0002", None]
+    *sheets, mask = page.all("img")
+    for attrs in sheets:
         assert "S/N 35.0" in (attrs["alt"] or "")
         assert int(attrs["width"] or 0) > 1000
+    assert re.match(r"Mask of run over time and frequency: \d+\.\d % of the data, 1 of 4 channels", mask["alt"] or "")
     assert "prefers-color-scheme" in text
     assert [attrs.get("lang") for attrs in page.all("html")] == ["en"]
 

@@ -22,6 +22,87 @@ from pulsar.io.product import schema
 if TYPE_CHECKING:
     from astropy.table import QTable
 
+#: How every HDF5 file begins.
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def open_file(path: Path, form: str, version: str, what: str) -> h5py.File:
+    """Open an HDF5 file of this program for reading.
+
+    Parameters
+    ----------
+    path : Path
+    form, version : str
+        The format that is expected, and the newest version of it that is known.
+    what : str
+        What that is, in words, with the command that makes it.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is something else, or of a newer major version.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: no such file")
+    if path.is_dir():
+        raise DataError(f"{path}: is a folder, expected {what}, an HDF5 file")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        start = first_bytes(path, what)
+        if start == HDF5_MAGIC:
+            raise DataError(f"{path}: damaged or truncated HDF5 file ({error}); copy it again") from error
+        raise DataError(f"{path}: not an HDF5 file (starts with {start!r}); expected {what}") from error
+    found = _value(file.attrs.get("format", ""))
+    if found != form:
+        file.close()
+        raise DataError(f"{path}: HDF5, but not {what}: attribute format is {found!r}, expected {form!r}")
+    stored = str(_value(file.attrs.get("format_version", "")))
+    major = stored.split(".")[0]
+    supported = int(version.split(".")[0])
+    if not major.isdigit() or int(major) > supported:
+        file.close()
+        raise DataError(
+            f"{path}: format_version is {stored!r}, this program reads up to {supported}.x; update pulsar-search"
+        )
+    return file
+
+
+def first_bytes(path: Path, what: str) -> bytes:
+    """The eight bytes that tell a format.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read; `what` it should have been, in words.
+    """
+    try:
+        with path.open("rb") as raw:
+            return raw.read(len(HDF5_MAGIC))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}; expected {what}") from error
+
+
+def read_header(file: h5py.File, path: Path) -> Header:
+    """The header in ``/observation``.
+
+    Raises
+    ------
+    DataError
+        It is not whole.
+    """
+    group = file.get("observation")
+    values = {}
+    if group is not None:
+        names = {f.name for f in fields(Header)}
+        values = {key: _value(v) for key, v in group.attrs.items() if key in names}
+        if "freq_table" in group:
+            values["freq_table"] = tuple(float(f) for f in group["freq_table"][()])
+    missing = [key for key in ("nchans", "nsamps", "tsamp", "fch1", "foff", "tstart") if key not in values]
+    if missing:
+        raise DataError(f"{path}: /observation lacks the attribute {missing[0]!r}; the file is damaged")
+    return Header(**values)
+
 
 class Run:
     """A finished run. Nothing is kept open: every access reads what it needs.
@@ -43,37 +124,7 @@ class Run:
             self.attrs: dict[str, Any] = {key: _value(v) for key, v in file.attrs.items()}
 
     def _open(self) -> h5py.File:
-        if not self.path.exists():
-            raise DataError(f"{self.path}: no such file")
-        if self.path.is_dir():
-            raise DataError(f"{self.path}: is a folder, expected an HDF5 product of `pulsar search`")
-        try:
-            file = h5py.File(self.path, "r")
-        except OSError as error:
-            with self.path.open("rb") as raw:
-                start = raw.read(8)
-            if start == b"\x89HDF\r\n\x1a\n":
-                raise DataError(f"{self.path}: damaged or truncated HDF5 file ({error}); copy it again") from error
-            raise DataError(
-                f"{self.path}: not an HDF5 file (starts with {start!r}); expected a product of `pulsar search`"
-            ) from error
-        found = _value(file.attrs.get("format", ""))
-        if found != schema.FORMAT:
-            file.close()
-            raise DataError(
-                f"{self.path}: HDF5, but not a product of this program: attribute format is {found!r}, "
-                f"expected {schema.FORMAT!r}"
-            )
-        version = str(_value(file.attrs.get("format_version", "")))
-        major = version.split(".")[0]
-        supported = int(schema.FORMAT_VERSION.split(".")[0])
-        if not major.isdigit() or int(major) > supported:
-            file.close()
-            raise DataError(
-                f"{self.path}: format_version is {version!r}, this program reads up to {supported}.x; "
-                "update pulsar-search"
-            )
-        return file
+        return open_file(self.path, schema.FORMAT, schema.FORMAT_VERSION, "a product of `pulsar search`")
 
     def rows(self, name: str = "candidates") -> NDArray[Any]:
         """A table as a structured numpy array, texts as str; empty when the file does not hold it.
@@ -133,15 +184,7 @@ class Run:
     def observation(self) -> Header:
         """Header of the observation."""
         with self._open() as file:
-            group = file["observation"]
-            names = {f.name for f in fields(Header)}
-            values = {key: _value(v) for key, v in group.attrs.items() if key in names}
-            if "freq_table" in group:
-                values["freq_table"] = tuple(float(f) for f in group["freq_table"][()])
-        missing = [key for key in ("nchans", "nsamps", "tsamp", "fch1", "foff", "tstart") if key not in values]
-        if missing:
-            raise DataError(f"{self.path}: /observation lacks the attribute {missing[0]!r}; the file is damaged")
-        return Header(**values)
+            return read_header(file, self.path)
 
     @cached_property
     def problems(self) -> tuple[str, ...]:

@@ -52,8 +52,8 @@ def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
     return path
 
 
-class ProductWriter:
-    """Writer of one product; use it as a context manager.
+class FileWriter:
+    """Writer of one HDF5 file of this program; use it as a context manager.
 
     All goes to a hidden file in the same folder. When the ``with`` block ends well, that file is brought to disk and
     renamed; when it ends with an error, it is removed and nothing of the final name is touched.
@@ -65,6 +65,13 @@ class ProductWriter:
     overwrite : bool
         Replace an existing file.
 
+    Attributes
+    ----------
+    format, format_version : str
+        What the file says that it is.
+    groups : dict of str to str
+        Its groups, and what each of them holds.
+
     Raises
     ------
     ConfigError
@@ -72,6 +79,10 @@ class ProductWriter:
     PulsarError
         The file cannot be written (disk full …).
     """
+
+    format: str = schema.FORMAT
+    format_version: str = schema.FORMAT_VERSION
+    groups: Mapping[str, str] = schema.GROUPS
 
     def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
         self.path = check_output(path, overwrite=overwrite)
@@ -84,14 +95,14 @@ class ProductWriter:
         self._open = True
         self._file.attrs.update(
             {
-                "format": schema.FORMAT,
-                "format_version": schema.FORMAT_VERSION,
+                "format": self.format,
+                "format_version": self.format_version,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "software_version": software_version(),
                 "kdm": KDM,
             }
         )
-        for name, description in schema.GROUPS.items():
+        for name, description in self.groups.items():
             self._file.create_group(name).attrs["description"] = description
 
     def __enter__(self) -> Self:
@@ -183,6 +194,66 @@ class ProductWriter:
         self._rows("observation/gaps", [(g.start, g.nsamps, g.reason) for g in gaps])
         self._strings("observation/problems", problems, "what was odd in the files")
 
+    def provenance(self, record: Mapping[str, Any]) -> None:
+        """Store how the file was made: `record` as :class:`pulsar.io.product.provenance.Provenance` gives it.
+
+        ``config`` becomes a text, ``inputs`` and ``stages`` tables, the rest attributes (lists and dicts as JSON).
+        May be called again: the later values replace the earlier ones.
+        """
+        group = self._file["provenance"]
+        for key, value in record.items():
+            if key == "config":
+                if "config" in group:
+                    del group["config"]
+                group["config"] = str(value)
+                group["config"].attrs.update({"unit": "", "description": "effective configuration of the run, TOML"})
+            elif key == "stages":
+                self._rows("provenance/stages", [(name, *times) for name, times in dict(value).items()])
+            elif isinstance(value, str | bool | int | float):
+                group.attrs[key] = value
+            else:
+                group.attrs[key] = json.dumps(value, default=_plain)
+
+    def _array(self, name: str, data: NDArray[Any], unit: str, description: str) -> None:
+        packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if data.size > 1024 else {}
+        dataset = self._file.create_dataset(name, data=data, **packed)
+        dataset.attrs.update({"unit": unit, "description": description})
+
+    def _strings(self, name: str, texts: Sequence[str], description: str) -> None:
+        data = np.array([str(t) for t in texts], dtype=object)
+        dataset = self._file.create_dataset(name, data=data, dtype=h5py.string_dtype())
+        dataset.attrs.update({"unit": "", "description": description})
+
+    def _rows(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        columns = schema.TABLES[name][0]
+        table = np.zeros(len(rows), dtype=[(c.name, "O" if c.dtype.startswith("U") else c.dtype) for c in columns])
+        for i, row in enumerate(rows):
+            table[i] = tuple(row)
+        self._table(name, table)
+
+    def _table(self, name: str, table: NDArray[Any]) -> None:
+        columns, description = schema.TABLES[name]
+        missing = [c.name for c in columns if c.name not in (table.dtype.names or ())]
+        if missing:
+            raise PulsarError(f"{self.path}: the table {name} lacks the column {missing[0]}")
+        stored = _stored(table, columns)
+        for old in (name, f"{name}.__table_column_meta__"):
+            if old in self._file:
+                del self._file[old]
+        packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if len(stored) > 256 else {}
+        dataset = self._file.create_dataset(name, data=stored, **packed)
+        dataset.attrs["description"] = description
+        dataset.attrs["unit"] = [c.unit for c in columns]
+        dataset.attrs["column_descriptions"] = [c.description for c in columns]
+        # The sibling in which astropy looks for units and descriptions.
+        meta = np.array([line.encode() for line in schema.column_meta(columns)])
+        sibling = self._file.create_dataset(f"{name}.__table_column_meta__", data=meta)
+        sibling.attrs.update({"unit": "", "description": f"units and descriptions of {name}, for astropy"})
+
+
+class ProductWriter(FileWriter):
+    """Writer of the product of a search or of folds."""
+
     def candidates(self, table: NDArray[Any]) -> None:
         """Store the ranked candidates, a structured array with the fields of CANDIDATE_COLUMNS."""
         self._table("candidates", table)
@@ -267,62 +338,6 @@ class ProductWriter:
         whole = np.broadcast_to(~ok, masked.shape) | masked if masked.size else ~ok
         attrs["masked_fraction"] = float(np.mean(whole)) if whole.size else 0.0
         self._rows("rfi/birdies", list(birdies))
-
-    def provenance(self, record: Mapping[str, Any]) -> None:
-        """Store how the file was made: `record` as :class:`pulsar.io.product.provenance.Provenance` gives it.
-
-        ``config`` becomes a text, ``inputs`` and ``stages`` tables, the rest attributes (lists and dicts as JSON).
-        May be called again: the later values replace the earlier ones.
-        """
-        group = self._file["provenance"]
-        for key, value in record.items():
-            if key == "config":
-                if "config" in group:
-                    del group["config"]
-                group["config"] = str(value)
-                group["config"].attrs.update({"unit": "", "description": "effective configuration of the run, TOML"})
-            elif key == "stages":
-                self._rows("provenance/stages", [(name, *times) for name, times in dict(value).items()])
-            elif isinstance(value, str | bool | int | float):
-                group.attrs[key] = value
-            else:
-                group.attrs[key] = json.dumps(value, default=_plain)
-
-    def _array(self, name: str, data: NDArray[Any], unit: str, description: str) -> None:
-        packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if data.size > 1024 else {}
-        dataset = self._file.create_dataset(name, data=data, **packed)
-        dataset.attrs.update({"unit": unit, "description": description})
-
-    def _strings(self, name: str, texts: Sequence[str], description: str) -> None:
-        data = np.array([str(t) for t in texts], dtype=object)
-        dataset = self._file.create_dataset(name, data=data, dtype=h5py.string_dtype())
-        dataset.attrs.update({"unit": "", "description": description})
-
-    def _rows(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        columns = schema.TABLES[name][0]
-        table = np.zeros(len(rows), dtype=[(c.name, "O" if c.dtype.startswith("U") else c.dtype) for c in columns])
-        for i, row in enumerate(rows):
-            table[i] = tuple(row)
-        self._table(name, table)
-
-    def _table(self, name: str, table: NDArray[Any]) -> None:
-        columns, description = schema.TABLES[name]
-        missing = [c.name for c in columns if c.name not in (table.dtype.names or ())]
-        if missing:
-            raise PulsarError(f"{self.path}: the table {name} lacks the column {missing[0]}")
-        stored = _stored(table, columns)
-        for old in (name, f"{name}.__table_column_meta__"):
-            if old in self._file:
-                del self._file[old]
-        packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if len(stored) > 256 else {}
-        dataset = self._file.create_dataset(name, data=stored, **packed)
-        dataset.attrs["description"] = description
-        dataset.attrs["unit"] = [c.unit for c in columns]
-        dataset.attrs["column_descriptions"] = [c.description for c in columns]
-        # The sibling in which astropy looks for units and descriptions.
-        meta = np.array([line.encode() for line in schema.column_meta(columns)])
-        sibling = self._file.create_dataset(f"{name}.__table_column_meta__", data=meta)
-        sibling.attrs.update({"unit": "", "description": f"units and descriptions of {name}, for astropy"})
 
 
 _PARAM_UNITS = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc / cm3", "fddot": "Hz / s2"}

@@ -1,0 +1,120 @@
+"""Periodic interference learnt from the series at DM 0 and a few DMs above, for searches and for `pulsar rfi`."""
+
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.dedisp.batches import Batch, choose_route, dedispersed
+from pulsar.dedisp.engine import batch_size
+from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
+from pulsar.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from pulsar.data.header import Header
+    from pulsar.rfi import CleanedSource
+    from pulsar.rfi.birdies import Birdie
+
+
+def first_trials(plan: DMPlan) -> int:
+    """Trials of the first batch of one engine, whatever the memory puts into a batch: the same on every route."""
+    whole = plan.stages[0]
+    most = batch_size(plan.method, plan.freqs.size, whole.nsamps)
+    return max(round(whole.ndms / -(-whole.ndms // most)), 1)
+
+
+def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
+    """Undispersed lines in the series at DM 0, if that is in the batch, and those of a noise diode.
+
+    Parameters
+    ----------
+    batch : Batch
+        The first of the plan.
+    plan : DMPlan
+        All trials.
+    config : Config
+        Its `fft` and `sift.diodes` are used.
+    """
+    from pulsar.rfi.birdies import diode_lines, learn
+    from pulsar.search.fft import FFTSearch
+
+    stage = batch.stage
+    dms = stage.dms[: first_trials(plan)]
+    if dms[0] != 0.0:
+        return []
+    search = FFTSearch(stage.nsamps, stage.tsamp, config.fft)
+    tobs = stage.nsamps * stage.tsamp
+    diode = diode_lines(search.spectrum(batch.row(0)), stage.tsamp, tobs, config.sift.diodes)
+    lines = learn(lambda i: search.spectrum(batch.row(i)), dms, plan.freqs, stage.tsamp, tobs)
+    return [*diode, *lines]
+
+
+@dataclass(frozen=True, eq=False)
+class ZeroDM:
+    """What the series at DM 0 shows.
+
+    Attributes
+    ----------
+    powers : ndarray of float32
+        Normalised powers of its spectrum (mean 1 in noise), at half bins.
+    step : float
+        From one to the next [Hz].
+    lines : list of Birdie
+        Learnt from it; none where that is switched off.
+    """
+
+    powers: NDArray[np.float32]
+    step: float
+    lines: "list[Birdie]"
+
+
+def zero_dm(
+    source: "CleanedSource",
+    header: "Header",
+    config: Config,
+    *,
+    threads: int,
+    memory: int,
+    scratch: Path,
+    progress: Progress,
+) -> ZeroDM | None:
+    """Dedisperse the first batch of a search from DM 0 on, and learn as that search does.
+
+    Parameters
+    ----------
+    source : CleanedSource
+    header : Header
+        Of the observation.
+    config : Config
+    threads : int
+    memory : int
+        Bytes that may be taken.
+    scratch : Path
+        Folder of the scratch file, where it does not fit the memory.
+    progress : Progress
+
+    Returns
+    -------
+    ZeroDM or None
+        None where there are too few samples to search for periods.
+    """
+    from pulsar.search.fft import FFTSearch
+
+    if header.nsamps < MIN_SAMPLES:
+        return None
+    plan = make_plan(header, config.dedisp.model_copy(update={"dm_lo": 0.0}), freqs=source.freqs)
+    count = first_trials(plan) if config.rfi.learn else 1
+    part = replace(plan, stages=(plan.stages[0].part(0, count),))
+    route = choose_route(part, threads=threads, memory=memory)
+    with progress.stage("dedispersion", count, "DMs") as tick:
+        batches = dedispersed(source, part, route, threads=threads, scratch=scratch, progress=tick)
+        with closing(batches):
+            batch = next(batches)
+            stage = batch.stage
+            powers = FFTSearch(stage.nsamps, stage.tsamp, config.fft).spectrum(batch.row(0))
+            lines = learn_lines(batch, plan, config) if config.rfi.learn else []
+    return ZeroDM(powers, 0.5 / (powers.size * stage.tsamp), lines)

@@ -1,0 +1,219 @@
+"""The mask of an observation, measured or taken from a file: one way for searches, folds, notebooks, `pulsar rfi`."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config, RfiConfig
+from pulsar.data.header import Header
+from pulsar.data.observation import Observation
+from pulsar.errors import ConfigError
+from pulsar.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from pulsar.rfi import BlockStatistics, CleanedSource, Mask
+    from pulsar.rfi.birdies import Birdie
+    from pulsar.rfi.presto import PrestoMask
+    from pulsar.rfi.store import MaskFile
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """A mask and what it was made from.
+
+    Attributes
+    ----------
+    mask : Mask
+    stats : BlockStatistics or None
+        None where the mask was taken from a file, without them.
+    notes : tuple of str
+        What was found out about the data.
+    """
+
+    mask: "Mask"
+    stats: "BlockStatistics | None"
+    notes: tuple[str, ...] = ()
+
+
+def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -> "MaskFile | PrestoMask | None":
+    """The mask that the settings name, None when they name none.
+
+    Parameters
+    ----------
+    header : Header
+        Of the observation that it must belong to.
+    config : RfiConfig
+    statistics : bool
+        Read the statistics too, where the file has them.
+
+    Raises
+    ------
+    ConfigError
+        It belongs to another observation, or there are no channels to mask.
+    DataError
+        The file is missing, damaged, or no mask.
+    """
+    if not config.mask:
+        return None
+    if header.is_series:
+        raise ConfigError(f"rfi.mask = {config.mask!r}: a dedispersed series has no channels to mask: leave it out")
+    from pulsar.rfi.store import read_given
+
+    return read_given(config.mask, header, statistics=statistics)
+
+
+def find_mask(
+    obs: Observation, config: Config, *, threads: int, progress: Progress, statistics: bool = False
+) -> Cleaning:
+    """What is left out of an observation.
+
+    A mask of ours is used as it is, but for channels that are ruled out now (`rfi.zap`, weights in the files), and no
+    statistics are taken. One of PRESTO's is added to what our own statistics say.
+
+    Parameters
+    ----------
+    obs : Observation
+    config : Config
+    threads : int
+    progress : Progress
+    statistics : bool
+        Read the statistics of a mask file too.
+
+    Raises
+    ------
+    ConfigError
+        The mask file belongs to another observation.
+    DataError
+        It cannot be read, or no channel is left.
+    """
+    from pulsar.rfi import make_mask, measure
+    from pulsar.rfi.store import MaskFile, without
+
+    given = given_mask(obs.header, config.rfi, statistics=statistics)
+    if isinstance(given, MaskFile):
+        mask = without(given.mask, ~obs.chan_ok, "no weight in file")
+        mask = without(mask, zapped(obs.header, config.rfi), "zapped")
+        if not mask.chan_ok.any():
+            raise ConfigError(f"{given.path}: the mask and rfi.zap leave no channel: nothing would be left to search")
+        progress.message(f"mask: taken from {given.path}")
+        return Cleaning(mask, given.stats)
+    settings = config.rfi
+    if given is not None:
+        settings = settings.model_copy(update={"block": given.block_length(settings.block, obs.header.nsamps)})
+        progress.message(f"mask: that of PRESTO in {given.path} is added")
+    with progress.stage("statistics", obs.header.nsamps, "samples") as tick:
+        stats = measure(obs, settings, threads=threads, progress=tick)
+        mask = make_mask(obs, stats, settings, given=None if given is None else given.blocks(stats.edges))
+    mask, notes = without_diode(obs, mask, config, threads=threads, progress=progress)
+    return Cleaning(mask, stats, notes)
+
+
+def without_diode(
+    obs: Observation, mask: "Mask", config: Config, *, threads: int, progress: Progress
+) -> "tuple[Mask, tuple[str, ...]]":
+    """The mask with the part in it that a noise diode was on, where that is better left out; and this in words.
+
+    Parameters
+    ----------
+    obs : Observation
+    mask : Mask
+    config : Config
+        `sift.diodes` are the periods; without any nothing is read.
+    threads : int
+    progress : Progress
+    """
+    from pulsar.dedisp.plan import few_trials
+    from pulsar.dedisp.stream import dedisperse
+    from pulsar.pipeline.plan import stage_memory
+    from pulsar.rfi import cleaned_source
+    from pulsar.rfi.common import FASTEST
+    from pulsar.rfi.diode_times import diode_stretches
+    from pulsar.rfi.mask import CAUSES
+
+    header = obs.header
+    if not config.sift.diodes or not config.rfi.enabled or config.rfi.zerodm != "off":
+        return mask, ()
+    source = cleaned_source(obs, mask, config.rfi)
+    factor = coarse(header.tsamp, FASTEST)
+    plan = few_trials(header, np.zeros(1), factor, source.freqs)
+    with (
+        progress.stage("noise diode", header.nsamps, "samples") as tick,
+        dedisperse(source, plan, threads=threads, memory=stage_memory(config), progress=tick) as store,
+    ):
+        found = factor * diode_stretches(store.row(0), plan.stages[0].tsamp, config.sift.diodes)
+    if not found.size:
+        return mask, ()
+    blocks = np.zeros(len(mask.edges) - 1, dtype=np.bool_)
+    for first, last in found:
+        blocks |= (mask.edges[:-1] < last) & (mask.edges[1:] > first)
+    lost = float(np.sum(np.diff(mask.edges)[blocks])) / header.nsamps
+    parts = ", ".join(f"{a * header.tsamp:.1f} to {b * header.tsamp:.1f} s" for a, b in found[:5])
+    more = " ..." if len(found) > 5 else ""
+    note = f"a noise diode was on from {parts}{more}: {100 * lost:.0f} % of the data are left out"
+    progress.message(note)
+    why = mask.why.copy()
+    if why.size:
+        why[blocks] |= np.uint16(1 << CAUSES.index("block"))
+    return replace(mask, bad=mask.bad | blocks[:, None], why=why), (note,)
+
+
+def coarse(tsamp: float, highest: float) -> int:
+    """Downsampling, a power of two, with which frequencies up to `highest` [Hz] are still seen."""
+    factor = 1
+    while factor < 256 and 2 * factor * tsamp <= 0.5 / highest:
+        factor *= 2
+    return factor
+
+
+def clean_source(
+    obs: Observation, mask: "Mask", config: Config, *, threads: int, progress: Progress
+) -> "CleanedSource":
+    """The observation without what is masked, of zero mean and equal noise.
+
+    Parameters
+    ----------
+    obs : Observation
+    mask : Mask
+    config : Config
+    threads : int
+    progress : Progress
+    """
+    from pulsar.rfi import cleaned_source
+
+    if config.rfi.zerodm != "zdot":
+        return cleaned_source(obs, mask, config.rfi)
+    with progress.stage("zero-DM gains", obs.header.nsamps, "samples") as tick:
+        return cleaned_source(obs, mask, config.rfi, threads=threads, progress=tick)
+
+
+def given_birdies(header: Header, config: RfiConfig) -> "list[Birdie]":
+    """Lines of periodic interference that the settings tell: given, in a list of PRESTO's, in a mask file of ours.
+
+    Raises
+    ------
+    ConfigError, DataError
+        A file of them cannot be used.
+    """
+    from pulsar.rfi.birdies import Birdie, read_zaplist
+    from pulsar.rfi.store import MaskFile
+    from pulsar.sky.barycentre import motion_of
+
+    known = [Birdie(freq, width, "given") for freq, width in config.birdies]
+    if config.zaplist:
+        motion = motion_of(header)
+        known += read_zaplist(config.zaplist, None if motion is None else motion.voverc)
+    given = given_mask(header, config) if config.mask else None
+    if isinstance(given, MaskFile):
+        known += given.birdies
+    return known
+
+
+def zapped(header: Header, config: RfiConfig) -> NDArray[np.bool_]:
+    """Channels that touch a range of `rfi.zap`, shape (nchans,)."""
+    half = 0.5 * header.chan_width
+    found = np.zeros(header.nchans, dtype=np.bool_)
+    for lo, hi in config.zap:
+        found |= (header.freqs + half > lo) & (header.freqs - half < hi)
+    return found

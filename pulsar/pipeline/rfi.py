@@ -1,0 +1,200 @@
+"""What ``pulsar rfi`` does: the mask of an observation and its periodic interference, judged and saved."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pulsar.config.model import Config
+from pulsar.data.header import Header
+from pulsar.data.observation import Observation
+from pulsar.errors import ConfigError
+from pulsar.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from pulsar.pipeline.birdies import ZeroDM
+    from pulsar.report.sheet import Sheet
+    from pulsar.rfi import BlockStatistics, Mask
+    from pulsar.rfi.birdies import Birdie
+
+
+@dataclass(frozen=True, eq=False)
+class RfiReport:
+    """The mask of an observation and what it was made from.
+
+    Attributes
+    ----------
+    header : Header
+        Of the observation.
+    mask : Mask
+    stats : BlockStatistics or None
+        None for a mask from a file without them.
+    birdies : list of Birdie
+        Periodic interference that a search leaves out, ascending.
+    zero_dm : ZeroDM or None
+        The spectrum at DM 0; None where there are too few samples for one.
+    path : Path or None
+        The mask file, if one was written.
+    """
+
+    header: Header
+    mask: "Mask"
+    stats: "BlockStatistics | None"
+    birdies: "list[Birdie]"
+    zero_dm: "ZeroDM | None"
+    path: Path | None = None
+
+    @property
+    def spectrum_lost(self) -> float:
+        """Fraction of the spectrum up to Nyquist that the birdies take."""
+        from pulsar.rfi.birdies import fraction_lost
+
+        return fraction_lost(self.birdies, 0.5 / self.header.tsamp)
+
+    def summary(self) -> dict[str, Any]:
+        """What is lost, as plain Python values.
+
+        Returns
+        -------
+        dict
+            fraction_lost; reasons (reason, count, unit, fraction of the data); frequencies [MHz] and times [s from the
+            start] that lose more than others (lo, hi, fraction of them lost, share of the data); birdies (freq and
+            width [Hz], reason) and the fraction of the spectrum they take; the loss of every channel (freqs [MHz],
+            channel_lost) and block (block_start [s], block_lost).
+        """
+        from pulsar.rfi.losses import block_losses, channel_losses, losses, worst_blocks, worst_channels
+
+        mask, header = self.mask, self.header
+        return {
+            "mask": None if self.path is None else str(self.path),
+            "source": header.source,
+            "nchans": header.nchans,
+            "nsamps": header.nsamps,
+            "tsamp": header.tsamp,
+            "tstart": header.tstart,
+            "nblocks": len(mask.edges) - 1,
+            "channels_masked": int(np.count_nonzero(~mask.chan_ok)),
+            "fraction_lost": mask.fraction_lost,
+            "reasons": [
+                {"reason": one.reason, "count": one.count, "unit": one.unit, "fraction": one.fraction}
+                for one in losses(mask)
+            ],
+            "frequencies": [
+                {"lo": s.lo, "hi": s.hi, "channels": s.last - s.first + 1, "lost": s.lost, "share": s.share}
+                | {"reasons": list(s.reasons)}
+                for s in worst_channels(mask, header)
+            ],
+            "times": [
+                {"lo": s.lo, "hi": s.hi, "blocks": s.last - s.first + 1, "lost": s.lost, "share": s.share}
+                for s in worst_blocks(mask, header)
+            ],
+            "birdies": [{"freq": b.freq, "width": b.width, "reason": b.reason} for b in self.birdies],
+            "spectrum_lost": self.spectrum_lost,
+            "freqs": header.freqs.tolist(),
+            "channel_lost": channel_losses(mask).tolist(),
+            "block_start": (mask.edges[:-1] * header.tsamp).tolist(),
+            "block_lost": block_losses(mask).tolist(),
+        }
+
+    def plot(self, path: Path | str | None = None) -> "Sheet":
+        """Draw the mask, the statistics, the band and the spectrum at DM 0; also to `path`, as PNG."""
+        from pulsar.report.rfi import plot_rfi
+
+        spectrum = None if self.zero_dm is None else (self.zero_dm.powers, self.zero_dm.step)
+        return plot_rfi(self.header, self.mask, self.stats, birdies=self.birdies, spectrum=spectrum, path=path)
+
+    def _repr_png_(self) -> bytes:
+        from pulsar.report.sheet import png
+
+        return png(self.plot())
+
+    def __repr__(self) -> str:
+        return f"<RfiReport of {self.header.source or 'unnamed source'}: {self.mask.summary()}>"
+
+
+def make_rfi(
+    data: Observation | Path | str | Sequence[Path | str],
+    config: Config | str | Path | None = None,
+    out: Path | str | None = None,
+    *,
+    overwrite: bool = False,
+    argv: Sequence[str] = (),
+    progress: Progress | None = None,
+) -> RfiReport:
+    """Make the mask of an observation, learn its periodic interference, and save both for later runs.
+
+    Parameters
+    ----------
+    data : Observation, path or sequence of paths
+        One observation.
+    config : Config, name of a preset, or path of a TOML file
+    out : path, optional
+        The mask file (HDF5), for `rfi.mask` of later runs on the same observation; none is written otherwise.
+    overwrite : bool
+        Replace an existing `out`.
+    argv : sequence of str
+        The command line, for the provenance.
+    progress : Progress, optional
+        Default: quiet.
+
+    Returns
+    -------
+    RfiReport
+
+    Raises
+    ------
+    ConfigError
+        The output exists, the observation is a dedispersed series, or a given mask belongs to another observation.
+    DataError
+        The files cannot be read, or nothing is left.
+    """
+    from pulsar.config.load import load_config, to_toml
+    from pulsar.io.open import open_observation
+    from pulsar.io.product.provenance import Provenance
+    from pulsar.io.product.writer import check_output
+    from pulsar.pipeline.birdies import zero_dm
+    from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
+    from pulsar.pipeline.plan import live_frequencies, stage_memory, thread_count
+    from pulsar.rfi.birdies import merged, read_zaplist
+    from pulsar.rfi.store import write_mask
+
+    settings = config if isinstance(config, Config) else load_config(config)
+    progress = Progress("quiet") if progress is None else progress
+    target = None if out is None else check_output(Path(out), overwrite=overwrite)
+    paths = [data] if isinstance(data, str | Path) else data
+    opened = not isinstance(paths, Observation)
+    obs = paths if isinstance(paths, Observation) else open_observation(*paths, config=settings.input)
+    try:
+        if obs.header.is_series:
+            name = obs.files[0].path if obs.files else obs.header.source
+            raise ConfigError(f"{name}: a dedispersed series has no channels to mask; give the raw data")
+        live_frequencies(obs, settings)  # refuses a mask that does not fit, and when all channels are zapped
+        if settings.rfi.zaplist:
+            read_zaplist(settings.rfi.zaplist, 0.0)
+        for problem in obs.problems:
+            progress.message(f"note: {problem}")
+        threads, memory = thread_count(settings), stage_memory(settings)
+        record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), threads)
+        cleaning = find_mask(obs, settings, threads=threads, progress=progress, statistics=True)
+        source = clean_source(obs, cleaning.mask, settings, threads=threads, progress=progress)
+        scratch = Path(settings.run.scratch) if settings.run.scratch else (target or Path("mask")).absolute().parent
+        found = zero_dm(
+            source, obs.header, settings, threads=threads, memory=memory, scratch=scratch, progress=progress
+        )
+        birdies = merged([*given_birdies(obs.header, settings.rfi), *([] if found is None else found.lines)])
+        if target is not None:
+            write_mask(
+                target,
+                obs,
+                cleaning.mask,
+                cleaning.stats,
+                birdies,
+                provenance=record.record(progress.times),
+                overwrite=overwrite,
+            )
+        return RfiReport(obs.header, cleaning.mask, cleaning.stats, birdies, found, target)
+    finally:
+        if opened:
+            obs.close()

@@ -1,0 +1,200 @@
+"""A noise diode that is left on: a square wave of a known period in all channels, found and taken out.
+
+Its harmonics are odd ones only, the k-th with 1/k of the amplitude; it is found by them in the sum over the band, and
+its step in every channel follows from the products of the samples with its fundamental.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Harmonics by which it is recognised and timed.
+HARMONICS: Final = 15
+#: Strength of the fundamental in the sum over the band from which it is looked at [sigma].
+LEAST: Final = 8.0
+#: Amplitude of the third harmonic over that of the first, which is 1/3; most of an even one.
+THIRD: Final = (0.2, 0.47)
+EVEN: Final = 0.15
+#: The same phase all the time.
+COHERENT: Final = 0.9
+#: Periods from which the steps of the channels are found at a time.
+TURNS: Final = 20.0
+#: Fewest periods in an observation.
+FEWEST: Final = 5.0
+#: A block in which the band shows this part of the step has it.
+ON: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Diode:
+    """A square wave: `step` higher for the half of each period that begins at `rise`.
+
+    Attributes
+    ----------
+    period : float
+        [s]
+    rise : float
+        Time of one rising edge [s] from the start.
+    step : ndarray of float32, shape (nblocks, nchans)
+        In raw units; 0 where it is off.
+    """
+
+    period: float
+    rise: float
+    step: NDArray[np.float32]
+
+    def phase(self, times: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Turns since the last rising edge, 0 to 1."""
+        return np.asarray(((np.asarray(times) - self.rise) / self.period) % 1.0)
+
+    def wave(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """+1/2 while on, -1/2 while off."""
+        return np.where(self.phase(times) < 0.5, 0.5, -0.5)
+
+    def edges(self, start: float, stop: float) -> NDArray[np.float64]:
+        """Times of all edges in [start, stop) [s]."""
+        half = 0.5 * self.period
+        first = np.ceil((start - self.rise) / half)
+        count = max(int(np.ceil((stop - self.rise) / half) - first), 0)
+        return np.asarray(self.rise + half * (first + np.arange(count)))
+
+
+class DiodeSums:
+    """Products of the samples with waves of the periods that a diode may have, block by block.
+
+    Parameters
+    ----------
+    periods : sequence of float
+        [s]
+    nblocks, nchans : int
+    step : float
+        Time from one point to the next [s].
+    """
+
+    def __init__(self, periods: Sequence[float], nblocks: int, nchans: int, step: float) -> None:
+        self.periods = tuple(periods)
+        self.step = step
+        self.plain = np.zeros((nblocks, nchans), dtype=np.float32)
+        self.waves = np.zeros((len(self.periods), nblocks, nchans), dtype=np.complex64)
+        self.band = np.zeros((len(self.periods), nblocks, HARMONICS + 1), dtype=np.complex128)
+        self.start = np.zeros(nblocks)
+        self.npoints = np.zeros(nblocks, dtype=np.int64)
+        self.weight = np.zeros(nblocks)
+
+    def times(self, block: int) -> NDArray[np.float64]:
+        """Middle of the points of a block [s] from the start."""
+        return np.asarray(self.start[block] + (np.arange(self.npoints[block]) + 0.5) * self.step)
+
+    def add(self, block: int, start: float, points: NDArray[np.float32], noise: NDArray[np.float64]) -> None:
+        """Take a block.
+
+        Parameters
+        ----------
+        block : int
+        start : float
+            Time of the first point's begin [s].
+        points : ndarray of float32, shape (nchans, npoints)
+        noise : ndarray of float64, shape (nchans,)
+            Standard deviation of the points in white noise; not positive or not finite: channels that do not count.
+        """
+        self.start[block], self.npoints[block] = start, points.shape[1]
+        times = self.times(block)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weights = np.where((noise > 0) & np.isfinite(noise), 1.0 / noise, 0.0).astype(np.float32)
+        level = points.mean(axis=1)
+        series = (weights @ points - float(weights @ level)).astype(np.float64)
+        self.plain[block] = points.shape[1] * level
+        self.weight[block] = np.count_nonzero(weights)
+        turns = np.stack([times / p for p in self.periods])
+        basis = np.exp(-2j * np.pi * turns)
+        self.waves[:, block] = (points @ basis.T.astype(np.complex64)).T
+        # Of the band, with the level of each block left to be fitted.
+        k = np.arange(HARMONICS + 1)[None, :, None]
+        self.band[:, block] = (np.exp(-2j * np.pi * k * turns[:, None, :]) * series).sum(axis=2)
+
+    def find(self, factor: int) -> Diode | None:
+        """The diode, if one of the periods is there.
+
+        Parameters
+        ----------
+        factor : int
+            Samples in a point.
+        """
+        for i, period in enumerate(self.periods):
+            found = self._one(i, period, factor)
+            if found is not None:
+                return found
+        return None
+
+    def _one(self, i: int, period: float, factor: int) -> Diode | None:
+        nblocks = len(self.start)
+        length = float(np.sum(self.npoints)) * self.step
+        if length < FEWEST * period or 2 * HARMONICS * self.step > 0.5 * period:
+            return None
+        # Blocks of a few periods together: in one alone level and wave cannot be told apart.
+        blocks = max(1, round(2.0 * period / max(float(np.median(self.npoints)) * self.step, 1e-9)))
+        groups = np.arange(nblocks) // blocks
+        band = np.zeros((int(groups[-1]) + 1, HARMONICS + 1), dtype=np.complex128)
+        np.add.at(band, groups, self.band[i])
+        noise = np.sqrt(0.5 * np.bincount(groups, self.npoints * self.weight) + 1e-30)
+        active = np.abs(band[:, 1]) > max(LEAST / np.sqrt(len(band)), 3.0) * noise
+        total = band[active].sum(axis=0)
+        sigma = float(np.sqrt(np.sum(noise[active] ** 2)))
+        first = float(np.abs(total[1]))
+        if not active.any() or first < LEAST * sigma or first < COHERENT * float(np.abs(band[active, 1]).sum()):
+            return None
+        third = float(np.abs(total[3])) / first
+        slack = 3.0 * sigma / first
+        even = float(np.abs(total[[2, 4]]).max()) / first
+        if not THIRD[0] - slack < third < THIRD[1] + slack or even > EVEN + slack:
+            return None
+        # Odd harmonics of a square wave whose on half has its middle at the phase phi: (-1)^((k-1)/2) cos(k phi) / k.
+        k = np.arange(1, HARMONICS + 1, 2)
+        grid = -float(np.angle(total[1])) + np.linspace(-0.3, 0.3, 6001)
+        sign = np.where(k % 4 == 1, 1.0, -1.0) / k
+        fit = (sign * np.real(total[k] * np.exp(1j * np.outer(grid, k)))).sum(axis=1)
+        phi = float(grid[np.argmax(fit)])
+        bare = Diode(period, (phi / (2 * np.pi) - 0.25) * period, np.zeros((0, 0), dtype=np.float32))
+        return self._steps(i, bare, factor, phi)
+
+    def _steps(self, i: int, bare: Diode, factor: int, phi: float) -> Diode | None:
+        """Steps of all channels, where the band shows that it is on."""
+        nblocks, nchans = self.plain.shape
+        n, c, s, d = (np.zeros(nblocks) for _ in range(4))
+        for b in np.flatnonzero(self.npoints):
+            times = self.times(b)
+            cosine = np.cos(2 * np.pi * times / bare.period - phi)
+            wave = bare.wave(times)
+            n[b], c[b], s[b], d[b] = len(times), cosine.sum(), wave @ cosine, wave.sum()
+        turn = np.exp(1j * phi)
+
+        def fitted(
+            which: NDArray[np.bool_], plain: NDArray[np.float64], product: NDArray[np.float64]
+        ) -> NDArray[np.float64]:
+            # Level m and step h: sum x = n m + h d, sum x cos = m c + h s.
+            det = n[which].sum() * s[which].sum() - c[which].sum() * d[which].sum()
+            return np.asarray((n[which].sum() * product - c[which].sum() * plain) / det)
+
+        # In the band first: a block that shows it has it.
+        band = np.real(self.band[i, :, 1] * turn)
+        overall = np.asarray(self.npoints > 0)
+        typical = float(fitted(overall, np.zeros(1), np.array([band[overall].sum()]))[0])
+        height = np.where(s - c * d / np.maximum(n, 1) > 0, band / np.maximum(s - c * d / np.maximum(n, 1), 1e-9), 0.0)
+        strong = height[height > max(typical, 0.0)]
+        if strong.size == 0:
+            return None
+        on = overall & (height > ON * float(np.median(strong)))
+        step = np.zeros((nblocks, nchans), dtype=np.float32)
+        together = max(1, round(TURNS * bare.period / max(float(np.median(self.npoints)) * self.step, 1e-9)))
+        for first in range(0, nblocks, together):
+            which = on & (np.arange(nblocks) >= first) & (np.arange(nblocks) < first + together)
+            if not which.any() or which.sum() * float(np.median(self.npoints)) * self.step < 2.0 * bare.period:
+                continue
+            plain = self.plain[which].sum(axis=0, dtype=np.float64)
+            product = np.real(self.waves[i, which].astype(np.complex128) * turn).sum(axis=0)
+            h = fitted(which, plain, product) / factor
+            step[which] = np.where(np.isfinite(h), h, 0.0)
+        return Diode(bare.period, bare.rise, step) if step.any() else None
