@@ -37,7 +37,7 @@ from pulsar.simulate import Burst, Pulsar, inject, write_filterbank
 BASE = ["dedisp.dm_hi=520", "ffa.duty_min=0.01", "ffa.p_max=5", "run.threads=1", "output.detections=false"]
 BASE += ["single_pulse.cutouts=0"]
 # FAST's settings know the period of the noise diode; the ranges that they zap are a method of their own here.
-BY_RECEIVER = {"fast": ["sift.diodes=[0.201326592, 2.0]"], "parkes": []}
+BY_RECEIVER = {"fast": ["rfi.diodes=[0.201326592, 2.0]"], "parkes": []}
 
 # Field of the section rfi: what is off, and what on where it is off by default.
 SWITCHES: dict[str, tuple[Any, Any]] = {

@@ -210,6 +210,19 @@ def _quantile(ordered: NDArray[np.float64], n: int, q: float) -> float:
     return float(ordered[i] + (at - i) * (ordered[i + 1] - ordered[i]))
 
 
+@kernel(inline=True)
+def _outlier(
+    votes: NDArray[np.bool_], received: NDArray[np.int64], cast: NDArray[np.int64], lags: NDArray[np.int64], i: int
+) -> bool:
+    """Whether one of those that have voted for `i` has cast fewer votes than `i` has got."""
+    for k in range(lags.shape[0]):
+        if votes[2 * k, i] and cast[i - lags[k]] < received[i]:
+            return True
+        if votes[2 * k + 1, i] and cast[i + lags[k]] < received[i]:
+            return True
+    return False
+
+
 @kernel()
 def iqrm(values: NDArray[np.float64], lags: NDArray[np.int64], threshold: float, out: NDArray[np.bool_]) -> None:
     """Outliers of every row by the votes of their neighbours (inter-quartile range mitigation).
@@ -217,7 +230,7 @@ def iqrm(values: NDArray[np.float64], lags: NDArray[np.int64], threshold: float,
     Every number is compared with those `lag` places before and after. Of one lag the differences have a spread, from
     their quartiles; a number that lies `threshold` of it above another gets a vote from that one. It is an outlier if
     it has got more votes than one of its voters has cast: who votes for many is likely to be an outlier to the other
-    side. Morello, Rajwade & Stappers 2022, MNRAS 510, 1393.
+    side. Morello, Rajwade & Stappers 2022, MNRAS 510, 1393. Outliers towards smaller values are found alike.
 
     Parameters
     ----------
@@ -228,20 +241,21 @@ def iqrm(values: NDArray[np.float64], lags: NDArray[np.int64], threshold: float,
     threshold : float
         In standard deviations of Gaussian differences.
     out : ndarray of bool, shape (nrows, n)
-        Whether a number is an outlier towards larger values.
+        Whether a number is an outlier to either side.
     """
     nrows, n = values.shape
     nlags = lags.shape[0]
     differences = np.empty(n)
     # Votes by (lag, direction): row 2 k for those of the number before, 2 k + 1 for those of the number after.
-    got = np.zeros((2 * nlags, n), np.bool_)
-    received = np.zeros(n, np.int64)
-    cast = np.zeros(n, np.int64)
+    high = np.zeros((2 * nlags, n), np.bool_)
+    low = np.zeros((2 * nlags, n), np.bool_)
+    # Votes got and cast, for being high and for being low.
+    counts = np.zeros((4, n), np.int64)
     for r in range(nrows):
         row = values[r]
-        got[:] = False
-        received[:] = 0
-        cast[:] = 0
+        high[:] = False
+        low[:] = False
+        counts[:] = 0
         for k in range(nlags):
             lag = lags[k]
             count = 0
@@ -260,22 +274,24 @@ def iqrm(values: NDArray[np.float64], lags: NDArray[np.int64], threshold: float,
                 if not np.isfinite(d):
                     continue
                 if d - mid > limit:
-                    got[2 * k, i] = True
-                    received[i] += 1
-                    cast[i - lag] += 1
+                    # High beside the one before; that one is low beside this.
+                    high[2 * k, i] = True
+                    low[2 * k + 1, i - lag] = True
+                    counts[0, i] += 1
+                    counts[1, i - lag] += 1
+                    counts[2, i - lag] += 1
+                    counts[3, i] += 1
                 elif mid - d > limit:
-                    got[2 * k + 1, i - lag] = True
-                    received[i - lag] += 1
-                    cast[i] += 1
+                    high[2 * k + 1, i - lag] = True
+                    low[2 * k, i] = True
+                    counts[0, i - lag] += 1
+                    counts[1, i] += 1
+                    counts[2, i] += 1
+                    counts[3, i - lag] += 1
         for i in range(n):
-            outlier = False
-            if received[i] > 0:
-                for k in range(nlags):
-                    if got[2 * k, i] and cast[i - lags[k]] < received[i]:
-                        outlier = True
-                    if got[2 * k + 1, i] and cast[i + lags[k]] < received[i]:
-                        outlier = True
-            out[r, i] = outlier
+            out[r, i] = (counts[0, i] > 0 and _outlier(high, counts[0], counts[1], lags, i)) or (
+                counts[2, i] > 0 and _outlier(low, counts[2], counts[3], lags, i)
+            )
 
 
 @kernel()

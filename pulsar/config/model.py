@@ -88,6 +88,13 @@ class RfiConfig(Section):
         Field(description="periodic interference to leave out of spectra: frequency and full width [Hz]"),
     ] = ()
     zaplist: Annotated[str, Field(description="PRESTO .zaplist or .birds file to leave out as well; empty: none")] = ""
+    diodes: Annotated[
+        tuple[Annotated[float, Field(gt=0)], ...],
+        Field(
+            description="periods of noise diodes [s]: their waves are taken out, and undispersed candidates at their "
+            "harmonics are flagged"
+        ),
+    ] = ()
     learn: Annotated[bool, Field(description="learn undispersed lines from the series at DM 0 and leave them out")] = (
         True
     )
@@ -234,10 +241,6 @@ class SiftConfig(Section):
         tuple[float, ...],
         Field(description="mains frequencies [Hz]: undispersed candidates at their harmonics are flagged"),
     ] = (50.0, 60.0)
-    diodes: Annotated[
-        tuple[float, ...],
-        Field(description="periods of noise diodes [s]: undispersed candidates at their harmonics are flagged"),
-    ] = ()
     harmonics: Annotated[bool, Field(description="attach harmonics to their fundamental")] = True
 
 

@@ -37,7 +37,7 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     plan : DMPlan
         All trials.
     config : Config
-        Its `fft` and `sift.diodes` are used.
+        Its `fft` and `rfi.diodes` are used.
     """
     from pulsar.rfi.birdies import diode_lines, learn
     from pulsar.search.fft import FFTSearch
@@ -48,7 +48,7 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
         return []
     search = FFTSearch(stage.nsamps, stage.tsamp, config.fft)
     tobs = stage.nsamps * stage.tsamp
-    diode = diode_lines(search.spectrum(batch.row(0)), stage.tsamp, tobs, config.sift.diodes)
+    diode = diode_lines(search.spectrum(batch.row(0)), stage.tsamp, tobs, config.rfi.diodes)
     lines = learn(lambda i: search.spectrum(batch.row(i)), dms, plan.freqs, stage.tsamp, tobs)
     return [*diode, *lines]
 

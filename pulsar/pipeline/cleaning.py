@@ -1,6 +1,6 @@
 """The mask of an observation, measured or taken from a file: one way for searches, folds, notebooks, `pulsar rfi`."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,13 +28,10 @@ class Cleaning:
     mask : Mask
     stats : BlockStatistics or None
         None where the mask was taken from a file, without them.
-    notes : tuple of str
-        What was found out about the data.
     """
 
     mask: "Mask"
     stats: "BlockStatistics | None"
-    notes: tuple[str, ...] = ()
 
 
 def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -> "MaskFile | PrestoMask | None":
@@ -106,65 +103,7 @@ def find_mask(
     with progress.stage("statistics", obs.header.nsamps, "samples") as tick:
         stats = measure(obs, settings, threads=threads, progress=tick)
         mask = make_mask(obs, stats, settings, given=None if given is None else given.blocks(stats.edges))
-    mask, notes = without_diode(obs, mask, config, threads=threads, progress=progress)
-    return Cleaning(mask, stats, notes)
-
-
-def without_diode(
-    obs: Observation, mask: "Mask", config: Config, *, threads: int, progress: Progress
-) -> "tuple[Mask, tuple[str, ...]]":
-    """The mask with the part in it that a noise diode was on, where that is better left out; and this in words.
-
-    Parameters
-    ----------
-    obs : Observation
-    mask : Mask
-    config : Config
-        `sift.diodes` are the periods; without any nothing is read.
-    threads : int
-    progress : Progress
-    """
-    from pulsar.dedisp.plan import few_trials
-    from pulsar.dedisp.stream import dedisperse
-    from pulsar.pipeline.plan import stage_memory
-    from pulsar.rfi import cleaned_source
-    from pulsar.rfi.common import FASTEST
-    from pulsar.rfi.diode_times import diode_stretches
-    from pulsar.rfi.mask import CAUSES
-
-    header = obs.header
-    if not config.sift.diodes or not config.rfi.enabled or config.rfi.zerodm != "off":
-        return mask, ()
-    source = cleaned_source(obs, mask, config.rfi)
-    factor = coarse(header.tsamp, FASTEST)
-    plan = few_trials(header, np.zeros(1), factor, source.freqs)
-    with (
-        progress.stage("noise diode", header.nsamps, "samples") as tick,
-        dedisperse(source, plan, threads=threads, memory=stage_memory(config), progress=tick) as store,
-    ):
-        found = factor * diode_stretches(store.row(0), plan.stages[0].tsamp, config.sift.diodes)
-    if not found.size:
-        return mask, ()
-    blocks = np.zeros(len(mask.edges) - 1, dtype=np.bool_)
-    for first, last in found:
-        blocks |= (mask.edges[:-1] < last) & (mask.edges[1:] > first)
-    lost = float(np.sum(np.diff(mask.edges)[blocks])) / header.nsamps
-    parts = ", ".join(f"{a * header.tsamp:.1f} to {b * header.tsamp:.1f} s" for a, b in found[:5])
-    more = " ..." if len(found) > 5 else ""
-    note = f"a noise diode was on from {parts}{more}: {100 * lost:.0f} % of the data are left out"
-    progress.message(note)
-    why = mask.why.copy()
-    if why.size:
-        why[blocks] |= np.uint16(1 << CAUSES.index("block"))
-    return replace(mask, bad=mask.bad | blocks[:, None], why=why), (note,)
-
-
-def coarse(tsamp: float, highest: float) -> int:
-    """Downsampling, a power of two, with which frequencies up to `highest` [Hz] are still seen."""
-    factor = 1
-    while factor < 256 and 2 * factor * tsamp <= 0.5 / highest:
-        factor *= 2
-    return factor
+    return Cleaning(mask, stats)
 
 
 def clean_source(

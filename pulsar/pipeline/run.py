@@ -25,7 +25,7 @@ from pulsar.pipeline.candidates import (
     rank,
 )
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
-from pulsar.pipeline.cleaning import clean_source, coarse, find_mask, given_birdies, given_mask
+from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies, given_mask
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, explained, find_pulses, is_one_pulse, link
@@ -254,8 +254,6 @@ class _Runner:
         self.mask: Mask | None = None
         self.birdies: list[Birdie] = []
         self.common = common
-        #: What was found out about the data, for the product.
-        self.notes: list[str] = []
 
     def lines(self) -> "Lines":
         """Lines in the series at DM 0, and what is of them at a few other DMs."""
@@ -265,7 +263,9 @@ class _Runner:
         from pulsar.search.fft import FFTSearch
 
         source, header = self._clean(), self.obs.header
-        downsample = coarse(header.tsamp, FASTEST)
+        downsample = 1
+        while downsample < 256 and 2 * downsample * header.tsamp <= 0.5 / FASTEST:
+            downsample *= 2
         dms = line_dms(header.freqs, 0.5 / (downsample * header.tsamp), self.config.dedisp.dm_hi)
         plan = few_trials(header, dms, downsample, source.freqs)
         with (
@@ -305,7 +305,7 @@ class _Runner:
         cutouts = pulses.cut_out(self.config.single_pulse.cutouts, self.progress)
 
         with self.progress.stage("writing"), ProductWriter(out, overwrite=overwrite) as writer:
-            writer.observation(header, self.obs.files, self.obs.gaps, [*self.obs.problems, *self.notes])
+            writer.observation(header, self.obs.files, self.obs.gaps, self.obs.problems)
             writer.candidates(table)
             for ident, fold in folds:
                 writer.fold(ident, fold)
@@ -396,13 +396,11 @@ class _Runner:
         kept = self.checkpoint.load("mask")
         if kept is not None:
             reasons = tuple(str(r) for r in kept.pop("reasons"))
-            self.notes = [str(note) for note in kept.pop("notes")]
             self.mask = Mask(reasons=reasons, **kept)
         else:
-            found = find_mask(self.obs, config, threads=self.threads, progress=self.progress)
-            self.mask, self.notes = found.mask, list(found.notes)
+            self.mask = find_mask(self.obs, config, threads=self.threads, progress=self.progress).mask
             arrays = {f.name: np.asarray(getattr(self.mask, f.name)) for f in fields(self.mask)}
-            self.checkpoint.save("mask", **arrays, notes=np.array(self.notes, dtype="U256"))
+            self.checkpoint.save("mask", **arrays)
         self.progress.message(self.mask.summary())
         return clean_source(self.obs, self.mask, config, threads=self.threads, progress=self.progress)
 
@@ -569,7 +567,7 @@ class _Runner:
         if looks_like_mains(fold, self.config.sift.mains, dispersion_known=known):
             flags = (*flags, "mains")
             value *= MAINS_FACTOR
-        if looks_like_diode(fold, self.config.sift.diodes, dispersion_known=known):
+        if looks_like_diode(fold, self.config.rfi.diodes, dispersion_known=known):
             flags = (*flags, "noise diode")
             value *= MAINS_FACTOR
         if is_one_pulse(pulses.table, fold):

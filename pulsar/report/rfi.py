@@ -184,7 +184,7 @@ class _Image:
         self.channels = np.linspace(high, low, nchans + 1)
         self.times = mask.edges * header.tsamp * self.scale
 
-    def reduce(self, values: NDArray[np.float64] | NDArray[np.bool_]) -> NDArray[np.float64]:
+    def reduce(self, values: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float64]:
         """Means of what is known over the pixels, shape (rows, columns), NaN where nothing is."""
         known = np.isfinite(values)
         sums = _sums(np.where(known, values, 0.0), self.columns, self.rows)
@@ -317,7 +317,7 @@ def _stretches(which: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 
 def _statistics(
-    figure: Figure, grid: GridSpec, image: _Image, mask: Mask, panels: Sequence[tuple[str, NDArray[np.float64] | None]]
+    figure: Figure, grid: GridSpec, image: _Image, mask: Mask, panels: Sequence[tuple[str, NDArray[np.floating] | None]]
 ) -> None:
     for i, (name, values) in enumerate(panels):
         axes = figure.add_subplot(grid[i])
@@ -340,7 +340,7 @@ def _statistics(
         _style(axes, name)
 
 
-def _panels(stats: BlockStatistics | None, usual: NDArray[np.float64]) -> list[tuple[str, NDArray[np.float64] | None]]:
+def _panels(stats: BlockStatistics | None, usual: NDArray[np.float64]) -> list[tuple[str, NDArray[np.floating] | None]]:
     """Names and values, shape (nblocks, nchans), of the statistics that are shown."""
     return [
         ("Noise over its usual", None if stats is None else np.asarray(stats.std / usual)),

@@ -54,6 +54,14 @@ class Diode:
         """+1/2 while on, -1/2 while off."""
         return np.where(self.phase(times) < 0.5, 0.5, -0.5)
 
+    def shares(self, edges: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Mean of the wave between each two of `edges` [s]."""
+        turns = (np.asarray(edges) - self.rise) / self.period
+        part = turns % 1.0
+        # Integral of the wave from a rising edge on, in periods: up to 1/4 and down again.
+        integral = np.where(part < 0.5, 0.5 * part, 0.5 - 0.5 * part)
+        return np.asarray(np.diff(integral) / np.diff(turns))
+
     def edges(self, start: float, stop: float) -> NDArray[np.float64]:
         """Times of all edges in [start, stop) [s]."""
         half = 0.5 * self.period
@@ -165,7 +173,7 @@ class DiodeSums:
         nblocks, nchans = self.plain.shape
         n, c, s, d = (np.zeros(nblocks) for _ in range(4))
         for b in np.flatnonzero(self.npoints):
-            times = self.times(b)
+            times = self.times(int(b))
             cosine = np.cos(2 * np.pi * times / bare.period - phi)
             wave = bare.wave(times)
             n[b], c[b], s[b], d[b] = len(times), cosine.sum(), wave @ cosine, wave.sum()

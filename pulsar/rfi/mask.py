@@ -1,6 +1,7 @@
 """Which channels and blocks are left out, why, and the baseline and noise of the rest."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -10,6 +11,7 @@ from pulsar.config.model import RfiConfig
 from pulsar.constants import KDM
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
+from pulsar.rfi.diode import Diode
 from pulsar.rfi.robust import smooth
 from pulsar.rfi.statistics import BlockStatistics
 
@@ -30,6 +32,7 @@ CAUSES: Final = (
     "neighbours",
     "grown",
     "block",
+    "jump",
     "given",
 )
 
@@ -53,6 +56,10 @@ class Mask:
         First sample and the one after the last of what is left out in all channels, ascending.
     why : ndarray of uint16, shape (nblocks, nchans)
         Bits of the CAUSES for which a channel-block is masked; empty where unknown.
+    wave : ndarray of float64, shape (2,) or (0,)
+        Period of a noise diode that is taken out, and the time of one of its rising edges from the start [s].
+    wave_step : ndarray of float32, shape (nblocks, nchans) or (0, 0)
+        Its step in raw units.
     """
 
     chan_ok: NDArray[np.bool_]
@@ -63,6 +70,8 @@ class Mask:
     noise: NDArray[np.float64]
     clipped: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
     why: NDArray[np.uint16] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.uint16))
+    wave: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    wave_step: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
 
     @property
     def fraction_lost(self) -> float:
@@ -70,6 +79,11 @@ class Mask:
         weights = np.diff(self.edges) - self.clipped_samples
         masked = float(np.sum(self.bad.mean(axis=1) * weights) + self.clipped_samples.sum())
         return masked / float(self.edges[-1] - self.edges[0])
+
+    @property
+    def diode(self) -> Diode | None:
+        """The noise diode that is taken out."""
+        return Diode(float(self.wave[0]), float(self.wave[1]), self.wave_step) if self.wave.size else None
 
     @property
     def clipped_samples(self) -> NDArray[np.int64]:
@@ -91,6 +105,9 @@ class Mask:
         lost = int((~self.chan_ok).sum())
         why = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items(), key=lambda kv: -kv[1]))
         text = f"{lost} of {len(self.chan_ok)} channels masked" + (f" ({why})" if why else "")
+        if self.wave.size:
+            on = float(np.mean(self.wave_step.any(axis=1)))
+            text += f", noise diode of {self.wave[0]:.6g} s taken out ({100 * on:.0f} % of the time)"
         if len(self.clipped):
             text += f", {len(self.clipped)} impulses clipped"
         return f"{text}, {100 * self.fraction_lost:.1f} % of the data"
@@ -117,9 +134,12 @@ def make_mask(
     DataError
         When no channel is left.
     """
-    from pulsar.rfi.outliers import SATURATED, find_outliers, grown
+    from pulsar.rfi.outliers import SATURATED, find_jumps, find_outliers, grown
 
     header = obs.header
+    diode = stats.diode
+    if diode is not None:
+        stats = replace(stats, mean=stats.mean - diode.step * stats.diode_share[:, None])
     nchans = header.nchans
     reasons = np.full(nchans, "", dtype="U32")
     why = np.zeros(stats.mean.shape, dtype=np.uint16)
@@ -152,6 +172,7 @@ def make_mask(
     window = max(1, round(baseline_s / block))
     # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
     near = max(1, min(window, round(SHORTEST_BASELINE / block)))
+    jumps = np.zeros(0, dtype=np.int64)
     if config.enabled:
         flag(np.median(stats.saturated, axis=0) > SATURATED, "saturated")
         with np.errstate(divide="ignore"):
@@ -170,6 +191,10 @@ def make_mask(
             kept = inside[:, None] & live[None, :]
             mark(grown((why > 0) & kept, config.grow) & kept & (why == 0), "grown")
         flag(((why > 0) & ~still).mean(axis=0) > config.chan_fraction, "often bad")
+        jumps = find_jumps(stats, (why > 0) | (reasons != "")[None, :], block)
+        for k in jumps:
+            # The block that it is in, and the one after it, up to whose middle the baseline is a ramp.
+            mark(np.isin(np.arange(stats.nblocks), (k - 1, k))[:, None] & np.ones(nchans, dtype=bool), "jump")
         live = reasons == ""
         if live.any():
             lost = np.mean(why[:, live] > 0, axis=1)
@@ -188,6 +213,13 @@ def make_mask(
         )
     bad[:, ~live] = True
     mark(np.repeat(~live[None, :], stats.nblocks, axis=0), "channel")
-    baseline = smooth(stats.mean, bad, window)
-    noise = smooth(stats.std, bad, window)
-    return Mask(live, tuple(str(r) for r in reasons), bad, stats.edges, baseline, noise, stats.impulses, why)
+    wave = np.zeros(0) if diode is None else np.array([diode.period, diode.rise])
+    step = np.zeros((0, 0), dtype=np.float32) if diode is None else diode.step
+    pieces = np.concatenate([[0], jumps, [stats.nblocks]])
+    baseline, noise = np.empty_like(stats.mean), np.empty_like(stats.std)
+    for first, last in pairwise(pieces):
+        part = slice(first, last)
+        baseline[part] = smooth(stats.mean[part], bad[part], window)
+        noise[part] = smooth(stats.std[part], bad[part], window)
+    labels = tuple(str(r) for r in reasons)
+    return Mask(live, labels, bad, stats.edges, baseline, noise, stats.impulses, why, wave, step)

@@ -36,6 +36,13 @@ BROAD: Final = 0.25
 BROAD_SIGMA: Final = 3.0
 #: Farthest neighbours that vote, as a part of the channels, and the ratio of one lag to the next (Morello et al. 2022).
 RADIUS: Final = 0.1
+#: A jump of the gain: compared over so many blocks, so long [s] and that part of the data on either side; so many times
+#: what the level varies there, and of the step that part at once.
+JUMP_BLOCKS: Final = 8
+JUMP_TIME: Final = 4.0
+JUMP_SHARE: Final = 0.06
+JUMP_SIGMA: Final = 8.0
+JUMP_SUDDEN: Final = 0.7
 #: Fraction of samples at the top code from which a channel-block counts as saturated.
 SATURATED: Final = 0.02
 #: Dispersed tracks are looked for in so many bands; of one that part of the channels must be raised, by so many sigma,
@@ -91,7 +98,7 @@ def find_outliers(
     whole = {name: np.zeros(shape[1], dtype=bool) for name in CHANNEL_REASONS}
     parts = {name: np.zeros(shape, dtype=bool) for name in BLOCK_CAUSES}
     lengths = np.diff(stats.edges).astype(np.float64)[:, None] * np.maximum(stats.valid, 1e-9)
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         live = np.asarray(~bad.all(axis=0))
         if live.sum() < MIN_CHANNELS:
             break
@@ -139,7 +146,9 @@ def find_outliers(
             if config.fourier > 0 and stats.bin_width > 0:
                 limit = -float(norm.logsf(config.fourier))
                 parts["line"] |= ~bad & (stats.fourier > limit)
-            if config.iqrm > 0:
+            found = np.logical_or.reduce(list(parts.values())) | np.logical_or.reduce(list(whole.values()))[None, :]
+            last = number == ROUNDS - 1 or not (found & ~bad).any()
+            if config.iqrm > 0 and last:
                 votes = np.where(burst[:, None], np.nan, ratio)
                 parts["neighbours"] |= _voted(votes, config.iqrm)
                 whole["noise outlier"] |= noticeable & _voted(np.where(live, residual, np.nan)[None, :], config.iqrm)[0]
@@ -149,7 +158,65 @@ def find_outliers(
         for cause, blocks in parts.items():
             parts[cause] = blocks & ~spared
             bad = bad | parts[cause]
+        if last:
+            break
     return Outliers([(w, name) for name, w in whole.items()], [(p, name) for name, p in parts.items()])
+
+
+def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> NDArray[np.int64]:
+    """Blocks from which on the gain of the whole band is another one.
+
+    A step of the level that all channels share, in one block or two, between two stretches of some seconds that differ
+    by more than they vary: a pulse, even of a second or two, comes back.
+
+    Parameters
+    ----------
+    stats : BlockStatistics
+    bad : ndarray of bool, shape (nblocks, nchans)
+    block : float
+        Length of a block [s].
+
+    Returns
+    -------
+    ndarray of int64
+        The first whole block after each step.
+    """
+    nblocks = stats.nblocks
+    # Pulses of a period up to a tenth of the data are shorter than half of that.
+    reach = max(JUMP_BLOCKS, round(JUMP_TIME / block), round(JUMP_SHARE * nblocks))
+    if nblocks < 2 * reach + 2:
+        return np.zeros(0, dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        usual, spread = (
+            median(np.where(bad, np.nan, stats.mean), axis=0),
+            median(np.where(bad, np.nan, stats.std), axis=0),
+        )
+        level = median(np.where(bad, np.nan, (stats.mean - usual) / spread), axis=1)
+    if not np.isfinite(level).all():
+        known = np.isfinite(level)
+        if known.sum() < 2:
+            return np.zeros(0, dtype=np.int64)
+        level = np.interp(np.arange(nblocks), np.flatnonzero(known), level[known])
+    windows = np.lib.stride_tricks.sliding_window_view(level, reach)
+    middle = np.median(windows, axis=1)
+    within = np.median(np.abs(windows - middle[:, None]), axis=1) * MAD_TO_SIGMA
+    # Block k: the step lies in k - 1, which is neither before nor after.
+    at = np.arange(reach + 1, nblocks - reach + 1)
+    before, after = at - 1 - reach, at
+    step = middle[after] - middle[before]
+    noise = np.maximum(within[after], within[before])
+    typical = np.median(np.abs(np.diff(level))) / 0.954
+    strength = np.abs(step) / np.maximum(noise, typical)
+    # Sudden: most of it from the block before to the one after.
+    sudden = np.abs(level[at] - level[at - 2]) > JUMP_SUDDEN * np.abs(step)
+    out: list[int] = []
+    for i in np.argsort(-strength):
+        if strength[i] < JUMP_SIGMA:
+            break
+        if sudden[i] and all(abs(int(at[i]) - k) > 2 for k in out):
+            out.append(int(at[i]))
+    return np.array(sorted(out), dtype=np.int64)
 
 
 def grown(flags: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
@@ -240,10 +307,9 @@ def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
     lags = [1]
     while (lag := max(lags[-1] + 1, int(LAG_RATIO * lags[-1]))) <= radius:
         lags.append(lag)
-    above, below = np.zeros(values.shape, dtype=bool), np.zeros(values.shape, dtype=bool)
-    iqrm(values, np.array(lags, dtype=np.int64), threshold, above)
-    iqrm(-values, np.array(lags, dtype=np.int64), threshold, below)
-    return above | below
+    out = np.zeros(values.shape, dtype=bool)
+    iqrm(values, np.array(lags, dtype=np.int64), threshold, out)
+    return out
 
 
 def _tracks(

@@ -139,11 +139,11 @@ class PrestoMask:
         nsamps : int
             Of the observation: its number of blocks is bounded.
         """
-        usual = int(block_edges(nsamps, self.tsamp, wanted)[1])
+        usual = int(block_edges(nsamps, self.tsamp, wanted, self.bad.shape[1])[1])
         whole = np.arange(max(1, usual // 2), 2 * usual + 1)
         divisors = whole[self.ptsperint % whole == 0]
         for n in divisors[np.argsort(np.abs(np.log(divisors / usual)), kind="stable")]:
-            if block_edges(nsamps, self.tsamp, n * self.tsamp)[1] == n:
+            if block_edges(nsamps, self.tsamp, n * self.tsamp, self.bad.shape[1])[1] == n:
                 return float(n * self.tsamp)
         return wanted
 

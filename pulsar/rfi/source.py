@@ -60,7 +60,14 @@ class CleanedSource:
         self._base = mask.baseline[:, self._chans]
         self._centres = (mask.edges[:-1] + mask.edges[1:]) // 2
         # Between two knots the baseline is one line and the scale one number.
-        self._knots = np.unique(np.concatenate([mask.edges, self._centres]))
+        self._diode = mask.diode
+        knots = [mask.edges, self._centres]
+        if self._diode is not None:
+            # Of a sample that an edge lies in, the larger part counts.
+            edges = self._diode.edges(0.0, self.nsamps * self.tsamp)
+            knots.append(np.clip(np.ceil(edges / self.tsamp - 0.5), 0, self.nsamps).astype(np.int64))
+            self._steps = self._diode.step[:, self._chans]
+        self._knots = np.unique(np.concatenate(knots))
         self._live = 1.0 - mask.bad[:, self._chans].mean(axis=1)
         self._local = threading.local()
 
@@ -127,6 +134,8 @@ class CleanedSource:
         base, slope = self._line(anchor)
         block = int(np.searchsorted(self.mask.edges, anchor, side="right")) - 1
         scale = self._scale[block]
+        if self._diode is not None:
+            base = base + self._steps[block] * np.float32(self._diode.wave(np.array([(anchor + 0.5) * self.tsamp]))[0])
         none = np.empty(0, dtype=np.float32)
         if self._weights is None or self._gains is None:
             normalise(raw, self._chans, base, slope, scale, start - anchor, none, none, out)

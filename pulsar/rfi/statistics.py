@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
+from pulsar.rfi.diode import Diode, DiodeSums
 from pulsar.rfi.impulses import Bands, find_impulses
 
 # Fewest samples a block may hold for its standard deviation to be good to 6 %.
@@ -71,6 +72,10 @@ class BlockStatistics:
         not taken. In white noise it scatters by ``sqrt(2 / npoints)``.
     npoints : int
         Such sums in a block; 0 where none were taken.
+    diode : Diode or None
+        A noise diode that is on, in part of the data or all of it.
+    diode_share : ndarray of float64, shape (nblocks,) or (0,)
+        Mean of its wave over each block, -1/2 to 1/2.
     impulses : ndarray of int64, shape (n, 2)
         First sample of impulses at DM 0 and the one after the last, ascending; none where they were not looked for.
     """
@@ -88,6 +93,8 @@ class BlockStatistics:
     excess: NDArray[np.float32]
     bin_width: float = 0.0
     npoints: int = 0
+    diode: Diode | None = None
+    diode_share: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     impulses: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
 
     @property
@@ -160,6 +167,9 @@ def measure(
     factor, npoints = spectrum_points(int(edges[1] - edges[0]), nchans, header.tsamp)
     spectra = config.enabled and (config.fourier > 0 or config.excess > 0) and npoints > 0
     bands = Bands.of(obs.header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
+    periods = [p for p in config.diodes if npoints > 0]
+    diodes = DiodeSums(periods, nblocks, nchans, factor * header.tsamp) if periods and config.enabled else None
+    spectra = spectra or diodes is not None
     local = threading.local()
 
     def one(block: int) -> None:
@@ -187,6 +197,8 @@ def measure(
         valid[block] = sums.count / (hi - lo)
         whole = pieces == [(lo, hi)]
         if points is not None and whole:
+            if diodes is not None:
+                diodes.add(block, lo * header.tsamp, points, std[block] * np.sqrt(factor))
             fourier[block], bins[block], variance = _strongest(points)
             with np.errstate(divide="ignore", invalid="ignore"):
                 excess[block] = variance / (factor * std[block] ** 2) - 1.0
@@ -200,6 +212,7 @@ def measure(
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
         list(pool.map(one, range(nblocks)))
+    diode = None if diodes is None else diodes.find(factor)
     return BlockStatistics(
         int(edges[1] - edges[0]),
         edges,
@@ -214,6 +227,8 @@ def measure(
         excess,
         1.0 / (npoints * factor * header.tsamp) if spectra else 0.0,
         npoints if spectra else 0,
+        diode,
+        np.zeros(0) if diode is None else diode.shares(edges.astype(np.float64) * header.tsamp),
         np.concatenate(impulses),
     )
 

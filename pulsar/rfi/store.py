@@ -48,6 +48,8 @@ MASK_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
     "noise": ("f8", "", "smooth standard deviation likewise, levels of the file, shape (nblocks, nchans)"),
     "clipped": ("i8", "", "first sample and the one after the last that are left out in all channels, shape (n, 2)"),
     "why": ("u2", "", "bits of the attribute causes, lowest first, why a block is masked, (nblocks, nchans) or empty"),
+    "wave": ("f8", "s", "period of a noise diode that is taken out, and one rising edge from the start, or empty"),
+    "wave_step": ("f4", "", "its step in every block and channel, levels of the file, or empty"),
 }
 
 #: Field of BlockStatistics -> (stored type, unit, description), but for those in STATISTICS_SCALARS, attributes.
@@ -64,6 +66,8 @@ STATISTICS_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
     "excess": ("f4", "", "variance of sums over about a millisecond over that of white noise, less 1"),
     "impulses": ("i8", "", "first sample of impulses at DM 0 and the one after the last, shape (n, 2)"),
 }
+#: What is stored in fewer bits than it has in memory.
+AS_IN_MEMORY: Final = {"mean": "f8", "std": "f8", "valid": "f8"}
 STATISTICS_SCALARS: Final[tuple[str, ...]] = ("block_nsamps", "bin_width", "npoints")
 
 _WHAT: Final = "a mask of `pulsar rfi`"
@@ -223,6 +227,8 @@ def _check(path: Path, header: Header, mask: Mask) -> None:
     cuts = mask.clipped
     if cuts.ndim != 2 or cuts.shape[1] != 2 or (np.diff(cuts, axis=1) <= 0).any() or (cuts[1:, 0] < cuts[:-1, 1]).any():
         raise _damaged(path, "/rfi/clipped holds no ascending stretches of samples")
+    if mask.wave.size and (mask.wave.shape != (2,) or not mask.wave[0] > 0 or mask.wave_step.shape != blocks):
+        raise _damaged(path, "/rfi/wave and /rfi/wave_step are no noise diode's period, edge and steps")
 
 
 def _read(file: h5py.File, path: Path, group: str, table: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
@@ -232,8 +238,7 @@ def _read(file: h5py.File, path: Path, group: str, table: Mapping[str, tuple[str
         if dtype == "U":
             values[name] = tuple(bytes(t).decode() for t in data)
         else:
-            # As wide again as in memory.
-            values[name] = data.astype({"f4": "f8", "i4": "i8"}.get(dtype, dtype))
+            values[name] = data.astype(AS_IN_MEMORY.get(name, dtype))
     return values
 
 

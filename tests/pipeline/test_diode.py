@@ -5,7 +5,6 @@ import pytest
 
 from pulsar.config.load import load_config
 from pulsar.io.open import open_observation
-from pulsar.io.product.reader import read
 from pulsar.io.psrfits import PsrfitsWriter
 from pulsar.pipeline.run import first_look, search
 from pulsar.simulate import Pulsar, Sky, write_psrfits
@@ -36,31 +35,17 @@ def settings(*more):
     return load_config("fast-19beam", [*off, *more])
 
 
-def test_what_it_spoils_is_left_out_and_told(files, tmp_path):
+def test_it_is_taken_out_of_the_file_that_has_it(files, tmp_path):
     out = tmp_path / "run.h5"
     # As a night does: a first look, whose mask the search takes.
     first_look(files, settings(), out)
-    run = search(files, settings(), out, begun=True)
-    (told,) = [p for p in run.problems if "noise diode was on from 0.0 to" in p]
-    rows = run.rows("candidates")
+    rows = search(files, settings(), out, begun=True).rows("candidates")
     assert rows[0]["period"] == pytest.approx(PERIOD, rel=3e-4)
-    assert rows[0]["snr"] > 20 * 0.65**0.5 * 0.9
+    assert rows[0]["snr"] > 16
     assert all(float(r["score"]) < 0.1 for r in rows[1:])
     assert not any("diode" in str(r["rfi_flags"]) for r in rows)
-    import h5py
-
-    with h5py.File(out) as file:
-        bad = file["rfi/mask"][()].all(axis=1)
-        block = int(file["rfi"].attrs["block_nsamps"])
-    first = round(0.25 * NSAMPS / block)
-    assert bad[:first].all()
-    assert bad.mean() < 0.4
-    assert not bad[-first:].any()
-    assert f"{100 * np.mean(bad):.0f} %" in told
 
 
 def test_without_it_the_list_is_full_of_its_sidelobes(files, tmp_path):
-    run = search(files, settings("sift.diodes=[]", "rfi.learn=false"), tmp_path / "run.h5")
-    assert not any("diode" in p for p in run.problems)
-    assert sum("dm0" in str(r["rfi_flags"]) for r in run.rows("candidates")) > 10
-    assert read(tmp_path / "run.h5").rows("rfi/birdies").size == 0
+    rows = search(files, settings("rfi.diodes=[]", "rfi.learn=false"), tmp_path / "run.h5").rows("candidates")
+    assert sum("dm0" in str(r["rfi_flags"]) for r in rows) > 10

@@ -51,7 +51,11 @@ def strongest(powers, first, counted):
 
 
 def iqrm(row, lags, threshold):
-    """Voters as sets of indices."""
+    """Voters as sets of indices; towards larger values, and of the row turned over."""
+    return _iqrm(row, lags, threshold) | _iqrm(-row, lags, threshold)
+
+
+def _iqrm(row, lags, threshold):
     n = len(row)
     votes_for = [set() for _ in range(n)]
     votes_by = [set() for _ in range(n)]

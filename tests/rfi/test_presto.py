@@ -183,7 +183,7 @@ def test_another_observation_is_refused_with_both_values(tmp_path, change, told)
 def test_blocks_go_evenly_into_intervals(tmp_path, ptsperint, nsamps, wanted):
     path = write(tmp_path / "x.mask", *some(), ptsperint=ptsperint)
     found = read_presto_mask(path)
-    edges = block_edges(nsamps, found.tsamp, found.block_length(wanted, nsamps))
+    edges = block_edges(nsamps, found.tsamp, found.block_length(wanted, nsamps), found.bad.shape[1])
     length = int(edges[1])
     assert ptsperint % length == 0
     assert 0.5 <= length * found.tsamp / wanted <= 2.0 or nsamps < 32 * wanted / found.tsamp

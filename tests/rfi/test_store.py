@@ -43,7 +43,13 @@ def path(tmp_path):
 
 def test_every_field_is_stored():
     assert {f.name for f in fields(Mask)} == set(MASK_FIELDS)
-    assert {f.name for f in fields(BlockStatistics)} == {*STATISTICS_FIELDS, *STATISTICS_SCALARS}
+    assert {f.name for f in fields(BlockStatistics)} == {
+        *STATISTICS_FIELDS,
+        *STATISTICS_SCALARS,
+        # What the mask has of it.
+        "diode",
+        "diode_share",
+    }
 
 
 def test_what_goes_in_comes_out(path):
