@@ -42,10 +42,13 @@ def test_it_is_taken_out_of_the_file_that_has_it(files, tmp_path):
     rows = search(files, settings(), out, begun=True).rows("candidates")
     assert rows[0]["period"] == pytest.approx(PERIOD, rel=3e-4)
     assert rows[0]["snr"] > 16
-    assert all(float(r["score"]) < 0.1 for r in rows[1:])
-    assert not any("diode" in str(r["rfi_flags"]) for r in rows)
+    # Nothing else than noise.
+    assert all(float(r["snr"]) < 8 for r in rows[1:])
+    assert not any(str(r["rfi_flags"]) for r in rows)
 
 
 def test_without_it_the_list_is_full_of_its_sidelobes(files, tmp_path):
-    rows = search(files, settings("rfi.diodes=[]", "rfi.learn=false"), tmp_path / "run.h5").rows("candidates")
-    assert sum("dm0" in str(r["rfi_flags"]) for r in rows) > 10
+    rows = search(files, settings("rfi.diodes=[]", "rfi.learn=false", "fold.ncands=16"), tmp_path / "run.h5").rows(
+        "candidates"
+    )
+    assert sum("dm0" in str(r["rfi_flags"]) for r in rows) > 8
