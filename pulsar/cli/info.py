@@ -19,7 +19,9 @@ def command(
 ) -> None:
     """Show what is in files: header, duration, gaps, beam, problems; or in folders: sources, dates, beams, files."""
     settings = effective_config(config, sets, known__catalogue=catalogue, **position(ra, dec))
-    if any(file.is_dir() for file in files):
+    from pulsar.io.night import several_pointings
+
+    if several_pointings(files):
         _night(files, settings, as_json)
         return
     from pulsar.io.open import open_observation

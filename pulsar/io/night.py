@@ -115,6 +115,15 @@ def find_files(paths: Iterable[Path | str], *, calibration: bool = False) -> tup
     return list(dict.fromkeys(found)), problems
 
 
+def several_pointings(paths: Sequence[Path | str]) -> bool:
+    """Whether these are a night: a folder among them, or files that by their names are of several sources or beams."""
+    files = [Path(p) for p in paths]
+    if any(p.is_dir() for p in files):
+        return True
+    names = {(name.source, name.beam) for name in map(parse_name, files)}
+    return len(names) > 1 and all(beam is not None for _, beam in names)
+
+
 def _is_product(path: Path) -> bool:
     """Whether a file is a product of this program."""
     from pulsar.io.product.schema import FORMAT

@@ -342,6 +342,16 @@ def test_the_command_line(night, tmp_path):
     assert isinstance(jobs(scan([night]), load_config(), out)[0], Job)
     refused = runner.invoke(app, ["search", str(night), "--beams", "12", "--out", str(tmp_path / "n")])
     assert refused.exit_code == 2
+    # Files of several beams are a night as well, those of one are not.
+    files = [str(p) for p in sorted((night / "A").glob("*-M0[58]_*.fits"))]
+    told = runner.invoke(app, ["info", *files])
+    assert "SRCA, 20200531: 2 beams" in told.stdout
+    assert "2 beams" not in runner.invoke(app, ["info", files[0]]).stdout
+    done = runner.invoke(app, ["search", *files, "--out", str(tmp_path / "m"), "-q", *sets])
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in (tmp_path / "m").glob("*.h5")) == sorted(p.name for p in out.glob("*.h5"))
+    refused = runner.invoke(app, ["search", *files, "--out", str(tmp_path / "one.h5"), "-q"])
+    assert isinstance(refused.exception, ConfigError) or refused.exit_code == 2
 
 
 @pytest.mark.slow
