@@ -386,6 +386,8 @@ def judge(
         row
         for row in pulses
         if row["sigma"] > COUNTED
+        # Those of a candidate are listed with it.
+        and row["source"] == ""
         and not any(is_burst(row, b, header) for b in bursts)
         and not any(of_pulsar(row, p, header) for p in pulsars)
     ]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import TelescopeConfig
-from pulsar.constants import C
+from pulsar.constants import LEAST_DM, C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
@@ -99,7 +99,9 @@ class Folded:
 
 
 def looks_undispersed(fold: Fold) -> bool:
-    """Whether a refined DM is 0 within its error, and the S/N at DM 0 is as good."""
+    """Whether a refined DM is 0 within its error and the S/N at DM 0 as good, or surely below that of any pulsar."""
+    if fold.after.dm + 2.0 * fold.dm_err < LEAST_DM:
+        return True
     at_zero = float(fold.extra.get("snr_dm0", np.nan))
     return bool(fold.after.dm <= fold.dm_err and at_zero >= UNDISPERSED * fold.snr)
 

@@ -555,7 +555,7 @@ class _Runner:
 
     def _scored(self, source: "Source", fold: Fold, pulses: Pulses) -> Folded:
         from pulsar.rank.features import features
-        from pulsar.rank.score import score
+        from pulsar.rank.score import reasons, score
 
         values = features(fold, sigma=source.sigma, ndetections=source.ndetections)
         fold.extra["features"] = dict(values)
@@ -563,6 +563,7 @@ class _Runner:
         flags = source.flags
         if "dm0" not in flags and looks_undispersed(fold):
             flags = (*flags, "dm0")
+        flags = (*flags, *(flag for flag in reasons(values) if flag not in flags))
         known = not self.obs.header.is_series
         if looks_like_mains(fold, self.config.sift.mains, dispersion_known=known):
             flags = (*flags, "mains")

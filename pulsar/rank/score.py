@@ -104,6 +104,32 @@ class LogisticScorer:
         return 1.0 / (1.0 + math.exp(-logit))
 
 
+#: What a penalty is called among the flags of a candidate, and from which part of it on.
+FLAGS: Final = {
+    "zero_dm": "dm0",
+    "one_band": "narrow-band",
+    "one_burst": "intermittent",
+    "wave": "red noise",
+    "unphysical": "unphysical",
+}
+FLAGGED: Final = 0.5
+#: A strong signal whose delay over the band is several of its widths has a DM curve that is at least so like the one
+#: expected.
+LIKE: Final = 0.3
+TELLING_SHIFT: Final = 2.0
+STRONG: Final = 8.0
+
+
+def reasons(features: dict[str, float]) -> tuple[str, ...]:
+    """Why a candidate looks like interference: flags that go with the penalties of its score, and "no dm curve"."""
+    terms = LogisticScorer().terms(features)
+    flags = [flag for term, flag in FLAGS.items() if terms[term] >= FLAGGED]
+    telling = features["snr"] >= STRONG and features["dm_shift"] >= TELLING_SHIFT
+    if telling and features["dm_match"] < LIKE:
+        flags.append("no dm curve")
+    return tuple(flags)
+
+
 #: The scorer in use.
 DEFAULT: Final[Scorer] = LogisticScorer()
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import DAY, KDM
+from pulsar.constants import DAY, KDM, LEAST_DM
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.errors import DataError
 from pulsar.search import stats
@@ -228,7 +228,8 @@ def _judge(
     zero = np.zeros(len(table), dtype=bool)
     if dms.size > 1 and dms[0] < 1.0:
         zero = (at_zero >= DM0_FRACTION * table["snr"]) & (at_zero_expected < 0.8 * table["snr"])
-        zero |= table["dm"] - dms[0] <= 2.0 * np.nan_to_num(table["dm_err"])
+        err = np.nan_to_num(table["dm_err"])
+        zero |= (table["dm"] - dms[0] <= 2.0 * err) | (table["dm"] + 2.0 * err < LEAST_DM)
     lone = (must >= 4) & (share < 0.25)
     # Without other DMs, or where a change of DM changes nothing, there is no curve to tell by.
     score = np.where(zero, 0.1 * score, score)
