@@ -330,6 +330,18 @@ def search_night(
     return outcome
 
 
+def _common_of(path: Path) -> "list[Birdie]":
+    """Lines in a product that other beams have as well; none of what cannot be read."""
+    from pulsar.io.product.reader import read
+    from pulsar.rfi.birdies import Birdie
+
+    try:
+        rows = read(path).rows("rfi/birdies")
+    except DataError:
+        return []
+    return [Birdie(float(r["freq"]), float(r["width"]), "common") for r in rows if "common" in str(r["reason"])]
+
+
 class _SharedLines:
     """Periodic interference that the beams of one time have in common, found before they are searched.
 
@@ -359,11 +371,12 @@ class _SharedLines:
         useful = config.rfi.common and config.rfi.zerodm == "off"
         if not useful or None in numbers or len(set(numbers)) < max(BEAMS, len(numbers)):
             return
-        if resume and all(job.out.exists() for job in beams):
-            return
         first = beams[0].pointing
         name = replace(first, beam=None).name + (f"_s{beams[0].part:02d}" if beams[0].part else "")
-        self._find(beams, config, folder / f"{name}.common", resume=resume, progress=progress)
+        if resume and all(job.out.exists() for job in beams):
+            self.birdies = _common_of(beams[0].out)
+        else:
+            self._find(beams, config, folder / f"{name}.common", resume=resume, progress=progress)
         if self.birdies:
             freqs = ", ".join(f"{b.freq:.6g}" for b in self.birdies[:20]) + (" ..." if len(self.birdies) > 20 else "")
             lines = f"{len(self.birdies)} line" + ("s" if len(self.birdies) > 1 else "")

@@ -290,6 +290,9 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
         lines = read(path).rows("rfi/birdies")
         assert [round(float(b["freq"]), 1) for b in lines if b["reason"] == "common"] == [6.7]
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in [*outcome.products, out / ALL])
+    # When all is there it is still told.
+    again = search_night(todo, config, out, resume=True)
+    assert any("1 line of interference in several beams left out of all: 6.7" in p for p in read(again.merged).problems)
     # With less than four beams there is no first look.
     search_night(jobs(scan([folder]), config, tmp_path / "few", beams={1, 2, 3}), config, tmp_path / "few")
 
