@@ -11,19 +11,26 @@ from numba import types
 from numba.core import cgutils
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import kernel, prefetch, vector
 
-#: Pairs of channels added in one go by :func:`fold_pairs`, and samples of one of its tiles: the sums of the pairs and
-#: the rows of many candidates stay in the L2 cache.
-PAIRS = 8
-PAIR_TILE = 2048
-#: Added to the sum of a pair: one of -64 ... 63 becomes a byte of 7 bits, and two such bytes add up without a carry.
-PAIR_BIAS = 64
-_STEP = 64
-
-#: Samples summed before the next candidate is served: the subband row stays in the L1 cache, its channels in L2.
+#: Samples summed before the next candidate is served by :func:`fold_band`: the subband row stays in the L1 cache, its
+#: channels in L2.
 TILE = 8192
 
+#: Bands whose bins :func:`fold_bands` fills side by side, and samples of the sums that it keeps of each meanwhile.
+LANES = 8
+LANE_TILE = 1024
+#: Beyond the samples of such a row: rows a power of two apart would share the same few places of a cache.
+LANE_GAP = 32
+#: Samples of a piece, for which pairs of channels are tabulated, and of a stretch, for which rows are summed in
+#: registers.
+PIECE = 512
+STRETCH = 256
+#: Added to a signed byte: two samples can then be summed as one word without a borrow.
+BIAS = 128
+#: Most channels of a band of bytes: 256 of -128 are the least int16, and as many of 255 fit a word.
+MOST_CHANNELS = 256
+_STEP = 64
 
 _BYTES = ir.VectorType(ir.IntType(8), _STEP)
 _WORDS = ir.VectorType(ir.IntType(16), _STEP // 2)
@@ -252,207 +259,370 @@ def fold_band(
                 _bin_row(row[:n], slots[cand, start : start + n], parts, acc[cand])
 
 
-def _pair_bytes_code(builder: Any, args: Any) -> Any:
-    data, first, second, table, at = args
+def _sum_bytes_code(builder: Any, args: Any, flip: int) -> None:
+    i16, i32, i64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+    _, data, start, places, first, count, rows, to = args
+    eight = _fill(_WORDS, 8)
+    variable: Any = cgutils.alloca_once_value
+    sums = [variable(builder, _fill(_WORDS, 0)) for _ in range(2 * (STRETCH // _STEP))]
+
+    def add(at: Any, several: int) -> None:
+        """Add the rows at `several` places, as many words and upper bytes of words."""
+        now = [builder.load(total) for total in sums]
+        begins = [
+            builder.add(builder.load(builder.gep(places, [builder.add(at, i64(k))])), start) for k in range(several)
+        ]
+        for v in range(STRETCH // _STEP):
+            for begin in begins:
+                words = builder.load(_place(builder, data, builder.add(begin, i64(v * _STEP)), _WORDS), align=1)
+                if flip:
+                    # The sign bits: a signed byte becomes one biased by BIAS.
+                    words = builder.xor(words, _fill(_WORDS, -0x7F80))
+                now[2 * v] = builder.add(now[2 * v], words)
+                now[2 * v + 1] = builder.add(now[2 * v + 1], builder.lshr(words, eight))
+        for total, value in zip(sums, now, strict=True):
+            builder.store(value, total)
+
+    fours = builder.udiv(count, i64(4))
+    with cgutils.for_range(builder, fours) as loop:
+        add(builder.add(first, builder.mul(loop.index, i64(4))), 4)
+    with cgutils.for_range(builder, builder.urem(count, i64(4))) as loop:
+        add(builder.add(builder.add(first, builder.mul(fours, i64(4))), loop.index), 1)
+    wide = ir.VectorType(i16, _STEP)
+    order = ir.Constant(ir.VectorType(i32, _STEP), [k // 2 + _STEP // 2 * (k % 2) for k in range(_STEP)])
+    bias = builder.mul(builder.trunc(count, i16), i16(BIAS))
+    biases = builder.insert_element(ir.Constant(wide, ir.Undefined), bias, i32(0))
+    biases = builder.shuffle_vector(biases, biases, ir.Constant(order.type, [0] * _STEP))
+    for v in range(STRETCH // _STEP):
+        low, high = builder.load(sums[2 * v]), builder.load(sums[2 * v + 1])
+        even = builder.sub(low, builder.shl(high, eight))
+        both = builder.sub(builder.shuffle_vector(even, high, order), biases)
+        builder.store(both, _place(builder, rows, builder.add(to, i64(v * _STEP)), wide), align=2)
+
+
+@vector(_sum_bytes_code, literal=0)
+def _sum_bytes(
+    flip: int,
+    data: NDArray[Any],
+    start: int,
+    places: NDArray[np.int64],
+    first: int,
+    count: int,
+    rows: NDArray[np.int16],
+    to: int,
+) -> None:
+    """Sum STRETCH samples of `count` rows of bytes into `rows` from `to` on.
+
+    Row k begins at `start` beyond ``places[first + k]``. Bytes are biased by BIAS, or signed (`flip` = 1). Two samples
+    are one word: whole words are summed beside their upper bytes, half the instructions of widening each byte.
+    """
+    flat = data.reshape(-1).view(np.uint8)
+    total = np.full(STRETCH, -BIAS * count, np.int64)
+    for k in range(count):
+        at = places.reshape(-1)[first + k] + start
+        total += flat[at : at + STRETCH] ^ (BIAS * flip)
+    rows.reshape(-1)[to : to + STRETCH] = total.astype(np.int16)
+
+
+def _add_two_code(builder: Any, args: Any) -> Any:
+    i64 = ir.IntType(64)
+    data, first, second, table, at, size = args
     saturate = ir.FunctionType(_BYTES, [_BYTES, _BYTES])
     insert: Any = cgutils.get_or_insert_function
-    add = insert(builder.module, saturate, f"llvm.sadd.sat.v{_STEP}i8")
-    one, two = (builder.load(_place(builder, data, p, _BYTES), align=1) for p in (first, second))
-    # What leaves int8 saturates, and is still seen to be out of range.
-    byte = builder.add(builder.call(add, [one, two]), _fill(_BYTES, PAIR_BIAS))
-    builder.store(byte, _place(builder, table, at, _BYTES), align=1)
-    return builder.bitcast(builder.icmp_signed("<", byte, _fill(_BYTES, 0)), ir.IntType(64))
+    variable: Any = cgutils.alloca_once_value
+    saturated = insert(builder.module, saturate, f"llvm.sadd.sat.v{_STEP}i8")
+    lost = variable(builder, _fill(_BYTES, 0))
+    last = builder.sub(size, i64(_STEP))
+    steps = builder.udiv(builder.add(size, i64(_STEP - 1)), i64(_STEP))
+    with cgutils.for_range(builder, steps) as loop:
+        step = builder.mul(loop.index, i64(_STEP))
+        # The last vector ends with the row; it may repeat samples.
+        step = builder.select(builder.icmp_signed(">", step, last), last, step)
+        one, two = (builder.load(_place(builder, data, builder.add(p, step), _BYTES), align=1) for p in (first, second))
+        total = builder.call(saturated, [one, two])
+        builder.store(
+            builder.xor(total, _fill(_BYTES, -BIAS)),
+            _place(builder, table, builder.add(at, step), _BYTES),
+            align=1,
+        )
+        builder.store(builder.or_(builder.load(lost), builder.xor(total, builder.add(one, two))), lost)
+    return builder.bitcast(builder.icmp_signed("!=", builder.load(lost), _fill(_BYTES, 0)), i64)
 
 
-@vector(_pair_bytes_code, returns=types.int64)
-def _pair_bytes(data: NDArray[np.int8], first: int, second: int, table: NDArray[np.uint8], at: int) -> int:
-    """Add 64 bytes of `data` from `first` and from `second` on and PAIR_BIAS; not 0 if a sum has more than 7 bits."""
-    one, two = (data.reshape(-1)[p : p + _STEP].astype(np.int16) for p in (first, second))
-    total = np.clip(one + two, -128, 127) + PAIR_BIAS
-    table[at : at + _STEP] = total.astype(np.uint8)
-    return int(np.any((total < 0) | (total > 127)))
+@vector(_add_two_code, returns=types.int64)
+def _add_two(data: NDArray[np.int8], first: int, second: int, table: NDArray[np.uint8], at: int, size: int) -> int:
+    """Add `size` (64 or more) bytes of `data` from `first` and `second` on, and BIAS; not 0 if a sum is not a byte."""
+    one, two = (data.reshape(-1)[p : p + size].astype(np.int64) for p in (first, second))
+    table[at : at + size] = np.clip(one + two, -128, 127) + BIAS
+    return int(np.any((one + two < -128) | (one + two > 127)))
 
 
-def _add_pairs_code(builder: Any, args: Any) -> None:
+_LANE_ROW = ir.VectorType(ir.IntType(16), 32)
+
+
+def _interleave_code(builder: Any, args: Any) -> None:
+    i32, i64 = ir.IntType(32), ir.IntType(64)
+    rows, first, stride, lanes, to = args
+
+    def merge(one: Any, two: Any) -> list[Any]:
+        """The words of two vectors by turns, in two vectors."""
+        halves = []
+        for h in (0, 16):
+            order = [h + k // 2 + 32 * (k % 2) for k in range(32)]
+            halves.append(builder.shuffle_vector(one, two, ir.Constant(ir.VectorType(i32, 32), order)))
+        return halves
+
+    vectors = []
+    for k in range(LANES):
+        at = builder.add(first, builder.mul(stride, i64(k)))
+        vectors.append([builder.load(_place(builder, rows, at, _LANE_ROW), align=2)])
+    # Rows 0 and 4, 1 and 5 ..., then the even ones and the odd ones of these, then both.
+    while len(vectors) > 1:
+        half = len(vectors) // 2
+        vectors = [
+            [x for pair in zip(vectors[k], vectors[k + half], strict=True) for x in merge(*pair)] for k in range(half)
+        ]
+    for k, value in enumerate(vectors[0]):
+        builder.store(value, _place(builder, lanes, builder.add(to, i64(32 * k)), _LANE_ROW), align=2)
+
+
+@vector(_interleave_code)
+def _interleave(rows: NDArray[np.int16], first: int, stride: int, lanes: NDArray[np.int16], to: int) -> None:
+    """Transpose 32 samples of LANES rows, `stride` apart, from `first` on, into `lanes` from `to` on."""
+    flat = rows.reshape(-1)
+    block = np.stack([flat[first + k * stride : first + k * stride + 32] for k in range(LANES)])
+    lanes.reshape(-1)[to : to + 32 * LANES] = block.T.reshape(-1)
+
+
+def _bin_lanes_code(builder: Any, args: Any) -> None:
     i64 = ir.IntType(64)
-    table, places, j, words = args
-    low_at = _place(builder, words, builder.mul(j, i64(_STEP)), _WORDS)
-    high_at = _place(builder, words, builder.add(builder.mul(j, i64(_STEP)), i64(_STEP // 2)), _WORDS)
-    step = builder.mul(j, i64(_STEP))
-    loads = []
-    for k in range(PAIRS):
-        at = builder.add(builder.load(builder.gep(places, [i64(k)])), step)
-        loads.append(builder.load(_place(builder, table, at, _WORDS), align=1))
-    low, high = builder.load(low_at, align=2), builder.load(high_at, align=2)
-    for k in range(0, PAIRS, 2):
-        both = builder.add(loads[k], loads[k + 1])
-        low = builder.add(low, both)
-        high = builder.add(high, builder.lshr(both, _fill(_WORDS, 8)))
-    builder.store(low, low_at, align=2)
-    builder.store(high, high_at, align=2)
+    lanes, n, slots, first, acc, to = args
+    short, long = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(32), LANES)
+    part = builder.udiv(n, i64(8))
+    with cgutils.for_range(builder, part) as loop:
+        for k in range(8):
+            at = builder.add(loop.index, builder.mul(part, i64(k)))
+            slot = builder.zext(builder.load(builder.gep(slots, [builder.add(first, at)])), i64)
+            place = _place(builder, acc, builder.add(to, builder.mul(slot, i64(LANES))), long)
+            value = builder.load(_place(builder, lanes, builder.mul(at, i64(LANES)), short), align=2)
+            builder.store(builder.add(builder.load(place, align=4), builder.sext(value, long)), place, align=4)
 
 
-@vector(_add_pairs_code)
-def _add_pairs(table: NDArray[np.uint8], places: NDArray[np.int64], j: int, words: NDArray[np.uint16]) -> None:
-    """Add 64 samples of PAIRS rows of the table: whole words to words[j, 0], their upper bytes to words[j, 1].
+@vector(_bin_lanes_code)
+def _bin_lanes(
+    lanes: NDArray[np.int16], n: int, slots: NDArray[np.uint16], first: int, acc: NDArray[np.int32], to: int
+) -> None:
+    """Add samples 0 ... n - 1 (a multiple of 8) of LANES bands to their slots of `acc`, which begin at `to`.
 
-    Two samples are one word: that takes half the instructions of widening each byte.
+    Eight distant samples go side by side: neighbours share a slot, and would wait for each other's store.
     """
-    for k in range(0, PAIRS, 2):
-        one, two = (table[p + j * _STEP : p + (j + 1) * _STEP].view(np.uint16) for p in places[k : k + 2])
-        words[j, 0] += one + two
-        words[j, 1] += (one + two) >> 8
+    flat = acc.reshape(-1)
+    for j in range(n):
+        at = to + int(slots.reshape(-1)[first + j]) * LANES
+        flat[at : at + LANES] += lanes.reshape(-1)[j * LANES : (j + 1) * LANES]
 
 
-def _part_words_code(builder: Any, args: Any) -> None:
-    i64 = ir.IntType(64)
-    words, j, bias, row = args
-    step = builder.mul(j, i64(_STEP))
-    low = builder.load(_place(builder, words, step, _WORDS), align=2)
-    high = builder.load(_place(builder, words, builder.add(step, i64(_STEP // 2)), _WORDS), align=2)
-    even = builder.sub(low, builder.shl(high, _fill(_WORDS, 8)))
-    i32 = ir.IntType(32)
-    order = [i32(k // 2 + _STEP // 2 * (k % 2)) for k in range(_STEP)]
-    both = builder.shuffle_vector(even, high, ir.Constant(ir.VectorType(i32, _STEP), order))
-    one = builder.trunc(bias, ir.IntType(16))
-    wide = ir.VectorType(ir.IntType(16), _STEP)
-    biases = builder.insert_element(ir.Constant(wide, ir.Undefined), one, i32(0))
-    biases = builder.shuffle_vector(biases, biases, ir.Constant(ir.VectorType(i32, _STEP), [i32(0)] * _STEP))
-    builder.store(builder.sub(both, biases), _place(builder, row, step, wide), align=2)
-
-
-@vector(_part_words_code)
-def _part_words(words: NDArray[np.uint16], j: int, bias: int, row: NDArray[np.int16]) -> None:
-    """The 64 samples in words[j], less `bias`, into row[64 j : 64 j + 64]."""
-    low, high = words[j].astype(np.int64)
-    row[j * _STEP : (j + 1) * _STEP : 2] = ((low - (high << 8)) & 65535) - bias
-    row[j * _STEP + 1 : (j + 1) * _STEP : 2] = high - bias
+@kernel()
+def _sum_plain(
+    data: NDArray[np.int8], delays: NDArray[np.int32], lo: int, hi: int, start: int, row: NDArray[np.int16]
+) -> None:
+    """Add channels lo ... hi - 1 of `data` from `start` and their delays on."""
+    n = row.shape[0]
+    for c in range(lo, hi):
+        x = data[c, start + delays[c] : start + delays[c] + n]
+        for j in range(n):
+            row[j] += x[j]
 
 
 @kernel()
 def _tabulate(
-    data: NDArray[np.int8], pair: int, first: int, second: int, table: NDArray[np.uint8], at: int, size: int
-) -> bool:
-    """Sums of two channels plus PAIR_BIAS, as bytes, from samples `first` and `second` on; whether all have 7 bits."""
-    stride = data.shape[1]
-    one, two = 2 * pair * stride + first, (2 * pair + 1) * stride + second
-    wide = np.int64(0)
-    if size < _STEP:
-        for j in range(size):
-            total = np.int64(data[2 * pair, first + j]) + np.int64(data[2 * pair + 1, second + j]) + PAIR_BIAS
-            table[at + j] = total & 255
-            wide |= total & ~127
-        return bool(wide == 0)
-    for j in range(0, size - _STEP, _STEP):
-        wide |= _pair_bytes(data, one + j, two + j, table, at + j)
-    # The last vector ends with the row; it may repeat samples.
-    j = size - _STEP
-    wide |= _pair_bytes(data, one + j, two + j, table, at + j)
-    return bool(wide == 0)
+    data: NDArray[np.int8],
+    rows: NDArray[np.int64],
+    start: int,
+    n: int,
+    table: NDArray[np.uint8],
+    spoilt: NDArray[np.int64],
+) -> int:
+    """Fill rows of the table; the number of pairs with a sum that is no byte, left out and listed in `spoilt`."""
+    nspoilt = 0
+    begin = 0
+    while begin < rows.shape[0]:
+        channel = rows[begin, 0]
+        end, lost = begin, np.int64(0)
+        while end < rows.shape[0] and rows[end, 0] == channel:
+            one = channel * data.shape[1] + start + rows[end, 1]
+            two = (channel + 1) * data.shape[1] + start + rows[end, 2]
+            lost |= _add_two(data, one, two, table, rows[end, 4], n + rows[end, 3])
+            end += 1
+        if lost != 0:
+            for r in range(begin, end):
+                table[rows[r, 4] : rows[r, 4] + n + rows[r, 3]] = BIAS
+            spoilt[nspoilt] = channel
+            nspoilt += 1
+        begin = end
+    return nspoilt
 
 
 @kernel()
-def fold_pairs(
+def _fetch(data: NDArray[np.int8], delays: NDArray[np.int32], lo: int, hi: int, start: int, n: int) -> None:
+    """Have `n` samples of channels lo ... hi - 1 brought to the L2 cache, from `start` and their delays on."""
+    for c in range(lo, hi):
+        at = c * data.shape[1] + start + delays[c]
+        for j in range(0, n, _STEP):
+            prefetch(2, data, at + j)
+
+
+@kernel()
+def _sum_band(
+    data: NDArray[np.int8],
+    start: int,
+    n: int,
+    band: NDArray[np.int64],
+    lane: int,
+    rows: NDArray[np.int64],
+    places: NDArray[np.int64],
+    delays: NDArray[np.int32],
+    table: NDArray[np.uint8],
+    spoilt: NDArray[np.int64],
+    stash: NDArray[np.int16],
+) -> None:
+    """Sums of one band for all groups, samples `start` ... `start` + n - 1, into ``stash[:, lane, :n]``."""
+    lo, hi, first_row, end_row, first, count = band[0], band[1], band[2], band[3], band[4], band[5]
+    ngroups, stride = stash.shape[0], stash.shape[2]
+    tabled = end_row > first_row
+    # Short pieces, so that the rows of all pairs stay in the L2 cache and those of a stretch in L1.
+    piece = PIECE if tabled else n
+    # What no tile has read yet (the last group has the largest delays): pieces of so many channels are too short for
+    # the processor to foresee.
+    _fetch(data, delays[ngroups - 1], lo, hi, start, n)
+    for a in range(0, n, max(piece, 1)):
+        size = min(piece, n - a)
+        if size < STRETCH:
+            for g in range(ngroups):
+                row = stash[g, lane, a : a + size]
+                row[:] = 0
+                _sum_plain(data, delays[g], lo, hi, start + a, row)
+            continue
+        nspoilt = 0
+        if tabled:
+            nspoilt = _tabulate(data, rows[first_row:end_row], start + a, size, table, spoilt)
+        for b in range(0, size, STRETCH):
+            # The last stretch ends with the piece; it may repeat samples.
+            j = min(b, size - STRETCH)
+            for g in range(ngroups):
+                to = (g * stash.shape[1] + lane) * stride + a + j
+                if tabled:
+                    _sum_bytes(0, table, j, places, first + g * count, count, stash, to)
+                else:
+                    _sum_bytes(1, data, start + a + j, places, first + g * count, count, stash, to)
+        if tabled:
+            for g in range(ngroups):
+                row = stash[g, lane, a : a + size]
+                if (hi - lo) % 2 == 1:
+                    _sum_plain(data, delays[g], hi - 1, hi, start + a, row)
+                for k in range(nspoilt):
+                    _sum_plain(data, delays[g], spoilt[k], spoilt[k] + 2, start + a, row)
+
+
+@kernel()
+def fold_bands(
     data: NDArray[np.int8],
     nout: int,
-    delays: NDArray[np.int32],
+    bands: NDArray[np.int64],
     rows: NDArray[np.int64],
-    row_starts: NDArray[np.int64],
     places: NDArray[np.int64],
+    delays: NDArray[np.int32],
     group_starts: NDArray[np.int64],
     members: NDArray[np.int64],
     slots: NDArray[np.uint16],
     table: NDArray[np.uint8],
-    words: NDArray[np.uint16],
-    row: NDArray[np.int16],
+    stash: NDArray[np.int16],
+    lanes: NDArray[np.int16],
     parts: NDArray[np.int32],
     acc: NDArray[np.int32],
 ) -> None:
-    """As :func:`fold_band` for bytes, with the sums of pairs of neighbouring channels shared by the groups.
+    """As :func:`fold_band` for bytes and up to LANES bands at a time, whose bins are filled side by side.
 
-    In every tile the sums of a pair are tabulated once for each relative delay that occurs. Pairs with a sum beyond 7
-    bits are added channel by channel.
+    In a band with a table, the sums of two neighbouring channels are tabulated once for each relative delay that occurs
+    and shared by the groups. Pairs with a sum that is no byte are added channel by channel.
 
     Parameters
     ----------
-    data : ndarray of int8, shape (nchans, >= nout + max delay)
+    data : ndarray of int8, shape (nchans, >= nout + max delay), contiguous
+        Samples of the channels of all bands.
     nout : int
-    delays : ndarray of int32, shape (ngroups, nchans)
+        Samples to fold.
+    bands : ndarray of int64, shape (nbands, 6)
+        Of each band: first channel, end of its channels (at most MOST_CHANNELS), first and end of its rows of the table
+        (equal: no table), first of its places, and how many rows are summed.
     rows : ndarray of int64, shape (nrows, 5)
-        Rows of the table: pair, delays of its two channels, samples beyond those of a tile, place in the table.
-    row_starts : ndarray of int64, shape (nblocks + 1,)
-        First row of each block of PAIRS pairs.
-    places : ndarray of int64, shape (nblocks, ngroups, PAIRS)
-        Where in the table each group finds the sums of each pair; 0 where there is no pair.
+        Rows of the table: first channel of the pair, delays of its two channels, samples beyond those of a piece, place
+        in the table.
+    places : ndarray of int64
+        Of each band (ngroups, rows summed): where each group finds them, in the table or (no table) in `data`.
+    delays : ndarray of int32, shape (ngroups, nchans)
+        Samples by which each channel is advanced, >= 0.
     group_starts, members, slots
-        As for :func:`fold_band`.
+        As for :func:`fold_band`; `slots` contiguous.
     table : ndarray of uint8
-        Scratch: PAIR_TILE samples that are zero, then the rows of a block.
-    words : ndarray of uint16, shape (ngroups, PAIR_TILE // 64, 2, 32)
+        Scratch for the rows of one band.
+    stash : ndarray of int16, shape (ngroups, LANES, TILE + LANE_GAP)
+        Scratch for the sums of channels. One row instead of LANES, if there is but one band, is folded sample by
+        sample. Those of lanes without a band must hold numbers, whichever.
+    lanes : ndarray of int16, shape (TILE, LANES)
         Scratch.
-    row : ndarray of int16, shape (PAIR_TILE,)
-        Scratch; int16 must hold nchans times 127.
-    parts, acc
-        As for :func:`fold_band`.
+    parts : ndarray of int32, shape (4, >= nslots)
+        Scratch.
+    acc : ndarray of int32, shape (ncands, nslots, LANES), or (ncands, nslots, 1) for one row
+        Folded sums, overwritten; those of lanes without a band are undefined.
     """
-    nchans = data.shape[0]
-    ngroups = delays.shape[0]
-    nblocks = row_starts.shape[0] - 1
-    npairs = nchans // 2
-    tile = row.shape[0]
-    fits = np.empty(npairs, dtype=np.bool_)
-    at = np.empty(PAIRS, dtype=np.int64)
-    table[:tile] = PAIR_BIAS
+    nslots, width = acc.shape[1], acc.shape[2]
+    stride = stash.shape[2]
+    tile = stride - LANE_GAP
+    spoilt = np.empty(data.shape[0] // 2 + 1, dtype=np.int64)
     acc[members] = 0
     for start in range(0, nout, tile):
         n = min(tile, nout - start)
-        fits[:] = True
-        words[:] = 0
-        for b in range(nblocks):
-            for r in range(row_starts[b], row_starts[b + 1]):
-                pair, size = rows[r, 0], n + rows[r, 3]
-                first, second, to = start + rows[r, 1], start + rows[r, 2], rows[r, 4]
-                fits[pair] &= _tabulate(data, pair, first, second, table, to, size)
-            for g in range(ngroups):
-                for k in range(PAIRS):
-                    pair = b * PAIRS + k
-                    at[k] = places[b, g, k] if pair < npairs and fits[pair] else 0
-                own = words[g]
-                for j in range(own.shape[0]):
-                    _add_pairs(table, at, j, own)
-        bias = nblocks * PAIRS * PAIR_BIAS
-        for g in range(ngroups):
-            for j in range(words.shape[1]):
-                _part_words(words[g], j, bias, row)
-            for c in range(nchans):
-                if c == 2 * npairs or not fits[c // 2]:
-                    x = data[c, start + delays[g, c] : start + delays[g, c] + n]
-                    for j in range(n):
-                        row[j] += x[j]
+        for b in range(bands.shape[0]):
+            _sum_band(data, start, n, bands[b], b, rows, places, delays, table, spoilt, stash)
+        for g in range(stash.shape[0]):
+            if width == 1:
+                for m in range(group_starts[g], group_starts[g + 1]):
+                    cand = members[m]
+                    _bin_row(stash[g, 0, :n], slots[cand, start : start + n], parts, acc[cand].reshape(-1))
+                continue
+            for j in range(0, n, 32):
+                _interleave(stash, g * LANES * stride + j, stride, lanes, j * LANES)
             for m in range(group_starts[g], group_starts[g + 1]):
                 cand = members[m]
-                _bin_row(row[:n], slots[cand, start : start + n], parts, acc[cand])
+                whole = n - n % 8
+                _bin_lanes(lanes, whole, slots, cand * slots.shape[1] + start, acc, cand * nslots * LANES)
+                for j in range(whole, n):
+                    acc[cand, slots[cand, start + j]] += lanes[j]
 
 
 @kernel()
 def deposit(
     acc: NDArray[np.int32],
     scale: float,
-    band: int,
+    bands: NDArray[np.int64],
     nbands: int,
     nbins: NDArray[np.int64],
     ranges: NDArray[np.int64],
     offsets: NDArray[np.int64],
     cubes: NDArray[np.float32],
 ) -> None:
-    """Add the folded sums of one band, scaled, to the cubes of all candidates.
+    """Add the folded sums of some bands, scaled, to the cubes of all candidates.
 
     Parameters
     ----------
-    acc : ndarray of int32, shape (ncands, nslots)
-        From :func:`fold_band`.
+    acc : ndarray of int32, shape (ncands, nslots, >= number of bands)
+        From :func:`fold_bands`, or from :func:`fold_band` with one band.
     scale : float
-    band, nbands : int
+    bands : ndarray of int64
+        The bands in `acc`.
+    nbands : int
+        All bands.
     nbins : ndarray of int64, shape (ncands,)
     ranges : ndarray of int64, shape (ncands, 2)
         First sub-integration in `acc`, and the one after the last.
@@ -463,9 +633,10 @@ def deposit(
     for k in range(acc.shape[0]):
         size = nbins[k]
         for s in range(ranges[k, 1] - ranges[k, 0]):
-            at = offsets[k] + ((ranges[k, 0] + s) * nbands + band) * size
-            for i in range(size):
-                cubes[at + i] = np.float32(np.float64(cubes[at + i]) + np.float64(acc[k, s * size + i]) * scale)
+            for b in range(bands.shape[0]):
+                at = offsets[k] + ((ranges[k, 0] + s) * nbands + bands[b]) * size
+                for i in range(size):
+                    cubes[at + i] = np.float32(np.float64(cubes[at + i]) + np.float64(acc[k, s * size + i, b]) * scale)
 
 
 @kernel()

@@ -474,3 +474,58 @@ def explained(
             if expected >= limits[1] and snr[i] <= most_of * expected + limits[3]:
                 alive[i] = False
                 break
+
+
+@kernel()
+def remove_tone(x: NDArray[np.float32], freq: float, half: int, work: NDArray[np.float64]) -> None:
+    """Take a narrow line out of a series, in place.
+
+    The series, turned back by the tone, is averaged over `half` samples on either side (fewer at the ends), and that,
+    turned on again, subtracted: a steady tone vanishes to the last sample, whatever is missing.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+        What is not finite is missing.
+    freq : float
+        Turns from one sample to the next.
+    half : int
+    work : ndarray of float64, shape (3, >= n + 1)
+        Space.
+    """
+    n = x.shape[0]
+    re = 1.0
+    im = 0.0
+    c = np.cos(2.0 * np.pi * freq)
+    s = np.sin(2.0 * np.pi * freq)
+    work[0, 0] = 0.0
+    work[1, 0] = 0.0
+    work[2, 0] = 0.0
+    for i in range(n):
+        v = np.float64(x[i])
+        there = np.isfinite(v)
+        v = v if there else np.float64(0.0)
+        work[0, i + 1] = work[0, i] + v * re
+        work[1, i + 1] = work[1, i] - v * im
+        work[2, i + 1] = work[2, i] + (1.0 if there else 0.0)
+        re, im = re * c - im * s, re * s + im * c
+        if i % 256 == 255:
+            # Rounding must not let the turns grow.
+            size = np.sqrt(re * re + im * im)
+            re /= size
+            im /= size
+    re = 1.0
+    im = 0.0
+    for i in range(n):
+        lo = max(i - half, 0)
+        hi = min(i + half + 1, n)
+        count = work[2, hi] - work[2, lo]
+        if count > 0.0:
+            a = (work[0, hi] - work[0, lo]) / count
+            b = (work[1, hi] - work[1, lo]) / count
+            x[i] = np.float32(np.float64(x[i]) - 2.0 * (a * re - b * im))
+        re, im = re * c - im * s, re * s + im * c
+        if i % 256 == 255:
+            size = np.sqrt(re * re + im * im)
+            re /= size
+            im /= size

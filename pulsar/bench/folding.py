@@ -86,48 +86,50 @@ def fold_band(size: Size) -> Work:
     )
 
 
-def fold_pairs(size: Size) -> Work:
-    """Channels summed by pairs for 32 groups of one candidate each."""
-    from pulsar.fold.plan import plan_pairs
+def fold_bands(size: Size) -> Work:
+    """Eight bands summed for 32 groups of one candidate each, their bins side by side."""
+    from pulsar.fold.plan import plan_bands
     from pulsar_kernels import fold
 
-    n, nchans, ngroups = size.nsamps, size.nchans, GROUPS * MEMBERS
+    n, ngroups, nbands = size.nsamps, GROUPS * MEMBERS, fold.LANES
+    nchans = size.nchans // nbands
     rng = np.random.default_rng(1)
     # As those of many DMs: the delay between neighbours is one of a few.
     delays = np.round(np.outer(np.linspace(5, 200, ngroups), np.linspace(0, 1, nchans))).astype(np.int32)
-    data = rng.integers(-30, 31, (nchans, n + 200), dtype=np.int8)
+    delays = np.tile(delays, (1, nbands))
+    data = rng.integers(-30, 31, (nchans * nbands, n + 200), dtype=np.int8)
     slots = np.empty((ngroups, n), dtype=np.uint16)
     for k, row in enumerate(slots):
         row[:] = ((0.1 + (0.003 + 0.0007 * k) * np.arange(n)) % 1.0 * NBINS).astype(np.int64) % NBINS
     starts, members = np.arange(ngroups + 1, dtype=np.int64), np.arange(ngroups, dtype=np.int64)
-    plan = plan_pairs(delays, fold.PAIR_TILE)
+    plan = plan_bands(delays, np.arange(nbands + 1) * nchans, data.shape[1])
     table = np.empty(plan.size, dtype=np.uint8)
-    words = np.empty((ngroups, fold.PAIR_TILE // 64, 2, 32), dtype=np.uint16)
-    total = np.empty(fold.PAIR_TILE, dtype=np.int16)
+    stash = np.empty((ngroups, nbands, fold.LANE_TILE + fold.LANE_GAP), dtype=np.int16)
+    lanes = np.empty((fold.LANE_TILE, nbands), dtype=np.int16)
     parts = np.empty((4, NBINS), dtype=np.int32)
-    acc = np.zeros((ngroups, NBINS), dtype=np.int32)
+    acc = np.zeros((ngroups, NBINS, nbands), dtype=np.int32)
 
     def run() -> None:
-        fold.fold_pairs(
-            data, n, delays, plan.rows, plan.row_starts, plan.places, starts, members, slots, table, words, total,
-            parts, acc,
-        )  # fmt: skip
+        fold.fold_bands(
+            data, n, plan.bands, plan.rows, plan.places, delays, starts, members, slots, table, stash, lanes, parts, acc
+        )
 
     def plain() -> NDArray[Any]:
         folded = np.zeros(acc.shape, dtype=np.int64)
         for g in range(ngroups):
-            series = np.zeros(n, dtype=np.int16)
-            for channel, delay in zip(data, delays[g].tolist(), strict=True):
-                series += channel[delay : delay + n]
-            folded[g] = np.bincount(slots[g], weights=series, minlength=NBINS)
+            for b in range(nbands):
+                series = np.zeros(n, dtype=np.int16)
+                for c in range(b * nchans, (b + 1) * nchans):
+                    series += data[c, delays[g, c] : delays[g, c] + n]
+                folded[g, :, b] = np.bincount(slots[g], weights=series, minlength=NBINS)
         return folded
 
     return Work(
         run,
         lambda: acc,
-        nchans * n,
+        nbands * nchans * n,
         float(data.nbytes + slots.nbytes + acc.nbytes),
-        adds=float(ngroups * nchans * n),
+        adds=float(ngroups * nbands * nchans * n),
         baseline=Baseline(plain),
     )
 
@@ -192,7 +194,9 @@ def boxcar(size: Size) -> Work:
 CASES = (
     Case("phase-bins", "phase bins of 2^20 samples", phase_bins, Size(1 << 20), Size(1000), "floats"),
     Case("fold-band", "16 channels folded for 32 candidates", fold_band, Size(1 << 16, 16), Size(9000, 11), "adds L1"),
-    Case("fold-pairs", "16 channels by pairs, 32 candidates", fold_pairs, Size(1 << 16, 16), Size(9000, 11), "adds L1"),
+    Case(
+        "fold-bands", "8 bands of 16 channels, 32 candidates", fold_bands, Size(1 << 14, 128), Size(3000, 32), "adds L1"
+    ),
     Case("fold-row", "2^20 float32 samples folded", fold_row, Size(1 << 20), Size(1000), "floats"),
     Case("boxcar", "10 widths on 16384 profiles of 64 bins", boxcar, Size(1 << 20), Size(640), "floats"),
 )

@@ -3,13 +3,14 @@
 import difflib
 from collections.abc import Sequence
 
-from pulsar.bench import accelerating, bursts, cleaning, dedispersion, folding, long_periods, searching
+from pulsar.bench import accelerating, bursts, cleaning, dedispersion, folding, long_periods, masking, searching
 from pulsar.bench.case import Case
 from pulsar.errors import ConfigError
 
 #: In the order of the data.
 CASES: tuple[Case, ...] = (
     *cleaning.CASES,
+    *masking.CASES,
     *dedispersion.CASES,
     *searching.CASES,
     *accelerating.CASES,
@@ -25,7 +26,7 @@ def select(names: Sequence[str] = ()) -> list[Case]:
     Parameters
     ----------
     names : sequence of str
-        A full name, or how several begin (``fold`` is fold-band, fold-pairs and fold-row).
+        A full name, or how several begin (``fold`` is fold-band, fold-bands and fold-row).
 
     Raises
     ------

@@ -82,7 +82,7 @@ def command(
     else:
         _print(made)
     if not quiet:
-        names = " ".join(str(file) for file in files)
+        names = " ".join(str(file) for file in files) if len(files) <= 3 else f"{files[0]} ..."
         note(f"{output}: for later runs on this observation: pulsar search {names} --mask {output}")
 
 
@@ -124,6 +124,9 @@ def _print(made: "RfiReport") -> None:
     out()
     if made.zero_dm is None:
         out("Periodic interference: too few samples to look for it")
+        return
+    if not made.birdies and made.zero_dm.ndms < 2:
+        out("Periodic interference: not looked for (rfi.learn is off, or there is only one DM)")
         return
     if not made.birdies:
         out("Periodic interference: none found at DM 0")

@@ -25,14 +25,14 @@ from pulsar.data.source import SIGMA_LEVELS, SampleSource
 from pulsar.errors import DataError
 from pulsar.fold.baseline import normalise
 from pulsar.fold.plan import (
+    BandPlan,
     FoldPlan,
     Group,
-    PairPlan,
     band_edges,
     channel_shifts,
     group_candidates,
+    plan_bands,
     plan_fold,
-    plan_pairs,
 )
 
 #: Most bytes of cleaned samples held at once, and most samples of a gulp.
@@ -113,8 +113,17 @@ def _slots(cand: _Cand, start: int, nout: int, tmid: float, out: NDArray[np.uint
 
 
 @dataclass
+class _Part:
+    """Neighbouring subbands that are folded together at one time resolution."""
+
+    bands: NDArray[np.int64]
+    delays: NDArray[np.int32]
+    sums: BandPlan | None
+
+
+@dataclass
 class _Level:
-    """What is folded at one time resolution: its groups, as the kernel takes them."""
+    """What is folded at one time resolution: its groups, as the kernel takes them, and the parts of each task."""
 
     level: int
     groups: list[Group]
@@ -122,10 +131,11 @@ class _Level:
     starts: NDArray[np.int64]
     members: NDArray[np.int64]
     delays: list[NDArray[np.int32]]
-    pairs: list[PairPlan | None]
+    parts: list[list[_Part]]
     slots: NDArray[np.uint16]
     nbins: NDArray[np.int64]
     ranges: NDArray[np.int64]
+    nslots: int = 0
 
 
 def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
@@ -140,17 +150,18 @@ class _Space:
     """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
 
     def __init__(self, widest: int, columns: int, levels: Sequence[_Level]) -> None:
-        from pulsar_kernels.fold import PAIR_TILE, TILE
+        from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, TILE
 
         top = levels[-1].level
-        pairs = [p for level in levels for p in level.pairs if p is not None]
-        size = max((p.size for p in pairs), default=0)
-        ngroups = max((p.places.shape[1] for p in pairs), default=0)
-        self.table = _aligned((size,), np.uint8)
-        self.words = _aligned((ngroups, PAIR_TILE // 64, 2, 32), np.uint16)
-
+        sums = [part.sums for level in levels for parts in level.parts for part in parts]
+        self.table = _aligned((max((p.size for p in sums if p is not None), default=0),), np.uint8)
+        # Lanes without a band are never written, but read.
+        row = LANE_TILE + LANE_GAP
+        self.stash = _aligned((max(len(level.groups) for level in levels) * LANES * row,), np.int16)
+        self.stash[:] = 0
+        self.lanes = _aligned((LANE_TILE, LANES), np.int16)
         self.halves = [np.empty(widest * (columns >> k), dtype=np.int16) for k in (1, 2)[:top]]
-        self.narrow = _aligned((TILE,), np.int16)
+        self.narrow = np.empty(TILE, dtype=np.int16)
         self.wide = np.empty(TILE, dtype=np.int32)
         self.sums = np.empty(0, dtype=np.int32)
 
@@ -168,12 +179,37 @@ class _Space:
         halve(data, wide)
         return wide
 
-    def slots(self, ncands: int, nslots: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Scratch and sums for the kernel."""
-        if self.sums.size < (ncands + 4) * nslots:
-            self.sums = np.empty((ncands + 4) * nslots, dtype=np.int32)
-        both = self.sums[: (ncands + 4) * nslots].reshape(ncands + 4, nslots)
-        return both[:4], both[4:]
+    def fold(self, level: _Level, part: _Part, data: NDArray[Any], nout: int) -> NDArray[np.int32]:
+        """Sums of shape (ncands, nslots, >= bands of the part); overwritten by the next call."""
+        from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, fold_band, fold_bands
+
+        ngroups, ncands, nslots, nchans = len(level.groups), len(level.cands), level.nslots, data.shape[0]
+        lanes = 1 if len(part.bands) == 1 else LANES
+        if self.sums.size < (ncands * lanes + 4) * nslots:
+            self.sums = _aligned(((ncands * lanes + 4) * nslots,), np.int32)
+        acc = self.sums[: ncands * lanes * nslots].reshape(ncands, nslots, lanes)
+        parts = self.sums[-4 * nslots :].reshape(4, nslots)
+        common = level.starts, level.members, level.slots
+        if part.sums is not None and data.dtype == np.int8:
+            plan = part.sums
+            width = LANE_TILE + LANE_GAP
+            stash = self.stash[: ngroups * lanes * width].reshape(ngroups, lanes, width)
+            where = plan.bands, plan.rows, plan.places, part.delays
+            fold_bands(data, nout, *where, *common, self.table, stash, self.lanes, parts, acc)
+        else:
+            peak = nchans * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
+            row: NDArray[Any] = self.narrow if peak <= _ROW_MAX else self.wide
+            fold_band(data, nout, part.delays, *common, row, parts, acc.reshape(ncands, nslots))
+        return acc
+
+
+def _tasks(nbands: int, threads: int) -> list[range]:
+    """Subbands that one thread folds together: as many as the kernel has lanes, fewer if threads would have none."""
+    from pulsar_kernels.fold import LANES
+
+    rounds = -(-nbands // (LANES * max(threads, 1)))
+    cuts = band_edges(nbands, rounds * max(threads, 1)).tolist()
+    return [range(a, b) for a, b in pairwise(cuts)]
 
 
 def _levels(
@@ -197,29 +233,42 @@ def _levels(
         slots = np.zeros((len(cands), max(gulp >> level, 1)), dtype=np.uint16)
         nbins = np.array([plans[i].nbins for i in cands], dtype=np.int64)
         ranges = np.zeros((len(cands), 2), dtype=np.int64)
-        pairs = [_by_pairs(level, d) for d in delays]
-        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, pairs, slots, nbins, ranges))
+        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, [], slots, nbins, ranges))
     return levels, overlap
 
 
-def _by_pairs(level: int, delays: NDArray[np.int32]) -> PairPlan | None:
-    """How a band is summed by pairs of channels: where it is of bytes, its sum fits int16 and tables are shared."""
-    from pulsar_kernels.fold import PAIR_TILE
+def _parts(level: _Level, tasks: Sequence[range], columns: int) -> list[list[_Part]]:
+    """What each task folds of a level: all its subbands at once at full resolution, one by one at a lowered one."""
+    from pulsar_kernels.fold import MOST_CHANNELS
 
-    ngroups, nchans = delays.shape
-    if level > 0 or nchans * _PEAK > _ROW_MAX:
-        return None
-    plan = plan_pairs(delays, PAIR_TILE)
-    return plan if 2 * len(plan.rows) <= ngroups * (nchans // 2) else None
+    parts = []
+    for task in tasks:
+        own = [level.delays[b] for b in task]
+        if max(d.shape[1] for d in own) > MOST_CHANNELS:
+            parts.append([_Part(np.array([b]), d, None) for b, d in zip(task, own, strict=True)])
+            continue
+        several = [list(task)] if level.level == 0 else [[b] for b in task]
+        parts.append([])
+        for bands in several:
+            delays = np.concatenate([level.delays[b] for b in bands], axis=1)
+            edges = np.cumsum([0] + [level.delays[b].shape[1] for b in bands])
+            sums = plan_bands(delays, edges, columns)
+            parts[-1].append(_Part(np.array(bands), delays, sums))
+    return parts
 
 
 def _gulp_samples(
     source: SampleSource, plans: Sequence[FoldPlan], widest: int, top: int, memory: int, threads: int
 ) -> int:
     """Samples of a gulp: a multiple of 2**top within the memory budget and the range of the kernel's integers."""
-    nchans = len(source.freqs)
-    # Per sample: the buffer, the slots of every candidate, and every thread's band at all lowered resolutions (int16).
+    from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES
+
+    nchans, full = len(source.freqs), [p for p in plans if p.level == 0]
+    # Per sample: the buffer, the slots of every candidate, and of every thread its band at all lowered resolutions
+    # (int16) and the sums of several bands at full resolution (int32).
     each = nchans + 2 * len(plans) + (3 * widest * threads if top else 0)
+    each += 4 * LANES * threads * sum(p.nsubints * p.nbins for p in full) // source.nsamps
+    memory -= 2 * LANES * (LANE_TILE + LANE_GAP) * threads * len(plans)
     gulp = min(GULP_BYTES // nchans, GULP_SAMPLES, memory // (2 * each), 2**31 // (_PEAK * widest))
     for plan in plans:
         # Sub-integrations in a gulp times bins must fit the slots' type.
@@ -271,7 +320,7 @@ def fold_many(
     nchans, nsamps = len(source.freqs), source.nsamps
     if nchans == 0 or nsamps == 0:
         raise DataError(f"nothing to fold: {nchans} channels alive, {nsamps} samples; check the mask")
-    from pulsar_kernels.fold import PAIR_TILE, deposit, fold_band, fold_pairs
+    from pulsar_kernels.fold import deposit
 
     edges = band_edges(nchans, config.nbands)
     nbands = len(edges) - 1
@@ -289,11 +338,16 @@ def fold_many(
     widest = int(np.diff(edges).max())
     gulp = _gulp_samples(source, plans, widest, top, memory, threads)
     levels, overlap = _levels(groups, plans, source, edges, gulp)
+    level_offsets = {level.level: offsets[level.cands] for level in levels}
     tmid = 0.5 * nsamps * source.tsamp
-    buffer = np.zeros((nchans, gulp + overlap), dtype=np.int8)
+    columns = gulp + overlap
+    buffer = np.zeros((nchans, columns), dtype=np.int8)
+    tasks = _tasks(nbands, threads)
+    for level in levels:
+        level.parts = _parts(level, tasks, columns >> level.level)
     spaces: SimpleQueue[_Space] = SimpleQueue()
     for _ in range(max(threads, 1)):
-        spaces.put(_Space(widest, gulp + overlap, levels))
+        spaces.put(_Space(widest, columns, levels))
 
     with _pool(threads) as run:
 
@@ -307,31 +361,28 @@ def fold_many(
 
             run(part, len(cuts) - 1)
 
-        def fold(b: int, start: int, space: _Space) -> None:
-            lo, hi = int(edges[b]), int(edges[b + 1])
-            data: NDArray[Any] = buffer[lo:hi]
-            reached = 0
-            for level in levels:
-                while reached < level.level:
-                    data, reached = space.half(data, reached), reached + 1
-                nout = _nout(level, start, gulp, nsamps)
-                if nout == 0:
-                    continue
-                nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
-                parts, acc = space.slots(len(level.cands), nslots)
-                plan = level.pairs[b]
-                if plan is not None:
-                    fold_pairs(
-                        data, nout, level.delays[b], plan.rows, plan.row_starts, plan.places, level.starts,
-                        level.members, level.slots, space.table, space.words, space.narrow[:PAIR_TILE], parts, acc,
-                    )  # fmt: skip
-                else:
-                    peak = (hi - lo) * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
-                    row: NDArray[Any] = space.narrow if peak <= _ROW_MAX else space.wide
-                    fold_band(data, nout, level.delays[b], level.starts, level.members, level.slots, row, parts, acc)
-                deposit(acc, 1 / SIGMA_LEVELS, b, nbands, level.nbins, level.ranges, offsets[level.cands], flat)
+        def part(level: _Level, own: _Part, data: NDArray[Any], start: int, space: _Space) -> None:
+            nout = _nout(level, start, gulp, nsamps)
+            if nout > 0:
+                acc = space.fold(level, own, data, nout)
+                where = level.nbins, level.ranges, level_offsets[level.level]
+                deposit(acc, 1 / SIGMA_LEVELS, own.bands, nbands, *where, flat)
+
+        def fold(task: int, start: int, space: _Space) -> None:
+            for k, b in enumerate(tasks[task]):
+                data: NDArray[Any] = buffer[edges[b] : edges[b + 1]]
+                reached = 0
+                for level in levels:
+                    while reached < level.level:
+                        data, reached = space.half(data, reached), reached + 1
+                    if level.level > 0:
+                        part(level, level.parts[task][k], data, start, space)
+            lo, hi = edges[tasks[task].start], edges[tasks[task].stop]
+            if levels[0].level == 0:
+                for own in levels[0].parts[task]:
+                    part(levels[0], own, buffer[edges[own.bands[0]] : edges[own.bands[-1] + 1]], start, space)
             # What this gulp read beyond its end is the start of the next.
-            buffer[lo:hi, :overlap] = buffer[lo:hi, gulp : gulp + overlap]
+            buffer[lo:hi, :overlap] = buffer[lo:hi, gulp:columns]
 
         read(0, 0, overlap)
         for start in range(0, nsamps, gulp):
@@ -340,14 +391,14 @@ def fold_many(
                 first = start >> level.level
                 _mark(level, cands, first, _nout(level, start, gulp, nsamps), tmid, run)
 
-            def band(b: int, start: int = start) -> None:
+            def one(task: int, start: int = start) -> None:
                 space = spaces.get()
                 try:
-                    fold(b, start, space)
+                    fold(task, start, space)
                 finally:
                     spaces.put(space)
 
-            run(band, nbands)
+            run(one, len(tasks))
             if progress is not None:
                 progress(min(gulp, nsamps - start))
 
@@ -387,6 +438,7 @@ def _mark(
         level.ranges[k] = _slots(cands[level.cands[k]], first, nout, tmid, level.slots[k])
 
     run(one, len(level.cands))
+    level.nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
 
 
 def _cube(cand: _Cand, source: SampleSource, edges: NDArray[np.int64], mean_shift: NDArray[np.float64]) -> FoldCube:

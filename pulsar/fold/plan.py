@@ -27,6 +27,9 @@ MAX_LEVEL: Final = 6
 #: Candidates share a sum of channels where that shifts no channel by more than this part of a (lowered) sample.
 SHARE_TOLERANCE: Final = 0.5
 
+#: What a row of a table of pairs of channels must save: to make one takes as long as summing three rows.
+TABLE_GAIN: Final = 2.0
+
 
 @dataclass(frozen=True)
 class FoldPlan:
@@ -137,40 +140,63 @@ def channel_shifts(freqs: NDArray[np.float64], dm: float, tsamp: float) -> NDArr
 
 
 @dataclass(frozen=True)
-class PairPlan:
-    """Which sums of pairs of channels the groups of one level need in one subband.
+class BandPlan:
+    """How the groups of one level sum the channels of some neighbouring subbands.
 
     Attributes
     ----------
-    rows, row_starts, places : ndarray of int64
-        As :func:`pulsar_kernels.fold.fold_pairs` takes them.
+    bands, rows, places : ndarray of int64
+        As :func:`pulsar_kernels.fold.fold_bands` takes them.
     size : int
         Bytes of the table.
     """
 
+    bands: NDArray[np.int64]
     rows: NDArray[np.int64]
-    row_starts: NDArray[np.int64]
     places: NDArray[np.int64]
     size: int
 
 
-def plan_pairs(delays: NDArray[np.int32], tile: int) -> PairPlan:
-    """Tabulate each pair of channels once for every relative delay that occurs.
+def plan_bands(
+    delays: NDArray[np.int32], edges: NDArray[np.int64], columns: int, *, gain: float = TABLE_GAIN
+) -> BandPlan:
+    """Find where each group finds what it sums, in tables of pairs of channels where these pay.
 
     Parameters
     ----------
     delays : ndarray of int32, shape (ngroups, nchans)
         Samples by which each channel is advanced, >= 0.
-    tile : int
-        Samples of a tile.
+    edges : ndarray of int64, shape (nbands + 1,)
+        Channels at which the subbands start, the first 0, and the end of the last.
+    columns : int
+        Samples from one channel to the next in memory.
+    gain : float
+        Rows that the groups must sum less for each row of a table.
     """
-    from pulsar_kernels.fold import PAIRS
+    bands, rows, places = [], [], []
+    nrows = nplaces = size = 0
+    for lo, hi in pairwise(edges.tolist()):
+        table, found, bytes_ = _plan_pairs(delays[:, lo:hi])
+        count = found.shape[1]
+        if len(table) == 0 or len(table) * gain > count * len(delays):
+            table, bytes_ = table[:0], 0
+            found = delays[:, lo:hi].astype(np.int64) + np.arange(lo, hi) * columns
+            count = hi - lo
+        table[:, 0] += lo
+        bands.append([lo, hi, nrows, nrows + len(table), nplaces, count])
+        rows.append(table)
+        places.append(found.reshape(-1))
+        nrows, nplaces, size = nrows + len(table), nplaces + found.size, max(size, bytes_)
+    return BandPlan(np.array(bands, dtype=np.int64), np.concatenate(rows), np.concatenate(places), size)
+
+
+def _plan_pairs(delays: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
+    """Rows of a table with each pair of channels once for every relative delay, where groups find theirs, its bytes."""
+    from pulsar_kernels.fold import PIECE
 
     ngroups, npairs = delays.shape[0], delays.shape[1] // 2
-    nblocks = -(-npairs // PAIRS)
     if npairs == 0:
-        none = np.zeros((0, 5), dtype=np.int64), np.zeros(1, dtype=np.int64)
-        return PairPlan(*none, np.zeros((0, ngroups, PAIRS), dtype=np.int64), tile)
+        return np.zeros((0, 5), dtype=np.int64), np.zeros((ngroups, 0), dtype=np.int64), 0
     first, second = (delays[:, i : 2 * npairs : 2].T.astype(np.int64) for i in (0, 1))
     order = np.lexsort((first, second - first), axis=1)
     first, second = (np.take_along_axis(d, order, axis=1) for d in (first, second))
@@ -180,22 +206,17 @@ def plan_pairs(delays: NDArray[np.int32], tile: int) -> PairPlan:
     pairs = np.arange(npairs)
     for g in range(ngroups):
         same = second[:, g] - first[:, g] == second[pairs, begin] - first[pairs, begin]
-        begins[:, g] = (begin < 0) | ~same | (first[:, g] - first[pairs, begin] > tile // 4)
+        begins[:, g] = (begin < 0) | ~same | (first[:, g] - first[pairs, begin] > PIECE // 4)
         begin[begins[:, g]] = g
     pair, at = np.nonzero(begins)
     ends = np.append(np.flatnonzero(begins)[1:], npairs * ngroups) - 1
     extra = first.reshape(-1)[ends] - first[pair, at]
-    starts = np.searchsorted(pair, np.arange(nblocks + 1) * PAIRS)
-    # Rows of a block lie one after the other, behind the samples that are zero, each from a cache line on.
-    sizes = tile + extra
+    # One after the other, each from a cache line on.
+    sizes = PIECE + extra
     sizes += -sizes % 64
-    before = np.cumsum(sizes) - sizes
-    block = pair // PAIRS
-    to = tile + before - before[starts[block]]
+    to = np.cumsum(sizes) - sizes
     row = np.cumsum(begins.reshape(-1)).reshape(npairs, ngroups) - 1
-    places = np.zeros((nblocks, PAIRS, ngroups), dtype=np.int64)
-    found = to[row] + first - first[pair, at][row]
-    np.put_along_axis(places.reshape(-1, ngroups)[:npairs], order, found, axis=1)
-    rows = np.stack([pair, first[pair, at], second[pair, at], extra, to], axis=1)
-    size = int(np.max(to + sizes, initial=tile))
-    return PairPlan(rows, starts, np.ascontiguousarray(places.transpose(0, 2, 1)), size)
+    places = np.zeros((npairs, ngroups), dtype=np.int64)
+    np.put_along_axis(places, order, to[row] + first - first[pair, at][row], axis=1)
+    rows = np.stack([2 * pair, first[pair, at], second[pair, at], extra, to], axis=1)
+    return rows, np.ascontiguousarray(places.T), int(np.sum(sizes))

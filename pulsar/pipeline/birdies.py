@@ -64,12 +64,15 @@ class ZeroDM:
     step : float
         From one to the next [Hz].
     lines : list of Birdie
-        Learnt from it; none where that is switched off.
+        Learnt from it.
+    ndms : int
+        DMs that were compared; 1 where nothing could or should be learnt.
     """
 
     powers: NDArray[np.float32]
     step: float
     lines: "list[Birdie]"
+    ndms: int
 
 
 def zero_dm(
@@ -117,4 +120,4 @@ def zero_dm(
             stage = batch.stage
             powers = FFTSearch(stage.nsamps, stage.tsamp, config.fft).spectrum(batch.row(0))
             lines = learn_lines(batch, plan, config) if config.rfi.learn else []
-    return ZeroDM(powers, 0.5 / (powers.size * stage.tsamp), lines)
+    return ZeroDM(powers, 0.5 / (powers.size * stage.tsamp), lines, count)

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import KDM
+from pulsar.constants import KDM, LEAST_DM
 from pulsar.errors import DataError
 
 #: Lines are learnt from powers that noise exceeds once in a thousand spectra.
@@ -25,6 +25,8 @@ MARGIN: Final = 1.0
 #: Power that an undispersed line keeps where it is compared, and how far above that it may be.
 COHERENT: Final = 0.5
 SLACK: Final = 0.25
+#: Noise power that the series at another DM may have of its own (in one of a thousand it is more).
+OWN_NOISE: Final = 7.0
 #: Power in the first odd harmonics from which a noise diode is there, and most of it in even ones.
 DIODE_POWER: Final = 60.0
 EVEN_SHARE: Final = 0.05
@@ -150,7 +152,9 @@ def learn(
         for row, powers in others.items():
             coherence = float(np.abs(np.mean(np.exp(2j * np.pi * freq * dms[row] * delay))) ** 2)
             there = float(powers[near].max())
-            if there > power:
+            # Of an undispersed line the series at another DM keeps this, and has noise of its own besides.
+            kept = (np.sqrt(coherence * power) + np.sqrt((1.0 - coherence) * OWN_NOISE)) ** 2
+            if there > (max(power, kept) if dms[row] < 0.5 * LEAST_DM else power):
                 undispersed = False
                 break
             if coherence <= COHERENT:

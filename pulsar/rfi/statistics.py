@@ -196,7 +196,8 @@ def measure(
             saturated[block] = np.where(sums.count > 0, sums.ntop / sums.count, 0.0)
         valid[block] = sums.count / (hi - lo)
         whole = pieces == [(lo, hi)]
-        if points is not None and whole:
+        # A last block that is too short would end in zeros: a step, and lines that are not there.
+        if points is not None and whole and hi - lo >= npoints * factor:
             if diodes is not None:
                 diodes.add(block, lo * header.tsamp, points, std[block] * np.sqrt(factor))
             fourier[block], bins[block], variance = _strongest(points)

@@ -51,6 +51,8 @@ BURST = 6.0
 BURSTS = 4
 #: Share of the samples that must be there.
 LEAST_SHARE = 0.05
+#: Power of a line, over that of noise, from which it is taken out before folding.
+LINE_POWER = 30.0
 #: A source is refined on a level up to so much coarser than its own.
 COARSER_LEVELS = 2
 #: Most times that a refinement goes on to a better frequency.
@@ -223,8 +225,8 @@ class FFASearch:
         dm_index : int
             Row of the DM plan.
         birdies : iterable of (float, float)
-            Frequencies and full widths [Hz] of known interference: what has such a frequency, or equal pulses that
-            have it, is not listed.
+            Frequencies and full widths [Hz] of known interference: filtered out of the series, and what has such a
+            frequency, or equal pulses that have it, is not listed.
 
         Returns
         -------
@@ -239,9 +241,10 @@ class FFASearch:
         if not self.enabled:
             return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
         buffers = self._buffers()
-        if not self._fold(series, buffers, np.zeros((0, 0), dtype=np.float32)):
+        birdies = tuple(birdies)
+        if not self._fold(series, buffers, np.zeros((0, 0), dtype=np.float32), birdies):
             return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
-        return self._detect(buffers, dm, dm_index, tuple(birdies))
+        return self._detect(buffers, dm, dm_index, birdies)
 
     def _buffers(self) -> "_Buffers":
         found: _Buffers | None = getattr(self._local, "buffers", None)
@@ -250,7 +253,13 @@ class FFASearch:
             self._local.buffers = found
         return found
 
-    def _fold(self, series: NDArray[Any], buffers: "_Buffers", snrs: NDArray[np.float32]) -> bool:
+    def _fold(
+        self,
+        series: NDArray[Any],
+        buffers: "_Buffers",
+        snrs: NDArray[np.float32],
+        birdies: Sequence[tuple[float, float]] = (),
+    ) -> bool:
         """Fill the best S/N of every trial period; False when the series is constant."""
         from pulsar_kernels import ffa, longwave
 
@@ -264,6 +273,7 @@ class FFASearch:
         series = np.ascontiguousarray(series)
         first = self.levels[0]
         longwave.sum_samples(series, cubic_trend(series, self._gaps), self._gaps, first.halvings, buffers.raw[0])
+        without_lines(buffers.raw[0], first.tau, birdies)
         scale = np.zeros(0)
         for i, level in enumerate(self.levels):
             if i > 0:
@@ -550,6 +560,41 @@ class FFASearch:
         """
         phase = width * np.sqrt((PHASE_ERROR / max(snr, 1.0)) ** 2 + 0.25 * variation)
         return float(phase * np.sqrt(12.0) / self.tobs)
+
+
+def without_lines(raw: NDArray[np.float32], tau: float, lines: Sequence[tuple[float, float]]) -> None:
+    """Take lines out of a series, in place, where they are stronger than noise is.
+
+    Parameters
+    ----------
+    raw : ndarray of float32, shape (n,)
+        NaN are missing, and stay so.
+    tau : float
+        Time from one sample to the next [s].
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz]; those beyond Nyquist are left to the averaging.
+    """
+    from scipy.fft import rfft
+
+    from pulsar_kernels.longwave import remove_tone
+
+    n = raw.shape[0]
+    lines = [line for line in lines if line[0] + 0.5 * line[1] < 0.5 / tau]
+    if not lines:
+        return
+    known = np.isfinite(raw)
+    mean = np.float32(raw[known].mean()) if known.any() else np.float32(0.0)
+    spectrum = rfft(np.where(known, raw - mean, np.float32(0.0)))
+    powers = spectrum.real**2 + spectrum.imag**2
+    usual = float(np.median(powers)) / np.log(2.0)
+    work = np.empty((3, n + 1))
+    step = 1.0 / (n * tau)
+    for freq, width in lines:
+        lo = max(int((freq - 0.5 * width) / step), 1)
+        hi = max(int(np.ceil((freq + 0.5 * width) / step)) + 1, lo + 1)
+        if powers[lo:hi].max() > LINE_POWER * usual:
+            half = min(max(int(0.5 / (width * tau)), 1), n)
+            remove_tone(raw, freq * tau, half, work)
 
 
 class _Folded(NamedTuple):

@@ -109,7 +109,7 @@ def test_timing_tells_waiting_from_working() -> None:
 
 def test_selection() -> None:
     assert select() == list(CASES)
-    assert [case.name for case in select(["fold", "tree"])] == ["tree", "fold-band", "fold-pairs", "fold-row"]
+    assert [case.name for case in select(["fold", "tree"])] == ["tree", "fold-band", "fold-bands", "fold-row"]
     assert [case.name for case in select(["fft"])] == ["fft"]
     with pytest.raises(ConfigError, match=r"did you mean unpack-8bit\?"):
         select(["unpak-8bit"])

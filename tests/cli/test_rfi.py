@@ -107,6 +107,17 @@ def test_the_picture(mask: Path) -> None:
     assert len(raw) > 50_000
 
 
+def test_nothing_to_learn_from(observation: Path, tmp_path: Path) -> None:
+    for change in ("rfi.learn=false", "dedisp.dm_hi=0"):
+        code, out, err = run("rfi", observation, "--out", tmp_path / "m.h5", "--set", change, "--overwrite")
+        assert code == 0, err
+        assert "not looked for (rfi.learn is off, or there is only one DM)" in out
+    # What is given is told all the same.
+    options = ("--set", "rfi.learn=false", "--set", "rfi.birdies=[[7.0, 0.1]]", "--overwrite")
+    assert "7.000000         0.1  given" in run("rfi", observation, "--out", tmp_path / "m.h5", *options)[1]
+    assert [(b.freq, b.reason) for b in read_mask(tmp_path / "m.h5").birdies] == [(7.0, "given")]
+
+
 def test_json_and_a_mask_made_from_a_mask(mask: Path, observation: Path, tmp_path: Path, monkeypatch) -> None:
     before = read_mask(mask)
     monkeypatch.setattr("pulsar.rfi.measure", None)  # the statistics are those of the file
@@ -138,6 +149,9 @@ def test_search_with_the_mask_is_the_search_without(mask: Path, observation: Pat
     assert "statistics:" not in err
     same(without, with_, ("candidates", "detections", "rfi/birdies"))
     np.testing.assert_array_equal(read(without).rfi["mask"], read(with_).rfi["mask"])
+    # What the command learns is what the search learns.
+    learnt = [(r["freq"], r["width"]) for r in read(without).rows("rfi/birdies")]
+    assert learnt == [(b.freq, b.width) for b in read_mask(mask).birdies]
     assert str(mask) in read(with_).provenance["config"]
     best = read(with_).rows("candidates")[0]
     assert best["period"] == pytest.approx(0.0523456, rel=1e-4)

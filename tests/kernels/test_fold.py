@@ -1,18 +1,25 @@
 """Folding kernels against their oracles."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import fold as oracle
 
-from pulsar.fold.plan import plan_pairs
+from pulsar.fold.plan import plan_bands
 from pulsar_kernels.fold import (
-    PAIR_TILE,
+    LANE_GAP,
+    LANE_TILE,
+    LANES,
+    MOST_CHANNELS,
+    PIECE,
     TILE,
     count_slots,
+    deposit,
     fold_band,
-    fold_pairs,
+    fold_bands,
     fold_row,
     halve,
     halve_bytes,
@@ -105,27 +112,33 @@ def test_largest_band_of_saturated_samples_fits_its_row():
     assert acc[0, 0] == nchans * 127 * TILE
 
 
-def fold_by_pairs(data, nout, delays, starts, members, slots, nslots, tile):
-    plan = plan_pairs(delays, tile)
-    acc = np.full((len(slots), nslots), 77, np.int32)
-    table, words = np.empty(plan.size, np.uint8), np.empty((len(delays), tile // 64, 2, 32), np.uint16)
-    row, parts = np.empty(tile, np.int16), np.empty((4, nslots), np.int32)
-    rows = (plan.rows, plan.row_starts, plan.places)
-    fold_pairs(data, nout, delays, *rows, starts, members, slots, table, words, row, parts, acc)
-    return acc
+def fold_by_bands(data, nout, edges, delays, starts, members, slots, nslots, gain, tile=LANE_TILE):
+    plan = plan_bands(delays, np.array(edges), data.shape[1], gain=gain)
+    lanes = 1 if len(edges) == 2 else LANES
+    acc = np.full((len(slots), nslots, lanes), 77, np.int32)
+    stash = np.zeros((len(delays), lanes, tile + LANE_GAP), np.int16)
+    scratch = np.empty(plan.size, np.uint8), stash, np.empty((tile, LANES), np.int16), np.empty((4, nslots), np.int32)
+    rows = plan.bands, plan.rows, plan.places
+    fold_bands(data, nout, *rows, delays, starts, members, slots, *scratch, acc)
+    return plan, acc
 
 
 @given(
-    st.integers(1, 37),
-    st.integers(0, 400),
-    st.integers(0, 90),
-    st.sampled_from([20, 31, 64, 127]),
+    st.lists(st.integers(1, 7), min_size=1, max_size=LANES),
+    st.integers(0, 1300),
+    st.integers(0, 200),
+    st.sampled_from([20, 64, 65, 127]),
+    st.sampled_from([0.0, 2.0, np.inf]),
     st.booleans(),
     st.integers(0, 10**6),
 )
-def test_fold_by_pairs(nchans, nout, reach, top, ordered, seed):
+def test_fold_bands(widths, nout, reach, top, gain, ordered, seed):
     rng = np.random.default_rng(seed)
-    data = rng.integers(-top, top + 1, (nchans, nout + reach)).astype(np.int8)
+    edges = np.cumsum([0, *widths])
+    nchans = int(edges[-1])
+    data = rng.integers(-20, 21, (nchans, nout + reach)).astype(np.int8)
+    # One loud channel: sums of pairs with it may be no byte.
+    data[rng.integers(nchans)] = rng.integers(-top, top + 1, nout + reach)
     if seed % 7 == 0:
         # The one value beyond those of the cleaned samples, and pairs of it.
         data[:, ::3] = -128
@@ -137,21 +150,61 @@ def test_fold_by_pairs(nchans, nout, reach, top, ordered, seed):
     members = rng.permutation(ncands).astype(np.int64)
     starts = np.array([0, 2, 3, 3, ncands], np.int64)
     slots = rng.integers(0, nslots, (ncands, max(nout, 1))).astype(np.uint16)
-    acc = fold_by_pairs(data, nout, delays, starts, members, slots, nslots, 128)
-    for group in range(ngroups):
-        for cand in members[starts[group] : starts[group + 1]]:
-            expected = oracle.fold_band(data, nout, delays[group], slots[cand], nslots)
-            np.testing.assert_array_equal(acc[cand], expected)
+    # A tile of a whole piece and one too short for a stretch.
+    plan, acc = fold_by_bands(data, nout, edges, delays, starts, members, slots, nslots, gain, tile=PIECE + 96)
+    tabled = plan.bands[:, 3] > plan.bands[:, 2]
+    if gain != 2.0:
+        np.testing.assert_array_equal(tabled, (np.array(widths) > 1) & (gain == 0.0))
+    for b, (lo, hi) in enumerate(pairwise(edges)):
+        for group in range(ngroups):
+            for cand in members[starts[group] : starts[group + 1]]:
+                expected = oracle.fold_band(data[lo:hi], nout, delays[group, lo:hi], slots[cand], nslots)
+                np.testing.assert_array_equal(acc[cand, :, b], expected)
 
 
-@pytest.mark.parametrize("value", [127, -127, 31, -32])
-def test_largest_band_of_pairs_of_equal_samples(value):
-    nchans = 32767 // 127
-    data = np.full((nchans, PAIR_TILE), value, np.int8)
-    zero = np.zeros((1, nchans), np.int32)
-    one = np.zeros((1, PAIR_TILE), np.uint16)
-    acc = fold_by_pairs(data, PAIR_TILE, zero, np.array([0, 1]), np.array([0]), one, 1, PAIR_TILE)
-    assert acc[0, 0] == nchans * value * PAIR_TILE
+@pytest.mark.parametrize("gain", [0.0, np.inf])
+@pytest.mark.parametrize("value", [127, -128, 63, -64])
+@pytest.mark.parametrize("nbands", [1, 2])
+def test_largest_band_of_equal_samples(nbands, value, gain):
+    edges = np.arange(nbands + 1) * MOST_CHANNELS
+    data = np.full((edges[-1], LANE_TILE), value, np.int8)
+    zero = np.zeros((1, edges[-1]), np.int32)
+    one = np.zeros((1, LANE_TILE), np.uint16)
+    _, acc = fold_by_bands(data, LANE_TILE, edges, zero, np.array([0, 1]), np.array([0]), one, 1, gain)
+    np.testing.assert_array_equal(acc[0, 0, :nbands], MOST_CHANNELS * value * LANE_TILE)
+
+
+def test_rows_of_a_table_are_shared_by_groups_that_are_near():
+    # Two groups with the same relative delay share a row; a third is too far away, a fourth has another.
+    delays = np.array([[0, 3], [5, 8], [PIECE, PIECE + 3], [0, 4]], np.int32)
+    plan = plan_bands(delays, np.array([0, 2]), 10 * PIECE, gain=0.0)
+    assert len(plan.rows) == 3
+    assert plan.places[1] == plan.places[0] + 5
+    assert len(set(plan.places.tolist())) == 4
+    # Where a table does not pay, the groups find the channels themselves.
+    plan = plan_bands(delays, np.array([0, 2]), 10 * PIECE, gain=2.0)
+    assert plan.size == len(plan.rows) == 0
+    np.testing.assert_array_equal(plan.places.reshape(4, 2), delays + np.array([0, 10 * PIECE]))
+
+
+@given(st.integers(1, 4), st.integers(1, 3), st.booleans(), st.integers(0, 999))
+def test_deposit(nbands, ncands, lanes, seed):
+    rng = np.random.default_rng(seed)
+    total, nbins, nsubints = nbands + 3, np.array([4, 6, 8])[:ncands], 5
+    bands = rng.permutation(total)[:nbands]
+    first = rng.integers(0, 4, ncands)
+    ranges = np.stack([first, first + rng.integers(1, 3, ncands)], axis=1)
+    ranges[:, 1] = np.minimum(ranges[:, 1], nsubints)
+    acc = rng.integers(-999, 999, (ncands, 2 * 8, LANES if lanes else nbands)).astype(np.int32)
+    offsets = np.cumsum([0, *(nsubints * total * nbins)])
+    cubes = np.ones(offsets[-1], np.float32)
+    deposit(acc, 0.125, bands, total, nbins, ranges, offsets[:-1], cubes)
+    for k in range(ncands):
+        expected = np.ones((nsubints, total, nbins[k]))
+        for s in range(*ranges[k]):
+            at = (s - ranges[k, 0]) * nbins[k]
+            expected[s, bands] += 0.125 * acc[k, at : at + nbins[k], :nbands].T
+        np.testing.assert_array_equal(cubes[offsets[k] : offsets[k + 1]].reshape(expected.shape), expected)
 
 
 @given(st.integers(0, 200), st.integers(1, 30), st.integers(0, 999))

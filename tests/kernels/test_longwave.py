@@ -197,3 +197,35 @@ def test_bright_pulses_fall_on_one_another_anywhere():
     # 60 turns of 30 sigma each.
     assert explain([0.061803], [45.0], (0.1, 232.0, 0.05, 0.0)) == [False]
     assert explain([0.061803], [9.0], (0.1, 12.0, 0.05, 0.0)) == [True]
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 700),
+    freq=st.floats(0.01, 0.49),
+    half=st.integers(1, 400),
+    holes=st.sampled_from([0.0, 0.2]),
+)
+def test_a_tone_is_removed(seed, n, freq, half, holes):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n).astype(np.float32)
+    x[rng.random(n) < holes] = np.nan
+    turned = np.exp(-2j * np.pi * freq * np.arange(n))
+    expected = x.astype(np.float64)
+    for i in range(n):
+        part = slice(max(i - half, 0), i + half + 1)
+        good = np.isfinite(x[part])
+        if good.any():
+            expected[i] -= 2.0 * np.real(np.mean((x[part] * turned[part])[good]) / turned[i])
+    work = np.empty((3, n + 1))
+    got = x.copy()
+    longwave.remove_tone(got, freq, half, work)
+    np.testing.assert_allclose(got, expected, atol=2e-5)
+
+
+def test_a_steady_tone_vanishes_to_the_last_sample():
+    t = np.arange(5000)
+    x = (7.0 * np.cos(2 * np.pi * 0.1234 * t + 1.0)).astype(np.float32)
+    x[1000:1100] = np.nan
+    longwave.remove_tone(x, 0.1234, 300, np.empty((3, 5001)))
+    assert np.nanmax(np.abs(x)) < 0.2

@@ -28,9 +28,10 @@ def fold_band(
 ) -> NDArray[np.int64]:
     """Sum channels with their delays, then add each sample to its slot."""
     out = np.zeros(nslots, dtype=np.int64)
-    for j in range(nout):
-        total = sum(int(data[c, j + delays[c]]) for c in range(data.shape[0]))
-        out[slots[j]] += total
+    total = np.zeros(nout, dtype=np.int64)
+    for channel, delay in zip(data, delays, strict=True):
+        total += channel[delay : delay + nout]
+    np.add.at(out, slots[:nout], total)
     return out
 
 

@@ -114,3 +114,32 @@ def test_the_noise_diode_is_known_by_its_odd_harmonics():
     # A pulsar of that very period has even harmonics, and noise has none.
     assert lines(1.0 * (t / period % 1.0 < 0.07)) == []
     assert lines(0.0 * t) == []
+
+
+def learnt_from_channels(freq, dm, power, seeds):
+    """How often a signal is taken for a line, in series that share the noise of the channels as real ones do."""
+    dms = np.arange(96) * 0.25
+    search = FFTSearch(NSAMPS, TSAMP, FFTConfig())
+    shifts = np.round(dms[:, None] * DELAY / TSAMP).astype(int)
+    t = np.arange(NSAMPS) * TSAMP
+    amplitude = 2.0 * np.sqrt(power / NSAMPS / len(FREQS))
+    count = 0
+    for seed in seeds:
+        noise = np.random.default_rng(seed).normal(size=(len(FREQS), NSAMPS)).astype(np.float32)
+        phase = 2 * np.pi * freq * (t[None, :] - dm * DELAY[:, None])
+        channels = noise + (amplitude * np.cos(phase)).astype(np.float32)
+
+        def spectrum(i, channels=channels):
+            return search.spectrum(sum(np.roll(row, -n) for row, n in zip(channels, shifts[i], strict=True)))
+
+        birds = learn(spectrum, dms, FREQS, TSAMP, TOBS)
+        count += any(abs(b.freq - freq) < 0.5 * b.width for b in birds)
+    return count
+
+
+@pytest.mark.jit
+def test_noise_at_another_dm_hides_no_line():
+    # At the nearest DMs a line is as strong as at DM 0, and every second time noise makes it stronger there.
+    assert learnt_from_channels(47.3, 0.0, 300.0, range(8)) >= 7
+    # No pulsar is taken: none has a smaller DM.
+    assert learnt_from_channels(47.3, 2.38, 300.0, range(8)) == 0

@@ -20,7 +20,7 @@ from pulsar.rfi.presto import REASON, PrestoMask, read_presto_mask
 from pulsar.rfi.statistics import block_edges
 from pulsar.rfi.store import read_given
 
-#: What `rfifind -time 0.5` of PRESTO 5 writes for the real burst of the shared data (28.fil), byte for byte.
+#: What `rfifind -time 0.5` of PRESTO writes for the real burst of the shared data (28.fil), byte for byte.
 REAL = bytes.fromhex(
     "00000000000024400000000000001040076ea2d953a7ec40c6feb27bf25008400000000000a89140000000000000f03f"
     "500100000300000060090000030000000b0000009600000097000000000000000300000003000000030000000b000000"

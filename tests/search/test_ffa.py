@@ -8,7 +8,7 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.search import stats
-from pulsar.search.ffa import FFASearch, periodogram, search_ffa
+from pulsar.search.ffa import FFASearch, periodogram, search_ffa, without_lines
 from pulsar.search.ffa_levels import bins_wanted, box_widths
 
 REAL = {
@@ -367,3 +367,35 @@ def test_threads_find_the_same():
         t.join()
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_lines_are_filtered_out_of_the_series():
+    tau, n = 1e-3, 60_000
+    t = (np.arange(n) + 0.5) * tau
+    rng = np.random.default_rng(3)
+    pulse = 6.0 * (np.mod(t / 1.7, 1.0) < 0.02)
+    noise = rng.normal(size=n) + pulse
+    series = (noise + 9.0 * np.sin(2 * np.pi * 50.03 * t) + 4.0 * np.sin(2 * np.pi * 7.1 * t)).astype(np.float32)
+    series[20_000:20_100] = np.nan
+    filtered = series.copy()
+    without_lines(filtered, tau, [(50.0, 0.4), (7.1, 0.1), (700.0, 5.0)])
+    assert np.isnan(filtered[20_000:20_100]).all()
+    left = np.where(np.isnan(filtered), 0.0, filtered - noise)
+    assert np.abs(left[2000:-2000]).std() < 0.3
+    assert left[:200].std() < 1.0
+    untouched = series.copy()
+    without_lines(untouched, tau, [(700.0, 5.0)])
+    np.testing.assert_array_equal(untouched, series)
+
+
+def test_a_pulsar_under_mains_is_found_with_its_lines_given():
+    tsamp, n = 2e-3, 100_000
+    t = (np.arange(n) + 0.5) * tsamp
+    rng = np.random.default_rng(5)
+    series = rng.normal(size=n) + 0.8 * (np.mod(t / 1.9137, 1.0) < 0.02)
+    hum = 6.0 * np.sin(2 * np.pi * 49.97 * t) + 5.0 * np.sin(2 * np.pi * 0.731 * t)
+    search = FFASearch(n, tsamp, FFAConfig(p_min=0.6, p_max=8.0))
+    wanted = search.search(series.astype(np.float32))[0]
+    got = search.search((series + hum).astype(np.float32), birdies=[(49.97, 0.1), (0.731, 0.05)])[0]
+    assert abs(1.0 / got["freq"] - 1.9137) < 1e-3
+    assert got["snr"] > 0.9 * wanted["snr"]
