@@ -89,7 +89,9 @@ Dec = Annotated[
 ]
 Catalogue = Annotated[
     str | None,
-    typer.Option("--catalogue", metavar="FILE", help="Known pulsars: psrcat.db, CSV or ECSV.", show_default="none"),
+    typer.Option(
+        "--catalogue", metavar="FILE", help="Known pulsars: psrcat.db, CSV, ECSV, or psrqpy.", show_default="none"
+    ),
 ]
 Ncands = Annotated[
     int | None, typer.Option("--ncands", metavar="N", help="Candidates to fold.", show_default="from the preset")

@@ -27,7 +27,7 @@ from pulsar.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from pulsar.pipeline.folding import Ephemeris
+    from pulsar.pipeline.folding import Ephemeris, FromPar
 
 
 def command(
@@ -45,6 +45,10 @@ def command(
     epoch: Annotated[
         float | None,
         typer.Option("--epoch", metavar="MJD", help="Epoch of the period (UTC).", show_default="mid-observation"),
+    ] = None,
+    par: Annotated[
+        list[Path] | None,
+        typer.Option("--par", metavar="X.par", help="Ephemeris of a pulsar; may be repeated.", show_default=False),
     ] = None,
     candidates: Annotated[
         Path | None,
@@ -65,15 +69,15 @@ def command(
     quiet: Quiet = False,
     _debug: Debug = False,
 ) -> None:
-    """Fold an observation with a period and DM, or with the candidates of a run, and refine them."""
+    """Fold an observation with a period and DM, by an ephemeris, or with the candidates of a run, and refine them."""
     settings = effective_config(
         config, sets, zap=zap, zerodm=zerodm, rfi__mask=mask, run__threads=threads, run__memory=memory
     )
-    wanted = ephemerides(period, dm, accel, epoch, candidates, idents)
+    wanted = ephemerides(period, dm, accel, epoch, candidates, idents, par)
     from pulsar.io.product.writer import check_output
 
     check_output(output, overwrite=overwrite)
-    check_not_input(output, [*files, *([] if candidates is None else [candidates])])
+    check_not_input(output, [*files, *([] if candidates is None else [candidates]), *(par or [])])
 
     from pulsar.pipeline.folding import fold_files
 
@@ -90,13 +94,14 @@ def ephemerides(
     epoch: float | None,
     candidates: Path | None,
     idents: list[str] | None,
-) -> "list[Ephemeris]":
+    par: list[Path] | None = None,
+) -> "list[Ephemeris | FromPar]":
     """What the options ask to be folded."""
     from pulsar.errors import ConfigError
-    from pulsar.pipeline.folding import Ephemeris
+    from pulsar.pipeline.folding import Ephemeris, FromPar
 
-    if (period is None) == (candidates is None):
-        raise ConfigError("give what to fold: either --period with --dm, or --candidates RUN.h5")
+    if (period is not None) + (candidates is not None) + bool(par) != 1:
+        raise ConfigError("give what to fold: either --period with --dm, or --par X.par, or --candidates RUN.h5")
     if period is not None:
         if idents:
             raise ConfigError("--id chooses from --candidates RUN.h5: it does not go with --period")
@@ -106,7 +111,13 @@ def ephemerides(
             raise ConfigError(f"--dm {dm:g}: expected a number >= 0")
         return [Ephemeris(period, dm, accel, epoch)]
     if dm is not None or accel or epoch is not None:
-        raise ConfigError("--dm, --accel and --epoch go with --period; the candidates have their own")
+        raise ConfigError("--dm, --accel and --epoch go with --period; candidates and ephemerides have their own")
+    if par:
+        if idents:
+            raise ConfigError("--id chooses from --candidates RUN.h5: it does not go with --par")
+        from pulsar.sky.timing import read_par
+
+        return [FromPar(read_par(path)) for path in par]
 
     from pulsar.io.product.reader import read
 

@@ -19,7 +19,9 @@ def command(
 ) -> None:
     """Show what is in files: header, duration, gaps, beam, problems; or in folders: sources, dates, beams, files."""
     settings = effective_config(config, sets, known__catalogue=catalogue, **position(ra, dec))
-    if any(file.is_dir() for file in files):
+    from pulsar.io.night import several_pointings
+
+    if several_pointings(files):
         _night(files, settings, as_json)
         return
     from pulsar.io.open import open_observation
@@ -36,10 +38,13 @@ def command(
 
 
 def _night(files: Any, settings: Any, as_json: bool) -> None:
-    """Folders: sources, dates, and a matrix of beams by files."""
-    from pulsar.io.night import scan
+    """Folders: sources, dates, and a matrix of beams by files; gaps and problems inside each."""
+    from pulsar.io.night import examine, scan
+    from pulsar.pipeline.night import unmatched_pointings
 
     night = scan(files, settings.input)
+    inside = {p: examine(p, settings.input) for p in night.pointings}
+    problems = [*night.problems, *unmatched_pointings(night, settings)]
     if as_json:
         pointings = [
             {
@@ -47,38 +52,50 @@ def _night(files: Any, settings: Any, as_json: bool) -> None:
                 "source": p.source,
                 "date": p.date,
                 "beam": p.beam,
-                "tstart": p.header.tstart,
-                "tobs": p.header.tobs,
+                "tstart": _plain(found.header.tstart),
+                "tobs": found.header.tobs,
                 "files": [str(f) for f in p.paths],
                 "missing": list(p.missing),
+                "gaps": [{"start": g.start, "nsamps": g.nsamps, "reason": g.reason} for g in found.gaps],
+                "problems": list(found.problems),
             }
-            for p in night.pointings
+            for p, found in inside.items()
         ]
-        out(json.dumps({"pointings": pointings, "problems": list(night.problems)}, indent=2, ensure_ascii=False))
+        out(json.dumps({"pointings": pointings, "problems": problems}, indent=2, ensure_ascii=False))
         return
     for (source, date, _), group in night.groups().items():
-        h = group[0].header
+        h = inside[group[0]].header
         title = f"{source or 'unnamed'}, {date or 'undated'}: {len(group)} beam{'s' if len(group) > 1 else ''}, "
         out(
             f"{title}{h.nchans} channels, {h.freqs[-1]:.6g} to {h.freqs[0]:.6g} MHz, {1e6 * h.tsamp:.6g} us, "
             f"{h.nbits} bit" + (f", {h.pol_type}" if h.pol_type else "") + utc(h.tstart)
         )
         for p in group:
-            out(f"  {'beam ' + format(p.beam, '02d') if p.beam is not None else 'no beam'}  {_row(p)}")
+            out(f"  {'beam ' + format(p.beam, '02d') if p.beam is not None else 'no beam'}  {_row(p, inside[p])}")
         unseen = sorted(set(range(1, 20)) - {p.beam for p in group}) if len(group) > 1 else []
         if unseen and h.nbeams == 19:
             out(f"  not observed: beams {', '.join(map(str, unseen))}")
-    for problem in night.problems:
+    # What all beams of a source have in common is told once.
+    told: dict[str, list[str]] = {}
+    for p, found in inside.items():
+        for problem in found.problems:
+            told.setdefault(problem, []).append(p.name)
+    for problem, names in told.items():
+        out(f"problem     {', '.join(names) if len(names) < 4 else f'{len(names)} pointings'}: {problem}")
+    for problem in problems:
         out(f"problem     {problem}")
 
 
-def _row(pointing: Any) -> str:
-    """One beam: a mark for every file, a hole for each that is missing, and their number and time."""
+def _row(pointing: Any, found: Any) -> str:
+    """One beam: a mark for every file, a hole for each that is missing, their number and time, and the gaps."""
     from pulsar.io.fast import parse_name
 
     numbers = {parse_name(path).sequence for path in pointing.paths}
     count = len(pointing.paths)
-    told = f"{count} file{'s' if count > 1 else ''}, {pointing.header.tobs:.5g} s"
+    told = f"{count} file{'s' if count > 1 else ''}, {found.header.tobs:.5g} s"
+    if found.gaps:
+        lost = sum(gap.nsamps for gap in found.gaps) * found.header.tsamp
+        told += f", {len(found.gaps)} gap{'s' if len(found.gaps) > 1 else ''} of {lost:.4g} s"
     known = sorted(n for n in numbers if n is not None)
     if len(known) != count or not known:
         return told
@@ -162,7 +179,10 @@ def _print(obs: Any) -> None:
 def _known(obs: Any, settings: Any) -> None:
     """Known pulsars in the beam, or how they would be known."""
     if not settings.known.catalogue:
-        out("known       no catalogue: --catalogue takes the psrcat.db of the ATNF's psrcat package, or a CSV table")
+        out(
+            "known       no catalogue: --catalogue takes the psrcat_pkg.tar.gz of the ATNF (www.atnf.csiro.au/research/"
+            "pulsar/psrcat), its psrcat.db, a CSV table, or psrqpy, the package that fetches it"
+        )
         return
     from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
 

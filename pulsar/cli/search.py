@@ -103,7 +103,9 @@ def command(
         **position(ra, dec),
         **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
     )
-    if any(file.is_dir() for file in files) or beams is not None or segment is not None:
+    from pulsar.io.night import several_pointings
+
+    if beams is not None or segment is not None or several_pointings(files):
         _night(
             files, settings, output, beams, segment, overlap, overwrite=overwrite, resume=resume, top=top, quiet=quiet
         )
@@ -156,13 +158,17 @@ def _night(
     """Search folders, or many files: by source, date and beam."""
     from pulsar.errors import ConfigError
     from pulsar.io.night import scan
-    from pulsar.pipeline.night import jobs, parse_beams, search_night
+    from pulsar.pipeline.night import jobs, parse_beams, search_night, unmatched_pointings
 
     folder = output if output is not None else Path("pulsar-night")
+    wrong = f"{folder}: is a file; several searches need a folder for their products: give --out DIR"
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: is a file; several searches need a folder for their products: give --out DIR")
+        raise ConfigError(wrong)
     night = scan(files, settings.input)
-    for problem in night.problems:
+    if folder.suffix.lower() == ".h5":
+        raise ConfigError(wrong.replace("is a file", "is the name of a file"))
+    problems = [*night.problems, *unmatched_pointings(night, settings)]
+    for problem in problems:
         note(f"note: {problem}")
     wanted = parse_beams(beams) if beams is not None else None
     todo = jobs(night, settings, folder, beams=wanted, segment=segment, overlap=overlap)
@@ -173,7 +179,7 @@ def _night(
         overwrite=overwrite,
         resume=resume,
         argv=sys.argv,
-        problems=night.problems,
+        problems=problems,
         progress=progress_mode(quiet),
     )
     if outcome.merged is not None:

@@ -98,6 +98,9 @@ class RfiConfig(Section):
     learn: Annotated[bool, Field(description="learn undispersed lines from the series at DM 0 and leave them out")] = (
         True
     )
+    common: Annotated[
+        bool, Field(description="of nights with 4 beams or more: leave out lines that several beams share")
+    ] = True
 
     @field_validator("zerodm", mode="before")
     @classmethod
@@ -262,7 +265,12 @@ class TelescopeConfig(Section):
 class KnownConfig(Section):
     """Known pulsars, by which candidates are labelled."""
 
-    catalogue: Annotated[str, Field(description="ATNF's psrcat.db, or a CSV or ECSV table; empty: none")] = ""
+    catalogue: Annotated[
+        str,
+        Field(
+            description="psrcat.db or psrcat_pkg.tar.gz of the ATNF, CSV, ECSV; psrqpy: what that keeps; empty: none"
+        ),
+    ] = ""
     radius: Annotated[
         float | None, Field(gt=0, description="look this far from the position [deg]; default 1.5 beam widths")
     ] = None

@@ -315,6 +315,25 @@ def make_plan(header: Header, config: DedispConfig, freqs: NDArray[np.float64] |
     )
 
 
+def few_trials(header: Header, dms: NDArray[np.float64], downsample: int, freqs: NDArray[np.float64]) -> DMPlan:
+    """A plan of just these trials, by brute force, all at one downsampling.
+
+    Parameters
+    ----------
+    header : Header
+    dms : ndarray
+        [pc cm^-3], ascending.
+    downsample : int
+        A power of two.
+    freqs : ndarray
+        Channels that are alive [MHz], descending.
+    """
+    band = _Band(header, DedispConfig(method="brute"), freqs)
+    low, high = (band.smearing(float(dm), downsample, 0.0) for dm in (dms[0], dms[-1]))
+    stage = DMStage(dms, downsample, header.nsamps // downsample, header.tsamp * downsample, low, high)
+    return DMPlan((stage,), freqs, float(header.freqs[0]), header.tsamp, header.nsamps, 0.0, "brute")
+
+
 def _check(trials: float) -> None:
     if trials > _MAX_TRIALS:
         raise ConfigError(

@@ -160,6 +160,7 @@ def join(readers: Sequence[BaseObservation], *, tsamp_given: bool = False) -> Ba
     seconds = [_seconds(readers[0])(reader) for reader in ordered]
     if psrfits and not tsamp_given:
         problems += _check_tsamp(ordered, seconds)
+    problems += _whole_seconds(ordered, seconds)
     tsamp = ordered[0].header.tsamp
     longest = sum(reader.header.nsamps for reader in ordered)
     starts = [0]
@@ -203,10 +204,7 @@ def settle_times(readers: Sequence[PsrfitsReader]) -> list[str]:
         for reader, offset in zip(readers, offsets, strict=True):
             reader.set_start(offset)
         return []
-    a, b = order[0], order[-1]
-    twice = offsets[b] - offsets[a] > 0.5 * min(trow) and abs((stt[b] - stt[a]) - (offsets[b] - offsets[a])) < 0.1 * (
-        stt[b] - stt[a]
-    )
+    twice = _counted_twice([stt[i] for i in order], [offsets[i] for i in order], min(trow))
     for reader, offset, t in zip(readers, offsets, trow, strict=True):
         reader.set_start(offset - round(offset / t) * t if twice else offset)
     if twice:
@@ -214,23 +212,68 @@ def settle_times(readers: Sequence[PsrfitsReader]) -> list[str]:
     return []
 
 
+def _counted_twice(stt: Sequence[float], offsets: Sequence[float], trow: float) -> bool:
+    """Whether OFFS_SUB or NSUBOFFS grow with STT_* [s], files in order of time.
+
+    Where TBIN is k times too small they grow k times too slowly; of two files that might be rows lost at the start.
+    """
+    span, grown = stt[-1] - stt[0], offsets[-1] - offsets[0]
+    if grown <= 0.5 * trow:
+        return False
+    if abs(span - grown) < 0.1 * span:
+        return True
+    k = round(span / grown)
+    return (
+        len(stt) > 2
+        and k > 1
+        and all(abs(k * (o - offsets[0]) - (s - stt[0])) < 0.5 * trow for s, o in zip(stt, offsets, strict=True))
+    )
+
+
 def _check_tsamp(ordered: Sequence[BaseObservation], seconds: Sequence[float]) -> list[str]:
-    """Files numbered without a hole whose starts are k times too far apart: the sampling time is k times larger."""
+    """Files whose starts are k times as far apart as their numbers say: the sampling time is k times larger."""
     numbers = [r.sequence if isinstance(r, PsrfitsReader) else None for r in ordered]
     known = [n for n in numbers if n is not None]
-    if len(known) != len(numbers) or any(b - a != 1 for a, b in itertools.pairwise(known)):
+    steps = [b - a for a, b in itertools.pairwise(known)]
+    if len(known) != len(numbers) or any(step < 1 for step in steps):
+        return []
+    # Of a file that is missing the length is not known, unless all but the last are alike.
+    lengths = [reader.header.nsamps for reader in ordered[:-1]]
+    if max(steps) > 1 and len(set(lengths)) > 1:
         return []
     tsamp = ordered[0].header.tsamp
-    ratios = [(seconds[i + 1] - seconds[i]) / (ordered[i].header.nsamps * tsamp) for i in range(len(ordered) - 1)]
+    ratios = [(seconds[i + 1] - seconds[i]) / (n * steps[i] * tsamp) for i, n in enumerate(lengths)]
     k = round(ratios[0])
     if k < 2 or any(abs(ratio / k - 1.0) > 1e-3 for ratio in ratios):
         return []
     for reader in ordered:
         reader.header = reader.header.with_(tsamp=tsamp * k)
     return [
-        f"TBIN is {tsamp * 1e6:g} µs, but the files, numbered without a hole, start {k} times as far apart: "
+        f"TBIN is {tsamp * 1e6:g} µs, but the files start {k} times as far apart as their numbers say: "
         f"{tsamp * k * 1e6:g} µs is used; set input.tsamp to override"
     ]
+
+
+def _whole_seconds(ordered: Sequence[BaseObservation], seconds: list[float]) -> list[str]:
+    """Bring back files that are a second late: STT_OFFS is 0.99..., meant for the second that STT_SMJD has reached.
+
+    `seconds` is changed too. That is so where a file then continues the one before (or, the first, is continued by the
+    next) within half a sample, and does not otherwise.
+    """
+    late = []
+    for i, reader in enumerate(ordered):
+        if len(ordered) < 2 or not isinstance(reader, PsrfitsReader) or reader.stt_offs < 0.99:
+            continue
+        a, b = max(i - 1, 0), max(i, 1)
+        header = ordered[a].header
+        off = seconds[b] - seconds[a] - header.tobs
+        if abs(abs(off) - 1.0) <= 0.5 * header.tsamp and (off > 0) == (i > 0):
+            reader.set_start(reader.start_sec - reader.stt_sec - 1.0)
+            seconds[i] -= 1.0
+            late.append(reader.files[0].path.name)
+    if not late:
+        return []
+    return [f"STT_OFFS is just below 1 for a whole second: a second is taken from the start of {', '.join(late)}"]
 
 
 def _seconds(origin: BaseObservation) -> Any:

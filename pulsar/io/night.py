@@ -8,6 +8,7 @@ from typing import Final
 from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
 from pulsar.data.header import Header
+from pulsar.data.observation import Gap
 from pulsar.errors import DataError
 from pulsar.io.fast import is_calibration, is_spectral_line, parse_name
 from pulsar.io.open import READABLE, open_observation
@@ -114,6 +115,15 @@ def find_files(paths: Iterable[Path | str], *, calibration: bool = False) -> tup
     return list(dict.fromkeys(found)), problems
 
 
+def several_pointings(paths: Sequence[Path | str]) -> bool:
+    """Whether these are a night: a folder among them, or files that by their names are of several sources or beams."""
+    files = [Path(p) for p in paths]
+    if any(p.is_dir() for p in files):
+        return True
+    names = {(name.source, name.beam) for name in map(parse_name, files)}
+    return len(names) > 1 and all(beam is not None for _, beam in names)
+
+
 def _is_product(path: Path) -> bool:
     """Whether a file is a product of this program."""
     from pulsar.io.product.schema import FORMAT
@@ -178,6 +188,56 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
             pointings.append(_pointing(source, date, None if beam < 0 else beam, part, counts[date]))
     problems += [f"{p.name}: files numbered {_numbers(p.missing)} are missing" for p in pointings if p.missing]
     return Night(tuple(sorted(pointings, key=lambda p: (p.source, p.date, p.number, p.beam or 0))), tuple(problems))
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What a pointing is as one observation.
+
+    Attributes
+    ----------
+    header : Header
+        Of all files together; of the first one where they cannot be joined.
+    gaps : tuple of Gap
+    problems : tuple of str
+        What several files have in common is told once.
+    """
+
+    header: Header
+    gaps: tuple[Gap, ...]
+    problems: tuple[str, ...]
+
+
+def examine(pointing: Pointing, config: InputConfig | None = None) -> Examined:
+    """Join the files of a pointing, and tell what a search of it would say of them.
+
+    Parameters
+    ----------
+    pointing : Pointing
+    config : InputConfig, optional
+    """
+    try:
+        obs = open_observation(*pointing.paths, config=config)
+    except DataError as error:
+        return Examined(pointing.header, (), (str(error),))
+    header, gaps, problems = obs.header, obs.gaps, obs.problems
+    obs.close()
+    names = {path.name for path in pointing.paths}
+    told: dict[str, list[str]] = {}
+    for problem in problems:
+        name, _, rest = problem.partition(": ")
+        if name in names and rest:
+            told.setdefault(rest, []).append(name)
+        else:
+            told[problem] = []
+    return Examined(
+        header,
+        gaps,
+        tuple(
+            (f"in {len(files)} files: " if len(files) > 1 else "".join(f"{f}: " for f in files)) + text
+            for text, files in told.items()
+        ),
+    )
 
 
 def _apart(members: Sequence[tuple[Path, Header]]) -> list[list[tuple[Path, Header]]]:

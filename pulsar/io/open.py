@@ -7,6 +7,7 @@ from pulsar.config.model import InputConfig
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, overridden
+from pulsar.io.fast import parse_name
 from pulsar.io.sigproc_header import is_sigproc
 
 FITS_MAGIC = b"SIMPLE  ="
@@ -48,7 +49,9 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
             readers.append(reader)
             if len(paths) > MOST_OPEN:
                 reader.park()
-            reader.header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
+            header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
+            # SIGPROC files of FAST often lack ibeam as well.
+            reader.header = header if header.beam is not None else header.with_(beam=parse_name(path).beam)
         if len(readers) == 1:
             obs = readers[0]
         else:

@@ -135,10 +135,11 @@ class PsrfitsReader(BaseObservation):
         listed = table.values(self._file, 0, "DAT_FREQ")
         self._even = True
         usable = listed is not None and listed.size >= n and bool(np.all(np.isfinite(listed[:n]) & (listed[:n] > 0)))
+        if listed is not None and usable and listed.size > n:
+            listed = self._shortened(listed, step, centre)
+            usable = listed is not None
         if listed is not None and usable and (n == 1 or listed[0] != listed[n - 1]):
-            if listed.size > n:
-                self._problems.append(f"DAT_FREQ has {listed.size} entries for {n} channels: the first {n} are used")
-            freqs: NDArray[Any] = listed[:n]
+            freqs: NDArray[Any] = listed
             if n > 1:
                 slope = float(freqs[-1] - freqs[0]) / (n - 1)
                 line = float(np.mean(freqs)) + slope * (np.arange(n) - 0.5 * (n - 1))
@@ -161,7 +162,7 @@ class PsrfitsReader(BaseObservation):
                     f"the channel frequencies are unknown: DAT_FREQ is missing or not positive, OBSFREQ is {centre:g} "
                     f"and CHAN_BW {step:g}"
                 )
-            self._problems.append("DAT_FREQ is missing or damaged: the frequencies are made from OBSFREQ and CHAN_BW")
+            self._problems.append("DAT_FREQ is missing or wrong: the frequencies are made from OBSFREQ and CHAN_BW")
             freqs = centre + step * (np.arange(n) - 0.5 * (n - 1))
         self._reverse = bool(n > 1 and freqs[0] < freqs[-1])
         if self._reverse:
@@ -172,6 +173,29 @@ class PsrfitsReader(BaseObservation):
             raise self._fail(f"the band would reach {freqs[-1]:g} MHz: OBSFREQ or CHAN_BW is wrong")
         self._freqs: NDArray[np.float64] = np.ascontiguousarray(freqs, dtype=np.float64)
         self._foff = float(freqs[-1] - freqs[0]) / (n - 1) if n > 1 else -abs(step)
+
+    def _shortened(self, listed: NDArray[np.float64], step: float, centre: float) -> NDArray[np.float64] | None:
+        """Of a DAT_FREQ that is longer than NCHAN the part or the means that OBSFREQ and CHAN_BW bear out, if any.
+
+        Files whose channels were added up may keep the table of the channels before; others have a fixed length.
+        """
+        n = self._nchans
+        told = f"DAT_FREQ has {listed.size} entries for {n} channels: "
+        choices = [(listed[:n], f"the first {n} are used")]
+        if listed.size % n == 0:
+            each = listed.size // n
+            choices.append((listed.reshape(n, each).mean(axis=1), f"the means of {each} at a time are used"))
+        for freqs, how in choices:
+            slope = float(freqs[-1] - freqs[0]) / (n - 1) if n > 1 else step
+            agrees = not step or (slope != 0 and abs(abs(slope / step) - 1.0) < 1e-3)
+            if agrees and (not centre > 0 or abs(float(freqs.mean()) - centre) <= abs(slope)):
+                self._problems.append(told + how)
+                return freqs
+        if centre > 0 and step:
+            self._problems.append(told + "none of them fit OBSFREQ and CHAN_BW")
+            return None
+        self._problems.append(told + choices[0][1])
+        return listed[:n]
 
     def _pol_values(self, row: int, name: str, default: float) -> NDArray[np.float64]:
         """DAT_SCL or DAT_OFFS of the one or two polarisations that are used, shape (1 or 2, nchans)."""
@@ -356,12 +380,13 @@ class PsrfitsReader(BaseObservation):
         name = parse_name(path)
         self.sequence = name.sequence
         beam = table.number("IBEAM", math.nan, primary=True)
+        if beam >= 1 and name.beam is not None and beam != name.beam:
+            self._problems.append(f"IBEAM is {beam:g}, the name says beam {name.beam}: IBEAM is used")
         # Day and second apart: an MJD in one double is good to a microsecond only.
         self.stt_day = int(table.number("STT_IMJD", 0, primary=True))
+        self.stt_offs = table.number("STT_OFFS", 0.0, primary=True)
         self.stt_sec = (
-            table.number("STT_SMJD", 0.0, primary=True)
-            + table.number("STT_OFFS", 0.0, primary=True)
-            + table.number("BE_DELAY", 0.0, primary=True)
+            table.number("STT_SMJD", 0.0, primary=True) + self.stt_offs + table.number("BE_DELAY", 0.0, primary=True)
         )
         if self.stt_day <= 0:
             self._problems.append("STT_IMJD is missing: the epoch is unknown")

@@ -68,10 +68,12 @@ class Checkpoint:
 
 def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str:
     """Digest of what the result of a run depends on (not on threads, memory or scratch)."""
+    from pulsar.sky.catalogue import catalogue_file
+
     settings = config.model_dump(mode="json", exclude={"run", "output"})
     inputs: list[Any] = [[str(f.path), f.size, f.mtime] for f in files]
-    for name in (config.known.catalogue, config.rfi.zaplist, config.rfi.mask):
-        if name and Path(name).is_file():
-            inputs.append(hashlib.sha256(Path(name).read_bytes()).hexdigest())
+    for path in (catalogue_file(config.known.catalogue), Path(config.rfi.zaplist), Path(config.rfi.mask)):
+        if path.is_file():
+            inputs.append(hashlib.sha256(path.read_bytes()).hexdigest())
     text = json.dumps([version, settings, inputs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

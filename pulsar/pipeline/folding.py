@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
+    from pulsar.sky.timing import TimingModel
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,39 @@ class Ephemeris:
         return FoldParams(freq, fdot + self.fddot * away, dm, self.fddot)
 
 
+@dataclass(frozen=True)
+class FromPar:
+    """A pulsar to fold by its ephemeris.
+
+    Attributes
+    ----------
+    model : TimingModel
+    ident : str
+        Name of the fold.
+    """
+
+    model: "TimingModel"
+    ident: str = ""
+
+    def params(self, header: Header) -> FoldParams:
+        """Frequency and derivatives that the telescope sees at mid-observation.
+
+        Raises
+        ------
+        ConfigError
+            Telescope or time are unknown, the DM is missing, the period is shorter than two samples, or the orbit too
+            short for the observation.
+        """
+        model = self.model
+        dm = header.dm if header.is_series else model.dm
+        if not isfinite(dm):
+            raise ConfigError(f"{model.name}: the ephemeris has no DM: add it, or fold with --period and --dm")
+        freq, fdot, fddot = model.topocentric(header)
+        if freq * header.tsamp > 0.5:
+            raise ConfigError(f"{model.name}: period {1 / freq:g} s is shorter than two samples of {header.tsamp:g} s")
+        return FoldParams(freq, fdot, dm, fddot)
+
+
 def fold_cubes(
     obs: Observation, params: Sequence[FoldParams], config: Config, *, threads: int, progress: Progress
 ) -> list[FoldCube]:
@@ -123,7 +158,7 @@ def fold_row(ident: str, fold: Fold, header: Header, row: Any) -> None:
 
 def fold_files(
     paths: Sequence[Path | str],
-    ephemerides: Sequence[Ephemeris],
+    ephemerides: Sequence[Ephemeris | FromPar],
     config: Config,
     out: Path,
     *,
@@ -137,7 +172,7 @@ def fold_files(
     ----------
     paths : sequence of paths
         Files of one observation.
-    ephemerides : sequence of Ephemeris
+    ephemerides : sequence of Ephemeris or FromPar
     config : Config
     out : Path
         Product to write.
@@ -203,6 +238,9 @@ def fold_files(
                 )
             if config.known.catalogue:
                 label(table, obs.header, read_catalogue(config.known.catalogue), radius=config.known.radius)
+            for row, ephemeris in zip(table, ephemerides, strict=True):
+                if isinstance(ephemeris, FromPar):
+                    row["known_source"] = ephemeris.model.name
             table = table[np.argsort(-table["snr"], kind="stable")]
             table["rank"] = np.arange(1, len(table) + 1)
             writer.observation(obs.header, obs.files, obs.gaps, obs.problems)

@@ -6,15 +6,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from pulsar.config.model import Config
 from pulsar.constants import DAY
+from pulsar.data.observation import InputFile
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.fast import parse_name
 from pulsar.io.night import Night, Pointing
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
+    from pulsar.pipeline.checkpoint import Checkpoint
     from pulsar.pipeline.progress import Progress
+    from pulsar.rfi.birdies import Birdie
 
 #: The sky turns by this [deg/s]: 360 degrees in a sidereal day.
 SIDEREAL: Final = 360.0 / 86164.0905
@@ -33,11 +38,19 @@ class Job:
     out : Path
     config : Config
         With the position of a drifting beam, where that is.
+    part : int
+        Number of the segment, from 1; 0: the whole.
     """
 
     pointing: Pointing
     out: Path
     config: Config
+    part: int = 0
+
+    @property
+    def group(self) -> tuple[str, str, int, int]:
+        """What the beams of one time have in common."""
+        return (*self.pointing.group, self.part)
 
 
 @dataclass
@@ -104,6 +117,42 @@ def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float
     return found
 
 
+def unmatched_pointings(night: Night, config: Config) -> list[str]:
+    """Lines of the table of pointings that no file answers to, and sources that it leaves out, each in words.
+
+    Raises
+    ------
+    DataError
+        The table cannot be read.
+    """
+    import difflib
+
+    table = config.input.pointings
+    if not table:
+        return []
+    places = read_pointings(table)
+    beams: dict[str, set[int | None]] = {}
+    for pointing in night.pointings:
+        beams.setdefault(pointing.source, set()).add(pointing.beam)
+    folded = {source.casefold(): source for source in beams}
+    out = []
+    for source in dict.fromkeys(source for source, _ in places):
+        if source not in beams:
+            near = difflib.get_close_matches(source.casefold(), folded, n=3, cutoff=0.6)
+            hint = f"; did you mean {' or '.join(folded[n] for n in near)}?" if near else ""
+            out.append(f"{table}: source {source} is in no file, its position is not used{hint}")
+            continue
+        lost = sorted(b for s, b in places if s == source and b is not None and b not in beams[source])
+        if lost:
+            out.append(f"{table}: source {source}: no files of beam {', '.join(map(str, lost))}")
+    for source, own in beams.items():
+        without = sorted((b or 0) for b in own if (source, b) not in places and (source, None) not in places)
+        if without:
+            which = f" beam {', '.join(map(str, without))}" if any(without) else ""
+            out.append(f"{table}: has no position for {source}{which}: those of the headers are used")
+    return out
+
+
 def jobs(
     night: Night,
     config: Config,
@@ -144,8 +193,9 @@ def jobs(
         own = config if place is None else _at(config, *place)
         parts = [pointing] if segment is None else _segments(pointing, segment, overlap)
         for i, part in enumerate(parts):
-            name = pointing.name + (f"_s{i + 1:02d}" if len(parts) > 1 else "")
-            out.append(Job(part, folder / f"{name}.h5", _placed(pointing, part, own)))
+            number = i + 1 if len(parts) > 1 else 0
+            name = pointing.name + (f"_s{number:02d}" if number else "")
+            out.append(Job(part, folder / f"{name}.h5", _placed(pointing, part, own), number))
     if not out:
         known = sorted({p.beam for p in night.pointings if p.beam is not None})
         raise ConfigError(f"--beams: none of them is in the files, which have {', '.join(map(str, known)) or 'none'}")
@@ -238,29 +288,134 @@ def search_night(
     for path in [job.out for job in todo] + [folder / ALL]:
         check_output(path, overwrite=overwrite or resume)
     outcome = Outcome()
-    for i, job in enumerate(todo):
-        files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
-        progress.message(f"{i + 1} of {len(todo)}: {job.out.stem} ({files})")
-        try:
-            run = search(
-                job.pointing.paths,
-                job.config,
-                job.out,
-                overwrite=overwrite,
-                resume=resume,
-                argv=argv,
-                progress=progress,
-            )
-        except (PulsarError, OSError, MemoryError) as failure:
-            told = failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
-            progress.message(f"failed: {told}")
-            outcome.failures.append((job.out.stem, told))
-            continue
-        outcome.products.append(job.out)
-        if done is not None:
-            done(job, run)
+    groups: dict[tuple[str, str, int, int], list[Job]] = {}
+    for job in todo:
+        groups.setdefault(job.group, []).append(job)
+    notes: list[str] = []
+    count = 0
+    for beams in groups.values():
+        shared = _SharedLines(beams, config, folder, resume=resume, progress=progress)
+        notes += shared.notes
+        before = len(outcome.failures)
+        for job in beams:
+            count += 1
+            files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
+            progress.message(f"{count} of {len(todo)}: {job.out.stem} ({files})")
+            try:
+                run = search(
+                    job.pointing.paths,
+                    job.config,
+                    job.out,
+                    overwrite=overwrite,
+                    resume=resume,
+                    argv=argv,
+                    progress=progress,
+                    common=shared.birdies,
+                    begun=job.out in shared.begun,
+                )
+            except (PulsarError, OSError, MemoryError) as failure:
+                told = failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
+                progress.message(f"failed: {told}")
+                outcome.failures.append((job.out.stem, told))
+                continue
+            outcome.products.append(job.out)
+            if done is not None:
+                done(job, run)
+        if len(outcome.failures) == before:
+            shared.forget()
     if outcome.products:
-        notes = [*problems, *(f"{name}: could not be searched: {error}" for name, error in outcome.failures)]
+        notes = [*problems, *notes, *(f"{name}: could not be searched: {error}" for name, error in outcome.failures)]
         merge([read(p) for p in outcome.products], folder / ALL, config, overwrite=True, argv=argv, problems=notes)
         outcome.merged = folder / ALL
     return outcome
+
+
+def _common_of(path: Path) -> "list[Birdie]":
+    """Lines in a product that other beams have as well; none of what cannot be read."""
+    from pulsar.io.product.reader import read
+    from pulsar.rfi.birdies import Birdie
+
+    try:
+        rows = read(path).rows("rfi/birdies")
+    except DataError:
+        return []
+    return [Birdie(float(r["freq"]), float(r["width"]), "common") for r in rows if "common" in str(r["reason"])]
+
+
+class _SharedLines:
+    """Periodic interference that the beams of one time have in common, found before they are searched.
+
+    Each beam is cleaned once for its series at DM 0; its mask stays beside its product for the search. What has been
+    found stays until all beams are searched, so that a night that goes on leaves out the same lines in all of them.
+
+    Attributes
+    ----------
+    birdies : list of Birdie
+    begun : set of Path
+        Products whose masks are there.
+    notes : list of str
+        What was found, in words.
+    """
+
+    def __init__(
+        self, beams: Sequence[Job], config: Config, folder: Path, *, resume: bool, progress: "Progress"
+    ) -> None:
+        from pulsar.rfi.common import BEAMS
+
+        self.birdies: list[Birdie] = []
+        self.begun: set[Path] = set()
+        self.notes: list[str] = []
+        self._kept: Checkpoint | None = None
+        numbers = [job.pointing.beam for job in beams]
+        # Where the mean over channels is subtracted nothing is left at DM 0.
+        useful = config.rfi.common and config.rfi.zerodm == "off"
+        if not useful or None in numbers or len(set(numbers)) < max(BEAMS, len(numbers)):
+            return
+        first = beams[0].pointing
+        name = replace(first, beam=None).name + (f"_s{beams[0].part:02d}" if beams[0].part else "")
+        if resume and all(job.out.exists() for job in beams):
+            self.birdies = _common_of(beams[0].out)
+        else:
+            self._find(beams, config, folder / f"{name}.common", resume=resume, progress=progress)
+        if self.birdies:
+            freqs = ", ".join(f"{b.freq:.6g}" for b in self.birdies[:20]) + (" ..." if len(self.birdies) > 20 else "")
+            lines = f"{len(self.birdies)} line" + ("s" if len(self.birdies) > 1 else "")
+            self.notes.append(f"{name}: {lines} of interference in several beams left out of all: {freqs} Hz")
+            progress.message(self.notes[0])
+
+    def _find(self, beams: Sequence[Job], config: Config, path: Path, *, resume: bool, progress: "Progress") -> None:
+        from pulsar import __version__
+        from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
+        from pulsar.pipeline.run import first_look
+        from pulsar.rfi.birdies import Birdie
+        from pulsar.rfi.common import common_lines
+        from pulsar.sky.receiver import Receiver
+
+        try:
+            stats = [(p, p.stat()) for job in beams for p in job.pointing.paths]
+        except OSError:
+            return  # the search will say what is gone
+        files = [InputFile(p, 0, 0, stat.st_size, stat.st_mtime) for p, stat in stats]
+        self._kept = Checkpoint(path, fingerprint(files, config, __version__), resume=resume)
+        kept = self._kept.load("lines")
+        if kept is not None:
+            self.birdies = [Birdie(float(freq), float(width), "common") for freq, width in kept["birdies"]]
+            return
+        found = {}
+        for i, job in enumerate(beams):
+            progress.message(f"first look at {job.out.stem}, {i + 1} of {len(beams)} beams")
+            try:
+                lines = first_look(job.pointing.paths, job.config, job.out, resume=resume, progress=progress)
+            except (PulsarError, OSError, MemoryError):
+                continue  # the search will say what is wrong
+            if lines is not None and job.pointing.beam is not None:
+                found[job.pointing.beam] = lines
+                self.begun.add(job.out)
+        self.birdies = common_lines(found, Receiver(config.receiver))
+        rows = np.array([(b.freq, b.width) for b in self.birdies], dtype=np.float64).reshape(-1, 2)
+        self._kept.save("lines", birdies=rows)
+
+    def forget(self) -> None:
+        """All beams are searched."""
+        if self._kept is not None:
+            self._kept.remove()

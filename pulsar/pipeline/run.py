@@ -27,7 +27,7 @@ from pulsar.pipeline.candidates import (
 )
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies, given_mask
-from pulsar.pipeline.plan import RunPlan, dry_run, thread_count
+from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, explained, find_pulses, is_one_pulse, link
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
     from pulsar.rfi import CleanedSource, Mask
     from pulsar.rfi.birdies import Birdie
+    from pulsar.rfi.common import Lines
     from pulsar.search.sift import Source
 
 # Part of the work on a trial DM that is done when its series is there.
@@ -63,6 +64,8 @@ def search(
     resume: bool = False,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
+    common: "Sequence[Birdie]" = (),
+    begun: bool = False,
 ) -> "Run":
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses.
 
@@ -82,6 +85,10 @@ def search(
         The command line, for the provenance.
     progress : Progress, optional
         Default: quiet.
+    common : sequence of Birdie
+        Periodic interference that other beams have shown.
+    begun : bool
+        :func:`first_look` has left the mask of these files beside `out`: go on from it.
 
     Returns
     -------
@@ -120,14 +127,15 @@ def search(
                     f"{out}: is the product of other files or settings; --resume goes on with the same ones only: "
                     "give --overwrite to replace it, or another --out"
                 )
+            Checkpoint(out, mark, resume=False)  # what a first look has left
             progress.message(f"{out} is complete: nothing left to do")
             return done
-        checkpoint = Checkpoint(out, mark, resume=resume)
+        checkpoint = Checkpoint(out, mark, resume=resume or begun)
         if checkpoint.outdated:
             progress.message("the earlier results belong to other files or settings: starting anew")
         for problem in obs.problems:
             progress.message(f"note: {problem}")
-        runner = _Runner(obs, config, checkpoint, progress)
+        runner = _Runner(obs, config, checkpoint, progress, common)
         try:
             runner.run(out, overwrite=overwrite, argv=argv)
         except (ConfigError, DataError):
@@ -139,6 +147,52 @@ def search(
         if opened:
             obs.close()
     return read(out)
+
+
+def first_look(
+    paths: Sequence[Path | str],
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> "Lines | None":
+    """The first pass of a search and a short second one: lines in the series at DM 0, to be compared with other beams'.
+
+    The mask stays beside `out`, for the search that is `begun` with it.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        The files of one observation.
+    config : Config
+    out : Path
+        The product that the search will write.
+    resume : bool
+        Take the mask that an interrupted run of the same inputs and settings has left.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Lines or None
+        None for dedispersed series.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`search`.
+    """
+    from pulsar import __version__
+    from pulsar.io.open import open_observation
+
+    progress = Progress("quiet") if progress is None else progress
+    with closing(open_observation(*paths, config=config.input)) as obs:
+        refuse_calibration(obs, config)
+        dry_run(obs, config)
+        if obs.header.is_series:
+            return None
+        checkpoint = Checkpoint(out, fingerprint(obs.files, config, __version__), resume=resume)
+        return _Runner(obs, config, checkpoint, progress).lines()
 
 
 def refuse_calibration(obs: Observation, config: Config) -> None:
@@ -185,7 +239,14 @@ def dm_plan(plan: RunPlan) -> "DMPlan":
 class _Runner:
     """The state of one run: what each stage hands to the next."""
 
-    def __init__(self, obs: Observation, config: Config, checkpoint: Checkpoint, progress: Progress) -> None:
+    def __init__(
+        self,
+        obs: Observation,
+        config: Config,
+        checkpoint: Checkpoint,
+        progress: Progress,
+        common: "Sequence[Birdie]" = (),
+    ) -> None:
         self.obs = obs
         self.config = config
         self.checkpoint = checkpoint
@@ -193,6 +254,29 @@ class _Runner:
         self.threads = thread_count(config)
         self.mask: Mask | None = None
         self.birdies: list[Birdie] = []
+        self.common = common
+
+    def lines(self) -> "Lines":
+        """Lines in the series at DM 0, and what is of them at a few other DMs."""
+        from pulsar.dedisp.plan import few_trials
+        from pulsar.dedisp.stream import dedisperse
+        from pulsar.rfi.common import FASTEST, find_lines, line_dms
+        from pulsar.search.fft import FFTSearch
+
+        source, header = self._clean(), self.obs.header
+        downsample = 1
+        while downsample < 256 and 2 * downsample * header.tsamp <= 0.5 / FASTEST:
+            downsample *= 2
+        dms = line_dms(header.freqs, 0.5 / (downsample * header.tsamp), self.config.dedisp.dm_hi)
+        plan = few_trials(header, dms, downsample, source.freqs)
+        with (
+            self.progress.stage("first look", header.nsamps, "samples") as tick,
+            dedisperse(source, plan, threads=self.threads, memory=stage_memory(self.config), progress=tick) as store,
+        ):
+            stage = plan.stages[0]
+            search = FFTSearch(stage.nsamps, stage.tsamp, self.config.fft)
+            tobs = stage.nsamps * stage.tsamp
+            return find_lines(search.spectrum(store.row(0)), store.row, dms, source.freqs, stage.tsamp, tobs)
 
     def run(self, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
         from pulsar.config.load import to_toml
@@ -254,7 +338,7 @@ class _Runner:
         header = self.obs.header
         data = np.ascontiguousarray(self.obs.read().data[0])
         series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
-        self.birdies = given_birdies(self.obs.header, self.config.rfi)
+        self.birdies = [*given_birdies(self.obs.header, self.config.rfi), *self.common]
         with self.progress.stage("search", 1, "series"):
             finder = SeriesSearch(
                 len(data),
@@ -285,7 +369,7 @@ class _Runner:
             self.progress.message(line)
         trials = dm_plan(plan)
         finder = BatchSearch(trials, self.config, threads=self.threads, memory=plan.accel_memory, gaps=self._gaps())
-        self.birdies = given_birdies(self.obs.header, self.config.rfi)
+        self.birdies = [*given_birdies(self.obs.header, self.config.rfi), *self.common]
         kept = self.checkpoint.load("detections")
         if kept is not None:
             self.progress.message("detections: taken from the interrupted run")

@@ -43,7 +43,7 @@ class Birdie:
     freq, width : float
         Topocentric middle and full width [Hz].
     reason : str
-        "given", "learnt", or the file that has it.
+        "given", "learnt", "common" (to several beams), "noise diode", or the file that has it.
     """
 
     freq: float
@@ -135,7 +135,7 @@ def learn(
     n = zero.size
     step = 0.5 / (n * tsamp)
     threshold = float(np.log(n / CHANCE))
-    lines = _lines(zero, threshold)
+    lines = stretches(zero, threshold)
     if not lines:
         return []
     delay = KDM * (freqs**-2.0 - freqs.max() ** -2.0)
@@ -223,8 +223,8 @@ def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods:
     return out
 
 
-def _lines(powers: NDArray[np.float32], threshold: float) -> list[tuple[int, int, int]]:
-    """First and last but one element, and the highest, of each stretch above FOOT that reaches the threshold."""
+def stretches(powers: NDArray[np.float32], threshold: float) -> list[tuple[int, int, int]]:
+    """Of each stretch above FOOT that reaches the threshold: first element, the one after its last, the highest."""
     above = np.flatnonzero(powers > min(FOOT, threshold))
     if above.size == 0:
         return []

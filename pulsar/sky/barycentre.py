@@ -87,12 +87,7 @@ def barycentric(
     ConfigError
         The telescope or the position is unknown.
     """
-    where = find_observatory(telescope) if isinstance(telescope, str) else telescope
-    if where is None:
-        raise ConfigError(f"telescope {telescope!r} is not known: its position is needed for the barycentre")
-    if not (np.isfinite(ra_deg) and np.isfinite(dec_deg)):
-        raise ConfigError("the position of the source is not known: give --ra and --dec")
-    direction = _direction(ra_deg, dec_deg)
+    where, direction = _resolved(telescope, ra_deg, dec_deg)
     seconds = np.array([0.0, -_STEP, _STEP])
     time, position, velocity, sun = _state(mjd, seconds, where, ephemeris)
     beta = -(velocity @ direction) / C
@@ -103,6 +98,62 @@ def barycentric(
     tdb = time.tdb[0]
     mjd_tdb = float(tdb.jd1 - 2400000.5) + (float(tdb.jd2) + (roemer + shapiro) / DAY)
     return Barycentric(mjd_tdb, float(beta[0]), float(beta[2] - beta[1]) / (2.0 * _STEP))
+
+
+def arrival_times(
+    mjd: float,
+    seconds: NDArray[np.float64],
+    ra_deg: float,
+    dec_deg: float,
+    telescope: str | Observatory,
+    ephemeris: str = "builtin",
+) -> tuple[float, NDArray[np.float64]]:
+    """Barycentric times of moments around one: that of the first exactly, those of the others after it.
+
+    Parameters
+    ----------
+    mjd : float
+        Topocentric MJD (UTC).
+    seconds : ndarray
+        Moments after it, topocentric [s].
+    ra_deg, dec_deg : float
+        Position of the source (ICRS) [deg].
+    telescope : str or Observatory
+    ephemeris : str
+        As in :func:`barycentric`.
+
+    Returns
+    -------
+    float
+        Arrival of `mjd` at the barycentre, MJD (TDB).
+    ndarray
+        Arrivals of the others, in seconds after that: good to a nanosecond.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`barycentric`.
+    """
+    where, direction = _resolved(telescope, ra_deg, dec_deg)
+    at = np.concatenate([[0.0], np.asarray(seconds, dtype=np.float64)])
+    time, position, _, sun = _state(mjd, at, where, ephemeris)
+    toward = sun - position
+    cosine = toward @ direction / np.linalg.norm(toward, axis=1)
+    delay = position @ direction / C + SUN_SHAPIRO * np.log(1.0 - cosine)
+    tdb = time.tdb
+    days = (tdb.jd1 - tdb.jd1[0]) + (tdb.jd2 - tdb.jd2[0])
+    first = float(tdb.jd1[0] - 2400000.5) + (float(tdb.jd2[0]) + float(delay[0]) / DAY)
+    return first, np.asarray(days * DAY + (delay - delay[0]), dtype=np.float64)[1:]
+
+
+def _resolved(telescope: str | Observatory, ra_deg: float, dec_deg: float) -> tuple[Observatory, NDArray[np.float64]]:
+    """The telescope, and the direction of the source as a unit vector."""
+    where = find_observatory(telescope) if isinstance(telescope, str) else telescope
+    if where is None:
+        raise ConfigError(f"telescope {telescope!r} is not known: its position is needed for the barycentre")
+    if not (np.isfinite(ra_deg) and np.isfinite(dec_deg)):
+        raise ConfigError("the position of the source is not known: give --ra and --dec")
+    return where, _direction(ra_deg, dec_deg)
 
 
 def _direction(ra_deg: float, dec_deg: float) -> NDArray[np.float64]:

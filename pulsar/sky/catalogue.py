@@ -1,13 +1,16 @@
 """Catalogues of known pulsars, and which candidates they explain.
 
-A catalogue is the ATNF's own ``psrcat.db``, or a table (CSV, ECSV; separated by commas, semicolons or tabs) whose
-columns have the ATNF's names: PSRJ or NAME, RAJ, DECJ (or RAJD, DECJD in degrees), P0 or F0, optionally P1 or F1,
-PEPOCH, DM, PB, A1. A candidate is a known pulsar only if position, dispersion measure and Doppler-shifted period all
-agree.
+A catalogue is the ATNF's own ``psrcat.db``, the archive ``psrcat_pkg.tar.gz`` that holds it, the word "psrqpy" for the
+archive that psrqpy keeps, or a table (CSV, ECSV; separated by commas, semicolons or tabs) whose columns have the ATNF's
+names: PSRJ or NAME, RAJ, DECJ (or RAJD, DECJD in degrees), P0 or F0, optionally P1 or F1, PEPOCH, DM, PB, A1. A
+candidate is a known pulsar only if position, dispersion measure and Doppler-shifted period all agree.
 """
 
 import csv
+import io
 import re
+import tarfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,10 +22,13 @@ from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.header import Header
-from pulsar.errors import DataError
+from pulsar.errors import ConfigError, DataError
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.observatory import find_observatory
 
+#: Stands for the catalogue that psrqpy keeps, and what makes psrqpy fetch it.
+PSRQPY: Final = "psrqpy"
+FETCH: Final = 'python -c "import psrqpy; psrqpy.QueryATNF()"'
 #: Frequencies agree within so many errors of the candidate ...
 FREQ_SIGMA: Final = 4.0
 #: ... and this fraction of the catalogue's: glitches, timing noise, old ephemerides.
@@ -72,19 +78,56 @@ class Pulsar:
         return freq, freq * (FREQ_SLACK + self.orbital_voverc)
 
 
-def read_catalogue(path: Path | str) -> list[Pulsar]:
-    """Pulsars of a catalogue that have a position and a period.
+def catalogue_file(source: Path | str) -> Path:
+    """The file that a catalogue's name means: "psrqpy" is the archive that psrqpy has downloaded before.
+
+    Nothing is downloaded.
 
     Raises
     ------
+    ConfigError
+        psrqpy is not installed, keeps its archive elsewhere, or has none yet.
+    """
+    if str(source) != PSRQPY:
+        return Path(source)
+    try:
+        from psrqpy import utils
+    except ImportError as error:
+        raise ConfigError(
+            "known.catalogue = psrqpy: the package is not installed, or cannot be imported "
+            f"({error}): pip install 'pulsar-search[catalogue]', or name the file of a catalogue"
+        ) from error
+    folder, name = getattr(utils, "CACHEDIR", None), getattr(utils, "DEFAULTCACHENAME", None)
+    if folder is None or name is None:
+        raise ConfigError(
+            "known.catalogue = psrqpy: this version keeps no archive that can be found: 1.2.2 or later does"
+        )
+    path = Path(str(folder)) / str(name)
+    if not path.is_file():
+        raise ConfigError(
+            f"known.catalogue = psrqpy: it has no catalogue yet ({path} is missing), and nothing is downloaded in a "
+            f"run: let psrqpy fetch it once with\n  {FETCH}"
+        )
+    return path
+
+
+def read_catalogue(source: Path | str) -> list[Pulsar]:
+    """Pulsars of a catalogue that have a position and a period.
+
+    Parameters
+    ----------
+    source : path or str
+        File, or "psrqpy".
+
+    Raises
+    ------
+    ConfigError
+        As :func:`catalogue_file`.
     DataError
         The file cannot be read or holds no pulsar.
     """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise DataError(f"{path}: the catalogue cannot be read: {error.strerror}") from error
+    path = catalogue_file(source)
+    text = _text(path)
     records = _psrcat_records(text) if re.search(r"^PSRJ\s+\S", text, re.MULTILINE) else _table_records(text)
     pulsars = [p for p in map(_pulsar, records) if p is not None]
     if not pulsars:
@@ -93,6 +136,25 @@ def read_catalogue(path: Path | str) -> list[Pulsar]:
             "P0 or F0, and DM"
         )
     return pulsars
+
+
+def _text(path: Path) -> str:
+    """What a catalogue's file says, or the ``psrcat.db`` in an archive."""
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
+                names = [n for n in archive.getnames() if n.rpartition("/")[2] == "psrcat.db"]
+                inside = archive.extractfile(names[0]) if names else None
+                if inside is None:
+                    raise DataError(
+                        f"{path}: there is no psrcat.db in this archive: expected the ATNF's psrcat_pkg.tar.gz"
+                    )
+                data = inside.read()
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        told = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: the catalogue cannot be read: {told}") from error
+    return data.decode("utf-8-sig", errors="replace")
 
 
 def _psrcat_records(text: str) -> Iterator[dict[str, str]]:
@@ -160,11 +222,11 @@ def _position(record: Mapping[str, str]) -> tuple[float, float] | None:
             return 15.0 * ra, dec
     ecliptic = _number(record, "ELONG"), _number(record, "ELAT")
     if all(np.isfinite(ecliptic)):
-        return _from_ecliptic(*ecliptic)
+        return from_ecliptic(*ecliptic)
     return None
 
 
-def _from_ecliptic(longitude: float, latitude: float) -> tuple[float, float]:
+def from_ecliptic(longitude: float, latitude: float) -> tuple[float, float]:
     """Right ascension and declination [deg] of ecliptic coordinates (obliquity of IERS 2010, 84381.406 arcsec)."""
     lon, lat, tilt = np.radians([longitude, latitude, 84381.406 / 3600.0])
     x, y, z = np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)

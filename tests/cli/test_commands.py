@@ -126,13 +126,13 @@ def test_fold_with_candidates(observation: Path, product: Path, folder: Path) ->
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((), "either --period with --dm, or --candidates"),
+        ((), "either --period with --dm, or --par X.par, or --candidates"),
         (("--period", 1), "--period needs --dm"),
         (("--period", 1, "--dm", -1), "--dm -1: expected a number >= 0"),
         (("--period", 1, "--dm", 1, "--id", "c1"), "--id chooses from --candidates"),
-        (("--candidates", "RUN", "--dm", 3), "the candidates have their own"),
+        (("--candidates", "RUN", "--dm", 3), "candidates and ephemerides have their own"),
         (("--candidates", "RUN", "--id", "c9"), "no candidate 'c9'"),
-        (("--candidates", "RUN", "--period", 1), "either --period with --dm, or --candidates"),
+        (("--candidates", "RUN", "--period", 1), "either --period with --dm, or --par X.par, or --candidates"),
         (("--period", 1e-5, "--dm", 1), "shorter than two samples"),
         (("--period", -1, "--dm", 1), "expected a positive number of seconds"),
     ],

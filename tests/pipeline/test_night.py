@@ -12,9 +12,10 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.night import scan
 from pulsar.io.product.reader import read
 from pulsar.pipeline.merge import merge
-from pulsar.pipeline.night import ALL, Job, jobs, parse_beams, search_night
+from pulsar.pipeline.night import ALL, Job, jobs, parse_beams, search_night, unmatched_pointings
+from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.run import search
-from pulsar.simulate import Burst, Pulsar, Sky, write_filterbank, write_psrfits
+from pulsar.simulate import Burst, Pulsar, Rfi, Sky, write_filterbank, write_psrfits
 from pulsar.sky.receiver import Receiver
 
 NSAMPS, TSAMP, NCHANS = 1 << 14, 512e-6, 64
@@ -69,7 +70,8 @@ def night(tmp_path_factory) -> Path:
 
 
 def test_sources_interference_and_what_is_missing(night, tmp_path):
-    config = load_config("fast-19beam", OFF)
+    # What beams have in common stays in, to be judged by the coincidence.
+    config = load_config("fast-19beam", [*OFF, "rfi.common=false"])
     found = scan([night], config.input)
     assert [(p.source, p.beam) for p in found.pointings] == [("SRCA", b) for b in (1, 2, 3, 5, 8, 14, 17)]
     outcome = search_night(jobs(found, config, tmp_path / "o"), config, tmp_path / "o", problems=found.problems)
@@ -211,6 +213,90 @@ def test_a_table_of_pointings_overrides_the_headers(tmp_path):
             jobs(scan([tmp_path / "in"]), load_config(None, [f"input.pointings={table}"]), tmp_path / "o")
 
 
+def test_names_in_a_table_of_pointings_that_no_file_has_are_told(tmp_path):
+    from typer.testing import CliRunner
+
+    for beam in (1, 2):
+        beam_file(tmp_path / "in", "J0534+2200", beam, nsamps=1024)
+    beam_file(tmp_path / "in", "B0329+54", 1, nsamps=1024)
+    table = tmp_path / "pointings.csv"
+    table.write_text("source,beam,ra,dec\nj0543+2200,,83.6,22\nJ0534+2200,1,83.6,22\nJ0534+2200,9,83.6,22\nX,,1,2\n")
+    config = load_config(None, [f"input.pointings={table}"])
+    told = unmatched_pointings(scan([tmp_path / "in"]), config)
+    assert [t.removeprefix(f"{table}: ") for t in told] == [
+        "source j0543+2200 is in no file, its position is not used; did you mean J0534+2200?",
+        "source J0534+2200: no files of beam 9",
+        "source X is in no file, its position is not used",
+        "has no position for B0329+54 beam 1: those of the headers are used",
+        "has no position for J0534+2200 beam 2: those of the headers are used",
+    ]
+    assert unmatched_pointings(scan([tmp_path / "in"]), load_config()) == []
+    shown = CliRunner().invoke(app, ["info", str(tmp_path / "in"), "--set", f"input.pointings={table}"])
+    assert shown.exit_code == 0
+    assert "did you mean J0534+2200?" in shown.stdout
+
+
+def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_path, monkeypatch):
+    """6.7 Hz: dispersion cannot tell in any beam; a pulsar of DM 2 in beam 3 and the sidelobes of six."""
+    folder, period = tmp_path / "in", 0.0571
+    for beam in range(1, 8):
+        pulsars = seen(beam, "bright", period, 2.0, 320, RECEIVER.offsets[3], floor=16.0)
+        beam_file(folder, "SRCH", beam, pulsars, rfi=(Rfi(kind="mains", rate=6.7, strength=0.1, harmonics=1),))
+    sets = [*OFF, "dedisp.dm_hi=20", "single_pulse.enabled=false", "run.threads=1"]
+    tobs = NSAMPS * TSAMP
+    bins = {}
+    for switch in (True, False):
+        config = load_config("fast-19beam", [*sets, f"rfi.common={str(switch).lower()}"])
+        out = tmp_path / str(switch)
+        told: list[str] = []
+        progress = Progress("quiet")
+        monkeypatch.setattr(progress, "message", told.append)
+        outcome = search_night(jobs(scan([folder]), config, out), config, out, progress=progress)
+        assert len(outcome.products) == 7
+        runs = [read(path) for path in outcome.products]
+        rows = read(outcome.merged).rows("candidates")
+        assert rows[0]["period"] == pytest.approx(period, abs=1e-4)
+        assert (rows[0]["beam"], rows[0]["nbeams"]) == (3, 7)
+        hums = [np.abs(run.rows("candidates")["freq"] - 6.7).min(initial=9.0) for run in runs]
+        bins[switch] = tobs * np.array(hums)
+        lines = [run.rows("rfi/birdies") for run in runs]
+        common = [b[[("common" in str(r)) for r in b["reason"]]] for b in lines]
+        assert {len(c) for c in common} == {int(switch)}
+        assert any("SRCH_20200531: 1 line of interference in several beams" in t for t in told) == switch
+        problems = "\n".join(read(outcome.merged).problems)
+        assert ("left out of all: " in problems) == switch
+        if switch:
+            assert common[0]["freq"] == pytest.approx(6.7, abs=1 / tobs)
+            assert all(np.array_equal(c, common[0]) for c in common)
+            # Nothing of the first looks is left.
+            assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in [*outcome.products, out / ALL])
+    # Where it is not left out it is in the list of every beam, but that in which the pulsar is ten times as strong.
+    assert (np.delete(bins[False], 2) < 1.0).all()
+    assert (bins[True] > 2.0).all()
+
+    # A night that was interrupted goes on with what its first looks have shown, without another one.
+    config, out = load_config("fast-19beam", sets), tmp_path / "again"
+    todo = [job for job in jobs(scan([folder]), config, out) if job.pointing.beam in (1, 2, 3, 5)]
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_night(todo, config, out, done=interrupt)
+    monkeypatch.setattr("pulsar.pipeline.run.first_look", interrupt)
+    outcome = search_night(todo, config, out, resume=True)
+    assert len(outcome.products) == 4
+    for path in outcome.products:
+        lines = read(path).rows("rfi/birdies")
+        assert [round(float(b["freq"]), 1) for b in lines if b["reason"] == "common"] == [6.7]
+    assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in [*outcome.products, out / ALL])
+    # When all is there it is still told.
+    again = search_night(todo, config, out, resume=True)
+    assert any("1 line of interference in several beams left out of all: 6.7" in p for p in read(again.merged).problems)
+    # With less than four beams there is no first look.
+    search_night(jobs(scan([folder]), config, tmp_path / "few", beams={1, 2, 3}), config, tmp_path / "few")
+
+
 def test_pulses_of_beams_that_began_at_other_times_are_compared_at_one(tmp_path):
     """Beam 2 lacks its first file; a beam without a number stands alone."""
     length, bursts = NSAMPS * TSAMP, []
@@ -259,10 +345,21 @@ def test_the_command_line(night, tmp_path):
     assert isinstance(jobs(scan([night]), load_config(), out)[0], Job)
     refused = runner.invoke(app, ["search", str(night), "--beams", "12", "--out", str(tmp_path / "n")])
     assert refused.exit_code == 2
+    # Files of several beams are a night as well, those of one are not.
+    files = [str(p) for p in sorted((night / "A").glob("*-M0[58]_*.fits"))]
+    told = runner.invoke(app, ["info", *files])
+    assert "SRCA, 20200531: 2 beams" in told.stdout
+    assert "2 beams" not in runner.invoke(app, ["info", files[0]]).stdout
+    done = runner.invoke(app, ["search", *files, "--out", str(tmp_path / "m"), "-q", *sets])
+    assert done.exit_code == 0, done.output
+    assert sorted(p.name for p in (tmp_path / "m").glob("*.h5")) == sorted(p.name for p in out.glob("*.h5"))
+    refused = runner.invoke(app, ["search", *files, "--out", str(tmp_path / "one.h5"), "-q"])
+    assert isinstance(refused.exception, ConfigError) or refused.exit_code == 2
 
 
 @pytest.mark.slow
-def test_a_whole_night(tmp_path):
+@pytest.mark.parametrize("common", [True, False])
+def test_a_whole_night(tmp_path, common):
     """18 of 19 beams, two sources, two files each but one; three pulsars, interference in all and in three beams."""
     folder, length = tmp_path / "night", NSAMPS * TSAMP / 86400
     for source in ("SRCA", "SRCB"):
@@ -282,7 +379,7 @@ def test_a_whole_night(tmp_path):
                     continue
                 start = 59000.0 + (number - 1) * length + (0.02 if source == "SRCB" else 0.0)
                 beam_file(folder / source, source, beam, pulsars, number=number, tstart=start)
-    config = load_config("fast-19beam", OFF)
+    config = load_config("fast-19beam", [*OFF, f"rfi.common={str(common).lower()}"])
     found = scan([folder], config.input)
     outcome = search_night(jobs(found, config, tmp_path / "o"), config, tmp_path / "o", problems=found.problems)
     assert len(outcome.products) == 36
@@ -295,9 +392,14 @@ def test_a_whole_night(tmp_path):
     own = rows[rows["harmonic_of"] == ""]
     for period, count in ((0.2003, 36), (0.1173, 3)):
         named = own[np.abs(own["period"] - period) < 2e-4]
+        if common and count == 36:
+            # Its lines are left out of all beams; of the other one dispersion tells, so that it is judged afterwards.
+            assert named.size == 0
+            continue
         assert named.size
         assert all("multibeam" in str(f) for f in named["rfi_flags"])
         # Where a pulsar is ten times as strong one of 36 may hide it.
         assert count - 2 <= int(named["nbeams"].sum()) <= count
     told = "\n".join(run.problems)
+    assert ("of interference in several beams left out of all: " in told) == common
     assert "not observed, or not given: beams 12" in told

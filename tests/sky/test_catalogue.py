@@ -1,14 +1,20 @@
 """Known pulsars: catalogues in several forms, and labels that need position, DM and period."""
 
 import dataclasses
+import io
+import sys
+import tarfile
+import types
 
 import numpy as np
 import pytest
 
+from pulsar.config.load import load_config
 from pulsar.constants import DAY
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.header import Header
-from pulsar.errors import DataError
+from pulsar.errors import ConfigError, DataError
+from pulsar.pipeline.checkpoint import fingerprint
 from pulsar.sky.barycentre import barycentric
 from pulsar.sky.catalogue import beam_width, label, nearby, read_catalogue, separation, sexagesimal
 
@@ -83,6 +89,76 @@ def test_psrcat_and_tables_are_read(tmp_path):
     table.write(tmp_path / "b.ecsv", format="ascii.ecsv", delimiter=",")
     (one,) = read_catalogue(tmp_path / "b.ecsv")
     assert (one.name, one.ra_deg, one.dec_deg, one.freq, one.dm) == ("J1", 10.0, -5.0, 2.0, 30.0)
+
+
+def archive(path, name="psrcat_tar/psrcat.db"):
+    """As the ATNF packs its catalogue."""
+    data = PSRCAT.encode()
+    with tarfile.open(path, "w:gz") as tar:
+        for entry, content in (("psrcat_tar/README", b"x"), (name, data)):
+            info = tarfile.TarInfo(entry)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def test_the_archive_of_the_atnf_is_read(tmp_path):
+    crab, _ = read_catalogue(archive(tmp_path / "psrcat_pkg.tar.gz"))
+    assert (crab.name, crab.freq) == ("J0534+2200", 29.946923)
+    with pytest.raises(DataError, match=r"other\.tar\.gz: there is no psrcat\.db"):
+        read_catalogue(archive(tmp_path / "other.tar.gz", "x.db"))
+    whole = (tmp_path / "psrcat_pkg.tar.gz").read_bytes()
+    for size in (20, len(whole) // 2):
+        (tmp_path / "cut.tar.gz").write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"cut\.tar\.gz: the catalogue cannot be read"):
+            read_catalogue(tmp_path / "cut.tar.gz")
+
+
+def test_psrqpy_is_asked_for_what_it_has_and_nothing_is_downloaded(tmp_path, monkeypatch):
+    """A made-up psrqpy that may not be called."""
+    monkeypatch.setitem(sys.modules, "psrqpy", None)
+    with pytest.raises(ConfigError, match=r"not installed.*pulsar-search\[catalogue\]"):
+        read_catalogue("psrqpy")
+
+    class Utils(types.ModuleType):
+        def __getattr__(self, name):
+            raise AttributeError(name)
+
+    package, utils = types.ModuleType("psrqpy"), Utils("psrqpy.utils")
+    package.utils = utils
+    monkeypatch.setitem(sys.modules, "psrqpy", package)
+    monkeypatch.setitem(sys.modules, "psrqpy.utils", utils)
+    with pytest.raises(ConfigError, match=r"1\.2\.2 or later"):
+        read_catalogue("psrqpy")
+    utils.CACHEDIR, utils.DEFAULTCACHENAME = str(tmp_path / "cache"), "psrcat_pkg.tar.gz"
+    with pytest.raises(ConfigError, match=r"no catalogue yet.*psrcat_pkg\.tar\.gz is missing(.|\n)*QueryATNF"):
+        read_catalogue("psrqpy")
+    (tmp_path / "cache").mkdir()
+    archive(tmp_path / "cache" / "psrcat_pkg.tar.gz")
+    assert [p.name for p in read_catalogue("psrqpy")] == ["J0534+2200", "J1748-2446A"]
+    # A run's results depend on what it holds.
+    config = load_config(None, ["known.catalogue=psrqpy"])
+    before = fingerprint([], config, "1")
+    archive(tmp_path / "cache" / "psrcat_pkg.tar.gz", "psrcat_tar2/psrcat.db")
+    assert fingerprint([], config, "1") != before
+
+
+def test_the_command_line_names_the_catalogue_or_says_how_to_get_one(tmp_path, monkeypatch):
+    from typer.testing import CliRunner
+
+    from pulsar.cli.app import app
+    from pulsar.simulate import Sky, write_filterbank
+
+    sky = Sky(nchans=16, fch1=1450.0, foff=-6.25, tsamp=1e-3, nsamps=256, ra_deg=83.63, dec_deg=22.0)
+    path = str(write_filterbank(sky, tmp_path / "a.fil", threads=1))
+    told = CliRunner().invoke(app, ["info", path])
+    assert "psrcat_pkg.tar.gz" in told.stdout
+    assert "psrqpy" in told.stdout
+    told = CliRunner().invoke(app, ["info", path, "--catalogue", str(archive(tmp_path / "psrcat_pkg.tar.gz"))])
+    assert "J0534+2200, P 0.0333" in told.stdout
+    monkeypatch.setitem(sys.modules, "psrqpy", None)
+    told = CliRunner().invoke(app, ["info", path, "--catalogue", "psrqpy"])
+    assert isinstance(told.exception, ConfigError) or told.exit_code == 2
 
 
 def test_what_is_no_catalogue_is_refused(tmp_path):

@@ -22,6 +22,20 @@ def test_neighbours_of_the_19_beams():
     assert np.isnan(receiver.distance(1, 20))
 
 
+def test_the_13_beams_of_parkes():
+    """Rings of 29.1 and 50.8 arcmin; from beam 3, in the north, position angles grow towards beam 10."""
+    receiver = Receiver(load_config("parkes-multibeam").receiver)
+    angle = {b: np.degrees(np.arctan2(x, y)) % 360 for b, (x, y) in receiver.offsets.items() if b > 1}
+    radius = {b: np.hypot(x, y) for b, (x, y) in receiver.offsets.items()}
+    for first, ring, size in ((300, range(2, 8), 29.1), (270, range(8, 14), 50.8)):
+        for k, beam in enumerate(ring):
+            assert radius[beam] == pytest.approx(size, abs=0.02)
+            assert angle[beam] == pytest.approx((first + 60 * k) % 360, abs=0.03)
+    assert receiver.neighbours(3) == {1, 2, 4, 9, 10}
+    assert receiver.neighbours(8) == {2, 7}
+    assert len({frozenset((a, b)) for a in receiver.offsets for b in receiver.neighbours(a)}) == 24
+
+
 def test_rotation_and_handedness():
     # From north through east: what was in the north is in the east after a quarter turn.
     east, north = fast(rotation=90.0).offsets[17]
