@@ -19,11 +19,11 @@ HIGH: Final = 1.5
 LONGEST: Final = 0.05
 #: An impulse is stronger at DM 0 than from LEAST_DM on by this significance [sigma].
 DM_SIGMA: Final = 4.0
-#: Trial DMs, at most, that a pulse at DM 0 is compared with.
-MOST_DMS: Final = 60
+#: Ratio of one trial DM that a pulse at DM 0 is compared with to the next.
+DM_RATIO: Final = 1.15
 #: Samples from which a band's level and spread are taken.
 SPREAD_SAMPLES: Final = 512
-#: A block that would lose more than this keeps all: that is a hum, not impulses.
+#: Some seconds that would lose more than this keep all: that is a hum, not impulses.
 MOST_CLIPPED: Final = 0.2
 #: Most stretches of one block and one width that are looked at.
 MOST_STRETCHES: Final = 500
@@ -54,6 +54,11 @@ class Bands:
     def count(self) -> int:
         """Number of bands."""
         return len(self.delays)
+
+    @property
+    def margin(self) -> int:
+        """Samples before and after a pulse that are needed to tell it."""
+        return 5 * max(self.longest, 1)
 
     @classmethod
     def of(
@@ -131,6 +136,17 @@ def find_impulses(series: NDArray[np.float32], bands: Bands, sigma: float) -> ND
     return edges.reshape(-1, 2).astype(np.int64)
 
 
+def merged_stretches(stretches: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Stretches of samples, shape (n, 2), ascending, with those that overlap or touch made one."""
+    out: list[list[int]] = []
+    for first, last in stretches[np.argsort(stretches[:, 0], kind="stable")].tolist():
+        if out and first <= out[-1][1]:
+            out[-1][1] = max(out[-1][1], last)
+        else:
+            out.append([first, last])
+    return np.array(out, dtype=np.int64).reshape(-1, 2)
+
+
 def _undispersed(
     plain: NDArray[np.float32], first: int, last: int, width: int, spread: NDArray[np.float64], bands: Bands
 ) -> bool:
@@ -140,28 +156,33 @@ def _undispersed(
     differ by the square of the significance with which one DM is preferred to the other.
     """
     n = plain.shape[1]
-    margin = last - first + width
-    lo, hi = max(first - margin, 0), min(last + margin, n)
+    # As far as a pulse that is in most bands at once, of the longest width, can be smeared.
+    farthest = max(2.0 * (bands.longest + width) / bands.across, LEAST_DM)
+    margin = last - first + int(farthest * bands.across)
+    lo, hi = first - margin, last + margin
+    if lo < 0 or hi > n:
+        # Of what an edge of the data cuts off, nothing is known.
+        return False
     good = np.isfinite(spread)
     if good.sum() < LEAST_BANDS:
         return False
     sums = np.cumsum(plain[good, lo:hi] / spread[good, None], axis=1, dtype=np.float64)
-    boxes = sums.copy()
-    boxes[:, width:] -= sums[:, :-width]
     delays = bands.delays[good] - bands.delays[good].min()
-    size = boxes.shape[1]
-    norm = np.sqrt(float(good.sum()))
+    size = sums.shape[1]
 
-    def strength(dm: float) -> float:
+    def strength(dm: float, box: int) -> float:
         total = np.zeros(size)
-        for row, shift in zip(boxes, np.rint(dm * delays).astype(np.int64), strict=True):
+        for row, shift in zip(sums, np.rint(dm * delays).astype(np.int64), strict=True):
             if shift < size:
                 total[: size - shift] += row[shift:]
-        return float(np.max(total)) / float(norm)
+                total[size - shift :] += row[-1]
+        return float(np.max(total[box:] - total[:-box])) / float(np.sqrt(good.sum() * box / width))
 
-    here = strength(0.0)
-    # As far as a pulse of the length that is seen can be smeared.
-    farthest = max(margin / bands.across, LEAST_DM)
-    step = max(0.5 * width / bands.across, farthest / MOST_DMS)
-    others = (strength(dm) for dm in np.arange(LEAST_DM, farthest + step, step))
+    # At the width that fits best: in a narrower box noise, which every DM has another of, counts for too much.
+    boxes = [width << k for k in range(32) if width << k < min(2 * bands.longest, size)] or [width]
+    box = boxes[int(np.argmax([strength(0.0, box) for box in boxes]))]
+    here = strength(0.0, box)
+    # What is in most bands at once has a width of half its delay over the band, or more: coarse steps see it.
+    trials = LEAST_DM * DM_RATIO ** np.arange(int(np.log(farthest / LEAST_DM) / np.log(DM_RATIO)) + 2)
+    others = (strength(float(dm), box) for dm in trials)
     return here > 0 and all(here**2 - max(other, 0.0) ** 2 > DM_SIGMA**2 for other in others)

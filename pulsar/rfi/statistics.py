@@ -1,9 +1,10 @@
 """First pass over the file: statistics of every channel in every time block, and impulses at DM 0."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
 from pulsar.rfi.diode import Diode, DiodeSums
-from pulsar.rfi.impulses import Bands, find_impulses
+from pulsar.rfi.impulses import Bands, find_impulses, merged_stretches
 
 # Fewest samples a block may hold for its standard deviation to be good to 6 %.
 MIN_BLOCK = 128
@@ -26,6 +27,8 @@ PIECE_BYTES = 1 << 20
 # the cache saves.
 PIECE_SAMPLES = 1088
 MOST_BYTES = 8 << 20
+# Impulses are looked for in so many seconds at a time.
+GROUP_TIME = 4.0
 # Spectra within a block: of sums over about this time [s] and at least so many samples, of no more than so many bytes a
 # block of all channels, and without the lowest bins, which have the drifts.
 SPECTRUM_TIME = 1e-3
@@ -162,7 +165,6 @@ def measure(
     skewness, kurtosis, fourier, excess = (np.full(shape, np.nan, dtype=np.float32) for _ in range(4))
     saturated, valid = np.zeros(shape, dtype=np.float32), np.zeros(shape)
     bins = np.zeros(shape, dtype=np.int32)
-    impulses: list[NDArray[np.int64]] = [np.zeros((0, 2), dtype=np.int64)] * nblocks
     top = top_code(obs)
     step = piece_samples(nchans * obs.dtype.itemsize)
     factor, npoints = spectrum_points(int(edges[1] - edges[0]), nchans, header.tsamp)
@@ -171,32 +173,59 @@ def measure(
     periods = [p for p in config.diodes if npoints > 0]
     diodes = DiodeSums(periods, nblocks, nchans, factor * header.tsamp) if periods and config.enabled else None
     spectra = spectra or diodes is not None
+    together = max(1, round(GROUP_TIME / (int(edges[1] - edges[0]) * header.tsamp)))
     local = threading.local()
 
-    def one(block: int) -> None:
-        if not hasattr(local, "work"):
-            local.work = _Work(nchans * step, obs.dtype)
-        work: _Work = local.work
-        lo, hi = int(edges[block]), int(edges[block + 1])
-        sums = work.sums(nchans)
-        points = work.cleared("points", (nchans, npoints)) if spectra else None
-        series = work.cleared("series", (bands.count, hi - lo)) if bands is not None else None
-        pieces = outside_gaps(obs, lo, hi)
-        for start, stop in pieces:
+    def read(work: _Work, lo: int, hi: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """First sample and samples of pieces of what is in a file."""
+        for start, stop in outside_gaps(obs, lo, hi):
             for at in range(start, stop, step):
                 n = min(step, stop - at)
                 data = work.buffer[: nchans * n].reshape(nchans, n)
                 obs.read_into(at, data)
-                sums.add(data, top)
-                if points is not None:
-                    decimate(data, factor, at - lo, points)
-                if bands is not None and series is not None:
-                    add_bands(data, bands.of_channel, at - lo, series)
+                yield at, data
+
+    def some(first: int) -> NDArray[np.int64]:
+        """Take some blocks; returns the impulses in them, which are looked for with what is before and after."""
+        if not hasattr(local, "work"):
+            local.work = _Work(nchans * step, obs.dtype)
+        work: _Work = local.work
+        last = min(first + together, nblocks)
+        if bands is None:
+            for block in range(first, last):
+                one(work, block, None, 0)
+            return np.zeros((0, 2), dtype=np.int64)
+        begin, end = int(edges[first]), int(edges[last])
+        lo, hi = max(begin - bands.margin, 0), min(end + bands.margin, header.nsamps)
+        series = work.cleared("series", (bands.count, hi - lo))
+        for start, stop in ((lo, begin), (end, hi)):
+            for at, data in read(work, start, stop):
+                add_bands(data, bands.of_channel, at - lo, series)
+        for block in range(first, last):
+            one(work, block, series, lo)
+        found = [np.zeros((0, 2), dtype=np.int64)]
+        for start, stop in outside_gaps(obs, lo, hi):
+            # Rows that follow one another in memory.
+            part = np.ascontiguousarray(series[:, start - lo : stop - lo])
+            found.append(start + find_impulses(part, bands, config.clip))
+        impulses = np.concatenate(found)
+        return impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
+
+    def one(work: _Work, block: int, series: NDArray[np.float32] | None, origin: int) -> None:
+        lo, hi = int(edges[block]), int(edges[block + 1])
+        sums = work.sums(nchans)
+        points = work.cleared("points", (nchans, npoints)) if spectra else None
+        for at, data in read(work, lo, hi):
+            sums.add(data, top)
+            if points is not None:
+                decimate(data, factor, at - lo, points)
+            if bands is not None and series is not None:
+                add_bands(data, bands.of_channel, at - origin, series)
         mean[block], std[block], skewness[block], kurtosis[block] = sums.moments()
         with np.errstate(divide="ignore", invalid="ignore"):
             saturated[block] = np.where(sums.count > 0, sums.ntop / sums.count, 0.0)
         valid[block] = sums.count / (hi - lo)
-        whole = pieces == [(lo, hi)]
+        whole = outside_gaps(obs, lo, hi) == [(lo, hi)]
         # A last block that is too short would end in zeros: a step, and lines that are not there.
         if points is not None and whole and hi - lo >= npoints * factor:
             if diodes is not None:
@@ -205,15 +234,13 @@ def measure(
             with np.errstate(divide="ignore", invalid="ignore"):
                 excess[block] = variance / (factor * std[block] ** 2) - 1.0
             excess[block, ~np.isfinite(excess[block])] = np.nan
-        if bands is not None and series is not None and whole:
-            impulses[block] = lo + find_impulses(series, bands, config.clip)
         if progress is not None:
             progress(hi - lo)
 
     from pulsar_kernels.moments import add_bands, decimate
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        list(pool.map(one, range(nblocks)))
+        impulses = merged_stretches(np.concatenate(list(pool.map(some, range(0, nblocks, together)))))
     diode = None if diodes is None else diodes.find(factor)
     return BlockStatistics(
         int(edges[1] - edges[0]),
@@ -231,7 +258,7 @@ def measure(
         npoints if spectra else 0,
         diode,
         np.zeros(0) if diode is None else diode.shares(edges.astype(np.float64) * header.tsamp),
-        np.concatenate(impulses),
+        impulses,
     )
 
 

@@ -14,6 +14,8 @@ SIGNALS = {
     "fast pulsar": {"pulsars": [{"period": 0.0057, "dm": 20, "snr": 500, "duty": 0.15}]},
     "pulsar": {"pulsars": [{"period": 0.0893, "dm": 68, "snr": 500, "duty": 0.05}]},
     "slow pulsar": {"pulsars": [{"period": 0.714, "dm": 27, "snr": 500, "duty": 0.03}]},
+    "near pulsar": {"pulsars": [{"period": 0.715, "dm": 27, "snr": 500, "duty": 0.04}]},
+    "nearest pulsar": {"pulsars": [{"period": 0.808, "dm": 2.4, "snr": 300, "duty": 0.04}]},
     "slowest pulsar": {"pulsars": [{"period": 1.9, "dm": 150, "snr": 500, "duty": 0.04}]},
     "narrow burst": {"bursts": [{"time": 6.3, "dm": 300, "snr": 500, "width": 1e-3}]},
     "burst": {"bursts": [{"time": 6.3, "dm": 30, "snr": 500, "width": 3e-3}]},
