@@ -38,6 +38,9 @@ MOST_LEAKAGE = 30.0
 MOST_SHIFT = 0.01
 # Part of its S/N that an undispersed candidate has at DM 0.
 UNDISPERSED = 0.95
+#: Harmonics of a line of interference that are told, where they can be told from what lies between them.
+COMB_HARMONICS = 16
+COMB_PART = 0.02
 # Ratios of frequency that make one candidate the harmonic of another.
 LARGEST_RATIO = 32
 LARGEST_MULTIPLE = 128
@@ -231,6 +234,29 @@ def looks_like_diode(fold: Fold, periods: Sequence[float], *, dispersion_known: 
         close = max(AGREE_SIGMA * fold.freq_err, AGREE_BINS / fold.tobs)
         if 1 <= multiple <= DIODE_HARMONICS and abs(after.freq - multiple / period) <= close:
             return undispersed
+    return False
+
+
+def looks_like_comb(fold: Fold, lines: Sequence[tuple[float, float]], *, dispersion_known: bool) -> bool:
+    """Whether a fold is an undispersed signal at a harmonic of a line of interference.
+
+    Parameters
+    ----------
+    fold : Fold
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz] of what was left out.
+    dispersion_known : bool
+        Whether the fold tells a DM.
+    """
+    after = fold.after
+    if dispersion_known and not (after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT):
+        return False
+    for freq, width in lines:
+        multiple = round(after.freq / freq)
+        close = max(0.5 * width * multiple, AGREE_SIGMA * fold.freq_err, AGREE_BINS / fold.tobs)
+        # Where harmonics lie so close that any frequency is one of them, being one says nothing.
+        if 1 <= multiple <= COMB_HARMONICS and close < COMB_PART * freq and abs(after.freq - multiple * freq) <= close:
+            return True
     return False
 
 

@@ -19,6 +19,7 @@ from pulsar.pipeline.candidates import (
     Folded,
     attach,
     candidate_table,
+    looks_like_comb,
     looks_like_diode,
     looks_like_mains,
     looks_undispersed,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 DEDISPERSION_SHARE = 0.3
 # Seconds after which what has been found so far is stored.
 SAVE_INTERVAL = 30.0
-# The score of what hums at a harmonic of the mains is taken times this.
+# The score of what hums at a harmonic of the mains, or of another line, is taken times this.
 MAINS_FACTOR = 0.1
 # The score of what is nothing but one single pulse, which has any period, is taken times this.
 ONE_PULSE_FACTOR = 0.1
@@ -209,7 +210,8 @@ class _Runner:
         detections = np.concatenate([found.detections, pulses.repeating])
         sources = self._sift(detections, dms)
         folded = self._fold(sources, fold_many, pulses)
-        live = None if self.mask is None else float(np.count_nonzero(self.mask.chan_ok)) * header.chan_width
+        # What is masked of the channels and blocks adds nothing to the S/N: as if the band were narrower.
+        live = None if self.mask is None else header.bandwidth * (1.0 - self.mask.fraction_lost)
         ranked = rank(folded, header.tobs)
         table, folds = candidate_table(ranked, header, config.telescope, live)
         link(pulses.table, table, dict(folds))
@@ -486,6 +488,10 @@ class _Runner:
             value *= MAINS_FACTOR
         if looks_like_diode(fold, self.config.rfi.diodes, dispersion_known=known):
             flags = (*flags, "noise diode")
+            value *= MAINS_FACTOR
+        lines = [(b.freq, b.width) for b in self.birdies]
+        if not {"mains", "noise diode"} & set(flags) and looks_like_comb(fold, lines, dispersion_known=known):
+            flags = (*flags, "comb")
             value *= MAINS_FACTOR
         if is_one_pulse(pulses.table, fold):
             flags = (*flags, "one pulse")

@@ -34,8 +34,9 @@ SPECTRUM_BYTES = 32 << 20
 SPECTRUM_FIRST = 5
 # Channels whose spectra are taken at a time, so that they stay in the cache.
 SPECTRUM_CHANNELS = 64
-# The fewest points that make a spectrum worth while.
-SPECTRUM_LEAST = 64
+# Fewer samples are summed, down to two, for so many points; still fewer make no spectrum. Of sums of two the variance
+# is at most twice that of white noise, which so few points hardly tell.
+SPECTRUM_LEAST = 32
 # A line is so many times the mean power; one that this part of the channels, and so many, have is nobody's own.
 LINE = 5.0
 COMMON = 0.1
@@ -292,6 +293,8 @@ def spectrum_points(block_nsamps: int, nchans: int, tsamp: float) -> tuple[int, 
     factor = SPECTRUM_SAMPLES
     while factor * tsamp * 1.5 < SPECTRUM_TIME:
         factor *= 2
+    while factor > 2 and block_nsamps // factor < SPECTRUM_LEAST:
+        factor //= 2
     while 4 * nchans * (block_nsamps // factor) > SPECTRUM_BYTES:
         factor *= 2
     npoints = block_nsamps // factor

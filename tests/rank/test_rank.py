@@ -128,3 +128,22 @@ def test_persistence():
     rng = np.random.default_rng(8)
     weak = [persistence(1.5 + rng.standard_normal(32))[1] for _ in range(200)]
     assert np.median(weak) > 0.8
+
+
+def test_flags_go_with_penalties():
+    from pulsar.rank.score import reasons
+
+    good = dict.fromkeys(FEATURE_NAMES, float("nan"))
+    good |= {
+        "sigma": 10.0, "snr": 20.0, "width": 0.05, "dm": 50.0, "dm_sigma": 40.0, "dm_shift": 10.0, "dm_contrast": 15.0,
+        "dm_match": 0.95, "time_fraction": 0.95, "time_even": 0.9, "freq_fraction": 0.95, "freq_even": 0.9,
+        "turns": 1000.0, "accel": 0.0, "fdot_sigma": 0.1,
+    }  # fmt: skip
+    assert reasons(good) == ()
+    assert reasons(good | {"dm_contrast": 0.0, "dm_sigma": 0.5, "dm_shift": 0.0}) == ("dm0",)
+    assert reasons(good | {"freq_even": 0.05}) == ("narrow-band",)
+    assert reasons(good | {"time_even": 0.03}) == ("intermittent",)
+    assert reasons(good | {"width": 0.4, "turns": 12.0}) == ("red noise",)
+    assert reasons(good | {"accel": 5000.0, "fdot_sigma": 20.0}) == ("unphysical",)
+    assert reasons(good | {"dm_match": 0.1}) == ("no dm curve",)
+    assert reasons(dict.fromkeys(FEATURE_NAMES, float("nan"))) == ()

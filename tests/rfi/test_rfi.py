@@ -1,67 +1,18 @@
 """Mask and cleaned source on an observation in memory."""
 
 import warnings
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from reference.observed import ArrayObservation, bits, cleaned, noise
 
 from pulsar.config.model import RfiConfig
-from pulsar.data.block import Block
-from pulsar.data.header import Header
 from pulsar.data.observation import Gap
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.errors import DataError
-from pulsar.rfi import cleaned_source, make_mask, measure
+from pulsar.rfi import make_mask, measure
 from pulsar.rfi.mask import CAUSES
 from pulsar.rfi.robust import median, smooth
-
-
-class ArrayObservation:
-    """An observation held in an array."""
-
-    def __init__(self, data, tsamp=1e-3, gaps=(), **header):
-        self.data = data
-        nchans, nsamps = data.shape
-        self.header = Header(
-            nchans=nchans, nsamps=nsamps, tsamp=tsamp, fch1=1500.0, foff=-1.0, tstart=60000.0, **header
-        )
-        self.files = ()
-        self.gaps = tuple(gaps)
-        self.chan_ok = np.ones(nchans, dtype=bool)
-        self.dtype = data.dtype
-        self.problems = ()
-
-    def read_into(self, start, out):
-        out[:] = self.data[:, start : start + out.shape[1]]
-
-    def read(self, start=0, nsamps=None):
-        stop = None if nsamps is None else start + nsamps
-        return Block(self.data[:, start:stop], start, self.header)
-
-    def blocks(self, gulp, overlap=0) -> Iterator[Block]:
-        for at in range(0, self.header.nsamps, gulp):
-            yield self.read(max(0, at - overlap), gulp + min(at, overlap))
-
-    def close(self):
-        pass
-
-
-def noise(nchans=64, nsamps=40_000, dtype=np.uint8, seed=0):
-    rng = np.random.default_rng(seed)
-    sigma = (14 + 5 * np.sin(np.arange(nchans) / 9) + 0.3 * rng.standard_normal(nchans))[:, None]
-    level = rng.uniform(80, 120, nchans)[:, None]
-    data = level + sigma * rng.standard_normal((nchans, nsamps))
-    return data if dtype == np.float32 else np.clip(np.round(data), 0, np.iinfo(dtype).max)
-
-
-def cleaned(obs, config=None, **kwargs):
-    config = config or RfiConfig(block=1.0)
-    mask = make_mask(obs, measure(obs, config), config)
-    source = cleaned_source(obs, mask, config)
-    out = np.empty((source.nchans, obs.header.nsamps), dtype=np.int8)
-    source.read_into(0, out)
-    return mask, source, out
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -257,10 +208,6 @@ def test_median_is_that_of_what_is_known(shape, axis):
         np.testing.assert_array_equal(median(values, axis, keepdims=True), wide)
 
 
-def bits(data):
-    return np.clip(np.round(data), 0, 255).astype(np.uint8)
-
-
 def causes(mask, cause):
     return (mask.why >> CAUSES.index(cause)) & 1 > 0
 
@@ -401,3 +348,40 @@ def test_zero_dm_knows_the_bandpass():
     data = 100 * gain * (1 + common + noisy * rng.normal(size=(64, n)))
     _, _, out = cleaned(ArrayObservation(bits(data)), RfiConfig(enabled=False, zerodm="mean"))
     assert max(abs(np.corrcoef(row, common)[0, 1]) for row in out) < 0.1
+
+
+def test_a_jump_of_the_gain_cuts_the_baseline():
+    n = 60_000
+    data = noise(64, n)
+    data[:, 25_100:] *= 1.06
+    mask, _, out = cleaned(ArrayObservation(bits(data)), RfiConfig())
+    jump = causes(mask, "jump")
+    assert jump.all(axis=1).sum() == 2
+    assert jump[100:102].all()
+    series = out.astype(float).mean(axis=0)
+    before, after = series[20_000:25_000].mean(), series[25_500:30_000].mean()
+    assert abs(after - before) < 0.02 * SIGMA_LEVELS
+    _, _, plain = cleaned(ArrayObservation(bits(data)), RfiConfig(enabled=False))
+    series = plain.astype(float).mean(axis=0)
+    assert abs(series[25_500:30_000].mean() - series[20_000:25_000].mean()) > 0.05 * SIGMA_LEVELS
+
+
+def test_noise_that_is_not_white_is_found_however_wide_the_band():
+    n = 40_000
+    data = noise(128, n, seed=6)
+    rng = np.random.default_rng(6)
+    # A third of the band, its power modulated at 10 ms: wider than any window over frequency.
+    power = np.repeat(rng.exponential(1.0, n // 10), 10)
+    data[40:80] += 12.0 * power
+    # And some blocks of one channel.
+    data[100, 8000:16_000] += 30.0 * power[8000:16_000]
+    config = RfiConfig(kurtosis=0.0, fourier=0.0, iqrm=0.0)
+    obs = ArrayObservation(bits(data))
+    mask = make_mask(obs, measure(obs, config), config)
+    assert not mask.chan_ok[40:80].any()
+    assert mask.chan_ok.sum() == 88
+    assert mask.reasons[60] in ("not white", "variable", "noise outlier")
+    assert causes(mask, "not white")[32:64, 100].mean() > 0.7
+    assert causes(mask, "not white")[:, 100].sum() <= 34
+    off = config.model_copy(update={"excess": 0.0})
+    assert not make_mask(obs, measure(obs, off), off).bad[32:64, 100].all()
