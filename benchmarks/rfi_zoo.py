@@ -38,7 +38,7 @@ from pulsar.simulate import Burst, Pulsar, inject, make, write_filterbank
 
 # A search that covers what is injected, no more: the folding search of pulses of 1 % and more of 0.5 to 5 s.
 BASE = ["dedisp.dm_hi=520", "ffa.duty_min=0.01", "ffa.p_max=5", "run.threads=1", "output.detections=false"]
-BASE += ["single_pulse.cutouts=0"]
+BASE += ["single_pulse.cutouts=40"]
 # FAST's settings know the period of the noise diode; the ranges that they zap are a method of their own here.
 BY_RECEIVER = {"fast": ["rfi.diodes=[0.201326592, 2.0]"], "parkes": []}
 

@@ -62,7 +62,7 @@ class RfiConfig(Section):
     grow: Annotated[
         float,
         Field(ge=0, lt=0.5, description="stretches of which all but this fraction is masked are masked whole; 0: off"),
-    ] = 0.2
+    ] = 0.1
     chan_fraction: Annotated[
         float, Field(gt=0, le=1, description="channels that lose more of their blocks are masked whole")
     ] = 0.5

@@ -35,6 +35,9 @@ PHASE_MARGIN = 0.02
 ONE_PULSE = 2.0
 #: ... unless so many pulses come in its phase.
 SEVERAL = 3
+#: The score of a pulse that looks like interference is taken times this; so many pulses of a candidate tell of it.
+SHAPE_FACTOR = 0.1
+LEAST_TOLD = 3
 #: A candidate is made by pulses of another if those in its phase give this part of its S/N.
 EXPLAINED = 0.7
 
@@ -70,6 +73,37 @@ class Pulses:
                 out.append((str(row["id"]), cut_out(self.source, row)))
                 tick(1)
         return out
+
+
+def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout]) -> set[str]:
+    """Flag pulses that sweep as no dispersed pulse does, or are in few channels.
+
+    Parameters
+    ----------
+    table : ndarray
+        Single pulses; flags and scores are changed.
+    cutouts : mapping of str to PulseCutout
+        Of the pulses that are judged, by id.
+
+    Returns
+    -------
+    set of str
+        Candidates most of whose pulses sweep so.
+    """
+    from pulsar.rank.sweep import pulse_reasons
+
+    sweeps: dict[str, list[bool]] = {}
+    for row in table:
+        cutout = cutouts.get(str(row["id"]))
+        if cutout is None:
+            continue
+        flags = pulse_reasons(cutout, float(row["snr"]))
+        if flags:
+            row["rfi_flags"] = ",".join(filter(None, [str(row["rfi_flags"]), *flags]))
+            row["score"] *= SHAPE_FACTOR
+        if row["source"]:
+            sweeps.setdefault(str(row["source"]), []).append("sweep" in flags)
+    return {name for name, told in sweeps.items() if len(told) >= LEAST_TOLD and sum(told) > 0.5 * len(told)}
 
 
 def find_pulses(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,7 @@ from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies, given_mask
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.pulses import Pulses, explained, find_pulses, is_one_pulse, link
+from pulsar.pipeline.pulses import SHAPE_FACTOR, Pulses, explained, find_pulses, is_one_pulse, judge_shapes, link
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
 
 if TYPE_CHECKING:
@@ -296,15 +296,17 @@ class _Runner:
         folded = self._fold(sources, fold_many, pulses)
         # What is masked of the channels and blocks adds nothing to the S/N: as if the band were narrower.
         live = None if self.mask is None else header.bandwidth * (1.0 - self.mask.fraction_lost)
-        ranked = rank(folded, header.tobs)
-        table, folds = candidate_table(ranked, header, config.telescope, live)
-        link(pulses.table, table, dict(folds))
-        owners = explained(pulses.table, table, dict(folds))
-        if owners:
-            table, folds = candidate_table(attach(ranked, owners), header, config.telescope, live)
-            link(pulses.table, table, dict(folds))
-        self._label(table)
+        ranked, table, folds = self._list(folded, pulses, live)
         cutouts = pulses.cut_out(self.config.single_pulse.cutouts, self.progress)
+        swept = judge_shapes(pulses.table, dict(cutouts))
+        if swept:
+            names = [str(name) for name in table["id"]]
+            folded = [
+                replace(one, score=SHAPE_FACTOR * one.score, flags=(*one.flags, "sweep")) if name in swept else one
+                for name, (one, _) in zip(names, ranked, strict=True)
+            ]
+            _, table, folds = self._list(folded, pulses, live)
+        self._label(table)
 
         with self.progress.stage("writing"), ProductWriter(out, overwrite=overwrite) as writer:
             writer.observation(header, self.obs.files, self.obs.gaps, self.obs.problems)
@@ -330,6 +332,21 @@ class _Runner:
                     [(b.freq, b.width, b.reason) for b in self.birdies],
                 )
             writer.provenance({**provenance.record(self.progress.times), "fingerprint": self.checkpoint.fingerprint})
+
+    def _list(
+        self, folded: list[Folded], pulses: Pulses, live: float | None
+    ) -> tuple[list[tuple[Folded, int | None]], NDArray[Any], list[tuple[str, Fold]]]:
+        """Candidates in their order, their table, and folds by id; pulses are told which they belong to."""
+        header, telescope = self.obs.header, self.config.telescope
+        ranked = rank(folded, header.tobs)
+        table, folds = candidate_table(ranked, header, telescope, live)
+        link(pulses.table, table, dict(folds))
+        owners = explained(pulses.table, table, dict(folds))
+        if owners:
+            ranked = attach(ranked, owners)
+            table, folds = candidate_table(ranked, header, telescope, live)
+            link(pulses.table, table, dict(folds))
+        return ranked, table, folds
 
     def _series(self) -> tuple[Found, NDArray[np.float64], Pulses, FoldMany]:
         """An already dedispersed series goes straight to the search."""

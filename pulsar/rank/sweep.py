@@ -1,0 +1,111 @@
+"""Signals that sweep through the band, but not as the interstellar plasma delays them, and pulses of few channels."""
+
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.pulse import PulseCutout
+from pulsar.rank.features import persistence
+
+#: Groups of bands whose arrivals are compared; fewest of them in which the signal must be seen, with what S/N.
+GROUPS: Final = 16
+LEAST_GROUPS: Final = 7
+SEEN: Final = 4.5
+#: Error of an arrival at S/N 1, and what is added to it, in widths.
+ARRIVAL_ERROR: Final = 0.8
+SLACK: Final = 0.1
+#: A bend is told from this significance on, and from this height over a straight line, in widths.
+BEND_SIGMA: Final = 5.0
+BEND_WIDTHS: Final = 0.6
+#: Arrivals this far off the curve, in errors, are left out once.
+OFF: Final = 4.0
+#: Evenness over the bands below which a pulse is in few channels only, and S/N from which that can be told.
+EVEN: Final = 0.1
+LEAST_SNR: Final = 10.0
+
+
+def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> tuple[float, float]:
+    """How far the arrivals in the bands bend from those of a dispersed pulse towards those of a linear sweep.
+
+    A delay in proportion to nu^-2 is a straight line over nu^-2, whatever DM is left. Over nu^-2 a sweep that is linear
+    in frequency bends to one side, scattering (nu^-4) to the other; only the former counts.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (nbands, ncols)
+        Noise of 1; what is not finite is missing.
+    freqs : ndarray, shape (nbands,)
+        [MHz]
+    width : int
+        Of the pulse [columns].
+
+    Returns
+    -------
+    significance, height : float
+        [sigma], and greatest distance from the straight line between the ends, over the width; 0, 0 where too few
+        bands see the pulse.
+    """
+    nbands, ncols = rows.shape
+    ngroups = min(GROUPS, nbands)
+    edges = np.linspace(0, nbands, ngroups + 1).round().astype(int)
+    known = np.isfinite(rows).all(axis=1)
+    width = min(max(width, 1), ncols // 4)
+    x, arrival, error = [], [], []
+    for first, last in pairwise(edges):
+        good = first + np.flatnonzero(known[first:last])
+        if good.size == 0:
+            continue
+        series = rows[good].sum(axis=0, dtype=np.float64) / np.sqrt(good.size)
+        series -= np.median(series)
+        sums = np.append(0.0, np.cumsum(series))
+        boxes = (sums[width:] - sums[:-width]) / np.sqrt(width)
+        top = int(np.argmax(boxes))
+        if boxes[top] < SEEN:
+            continue
+        x.append(float(np.mean(freqs[good] ** -2.0)))
+        # The middle of what is within the box, finer than a column.
+        inside = np.maximum(series[top : top + width], 0.0)
+        arrival.append(top + float(inside @ np.arange(width)) / max(float(inside.sum()), 1e-9))
+        error.append(width * np.hypot(ARRIVAL_ERROR / boxes[top], SLACK))
+    if len(x) < LEAST_GROUPS:
+        return 0.0, 0.0
+    at, when, sigma = np.array(x), np.array(arrival), np.array(error)
+    at = (at - at.min()) / max(float(np.ptp(at)), 1e-30)
+    used = np.ones(len(at), dtype=np.bool_)
+    for _ in range(2):
+        basis = np.stack([np.ones_like(at), at, at**2], axis=1)[used] / sigma[used, None]
+        inverse = np.linalg.pinv(basis.T @ basis)
+        fit = inverse @ (basis.T @ (when[used] / sigma[used]))
+        off = np.abs(when - np.stack([np.ones_like(at), at, at**2], axis=1) @ fit) > OFF * sigma
+        if not (off & used).any() or (used & ~off).sum() < LEAST_GROUPS:
+            break
+        used &= ~off
+    # Half of the square term at the middle of the line between the ends, where it is a quarter of the coefficient.
+    return float(-fit[2] / np.sqrt(max(inverse[2, 2], 1e-30))), float(-fit[2] / 4.0 / width)
+
+
+def pulse_reasons(cutout: PulseCutout, snr: float) -> tuple[str, ...]:
+    """Why a single pulse looks like interference: "sweep", "narrow-band".
+
+    Parameters
+    ----------
+    cutout : PulseCutout
+    snr : float
+        Of the pulse.
+    """
+    if snr < LEAST_SNR or len(cutout.freqs) < LEAST_GROUPS:
+        return ()
+    flags = []
+    columns = max(round(cutout.width / cutout.tsamp), 1)
+    significance, height = bend(cutout.spectrum, cutout.freqs, columns)
+    if significance > BEND_SIGMA and height > BEND_WIDTHS:
+        flags.append("sweep")
+    rows = cutout.spectrum[np.isfinite(cutout.spectrum).all(axis=1)].astype(np.float64)
+    if len(rows) >= LEAST_GROUPS:
+        rows -= np.median(rows, axis=1, keepdims=True)
+        first = max(round((cutout.time - cutout.start) / cutout.tsamp - 0.5 * columns), 0)
+        if persistence(rows[:, first : first + columns].sum(axis=1) / np.sqrt(columns))[1] < EVEN:
+            flags.append("narrow-band")
+    return tuple(flags)
