@@ -85,7 +85,7 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("ra_deg", "f8", "deg", "right ascension of the beam, NaN when unknown"),
     Column("dec_deg", "f8", "deg", "declination of the beam, NaN when unknown"),
     Column("score", "f4", "", "0 to 1: how much it looks like a pulsar"),
-    Column("rfi_flags", "U64", "", "reasons to suspect interference, comma separated"),
+    Column("rfi_flags", "U128", "", "reasons to suspect interference, comma separated"),
     Column(
         "harmonic_of", "U12", "", "id of the candidate of which it is a harmonic, or whose pulses make it, or empty"
     ),
@@ -111,7 +111,7 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
     Column("ndetections", "i4", "", "events that were clustered into this one"),
     Column("beam", "i2", "", "beam number, -1 when unknown"),
     Column("score", "f4", "", "0 to 1: how much it looks like a celestial pulse"),
-    Column("rfi_flags", "U64", "", "reasons to suspect interference, comma separated"),
+    Column("rfi_flags", "U128", "", "reasons to suspect interference, comma separated"),
     Column("source", "U12", "", "id of the candidate in whose phase it comes, or empty"),
     Column("ra_deg", "f8", "deg", "right ascension of the beam, NaN when unknown"),
     Column("dec_deg", "f8", "deg", "declination of the beam, NaN when unknown"),

@@ -205,4 +205,8 @@ class DiodeSums:
             product = np.real(self.waves[i, which].astype(np.complex128) * turn).sum(axis=0)
             h = fitted(which, plain, product) / factor
             step[which] = np.where(np.isfinite(h), h, 0.0)
+        # Blocks that could not be measured (gaps, a short last one) are as the one before, or the one after.
+        for b in np.flatnonzero(self.npoints == 0):
+            near = [k for k in (b - 1, b + 1) if 0 <= k < nblocks and step[k].any()]
+            step[b] = step[near[0]] if near else 0.0
         return Diode(bare.period, bare.rise, step) if step.any() else None

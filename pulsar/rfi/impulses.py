@@ -78,7 +78,7 @@ class Bands:
         delay = KDM * (header.freqs[used] ** -2.0 - header.freqs.max() ** -2.0) / header.tsamp
         means = np.array([delay[bands[used] == b].mean() for b in range(nbands)])
         across = float(np.ptp(delay))
-        longest = int(max(LONGEST / header.tsamp, LEAST_DM * across))
+        longest = max(int(LONGEST / header.tsamp), 2)
         return cls(bands, means, across, longest) if LEAST_DM * across >= 2.0 else None
 
 

@@ -12,11 +12,13 @@ from pulsar.constants import KDM
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
 from pulsar.rfi.diode import Diode
-from pulsar.rfi.robust import smooth
+from pulsar.rfi.robust import median, smooth
 from pulsar.rfi.statistics import BlockStatistics
 
 # Default time scale of the baseline [s], where it is not longer; and of what outliers are compared with.
 SHORTEST_BASELINE = 30.0
+# Fewest blocks with which one is compared.
+FEWEST_NEAR = 16
 # A channel without variance in more blocks than this is constant.
 LOST_BLOCKS = 0.5
 #: Why a channel-block is masked: the bits of `Mask.why`, lowest first.
@@ -134,7 +136,7 @@ def make_mask(
     DataError
         When no channel is left.
     """
-    from pulsar.rfi.outliers import SATURATED, find_jumps, find_outliers, grown
+    from pulsar.rfi.outliers import SATURATED, excess_saturation, find_jumps, find_outliers, grown
 
     header = obs.header
     diode = stats.diode
@@ -171,16 +173,19 @@ def make_mask(
     baseline_s = config.baseline if config.baseline is not None else max(SHORTEST_BASELINE, 0.25 * header.tobs)
     window = max(1, round(baseline_s / block))
     # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
-    near = max(1, min(window, round(SHORTEST_BASELINE / block)))
+    near = max(FEWEST_NEAR, round(SHORTEST_BASELINE / block))
     jumps = np.zeros(0, dtype=np.int64)
     if config.enabled:
-        flag(np.median(stats.saturated, axis=0) > SATURATED, "saturated")
+        flag(np.median(excess_saturation(stats), axis=0) > SATURATED, "saturated")
+        measured = stats
         with np.errstate(divide="ignore"):
             delays = KDM * (header.freqs**-2.0 - header.freqs.max() ** -2.0) / header.tsamp
         if header.nbits == 1:
             # One bit has a mean, and no noise or shape of its own.
             config = config.model_copy(update={"kurtosis": 0.0, "iqrm": 0.0})
-        found = find_outliers(stats, (why > 0) | (reasons != "")[None, :], near, delays, config)
+            measured = replace(stats, std=np.where(usable, median(stats.std, axis=0), np.nan))
+        known = (why > 0) | (reasons != "")[None, :]
+        found = find_outliers(measured, known, sorted({near, max(near, window)}), delays, config)
         for which, reason in found.channels:
             flag(which, reason)
         for blocks, cause in found.blocks:

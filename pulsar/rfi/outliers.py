@@ -6,6 +6,7 @@ line, it is not one of theirs.
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,7 +24,7 @@ MIN_NOISE_RATIO: Final = 1.35
 MIN_VARIABILITY: Final = 2.0
 MIN_SKEWNESS: Final = 0.1
 MIN_KURTOSIS: Final = 0.2
-MIN_EXCESS: Final = 0.05
+MIN_EXCESS: Final = 0.15
 #: What may be said of channels and of channel-blocks.
 CHANNEL_REASONS: Final = ("noise outlier", "variable", "not noise", "not white")
 BLOCK_CAUSES: Final = ("saturated", "mean", "noise", "shape", "not white", "line", "neighbours")
@@ -43,15 +44,22 @@ JUMP_TIME: Final = 4.0
 JUMP_SHARE: Final = 0.06
 JUMP_SIGMA: Final = 8.0
 JUMP_SUDDEN: Final = 0.7
+#: An event of a part of the band: channels with no more than so many blocks, or that part of them (of so many or more),
+#: that stand out, and so many such channels among as many on either side.
+RARE_OF: Final = 32
+RARE_BLOCKS: Final = 2
+RARE_SHARE: Final = 0.005
+RARE_CHANNELS: Final = 6
 #: Fraction of samples at the top code from which a channel-block counts as saturated.
 SATURATED: Final = 0.02
 #: Dispersed tracks are looked for in so many bands; of one that part of the channels must be raised, by so many sigma,
-#: and of the bands along a track that part. It crosses no more than so many blocks, and stands out from those around.
+#: and of the bands along a track that part. It stands out from the blocks around. Up to so many blocks from one end of
+#: the band to the other every track is gone through.
 TRACK_BANDS: Final = 32
 TRACK_DENSITY: Final = 0.25
 TRACK_SIGMA: Final = 4.0
 TRACK_SHARE: Final = 0.7
-TRACK_BLOCKS: Final = 120
+TRACK_FINE: Final = 60
 TRACK_MARGIN: Final = 6
 LAG_RATIO: Final = 1.5
 
@@ -75,7 +83,7 @@ class Outliers:
 def find_outliers(
     stats: BlockStatistics,
     bad: NDArray[np.bool_],
-    window: int,
+    windows: Sequence[int],
     delays: NDArray[np.float64],
     config: RfiConfig,
 ) -> Outliers:
@@ -86,8 +94,8 @@ def find_outliers(
     stats : BlockStatistics
     bad : ndarray of bool, shape (nblocks, nchans)
         What is masked already, and says nothing about the rest.
-    window : int
-        Blocks over which levels are followed.
+    windows : sequence of int
+        Blocks over which levels are followed, ascending: what stands out on one of these scales.
     delays : ndarray of float64, shape (nchans,)
         Dispersion delay of the channels for a DM of 1 pc cm^-3 [samples]: what lies along a dispersed track is spared.
     config : RfiConfig
@@ -104,12 +112,7 @@ def find_outliers(
             break
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
-            base = smooth(stats.mean, bad, window)
-            noise = smooth(stats.std, bad, window)
-            # Deviation of a block's mean, in the error that white noise gives it, less what all channels share.
-            dev = np.where(bad, np.nan, (stats.mean - base) / noise * np.sqrt(lengths))
-            dev -= median(dev, axis=1, keepdims=True)
-            ratio = np.where(bad, np.nan, np.log(np.maximum(stats.std, 1e-30) / noise))
+            dev, ratio = _departures(stats, bad, lengths, windows[0])
             # Raised noise in many channels: a bright pulse, whose spectrum is its own affair.
             burst = _broad(ratio * np.sqrt(2.0 * lengths))
             raised = ratio * np.sqrt(2.0 * lengths) > TRACK_SIGMA
@@ -124,18 +127,23 @@ def find_outliers(
             noticeable = live & (np.abs(residual) > np.log(MIN_NOISE_RATIO))
             whole["noise outlier"] |= noticeable & (np.abs(z) > config.chan_sigma)
 
-            parts["saturated"] |= ~bad & (stats.saturated > SATURATED)
-            for values, cause in ((dev, "mean"), (ratio, "noise")):
+            parts["saturated"] |= ~bad & (excess_saturation(stats) > SATURATED)
+            scales = [(dev, "mean"), (ratio, "noise")]
+            for wide in windows[1:]:
+                far_dev, far_ratio = _departures(stats, bad, lengths, wide)
+                far_ratio = far_ratio - median(far_ratio, axis=1, keepdims=True)
+                scales += [(far_dev, "mean"), (far_ratio, "noise")]
+            for values, cause in scales:
                 variable, outlying = _variable(values, live, config)
                 whole["variable"] |= variable
                 parts[cause] |= outlying
             if config.kurtosis > 0:
-                for values, variance, least in (
+                for moment, variance, least in (
                     (stats.skewness, 6.0, MIN_SKEWNESS),
                     (stats.kurtosis, 24.0, MIN_KURTOSIS),
                 ):
                     sigma = np.sqrt(variance / lengths)
-                    channels, outlying = _shape(np.where(bad, np.nan, values), sigma, live, least, config.kurtosis)
+                    channels, outlying = _shape(np.where(bad, np.nan, moment), sigma, live, least, config.kurtosis)
                     whole["not noise"] |= channels
                     parts["shape"] |= outlying
             if config.excess > 0 and stats.npoints > 0:
@@ -155,12 +163,31 @@ def find_outliers(
         for channels in whole.values():
             bad = bad | channels[None, :]
         spared = _tracks(np.logical_or.reduce([raised, *parts.values()]), bad, stats.edges, delays)
+        spared |= _rare(np.logical_or.reduce(list(parts.values())))
         for cause, blocks in parts.items():
             parts[cause] = blocks & ~spared
             bad = bad | parts[cause]
         if last:
             break
     return Outliers([(w, name) for name, w in whole.items()], [(p, name) for name, p in parts.items()])
+
+
+def excess_saturation(stats: BlockStatistics) -> NDArray[np.float64]:
+    """Fraction of saturated samples beyond that of the typical channel: of few bits noise itself reaches the top."""
+    usual = np.median(stats.saturated, axis=1, keepdims=True) if stats.saturated.shape[1] >= MIN_CHANNELS else 0.0
+    return np.asarray(stats.saturated - usual, dtype=np.float64)
+
+
+def _departures(
+    stats: BlockStatistics, bad: NDArray[np.bool_], lengths: NDArray[np.float64], window: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Deviations of means and logarithms of the ratio of noise, from those of the blocks around."""
+    base = smooth(stats.mean, bad, window)
+    noise = smooth(stats.std, bad, window)
+    # In the error that white noise gives a mean, less what all channels share.
+    dev = np.where(bad, np.nan, (stats.mean - base) / noise * np.sqrt(lengths))
+    dev -= median(dev, axis=1, keepdims=True)
+    return dev, np.where(bad, np.nan, np.log(np.maximum(stats.std, 1e-30) / noise))
 
 
 def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> NDArray[np.int64]:
@@ -312,6 +339,24 @@ def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
     return out
 
 
+def _rare(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Events of several neighbouring channels that all but never have any: they may be bursts of a part of the band.
+
+    What comes once does nothing to a search for periods; of single pulses it is judged by its shape.
+    """
+    nblocks = len(flags)
+    if nblocks < RARE_OF:
+        return np.zeros(flags.shape, dtype=bool)
+    rare = flags & (flags.sum(axis=0) <= max(RARE_BLOCKS, RARE_SHARE * nblocks))[None, :]
+    # With the blocks before and after, of one event: enough of the channels around.
+    event = rare.copy()
+    event[1:] |= rare[:-1]
+    event[:-1] |= rare[1:]
+    sums = np.cumsum(np.pad(event, ((0, 0), (RARE_CHANNELS + 1, RARE_CHANNELS))), axis=1, dtype=np.int32)
+    around = sums[:, 2 * RARE_CHANNELS + 1 :] - sums[:, : -(2 * RARE_CHANNELS + 1)]
+    return np.asarray(rare & (around >= RARE_CHANNELS))
+
+
 def _tracks(
     raised: NDArray[np.bool_], bad: NDArray[np.bool_], edges: NDArray[np.int64], delays: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
@@ -342,7 +387,10 @@ def _tracks(
     density = np.append(0.0, np.cumsum(near.mean(axis=0)))
     starts = np.arange(nblocks)
     rows = np.arange(nbands)[:, None]
-    crossings = np.arange(0.0, min(nblocks, TRACK_BLOCKS), 0.5)
+    crossings = np.arange(0.0, min(nblocks, TRACK_FINE), 0.5)
+    if nblocks > TRACK_FINE:
+        count = int(50 * np.log(nblocks / TRACK_FINE)) + 1
+        crossings = np.concatenate([crossings, np.geomspace(TRACK_FINE, nblocks, count)])
     for crossing in crossings:
         places = starts[None, :] + np.rint(middle / middle.max() * crossing).astype(np.int64)[:, None]
         inside = places < nblocks

@@ -115,8 +115,8 @@ class CleanedSource:
         clipped = self.mask.clipped
         inside = slice(*(int(i) for i in (np.searchsorted(clipped[:, 1], lo), np.searchsorted(clipped[:, 0], hi))))
         for a, b in clipped[inside]:
-            block = int(np.searchsorted(edges, a, side="right")) - 1
-            total -= max(min(b, hi) - max(a, lo), 0) * self._live[block]
+            overlap = np.clip(np.minimum(edges[1:], min(b, hi)) - np.maximum(edges[:-1], max(a, lo)), 0, None)
+            total -= float(np.sum(overlap * self._live))
         return total / nsamps
 
     def _piece(self, start: int, stop: int, segment: int, out: NDArray[np.int8]) -> None:

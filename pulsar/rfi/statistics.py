@@ -20,15 +20,16 @@ MIN_BLOCK = 128
 WANTED_BLOCKS = 16
 # Most blocks, and most channel-blocks: bounds the memory of the statistics (and of the mask) in a long observation.
 MOST_BLOCKS = 4096
-MOST_CELLS = 1 << 22
+MOST_CELLS = 1 << 21
 # Raw bytes read at a time by one thread: large enough for sequential reading, small enough for L2.
 PIECE_BYTES = 1 << 20
 # With many channels rather this many samples, up to MOST_BYTES: short stretches of many rows cost more to begin than
 # the cache saves.
 PIECE_SAMPLES = 1088
 MOST_BYTES = 8 << 20
-# Impulses are looked for in so many seconds at a time.
+# Impulses are looked for in so many seconds, and no more samples, at a time.
 GROUP_TIME = 4.0
+GROUP_SAMPLES = 1 << 18
 # Spectra within a block: of sums over about this time [s] and at least so many samples, of no more than so many bytes a
 # block of all channels, and without the lowest bins, which have the drifts.
 SPECTRUM_TIME = 1e-3
@@ -173,7 +174,7 @@ def measure(
     periods = [p for p in config.diodes if npoints > 0]
     diodes = DiodeSums(periods, nblocks, nchans, factor * header.tsamp) if periods and config.enabled else None
     spectra = spectra or diodes is not None
-    together = max(1, round(GROUP_TIME / (int(edges[1] - edges[0]) * header.tsamp)))
+    together = max(1, min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES) // int(edges[1] - edges[0]))
     local = threading.local()
 
     def read(work: _Work, lo: int, hi: int) -> Iterator[tuple[int, NDArray[Any]]]:
@@ -233,7 +234,10 @@ def measure(
             fourier[block], bins[block], variance = _strongest(points)
             with np.errstate(divide="ignore", invalid="ignore"):
                 excess[block] = variance / (factor * std[block] ** 2) - 1.0
-            excess[block, ~np.isfinite(excess[block])] = np.nan
+            # Missing samples are no zeros.
+            holes = (sums.count < hi - lo) | ~np.isfinite(excess[block])
+            excess[block, holes] = np.nan
+            fourier[block, holes] = np.nan
         if progress is not None:
             progress(hi - lo)
 

@@ -53,6 +53,8 @@ BURSTS = 4
 LEAST_SHARE = 0.05
 #: Power of a line, over that of noise, from which it is taken out before folding.
 LINE_POWER = 30.0
+#: Most lines of one series, the strongest.
+MOST_LINES = 32
 #: A source is refined on a level up to so much coarser than its own.
 COARSER_LEVELS = 2
 #: Most times that a refinement goes on to a better frequency.
@@ -589,12 +591,15 @@ def without_lines(raw: NDArray[np.float32], tau: float, lines: Sequence[tuple[fl
     usual = float(np.median(powers)) / np.log(2.0)
     work = np.empty((3, n + 1))
     step = 1.0 / (n * tau)
+    strong = []
     for freq, width in lines:
+        width = max(width, step)
         lo = max(int((freq - 0.5 * width) / step), 1)
         hi = max(int(np.ceil((freq + 0.5 * width) / step)) + 1, lo + 1)
         if powers[lo:hi].max() > LINE_POWER * usual:
-            half = min(max(int(0.5 / (width * tau)), 1), n)
-            remove_tone(raw, freq * tau, half, work)
+            strong.append((float(powers[lo:hi].max()), freq, width))
+    for _, freq, width in sorted(strong, reverse=True)[:MOST_LINES]:
+        remove_tone(raw, freq * tau, min(max(int(0.5 / (width * tau)), 1), n), work)
 
 
 class _Folded(NamedTuple):

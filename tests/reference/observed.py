@@ -13,12 +13,10 @@ from pulsar.rfi import cleaned_source, make_mask, measure
 class ArrayObservation:
     """An observation held in an array."""
 
-    def __init__(self, data, tsamp=1e-3, gaps=(), **header):
+    def __init__(self, data, tsamp=1e-3, gaps=(), fch1=1500.0, foff=-1.0, **header):
         self.data = data
         nchans, nsamps = data.shape
-        self.header = Header(
-            nchans=nchans, nsamps=nsamps, tsamp=tsamp, fch1=1500.0, foff=-1.0, tstart=60000.0, **header
-        )
+        self.header = Header(nchans=nchans, nsamps=nsamps, tsamp=tsamp, fch1=fch1, foff=foff, tstart=60000.0, **header)
         self.files = ()
         self.gaps = tuple(gaps)
         self.chan_ok = np.ones(nchans, dtype=bool)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from reference.observed import ArrayObservation, cleaned
 
 from pulsar.config.model import RfiConfig
 from pulsar.data.source import SIGMA_LEVELS
@@ -33,6 +34,31 @@ def filtered(path, template, config):
         source.read_into(0, out)
     ours = template[mask.chan_ok]
     return float(np.sum(out * ours)) / np.sqrt(np.sum(ours**2)), mask.fraction_lost
+
+
+@pytest.mark.parametrize(("snr", "part", "dm"), [(60, 0.1, 500), (100, 0.1, 500), (60, 0.2, 500), (200, 0.25, 1000)])
+def test_a_bright_burst_of_a_part_of_the_band_is_kept(tmp_path, snr, part, dm):
+    sky = Sky(nchans=256, fch1=1499.0, foff=-1.953125, tsamp=256e-6, tobs=20.0, seed=3)
+    full = sky.model_copy(update={"bursts": (Burst(time=9.0, dm=dm, snr=snr / part**0.5, width=4e-3),)})
+    template = make(full, nbits=32).data.astype(np.float64) - make(sky, nbits=32).data
+    low = int(256 * (0.6 - part))
+    template[:low] = 0.0
+    template[low + int(256 * part) :] = 0.0
+    noise = make(sky, nbits=32).data.astype(np.float64)
+    data = np.clip(np.round(noise + template), 0, 255).astype(np.uint8)
+    obs = ArrayObservation(data, tsamp=sky.tsamp, fch1=sky.fch1, foff=sky.foff)
+    template -= template.mean(axis=1, keepdims=True)
+
+    def kept(config):
+        mask, _, out = cleaned(obs, config)
+        ours = template[mask.chan_ok]
+        return float(np.sum(out * ours)) / np.sqrt(np.sum(ours**2)), mask.fraction_lost
+
+    without, _ = kept(RfiConfig(enabled=False))
+    with_mask, lost = kept(RfiConfig())
+    assert without > 0.7 * snr * SIGMA_LEVELS
+    assert with_mask > 0.95 * without
+    assert lost < 0.01
 
 
 @pytest.mark.parametrize("signal", SIGNALS)
