@@ -19,6 +19,8 @@ HIGH: Final = 1.5
 LONGEST: Final = 0.05
 #: An impulse is stronger at DM 0 than from LEAST_DM on by this significance [sigma].
 DM_SIGMA: Final = 4.0
+#: Resolution of the energy, as a part of the width.
+FINE: Final = 16
 #: Ratio of one trial DM that a pulse at DM 0 is compared with to the next.
 DM_RATIO: Final = 1.15
 #: Samples from which a band's level and spread are taken.
@@ -152,8 +154,9 @@ def _undispersed(
 ) -> bool:
     """Whether a pulse is surely stronger at DM 0 than at any DM that the sky has.
 
-    S/N of the best box of `width` samples in the sum of the bands, each delayed as a DM says; the squares of two S/N
-    differ by the square of the significance with which one DM is preferred to the other.
+    S/N of the best box in the sum of the bands, each delayed as a DM says: the squares of two S/N differ by the square
+    of the significance with which one DM is preferred to the other. A box tells little of a pulse with steep sides that
+    it does not fit; of a strong one the energy of the sum tells, whatever its shape.
     """
     n = plain.shape[1]
     # As far as a pulse that is in most bands at once, of the longest width, can be smeared.
@@ -169,20 +172,39 @@ def _undispersed(
     sums = np.cumsum(plain[good, lo:hi] / spread[good, None], axis=1, dtype=np.float64)
     delays = bands.delays[good] - bands.delays[good].min()
     size = sums.shape[1]
+    noise = float(np.sqrt(good.sum() / width))
 
-    def strength(dm: float, box: int) -> float:
+    def boxes(dm: float, box: int) -> NDArray[np.float64]:
         total = np.zeros(size)
         for row, shift in zip(sums, np.rint(dm * delays).astype(np.int64), strict=True):
             if shift < size:
                 total[: size - shift] += row[shift:]
                 total[size - shift :] += row[-1]
-        return float(np.max(total[box:] - total[:-box])) / float(np.sqrt(good.sum() * box / width))
+        return np.asarray((total[box:] - total[:-box]) / (noise * np.sqrt(box)))
 
     # At the width that fits best: in a narrower box noise, which every DM has another of, counts for too much.
-    boxes = [width << k for k in range(32) if width << k < min(2 * bands.longest, size)] or [width]
-    box = boxes[int(np.argmax([strength(0.0, box) for box in boxes]))]
-    here = strength(0.0, box)
+    widths = [width << k for k in range(32) if width << k < min(2 * bands.longest, size)] or [width]
+    box = widths[int(np.argmax([boxes(0.0, w).max() for w in widths]))]
+    fine = max(box // FINE, 1)
+    here = float(boxes(0.0, box).max())
+    profile = boxes(0.0, fine)
+    energy = float(np.sum(profile**2)) / fine
+
+    def sure(dm: float) -> float:
+        """Error of the difference of the energies: noise times how the pulse differs from itself when shifted."""
+        moved = 0.0
+        for shift in np.rint(dm * delays).astype(np.int64):
+            if shift:
+                off = profile[shift:] - profile[:-shift] if shift < profile.size else profile
+                moved += max(float(np.sum(off**2)) - 2.0 * off.size, 0.1 * float(np.sum(off**2)))
+        return float(np.sqrt((4.0 * moved / len(delays) + 4.0 * size) / fine))
+
     # What is in most bands at once has a width of half its delay over the band, or more: coarse steps see it.
     trials = LEAST_DM * DM_RATIO ** np.arange(int(np.log(farthest / LEAST_DM) / np.log(DM_RATIO)) + 2)
-    others = (strength(float(dm), box) for dm in trials)
-    return here > 0 and all(here**2 - max(other, 0.0) ** 2 > DM_SIGMA**2 for other in others)
+    by_box = by_energy = here > 0
+    for dm in trials:
+        by_box = by_box and here**2 - max(float(boxes(float(dm), box).max()), 0.0) ** 2 > DM_SIGMA**2
+        by_energy = by_energy and energy - float(np.sum(boxes(float(dm), fine) ** 2)) / fine > DM_SIGMA * sure(dm)
+        if not (by_box or by_energy):
+            return False
+    return True

@@ -27,6 +27,8 @@ PIECE_BYTES = 1 << 20
 # the cache saves.
 PIECE_SAMPLES = 1088
 MOST_BYTES = 8 << 20
+# Dropouts must be so many times as significant as impulses: beside a bright pulse the running mean is too high.
+DROPOUT = 1.5
 # Impulses are looked for in so many seconds, and no more samples, at a time.
 GROUP_TIME = 4.0
 GROUP_SAMPLES = 1 << 18
@@ -209,6 +211,9 @@ def measure(
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
             found.append(start + find_impulses(part, bands, config.clip))
+            # Dropouts: the same downwards.
+            np.negative(part, out=part)
+            found.append(start + find_impulses(part, bands, DROPOUT * config.clip))
         impulses = np.concatenate(found)
         return impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
 

@@ -304,6 +304,17 @@ def test_impulses_are_clipped_and_dispersed_pulses_are_not():
     assert kept[:, 33_333].mean() > SIGMA_LEVELS
 
 
+def test_dropouts_are_clipped():
+    tsamp, n = 1e-4, 60_000
+    data = noise(64, n, seed=5)
+    for at in range(3000, n - 3000, 5000):
+        data[:, at : at + 80] = 0.0
+    mask, _, out = cleaned(ArrayObservation(bits(data), tsamp=tsamp))
+    assert len(mask.clipped) == 11
+    assert all((out[:, at : at + 80] == 0).all() for at in range(3000, n - 3000, 5000))
+    assert mask.clipped_samples.sum() < 1.5 * 11 * 80
+
+
 def test_a_hum_is_not_clipped_away():
     tsamp, n = 1e-4, 40_000
     data = noise(64, n) + 60.0 * (np.arange(n) % 40 < 10)
