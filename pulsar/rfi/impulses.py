@@ -18,7 +18,7 @@ HIGH: Final = 1.5
 #: Longest impulse [s].
 LONGEST: Final = 0.05
 #: An impulse is stronger at DM 0 than from LEAST_DM on by this significance [sigma].
-DM_SIGMA: Final = 4.0
+DM_SIGMA: Final = 5.0
 #: Resolution of the energy, as a part of the width.
 FINE: Final = 16
 #: Ratio of one trial DM that a pulse at DM 0 is compared with to the next.
