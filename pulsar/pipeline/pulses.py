@@ -38,6 +38,8 @@ SEVERAL = 3
 #: The score of a pulse that looks like interference is taken times this; so many pulses of a candidate tell of it.
 SHAPE_FACTOR = 0.1
 LEAST_TOLD = 3
+#: What has the DM of several sweeps within this factor is flagged for it; its score is left.
+NEAR_SWEEPS = 1.2
 #: A candidate is made by pulses of another if those in its phase give this part of its S/N.
 EXPLAINED = 0.7
 
@@ -76,7 +78,7 @@ class Pulses:
 
 
 def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout]) -> set[str]:
-    """Flag pulses that sweep as no dispersed pulse does, or are in few channels.
+    """Flag pulses that sweep as no dispersed pulse does, are in few channels, or have the DMs of several sweeps.
 
     Parameters
     ----------
@@ -103,7 +105,23 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout]) -> set
             row["score"] *= SHAPE_FACTOR
         if row["source"]:
             sweeps.setdefault(str(row["source"]), []).append("sweep" in flags)
+    low, high = sweep_dms(table)
+    for row in table:
+        if not row["rfi_flags"] and low < row["dm"] < high:
+            row["rfi_flags"] = "near sweeps"
     return {name for name, told in sweeps.items() if len(told) >= LEAST_TOLD and sum(told) > 0.5 * len(told)}
+
+
+def sweep_dms(table: NDArray[Any]) -> tuple[float, float]:
+    """DMs that a transmitter's sweeps seem to have, with some room: an empty range where there are not several.
+
+    Weak ones of them, and what they make together in the searches for periods, cannot be told by their shape.
+    """
+    swept = np.char.find(table["rfi_flags"], "sweep") >= 0
+    if np.count_nonzero(swept) < LEAST_TOLD:
+        return 0.0, 0.0
+    dms = table["dm"][swept]
+    return float(dms.min()) / NEAR_SWEEPS, float(dms.max()) * NEAR_SWEEPS
 
 
 def find_pulses(

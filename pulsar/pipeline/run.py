@@ -29,7 +29,16 @@ from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies, given_mask
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory, thread_count
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.pulses import SHAPE_FACTOR, Pulses, explained, find_pulses, is_one_pulse, judge_shapes, link
+from pulsar.pipeline.pulses import (
+    SHAPE_FACTOR,
+    Pulses,
+    explained,
+    find_pulses,
+    is_one_pulse,
+    judge_shapes,
+    link,
+    sweep_dms,
+)
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
 
 if TYPE_CHECKING:
@@ -299,10 +308,15 @@ class _Runner:
         ranked, table, folds = self._list(folded, pulses, live)
         cutouts = pulses.cut_out(self.config.single_pulse.cutouts, self.progress)
         swept = judge_shapes(pulses.table, dict(cutouts))
-        if swept:
+        low, high = sweep_dms(pulses.table)
+        if swept or high > low:
             names = [str(name) for name in table["id"]]
             folded = [
-                replace(one, score=SHAPE_FACTOR * one.score, flags=(*one.flags, "sweep")) if name in swept else one
+                replace(one, score=SHAPE_FACTOR * one.score, flags=(*one.flags, "sweep"))
+                if name in swept
+                else replace(one, flags=("near sweeps",))
+                if low < one.dm < high and not one.flags
+                else one
                 for name, (one, _) in zip(names, ranked, strict=True)
             ]
             _, table, folds = self._list(folded, pulses, live)

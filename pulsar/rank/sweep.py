@@ -11,7 +11,7 @@ from pulsar.rank.features import persistence
 
 #: Groups of bands whose arrivals are compared; fewest of them in which the signal must be seen, with what S/N.
 GROUPS: Final = 16
-LEAST_GROUPS: Final = 7
+LEAST_GROUPS: Final = 5
 SEEN: Final = 4.5
 #: Error of an arrival at S/N 1, and what is added to it, in widths.
 ARRIVAL_ERROR: Final = 0.8

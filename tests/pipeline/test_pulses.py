@@ -106,3 +106,14 @@ def test_what_is_attached_goes_behind_with_its_own():
     assert attach(ranked, {}) == ranked
     assert attach(ranked, {1: 0}) == [("a", None), ("c", None), ("b", 0), ("d", 0), ("e", 0)]
     assert attach(ranked, {0: 2}) == [("b", None), ("c", None), ("a", 1), ("d", 0), ("e", 1)]
+
+
+def test_what_has_the_dm_of_several_sweeps_is_told():
+    from pulsar.pipeline.pulses import sweep_dms
+
+    table = empty_table(SINGLE_PULSE_COLUMNS, 5)
+    table["dm"] = [240.0, 250.0, 300.0, 20.0, 260.0]
+    table["rfi_flags"] = ["sweep", "narrow-band,sweep", "", "dm0", ""]
+    assert sweep_dms(table) == (0.0, 0.0)
+    table["rfi_flags"][4] = "sweep"
+    assert sweep_dms(table) == (200.0, 312.0)
