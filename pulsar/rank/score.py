@@ -112,7 +112,7 @@ FLAGS: Final = {
     "wave": "red noise",
     "unphysical": "unphysical",
 }
-FLAGGED: Final = 0.5
+FLAGGED: Final = 0.4
 #: A strong signal whose delay over the band is several of its widths has a DM curve that is at least so like the one
 #: expected.
 LIKE: Final = 0.3

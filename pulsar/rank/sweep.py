@@ -22,8 +22,8 @@ BEND_WIDTHS: Final = 0.6
 #: Arrivals this far off the curve, in errors, are left out once.
 OFF: Final = 4.0
 #: Evenness over the bands below which a pulse is in few channels only, and S/N from which that can be told.
-EVEN: Final = 0.1
-LEAST_SNR: Final = 10.0
+EVEN: Final = 0.25
+LEAST_SNR: Final = 7.0
 
 
 def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> tuple[float, float]:
