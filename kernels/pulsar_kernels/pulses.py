@@ -414,7 +414,15 @@ def pick(
     for _ in range(_MANY_ROUNDS):
         if room == 0:
             break
-        order = _strongest_first(todo[:room])
+        # By what their boxes hold: thresholds of the scan differ with the width, and a wide weak one must not take a
+        # narrow strong one that lies in it.
+        ranked = todo[:room].copy()
+        for i in range(room):
+            lo = int(ranked[i, 1])
+            hi = min(lo + int(ranked[i, 2]), n)
+            _prefix(white, lo, hi)
+            ranked[i, 0] = _box_snr(white, 0, hi - lo)
+        order = _strongest_first(ranked)
         later = np.empty((room, 5), np.float64)
         nlater = 0
         for o in order:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from reference import pulses as ref
 
@@ -91,6 +91,7 @@ def test_work_size():
     assert pulses.work_size(10, 100) == 101
 
 
+@example(741, False, 210794)
 @given(st.integers(256, 2000), st.booleans(), SEEDS)
 def test_every_pulse_is_the_best_box_around(n, integers, seed):
     series, base, scale, runs, excess = noisy(seed, n, integers)
@@ -114,7 +115,7 @@ def test_every_pulse_is_the_best_box_around(n, integers, seed):
         assert snr[i] == pytest.approx(box(lo, hi), rel=1e-4, abs=1e-3)
         # Neither edge is better elsewhere, as long as that is free.
         for start in range(max(lo - 2, int(left[i])), min(lo + 3, hi)):
-            assert box(start, hi) < snr[i] + 1e-2
+            assert hi - start > 200 or box(start, hi) < snr[i] + 1e-2
         for stop in range(max(hi - 2, lo + 1), min(hi + 2, int(right[i])) + 1):
             assert stop - lo > 200 or box(lo, stop) < snr[i] + 1e-2
     room = len(data.total) - 1
@@ -131,13 +132,16 @@ def test_every_pulse_is_the_best_box_around(n, integers, seed):
     # Nothing is left that stands out: the best box of all is among them.
     total = np.concatenate([[0.0], np.cumsum(white)])
     alive = np.concatenate([[0], np.cumsum(counts)])
-    best = 0.0
+    best, place = 0.0, (0, 0)
     for k in range(1, 201):
         number = alive[k:] - alive[:-k]
         s = (total[k:] - total[:-k]) / np.sqrt(np.maximum(number, 1)) / ref.excess_at(number, excess)
-        best = max(best, s.max())
+        if s.max() > best:
+            best, place = float(s.max()), (int(np.argmax(s)), int(np.argmax(s)) + k)
     if best > 8.0:
-        assert snr.max() > 0.7 * best
+        # Several with valleys between them may share it.
+        shared = snr[(end > place[0]) & (first < place[1])]
+        assert np.sqrt(np.sum(shared**2)) > 0.7 * best
     assert best > 6.0 or len(out) == 0
 
 
