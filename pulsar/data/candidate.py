@@ -45,6 +45,9 @@ DETECTION_COLUMNS: tuple[Column, ...] = (
     Column("fddot", "f8", "Hz / s2", "second frequency derivative (0 in a search without jerk)"),
     Column("snr", "f4", "", "boxcar S/N of the folded profile (ffa, pulses), else NaN"),
     Column("width", "f4", "", "width of that boxcar in turns (ffa, pulses), else NaN"),
+    Column("uid", "U12", "", "uid of the candidate whose group it is in"),
+    Column("parent", "U12", "", "uid of the candidate that explains that one; empty where it stands for itself"),
+    Column("relation", "U24", "", "what it is of its parent, or of the list: not folded, beyond a limit"),
 )
 
 EVENT_COLUMNS: tuple[Column, ...] = (
@@ -86,9 +89,7 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("dec_deg", "f8", "deg", "declination of the beam, NaN when unknown"),
     Column("score", "f4", "", "0 to 1: how much it looks like a pulsar"),
     Column("rfi_flags", "U128", "", "reasons to suspect interference, comma separated"),
-    Column(
-        "harmonic_of", "U12", "", "id of the candidate of which it is a harmonic, or whose pulses make it, or empty"
-    ),
+    Column("harmonic_of", "U12", "", "id of the candidate that explains it (parent, relation), or empty"),
     Column("known_source", "U32", "", "known pulsar that it is (x 2, x 1/3: harmonics), or empty"),
     Column("found_by", "U24", "", "all searches that found it or a harmonic of it, comma separated, best first"),
     Column("fddot", "f8", "Hz / s2", "second frequency derivative with which it was folded"),
@@ -96,6 +97,12 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column(
         "flux", "f8", "uJy", "mean flux density by the radiometer equation, NaN without gain and system temperature"
     ),
+    Column("uid", "U12", "", "name for good: the same for the same detection of the same observation"),
+    Column("parent", "U12", "", "uid of the candidate that explains it, empty where it stands for itself"),
+    Column("relation", "U24", "", "what it is of its parent: same, harmonic 3/2, alias 12, sidelobe 1, pulses"),
+    Column("nattached", "i4", "", "groups of detections that it explains: its harmonics, sidelobes and so on"),
+    Column("period_alt", "f8", "s", "another period that the data do not exclude, NaN where they decide"),
+    Column("reasons", "U256", "", "the numbers behind parent, relation and flags"),
 )
 
 SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (

@@ -1,0 +1,317 @@
+"""From files to detections: cleaning, dedispersion and all searches, checkpointed on the way."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.observation import Observation
+from pulsar.data.series import TimeSeries
+from pulsar.errors import PulsarError
+from pulsar.pipeline.checkpoint import Checkpoint
+from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
+from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.pulses import Pulses, find_pulses
+from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
+
+if TYPE_CHECKING:
+    from pulsar.dedisp.batches import Batch
+    from pulsar.dedisp.plan import DMPlan
+    from pulsar.rfi import CleanedSource, Mask
+    from pulsar.rfi.birdies import Birdie
+    from pulsar.rfi.common import Lines
+
+# Part of the work on a trial DM that is done when its series is there.
+DEDISPERSION_SHARE = 0.3
+# Seconds after which what has been found so far is stored.
+SAVE_INTERVAL = 30.0
+# Events of single pulses kept in a run, the strongest (interference can make any number).
+MOST_EVENTS = 4_000_000
+
+FoldMany = Callable[[Sequence[FoldParams]], list[FoldCube]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage of a run needs to know of it.
+
+    Attributes
+    ----------
+    obs : Observation
+    config : Config
+    plan : RunPlan
+        Made before any sample was read.
+    checkpoint : Checkpoint
+    progress : Progress
+    threads : int
+    common : sequence of Birdie
+        Periodic interference that other beams have shown.
+    """
+
+    obs: Observation
+    config: Config
+    plan: RunPlan
+    checkpoint: Checkpoint
+    progress: Progress
+    threads: int
+    common: "Sequence[Birdie]" = ()
+
+
+@dataclass(frozen=True)
+class Detected:
+    """What the searches have found, and what later stages go back to the data with.
+
+    Attributes
+    ----------
+    detections : ndarray
+        Periodic, with the fields of DETECTION_COLUMNS, those of repeating pulses among them.
+    dms : ndarray
+        All DMs that were searched [pc cm^-3].
+    pulses : Pulses
+    fold_many : callable
+        Folds any number of candidates in one pass.
+    freqs : ndarray
+        Channels that were used [MHz]; empty for a dedispersed series.
+    mask : Mask or None
+    birdies : list of Birdie
+        What was left out of the spectra.
+    """
+
+    detections: NDArray[Any]
+    dms: NDArray[np.float64]
+    pulses: Pulses
+    fold_many: FoldMany
+    freqs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    mask: "Mask | None" = None
+    birdies: "list[Birdie]" = field(default_factory=list)
+
+
+def detect(job: Job, out: Path) -> Detected:
+    """Search an observation by all means that are switched on.
+
+    Parameters
+    ----------
+    job : Job
+    out : Path
+        The product; a scratch file may lie beside it.
+
+    Raises
+    ------
+    DataError
+        Nothing is left after masking.
+    """
+    return _detect_series(job) if job.obs.header.is_series else _detect_raw(job, out)
+
+
+def dm_plan(plan: RunPlan) -> "DMPlan":
+    """The DM plan of a run on raw data."""
+    if plan.dm is None:
+        raise PulsarError("an already dedispersed series has no DM plan")
+    return plan.dm
+
+
+def lines_of(job: Job) -> "Lines":
+    """Lines in the series at DM 0, and what is of them at a few other DMs."""
+    from pulsar.dedisp.plan import few_trials
+    from pulsar.dedisp.stream import dedisperse
+    from pulsar.rfi.common import FASTEST, find_lines, line_dms
+    from pulsar.search.fft import FFTSearch
+
+    (source, _), header = clean(job), job.obs.header
+    downsample = 1
+    while downsample < 256 and 2 * downsample * header.tsamp <= 0.5 / FASTEST:
+        downsample *= 2
+    dms = line_dms(header.freqs, 0.5 / (downsample * header.tsamp), job.config.dedisp.dm_hi)
+    plan = few_trials(header, dms, downsample, source.freqs)
+    with (
+        job.progress.stage("first look", header.nsamps, "samples") as tick,
+        dedisperse(source, plan, threads=job.threads, memory=stage_memory(job.config), progress=tick) as store,
+    ):
+        stage = plan.stages[0]
+        search = FFTSearch(stage.nsamps, stage.tsamp, job.config.fft)
+        tobs = stage.nsamps * stage.tsamp
+        return find_lines(search.spectrum(store.row(0)), store.row, dms, source.freqs, stage.tsamp, tobs)
+
+
+def clean(job: Job) -> "tuple[CleanedSource, Mask]":
+    """The cleaned samples, and the mask that they are cleaned with."""
+    from pulsar.rfi import Mask
+
+    config = job.config
+    kept = job.checkpoint.load("mask")
+    if kept is not None:
+        reasons = tuple(str(r) for r in kept.pop("reasons"))
+        mask = Mask(reasons=reasons, **kept)
+    else:
+        mask = find_mask(job.obs, config, threads=job.threads, progress=job.progress).mask
+        arrays = {f.name: np.asarray(getattr(mask, f.name)) for f in fields(mask)}
+        job.checkpoint.save("mask", **arrays)
+    job.progress.message(mask.summary())
+    return clean_source(job.obs, mask, config, threads=job.threads, progress=job.progress), mask
+
+
+def _detect_series(job: Job) -> Detected:
+    """An already dedispersed series goes straight to the search."""
+    from pulsar.fold.folder import fold_series
+
+    header = job.obs.header
+    data = np.ascontiguousarray(job.obs.read().data[0])
+    series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
+    birdies = [*given_birdies(header, job.config.rfi), *job.common]
+    with job.progress.stage("search", 1, "series"):
+        finder = SeriesSearch(
+            len(data), header.tsamp, job.config, trials=Trials(), memory=job.plan.accel_memory, gaps=_gaps(job)
+        )
+        found = finder.search(data, header.dm, birdies=[(b.freq, b.width) for b in birdies])
+    ntrials = 1.0 if finder.pulses is None else finder.pulses.ntrials
+    dms = np.array([header.dm])
+    tsamps = np.array([header.tsamp])
+    pulses = find_pulses(found.events, dms, tsamps, None, header, ntrials, job.config, job.progress)
+    return Detected(
+        np.concatenate([found.detections, pulses.repeating]),
+        dms,
+        pulses,
+        lambda params: fold_series(series, params, job.config.fold),
+        birdies=birdies,
+    )
+
+
+def _gaps(job: Job) -> tuple[tuple[int, int], ...]:
+    return tuple((gap.start, gap.start + gap.nsamps) for gap in job.obs.gaps)
+
+
+def _detect_raw(job: Job, out: Path) -> Detected:
+    """Statistics, dedispersion and search of raw data."""
+    from pulsar.fold.folder import fold_many
+
+    source, mask = clean(job)
+    plan = dry_run(job.obs, job.config, freqs=source.freqs)
+    for line in plan.summary():
+        job.progress.message(line)
+    trials = dm_plan(plan)
+    finder = BatchSearch(trials, job.config, threads=job.threads, memory=plan.accel_memory, gaps=_gaps(job))
+    birdies = [*given_birdies(job.obs.header, job.config.rfi), *job.common]
+    kept = job.checkpoint.load("detections")
+    if kept is not None:
+        job.progress.message("detections: taken from the interrupted run")
+        found, birdies = Found(kept["detections"], kept["events"]), _kept_birdies(kept)
+    else:
+        found, birdies = _search(job, source, plan, finder, birdies, out)
+        job.checkpoint.save("detections", detections=found.detections, events=found.events, **_birdie_arrays(birdies))
+    tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in trials.stages])
+    pulses = find_pulses(
+        found.events, trials.dms, tsamps, source, job.obs.header, finder.pulse_trials(), job.config, job.progress
+    )
+
+    def fold(params: Sequence[FoldParams]) -> list[FoldCube]:
+        with job.progress.stage("folding", source.nsamps, "samples") as tick:
+            return fold_many(
+                source, params, job.config.fold, threads=job.threads, memory=plan.memory // 2, progress=tick
+            )
+
+    detections = np.concatenate([found.detections, pulses.repeating])
+    return Detected(detections, trials.dms, pulses, fold, source.freqs, mask, birdies)
+
+
+def _search(
+    job: Job, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, birdies: "list[Birdie]", out: Path
+) -> "tuple[Found, list[Birdie]]":
+    """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""
+    from pulsar.dedisp.batches import dedispersed
+
+    config, trials = job.config, dm_plan(plan)
+    if plan.route is None:
+        raise PulsarError("an already dedispersed series is not dedispersed")
+    found: list[Found] = []
+    done = 0
+    kept = job.checkpoint.load("searched")
+    if kept is not None:
+        found, done = [Found(kept["detections"], kept["events"])], int(kept["done"])
+        birdies = _kept_birdies(kept)
+        finder.birdies = [(b.freq, b.width) for b in birdies]
+        job.progress.message(f"{done} of {trials.ndms} DMs: taken from the interrupted run")
+    saved = time.monotonic()
+    with job.progress.stage("searching", trials.ndms, "DMs", clocked=False) as tick:
+        tick(done)
+        batches = dedispersed(
+            source,
+            trials,
+            plan.route,
+            threads=job.threads,
+            scratch=Path(config.run.scratch) if config.run.scratch else out.absolute().parent,
+            start=done,
+            progress=lambda n: tick(DEDISPERSION_SHARE * n),
+        )
+        with closing(batches):
+            while True:
+                with job.progress.clock("dedispersion"):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                with job.progress.clock("search"):
+                    if batch.first == 0:
+                        birdies = _learn_birdies(job, batch, finder, birdies)
+                    found.append(finder.search(batch, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n)))
+                done = batch.first + batch.stage.ndms
+                if time.monotonic() - saved > SAVE_INTERVAL and done < trials.ndms:
+                    found = [_bounded(job, Found.join(found))]
+                    job.checkpoint.save(
+                        "searched",
+                        detections=found[0].detections,
+                        events=found[0].events,
+                        done=np.array(done),
+                        **_birdie_arrays(birdies),
+                    )
+                    saved = time.monotonic()
+    return _bounded(job, Found.join(found)), birdies
+
+
+def _learn_birdies(job: Job, batch: "Batch", finder: BatchSearch, known: "list[Birdie]") -> "list[Birdie]":
+    """Add what the series at DM 0 shows, and leave it out of all spectra."""
+    from pulsar.rfi.birdies import fraction_lost, merged
+
+    learnt = finder.learn(batch) if job.config.rfi.learn else []
+    birdies = merged([*known, *learnt])
+    finder.birdies = [(b.freq, b.width) for b in birdies]
+    if birdies:
+        lost = fraction_lost(birdies, 0.5 / job.obs.header.tsamp)
+        job.progress.message(
+            f"{len(birdies)} lines of periodic interference ({len(learnt)} learnt at DM 0) are left out: "
+            f"{100 * lost:.2g} % of the spectrum"
+        )
+    return birdies
+
+
+def _birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
+    """For the checkpoint."""
+    rows = [(b.freq, b.width) for b in birdies]
+    return {
+        "birdies": np.array(rows, dtype=np.float64).reshape(-1, 2),
+        "birdie_reasons": np.array([b.reason for b in birdies], dtype="U64"),
+    }
+
+
+def _kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
+    from pulsar.rfi.birdies import Birdie
+
+    return [
+        Birdie(float(freq), float(width), str(reason))
+        for (freq, width), reason in zip(kept["birdies"], kept["birdie_reasons"], strict=True)
+    ]
+
+
+def _bounded(job: Job, found: Found) -> Found:
+    """What has been found, with no more than MOST_EVENTS events."""
+    if found.events.size <= MOST_EVENTS:
+        return found
+    job.progress.message(f"{found.events.size} events of single pulses: the {MOST_EVENTS} strongest are kept")
+    strongest = np.argpartition(-found.events["snr"], MOST_EVENTS)[:MOST_EVENTS]
+    return Found(found.detections, found.events[np.sort(strongest)])

@@ -1,0 +1,176 @@
+"""From detections to candidates: group, fold the best, see who explains whom, fold what nothing explains, judge."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.data import flags as table
+from pulsar.data.fold import Fold, FoldParams
+from pulsar.pipeline.detect import Detected, Job
+from pulsar.pipeline.pulses import REPEATS_SIGMA
+from pulsar.rank.candidate import Candidate
+from pulsar.rank.claims import claims
+from pulsar.rank.explain import Sky, explain
+from pulsar.rank.rules import Interference, flags_of
+from pulsar.search.sift import Group, group
+
+#: Times that what is left unexplained is folded, and the claims are looked at again.
+ROUNDS = 3
+
+
+def group_detections(job: Job, detected: Detected) -> list[Group]:
+    """Groups of detections at one frequency and DM, best first."""
+    header = job.obs.header
+    with job.progress.stage("grouping", len(detected.detections), "detections"):
+        groups = group(
+            detected.detections,
+            header.tobs,
+            job.config.sift,
+            freqs=detected.freqs,
+            dms=detected.dms,
+            name=f"{header.source}|{header.beam}|{header.tstart:.9f}",
+        )
+    job.progress.message(f"{len(detected.detections)} detections in {len(groups)} groups")
+    return groups
+
+
+def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
+    """Fold groups and tell who explains whom.
+
+    The heads of likely families are folded first. Then every group is compared with what the folded candidates really
+    leave at its frequency and DM; what they do not explain is folded in turn.
+
+    Parameters
+    ----------
+    job : Job
+    detected : Detected
+    groups : sequence of Group
+        Best first.
+
+    Returns
+    -------
+    list of Candidate
+        One for every group, in no order; with parents, flags and scores.
+    """
+    config, header = job.config, job.obs.header
+    sky = Sky(header.tobs, header.tsamp, detected.freqs, thresholds(config))
+    heads = claims(groups, header.tobs, harmonics=config.sift.harmonics).heads[: config.fold.ncands]
+    folded = _folded(job, detected, [groups[i] for i in heads])
+    chosen = set(heads.tolist())
+    rest = [g for i, g in enumerate(groups) if i not in chosen]
+    verdict = explain(folded, rest, sky)
+    for _ in range(ROUNDS):
+        room = 2 * config.fold.ncands - len(folded)
+        free = [one.group for one in verdict.rest if not one.parent][: max(room, 0)]
+        if not free or not config.sift.harmonics:
+            break
+        folded = [*folded, *_folded(job, detected, free)]
+        taken = {one.uid for one in free}
+        rest = [g for g in rest if g.uid not in taken]
+        verdict = explain(folded, rest, sky)
+    left = sum(not one.parent for one in verdict.rest)
+    if left and verdict.folded:
+        job.progress.message(f"{left} groups are listed without a fold: fold.ncands is {config.fold.ncands}")
+    return _families([*verdict.folded, *verdict.rest])
+
+
+def thresholds(config: Config) -> dict[str, float]:
+    """Trial-corrected significance from which each search keeps a detection, by its kind."""
+    return {
+        "fft": config.fft.threshold,
+        "accel": config.accel.threshold,
+        "ffa": config.ffa.threshold,
+        "pulses": REPEATS_SIGMA,
+    }
+
+
+def mark_detections(detections: NDArray[Any], candidates: Sequence[Candidate]) -> None:
+    """Fill uid, parent and relation of all detections."""
+    for one in candidates:
+        rows = one.group.members
+        detections["uid"][rows] = one.uid
+        detections["parent"][rows] = one.parent
+        detections["relation"][rows] = one.relation or ("" if one.fold is not None else "not folded")
+
+
+def _families(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Candidates told how many groups they explain, and by which searches those were found."""
+    kinds: dict[str, list[str]] = {}
+    counts: dict[str, int] = {}
+    for one in sorted(candidates, key=lambda c: -c.group.sigma):
+        owner = one.parent or one.uid
+        kinds.setdefault(owner, []).extend(one.group.found_by)
+        counts[owner] = counts.get(owner, -1) + 1
+    return [
+        one
+        if one.parent
+        else replace(one, found_by=tuple(dict.fromkeys(kinds[one.uid])), nattached=max(counts[one.uid], 0))
+        for one in candidates
+    ]
+
+
+def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
+    """Groups with refined folds, flags and scores."""
+    from pulsar.fold.refine import fundamental_factor
+
+    params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in groups]
+    folds = _refined(job, detected, params)
+    # Where the profile shows several equal pulses the true frequency is that many times higher.
+    nyquist = 0.5 / job.obs.header.tsamp
+    wrong = {i: factor for i, fold in enumerate(folds) if (factor := fundamental_factor(fold)) != 1}
+    wrong = {i: factor for i, factor in wrong.items() if factor * folds[i].after.freq < nyquist}
+    if wrong:
+        again = [folds[i].after.times(k) for i, k in wrong.items()]
+        for i, fold in zip(wrong, _refined(job, detected, again), strict=True):
+            folds[i] = fold
+    known = Interference(
+        mains=job.config.sift.mains,
+        diodes=job.config.rfi.diodes,
+        lines=[(b.freq, b.width) for b in detected.birdies],
+        dispersion_known=not job.obs.header.is_series,
+    )
+    return [_judged(g, fold, known) for g, fold in zip(groups, folds, strict=True)]
+
+
+def _refined(job: Job, detected: Detected, params: Sequence[FoldParams]) -> list[Fold]:
+    from pulsar.fold.refine import refine
+
+    if not params:
+        return []
+    cubes = detected.fold_many(params)
+    search_dm = not job.obs.header.is_series
+    with job.progress.stage("refinement", len(cubes), "folds") as tick, ThreadPoolExecutor(job.threads) as pool:
+
+        def one(index: int) -> Fold:
+            fold = refine(cubes[index], search_dm=search_dm)
+            tick(1)
+            return fold
+
+        return list(pool.map(one, range(len(cubes))))
+
+
+def _judged(group: Group, fold: Fold, known: Interference) -> Candidate:
+    from pulsar.rank.features import features
+
+    values = features(fold, sigma=group.sigma, ndetections=group.ndetections)
+    fold.extra["features"] = dict(values)
+    return scored(Candidate(group, fold, values, 0.0, flags_of(group, fold, values, known), found_by=group.found_by))
+
+
+def scored(one: Candidate) -> Candidate:
+    """A candidate with the score that its features and flags give."""
+    from pulsar.rank.score import score
+
+    if one.fold is None:
+        return one
+    return replace(one, score=score(dict(one.features)) * table.weight(one.flags))
+
+
+def ordered(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Best first: those that stand for themselves by score and S/N, then those that belong to another."""
+    return sorted(candidates, key=lambda c: (bool(c.parent), -c.strength[0], -np.nan_to_num(c.strength[1], nan=-1e9)))

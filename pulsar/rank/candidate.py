@@ -1,0 +1,94 @@
+"""A candidate on its way from group to row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from pulsar.data.fold import Fold
+from pulsar.search.sift import Group
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A group of detections with its refined fold, and what has been told of it so far.
+
+    Attributes
+    ----------
+    group : Group
+    fold : Fold or None
+        None when it was not folded: explained by another one, or not among the best.
+    features : mapping of str to float
+        What the score is made from; empty without a fold.
+    score : float
+        0 to 1.
+    flags : tuple of str
+        Reasons to suspect interference, names of the table of flags.
+    parent : str
+        uid of the candidate that explains it; empty when it stands for itself.
+    relation : str
+        What it is of its parent: "harmonic 2", "harmonic 3/2", "same", "sidelobe", "alias 12", "pulses".
+    reasons : tuple of str
+        The numbers behind parent, relation and flags, in words.
+    found_by : tuple of str
+        Kinds of the searches that found it or what belongs to it, best first.
+    nattached : int
+        Groups that it explains.
+    alternative : float
+        Another period [s] that the data do not exclude; NaN where they decide.
+    """
+
+    group: Group
+    fold: Fold | None = None
+    features: Mapping[str, float] = field(default_factory=dict)
+    score: float = 0.0
+    flags: tuple[str, ...] = ()
+    parent: str = ""
+    relation: str = ""
+    reasons: tuple[str, ...] = ()
+    found_by: tuple[str, ...] = ()
+    nattached: int = 0
+    alternative: float = float("nan")
+
+    @property
+    def uid(self) -> str:
+        """Its name, that of its group."""
+        return self.group.uid
+
+    @property
+    def best(self) -> Any:
+        """Its most significant detection."""
+        return self.group.best
+
+    @property
+    def freq(self) -> float:
+        """Best frequency [Hz]: refined where there is a fold."""
+        return self.fold.after.freq if self.fold is not None else self.group.freq
+
+    @property
+    def freq_err(self) -> float:
+        """Its error [Hz]."""
+        return self.fold.freq_err if self.fold is not None else self.group.freq_err
+
+    @property
+    def dm(self) -> float:
+        """Best DM [pc cm^-3]."""
+        return self.fold.after.dm if self.fold is not None else self.group.dm
+
+    @property
+    def dm_err(self) -> float:
+        """Its error [pc cm^-3]."""
+        return self.fold.dm_err if self.fold is not None else max(self.group.dm_hi - self.group.dm_lo, 1.0)
+
+    @property
+    def snr(self) -> float:
+        """Folded S/N; NaN without a fold."""
+        return float(self.fold.snr) if self.fold is not None else float(np.nan)
+
+    @property
+    def strength(self) -> tuple[float, float]:
+        """Key of the order: the score, then the folded S/N (or, unfolded, far below, the significance)."""
+        if self.fold is None:
+            return (self.score, -1e6 + self.group.sigma)
+        return (self.score, self.snr)

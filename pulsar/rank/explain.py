@@ -1,0 +1,243 @@
+"""Who explains whom: a group belongs to another candidate only if that one accounts for its power.
+
+For every folded candidate the power that it leaves in the sums of all other groups is predicted
+(:mod:`pulsar.rank.lines`). A group is explained when what is left of its power, beyond the predictions, is not above
+the threshold of the search that found it. Candidates are taken from the most significant on, those without a flag
+first: so what is junk explains junk only, and what nothing explains stands for itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data import flags as table
+from pulsar.rank.candidate import Candidate
+from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, ratio_of
+from pulsar.search import stats
+from pulsar.search.sift import Group
+
+#: A prediction is taken times this before the rest is judged: whitening, scalloping, and pulses that vary.
+FACTOR = 2.0
+#: A candidate with flags of this weight or less explains nothing that has none.
+JUNK = 0.3
+#: A fold that has been refined so near [bins of 1/T] to a simple multiple of a stronger one, at its DM, shows that one:
+#: by chance a pulsar comes so near to a harmonic of another one in 2 x 0.05 / (f T) of the cases.
+NEAR_BINS = 0.05
+#: The same frequency is the same within more of a bin: the refinement of a weak one in the lobes of a strong one.
+SAME_BINS = 0.3
+#: Largest multiple and divisor.
+NEAR_MULTIPLE = 64
+NEAR_DIVISOR = 2
+#: Errors within which DMs, and frequencies, agree.
+AGREE_SIGMA = 4.0
+
+
+@dataclass(frozen=True)
+class Sky:
+    """What of the observation a prediction needs.
+
+    Attributes
+    ----------
+    tobs, tsamp : float
+        [s]
+    freqs : ndarray
+        Channel frequencies [MHz]; fewer than two for a dedispersed series.
+    thresholds : mapping of str to float
+        Trial-corrected significance from which each search keeps a detection, by its kind.
+    """
+
+    tobs: float
+    tsamp: float
+    freqs: NDArray[np.float64]
+    thresholds: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A verdict on all groups.
+
+    Attributes
+    ----------
+    folded : list of Candidate
+        In the order given, with parent and relation.
+    rest : list of Candidate
+        Of the groups that were not folded, in their order, with parent and relation; those that nothing explains
+        have no parent.
+    """
+
+    folded: list[Candidate]
+    rest: list[Candidate]
+
+
+def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Explained:
+    """Find what explains each candidate and each group that was not folded.
+
+    Parameters
+    ----------
+    folded : sequence of Candidate
+        With folds and flags.
+    rest : sequence of Group
+        Not folded.
+    sky : Sky
+
+    Returns
+    -------
+    Explained
+    """
+    groups = [c.group for c in folded] + list(rest)
+    searched = Searched.of(groups, sky.tobs)
+    combs = [_comb(c, sky) for c in folded]
+    # Row: what it is by; column: what is left there.
+    given = np.array([expected(comb, searched) for comb in combs]).reshape(len(combs), len(groups))
+    junk = np.array([table.weight(c.flags) <= JUNK for c in folded] + [False] * len(rest), dtype=np.bool_)
+    order = sorted(range(len(folded)), key=lambda i: (junk[i], -folded[i].group.sigma))
+    parent = np.full(len(groups), -1)
+    accepted: list[int] = []
+    for i in order:
+        able = [a for a in accepted if _may(folded[i].group, bool(junk[a]), bool(junk[i]), sky)]
+        owner = _owner(able, i, given, groups[i], sky)
+        if owner >= 0:
+            parent[i] = owner
+        else:
+            accepted.append(i)
+    _fundamentals(accepted, parent, given, groups, junk, sky)
+    _converged(accepted, parent, folded, junk, sky)
+    for g in range(len(folded), len(groups)):
+        able = [a for a in accepted if _may(groups[g], bool(junk[a]), False, sky)]
+        parent[g] = _owner(able, g, given, groups[g], sky)
+    top = _roots(parent)
+    out = []
+    for g, group in enumerate(groups):
+        one = folded[g] if g < len(folded) else Candidate(group, found_by=group.found_by)
+        if top[g] >= 0:
+            one = _attached(one, folded[top[g]], combs[top[g]], float(given[top[g], g]), sky)
+        out.append(one)
+    return Explained(out[: len(folded)], out[len(folded) :])
+
+
+def _comb(candidate: Candidate, sky: Sky) -> Comb:
+    if candidate.fold is None:
+        raise ValueError(f"candidate {candidate.uid} has no fold")
+    return comb_of(candidate.fold, sky.freqs, sky.tsamp, dispersed="narrow-band" not in candidate.flags)
+
+
+def _may(group: Group, junk_owner: bool, junk_group: bool, sky: Sky) -> bool:
+    """Interference, red noise and what is at DM 0 explain only what is no better, or cannot be told from it."""
+    return not junk_owner or junk_group or group.undispersed or sky.freqs.size < 2
+
+
+def _owner(able: Sequence[int], g: int, given: NDArray[np.float64], group: Group, sky: Sky) -> int:
+    """The candidate that leaves most in a group, if all together account for it; else -1."""
+    if not able:
+        return -1
+    share = given[list(able), g]
+    if left_sigma(group, FACTOR * float(share.sum())) > sky.thresholds.get(str(group.best["kind"]), 0.0):
+        return -1
+    return int(able[int(np.argmax(share))])
+
+
+def left_sigma(group: Group, power: float) -> float:
+    """Trial-corrected significance of what a group has beyond an expected power.
+
+    The power of a sum of H harmonics that hold `power` beyond noise is, times two, noncentral chi-square of 2 H degrees
+    of freedom; its tail is that of a scaled central one with the same first two moments (Patnaik 1949). Of a
+    folding search the amplitudes are subtracted.
+
+    Parameters
+    ----------
+    group : Group
+    power : float
+        Beyond noise.
+    """
+    best = group.best
+    logp, sigma = float(best["logp"]), float(best["sigma"])
+    if power <= 0.0:
+        return sigma
+    if str(best["kind"]) in ("ffa", "pulses"):
+        left = float(stats.logp_from_sigma(float(best["snr"]) - np.sqrt(2.0 * power)))
+        # The search's own conversion from S/N to probability, as far as it differs from a Gaussian.
+        left += logp - float(stats.logp_from_sigma(float(best["snr"])))
+    else:
+        dof, centre = 2.0 * group.nharm, 2.0 * power
+        scale = (dof + 2.0 * centre) / (dof + centre)
+        left = float(stats.chi2_logsf(2.0 * float(best["power"]) / scale, (dof + centre) ** 2 / (dof + 2.0 * centre)))
+    left = min(max(left, logp), -1e-12)
+    chance = float(stats.logp_from_sigma(sigma))
+    events = -np.log1p(-np.exp(chance)) if chance > -20.0 else np.exp(max(chance, -700.0))
+    trials = np.log(events) - logp if chance > -700.0 else chance - logp
+    return float(stats.trial_sigma(left, float(np.exp(np.clip(trials, 0.0, 600.0)))))
+
+
+def _fundamentals(
+    accepted: list[int],
+    parent: NDArray[np.int64],
+    given: NDArray[np.float64],
+    groups: Sequence[Group],
+    junk: NDArray[np.bool_],
+    sky: Sky,
+) -> None:
+    """Hand over what is explained by one that was taken later, and that it does not explain: its fundamental."""
+    for i in list(accepted):
+        for owner in accepted:
+            if owner == i or (junk[owner] and not junk[i]):
+                continue
+            if _owner([owner], i, given, groups[i], sky) == owner and _owner([i], owner, given, groups[owner], sky) < 0:
+                parent[i] = owner
+                accepted.remove(i)
+                break
+
+
+def _converged(
+    accepted: list[int], parent: NDArray[np.int64], folded: Sequence[Candidate], junk: NDArray[np.bool_], sky: Sky
+) -> None:
+    """Hand over what the refinement has brought onto a stronger candidate, or a multiple of it."""
+    for i in sorted(accepted, key=lambda i: folded[i].snr):
+        for owner in sorted(accepted, key=lambda i: -folded[i].snr):
+            if folded[owner].snr <= folded[i].snr:
+                break
+            if not (junk[owner] and not junk[i]) and _near(folded[i], folded[owner], sky):
+                parent[i] = owner
+                accepted.remove(i)
+                break
+
+
+def _near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
+    """Whether refined frequency and DM of one candidate are a simple multiple and the DM of another."""
+    error = np.hypot(np.nan_to_num(weak.dm_err), np.nan_to_num(strong.dm_err))
+    if sky.freqs.size > 1 and abs(weak.dm - strong.dm) > AGREE_SIGMA * error:
+        return False
+    for d in range(1, NEAR_DIVISOR + 1):
+        m = round(weak.freq * d / strong.freq)
+        if 1 <= m <= NEAR_MULTIPLE:
+            off = abs(weak.freq - m * strong.freq / d)
+            common = AGREE_SIGMA * float(np.hypot(weak.freq_err, m * strong.freq_err / d))
+            if off <= (max(common, SAME_BINS / sky.tobs) if m == d else NEAR_BINS / sky.tobs):
+                return True
+    return False
+
+
+def _roots(parent: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The last of the chain of parents of each, -1 for those that have none."""
+    top = parent.copy()
+    for _ in range(parent.size):
+        more = np.where(top >= 0, parent[np.maximum(top, 0)], -1)
+        if not np.any(more >= 0):
+            break
+        top = np.where(more >= 0, more, top)
+    return top
+
+
+def _attached(one: Candidate, owner: Candidate, comb: Comb, power: float, sky: Sky) -> Candidate:
+    """A candidate with its parent, what it is of that, and the numbers."""
+    group = one.group
+    tolerance = NSIGMA * group.freq_err + 0.5 / sky.tobs
+    kind, m, d = ratio_of(group.freq, comb, tolerance)
+    ratio = f"{m}" if d == 1 else f"{m}/{d}"
+    text = (
+        f"of its power of {group.excess:.1f} beyond noise {owner.uid} leaves {power:.1f} there, at {ratio} of its "
+        f"{owner.freq:.9g} Hz"
+    )
+    relation = kind if kind == "same" else f"{kind} {ratio}"
+    return replace(one, parent=owner.uid, relation=relation, reasons=(*one.reasons, text))

@@ -1,0 +1,121 @@
+"""Which single pulses belong to which candidate, and which candidate is nothing but pulses."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.fold import Fold
+from pulsar.rank.candidate import Candidate
+
+#: Pulses and a candidate have the same DM within so many of their common errors.
+DM_SIGMA = 4.0
+#: So many pulses in its phase have a chance below this to be there by accident.
+MAX_CHANCE = 1e-4
+#: Added on either side of the pulse in which single ones are looked for [turns]: they wander.
+PHASE_MARGIN = 0.02
+#: A fold with no more than this times the S/N that a pulse in its phase gives it is nothing but that pulse (noise and
+#: the choice of the best period add up to a half; of pulsars that have met a pulse by chance it is 4 or more) ...
+ONE_PULSE = 2.0
+#: ... unless so many pulses come in its phase.
+SEVERAL = 3
+#: A candidate is made by pulses of another if those in its phase give this part of its S/N.
+EXPLAINED = 0.7
+
+
+def link(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> tuple[list[Candidate], NDArray[np.int64]]:
+    """Tell which single pulses come in the phase of a candidate, and attach candidates that are made by such pulses.
+
+    Best candidate first. Of the pulses at its DM enough must lie inside its profile's pulse that chance would put them
+    there once in 1 / MAX_CHANCE. A candidate without pulses of its own whose S/N comes from those of another belongs to
+    that: at many a period some strong pulses come in phase by chance.
+
+    Parameters
+    ----------
+    pulses : ndarray
+        Fields of SINGLE_PULSE_COLUMNS.
+    candidates : sequence of Candidate
+        Best first.
+
+    Returns
+    -------
+    list of Candidate
+        In the same order; flags and parents changed.
+    ndarray of int64, shape (npulses,)
+        Place of the candidate to which each pulse belongs, or -1.
+    """
+    from scipy.stats import binom
+
+    owner = np.full(len(pulses), -1)
+    for i, one in enumerate(candidates):
+        if one.fold is None or one.parent:
+            continue
+        near, inside, chance = _in_phase(pulses, one.fold, owner < 0)
+        count = int(np.count_nonzero(inside))
+        if count > 1 and binom.sf(count - 1, near.size, chance) < MAX_CHANCE:
+            owner[near[inside]] = i
+    has = set(owner[owner >= 0].tolist())
+    out = []
+    for i, one in enumerate(candidates):
+        if one.fold is not None and not one.parent:
+            fold = one.fold
+            place = -1 if i in has else _made_by(pulses, fold, owner)
+            if place >= 0:
+                text = f"its S/N of {one.snr:.1f} comes from single pulses of {candidates[place].uid}"
+                one = replace(one, parent=candidates[place].uid, relation="pulses", reasons=(*one.reasons, text))
+            elif fold is not None and is_one_pulse(pulses, fold):
+                one = replace(one, flags=(*one.flags, "one pulse"))
+        out.append(one)
+    return out, owner
+
+
+def _made_by(pulses: NDArray[Any], fold: Fold, owner: NDArray[np.int64]) -> int:
+    """Place of the candidate whose pulses give a fold its S/N, or -1."""
+    near, inside, _ = _in_phase(pulses, fold, owner >= 0)
+    if not inside.any():
+        return -1
+    turns = max(fold.tobs * fold.after.freq, 1.0)
+    mine = near[inside]
+    if float(pulses["snr"][mine].sum()) / np.sqrt(turns) < EXPLAINED * fold.snr:
+        return -1
+    places, counts = np.unique(owner[mine], return_counts=True)
+    return int(places[int(np.argmax(counts))])
+
+
+def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
+    """Whether a fold shows nothing but one strong pulse, which has any period.
+
+    A pulse of S/N s in one of n turns gives the fold s / sqrt(n).
+
+    Parameters
+    ----------
+    pulses : ndarray
+        Fields of SINGLE_PULSE_COLUMNS.
+    fold : Fold
+    """
+    near, inside, _ = _in_phase(pulses, fold, np.ones(len(pulses), dtype=np.bool_))
+    snr = pulses["snr"][near[inside]]
+    turns = max(fold.tobs * fold.after.freq, 1.0)
+    return bool(0 < snr.size < SEVERAL and fold.snr <= ONE_PULSE * snr.max() / np.sqrt(turns))
+
+
+def _in_phase(
+    pulses: NDArray[Any], fold: Fold, free: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], float]:
+    """Pulses at the DM of a fold, which of them come in its phase, and the chance of one to do so."""
+    error = np.hypot(np.nan_to_num(pulses["dm_err"]), np.nan_to_num(fold.dm_err))
+    near = np.flatnonzero(free & (np.abs(pulses["dm"] - fold.after.dm) <= DM_SIGMA * error))
+    late = phases(fold, pulses["time"][near]) - fold.phase
+    late -= np.round(late)
+    window = 0.5 * (fold.width + pulses["width"][near] * fold.after.freq) + PHASE_MARGIN
+    chance = min(2.0 * float(np.mean(window)), 1.0) if near.size else 1.0
+    return near, np.abs(late) <= window, chance
+
+
+def phases(fold: Fold, times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Phase of a fold [turns] at times from the start of the observation [s]."""
+    t = times - 0.5 * fold.tobs
+    after = fold.after
+    return np.asarray(t * (after.freq + t * (after.fdot / 2.0 + t * after.fddot / 6.0)), dtype=np.float64)

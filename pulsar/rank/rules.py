@@ -1,0 +1,135 @@
+"""From a folded candidate to flags: each rule a function of the fold and of what the run knows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pulsar.constants import LEAST_DM
+from pulsar.data.fold import Fold
+from pulsar.rank.features import dm_shift
+from pulsar.rank.score import reasons
+from pulsar.search.sift import Group
+
+# Two frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
+AGREE_SIGMA = 4.0
+AGREE_BINS = 0.3
+# Mains: relative wander, harmonics looked at.
+MAINS_TOLERANCE = 0.005
+MAINS_HARMONICS = 6
+# Harmonics of a noise diode that are looked at.
+DIODE_HARMONICS = 64
+# Delay over the band below which a hum counts as undispersed [pulse widths].
+MAINS_SHIFT = 0.2
+# Part of its S/N that an undispersed candidate has at DM 0.
+UNDISPERSED = 0.95
+#: Harmonics of a line of interference that are told, where they can be told from what lies between them.
+COMB_HARMONICS = 16
+COMB_PART = 0.02
+
+
+@dataclass(frozen=True)
+class Interference:
+    """What the run knows of periodic interference.
+
+    Attributes
+    ----------
+    mains : sequence of float
+        Mains frequencies [Hz].
+    diodes : sequence of float
+        Periods of noise diodes [s].
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz] of what was left out of the spectra.
+    dispersion_known : bool
+        Whether folds tell a DM (not so for a dedispersed series).
+    """
+
+    mains: Sequence[float] = ()
+    diodes: Sequence[float] = ()
+    lines: Sequence[tuple[float, float]] = field(default_factory=tuple)
+    dispersion_known: bool = True
+
+
+def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Interference) -> tuple[str, ...]:
+    """All flags that a group and its fold give by themselves, without the other candidates.
+
+    Parameters
+    ----------
+    group : Group
+    fold : Fold
+    features : mapping of str to float
+    known : Interference
+    """
+    flags = []
+    if group.undispersed or looks_undispersed(fold):
+        flags.append("dm0")
+    flags += [flag for flag in reasons(dict(features)) if flag not in flags]
+    dispersed = known.dispersion_known
+    if looks_like_mains(fold, known.mains, dispersion_known=dispersed):
+        flags.append("mains")
+    if looks_like_diode(fold, known.diodes, dispersion_known=dispersed):
+        flags.append("noise diode")
+    told = {"mains", "noise diode"} & set(flags)
+    if not told and looks_like_comb(fold, known.lines, dispersion_known=dispersed):
+        flags.append("comb")
+    return tuple(flags)
+
+
+def looks_undispersed(fold: Fold) -> bool:
+    """Whether a refined DM is 0 within its error and the S/N at DM 0 as good, or surely below that of any pulsar."""
+    if fold.after.dm + 2.0 * fold.dm_err < LEAST_DM:
+        return True
+    at_zero = float(fold.extra.get("snr_dm0", np.nan))
+    return bool(fold.after.dm <= fold.dm_err and at_zero >= UNDISPERSED * fold.snr)
+
+
+def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bool) -> bool:
+    """Whether a fold is an undispersed signal at a harmonic of the mains.
+
+    Parameters
+    ----------
+    fold : Fold
+    mains : sequence of float
+        Mains frequencies [Hz]; the real ones wander by half a percent.
+    dispersion_known : bool
+        Whether the fold tells a DM (not so for a dedispersed series).
+    """
+    freq = fold.after.freq
+    near = any(abs(freq / (k * f0) - 1.0) < MAINS_TOLERANCE for f0 in mains for k in range(1, MAINS_HARMONICS + 1))
+    undispersed = not dispersion_known or fold.after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
+    return near and undispersed
+
+
+def looks_like_diode(fold: Fold, periods: Sequence[float], *, dispersion_known: bool) -> bool:
+    """Whether a fold is an undispersed signal at a harmonic of a noise diode, which is as regular as the clock."""
+    after = fold.after
+    undispersed = not dispersion_known or after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
+    for period in periods:
+        multiple = round(after.freq * period)
+        close = max(AGREE_SIGMA * fold.freq_err, AGREE_BINS / fold.tobs)
+        if 1 <= multiple <= DIODE_HARMONICS and abs(after.freq - multiple / period) <= close:
+            return undispersed
+    return False
+
+
+def looks_like_comb(fold: Fold, lines: Sequence[tuple[float, float]], *, dispersion_known: bool) -> bool:
+    """Whether a fold is an undispersed signal at a harmonic of a line of interference.
+
+    Parameters
+    ----------
+    fold : Fold
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz] of what was left out.
+    dispersion_known : bool
+        Whether the fold tells a DM.
+    """
+    after = fold.after
+    if dispersion_known and not (after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT):
+        return False
+    for freq, width in lines:
+        multiple = round(after.freq / freq)
+        close = max(0.5 * width * multiple, AGREE_SIGMA * fold.freq_err, AGREE_BINS / fold.tobs)
+        # Where harmonics lie so close that any frequency is one of them, being one says nothing.
+        if 1 <= multiple <= COMB_HARMONICS and close < COMB_PART * freq and abs(after.freq - multiple * freq) <= close:
+            return True
+    return False
