@@ -24,6 +24,7 @@ from pulsar.cli import (
     search,
     sift,
     simulate,
+    why,
 )
 from pulsar.cli.console import error
 from pulsar.errors import PulsarError
@@ -105,6 +106,7 @@ app.command("fold")(fold.command)
 app.command("sift")(sift.command)
 app.command("candidates")(candidates.command)
 app.command("report")(report.command)
+app.command("why")(why.command)
 app.command("simulate")(simulate.command)
 app.command("inject")(inject.command)
 app.command("demo")(demo.command)

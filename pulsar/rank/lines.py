@@ -110,6 +110,8 @@ def comb_of(fold: Fold, freqs: NDArray[np.float64], tsamp: float, *, dispersed: 
     powers = np.abs(np.fft.rfft(profile)) ** 2 / nbins
     powers = powers[1 : nbins // 2]
     sure = np.flatnonzero(powers > SURE)
+    # In units of white noise, as the spectra are: what lines and drifts add to the noise of a fold is whitened there.
+    powers = powers * float(fold.extra.get("noise_scale", 1.0)) ** 2
     shown = max(int(sure[-1]) + 1 if sure.size else 0, int(np.ceil(0.6 / max(fold.width, 1e-3))), 1)
     excess = np.maximum(powers - 1.0, 0.0)[:shown]
     if shown >= powers.size and powers.size >= LAST:
