@@ -1,0 +1,54 @@
+"""Directions on the sky: galactic coordinates, and the hours and degrees that astronomers read."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: ICRS position of the north galactic pole, and galactic longitude of the north celestial pole [deg]: The Hipparcos and
+#: Tycho Catalogues (ESA SP-1200), vol. 1, equation 1.5.11 ff.
+POLE_RA: Final = 192.85948
+POLE_DEC: Final = 27.12825
+POLE_L: Final = 122.93192
+
+
+def galactic(ra_deg: Any, dec_deg: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Galactic longitude (0 to 360) and latitude [deg] of ICRS positions.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float or ndarray
+        [deg], NaN where unknown.
+
+    Returns
+    -------
+    l, b : ndarray
+        [deg], NaN where the position is unknown.
+    """
+    ra = np.radians(np.asarray(ra_deg, dtype=np.float64) - POLE_RA)
+    dec, pole = np.radians(np.asarray(dec_deg, dtype=np.float64)), np.radians(POLE_DEC)
+    x = np.sin(dec) * np.cos(pole) - np.cos(dec) * np.sin(pole) * np.cos(ra)
+    y = np.cos(dec) * np.sin(ra)
+    z = np.sin(dec) * np.sin(pole) + np.cos(dec) * np.cos(pole) * np.cos(ra)
+    longitude = (POLE_L - np.degrees(np.arctan2(y, x))) % 360.0
+    return np.asarray(longitude), np.asarray(np.degrees(np.arctan2(z, np.hypot(x, y))))
+
+
+def hms(ra_deg: float, digits: int = 1) -> str:
+    """A right ascension [deg] as ``hh:mm:ss.s``; "" when it is unknown."""
+    # Rounded before it is split, so that 23:59:59.96 becomes 00:00:00.0 and never 23:59:60.0.
+    return "" if not np.isfinite(ra_deg) else _parts(ra_deg % 360.0 / 15.0, digits, 24)
+
+
+def dms(dec_deg: float, digits: int = 0) -> str:
+    """A declination [deg] as ``+dd:mm:ss``; "" when it is unknown."""
+    return "" if not np.isfinite(dec_deg) else ("-" if dec_deg < 0 else "+") + _parts(abs(dec_deg), digits, 0)
+
+
+def _parts(value: float, digits: int, turn: int) -> str:
+    scale = 10**digits
+    seconds, fraction = divmod(round(float(value) * 3600 * scale), scale)
+    minutes, seconds = divmod(seconds, 60)
+    whole, minutes = divmod(minutes, 60)
+    whole = whole % turn if turn else whole
+    return f"{whole:02d}:{minutes:02d}:{seconds:02d}" + (f".{fraction:0{digits}d}" if digits else "")
