@@ -85,8 +85,8 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("dm_detected", "f8", "pc / cm3", "trial DM of the strongest detection"),
     Column("beam", "i2", "", "beam number, -1 when unknown"),
     Column("nbeams", "i2", "", "beams in which it was found, 1 for a single beam"),
-    Column("ra_deg", "f8", "deg", "right ascension of the beam, NaN when unknown"),
-    Column("dec_deg", "f8", "deg", "declination of the beam, NaN when unknown"),
+    Column("ra_deg", "f8", "deg", "right ascension of the beam, or between several, NaN when unknown"),
+    Column("dec_deg", "f8", "deg", "declination of the beam, or between several, NaN when unknown"),
     Column("score", "f4", "", "0 to 1: how much it looks like a pulsar"),
     Column("rfi_flags", "U128", "", "reasons to suspect interference, comma separated"),
     Column("harmonic_of", "U12", "", "id of the candidate that explains it (parent, relation), or empty"),
@@ -103,12 +103,16 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("nattached", "i4", "", "groups of detections that it explains: its harmonics, sidelobes and so on"),
     Column("period_alt", "f8", "s", "another period that the data do not exclude, NaN where they decide"),
     Column("reasons", "U256", "", "the numbers behind parent, relation and flags"),
+    Column("obs", "i4", "", "row of the table observations from which it is, -1 when unknown"),
+    Column("target", "U32", "", "name of the source that was observed, from the header, or empty"),
+    Column("gl", "f8", "deg", "galactic longitude of ra_deg and dec_deg, NaN when unknown"),
+    Column("gb", "f8", "deg", "galactic latitude of ra_deg and dec_deg, NaN when unknown"),
 )
 
 SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
     Column("rank", "i4", "", "1 is the best"),
     Column("id", "U12", "", "name inside the file"),
-    Column("time", "f8", "s", "arrival at the highest channel, from the start of the observation"),
+    Column("time", "f8", "s", "arrival at the highest channel, from the start of its observation"),
     Column("mjd", "f8", "d", "arrival at the highest channel, MJD (UTC, topocentric)"),
     Column("dm", "f8", "pc / cm3", "dispersion measure"),
     Column("dm_err", "f8", "pc / cm3", "its 1-sigma error"),
@@ -120,8 +124,13 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
     Column("score", "f4", "", "0 to 1: how much it looks like a celestial pulse"),
     Column("rfi_flags", "U128", "", "reasons to suspect interference, comma separated"),
     Column("source", "U12", "", "id of the candidate in whose phase it comes, or empty"),
-    Column("ra_deg", "f8", "deg", "right ascension of the beam, NaN when unknown"),
-    Column("dec_deg", "f8", "deg", "declination of the beam, NaN when unknown"),
+    Column("ra_deg", "f8", "deg", "right ascension of the beam, or between several, NaN when unknown"),
+    Column("dec_deg", "f8", "deg", "declination of the beam, or between several, NaN when unknown"),
+    Column("obs", "i4", "", "row of the table observations from which it is, -1 when unknown"),
+    Column("target", "U32", "", "name of the source that was observed, from the header, or empty"),
+    Column("gl", "f8", "deg", "galactic longitude of ra_deg and dec_deg, NaN when unknown"),
+    Column("gb", "f8", "deg", "galactic latitude of ra_deg and dec_deg, NaN when unknown"),
+    Column("nbeams", "i2", "", "beams in which it came, 1 for a single beam, 0 when unknown"),
 )
 
 

@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, empty_table
-from pulsar.data.observation import InputFile
+from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError
+from pulsar.io.fast import parse_name
 from pulsar.search.beams import Coincidence, coincide_candidates, coincide_pulses
+from pulsar.sky.barycentre import motion_of
 from pulsar.sky.receiver import Receiver
 
 if TYPE_CHECKING:
     from pulsar.data.header import Header
     from pulsar.io.product.reader import Run
+    from pulsar.io.product.writer import ProductWriter
 
 #: The score of what several beams show as interference is taken times this.
 RFI_FACTOR = 0.1
@@ -49,7 +52,8 @@ def merge(
     """Write one product from the products of several beams.
 
     Products whose times overlap are beams of one pointing: what they share is one source with its best beam and an
-    interpolated position, or interference. Those of other times are only put into the same list.
+    interpolated position, or interference. Those of other times, and what was merged already, are only put into the
+    same list. Every row names the observation from which it is; times of pulses count from the start of that.
 
     Parameters
     ----------
@@ -86,7 +90,13 @@ def merge(
     for run, path in zip(runs, given, strict=True):
         if given.count(path) > 1:
             raise ConfigError(f"{run.path}: is given twice; give each product once")
-    for group in _pointings(runs):
+    pointings = _pointings(runs)
+    seen = _Observed([run for group in pointings for run in group])
+    for group in pointings:
+        if group[0].is_merged:
+            rows += _listed(group[0], "candidates", CANDIDATE_COLUMNS)
+            pulses += _listed(group[0], "single_pulses", SINGLE_PULSE_COLUMNS)
+            continue
         beams = {_beam(run.observation, i): run for i, run in enumerate(group)}
         unseen = sorted(set(receiver.offsets) - set(beams))
         if len(group) > 1 and unseen and set(beams) <= set(receiver.offsets):
@@ -95,12 +105,16 @@ def merge(
         pulses += _pulses(beams, receiver)
     table, names = _table(rows, CANDIDATE_COLUMNS, "c")
     single, _ = _table(pulses, SINGLE_PULSE_COLUMNS, "p")
+    for i, row in enumerate(rows):
+        table["obs"][i] = seen.place(row)
     for i, row in enumerate(pulses):
+        single["obs"][i] = seen.place(row)
         single["source"][i] = names.get((id(row.run), str(row.values["source"])), "")
+    if config.known.catalogue:
+        _label(table, seen.headers, config)
     with ProductWriter(out, overwrite=overwrite) as writer:
-        header, files = _observation(runs)
         notes += [f"{run.path.name}: {p}" for run in runs for p in run.problems]
-        writer.observation(header, files, problems=notes)
+        seen.write(writer, notes)
         writer.candidates(table)
         writer.single_pulses(single)
         for place, row in enumerate(rows[:MOST_COPIED]):
@@ -113,6 +127,65 @@ def merge(
     return read(out)
 
 
+class _Observed:
+    """All observations of the merged product, in the order of their pointings, and where those of each run begin.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    """
+
+    def __init__(self, runs: Sequence["Run"]) -> None:
+        self.headers: list[Header] = []
+        self.files: list[list[InputFile]] = []
+        self.gaps: list[list[Gap]] = []
+        self.products: list[str] = []
+        self._first: dict[int, int] = {}
+        self._shared = [run.observation for run in runs]
+        for run in runs:
+            self._first[id(run)] = len(self.headers)
+            files, gaps, stored = (run.rows(f"observation{name}") for name in ("/files", "/gaps", "s"))
+            for obs, header in enumerate(run.observations):
+                found = [
+                    InputFile(
+                        Path(str(r["path"])), int(r["start"]), int(r["nsamps"]), int(r["size"]), float(r["mtime"])
+                    )
+                    for r in files[files["obs"] == obs]
+                ]
+                lost = [Gap(int(r["start"]), int(r["nsamps"]), str(r["reason"])) for r in gaps[gaps["obs"] == obs]]
+                # Of a file whose header is blank the name may tell.
+                source = header.source or (parse_name(found[0].path).source if found else "")
+                self.headers.append(header.with_(source=source))
+                self.files.append(found)
+                self.gaps.append(lost)
+                product = str(stored["product"][obs]) if obs < len(stored) else ""
+                self.products.append(product or str(run.path.absolute()))
+
+    def place(self, row: _Row) -> int:
+        """Number of the observation of a row, -1 when nobody has recorded it."""
+        own = int(row.values["obs"])
+        return self._first[id(row.run)] + own if own >= 0 else -1
+
+    def write(self, writer: "ProductWriter", problems: Sequence[str]) -> None:
+        """Store them."""
+        if self.headers:
+            writer.observations(self.headers, self.files, self.gaps, products=self.products, problems=problems)
+        else:  # of products that do not say whence their rows are
+            writer.observation(self._shared[0].with_(source="", beam=None), problems=problems)
+
+
+def _listed(run: "Run", name: str, columns: tuple[Column, ...]) -> list[_Row]:
+    """Rows of what was merged already: they are compared with nothing."""
+    return [_Row(row, run, str(row["id"])) for row in _wide(run.rows(name), columns)]
+
+
+def _label(table: NDArray[Any], headers: Sequence["Header"], config: Config) -> None:
+    """Name the known pulsars among candidates of products that were made without a catalogue."""
+    from pulsar.sky.catalogue import label_rows, read_catalogue
+
+    label_rows(table, headers, read_catalogue(config.known.catalogue), radius=config.known.radius)
+
+
 def _beam(header: "Header", place: int) -> int:
     """Number of the beam; of data without one a number that no receiver has."""
     return header.beam if header.beam is not None else -1 - place
@@ -122,15 +195,20 @@ def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:
     """Products by time: those of one pointing overlap by more than half of the shorter one, and have the same band.
 
     Segments of one beam may overlap as well, but a beam is only once in a pointing. What has no beam number or no time
-    stands alone.
+    stands alone, and so does what was merged already.
     """
     out: list[list[Run]] = []
     for run in sorted(runs, key=lambda r: (r.observation.tstart, r.path.name)):
         h = run.observation
-        alone = h.beam is None or h.is_series or not h.tstart > 0
+        alone = run.is_merged or h.beam is None or h.is_series or not h.tstart > 0
         for group in [] if alone else out:
             first = group[0].observation
-            if first.beam is None or first.is_series or h.beam in [r.observation.beam for r in group]:
+            if (
+                group[0].is_merged
+                or first.beam is None
+                or first.is_series
+                or h.beam in [r.observation.beam for r in group]
+            ):
                 continue
             same_band = abs(first.fcenter - h.fcenter) < 0.1 * min(first.bandwidth, h.bandwidth)
             if same_band and _overlap(first, h) > 0.5:
@@ -165,7 +243,6 @@ def _candidates(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
     for found in coincide_candidates(tables, receiver, set(beams), tobs, drift=drift):
         run, row = beams[found.best.beam], tables[found.best.beam][found.best.row].copy()
         _judge(row, found, run, receiver)
-        row["nbeams"] = len(found.beams)
         owned = [(id(beams[s.beam]), str(tables[s.beam][s.row]["id"])) for s in found.members]
         rows.append(_Row(row, run, str(row["id"])))
         # The other beams' rows of the same source lead to it too.
@@ -182,13 +259,14 @@ def _candidates(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
 
 def _pulses(beams: dict[int, "Run"], receiver: Receiver) -> list[_Row]:
     tables = {beam: _wide(run.rows("single_pulses"), SINGLE_PULSE_COLUMNS) for beam, run in beams.items()}
-    # Times count from the start of the first beam.
+    # They are compared at times from the start of the first beam; the rows keep those from their own.
     start = min(run.observation.tstart for run in beams.values())
+    compared = {beam: table.copy() for beam, table in tables.items()}
     for beam, run in beams.items():
         if np.isfinite(run.observation.tstart) and np.isfinite(start):
-            tables[beam]["time"] += (run.observation.tstart - start) * DAY
+            compared[beam]["time"] += (run.observation.tstart - start) * DAY
     rows = []
-    for found in coincide_pulses(tables, receiver, set(beams)):
+    for found in coincide_pulses(compared, receiver, set(beams)):
         run, row = beams[found.best.beam], tables[found.best.beam][found.best.row].copy()
         _judge(row, found, run, receiver)
         rows.append(_Row(row, run, str(row["id"])))
@@ -199,15 +277,27 @@ def _judge(row: Any, found: Coincidence, run: "Run", receiver: Receiver) -> None
     """Beam, position, flags and score of a merged row."""
     header = run.observation
     row["beam"] = found.best.beam if found.best.beam >= 0 else -1
+    row["nbeams"] = len(found.beams)
     row["ra_deg"], row["dec_deg"] = header.ra_deg, header.dec_deg
     if np.isfinite(found.east) and np.isfinite(header.dec_deg) and len(found.members) > 1:
         east, north = receiver.offsets[found.best.beam]
         row["dec_deg"] = header.dec_deg + (found.north - north) / 60.0
         row["ra_deg"] = (header.ra_deg + (found.east - east) / 60.0 / np.cos(np.radians(header.dec_deg))) % 360.0
+        _move(row, header)
     if found.verdict == "rfi":
         flags = [f for f in str(row["rfi_flags"]).split(",") if f]
         row["rfi_flags"] = ",".join([*flags, "multibeam"])
         row["score"] = RFI_FACTOR * float(row["score"])
+
+
+def _move(row: Any, header: "Header") -> None:
+    """Barycentric values of a candidate for its own position in place of that of the beam."""
+    if "period_bary" not in row.dtype.names or not np.isfinite(row["period_bary"]):
+        return
+    motion = motion_of(header.with_(ra_deg=float(row["ra_deg"]), dec_deg=float(row["dec_deg"])))
+    if motion is not None:
+        row["period_bary"] = 1.0 / motion.freq(float(row["freq"]))
+        row["fdot_bary"] = motion.fdot(float(row["freq"]), float(row["fdot"]))
 
 
 def _table(
@@ -236,16 +326,3 @@ def _table(
         if bound:
             table["harmonic_of"][i] = names.get((id(row.run), str(row.values["harmonic_of"])), "")
     return table, names
-
-
-def _observation(runs: Sequence["Run"]) -> tuple["Header", list[InputFile]]:
-    """Header of the first product, for no beam in particular if there are several, and all files."""
-    header = runs[0].observation
-    if len({run.observation.beam for run in runs}) > 1:
-        header = dataclasses.replace(header, beam=None)
-    files = [
-        InputFile(Path(str(r["path"])), int(r["start"]), int(r["nsamps"]), int(r["size"]), float(r["mtime"]))
-        for run in runs
-        for r in run.rows("observation/files")
-    ]
-    return header, files

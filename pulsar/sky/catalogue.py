@@ -308,6 +308,29 @@ def label(
     return inside
 
 
+def label_rows(
+    rows: NDArray[Any], headers: Sequence[Header], catalogue: Sequence[Pulsar], *, radius: float | None = None
+) -> None:
+    """Fill `known_source` of candidates of several observations, each by its own: what has a name keeps it.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Fields of CANDIDATE_COLUMNS; changed.
+    headers : sequence of Header
+        Of the observations that the column `obs` counts.
+    catalogue : sequence of Pulsar
+    radius : float, optional
+        As in :func:`label`.
+    """
+    for obs, header in enumerate(headers):
+        own = np.flatnonzero((rows["obs"] == obs) & (rows["known_source"] == ""))
+        if own.size:
+            some = rows[own]
+            label(some, header, catalogue, radius=radius)
+            rows["known_source"][own] = some["known_source"]
+
+
 def _matches(
     row: Any, pulsars: Iterable[Pulsar], mjd: float, voverc: float, tobs: float
 ) -> Iterator[tuple[Pulsar, Fraction]]:

@@ -19,6 +19,7 @@ from pulsar.data.candidate import (
     dtype_of,
     empty_table,
 )
+from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.product import schema
 from pulsar.io.product.provenance import Provenance
@@ -84,7 +85,11 @@ def test_candidates_round_trip(product: Path) -> None:
     expected = make_candidates()
     rows = run.rows("candidates")
     for name in expected.dtype.names:
-        np.testing.assert_array_equal(rows[name], expected[name])
+        if name not in ("target", "nbeams"):
+            np.testing.assert_array_equal(rows[name], expected[name])
+    # What follows from the observation is filled in.
+    assert set(rows["target"]) == {"J0534+2200"}
+    assert rows["nbeams"].tolist() == [1, 1, 1]
     table = run.candidates
     assert str(table["dm"].unit) == "pc / cm3"
     assert table["period"].info.description
@@ -122,6 +127,107 @@ def test_observation_and_provenance_round_trip(product: Path) -> None:
     assert record["start"] <= record["stop"]
     assert record["cpu"]
     assert record["inputs"][0]["size"] == 5
+
+
+#: Headers that have little in common: another source and beam, another band, uneven channels, next to nothing known.
+HEADERS = (
+    make_header(),
+    make_header().with_(source="J0835-4510, a name longer than any", beam=7, ra_deg=128.8359, dec_deg=-45.1764),
+    make_header().with_(source="B", beam=None, nbeams=None, telescope_id=None, nchans=2, nsamps=10, foff=-1.0),
+    make_header().with_(source="", nchans=3, freq_table=(1500.0, 1400.0, 1350.0), tstart=58000.5, is_series=False),
+    make_header().with_(
+        source="tim", nchans=1, is_series=True, barycentric=True, ra_deg=np.nan, dec_deg=np.nan, dm=9.0
+    ),
+)
+
+
+def write_several(path: Path) -> Path:
+    table = empty_table(CANDIDATE_COLUMNS, 6)
+    table["id"] = [f"c{i}" for i in range(6)]
+    table["obs"] = [4, 1, 0, 3, 2, -1]
+    table["ra_deg"], table["dec_deg"], table["beam"] = 10.0, -20.0, 3
+    pulses = empty_table(SINGLE_PULSE_COLUMNS, 1)
+    pulses["id"], pulses["obs"] = "p1", 2
+    files = [[InputFile(Path(f"/data/{i}.fits"), 0, 10, 1, 0.0)] for i in range(5)]
+    with ProductWriter(path) as writer:
+        writer.observations(
+            HEADERS, files, [[], [Gap(5, 2, "lost")], [], [], []], products=[f"/{i}.h5" for i in range(5)]
+        )
+        writer.candidates(table)
+        writer.single_pulses(pulses)
+    return path
+
+
+def test_every_row_has_its_own_observation(tmp_path: Path) -> None:
+    run = read(write_several(tmp_path / "all.h5"))
+    assert run.is_merged
+    for found, expected in zip(run.observations, HEADERS, strict=True):
+        values, wanted = vars(found.with_()), vars(expected.with_())
+        np.testing.assert_equal(values, wanted)
+    rows = run.rows("candidates")
+    assert rows["target"].tolist() == ["tim", HEADERS[1].source, HEADERS[0].source, "", "B", ""]
+    assert [run.observation_of(row).source for row in rows][:5] == rows["target"].tolist()[:5]
+    assert run.observation_of("c3").freqs.tolist() == [1500.0, 1400.0, 1350.0]
+    assert run.observation_of("p1").source == "B"
+    assert run.observation_of(run.candidate("c1")).beam == 7
+    assert rows["nbeams"].tolist() == [1, 1, 1, 1, 1, 0]
+    # Nobody knows of which the last one is: not of the first.
+    last = run.observation_of("c5")
+    assert (last.source, last.beam, last.ra_deg, last.dec_deg) == ("", 3, 10.0, -20.0)
+    assert np.isnan([last.tstart, last.tsamp, last.fch1]).all()
+    with pytest.raises(ConfigError, match="no candidate 'c9'"):
+        run.observation_of("c9")
+    shared = run.observation
+    assert (shared.source, shared.beam, shared.telescope, shared.tstart) == ("", None, "FAST", 58000.5)
+    assert np.isnan([shared.ra_deg, shared.foff]).all()
+    assert (run.rows("observation/gaps")["obs"].tolist(), run.rows("observation/files")["obs"][3]) == ([1], 3)
+    assert run.rows("observations")["bandwidth"][3] == HEADERS[3].bandwidth
+
+
+def test_a_single_run_has_one_observation(product: Path) -> None:
+    run = read(product)
+    assert not run.is_merged
+    assert run.observations == (make_header(),)
+    assert run.observation_of("c0002") == run.observation
+    (row,) = run.rows("observations")
+    assert (row["source"], row["beam"], row["tobs"]) == ("J0534+2200", 1, make_header().tobs)
+    assert [row["gl"], row["gb"]] == pytest.approx([184.557, -5.784], abs=1e-3)
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_files_of_the_version_before_have_no_observations(product: Path, merged: bool) -> None:
+    """As version 1.1 wrote them: without the table and the columns that name its rows."""
+    new = ("obs", "target", "gl", "gb")
+    with h5py.File(product, "a") as file:
+        file.attrs["format_version"] = "1.1"
+        del file["observations"]
+        for name in ("candidates", "observation/files", "observation/gaps"):
+            rows = file[name][()]
+            kept = rows[[n for n in rows.dtype.names if n not in new]].copy()
+            if name == "candidates":
+                kept["ra_deg"], kept["dec_deg"], kept["beam"] = 83.633, 22.0144, 4
+            attrs = dict(file[name].attrs)
+            del file[name]
+            file[name] = kept
+            file[name].attrs.update({k: v for k, v in attrs.items() if k == "description"})
+        if merged:
+            file["provenance"].attrs["merged"] = '["a.h5", "b.h5"]'
+    run = read(product)
+    rows = run.rows("candidates")
+    assert run.is_merged == merged
+    header = run.observation_of(rows[0])
+    np.testing.assert_equal(vars(header.with_()), vars(run.observation_of("c0001").with_()))
+    assert rows["obs"].tolist() == [-1 if merged else 0] * 3
+    assert set(rows["target"]) == {"" if merged else "J0534+2200"}
+    assert rows["gl"] == pytest.approx(np.full(3, 184.557), abs=1e-3)
+    if merged:
+        assert (header.source, header.beam, header.ra_deg) == ("", 4, 83.633)
+        assert np.isnan(header.tstart)
+    else:
+        assert header == make_header()
+    assert run.candidates["gl"].unit == "deg"
+    assert repr(run).startswith("<Run run.h5" + ("" if merged else " of J0534+2200"))
+    assert "several observations" in run._repr_html_() or not merged
 
 
 def test_rfi_round_trip(product: Path) -> None:

@@ -18,6 +18,7 @@ from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product import schema
+from pulsar.io.product.placed import header_of, placed, unknown_header
 
 if TYPE_CHECKING:
     from astropy.table import QTable
@@ -148,7 +149,12 @@ class Run:
         unknown = empty_table(later, len(rows))
         for key in rows.dtype.names or ():
             rows[key] = stored[key] if key in names else unknown[key]
-        return rows
+        added = {c.name for c in later}
+        if "obs" not in added:
+            return rows
+        # Before version 1.2: of the one observation of the file, or of nobody knows which of those that were merged.
+        rows["obs"] = 0 if self.observations else -1
+        return placed(rows, self.observations) if "target" in added else rows
 
     def table(self, name: str = "candidates") -> "QTable":
         """A table as an astropy QTable with units and descriptions; empty when the file does not hold it."""
@@ -182,9 +188,57 @@ class Run:
 
     @cached_property
     def observation(self) -> Header:
-        """Header of the observation."""
+        """Header of the observation; of several what they share, everything else unknown (see `observations`)."""
         with self._open() as file:
             return read_header(file, self.path)
+
+    @cached_property
+    def observations(self) -> tuple[Header, ...]:
+        """Headers of all observations, as the column `obs` counts them.
+
+        Empty for what was merged before version 1.2, which does not say whence its rows are.
+        """
+        rows = self.rows("observations")
+        if len(rows) == 1:
+            return (self.observation,)
+        with self._open() as file:
+            if not len(rows):
+                return () if "merged" in file["provenance"].attrs else (read_header(file, self.path),)
+            tables = file["observation"].get("freq_tables", {})
+            freqs = {int(key): tuple(float(f) for f in data[()]) for key, data in tables.items()}
+        return tuple(header_of(row, freqs.get(i)) for i, row in enumerate(rows))
+
+    @property
+    def is_merged(self) -> bool:
+        """Whether rows are of several observations, so that each needs to say of which."""
+        return len(self.observations) != 1
+
+    def observation_of(self, row: Any) -> Header:
+        """Header of the observation from which a row is: its source, beam, position, start, length, sampling and band.
+
+        Parameters
+        ----------
+        row : str, mapping or void
+            A row of candidates or single pulses, or the id of one.
+
+        Returns
+        -------
+        Header
+            With nothing but beam and position of the row where nobody has recorded the rest (merged before version
+            1.2).
+
+        Raises
+        ------
+        ConfigError
+            There is no candidate or single pulse of that name.
+        """
+        if isinstance(row, str):
+            pulses = self.rows("single_pulses")
+            found = np.flatnonzero(pulses["id"] == row)
+            row = pulses[found[0]] if found.size else self.candidate(row)
+        names = row.keys() if isinstance(row, Mapping) else row.dtype.names
+        obs = int(row["obs"]) if "obs" in names else (0 if len(self.observations) == 1 else -1)
+        return self.observations[obs] if 0 <= obs < len(self.observations) else unknown_header(row)
 
     @cached_property
     def problems(self) -> tuple[str, ...]:
@@ -302,16 +356,26 @@ class Run:
                 f", best {first['id']}: P {first['period']:.9g} s, DM {first['dm']:.5g}, S/N {first['snr']:.1f}, "
                 f"score {first['score']:.2f}"
             )
-        source = self.observation.source
-        return f"<Run {self.path.name}{f' of {source}' if source else ''}: {len(rows)} candidates{best}>"
+        sources = ", ".join(dict.fromkeys(h.source for h in self.observations if h.source))
+        count = f" ({len(self.observations)} observations)" if len(self.observations) > 1 else ""
+        what = f" of {sources}{count}" if sources else ""
+        return f"<Run {self.path.name}{what}: {len(rows)} candidates{best}>"
 
     def _repr_html_(self) -> str:
         rows = self.rows("candidates")
-        header = self.observation
-        shown: Mapping[str, str] = {
-            "rank": "", "id": "", "period": ".9g", "dm": ".5g", "accel": ".3g", "snr": ".1f", "sigma": ".1f",
+        shown: dict[str, str] = {
+            "rank": "", "id": "", "target": "", "beam": "", "nbeams": "",
+            "period": ".9g", "dm": ".5g", "accel": ".3g", "snr": ".1f", "sigma": ".1f",
             "width": ".3f", "score": ".2f", "rfi_flags": "", "known_source": "",
         }  # fmt: skip
+        if not self.is_merged:
+            header = self.observation
+            shown = {key: form for key, form in shown.items() if key not in ("target", "beam", "nbeams")}
+            what = f"{html.escape(header.source or 'unnamed source')} · {header.tobs:.6g} s · "
+            what += f"{header.freqs[-1]:.6g}–{header.freqs[0]:.6g} MHz"
+        else:
+            sources = ", ".join(dict.fromkeys(h.source or "unnamed source" for h in self.observations))
+            what = html.escape(sources or "unnamed sources") + f" · {len(self.observations) or 'several'} observations"
         units = {c.name: c.unit for c in schema.TABLES["candidates"][0]}
         head = "".join(f"<th>{k}{f'<br><small>{units[k]}</small>' if units[k] else ''}</th>" for k in shown)
         body = "".join(
@@ -320,8 +384,7 @@ class Run:
         )
         more = f"<p>… and {len(rows) - 20} more in <code>run.candidates</code></p>" if len(rows) > 20 else ""
         return (
-            f"<h4>{html.escape(self.path.name)}</h4><p>{html.escape(header.source or 'unnamed source')} · "
-            f"{header.tobs:.6g} s · {header.freqs[-1]:.6g}–{header.freqs[0]:.6g} MHz · {len(rows)} candidates</p>"
+            f"<h4>{html.escape(self.path.name)}</h4><p>{what} · {len(rows)} candidates</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
         )
 

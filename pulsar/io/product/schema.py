@@ -10,17 +10,20 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_P
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.1"
+FORMAT_VERSION: Final = "1.2"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
     "1.0": "first version: observation, candidates, single_pulses, folds, detections, rfi, provenance",
     "1.1": "found_by, fddot, npulses and flux of candidates, source of single pulses, kind, fddot, snr and width of "
     "detections, pulses",
+    "1.2": "observations, and of every row the one from which it is: obs, target, gl and gb of candidates and single "
+    "pulses, nbeams of single pulses, obs of files and gaps; times of merged pulses count from their own start",
 }
 
 GROUPS: Final[dict[str, str]] = {
-    "observation": "what was observed: the joined header as attributes, the files, the gaps between them",
+    "observation": "what was observed: the joined header as attributes (of several observations: what is the same in "
+    "all, and the earliest start), the files, the gaps between them",
     "folds": "one group per folded candidate, named by its id",
     "pulses": "one group per single pulse that was cut out, named by its id",
     "rfi": "what was masked and why, and the band before cleaning",
@@ -33,12 +36,48 @@ FILE_COLUMNS: Final[tuple[Column, ...]] = (
     Column("nsamps", "i8", "", "samples in the file"),
     Column("size", "i8", "byte", "size of the file"),
     Column("mtime", "f8", "s", "time of its last change, since 1970-01-01 UTC"),
+    Column("obs", "i4", "", "row of the table observations to which it belongs"),
 )
 
 GAP_COLUMNS: Final[tuple[Column, ...]] = (
     Column("start", "i8", "", "first missing sample"),
     Column("nsamps", "i8", "", "missing samples"),
     Column("reason", "U1", "", "why they are missing"),
+    Column("obs", "i4", "", "row of the table observations to which they belong"),
+)
+
+#: The fields of pulsar.data.header.Header by their names (but for freq_table), and what follows from them.
+OBSERVATION_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("obs", "i4", "", "number of the row, from 0: what the column obs of other tables names"),
+    Column("source", "U1", "", "name of the source that was observed, or empty"),
+    Column("telescope", "U1", "", "telescope, or empty"),
+    Column("beam", "i4", "", "beam number, -1 when unknown"),
+    Column("ra_deg", "f8", "deg", "right ascension of the beam, NaN when unknown"),
+    Column("dec_deg", "f8", "deg", "declination of the beam, NaN when unknown"),
+    Column("gl", "f8", "deg", "galactic longitude of the beam, NaN when unknown"),
+    Column("gb", "f8", "deg", "galactic latitude of the beam, NaN when unknown"),
+    Column("tstart", "f8", "d", "MJD (UTC) of the first sample"),
+    Column("tobs", "f8", "s", "length of the observation"),
+    Column("nsamps", "i8", "", "time samples"),
+    Column("tsamp", "f8", "s", "sampling time"),
+    Column("nchans", "i4", "", "channels"),
+    Column("fch1", "f8", "MHz", "centre of channel 0, the highest"),
+    Column("foff", "f8", "MHz", "step from one channel to the next"),
+    Column("bandwidth", "f8", "MHz", "total bandwidth, edge to edge"),
+    Column("nbits", "i4", "", "bits a sample in the files"),
+    Column("nifs", "i4", "", "polarisations in the files"),
+    Column("dm", "f8", "pc / cm3", "DM to which the data were dedispersed already"),
+    Column("is_series", "i1", "", "1 for a dedispersed time series"),
+    Column("barycentric", "i1", "", "1 for data that are barycentred already"),
+    Column("pulsarcentric", "i1", "", "1 for data that follow a pulsar already"),
+    Column("az_deg", "f8", "deg", "azimuth at the start, NaN when unknown"),
+    Column("za_deg", "f8", "deg", "zenith angle at the start, NaN when unknown"),
+    Column("telescope_id", "i4", "", "SIGPROC number of the telescope, -1 when unknown"),
+    Column("nbeams", "i4", "", "beams of the receiver, -1 when unknown"),
+    Column("machine", "U1", "", "backend, or empty"),
+    Column("pol_type", "U1", "", "polarisations as the files name them, or empty"),
+    Column("format", "U1", "", "format of the files"),
+    Column("product", "U1", "", "product that was merged, absolute path, or empty"),
 )
 
 BIRDIE_COLUMNS: Final[tuple[Column, ...]] = (
@@ -58,6 +97,7 @@ TABLES: Final[dict[str, tuple[tuple[Column, ...], str]]] = {
     "candidates": (CANDIDATE_COLUMNS, "periodic candidates, best first"),
     "single_pulses": (SINGLE_PULSE_COLUMNS, "single pulses, one row per cluster of events, best first"),
     "detections": (DETECTION_COLUMNS, "the raw detections that were grouped into candidates"),
+    "observations": (OBSERVATION_COLUMNS, "the observations from which the rows of other tables are"),
     "observation/files": (FILE_COLUMNS, "the files of the observation, in order of time"),
     "observation/gaps": (GAP_COLUMNS, "samples that are in no file, filled with the mean of each channel"),
     "rfi/birdies": (BIRDIE_COLUMNS, "periodic interference"),

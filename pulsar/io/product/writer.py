@@ -22,6 +22,7 @@ from pulsar.data.observation import Gap, InputFile
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.product import schema
+from pulsar.io.product.placed import observation_row, placed, shared_header
 from pulsar.io.product.provenance import software_version
 
 
@@ -174,6 +175,15 @@ class FileWriter:
         problems: Sequence[str] = (),
     ) -> None:
         """Store the joined header (attributes of ``/observation``), its files, gaps and oddities."""
+        self._observed(header, [files], [gaps], problems)
+
+    def _observed(
+        self,
+        header: Header,
+        files: Sequence[Sequence[InputFile]],
+        gaps: Sequence[Sequence[Gap]],
+        problems: Sequence[str],
+    ) -> None:
         attrs = self._file["observation"].attrs
         for field in fields(header):
             value = getattr(header, field.name)
@@ -189,9 +199,11 @@ class FileWriter:
             | {"tstart": "d", "tmid": "d", "dm": "pc / cm3"}
             | dict.fromkeys(("ra_deg", "dec_deg", "az_deg", "za_deg"), "deg")
         )
-        rows = [(str(Path(f.path).absolute()), f.start, f.nsamps, f.size, f.mtime) for f in files]
+        found = [(obs, file) for obs, some in enumerate(files) for file in some]
+        rows = [(str(Path(f.path).absolute()), f.start, f.nsamps, f.size, f.mtime, obs) for obs, f in found]
         self._rows("observation/files", rows)
-        self._rows("observation/gaps", [(g.start, g.nsamps, g.reason) for g in gaps])
+        lost = [(g.start, g.nsamps, g.reason, obs) for obs, some in enumerate(gaps) for g in some]
+        self._rows("observation/gaps", lost)
         self._strings("observation/problems", problems, "what was odd in the files")
 
     def provenance(self, record: Mapping[str, Any]) -> None:
@@ -252,15 +264,63 @@ class FileWriter:
 
 
 class ProductWriter(FileWriter):
-    """Writer of the product of a search or of folds."""
+    """Writer of the product of a search or of folds.
+
+    Say first what was observed: of their own observation the candidates and single pulses get their target, and of
+    their positions the galactic coordinates.
+    """
+
+    _headers: tuple[Header, ...] = ()
+
+    def observation(
+        self,
+        header: Header,
+        files: Sequence[InputFile] = (),
+        gaps: Sequence[Gap] = (),
+        problems: Sequence[str] = (),
+    ) -> None:
+        """Store the one observation that was searched: its header, files, gaps and oddities."""
+        self.observations([header], [files], [gaps], problems=problems)
+
+    def observations(
+        self,
+        headers: Sequence[Header],
+        files: Sequence[Sequence[InputFile]],
+        gaps: Sequence[Sequence[Gap]],
+        *,
+        products: Sequence[str] = (),
+        problems: Sequence[str] = (),
+    ) -> None:
+        """Store the observations that the column `obs` of other tables counts.
+
+        Parameters
+        ----------
+        headers : sequence of Header
+            At least one.
+        files, gaps : sequence of sequences
+            Of each observation.
+        products : sequence of str
+            Of each the product from which it was merged.
+        problems : sequence of str
+            What was odd in the files.
+        """
+        self._headers = tuple(headers)
+        self._observed(shared_header(headers), files, gaps, problems)
+        names = list(products) or [""] * len(headers)
+        rows = [observation_row(i, h, name) for i, (h, name) in enumerate(zip(headers, names, strict=True))]
+        self._rows("observations", rows)
+        for i, header in enumerate(headers):
+            if header.freq_table is not None and len(headers) > 1:
+                table = np.asarray(header.freq_table)
+                self._array(f"observation/freq_tables/{i}", table, "MHz", f"channel centres of observation {i}")
 
     def candidates(self, table: NDArray[Any]) -> None:
         """Store the ranked candidates, a structured array with the fields of CANDIDATE_COLUMNS."""
-        self._table("candidates", table)
+        self._table("candidates", placed(table, self._headers))
 
     def single_pulses(self, table: NDArray[Any]) -> None:
         """Store the ranked single pulses, a structured array with the fields of SINGLE_PULSE_COLUMNS."""
-        self._table("single_pulses", table)
+        self._table("single_pulses", placed(table, self._headers))
 
     def detections(self, table: NDArray[Any]) -> None:
         """Store the raw detections, a structured array with the fields of DETECTION_COLUMNS."""
