@@ -5,21 +5,24 @@ import math
 import os
 import re
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column
+from pulsar.data.direction import dms, hms
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import Run
+from pulsar.io.product.schema import OBSERVATION_COLUMNS
 from pulsar.report.pulse import plot_pulse
 from pulsar.report.rfi import plot_mask
-from pulsar.report.sheet import plot, png
+from pulsar.report.sheet import plot, png, position
 
-#: Column of a table -> (heading, format, factor, unit in place of the stored one).
+#: Column of a table -> (heading, format, factor, unit in place of the stored one); the formats "hms" and "dms" are for
+#: right ascensions and declinations.
 _Columns = dict[str, tuple[str, str, float, str | None]]
 _COLUMNS: _Columns = {
     "rank": ("rank", "d", 1, None),
@@ -54,6 +57,32 @@ _PULSE_COLUMNS: _Columns = {
     "source": ("pulse of", "", 1, None),
     "rfi_flags": ("suspicion", "", 1, None),
 }
+#: In place of the column beam, where rows are of several observations.
+_PLACE: _Columns = {
+    "obs": ("obs.", "d", 1, None),
+    "target": ("source", "", 1, None),
+    "beam": ("beam", "d", 1, None),
+    "nbeams": ("beams", "d", 1, None),
+    "ra_deg": ("RA", "hms", 1, "h:m:s"),
+    "dec_deg": ("Dec", "dms", 1, "d:m:s"),
+}
+_OBSERVED: _Columns = {
+    "obs": ("no.", "d", 1, None),
+    "source": ("source", "", 1, None),
+    "telescope": ("telescope", "", 1, None),
+    "beam": ("beam", "d", 1, None),
+    "ra_deg": ("RA", "hms", 1, "h:m:s"),
+    "dec_deg": ("Dec", "dms", 1, "d:m:s"),
+    "gl": ("l", ".4f", 1, None),
+    "gb": ("b", ".4f", 1, None),
+    "tstart": ("start", ".6f", 1, "MJD"),
+    "tobs": ("length", ".6g", 1, None),
+    "tsamp": ("sampling", ".6g", 1e6, "µs"),
+    "fch1": ("highest channel", ".6g", 1, None),
+    "bandwidth": ("bandwidth", ".6g", 1, None),
+    "nchans": ("channels", "d", 1, None),
+}
+_DIRECTIONS: dict[str, Callable[[float], str]] = {"hms": hms, "dms": dms}
 #: Single pulses listed of each run; the file holds all.
 _MOST_PULSES = 500
 
@@ -91,7 +120,11 @@ def write_report(
     names = _run_names(runs)
     rows: list[dict[str, Any]] = []
     pulses: list[dict[str, Any]] = []
+    observed: list[dict[str, Any]] = []
     sheets: list[dict[str, Any]] = []
+    several = len(runs) > 1
+    merged = several or runs[0].is_merged
+    of_candidates, of_pulses = (_with_place(c) if merged else c for c in (_COLUMNS, _PULSE_COLUMNS))
     for run, name in zip(runs, names, strict=True):
         prefix = f"{name}-" if len(runs) > 1 else ""
         drawn = set()
@@ -106,17 +139,18 @@ def write_report(
             if tick is not None:
                 tick(1)
         for found, columns, table in (
-            (rows, _COLUMNS, run.rows("candidates")),
-            (pulses, _PULSE_COLUMNS, run.rows("single_pulses")[:_MOST_PULSES]),
+            (rows, of_candidates, run.rows("candidates")),
+            (pulses, of_pulses, run.rows("single_pulses")[:_MOST_PULSES]),
+            (observed, _OBSERVED, run.rows("observations") if merged else ()),
         ):
             for row in table:
-                anchor = f"{prefix}{row['id']}" if str(row["id"]) in drawn else ""
                 values = {k: row[k].item() for k in row.dtype.names}
-                found.append(_row(values, columns, anchor, name if len(runs) > 1 else ""))
-    if len(runs) > 1:
+                anchor = f"{prefix}{values['id']}" if values.get("id") in drawn else ""
+                found.append(_row(values, columns, anchor, name if several else ""))
+    if several:
         for found in (rows, pulses):
             found.sort(key=lambda r: -r["score"])
-    title = runs[0].observation.source or names[0] if len(runs) == 1 else f"{len(runs)} runs"
+    title = f"{len(runs)} runs" if several else _sources(runs[0]) or names[0]
     page = _environment().from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))
     text = page.render(
         title=title,
@@ -127,15 +161,22 @@ def write_report(
             {
                 "id": "candidates",
                 "title": "Candidates",
-                "columns": _headings(_COLUMNS, CANDIDATE_COLUMNS, len(runs) > 1),
+                "columns": _headings(of_candidates, CANDIDATE_COLUMNS, several),
                 "rows": rows,
                 "none": "No candidate stands above the threshold.",
             },
             {
                 "id": "pulses",
                 "title": "Single pulses",
-                "columns": _headings(_PULSE_COLUMNS, SINGLE_PULSE_COLUMNS, len(runs) > 1),
+                "columns": _headings(of_pulses, SINGLE_PULSE_COLUMNS, several),
                 "rows": pulses,
+                "none": "",
+            },
+            {
+                "id": "observations",
+                "title": "Observations",
+                "columns": _headings(_OBSERVED, OBSERVATION_COLUMNS, several),
+                "rows": observed,
                 "none": "",
             },
         ],
@@ -167,19 +208,39 @@ def _replace(path: Path, data: bytes) -> None:
     temporary.replace(path)
 
 
+def _with_place(columns: _Columns) -> _Columns:
+    """The columns with source, beams and position after the id."""
+    rest = {k: v for k, v in columns.items() if k not in ("rank", "id", "beam")}
+    when: _Columns = {"mjd": ("MJD", ".9f", 1, "UTC")} if "time" in rest else {}
+    return {"rank": columns["rank"], "id": columns["id"], **_PLACE, **when, **rest}
+
+
+def _sources(run: Run) -> str:
+    """Names of the sources that were observed, each once."""
+    return ", ".join(dict.fromkeys(h.source for h in run.observations if h.source))
+
+
+def _where(row: Mapping[str, Any], header: Header) -> str:
+    """Source, beam and position of a row, as far as they are known."""
+    beam = int(row.get("beam", -1))
+    place = dict(position(header, row)).get("position", "")
+    return ", ".join(filter(None, [header.source, f"beam {beam}" if beam >= 0 else "", place]))
+
+
 def _sheet(run: Run, ident: str, folder: Path, prefix: str) -> dict[str, Any]:
     fold = run.fold(ident)
     rows = run.rows("candidates")
     row = run.candidate(ident) if ident in rows["id"] else {"id": ident}
-    header: Header = run.observation
+    header = run.observation_of(row)
     image = png(plot(fold, row, header))
     period, dm = 1e3 / fold.after.freq, fold.after.dm
     numbers = f"period {period:.9g} ms, DM {dm:.5g} pc/cm³, S/N {fold.snr:.1f}"
+    where = _where(row, header)
     alt = (
         f"Plot sheet of candidate {ident}: profile, time against phase, frequency against phase, DM curve, "
-        f"period and derivative; {numbers}, duty cycle {fold.width:.3f}."
+        f"period and derivative; {numbers}, duty cycle {fold.width:.3f}; {where}."
     )
-    return _figure(image, f"{prefix}{ident}", folder, numbers, alt, "candidates")
+    return _figure(image, f"{prefix}{ident}", folder, f"{numbers}; {where}", alt, "candidates")
 
 
 def _pulse_sheet(run: Run, ident: str, folder: Path, prefix: str) -> dict[str, Any]:
@@ -187,10 +248,12 @@ def _pulse_sheet(run: Run, ident: str, folder: Path, prefix: str) -> dict[str, A
     rows = run.rows("single_pulses")
     found = rows[rows["id"] == ident]
     row = {k: found[0][k].item() for k in rows.dtype.names or ()} if len(found) else {"id": ident}
-    image = png(plot_pulse(cutout, row, run.observation))
-    numbers = f"time {row['time']:.4f} s, DM {row['dm']:.5g} pc/cm³, S/N {row['snr']:.1f}" if len(found) else ""
-    alt = f"Plot sheet of single pulse {ident}: series, dynamic spectrum, DM against time; {numbers}."
-    return _figure(image, f"{prefix}{ident}", folder, numbers, alt, "pulses")
+    header = run.observation_of(row)
+    image = png(plot_pulse(cutout, row, header))
+    where = _where(row, header)
+    numbers = f"time {row['time']:.4f} s, DM {row['dm']:.5g} pc/cm³, S/N {row['snr']:.1f}; " if len(found) else ""
+    alt = f"Plot sheet of single pulse {ident}: series, dynamic spectrum, DM against time; {numbers}{where}."
+    return _figure(image, f"{prefix}{ident}", folder, f"{numbers}{where}", alt, "pulses")
 
 
 def _figure(image: bytes, name: str, folder: Path, caption: str, alt: str, table: str) -> dict[str, Any]:
@@ -210,10 +273,10 @@ def _figure(image: bytes, name: str, folder: Path, caption: str, alt: str, table
 
 def _headings(columns: _Columns, known: tuple[Column, ...], several: bool) -> list[dict[str, Any]]:
     stored = {c.name: c for c in known}
+    unit_of = {key: stored[key].unit if unit is None else unit for key, (_, _, _, unit) in columns.items()}
     first = [{"title": "run", "unit": "", "text": True}] if several else []
     return first + [
-        {"title": title, "unit": stored[key].unit if unit is None else unit, "text": form == ""}
-        for key, (title, form, _, unit) in columns.items()
+        {"title": title, "unit": unit_of[key], "text": form == ""} for key, (title, form, _, _) in columns.items()
     ]
 
 
@@ -224,9 +287,12 @@ def _row(values: dict[str, Any], columns: _Columns, anchor: str, run: str) -> di
     for key, (_, form, factor, _) in columns.items():
         value = values[key]
         text = form == ""
-        known = text or (math.isfinite(value) and not (key == "beam" and value < 0))
+        known = text or (math.isfinite(value) and not (key in ("beam", "obs") and value < 0))
+        place = _DIRECTIONS.get(form)
         if text:
             shown, sort = str(value), str(value)
+        elif known and place is not None:
+            shown, sort = place(value), repr(value)
         elif known:
             shown = format(value if form == "d" else value * factor, form)
             sort = repr(value)
@@ -234,7 +300,7 @@ def _row(values: dict[str, Any], columns: _Columns, anchor: str, run: str) -> di
             shown, sort = "–", ""
         link = anchor if key == "id" else ""
         cells.append({"shown": shown, "sort": sort, "text": text, "flag": key == "rfi_flags", "link": link})
-    score = values["score"]
+    score = values.get("score", 0.0)
     return {"cells": cells, "score": score if math.isfinite(score) else -1.0}
 
 
@@ -257,20 +323,43 @@ def _mask(run: Run, name: str) -> dict[str, Any] | None:
     }
 
 
-def _run(run: Run, name: str) -> dict[str, Any]:
-    header = run.observation
-    record = run.provenance
-    facts = [
-        ("Source", header.source or "unknown"),
-        ("Telescope", (header.telescope or "unknown") + (f", beam {header.beam}" if header.beam is not None else "")),
-        ("Start", f"MJD {header.tstart:.6f}"),
-        ("Duration", f"{header.tobs:.6g} s"),
-        ("Sampling", f"{1e6 * header.tsamp:.6g} µs, {header.nbits} bit"),
+def _facts(run: Run) -> list[tuple[str, str]]:
+    """What was observed; of several observations what they have in common, or from where to where they go."""
+    headers = run.observations
+    if not headers:
+        return [("Observations", "several, merged before it was recorded which rows are of which")]
+
+    def each(texts: Iterable[str]) -> str:
+        distinct = [t for t in dict.fromkeys(texts) if t]
+        return "; ".join(distinct[:4]) + (f" and {len(distinct) - 4} more" if len(distinct) > 4 else "")
+
+    def span(values: Sequence[float], form: str) -> str:
+        low, high = format(min(values), form), format(max(values), form)
+        return low if low == high else f"{low} to {high}"
+
+    beams = ", ".join(str(b) for b in sorted({h.beam for h in headers if h.beam is not None}))
+    where = each(h.telescope for h in headers) or "unknown"
+    facts = [("Observations", str(len(headers)))] if len(headers) > 1 else []
+    facts += [
+        ("Source" if len(headers) == 1 else "Sources", each(h.source for h in headers) or "unknown"),
+        ("Telescope", where + (f", beam{'s' if ',' in beams else ''} {beams}" if beams else "")),
+        ("Start", f"MJD {span([h.tstart for h in headers], '.6f')}"),
+        ("Duration", f"{span([h.tobs for h in headers], '.6g')} s"),
+        ("Sampling", each(f"{1e6 * h.tsamp:.6g} µs, {h.nbits} bit" for h in headers)),
     ]
-    if not header.is_series:
-        facts.append(("Band", f"{header.freqs[-1]:.6g}–{header.freqs[0]:.6g} MHz, {header.nchans} channels"))
-    if math.isfinite(header.ra_deg) and math.isfinite(header.dec_deg):
-        facts.append(("Position", f"{header.ra_deg:.5f}° {header.dec_deg:+.5f}°"))
+    band = each(f"{h.freqs[-1]:.6g}–{h.freqs[0]:.6g} MHz, {h.nchans} channels" for h in headers if not h.is_series)
+    if band:
+        facts.append(("Band", band))
+    place = position(headers[0], {})
+    if len(headers) == 1 and place:
+        facts.append(("Position", place[0][1]))
+        facts.append(("Galactic", place[1][1]))
+    return facts
+
+
+def _run(run: Run, name: str) -> dict[str, Any]:
+    record = run.provenance
+    facts = _facts(run)
     if "masked_fraction" in run.rfi:
         facts.append(("Masked", f"{100 * run.rfi['masked_fraction']:.1f} %"))
     facts.append(("Candidates", str(len(run))))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
-from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _empty, _style, save
+from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _empty, _style, observed, position, save
 
 
 def plot_pulse(
@@ -33,7 +33,7 @@ def plot_pulse(
     pulse : mapping, optional
         Row of the table of single pulses: adds what the search knows.
     header : Header, optional
-        Header of the observation.
+        Header of the observation of the pulse (``run.observation_of("p0001")``).
     title : str, optional
         In place of the id of the pulse.
     path : Path or str, optional
@@ -87,15 +87,7 @@ def _title(
         facts.append(f"score {row['score']:.2f}")
     figure.text(0.965, 0.948, "     ".join(facts), fontsize=13, color=INK, ha="right")
     if header is not None:
-        beam = f", beam {header.beam}" if header.beam is not None else ""
-        where = [
-            header.source or "unnamed source",
-            (header.telescope or "unknown telescope") + beam,
-            f"MJD {header.tstart:.6f}",
-            f"{header.freqs[-1]:.5g}–{header.freqs[0]:.5g} MHz",
-            f"{1e6 * header.tsamp:.6g} µs",
-        ]
-        figure.text(0.065, 0.91, "   ·   ".join(where), fontsize=9.5, color=SOFT)
+        figure.text(0.065, 0.91, observed(header, row, cutout.tstart), fontsize=9.5, color=SOFT)
 
 
 def _profile(axes: Axes, cutout: PulseCutout, edges: NDArray[np.float64], scale: float) -> None:
@@ -140,12 +132,12 @@ def _numbers(axes: Axes, cutout: PulseCutout, row: Mapping[str, Any], header: He
         lines.append(("significance", f"{row['sigma']:.1f} σ after all trials"))
     if row.get("ndetections"):
         lines.append(("events", f"{row['ndetections']}"))
-    if header is not None and math.isfinite(header.ra_deg) and math.isfinite(header.dec_deg):
-        lines.append(("position", f"{header.ra_deg:.4f}°  {header.dec_deg:+.4f}°"))
+    lines += position(header, row)
     if row.get("rfi_flags"):
         lines.append(("suspicion", str(row["rfi_flags"])[:44]))
+    step = min(0.14, 0.98 / len(lines))
     for i, (name, value) in enumerate(lines):
-        y = 0.92 - 0.14 * i
+        y = 0.92 - step * i
         axes.text(0.0, y, name, transform=axes.transAxes, fontsize=9, color=SOFT, va="top")
         axes.text(0.22, y, value, transform=axes.transAxes, fontsize=9.5, color=INK, va="top")
 

@@ -16,7 +16,8 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.ticker import MaxNLocator, MultipleLocator
 from numpy.typing import NDArray
 
-from pulsar.constants import C
+from pulsar.constants import DAY, C
+from pulsar.data.direction import dms, galactic, hms
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 
@@ -55,7 +56,7 @@ def plot(
     candidate : mapping, optional
         Row of the candidates table (``run.candidate("c0001")``): adds what the search knows.
     header : Header, optional
-        Header of the observation (``run.observation``).
+        Header of the observation of the candidate (``run.observation_of("c0001")``).
     title : str, optional
         In place of the id of the candidate.
     path : Path or str, optional
@@ -77,7 +78,7 @@ def plot(
         2, 1, figure=figure, left=0.385, right=0.65, top=top, bottom=bottom, height_ratios=(2, 1), hspace=0.3
     )
     right = GridSpec(
-        2, 1, figure=figure, left=0.715, right=0.94, top=top, bottom=bottom, height_ratios=(2, 1), hspace=0.3
+        2, 1, figure=figure, left=0.715, right=0.94, top=top, bottom=bottom, height_ratios=(1.45, 1), hspace=0.25
     )
     _title(figure, fold, row, header, title)
     profile = figure.add_subplot(left[0])
@@ -123,16 +124,63 @@ def _title(figure: Figure, fold: Fold, row: Mapping[str, Any], header: Header | 
         facts.append(f"score {row['score']:.2f}")
     figure.text(0.975, 0.948, "     ".join(facts), fontsize=13, color=INK, ha="right")
     if header is not None:
-        beam = f", beam {header.beam}" if header.beam is not None else ""
-        where = [
-            header.source or "unnamed source",
-            (header.telescope or "unknown telescope") + beam,
-            f"MJD {header.tstart:.6f}",
-            f"{header.tobs:.5g} s",
-            "dedispersed series" if header.is_series else f"{header.freqs[-1]:.5g}–{header.freqs[0]:.5g} MHz",
-            f"{1e6 * header.tsamp:.6g} µs",
-        ]
-        figure.text(0.055, 0.915, "   ·   ".join(where), fontsize=9.5, color=SOFT)
+        start = header.tstart if math.isfinite(header.tstart) else fold.epoch - 0.5 * fold.tobs / DAY
+        figure.text(0.055, 0.915, observed(header, row, start, fold.tobs), fontsize=9.5, color=SOFT)
+
+
+def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float | None = None) -> str:
+    """One line of what was observed: source, telescope and beam, start, length, band, sampling; no unknown ones.
+
+    Parameters
+    ----------
+    header : Header
+        Of the observation of the row.
+    row : mapping
+        Of candidates or single pulses: its beam is taken where the header has none.
+    tstart : float
+        Start, MJD (UTC).
+    tobs : float, optional
+        Length [s]; not told by default.
+    """
+    number = int(row.get("beam", -1)) if header.beam is None else header.beam
+    parts = [header.source or "unnamed source", telescope(header) + (f", beam {number}" if number >= 0 else "")]
+    if math.isfinite(tstart):
+        parts.append(f"MJD {tstart:.6f}")
+    if tobs is not None and math.isfinite(tobs):
+        parts.append(f"{tobs:.5g} s")
+    if header.is_series:
+        parts.append("dedispersed series")
+    elif math.isfinite(header.fch1):
+        parts.append(f"{header.freqs[-1]:.5g}–{header.freqs[0]:.5g} MHz")
+    if math.isfinite(header.tsamp):
+        parts.append(f"{1e6 * header.tsamp:.6g} µs")
+    return "   ·   ".join(parts)
+
+
+def telescope(header: Header) -> str:
+    """Its name."""
+    return header.telescope or "unknown telescope"
+
+
+def position(header: Header | None, row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Names and values of where a row lies on the sky: its own position, and that of the beam where it is another."""
+    own = tuple(float(row.get(key, math.nan)) for key in ("ra_deg", "dec_deg"))
+    beam = (math.nan, math.nan) if header is None else (header.ra_deg, header.dec_deg)
+    own = own if all(map(math.isfinite, own)) else beam
+    if not all(map(math.isfinite, own)):
+        return []
+    longitude, latitude = galactic(*own)
+    lines = [
+        ("position", f"{hms(own[0])}  {dms(own[1])}"),
+        ("galactic", f"l {float(longitude):.4f}°  b {float(latitude):+.4f}°"),
+    ]
+    nbeams = int(row.get("nbeams", 0))
+    if nbeams > 1:
+        lines.append(("seen in", f"{nbeams} beams, best in {row.get('beam', '?')}"))
+    # To less than the digits shown it is the beam's.
+    if all(map(math.isfinite, beam)) and math.dist(own, beam) > 1e-4:
+        lines.append(("beam centre", f"{hms(beam[0])}  {dms(beam[1])}"))
+    return lines
 
 
 def _style(axes: Axes, heading: str) -> None:
@@ -280,8 +328,7 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> list[t
     if _finite(row.get("period_bary")):
         lines.append(("barycentric", f"{1e3 * row['period_bary']:.9g} ms"))
     lines.append(("epoch", f"MJD {fold.epoch:.8f} UTC"))
-    if header is not None and math.isfinite(header.ra_deg) and math.isfinite(header.dec_deg):
-        lines.append(("position", f"{header.ra_deg:.4f}°  {header.dec_deg:+.4f}°"))
+    lines += position(header, row)
     for key, label in (("harmonic_of", "harmonic of"), ("rfi_flags", "suspicion")):
         if row.get(key):
             lines.append((label, str(row[key])[:44]))
@@ -295,7 +342,7 @@ def _numbers(axes: Axes, fold: Fold, row: Mapping[str, Any], header: Header | No
     for i, (name, value) in enumerate(lines):
         y = 0.97 - step * i
         axes.text(0.0, y, name, transform=axes.transAxes, fontsize=9, color=SOFT, va="top")
-        axes.text(0.32, y, value, transform=axes.transAxes, fontsize=9.5, color=INK, va="top")
+        axes.text(0.34, y, value, transform=axes.transAxes, fontsize=9.5, color=INK, va="top")
 
 
 def _finite(value: Any) -> bool:

@@ -11,9 +11,10 @@ import pytest
 from reference.products import make_fold, make_header, write_product
 
 from pulsar.errors import ConfigError
+from pulsar.io.product.placed import unknown_header
 from pulsar.io.product.reader import read
 from pulsar.report.page import write_report
-from pulsar.report.sheet import numbers, plot, png
+from pulsar.report.sheet import numbers, plot, png, position
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -103,7 +104,8 @@ def test_several_runs_in_one_page(tmp_path: Path) -> None:
     text = page.read_text()
     Page(text)
     assert ticks == [1, 1]
-    assert len(re.findall(r"<tr>(<td.*?)</tr>", text)) == 6
+    # Three candidates and one observation of each.
+    assert len(re.findall(r"<tr>(<td.*?)</tr>", text)) == 8
     assert sorted(p.name for p in page.parent.glob("*.png")) == ["run-c0001.png", "run_2-c0001.png"]
     assert "2 runs" in text
 
@@ -152,3 +154,27 @@ def test_numbers_say_what_is_known() -> None:
     assert values["harmonic of"] == "c0007"
     assert "detection" not in values
     assert "position" not in values
+
+
+def test_the_position_is_that_of_the_row() -> None:
+    header = make_header()
+    assert dict(position(header, {})) == {"position": "05:34:31.9  +22:00:52", "galactic": "l 184.5575°  b -5.7845°"}
+    own = {"ra_deg": header.ra_deg + 0.02, "dec_deg": header.dec_deg, "nbeams": 2, "beam": 1}
+    told = dict(position(header, own))
+    assert told["position"] == "05:34:36.7  +22:00:52"
+    assert told["beam centre"] == "05:34:31.9  +22:00:52"
+    assert told["seen in"] == "2 beams, best in 1"
+    assert dict(position(None, own))["position"] == told["position"]
+    assert position(None, {}) == []
+
+
+def test_a_sheet_of_an_observation_that_nobody_has_recorded() -> None:
+    """Of products merged by older versions: what the fold and the row know, and nothing of another observation."""
+    fold, row = make_fold(1), {"id": "c0001", "beam": 4, "ra_deg": 10.0, "dec_deg": -20.0, "obs": -1}
+    sheet = plot(fold, row, unknown_header(row))
+    assert png(sheet).startswith(PNG)
+    (line,) = [t.get_text() for t in sheet.texts if "·" in t.get_text()]
+    start = fold.epoch - 0.5 * fold.tobs / 86400
+    assert line.split("   ·   ") == [
+        "unnamed source", "unknown telescope, beam 4", f"MJD {start:.6f}", f"{fold.tobs:.5g} s"
+    ]  # fmt: skip
