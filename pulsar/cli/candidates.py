@@ -30,9 +30,9 @@ def command(
         return
     rows = product.rows("single_pulses" if pulses else "candidates")[:top]
     if form == "table" and pulses:
-        print_pulses(rows)
+        print_pulses(rows, merged=product.is_merged)
     elif form == "table":
-        print_candidates(rows)
+        print_candidates(rows, merged=product.is_merged)
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(rows.dtype.names or ())

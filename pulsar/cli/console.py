@@ -253,7 +253,27 @@ def print_table(
         out("  ".join(padded).rstrip())
 
 
-def print_candidates(rows: Any, *, top: int | None = None, title: str = "", marked: set[str] | None = None) -> None:
+def print_lists(run: Any, *, top: int) -> None:
+    """Print the best candidates of a product, and its best single pulses but for those of a listed candidate.
+
+    Parameters
+    ----------
+    run : Run
+    top : int
+        Print no more than these of each.
+    """
+    print_candidates(run.rows("candidates"), top=top, merged=run.is_merged)
+    pulses = run.rows("single_pulses")
+    # Those of a listed candidate are in its line.
+    alone = pulses[pulses["source"] == ""]
+    if len(alone):
+        out()
+        print_pulses(alone, top=top, title="Single pulses", merged=run.is_merged)
+
+
+def print_candidates(
+    rows: Any, *, top: int | None = None, title: str = "", marked: set[str] | None = None, merged: bool = False
+) -> None:
     """Print the ranked table of candidates.
 
     Parameters
@@ -264,6 +284,8 @@ def print_candidates(rows: Any, *, top: int | None = None, title: str = "", mark
         Print no more than these.
     marked : set of str, optional
         Ids of known (injected) pulsars; a column says which they are.
+    merged : bool
+        The rows are of several observations: say of each which source, beam and position.
     """
     if not len(rows):
         out("No candidates above the threshold.")
@@ -272,6 +294,7 @@ def print_candidates(rows: Any, *, top: int | None = None, title: str = "", mark
     columns: dict[str, Callable[[Any], str]] = {
         "rank": lambda r: str(r["rank"]),
         "id": lambda r: str(r["id"]),
+        **(_place(rows, "epoch") if merged else {}),
         "period [ms]": lambda r: value_error(1e3 * r["period"], 1e3 * r["period_err"]),
         "DM": lambda r: value_error(r["dm"], r["dm_err"]),
         "accel [m/s2]": lambda r: value_error(r["accel"], r["accel_err"]) if _significant(r) else "",
@@ -292,14 +315,14 @@ def print_candidates(rows: Any, *, top: int | None = None, title: str = "", mark
         columns,
         list(shown),
         title=title,
-        left=("id", "found by", "remarks", "injected"),
+        left=("id", "source", "found by", "remarks", "injected"),
         marked=(lambda r: str(r["id"]) in marked) if marked is not None else None,
     )
     if len(shown) < len(rows):
         out(f"... and {len(rows) - len(shown)} more")
 
 
-def print_pulses(rows: Any, *, top: int | None = None, title: str = "") -> None:
+def print_pulses(rows: Any, *, top: int | None = None, title: str = "", merged: bool = False) -> None:
     """Print the table of single pulses.
 
     Parameters
@@ -309,6 +332,8 @@ def print_pulses(rows: Any, *, top: int | None = None, title: str = "") -> None:
     top : int, optional
         Print no more than these.
     title : str
+    merged : bool
+        The rows are of several observations: say of each which source, beam and position, and when on the sky.
     """
     if not len(rows):
         out("No single pulses above the threshold.")
@@ -318,6 +343,7 @@ def print_pulses(rows: Any, *, top: int | None = None, title: str = "") -> None:
         {
             "rank": lambda r: str(r["rank"]),
             "id": lambda r: str(r["id"]),
+            **(_place(rows, "mjd") if merged else {}),
             "time [s]": lambda r: number(r["time"], ".4f"),
             "DM": lambda r: value_error(r["dm"], r["dm_err"]),
             "width [ms]": lambda r: number(1e3 * r["width"], ".3g"),
@@ -335,10 +361,31 @@ def print_pulses(rows: Any, *, top: int | None = None, title: str = "") -> None:
         },
         list(shown),
         title=title,
-        left=("id", "remarks"),
+        left=("id", "source", "remarks"),
     )
     if len(shown) < len(rows):
         out(f"... and {len(rows) - len(shown)} more")
+
+
+def _place(rows: Any, when: str) -> dict[str, Callable[[Any], str]]:
+    """Columns that say of what observation a row is; when, if one beam was on one source several times."""
+    from pulsar.data.direction import dms, hms
+
+    columns: dict[str, Callable[[Any], str]] = {
+        "source": lambda r: str(r["target"]) or "-",
+        "beam": lambda r: str(r["beam"]) if r["beam"] >= 0 else "-",
+        "beams": lambda r: str(r["nbeams"]) if r["nbeams"] > 0 else "-",
+        "RA": lambda r: hms(float(r["ra_deg"])) or "-",
+        "Dec": lambda r: dms(float(r["dec_deg"])) or "-",
+    }
+    # Times of pulses count from the start of their own observations: the MJD (to 0.1 ms) is what they share.
+    if when == "mjd":
+        columns["MJD"] = lambda r: number(r["mjd"], ".9f")
+        return columns
+    observed = {(str(r["target"]), int(r["beam"]), int(r["obs"])) for r in rows}
+    if len({(target, beam) for target, beam, _ in observed}) < len(observed):
+        columns["epoch [MJD]"] = lambda r: number(r[when], ".5f")
+    return columns
 
 
 def _significant(row: Any) -> bool:

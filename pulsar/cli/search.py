@@ -33,10 +33,8 @@ from pulsar.cli.console import (
     effective_config,
     error,
     note,
-    out,
     position,
-    print_candidates,
-    print_pulses,
+    print_lists,
     progress_mode,
     searches,
 )
@@ -130,14 +128,9 @@ def command(
         argv=sys.argv,
         progress=progress_mode(quiet),
     )
-    print_candidates(run.rows("candidates"), top=top)
-    pulses = run.rows("single_pulses")
-    # Those of a listed candidate are in its line.
-    alone = pulses[pulses["source"] == ""]
-    if len(alone):
-        out()
-        print_pulses(alone, top=top, title="Single pulses")
+    print_lists(run, top=top)
     if not quiet:
+        pulses = run.rows("single_pulses")
         counts = f"{len(run)} candidates" + (f", {len(pulses)} single pulses" if len(pulses) else "")
         note(f"{path}: {counts}; plots: pulsar report {path}")
 
@@ -185,7 +178,7 @@ def _night(
     if outcome.merged is not None:
         from pulsar.io.product.reader import read
 
-        print_candidates(read(outcome.merged).rows("candidates"), top=top)
+        print_lists(read(outcome.merged), top=top)
         if not quiet:
             note(
                 f"{outcome.merged}: the candidates of {len(outcome.products)} products; pulsar report {outcome.merged}"

@@ -14,9 +14,7 @@ from pulsar.cli.console import (
     Sets,
     effective_config,
     note,
-    out,
-    print_candidates,
-    print_pulses,
+    print_lists,
 )
 
 
@@ -38,12 +36,7 @@ def command(
     from pulsar.pipeline.merge import merge
 
     product = merge([read(path) for path in runs], output, settings, overwrite=overwrite, argv=sys.argv)
-    print_candidates(product.rows("candidates"), top=top)
-    pulses = product.rows("single_pulses")
-    alone = pulses[pulses["source"] == ""]
-    if len(alone):
-        out()
-        print_pulses(alone, top=top, title="Single pulses")
+    print_lists(product, top=top)
     if not quiet:
         for problem in product.problems:
             note(f"note: {problem}")

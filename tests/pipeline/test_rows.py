@@ -1,0 +1,311 @@
+"""Every row of a merged product is of its own observation: on the table, on the page and on the sheets."""
+
+import html
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
+
+from pulsar.cli.app import app
+from pulsar.config.load import load_config
+from pulsar.data.direction import dms, galactic, hms
+from pulsar.io.night import scan
+from pulsar.io.product.reader import Run, read
+from pulsar.pipeline.merge import merge
+from pulsar.pipeline.night import jobs, search_night
+from pulsar.report.page import write_report
+from pulsar.report.pulse import plot_pulse
+from pulsar.report.sheet import plot
+from pulsar.simulate import Burst, Pulsar, Sky, write_psrfits
+from pulsar.sky.barycentre import motion_of
+from pulsar.sky.catalogue import separation
+from pulsar.sky.receiver import Receiver
+
+RECEIVER = Receiver(load_config("fast-19beam").receiver)
+NSAMPS, NCHANS = 1 << 14, 32
+BEAMS = (1, 2, 5)
+SETTINGS = ["rfi.zap=[]", "dedisp.dm_hi=100", "ffa.enabled=false", "fold.ncands=4", "run.threads=1", "rfi.common=false"]
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """A source, where its middle beam is, when it was observed, and with which sampling."""
+
+    source: str
+    ra_deg: float
+    dec_deg: float
+    tstart: float
+    tsamp: float
+
+    def place(self, beam: int) -> tuple[float, float]:
+        """Centre of a beam [deg]."""
+        east, north = RECEIVER.offsets[beam]
+        return self.ra_deg + east / 60 / np.cos(np.radians(self.dec_deg)), self.dec_deg + north / 60
+
+
+CRAB = Pointing("J0534+2200", 83.63, 22.01, 59000.25, 512e-6)
+FIELD = Pointing("G057.5-0.2", 293.9, -11.36, 59000.75, 256e-6)
+POINTINGS = {p.source: p for p in (CRAB, FIELD)}
+#: (source, beam) -> period, DM and S/N of the pulsar there; that of 0.1317 s is seen by two beams.
+PULSARS = {
+    (CRAB.source, 2): (0.0913, 40.0, 25.0),
+    (CRAB.source, 5): (0.1571, 60.0, 25.0),
+    (FIELD.source, 1): (0.1317, 80.0, 30.0),
+    (FIELD.source, 2): (0.1317, 80.0, 22.0),
+}
+#: (source, beam) -> time [s] of a burst of DM 30.
+BURSTS = {(CRAB.source, 1): 3.5, (FIELD.source, 5): 1.25}
+
+
+@pytest.fixture(scope="module")
+def products(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Path]:
+    """Products of the six searches of a night of two sources and three beams, and what they were merged into."""
+    folder = tmp_path_factory.mktemp("rows")
+    for pointing in POINTINGS.values():
+        for beam in BEAMS:
+            key = (pointing.source, beam)
+            ra, dec = pointing.place(beam)
+            pulsars = ()
+            if key in PULSARS:
+                period, dm, snr = PULSARS[key]
+                pulsars = (Pulsar(name="psr", period=period, dm=dm, snr=snr, duty=0.08),)
+            bursts = (Burst(time=BURSTS[key], dm=30.0, snr=30.0, width=5e-3),) if key in BURSTS else ()
+            sky = Sky(
+                nchans=NCHANS, fch1=1450.0, foff=-12.5, tsamp=pointing.tsamp, nsamps=NSAMPS, beam=beam,
+                seed=beam + ord(pointing.source[0]), source=pointing.source, pulsars=pulsars, bursts=bursts,
+                ra_deg=ra, dec_deg=dec, tstart=pointing.tstart,
+            )  # fmt: skip
+            where = folder / "in" / pointing.source
+            where.mkdir(parents=True, exist_ok=True)
+            (path,) = write_psrfits(sky, where / f"{pointing.source}_tracking-M{beam:02d}.fits", npol=1, threads=1)
+            path.rename(where / f"{pointing.source}_tracking-M{beam:02d}_0001.fits")
+    config = load_config("fast-19beam", SETTINGS)
+    outcome = search_night(jobs(scan([folder / "in"]), config, folder / "out"), config, folder / "out")
+    assert not outcome.failures
+    assert outcome.merged is not None
+    return outcome.products, outcome.merged
+
+
+@pytest.fixture(scope="module")
+def night(products: tuple[list[Path], Path]) -> Run:
+    return read(products[1])
+
+
+def named(run: Run, period: float) -> dict[str, Any]:
+    """The best candidate of that period."""
+    rows = run.rows("candidates")
+    ident = rows["id"][np.abs(rows["period"] - period) < 1e-3 * period][0]
+    return run.candidate(str(ident))
+
+
+def truth() -> Iterator[tuple[Pointing, float, tuple[int, ...]]]:
+    """Pointing, period and beams of each pulsar of the night."""
+    for period in sorted({period for period, _, _ in PULSARS.values()}):
+        keys = [key for key, (p, _, _) in PULSARS.items() if p == period]
+        yield POINTINGS[keys[0][0]], period, tuple(beam for _, beam in keys)
+
+
+def texts(figure: Figure) -> list[str]:
+    """Everything that is written on a sheet, each part of its lines."""
+    lines = [t.get_text() for t in figure.texts] + [t.get_text() for axes in figure.axes for t in axes.texts]
+    return [part.strip() for line in lines for part in line.split("·")]
+
+
+def cells(page: str, table: str) -> list[list[str]]:
+    """The rows of a table of the page as texts."""
+    section = page.split(f'<h2 id="{table}">', 1)[1].split("</table>", 1)[0]
+    rows = re.findall(r"<tr>(<td.*?)</tr>", section, re.DOTALL)
+    return [[html.unescape(re.sub("<.*?>", "", c)) for c in re.findall(r"<td.*?</td>", row, re.DOTALL)] for row in rows]
+
+
+def test_the_product_holds_every_observation(products: tuple[list[Path], Path], night: Run) -> None:
+    single = [read(path) for path in products[0]]
+    assert [(h.source, h.beam) for h in night.observations] == [(s, b) for s in POINTINGS for b in BEAMS]
+    assert list(night.observations) == sorted((run.observation for run in single), key=lambda h: (h.tstart, h.beam))
+    stored = night.rows("observations")
+    assert stored["obs"].tolist() == list(range(6))
+    by_path = {str(run.path): run.observation for run in single}
+    files = night.rows("observation/files")
+    for row, header in zip(stored, night.observations, strict=True):
+        assert by_path[str(row["product"])] == header
+        (path,) = files["path"][files["obs"] == row["obs"]]
+        assert Path(str(path)).name == f"{header.source}_tracking-M{header.beam:02d}_0001.fits"
+        assert (row["tobs"], row["tsamp"]) == (header.tobs, header.tsamp)
+    # What they do not share is of none of them; the start is the earliest.
+    shared = night.observation
+    assert (shared.source, shared.beam, shared.nsamps, shared.tstart) == ("", None, NSAMPS, CRAB.tstart)
+    assert np.isnan([shared.ra_deg, shared.dec_deg, shared.tsamp]).all()
+    assert "J0534+2200, G057.5-0.2 (6 observations)" in repr(night)
+    page = night._repr_html_()
+    assert "<td>G057.5-0.2</td>" in page
+    assert "6 observations" in page
+
+
+@pytest.mark.parametrize("table", ["candidates", "single_pulses"])
+def test_rows_are_of_their_own_observation(night: Run, table: str) -> None:
+    rows = night.rows(table)
+    assert {str(t) for t in rows["target"]} == set(POINTINGS)
+    for row in rows:
+        header = night.observation_of(row)
+        assert night.observation_of(str(row["id"])) == header
+        assert (header.source, header.beam) == (row["target"], row["beam"])
+        pointing = POINTINGS[header.source]
+        assert (header.tstart, header.tsamp) == (pointing.tstart, pointing.tsamp)
+        assert (header.ra_deg, header.dec_deg) == pytest.approx(pointing.place(header.beam), abs=1e-6)
+        # Between beams it lies less than their distance from the best one.
+        away = separation(header.ra_deg, header.dec_deg, row["ra_deg"], row["dec_deg"]) * 60
+        assert away == 0 if row["nbeams"] == 1 else 0.1 < away < 5.74
+        assert [row["gl"], row["gb"]] == pytest.approx([float(v) for v in galactic(row["ra_deg"], row["dec_deg"])])
+
+
+def test_pulsars_bursts_and_the_barycentre(night: Run) -> None:
+    for pointing, period, beams in truth():
+        row = named(night, period)
+        assert (row["target"], row["beam"], row["nbeams"]) == (pointing.source, beams[0], len(beams))
+        header = night.observation_of(row)
+        assert row["epoch"] == pytest.approx(header.tmid, abs=1e-9)
+        motion = motion_of(header.with_(ra_deg=row["ra_deg"], dec_deg=row["dec_deg"]))
+        assert motion is not None
+        assert row["period_bary"] == pytest.approx(1 / motion.freq(row["freq"]), rel=1e-13)
+    # A wrong position or epoch would be seen.
+    motions = [motion_of(h) for h in night.observations]
+    assert np.ptp([m.voverc for m in motions if m is not None]) > 1e-5
+    pulses = night.rows("single_pulses")
+    for (source, beam), time in BURSTS.items():
+        (pulse,) = pulses[(pulses["target"] == source) & (pulses["beam"] == beam) & (pulses["score"] > 0.5)]
+        assert pulse["time"] == pytest.approx(time, abs=0.01)
+        assert pulse["mjd"] == pytest.approx(POINTINGS[source].tstart + pulse["time"] / 86400, abs=1e-10)
+        assert night.pulse(str(pulse["id"])).mjd == pytest.approx(pulse["mjd"], abs=1e-9)
+
+
+def test_the_table_on_screen(products: tuple[list[Path], Path], night: Run) -> None:
+    runner = CliRunner()
+    shown = runner.invoke(app, ["candidates", str(night.path)]).stdout.splitlines()
+    assert shown[0].split()[:7] == ["rank", "id", "source", "beam", "beams", "RA", "Dec"]
+    lines = [line.split()[1:7] for line in shown[1:]]
+    rows = night.rows("candidates")
+    assert lines == [
+        [str(r["id"]), str(r["target"]), str(r["beam"]), str(r["nbeams"]), hms(r["ra_deg"]), dms(r["dec_deg"])]
+        for r in rows
+    ]
+    for pointing, period, beams in truth():
+        line = next(line for line in lines if line[0] == named(night, period)["id"])
+        assert line[1:4] == [pointing.source, str(beams[0]), str(len(beams))]
+        if len(beams) == 1:
+            ra, dec = pointing.place(beams[0])
+            assert line[4:] == [hms(ra), dms(dec)]
+    pulses = runner.invoke(app, ["candidates", str(night.path), "--single-pulses"]).stdout.splitlines()
+    assert pulses[0].split()[2:8] == ["source", "beam", "beams", "RA", "Dec", "MJD"]
+    assert len({line.split()[2] for line in pulses[1:]}) == 2
+    # Of one observation nothing of it is repeated in every line.
+    one = runner.invoke(app, ["candidates", str(products[0][0])]).stdout
+    assert "source" not in one.splitlines()[0]
+    # And the same table after `pulsar sift`.
+    out = night.path.with_name("again.h5")
+    args = ["sift", *map(str, products[0]), "--out", str(out), "--config", "fast-19beam", "-q"]
+    done = runner.invoke(app, args)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[: len(shown)] == shown
+
+
+def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: dict[str, Figure] = {}
+
+    def kept(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+        def figure(data: Any, row: Any, header: Any) -> Figure:
+            drawn[str(row["id"])] = draw(data, row, header)
+            return drawn[str(row["id"])]
+
+        return figure
+
+    monkeypatch.setattr("pulsar.report.page.plot", kept(plot))
+    monkeypatch.setattr("pulsar.report.page.plot_pulse", kept(plot_pulse))
+    page = write_report([night], tmp_path / "report", top=5).read_text()
+    rows = [night.candidate(str(i)) for i in night.rows("candidates")["id"]]
+    pulses = [{k: r[k].item() for k in r.dtype.names} for r in night.rows("single_pulses")]
+    listed = {row[1]: row[2:8] for table in ("candidates", "pulses") for row in cells(page, table)}
+    assert set(listed) == {r["id"] for r in (*rows, *pulses)}
+    sheets = 0
+    for row in (*rows, *pulses):
+        header = night.observation_of(row)
+        beam, place = str(header.beam), [hms(row["ra_deg"]), dms(row["dec_deg"])]
+        assert listed[row["id"]] == [str(row["obs"]), header.source, beam, str(row["nbeams"]), *place]
+        if row["id"] not in drawn:
+            continue
+        sheets += 1
+        written = texts(drawn[row["id"]])
+        assert header.source in written
+        assert f"FAST, beam {beam}" in written
+        assert f"MJD {POINTINGS[header.source].tstart:.6f}" in written
+        assert f"{1e6 * POINTINGS[header.source].tsamp:.6g} µs" in written
+        assert "  ".join(place) in written
+        caption = page.split(f'<figure id="{row["id"]}">', 1)[1].split("</figcaption>", 1)[0]
+        assert f"{header.source}, beam {beam}, {'  '.join(place)}" in html.unescape(caption)
+    assert sheets == 5 + min(5, len(pulses))
+    # Sheets of both sources, and of several beams.
+    shown = [night.observation_of(ident) for ident in drawn]
+    assert {h.source for h in shown} == set(POINTINGS)
+    assert {h.beam for h in shown} == set(BEAMS)
+    for pointing, period, beams in truth():
+        row = named(night, period)
+        written = texts(drawn[row["id"]])
+        centre = "  ".join((hms(pointing.place(beams[0])[0]), dms(pointing.place(beams[0])[1])))
+        # Of one beam its centre is the position; between two both are told.
+        assert centre in written
+        assert (f"2 beams, best in {beams[0]}" in written) == (len(beams) == 2)
+    observed = cells(page, "observations")
+    assert [row[1:6] for row in observed] == [
+        [h.source, "FAST", str(h.beam), hms(h.ra_deg), dms(h.dec_deg)] for h in night.observations
+    ]
+    assert "J0534+2200; G057.5-0.2" in page
+    assert "FAST, beams 1, 2, 5" in page
+    assert "MJD 59000.250000 to 59000.750000" in page
+
+
+def test_pages_of_several_products_say_whose_rows_they_hold(products: tuple[list[Path], Path], tmp_path: Path) -> None:
+    runs = [read(products[0][i]) for i in (0, 4)]
+    page = write_report(runs, tmp_path / "report", top=1).read_text()
+    places = {tuple(row[i] for i in (0, 4, 5, 7, 8)) for row in cells(page, "candidates")}
+    assert places == {
+        (run.path.stem, h.source, str(h.beam), hms(h.ra_deg), dms(h.dec_deg)) for run in runs for h in run.observations
+    }
+    assert len(cells(page, "observations")) == 2
+
+
+def test_what_was_merged_is_merged_again(products: tuple[list[Path], Path], night: Run, tmp_path: Path) -> None:
+    config = load_config("fast-19beam")
+    half = merge([read(p) for p in products[0] if FIELD.source in p.name], tmp_path / "half.h5", config)
+    rest = [read(p) for p in products[0] if CRAB.source in p.name]
+    whole = merge([half, *rest], tmp_path / "whole.h5", config)
+    assert whole.observations == night.observations
+    for table in ("candidates", "single_pulses"):
+        for key in ("id", "target", "obs", "beam", "nbeams", "ra_deg", "dec_deg", "snr", "score"):
+            np.testing.assert_array_equal(whole.rows(table)[key], night.rows(table)[key])
+    assert whole.ids == night.ids
+    assert whole.rows("observations")["product"].tolist() == night.rows("observations")["product"].tolist()
+
+
+def test_known_pulsars_are_those_of_the_own_position(
+    products: tuple[list[Path], Path], night: Run, tmp_path: Path
+) -> None:
+    """Two entries of one period and DM, one in each field: only the one that is there gives its name."""
+    row = named(night, 0.1317)
+    spin = f"{row['period_bary']:.12f},{row['dm']:.3f}"
+    catalogue = tmp_path / "known.csv"
+    catalogue.write_text(
+        "PSRJ,RAJD,DECJD,P0,DM\n"
+        f"J0534+2201,{CRAB.ra_deg},{CRAB.dec_deg},{spin}\n"
+        f"J1935-1121,{FIELD.ra_deg},{FIELD.dec_deg},{spin}\n"
+    )
+    config = load_config("fast-19beam", [f"known.catalogue={catalogue}"])
+    run = merge([read(p) for p in products[0]], tmp_path / "all.h5", config)
+    assert named(run, 0.1317)["known_source"] == "J1935-1121"
+    others = [str(r["known_source"]) for r in run.rows("candidates") if r["target"] == CRAB.source]
+    assert len(others) > 1
+    assert "J1935-1121" not in "".join(others)
