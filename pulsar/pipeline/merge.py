@@ -100,7 +100,9 @@ def merge(
         beams = {_beam(run.observation, i): run for i, run in enumerate(group)}
         unseen = sorted(set(receiver.offsets) - set(beams))
         if len(group) > 1 and unseen and set(beams) <= set(receiver.offsets):
-            notes.append(f"not observed, or not given: beams {', '.join(map(str, unseen))}")
+            first = group[0].observation
+            which = f"{first.source or 'unnamed source'}, MJD {first.tstart:.5f}"
+            notes.append(f"{which}: not observed, or not given: beams {', '.join(map(str, unseen))}")
         rows += _candidates(beams, receiver)
         pulses += _pulses(beams, receiver)
     table, names = _table(rows, CANDIDATE_COLUMNS, "c")

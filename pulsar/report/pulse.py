@@ -87,7 +87,7 @@ def _title(
         facts.append(f"score {row['score']:.2f}")
     figure.text(0.965, 0.948, "     ".join(facts), fontsize=13, color=INK, ha="right")
     if header is not None:
-        figure.text(0.065, 0.91, observed(header, row, cutout.tstart), fontsize=9.5, color=SOFT)
+        figure.text(0.065, 0.91, observed(header, row, cutout.tstart, header.tobs), fontsize=9.5, color=SOFT)
 
 
 def _profile(axes: Axes, cutout: PulseCutout, edges: NDArray[np.float64], scale: float) -> None:
@@ -125,7 +125,7 @@ def _edges(middles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _numbers(axes: Axes, cutout: PulseCutout, row: Mapping[str, Any], header: Header | None) -> None:
     axes.set_axis_off()
-    lines = [("arrival", f"{cutout.time:.6f} s   MJD {cutout.tstart + cutout.time / DAY:.9f}")]
+    lines = [("arrival", f"{cutout.time:.6f} s after the start   MJD {cutout.tstart + cutout.time / DAY:.9f}")]
     if _finite(row.get("dm_err")):
         lines.append(("DM", f"{row['dm']:.3f} ± {row['dm_err']:.3f} pc/cm³"))
     if _finite(row.get("sigma")):

@@ -128,7 +128,7 @@ def _title(figure: Figure, fold: Fold, row: Mapping[str, Any], header: Header | 
         figure.text(0.055, 0.915, observed(header, row, start, fold.tobs), fontsize=9.5, color=SOFT)
 
 
-def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float | None = None) -> str:
+def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float) -> str:
     """One line of what was observed: source, telescope and beam, start, length, band, sampling; no unknown ones.
 
     Parameters
@@ -139,14 +139,14 @@ def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float 
         Of candidates or single pulses: its beam is taken where the header has none.
     tstart : float
         Start, MJD (UTC).
-    tobs : float, optional
-        Length [s]; not told by default.
+    tobs : float
+        Length [s].
     """
     number = int(row.get("beam", -1)) if header.beam is None else header.beam
     parts = [header.source or "unnamed source", telescope(header) + (f", beam {number}" if number >= 0 else "")]
     if math.isfinite(tstart):
         parts.append(f"MJD {tstart:.6f}")
-    if tobs is not None and math.isfinite(tobs):
+    if math.isfinite(tobs):
         parts.append(f"{tobs:.5g} s")
     if header.is_series:
         parts.append("dedispersed series")

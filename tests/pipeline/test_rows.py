@@ -50,7 +50,7 @@ class Pointing:
 
 
 CRAB = Pointing("J0534+2200", 83.63, 22.01, 59000.25, 512e-6)
-FIELD = Pointing("G057.5-0.2", 293.9, -11.36, 59000.75, 256e-6)
+FIELD = Pointing("G027.6-14.9", 293.9, -11.36, 59000.75, 256e-6)
 POINTINGS = {p.source: p for p in (CRAB, FIELD)}
 #: (source, beam) -> period, DM and S/N of the pulsar there; that of 0.1317 s is seen by two beams.
 PULSARS = {
@@ -141,10 +141,13 @@ def test_the_product_holds_every_observation(products: tuple[list[Path], Path], 
     shared = night.observation
     assert (shared.source, shared.beam, shared.nsamps, shared.tstart) == ("", None, NSAMPS, CRAB.tstart)
     assert np.isnan([shared.ra_deg, shared.dec_deg, shared.tsamp]).all()
-    assert "J0534+2200, G057.5-0.2 (6 observations)" in repr(night)
+    assert "J0534+2200, G027.6-14.9 (6 observations)" in repr(night)
     page = night._repr_html_()
-    assert "<td>G057.5-0.2</td>" in page
+    assert "<td>G027.6-14.9</td>" in page
     assert "6 observations" in page
+    missing = "not observed, or not given: beams 3, 4, 6, 7"
+    for source, start in ((CRAB.source, "59000.25000"), (FIELD.source, "59000.75000")):
+        assert any(p.startswith(f"{source}, MJD {start}: {missing}") for p in night.problems)
 
 
 @pytest.mark.parametrize("table", ["candidates", "single_pulses"])
@@ -263,7 +266,7 @@ def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest
     assert [row[1:6] for row in observed] == [
         [h.source, "FAST", str(h.beam), hms(h.ra_deg), dms(h.dec_deg)] for h in night.observations
     ]
-    assert "J0534+2200; G057.5-0.2" in page
+    assert "J0534+2200; G027.6-14.9" in page
     assert "FAST, beams 1, 2, 5" in page
     assert "MJD 59000.250000 to 59000.750000" in page
 
