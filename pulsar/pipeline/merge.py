@@ -143,7 +143,6 @@ class _Observed:
         self.gaps: list[list[Gap]] = []
         self.products: list[str] = []
         self._first: dict[int, int] = {}
-        self._shared = [run.observation for run in runs]
         for run in runs:
             self._first[id(run)] = len(self.headers)
             files, gaps, stored = (run.rows(f"observation{name}") for name in ("/files", "/gaps", "s"))
@@ -170,10 +169,7 @@ class _Observed:
 
     def write(self, writer: "ProductWriter", problems: Sequence[str]) -> None:
         """Store them."""
-        if self.headers:
-            writer.observations(self.headers, self.files, self.gaps, products=self.products, problems=problems)
-        else:  # of products that do not say whence their rows are
-            writer.observation(self._shared[0].with_(source="", beam=None), problems=problems)
+        writer.observations(self.headers, self.files, self.gaps, products=self.products, problems=problems)
 
 
 def _listed(run: "Run", name: str, columns: tuple[Column, ...]) -> list[_Row]:

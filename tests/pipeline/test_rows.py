@@ -13,7 +13,9 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
+from pulsar.cli.console import print_candidates
 from pulsar.config.load import load_config
+from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.direction import dms, galactic, hms
 from pulsar.io.night import scan
 from pulsar.io.product.reader import Run, read
@@ -71,7 +73,7 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Path
         for beam in BEAMS:
             key = (pointing.source, beam)
             ra, dec = pointing.place(beam)
-            pulsars = ()
+            pulsars: tuple[Pulsar, ...] = ()
             if key in PULSARS:
                 period, dm, snr = PULSARS[key]
                 pulsars = (Pulsar(name="psr", period=period, dm=dm, snr=snr, duty=0.08),)
@@ -159,6 +161,7 @@ def test_rows_are_of_their_own_observation(night: Run, table: str) -> None:
         assert night.observation_of(str(row["id"])) == header
         assert (header.source, header.beam) == (row["target"], row["beam"])
         pointing = POINTINGS[header.source]
+        assert header.beam is not None
         assert (header.tstart, header.tsamp) == (pointing.tstart, pointing.tsamp)
         assert (header.ra_deg, header.dec_deg) == pytest.approx(pointing.place(header.beam), abs=1e-6)
         # Between beams it lies less than their distance from the best one.
@@ -312,3 +315,18 @@ def test_known_pulsars_are_those_of_the_own_position(
     others = [str(r["known_source"]) for r in run.rows("candidates") if r["target"] == CRAB.source]
     assert len(others) > 1
     assert "J1935-1121" not in "".join(others)
+
+
+def test_segments_of_one_beam_are_told_apart_by_their_epoch(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = empty_table(CANDIDATE_COLUMNS, 3)
+    rows["id"] = ["c0001", "c0002", "c0003"]
+    rows["target"], rows["beam"], rows["nbeams"], rows["obs"] = "drift", [1, 1, 2], 1, [0, 1, 2]
+    rows["epoch"] = [59000.12345, 59000.23456, 59000.12345]
+    print_candidates(rows[1:], merged=True)
+    assert "epoch" not in capsys.readouterr().out
+    print_candidates(rows, top=2, merged=True)
+    shown = capsys.readouterr().out.splitlines()
+    assert "epoch [MJD]" in shown[0]
+    assert [line.split()[7] for line in shown[1:3]] == ["59000.12345", "59000.23456"]
+    # What is unknown is a dash, never the first one's.
+    assert shown[1].split()[4:7] == ["1", "-", "-"]

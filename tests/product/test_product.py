@@ -194,6 +194,22 @@ def test_a_single_run_has_one_observation(product: Path) -> None:
     assert [row["gl"], row["gb"]] == pytest.approx([184.557, -5.784], abs=1e-3)
 
 
+def test_rows_of_which_nothing_is_recorded(tmp_path: Path) -> None:
+    """Of what was merged before there were tables of observations, and is merged again."""
+    table = empty_table(CANDIDATE_COLUMNS, 2)
+    table["id"], table["obs"] = ["c1", "c2"], [-1, 0]
+    for name, headers in (("none", ()), ("one", HEADERS[:1])):
+        with ProductWriter(tmp_path / name) as writer:
+            writer.observations(headers, [[]] * len(headers), [[]] * len(headers))
+            writer.candidates(table[: len(headers) + 1])
+            writer.provenance({"merged": "[]"})
+        run = read(tmp_path / name)
+        assert run.is_merged
+        assert run.observations == headers
+        assert run.observation_of("c1").source == ""
+    assert run.observation_of("c2") == HEADERS[0]
+
+
 @pytest.mark.parametrize("merged", [False, True])
 def test_files_of_the_version_before_have_no_observations(product: Path, merged: bool) -> None:
     """As version 1.1 wrote them: without the table and the columns that name its rows."""

@@ -51,8 +51,9 @@ def shared_header(headers: Sequence[Header]) -> Header:
     Parameters
     ----------
     headers : sequence of Header
-        At least one.
     """
+    if not headers:
+        return Header(**_UNKNOWN, tstart=float("nan"))
     first = headers[0]
     if len(headers) == 1:
         return first

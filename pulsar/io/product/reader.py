@@ -208,10 +208,11 @@ class Run:
             freqs = {int(key): tuple(float(f) for f in data[()]) for key, data in tables.items()}
         return tuple(header_of(row, freqs.get(i)) for i, row in enumerate(rows))
 
-    @property
+    @cached_property
     def is_merged(self) -> bool:
         """Whether rows are of several observations, so that each needs to say of which."""
-        return len(self.observations) != 1
+        tables = (self.rows(name)["obs"] for name in ("candidates", "single_pulses"))
+        return len(self.observations) != 1 or any(bool(np.any(obs < 0)) for obs in tables)
 
     def observation_of(self, row: Any) -> Header:
         """Header of the observation from which a row is: its source, beam, position, start, length, sampling and band.

@@ -296,7 +296,7 @@ class ProductWriter(FileWriter):
         Parameters
         ----------
         headers : sequence of Header
-            At least one.
+            None where nobody has recorded of which observations the rows are.
         files, gaps : sequence of sequences
             Of each observation.
         products : sequence of str
