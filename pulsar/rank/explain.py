@@ -20,6 +20,9 @@ from pulsar.search.sift import Group
 
 #: A prediction is taken times this before the rest is judged: whitening, scalloping, and pulses that vary.
 FACTOR = 2.0
+#: What is predicted, taken so, is this part of the power at least: a group near the threshold would else be explained
+#: by next to nothing.
+ACCOUNTS = 0.5
 #: A candidate with flags of this weight or less explains nothing that has none.
 JUNK = 0.3
 #: A fold that has been refined so near [bins of 1/T] to a simple multiple of a stronger one, at its DM, shows that one:
@@ -133,6 +136,8 @@ def _owner(able: Sequence[int], g: int, given: NDArray[np.float64], group: Group
     if not able:
         return -1
     share = given[list(able), g]
+    if FACTOR * float(share.sum()) < ACCOUNTS * group.excess:
+        return -1
     if left_sigma(group, FACTOR * float(share.sum())) > sky.thresholds.get(str(group.best["kind"]), 0.0):
         return -1
     return int(able[int(np.argmax(share))])

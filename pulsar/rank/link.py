@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.flags import weight
 from pulsar.data.fold import Fold
 from pulsar.rank.candidate import Candidate
 
@@ -57,11 +58,14 @@ def link(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> tuple[list[Ca
         if count > 1 and binom.sf(count - 1, near.size, chance) < MAX_CHANCE:
             owner[near[inside]] = i
     has = set(owner[owner >= 0].tolist())
+    junk = [i for i, one in enumerate(candidates) if weight(one.flags) < 1.0]
     out = []
     for i, one in enumerate(candidates):
         if one.fold is not None and not one.parent:
             fold = one.fold
-            place = -1 if i in has else _made_by(pulses, fold, owner)
+            # Interference has made nothing of what has no flag of its own.
+            whose = owner if weight(one.flags) < 1.0 else np.where(np.isin(owner, junk), -1, owner)
+            place = -1 if i in has else _made_by(pulses, fold, whose)
             if place >= 0:
                 text = f"its S/N of {one.snr:.1f} comes from single pulses of {candidates[place].uid}"
                 one = replace(one, parent=candidates[place].uid, relation="pulses", reasons=(*one.reasons, text))

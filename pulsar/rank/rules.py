@@ -23,6 +23,8 @@ DIODE_HARMONICS = 64
 MAINS_SHIFT = 0.2
 # Part of its S/N that an undispersed candidate has at DM 0.
 UNDISPERSED = 0.95
+# S/N by which it is surely stronger there: both are of the same data, each with a noise of 1.
+STRONGER = 3.0
 #: Harmonics of a line of interference that are told, where they can be told from what lies between them.
 COMB_HARMONICS = 16
 COMB_PART = 0.02
@@ -76,10 +78,15 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Int
 
 
 def looks_undispersed(fold: Fold) -> bool:
-    """Whether a refined DM is 0 within its error and the S/N at DM 0 as good, or surely below that of any pulsar."""
+    """Whether a refined DM is 0 within its error and the S/N at DM 0 as good, or surely below that of any pulsar.
+
+    What is stronger at DM 0 than at any DM near its own is undispersed too, however well that is fitted: it is a lobe.
+    """
     if fold.after.dm + 2.0 * fold.dm_err < LEAST_DM:
         return True
     at_zero = float(fold.extra.get("snr_dm0", np.nan))
+    if at_zero > fold.snr + STRONGER:
+        return True
     return bool(fold.after.dm <= fold.dm_err and at_zero >= UNDISPERSED * fold.snr)
 
 

@@ -1,8 +1,8 @@
 """From detections at all DMs and of all searches to groups: the detections of one signal at one frequency.
 
 Detections close in frequency are one group, led by the most significant, whichever search made it. But a signal loses
-power with the distance from its DM as its dispersion says: where the power returns after a valley, and is more than the
-leader can leave there, another signal stands at the same frequency. Nothing is judged here and nothing is left out:
+power with the distance from its DM as its dispersion says: where the power returns after a valley, or stands beside it in frequency, and is more than the
+leader can leave there, it is another signal. Nothing is judged here and nothing is left out:
 who is whose harmonic is for :mod:`pulsar.rank`.
 """
 
@@ -25,6 +25,11 @@ EXCESS_SIGMA = 4.0
 EXPECTED_FACTOR = 2.0
 #: Another signal at the same frequency stands out from a valley that is no deeper than this part of it.
 VALLEY = 0.5
+#: A detection that is surely so many bins of 1/T beside the leader, and stronger than a lobe of that, is another signal.
+BESIDE = 0.3
+#: Errors of frequency that are allowed for; each is no smaller than this part of a bin of the highest harmonic.
+FREQ_SIGMA = 3.0
+FREQ_FLOOR = 0.05
 #: A group is marked "dm0" if at DM 0 it has at least this fraction of its best excess power.
 DM0_FRACTION = 0.9
 
@@ -151,7 +156,7 @@ def group(
     span = _span(freqs)
     members: list[NDArray[np.int64]] = []
     for g in range(ngroups):
-        members += _split(detections, rows[bounds[g] : bounds[g + 1]], span)
+        members += _split(detections, rows[bounds[g] : bounds[g + 1]], span, tobs)
     members.sort(key=lambda m: int(position[m[0]]))
     all_dms = np.unique(detections["dm"] if dms is None else np.asarray(dms, dtype=np.float64))
     out: list[Group] = []
@@ -203,15 +208,17 @@ def _uid(best: Any, tobs: float, name: str, taken: set[str]) -> str:
     raise RuntimeError("65,536 groups with the same frequency and DM")
 
 
-def _split(detections: NDArray[Any], members: NDArray[np.int64], span: float) -> list[NDArray[np.int64]]:
-    """Signals at one frequency but at DMs of their own, each best first."""
-    if members.size == 1 or span == 0.0:
+def _split(detections: NDArray[Any], members: NDArray[np.int64], span: float, tobs: float) -> list[NDArray[np.int64]]:
+    """Signals at nearly one frequency but at DMs or frequencies of their own, each best first."""
+    if members.size == 1:
         return [members]
     dm = detections["dm"][members].astype(np.float64)
     nharm = detections["nharm"][members].astype(np.float64)
     excess = np.maximum(detections["power"][members].astype(np.float64) - nharm, 0.0)
     noise = EXCESS_SIGMA * np.sqrt(nharm + 2.0 * excess)
     freq = detections["freq"][members].astype(np.float64)
+    error = np.maximum(detections["freq_err"][members].astype(np.float64) * tobs, FREQ_FLOOR / nharm)
+    drift = np.abs(detections["fdot"][members].astype(np.float64)) * tobs**2
     label = np.zeros(members.size, dtype=np.int64)
     free = np.ones(members.size, dtype=np.bool_)
     count = 0
@@ -221,11 +228,15 @@ def _split(detections: NDArray[Any], members: NDArray[np.int64], span: float) ->
         # Half of the harmonics: the power of most pulses sits in the lower ones, which fade later.
         k = np.arange(1, max(int(nharm[head]) // 2, 1) + 1)
         away = np.abs(dm[left] - dm[head])
-        expected = excess[head] * fade(away[:, None] * (freq[head] * span) * k).mean(axis=1)
+        beside = np.abs(freq[left] - freq[head]) * tobs - FREQ_SIGMA * np.hypot(error[left], error[head])
+        beside = np.maximum(beside - 0.5 * np.maximum(drift[left], drift[head]), 0.0)
+        kept = fade(away[:, None] * (freq[head] * span) * k) * fade(beside[:, None] * k)
+        expected = excess[head] * kept.mean(axis=1)
         # The valley is looked for among all detections there are, but for gaps wider than what the head fades over.
-        deepest = _valleys(dm[left], excess[left], dm[head], 0.5 / (freq[head] * span * k[-1]))
+        gap = 0.5 / (freq[head] * span * k[-1]) if span > 0.0 else np.inf
+        deepest = _valleys(dm[left], excess[left], dm[head], gap)
         other = excess[left] > EXPECTED_FACTOR * expected + noise[left]
-        other &= deepest < VALLEY * excess[left] - 0.5 * noise[left]
+        other &= (deepest < VALLEY * excess[left] - 0.5 * noise[left]) | (beside > BESIDE)
         own = left[~other]
         label[own] = count
         free[own] = False
