@@ -48,8 +48,9 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
         return []
     search = FFTSearch(stage.nsamps, stage.tsamp, config.fft)
     tobs = stage.nsamps * stage.tsamp
-    diode = diode_lines(search.spectrum(batch.row(0)), stage.tsamp, tobs, config.rfi.diodes)
-    lines = learn(lambda i: search.spectrum(batch.row(i)), dms, plan.freqs, stage.tsamp, tobs)
+    zero = search.spectrum(batch.row(0))
+    diode = diode_lines(zero, stage.tsamp, tobs, config.rfi.diodes)
+    lines = learn(zero, batch.row, dms, plan.freqs, stage.tsamp, tobs)
     return [*diode, *lines]
 
 

@@ -200,7 +200,7 @@ class SeriesSearch:
         """
         searches = [self.fft, self.accel, self.ffa if folding else None]
         found = [s.search(series, dm=dm, dm_index=dm_index, birdies=birdies) for s in searches if s is not None]
-        events = [] if self.pulses is None else [self.pulses.search(series, dm=dm, dm_index=dm_index)]
+        events = [] if self.pulses is None else [self.pulses.search(series, dm, dm_index, birdies)]
         none = np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), np.empty(0, dtype=dtype_of(EVENT_COLUMNS))
         return Found(np.concatenate([none[0], *found]), np.concatenate([none[1], *events]))
 

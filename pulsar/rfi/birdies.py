@@ -8,7 +8,7 @@ alone, and never for a pulsar with a dispersion measure that can be measured at 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +102,8 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
 
 
 def learn(
-    spectrum: Callable[[int], NDArray[np.float32]],
+    zero: NDArray[np.float32],
+    series: Callable[[int], NDArray[Any]],
     dms: NDArray[np.float64],
     freqs: NDArray[np.float64],
     tsamp: float,
@@ -110,11 +111,17 @@ def learn(
 ) -> list[Birdie]:
     """Undispersed lines in the series at DM 0.
 
+    Whitened powers tell which lines stand. How they change with the DM is told by plain powers: a strong line with its
+    skirts is the noise level of its own neighbourhood, so that its whitened power falls by a tenth where that of the
+    line has fallen to a third.
+
     Parameters
     ----------
-    spectrum : callable
-        ``spectrum(i)``: normalised powers (mean 1 in noise) at half bins of the series of trial `i`; the element j is
-        at j / (2 n tsamp) Hz, n the length of the spectrum.
+    zero : ndarray of float32
+        Normalised powers (mean 1 in noise) at half bins of the series at DM 0; the element j is at j / (2 n tsamp) Hz,
+        n the length of this array, at least that of the series.
+    series : callable
+        ``series(i)``: the series of trial `i`.
     dms : ndarray
         Trial DMs at hand, ascending from 0 [pc cm^-3].
     freqs : ndarray
@@ -131,27 +138,33 @@ def learn(
     """
     if dms.size < 2 or dms[0] != 0.0:
         return []
-    zero = spectrum(0)
     n = zero.size
     step = 0.5 / (n * tsamp)
     threshold = float(np.log(n / CHANCE))
     lines = stretches(zero, threshold)
     if not lines:
         return []
+    # Whole bins about each.
+    near = [slice(max(lo // 2 - 1, 1), hi // 2 + 2) for lo, hi, _ in lines]
+
+    def tops(row: int) -> NDArray[np.float64]:
+        powers = plain_powers(series(row), n)
+        return np.array([float(powers[part].max()) for part in near])
+
+    at_zero = np.maximum(tops(0), 1e-30)
     delay = KDM * (freqs**-2.0 - freqs.max() ** -2.0)
     # A few DMs tell: from the nearest on, about evenly in the logarithm.
     rows = np.unique(np.round(np.geomspace(1, dms.size - 1, 12)).astype(np.int64))
-    others = {int(r): spectrum(int(r)) for r in rows}
+    others = {int(r): tops(int(r)) / at_zero for r in rows}
     found = []
-    for lo, hi, top in lines:
+    for number, (lo, hi, top) in enumerate(lines):
         power = float(zero[top])
         freq = top * step
-        near = slice(max(lo - 2, 0), hi + 2)
         told = False
         undispersed = True
-        for row, powers in others.items():
+        for row, parts in others.items():
             coherence = float(np.abs(np.mean(np.exp(2j * np.pi * freq * dms[row] * delay))) ** 2)
-            there = float(powers[near].max())
+            there = float(parts[number]) * power
             # Of an undispersed line the series at another DM keeps this, and has noise of its own besides.
             kept = (np.sqrt(coherence * power) + np.sqrt((1.0 - coherence) * OWN_NOISE)) ** 2
             if there > (max(power, kept) if dms[row] < 0.5 * LEAST_DM else power):
@@ -186,7 +199,7 @@ def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods:
     Parameters
     ----------
     powers : ndarray of float32
-        As `spectrum` of :func:`learn` gives them.
+        Normalised powers of the series at DM 0 at half bins, as :func:`learn` takes them.
     tsamp, tobs : float
         [s]
     periods : sequence of float
@@ -238,6 +251,15 @@ def stretches(powers: NDArray[np.float32], threshold: float) -> list[tuple[int, 
         if powers[top] > threshold:
             out.append((lo, hi, top))
     return out
+
+
+def plain_powers(series: NDArray[Any], n: int) -> NDArray[np.float32]:
+    """Powers of a series less its mean, padded to `n` samples, at whole bins."""
+    from scipy.fft import rfft
+
+    values = np.asarray(series, dtype=np.float32)
+    amplitudes = rfft(values - values.mean(dtype=np.float64).astype(np.float32), n)
+    return np.asarray(amplitudes.real**2 + amplitudes.imag**2, dtype=np.float32)
 
 
 def merged(birdies: Iterable[Birdie]) -> list[Birdie]:

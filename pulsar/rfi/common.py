@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
-from pulsar.rfi.birdies import CHANCE, MARGIN, MOST, Birdie, stretches
+from pulsar.rfi.birdies import CHANCE, MARGIN, MOST, Birdie, plain_powers, stretches
 from pulsar.sky.receiver import Receiver
 
 #: Fewest beams that are compared, and in which a line is common wherever they are.
@@ -142,7 +142,7 @@ def find_lines(
     coherence = np.ones((len(found), dms.size - 1))
     level = 1.0
     for k, dm in enumerate(dms) if found else ():
-        powers = _powers(series(k), n)
+        powers = plain_powers(series(k), n)
         if k == 0:
             # The noise of all DMs is the same; its estimates are not.
             level = float(np.median(powers[powers.size // 2 :])) / np.log(2.0) or 1.0
@@ -156,15 +156,6 @@ def find_lines(
     alone = np.array([zero[top] for _, _, top in found], dtype=np.float64) > np.log(n / CHANCE)
     first, last, top = rows[:, 0] * step, (rows[:, 1] - 1) * step, rows[:, 2] * step
     return Lines(first, last, top, sums[:, 0], sums[:, 1:], coherence, bins, alone, tobs, 0.5 / tsamp)
-
-
-def _powers(series: NDArray[Any], n: int) -> NDArray[np.float32]:
-    """Powers of a series, padded to `n` samples."""
-    from scipy.fft import rfft
-
-    values = np.asarray(series, dtype=np.float32)
-    amplitudes = rfft(values - values.mean(dtype=np.float64).astype(np.float32), n)
-    return np.asarray(amplitudes.real**2 + amplitudes.imag**2, dtype=np.float32)
 
 
 def common_lines(beams: Mapping[int, Lines], receiver: Receiver) -> list[Birdie]:

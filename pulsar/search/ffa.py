@@ -19,6 +19,7 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.search import stats
 from pulsar.search.amplitudes import cubic_trend
 from pulsar.search.ffa_levels import MIN_BINS, POINTS, Level, Step, make_levels
+from pulsar.search.lines import without_lines
 
 #: Fewest samples that a search makes sense for, and fewest turns.
 MIN_SAMPLES = 256
@@ -51,10 +52,6 @@ BURST = 6.0
 BURSTS = 4
 #: Share of the samples that must be there.
 LEAST_SHARE = 0.05
-#: Power of a line, over that of noise, from which it is taken out before folding.
-LINE_POWER = 30.0
-#: Most lines of one series, the strongest.
-MOST_LINES = 32
 #: A source is refined on a level up to so much coarser than its own.
 COARSER_LEVELS = 2
 #: Most times that a refinement goes on to a better frequency.
@@ -562,44 +559,6 @@ class FFASearch:
         """
         phase = width * np.sqrt((PHASE_ERROR / max(snr, 1.0)) ** 2 + 0.25 * variation)
         return float(phase * np.sqrt(12.0) / self.tobs)
-
-
-def without_lines(raw: NDArray[np.float32], tau: float, lines: Sequence[tuple[float, float]]) -> None:
-    """Take lines out of a series, in place, where they are stronger than noise is.
-
-    Parameters
-    ----------
-    raw : ndarray of float32, shape (n,)
-        NaN are missing, and stay so.
-    tau : float
-        Time from one sample to the next [s].
-    lines : sequence of (float, float)
-        Frequencies and full widths [Hz]; those beyond Nyquist are left to the averaging.
-    """
-    from scipy.fft import rfft
-
-    from pulsar_kernels.longwave import remove_tone
-
-    n = raw.shape[0]
-    lines = [line for line in lines if line[0] + 0.5 * line[1] < 0.5 / tau]
-    if not lines:
-        return
-    known = np.isfinite(raw)
-    mean = np.float32(raw[known].mean()) if known.any() else np.float32(0.0)
-    spectrum = rfft(np.where(known, raw - mean, np.float32(0.0)))
-    powers = spectrum.real**2 + spectrum.imag**2
-    usual = float(np.median(powers)) / np.log(2.0)
-    work = np.empty((3, n + 1))
-    step = 1.0 / (n * tau)
-    strong = []
-    for freq, width in lines:
-        width = max(width, step)
-        lo = max(int((freq - 0.5 * width) / step), 1)
-        hi = max(int(np.ceil((freq + 0.5 * width) / step)) + 1, lo + 1)
-        if powers[lo:hi].max() > LINE_POWER * usual:
-            strong.append((float(powers[lo:hi].max()), freq, width))
-    for _, freq, width in sorted(strong, reverse=True)[:MOST_LINES]:
-        remove_tone(raw, freq * tau, min(max(int(0.5 / (width * tau)), 1), n), work)
 
 
 class _Folded(NamedTuple):

@@ -2,6 +2,9 @@
 
 import math
 import threading
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +15,7 @@ from pulsar.data.candidate import EVENT_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.search import stats
+from pulsar.search.lines import without_lines
 
 #: Fewest samples that a search makes sense for.
 MIN_SAMPLES = 256
@@ -28,6 +32,12 @@ SCAN_KEEPS: dict[str, float] = {"boxcar": 0.88, "gaussian": 0.85}
 SCAN_MARGIN = 1.5
 #: The scan's threshold, whatever the search's: sums must stay within 16 bit.
 SCAN_MOST = 25.0
+#: Where the level wanders, pulses narrower by this factor have a baseline of their own, of stretches shorter by as much;
+#: and so on, down to BASE_CELLS.
+FINER = 8
+#: A level wanders if the means of this part of the stretches are off by so many of their errors: 1e-4 of the stretches
+#: of white noise are (bright pulses are clipped on either baseline, so that a finer one hardly costs them).
+WANDERS = (0.02, 3.9)
 
 #: Independent trials a sample, from benchmarks/calibrate_pulse_trials.py: widest pulse in samples, number at S/N 4.5,
 #: and what is added for each unit of (S/N)^4. So grows the number of tops of boxes with two free edges, as long as the
@@ -95,7 +105,11 @@ class SinglePulseSearch:
         self.width_max = max(1, min(int(config.width_max / tsamp + 1e-9), int(MOST_OF_SERIES * nsamps)))
         self._ncells = -(-self.nsamps // CELL)
         cells = max(math.ceil(BASE_WIDTHS * self.width_max / CELL), BASE_CELLS)
-        self._nbase = max(self._ncells // cells, 1)
+        #: Widest pulse [samples] and cells of a stretch of baseline, from the coarsest on.
+        self._baselines = [(self.width_max, cells)]
+        while self._baselines[-1][1] > BASE_CELLS:
+            finer = max(self._baselines[-1][1] // FINER, BASE_CELLS)
+            self._baselines.append((int(finer * CELL / BASE_WIDTHS), finer))
         self._nnoise = max(self._ncells // max(cells, NOISE_CELLS), 1)
         # Level l of the scan has boxes of 5 to 8 times 2^l samples, level 0 of 1 to 8; Gaussians are wider.
         self._widest = min(int(1.3 * self.width_max + 1) if self.gaussian else self.width_max, nsamps // 4)
@@ -145,7 +159,13 @@ class SinglePulseSearch:
             found = self._local.buffers = _Buffers(self._ncells, self._cell_work, self._work)
         return found
 
-    def search(self, series: NDArray[Any], dm: float = 0.0, dm_index: int = 0) -> NDArray[Any]:
+    def search(
+        self,
+        series: NDArray[Any],
+        dm: float = 0.0,
+        dm_index: int = 0,
+        birdies: Sequence[tuple[float, float]] = (),
+    ) -> NDArray[Any]:
         """Pulses of one series, in order of time; one row for each, with its best width.
 
         Parameters
@@ -156,6 +176,8 @@ class SinglePulseSearch:
             DM of the series [pc cm^-3].
         dm_index : int
             Row of the DM plan.
+        birdies : sequence of (float, float)
+            Frequencies and full widths [Hz] of known interference, which is taken out before where it is strong.
 
         Returns
         -------
@@ -167,8 +189,7 @@ class SinglePulseSearch:
         DataError
             If the series has another length.
         """
-        from pulsar_kernels import cells, matched
-        from pulsar_kernels.pulses import White, pick
+        from pulsar_kernels import cells
 
         if series.ndim != 1 or series.shape[0] != self.nsamps:
             raise DataError(
@@ -179,40 +200,81 @@ class SinglePulseSearch:
             series = series.astype(np.float32)
         series = np.ascontiguousarray(series)
         b = self._buffers()
-        none = np.zeros(0, dtype=dtype_of(EVENT_COLUMNS))
         odd = cells.cell_moments(series, b.mean, b.var, b.count)
         runs = _NO_RUNS if odd == 0 else cells.constant_runs(series, b.mean, b.var, b.count, odd)
-        if not cells.baseline_and_noise(b.mean, b.var, b.count, self._nbase, self._nnoise, b.base, b.scale):
-            return none
-        excess = np.ones(self._nexcess)
-        cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
-        cells.scatter_of_sums(series, b.count, b.base, b.scale, b.cells, b.work, excess)
-        limits = self._limits(excess)
-        while True:
-            found = matched.scan(series, b.base, b.scale, b.cells, runs, limits, b.integers, b.found)
-            if found <= b.found.shape[0]:
+        if birdies:
+            series, runs = self._without_lines(series, runs, birdies)
+        parts = []
+        for level, (widest, size) in enumerate(self._baselines):
+            nbase = max(self._ncells // size, 1)
+            if level > 0 and not self._wanders(nbase):
+                continue
+            if not cells.baseline_and_noise(b.mean, b.var, b.count, nbase, self._nnoise, b.base, b.scale):
                 break
-            b.found = np.empty((int(1.2 * found), 5))
-        if found == 0:
-            return none
-        ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
-        white = White(ints, floats, b.base, b.scale, b.cells, runs, excess, b.total, b.alive)
-        pulses = np.empty((min(found, _CAPACITY), 5))
-        while True:
-            number = pick(white, limits, self.width_max, self.config.snr, self.gaussian, b.found[:found], pulses)
-            if number < pulses.shape[0] or number == found:
-                break
-            pulses = np.empty((4 * pulses.shape[0], 5))
-        pulses = pulses[:number]
-        if number > self.config.max_events:
+            cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
+            parts.append((widest, self._pulses(series, runs, widest)))
+        pulses = _joined(parts)
+        if len(pulses) > self.config.max_events:
             pulses = pulses[np.sort(np.argsort(-pulses[:, 0], kind="stable")[: self.config.max_events])]
-        out = np.zeros(pulses.shape[0], dtype=dtype_of(EVENT_COLUMNS))
+        out = np.zeros(len(pulses), dtype=dtype_of(EVENT_COLUMNS))
         out["dm_index"] = dm_index
         out["dm"] = dm
         out["time"] = pulses[:, 1] * self.tsamp
         out["snr"] = pulses[:, 0]
         out["width"] = pulses[:, 2] * self.tsamp
         return out
+
+    def _without_lines(
+        self, series: NDArray[Any], runs: NDArray[np.int64], lines: Sequence[tuple[float, float]]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The series less its lines, and what counts as nothing in it; moments are made again where there are any."""
+        from pulsar_kernels import cells
+
+        clean = series.astype(np.float32)
+        for first, last in runs:
+            clean[first:last] = np.nan
+        if not without_lines(clean, self.tsamp, lines):
+            return series, runs
+        b = self._buffers()
+        odd = cells.cell_moments(clean, b.mean, b.var, b.count)
+        return clean, _NO_RUNS if odd == 0 else cells.constant_runs(clean, b.mean, b.var, b.count, odd)
+
+    def _wanders(self, nbase: int) -> bool:
+        """Whether means of that many stretches are off the baseline that is there more often than noise is."""
+        b = self._buffers()
+        edges = np.arange(nbase) * self._ncells // nbase
+        alive = np.add.reduceat(b.count, edges, dtype=np.float64)
+        sums = np.add.reduceat(b.cells[: self._ncells], edges, dtype=np.float64)
+        share, errors = WANDERS
+        return bool(np.count_nonzero(np.abs(sums) > errors * np.sqrt(alive)) > share * nbase)
+
+    def _pulses(self, series: NDArray[Any], runs: NDArray[np.int64], widest: int) -> NDArray[np.float64]:
+        """S/N, centre, width, first sample and end of pulses up to a width, on the baseline of the buffers."""
+        from pulsar_kernels import cells, matched
+        from pulsar_kernels.pulses import White, pick
+
+        b = self._buffers()
+        excess = np.ones(self._nexcess)
+        cells.scatter_of_sums(series, b.count, b.base, b.scale, b.cells, b.work, excess)
+        limits = self._limits(excess)
+        # One box beyond the widest.
+        limits[(self._widths > 1.25 * max(widest, 1)) & (widest < self.width_max)] = np.inf
+        while True:
+            found = matched.scan(series, b.base, b.scale, b.cells, runs, limits, b.integers, b.found)
+            if found <= b.found.shape[0]:
+                break
+            b.found = np.empty((int(1.2 * found), 5))
+        if found == 0:
+            return np.zeros((0, 5))
+        ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
+        white = White(ints, floats, b.base, b.scale, b.cells, runs, excess, b.total, b.alive)
+        pulses = np.empty((min(found, _CAPACITY), 5))
+        while True:
+            number = pick(white, limits, widest, self.config.snr, self.gaussian, b.found[:found], pulses)
+            if number < pulses.shape[0] or number == found:
+                break
+            pulses = np.empty((4 * pulses.shape[0], 5))
+        return pulses[:number]
 
     def _limits(self, excess: NDArray[np.float64]) -> NDArray[np.float64]:
         """Thresholds of the scan, shape (nlevels, 8), for sums of whitened samples."""
@@ -228,6 +290,34 @@ _CAPACITY = 4096
 _NO_RUNS = np.zeros((0, 2), dtype=np.int64)
 _NO_INTS = np.zeros(0, dtype=np.int16)
 _NO_FLOATS = np.zeros(0, dtype=np.float32)
+
+
+def _joined(parts: Sequence[tuple[int, NDArray[np.float64]]]) -> NDArray[np.float64]:
+    """Pulses found on several baselines, in order of time: of those that overlap the strongest.
+
+    Parameters
+    ----------
+    parts : sequence of (int, ndarray)
+        Widest pulse of each baseline, descending, and what was found on it. Narrower pulses than the widest of the next
+        are left to that.
+    """
+    if not parts:
+        return np.zeros((0, 5))
+    if len(parts) == 1:
+        return parts[0][1]
+    kept = [p[p[:, 2] > finer] for (_, p), (finer, _) in pairwise(parts)]
+    every = np.concatenate([*kept, parts[-1][1]])
+    taken: list[tuple[float, float]] = []
+    chosen = []
+    for i in np.argsort(-every[:, 0], kind="stable"):
+        first, last = every[i, 3], every[i, 4]
+        at = bisect_left(taken, (first, last))
+        if (at > 0 and taken[at - 1][1] > first) or (at < len(taken) and taken[at][0] < last):
+            continue
+        taken.insert(at, (first, last))
+        chosen.append(i)
+    out = every[chosen]
+    return np.asarray(out[np.argsort(out[:, 1], kind="stable")])
 
 
 class _Buffers:

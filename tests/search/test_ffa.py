@@ -8,7 +8,8 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.search import stats
-from pulsar.search.ffa import FFASearch, periodogram, search_ffa, without_lines
+from pulsar.search.ffa import FFASearch, periodogram, search_ffa
+from pulsar.search.lines import without_lines
 from pulsar.search.ffa_levels import bins_wanted, box_widths
 
 REAL = {
