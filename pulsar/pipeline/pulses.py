@@ -92,6 +92,7 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout]) -> set
     set of str
         Candidates most of whose pulses sweep so.
     """
+    from pulsar.rank.pulses import add_flag, in_order
     from pulsar.rank.sweep import pulse_reasons
 
     sweeps: dict[str, list[bool]] = {}
@@ -106,9 +107,8 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout]) -> set
         if row["source"]:
             sweeps.setdefault(str(row["source"]), []).append("sweep" in flags)
     low, high = sweep_dms(table)
-    for row in table:
-        if not row["rfi_flags"] and low < row["dm"] < high:
-            row["rfi_flags"] = "near sweeps"
+    add_flag(table, (table["rfi_flags"] == "") & (table["dm"] > low) & (table["dm"] < high), "near sweeps")
+    table[:] = in_order(table)
     return {name for name, told in sweeps.items() if len(told) >= LEAST_TOLD and sum(told) > 0.5 * len(told)}
 
 
@@ -117,7 +117,8 @@ def sweep_dms(table: NDArray[Any]) -> tuple[float, float]:
 
     Weak ones of them, and what they make together in the searches for periods, cannot be told by their shape.
     """
-    swept = np.char.find(table["rfi_flags"], "sweep") >= 0
+    # The flag itself: "near sweeps" is what is made of this range, and must not widen it.
+    swept = np.array(["sweep" in str(flags).split(",") for flags in table["rfi_flags"]], dtype=np.bool_)
     if np.count_nonzero(swept) < LEAST_TOLD:
         return 0.0, 0.0
     dms = table["dm"][swept]
@@ -152,6 +153,7 @@ def find_pulses(
     """
     if not config.single_pulse.enabled:
         return Pulses(source=source)
+    from pulsar.rank import pulses as verdicts
     from pulsar.search.cluster import cluster
     from pulsar.search.repeats import repeats, sources_by_dm
 
@@ -172,8 +174,12 @@ def find_pulses(
         )
         table = found.table
         table["ra_deg"], table["dec_deg"] = header.ra_deg, header.dec_deg
+        if len(table):
+            verdicts.judge(table, found.at_zero, float(config.single_pulse.width_max), dm_lo=float(dms[0]))
+        groups = sources_by_dm(table)
+        spared = verdicts.of_one_dm(table, groups, dms)
         rows = []
-        for group in sources_by_dm(table)[:MOST_GROUPS]:
+        for group in groups[:MOST_GROUPS]:
             strongest = group[np.argsort(-table["snr"][group], kind="stable")[:MOST_REPEATS]]
             pulses = table[np.sort(strongest)]
             pulses = pulses[np.argsort(pulses["time"], kind="stable")]
@@ -184,6 +190,12 @@ def find_pulses(
             period = repeats(pulses["time"], pulses["snr"], dm, errors=errors, sigma=REPEATS_SIGMA)
             if period is not None:
                 rows.append(_detection(period, pulses, dms, header.tobs))
+                spared[group] = True
+        storms = verdicts.storm(table, found.told, spared, config.single_pulse.snr, dms=dms.size)
+        table = verdicts.in_order(verdicts.merge_storms(table, storms))
+        table["id"] = [f"p{k:04d}" for k in table["rank"]]
+    for storm in storms:
+        progress.message(f"a storm of {storm.size} weak events at any DM is one of the single pulses")
     if len(events):
         lost = f" ({found.dropped} events too many left out)" if found.dropped else ""
         progress.message(f"{len(events)} events of {len(table)} single pulses{lost}")

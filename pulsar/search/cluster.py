@@ -4,7 +4,7 @@ A pulse is seen at many DMs around its own, earlier at higher ones, wider and we
 and how that is told from a second pulse, is in docs/single-pulses.md.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,8 @@ GAP = 3
 MAX_EVENTS = 2_000_000
 #: A pulse that is stronger at DM 0 than this fraction of its S/N is not dispersed, if it should be weaker there.
 DM0_FRACTION = 0.9
+#: DMs at which a pulse must be seen, from which they tell whether it is one.
+LEAST_TOLD = 4
 #: Error of the DM, see `dm_error`; from benchmarks/recall_bursts.py.
 DM_ERROR = (0.45, 0.25)
 
@@ -37,11 +39,17 @@ class Pulses:
         Row of the table that each event belongs to; -1 for events that were left out.
     dropped : int
         Events that were left out because there were too many: the weakest.
+    told : ndarray of bool
+        Pulses that are strong enough to be seen at several DMs beside theirs, and are.
+    at_zero : ndarray of float64
+        S/N of each at the lowest DM; what is expected there where it was not seen.
     """
 
     table: NDArray[Any]
     labels: NDArray[np.int64]
     dropped: int = 0
+    told: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    at_zero: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -215,7 +223,9 @@ def cluster(
     table["beam"] = -1 if beam is None else beam
     cut = table["time"] + table["dm"] * e_lo > tobs
     _judge(table, facts, dms, cut, dropped)
-    return Pulses(table, labels, dropped)
+    told = (facts[:, 2] >= LEAST_TOLD) & (facts[:, 3] >= 0.5 * facts[:, 2])
+    at_zero = np.where(facts[:, 4] > 0.0, facts[:, 4], np.minimum(facts[:, 5], least))
+    return Pulses(table, labels, dropped, told, at_zero)
 
 
 def _judge(
@@ -224,13 +234,14 @@ def _judge(
     """Score and flags: how well the S/N at all DMs agree with those of a dispersed pulse."""
     _, deviation, must, seen, at_zero, at_zero_expected = facts.T
     share = np.where(must > 0, seen / np.maximum(must, 1), 1.0)
-    score = share / (1.0 + (deviation / 2.0) ** 2)
+    # A difference of one sigma is what noise makes.
+    score = share / (1.0 + 0.25 * np.maximum(deviation**2 - 1.0, 0.0))
     zero = np.zeros(len(table), dtype=bool)
     if dms.size > 1 and dms[0] < 1.0:
         zero = (at_zero >= DM0_FRACTION * table["snr"]) & (at_zero_expected < 0.8 * table["snr"])
         err = np.nan_to_num(table["dm_err"])
         zero |= (table["dm"] - dms[0] <= 2.0 * err) | (table["dm"] + 2.0 * err < LEAST_DM)
-    lone = (must >= 4) & (share < 0.25)
+    lone = (must >= LEAST_TOLD) & (share < 0.25)
     # Without other DMs, or where a change of DM changes nothing, there is no curve to tell by.
     score = np.where(zero, 0.1 * score, score)
     table["score"] = np.clip(score, 0.0, 1.0)

@@ -32,8 +32,8 @@ SCAN_KEEPS: dict[str, float] = {"boxcar": 0.88, "gaussian": 0.85}
 SCAN_MARGIN = 1.5
 #: The scan's threshold, whatever the search's: sums must stay within 16 bit.
 SCAN_MOST = 25.0
-#: Where the level wanders, pulses narrower by this factor have a baseline of their own, of stretches shorter by as much;
-#: and so on, down to BASE_CELLS.
+#: Where the level wanders, pulses narrower by this factor have a baseline of their own, of stretches shorter by as
+#: much; and so on, down to BASE_CELLS.
 FINER = 8
 #: A level wanders if the means of this part of the stretches are off by so many of their errors: 1e-4 of the stretches
 #: of white noise are (bright pulses are clipped on either baseline, so that a finer one hardly costs them).
@@ -204,11 +204,15 @@ class SinglePulseSearch:
         runs = _NO_RUNS if odd == 0 else cells.constant_runs(series, b.mean, b.var, b.count, odd)
         if birdies:
             series, runs = self._without_lines(series, runs, birdies)
-        parts = []
-        for level, (widest, size) in enumerate(self._baselines):
+        parts: list[tuple[int, NDArray[np.float64]]] = []
+        means = np.zeros((2, 0))
+        for widest, size in self._baselines:
             nbase = max(self._ncells // size, 1)
-            if level > 0 and not self._wanders(nbase):
-                continue
+            if parts:
+                means = means if means.size else self._fine_means()
+                if not _wander(means, size // BASE_CELLS):
+                    continue
+                means = np.zeros((2, 0))
             if not cells.baseline_and_noise(b.mean, b.var, b.count, nbase, self._nnoise, b.base, b.scale):
                 break
             cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
@@ -239,14 +243,13 @@ class SinglePulseSearch:
         odd = cells.cell_moments(clean, b.mean, b.var, b.count)
         return clean, _NO_RUNS if odd == 0 else cells.constant_runs(clean, b.mean, b.var, b.count, odd)
 
-    def _wanders(self, nbase: int) -> bool:
-        """Whether means of that many stretches are off the baseline that is there more often than noise is."""
+    def _fine_means(self) -> NDArray[np.float64]:
+        """Sums over BASE_CELLS cells of samples in units of their noise, off the baseline, and how many they are of."""
         b = self._buffers()
-        edges = np.arange(nbase) * self._ncells // nbase
-        alive = np.add.reduceat(b.count, edges, dtype=np.float64)
-        sums = np.add.reduceat(b.cells[: self._ncells], edges, dtype=np.float64)
-        share, errors = WANDERS
-        return bool(np.count_nonzero(np.abs(sums) > errors * np.sqrt(alive)) > share * nbase)
+        n = self._ncells // BASE_CELLS
+        ones = np.ones(BASE_CELLS, dtype=np.float32)
+        parts = [x[: n * BASE_CELLS].reshape(n, BASE_CELLS) @ ones for x in (b.cells, b.count)]
+        return np.array(parts, dtype=np.float64)
 
     def _pulses(self, series: NDArray[Any], runs: NDArray[np.int64], widest: int) -> NDArray[np.float64]:
         """S/N, centre, width, first sample and end of pulses up to a width, on the baseline of the buffers."""
@@ -290,6 +293,14 @@ _CAPACITY = 4096
 _NO_RUNS = np.zeros((0, 2), dtype=np.int64)
 _NO_INTS = np.zeros(0, dtype=np.int16)
 _NO_FLOATS = np.zeros(0, dtype=np.float32)
+
+
+def _wander(means: NDArray[np.float64], number: int) -> bool:
+    """Whether sums of `number` stretches are off more often than noise is."""
+    size = means.shape[1] // number
+    sums, alive = means[:, : size * number].reshape(2, size, number).sum(axis=2) if number > 1 else means
+    share, errors = WANDERS
+    return bool(np.count_nonzero(np.abs(sums) > errors * np.sqrt(alive)) > share * size)
 
 
 def _joined(parts: Sequence[tuple[int, NDArray[np.float64]]]) -> NDArray[np.float64]:

@@ -1,0 +1,207 @@
+"""Verdicts on single pulses: how sure it is that they are dispersed, widths at their limit, storms, and their order."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: A pulse of this part of the widest filter or more may as well be a piece of something longer: the level of the data.
+AT_LIMIT: Final = 0.9
+#: The score of such a pulse is taken times this, and that of one for which the data cannot exclude DM 0 too.
+LIMIT_FACTOR: Final = 0.3
+#: DM 0 is not excluded where the S/N that is left there is closer to the pulse's own than this [sigma, in quadrature], or
+#: is this part of it.
+EXCLUDED: Final = 3.0
+SAME: Final = 0.9
+#: Fewest events of a storm. Noise makes one in 30,000 runs, and sources of single pulses have one DM each.
+STORM: Final = 12
+#: Pulses with chances below this to be at one DM by accident are of one source, and belong to no storm.
+MAX_CHANCE: Final = 1e-4
+#: So do those that are too strong to be the best of a storm with this probability.
+TOO_STRONG: Final = 1e-2
+#: The score of a storm is taken times this.
+STORM_FACTOR: Final = 0.1
+#: In a single series, where no DM tells, a storm is this long [s].
+CLUMP: Final = 1.0
+
+
+def add_flag(table: NDArray[Any], which: NDArray[np.bool_], name: str) -> None:
+    """Add a flag to some rows, once.
+
+    Parameters
+    ----------
+    table : ndarray
+        With `rfi_flags`; changed.
+    which : ndarray of bool
+    name : str
+    """
+    for i in np.flatnonzero(which):
+        flags = [flag for flag in str(table["rfi_flags"][i]).split(",") if flag]
+        if name not in flags:
+            table["rfi_flags"][i] = ",".join([*flags, name])
+
+
+def judge(
+    table: NDArray[Any],
+    at_zero: NDArray[np.float64],
+    width_max: float,
+    *,
+    dm_lo: float,
+) -> None:
+    """Lower the score of what may as well be undispersed, or a bump of the level; flag widths at their limit.
+
+    The score comes from the clustering: how well the S/N at all DMs agree with those of a dispersed pulse (Cordes &
+    McLaughlin 2003). A wide pulse of small DM has the same S/N at all of them whatever it is: for it the share of
+    (S/N)^2 that goes when it is not dedispersed tells.
+
+    Parameters
+    ----------
+    table : ndarray
+        Fields of SINGLE_PULSE_COLUMNS; `score` and `rfi_flags` are changed.
+    at_zero : ndarray
+        S/N of each at the lowest DM, what is expected there where it was not seen.
+    width_max : float
+        Widest filter [s].
+    dm_lo : float
+        The lowest DM; if that is not 0 nothing is known of DM 0.
+    """
+    if dm_lo < 1.0:
+        snr = table["snr"].astype(np.float64)
+        lost = np.maximum(snr**2 - at_zero**2, 0.0)
+        unsure = (at_zero > SAME * snr) | (lost < EXCLUDED**2)
+        free = np.char.find(table["rfi_flags"], "dm0") < 0
+        table["score"] *= np.where(free & unsure, LIMIT_FACTOR, 1.0)
+    wide = table["width"] >= AT_LIMIT * width_max
+    table["score"] *= np.where(wide, LIMIT_FACTOR, 1.0)
+    add_flag(table, wide, "width limit")
+
+
+def of_one_dm(table: NDArray[Any], groups: Iterable[NDArray[np.int64]], dms: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Pulses of which more have the same DM than by chance.
+
+    Parameters
+    ----------
+    table : ndarray
+        Fields of SINGLE_PULSE_COLUMNS.
+    groups : iterable of ndarray
+        Rows of pulses whose DMs agree.
+    dms : ndarray
+        Trial DMs [pc cm^-3].
+
+    Returns
+    -------
+    ndarray of bool
+    """
+    from scipy.stats import poisson
+
+    out = np.zeros(len(table), dtype=np.bool_)
+    groups = list(groups)
+    if dms.size < 2:
+        return out
+    for rows in groups:
+        if rows.size < 3:
+            continue
+        lo, hi = float(table["dm"][rows].min()), float(table["dm"][rows].max())
+        error = 3.0 * float(np.median(np.nan_to_num(table["dm_err"][rows])))
+        trials = np.count_nonzero((dms >= lo - error) & (dms <= hi + error))
+        expected = (len(table) - rows.size) * max(trials, 1) / dms.size
+        if poisson.sf(rows.size - 1, expected) * len(groups) < MAX_CHANCE:
+            out[rows] = True
+    return out
+
+
+def storm(
+    table: NDArray[Any], told: NDArray[np.bool_], spared: NDArray[np.bool_], threshold: float, *, dms: int
+) -> list[NDArray[np.int64]]:
+    """Rows that are a storm: many weak events at any DM, none of which can be shown to be a dispersed pulse.
+
+    What is left of periodic interference, or a level that jumps, makes hundreds of them. Their S/N fall off from the
+    threshold on as an exponential; what is too strong for its best is no part of it.
+
+    Parameters
+    ----------
+    table : ndarray
+        Fields of SINGLE_PULSE_COLUMNS.
+    told : ndarray of bool
+        Pulses whose S/N at many DMs follow those of a dispersed pulse.
+    spared : ndarray of bool
+        Pulses of one source: of one DM, or with a period.
+    threshold : float
+        S/N from which there are events.
+    dms : int
+        Trial DMs. With a single one only what comes within CLUMP seconds, far more often than otherwise, is a storm.
+
+    Returns
+    -------
+    list of ndarray of int64
+        Rows of each storm, the strongest first; empty if there is none.
+    """
+    free = np.flatnonzero((table["rfi_flags"] == "") & ~told & ~spared)
+    if free.size < STORM:
+        return []
+    if dms > 1:
+        sets = [free]
+    else:
+        times = np.sort(table["time"][free])
+        window = np.searchsorted(times, times + CLUMP) - np.arange(times.size)
+        usual = np.quantile(window, 0.25)
+        starts = times[(window >= STORM) & (window > 4.0 * usual)]
+        near = np.array([bool(np.any((t >= starts) & (t <= starts + CLUMP))) for t in table["time"][free]])
+        sets = [free[near]]
+    out = []
+    for rows in sets:
+        # The threshold of exceeding by chance falls as members leave: until it stands.
+        while rows.size >= STORM:
+            over = table["snr"][rows] - threshold
+            limit = float(np.mean(np.minimum(over, 3.0 * np.median(over)))) * (np.log(rows.size) - np.log(TOO_STRONG))
+            if not (over > limit).any():
+                break
+            rows = rows[over <= limit]
+        if rows.size >= STORM:
+            out.append(rows[np.argsort(-table["snr"][rows], kind="stable")])
+    return out
+
+
+def merge_storms(table: NDArray[Any], storms: Iterable[NDArray[np.int64]]) -> NDArray[Any]:
+    """The table with one flagged row for each storm, its strongest; `ndetections` counts the events of all.
+
+    Parameters
+    ----------
+    table : ndarray
+        Fields of SINGLE_PULSE_COLUMNS.
+    storms : iterable of ndarray of int64
+        From `storm`.
+
+    Returns
+    -------
+    ndarray
+        A copy.
+    """
+    out = table.copy()
+    keep = np.ones(len(table), dtype=np.bool_)
+    for rows in storms:
+        best = rows[0]
+        out["ndetections"][best] = int(table["ndetections"][rows].sum())
+        out["score"][best] *= STORM_FACTOR
+        add_flag(out, np.arange(len(out)) == best, "storm")
+        keep[rows[1:]] = False
+    return np.asarray(out[keep])
+
+
+def in_order(table: NDArray[Any]) -> NDArray[Any]:
+    """The table, best first: by the significance of each times its score; `rank` is given anew.
+
+    Parameters
+    ----------
+    table : ndarray
+        Fields of SINGLE_PULSE_COLUMNS.
+
+    Returns
+    -------
+    ndarray
+        A copy.
+    """
+    out = table[np.argsort(-(table["sigma"] * table["score"]), kind="stable")].copy()
+    out["rank"] = np.arange(1, len(out) + 1)
+    return np.asarray(out)
