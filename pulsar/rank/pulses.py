@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 AT_LIMIT: Final = 0.9
 #: The score of such a pulse is taken times this, and that of one for which the data cannot exclude DM 0 too.
 LIMIT_FACTOR: Final = 0.3
-#: DM 0 is not excluded where the S/N that is left there is closer to the pulse's own than this [sigma, in quadrature], or
-#: is this part of it.
+#: DM 0 is not excluded where the S/N that is left there is closer to the pulse's own than this [sigma, in quadrature],
+#: or is this part of it.
 EXCLUDED: Final = 3.0
 SAME: Final = 0.9
 #: Fewest events of a storm. Noise makes one in 30,000 runs, and sources of single pulses have one DM each.
@@ -105,7 +105,7 @@ def of_one_dm(table: NDArray[Any], groups: Iterable[NDArray[np.int64]], dms: NDA
         lo, hi = float(table["dm"][rows].min()), float(table["dm"][rows].max())
         error = 3.0 * float(np.median(np.nan_to_num(table["dm_err"][rows])))
         trials = np.count_nonzero((dms >= lo - error) & (dms <= hi + error))
-        expected = (len(table) - rows.size) * max(trials, 1) / dms.size
+        expected = (len(table) - rows.size) * max(int(trials), 1) / dms.size
         if poisson.sf(rows.size - 1, expected) * len(groups) < MAX_CHANCE:
             out[rows] = True
     return out
