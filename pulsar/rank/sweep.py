@@ -24,6 +24,8 @@ OFF: Final = 4.0
 #: Evenness over the bands below which a pulse is in few channels only, and S/N from which that can be told.
 EVEN: Final = 0.25
 LEAST_SNR: Final = 7.0
+#: Standard deviation of a Gaussian over its median deviation.
+_MAD: Final = 1.4826
 
 
 def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> tuple[float, float]:
@@ -61,6 +63,8 @@ def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> 
         series -= np.median(series)
         sums = np.append(0.0, np.cumsum(series))
         boxes = (sums[width:] - sums[:-width]) / np.sqrt(width)
+        # Noise of 1, but for interference and drifts: whose highest place is no arrival.
+        boxes /= max(_MAD * float(np.median(np.abs(boxes - np.median(boxes)))), 1.0)
         top = int(np.argmax(boxes))
         if boxes[top] < SEEN:
             continue

@@ -35,6 +35,7 @@ SCAN_MOST = 25.0
 #: Where the level wanders, pulses narrower by this factor have a baseline of their own, of stretches shorter by as
 #: much; and so on, down to BASE_CELLS.
 FINER = 8
+AT_LIMIT = 0.9
 #: A level wanders if the means of this part of the stretches are off by so many of their errors: 1e-4 of the stretches
 #: of white noise are (bright pulses are clipped on either baseline, so that a finer one hardly costs them).
 WANDERS = (0.02, 3.9)
@@ -309,15 +310,16 @@ def _joined(parts: Sequence[tuple[int, NDArray[np.float64]]]) -> NDArray[np.floa
     Parameters
     ----------
     parts : sequence of (int, ndarray)
-        Widest pulse of each baseline, descending, and what was found on it. Narrower pulses than the widest of the next
-        are left to that.
+        Widest pulse of each baseline, descending, and what was found on it. Pulses narrower than (AT_LIMIT of) the
+        widest of the next are left to that, and wider ones to the one before.
     """
     if not parts:
         return np.zeros((0, 5))
     if len(parts) == 1:
         return parts[0][1]
-    kept = [p[p[:, 2] > finer] for (_, p), (finer, _) in pairwise(parts)]
-    every = np.concatenate([*kept, parts[-1][1]])
+    # What is as wide as a baseline allows may be a piece of something wider.
+    limits = [np.inf, *(AT_LIMIT * widest for widest, _ in parts[1:]), 0.0]
+    every = np.concatenate([p[(p[:, 2] <= hi) & (p[:, 2] > lo)] for (_, p), (hi, lo) in zip(parts, pairwise(limits))])
     taken: list[tuple[float, float]] = []
     chosen = []
     for i in np.argsort(-every[:, 0], kind="stable"):
