@@ -3,7 +3,7 @@
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,26 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     diode = diode_lines(zero, stage.tsamp, tobs, config.rfi.diodes)
     lines = learn(zero, batch.row, dms, plan.freqs, stage.tsamp, tobs)
     return [*diode, *lines]
+
+
+def learn_in_series(series: NDArray[Any], tsamp: float, config: Config) -> "list[Birdie]":
+    """Lines of the mains in an already dedispersed series; none where nothing should be learnt.
+
+    Parameters
+    ----------
+    series : ndarray, shape (nsamps,)
+    tsamp : float
+        [s]
+    config : Config
+        Its `fft`, `rfi.learn` and `sift.mains` are used.
+    """
+    from pulsar.rfi.birdies import series_lines
+    from pulsar.search.fft import FFTSearch
+
+    if not config.rfi.learn or series.size < MIN_SAMPLES:
+        return []
+    powers = FFTSearch(series.size, tsamp, config.fft).spectrum(series)
+    return series_lines(powers, tsamp, series.size * tsamp, config.sift.mains)
 
 
 @dataclass(frozen=True, eq=False)

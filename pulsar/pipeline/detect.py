@@ -15,6 +15,7 @@ from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import PulsarError
+from pulsar.pipeline.birdies import learn_in_series
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory
@@ -165,7 +166,10 @@ def _detect_series(job: Job) -> Detected:
     header = job.obs.header
     data = np.ascontiguousarray(job.obs.read().data[0])
     series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
-    birdies = [*given_birdies(header, job.config.rfi), *job.common]
+    learnt = learn_in_series(data, header.tsamp, job.config)
+    birdies = [*given_birdies(header, job.config.rfi), *job.common, *learnt]
+    if learnt:
+        job.progress.message(f"{len(learnt)} lines of the mains are left out")
     with job.progress.stage("search", 1, "series"):
         finder = SeriesSearch(
             len(data), header.tsamp, job.config, trials=Trials(), memory=job.plan.accel_memory, gaps=_gaps(job)

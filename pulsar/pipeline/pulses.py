@@ -117,7 +117,7 @@ def sweep_dms(table: NDArray[Any]) -> tuple[float, float]:
 
     Weak ones of them, and what they make together in the searches for periods, cannot be told by their shape.
     """
-    # The flag itself: "near sweeps" is what is made of this range, and must not widen it. What is at DM 0 does not sweep.
+    # The flag itself: "near sweeps" is made of this range, and must not widen it. What is at DM 0 does not sweep.
     told = [str(flags).split(",") for flags in table["rfi_flags"]]
     swept = np.array(["sweep" in flags and "dm0" not in flags for flags in told], dtype=np.bool_)
     if np.count_nonzero(swept) < LEAST_TOLD:

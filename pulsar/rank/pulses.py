@@ -6,6 +6,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.constants import LEAST_DM
+
 #: A pulse of this part of the widest filter or more may as well be a piece of something longer: the level of the data.
 AT_LIMIT: Final = 0.9
 #: The score of such a pulse is taken times this, and that of one for which the data cannot exclude DM 0 too.
@@ -49,7 +51,7 @@ def judge(
     *,
     dm_lo: float,
 ) -> None:
-    """Lower the score of what may as well be undispersed, or a bump of the level; flag widths at their limit.
+    """Lower the score of what may as well be undispersed, or a bump of the level; flag it, and widths at their limit.
 
     The score comes from the clustering: how well the S/N at all DMs agree with those of a dispersed pulse (Cordes &
     McLaughlin 2003). A wide pulse of small DM has the same S/N at all of them whatever it is: for it the share of
@@ -72,6 +74,8 @@ def judge(
         unsure = (at_zero > SAME * snr) | (lost < EXCLUDED**2)
         free = np.char.find(table["rfi_flags"], "dm0") < 0
         table["score"] *= np.where(free & unsure, LIMIT_FACTOR, 1.0)
+        # Nothing on the sky has so small a DM, and this one may as well have none.
+        add_flag(table, free & unsure & (table["dm"] - np.nan_to_num(table["dm_err"]) < LEAST_DM), "dm0")
     wide = table["width"] >= AT_LIMIT * width_max
     table["score"] *= np.where(wide, LIMIT_FACTOR, 1.0)
     add_flag(table, wide, "width limit")

@@ -32,6 +32,20 @@ DIODE_POWER: Final = 60.0
 EVEN_SHARE: Final = 0.05
 #: No more than this part of the spectrum is zapped, the strongest lines first.
 MOST: Final = 0.02
+#: Mains lines are looked for up to this harmonic, and so far about it (the grid wanders by half a per cent).
+MAINS_HARMONICS: Final = 10
+MAINS_WANDER: Final = 6e-3
+#: Half bins above a quarter of the top of a line, within REACH bins of it: a steady one, sinc^2 wide, has 3 at most.
+#: From so many on a line wanders, if its power is at least STRONG, or else from so many: noise may add one or two.
+BROAD: Final = (4, 6)
+STRONG: Final = 60.0
+REACH: Final = 20
+#: Lines of the mains this close are one [bins].
+ONE: Final = 10.0
+#: Lines farther from the mains than this part of it, up to this factor in frequency, must be steady: those of a pulsar
+#: that comes and goes, or drifts, are all as broad.
+APART: Final = 0.03
+COMPARED: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class Birdie:
     freq, width : float
         Topocentric middle and full width [Hz].
     reason : str
-        "given", "learnt", "common" (to several beams), "noise diode", or the file that has it.
+        "given", "learnt", "common" (to several beams), "mains", "noise diode", or the file that has it.
     """
 
     freq: float
@@ -188,6 +202,80 @@ def learn(
             break
         out.append(birdie)
     return out
+
+
+def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: Sequence[float]) -> list[Birdie]:
+    """Lines of the mains in a single series, where no DM tells.
+
+    What tells is that the mains wander, and a pulsar does not: its lines are as wide as the data are long, or all of
+    them are broad alike. A line at a harmonic of the mains that is broader than that is taken, and with the fundamental
+    its harmonics, folded about the Nyquist frequency where they lie beyond. A steady one is left to be judged as a
+    candidate: it may be the harmonic of a pulsar.
+
+    Parameters
+    ----------
+    powers : ndarray of float32
+        Normalised powers of the series at half bins, as :func:`learn` takes them.
+    tsamp, tobs : float
+        [s]
+    mains : sequence of float
+        Nominal frequencies [Hz].
+
+    Returns
+    -------
+    list of Birdie
+        Of reason "mains", ascending; no more than MOST of the spectrum.
+    """
+    step = 0.5 / (powers.size * tsamp)
+    nyquist = 0.5 / tsamp
+    half_bins = 0.5 / (tobs * step)
+    lines = stretches(powers, float(np.log(powers.size / CHANCE)))
+    if not lines:
+        return []
+    tops = np.array([top for *_, top in lines])
+    freq, power = tops * step, powers[tops]
+    reach = round(2 * REACH * half_bins)
+    above = [int(np.count_nonzero(powers[max(t - reach, 0) : t + reach] > 0.25 * powers[t])) for t in tops]
+    breadth = np.array(above) / half_bins
+    broad = breadth >= np.where(power >= STRONG, BROAD[0], BROAD[1])
+    ends = np.array([line[:2] for line in lines], dtype=np.float64) * step
+    low, high = ends[:, 0], ends[:, 1]
+    found: list[tuple[float, float, float]] = []
+    for nominal in mains:
+        # Where the harmonics would be seen, and how far from them each line is.
+        order = np.arange(1.0, MAINS_HARMONICS + 1.0)
+        off = np.abs(freq[:, None] - _folded(order * nominal, nyquist)[None, :]) / (order * nominal)
+        near = off < MAINS_WANDER
+        steady = ~broad & (off > APART).all(axis=1)
+        shaky = broad & (off > APART).all(axis=1)
+        for i in np.flatnonzero(broad & near.any(axis=1)):
+            alike = (freq > freq[i] / COMPARED) & (freq < freq[i] * COMPARED)
+            if np.count_nonzero(shaky & alike) > np.count_nonzero(steady & alike):
+                continue
+            found.append((float(power[i]), float(low[i]), float(high[i])))
+            if near[i, 0] and power[i] >= STRONG:
+                # Its harmonics, which wander as much as they are high.
+                for k in order[1:]:
+                    at = float(_folded(np.array([k * freq[i]]), nyquist)[0])
+                    same = np.abs(freq - at) <= 0.5 * k * min(breadth[i], BROAD[1]) * 0.5 / tobs
+                    found += [(float(power[j]), float(low[j]), float(high[j])) for j in np.flatnonzero(same & ~broad)]
+    out: list[Birdie] = []
+    room = MOST * nyquist
+    margin = MARGIN / tobs
+    for _, first, last in sorted(found, reverse=True):
+        room -= last - first + 2.0 * margin
+        if room < 0:
+            break
+        out.append(Birdie(0.5 * (first + last - step), last - first + 2.0 * margin, "mains"))
+    # What lies between pieces of one wandering line is that line.
+    wide = merged([Birdie(b.freq, b.width + ONE / tobs, b.reason) for b in out])
+    return [Birdie(b.freq, b.width - ONE / tobs, b.reason) for b in wide]
+
+
+def _folded(freqs: NDArray[np.float64], nyquist: float) -> NDArray[np.float64]:
+    """Where frequencies appear that lie beyond the Nyquist frequency."""
+    beyond = np.mod(freqs + nyquist, 2.0 * nyquist) - nyquist
+    return np.asarray(np.abs(beyond), dtype=np.float64)
 
 
 def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods: Sequence[float]) -> list[Birdie]:

@@ -1,9 +1,9 @@
 """From detections at all DMs and of all searches to groups: the detections of one signal at one frequency.
 
 Detections close in frequency are one group, led by the most significant, whichever search made it. But a signal loses
-power with the distance from its DM as its dispersion says: where the power returns after a valley, or stands beside it in frequency, and is more than the
-leader can leave there, it is another signal. Nothing is judged here and nothing is left out:
-who is whose harmonic is for :mod:`pulsar.rank`.
+power with the distance from its DM as its dispersion says, and with that from its frequency: where the power returns
+after a valley, or stands beside it, and is more than the leader can leave there, it is another signal. Nothing is
+judged here and nothing is left out: who is whose harmonic is for :mod:`pulsar.rank`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ EXCESS_SIGMA = 4.0
 EXPECTED_FACTOR = 2.0
 #: Another signal at the same frequency stands out from a valley that is no deeper than this part of it.
 VALLEY = 0.5
-#: A detection that is surely so many bins of 1/T beside the leader, and stronger than a lobe of that, is another signal.
+#: A detection that is surely so many bins of 1/T beside the leader, and stronger than its lobe there, is another signal.
 BESIDE = 0.3
 #: Errors of frequency that are allowed for; each is no smaller than this part of a bin of the highest harmonic.
 FREQ_SIGMA = 3.0

@@ -319,7 +319,8 @@ def _joined(parts: Sequence[tuple[int, NDArray[np.float64]]]) -> NDArray[np.floa
         return parts[0][1]
     # What is as wide as a baseline allows may be a piece of something wider.
     limits = [np.inf, *(AT_LIMIT * widest for widest, _ in parts[1:]), 0.0]
-    every = np.concatenate([p[(p[:, 2] <= hi) & (p[:, 2] > lo)] for (_, p), (hi, lo) in zip(parts, pairwise(limits))])
+    ranges = zip(parts, pairwise(limits), strict=True)
+    every = np.concatenate([p[(p[:, 2] <= hi) & (p[:, 2] > lo)] for (_, p), (hi, lo) in ranges])
     taken: list[tuple[float, float]] = []
     chosen = []
     for i in np.argsort(-every[:, 0], kind="stable"):
