@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import KDM
+from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.fold.profile import best_box, equal_pulses, fine_box, template_of
 
@@ -21,6 +21,14 @@ _SIDE_FREQ: Final = 20
 _SIDE_FDOT: Final = 12
 _SIDE_DM: Final = 40
 _FIT_STEPS: Final = 6
+#: Turns that the data must hold at least: what is seen once does not repeat.
+_FEWEST_TURNS: Final = 2.0
+#: Largest acceleration of a pulsar that is taken for real without further evidence [m/s^2]. By Kepler's third law, a
+#: neutron star at the other in 1.88 h (J1946+2052, the tightest double neutron star known) feels 310, one at a black
+#: hole of 10 solar masses in 2 h 830.
+MOST_ACCEL: Final = 1000.0
+#: Squared S/N that a derivative beyond that must gain over none, beside what its number of trials gives: 3 sigma.
+_DRIFT_GAIN: Final = 9.0
 #: Pulse widths of off-pulse profile from which its scatter tells the noise.
 _FEWEST_OFF: Final = 8
 
@@ -108,6 +116,12 @@ def _steps(side: int, step: float) -> NDArray[np.float64]:
     return np.arange(-side, side + 1, dtype=np.float64) * np.float64(step)
 
 
+def _within(offsets: NDArray[np.float64], start: float, bounds: tuple[float, float]) -> NDArray[np.float64]:
+    """Offsets that keep a parameter within its bounds; 0 always."""
+    inside = (start + offsets >= bounds[0]) & (start + offsets <= bounds[1])
+    return np.asarray(offsets[inside | (offsets == 0.0)])
+
+
 def _dm_grid(data: _Data, dm: float, width: float, fixed: bool) -> NDArray[np.float64]:
     """Trial DM offsets: a few pulse widths of shift across the band, at most one turn, none below DM 0."""
     reach = float(np.ptp(data.g)) * data.freq
@@ -144,13 +158,42 @@ def _profile_box(spectra: NDArray[np.complex128], data: _Data) -> tuple[float, f
     return fine_box(spectra.sum(axis=(0, 1)), data.variance)
 
 
+@dataclass(frozen=True)
+class _Bounds:
+    """What a source may have: frequency [Hz] and derivative [Hz/s], lowest and highest."""
+
+    freq: tuple[float, float]
+    fdot: tuple[float, float]
+
+
+def _bounds(cube: FoldCube, fd_step: float) -> _Bounds:
+    """At least two turns and less than Nyquist; a physical acceleration, or close to that which was found.
+
+    What a search or a user asks for is never out of bounds.
+    """
+    freq, fdot = cube.params.freq, cube.params.fdot
+    most = MOST_ACCEL / C * freq
+    low, high = -most, most
+    if abs(fdot) > most:
+        # Found outside: to be refined by as much as a step of the plane on each side.
+        low, high = min(low, fdot - fd_step), max(high, fdot + fd_step)
+    return _Bounds(
+        (min(_FEWEST_TURNS / cube.tobs, freq), max(0.5 / cube.tsamp, freq)),
+        (low, high),
+    )
+
+
 def _fit(
-    data: _Data, start: NDArray[np.float64], free: NDArray[np.bool_], limit: NDArray[np.float64]
+    data: _Data,
+    start: NDArray[np.float64],
+    free: NDArray[np.bool_],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least-squares fit of (df, dfdot, ddm) and a common phase to a template made from the data.
 
-    Returns the offsets and their 1-sigma errors for white noise (NaN where not free). `limit` is how far the fit may
-    leave its start.
+    Returns the offsets and their 1-sigma errors for white noise (NaN where not free). The fit stays between `low` and
+    `high`.
     """
     theta = start.copy()
     jacobian = np.stack(
@@ -180,7 +223,7 @@ def _fit(
         slope = -np.sum(omega * np.imag(spectra * np.conj(template)), axis=2)
         step = inverse @ np.einsum("isb,sb->i", jacobian, slope) / fisher / size
         theta[free] += step[1:]
-        theta = np.clip(theta, start - limit, start + limit)
+        theta = np.clip(theta, low, high)
         if np.all(np.abs(step[1:]) * size[1:] < 1e-6):
             break
     error = np.full(3, np.nan)
@@ -281,11 +324,23 @@ def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) 
     step = max(0.5 * width, 1.0 / data.nbins)
     df_step = step / cube.tobs
     fd_step = 8.0 * step / cube.tobs**2
-    dfs = _steps(_SIDE_FREQ, df_step) if fit_f else np.zeros(1)
-    dfdots = _steps(_SIDE_FDOT, fd_step) if fit_d else np.zeros(1)
-    plane = _plane(data.aligned(0.0, 0.0, theta[2]).sum(axis=1), data, dfs, dfdots)
-    i, j = np.unravel_index(int(np.argmax(plane)), plane.shape)
-    theta[0], theta[1] = dfs[j], dfdots[i]
+    bounds = _bounds(cube, fd_step)
+    # No use to fit a derivative that is smaller than its error whatever the source.
+    fit_d = fit_d and bounds.fdot[1] - bounds.fdot[0] > 2.0 * fd_step / max(before, 1.0)
+    dfs = _within(_steps(_SIDE_FREQ, df_step), params.freq, bounds.freq) if fit_f else np.zeros(1)
+    dfdots = _steps(_SIDE_FDOT, fd_step) if search_fdot and nsub > 3 else np.zeros(1)
+    times = data.aligned(0.0, 0.0, theta[2]).sum(axis=1)
+    plane = _plane(times, data, dfs, dfdots)
+    # The whole plane is shown, what is possible of it is searched.
+    rows = np.flatnonzero(np.isin(dfdots, _within(dfdots, params.fdot, bounds.fdot))) if fit_d else [len(dfdots) // 2]
+    i, j = np.unravel_index(int(np.argmax(plane[rows])), (len(rows), len(dfs)))
+    theta[0], theta[1] = dfs[j], dfdots[rows[i]]
+    if search_fdot and abs(params.fdot) > MOST_ACCEL / C * params.freq:
+        still = _plane(times, data, dfs, np.array([-params.fdot]))[0]
+        gain = plane[rows[i], j] ** 2 - still.max() ** 2
+        if not fit_d or gain < _DRIFT_GAIN + 2.0 * np.log(max(abs(params.fdot) / fd_step, 1.0)):
+            theta[0], theta[1] = dfs[int(np.argmax(still))], -params.fdot
+            bounds = _Bounds(bounds.freq, (-MOST_ACCEL / C * params.freq, MOST_ACCEL / C * params.freq))
     if fit_dm:
         bands = data.aligned(theta[0], theta[1], 0.0).sum(axis=0)
         snr, _, _ = best_box(_dm_profiles(bands, data, offsets), data.variance, dense=False)
@@ -298,7 +353,9 @@ def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) 
     error = np.full(3, np.nan)
     if np.any(free):
         limit = np.array([2.0 * df_step, 2.0 * fd_step, 4.0 * dm_step])
-        fitted, error = _fit(data, theta, free, limit)
+        low = np.maximum(theta - limit, [bounds.freq[0] - params.freq, bounds.fdot[0] - params.fdot, -np.inf])
+        high = np.minimum(theta + limit, [bounds.freq[1] - params.freq, bounds.fdot[1] - params.fdot, np.inf])
+        fitted, error = _fit(data, theta, free, low, high)
         if params.dm >= 0.0:
             fitted[2] = max(fitted[2], -params.dm)
         # A fit that lost its way in the noise is not better than the grid.

@@ -247,3 +247,55 @@ def test_few_turns_and_long_delays_do_not_bias_the_dm():
         fold = refine(fold_many(source, [start], FoldConfig(nbands=16), threads=1, memory=1 << 28)[0])
         pulls.append(((fold.after.freq - 0.9) / fold.freq_err, (fold.after.dm - 300.0) / fold.dm_err))
     assert np.all(np.abs(np.mean(pulls, axis=0)) < 1.5)
+
+
+def slow_cube(rng, *, turns: float, fdot: float = 0.0, snr: float = 0.0, tobs: float = 60.0, drift: float = 0.0):
+    """A dedispersed series of a slow source, folded with `fdot`; the pulse itself drifts by `drift` [Hz/s]."""
+    n, freq = 1 << 14, turns / tobs
+    tsamp = tobs / n
+    t = (np.arange(n) + 0.5) * tsamp - 0.5 * tobs
+    x = freq * t + 0.5 * drift * t**2 - 0.3
+    x -= np.round(x)
+    pulse = np.exp(-0.5 * (x / 0.03) ** 2)
+    data = rng.standard_normal(n) + snr / np.sqrt(np.sum((pulse - pulse.mean()) ** 2)) * pulse
+    return fold_series(TimeSeries(data.astype(np.float32), tsamp), [FoldParams(freq, fdot)], FoldConfig(nbins=64))[0]
+
+
+@pytest.mark.parametrize("turns", [2.2, 3.0, 7.5, 40.0])
+def test_refinement_stays_within_what_the_data_and_physics_allow(turns):
+    tobs, light = 60.0, 299792458.0
+    for seed in range(10):
+        for fdot in (0.0, 150.0 / tobs**2):
+            fold = refine(slow_cube(np.random.default_rng(seed), turns=turns, fdot=fdot), search_dm=False)
+            assert fold.after.freq * tobs >= 2.0 - 1e-9
+            assert np.all(fold.before.freq + fold.freq_offsets >= 2.0 / tobs - 1e-12)
+            # A derivative that was found in noise, 10^6 m/s^2 and more, is not kept.
+            assert abs(fold.after.fdot) * light / fold.before.freq < 1001.0
+
+
+def test_refinement_stays_below_nyquist():
+    rng = np.random.default_rng(0)
+    series = TimeSeries(rng.standard_normal(1 << 14).astype(np.float32), 1e-3)
+    for cube in fold_series(series, [FoldParams(499.99), FoldParams(499.6)], FoldConfig()):
+        fold = refine(cube)
+        assert fold.after.freq <= 500.0 + 1e-9
+
+
+def test_a_drift_beyond_pulsars_is_kept_only_where_it_is_sure():
+    fdot = 6.0 / 60.0**2
+    real = refine(slow_cube(np.random.default_rng(1), turns=200.0, fdot=fdot, snr=30.0, drift=fdot), search_dm=False)
+    assert real.after.fdot == pytest.approx(fdot, abs=5.0 * real.fdot_err)
+    assert real.snr > 25.0
+    steady = refine(slow_cube(np.random.default_rng(1), turns=200.0, fdot=fdot, snr=30.0), search_dm=False)
+    assert abs(steady.after.fdot) * 299792458.0 / steady.after.freq < 1001.0
+    # The turns were smeared within the sub-integrations while they were folded.
+    assert steady.snr > 23.0
+    assert abs(steady.after.freq - 200.0 / 60.0) < 5.0 * steady.freq_err
+
+
+def test_acceleration_of_a_binary_is_still_found():
+    accel = 30.0
+    fdot = -accel * 10.0 / 299792458.0
+    fold = refine(make_cube(np.random.default_rng(2), snr=30, offsets=(0.0, fdot, 0.0)))
+    assert fold.after.fdot == pytest.approx(fdot, abs=5.0 * fold.fdot_err)
+    assert fold.fdot_err < 0.2 * abs(fdot)
