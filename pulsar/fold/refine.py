@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.fold.profile import best_box, equal_pulses, fine_box, template_of
+from pulsar.fold.whiten import RED, HarmonicNoise, harmonic_noise, without_pulse
 
 #: Grid of the frequency-derivative plane, and of the DM curve: points on each side.
 _SIDE_FREQ: Final = 20
@@ -29,6 +30,9 @@ _FEWEST_TURNS: Final = 2.0
 MOST_ACCEL: Final = 1000.0
 #: Squared S/N that a derivative beyond that must gain over none, beside what its number of trials gives: 3 sigma.
 _DRIFT_GAIN: Final = 9.0
+#: S/N in even noise beyond which no red noise passes for a pulsar: the larger S/N is then kept, as wide bright pulses
+#: vary over the whole turn. (Random walks of 3000 times the white noise at the harmonics leave up to 13.)
+_SURE: Final = 20.0
 #: Pulse widths of off-pulse profile from which its scatter tells the noise.
 _FEWEST_OFF: Final = 8
 
@@ -306,9 +310,38 @@ def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) 
     Fold
         `extra` holds: ``snr_before`` at the starting values; ``snr_dm0`` at DM 0; ``noise_scale``, the measured
         off-pulse noise over the expected white one, by which S/N and errors have been corrected; ``subharmonic``,
-        from :func:`fundamental_factor`; ``nbins`` used.
+        from :func:`fundamental_factor`; ``nbins`` used. If its harmonics were divided by the red noise they stand in
+        (see :mod:`pulsar.fold.whiten`) also: ``whitened``, how sure that noise is [sigma]; ``snr_unwhitened``; and
+        ``pulse_kept``, the part of its S/N in white noise that a pulse of this shape keeps.
     """
     data = _prepare(cube)
+    plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot)
+    after, before = plain.after, cube.params
+    aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
+    turns = before.freq * (cube.time_edges[:-1] - 0.5 * cube.tobs)
+    times, weight = aligned.sum(axis=1), data.weight.sum(axis=1)
+    noise = harmonic_noise(times, weight, turns)
+    if noise is None or noise.red < RED:
+        return plain
+    data = _prepare(cube)
+    data.spectra *= noise.gain
+    white = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, noise=noise.evened())
+    if white.snr < plain.snr:
+        # The pulses of a bright pulsar vary, which is noise beside its harmonics too, but not beside its pulses.
+        away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight, turns)
+        if away is None or away.red < RED or white.snr > _SURE:
+            return plain
+    shown = template_of(np.fft.rfft(white.profile.astype(np.float64)), float(data.nbins), white.width)
+    shape = np.abs(shown / noise.gain) ** 2
+    white.extra["whitened"] = noise.red
+    white.extra["snr_unwhitened"] = plain.snr
+    white.extra["pulse_kept"] = float(np.sqrt(np.sum(shape * noise.gain**2) / np.sum(shape)))
+    return white
+
+
+def _refined(
+    cube: FoldCube, data: _Data, *, search_dm: bool, search_fdot: bool, noise: HarmonicNoise | None = None
+) -> Fold:
     nsub, nbands = data.weight.shape
     params = cube.params
     fit_f, fit_d, fit_dm = nsub > 1, search_fdot and nsub > 3, search_dm and nbands > 1
@@ -361,7 +394,7 @@ def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) 
         # A fit that lost its way in the noise is not better than the grid.
         if _profile_box(data.aligned(*fitted), data)[0] >= 0.97 * coarse:
             theta = fitted
-    return _measure(cube, data, theta, error, before, offsets, dfs, dfdots, plane)
+    return _measure(cube, data, theta, error, before, offsets, dfs, dfdots, plane, noise)
 
 
 def _measure(
@@ -374,6 +407,7 @@ def _measure(
     dfs: NDArray[np.float64],
     dfdots: NDArray[np.float64],
     plane: NDArray[np.float64],
+    noise: HarmonicNoise | None,
 ) -> Fold:
     """All numbers and pictures of a fold at its refined parameters."""
     params, nbins = cube.params, data.nbins
@@ -381,6 +415,9 @@ def _measure(
     summed = spectra.sum(axis=(0, 1))
     snr, width, phase = fine_box(summed, data.variance)
     scale = _noise_scale(spectra, data, width, phase)
+    if noise is not None:
+        # What of slow drifts comes in at the ends of the sub-integrations evens out in their sum.
+        scale = min(scale, max(noise.scale(width), 1.0))
     total = float(data.weight.sum()) * scale**2
     template = template_of(summed, total, width)
 
