@@ -15,7 +15,7 @@ from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.pulses import REPEATS_SIGMA
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.claims import claims
-from pulsar.rank.explain import Sky, explain
+from pulsar.rank.explain import Sky, alternatives, explain
 from pulsar.rank.rules import Interference, flags_of
 from pulsar.search.sift import Group, group
 
@@ -66,7 +66,8 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
     verdict = explain(folded, rest, sky)
     for _ in range(ROUNDS):
         room = 2 * config.fold.ncands - len(folded)
-        free = [one.group for one in verdict.rest if not one.parent][: max(room, 0)]
+        free = [one.group for one in verdict.rest if not one.parent] + alternatives(verdict, sky)
+        free = free[: max(room, 0)]
         if not free or not config.sift.harmonics:
             break
         folded = [*folded, *_folded(job, detected, free)]
@@ -116,13 +117,13 @@ def _families(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
     """Groups with refined folds, flags and scores."""
-    from pulsar.fold.refine import fundamental_factor
+    from pulsar.fold.fundamental import choose_period
 
     params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in groups]
     folds = _refined(job, detected, params)
     # Where the profile shows several equal pulses the true frequency is that many times higher.
     nyquist = 0.5 / job.obs.header.tsamp
-    wrong = {i: factor for i, fold in enumerate(folds) if (factor := fundamental_factor(fold)) != 1}
+    wrong = {i: factor for i, fold in enumerate(folds) if (factor := choose_period([fold]).factor) != 1}
     wrong = {i: factor for i, factor in wrong.items() if factor * folds[i].after.freq < nyquist}
     if wrong:
         again = [folds[i].after.times(k) for i, k in wrong.items()]

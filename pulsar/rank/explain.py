@@ -8,11 +8,13 @@ first: so what is junk explains junk only, and what nothing explains stands for 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data import flags as table
+from pulsar.fold.fundamental import choose_period
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, ratio_of
 from pulsar.search import stats
@@ -35,6 +37,10 @@ NEAR_MULTIPLE = 64
 NEAR_DIVISOR = 2
 #: Errors within which DMs, and frequencies, agree.
 AGREE_SIGMA = 4.0
+#: Integers of the ratios among which the period is chosen by folding.
+SIMPLE = 4
+#: Power beyond the comb of a candidate from which a longer period is tried [its standard deviations].
+BEYOND_SIGMA = 2.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
             accepted.append(i)
     _fundamentals(accepted, parent, given, groups, junk, sky)
     _converged(accepted, parent, folded, junk, sky)
+    doubts = _own_periods(accepted, parent, folded, junk, sky)
     for g in range(len(folded), len(groups)):
         able = [a for a in accepted if _may(groups[g], bool(junk[a]), False, sky)]
         parent[g] = _owner(able, g, given, groups[g], sky)
@@ -114,6 +121,8 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     out = []
     for g, group in enumerate(groups):
         one = folded[g] if g < len(folded) else Candidate(group, found_by=group.found_by)
+        if g in doubts and top[g] < 0:
+            one = replace(one, alternative=doubts[g])
         if top[g] >= 0:
             one = _attached(one, folded[top[g]], combs[top[g]], float(given[top[g], g]), sky)
         out.append(one)
@@ -221,6 +230,81 @@ def _near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
             if off <= (max(common, SAME_BINS / sky.tobs) if m == d else NEAR_BINS / sky.tobs):
                 return True
     return False
+
+
+def _own_periods(
+    accepted: list[int],
+    parent: NDArray[np.int64],
+    folded: Sequence[Candidate],
+    junk: NDArray[np.bool_],
+    sky: Sky,
+) -> dict[int, float]:
+    """Let the folds of a family choose its period: the one among them of which all harmonics are needed.
+
+    Returns
+    -------
+    dict of int to float
+        Periods that the data do not exclude either, by the candidate that has the better one.
+    """
+    doubts = {}
+    for head in list(accepted):
+        family = [head] + [
+            i
+            for i in np.flatnonzero(parent[: len(folded)] == head).tolist()
+            if junk[i] == junk[head] and simple_ratio(folded[i], folded[head], sky) is not None
+        ]
+        folds = [fold for i in family if (fold := folded[i].fold) is not None]
+        choice = choose_period(folds)
+        if choice.alternative is not None:
+            doubts[family[choice.index]] = 1.0 / folds[choice.alternative].after.freq
+        chosen = family[choice.index]
+        if chosen != head:
+            parent[parent == head] = chosen
+            parent[head], parent[chosen] = chosen, -1
+            accepted[accepted.index(head)] = chosen
+    return doubts
+
+
+def simple_ratio(one: Candidate, other: Candidate, sky: Sky) -> Fraction | None:
+    """Frequency of one candidate over that of another, if it is one of small integers within their errors."""
+    for d in range(1, SIMPLE + 1):
+        m = round(one.freq * d / other.freq)
+        if 1 <= m <= SIMPLE and Fraction(m, d) != 1:
+            off = abs(one.freq - m * other.freq / d)
+            error = AGREE_SIGMA * float(np.hypot(one.freq_err, m * other.freq_err / d))
+            if off <= max(error, SAME_BINS / sky.tobs):
+                return Fraction(m, d)
+    return None
+
+
+def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
+    """Groups at longer periods of a candidate that may be its own: what they have beyond its comb is not nothing.
+
+    Worth folding: only then can the period be chosen on the data.
+
+    Parameters
+    ----------
+    verdict : Explained
+    sky : Sky
+    """
+    owners = {c.uid: c for c in verdict.folded if not c.parent and table.weight(c.flags) > JUNK}
+    rest = [c for c in verdict.rest if c.parent in owners]
+    if not rest:
+        return []
+    searched = Searched.of([c.group for c in rest], sky.tobs)
+    out = []
+    for owner in owners.values():
+        mine = [i for i, c in enumerate(rest) if c.parent == owner.uid]
+        if not mine:
+            continue
+        given = expected(_comb(owner, sky), searched)
+        for i in mine:
+            ratio = simple_ratio(rest[i], owner, sky)
+            beyond = rest[i].group.excess - given[i]
+            noise = float(np.sqrt(rest[i].group.nharm + 2.0 * given[i]))
+            if ratio is not None and ratio < 2 and beyond > BEYOND_SIGMA * noise:
+                out.append(rest[i].group)
+    return out
 
 
 def _roots(parent: NDArray[np.int64]) -> NDArray[np.int64]:

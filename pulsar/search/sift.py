@@ -25,7 +25,7 @@ EXCESS_SIGMA = 4.0
 EXPECTED_FACTOR = 2.0
 #: Another signal at the same frequency stands out from a valley that is no deeper than this part of it.
 VALLEY = 0.5
-#: A detection that is surely so many bins of 1/T beside the leader, and stronger than its lobe there, is another signal.
+#: A detection that is surely so many bins of 1/T beside the leader, and stronger than its lobe there, is another one.
 BESIDE = 0.3
 #: Errors of frequency that are allowed for; each is no smaller than this part of a bin of the highest harmonic.
 FREQ_SIGMA = 3.0
