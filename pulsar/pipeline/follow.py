@@ -127,8 +127,10 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
     wrong = {i: factor for i, factor in wrong.items() if factor * folds[i].after.freq < nyquist}
     if wrong:
         again = [folds[i].after.times(k) for i, k in wrong.items()]
-        for i, fold in zip(wrong, _refined(job, detected, again), strict=True):
-            folds[i] = fold
+        for (i, k), fold in zip(wrong.items(), _refined(job, detected, again), strict=True):
+            # One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k).
+            if fold.snr > k**0.25 * folds[i].snr:
+                folds[i] = fold
     known = Interference(
         mains=job.config.sift.mains,
         diodes=job.config.rfi.diodes,

@@ -23,6 +23,8 @@ DIODE_HARMONICS = 64
 MAINS_SHIFT = 0.2
 # Part of its S/N that an undispersed candidate has at DM 0.
 UNDISPERSED = 0.95
+# Errors from which on a refined DM is not 0.
+DM_SIGMA = 2.0
 # S/N by which it is surely stronger there: both are of the same data, each with a noise of 1.
 STRONGER = 3.0
 #: Harmonics of a line of interference that are told, where they can be told from what lies between them.
@@ -63,7 +65,8 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Int
     known : Interference
     """
     flags = []
-    if group.undispersed or looks_undispersed(fold):
+    # As strong at DM 0 in the search: what the fold says of the DM, with its error, goes before it.
+    if looks_undispersed(fold) or (group.undispersed and not fold.after.dm > DM_SIGMA * fold.dm_err):
         flags.append("dm0")
     flags += [flag for flag in reasons(dict(features)) if flag not in flags]
     dispersed = known.dispersion_known
