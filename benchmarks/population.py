@@ -1,0 +1,436 @@
+"""What the list makes of random skies that share no code with our simulator: pulsars found, listed once, and on top.
+
+Each file of `population_sky.py` has six pulsars (S/N 12 to 30 by a matched filter on what is recorded, 2 ms to 5 s,
+duty 1.5 to 25 %, DM 5 to 300, several shapes) in clean noise, in drifts of the level, in impulses and narrow bands, in
+a hum of the mains, or in all of these. It is searched as a user searches it, over DM 0 to 320, and of every pulsar is
+asked:
+
+* detected: a search has a detection above the run's threshold (corrected sigma) at m/d of its frequency, m and d up
+  to 8, within half a bin of 1/length times the larger of 1 and m/d, at its DM, and no other pulsar of the file explains
+  that by a simpler ratio;
+* listed: a row that is attached to no other has its frequency within 0.3 turns over the observation, and its DM within
+  the pulse's width over the band (3 errors, 1 pc/cm3, if that is more); once: just one such row without a flag;
+* flagged: its best row has a flag;
+* duplicates: unattached rows without a flag at m/d of its frequency (m, d up to 16) at its DM, and second rows;
+* false: unattached rows without a flag that are none of these; counted is a file where one stands above a pulsar.
+
+Of a pulsar that is not listed in red noise, how much is left by an ideal high-pass is told: the largest S/N, over
+windows of a running mean of 0.1 to 4 turns, of the matched filter on the true samples with the true period and shape,
+in units of its scatter at 150 wrong periods. Below 8 it counts as lost by physics: the threshold of a run is a matched
+S/N of 6.5 to 7, of which a boxcar or a harmonic sum reaches about nine tenths.
+
+    python benchmarks/population.py --files 34                          # 204 pulsars in each environment
+    python benchmarks/population.py --envs red,all --first 300 --files 5 --verbose
+    python benchmarks/population.py --envs mains --first 7 --files 1 --keep FOLDER      # file, truth and product
+    python benchmarks/population.py --files 5 --presto BIN              # the same files through PRESTO's programs
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from population_sky import ENVIRONMENTS, FINE, Signal, Sky, Truth, dedispersed, sky, write
+
+from pulsar.config.load import load_config
+from pulsar.pipeline.run import search
+
+DM_HIGH = 320
+#: A row is the pulsar's when their phases part by no more than this over the observation [turns].
+TURNS = 0.3
+#: Ratios at which a detection, and a row, can be the pulsar's.
+DETECTED_RATIO, ROW_RATIO = 8, 16
+#: What an ideal high-pass leaves must reach this, or the pulsar is lost by physics.
+PHYSICAL = 8.0
+WINDOWS = (0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
+
+
+@dataclass
+class Fate:
+    """What became of a pulsar."""
+
+    truth: dict[str, Any]
+    detected: float = float("-inf")  # best corrected sigma of a detection that is its
+    detected_how: str = ""
+    fundamental: float = float("-inf")  # the same at its own frequency
+    rows: int = 0  # rows without a flag that are it
+    flagged_rows: int = 0
+    rank: int = 0
+    score: float = float("nan")
+    snr: float = float("nan")
+    turns: float = float("nan")
+    flags: str = ""
+    duplicates: list[str] = field(default_factory=list)
+    nearest: list[str] = field(default_factory=list)
+    false_above: int = 0
+    high_passed: float = float("nan")
+    presto: float = float("nan")
+    presto_how: str = ""
+
+    @property
+    def listed(self) -> bool:
+        """On the list as its fundamental, flagged or not."""
+        return self.rows + self.flagged_rows > 0
+
+    @property
+    def once(self) -> bool:
+        """On the list as its fundamental, once (a flagged one counts, if it is alone)."""
+        return self.rows == 1 or (self.rows == 0 and self.flagged_rows == 1)
+
+
+@dataclass
+class Verdict:
+    """What became of a file."""
+
+    environment: str
+    seed: int
+    fates: list[Fate]
+    false_rows: list[str]
+    nrows: int
+    cpu: float
+
+
+def simple_ratios(most: int) -> list[tuple[int, int]]:
+    """Ratios m/d in lowest terms, simplest first."""
+    found = [(m, d) for m in range(1, most + 1) for d in range(1, most + 1) if np.gcd(m, d) == 1]
+    return sorted(found, key=lambda r: (r[0] * r[1], r))
+
+
+def dm_tolerance(one: Truth, observed: Sky) -> float:
+    """DMs that differ by less cannot be told apart: they shift the ends of the band by the pulse's width."""
+    return max(1.0, one.width * one.period / float(np.ptp(observed.delays)))
+
+
+def ratio_of(
+    freq: float, dm: float, one: Truth, observed: Sky, most: int, turns: float, dm_err: float = 0.0
+) -> tuple[int, int] | None:
+    """The simplest ratio m/d at which a frequency and DM are the pulsar's, or None."""
+    if abs(dm - one.dm) > max(dm_tolerance(one, observed), 3 * dm_err):
+        return None
+    for m, d in simple_ratios(most):
+        if abs(freq - one.freq * m / d) * observed.tobs < turns * max(1.0, m / d):
+            return m, d
+    return None
+
+
+def whose(
+    freq: float, dm: float, observed: Sky, most: int, turns: float, dm_err: float = 0.0
+) -> tuple[int, tuple[int, int]] | None:
+    """The pulsar of which that is the simplest ratio, and the ratio; of two with one ratio the nearer in DM."""
+    found = []
+    for number, one in enumerate(observed.pulsars):
+        ratio = ratio_of(freq, dm, one, observed, most, turns, dm_err)
+        if ratio is not None:
+            found.append((ratio[0] * ratio[1], abs(dm - one.dm), number, ratio))
+    if not found:
+        return None
+    _, _, number, ratio = min(found)
+    return number, ratio
+
+
+def words(row: np.void) -> str:
+    """A row of the list in a few words."""
+    text = (
+        f"#{row['rank']} P {row['period']:.7g} DM {row['dm']:.1f} S/N {row['snr']:.1f} sigma {row['sigma']:.1f} "
+        f"score {row['score']:.2f} by {row['found_by']}"
+    )
+    text += f" [{row['rfi_flags']}]" if row["rfi_flags"] else ""
+    return text + (f" harmonic of {row['harmonic_of']}" if row["harmonic_of"] else "")
+
+
+def judge(rows: NDArray[Any], detections: NDArray[Any], observed: Sky) -> tuple[list[Fate], list[str]]:
+    """What became of each pulsar, and the false rows in words.
+
+    Parameters
+    ----------
+    rows, detections : structured arrays
+        The candidates and the detections of the product.
+    observed : Sky
+    """
+    fates = [Fate(asdict(one)) for one in observed.pulsars]
+    for number, one in enumerate(observed.pulsars):
+        judge_detections(detections, number, one, observed, fates[number])
+    false: list[tuple[int, str]] = []
+    own: dict[int, list[np.void]] = {n: [] for n in range(len(fates))}
+    for row in np.sort(rows, order="rank"):
+        if row["harmonic_of"]:
+            continue
+        at = whose(row["freq"], row["dm"], observed, ROW_RATIO, TURNS, row["dm_err"])
+        if at is not None and at[1] == (1, 1):
+            own[at[0]].append(row)
+        elif not row["rfi_flags"] and at is not None:
+            fates[at[0]].duplicates.append(f"{at[1][0]}/{at[1][1]}: {words(row)}")
+        elif not row["rfi_flags"]:
+            false.append((int(row["rank"]), words(row)))
+    for number, fate in enumerate(fates):
+        plain = [row for row in own[number] if not row["rfi_flags"]]
+        fate.rows, fate.flagged_rows = len(plain), len(own[number]) - len(plain)
+        fate.duplicates += [f"again: {words(row)}" for row in plain[1:]]
+        if own[number]:
+            best = (plain or own[number])[0]
+            fate.rank, fate.score, fate.snr = int(best["rank"]), float(best["score"]), float(best["snr"])
+            fate.flags = str(best["rfi_flags"])
+            fate.turns = float((best["freq"] - observed.pulsars[number].freq) * observed.tobs)
+            fate.false_above = sum(rank < fate.rank for rank, _ in false)
+        else:
+            fate.nearest = nearest(rows, observed.pulsars[number], observed)
+    return fates, [text for _, text in false]
+
+
+def judge_detections(detections: NDArray[Any], number: int, one: Truth, observed: Sky, fate: Fate) -> None:
+    """The best detection that is the pulsar's, and the best one at its own frequency."""
+    close = detections[np.abs(detections["dm"] - one.dm) <= dm_tolerance(one, observed)]
+    for m, d in simple_ratios(DETECTED_RATIO):
+        off = np.abs(close["freq"] - one.freq * m / d) * observed.tobs
+        for row in np.sort(close[off < 0.5 * max(1.0, m / d)], order="sigma")[::-1]:
+            if (m, d) == (1, 1):
+                fate.fundamental = max(fate.fundamental, float(row["sigma"]))
+            if row["sigma"] <= fate.detected:
+                break
+            at = whose(row["freq"], row["dm"], observed, DETECTED_RATIO, 0.5)
+            if at is not None and at[0] == number:
+                fate.detected = float(row["sigma"])
+                fate.detected_how = f"{row['kind']} at {m}/{d}, DM {row['dm']:.1f}"
+                break
+
+
+def nearest(rows: NDArray[Any], one: Truth, observed: Sky) -> list[str]:
+    """The rows, attached ones too, at a simple ratio of a pulsar whatever their DM, the simplest first."""
+    found = []
+    for m, d in simple_ratios(ROW_RATIO):
+        off = np.abs(rows["freq"] - one.freq * m / d) * observed.tobs
+        for row in rows[off < 1.5]:
+            bins = (row["freq"] - one.freq * m / d) * observed.tobs
+            found.append(f"{m}/{d} {bins:+.2f} bins: {words(row)}")
+    return found[:6]
+
+
+def high_passed(one: Truth, observed: Sky, path: Path) -> float:
+    """The largest S/N that a running mean leaves of a pulsar whose period and shape are known.
+
+    Parameters
+    ----------
+    one : Truth
+    observed : Sky
+    path : Path
+        The file.
+    """
+    series = dedispersed(observed, path, one.dm)
+    template = Signal(one, observed).template
+    t = (np.arange(observed.nsamps) + 0.5) * observed.tsamp
+    rng = np.random.default_rng(observed.seed)
+    # Wrong periods, 3 to 60 bins away but no further than a third of the frequency.
+    reach = min(60.0, one.freq * observed.tobs / 3)
+    wrong = rng.uniform(min(3.0, reach / 2), reach, 150) * rng.choice([-1.0, 1.0], 150) / observed.tobs
+    best = 0.0
+    for window in WINDOWS:
+        size = max(round(window * one.period / observed.tsamp), 3)
+        if size > observed.nsamps // 4:
+            continue
+        flat = series - running_mean(series, size)
+        spread = 1.4826 * np.median(np.abs(flat))
+        flat = np.clip(flat, -8 * spread, 8 * spread)  # impulses
+        ideal = template[np.floor((t / one.period + one.phase) * FINE).astype(np.int64) % FINE]
+        ideal = fold(ideal - running_mean(ideal, size), t / one.period + one.phase, 256)
+        ideal -= ideal.mean()
+        found = float(fold(flat, t / one.period + one.phase, 256) @ ideal)
+        others = [fold(flat, t * (one.freq + step), 256) for step in wrong]
+        scatter = np.std([correlated(profile, ideal) for profile in others])
+        best = max(best, found / float(scatter))
+    return best
+
+
+def running_mean(series: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Mean of the `size` samples about each; of fewer at the ends."""
+    total = np.concatenate([[0.0], np.cumsum(series)])
+    low = np.maximum(np.arange(len(series)) - size // 2, 0)
+    high = np.minimum(low + size, len(series))
+    return (total[high] - total[low]) / (high - low)
+
+
+def fold(series: NDArray[np.float64], turns: NDArray[np.float64], nbins: int) -> NDArray[np.float64]:
+    """Sums by phase."""
+    bins = np.floor((turns % 1.0) * nbins).astype(np.int64) % nbins
+    return np.bincount(bins, series, nbins)
+
+
+def correlated(profile: NDArray[np.float64], ideal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A profile times the shape at every phase."""
+    return np.fft.irfft(np.fft.rfft(profile) * np.conj(np.fft.rfft(ideal)), len(profile))
+
+
+def examine(environment: str, seed: int, sets: Sequence[str], folder: Path, keep: bool, presto: Path | None) -> Verdict:
+    """Make a file, search it, and judge what is found."""
+    name = f"{environment}-{seed}"
+    path, out = folder / f"{name}.fil", folder / f"{name}.h5"
+    observed = write(sky(environment, seed), path)
+    if keep:
+        (folder / f"{name}.json").write_text(json.dumps(observed.to_dict(), indent=1))
+    began = time.process_time()
+    run = search(path, load_config(None, sets), out, overwrite=True)
+    cpu = time.process_time() - began
+    rows = run.rows("candidates")
+    fates, false = judge(rows, run.rows("detections"), observed)
+    if environment in ("red", "all"):
+        for fate, one in zip(fates, observed.pulsars, strict=True):
+            if not fate.listed:
+                fate.high_passed = high_passed(one, observed, path)
+    if presto is not None:
+        from population_presto import presto_search
+
+        for fate, (sigma, how) in zip(fates, presto_search(presto, observed, path, folder, DM_HIGH), strict=True):
+            fate.presto, fate.presto_how = sigma, how
+    if not keep:
+        path.unlink()
+        out.unlink()
+    return Verdict(environment, seed, fates, false, len(rows), cpu)
+
+
+def describe(verdict: Verdict, everything: bool) -> None:
+    """A line on the file, and what went wrong in it."""
+    fates = verdict.fates
+    listed = sum(f.listed for f in fates)
+    print(
+        f"{verdict.environment} {verdict.seed}: {listed} of {len(fates)} listed, {verdict.nrows} rows, "
+        f"{len(verdict.false_rows)} false, {sum(len(f.duplicates) for f in fates)} duplicates, {verdict.cpu:.1f} CPU s",
+        flush=True,
+    )
+    if not everything:
+        return
+    for fate in fates:
+        problems = []
+        if not fate.listed:
+            problems.append("NOT LISTED")
+        elif not fate.once:
+            problems.append(f"{fate.rows} ROWS")
+        if fate.flags:
+            problems.append(f"FLAGGED {fate.flags}")
+        if fate.duplicates:
+            problems.append("DUPLICATES")
+        if fate.false_above:
+            problems.append(f"{fate.false_above} FALSE ABOVE")
+        if np.isfinite(fate.presto) and fate.presto >= 7 and not fate.listed:
+            problems.append(f"PRESTO HAS IT ({fate.presto_how})")
+        if not problems:
+            continue
+        one = Truth(**fate.truth)
+        print(
+            f"  {', '.join(problems)}: {one.name} P {one.period:.7g} s DM {one.dm:.1f} duty {one.duty:.3f} "
+            f"S/N {one.snr:.1f} {one.shape}{' scattered' if one.scatter else ''}"
+            f"{' modulated' if one.modulation else ''}"
+        )
+        print(
+            f"    detected {fate.detected:.1f} ({fate.detected_how or 'nowhere'}), at its own frequency "
+            f"{fate.fundamental:.1f}"
+            + (f"; rank {fate.rank}, score {fate.score:.2f}, S/N {fate.snr:.1f}" if fate.listed else "")
+            + (f"; ideal high-pass leaves S/N {fate.high_passed:.1f}" if np.isfinite(fate.high_passed) else "")
+        )
+        for text in fate.duplicates:
+            print(f"    duplicate {text}")
+        for text in fate.nearest:
+            print(f"    has {text}")
+    for text in verdict.false_rows:
+        print(f"  false: {text}")
+
+
+def percent(part: int, whole: int) -> str:
+    """A count and its share."""
+    return f"{part}/{whole} ({100 * part / whole:.1f} %)" if whole else "-"
+
+
+def table(verdicts: Iterable[Verdict]) -> str:
+    """The summary, a row for each environment."""
+    verdicts = list(verdicts)
+    lines = [
+        "| environment | injected | detected | once, of detected | once, of injected | of those not lost by physics "
+        "| flagged | duplicates | files with a false row above a pulsar | score, median (10 %) | CPU s a file |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for environment in ENVIRONMENTS:
+        files = [v for v in verdicts if v.environment == environment]
+        fates = [f for v in files for f in v.fates]
+        if not fates:
+            continue
+        detected = [f for f in fates if np.isfinite(f.detected) or f.listed]
+        possible = [f for f in fates if not f.high_passed < PHYSICAL]
+        scores = [f.score for f in fates if f.listed] or [float("nan")]
+        cells = [
+            environment,
+            str(len(fates)),
+            percent(len(detected), len(fates)),
+            percent(sum(f.once for f in detected), len(detected)),
+            percent(sum(f.once for f in fates), len(fates)),
+            percent(sum(f.once for f in possible), len(possible)),
+            percent(sum(bool(f.flags) for f in fates), len(fates)),
+            percent(sum(len(f.duplicates) for f in fates), len(fates)),
+            percent(sum(any(f.false_above for f in v.fates) for v in files), len(files)),
+            f"{np.median(scores):.2f} ({np.quantile(scores, 0.1):.2f})",
+            f"{np.mean([v.cpu for v in files]):.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def presto_table(verdicts: Iterable[Verdict]) -> str:
+    """What PRESTO has at 7 sigma, by environment, and what of it is not on our list."""
+    verdicts = list(verdicts)
+    lines = ["| environment | injected | PRESTO | ours | PRESTO's and not ours | ours and not PRESTO's |"]
+    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for environment in ENVIRONMENTS:
+        fates = [f for v in verdicts if v.environment == environment for f in v.fates if not np.isnan(f.presto)]
+        if fates:
+            theirs, ours = [f.presto >= 7 for f in fates], [f.listed for f in fates]
+            pairs = list(zip(theirs, ours, strict=True))
+            counts = [sum(theirs), sum(ours), sum(t and not o for t, o in pairs), sum(o and not t for t, o in pairs)]
+            lines.append(f"| {environment} | {len(fates)} | " + " | ".join(str(n) for n in counts) + " |")
+    return "\n".join(lines)
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--envs", default=",".join(ENVIRONMENTS), help="environments, comma separated")
+    parser.add_argument("--first", type=int, default=0, help="first seed")
+    parser.add_argument("--files", type=int, default=5, help="files of each environment")
+    parser.add_argument("--threads", type=int, default=1, help="threads of a search")
+    parser.add_argument("--set", dest="sets", action="append", default=[], help="section.key=value of the search")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep files, truths (JSON) and products there")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="what became of every pulsar")
+    parser.add_argument("--presto", type=Path, metavar="BIN", help="folder of PRESTO's programs: search with them too")
+    parser.add_argument("--verbose", action="store_true", help="tell everything that went wrong")
+    args = parser.parse_args(argv)
+    args.envs = args.envs.split(",")
+    unknown = [name for name in args.envs if name not in ENVIRONMENTS]
+    if unknown:
+        parser.error(f"--envs {unknown[0]}: give some of {', '.join(ENVIRONMENTS)}")
+    return args
+
+
+def main() -> None:
+    """Make, search, judge, and print the tables."""
+    args = parse()
+    sets = [f"dedisp.dm_hi={DM_HIGH}", f"run.threads={args.threads}", "output.detections=true", *args.sets]
+    verdicts: list[Verdict] = []
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = args.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        for seed in range(args.first, args.first + args.files):
+            for environment in args.envs:
+                verdict = examine(environment, seed, sets, folder, args.keep is not None, args.presto)
+                verdicts.append(verdict)
+                describe(verdict, args.verbose)
+                if args.json:
+                    args.json.write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+    print(table(verdicts))
+    if args.presto:
+        print(presto_table(verdicts))
+
+
+if __name__ == "__main__":
+    main()
