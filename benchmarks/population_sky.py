@@ -326,7 +326,7 @@ class Impulses:
         return found
 
 
-def write(one: Sky, path: Path) -> Sky:
+def write(one: Sky, path: Path, only: str = "") -> Sky:
     """Write the file and return the sky with what was drawn of its interference.
 
     Parameters
@@ -334,6 +334,8 @@ def write(one: Sky, path: Path) -> Sky:
     one : Sky
     path : Path
         The .fil to write; replaced where it exists.
+    only : str
+        The only interference to put in, as it is drawn in the sky's own environment ("red"); empty: all of it.
     """
     rng = np.random.default_rng([20261, ENVIRONMENTS.index(one.environment), one.seed])
     signals = [Signal(p, one) for p in one.pulsars]
@@ -360,9 +362,9 @@ def write(one: Sky, path: Path) -> Sky:
                 samples += signal.channel(c)
             if red:
                 samples += red.channel(rng, c)
-            if impulses:
+            if impulses and not only:
                 samples += impulses.channel(rng, c, one.nsamps)
-            if strengths[c]:
+            if strengths[c] and not only:
                 samples += np.float32(strengths[c]) * wave
             samples *= np.float32(16.0 * gain[c])
             samples += np.float32(96.0 * gain[c])
