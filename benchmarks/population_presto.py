@@ -1,4 +1,4 @@
-"""A file through PRESTO's chain: rfifind, prepsubband, realfft, rednoise, accelsearch; what accelsearch has, as a table.
+"""A file through PRESTO: rfifind, prepsubband, realfft, rednoise, accelsearch; what accelsearch has, as a table.
 
 For `population.py`. The plan is made as DDplan does: steps and downsampling are doubled when the dispersion inside the
 channels has grown to the next power of two of a sample.
@@ -20,8 +20,6 @@ NHARM = 16
 LEAST_SIGMA = 4.0
 #: accelsearch leaves out what is below [Hz]: below the slowest pulsar.
 LOWEST = 0.15
-#: Lengths of series are multiples of this, for the FFT.
-LENGTH_UNIT = 240
 #: The tables of an ACCEL file end at the first blank line; columns of the first, from its left.
 SIGMA_COLUMN, BIN_COLUMN = 1, 7
 #: A number as accelsearch writes it: 66.031(31), 0.2(1.0)x10^3.
@@ -79,7 +77,8 @@ def presto_search(binaries: Path, observed: Sky, path: Path, dm_high: float) -> 
         folder = Path(temporary)
         call(folder, binaries, "rfifind", "-time", "1.0", "-o", "m", str(path))
         for low, step, number, down in plan(observed, dm_high):
-            length = observed.nsamps // down // LENGTH_UNIT * LENGTH_UNIT
+            # Filled up to a power of two: for others FFTW makes a new plan each time, longer than the search takes.
+            length = 1 << int(np.ceil(np.log2(observed.nsamps // down)))
             options = ["-nsub", str(observed.nchans), "-lodm", f"{low:.2f}", "-dmstep", f"{step:.2f}"]
             options += ["-numdms", str(number), "-numout", str(length), "-downsamp", str(down), "-nobary"]
             call(folder, binaries, "prepsubband", *options, "-mask", "m_rfifind.mask", "-o", "s", str(path))
