@@ -307,7 +307,7 @@ class Impulses:
         for persistent in [True] * int(rng.integers(1, 4)) + [False] * int(rng.integers(2, 6)):
             wide = int(rng.integers(1, 5))
             low = int(rng.integers(0, empty.nchans - wide))
-            length = empty.nsamps if persistent else int(rng.uniform(0.5, 10.0) / empty.tsamp)
+            length = empty.nsamps if persistent else min(int(rng.uniform(0.5, 10.0) / empty.tsamp), empty.nsamps // 2)
             start = 0 if persistent else int(rng.integers(0, empty.nsamps - length))
             self.bands.append((low, low + wide, start, start + length, float(np.exp(rng.uniform(0.0, np.log(5.0))))))
         self.drawn = {"impulses": count, "bands": self.bands}

@@ -1,0 +1,277 @@
+"""The random skies of the population benchmark are what they say, and its judgement is right."""
+
+import importlib
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import pulsar
+from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, empty_table
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(FOLDER))
+skies = importlib.import_module("population_sky")
+population = importlib.import_module("population")
+presto = importlib.import_module("population_presto")
+sys.path.remove(str(FOLDER))
+
+
+def small(environment: str, seed: int) -> "skies.Sky":
+    """A sky of 4 s in 32 channels."""
+    whole = skies.sky(environment, seed)
+    return replace(whole, nchans=32, foff=whole.foff * 4, nsamps=10_000)
+
+
+def shape_by_samples(one, observed, channel):
+    """The shape that a channel records: means over the sample and the channel, one by one, at 512 phases."""
+    profile = skies.intrinsic(one)
+    phases = np.arange(len(profile)) / len(profile)
+    if one.scatter:
+        tail = one.scatter * (observed.freqs[channel] / np.median(observed.freqs)) ** -4.0
+        # The tail of all turns before, summed as a geometric series.
+        response = np.exp(-phases / tail) / (1 - np.exp(-1 / tail))
+        profile = np.fft.irfft(np.fft.rfft(profile) * np.fft.rfft(response)) / response.sum()
+    at = np.arange(512) / 512
+    shape = np.zeros(512)
+    middle = observed.freqs[channel]
+    for freq in middle + observed.foff * (np.arange(16) - 7.5) / 16:
+        late = 4149.377593 * one.dm * (freq**-2.0 - middle**-2.0)
+        for time in observed.tsamp * (np.arange(16) - 7.5) / 16:
+            shape += np.interp((at + (time - late) / one.period) % 1.0, phases, profile, period=1.0) / 256
+    return shape
+
+
+def test_stated_snr_is_that_of_a_fold_at_the_truth(tmp_path):
+    observed = skies.sky("clean", 3)
+    skies.write(observed, tmp_path / "a.fil")
+    header = pulsar.open(tmp_path / "a.fil").header
+    assert header.nsamps == observed.nsamps
+    assert header.tsamp == observed.tsamp
+    data = np.fromfile(tmp_path / "a.fil", np.uint8)[-observed.nsamps * observed.nchans :]
+    data = data.reshape(observed.nsamps, observed.nchans)
+    pulls = []
+    for one in observed.pulsars:
+        period, dm = one.period, one.dm
+        series = np.zeros(observed.nsamps)
+        for c, freq in enumerate(observed.freqs):
+            shift = round(4149.377593 * dm * (freq**-2.0 - observed.fch1**-2.0) / observed.tsamp)
+            samples = data[:, c] - data[:, c].mean()
+            series[: len(samples) - shift] += samples[shift:] / samples.std()
+        series /= np.sqrt(observed.nchans)
+        shape = np.mean([shape_by_samples(one, observed, c) for c in range(0, observed.nchans, 8)], axis=0)
+        turns = (np.arange(observed.nsamps) + 0.5) * observed.tsamp / period + one.phase
+        template = np.interp(turns % 1.0, np.arange(512) / 512, shape, period=1.0)
+        template -= template.mean()
+        # Delays rounded to a sample, channels of the other phase and those that end early cost 3 % at most.
+        pulls.append(series @ template / np.sqrt(template @ template) - 0.985 * one.snr)
+    # The noise of a matched filter is 1; 1.5 % of S/N 30 is 0.45.
+    assert np.abs(pulls).max() < 3.5
+    assert abs(np.mean(pulls)) < 0.45 + 3 / np.sqrt(len(pulls))
+
+
+def test_a_fold_at_a_wrong_dm_or_period_finds_less(tmp_path):
+    observed = skies.sky("clean", 3)
+    skies.write(observed, tmp_path / "a.fil")
+    one = min(observed.pulsars, key=lambda p: p.period * p.width)
+    right = skies.dedispersed(observed, tmp_path / "a.fil", one.dm)
+    away = one.dm + 3 * population.width_in_dm(one, observed) + 2.0
+    wrong = skies.dedispersed(observed, tmp_path / "a.fil", away)
+    turns = (np.arange(observed.nsamps) + 0.5) * observed.tsamp / one.period + one.phase
+    template = skies.Signal(one, observed).template[(turns % 1.0 * skies.FINE).astype(int)]
+    template /= np.sqrt(template @ template)
+    late = (np.arange(observed.nsamps) + 0.5) * observed.tsamp * (one.freq + 2 / observed.tobs) + one.phase
+    other = skies.Signal(one, observed).template[(late % 1.0 * skies.FINE).astype(int)]
+    assert right @ template > 0.8 * one.snr
+    assert wrong @ template < 0.5 * one.snr
+    assert right @ other / np.sqrt(other @ other) < 0.5 * one.snr
+
+
+@pytest.mark.parametrize("environment", skies.ENVIRONMENTS)
+def test_a_seed_makes_one_file(tmp_path, environment):
+    for name, seed in (("a", 5), ("b", 5), ("c", 9)):
+        skies.write(small(environment, seed), tmp_path / name)
+    a, b, c = ((tmp_path / name).read_bytes() for name in "abc")
+    assert a == b
+    assert a != c
+    assert len(a) - len(skies.header(small(environment, 5))) == 32 * 10_000
+
+
+def test_environments_hold_what_they_say(tmp_path):
+    drawn = {}
+    for environment in skies.ENVIRONMENTS:
+        drawn[environment] = set(skies.write(small(environment, 2), tmp_path / "a").interference)
+    parts = {"red", "impulses", "mains"}
+    assert drawn == {"clean": set(), "all": parts} | {name: {name} for name in parts}
+
+
+def test_the_level_drifts_in_red_noise_only(tmp_path):
+    spread = {}
+    for environment in ("clean", "red"):
+        observed = replace(skies.sky(environment, 2), nchans=64)
+        skies.write(observed, tmp_path / "a")
+        series = skies.dedispersed(observed, tmp_path / "a", 0.0)
+        means = series[: len(series) // 2000 * 2000].reshape(-1, 2000).mean(axis=1)
+        spread[environment] = means.std() * np.sqrt(2000)
+    assert spread["clean"] < 2  # white noise: 1, and six pulsars
+    assert spread["red"] > 10
+
+
+@pytest.mark.parametrize("environment", ["clean", "mains"])
+def test_pulsars_are_drawn_as_stated(environment):
+    pulsars = []
+    for seed in range(40):
+        observed = skies.sky(environment, seed)
+        pulsars += observed.pulsars
+        assert len(observed.pulsars) == skies.PER_FILE
+        for n, one in enumerate(observed.pulsars):
+            assert skies.PERIOD[0] <= one.period <= min(skies.PERIOD[1], observed.tobs / skies.FEWEST_TURNS)
+            for other in observed.pulsars[:n]:
+                for m in range(1, 5):
+                    for d in range(1, 5):
+                        assert abs(m * one.freq - d * other.freq) * observed.tobs > 2
+    assert min(p.period for p in pulsars) < 5e-3
+    assert max(p.period for p in pulsars) > 3
+    assert {p.shape for p in pulsars} == {"gaussian", "vonmises", "double"}
+    assert 0.1 < np.mean([p.scatter > 0 for p in pulsars]) < 0.4
+    assert 0.25 < np.mean([p.modulation > 0 for p in pulsars]) < 0.55
+    assert all(12 <= p.snr <= 30 and 5 <= p.dm <= 300 and 0.015 <= p.duty <= 0.25 for p in pulsars)
+
+
+def listed(*rows):
+    """A table of candidates: (frequency, DM, flags, id of the owner), in the order of the ranks."""
+    table = empty_table(CANDIDATE_COLUMNS, len(rows))
+    for n, (freq, dm, flags, owner) in enumerate(rows):
+        table[n]["rank"], table[n]["id"] = n + 1, f"c{n + 1:04d}"
+        table[n]["freq"], table[n]["period"], table[n]["dm"] = freq, 1 / freq, dm
+        table[n]["dm_err"], table[n]["period_err"] = 0.1, 0.0
+        table[n]["rfi_flags"], table[n]["harmonic_of"] = flags, owner
+    return table
+
+
+def detections(*rows):
+    """A table of detections: (frequency, DM, sigma)."""
+    table = empty_table(DETECTION_COLUMNS, len(rows))
+    for n, (freq, dm, sigma) in enumerate(rows):
+        table[n]["freq"], table[n]["dm"], table[n]["sigma"], table[n]["sigma_single"] = freq, dm, sigma, sigma
+        table[n]["kind"] = "fft"
+    return table
+
+
+@pytest.fixture
+def two():
+    """A sky with two narrow fast pulsars."""
+    whole = skies.sky("clean", 0)
+    base = replace(whole.pulsars[0], duty=0.05, width=0.05, scatter=0.0, snr=20.0)
+    pulsars = (replace(base, period=0.0371, dm=50.0), replace(base, period=0.2113, dm=120.0))
+    return replace(whole, pulsars=pulsars)
+
+
+def test_rows_are_told_apart(two):
+    a, b = (p.freq for p in two.pulsars)
+    rows = listed((17.123, 200.0, "", ""), (a, 50.2, "", ""), (3 * a, 50.0, "", ""), (b, 120.0, "dm0", ""))
+    fates, false, chance = population.judge(rows, detections(), two)
+    assert len(false) == 1
+    assert false[0].startswith("#1 ")
+    assert 0 <= chance < 1
+    first, second = fates
+    assert first.once
+    assert (first.rank, first.flags, first.false_above) == (2, "", 1)
+    assert [text.split(":")[0] for text in first.duplicates] == ["3/1"]
+    assert second.once
+    assert (second.rank, second.flags, second.false_above) == (4, "dm0", 1)
+
+
+def test_a_pulsar_listed_twice_or_only_as_a_harmonic_is_not_listed_once(two):
+    a, b = (p.freq for p in two.pulsars)
+    rows = listed(
+        (a, 50.2, "", ""), (a + 0.1 / two.tobs, 50.0, "", ""), (b, 120.0, "", "c0001"), (b / 2, 120.0, "", "")
+    )
+    fates, false, _ = population.judge(rows, detections(), two)
+    assert not false
+    assert fates[0].listed
+    assert not fates[0].once
+    assert [text.split(":")[0] for text in fates[0].duplicates] == ["again"]
+    assert not fates[1].listed
+    assert [text.split(":")[0] for text in fates[1].duplicates] == ["1/2"]
+    assert any("harmonic of c0001" in text for text in fates[1].nearest)
+
+
+def test_a_row_a_turn_away_or_at_another_dm_is_not_the_pulsar(two):
+    a, b = (p.freq for p in two.pulsars)
+    rows = listed((a + 0.5 / two.tobs, 50.0, "", ""), (b, 190.0, "", ""))
+    fates, false, _ = population.judge(rows, detections(), two)
+    assert len(false) == 2
+    assert not any(fate.listed for fate in fates)
+
+
+def test_detections_are_the_pulsars_only_where_its_dm_is_best(two):
+    a, b = (p.freq for p in two.pulsars)
+    wide = population.dm_tolerance(two.pulsars[1], two)
+    found = detections((2 * a, 50.0, 9.0), (a, 50.4, 7.0), (b, 120.0, 6.0), (b, 120.0 + 2 * wide, 8.0))
+    fates, _, _ = population.judge(listed(), found, two)
+    assert fates[0].detected == 9.0
+    assert fates[0].fundamental == 7.0
+    assert fates[0].detected_how == "fft at 2/1, DM 50.0"
+    assert fates[1].detected == -np.inf
+    # Stronger than the pulsar can be: interference.
+    fates, _, _ = population.judge(listed(), detections((b, 120.0, 40.0)), two)
+    assert fates[1].detected == -np.inf
+
+
+def test_ideal_high_pass_leaves_all_in_white_noise_and_less_in_drifts(tmp_path):
+    observed = skies.sky("red", 1)
+    one = max(observed.pulsars, key=lambda p: p.period)
+    empty = replace(observed, pulsars=())
+    skies.write(replace(empty, environment="clean"), tmp_path / "clean")
+    skies.write(empty, tmp_path / "red", only="red")
+    # A running mean much longer than the pulse takes little; the scatter is known to a few percent.
+    assert population.high_passed(one, observed, tmp_path / "clean") == pytest.approx(one.snr, rel=0.12)
+    assert 3 < population.high_passed(one, observed, tmp_path / "red") < 0.85 * one.snr
+
+
+LISTING = """\
+             Summed  Coherent  Num        Period          Frequency         FFT 'r'        Freq Deriv       FFT 'z'
+Cand  Sigma  Power    Power    Harm        (ms)             (Hz)             (bin)           (Hz/s)         (bins)
+--------------------------------------------------------------------------------------------------------------------
+1     20.27  272.60  1080.89    16       1012.3(5)        0.9878(5)        66.031(31)       0.00000(3)      0.00(13)
+2     5.13   41.04     3.17     8        0.28922(8)     3.4575(9)x10^3     2.311(6)x10^5    0.00000(6)      0.00(25)
+
+                        Power /          Raw           FFT 'r'          Pred 'r'       FFT 'z'     Pred 'z'
+"""
+
+
+def test_candidates_of_presto_are_read(tmp_path):
+    (tmp_path / "a_ACCEL_0").write_text(LISTING)
+    found = presto.read_listing(tmp_path / "a_ACCEL_0", 50.0)
+    np.testing.assert_allclose(found, [(20.27, 66.031 / 50), (5.13, 231100 / 50)])
+    assert presto.read_listing(tmp_path / "none", 50.0) == []
+
+
+def test_plan_for_presto_has_no_holes():
+    for seed in range(len(skies.SETUPS)):
+        calls = presto.plan(skies.sky("clean", seed), 320.0)
+        end = 0.0
+        for low, step, number, _ in calls:
+            assert low == pytest.approx(end)
+            end = low + step * number
+        assert end >= 320.0
+        assert [down for *_, down in calls] == [2**n for n in range(len(calls))]
+
+
+@pytest.mark.slow
+def test_the_script(tmp_path):
+    command = [sys.executable, str(FOLDER / "population.py"), "--envs", "clean", "--first", "1", "--files", "1"]
+    command += ["--verbose", "--keep", str(tmp_path / "kept"), "--json", str(tmp_path / "out.json")]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| clean | 6 | " in text
+    assert {p.name for p in (tmp_path / "kept").iterdir()} >= {"clean-1.fil", "clean-1.json", "clean-1.h5"}
+    verdicts = json.loads((tmp_path / "out.json").read_text())
+    assert len(verdicts[0]["fates"]) == 6
+    wrong = subprocess.run([*command[:2], "--envs", "lions"], capture_output=True, text=True, check=False)
+    assert wrong.returncode == 2
+    assert "lions" in wrong.stderr
