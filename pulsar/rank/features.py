@@ -48,6 +48,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("turns", "rotations in the observation"),
     Feature("accel", "acceleration [m/s2]"),
     Feature("fdot_sigma", "frequency derivative over its error; NaN when not fitted"),
+    Feature("dm_odds", "log odds of a DM as refined against DM 0, see dm_odds(); NaN when the DM was not fitted"),
     Feature("noise_scale", "off-pulse noise over the expected white noise, 1 when clean"),
 )
 
@@ -113,6 +114,29 @@ def dm_shift(fold: Fold) -> float:
     return delay * fold.after.freq / max(fold.width, 1e-6)
 
 
+#: DMs that pulsars may have, as far as a prior is concerned [pc cm^-3]: two of three in the ATNF catalogue lie below.
+DM_RANGE: Final = 300.0
+#: What the profile may gain from DM 0 by the noise of the box alone [S/N^2].
+BOX_NOISE: Final = 9.0
+
+
+def dm_odds(fold: Fold) -> float:
+    """Natural logarithm of the odds that a signal is dispersed rather than at DM 0, from its fold.
+
+    The likelihood at DM 0 is below that at the refined DM by exp(-z^2/2), for a DM of z errors. A signal with any DM up
+    to DM_RANGE has one within an error of where it was found only once in DM_RANGE / (error sqrt(2 pi)): so a DM of 0
+    within a small error speaks for interference, and one within a large error says nothing (Savage-Dickey ratio). A
+    signal that loses no S/N at DM 0, whatever the fit of its DM says, varies over the band for another reason.
+    """
+    if not (np.isfinite(fold.dm_err) and fold.dm_err > 0.0):
+        return float("nan")
+    at_zero = float(fold.extra.get("snr_dm0", np.nan))
+    z2 = (fold.after.dm / fold.dm_err) ** 2
+    if np.isfinite(at_zero):
+        z2 = min(z2, BOX_NOISE + 2.0 * max(fold.snr**2 - at_zero**2, 0.0))
+    return float(0.5 * z2 - np.log(max(DM_RANGE / (fold.dm_err * np.sqrt(2.0 * np.pi)), 1.0)))
+
+
 def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None = None) -> dict[str, float]:
     """All features of a folded candidate, in the order of FEATURES.
 
@@ -149,6 +173,7 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
         "turns": float(fold.tobs * fold.after.freq),
         "accel": -C * fold.after.fdot / fold.after.freq,
         "fdot_sigma": float(fold.after.fdot / fold.fdot_err) if fold.fdot_err > 0.0 else nan,
+        "dm_odds": dm_odds(fold) if curve else nan,
         "noise_scale": float(fold.extra.get("noise_scale", nan)),
     }
     return {name: values[name] for name in FEATURE_NAMES}

@@ -21,10 +21,8 @@ MAINS_HARMONICS = 6
 DIODE_HARMONICS = 64
 # Delay over the band below which a hum counts as undispersed [pulse widths].
 MAINS_SHIFT = 0.2
-# Part of its S/N that an undispersed candidate has at DM 0.
-UNDISPERSED = 0.95
-# Errors from which on a refined DM is not 0.
-DM_SIGMA = 2.0
+# Natural logarithm of the odds (20 to 1) from which on a fold surely tells a DM.
+SURE_ODDS = 3.0
 # S/N by which it is surely stronger there: both are of the same data, each with a noise of 1.
 STRONGER = 3.0
 #: Harmonics of a line of interference that are told, where they can be told from what lies between them.
@@ -66,7 +64,7 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Int
     """
     flags = []
     # As strong at DM 0 in the search: what the fold says of the DM, with its error, goes before it.
-    if looks_undispersed(fold) or (group.undispersed and not fold.after.dm > DM_SIGMA * fold.dm_err):
+    if looks_undispersed(fold) or (group.undispersed and dispersed_odds(features) < SURE_ODDS):
         flags.append("dm0")
     flags += [flag for flag in reasons(dict(features)) if flag not in flags]
     dispersed = known.dispersion_known
@@ -80,17 +78,21 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Int
     return tuple(flags)
 
 
+def dispersed_odds(features: Mapping[str, float]) -> float:
+    """Log odds for a DM, 0 where nothing is known of it."""
+    odds = features.get("dm_odds", np.nan)
+    return 0.0 if np.isnan(odds) else float(odds)
+
+
 def looks_undispersed(fold: Fold) -> bool:
-    """Whether a refined DM is 0 within its error and the S/N at DM 0 as good, or surely below that of any pulsar.
+    """Whether a refined DM is surely below that of any pulsar.
 
     What is stronger at DM 0 than at any DM near its own is undispersed too, however well that is fitted: it is a lobe.
     """
     if fold.after.dm + 2.0 * fold.dm_err < LEAST_DM:
         return True
     at_zero = float(fold.extra.get("snr_dm0", np.nan))
-    if at_zero > fold.snr + STRONGER:
-        return True
-    return bool(fold.after.dm <= fold.dm_err and at_zero >= UNDISPERSED * fold.snr)
+    return at_zero > fold.snr + STRONGER
 
 
 def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bool) -> bool:

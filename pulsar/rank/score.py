@@ -60,9 +60,8 @@ class LogisticScorer:
     time, freq
         Fraction of sub-integrations and of subbands with a positive pulse, from 0.5 (noise) to 0.85.
 
-    Penalties: a strong signal (S/N from 6.5 to 8.5) that is as good at DM 0 (``dispersed`` 0; half of the penalty where
-    the error of the DM is 10), one that sits in few subbands (evenness under 0.3), or in few sub-integrations (under
-    0.15: scintillation and eclipses are not so rare).
+    Penalties: a strong signal (S/N from 6.5 to 8.5) with odds of up to 7 to 1 for DM 0 (``dm_odds`` from 0 to -2), one
+    that sits in few subbands (evenness under 0.3), or in few sub-integrations (under 0.15: scintillation and eclipses are not so rare).
     So is a wide profile (0.15 to 0.35 turns) of few rotations (50 to 15): red noise looks like that.
     So is an acceleration of 500 to 2,000 m/s2 that is significant (4 to 8 errors): no binary known has it.
     With a single band, where nothing is known of DM and subbands, those terms count half and nothing is taken away.
@@ -79,8 +78,8 @@ class LogisticScorer:
         unknown = math.isnan(f["dm_contrast"]) and math.isnan(f["dm_sigma"])
         dispersed = 0.5 if unknown else max(lost, shifted)
         strong = ramp(f["snr"], 6.5, 8.5, unknown=0.0)
-        # Where the data can hardly tell a DM, being as good at DM 0 says little.
-        telling = 1.0 - 0.5 * ramp(abs(f["dm"] / f["dm_sigma"]) if f["dm_sigma"] else math.inf, 3.0, 10.0, unknown=0.0)
+        # Odds of 7 to 1 for DM 0, and more.
+        undispersed = 1.0 - ramp(f["dm_odds"], -2.0, 0.0)
         return {
             "strength": ramp(f["snr"], 6.0, 10.0, unknown=0.0),
             "sigma": ramp(f["sigma"], 0.0, 6.0, unknown=0.5),
@@ -88,7 +87,7 @@ class LogisticScorer:
             "dm_curve": ramp(f["dm_match"], 0.3, 0.9, unknown=0.5),
             "time": ramp(f["time_fraction"], 0.5, 0.85, unknown=0.5),
             "freq": ramp(f["freq_fraction"], 0.5, 0.85, unknown=0.5),
-            "zero_dm": 0.0 if unknown else strong * (1.0 - dispersed) * telling,
+            "zero_dm": 0.0 if unknown else strong * undispersed,
             "one_band": strong * (1.0 - ramp(f["freq_even"], 0.1, 0.3)),
             "wave": ramp(f["width"], 0.15, 0.35) * (1.0 - ramp(f["turns"], 15.0, 50.0)),
             "unphysical": ramp(abs(f["accel"]), 500.0, 2000.0, unknown=0.0)
