@@ -54,7 +54,9 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     return [*diode, *lines]
 
 
-def learn_in_series(series: NDArray[Any], tsamp: float, config: Config) -> "list[Birdie]":
+def learn_in_series(
+    series: NDArray[Any], tsamp: float, config: Config
+) -> "tuple[list[Birdie], list[tuple[float, float]]]":
     """Lines of the mains in an already dedispersed series; none where nothing should be learnt.
 
     Parameters
@@ -64,14 +66,22 @@ def learn_in_series(series: NDArray[Any], tsamp: float, config: Config) -> "list
         [s]
     config : Config
         Its `fft`, `rfi.learn` and `sift.mains` are used.
+
+    Returns
+    -------
+    lines : list of Birdie
+        Of the mains, for all searches.
+    steady : list of (float, float)
+        Frequencies and full widths [Hz] of what may be a pulsar's, for that for single pulses.
     """
-    from pulsar.rfi.birdies import series_lines
+    from pulsar.rfi.birdies import series_lines, steady_lines
     from pulsar.search.fft import FFTSearch
 
     if not config.rfi.learn or series.size < MIN_SAMPLES:
-        return []
+        return [], []
     powers = FFTSearch(series.size, tsamp, config.fft).spectrum(series)
-    return series_lines(powers, tsamp, series.size * tsamp, config.sift.mains)
+    known = powers, tsamp, series.size * tsamp, config.sift.mains
+    return series_lines(*known), [(b.freq, b.width) for b in steady_lines(*known)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -166,7 +166,7 @@ def _detect_series(job: Job) -> Detected:
     header = job.obs.header
     data = np.ascontiguousarray(job.obs.read().data[0])
     series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
-    learnt = learn_in_series(data, header.tsamp, job.config)
+    learnt, steady = learn_in_series(data, header.tsamp, job.config)
     birdies = [*given_birdies(header, job.config.rfi), *job.common, *learnt]
     if learnt:
         job.progress.message(f"{len(learnt)} lines of the mains are left out")
@@ -174,7 +174,7 @@ def _detect_series(job: Job) -> Detected:
         finder = SeriesSearch(
             len(data), header.tsamp, job.config, trials=Trials(), memory=job.plan.accel_memory, gaps=_gaps(job)
         )
-        found = finder.search(data, header.dm, birdies=[(b.freq, b.width) for b in birdies])
+        found = finder.search(data, header.dm, birdies=[(b.freq, b.width) for b in birdies], steady=steady)
     ntrials = 1.0 if finder.pulses is None else finder.pulses.ntrials
     dms = np.array([header.dm])
     tsamps = np.array([header.tsamp])

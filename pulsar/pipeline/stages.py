@@ -183,6 +183,7 @@ class SeriesSearch:
         *,
         folding: bool = True,
         birdies: Sequence[tuple[float, float]] = (),
+        steady: Sequence[tuple[float, float]] = (),
     ) -> Found:
         """Everything found in one series.
 
@@ -197,10 +198,12 @@ class SeriesSearch:
             Whether this DM is one of those that are searched for long periods.
         birdies : sequence of (float, float)
             Frequencies and full widths [Hz] of periodic interference.
+        steady : sequence of (float, float)
+            The same of what may be a pulsar: taken out for the search for single pulses only.
         """
         searches = [self.fft, self.accel, self.ffa if folding else None]
         found = [s.search(series, dm=dm, dm_index=dm_index, birdies=birdies) for s in searches if s is not None]
-        events = [] if self.pulses is None else [self.pulses.search(series, dm, dm_index, birdies)]
+        events = [] if self.pulses is None else [self.pulses.search(series, dm, dm_index, [*birdies, *steady])]
         none = np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), np.empty(0, dtype=dtype_of(EVENT_COLUMNS))
         return Found(np.concatenate([none[0], *found]), np.concatenate([none[1], *events]))
 

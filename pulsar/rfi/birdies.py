@@ -32,9 +32,11 @@ DIODE_POWER: Final = 60.0
 EVEN_SHARE: Final = 0.05
 #: No more than this part of the spectrum is zapped, the strongest lines first.
 MOST: Final = 0.02
-#: Mains lines are looked for up to this harmonic, and so far about it (the grid wanders by half a per cent).
+#: Mains lines are looked for up to this harmonic, and so far about it: the grid wanders by half a per cent, and what
+#: does wander is taken as far out as the skirts of the strongest lines reach (1.1 % in a real series of S/N 100).
 MAINS_HARMONICS: Final = 10
 MAINS_WANDER: Final = 6e-3
+SKIRTS: Final = 1.2e-2
 #: Half bins above a quarter of the top of a line, within REACH bins of it: a steady one, sinc^2 wide, has 3 at most.
 #: From so many on a line wanders, if its power is at least STRONG, or else from so many: noise may add one or two.
 BROAD: Final = (4, 6)
@@ -46,6 +48,8 @@ ONE: Final = 10.0
 #: that comes and goes, or drifts, are all as broad.
 APART: Final = 0.03
 COMPARED: Final = 2.0
+#: So many times the power of all others about it a steady line has that is no harmonic of a slower pulsar.
+ALONE: Final = 4.0
 
 
 @dataclass(frozen=True)
@@ -208,8 +212,8 @@ def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
     """Lines of the mains in a single series, where no DM tells.
 
     What tells is that the mains wander, and a pulsar does not: its lines are as wide as the data are long, or all of
-    them are broad alike. A line at a harmonic of the mains that is broader than that is taken, and with the fundamental
-    its harmonics, folded about the Nyquist frequency where they lie beyond. A steady one is left to be judged as a
+    them are broad alike. A line at a harmonic of the mains that is broader than that is taken, and with it the others
+    of its fundamental, folded about the Nyquist frequency where they lie beyond. A steady one is left to be judged as a
     candidate: it may be the harmonic of a pulsar.
 
     Parameters
@@ -245,7 +249,8 @@ def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
         # Where the harmonics would be seen, and how far from them each line is.
         order = np.arange(1.0, MAINS_HARMONICS + 1.0)
         off = np.abs(freq[:, None] - _folded(order * nominal, nyquist)[None, :]) / (order * nominal)
-        near = off < MAINS_WANDER
+        # Beyond the Nyquist frequency only as harmonics of a fundamental: their places are anywhere.
+        near = (off < SKIRTS) & (order * nominal < nyquist * (1.0 + SKIRTS))[None, :]
         steady = ~broad & (off > APART).all(axis=1)
         shaky = broad & (off > APART).all(axis=1)
         for i in np.flatnonzero(broad & near.any(axis=1)):
@@ -253,16 +258,23 @@ def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
             if np.count_nonzero(shaky & alike) > np.count_nonzero(steady & alike):
                 continue
             found.append((float(power[i]), float(low[i]), float(high[i])))
-            if near[i, 0] and power[i] >= STRONG:
-                # Its harmonics, which wander as much as they are high.
-                for k in order[1:]:
-                    at = float(_folded(np.array([k * freq[i]]), nyquist)[0])
-                    same = np.abs(freq - at) <= 0.5 * k * min(breadth[i], BROAD[1]) * 0.5 / tobs
-                    found += [(float(power[j]), float(low[j]), float(high[j])) for j in np.flatnonzero(same & ~broad)]
+            if power[i] < STRONG:
+                continue
+            # Its fundamental and harmonics, which wander by as much less or more.
+            base = float(order[near[i]][0])
+            hardly = breadth[i] <= BROAD[1]
+            for k in order / base:
+                at = float(_folded(np.array([k * freq[i]]), nyquist)[0])
+                # What wanders does so at all of them, though less at lower ones; what hardly does is known to a part of
+                # a bin.
+                wander = 0.25 * k * min(breadth[i], 2.0 * REACH)
+                slack = np.where(broad | (near.any(axis=1) & (k < 1.0)), wander, 0.25 * k if hardly else 0.0)
+                family = np.flatnonzero((slack > 0.0) & (np.abs(freq - at) * tobs <= np.maximum(slack, 1.0)))
+                found += [(float(power[j]), float(low[j]), float(high[j])) for j in family]
     out: list[Birdie] = []
     room = MOST * nyquist
     margin = MARGIN / tobs
-    for _, first, last in sorted(found, reverse=True):
+    for _, first, last in sorted(set(found), reverse=True):
         room -= last - first + 2.0 * margin
         if room < 0:
             break
@@ -270,6 +282,43 @@ def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
     # What lies between pieces of one wandering line is that line.
     wide = merged([Birdie(b.freq, b.width + ONE / tobs, b.reason) for b in out])
     return [Birdie(b.freq, b.width - ONE / tobs, b.reason) for b in wide]
+
+
+def steady_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: Sequence[float]) -> list[Birdie]:
+    """Strong lines at the mains that may be a pulsar's all the same, to be taken out where single pulses are searched.
+
+    A harmonic of a slower pulsar has others about as strong beside it; one that stands out by ALONE among all lines
+    within a factor COMPARED is no such harmonic. A pulsar of the mains' own period would be taken: its single pulses
+    come 50 times a second.
+
+    Parameters
+    ----------
+    powers : ndarray of float32
+        As for :func:`series_lines`.
+    tsamp, tobs : float
+        [s]
+    mains : sequence of float
+        Nominal frequencies [Hz].
+
+    Returns
+    -------
+    list of Birdie
+        Of reason "mains", ascending.
+    """
+    step = 0.5 / (powers.size * tsamp)
+    lines = stretches(powers, STRONG)
+    order = np.arange(1.0, MAINS_HARMONICS + 1.0)
+    places = np.concatenate([order * nominal for nominal in mains] or [np.zeros(0)])
+    freq = np.array([top * step for *_, top in lines])
+    power = np.array([float(powers[top]) for *_, top in lines])
+    inside = (np.abs(freq[:, None] / places[None, :] - 1.0) < MAINS_WANDER).any(axis=1)
+    out = []
+    for i in np.flatnonzero(inside):
+        beside = ~inside & (freq > freq[i] / COMPARED) & (freq < freq[i] * COMPARED)
+        if not beside.any() or power[i] > ALONE * power[beside].max():
+            lo, hi, _ = lines[i]
+            out.append(Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * MARGIN / tobs, "mains"))
+    return merged(out)
 
 
 def _folded(freqs: NDArray[np.float64], nyquist: float) -> NDArray[np.float64]:

@@ -117,3 +117,7 @@ def test_what_has_the_dm_of_several_sweeps_is_told():
     assert sweep_dms(table) == (0.0, 0.0)
     table["rfi_flags"][4] = "sweep"
     assert sweep_dms(table) == (200.0, 312.0)
+    # What is made of this range does not widen it; what is at DM 0 does not sweep.
+    table["dm"][2:4] = [311.0, 0.0]
+    table["rfi_flags"][2:4] = ["near sweeps", "dm0,sweep"]
+    assert sweep_dms(table) == (200.0, 312.0)

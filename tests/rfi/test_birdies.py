@@ -6,7 +6,17 @@ import pytest
 from pulsar.config.model import FFTConfig
 from pulsar.constants import KDM
 from pulsar.errors import DataError
-from pulsar.rfi.birdies import MOST, Birdie, diode_lines, fraction_lost, learn, merged, read_zaplist
+from pulsar.rfi.birdies import (
+    MOST,
+    Birdie,
+    diode_lines,
+    fraction_lost,
+    learn,
+    merged,
+    read_zaplist,
+    series_lines,
+    steady_lines,
+)
 from pulsar.search.fft import FFTSearch
 
 FREQS = np.linspace(1500.0, 1000.0, 64)
@@ -144,3 +154,73 @@ def test_noise_at_another_dm_hides_no_line():
     assert learnt_from_channels(47.3, 0.0, 300.0, range(8)) >= 7
     # No pulsar is taken: none has a smaller DM.
     assert learnt_from_channels(47.3, 2.38, 300.0, range(8)) == 0
+
+
+def single(seed=1, *, tsamp=2e-3, n=1 << 16, mains=(), wander=0.0, pulsar=0.0, strength=0.0, steady=()):
+    """Powers of a single series: wandering mains, a pulsar of narrow pulses, steady tones (freq, amplitude)."""
+    rng = np.random.default_rng(seed)
+    t = (np.arange(n) + 0.5) * tsamp
+    x = rng.normal(size=n)
+    slow = np.interp(t, np.linspace(0.0, t[-1], 12), rng.normal(size=12))
+    slow -= slow.mean()
+    for freq, amplitude in mains:
+        turns = freq * t + freq * wander * np.cumsum(slow) * tsamp
+        x += amplitude * sum(np.sin(2 * np.pi * k * turns + k) for k in (1, 2, 3, 6))
+    if pulsar:
+        x += strength * np.exp(-0.5 * (((t * pulsar + 0.5) % 1.0 - 0.5) / 0.02) ** 2)
+    for freq, amplitude in steady:
+        x += amplitude * np.sin(2 * np.pi * freq * t)
+    return FFTSearch(n, tsamp, FFTConfig()).spectrum(x.astype(np.float32)), tsamp, n * tsamp, (50.0, 60.0)
+
+
+def is_in(freq, birds, slack=0.0):
+    return any(abs(b.freq - freq) <= 0.5 * b.width + slack for b in birds)
+
+
+@pytest.mark.jit
+def test_mains_that_wander_are_learnt_in_a_single_series():
+    for seed, freq in enumerate((50.02, 49.97, 60.01)):
+        birds = series_lines(*single(seed, mains=((freq, 0.5),), wander=3e-4))
+        assert is_in(freq, birds, 0.02)
+        assert is_in(2 * freq, birds, 0.04)
+        # Beyond the Nyquist frequency of 250 Hz.
+        assert is_in(500.0 - 6 * freq, birds, 0.12)
+        assert fraction_lost(birds, 250.0) < 0.02
+        assert {b.reason for b in birds} == {"mains"}
+
+
+@pytest.mark.jit
+def test_a_pulsar_with_a_harmonic_at_the_mains_keeps_it():
+    known = single(pulsar=10.004, strength=1.0)
+    assert series_lines(*known) == []
+    assert steady_lines(*known) == []
+    # Beside mains that wander only what these cover is lost.
+    birds = series_lines(*single(pulsar=3.3331, strength=1.0, mains=((50.2, 0.5),), wander=3e-4))
+    assert is_in(50.2, birds, 0.02)
+    assert not any(is_in(3.3331 * k, birds) for k in range(1, 15))
+
+
+@pytest.mark.jit
+def test_a_pulsar_with_the_period_of_the_mains_is_left_to_be_judged():
+    known = single(pulsar=50.05, strength=1.0)
+    assert series_lines(*known) == []
+    assert is_in(50.05, steady_lines(*known))
+
+
+@pytest.mark.jit
+def test_a_pulsar_that_comes_and_goes_is_no_mains():
+    rng = np.random.default_rng(4)
+    n, tsamp = 1 << 16, 2e-3
+    t = np.arange(n) * tsamp
+    x = rng.normal(size=n)
+    shape = np.exp(-0.5 * (((t * 5.005 + 0.5) % 1.0 - 0.5) / 0.02) ** 2)
+    x += 4.0 * shape * (t % 37.0 < 9.0) * rng.uniform(0.2, 1.0, n // 4096).repeat(4096)
+    powers = FFTSearch(n, tsamp, FFTConfig()).spectrum(x.astype(np.float32))
+    assert series_lines(powers, tsamp, n * tsamp, (50.0, 60.0)) == []
+
+
+def test_nothing_is_learnt_from_noise_in_a_single_series():
+    for seed in range(20):
+        known = single(seed, n=1 << 14)
+        assert series_lines(*known) == []
+        assert steady_lines(*known) == []
