@@ -206,14 +206,14 @@ class SinglePulseSearch:
         if birdies:
             series, runs = self._without_lines(series, runs, birdies)
         parts: list[tuple[int, NDArray[np.float64]]] = []
-        means = np.zeros((2, 0))
+        means = _NO_FLOATS
         for widest, size in self._baselines:
             nbase = max(self._ncells // size, 1)
             if parts:
                 means = means if means.size else self._fine_means()
                 if not _wander(means, size // BASE_CELLS):
                     continue
-                means = np.zeros((2, 0))
+                means = _NO_FLOATS
             if not cells.baseline_and_noise(b.mean, b.var, b.count, nbase, self._nnoise, b.base, b.scale):
                 break
             cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
@@ -244,13 +244,13 @@ class SinglePulseSearch:
         odd = cells.cell_moments(clean, b.mean, b.var, b.count)
         return clean, _NO_RUNS if odd == 0 else cells.constant_runs(clean, b.mean, b.var, b.count, odd)
 
-    def _fine_means(self) -> NDArray[np.float64]:
-        """Sums over BASE_CELLS cells of samples in units of their noise, off the baseline, and how many they are of."""
+    def _fine_means(self) -> NDArray[np.float32]:
+        """Means of BASE_CELLS cells off the baseline, in units of their errors; 0 where nothing is."""
         b = self._buffers()
         n = self._ncells // BASE_CELLS
         ones = np.ones(BASE_CELLS, dtype=np.float32)
-        parts = [x[: n * BASE_CELLS].reshape(n, BASE_CELLS) @ ones for x in (b.cells, b.count)]
-        return np.array(parts, dtype=np.float64)
+        sums, alive = (x[: n * BASE_CELLS].reshape(n, BASE_CELLS) @ ones for x in (b.cells, b.count))
+        return np.asarray(sums / np.sqrt(np.maximum(alive, np.float32(1.0))), dtype=np.float32)
 
     def _pulses(self, series: NDArray[Any], runs: NDArray[np.int64], widest: int) -> NDArray[np.float64]:
         """S/N, centre, width, first sample and end of pulses up to a width, on the baseline of the buffers."""
@@ -296,12 +296,12 @@ _NO_INTS = np.zeros(0, dtype=np.int16)
 _NO_FLOATS = np.zeros(0, dtype=np.float32)
 
 
-def _wander(means: NDArray[np.float64], number: int) -> bool:
-    """Whether sums of `number` stretches are off more often than noise is."""
-    size = means.shape[1] // number
-    sums, alive = means[:, : size * number].reshape(2, size, number).sum(axis=2) if number > 1 else means
+def _wander(means: NDArray[np.float32], number: int) -> bool:
+    """Whether the means of `number` stretches are off more often than noise is."""
+    size = means.shape[0] // number
+    sums = means[: size * number].reshape(size, number) @ np.full(number, number**-0.5, dtype=np.float32)
     share, errors = WANDERS
-    return bool(np.count_nonzero(np.abs(sums) > errors * np.sqrt(alive)) > share * size)
+    return bool(np.count_nonzero(np.abs(sums) > np.float32(errors)) > share * size)
 
 
 def _joined(parts: Sequence[tuple[int, NDArray[np.float64]]]) -> NDArray[np.float64]:

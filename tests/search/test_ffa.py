@@ -9,8 +9,8 @@ from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.search import stats
 from pulsar.search.ffa import FFASearch, periodogram, search_ffa
-from pulsar.search.lines import without_lines
 from pulsar.search.ffa_levels import bins_wanted, box_widths
+from pulsar.search.lines import without_lines
 
 REAL = {
     "GBT_J1807-0847": (163.84e-6, 0.1637113, 1e-4, 200),
