@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.fold.profile import best_box, equal_pulses, fine_box, template_of
-from pulsar.fold.whiten import RED, HarmonicNoise, harmonic_noise, without_pulse
+from pulsar.fold.whiten import RED, HarmonicNoise, harmonic_noise, levelled, single_turns, without_pulse
 
 #: Grid of the frequency-derivative plane, and of the DM curve: points on each side.
 _SIDE_FREQ: Final = 20
@@ -318,17 +318,23 @@ def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) 
     plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot)
     after, before = plain.after, cube.params
     aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
-    turns = before.freq * (cube.time_edges[:-1] - 0.5 * cube.tobs)
+    lags = cube.lags if cube.lags is not None else np.zeros(len(cube.band_freqs))
+    turns = before.freq * (cube.time_edges[:-1, None] + lags - 0.5 * cube.tobs)
+    first = turns.mean(axis=1)
     times, weight = aligned.sum(axis=1), data.weight.sum(axis=1)
-    noise = harmonic_noise(times, weight, turns)
+    noise = harmonic_noise(times, weight, first)
     if noise is None or noise.red < RED:
         return plain
     data = _prepare(cube)
+    if single_turns(first):
+        data.spectra = levelled(data.spectra, data.weight, turns)
+        aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
+        noise = harmonic_noise(aligned.sum(axis=1), weight, first) or noise
     data.spectra *= noise.gain
     white = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, noise=noise.evened())
     if white.snr < plain.snr:
         # The pulses of a bright pulsar vary, which is noise beside its harmonics too, but not beside its pulses.
-        away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight, turns)
+        away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight, first)
         if away is None or away.red < RED or white.snr > _SURE:
             return plain
     shown = template_of(np.fft.rfft(white.profile.astype(np.float64)), float(data.nbins), white.width)

@@ -14,6 +14,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.fold.baseline import running_mean
+
 #: Fewest sub-integrations with which the noise beside a harmonic is told from the harmonic.
 FEWEST_PARTS: Final = 6
 
@@ -84,28 +86,75 @@ def falling(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.repeat(np.array(heights, dtype=np.float64), sizes)
 
 
+def single_turns(turns: NDArray[np.float64]) -> bool:
+    """Whether sub-integrations that begin with these turns are single turns, and enough of them."""
+    return len(turns) >= FEWEST_PARTS and bool(np.all(np.abs(np.diff(turns) - 1.0) < SINGLE))
+
+
+def _places(turns: NDArray[np.float64], nbins: int) -> NDArray[np.int64]:
+    """Where each bin of each sub-integration stands in the series, in bins from the start of its first turn.
+
+    A sub-integration begins inside a turn: each of its bins is of the turn that comes next with that phase.
+    """
+    number = np.ceil(turns[:, None] - (np.arange(nbins) + 0.5) / nbins).astype(np.int64)
+    return np.asarray((number - number.min()) * nbins + np.arange(nbins))
+
+
+def _in_order(profiles: NDArray[np.float64], index: NDArray[np.int64], total: int) -> NDArray[np.float64]:
+    """The series of `total` bins; what no sub-integration holds lies on straight lines."""
+    values = np.zeros(total)
+    values[index.reshape(-1)] = profiles.reshape(-1)
+    order = np.sort(index.reshape(-1))
+    return np.asarray(np.interp(np.arange(total, dtype=np.float64), order, values[order]))
+
+
+def levelled(
+    parts: NDArray[np.complex128], weight: NDArray[np.float64], turns: NDArray[np.float64]
+) -> NDArray[np.complex128]:
+    """Take the running mean over exactly one turn from a fold whose sub-integrations are single turns.
+
+    It is the same for every phase of a steady source, so nothing is lost; what wanders more slowly no longer comes in
+    at the ends of the data and of the turns.
+
+    Parameters
+    ----------
+    parts : ndarray of complex128, shape (nsubints, nbands, nharm + 1)
+        ``rfft`` of the profiles.
+    weight : ndarray, shape (nsubints, nbands)
+        Variance of each of them.
+    turns : ndarray, shape (nsubints, nbands)
+        Turn with which each of them begins.
+    """
+    nbins = 2 * (parts.shape[2] - 1)
+    out = parts.copy()
+    for band in range(parts.shape[1]):
+        use = weight[:, band] > 0.25 * weight[:, band].mean()
+        if not single_turns(turns[use, band]):
+            continue
+        share = weight[use, band][:, None]
+        profiles = np.fft.irfft(parts[use, band], nbins, axis=1) / share
+        index = _places(turns[use, band], nbins)
+        total = nbins * (int(index.max()) // nbins + 1)
+        # Without the steady profile, as bins that no sub-integration holds lie on straight lines.
+        base = running_mean(_in_order(profiles - profiles.mean(axis=0), index, total), float(nbins))
+        out[use, band] = np.fft.rfft((profiles - base[index]) * share, axis=1)
+    return out
+
+
 def _unwrapped(parts: NDArray[np.complex128], turns: NDArray[np.float64]) -> NDArray[np.complex128] | None:
     """Fourier amplitudes beside each harmonic, shape (count, nharm - 1), of single turns one after the other.
 
     None where the sub-integrations are not single turns one after the other.
     """
-    n, nbins = len(turns), 2 * (parts.shape[1] - 1)
-    length = np.diff(turns)
-    if n < FEWEST_PARTS or np.any(np.abs(length - 1.0) > SINGLE):
+    nbins = 2 * (parts.shape[1] - 1)
+    if not single_turns(turns):
         return None
-    # A sub-integration begins inside a turn: each of its bins is of the turn that comes next with that phase.
-    phase = (np.arange(nbins) + 0.5) / nbins
-    number = np.ceil(turns[:, None] - phase).astype(np.int64)
-    index = (number - number.min()) * nbins + np.arange(nbins)
-    total = int(number.max() - number.min() + 1) * nbins
+    index = _places(turns, nbins)
+    total = nbins * (int(index.max()) // nbins + 1)
     flat = parts - parts.mean(axis=0)
     # Levels count here: they are what wanders.
     profiles = np.fft.irfft(flat, nbins, axis=1)
-    time = np.arange(total, dtype=np.float64)
-    order = np.sort(index.reshape(-1))
-    values = np.zeros(total)
-    values[index.reshape(-1)] = profiles.reshape(-1)
-    series = np.interp(time, order, values[order])
+    series = _in_order(profiles, index, total)
     whole = total // nbins
     spectrum = np.fft.rfft(series - series.mean()) * np.sqrt(nbins / total)
     side = min(max(whole // 2 - 1, 1), NEAR)

@@ -12,7 +12,7 @@ from pulsar.data.series import TimeSeries
 from pulsar.fold import refine as refinement
 from pulsar.fold.folder import fold_many, fold_series
 from pulsar.fold.refine import refine
-from pulsar.fold.whiten import RED, falling, harmonic_noise
+from pulsar.fold.whiten import RED, falling, harmonic_noise, levelled
 
 TOBS, TSAMP, NCHANS = 67.0, 2e-3, 16
 
@@ -91,6 +91,30 @@ def test_red_noise_is_measured(single):
     assert mean[1:4] == pytest.approx(8.0, rel=0.15)
     # 50 medians of 16, 25 harmonics: 0.2 is four standard errors.
     assert mean[6:-1] == pytest.approx(1.0, abs=0.2)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.37])
+def test_running_mean_over_a_turn_takes_the_drift_and_leaves_the_pulse(start):
+    nsub, nbins = 20, 64
+    phase = (np.arange(nbins) + 0.5) / nbins
+    turns = start - 0.5 * nsub + 1.02 * np.arange(nsub)
+    pulse = np.exp(-0.5 * ((phase - 0.4) / 0.1) ** 2)
+    # Each bin is of the turn that comes next with its phase.
+    time = np.ceil(turns[:, None] - phase) + phase
+    drift = 3.0 * time + 40.0 * np.sin(2 * np.pi * time / 31.0)
+    weight = np.full((nsub, 1), 5.0)
+
+    def flat(level):
+        parts = np.fft.rfft(5.0 * (pulse + level)[:, None, :], axis=2)
+        out = levelled(parts, weight, turns[:, None])
+        return np.fft.irfft(out[:, 0], nbins, axis=1) / 5.0
+
+    np.testing.assert_allclose(flat(0.0 * drift), np.tile(pulse, (nsub, 1)), atol=1e-9)
+    left = flat(drift) - flat(0.0 * drift)
+    left -= left.mean(axis=0)
+    # Of a wave of 31 turns its curvature over one turn is left: 40 (pi / 31)^2 / 6.
+    assert np.abs(left[1:-1]).max() < 0.12
+    assert np.abs(left).max() < 1.0
 
 
 def test_too_few_subintegrations_tell_nothing():
