@@ -7,9 +7,10 @@ from pulsar.config.model import FFTConfig
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
+from pulsar.rank.claims import claims
 from pulsar.search import stats
 from pulsar.search.fft import FFTSearch, search_fft
-from pulsar.search.sift import sift
+from pulsar.search.sift import group
 
 REAL = {
     "GBT_J1807-0847": (163.84e-6, 0.1637113, 1e-4, 50),
@@ -72,7 +73,7 @@ def test_pulse_trains_are_found_at_their_fundamental(duty, period):
     for seed in range(2):
         x = noise(n, seed) + pulses(n, period, duty, 15.0).astype(np.float32)
         search = FFTSearch(n, 1e-3, FFTConfig(nharm=32))
-        best = sift(search.search(x), search.tobs)[0]
+        best = group(search.search(x), search.tobs)[0]
         assert abs(best.freq * 1e-3 * n - n / period) < max(0.1, 4 * best.best["freq_err"] * search.tobs)
         assert best.sigma > 5
         # The recorded error is that of theory: it covers the difference.
@@ -154,16 +155,16 @@ def test_real_pulsars(shared_data, name):
     tsamp, period, tolerance, sigma = REAL[name]
     x = np.fromfile(shared_data / "series" / f"{name}.dat", dtype=np.float32)
     search = FFTSearch(x.size, tsamp)
-    sources = sift(search.search(x), search.tobs)
-    best = sources[0]
+    groups = group(search.search(x), search.tobs)
+    best, told = groups[0], claims(groups, search.tobs)
     assert 1 / best.freq == pytest.approx(period, rel=tolerance)
     assert best.sigma > sigma
-    assert len(best.harmonics) >= 8
-    # Its harmonics are nowhere else in the list (as far as they are stronger than the noise of such data).
-    for source in sources[1:]:
-        ratio = source.freq / best.freq
-        if source.sigma > 8 and abs(ratio - round(ratio)) < 1e-5:
-            assert source.harmonic_of == 0
+    assert np.count_nonzero(told.head == 0) > 8
+    # Its harmonics are claimed (as far as they are stronger than the noise of such data).
+    ratio = np.array([g.freq for g in groups]) / best.freq
+    harmonic = (np.array([g.sigma for g in groups]) > 8) & (np.abs(ratio - np.round(ratio)) < 1e-5)
+    assert (told.head[harmonic] == 0).all()
+    np.testing.assert_array_equal(told.multiple[harmonic], np.round(ratio[harmonic]))
 
 
 def test_table_and_order():
