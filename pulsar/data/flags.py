@@ -22,7 +22,7 @@ class Flag:
     weight : float
         The score is taken times this; 1 where the flag only tells.
     source : str
-        The rule that gives it.
+        The modules that give it.
     """
 
     name: str
@@ -39,28 +39,63 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         "dm0",
         "both",
-        "as strong at DM 0 as anywhere, or with a DM of 0 within its error",
+        "as strong at DM 0 as anywhere, or with a DM that is 0 within its error or surely below 2",
         RFI,
-        "rank.rules.undispersed",
+        "rank.rules, rank.score, search.cluster",
     ),
-    Flag("narrow-band", "both", "it sits in few subbands", RFI, "rank.score, rank.sweep"),
+    Flag("nodm", "pulse", "seen at far fewer DMs than a dispersed pulse of its S/N", 1.0, "search.cluster"),
+    Flag(
+        "cut",
+        "pulse",
+        "the lowest frequencies arrive after the end of the observation",
+        1.0,
+        "search.cluster",
+    ),
+    Flag("many", "pulse", "of a run with too many events: the weakest were left out", 1.0, "search.cluster"),
+    Flag(
+        "narrow-band",
+        "both",
+        "it sits in few subbands (evenness below 0.22, of pulses 0.25: some 15 % of the band)",
+        RFI,
+        "rank.score, rank.sweep",
+    ),
     Flag("intermittent", "candidate", "it comes from few sub-integrations", 0.5, "rank.score"),
     Flag(
         "red noise",
         "candidate",
-        "a wide profile of few rotations, or one that is no stronger than the wander of the level around it",
+        "a wide profile of few turns, or one that is no stronger than the wander of the level around it",
         RFI,
         "rank.score",
     ),
     Flag("unphysical", "candidate", "a significant acceleration that no known binary has", RFI, "rank.score"),
     Flag("no dm curve", "candidate", "the S/N over DM is unlike that of a dispersed signal", 0.5, "rank.score"),
-    Flag("mains", "candidate", "undispersed, at a harmonic of the mains", RFI, "rank.rules.mains"),
-    Flag("noise diode", "candidate", "undispersed, at a harmonic of the noise diode", RFI, "rank.rules.diode"),
-    Flag("comb", "candidate", "undispersed, at a harmonic of a line that was left out", RFI, "rank.rules.comb"),
+    Flag("mains", "candidate", "undispersed, at a harmonic of the mains", RFI, "rank.rules"),
+    Flag("noise diode", "candidate", "undispersed, at a harmonic of the noise diode", RFI, "rank.rules"),
+    Flag("comb", "candidate", "undispersed, at a harmonic of a line that was left out", RFI, "rank.rules"),
     Flag("one pulse", "candidate", "nothing but one strong pulse, which has any period", RFI, "rank.link"),
-    Flag("sweep", "both", "it sweeps through the band, but not as a dispersed pulse does", RFI, "rank.sweep"),
-    Flag("near sweeps", "both", "its DM is among those of several sweeps", 1.0, "rank.sweep"),
-    Flag("multibeam", "both", "seen in more beams, or in other ones, than one source can be", RFI, "search.beams"),
+    Flag(
+        "sweep",
+        "both",
+        "arrivals over the band bend away from nu^-2, to the side of a sweep that is linear in frequency, by 5 sigma "
+        "and 0.6 widths (scattering bends them to the other): pulses of S/N 7 and more that were cut out, and "
+        "candidates most of whose pulses are such",
+        RFI,
+        "rank.sweep, pipeline.run",
+    ),
+    Flag(
+        "near sweeps",
+        "both",
+        "with the DM of three or more sweeps, within a factor 1.2",
+        1.0,
+        "pipeline.pulses, pipeline.run",
+    ),
+    Flag(
+        "multibeam",
+        "both",
+        "of merged products: in more beams, or in other ones, than one source can be",
+        RFI,
+        "pipeline.merge",
+    ),
 )
 
 BY_NAME: Final[dict[str, Flag]] = {flag.name: flag for flag in FLAGS}
@@ -80,3 +115,10 @@ def weight(flags: tuple[str, ...]) -> float:
 def split(text: str) -> tuple[str, ...]:
     """The flags in a cell of the column ``rfi_flags``."""
     return tuple(filter(None, text.split(",")))
+
+
+def docs_table() -> str:
+    """The table as the documentation shows it, in Markdown."""
+    of = {"candidate": "candidates", "pulse": "pulses", "both": "both"}
+    rows = [f"| `{f.name}` | {of[f.of]} | {f.text} | {f.weight:g} |" for f in FLAGS]
+    return "\n".join(["| flag | of | when | score × |", "|---|---|---|---:|", *rows]) + "\n"
