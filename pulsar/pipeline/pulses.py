@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.candidate import DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, dtype_of, empty_table
-from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.progress import Progress
@@ -23,25 +22,11 @@ MOST_GROUPS = 50
 MOST_REPEATS = 400
 #: Significance from which a period of repeating pulses is a detection.
 REPEATS_SIGMA = 3.0
-
-#: Pulses and a candidate have the same DM within so many of their common errors.
-DM_SIGMA = 4.0
-#: So many pulses in its phase have a chance below this to be there by accident.
-MAX_CHANCE = 1e-4
-#: Added on either side of the pulse in which single ones are looked for [turns]: they wander.
-PHASE_MARGIN = 0.02
-#: A fold with no more than this times the S/N that a pulse in its phase gives it is nothing but that pulse (noise and
-#: the choice of the best period add up to a half; of pulsars that have met a pulse by chance it is 4 or more) ...
-ONE_PULSE = 2.0
-#: ... unless so many pulses come in its phase.
-SEVERAL = 3
 #: The score of a pulse that looks like interference is taken times this; so many pulses of a candidate tell of it.
 SHAPE_FACTOR = 0.1
 LEAST_TOLD = 3
 #: What has the DM of several sweeps within this factor is flagged for it; its score is left.
 NEAR_SWEEPS = 1.2
-#: A candidate is made by pulses of another if those in its phase give this part of its S/N.
-EXPLAINED = 0.7
 
 
 @dataclass(frozen=True)
@@ -225,101 +210,3 @@ def _detection(found: "Repeats", pulses: NDArray[Any], dms: NDArray[np.float64],
     row["logp"] = found.logp
     row["sigma"] = row["sigma_single"] = found.sigma
     return row
-
-
-def link(pulses: NDArray[Any], candidates: NDArray[Any], folds: Mapping[str, Fold]) -> None:
-    """Tell which single pulses come in the phase of a folded candidate.
-
-    Fills `source` of the pulses and `npulses` of the candidates, best candidate first. Of the pulses at its DM enough
-    must lie inside its profile's pulse that chance would put them there once in 1 / MAX_CHANCE.
-
-    Parameters
-    ----------
-    pulses : ndarray
-        Fields of SINGLE_PULSE_COLUMNS; changed.
-    candidates : ndarray
-        Fields of CANDIDATE_COLUMNS, best first; changed.
-    folds : mapping of str to Fold
-        By id of the candidate.
-    """
-    from scipy.stats import binom
-
-    pulses["source"] = ""
-    for row in candidates:
-        fold = folds.get(str(row["id"]))
-        if fold is None or row["harmonic_of"]:
-            continue
-        free = pulses["source"] == ""
-        near, inside, chance = _in_phase(pulses, fold, free)
-        count = int(np.count_nonzero(inside))
-        if count > 1 and binom.sf(count - 1, near.size, chance) < MAX_CHANCE:
-            pulses["source"][near[inside]] = row["id"]
-            row["npulses"] = count
-
-
-def explained(pulses: NDArray[Any], candidates: NDArray[Any], folds: Mapping[str, Fold]) -> dict[int, int]:
-    """Candidates that are made by pulses of another: at many a period some strong pulses come in phase by chance.
-
-    Parameters
-    ----------
-    pulses, candidates : ndarray
-        After `link`.
-    folds : mapping of str to Fold
-
-    Returns
-    -------
-    dict of int to int
-        Row of the candidate -> row of the one whose pulses they are.
-    """
-    place = {str(row["id"]): i for i, row in enumerate(candidates)}
-    out: dict[int, int] = {}
-    for i, row in enumerate(candidates):
-        fold = folds.get(str(row["id"]))
-        if fold is None or row["harmonic_of"] or row["npulses"]:
-            continue
-        near, inside, _ = _in_phase(pulses, fold, pulses["source"] != "")
-        if not inside.any():
-            continue
-        turns = max(fold.tobs * fold.after.freq, 1.0)
-        mine = near[inside]
-        if float(pulses["snr"][mine].sum()) / np.sqrt(turns) >= EXPLAINED * fold.snr:
-            owners, counts = np.unique(pulses["source"][mine], return_counts=True)
-            out[i] = place[str(owners[int(np.argmax(counts))])]
-    return out
-
-
-def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
-    """Whether a fold shows nothing but one strong pulse, which has any period.
-
-    A pulse of S/N s in one of n turns gives the fold s / sqrt(n).
-
-    Parameters
-    ----------
-    pulses : ndarray
-        Fields of SINGLE_PULSE_COLUMNS.
-    fold : Fold
-    """
-    near, inside, _ = _in_phase(pulses, fold, np.ones(len(pulses), dtype=np.bool_))
-    snr = pulses["snr"][near[inside]]
-    turns = max(fold.tobs * fold.after.freq, 1.0)
-    return bool(0 < snr.size < SEVERAL and fold.snr <= ONE_PULSE * snr.max() / np.sqrt(turns))
-
-
-def _in_phase(
-    pulses: NDArray[Any], fold: Fold, free: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], float]:
-    """Pulses at the DM of a fold, which of them come in its phase, and the chance of one to do so."""
-    error = np.hypot(np.nan_to_num(pulses["dm_err"]), np.nan_to_num(fold.dm_err))
-    near = np.flatnonzero(free & (np.abs(pulses["dm"] - fold.after.dm) <= DM_SIGMA * error))
-    late = phases(fold, pulses["time"][near]) - fold.phase
-    late -= np.round(late)
-    window = 0.5 * (fold.width + pulses["width"][near] * fold.after.freq) + PHASE_MARGIN
-    chance = min(2.0 * float(np.mean(window)), 1.0) if near.size else 1.0
-    return near, np.abs(late) <= window, chance
-
-
-def phases(fold: Fold, times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Phase of a fold [turns] at times from the start of the observation [s]."""
-    t = times - 0.5 * fold.tobs
-    after = fold.after
-    return np.asarray(t * (after.freq + t * (after.fdot / 2.0 + t * after.fddot / 6.0)), dtype=np.float64)
