@@ -6,7 +6,7 @@ import pytest
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
-from pulsar.pipeline import run as pipeline
+from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.run import search
 from pulsar.simulate import Burst, Pulsar, Sky, Synthesiser, write_filterbank
@@ -153,7 +153,7 @@ def test_pulses_outlive_an_interruption(nulling, of_nulling, tmp_path, monkeypat
         with pytest.raises(KeyboardInterrupt):
             search(nulling[1], config, out)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline._Runner, "_search", stop)
+        patch.setattr(pipeline, "_search", stop)
         search(nulling[1], config, out, resume=True)
     again = read(out).rows("single_pulses")
     np.testing.assert_array_equal(again["time"], of_nulling.rows("single_pulses")["time"])

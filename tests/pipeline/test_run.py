@@ -10,7 +10,7 @@ from pulsar.data.header import Header
 from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
-from pulsar.pipeline import run as pipeline
+from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.run import search
 from pulsar.pipeline.stages import independent_dms
 from pulsar.simulate import Pulsar, Rfi, Sky, write_filterbank
@@ -175,7 +175,7 @@ def test_an_interrupted_run_goes_on(product, sky_file, tmp_path, monkeypatch):
     assert (tmp_path / "run.h5.parts" / "detections.npz").exists()
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline._Runner, "_search", stop)
+        patch.setattr(pipeline, "_search", stop)
         run = search(sky_file, config, out, resume=True)
     np.testing.assert_array_equal(run.rows("candidates")["period"], product.rows("candidates")["period"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.h5"]

@@ -1,0 +1,157 @@
+"""Single pulses in the phase of candidates, and candidates that are nothing but pulses."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference.detections import make_group
+from reference.products import make_fold
+
+from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
+from pulsar.data.fold import FoldParams
+from pulsar.rank.candidate import Candidate
+from pulsar.rank.link import is_one_pulse, link, phases
+
+
+def pulses_at(times, dm, width=1e-3, snr=8.0):
+    table = empty_table(SINGLE_PULSE_COLUMNS, len(times))
+    table["time"], table["dm"], table["dm_err"], table["width"], table["snr"] = times, dm, 0.5, width, snr
+    return table
+
+
+def times_in_phase(fold, turns, scatter=0.0, seed=1):
+    """When the pulse of the fold passes in these turns."""
+    late = np.random.default_rng(seed).normal(0.0, 1.0, len(turns)) * scatter
+    mid = 0.5 * fold.tobs
+    times = mid + (turns + fold.phase + late) / fold.after.freq
+    for _ in range(20):
+        times -= (phases(fold, times) - turns - fold.phase - late) / fold.after.freq
+    return times
+
+
+def turns_of(fold, n):
+    """Turns over most of the observation."""
+    most = int(0.4 * fold.tobs * fold.after.freq)
+    return np.unique(np.round(np.linspace(-most, most, n)))
+
+
+def candidate(fold, uid="first", **more):
+    group = make_group(fold.after.freq if fold is not None else 3.0, uid=uid)
+    return Candidate(group, fold, **more)
+
+
+@given(
+    seconds=st.floats(0.0, 300.0),
+    freq=st.floats(0.1, 700.0),
+    fdot=st.floats(-1e-3, 1e-3),
+    fddot=st.floats(-1e-6, 1e-6),
+)
+def test_phases_are_the_integral_of_the_frequency(seconds, freq, fdot, fddot):
+    fold = dataclasses.replace(make_fold(1), after=FoldParams(freq, fdot, 50.0, fddot))
+    times = np.linspace(0.5 * fold.tobs, seconds, 20001)
+    t = times - 0.5 * fold.tobs
+    rate = freq + fdot * t + 0.5 * fddot * t**2
+    area = np.sum(0.5 * (rate[1:] + rate[:-1]) * np.diff(times))
+    assert phases(fold, times[-1:])[0] == pytest.approx(area, rel=1e-9, abs=1e-6)
+
+
+def test_pulses_in_phase_are_linked_and_others_are_not():
+    fold = make_fold(1)
+    dm = fold.after.dm
+    turns = turns_of(fold, 12)
+    mine = pulses_at(times_in_phase(fold, turns, scatter=0.2 * fold.width), dm)
+    other_dm = pulses_at(times_in_phase(fold, turns), dm + 20.0)
+    between = pulses_at(times_in_phase(fold, turns[:3] + 0.5), dm)
+    table = np.concatenate([mine, other_dm, between])
+    (one,), owner = link(table, [candidate(fold)])
+    n = len(mine)
+    assert (owner[:n] == 0).all()
+    assert (owner[n:] == -1).all()
+    assert one == candidate(fold)
+
+
+def test_the_best_candidate_takes_its_pulses_first():
+    fold = make_fold(1)
+    table = pulses_at(times_in_phase(fold, turns_of(fold, 30)), fold.after.dm)
+    twice = dataclasses.replace(fold, after=fold.after.times(0.5), phase=0.5 * fold.phase, snr=200.0)
+    candidates = [candidate(fold), candidate(twice, "second")]
+    assert (link(table, candidates)[1] == 0).all()
+    # What belongs to another, or has no fold, gets none.
+    candidates = [candidate(fold, parent="other"), candidate(None, "unfolded"), candidate(fold, "third")]
+    assert (link(table, candidates)[1] == 2).all()
+
+
+def test_random_pulses_are_not_linked():
+    fold = make_fold(1)
+    linked = 0
+    for seed in range(200):
+        times = np.random.default_rng(seed).uniform(0, fold.tobs, 20)
+        _, owner = link(pulses_at(times, fold.after.dm), [candidate(fold)])
+        linked += int((owner >= 0).any())
+    assert linked <= 1
+
+
+def test_one_strong_pulse_is_no_period():
+    fold = make_fold(1)
+    times = times_in_phase(fold, np.array([5.0, 100.0, -300.0]))
+    table = pulses_at(times, fold.after.dm)
+    turns = fold.tobs * fold.after.freq
+    table["snr"] = [0.7 * fold.snr * np.sqrt(turns), 7.0, 7.0]
+    assert is_one_pulse(table[:1], fold)
+    assert is_one_pulse(table[:2], fold)
+    # A pulse as strong as the fold gives it next to nothing: they have only met.
+    met = table[:1].copy()
+    met["snr"] = 1.5 * fold.snr
+    assert turns > 100
+    assert not is_one_pulse(met, fold)
+    # Three pulses in phase are a rotation; one at another phase, another DM, or much weaker than the fold is not it.
+    assert not is_one_pulse(table, fold)
+    assert not is_one_pulse(table[1:2], fold)
+    table["time"][0] += 0.5 / fold.after.freq
+    assert not is_one_pulse(table[:1], fold)
+    table["time"][0] -= 0.5 / fold.after.freq
+    table["dm"] += 30.0
+    assert not is_one_pulse(table[:1], fold)
+    assert not is_one_pulse(table[:0], fold)
+
+
+def test_a_candidate_of_one_pulse_is_flagged():
+    fold = make_fold(1)
+    table = pulses_at(times_in_phase(fold, np.array([5.0])), fold.after.dm)
+    table["snr"] = 0.7 * fold.snr * np.sqrt(fold.tobs * fold.after.freq)
+    (one,), owner = link(table, [candidate(fold, flags=("mains",))])
+    assert one.flags == ("mains", "one pulse")
+    assert one.parent == ""
+    assert owner.tolist() == [-1]
+
+
+def test_periods_at_which_pulses_of_another_meet_belong_to_it():
+    fold = make_fold(1)
+    table = pulses_at(times_in_phase(fold, turns_of(fold, 60)), fold.after.dm, snr=20.0)
+    # Another period that has only the phase of some of those pulses, and one that has none of them.
+    slow = FoldParams(0.5, 0.0, fold.after.dm)
+    phase = (table["time"] - 0.5 * fold.tobs) * 0.5 % 1.0
+    counts, edges = np.histogram(phase, 50, (0, 1))
+    at = float(edges[int(np.argmax(counts))]) + 0.01
+    made = dataclasses.replace(fold, after=slow, width=0.01, phase=at, snr=5.0)
+    other = dataclasses.replace(made, snr=60.0)
+    for third, parent in ((made, "first"), (other, "")):
+        (first, second), owner = link(table, [candidate(fold), candidate(third, "second")])
+        assert (owner == 0).all()
+        assert first.parent == ""
+        assert second.parent == parent
+        assert second.relation == ("pulses" if parent else "")
+        assert len(second.reasons) == bool(parent)
+
+
+def test_nothing():
+    none = pulses_at([], 10.0)
+    candidates, owner = link(none, [])
+    assert candidates == []
+    assert owner.size == 0
+    fold = make_fold(1)
+    assert link(none, [candidate(fold)])[0] == [candidate(fold)]
+    _, owner = link(pulses_at([1.0], 10.0), [])
+    assert owner.tolist() == [-1]

@@ -1,0 +1,133 @@
+"""Flags from a fold and from what the run knows of interference."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference.detections import make_group
+from reference.products import make_fold
+
+from pulsar.constants import LEAST_DM
+from pulsar.data.flags import BY_NAME
+from pulsar.data.fold import FoldParams
+from pulsar.rank.features import FEATURE_NAMES, features
+from pulsar.rank.rules import (
+    Interference,
+    flags_of,
+    looks_like_comb,
+    looks_like_diode,
+    looks_like_mains,
+    looks_undispersed,
+)
+
+#: Of a noise diode [s].
+DIODE = 0.201326592
+
+
+def fold_at(freq, dm=0.0, dm_err=0.5, freq_err=1e-5, **more):
+    fold = make_fold(1)
+    return dataclasses.replace(fold, after=FoldParams(freq, 0.0, dm), dm_err=dm_err, freq_err=freq_err, **more)
+
+
+def judged(fold, known=None, group=None):
+    known = Interference() if known is None else known
+    group = make_group(fold.after.freq) if group is None else group
+    return flags_of(group, fold, features(fold, sigma=10.0, ndetections=20), known)
+
+
+def test_a_pulsar_has_no_flag():
+    assert judged(make_fold(1), Interference(mains=(50.0, 60.0), diodes=(DIODE,), lines=((11.0, 0.01),))) == ()
+
+
+def test_undispersed_by_its_detections():
+    fold = make_fold(1)
+    assert judged(fold, group=make_group(fold.after.freq, undispersed=True)) == ("dm0",)
+
+
+def test_undispersed_by_its_fold():
+    # Surely below the DM of any pulsar.
+    assert looks_undispersed(fold_at(3.0, dm=0.4, dm_err=0.1))
+    assert not looks_undispersed(fold_at(3.0, dm=LEAST_DM + 0.1, dm_err=0.1))
+    # Unsure of its DM: only if it is as good at DM 0.
+    unsure = fold_at(3.0, dm=3.0, dm_err=4.0)
+    for at_zero, told in ((0.99, True), (0.9, False), (float("nan"), False)):
+        unsure.extra["snr_dm0"] = at_zero * unsure.snr
+        assert looks_undispersed(unsure) is told
+    unsure.extra.pop("snr_dm0")
+    assert not looks_undispersed(unsure)
+    # Sure of its DM: not even then.
+    sure = fold_at(3.0, dm=30.0, dm_err=4.0)
+    sure.extra["snr_dm0"] = sure.snr
+    assert not looks_undispersed(sure)
+
+
+@given(harmonic=st.integers(1, 6), wander=st.floats(-0.004, 0.004), mains=st.sampled_from([50.0, 60.0]))
+def test_mains_wander(harmonic, wander, mains):
+    fold = fold_at(harmonic * mains * (1 + wander))
+    assert looks_like_mains(fold, (50.0, 60.0), dispersion_known=True)
+    assert not looks_like_mains(fold, (), dispersion_known=True)
+    # A pulsar at that frequency is dispersed.
+    pulsar = fold_at(harmonic * mains * (1 + wander), dm=60.0)
+    assert not looks_like_mains(pulsar, (50.0, 60.0), dispersion_known=True)
+    assert looks_like_mains(pulsar, (50.0, 60.0), dispersion_known=False)
+
+
+@pytest.mark.parametrize("freq", [50.0 * 1.006, 25.0, 7 * 50.0 * 1.001, 41.0])
+def test_what_is_no_harmonic_of_the_mains(freq):
+    assert not looks_like_mains(fold_at(freq), (50.0,), dispersion_known=True)
+
+
+@given(harmonic=st.integers(1, 64), part=st.floats(-0.9, 0.9))
+def test_the_diode_is_as_regular_as_the_clock(harmonic, part):
+    near = fold_at(harmonic / DIODE + part * 0.3 / 300.0, freq_err=1e-9)
+    assert looks_like_diode(near, (DIODE,), dispersion_known=True)
+    beside = fold_at(harmonic / DIODE + np.sign(part or 1.0) * 0.4 / 300.0, freq_err=1e-9)
+    assert not looks_like_diode(beside, (DIODE,), dispersion_known=True)
+    unsure = dataclasses.replace(beside, freq_err=0.2 / 300.0)
+    assert looks_like_diode(unsure, (DIODE,), dispersion_known=True)
+    assert not looks_like_diode(fold_at(harmonic / DIODE, dm=60.0), (DIODE,), dispersion_known=True)
+    assert not looks_like_diode(near, (), dispersion_known=True)
+
+
+def test_lines_and_their_harmonics():
+    lines = ((11.0, 0.02),)
+    for harmonic in (1, 2, 16):
+        assert looks_like_comb(fold_at(11.0 * harmonic + 0.009 * harmonic), lines, dispersion_known=True)
+        assert not looks_like_comb(fold_at(11.0 * harmonic + 0.02 * harmonic), lines, dispersion_known=True)
+    assert not looks_like_comb(fold_at(11.0 * 17), lines, dispersion_known=True)
+    assert not looks_like_comb(fold_at(5.5), lines, dispersion_known=True)
+    assert not looks_like_comb(fold_at(22.0, dm=60.0), lines, dispersion_known=True)
+    assert looks_like_comb(fold_at(22.0, dm=60.0), lines, dispersion_known=False)
+    # Where harmonics lie so close that any frequency is one of them, being one says nothing.
+    assert not looks_like_comb(fold_at(11.0), ((11.0, 0.5),), dispersion_known=True)
+
+
+def test_a_line_is_named_once():
+    known = Interference(mains=(50.0,), diodes=(DIODE,), lines=((50.0, 0.1), (1 / DIODE, 0.001), (13.0, 0.001)))
+    assert judged(fold_at(50.02), known) == ("dm0", "mains")
+    assert judged(fold_at(1 / DIODE), known) == ("dm0", "noise diode")
+    assert judged(fold_at(13.0), known) == ("dm0", "comb")
+    assert judged(fold_at(17.0), known) == ("dm0",)
+
+
+numbers = st.floats(-1e6, 1e6) | st.just(float("nan"))
+
+
+@given(
+    values=st.dictionaries(st.sampled_from(FEATURE_NAMES), numbers),
+    freq=st.sampled_from([50.0, 1 / DIODE, 13.0, 17.0]),
+    dm=st.floats(0.0, 300.0),
+    undispersed=st.booleans(),
+    known=st.booleans(),
+)
+def test_every_flag_is_in_the_table_and_given_once(values, freq, dm, undispersed, known):
+    rules = Interference((50.0,), (DIODE,), ((13.0, 0.001),), known)
+    fold = fold_at(freq, dm=dm)
+    complete = dict.fromkeys(FEATURE_NAMES, float("nan")) | values
+    flags = flags_of(make_group(freq, undispersed=undispersed), fold, complete, rules)
+    assert set(flags) <= set(BY_NAME)
+    assert len(set(flags)) == len(flags)
+    assert all(BY_NAME[flag].of in ("candidate", "both") for flag in flags)
+    assert ("dm0" in flags) or not undispersed
