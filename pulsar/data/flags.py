@@ -51,6 +51,16 @@ FLAGS: Final[tuple[Flag, ...]] = (
         1.0,
         "search.cluster",
     ),
+    Flag(
+        "width limit",
+        "pulse",
+        "nine tenths of the widest filter or more: it may as well be a piece of something longer",
+        0.3,
+        "rank.pulses",
+    ),
+    Flag(
+        "storm", "pulse", "one row for a storm of events: more of them than noise and sources make", RFI, "rank.pulses"
+    ),
     Flag("many", "pulse", "of a run with too many events: the weakest were left out", 1.0, "search.cluster"),
     Flag(
         "narrow-band",

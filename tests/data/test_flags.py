@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import pulsar
 from pulsar.data.flags import BY_NAME, FLAGS, docs_table, split, weight
 from pulsar.pipeline import merge, pulses
+from pulsar.rank import pulses as verdicts
 
 SOURCES = Path(pulsar.__file__).parent
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cleaning.md"
@@ -126,6 +127,8 @@ def test_flags_go_through_their_column(flags):
 
 def test_factors_in_use_are_those_of_the_table():
     assert BY_NAME["multibeam"].weight == merge.RFI_FACTOR
+    assert BY_NAME["width limit"].weight == verdicts.LIMIT_FACTOR
+    assert BY_NAME["storm"].weight == verdicts.STORM_FACTOR
     assert BY_NAME["sweep"].weight == BY_NAME["narrow-band"].weight == pulses.SHAPE_FACTOR
 
 
