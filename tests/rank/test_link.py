@@ -146,6 +146,22 @@ def test_periods_at_which_pulses_of_another_meet_belong_to_it():
         assert len(second.reasons) == bool(parent)
 
 
+def test_interference_has_made_nothing_of_what_has_no_flag():
+    fold = make_fold(1)
+    table = pulses_at(times_in_phase(fold, turns_of(fold, 60)), fold.after.dm, snr=20.0)
+    # At half of the frequency every second pulse comes in phase.
+    twice = dataclasses.replace(fold, after=fold.after.times(0.5), phase=0.5 * fold.phase, snr=5.0)
+    for mine, yours, parent in (
+        ((), (), "first"),
+        (("mains",), (), ""),
+        (("mains",), ("comb",), "first"),
+        ((), ("comb",), "first"),
+        (("near sweeps",), (), "first"),
+    ):
+        candidates = [candidate(fold, flags=mine), candidate(twice, "second", flags=yours)]
+        assert link(table, candidates)[0][1].parent == parent
+
+
 def test_nothing():
     none = pulses_at([], 10.0)
     candidates, owner = link(none, [])

@@ -57,10 +57,11 @@ def test_undispersed_by_its_fold():
         assert looks_undispersed(unsure) is told
     unsure.extra.pop("snr_dm0")
     assert not looks_undispersed(unsure)
-    # Sure of its DM: not even then.
+    # Sure of its DM: only if it is surely better at DM 0, of which it is a lobe.
     sure = fold_at(3.0, dm=30.0, dm_err=4.0)
-    sure.extra["snr_dm0"] = sure.snr
-    assert not looks_undispersed(sure)
+    for more, told in ((0.0, False), (2.0, False), (4.0, True)):
+        sure.extra["snr_dm0"] = sure.snr + more
+        assert looks_undispersed(sure) is told
 
 
 @given(harmonic=st.integers(1, 6), wander=st.floats(-0.004, 0.004), mains=st.sampled_from([50.0, 60.0]))
