@@ -322,7 +322,7 @@ def _attached(one: Candidate, owner: Candidate, comb: Comb, power: float, sky: S
     """A candidate with its parent, what it is of that, and the numbers."""
     group = one.group
     tolerance = NSIGMA * group.freq_err + 0.5 / sky.tobs
-    kind, m, d = ratio_of(group.freq, comb, tolerance)
+    kind, m, d = ratio_of(group.freq, comb, tolerance, group.nharm)
     ratio = f"{m}" if d == 1 else f"{m}/{d}"
     text = (
         f"of its power of {group.excess:.1f} beyond noise {owner.uid} leaves {power:.1f} there, at {ratio} of its "

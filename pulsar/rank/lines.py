@@ -174,8 +174,11 @@ def _images(comb: Comb, at: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     return [at, rate - at, rate + at]
 
 
-def ratio_of(freq: float, comb: Comb, tolerance: float) -> tuple[str, int, int]:
+def ratio_of(freq: float, comb: Comb, tolerance: float, nharm: int = 1) -> tuple[str, int, int]:
     """What a frequency is of a candidate's, in words: kind, multiple, divisor.
+
+    A sum of `nharm` powers at m/d of a frequency meets lines of it from d powers on; of more the ratio says nothing,
+    as some ratio of large numbers is near to any frequency.
 
     Parameters
     ----------
@@ -184,13 +187,15 @@ def ratio_of(freq: float, comb: Comb, tolerance: float) -> tuple[str, int, int]:
     comb : Comb
     tolerance : float
         [Hz], at `freq`.
+    nharm : int
+        Harmonics summed there.
     """
-    for d in range(1, 33):
-        m = round(freq * d / comb.freq)
-        if m >= 1 and abs(freq - m * comb.freq / d) <= tolerance:
-            return ("same" if m == d else "harmonic"), m // int(np.gcd(m, d)), d // int(np.gcd(m, d))
-    for image in _images(comb, np.array([freq]))[1:]:
+    for kind, image in zip(("harmonic", "alias", "alias"), _images(comb, np.array([freq])), strict=False):
         k = round(float(image[0]) / comb.freq)
         if k >= 1 and abs(float(image[0]) - k * comb.freq) <= tolerance:
-            return "alias", k, 1
+            return ("same" if kind == "harmonic" and k == 1 else kind), k, 1
+    for d in range(2, min(nharm, 32) + 1):
+        m = round(freq * d / comb.freq)
+        if 1 <= m <= comb.powers.size and abs(freq - m * comb.freq / d) <= tolerance:
+            return "harmonic", m, d
     return "sidelobe", max(round(freq / comb.freq), 1), 1
