@@ -1,0 +1,325 @@
+"""Who explains whom: folds of known profiles, and groups with the powers that these, or others, leave."""
+
+import dataclasses
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from reference.detections import FREQS, THRESHOLD, TOBS, kept, make_group, table
+from reference.products import make_fold
+
+from pulsar.data.fold import FoldParams
+from pulsar.rank.candidate import Candidate
+from pulsar.rank.explain import Sky, explain, left_sigma
+from pulsar.search import stats
+from pulsar.search.sift import fade
+
+KINDS = ("fft", "accel", "ffa", "pulses")
+SKY = Sky(TOBS, 1e-4, FREQS, dict.fromkeys(KINDS, THRESHOLD))
+SERIES = dataclasses.replace(SKY, freqs=np.zeros(0))
+NBINS = 128
+NSUBINTS = 16
+
+
+def lines_of(snr, fwhm):
+    """Powers of the harmonics of a Gaussian pulse of this S/N."""
+    phase = np.arange(NBINS) / NBINS - 0.5
+    profile = np.exp(-4.0 * np.log(2.0) * (phase / fwhm) ** 2)
+    profile -= profile.mean()
+    profile *= snr / np.sqrt(np.sum(profile**2))
+    return profile, np.abs(np.fft.rfft(profile))[1:] ** 2 / NBINS
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A pulsar, or what looks like one."""
+
+    freq: float
+    index: int = 60
+    snr: float = 50.0
+    fwhm: float = 0.05
+
+    def power(self, freq, nharm, index, *, most=False):
+        """What a sum of powers holds of it, or at most, wherever between the zeros of its sidelobes it looks."""
+        _, lines = lines_of(self.snr, self.fwhm)
+        total = 0.0
+        for j in range(1, nharm + 1):
+            k = round(j * freq / self.freq)
+            if 1 <= k <= lines.size:
+                off = (j * freq - k * self.freq) * TOBS
+                seen = float(kept(k * self.freq, 0.5 * (index - self.index), 1)[0])
+                lobe = float(fade(np.array(off))) if most else float(np.sinc(off)) ** 2
+                total += float(lines[k - 1]) * lobe * seen
+        return total
+
+    def group(self, ratio=1.0, nharm=16, index=None, **more):
+        """Its detection at a ratio of its frequency."""
+        index = self.index if index is None else index
+        at = ratio * self.freq
+        return make_group(at, nharm=nharm, excess=self.power(at, nharm, index), index=index, **more)
+
+    def fold(self, ratio=1.0, profile=None):
+        """Its fold, at a ratio of its frequency with the profile that it has there."""
+        profile = lines_of(self.snr, self.fwhm)[0] if profile is None else profile
+        noise = np.random.default_rng(int(1000 * self.freq * ratio)).standard_normal((NSUBINTS, NBINS))
+        return dataclasses.replace(
+            make_fold(1),
+            after=FoldParams(ratio * self.freq, 0.0, 0.5 * self.index),
+            time_phase=(profile / np.sqrt(NSUBINTS) + noise).astype(np.float32),
+            time_edges=np.linspace(0.0, TOBS, NSUBINTS + 1),
+            freq_err=0.02 / TOBS / self.snr,
+            dm_err=0.05,
+            snr=self.snr,
+            width=self.fwhm,
+            profile=profile.astype(np.float32),
+            tobs=TOBS,
+            extra={},
+        )
+
+    def candidate(self, *flags, uid="", **more):
+        """Its detection with its fold."""
+        return Candidate(self.group(uid=uid, **more), self.fold(), flags=tuple(flags))
+
+
+def parents(verdict):
+    """uid -> (uid of the parent, relation)."""
+    return {one.uid: (one.parent, one.relation) for one in (*verdict.folded, *verdict.rest)}
+
+
+def test_harmonics_and_fractions_belong_to_their_pulsar():
+    pulsar = Source(7.3)
+    ratios = {"harmonic 2": (2.0, 8), "harmonic 5": (5.0, 4), "harmonic 3/2": (1.5, 16), "harmonic 1/2": (0.5, 32)}
+    rest = [pulsar.group(ratio, nharm, uid=name) for name, (ratio, nharm) in ratios.items()]
+    rest.append(pulsar.group(1.0, 4, index=62, uid="same"))
+    told = parents(explain([pulsar.candidate(uid="pulsar")], rest, SKY))
+    assert told == {"pulsar": ("", "")} | {name: ("pulsar", name) for name in [*ratios, "same"]}
+
+
+def test_the_numbers_are_told():
+    pulsar = Source(7.3)
+    group = pulsar.group(2.0, 8)
+    (one,) = explain([pulsar.candidate(uid="pulsar")], [group], SKY).rest
+    (text,) = one.reasons
+    assert "pulsar" in text
+    assert f"{group.excess:.1f}" in text
+    assert "at 2 of" in text
+
+
+def test_what_no_candidate_leaves_stands_for_itself():
+    pulsar = Source(7.3)
+    others = [
+        make_group(8.1234, excess=60.0, uid="elsewhere"),
+        make_group(2 * 7.3, nharm=4, excess=4 * pulsar.power(14.6, 4, 60), uid="too strong"),
+        make_group(5 * 7.3, nharm=1, excess=200.0, index=200, uid="another DM"),
+    ]
+    told = parents(explain([pulsar.candidate()], others, SKY))
+    assert {told[g.uid][0] for g in others} == {""}
+    # Without a DM there is nothing that tells the last from a harmonic of the strong one.
+    told = parents(explain([pulsar.candidate(uid="pulsar")], others, SERIES))
+    assert [told[g.uid][0] for g in others] == ["", "", "pulsar"]
+
+
+@pytest.mark.parametrize("flag", ["dm0", "red noise", "mains", "unphysical"])
+def test_junk_owns_nothing_that_is_dispersed(flag):
+    # Red noise of 5.1 s, far stronger than the pulsar at its 5th harmonic: all its power is predicted.
+    junk, pulsar = Source(1 / 5.1, snr=300.0, fwhm=0.1), Source(5 / 5.1, snr=15.0)
+    assert junk.power(pulsar.freq, 4, 60) > pulsar.power(pulsar.freq, 4, 60)
+    head = junk.candidate(flag, uid="junk")
+    for folded, rest in (
+        ([head, pulsar.candidate(uid="pulsar", nharm=4)], []),
+        ([head], [pulsar.group(nharm=4, uid="pulsar")]),
+    ):
+        told = parents(explain(folded, rest, SKY))
+        assert told["pulsar"] == ("", "")
+        assert told["junk"] == ("", "")
+    # What is undispersed itself, or junk of its own, is owned; so is all in a series, where nothing tells DMs.
+    rest = [pulsar.group(nharm=4, uid="at zero", undispersed=True)]
+    assert parents(explain([head], rest, SKY))["at zero"][0] == "junk"
+    folded = [head, pulsar.candidate("comb", uid="comb", nharm=4)]
+    assert parents(explain(folded, [], SKY))["comb"][0] == "junk"
+    assert parents(explain([head], [pulsar.group(nharm=4, uid="pulsar")], SERIES))["pulsar"][0] == "junk"
+
+
+def test_a_flag_that_only_tells_is_no_junk():
+    pulsar = Source(7.3)
+    head = pulsar.candidate("near sweeps", uid="pulsar")
+    assert parents(explain([head], [pulsar.group(2.0, 8, uid="two")], SKY))["two"][0] == "pulsar"
+
+
+@given(
+    freq=st.floats(0.5, 60.0),
+    multiple=st.integers(2, 12),
+    bins=st.floats(0.4, 3.0),
+    side=st.sampled_from([-1, 1]),
+    snrs=st.tuples(st.floats(15.0, 60.0), st.floats(15.0, 60.0)),
+)
+def test_two_pulsars_of_almost_a_simple_ratio_stay_two(freq, multiple, bins, side, snrs):
+    first = Source(freq, snr=snrs[0])
+    second = Source(multiple * freq + side * bins / TOBS, snr=snrs[1])
+    # Each must have clearly more power than the lines of the other beside it can leave.
+    assume(6.0 * first.power(second.freq, 16, 60, most=True) < second.group().excess)
+    assume(6.0 * second.power(first.freq, 16, 60, most=True) < first.group().excess)
+    told = parents(explain([first.candidate(uid="1"), second.candidate(uid="2")], [], SKY))
+    assert told == {"1": ("", ""), "2": ("", "")}
+
+
+def test_two_pulsars_half_a_bin_from_four_times():
+    first, second = Source(3.7, snr=40.0), Source(4 * 3.7 + 0.5 / TOBS, snr=25.0)
+    for folded in ([first, second], [second, first]):
+        told = parents(explain([one.candidate() for one in folded], [], SKY))
+        assert [parent for parent, _ in told.values()] == ["", ""]
+
+
+def test_a_refinement_that_has_walked_onto_another_is_that():
+    strong = Source(3.7, snr=40.0)
+    # Found where the other one leaves nothing, with power of its own; its fold has ended on a harmonic of it.
+    for multiple, off, attached in ((2, 0.01, True), (2, 0.2, False), (1, 0.2, True), (1, 0.5, False)):
+        weak = Source(multiple * 3.7 + off / TOBS, snr=12.0)
+        lost = dataclasses.replace(weak.candidate(uid="weak"), group=make_group(9.1234, excess=80.0, uid="weak"))
+        told = parents(explain([strong.candidate(uid="strong"), lost], [], SKY))
+        assert told["weak"][0] == ("strong" if attached else "")
+        # At another DM it is another one, however near.
+        other = dataclasses.replace(lost, fold=dataclasses.replace(lost.fold, after=FoldParams(weak.freq, 0.0, 90.0)))
+        assert parents(explain([strong.candidate(), other], [], SKY))["weak"][0] == ""
+
+
+def comb_profile(lines, every=1):
+    """A profile with power in every so-many-th harmonic: 0, ..., lines[0], 0, ..., lines[1] ..."""
+    spectrum = np.zeros(NBINS // 2 + 1, dtype=complex)
+    places = np.arange(every, NBINS // 2, every)
+    spectrum[places[: lines.size]] = np.sqrt(lines[: places.size] * NBINS)
+    return np.fft.irfft(spectrum, NBINS)
+
+
+@pytest.mark.parametrize("snr", [20.0, 60.0, 300.0])
+def test_the_fundamental_takes_over(snr):
+    # A narrow pulsar, of which few harmonics were summed at f (red noise) and many at 2 f: that is more significant.
+    low = Source(7.3, snr=snr, fwhm=0.015)
+    _, lines = lines_of(snr, low.fwhm)
+    at_two = make_group(14.6, nharm=32, excess=float(lines[1:64:2].sum()), uid="2f")
+    at_one = low.group(nharm=8, uid="f")
+    assert at_two.sigma > at_one.sigma
+    # Folded twice as fast, every second harmonic is there: half of the power that was found at f.
+    folded = [Candidate(at_two, low.fold(2.0, comb_profile(lines[1::2]))), Candidate(at_one, low.fold())]
+    for order in (folded, folded[::-1]):
+        assert parents(explain(order, [], SKY)) == {"2f": ("f", "harmonic 2"), "f": ("", "")}
+
+
+@pytest.mark.parametrize("snr", [20.0, 60.0, 300.0])
+@pytest.mark.parametrize("divisor", [2, 3, 4])
+@pytest.mark.parametrize("sigma", [-1.0, 3.0])
+def test_a_part_of_the_frequency_does_not_take_over(snr, divisor, sigma):
+    # What a sum finds at a part of the frequency is what the pulsar leaves, and noise, by which it may be the more
+    # significant. Folded there, all of the power is in every second, third ... harmonic.
+    pulsar = Source(7.3, snr=snr)
+    _, lines = lines_of(snr, pulsar.fwhm)
+    excess = pulsar.power(7.3 / divisor, 16, 60)
+    group = make_group(7.3 / divisor, nharm=16, excess=excess + sigma * np.sqrt(16 + 2.0 * excess), uid="low")
+    folded = [pulsar.candidate(uid="f"), Candidate(group, pulsar.fold(1 / divisor, comb_profile(lines, divisor)))]
+    for order in (folded, folded[::-1]):
+        assert parents(explain(order, [], SKY)) == {"f": ("", ""), "low": ("f", f"harmonic 1/{divisor}")}
+
+
+def sky_of(seed):
+    """Pulsars with harmonics, junk, and chance groups."""
+    rng = np.random.default_rng(seed)
+    folded, rest = [], []
+    for i in range(6):
+        one = Source(float(rng.uniform(0.5, 30)), int(rng.integers(10, 300)), float(rng.uniform(12, 80)))
+        folded.append(one.candidate(*(["dm0"] if i == 0 else []), uid=f"p{i}"))
+        if i % 2:
+            folded.append(dataclasses.replace(one.candidate(), group=one.group(2.0, 8, uid=f"p{i}h2")))
+            twice = dataclasses.replace(one, freq=2 * one.freq)
+            folded[-1] = dataclasses.replace(folded[-1], fold=twice.fold())
+        rest += [one.group(ratio, 8, uid=f"p{i}x{ratio}") for ratio in (3.0, 1.5, 0.5)]
+    rest += [make_group(float(f), excess=40.0, uid=f"c{k}") for k, f in enumerate(rng.uniform(1, 60, 10))]
+    return folded, rest
+
+
+@given(seed=st.integers(0, 500), order=st.integers(0, 500))
+@settings(max_examples=20)
+def test_the_order_changes_nothing(seed, order):
+    folded, rest = sky_of(seed)
+    rng = np.random.default_rng(order)
+    mixed = explain(
+        [folded[i] for i in rng.permutation(len(folded))], [rest[i] for i in rng.permutation(len(rest))], SKY
+    )
+    straight = explain(folded, rest, SKY)
+    assert parents(mixed) == parents(straight)
+    assert [one.uid for one in straight.folded] == [one.uid for one in folded]
+    assert [one.uid for one in straight.rest] == [group.uid for group in rest]
+
+
+@given(seed=st.integers(0, 500))
+@settings(max_examples=20)
+def test_a_parent_stands_for_itself_and_has_a_fold(seed):
+    verdict = explain(*sky_of(seed), SKY)
+    able = {one.uid for one in verdict.folded if not one.parent}
+    told = [one for one in (*verdict.folded, *verdict.rest) if one.parent]
+    assert told
+    for one in told:
+        assert one.parent in able
+        assert one.relation
+        assert one.reasons
+
+
+def test_nothing_and_nonsense():
+    assert explain([], [], SKY).folded == []
+    group = make_group(3.0)
+    (one,) = explain([], [group], SKY).rest
+    assert (one.parent, one.fold, one.found_by) == ("", None, ("fft",))
+    with pytest.raises(ValueError, match="no fold"):
+        explain([Candidate(group)], [], SKY)
+
+
+def of_kind(kind, excess, nharm):
+    """A group as each search would find it."""
+    group = make_group(3.0, nharm=nharm, excess=excess, kind=kind)
+    if kind in ("ffa", "pulses"):
+        best = table([(3.0, nharm, excess, 60)], kind=kind)
+        best["snr"] = np.sqrt(2.0 * excess)
+        best["logp"] = stats.logp_from_sigma(best["snr"])
+        best["sigma"] = stats.trial_sigma(best["logp"], 1e6)
+        group = dataclasses.replace(group, best=best[0])
+    return group
+
+
+@given(
+    kind=st.sampled_from(KINDS),
+    excess=st.floats(30.0, 1e5),
+    nharm=st.sampled_from([1, 2, 8, 32]),
+    parts=st.lists(st.floats(0.0, 3.0), min_size=2, max_size=8),
+)
+def test_what_is_left_falls_with_what_is_expected(kind, excess, nharm, parts):
+    group = of_kind(kind, excess, nharm)
+    left = [left_sigma(group, part * excess) for part in sorted(parts)]
+    assert np.isfinite(left).all()
+    assert all(after <= before + 1e-3 * abs(before) for before, after in pairwise(left))
+    # Nothing expected: all is left; never more.
+    assert left_sigma(group, 0.0) == group.sigma
+    assert max(left) <= group.sigma + 1e-3 * abs(group.sigma)
+
+
+@given(kind=st.sampled_from(KINDS), excess=st.floats(60.0, 3000.0), nharm=st.sampled_from([1, 2, 8, 32]))
+def test_little_is_subtracted_where_little_is_expected(kind, excess, nharm):
+    group = of_kind(kind, excess, nharm)
+    assert left_sigma(group, 1e-6) == pytest.approx(group.sigma, rel=0.02, abs=0.05)
+    assert left_sigma(group, excess) < 0.5
+
+
+@pytest.mark.parametrize("nharm", [1, 4, 16])
+def test_what_is_left_of_noise_and_a_known_power_is_as_probable_as_it_says(nharm):
+    # Single-trial: half of all sums with a known power in them are above their median, 16 % a sigma above.
+    rng = np.random.default_rng(nharm)
+    known = 40.0
+    amplitude = np.sqrt(2.0 * known / (2 * nharm))
+    sums = 0.5 * ((rng.standard_normal((40000, 2 * nharm)) + amplitude) ** 2).sum(axis=1)
+    for quantile in (0.9, 0.99, 0.999):
+        power = float(np.quantile(sums, quantile))
+        group = make_group(3.0, nharm=nharm, excess=power - nharm)
+        best = np.array([group.best])
+        best["sigma"] = stats.trial_sigma(best["logp"], 1.0)
+        one = dataclasses.replace(group, best=best[0])
+        assert left_sigma(one, known) == pytest.approx(-float(stats.sigma_from_logp(np.log(quantile))), abs=0.2)
