@@ -41,7 +41,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "both",
         "as strong at DM 0 as anywhere, or with a DM that is 0 within its error or surely below 2",
         RFI,
-        "rank.rules, rank.score, search.cluster",
+        "rank.rules, rank.score, rank.pulses, search.cluster",
     ),
     Flag("nodm", "pulse", "seen at far fewer DMs than a dispersed pulse of its S/N", 1.0, "search.cluster"),
     Flag(
