@@ -285,7 +285,10 @@ def _write(
             writer.pulse(ident, cutout)
         if config.output.detections:
             writer.detections(detected.detections)
-        if mask is not None:
+        birdies = [(b.freq, b.width, b.reason) for b in detected.birdies]
+        if mask is None:
+            writer.birdies(birdies)
+        else:
             writer.rfi(
                 mask.chan_ok,
                 mask.reasons,
@@ -294,7 +297,7 @@ def _write(
                 np.median(mask.baseline, axis=0),
                 np.median(mask.noise, axis=0),
                 header.freqs,
-                [(b.freq, b.width, b.reason) for b in detected.birdies],
+                birdies,
             )
         writer.provenance({**record, "fingerprint": job.checkpoint.fingerprint})
 

@@ -397,6 +397,15 @@ class ProductWriter(FileWriter):
         attrs["block_nsamps"] = int(block_nsamps)
         whole = np.broadcast_to(~ok, masked.shape) | masked if masked.size else ~ok
         attrs["masked_fraction"] = float(np.mean(whole)) if whole.size else 0.0
+        self.birdies(birdies)
+
+    def birdies(self, birdies: Sequence[tuple[float, float, str]]) -> None:
+        """Store the periodic interference that was left out, where nothing else was masked (:meth:`rfi` does it too).
+
+        Parameters
+        ----------
+        birdies : sequence of (freq [Hz], width [Hz], reason)
+        """
         self._rows("rfi/birdies", list(birdies))
 
 
