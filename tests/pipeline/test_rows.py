@@ -217,7 +217,9 @@ def test_the_table_on_screen(products: tuple[list[Path], Path], night: Run) -> N
     args = ["sift", *map(str, products[0]), "--out", str(out), "--config", "fast-19beam", "-q"]
     done = runner.invoke(app, args)
     assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[: len(shown)] == shown
+    again = done.stdout.splitlines()
+    assert again[:11] == shown[:11]
+    assert sum(line in shown for line in again) == min(len(shown), 21)
 
 
 def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
