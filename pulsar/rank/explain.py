@@ -22,6 +22,9 @@ from pulsar.search.sift import Group
 
 #: A prediction is taken times this before the rest is judged: whitening, scalloping, and pulses that vary.
 FACTOR = 2.0
+#: ... but where a lower frequency may be the fundamental times this: powers on lines exceed predictions by no more. Of
+#: a narrow pulse f has twice the power that 2 f leaves there.
+SURE_FACTOR = 1.35
 #: What is predicted, taken so, is this part of the power at least: a group near the threshold would else be explained
 #: by next to nothing.
 ACCOUNTS = 0.5
@@ -107,7 +110,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     for i in order:
         able = [a for a in accepted if _may(folded[i].group, bool(junk[a]), bool(junk[i]), sky)]
         owner = _owner(able, i, given, groups[i], sky)
-        if owner >= 0:
+        if owner >= 0 and not _is_fundamental(i, owner, given, groups, sky):
             parent[i] = owner
         else:
             accepted.append(i)
@@ -140,14 +143,16 @@ def _may(group: Group, junk_owner: bool, junk_group: bool, sky: Sky) -> bool:
     return not junk_owner or junk_group or group.undispersed or sky.freqs.size < 2
 
 
-def _owner(able: Sequence[int], g: int, given: NDArray[np.float64], group: Group, sky: Sky) -> int:
+def _owner(
+    able: Sequence[int], g: int, given: NDArray[np.float64], group: Group, sky: Sky, factor: float = FACTOR
+) -> int:
     """The candidate that leaves most in a group, if all together account for it; else -1."""
     if not able:
         return -1
     share = given[list(able), g]
-    if FACTOR * float(share.sum()) < ACCOUNTS * group.excess:
+    if factor * float(share.sum()) < ACCOUNTS * group.excess:
         return -1
-    if left_sigma(group, FACTOR * float(share.sum())) > sky.thresholds.get(str(group.best["kind"]), 0.0):
+    if left_sigma(group, factor * float(share.sum())) > sky.thresholds.get(str(group.best["kind"]), 0.0):
         return -1
     return int(able[int(np.argmax(share))])
 
@@ -184,6 +189,14 @@ def left_sigma(group: Group, power: float) -> float:
     return float(stats.trial_sigma(left, float(np.exp(np.clip(trials, 0.0, 600.0)))))
 
 
+def _is_fundamental(low: int, high: int, given: NDArray[np.float64], groups: Sequence[Group], sky: Sky) -> bool:
+    """Whether one candidate accounts for another, which does not by itself account for it: its harmonic."""
+    if _owner([low], high, given, groups[high], sky) < 0:
+        return False
+    factor = SURE_FACTOR if groups[low].freq < groups[high].freq else FACTOR
+    return _owner([high], low, given, groups[low], sky, factor) < 0
+
+
 def _fundamentals(
     accepted: list[int],
     parent: NDArray[np.int64],
@@ -197,7 +210,7 @@ def _fundamentals(
         for owner in accepted:
             if owner == i or (junk[owner] and not junk[i]):
                 continue
-            if _owner([owner], i, given, groups[i], sky) == owner and _owner([i], owner, given, groups[owner], sky) < 0:
+            if _is_fundamental(owner, i, given, groups, sky):
                 parent[i] = owner
                 accepted.remove(i)
                 break
