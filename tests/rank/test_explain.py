@@ -222,6 +222,20 @@ def test_a_part_of_the_frequency_does_not_take_over(snr, divisor, sigma):
         assert parents(explain(order, [], SKY)) == {"f": ("", ""), "low": ("f", f"harmonic 1/{divisor}")}
 
 
+def test_harmonics_together_do_not_own_their_fundamental():
+    # A slow one of small DM: as strong at DM 0, and flagged; its harmonics, taken first, are not.
+    low = Source(4.99, index=10, snr=25.0, fwhm=0.1)
+    _, lines = lines_of(low.snr, low.fwhm)
+    folded = [low.candidate("dm0", uid="f", undispersed=True)]
+    for k in (2, 3, 4):
+        own = comb_profile(lines[k - 1 :: k])
+        folded.append(Candidate(low.group(k, 8, uid=f"{k}f"), low.fold(k, own)))
+    assert folded[0].group.sigma > max(one.group.sigma for one in folded[1:])
+    for order in (folded, folded[::-1]):
+        told = parents(explain(order, [], SKY))
+        assert told["f"] == ("", "")
+
+
 def sky_of(seed):
     """Pulsars with harmonics, junk, and chance groups."""
     rng = np.random.default_rng(seed)
