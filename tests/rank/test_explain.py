@@ -142,6 +142,13 @@ def test_junk_owns_nothing_that_is_dispersed(flag):
     assert parents(explain([head], [pulsar.group(nharm=4, uid="pulsar")], SERIES))["pulsar"][0] == "junk"
 
 
+def test_a_fold_that_tells_the_dm_goes_before_the_search():
+    # A slow one: as strong at DM 0 in the search, its fold is surely dispersed, so that it has no flag.
+    junk, pulsar = Source(1 / 5.1, snr=300.0, fwhm=0.1), Source(5 / 5.1, snr=15.0)
+    folded = [junk.candidate("dm0", uid="junk"), pulsar.candidate(uid="slow", nharm=4, undispersed=True)]
+    assert parents(explain(folded, [], SKY))["slow"] == ("", "")
+
+
 def test_a_flag_that_only_tells_is_no_junk():
     pulsar = Source(7.3)
     head = pulsar.candidate("near sweeps", uid="pulsar")

@@ -14,6 +14,7 @@ from pulsar.data.flags import BY_NAME
 from pulsar.data.fold import FoldParams
 from pulsar.rank.features import FEATURE_NAMES, features
 from pulsar.rank.rules import (
+    DM_SIGMA,
     Interference,
     flags_of,
     looks_like_comb,
@@ -42,8 +43,13 @@ def test_a_pulsar_has_no_flag():
 
 
 def test_undispersed_by_its_detections():
-    fold = make_fold(1)
-    assert judged(fold, group=make_group(fold.after.freq, undispersed=True)) == ("dm0",)
+    # The search saw it as strong at DM 0; a fold that tells the DM goes before that.
+    neutral = features(make_fold(1), sigma=10.0, ndetections=20)
+    for dm_err, told in ((31.0, True), (16.0, True), (9.0, False), (0.5, False)):
+        fold = fold_at(3.0, dm=30.0, dm_err=dm_err)
+        flags = flags_of(make_group(3.0, undispersed=True), fold, neutral, Interference())
+        assert flags == (("dm0",) if told else ())
+        assert flags_of(make_group(3.0), fold, neutral, Interference()) == ()
 
 
 def test_undispersed_by_its_fold():
@@ -131,4 +137,4 @@ def test_every_flag_is_in_the_table_and_given_once(values, freq, dm, undispersed
     assert set(flags) <= set(BY_NAME)
     assert len(set(flags)) == len(flags)
     assert all(BY_NAME[flag].of in ("candidate", "both") for flag in flags)
-    assert ("dm0" in flags) or not undispersed
+    assert ("dm0" in flags) or not undispersed or dm > DM_SIGMA * fold.dm_err
