@@ -236,7 +236,6 @@ class SiftConfig(Section):
     freq_tolerance: Annotated[
         float, Field(gt=0, description="detections this close in frequency are one source [bins of 1/T]")
     ] = 1.5
-    min_detections: Annotated[int, Field(ge=1, description="fewest detections of a candidate")] = 1
     mains: Annotated[
         tuple[float, ...],
         Field(description="mains frequencies [Hz]: undispersed candidates at their harmonics are flagged"),
