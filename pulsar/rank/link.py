@@ -1,6 +1,7 @@
 """Which single pulses belong to which candidate, and which candidate is nothing but pulses."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,7 +73,33 @@ def link(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> tuple[list[Ca
             elif fold is not None and is_one_pulse(pulses, fold):
                 one = replace(one, flags=(*one.flags, "one pulse"))
         out.append(one)
-    return out, owner
+    moved = {new.uid: new.parent for old, new in zip(candidates, out, strict=True) if new.parent and not old.parent}
+    return _with_their_own(out, moved), owner
+
+
+def _with_their_own(candidates: Sequence[Candidate], moved: Mapping[str, str]) -> list[Candidate]:
+    """Candidates of which what belongs to one that is attached now belongs to that one's parent, and is counted there.
+
+    Parameters
+    ----------
+    candidates : sequence of Candidate
+    moved : mapping of str to str
+        uid of each that is attached -> of its parent, which stands for itself.
+    """
+    more = Counter[str]()
+    for one in candidates:
+        if one.uid in moved:
+            more[moved[one.uid]] += 1 + one.nattached
+    out = []
+    for one in candidates:
+        if one.parent in moved:
+            one = replace(one, parent=moved[one.parent], relation="pulses")
+        if one.uid in moved:
+            one = replace(one, nattached=0)
+        elif one.uid in more:
+            one = replace(one, nattached=one.nattached + more[one.uid])
+        out.append(one)
+    return out
 
 
 def _made_by(pulses: NDArray[Any], fold: Fold, owner: NDArray[np.int64]) -> int:
