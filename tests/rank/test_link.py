@@ -146,6 +146,25 @@ def test_periods_at_which_pulses_of_another_meet_belong_to_it():
         assert len(second.reasons) == bool(parent)
 
 
+def test_what_is_attached_goes_with_its_own():
+    fold = make_fold(1)
+    table = pulses_at(times_in_phase(fold, turns_of(fold, 60)), fold.after.dm, snr=20.0)
+    twice = dataclasses.replace(fold, after=fold.after.times(0.5), phase=0.5 * fold.phase, snr=5.0)
+    candidates = [
+        candidate(fold, nattached=1),
+        candidate(twice, "second", nattached=2),
+        candidate(None, "of second", parent="second", relation="harmonic 2"),
+        candidate(None, "of second too", parent="second", relation="sidelobe 1"),
+        candidate(None, "of first", parent="first", relation="harmonic 3"),
+    ]
+    out, _ = link(table, candidates)
+    assert [one.parent for one in out] == ["", "first", "first", "first", "first"]
+    assert [one.relation for one in out] == ["", "pulses", "pulses", "pulses", "harmonic 3"]
+    assert [one.nattached for one in out] == [4, 0, 0, 0, 0]
+    # Linked again, nothing changes.
+    assert link(table, out)[0] == out
+
+
 def test_interference_has_made_nothing_of_what_has_no_flag():
     fold = make_fold(1)
     table = pulses_at(times_in_phase(fold, turns_of(fold, 60)), fold.after.dm, snr=20.0)
