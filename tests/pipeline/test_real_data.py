@@ -54,6 +54,12 @@ def test_mains_lines_of_psr2_are_left_out_or_flagged(shared_data, tmp_path):
     assert all("mains" in flags for flags in lines["rfi_flags"])
 
 
+def test_psr4_is_first_and_alone(shared_data, tmp_path):
+    rows = run(shared_data, "series/lovell_psr4.dat", tmp_path)
+    assert rows["period"][0] == pytest.approx(0.299013, rel=5e-5)
+    assert not ((rows["score"][1:] > 0.5) & (rows["harmonic_of"][1:] == "")).any()
+
+
 def test_synthetic_two_bit(shared_data, tmp_path):
     best = run(shared_data, "bits/synthetic_2bit.fil", tmp_path, "dedisp.dm_hi=100", "fold.nbins=64")[0]
     assert abs(best["period"] - 0.24999) < 3 * best["period_err"] + 1e-5
