@@ -61,7 +61,8 @@ class LogisticScorer:
         Fraction of sub-integrations and of subbands with a positive pulse, from 0.5 (noise) to 0.85.
 
     Penalties: a strong signal (S/N from 6.5 to 8.5) with odds of up to 7 to 1 for DM 0 (``dm_odds`` from 0 to -2), one
-    that sits in few subbands (evenness under 0.3), or in few sub-integrations (under 0.15: scintillation and eclipses are not so rare).
+    that sits in few subbands (evenness under 0.3), or in few sub-integrations (under 0.15:
+    scintillation and eclipses are not so rare).
     So is a wide profile (0.15 to 0.35 turns) of few rotations (50 to 15): red noise looks like that.
     So is an acceleration of 500 to 2,000 m/s2 that is significant (4 to 8 errors): no binary known has it.
     With a single band, where nothing is known of DM and subbands, those terms count half and nothing is taken away.

@@ -136,11 +136,11 @@ def test_flags_go_with_penalties():
     good = dict.fromkeys(FEATURE_NAMES, float("nan"))
     good |= {
         "sigma": 10.0, "snr": 20.0, "width": 0.05, "dm": 50.0, "dm_sigma": 40.0, "dm_shift": 10.0, "dm_contrast": 15.0,
-        "dm_match": 0.95, "time_fraction": 0.95, "time_even": 0.9, "freq_fraction": 0.95, "freq_even": 0.9,
-        "turns": 1000.0, "accel": 0.0, "fdot_sigma": 0.1,
+        "dm_match": 0.95, "dm_odds": 30.0, "time_fraction": 0.95, "time_even": 0.9, "freq_fraction": 0.95,
+        "freq_even": 0.9, "turns": 1000.0, "accel": 0.0, "fdot_sigma": 0.1,
     }  # fmt: skip
     assert reasons(good) == ()
-    assert reasons(good | {"dm_contrast": 0.0, "dm_sigma": 0.5, "dm_shift": 0.0}) == ("dm0",)
+    assert reasons(good | {"dm_contrast": 0.0, "dm_sigma": 0.5, "dm_shift": 0.0, "dm_odds": -3.0}) == ("dm0",)
     assert reasons(good | {"freq_even": 0.05}) == ("narrow-band",)
     assert reasons(good | {"time_even": 0.03}) == ("intermittent",)
     assert reasons(good | {"width": 0.4, "turns": 12.0}) == ("red noise",)

@@ -12,9 +12,9 @@ from reference.products import make_fold
 from pulsar.constants import LEAST_DM
 from pulsar.data.flags import BY_NAME
 from pulsar.data.fold import FoldParams
-from pulsar.rank.features import FEATURE_NAMES, features
+from pulsar.rank.features import FEATURE_NAMES, dm_odds, features
 from pulsar.rank.rules import (
-    DM_SIGMA,
+    SURE_ODDS,
     Interference,
     flags_of,
     looks_like_comb,
@@ -45,25 +45,36 @@ def test_a_pulsar_has_no_flag():
 def test_undispersed_by_its_detections():
     # The search saw it as strong at DM 0; a fold that tells the DM goes before that.
     neutral = features(make_fold(1), sigma=10.0, ndetections=20)
-    for dm_err, told in ((31.0, True), (16.0, True), (9.0, False), (0.5, False)):
-        fold = fold_at(3.0, dm=30.0, dm_err=dm_err)
-        flags = flags_of(make_group(3.0, undispersed=True), fold, neutral, Interference())
-        assert flags == (("dm0",) if told else ())
-        assert flags_of(make_group(3.0), fold, neutral, Interference()) == ()
+    fold = fold_at(3.0, dm=30.0, dm_err=9.0)
+    for odds, told in ((-2.0, True), (0.0, True), (SURE_ODDS - 0.1, True), (SURE_ODDS + 0.1, False)):
+        values = {**neutral, "dm_odds": odds}
+        flags = flags_of(make_group(3.0, undispersed=True), fold, values, Interference())
+        assert ("dm0" in flags) is told
+    assert flags_of(make_group(3.0), fold, {**neutral, "dm_odds": 0.0}, Interference()) == ()
+
+
+def test_odds_of_a_dm():
+    # A small error around 0 speaks for interference, a large one says nothing, many errors from 0 for a pulsar.
+    def odds(dm, dm_err, at_zero=float("nan")):
+        fold = fold_at(3.0, dm=dm, dm_err=dm_err)
+        fold.extra["snr_dm0"] = at_zero
+        return dm_odds(fold)
+
+    assert odds(0.0, 1.0) == pytest.approx(-np.log(300 / np.sqrt(2 * np.pi)))
+    assert odds(0.0, 200.0) == 0.0
+    assert odds(30.0, 200.0) > 0.0
+    assert odds(30.0, 3.0) > 40.0
+    # As good at DM 0: what the fit takes for a DM is something else that varies over the band.
+    snr = make_fold(1).snr
+    assert odds(30.0, 0.03, at_zero=snr) < -2.0
+    assert np.isnan(odds(30.0, float("nan")))
 
 
 def test_undispersed_by_its_fold():
     # Surely below the DM of any pulsar.
     assert looks_undispersed(fold_at(3.0, dm=0.4, dm_err=0.1))
     assert not looks_undispersed(fold_at(3.0, dm=LEAST_DM + 0.1, dm_err=0.1))
-    # Unsure of its DM: only if it is as good at DM 0.
-    unsure = fold_at(3.0, dm=3.0, dm_err=4.0)
-    for at_zero, told in ((0.99, True), (0.9, False), (float("nan"), False)):
-        unsure.extra["snr_dm0"] = at_zero * unsure.snr
-        assert looks_undispersed(unsure) is told
-    unsure.extra.pop("snr_dm0")
-    assert not looks_undispersed(unsure)
-    # Sure of its DM: only if it is surely better at DM 0, of which it is a lobe.
+    # Else only if it is surely better at DM 0, of which it is a lobe.
     sure = fold_at(3.0, dm=30.0, dm_err=4.0)
     for more, told in ((0.0, False), (2.0, False), (4.0, True)):
         sure.extra["snr_dm0"] = sure.snr + more
@@ -137,4 +148,4 @@ def test_every_flag_is_in_the_table_and_given_once(values, freq, dm, undispersed
     assert set(flags) <= set(BY_NAME)
     assert len(set(flags)) == len(flags)
     assert all(BY_NAME[flag].of in ("candidate", "both") for flag in flags)
-    assert ("dm0" in flags) or not undispersed or dm > DM_SIGMA * fold.dm_err
+    assert ("dm0" in flags) or not undispersed or complete["dm_odds"] >= SURE_ODDS
