@@ -78,6 +78,13 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "rank.score",
     ),
     Flag("unphysical", "candidate", "a significant acceleration that no known binary has", RFI, "rank.score"),
+    Flag(
+        "tone",
+        "candidate",
+        "a wide profile in a dedispersed series, where no DM can be told: as the lines of interference have",
+        RFI,
+        "rank.score",
+    ),
     Flag("no dm curve", "candidate", "the S/N over DM is unlike that of a dispersed signal", 0.5, "rank.score"),
     Flag("mains", "candidate", "undispersed, at a harmonic of the mains", RFI, "rank.rules"),
     Flag("noise diode", "candidate", "undispersed, at a harmonic of the noise diode", RFI, "rank.rules"),

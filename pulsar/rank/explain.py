@@ -20,11 +20,9 @@ from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, ratio_o
 from pulsar.search import stats
 from pulsar.search.sift import Group
 
-#: A prediction is taken times this before the rest is judged: whitening, scalloping, and pulses that vary.
-FACTOR = 2.0
-#: ... but where a lower frequency may be the fundamental times this: powers on lines exceed predictions by no more. Of
-#: a narrow pulse f has twice the power that 2 f leaves there.
-SURE_FACTOR = 1.35
+#: A prediction is taken times this before the rest is judged: powers on lines exceed predictions by no more (whitening
+#: and scalloping only take away; tests/rank/test_lines.py). Of a narrow pulse f has twice the power that 2 f leaves.
+FACTOR = 1.35
 #: What is predicted, taken so, is this part of the power at least: a group near the threshold would else be explained
 #: by next to nothing.
 ACCOUNTS = 0.5
@@ -35,6 +33,8 @@ JUNK = 0.3
 NEAR_BINS = 0.05
 #: The same frequency is the same within more of a bin: the refinement of a weak one in the lobes of a strong one.
 SAME_BINS = 0.3
+#: Chance of another pulsar to come so near to a multiple, below which errors are allowed for.
+CHANCE = 0.01
 #: Largest multiple and divisor.
 NEAR_MULTIPLE = 64
 NEAR_DIVISOR = 2
@@ -108,7 +108,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     parent = np.full(len(groups), -1)
     accepted: list[int] = []
     for i in order:
-        able = [a for a in accepted if _may(folded[i].group, bool(junk[a]), bool(junk[i]), sky)]
+        able = [a for a in accepted if not junk[a] or junk[i] or sky.freqs.size < 2]
         owner = _owner(able, i, given, groups[i], sky)
         if owner >= 0 and not _is_fundamental(i, owner, given, groups, sky):
             parent[i] = owner
@@ -118,7 +118,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     _converged(accepted, parent, folded, junk, sky)
     doubts = _own_periods(accepted, parent, folded, junk, sky)
     for g in range(len(folded), len(groups)):
-        able = [a for a in accepted if _may(groups[g], bool(junk[a]), False, sky)]
+        able = [a for a in accepted if _may(groups[g], bool(junk[a]), sky)]
         parent[g] = _owner(able, g, given, groups[g], sky)
     top = _roots(parent)
     out = []
@@ -138,21 +138,19 @@ def _comb(candidate: Candidate, sky: Sky) -> Comb:
     return comb_of(candidate.fold, sky.freqs, sky.tsamp, dispersed="narrow-band" not in candidate.flags)
 
 
-def _may(group: Group, junk_owner: bool, junk_group: bool, sky: Sky) -> bool:
-    """Interference, red noise and what is at DM 0 explain only what is no better, or cannot be told from it."""
-    return not junk_owner or junk_group or group.undispersed or sky.freqs.size < 2
+def _may(group: Group, junk: bool, sky: Sky) -> bool:
+    """Interference, red noise and what is at DM 0 explain only what is at DM 0 as well, or cannot be told from it."""
+    return not junk or group.undispersed or sky.freqs.size < 2
 
 
-def _owner(
-    able: Sequence[int], g: int, given: NDArray[np.float64], group: Group, sky: Sky, factor: float = FACTOR
-) -> int:
+def _owner(able: Sequence[int], g: int, given: NDArray[np.float64], group: Group, sky: Sky) -> int:
     """The candidate that leaves most in a group, if all together account for it; else -1."""
     if not able:
         return -1
     share = given[list(able), g]
-    if factor * float(share.sum()) < ACCOUNTS * group.excess:
+    if FACTOR * float(share.sum()) < ACCOUNTS * group.excess:
         return -1
-    if left_sigma(group, factor * float(share.sum())) > sky.thresholds.get(str(group.best["kind"]), 0.0):
+    if left_sigma(group, FACTOR * float(share.sum())) > sky.thresholds.get(str(group.best["kind"]), 0.0):
         return -1
     return int(able[int(np.argmax(share))])
 
@@ -193,8 +191,7 @@ def _is_fundamental(low: int, high: int, given: NDArray[np.float64], groups: Seq
     """Whether one candidate accounts for another, which does not by itself account for it: its harmonic."""
     if _owner([low], high, given, groups[high], sky) < 0:
         return False
-    factor = SURE_FACTOR if groups[low].freq < groups[high].freq else FACTOR
-    return _owner([high], low, given, groups[low], sky, factor) < 0
+    return _owner([high], low, given, groups[low], sky) < 0
 
 
 def _fundamentals(
@@ -240,7 +237,13 @@ def _near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
         if 1 <= m <= NEAR_MULTIPLE:
             off = abs(weak.freq - m * strong.freq / d)
             common = AGREE_SIGMA * float(np.hypot(weak.freq_err, m * strong.freq_err / d))
-            if off <= (max(common, SAME_BINS / sky.tobs) if m == d else NEAR_BINS / sky.tobs):
+            if m == d:
+                close = max(common, SAME_BINS / sky.tobs)
+            else:
+                # Within the errors where next to no other pulsar would be so near to one of the multiples.
+                chance = 2.0 * common / (strong.freq / d)
+                close = max(NEAR_BINS / sky.tobs, min(common, SAME_BINS / sky.tobs) if chance < CHANCE else 0.0)
+            if off <= close:
                 return True
     return False
 

@@ -21,8 +21,8 @@ MAINS_HARMONICS = 6
 DIODE_HARMONICS = 64
 # Delay over the band below which a hum counts as undispersed [pulse widths].
 MAINS_SHIFT = 0.2
-# Natural logarithm of the odds (20 to 1) from which on a fold surely tells a DM.
-SURE_ODDS = 3.0
+# Natural logarithm of the odds for a DM below which the search's word is taken.
+SURE_ODDS = 0.0
 # S/N by which it is surely stronger there: both are of the same data, each with a noise of 1.
 STRONGER = 3.0
 #: Harmonics of a line of interference that are told, where they can be told from what lies between them.

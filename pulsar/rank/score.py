@@ -42,7 +42,7 @@ WEIGHTS: Final = {
 }
 
 #: Logits taken away at most by what is typical of interference.
-PENALTIES: Final = {"zero_dm": 7.5, "one_band": 9.5, "one_burst": 4.0, "wave": 5.0, "unphysical": 5.0}
+PENALTIES: Final = {"zero_dm": 7.5, "one_band": 9.5, "one_burst": 4.0, "wave": 5.0, "tone": 5.5, "unphysical": 5.0}
 
 
 class LogisticScorer:
@@ -65,7 +65,9 @@ class LogisticScorer:
     scintillation and eclipses are not so rare).
     So is a wide profile (0.15 to 0.35 turns) of few rotations (50 to 15): red noise looks like that.
     So is an acceleration of 500 to 2,000 m/s2 that is significant (4 to 8 errors): no binary known has it.
-    With a single band, where nothing is known of DM and subbands, those terms count half and nothing is taken away.
+    With a single band, where nothing is known of DM and subbands, those terms count half, a fold counts as far as its
+    detection is significant (from 1 to 6 sigma), and a wide profile (0.25 to 0.35 turns) is a tone: the lines of
+    interference are, of the pulsars in the ATNF catalogue one in fifty.
     """
 
     name = "logistic-1"
@@ -79,10 +81,12 @@ class LogisticScorer:
         unknown = math.isnan(f["dm_contrast"]) and math.isnan(f["dm_sigma"])
         dispersed = 0.5 if unknown else max(lost, shifted)
         strong = ramp(f["snr"], 6.5, 8.5, unknown=0.0)
+        # Without a DM the fold alone makes no candidate: the search must have been sure as well.
+        sure = ramp(f["sigma"], 1.0, 6.0) if unknown else 1.0
         # Odds of 7 to 1 for DM 0, and more.
         undispersed = 1.0 - ramp(f["dm_odds"], -2.0, 0.0)
         return {
-            "strength": ramp(f["snr"], 6.0, 10.0, unknown=0.0),
+            "strength": sure * ramp(f["snr"], 6.0, 10.0, unknown=0.0),
             "sigma": ramp(f["sigma"], 0.0, 6.0, unknown=0.5),
             "dispersed": dispersed,
             "dm_curve": ramp(f["dm_match"], 0.3, 0.9, unknown=0.5),
@@ -91,6 +95,7 @@ class LogisticScorer:
             "zero_dm": 0.0 if unknown else strong * undispersed,
             "one_band": strong * (1.0 - ramp(f["freq_even"], 0.1, 0.3)),
             "wave": ramp(f["width"], 0.15, 0.35) * (1.0 - ramp(f["turns"], 15.0, 50.0)),
+            "tone": ramp(f["width"], 0.25, 0.35) if unknown else 0.0,
             "unphysical": ramp(abs(f["accel"]), 500.0, 2000.0, unknown=0.0)
             * ramp(abs(f["fdot_sigma"]), 4.0, 8.0, unknown=0.0),
             "one_burst": strong * (1.0 - ramp(f["time_even"], 0.05, 0.15)),
@@ -111,6 +116,7 @@ FLAGS: Final = {
     "one_burst": "intermittent",
     "wave": "red noise",
     "unphysical": "unphysical",
+    "tone": "tone",
 }
 FLAGGED: Final = 0.4
 #: A strong signal whose delay over the band is several of its widths has a DM curve that is at least so like the one
