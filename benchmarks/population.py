@@ -123,8 +123,9 @@ def width_in_dm(one: Truth, observed: Sky) -> float:
 
 
 def dm_tolerance(one: Truth, observed: Sky) -> float:
-    """DMs that differ by less are one."""
-    return max(1.0, width_in_dm(one, observed))
+    """DMs that differ by less are one; a tail of scattering is later at the low end of the band, as a higher DM is."""
+    tail = one.scatter * one.period * float(np.ptp((observed.freqs / np.median(observed.freqs)) ** -4.0))
+    return max(1.0, width_in_dm(one, observed)) + tail / float(np.ptp(observed.delays))
 
 
 def whose(

@@ -19,20 +19,27 @@ def command(
         Literal["table", "csv", "json", "ecsv"], typer.Option("--format", help="How to print them.")
     ] = "table",
     pulses: Annotated[bool, typer.Option("--single-pulses", help="The single pulses, not the candidates.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every row, also those that belong to another: harmonics, sidelobes ...")
+    ] = False,
     _debug: Debug = False,
 ) -> None:
-    """List the candidates, or the single pulses, of a run, best first."""
+    """List the candidates, or the single pulses, of a run, best first: one row a source."""
     from pulsar.io.product.reader import read
 
     product = read(run)
+    found = product.rows("single_pulses" if pulses else "candidates")
+    use = found["id"] != "" if pulses or everything else found["harmonic_of"] == ""
     if form == "ecsv":
-        (product.single_pulses if pulses else product.candidates)[:top].write(sys.stdout, format="ascii.ecsv")
+        (product.single_pulses if pulses else product.candidates)[use][:top].write(sys.stdout, format="ascii.ecsv")
         return
-    rows = product.rows("single_pulses" if pulses else "candidates")[:top]
+    rows = found[use][:top]
     if form == "table" and pulses:
         print_pulses(rows, merged=product.is_merged)
     elif form == "table":
         print_candidates(rows, merged=product.is_merged)
+        if (hidden := len(found) - int(use.sum())) > 0:
+            out(f"{hidden} rows belong to another one: --all")
     elif form == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(rows.dtype.names or ())

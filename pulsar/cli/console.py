@@ -262,7 +262,8 @@ def print_lists(run: Any, *, top: int) -> None:
     top : int
         Print no more than these of each.
     """
-    print_candidates(run.rows("candidates"), top=top, merged=run.is_merged)
+    rows = run.rows("candidates")
+    print_candidates(rows[rows["harmonic_of"] == ""], top=top, merged=run.is_merged)
     pulses = run.rows("single_pulses")
     # Those of a listed candidate are in its line.
     alone = pulses[pulses["source"] == ""]
@@ -396,7 +397,9 @@ def _significant(row: Any) -> bool:
 def _remarks(row: Any) -> str:
     parts = [
         str(row["known_source"]),
-        f"harmonic of {row['harmonic_of']}" if row["harmonic_of"] else "",
+        f"{row['relation'] or 'harmonic'} of {row['harmonic_of']}" if row["harmonic_of"] else "",
+        f"+{row['nattached']} harmonics" if row["nattached"] > 0 else "",
+        f"or {1e3 * row['period_alt']:.9g} ms" if math.isfinite(row["period_alt"]) else "",
         f"{row['npulses']} single pulses" if row["npulses"] else "",
         f"rfi: {row['rfi_flags']}" if row["rfi_flags"] else "",
     ]

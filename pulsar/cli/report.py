@@ -39,10 +39,10 @@ def command(
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"{folder}: the folder cannot be written; give another --out")
 
-    from pulsar.report.page import write_report
+    from pulsar.report.page import drawn_ids, write_report
 
     progress = progress_mode(quiet)
-    total = sum(min(top, len(p.ids)) + min(top, len(p.pulse_ids)) for p in products)
+    total = sum(len(drawn_ids(p, top)) + min(top, len(p.pulse_ids)) for p in products)
     with progress.stage("report", total=total, unit="sheets") as tick:
         page = write_report(products, folder, top=top, tick=tick)
     out(str(page))

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column
 from pulsar.data.direction import dms, hms
 from pulsar.data.header import Header
@@ -40,7 +42,7 @@ _COLUMNS: _Columns = {
     "found_by": ("found by", "", 1, None),
     "npulses": ("pulses", "d", 1, None),
     "known_source": ("known source", "", 1, None),
-    "harmonic_of": ("harmonic of", "", 1, None),
+    "nattached": ("harmonics", "d", 1, None),
     "rfi_flags": ("suspicion", "", 1, None),
 }
 _PULSE_COLUMNS: _Columns = {
@@ -128,7 +130,8 @@ def write_report(
     for run, name in zip(runs, names, strict=True):
         prefix = f"{name}-" if len(runs) > 1 else ""
         drawn = set()
-        for ident in run.ids[:top]:
+        own = standing(run)
+        for ident in drawn_ids(run, top):
             sheets.append(_sheet(run, ident, folder, prefix))
             drawn.add(ident)
             if tick is not None:
@@ -139,7 +142,7 @@ def write_report(
             if tick is not None:
                 tick(1)
         for found, columns, table in (
-            (rows, of_candidates, run.rows("candidates")),
+            (rows, of_candidates, own),
             (pulses, of_pulses, run.rows("single_pulses")[:_MOST_PULSES]),
             (observed, _OBSERVED, run.rows("observations") if merged else ()),
         ):
@@ -185,6 +188,20 @@ def write_report(
     target = folder / "index.html"
     _replace(target, text.encode())
     return target
+
+
+def standing(run: Run) -> NDArray[Any]:
+    """The rows of candidates that stand for themselves; what belongs to them is told by number."""
+    rows = run.rows("candidates")
+    own: NDArray[Any] = rows[rows["harmonic_of"] == ""]
+    return own
+
+
+def drawn_ids(run: Run, top: int) -> list[str]:
+    """Folded candidates of a run that get a sheet."""
+    own = set(standing(run)["id"].tolist())
+    # Folds of given periods have no row that belongs to another.
+    return [ident for ident in run.ids if ident in own][:top]
 
 
 def _environment() -> Any:
