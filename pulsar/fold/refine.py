@@ -6,6 +6,7 @@ brings the parameters within reach of a joint least-squares fit of a noise-filte
 the errors.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,6 +36,8 @@ _DRIFT_GAIN: Final = 9.0
 _SURE: Final = 20.0
 #: Pulse widths of off-pulse profile from which its scatter tells the noise.
 _FEWEST_OFF: Final = 8
+#: Largest part of the harmonics that is left out because lines of interference fall on them.
+MOST_LOST: Final = 0.25
 
 
 @dataclass
@@ -90,7 +93,7 @@ def _pulse_times(cube: FoldCube, phase: float) -> NDArray[np.float64]:
     return np.where(last >= first, mean, 0.5 * (edges[:-1] + edges[1:]))
 
 
-def _prepare(cube: FoldCube) -> _Data:
+def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = ()) -> _Data:
     data = cube.data.astype(np.float64)
     variance = cube.variance
     # Samples in step with the turn leave bins empty: coarser bins until every one has its share.
@@ -103,6 +106,7 @@ def _prepare(cube: FoldCube) -> _Data:
         shape = (*data.shape[:2], data.shape[2] // 2, 2)
         data, variance = data.reshape(shape).sum(axis=3), variance.reshape(shape).sum(axis=3)
     spectra, summed = np.fft.rfft(data, axis=2), variance.sum(axis=(0, 1))
+    spectra[..., _on_lines(cube, spectra.shape[2], lines)] = 0.0
     _, _, phase = fine_box(spectra.sum(axis=(0, 1)), summed)
     g = KDM * (cube.band_freqs**-2.0 - cube.fref**-2.0)
     return _Data(
@@ -114,6 +118,20 @@ def _prepare(cube: FoldCube) -> _Data:
         freq=cube.params.freq,
         nbins=data.shape[2],
     )
+
+
+def _on_lines(cube: FoldCube, nharm: int, lines: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    """Harmonics that lines of interference fall on: nearer than half their width and what a sub-integration resolves.
+
+    The fundamental is left: what turns with a line is for others to judge. So are all, where the lines would take more
+    than MOST_LOST of them.
+    """
+    at = np.arange(nharm) * cube.params.freq
+    hit = np.zeros(nharm, dtype=np.bool_)
+    for freq, width in lines:
+        hit |= np.abs(at - freq) <= 0.5 * width + 0.5 * (len(cube.time_edges) - 1) / cube.tobs
+    hit[:2] = False
+    return hit if np.count_nonzero(hit) <= MOST_LOST * nharm else np.zeros(nharm, dtype=np.bool_)
 
 
 def _steps(side: int, step: float) -> NDArray[np.float64]:
@@ -294,7 +312,13 @@ def _left_in_sum(summed: NDArray[np.complex128], weight: float, nbins: int, widt
     return most
 
 
-def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) -> Fold:
+def refine(
+    cube: FoldCube,
+    *,
+    search_dm: bool = True,
+    search_fdot: bool = True,
+    lines: Sequence[tuple[float, float]] = (),
+) -> Fold:
     """Refine frequency, derivative and DM of a folded candidate, and measure it.
 
     Parameters
@@ -304,6 +328,8 @@ def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) 
         Fit the DM (more than one band needed).
     search_fdot : bool
         Fit the derivative (more than three sub-integrations needed).
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz] of periodic interference: the harmonics that they fall on are left out.
 
     Returns
     -------
@@ -314,7 +340,7 @@ def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) 
         (see :mod:`pulsar.fold.whiten`) also: ``whitened``, how sure that noise is [sigma]; ``snr_unwhitened``; and
         ``pulse_kept``, the part of its S/N in white noise that a pulse of this shape keeps.
     """
-    data = _prepare(cube)
+    data = _prepare(cube, lines)
     plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot)
     after, before = plain.after, cube.params
     aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
@@ -325,7 +351,7 @@ def refine(cube: FoldCube, *, search_dm: bool = True, search_fdot: bool = True) 
     noise = harmonic_noise(times, weight, first)
     if noise is None or noise.red < RED:
         return plain
-    data = _prepare(cube)
+    data = _prepare(cube, lines)
     if single_turns(first):
         data.spectra = levelled(data.spectra, data.weight, turns)
         aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)

@@ -16,6 +16,7 @@ from pulsar.pipeline.pulses import REPEATS_SIGMA
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.claims import claims
 from pulsar.rank.explain import Sky, alternatives, explain
+from pulsar.rank.link import is_one_pulse
 from pulsar.rank.rules import Interference, flags_of
 from pulsar.search.sift import Group, group
 
@@ -137,7 +138,8 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
         lines=[(b.freq, b.width) for b in detected.birdies],
         dispersion_known=not job.obs.header.is_series,
     )
-    return [_judged(g, fold, known) for g, fold in zip(groups, folds, strict=True)]
+    pulses = detected.pulses.table
+    return [_judged(g, fold, known, pulses) for g, fold in zip(groups, folds, strict=True)]
 
 
 def _refined(job: Job, detected: Detected, params: Sequence[FoldParams]) -> list[Fold]:
@@ -147,22 +149,26 @@ def _refined(job: Job, detected: Detected, params: Sequence[FoldParams]) -> list
         return []
     cubes = detected.fold_many(params)
     search_dm = not job.obs.header.is_series
+    lines = [(b.freq, b.width) for b in detected.birdies]
     with job.progress.stage("refinement", len(cubes), "folds") as tick, ThreadPoolExecutor(job.threads) as pool:
 
         def one(index: int) -> Fold:
-            fold = refine(cubes[index], search_dm=search_dm)
+            fold = refine(cubes[index], search_dm=search_dm, lines=lines)
             tick(1)
             return fold
 
         return list(pool.map(one, range(len(cubes))))
 
 
-def _judged(group: Group, fold: Fold, known: Interference) -> Candidate:
+def _judged(group: Group, fold: Fold, known: Interference, pulses: NDArray[Any]) -> Candidate:
     from pulsar.rank.features import features
 
     values = features(fold, sigma=group.sigma, ndetections=group.ndetections)
     fold.extra["features"] = dict(values)
-    return scored(Candidate(group, fold, values, 0.0, flags_of(group, fold, values, known), found_by=group.found_by))
+    flags = flags_of(group, fold, values, known)
+    if is_one_pulse(pulses, fold):
+        flags = (*flags, "one pulse")
+    return scored(Candidate(group, fold, values, 0.0, flags, found_by=group.found_by))
 
 
 def scored(one: Candidate) -> Candidate:

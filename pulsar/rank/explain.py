@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data import flags as table
-from pulsar.fold.fundamental import choose_period
+from pulsar.fold.fundamental import choose_period, coherent_sigma
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, ratio_of
+from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, expected_harmonics, ratio_of
 from pulsar.search import stats
 from pulsar.search.sift import Group
 
@@ -42,6 +42,13 @@ NEAR_DIVISOR = 2
 AGREE_SIGMA = 4.0
 #: Integers of the ratios among which the period is chosen by folding.
 SIMPLE = 4
+#: Largest number of equal pulses a turn that is looked for.
+MOST = 16
+#: Power beyond the comb of a candidate, and part of the power that it explains, from which and below which a group is
+#: folded to see whether it has harmonics of its own; and significance of such harmonics [sigma].
+DOUBT_SIGMA = 3.0
+DOUBT_PART = 0.7
+UNEXPLAINED = 4.0
 #: Power beyond the comb of a candidate from which a longer period is tried [its standard deviations].
 BEYOND_SIGMA = 2.0
 
@@ -110,7 +117,11 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     for i in order:
         able = [a for a in accepted if not junk[a] or junk[i] or sky.freqs.size < 2]
         owner = _owner(able, i, given, groups[i], sky)
-        if owner >= 0 and not _is_fundamental(i, owner, given, groups, sky):
+        own = owner < 0 or _is_fundamental(i, owner, given, groups, sky)
+        if not own and not junk[i]:
+            # The sum may be accounted for, and harmonics be there all the same that nobody else has.
+            own = unexplained(folded[i], [combs[a] for a in able]) > UNEXPLAINED
+        if not own:
             parent[i] = owner
         else:
             accepted.append(i)
@@ -281,11 +292,30 @@ def _own_periods(
     return doubts
 
 
+def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
+    """Significance [sigma] of those harmonics of a fold in which other candidates leave next to nothing.
+
+    Parameters
+    ----------
+    one : Candidate
+        With a fold.
+    combs : sequence of Comb
+        Of the others.
+    """
+    fold = one.fold
+    if fold is None:
+        return 0.0
+    nharm = max(int(np.ceil(1.0 / max(fold.width, 1.0 / fold.profile.size))), 1)
+    power = np.sum([expected_harmonics(comb, fold, nharm) for comb in combs], axis=0)
+    return coherent_sigma(fold, np.flatnonzero(FACTOR * power < 1.0) + 1)
+
+
 def simple_ratio(one: Candidate, other: Candidate, sky: Sky) -> Fraction | None:
     """Frequency of one candidate over that of another, if it is one of small integers within their errors."""
-    for d in range(1, SIMPLE + 1):
+    for d in range(1, MOST + 1):
         m = round(one.freq * d / other.freq)
-        if 1 <= m <= SIMPLE and Fraction(m, d) != 1:
+        small = 1 <= m <= SIMPLE and d <= SIMPLE
+        if Fraction(m, d) != 1 and (small or (min(m, d) == 1 and m <= MOST)):
             off = abs(one.freq - m * other.freq / d)
             error = AGREE_SIGMA * float(np.hypot(one.freq_err, m * other.freq_err / d))
             if off <= max(error, SAME_BINS / sky.tobs):
@@ -294,9 +324,10 @@ def simple_ratio(one: Candidate, other: Candidate, sky: Sky) -> Fraction | None:
 
 
 def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
-    """Groups at longer periods of a candidate that may be its own: what they have beyond its comb is not nothing.
+    """Groups that may be more than what explains them, and are worth a fold: only that tells.
 
-    Worth folding: only then can the period be chosen on the data.
+    Those at longer periods of a candidate that may be its own, and those of which a good part is accounted for by
+    chance at most.
 
     Parameters
     ----------
@@ -316,9 +347,10 @@ def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
         given = expected(_comb(owner, sky), searched)
         for i in mine:
             ratio = simple_ratio(rest[i], owner, sky)
-            beyond = rest[i].group.excess - given[i]
-            noise = float(np.sqrt(rest[i].group.nharm + 2.0 * given[i]))
-            if ratio is not None and ratio < 2 and beyond > BEYOND_SIGMA * noise:
+            power = rest[i].group.excess
+            beyond = (power - given[i]) / float(np.sqrt(rest[i].group.nharm + 2.0 * given[i]))
+            longer = ratio is not None and ratio < 2 and beyond > BEYOND_SIGMA
+            if longer or (beyond > DOUBT_SIGMA and given[i] < DOUBT_PART * power):
                 out.append(rest[i].group)
     return out
 

@@ -166,6 +166,29 @@ def expected(comb: Comb, groups: Searched) -> NDArray[np.float64]:
     return out
 
 
+def expected_harmonics(comb: Comb, fold: Fold, nharm: int) -> NDArray[np.float64]:
+    """Power beyond noise that harmonics 1 ... `nharm` of another fold hold because of a candidate, shape (nharm,).
+
+    Parameters
+    ----------
+    comb : Comb
+    fold : Fold
+        Refined.
+    nharm : int
+    """
+    k = np.arange(1, nharm + 1, dtype=np.float64)
+    err = max(float(np.nan_to_num(fold.freq_err)), FLOOR / (nharm * fold.tobs))
+    after = fold.after
+    lines = Searched(
+        freq=k * np.float64(after.freq),
+        fdot=k * np.float64(after.fdot),
+        err=k * np.float64(err),
+        nharm=np.ones(nharm, dtype=np.int64),
+        dm=np.full(nharm, after.dm),
+    )
+    return expected(comb, lines)
+
+
 def _images(comb: Comb, at: NDArray[np.float64]) -> list[NDArray[np.float64]]:
     """Frequencies that a sampled series shows at `at`: itself, and the mirror images of what lies above Nyquist."""
     rate = 1.0 / comb.tsamp

@@ -70,7 +70,7 @@ def link(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> tuple[list[Ca
             if place >= 0:
                 text = f"its S/N of {one.snr:.1f} comes from single pulses of {candidates[place].uid}"
                 one = replace(one, parent=candidates[place].uid, relation="pulses", reasons=(*one.reasons, text))
-            elif fold is not None and is_one_pulse(pulses, fold):
+            elif fold is not None and "one pulse" not in one.flags and is_one_pulse(pulses, fold):
                 one = replace(one, flags=(*one.flags, "one pulse"))
         out.append(one)
     moved = {new.uid: new.parent for old, new in zip(candidates, out, strict=True) if new.parent and not old.parent}
