@@ -117,15 +117,14 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     for i in order:
         able = [a for a in accepted if not junk[a] or junk[i] or sky.freqs.size < 2]
         owner = _owner(able, i, given, groups[i], sky)
-        own = owner < 0 or _is_fundamental(i, owner, given, groups, sky)
-        if not own and not junk[i]:
-            # The sum may be accounted for, and harmonics be there all the same that nobody else has.
-            own = unexplained(folded[i], [combs[a] for a in able]) > UNEXPLAINED
-        if not own:
+        # The sum may be accounted for, and harmonics be there all the same that nobody else has.
+        more = owner >= 0 and not junk[i] and unexplained(folded[i], [combs[a] for a in able]) > UNEXPLAINED
+        if owner >= 0 and not more and not _is_fundamental(i, owner, given, groups, sky):
             parent[i] = owner
         else:
             accepted.append(i)
     _fundamentals(accepted, parent, given, groups, junk, sky)
+    _rivals(accepted, parent, folded, combs, junk, sky)
     _converged(accepted, parent, folded, junk, sky)
     doubts = _own_periods(accepted, parent, folded, junk, sky)
     for g in range(len(folded), len(groups)):
@@ -224,6 +223,34 @@ def _fundamentals(
                 break
 
 
+def _rivals(
+    accepted: list[int],
+    parent: NDArray[np.int64],
+    folded: Sequence[Candidate],
+    combs: Sequence[Comb],
+    junk: NDArray[np.bool_],
+    sky: Sky,
+) -> None:
+    """Of two at a simple ratio and one DM, of which one has nothing that the other lacks, the folds choose one."""
+    for i in sorted(accepted, key=lambda i: folded[i].snr):
+        for other in [a for a in accepted if a != i and junk[a] == junk[i]]:
+            if simple_ratio(folded[i], folded[other], sky, NEAR_BINS) is None or not _one_dm(
+                folded[i], folded[other], sky
+            ):
+                continue
+            folds = [fold for k in (i, other) if (fold := folded[k].fold) is not None]
+            if choose_period(folds).index == 1 and unexplained(folded[i], [combs[other]]) <= UNEXPLAINED:
+                parent[i] = other
+                accepted.remove(i)
+                break
+
+
+def _one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
+    """Whether the refined DMs agree within their errors, or nothing is known of them."""
+    error = float(np.hypot(np.nan_to_num(one.dm_err), np.nan_to_num(other.dm_err)))
+    return sky.freqs.size < 2 or abs(one.dm - other.dm) <= AGREE_SIGMA * error
+
+
 def _converged(
     accepted: list[int], parent: NDArray[np.int64], folded: Sequence[Candidate], junk: NDArray[np.bool_], sky: Sky
 ) -> None:
@@ -240,8 +267,7 @@ def _converged(
 
 def _near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
     """Whether refined frequency and DM of one candidate are a simple multiple and the DM of another."""
-    error = np.hypot(np.nan_to_num(weak.dm_err), np.nan_to_num(strong.dm_err))
-    if sky.freqs.size > 1 and abs(weak.dm - strong.dm) > AGREE_SIGMA * error:
+    if not _one_dm(weak, strong, sky):
         return False
     for d in range(1, NEAR_DIVISOR + 1):
         m = round(weak.freq * d / strong.freq)
@@ -310,15 +336,15 @@ def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
     return coherent_sigma(fold, np.flatnonzero(FACTOR * power < 1.0) + 1)
 
 
-def simple_ratio(one: Candidate, other: Candidate, sky: Sky) -> Fraction | None:
-    """Frequency of one candidate over that of another, if it is one of small integers within their errors."""
+def simple_ratio(one: Candidate, other: Candidate, sky: Sky, bins: float = SAME_BINS) -> Fraction | None:
+    """Frequency of one candidate over that of another, if it is one of small integers within errors or so many bins."""
     for d in range(1, MOST + 1):
         m = round(one.freq * d / other.freq)
         small = 1 <= m <= SIMPLE and d <= SIMPLE
         if Fraction(m, d) != 1 and (small or (min(m, d) == 1 and m <= MOST)):
             off = abs(one.freq - m * other.freq / d)
             error = AGREE_SIGMA * float(np.hypot(one.freq_err, m * other.freq_err / d))
-            if off <= max(error, SAME_BINS / sky.tobs):
+            if off <= max(error, bins / sky.tobs):
                 return Fraction(m, d)
     return None
 

@@ -79,9 +79,9 @@ def flags_of(group: Group, fold: Fold, features: Mapping[str, float], known: Int
 
 
 def dispersed_odds(features: Mapping[str, float]) -> float:
-    """Log odds for a DM, 0 where nothing is known of it."""
+    """Log odds for a DM; minus infinity where the fold knows nothing of it."""
     odds = features.get("dm_odds", np.nan)
-    return 0.0 if np.isnan(odds) else float(odds)
+    return -float(np.inf) if np.isnan(odds) else float(odds)
 
 
 def looks_undispersed(fold: Fold) -> bool:

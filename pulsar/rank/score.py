@@ -95,7 +95,7 @@ class LogisticScorer:
             "zero_dm": 0.0 if unknown else strong * undispersed,
             "one_band": strong * (1.0 - ramp(f["freq_even"], 0.1, 0.3)),
             "wave": ramp(f["width"], 0.15, 0.35) * (1.0 - ramp(f["turns"], 15.0, 50.0)),
-            "tone": ramp(f["width"], 0.25, 0.35) if unknown else 0.0,
+            "tone": ramp(f["width"], 0.25, 0.35, unknown=0.0) if unknown else 0.0,
             "unphysical": ramp(abs(f["accel"]), 500.0, 2000.0, unknown=0.0)
             * ramp(abs(f["fdot_sigma"]), 4.0, 8.0, unknown=0.0),
             "one_burst": strong * (1.0 - ramp(f["time_even"], 0.05, 0.15)),

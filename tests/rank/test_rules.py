@@ -46,7 +46,7 @@ def test_undispersed_by_its_detections():
     # The search saw it as strong at DM 0; a fold that tells the DM goes before that.
     neutral = features(make_fold(1), sigma=10.0, ndetections=20)
     fold = fold_at(3.0, dm=30.0, dm_err=9.0)
-    for odds, told in ((-2.0, True), (0.0, True), (SURE_ODDS - 0.1, True), (SURE_ODDS + 0.1, False)):
+    for odds, told in ((-2.0, True), (float("nan"), True), (SURE_ODDS - 0.1, True), (SURE_ODDS + 0.1, False)):
         values = {**neutral, "dm_odds": odds}
         flags = flags_of(make_group(3.0, undispersed=True), fold, values, Interference())
         assert ("dm0" in flags) is told
