@@ -42,6 +42,8 @@ NEAR_DIVISOR = 2
 AGREE_SIGMA = 4.0
 #: Integers of the ratios among which the period is chosen by folding.
 SIMPLE = 4
+#: Least S/N of a fold at the true period, of that at another one.
+HALF = 0.7
 #: Largest number of equal pulses a turn that is looked for.
 MOST = 16
 #: Power beyond the comb of a candidate, and part of the power that it explains, from which and below which a group is
@@ -119,11 +121,11 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
         owner = _owner(able, i, given, groups[i], sky)
         # The sum may be accounted for, and harmonics be there all the same that nobody else has.
         more = owner >= 0 and not junk[i] and unexplained(folded[i], [combs[a] for a in able]) > UNEXPLAINED
-        if owner >= 0 and not more and not _is_fundamental(i, owner, given, groups, sky):
+        if owner >= 0 and not more and not _is_fundamental(i, owner, given, groups, folded, sky):
             parent[i] = owner
         else:
             accepted.append(i)
-    _fundamentals(accepted, parent, given, groups, junk, sky)
+    _fundamentals(accepted, parent, given, groups, folded, junk, sky)
     _rivals(accepted, parent, folded, combs, junk, sky)
     _converged(accepted, parent, folded, junk, sky)
     doubts = _own_periods(accepted, parent, folded, junk, sky)
@@ -197,8 +199,17 @@ def left_sigma(group: Group, power: float) -> float:
     return float(stats.trial_sigma(left, float(np.exp(np.clip(trials, 0.0, 600.0)))))
 
 
-def _is_fundamental(low: int, high: int, given: NDArray[np.float64], groups: Sequence[Group], sky: Sky) -> bool:
+def _is_fundamental(
+    low: int,
+    high: int,
+    given: NDArray[np.float64],
+    groups: Sequence[Group],
+    folded: Sequence[Candidate],
+    sky: Sky,
+) -> bool:
     """Whether one candidate accounts for another, which does not by itself account for it: its harmonic."""
+    if folded[low].snr < HALF * folded[high].snr:
+        return False
     if _owner([low], high, given, groups[high], sky) < 0:
         return False
     return _owner([high], low, given, groups[low], sky) < 0
@@ -209,6 +220,7 @@ def _fundamentals(
     parent: NDArray[np.int64],
     given: NDArray[np.float64],
     groups: Sequence[Group],
+    folded: Sequence[Candidate],
     junk: NDArray[np.bool_],
     sky: Sky,
 ) -> None:
@@ -217,7 +229,7 @@ def _fundamentals(
         for owner in accepted:
             if owner == i or (junk[owner] and not junk[i]):
                 continue
-            if _is_fundamental(owner, i, given, groups, sky):
+            if _is_fundamental(owner, i, given, groups, folded, sky):
                 parent[i] = owner
                 accepted.remove(i)
                 break
@@ -234,15 +246,24 @@ def _rivals(
     """Of two at a simple ratio and one DM, of which one has nothing that the other lacks, the folds choose one."""
     for i in sorted(accepted, key=lambda i: folded[i].snr):
         for other in [a for a in accepted if a != i and junk[a] == junk[i]]:
-            if simple_ratio(folded[i], folded[other], sky, NEAR_BINS) is None or not _one_dm(
-                folded[i], folded[other], sky
-            ):
+            if not _may_be_period(folded[other], folded[i], sky, NEAR_BINS):
                 continue
             folds = [fold for k in (i, other) if (fold := folded[k].fold) is not None]
             if choose_period(folds).index == 1 and unexplained(folded[i], [combs[other]]) <= UNEXPLAINED:
                 parent[i] = other
                 accepted.remove(i)
                 break
+
+
+def _may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
+    """Whether one fold may show the period of another: a simple ratio, one DM, and no less of a pulse.
+
+    At the true period a fold has the S/N of all pulses; where two unequal ones were taken for one it has 1/sqrt(2) at
+    least of what it had.
+    """
+    if simple_ratio(one, of, sky, bins) is None or not _one_dm(one, of, sky):
+        return False
+    return one.snr >= HALF * of.snr
 
 
 def _one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
@@ -304,7 +325,7 @@ def _own_periods(
         family = [head] + [
             i
             for i in np.flatnonzero(parent[: len(folded)] == head).tolist()
-            if junk[i] == junk[head] and simple_ratio(folded[i], folded[head], sky) is not None
+            if junk[i] == junk[head] and _may_be_period(folded[i], folded[head], sky, SAME_BINS)
         ]
         folds = [fold for i in family if (fold := folded[i].fold) is not None]
         choice = choose_period(folds)
