@@ -16,7 +16,7 @@ from pulsar.pipeline.pulses import REPEATS_SIGMA
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.claims import claims
 from pulsar.rank.explain import Sky, alternatives, explain
-from pulsar.rank.link import is_one_pulse
+from pulsar.rank.link import flags_by_pulses
 from pulsar.rank.rules import Interference, flags_of
 from pulsar.search.sift import Group, group
 
@@ -165,9 +165,7 @@ def _judged(group: Group, fold: Fold, known: Interference, pulses: NDArray[Any])
 
     values = features(fold, sigma=group.sigma, ndetections=group.ndetections)
     fold.extra["features"] = dict(values)
-    flags = flags_of(group, fold, values, known)
-    if is_one_pulse(pulses, fold):
-        flags = (*flags, "one pulse")
+    flags = (*flags_of(group, fold, values, known), *flags_by_pulses(pulses, fold))
     return scored(Candidate(group, fold, values, 0.0, flags, found_by=group.found_by))
 
 

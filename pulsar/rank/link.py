@@ -70,8 +70,8 @@ def link(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> tuple[list[Ca
             if place >= 0:
                 text = f"its S/N of {one.snr:.1f} comes from single pulses of {candidates[place].uid}"
                 one = replace(one, parent=candidates[place].uid, relation="pulses", reasons=(*one.reasons, text))
-            elif fold is not None and "one pulse" not in one.flags and is_one_pulse(pulses, fold):
-                one = replace(one, flags=(*one.flags, "one pulse"))
+            elif fold is not None:
+                one = replace(one, flags=tuple(dict.fromkeys([*one.flags, *flags_by_pulses(pulses, fold)])))
         out.append(one)
     moved = {new.uid: new.parent for old, new in zip(candidates, out, strict=True) if new.parent and not old.parent}
     return _with_their_own(out, moved), owner
@@ -113,6 +113,14 @@ def _made_by(pulses: NDArray[Any], fold: Fold, owner: NDArray[np.int64]) -> int:
         return -1
     places, counts = np.unique(owner[mine], return_counts=True)
     return int(places[int(np.argmax(counts))])
+
+
+def flags_by_pulses(pulses: NDArray[Any], fold: Fold) -> tuple[str, ...]:
+    """Flags that the single pulses of a run give a fold."""
+    flags = []
+    if is_one_pulse(pulses, fold):
+        flags.append("one pulse")
+    return tuple(flags)
 
 
 def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:

@@ -316,3 +316,10 @@ def test_main_turns_sigterm_into_an_exit() -> None:
     with pytest.raises(SystemExit) as caught:
         cli._terminated(15, None)
     assert caught.value.code == 143
+
+
+def test_why_needs_one_question(product: Path) -> None:
+    for args in ((), ("--period", 1, "--freq", 1), ("--period", 0)):
+        code, out, err = run("why", product, *args)
+        assert (code, out) == (2, "")
+        assert "--period" in err

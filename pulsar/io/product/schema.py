@@ -17,8 +17,9 @@ HISTORY: Final[dict[str, str]] = {
     "1.0": "first version: observation, candidates, single_pulses, folds, detections, rfi, provenance",
     "1.1": "found_by, fddot, npulses and flux of candidates, source of single pulses, kind, fddot, snr and width of "
     "detections, pulses",
-    "1.2": "observations, and of every row the one from which it is: obs, target, gl and gb of candidates and single "
-    "pulses, nbeams of single pulses, obs of files and gaps; times of merged pulses count from their own start",
+    "1.2": "uid, parent, relation, nattached, period_alt and reasons of candidates, uid, parent and relation of "
+    "detections; observations, and of every row the one from which it is: obs, target, gl and gb of candidates and "
+    "single pulses, nbeams of single pulses, obs of files and gaps; times of merged pulses count from their own start",
 }
 
 GROUPS: Final[dict[str, str]] = {
