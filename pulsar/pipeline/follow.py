@@ -11,14 +11,16 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config
 from pulsar.data import flags as table
 from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.header import Header
 from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.pulses import REPEATS_SIGMA
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.claims import claims
-from pulsar.rank.explain import Sky, alternatives, explain
+from pulsar.rank.explain import JUNK, Explained, Sky, alternatives, explain
+from pulsar.rank.hidden import split_unexplained
 from pulsar.rank.link import flags_by_pulses
 from pulsar.rank.rules import Interference, flags_of
-from pulsar.search.sift import Group, group
+from pulsar.search.sift import Group, group, without
 
 #: Times that what is left unexplained is folded, and the claims are looked at again.
 ROUNDS = 3
@@ -34,7 +36,7 @@ def group_detections(job: Job, detected: Detected) -> list[Group]:
             job.config.sift,
             freqs=detected.freqs,
             dms=detected.dms,
-            name=f"{header.source}|{header.beam}|{header.tstart:.9f}",
+            name=name_of(header),
         )
     job.progress.message(f"{len(detected.detections)} detections in {len(groups)} groups")
     return groups
@@ -65,6 +67,13 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
     chosen = set(heads.tolist())
     rest = [g for i, g in enumerate(groups) if i not in chosen]
     verdict = explain(folded, rest, sky)
+    hidden = [] if not config.sift.harmonics else _hidden(detected, verdict, sky, header)
+    if hidden:
+        # A better detection of another candidate has led them: they are groups of their own.
+        taken = set(np.concatenate([g.members for g in hidden]).tolist())
+        folded = [replace(one, group=without(one.group, taken)) for one in folded]
+        rest = [*(without(g, taken) for g in rest), *hidden]
+        verdict = explain(folded, rest, sky)
     for _ in range(ROUNDS):
         room = 2 * config.fold.ncands - len(folded)
         free = [one.group for one in verdict.rest if not one.parent] + alternatives(verdict, sky)
@@ -79,6 +88,19 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
     if left and verdict.folded:
         job.progress.message(f"{left} groups are listed without a fold: fold.ncands is {config.fold.ncands}")
     return _families([*verdict.folded, *verdict.rest])
+
+
+def _hidden(detected: Detected, verdict: Explained, sky: Sky, header: Header) -> list[Group]:
+    """Detections that stand in a group which another candidate explains, but at DMs where it leaves too little."""
+    owners = [one for one in verdict.folded if not one.parent and table.weight(one.flags) > JUNK]
+    attached = [one.group for one in [*verdict.folded, *verdict.rest] if one.parent]
+    uids = {one.uid for one in [*verdict.folded, *verdict.rest]}
+    return split_unexplained(detected.detections, attached, owners, sky, name=name_of(header), uids=uids)
+
+
+def name_of(header: Header) -> str:
+    """What tells an observation from others, in the uid of every group."""
+    return f"{header.source}|{header.beam}|{header.tstart:.9f}"
 
 
 def thresholds(config: Config) -> dict[str, float]:

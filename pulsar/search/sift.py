@@ -8,7 +8,7 @@ judged here and nothing is left out: who is whose harmonic is for :mod:`pulsar.r
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -168,6 +168,20 @@ def group(
         kinds = tuple(dict.fromkeys(detections["kind"][one].tolist()))
         out.append(Group(uid, best, one, low, high, _peaks_at_zero(detections[one], all_dms), kinds))
     return out
+
+
+def make_group(detections: NDArray[Any], members: NDArray[np.int64], tobs: float, name: str, taken: set[str]) -> Group:
+    """A group of given detections, best first; nothing is known of it at DM 0."""
+    low, high = _dm_range(detections, members)
+    kinds = tuple(dict.fromkeys(detections["kind"][members].tolist()))
+    best = detections[members[0]]
+    return Group(_uid(best, tobs, name, taken), best, members, low, high, False, kinds)
+
+
+def without(one: Group, taken: set[int]) -> Group:
+    """A group without some of its detections, its best one excepted."""
+    left = np.array([m for k, m in enumerate(one.members.tolist()) if k == 0 or m not in taken], dtype=np.int64)
+    return one if left.size == one.members.size else replace(one, members=left)
 
 
 def positions(detections: NDArray[Any]) -> NDArray[np.int64]:
