@@ -51,7 +51,7 @@ def command(
     with progress.stage("report", total=min(len(run.ids), 20), unit="sheets") as tick:
         page = write_report([run], folder, top=20, tick=tick)
 
-    print_candidates(rows, top=15, marked={str(rows["id"][i]) for i in found.values()})
+    print_candidates(rows[rows["harmonic_of"] == ""], top=15, marked={str(rows["id"][i]) for i in found.values()})
     out()
     note(f"data {data}, product {product}, report {page}")
     problems = verdict(rows, injected, found)

@@ -66,8 +66,10 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
     folded = _folded(job, detected, [groups[i] for i in heads])
     chosen = set(heads.tolist())
     rest = [g for i, g in enumerate(groups) if i not in chosen]
+    if not config.sift.harmonics:
+        return _families([*folded, *(Candidate(g, found_by=g.found_by) for g in rest)])
     verdict = explain(folded, rest, sky)
-    hidden = [] if not config.sift.harmonics else _hidden(detected, verdict, sky, header)
+    hidden = _hidden(detected, verdict, sky, header)
     if hidden:
         # A better detection of another candidate has led them: they are groups of their own.
         taken = set(np.concatenate([g.members for g in hidden]).tolist())
@@ -78,7 +80,7 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
         room = 2 * config.fold.ncands - len(folded)
         free = [one.group for one in verdict.rest if not one.parent] + alternatives(verdict, sky)
         free = free[: max(room, 0)]
-        if not free or not config.sift.harmonics:
+        if not free:
             break
         folded = [*folded, *_folded(job, detected, free)]
         taken = {one.uid for one in free}

@@ -335,3 +335,9 @@ def test_every_detection_says_whose_it_is(product):
     assert set(found["uid"].tolist()) <= listed
     parents = found["parent"][found["parent"] != ""]
     assert set(parents.tolist()) <= set(rows["uid"][rows["parent"] == ""].tolist())
+
+
+def test_harmonics_stay_rows_of_their_own_on_request(product, sky_file, tmp_path):
+    rows = search(sky_file, load_config(None, [*SETTINGS, "sift.harmonics=false"]), tmp_path / "r.h5").rows()
+    assert (rows["parent"] == "").sum() > (product.rows()["parent"] == "").sum()
+    assert not np.isin(rows["relation"], ["harmonic 2", "harmonic 1/2", "same"]).any()
