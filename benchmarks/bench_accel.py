@@ -25,8 +25,8 @@ import numpy as np
 from pulsar.bench.peers import timed, write_series
 from pulsar.config.model import AccelConfig
 from pulsar.constants import C
-from pulsar.search import stats
-from pulsar.search.accel import AccelSearch
+from pulsar.searches import stats
+from pulsar.searches.accel import AccelSearch
 
 TSAMP = 64e-6
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import FFAConfig
-from pulsar.search.ffa import FFASearch
+from pulsar.searches.ffa import FFASearch
 
 BINS = (240, 260)
 DUTY = (1 / 240, 0.2)

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import FoldConfig
 from pulsar.data.fold import FoldParams
-from pulsar.fold.folder import fold_many
-from pulsar.fold.refine import refine
+from pulsar.folding.folder import fold_many
+from pulsar.folding.refine import refine
 
 
 class NoiseSource:

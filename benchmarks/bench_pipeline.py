@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from pulsar.io.product.reader import read
-from pulsar.simulate import Pulsar, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 
 def run(arguments: list[str]) -> tuple[float, float]:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pulsar.cleaning.statistics import piece_samples
 from pulsar.io.open import open_observation
 from pulsar.pipeline.api import clean
-from pulsar.rfi.statistics import piece_samples
-from pulsar.simulate import Sky, write_filterbank, write_psrfits
+from pulsar.synthesis import Sky, write_filterbank, write_psrfits
 
 REPEATS = 3
 

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import fft as scipy_fft
 
 from pulsar.config.model import FFTConfig
-from pulsar.search.amplitudes import PAD, cubic_trend
-from pulsar.search.fft import FFTSearch
+from pulsar.searches.amplitudes import PAD, cubic_trend
+from pulsar.searches.fft import FFTSearch
 
 
 def best_of(repeat: int, func: Callable[..., Any], *args: Any) -> float:

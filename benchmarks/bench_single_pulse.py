@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import SinglePulseConfig
-from pulsar.search.single_pulse import SinglePulseSearch
+from pulsar.searches.single_pulse import SinglePulseSearch
 
 TSAMP = 49.152e-6
 

@@ -8,7 +8,7 @@ The second form counts detections above a trial-corrected threshold on seeds tha
 Detections in white noise whose single-trial probability is below p are counted for every number of harmonics and
 several largest drifts; the count over p is the effective number of trials. It is printed per bin of the top harmonic
 (zmax 0), or per bin and width of the drift: that of single powers, then what each stage of sums adds. These are the
-constants TRIALS_LINE and, over -ln p, TRIALS_AREA of pulsar/search/accel.py.
+constants TRIALS_LINE and, over -ln p, TRIALS_AREA of pulsar/searches/accel.py.
 """
 
 import argparse
@@ -16,8 +16,8 @@ import argparse
 import numpy as np
 
 from pulsar.config.model import AccelConfig
-from pulsar.search.accel import AccelSearch
-from pulsar.search.stats import expected_from_sigma
+from pulsar.searches.accel import AccelSearch
+from pulsar.searches.stats import expected_from_sigma
 
 TSAMP = 1e-3
 

@@ -4,7 +4,7 @@ Run: python benchmarks/calibrate_ffa_trials.py [--seeds 100] [--log2n 17] [--dut
      python benchmarks/calibrate_ffa_trials.py --check -2 --seeds 200
 
 The first form counts the merged detections in white noise whose single-trial probability is below p; the count over p
-and over the units of a series (see FFASearch.ntrials) are the constants TRIALS of pulsar/search/ffa.py. The second
+and over the units of a series (see FFASearch.ntrials) are the constants TRIALS of pulsar/searches/ffa.py. The second
 counts detections above a trial-corrected threshold, on seeds that the constants were not made with.
 """
 
@@ -13,8 +13,8 @@ import argparse
 import numpy as np
 
 from pulsar.config.model import FFAConfig
-from pulsar.search.ffa import FFASearch
-from pulsar.search.stats import expected_from_sigma
+from pulsar.searches.ffa import FFASearch
+from pulsar.searches.stats import expected_from_sigma
 
 PROBABILITIES = (1e-5, 1e-6, 1e-7, 1e-8)
 TSAMP = 1e-3

@@ -7,7 +7,7 @@ The second form counts detections above a trial-corrected threshold on seeds tha
 
 For every `nharm` the merged detections in white noise whose single-trial probability is below p are counted; the count
 over p is the effective number of trials. What the stage of `nharm` harmonics adds to the stage before, over the bins of
-the top harmonic that it covers, is printed: these are the constants TRIALS_PER_BIN of pulsar/search/fft.py. They grow
+the top harmonic that it covers, is printed: these are the constants TRIALS_PER_BIN of pulsar/searches/fft.py. They grow
 slowly with the threshold, because the chance of a maximum between grid points does: the table shows how much.
 """
 
@@ -16,8 +16,8 @@ import argparse
 import numpy as np
 
 from pulsar.config.model import FFTConfig
-from pulsar.search.fft import FFTSearch
-from pulsar.search.stats import expected_from_sigma
+from pulsar.searches.fft import FFTSearch
+from pulsar.searches.stats import expected_from_sigma
 
 PROBABILITIES = (1e-4, 1e-5, 1e-6, 1e-7)
 

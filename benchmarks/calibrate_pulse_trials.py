@@ -6,7 +6,7 @@ Run: python benchmarks/calibrate_pulse_trials.py [--series 300] [--shape boxcar]
 Counts of events above several S/N over Q(S/N) and the number of samples are the trials a sample. They grow with S/N,
 because the rarer a maximum the narrower it is, and hardly with the widest pulse beyond some 64 samples, because wide
 boxes have few independent places. The first form prints the table, and the line in (S/N)^4 through it that is in
-pulsar/search/single_pulse.py; the second compares events above a threshold with what it promises, on other seeds.
+pulsar/searches/single_pulse.py; the second compares events above a threshold with what it promises, on other seeds.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from pulsar.config.model import SinglePulseConfig
-from pulsar.search.single_pulse import SinglePulseSearch
+from pulsar.searches.single_pulse import SinglePulseSearch
 
 LEVELS = np.arange(4.5, 6.01, 0.25)
 N = 1 << 20

@@ -3,14 +3,14 @@
 Run: python benchmarks/calibrate_repeats.py [--sets 3000]
 
 For random times the chance that the search computes, exp(logp), should be uniform: the number of sets below x, over x
-times their number, is what CLUMPS of pulsar/search/repeats.py has to be multiplied with.
+times their number, is what CLUMPS of pulsar/searches/repeats.py has to be multiplied with.
 """
 
 import argparse
 
 import numpy as np
 
-from pulsar.search import repeats as module
+from pulsar.searches import repeats as module
 
 
 def main() -> None:

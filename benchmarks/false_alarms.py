@@ -17,7 +17,7 @@ from scipy.stats import norm, poisson
 
 from pulsar.config.load import load_config
 from pulsar.pipeline.run import search
-from pulsar.simulate import Sky, write_filterbank
+from pulsar.synthesis import Sky, write_filterbank
 
 
 def main() -> None:

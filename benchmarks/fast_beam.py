@@ -17,7 +17,7 @@ from pathlib import Path
 from bench_pipeline import run
 
 from pulsar.io.product.reader import read
-from pulsar.simulate import Pulsar, Sky, write_filterbank, write_psrfits
+from pulsar.synthesis import Pulsar, Sky, write_filterbank, write_psrfits
 
 PULSARS = (
     Pulsar(period=0.00537, dm=71.0, snr=20, duty=0.08),

@@ -1,6 +1,6 @@
 """Random skies of several pulsars in several kinds of interference, written as 8-bit SIGPROC filterbank files.
 
-A second maker of skies beside `pulsar.simulate`, with which it shares no code: pulse shapes, smearing, noise,
+A second maker of skies beside `pulsar.synthesis`, with which it shares no code: pulse shapes, smearing, noise,
 interference and the file are made here with numpy alone, so that an error, or a habit, of one does not hide in the
 other. Everything follows from the environment and the seed.
 

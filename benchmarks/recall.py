@@ -22,7 +22,7 @@ import numpy as np
 from pulsar.config.load import load_config
 from pulsar.constants import KDM
 from pulsar.pipeline.run import search
-from pulsar.simulate import Pulsar, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 # nchans, fch1, foff, tsamp, tobs: a spread of receivers, short enough for two cores.
 SETUPS = (

@@ -20,9 +20,9 @@ import numpy as np
 from pulsar.config.load import load_config
 from pulsar.constants import C
 from pulsar.pipeline.run import search
-from pulsar.simulate import Pulsar, Sky, write_filterbank
-from pulsar.simulate.model import Orbit
-from pulsar.simulate.signal import observed_spin
+from pulsar.synthesis import Pulsar, Sky, write_filterbank
+from pulsar.synthesis.model import Orbit
+from pulsar.synthesis.signal import observed_spin
 
 NCHANS, FCH1, FOFF, TSAMP, NSAMPS = 128, 1498.0, -4.0, 64e-6, 1 << 19
 TOBS = TSAMP * NSAMPS

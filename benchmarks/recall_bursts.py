@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
+from pulsar.cleaning import CleanedSource, make_mask, measure
 from pulsar.config.load import load_config
 from pulsar.constants import KDM
 from pulsar.dedisp.plan import make_plan
 from pulsar.dedisp.stream import dedisperse
 from pulsar.io.open import open_observation
-from pulsar.rfi import CleanedSource, make_mask, measure
-from pulsar.search.cluster import Pulses, band_delays, cluster
-from pulsar.search.single_pulse import SinglePulseSearch
-from pulsar.simulate import Burst, Sky, write_filterbank
+from pulsar.searches.cluster import Pulses, band_delays, cluster
+from pulsar.searches.single_pulse import SinglePulseSearch
+from pulsar.synthesis import Burst, Sky, write_filterbank
 
 # nchans, fch1, foff, tsamp, tobs
 SETUPS = (

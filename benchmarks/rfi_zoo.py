@@ -28,13 +28,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.bench.zoo import RECEIVERS, ZOO, Verdict, draw, judge, skies
+from pulsar.cleaning import cleaned_source, make_mask, measure
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, RfiConfig
 from pulsar.errors import PulsarError
 from pulsar.io.open import open_observation
 from pulsar.pipeline.run import search
-from pulsar.rfi import cleaned_source, make_mask, measure
-from pulsar.simulate import Burst, Pulsar, inject, make, write_filterbank
+from pulsar.synthesis import Burst, Pulsar, inject, make, write_filterbank
 
 # A search that covers what is injected, no more: the folding search of pulses of 1 % and more of 0.5 to 5 s.
 BASE = ["dedisp.dm_hi=520", "ffa.duty_min=0.01", "ffa.p_max=5", "run.threads=1", "output.detections=false"]

@@ -29,7 +29,7 @@ from pulsar.bench.survey import Survey, power_of_two
 from pulsar.config.model import FFTConfig
 from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.pipeline.stages import BatchSearch
-from pulsar.search.fft import FFTSearch
+from pulsar.searches.fft import FFTSearch
 
 NCHANS, NDMS, NSAMPS = 256, 128, 1 << 18
 SAMPLES = [1 << k for k in range(18, 23)]

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from pulsar.simulate import Pulsar, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 #: Limits [s].
 HELP, INFO, COLD, WARM = 0.4, 1.0, 60.0, 3.0

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.bench.case import Baseline, Case, Size, Work
-from pulsar.search.amplitudes import PAD
+from pulsar.searches.amplitudes import PAD
 
 #: Amplitudes of a block; drifts in a row, from -208 bins on; harmonics.
 N = 1024

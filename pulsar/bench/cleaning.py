@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.bench.case import Baseline, Case, Size, Work
-from pulsar.rfi.statistics import piece_samples
+from pulsar.cleaning.statistics import piece_samples
 
 
 def _unpack(size: Size, nbits: int) -> Work:

@@ -88,7 +88,7 @@ def fold_band(size: Size) -> Work:
 
 def fold_bands(size: Size) -> Work:
     """Eight bands summed for 32 groups of one candidate each, their bins side by side."""
-    from pulsar.fold.plan import plan_bands
+    from pulsar.folding.plan import plan_bands
     from pulsar_kernels import fold
 
     n, ngroups, nbands = size.nsamps, GROUPS * MEMBERS, fold.LANES

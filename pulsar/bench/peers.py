@@ -20,11 +20,11 @@ import numpy as np
 
 from pulsar.bench.survey import PULSAR, Survey, power_of_two
 from pulsar.bench.timing import Timing
+from pulsar.cleaning import CleanedSource
 from pulsar.config.model import FFTConfig, FoldConfig, RfiConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.errors import ConfigError
-from pulsar.rfi import CleanedSource
 
 #: Times that everything is run; the least counts.
 ROUNDS = 3
@@ -378,8 +378,8 @@ print(json.dumps({"cpu": best[0], "wall": best[1]}))
 
 def _cleaned(path: Path) -> CleanedSource:
     """Open a file and make its mask."""
+    from pulsar.cleaning import make_mask, measure
     from pulsar.io.open import open_observation
-    from pulsar.rfi import make_mask, measure
 
     obs = open_observation(path)
     config = RfiConfig()
@@ -455,8 +455,8 @@ def dedispersion(survey: Survey, path: Path, python: Path | None) -> Iterator[Co
 def fold(survey: Survey, path: Path) -> Contest:
     """One candidate, from the file to its refined profile."""
     from pulsar.bench.stages import MEMORY
-    from pulsar.fold.folder import fold_many
-    from pulsar.fold.refine import refine
+    from pulsar.folding.folder import fold_many
+    from pulsar.folding.refine import refine
 
     config = FoldConfig(nbins=NBINS, nsubints=NSUBINTS, nbands=NBANDS)
     params = [FoldParams(1.0 / PULSAR.period, 0.0, PULSAR.dm)]
@@ -489,7 +489,7 @@ def fold(survey: Survey, path: Path) -> Contest:
 
 def search(nsamps: int, tsamp: float, folder: Path) -> Contest:
     """One dedispersed series from its file to detections."""
-    from pulsar.search.fft import FFTSearch
+    from pulsar.searches.fft import FFTSearch
 
     name = f"series-{nsamps}"
     path = write_series(folder / f"{name}.dat", nsamps, tsamp)

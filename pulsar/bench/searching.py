@@ -9,9 +9,9 @@ from scipy import fft as scipy_fft
 
 from pulsar.bench.case import Baseline, Case, Size, Work
 from pulsar.config.model import FFTConfig
-from pulsar.search.amplitudes import PAD
-from pulsar.search.fft import HALF_TAPS, FFTSearch
-from pulsar.search.spectrum import NoiseModel
+from pulsar.searches.amplitudes import PAD
+from pulsar.searches.fft import HALF_TAPS, FFTSearch
+from pulsar.searches.spectrum import NoiseModel
 
 NHARM = 16
 TSAMP = 64e-6

@@ -17,12 +17,12 @@ from pulsar.bench.case import Size
 from pulsar.bench.limits import Limits
 from pulsar.bench.survey import BAND, PULSAR, Survey
 from pulsar.bench.timing import in_turn
+from pulsar.cleaning import CleanedSource
 from pulsar.config.model import Config, FoldConfig, RfiConfig
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.dedisp.batches import Batch, choose_route, dedispersed
-from pulsar.rfi import CleanedSource
 
 #: Threads of the figures.
 THREADS = (1, 2)
@@ -135,7 +135,7 @@ class StageFigure:
 
 def statistics(observed: Observed) -> Job:
     """Moments of every channel and block, and the mask."""
-    from pulsar.rfi import make_mask, measure
+    from pulsar.cleaning import make_mask, measure
 
     config = RfiConfig()
 
@@ -226,8 +226,8 @@ def search_long(observed: Observed) -> Job:
 
 def fold(observed: Observed) -> Job:
     """Read and clean the file once more, fold candidates all over the range of DMs and refine them."""
-    from pulsar.fold.folder import fold_many
-    from pulsar.fold.refine import refine
+    from pulsar.folding.folder import fold_many
+    from pulsar.folding.refine import refine
 
     source, survey = observed.source, observed.survey
     rng = np.random.default_rng(3)
@@ -259,8 +259,8 @@ STAGES: tuple[Stage, ...] = (
 @contextmanager
 def observed(survey: Survey) -> Iterator[Observed]:
     """Simulate, open and measure an observation; the file is removed at the end."""
+    from pulsar.cleaning import make_mask, measure
     from pulsar.io.open import open_observation
-    from pulsar.rfi import make_mask, measure
 
     with tempfile.TemporaryDirectory(prefix="pulsar-bench-") as name:
         obs = open_observation(survey.write(Path(name)))

@@ -10,7 +10,7 @@ from pulsar.bench.case import Size
 from pulsar.config.model import DedispConfig
 from pulsar.data.header import Header
 from pulsar.dedisp.plan import DMPlan, make_plan
-from pulsar.simulate import Pulsar, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 #: The pulsar in it.
 PULSAR = Pulsar(period=0.00537, dm=71.0, snr=25.0, duty=0.08)

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
-from pulsar.simulate import Burst, Pulsar, Rfi, Sky
-from pulsar.simulate.interference import alive
-from pulsar.simulate.signal import burst_signal, pulsar_signal, smearing
+from pulsar.synthesis import Burst, Pulsar, Rfi, Sky
+from pulsar.synthesis.interference import alive
+from pulsar.synthesis.signal import burst_signal, pulsar_signal, smearing
 
 #: Small observations in the bands of two telescopes.
 RECEIVERS: Final[dict[str, Sky]] = {

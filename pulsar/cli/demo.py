@@ -36,8 +36,8 @@ def command(
     from pulsar.cli.simulate import thread_count
     from pulsar.pipeline.run import search
     from pulsar.report.page import write_report
-    from pulsar.simulate import demo_sky, write_filterbank
-    from pulsar.simulate.truth import truth
+    from pulsar.synthesis import demo_sky, write_filterbank
+    from pulsar.synthesis.truth import truth
 
     progress = progress_mode(quiet)
     sky = demo_sky(seed)

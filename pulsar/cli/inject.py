@@ -65,7 +65,7 @@ def command(
         raise ConfigError(f"{output}: inject writes SIGPROC files: end the name in .fil")
     pulsar = pulsar_from_flags(period, dm=dm, snr=snr, duty=duty, accel=accel, scattering=scattering)
 
-    from pulsar.simulate import Injection, inject, load_injection, truth_path, validate
+    from pulsar.synthesis import Injection, inject, load_injection, truth_path, validate
 
     what: dict[str, Any] = {} if sky is None else load_injection(sky).model_dump()
     if pulsar is not None:

@@ -84,7 +84,7 @@ def command(
     if not output.exists():
         check_truth(output, sky, overwrite=overwrite)
 
-    from pulsar.simulate import truth_path, write_filterbank, write_psrfits
+    from pulsar.synthesis import truth_path, write_filterbank, write_psrfits
 
     progress = progress_mode(quiet)
     with progress.stage("simulating", total=settings.header.nsamps, unit="samples") as tick:
@@ -151,7 +151,7 @@ def thread_count(threads: int | None) -> int:
 def check_truth(output: Path, sky: Path | None, *, overwrite: bool) -> None:
     """Refuse to replace the truth of another file of the same stem, unless it is what the sky was read from."""
     from pulsar.errors import ConfigError
-    from pulsar.simulate import truth_path
+    from pulsar.synthesis import truth_path
 
     path = truth_path(output)
     if path.exists() and not overwrite and (sky is None or sky.resolve() != path.resolve()):
@@ -174,7 +174,7 @@ def pulsar_from_flags(period: float | None, **values: float | None) -> dict[str,
 
 def build_sky(file: Path | None, changes: dict[str, Any], pulsar: dict[str, Any] | None) -> Any:
     """The sky of a TOML file (or the default one) with the changes of the flags."""
-    from pulsar.simulate.model import Sky, load_sky, validate
+    from pulsar.synthesis.model import Sky, load_sky, validate
 
     # The two ways to give a length exclude each other: a flag replaces both of the file.
     length = {"tobs", "nsamps"} & changes.keys()

@@ -15,8 +15,8 @@ from pulsar.data.series import DMTime, TimeSeries
 from pulsar.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pulsar.cleaning import CleanedSource
     from pulsar.io.product.reader import Run
-    from pulsar.rfi import CleanedSource
 
 
 def _plain(value: Any, unit: str) -> Any:
@@ -147,8 +147,8 @@ def fold(
     ConfigError
         When the period cannot be folded, or the DM is missing.
     """
-    from pulsar.fold.folder import fold_many, fold_series
-    from pulsar.fold.refine import refine
+    from pulsar.folding.folder import fold_many, fold_series
+    from pulsar.folding.refine import refine
     from pulsar.pipeline.plan import stage_memory, thread_count
 
     config = Config() if config is None else config

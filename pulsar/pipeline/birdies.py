@@ -15,9 +15,9 @@ from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
+    from pulsar.cleaning import CleanedSource
+    from pulsar.cleaning.birdies import Birdie
     from pulsar.data.header import Header
-    from pulsar.rfi import CleanedSource
-    from pulsar.rfi.birdies import Birdie
 
 
 def first_trials(plan: DMPlan) -> int:
@@ -39,8 +39,8 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     config : Config
         Its `fft` and `rfi.diodes` are used.
     """
-    from pulsar.rfi.birdies import diode_lines, learn
-    from pulsar.search.fft import FFTSearch
+    from pulsar.cleaning.birdies import diode_lines, learn
+    from pulsar.searches.fft import FFTSearch
 
     stage = batch.stage
     dms = stage.dms[: first_trials(plan)]
@@ -74,8 +74,8 @@ def learn_in_series(
     steady : list of (float, float)
         Frequencies and full widths [Hz] of what may be a pulsar's, for that for single pulses.
     """
-    from pulsar.rfi.birdies import series_lines, steady_lines
-    from pulsar.search.fft import FFTSearch
+    from pulsar.cleaning.birdies import series_lines, steady_lines
+    from pulsar.searches.fft import FFTSearch
 
     if not config.rfi.learn or series.size < MIN_SAMPLES:
         return [], []
@@ -136,7 +136,7 @@ def zero_dm(
     ZeroDM or None
         None where there are too few samples to search for periods.
     """
-    from pulsar.search.fft import FFTSearch
+    from pulsar.searches.fft import FFTSearch
 
     if header.nsamps < MIN_SAMPLES:
         return None

@@ -13,10 +13,10 @@ from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from pulsar.rfi import BlockStatistics, CleanedSource, Mask
-    from pulsar.rfi.birdies import Birdie
-    from pulsar.rfi.presto import PrestoMask
-    from pulsar.rfi.store import MaskFile
+    from pulsar.cleaning import BlockStatistics, CleanedSource, Mask
+    from pulsar.cleaning.birdies import Birdie
+    from pulsar.cleaning.presto import PrestoMask
+    from pulsar.cleaning.store import MaskFile
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -
         return None
     if header.is_series:
         raise ConfigError(f"rfi.mask = {config.mask!r}: a dedispersed series has no channels to mask: leave it out")
-    from pulsar.rfi.store import read_given
+    from pulsar.cleaning.store import read_given
 
     return read_given(config.mask, header, statistics=statistics)
 
@@ -85,8 +85,8 @@ def find_mask(
     DataError
         It cannot be read, or no channel is left.
     """
-    from pulsar.rfi import make_mask, measure
-    from pulsar.rfi.store import MaskFile, without
+    from pulsar.cleaning import make_mask, measure
+    from pulsar.cleaning.store import MaskFile, without
 
     given = given_mask(obs.header, config.rfi, statistics=statistics)
     if isinstance(given, MaskFile):
@@ -119,7 +119,7 @@ def clean_source(
     threads : int
     progress : Progress
     """
-    from pulsar.rfi import cleaned_source
+    from pulsar.cleaning import cleaned_source
 
     if config.rfi.zerodm != "zdot":
         return cleaned_source(obs, mask, config.rfi)
@@ -135,8 +135,8 @@ def given_birdies(header: Header, config: RfiConfig) -> "list[Birdie]":
     ConfigError, DataError
         A file of them cannot be used.
     """
-    from pulsar.rfi.birdies import Birdie, read_zaplist
-    from pulsar.rfi.store import MaskFile
+    from pulsar.cleaning.birdies import Birdie, read_zaplist
+    from pulsar.cleaning.store import MaskFile
     from pulsar.sky.barycentre import motion_of
 
     known = [Birdie(freq, width, "given") for freq, width in config.birdies]

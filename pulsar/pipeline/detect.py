@@ -24,11 +24,11 @@ from pulsar.pipeline.pulses import Pulses, find_pulses
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
 
 if TYPE_CHECKING:
+    from pulsar.cleaning import CleanedSource, Mask
+    from pulsar.cleaning.birdies import Birdie
+    from pulsar.cleaning.common import Lines
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan
-    from pulsar.rfi import CleanedSource, Mask
-    from pulsar.rfi.birdies import Birdie
-    from pulsar.rfi.common import Lines
 
 # Part of the work on a trial DM that is done when its series is there.
 DEDISPERSION_SHARE = 0.3
@@ -121,10 +121,10 @@ def dm_plan(plan: RunPlan) -> "DMPlan":
 
 def lines_of(job: Job) -> "Lines":
     """Lines in the series at DM 0, and what is of them at a few other DMs."""
+    from pulsar.cleaning.common import FASTEST, find_lines, line_dms
     from pulsar.dedisp.plan import few_trials
     from pulsar.dedisp.stream import dedisperse
-    from pulsar.rfi.common import FASTEST, find_lines, line_dms
-    from pulsar.search.fft import FFTSearch
+    from pulsar.searches.fft import FFTSearch
 
     (source, _), header = clean(job), job.obs.header
     downsample = 1
@@ -144,7 +144,7 @@ def lines_of(job: Job) -> "Lines":
 
 def clean(job: Job) -> "tuple[CleanedSource, Mask]":
     """The cleaned samples, and the mask that they are cleaned with."""
-    from pulsar.rfi import Mask
+    from pulsar.cleaning import Mask
 
     config = job.config
     kept = job.checkpoint.load("mask")
@@ -161,7 +161,7 @@ def clean(job: Job) -> "tuple[CleanedSource, Mask]":
 
 def _detect_series(job: Job) -> Detected:
     """An already dedispersed series goes straight to the search."""
-    from pulsar.fold.folder import fold_series
+    from pulsar.folding.folder import fold_series
 
     header = job.obs.header
     data = np.ascontiguousarray(job.obs.read().data[0])
@@ -194,7 +194,7 @@ def _gaps(job: Job) -> tuple[tuple[int, int], ...]:
 
 def _detect_raw(job: Job, out: Path) -> Detected:
     """Statistics, dedispersion and search of raw data."""
-    from pulsar.fold.folder import fold_many
+    from pulsar.folding.folder import fold_many
 
     source, mask = clean(job)
     plan = dry_run(job.obs, job.config, freqs=source.freqs)
@@ -280,7 +280,7 @@ def _search(
 
 def _learn_birdies(job: Job, batch: "Batch", finder: BatchSearch, known: "list[Birdie]") -> "list[Birdie]":
     """Add what the series at DM 0 shows, and leave it out of all spectra."""
-    from pulsar.rfi.birdies import fraction_lost, merged
+    from pulsar.cleaning.birdies import fraction_lost, merged
 
     learnt = finder.learn(batch) if job.config.rfi.learn else []
     birdies = merged([*known, *learnt])
@@ -304,7 +304,7 @@ def _birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
 
 
 def _kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
-    from pulsar.rfi.birdies import Birdie
+    from pulsar.cleaning.birdies import Birdie
 
     return [
         Birdie(float(freq), float(width), str(reason))

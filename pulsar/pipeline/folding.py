@@ -127,7 +127,7 @@ def fold_cubes(
     threads : int
     progress : Progress
     """
-    from pulsar.fold.folder import fold_many, fold_series
+    from pulsar.folding.folder import fold_many, fold_series
 
     header = obs.header
     if header.is_series:
@@ -195,7 +195,7 @@ def fold_files(
     """
     import os
 
-    from pulsar.fold.refine import refine
+    from pulsar.folding.refine import refine
     from pulsar.io.open import open_observation
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read

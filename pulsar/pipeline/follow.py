@@ -20,7 +20,7 @@ from pulsar.rank.explain import JUNK, Explained, Sky, alternatives, explain
 from pulsar.rank.hidden import split_unexplained
 from pulsar.rank.link import flags_by_pulses
 from pulsar.rank.rules import Interference, flags_of
-from pulsar.search.sift import Group, group, without
+from pulsar.searches.sift import Group, group, without
 
 #: Times that what is left unexplained is folded, and the claims are looked at again.
 ROUNDS = 3
@@ -142,7 +142,7 @@ def _families(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
     """Groups with refined folds, flags and scores."""
-    from pulsar.fold.fundamental import choose_period
+    from pulsar.folding.fundamental import choose_period
 
     params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in groups]
     folds = _refined(job, detected, params)
@@ -167,7 +167,7 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
 
 
 def _refined(job: Job, detected: Detected, params: Sequence[FoldParams]) -> list[Fold]:
-    from pulsar.fold.refine import refine
+    from pulsar.folding.refine import refine
 
     if not params:
         return []

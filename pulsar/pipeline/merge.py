@@ -15,7 +15,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Colum
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError
 from pulsar.io.fast import parse_name
-from pulsar.search.beams import Coincidence, coincide_candidates, coincide_pulses
+from pulsar.searches.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.receiver import Receiver
 

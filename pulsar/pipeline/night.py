@@ -16,10 +16,10 @@ from pulsar.io.fast import parse_name
 from pulsar.io.night import Night, Pointing
 
 if TYPE_CHECKING:
+    from pulsar.cleaning.birdies import Birdie
     from pulsar.io.product.reader import Run
     from pulsar.pipeline.checkpoint import Checkpoint
     from pulsar.pipeline.progress import Progress
-    from pulsar.rfi.birdies import Birdie
 
 #: The sky turns by this [deg/s]: 360 degrees in a sidereal day.
 SIDEREAL: Final = 360.0 / 86164.0905
@@ -332,8 +332,8 @@ def search_night(
 
 def _common_of(path: Path) -> "list[Birdie]":
     """Lines in a product that other beams have as well; none of what cannot be read."""
+    from pulsar.cleaning.birdies import Birdie
     from pulsar.io.product.reader import read
-    from pulsar.rfi.birdies import Birdie
 
     try:
         rows = read(path).rows("rfi/birdies")
@@ -360,7 +360,7 @@ class _SharedLines:
     def __init__(
         self, beams: Sequence[Job], config: Config, folder: Path, *, resume: bool, progress: "Progress"
     ) -> None:
-        from pulsar.rfi.common import BEAMS
+        from pulsar.cleaning.common import BEAMS
 
         self.birdies: list[Birdie] = []
         self.begun: set[Path] = set()
@@ -385,10 +385,10 @@ class _SharedLines:
 
     def _find(self, beams: Sequence[Job], config: Config, path: Path, *, resume: bool, progress: "Progress") -> None:
         from pulsar import __version__
+        from pulsar.cleaning.birdies import Birdie
+        from pulsar.cleaning.common import common_lines
         from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
         from pulsar.pipeline.run import first_look
-        from pulsar.rfi.birdies import Birdie
-        from pulsar.rfi.common import common_lines
         from pulsar.sky.receiver import Receiver
 
         try:

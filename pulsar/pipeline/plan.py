@@ -263,20 +263,20 @@ class _Searches:
         if config.fft.enabled:
             self._count("fft", ndms * nsamps / 2, ndms * nsamps / SEARCH_RATE)
         if config.accel.enabled:
-            from pulsar.search.accel import AccelSearch
+            from pulsar.searches.accel import AccelSearch
 
             accel = AccelSearch(nsamps, tsamp, config.accel, memory=self.room)
             self._count("accel", ndms * accel.npoints, ndms * accel.cost)
             self.accel_memory = max(self.accel_memory, self.threads * accel.memory_bytes)
         if config.ffa.enabled:
-            from pulsar.search.ffa import FFASearch
+            from pulsar.searches.ffa import FFASearch
 
             ffa = FFASearch(nsamps, tsamp, config.ffa)
             if ffa.enabled:
                 self._count("ffa", nfolded * ffa.ntrial_periods, nfolded * ffa.cost)
                 buffers += ffa.memory_bytes
         if config.single_pulse.enabled:
-            from pulsar.search.single_pulse import SinglePulseSearch
+            from pulsar.searches.single_pulse import SinglePulseSearch
 
             pulses = SinglePulseSearch(nsamps, tsamp, config.single_pulse)
             self._count("single_pulse", ndms * pulses.ntrials, ndms * pulses.cost)
@@ -298,7 +298,7 @@ def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:
     DataError
         The mask cannot be read.
     """
-    from pulsar.rfi.store import MaskFile
+    from pulsar.cleaning.store import MaskFile
 
     header = obs.header
     ok = obs.chan_ok & ~zapped(header, config.rfi)

@@ -14,8 +14,8 @@ from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from pulsar.rfi import CleanedSource
-    from pulsar.search.repeats import Repeats
+    from pulsar.cleaning import CleanedSource
+    from pulsar.searches.repeats import Repeats
 
 #: Groups of pulses at one DM that are tested for a period, those of most pulses, and pulses of each, the strongest.
 MOST_GROUPS = 50
@@ -52,7 +52,7 @@ class Pulses:
         chosen = self.table[:most]
         if self.source is None or not len(chosen):
             return []
-        from pulsar.search.cutout import cut_out
+        from pulsar.searches.cutout import cut_out
 
         out = []
         with progress.stage("cutting out", len(chosen), "pulses") as tick:
@@ -140,8 +140,8 @@ def find_pulses(
     if not config.single_pulse.enabled:
         return Pulses(source=source)
     from pulsar.rank import pulses as verdicts
-    from pulsar.search.cluster import cluster
-    from pulsar.search.repeats import repeats, sources_by_dm
+    from pulsar.searches.cluster import cluster
+    from pulsar.searches.repeats import repeats, sources_by_dm
 
     freqs = np.array([header.fch1]) if source is None else source.freqs
     with progress.stage("clustering", len(events), "events"):

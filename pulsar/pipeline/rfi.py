@@ -14,10 +14,10 @@ from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
+    from pulsar.cleaning import BlockStatistics, Mask
+    from pulsar.cleaning.birdies import Birdie
     from pulsar.pipeline.birdies import ZeroDM
     from pulsar.report.sheet import Sheet
-    from pulsar.rfi import BlockStatistics, Mask
-    from pulsar.rfi.birdies import Birdie
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,7 @@ class RfiReport:
     @property
     def spectrum_lost(self) -> float:
         """Fraction of the spectrum up to Nyquist that the birdies take."""
-        from pulsar.rfi.birdies import fraction_lost
+        from pulsar.cleaning.birdies import fraction_lost
 
         return fraction_lost(self.birdies, 0.5 / self.header.tsamp)
 
@@ -64,7 +64,7 @@ class RfiReport:
             width [Hz], reason) and the fraction of the spectrum they take; the loss of every channel (freqs [MHz],
             channel_lost) and block (block_start [s], block_lost).
         """
-        from pulsar.rfi.losses import block_losses, channel_losses, losses, worst_blocks, worst_channels
+        from pulsar.cleaning.losses import block_losses, channel_losses, losses, worst_blocks, worst_channels
 
         mask, header = self.mask, self.header
         return {
@@ -150,6 +150,8 @@ def make_rfi(
     DataError
         The files cannot be read, or nothing is left.
     """
+    from pulsar.cleaning.birdies import merged, read_zaplist
+    from pulsar.cleaning.store import write_mask
     from pulsar.config.load import load_config, to_toml
     from pulsar.io.open import open_observation
     from pulsar.io.product.provenance import Provenance
@@ -157,8 +159,6 @@ def make_rfi(
     from pulsar.pipeline.birdies import zero_dm
     from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
     from pulsar.pipeline.plan import live_frequencies, stage_memory, thread_count
-    from pulsar.rfi.birdies import merged, read_zaplist
-    from pulsar.rfi.store import write_mask
 
     settings = config if isinstance(config, Config) else load_config(config)
     progress = Progress("quiet") if progress is None else progress

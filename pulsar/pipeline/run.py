@@ -25,9 +25,9 @@ from pulsar.rank.candidate import Candidate
 from pulsar.rank.link import link
 
 if TYPE_CHECKING:
+    from pulsar.cleaning.birdies import Birdie
+    from pulsar.cleaning.common import Lines
     from pulsar.io.product.reader import Run
-    from pulsar.rfi.birdies import Birdie
-    from pulsar.rfi.common import Lines
 
 #: Rows of candidates that belong to others and were not folded, the strongest; all are in the table of detections.
 MOST_ATTACHED = 1000
@@ -197,7 +197,7 @@ def check_lists(obs: Observation, config: Config) -> None:
     ------
     ConfigError, DataError
     """
-    from pulsar.rfi.birdies import read_zaplist
+    from pulsar.cleaning.birdies import read_zaplist
     from pulsar.sky.catalogue import read_catalogue
 
     if config.known.catalogue:

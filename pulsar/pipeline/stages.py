@@ -15,9 +15,9 @@ from pulsar.errors import ConfigError
 from pulsar.pipeline.birdies import learn_lines
 
 if TYPE_CHECKING:
+    from pulsar.cleaning.birdies import Birdie
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan, DMStage
-    from pulsar.rfi.birdies import Birdie
 
 #: Samples that one task searches, at least.
 _TASK_POINTS = 1 << 19
@@ -159,19 +159,19 @@ class SeriesSearch:
         check_enabled(config)
         self.fft = self.accel = self.ffa = self.pulses = None
         if config.fft.enabled:
-            from pulsar.search.fft import FFTSearch
+            from pulsar.searches.fft import FFTSearch
 
             self.fft = FFTSearch(nsamps, tsamp, config.fft, ntrials_dm=trials.periodic)
         if config.accel.enabled:
-            from pulsar.search.accel import AccelSearch
+            from pulsar.searches.accel import AccelSearch
 
             self.accel = AccelSearch(nsamps, tsamp, config.accel, ntrials_dm=trials.periodic, memory=memory)
         if config.ffa.enabled:
-            from pulsar.search.ffa import FFASearch
+            from pulsar.searches.ffa import FFASearch
 
             self.ffa = FFASearch(nsamps, tsamp, config.ffa, ntrials_dm=trials.folding, gaps=gaps)
         if config.single_pulse.enabled:
-            from pulsar.search.single_pulse import SinglePulseSearch
+            from pulsar.searches.single_pulse import SinglePulseSearch
 
             self.pulses = SinglePulseSearch(nsamps, tsamp, config.single_pulse)
 
@@ -277,7 +277,7 @@ class BatchSearch:
 
     def pulse_trials(self) -> float:
         """Independent trials of the search for single pulses in the whole run."""
-        from pulsar.search.single_pulse import SinglePulseSearch
+        from pulsar.searches.single_pulse import SinglePulseSearch
 
         return sum(
             SinglePulseSearch(stage.nsamps, stage.tsamp, self.config.single_pulse).ntrials * independent

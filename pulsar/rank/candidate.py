@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from pulsar.data.fold import Fold
-from pulsar.search.sift import Group
+from pulsar.searches.sift import Group
 
 
 @dataclass(frozen=True)

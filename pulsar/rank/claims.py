@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.search import stats
-from pulsar.search.sift import Group
+from pulsar.searches import stats
+from pulsar.searches.sift import Group
 
 #: Largest multiple and divisor in the ratio of a harmonic to its fundamental.
 MAX_MULTIPLE = 64

@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data import flags as table
-from pulsar.fold.fundamental import choose_period, coherent_sigma
+from pulsar.folding.fundamental import choose_period, coherent_sigma
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, expected_harmonics, ratio_of
-from pulsar.search import stats
-from pulsar.search.sift import Group
+from pulsar.searches import stats
+from pulsar.searches.sift import Group
 
 #: A prediction is taken times this before the rest is judged: powers on lines exceed predictions by no more (whitening
 #: and scalloping only take away; tests/rank/test_lines.py). Of a narrow pulse f has twice the power that 2 f leaves.

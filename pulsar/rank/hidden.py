@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.explain import FACTOR, Sky, left_sigma
 from pulsar.rank.lines import FLOOR, Searched, comb_of, expected
-from pulsar.search.sift import Group, make_group
+from pulsar.searches.sift import Group, make_group
 
 #: What is left of a detection must be this significant, corrected for trials: a blend is no clean detection.
 SURE: Final = 3.0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.fold import Fold
-from pulsar.search.sift import Group, fade
+from pulsar.searches.sift import Group, fade
 
 #: A harmonic of noise is this strong once in exp(12) = 160,000.
 SURE = 12.0

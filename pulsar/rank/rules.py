@@ -9,7 +9,7 @@ from pulsar.constants import LEAST_DM
 from pulsar.data.fold import Fold
 from pulsar.rank.features import dm_shift
 from pulsar.rank.score import reasons
-from pulsar.search.sift import Group
+from pulsar.searches.sift import Group
 
 # Two frequencies agree within this many of their common errors, and never closer than this fraction of 1/T.
 AGREE_SIGMA = 4.0

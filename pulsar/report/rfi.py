@@ -15,13 +15,13 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from pulsar.cleaning.birdies import CHANCE, Birdie, fraction_lost
+from pulsar.cleaning.losses import block_losses, channel_losses, reason_classes
+from pulsar.cleaning.mask import Mask
+from pulsar.cleaning.robust import median
+from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.data.header import Header
 from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _style, save
-from pulsar.rfi.birdies import CHANCE, Birdie, fraction_lost
-from pulsar.rfi.losses import block_losses, channel_losses, reason_classes
-from pulsar.rfi.mask import Mask
-from pulsar.rfi.robust import median
-from pulsar.rfi.statistics import BlockStatistics
 
 #: Most pixels of an image: what is finer is averaged, so that large observations stay readable and quick.
 _COLUMNS: Final = 1000

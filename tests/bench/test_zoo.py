@@ -11,9 +11,9 @@ from pulsar.bench.zoo import RECEIVERS, SATELLITES, ZOO, draw, judge, masked_par
 from pulsar.config.load import load_config
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.errors import ConfigError
-from pulsar.simulate import Burst, Pulsar, Synthesiser, make
-from pulsar.simulate.model import RFI_FIELDS
-from pulsar.simulate.signal import burst_signal, pulsar_signal
+from pulsar.synthesis import Burst, Pulsar, Synthesiser, make
+from pulsar.synthesis.model import RFI_FIELDS
+from pulsar.synthesis.signal import burst_signal, pulsar_signal
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "rfi_zoo.py"
 

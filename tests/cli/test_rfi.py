@@ -9,6 +9,7 @@ import pytest
 from reference.masks import presto_bytes
 from typer.testing import CliRunner
 
+from pulsar.cleaning.store import read_mask
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
 from pulsar.data.observation import InputFile
@@ -17,8 +18,7 @@ from pulsar.io.product.reader import read
 from pulsar.io.sigproc import FilterbankWriter
 from pulsar.pipeline.checkpoint import fingerprint
 from pulsar.pipeline.rfi import make_rfi
-from pulsar.rfi.store import read_mask
-from pulsar.simulate import Pulsar, Rfi, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Rfi, Sky, write_filterbank
 
 SKY = Sky(
     nchans=64,
@@ -120,7 +120,7 @@ def test_nothing_to_learn_from(observation: Path, tmp_path: Path) -> None:
 
 def test_json_and_a_mask_made_from_a_mask(mask: Path, observation: Path, tmp_path: Path, monkeypatch) -> None:
     before = read_mask(mask)
-    monkeypatch.setattr("pulsar.rfi.measure", None)  # the statistics are those of the file
+    monkeypatch.setattr("pulsar.cleaning.measure", None)  # the statistics are those of the file
     options = ("--mask", mask, "--zap", "1399.6:1400.4", "--set", "dedisp.dm_hi=100", "--threads", 1, "--json")
     code, out, err = run("rfi", observation, "--out", tmp_path / "b.h5", *options, "-q")
     assert code == 0, err
@@ -198,7 +198,7 @@ def other(path: Path) -> Path:
 
 
 def test_what_is_refused(mask: Path, observation: Path, tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("pulsar.rfi.measure", None)  # all of it in the first second
+    monkeypatch.setattr("pulsar.cleaning.measure", None)  # all of it in the first second
     out = tmp_path / "o.h5"
     foreign = other(observation.with_name("other.fil"))
     damaged, text = tmp_path / "damaged.h5", tmp_path / "text.mask"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import fold as oracle
 
-from pulsar.fold.plan import plan_bands
+from pulsar.folding.plan import plan_bands
 from pulsar_kernels.fold import (
     LANE_GAP,
     LANE_TILE,

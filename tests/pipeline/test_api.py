@@ -6,7 +6,7 @@ from astropy import units as u
 
 import pulsar
 from pulsar.data.source import SIGMA_LEVELS
-from pulsar.simulate import Pulsar, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 
 @pytest.fixture(scope="module")

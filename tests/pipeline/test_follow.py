@@ -15,7 +15,7 @@ from pulsar.pipeline.candidates import candidate_table
 from pulsar.pipeline.follow import mark_detections, ordered, scored, thresholds
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.features import features
-from pulsar.search.sift import group
+from pulsar.searches.sift import group
 
 
 def folded(uid, snr=35.0, **more):

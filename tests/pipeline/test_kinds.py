@@ -9,8 +9,8 @@ from pulsar.io.product.reader import read
 from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.run import search
-from pulsar.simulate import Burst, Pulsar, Sky, Synthesiser, write_filterbank
-from pulsar.simulate.signal import observed_spin
+from pulsar.synthesis import Burst, Pulsar, Sky, Synthesiser, write_filterbank
+from pulsar.synthesis.signal import observed_spin
 
 BAND = {"nchans": 32, "fch1": 1490.0, "foff": -12.0}
 QUICK = ["run.threads=2", "fold.ncands=12"]
@@ -149,7 +149,7 @@ def test_pulses_outlive_an_interruption(nulling, of_nulling, tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pulsar.fold.folder.fold_many", stop)
+        patch.setattr("pulsar.folding.folder.fold_many", stop)
         with pytest.raises(KeyboardInterrupt):
             search(nulling[1], config, out)
     with monkeypatch.context() as patch:

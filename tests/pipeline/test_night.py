@@ -15,8 +15,8 @@ from pulsar.pipeline.merge import merge
 from pulsar.pipeline.night import ALL, Job, jobs, parse_beams, search_night, unmatched_pointings
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.run import search
-from pulsar.simulate import Burst, Pulsar, Rfi, Sky, write_filterbank, write_psrfits
 from pulsar.sky.receiver import Receiver
+from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank, write_psrfits
 
 NSAMPS, TSAMP, NCHANS = 1 << 14, 512e-6, 64
 #: The receiver of FAST.

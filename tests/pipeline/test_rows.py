@@ -24,10 +24,10 @@ from pulsar.pipeline.night import jobs, search_night
 from pulsar.report.page import write_report
 from pulsar.report.pulse import plot_pulse
 from pulsar.report.sheet import plot
-from pulsar.simulate import Burst, Pulsar, Sky, write_psrfits
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import separation
 from pulsar.sky.receiver import Receiver
+from pulsar.synthesis import Burst, Pulsar, Sky, write_psrfits
 
 RECEIVER = Receiver(load_config("fast-19beam").receiver)
 NSAMPS, NCHANS = 1 << 14, 32

@@ -13,7 +13,7 @@ from pulsar.io.open import open_observation
 from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.run import search
 from pulsar.pipeline.stages import independent_dms
-from pulsar.simulate import Pulsar, Rfi, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Rfi, Sky, write_filterbank
 
 PULSARS = (
     Pulsar(name="fast", period=0.0123456, dm=45.0, snr=25, duty=0.1, phase0=0.3),
@@ -80,7 +80,7 @@ def test_lines_at_dm_zero_are_learnt_and_left_out(product, sky_file, tmp_path, m
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pulsar.fold.folder.fold_many", stop)
+        patch.setattr("pulsar.folding.folder.fold_many", stop)
         with pytest.raises(KeyboardInterrupt):
             search(sky_file, config, out)
     run = search(sky_file, config, out, resume=True)
@@ -172,7 +172,7 @@ def test_an_interrupted_run_goes_on(product, sky_file, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pulsar.fold.folder.fold_many", stop)
+        patch.setattr("pulsar.folding.folder.fold_many", stop)
         with pytest.raises(KeyboardInterrupt):
             search(sky_file, config, out)
     assert not out.exists()
@@ -229,7 +229,7 @@ def test_other_settings_do_not_resume(sky_file, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pulsar.fold.folder.fold_many", stop)
+        patch.setattr("pulsar.folding.folder.fold_many", stop)
         with pytest.raises(KeyboardInterrupt):
             search(sky_file, load_config(None, [*SETTINGS, "dedisp.dm_hi=20"]), out)
         with pytest.raises(KeyboardInterrupt):

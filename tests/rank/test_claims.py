@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from reference.detections import FREQS, TOBS, curve, table
 
 from pulsar.rank.claims import Claims, claims
-from pulsar.search.sift import group
+from pulsar.searches.sift import group
 
 
 def families(det, **more):

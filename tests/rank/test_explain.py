@@ -13,8 +13,8 @@ from reference.products import make_fold
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.explain import Sky, explain, left_sigma
-from pulsar.search import stats
-from pulsar.search.sift import fade
+from pulsar.searches import stats
+from pulsar.searches.sift import fade
 
 KINDS = ("fft", "accel", "ffa", "pulses")
 SKY = Sky(TOBS, 1e-4, FREQS, dict.fromkeys(KINDS, THRESHOLD))

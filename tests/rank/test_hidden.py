@@ -8,13 +8,13 @@ from reference.fold import make_source
 from pulsar.config.model import FoldConfig
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.fold import FoldParams
-from pulsar.fold.folder import fold_many
-from pulsar.fold.refine import refine
+from pulsar.folding.folder import fold_many
+from pulsar.folding.refine import refine
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.explain import Sky
 from pulsar.rank.hidden import split_unexplained
-from pulsar.search import stats
-from pulsar.search.sift import Group, make_group, without
+from pulsar.searches import stats
+from pulsar.searches.sift import Group, make_group, without
 
 
 def detections(rows, tobs):

@@ -12,11 +12,11 @@ from pulsar.config.model import FFTConfig, FoldConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.series import TimeSeries
-from pulsar.fold.folder import fold_series
-from pulsar.fold.refine import refine
+from pulsar.folding.folder import fold_series
+from pulsar.folding.refine import refine
 from pulsar.rank.lines import Comb, Searched, comb_of, expected, ratio_of
-from pulsar.search.fft import FFTSearch
-from pulsar.search.sift import group
+from pulsar.searches.fft import FFTSearch
+from pulsar.searches.sift import group
 
 N, TSAMP = 1 << 15, 1e-3
 T = N * TSAMP

@@ -10,8 +10,8 @@ from reference.fold import make_source
 
 from pulsar.config.model import FoldConfig
 from pulsar.data.fold import FoldParams
-from pulsar.fold.folder import fold_many
-from pulsar.fold.refine import refine
+from pulsar.folding.folder import fold_many
+from pulsar.folding.refine import refine
 from pulsar.rank.features import FEATURE_NAMES, FEATURES, box_amplitudes, features, persistence, vector
 from pulsar.rank.score import BIAS, DEFAULT, PENALTIES, WEIGHTS, score
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
-from pulsar.search import stats
-from pulsar.search.sift import Group
+from pulsar.searches import stats
+from pulsar.searches.sift import Group
 
 TOBS = 600.0
 #: Channels of an L-band receiver [MHz].

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.mask import CAUSES, Mask
+from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
-from pulsar.rfi.mask import CAUSES, Mask
-from pulsar.rfi.statistics import BlockStatistics
 
 
 class NoSamples:

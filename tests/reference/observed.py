@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from pulsar.cleaning import cleaned_source, make_mask, measure
 from pulsar.config.model import RfiConfig
 from pulsar.data.block import Block
 from pulsar.data.header import Header
-from pulsar.rfi import cleaned_source, make_mask, measure
 
 
 class ArrayObservation:

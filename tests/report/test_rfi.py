@@ -7,11 +7,11 @@ import pytest
 from matplotlib.colors import to_rgb
 from reference.masks import make_header, make_mask_of, make_statistics
 
+from pulsar.cleaning.birdies import Birdie
+from pulsar.cleaning.mask import CAUSES, Mask
 from pulsar.report import rfi
 from pulsar.report.rfi import peaks_by_frequency, plot_mask, plot_rfi
 from pulsar.report.sheet import png
-from pulsar.rfi.birdies import Birdie
-from pulsar.rfi.mask import CAUSES, Mask
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HEADER = make_header(64, 60_000)

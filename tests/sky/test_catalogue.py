@@ -147,7 +147,7 @@ def test_the_command_line_names_the_catalogue_or_says_how_to_get_one(tmp_path, m
     from typer.testing import CliRunner
 
     from pulsar.cli.app import app
-    from pulsar.simulate import Sky, write_filterbank
+    from pulsar.synthesis import Sky, write_filterbank
 
     sky = Sky(nchans=16, fch1=1450.0, foff=-6.25, tsamp=1e-3, nsamps=256, ra_deg=83.63, dec_deg=22.0)
     path = str(write_filterbank(sky, tmp_path / "a.fil", threads=1))

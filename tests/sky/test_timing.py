@@ -250,8 +250,8 @@ def test_a_binary_is_folded_where_a_plain_period_would_smear_it(tmp_path):
     """The command line, on a simulated orbit of which a sixth is seen."""
     from typer.testing import CliRunner
 
-    from pulsar.simulate import Orbit as Circle
-    from pulsar.simulate import Pulsar, Sky, write_filterbank
+    from pulsar.synthesis import Orbit as Circle
+    from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
     pb, x, freq, phase = 400.0, 0.05, 61.0, 0.1
     sky = Sky(

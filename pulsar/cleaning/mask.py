@@ -1,0 +1,230 @@
+"""Which channels and blocks are left out, why, and the baseline and noise of the rest."""
+
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.cleaning.diode import Diode
+from pulsar.cleaning.robust import median, smooth
+from pulsar.cleaning.statistics import BlockStatistics
+from pulsar.config.model import RfiConfig
+from pulsar.constants import KDM
+from pulsar.data.observation import Observation
+from pulsar.errors import DataError
+
+# Default time scale of the baseline [s], where it is not longer; and of what outliers are compared with.
+SHORTEST_BASELINE = 30.0
+# Fewest blocks with which one is compared.
+FEWEST_NEAR = 16
+# A channel without variance in more blocks than this is constant.
+LOST_BLOCKS = 0.5
+#: Why a channel-block is masked: the bits of `Mask.why`, lowest first.
+CAUSES: Final = (
+    "channel",
+    "no data",
+    "saturated",
+    "mean",
+    "noise",
+    "shape",
+    "not white",
+    "line",
+    "neighbours",
+    "grown",
+    "block",
+    "jump",
+    "given",
+)
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What is left out of an observation, and what is needed to normalise the rest.
+
+    Attributes
+    ----------
+    chan_ok : ndarray of bool, shape (nchans,)
+    reasons : tuple of str
+        For every channel why it is masked, "" where it is not.
+    bad : ndarray of bool, shape (nblocks, nchans)
+        Masked blocks; all True in a masked channel.
+    edges : ndarray of int64, shape (nblocks + 1,)
+        Edges of the blocks in samples.
+    baseline, noise : ndarray of float64, shape (nblocks, nchans)
+        Smooth mean and standard deviation at the middle of every block, in raw units.
+    clipped : ndarray of int64, shape (n, 2)
+        First sample and the one after the last of what is left out in all channels, ascending.
+    why : ndarray of uint16, shape (nblocks, nchans)
+        Bits of the CAUSES for which a channel-block is masked; empty where unknown.
+    wave : ndarray of float64, shape (2,) or (0,)
+        Period of a noise diode that is taken out, and the time of one of its rising edges from the start [s].
+    wave_step : ndarray of float32, shape (nblocks, nchans) or (0, 0)
+        Its step in raw units.
+    """
+
+    chan_ok: NDArray[np.bool_]
+    reasons: tuple[str, ...]
+    bad: NDArray[np.bool_]
+    edges: NDArray[np.int64]
+    baseline: NDArray[np.float64]
+    noise: NDArray[np.float64]
+    clipped: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+    why: NDArray[np.uint16] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.uint16))
+    wave: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    wave_step: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.float32))
+
+    @property
+    def fraction_lost(self) -> float:
+        """Fraction of the channel-samples that are masked or clipped."""
+        weights = np.diff(self.edges) - self.clipped_samples
+        masked = float(np.sum(self.bad.mean(axis=1) * weights) + self.clipped_samples.sum())
+        return masked / float(self.edges[-1] - self.edges[0])
+
+    @property
+    def diode(self) -> Diode | None:
+        """The noise diode that is taken out."""
+        return Diode(float(self.wave[0]), float(self.wave[1]), self.wave_step) if self.wave.size else None
+
+    @property
+    def clipped_samples(self) -> NDArray[np.int64]:
+        """Samples of every block that are clipped, shape (nblocks,)."""
+        below = np.concatenate([[0], np.cumsum(self.clipped[:, 1] - self.clipped[:, 0])])
+        # Of the stretch that an edge may lie in, the part before it.
+        at = np.searchsorted(self.clipped[:, 0], self.edges, side="right")
+        total = below[at]
+        inside = at > 0
+        total[inside] -= np.maximum(self.clipped[at[inside] - 1, 1] - self.edges[inside], 0)
+        return np.asarray(np.diff(total), dtype=np.int64)
+
+    def summary(self) -> str:
+        """One line for the log: how many channels are masked and why."""
+        counts: dict[str, int] = {}
+        for reason in self.reasons:
+            if reason:
+                counts[reason] = counts.get(reason, 0) + 1
+        lost = int((~self.chan_ok).sum())
+        why = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items(), key=lambda kv: -kv[1]))
+        text = f"{lost} of {len(self.chan_ok)} channels masked" + (f" ({why})" if why else "")
+        if self.wave.size:
+            on = float(np.mean(self.wave_step.any(axis=1)))
+            text += f", noise diode of {self.wave[0]:.6g} s taken out ({100 * on:.0f} % of the time)"
+        if len(self.clipped):
+            text += f", {len(self.clipped)} impulses clipped"
+        return f"{text}, {100 * self.fraction_lost:.1f} % of the data"
+
+
+def make_mask(
+    obs: Observation, stats: BlockStatistics, config: RfiConfig, *, given: NDArray[np.bool_] | None = None
+) -> Mask:
+    """Decide what is masked from the statistics of the first pass.
+
+    Channels without variance, saturated, in a `zap` range, and what :func:`pulsar.cleaning.outliers.find_outliers`
+    finds. A broadband signal moves all channels alike and is therefore never an outlier among them.
+
+    Parameters
+    ----------
+    obs : Observation
+    stats : BlockStatistics
+    config : RfiConfig
+    given : ndarray of bool, shape (nblocks, nchans), optional
+        What a mask from elsewhere leaves out: left out as well, and known to be bad when the rest is judged.
+
+    Raises
+    ------
+    DataError
+        When no channel is left.
+    """
+    from pulsar.cleaning.outliers import SATURATED, excess_saturation, find_jumps, find_outliers, grown
+
+    header = obs.header
+    diode = stats.diode
+    if diode is not None:
+        stats = replace(stats, mean=stats.mean - diode.step * stats.diode_share[:, None])
+    nchans = header.nchans
+    reasons = np.full(nchans, "", dtype="U32")
+    why = np.zeros(stats.mean.shape, dtype=np.uint16)
+
+    def flag(which: NDArray[np.bool_], reason: str) -> None:
+        reasons[which & (reasons == "")] = reason
+
+    def mark(which: NDArray[np.bool_], cause: str) -> None:
+        why[which] |= np.uint16(1 << CAUSES.index(cause))
+
+    usable = (stats.valid > 0) & np.isfinite(stats.std)
+    flag(~obs.chan_ok, "no weight in file")
+    half = 0.5 * header.chan_width
+    for lo, hi in config.zap:
+        flag((header.freqs + half > lo) & (header.freqs - half < hi), "zapped")
+    with np.errstate(invalid="ignore"):
+        # Rounding leaves a relative 1e-7 of a large float constant in its variance.
+        still = ~(stats.std > 1e-6 * np.abs(stats.mean)) | ~usable
+    flag(np.asarray(~usable.any(axis=0)), "no finite data")
+    # Blocks that are in no file say nothing about channels.
+    inside = np.asarray(usable.any(axis=1))
+    if inside.any():
+        flag(np.asarray(still[inside].mean(axis=0) > LOST_BLOCKS), "constant")
+    mark(still, "no data")
+    if given is not None:
+        flag(np.asarray((given | ~inside[:, None]).all(axis=0), dtype=np.bool_), "PRESTO mask")
+        mark(given, "given")
+    block = stats.block_nsamps * header.tsamp
+    baseline_s = config.baseline if config.baseline is not None else max(SHORTEST_BASELINE, 0.25 * header.tobs)
+    window = max(1, round(baseline_s / block))
+    # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
+    near = max(FEWEST_NEAR, round(SHORTEST_BASELINE / block))
+    jumps = np.zeros(0, dtype=np.int64)
+    if config.enabled:
+        flag(np.median(excess_saturation(stats), axis=0) > SATURATED, "saturated")
+        measured = stats
+        with np.errstate(divide="ignore"):
+            delays = KDM * (header.freqs**-2.0 - header.freqs.max() ** -2.0) / header.tsamp
+        if header.nbits == 1:
+            # One bit has a mean, and no noise or shape of its own.
+            config = config.model_copy(update={"kurtosis": 0.0, "iqrm": 0.0})
+            measured = replace(stats, std=np.where(usable, median(stats.std, axis=0), np.nan))
+        known = (why > 0) | (reasons != "")[None, :]
+        found = find_outliers(measured, known, sorted({near, max(near, window)}), delays, config)
+        for which, reason in found.channels:
+            flag(which, reason)
+        for blocks, cause in found.blocks:
+            mark(blocks, cause)
+        live = reasons == ""
+        if live.any() and config.grow > 0:
+            # What is missing in all channels, and whole channels, is not what grows.
+            kept = inside[:, None] & live[None, :]
+            mark(grown((why > 0) & kept, config.grow) & kept & (why == 0), "grown")
+        flag(((why > 0) & ~still).mean(axis=0) > config.chan_fraction, "often bad")
+        jumps = find_jumps(stats, (why > 0) | (reasons != "")[None, :], block)
+        for k in jumps:
+            # The block that it is in, and the one after it, up to whose middle the baseline is a ramp.
+            mark(np.isin(np.arange(stats.nblocks), (k - 1, k))[:, None] & np.ones(nchans, dtype=bool), "jump")
+        live = reasons == ""
+        if live.any():
+            lost = np.mean(why[:, live] > 0, axis=1)
+            mark(np.repeat(np.greater(lost, config.block_fraction)[:, None], nchans, axis=1), "block")
+    mark(np.repeat((reasons != "")[None, :], stats.nblocks, axis=0), "channel")
+    bad = why > 0
+    live = (reasons == "") & ~bad.all(axis=0)
+    flag(~live, "often bad")
+    if not live.any():
+        names, counts = np.unique(reasons, return_counts=True)
+        told = ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True))
+        raise DataError(
+            f"{obs.files[0].path if obs.files else header.source}: all {nchans} channels are masked ({told}); "
+            "there is nothing to search. Check the file with 'pulsar info', or loosen the masking "
+            "(--set rfi.enabled=false, fewer --zap ranges)"
+        )
+    bad[:, ~live] = True
+    mark(np.repeat(~live[None, :], stats.nblocks, axis=0), "channel")
+    wave = np.zeros(0) if diode is None else np.array([diode.period, diode.rise])
+    step = np.zeros((0, 0), dtype=np.float32) if diode is None else diode.step
+    pieces = np.concatenate([[0], jumps, [stats.nblocks]])
+    baseline, noise = np.empty_like(stats.mean), np.empty_like(stats.std)
+    for first, last in pairwise(pieces):
+        part = slice(first, last)
+        baseline[part] = smooth(stats.mean[part], bad[part], window)
+        noise[part] = smooth(stats.std[part], bad[part], window)
+    labels = tuple(str(r) for r in reasons)
+    return Mask(live, labels, bad, stats.edges, baseline, noise, stats.impulses, why, wave, step)

@@ -1,0 +1,409 @@
+"""Which channels and channel-blocks stand out: by level, noise, shape of the distribution, periodicity, neighbours.
+
+A signal from the sky is in many channels. Where a quarter of the channels of a block stand out in the shape of their
+distribution or against their neighbours, that says nothing about single channels; where many channels have the same
+line, it is not one of theirs.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.cleaning.robust import MAD_TO_SIGMA, median, robust_z, smooth
+from pulsar.cleaning.statistics import BlockStatistics
+from pulsar.config.model import RfiConfig
+
+#: Channels needed before one can be called an outlier among the others.
+MIN_CHANNELS: Final = 16
+#: Departures of a channel smaller than these do no harm, however many sigma they are.
+MIN_NOISE_RATIO: Final = 1.35
+MIN_VARIABILITY: Final = 2.0
+MIN_SKEWNESS: Final = 0.1
+MIN_KURTOSIS: Final = 0.2
+MIN_EXCESS: Final = 0.15
+#: What may be said of channels and of channel-blocks.
+CHANNEL_REASONS: Final = ("noise outlier", "variable", "not noise", "not white")
+BLOCK_CAUSES: Final = ("saturated", "mean", "noise", "shape", "not white", "line", "neighbours")
+#: Rounds of looking.
+ROUNDS: Final = 3
+#: Where more than this part of the channels stand out over the whole observation, it is the rest that is odd.
+MOST_CHANNELS: Final = 0.6
+#: What this part of the channels have at the same time is broadband: it is looked for from this many sigma on.
+BROAD: Final = 0.25
+BROAD_SIGMA: Final = 3.0
+#: Farthest neighbours that vote, as a part of the channels, and the ratio of one lag to the next (Morello et al. 2022).
+RADIUS: Final = 0.1
+#: A jump of the gain: compared over so many blocks, so long [s] and that part of the data on either side; so many times
+#: what the level varies there, and of the step that part at once.
+JUMP_BLOCKS: Final = 8
+JUMP_TIME: Final = 4.0
+JUMP_SHARE: Final = 0.06
+JUMP_SIGMA: Final = 8.0
+JUMP_SUDDEN: Final = 0.7
+#: An event of a part of the band: channels with no more than so many blocks, or that part of them (of so many or more),
+#: that stand out, and so many such channels among as many on either side.
+RARE_OF: Final = 32
+RARE_BLOCKS: Final = 2
+RARE_SHARE: Final = 0.005
+RARE_CHANNELS: Final = 6
+#: Fraction of samples at the top code from which a channel-block counts as saturated.
+SATURATED: Final = 0.02
+#: Dispersed tracks are looked for in so many bands; of one that part of the channels must be raised, by so many sigma,
+#: and of the bands along a track that part. It stands out from the blocks around. Up to so many blocks from one end of
+#: the band to the other every track is gone through.
+TRACK_BANDS: Final = 32
+TRACK_DENSITY: Final = 0.25
+TRACK_SIGMA: Final = 4.0
+TRACK_SHARE: Final = 0.7
+TRACK_FINE: Final = 60
+TRACK_MARGIN: Final = 6
+LAG_RATIO: Final = 1.5
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """What stands out.
+
+    Attributes
+    ----------
+    channels : list of (ndarray of bool, shape (nchans,); str)
+        Whole channels, and why.
+    blocks : list of (ndarray of bool, shape (nblocks, nchans); str)
+        Channel-blocks, and the cause.
+    """
+
+    channels: list[tuple[NDArray[np.bool_], str]]
+    blocks: list[tuple[NDArray[np.bool_], str]]
+
+
+def find_outliers(
+    stats: BlockStatistics,
+    bad: NDArray[np.bool_],
+    windows: Sequence[int],
+    delays: NDArray[np.float64],
+    config: RfiConfig,
+) -> Outliers:
+    """Outlying channels and channel-blocks, in a few rounds, each without what those before found.
+
+    Parameters
+    ----------
+    stats : BlockStatistics
+    bad : ndarray of bool, shape (nblocks, nchans)
+        What is masked already, and says nothing about the rest.
+    windows : sequence of int
+        Blocks over which levels are followed, ascending: what stands out on one of these scales.
+    delays : ndarray of float64, shape (nchans,)
+        Dispersion delay of the channels for a DM of 1 pc cm^-3 [samples]: what lies along a dispersed track is spared.
+    config : RfiConfig
+    """
+    from scipy.stats import norm
+
+    shape = stats.mean.shape
+    whole = {name: np.zeros(shape[1], dtype=bool) for name in CHANNEL_REASONS}
+    parts = {name: np.zeros(shape, dtype=bool) for name in BLOCK_CAUSES}
+    lengths = np.diff(stats.edges).astype(np.float64)[:, None] * np.maximum(stats.valid, 1e-9)
+    for number in range(ROUNDS):
+        live = np.asarray(~bad.all(axis=0))
+        if live.sum() < MIN_CHANNELS:
+            break
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            dev, ratio = _departures(stats, bad, lengths, windows[0])
+            # Raised noise in many channels: a bright pulse, whose spectrum is its own affair.
+            burst = _broad(ratio * np.sqrt(2.0 * lengths))
+            raised = ratio * np.sqrt(2.0 * lengths) > TRACK_SIGMA
+            raised |= dev > TRACK_SIGMA
+            if stats.npoints > 0:
+                raised |= stats.excess > TRACK_SIGMA * np.sqrt(2.0 / stats.npoints)
+            ratio -= median(ratio, axis=1, keepdims=True)
+
+            level = np.log(median(np.where(bad, np.nan, stats.std), axis=0))
+            residual = _residual(level, live)
+            z = robust_z(residual, 0.0)
+            noticeable = live & (np.abs(residual) > np.log(MIN_NOISE_RATIO))
+            whole["noise outlier"] |= noticeable & (np.abs(z) > config.chan_sigma)
+
+            parts["saturated"] |= ~bad & (excess_saturation(stats) > SATURATED)
+            scales = [(dev, "mean"), (ratio, "noise")]
+            for wide in windows[1:]:
+                far_dev, far_ratio = _departures(stats, bad, lengths, wide)
+                far_ratio = far_ratio - median(far_ratio, axis=1, keepdims=True)
+                scales += [(far_dev, "mean"), (far_ratio, "noise")]
+            for values, cause in scales:
+                variable, outlying = _variable(values, live, config)
+                whole["variable"] |= variable
+                parts[cause] |= outlying
+            if config.kurtosis > 0:
+                for moment, variance, least in (
+                    (stats.skewness, 6.0, MIN_SKEWNESS),
+                    (stats.kurtosis, 24.0, MIN_KURTOSIS),
+                ):
+                    sigma = np.sqrt(variance / lengths)
+                    channels, outlying = _shape(np.where(bad, np.nan, moment), sigma, live, least, config.kurtosis)
+                    whole["not noise"] |= channels
+                    parts["shape"] |= outlying
+            if config.excess > 0 and stats.npoints > 0:
+                sigma = np.full(shape, np.sqrt(2.0 / stats.npoints))
+                channels, outlying = _shape(np.where(bad, np.nan, stats.excess), sigma, live, MIN_EXCESS, config.excess)
+                whole["not white"] |= channels
+                parts["not white"] |= outlying
+            if config.fourier > 0 and stats.bin_width > 0:
+                limit = -float(norm.logsf(config.fourier))
+                parts["line"] |= ~bad & (stats.fourier > limit)
+            found = np.logical_or.reduce(list(parts.values())) | np.logical_or.reduce(list(whole.values()))[None, :]
+            last = number == ROUNDS - 1 or not (found & ~bad).any()
+            if config.iqrm > 0 and last:
+                votes = np.where(burst[:, None], np.nan, ratio)
+                parts["neighbours"] |= _voted(votes, config.iqrm)
+                whole["noise outlier"] |= noticeable & _voted(np.where(live, residual, np.nan)[None, :], config.iqrm)[0]
+        for channels in whole.values():
+            bad = bad | channels[None, :]
+        spared = _tracks(np.logical_or.reduce([raised, *parts.values()]), bad, stats.edges, delays)
+        spared |= _rare(np.logical_or.reduce(list(parts.values())))
+        for cause, blocks in parts.items():
+            parts[cause] = blocks & ~spared
+            bad = bad | parts[cause]
+        if last:
+            break
+    return Outliers([(w, name) for name, w in whole.items()], [(p, name) for name, p in parts.items()])
+
+
+def excess_saturation(stats: BlockStatistics) -> NDArray[np.float64]:
+    """Fraction of saturated samples beyond that of the typical channel: of few bits noise itself reaches the top."""
+    usual = np.median(stats.saturated, axis=1, keepdims=True) if stats.saturated.shape[1] >= MIN_CHANNELS else 0.0
+    return np.asarray(stats.saturated - usual, dtype=np.float64)
+
+
+def _departures(
+    stats: BlockStatistics, bad: NDArray[np.bool_], lengths: NDArray[np.float64], window: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Deviations of means and logarithms of the ratio of noise, from those of the blocks around."""
+    base = smooth(stats.mean, bad, window)
+    noise = smooth(stats.std, bad, window)
+    # In the error that white noise gives a mean, less what all channels share.
+    dev = np.where(bad, np.nan, (stats.mean - base) / noise * np.sqrt(lengths))
+    dev -= median(dev, axis=1, keepdims=True)
+    return dev, np.where(bad, np.nan, np.log(np.maximum(stats.std, 1e-30) / noise))
+
+
+def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> NDArray[np.int64]:
+    """Blocks from which on the gain of the whole band is another one.
+
+    A step of the level that all channels share, in one block or two, between two stretches of some seconds that differ
+    by more than they vary: a pulse, even of a second or two, comes back.
+
+    Parameters
+    ----------
+    stats : BlockStatistics
+    bad : ndarray of bool, shape (nblocks, nchans)
+    block : float
+        Length of a block [s].
+
+    Returns
+    -------
+    ndarray of int64
+        The first whole block after each step.
+    """
+    nblocks = stats.nblocks
+    # Pulses of a period up to a tenth of the data are shorter than half of that.
+    reach = max(JUMP_BLOCKS, round(JUMP_TIME / block), round(JUMP_SHARE * nblocks))
+    if nblocks < 2 * reach + 2:
+        return np.zeros(0, dtype=np.int64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        usual, spread = (
+            median(np.where(bad, np.nan, stats.mean), axis=0),
+            median(np.where(bad, np.nan, stats.std), axis=0),
+        )
+        level = median(np.where(bad, np.nan, (stats.mean - usual) / spread), axis=1)
+    if not np.isfinite(level).all():
+        known = np.isfinite(level)
+        if known.sum() < 2:
+            return np.zeros(0, dtype=np.int64)
+        level = np.interp(np.arange(nblocks), np.flatnonzero(known), level[known])
+    windows = np.lib.stride_tricks.sliding_window_view(level, reach)
+    middle = np.median(windows, axis=1)
+    within = np.median(np.abs(windows - middle[:, None]), axis=1) * MAD_TO_SIGMA
+    # Block k: the step lies in k - 1, which is neither before nor after.
+    at = np.arange(reach + 1, nblocks - reach + 1)
+    before, after = at - 1 - reach, at
+    step = middle[after] - middle[before]
+    noise = np.maximum(within[after], within[before])
+    typical = np.median(np.abs(np.diff(level))) / 0.954
+    strength = np.abs(step) / np.maximum(noise, typical)
+    # Sudden: most of it from the block before to the one after.
+    sudden = np.abs(level[at] - level[at - 2]) > JUMP_SUDDEN * np.abs(step)
+    out: list[int] = []
+    for i in np.argsort(-strength):
+        if strength[i] < JUMP_SIGMA:
+            break
+        if sudden[i] and all(abs(int(at[i]) - k) > 2 for k in out):
+            out.append(int(at[i]))
+    return np.array(sorted(out), dtype=np.int64)
+
+
+def grown(flags: NDArray[np.bool_], share: float) -> NDArray[np.bool_]:
+    """Flags closed and extended along time and along frequency (Offringa et al. 2012), shape as `flags`."""
+    from pulsar_kernels.interference import extend
+
+    along = np.empty_like(flags)
+    extend(np.ascontiguousarray(flags), share, along)
+    columns = np.ascontiguousarray(flags.T)
+    across = np.empty_like(columns)
+    extend(columns, share, across)
+    return np.asarray(along | across.T)
+
+
+def _residual(level: NDArray[np.float64], live: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Of a number for every channel, what differs from the running median over the channels around."""
+    from scipy.ndimage import median_filter
+
+    filled = np.interp(np.arange(level.size), np.flatnonzero(live), level[live])
+    size = max(9, int(live.sum()) // 16) | 1
+    return np.asarray(filled - median_filter(filled, size=size, mode="nearest"))
+
+
+def _variable(
+    values: NDArray[np.float64], live: NDArray[np.bool_], config: RfiConfig
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Channels that vary more than others, and blocks out of their channel's range."""
+    variable = np.zeros(live.size, dtype=bool)
+    spread = MAD_TO_SIGMA * median(np.abs(values), axis=0)
+    if len(values) >= 4:
+        rel = np.log(np.maximum(spread, 1e-30))
+        z = robust_z(np.where(live, rel, np.nan))
+        variable = live & (z > config.chan_sigma) & (rel - median(rel[live]) > np.log(MIN_VARIABILITY))
+    typical = float(median(spread[live]))
+    if not typical > 0:
+        return variable, np.zeros(values.shape, dtype=bool)
+    # A strong celestial signal moves channels alike but not equally: their spread counts as noise.
+    across = MAD_TO_SIGMA * median(np.abs(values), axis=1, keepdims=True)
+    scale = np.maximum(np.maximum(spread, typical)[None, :], across)
+    return variable, np.abs(values) > config.block_sigma * scale
+
+
+def _broad(sigmas: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Blocks of which many channels stand out at once, shape (nblocks,)."""
+    known = np.isfinite(sigmas).sum(axis=1)
+    return np.asarray((np.abs(sigmas) > BROAD_SIGMA).sum(axis=1) > BROAD * np.maximum(known, 1))
+
+
+def _shape(
+    values: NDArray[np.float64],
+    sigma: NDArray[np.float64],
+    live: NDArray[np.bool_],
+    least: float,
+    threshold: float,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Channels and channel-blocks of which a statistic is not that of the others.
+
+    `sigma` is its standard deviation in white Gaussian noise, shape (nblocks, nchans).
+    """
+    nblocks = len(values)
+    level = median(values, axis=0)
+    live = live & np.isfinite(level)
+    channels = np.zeros(live.size, dtype=bool)
+    if live.sum() < MIN_CHANNELS:
+        return channels, np.zeros(values.shape, dtype=bool)
+    off = np.where(live, level - float(median(level[live])), np.nan)
+    scatter = np.maximum(MAD_TO_SIGMA * median(np.abs(off)), 1.2533 * median(sigma, axis=0) / np.sqrt(nblocks))
+    # A pulsar that does so much to a single channel has an S/N of thousands.
+    standing = np.abs(off) > np.maximum(threshold * scatter, least)
+    if standing.sum() <= MOST_CHANNELS * live.sum():
+        channels = live & standing
+    # Of a block: beside what all channels have then, and what this one always has.
+    beside = values - np.where(np.isfinite(level), level, 0.0)[None, :]
+    broad = _broad(np.where(channels[None, :], np.nan, beside / sigma))
+    beside -= median(beside, axis=1, keepdims=True)
+    spread = MAD_TO_SIGMA * median(np.abs(beside), axis=0)
+    across = MAD_TO_SIGMA * median(np.abs(beside), axis=1, keepdims=True)
+    scale = np.maximum(np.maximum(np.nan_to_num(spread)[None, :], sigma), across)
+    return channels, (np.abs(beside) > threshold * scale) & ~broad[:, None]
+
+
+def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
+    """Outliers of every row to either side by the votes of their neighbours."""
+    from pulsar_kernels.interference import iqrm
+
+    values = np.ascontiguousarray(values)
+    radius = max(1, int(RADIUS * values.shape[1]))
+    lags = [1]
+    while (lag := max(lags[-1] + 1, int(LAG_RATIO * lags[-1]))) <= radius:
+        lags.append(lag)
+    out = np.zeros(values.shape, dtype=bool)
+    iqrm(values, np.array(lags, dtype=np.int64), threshold, out)
+    return out
+
+
+def _rare(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Events of several neighbouring channels that all but never have any: they may be bursts of a part of the band.
+
+    What comes once does nothing to a search for periods; of single pulses it is judged by its shape.
+    """
+    nblocks = len(flags)
+    if nblocks < RARE_OF:
+        return np.zeros(flags.shape, dtype=bool)
+    rare = flags & (flags.sum(axis=0) <= max(RARE_BLOCKS, RARE_SHARE * nblocks))[None, :]
+    # With the blocks before and after, of one event: enough of the channels around.
+    event = rare.copy()
+    event[1:] |= rare[:-1]
+    event[:-1] |= rare[1:]
+    sums = np.cumsum(np.pad(event, ((0, 0), (RARE_CHANNELS + 1, RARE_CHANNELS))), axis=1, dtype=np.int32)
+    around = sums[:, 2 * RARE_CHANNELS + 1 :] - sums[:, : -(2 * RARE_CHANNELS + 1)]
+    return np.asarray(rare & (around >= RARE_CHANNELS))
+
+
+def _tracks(
+    raised: NDArray[np.bool_], bad: NDArray[np.bool_], edges: NDArray[np.int64], delays: NDArray[np.float64]
+) -> NDArray[np.bool_]:
+    """Channel-blocks along the track of a very bright dispersed pulse, shape as `raised`.
+
+    Looked for in bands of channels: on a track most bands have channels that are raised, and beside it few have.
+    """
+    spared = np.zeros(raised.shape, dtype=bool)
+    nblocks, nchans = raised.shape
+    nbands = min(TRACK_BANDS, nchans)
+    band = np.arange(nchans) * nbands // nchans
+    known = np.zeros((nbands, nblocks))
+    hit = np.zeros((nbands, nblocks))
+    np.add.at(known, band, (~bad).T)
+    np.add.at(hit, band, (raised & ~bad).T)
+    struck = hit > TRACK_DENSITY * known
+    live = known > 0
+    if nblocks < 3 or not struck.any():
+        return spared
+    middle = np.array([delays[band == b].mean() for b in range(nbands)]) / float(np.diff(edges).mean())
+    middle -= middle.min()
+    if not 0 < middle.max() < np.inf:
+        return spared
+    # Within a block of the track.
+    near = struck.copy()
+    near[:, 1:] |= struck[:, :-1]
+    near[:, :-1] |= struck[:, 1:]
+    density = np.append(0.0, np.cumsum(near.mean(axis=0)))
+    starts = np.arange(nblocks)
+    rows = np.arange(nbands)[:, None]
+    crossings = np.arange(0.0, min(nblocks, TRACK_FINE), 0.5)
+    if nblocks > TRACK_FINE:
+        count = int(50 * np.log(nblocks / TRACK_FINE)) + 1
+        crossings = np.concatenate([crossings, np.geomspace(TRACK_FINE, nblocks, count)])
+    for crossing in crossings:
+        places = starts[None, :] + np.rint(middle / middle.max() * crossing).astype(np.int64)[:, None]
+        inside = places < nblocks
+        places = np.minimum(places, nblocks - 1)
+        usable = inside & live[rows, places]
+        # What lies beyond the end of the data is not seen; half of the band must be.
+        enough = usable.sum(axis=0) >= max(0.5 * live.any(axis=1).sum(), 4)
+        share = (near[rows, places] & usable).sum(axis=0) / np.maximum(usable.sum(axis=0), 1)
+        # In data where many are raised there would be as many along any line: some blocks before, and after.
+        before, after = np.maximum(starts - TRACK_MARGIN, 0), np.minimum(starts + int(crossing) + TRACK_MARGIN, nblocks)
+        chance = (density[after] - density[before]) / (after - before)
+        for start in np.flatnonzero(enough & (share > TRACK_SHARE) & (chance < 0.6 * TRACK_SHARE)):
+            for b in np.flatnonzero(usable[:, start]):
+                place = int(places[b, start])
+                spared[max(place - 1, 0) : place + 2, band == b] = True
+    return spared

@@ -1,0 +1,259 @@
+"""The observation as the later stages see it: masked, of zero mean and equal noise, in int8."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.cleaning.mask import Mask
+from pulsar.cleaning.statistics import outside_gaps, piece_samples
+from pulsar.config.model import RfiConfig
+from pulsar.data.observation import Observation
+from pulsar.data.source import SIGMA_LEVELS
+
+#: Ratios of the gains of channels beyond which the bandpass is not what their means tell.
+GAIN_RANGE: Final = (0.5, 2.0)
+
+#: Samples for every channel from which matched gains are found.
+MATCHED_SAMPLES: Final = 20
+
+
+class CleanedSource:
+    """Reads, masks and normalises stretches of an observation (a `pulsar.data.source.SampleSource`).
+
+    Parameters
+    ----------
+    obs : Observation
+    mask : Mask
+    weights, gains : ndarray of float32, shape (nblocks, nchans live), optional
+        The sum over the channels, each times its weight, is subtracted from every channel times its gain
+        (:func:`shared_gains`, :func:`matched_gains`). In a block that starts at ``mask.edges[i]`` the row i counts.
+    """
+
+    def __init__(
+        self,
+        obs: Observation,
+        mask: Mask,
+        *,
+        weights: NDArray[np.float32] | None = None,
+        gains: NDArray[np.float32] | None = None,
+    ) -> None:
+        self.obs = obs
+        self.mask = mask
+        self._weights = weights
+        self._gains = gains
+        header = obs.header
+        self._chans = np.flatnonzero(mask.chan_ok).astype(np.int64)
+        self.freqs: NDArray[np.float64] = np.ascontiguousarray(header.freqs[self._chans])
+        self.fref = float(header.freqs[0])
+        self.chan_width = header.chan_width
+        self.nsamps = header.nsamps
+        self.tsamp = header.tsamp
+        self.tstart = header.tstart
+        noise = mask.noise[:, self._chans]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            scale = np.where(noise > 0, SIGMA_LEVELS / noise, 0.0)
+        self._scale = np.where(mask.bad[:, self._chans], 0.0, scale).astype(np.float32)
+        self._base = mask.baseline[:, self._chans]
+        self._centres = (mask.edges[:-1] + mask.edges[1:]) // 2
+        # Between two knots the baseline is one line and the scale one number.
+        self._diode = mask.diode
+        knots = [mask.edges, self._centres]
+        if self._diode is not None:
+            # Of a sample that an edge lies in, the larger part counts.
+            edges = self._diode.edges(0.0, self.nsamps * self.tsamp)
+            knots.append(np.clip(np.ceil(edges / self.tsamp - 0.5), 0, self.nsamps).astype(np.int64))
+            self._steps = self._diode.step[:, self._chans]
+        self._knots = np.unique(np.concatenate(knots))
+        self._live = 1.0 - mask.bad[:, self._chans].mean(axis=1)
+        self._local = threading.local()
+
+    @property
+    def nchans(self) -> int:
+        """Live channels."""
+        return len(self._chans)
+
+    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+        """Fill `out`, shape (nchans, n), from sample `start` on; zeros outside the observation and in gaps."""
+        n = out.shape[1]
+        lo, hi = max(start, 0), min(start + n, self.nsamps)
+        if lo >= hi:
+            out[:] = 0
+            return
+        out[:, : lo - start] = 0
+        out[:, hi - start :] = 0
+        step = piece_samples(self.obs.header.nchans * self.obs.dtype.itemsize)
+        at = lo
+        while at < hi:
+            segment = int(np.searchsorted(self._knots, at, side="right")) - 1
+            stop = min(at + step, hi, int(self._knots[segment + 1]))
+            self._piece(at, stop, segment, out[:, at - start : stop - start])
+            at = stop
+        for gap in self.obs.gaps:
+            a, b = max(gap.start, lo), min(gap.start + gap.nsamps, hi)
+            if a < b:
+                out[:, a - start : b - start] = 0
+        clipped = self.mask.clipped
+        first = int(np.searchsorted(clipped[:, 1], lo, side="right"))
+        last = int(np.searchsorted(clipped[:, 0], hi, side="left"))
+        for a, b in clipped[first:last]:
+            out[:, max(a, lo) - start : min(b, hi) - start] = 0
+
+    def valid_fraction(self, start: int, nsamps: int) -> float:
+        """Fraction of the live channel-samples of a stretch that are neither masked, clipped nor missing."""
+        lo, hi = max(start, 0), min(start + nsamps, self.nsamps)
+        if lo >= hi:
+            return 0.0
+        edges = self.mask.edges
+        total = 0.0
+        for a, b in outside_gaps(self.obs, lo, hi):
+            overlap = np.clip(np.minimum(edges[1:], b) - np.maximum(edges[:-1], a), 0, None)
+            total += float(np.sum(overlap * self._live))
+        clipped = self.mask.clipped
+        inside = slice(*(int(i) for i in (np.searchsorted(clipped[:, 1], lo), np.searchsorted(clipped[:, 0], hi))))
+        for a, b in clipped[inside]:
+            overlap = np.clip(np.minimum(edges[1:], min(b, hi)) - np.maximum(edges[:-1], max(a, lo)), 0, None)
+            total -= float(np.sum(overlap * self._live))
+        return total / nsamps
+
+    def _piece(self, start: int, stop: int, segment: int, out: NDArray[np.int8]) -> None:
+        from pulsar_kernels.clean import normalise, zero_dm
+
+        n = stop - start
+        nchans = self.obs.header.nchans
+        size = nchans * n
+        buffer = getattr(self._local, "buffer", None)
+        if buffer is None or buffer.size < size:
+            buffer = self._local.buffer = np.empty(size, dtype=self.obs.dtype)
+        raw = buffer[:size].reshape(nchans, n)
+        self.obs.read_into(start, raw)
+        anchor = int(self._knots[segment])
+        base, slope = self._line(anchor)
+        block = int(np.searchsorted(self.mask.edges, anchor, side="right")) - 1
+        scale = self._scale[block]
+        if self._diode is not None:
+            base = base + self._steps[block] * np.float32(self._diode.wave(np.array([(anchor + 0.5) * self.tsamp]))[0])
+        none = np.empty(0, dtype=np.float32)
+        if self._weights is None or self._gains is None:
+            normalise(raw, self._chans, base, slope, scale, start - anchor, none, none, out)
+            return
+        series = np.empty(n, dtype=np.float32)
+        zero_dm(raw, self._chans, base, slope, scale, start - anchor, self._weights[block], series)
+        normalise(raw, self._chans, base, slope, scale, start - anchor, series, self._gains[block], out)
+
+    def _line(self, anchor: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Baseline at the knot `anchor` and its slope a sample up to the next knot, per live channel."""
+        centres = self._centres
+        flat = np.zeros(self.nchans, dtype=np.float32)
+        if anchor < centres[0]:
+            return self._base[0].astype(np.float32), flat
+        if anchor >= centres[-1]:
+            return self._base[-1].astype(np.float32), flat
+        i = int(np.searchsorted(centres, anchor, side="right")) - 1
+        slope = (self._base[i + 1] - self._base[i]) / (centres[i + 1] - centres[i])
+        value = self._base[i] + slope * (anchor - centres[i])
+        return value.astype(np.float32), slope.astype(np.float32)
+
+
+def cleaned_source(
+    obs: Observation,
+    mask: Mask,
+    config: RfiConfig,
+    *,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> CleanedSource:
+    """The cleaned observation, less what its channels share if the settings want that.
+
+    Parameters
+    ----------
+    obs : Observation
+    mask : Mask
+    config : RfiConfig
+        `zerodm`: "zdot" reads the observation once more to find the gains.
+    threads : int
+    progress : callable, optional
+        Called with the number of samples newly read.
+    """
+    if config.zerodm == "off":
+        return CleanedSource(obs, mask)
+    if config.zerodm == "mean":
+        gains = shared_gains(obs, mask)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            weights = gains / np.sum(gains**2, axis=1, keepdims=True)
+        return CleanedSource(obs, mask, weights=np.nan_to_num(weights, posinf=0.0).astype(np.float32), gains=gains)
+    weights, gains = matched_gains(CleanedSource(obs, mask), threads=threads, progress=progress)
+    return CleanedSource(obs, mask, weights=weights, gains=gains)
+
+
+def shared_gains(obs: Observation, mask: Mask) -> NDArray[np.float32]:
+    """What a change of the whole band by the same factor does to the channels, in units of their noise.
+
+    In raw units it is in proportion to the bandpass. Where means do not tell the bandpass (fewer than 8 bits, offsets
+    that have been removed) all channels have the gain 1.
+
+    Returns
+    -------
+    ndarray of float32, shape (nblocks, nchans live)
+        1 for the typical channel, 0 where masked.
+    """
+    chans = np.flatnonzero(mask.chan_ok)
+    bad = mask.bad[:, chans]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        over = mask.baseline[:, chans] / mask.noise[:, chans]
+        typical = np.nanmedian(np.where(bad | ~np.isfinite(over), np.nan, over)) if (~bad).any() else np.nan
+    if obs.header.nbits < 8 or not typical > 1.0:
+        gains = np.ones(bad.shape)
+    else:
+        gains = np.clip(np.nan_to_num(over / typical, nan=1.0, posinf=1.0, neginf=1.0), *GAIN_RANGE)
+    return np.where(bad, 0.0, gains).astype(np.float32)
+
+
+def matched_gains(
+    source: CleanedSource, *, threads: int = 1, progress: Callable[[int], None] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Weights of the mean over the channels, and the projection of every channel on it, some blocks at a time.
+
+    The projection of channel c on the mean s is <x_c s> / <s s> (Men et al. 2019, MNRAS 488, 3957). The part that the
+    noise of the channel itself has in both is taken off: where the channels share nothing, next to nothing is
+    subtracted.
+
+    Returns
+    -------
+    weights, gains : ndarray of float32, shape (nblocks, nchans live)
+    """
+    from pulsar_kernels.clean import project
+
+    mask, nchans = source.mask, source.nchans
+    live = ~mask.bad[:, mask.chan_ok]
+    nblocks = len(live)
+    # Noise alone gives gains that scatter by the root of channels over samples: over many blocks at once.
+    together = max(1, -(-MATCHED_SAMPLES * nchans // int(np.diff(mask.edges)[0])))
+    weights = (live / np.maximum(live.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+    gains = np.zeros(weights.shape, dtype=np.float32)
+    step = piece_samples(nchans)
+
+    def one(first: int) -> None:
+        last = min(first + together, nblocks)
+        products, total, own = np.zeros(nchans), 0.0, np.zeros(nchans)
+        data = np.empty((nchans, step), dtype=np.int8)
+        for block in range(first, last):
+            lo, hi = int(mask.edges[block]), int(mask.edges[block + 1])
+            for at in range(lo, hi, step):
+                part = data[:, : min(step, hi - at)]
+                source.read_into(at, part)
+                series = weights[block] @ part.astype(np.float32)
+                project(part, series, products)
+                total += float(series.astype(np.float64) @ series)
+                own += weights[block] * np.einsum("ij,ij->i", part, part, dtype=np.float64)
+        if total > 0:
+            gains[first:last] = np.where(live[first:last], np.clip((products - own) / total, 0.0, None), 0.0)
+        if progress is not None:
+            progress(int(mask.edges[last] - mask.edges[first]))
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        list(pool.map(one, range(0, nblocks, together)))
+    return weights, gains

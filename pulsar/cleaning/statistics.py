@@ -1,0 +1,397 @@
+"""First pass over the file: statistics of every channel in every time block, and impulses at DM 0."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.cleaning.diode import Diode, DiodeSums
+from pulsar.cleaning.impulses import Bands, find_impulses, merged_stretches
+from pulsar.config.model import RfiConfig
+from pulsar.data.observation import Observation
+
+# Fewest samples a block may hold for its standard deviation to be good to 6 %.
+MIN_BLOCK = 128
+# Blocks wanted in a short observation, where blocks of the configured length would be too few to compare.
+WANTED_BLOCKS = 16
+# Most blocks, and most channel-blocks: bounds the memory of the statistics (and of the mask) in a long observation.
+MOST_BLOCKS = 4096
+MOST_CELLS = 1 << 21
+# Raw bytes read at a time by one thread: large enough for sequential reading, small enough for L2.
+PIECE_BYTES = 1 << 20
+# With many channels rather this many samples, up to MOST_BYTES: short stretches of many rows cost more to begin than
+# the cache saves.
+PIECE_SAMPLES = 1088
+MOST_BYTES = 8 << 20
+# Dropouts must be so many times as significant as impulses: beside a bright pulse the running mean is too high.
+DROPOUT = 1.5
+# Impulses are looked for in so many seconds, and no more samples, at a time.
+GROUP_TIME = 4.0
+GROUP_SAMPLES = 1 << 18
+# Spectra within a block: of sums over about this time [s] and at least so many samples, of no more than so many bytes a
+# block of all channels, and without the lowest bins, which have the drifts.
+SPECTRUM_TIME = 1e-3
+SPECTRUM_SAMPLES = 4
+SPECTRUM_BYTES = 32 << 20
+SPECTRUM_FIRST = 5
+# Channels whose spectra are taken at a time, so that they stay in the cache.
+SPECTRUM_CHANNELS = 64
+# Fewer samples are summed, down to two, for so many points; still fewer make no spectrum. Of sums of two the variance
+# is at most twice that of white noise, which so few points hardly tell.
+SPECTRUM_LEAST = 32
+# A line is so many times the mean power; one that this part of the channels, and so many, have is nobody's own.
+LINE = 5.0
+COMMON = 0.1
+COMMON_CHANNELS = 3
+
+
+@dataclass(frozen=True)
+class BlockStatistics:
+    """Moments of every channel and time block.
+
+    Attributes
+    ----------
+    block_nsamps : int
+        Samples in a block (the last block takes the remainder, up to 1.5 blocks long).
+    edges : ndarray of int64, shape (nblocks + 1,)
+        Edges of the blocks in samples.
+    mean, std : ndarray of float64, shape (nblocks, nchans)
+        Of the finite samples; NaN where there are none.
+    saturated : ndarray of float32, shape (nblocks, nchans)
+        Fraction of samples at the top code (0 for floats and for fewer than 4 bits).
+    valid : ndarray of float64, shape (nblocks, nchans)
+        Fraction of samples that are finite and not in a gap.
+    skewness, kurtosis : ndarray of float32, shape (nblocks, nchans)
+        Third and fourth standardised moments, the latter less 3 (0 for Gaussian noise); NaN without variance.
+    fourier : ndarray of float32, shape (nblocks, nchans)
+        Strongest power within the block over the mean power, less its expectation in noise: ``exp(-fourier)`` is about
+        the probability of noise. Lines that many channels have at once are left out. NaN where it was not taken.
+    bins : ndarray of int32, shape (nblocks, nchans)
+        Bin of that power, of `bin_width` Hz each.
+    bin_width : float
+        [Hz]; 0 where no spectra were taken.
+    excess : ndarray of float32, shape (nblocks, nchans)
+        Variance of sums over a few samples (of about a millisecond) over that of white noise, less 1; NaN where it was
+        not taken. In white noise it scatters by ``sqrt(2 / npoints)``.
+    npoints : int
+        Such sums in a block; 0 where none were taken.
+    diode : Diode or None
+        A noise diode that is on, in part of the data or all of it.
+    diode_share : ndarray of float64, shape (nblocks,) or (0,)
+        Mean of its wave over each block, -1/2 to 1/2.
+    impulses : ndarray of int64, shape (n, 2)
+        First sample of impulses at DM 0 and the one after the last, ascending; none where they were not looked for.
+    """
+
+    block_nsamps: int
+    edges: NDArray[np.int64]
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    saturated: NDArray[np.float32]
+    valid: NDArray[np.float64]
+    skewness: NDArray[np.float32]
+    kurtosis: NDArray[np.float32]
+    fourier: NDArray[np.float32]
+    bins: NDArray[np.int32]
+    excess: NDArray[np.float32]
+    bin_width: float = 0.0
+    npoints: int = 0
+    diode: Diode | None = None
+    diode_share: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    impulses: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 2), dtype=np.int64))
+
+    @property
+    def nblocks(self) -> int:
+        """Number of time blocks."""
+        return int(self.mean.shape[0])
+
+
+def block_edges(nsamps: int, tsamp: float, block: float, nchans: int) -> NDArray[np.int64]:
+    """Edges of the statistics blocks, in samples."""
+    n = round(block / tsamp)
+    n = min(n, nsamps // WANTED_BLOCKS)
+    most = min(MOST_BLOCKS, max(MOST_CELLS // nchans, WANTED_BLOCKS))
+    n = max(n, MIN_BLOCK, -(-nsamps // most))
+    count = max(1, round(nsamps / n))
+    edges = np.minimum(np.arange(count + 1, dtype=np.int64) * n, nsamps)
+    edges[-1] = nsamps
+    return edges
+
+
+def piece_samples(spectrum_bytes: int) -> int:
+    """Samples to read at a time: an odd number of cache lines, or rows would share the same few places in a cache."""
+    n = max(64, PIECE_BYTES // spectrum_bytes, min(PIECE_SAMPLES, MOST_BYTES // spectrum_bytes))
+    return n // 64 * 64 - (64 if n >= 192 and n // 64 % 2 == 0 else 0)
+
+
+def top_code(obs: Observation) -> int:
+    """Code of a saturated sample as `read` returns it; above every code where saturation has no meaning."""
+    header = obs.header
+    if obs.dtype == np.float32 or header.nbits not in (4, 8, 16):
+        return 1 << 20
+    top = (1 << header.nbits) - 1
+    # Where the reader has summed two polarisations, they saturate together.
+    summed = header.nifs > 1 and not header.pol_type.upper().startswith("IQUV")
+    return 2 * top if summed else top
+
+
+def measure(
+    obs: Observation, config: RfiConfig, *, threads: int = 1, progress: Callable[[int], None] | None = None
+) -> BlockStatistics:
+    """Read the observation once and take the statistics of every channel and block.
+
+    Parameters
+    ----------
+    obs : Observation
+    config : RfiConfig
+        `block` gives the length of a block; spectra are taken if `fourier` or `excess` is above 0, impulses if `clip`
+        is.
+    threads : int
+        Blocks are shared out over this many threads; the result does not depend on it.
+    progress : callable, optional
+        Called with the number of samples done.
+
+    Returns
+    -------
+    BlockStatistics
+    """
+    header = obs.header
+    nchans = header.nchans
+    edges = block_edges(header.nsamps, header.tsamp, config.block, nchans)
+    nblocks = len(edges) - 1
+    shape = (nblocks, nchans)
+    mean, std = np.full(shape, np.nan), np.full(shape, np.nan)
+    skewness, kurtosis, fourier, excess = (np.full(shape, np.nan, dtype=np.float32) for _ in range(4))
+    saturated, valid = np.zeros(shape, dtype=np.float32), np.zeros(shape)
+    bins = np.zeros(shape, dtype=np.int32)
+    top = top_code(obs)
+    step = piece_samples(nchans * obs.dtype.itemsize)
+    factor, npoints = spectrum_points(int(edges[1] - edges[0]), nchans, header.tsamp)
+    spectra = config.enabled and (config.fourier > 0 or config.excess > 0) and npoints > 0
+    bands = Bands.of(obs.header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
+    periods = [p for p in config.diodes if npoints > 0]
+    diodes = DiodeSums(periods, nblocks, nchans, factor * header.tsamp) if periods and config.enabled else None
+    spectra = spectra or diodes is not None
+    together = max(1, min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES) // int(edges[1] - edges[0]))
+    local = threading.local()
+
+    def read(work: _Work, lo: int, hi: int) -> Iterator[tuple[int, NDArray[Any]]]:
+        """First sample and samples of pieces of what is in a file."""
+        for start, stop in outside_gaps(obs, lo, hi):
+            for at in range(start, stop, step):
+                n = min(step, stop - at)
+                data = work.buffer[: nchans * n].reshape(nchans, n)
+                obs.read_into(at, data)
+                yield at, data
+
+    def some(first: int) -> NDArray[np.int64]:
+        """Take some blocks; returns the impulses in them, which are looked for with what is before and after."""
+        if not hasattr(local, "work"):
+            local.work = _Work(nchans * step, obs.dtype)
+        work: _Work = local.work
+        last = min(first + together, nblocks)
+        if bands is None:
+            for block in range(first, last):
+                one(work, block, None, 0)
+            return np.zeros((0, 2), dtype=np.int64)
+        begin, end = int(edges[first]), int(edges[last])
+        lo, hi = max(begin - bands.margin, 0), min(end + bands.margin, header.nsamps)
+        series = work.cleared("series", (bands.count, hi - lo))
+        for start, stop in ((lo, begin), (end, hi)):
+            for at, data in read(work, start, stop):
+                add_bands(data, bands.of_channel, at - lo, series)
+        for block in range(first, last):
+            one(work, block, series, lo)
+        found = [np.zeros((0, 2), dtype=np.int64)]
+        for start, stop in outside_gaps(obs, lo, hi):
+            # Rows that follow one another in memory.
+            part = np.ascontiguousarray(series[:, start - lo : stop - lo])
+            found.append(start + find_impulses(part, bands, config.clip))
+            # Dropouts: the same downwards.
+            np.negative(part, out=part)
+            found.append(start + find_impulses(part, bands, DROPOUT * config.clip))
+        impulses = np.concatenate(found)
+        return impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
+
+    def one(work: _Work, block: int, series: NDArray[np.float32] | None, origin: int) -> None:
+        lo, hi = int(edges[block]), int(edges[block + 1])
+        sums = work.sums(nchans)
+        points = work.cleared("points", (nchans, npoints)) if spectra else None
+        for at, data in read(work, lo, hi):
+            sums.add(data, top)
+            if points is not None:
+                decimate(data, factor, at - lo, points)
+            if bands is not None and series is not None:
+                add_bands(data, bands.of_channel, at - origin, series)
+        mean[block], std[block], skewness[block], kurtosis[block] = sums.moments()
+        with np.errstate(divide="ignore", invalid="ignore"):
+            saturated[block] = np.where(sums.count > 0, sums.ntop / sums.count, 0.0)
+        valid[block] = sums.count / (hi - lo)
+        whole = outside_gaps(obs, lo, hi) == [(lo, hi)]
+        # A last block that is too short would end in zeros: a step, and lines that are not there.
+        if points is not None and whole and hi - lo >= npoints * factor:
+            if diodes is not None:
+                diodes.add(block, lo * header.tsamp, points, std[block] * np.sqrt(factor))
+            fourier[block], bins[block], variance = _strongest(points)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                excess[block] = variance / (factor * std[block] ** 2) - 1.0
+            # Missing samples are no zeros.
+            holes = (sums.count < hi - lo) | ~np.isfinite(excess[block])
+            excess[block, holes] = np.nan
+            fourier[block, holes] = np.nan
+        if progress is not None:
+            progress(hi - lo)
+
+    from pulsar_kernels.moments import add_bands, decimate
+
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        impulses = merged_stretches(np.concatenate(list(pool.map(some, range(0, nblocks, together)))))
+    diode = None if diodes is None else diodes.find(factor)
+    return BlockStatistics(
+        int(edges[1] - edges[0]),
+        edges,
+        mean,
+        std,
+        saturated,
+        valid,
+        skewness,
+        kurtosis,
+        fourier,
+        bins,
+        excess,
+        1.0 / (npoints * factor * header.tsamp) if spectra else 0.0,
+        npoints if spectra else 0,
+        diode,
+        np.zeros(0) if diode is None else diode.shares(edges.astype(np.float64) * header.tsamp),
+        impulses,
+    )
+
+
+class _Sums:
+    """Sums of powers of a block, from which its moments follow."""
+
+    def __init__(self, nchans: int) -> None:
+        self.powers = np.zeros((4, nchans))
+        self.count = np.zeros(nchans, dtype=np.int64)
+        self.ntop = np.zeros(nchans, dtype=np.int64)
+        self.origin = np.zeros(nchans)
+
+    def add(self, data: NDArray[np.generic], top: int) -> None:
+        from pulsar_kernels.moments import moments
+
+        if not self.count.any():
+            few = data[:, :64]
+            if few.dtype == np.float32:
+                few = np.where(np.isfinite(few), few, 0.0)
+            self.origin = np.rint(few.mean(axis=1, dtype=np.float64)) if data.dtype != np.float32 else few.mean(axis=1)
+            self.origin = self.origin.astype(np.float64)
+        moments(data, top, self.origin, self.powers, self.count, self.ntop)
+
+    def moments(self) -> tuple[NDArray[np.float64], ...]:
+        """Mean, standard deviation, skewness and excess kurtosis of every channel."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            d, q, t, f = self.powers / self.count
+            variance = np.maximum(q - d**2, 0.0)
+            std = np.sqrt(variance)
+            # Rounding leaves a constant some variance.
+            some = variance > 1e-9 * q
+            third = np.where(some, (t - 3 * d * q + 2 * d**3) / (variance * std), np.nan)
+            fourth = np.where(some, (f - 4 * d * t + 6 * d**2 * q - 3 * d**4) / variance**2 - 3.0, np.nan)
+        return self.origin + d, std, third, fourth
+
+
+class _Work:
+    """Buffers of one thread."""
+
+    def __init__(self, size: int, dtype: np.dtype[np.generic]) -> None:
+        self.buffer = np.empty(size, dtype=dtype)
+        self._kept: dict[str, NDArray[np.float32]] = {}
+
+    def sums(self, nchans: int) -> _Sums:
+        return _Sums(nchans)
+
+    def cleared(self, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Zeros of this shape, in memory that is used again."""
+        size = shape[0] * shape[1]
+        if name not in self._kept or self._kept[name].size < size:
+            self._kept[name] = np.empty(size, dtype=np.float32)
+        out = self._kept[name][:size].reshape(shape)
+        out[:] = 0.0
+        return out
+
+
+def spectrum_points(block_nsamps: int, nchans: int, tsamp: float) -> tuple[int, int]:
+    """Samples summed for a point of the spectra of a block, a power of two, and the number of points (0: too few)."""
+    factor = SPECTRUM_SAMPLES
+    while factor * tsamp * 1.5 < SPECTRUM_TIME:
+        factor *= 2
+    while factor > 2 and block_nsamps // factor < SPECTRUM_LEAST:
+        factor //= 2
+    while 4 * nchans * (block_nsamps // factor) > SPECTRUM_BYTES:
+        factor *= 2
+    npoints = block_nsamps // factor
+    # A length that transforms well.
+    while npoints >= SPECTRUM_LEAST and _largest_factor(npoints) > 5:
+        npoints -= 1
+    return factor, npoints if npoints >= SPECTRUM_LEAST else 0
+
+
+def _largest_factor(n: int) -> int:
+    for p in (2, 3, 5):
+        while n % p == 0:
+            n //= p
+    return n if n > 1 else 1
+
+
+def _strongest(
+    points: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
+    """Strongest power of every channel as `BlockStatistics.fourier` has it, its bin, and the variance of the points.
+
+    Lines that many channels have are left out: a hum, or a pulsar.
+    """
+    from scipy.fft import rfft
+
+    from pulsar_kernels.interference import count_lines, strongest
+
+    nchans, npoints = points.shape
+    nbins = npoints // 2 + 1
+    surplus = np.empty(nchans, dtype=np.float32)
+    where = np.empty(nchans, dtype=np.int64)
+    variance = np.empty(nchans)
+    counts = np.zeros(nbins, dtype=np.int64)
+    # The powers take the place of the points that they come from.
+    powers = points[:, :nbins]
+    for first in range(0, nchans, SPECTRUM_CHANNELS):
+        some = points[first : first + SPECTRUM_CHANNELS]
+        some = some - some.mean(axis=1, keepdims=True)
+        variance[first : first + SPECTRUM_CHANNELS] = np.einsum("ij,ij->i", some, some) / npoints
+        spectrum = rfft(some, axis=1)
+        part = powers[first : first + SPECTRUM_CHANNELS]
+        np.add(spectrum.real**2, spectrum.imag**2, out=part)
+        count_lines(part, SPECTRUM_FIRST, LINE, counts)
+    common = counts > max(COMMON_CHANNELS, COMMON * nchans)
+    # What is beside a line has its leakage.
+    common[1:] |= common[:-1].copy()
+    common[:-1] |= common[1:].copy()
+    strongest(powers, SPECTRUM_FIRST, ~common, surplus, where)
+    return surplus, where, variance
+
+
+def outside_gaps(obs: Observation, lo: int, hi: int) -> list[tuple[int, int]]:
+    """The stretches of [lo, hi) that are in a file."""
+    pieces: list[tuple[int, int]] = []
+    at = lo
+    for gap in obs.gaps:
+        if gap.start + gap.nsamps <= at or gap.start >= hi:
+            continue
+        if gap.start > at:
+            pieces.append((at, gap.start))
+        at = max(at, gap.start + gap.nsamps)
+    if at < hi:
+        pieces.append((at, hi))
+    return pieces

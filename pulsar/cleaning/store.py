@@ -1,0 +1,326 @@
+"""Mask files: what ``pulsar rfi`` has measured and decided, for later runs on the same observation.
+
+An HDF5 file of its own format, written whole or not at all: ``/observation`` (the header that tells which observation
+it belongs to), ``/rfi`` (the mask, and the lines of periodic interference), ``/statistics`` (what the mask was made
+from), ``/provenance``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.cleaning.belongs import MJD_SLACK, refuse
+from pulsar.cleaning.birdies import Birdie
+from pulsar.cleaning.mask import CAUSES, Mask
+from pulsar.cleaning.presto import PrestoMask, read_presto_mask
+from pulsar.cleaning.statistics import BlockStatistics
+from pulsar.constants import DAY
+from pulsar.data.header import Header
+from pulsar.data.observation import Observation
+from pulsar.errors import DataError
+from pulsar.io.product.reader import HDF5_MAGIC, first_bytes, open_file, read_header
+from pulsar.io.product.writer import FileWriter
+
+FORMAT: Final = "pulsar-mask"
+#: major.minor: a minor step only adds; a newer major version is refused.
+FORMAT_VERSION: Final = "1.0"
+
+GROUPS: Final[dict[str, str]] = {
+    "observation": "what was observed: the joined header as attributes, the files, the gaps between them",
+    "rfi": "the mask, and the lines of periodic interference",
+    "statistics": "what was measured in every block of every channel",
+    "provenance": "how this file was made: configuration, inputs, versions, times",
+}
+
+#: Field of Mask -> (stored type, unit, description). Baseline and noise are exact: a run with the file is the same as
+#: one without.
+MASK_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
+    "chan_ok": ("?", "", "False where the whole channel is masked, shape (nchans,), frequency descending"),
+    "reasons": ("U", "", "why the channel is masked, empty where it is not, shape (nchans,)"),
+    "bad": ("?", "", "True where a block of a channel is masked, shape (nblocks, nchans)"),
+    "edges": ("i8", "", "edges of the blocks in samples, shape (nblocks + 1,)"),
+    "baseline": ("f8", "", "smooth mean at the middle of every block, levels of the file, shape (nblocks, nchans)"),
+    "noise": ("f8", "", "smooth standard deviation likewise, levels of the file, shape (nblocks, nchans)"),
+    "clipped": ("i8", "", "first sample and the one after the last that are left out in all channels, shape (n, 2)"),
+    "why": ("u2", "", "bits of the attribute causes, lowest first, why a block is masked, (nblocks, nchans) or empty"),
+    "wave": ("f8", "s", "period of a noise diode that is taken out, and one rising edge from the start, or empty"),
+    "wave_step": ("f4", "", "its step in every block and channel, levels of the file, or empty"),
+}
+
+#: Field of BlockStatistics -> (stored type, unit, description), but for those in STATISTICS_SCALARS, attributes.
+STATISTICS_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
+    "edges": ("i8", "", "edges of the blocks in samples, shape (nblocks + 1,)"),
+    "mean": ("f4", "", "mean of the finite samples, levels of the file, shape (nblocks, nchans)"),
+    "std": ("f4", "", "standard deviation, levels of the file, shape (nblocks, nchans)"),
+    "saturated": ("f4", "", "fraction of samples at the top code, shape (nblocks, nchans)"),
+    "valid": ("f4", "", "fraction of samples that are finite and in a file, shape (nblocks, nchans)"),
+    "skewness": ("f4", "", "third standardised moment, shape (nblocks, nchans)"),
+    "kurtosis": ("f4", "", "fourth standardised moment less 3, shape (nblocks, nchans)"),
+    "fourier": ("f4", "", "strongest power within the block over the mean, less its expectation in noise"),
+    "bins": ("i4", "", "bin of that power, of bin_width Hz each, shape (nblocks, nchans)"),
+    "excess": ("f4", "", "variance of sums over about a millisecond over that of white noise, less 1"),
+    "impulses": ("i8", "", "first sample of impulses at DM 0 and the one after the last, shape (n, 2)"),
+}
+#: What is stored in fewer bits than it has in memory.
+AS_IN_MEMORY: Final = {"mean": "f8", "std": "f8", "valid": "f8"}
+STATISTICS_SCALARS: Final[tuple[str, ...]] = ("block_nsamps", "bin_width", "npoints")
+
+_WHAT: Final = "a mask of `pulsar rfi`"
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """A mask that was read from a file.
+
+    Attributes
+    ----------
+    path : Path
+    header : Header
+        Of the observation that it belongs to.
+    mask : Mask
+    birdies : tuple of Birdie
+        Periodic interference that was known or learnt, topocentric.
+    stats : BlockStatistics or None
+        What the mask was made from, in single precision; None if they were not asked for or not stored.
+    config : str
+        The configuration it was made with, TOML.
+    """
+
+    path: Path
+    header: Header
+    mask: Mask
+    birdies: tuple[Birdie, ...]
+    stats: BlockStatistics | None
+    config: str
+
+
+class _MaskWriter(FileWriter):
+    format = FORMAT
+    format_version = FORMAT_VERSION
+    groups = GROUPS
+
+    def mask(self, mask: Mask) -> None:
+        self._fields("rfi", mask, MASK_FIELDS)
+        self._file["rfi"].attrs.update({"masked_fraction": mask.fraction_lost, "causes": list(CAUSES)})
+
+    def statistics(self, stats: BlockStatistics) -> None:
+        self._fields("statistics", stats, STATISTICS_FIELDS)
+        self._file["statistics"].attrs.update({name: getattr(stats, name) for name in STATISTICS_SCALARS})
+
+    def birdies(self, birdies: Sequence[Birdie]) -> None:
+        self._rows("rfi/birdies", [(b.freq, b.width, b.reason) for b in birdies])
+
+    def _fields(self, group: str, record: Any, table: Mapping[str, tuple[str, str, str]]) -> None:
+        for name, (dtype, unit, description) in table.items():
+            value = getattr(record, name)
+            if dtype == "U":
+                self._strings(f"{group}/{name}", value, description)
+            else:
+                self._array(f"{group}/{name}", np.asarray(value, dtype=dtype), unit, description)
+
+
+def write_mask(
+    path: Path | str,
+    obs: Observation,
+    mask: Mask,
+    stats: BlockStatistics | None,
+    birdies: Sequence[Birdie] = (),
+    *,
+    provenance: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Write a mask file, whole or not at all.
+
+    Parameters
+    ----------
+    path : path
+    obs : Observation
+        What the mask belongs to.
+    mask : Mask
+    stats : BlockStatistics or None
+        What it was made from.
+    birdies : sequence of Birdie
+    provenance : mapping, optional
+        As `Provenance.record` gives it.
+    overwrite : bool
+        Replace an existing file.
+
+    Raises
+    ------
+    ConfigError
+        The file exists, or its folder cannot be written.
+    """
+    path = Path(path)
+    with _MaskWriter(path, overwrite=overwrite) as writer:
+        writer.observation(obs.header, obs.files, obs.gaps, obs.problems)
+        writer.mask(mask)
+        writer.birdies(birdies)
+        if stats is not None:
+            writer.statistics(stats)
+        writer.provenance(provenance or {})
+    return path
+
+
+def read_mask(path: Path | str, *, statistics: bool = True) -> MaskFile:
+    """Read a mask file.
+
+    Parameters
+    ----------
+    path : path
+    statistics : bool
+        Read the statistics too, which take most of the file.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is something else, of a newer major version, or damaged.
+    """
+    path = Path(path)
+    with open_file(path, FORMAT, FORMAT_VERSION, _WHAT) as file:
+        header = read_header(file, path)
+        mask = Mask(**_read(file, path, "rfi", MASK_FIELDS))
+        mask = replace(mask, why=_causes_of_now(mask.why, tuple(file["rfi"].attrs.get("causes", CAUSES))))
+        stats = None
+        if statistics and "mean" in file.get("statistics", {}):
+            values = _read(file, path, "statistics", STATISTICS_FIELDS)
+            attrs = file["statistics"].attrs
+            for name in STATISTICS_SCALARS:
+                if name not in attrs:
+                    raise _damaged(path, f"/statistics lacks the attribute {name!r}")
+            scalars = {name: attrs[name].item() for name in STATISTICS_SCALARS}
+            stats = BlockStatistics(**values, **scalars)
+        rows = _dataset(file, path, "rfi/birdies")
+        birdies = tuple(Birdie(float(r["freq"]), float(r["width"]), bytes(r["reason"]).decode()) for r in rows)
+        stored = file["provenance"].get("config") if "provenance" in file else None
+        config = "" if stored is None else bytes(stored[()]).decode()
+    _check(path, header, mask)
+    return MaskFile(path, header, mask, birdies, stats, config)
+
+
+def _causes_of_now(why: NDArray[np.uint16], stored: Sequence[str]) -> NDArray[np.uint16]:
+    """The bits in the order of CAUSES, whatever was the order of the version that has stored them."""
+    if tuple(stored) == CAUSES:
+        return why
+    moved = np.zeros_like(why)
+    for bit, cause in enumerate(stored):
+        if cause in CAUSES:
+            moved |= ((why >> np.uint16(bit)) & np.uint16(1)) << np.uint16(CAUSES.index(cause))
+    return moved
+
+
+def _check(path: Path, header: Header, mask: Mask) -> None:
+    """Refuse arrays that do not go with one another."""
+    edges, nchans = mask.edges, header.nchans
+    if edges.ndim != 1 or edges.size < 2 or edges[0] != 0 or edges[-1] != header.nsamps or (np.diff(edges) <= 0).any():
+        raise _damaged(path, f"/rfi/edges do not ascend from 0 to the {header.nsamps} samples of the observation")
+    if len(mask.reasons) != nchans:
+        raise _damaged(path, f"/rfi/reasons has {len(mask.reasons)} entries for {nchans} channels")
+    blocks = (edges.size - 1, nchans)
+    for name, shape in {"chan_ok": (nchans,), "bad": blocks, "baseline": blocks, "noise": blocks}.items():
+        if getattr(mask, name).shape != shape:
+            raise _damaged(path, f"/rfi/{name} has the shape {getattr(mask, name).shape}, expected {shape}")
+    cuts = mask.clipped
+    if cuts.ndim != 2 or cuts.shape[1] != 2 or (np.diff(cuts, axis=1) <= 0).any() or (cuts[1:, 0] < cuts[:-1, 1]).any():
+        raise _damaged(path, "/rfi/clipped holds no ascending stretches of samples")
+    if mask.wave.size and (mask.wave.shape != (2,) or not mask.wave[0] > 0 or mask.wave_step.shape != blocks):
+        raise _damaged(path, "/rfi/wave and /rfi/wave_step are no noise diode's period, edge and steps")
+
+
+def _read(file: h5py.File, path: Path, group: str, table: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, (dtype, _, _) in table.items():
+        data = _dataset(file, path, f"{group}/{name}")
+        if dtype == "U":
+            values[name] = tuple(bytes(t).decode() for t in data)
+        else:
+            values[name] = data.astype(AS_IN_MEMORY.get(name, dtype))
+    return values
+
+
+def _dataset(file: h5py.File, path: Path, name: str) -> NDArray[Any]:
+    if name not in file:
+        raise _damaged(path, f"/{name} is missing")
+    try:
+        return np.asarray(file[name][()])
+    except OSError as error:
+        raise _damaged(path, f"/{name} cannot be read: {error}") from error
+
+
+def _damaged(path: Path, what: str) -> DataError:
+    return DataError(f"{path}: the mask file is damaged: {what}; make it again with `pulsar rfi`")
+
+
+def read_given(path: Path | str, header: Header, *, statistics: bool = False) -> MaskFile | PrestoMask:
+    """Read a mask for an observation, ours or PRESTO's: the content tells.
+
+    Parameters
+    ----------
+    path : path
+    header : Header
+        Of the observation that it is for.
+    statistics : bool
+        Read the statistics too, where the file has them.
+
+    Raises
+    ------
+    ConfigError
+        It belongs to another observation.
+    DataError
+        The file is missing, damaged, or no mask.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir() and first_bytes(path, "a mask") != HDF5_MAGIC:
+        presto = read_presto_mask(path)
+        presto.check(header)
+        return presto
+    own = read_mask(path, statistics=statistics)
+    check_same(own, header)
+    return own
+
+
+def check_same(own: MaskFile, header: Header) -> None:
+    """Refuse a mask of another observation.
+
+    Raises
+    ------
+    ConfigError
+        Naming what differs, with both values.
+    """
+    theirs = own.header
+    checks: list[tuple[str, Any, Any, bool]] = [
+        ("channels", theirs.nchans, header.nchans, theirs.nchans == header.nchans),
+        ("samples", theirs.nsamps, header.nsamps, theirs.nsamps == header.nsamps),
+        ("sampling time [s]", theirs.tsamp, header.tsamp, bool(np.isclose(theirs.tsamp, header.tsamp, rtol=1e-9))),
+        (
+            "start [MJD]",
+            theirs.tstart,
+            header.tstart,
+            abs(theirs.tstart - header.tstart) * DAY < max(0.5 * header.tsamp, MJD_SLACK),
+        ),
+        ("beam", theirs.beam, header.beam, None in (theirs.beam, header.beam) or theirs.beam == header.beam),
+    ]
+    if theirs.nchans == header.nchans:
+        off = np.abs(theirs.freqs - header.freqs)
+        far = int(off.argmax())
+        near = bool(off[far] < 0.01 * header.chan_width)
+        checks.append((f"frequency of channel {far} [MHz]", theirs.freqs[far], header.freqs[far], near))
+    refuse(own.path, checks)
+
+
+def without(mask: Mask, channels: NDArray[np.bool_], reason: str) -> Mask:
+    """The mask with more channels left out.
+
+    Parameters
+    ----------
+    mask : Mask
+    channels : ndarray of bool, shape (nchans,)
+    reason : str
+    """
+    more = channels & mask.chan_ok
+    reasons = tuple(reason if new else old for new, old in zip(more, mask.reasons, strict=True))
+    return replace(mask, chan_ok=mask.chan_ok & ~more, reasons=reasons, bad=mask.bad | more[None, :])

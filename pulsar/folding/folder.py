@@ -1,0 +1,565 @@
+"""Folding of many candidates in one pass over the cleaned samples.
+
+Per subband, channels are summed with whole-sample delays at the time resolution that a candidate needs; candidates of
+nearly equal DM share the sum. Each sample then goes to the one phase bin that holds its centre: no power is smeared
+beyond the bin, and the noise of the bins stays independent. (Splitting a sample over the bins that it covers would
+smear it once more and correlate the bins.) What the whole-sample delays leave is made good in phase.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from queue import SimpleQueue
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import FoldConfig
+from pulsar.constants import DAY, KDM
+from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.series import TimeSeries
+from pulsar.data.source import SIGMA_LEVELS, SampleSource
+from pulsar.errors import DataError
+from pulsar.folding.baseline import normalise
+from pulsar.folding.plan import (
+    BandPlan,
+    FoldPlan,
+    Group,
+    band_edges,
+    channel_shifts,
+    group_candidates,
+    plan_bands,
+    plan_fold,
+)
+
+#: Most bytes of cleaned samples held at once, and most samples of a gulp.
+GULP_BYTES: Final = 128 << 20
+GULP_SAMPLES: Final = 1 << 17
+_SLOT_MAX: Final = 65535
+_PEAK: Final = 127
+_BYTE: Final = 128
+_ROW_MAX: Final = 32767
+
+Pool = Callable[[Callable[[int], None], int], None]
+
+
+@contextmanager
+def _pool(threads: int) -> Iterator[Pool]:
+    """Something that calls a function for 0 … n-1, in threads where that helps."""
+    if threads <= 1:
+
+        def serial(func: Callable[[int], None], n: int) -> None:
+            for i in range(n):
+                func(i)
+
+        yield serial
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="fold") as executor:
+
+        def parallel(func: Callable[[int], None], n: int) -> None:
+            for _ in executor.map(func, range(n)):
+                pass
+
+        yield parallel
+
+
+@dataclass
+class _Cand:
+    """One candidate while it is folded."""
+
+    params: FoldParams
+    plan: FoldPlan
+    nsamps: int
+    tsamp: float
+    edges: NDArray[np.int64]
+    data: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+    @property
+    def time_edges(self) -> NDArray[np.float64]:
+        """Edges of the sub-integrations [s]."""
+        return np.asarray(self.edges * self.tsamp, dtype=np.float64)
+
+
+def _candidate(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, data: NDArray[np.float32]) -> _Cand:
+    n = nsamps >> plan.level
+    edges = np.round(np.linspace(0, n, plan.nsubints + 1)).astype(np.int64)
+    counts = np.zeros((plan.nsubints, plan.nbins), dtype=np.int64)
+    return _Cand(params, plan, n, tsamp * 2**plan.level, edges, data, counts)
+
+
+def _slots(cand: _Cand, start: int, nout: int, tmid: float, out: NDArray[np.uint16]) -> tuple[int, int]:
+    """Slots of samples `start` … of a candidate's resolution; returns the range of sub-integrations they touch."""
+    from pulsar_kernels.fold import count_slots, phase_bins
+
+    first = int(np.searchsorted(cand.edges, start, side="right")) - 1
+    last = int(np.searchsorted(cand.edges, start + nout, side="left"))
+    edges = np.clip(cand.edges[first : last + 1] - start, 0, nout)
+    p, dt = cand.params, cand.tsamp
+    t = (start + 0.5) * dt - tmid
+    phase = t * (p.freq + t * (p.fdot / 2.0 + t * p.fddot / 6.0))
+    rate = (p.freq + t * (p.fdot + t * p.fddot / 2.0)) * dt
+    nbins = cand.plan.nbins
+    phase_bins(
+        phase - np.floor(phase), rate, 0.5 * (p.fdot + p.fddot * t) * dt**2, p.fddot / 6.0 * dt**3, nbins, edges, out
+    )
+    counts = np.zeros((last - first) * nbins, dtype=np.int64)
+    count_slots(out[:nout], counts)
+    cand.counts[first:last] += counts.reshape(last - first, nbins)
+    return first, last
+
+
+@dataclass
+class _Part:
+    """Neighbouring subbands that are folded together at one time resolution."""
+
+    bands: NDArray[np.int64]
+    delays: NDArray[np.int32]
+    sums: BandPlan | None
+
+
+@dataclass
+class _Level:
+    """What is folded at one time resolution: its groups, as the kernel takes them, and the parts of each task."""
+
+    level: int
+    groups: list[Group]
+    cands: list[int]
+    starts: NDArray[np.int64]
+    members: NDArray[np.int64]
+    delays: list[NDArray[np.int32]]
+    parts: list[list[_Part]]
+    slots: NDArray[np.uint16]
+    nbins: NDArray[np.int64]
+    ranges: NDArray[np.int64]
+    nslots: int = 0
+
+
+def _aligned(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
+    """An empty array that begins with a cache line: vectors of its rows then never straddle two."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.empty(size + 64, dtype=np.uint8)
+    first = -raw.ctypes.data % 64
+    return raw[first : first + size].view(dtype).reshape(shape)
+
+
+class _Space:
+    """Working arrays of one thread, kept from gulp to gulp: fresh ones would cost a page fault every 4 KiB."""
+
+    def __init__(self, widest: int, columns: int, levels: Sequence[_Level]) -> None:
+        from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, TILE
+
+        top = levels[-1].level
+        sums = [part.sums for level in levels for parts in level.parts for part in parts]
+        self.table = _aligned((max((p.size for p in sums if p is not None), default=0),), np.uint8)
+        # Lanes without a band are never written, but read.
+        row = LANE_TILE + LANE_GAP
+        self.stash = _aligned((max(len(level.groups) for level in levels) * LANES * row,), np.int16)
+        self.stash[:] = 0
+        self.lanes = _aligned((LANE_TILE, LANES), np.int16)
+        self.halves = [np.empty(widest * (columns >> k), dtype=np.int16) for k in (1, 2)[:top]]
+        self.narrow = np.empty(TILE, dtype=np.int16)
+        self.wide = np.empty(TILE, dtype=np.int32)
+        self.sums = np.empty(0, dtype=np.int32)
+
+    def half(self, data: NDArray[Any], turn: int) -> NDArray[Any]:
+        """`data` at half its resolution, in bytes as long as they hold it; the two arrays take turns."""
+        from pulsar_kernels.fold import halve, halve_bytes
+
+        nchans, n = data.shape[0], data.shape[1] // 2
+        words = self.halves[turn % 2][: nchans * n]
+        if data.dtype == np.int8:
+            narrow = words.view(np.int8)[: nchans * n].reshape(nchans, n)
+            if halve_bytes(data, narrow):
+                return narrow
+        wide = words.reshape(nchans, n)
+        halve(data, wide)
+        return wide
+
+    def fold(self, level: _Level, part: _Part, data: NDArray[Any], nout: int) -> NDArray[np.int32]:
+        """Sums of shape (ncands, nslots, >= bands of the part); overwritten by the next call."""
+        from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES, fold_band, fold_bands
+
+        ngroups, ncands, nslots, nchans = len(level.groups), len(level.cands), level.nslots, data.shape[0]
+        lanes = 1 if len(part.bands) == 1 else LANES
+        if self.sums.size < (ncands * lanes + 4) * nslots:
+            self.sums = _aligned(((ncands * lanes + 4) * nslots,), np.int32)
+        acc = self.sums[: ncands * lanes * nslots].reshape(ncands, nslots, lanes)
+        parts = self.sums[-4 * nslots :].reshape(4, nslots)
+        common = level.starts, level.members, level.slots
+        if part.sums is not None and data.dtype == np.int8:
+            plan = part.sums
+            width = LANE_TILE + LANE_GAP
+            stash = self.stash[: ngroups * lanes * width].reshape(ngroups, lanes, width)
+            where = plan.bands, plan.rows, plan.places, part.delays
+            fold_bands(data, nout, *where, *common, self.table, stash, self.lanes, parts, acc)
+        else:
+            peak = nchans * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
+            row: NDArray[Any] = self.narrow if peak <= _ROW_MAX else self.wide
+            fold_band(data, nout, part.delays, *common, row, parts, acc.reshape(ncands, nslots))
+        return acc
+
+
+def _tasks(nbands: int, threads: int) -> list[range]:
+    """Subbands that one thread folds together: as many as the kernel has lanes, fewer if threads would have none."""
+    from pulsar_kernels.fold import LANES
+
+    rounds = -(-nbands // (LANES * max(threads, 1)))
+    cuts = band_edges(nbands, rounds * max(threads, 1)).tolist()
+    return [range(a, b) for a, b in pairwise(cuts)]
+
+
+def _levels(
+    groups: Sequence[Group], plans: Sequence[FoldPlan], source: SampleSource, edges: NDArray[np.int64], gulp: int
+) -> tuple[list[_Level], int]:
+    """Arrange groups by level; also the samples that must be at hand beyond a gulp."""
+    levels: list[_Level] = []
+    overlap = 0
+    for level in sorted({g.level for g in groups}):
+        own = [g for g in groups if g.level == level]
+        cands = [i for g in own for i in g.members]
+        starts = np.cumsum([0] + [len(g.members) for g in own]).astype(np.int64)
+        tsamp = source.tsamp * 2**level
+        delays = [
+            np.ascontiguousarray([channel_shifts(source.freqs[lo:hi], g.dm, tsamp) for g in own], dtype=np.int32)
+            for lo, hi in pairwise(edges)
+        ]
+        # A negative DM (a test of the null hypothesis) turns the order of arrival: delays count from the earliest.
+        delays = [d - np.minimum(d.min(axis=1, keepdims=True), 0) for d in delays]
+        overlap = max(overlap, max(int(d.max()) for d in delays) << level)
+        slots = np.zeros((len(cands), max(gulp >> level, 1)), dtype=np.uint16)
+        nbins = np.array([plans[i].nbins for i in cands], dtype=np.int64)
+        ranges = np.zeros((len(cands), 2), dtype=np.int64)
+        levels.append(_Level(level, own, cands, starts, np.arange(len(cands)), delays, [], slots, nbins, ranges))
+    return levels, overlap
+
+
+def _parts(level: _Level, tasks: Sequence[range], columns: int) -> list[list[_Part]]:
+    """What each task folds of a level: all its subbands at once at full resolution, one by one at a lowered one."""
+    from pulsar_kernels.fold import MOST_CHANNELS
+
+    parts = []
+    for task in tasks:
+        own = [level.delays[b] for b in task]
+        if max(d.shape[1] for d in own) > MOST_CHANNELS:
+            parts.append([_Part(np.array([b]), d, None) for b, d in zip(task, own, strict=True)])
+            continue
+        several = [list(task)] if level.level == 0 else [[b] for b in task]
+        parts.append([])
+        for bands in several:
+            delays = np.concatenate([level.delays[b] for b in bands], axis=1)
+            edges = np.cumsum([0] + [level.delays[b].shape[1] for b in bands])
+            sums = plan_bands(delays, edges, columns)
+            parts[-1].append(_Part(np.array(bands), delays, sums))
+    return parts
+
+
+def _gulp_samples(
+    source: SampleSource, plans: Sequence[FoldPlan], widest: int, top: int, memory: int, threads: int
+) -> int:
+    """Samples of a gulp: a multiple of 2**top within the memory budget and the range of the kernel's integers."""
+    from pulsar_kernels.fold import LANE_GAP, LANE_TILE, LANES
+
+    nchans, full = len(source.freqs), [p for p in plans if p.level == 0]
+    # Per sample: the buffer, the slots of every candidate, and of every thread its band at all lowered resolutions
+    # (int16) and the sums of several bands at full resolution (int32).
+    each = nchans + 2 * len(plans) + (3 * widest * threads if top else 0)
+    each += 4 * LANES * threads * sum(p.nsubints * p.nbins for p in full) // source.nsamps
+    memory -= 2 * LANES * (LANE_TILE + LANE_GAP) * threads * len(plans)
+    gulp = min(GULP_BYTES // nchans, GULP_SAMPLES, memory // (2 * each), 2**31 // (_PEAK * widest))
+    for plan in plans:
+        # Sub-integrations in a gulp times bins must fit the slots' type.
+        gulp = min(gulp, int((_SLOT_MAX // plan.nbins - 2) * source.nsamps / plan.nsubints))
+    gulp = min(max(gulp, 4096), source.nsamps + (1 << top))
+    return max(gulp >> top, 1) << top
+
+
+def fold_many(
+    source: SampleSource,
+    params: Sequence[FoldParams],
+    config: FoldConfig,
+    *,
+    threads: int,
+    memory: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[FoldCube]:
+    """Fold all candidates at once, in one streamed pass over the cleaned samples.
+
+    Parameters
+    ----------
+    source : SampleSource
+        Cleaned samples.
+    params : sequence of FoldParams
+        Candidates: topocentric frequency [Hz] and derivative [Hz/s] at mid-observation, DM [pc cm^-3].
+    config : FoldConfig
+        Most bins, sub-integrations and subbands; fast candidates get fewer bins, slow ones fewer sub-integrations.
+    threads : int
+        Threads; the result does not depend on their number.
+    memory : int
+        Bytes that may be used beside the cubes that are returned.
+    progress : callable, optional
+        Called with the number of samples done since the last call.
+
+    Returns
+    -------
+    list of FoldCube
+        In the order of `params`.
+
+    Raises
+    ------
+    ConfigError
+        When a candidate cannot be folded (frequency not positive or above Nyquist).
+    DataError
+        When the source has no channel or no sample.
+    """
+    if not params:
+        return []
+    nchans, nsamps = len(source.freqs), source.nsamps
+    if nchans == 0 or nsamps == 0:
+        raise DataError(f"nothing to fold: {nchans} channels alive, {nsamps} samples; check the mask")
+    from pulsar_kernels.fold import deposit
+
+    edges = band_edges(nchans, config.nbands)
+    nbands = len(edges) - 1
+    plans = [plan_fold(p, config, nsamps, source.tsamp) for p in params]
+    # One array holds all cubes, so that a kernel can add to any of them.
+    shapes = [(plan.nsubints, nbands, plan.nbins) for plan in plans]
+    offsets = np.cumsum([0] + [a * b * c for a, b, c in shapes]).astype(np.int64)
+    flat = np.zeros(int(offsets[-1]), dtype=np.float32)
+    cands = [
+        _candidate(p, plan, nsamps, source.tsamp, flat[a:b].reshape(shape))
+        for p, plan, shape, (a, b) in zip(params, plans, shapes, pairwise(offsets), strict=True)
+    ]
+    groups = group_candidates(params, plans, source, edges)
+    top = max(p.level for p in plans)
+    widest = int(np.diff(edges).max())
+    gulp = _gulp_samples(source, plans, widest, top, memory, threads)
+    levels, overlap = _levels(groups, plans, source, edges, gulp)
+    level_offsets = {level.level: offsets[level.cands] for level in levels}
+    tmid = 0.5 * nsamps * source.tsamp
+    columns = gulp + overlap
+    buffer = np.zeros((nchans, columns), dtype=np.int8)
+    tasks = _tasks(nbands, threads)
+    for level in levels:
+        level.parts = _parts(level, tasks, columns >> level.level)
+    spaces: SimpleQueue[_Space] = SimpleQueue()
+    for _ in range(max(threads, 1)):
+        spaces.put(_Space(widest, columns, levels))
+
+    with _pool(threads) as run:
+
+        def read(start: int, lo: int, hi: int) -> None:
+            # Columns lo … hi of the buffer, which starts at sample `start`; a slice for each thread.
+            cuts = np.linspace(lo, hi, max(threads, 1) + 1).astype(np.int64)
+
+            def part(i: int) -> None:
+                if cuts[i + 1] > cuts[i]:
+                    source.read_into(start + int(cuts[i]), buffer[:, cuts[i] : cuts[i + 1]])
+
+            run(part, len(cuts) - 1)
+
+        def part(level: _Level, own: _Part, data: NDArray[Any], start: int, space: _Space) -> None:
+            nout = _nout(level, start, gulp, nsamps)
+            if nout > 0:
+                acc = space.fold(level, own, data, nout)
+                where = level.nbins, level.ranges, level_offsets[level.level]
+                deposit(acc, 1 / SIGMA_LEVELS, own.bands, nbands, *where, flat)
+
+        def fold(task: int, start: int, space: _Space) -> None:
+            for k, b in enumerate(tasks[task]):
+                data: NDArray[Any] = buffer[edges[b] : edges[b + 1]]
+                reached = 0
+                for level in levels:
+                    while reached < level.level:
+                        data, reached = space.half(data, reached), reached + 1
+                    if level.level > 0:
+                        part(level, level.parts[task][k], data, start, space)
+            lo, hi = edges[tasks[task].start], edges[tasks[task].stop]
+            if levels[0].level == 0:
+                for own in levels[0].parts[task]:
+                    part(levels[0], own, buffer[edges[own.bands[0]] : edges[own.bands[-1] + 1]], start, space)
+            # What this gulp read beyond its end is the start of the next.
+            buffer[lo:hi, :overlap] = buffer[lo:hi, gulp:columns]
+
+        read(0, 0, overlap)
+        for start in range(0, nsamps, gulp):
+            read(start, overlap, overlap + gulp)
+            for level in levels:
+                first = start >> level.level
+                _mark(level, cands, first, _nout(level, start, gulp, nsamps), tmid, run)
+
+            def one(task: int, start: int = start) -> None:
+                space = spaces.get()
+                try:
+                    fold(task, start, space)
+                finally:
+                    spaces.put(space)
+
+            run(one, len(tasks))
+            if progress is not None:
+                progress(min(gulp, nsamps - start))
+
+        shifts = [np.zeros(0)] * len(params)
+        for level in levels:
+            for g, group in enumerate(level.groups):
+                mean_shift = np.array([float(d[g].mean()) for d in level.delays]) * source.tsamp * 2**level.level
+                for i in group.members:
+                    shifts[i] = mean_shift
+        cubes: list[FoldCube | None] = [None] * len(params)
+
+        def finish(i: int) -> None:
+            cubes[i] = _cube(cands[i], source, edges, shifts[i])
+
+        run(finish, len(params))
+    return [c for c in cubes if c is not None]
+
+
+def _nout(level: _Level, start: int, gulp: int, nsamps: int) -> int:
+    """Samples of a level that a gulp completes."""
+    return max(min(gulp >> level.level, (nsamps >> level.level) - (start >> level.level)), 0)
+
+
+def _mark(
+    level: _Level,
+    cands: Sequence[_Cand],
+    first: int,
+    nout: int,
+    tmid: float,
+    run: Pool,
+) -> None:
+    """Find where each candidate of a level puts the samples of a gulp."""
+    if nout == 0:
+        return
+
+    def one(k: int) -> None:
+        level.ranges[k] = _slots(cands[level.cands[k]], first, nout, tmid, level.slots[k])
+
+    run(one, len(level.cands))
+    level.nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
+
+
+def _cube(cand: _Cand, source: SampleSource, edges: NDArray[np.int64], mean_shift: NDArray[np.float64]) -> FoldCube:
+    """Bring the subbands to the phase of the reference frequency and reckon the variance."""
+    widths = np.diff(edges)
+    inverse = np.add.reduceat(source.freqs**-2.0, edges[:-1]) / widths
+    freq, dm = cand.params.freq, cand.params.dm
+    lag = KDM * dm * (inverse - source.fref**-2.0) - mean_shift
+    tmid = 0.5 * source.nsamps * source.tsamp
+    middle = 0.5 * (cand.time_edges[1:] + cand.time_edges[:-1]) - tmid
+    # Frequency and its derivative in the middle of each sub-integration.
+    fdot = (cand.params.fdot + cand.params.fddot * middle)[:, None]
+    now = (freq + middle * (cand.params.fdot + 0.5 * middle * cand.params.fddot))[:, None]
+    turns = -(now * lag - 0.5 * fdot * lag**2)
+    valid = np.array(
+        [
+            source.valid_fraction(round(a / source.tsamp), max(round((b - a) / source.tsamp), 1))
+            for a, b in pairwise(cand.time_edges)
+        ]
+    )
+    scale = valid * 2**cand.plan.level
+    variance = (cand.counts * scale[:, None])[:, None, :] * widths[None, :, None].astype(np.float64)
+    data, variance = rotate(cand.data, variance, turns)
+    return FoldCube(
+        data=data,
+        variance=variance,
+        time_edges=cand.time_edges,
+        band_freqs=inverse**-0.5,
+        fref=source.fref,
+        params=cand.params,
+        tobs=source.nsamps * source.tsamp,
+        tsamp=source.tsamp,
+        epoch=source.tstart + tmid / DAY,
+        # Band b of sub-integration s holds what reached the highest channel between these edges minus the lag.
+        lags=-lag,
+    )
+
+
+def rotate(
+    data: NDArray[np.float32], variance: NDArray[np.float64], turns: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Move each profile later by `turns`.
+
+    Where no bin is nearly empty, the means of the bins turn by exact fractions of a bin (Fourier shift: noise stays
+    white); otherwise by whole bins, together with their variance. The variance always turns by whole bins.
+
+    Parameters
+    ----------
+    data, variance : ndarray, shape (nsubints, nbands, nbins)
+    turns : ndarray, shape (nsubints, nbands)
+    """
+    nbins = data.shape[-1]
+    steps = np.round(turns * nbins).astype(np.int64)
+    index = (np.arange(nbins) - steps[:, :, None]) % nbins
+    moved = np.take_along_axis(data, index, axis=2)
+    moved_variance = np.take_along_axis(variance, index, axis=2)
+    rest = turns - steps / nbins
+    mean = variance.mean(axis=2, keepdims=True)
+    even = np.all(variance > 0.2 * mean, axis=(1, 2))
+    if np.any(even):
+        # The means of the bins turn, not their sums: those carry the pattern of how many samples a bin got.
+        weight = moved_variance[even]
+        spectra = np.fft.rfft(moved[even] / weight, axis=2)
+        spectra *= np.exp(-2j * np.pi * np.arange(nbins // 2 + 1) * rest[even][:, :, None])
+        moved[even] = np.fft.irfft(spectra, nbins, axis=2) * weight
+    return moved, moved_variance
+
+
+def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldConfig) -> list[FoldCube]:
+    """Fold a dedispersed time series, such as a ``.dat`` or ``.tim`` file.
+
+    The running mean over a whole number of turns is removed, which takes nothing from a periodic signal but its mean,
+    and the samples are divided by their robust rms.
+
+    Parameters
+    ----------
+    series : TimeSeries
+    params : sequence of FoldParams
+        Candidates; their DM is only passed on.
+    config : FoldConfig
+        As in :func:`fold_many`; `nbands` does not apply.
+
+    Returns
+    -------
+    list of FoldCube
+        One band each.
+
+    Raises
+    ------
+    ConfigError
+        When a candidate cannot be folded.
+    DataError
+        When the series is empty or constant.
+    """
+    from pulsar_kernels.fold import fold_row
+
+    nsamps = series.nsamps
+    if nsamps == 0:
+        raise DataError("nothing to fold: the series is empty")
+    slots = np.empty(nsamps, dtype=np.uint16)
+    cubes = []
+    for p in params:
+        plan = plan_fold(p, config, nsamps, series.tsamp)
+        plan = FoldPlan(plan.nbins, min(plan.nsubints, _SLOT_MAX // plan.nbins), 0)
+        shape = (plan.nsubints, 1, plan.nbins)
+        cand = _candidate(p, plan, nsamps, series.tsamp, np.zeros(shape, dtype=np.float32))
+        data = normalise(series.data, 1.0 / (p.freq * series.tsamp))
+        _slots(cand, 0, nsamps, 0.5 * series.tobs, slots)
+        sums = np.zeros(plan.nsubints * plan.nbins)
+        fold_row(data, slots, sums)
+        cubes.append(
+            FoldCube(
+                data=sums.reshape(cand.data.shape).astype(np.float32),
+                variance=cand.counts[:, None, :].astype(np.float64),
+                time_edges=cand.time_edges,
+                band_freqs=np.array([np.inf]),
+                fref=np.inf,
+                params=p,
+                tobs=series.tobs,
+                tsamp=series.tsamp,
+                epoch=series.tmid,
+            )
+        )
+    return cubes

@@ -1,0 +1,270 @@
+"""Which of several periods of one source is its own, judged by its folds at them.
+
+A fold at a period shows the harmonics of that period. One at a multiple k P of the true period P has power at multiples
+of k only; one at a part P / k misses harmonics. So the true period is the one whose fold holds most power among those
+that need all of their harmonics: where leaving out all but every k-th harmonic would leave out real power.
+
+Whether power is real is told by the sub-integrations of the fold itself: a steady pulse is the same in all of them, and
+noise of any colour, interference, and pulses that vary from turn to turn are not. What scatters between
+sub-integrations is the noise, harmonic by harmonic; no model of it is needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from pulsar.data.fold import Fold
+from pulsar.searches.stats import correct_trials, power_logp, sigma_from_logp
+
+#: Significance at which power is taken as real: by chance one period in 700 is called too long or too short.
+REAL: Final = 3.0
+
+#: Significance from which on the other answer is worth naming: a chance of 1 in 44.
+DOUBT: Final = 2.0
+
+#: Most equal pulses that are looked for in a turn.
+MOST: Final = 16
+
+#: Periods that agree to this many turns at the ends of the observation are one.
+SAME_TURNS: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The period that the folds prefer.
+
+    Attributes
+    ----------
+    index : int
+        The fold at that period, or (factor > 1) the fold whose period is `factor` times too long.
+    factor : int
+        The true period is that of the fold over `factor`: 1 unless the true one was not among the folds.
+    evidence : ndarray, shape (nfolds,)
+        How sure it is that each fold needs all of its harmonics [sigma, corrected for trials]: the least over all k of
+        the significance of what is left when only every k-th harmonic is kept. Low: the period is too long.
+    power : ndarray, shape (nfolds,)
+        Power of the harmonics of each fold above their noise, up to the highest frequency that all folds reach, in
+        units of the noise of a harmonic: half the squared S/N of a matched filter. Low: the period is too short.
+    alternative : int or None
+        Fold at a period that the data cannot exclude.
+    """
+
+    index: int
+    factor: int
+    evidence: NDArray[np.float64]
+    power: NDArray[np.float64]
+    alternative: int | None
+
+
+@dataclass(frozen=True)
+class _Harmonics:
+    """Harmonics 1 … n of a fold, in units of the white noise of a sub-integration."""
+
+    freq: float
+    nbins: int
+    parts: NDArray[np.complex128]  # (nsubints, n)
+
+    @property
+    def number(self) -> NDArray[np.int64]:
+        """Harmonic numbers."""
+        return np.arange(1, self.parts.shape[1] + 1, dtype=np.int64)
+
+    @property
+    def excess(self) -> NDArray[np.float64]:
+        """Coherent power above the noise of each harmonic; what the width of the bins took is given back."""
+        n = len(self.parts)
+        mean = self.parts.mean(axis=0)
+        noise = np.sum(np.abs(self.parts - mean) ** 2, axis=0) / (n - 1) if n > 1 else np.ones(len(mean))
+        return np.asarray((n * np.abs(mean) ** 2 - noise) / np.sinc(self.number / self.nbins) ** 2)
+
+    @property
+    def aliased(self) -> NDArray[np.float64]:
+        """Most power that harmonics beyond those that the bins show can put into each.
+
+        Harmonic nbins - h of a pulse narrower than the bins appears as h. It is at most as strong as those in the upper
+        half of what is shown, but for what the width of the bins takes.
+        """
+        upper = self.excess[len(self.number) // 2 :]
+        # The strongest quarter: of harmonics of which only every fourth has power, those that have it.
+        strong = np.sort(upper)[-max(len(upper) // 4, 1) :]
+        return np.asarray(max(float(np.mean(strong)) - 2.0, 0.0) * np.sinc(1.0 - self.number / self.nbins) ** 2)
+
+
+def _harmonics(fold: Fold) -> _Harmonics:
+    """Harmonics of the sub-integrations; the Nyquist harmonic, which has no defined phase, is left out."""
+    profiles = np.asarray(fold.time_phase, dtype=np.float64)
+    scale = float(fold.extra.get("noise_scale", 1.0))
+    nbins = profiles.shape[1]
+    spectra = np.fft.rfft(profiles * scale, axis=1)[:, 1 : max(nbins // 2, 2)] / np.sqrt(nbins)
+    # Sub-integrations of unequal length count by it.
+    length = np.diff(fold.time_edges)
+    spectra *= np.sqrt(length / length.mean())[:, None]
+    return _Harmonics(fold.after.freq, nbins, spectra[np.any(spectra != 0.0, axis=1)])
+
+
+def _log_f_tail(ratio: float, a: float, b: float) -> float:
+    """ln of the probability that an F variable with 2a and 2b degrees of freedom exceeds `ratio`."""
+    x = b / (b + a * ratio)
+    p = float(special.betainc(b, a, x))
+    if p > 1e-290:
+        return float(np.log(p))
+    # First terms of the series about x = 0.
+    log = b * np.log(x) + a * np.log1p(-x) - np.log(b) - float(special.betaln(b, a))
+    return float(log + np.log1p((a + b) / (b + 1.0) * x))
+
+
+def coherent_logp(parts: NDArray[np.complex128], floor: float = 0.0, add: float = 0.0) -> float:
+    """ln of the chance that parts without a common signal add up as coherently as these.
+
+    The noise is what differs between the parts, and its harmonics may be correlated (strong pulses vary as a whole):
+    the number of independent ones is measured too.
+
+    Parameters
+    ----------
+    parts : ndarray of complex128, shape (nparts, nharm)
+    floor : float
+        Least noise: power of the sum of a part's harmonics in white noise.
+    add : float
+        Power that the sum over parts may hold for another reason.
+    """
+    n, nharm = parts.shape
+    if nharm == 0 or n == 0:
+        return 0.0
+    mean = parts.mean(axis=0)
+    coherent = n * float(np.sum(np.abs(mean) ** 2))
+    if n < 2:
+        return float(power_logp(coherent * nharm / max(floor + add, 1e-300), nharm))
+    rest = parts - mean
+    noise = float(np.sum(np.abs(rest) ** 2)) / (n - 1)
+    gram = rest @ rest.conj().T
+    # trace of the covariance squared; the second term is what the finite number of parts adds to it.
+    square = float(np.sum(np.abs(gram) ** 2)) / (n - 1) ** 2 - noise**2 / (n - 1)
+    free = min(max(noise**2 / square if square > 0.0 else float(nharm), 1.0), float(nharm))
+    return _log_f_tail(coherent / max(max(noise, floor) + add, 1e-300), free, free * (n - 1))
+
+
+def _significance(harmonics: _Harmonics, use: NDArray[np.bool_], *, alias: bool) -> float:
+    """Significance [sigma] of some harmonics, for the best of pulses of all widths, corrected for their number."""
+    number, parts = harmonics.number, harmonics.parts
+    cuts = np.unique(np.r_[2 ** np.arange(int(np.log2(len(number))) + 1), len(number)])
+    aliased = harmonics.aliased if alias else np.zeros(len(number))
+    logs = []
+    for cut in cuts:
+        own = use & (number <= cut)
+        logs.append(coherent_logp(parts[:, own], float(np.count_nonzero(own)), float(np.sum(aliased[own]))))
+    return float(sigma_from_logp(correct_trials(min(logs), float(len(cuts)))))
+
+
+def coherent_sigma(fold: Fold, numbers: NDArray[np.int64]) -> float:
+    """Significance [sigma] of some harmonics of a fold together, against what scatters between its sub-integrations.
+
+    Parameters
+    ----------
+    fold : Fold
+    numbers : ndarray of int64
+        Harmonics, from 1 on; those that the fold does not show are passed over.
+    """
+    harmonics = _harmonics(fold)
+    use = np.isin(harmonics.number, numbers)
+    return _significance(harmonics, use, alias=False) if use.any() else 0.0
+
+
+def needs_all(fold: Fold, *, most: int = MOST) -> NDArray[np.float64]:
+    """Significance [sigma] of the power that is lost when only every k-th harmonic is kept, for k = 2 … `most`.
+
+    Infinite for k beyond the harmonics that the fold has.
+    """
+    return _left_out(_harmonics(fold), most)
+
+
+def _left_out(harmonics: _Harmonics, most: int) -> NDArray[np.float64]:
+    out = np.full(most - 1, np.inf)
+    for k in range(2, min(most, len(harmonics.number)) + 1):
+        out[k - 2] = _significance(harmonics, harmonics.number % k != 0, alias=True)
+    return out
+
+
+def _gains(one: _Harmonics, other: _Harmonics, top: float) -> float:
+    """Power in harmonics of one that the other does not have, less that in harmonics of the other that one lacks.
+
+    Harmonics of both cancel: folds with different baselines may differ in their units.
+    """
+    ratio = Fraction(one.freq / other.freq).limit_denominator(2 * MOST)
+    total = 0.0
+    for fold, shared, sign in ((one, ratio.denominator, 1.0), (other, ratio.numerator, -1.0)):
+        number = fold.number
+        use = (number * fold.freq <= top) & (number % max(shared, 1) != 0)
+        total += sign * float(np.sum(fold.excess[use]))
+    return total
+
+
+def choose_period(folds: Sequence[Fold], *, most: int = MOST) -> Choice:
+    """Decide at which of several periods a source turns.
+
+    Parameters
+    ----------
+    folds : sequence of Fold
+        Refined folds of one source at periods that are simple multiples of each other, in the same data; one is enough
+        to find that its own period is too long.
+    most : int
+        Most equal pulses that are looked for in a turn.
+
+    Returns
+    -------
+    Choice
+
+    Raises
+    ------
+    ValueError
+        Without a fold.
+    """
+    if not folds:
+        raise ValueError("no fold to choose from")
+    harmonics = [_harmonics(fold) for fold in folds]
+    left = [_left_out(h, most) for h in harmonics]
+    evidence = np.array([float(np.min(x)) for x in left])
+    # All are compared over the frequencies that every one of them shows.
+    top = (1.0 + 1e-6) * min(h.freq * h.parts.shape[1] for h in harmonics)
+    power = np.array([float(np.sum(h.excess[h.number * h.freq <= top])) for h in harmonics])
+
+    # Of a faint source no fold may be sure to need all its harmonics: then those that come closest.
+    least = min(max(float(evidence.max()) - 1.0, DOUBT), REAL)
+    own = np.flatnonzero(evidence >= least)
+    if len(own) == 0:
+        index = int(np.argmax(power))
+        factor = _equal(harmonics[index], left[index])
+    else:
+        index, factor = int(own[0]), 1
+        for i in own[1:].tolist():
+            if _gains(harmonics[i], harmonics[index], top) > 0.0:
+                index = i
+    tobs = folds[index].tobs
+    freq = folds[index].after.freq * factor
+    # What might be: a longer period of which some harmonics are nearly sure, or a part of this one.
+    others = [
+        i
+        for i, h in enumerate(harmonics)
+        if abs(h.freq - freq) * tobs > SAME_TURNS
+        and ((h.freq < freq and DOUBT <= evidence[i] < REAL) or (h.freq > freq and _part(h.freq / freq, left[index])))
+    ]
+    other = max(others, key=lambda i: float(power[i])) if others and factor == 1 else None
+    return Choice(index, factor, evidence, power, other)
+
+
+def _part(ratio: float, left: NDArray[np.float64]) -> bool:
+    """Whether a frequency `ratio` times higher leaves out little that is sure."""
+    k = round(ratio)
+    return abs(ratio - k) < 1e-3 and 2 <= k <= len(left) + 1 and bool(left[k - 2] < 2.0 * REAL - DOUBT)
+
+
+def _equal(harmonics: _Harmonics, left: NDArray[np.float64]) -> int:
+    """Largest k whose multiples alone hold all that is real; 1 if there is none."""
+    for k in range(len(left) + 1, 1, -1):
+        if left[k - 2] < DOUBT and _significance(harmonics, harmonics.number % k == 0, alias=False) > REAL:
+            return k
+    return 1

@@ -1,0 +1,522 @@
+"""Refinement of period, derivative and DM of a folded candidate.
+
+Everything happens on the Fourier harmonics of the profiles: turning a profile by any fraction of a bin is a phase
+factor, adds no smearing and keeps the noise white. A grid search on boxcar S/N (DM, then frequency and derivative)
+brings the parameters within reach of a joint least-squares fit of a noise-filtered template, whose covariance gives
+the errors.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import KDM, C
+from pulsar.data.fold import Fold, FoldCube, FoldParams
+from pulsar.folding.profile import best_box, equal_pulses, fine_box, template_of
+from pulsar.folding.whiten import RED, HarmonicNoise, harmonic_noise, levelled, single_turns, without_pulse
+
+#: Grid of the frequency-derivative plane, and of the DM curve: points on each side.
+_SIDE_FREQ: Final = 20
+_SIDE_FDOT: Final = 12
+_SIDE_DM: Final = 40
+_FIT_STEPS: Final = 6
+#: Turns that the data must hold at least: what is seen once does not repeat.
+_FEWEST_TURNS: Final = 2.0
+#: Largest acceleration of a pulsar that is taken for real without further evidence [m/s^2]. By Kepler's third law, a
+#: neutron star at the other in 1.88 h (J1946+2052, the tightest double neutron star known) feels 310, one at a black
+#: hole of 10 solar masses in 2 h 830.
+MOST_ACCEL: Final = 1000.0
+#: Squared S/N that a derivative beyond that must gain over none, beside what its number of trials gives: 3 sigma.
+_DRIFT_GAIN: Final = 9.0
+#: S/N in even noise beyond which no red noise passes for a pulsar: the larger S/N is then kept, as wide bright pulses
+#: vary over the whole turn. (Random walks of 3000 times the white noise at the harmonics leave up to 13.)
+_SURE: Final = 20.0
+#: Pulse widths of off-pulse profile from which its scatter tells the noise.
+_FEWEST_OFF: Final = 8
+#: Largest part of the harmonics that is left out because lines of interference fall on them.
+MOST_LOST: Final = 0.25
+
+
+@dataclass
+class _Data:
+    """Harmonics of a cube, and how phases depend on the parameters.
+
+    A pulse at elements (s, b) of the fold is late by ``-df tau_s - dfdot tau_s^2 / 2 + f dDM g_b`` turns.
+    """
+
+    spectra: NDArray[np.complex128]  # (nsubints, nbands, nharm + 1)
+    weight: NDArray[np.float64]  # (nsubints, nbands): total variance of each element
+    variance: NDArray[np.float64]  # (nbins,) of the summed profile
+    tau: NDArray[np.float64]  # (nsubints, nbands): mean time of the pulses in each element, from mid-observation
+    g: NDArray[np.float64]
+    freq: float
+    nbins: int
+
+    @property
+    def harmonics(self) -> NDArray[np.float64]:
+        """Harmonic numbers 0 … nbins / 2."""
+        return np.arange(self.spectra.shape[2], dtype=np.float64)
+
+    def turns(self, df: float, dfdot: float, ddm: float) -> NDArray[np.float64]:
+        """How late the pulse of a source with these offsets is in each element, shape (nsubints, nbands)."""
+        time = -df * self.tau - 0.5 * dfdot * self.tau**2
+        return np.asarray(time + self.freq * ddm * self.g[None, :])
+
+    def aligned(self, df: float, dfdot: float, ddm: float) -> NDArray[np.complex128]:
+        """Spectra with each element turned back by its lateness."""
+        unit = np.exp(2j * np.pi * self.turns(df, dfdot, ddm))
+        return self.spectra * _powers(unit, self.spectra.shape[2])
+
+
+def _powers(unit: NDArray[np.complex128], n: int) -> NDArray[np.complex128]:
+    """Powers 0 … n - 1 of numbers on the unit circle, along a new last axis; cheaper than as many exponentials."""
+    out = np.empty((*unit.shape, n), dtype=np.complex128)
+    out[..., 0] = 1.0
+    for k in range(1, n):
+        np.multiply(out[..., k // 2], out[..., k - k // 2] if k > 1 else unit, out=out[..., k])
+    return out
+
+
+def _pulse_times(cube: FoldCube, phase: float) -> NDArray[np.float64]:
+    """Mean time of the pulses in each element [s] from mid-observation, shape (nsubints, nbands).
+
+    With few turns in a sub-integration this may lie far from its middle, and differently in every band.
+    """
+    lags = cube.lags if cube.lags is not None else np.zeros(len(cube.band_freqs))
+    edges = cube.time_edges[:, None] + lags - 0.5 * cube.tobs
+    first = np.ceil(cube.params.freq * edges[:-1] - phase)
+    last = np.ceil(cube.params.freq * edges[1:] - phase) - 1.0
+    mean = (0.5 * (first + last) + phase) / cube.params.freq
+    return np.where(last >= first, mean, 0.5 * (edges[:-1] + edges[1:]))
+
+
+def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = ()) -> _Data:
+    data = cube.data.astype(np.float64)
+    variance = cube.variance
+    # Samples in step with the turn leave bins empty: coarser bins until every one has its share.
+    while data.shape[2] % 4 == 0 and data.shape[2] > 8:
+        # All bands hold the same samples, turned: one of them shows the gaps that their sum would hide.
+        filled = variance[:, 0]
+        thin = filled.min(axis=1) < 0.2 * filled.mean(axis=1)
+        if np.count_nonzero(thin) <= 0.1 * len(thin):
+            break
+        shape = (*data.shape[:2], data.shape[2] // 2, 2)
+        data, variance = data.reshape(shape).sum(axis=3), variance.reshape(shape).sum(axis=3)
+    spectra, summed = np.fft.rfft(data, axis=2), variance.sum(axis=(0, 1))
+    spectra[..., _on_lines(cube, spectra.shape[2], lines)] = 0.0
+    _, _, phase = fine_box(spectra.sum(axis=(0, 1)), summed)
+    g = KDM * (cube.band_freqs**-2.0 - cube.fref**-2.0)
+    return _Data(
+        spectra=spectra,
+        weight=variance.sum(axis=2),
+        variance=summed,
+        tau=_pulse_times(cube, phase),
+        g=g,
+        freq=cube.params.freq,
+        nbins=data.shape[2],
+    )
+
+
+def _on_lines(cube: FoldCube, nharm: int, lines: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
+    """Harmonics that lines of interference fall on: nearer than half their width and what a sub-integration resolves.
+
+    The fundamental is left: what turns with a line is for others to judge. So are all, where the lines would take more
+    than MOST_LOST of them.
+    """
+    at = np.arange(nharm) * cube.params.freq
+    hit = np.zeros(nharm, dtype=np.bool_)
+    for freq, width in lines:
+        hit |= np.abs(at - freq) <= 0.5 * width + 0.5 * (len(cube.time_edges) - 1) / cube.tobs
+    hit[:2] = False
+    return hit if np.count_nonzero(hit) <= MOST_LOST * nharm else np.zeros(nharm, dtype=np.bool_)
+
+
+def _steps(side: int, step: float) -> NDArray[np.float64]:
+    return np.arange(-side, side + 1, dtype=np.float64) * np.float64(step)
+
+
+def _within(offsets: NDArray[np.float64], start: float, bounds: tuple[float, float]) -> NDArray[np.float64]:
+    """Offsets that keep a parameter within its bounds; 0 always."""
+    inside = (start + offsets >= bounds[0]) & (start + offsets <= bounds[1])
+    return np.asarray(offsets[inside | (offsets == 0.0)])
+
+
+def _dm_grid(data: _Data, dm: float, width: float, fixed: bool) -> NDArray[np.float64]:
+    """Trial DM offsets: a few pulse widths of shift across the band, at most one turn, none below DM 0."""
+    reach = float(np.ptp(data.g)) * data.freq
+    if fixed or not reach > 0.0:
+        return np.zeros(1)
+    span = min(max(4.0 * width, 6.0 / data.nbins), 1.0) / reach
+    offsets = _steps(_SIDE_DM, span / _SIDE_DM)
+    return offsets[dm + offsets >= 0.0] if dm >= 0.0 else offsets
+
+
+def _dm_profiles(bands: NDArray[np.complex128], data: _Data, offsets: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Profiles at trial DMs from spectra summed over time, shape (ndm, nbins)."""
+    late = data.freq * offsets[:, None] * data.g
+    turned = _powers(np.exp(2j * np.pi * late), len(data.harmonics))
+    return np.asarray(np.fft.irfft(np.einsum("bk,dbk->dk", bands, turned), data.nbins, axis=1))
+
+
+def _plane(
+    times: NDArray[np.complex128], data: _Data, dfs: NDArray[np.float64], dfdots: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Boxcar S/N over the frequency-derivative plane, shape (nfdot, nf), from spectra summed over bands."""
+    tau = data.tau.mean(axis=1)
+    n = len(data.harmonics)
+    turn_f = np.moveaxis(_powers(np.exp(-2j * np.pi * (tau[:, None] * dfs)), n), 2, 0)
+    turn_d = np.moveaxis(_powers(np.exp(-1j * np.pi * (dfdots[:, None] * tau**2)), n), 2, 0)
+    # One matrix product a harmonic: (nfdot, ns) @ (ns, nf).
+    sums = np.matmul(turn_d * times.T[:, None, :], turn_f)
+    profiles = np.fft.irfft(np.moveaxis(sums, 0, 2).reshape(-1, sums.shape[0]), data.nbins, axis=1)
+    snr, _, _ = best_box(profiles, data.variance, dense=False)
+    return snr.reshape(len(dfdots), len(dfs))
+
+
+def _profile_box(spectra: NDArray[np.complex128], data: _Data) -> tuple[float, float, float]:
+    return fine_box(spectra.sum(axis=(0, 1)), data.variance)
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """What a source may have: frequency [Hz] and derivative [Hz/s], lowest and highest."""
+
+    freq: tuple[float, float]
+    fdot: tuple[float, float]
+
+
+def _bounds(cube: FoldCube, fd_step: float) -> _Bounds:
+    """At least two turns and less than Nyquist; a physical acceleration, or close to that which was found.
+
+    What a search or a user asks for is never out of bounds.
+    """
+    freq, fdot = cube.params.freq, cube.params.fdot
+    most = MOST_ACCEL / C * freq
+    low, high = -most, most
+    if abs(fdot) > most:
+        # Found outside: to be refined by as much as a step of the plane on each side.
+        low, high = min(low, fdot - fd_step), max(high, fdot + fd_step)
+    return _Bounds(
+        (min(_FEWEST_TURNS / cube.tobs, freq), max(0.5 / cube.tsamp, freq)),
+        (low, high),
+    )
+
+
+def _fit(
+    data: _Data,
+    start: NDArray[np.float64],
+    free: NDArray[np.bool_],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least-squares fit of (df, dfdot, ddm) and a common phase to a template made from the data.
+
+    Returns the offsets and their 1-sigma errors for white noise (NaN where not free). The fit stays between `low` and
+    `high`.
+    """
+    theta = start.copy()
+    jacobian = np.stack(
+        [
+            np.ones_like(data.weight),
+            -data.tau,
+            -0.5 * data.tau**2,
+            np.broadcast_to(data.freq * data.g[None, :], data.weight.shape),
+        ]
+    )[np.concatenate([[True], free])]
+    # Parameters are scaled to shifts of about a turn, or the normal matrix would mix 1e-12 with 1.
+    size = np.sqrt(np.mean(jacobian**2, axis=(1, 2)))
+    size[size == 0.0] = 1.0
+    jacobian = jacobian / size[:, None, None]
+    total = float(data.weight.sum())
+    omega = 2.0 * np.pi * data.harmonics
+    normal = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, data.weight) / total
+    inverse = np.linalg.pinv(normal, rcond=1e-9)
+    fisher = 0.0
+    for _ in range(_FIT_STEPS):
+        spectra = data.aligned(*theta)
+        summed = spectra.sum(axis=(0, 1))
+        _, width, _ = fine_box(summed, data.variance)
+        template = template_of(summed, total, width)
+        fisher = float(np.sum(omega**2 * np.abs(template) ** 2))
+        # Lateness that each element still shows, as the gradient of its correlation with the template.
+        slope = -np.sum(omega * np.imag(spectra * np.conj(template)), axis=2)
+        step = inverse @ np.einsum("isb,sb->i", jacobian, slope) / fisher / size
+        theta[free] += step[1:]
+        theta = np.clip(theta, low, high)
+        if np.all(np.abs(step[1:]) * size[1:] < 1e-6):
+            break
+    error = np.full(3, np.nan)
+    error[free] = np.sqrt(np.diag(inverse)[1:] * total / (2.0 * fisher)) / size[1:]
+    return theta, error
+
+
+def _noise_scale(spectra: NDArray[np.complex128], data: _Data, width: float, phase: float) -> float:
+    """Rms of the off-pulse residuals over what white noise gives, at the scale of a bin and of the pulse; >= 1.
+
+    The mean profile is removed from every sub-integration, so a steady pulse or interpulse does not count. Only an
+    excess that noise would not give is reported.
+    """
+    times = spectra.sum(axis=1)
+    nsub, nbins = times.shape[0], data.nbins
+    if nsub < 3:
+        return 1.0
+    weight = data.weight.sum(axis=1)
+    share = weight / weight.sum()
+    residual = times - share[:, None] * times.sum(axis=0)
+    residual[:, 0] = 0.0
+    use = share > 0.25 / nsub
+    profiles = np.fft.irfft(residual[use], nbins, axis=1)
+    sigma = np.sqrt(weight[use] * (1.0 - share[use]) / nbins)
+    z = profiles / sigma[:, None]
+    worst = 1.0
+    for w in {1, max(round(width * nbins), 1)}:
+        if nbins - 2 * w < max(2 * w, 4):
+            continue
+        starts = (round((phase + 0.5 * width) * nbins) + np.arange(nbins - 3 * w + 1)) % nbins
+        if len(starts) < w:
+            continue
+        total = np.cumsum(np.concatenate([z, z[:, :w]], axis=1), axis=1)
+        total = np.concatenate([np.zeros((len(z), 1)), total], axis=1)
+        sums = (total[:, starts + w] - total[:, starts]) / np.sqrt(w * (1.0 - w / nbins))
+        # Robust: the 68 % range of the sums, about their own independent number.
+        spread = 0.5 * float(np.subtract(*np.percentile(sums, [84.134, 15.866])))
+        independent = max(sums.size / w, 2.0)
+        if spread > 1.0 + 4.0 * 0.9 / np.sqrt(independent):
+            worst = max(worst, spread)
+    return min(worst, _left_in_sum(times.sum(axis=0), float(weight.sum()), nbins, width, phase))
+
+
+def _left_in_sum(summed: NDArray[np.complex128], weight: float, nbins: int, width: float, phase: float) -> float:
+    """Most that the noise of the summed profile can be over white noise, by its own off-pulse scatter; >= 1.
+
+    The pulses of another, stronger source march through the sub-integrations and scatter there, yet even out in the
+    sum. Two standard errors are added; infinite where the off-pulse part is too short to tell.
+    """
+    w = max(round(width * nbins), 1)
+    off = nbins - 2 * w
+    if off < _FEWEST_OFF * w:
+        return float("inf")
+    flat = summed.copy()
+    flat[0] = 0.0
+    z = np.fft.irfft(flat, nbins) / np.sqrt(weight / nbins)
+    # The bins from half a width after the pulse to half a width before it.
+    z = z[(round((phase + width) * nbins) + np.arange(off)) % nbins]
+    most = 1.0
+    for size in {1, w}:
+        total = np.concatenate([[0.0], np.cumsum(z)])
+        sums = (total[size:] - total[:-size]) / np.sqrt(size * (1.0 - size / nbins))
+        most = max(most, float(np.std(sums)) * (1.0 + 2.0 / np.sqrt(2.0 * off / size)))
+    return most
+
+
+def refine(
+    cube: FoldCube,
+    *,
+    search_dm: bool = True,
+    search_fdot: bool = True,
+    lines: Sequence[tuple[float, float]] = (),
+) -> Fold:
+    """Refine frequency, derivative and DM of a folded candidate, and measure it.
+
+    Parameters
+    ----------
+    cube : FoldCube
+    search_dm : bool
+        Fit the DM (more than one band needed).
+    search_fdot : bool
+        Fit the derivative (more than three sub-integrations needed).
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz] of periodic interference: the harmonics that they fall on are left out.
+
+    Returns
+    -------
+    Fold
+        `extra` holds: ``snr_before`` at the starting values; ``snr_dm0`` at DM 0; ``noise_scale``, the measured
+        off-pulse noise over the expected white one, by which S/N and errors have been corrected; ``subharmonic``,
+        from :func:`fundamental_factor`; ``nbins`` used. If its harmonics were divided by the red noise they stand in
+        (see :mod:`pulsar.folding.whiten`) also: ``whitened``, how sure that noise is [sigma]; ``snr_unwhitened``; and
+        ``pulse_kept``, the part of its S/N in white noise that a pulse of this shape keeps.
+    """
+    data = _prepare(cube, lines)
+    plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot)
+    after, before = plain.after, cube.params
+    aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
+    lags = cube.lags if cube.lags is not None else np.zeros(len(cube.band_freqs))
+    turns = before.freq * (cube.time_edges[:-1, None] + lags - 0.5 * cube.tobs)
+    first = turns.mean(axis=1)
+    times, weight = aligned.sum(axis=1), data.weight.sum(axis=1)
+    noise = harmonic_noise(times, weight, first)
+    if noise is None or noise.red < RED:
+        return plain
+    data = _prepare(cube, lines)
+    if single_turns(first):
+        data.spectra = levelled(data.spectra, data.weight, turns)
+        aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
+        noise = harmonic_noise(aligned.sum(axis=1), weight, first) or noise
+    data.spectra *= noise.gain
+    white = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, noise=noise.evened())
+    if white.snr < plain.snr:
+        # The pulses of a bright pulsar vary, which is noise beside its harmonics too, but not beside its pulses.
+        away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight, first)
+        if away is None or away.red < RED or white.snr > _SURE:
+            return plain
+    shown = template_of(np.fft.rfft(white.profile.astype(np.float64)), float(data.nbins), white.width)
+    shape = np.abs(shown / noise.gain) ** 2
+    white.extra["whitened"] = noise.red
+    white.extra["snr_unwhitened"] = plain.snr
+    white.extra["pulse_kept"] = float(np.sqrt(np.sum(shape * noise.gain**2) / np.sum(shape)))
+    return white
+
+
+def _refined(
+    cube: FoldCube, data: _Data, *, search_dm: bool, search_fdot: bool, noise: HarmonicNoise | None = None
+) -> Fold:
+    nsub, nbands = data.weight.shape
+    params = cube.params
+    fit_f, fit_d, fit_dm = nsub > 1, search_fdot and nsub > 3, search_dm and nbands > 1
+    before, width, _ = _profile_box(data.spectra, data)
+
+    theta = np.zeros(3)
+    offsets = _dm_grid(data, params.dm, width, not fit_dm)
+    if fit_dm:
+        snr, _, _ = best_box(_dm_profiles(data.spectra.sum(axis=0), data, offsets), data.variance, dense=False)
+        theta[2] = offsets[int(np.argmax(snr))]
+
+    # Steps drift by half a pulse over the data; the plane reaches one bin of the search, 1/T, at least.
+    step = max(0.5 * width, 1.0 / data.nbins)
+    df_step = step / cube.tobs
+    fd_step = 8.0 * step / cube.tobs**2
+    bounds = _bounds(cube, fd_step)
+    # No use to fit a derivative that is smaller than its error whatever the source.
+    fit_d = fit_d and bounds.fdot[1] - bounds.fdot[0] > 2.0 * fd_step / max(before, 1.0)
+    dfs = _within(_steps(_SIDE_FREQ, df_step), params.freq, bounds.freq) if fit_f else np.zeros(1)
+    dfdots = _steps(_SIDE_FDOT, fd_step) if search_fdot and nsub > 3 else np.zeros(1)
+    times = data.aligned(0.0, 0.0, theta[2]).sum(axis=1)
+    plane = _plane(times, data, dfs, dfdots)
+    # The whole plane is shown, what is possible of it is searched.
+    rows = np.flatnonzero(np.isin(dfdots, _within(dfdots, params.fdot, bounds.fdot))) if fit_d else [len(dfdots) // 2]
+    i, j = np.unravel_index(int(np.argmax(plane[rows])), (len(rows), len(dfs)))
+    theta[0], theta[1] = dfs[j], dfdots[rows[i]]
+    if search_fdot and abs(params.fdot) > MOST_ACCEL / C * params.freq:
+        still = _plane(times, data, dfs, np.array([-params.fdot]))[0]
+        gain = plane[rows[i], j] ** 2 - still.max() ** 2
+        if not fit_d or gain < _DRIFT_GAIN + 2.0 * np.log(max(abs(params.fdot) / fd_step, 1.0)):
+            theta[0], theta[1] = dfs[int(np.argmax(still))], -params.fdot
+            bounds = _Bounds(bounds.freq, (-MOST_ACCEL / C * params.freq, MOST_ACCEL / C * params.freq))
+    if fit_dm:
+        bands = data.aligned(theta[0], theta[1], 0.0).sum(axis=0)
+        snr, _, _ = best_box(_dm_profiles(bands, data, offsets), data.variance, dense=False)
+        theta[2] = offsets[int(np.argmax(snr))]
+
+    free = np.array([fit_f, fit_d, fit_dm])
+    dm_step = float(offsets[1] - offsets[0]) if len(offsets) > 1 else 0.0
+    coarse, _, phase = _profile_box(data.aligned(*theta), data)
+    data.tau = _pulse_times(cube, phase)
+    error = np.full(3, np.nan)
+    if np.any(free):
+        limit = np.array([2.0 * df_step, 2.0 * fd_step, 4.0 * dm_step])
+        low = np.maximum(theta - limit, [bounds.freq[0] - params.freq, bounds.fdot[0] - params.fdot, -np.inf])
+        high = np.minimum(theta + limit, [bounds.freq[1] - params.freq, bounds.fdot[1] - params.fdot, np.inf])
+        fitted, error = _fit(data, theta, free, low, high)
+        if params.dm >= 0.0:
+            fitted[2] = max(fitted[2], -params.dm)
+        # A fit that lost its way in the noise is not better than the grid.
+        if _profile_box(data.aligned(*fitted), data)[0] >= 0.97 * coarse:
+            theta = fitted
+    return _measure(cube, data, theta, error, before, offsets, dfs, dfdots, plane, noise)
+
+
+def _measure(
+    cube: FoldCube,
+    data: _Data,
+    theta: NDArray[np.float64],
+    error: NDArray[np.float64],
+    before: float,
+    offsets: NDArray[np.float64],
+    dfs: NDArray[np.float64],
+    dfdots: NDArray[np.float64],
+    plane: NDArray[np.float64],
+    noise: HarmonicNoise | None,
+) -> Fold:
+    """All numbers and pictures of a fold at its refined parameters."""
+    params, nbins = cube.params, data.nbins
+    spectra = data.aligned(*theta)
+    summed = spectra.sum(axis=(0, 1))
+    snr, width, phase = fine_box(summed, data.variance)
+    scale = _noise_scale(spectra, data, width, phase)
+    if noise is not None:
+        # What of slow drifts comes in at the ends of the sub-integrations evens out in their sum.
+        scale = min(scale, max(noise.scale(width), 1.0))
+    total = float(data.weight.sum()) * scale**2
+    template = template_of(summed, total, width)
+
+    # The curve is drawn around the refined DM; the model is the template as bright in every band as its weight.
+    if len(offsets) > 1:
+        around = offsets[params.dm + theta[2] + offsets >= 0.0] if params.dm >= 0.0 else offsets
+        curve, _, _ = best_box(_dm_profiles(spectra.sum(axis=0), data, around), data.variance, dense=False)
+        share = data.weight.sum(axis=0) / data.weight.sum()
+        model = share[:, None] * template[None, :]
+        expected, _, _ = best_box(_dm_profiles(model, data, around), data.variance, dense=False)
+        peak, _, _ = best_box(np.fft.irfft(template, nbins)[None, :], data.variance, dense=False)
+        expected = expected * (snr / peak[0])
+    else:
+        around, curve, expected = np.zeros(1), np.array([snr]), np.array([snr])
+    at_zero = _dm_profiles(spectra.sum(axis=0), data, np.array([-params.dm - theta[2]]))
+    snr_dm0 = float(best_box(at_zero, data.variance)[0][0]) if data.weight.shape[1] > 1 else float("nan")
+
+    def normal(spectrum: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float32]:
+        flat = spectrum.copy()
+        flat[..., 0] = 0.0
+        noise = np.sqrt(np.maximum(weight, 1e-30) / nbins)
+        return np.asarray(np.fft.irfft(flat, nbins, axis=-1) / noise[..., None], dtype=np.float32)
+
+    profile = normal(summed, np.asarray(total))
+    # The mean takes one degree of freedom; the Nyquist and fractional turns take none that matters.
+    chi2 = float(np.sum(profile.astype(np.float64) ** 2)) / (nbins - 1)
+    after = FoldParams(params.freq + theta[0], params.fdot + theta[1], params.dm + theta[2], params.fddot)
+    return Fold(
+        before=params,
+        after=after,
+        freq_err=float(error[0]) * scale,
+        fdot_err=float(error[1]) * scale,
+        dm_err=float(error[2]) * scale,
+        snr=snr / scale,
+        width=width,
+        phase=phase,
+        chi2_red=chi2,
+        profile=profile,
+        time_phase=normal(spectra.sum(axis=1), data.weight.sum(axis=1) * scale**2),
+        freq_phase=normal(spectra.sum(axis=0), data.weight.sum(axis=0) * scale**2),
+        time_edges=cube.time_edges,
+        band_freqs=cube.band_freqs,
+        dms=after.dm + around,
+        dm_snr=(curve / scale).astype(np.float32),
+        dm_expected=(expected / scale).astype(np.float32),
+        freq_offsets=dfs,
+        fdot_offsets=dfdots,
+        p_pdot=(plane / scale).astype(np.float32),
+        epoch=cube.epoch,
+        tobs=cube.tobs,
+        extra={
+            "snr_before": before / scale,
+            "snr_dm0": snr_dm0 / scale,
+            "noise_scale": scale,
+            "subharmonic": equal_pulses(profile, cube.tobs * after.freq),
+            "nbins": nbins,
+        },
+    )
+
+
+def fundamental_factor(fold: Fold) -> int:
+    """How many times shorter the true period is than that of the fold; 1 when right or without evidence.
+
+    See :func:`pulsar.folding.profile.equal_pulses`.
+    """
+    return (
+        int(fold.extra["subharmonic"])
+        if "subharmonic" in fold.extra
+        else equal_pulses(fold.profile, fold.tobs * fold.after.freq)
+    )

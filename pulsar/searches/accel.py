@@ -1,0 +1,493 @@
+"""Search for accelerated pulsars: sums of harmonics over a plane of frequency and drift (and change of drift).
+
+The steps: white Fourier amplitudes, powers at half bins and drifts 2 bins apart by correlation in blocks, sums of 1, 2,
+4 ... 16 harmonics, and what exceeds the threshold refined to the peak of its summed power. What each does and how well
+is measured is in docs/acceleration.md.
+"""
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import AccelConfig
+from pulsar.constants import C
+from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
+from pulsar.data.series import TimeSeries
+from pulsar.errors import ConfigError
+from pulsar.searches import stats
+from pulsar.searches.amplitudes import PAD, Amplitudes
+from pulsar.searches.response import DW, DZ, TOGETHER, Piece, Plane
+
+#: Largest drift where only an acceleration limits it [bins].
+MAX_Z = 1200.0
+#: No more than this part of the frequency itself is drifted through: a T is below c / 8.
+MAX_DRIFT = 0.125
+#: A single trial must be less likely than this by chance to be looked at at all.
+MAX_LOGP = float(np.log(1e-3))
+#: Part of the excess power at the threshold from which a grid point is refined, stage by stage: no more than the grid
+#: leaves of a signal (77 % of a single power at the worst place; 91 % on average).
+GRID = (0.77, 0.80, 0.82, 0.84, 0.85)
+#: Steps of a power that is kept as a byte: as many as the thresholds leave room for, up to this.
+MOST_STEPS = 6.0
+#: Hits of one series that are kept at most, however strong the interference.
+MOST_HITS = 100_000
+#: The best hits are ordered by exact powers if they are less likely than this, and no more than so many.
+EXACT_LOGP = -40.0
+EXACT_HITS = 500
+#: Bytes that hits and what blocks are worked on with take at most, and the plane if nothing else is said.
+WORK_BYTES = 20_000_000
+PLANE_BYTES = 4_000_000_000
+
+#: Independent trials from benchmarks/calibrate_accel_trials.py, of single powers and what each stage of sums adds: per
+#: bin of the top harmonic without drift, and per bin, Z_WIDTH and unit of -ln p with it (a random field has the more
+#: peaks over an area, in units of p, the higher they are).
+TRIALS_LINE = (3.7, 1.8)
+TRIALS_AREA = (0.82, 0.31)
+#: Drift [bins] over which powers are one and the same, and change of drift at ln p = -18.
+Z_WIDTH = 6.95
+W_WIDTH = 25.0
+
+
+class AccelSearch:
+    """Search series of one length and sampling time; safe to share between threads.
+
+    Parameters
+    ----------
+    nsamps : int
+        Samples of every series.
+    tsamp : float
+        Sampling time [s].
+    config : AccelConfig, optional
+        Largest drift or acceleration, harmonics, threshold, range of periods.
+    ntrials_dm : float
+        Independent DMs of the whole run, by which the trials of one series are multiplied.
+    memory : int, optional
+        Bytes that one thread may take; without it 4 GB for the plane.
+
+    Attributes
+    ----------
+    memory_bytes : int
+        What one thread takes.
+    npoints : int
+        Points of the plane that are made for one series.
+    cost : float
+        CPU time of one search [s], roughly.
+    logp_threshold : float
+        ln of the single-trial probability at the threshold.
+
+    Raises
+    ------
+    DataError
+        If the series are too short to search.
+    ConfigError
+        If the range of periods is empty, or the memory too little.
+    """
+
+    def __init__(
+        self,
+        nsamps: int,
+        tsamp: float,
+        config: AccelConfig | None = None,
+        *,
+        ntrials_dm: float = 1.0,
+        memory: int | None = None,
+    ) -> None:
+        from pulsar_kernels.correlate import decoded, first_phase
+
+        config = AccelConfig() if config is None else config
+        if not ntrials_dm > 0:
+            raise ConfigError(f"ntrials_dm {ntrials_dm!r} must be positive")
+        self.amplitudes = Amplitudes(nsamps, tsamp)
+        self.nsamps, self.tsamp, self.tobs = self.amplitudes.nsamps, self.amplitudes.tsamp, self.amplitudes.tobs
+        self.nbins, self.noise = self.amplitudes.nbins, self.amplitudes.noise
+        self.config = config
+        self.ntrials_dm = float(ntrials_dm)
+        self._local = threading.local()
+        self.r_lo, self.r_hi = self.amplitudes.bin_range(config.p_min, config.p_max)
+        self.filled = self.nsamps / self.amplitudes.nfft
+        span = self.amplitudes.span
+
+        # Limits in bins of the padded transform.
+        z = config.zmax if config.zmax > 0 or config.accel_max is None else MAX_Z
+        self.z_limit = z / self.filled**2
+        self.w_limit = config.wmax / self.filled**3
+        reach = round(self.z_limit / DZ)
+        slope = MAX_DRIFT / (2.0 * DZ)
+        if config.accel_max is not None:
+            slope = min(slope, config.accel_max * span / C / (2.0 * DZ))
+        bends = max(1, round(self.w_limit / DW)) if config.wmax > 0 else 0
+        self.nharms = tuple(1 << s for s in range(int(config.nharm).bit_length()))
+        self._rows = np.zeros((len(self.nharms), 2), dtype=np.int64)
+        for s, h in enumerate(self.nharms):
+            self._rows[s, 0] = int(np.ceil(2 * h * self.r_lo))
+            self._rows[s, 1] = min(2 * self.nbins, int(np.floor(2 * h * self.r_hi)) + 1)
+        #: Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
+        self.cells = np.array([self._independent(int(lo), int(hi), reach, slope) for lo, hi in self._rows])
+
+        # The transform's work space is the plane's.
+        first = int(self._rows[:, 0].min())
+        last = max(int(self._rows[:, 1].max()), first + 1)
+        # Without a plan the padded series and its spectrum come on top.
+        fixed = 8 * (self.nbins + 2 * PAD) + WORK_BYTES + (8 * self.amplitudes.nfft if not self.amplitudes.work else 0)
+        transform = 4 * self.amplitudes.work + 64
+        allowed = PLANE_BYTES if memory is None else int(memory) - fixed
+        if allowed < transform:
+            raise ConfigError(
+                f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "
+                f"{(fixed + transform) / 1e6:.0f} MB are needed at least"
+            )
+        self.plane = Plane(self.nbins, self.filled, int(config.nharm), (first, last), reach, slope, bends, allowed)
+        n = self.plane.n
+        self._plane_bytes = max(self.plane.nbytes, transform)
+        self.memory_bytes = fixed + self._plane_bytes + (4 * last if self.plane.stored else 0)
+        self.npoints = self.plane.npoints
+        # Sums of harmonics cost a quarter of the plane, and something a row.
+        self.cost = 1.25 * self.plane.seconds + 2e-8 * nsamps
+        #: Frequency, drift, change of drift: how many are free.
+        self._nfree = 3 if bends else 2 if reach else 1
+        self._decode = decoded()
+        self._bends = {b: first_phase(n, 0.0, DW * b) for b in range(-bends, bends + 1)}
+        self._starts: dict[int, NDArray[np.float32]] = {}
+
+        expected = float(np.log(stats.expected_from_sigma(config.threshold)))
+        logp = expected
+        for _ in range(50):
+            # The number of trials depends on p, slowly.
+            logp = expected - float(np.log(self.ntrials(logp)))
+        self.set_threshold(min(logp, MAX_LOGP))
+
+    def _independent(self, lo: int, hi: int, reach: int, slope: float) -> tuple[float, float]:
+        """Bins of the top harmonic, and bins times widths of drift, of one stage."""
+        if hi <= lo:
+            return 0.0, 0.0
+        bins = (hi - lo) / 2.0 * self.filled
+        # The drift grows with the row, then stays.
+        knee = min(max(reach / slope, lo), hi)
+        z = DZ * (0.5 * slope * (knee**2 - lo**2) + reach * (hi - knee)) / (hi - lo)
+        return bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH
+
+    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Effective independent trials of the whole run at the single-trial ln p."""
+        level = np.maximum(-np.asarray(logp, dtype=np.float64), 1.0)
+        bends = 1.0 + 2.0 * self.config.wmax / W_WIDTH * np.sqrt(level / 18.0)
+        single, summed = self.cells[0], self.cells[1:].sum(axis=0)
+        line = TRIALS_LINE[0] * single[0] + TRIALS_LINE[1] * summed[0]
+        area = TRIALS_AREA[0] * single[1] + TRIALS_AREA[1] * summed[1]
+        per_series = np.maximum(bends * (line + area * level), 1.0)
+        return np.asarray(per_series * self.ntrials_dm, dtype=np.float64)
+
+    def set_threshold(self, logp: float) -> None:
+        """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
+        from pulsar_kernels.correlate import KNEE
+        from pulsar_kernels.drifts import WIDE
+
+        self.logp_threshold = float(logp)
+        self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
+        # A grid point has less than the peak beside it.
+        stages = zip(self.nharms, self.thresholds, GRID, strict=False)
+        grid = [h + part * (power - h) for h, power, part in stages]
+        #: Steps of a unit power.
+        self._steps = min(MOST_STEPS, (KNEE - 4.0) / max(grid))
+        rounding = [2.0 * np.sqrt(h / 12.0) for h in self.nharms]
+        limits = [np.clip(np.floor(p * self._steps - e), 1, KNEE - 1) for p, e in zip(grid, rounding, strict=True)]
+        self._limits = np.repeat(np.array(limits, dtype=np.uint8), WIDE)
+
+    def _buffers(self) -> "_Buffers":
+        found: _Buffers | None = getattr(self._local, "buffers", None)
+        if found is None:
+            found = _Buffers(self)
+            self._local.buffers = found
+        return found
+
+    def search(
+        self,
+        series: NDArray[Any],
+        dm: float = 0.0,
+        dm_index: int = 0,
+        birdies: Iterable[tuple[float, float]] = (),
+    ) -> NDArray[Any]:
+        """Detections in one series, best first.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,)
+            Samples that are not finite count as the mean.
+        dm : float
+            DM of the series [pc cm^-3].
+        dm_index : int
+            Row of the DM plan.
+        birdies : iterable of (float, float)
+            Frequencies and full widths [Hz] of known interference, whose bins are emptied.
+
+        Returns
+        -------
+        ndarray
+            Structured, with the fields of DETECTION_COLUMNS; at most `max_detections` rows.
+
+        Raises
+        ------
+        DataError
+            If the series has another length.
+        """
+        from pulsar_kernels import whiten
+
+        b = self._buffers()
+        levels = self.amplitudes.fill(series, birdies, b.real, b.imag, b.transform)
+        if levels is None:
+            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+        whiten.whiten_amplitudes(b.real, b.imag, PAD, self.noise.centres, levels)
+        found = self._stored(b) if self.plane.stored else self._slabs(b)
+        return self._detections(b, found, dm, dm_index)
+
+    def _start(self, centre: int) -> NDArray[np.float32]:
+        from pulsar_kernels.correlate import first_phase
+
+        found = self._starts.get(centre)
+        if found is None:
+            found = self._starts.setdefault(centre, first_phase(self.plane.n, -DZ * centre, 0.0))
+        return found
+
+    def _make(self, b: "_Buffers", pieces: list[Piece], bends: range, stride: int) -> None:
+        """Powers of consecutive blocks, for every change of drift."""
+        for lo in range(0, len(pieces), TOGETHER):
+            part = pieces[lo : lo + TOGETHER]
+            self._short(b, part)
+            for i, piece in enumerate(part):
+                for k, bend in enumerate(bends):
+                    self._correlate(b, i, piece, bend, piece.at + k * stride)
+
+    def _short(self, b: "_Buffers", pieces: list[Piece]) -> None:
+        from pulsar_kernels import correlate
+
+        plane = self.plane
+        correlate.short_series(
+            *(b.real, b.imag, PAD, pieces[0].first - plane.edge, plane.valid, plane.block),
+            *(np.sqrt(self._steps), b.work, b.short[: len(pieces)]),
+        )
+
+    def _correlate(self, b: "_Buffers", i: int, piece: Piece, bend: int, at: int) -> None:
+        from pulsar_kernels import correlate
+
+        lo = self.plane.edge
+        hi = lo + piece.count
+        start = self._start(piece.centre)
+        turn = self._bends[bend]
+        correlate.correlate(
+            b.short[i], start, turn, self.plane.block, piece.groups, lo, hi, b.work, b.staged, b.plane, at
+        )
+
+    def _stored(self, b: "_Buffers") -> int:
+        """Make the plane block by block, each summed as soon as it is there."""
+        from pulsar_kernels import drifts
+
+        plane = self.plane
+        shift = np.zeros((len(plane.fractions), 2), dtype=np.int64)
+        found = 0
+        for lo in range(0, len(plane.top), TOGETHER):
+            part = plane.top[lo : lo + TOGETHER]
+            self._short(b, part)
+            for i, piece in enumerate(part):
+                self._correlate(b, i, piece, 0, piece.at)
+                start = max(2 * piece.first, plane.rows[0])
+                stop = min(2 * (piece.first + piece.count), plane.rows[1])
+                if start < stop:
+                    found = b.room(found, self)
+                    found = drifts.sum_rows(
+                        *(b.plane, plane.zero, shift, self._rows, start, stop, piece.centre, piece.pitch, plane.slope),
+                        *(plane.reach, self._limits, self._decode, b.cells, found, b.hits),
+                    )
+        return found
+
+    def _slabs(self, b: "_Buffers") -> int:
+        """Make slabs of the top harmonic and the stretches that belong to their lower harmonics."""
+        from pulsar_kernels import drifts
+
+        plane = self.plane
+        found = 0
+        for start in range(plane.rows[0], plane.rows[1], 2 * plane.valid * plane.slab):
+            stop = min(start + 2 * plane.valid * plane.slab, plane.rows[1])
+            pieces, strides, _ = plane.pieces(start, stop)
+            zero: list[NDArray[np.int32]] = []
+            shift = np.zeros((len(pieces), 2), dtype=np.int64)
+            size = 0
+            for f, (blocks, stride) in enumerate(zip(pieces, strides, strict=True)):
+                most = plane.bend_share(*plane.fractions[f])
+                self._make(b, blocks, range(-most, most + 1), stride)
+                shift[f, 0] = size - 2 * blocks[0].first
+                for p in blocks:
+                    zero.append(p.zero)
+                    size += 2 * p.count
+            table = np.concatenate(zero)
+            for bend in range(-plane.bends, plane.bends + 1):
+                for f, (k, h) in enumerate(plane.fractions):
+                    most = plane.bend_share(k, h)
+                    shift[f, 1] = (min(max((bend * k + h // 2) // h, -most), most) + most) * strides[f]
+                for p in pieces[0]:
+                    lo, hi = max(2 * p.first, start), min(2 * (p.first + p.count), stop)
+                    before = b.room(found, self)
+                    found = drifts.sum_rows(
+                        *(b.plane, table, shift, self._rows, lo, hi, p.centre, p.pitch, plane.slope),
+                        *(plane.reach, self._limits, self._decode, b.cells, before, b.hits),
+                    )
+                    b.bends[before:found] = bend
+        return found
+
+    def _detections(self, b: "_Buffers", found: int, dm: float, dm_index: int) -> NDArray[Any]:
+        from pulsar_kernels import dechirp
+
+        if found == 0:
+            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+        nharm = np.left_shift(1, b.hits[:found, 2])
+        hits = np.empty((found, 5))
+        # From the middle of a sample near it to the middle of the data.
+        late = 0.5 * self.filled - self.plane.block.origin / self.plane.n
+        r = b.hits[:found, 0] / (2.0 * nharm)
+        z = DZ * b.hits[:found, 1] / nharm
+        w = DW * b.bends[:found] / nharm
+        hits[:, 0] = r + z * late + 0.5 * w * late**2
+        hits[:, 1] = z + w * late
+        hits[:, 2] = w
+        hits[:, 3] = nharm
+        hits[:, 4] = b.hits[:found, 3] / self._steps
+        logp = stats.power_logp(hits[:, 4], nharm)
+        order = np.argsort(logp, kind="stable")
+        # Bytes hold strong powers roughly, and which of f, 2 f, 3 f ... comes first matters.
+        strong = order[: min(EXACT_HITS, np.count_nonzero(logp < EXACT_LOGP))]
+        if strong.size:
+            dechirp.exact(b.real, b.imag, PAD, self.filled, hits, strong)
+            logp[strong] = stats.power_logp(hits[strong, 4], nharm[strong])
+            order = np.argsort(logp, kind="stable")
+        most = min(found, self.config.max_detections)
+        out = np.empty((most, 7))
+        kept = dechirp.select(
+            *(b.real, b.imag, PAD, self.filled, hits, order, self._nfree),
+            np.array([float(self.nbins), self.z_limit, self.w_limit]),
+            np.array([self.logp_threshold, self.config.nharm, self.r_hi]),
+            *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
+            np.zeros((most, dechirp.KNOWN)),
+        )
+        out = out[np.argsort(out[:kept, 5], kind="stable")]
+        span = self.amplitudes.span
+        table = np.zeros(kept, dtype=dtype_of(DETECTION_COLUMNS))
+        table["dm_index"] = dm_index
+        table["dm"] = dm
+        table["kind"] = "accel"
+        table["snr"] = np.nan
+        table["width"] = np.nan
+        table["freq"] = out[:, 0] / span
+        table["fdot"] = out[:, 1] / span**2
+        table["fddot"] = out[:, 2] / span**3
+        # For a line of unit power (Cramer-Rao); the drift is not correlated with the frequency at the middle, a change
+        # of the drift is.
+        error = np.sqrt(6.0) / (2.0 * np.pi * self.tobs) * (2.5 if self.plane.bends else 1.0)
+        table["freq_err"] = error / np.sqrt(out[:, 6])
+        table["nharm"] = out[:, 3]
+        table["power"] = out[:, 4]
+        logp = stats.power_logp(out[:, 4], out[:, 3])
+        table["logp"] = logp
+        table["sigma_single"] = stats.sigma_from_logp(logp)
+        table["sigma"] = stats.trial_sigma(logp, self.ntrials(logp))
+        return table
+
+
+class _Buffers:
+    """Work space of one thread."""
+
+    def __init__(self, search: AccelSearch) -> None:
+        from pulsar_kernels.correlate import staged_bytes, work_floats
+        from pulsar_kernels.drifts import CELL, WIDE
+
+        plane = search.plane
+        n = plane.n
+        self.real = np.zeros(search.nbins + 2 * PAD, dtype=np.float32)
+        self.imag = np.zeros(search.nbins + 2 * PAD, dtype=np.float32)
+        # Rows begin at cache lines; the transform is done when the plane is filled.
+        space = np.zeros(search._plane_bytes + 64, dtype=np.uint8)
+        skip = -space.ctypes.data % 64
+        self.plane = space[skip : skip + search._plane_bytes]
+        self.transform = self.plane[: 4 * search.amplitudes.work].view(np.float32)
+        floats = np.zeros(work_floats(n) + 2 * n * TOGETHER + 16, dtype=np.float32)
+        floats = floats[-(floats.ctypes.data // 4) % 16 :]
+        self.work = floats[: work_floats(n)]
+        self.short = floats[work_floats(n) : work_floats(n) + 2 * n * TOGETHER].reshape(TOGETHER, 2, n)
+        staged = np.zeros(staged_bytes(n) + 64, dtype=np.uint8)
+        self.staged = staged[-staged.ctypes.data % 64 :][: staged_bytes(n)]
+        pitch = 16 * plane.shape(plane.rows[1])[1]
+        shape = (len(search.nharms), 2 * plane.valid // CELL + 1, (pitch + WIDE) // CELL)
+        self.cells = np.zeros(shape, dtype=np.int32)
+        self.hits = np.zeros((self.cells.size + 1024, 4), dtype=np.int64)
+        self.bends = np.zeros(self.hits.shape[0], dtype=np.int64)
+
+    def room(self, found: int, search: AccelSearch) -> int:
+        """Make room for a hit in every cell; where there are too many, only the best stay. Their number is returned."""
+        if found > MOST_HITS:
+            nharm = np.left_shift(1, self.hits[:found, 2])
+            best = np.argsort(stats.power_logp(self.hits[:found, 3] / search._steps, nharm), kind="stable")
+            best = best[: MOST_HITS // 2]
+            self.hits[: best.size] = self.hits[best]
+            self.bends[: best.size] = self.bends[best]
+            found = best.size
+        need = found + self.cells.size
+        if need > self.hits.shape[0]:
+            more = 2 * need - self.hits.shape[0]
+            self.hits = np.concatenate([self.hits, np.zeros((more, 4), dtype=np.int64)])
+            self.bends = np.concatenate([self.bends, np.zeros(more, dtype=np.int64)])
+        return found
+
+
+def search_accel(
+    ts: TimeSeries,
+    zmax: float = 200.0,
+    *,
+    accel_max: float | None = None,
+    wmax: float = 0.0,
+    nharm: int = 8,
+    threshold: float = 2.0,
+    p_min: float | None = None,
+    p_max: float | None = None,
+    max_detections: int = 300,
+    birdies: Iterable[tuple[float, float]] = (),
+) -> NDArray[Any]:
+    """Search one dedispersed series for periodicities that drift.
+
+    Parameters
+    ----------
+    ts : TimeSeries
+    zmax : float
+        Largest drift of the highest harmonic summed [bins of 1/T].
+    accel_max : float, optional
+        Largest acceleration [m/s^2].
+    wmax : float
+        Largest change of the drift of the highest harmonic [bins of 1/T].
+    nharm : int
+        Most harmonics summed: 1, 2, 4, 8 or 16.
+    threshold : float
+        Trial-corrected significance from which a detection is kept.
+    p_min, p_max : float, optional
+        Range of periods [s]; default from 2 samples to a tenth of the data.
+    max_detections : int
+        Most detections returned.
+    birdies : iterable of (float, float)
+        Frequencies and full widths [Hz] of known interference.
+
+    Returns
+    -------
+    ndarray
+        Structured, best first, with the fields of DETECTION_COLUMNS.
+    """
+    config = AccelConfig.model_validate(
+        {
+            "zmax": zmax,
+            "accel_max": accel_max,
+            "wmax": wmax,
+            "nharm": nharm,
+            "threshold": threshold,
+            "p_min": p_min,
+            "p_max": p_max,
+            "max_detections": max_detections,
+        }
+    )
+    return AccelSearch(ts.nsamps, ts.tsamp, config).search(np.asarray(ts.data), ts.dm, 0, birdies)

@@ -1,0 +1,175 @@
+"""The Fourier amplitudes of a series and the level of their noise: how all searches in the Fourier domain begin."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft as scipy_fft
+
+from pulsar.errors import ConfigError, DataError
+from pulsar.searches.spectrum import NoiseModel
+
+#: Bins added on either side of a spectrum.
+PAD = 16
+#: Fewest samples that a search makes sense for.
+MIN_SAMPLES = 256
+#: Lowest bin ever searched: the noise model begins there.
+MIN_BIN = 4.0
+#: Cycles in the data below which nothing is searched unless p_max says so.
+MIN_CYCLES = 10.0
+
+#: Powers 0 to 3 of the place of 64 stretches between -1 and 1, and the least-squares cubic through their means.
+_POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
+_CUBIC = np.linalg.pinv(_POWERS)
+
+
+def cubic_trend(series: NDArray[Any], gaps: Iterable[tuple[int, int]] = ()) -> NDArray[np.float64]:
+    """Cubic through the means of 64 stretches: takes out drifts, and from 4 cycles on nothing of a signal.
+
+    Parameters
+    ----------
+    series : ndarray of int16 or float32, C-contiguous
+    gaps : iterable of (int, int)
+        First sample of what is missing, and the one after the last: stretches that touch it do not count.
+    """
+    from pulsar_kernels import whiten
+
+    means = np.empty(64, dtype=np.float64)
+    if series.dtype == np.int16:
+        whiten.integer_means(series, means)
+    else:
+        whiten.block_means(series, means)
+    good = np.isfinite(means)
+    edges = series.shape[0] * np.arange(65) // 64
+    for lo, hi in gaps:
+        good &= (edges[1:] <= lo) | (edges[:-1] >= hi)
+    coeffs = np.zeros(4, dtype=np.float64)
+    if good.all():
+        coeffs[:] = _CUBIC @ (means - means[0])
+        coeffs[0] += means[0]
+    elif np.count_nonzero(good) >= 8:
+        origin = means[good][0]
+        coeffs[:] = np.linalg.lstsq(_POWERS[good], means[good] - origin, rcond=None)[0]
+        coeffs[0] += origin
+    elif good.any():
+        coeffs[0] = np.median(means[good])
+    return coeffs
+
+
+class Amplitudes:
+    """Detrend, pad and transform series of one length; safe to share between threads.
+
+    Parameters
+    ----------
+    nsamps : int
+        Samples of every series.
+    tsamp : float
+        Sampling time [s].
+
+    Attributes
+    ----------
+    nfft, nbins : int
+        Padded length, a fast even number, and half of it.
+    span, tobs : float
+        Length with and without padding [s].
+    noise : NoiseModel
+    work : int
+        Floats of work space that a transform needs.
+
+    Raises
+    ------
+    DataError
+        If the series are too short to search.
+    ConfigError
+        If `tsamp` is not positive.
+    """
+
+    def __init__(self, nsamps: int, tsamp: float) -> None:
+        from pulsar_kernels.fft import make_plan
+
+        if nsamps < MIN_SAMPLES:
+            raise DataError(f"series of {nsamps} samples: a periodicity search needs at least {MIN_SAMPLES}")
+        if not tsamp > 0:
+            raise ConfigError(f"tsamp {tsamp!r} must be positive")
+        self.nsamps = int(nsamps)
+        self.tsamp = float(tsamp)
+        self.nfft = 2 * int(scipy_fft.next_fast_len((self.nsamps + 1) // 2, real=True))
+        self.nbins = self.nfft // 2
+        self.span = self.nfft * self.tsamp
+        self.tobs = self.nsamps * self.tsamp
+        self.noise = NoiseModel(self.nbins)
+        self.plan = make_plan(self.nfft)
+        self.work = 0 if self.plan is None else self.plan.work
+
+    def bin_range(self, p_min: float | None, p_max: float | None) -> tuple[float, float]:
+        """Lowest and highest bin of a range of periods [s]; by default from 10 cycles in the data to Nyquist.
+
+        Raises
+        ------
+        ConfigError
+            If the range is empty.
+        """
+        if p_min is not None and p_max is not None and p_min >= p_max:
+            raise ConfigError(f"p_min {p_min:g} s is not below p_max {p_max:g} s: swap them")
+        # Bins of 1 / span; the padded transform has nfft / nsamps of them for an independent one.
+        low = self.span / p_max if p_max is not None else MIN_CYCLES * self.span / self.tobs
+        high = min(self.span / p_min if p_min is not None else float(self.nbins), float(self.nbins))
+        return max(low, MIN_BIN), high
+
+    def fill(
+        self,
+        series: NDArray[Any],
+        birdies: Iterable[tuple[float, float]],
+        real: NDArray[np.float32],
+        imag: NDArray[np.float32],
+        work: NDArray[np.float32],
+    ) -> NDArray[np.float64] | None:
+        """Amplitudes of a series, bin r at element ``PAD + r``, and the natural logarithm of the noise level.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,)
+            Samples that are not finite count as the mean.
+        birdies : iterable of (float, float)
+            Frequencies and full widths [Hz] of known interference, whose bins are emptied.
+        real, imag : ndarray of float32, shape (nbins + 2 PAD,)
+        work : ndarray of float32, shape (>= work,)
+
+        Returns
+        -------
+        ndarray of float64 or None
+            Levels at the knots of `noise`; None when the series is constant.
+
+        Raises
+        ------
+        DataError
+            If the series has another length.
+        """
+        from pulsar_kernels import fft, whiten
+
+        if series.ndim != 1 or series.shape[0] != self.nsamps:
+            raise DataError(
+                f"series of shape {series.shape} given to a search of {self.nsamps} samples: "
+                "make one search for each length (make one FFTSearch, AccelSearch ...)"
+            )
+        if series.dtype not in (np.int16, np.float32):
+            series = series.astype(np.float32)
+        series = np.ascontiguousarray(series)
+        trend = cubic_trend(series)
+        if self.plan is None:
+            padded = np.empty(self.nfft, dtype=np.float32)
+            whiten.detrend(series, trend, padded)
+            whiten.planes(scipy_fft.rfft(padded, workers=1), PAD, real, imag)
+        else:
+            fft.real_fft(series, trend, self.plan, work, PAD, real, imag)
+        levels = self.noise.levels(real, imag, PAD)
+        if levels is None:
+            return None
+        for freq, width in birdies:
+            lo = max(int(np.floor((freq - 0.5 * width) * self.span)), 0)
+            hi = min(int(np.ceil((freq + 0.5 * width) * self.span)) + 1, self.nbins)
+            if hi > lo:
+                real[PAD + lo : PAD + hi] = 0.0
+                imag[PAD + lo : PAD + hi] = 0.0
+        return levels

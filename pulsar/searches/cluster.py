@@ -1,0 +1,254 @@
+"""From events at all trial DMs to pulses: one row for each, however bright it is.
+
+A pulse is seen at many DMs around its own, earlier at higher ones, wider and weaker: a bow tie. What belongs together,
+and how that is told from a second pulse, is in docs/single-pulses.md.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY, KDM, LEAST_DM
+from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
+from pulsar.errors import DataError
+from pulsar.searches import stats
+
+#: Trial DMs without an event that a pulse may skip.
+GAP = 3
+#: Most events that are clustered; of more the weakest are left out.
+MAX_EVENTS = 2_000_000
+#: A pulse that is stronger at DM 0 than this fraction of its S/N is not dispersed, if it should be weaker there.
+DM0_FRACTION = 0.9
+#: DMs at which a pulse must be seen, from which they tell whether it is one.
+LEAST_TOLD = 4
+#: Error of the DM, see `dm_error`; from benchmarks/recall_bursts.py.
+DM_ERROR = (0.45, 0.25)
+
+
+@dataclass(frozen=True, eq=False)
+class Pulses:
+    """Pulses of a run.
+
+    Attributes
+    ----------
+    table : ndarray
+        Structured, with the fields of SINGLE_PULSE_COLUMNS, best first.
+    labels : ndarray of int64, shape (nevents,)
+        Row of the table that each event belongs to; -1 for events that were left out.
+    dropped : int
+        Events that were left out because there were too many: the weakest.
+    told : ndarray of bool
+        Pulses that are strong enough to be seen at several DMs beside theirs, and are.
+    at_zero : ndarray of float64
+        S/N of each at the lowest DM; what is expected there where it was not seen.
+    """
+
+    table: NDArray[Any]
+    labels: NDArray[np.int64]
+    dropped: int = 0
+    told: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    at_zero: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def members(self, index: int) -> NDArray[np.int64]:
+        """Events of one pulse: indices into the events given, ascending."""
+        return np.flatnonzero(self.labels == index).astype(np.int64)
+
+
+def band_delays(freqs: NDArray[np.float64], fref: float | None = None) -> tuple[float, float, float]:
+    """Delay at the highest and the lowest channel, and its rms over the channels [s per pc cm^-3].
+
+    Parameters
+    ----------
+    freqs : ndarray, shape (nchans,)
+        Channel centres [MHz].
+    fref : float, optional
+        Frequency of zero delay [MHz]; default the highest channel.
+    """
+    inverse = KDM * np.asarray(freqs, dtype=np.float64) ** -2.0
+    reference = float(inverse.min()) if fref is None else KDM / fref**2
+    return float(inverse.min()) - reference, float(inverse.max()) - reference, float(np.std(inverse))
+
+
+def dm_error(
+    width: NDArray[Any], snr: NDArray[Any], tsamp: NDArray[Any], step: NDArray[Any], rms: float
+) -> NDArray[np.float64]:
+    """Standard error of the DM of pulses [pc cm^-3].
+
+    Arrival times of a pulse of full width w are good to about w / (S/N) against the delays; a boxcar, which only
+    looks at two edges, misses the middle of a pulse of many samples by w / (S/N)^(2/3), because the sum of steps of the
+    noise is as likely to have its top beside that of the pulse. Trials are `step` apart.
+
+    Parameters
+    ----------
+    width : ndarray
+        [s]
+    snr : ndarray
+    tsamp : ndarray
+        Sampling time [s].
+    step : ndarray
+        Distance of the trials [pc cm^-3].
+    rms : float
+        Of the delays over the channels [s per pc cm^-3].
+    """
+    if not rms > 0:
+        return np.full(np.shape(width), np.nan)
+    edges = DM_ERROR[1] * snr ** (-2.0 / 3.0) * np.sqrt(1.0 - np.minimum(tsamp / width, 1.0))
+    return np.asarray(np.hypot(width / rms * np.hypot(DM_ERROR[0] / snr, edges), step / np.sqrt(12.0)))
+
+
+def cluster(
+    events: NDArray[Any],
+    dms: NDArray[np.float64],
+    freqs: NDArray[np.float64],
+    tsamp_of_dm: NDArray[np.float64],
+    *,
+    tobs: float,
+    tstart: float,
+    ntrials: float,
+    threshold: float | None = None,
+    width_max: float | None = None,
+    fref: float | None = None,
+    beam: int | None = None,
+    max_events: int = MAX_EVENTS,
+) -> Pulses:
+    """Group the events of all trial DMs into pulses.
+
+    Parameters
+    ----------
+    events : ndarray
+        Structured, with the fields of EVENT_COLUMNS, in any order.
+    dms : ndarray, shape (ndms,)
+        Trial DMs of the run [pc cm^-3], ascending; ``dm_index`` counts them.
+    freqs : ndarray, shape (nchans,)
+        Centres of the channels that are alive [MHz].
+    tsamp_of_dm : ndarray, shape (ndms,)
+        Sampling time at each [s].
+    tobs : float
+        Length of the observation [s]: what sweeps out of its end is flagged "cut".
+    tstart : float
+        MJD (UTC) of the first sample.
+    ntrials : float
+        Independent trials of the run: those of a series times the independent DMs.
+    threshold : float, optional
+        S/N from which events were kept; default that of the weakest.
+    width_max : float, optional
+        Widest filter [s]; default the widest event.
+    fref : float, optional
+        Frequency to which times refer [MHz]; default the highest of `freqs`.
+    beam : int, optional
+        Beam number, from 1.
+    max_events : int
+        Of more events the weakest are left out, and the flag "many" says so.
+
+    Returns
+    -------
+    Pulses
+
+    Raises
+    ------
+    DataError
+        If an event is at a DM that is not there.
+    """
+    from pulsar_kernels import clusters
+
+    dms = np.ascontiguousarray(dms, dtype=np.float64)
+    tsamp = np.ascontiguousarray(np.broadcast_to(tsamp_of_dm, dms.shape), dtype=np.float64)
+    labels = np.full(len(events), -1, dtype=np.int64)
+    if len(events) == 0:
+        return Pulses(empty_table(SINGLE_PULSE_COLUMNS, 0), labels)
+    if events["dm_index"].min() < 0 or events["dm_index"].max() >= dms.size:
+        raise DataError(
+            f"events at the DMs {events['dm_index'].min()} to {events['dm_index'].max()} of a plan of {dms.size}: "
+            "give the DMs of the run that made them"
+        )
+    used = np.flatnonzero(np.isfinite(events["snr"]) & np.isfinite(events["time"]))
+    if used.size == 0:
+        return Pulses(empty_table(SINGLE_PULSE_COLUMNS, 0), labels)
+    dropped = max(used.size - max_events, 0)
+    if dropped:
+        used = used[np.sort(np.argpartition(-events["snr"][used], max_events)[:max_events])]
+    start = events["time"][used] - 0.5 * events["width"][used]
+    used = used[np.lexsort((start, events["dm_index"][used]))]
+    row = events["dm_index"][used].astype(np.int64)
+    time, width = (events[name][used].astype(np.float64) for name in ("time", "width"))
+    snr = events["snr"][used].astype(np.float64)
+    first = np.searchsorted(row, np.arange(dms.size + 1)).astype(np.int64)
+    e_hi, e_lo, rms = band_delays(freqs, fref)
+    # Channels at even distances arrive the closer the higher they are: in time as f^3.
+    f_hi, f_lo = float(np.max(freqs)), float(np.min(freqs))
+    edge = max((e_lo - e_hi) * f_hi**3 / (2.0 * KDM * (f_hi - f_lo)), 1.0) if f_hi > f_lo else 1.0
+    order = np.argsort(-snr, kind="stable")
+    parent = np.empty(used.size, dtype=np.int64)
+    clusters.link(first, row, dms, tsamp, time, width, snr, order, GAP, e_hi, e_lo, edge, parent)
+    # Groups, strongest first.
+    peaks = order[parent[order] == order]
+    least = float(snr.min()) if threshold is None else threshold
+    share = np.empty(used.size)
+    clusters.spread(parent, row, dms, width, snr, e_lo - e_hi, share)
+    owner = np.empty(peaks.size, dtype=np.int64)
+    by_row = np.lexsort((time[peaks], row[peaks]))
+    peak_first = np.searchsorted(row[peaks][by_row], np.arange(dms.size + 1)).astype(np.int64)
+    clusters.absorb(peaks, peak_first, by_row, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, edge, least, owner)
+    kept = np.flatnonzero(owner == np.arange(peaks.size))
+    number = np.full(used.size, -1, dtype=np.int64)
+    number[peaks] = np.searchsorted(kept, owner)
+    group = number[parent]
+    labels[used] = group
+    member = np.argsort(group, kind="stable")
+    group_first = np.searchsorted(group[member], np.arange(kept.size + 1)).astype(np.int64)
+    facts = np.empty((kept.size, 6))
+    widest = float(width.max()) if width_max is None else width_max
+    best = peaks[kept]
+    clusters.describe(group_first, member, best, row, dms, snr, width, e_lo - e_hi, least, widest, facts)
+
+    table = empty_table(SINGLE_PULSE_COLUMNS, kept.size)
+    table["rank"] = np.arange(1, kept.size + 1)
+    table["id"] = [f"p{k:04d}" for k in range(1, kept.size + 1)]
+    # A change of DM moves a pulse by its mean delay over the channels.
+    mean = float(np.mean(KDM * np.asarray(freqs, dtype=np.float64) ** -2.0)) - KDM * (fref or np.max(freqs)) ** -2.0
+    table["time"] = time[best] + (dms[row[best]] - facts[:, 0]) * mean
+    table["mjd"] = tstart + table["time"] / DAY
+    table["dm"] = facts[:, 0]
+    step = np.gradient(dms)[row[best]] if dms.size > 1 else np.zeros(kept.size)
+    table["dm_err"] = dm_error(width[best], snr[best], tsamp[row[best]], step, rms) if dms.size > 1 else np.nan
+    table["snr"] = snr[best]
+    table["sigma"] = stats.trial_sigma(stats.logp_from_sigma(snr[best]), ntrials)
+    table["width"] = width[best]
+    table["ndetections"] = np.diff(group_first)
+    table["beam"] = -1 if beam is None else beam
+    cut = table["time"] + table["dm"] * e_lo > tobs
+    _judge(table, facts, dms, cut, dropped)
+    told = (facts[:, 2] >= LEAST_TOLD) & (facts[:, 3] >= 0.5 * facts[:, 2])
+    at_zero = np.where(facts[:, 4] > 0.0, facts[:, 4], np.minimum(facts[:, 5], least))
+    return Pulses(table, labels, dropped, told, at_zero)
+
+
+def _judge(
+    table: NDArray[Any], facts: NDArray[np.float64], dms: NDArray[np.float64], cut: NDArray[np.bool_], dropped: int
+) -> None:
+    """Score and flags: how well the S/N at all DMs agree with those of a dispersed pulse."""
+    _, deviation, must, seen, at_zero, at_zero_expected = facts.T
+    share = np.where(must > 0, seen / np.maximum(must, 1), 1.0)
+    # A difference of one sigma is what noise makes.
+    score = share / (1.0 + 0.25 * np.maximum(deviation**2 - 1.0, 0.0))
+    zero = np.zeros(len(table), dtype=bool)
+    if dms.size > 1 and dms[0] < 1.0:
+        zero = (at_zero >= DM0_FRACTION * table["snr"]) & (at_zero_expected < 0.8 * table["snr"])
+        err = np.nan_to_num(table["dm_err"])
+        zero |= (table["dm"] - dms[0] <= 2.0 * err) | (table["dm"] + 2.0 * err < LEAST_DM)
+    lone = (must >= LEAST_TOLD) & (share < 0.25)
+    # Without other DMs, or where a change of DM changes nothing, there is no curve to tell by.
+    score = np.where(zero, 0.1 * score, score)
+    table["score"] = np.clip(score, 0.0, 1.0)
+    flags = [(zero, "dm0"), (lone, "nodm"), (cut, "cut")]
+    if dropped:
+        flags.append((np.ones(len(table), dtype=bool), "many"))
+    names = np.zeros(len(table), dtype="U64")
+    for which, name in flags:
+        names = np.where(which, np.where(names == "", name, np.char.add(np.char.add(names, ","), name)), names)
+    table["rfi_flags"] = names

@@ -1,0 +1,294 @@
+"""Periodicity search in the power spectrum of one dedispersed series.
+
+The steps: detrend and pad, real FFT, whitening by growing median blocks, powers on a grid of half bins, harmonic sums
+of 1, 2, 4 ... up to 32 powers, threshold by trial-corrected significance, one refined detection per peak. What each
+does and how well is measured is in docs/search.md.
+"""
+
+import threading
+from collections.abc import Iterable
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import FFTConfig
+from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
+from pulsar.data.series import TimeSeries
+from pulsar.errors import ConfigError
+from pulsar.searches import stats
+from pulsar.searches.amplitudes import PAD, Amplitudes
+
+#: Taps of the half-bin interpolation.
+HALF_TAPS = 8
+
+#: A single trial must be less likely than this by chance to be looked at at all.
+MAX_LOGP = float(np.log(1e-3))
+
+#: Independent trials per bin of the top harmonic, from benchmarks/calibrate_fft_trials.py: of single powers, and what
+#: each stage of harmonic sums adds, at p = 1e-4 and for every factor of ten below (rarer maxima are further apart, so
+#: fewer of them are one and the same at several stages), but no more than single powers have.
+TRIALS_SINGLE = 1.9
+TRIALS_STAGE = (0.76, 0.27)
+
+
+def trials_per_bin(logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Independent trials that one stage of sums adds per bin of its top harmonic, at single-trial ln p."""
+    decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
+    return np.asarray(np.clip(TRIALS_STAGE[0] + TRIALS_STAGE[1] * decades, 0.5, TRIALS_SINGLE), dtype=np.float64)
+
+
+class FFTSearch:
+    """Search series of one length and sampling time; safe to share between threads.
+
+    Parameters
+    ----------
+    nsamps : int
+        Samples of every series.
+    tsamp : float
+        Sampling time [s].
+    config : FFTConfig
+        Harmonics, threshold, range of periods.
+    ntrials_dm : float
+        Independent DMs of the whole run, by which the trials of one series are multiplied.
+
+    Raises
+    ------
+    DataError
+        If the series are too short to search.
+    ConfigError
+        If the range of periods is empty.
+    """
+
+    def __init__(self, nsamps: int, tsamp: float, config: FFTConfig | None = None, *, ntrials_dm: float = 1.0) -> None:
+        config = FFTConfig() if config is None else config
+        if not ntrials_dm > 0:
+            raise ConfigError(f"ntrials_dm {ntrials_dm!r} must be positive")
+        self.amplitudes = Amplitudes(nsamps, tsamp)
+        self.nsamps = self.amplitudes.nsamps
+        self.tsamp = self.amplitudes.tsamp
+        self.tobs = self.amplitudes.tobs
+        self.nfft = self.amplitudes.nfft
+        self.nbins = self.amplitudes.nbins
+        self.noise = self.amplitudes.noise
+        self.config = config
+        self.ntrials_dm = float(ntrials_dm)
+        self._local = threading.local()
+        self.r_lo, self.r_hi = self.amplitudes.bin_range(config.p_min, config.p_max)
+        nstages = int(config.nharm).bit_length()
+        self.nharms = tuple(1 << s for s in range(nstages))
+        limits = np.zeros((nstages, 2), dtype=np.int64)
+        top_bins = []
+        for s, h in enumerate(self.nharms):
+            limits[s, 0] = int(np.ceil(2 * h * self.r_lo))
+            limits[s, 1] = min(2 * self.nbins, int(np.floor(2 * h * self.r_hi)) + 1)
+            top_bins.append(max(0, int(limits[s, 1] - limits[s, 0])) / 2 * self.nsamps / self.nfft)
+        self._limits = limits
+        self._top_bins = (top_bins[0], sum(top_bins[1:]))
+        expected = float(np.log(stats.expected_from_sigma(config.threshold)))
+        logp = expected
+        for _ in range(50):
+            # The number of trials depends on p, slowly.
+            logp = expected - float(np.log(self.ntrials(logp)))
+        self.set_threshold(min(logp, MAX_LOGP))
+
+    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Effective independent trials of the whole run at the single-trial ln p."""
+        single, summed = self._top_bins
+        per_series = np.maximum(TRIALS_SINGLE * single + trials_per_bin(logp) * summed, 1.0)
+        return np.asarray(per_series * self.ntrials_dm, dtype=np.float64)
+
+    def set_threshold(self, logp: float) -> None:
+        """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
+        #: ln of the single-trial probability at the threshold.
+        self.logp_threshold = float(logp)
+        self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
+
+    @cached_property
+    def _weights(self) -> NDArray[np.float32]:
+        w = 1.0 / (np.pi * (np.arange(HALF_TAPS) + 0.5))
+        return np.asarray(w / np.sqrt(2.0 * np.sum(w**2)), dtype=np.float32)
+
+    def _buffers(self) -> "_Buffers":
+        found: _Buffers | None = getattr(self._local, "buffers", None)
+        if found is None:
+            found = _Buffers(self.nfft, self.amplitudes.work)
+            self._local.buffers = found
+        return found
+
+    def search(
+        self,
+        series: NDArray[Any],
+        dm: float = 0.0,
+        dm_index: int = 0,
+        birdies: Iterable[tuple[float, float]] = (),
+    ) -> NDArray[Any]:
+        """Detections in one series, best first.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,)
+            Samples that are not finite count as the mean.
+        dm : float
+            DM of the series [pc cm^-3].
+        dm_index : int
+            Row of the DM plan.
+        birdies : iterable of (float, float)
+            Frequencies and full widths [Hz] of known interference, whose bins are emptied.
+
+        Returns
+        -------
+        ndarray
+            Structured, with the fields of DETECTION_COLUMNS; at most `max_detections` rows.
+
+        Raises
+        ------
+        DataError
+            If the series has another length.
+        """
+        buffers = self._buffers()
+        if not self._white_powers(series, birdies, buffers):
+            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+        return self._detect(buffers, dm, dm_index)
+
+    def spectrum(self, series: NDArray[Any]) -> NDArray[np.float32]:
+        """Normalised powers (mean 1 in noise) at half bins, shape (nfft,); element i is at ``i/(2 nfft tsamp)`` Hz."""
+        buffers = self._buffers()
+        if not self._white_powers(series, (), buffers):
+            return np.zeros(self.nfft, dtype=np.float32)
+        return buffers.half.copy()
+
+    def _white_powers(self, series: NDArray[Any], birdies: Iterable[tuple[float, float]], buffers: "_Buffers") -> bool:
+        """Fill the white amplitudes and half-bin powers; False when the series is constant."""
+        from pulsar_kernels import harmonics
+
+        levels = self.amplitudes.fill(series, birdies, buffers.real, buffers.imag, buffers.work)
+        if levels is None:
+            return False
+        harmonics.white_powers(
+            buffers.real,
+            buffers.imag,
+            PAD,
+            self.noise.centres,
+            levels,
+            self._weights,
+            self.noise.inverse,
+            self.noise.own,
+            self.noise.inverse_rest,
+            buffers.half,
+        )
+        return True
+
+    def _detect(self, buffers: "_Buffers", dm: float, dm_index: int) -> NDArray[Any]:
+        from pulsar_kernels import harmonics, peaks
+
+        thresholds = np.array(self.thresholds, dtype=np.float32)
+        while True:
+            found = harmonics.harmonic_peaks(
+                buffers.half, self._limits, thresholds, buffers.index, buffers.stages, buffers.power
+            )
+            if found <= buffers.index.shape[0]:
+                break
+            buffers.grow(int(1.5 * found))
+        if found == 0:
+            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+        nharm = np.left_shift(1, buffers.stages[:found])
+        bins = buffers.index[:found] / (2.0 * nharm)
+        power = buffers.power[:found].astype(np.float64)
+        by_bin = np.argsort(bins, kind="stable")
+        nharm, bins, power = nharm[by_bin], bins[by_bin], power[by_bin]
+        logp = stats.power_logp(power, nharm)
+        order = np.argsort(logp, kind="stable")
+        most = min(found, self.config.max_detections)
+        kept_index = np.empty(most, dtype=np.int64)
+        kept_bin = np.empty(most, dtype=np.float64)
+        information = np.empty(most, dtype=np.float64)
+        kept = peaks.select(
+            buffers.real,
+            buffers.imag,
+            PAD,
+            bins,
+            nharm,
+            power,
+            order,
+            kept_index,
+            kept_bin,
+            information,
+        )
+        out = np.zeros(kept, dtype=dtype_of(DETECTION_COLUMNS))
+        which = kept_index[:kept]
+        out["dm_index"] = dm_index
+        out["dm"] = dm
+        out["kind"] = "fft"
+        out["snr"] = np.nan
+        out["width"] = np.nan
+        out["freq"] = kept_bin[:kept] / (self.nfft * self.tsamp)
+        # sqrt(6) / (2 pi T) for a line of unit power (Cramer-Rao), T the length of the data.
+        out["freq_err"] = np.sqrt(6.0) / (2.0 * np.pi * self.tobs * np.sqrt(information[:kept]))
+        out["nharm"] = nharm[which]
+        out["power"] = power[which]
+        out["logp"] = logp[which]
+        out["sigma_single"] = stats.sigma_from_logp(logp[which])
+        out["sigma"] = stats.trial_sigma(logp[which], self.ntrials(logp[which]))
+        return out
+
+
+class _Buffers:
+    """Work space of one thread: about 8 bytes a sample."""
+
+    def __init__(self, nfft: int, work: int) -> None:
+        nbins = nfft // 2
+        # One piece for all, which the system puts on large pages, and each array at a cache line (16 floats).
+        sizes = [-(-n // 16) * 16 for n in (nbins + 2 * PAD, nbins + 2 * PAD, max(nfft, work))]
+        block = np.zeros(sum(sizes) + 16, dtype=np.float32)
+        skip = -(block.ctypes.data // 4) % 16
+        self.real, self.imag, self.work = np.split(block[skip : skip + sum(sizes)], np.cumsum(sizes)[:2])
+        self.real = self.real[: nbins + 2 * PAD]
+        self.imag = self.imag[: nbins + 2 * PAD]
+        #: Half-bin powers: the transform is done when they are filled.
+        self.half = self.work[:nfft]
+        self.grow(16384)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for this many raised grid points."""
+        self.index = np.zeros(capacity, dtype=np.int64)
+        self.stages = np.zeros(capacity, dtype=np.int64)
+        self.power = np.zeros(capacity, dtype=np.float32)
+
+
+def search_fft(
+    ts: TimeSeries,
+    nharm: int = 16,
+    *,
+    threshold: float = 2.0,
+    p_min: float | None = None,
+    p_max: float | None = None,
+    max_detections: int = 300,
+    birdies: Iterable[tuple[float, float]] = (),
+) -> NDArray[Any]:
+    """Search one dedispersed series for periodicities.
+
+    Parameters
+    ----------
+    ts : TimeSeries
+    nharm : int
+        Most harmonics summed: 1, 2, 4, 8, 16 or 32.
+    threshold : float
+        Trial-corrected significance from which a detection is kept.
+    p_min, p_max : float, optional
+        Range of periods [s]; default from 2 samples to a tenth of the data.
+    max_detections : int
+        Most detections returned.
+    birdies : iterable of (float, float)
+        Frequencies and full widths [Hz] of known interference.
+
+    Returns
+    -------
+    ndarray
+        Structured, best first, with the fields of DETECTION_COLUMNS.
+    """
+    config = FFTConfig.model_validate(
+        {"nharm": nharm, "threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
+    )
+    return FFTSearch(ts.nsamps, ts.tsamp, config).search(np.asarray(ts.data), ts.dm, 0, birdies)

@@ -1,0 +1,244 @@
+"""Pulses that repeat: sources by DM, and the period that arrival times have in common (rotating radio transients)."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.searches import stats
+
+#: Sources are apart when their DMs are by more than this many errors, or by the largest of the errors' floor.
+DM_ERRORS = 3.0
+#: Fewest pulses for which a period is looked for: with three, some period always fits.
+FEWEST = 4
+#: Share of the pulses that must have the period; the others may be by chance or of another source.
+SHARE = 0.75
+#: Step of the frequencies: the phase of the last pulse moves by this much [turns].
+STEP = 0.02
+#: Frequencies that are looked at more closely.
+NBEST = 64
+#: Independent alignments for a frequency step of arc over span and each of the times (benchmarks/calibrate_repeats.py).
+CLUMPS = 1.0 / 6.0
+#: Most times looked at, the strongest.
+MOST_TIMES = 64
+#: Most frequencies tried; beyond, the shortest period grows.
+MOST = 20_000_000
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """A period that pulses have in common.
+
+    Attributes
+    ----------
+    period, period_err : float
+        [s], topocentric.
+    epoch : float
+        Arrival time that is a whole number of periods from the others [s], near the middle.
+    sigma : float
+        Significance against random times, after all trials.
+    logp : float
+        ln of the probability of one this good or better from random times.
+    npulses : int
+        Pulses that have the period, of those looked at.
+    ntimes : int
+        Pulses looked at: the strongest that are apart.
+    rms : float
+        Of the residuals [s].
+    turns : ndarray of int64, shape (ntimes,)
+        Rotation of each pulse given, from the first.
+    fits : ndarray of bool, shape (ntimes,)
+        Whether it has the period.
+    dm : float
+        DM of the source [pc cm^-3].
+    """
+
+    period: float
+    period_err: float
+    epoch: float
+    sigma: float
+    logp: float
+    npulses: int
+    ntimes: int
+    rms: float
+    turns: NDArray[np.int64]
+    fits: NDArray[np.bool_]
+    dm: float
+
+
+def sources_by_dm(pulses: NDArray[Any], *, floor: float = 0.5) -> list[NDArray[np.int64]]:
+    """Rows of pulses that may come from one source, by their DM.
+
+    Parameters
+    ----------
+    pulses : ndarray
+        Structured, with the fields of SINGLE_PULSE_COLUMNS.
+    floor : float
+        DMs this close are never told apart [pc cm^-3].
+
+    Returns
+    -------
+    list of ndarray
+        Rows of each source in order of time, most pulses first; what is flagged "dm0" or "nodm" is left out.
+    """
+    flags = pulses["rfi_flags"]
+    good = np.flatnonzero((np.char.find(flags, "dm0") < 0) & (np.char.find(flags, "nodm") < 0))
+    err = np.nan_to_num(pulses["dm_err"].astype(np.float64), nan=floor)
+    taken = np.zeros(len(pulses), dtype=bool)
+    sources = []
+    # From the best known DM on, so that no chain of poor ones joins two sources.
+    for i in good[np.argsort(err[good], kind="stable")]:
+        if taken[i]:
+            continue
+        near = np.abs(pulses["dm"][good] - pulses["dm"][i])
+        limit = np.maximum(DM_ERRORS * np.hypot(err[good], err[i]), floor)
+        rows = good[(near <= limit) & ~taken[good]]
+        taken[rows] = True
+        sources.append(rows[np.argsort(pulses["time"][rows], kind="stable")].astype(np.int64))
+    return sorted(sources, key=lambda rows: -len(rows))
+
+
+def repeats(
+    times: NDArray[np.float64],
+    snrs: NDArray[Any] | None = None,
+    dm: float = math.nan,
+    *,
+    errors: NDArray[np.float64] | float = 1e-3,
+    p_min: float = 0.05,
+    sigma: float = 3.0,
+) -> Repeats | None:
+    """The period P for which pulses arrive at k P + phase, if it is significant.
+
+    Times closer than `p_min` count as one, the stronger. The best arc of phase that holds at least 3/4 of the
+    times, over all frequencies from 1 / p_min to that of the shortest gaps, is held against random times.
+
+    Parameters
+    ----------
+    times : ndarray, shape (n,)
+        Arrival times of the pulses of one source [s].
+    snrs : ndarray, shape (n,), optional
+        Of times that are too close the one of the highest S/N is kept, without them the first.
+    dm : float
+        DM of the source [pc cm^-3], passed on.
+    errors : ndarray or float
+        Standard errors of the times [s]: phases that agree better count as no better.
+    p_min : float
+        Shortest period [s].
+    sigma : float
+        Significance from which a period is returned.
+
+    Returns
+    -------
+    Repeats or None
+        None when nothing is significant.
+    """
+    from pulsar_kernels import period as kernels
+
+    given = np.asarray(times, dtype=np.float64)
+    strength = np.ones(given.size) if snrs is None else np.asarray(snrs, dtype=np.float64)
+    keep = _apart(given, strength, p_min)
+    if keep.size < FEWEST:
+        return None
+    start = float(given[keep[0]])
+    t = given[keep] - start
+    span = float(t[-1])
+    error = float(np.median(np.broadcast_to(np.asarray(errors, dtype=np.float64), given.shape)[keep]))
+    fewest = max(FEWEST, math.ceil(SHARE * t.size))
+    # Two pulses are at least a period apart; those that need not fit may be closer.
+    gaps = np.sort(np.diff(t))
+    p_max = 1.1 * float(gaps[min(t.size - fewest, gaps.size - 1)])
+    low, high = 1.0 / p_max, 1.0 / p_min
+    if not low < high:
+        return None
+    step = STEP / span
+    count = min(int((high - low) / step) + 1, MOST)
+    best = np.empty((NBEST, 2))
+    kernels.search_frequencies(t, low, step, count, fewest, error, best)
+    phase = np.empty(t.size)
+    top = (np.inf, 0.0, 0, 1.0)
+    for freq in best[np.isfinite(best[:, 0]), 1]:
+        f, width = float(freq), step
+        for _ in range(6):
+            tries = f + width * np.linspace(-1.0, 1.0, 21)
+            found = [kernels.best_at(t, float(x), fewest, error, phase) for x in tries]
+            k = int(np.argmin([x[0] for x in found]))
+            f, width = float(tries[k]), 0.15 * width
+            if found[k][0] < top[0]:
+                top = (float(found[k][0]), f, int(found[k][1]), float(found[k][2]))
+    if not np.isfinite(top[0]):
+        return None
+    ntrials = CLUMPS * t.size * max(span * count * step, 1.0) * (t.size - fewest + 1)
+    logx = top[0] + math.log(ntrials)
+    logp = float(stats.correct_trials(logx, 1.0))
+    significance = float(stats.sigma_from_logp(logp))
+    if significance < sigma:
+        return None
+    return _measured(given, keep, start, top[1], top[3], significance, logp, error, dm)
+
+
+def _apart(times: NDArray[np.float64], strength: NDArray[np.float64], p_min: float) -> NDArray[np.int64]:
+    """Times at least `p_min` apart, the strongest, in order of time."""
+    kept: list[int] = []
+    chosen: NDArray[np.float64] = np.empty(0)
+    for i in np.argsort(-strength, kind="stable"):
+        if not np.isfinite(times[i]):
+            continue
+        if len(kept) == MOST_TIMES:
+            break
+        k = int(np.searchsorted(chosen, times[i]))
+        if (k > 0 and times[i] - chosen[k - 1] < p_min) or (k < chosen.size and chosen[k] - times[i] < p_min):
+            continue
+        chosen = np.insert(chosen, k, times[i])
+        kept.insert(k, int(i))
+    return np.array(kept, dtype=np.int64)
+
+
+def _measured(
+    given: NDArray[np.float64],
+    keep: NDArray[np.int64],
+    start: float,
+    freq: float,
+    arc: float,
+    significance: float,
+    logp: float,
+    error: float,
+    dm: float,
+) -> Repeats:
+    """Period and phase by least squares from the pulses that fit."""
+    phase = (given[keep] - start) * freq % 1.0
+    # The arc that holds them begins at one of them.
+    offsets = (phase[None, :] - phase[:, None]) % 1.0
+    first = int(np.argmax(np.count_nonzero(offsets <= arc + 1e-12, axis=1)))
+    fits_kept = offsets[first] <= arc + 1e-12
+    period, epoch = 1.0 / freq, start + (phase[first] + 0.5 * arc) / freq
+    inside = fits_kept
+    for _ in range(3):
+        turn = np.round((given[keep] - epoch) / period)
+        x, y = turn[inside], given[keep][inside]
+        middle = round(float(x.mean()))
+        slope, offset = np.polyfit(x - middle, y, 1)
+        rms = float(np.sqrt(np.sum((y - offset - slope * (x - middle)) ** 2) / max(x.size - 2, 1)))
+        period, epoch = float(slope), float(offset)
+        # The tightest arc leaves out what is a little further off.
+        limit = max(0.5 * arc / freq, 4.0 * rms, 3.0 * error)
+        turn = np.round((given[keep] - epoch) / period)
+        inside = np.abs(given[keep] - epoch - turn * period) <= limit
+    spread = float(np.sqrt(np.sum((x - x.mean()) ** 2)))
+    with np.errstate(invalid="ignore"):
+        turns = np.round((given - epoch) / period)
+        fits = np.abs(given - epoch - turns * period) <= limit
+    return Repeats(
+        period=period,
+        period_err=max(rms, error) / spread,
+        epoch=epoch,
+        sigma=significance,
+        logp=logp,
+        npulses=int(np.count_nonzero(inside)),
+        ntimes=int(keep.size),
+        rms=rms,
+        turns=np.asarray(np.nan_to_num(turns - np.nanmin(turns)), dtype=np.int64),
+        fits=np.asarray(fits, dtype=bool),
+        dm=float(dm),
+    )

@@ -1,0 +1,375 @@
+"""Search for single pulses in one dedispersed series; what it does and how well is in docs/single-pulses.md."""
+
+import math
+import threading
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import SinglePulseConfig
+from pulsar.data.candidate import EVENT_COLUMNS, dtype_of
+from pulsar.data.series import TimeSeries
+from pulsar.errors import ConfigError, DataError
+from pulsar.searches import stats
+from pulsar.searches.lines import without_lines
+
+#: Fewest samples that a search makes sense for.
+MIN_SAMPLES = 256
+#: Widest pulse in units of the series.
+MOST_OF_SERIES = 0.125
+#: A stretch of baseline holds this many of the widest pulses, and no fewer cells than this.
+BASE_WIDTHS = 10.0
+BASE_CELLS = 8
+#: Samples from which the noise of a stretch is known to half a per cent.
+NOISE_CELLS = 512
+#: Share of its S/N that a pulse keeps in the worst place between the filters of the scan, and how far below the scan's
+#: threshold lies, in units of the noise that this leaves open.
+SCAN_KEEPS: dict[str, float] = {"boxcar": 0.88, "gaussian": 0.85}
+SCAN_MARGIN = 1.5
+#: The scan's threshold, whatever the search's: sums must stay within 16 bit.
+SCAN_MOST = 25.0
+#: Where the level wanders, pulses narrower by this factor have a baseline of their own, of stretches shorter by as
+#: much; and so on, down to BASE_CELLS.
+FINER = 8
+AT_LIMIT = 0.9
+#: A level wanders if the means of this part of the stretches are off by so many of their errors: 1e-4 of the stretches
+#: of white noise are (bright pulses are clipped on either baseline, so that a finer one hardly costs them).
+WANDERS = (0.02, 3.9)
+
+#: Independent trials a sample, from benchmarks/calibrate_pulse_trials.py: widest pulse in samples, number at S/N 4.5,
+#: and what is added for each unit of (S/N)^4. So grows the number of tops of boxes with two free edges, as long as the
+#: edges are not as sharp as the samples.
+TRIALS: dict[str, tuple[tuple[float, float, float], ...]] = {
+    "boxcar": (
+        (1, 1.0, 0.0),
+        (2, 1.82, 0.00025),
+        (4, 2.99, 0.0008),
+        (8, 4.26, 0.0023),
+        (16, 5.33, 0.0041),
+        (64, 6.70, 0.0073),
+        (1024, 7.50, 0.0073),
+    ),
+    "gaussian": (
+        (1, 2.67, 0.0006),
+        (2, 3.36, 0.0015),
+        (4, 3.89, 0.0026),
+        (8, 4.15, 0.0035),
+        (16, 4.30, 0.0042),
+        (64, 4.52, 0.0050),
+        (1024, 4.66, 0.0050),
+    ),
+}
+_TRIALS_AT = 4.5
+#: No more are counted beyond this S/N: they no longer matter.
+_TRIALS_MOST = 12.0
+
+
+class SinglePulseSearch:
+    """Search series of one length and sampling time; safe to share between threads.
+
+    Parameters
+    ----------
+    nsamps : int
+        Samples of every series.
+    tsamp : float
+        Sampling time [s].
+    config : SinglePulseConfig
+        Threshold, widest pulse, shape, most events.
+
+    Raises
+    ------
+    DataError
+        If the series are too short to search.
+    ConfigError
+        If the sampling time is not positive.
+    """
+
+    def __init__(self, nsamps: int, tsamp: float, config: SinglePulseConfig | None = None) -> None:
+        from pulsar_kernels.cells import CELL, FINE_LEVELS
+        from pulsar_kernels.cells import work_size as cell_work
+        from pulsar_kernels.pulses import work_size
+
+        config = SinglePulseConfig() if config is None else config
+        if nsamps < MIN_SAMPLES:
+            raise DataError(f"series of {nsamps} samples: a search for pulses needs at least {MIN_SAMPLES}")
+        if not tsamp > 0:
+            raise ConfigError(f"tsamp {tsamp!r} must be positive")
+        self.nsamps = int(nsamps)
+        self.tsamp = float(tsamp)
+        self.config = config
+        self.gaussian = config.shape == "gaussian"
+        #: Widest pulse [samples].
+        self.width_max = max(1, min(int(config.width_max / tsamp + 1e-9), int(MOST_OF_SERIES * nsamps)))
+        self._ncells = -(-self.nsamps // CELL)
+        cells = max(math.ceil(BASE_WIDTHS * self.width_max / CELL), BASE_CELLS)
+        #: Widest pulse [samples] and cells of a stretch of baseline, from the coarsest on.
+        self._baselines = [(self.width_max, cells)]
+        while self._baselines[-1][1] > BASE_CELLS:
+            finer = max(self._baselines[-1][1] // FINER, BASE_CELLS)
+            self._baselines.append((int(finer * CELL / BASE_WIDTHS), finer))
+        self._nnoise = max(self._ncells // max(cells, NOISE_CELLS), 1)
+        # Level l of the scan has boxes of 5 to 8 times 2^l samples, level 0 of 1 to 8; Gaussians are wider.
+        self._widest = min(int(1.3 * self.width_max + 1) if self.gaussian else self.width_max, nsamps // 4)
+        nlevels = 1
+        while (4 << nlevels) < self._widest:
+            nlevels += 1
+        widths = (np.arange(1, 9)[None, :] << np.arange(nlevels)[:, None]).astype(np.float64)
+        # One box beyond the widest: a pulse may lie between two.
+        used = widths <= 1.25 * self._widest
+        used[1:, :4] = False
+        used[0, 0] = True
+        self._widths = np.where(used, widths, np.inf)
+        self._cell_work = cell_work(self._ncells)
+        self._work = work_size(self._widest, self.nsamps)
+        self._nexcess = max(nlevels + 3, FINE_LEVELS)
+        keeps = SCAN_KEEPS[config.shape]
+        self.scan_threshold = min(keeps * config.snr - SCAN_MARGIN * math.sqrt(1.0 - keeps**2), SCAN_MOST)
+        self._local = threading.local()
+
+    @property
+    def ntrials(self) -> float:
+        """Independent trials of one series: chance events expected are this times Q(snr)."""
+        return self.trials(self.config.snr)
+
+    def trials(self, snr: float) -> float:
+        """The same at another S/N; the number grows slowly, because rarer maxima are narrower."""
+        widths, number, slope = np.array(TRIALS[self.config.shape]).T
+        at, known = np.log2(self.width_max), np.log2(widths)
+        each = np.interp(at, known, number) + np.interp(at, known, slope) * (
+            min(snr, _TRIALS_MOST) ** 4 - _TRIALS_AT**4
+        )
+        return self.nsamps * float(each)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Work space of one thread."""
+        return 24 * self._ncells + 4 * self._cell_work + 40 * _CAPACITY + 16 * self._work
+
+    @property
+    def cost(self) -> float:
+        """CPU seconds of one search, on one core of an EPYC (Zen 5)."""
+        return 2e-5 + 5e-10 * self.nsamps
+
+    def _buffers(self) -> "_Buffers":
+        found: _Buffers | None = getattr(self._local, "buffers", None)
+        if found is None:
+            found = self._local.buffers = _Buffers(self._ncells, self._cell_work, self._work)
+        return found
+
+    def search(
+        self,
+        series: NDArray[Any],
+        dm: float = 0.0,
+        dm_index: int = 0,
+        birdies: Sequence[tuple[float, float]] = (),
+    ) -> NDArray[Any]:
+        """Pulses of one series, in order of time; one row for each, with its best width.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,)
+            Samples that are not finite, and stretches of one value, count as nothing.
+        dm : float
+            DM of the series [pc cm^-3].
+        dm_index : int
+            Row of the DM plan.
+        birdies : sequence of (float, float)
+            Frequencies and full widths [Hz] of known interference, which is taken out before where it is strong.
+
+        Returns
+        -------
+        ndarray
+            Structured, with the fields of EVENT_COLUMNS; the strongest `max_events` at most.
+
+        Raises
+        ------
+        DataError
+            If the series has another length.
+        """
+        from pulsar_kernels import cells
+
+        if series.ndim != 1 or series.shape[0] != self.nsamps:
+            raise DataError(
+                f"series of shape {series.shape} given to a search of {self.nsamps} samples: "
+                "make one SinglePulseSearch for each length"
+            )
+        if series.dtype not in (np.int16, np.float32):
+            series = series.astype(np.float32)
+        series = np.ascontiguousarray(series)
+        b = self._buffers()
+        odd = cells.cell_moments(series, b.mean, b.var, b.count)
+        runs = _NO_RUNS if odd == 0 else cells.constant_runs(series, b.mean, b.var, b.count, odd)
+        if birdies:
+            series, runs = self._without_lines(series, runs, birdies)
+        parts: list[tuple[int, NDArray[np.float64]]] = []
+        means = _NO_FLOATS
+        for widest, size in self._baselines:
+            nbase = max(self._ncells // size, 1)
+            if parts:
+                means = means if means.size else self._fine_means()
+                if not _wander(means, size // BASE_CELLS):
+                    continue
+                means = _NO_FLOATS
+            if not cells.baseline_and_noise(b.mean, b.var, b.count, nbase, self._nnoise, b.base, b.scale):
+                break
+            cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
+            parts.append((widest, self._pulses(series, runs, widest)))
+        pulses = _joined(parts)
+        if len(pulses) > self.config.max_events:
+            pulses = pulses[np.sort(np.argsort(-pulses[:, 0], kind="stable")[: self.config.max_events])]
+        out = np.zeros(len(pulses), dtype=dtype_of(EVENT_COLUMNS))
+        out["dm_index"] = dm_index
+        out["dm"] = dm
+        out["time"] = pulses[:, 1] * self.tsamp
+        out["snr"] = pulses[:, 0]
+        out["width"] = pulses[:, 2] * self.tsamp
+        return out
+
+    def _without_lines(
+        self, series: NDArray[Any], runs: NDArray[np.int64], lines: Sequence[tuple[float, float]]
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The series less its lines, and what counts as nothing in it; moments are made again where there are any."""
+        from pulsar_kernels import cells
+
+        clean = series.astype(np.float32)
+        for first, last in runs:
+            clean[first:last] = np.nan
+        if not without_lines(clean, self.tsamp, lines):
+            return series, runs
+        b = self._buffers()
+        odd = cells.cell_moments(clean, b.mean, b.var, b.count)
+        return clean, _NO_RUNS if odd == 0 else cells.constant_runs(clean, b.mean, b.var, b.count, odd)
+
+    def _fine_means(self) -> NDArray[np.float32]:
+        """Means of BASE_CELLS cells off the baseline, in units of their errors; 0 where nothing is."""
+        b = self._buffers()
+        n = self._ncells // BASE_CELLS
+        ones = np.ones(BASE_CELLS, dtype=np.float32)
+        sums, alive = (x[: n * BASE_CELLS].reshape(n, BASE_CELLS) @ ones for x in (b.cells, b.count))
+        return np.asarray(sums / np.sqrt(np.maximum(alive, np.float32(1.0))), dtype=np.float32)
+
+    def _pulses(self, series: NDArray[Any], runs: NDArray[np.int64], widest: int) -> NDArray[np.float64]:
+        """S/N, centre, width, first sample and end of pulses up to a width, on the baseline of the buffers."""
+        from pulsar_kernels import cells, matched
+        from pulsar_kernels.pulses import White, pick
+
+        b = self._buffers()
+        excess = np.ones(self._nexcess)
+        cells.scatter_of_sums(series, b.count, b.base, b.scale, b.cells, b.work, excess)
+        limits = self._limits(excess)
+        # One box beyond the widest.
+        limits[(self._widths > 1.25 * max(widest, 1)) & (widest < self.width_max)] = np.inf
+        while True:
+            found = matched.scan(series, b.base, b.scale, b.cells, runs, limits, b.integers, b.found)
+            if found <= b.found.shape[0]:
+                break
+            b.found = np.empty((int(1.2 * found), 5))
+        if found == 0:
+            return np.zeros((0, 5))
+        ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
+        white = White(ints, floats, b.base, b.scale, b.cells, runs, excess, b.total, b.alive)
+        pulses = np.empty((min(found, _CAPACITY), 5))
+        while True:
+            number = pick(white, limits, widest, self.config.snr, self.gaussian, b.found[:found], pulses)
+            if number < pulses.shape[0] or number == found:
+                break
+            pulses = np.empty((4 * pulses.shape[0], 5))
+        return pulses[:number]
+
+    def _limits(self, excess: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Thresholds of the scan, shape (nlevels, 8), for sums of whitened samples."""
+        known = np.isfinite(self._widths)
+        w = np.where(known, self._widths, 1.0)
+        level = np.log2(w)
+        factor = np.interp(level, np.arange(excess.shape[0]), excess)
+        return np.where(known, self.scan_threshold * np.sqrt(w) * factor, np.inf)
+
+
+#: Boxes above the threshold for which there is room at first.
+_CAPACITY = 4096
+_NO_RUNS = np.zeros((0, 2), dtype=np.int64)
+_NO_INTS = np.zeros(0, dtype=np.int16)
+_NO_FLOATS = np.zeros(0, dtype=np.float32)
+
+
+def _wander(means: NDArray[np.float32], number: int) -> bool:
+    """Whether the means of `number` stretches are off more often than noise is."""
+    size = means.shape[0] // number
+    sums = means[: size * number].reshape(size, number) @ np.full(number, number**-0.5, dtype=np.float32)
+    share, errors = WANDERS
+    return bool(np.count_nonzero(np.abs(sums) > np.float32(errors)) > share * size)
+
+
+def _joined(parts: Sequence[tuple[int, NDArray[np.float64]]]) -> NDArray[np.float64]:
+    """Pulses found on several baselines, in order of time: of those that overlap the strongest.
+
+    Parameters
+    ----------
+    parts : sequence of (int, ndarray)
+        Widest pulse of each baseline, descending, and what was found on it. Pulses narrower than (AT_LIMIT of) the
+        widest of the next are left to that, and wider ones to the one before.
+    """
+    if not parts:
+        return np.zeros((0, 5))
+    if len(parts) == 1:
+        return parts[0][1]
+    # What is as wide as a baseline allows may be a piece of something wider.
+    limits = [np.inf, *(AT_LIMIT * widest for widest, _ in parts[1:]), 0.0]
+    ranges = zip(parts, pairwise(limits), strict=True)
+    every = np.concatenate([p[(p[:, 2] <= hi) & (p[:, 2] > lo)] for (_, p), (hi, lo) in ranges])
+    taken: list[tuple[float, float]] = []
+    chosen = []
+    for i in np.argsort(-every[:, 0], kind="stable"):
+        first, last = every[i, 3], every[i, 4]
+        at = bisect_left(taken, (first, last))
+        if (at > 0 and taken[at - 1][1] > first) or (at < len(taken) and taken[at][0] < last):
+            continue
+        taken.insert(at, (first, last))
+        chosen.append(i)
+    out = every[chosen]
+    return np.asarray(out[np.argsort(out[:, 1], kind="stable")])
+
+
+class _Buffers:
+    """Work space of one thread: about a byte a sample."""
+
+    def __init__(self, ncells: int, cell_work: int, work: int) -> None:
+        self.mean, self.var, self.count, self.base, self.scale = np.zeros((5, ncells), dtype=np.float32)
+        self.cells = np.zeros(ncells + 64, dtype=np.float32)
+        self.work = np.zeros(cell_work, dtype=np.float32)
+        self.integers = self.work.view(np.int16)
+        self.found = np.empty((_CAPACITY, 5))
+        self.total, self.alive = np.zeros((2, work))
+
+
+def search_single_pulse(
+    ts: TimeSeries, snr: float = 7.0, *, width_max: float = 0.25, shape: Literal["boxcar", "gaussian"] = "boxcar"
+) -> NDArray[Any]:
+    """Search one dedispersed series for single pulses.
+
+    Parameters
+    ----------
+    ts : TimeSeries
+    snr : float
+        S/N from which a pulse is kept.
+    width_max : float
+        Widest pulse [s].
+    shape : {"boxcar", "gaussian"}
+        Matched filter.
+
+    Returns
+    -------
+    ndarray
+        Structured, in order of time, with the fields of EVENT_COLUMNS.
+    """
+    config = SinglePulseConfig.model_validate({"snr": snr, "width_max": width_max, "shape": shape})
+    return SinglePulseSearch(ts.nsamps, ts.tsamp, config).search(np.asarray(ts.data), ts.dm, 0)
+
+
+def event_sigma(snr: NDArray[Any], ntrials: float) -> NDArray[np.float64]:
+    """Significance of pulses after `ntrials` independent trials."""
+    return np.asarray(stats.trial_sigma(stats.logp_from_sigma(snr), ntrials), dtype=np.float64)

@@ -1,0 +1,47 @@
+"""Synthetic observations, and pulsars injected into real ones."""
+
+from pulsar.synthesis.api import simulate
+from pulsar.synthesis.engine import Synthesiser, make
+from pulsar.synthesis.injection import channel_sigmas, inject
+from pulsar.synthesis.model import (
+    Burst,
+    Component,
+    Injection,
+    Orbit,
+    Pulsar,
+    Rfi,
+    Sky,
+    demo_sky,
+    load_injection,
+    load_sky,
+    validate,
+)
+from pulsar.synthesis.signal import expected_snr, observed_accel, observed_spin, phase
+from pulsar.synthesis.truth import truth_path
+from pulsar.synthesis.write import write_filterbank, write_psrfits
+
+__all__ = [
+    "Burst",
+    "Component",
+    "Injection",
+    "Orbit",
+    "Pulsar",
+    "Rfi",
+    "Sky",
+    "Synthesiser",
+    "channel_sigmas",
+    "demo_sky",
+    "expected_snr",
+    "inject",
+    "load_injection",
+    "load_sky",
+    "make",
+    "observed_accel",
+    "observed_spin",
+    "phase",
+    "simulate",
+    "truth_path",
+    "validate",
+    "write_filterbank",
+    "write_psrfits",
+]

@@ -1,0 +1,314 @@
+"""Interference: what it adds to, or does with, the samples of a tile."""
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.header import Header
+from pulsar.errors import ConfigError
+from pulsar.synthesis.model import Rfi
+
+#: Mean of a channel in units of its noise, for what scales the whole power (gains, noise-like power): 96 / 16 as at
+#: 8 bits.
+POWER_OVER_NOISE = 6.0
+
+#: Kinds that change the gain, and those that set samples to an end of the scale.
+GAINS = ("jump", "jumps")
+ENDS = ("dead", "saturated")
+
+# Wander of the mains: periods of its sines [s], their amplitudes falling as the square root of the frequency.
+_WANDER_PERIODS = np.geomspace(300.0, 6.0, 8)
+
+
+class Interference:
+    """One source of interference over the tiles of an observation.
+
+    Everything is a function of the absolute sample number, so that tiles can be made in any order.
+
+    Parameters
+    ----------
+    header : Header
+    rfi : Rfi
+    key : int
+        Stream of its random numbers.
+    """
+
+    def __init__(self, header: Header, rfi: Rfi, key: int) -> None:
+        self.rfi = rfi
+        self.tsamp = header.tsamp
+        self.key = key
+        self.freqs = header.freqs
+        self.chan_width = header.chan_width
+        self.channels = channels_of(header, rfi)
+
+    @property
+    def is_common(self) -> bool:
+        """The same in every channel: can be made once for all of them."""
+        return self.rfi.freqs is None and self.rfi.kind in ("mains", "impulse")
+
+    @property
+    def is_additive(self) -> bool:
+        """It adds to the samples (the others change their gain, or replace them)."""
+        return self.rfi.kind not in (*GAINS, *ENDS)
+
+    @property
+    def is_noisy(self) -> bool:
+        """It brings noise of its own."""
+        return self.rfi.kind in ("narrowband", "intermittent", "radar", "satellite", "diode")
+
+    def inside(self, start: int, n: int) -> NDArray[np.bool_]:
+        """Samples in which it is there at all."""
+        begins = np.arange(start, start + n) * self.tsamp
+        until = math.inf if self.rfi.until is None else self.rfi.until
+        return np.asarray((begins >= self.rfi.time) & (begins < until))
+
+    def row(self, start: int, n: int) -> NDArray[np.float32]:
+        """What mains and impulses add to one channel over `n` samples from `start` [sigma]."""
+        total = self._mains(start, n) if self.rfi.kind == "mains" else self._impulses(start, n)
+        if not self.rfi.is_whole:
+            total[~self.inside(start, n)] = 0.0
+        return total.astype(np.float32)
+
+    def _mains(self, start: int, n: int) -> NDArray[np.float64]:
+        rfi = self.rfi
+        times = np.asarray((np.arange(start, start + n) + 0.5) * self.tsamp, dtype=np.float64)
+        total = np.zeros(n)
+        offsets = self._uniforms(np.arange(rfi.harmonics))
+        # Turns of the fundamental beside those at its nominal frequency.
+        late = 0.5 * rfi.drift * times**2 + self._wandered(times)
+        for h in range(1, rfi.harmonics + 1):
+            f = h * rfi.rate
+            height = rfi.strength / h * np.sinc(f * self.tsamp)
+            total += height * np.cos(2 * np.pi * (np.fmod(f * times, 1.0) + h * late + offsets[h - 1]))
+        return total
+
+    def _wandered(self, times: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Integral of the wander of the frequency: sines of periods from 6 s to 5 minutes, red."""
+        turns = np.zeros(times.size)
+        if self.rfi.wander == 0.0:
+            return turns
+        rates = 1.0 / _WANDER_PERIODS
+        heights = rates**-0.5
+        heights *= self.rfi.wander / math.sqrt(0.5 * float(np.sum(heights**2)))
+        for rate, height, offset in zip(rates, heights, self._uniforms(10_000 + np.arange(rates.size)), strict=True):
+            turns += height / (2 * np.pi * rate) * np.sin(2 * np.pi * (rate * times + offset))
+        return turns
+
+    def _impulses(self, start: int, n: int) -> NDArray[np.float64]:
+        """One impulse in each stretch of 1/rate seconds, at a random place and of random height."""
+        rfi = self.rfi
+        stretch = 1.0 / rfi.rate
+        edges = np.arange(start, start + n + 1) * self.tsamp
+        first = math.floor((edges[0] - rfi.width) / stretch)
+        total = np.zeros(n)
+        for number in range(max(first, 0), math.floor(edges[-1] / stretch) + 1):
+            place, height = self._uniforms(np.array([2 * number, 2 * number + 1]))
+            begin = (number + place) * stretch
+            inside = np.clip(edges, begin, begin + rfi.width)
+            total += rfi.strength * (0.5 + height) * np.diff(inside) / self.tsamp
+        return total
+
+    def share(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Power of what is_noisy in the channels `hit` over `n` samples from `start` [sigma].
+
+        Returns
+        -------
+        ndarray of float32, shape (1 or len(hit), n)
+        """
+        rfi = self.rfi
+        if rfi.kind == "radar":
+            power = rfi.strength * self._pulses(start, n, hit)
+        elif rfi.kind == "diode":
+            power = rfi.strength * self._square(start, n, rfi.period, 0.5, np.zeros(1))
+        else:
+            power = np.full((1, n), rfi.strength)
+            if rfi.kind != "narrowband":
+                centres = (np.arange(start, start + n) + 0.5) * (self.tsamp / rfi.width)
+                drawn = self._uniforms(np.floor(centres).astype(np.int64))
+                if rfi.kind == "intermittent":
+                    power[0, drawn >= rfi.fraction] = 0.0
+                else:
+                    power[0] *= 1.0 - rfi.fraction - rfi.fraction * np.log(drawn)
+                    power = power * self._overlap()[hit, None]
+        if not rfi.is_whole:
+            power[:, ~self.inside(start, n)] = 0.0
+        return power.astype(np.float32)
+
+    def _noise(self, share: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Noise that the power `share` adds to that of the receiver [sigma]."""
+        relative = share * np.float32(1.0 / POWER_OVER_NOISE)
+        if self.rfi.kind in ("satellite", "diode"):
+            # Noise itself: the power of the whole over its noise is what it was.
+            return np.asarray(np.sqrt((2 + relative) * relative))
+        if self.rfi.kind == "radar":
+            # A pure tone beats with the noise of the receiver.
+            return np.asarray(np.sqrt(2 * relative))
+        # Carriers flicker.
+        return np.float32(0.5) * share
+
+    def _overlap(self) -> NDArray[np.float64]:
+        """Part of each channel that lies in the range."""
+        if self.rfi.freqs is None:
+            return np.ones(self.freqs.size)
+        half = 0.5 * self.chan_width
+        low, high = self.rfi.freqs
+        common = np.minimum(self.freqs + half, high) - np.maximum(self.freqs - half, low)
+        return np.asarray(np.clip(common / self.chan_width, 0.0, 1.0))
+
+    def _square(
+        self, start: int, n: int, period: float, duty: float, delays: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Part of each sample in which a square wave is on, shape (len(delays), n); `delays` in s."""
+        edges = np.arange(start, start + n + 1) * (self.tsamp / period) + self._uniforms(np.array([20_000]))
+        phase = edges - delays[:, None] / period
+        turns = np.floor(phase)
+        on = turns * duty + np.minimum(phase - turns, duty)
+        # Rounding can leave a little less than nothing.
+        return np.asarray(np.maximum(np.diff(on, axis=1) * (period / self.tsamp), 0.0))
+
+    def _pulses(self, start: int, n: int, hit: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Pulses of a radar, while its beam goes over the telescope: cos^2 over its part of a turn."""
+        rfi = self.rfi
+        delays = np.zeros(1)
+        if rfi.chirp != 0.0 and rfi.freqs is not None:
+            low, high = rfi.freqs
+            down = np.clip((high - self.freqs[hit]) / max(high - low, self.chan_width), 0.0, 1.0)
+            delays = rfi.chirp * down if rfi.chirp > 0 else -rfi.chirp * (1.0 - down)
+        power = self._square(start, n, 1.0 / rfi.rate, rfi.width * rfi.rate, delays)
+        if rfi.fraction < 1.0:
+            turns = (np.arange(start, start + n) + 0.5) * (self.tsamp / rfi.scan) + self._uniforms(np.array([20_001]))
+            off = (turns - np.floor(turns) - 0.5) / rfi.fraction
+            power = power * np.where(np.abs(off) < 0.5, np.cos(np.pi * off) ** 2, 0.0)
+        return power
+
+    def apply(self, data: NDArray[np.float32], start: int, c0: int, extra: NDArray[np.float32] | None) -> None:
+        """Add to `data` (nchans, n) from channel `c0` and sample `start` on, in sigma.
+
+        Parameters
+        ----------
+        extra : ndarray or None
+            Deviates of the shape of `data`, not used elsewhere: the noise of the interference itself.
+        """
+        rfi = self.rfi
+        hit = np.flatnonzero(self.channels[c0 : c0 + data.shape[0]])
+        if hit.size == 0:
+            return
+        n = data.shape[1]
+        if rfi.kind in ("mains", "impulse"):
+            data[hit] += self.row(start, n)
+        elif self.is_noisy:
+            share = self.share(start, n, hit + c0)
+            data[hit] += share
+            if extra is not None:
+                data[hit] += extra[hit] * self._noise(share)
+        elif rfi.kind == "sweep":
+            low, high = rfi.freqs or (float(self.freqs[-1]), float(self.freqs[0]))
+            turns = np.fmod((np.arange(start, start + n) + 0.5) * (self.tsamp * rfi.rate), 1.0)
+            tone = low + turns * (high - low)
+            nearest = np.rint((self.freqs[0] - tone) / self.chan_width).astype(np.int64) - c0
+            there = np.flatnonzero((nearest >= 0) & (nearest < data.shape[0]) & self.inside(start, n))
+            data[nearest[there], there] += np.float32(rfi.strength)
+
+    def jump(self, data: NDArray[np.float32], start: int, c0: int) -> None:
+        """Change the gain of `data` (nchans, n), where this is a kind that does."""
+        rfi = self.rfi
+        hit = np.flatnonzero(self.channels[c0 : c0 + data.shape[0]])
+        if rfi.kind not in GAINS or hit.size == 0:
+            return
+        n = data.shape[1]
+        changed = self.inside(start, n)
+        if rfi.kind == "jumps":
+            stretches = np.floor((np.arange(start, start + n) + 0.5) * (self.tsamp / rfi.width)).astype(np.int64)
+            changed &= self._uniforms(stretches) < rfi.fraction
+        at = np.flatnonzero(changed)
+        if at.size == 0:
+            return
+        gain = np.float32(rfi.strength)
+        where = np.ix_(hit, at)
+        data[where] = gain * data[where] + (gain - np.float32(1)) * np.float32(POWER_OVER_NOISE)
+
+    def replace(self, codes: NDArray[Any], start: int, c0: int, top: float) -> None:
+        """Set the samples `codes` (nchans, n) of dead channels to 0, of saturated ones to `top`."""
+        if self.rfi.kind not in ENDS:
+            return
+        hit = np.flatnonzero(self.channels[c0 : c0 + codes.shape[0]])
+        if hit.size:
+            codes[np.ix_(hit, np.flatnonzero(self.inside(start, codes.shape[1])))] = (
+                0 if self.rfi.kind == "dead" else top
+            )
+
+    def _uniforms(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        from pulsar_kernels.synth import uniforms
+
+        return uniforms(self.key, numbers)
+
+
+def channels_of(header: Header, rfi: Rfi) -> NDArray[np.bool_]:
+    """Channels that overlap the range of an interference, shape (nchans,).
+
+    Raises
+    ------
+    ConfigError
+        None does.
+    """
+    if rfi.freqs is None:
+        return np.ones(header.nchans, dtype=np.bool_)
+    half = 0.5 * header.chan_width
+    channels = (header.freqs + half > rfi.freqs[0]) & (header.freqs - half < rfi.freqs[1])
+    if not channels.any():
+        low, high = float(header.freqs[-1]) - half, float(header.freqs[0]) + half
+        raise ConfigError(
+            f"rfi {rfi.kind}: freqs {rfi.freqs[0]:g}-{rfi.freqs[1]:g} MHz lie outside the band {low:g}-{high:g} MHz"
+        )
+    return channels
+
+
+def alive(header: Header, rfi: Iterable[Rfi]) -> NDArray[np.bool_]:
+    """Channels that are neither dead nor saturated throughout, shape (nchans,): those that can carry a signal."""
+    dead = np.zeros(header.nchans, dtype=np.bool_)
+    for source in rfi:
+        if source.kind in ENDS and source.is_whole:
+            dead |= channels_of(header, source)
+    return ~dead
+
+
+class Drift:
+    """Slow wander of the level common to all channels: a few sines with random phases, of rms `rms` [sigma]."""
+
+    _TERMS = 6
+
+    def __init__(self, header: Header, rms: float, key: int) -> None:
+        from pulsar_kernels.synth import uniforms
+
+        self.tsamp = header.tsamp
+        number = np.arange(1, self._TERMS + 1)
+        values = uniforms(key, np.arange(2 * self._TERMS))
+        # Whole and half turns over the observation, detuned; amplitudes fall as 1/f: red.
+        self.rates = (0.5 * number + 0.4 * (values[: self._TERMS] - 0.5)) / header.tobs
+        self.phases = values[self._TERMS :]
+        heights = 1.0 / number
+        self.heights = rms * heights / math.sqrt(0.5 * float(np.sum(heights**2)))
+
+    def row(self, start: int, n: int) -> NDArray[np.float32]:
+        """Level over `n` samples from `start` [sigma]."""
+        times = (np.arange(start, start + n) + 0.5) * self.tsamp
+        total = np.zeros(n)
+        for rate, offset, height in zip(self.rates, self.phases, self.heights, strict=True):
+            total += height * np.cos(2 * np.pi * (rate * times + offset))
+        return total.astype(np.float32)
+
+
+def bandpass(header: Header, kind: str) -> NDArray[np.float32]:
+    """Gain of each channel, of mean about 1."""
+    x = np.linspace(-1.0, 1.0, header.nchans) if header.nchans > 1 else np.zeros(1)
+    if kind == "flat":
+        gain = np.ones(header.nchans)
+    elif kind == "rolloff":
+        # The edges fall to a third, as the FAST receiver does outside 1050-1450 MHz.
+        gain = 1.0 / (1.0 + 2.0 * np.abs(x) ** 12) * (1.05 + 0.08 * x)
+    else:
+        gain = 1.0 + 0.15 * np.cos(2 * np.pi * 4.5 * x) + 0.08 * np.cos(2 * np.pi * 17.3 * x + 1.0)
+    return gain.astype(np.float32)

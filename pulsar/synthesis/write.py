@@ -1,0 +1,221 @@
+"""Synthetic observations as files: SIGPROC filterbank at every depth, PSRFITS as FAST writes it."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pulsar.errors import ConfigError
+from pulsar.synthesis.engine import NPOL, Pol, Synthesiser
+from pulsar.synthesis.model import LEVELS, Sky
+from pulsar.synthesis.truth import truth, truth_path, write_truth
+
+Progress = Callable[[int], None]
+
+
+def check_free(path: Path, *, overwrite: bool, nbytes: float = 0) -> None:
+    """Refuse a path that cannot be written, before any work is done.
+
+    Parameters
+    ----------
+    path : Path
+    overwrite : bool
+        A file of that name may be replaced.
+    nbytes : float
+        What is going to be written there.
+
+    Raises
+    ------
+    ConfigError
+        The file exists and may not be replaced, its folder is missing or cannot be written, or the disk is too full.
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: give the name of a file")
+    if path.exists() and not overwrite:
+        raise ConfigError(f"{path} exists: give another name, or --overwrite to replace it")
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path.parent}: no such folder for {path.name}: make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"{path}: the folder {path.parent} cannot be written: give another name")
+    free = shutil.disk_usage(path.parent).free
+    if nbytes > free:
+        raise ConfigError(
+            f"{path}: would be {nbytes / 1e9:.4g} GB, but {free / 1e9:.4g} GB are free: shorten it or write elsewhere"
+        )
+
+
+def check_packing(nchans: int, nbits: int) -> None:
+    """Refuse channels that do not fill whole bytes.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if (nchans * nbits) % 8:
+        raise ConfigError(
+            f"nchans {nchans} of {nbits} bit do not fill whole bytes: take a multiple of {8 // nbits} channels"
+        )
+
+
+def _size(synthesiser: Synthesiser) -> float:
+    """Bytes of samples."""
+    header = synthesiser.header
+    return float(header.nsamps) * header.nchans * synthesiser.nbits / 8 * synthesiser.npol
+
+
+def _pump(synthesiser: Synthesiser, writer: Any, threads: int, memory: int, progress: Progress | None) -> None:
+    for part in synthesiser.chunks(threads=threads, memory=memory):
+        writer.write(part[0] if synthesiser.npol == 1 else part)
+        if progress is not None:
+            progress(part.shape[2])
+
+
+def _write_truth(synthesiser: Synthesiser, path: Path) -> None:
+    sky = synthesiser.sky.model_copy(update={"nbits": synthesiser.nbits})
+    values = sky.model_dump(mode="json", exclude_defaults=True)
+    # Levels stay out where they are those of the depth, so that the list can be written at another depth.
+    values = {key: value for key, value in values.items() if key not in ("mean", "sigma")} | {
+        "nbits": synthesiser.nbits
+    }
+    levels = synthesiser.sky.levels(synthesiser.nbits)
+    if levels != LEVELS[synthesiser.nbits]:
+        values["mean"], values["sigma"] = levels
+    write_truth(truth_path(path), values, truth(sky))
+
+
+def write_filterbank(
+    sky: Sky,
+    path: str | Path,
+    *,
+    nbits: int | None = None,
+    ascending: bool = False,
+    nifs: int = 1,
+    threads: int = 1,
+    memory: int = 128 * 2**20,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Write a sky as a SIGPROC filterbank file, and its truth beside it (``NAME.truth.toml``).
+
+    Parameters
+    ----------
+    sky : Sky
+    path : str or Path
+    nbits : {1, 2, 4, 8, 16, 32}, optional
+        In place of the depth of the sky; the analogue signal is the same.
+    ascending : bool
+        Lowest frequency first in the file.
+    nifs : {1, 2, 4}
+        1: total intensity; 2: AA, BB, whose sum has the S/N asked for; 4: I, Q, U, V.
+    threads : int
+        Threads that make samples.
+    memory : int
+        Bytes of sample buffers.
+    overwrite : bool
+        Replace an existing file.
+    progress : callable, optional
+        Told the number of new samples after each chunk.
+
+    Raises
+    ------
+    ConfigError
+        The file exists, or an impossible number of IFs.
+    """
+    from pulsar.io.sigproc import FilterbankWriter
+
+    path = Path(path)
+    kinds: dict[int, Pol] = {1: "AA+BB", 2: "AABB", 4: "IQUV"}
+    if nifs not in kinds:
+        raise ConfigError(f"nifs {nifs}: 1 (total), 2 (AA, BB) or 4 (I, Q, U, V)")
+    synthesiser = Synthesiser(sky, nbits=nbits, pol=kinds[nifs])
+    check_free(path, overwrite=overwrite, nbytes=_size(synthesiser))
+    check_packing(sky.nchans, synthesiser.nbits)
+    with FilterbankWriter(path, synthesiser.header, nbits=synthesiser.nbits, ascending=ascending, nifs=nifs) as writer:
+        _pump(synthesiser, writer, threads, memory, progress)
+    _write_truth(synthesiser, path)
+    return path
+
+
+def write_psrfits(
+    sky: Sky,
+    path: str | Path,
+    *,
+    nbits: int | None = None,
+    npol: int = 1,
+    pol_type: str | None = None,
+    nsblk: int = 1024,
+    rows_per_file: int | None = None,
+    ascending: bool = True,
+    threads: int = 1,
+    memory: int = 128 * 2**20,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> tuple[Path, ...]:
+    """Write a sky as PSRFITS search-mode files, and its truth beside them.
+
+    Parameters
+    ----------
+    sky : Sky
+    path : str or Path
+        The file; with `rows_per_file` the pattern of several: ``a.fits`` → ``a_0001.fits``, …
+    nbits : {1, 2, 4, 8, 16, 32}, optional
+        In place of the depth of the sky; the analogue signal is the same.
+    npol : {1, 2, 4}
+        Polarisations.
+    pol_type : {"AA+BB", "INTEN", "AABB", "AABBCRCI", "IQUV"}, optional
+        Default by `npol`: AA+BB, AABB, AABBCRCI.
+    nsblk : int
+        Samples a row.
+    rows_per_file : int, optional
+        Rows a file; default one file.
+    ascending : bool
+        Lowest frequency first in the file, as FAST writes it.
+    threads, memory, overwrite, progress
+        As in `write_filterbank`.
+
+    Returns
+    -------
+    tuple of Path
+        The files, in order.
+
+    Raises
+    ------
+    ConfigError
+        A file exists, or `npol` and `pol_type` do not fit.
+    """
+    from pulsar.io.psrfits import PsrfitsWriter
+
+    path = Path(path)
+    if pol_type is None:
+        pol_type = {1: "AA+BB", 2: "AABB", 4: "AABBCRCI"}.get(npol, "")
+    kinds: dict[str, Pol] = {
+        "AA+BB": "AA+BB",
+        "INTEN": "AA+BB",
+        "AABB": "AABB",
+        "AABBCRCI": "AABBCRCI",
+        "IQUV": "IQUV",
+    }
+    if pol_type not in kinds or NPOL[kinds[pol_type]] != npol:
+        raise ConfigError(
+            f"{npol} polarisations of type {pol_type!r}: 1 goes with AA+BB or INTEN, 2 with AABB, "
+            "4 with AABBCRCI or IQUV"
+        )
+    pattern = [path] if rows_per_file is None else sorted(path.parent.glob(f"{path.stem}_[0-9]*{path.suffix}"))
+    synthesiser = Synthesiser(sky, nbits=nbits, pol=kinds[pol_type])
+    for file in pattern or [path.with_name(f"{path.stem}_0001{path.suffix}")]:
+        check_free(file, overwrite=overwrite, nbytes=_size(synthesiser))
+    check_packing(sky.nchans, synthesiser.nbits)
+    with PsrfitsWriter(
+        path,
+        synthesiser.header,
+        nbits=synthesiser.nbits,
+        npol=npol,
+        pol_type=pol_type,
+        nsblk=nsblk,
+        ascending=ascending,
+        rows_per_file=rows_per_file,
+    ) as writer:
+        _pump(synthesiser, writer, threads, memory, progress)
+    _write_truth(synthesiser, path)
+    return tuple(Path(file) for file in writer.paths)

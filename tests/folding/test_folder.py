@@ -1,0 +1,276 @@
+"""Folding of many candidates: exact sums, honest variance, no dependence on threads or gulps."""
+
+import numpy as np
+import pytest
+from reference.fold import ArraySource, make_source
+
+from pulsar.config.model import FoldConfig
+from pulsar.constants import KDM
+from pulsar.data.fold import FoldParams
+from pulsar.data.series import TimeSeries
+from pulsar.data.source import SIGMA_LEVELS
+from pulsar.errors import ConfigError, DataError
+from pulsar.folding import folder
+from pulsar.folding.baseline import normalise, running_mean
+from pulsar.folding.folder import fold_many, fold_series
+from pulsar.folding.plan import MAX_LEVEL, plan_fold
+from pulsar.folding.profile import best_box
+
+CONFIG = FoldConfig(nbins=32, nsubints=8, nbands=8)
+PARAMS = [
+    FoldParams(11.3, 0.01, 40.0),
+    FoldParams(700.0123, -0.5, 40.3, 0.3),
+    FoldParams(0.9, 0.0, 200.0),
+    FoldParams(93.0, 0.0, 0.0),
+    FoldParams(150.0123, 0.0, 40.1),
+]
+
+
+def fold(source, params=PARAMS, config=CONFIG, threads=1, memory=1 << 28, progress=None):
+    return fold_many(source, params, config, threads=threads, memory=memory, progress=progress)
+
+
+def test_one_band_at_dm_zero_is_the_plain_fold():
+    source = make_source(np.random.default_rng(1), nchans=4, nsamps=5000)
+    freq, fdot, fddot = 30.1, 0.7, 9.0
+    cube = fold(source, [FoldParams(freq, fdot, 0.0, fddot)], FoldConfig(nbins=32, nsubints=5, nbands=1))[0]
+    tau = (np.arange(5000) + 0.5) * source.tsamp - 2500 * source.tsamp
+    turns = freq * tau + 0.5 * fdot * tau**2 + fddot * tau**3 / 6
+    bins = np.floor((turns % 1.0) * 32).astype(int)
+    subint = np.arange(5000) // 1000
+    expected = np.zeros((5, 1, 32))
+    counts = np.zeros((5, 1, 32))
+    np.add.at(expected, (subint, 0, bins), source.data.sum(axis=0, dtype=float) / SIGMA_LEVELS)
+    np.add.at(counts, (subint, 0, bins), 4.0)
+    np.testing.assert_allclose(cube.data, expected, atol=1e-4)
+    np.testing.assert_array_equal(cube.variance, counts)
+    np.testing.assert_allclose(cube.time_edges, np.arange(6) * 1000 * source.tsamp)
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_result_does_not_depend_on_threads(threads):
+    source = make_source(np.random.default_rng(2), nchans=24, nsamps=30001, snr=40)
+    for one, many in zip(fold(source), fold(source, threads=threads), strict=True):
+        np.testing.assert_array_equal(one.data, many.data)
+        np.testing.assert_array_equal(one.variance, many.variance)
+
+
+def test_result_does_not_depend_on_the_gulp():
+    source = make_source(np.random.default_rng(3), nchans=24, nsamps=50000, snr=40)
+    done: list[int] = []
+    for large, small in zip(fold(source), fold(source, memory=1 << 16, progress=done.append), strict=True):
+        np.testing.assert_allclose(large.data, small.data, atol=1e-3)
+        np.testing.assert_array_equal(large.variance, small.variance)
+    assert sum(done) == source.nsamps
+    assert len(done) > 3
+
+
+@pytest.mark.parametrize("top", [20, 127])
+def test_result_does_not_depend_on_what_fits_bytes(top, monkeypatch):
+    rng = np.random.default_rng(14)
+    source = make_source(rng, nchans=21, nsamps=30000)
+    source.data = rng.integers(-10, 11, source.data.shape).astype(np.int8)
+    # One loud channel: its pair is summed sample by sample, its band halved in words.
+    source.data[5] = rng.integers(-top, top + 1, 30000)
+    source.data[5, ::1000] = -128
+    params = [*PARAMS, *(FoldParams(200.0 + dm, 0.0, dm) for dm in np.linspace(3, 60, 12))]
+    cubes = fold(source, params)
+    assert len({plan_fold(p, CONFIG, source.nsamps, source.tsamp).level for p in params}) > 2
+    monkeypatch.setattr("pulsar_kernels.fold.halve_bytes", lambda *_: False)
+    monkeypatch.setattr("pulsar_kernels.fold.MOST_CHANNELS", 0)
+    for cube, plain in zip(cubes, fold(source, params), strict=True):
+        np.testing.assert_array_equal(cube.data, plain.data)
+
+
+def test_candidates_folded_together_are_as_those_folded_alone():
+    source = make_source(np.random.default_rng(4), nchans=24, nsamps=40000, snr=60, dm=40.0, freq=150.0123, fwhm=0.2)
+    together = fold(source)
+    for k in (0, 2, 3):
+        np.testing.assert_allclose(together[k].data, fold(source, PARAMS[k : k + 1])[0].data, atol=1e-3)
+    # Those that share a sum at a slightly other DM lose next to nothing.
+    alone = fold(source, PARAMS[4:])[0]
+    values = [
+        best_box(c.data.sum(axis=(0, 1))[None].astype(float), c.variance.sum(axis=(0, 1)))[0][0]
+        for c in (together[4], alone)
+    ]
+    assert values[0] == pytest.approx(values[1], rel=0.02)
+
+
+@pytest.mark.parametrize(("freq", "tsamp"), [(11.3, 2.56e-4), (700.0, 6.4e-5), (1.1, 2.56e-4), (122.0703125, 2.56e-4)])
+def test_noise_has_the_stated_variance(freq, tsamp):
+    source = make_source(np.random.default_rng(5), nchans=32, nsamps=1 << 16, tsamp=tsamp)
+    cube = fold(source, [FoldParams(freq, 0.0, 60.0)], FoldConfig(nbins=32))[0]
+    used = cube.variance > 0
+    z = cube.data[used] / np.sqrt(cube.variance[used])
+    # Rounding to integers adds 0.13 % to the variance.
+    assert np.mean(z**2) == pytest.approx(1.0013, abs=4 * np.sqrt(2 / z.size))
+    assert cube.variance.sum() == pytest.approx(32 * (1 << 16), rel=1e-3)
+
+
+def test_box_of_noise_has_unit_variance():
+    source = make_source(np.random.default_rng(6), nchans=16, nsamps=1 << 15)
+    rng = np.random.default_rng(7)
+    params = [
+        FoldParams(float(f), 0.0, float(d))
+        for f, d in zip(rng.uniform(5, 500, 300), rng.uniform(0, 200, 300), strict=True)
+    ]
+    values = []
+    for cube in fold(source, params, FoldConfig(nbins=32, nsubints=4, nbands=4)):
+        profile, variance = cube.data.sum(axis=(0, 1)), cube.variance.sum(axis=(0, 1))
+        inside = slice(3, 9)
+        share = variance[inside].sum() / variance.sum()
+        values.append((profile[inside].sum() - share * profile.sum()) / np.sqrt(variance[inside].sum() * (1 - share)))
+    assert np.std(values) == pytest.approx(1.0, abs=0.13)
+
+
+def test_masked_part_lowers_the_variance():
+    source = make_source(np.random.default_rng(8), nchans=8, nsamps=20000)
+    full = fold(source)[0].variance
+    source.valid = 0.25
+    np.testing.assert_allclose(fold(source)[0].variance, 0.25 * full)
+
+
+@pytest.mark.parametrize(
+    ("freq", "tsamp", "dm", "fwhm", "nbins"),
+    [
+        (11.3, 2.56e-4, 40.0, 0.08, 64),
+        (870.0, 6.4e-5, 30.0, 0.15, 64),
+        (0.7, 2.56e-4, 300.0, 0.06, 64),
+        (300.0, 6.4e-5, 100.0, 0.2, 64),
+        (7.0, 2.56e-4, 400.0, 0.03, 128),
+    ],
+)
+def test_folding_keeps_the_snr(freq, tsamp, dm, fwhm, nbins):
+    """A boxcar gets 94.3 % of the matched filter; folding itself may lose at most 2 % more."""
+    kept = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        source = make_source(
+            rng, nchans=64, nsamps=1 << 15, tsamp=tsamp, freq=freq, dm=dm, fwhm=fwhm, snr=80, phase=rng.random()
+        )
+        cube = fold(source, [FoldParams(freq, 0.0, dm)], FoldConfig(nbins=nbins))[0]
+        total = cube.data.sum(axis=(0, 1))[None].astype(float)
+        kept.append(best_box(total, cube.variance.sum(axis=(0, 1)))[0][0] / 80)
+    assert np.mean(kept) > 0.92
+    assert np.mean(kept) < 0.96
+
+
+def test_phase_of_a_pulse_does_not_depend_on_band_or_time():
+    """Residual delays are made good: the pulse stands at the same phase in every band and sub-integration."""
+    source = make_source(
+        np.random.default_rng(9), nchans=32, nsamps=1 << 16, tsamp=6.4e-5, freq=410.7, fdot=3.0, dm=150.3, fwhm=0.2,
+        snr=300, phase=0.3,
+    )  # fmt: skip
+    cube = fold(source, [FoldParams(410.7, 3.0, 150.3)], FoldConfig(nbins=32, nsubints=8, nbands=16))[0]
+    for axis in (0, 1):
+        first = np.fft.rfft(cube.data.sum(axis=axis), axis=1)[:, 1]
+        # Bin 0 starts at phase 0, so its centre is half a bin late.
+        phase = (-np.angle(first) / (2 * np.pi) + 0.5 / 32) % 1.0
+        assert np.max(np.abs(phase - 0.3)) < 0.02
+
+
+def test_bands_refer_to_the_mean_delay_of_their_channels():
+    source = make_source(np.random.default_rng(10), nchans=10, nsamps=4000)
+    cube = fold(source, [FoldParams(20.0)], FoldConfig(nbins=16, nbands=3))[0]
+    delays = KDM * (source.freqs**-2.0 - source.fref**-2.0)
+    expected = [part.mean() for part in np.split(delays, [3, 7])]
+    np.testing.assert_allclose(KDM * (cube.band_freqs**-2.0 - cube.fref**-2.0), expected, atol=1e-12)
+
+
+def test_plan_limits_bins_and_subintegrations():
+    config = FoldConfig(nbins=64, nsubints=32)
+    fast = plan_fold(FoldParams(3000.0), config, 1 << 20, 64e-6)
+    assert (fast.nbins, fast.level) == (16, 0)
+    slow = plan_fold(FoldParams(0.1), config, 1 << 20, 64e-6)
+    assert slow.nsubints == 6
+    assert slow.level == MAX_LEVEL
+    assert slow.nbins == 64
+
+
+@pytest.mark.parametrize("freq", [0.0, -1.0, np.nan, 1e6])
+def test_impossible_frequencies_are_refused(freq):
+    source = make_source(np.random.default_rng(0), nchans=2, nsamps=1000)
+    with pytest.raises(ConfigError, match="cannot fold"):
+        fold(source, [FoldParams(freq)])
+
+
+def test_nothing_to_fold():
+    source = make_source(np.random.default_rng(0), nchans=2, nsamps=1000)
+    assert fold(source, []) == []
+    empty = ArraySource(np.zeros((0, 1000), np.int8), source.freqs, 1e-3)
+    empty.freqs = np.zeros(0)
+    with pytest.raises(DataError, match="check the mask"):
+        fold(empty)
+    with pytest.raises(DataError, match="empty"):
+        fold_series(TimeSeries(np.zeros(0), 1e-3), [FoldParams(2.0)], CONFIG)
+    with pytest.raises(DataError, match="same value"):
+        fold_series(TimeSeries(np.ones(1000), 1e-3), [FoldParams(2.0)], CONFIG)
+    with pytest.raises(DataError, match="no finite"):
+        fold_series(TimeSeries(np.full(1000, np.nan), 1e-3), [FoldParams(2.0)], CONFIG)
+
+
+def test_dm_below_zero_folds_too():
+    source = make_source(np.random.default_rng(11), nchans=16, nsamps=30000, snr=50, freq=20.0, dm=-30.0)
+    cube = fold(source, [FoldParams(20.0, 0.0, -30.0)])[0]
+    total = cube.data.sum(axis=(0, 1))[None].astype(float)
+    assert best_box(total, cube.variance.sum(axis=(0, 1)))[0][0] > 44
+
+
+def test_rotation_moves_later_and_keeps_the_sum():
+    rng = np.random.default_rng(12)
+    x = np.exp(-0.5 * ((np.arange(32) - 10) / 2.5) ** 2).astype(np.float32)
+    data = np.tile(x, (2, 1, 1))
+    variance = np.ones((2, 1, 32))
+    variance[1, 0, 20] = 0.0
+    moved, weight = folder.rotate(data, variance, np.array([[3.25 / 32], [3.25 / 32]]))
+    exact = np.exp(-0.5 * ((np.arange(32) - 13.25) / 2.5) ** 2)
+    np.testing.assert_allclose(moved[0, 0], exact, atol=2e-3)
+    np.testing.assert_array_equal(moved[1, 0], np.roll(x, 3))
+    assert weight[1, 0, 23] == 0.0
+    noise = rng.standard_normal((400, 1, 32)).astype(np.float32)
+    turned, _ = folder.rotate(noise, np.ones(noise.shape), np.full((400, 1), 0.4 / 32))
+    assert turned.std() == pytest.approx(1.0, abs=0.03)
+
+
+def test_running_mean_leaves_the_shape_of_a_periodic_signal():
+    x = np.tile(np.r_[np.zeros(15), np.ones(4), np.zeros(4)], 40)
+    base = running_mean(x, 3 * 23.0)
+    np.testing.assert_allclose(base, 4 / 23, atol=1e-9)
+    assert running_mean(np.arange(10.0), 100.0) == pytest.approx(np.full(10, 4.5))
+
+
+def test_series_under_drift_and_bad_samples():
+    rng = np.random.default_rng(13)
+    n, freq = 60000, 3.1
+    t = (np.arange(n) + 0.5) * 1e-3 - 30.0
+    turns = freq * t - 0.25
+    turns -= np.round(turns)
+    sigma = 0.05 / 2.3548
+    amp = 60 / np.sqrt(n * (sigma * np.sqrt(np.pi) - 2 * np.pi * sigma**2))
+    x = rng.standard_normal(n) + amp * np.exp(-0.5 * (turns / sigma) ** 2)
+    drift = 30 * np.sin(t / 7.0) + 5 * t
+    x = 100 + 7 * (x + drift)
+    x[1000], x[2000:2010] = np.nan, np.inf
+    cube = fold_series(TimeSeries(x.astype(np.float32), 1e-3), [FoldParams(freq)], FoldConfig(nbins=64))[0]
+    snr, _, _ = best_box(cube.data.sum(axis=(0, 1))[None].astype(float), cube.variance.sum(axis=(0, 1)))
+    assert snr[0] == pytest.approx(60 * 0.94, rel=0.05)
+    assert cube.data.shape == (32, 1, 64)
+    assert np.std(normalise(rng.standard_normal(10000), 50.0)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_dispersed_pulsar_with_a_changing_derivative_stays_sharp():
+    nsamps, tsamp = 1 << 16, 1e-3
+    tau = (np.arange(nsamps) + 0.5) * tsamp - 0.5 * nsamps * tsamp
+    source = make_source(np.random.default_rng(5), nchans=16, nsamps=nsamps, tsamp=tsamp)
+    freq, fdot, fddot, dm = 7.3, 4e-4, 6e-4, 60.0
+    lag = KDM * dm * (source.freqs**-2.0 - source.fref**-2.0)
+    for c, late in enumerate(lag):
+        t = tau - late
+        turns = freq * t + fdot * t**2 / 2 + fddot * t**3 / 6
+        source.data[c] = np.where(turns % 1.0 < 0.05, 60, 0)
+    cube = fold(source, [FoldParams(freq, fdot, dm, fddot)], FoldConfig(nbins=64, nsubints=16, nbands=8))[0]
+    profile = cube.data.sum(axis=(0, 1)) / cube.variance.sum(axis=(0, 1))
+    assert profile[:4].sum() > 0.9 * profile.sum()
+    # Without the second derivative it is smeared over several turns.
+    wrong = fold(source, [FoldParams(freq, fdot, dm)], FoldConfig(nbins=64, nsubints=16, nbands=8))[0]
+    assert wrong.data.sum(axis=(0, 1))[:4].sum() < 0.5 * wrong.data.sum()

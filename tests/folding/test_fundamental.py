@@ -1,0 +1,200 @@
+"""The period of a source among simple multiples of it: all shapes of pulses, all strengths, all kinds of noise."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pulsar.config.model import FoldConfig
+from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.series import TimeSeries
+from pulsar.folding.folder import fold_series
+from pulsar.folding.fundamental import choose_period, coherent_logp, needs_all
+from pulsar.folding.refine import refine
+
+RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4)
+PERIOD = 0.2503
+TSAMP = 2e-3
+
+#: Pulses as (phase, FWHM, height).
+SINGLE = ((0.3, 0.04, 1.0),)
+NARROW = ((0.3, 0.015, 1.0),)
+WIDE = ((0.3, 0.25, 1.0),)
+INTERPULSE = ((0.3, 0.04, 1.0), (0.8, 0.04, 0.6))
+#: Close to two equal pulses: the even harmonics are the stronger ones.
+EVEN = ((0.3, 0.05, 1.0), (0.8, 0.05, 0.8))
+DOUBLE = ((0.2, 0.03, 1.0), (0.32, 0.03, 0.9))
+
+
+def sky(seed, pulses, snr, *, turns=300, period=PERIOD, red=0.0, modulation=0.0) -> TimeSeries:
+    """A pulsar of matched-filter S/N `snr`; `red`: rms of a random walk a second, in sample sigmas."""
+    rng = np.random.default_rng(seed)
+    n = int(turns * period / TSAMP)
+    turn = ((np.arange(n) + 0.5) * TSAMP - 0.5 * n * TSAMP) / period
+    shape = np.zeros(n)
+    for phase, fwhm, height in pulses:
+        x = turn - phase
+        number = np.floor(x + 0.5).astype(int)
+        strength = np.ones(turns + 3)
+        if modulation:
+            # Log-normal, mean 1: strong pulses now and then.
+            spread = np.sqrt(np.log1p(modulation**2))
+            strength = rng.lognormal(-0.5 * spread**2, spread, turns + 3)
+        x -= number
+        shape += height * strength[number - number.min()] * np.exp(-4 * np.log(2) * (x / fwhm) ** 2)
+    amp = snr / np.sqrt(np.sum((shape - shape.mean()) ** 2))
+    data = rng.standard_normal(n) + amp * shape + red * np.cumsum(rng.standard_normal(n)) * np.sqrt(TSAMP)
+    return TimeSeries(data.astype(np.float32), TSAMP)
+
+
+def folds_of(series: TimeSeries, period: float, ratios=RATIOS) -> list[Fold]:
+    base = refine(fold_series(series, [FoldParams(1.0 / period)], FoldConfig())[0])
+    params = [base.after.times(1.0 / r) for r in ratios]
+    return [refine(cube) for cube in fold_series(series, params, FoldConfig())]
+
+
+@pytest.mark.parametrize("base", [1, 1 / 2, 2])
+@pytest.mark.parametrize(
+    ("pulses", "snr"),
+    [
+        (SINGLE, 9.0),
+        (SINGLE, 30.0),
+        (SINGLE, 300.0),
+        (NARROW, 12.0),
+        (NARROW, 100.0),
+        (WIDE, 9.0),
+        (WIDE, 60.0),
+        (WIDE, 300.0),
+        (INTERPULSE, 35.0),
+        (INTERPULSE, 200.0),
+        (EVEN, 80.0),
+        (EVEN, 300.0),
+        (DOUBLE, 14.0),
+        (DOUBLE, 100.0),
+    ],
+)
+def test_the_period_is_found_whichever_multiple_was_detected(pulses, snr, base):
+    wrong = 0
+    for seed in range(3):
+        series = sky(seed, pulses, snr)
+        folds = folds_of(series, base * PERIOD)
+        choice = choose_period(folds)
+        period = 1.0 / (choice.factor * folds[choice.index].after.freq)
+        wrong += abs(period / PERIOD - 1.0) > 1e-3
+    # At S/N 9 the odd harmonics alone stand at 4 to 5 sigma.
+    assert wrong <= (1 if snr < 10 else 0)
+
+
+@pytest.mark.parametrize("factor", [2, 3, 4])
+def test_a_period_whose_every_kth_harmonic_alone_has_power_is_too_long(factor):
+    folds = folds_of(sky(1, SINGLE, 40.0, period=PERIOD / factor, turns=300 * factor), PERIOD)
+    choice = choose_period(folds)
+    assert folds[choice.index].after.freq * PERIOD == pytest.approx(factor, rel=1e-3)
+    # The long one alone tells by how much it is too long.
+    alone = choose_period([folds[RATIOS.index(1)]])
+    assert (alone.index, alone.factor) == (0, factor)
+
+
+@pytest.mark.parametrize("pulses", [SINGLE, WIDE, INTERPULSE])
+def test_red_noise_is_no_evidence_for_a_longer_period(pulses):
+    """The low harmonics of the long periods stand in noise of many times the white one."""
+    for seed in range(4):
+        series = sky(seed, pulses, 45.0, red=3.0)
+        folds = folds_of(series, PERIOD)
+        choice = choose_period(folds)
+        assert (RATIOS[choice.index], choice.factor) == (1, 1)
+
+
+@pytest.mark.parametrize("turns", [24, 120])
+def test_pulses_that_vary_are_no_evidence_for_a_longer_period(turns):
+    """With few turns and high S/N, pulses of their own strength differ between odd and even turns, far beyond noise."""
+    right = 0
+    for seed in range(8):
+        folds = folds_of(sky(seed, SINGLE, 300.0, turns=turns, modulation=1.0), PERIOD)
+        choice = choose_period(folds)
+        assert RATIOS[choice.index] <= 1
+        right += RATIOS[choice.index] == 1
+    assert right >= 7
+
+
+def test_noise_needs_no_harmonic():
+    rng = np.random.default_rng(5)
+    values = []
+    for _ in range(60):
+        series = TimeSeries(rng.standard_normal(20000).astype(np.float32), TSAMP)
+        fold = refine(fold_series(series, [FoldParams(1.0 / PERIOD)], FoldConfig())[0])
+        values.append(needs_all(fold)[0])
+    # The refinement has looked for power; beyond 4 sigma is what a pulsar has.
+    assert np.mean(np.array(values) > 4.0) < 0.05
+
+
+def test_chance_of_coherence_is_what_it_says():
+    rng = np.random.default_rng(6)
+    for n, nharm, common in [(32, 12, False), (8, 5, False), (32, 12, True)]:
+        logs = []
+        for _ in range(2000):
+            parts = rng.standard_normal((n, nharm)) + 1j * rng.standard_normal((n, nharm))
+            if common:
+                # All harmonics vary together, as those of a pulse do.
+                parts = 10.0 * rng.standard_normal((n, 1)) * np.exp(1j * np.arange(nharm)) + 0.1 * parts
+            logs.append(coherent_logp(parts / np.sqrt(2.0)))
+        for p in (0.1, 0.01):
+            share = np.mean(np.array(logs) < np.log(p))
+            # Real amplitudes (common) have half the degrees of freedom that complex ones would: tails are longer.
+            assert share < (4.0 if common else 1.6) * p + 3.0 * np.sqrt(p / 2000)
+            assert share > 0.3 * p - 3.0 * np.sqrt(p / 2000)
+
+
+def test_chance_of_coherence_far_out_is_finite_and_falls():
+    parts = np.ones((32, 20), dtype=np.complex128)
+    noise = np.random.default_rng(7).standard_normal((32, 20))
+    logs = [coherent_logp(amp * parts + noise) for amp in (0.5, 1.0, 3.0, 30.0, 3e4)]
+    assert np.all(np.isfinite(logs))
+    assert np.all(np.diff(logs) < 0)
+    assert coherent_logp(np.zeros((0, 4), dtype=np.complex128)) == 0.0
+
+
+def test_a_faint_interpulse_is_named_as_the_other_answer_or_decided():
+    named = 0
+    for seed in range(6):
+        folds = folds_of(sky(seed, EVEN, 45.0), PERIOD)
+        choice = choose_period(folds)
+        right = RATIOS.index(1)
+        named += right in (choice.index, choice.alternative)
+    assert named >= 4
+
+
+def test_no_fold_is_refused():
+    with pytest.raises(ValueError, match="no fold"):
+        choose_period([])
+
+
+def test_a_dead_subintegration_does_no_harm():
+    folds = folds_of(sky(3, INTERPULSE, 60.0), PERIOD)
+    dead = []
+    for fold in folds:
+        part = fold.time_phase.copy()
+        part[len(part) // 2] = 0.0
+        dead.append(replace(fold, time_phase=part))
+    assert RATIOS[choose_period(dead).index] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "tsamp", "period"),
+    [
+        ("lovell_psr4", 0.002, 0.299013),
+        ("GBT_J1807-0847", 163.84e-6, 0.1637113),
+        ("lovell_psr0", 0.01, 0.2265362),
+        ("lovell_psr5", 0.01, 0.714571),
+        ("lovell_psr2", 0.0025, 0.476596),
+    ],
+)
+def test_real_pulsars(shared_data: Path, name, tsamp, period):
+    series = TimeSeries(np.fromfile(shared_data / "series" / f"{name}.dat", dtype=np.float32), tsamp)
+    for ratio in (1, 1 / 2, 2):
+        ratios = [r for r in RATIOS if r * ratio * period > 2.0 * tsamp]
+        folds = folds_of(series, ratio * period, ratios)
+        choice = choose_period(folds)
+        assert 1.0 / (choice.factor * folds[choice.index].after.freq) == pytest.approx(period, rel=1e-4)
+        assert choice.alternative is None
