@@ -83,6 +83,11 @@ class Mask:
         return masked / float(self.edges[-1] - self.edges[0])
 
     @property
+    def causes(self) -> tuple[str, ...]:
+        """What the bits of `why` mean, lowest first."""
+        return CAUSES
+
+    @property
     def diode(self) -> Diode | None:
         """The noise diode that is taken out."""
         return Diode(float(self.wave[0]), float(self.wave[1]), self.wave_step) if self.wave.size else None
@@ -227,4 +232,24 @@ def make_mask(
         baseline[part] = smooth(stats.mean[part], bad[part], window)
         noise[part] = smooth(stats.std[part], bad[part], window)
     labels = tuple(str(r) for r in reasons)
-    return Mask(live, labels, bad, stats.edges, baseline, noise, stats.impulses, why, wave, step)
+    return Mask(live, labels, bad, stats.edges, *to_a_thousandth(baseline, noise), stats.impulses, why, wave, step)
+
+
+def to_a_thousandth(
+    baseline: NDArray[np.float64], noise: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Baseline and noise in steps of 1/1024 of the power of two next below the noise.
+
+    Samples are cleaned to an eighth of the noise: they cannot tell the difference, and a mask packs into a fifth.
+
+    Parameters
+    ----------
+    baseline, noise : ndarray of float64, same shape
+        Where the noise is 0 or not finite, nothing is changed.
+    """
+    known = np.isfinite(noise) & (noise > 0) & np.isfinite(baseline)
+    step = np.exp2(np.floor(np.log2(np.where(known, noise, 1.0))) - 10.0)
+    return (
+        np.where(known, np.rint(np.where(known, baseline, 0.0) / step) * step, baseline),
+        np.where(known, np.rint(np.where(known, noise, 0.0) / step) * step, noise),
+    )

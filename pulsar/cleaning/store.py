@@ -1,8 +1,8 @@
 """Mask files: what ``pulsar rfi`` has measured and decided, for later runs on the same observation.
 
-An HDF5 file of its own format, written whole or not at all: ``/observation`` (the header that tells which observation
-it belongs to), ``/rfi`` (the mask, and the lines of periodic interference), ``/statistics`` (what the mask was made
-from), ``/provenance``.
+An HDF5 file, written whole or not at all: ``/observation`` (the header that tells which observation it belongs to),
+``/rfi`` (the mask, and the lines of periodic interference) and ``/provenance`` as in the product of a search, which is
+therefore a mask file too, and ``/statistics`` (what the mask was made from).
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,13 @@ from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
+from pulsar.io.product import schema
 from pulsar.io.product.reader import HDF5_MAGIC, first_bytes, open_file, read_header
-from pulsar.io.product.writer import FileWriter
+from pulsar.io.product.writer import MASK_FIELDS, FileWriter
 
 FORMAT: Final = "pulsar-mask"
 #: major.minor: a minor step only adds; a newer major version is refused.
-FORMAT_VERSION: Final = "1.0"
+FORMAT_VERSION: Final = "2.0"
 
 GROUPS: Final[dict[str, str]] = {
     "observation": "what was observed: the joined header as attributes, the files, the gaps between them",
@@ -37,19 +38,12 @@ GROUPS: Final[dict[str, str]] = {
     "provenance": "how this file was made: configuration, inputs, versions, times",
 }
 
-#: Field of Mask -> (stored type, unit, description). Baseline and noise are exact: a run with the file is the same as
-#: one without.
-MASK_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
-    "chan_ok": ("?", "", "False where the whole channel is masked, shape (nchans,), frequency descending"),
-    "reasons": ("U", "", "why the channel is masked, empty where it is not, shape (nchans,)"),
-    "bad": ("?", "", "True where a block of a channel is masked, shape (nblocks, nchans)"),
-    "edges": ("i8", "", "edges of the blocks in samples, shape (nblocks + 1,)"),
-    "baseline": ("f8", "", "smooth mean at the middle of every block, levels of the file, shape (nblocks, nchans)"),
-    "noise": ("f8", "", "smooth standard deviation likewise, levels of the file, shape (nblocks, nchans)"),
-    "clipped": ("i8", "", "first sample and the one after the last that are left out in all channels, shape (n, 2)"),
-    "why": ("u2", "", "bits of the attribute causes, lowest first, why a block is masked, (nblocks, nchans) or empty"),
-    "wave": ("f8", "s", "period of a noise diode that is taken out, and one rising edge from the start, or empty"),
-    "wave_step": ("f4", "", "its step in every block and channel, levels of the file, or empty"),
+#: Field of Mask -> array of /rfi; chan_ok is stored as its opposite.
+MASK_ARRAYS: Final[dict[str, str]] = {
+    "chan_ok": "chan_mask",
+    "reasons": "chan_reasons",
+    "bad": "mask",
+    **{name: name for name in MASK_FIELDS},
 }
 
 #: Field of BlockStatistics -> (stored type, unit, description), but for those in STATISTICS_SCALARS, attributes.
@@ -70,7 +64,7 @@ STATISTICS_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
 AS_IN_MEMORY: Final = {"mean": "f8", "std": "f8", "valid": "f8"}
 STATISTICS_SCALARS: Final[tuple[str, ...]] = ("block_nsamps", "bin_width", "npoints")
 
-_WHAT: Final = "a mask of `pulsar rfi`"
+_WHAT: Final = "a mask of `pulsar rfi`, or a product of `pulsar search`"
 
 
 @dataclass(frozen=True)
@@ -104,24 +98,10 @@ class _MaskWriter(FileWriter):
     format_version = FORMAT_VERSION
     groups = GROUPS
 
-    def mask(self, mask: Mask) -> None:
-        self._fields("rfi", mask, MASK_FIELDS)
-        self._file["rfi"].attrs.update({"masked_fraction": mask.fraction_lost, "causes": list(CAUSES)})
-
     def statistics(self, stats: BlockStatistics) -> None:
-        self._fields("statistics", stats, STATISTICS_FIELDS)
+        for name, (dtype, unit, description) in STATISTICS_FIELDS.items():
+            self._array(f"statistics/{name}", np.asarray(getattr(stats, name), dtype=dtype), unit, description)
         self._file["statistics"].attrs.update({name: getattr(stats, name) for name in STATISTICS_SCALARS})
-
-    def birdies(self, birdies: Sequence[Birdie]) -> None:
-        self._rows("rfi/birdies", [(b.freq, b.width, b.reason) for b in birdies])
-
-    def _fields(self, group: str, record: Any, table: Mapping[str, tuple[str, str, str]]) -> None:
-        for name, (dtype, unit, description) in table.items():
-            value = getattr(record, name)
-            if dtype == "U":
-                self._strings(f"{group}/{name}", value, description)
-            else:
-                self._array(f"{group}/{name}", np.asarray(value, dtype=dtype), unit, description)
 
 
 def write_mask(
@@ -158,8 +138,7 @@ def write_mask(
     path = Path(path)
     with _MaskWriter(path, overwrite=overwrite) as writer:
         writer.observation(obs.header, obs.files, obs.gaps, obs.problems)
-        writer.mask(mask)
-        writer.birdies(birdies)
+        writer.rfi(mask, obs.header.freqs, [(b.freq, b.width, b.reason) for b in birdies])
         if stats is not None:
             writer.statistics(stats)
         writer.provenance(provenance or {})
@@ -181,25 +160,42 @@ def read_mask(path: Path | str, *, statistics: bool = True) -> MaskFile:
         The file is missing, is something else, of a newer major version, or damaged.
     """
     path = Path(path)
-    with open_file(path, FORMAT, FORMAT_VERSION, _WHAT) as file:
+    with open_file(path, {FORMAT: FORMAT_VERSION, schema.FORMAT: schema.FORMAT_VERSION}, _WHAT) as file:
+        if file.attrs["format"] == schema.FORMAT:
+            _check_product(file, path)
+        elif str(file.attrs["format_version"]).startswith("1."):
+            raise DataError(f"{path}: a mask file of an earlier version; make it again with `pulsar rfi`")
         header = read_header(file, path)
-        mask = Mask(**_read(file, path, "rfi", MASK_FIELDS))
+        stored_as = {name: schema.RFI_ARRAYS[name] for name in MASK_ARRAYS.values()}
+        values = _read(file, path, "rfi", stored_as)
+        mask = Mask(**{field: values[name] for field, name in MASK_ARRAYS.items()} | {"chan_ok": ~values["chan_mask"]})
         mask = replace(mask, why=_causes_of_now(mask.why, tuple(file["rfi"].attrs.get("causes", CAUSES))))
         stats = None
         if statistics and "mean" in file.get("statistics", {}):
-            values = _read(file, path, "statistics", STATISTICS_FIELDS)
+            measured = _read(file, path, "statistics", STATISTICS_FIELDS)
             attrs = file["statistics"].attrs
             for name in STATISTICS_SCALARS:
                 if name not in attrs:
                     raise _damaged(path, f"/statistics lacks the attribute {name!r}")
             scalars = {name: attrs[name].item() for name in STATISTICS_SCALARS}
-            stats = BlockStatistics(**values, **scalars)
+            stats = BlockStatistics(**measured, **scalars)
         rows = _dataset(file, path, "rfi/birdies")
         birdies = tuple(Birdie(float(r["freq"]), float(r["width"]), bytes(r["reason"]).decode()) for r in rows)
         stored = file["provenance"].get("config") if "provenance" in file else None
         config = "" if stored is None else bytes(stored[()]).decode()
     _check(path, header, mask)
     return MaskFile(path, header, mask, birdies, stats, config)
+
+
+def _check_product(file: h5py.File, path: Path) -> None:
+    """Refuse a product of a search that holds no mask."""
+    if len(file.get("observations", ())) > 1:
+        raise DataError(f"{path}: the product of several observations holds no mask: name the product of one of them")
+    if "edges" not in file.get("rfi", {}):
+        raise DataError(
+            f"{path}: this product holds no whole mask (it is of a dedispersed series, or of version "
+            f"{file.attrs.get('format_version')}, before 1.3); make one with `pulsar rfi`"
+        )
 
 
 def _causes_of_now(why: NDArray[np.uint16], stored: Sequence[str]) -> NDArray[np.uint16]:
@@ -219,11 +215,12 @@ def _check(path: Path, header: Header, mask: Mask) -> None:
     if edges.ndim != 1 or edges.size < 2 or edges[0] != 0 or edges[-1] != header.nsamps or (np.diff(edges) <= 0).any():
         raise _damaged(path, f"/rfi/edges do not ascend from 0 to the {header.nsamps} samples of the observation")
     if len(mask.reasons) != nchans:
-        raise _damaged(path, f"/rfi/reasons has {len(mask.reasons)} entries for {nchans} channels")
+        raise _damaged(path, f"/rfi/chan_reasons has {len(mask.reasons)} entries for {nchans} channels")
     blocks = (edges.size - 1, nchans)
-    for name, shape in {"chan_ok": (nchans,), "bad": blocks, "baseline": blocks, "noise": blocks}.items():
-        if getattr(mask, name).shape != shape:
-            raise _damaged(path, f"/rfi/{name} has the shape {getattr(mask, name).shape}, expected {shape}")
+    for field, shape in {"chan_ok": (nchans,), "bad": blocks, "baseline": blocks, "noise": blocks}.items():
+        if getattr(mask, field).shape != shape:
+            found = getattr(mask, field).shape
+            raise _damaged(path, f"/rfi/{MASK_ARRAYS[field]} has the shape {found}, expected {shape}")
     cuts = mask.clipped
     if cuts.ndim != 2 or cuts.shape[1] != 2 or (np.diff(cuts, axis=1) <= 0).any() or (cuts[1:, 0] < cuts[:-1, 1]).any():
         raise _damaged(path, "/rfi/clipped holds no ascending stretches of samples")

@@ -77,7 +77,8 @@ def command(
     from pulsar.io.product.writer import check_output
 
     check_output(output, overwrite=overwrite)
-    check_not_input(output, [*files, *([] if candidates is None else [candidates]), *(par or [])])
+    given = [*([] if candidates is None else [candidates]), *([Path(settings.rfi.mask)] if settings.rfi.mask else [])]
+    check_not_input(output, [*files, *given, *(par or [])])
 
     from pulsar.pipeline.folding import fold_files
 

@@ -115,7 +115,7 @@ def command(
         raise ConfigError("input.pointings is for folders: give --ra and --dec for the files of one observation")
     path = output if output is not None else default_output(files)
     check_output(path, overwrite=overwrite or resume)
-    check_not_input(path, files)
+    check_not_input(path, [*files, *([Path(settings.rfi.mask)] if settings.rfi.mask else [])])
 
     from pulsar.pipeline.run import search
 

@@ -289,16 +289,7 @@ def _write(
         if mask is None:
             writer.birdies(birdies)
         else:
-            writer.rfi(
-                mask.chan_ok,
-                mask.reasons,
-                mask.bad,
-                int(mask.edges[1] - mask.edges[0]),
-                np.median(mask.baseline, axis=0),
-                np.median(mask.noise, axis=0),
-                header.freqs,
-                birdies,
-            )
+            writer.rfi(mask, header.freqs, birdies)
         writer.provenance({**record, "fingerprint": job.checkpoint.fingerprint})
 
 

@@ -9,15 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reference.masks import NoSamples, make_header, make_mask_of, make_statistics
-from reference.products import write_product
 
 from pulsar.cleaning.birdies import Birdie, merged
 from pulsar.cleaning.losses import block_losses, channel_losses, losses, reason_classes, worst_blocks, worst_channels
-from pulsar.cleaning.mask import CAUSES, Mask
+from pulsar.cleaning.mask import CAUSES, Mask, to_a_thousandth
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.cleaning.store import (
     FORMAT_VERSION,
-    MASK_FIELDS,
+    MASK_ARRAYS,
     STATISTICS_FIELDS,
     STATISTICS_SCALARS,
     read_given,
@@ -27,6 +26,7 @@ from pulsar.cleaning.store import (
 )
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.product.writer import ProductWriter
 from pulsar.pipeline.cleaning import find_mask, given_birdies, given_mask
 from pulsar.pipeline.progress import Progress
 
@@ -41,8 +41,47 @@ def path(tmp_path):
     return write_mask(tmp_path / "m.h5", NoSamples(HEADER), MASK, STATS, BIRDIES, provenance={"config": "[rfi]\n"})
 
 
+def test_a_product_is_a_mask_file_too(tmp_path):
+    path = tmp_path / "run.h5"
+    with ProductWriter(path) as writer:
+        writer.observation(HEADER)
+        writer.rfi(MASK, HEADER.freqs, [(b.freq, b.width, b.reason) for b in BIRDIES])
+    found = read_given(path, HEADER)
+    for f in fields(Mask):
+        np.testing.assert_array_equal(getattr(found.mask, f.name), getattr(MASK, f.name))
+    assert found.birdies == BIRDIES
+    assert found.stats is None
+
+
+def test_products_without_a_mask_are_refused(tmp_path):
+    series, merged_of_two = tmp_path / "series.h5", tmp_path / "two.h5"
+    with ProductWriter(series) as writer:
+        writer.observation(HEADER)
+        writer.birdies([(50.0, 0.1, "mains")])
+    with pytest.raises(DataError, match="no whole mask"):
+        read_given(series, HEADER)
+    with ProductWriter(merged_of_two) as writer:
+        writer.observations([HEADER, HEADER], [(), ()], [(), ()])
+    with pytest.raises(DataError, match="several observations holds no mask"):
+        read_given(merged_of_two, HEADER)
+
+
+def test_rounding_keeps_a_thousandth_of_the_noise():
+    rng = np.random.default_rng(1)
+    noise = 10.0 ** rng.uniform(-6, 6, 1000)
+    baseline = noise * rng.normal(0, 1e4, 1000)
+    noise[:3] = 0.0, np.nan, np.inf
+    near, width = to_a_thousandth(baseline, noise)
+    assert np.all(np.abs(near - baseline)[3:] <= 0.0005 * noise[3:])
+    np.testing.assert_allclose(width[3:], noise[3:], rtol=0.0005)
+    np.testing.assert_array_equal(near[:3], baseline[:3])
+    np.testing.assert_array_equal(width[:3], noise[:3])
+    # Once rounded, always rounded: a mask that is read and stored again is the same.
+    np.testing.assert_array_equal(to_a_thousandth(near, width), (near, width))
+
+
 def test_every_field_is_stored():
-    assert {f.name for f in fields(Mask)} == set(MASK_FIELDS)
+    assert {f.name for f in fields(Mask)} == set(MASK_ARRAYS)
     assert {f.name for f in fields(BlockStatistics)} == {
         *STATISTICS_FIELDS,
         *STATISTICS_SCALARS,
@@ -73,7 +112,7 @@ def test_what_goes_in_comes_out(path):
 def test_everything_is_described(path):
     with h5py.File(path) as file:
         assert file.attrs["format"] == "pulsar-mask"
-        assert file.attrs["format_version"] == "1.0"
+        assert file.attrs["format_version"] == "2.0"
 
         def check(name, item):
             assert item.attrs["description"], name
@@ -94,7 +133,7 @@ def test_without_statistics(tmp_path):
 
 def test_the_documentation_lists_everything():
     text = (Path(__file__).resolve().parents[2] / "docs" / "masks.md").read_text()
-    for name, (dtype, _, description) in {**MASK_FIELDS, **STATISTICS_FIELDS}.items():
+    for name, (dtype, _, description) in STATISTICS_FIELDS.items():
         assert f"| `{name}` | {dtype} | {description} |" in text
     assert all(f"`{name}`" in text for name in STATISTICS_SCALARS)
     assert ", ".join(CAUSES) in text
@@ -153,19 +192,21 @@ def spoil(name, path):
         if name == "missing":
             del file["rfi/noise"]
         elif name == "shape":
-            del file["rfi/bad"]
-            file["rfi/bad"] = np.zeros((3, 4), dtype=bool)
+            del file["rfi/mask"]
+            file["rfi/mask"] = np.zeros((3, 4), dtype=bool)
         elif name == "edges":
             file["rfi/edges"][-1] = 9999
         elif name == "reasons":
-            del file["rfi/reasons"]
-            file["rfi/reasons"] = np.array(["x"], dtype=object)
+            del file["rfi/chan_reasons"]
+            file["rfi/chan_reasons"] = np.array(["x"], dtype=object)
         elif name == "clipped":
             file["rfi/clipped"][0] = (30, 20)
         elif name == "header":
             del file["observation"].attrs["tsamp"]
         elif name == "version":
-            file.attrs["format_version"] = "2.0"
+            file.attrs["format_version"] = "3.0"
+        elif name == "old":
+            file.attrs["format_version"] = "1.0"
         elif name == "block":
             del file["statistics"].attrs["block_nsamps"]
 
@@ -174,12 +215,13 @@ def spoil(name, path):
     ("name", "message"),
     [
         ("missing", "/rfi/noise is missing"),
-        ("shape", r"/rfi/bad has the shape \(3, 4\), expected \(10, 24\)"),
+        ("shape", r"/rfi/mask has the shape \(3, 4\), expected \(10, 24\)"),
         ("edges", "/rfi/edges do not ascend from 0 to the 10300 samples"),
-        ("reasons", "/rfi/reasons has 1 entries for 24 channels"),
+        ("reasons", "/rfi/chan_reasons has 1 entries for 24 channels"),
         ("clipped", "/rfi/clipped"),
         ("header", "/observation lacks the attribute 'tsamp'"),
-        ("version", "format_version is '2.0', this program reads up to 1.x"),
+        ("version", "format_version is '3.0', this program reads up to 2.x"),
+        ("old", "a mask file of an earlier version; make it again"),
         ("block", "/statistics lacks the attribute 'block_nsamps'"),
     ],
 )
@@ -195,9 +237,11 @@ def test_truncated_foreign_and_missing_files(path, tmp_path):
         path.write_bytes(whole[:size])
         with pytest.raises(DataError, match=r"m\.h5: (damaged or truncated|the mask file is damaged)"):
             read_mask(path)
-    product = write_product(tmp_path / "run.h5")
-    with pytest.raises(DataError, match="not a mask of `pulsar rfi`: attribute format is 'pulsar-search'"):
-        read_given(product, HEADER)
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file.attrs["format"] = "theirs"
+    with pytest.raises(DataError, match=r"not a mask of `pulsar rfi`.*: attribute format is 'theirs'"):
+        read_given(other, HEADER)
     with pytest.raises(DataError, match=r"gone\.h5: no such file"):
         read_given(tmp_path / "gone.h5", HEADER)
     with pytest.raises(DataError, match="is a folder, expected a mask of `pulsar rfi`"):

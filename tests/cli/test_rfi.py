@@ -155,6 +155,12 @@ def test_search_with_the_mask_is_the_search_without(mask: Path, observation: Pat
     assert str(mask) in read(with_).provenance["config"]
     best = read(with_).rows("candidates")[0]
     assert best["period"] == pytest.approx(0.0523456, rel=1e-4)
+    # And the product of a search is a mask file: it has the same mask, lines and all.
+    again = tmp_path / "again.h5"
+    code, _, err = run("search", observation, "--out", again, *SEARCH, "--mask", without)
+    assert code == 0, err
+    same(without, again, ("candidates", "detections", "rfi/birdies"))
+    assert run("search", observation, "--out", without, *SEARCH, "--mask", without, "--overwrite")[0] == 2
 
 
 def test_lines_of_the_mask_where_they_cannot_be_learnt(mask: Path, observation: Path, tmp_path: Path) -> None:

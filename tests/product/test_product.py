@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.products import make_candidates, make_fold, make_header, write_product
 
+from pulsar.cleaning.mask import Mask
 from pulsar.constants import KDM
 from pulsar.data.candidate import (
     CANDIDATE_COLUMNS,
@@ -421,9 +422,9 @@ def test_many_channels_and_large_arrays(tmp_path: Path) -> None:
     with ProductWriter(path) as writer:
         freqs = 1500.0 - 0.1220703125 * np.arange(nchans)
         writer.observation(make_header().with_(nchans=nchans, freq_table=tuple(freqs)))
-        writer.rfi(
-            np.ones(nchans, bool), [""] * nchans, np.zeros((300, nchans), bool), 20345, freqs * 0, freqs * 0, freqs
-        )
+        blocks = np.zeros((300, nchans))
+        edges = 20345 * np.arange(301)
+        writer.rfi(Mask(np.ones(nchans, bool), ("",) * nchans, blocks > 0, edges, blocks, blocks), freqs)
         writer.detections(np.zeros(10_000, dtype=dtype_of(DETECTION_COLUMNS)))
     assert path.stat().st_size < 1_000_000
     assert read(path).observation.freq_table == tuple(freqs)
@@ -449,8 +450,9 @@ def test_the_documentation_lists_everything() -> None:
         schema.FOLD_SCALARS,
         schema.PULSE_ARRAYS,
         schema.PULSE_SCALARS,
-        schema.RFI_ARRAYS,
     ):
         for name, (unit, description) in arrays.items():
             assert f"| `{name}` | {unit} | {description} |" in text
+    for name, (dtype, unit, description) in schema.RFI_ARRAYS.items():
+        assert f"| `{name}` | {dtype} | {unit} | {description} |" in text
     assert f'"{schema.FORMAT_VERSION}"' in text

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.mask import Mask
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, dtype_of, empty_table
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
@@ -114,15 +115,9 @@ def write_product(path: Path) -> Path:
         writer.detections(np.zeros(2, dtype=dtype_of(DETECTION_COLUMNS)))
         mask = np.zeros((3, 4), dtype=bool)
         mask[0, 0] = True
-        writer.rfi(
-            [True, False, True, True],
-            ["", "dead", "", ""],
-            mask,
-            1024,
-            np.ones(4),
-            np.ones(4),
-            make_header().freqs,
-            [(50.0, 0.1, "mains")],
-        )
+        live = np.array([True, False, True, True])
+        edges = 1024 * np.arange(4)
+        whole = Mask(live, ("", "dead", "", ""), mask | ~live, edges, np.ones((3, 4)), np.ones((3, 4)))
+        writer.rfi(whole, make_header().freqs, [(50.0, 0.1, "mains")])
         writer.provenance(record.record({"clean": (1.5, 2.5), "search": (3.0, 6.0)}))
     return path

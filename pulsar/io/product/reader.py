@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
-def open_file(path: Path, form: str, version: str, what: str) -> h5py.File:
+def open_file(path: Path, forms: Mapping[str, str], what: str) -> h5py.File:
     """Open an HDF5 file of this program for reading.
 
     Parameters
     ----------
     path : Path
-    form, version : str
-        The format that is expected, and the newest version of it that is known.
+    forms : mapping of str to str
+        The formats that are expected, and the newest version of each that is known.
     what : str
         What that is, in words, with the command that makes it.
 
@@ -55,12 +55,13 @@ def open_file(path: Path, form: str, version: str, what: str) -> h5py.File:
             raise DataError(f"{path}: damaged or truncated HDF5 file ({error}); copy it again") from error
         raise DataError(f"{path}: not an HDF5 file (starts with {start!r}); expected {what}") from error
     found = _value(file.attrs.get("format", ""))
-    if found != form:
+    if found not in forms:
         file.close()
-        raise DataError(f"{path}: HDF5, but not {what}: attribute format is {found!r}, expected {form!r}")
+        expected = " or ".join(repr(form) for form in forms)
+        raise DataError(f"{path}: HDF5, but not {what}: attribute format is {found!r}, expected {expected}")
     stored = str(_value(file.attrs.get("format_version", "")))
     major = stored.split(".")[0]
-    supported = int(version.split(".")[0])
+    supported = int(forms[found].split(".")[0])
     if not major.isdigit() or int(major) > supported:
         file.close()
         raise DataError(
@@ -125,7 +126,7 @@ class Run:
             self.attrs: dict[str, Any] = {key: _value(v) for key, v in file.attrs.items()}
 
     def _open(self) -> h5py.File:
-        return open_file(self.path, schema.FORMAT, schema.FORMAT_VERSION, "a product of `pulsar search`")
+        return open_file(self.path, {schema.FORMAT: schema.FORMAT_VERSION}, "a product of `pulsar search`")
 
     def rows(self, name: str = "candidates") -> NDArray[Any]:
         """A table as a structured numpy array, texts as str; empty when the file does not hold it.

@@ -10,7 +10,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_P
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.2"
+FORMAT_VERSION: Final = "1.3"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -20,6 +20,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.2": "uid, parent, relation, nattached, period_alt and reasons of candidates, uid, parent and relation of "
     "detections; observations, and of every row the one from which it is: obs, target, gl and gb of candidates and "
     "single pulses, nbeams of single pulses, obs of files and gaps; times of merged pulses count from their own start",
+    "1.3": "edges, baseline, noise, clipped, why, wave and wave_step of rfi: a product's mask is a mask file's",
 }
 
 GROUPS: Final[dict[str, str]] = {
@@ -27,7 +28,7 @@ GROUPS: Final[dict[str, str]] = {
     "all, and the earliest start), the files, the gaps between them",
     "folds": "one group per folded candidate, named by its id",
     "pulses": "one group per single pulse that was cut out, named by its id",
-    "rfi": "what was masked and why, and the band before cleaning",
+    "rfi": "the mask: what was left out and why, the baseline and noise of the rest, lines of interference",
     "provenance": "how this file was made: configuration, inputs, versions, times",
 }
 
@@ -152,14 +153,21 @@ PULSE_SCALARS: Final[dict[str, tuple[str, str]]] = {
     "fref": ("MHz", "frequency to which times refer"),
 }
 
-#: Array of the group rfi -> (unit, description).
-RFI_ARRAYS: Final[dict[str, tuple[str, str]]] = {
-    "freqs": ("MHz", "channel centres, descending, shape (nchans,)"),
-    "chan_mask": ("", "True where the whole channel was masked, shape (nchans,)"),
-    "chan_reasons": ("", "why the channel was masked, empty where it was not, shape (nchans,)"),
-    "mask": ("", "True where a block of a channel was masked, shape (nblocks, nchans); block_nsamps samples a block"),
-    "bandpass_mean": ("", "mean of each channel before cleaning, in levels of the file, shape (nchans,)"),
-    "bandpass_std": ("", "standard deviation of each channel before cleaning, in levels of the file, shape (nchans,)"),
+#: Array of the group rfi -> (stored type, unit, description): the mask, whole, in a product as in a mask file.
+RFI_ARRAYS: Final[dict[str, tuple[str, str, str]]] = {
+    "freqs": ("f8", "MHz", "channel centres, descending, shape (nchans,)"),
+    "chan_mask": ("?", "", "True where the whole channel is masked, shape (nchans,)"),
+    "chan_reasons": ("U", "", "why the channel is masked, empty where it is not, shape (nchans,)"),
+    "mask": ("?", "", "True where a block of a channel is masked, shape (nblocks, nchans)"),
+    "edges": ("i8", "", "edges of the blocks in samples, shape (nblocks + 1,)"),
+    "baseline": ("f8", "", "smooth mean at the middle of every block, levels of the file, shape (nblocks, nchans)"),
+    "noise": ("f8", "", "smooth standard deviation likewise, levels of the file, shape (nblocks, nchans)"),
+    "bandpass_mean": ("f4", "", "median over the blocks of baseline, levels of the file, shape (nchans,)"),
+    "bandpass_std": ("f4", "", "median over the blocks of noise, levels of the file, shape (nchans,)"),
+    "clipped": ("i8", "", "first sample and the one after the last that are left out in all channels, shape (n, 2)"),
+    "why": ("u2", "", "bits of the attribute causes, lowest first, why a block is masked, (nblocks, nchans) or empty"),
+    "wave": ("f8", "s", "period of a noise diode that is taken out, and one rising edge from the start, or empty"),
+    "wave_step": ("f4", "", "its step in every block and channel, levels of the file, or empty"),
 }
 
 

@@ -8,7 +8,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Protocol, Self
 
 import h5py
 import numpy as np
@@ -51,6 +51,31 @@ def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"{path}: the folder {folder} cannot be written; give another --out")
     return path
+
+
+#: Arrays of /rfi that bear the name of the field of a mask.
+MASK_FIELDS: Final = ("edges", "baseline", "noise", "clipped", "why", "wave", "wave_step")
+
+
+class MaskRecord(Protocol):
+    """What of a mask is stored; the fields are told at :class:`pulsar.cleaning.mask.Mask`."""
+
+    @property
+    def chan_ok(self) -> NDArray[np.bool_]: ...
+    @property
+    def reasons(self) -> Sequence[str]: ...
+    @property
+    def bad(self) -> NDArray[np.bool_]: ...
+    @property
+    def edges(self) -> NDArray[np.int64]: ...
+    @property
+    def baseline(self) -> NDArray[np.float64]: ...
+    @property
+    def noise(self) -> NDArray[np.float64]: ...
+    @property
+    def fraction_lost(self) -> float: ...
+    @property
+    def causes(self) -> Sequence[str]: ...
 
 
 class FileWriter:
@@ -226,6 +251,47 @@ class FileWriter:
             else:
                 group.attrs[key] = json.dumps(value, default=_plain)
 
+    def rfi(
+        self, mask: MaskRecord, freqs: NDArray[np.float64], birdies: Sequence[tuple[float, float, str]] = ()
+    ) -> None:
+        """Store what is left out, and what normalises the rest, as ``/rfi``.
+
+        Parameters
+        ----------
+        mask : MaskRecord
+            Such as :class:`pulsar.cleaning.mask.Mask`.
+        freqs : ndarray, shape (nchans,)
+            Channel centres [MHz].
+        birdies : sequence of (freq [Hz], width [Hz], reason)
+        """
+        values: dict[str, ArrayLike] = {
+            "freqs": freqs,
+            "chan_mask": ~mask.chan_ok,
+            "mask": mask.bad,
+            "bandpass_mean": np.median(mask.baseline, axis=0),
+            "bandpass_std": np.median(mask.noise, axis=0),
+            **{name: getattr(mask, name) for name in MASK_FIELDS},
+        }
+        for name, (dtype, unit, description) in schema.RFI_ARRAYS.items():
+            if dtype == "U":
+                self._strings(f"rfi/{name}", mask.reasons, description)
+            else:
+                self._array(f"rfi/{name}", np.asarray(values[name], dtype=dtype), unit, description)
+        block = int(mask.edges[1] - mask.edges[0])
+        self._file["rfi"].attrs.update(
+            {"block_nsamps": block, "masked_fraction": mask.fraction_lost, "causes": list(mask.causes)}
+        )
+        self.birdies(birdies)
+
+    def birdies(self, birdies: Sequence[tuple[float, float, str]]) -> None:
+        """Store the periodic interference that was left out, where nothing else was masked (:meth:`rfi` does it too).
+
+        Parameters
+        ----------
+        birdies : sequence of (freq [Hz], width [Hz], reason)
+        """
+        self._rows("rfi/birdies", list(birdies))
+
     def _array(self, name: str, data: NDArray[Any], unit: str, description: str) -> None:
         packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if data.size > 1024 else {}
         dataset = self._file.create_dataset(name, data=data, **packed)
@@ -351,62 +417,6 @@ class ProductWriter(FileWriter):
         for name in schema.PULSE_SCALARS:
             group.attrs[name] = float(getattr(cutout, name))
         group.attrs["units"] = json.dumps({name: unit for name, (unit, _) in schema.PULSE_SCALARS.items()})
-
-    def rfi(
-        self,
-        chan_ok: ArrayLike,
-        reasons: Sequence[str],
-        mask: ArrayLike,
-        block_nsamps: int,
-        bandpass_mean: ArrayLike,
-        bandpass_std: ArrayLike,
-        freqs: ArrayLike,
-        birdies: Sequence[tuple[float, float, str]] = (),
-    ) -> None:
-        """Store what was masked.
-
-        Parameters
-        ----------
-        chan_ok : array of bool, shape (nchans,)
-            False where the whole channel was masked.
-        reasons : sequence of str, length nchans
-            Why, "" where it was not.
-        mask : array of bool, shape (nblocks, nchans)
-            True where a block of a channel was masked.
-        block_nsamps : int
-            Samples in a block.
-        bandpass_mean, bandpass_std : array, shape (nchans,)
-            Mean and standard deviation before cleaning [levels of the file].
-        freqs : array, shape (nchans,)
-            Channel centres [MHz].
-        birdies : sequence of (freq [Hz], width [Hz], reason)
-        """
-        ok = np.asarray(chan_ok, dtype=bool)
-        masked = np.asarray(mask, dtype=bool)
-        arrays = {
-            "freqs": np.asarray(freqs, dtype=np.float64),
-            "chan_mask": ~ok,
-            "mask": masked,
-            "bandpass_mean": np.asarray(bandpass_mean, dtype=np.float32),
-            "bandpass_std": np.asarray(bandpass_std, dtype=np.float32),
-        }
-        for name, array in arrays.items():
-            self._array(f"rfi/{name}", array, *schema.RFI_ARRAYS[name])
-        self._strings("rfi/chan_reasons", reasons, schema.RFI_ARRAYS["chan_reasons"][1])
-        attrs = self._file["rfi"].attrs
-        attrs["block_nsamps"] = int(block_nsamps)
-        whole = np.broadcast_to(~ok, masked.shape) | masked if masked.size else ~ok
-        attrs["masked_fraction"] = float(np.mean(whole)) if whole.size else 0.0
-        self.birdies(birdies)
-
-    def birdies(self, birdies: Sequence[tuple[float, float, str]]) -> None:
-        """Store the periodic interference that was left out, where nothing else was masked (:meth:`rfi` does it too).
-
-        Parameters
-        ----------
-        birdies : sequence of (freq [Hz], width [Hz], reason)
-        """
-        self._rows("rfi/birdies", list(birdies))
 
 
 _PARAM_UNITS = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc / cm3", "fddot": "Hz / s2"}
