@@ -12,6 +12,7 @@ from pulsar.cleaning.robust import median, smooth
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.config.model import RfiConfig
 from pulsar.constants import KDM
+from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
 
@@ -141,88 +142,38 @@ def make_mask(
     DataError
         When no channel is left.
     """
-    from pulsar.cleaning.outliers import SATURATED, excess_saturation, find_jumps, find_outliers, grown
-
     header = obs.header
     diode = stats.diode
     if diode is not None:
         stats = replace(stats, mean=stats.mean - diode.step * stats.diode_share[:, None])
-    nchans = header.nchans
-    reasons = np.full(nchans, "", dtype="U32")
-    why = np.zeros(stats.mean.shape, dtype=np.uint16)
-
-    def flag(which: NDArray[np.bool_], reason: str) -> None:
-        reasons[which & (reasons == "")] = reason
-
-    def mark(which: NDArray[np.bool_], cause: str) -> None:
-        why[which] |= np.uint16(1 << CAUSES.index(cause))
-
     usable = (stats.valid > 0) & np.isfinite(stats.std)
-    flag(~obs.chan_ok, "no weight in file")
+    marks = _Marks(header.nchans, stats.nblocks)
+    marks.channels(~obs.chan_ok, "no weight in file")
     half = 0.5 * header.chan_width
     for lo, hi in config.zap:
-        flag((header.freqs + half > lo) & (header.freqs - half < hi), "zapped")
+        marks.channels((header.freqs + half > lo) & (header.freqs - half < hi), "zapped")
     with np.errstate(invalid="ignore"):
         # Rounding leaves a relative 1e-7 of a large float constant in its variance.
         still = ~(stats.std > 1e-6 * np.abs(stats.mean)) | ~usable
-    flag(np.asarray(~usable.any(axis=0)), "no finite data")
+    marks.channels(np.asarray(~usable.any(axis=0)), "no finite data")
     # Blocks that are in no file say nothing about channels.
     inside = np.asarray(usable.any(axis=1))
     if inside.any():
-        flag(np.asarray(still[inside].mean(axis=0) > LOST_BLOCKS), "constant")
-    mark(still, "no data")
+        marks.channels(np.asarray(still[inside].mean(axis=0) > LOST_BLOCKS), "constant")
+    marks.blocks(still, "no data")
     if given is not None:
-        flag(np.asarray((given | ~inside[:, None]).all(axis=0), dtype=np.bool_), "PRESTO mask")
-        mark(given, "given")
+        marks.channels(np.asarray((given | ~inside[:, None]).all(axis=0), dtype=np.bool_), "PRESTO mask")
+        marks.blocks(given, "given")
     block = stats.block_nsamps * header.tsamp
     baseline_s = config.baseline if config.baseline is not None else max(SHORTEST_BASELINE, 0.25 * header.tobs)
     window = max(1, round(baseline_s / block))
-    # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
-    near = max(FEWEST_NEAR, round(SHORTEST_BASELINE / block))
     jumps = np.zeros(0, dtype=np.int64)
     if config.enabled:
-        flag(np.median(excess_saturation(stats), axis=0) > SATURATED, "saturated")
-        measured = stats
-        with np.errstate(divide="ignore"):
-            delays = KDM * (header.freqs**-2.0 - header.freqs.max() ** -2.0) / header.tsamp
-        if header.nbits == 1:
-            # One bit has a mean, and no noise or shape of its own.
-            config = config.model_copy(update={"kurtosis": 0.0, "iqrm": 0.0})
-            measured = replace(stats, std=np.where(usable, median(stats.std, axis=0), np.nan))
-        known = (why > 0) | (reasons != "")[None, :]
-        found = find_outliers(measured, known, sorted({near, max(near, window)}), delays, config)
-        for which, reason in found.channels:
-            flag(which, reason)
-        for blocks, cause in found.blocks:
-            mark(blocks, cause)
-        live = reasons == ""
-        if live.any() and config.grow > 0:
-            # What is missing in all channels, and whole channels, is not what grows.
-            kept = inside[:, None] & live[None, :]
-            mark(grown((why > 0) & kept, config.grow) & kept & (why == 0), "grown")
-        flag(((why > 0) & ~still).mean(axis=0) > config.chan_fraction, "often bad")
-        jumps = find_jumps(stats, (why > 0) | (reasons != "")[None, :], block)
-        for k in jumps:
-            # The block that it is in, and the one after it, up to whose middle the baseline is a ramp.
-            mark(np.isin(np.arange(stats.nblocks), (k - 1, k))[:, None] & np.ones(nchans, dtype=bool), "jump")
-        live = reasons == ""
-        if live.any():
-            lost = np.mean(why[:, live] > 0, axis=1)
-            mark(np.repeat(np.greater(lost, config.block_fraction)[:, None], nchans, axis=1), "block")
-    mark(np.repeat((reasons != "")[None, :], stats.nblocks, axis=0), "channel")
-    bad = why > 0
-    live = (reasons == "") & ~bad.all(axis=0)
-    flag(~live, "often bad")
+        jumps = _judge(header, stats, config, marks, usable, still, window)
+    live = marks.close()
     if not live.any():
-        names, counts = np.unique(reasons, return_counts=True)
-        told = ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True))
-        raise DataError(
-            f"{obs.files[0].path if obs.files else header.source}: all {nchans} channels are masked ({told}); "
-            "there is nothing to search. Check the file with 'pulsar info', or loosen the masking "
-            "(--set rfi.enabled=false, fewer --zap ranges)"
-        )
-    bad[:, ~live] = True
-    mark(np.repeat(~live[None, :], stats.nblocks, axis=0), "channel")
+        raise _nothing_left(obs, marks.reasons)
+    bad = marks.why > 0
     wave = np.zeros(0) if diode is None else np.array([diode.period, diode.rise])
     step = np.zeros((0, 0), dtype=np.float32) if diode is None else diode.step
     pieces = np.concatenate([[0], jumps, [stats.nblocks]])
@@ -231,8 +182,96 @@ def make_mask(
         part = slice(first, last)
         baseline[part] = smooth(stats.mean[part], bad[part], window)
         noise[part] = smooth(stats.std[part], bad[part], window)
-    labels = tuple(str(r) for r in reasons)
-    return Mask(live, labels, bad, stats.edges, *to_a_thousandth(baseline, noise), stats.impulses, why, wave, step)
+    labels = tuple(str(r) for r in marks.reasons)
+    return Mask(
+        *(live, labels, bad, stats.edges, *to_a_thousandth(baseline, noise), stats.impulses, marks.why, wave, step)
+    )
+
+
+class _Marks:
+    """Reasons of channels and causes of blocks, as they are found: the first reason of a channel stays."""
+
+    def __init__(self, nchans: int, nblocks: int) -> None:
+        self.reasons = np.full(nchans, "", dtype="U32")
+        self.why = np.zeros((nblocks, nchans), dtype=np.uint16)
+
+    def channels(self, which: NDArray[np.bool_], reason: str) -> None:
+        self.reasons[which & (self.reasons == "")] = reason
+
+    def blocks(self, which: NDArray[np.bool_], cause: str) -> None:
+        self.why[which] |= np.uint16(1 << CAUSES.index(cause))
+
+    def times(self, which: NDArray[np.bool_], cause: str) -> None:
+        """Mark blocks in all channels; `which` has the shape (nblocks,)."""
+        self.blocks(np.repeat(which[:, None], self.why.shape[1], axis=1), cause)
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """What is bad so far, shape (nblocks, nchans)."""
+        return np.asarray((self.why > 0) | (self.reasons != "")[None, :])
+
+    def close(self) -> NDArray[np.bool_]:
+        """Mark every block of the channels that are lost; the channels that are left, shape (nchans,)."""
+        gone = self.reasons != ""
+        self.blocks(np.repeat(gone[None, :], self.why.shape[0], axis=0), "channel")
+        lost = gone | (self.why > 0).all(axis=0)
+        self.channels(lost, "often bad")
+        self.blocks(np.repeat(lost[None, :], self.why.shape[0], axis=0), "channel")
+        return np.asarray(~lost)
+
+
+def _judge(
+    header: Header,
+    stats: BlockStatistics,
+    config: RfiConfig,
+    marks: _Marks,
+    usable: NDArray[np.bool_],
+    still: NDArray[np.bool_],
+    window: int,
+) -> NDArray[np.int64]:
+    """Mark what outliers, growth and votes of blocks say; the blocks at which the level jumps are returned."""
+    from pulsar.cleaning.outliers import SATURATED, excess_saturation, find_jumps, find_outliers, grown
+
+    block = stats.block_nsamps * header.tsamp
+    # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
+    near = max(FEWEST_NEAR, round(SHORTEST_BASELINE / block))
+    marks.channels(np.median(excess_saturation(stats), axis=0) > SATURATED, "saturated")
+    measured = stats
+    with np.errstate(divide="ignore"):
+        delays = KDM * (header.freqs**-2.0 - header.freqs.max() ** -2.0) / header.tsamp
+    if header.nbits == 1:
+        # One bit has a mean, and no noise or shape of its own.
+        config = config.model_copy(update={"kurtosis": 0.0, "iqrm": 0.0})
+        measured = replace(stats, std=np.where(usable, median(stats.std, axis=0), np.nan))
+    found = find_outliers(measured, marks.known, sorted({near, max(near, window)}), delays, config)
+    for which, reason in found.channels:
+        marks.channels(which, reason)
+    for blocks, cause in found.blocks:
+        marks.blocks(blocks, cause)
+    live = marks.reasons == ""
+    if live.any() and config.grow > 0:
+        # What is missing in all channels, and whole channels, is not what grows.
+        kept = np.asarray(usable.any(axis=1))[:, None] & live[None, :]
+        marks.blocks(grown((marks.why > 0) & kept, config.grow) & kept & (marks.why == 0), "grown")
+    marks.channels(((marks.why > 0) & ~still).mean(axis=0) > config.chan_fraction, "often bad")
+    jumps = find_jumps(stats, marks.known, block)
+    for k in jumps:
+        # The block that it is in, and the one after it, up to whose middle the baseline is a ramp.
+        marks.times(np.isin(np.arange(stats.nblocks), (k - 1, k)), "jump")
+    live = marks.reasons == ""
+    if live.any():
+        marks.times(np.greater(np.mean(marks.why[:, live] > 0, axis=1), config.block_fraction), "block")
+    return jumps
+
+
+def _nothing_left(obs: Observation, reasons: NDArray[np.str_]) -> DataError:
+    names, counts = np.unique(reasons, return_counts=True)
+    told = ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True))
+    return DataError(
+        f"{obs.files[0].path if obs.files else obs.header.source}: all {len(reasons)} channels are masked ({told}); "
+        "there is nothing to search. Check the file with 'pulsar info', or loosen the masking "
+        "(--set rfi.enabled=false, fewer --zap ranges)"
+    )
 
 
 def to_a_thousandth(

@@ -159,116 +159,143 @@ def measure(
     -------
     BlockStatistics
     """
-    header = obs.header
-    nchans = header.nchans
-    edges = block_edges(header.nsamps, header.tsamp, config.block, nchans)
-    nblocks = len(edges) - 1
-    shape = (nblocks, nchans)
-    mean, std = np.full(shape, np.nan), np.full(shape, np.nan)
-    skewness, kurtosis, fourier, excess = (np.full(shape, np.nan, dtype=np.float32) for _ in range(4))
-    saturated, valid = np.zeros(shape, dtype=np.float32), np.zeros(shape)
-    bins = np.zeros(shape, dtype=np.int32)
-    top = top_code(obs)
-    step = piece_samples(nchans * obs.dtype.itemsize)
-    factor, npoints = spectrum_points(int(edges[1] - edges[0]), nchans, header.tsamp)
-    spectra = config.enabled and (config.fourier > 0 or config.excess > 0) and npoints > 0
-    bands = Bands.of(obs.header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
-    periods = [p for p in config.diodes if npoints > 0]
-    diodes = DiodeSums(periods, nblocks, nchans, factor * header.tsamp) if periods and config.enabled else None
-    spectra = spectra or diodes is not None
-    together = max(1, min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES) // int(edges[1] - edges[0]))
-    local = threading.local()
+    run = _Pass(obs, config, progress)
+    with ThreadPoolExecutor(max(1, threads)) as pool:
+        found = list(pool.map(run.group, range(0, run.nblocks, run.together)))
+    return run.result(merged_stretches(np.concatenate(found)))
 
-    def read(work: _Work, lo: int, hi: int) -> Iterator[tuple[int, NDArray[Any]]]:
+
+class _Pass:
+    """One reading of an observation: what is taken of every block, block by block in any order."""
+
+    def __init__(self, obs: Observation, config: RfiConfig, progress: Callable[[int], None] | None) -> None:
+        header = obs.header
+        self.obs, self.header, self.config, self.progress = obs, header, config, progress
+        nchans = header.nchans
+        self.edges = block_edges(header.nsamps, header.tsamp, config.block, nchans)
+        self.nblocks = len(self.edges) - 1
+        shape = (self.nblocks, nchans)
+        self.mean, self.std, self.valid = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape)
+        self.skewness, self.kurtosis, self.fourier, self.excess = (
+            np.full(shape, np.nan, dtype=np.float32) for _ in range(4)
+        )
+        self.saturated = np.zeros(shape, dtype=np.float32)
+        self.bins = np.zeros(shape, dtype=np.int32)
+        self.top = top_code(obs)
+        self.step = piece_samples(nchans * obs.dtype.itemsize)
+        block = int(self.edges[1] - self.edges[0])
+        self.factor, self.npoints = spectrum_points(block, nchans, header.tsamp)
+        wanted = config.enabled and (config.fourier > 0 or config.excess > 0) and self.npoints > 0
+        self.bands = Bands.of(header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
+        self.diodes = None
+        if config.enabled and config.diodes and self.npoints > 0:
+            self.diodes = DiodeSums(list(config.diodes), self.nblocks, nchans, self.factor * header.tsamp)
+        self.spectra = wanted or self.diodes is not None
+        #: Blocks that are read together.
+        self.together = max(1, min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES) // block)
+        self._local = threading.local()
+
+    def _read(self, work: "_Work", lo: int, hi: int) -> Iterator[tuple[int, NDArray[Any]]]:
         """First sample and samples of pieces of what is in a file."""
-        for start, stop in outside_gaps(obs, lo, hi):
-            for at in range(start, stop, step):
-                n = min(step, stop - at)
+        nchans = self.header.nchans
+        for start, stop in outside_gaps(self.obs, lo, hi):
+            for at in range(start, stop, self.step):
+                n = min(self.step, stop - at)
                 data = work.buffer[: nchans * n].reshape(nchans, n)
-                obs.read_into(at, data)
+                self.obs.read_into(at, data)
                 yield at, data
 
-    def some(first: int) -> NDArray[np.int64]:
+    def group(self, first: int) -> NDArray[np.int64]:
         """Take some blocks; returns the impulses in them, which are looked for with what is before and after."""
-        if not hasattr(local, "work"):
-            local.work = _Work(nchans * step, obs.dtype)
-        work: _Work = local.work
-        last = min(first + together, nblocks)
+        from pulsar_kernels.moments import add_bands
+
+        if not hasattr(self._local, "work"):
+            self._local.work = _Work(self.header.nchans * self.step, self.obs.dtype)
+        work: _Work = self._local.work
+        last = min(first + self.together, self.nblocks)
+        bands = self.bands
         if bands is None:
             for block in range(first, last):
-                one(work, block, None, 0)
+                self._one(work, block, None, 0)
             return np.zeros((0, 2), dtype=np.int64)
-        begin, end = int(edges[first]), int(edges[last])
-        lo, hi = max(begin - bands.margin, 0), min(end + bands.margin, header.nsamps)
+        begin, end = int(self.edges[first]), int(self.edges[last])
+        lo, hi = max(begin - bands.margin, 0), min(end + bands.margin, self.header.nsamps)
         series = work.cleared("series", (bands.count, hi - lo))
         for start, stop in ((lo, begin), (end, hi)):
-            for at, data in read(work, start, stop):
+            for at, data in self._read(work, start, stop):
                 add_bands(data, bands.of_channel, at - lo, series)
         for block in range(first, last):
-            one(work, block, series, lo)
+            self._one(work, block, series, lo)
         found = [np.zeros((0, 2), dtype=np.int64)]
-        for start, stop in outside_gaps(obs, lo, hi):
+        for start, stop in outside_gaps(self.obs, lo, hi):
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
-            found.append(start + find_impulses(part, bands, config.clip))
+            found.append(start + find_impulses(part, bands, self.config.clip))
             # Dropouts: the same downwards.
             np.negative(part, out=part)
-            found.append(start + find_impulses(part, bands, DROPOUT * config.clip))
+            found.append(start + find_impulses(part, bands, DROPOUT * self.config.clip))
         impulses = np.concatenate(found)
         return impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
 
-    def one(work: _Work, block: int, series: NDArray[np.float32] | None, origin: int) -> None:
-        lo, hi = int(edges[block]), int(edges[block + 1])
-        sums = work.sums(nchans)
-        points = work.cleared("points", (nchans, npoints)) if spectra else None
-        for at, data in read(work, lo, hi):
-            sums.add(data, top)
+    def _one(self, work: "_Work", block: int, series: NDArray[np.float32] | None, origin: int) -> None:
+        """Take one block; its samples are added to `series`, which begins at sample `origin`."""
+        from pulsar_kernels.moments import add_bands, decimate
+
+        lo, hi = int(self.edges[block]), int(self.edges[block + 1])
+        sums = work.sums(self.header.nchans)
+        points = work.cleared("points", (self.header.nchans, self.npoints)) if self.spectra else None
+        for at, data in self._read(work, lo, hi):
+            sums.add(data, self.top)
             if points is not None:
-                decimate(data, factor, at - lo, points)
-            if bands is not None and series is not None:
-                add_bands(data, bands.of_channel, at - origin, series)
-        mean[block], std[block], skewness[block], kurtosis[block] = sums.moments()
+                decimate(data, self.factor, at - lo, points)
+            if self.bands is not None and series is not None:
+                add_bands(data, self.bands.of_channel, at - origin, series)
+        self.mean[block], self.std[block], self.skewness[block], self.kurtosis[block] = sums.moments()
         with np.errstate(divide="ignore", invalid="ignore"):
-            saturated[block] = np.where(sums.count > 0, sums.ntop / sums.count, 0.0)
-        valid[block] = sums.count / (hi - lo)
-        whole = outside_gaps(obs, lo, hi) == [(lo, hi)]
+            self.saturated[block] = np.where(sums.count > 0, sums.ntop / sums.count, 0.0)
+        self.valid[block] = sums.count / (hi - lo)
+        whole = outside_gaps(self.obs, lo, hi) == [(lo, hi)]
         # A last block that is too short would end in zeros: a step, and lines that are not there.
-        if points is not None and whole and hi - lo >= npoints * factor:
-            if diodes is not None:
-                diodes.add(block, lo * header.tsamp, points, std[block] * np.sqrt(factor))
-            fourier[block], bins[block], variance = _strongest(points)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                excess[block] = variance / (factor * std[block] ** 2) - 1.0
-            # Missing samples are no zeros.
-            holes = (sums.count < hi - lo) | ~np.isfinite(excess[block])
-            excess[block, holes] = np.nan
-            fourier[block, holes] = np.nan
-        if progress is not None:
-            progress(hi - lo)
+        if points is not None and whole and hi - lo >= self.npoints * self.factor:
+            self._spectra(block, points, sums.count < hi - lo)
+        if self.progress is not None:
+            self.progress(hi - lo)
 
-    from pulsar_kernels.moments import add_bands, decimate
+    def _spectra(self, block: int, points: NDArray[np.float32], holes: NDArray[np.bool_]) -> None:
+        """Strongest power and excess of slow variance of one block; not of channels where samples are missing."""
+        factor, std = self.factor, self.std[block]
+        if self.diodes is not None:
+            self.diodes.add(block, int(self.edges[block]) * self.header.tsamp, points, std * np.sqrt(factor))
+        self.fourier[block], self.bins[block], variance = _strongest(points)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            self.excess[block] = variance / (factor * std**2) - 1.0
+        # Missing samples are no zeros.
+        unknown = holes | ~np.isfinite(self.excess[block])
+        self.excess[block, unknown] = np.nan
+        self.fourier[block, unknown] = np.nan
 
-    with ThreadPoolExecutor(max(1, threads)) as pool:
-        impulses = merged_stretches(np.concatenate(list(pool.map(some, range(0, nblocks, together)))))
-    diode = None if diodes is None else diodes.find(factor)
-    return BlockStatistics(
-        int(edges[1] - edges[0]),
-        edges,
-        mean,
-        std,
-        saturated,
-        valid,
-        skewness,
-        kurtosis,
-        fourier,
-        bins,
-        excess,
-        1.0 / (npoints * factor * header.tsamp) if spectra else 0.0,
-        npoints if spectra else 0,
-        diode,
-        np.zeros(0) if diode is None else diode.shares(edges.astype(np.float64) * header.tsamp),
-        impulses,
-    )
+    def result(self, impulses: NDArray[np.int64]) -> BlockStatistics:
+        """What was taken of all blocks."""
+        diode = None if self.diodes is None else self.diodes.find(self.factor)
+        times = self.edges.astype(np.float64) * self.header.tsamp
+        return BlockStatistics(
+            block_nsamps=int(self.edges[1] - self.edges[0]),
+            edges=self.edges,
+            mean=self.mean,
+            std=self.std,
+            saturated=self.saturated,
+            valid=self.valid,
+            skewness=self.skewness,
+            kurtosis=self.kurtosis,
+            fourier=self.fourier,
+            bins=self.bins,
+            excess=self.excess,
+            bin_width=1.0 / (self.npoints * self.factor * self.header.tsamp) if self.spectra else 0.0,
+            npoints=self.npoints if self.spectra else 0,
+            diode=diode,
+            diode_share=np.zeros(0) if diode is None else diode.shares(times),
+            impulses=impulses,
+        )
 
 
 class _Sums:
