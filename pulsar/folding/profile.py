@@ -72,7 +72,7 @@ def template_of(spectrum: NDArray[np.complex128], total_variance: float, width: 
         Width of the best boxcar [turns].
     """
     power = np.abs(spectrum) ** 2
-    gain = np.clip(1.0 - total_variance / np.maximum(power, 1e-300), 0.0, 1.0)
+    gain = np.clip(1.0 - total_variance / np.maximum(power, total_variance), 0.0, 1.0)
     gain[0] = 0.0
     # The Nyquist harmonic has no defined phase.
     gain[-1] = 0.0
