@@ -1,6 +1,6 @@
-"""Statistics of folded profiles: boxcar S/N, noise-free template, number of equal pulses a turn."""
+"""Statistics of folded profiles: boxcar S/N, noise-free template."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,56 +83,3 @@ def template_of(spectrum: NDArray[np.complex128], total_variance: float, width: 
     if not np.any(gain > 0.0):
         gain[1:2] = 1.0
     return np.asarray(spectrum * gain)
-
-
-def equal_pulses(
-    profile: NDArray[np.floating[Any]], turns: float = np.inf, *, most: int = 16, sigma: float = 3.0
-) -> int:
-    """How many equal, equally spaced pulses a profile holds: k means that the true period is k times shorter.
-
-    For each k the profile is cut into k parts. They must be the same within the noise in two ways: the amplitude of
-    their common shape in each part, and the power in all harmonics that are not multiples of k. An interpulse differs
-    from the main pulse in height, shape or distance, and so keeps its period. Where the noise would hide a
-    difference of a fifth between the parts, 1 is returned: no evidence either way.
-
-    Parameters
-    ----------
-    profile : ndarray, shape (nbins,)
-        In units of its noise.
-    turns : float
-        Turns that were folded: pulses vary by about their own strength, so the parts of a fold over few turns differ
-        by up to 1 / sqrt(turns) beside the noise.
-    most : int
-        Largest k tried.
-    sigma : float
-        Difference that is taken as real [sigma].
-    """
-    nbins = len(profile)
-    spectrum = np.fft.rfft(np.asarray(profile, dtype=np.float64))
-    power = np.abs(spectrum) ** 2 / nbins
-    top = nbins // 2 - 1
-    found = 1
-    jitter = 1.0 / turns
-    for k in range(2, min(most, top) + 1):
-        harmonic = np.arange(1, top + 1)
-        shared = harmonic % k == 0
-        gain = np.clip(1.0 - 1.0 / np.maximum(power[1 : top + 1], 1e-300), 0.0, 1.0) * shared
-        # Exponential(1) powers: a single noise harmonic passes 4 in 2 % of cases; weaker ones would fit noise.
-        gain[power[1 : top + 1] < 4.0] = 0.0
-        shape = np.zeros(len(spectrum), dtype=np.complex128)
-        shape[1 : top + 1] = spectrum[1 : top + 1] * gain
-        template = np.fft.irfft(shape, nbins)
-        norm = float(np.sum(template**2))
-        # Error of the amplitude in one part, relative to the amplitude itself.
-        if norm <= 0.0 or np.sqrt(k / norm) > 0.2:
-            continue
-        edges = np.arange(nbins) * k // nbins
-        amps = np.bincount(edges, weights=template * profile, minlength=k)
-        scale = np.bincount(edges, weights=template**2, minlength=k)
-        chi2 = float(np.sum((amps / scale - 1.0) ** 2 / (1.0 / scale + jitter)))
-        other = power[1 : top + 1][~shared]
-        excess = float(np.sum(other - 1.0))
-        allowed = sigma * (np.sqrt(len(other)) + jitter * float(np.sum(power[1 : top + 1][shared])))
-        if chi2 <= (k - 1) + sigma * np.sqrt(2.0 * (k - 1)) and excess <= allowed:
-            found = k
-    return found

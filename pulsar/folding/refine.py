@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams
-from pulsar.folding.profile import best_box, equal_pulses, fine_box, template_of
+from pulsar.folding.profile import best_box, fine_box, template_of
 from pulsar.folding.whiten import RED, HarmonicNoise, harmonic_noise, levelled, single_turns, without_pulse
 
 #: Grid of the frequency-derivative plane, and of the DM curve: points on each side.
@@ -335,10 +335,10 @@ def refine(
     -------
     Fold
         `extra` holds: ``snr_before`` at the starting values; ``snr_dm0`` at DM 0; ``noise_scale``, the measured
-        off-pulse noise over the expected white one, by which S/N and errors have been corrected; ``subharmonic``,
-        from :func:`fundamental_factor`; ``nbins`` used. If its harmonics were divided by the red noise they stand in
-        (see :mod:`pulsar.folding.whiten`) also: ``whitened``, how sure that noise is [sigma]; ``snr_unwhitened``; and
-        ``pulse_kept``, the part of its S/N in white noise that a pulse of this shape keeps.
+        off-pulse noise over the expected white one, by which S/N and errors have been corrected; ``nbins`` used. If its
+        harmonics were divided by the red noise they stand in (see :mod:`pulsar.folding.whiten`) also: ``whitened``,
+        how sure that noise is [sigma]; ``snr_unwhitened``; and ``pulse_kept``, the part of its S/N in white noise that
+        a pulse of this shape keeps.
     """
     data = _prepare(cube, lines)
     plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot)
@@ -504,19 +504,6 @@ def _measure(
             "snr_before": before / scale,
             "snr_dm0": snr_dm0 / scale,
             "noise_scale": scale,
-            "subharmonic": equal_pulses(profile, cube.tobs * after.freq),
             "nbins": nbins,
         },
-    )
-
-
-def fundamental_factor(fold: Fold) -> int:
-    """How many times shorter the true period is than that of the fold; 1 when right or without evidence.
-
-    See :func:`pulsar.folding.profile.equal_pulses`.
-    """
-    return (
-        int(fold.extra["subharmonic"])
-        if "subharmonic" in fold.extra
-        else equal_pulses(fold.profile, fold.tobs * fold.after.freq)
     )
