@@ -9,7 +9,9 @@ from pulsar.cli.console import Debug, out
 
 
 def command(
-    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="Product of `pulsar search`.", show_default=False)],
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN.h5", help="Product of `pulsar search` or `pulsar sift`.", show_default=False)
+    ],
     period: Annotated[float | None, typer.Option("--period", metavar="S", help="Period [s].")] = None,
     freq: Annotated[float | None, typer.Option("--freq", metavar="HZ", help="Frequency [Hz].")] = None,
     time: Annotated[

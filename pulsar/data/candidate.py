@@ -47,7 +47,12 @@ DETECTION_COLUMNS: tuple[Column, ...] = (
     Column("width", "f4", "", "width of that boxcar in turns (ffa, pulses), else NaN"),
     Column("uid", "U12", "", "uid of the candidate whose group it is in"),
     Column("parent", "U12", "", "uid of the candidate that explains that one; empty where it stands for itself"),
-    Column("relation", "U24", "", "what it is of its parent, or of the list: not folded, beyond a limit"),
+    Column(
+        "relation",
+        "U24",
+        "",
+        "what it is of its parent, as in candidates; of what has none: empty, or not folded",
+    ),
 )
 
 EVENT_COLUMNS: tuple[Column, ...] = (

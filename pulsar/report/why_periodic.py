@@ -1,0 +1,439 @@
+"""What was detected at a period, who has it, and what kept it off the list."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.constants import KDM
+from pulsar.data import flags as table
+from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
+from pulsar.data.header import Header
+from pulsar.dedisp.plan import DMStage, make_plan
+from pulsar.errors import ConfigError, DataError
+from pulsar.io.product.reader import Run
+
+#: Detections this close to the frequency asked for are at it [bins of 1/T], and no further off than a part of it: of
+#: few turns a bin is wide.
+BINS: Final = 1.5
+PART: Final = 0.05
+#: Without any so close, the strongest within this part of it is told: the period may be known to few digits.
+NEAR: Final = 0.01
+#: Ratios that are looked at: largest multiple and divisor.
+MULTIPLE: Final = 16
+DIVISOR: Final = 8
+#: Related groups that are told, the most significant.
+MOST: Final = 8
+#: Harmonics whose lines are looked up among what was left out.
+HARMONICS: Final = 16
+
+
+def periodic(run: Run, config: Config, freq: float, dm: float | None) -> Iterator[str]:
+    """What the product of one observation knows of a frequency.
+
+    Parameters
+    ----------
+    run : Run
+    config : Config
+        With which it was made.
+    freq : float
+        [Hz]
+    dm : float or None
+        [pc cm^-3]; None: any.
+
+    Raises
+    ------
+    DataError
+        The product does not tell whose the detections are.
+    """
+    header, rows = run.observation, run.rows("candidates")
+    found, kept = _detections(run)
+    if is_fold(run):
+        yield "a product of `pulsar fold`: nothing was searched, and only what was asked for was folded"
+        yield from _at(found, rows, freq, dm, header, "folded at this frequency")
+        return
+    if not kept:
+        yield "the detections were not kept (output.detections): what the list has is told"
+    near = _near(found, freq, header)
+    at_dm = _reaching(found, near, dm, header)
+    title = "detected at this frequency" if kept else "on the list at this frequency"
+    yield from _told(title, found[near], rows, freq, dm)
+    if not near.any():
+        yield f"no search had a detection above its threshold at this frequency{'' if kept else ' that is on the list'}"
+        yield from _nearest(found, rows, freq, header)
+    elif not at_dm.any():
+        yield f"none of them reaches DM {dm:g}: no search had a detection above its threshold there"
+    if not at_dm.any():
+        yield from _mirrored(found, rows, freq, header)
+        yield from _limits(run, config, header, freq, dm)
+    yield from _related(found, rows, freq, dm, header)
+    yield from _lines(run, header, freq)
+
+
+def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any], str]) -> Iterator[str]:
+    """What the rows of a merged list know of a frequency.
+
+    Parameters
+    ----------
+    run : Run
+    freq : float
+        [Hz]
+    dm : float or None
+        [pc cm^-3]; None: any.
+    name : callable
+        Tells the observation of a row.
+    """
+    rows = run.rows("candidates")
+    near = np.zeros(len(rows), dtype=np.bool_)
+    for i, row in enumerate(rows):
+        near[i] = _near(_of_rows(rows[i : i + 1]), freq, run.observation_of(row))[0]
+    if not near.any():
+        yield "nothing on the merged list at this frequency"
+    else:
+        yield "on the merged list at this frequency:"
+    order = np.flatnonzero(near)
+    if dm is not None:
+        order = order[np.argsort(np.abs(rows["dm"][order] - dm), kind="stable")]
+    for i in order[:MOST]:
+        row = rows[i]
+        yield f"  {row_text(row)}"
+        beams = f", in {row['nbeams']} beams" if row["nbeams"] > 1 else ""
+        yield f"    from {name(row)}{beams}{_belongs(row, rows)}"
+    if order.size > MOST:
+        yield f"  and {order.size - MOST} more rows"
+
+
+def is_fold(run: Run) -> bool:
+    """Whether a product is of `pulsar fold`, which does not search."""
+    return set(run.rows("candidates")["kind"].tolist()) == {"fold"}
+
+
+def best_sigma(run: Run, freq: float, dm: float | None) -> float:
+    """Significance of the strongest detection at a frequency [sigma], 0 where there is none.
+
+    Parameters
+    ----------
+    run : Run
+        Product of one observation.
+    freq : float
+        [Hz]
+    dm : float or None
+        [pc cm^-3]; None: any.
+
+    Raises
+    ------
+    DataError
+        The product does not tell whose the detections are.
+    """
+    found, _ = _detections(run)
+    header = run.observation
+    sigmas = found["sigma"][_reaching(found, _near(found, freq, header), dm, header)]
+    return float(np.nanmax(sigmas)) if np.isfinite(sigmas).any() else 0.0
+
+
+def _detections(run: Run) -> tuple[NDArray[Any], bool]:
+    """The detections of a product, or what the list has of them where they were not kept; and whether they were."""
+    found = run.rows("detections")
+    if not found.size:
+        rows = run.rows("candidates")
+        return _of_rows(rows), not rows.size
+    if "uid" not in (found.dtype.names or ()) or not (found["uid"] != "").any():
+        raise DataError(f"{run.path}: does not say whose its detections are; search the data again with this version")
+    return found, True
+
+
+def _of_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows of candidates in the columns of detections."""
+    out = np.zeros(len(rows), dtype=dtype_of(DETECTION_COLUMNS))
+    for column in ("freq", "fdot", "nharm", "sigma", "sigma_single", "kind", "uid", "parent", "relation"):
+        out[column] = rows[column]
+    out["dm"] = np.where(np.isfinite(rows["dm"]), rows["dm"], rows["dm_detected"])
+    # A row of a fold that was asked for has no name for good, but one in its file.
+    out["uid"] = np.where(out["uid"] == "", rows["id"], out["uid"])
+    return out
+
+
+def _near(found: NDArray[Any], freq: float, header: Header) -> NDArray[np.bool_]:
+    """Which detections are at a frequency."""
+    off = np.abs(found["freq"] - freq)
+    reach = min(BINS / header.tobs, PART * freq) if header.tobs > 0 else PART * freq
+    return np.asarray(off <= reach)
+
+
+def _reaching(found: NDArray[Any], near: NDArray[np.bool_], dm: float | None, header: Header) -> NDArray[np.bool_]:
+    """Which of the detections that are near are of a group whose DMs reach the one asked for.
+
+    A group was seen from its lowest to its highest DM; where a turn of its highest harmonic is smeared over the band
+    beyond these it would not be seen any more, however strong.
+    """
+    out = near.copy()
+    across = _across(header)
+    if dm is None or header.is_series or not across > 0:
+        return out
+    for uid in dict.fromkeys(found["uid"][near].tolist()):
+        own = found["uid"] == uid
+        best = found[own][int(np.argmax(found["sigma"][own]))]
+        room = 1.0 / (float(best["freq"]) * max(int(best["nharm"]), 1) * across)
+        out[own] &= found["dm"][own].min() - room <= dm <= found["dm"][own].max() + room
+    return out
+
+
+def _across(header: Header) -> float:
+    """Delay over the band for a DM of 1 [s]."""
+    return float(KDM * (np.min(header.freqs) ** -2.0 - np.max(header.freqs) ** -2.0))
+
+
+def _at(
+    found: NDArray[Any], rows: NDArray[Any], freq: float, dm: float | None, header: Header, title: str
+) -> Iterator[str]:
+    near = _near(found, freq, header)
+    if not near.any():
+        yield f"nothing {title}"
+    yield from _told(title, found[near], rows, freq, dm)
+
+
+def _told(
+    title: str,
+    found: NDArray[Any],
+    rows: NDArray[Any],
+    freq: float,
+    dm: float | None,
+    m: NDArray[np.int64] | None = None,
+    d: NDArray[np.int64] | None = None,
+) -> Iterator[str]:
+    """Groups of detections, the most significant first, and the row that has each."""
+    if not found.size:
+        return
+    best: dict[str, int] = {}
+    for i in np.argsort(-found["sigma"]):
+        best.setdefault(str(found["uid"][i]), int(i))
+    order = list(best.items())
+    if dm is not None:
+        # What is nearest in DM first, by the range in which each group was seen.
+        spread = {uid: np.ptp(found["dm"][found["uid"] == uid]) for uid in best}
+        off = {uid: abs(float(found["dm"][i]) - dm) - spread[uid] for uid, i in order}
+        order.sort(key=lambda pair: max(off[pair[0]], 0.0))
+    yield f"{title}:"
+    for uid, i in order[:MOST]:
+        one, own = found[i], found[found["uid"] == uid]
+        times = "" if m is None or d is None else f" at {m[i]}/{d[i]}"
+        kinds = ", ".join(dict.fromkeys(own["kind"][np.argsort(-own["sigma"])].tolist()))
+        bins = "" if m is not None else f", {1e6 * (one['freq'] / freq - 1):+.3g} ppm"
+        # What was only folded has no significance.
+        seen = f", {one['sigma']:.1f} sigma of {one['nharm']} harmonics by {kinds}; {own.size} detections"
+        yield (
+            f"  {uid}{times}: P {1 / one['freq']:.9g} s{bins}, DM {one['dm']:.5g} ({own['dm'].min():.5g} to "
+            f"{own['dm'].max():.5g}){seen if np.isfinite(one['sigma']) else ''}"
+        )
+        yield f"    {_holder(one, rows)}"
+    if len(order) > MOST:
+        yield f"  and {len(order) - MOST} weaker groups"
+
+
+def _holder(one: Any, rows: NDArray[Any]) -> str:
+    """Which row of the list has a detection, and on what evidence."""
+    uid, parent = str(one["uid"]), str(one["parent"])
+    own, owner = rows[(rows["uid"] == uid) | (rows["id"] == uid)], rows[rows["uid"] == parent]
+    if not parent:
+        return f"is {row_text(own[0])}" if own.size else f"is not on the list: {one['relation'] or 'left out'}"
+    name = row_text(owner[0]) if owner.size else f"candidate {parent}, which is not on the list"
+    reason = f": {own[0]['reasons']}" if own.size and own[0]["reasons"] else ""
+    missing = "" if own.size else " (no row of its own: of what belongs to others the list has the strongest)"
+    return f"belongs to {name}, as {one['relation']}{missing}{reason}"
+
+
+def _belongs(row: Any, rows: NDArray[Any]) -> str:
+    """To which row of a merged list another one belongs, and on what evidence."""
+    owner = rows[rows["id"] == row["harmonic_of"]] if row["harmonic_of"] else rows[:0]
+    if not owner.size:
+        return ""
+    reason = f": {row['reasons']}" if row["reasons"] else ""
+    return f"; belongs to row {owner[0]['rank']} ({owner[0]['id']}), as {row['relation'] or 'harmonic'}{reason}"
+
+
+def row_text(row: Any) -> str:
+    """A row of candidates in words: its place, values, score and flags."""
+    texts = flag_texts(row)
+    folded = f"folded S/N {row['snr']:.1f}" if np.isfinite(row["snr"]) else "not folded (fold.ncands)"
+    alternative = f", or {row['period_alt']:.9g} s" if np.isfinite(row["period_alt"]) else ""
+    known = f", {row['known_source']}" if row["known_source"] else ""
+    return (
+        f"row {row['rank']} ({row['id']}{known}): P {row['period']:.9g} s{alternative}, DM {row['dm']:.5g}, {folded}, "
+        f"score {row['score']:.2f}" + (f"; flags: {', '.join(texts)}" if texts else "")
+    )
+
+
+def flag_texts(row: Any) -> list[str]:
+    """The flags of a row, each with what it means."""
+    flags = table.split(str(row["rfi_flags"]))
+    return [f"{flag} ({table.BY_NAME[flag].text})" if flag in table.BY_NAME else flag for flag in flags]
+
+
+def _nearest(found: NDArray[Any], rows: NDArray[Any], freq: float, header: Header) -> Iterator[str]:
+    """The strongest detection not far off: a period may be known to few digits, or drift."""
+    off = np.abs(found["freq"] / freq - 1.0)
+    around = np.flatnonzero(off <= NEAR)
+    if around.size:
+        one = found[around[int(np.argmax(found["sigma"][around]))]]
+        bins = abs(float(one["freq"]) - freq) * header.tobs
+        yield (
+            f"  the strongest within {100 * NEAR:g} % is {one['uid']}: P {1 / one['freq']:.9g} s, {bins:.1f} bins of "
+            f"1/T away, DM {one['dm']:.5g}, {one['sigma']:.1f} sigma"
+        )
+        yield f"    {_holder(one, rows)}"
+
+
+def _mirrored(found: NDArray[Any], rows: NDArray[Any], freq: float, header: Header) -> Iterator[str]:
+    """What is faster than the sampling can show, and as what it would be seen."""
+    nyquist = 0.5 / header.tsamp
+    if freq <= nyquist:
+        return
+    seen = abs(freq - round(freq * header.tsamp) / header.tsamp)
+    yield (
+        f"  it is above the Nyquist frequency of the data, {nyquist:.6g} Hz: what is left of it there is mirrored to "
+        f"{seen:.9g} Hz"
+    )
+    if seen * header.tobs > 1.0:
+        yield from (f"  {line}" for line in _at(found, rows, seen, None, header, "detected at the mirrored frequency"))
+
+
+def _related(found: NDArray[Any], rows: NDArray[Any], freq: float, dm: float | None, header: Header) -> Iterator[str]:
+    ratio, m, d = _ratios(found["freq"], freq, header.tobs)
+    related = ~_near(found, freq, header) & ratio
+    yield from _told("detected at simple ratios of it", found[related], rows, freq, dm, m[related], d[related])
+
+
+def _ratios(
+    freqs: NDArray[np.float64], freq: float, tobs: float
+) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+    """Which frequencies are m/d times the one asked for, with the smallest d."""
+    found = np.zeros(freqs.size, dtype=np.bool_)
+    m, d = np.zeros(freqs.size, dtype=np.int64), np.ones(freqs.size, dtype=np.int64)
+    for divisor in range(1, DIVISOR + 1):
+        multiple = np.round(freqs * divisor / freq)
+        exact = multiple * freq / divisor
+        off = np.abs(freqs - exact)
+        # The frequency asked for is known to a part of a bin only, and so are its multiples.
+        close = (off * tobs <= 0.5 * np.maximum(multiple / divisor, 1.0)) & (off <= PART * exact)
+        close &= ~found & (multiple >= 1) & (multiple <= MULTIPLE)
+        m[close], d[close] = multiple[close].astype(np.int64), divisor
+        found |= close
+    return found, m, d
+
+
+def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | None) -> Iterator[str]:
+    """Which threshold or range kept it off."""
+    from pulsar.searches.ffa import MIN_TURNS
+    from pulsar.searches.ffa_levels import MIN_BINS
+
+    detections = run.rows("detections")
+    stage = None if dm is None or header.is_series else _stage(run, config, header, dm)
+    tsamp = header.tsamp if stage is None else stage.tsamp
+    if dm is not None and not header.is_series and not config.dedisp.dm_lo <= dm <= config.dedisp.dm_hi:
+        yield f"  {dm_range(config, dm)}"
+    if stage is not None and 0.5 / tsamp < freq <= 0.5 / header.tsamp:
+        yield (
+            f"  at DM {dm:g} the series are downsampled {stage.downsample} times, since channels smear pulses: their "
+            f"Nyquist frequency is {0.5 / tsamp:.6g} Hz (dedisp.max_downsample)"
+        )
+    fft, accel, ffa = config.fft, config.accel, config.ffa
+    tenth = header.tobs / 10
+    searches = (
+        ("fft", fft.enabled, fft.p_min or 2 * tsamp, fft.p_max or tenth, fft.threshold, fft.max_detections),
+        ("accel", accel.enabled, accel.p_min or 2 * tsamp, accel.p_max or tenth, accel.threshold, accel.max_detections),
+        (
+            "ffa",
+            ffa.enabled,
+            max(ffa.p_min, MIN_BINS * tsamp),
+            min(ffa.p_max, header.tobs / MIN_TURNS),
+            ffa.threshold,
+            ffa.max_detections,
+        ),
+    )
+    for kind, enabled, low, high, threshold, most in searches:
+        if not enabled:
+            yield f"  {kind}: was switched off"
+        elif not low <= 1.0 / freq <= high:
+            yield f"  {kind}: searched periods from {low:.4g} to {high:.4g} s only ({kind}.p_min, {kind}.p_max)"
+        else:
+            own = detections[detections["kind"] == kind]
+            needed = _single_threshold(own, threshold)
+            text = f", about {needed:.1f} in a single trial" if np.isfinite(needed) else ""
+            yield f"  {kind}: nothing above its threshold of {threshold:g} sigma{text} ({kind}.threshold)"
+            full = 0 if not own.size else int(np.max(np.bincount(own["dm_index"])))
+            if full >= most:
+                yield f"  {kind}: some DMs have as many detections as are kept ({kind}.max_detections = {full})"
+    pulses = "no period of repeating single pulses" if config.single_pulse.enabled else "was switched off"
+    yield f"  pulses: {pulses}"
+    masked = masked_fraction(run)
+    if masked >= 0.01:
+        yield f"  {100 * masked:.2g} % of the data are masked"
+
+
+def _stage(run: Run, config: Config, header: Header, dm: float) -> DMStage | None:
+    """The part of the DM plan that has a DM, or None where that cannot be told."""
+    try:
+        plan = make_plan(header, config.dedisp, freqs=live_channels(run, header))
+    except (ConfigError, ValueError):
+        return None
+    own = [stage for stage in plan.stages if stage.dm_first <= dm]
+    return own[-1] if own and dm <= config.dedisp.dm_hi else None
+
+
+def live_channels(run: Run, header: Header) -> NDArray[np.float64]:
+    """Frequencies of the channels that were not masked [MHz]; all of them where the product does not tell."""
+    rfi = masks(run)
+    freqs, masked = rfi.get("freqs"), rfi.get("chan_mask")
+    if freqs is None or masked is None or masked.all():
+        return header.freqs
+    return np.asarray(freqs[~masked], dtype=np.float64)
+
+
+def masks(run: Run) -> dict[str, Any]:
+    """What was masked; empty where the product holds nothing of it."""
+    try:
+        return run.rfi
+    except KeyError:
+        return {}
+
+
+def masked_fraction(run: Run) -> float:
+    """Part of the data that is masked."""
+    return float(masks(run).get("masked_fraction", 0.0))
+
+
+def dm_range(config: Config, dm: float) -> str:
+    """That a DM was not searched."""
+    end = "dm_lo" if dm < config.dedisp.dm_lo else "dm_hi"
+    return f"DM {dm:g} was not searched: {config.dedisp.dm_lo:g} to {config.dedisp.dm_hi:g} were (dedisp.{end})"
+
+
+def _single_threshold(found: NDArray[Any], threshold: float) -> float:
+    """Single-trial significance that the trial-corrected threshold means, with the trials of the weakest detection."""
+    from pulsar.searches.stats import expected_from_sigma, sigma_from_logp
+
+    if not found.size:
+        return float("nan")
+    weakest = found[int(np.argmin(found["sigma"]))]
+    # With N trials of probability p as many chance events are expected as its corrected significance says.
+    trials = np.log(expected_from_sigma(float(weakest["sigma"]))) - float(weakest["logp"])
+    return float(sigma_from_logp(np.log(expected_from_sigma(threshold)) - trials))
+
+
+def _lines(run: Run, header: Header, freq: float) -> Iterator[str]:
+    """Lines of interference that were left out at the frequency or its harmonics."""
+    lines = run.rows("rfi/birdies")
+    if not lines.size:
+        return
+    most = min(HARMONICS, int(0.5 / (header.tsamp * freq)))
+    hit = {
+        k: f"{line['freq']:.6g} Hz, {line['reason']}"
+        for k in range(1, most + 1)
+        for line in lines
+        if abs(k * freq - line["freq"]) <= 0.5 * line["width"] + 0.5 / header.tobs
+    }
+    if hit:
+        told = ", ".join(f"{k} ({reason})" for k, reason in hit.items())
+        yield f"left out of the spectra as interference: of its first {most} harmonics number {told}"
