@@ -1,7 +1,8 @@
 """``pulsar fold``: fold given periods, without a search."""
 
 import sys
-from math import isnan
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,7 @@ from pulsar.cli.console import (
 )
 
 if TYPE_CHECKING:
+    from pulsar.config.model import Config
     from pulsar.pipeline.folding import Ephemeris, FromPar
 
 
@@ -52,7 +54,12 @@ def command(
     ] = None,
     candidates: Annotated[
         Path | None,
-        typer.Option("--candidates", metavar="RUN.h5", help="Fold the candidates of this run.", show_default=False),
+        typer.Option(
+            "--candidates",
+            metavar="RUN.h5",
+            help="Fold the candidates of this run; of a merged one those of the files.",
+            show_default=False,
+        ),
     ] = None,
     idents: Annotated[
         list[str] | None,
@@ -73,7 +80,7 @@ def command(
     settings = effective_config(
         config, sets, zap=zap, zerodm=zerodm, rfi__mask=mask, run__threads=threads, run__memory=memory
     )
-    wanted = ephemerides(period, dm, accel, epoch, candidates, idents, par)
+    wanted = ephemerides(period, dm, accel, epoch, candidates, idents, par, files=files, config=settings)
     from pulsar.io.product.writer import check_output
 
     check_output(output, overwrite=overwrite)
@@ -96,8 +103,11 @@ def ephemerides(
     candidates: Path | None,
     idents: list[str] | None,
     par: list[Path] | None = None,
+    *,
+    files: Sequence[Path] = (),
+    config: "Config | None" = None,
 ) -> "list[Ephemeris | FromPar]":
-    """What the options ask to be folded."""
+    """What the options ask to be folded in these files."""
     from pulsar.errors import ConfigError
     from pulsar.pipeline.folding import Ephemeris, FromPar
 
@@ -119,26 +129,29 @@ def ephemerides(
         from pulsar.sky.timing import read_par
 
         return [FromPar(read_par(path)) for path in par]
+    return from_product(Path(str(candidates)), idents or [], files, config)
 
+
+def from_product(
+    path: Path, idents: Sequence[str], files: Sequence[Path], config: "Config | None"
+) -> "list[Ephemeris | FromPar]":
+    """Candidates of a product: those that are named, else all; of a merged one all that are of the files."""
+    from pulsar.errors import ConfigError
     from pulsar.io.product.reader import read
+    from pulsar.pipeline.folding import ephemerides_of, rows_of
 
-    source = Path(str(candidates))
-    run = read(source)
+    run = read(path)
     rows = run.rows("candidates")
+    if not len(rows):
+        raise ConfigError(f"{path}: holds no candidates to fold")
     if idents:
-        chosen = [run.candidate(ident) for ident in dict.fromkeys(idents)]
-    else:
-        chosen = [{k: row[k].item() for k in rows.dtype.names or ()} for row in rows]
-    if not chosen:
-        raise ConfigError(f"{source}: holds no candidates to fold")
-    return [
-        Ephemeris(
-            row["period"],
-            row["dm"],
-            0.0 if isnan(row["accel"]) else row["accel"],
-            row["epoch"],
-            row["id"],
-            0.0 if isnan(row["fddot"]) else row["fddot"],
-        )
-        for row in chosen
-    ]
+        return [*ephemerides_of([run.candidate(ident) for ident in dict.fromkeys(idents)])]
+    if not run.is_merged:
+        return [*ephemerides_of(list(rows))]
+    from pulsar.io.open import open_observation
+
+    with closing(open_observation(*files, config=None if config is None else config.input)) as obs:
+        own = rows_of(run, obs.header)
+    if len(own) < len(rows):
+        note(f"{path}: {len(rows) - len(own)} of {len(rows)} candidates are of other observations and are left out")
+    return [*ephemerides_of(own)]

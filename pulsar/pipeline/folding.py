@@ -112,6 +112,69 @@ class FromPar:
         return FoldParams(freq, fdot, dm, fddot)
 
 
+def ephemerides_of(rows: Sequence[Any]) -> list[Ephemeris]:
+    """What rows of candidates are to be folded with.
+
+    Parameters
+    ----------
+    rows : sequence of mapping or void
+        Fields of CANDIDATE_COLUMNS.
+    """
+    return [
+        Ephemeris(
+            float(row["period"]),
+            float(row["dm"]),
+            0.0 if not isfinite(row["accel"]) else float(row["accel"]),
+            float(row["epoch"]),
+            str(row["id"]),
+            0.0 if not isfinite(row["fddot"]) else float(row["fddot"]),
+        )
+        for row in rows
+    ]
+
+
+def rows_of(run: "Run", header: Header) -> list[Any]:
+    """The candidates of a merged product that are of the observation of a header, or of a part of it.
+
+    They are of its beam and band, and their epoch lies in it (or its middle in their observation).
+
+    Parameters
+    ----------
+    run : Run
+    header : Header
+        Of the files to be folded.
+
+    Raises
+    ------
+    ConfigError
+        There is none.
+    """
+    rows = run.rows("candidates")
+    own = [row for row in rows if _is_of(row, run.observation_of(row), header)]
+    if not own:
+        names = list(dict.fromkeys(str(row["target"]) or "unnamed source" for row in rows))
+        listed = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+        beam = "" if header.beam is None else f", beam {header.beam}"
+        raise ConfigError(
+            f"{run.path}: holds no candidate of the observation of these files ({header.source or 'unnamed source'}"
+            f"{beam}, MJD {header.tstart:.5f}), but of {listed or 'none'}; "
+            "give the files of one of these, or name candidates to be folded all the same (--id)"
+        )
+    return own
+
+
+def _is_of(row: Any, own: Header, header: Header) -> bool:
+    """Whether a candidate is of the observation of a header; `own` is its own, as far as it is known."""
+    if int(row["beam"]) != (-1 if header.beam is None else header.beam):
+        return False
+    if own.source and header.source and own.source != header.source:
+        return False
+    if isfinite(own.fcenter) and abs(own.fcenter - header.fcenter) > 0.1 * min(own.bandwidth, header.bandwidth):
+        return False
+    longest = max(header.tobs, own.tobs if isfinite(own.tobs) else 0.0)
+    return abs(float(row["epoch"]) - header.tmid) * DAY <= 0.5 * longest
+
+
 def fold_cubes(
     obs: Observation, params: Sequence[FoldParams], config: Config, *, threads: int, progress: Progress
 ) -> list[FoldCube]:

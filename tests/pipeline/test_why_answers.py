@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
+from pulsar.cli.fold import ephemerides
 from pulsar.config.load import load_config
+from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
 from pulsar.pipeline.merge import merge
 from pulsar.pipeline.run import search
@@ -237,3 +239,22 @@ def test_the_command_answers_for_merged_products(merged):
     result = CliRunner().invoke(app, ["why", str(merged.path), "--period", "0.0777", "--dm", "400"])
     assert result.exit_code == 0, result.output
     assert "DM 400 was not searched: 0 to 150 were" in result.output
+
+
+def test_of_a_merged_product_only_candidates_of_the_files_are_folded(merged, observed, product, tmp_path):
+    def chosen(files, idents=()):
+        return ephemerides(None, None, 0.0, None, merged.path, list(idents), files=files)
+
+    rows = merged.rows("candidates")
+    mine = rows["id"][rows["obs"] == 0].tolist()
+    assert 0 < len(mine) < len(rows)
+    assert [e.ident for e in chosen([observed])] == mine
+    # What is named is folded in any files.
+    other = str(rows["id"][rows["obs"] == 1][0])
+    assert [e.ident for e in chosen([observed], [other])] == [other]
+    elsewhere = write_filterbank(
+        SKY.model_copy(update={"tstart": SKY.tstart + 5.0, "nsamps": 2000, "bursts": (), "pulsars": (), "rfi": ()}),
+        tmp_path / "other.fil",
+    )
+    with pytest.raises(ConfigError, match=r"holds no candidate of the observation of these files .*MJD 60005"):
+        chosen([elsewhere])
