@@ -41,15 +41,15 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "both",
         "as strong at DM 0 as anywhere, or with a DM that is 0 within its error or surely below 2",
         RFI,
-        "rank.rules, rank.score, rank.pulses, search.cluster",
+        "rank.rules, rank.score, rank.pulses, searches.cluster",
     ),
-    Flag("nodm", "pulse", "seen at far fewer DMs than a dispersed pulse of its S/N", 1.0, "search.cluster"),
+    Flag("nodm", "pulse", "seen at far fewer DMs than a dispersed pulse of its S/N", 1.0, "searches.cluster"),
     Flag(
         "cut",
         "pulse",
         "the lowest frequencies arrive after the end of the observation",
         1.0,
-        "search.cluster",
+        "searches.cluster",
     ),
     Flag(
         "width limit",
@@ -61,7 +61,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         "storm", "pulse", "one row for a storm of events: more of them than noise and sources make", RFI, "rank.pulses"
     ),
-    Flag("many", "pulse", "of a run with too many events: the weakest were left out", 1.0, "search.cluster"),
+    Flag("many", "pulse", "of a run with too many events: the weakest were left out", 1.0, "searches.cluster"),
     Flag(
         "narrow-band",
         "both",
