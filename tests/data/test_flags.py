@@ -63,7 +63,7 @@ def given_in(tree: ast.AST) -> set[str]:
 def given_by_code() -> dict[str, set[str]]:
     """Flag -> modules that give it."""
     out: dict[str, set[str]] = {}
-    for folder in ("rank", "search", "pipeline"):
+    for folder in ("rank", "searches", "pipeline"):
         for path in sorted((SOURCES / folder).glob("*.py")):
             for flag in given_in(ast.parse(path.read_text())):
                 out.setdefault(flag, set()).add(f"{folder}.{path.stem}")
