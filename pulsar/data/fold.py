@@ -34,6 +34,26 @@ class FoldParams:
 
 
 @dataclass(frozen=True)
+class LevelledFold:
+    """A fold from which a wandering level was taken turn by turn (:mod:`pulsar.folding.turns`).
+
+    Attributes
+    ----------
+    data : ndarray of float32, shape (nsubints, nbands, nbins)
+        As in :class:`FoldCube`, of white noise.
+    measured, smooth : ndarray, shape (nbins / 2 + 1,)
+        Noise power that the harmonics had, over that of white noise: as measured, and never rising.
+    red : float
+        How surely the noise is red [sigma].
+    """
+
+    data: NDArray[np.float32]
+    measured: NDArray[np.float64]
+    smooth: NDArray[np.float64]
+    red: float
+
+
+@dataclass(frozen=True)
 class FoldCube:
     """Folded data before any refinement: everything else is derived from it.
 
@@ -61,6 +81,8 @@ class FoldCube:
     lags : ndarray, shape (nbands,), optional
         Time [s] by which the sub-integrations of a band lie later than `time_edges` (which hold for the highest
         channel): each band is folded in its own time, so that nothing is lost at the ends. None: 0.
+    levelled : LevelledFold, optional
+        The same without the level, where that surely wanders from turn to turn.
     """
 
     data: NDArray[np.float32]
@@ -73,6 +95,7 @@ class FoldCube:
     tsamp: float
     epoch: float
     lags: NDArray[np.float64] | None = None
+    levelled: LevelledFold | None = None
 
 
 @dataclass(frozen=True)

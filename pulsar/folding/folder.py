@@ -9,7 +9,7 @@ smear it once more and correlate the bins.) What the whole-sample delays leave i
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from queue import SimpleQueue
 from typing import Any, Final
@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import FoldConfig
-from pulsar.constants import DAY, KDM
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
@@ -29,11 +28,13 @@ from pulsar.folding.plan import (
     FoldPlan,
     Group,
     band_edges,
+    bounded,
     channel_shifts,
     group_candidates,
     plan_bands,
     plan_fold,
 )
+from pulsar.folding.sums import Sums, cube_of, empty_sums, levelled_fold, mark_slots
 
 #: Most bytes of cleaned samples held at once, and most samples of a gulp.
 GULP_BYTES: Final = 128 << 20
@@ -64,52 +65,6 @@ def _pool(threads: int) -> Iterator[Pool]:
                 pass
 
         yield parallel
-
-
-@dataclass
-class _Cand:
-    """One candidate while it is folded."""
-
-    params: FoldParams
-    plan: FoldPlan
-    nsamps: int
-    tsamp: float
-    edges: NDArray[np.int64]
-    data: NDArray[np.float32]
-    counts: NDArray[np.int64]
-
-    @property
-    def time_edges(self) -> NDArray[np.float64]:
-        """Edges of the sub-integrations [s]."""
-        return np.asarray(self.edges * self.tsamp, dtype=np.float64)
-
-
-def _candidate(params: FoldParams, plan: FoldPlan, nsamps: int, tsamp: float, data: NDArray[np.float32]) -> _Cand:
-    n = nsamps >> plan.level
-    edges = np.round(np.linspace(0, n, plan.nsubints + 1)).astype(np.int64)
-    counts = np.zeros((plan.nsubints, plan.nbins), dtype=np.int64)
-    return _Cand(params, plan, n, tsamp * 2**plan.level, edges, data, counts)
-
-
-def _slots(cand: _Cand, start: int, nout: int, tmid: float, out: NDArray[np.uint16]) -> tuple[int, int]:
-    """Slots of samples `start` … of a candidate's resolution; returns the range of sub-integrations they touch."""
-    from pulsar_kernels.fold import count_slots, phase_bins
-
-    first = int(np.searchsorted(cand.edges, start, side="right")) - 1
-    last = int(np.searchsorted(cand.edges, start + nout, side="left"))
-    edges = np.clip(cand.edges[first : last + 1] - start, 0, nout)
-    p, dt = cand.params, cand.tsamp
-    t = (start + 0.5) * dt - tmid
-    phase = t * (p.freq + t * (p.fdot / 2.0 + t * p.fddot / 6.0))
-    rate = (p.freq + t * (p.fdot + t * p.fddot / 2.0)) * dt
-    nbins = cand.plan.nbins
-    phase_bins(
-        phase - np.floor(phase), rate, 0.5 * (p.fdot + p.fddot * t) * dt**2, p.fddot / 6.0 * dt**3, nbins, edges, out
-    )
-    counts = np.zeros((last - first) * nbins, dtype=np.int64)
-    count_slots(out[:nout], counts)
-    cand.counts[first:last] += counts.reshape(last - first, nbins)
-    return first, last
 
 
 @dataclass
@@ -267,12 +222,12 @@ def _gulp_samples(
     # Per sample: the buffer, the slots of every candidate, and of every thread its band at all lowered resolutions
     # (int16) and the sums of several bands at full resolution (int32).
     each = nchans + 2 * len(plans) + (3 * widest * threads if top else 0)
-    each += 4 * LANES * threads * sum(p.nsubints * p.nbins for p in full) // source.nsamps
+    each += 4 * LANES * threads * sum(p.nparts * p.nbins for p in full) // source.nsamps
     memory -= 2 * LANES * (LANE_TILE + LANE_GAP) * threads * len(plans)
     gulp = min(GULP_BYTES // nchans, GULP_SAMPLES, memory // (2 * each), 2**31 // (_PEAK * widest))
     for plan in plans:
         # Sub-integrations in a gulp times bins must fit the slots' type.
-        gulp = min(gulp, int((_SLOT_MAX // plan.nbins - 2) * source.nsamps / plan.nsubints))
+        gulp = min(gulp, int((_SLOT_MAX // plan.nbins - 2) * source.nsamps / plan.nparts))
     gulp = min(max(gulp, 4096), source.nsamps + (1 << top))
     return max(gulp >> top, 1) << top
 
@@ -324,19 +279,20 @@ def fold_many(
 
     edges = band_edges(nchans, config.nbands)
     nbands = len(edges) - 1
-    plans = [plan_fold(p, config, nsamps, source.tsamp) for p in params]
+    plans = bounded([plan_fold(p, config, nsamps, source.tsamp) for p in params], nbands)
     # One array holds all cubes, so that a kernel can add to any of them.
-    shapes = [(plan.nsubints, nbands, plan.nbins) for plan in plans]
+    shapes = [(plan.nparts, nbands, plan.nbins) for plan in plans]
     offsets = np.cumsum([0] + [a * b * c for a, b, c in shapes]).astype(np.int64)
     flat = np.zeros(int(offsets[-1]), dtype=np.float32)
     cands = [
-        _candidate(p, plan, nsamps, source.tsamp, flat[a:b].reshape(shape))
+        empty_sums(p, plan, nsamps, source.tsamp, flat[a:b].reshape(shape))
         for p, plan, shape, (a, b) in zip(params, plans, shapes, pairwise(offsets), strict=True)
     ]
     groups = group_candidates(params, plans, source, edges)
     top = max(p.level for p in plans)
     widest = int(np.diff(edges).max())
-    gulp = _gulp_samples(source, plans, widest, top, memory, threads)
+    pieces = sum(4 * plan.nparts * nbands * plan.nbins for plan in plans if plan.pieces > 1)
+    gulp = _gulp_samples(source, plans, widest, top, memory - pieces, threads)
     levels, overlap = _levels(groups, plans, source, edges, gulp)
     level_offsets = {level.level: offsets[level.cands] for level in levels}
     tmid = 0.5 * nsamps * source.tsamp
@@ -411,7 +367,7 @@ def fold_many(
         cubes: list[FoldCube | None] = [None] * len(params)
 
         def finish(i: int) -> None:
-            cubes[i] = _cube(cands[i], source, edges, shifts[i])
+            cubes[i] = cube_of(cands[i], source, edges, shifts[i])
 
         run(finish, len(params))
     return [c for c in cubes if c is not None]
@@ -424,7 +380,7 @@ def _nout(level: _Level, start: int, gulp: int, nsamps: int) -> int:
 
 def _mark(
     level: _Level,
-    cands: Sequence[_Cand],
+    cands: Sequence[Sums],
     first: int,
     nout: int,
     tmid: float,
@@ -435,76 +391,10 @@ def _mark(
         return
 
     def one(k: int) -> None:
-        level.ranges[k] = _slots(cands[level.cands[k]], first, nout, tmid, level.slots[k])
+        level.ranges[k] = mark_slots(cands[level.cands[k]], first, nout, tmid, level.slots[k])
 
     run(one, len(level.cands))
     level.nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
-
-
-def _cube(cand: _Cand, source: SampleSource, edges: NDArray[np.int64], mean_shift: NDArray[np.float64]) -> FoldCube:
-    """Bring the subbands to the phase of the reference frequency and reckon the variance."""
-    widths = np.diff(edges)
-    inverse = np.add.reduceat(source.freqs**-2.0, edges[:-1]) / widths
-    freq, dm = cand.params.freq, cand.params.dm
-    lag = KDM * dm * (inverse - source.fref**-2.0) - mean_shift
-    tmid = 0.5 * source.nsamps * source.tsamp
-    middle = 0.5 * (cand.time_edges[1:] + cand.time_edges[:-1]) - tmid
-    # Frequency and its derivative in the middle of each sub-integration.
-    fdot = (cand.params.fdot + cand.params.fddot * middle)[:, None]
-    now = (freq + middle * (cand.params.fdot + 0.5 * middle * cand.params.fddot))[:, None]
-    turns = -(now * lag - 0.5 * fdot * lag**2)
-    valid = np.array(
-        [
-            source.valid_fraction(round(a / source.tsamp), max(round((b - a) / source.tsamp), 1))
-            for a, b in pairwise(cand.time_edges)
-        ]
-    )
-    scale = valid * 2**cand.plan.level
-    variance = (cand.counts * scale[:, None])[:, None, :] * widths[None, :, None].astype(np.float64)
-    data, variance = rotate(cand.data, variance, turns)
-    return FoldCube(
-        data=data,
-        variance=variance,
-        time_edges=cand.time_edges,
-        band_freqs=inverse**-0.5,
-        fref=source.fref,
-        params=cand.params,
-        tobs=source.nsamps * source.tsamp,
-        tsamp=source.tsamp,
-        epoch=source.tstart + tmid / DAY,
-        # Band b of sub-integration s holds what reached the highest channel between these edges minus the lag.
-        lags=-lag,
-    )
-
-
-def rotate(
-    data: NDArray[np.float32], variance: NDArray[np.float64], turns: NDArray[np.float64]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Move each profile later by `turns`.
-
-    Where no bin is nearly empty, the means of the bins turn by exact fractions of a bin (Fourier shift: noise stays
-    white); otherwise by whole bins, together with their variance. The variance always turns by whole bins.
-
-    Parameters
-    ----------
-    data, variance : ndarray, shape (nsubints, nbands, nbins)
-    turns : ndarray, shape (nsubints, nbands)
-    """
-    nbins = data.shape[-1]
-    steps = np.round(turns * nbins).astype(np.int64)
-    index = (np.arange(nbins) - steps[:, :, None]) % nbins
-    moved = np.take_along_axis(data, index, axis=2)
-    moved_variance = np.take_along_axis(variance, index, axis=2)
-    rest = turns - steps / nbins
-    mean = variance.mean(axis=2, keepdims=True)
-    even = np.all(variance > 0.2 * mean, axis=(1, 2))
-    if np.any(even):
-        # The means of the bins turn, not their sums: those carry the pattern of how many samples a bin got.
-        weight = moved_variance[even]
-        spectra = np.fft.rfft(moved[even] / weight, axis=2)
-        spectra *= np.exp(-2j * np.pi * np.arange(nbins // 2 + 1) * rest[even][:, :, None])
-        moved[even] = np.fft.irfft(spectra, nbins, axis=2) * weight
-    return moved, moved_variance
 
 
 def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldConfig) -> list[FoldCube]:
@@ -542,16 +432,24 @@ def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldCo
     cubes = []
     for p in params:
         plan = plan_fold(p, config, nsamps, series.tsamp)
-        plan = FoldPlan(plan.nbins, min(plan.nsubints, _SLOT_MAX // plan.nbins), 0)
-        shape = (plan.nsubints, 1, plan.nbins)
-        cand = _candidate(p, plan, nsamps, series.tsamp, np.zeros(shape, dtype=np.float32))
+        plan = replace(plan, nsubints=min(plan.nsubints, _SLOT_MAX // plan.nbins), level=0)
         data = normalise(series.data, 1.0 / (p.freq * series.tsamp))
-        _slots(cand, 0, nsamps, 0.5 * series.tobs, slots)
-        sums = np.zeros(plan.nsubints * plan.nbins)
-        fold_row(data, slots, sums)
+
+        def folded(plan: FoldPlan, p: FoldParams = p, data: NDArray[np.float32] = data) -> Sums:
+            shape = (plan.nparts, 1, plan.nbins)
+            sums = empty_sums(p, plan, nsamps, series.tsamp, np.zeros(shape, dtype=np.float32))
+            mark_slots(sums, 0, nsamps, 0.5 * series.tobs, slots)
+            flat = np.zeros(plan.nparts * plan.nbins)
+            fold_row(data, slots, flat)
+            sums.data[:] = flat.reshape(shape)
+            return sums
+
+        # Not sums of integers: pieces added up would be something else in the last digit.
+        cand = folded(replace(plan, pieces=1))
+        fits = plan.pieces > 1 and plan.nparts <= _SLOT_MAX // plan.nbins
         cubes.append(
             FoldCube(
-                data=sums.reshape(cand.data.shape).astype(np.float32),
+                data=cand.data,
                 variance=cand.counts[:, None, :].astype(np.float64),
                 time_edges=cand.time_edges,
                 band_freqs=np.array([np.inf]),
@@ -560,6 +458,7 @@ def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldCo
                 tobs=series.tobs,
                 tsamp=series.tsamp,
                 epoch=series.tmid,
+                levelled=levelled_fold(folded(plan), np.zeros(1), 1.0, 0.5 * series.tobs) if fits else None,
             )
         )
     return cubes

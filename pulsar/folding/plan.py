@@ -1,7 +1,7 @@
 """How candidates are folded: phase bins, sub-integrations, subbands, time resolution, shared sums."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Final
 
@@ -13,6 +13,7 @@ from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.source import SampleSource
 from pulsar.errors import ConfigError
+from pulsar.folding.whiten import FEWEST_PARTS
 
 #: Phase bins per sample of a turn at most. Phases of the samples differ from turn to turn, so bins finer than a sample
 #: are filled evenly; four of them cost no S/N to the width of a bin.
@@ -23,6 +24,16 @@ SAMPLES_PER_BIN: Final = 4
 
 #: Most halvings of the time resolution: 127 * 2**6 still fits int16.
 MAX_LEVEL: Final = 6
+
+#: Most turns that are followed one by one, and shortest period [s] of candidates of more turns than sub-integrations.
+MOST_TURNS: Final = 256
+SLOW: Final = 0.25
+
+#: Longest piece of a sub-integration [turns]: no bin of it is of two turns, even where the period changes.
+PIECE_TURNS: Final = 0.95
+
+#: Bytes that the pieces of all candidates may take: 54 candidates of 256 turns, with all bins and subbands.
+PIECES_BYTES: Final = 256 << 20
 
 #: Candidates share a sum of channels where that shifts no channel by more than this part of a (lowered) sample.
 SHARE_TOLERANCE: Final = 0.5
@@ -40,11 +51,20 @@ class FoldPlan:
     nbins, nsubints : int
     level : int
         The time resolution is lowered by 2**level.
+    pieces : int
+        Into so many pieces, each shorter than a turn, sub-integrations are split while they are folded, so that the
+        level can be followed (:mod:`pulsar.folding.turns`); 1 where it is not.
     """
 
     nbins: int
     nsubints: int
     level: int
+    pieces: int = 1
+
+    @property
+    def nparts(self) -> int:
+        """Sub-integrations, or their pieces."""
+        return self.nsubints * self.pieces
 
 
 @dataclass(frozen=True)
@@ -100,7 +120,29 @@ def plan_fold(params: FoldParams, config: FoldConfig, nsamps: int, tsamp: float)
     level = min(level, MAX_LEVEL)
     while level and (nsamps >> level) < 2 * nsubints:
         level -= 1
-    return FoldPlan(nbins, nsubints, level)
+    return FoldPlan(nbins, nsubints, level, _pieces(params, nsubints, nsamps * tsamp, config.nsubints))
+
+
+def _pieces(params: FoldParams, nsubints: int, tobs: float, most: int) -> int:
+    """Pieces of each sub-integration, so that all are shorter than a turn; 1 where the level is not followed."""
+    change = 0.5 * tobs * (abs(params.fdot) + 0.25 * tobs * abs(params.fddot))
+    turns = (params.freq + change) * tobs
+    # A phase that stands still or runs backwards makes no series.
+    if nsubints < FEWEST_PARTS or turns > MOST_TURNS or change > 0.5 * params.freq:
+        return 1
+    if params.freq * tobs > most and params.freq * SLOW > 1.0:
+        return 1
+    return int(np.ceil(turns / nsubints / PIECE_TURNS))
+
+
+def bounded(plans: Sequence[FoldPlan], nbands: int) -> list[FoldPlan]:
+    """The same, with pieces for as many as PIECES_BYTES hold: those of fewest pieces, the slowest, first."""
+    out, left = list(plans), PIECES_BYTES
+    for i in sorted((i for i, p in enumerate(plans) if p.pieces > 1), key=lambda i: plans[i].nparts):
+        left -= 4 * plans[i].nparts * nbands * plans[i].nbins
+        if left < 0:
+            out[i] = replace(plans[i], pieces=1)
+    return out
 
 
 def band_edges(nchans: int, nbands: int) -> NDArray[np.int64]:

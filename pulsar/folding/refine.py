@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.folding.profile import best_box, fine_box, template_of
-from pulsar.folding.whiten import RED, HarmonicNoise, harmonic_noise, levelled, single_turns, without_pulse
+from pulsar.folding.whiten import RED, HarmonicNoise, harmonic_noise, without_pulse
 
 #: Grid of the frequency-derivative plane, and of the DM curve: points on each side.
 _SIDE_FREQ: Final = 20
@@ -93,8 +93,10 @@ def _pulse_times(cube: FoldCube, phase: float) -> NDArray[np.float64]:
     return np.where(last >= first, mean, 0.5 * (edges[:-1] + edges[1:]))
 
 
-def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = ()) -> _Data:
-    data = cube.data.astype(np.float64)
+def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = (), *, levelled: bool = False) -> _Data:
+    """The harmonics of a cube; `levelled`: without the wandering level, where it has been found to wander."""
+    level = cube.levelled if levelled else None
+    data = (level.data if level is not None else cube.data).astype(np.float64)
     variance = cube.variance
     # Samples in step with the turn leave bins empty: coarser bins until every one has its share.
     while data.shape[2] % 4 == 0 and data.shape[2] > 8:
@@ -118,6 +120,14 @@ def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = ()) -> _Data
         freq=cube.params.freq,
         nbins=data.shape[2],
     )
+
+
+def _known_noise(cube: FoldCube, data: _Data) -> HarmonicNoise | None:
+    """Noise of the harmonics of a fold that has been levelled."""
+    if cube.levelled is None:
+        return None
+    n = len(data.harmonics)
+    return HarmonicNoise(cube.levelled.measured[:n], cube.levelled.smooth[:n], cube.levelled.red)
 
 
 def _on_lines(cube: FoldCube, nharm: int, lines: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
@@ -344,23 +354,17 @@ def refine(
     plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot)
     after, before = plain.after, cube.params
     aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
-    lags = cube.lags if cube.lags is not None else np.zeros(len(cube.band_freqs))
-    turns = before.freq * (cube.time_edges[:-1, None] + lags - 0.5 * cube.tobs)
-    first = turns.mean(axis=1)
     times, weight = aligned.sum(axis=1), data.weight.sum(axis=1)
-    noise = harmonic_noise(times, weight, first)
+    noise = _known_noise(cube, data) or harmonic_noise(times, weight)
     if noise is None or noise.red < RED:
         return plain
-    data = _prepare(cube, lines)
-    if single_turns(first):
-        data.spectra = levelled(data.spectra, data.weight, turns)
-        aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
-        noise = harmonic_noise(aligned.sum(axis=1), weight, first) or noise
-    data.spectra *= noise.gain
+    data = _prepare(cube, lines, levelled=True)
+    if cube.levelled is None:
+        data.spectra *= noise.gain
     white = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, noise=noise.evened())
     if white.snr < plain.snr:
         # The pulses of a bright pulsar vary, which is noise beside its harmonics too, but not beside its pulses.
-        away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight, first)
+        away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight)
         if away is None or away.red < RED or white.snr > _SURE:
             return plain
     shown = template_of(np.fft.rfft(white.profile.astype(np.float64)), float(data.nbins), white.width)

@@ -10,11 +10,11 @@ from pulsar.data.fold import FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.errors import ConfigError, DataError
-from pulsar.folding import folder
 from pulsar.folding.baseline import normalise, running_mean
 from pulsar.folding.folder import fold_many, fold_series
 from pulsar.folding.plan import MAX_LEVEL, plan_fold
 from pulsar.folding.profile import best_box
+from pulsar.folding.sums import rotate
 
 CONFIG = FoldConfig(nbins=32, nsubints=8, nbands=8)
 PARAMS = [
@@ -222,13 +222,13 @@ def test_rotation_moves_later_and_keeps_the_sum():
     data = np.tile(x, (2, 1, 1))
     variance = np.ones((2, 1, 32))
     variance[1, 0, 20] = 0.0
-    moved, weight = folder.rotate(data, variance, np.array([[3.25 / 32], [3.25 / 32]]))
+    moved, weight = rotate(data, variance, np.array([[3.25 / 32], [3.25 / 32]]))
     exact = np.exp(-0.5 * ((np.arange(32) - 13.25) / 2.5) ** 2)
     np.testing.assert_allclose(moved[0, 0], exact, atol=2e-3)
     np.testing.assert_array_equal(moved[1, 0], np.roll(x, 3))
     assert weight[1, 0, 23] == 0.0
     noise = rng.standard_normal((400, 1, 32)).astype(np.float32)
-    turned, _ = folder.rotate(noise, np.ones(noise.shape), np.full((400, 1), 0.4 / 32))
+    turned, _ = rotate(noise, np.ones(noise.shape), np.full((400, 1), 0.4 / 32))
     assert turned.std() == pytest.approx(1.0, abs=0.03)
 
 

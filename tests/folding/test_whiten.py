@@ -12,7 +12,7 @@ from pulsar.data.series import TimeSeries
 from pulsar.folding import refine as refinement
 from pulsar.folding.folder import fold_many, fold_series
 from pulsar.folding.refine import refine
-from pulsar.folding.whiten import RED, falling, harmonic_noise, levelled
+from pulsar.folding.whiten import RED, falling, harmonic_noise
 
 TOBS, TSAMP, NCHANS = 67.0, 2e-3, 16
 
@@ -53,15 +53,13 @@ def test_falling_curve_is_the_best_that_never_rises():
 
 
 @pytest.mark.parametrize("nsub", [8, 18, 32])
-@pytest.mark.parametrize("single", [False, True])
-def test_noise_is_measured_whatever_the_signal(nsub, single):
+def test_noise_is_measured_whatever_the_signal(nsub):
     rng = np.random.default_rng(1)
-    turns = np.arange(nsub) - 0.5 * nsub if single else None
     pulse = np.fft.rfft(np.exp(-0.5 * ((np.arange(64) - 20) / 2.0) ** 2))
     measured, reds = [], []
     for _ in range(200):
         white = np.fft.rfft(3.0 * rng.standard_normal((nsub, 64)), axis=1)
-        noise = harmonic_noise(white + 100.0 * pulse, np.full(nsub, 64 * 9.0), turns)
+        noise = harmonic_noise(white + 100.0 * pulse, np.full(nsub, 64 * 9.0))
         assert noise is not None
         measured.append(noise.measured[1:-1])
         reds.append(noise.red)
@@ -69,12 +67,9 @@ def test_noise_is_measured_whatever_the_signal(nsub, single):
     assert np.mean(np.array(reds) > RED) <= 0.01
 
 
-@pytest.mark.parametrize("single", [False, True])
-def test_red_noise_is_measured(single):
+def test_red_noise_is_measured():
     rng = np.random.default_rng(2)
-    nsub, nbins = 32, 64
-    per_turn = 1 if single else 8
-    turns = np.arange(nsub) * float(per_turn)
+    nsub, nbins, per_turn = 32, 64, 8
     found = []
     for _ in range(50):
         n = nsub * per_turn * nbins
@@ -83,7 +78,7 @@ def test_red_noise_is_measured(single):
         # Eight times the noise up to the third harmonic and a half.
         series = np.fft.irfft(spectrum * np.where(harmonic < 3.5, np.sqrt(8.0), 1.0), n)
         folded = series.reshape(nsub, per_turn, nbins).sum(axis=1)
-        noise = harmonic_noise(np.fft.rfft(folded, axis=1), np.full(nsub, float(per_turn * nbins)), turns)
+        noise = harmonic_noise(np.fft.rfft(folded, axis=1), np.full(nsub, float(per_turn * nbins)))
         assert noise is not None
         assert noise.red > RED
         found.append(noise.measured)
@@ -91,30 +86,6 @@ def test_red_noise_is_measured(single):
     assert mean[1:4] == pytest.approx(8.0, rel=0.15)
     # 50 medians of 16, 25 harmonics: 0.2 is four standard errors.
     assert mean[6:-1] == pytest.approx(1.0, abs=0.2)
-
-
-@pytest.mark.parametrize("start", [0.0, 0.37])
-def test_running_mean_over_a_turn_takes_the_drift_and_leaves_the_pulse(start):
-    nsub, nbins = 20, 64
-    phase = (np.arange(nbins) + 0.5) / nbins
-    turns = start - 0.5 * nsub + 1.02 * np.arange(nsub)
-    pulse = np.exp(-0.5 * ((phase - 0.4) / 0.1) ** 2)
-    # Each bin is of the turn that comes next with its phase.
-    time = np.ceil(turns[:, None] - phase) + phase
-    drift = 3.0 * time + 40.0 * np.sin(2 * np.pi * time / 31.0)
-    weight = np.full((nsub, 1), 5.0)
-
-    def flat(level):
-        parts = np.fft.rfft(5.0 * (pulse + level)[:, None, :], axis=2)
-        out = levelled(parts, weight, turns[:, None])
-        return np.fft.irfft(out[:, 0], nbins, axis=1) / 5.0
-
-    np.testing.assert_allclose(flat(0.0 * drift), np.tile(pulse, (nsub, 1)), atol=1e-9)
-    left = flat(drift) - flat(0.0 * drift)
-    left -= left.mean(axis=0)
-    # Of a wave of 31 turns its curvature over one turn is left: 40 (pi / 31)^2 / 6.
-    assert np.abs(left[1:-1]).max() < 0.12
-    assert np.abs(left).max() < 1.0
 
 
 def test_too_few_subintegrations_tell_nothing():
@@ -141,11 +112,11 @@ def test_in_white_noise_nothing_changes_bit_for_bit(period, fwhm, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "amp", "period", "least", "better"),
     [
-        ("waves", 0.1, 3.707, 12.5, 1.15),
-        ("waves", 0.4, 3.707, 10.5, 1.3),
-        ("waves", 0.4, 1.1, 13.5, 1.1),
-        ("walk", 0.1, 3.707, 11.5, 1.25),
-        ("walk", 0.4, 1.1, 9.0, 1.5),
+        ("waves", 0.1, 3.707, 13.0, 1.3),
+        ("waves", 0.4, 3.707, 13.0, 1.5),
+        ("waves", 0.4, 1.1, 16.5, 1.2),
+        ("walk", 0.1, 3.707, 12.0, 1.3),
+        ("walk", 0.4, 1.1, 13.5, 1.9),
     ],
 )
 def test_slow_narrow_pulsars_are_seen_through_red_noise(kind, amp, period, least, better, monkeypatch):
@@ -164,7 +135,7 @@ def test_slow_narrow_pulsars_are_seen_through_red_noise(kind, amp, period, least
         assert np.isfinite(fold.freq_err)
 
 
-@pytest.mark.parametrize(("kind", "amp", "share"), [("waves", 0.1, 0.1), ("walk", 0.1, 0.1), ("walk", 0.4, 0.15)])
+@pytest.mark.parametrize(("kind", "amp", "share"), [("waves", 0.1, 0.05), ("walk", 0.1, 0.05), ("walk", 0.4, 0.05)])
 def test_red_noise_alone_is_no_pulsar(kind, amp, share):
     snr = [fold_of(seed, period, 0.05, 0.0, kind, amp).snr for seed in range(12) for period in (3.7, 0.9)]
     # Without evening out, most of them at 3.7 s are above 8, up to 40. (A wave that happens to fit is periodic.)
