@@ -25,8 +25,12 @@ _ROW = ir.VectorType(ir.IntType(16), WIDE)
 _TILE = ir.VectorType(ir.IntType(32), LANES)
 #: Largest sum of a phase bin.
 LARGEST = 32767
-# Boxes that are always looked at are this much wider than the one before.
+# Boxes that are always looked at are this much wider than the one before; from so many bins on, where the largest of
+# the parts of a box are seldom neighbours, this much; and the widest is one unless it is little wider than the last.
 _KEYS = 2.9
+_WIDE_BOX = 40
+_WIDE_KEYS = 2.2
+_LITTLE = 1.45
 
 
 @kernel(inline=True)
@@ -503,7 +507,8 @@ def _order(widths: NDArray[np.int64], order: NDArray[np.int64], parts: NDArray[n
     keys = 0
     last = 0.0
     for k in range(nwidths):
-        if widths[k] >= _KEYS * last:
+        ratio = _KEYS if widths[k] < _WIDE_BOX else _WIDE_KEYS
+        if widths[k] >= ratio * last or (k == nwidths - 1 and k > 0 and widths[k] > _LITTLE * last):
             order[keys] = k
             keys += 1
             last = float(widths[k])

@@ -201,7 +201,7 @@ class FFAConfig(Section):
     p_min: Annotated[float, Field(gt=0, description="shortest period [s]")] = 0.5
     p_max: Annotated[float, Field(gt=0, description="longest period [s]; no more than a quarter of the data")] = 30.0
     duty_min: Annotated[float, Field(gt=0, lt=1, description="narrowest pulse [turns]")] = 0.002
-    duty_max: Annotated[float, Field(gt=0, lt=1, description="widest pulse [turns]")] = 0.2
+    duty_max: Annotated[float, Field(gt=0, lt=1, description="widest pulse [turns]")] = 0.35
     threshold: Annotated[
         float,
         Field(

@@ -19,23 +19,14 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import cubic_trend
 from pulsar.searches.ffa_levels import MIN_BINS, POINTS, Level, Step, make_levels
+from pulsar.searches.ffa_noise import LOW_MODES, folded_noise, running_means, spectrum_of, tail_noise
 from pulsar.searches.lines import without_lines
 
 #: Fewest samples that a search makes sense for, and fewest turns.
 MIN_SAMPLES = 256
 MIN_TURNS = 4.0
-#: Excess over white noise that counts, times the root of the number of sums it was measured from.
-SURE = 4.0
-#: What pulses may do to it, and how far the 5 % and 50 % quantiles of a Gaussian are from that of 25 %.
-SLIGHT = 1.04
-LOWER = 0.9704
-QUARTER = 0.6745
 #: How much more at one turn.
 FEW_TURNS = 2.5
-#: With fewer sums the larger of two measures counts.
-FEW = 400
-#: Errors that are added to it.
-UNSURE = 1.5
 #: Noise of a folded sample in integer units: so that bins of the profile hold up to 128 times their noise, if it is
 #: between these. Where bins are nearly full it is done again with units 4 times as large, as long as the noise is not
 #: below half a unit, where rounding would no longer be a small noise.
@@ -287,7 +278,10 @@ class FFASearch:
             halves = _halved(flat, min(count, max(level.nsamps.bit_length() - 5, 0)), buffers.halved)
             self._tame(halves, sigma)
             known = scale[level.halvings - self.levels[i - 1].halvings :] if i > 0 else scale
-            scale = self._scale_noise(halves, sigma, known)
+            scale = tail_noise(halves, sigma, known)
+            # Where the sums seem red their spectrum is looked at.
+            longest = max(level.nsamps / level.shortest, 1.0)
+            spectrum = spectrum_of(halves, sigma, longest) if scale[-1] > 1.0 else np.zeros(0)
             # Missing samples are nothing, with no noise.
             noise = sigma * float(np.sqrt(share))
             buffers.noise[i] = noise
@@ -297,9 +291,12 @@ class FFASearch:
                 rows = step.nsamps // step.transforms[0, 0]
                 unit = float(np.clip(ffa.LARGEST / (HEADROOM * np.sqrt(rows)), LEAST_UNIT, MOST_UNIT))
                 rise = np.interp(np.log2(step.widths * step.factor), np.arange(len(scale)), scale)
-                # A few turns of noise that is not white are no Gaussian noise, on any scale.
                 turns = step.nsamps / step.transforms[-1, 0]
-                rise *= 1.0 + (1.0 - scale[-1] ** -2) * FEW_TURNS / turns
+                if len(spectrum):
+                    most = step.nsamps / step.transforms[0, 0]
+                    rise = np.minimum(rise, folded_noise(spectrum, (turns, most), step.widths / step.transforms[0, 0]))
+                # A few turns of noise that is not white are no Gaussian noise, on any scale.
+                rise *= 1.0 + (1.0 - np.max(rise) ** -2) * FEW_TURNS / turns
                 at = int(step.transforms[0, 3])
                 end = at + int(np.sum(step.transforms[:, 2] - step.transforms[:, 1]))
                 own = (buffers.best[at : end + ffa.LANES], buffers.which[at : end + ffa.LANES], snrs[at:end])
@@ -357,6 +354,12 @@ class FFASearch:
         there = np.isfinite(line)
         if not there.all():
             line = np.interp(middle, middle[there], line[there])
+        # A median makes harmonics of waves; a mean does not, but bursts go into it: blocks far from the median do not
+        # count. Twice over a turn it takes nothing off a wave that is shorter, and adds nothing to it.
+        off = np.where(there, np.nan_to_num(means) - line, 0.0)
+        line = np.where(np.abs(off) > BURST * 1.4826 * np.median(np.abs(off)), line, line + off)
+        for _ in range(2):
+            line = running_means(line, half)
         longwave.flatten(raw, size, np.ascontiguousarray(line), flat)
         step = max(level.nsamps // (longwave.BLOCK * MOST_BLOCKS), 1)
         variances = np.empty(level.nsamps // (longwave.BLOCK * step) + 1, dtype=np.float32)
@@ -382,30 +385,6 @@ class FFASearch:
                 lowest = -limit if np.count_nonzero(low < -limit) < BURSTS else -np.inf
                 highest = limit if np.count_nonzero(high > limit) < BURSTS else np.inf
                 longwave.tame(halves[0], sums, lowest, highest)
-
-    def _scale_noise(
-        self, halves: list[NDArray[np.float32]], sigma: float, known: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Noise of sums of 1, 2, 4 ... samples over that of white noise, 1 where it is not surely more.
-
-        It is measured from the lowest quarter of the sums, which pulses hardly change; `known` are the first of them.
-        """
-        scale = list(known) if len(known) else [1.0]
-        for k in range(len(scale), len(halves)):
-            sums = halves[k]
-            picked = np.sort(sums[:: max(sums.shape[0] // MOST_BLOCKS, 1)])
-            picked = picked[picked != 0.0]
-            n = picked.size
-            if n < 8:
-                break
-            unit = sigma * np.sqrt(1 << k)
-            ratio = float(picked[n // 4] - picked[n // 20]) / (LOWER * unit)
-            red = scale[-1] > 1.0 or ratio > SLIGHT + SURE / np.sqrt(n)
-            if n < FEW:
-                ratio = max(ratio, float(picked[n // 2] - picked[n // 4]) / (QUARTER * unit))
-            # Once it is surely more it is more on longer scales, too, and how much more is uncertain.
-            scale.append(max(ratio * (1.0 + UNSURE / np.sqrt(n)), scale[-1]) if red else 1.0)
-        return np.array(scale)
 
     def _trials(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
         """Frequencies [Hz], phase bins, and transforms of trial periods."""
@@ -533,11 +512,14 @@ class FFASearch:
             return _Source(now.freq, self._error(now.width, snr, now.variation), now.width, root)
         for n in (6, 5, 4, 3, 2):
             longer = now.freq / n
-            # Folded over n turns pulses that differ in turn are weaker by sqrt(n) at most.
-            if 1.0 / longer <= self.p_max and snr / np.sqrt(n) > self.snr_threshold:
+            # Folded over n turns pulses that differ in turn are weaker by sqrt(n) at most. In few turns pulses count as
+            # noise, and a part of the period may have had the better S/N.
+            bright = snr / np.sqrt(n) > self.snr_threshold
+            if 1.0 / longer <= self.p_max and (bright or longer * self.tobs < LOW_MODES):
                 there = self._profile(buffers, self._level_of(1.0 / longer), longer, now.width / n, nbins * n, n)
                 there = there._replace(variation=now.variation)
-                if all(unequal(there, m, _LOGP_LONGER) for m in range(2, n + 1) if n % m == 0):
+                better = bright or there.sums[0] > snr * there.noise
+                if better and all(unequal(there, m, _LOGP_LONGER) for m in range(2, n + 1) if n % m == 0):
                     root = (there.freq, snr * np.sqrt(n), there.width, now.variation)
                     return _Source(there.freq, self._error(there.width, snr, now.variation), there.width, root)
         return _Source(
@@ -664,7 +646,7 @@ def periodogram(
     p_max: float = 30.0,
     *,
     duty_min: float = 0.002,
-    duty_max: float = 0.2,
+    duty_max: float = 0.35,
     nbins: int | None = None,
     gaps: Sequence[tuple[int, int]] = (),
 ) -> Periodogram:
@@ -710,7 +692,7 @@ def search_ffa(
     p_max: float = 30.0,
     *,
     duty_min: float = 0.002,
-    duty_max: float = 0.2,
+    duty_max: float = 0.35,
     threshold: float = 2.0,
     max_detections: int = 50,
     gaps: Sequence[tuple[int, int]] = (),

@@ -15,11 +15,17 @@ USUAL_BINS = 64
 NARROWEST = 0.003
 #: Ratio of neighbouring boxes.
 WIDTH_STEP = 1.5
+#: The widest that is allowed is one of them if it is so much wider than the last.
+LAST_STEP = 1.2
 #: A coarser series sums so many samples of the finer one at least, up to twice as many.
 FINE = 8
-#: Window of the running median in widest pulses, and points in it.
+#: Window of the running median in widest pulses, and at most in turns of the longest period: over a whole turn the mean
+#: of a pulse train is the same everywhere, however wide its pulses are. Points in it.
 WINDOW = 5.0
+MOST_TURNS = 1.0
 POINTS = 32
+#: Where the sampling time leaves no other sums, bins grow by so much before the boxes are chosen anew.
+SAME_BOXES = 1.25
 
 
 class Step(NamedTuple):
@@ -46,6 +52,11 @@ class Level:
         """Samples of the widest box."""
         return max(int(step.widths[-1]) * step.factor for step in self.steps)
 
+    @property
+    def shortest(self) -> int:
+        """Samples of the shortest turn."""
+        return min(int(step.transforms[0, 0]) * step.factor for step in self.steps)
+
 
 def bins_wanted(period: float, duty_min: float) -> float:
     """Phase bins that a search at `period` [s] for pulses down to `duty_min` [turns] has, if tsamp allows."""
@@ -53,15 +64,19 @@ def bins_wanted(period: float, duty_min: float) -> float:
 
 
 def box_widths(bins: int, duty_min: float, duty_max: float) -> NDArray[np.int64]:
-    """Widths of the boxes for `bins` phase bins or a few more [bins]."""
+    """Widths of the boxes for `bins` phase bins or a few more [bins]; the last is the widest that is allowed."""
     width = max(int(duty_min * bins), 1)
     most = max(min(int(duty_max * bins + 1e-9), bins - 1), 1)
     out = [min(width, most)]
     while True:
         width = max(int(WIDTH_STEP * width), width + 1)
         if width > most:
-            return np.array(out, dtype=np.int64)
+            break
         out.append(width)
+    # The next of the ladder would be too wide: the last one takes its place if there is some way to go.
+    if most >= LAST_STEP * out[-1]:
+        out.append(most)
+    return np.array(out, dtype=np.int64)
 
 
 def _factor_below(x: float) -> int:
@@ -140,6 +155,8 @@ def make_levels(
             bins += 1
             if period >= p_max * (1.0 - 1e-12) or period / coarser * (1.0 + 1e-12) >= wanted(period):
                 break
+            if bins >= SAME_BOXES * first:
+                break
         if rows_of:
             step = Step(f >> halvings, size, np.array(rows_of, dtype=np.int64), box_widths(first, duty_min, duty_max))
             steps.setdefault(halvings, []).append(step)
@@ -150,6 +167,6 @@ def make_levels(
     for halvings, own in steps.items():
         tau = tsamp * 2**halvings
         count = nsamps >> halvings
-        window = WINDOW * duty_max * top[halvings] / tau
+        window = min(WINDOW * duty_max, MOST_TURNS) * top[halvings] / tau
         levels.append(Level(halvings, count, tau, int(np.clip(window / POINTS, 1, max(count // 4, 1))), tuple(own)))
     return tuple(levels)

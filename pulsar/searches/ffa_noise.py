@@ -1,0 +1,142 @@
+"""Noise of a flattened series on the scales of wide boxes, for the fast folding search.
+
+Two measures that pulses mislead in different ways: the lower tail of sums of samples, which wide pulses of few turns
+reach, and the spectrum between its lines, to which pulses that vary from turn to turn add. Red noise raises both.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Excess over white noise that counts, times the root of the number of sums it was measured from.
+SURE = 4.0
+#: What pulses may do to it, and how far the 5 % and 50 % quantiles of a Gaussian are from that of 25 %.
+SLIGHT = 1.04
+LOWER = 0.9704
+QUARTER = 0.6745
+#: With fewer sums the larger of two measures counts.
+FEW = 400
+#: Errors that are added to it.
+UNSURE = 1.5
+#: From how many sums noise is measured at most.
+MOST_SUMS = 4096
+#: Modes of a spectrum of which each counts as it is; above, medians of bands this ratio wide. A pulsar of so many turns
+#: has a line in each of these modes.
+LOW_MODES = 8
+BAND = 3.0
+#: A line above so many times the level about it counts as noise: a sine of S/N 20, half of whose square is its power.
+LINE = 200.0
+#: Samples of the spectrum's series in the shortest turn: harmonics to the 32nd.
+PER_TURN = 64
+
+
+def running_means(x: NDArray[np.float64], half: int) -> NDArray[np.float64]:
+    """Means of each sample and `half` of them on either side, fewer at the ends."""
+    total = np.concatenate([[0.0], np.cumsum(x)])
+    middle = np.arange(len(x))
+    low, high = np.maximum(middle - half, 0), np.minimum(middle + half + 1, len(x))
+    return np.asarray((total[high] - total[low]) / (high - low))
+
+
+def lower_tail(sums: NDArray[np.float32], unit: float) -> tuple[float, int]:
+    """Noise of sums over `unit` by the lowest quarter of them, which narrow pulses hardly change, and their number."""
+    picked = np.sort(sums[:: max(sums.shape[0] // MOST_SUMS, 1)])
+    picked = picked[picked != 0.0]
+    n = picked.size
+    if n < LOW_MODES:
+        return 1.0, n
+    ratio = float(picked[n // 4] - picked[n // 20]) / (LOWER * unit)
+    if n < FEW:
+        ratio = max(ratio, float(picked[n // 2] - picked[n // 4]) / (QUARTER * unit))
+    return ratio, n
+
+
+def between_lines(x: NDArray[np.float32], variance: float) -> NDArray[np.float64]:
+    """Power spectrum of a series over that of white noise without the lines of a pulsar, modes 1, 2, 3 ...
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+    variance : float
+        That white noise has in each sample.
+    """
+    power = np.abs(np.fft.rfft(x)[1:]) ** 2 / (variance * len(x))
+    if len(power) < BAND * LOW_MODES:
+        return np.asarray(power)
+    edges = [LOW_MODES]
+    while edges[-1] * BAND**2 <= len(power):
+        edges.append(int(edges[-1] * BAND))
+    edges.append(len(power))
+    bands = list(pairwise(edges))
+    centres = [np.sqrt(lo * hi) for lo, hi in bands]
+    # The median of an exponential distribution is ln 2 of its mean.
+    medians = [np.median(power[lo:hi]) / np.log(2.0) for lo, hi in bands]
+    level = power.copy()
+    modes = np.arange(1, len(power) + 1)
+    smooth = np.exp(np.interp(np.log(modes), np.log(centres), np.log(np.maximum(medians, 1e-9))))
+    level[LOW_MODES:] = smooth[LOW_MODES:]
+    strong = power > LINE * smooth
+    level[strong] = power[strong]
+    return np.asarray(level)
+
+
+def tail_noise(halves: list[NDArray[np.float32]], sigma: float, known: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Noise of sums of 1, 2, 4 ... samples over that of white noise, 1 where it is not surely more.
+
+    Parameters
+    ----------
+    halves : list of ndarray of float32
+        The flattened series and its sums of 2, 4, 8 ... samples.
+    sigma : float
+        Noise of a sample that is there; missing ones are 0.
+    known : ndarray of float64
+        The first of the scales, from a finer level.
+    """
+    scale = list(known) if len(known) else [1.0]
+    for k in range(len(scale), len(halves)):
+        ratio, n = lower_tail(halves[k], sigma * float(np.sqrt(1 << k)))
+        if n < LOW_MODES:
+            break
+        red = scale[-1] > 1.0 or ratio > SLIGHT + SURE / np.sqrt(n)
+        # Once it is surely more it is more on longer scales, too, and how much more is uncertain.
+        scale.append(max(ratio * (1.0 + UNSURE / np.sqrt(n)), scale[-1]) if red else 1.0)
+    return np.array(scale)
+
+
+def spectrum_of(halves: list[NDArray[np.float32]], sigma: float, turns: float) -> NDArray[np.float64]:
+    """`between_lines` of a series that has samples enough for the harmonics of a period of so many turns, or all."""
+    enough = [k for k, x in enumerate(halves) if x.shape[0] >= PER_TURN * turns]
+    k = enough[-1] if enough else 0
+    share = np.count_nonzero(halves[k]) / halves[k].shape[0]
+    return between_lines(halves[k], share * sigma**2 * (1 << k))
+
+
+def folded_noise(
+    level: NDArray[np.float64], turns: tuple[float, float], widths: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Noise of boxes in folded profiles over that of white noise, 1 where it is not surely more.
+
+    A fold sees nothing but the harmonics of its period, and a box of w turns sinc^2(k w) of the k-th, all of which add
+    up to (1 - w)/(2 w).
+
+    Parameters
+    ----------
+    level : ndarray of float64, shape (nmodes,)
+        From `spectrum_of`.
+    turns : (float, float)
+        Least and most turns of the periods in the data.
+    widths : ndarray of float64, shape (nwidths,), ascending
+        Of the boxes [turns].
+    """
+    total = np.concatenate([[0.0], np.cumsum(level)])
+    order = np.arange(1, max(int(len(level) / turns[1]), 1) + 1)
+    first = np.minimum(np.floor(order * turns[0]).astype(np.int64), len(level)) - 1
+    last = np.clip(np.ceil(order * turns[1]).astype(np.int64), first + 1, len(level))
+    power = (total[last] - total[first]) / (last - first)
+    weights = np.sinc(order * widths[:, None]) ** 2
+    beyond = np.maximum((1.0 - widths) / (2.0 * widths) - weights.sum(axis=1), 0.0)
+    ratio = np.sqrt((weights @ power + beyond * level[-1]) / (weights.sum(axis=1) + beyond))
+    errors = np.sqrt(widths / turns[0])
+    red = np.logical_or.accumulate(ratio > SLIGHT + SURE * errors)
+    return np.where(red, np.maximum(ratio * (1.0 + UNSURE * errors), 1.0), 1.0)
