@@ -18,8 +18,10 @@ from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import cubic_trend
-from pulsar.searches.ffa_levels import MIN_BINS, POINTS, Level, Step, make_levels
-from pulsar.searches.ffa_noise import LOW_MODES, folded_noise, running_means, spectrum_of, tail_noise
+from pulsar.searches.ffa_levels import MIN_BINS, Step, make_levels
+from pulsar.searches.ffa_noise import folded_noise, spectrum_of, tail_noise
+from pulsar.searches.ffa_series import Buffers, flattened, halved, tame_bursts
+from pulsar.searches.ffa_sources import Refiner
 from pulsar.searches.lines import without_lines
 
 #: Fewest samples that a search makes sense for, and fewest turns.
@@ -35,20 +37,8 @@ LEAST_UNIT = 4.0
 MOST_UNIT = 64.0
 COARSER = 4.0
 FEWEST_UNITS = 0.5
-#: Noise of a sample of a level in units of its running sums, and from how many places noise is measured at most.
+#: Noise of a sample of a level in units of its running sums.
 FINE_UNIT = 64.0
-MOST_BLOCKS = 4096
-#: Standard deviations of a burst; what is in so many of 64 stretches is no burst.
-BURST = 6.0
-BURSTS = 4
-#: Share of the samples that must be there.
-LEAST_SHARE = 0.05
-#: A source is refined on a level up to so much coarser than its own.
-COARSER_LEVELS = 2
-#: Most times that a refinement goes on to a better frequency.
-MOST_STEPS = 30
-#: Error of the phase of a pulse of S/N 1 over its width.
-PHASE_ERROR = 0.8
 #: A single trial must be less likely than this by chance to be looked at at all.
 MAX_LOGP = float(np.log(1e-5))
 
@@ -58,10 +48,6 @@ TRIALS = (1.9, 0.5, 4.0)
 
 #: What is attached to a known source: expectations from 1.5 on, 1.2 times that and 4.5 more.
 _KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
-#: Pulses that differ by less than this part of them are the same.
-ALIKE = 0.05
-_LOGP_OTHERS = float(np.log(1e-4))
-_LOGP_LONGER = float(np.log(1e-6))
 
 
 class FFASearch:
@@ -146,6 +132,7 @@ class FFASearch:
         boxes = [np.pad(s.widths, (0, most - len(s.widths))) for _, _, s in every for _ in s.transforms]
         self._boxes = np.array(boxes, dtype=np.int64).reshape(len(table), most)
         self._local = threading.local()
+        self._refiner = Refiner(self.levels, self.tobs, self.p_max, config.duty_max)
         expected = float(np.log(stats.expected_from_sigma(config.threshold)))
         logp = expected
         for _ in range(50):
@@ -236,17 +223,17 @@ class FFASearch:
             return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
         return self._detect(buffers, dm, dm_index, birdies)
 
-    def _buffers(self) -> "_Buffers":
-        found: _Buffers | None = getattr(self._local, "buffers", None)
+    def _buffers(self) -> Buffers:
+        found: Buffers | None = getattr(self._local, "buffers", None)
         if found is None:
-            found = _Buffers(self.levels, self._nwork, self._ntile, self.ntrial_periods)
+            found = Buffers(self.levels, self._nwork, self._ntile, self.ntrial_periods)
             self._local.buffers = found
         return found
 
     def _fold(
         self,
         series: NDArray[Any],
-        buffers: "_Buffers",
+        buffers: Buffers,
         snrs: NDArray[np.float32],
         birdies: Sequence[tuple[float, float]] = (),
     ) -> bool:
@@ -268,15 +255,15 @@ class FFASearch:
         for i, level in enumerate(self.levels):
             if i > 0:
                 steps = level.halvings - self.levels[i - 1].halvings
-                finer = _halved(buffers.raw[i - 1], steps - 1, buffers.halved)[-1]
+                finer = halved(buffers.raw[i - 1], steps - 1, buffers.halved)[-1]
                 longwave.sum_pairs(finer, buffers.raw[i])
             flat = buffers.flat[i]
-            sigma, share = self._flatten(level, buffers.raw[i], flat)
+            sigma, share = flattened(level, buffers.raw[i], flat)
             if not sigma > 0.0:
                 return False
             count = int(np.ceil(np.log2(level.widest)))
-            halves = _halved(flat, min(count, max(level.nsamps.bit_length() - 5, 0)), buffers.halved)
-            self._tame(halves, sigma)
+            halves = halved(flat, min(count, max(level.nsamps.bit_length() - 5, 0)), buffers.halved)
+            tame_bursts(halves, sigma)
             known = scale[level.halvings - self.levels[i - 1].halvings :] if i > 0 else scale
             scale = tail_noise(halves, sigma, known)
             # Where the sums seem red their spectrum is looked at.
@@ -318,7 +305,7 @@ class FFASearch:
     def _search_step(
         self,
         step: Step,
-        buffers: "_Buffers",
+        buffers: Buffers,
         unit: float,
         rise: NDArray[np.float64],
         out: tuple[NDArray[Any], ...],
@@ -335,57 +322,6 @@ class FFASearch:
         limit = self.snr_threshold if out[2].shape[0] == 0 else -np.inf
         ffa.search_periods(x, step.nsamps, table, step.widths, noise, limit, buffers.work, buffers.tile, *out)
 
-    def _flatten(self, level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32]) -> tuple[float, float]:
-        """Take off the running median; returns the noise of a sample (0: there is none), and how many are there."""
-        from pulsar_kernels import longwave, moments
-
-        size = level.block
-        means = np.empty(max(level.nsamps // size, 1), dtype=np.float64)
-        share = longwave.block_means(raw, size, means) / level.nsamps
-        if share < LEAST_SHARE:
-            return 0.0, share
-        middle = np.arange(len(means))
-        half = POINTS // 2
-        baseline = np.empty((len(means), 1))
-        moments.running_medians(
-            means[:, None], np.maximum(middle - half, 0), np.minimum(middle + half + 1, len(means)), baseline
-        )
-        line = baseline[:, 0]
-        there = np.isfinite(line)
-        if not there.all():
-            line = np.interp(middle, middle[there], line[there])
-        # A median makes harmonics of waves; a mean does not, but bursts go into it: blocks far from the median do not
-        # count. Twice over a turn it takes nothing off a wave that is shorter, and adds nothing to it.
-        off = np.where(there, np.nan_to_num(means) - line, 0.0)
-        line = np.where(np.abs(off) > BURST * 1.4826 * np.median(np.abs(off)), line, line + off)
-        for _ in range(2):
-            line = running_means(line, half)
-        longwave.flatten(raw, size, np.ascontiguousarray(line), flat)
-        step = max(level.nsamps // (longwave.BLOCK * MOST_BLOCKS), 1)
-        variances = np.empty(level.nsamps // (longwave.BLOCK * step) + 1, dtype=np.float32)
-        count = longwave.block_variances(flat, step, variances)
-        if count == 0:
-            return 0.0, share
-        # Median of chi-square with 31 degrees of freedom over its mean (Wilson-Hilferty).
-        return float(np.sqrt(np.median(variances[:count]) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3)), share
-
-    def _tame(self, halves: list[NDArray[np.float32]], sigma: float) -> None:
-        """Cut bursts down: groups of 1, 2, 4 ... samples beyond 6 standard deviations are brought down to it.
-
-        But only if they are in no more than three of 64 stretches: pulses and waves of red noise are in more.
-        """
-        from pulsar_kernels import longwave
-
-        low = np.empty(64, dtype=np.float32)
-        high = np.empty(64, dtype=np.float32)
-        for k, sums in enumerate(halves):
-            limit = BURST * sigma * np.sqrt(1 << k)
-            if sums.shape[0] >= MIN_SAMPLES and longwave.count_beyond(sums, limit) > 0:
-                longwave.extremes(sums, low, high)
-                lowest = -limit if np.count_nonzero(low < -limit) < BURSTS else -np.inf
-                highest = limit if np.count_nonzero(high > limit) < BURSTS else np.inf
-                longwave.tame(halves[0], sums, lowest, highest)
-
     def _trials(self, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
         """Frequencies [Hz], phase bins, and transforms of trial periods."""
         which = np.searchsorted(self._starts, index, side="right") - 1
@@ -397,7 +333,7 @@ class FFASearch:
         return np.asarray(1.0 / self._trials(np.arange(self.ntrial_periods))[0])
 
     def _detect(
-        self, buffers: "_Buffers", dm: float, dm_index: int, birdies: tuple[tuple[float, float], ...]
+        self, buffers: Buffers, dm: float, dm_index: int, birdies: tuple[tuple[float, float], ...]
     ) -> NDArray[Any]:
         from pulsar_kernels import longwave
 
@@ -417,7 +353,9 @@ class FFASearch:
                 continue
             if len(rows) == self.config.max_detections:
                 break
-            source = self._examine(buffers, which[i], freq[i], snr[i], width[i], nbins[i])
+            source = self._refiner.examine(
+                buffers, int(self._owners[which[i]][0]), freq[i], snr[i], width[i], nbins[i], self.snr_threshold
+            )
             # A flank that led to the top of one that is listed is no other source.
             flank = any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows)
             known = any(abs(f - g) <= 0.5 * full for g, full in birdies for f in (source.freq, source.root[0]))
@@ -438,181 +376,6 @@ class FFASearch:
         out["sigma_single"] = found[:, 2]
         out["sigma"] = stats.trial_sigma(logp, self.ntrials(logp))
         return out
-
-    def _profile(self, buffers: "_Buffers", i: int, freq: float, width: float, nbins: int, n: int = 1) -> "_Folded":
-        """Refine the frequency of a trial of level `i`; the number of bins is a multiple of `n`."""
-        from pulsar_kernels import longwave
-
-        # A coarser level if it has samples enough for the bins.
-        for _ in range(COARSER_LEVELS):
-            if i + 1 < len(self.levels) and freq * self.levels[i + 1].tau * 8.0 / width <= 0.5:
-                i += 1
-        level = self.levels[i]
-        flat = buffers.flat[i]
-        per_turn = 1.0 / (freq * level.tau)
-        bins = n * int(np.clip(np.ceil(8.0 / width), 16, max(per_turn, 16)) / n)
-        nparts = int(np.clip(self.tobs * freq / 2.0, 2, 64))
-        parts = np.empty((nparts, bins), dtype=np.float32)
-        noise = float(buffers.noise[i] * np.sqrt(level.nsamps / bins))
-        reach = int(np.ceil(bins * (1.0 / nbins + 0.5 * width)))
-        drifts = np.arange(-reach, reach + 1)
-        near = width * bins * np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75])
-        most = max(int(1.1 * self.config.duty_max * bins), 1)
-        boxes = np.unique(np.clip(np.round(near), 1, most).astype(np.int64))
-        grid = np.empty((len(drifts), len(boxes)))
-        for _ in range(MOST_STEPS):
-            longwave.fold(flat, freq * level.tau, parts)
-            longwave.drift_snr(parts, drifts, boxes, noise, grid)
-            d, k = (int(x) for x in np.unravel_index(int(np.argmax(grid)), grid.shape))
-            drift = float(drifts[d])
-            if 0 < d < len(drifts) - 1:
-                break
-            # The best trial of a source so bright that its bins are full may be off: on to the top.
-            freq -= drift / bins / self.tobs
-        fit = slice(max(d - 3, 0), d + 4)
-        if 0 < d < len(drifts) - 1:
-            a, b, _ = np.polyfit(drifts[fit] - drift, grid[fit, k], 2)
-            if a < 0:
-                drift += float(np.clip(-0.5 * b / a, -2.0, 2.0))
-        refined = freq - drift / bins / self.tobs
-        shift = np.round(drift * (np.arange(nparts) + 0.5) / nparts).astype(np.int64)
-        profile = np.zeros(bins)
-        for row, s in zip(parts, shift, strict=True):
-            profile += np.roll(row, -s)
-        running = np.concatenate(([0.0], np.cumsum(np.concatenate((profile, profile)))))
-        sums = running[boxes[k] : boxes[k] + bins] - running[:bins] - boxes[k] / bins * running[bins]
-        top = int(np.argmax(sums))
-        inside = (top + np.arange(boxes[k])) % bins
-        pulses = np.array([np.sum(row[(inside + s) % bins]) for row, s in zip(parts, shift, strict=True)])
-        pulses -= boxes[k] / bins * parts.sum(axis=1)
-        mean = float(np.mean(pulses))
-        own = noise**2 / nparts * boxes[k]
-        variation = max(float(np.var(pulses, ddof=1)) - own, 0.0) / (nparts * mean**2) if mean > 0.0 else 0.0
-        width = float(boxes[k]) / bins
-        return _Folded(refined, width, np.roll(sums, -top), noise * np.sqrt(boxes[k] * (1.0 - width)), variation)
-
-    def _examine(
-        self,
-        buffers: "_Buffers",
-        which: int,
-        freq: float,
-        snr: float,
-        width: float,
-        nbins: int,
-    ) -> "_Source":
-        """Refine a trial; find out whether its period is a multiple or a part of the true one."""
-        level = int(self._owners[which][0])
-        now = self._profile(buffers, level, freq, width, nbins)
-        equal = 1
-        for n in range(2, int(0.5 / now.width) + 1):
-            if not unequal(now, n, _LOGP_OTHERS):
-                equal = n
-        if equal > 1:
-            root = (now.freq * equal, snr * np.sqrt(equal), min(now.width * equal, 1.0), now.variation)
-            return _Source(now.freq, self._error(now.width, snr, now.variation), now.width, root)
-        for n in (6, 5, 4, 3, 2):
-            longer = now.freq / n
-            # Folded over n turns pulses that differ in turn are weaker by sqrt(n) at most. In few turns pulses count as
-            # noise, and a part of the period may have had the better S/N.
-            bright = snr / np.sqrt(n) > self.snr_threshold
-            if 1.0 / longer <= self.p_max and (bright or longer * self.tobs < LOW_MODES):
-                there = self._profile(buffers, self._level_of(1.0 / longer), longer, now.width / n, nbins * n, n)
-                there = there._replace(variation=now.variation)
-                better = bright or there.sums[0] > snr * there.noise
-                if better and all(unequal(there, m, _LOGP_LONGER) for m in range(2, n + 1) if n % m == 0):
-                    root = (there.freq, snr * np.sqrt(n), there.width, now.variation)
-                    return _Source(there.freq, self._error(there.width, snr, now.variation), there.width, root)
-        return _Source(
-            now.freq, self._error(now.width, snr, now.variation), now.width, (now.freq, snr, now.width, now.variation)
-        )
-
-    def _level_of(self, period: float) -> int:
-        """Number of the level whose steps hold a period."""
-        for i, level in enumerate(self.levels):
-            last = level.steps[-1]
-            if period < (last.transforms[-1, 0] + 1) * last.factor * level.tau:
-                return i
-        return len(self.levels) - 1
-
-    def _error(self, width: float, snr: float, variation: float) -> float:
-        """Error of a frequency: of a straight line through phases, each with an error of a part of the width.
-
-        Pulses that vary shift the mean phase in one part of the data and another.
-        """
-        phase = width * np.sqrt((PHASE_ERROR / max(snr, 1.0)) ** 2 + 0.25 * variation)
-        return float(phase * np.sqrt(12.0) / self.tobs)
-
-
-class _Folded(NamedTuple):
-    """A refined trial: sums in boxes from the best on, above the mean of the turn, their noise, and how pulses vary.
-
-    `variation` is the variance of the mean pulse over its square, beyond noise.
-    """
-
-    freq: float
-    width: float
-    sums: NDArray[np.float64]
-    noise: float
-    variation: float
-
-
-class _Source(NamedTuple):
-    """What is listed, and what explains others: frequency, S/N, width and variation of the shortest period."""
-
-    freq: float
-    freq_err: float
-    width: float
-    root: tuple[float, float, float, float]
-
-
-def unequal(folded: _Folded, n: int, logp: float) -> bool:
-    """Whether the n pulses of a turn differ, more than by noise and as pulses that vary do (p < exp(`logp`))."""
-    heights = folded.sums[np.round(len(folded.sums) * np.arange(n) / n).astype(np.int64)]
-    mean = float(heights.sum()) / n
-    if mean < 0.5 * heights[0]:
-        return True
-    variance = folded.noise**2 + (3.0 * n * folded.variation + ALIKE**2) * mean**2
-    return float(stats.chi2_logsf(np.sum((heights - mean) ** 2) / variance, n - 1)) < logp
-
-
-class _Buffers:
-    """Work space of one thread."""
-
-    def __init__(self, levels: tuple[Level, ...], work: int, tile: int, ntrials: int) -> None:
-        self.raw = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
-        self.flat = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
-        self.noise = [0.0 for _ in levels]
-        finest = max((level.nsamps for level in levels), default=0)
-        self.halved = np.zeros(finest, dtype=np.float32)
-        self.sums = np.zeros(finest + 1, dtype=np.int32)
-        longest = max((step.nsamps for level in levels for step in level.steps), default=0)
-        self.coarse = _aligned(longest + 64, np.int16)
-        self.work = _aligned(work, np.int16)
-        self.tile = _aligned(tile, np.int32)
-        self.best = np.zeros(ntrials + 16, dtype=np.float32)
-        self.which = np.zeros(ntrials + 16, dtype=np.uint8)
-
-
-def _aligned(n: int, kind: type) -> NDArray[Any]:
-    """Zeros that begin at a cache line."""
-    size = np.dtype(kind).itemsize
-    space: NDArray[Any] = np.zeros(n + 64 // size, dtype=kind)
-    skip = -space.ctypes.data // size % (64 // size)
-    return space[skip : skip + n]
-
-
-def _halved(x: NDArray[np.float32], times: int, space: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The series, and its sums of 2, 4, 8 ... samples, `times` of them, in `space`."""
-    from pulsar_kernels import longwave
-
-    out = [x]
-    at = 0
-    for _ in range(times):
-        half = space[at : at + out[-1].shape[0] // 2]
-        longwave.sum_pairs(out[-1], half)
-        out.append(half)
-        at += half.shape[0]
-    return out
 
 
 class Periodogram(NamedTuple):
