@@ -71,9 +71,18 @@ FLAGS: Final[tuple[Flag, ...]] = (
     ),
     Flag("intermittent", "candidate", "it comes from few sub-integrations", 0.5, "rank.score"),
     Flag(
+        "unsteady",
+        "candidate",
+        "its pulse does not repeat: it is not significant (2.7 sigma) against what scatters between sub-integrations, "
+        "as impulses and drifts that add up at some period",
+        RFI,
+        "rank.score",
+    ),
+    Flag(
         "red noise",
         "candidate",
-        "a wide profile of few turns, or one that is no stronger than the wander of the level around it",
+        "a wide profile of few turns, or any of few turns where the level wanders by ten times the white noise; not "
+        "with a sure DM",
         RFI,
         "rank.score",
     ),

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data import flags as table
-from pulsar.folding.fundamental import choose_period, coherent_sigma
+from pulsar.data.fold import Fold
+from pulsar.folding.fundamental import DOUBT, choose_period, coherent_sigma
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, expected_harmonics, ratio_of
+from pulsar.rank.steady import steady
 from pulsar.searches import stats
 from pulsar.searches.sift import Group
 
@@ -114,18 +116,12 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     given = np.array([expected(comb, searched) for comb in combs]).reshape(len(combs), len(groups))
     junk = np.array([table.weight(c.flags) <= JUNK for c in folded] + [False] * len(rest), dtype=np.bool_)
     order = sorted(range(len(folded)), key=lambda i: (junk[i], -folded[i].group.sigma))
-    parent = np.full(len(groups), -1)
-    accepted: list[int] = []
-    for i in order:
-        able = [a for a in accepted if not junk[a] or junk[i] or sky.freqs.size < 2]
-        owner = _owner(able, i, given, groups[i], sky)
-        # The sum may be accounted for, and harmonics be there all the same that nobody else has.
-        more = owner >= 0 and not junk[i] and unexplained(folded[i], [combs[a] for a in able]) > UNEXPLAINED
-        if owner >= 0 and not more and not _is_fundamental(i, owner, given, groups, folded, sky):
-            parent[i] = owner
-        else:
-            accepted.append(i)
-    _fundamentals(accepted, parent, given, groups, folded, junk, sky)
+    accepted, parent = _accept(order, given, groups, folded, combs, junk, sky)
+    blends = _blends(accepted, given, groups, folded, combs, junk, sky)
+    if blends:
+        order.sort(key=lambda i: i in blends)
+        accepted, parent = _accept(order, given, groups, folded, combs, junk, sky)
+    _fundamentals(accepted, parent, given, groups, folded, combs, junk, sky)
     _rivals(accepted, parent, folded, combs, junk, sky)
     _converged(accepted, parent, folded, junk, sky)
     doubts = _own_periods(accepted, parent, folded, junk, sky)
@@ -142,6 +138,57 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
             one = _attached(one, folded[top[g]], combs[top[g]], float(given[top[g], g]), sky)
         out.append(one)
     return Explained(out[: len(folded)], out[len(folded) :])
+
+
+def _accept(
+    order: Sequence[int],
+    given: NDArray[np.float64],
+    groups: Sequence[Group],
+    folded: Sequence[Candidate],
+    combs: Sequence[Comb],
+    junk: NDArray[np.bool_],
+    sky: Sky,
+) -> tuple[list[int], NDArray[np.int64]]:
+    """Folded candidates that those taken before them do not account for, and of the others the parents (-1: none)."""
+    parent = np.full(len(groups), -1)
+    accepted: list[int] = []
+    for i in order:
+        able = [a for a in accepted if not junk[a] or junk[i] or sky.freqs.size < 2]
+        owner = _owner(able, i, given, groups[i], sky)
+        stands = owner < 0 or _is_fundamental(i, owner, given, groups, folded, sky)
+        if not stands and not junk[i]:
+            # Its own fold is more of a pulse than there can be at a period whose fold shows that little.
+            stands = folded[owner].snr < HALF * folded[i].snr
+            # The sum may be accounted for, and harmonics be there all the same that nobody else has.
+            stands |= unexplained(folded[i], [combs[a] for a in able]) > UNEXPLAINED
+        if stands:
+            accepted.append(i)
+        else:
+            parent[i] = owner
+    return accepted, parent
+
+
+def _blends(
+    accepted: Sequence[int],
+    given: NDArray[np.float64],
+    groups: Sequence[Group],
+    folded: Sequence[Candidate],
+    combs: Sequence[Comb],
+    junk: NDArray[np.bool_],
+    sky: Sky,
+) -> set[int]:
+    """Those that others, which their own folds show better, account for together.
+
+    At a common submultiple of two pulsars a sum holds harmonics of both, and may be more significant than either.
+    """
+    out: set[int] = set()
+    for i in sorted((i for i in accepted if not junk[i]), key=lambda i: folded[i].snr):
+        others = [a for a in accepted if a not in out and not junk[a] and folded[a].snr > folded[i].snr]
+        if _owner(others, i, given, groups[i], sky) < 0:
+            continue
+        if unexplained(folded[i], [combs[a] for a in others]) <= UNEXPLAINED:
+            out.add(i)
+    return out
 
 
 def _comb(candidate: Candidate, sky: Sky) -> Comb:
@@ -221,13 +268,20 @@ def _fundamentals(
     given: NDArray[np.float64],
     groups: Sequence[Group],
     folded: Sequence[Candidate],
+    combs: Sequence[Comb],
     junk: NDArray[np.bool_],
     sky: Sky,
 ) -> None:
-    """Hand over what is explained by one that was taken later, and that it does not explain: its fundamental."""
+    """Hand over what is explained by one that was taken later, and that it does not explain: its fundamental.
+
+    A sum that two signals share may be explained by either, and its fold be of the other: what has harmonics that the
+    new owner does not leave stays.
+    """
     for i in list(accepted):
         for owner in accepted:
             if owner == i or (junk[owner] and not junk[i]):
+                continue
+            if not junk[i] and unexplained(folded[i], [combs[owner]]) > UNEXPLAINED:
                 continue
             if _is_fundamental(owner, i, given, groups, folded, sky):
                 parent[i] = owner
@@ -249,7 +303,7 @@ def _rivals(
             if not _may_be_period(folded[other], folded[i], sky, NEAR_BINS):
                 continue
             folds = [fold for k in (i, other) if (fold := folded[k].fold) is not None]
-            if choose_period(folds).index == 1 and unexplained(folded[i], [combs[other]]) <= UNEXPLAINED:
+            if _period(folds)[0] == 1 and unexplained(folded[i], [combs[other]]) <= UNEXPLAINED:
                 parent[i] = other
                 accepted.remove(i)
                 break
@@ -328,15 +382,27 @@ def _own_periods(
             if junk[i] == junk[head] and _may_be_period(folded[i], folded[head], sky, SAME_BINS)
         ]
         folds = [fold for i in family if (fold := folded[i].fold) is not None]
-        choice = choose_period(folds)
-        if choice.alternative is not None:
-            doubts[family[choice.index]] = 1.0 / folds[choice.alternative].after.freq
-        chosen = family[choice.index]
+        index, alternative = _period(folds)
+        if alternative is not None:
+            doubts[family[index]] = 1.0 / folds[alternative].after.freq
+        chosen = family[index]
         if chosen != head:
             parent[parent == head] = chosen
             parent[head], parent[chosen] = chosen, -1
             accepted[accepted.index(head)] = chosen
     return doubts
+
+
+def _period(folds: Sequence[Fold]) -> tuple[int, int | None]:
+    """Which fold shows the period of a source, and which one cannot be excluded.
+
+    Where none is known to need its harmonics it is the one with the highest S/N: at a multiple of the period there is
+    one of several pulses in a box, at a part of it all but noise is spread.
+    """
+    choice = choose_period([steady(fold) for fold in folds])
+    if float(choice.evidence.max()) < DOUBT:
+        return int(np.argmax([fold.snr for fold in folds])), None
+    return choice.index, choice.alternative
 
 
 def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
@@ -354,7 +420,7 @@ def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
         return 0.0
     nharm = max(int(np.ceil(1.0 / max(fold.width, 1.0 / fold.profile.size))), 1)
     power = np.sum([expected_harmonics(comb, fold, nharm) for comb in combs], axis=0)
-    return coherent_sigma(fold, np.flatnonzero(FACTOR * power < 1.0) + 1)
+    return coherent_sigma(steady(fold), np.flatnonzero(FACTOR * power < 1.0) + 1)
 
 
 def simple_ratio(one: Candidate, other: Candidate, sky: Sky, bins: float = SAME_BINS) -> Fraction | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold
+from pulsar.rank.steady import repeats
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("fdot_sigma", "frequency derivative over its error; NaN when not fitted"),
     Feature("dm_odds", "log odds of a DM as refined against DM 0, see dm_odds(); NaN when the DM was not fitted"),
     Feature("noise_scale", "off-pulse noise over the expected white noise, 1 when clean"),
+    Feature("repeats", "significance of the pulse against what scatters between sub-integrations; NaN when unknown"),
 )
 
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES)
@@ -175,6 +177,7 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
         "fdot_sigma": float(fold.after.fdot / fold.fdot_err) if fold.fdot_err > 0.0 else nan,
         "dm_odds": dm_odds(fold) if curve else nan,
         "noise_scale": float(fold.extra.get("noise_scale", nan)),
+        "repeats": repeats(fold),
     }
     return {name: values[name] for name in FEATURE_NAMES}
 

@@ -23,6 +23,8 @@ SURE = 12.0
 #: Lines beyond those that a profile shows are taken to be as strong as its last ones, up to this many times as many.
 BEYOND = 4
 LAST = 4
+#: Sub-integrations from which on the noise of the harmonics is taken from what scatters between them.
+LEAST_PARTS = 4
 #: Frequencies and DMs agree within this many errors.
 NSIGMA = 3.0
 #: An error of frequency is no smaller than this part of a bin of the highest harmonic summed (grid of the search).
@@ -113,7 +115,7 @@ def comb_of(fold: Fold, freqs: NDArray[np.float64], tsamp: float, *, dispersed: 
     # In units of white noise, as the spectra are: what lines and drifts add to the noise of a fold is whitened there.
     powers = powers * float(fold.extra.get("noise_scale", 1.0)) ** 2
     shown = max(int(sure[-1]) + 1 if sure.size else 0, int(np.ceil(0.6 / max(fold.width, 1e-3))), 1)
-    excess = np.maximum(powers - 1.0, 0.0)[:shown]
+    excess = np.maximum(powers - _noise(fold)[: powers.size], 0.0)[:shown]
     if shown >= powers.size and powers.size >= LAST:
         tail = float(excess[-LAST:].mean())
         excess = np.concatenate([excess, np.full((BEYOND - 1) * excess.size, tail)])
@@ -129,6 +131,20 @@ def comb_of(fold: Fold, freqs: NDArray[np.float64], tsamp: float, *, dispersed: 
         tobs=fold.tobs,
         tsamp=tsamp,
     )
+
+
+def _noise(fold: Fold) -> NDArray[np.float64]:
+    """Noise in the power of each harmonic from 1 on, in units of white noise: what scatters between sub-integrations.
+
+    In drifts of the level it is many times that of white noise, and no line of the candidate.
+    """
+    parts = np.fft.rfft(fold.time_phase.astype(np.float64), axis=1)[:, 1:]
+    parts = parts[np.any(parts != 0.0, axis=1)]
+    n, nbins = len(parts), fold.time_phase.shape[1]
+    if n < LEAST_PARTS:
+        return np.ones(nbins // 2)
+    scatter = np.sum(np.abs(parts - parts.mean(axis=0)) ** 2, axis=0) / ((n - 1) * nbins)
+    return np.asarray(np.maximum(scatter * float(fold.extra.get("noise_scale", 1.0)) ** 2, 1.0))
 
 
 def expected(comb: Comb, groups: Searched) -> NDArray[np.float64]:

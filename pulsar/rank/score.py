@@ -42,7 +42,15 @@ WEIGHTS: Final = {
 }
 
 #: Logits taken away at most by what is typical of interference.
-PENALTIES: Final = {"zero_dm": 7.5, "one_band": 9.5, "one_burst": 4.0, "wave": 5.0, "tone": 5.5, "unphysical": 5.0}
+PENALTIES: Final = {
+    "zero_dm": 7.5,
+    "one_band": 9.5,
+    "one_burst": 4.0,
+    "wave": 5.0,
+    "tone": 5.5,
+    "unphysical": 5.0,
+    "unsteady": 5.0,
+}
 
 
 class LogisticScorer:
@@ -63,7 +71,13 @@ class LogisticScorer:
     Penalties: a strong signal (S/N from 6.5 to 8.5) with odds of up to 7 to 1 for DM 0 (``dm_odds`` from 0 to -2), one
     that sits in few subbands (evenness under 0.3), or in few sub-integrations (under 0.15:
     scintillation and eclipses are not so rare).
-    So is a wide profile (0.15 to 0.35 turns) of few rotations (50 to 15): red noise looks like that.
+    So is a wide profile (0.15 to 0.35 turns) of few rotations (50 to 15), or any profile of so few where the level
+    around the pulse wanders by 5 to 15 times the white noise (pulsars in the drifts of benchmarks/population.py: 3.6 at
+    most), unless the odds for a DM are overwhelming (``dm_odds`` from 5 to 10): red noise looks like that.
+    So is a pulse that does not repeat: its significance against what scatters between sub-integrations is 3.5 to 1.5.
+    Impulses and drifts have a period at which they add up, though not as the same pulse in all: they have -2 to 2.4,
+    pulsars of a folded S/N of 7 to 10 have 4 to 9, and noise that the refinement has chosen has 3 to 4
+    (benchmarks/population.py).
     So is an acceleration of 500 to 2,000 m/s2 that is significant (4 to 8 errors): no binary known has it.
     With a single band, where nothing is known of DM and subbands, those terms count half, a fold counts as far as its
     detection is significant (from 1 to 6 sigma), and a wide profile (0.25 to 0.35 turns) is a tone: the lines of
@@ -94,11 +108,14 @@ class LogisticScorer:
             "freq": ramp(f["freq_fraction"], 0.5, 0.85, unknown=0.5),
             "zero_dm": 0.0 if unknown else strong * undispersed,
             "one_band": strong * (1.0 - ramp(f["freq_even"], 0.1, 0.3)),
-            "wave": ramp(f["width"], 0.15, 0.35) * (1.0 - ramp(f["turns"], 15.0, 50.0)),
+            "wave": max(ramp(f["width"], 0.15, 0.35), ramp(f["noise_scale"], 5.0, 15.0, unknown=0.0))
+            * (1.0 - ramp(f["turns"], 15.0, 50.0))
+            * (1.0 - ramp(f["dm_odds"], 5.0, 10.0, unknown=0.0)),
             "tone": ramp(f["width"], 0.25, 0.35, unknown=0.0) if unknown else 0.0,
             "unphysical": ramp(abs(f["accel"]), 500.0, 2000.0, unknown=0.0)
             * ramp(abs(f["fdot_sigma"]), 4.0, 8.0, unknown=0.0),
             "one_burst": strong * (1.0 - ramp(f["time_even"], 0.05, 0.15)),
+            "unsteady": 1.0 - ramp(f["repeats"], 1.5, 3.5),
         }
 
     def __call__(self, features: dict[str, float]) -> float:
@@ -117,6 +134,7 @@ FLAGS: Final = {
     "wave": "red noise",
     "unphysical": "unphysical",
     "tone": "tone",
+    "unsteady": "unsteady",
 }
 FLAGGED: Final = 0.4
 #: A strong signal whose delay over the band is several of its widths has a DM curve that is at least so like the one

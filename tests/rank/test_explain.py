@@ -229,6 +229,33 @@ def test_a_part_of_the_frequency_does_not_take_over(snr, divisor, sigma):
         assert parents(explain(order, [], SKY)) == {"f": ("", ""), "low": ("f", f"harmonic 1/{divisor}")}
 
 
+def test_a_fold_with_harmonics_of_its_own_is_not_handed_to_what_explains_its_sum():
+    # The 32nd harmonic of the slow one's sum is the third of a fast one, which the detection is made of.
+    fast = Source(40.0, snr=26.0, fwhm=0.1)
+    slow = Source(3.75 + 0.3 / TOBS, snr=17.0, fwhm=0.25)
+    found = make_group(3.75, nharm=32, excess=fast.power(3.75, 32, 60), index=60, uid="slow")
+    told = parents(explain([fast.candidate(uid="fast"), Candidate(found, slow.fold())], [], SKY))
+    assert told == {"fast": ("", ""), "slow": ("", "")}
+    # Refined onto no pulse, it is what explains it.
+    nothing = slow.fold(profile=np.zeros(NBINS))
+    told = parents(explain([fast.candidate(uid="fast"), Candidate(found, nothing)], [], SKY))
+    assert told["slow"][0] == "fast"
+
+
+def test_what_two_pulsars_leave_at_a_common_part_of_their_frequencies_is_none():
+    common = 0.913
+    one, two = Source(3 * common, snr=23.0, fwhm=0.15), Source(10 * common, snr=21.0, fwhm=0.1)
+    both = make_group(common, nharm=32, excess=one.power(common, 32, 60) + two.power(common, 32, 60), uid="both")
+    at = np.arange(NBINS)
+    profile = one.fold().profile[3 * at % NBINS] + two.fold().profile[10 * at % NBINS]
+    blend = dataclasses.replace(Source(common).fold(profile=profile), snr=12.0, width=0.04)
+    folded = [Candidate(both, blend), one.candidate(uid="one", nharm=4), two.candidate(uid="two", nharm=4)]
+    assert both.sigma > max(c.group.sigma for c in folded[1:])
+    told = parents(explain(folded, [], SKY))
+    assert told["one"] == told["two"] == ("", "")
+    assert told["both"][0] in ("one", "two")
+
+
 def test_harmonics_together_do_not_own_their_fundamental():
     # A slow one of small DM: as strong at DM 0, and flagged; its harmonics, taken first, are not.
     low = Source(4.99, index=10, snr=25.0, fwhm=0.1)

@@ -1,5 +1,6 @@
 """Power that a candidate leaves at any frequency and DM, against Fourier sums of simulated series."""
 
+import dataclasses
 from functools import cache
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from reference.detections import FREQS, kept, make_group
+from reference.products import make_fold
 
 from pulsar.config.model import FFTConfig, FoldConfig
 from pulsar.constants import KDM
@@ -282,3 +284,19 @@ def test_words_for_ratios():
     # A sum of one power at 3/2 meets no line.
     assert ratio_of(3.0, comb, 0.1 / T, 1)[0] == "sidelobe"
     assert ratio_of(6.0 + 3.3 / T, comb, 0.001 / T)[:2] == ("sidelobe", 3)
+
+
+def test_noise_of_drifts_is_no_line():
+    """A fold in a wandering level, in units of its own noise: only the power that all sub-integrations share counts."""
+    rng = np.random.default_rng(8)
+    rows = rng.standard_normal((16, 128)).astype(np.float32)
+    profile = rows.sum(axis=0) / 4.0 + 20.0 * np.cos(2 * np.pi * np.arange(128) / 128)
+    rows = rows + 5.0 * np.cos(2 * np.pi * np.arange(128) / 128)
+    fold = dataclasses.replace(
+        make_fold(1), profile=profile.astype(np.float32), time_phase=rows.astype(np.float32), width=0.02,
+        extra={"noise_scale": 3.0},
+    )  # fmt: skip
+    powers = comb_of(fold, np.zeros(0), TSAMP).powers
+    assert powers[0] > 100.0
+    # Noise of a mean of 9 units of white noise: what of it exceeds its mean, 9 / e.
+    assert np.mean(powers[1:30]) < 6.0

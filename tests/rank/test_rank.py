@@ -143,7 +143,14 @@ def test_flags_go_with_penalties():
     assert reasons(good | {"dm_contrast": 0.0, "dm_sigma": 0.5, "dm_shift": 0.0, "dm_odds": -3.0}) == ("dm0",)
     assert reasons(good | {"freq_even": 0.05}) == ("narrow-band",)
     assert reasons(good | {"time_even": 0.03}) == ("intermittent",)
-    assert reasons(good | {"width": 0.4, "turns": 12.0}) == ("red noise",)
+    slow = good | {"turns": 12.0, "dm_odds": 1.0}
+    assert reasons(slow) == ()
+    assert reasons(slow | {"width": 0.4}) == ("red noise",)
+    assert reasons(slow | {"noise_scale": 15.0}) == ("red noise",)
+    # Red noise has no DM.
+    assert reasons(slow | {"width": 0.4, "dm_odds": 15.0}) == ()
+    assert reasons(good | {"repeats": 2.0}) == ("unsteady",)
+    assert reasons(good | {"repeats": 5.0}) == ()
     assert reasons(good | {"accel": 5000.0, "fdot_sigma": 20.0}) == ("unphysical",)
     assert reasons(good | {"dm_match": 0.1}) == ("no dm curve",)
     assert reasons(dict.fromkeys(FEATURE_NAMES, float("nan"))) == ()

@@ -1,0 +1,118 @@
+"""Whether a pulse is the same in all sub-integrations: what tells a source from impulses and drifts that add up.
+
+A search in noise of any kind finds the period at which the noise adds up best, and the folded S/N is in units of white
+noise. What scatters between the sub-integrations of the fold is the noise that there really is. And a period is told
+from its half or its multiple by harmonics of a few sigma: an impulse in one sub-integration has as much in all of them.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.fold import Fold
+from pulsar.folding.fundamental import coherent_logp
+from pulsar.searches.stats import correct_trials, sigma_from_logp
+
+#: A sub-integration is odd if it differs from the others by so many standard deviations of what noise differs: one in
+#: 30,000 of noise alone.
+ODD_SIGMA: Final = 4.0
+#: Where more than this part is odd, the pulses themselves vary.
+MOST_ODD: Final = 0.25
+#: Sub-integrations from which on the noise of harmonics is told from what scatters between them.
+LEAST_PARTS: Final = 4
+#: ... and from which on each harmonic's own scatter is known well enough (to a third): a line may fall on just one.
+MANY_PARTS: Final = 10
+
+
+def steady(fold: Fold) -> Fold:
+    """A fold as periods are told from: without odd sub-integrations, its harmonics in units of their own noise.
+
+    Parameters
+    ----------
+    fold : Fold
+        Refined.
+
+    Returns
+    -------
+    Fold
+        With zeros for the sub-integrations that hold beyond the mean profile what the others do not, and of the others
+        the harmonics divided by what scatters around them, where that is more than white noise.
+    """
+    rows = _without_odd(fold.time_phase.astype(np.float64)) * float(fold.extra.get("noise_scale", 1.0))
+    used = np.any(rows != 0.0, axis=1)
+    if np.count_nonzero(used) < LEAST_PARTS:
+        return fold
+    parts = np.fft.rfft(rows, axis=1)
+    noise = _noise(parts[used][:, 1:]) / rows.shape[1]
+    parts[:, 1:] /= np.sqrt(np.maximum(noise, 1.0))
+    white = np.fft.irfft(parts, rows.shape[1], axis=1).astype(fold.time_phase.dtype)
+    return replace(fold, time_phase=white, extra={**fold.extra, "noise_scale": 1.0})
+
+
+def repeats(fold: Fold) -> float:
+    """Significance [sigma] of the pulse against what scatters between sub-integrations, harmonic by harmonic.
+
+    Each harmonic counts in units of the scatter around it, which drifts make large in the lowest; that of all together
+    is judged by the number of independent ones (:func:`pulsar.folding.fundamental.coherent_logp`), which an impulse
+    makes few. The better of all sub-integrations and those that are not odd.
+
+    Parameters
+    ----------
+    fold : Fold
+        Refined.
+
+    Returns
+    -------
+    float
+        NaN with fewer than two sub-integrations.
+    """
+    rows = fold.time_phase.astype(np.float64)
+    return float(np.max([_significance(one) for one in (rows, _without_odd(rows))]))
+
+
+def _without_odd(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sub-integrations, with zeros for the odd ones unless they are many."""
+    n, nbins = rows.shape
+    if n * MOST_ODD < 1.0:
+        return rows
+    # The median is not moved by the few.
+    rest = np.sum((rows - np.median(rows, axis=0)) ** 2, axis=1)
+    middle = float(np.median(rest))
+    if middle <= 0.0:
+        return rows
+    # Chi-square of nbins degrees of freedom has the relative deviation sqrt(2 / nbins).
+    odd = rest / middle - 1.0 > ODD_SIGMA * np.sqrt(2.0 / nbins)
+    return rows if odd.sum() > MOST_ODD * n else np.where(odd[:, None], 0.0, rows)
+
+
+def _noise(parts: NDArray[np.complex128]) -> NDArray[np.float64]:
+    """Scatter of each harmonic (the first is number 1) between parts.
+
+    That of one alone is known badly from few parts: then it is the mean from half to twice its number.
+    """
+    n, nharm = parts.shape
+    scatter = np.sum(np.abs(parts - parts.mean(axis=0)) ** 2, axis=0) / (n - 1)
+    if n >= MANY_PARTS:
+        # Power over its own noise is (n - 1) / (n - 2) in the mean (F distribution).
+        return np.asarray(scatter * (n - 1) / (n - 2))
+    number = np.arange(1, nharm + 1)
+    low, high = (number + 1) // 2, np.minimum(2 * number, nharm)
+    total = np.concatenate([[0.0], np.cumsum(scatter)])
+    return np.asarray((total[high] - total[low - 1]) / (high - low + 1))
+
+
+def _significance(rows: NDArray[np.float64]) -> float:
+    parts = np.fft.rfft(rows, axis=1)[:, 1 : max(rows.shape[1] // 2, 2)]
+    parts = parts[np.any(parts != 0.0, axis=1)]
+    n, nharm = parts.shape
+    if n < 2:
+        return float("nan")
+    noise = _noise(parts)
+    if not noise.all():
+        return float("nan")
+    white = parts / np.sqrt(noise)
+    cuts = np.unique(np.r_[2 ** np.arange(int(np.log2(nharm)) + 1), nharm])
+    logs = [coherent_logp(white[:, :cut]) for cut in cuts.tolist()]
+    return float(sigma_from_logp(correct_trials(min(logs), float(len(cuts)))))
