@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pulsar.data.header import Header
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Block:
     """Samples of all channels over a stretch of time.
 
@@ -35,3 +35,6 @@ class Block:
     def time(self) -> float:
         """Start of the block [s] from the start of the observation."""
         return self.start * self.header.tsamp
+
+    def __repr__(self) -> str:
+        return f"<Block: {self.data.shape[0]} channels, {self.nsamps} samples from {self.start} on, {self.data.dtype}>"

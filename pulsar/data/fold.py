@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.constants import C
+from pulsar.data.html import facts, known, line
+
 
 @dataclass(frozen=True)
 class FoldParams:
@@ -53,7 +56,7 @@ class LevelledFold:
     red: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FoldCube:
     """Folded data before any refinement: everything else is derived from it.
 
@@ -97,8 +100,12 @@ class FoldCube:
     lags: NDArray[np.float64] | None = None
     levelled: LevelledFold | None = None
 
+    def __repr__(self) -> str:
+        shape = " × ".join(map(str, self.data.shape))
+        return f"<FoldCube: {shape}, P {1.0 / self.params.freq:.9g} s, DM {self.params.dm:.5g}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Fold:
     """A refined fold: what the product stores and the plot sheet shows.
 
@@ -163,3 +170,35 @@ class Fold:
     epoch: float
     tobs: float
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def period(self) -> float:
+        """Refined period [s]."""
+        return 1.0 / self.after.freq
+
+    @property
+    def dm(self) -> float:
+        """Refined dispersion measure [pc cm^-3]."""
+        return self.after.dm
+
+    def __repr__(self) -> str:
+        return (
+            f"<Fold: P {self.period:.9g} s, DM {self.dm:.5g}, S/N {self.snr:.1f}, {len(self.profile)} bins, "
+            f"{self.time_phase.shape[0]} sub-integrations, {self.freq_phase.shape[0]} bands>"
+        )
+
+    def _repr_html_(self) -> str:
+        f = self.after.freq
+        rows = [
+            ("period", f"{self.period:.12g} s" + _error(self.freq_err / f**2, "s")),
+            ("acceleration", f"{-C * self.after.fdot / f:.5g} m/s²" + _error(C * self.fdot_err / f, "m/s²")),
+            ("DM", f"{self.dm:.6g} pc/cm³" + _error(self.dm_err, "pc/cm³")),
+            ("S/N", f"{self.snr:.1f}"),
+            ("duty cycle", f"{self.width:.3f}"),
+            ("epoch", known(self.epoch, ".8f", "MJD (UTC)")),
+        ]
+        return facts("Fold", rows, line(np.tile(self.profile, 2)))
+
+
+def _error(value: float, unit: str) -> str:
+    return f" ± {value:.2g} {unit}" if np.isfinite(value) else ""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PulseCutout:
     """The surroundings of a pulse.
 
@@ -65,3 +65,9 @@ class PulseCutout:
     def profile(self) -> NDArray[np.float32]:
         """The series at the DM of the pulse, noise of 1, shape (ntime,)."""
         return np.asarray(self.plane[int(np.argmin(np.abs(self.dms - self.dm)))], dtype=np.float32)
+
+    def __repr__(self) -> str:
+        return (
+            f"<PulseCutout: {self.time:.6f} s, DM {self.dm:.5g}, width {1e3 * self.width:.4g} ms, "
+            f"{self.spectrum.shape[0]} bands, {self.spectrum.shape[1]} times>"
+        )

@@ -1,34 +1,71 @@
 """Dedispersed data: one series, or many over a range of DMs."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pulsar.constants import DAY
+from pulsar.data.arguments import quantities, samples
+from pulsar.data.html import facts, known, line
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False, repr=False, eq=False)
 class TimeSeries:
     """A dedispersed time series, referred to the highest channel.
 
+    Parameters
+    ----------
+    data : array_like, shape (nsamps,)
+        Intensity, arbitrary unit; of any real type. What is not finite counts as missing. int16 and float32 are kept
+        as they are, without a copy if contiguous and writable; everything else becomes the one or the other. Where
+        float32 would lose part of the noise to rounding, the mean is taken off.
+    tsamp : float or Quantity
+        Sampling time [s].
+    dm : float or Quantity
+        DM to which it was dedispersed [pc / cm3].
+    tstart : float or Time
+        MJD (UTC) of the first sample; NaN when unknown.
+
     Attributes
     ----------
-    data : ndarray, shape (nsamps,)
-        Intensity, arbitrary unit.
-    tsamp : float
-        Sampling time [s].
-    dm : float
-        DM [pc cm^-3].
-    tstart : float
-        MJD (UTC) of the first sample.
+    data : ndarray of int16 or float32, shape (nsamps,)
+    tsamp, dm, tstart : float
+        [s], [pc / cm3], MJD
+
+    Raises
+    ------
+    ConfigError
+        The data are no array of real numbers in one dimension, or a value is out of bounds.
+
+    Examples
+    --------
+    >>> TimeSeries([0.5, 1.0, 0.0, -0.5], tsamp=1e-3)
+    <TimeSeries: 4 samples of 1000 µs (0.004 s), DM 0>
     """
 
     data: NDArray[Any]
     tsamp: float
     dm: float = 0.0
     tstart: float = float("nan")
+
+    @quantities(tsamp="s > 0", dm="pc / cm3 >= 0")
+    def __init__(
+        self,
+        data: ArrayLike,
+        tsamp: "float | Quantity",
+        dm: "float | Quantity" = 0.0,
+        tstart: Any = float("nan"),
+    ) -> None:
+        # Frozen: a series is not changed once it is made.
+        object.__setattr__(self, "data", samples("data", data, ("time",), ("int16", "float32")))
+        object.__setattr__(self, "tsamp", tsamp)
+        object.__setattr__(self, "dm", dm)
+        object.__setattr__(self, "tstart", float(tstart.utc.mjd if hasattr(tstart, "utc") else tstart))
 
     @property
     def nsamps(self) -> int:
@@ -45,8 +82,27 @@ class TimeSeries:
         """MJD (UTC) of the middle."""
         return self.tstart + 0.5 * self.tobs / DAY
 
+    def __len__(self) -> int:
+        return self.nsamps
 
-@dataclass(frozen=True)
+    def __repr__(self) -> str:
+        start = known(self.tstart, ".6f")
+        return (
+            f"<TimeSeries: {self.nsamps} samples of {1e6 * self.tsamp:.6g} µs ({self.tobs:.6g} s), DM {self.dm:.6g}"
+            + (f", MJD {start}>" if start else ">")
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("samples", f"{self.nsamps} × {1e6 * self.tsamp:.6g} µs = {self.tobs:.6g} s"),
+            ("DM", f"{self.dm:.6g} pc/cm³"),
+            ("start", known(self.tstart, ".8f", "MJD (UTC)")),
+            ("type", str(self.data.dtype)),
+        ]
+        return facts("TimeSeries", rows, line(self.data))
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class DMTime:
     """Series at many DMs with one sampling time.
 
@@ -76,3 +132,17 @@ class DMTime:
 
     def __len__(self) -> int:
         return len(self.dms)
+
+    def __repr__(self) -> str:
+        return (
+            f"<DMTime: {len(self)} DMs {self.dms[0]:.6g} to {self.dms[-1]:.6g}, {self.data.shape[1]} samples of "
+            f"{1e6 * self.tsamp:.6g} µs>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            ("DMs", f"{len(self)}, {self.dms[0]:.6g} to {self.dms[-1]:.6g} pc/cm³"),
+            ("samples", f"{self.data.shape[1]} × {1e6 * self.tsamp:.6g} µs"),
+            ("start", known(self.tstart, ".8f", "MJD (UTC)")),
+        ]
+        return facts("DMTime", rows)

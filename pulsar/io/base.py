@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.block import Block
+from pulsar.data.direction import dms, hms
 from pulsar.data.header import Header
+from pulsar.data.html import facts, known
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
 
@@ -103,10 +105,28 @@ class BaseObservation(ABC):
     def __repr__(self) -> str:
         h = self.header
         names = ", ".join(f.path.name for f in self.files[:3]) + (", …" if len(self.files) > 3 else "")
-        return (
-            f"<{type(self).__name__} {names}: {h.source or 'unnamed'}, {h.nchans} channels "
-            f"{h.freqs[-1]:g} to {h.freqs[0]:g} MHz, {h.nsamps} samples of {h.tsamp * 1e6:g} µs ({h.tobs:g} s)>"
-        )
+        what = f"{type(self).__name__} {names}".rstrip()
+        band = "a dedispersed series" if h.is_series else f"{h.nchans} channels {h.freqs[-1]:g} to {h.freqs[0]:g} MHz"
+        return f"<{what}: {h.source or 'unnamed'}, {band}, {h.nsamps} samples of {h.tsamp * 1e6:g} µs ({h.tobs:g} s)>"
+
+    def _repr_html_(self) -> str:
+        h = self.header
+        many = f" and {len(self.files) - 3} more" if len(self.files) > 3 else ""
+        rows = [
+            ("files", ", ".join(f.path.name for f in self.files[:3]) + many),
+            ("format", f"{h.format}, {h.nbits} bit"),
+            ("samples", f"{h.nsamps} × {1e6 * h.tsamp:.6g} µs = {h.tobs:.6g} s"),
+            ("start", known(h.tstart, ".8f", "MJD (UTC)")),
+            ("channels", "" if h.is_series else f"{h.nchans} × {h.chan_width:.6g} MHz"),
+            ("band", "" if h.is_series else f"{h.freqs[-1]:.6g} to {h.freqs[0]:.6g} MHz"),
+            ("DM", f"{h.dm:.6g} pc/cm³" if h.is_series else ""),
+            ("telescope", h.telescope),
+            ("beam", "" if h.beam is None else str(h.beam)),
+            ("position", f"{hms(h.ra_deg)} {dms(h.dec_deg)}".strip()),
+            ("gaps", f"{sum(g.nsamps for g in self.gaps) * h.tsamp:.6g} s in {len(self.gaps)}" if self.gaps else ""),
+            ("to note", "; ".join(self.problems)),
+        ]
+        return facts(h.source or "unnamed source", rows)
 
 
 class _Descriptor:

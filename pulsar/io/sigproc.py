@@ -198,7 +198,7 @@ def common_header(values: dict[str, Any], problems: list[str], **fields: Any) ->
     nbeams = int(values.get("nbeams", 0))
     return Header(
         tstart=tstart,
-        dm=float(fields.pop("dm", values.get("refdm", 0.0))),
+        dm=known_dm(float(fields.pop("dm", values.get("refdm", 0.0))), problems),
         source=str(values.get("source_name", "")),
         telescope=TELESCOPES.get(number, "") if number is not None else "",
         telescope_id=number,
@@ -213,6 +213,14 @@ def common_header(values: dict[str, Any], problems: list[str], **fields: Any) ->
         pulsarcentric=bool(values.get("pulsarcentric", 0)),
         **fields,
     )
+
+
+def known_dm(dm: float, problems: list[str]) -> float:
+    """The DM of a header; 0, with a word in `problems`, where it is none."""
+    if math.isfinite(dm) and dm >= 0:
+        return dm
+    problems.append(f"the DM in the header is {dm:g}, which is none: taken as 0")
+    return 0.0
 
 
 def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[Any]:

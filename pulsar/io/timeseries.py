@@ -12,7 +12,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, RawFile, channel_mean
-from pulsar.io.sigproc import common_header, required
+from pulsar.io.sigproc import common_header, known_dm, required
 from pulsar.io.sigproc_header import MAX_HEADER, parse_header
 
 # Samples read at a time.
@@ -234,7 +234,7 @@ class PrestoReader(_SeriesReader):
             foff=-abs(total or width),
             tstart=epoch,
             nbits=32,
-            dm=number("dispersion measure", default=0.0),
+            dm=known_dm(number("dispersion measure", default=0.0), problems),
             is_series=True,
             source=find("object being observed") or "",
             telescope=find("telescope used") or "",

@@ -178,6 +178,14 @@ def test_wrong_values(tmp_path, changes, match):
     assert "a.fil" in str(caught.value)
 
 
+@pytest.mark.parametrize("dm", [-1.0, math.nan])
+def test_a_dm_that_is_none_is_told(tmp_path, dm):
+    (tmp_path / "a.fil").write_bytes(raw_header(text("refdm"), struct.pack("<d", dm)) + bytes(64))
+    obs = open_observation(tmp_path / "a.fil")
+    assert obs.header.dm == 0.0
+    assert any("DM in the header" in problem for problem in obs.problems)
+
+
 def test_no_spectrum(tmp_path):
     (tmp_path / "a.fil").write_bytes(raw_header() + b"abc")
     with pytest.raises(DataError, match="no complete spectrum"):
