@@ -1,7 +1,8 @@
 """Pulsars, bursts and interference added to a real observation."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.memory import Filterbank
 from pulsar.synthesis.interference import GAINS, Interference, alive
 from pulsar.synthesis.model import Burst, Pulsar, Rfi
 from pulsar.synthesis.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal
@@ -52,7 +54,8 @@ def channel_sigmas(obs: Observation) -> NDArray[np.float64]:
             elif row.dtype == np.uint8:
                 estimates[i, c] = _sigma_of_codes(np.bincount(row, minlength=256))
             else:
-                lower, upper = np.percentile(row, (25.0, 75.0))
+                row = row[np.isfinite(row)] if row.dtype.kind == "f" else row
+                lower, upper = np.percentile(row, (25.0, 75.0)) if row.size else (0.0, 0.0)
                 estimates[i, c] = (upper - lower) / 1.3489795
     sigmas = np.median(estimates, axis=0)
     sigmas[~obs.chan_ok | ~np.isfinite(sigmas)] = 0.0
@@ -151,54 +154,21 @@ def inject(
         The observation is a dedispersed series, or no channel varies.
     """
     from pulsar.io.sigproc import FilterbankWriter
-    from pulsar_kernels.synth import stream_keys
 
     path = Path(path)
     header = obs.header
-    if not pulsars and not bursts and not rfi:
-        raise ConfigError("nothing to inject: give a pulsar, a burst or interference")
-    for pulsar in pulsars:
-        if pulsar.period < 2 * header.tsamp:
-            raise ConfigError(f"period {pulsar.period:g} s is shorter than two samples of {header.tsamp:g} s")
-    if header.is_series:
-        raise DataError(f"{_name(obs)}: a dedispersed series has no channels to inject into: give the raw data")
-    if obs.dtype == np.float32 and any(source.kind == "saturated" for source in rfi):
-        raise ConfigError(f"{_name(obs)}: rfi saturated: its samples are floats, which have no highest code")
+    added = _Added(tuple(pulsars), tuple(bursts), tuple(rfi), seed)
+    _check(obs, added)
     depth = _depth(obs, nbits)
     check_free(path, overwrite=overwrite, nbytes=float(header.nsamps) * header.nchans * depth / 8)
     if any(file.path.resolve() == path.resolve() for file in obs.files):
         raise ConfigError(f"{path}: is the input itself: write to another file")
     check_packing(header.nchans, depth)
-    sigmas = channel_sigmas(obs)
-    chan_ok = (sigmas > 0) & alive(header, rfi)
-    scales = _scales(obs, sigmas)
-    if not (sigmas > 0).any():
-        raise DataError(f"{_name(obs)}: no channel varies, so there is no noise to scale a signal to")
-    signals: list[PulsarSignal | BurstSignal] = [
-        *(pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(pulsars)),
-        *(burst_signal(header, b, chan_ok=chan_ok) for b in bursts),
-    ]
-    source_keys = stream_keys(seed, 5000, np.arange(len(rfi)))
-    sources = [
-        (Interference(header, source, int(source_keys[i])), stream_keys(seed, 5001 + i, np.arange(header.nchans)))
-        for i, source in enumerate(rfi)
-    ]
-    keys = stream_keys(seed, 4000, np.arange(header.nchans, dtype=np.int64))
-    size = max(1, memory // (2 * header.nchans * obs.dtype.itemsize * _PIECE)) * _PIECE
-    size = min(size, -(-header.nsamps // _PIECE) * _PIECE)
-    buffer = np.empty((header.nchans, size), dtype=obs.dtype)
     out_header = header.with_(nbits=depth, nifs=1)
-    with (
-        ThreadPoolExecutor(max(1, threads)) as pool,
-        FilterbankWriter(path, out_header, nbits=depth, ascending=ascending, nifs=1) as writer,
-    ):
-        for start in range(0, header.nsamps, size):
-            part = buffer[:, : min(size, header.nsamps - start)]
-            obs.read_into(start, part)
-            _add(part, start, header, signals, sources, scales, keys, _top(obs), pool)
+    chunks, chan_ok = _chunks(obs, added, threads, memory, progress)
+    with FilterbankWriter(path, out_header, nbits=depth, ascending=ascending, nifs=1) as writer:
+        for part in chunks:
             writer.write(part)
-            if progress is not None:
-                progress(part.shape[1])
     values = {
         "seed": seed,
         "pulsars": [p.model_dump(mode="json", exclude_defaults=True) for p in pulsars],
@@ -211,6 +181,112 @@ def inject(
     ]
     write_truth(truth_path(path), values, entries)
     return path
+
+
+def inject_in_memory(
+    obs: Observation,
+    *,
+    pulsars: Sequence[Pulsar] = (),
+    bursts: Sequence[Burst] = (),
+    rfi: Sequence[Rfi] = (),
+    nbits: int | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Filterbank:
+    """Add pulsars, bursts and interference to an observation, without a file; the same samples as :func:`inject`.
+
+    Parameters
+    ----------
+    obs, pulsars, bursts, rfi, nbits, seed, threads, progress
+        As for :func:`inject`.
+
+    Returns
+    -------
+    Filterbank
+
+    Raises
+    ------
+    ConfigError, DataError
+        As for :func:`inject`.
+    """
+    from pulsar.io.sigproc import quantise
+
+    header = obs.header
+    added = _Added(tuple(pulsars), tuple(bursts), tuple(rfi), seed)
+    _check(obs, added)
+    depth = _depth(obs, nbits)
+    kind = np.dtype(np.float32 if depth == 32 else np.uint16 if depth == 16 else np.uint8)
+    data = np.empty((header.nchans, header.nsamps), dtype=kind)
+    chunks, _ = _chunks(obs, added, threads, 128 << 20, progress)
+    at = 0
+    for part in chunks:
+        data[:, at : at + part.shape[1]] = quantise(part, depth)
+        at += part.shape[1]
+    return Filterbank(data, header.with_(nbits=depth, nifs=1))
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What is added to an observation."""
+
+    pulsars: tuple[Pulsar, ...]
+    bursts: tuple[Burst, ...]
+    rfi: tuple[Rfi, ...]
+    seed: int
+
+
+def _check(obs: Observation, added: _Added) -> None:
+    """Refuse what cannot be added, before any sample is read."""
+    header = obs.header
+    if not added.pulsars and not added.bursts and not added.rfi:
+        raise ConfigError("nothing to inject: give a pulsar, a burst or interference")
+    for pulsar in added.pulsars:
+        if pulsar.period < 2 * header.tsamp:
+            raise ConfigError(f"period {pulsar.period:g} s is shorter than two samples of {header.tsamp:g} s")
+    if header.is_series:
+        raise DataError(f"{_name(obs)}: a dedispersed series has no channels to inject into: give the raw data")
+    if obs.dtype == np.float32 and any(source.kind == "saturated" for source in added.rfi):
+        raise ConfigError(f"{_name(obs)}: rfi saturated: its samples are floats, which have no highest code")
+
+
+def _chunks(
+    obs: Observation, added: _Added, threads: int, memory: int, progress: Callable[[int], None] | None
+) -> tuple[Iterator[NDArray[Any]], NDArray[np.bool_]]:
+    """Samples with what is added, chunk by chunk in one buffer, and the channels that carry a signal."""
+    from pulsar_kernels.synth import stream_keys
+
+    header, seed = obs.header, added.seed
+    sigmas = channel_sigmas(obs)
+    chan_ok = (sigmas > 0) & alive(header, added.rfi)
+    scales = _scales(obs, sigmas)
+    if not (sigmas > 0).any():
+        raise DataError(f"{_name(obs)}: no channel varies, so there is no noise to scale a signal to")
+    signals: list[PulsarSignal | BurstSignal] = [
+        *(pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(added.pulsars)),
+        *(burst_signal(header, b, chan_ok=chan_ok) for b in added.bursts),
+    ]
+    source_keys = stream_keys(seed, 5000, np.arange(len(added.rfi)))
+    sources = [
+        (Interference(header, source, int(source_keys[i])), stream_keys(seed, 5001 + i, np.arange(header.nchans)))
+        for i, source in enumerate(added.rfi)
+    ]
+    keys = stream_keys(seed, 4000, np.arange(header.nchans, dtype=np.int64))
+    size = max(1, memory // (2 * header.nchans * obs.dtype.itemsize * _PIECE)) * _PIECE
+    size = min(size, -(-header.nsamps // _PIECE) * _PIECE)
+
+    def run() -> Iterator[NDArray[Any]]:
+        buffer = np.empty((header.nchans, size), dtype=obs.dtype)
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            for start in range(0, header.nsamps, size):
+                part = buffer[:, : min(size, header.nsamps - start)]
+                obs.read_into(start, part)
+                _add(part, start, header, signals, sources, scales, keys, _top(obs), pool)
+                yield part
+                if progress is not None:
+                    progress(part.shape[1])
+
+    return run(), chan_ok
 
 
 def _name(obs: Observation) -> str:

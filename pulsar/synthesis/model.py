@@ -1,13 +1,16 @@
 """What a synthetic observation is made of: loaded from flags or from a TOML list."""
 
 import difflib
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from pulsar.constants import C
+from pulsar.data.arguments import number
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 
@@ -27,9 +30,31 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class Model(BaseModel):
-    """Base: frozen, and an unknown key is an error."""
+    """Base: frozen, and an unknown key is an error. Quantities become numbers in the unit that a field tells."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {key: _in_unit(key, value, cls.model_fields.get(str(key))) for key, value in values.items()}
+
+
+def _in_unit(name: str, value: Any, field: FieldInfo | None) -> Any:
+    """A quantity as a number in the unit that stands in brackets in the description of its field."""
+    unit = _UNIT.search(field.description or "") if field is not None else None
+    if isinstance(value, tuple | list):
+        return [_in_unit(name, one, field) for one in value]
+    if not hasattr(value, "to_value"):
+        return value
+    if unit is None:
+        raise ValueError(f"{name} = {value}: expected a number without a unit")
+    return number(name, value, unit[1])
+
+
+_UNIT: Final = re.compile(r"\[(s|MHz|Hz|Hz/s|m/s2|pc/cm3|deg)\]")
 
 
 class Component(Model):
