@@ -1,18 +1,20 @@
 """Reading of the HDF5 product."""
 
 import html
+import io
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.candidate import Column, dtype_of, empty_table
+from pulsar.data.candidate import dtype_of, empty_table
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
@@ -21,7 +23,7 @@ from pulsar.io.product import schema
 from pulsar.io.product.placed import header_of, placed, unknown_header
 
 if TYPE_CHECKING:
-    from astropy.table import QTable
+    from pulsar.io.product.table import ResultTable
 
 #: How every HDF5 file begins.
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -113,6 +115,8 @@ class Run:
     ----------
     path : Path or str
         A product of this program.
+    content : bytes, optional
+        What that file would hold, where it was never written; `path` is only a name then.
 
     Raises
     ------
@@ -120,13 +124,58 @@ class Run:
         The file is missing, is not a product, or of a newer major version.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, content: bytes | None = None) -> None:
         self.path = Path(path)
+        self._content = content
         with self._open() as file:
             self.attrs: dict[str, Any] = {key: _value(v) for key, v in file.attrs.items()}
 
     def _open(self) -> h5py.File:
+        if self._content is not None:
+            return h5py.File(io.BytesIO(self._content), "r")
         return open_file(self.path, {schema.FORMAT: schema.FORMAT_VERSION}, "a product of `pulsar search`")
+
+    @classmethod
+    def in_memory(cls, path: Path | str) -> Self:
+        """Take a product whole into memory, so that its file may go; :meth:`save` writes it again.
+
+        Raises
+        ------
+        DataError
+            As for the class.
+        """
+        run = cls(path)
+        return cls(Path("in memory"), content=run.path.read_bytes())
+
+    def save(self, path: Path | str, *, overwrite: bool = False) -> "Run":
+        """Write the product to a file.
+
+        Parameters
+        ----------
+        path : Path or str
+        overwrite : bool
+            Replace an existing file.
+
+        Returns
+        -------
+        Run
+            The product at its new place.
+
+        Raises
+        ------
+        ConfigError
+            The file exists, or cannot be written.
+        """
+        from pulsar.io.product.writer import check_output
+
+        path = check_output(path, overwrite=overwrite)
+        part = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(self.path.read_bytes() if self._content is None else self._content)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return Run(path)
 
     def rows(self, name: str = "candidates") -> NDArray[Any]:
         """A table as a structured numpy array, texts as str; empty when the file does not hold it.
@@ -157,33 +206,35 @@ class Run:
         rows["obs"] = 0 if self.observations else -1
         return placed(rows, self.observations) if "target" in added else rows
 
-    def table(self, name: str = "candidates") -> "QTable":
-        """A table as an astropy QTable with units and descriptions; empty when the file does not hold it."""
-        from astropy.table import QTable
-        from astropy.units import Quantity
+    def table(self, name: str = "candidates") -> "ResultTable":
+        """A table as an astropy QTable with units and descriptions; empty when the file does not hold it.
 
-        rows = self.rows(name)
-        known = {c.name: c for c in schema.TABLES[name][0]}
-        table = QTable()
-        for key in rows.dtype.names or ():
-            column = known.get(key, Column(key, "", "", ""))
-            table[key] = Quantity(rows[key], column.unit, dtype=rows[key].dtype) if column.unit else rows[key]
-            table[key].info.description = column.description
-        table.meta["description"] = schema.TABLES[name][1]
-        return table
+        Parameters
+        ----------
+        name : str
+            As for :meth:`rows`.
+        """
+        from pulsar.io.product.table import as_table
+
+        return as_table(self.rows(name), *schema.TABLES[name])
 
     @cached_property
-    def candidates(self) -> "QTable":
+    def candidates(self) -> "ResultTable":
         """The ranked candidates, best first, with units."""
         return self.table("candidates")
 
     @cached_property
-    def single_pulses(self) -> "QTable":
+    def single_pulses(self) -> "ResultTable":
         """The ranked single pulses, best first, with units; empty when they were not searched."""
         return self.table("single_pulses")
 
+    @property
+    def pulses(self) -> "ResultTable":
+        """The same as `single_pulses`."""
+        return self.single_pulses
+
     @cached_property
-    def detections(self) -> "QTable":
+    def detections(self) -> "ResultTable":
         """The raw detections, with units; empty when they were not kept."""
         return self.table("detections")
 
@@ -330,6 +381,11 @@ class Run:
             extra: dict[str, Any] = json.loads(_value(attrs.get("extra", "{}")))
         return Fold(**values, extra=extra)
 
+    @property
+    def folds(self) -> "Folds":
+        """The folds by the names of their candidates, best first; each is read when it is asked for."""
+        return Folds(self)
+
     def pulse(self, ident: str) -> PulseCutout:
         """What surrounds a single pulse; ``pulsar.plot`` draws it.
 
@@ -391,8 +447,42 @@ class Run:
         )
 
 
+class Folds(Mapping[str, Fold]):
+    """The folds of a run: a mapping from the name of a candidate to its :class:`Fold`, read when asked for.
+
+    Parameters
+    ----------
+    run : Run
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __getitem__(self, ident: str) -> Fold:
+        if ident not in self._run.ids:
+            raise KeyError(ident)
+        return self._run.fold(ident)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._run.ids)
+
+    def __len__(self) -> int:
+        return len(self._run.ids)
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} folds: {', '.join(self._run.ids[:5])}{', …' if len(self) > 5 else ''}>"
+
+
 def read(path: Path | str) -> Run:
     """Open a product of ``pulsar search``.
+
+    Parameters
+    ----------
+    path : Path or str
+
+    Returns
+    -------
+    Run
 
     Raises
     ------
