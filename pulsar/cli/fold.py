@@ -65,6 +65,16 @@ def command(
         list[str] | None,
         typer.Option("--id", metavar="ID", help="Only this candidate; may be repeated.", show_default="all"),
     ] = None,
+    nbins: Annotated[
+        int | None, typer.Option("--nbins", metavar="N", help="Most phase bins.", show_default="fold.nbins")
+    ] = None,
+    nsub: Annotated[
+        int | None, typer.Option("--nsub", metavar="N", help="Sub-integrations.", show_default="fold.nsubints")
+    ] = None,
+    refine: Annotated[
+        bool,
+        typer.Option("--refine/--no-refine", help="Look for the best period, derivative and DM around those given."),
+    ] = True,
     config: Preset = None,
     sets: Sets = None,
     zap: Zap = None,
@@ -76,9 +86,17 @@ def command(
     quiet: Quiet = False,
     _debug: Debug = False,
 ) -> None:
-    """Fold an observation with a period and DM, by an ephemeris, or with the candidates of a run, and refine them."""
+    """Fold an observation with a period and DM, by an ephemeris, or with the candidates of a run; and refine them."""
     settings = effective_config(
-        config, sets, zap=zap, zerodm=zerodm, rfi__mask=mask, run__threads=threads, run__memory=memory
+        config,
+        sets,
+        zap=zap,
+        zerodm=zerodm,
+        rfi__mask=mask,
+        run__threads=threads,
+        run__memory=memory,
+        fold__nbins=nbins,
+        fold__nsubints=nsub,
     )
     wanted = ephemerides(period, dm, accel, epoch, candidates, idents, par, files=files, config=settings)
     from pulsar.io.product.writer import check_output
@@ -89,7 +107,16 @@ def command(
 
     from pulsar.pipeline.folding import fold_files
 
-    run = fold_files(files, wanted, settings, output, overwrite=overwrite, argv=sys.argv, progress=progress_mode(quiet))
+    run = fold_files(
+        files,
+        wanted,
+        settings,
+        output,
+        fit=refine,
+        overwrite=overwrite,
+        argv=sys.argv,
+        progress=progress_mode(quiet),
+    )
     print_candidates(run.rows("candidates"))
     if not quiet:
         note(f"{output}: {len(run)} folds; plots: pulsar report {output}")

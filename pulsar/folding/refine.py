@@ -328,6 +328,7 @@ def refine(
     search_dm: bool = True,
     search_fdot: bool = True,
     lines: Sequence[tuple[float, float]] = (),
+    fit: bool = True,
 ) -> Fold:
     """Refine frequency, derivative and DM of a folded candidate, and measure it.
 
@@ -340,6 +341,8 @@ def refine(
         Fit the derivative (more than three sub-integrations needed).
     lines : sequence of (float, float)
         Frequencies and full widths [Hz] of periodic interference: the harmonics that they fall on are left out.
+    fit : bool
+        False: measure at the starting values, and only show what lies around them.
 
     Returns
     -------
@@ -351,7 +354,7 @@ def refine(
         a pulse of this shape keeps.
     """
     data = _prepare(cube, lines)
-    plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot)
+    plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, fit=fit)
     after, before = plain.after, cube.params
     aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
     times, weight = aligned.sum(axis=1), data.weight.sum(axis=1)
@@ -361,7 +364,7 @@ def refine(
     data = _prepare(cube, lines, levelled=True)
     if cube.levelled is None:
         data.spectra *= noise.gain
-    white = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, noise=noise.evened())
+    white = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, fit=fit, noise=noise.evened())
     if white.snr < plain.snr:
         # The pulses of a bright pulsar vary, which is noise beside its harmonics too, but not beside its pulses.
         away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight)
@@ -376,7 +379,7 @@ def refine(
 
 
 def _refined(
-    cube: FoldCube, data: _Data, *, search_dm: bool, search_fdot: bool, noise: HarmonicNoise | None = None
+    cube: FoldCube, data: _Data, *, search_dm: bool, search_fdot: bool, fit: bool, noise: HarmonicNoise | None = None
 ) -> Fold:
     nsub, nbands = data.weight.shape
     params = cube.params
@@ -385,6 +388,7 @@ def _refined(
 
     theta = np.zeros(3)
     offsets = _dm_grid(data, params.dm, width, not fit_dm)
+    fit_dm = fit_dm and fit
     if fit_dm:
         snr, _, _ = best_box(_dm_profiles(data.spectra.sum(axis=0), data, offsets), data.variance, dense=False)
         theta[2] = offsets[int(np.argmax(snr))]
@@ -400,6 +404,8 @@ def _refined(
     dfdots = _steps(_SIDE_FDOT, fd_step) if search_fdot and nsub > 3 else np.zeros(1)
     times = data.aligned(0.0, 0.0, theta[2]).sum(axis=1)
     plane = _plane(times, data, dfs, dfdots)
+    if not fit:
+        return _measure(cube, data, theta, np.full(3, np.nan), before, offsets, dfs, dfdots, plane, noise)
     # The whole plane is shown, what is possible of it is searched.
     rows = np.flatnonzero(np.isin(dfdots, _within(dfdots, params.fdot, bounds.fdot))) if fit_d else [len(dfdots) // 2]
     i, j = np.unravel_index(int(np.argmax(plane[rows])), (len(rows), len(dfs)))

@@ -225,6 +225,7 @@ def fold_files(
     config: Config,
     out: Path,
     *,
+    fit: bool = True,
     overwrite: bool = False,
     argv: Sequence[str] = (),
     progress: Progress | None = None,
@@ -239,6 +240,8 @@ def fold_files(
     config : Config
     out : Path
         Product to write.
+    fit : bool
+        Refine period, derivative and DM; False measures those that are given.
     overwrite : bool
         Replace an existing file.
     argv : sequence of str
@@ -282,7 +285,7 @@ def fold_files(
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []
                 for cube in cubes:
-                    folds.append(refine(cube, search_dm=not obs.header.is_series))
+                    folds.append(refine(cube, search_dm=not obs.header.is_series, fit=fit))
                     tick(1)
             names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
             table = empty_table(CANDIDATE_COLUMNS, len(folds))
