@@ -1,5 +1,6 @@
 """How a run tells where it is: bars on a terminal, sparse dated lines in a batch log, or nothing; and stage times."""
 
+import html
 import sys
 import threading
 import time
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 #: At most one line in so many seconds while a stage runs, in batch mode [s].
 INTERVAL = 10.0
+#: A notebook is sent a new bar no sooner than after so many seconds.
+CELL_INTERVAL = 0.2
 #: Part of a stage from which on the time that is left is told.
 _TELLING = 0.02
 
@@ -28,8 +31,8 @@ class Progress:
 
     Parameters
     ----------
-    mode : {"auto", "bars", "log", "quiet"}
-        ``auto``: bars when `stream` is a terminal, dated lines otherwise.
+    mode : {"auto", "bars", "log", "notebook", "quiet"}
+        ``auto``: bars when `stream` is a terminal, dated lines otherwise; ``notebook``: a bar under the cell.
     stream : text file, optional
         Default: sys.stderr.
     interval : float
@@ -43,7 +46,7 @@ class Progress:
 
     def __init__(
         self,
-        mode: Literal["auto", "bars", "log", "quiet"] = "auto",
+        mode: Literal["auto", "bars", "log", "notebook", "quiet"] = "auto",
         *,
         stream: TextIO | None = None,
         interval: float = INTERVAL,
@@ -66,6 +69,8 @@ class Progress:
                 self._bars.console.print(text, markup=False, highlight=False)
             elif self.mode == "log":
                 self._line(text)
+            elif self.mode == "notebook":
+                _Cell(html.escape(text))
             else:
                 print(text, file=self.stream, flush=True)
 
@@ -126,6 +131,8 @@ class Progress:
             return _no_tick, _no_finish
         if self.mode == "bars":
             return self._start_bar(name, total, unit)
+        if self.mode == "notebook":
+            return self._start_cell(name, total, unit)
         return self._start_log(name, total, unit)
 
     def _start_bar(
@@ -148,6 +155,29 @@ class Progress:
             if not outer:
                 bars.stop()
                 self._bars = None
+
+        return tick, finish
+
+    def _start_cell(
+        self, name: str, total: float | None, unit: str
+    ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
+        start = time.monotonic()
+        done, shown = 0.0, start
+        cell = _Cell(_bar(name, 0.0 if total else None, unit))
+
+        def tick(n: float = 1) -> None:
+            nonlocal done, shown
+            with self._lock:
+                done += n
+                now = time.monotonic()
+                if now - shown < CELL_INTERVAL:
+                    return
+                shown = now
+                cell.show(_bar(name, min(done / total, 1.0) if total else None, unit))
+
+        def finish(state: str, spent: StageTime) -> None:
+            with self._lock:
+                cell.show(f"{name}: {state} in {_seconds(spent.wall)}")
 
         return tick, finish
 
@@ -181,6 +211,34 @@ class Progress:
 
     def _line(self, text: str) -> None:
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", file=self.stream, flush=True)
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook, which shows HTML."""
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+class _Cell:
+    """A piece of HTML under the cell of a notebook, to be shown anew."""
+
+    def __init__(self, content: str) -> None:
+        from IPython.display import HTML, display
+
+        self._html = HTML
+        self._handle = display(HTML(content), display_id=True)
+
+    def show(self, content: str) -> None:
+        self._handle.update(self._html(content))
+
+
+def _bar(name: str, part: float | None, unit: str) -> str:
+    """A stage as HTML: how much of it is done, or that it runs."""
+    label = f"<span style='display:inline-block;min-width:10em'>{html.escape(name)}</span>"
+    if part is None:
+        return f"{label}<progress></progress> {html.escape(unit)}"
+    return f"{label}<progress value='{part:.3f}' max='1'></progress> {100 * part:.0f} % of the {html.escape(unit)}"
 
 
 def _no_tick(_n: float = 1) -> None:
