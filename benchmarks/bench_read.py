@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from pulsar.cleaning.statistics import piece_samples
+from pulsar.config.model import Config
 from pulsar.io.open import open_observation
-from pulsar.pipeline.api import clean
+from pulsar.pipeline.cleaning import clean_source, find_mask
+from pulsar.pipeline.progress import Progress
 from pulsar.synthesis import Sky, write_filterbank, write_psrfits
 
 REPEATS = 3
@@ -60,7 +62,9 @@ def main() -> None:
                         obs.read_into(at, out)
 
                 seconds = best(read)
-                cleaned = clean(obs)
+                quiet = Progress("quiet")
+                mask = find_mask(obs, Config(), threads=2, progress=quiet).mask
+                cleaned = clean_source(obs, mask, Config(), threads=2, progress=quiet)
                 # As dedispersion and folding read: long rows.
                 gulp = min(32 * step, header.nsamps)
                 part = np.empty((cleaned.nchans, gulp), np.int8)

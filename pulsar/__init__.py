@@ -1,5 +1,8 @@
 """Pulsar search: from a raw observation to ranked candidates.
 
+What is public is listed in ``__all__``: the functions of :mod:`pulsar.api`, the data types that they take and return,
+the configuration and the errors. Everything else is the inside of the program and may change without notice.
+
 The public names are loaded when they are first used: importing this package loads neither numba nor astropy.
 """
 
@@ -9,26 +12,42 @@ from typing import TYPE_CHECKING, Any
 from pulsar.errors import ConfigError, DataError, PulsarError
 
 if TYPE_CHECKING:
+    from pulsar.api import (
+        dedisperse,
+        fold,
+        inject,
+        open,  # noqa: A004
+        plot,
+        read,
+        rfi,
+        search,
+        search_accel,
+        search_ffa,
+        search_fft,
+        search_single_pulse,
+        simulate,
+    )
     from pulsar.config.load import load_config
     from pulsar.config.model import Config
-    from pulsar.io.open import open_observation as open  # noqa: A004
-    from pulsar.io.product.reader import read
-    from pulsar.pipeline.api import dedisperse, fold, search
-    from pulsar.pipeline.rfi import make_rfi as rfi
-    from pulsar.report.sheet import plot
-    from pulsar.searches.accel import search_accel
-    from pulsar.searches.ffa import search_ffa
-    from pulsar.searches.fft import search_fft
-    from pulsar.searches.single_pulse import search_single_pulse
-    from pulsar.synthesis import inject, simulate
+    from pulsar.data.fold import Fold
+    from pulsar.data.observation import Observation
+    from pulsar.data.series import DMTime, TimeSeries
+    from pulsar.io.memory import Filterbank
+    from pulsar.io.product.reader import Run
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Config",
     "ConfigError",
+    "DMTime",
     "DataError",
+    "Filterbank",
+    "Fold",
+    "Observation",
     "PulsarError",
+    "Run",
+    "TimeSeries",
     "__version__",
     "dedisperse",
     "fold",
@@ -46,34 +65,26 @@ __all__ = [
     "simulate",
 ]
 
-#: Public name -> module and name there.
-_PUBLIC = {
-    "Config": ("pulsar.config.model", "Config"),
-    "dedisperse": ("pulsar.pipeline.api", "dedisperse"),
-    "fold": ("pulsar.pipeline.api", "fold"),
-    "inject": ("pulsar.synthesis", "inject"),
-    "load_config": ("pulsar.config.load", "load_config"),
-    "open": ("pulsar.io.open", "open_observation"),
-    "plot": ("pulsar.report.sheet", "plot"),
-    "read": ("pulsar.io.product.reader", "read"),
-    "rfi": ("pulsar.pipeline.rfi", "make_rfi"),
-    "search": ("pulsar.pipeline.api", "search"),
-    "search_accel": ("pulsar.searches.accel", "search_accel"),
-    "search_ffa": ("pulsar.searches.ffa", "search_ffa"),
-    "search_fft": ("pulsar.searches.fft", "search_fft"),
-    "search_single_pulse": ("pulsar.searches.single_pulse", "search_single_pulse"),
-    "simulate": ("pulsar.synthesis", "simulate"),
+#: Public name -> module; the functions of `pulsar.api` are all others.
+_ELSEWHERE = {
+    "Config": "pulsar.config.model",
+    "DMTime": "pulsar.data.series",
+    "Filterbank": "pulsar.io.memory",
+    "Fold": "pulsar.data.fold",
+    "Observation": "pulsar.data.observation",
+    "Run": "pulsar.io.product.reader",
+    "TimeSeries": "pulsar.data.series",
+    "load_config": "pulsar.config.load",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
+    if name not in __all__:
         raise AttributeError(f"module 'pulsar' has no attribute {name!r}")
-    module, attribute = _PUBLIC[name]
-    value = getattr(import_module(module), attribute)
+    value = getattr(import_module(_ELSEWHERE.get(name, "pulsar.api")), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *__all__})

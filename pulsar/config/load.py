@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
+import numpy as np
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
@@ -45,6 +46,10 @@ def load_config(source: str | Path | None = None, sets: Sequence[str] = (), **ov
     **overrides
         ``section={"key": value}`` or ``**{"section.key": value}``, above all else. Values that are None are skipped.
 
+    Returns
+    -------
+    Config
+
     Raises
     ------
     ConfigError
@@ -63,6 +68,28 @@ def load_config(source: str | Path | None = None, sets: Sequence[str] = (), **ov
             if one is not None:
                 _put(values, origin, key, one, "the command line")
     return _validate(values, origin)
+
+
+def load_section(section: str, where: str, values: Mapping[str, Any]) -> Any:
+    """One section of the configuration, of the values that a function was given.
+
+    Parameters
+    ----------
+    section : str
+        Its name.
+    where : str
+        Whose arguments they are, for the message.
+    values : mapping
+        Key to value; keys that are left out have their default.
+
+    Raises
+    ------
+    ConfigError
+        A value is of the wrong type or out of bounds.
+    """
+    # numpy's numbers are none to the model.
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
+    return getattr(_validate({section: plain}, {f"{section}.{key}": where for key in plain}), section)
 
 
 def keys() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -384,9 +384,9 @@ class _SharedLines:
             progress.message(self.notes[0])
 
     def _find(self, beams: Sequence[Job], config: Config, path: Path, *, resume: bool, progress: "Progress") -> None:
-        from pulsar import __version__
         from pulsar.cleaning.birdies import Birdie
         from pulsar.cleaning.common import common_lines
+        from pulsar.io.product.provenance import software_version
         from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
         from pulsar.pipeline.run import first_look
         from pulsar.sky.receiver import Receiver
@@ -396,7 +396,7 @@ class _SharedLines:
         except OSError:
             return  # the search will say what is gone
         files = [InputFile(p, 0, 0, stat.st_size, stat.st_mtime) for p, stat in stats]
-        self._kept = Checkpoint(path, fingerprint(files, config, __version__), resume=resume)
+        self._kept = Checkpoint(path, fingerprint(files, config, software_version()), resume=resume)
         kept = self._kept.load("lines")
         if kept is not None:
             self.birdies = [Birdie(float(freq), float(width), "common") for freq, width in kept["birdies"]]

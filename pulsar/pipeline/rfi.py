@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -179,7 +180,8 @@ def make_rfi(
         record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), threads)
         cleaning = find_mask(obs, settings, threads=threads, progress=progress, statistics=True)
         source = clean_source(obs, cleaning.mask, settings, threads=threads, progress=progress)
-        scratch = Path(settings.run.scratch) if settings.run.scratch else (target or Path("mask")).absolute().parent
+        beside = Path(gettempdir()) if target is None else target.absolute().parent
+        scratch = Path(settings.run.scratch) if settings.run.scratch else beside
         found = zero_dm(
             source, obs.header, settings, threads=threads, memory=memory, scratch=scratch, progress=progress
         )

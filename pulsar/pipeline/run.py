@@ -92,9 +92,9 @@ def search(
     opened = not isinstance(paths, Observation)
     obs = open_observation(*paths, config=config.input) if not isinstance(paths, Observation) else paths
     try:
-        from pulsar import __version__
+        from pulsar.io.product.provenance import software_version
 
-        mark = fingerprint(obs.files, config, __version__)
+        mark = fingerprint(obs.files, config, software_version())
         refuse_calibration(obs, config)
         plan = dry_run(obs, config)  # refuses what cannot be done before any sample is read
         check_lists(obs, config)
@@ -160,8 +160,8 @@ def first_look(
     ConfigError, DataError
         As :func:`search`.
     """
-    from pulsar import __version__
     from pulsar.io.open import open_observation
+    from pulsar.io.product.provenance import software_version
 
     progress = Progress("quiet") if progress is None else progress
     with closing(open_observation(*paths, config=config.input)) as obs:
@@ -169,7 +169,7 @@ def first_look(
         plan = dry_run(obs, config)
         if obs.header.is_series:
             return None
-        checkpoint = Checkpoint(out, fingerprint(obs.files, config, __version__), resume=resume)
+        checkpoint = Checkpoint(out, fingerprint(obs.files, config, software_version()), resume=resume)
         return lines_of(Job(obs, config, plan, checkpoint, progress, thread_count(config)))
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pulsar.config.model import AccelConfig
 from pulsar.constants import C
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
-from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
@@ -436,58 +435,3 @@ class _Buffers:
             self.hits = np.concatenate([self.hits, np.zeros((more, 4), dtype=np.int64)])
             self.bends = np.concatenate([self.bends, np.zeros(more, dtype=np.int64)])
         return found
-
-
-def search_accel(
-    ts: TimeSeries,
-    zmax: float = 200.0,
-    *,
-    accel_max: float | None = None,
-    wmax: float = 0.0,
-    nharm: int = 8,
-    threshold: float = 2.0,
-    p_min: float | None = None,
-    p_max: float | None = None,
-    max_detections: int = 300,
-    birdies: Iterable[tuple[float, float]] = (),
-) -> NDArray[Any]:
-    """Search one dedispersed series for periodicities that drift.
-
-    Parameters
-    ----------
-    ts : TimeSeries
-    zmax : float
-        Largest drift of the highest harmonic summed [bins of 1/T].
-    accel_max : float, optional
-        Largest acceleration [m/s^2].
-    wmax : float
-        Largest change of the drift of the highest harmonic [bins of 1/T].
-    nharm : int
-        Most harmonics summed: 1, 2, 4, 8 or 16.
-    threshold : float
-        Trial-corrected significance from which a detection is kept.
-    p_min, p_max : float, optional
-        Range of periods [s]; default from 2 samples to a tenth of the data.
-    max_detections : int
-        Most detections returned.
-    birdies : iterable of (float, float)
-        Frequencies and full widths [Hz] of known interference.
-
-    Returns
-    -------
-    ndarray
-        Structured, best first, with the fields of DETECTION_COLUMNS.
-    """
-    config = AccelConfig.model_validate(
-        {
-            "zmax": zmax,
-            "accel_max": accel_max,
-            "wmax": wmax,
-            "nharm": nharm,
-            "threshold": threshold,
-            "p_min": p_min,
-            "p_max": p_max,
-            "max_detections": max_detections,
-        }
-    )
-    return AccelSearch(ts.nsamps, ts.tsamp, config).search(np.asarray(ts.data), ts.dm, 0, birdies)

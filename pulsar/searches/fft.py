@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import FFTConfig
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
-from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
@@ -255,40 +254,3 @@ class _Buffers:
         self.index = np.zeros(capacity, dtype=np.int64)
         self.stages = np.zeros(capacity, dtype=np.int64)
         self.power = np.zeros(capacity, dtype=np.float32)
-
-
-def search_fft(
-    ts: TimeSeries,
-    nharm: int = 16,
-    *,
-    threshold: float = 2.0,
-    p_min: float | None = None,
-    p_max: float | None = None,
-    max_detections: int = 300,
-    birdies: Iterable[tuple[float, float]] = (),
-) -> NDArray[Any]:
-    """Search one dedispersed series for periodicities.
-
-    Parameters
-    ----------
-    ts : TimeSeries
-    nharm : int
-        Most harmonics summed: 1, 2, 4, 8, 16 or 32.
-    threshold : float
-        Trial-corrected significance from which a detection is kept.
-    p_min, p_max : float, optional
-        Range of periods [s]; default from 2 samples to a tenth of the data.
-    max_detections : int
-        Most detections returned.
-    birdies : iterable of (float, float)
-        Frequencies and full widths [Hz] of known interference.
-
-    Returns
-    -------
-    ndarray
-        Structured, best first, with the fields of DETECTION_COLUMNS.
-    """
-    config = FFTConfig.model_validate(
-        {"nharm": nharm, "threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
-    )
-    return FFTSearch(ts.nsamps, ts.tsamp, config).search(np.asarray(ts.data), ts.dm, 0, birdies)

@@ -5,14 +5,13 @@ import threading
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import SinglePulseConfig
 from pulsar.data.candidate import EVENT_COLUMNS, dtype_of
-from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
 from pulsar.searches.lines import without_lines
@@ -344,30 +343,6 @@ class _Buffers:
         self.integers = self.work.view(np.int16)
         self.found = np.empty((_CAPACITY, 5))
         self.total, self.alive = np.zeros((2, work))
-
-
-def search_single_pulse(
-    ts: TimeSeries, snr: float = 7.0, *, width_max: float = 0.25, shape: Literal["boxcar", "gaussian"] = "boxcar"
-) -> NDArray[Any]:
-    """Search one dedispersed series for single pulses.
-
-    Parameters
-    ----------
-    ts : TimeSeries
-    snr : float
-        S/N from which a pulse is kept.
-    width_max : float
-        Widest pulse [s].
-    shape : {"boxcar", "gaussian"}
-        Matched filter.
-
-    Returns
-    -------
-    ndarray
-        Structured, in order of time, with the fields of EVENT_COLUMNS.
-    """
-    config = SinglePulseConfig.model_validate({"snr": snr, "width_max": width_max, "shape": shape})
-    return SinglePulseSearch(ts.nsamps, ts.tsamp, config).search(np.asarray(ts.data), ts.dm, 0)
 
 
 def event_sigma(snr: NDArray[Any], ntrials: float) -> NDArray[np.float64]:

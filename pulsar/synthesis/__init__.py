@@ -1,6 +1,5 @@
 """Synthetic observations, and pulsars injected into real ones."""
 
-from pulsar.synthesis.api import simulate
 from pulsar.synthesis.engine import Synthesiser, make
 from pulsar.synthesis.injection import channel_sigmas, inject
 from pulsar.synthesis.model import (
@@ -39,7 +38,6 @@ __all__ = [
     "observed_accel",
     "observed_spin",
     "phase",
-    "simulate",
     "truth_path",
     "validate",
     "write_filterbank",

@@ -10,6 +10,7 @@ import pytest
 from reference.products import make_header
 from typer.testing import CliRunner
 
+import pulsar
 from pulsar.cli.app import app
 from pulsar.cli.demo import match, verdict
 from pulsar.cli.search import default_output
@@ -115,6 +116,20 @@ def test_fold_with_a_period(observation: Path, folder: Path) -> None:
     assert 0 <= row["score"] <= 1
 
 
+def test_a_fold_as_it_is_given(observation: Path, folder: Path) -> None:
+    path = folder / "plain.h5"
+    args = ("--period", PERIOD, "--dm", DM, "--no-refine", "--nbins", 32, "--nsub", 6)
+    code, _, err = run("fold", observation, *args, "--out", path, "-q")
+    assert code == 0, err
+    fold = read(path).fold("c0001")
+    assert fold.after == fold.before
+    assert fold.after.dm == DM
+    assert fold.time_phase.shape == (6, 32)
+    # The same as in a notebook.
+    same = pulsar.fold(observation, PERIOD, DM, refine=False, nbins=32, nsub=6)
+    assert fold.snr == pytest.approx(same.snr, rel=1e-6)
+
+
 def test_fold_with_candidates(observation: Path, product: Path, folder: Path) -> None:
     path = folder / "again.h5"
     code, _, err = run("fold", observation, "--candidates", product, "--id", "c0001", "--out", path, "-q")
@@ -135,6 +150,8 @@ def test_fold_with_candidates(observation: Path, product: Path, folder: Path) ->
         (("--candidates", "RUN", "--period", 1), "either --period with --dm, or --par X.par, or --candidates"),
         (("--period", 1e-5, "--dm", 1), "shorter than two samples"),
         (("--period", -1, "--dm", 1), "expected a positive number of seconds"),
+        (("--period", 1, "--dm", 1, "--nbins", 2), "fold.nbins = 2: expected an integer >= 4"),
+        (("--period", 1, "--dm", 1, "--nsub", 0), "fold.nsubints = 0"),
     ],
 )
 def test_fold_usage(observation: Path, product: Path, tmp_path: Path, args: tuple[Any, ...], message: str) -> None:

@@ -6,10 +6,9 @@ import pytest
 from pulsar.config.model import AccelConfig
 from pulsar.constants import C
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
-from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
-from pulsar.searches.accel import AccelSearch, search_accel
+from pulsar.searches.accel import AccelSearch
 from pulsar.searches.fft import FFTSearch
 
 TSAMP = 256e-6
@@ -31,6 +30,12 @@ def pulses(n, f, z, duty, snr, w=0.0, phase=0.3, tsamp=TSAMP):
     """Frequency at mid-observation [Hz], drift z and its change w of the fundamental [bins]."""
     u = np.arange(n) / n - 0.5
     return shape(f * n * tsamp * u + z * u**2 / 2 + w * u**3 / 6 + phase, duty, snr)
+
+
+def searched(x: np.ndarray, zmax: float = 200.0, birdies=(), **config) -> np.ndarray:
+    """Detections of two sigma and more."""
+    settings = AccelConfig(**{"zmax": zmax, "threshold": 2.0} | config)
+    return AccelSearch(len(x), TSAMP, settings).search(x, birdies=birdies)
 
 
 def matches(det, f, z, tobs, dr=1.0, dz=3.0):
@@ -101,7 +106,7 @@ def test_a_pulsar_in_a_circular_orbit():
         x = a / omega**2 * (1 - np.cos(omega * t + 2 * np.pi * phase))
         x -= x[n // 2] + (x[n // 2 + 1] - x[n // 2 - 1]) / (2 * TSAMP) * t
         series = noise(n, seed) + shape(f * (t - x / C) + 0.2, 0.1, 15.0)
-        det = search_accel(TimeSeries(series, TSAMP), 200.0)
+        det = searched(series, 200.0)
         z = -f * a * np.cos(2 * np.pi * phase) * tobs**2 / C
         best = matches(det, f, z, tobs, 3.0, 6.0)
         found += best.size > 0 and best[0] == 0
@@ -208,7 +213,7 @@ def test_the_frequency_is_not_a_fraction_of_it():
 def test_two_pulsars_at_one_frequency_but_other_drift():
     n, tobs = 1 << 16, (1 << 16) * TSAMP
     x = noise(n, 1) + pulses(n, 100.0, 20.0, 0.3, 18.0) + pulses(n, 100.0, -20.0, 0.3, 18.0)
-    det = search_accel(TimeSeries(x, TSAMP), 60.0, nharm=2)
+    det = searched(x, 60.0, nharm=2)
     assert matches(det, 100.0, 20.0, tobs).size == 1
     assert matches(det, 100.0, -20.0, tobs).size == 1
 
@@ -217,7 +222,7 @@ def test_two_pulsars_at_one_frequency_but_other_drift():
 def test_padding_changes_nothing(n):
     """Frequency, drift and power refer to the data, not to the padded transform."""
     tobs = n * TSAMP
-    det = search_accel(TimeSeries(noise(n, 4) + pulses(n, 150.0, 21.0, 0.1, 20.0), TSAMP), 100.0)
+    det = searched(noise(n, 4) + pulses(n, 150.0, 21.0, 0.1, 20.0), 100.0)
     assert abs(det["freq"][0] - 150.0) < 4 * det["freq_err"][0]
     assert abs(det["fdot"][0] * tobs**2 - 21.0) < 0.6
     assert det["power"][0] > 0.7 * 20**2 / 2
@@ -245,12 +250,11 @@ def test_limits_of_acceleration_and_drift():
 def test_period_range_and_birdies():
     n = 1 << 16
     x = noise(n, 6) + pulses(n, 100.0, 12.0, 0.3, 40.0)
-    ts = TimeSeries(x, TSAMP)
-    assert search_accel(ts)["freq"][0] == pytest.approx(100.0, abs=0.01)
+    assert searched(x)["freq"][0] == pytest.approx(100.0, abs=0.01)
     for limits in ({"p_min": 0.012}, {"p_max": 0.008}):
-        assert not np.any(np.abs(search_accel(ts, **limits)["freq"] - 100.0) < 1.0)
-    assert search_accel(ts, birdies=[(100.0 * k, 6.0) for k in range(1, 19)]).size == 0
-    assert len(search_accel(ts, threshold=-4, max_detections=7)) == 7
+        assert not np.any(np.abs(searched(x, **limits)["freq"] - 100.0) < 1.0)
+    assert searched(x, birdies=[(100.0 * k, 6.0) for k in range(1, 19)]).size == 0
+    assert len(searched(x, threshold=-4, max_detections=7)) == 7
 
 
 def test_real_pulsar(shared_data):
@@ -270,7 +274,7 @@ def test_sigma_agrees_with_the_search_without_drift():
     ratios = []
     for seed in range(10):
         x = noise(n, seed) + pulses(n, 100.0 + 1.37 * seed, 0.0, 0.1, 20.0)
-        mine = search_accel(TimeSeries(x, TSAMP), 50.0)[0]
+        mine = searched(x, 50.0)[0]
         plain = FFTSearch(n, TSAMP).search(x)[0]
         ratios.append(mine["sigma_single"] / plain["sigma_single"])
         assert mine["sigma"] < mine["sigma_single"]

@@ -8,7 +8,7 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
-from pulsar.searches.ffa import FFASearch, periodogram, search_ffa
+from pulsar.searches.ffa import FFASearch, periodogram
 from pulsar.searches.ffa_levels import bins_wanted, box_widths
 from pulsar.searches.lines import without_lines
 
@@ -276,7 +276,6 @@ def test_ranges_that_do_not_fit_are_cut():
     assert short.cost == 0
     assert short.memory_bytes >= 0
     assert len(short.search(noise(1000, 1))) == 0
-    assert len(search_ffa(TimeSeries(noise(1000, 1), 1e-3))) == 0
     assert len(periodogram(TimeSeries(noise(1000, 1), 1e-3)).periods) == 0
     fair = FFASearch(10000, 1e-3)
     assert fair.enabled
@@ -339,7 +338,7 @@ def test_widths():
 def test_periodogram_agrees_with_the_search():
     x = noise(N, 14) + pulses(N, 1.5 / TSAMP, 0.02, 20.0)
     ts = TimeSeries(x, TSAMP)
-    found = search_ffa(ts, 0.5, 5.0)[0]
+    found = FFASearch(N, TSAMP, FFAConfig(p_min=0.5, p_max=5.0)).search(x)[0]
     gram = periodogram(ts, 0.5, 5.0)
     at = int(np.argmax(gram.best))
     assert gram.best[at] == pytest.approx(found["snr"], rel=1e-6)

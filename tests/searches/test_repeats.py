@@ -5,10 +5,9 @@ from hypothesis import strategies as st
 from scipy.special import comb
 
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
-from pulsar.data.series import TimeSeries
 from pulsar.io.open import open_observation
 from pulsar.searches.repeats import repeats, sources_by_dm
-from pulsar.searches.single_pulse import search_single_pulse
+from pulsar.searches.single_pulse import SinglePulseSearch
 from pulsar_kernels import period as kernels
 
 
@@ -134,8 +133,8 @@ def test_sources_by_dm():
 
 def test_rotations_of_a_real_pulsar(shared_data):
     with open_observation(shared_data / "series" / "GBT_J1807-0847.dat") as obs:
-        series = TimeSeries(obs.read().data[0], obs.header.tsamp)
-    events = search_single_pulse(series)
+        search = SinglePulseSearch(obs.header.nsamps, obs.header.tsamp)
+        events = search.search(obs.read().data[0])
     found = repeats(events["time"], events["snr"], errors=5e-4)
     assert found is not None
     assert found.period == pytest.approx(0.1637113, rel=1e-4)

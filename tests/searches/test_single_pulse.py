@@ -6,10 +6,9 @@ import pytest
 from scipy.special import ndtr
 
 from pulsar.config.model import SinglePulseConfig
-from pulsar.data.series import TimeSeries
 from pulsar.errors import DataError
 from pulsar.io.open import open_observation
-from pulsar.searches.single_pulse import SinglePulseSearch, search_single_pulse
+from pulsar.searches.single_pulse import SinglePulseSearch
 
 N, TSAMP, SIGMA = 1 << 16, 1e-3, 200.0
 
@@ -56,8 +55,8 @@ def test_wrong_length():
 
 def test_rotations_of_a_real_pulsar(shared_data):
     with open_observation(shared_data / "series" / "GBT_J1807-0847.dat") as obs:
-        series = TimeSeries(obs.read().data[0], obs.header.tsamp)
-    events = search_single_pulse(series)
+        search = SinglePulseSearch(obs.header.nsamps, obs.header.tsamp)
+        events = search.search(obs.read().data[0])
     assert len(np.unique(np.floor(events["time"] / 0.1637113))) >= 120
 
 

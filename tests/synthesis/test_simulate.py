@@ -24,7 +24,6 @@ from pulsar.synthesis import (
     observed_accel,
     observed_spin,
     phase,
-    simulate,
 )
 from pulsar.synthesis.engine import TILE
 from pulsar.synthesis.interference import Interference
@@ -497,17 +496,6 @@ def test_bandpass_and_drift():
     drift = samples(with_(drift=0.5)) - samples(BASE)
     assert (np.ptp(drift, axis=0) < 1e-5).all()
     assert 0.2 < drift[0].std() < 0.9
-
-
-def test_simulate_call():
-    block = simulate(nchans=64, tobs=1.0, pulsars=[{"period": 0.05, "dm": 30, "snr": 25}])
-    assert block.data.shape == (64, 7629)
-    again = simulate(None, with_(BASE, nsamps=100), seed=4)
-    assert again.data.shape == (32, 100)
-    with pytest.raises(ConfigError, match=r"\.fil"):
-        simulate("a.dat", nchans=4, nsamps=10)
-    with pytest.raises(ConfigError, match="no path"):
-        simulate(nchans=4, nsamps=10, output={"npol": 2})
 
 
 def test_errors_name_the_cause():

@@ -1,0 +1,354 @@
+"""Observations: opened, searched, dedispersed, folded, their interference masked; products read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pulsar.api._given import kind_of, observed, progress_of, settings_of
+from pulsar.config.load import load_section
+from pulsar.config.model import Config, DedispConfig
+from pulsar.data.arguments import quantities
+from pulsar.data.observation import Observation
+from pulsar.data.series import DMTime, TimeSeries
+from pulsar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
+
+    from pulsar.data.fold import Fold
+    from pulsar.io.product.reader import Run
+    from pulsar.pipeline.rfi import RfiReport
+
+
+def open(*paths: str | PathLike[str], config: Config | str | Path | None = None) -> Observation:  # noqa: A001
+    """Open one or several files as one observation.
+
+    Parameters
+    ----------
+    *paths : path
+        SIGPROC filterbank or time series, PSRFITS search mode, PRESTO `.dat` (or its `.inf`), FBH5. Several files
+        are joined by their start times, in whatever order they are given.
+    config : Config, name of a preset, or path of a TOML file, optional
+        Its section `input` overrides the headers.
+
+    Returns
+    -------
+    Observation
+        Its `header`; ``read(start, nsamps)`` and ``blocks(gulp)`` give samples; it is closed by ``close()`` or as a
+        context manager.
+
+    Raises
+    ------
+    ConfigError
+        The configuration is wrong.
+    DataError
+        A file is missing, empty, damaged or of an unknown kind, or the files do not belong together.
+    """
+    from pulsar.io.open import open_observation
+
+    for path in paths:
+        if not isinstance(path, str | PathLike):
+            raise ConfigError(f"open: {kind_of(path)} is no path; several files: pulsar.open(*files)")
+    return open_observation(*paths, config=settings_of(config).input)
+
+
+def read(path: str | PathLike[str]) -> Run:
+    """Open a product of `pulsar.search` or ``pulsar search``.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    Run
+        Nothing is kept open: every access reads what it needs.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is not a product, or of a newer major version.
+    """
+    from pulsar.io.product.reader import Run
+
+    if not isinstance(path, str | PathLike):
+        raise ConfigError(f"read: {kind_of(path)} is no path of a product")
+    return Run(fspath(path))
+
+
+def search(
+    data: TimeSeries | Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
+    config: Config | str | Path | None = None,
+    *,
+    out: str | PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Search an observation for pulsars of every kind and single pulses, and fold the best candidates.
+
+    It does what ``pulsar search`` does: mask, dedisperse, search in power spectra, with acceleration where asked for,
+    by fast folding and for single pulses, group, fold, refine and rank. Dedispersed data skip the first steps.
+
+    Parameters
+    ----------
+    data : TimeSeries, Filterbank, Observation, path or sequence of paths
+        One observation of one beam: your own array, as ``pulsar.TimeSeries(x, tsamp)`` or
+        ``pulsar.Filterbank.from_array(data, freqs, tsamp)``; what `pulsar.open` returns; or its files.
+    config : Config, name of a preset, or path of a TOML file, optional
+        ``pulsar.load_config("fast-19beam", ["dedisp.dm_hi=300"])`` changes single values.
+    out : path, optional
+        HDF5 product to write. Without it nothing is left on disk; ``run.save(path)`` writes it later.
+    overwrite : bool
+        Replace an existing `out`.
+    progress : bool
+        Show bars, in a notebook or on a terminal.
+
+    Returns
+    -------
+    Run
+        Its `candidates` and `pulses` are astropy tables with units, best first; ``run.folds["c0001"]`` is a fold.
+
+    Raises
+    ------
+    ConfigError
+        `out` exists or cannot be written, a setting makes no sense for these data, or `data` is no observation.
+    DataError
+        The files cannot be read, or nothing is left after masking.
+
+    Examples
+    --------
+    >>> run = pulsar.search(pulsar.TimeSeries(x, tsamp=64e-6))  # doctest: +SKIP
+    >>> run.candidates["period", "snr"]  # doctest: +SKIP
+    """
+    from tempfile import TemporaryDirectory
+
+    from pulsar.io.product.reader import Run
+    from pulsar.pipeline.run import search as run_search
+
+    settings = settings_of(config)
+    show = progress_of(progress)
+    with observed("search", data, settings) as obs:
+        if out is not None:
+            return run_search(obs, settings, Path(fspath(out)), overwrite=overwrite, progress=show)
+        if settings.run.scratch and not Path(settings.run.scratch).is_dir():
+            raise ConfigError(f"run.scratch = {settings.run.scratch!r}: no such folder")
+        with TemporaryDirectory(prefix="pulsar-", dir=settings.run.scratch or None) as folder:
+            return Run.in_memory(run_search(obs, settings, Path(folder) / "run.h5", progress=show).path)
+
+
+@overload
+def dedisperse(
+    data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
+    dm: float | Quantity,
+    *,
+    config: Config | str | Path | None = None,
+    progress: bool = False,
+) -> TimeSeries: ...
+@overload
+def dedisperse(
+    data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
+    *,
+    dms: ArrayLike | Quantity,
+    config: Config | str | Path | None = None,
+    progress: bool = False,
+) -> DMTime: ...
+@quantities(arrays=("dms",), dm="pc / cm3 >= 0", dms="pc / cm3 >= 0")
+def dedisperse(
+    data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
+    dm: float | Quantity | None = None,
+    *,
+    dms: ArrayLike | Quantity | None = None,
+    config: Config | str | Path | None = None,
+    progress: bool = False,
+) -> TimeSeries | DMTime:
+    """Clean and dedisperse an observation at full time resolution.
+
+    Parameters
+    ----------
+    data : Filterbank, Observation, path or sequence of paths
+    dm : float or Quantity
+        One dispersion measure [pc / cm3], dedispersed exactly.
+    dms : array_like or Quantity
+        Or many [pc / cm3], evenly spaced and ascending, by the tree.
+    config : Config, name of a preset, or path of a TOML file, optional
+        Its sections `input`, `rfi` and `run` are used.
+    progress : bool
+        Show bars, in a notebook or on a terminal.
+
+    Returns
+    -------
+    TimeSeries or DMTime
+        int16 samples of noise 8 sqrt(channels), referred to the highest channel.
+
+    Raises
+    ------
+    ConfigError
+        Not just one of `dm` and `dms` is given, `dms` is not an even grid, the data are dedispersed already, or the
+        series do not fit the memory budget.
+    DataError
+        The files cannot be read, or nothing is left after masking.
+    """
+    from pulsar.dedisp.plan import make_plan
+    from pulsar.dedisp.stream import dedisperse as run
+    from pulsar.pipeline.cleaning import clean_source, find_mask
+    from pulsar.pipeline.plan import stage_memory, thread_count
+
+    if (dm is None) == (dms is None):
+        raise ConfigError("dedisperse: give either dm (one) or dms (a grid)")
+    settings, show = settings_of(config), progress_of(progress)
+    grid: NDArray[np.float64] = np.atleast_1d(np.asarray(dm if dm is not None else dms, dtype=np.float64))
+    steps = np.diff(grid)
+    if len(grid) > 1 and (steps.min() <= 0 or np.ptp(steps) > 1e-6 * steps.max()):
+        raise ConfigError("dedisperse: dms must ascend in even steps")
+    method: Literal["brute", "tree"] = "brute" if dm is not None else "tree"
+    section = DedispConfig(
+        dm_lo=float(grid[0]),
+        dm_hi=float(grid[-1]),
+        dm_step=float(steps[0]) if len(steps) else None,
+        max_downsample=1,
+        method=method,
+    )
+    with observed("dedisperse", data, settings) as obs:
+        header = obs.header
+        if header.is_series:
+            raise ConfigError(f"dedisperse: the data are dedispersed already, to DM {header.dm:g}: give the raw data")
+        threads, memory = thread_count(settings), stage_memory(settings)
+        mask = find_mask(obs, settings, threads=threads, progress=show).mask
+        source = clean_source(obs, mask, settings, threads=threads, progress=show)
+        plan = make_plan(header, section, freqs=source.freqs)
+        with (
+            show.stage("dedispersion", source.nsamps, "samples") as tick,
+            run(source, plan, threads=threads, memory=memory, progress=tick) as store,
+        ):
+            kept = [stage.data for stage in store.stages if stage.data is not None]
+            series = kept[0] if len(kept) == 1 else np.concatenate(kept)
+    if dm is not None:
+        return TimeSeries(series[0], header.tsamp, float(grid[0]), header.tstart)
+    return DMTime(series[: len(grid)], grid, header.tsamp, header.tstart)
+
+
+@quantities(period="s > 0", dm="pc / cm3 >= 0", accel="m / s2", epoch="d > 0")
+def fold(
+    data: TimeSeries | Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
+    period: float | Quantity | None = None,
+    dm: float | Quantity | None = None,
+    *,
+    par: str | PathLike[str] | None = None,
+    accel: float | Quantity = 0.0,
+    epoch: Any = None,
+    refine: bool = True,
+    nbins: int | None = None,
+    nsub: int | None = None,
+    config: Config | str | Path | None = None,
+    progress: bool = False,
+) -> Fold:
+    """Fold an observation or a series at a period or by an ephemeris, and refine period, derivative and DM around it.
+
+    Parameters
+    ----------
+    data : TimeSeries, Filterbank, Observation, path or sequence of paths
+    period : float or Quantity
+        Topocentric period at `epoch` [s].
+    dm : float or Quantity, optional
+        Dispersion measure [pc / cm3]; dedispersed data have their own.
+    par : path, optional
+        Ephemeris of the pulsar (``.par``), in place of `period`, `dm` and `accel`.
+    accel : float or Quantity
+        Acceleration [m / s2], positive when receding ever faster.
+    epoch : float or Time, optional
+        MJD (UTC) to which the period refers [d]; mid-observation by default.
+    refine : bool
+        Look for the best period, derivative and DM around those; False measures just them.
+    nbins : int, optional
+        Most phase bins; default `fold.nbins` of the configuration.
+    nsub : int, optional
+        Sub-integrations; default `fold.nsubints` of the configuration.
+    config : Config, name of a preset, or path of a TOML file, optional
+        Its sections `input`, `rfi`, `fold` and `run` are used.
+    progress : bool
+        Show bars, in a notebook or on a terminal.
+
+    Returns
+    -------
+    Fold
+        ``pulsar.plot(fold)`` draws it; `extra` holds the S/N before refinement too.
+
+    Raises
+    ------
+    ConfigError
+        The period cannot be folded, the DM is missing, or not just one of `period` and `par` is given.
+    DataError
+        A file cannot be read, or nothing is left after masking.
+    """
+    from pulsar.folding.refine import refine as refined
+    from pulsar.pipeline.folding import Ephemeris, FromPar, fold_cubes
+    from pulsar.pipeline.plan import thread_count
+    from pulsar.sky.timing import read_par
+
+    if (period is None) == (par is None):
+        raise ConfigError("fold: give either period [s] or par (an ephemeris)")
+    if par is not None and (dm is not None or accel or epoch is not None):
+        raise ConfigError("fold: dm, accel and epoch go with period; an ephemeris has its own")
+    settings, show = settings_of(config), progress_of(progress)
+    given = {key: value for key, value in (("nbins", nbins), ("nsubints", nsub)) if value is not None}
+    section = load_section("fold", "fold", {**settings.fold.model_dump(), **given})
+    settings = settings.model_copy(update={"fold": section})
+    with observed("fold", data, settings) as obs:
+        if par is None and dm is None and not obs.header.is_series:
+            raise ConfigError("fold: give the dm [pc / cm3] of the pulsar")
+        what: Ephemeris | FromPar
+        if par is not None:
+            what = FromPar(read_par(fspath(par)))
+        else:
+            what = Ephemeris(float(period), float(dm or 0.0), float(accel), epoch)  # type: ignore[arg-type]
+        params = what.params(obs.header)
+        cube = fold_cubes(obs, [params], settings, threads=thread_count(settings), progress=show)[0]
+        return refined(cube, search_dm=not obs.header.is_series, fit=bool(refine))
+
+
+def rfi(
+    data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
+    config: Config | str | Path | None = None,
+    out: str | PathLike[str] | None = None,
+    *,
+    overwrite: bool = False,
+    progress: bool = False,
+) -> RfiReport:
+    """Make the mask of an observation and learn its periodic interference.
+
+    Parameters
+    ----------
+    data : Filterbank, Observation, path or sequence of paths
+    config : Config, name of a preset, or path of a TOML file, optional
+        Its sections `input`, `rfi` and `run` are used.
+    out : path, optional
+        Mask file (HDF5) to write, for `rfi.mask` of later runs on the same observation.
+    overwrite : bool
+        Replace an existing `out`.
+    progress : bool
+        Show bars, in a notebook or on a terminal.
+
+    Returns
+    -------
+    RfiReport
+        Shows itself as a picture; its `mask`, `birdies` and `summary()`.
+
+    Raises
+    ------
+    ConfigError
+        `out` exists, the data are dedispersed, or a given mask belongs to another observation.
+    DataError
+        The files cannot be read, or nothing is left.
+    """
+    from pulsar.pipeline.rfi import make_rfi
+
+    settings = settings_of(config)
+    target = None if out is None else Path(fspath(out))
+    with observed("rfi", data, settings) as obs:
+        return make_rfi(obs, settings, target, overwrite=overwrite, progress=progress_of(progress))

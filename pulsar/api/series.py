@@ -1,0 +1,298 @@
+"""Searches of one dedispersed series: each gives a table with units."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pulsar.api._given import kind_of, observed
+from pulsar.config.load import load_section
+from pulsar.config.model import AccelConfig, Config, FFAConfig, FFTConfig, SinglePulseConfig
+from pulsar.data.arguments import number, quantities
+from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, Column
+from pulsar.data.observation import Observation
+from pulsar.data.series import TimeSeries
+from pulsar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from astropy.units import Quantity
+
+    from pulsar.io.product.table import ResultTable
+
+#: Columns of detections that mean something only within a run.
+_OF_A_RUN = ("dm_index", "uid", "parent", "relation")
+_FFT, _ACCEL, _FFA, _PULSES = FFTConfig(), AccelConfig(), FFAConfig(), SinglePulseConfig()
+
+
+@quantities(tsamp="s > 0", p_min="s > 0", p_max="s > 0")
+def search_fft(
+    data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
+    tsamp: float | Quantity | None = None,
+    *,
+    nharm: int = _FFT.nharm,
+    threshold: float = _FFT.threshold,
+    p_min: float | Quantity | None = _FFT.p_min,
+    p_max: float | Quantity | None = _FFT.p_max,
+    max_detections: int = _FFT.max_detections,
+    birdies: Iterable[tuple[float, float]] = (),
+) -> ResultTable:
+    """Search one dedispersed series for periodicities in its power spectrum.
+
+    Parameters
+    ----------
+    data : TimeSeries, array_like of shape (nsamps,), Observation or path
+        Dedispersed: your own array, or an opened ``.dat`` or ``.tim`` file or its path.
+    tsamp : float or Quantity, optional
+        Sampling time of an array [s], whose DM counts as 0; a TimeSeries has its own.
+    nharm : int
+        Most harmonics summed: 1, 2, 4, 8, 16 or 32.
+    threshold : float
+        Trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a search.
+    p_min, p_max : float or Quantity, optional
+        Range of periods [s]; default from 2 samples to a tenth of the data.
+    max_detections : int
+        Most detections returned.
+    birdies : iterable of (float, float)
+        Frequencies and full widths of known interference [Hz].
+
+    Returns
+    -------
+    ResultTable
+        An astropy QTable of detections with units, best first.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of bounds, or the data are no series.
+    DataError
+        The series is too short.
+    """
+    from pulsar.searches.fft import FFTSearch
+
+    series = _series("search_fft", data, tsamp)
+    values = {"nharm": nharm, "threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
+    config = load_section("fft", "search_fft", values)
+    found = FFTSearch(series.nsamps, series.tsamp, config).search(series.data, series.dm, 0, _lines(birdies))
+    return _table(found, DETECTION_COLUMNS, "detections")
+
+
+@quantities(tsamp="s > 0", accel_max="m / s2 > 0", zmax=">= 0", wmax=">= 0", p_min="s > 0", p_max="s > 0")
+def search_accel(
+    data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
+    tsamp: float | Quantity | None = None,
+    *,
+    zmax: float = _ACCEL.zmax,
+    accel_max: float | Quantity | None = _ACCEL.accel_max,
+    wmax: float = _ACCEL.wmax,
+    nharm: int = _ACCEL.nharm,
+    threshold: float = _ACCEL.threshold,
+    p_min: float | Quantity | None = _ACCEL.p_min,
+    p_max: float | Quantity | None = _ACCEL.p_max,
+    max_detections: int = _ACCEL.max_detections,
+    birdies: Iterable[tuple[float, float]] = (),
+) -> ResultTable:
+    """Search one dedispersed series for periodicities that drift, as those of binaries do.
+
+    Parameters
+    ----------
+    data : TimeSeries, array_like of shape (nsamps,), Observation or path
+        Dedispersed: your own array, or an opened ``.dat`` or ``.tim`` file or its path.
+    tsamp : float or Quantity, optional
+        Sampling time of an array [s], whose DM counts as 0; a TimeSeries has its own.
+    zmax : float
+        Largest drift of the highest harmonic summed [bins of 1/T].
+    accel_max : float or Quantity, optional
+        Largest acceleration [m / s2], up to the drift `zmax` if that is given too; one of both must be given.
+    wmax : float
+        Largest change of the drift of the highest harmonic [bins of 1/T]; 0: no jerk.
+    nharm : int
+        Most harmonics summed: 1, 2, 4, 8 or 16.
+    threshold : float
+        Trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a search.
+    p_min, p_max : float or Quantity, optional
+        Range of periods [s]; default from 2 samples to a tenth of the data.
+    max_detections : int
+        Most detections returned.
+    birdies : iterable of (float, float)
+        Frequencies and full widths of known interference [Hz].
+
+    Returns
+    -------
+    ResultTable
+        An astropy QTable of detections with units, best first.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of bounds, neither `zmax` nor `accel_max` is given, or the data are no series.
+    DataError
+        The series is too short.
+    """
+    from pulsar.searches.accel import AccelSearch
+
+    series = _series("search_accel", data, tsamp)
+    values = {
+        "zmax": zmax,
+        "accel_max": accel_max,
+        "wmax": wmax,
+        "nharm": nharm,
+        "threshold": threshold,
+        "p_min": p_min,
+        "p_max": p_max,
+        "max_detections": max_detections,
+    }
+    config = load_section("accel", "search_accel", values)
+    if not config.enabled:
+        raise ConfigError("search_accel: give zmax [bins of 1/T] or accel_max [m / s2], above 0")
+    found = AccelSearch(series.nsamps, series.tsamp, config).search(series.data, series.dm, 0, _lines(birdies))
+    return _table(found, DETECTION_COLUMNS, "detections")
+
+
+@quantities(tsamp="s > 0", p_min="s > 0", p_max="s > 0")
+def search_ffa(
+    data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
+    tsamp: float | Quantity | None = None,
+    *,
+    p_min: float | Quantity = _FFA.p_min,
+    p_max: float | Quantity = _FFA.p_max,
+    duty_min: float = _FFA.duty_min,
+    duty_max: float = _FFA.duty_max,
+    threshold: float = _FFA.threshold,
+    max_detections: int = _FFA.max_detections,
+    gaps: Sequence[tuple[int, int]] = (),
+) -> ResultTable:
+    """Search one dedispersed series for long periods by fast folding.
+
+    Parameters
+    ----------
+    data : TimeSeries, array_like of shape (nsamps,), Observation or path
+        Dedispersed: your own array, or an opened ``.dat`` or ``.tim`` file or its path.
+    tsamp : float or Quantity, optional
+        Sampling time of an array [s], whose DM counts as 0; a TimeSeries has its own.
+    p_min, p_max : float or Quantity
+        Range of periods [s]; no more than a quarter of the data.
+    duty_min, duty_max : float
+        Range of widths [turns].
+    threshold : float
+        Trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a search.
+    max_detections : int
+        Most detections returned.
+    gaps : sequence of (int, int)
+        First sample and the one after the last of stretches without data.
+
+    Returns
+    -------
+    ResultTable
+        An astropy QTable of detections with units, best first.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of bounds, or the data are no series.
+    """
+    from pulsar.searches.ffa import FFASearch
+
+    series = _series("search_ffa", data, tsamp)
+    values = {
+        "p_min": p_min,
+        "p_max": p_max,
+        "duty_min": duty_min,
+        "duty_max": duty_max,
+        "threshold": threshold,
+        "max_detections": max_detections,
+    }
+    config = load_section("ffa", "search_ffa", values)
+    found = FFASearch(series.nsamps, series.tsamp, config, gaps=gaps).search(series.data, series.dm)
+    return _table(found, DETECTION_COLUMNS, "detections")
+
+
+@quantities(tsamp="s > 0", width_max="s > 0")
+def search_single_pulse(
+    data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
+    tsamp: float | Quantity | None = None,
+    *,
+    snr: float = _PULSES.snr,
+    width_max: float | Quantity = _PULSES.width_max,
+    shape: Literal["boxcar", "gaussian"] = _PULSES.shape,
+    max_events: int = _PULSES.max_events,
+) -> ResultTable:
+    """Search one dedispersed series for single pulses.
+
+    Parameters
+    ----------
+    data : TimeSeries, array_like of shape (nsamps,), Observation or path
+        Dedispersed: your own array, or an opened ``.dat`` or ``.tim`` file or its path.
+    tsamp : float or Quantity, optional
+        Sampling time of an array [s], whose DM counts as 0; a TimeSeries has its own.
+    snr : float
+        S/N from which a pulse is kept (single trial).
+    width_max : float or Quantity
+        Widest pulse [s]; the narrowest is one sample.
+    shape : {"boxcar", "gaussian"}
+        Matched filter.
+    max_events : int
+        Most pulses returned.
+
+    Returns
+    -------
+    ResultTable
+        An astropy QTable of pulses with units, in order of time.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of bounds, or the data are no series.
+    DataError
+        The series is too short.
+    """
+    from pulsar.searches.single_pulse import SinglePulseSearch
+
+    series = _series("search_single_pulse", data, tsamp)
+    values = {"snr": snr, "width_max": width_max, "shape": shape, "max_events": max_events}
+    config = load_section("single_pulse", "search_single_pulse", values)
+    found = SinglePulseSearch(series.nsamps, series.tsamp, config).search(series.data, series.dm, 0)
+    return _table(found, EVENT_COLUMNS, "single pulses, in order of time")
+
+
+def _series(name: str, data: Any, tsamp: Any) -> TimeSeries:
+    """The series that is to be searched."""
+    if isinstance(data, TimeSeries):
+        if tsamp is not None:
+            raise ConfigError(f"{name}: a TimeSeries has its own tsamp: leave it out")
+        return data
+    if isinstance(data, str | PathLike):
+        with observed(name, data, Config()) as obs:
+            return _series(name, obs, tsamp)
+    if isinstance(data, Observation):
+        if tsamp is not None:
+            raise ConfigError(f"{name}: {kind_of(data)} has its own tsamp: leave it out")
+        if not data.header.is_series:
+            raise ConfigError(f"{name}: {kind_of(data)} has channels: give pulsar.dedisperse(data, dm)")
+        header = data.header
+        return TimeSeries(data.read().data[0], header.tsamp, header.dm, header.tstart)
+    if tsamp is None:
+        raise ConfigError(f"{name}: {kind_of(data)} has no sampling time: give tsamp [s], or pulsar.TimeSeries")
+    return TimeSeries(data, tsamp)
+
+
+def _lines(birdies: Any) -> list[tuple[float, float]]:
+    """Frequencies and widths of known interference [Hz]."""
+    try:
+        pairs = [(freq, width) for freq, width in birdies]
+    except TypeError as error:
+        raise ConfigError(f"birdies = {birdies!r}: expected pairs of frequency and full width, in Hz") from error
+    return [(number("birdies", freq, "Hz > 0"), number("birdies", width, "Hz > 0")) for freq, width in pairs]
+
+
+def _table(rows: NDArray[Any], columns: tuple[Column, ...], description: str) -> ResultTable:
+    from pulsar.io.product.table import as_table
+
+    names = [name for name in rows.dtype.names or () if name not in _OF_A_RUN]
+    kept = np.zeros(len(rows), dtype=[(name, rows.dtype[name]) for name in names])
+    for name in names:
+        kept[name] = rows[name]
+    return as_table(kept, columns, description)
