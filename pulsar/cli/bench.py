@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pulsar.cli.console import Debug, Json, Quiet, note, out, print_table
+from pulsar.cli.console import note, out
+from pulsar.cli.options import Debug, Json, Quiet
+from pulsar.cli.tables import print_table
 
 if TYPE_CHECKING:
     from pulsar.bench.peers import PeerFigure

@@ -9,7 +9,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pulsar.cli.console import Debug, out, print_candidates, print_pulses
+from pulsar.cli.console import out
+from pulsar.cli.options import Debug
+from pulsar.cli.tables import print_candidates, print_pulses
 
 
 def command(

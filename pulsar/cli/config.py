@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pulsar.cli.console import Debug, Overwrite, Sets, note, out, write_text
+from pulsar.cli.console import note, out, write_text
+from pulsar.cli.options import Debug, Overwrite, Sets
 
 app = typer.Typer(help="Show, start or check a configuration.", no_args_is_help=True, rich_markup_mode=None)
 

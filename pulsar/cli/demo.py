@@ -6,7 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsar.cli.console import Debug, Overwrite, Quiet, Threads, note, out, print_candidates, progress_mode
+from pulsar.cli.console import note, out
+from pulsar.cli.options import Debug, Overwrite, Quiet, Threads, progress_mode
+from pulsar.cli.tables import print_candidates
 
 
 def command(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pulsar.cli.console import (
+from pulsar.cli.console import check_not_input, note
+from pulsar.cli.options import (
     Debug,
     Files,
     Mask,
@@ -20,12 +21,10 @@ from pulsar.cli.console import (
     Threads,
     Zap,
     ZeroDM,
-    check_not_input,
     effective_config,
-    note,
-    print_candidates,
     progress_mode,
 )
+from pulsar.cli.tables import print_candidates
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config

@@ -4,7 +4,8 @@ import json
 import math
 from typing import Any
 
-from pulsar.cli.console import RA, Catalogue, Debug, Dec, Files, Json, Preset, Sets, effective_config, out, position
+from pulsar.cli.console import out
+from pulsar.cli.options import RA, Catalogue, Debug, Dec, Files, Json, Preset, Sets, effective_config, position
 
 
 def command(

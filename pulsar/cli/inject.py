@@ -5,19 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsar.cli.console import (
-    Debug,
-    Files,
-    Overwrite,
-    Preset,
-    Quiet,
-    Sets,
-    Threads,
-    effective_config,
-    note,
-    out,
-    progress_mode,
-)
+from pulsar.cli.console import note, out
+from pulsar.cli.options import Debug, Files, Overwrite, Preset, Quiet, Sets, Threads, effective_config, progress_mode
 from pulsar.cli.simulate import (
     Period,
     PulsarAccel,

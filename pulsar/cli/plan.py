@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from pulsar.cli.console import (
+from pulsar.cli.console import out
+from pulsar.cli.options import (
     AccelMax,
     Debug,
     DMRange,
@@ -23,10 +24,9 @@ from pulsar.cli.console import (
     WMax,
     ZMax,
     effective_config,
-    out,
-    print_table,
     searches,
 )
+from pulsar.cli.tables import print_table
 
 
 def command(

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pulsar.cli.console import Debug, Overwrite, Quiet, out, progress_mode
+from pulsar.cli.console import out
+from pulsar.cli.options import Debug, Overwrite, Quiet, progress_mode
 
 
 def command(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulsar.cli.console import (
+from pulsar.cli.console import check_not_input, note, out
+from pulsar.cli.options import (
     Debug,
     Files,
     Json,
@@ -20,13 +21,10 @@ from pulsar.cli.console import (
     Threads,
     Zap,
     ZeroDM,
-    check_not_input,
     effective_config,
-    note,
-    out,
-    print_table,
     progress_mode,
 )
+from pulsar.cli.tables import print_table
 
 if TYPE_CHECKING:
     from pulsar.pipeline.rfi import RfiReport

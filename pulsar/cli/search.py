@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsar.cli.console import (
+from pulsar.cli.console import check_not_input, error, note
+from pulsar.cli.options import (
     RA,
     AccelMax,
     Catalogue,
@@ -29,15 +30,12 @@ from pulsar.cli.console import (
     Zap,
     ZeroDM,
     ZMax,
-    check_not_input,
     effective_config,
-    error,
-    note,
     position,
-    print_lists,
     progress_mode,
     searches,
 )
+from pulsar.cli.tables import print_lists
 
 
 def default_output(files: list[Path]) -> Path:

@@ -6,16 +6,9 @@ from typing import Annotated
 
 import typer
 
-from pulsar.cli.console import (
-    Debug,
-    Overwrite,
-    Preset,
-    Quiet,
-    Sets,
-    effective_config,
-    note,
-    print_lists,
-)
+from pulsar.cli.console import note
+from pulsar.cli.options import Debug, Overwrite, Preset, Quiet, Sets, effective_config
+from pulsar.cli.tables import print_lists
 
 
 def command(

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pulsar.cli.console import Debug, Overwrite, Quiet, Threads, note, out, progress_mode
+from pulsar.cli.console import note, out
+from pulsar.cli.options import Debug, Overwrite, Quiet, Threads, progress_mode
 
 Period = Annotated[
     float | None,

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from pulsar.cli.console import Debug, out
+from pulsar.cli.console import out
+from pulsar.cli.options import Debug
 
 
 def command(

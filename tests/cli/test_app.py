@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 
 from pulsar.cli import app as cli
 from pulsar.cli.app import app
-from pulsar.cli.console import frequency_range, value_error
+from pulsar.cli.options import frequency_range
+from pulsar.cli.tables import value_error
 from pulsar.errors import ConfigError
 
 COMMANDS = ("search", "info", "plan", "fold", "candidates", "report", "simulate", "inject", "demo", "bench", "config")

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
-from pulsar.cli.console import print_candidates
+from pulsar.cli.tables import print_candidates
 from pulsar.config.load import load_config
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.direction import dms, galactic, hms

@@ -1,0 +1,163 @@
+"""The options that many commands share, and the configuration that they mean."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from pulsar.config.model import Config
+
+
+def _remember_debug(ctx: typer.Context, value: bool) -> bool:
+    if value:
+        ctx.meta["pulsar.debug"] = True
+    return value
+
+
+Debug = Annotated[
+    bool, typer.Option("--debug", callback=_remember_debug, help="Show the full traceback when something fails.")
+]
+Files = Annotated[
+    list[Path],
+    typer.Argument(metavar="FILE...", help="SIGPROC, PSRFITS or series files of one observation.", show_default=False),
+]
+Preset = Annotated[
+    str | None, typer.Option("--config", metavar="PRESET|FILE", help="Preset or TOML file.", show_default="default")
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated.", show_default=False),
+]
+DMRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option("--dm", metavar="LO HI", help="Range of DM [pc/cm3].", show_default=False),
+]
+Zap = Annotated[
+    list[str] | None,
+    typer.Option("--zap", metavar="LO:HI", help="Mask this range [MHz]; may be repeated.", show_default=False),
+]
+Mask = Annotated[
+    str | None,
+    typer.Option("--mask", metavar="FILE", help="Mask of `pulsar rfi`, or PRESTO's .mask.", show_default="none"),
+]
+ZeroDM = Annotated[
+    str | None,
+    typer.Option("--zerodm", metavar="off|mean|zdot", help="Subtract from every sample what the channels share."),
+]
+ZMax = Annotated[
+    float | None,
+    typer.Option("--zmax", metavar="N", help="Search accelerations up to this drift [bins].", show_default="none"),
+]
+AccelMax = Annotated[
+    float | None,
+    typer.Option("--accel-max", metavar="A", help="Search accelerations up to this [m/s2].", show_default="none"),
+]
+WMax = Annotated[
+    float | None,
+    typer.Option("--wmax", metavar="N", help="With --zmax: search jerks up to this [bins].", show_default="none"),
+]
+NoFFT = Annotated[bool, typer.Option("--no-fft", help="No search of power spectra.")]
+NoFFA = Annotated[bool, typer.Option("--no-ffa", help="No search for long periods by fast folding.")]
+NoSinglePulse = Annotated[bool, typer.Option("--no-single-pulse", help="No search for single pulses.")]
+RA = Annotated[
+    str | None,
+    typer.Option("--ra", metavar="RA", help="Right ascension, hh:mm:ss or deg.", show_default="from the files"),
+]
+Dec = Annotated[
+    str | None,
+    typer.Option("--dec", metavar="DEC", help="Declination, dd:mm:ss or deg.", show_default="from the files"),
+]
+Catalogue = Annotated[
+    str | None,
+    typer.Option(
+        "--catalogue", metavar="FILE", help="Known pulsars: psrcat.db, CSV, ECSV, or psrqpy.", show_default="none"
+    ),
+]
+Ncands = Annotated[
+    int | None, typer.Option("--ncands", metavar="N", help="Candidates to fold.", show_default="from the preset")
+]
+Threads = Annotated[
+    int | None, typer.Option("--threads", metavar="N", help="Threads.", show_default="all cores of this process")
+]
+Memory = Annotated[
+    str | None,
+    typer.Option("--memory", metavar="SIZE", help="Memory budget, such as 4GiB.", show_default="half of what is free"),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def searches(
+    zmax: float | None, accel_max: float | None, wmax: float | None, no_fft: bool, no_ffa: bool, no_single_pulse: bool
+) -> dict[str, Any]:
+    """What the options of a command say about which searches are run, as `effective_config` takes it."""
+    found: dict[str, Any] = {"accel__zmax": zmax, "accel__accel_max": accel_max, "accel__wmax": wmax}
+    for section, off in (("fft", no_fft), ("ffa", no_ffa), ("single_pulse", no_single_pulse)):
+        if off:
+            found[f"{section}__enabled"] = False
+    return found
+
+
+def position(ra: str | None, dec: str | None) -> dict[str, Any]:
+    """The position that ``--ra`` and ``--dec`` give, as `effective_config` takes it."""
+    from pulsar.errors import ConfigError
+    from pulsar.sky.catalogue import sexagesimal
+
+    found: dict[str, Any] = {}
+    for key, text, hours in (("ra", ra, True), ("dec", dec, False)):
+        if text is None:
+            continue
+        value = sexagesimal(text) * (15.0 if hours and ":" in text else 1.0)
+        if not math.isfinite(value):
+            raise ConfigError(f"--{key} {text}: expected {'hh' if hours else 'dd'}:mm:ss.s or a number of degrees")
+        found[f"input__{key}_deg"] = value
+    return found
+
+
+def effective_config(
+    preset: str | None,
+    sets: Sequence[str] | None,
+    *,
+    dm: tuple[float, float] | None = None,
+    zap: Sequence[str] | None = None,
+    zerodm: str | None = None,
+    **more: Any,
+) -> "Config":
+    """The configuration that the options of a command mean; `more` holds ``section__key=value``."""
+    from pulsar.config.load import load_config
+
+    overrides: dict[str, Any] = {key.replace("__", "."): value for key, value in more.items()}
+    if dm is not None:
+        overrides |= {"dedisp.dm_lo": dm[0], "dedisp.dm_hi": dm[1]}
+    if zerodm is not None:
+        overrides["rfi.zerodm"] = zerodm
+    if zap:
+        ranges = [frequency_range(text) for text in zap]
+        # Ranges given by hand come on top of those of the preset.
+        overrides["rfi.zap"] = [*load_config(preset, sets or ()).rfi.zap, *ranges]
+    return load_config(preset, sets or (), **overrides)
+
+
+def frequency_range(text: str) -> tuple[float, float]:
+    """The two frequencies [MHz] of ``LO:HI``."""
+    from pulsar.errors import ConfigError
+
+    low, separator, high = text.partition(":")
+    try:
+        pair = (float(low), float(high))
+    except ValueError:
+        pair = (math.nan, math.nan)
+    if not separator or not pair[0] <= pair[1]:
+        raise ConfigError(f"--zap {text}: expected two frequencies in MHz, the lower first, such as 1160:1280")
+    return pair
+
+
+def progress_mode(quiet: bool) -> Any:
+    """A progress display for the terminal, the batch log, or none."""
+    from pulsar.pipeline.progress import Progress
+
+    return Progress("quiet" if quiet else "auto")
