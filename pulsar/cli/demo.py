@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pulsar.cli.console import note, out
-from pulsar.cli.options import Debug, Overwrite, Quiet, Threads, progress_mode
+from pulsar.cli.options import Debug, LogLevel, Overwrite, Quiet, Threads, progress_mode
 from pulsar.cli.tables import print_candidates
 
 
@@ -17,6 +17,7 @@ def command(
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of the simulation.")] = 1,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
     """Simulate a small FAST-like observation with five pulsars and interference, search it, and write the report."""
@@ -41,7 +42,7 @@ def command(
     from pulsar.synthesis import demo_sky, write_filterbank
     from pulsar.synthesis.truth import truth
 
-    progress = progress_mode(quiet)
+    progress = progress_mode(quiet, log_level)
     sky = demo_sky(seed)
     with progress.stage("simulating", total=sky.header.nsamps, unit="samples") as tick:
         write_filterbank(sky, data, threads=thread_count(threads), overwrite=True, progress=tick)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pulsar.cli.console import check_not_input, note
+from pulsar.cli.console import check_not_input
 from pulsar.cli.options import (
     Debug,
     Files,
+    LogLevel,
     Mask,
     Memory,
     Overwrite,
@@ -83,6 +84,7 @@ def command(
     memory: Memory = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
     """Fold an observation with a period and DM, by an ephemeris, or with the candidates of a run; and refine them."""
@@ -106,19 +108,12 @@ def command(
 
     from pulsar.pipeline.folding import fold_files
 
+    progress = progress_mode(quiet, log_level)
     run = fold_files(
-        files,
-        wanted,
-        settings,
-        output,
-        fit=refine,
-        overwrite=overwrite,
-        argv=sys.argv,
-        progress=progress_mode(quiet),
+        files, wanted, settings, output, fit=refine, overwrite=overwrite, argv=sys.argv, progress=progress
     )
     print_candidates(run.rows("candidates"))
-    if not quiet:
-        note(f"{output}: {len(run)} folds; plots: pulsar report {output}")
+    progress.message(f"{output}: {len(run)} folds; plots: pulsar report {output}")
 
 
 def ephemerides(

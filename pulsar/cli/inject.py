@@ -5,8 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsar.cli.console import note, out
-from pulsar.cli.options import Debug, Files, Overwrite, Preset, Quiet, Sets, Threads, effective_config, progress_mode
+from pulsar.cli.console import out
+from pulsar.cli.options import (
+    Debug,
+    Files,
+    LogLevel,
+    Overwrite,
+    Preset,
+    Quiet,
+    Sets,
+    Threads,
+    effective_config,
+    progress_mode,
+)
 from pulsar.cli.simulate import (
     Period,
     PulsarAccel,
@@ -44,6 +55,7 @@ def command(
     threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
     """Add pulsars, bursts and interference to an observation: a new file, with what was added as TOML beside it."""
@@ -69,8 +81,9 @@ def command(
     from pulsar.io.open import open_observation
 
     obs = open_observation(*files, config=settings.input)
+    progress = progress_mode(quiet, log_level)
     try:
-        with progress_mode(quiet).stage("injecting", total=obs.header.nsamps, unit="samples") as tick:
+        with progress.stage("injecting", total=obs.header.nsamps, unit="samples") as tick:
             inject(
                 obs,
                 output,
@@ -86,5 +99,4 @@ def command(
     finally:
         obs.close()
     out(str(output))
-    if not quiet:
-        note(f"what was added: {truth_path(output)}")
+    progress.message(f"what was added: {truth_path(output)}")

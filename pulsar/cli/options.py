@@ -3,12 +3,13 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
+    from pulsar.pipeline.progress import Progress
 
 
 def _remember_debug(ctx: typer.Context, value: bool) -> bool:
@@ -87,7 +88,15 @@ Memory = Annotated[
     typer.Option("--memory", metavar="SIZE", help="Memory budget, such as 4GiB.", show_default="half of what is free"),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result and warnings.")]
+LogLevel = Annotated[
+    Literal["debug", "info", "warning", "error"] | None,
+    typer.Option(
+        "--log-level",
+        help="How much to tell: debug adds where a stage is every 10 s, error drops warnings too.",
+        show_default="info; warning with --quiet",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -156,8 +165,8 @@ def frequency_range(text: str) -> tuple[float, float]:
     return pair
 
 
-def progress_mode(quiet: bool) -> Any:
-    """A progress display for the terminal, the batch log, or none."""
+def progress_mode(quiet: bool, level: Literal["debug", "info", "warning", "error"] | None = None) -> "Progress":
+    """A progress display for the terminal, the batch log, or none but for warnings; ``--log-level`` above ``-q``."""
     from pulsar.pipeline.progress import Progress
 
-    return Progress("quiet" if quiet else "auto")
+    return Progress(level=level or ("warning" if quiet else "info"))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pulsar.cli.console import out
-from pulsar.cli.options import Debug, Overwrite, Quiet, progress_mode
+from pulsar.cli.options import Debug, LogLevel, Overwrite, Quiet, progress_mode
 
 
 def command(
@@ -20,6 +20,7 @@ def command(
     top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Plot no more than the best N.")] = 50,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
     """Write an HTML page that holds the ranked table and the plot sheets, and the sheets as PNG."""
@@ -42,7 +43,7 @@ def command(
 
     from pulsar.report.page import drawn_ids, write_report
 
-    progress = progress_mode(quiet)
+    progress = progress_mode(quiet, log_level)
     total = sum(len(drawn_ids(p, top)) + min(top, len(p.pulse_ids)) for p in products)
     with progress.stage("report", total=total, unit="sheets") as tick:
         page = write_report(products, folder, top=top, tick=tick)

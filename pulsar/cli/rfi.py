@@ -12,6 +12,7 @@ from pulsar.cli.options import (
     Debug,
     Files,
     Json,
+    LogLevel,
     Mask,
     Memory,
     Overwrite,
@@ -51,6 +52,7 @@ def command(
     as_json: Json = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
     """Make the mask of an observation, say what is lost and why, and save it for ``--mask`` of search and fold."""
@@ -70,7 +72,7 @@ def command(
 
     from pulsar.pipeline.rfi import make_rfi
 
-    progress = progress_mode(quiet)
+    progress = progress_mode(quiet, log_level)
     made = make_rfi(files, settings, output, overwrite=overwrite, argv=sys.argv, progress=progress)
     if picture is not None:
         with progress.stage("plot"):

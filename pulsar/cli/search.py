@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulsar.cli.console import check_not_input, error, note
+from pulsar.cli.console import check_not_input, error
 from pulsar.cli.options import (
     RA,
     AccelMax,
@@ -15,6 +15,7 @@ from pulsar.cli.options import (
     Dec,
     DMRange,
     Files,
+    LogLevel,
     Mask,
     Memory,
     Ncands,
@@ -36,6 +37,9 @@ from pulsar.cli.options import (
     searches,
 )
 from pulsar.cli.tables import print_lists
+
+if TYPE_CHECKING:
+    from pulsar.pipeline.progress import Progress
 
 
 def default_output(files: list[Path]) -> Path:
@@ -80,6 +84,7 @@ def command(
     overwrite: Overwrite = False,
     top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
     quiet: Quiet = False,
+    log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses."""
@@ -101,9 +106,19 @@ def command(
     )
     from pulsar.io.night import several_pointings
 
+    progress = progress_mode(quiet, log_level)
     if beams is not None or segment is not None or several_pointings(files):
         _night(
-            files, settings, output, beams, segment, overlap, overwrite=overwrite, resume=resume, top=top, quiet=quiet
+            files,
+            settings,
+            output,
+            beams,
+            segment,
+            overlap,
+            overwrite=overwrite,
+            resume=resume,
+            top=top,
+            progress=progress,
         )
         return
     from pulsar.errors import ConfigError
@@ -124,13 +139,12 @@ def command(
         overwrite=overwrite,
         resume=resume,
         argv=sys.argv,
-        progress=progress_mode(quiet),
+        progress=progress,
     )
     print_lists(run, top=top)
-    if not quiet:
-        pulses = run.rows("single_pulses")
-        counts = f"{len(run)} candidates" + (f", {len(pulses)} single pulses" if len(pulses) else "")
-        note(f"{path}: {counts}; plots: pulsar report {path}")
+    pulses = run.rows("single_pulses")
+    counts = f"{len(run)} candidates" + (f", {len(pulses)} single pulses" if len(pulses) else "")
+    progress.message(f"{path}: {counts}; plots: pulsar report {path}")
 
 
 def _night(
@@ -144,7 +158,7 @@ def _night(
     overwrite: bool,
     resume: bool,
     top: int,
-    quiet: bool,
+    progress: "Progress",
 ) -> None:
     """Search folders, or many files: by source, date and beam."""
     from pulsar.errors import ConfigError
@@ -160,7 +174,7 @@ def _night(
         raise ConfigError(wrong.replace("is a file", "is the name of a file"))
     problems = [*night.problems, *unmatched_pointings(night, settings)]
     for problem in problems:
-        note(f"note: {problem}")
+        progress.warning(problem)
     wanted = parse_beams(beams) if beams is not None else None
     todo = jobs(night, settings, folder, beams=wanted, segment=segment, overlap=overlap)
     outcome = search_night(
@@ -171,16 +185,15 @@ def _night(
         resume=resume,
         argv=sys.argv,
         problems=problems,
-        progress=progress_mode(quiet),
+        progress=progress,
     )
     if outcome.merged is not None:
         from pulsar.io.product.reader import read
 
         print_lists(read(outcome.merged), top=top)
-        if not quiet:
-            note(
-                f"{outcome.merged}: the candidates of {len(outcome.products)} products; pulsar report {outcome.merged}"
-            )
+        progress.message(
+            f"{outcome.merged}: the candidates of {len(outcome.products)} products; pulsar report {outcome.merged}"
+        )
     if outcome.failures:
         for name, failure in outcome.failures:
             error(f"{name}: {failure}")

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pulsar.cli.console import note
-from pulsar.cli.options import Debug, Overwrite, Preset, Quiet, Sets, effective_config
+from pulsar.cli.options import Debug, LogLevel, Overwrite, Preset, Quiet, Sets, effective_config, progress_mode
 from pulsar.cli.tables import print_lists
 
 
@@ -21,6 +20,7 @@ def command(
     overwrite: Overwrite = False,
     top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
     quiet: Quiet = False,
+    log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
     """Merge products of several beams: one row for each source, with its best beam; interference marked."""
@@ -29,8 +29,8 @@ def command(
     from pulsar.pipeline.merge import merge
 
     product = merge([read(path) for path in runs], output, settings, overwrite=overwrite, argv=sys.argv)
+    progress = progress_mode(quiet, log_level)
     print_lists(product, top=top)
-    if not quiet:
-        for problem in product.problems:
-            note(f"note: {problem}")
-        note(f"{output}: {len(product)} candidates of {len(runs)} products")
+    for problem in product.problems:
+        progress.warning(problem)
+    progress.message(f"{output}: {len(product)} candidates of {len(runs)} products")

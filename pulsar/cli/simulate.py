@@ -5,8 +5,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pulsar.cli.console import note, out
-from pulsar.cli.options import Debug, Overwrite, Quiet, Threads, progress_mode
+from pulsar.cli.console import out
+from pulsar.cli.options import Debug, LogLevel, Overwrite, Quiet, Threads, progress_mode
 
 Period = Annotated[
     float | None,
@@ -62,6 +62,7 @@ def command(
     threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
+    log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
     """Write a synthetic observation, and what is in it as TOML beside it."""
@@ -87,7 +88,7 @@ def command(
 
     from pulsar.synthesis import truth_path, write_filterbank, write_psrfits
 
-    progress = progress_mode(quiet)
+    progress = progress_mode(quiet, log_level)
     with progress.stage("simulating", total=settings.header.nsamps, unit="samples") as tick:
         if fits:
             written = write_psrfits(
@@ -115,8 +116,7 @@ def command(
             )
     for path in written:
         out(str(path))
-    if not quiet:
-        note(f"what is in it: {truth_path(output)}")
+    progress.message(f"what is in it: {truth_path(output)}")
 
 
 _NPOL = {"AA+BB": 1, "AABB": 2, "AABBCRCI": 4, "IQUV": 4}

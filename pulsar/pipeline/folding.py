@@ -276,6 +276,8 @@ def fold_files(
     obs = open_observation(*paths, config=config.input)
     try:
         record = Provenance(argv, [f.path for f in obs.files], to_toml(config, with_help=False), threads)
+        for problem in obs.problems:
+            progress.warning(problem)
         given_mask(obs.header, config.rfi)
         params = [e.params(obs.header) for e in ephemerides]
         if not obs.header.is_series:

@@ -1,4 +1,4 @@
-"""How a run tells where it is: bars on a terminal, sparse dated lines in a batch log, or nothing; and stage times."""
+"""How a run tells where it is: bars on a terminal, dated lines in a batch log, or nothing; warnings; stage times."""
 
 import html
 import sys
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
-#: At most one line in so many seconds while a stage runs, in batch mode [s].
-INTERVAL = 10.0
+#: How much is told, from everything to nothing but the error that ends a run.
+Level = Literal["debug", "info", "warning", "error"]
+#: At most one line in so many seconds while a stage runs, in a batch log [s]: for who looks on (debug), and as a sign
+#: of life in stages of hours (info).
+INTERVALS: dict[Level, float] = {"debug": 10.0, "info": 600.0}
 #: A notebook is sent a new bar no sooner than after so many seconds.
 CELL_INTERVAL = 0.2
 #: Part of a stage from which on the time that is left is told.
@@ -27,16 +30,20 @@ class StageTime(NamedTuple):
 
 
 class Progress:
-    """Progress of a run on stderr.
+    """Progress of a run on stderr, and the one place that warnings go through.
 
     Parameters
     ----------
     mode : {"auto", "bars", "log", "notebook", "quiet"}
-        ``auto``: bars when `stream` is a terminal, dated lines otherwise; ``notebook``: a bar under the cell.
+        ``auto``: bars when `stream` is a terminal, dated lines otherwise; ``notebook``: a bar under the cell; ``quiet``:
+        warnings only.
+    level : {"debug", "info", "warning", "error"}
+        ``info``: messages and one line a stage; ``debug``: also where a stage is, every ten seconds in a log;
+        ``warning``: as ``quiet``; ``error``: nothing, no warnings either.
     stream : text file, optional
         Default: sys.stderr.
-    interval : float
-        Shortest time between two lines of one stage in ``log`` mode [s].
+    interval : float, optional
+        Shortest time between two lines of one stage in ``log`` mode [s]; default: as the level has it.
 
     Attributes
     ----------
@@ -48,17 +55,31 @@ class Progress:
         self,
         mode: Literal["auto", "bars", "log", "notebook", "quiet"] = "auto",
         *,
+        level: Level = "info",
         stream: TextIO | None = None,
-        interval: float = INTERVAL,
+        interval: float | None = None,
     ) -> None:
         self.stream = sys.stderr if stream is None else stream
         if mode == "auto":
             mode = "bars" if self.stream.isatty() else "log"
-        self.mode = mode
-        self.interval = interval
+        self.mode = "quiet" if level in ("warning", "error") else mode
+        self.level = level
+        self.interval = INTERVALS.get(level, 0.0) if interval is None else interval
         self.times: dict[str, StageTime] = {}
         self._lock = threading.Lock()
         self._bars: Bars | None = None
+        self._warned: set[str] = set()
+
+    def warning(self, text: str) -> None:
+        """What the astronomer must know, in quiet mode too; the same only once."""
+        with self._lock:
+            if self.level == "error" or text in self._warned:
+                return
+            self._warned.add(text)
+        if self.mode == "quiet":
+            print(f"pulsar: warning: {text}", file=self.stream, flush=True)
+        else:
+            self.message(f"warning: {text}")
 
     def message(self, text: str) -> None:
         """One line for the astronomer (nothing in quiet mode)."""

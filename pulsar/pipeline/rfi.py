@@ -175,7 +175,7 @@ def make_rfi(
         if settings.rfi.zaplist:
             read_zaplist(settings.rfi.zaplist, 0.0)
         for problem in obs.problems:
-            progress.message(f"note: {problem}")
+            progress.warning(problem)
         threads, memory = thread_count(settings), stage_memory(settings)
         record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), threads)
         cleaning = find_mask(obs, settings, threads=threads, progress=progress, statistics=True)

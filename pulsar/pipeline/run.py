@@ -110,9 +110,9 @@ def search(
             return done
         checkpoint = Checkpoint(out, mark, resume=resume or begun)
         if checkpoint.outdated:
-            progress.message("the earlier results belong to other files or settings: starting anew")
+            progress.warning("the earlier results belong to other files or settings: starting anew")
         for problem in obs.problems:
-            progress.message(f"note: {problem}")
+            progress.warning(problem)
         job = Job(obs, config, plan, checkpoint, progress, thread_count(config), common)
         try:
             _run(job, out, overwrite=overwrite, argv=argv)
@@ -302,7 +302,7 @@ def _label(job: Job, table: NDArray[Any]) -> None:
     from pulsar.sky.catalogue import beam_width, label, read_catalogue
 
     if motion_of(header) is None or not (known.radius or beam_width(header) > 0):
-        job.progress.message(
+        job.progress.warning(
             "known pulsars cannot be told: telescope or position are unknown (--ra, --dec, --set known.radius=DEG)"
         )
         return

@@ -324,3 +324,11 @@ def test_why_needs_one_question(product: Path) -> None:
         code, out, err = run("why", product, *args)
         assert (code, out) == (2, "")
         assert "--period" in err
+
+
+def test_the_level_of_the_log(tmp_path: Path) -> None:
+    shape = ("--nchans", 4, "--tobs", 0.1, "--tsamp", 0.001)
+    assert "simulating: done in" in run("simulate", tmp_path / "a.fil", *shape)[2]
+    assert run("simulate", tmp_path / "b.fil", *shape, "--log-level", "warning")[2] == ""
+    assert "simulating: done in" in run("simulate", tmp_path / "c.fil", *shape, "-q", "--log-level", "info")[2]
+    assert run("simulate", tmp_path / "d.fil", *shape, "--log-level", "loud")[0] == 2

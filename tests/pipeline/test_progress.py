@@ -4,6 +4,7 @@ import io
 import re
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -105,3 +106,36 @@ def test_quiet_says_nothing() -> None:
 
 def test_words_for_times() -> None:
     assert [_seconds(s) for s in (1.23, 61, 3725)] == ["1.2 s", "1 min 01 s", "1 h 02 min"]
+
+
+@pytest.mark.parametrize(
+    ("level", "told"), [("debug", "wlps"), ("info", "wls"), ("warning", "w"), ("error", "")], ids=lambda x: x or "none"
+)
+def test_levels_say_how_much_is_told(level: Any, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("pulsar.pipeline.progress.time.monotonic", iter(range(0, 1000, 11)).__next__)
+    progress = Progress("log", level=level, stream=stream)
+    with progress.stage("stage", total=3) as tick:
+        tick(1)
+    progress.message("a line")
+    progress.warning("beware")
+    progress.warning("beware")
+    words = {"w": "warning: beware", "l": "a line", "p": "stage: 33 %", "s": "stage: done"}
+    text = stream.getvalue()
+    assert "".join(key for key in words if words[key] in text) == told
+    assert len(text.splitlines()) == len(told)
+
+
+def test_hours_give_a_sign_of_life_every_ten_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr("pulsar.pipeline.progress.time.monotonic", iter(range(0, 1 << 20, 60)).__next__)
+    with Progress("log", stream=stream).stage("stage", total=60) as tick:
+        for _ in range(60):
+            tick(1)
+    assert 4 <= len(stream.getvalue().splitlines()) - 1 <= 6
+
+
+def test_quiet_runs_still_warn() -> None:
+    stream = io.StringIO()
+    Progress("quiet", stream=stream).warning("beware")
+    assert stream.getvalue() == "pulsar: warning: beware\n"
