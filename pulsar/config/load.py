@@ -53,21 +53,54 @@ def load_config(source: str | Path | None = None, sets: Sequence[str] = (), **ov
     Raises
     ------
     ConfigError
-        The file is missing or no TOML, a key is unknown, a value is of the wrong type or out of bounds.
+        The file is missing or no TOML, a key is unknown, a value is of the wrong type or out of bounds: all that is
+        wrong, a line each.
     """
-    values: dict[str, dict[str, Any]] = {}
-    origin: dict[str, str] = {}
+    given = _Given()
     if source is not None and str(source) != DEFAULT:
-        _merge_source(values, origin, source)
+        _merge_source(given, source)
     for text in sets:
-        key, value = _parse_set(text)
-        _put(values, origin, key, value, f"--set {text}")
+        try:
+            key, value = _parse_set(text)
+        except ConfigError as error:
+            given.wrong.append(str(error))
+            continue
+        given.put(key, value, f"--set {text}")
     for name, value in overrides.items():
         entries = {name: value} if "." in name else {f"{name}.{k}": v for k, v in dict(value).items()}
         for key, one in entries.items():
             if one is not None:
-                _put(values, origin, key, one, "the command line")
-    return _validate(values, origin)
+                given.put(key, one, "the command line")
+    return _validate(given)
+
+
+class _Given:
+    """Settings as they are read.
+
+    Attributes
+    ----------
+    values : dict
+        Section -> key -> value.
+    origin : dict of str to str
+        ``section.key`` -> where it was given.
+    wrong : list of str
+        What is wrong so far, in words.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, dict[str, Any]] = {}
+        self.origin: dict[str, str] = {}
+        self.wrong: list[str] = []
+
+    def put(self, key: str, value: Any, where: str) -> None:
+        """Set a key, or note that there is none of this name."""
+        section, _, name = key.partition(".")
+        fields = _section_fields(Config.model_fields[section]) if section in Config.model_fields else {}
+        if not fields or (name and name not in fields) or (not name and where.startswith("--set")):
+            self.wrong.append(f"{where}: no such key: {key}{_near(key)}")
+        elif name:
+            self.values.setdefault(section, {})[name] = value
+            self.origin[key] = where
 
 
 def load_section(section: str, where: str, values: Mapping[str, Any]) -> Any:
@@ -153,7 +186,7 @@ def _section_fields(field: FieldInfo) -> dict[str, FieldInfo]:
     return fields
 
 
-def _merge_source(values: dict[str, dict[str, Any]], origin: dict[str, str], source: str | Path) -> None:
+def _merge_source(given: _Given, source: str | Path) -> None:
     path = Path(source)
     known = presets()
     if str(source) in known:
@@ -171,16 +204,17 @@ def _merge_source(values: dict[str, dict[str, Any]], origin: dict[str, str], sou
     base = content.pop("preset", None)
     if base is not None:
         if not isinstance(base, str) or base not in known:
-            raise ConfigError(f"{path}: preset = {base!r}: expected one of {', '.join(known)}")
-        if known[base].resolve() != path.resolve():
-            _merge_source(values, origin, base)
+            given.wrong.append(f"{path}: preset = {base!r}: expected one of {', '.join(known)}")
+        elif known[base].resolve() != path.resolve():
+            _merge_source(given, base)
     for section, entries in content.items():
         if not isinstance(entries, Mapping):
-            raise ConfigError(f"{path}: {section} = {entries!r} stands outside a section{_near(section)}")
+            given.wrong.append(f"{path}: {section} = {entries!r} stands outside a section{_near(section)}")
+            continue
         if not entries:
-            _put(values, origin, section, None, str(path))
+            given.put(section, None, str(path))
         for key, value in entries.items():
-            _put(values, origin, f"{section}.{key}", value, str(path))
+            given.put(f"{section}.{key}", value, str(path))
 
 
 def _parse_set(text: str) -> tuple[str, Any]:
@@ -194,17 +228,6 @@ def _parse_set(text: str) -> tuple[str, Any]:
         return key, tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key, value
-
-
-def _put(values: dict[str, dict[str, Any]], origin: dict[str, str], key: str, value: Any, where: str) -> None:
-    section, _, name = key.partition(".")
-    if section not in Config.model_fields or (not name and where.startswith("--set")):
-        raise ConfigError(f"{where}: no such key: {key}{_near(key)}")
-    if name:
-        if name not in _section_fields(Config.model_fields[section]):
-            raise ConfigError(f"{where}: no such key: {key}{_near(key)}")
-        values.setdefault(section, {})[name] = value
-        origin[key] = where
 
 
 def _near(key: str) -> str:
@@ -222,21 +245,33 @@ def _near(key: str) -> str:
     return f"; did you mean {near[0]}?" if near else "; `pulsar config show` lists all keys"
 
 
-def _validate(values: dict[str, dict[str, Any]], origin: dict[str, str]) -> Config:
+def _validate(given: _Given) -> Config:
+    values, origin, wrong = given.values, given.origin, given.wrong
     for section, entries in values.items():
-        for key, value in entries.items():
-            for number in value if isinstance(value, list) else [value]:
-                if isinstance(number, float) and not math.isfinite(number):
-                    field = _section_fields(Config.model_fields[section])[key]
-                    raise ConfigError(
-                        f"{origin[f'{section}.{key}']}: {section}.{key} = {number}: expected {expected(field)}, finite"
-                    )
+        for key, value in list(entries.items()):
+            bad = [x for x in (value if isinstance(value, list) else [value]) if _is_nan_or_inf(x)]
+            if bad:
+                field = _section_fields(Config.model_fields[section])[key]
+                where = origin[f"{section}.{key}"]
+                wrong.append(f"{where}: {section}.{key} = {bad[0]}: expected {expected(field)}, finite")
+                del entries[key]
+    memory = values.get("run", {}).get("memory")
+    try:
+        if isinstance(memory, str):
+            parse_size(memory)
+    except ConfigError as error:
+        wrong.append(str(error))
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(dict(e), origin) for e in error.errors())) from error
-    parse_size(config.run.memory)
+        raise ConfigError("\n".join([*wrong, *(_explain(dict(e), origin) for e in error.errors())])) from error
+    if wrong:
+        raise ConfigError("\n".join(wrong))
     return config
+
+
+def _is_nan_or_inf(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _explain(error: dict[str, Any], origin: dict[str, str]) -> str:

@@ -192,3 +192,24 @@ def test_expected_covers_every_type() -> None:
         assert "typing" not in words
         if type(None) in get_args(field.annotation):
             assert words.endswith("may be unset")
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text(
+        'stray = 1\n[fold]\nnbin = 3\nncands = -1\n[dedisp]\ndm_lo = nan\ndm_hi = "far"\n[run]\nmemory = "much"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(file, ["nothing", "fft.nharms=3"])
+    lines = str(caught.value).splitlines()
+    told = (
+        "stray = 1",
+        "fold.nbin;",
+        "fold.ncands = -1",
+        "dedisp.dm_lo = nan",
+        'dedisp.dm_hi = "far"',
+        "memory = 'much'",
+    )
+    for text in (*told, "--set nothing:", "fft.nharms;"):
+        assert sum(text in line for line in lines) == 1, text
+    assert len(lines) == 8
