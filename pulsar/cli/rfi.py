@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulsar.cli.console import check_not_input, note, out
+from pulsar.cli.console import check_not_input, out
 from pulsar.cli.options import (
     Debug,
     Files,
@@ -37,8 +37,8 @@ _LISTED = 10
 def command(
     files: Files,
     output: Annotated[
-        Path, typer.Option("--out", "-o", metavar="MASK.h5", help="Mask file to write.", show_default=False)
-    ],
+        Path | None, typer.Option("--out", "-o", metavar="MASK.h5", help="Mask file to write.", show_default="none")
+    ] = None,
     config: Preset = None,
     sets: Sets = None,
     zap: Zap = None,
@@ -55,7 +55,7 @@ def command(
     log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
-    """Make the mask of an observation, say what is lost and why, and save it for ``--mask`` of search and fold."""
+    """Make the mask of an observation, say what is lost and why; with ``--out`` save it for ``--mask`` of search and fold."""
     settings = effective_config(
         config, sets, zap=zap, zerodm=zerodm, rfi__mask=mask, run__threads=threads, run__memory=memory
     )
@@ -64,10 +64,10 @@ def command(
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--plot {picture}: the picture is a PNG: end its name in .png")
-    for path in [output] if picture is None else [output, picture]:
+    for path in (path for path in (output, picture) if path is not None):
         check_output(path, overwrite=overwrite)
         check_not_input(path, [*files, *([] if mask is None else [Path(mask)])])
-    if picture is not None:
+    if picture is not None and output is not None:
         check_not_input(picture, [output])
 
     from pulsar.pipeline.rfi import make_rfi
@@ -81,9 +81,9 @@ def command(
         out(json.dumps(made.summary(), indent=2, ensure_ascii=False))
     else:
         _print(made)
-    if not quiet:
+    if output is not None:
         names = " ".join(str(file) for file in files) if len(files) <= 3 else f"{files[0]} ..."
-        note(f"{output}: for later runs on this observation: pulsar search {names} --mask {output}")
+        progress.message(f"{output}: for later runs on this observation: pulsar search {names} --mask {output}")
 
 
 def _print(made: "RfiReport") -> None:

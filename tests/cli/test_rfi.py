@@ -53,6 +53,18 @@ def observation(folder: Path) -> Path:
     return write_filterbank(SKY, folder / "a.fil", threads=1)
 
 
+def test_without_an_output_nothing_is_written(
+    observation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--set", "dedisp.dm_hi=100", "--threads", 1, "--set", f"run.scratch={tmp_path}")
+    code, out, err = run("rfi", observation, *options)
+    assert code == 0, err
+    assert "of the data are left out" in out
+    assert "for later runs" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def made(observation: Path, folder: Path) -> tuple[Path, str]:
     """The mask, and what was printed."""
