@@ -55,7 +55,7 @@ def command(
     log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
-    """Make the mask of an observation, say what is lost and why; with ``--out`` save it for ``--mask`` of search and fold."""
+    """Make the mask of an observation, say what is lost and why, and save it for ``--mask`` of other commands."""
     settings = effective_config(
         config, sets, zap=zap, zerodm=zerodm, rfi__mask=mask, run__threads=threads, run__memory=memory
     )

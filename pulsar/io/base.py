@@ -3,7 +3,7 @@
 import os
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -136,9 +136,10 @@ class _Descriptor:
         self.path = path
         self.number = _open(path)
 
-    def __del__(self) -> None:
-        if hasattr(self, "number"):
-            os.close(self.number)
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # The function is held here: when Python ends the module's names may be gone before its objects.
+        if "number" in self.__dict__:
+            close(self.__dict__.pop("number"))
 
 
 _parked = threading.local()
@@ -223,9 +224,12 @@ class RawFile:
             os.close(self._fd)
             self._fd = -1
 
-    def __del__(self) -> None:
-        if getattr(self, "_fd", -1) >= 0:
-            self.close()
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # The function is held here: when Python ends the module's names may be gone before its objects.
+        fd = self.__dict__.get("_fd", -1)
+        if fd >= 0:
+            self._fd = -1
+            close(fd)
 
 
 def flat_view(out: NDArray[Any]) -> tuple[NDArray[Any], int]:

@@ -1,6 +1,8 @@
 """Opening by content, joins of SIGPROC files, series, FBH5, names."""
 
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -249,3 +251,18 @@ def test_calibration_scans_are_known_by_their_names():
     assert is_calibration(Path("J0000_tracking_cal.fits"))
     assert not is_calibration(Path("SCAL_tracking-M01_0001.fits"))
     assert not is_calibration(Path("G57.49-0.17_snapshot-M01_0001.fits"))
+
+
+def test_files_left_open_close_without_a_word_when_python_ends(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"x" * 64)
+    code = (
+        "import gc, pathlib, pulsar.io.base as base\n"
+        f"file, parked = base.RawFile(pathlib.Path({str(path)!r})), base.RawFile(pathlib.Path({str(path)!r}))\n"
+        "parked.park(); parked.read(0, 8)\n"
+        # What the end of the interpreter does to a module whose objects outlive it.
+        "for name in list(vars(base)):\n    setattr(base, name, None)\n"
+        "del file, parked; gc.collect()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
