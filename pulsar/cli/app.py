@@ -39,9 +39,13 @@ class ErrorGroup(TyperGroup):
         """Run the command that was asked for."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            error("interrupted")
+        except KeyboardInterrupt as stop:
+            error("; ".join(["interrupted", *getattr(stop, "__notes__", ())]))
             raise typer.Exit(INTERRUPTED) from None
+        except SystemExit as stop:
+            for told in getattr(stop, "__notes__", ()):
+                error(f"ended from outside; {told}")
+            raise
         except BrokenPipeError:
             # The reader of our output (head, less) has gone: nothing is wrong.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

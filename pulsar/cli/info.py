@@ -68,7 +68,7 @@ def _night(files: Any, settings: Any, as_json: bool) -> None:
         h = inside[group[0]].header
         title = f"{source or 'unnamed'}, {date or 'undated'}: {len(group)} beam{'s' if len(group) > 1 else ''}, "
         out(
-            f"{title}{h.nchans} channels, {h.freqs[-1]:.6g} to {h.freqs[0]:.6g} MHz, {1e6 * h.tsamp:.6g} us, "
+            f"{title}{h.nchans} channels, {_band(h)}, {1e6 * h.tsamp:.6g} us, "
             f"{h.nbits} bit" + (f", {h.pol_type}" if h.pol_type else "") + utc(h.tstart)
         )
         for p in group:
@@ -115,6 +115,8 @@ def summary(obs: Any) -> dict[str, Any]:
         "tmid": header.tmid,
         "bandwidth": header.bandwidth,
         "fcenter": header.fcenter,
+        "band_low": header.edges[0],
+        "band_high": header.edges[1],
         "freq_high": float(header.freqs[0]),
         "freq_low": float(header.freqs[-1]),
         "channels_alive": int(obs.chan_ok.sum()),
@@ -128,11 +130,18 @@ def summary(obs: Any) -> dict[str, Any]:
         ],
         "gaps": [{"start": g.start, "nsamps": g.nsamps, "reason": g.reason} for g in obs.gaps],
         "problems": list(obs.problems),
+        "remarks": list(obs.remarks),
     }
 
 
 def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _band(header: Any) -> str:
+    """The band from edge to edge."""
+    low, high = header.edges
+    return f"{low:.6g} to {high:.6g} MHz (edges)"
 
 
 def _print(obs: Any) -> None:
@@ -157,7 +166,7 @@ def _print(obs: Any) -> None:
         lines["series"] = f"dedispersed to DM {h.dm:g}"
     else:
         alive = int(obs.chan_ok.sum())
-        lines["band"] = f"{h.freqs[-1]:.6g} to {h.freqs[0]:.6g} MHz, {h.nchans} channels of {h.chan_width:.6g} MHz" + (
+        lines["band"] = f"{_band(h)}, {h.nchans} channels of {h.chan_width:.6g} MHz" + (
             f", {h.nchans - alive} dead" if alive < h.nchans else ""
         )
         if h.dm:
@@ -173,6 +182,8 @@ def _print(obs: Any) -> None:
         out(f"  gap at {gap.start * h.tsamp:.6g} s, {gap.nsamps * h.tsamp:.4g} s: {gap.reason}")
     if len(obs.gaps) > 10:
         out(f"  ... and {len(obs.gaps) - 10} more (--json lists all)")
+    for remark in obs.remarks:
+        out(f"remark      {remark}")
     for problem in obs.problems:
         out(f"problem     {problem}")
 
@@ -180,10 +191,6 @@ def _print(obs: Any) -> None:
 def _known(obs: Any, settings: Any) -> None:
     """Known pulsars in the beam, or how they would be known."""
     if not settings.known.catalogue:
-        out(
-            "known       no catalogue: --catalogue takes the psrcat_pkg.tar.gz of the ATNF (www.atnf.csiro.au/research/"
-            "pulsar/psrcat), its psrcat.db, a CSV table, or psrqpy, the package that fetches it"
-        )
         return
     from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
 

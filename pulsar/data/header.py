@@ -90,6 +90,12 @@ class Header:
         return float(self.freqs[0] - self.freqs[-1]) + self.chan_width
 
     @property
+    def edges(self) -> tuple[float, float]:
+        """Lower and upper edge of the band [MHz], half a channel beyond the outermost centres."""
+        half = 0.5 * self.chan_width
+        return float(self.freqs[-1]) - half, float(self.freqs[0]) + half
+
+    @property
     def fcenter(self) -> float:
         """Middle of the band [MHz]."""
         return 0.5 * float(self.freqs[0] + self.freqs[-1])

@@ -49,6 +49,8 @@ class Observation(Protocol):
         Type of the samples that `read` returns: uint8, uint16 or float32.
     problems : tuple of str
         What was odd in the files, in words for the astronomer.
+    remarks : tuple of str
+        What is as it should be, but worth knowing: padding that was left out.
     """
 
     @property
@@ -63,6 +65,8 @@ class Observation(Protocol):
     def dtype(self) -> np.dtype[Any]: ...
     @property
     def problems(self) -> tuple[str, ...]: ...
+    @property
+    def remarks(self) -> tuple[str, ...]: ...
 
     def read_into(self, start: int, out: NDArray[Any]) -> None:
         """Fill `out`, shape (nchans, n), dtype `dtype`, rows contiguous, with samples from `start` on.

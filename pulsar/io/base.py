@@ -35,6 +35,7 @@ class BaseObservation(ABC):
     chan_ok: NDArray[np.bool_]
     dtype: np.dtype[Any]
     problems: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @abstractmethod
     def _fill(self, start: int, out: NDArray[Any]) -> None:

@@ -66,6 +66,7 @@ class JoinedObservation(BaseObservation):
         self.files = tuple(files)
         self.gaps = merge_gaps(gaps)
         self.problems = tuple(notes)
+        self.remarks = tuple(f"{r.files[0].path.name}: {remark}" for r in readers for remark in r.remarks)
         self.chan_ok = np.logical_or.reduce([reader.chan_ok for reader in readers])
         # Channels that are dead in a file but alive in another.
         self._patches = [np.flatnonzero(self.chan_ok & ~reader.chan_ok) for reader in readers]

@@ -375,7 +375,7 @@ class PsrfitsReader(BaseObservation):
             )
             if nsamps <= 0:
                 raise self._fail(f"all {padded} spectra are zero: nothing was recorded; leave the file out")
-            self._problems.append(f"the last {padded} spectra are zero padding: left out")
+            self.remarks = (f"the last {padded * self._tbin:.4g} s ({padded} spectra) are zero padding: left out",)
             self.gaps = tuple(gap for gap in self.gaps if gap.start < nsamps)
         name = parse_name(path)
         self.sequence = name.sequence

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,20 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.observation import InputFile
+
+#: What the end of a run by hand or by a batch system says where there is something to go on from.
+GO_ON = "use --resume to go on"
+
+
+@contextmanager
+def resumable(left: Callable[[], bool]) -> Iterator[None]:
+    """Note at the end of a run from outside that it can be gone on with, if it has `left` something to go on from."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if GO_ON not in getattr(stop, "__notes__", ()) and left():
+            stop.add_note(GO_ON)
+        raise
 
 
 class Checkpoint:
@@ -59,6 +74,11 @@ class Checkpoint:
     def has(self, stage: str) -> bool:
         """Whether a stage is finished."""
         return (self.folder / f"{stage}.npz").is_file()
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a finished stage to go on from."""
+        return any(self.folder.glob("*.npz"))
 
     def remove(self) -> None:
         """Delete everything, if the folder is one that a run has left."""

@@ -278,6 +278,8 @@ def fold_files(
         record = Provenance(argv, [f.path for f in obs.files], to_toml(config, with_help=False), threads)
         for problem in obs.problems:
             progress.warning(problem)
+        for remark in obs.remarks:
+            progress.message(remark)
         given_mask(obs.header, config.rfi)
         params = [e.params(obs.header) for e in ephemerides]
         if not obs.header.is_series:

@@ -276,6 +276,7 @@ def search_night(
     """
     from pulsar.io.product.reader import read
     from pulsar.io.product.writer import check_output
+    from pulsar.pipeline.checkpoint import resumable
     from pulsar.pipeline.merge import merge
     from pulsar.pipeline.progress import Progress
     from pulsar.pipeline.run import search
@@ -293,36 +294,37 @@ def search_night(
         groups.setdefault(job.group, []).append(job)
     notes: list[str] = []
     count = 0
-    for beams in groups.values():
-        shared = _SharedLines(beams, config, folder, resume=resume, progress=progress)
-        notes += shared.notes
-        before = len(outcome.failures)
-        for job in beams:
-            count += 1
-            files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
-            progress.message(f"{count} of {len(todo)}: {job.out.stem} ({files})")
-            try:
-                run = search(
-                    job.pointing.paths,
-                    job.config,
-                    job.out,
-                    overwrite=overwrite,
-                    resume=resume,
-                    argv=argv,
-                    progress=progress,
-                    common=shared.birdies,
-                    begun=job.out in shared.begun,
-                )
-            except (PulsarError, OSError, MemoryError) as failure:
-                told = failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
-                progress.message(f"failed: {told}")
-                outcome.failures.append((job.out.stem, told))
-                continue
-            outcome.products.append(job.out)
-            if done is not None:
-                done(job, run)
-        if len(outcome.failures) == before:
-            shared.forget()
+    with resumable(lambda: bool(outcome.products) or any(folder.glob("*.parts/*.npz"))):
+        for beams in groups.values():
+            shared = _SharedLines(beams, config, folder, resume=resume, progress=progress)
+            notes += shared.notes
+            before = len(outcome.failures)
+            for job in beams:
+                count += 1
+                files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
+                progress.message(f"{count} of {len(todo)}: {job.out.stem} ({files})")
+                try:
+                    run = search(
+                        job.pointing.paths,
+                        job.config,
+                        job.out,
+                        overwrite=overwrite,
+                        resume=resume,
+                        argv=argv,
+                        progress=progress,
+                        common=shared.birdies,
+                        begun=job.out in shared.begun,
+                    )
+                except (PulsarError, OSError, MemoryError) as failure:
+                    told = failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
+                    progress.message(f"failed: {told}")
+                    outcome.failures.append((job.out.stem, told))
+                    continue
+                outcome.products.append(job.out)
+                if done is not None:
+                    done(job, run)
+            if len(outcome.failures) == before:
+                shared.forget()
     if outcome.products:
         notes = [*problems, *notes, *(f"{name}: could not be searched: {error}" for name, error in outcome.failures)]
         merge([read(p) for p in outcome.products], folder / ALL, config, overwrite=True, argv=argv, problems=notes)

@@ -176,6 +176,8 @@ def make_rfi(
             read_zaplist(settings.rfi.zaplist, 0.0)
         for problem in obs.problems:
             progress.warning(problem)
+        for remark in obs.remarks:
+            progress.message(remark)
         threads, memory = thread_count(settings), stage_memory(settings)
         record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), threads)
         cleaning = find_mask(obs, settings, threads=threads, progress=progress, statistics=True)

@@ -14,7 +14,7 @@ from pulsar.data.observation import Observation
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError, DataError
 from pulsar.pipeline.candidates import candidate_table
-from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
+from pulsar.pipeline.checkpoint import Checkpoint, fingerprint, resumable
 from pulsar.pipeline.cleaning import given_mask
 from pulsar.pipeline.detect import Detected, Job, detect, lines_of
 from pulsar.pipeline.follow import follow_up, group_detections, mark_detections, ordered, scored
@@ -113,9 +113,12 @@ def search(
             progress.warning("the earlier results belong to other files or settings: starting anew")
         for problem in obs.problems:
             progress.warning(problem)
+        for remark in obs.remarks:
+            progress.message(remark)
         job = Job(obs, config, plan, checkpoint, progress, thread_count(config), common)
         try:
-            _run(job, out, overwrite=overwrite, argv=argv)
+            with resumable(lambda: checkpoint.begun):
+                _run(job, out, overwrite=overwrite, argv=argv)
         except (ConfigError, DataError):
             if not checkpoint.has("detections") and not checkpoint.has("searched"):
                 checkpoint.remove()  # nothing in it that the same command could go on from

@@ -13,7 +13,7 @@ class Noise:
     def __init__(self, nsamps: int) -> None:
         self.header = make_header(nsamps=nsamps)
         self.data = np.clip(100 + 12 * np.random.default_rng(4).normal(size=(24, nsamps)), 0, 255).astype(np.uint8)
-        self.files, self.gaps, self.problems = (), (), ()
+        self.files, self.gaps, self.problems, self.remarks = (), (), (), ()
         self.chan_ok = np.ones(24, dtype=bool)
         self.dtype = self.data.dtype
 

@@ -203,7 +203,7 @@ class Noise:
         self.data = np.clip(100 + 12 * rng.normal(size=(24, HEADER.nsamps)), 0, 255).astype(np.uint8)
         self.data[20] = np.clip(100 + 40 * rng.normal(size=HEADER.nsamps), 0, 255)
         self.data[9] = 3
-        self.files, self.gaps, self.problems = (), (), ()
+        self.files, self.gaps, self.problems, self.remarks = (), (), (), ()
         self.chan_ok = np.ones(24, dtype=bool)
         self.dtype = self.data.dtype
 

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -332,3 +333,23 @@ def test_the_level_of_the_log(tmp_path: Path) -> None:
     assert run("simulate", tmp_path / "b.fil", *shape, "--log-level", "warning")[2] == ""
     assert "simulating: done in" in run("simulate", tmp_path / "c.fil", *shape, "-q", "--log-level", "info")[2]
     assert run("simulate", tmp_path / "d.fil", *shape, "--log-level", "loud")[0] == 2
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pulsar.pipeline.checkpoint import Checkpoint, resumable
+
+    checkpoint = Checkpoint(tmp_path / "run.h5", "mark", resume=False)
+
+    def stopped(by: BaseException) -> Callable[[object], None]:
+        def read(_path: object) -> None:
+            with resumable(lambda: checkpoint.begun):
+                raise by
+
+        return read
+
+    monkeypatch.setattr("pulsar.io.product.reader.read", stopped(KeyboardInterrupt()))
+    assert run("candidates", "x.h5")[2] == "pulsar: interrupted\n"
+    checkpoint.save("mask")
+    assert run("candidates", "x.h5") == (130, "", "pulsar: interrupted; use --resume to go on\n")
+    monkeypatch.setattr("pulsar.io.product.reader.read", stopped(SystemExit(143)))
+    assert run("candidates", "x.h5") == (143, "", "pulsar: ended from outside; use --resume to go on\n")

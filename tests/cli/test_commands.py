@@ -64,9 +64,12 @@ def test_truth_beside_the_simulation(observation: Path) -> None:
 def test_info(observation: Path) -> None:
     code, out, _ = run("info", observation)
     assert code == 0
-    for text in ("TEST", "32 channels of 8 MHz", "8 bit", "gaps        none", "UTC)"):
+    for text in ("TEST", "MHz (edges), 32 channels of 8 MHz", "8 bit", "gaps        none", "UTC)"):
         assert text in out
+    assert "catalogue" not in out
     record = json.loads(run("info", observation, "--json")[1])
+    assert record["band_high"] - record["freq_high"] == pytest.approx(4.0)
+    assert record["band_high"] - record["band_low"] == pytest.approx(256.0)
     assert record["nchans"] == 32
     assert record["tobs"] == pytest.approx(10.0, abs=1e-3)
     assert record["az_deg"] is None

@@ -281,8 +281,9 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stopped:
         search_night(todo, config, out, done=interrupt)
+    assert stopped.value.__notes__ == ["use --resume to go on"]
     monkeypatch.setattr("pulsar.pipeline.run.first_look", interrupt)
     outcome = search_night(todo, config, out, resume=True)
     assert len(outcome.products) == 4

@@ -173,8 +173,9 @@ def test_an_interrupted_run_goes_on(product, sky_file, tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("pulsar.folding.folder.fold_many", stop)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stopped:
             search(sky_file, config, out)
+    assert stopped.value.__notes__ == ["use --resume to go on"]
     assert not out.exists()
     assert (tmp_path / "run.h5.parts" / "detections.npz").exists()
 

@@ -21,6 +21,7 @@ class NoSamples:
         self.files = (InputFile(Path("a.fil"), 0, header.nsamps, 12345, 1.5e9),)
         self.gaps = (Gap(100, 10, "a row is missing"),)
         self.problems = ("a row is missing",)
+        self.remarks = ()
         self.chan_ok = np.ones(header.nchans, dtype=bool)
         self.dtype = np.dtype(np.uint8)
 

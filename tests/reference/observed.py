@@ -22,6 +22,7 @@ class ArrayObservation:
         self.chan_ok = np.ones(nchans, dtype=bool)
         self.dtype = data.dtype
         self.problems = ()
+        self.remarks = ()
 
     def read_into(self, start, out):
         out[:] = self.data[:, start : start + out.shape[1]]
