@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from pulsar.cleaning.store import MaskFile
 
 
+#: Share of the band that is zapped without looking from which on that is a warning: it costs 8 % of the S/N of a flat
+#: spectrum, 1 - sqrt(1 - share).
+MUCH_ZAPPED = 0.15
+
+
 @dataclass(frozen=True)
 class Cleaning:
     """A mask and what it was made from.
@@ -88,6 +93,7 @@ def find_mask(
     from pulsar.cleaning import make_mask, measure
     from pulsar.cleaning.store import MaskFile, without
 
+    tell_zapped(obs.header, config.rfi, progress)
     given = given_mask(obs.header, config.rfi, statistics=statistics)
     if isinstance(given, MaskFile):
         mask = without(given.mask, ~obs.chan_ok, "no weight in file")
@@ -147,6 +153,19 @@ def given_birdies(header: Header, config: RfiConfig) -> "list[Birdie]":
     if isinstance(given, MaskFile):
         known += given.birdies
     return known
+
+
+def tell_zapped(header: Header, config: RfiConfig, progress: Progress) -> None:
+    """Say what share of the band `rfi.zap` takes before anything is looked at, and warn of ranges that take nothing."""
+    low, high = header.edges
+    band = f"the band from {low:.6g} to {high:.6g} MHz"
+    for lo, hi in config.zap:
+        if not (lo < high and hi > low):
+            progress.warning(f"rfi.zap: {lo:g} to {hi:g} MHz lies outside {band}: nothing is zapped there")
+    share = float(zapped(header, config).mean())
+    if share > 0:
+        tell = progress.warning if share > MUCH_ZAPPED else progress.message
+        tell(f"rfi.zap leaves out {100 * share:.2g} % of {band} before looking at it")
 
 
 def zapped(header: Header, config: RfiConfig) -> NDArray[np.bool_]:

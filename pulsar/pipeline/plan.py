@@ -57,6 +57,8 @@ class RunPlan:
         Expected elapsed time of each stage [s], without compilation.
     dm_fits : float
         DM from which on the delay over the band is longer than the data.
+    zapped : float
+        Share of the band that `rfi.zap` leaves out before anything is looked at.
     """
 
     dm: DMPlan | None
@@ -71,6 +73,7 @@ class RunPlan:
     accel_memory: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     dm_fits: float = np.inf
+    zapped: float = 0.0
 
     @property
     def ndms(self) -> int:
@@ -95,6 +98,8 @@ class RunPlan:
             yield f"{self.ndms} DMs from {lo:g} to {hi:g} in {stages}"
             if hi > self.dm_fits:
                 yield f"note: above DM {self.dm_fits:.4g} the delay over the band is longer than the data"
+        if self.zapped:
+            yield f"rfi.zap leaves out {100 * self.zapped:.2g} % of the band before looking at it"
         yield "searching " + ", ".join(f"{count:.3g} {_TRIALS[name]}" for name, count in self.trials.items())
         yield (
             f"dedispersed series: {_size(self.series_bytes)}{self._way()}; {self.threads} threads, "
@@ -241,6 +246,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         search_memory=searches.memory,
         accel_memory=searches.accel_memory,
         dm_fits=float(dm_fits),
+        zapped=float(zapped(header, config.rfi).mean()),
         seconds={name: value / threads for name, value in seconds.items()},
     )
 
