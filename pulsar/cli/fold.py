@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pulsar.cli.console import check_not_input
+from pulsar.cli.console import check_not_input, note
 from pulsar.cli.options import (
     Debug,
     Files,
@@ -23,6 +23,7 @@ from pulsar.cli.options import (
     Zap,
     ZeroDM,
     effective_config,
+    period_seconds,
     progress_mode,
 )
 from pulsar.cli.tables import print_candidates
@@ -38,7 +39,14 @@ def command(
         Path, typer.Option("--out", "-o", metavar="FOLD.h5", help="HDF5 file to write.", show_default=False)
     ],
     period: Annotated[
-        float | None, typer.Option("--period", metavar="S", help="Topocentric period [s].", show_default=False)
+        float | None,
+        typer.Option(
+            "--period",
+            metavar="P",
+            parser=period_seconds,
+            help="Topocentric period: 0.1637 (seconds), 0.1637s, 163.7ms or 163700us.",
+            show_default=False,
+        ),
     ] = None,
     dm: Annotated[float | None, typer.Option("--dm", metavar="DM", help="DM [pc/cm3].", show_default=False)] = None,
     accel: Annotated[
@@ -130,6 +138,7 @@ def ephemerides(
 ) -> "list[Ephemeris | FromPar]":
     """What the options ask to be folded in these files."""
     from pulsar.errors import ConfigError
+    from pulsar.pipeline.detected import Origin
     from pulsar.pipeline.folding import Ephemeris, FromPar
 
     if (period is not None) + (candidates is not None) + bool(par) != 1:
@@ -166,13 +175,13 @@ def from_product(
     if not len(rows):
         raise ConfigError(f"{path}: holds no candidates to fold")
     if idents:
-        return [*ephemerides_of([run.candidate(ident) for ident in dict.fromkeys(idents)])]
+        return [*ephemerides_of(run, [run.candidate(ident) for ident in dict.fromkeys(idents)])]
     if not run.is_merged:
-        return [*ephemerides_of(list(rows))]
+        return [*ephemerides_of(run, list(rows))]
     from pulsar.io.open import open_observation
 
     with closing(open_observation(*files, config=None if config is None else config.input)) as obs:
         own = rows_of(run, obs.header)
     if len(own) < len(rows):
         note(f"{path}: {len(rows) - len(own)} of {len(rows)} candidates are of other observations and are left out")
-    return [*ephemerides_of(own)]
+    return [*ephemerides_of(run, own)]

@@ -151,6 +151,18 @@ def effective_config(
     return load_config(preset, sets or (), **overrides)
 
 
+def period_seconds(text: str) -> float:
+    """Seconds of ``0.1637``, ``0.1637s``, ``163.7ms`` or ``163700us``."""
+    number = text.strip()
+    for unit, factor in (("ms", 1e-3), ("us", 1e-6), ("s", 1.0), ("", 1.0)):
+        if number.endswith(unit):
+            try:
+                return float(number.removesuffix(unit)) * factor
+            except ValueError:
+                break
+    raise typer.BadParameter(f"{text!r}: expected a number of seconds, or one with the unit s, ms or us: 163.7ms")
+
+
 def frequency_range(text: str) -> tuple[float, float]:
     """The two frequencies [MHz] of ``LO:HI``."""
     from pulsar.errors import ConfigError

@@ -197,8 +197,16 @@ def _significant(row: Any) -> bool:
     return bool(abs(row["accel"]) > 3 * row["accel_err"])
 
 
+def not_detected(row: Any) -> bool:
+    """Whether a fold of a given period shows no more than noise would."""
+    from pulsar.folding.significance import DETECTED
+
+    return bool(row["kind"] == "fold" and row["sigma"] < DETECTED)
+
+
 def _remarks(row: Any) -> str:
     parts = [
+        "not detected" if not_detected(row) else "",
         str(row["known_source"]),
         f"{row['relation'] or 'harmonic'} of {row['harmonic_of']}" if row["harmonic_of"] else "",
         f"+{row['nattached']} harmonics" if row["nattached"] > 0 else "",

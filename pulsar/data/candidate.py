@@ -82,7 +82,13 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("dm", "f8", "pc / cm3", "refined dispersion measure"),
     Column("dm_err", "f8", "pc / cm3", "1-sigma error of the dispersion measure"),
     Column("snr", "f4", "", "boxcar S/N of the refined folded profile"),
-    Column("sigma", "f4", "", "detection significance, corrected for all independent trials of the run"),
+    Column(
+        "sigma",
+        "f4",
+        "",
+        "detection significance, corrected for all independent trials of the run; of a fold of a given period that of "
+        "its S/N, corrected for the trials of the refinement",
+    ),
     Column("sigma_single", "f4", "", "detection significance in a single trial"),
     Column("nharm", "i2", "", "harmonics summed in the detection"),
     Column("width", "f4", "", "duty cycle: width of the best boxcar in turns"),

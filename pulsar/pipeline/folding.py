@@ -1,7 +1,7 @@
 """Folding of given periods, without a search: one streamed pass, refinement, and a product."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
+from pulsar.pipeline.detected import Origin, doubts, verdict
 from pulsar.pipeline.plan import live_frequencies, stage_memory
 from pulsar.pipeline.progress import Progress
 
@@ -45,6 +46,8 @@ class Ephemeris:
         Name of the fold.
     fddot : float
         Second frequency derivative [Hz/s^2].
+    origin : Origin
+        Where it comes from, for what is said of a fold that shows nothing.
     """
 
     period: float
@@ -53,6 +56,7 @@ class Ephemeris:
     epoch: float | None = None
     ident: str = ""
     fddot: float = 0.0
+    origin: Origin = field(default_factory=Origin)
 
     def params(self, header: Header) -> FoldParams:
         """Frequency and derivative at mid-observation.
@@ -60,12 +64,17 @@ class Ephemeris:
         Raises
         ------
         ConfigError
-            The period is not positive, shorter than two samples, or no longer positive at mid-observation.
+            The period is not positive, shorter than two samples or longer than the data, or no longer positive at
+            mid-observation.
         """
         if not self.period > 0:
             raise ConfigError(f"period {self.period:g} s: expected a positive number of seconds")
         if self.period < 2 * header.tsamp:
             raise ConfigError(f"period {self.period:g} s is shorter than two samples of {header.tsamp:g} s")
+        if self.period > header.tobs:
+            raise ConfigError(
+                f"period {self.period:g} s is longer than the data ({header.tobs:.4g} s): is its unit right?"
+            )
         fdot = -self.accel / (C * self.period)
         away = 0.0 if self.epoch is None else (header.tmid - self.epoch) * DAY
         freq = 1.0 / self.period + away * (fdot + 0.5 * self.fddot * away)
@@ -93,6 +102,11 @@ class FromPar:
     model: "TimingModel"
     ident: str = ""
 
+    @property
+    def origin(self) -> Origin:
+        """Where the period comes from."""
+        return Origin.of_par(self.model)
+
     def params(self, header: Header) -> FoldParams:
         """Frequency and derivatives that the telescope sees at mid-observation.
 
@@ -112,11 +126,13 @@ class FromPar:
         return FoldParams(freq, fdot, dm, fddot)
 
 
-def ephemerides_of(rows: Sequence[Any]) -> list[Ephemeris]:
+def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
     """What rows of candidates are to be folded with.
 
     Parameters
     ----------
+    run : Run
+        Whose candidates they are.
     rows : sequence of mapping or void
         Fields of CANDIDATE_COLUMNS.
     """
@@ -128,6 +144,7 @@ def ephemerides_of(rows: Sequence[Any]) -> list[Ephemeris]:
             float(row["epoch"]),
             str(row["id"]),
             0.0 if not isfinite(row["fddot"]) else float(row["fddot"]),
+            Origin.of_candidate(run.observation_of(row)),
         )
         for row in rows
     ]
@@ -208,6 +225,7 @@ def fold_cubes(
 
 def fold_row(ident: str, fold: Fold, header: Header, row: Any) -> None:
     """Fill a row of the candidates table for a period that was given, not found."""
+    from pulsar.folding.significance import fold_sigma
     from pulsar.rank.features import features
     from pulsar.rank.score import score
 
@@ -216,6 +234,7 @@ def fold_row(ident: str, fold: Fold, header: Header, row: Any) -> None:
     row["id"] = ident
     row["kind"] = "fold"
     row["dm_detected"] = fold.before.dm
+    row["sigma"] = fold_sigma(fold)
     row["score"] = score(features(fold))
 
 
@@ -262,6 +281,7 @@ def fold_files(
     import os
 
     from pulsar.folding.refine import refine
+    from pulsar.folding.significance import DETECTED
     from pulsar.io.open import open_observation
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
@@ -293,9 +313,12 @@ def fold_files(
                     tick(1)
             names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
             table = empty_table(CANDIDATE_COLUMNS, len(folds))
-            for name, fold, row in zip(names, folds, table, strict=True):
+            for name, fold, row, ephemeris in zip(names, folds, table, ephemerides, strict=True):
                 fold_row(name, fold, obs.header, row)
                 writer.fold(name, fold)
+                if row["sigma"] < DETECTED:
+                    why = doubts(fold, ephemeris.origin, obs.header)
+                    progress.warning(verdict(fold, float(row["sigma"]), name, why))
             fill_barycentre(table, obs.header)
             for row in table:
                 row["flux"] = mean_flux(

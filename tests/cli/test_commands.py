@@ -13,10 +13,13 @@ from typer.testing import CliRunner
 import pulsar
 from pulsar.cli.app import app
 from pulsar.cli.demo import match, verdict
+from pulsar.cli.options import period_seconds
 from pulsar.cli.search import default_output
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.errors import ConfigError
+from pulsar.folding.significance import DETECTED
 from pulsar.io.product.reader import read
+from pulsar.pipeline.detected import Origin, doubts
 from pulsar.pipeline.folding import Ephemeris
 
 PERIOD, DM = 0.0331, 56.0
@@ -131,6 +134,54 @@ def test_a_fold_as_it_is_given(observation: Path, folder: Path) -> None:
     # The same as in a notebook.
     same = pulsar.fold(observation, PERIOD, DM, refine=False, nbins=32, nsub=6)
     assert fold.snr == pytest.approx(same.snr, rel=1e-6)
+
+
+def test_a_fold_that_shows_nothing_says_so(observation: Path, folder: Path) -> None:
+    path = folder / "nothing.h5"
+    code, _, err = run("fold", observation, "--period", 1e3 * PERIOD, "--dm", 10, "--out", path, "-q")
+    assert code == 2
+    assert "period 33.1 s is longer than the data (10 s)" in err
+    code, out, err = run("fold", observation, "--period", 4.119, "--dm", 10, "--out", path, "-q")
+    assert code == 0
+    assert "not detected" in out
+    assert err.startswith("pulsar: warning: c0001: not detected: noise gives S/N")
+    assert "is the period in seconds? 4.119 s were folded; milliseconds are --period 4.119ms" in err
+    row = read(path).candidate("c0001")
+    assert row["sigma"] < DETECTED
+    again = ("fold", observation, "--out", path, "--overwrite")
+    assert run(*again, "--period", 4.119, "--dm", 10, "--log-level", "error")[2] == ""
+    code, out, err = run(*again, "--period", f"{1e3 * PERIOD}ms", "--dm", DM, "-q")
+    assert (code, err) == (0, "")
+    assert "not detected" not in out
+    assert read(path).candidate("c0001")["sigma"] > 10
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0.1637", 0.1637), ("0.1637s", 0.1637), ("163.7 ms", 0.1637), ("1637e2us", 0.1637)]
+)
+def test_periods_with_units(text: str, seconds: float) -> None:
+    assert period_seconds(text) == pytest.approx(seconds, rel=1e-12)
+
+
+def test_a_period_in_an_unknown_unit_is_refused(observation: Path, folder: Path) -> None:
+    for text in ("163min", "ms", "fast"):
+        code, _, err = run("fold", observation, "--period", text, "--dm", 1, "--out", folder / "no.h5")
+        assert code == 2
+        assert "163.7ms" in err.replace("\n", " ")
+
+
+def test_a_fold_of_another_source_names_both(product: Path) -> None:
+    fold, here = read(product).fold("c0001"), make_header().with_(source="J1000+10", ra_deg=150.0, dec_deg=10.0)
+    par = Origin("par", "J0534+2200", 83.6, 22.0, here.tmid - 100)
+    first, second = doubts(fold, par, here)
+    assert first.startswith("another position: J0534+2200 is 64")
+    assert first.endswith("(the beam is 0.052 deg wide), the file has J1000+10")
+    assert second == "does the ephemeris hold 100 days from its epoch?"
+    # The same position under another name is the same source; without positions the names are all there is.
+    assert doubts(fold, Origin("candidate", "B1000+10", 150.01, 10.0, here.tmid), here) == []
+    (told,) = doubts(fold, Origin("candidate", "B1000+10"), here)
+    assert told == "another source? it is of B1000+10, the file has J1000+10"
+    assert doubts(fold, Origin("candidate", "j1000+10"), here) == []
 
 
 def test_fold_with_candidates(observation: Path, product: Path, folder: Path) -> None:
