@@ -287,8 +287,10 @@ def fold(
         A file cannot be read, or nothing is left after masking.
     """
     from pulsar.folding.refine import refine as refined
+    from pulsar.io.series_set import SeriesSet
     from pulsar.pipeline.folding import Ephemeris, FromPar, fold_cubes
     from pulsar.pipeline.plan import thread_count
+    from pulsar.pipeline.series_set import with_dm_curve
     from pulsar.sky.timing import read_par
 
     if (period is None) == (par is None):
@@ -300,7 +302,7 @@ def fold(
     section = load_section("fold", "fold", {**settings.fold.model_dump(), **given})
     settings = settings.model_copy(update={"fold": section})
     with observed("fold", data, settings) as obs:
-        if par is None and dm is None and not obs.header.is_series:
+        if par is None and dm is None and (not obs.header.is_series or isinstance(obs, SeriesSet)):
             raise ConfigError("fold: give the dm [pc / cm3] of the pulsar")
         what: Ephemeris | FromPar
         if par is not None:
@@ -309,7 +311,8 @@ def fold(
             what = Ephemeris(float(period), float(dm or 0.0), float(accel), epoch)  # type: ignore[arg-type]
         params = what.params(obs.header)
         cube = fold_cubes(obs, [params], settings, threads=thread_count(settings), progress=show)[0]
-        return refined(cube, search_dm=not obs.header.is_series, fit=bool(refine))
+        made = refined(cube, search_dm=not obs.header.is_series, fit=bool(refine))
+        return with_dm_curve(obs, made, settings.fold) if isinstance(obs, SeriesSet) else made
 
 
 def rfi(

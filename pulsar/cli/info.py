@@ -163,7 +163,7 @@ def _print(obs: Any) -> None:
         "duration": f"{h.tobs:.6g} s, {h.nsamps} samples of {1e6 * h.tsamp:.6g} us",
     }
     if h.is_series:
-        lines["series"] = f"dedispersed to DM {h.dm:g}"
+        lines["series"] = f"dedispersed to DM {h.dm:g}" if math.isfinite(h.dm) else "dedispersed to several DMs"
     else:
         alive = int(obs.chan_ok.sum())
         lines["band"] = f"{_band(h)}, {h.nchans} channels of {h.chan_width:.6g} MHz" + (

@@ -1,5 +1,6 @@
 """``pulsar search``: from raw files to ranked candidates in one HDF5 file."""
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
 
 
 def default_output(files: list[Path]) -> Path:
-    """``<stem of the first file>.pulsar.h5`` in the current folder."""
-    return Path(f"{files[0].stem}.pulsar.h5")
+    """``<stem of the first file>.pulsar.h5`` in the current folder; of series of several DMs without the DM."""
+    stem = files[0].stem
+    return Path(f"{re.sub(r'_DM[0-9.]+$', '', stem) if len(files) > 1 else stem}.pulsar.h5")
 
 
 def command(

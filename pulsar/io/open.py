@@ -26,7 +26,8 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
     ----------
     *paths : path
         SIGPROC filterbank or time series, PSRFITS search mode, PRESTO `.dat` (or its `.inf`), FBH5. Several files
-        are joined by their start times, in whatever order they are given.
+        are joined by their start times, in whatever order they are given; series of different DMs are one observation
+        with those trials (`pulsar.io.series_set.SeriesSet`).
     config : InputConfig, optional
         Overrides of the headers.
 
@@ -44,7 +45,7 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
         raise DataError("no input file is given: name one or several files of one observation")
     readers: list[BaseObservation] = []
     try:
-        for path in dict.fromkeys(Path(p) for p in paths):
+        for path in dict.fromkeys(_samples_of(Path(p)) for p in paths):
             reader = _open_one(path, config)
             readers.append(reader)
             if len(paths) > MOST_OPEN:
@@ -56,13 +57,20 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
             obs = readers[0]
         else:
             from pulsar.io.joined import join
+            from pulsar.io.series_set import SeriesSet, is_set
 
-            obs = join(readers, tsamp_given=config.tsamp is not None)
+            obs = SeriesSet(readers) if is_set(readers) else join(readers, tsamp_given=config.tsamp is not None)
     except BaseException:
         for reader in readers:
             reader.close()
         raise
     return obs
+
+
+def _samples_of(path: Path) -> Path:
+    """The ``.dat`` of an ``.inf`` that has one beside it."""
+    samples = path.with_suffix(".dat")
+    return samples if path.suffix == ".inf" and samples.exists() else path
 
 
 def _open_one(path: Path, config: InputConfig) -> BaseObservation:

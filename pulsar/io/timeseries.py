@@ -219,6 +219,8 @@ class PrestoReader(_SeriesReader):
         fch1 = low + (nchan - 1.0) * width if math.isfinite(low) and low > 0 else math.nan
         if not math.isfinite(fch1):
             problems.append(f"{inf.name} has no radio frequency")
+        #: Channels that the series was summed from [MHz], descending; of no use where there is one.
+        self.band_freqs = fch1 - abs(width) * np.arange(max(int(nchan), 1))
         self._type = np.dtype(np.float32)
         self._offset = 0
         ra, dec = find("j2000 right ascension"), find("j2000 declination")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
-from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import PulsarError
@@ -84,6 +84,8 @@ class Detected:
     mask : Mask or None
     birdies : list of Birdie
         What was left out of the spectra.
+    finish : callable or None
+        Adds to a refined fold what its own data do not tell: of series of several DMs the DM curve.
     """
 
     detections: NDArray[Any]
@@ -93,6 +95,7 @@ class Detected:
     freqs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     mask: "Mask | None" = None
     birdies: "list[Birdie]" = field(default_factory=list)
+    finish: Callable[[Fold], Fold] | None = None
 
 
 def detect(job: Job, out: Path) -> Detected:
@@ -109,6 +112,12 @@ def detect(job: Job, out: Path) -> Detected:
     DataError
         Nothing is left after masking.
     """
+    from pulsar.io.series_set import SeriesSet
+
+    if isinstance(job.obs, SeriesSet):
+        from pulsar.pipeline.series_set import detect_set
+
+        return detect_set(job, job.obs)
     return _detect_series(job) if job.obs.header.is_series else _detect_raw(job, out)
 
 
@@ -172,7 +181,7 @@ def _detect_series(job: Job) -> Detected:
         job.progress.message(f"{len(learnt)} lines of the mains are left out")
     with job.progress.stage("search", 1, "series"):
         finder = SeriesSearch(
-            len(data), header.tsamp, job.config, trials=Trials(), memory=job.plan.accel_memory, gaps=_gaps(job)
+            len(data), header.tsamp, job.config, trials=Trials(), memory=job.plan.accel_memory, gaps=gaps_of(job)
         )
         found = finder.search(data, header.dm, birdies=[(b.freq, b.width) for b in birdies], steady=steady)
     ntrials = 1.0 if finder.pulses is None else finder.pulses.ntrials
@@ -188,7 +197,8 @@ def _detect_series(job: Job) -> Detected:
     )
 
 
-def _gaps(job: Job) -> tuple[tuple[int, int], ...]:
+def gaps_of(job: Job) -> tuple[tuple[int, int], ...]:
+    """First sample of each gap, and the one after its last."""
     return tuple((gap.start, gap.start + gap.nsamps) for gap in job.obs.gaps)
 
 
@@ -201,15 +211,15 @@ def _detect_raw(job: Job, out: Path) -> Detected:
     for line in plan.summary():
         job.progress.message(line)
     trials = dm_plan(plan)
-    finder = BatchSearch(trials, job.config, threads=job.threads, memory=plan.accel_memory, gaps=_gaps(job))
+    finder = BatchSearch(trials, job.config, threads=job.threads, memory=plan.accel_memory, gaps=gaps_of(job))
     birdies = [*given_birdies(job.obs.header, job.config.rfi), *job.common]
     kept = job.checkpoint.load("detections")
     if kept is not None:
         job.progress.message("detections: taken from the interrupted run")
-        found, birdies = Found(kept["detections"], kept["events"]), _kept_birdies(kept)
+        found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
     else:
         found, birdies = _search(job, source, plan, finder, birdies, out)
-        job.checkpoint.save("detections", detections=found.detections, events=found.events, **_birdie_arrays(birdies))
+        job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
     tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in trials.stages])
     pulses = find_pulses(
         found.events, trials.dms, tsamps, source, job.obs.header, finder.pulse_trials(), job.config, job.progress
@@ -239,7 +249,7 @@ def _search(
     kept = job.checkpoint.load("searched")
     if kept is not None:
         found, done = [Found(kept["detections"], kept["events"])], int(kept["done"])
-        birdies = _kept_birdies(kept)
+        birdies = kept_birdies(kept)
         finder.birdies = [(b.freq, b.width) for b in birdies]
         job.progress.message(f"{done} of {trials.ndms} DMs: taken from the interrupted run")
     saved = time.monotonic()
@@ -266,16 +276,16 @@ def _search(
                     found.append(finder.search(batch, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n)))
                 done = batch.first + batch.stage.ndms
                 if time.monotonic() - saved > SAVE_INTERVAL and done < trials.ndms:
-                    found = [_bounded(job, Found.join(found))]
+                    found = [bounded(job, Found.join(found))]
                     job.checkpoint.save(
                         "searched",
                         detections=found[0].detections,
                         events=found[0].events,
                         done=np.array(done),
-                        **_birdie_arrays(birdies),
+                        **birdie_arrays(birdies),
                     )
                     saved = time.monotonic()
-    return _bounded(job, Found.join(found)), birdies
+    return bounded(job, Found.join(found)), birdies
 
 
 def _learn_birdies(job: Job, batch: "Batch", finder: BatchSearch, known: "list[Birdie]") -> "list[Birdie]":
@@ -294,7 +304,7 @@ def _learn_birdies(job: Job, batch: "Batch", finder: BatchSearch, known: "list[B
     return birdies
 
 
-def _birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
+def birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
     """For the checkpoint."""
     rows = [(b.freq, b.width) for b in birdies]
     return {
@@ -303,7 +313,8 @@ def _birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
     }
 
 
-def _kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
+def kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
+    """Back from the checkpoint."""
     from pulsar.cleaning.birdies import Birdie
 
     return [
@@ -312,7 +323,7 @@ def _kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
     ]
 
 
-def _bounded(job: Job, found: Found) -> Found:
+def bounded(job: Job, found: Found) -> Found:
     """What has been found, with no more than MOST_EVENTS events."""
     if found.events.size <= MOST_EVENTS:
         return found

@@ -17,11 +17,13 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
+from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
 from pulsar.pipeline.detected import Origin, doubts, verdict
 from pulsar.pipeline.plan import live_frequencies, stage_memory
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.series_set import fold_set, with_dm_curve
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -84,7 +86,7 @@ class Ephemeris:
                 f"at mid-observation, MJD {header.tmid:.6f}; give the acceleration of that time"
             )
         # A dedispersed series has the DM that it has, whatever is asked for.
-        dm = header.dm if header.is_series else self.dm
+        dm = header.dm if header.is_series and isfinite(header.dm) else self.dm
         return FoldParams(freq, fdot + self.fddot * away, dm, self.fddot)
 
 
@@ -117,7 +119,7 @@ class FromPar:
             short for the observation.
         """
         model = self.model
-        dm = header.dm if header.is_series else model.dm
+        dm = header.dm if header.is_series and isfinite(header.dm) else model.dm
         if not isfinite(dm):
             raise ConfigError(f"{model.name}: the ephemeris has no DM: add it, or fold with --period and --dm")
         freq, fdot, fddot = model.topocentric(header)
@@ -210,6 +212,9 @@ def fold_cubes(
     from pulsar.folding.folder import fold_many, fold_series
 
     header = obs.header
+    if isinstance(obs, SeriesSet):
+        with progress.stage("folding", total=header.nsamps, unit="samples"):
+            return fold_set(obs, params, config.fold)
     if header.is_series:
         with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
             data = np.ascontiguousarray(obs.read().data[0])
@@ -309,7 +314,8 @@ def fold_files(
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []
                 for cube in cubes:
-                    folds.append(refine(cube, search_dm=not obs.header.is_series, fit=fit))
+                    fold = refine(cube, search_dm=not obs.header.is_series, fit=fit)
+                    folds.append(with_dm_curve(obs, fold, config.fold) if isinstance(obs, SeriesSet) else fold)
                     tick(1)
             names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
             table = empty_table(CANDIDATE_COLUMNS, len(folds))

@@ -160,7 +160,7 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
         mains=job.config.sift.mains,
         diodes=job.config.rfi.diodes,
         lines=[(b.freq, b.width) for b in detected.birdies],
-        dispersion_known=not job.obs.header.is_series,
+        dispersion_known=detected.freqs.size > 0,
     )
     pulses = detected.pulses.table
     return [_judged(g, fold, known, pulses) for g, fold in zip(groups, folds, strict=True)]
@@ -178,6 +178,8 @@ def _refined(job: Job, detected: Detected, params: Sequence[FoldParams]) -> list
 
         def one(index: int) -> Fold:
             fold = refine(cubes[index], search_dm=search_dm, lines=lines)
+            if detected.finish is not None:
+                fold = detected.finish(fold)
             tick(1)
             return fold
 

@@ -16,6 +16,7 @@ from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.stages import ACCEL_PART, check_enabled, folding_dms
 
@@ -194,14 +195,22 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     memory = stage_memory(config)
     if header.is_series:
         one = _Searches(config, memory, 1)
-        one.add(header.nsamps, header.tsamp, 1, 1)
+        trials = None
+        if isinstance(obs, SeriesSet):
+            from pulsar.pipeline.series_set import set_plan
+
+            trials = set_plan(obs)
+            for stage in trials.stages:
+                one.add(stage.nsamps, stage.tsamp, stage.ndms, stage.ndms)
+        else:
+            one.add(header.nsamps, header.tsamp, 1, 1)
         return RunPlan(
-            dm=None,
+            dm=trials,
             nsamps=header.nsamps,
             nchans=1,
             threads=threads,
             memory=memory,
-            series_bytes=4 * header.nsamps,
+            series_bytes=4 * (header.nsamps if trials is None else int(trials.points)),
             route=None,
             trials=one.trials,
             search_memory=one.memory,

@@ -120,6 +120,8 @@ def find_pulses(
     ntrials: float,
     config: Config,
     progress: Progress,
+    *,
+    freqs: NDArray[np.float64] | None = None,
 ) -> Pulses:
     """Cluster events into pulses and look for the period of those that repeat.
 
@@ -136,6 +138,8 @@ def find_pulses(
         Independent trials of the run.
     config : Config
     progress : Progress
+    freqs : ndarray, optional
+        Channels of series of several DMs [MHz], referred to the highest; those of `source` if there is one.
     """
     if not config.single_pulse.enabled:
         return Pulses(source=source)
@@ -143,7 +147,13 @@ def find_pulses(
     from pulsar.searches.cluster import cluster
     from pulsar.searches.repeats import repeats, sources_by_dm
 
-    freqs = np.array([header.fch1]) if source is None else source.freqs
+    fref = None if source is None else source.fref
+    if source is not None:
+        freqs = source.freqs
+    elif freqs is not None:
+        fref = float(freqs.max())
+    else:
+        freqs = np.array([header.fch1])
     with progress.stage("clustering", len(events), "events"):
         found = cluster(
             events,
@@ -155,7 +165,7 @@ def find_pulses(
             ntrials=ntrials,
             threshold=config.single_pulse.snr,
             width_max=config.single_pulse.width_max,
-            fref=None if source is None else source.fref,
+            fref=fref,
             beam=header.beam,
         )
         table = found.table
