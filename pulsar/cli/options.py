@@ -87,6 +87,13 @@ Memory = Annotated[
     str | None,
     typer.Option("--memory", metavar="SIZE", help="Memory budget, such as 4GiB.", show_default="half of what is free"),
 ]
+Beams = Annotated[
+    str | None, typer.Option("--beams", metavar="LIST", help="Of folders: only these beams, such as 1,3,5-9.")
+]
+Segment = Annotated[
+    int | None, typer.Option("--segment", min=1, metavar="N", help="Search N files of a beam at a time.")
+]
+Overlap = Annotated[float, typer.Option("--overlap", min=0, max=0.99, help="Of neighbouring segments, as a fraction.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result and warnings.")]
 LogLevel = Annotated[

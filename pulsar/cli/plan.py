@@ -4,11 +4,15 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
-from pulsar.cli.console import out
+import typer
+
+from pulsar.cli.console import duration, error, out
 from pulsar.cli.options import (
     AccelMax,
+    Beams,
     Debug,
     DMRange,
     Files,
@@ -18,7 +22,9 @@ from pulsar.cli.options import (
     NoFFA,
     NoFFT,
     NoSinglePulse,
+    Overlap,
     Preset,
+    Segment,
     Sets,
     Threads,
     WMax,
@@ -43,6 +49,9 @@ def command(
     ncands: Ncands = None,
     threads: Threads = None,
     memory: Memory = None,
+    beams: Beams = None,
+    segment: Segment = None,
+    overlap: Overlap = 0.5,
     as_json: Json = False,
     _debug: Debug = False,
 ) -> None:
@@ -56,9 +65,13 @@ def command(
         run__memory=memory,
         **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
     )
+    from pulsar.io.night import several_pointings
     from pulsar.io.open import open_observation
     from pulsar.pipeline.plan import dry_run
 
+    if beams is not None or segment is not None or several_pointings(files):
+        _night(files, settings, beams, segment, overlap, as_json)
+        return
     obs = open_observation(*files, config=settings.input)
     try:
         run_plan = dry_run(obs, settings)
@@ -72,6 +85,55 @@ def command(
     for line in run_plan.summary():
         out(line)
     out("expected: " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items()))
+
+
+def _night(
+    files: list[Path], settings: Any, beams: str | None, segment: int | None, overlap: float, as_json: bool
+) -> None:
+    """Folders, or many files: a line for each search that `pulsar search` would make of them, and the totals."""
+    from pulsar.io.night import scan
+    from pulsar.pipeline.night import jobs, parse_beams, unmatched_pointings
+    from pulsar.pipeline.plan import plan_jobs
+
+    night = scan(files, settings.input)
+    wanted = parse_beams(beams) if beams is not None else None
+    todo = jobs(night, settings, Path("pulsar-night"), beams=wanted, segment=segment, overlap=overlap)
+    plans, failures = plan_jobs(todo)
+    problems = [*night.problems, *unmatched_pointings(night, settings)]
+    totals = {
+        "searches": len(plans),
+        "tobs": sum(p.nsamps * p.tsamp for p in plans.values()),
+        "series_bytes": sum(p.series_bytes for p in plans.values()),
+        "scratch_bytes": max((p.scratch_bytes for p in plans.values()), default=0),
+        "seconds": sum(p.total_seconds for p in plans.values()),
+    }
+    if as_json:
+        listed = [{"name": name, **plain(p)} for name, p in plans.items()]
+        failed = [{"name": name, "problem": str(why)} for name, why in failures]
+        out(json.dumps({"plans": listed, "totals": totals, "failures": failed, "problems": problems}, indent=2))
+    else:
+        print_table(
+            {
+                "search": lambda item: item[0],
+                "length [s]": lambda item: f"{item[1].nsamps * item[1].tsamp:.5g}",
+                "DMs": lambda item: str(item[1].ndms),
+                "trials": lambda item: f"{sum(item[1].trials.values()):.3g}",
+                "series": lambda item: f"{item[1].series_bytes / 2**30:.3g} GiB",
+                "expected": lambda item: duration(item[1].total_seconds),
+            },
+            list(plans.items()),
+            left=("search",),
+        )
+        out(
+            f"{totals['searches']} searches of {duration(totals['tobs'])} of data, one after the other: about "
+            f"{duration(totals['seconds'])}; scratch space {totals['scratch_bytes'] / 2**30:.3g} GiB"
+        )
+        for problem in problems:
+            out(f"problem     {problem}")
+    for name, failure in failures:
+        error(f"{name}: {failure}")
+    if failures:
+        raise typer.Exit(max(failure.exit_code for _, failure in failures))
 
 
 def _steps(stage: Any) -> str:

@@ -11,6 +11,7 @@ from pulsar.cli.console import check_not_input, error
 from pulsar.cli.options import (
     RA,
     AccelMax,
+    Beams,
     Catalogue,
     Debug,
     Dec,
@@ -23,9 +24,11 @@ from pulsar.cli.options import (
     NoFFA,
     NoFFT,
     NoSinglePulse,
+    Overlap,
     Overwrite,
     Preset,
     Quiet,
+    Segment,
     Sets,
     Threads,
     WMax,
@@ -70,15 +73,9 @@ def command(
     ra: RA = None,
     dec: Dec = None,
     catalogue: Catalogue = None,
-    beams: Annotated[
-        str | None, typer.Option("--beams", metavar="LIST", help="Of folders: only these beams, such as 1,3,5-9.")
-    ] = None,
-    segment: Annotated[
-        int | None, typer.Option("--segment", min=1, metavar="N", help="Search N files of a beam at a time.")
-    ] = None,
-    overlap: Annotated[
-        float, typer.Option("--overlap", min=0, max=0.99, help="Of neighbouring segments, as a fraction.")
-    ] = 0.5,
+    beams: Beams = None,
+    segment: Segment = None,
+    overlap: Overlap = 0.5,
     ncands: Ncands = None,
     threads: Threads = None,
     memory: Memory = None,

@@ -1,9 +1,11 @@
 """What a run will do and need, before it is done."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +17,13 @@ from pulsar.data.observation import Observation
 from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.stages import ACCEL_PART, check_enabled, folding_dms
+
+if TYPE_CHECKING:
+    from pulsar.pipeline.night import Job as NightJob
 
 # Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/bench_search.py and bench_fold.py; elsewhere good
 # to a factor of two.
@@ -58,6 +63,8 @@ class RunPlan:
         Expected elapsed time of each stage [s], without compilation.
     dm_fits : float
         DM from which on the delay over the band is longer than the data.
+    tsamp : float
+        Sampling time [s].
     zapped : float
         Share of the band that `rfi.zap` leaves out before anything is looked at.
     """
@@ -75,6 +82,7 @@ class RunPlan:
     seconds: dict[str, float] = field(default_factory=dict)
     dm_fits: float = np.inf
     zapped: float = 0.0
+    tsamp: float = 0.0
 
     @property
     def ndms(self) -> int:
@@ -206,6 +214,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
             one.add(header.nsamps, header.tsamp, 1, 1)
         return RunPlan(
             dm=trials,
+            tsamp=header.tsamp,
             nsamps=header.nsamps,
             nchans=1,
             threads=threads,
@@ -255,9 +264,38 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         search_memory=searches.memory,
         accel_memory=searches.accel_memory,
         dm_fits=float(dm_fits),
+        tsamp=header.tsamp,
         zapped=float(zapped(header, config.rfi).mean()),
         seconds={name: value / threads for name, value in seconds.items()},
     )
+
+
+def plan_jobs(todo: "Sequence[NightJob]") -> tuple[dict[str, RunPlan], list[tuple[str, PulsarError]]]:
+    """Plans of the searches of a night by their names, and those that would fail, with why.
+
+    Parameters
+    ----------
+    todo : sequence of Job
+        Of :func:`pulsar.pipeline.night.jobs`.
+    """
+    from pulsar.io.open import open_observation
+
+    plans: dict[str, RunPlan] = {}
+    failures: list[tuple[str, PulsarError]] = []
+    alike: dict[tuple[object, ...], RunPlan] = {}
+    for job in todo:
+        name = job.out.stem
+        try:
+            with closing(open_observation(*job.pointing.paths, config=job.config.input)) as obs:
+                h = obs.header
+                shape = (h.nsamps, h.tsamp, h.is_series, obs.chan_ok.tobytes(), h.freqs.tobytes())
+                if shape not in alike:
+                    # Beams of one time differ in nothing that a plan depends on.
+                    alike[shape] = dry_run(obs, job.config)
+                plans[name] = alike[shape]
+        except PulsarError as failure:
+            failures.append((name, failure))
+    return plans, failures
 
 
 class _Searches:
