@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ def _kernel_hash() -> str:
 # numba's disk cache does not notice an edit in a helper of another file: key it by all kernel sources.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "pulsar-search-tests" / _kernel_hash()))
 os.environ.setdefault("MPLBACKEND", "Agg")
+# Nothing is learnt from the searches of tests, and no test depends on what was.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pulsar-search-tests-")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 

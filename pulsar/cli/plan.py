@@ -84,7 +84,10 @@ def command(
         print_stages(run_plan.dm.stages)
     for line in run_plan.summary():
         out(line)
-    out("expected: " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items()))
+    out(
+        f"expected {run_plan.rated}: "
+        + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items())
+    )
 
 
 def _night(
@@ -100,7 +103,8 @@ def _night(
     todo = jobs(night, settings, Path("pulsar-night"), beams=wanted, segment=segment, overlap=overlap)
     plans, failures = plan_jobs(todo)
     problems = [*night.problems, *unmatched_pointings(night, settings)]
-    totals = {
+    rated = next((p.rated for p in plans.values()), "")
+    totals: dict[str, float] = {
         "searches": len(plans),
         "tobs": sum(p.nsamps * p.tsamp for p in plans.values()),
         "series_bytes": sum(p.series_bytes for p in plans.values()),
@@ -110,7 +114,11 @@ def _night(
     if as_json:
         listed = [{"name": name, **plain(p)} for name, p in plans.items()]
         failed = [{"name": name, "problem": str(why)} for name, why in failures]
-        out(json.dumps({"plans": listed, "totals": totals, "failures": failed, "problems": problems}, indent=2))
+        out(
+            json.dumps(
+                {"plans": listed, "totals": totals, "rated": rated, "failures": failed, "problems": problems}, indent=2
+            )
+        )
     else:
         print_table(
             {
@@ -126,7 +134,7 @@ def _night(
         )
         out(
             f"{totals['searches']} searches of {duration(totals['tobs'])} of data, one after the other: about "
-            f"{duration(totals['seconds'])}; scratch space {totals['scratch_bytes'] / 2**30:.3g} GiB"
+            f"{duration(totals['seconds'])} ({rated}); scratch space {totals['scratch_bytes'] / 2**30:.3g} GiB"
         )
         for problem in problems:
             out(f"problem     {problem}")

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
+from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.stages import ACCEL_PART, check_enabled, folding_dms
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 # to a factor of two.
 SEARCH_RATE = 240.0e6  # points of a series searched a second, FFT and 32 harmonics
 FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
+REFINE_SECONDS = 0.025  # to refine, judge and write a candidate
 # Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
 BASE_MEMORY = 350 << 20
 # Least that the stages can do with [byte].
@@ -61,6 +63,10 @@ class RunPlan:
         Those among them that the acceleration search may take.
     seconds : dict of str to float
         Expected elapsed time of each stage [s], without compilation.
+    work : dict of str to float
+        CPU seconds of each stage at the default rates, without its start.
+    rated : str
+        What the expected times are taken from, in words.
     dm_fits : float
         DM from which on the delay over the band is longer than the data.
     tsamp : float
@@ -80,6 +86,8 @@ class RunPlan:
     search_memory: int = 0
     accel_memory: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    work: dict[str, float] = field(default_factory=dict)
+    rated: str = ""
     dm_fits: float = np.inf
     zapped: float = 0.0
     tsamp: float = 0.0
@@ -112,7 +120,7 @@ class RunPlan:
         yield "searching " + ", ".join(f"{count:.3g} {_TRIALS[name]}" for name, count in self.trials.items())
         yield (
             f"dedispersed series: {_size(self.series_bytes)}{self._way()}; {self.threads} threads, "
-            f"about {self.total_seconds:.0f} s"
+            f"about {self.total_seconds:.0f} s ({self.rated}, without compilation)"
         )
 
     def _way(self) -> str:
@@ -224,7 +232,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
             trials=one.trials,
             search_memory=one.memory,
             accel_memory=one.accel_memory,
-            seconds=one.seconds,
+            **_expected({**one.seconds, "folding": 0.0, "the rest": config.fold.ncands * REFINE_SECONDS}, threads),
         )
     if freqs is None:
         freqs = live_frequencies(obs, config)
@@ -246,11 +254,12 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         searches.add(stage.nsamps, stage.tsamp, stage.ndms, count)
         first += stage.ndms
     route = choose_route(dm, threads=threads, memory=memory - searches.memory)
-    seconds = {
+    work = {
         "statistics": raw / READ_RATE,
         "dedispersion": route.seconds + sum(cost.cpu_seconds for cost in estimate(dm)),
         **searches.seconds,
         "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / FOLD_RATE,
+        "the rest": config.fold.ncands * REFINE_SECONDS,
     }
     return RunPlan(
         dm=dm,
@@ -266,8 +275,20 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         dm_fits=float(dm_fits),
         tsamp=header.tsamp,
         zapped=float(zapped(header, config.rfi).mean()),
-        seconds={name: value / threads for name, value in seconds.items()},
+        **_expected(work, threads),
     )
+
+
+def _expected(seconds: dict[str, float], threads: int) -> dict[str, Any]:
+    """Fields of a plan about time: from CPU seconds at the default rates to what this machine has shown."""
+    rates = read_rates()
+    searches = sum(value for name, value in seconds.items() if name in _TRIALS)
+    work = {name: searches if name == "search" else seconds.get(name, 0.0) for name in rates.stages}
+    expected = {"starting": sum(stage.start for name, stage in rates.stages.items() if work[name] > 0.0)}
+    for name, value in seconds.items():
+        if value > 0.0:
+            expected[name] = value * rates.stages["search" if name in _TRIALS else name].rate / threads
+    return {"seconds": expected, "work": work, "rated": rates.source}
 
 
 def plan_jobs(todo: "Sequence[NightJob]") -> tuple[dict[str, RunPlan], list[tuple[str, PulsarError]]]:

@@ -1,7 +1,7 @@
 """A whole search: detect, group, fold, explain, link, judge, order, write."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +21,7 @@ from pulsar.pipeline.follow import follow_up, group_detections, mark_detections,
 from pulsar.pipeline.plan import dry_run, thread_count
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import judge_shapes, sweep_dms
+from pulsar.pipeline.rates import learning
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.link import link
 
@@ -117,7 +118,8 @@ def search(
             progress.message(remark)
         job = Job(obs, config, plan, checkpoint, progress, thread_count(config), common)
         try:
-            with resumable(lambda: checkpoint.begun):
+            learn = nullcontext() if checkpoint.resumed else learning(plan.work, lambda: progress.times)
+            with resumable(lambda: checkpoint.begun), learn:
                 _run(job, out, overwrite=overwrite, argv=argv)
         except (ConfigError, DataError):
             if not checkpoint.has("detections") and not checkpoint.has("searched"):

@@ -1,0 +1,172 @@
+"""How long stages take on this machine: learnt from its searches, kept in the user's cache, used by plans.
+
+A stage of W seconds of work at the default rates takes S + R W processor seconds: S to load libraries and kernels, R
+for how this machine compares. Small searches tell S, large ones R.
+"""
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pulsar.pipeline.progress import StageTime
+
+#: Processor seconds that a stage takes with hardly any data, its kernels compiled before: searches of 4 MB on one core
+#: of an EPYC (Zen 5).
+STARTS: Final[dict[str, float]] = {
+    "statistics": 0.6,
+    "dedispersion": 0.1,
+    "search": 0.5,
+    "folding": 0.1,
+    "the rest": 1.2,
+}
+#: What one search counts for when the next is added: the last few decide.
+KEEP: Final = 0.7
+#: A search tells the start of a stage when its work should take less than this part of it, its rate when more.
+SMALL: Final = 0.25
+#: Stages as plans have them, and those of `Progress.times` that they stand for.
+CLOCKED: Final[dict[str, tuple[str, ...]]] = {
+    "statistics": ("statistics", "zero-DM gains"),
+    "dedispersion": ("dedispersion",),
+    "search": ("search",),
+    "folding": ("folding",),
+    "the rest": ("clustering", "grouping", "refinement", "cutting out", "writing"),
+}
+
+
+@dataclass
+class StageRate:
+    """What is known of one stage: its start [CPU s] and its CPU seconds for a second of work at the default rates."""
+
+    start: float
+    cpu: float = 0.0
+    work: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """CPU seconds a second of work; 1 where no search was large enough to tell."""
+        return self.cpu / self.work if self.work > 0.0 else 1.0
+
+    def learn(self, work: float, cpu: float) -> None:
+        """Add what a search took."""
+        if self.rate * work < SMALL * self.start:
+            self.start = KEEP * self.start + (1.0 - KEEP) * cpu
+        else:
+            self.cpu = KEEP * self.cpu + max(cpu - self.start, 0.1 * cpu)
+            self.work = KEEP * self.work + work
+
+
+@dataclass
+class Rates:
+    """What is known of all stages.
+
+    Attributes
+    ----------
+    stages : dict of str to StageRate
+    searches : int
+        That it was learnt from.
+    """
+
+    stages: dict[str, StageRate]
+    searches: int = 0
+
+    @property
+    def source(self) -> str:
+        """Where the rates come from, in words."""
+        if not self.searches:
+            return "by default rates"
+        return f"by {self.searches} search{'es' if self.searches > 1 else ''} on this machine"
+
+    def learn(self, work: Mapping[str, float], spent: Mapping[str, float]) -> None:
+        """Add a search: the work of its stages [CPU s at the default rates] and what they took [CPU s]."""
+        told = False
+        for name, stage in self.stages.items():
+            if work.get(name, 0.0) > 0.0 and spent.get(name, 0.0) > 0.0:
+                stage.learn(work[name], spent[name])
+                told = True
+        self.searches += told
+
+
+def rates_file() -> Path:
+    """The file in the user's cache directory (XDG Base Directory Specification)."""
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(cache) if cache else Path.home() / ".cache") / "pulsar-search" / "rates.json"
+
+
+def read_rates(path: Path | None = None) -> Rates:
+    """What is known of this machine; the defaults where there is no file, or none that can be used."""
+    stages = {name: StageRate(start) for name, start in STARTS.items()}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = _read(rates_file() if path is None else path)[platform.node()]
+        known = {
+            name: StageRate(*(float(found["stages"][name][k]) for k in ("start", "cpu", "work"))) for name in stages
+        }
+        return Rates(known, int(found["searches"]))
+    return Rates(stages)
+
+
+def write_rates(rates: Rates, path: Path | None = None) -> None:
+    """Keep them, beside those of other machines that share the folder; nothing where it cannot be written."""
+    path = rates_file() if path is None else path
+    machines: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        machines = _read(path)
+    machines[platform.node()] = {
+        "searches": rates.searches,
+        "stages": {name: vars(stage) for name, stage in rates.stages.items()},
+    }
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps({"format": 1, "machines": machines}, indent=1), encoding="utf-8")
+        part.replace(path)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict) or content.get("format") != 1 or not isinstance(content.get("machines"), dict):
+        raise ValueError(f"{path}: not the rates of machines")
+    return dict(content["machines"])
+
+
+@contextmanager
+def learning(work: Mapping[str, float], times: Callable[[], Mapping[str, StageTime]]) -> Iterator[None]:
+    """Learn from what runs inside, if it ends well and nothing had to be compiled for it.
+
+    Parameters
+    ----------
+    work : mapping
+        CPU seconds of the stages at the default rates.
+    times : callable
+        Gives the times of the stages so far.
+    """
+    from numba.core import event
+
+    class Compiled(event.Listener):
+        """Counts what is compiled and not loaded from numba's cache."""
+
+        count = 0
+
+        def on_start(self, _event: Any) -> None:
+            self.count += 1
+
+        def on_end(self, _event: Any) -> None:
+            pass
+
+    before, compiled = dict(times()), Compiled()
+    with event.install_listener("numba:compile", compiled):
+        yield
+    if compiled.count:
+        return
+    none = StageTime(0.0, 0.0)
+    spent = {
+        name: sum(times().get(part, none).cpu - before.get(part, none).cpu for part in parts)
+        for name, parts in CLOCKED.items()
+    }
+    rates = read_rates()
+    rates.learn(work, spent)
+    write_rates(rates)
