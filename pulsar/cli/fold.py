@@ -138,7 +138,6 @@ def ephemerides(
 ) -> "list[Ephemeris | FromPar]":
     """What the options ask to be folded in these files."""
     from pulsar.errors import ConfigError
-    from pulsar.pipeline.detected import Origin
     from pulsar.pipeline.folding import Ephemeris, FromPar
 
     if (period is not None) + (candidates is not None) + bool(par) != 1:
