@@ -210,30 +210,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     threads = thread_count(config)
     memory = stage_memory(config)
     if header.is_series:
-        one = _Searches(config, memory, 1)
-        trials = None
-        if isinstance(obs, SeriesSet):
-            from pulsar.pipeline.series_set import set_plan
-
-            trials = set_plan(obs)
-            for stage in trials.stages:
-                one.add(stage.nsamps, stage.tsamp, stage.ndms, stage.ndms)
-        else:
-            one.add(header.nsamps, header.tsamp, 1, 1)
-        return RunPlan(
-            dm=trials,
-            tsamp=header.tsamp,
-            nsamps=header.nsamps,
-            nchans=1,
-            threads=threads,
-            memory=memory,
-            series_bytes=4 * (header.nsamps if trials is None else int(trials.points)),
-            route=None,
-            trials=one.trials,
-            search_memory=one.memory,
-            accel_memory=one.accel_memory,
-            **_expected({**one.seconds, "folding": 0.0, "the rest": config.fold.ncands * REFINE_SECONDS}, threads),
-        )
+        return _series_plan(obs, config, threads, memory)
     if freqs is None:
         freqs = live_frequencies(obs, config)
     across = KDM * float(np.min(freqs) ** -2.0 - np.max(freqs) ** -2.0)
@@ -276,6 +253,35 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         tsamp=header.tsamp,
         zapped=float(zapped(header, config.rfi).mean()),
         **_expected(work, threads),
+    )
+
+
+def _series_plan(obs: Observation, config: Config, threads: int, memory: int) -> RunPlan:
+    """The plan of what is dedispersed already: one series, or the trials of a set."""
+    header = obs.header
+    one = _Searches(config, memory, 1)
+    trials = None
+    if isinstance(obs, SeriesSet):
+        from pulsar.pipeline.series_set import set_plan
+
+        trials = set_plan(obs)
+        for stage in trials.stages:
+            one.add(stage.nsamps, stage.tsamp, stage.ndms, stage.ndms)
+    else:
+        one.add(header.nsamps, header.tsamp, 1, 1)
+    return RunPlan(
+        dm=trials,
+        tsamp=header.tsamp,
+        nsamps=header.nsamps,
+        nchans=1,
+        threads=threads,
+        memory=memory,
+        series_bytes=4 * (header.nsamps if trials is None else int(trials.points)),
+        route=None,
+        trials=one.trials,
+        search_memory=one.memory,
+        accel_memory=one.accel_memory,
+        **_expected({**one.seconds, "folding": 0.0, "the rest": config.fold.ncands * REFINE_SECONDS}, threads),
     )
 
 
