@@ -117,9 +117,7 @@ def command(
     from pulsar.pipeline.folding import fold_files
 
     progress = progress_mode(quiet, log_level)
-    run = fold_files(
-        files, wanted, settings, output, fit=refine, overwrite=overwrite, argv=sys.argv, progress=progress
-    )
+    run = fold_files(files, wanted, settings, output, fit=refine, overwrite=overwrite, argv=sys.argv, progress=progress)
     print_candidates(run.rows("candidates"))
     progress.message(f"{output}: {len(run)} folds; plots: pulsar report {output}")
 

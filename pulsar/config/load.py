@@ -122,7 +122,10 @@ def load_section(section: str, where: str, values: Mapping[str, Any]) -> Any:
     """
     # numpy's numbers are none to the model.
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in values.items()}
-    return getattr(_validate({section: plain}, {f"{section}.{key}": where for key in plain}), section)
+    given = _Given()
+    for key, value in plain.items():
+        given.put(f"{section}.{key}", value, where)
+    return getattr(_validate(given), section)
 
 
 def keys() -> Iterator[tuple[str, str, FieldInfo]]:

@@ -35,8 +35,8 @@ class Progress:
     Parameters
     ----------
     mode : {"auto", "bars", "log", "notebook", "quiet"}
-        ``auto``: bars when `stream` is a terminal, dated lines otherwise; ``notebook``: a bar under the cell; ``quiet``:
-        warnings only.
+        ``auto``: bars when `stream` is a terminal, dated lines otherwise; ``notebook``: a bar under the cell;
+        ``quiet``: warnings only.
     level : {"debug", "info", "warning", "error"}
         ``info``: messages and one line a stage; ``debug``: also where a stage is, every ten seconds in a log;
         ``warning``: as ``quiet``; ``error``: nothing, no warnings either.

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from pulsar.pipeline.progress import StageTime
 
-#: Processor seconds that a stage takes with hardly any data, its kernels compiled before: searches of 4 MB on one core
-#: of an EPYC (Zen 5).
+#: Processor seconds that a stage takes with hardly any data, its kernels compiled before: of searches of small
+#: files, rounded down.
 STARTS: Final[dict[str, float]] = {
     "statistics": 0.6,
     "dedispersion": 0.1,
