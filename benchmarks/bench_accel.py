@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peer_programs import timed
+from peers import write_series
 
-from pulsar.bench.peers import timed, write_series
 from pulsar.config.model import AccelConfig
 from pulsar.constants import C
 from pulsar.searches import stats

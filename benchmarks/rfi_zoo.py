@@ -1,6 +1,6 @@
 """What masking costs and what it gains: a zoo of interference times injected pulsars and bursts, by method.
 
-Every observation of `pulsar.bench.zoo` (each kind of interference alone, and three mixes) is made twice, clean and
+Every observation of zoo.py (each kind of interference alone, and three mixes) is made twice, clean and
 contaminated, with the same noise, four pulsars (2 ms to 2 s) and four bursts (0.5 to 10 ms) of S/N 10 to 20 and DM 10
 to 500, and searched as a user searches it over DM 0 to 520. Of what is found in the clean one: how much is found in the
 other? How many candidates and pulses above 3 sigma (corrected for trials) are neither injected nor flagged? With the
@@ -26,8 +26,8 @@ from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from zoo import RECEIVERS, ZOO, Verdict, draw, judge, skies
 
-from pulsar.bench.zoo import RECEIVERS, ZOO, Verdict, draw, judge, skies
 from pulsar.cleaning import cleaned_source, make_mask, measure
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, RfiConfig

@@ -1,8 +1,9 @@
 """Markdown tables and roofline plot of one or more runs of `pulsar bench --json`.
 
     pulsar bench --json > bench.json
-    pulsar bench --stages --peers --json > whole.json
-    python benchmarks/table.py bench.json whole.json [--plot roofline.png] [--into benchmarks/README.md]
+    pulsar bench --stages --json > stages.json
+    python benchmarks/peers.py --json peers.json
+    python benchmarks/table.py bench.json stages.json peers.json [--plot roofline.png] [--into benchmarks/README.md]
 
 Prints the tables. `--into` puts them between marks of a file instead: those of kernels between the lines
 ``<!-- bench -->`` and ``<!-- /bench -->``, of stages between ``<!-- stages -->`` and ``<!-- /stages -->``, of other

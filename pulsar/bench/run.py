@@ -8,13 +8,12 @@ from typing import Any
 
 from pulsar.bench.case import Case, Size, Work
 from pulsar.bench.limits import Limits, cores, measure_limits
-from pulsar.bench.peers import PeerFigure
 from pulsar.bench.stages import THREADS, Stage, StageFigure, measure_stages
 from pulsar.bench.timing import measure
 from pulsar.io.product.provenance import cpu_model, versions
 
 FORMAT = "pulsar-bench"
-FORMAT_VERSION = "1.1"
+FORMAT_VERSION = "2.0"
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,6 @@ class Bench:
     figures : tuple of Figure
         Of the kernels.
     stages : tuple of StageFigure
-    peers : tuple of PeerFigure
     """
 
     created: str
@@ -93,7 +91,6 @@ class Bench:
     limits: tuple[Limits, ...]
     figures: tuple[Figure, ...]
     stages: tuple[StageFigure, ...] = ()
-    peers: tuple[PeerFigure, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """The run as JSON knows it."""
@@ -150,19 +147,16 @@ def run(
     cases: Sequence[Case],
     *,
     stages: Sequence[Stage] = (),
-    peers: Callable[[], Sequence[PeerFigure]] | None = None,
     threads: int = 1,
     seconds: float = 0.3,
     progress: Callable[[str], None] | None = None,
 ) -> Bench:
-    """Measure the machine's limits, then the cases, the stages and the peers.
+    """Measure the machine's limits, then the cases and the stages.
 
     Parameters
     ----------
     cases : sequence of Case
     stages : sequence of Stage
-    peers : callable, optional
-        Measures other programs.
     threads : int
         Threads that run each case at the same time, on data of their own.
     seconds : float
@@ -181,7 +175,6 @@ def run(
         tell(case.name)
         figures.append(measure_case(case, case.full, limits[threads], seconds))
     whole = measure_stages(stages, limits, seconds, progress=progress) if stages else []
-    others = peers() if peers is not None else []
     return Bench(
         created,
         cpu_model(),
@@ -192,5 +185,4 @@ def run(
         tuple(limits.values()),
         tuple(figures),
         tuple(whole),
-        tuple(others),
     )

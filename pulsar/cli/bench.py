@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +11,6 @@ from pulsar.cli.options import Debug, Json, Quiet
 from pulsar.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from pulsar.bench.peers import PeerFigure
     from pulsar.bench.run import Bench
     from pulsar.bench.stages import StageFigure
 
@@ -21,7 +19,7 @@ Kernels = Annotated[
     typer.Argument(
         metavar="[KERNEL]...",
         help="Kernels to measure, by name or by how several begin (unpack, fold).",
-        show_default="all, without --stages and --peers",
+        show_default="all, without --stages",
     ),
 ]
 BenchThreads = Annotated[
@@ -32,20 +30,6 @@ Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.001, hel
 Stages = Annotated[
     bool, typer.Option("--stages", help="Measure the stages of the pipeline, with one thread and with two.")
 ]
-Peers = Annotated[bool, typer.Option("--peers", help="Measure other programs on the same work.")]
-PeersEnv = Annotated[
-    Path | None,
-    typer.Option(
-        "--peers-env",
-        metavar="DIR",
-        help="Virtual environment of the peers in Python: sigpyproc, riptide-ffa.",
-        show_default=False,
-    ),
-]
-Fast = Annotated[
-    bool,
-    typer.Option("--fast", help="Compare dedispersion of one beam of FAST too (4.3 GB and 1.1 GB of temporary files)."),
-]
 
 
 def command(
@@ -54,36 +38,20 @@ def command(
     threads: BenchThreads = 1,
     seconds: Seconds = 0.3,
     stages: Stages = False,
-    peers: Peers = False,
-    peers_env: PeersEnv = None,
-    fast: Fast = False,
     quiet: Quiet = False,
     _debug: Debug = False,
 ) -> None:
-    """Measure the kernels on this machine, beside its own limits and plain numpy; or stages, or other programs."""
-    from pulsar.bench.peers import interpreter, measure_peers
+    """Measure the kernels on this machine, beside its own limits and plain numpy; or whole stages."""
     from pulsar.bench.registry import select
     from pulsar.bench.run import run
     from pulsar.bench.stages import STAGES
-    from pulsar.bench.survey import BAND, FAST
-    from pulsar.errors import ConfigError
-
-    if not peers and (fast or peers_env is not None):
-        raise ConfigError("--fast and --peers-env say how to compare with other programs: they go with --peers")
-    interpreter(peers_env)
-    progress = None if quiet else _announce
-    surveys = (BAND, FAST) if fast else (BAND,)
-
-    def others() -> "Sequence[PeerFigure]":
-        return measure_peers(surveys, env=peers_env, progress=progress)
 
     bench = run(
-        select(kernels or ()) if kernels or not (stages or peers) else [],
+        select(kernels or ()) if kernels or not stages else [],
         stages=STAGES if stages else (),
-        peers=others if peers else None,
         threads=threads,
         seconds=seconds,
-        progress=progress,
+        progress=None if quiet else _announce,
     )
     if as_json:
         out(json.dumps(bench.document(), indent=2))
@@ -118,9 +86,6 @@ def print_bench(bench: "Bench") -> None:
     if bench.stages:
         out()
         print_stages(bench.stages)
-    if bench.peers:
-        out()
-        print_peers(bench.peers)
 
 
 def print_kernels(bench: "Bench") -> None:
@@ -167,28 +132,6 @@ def print_stages(stages: "Sequence[StageFigure]") -> None:
         stages,
         title="Stages of the pipeline",
         left=("stage", "limit", "work"),
-    )
-
-
-def print_peers(peers: "Sequence[PeerFigure]") -> None:
-    """Print what other programs took."""
-
-    def seconds(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3g}"
-
-    print_table(
-        {
-            "work": lambda f: f.work,
-            "program": lambda f: f.program if f.program.startswith(f.package) else f"{f.package} {f.program}",
-            "CPU [s]": lambda f: seconds(f.cpu_s),
-            "elapsed [s]": lambda f: seconds(f.wall_s),
-            "ours, CPU [s]": lambda f: seconds(f.ours_cpu_s),
-            "ratio": lambda f: "-" if f.ratio is None else f"{f.ratio:.1f}",
-            "remarks": lambda f: f.note if f.state == "measured" else f"{f.state}: {f.note}",
-        },
-        peers,
-        title="Other programs, one thread",
-        left=("work", "program", "remarks"),
     )
 
 

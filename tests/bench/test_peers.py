@@ -7,26 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import peer_programs
+import peers
 import pytest
+from peer_programs import Contest, PeerError, PeerFigure, Program, Script, hold, interpreter, last_line, timed
+from peers import boxcars, dedispersion, fold, measure_peers, search
 from typer.testing import CliRunner
 
-from pulsar.bench import peers
-from pulsar.bench.peers import (
-    Contest,
-    PeerError,
-    PeerFigure,
-    Program,
-    Script,
-    boxcars,
-    dedispersion,
-    fold,
-    hold,
-    interpreter,
-    last_line,
-    measure_peers,
-    search,
-    timed,
-)
 from pulsar.bench.survey import TINY
 from pulsar.cli import bench as command
 from pulsar.cli.app import app
@@ -97,7 +84,7 @@ def test_what_fails_says_so_with_its_last_line(program: Make, tmp_path: Path) ->
 
 def test_a_slow_program_is_ended(program: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program("forever", "exec sleep 60")
-    monkeypatch.setattr(peers, "PATIENCE", 0.2)
+    monkeypatch.setattr(peer_programs, "PATIENCE", 0.2)
     with pytest.raises(PeerError, match=r"forever: not done after 0.2 s"):
         timed(("forever",), tmp_path)
 
@@ -145,7 +132,7 @@ def test_a_handicap_is_told(program: Make) -> None:
 
 def test_long_runs_are_not_repeated(program: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     program("good", "echo > out.dat")
-    monkeypatch.setattr(peers, "ENOUGH", 0.0)
+    monkeypatch.setattr(peer_programs, "ENOUGH", 0.0)
     contest = Contest("work", lambda: None, (Program("PRESTO", "good", (("good",),), "*.dat"),))
     assert hold(contest, 3)[0].rounds == 1
 
@@ -158,7 +145,7 @@ def test_python_runs_in_its_own_environment(env: Path, tmp_path: Path) -> None:
     timing, _ = script.run(tmp_path)
     assert (timing.cpu, timing.wall) == (2.0, 3.0)
     assert "no nofine in that environment" in Script("riptide", "r", python, "nofine", "").missing()
-    assert "--peers-env" in Script("riptide", "r", None, "fine", "").missing()
+    assert "--env" in Script("riptide", "r", None, "fine", "").missing()
     with pytest.raises(PeerError, match=r"^ValueError: odd$"):
         Script("riptide", "r", python, "fine", "raise ValueError('odd')").run(tmp_path)
     with pytest.raises(PeerError, match=r"^no times$"):
@@ -220,37 +207,28 @@ def test_ours_of_the_other_contests(tmp_path: Path) -> None:
     boxcars(None).ours()
 
 
-def test_command(program: Make, env: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_script_prints_and_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     figures = [
         PeerFigure("work", "PRESTO", "prepfold", "measured", "a note", 1, 2.0, 2.1, 0.5, 0.6, 4.0),
         PeerFigure("work", "sigpyproc", "sigpyproc dedisperse", "absent", "give it"),
         PeerFigure("work", "PulsarX", "px", "failed", "no memory", ours_cpu_s=0.5, ours_wall_s=0.6),
     ]
     monkeypatch.setattr(peers, "measure_peers", lambda *_, **__: figures)
-    found = CliRunner().invoke(app, ["bench", "--peers", "--peers-env", str(env), "--seconds", "0.001"])
-    assert found.exit_code == 0
-    lines = {" ".join(line.split()) for line in found.stdout.splitlines()}
+    peers.main(["--json", str(tmp_path / "peers.json")])
+    lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
     assert "work PRESTO prepfold 2 2.1 0.5 4.0 a note" in lines
     assert "work sigpyproc dedisperse - - - - absent: give it" in lines
     assert "work PulsarX px - - 0.5 - failed: no memory" in lines
-    found = CliRunner().invoke(app, ["bench", "--peers", "--json", "-q", "--seconds", "0.001"])
-    document = json.loads(found.stdout)
+    document = json.loads((tmp_path / "peers.json").read_text())
     assert document["figures"] == document["stages"] == []
     assert [f["state"] for f in document["peers"]] == ["measured", "absent", "failed"]
 
 
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (("--fast",), "they go with --peers"),
-        (("--peers-env", "."), "they go with --peers"),
-        (("--peers", "--peers-env", "/nowhere"), "has no bin/python"),
-    ],
-)
-def test_wrong_usage(args: tuple[str, ...], message: str) -> None:
-    result = CliRunner().invoke(app, ["bench", *args])
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert message in result.stderr
+def test_wrong_environment_is_told() -> None:
+    with pytest.raises(SystemExit, match="has no bin/python"):
+        peers.main(["--env", "/nowhere"])
 
 
 def test_stages_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import peers as other_programs
 import pytest
+from peer_programs import PeerFigure
 
 from pulsar.bench.limits import Limits
-from pulsar.bench.peers import PeerFigure
 from pulsar.bench.registry import select
 from pulsar.bench.run import Bench, measure_case
 from pulsar.bench.stages import StageFigure
@@ -42,9 +43,9 @@ def whole(tmp_path: Path) -> Path:
         PeerFigure("fold", "sigpyproc", "sigpyproc fold", "absent", "give it"),
         PeerFigure("fold", "PulsarX", "px", "failed", "no memory", ours_cpu_s=0.1, ours_wall_s=0.1),
     )
-    run = Bench("2026-01-01T00:00:00+00:00", "A processor", 2, 1, 0.1, {"numpy": "2.0"}, (LIMITS,), (), stages, peers)
+    run = Bench("2026-01-01T00:00:00+00:00", "A processor", 2, 1, 0.1, {"numpy": "2.0"}, (LIMITS,), (), stages)
     path = tmp_path / "whole.json"
-    path.write_text(json.dumps(run.document()))
+    path.write_text(json.dumps(other_programs.document(peers) | {"stages": run.document()["stages"]}))
     return path
 
 

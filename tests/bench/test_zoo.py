@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from zoo import RECEIVERS, SATELLITES, ZOO, draw, judge, masked_part, skies
 
-from pulsar.bench.zoo import RECEIVERS, SATELLITES, ZOO, draw, judge, masked_part, skies
 from pulsar.config.load import load_config
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.errors import ConfigError

@@ -13,6 +13,10 @@ for preset in ("default", "fast-19beam", "fast-crafts-drift", "fast-gpps", "fast
     assert f"pulsar/config/presets/{preset}.toml" in names, preset
 for path in ("pulsar/py.typed", "pulsar_kernels/py.typed"):
     assert path in names, path
+# What only developers use stays in benchmarks/: other programs beside ours, the zoo of interference.
+strangers = [n for n in names if n.rsplit("/", 1)[-1] in ("peers.py", "peer_programs.py", "zoo.py")]
+assert not strangers, strangers
+assert not [n for n in names if n.startswith(("benchmarks/", "tests/", "docs/"))], names
 import pulsar
 assert "site-packages" in pulsar.__file__, pulsar.__file__
 P

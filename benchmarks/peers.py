@@ -1,37 +1,40 @@
-"""Other programs on the same work: found where they are installed, run beside ours, in CPU seconds.
+"""Other programs on the same work as ours, in CPU seconds, one thread each.
 
-Nothing of them is imported. What is written in C runs as a user would run it, and its whole process counts; what is
-written in Python runs in an interpreter of its own environment, and only the work counts, not imports and compilation.
+    python benchmarks/peers.py [--env DIR] [--fast] [--json OUT]
+
+PRESTO's and PulsarX's programs are looked for on PATH, sigpyproc and riptide-ffa in the virtual environment `--env`
+(`pip install sigpyproc riptide-ffa` there); what is absent is listed, with how to provide it. Everything runs three
+times in turn and the least counts. Build the peers for this processor (``-O3 -march=native``) and let PRESTO's
+`makewisdom` run once. `--fast` dedisperses one beam of FAST too (4.3 GB and 1.1 GB of temporary files). Prints a
+table; `--json` writes what benchmarks/table.py reads.
 """
 
+import argparse
 import json
-import os
-import resource
-import shutil
-import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any
 
 import numpy as np
+from peer_programs import Contest, Peer, PeerFigure, Program, Script, hold, interpreter
 
-from pulsar.bench.survey import PULSAR, Survey, power_of_two
-from pulsar.bench.timing import Timing
+from pulsar.bench.limits import cores
+from pulsar.bench.run import Bench
+from pulsar.bench.survey import BAND, FAST, PULSAR, Survey, power_of_two
 from pulsar.cleaning import CleanedSource
+from pulsar.cli.console import print_table
 from pulsar.config.model import FFTConfig, FoldConfig, RfiConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
-from pulsar.errors import ConfigError
+from pulsar.errors import PulsarError
+from pulsar.io.product.provenance import cpu_model, versions
 
 #: Times that everything is run; the least counts.
 ROUNDS = 3
-#: ... but no peer again that has taken this long already [s]: what disturbs a figure is short against it.
-ENOUGH = 10.0
-#: A program that takes longer has failed [s].
-PATIENCE = 3600.0
 NHARM = 16
 #: Bins, subbands and sub-integrations of a fold.
 NBINS, NBANDS, NSUBINTS = 64, 32, 32
@@ -39,300 +42,6 @@ NBINS, NBANDS, NSUBINTS = 64, 32, 32
 FEW_DMS = 18
 #: Lengths of the series searched.
 SERIES = (1 << 21, 1 << 18)
-
-#: How a package is provided.
-HOWTO = {
-    "PRESTO": "put its programs on PATH",
-    "PulsarX": "put its programs on PATH",
-    "sigpyproc": "give --peers-env a virtual environment with the package sigpyproc",
-    "riptide": "give --peers-env a virtual environment with the package riptide-ffa",
-}
-
-
-class PeerError(Exception):
-    """A peer did not do its work; the message is its last line."""
-
-
-@dataclass(frozen=True)
-class PeerFigure:
-    """One peer on one piece of work.
-
-    Attributes
-    ----------
-    work, package, program : str
-    state : {"measured", "absent", "failed"}
-    note : str
-        What to know about the figure; of an absent peer how to provide it; of a failed one its last line.
-    rounds : int
-        Times that it ran.
-    cpu_s, wall_s : float or None
-        Least CPU time (user and system) and elapsed time.
-    ours_cpu_s, ours_wall_s : float or None
-        Ours for the same work, in the same rounds, by one thread; None where no peer is there.
-    ratio : float or None
-        `cpu_s` over `ours_cpu_s`.
-    """
-
-    work: str
-    package: str
-    program: str
-    state: Literal["measured", "absent", "failed"]
-    note: str = ""
-    rounds: int = 0
-    cpu_s: float | None = None
-    wall_s: float | None = None
-    ours_cpu_s: float | None = None
-    ours_wall_s: float | None = None
-    ratio: float | None = None
-
-
-class Peer(Protocol):
-    """Something that can be run on a piece of work."""
-
-    @property
-    def package(self) -> str: ...
-
-    @property
-    def program(self) -> str: ...
-
-    @property
-    def note(self) -> str: ...
-
-    def missing(self) -> str:
-        """How to provide it, "" when it is there."""
-        ...
-
-    def run(self, folder: Path) -> tuple[Timing, str]:
-        """Do the work once in `folder`, which is empty; the times, and what to remark on them.
-
-        Raises
-        ------
-        PeerError
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class Program:
-    """Programs on PATH, run one after the other.
-
-    Attributes
-    ----------
-    package, program, note : str
-    commands : tuple of tuple of str
-        A name and arguments each.
-    copied : tuple of Path
-        Files that are put into the folder before.
-    output : str
-        Pattern of the files that are there afterwards.
-    """
-
-    package: str
-    program: str
-    commands: tuple[tuple[str, ...], ...]
-    output: str
-    note: str = ""
-    copied: tuple[Path, ...] = ()
-
-    def missing(self) -> str:
-        """How to provide it, "" when it is there."""
-        absent = [name for name, *_ in self.commands if shutil.which(name) is None]
-        return f"no {', '.join(absent)}: {HOWTO[self.package]}" if absent else ""
-
-    def run(self, folder: Path) -> tuple[Timing, str]:
-        """Run the programs; the CPU time is that of their processes."""
-        for path in self.copied:
-            shutil.copy(path, folder)
-        cpu, wall, remark = 0.0, 0.0, ""
-        for command in self.commands:
-            timing, text = timed(command, folder)
-            cpu, wall = cpu + timing.cpu, wall + timing.wall
-            # Plans of FFTs made anew take longer than a search of 2^18 samples.
-            if "makewisdom" in text:
-                remark = "its makewisdom was not run"
-        if not any(folder.glob(self.output)):
-            raise PeerError(f"wrote no {self.output}")
-        return Timing(cpu, wall, 1), remark
-
-
-@dataclass(frozen=True)
-class Script:
-    """A few lines of Python, run by the interpreter of another environment; they time their work themselves.
-
-    Attributes
-    ----------
-    package, program, note : str
-    python : Path or None
-        The interpreter.
-    module : str
-        What must be importable.
-    text : str
-        The lines; they end by printing ``{"cpu": s, "wall": s}``.
-    arguments : tuple of str
-    """
-
-    package: str
-    program: str
-    python: Path | None
-    module: str
-    text: str
-    arguments: tuple[str, ...] = ()
-    note: str = ""
-
-    def missing(self) -> str:
-        """How to provide it, "" when it is there."""
-        if self.python is None:
-            return HOWTO[self.package]
-        probe = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({self.module!r}) is None)"
-        found = subprocess.run([self.python, "-c", probe], capture_output=True, check=False)
-        return f"no {self.module} in that environment: {HOWTO[self.package]}" if found.returncode else ""
-
-    def run(self, folder: Path) -> tuple[Timing, str]:
-        """Run the lines and read their times."""
-        _, text = timed((str(self.python), "-c", self.text, *self.arguments), folder)
-        try:
-            told = json.loads(text.splitlines()[-1])
-            return Timing(float(told["cpu"]), float(told["wall"]), 1), ""
-        except (IndexError, KeyError, TypeError, ValueError):
-            raise PeerError(last_line(text)) from None
-
-
-def timed(command: Sequence[str], folder: Path) -> tuple[Timing, str]:
-    """Run a command on one thread; its times and what it printed.
-
-    Raises
-    ------
-    PeerError
-        It cannot be run, or ends with an error.
-    """
-    one = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=os.environ | one,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
-        raise PeerError(f"{command[0]}: not done after {PATIENCE:g} s") from None
-    except OSError as error:
-        raise PeerError(f"{command[0]}: {error.strerror}") from None
-    after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
-    if done.returncode:
-        raise PeerError(last_line(done.stderr) or last_line(done.stdout) or f"{command[0]}: exit {done.returncode}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Timing(max(cpu, 1e-6), wall, 1), done.stdout
-
-
-def last_line(text: str) -> str:
-    """The last line that says something."""
-    lines = [line.strip() for line in text.replace("\r", "\n").splitlines() if line.strip()]
-    return lines[-1] if lines else ""
-
-
-@dataclass(frozen=True)
-class Contest:
-    """One piece of work, ours and the peers' ways to do it."""
-
-    work: str
-    ours: Callable[[], object]
-    peers: tuple[Peer, ...]
-
-
-@dataclass
-class _Best:
-    """Least times so far."""
-
-    timing: Timing = field(default_factory=lambda: Timing(float("inf"), float("inf"), 0))
-    spent: float = 0.0
-    remark: str = ""
-    failure: str = ""
-
-    def take(self, one: Timing, remark: str = "") -> None:
-        best = self.timing
-        self.remark = remark
-        self.spent += one.wall
-        self.timing = Timing(min(best.cpu, one.cpu), min(best.wall, one.wall), best.calls + 1)
-
-
-def _once(call: Callable[[], object]) -> Timing:
-    start, start_wall = time.process_time(), time.perf_counter()
-    call()
-    return Timing(time.process_time() - start, time.perf_counter() - start_wall, 1)
-
-
-def hold(contest: Contest, rounds: int, progress: Callable[[str], None] | None = None) -> list[PeerFigure]:
-    """Run ours and every peer that is there in turn, `rounds` times, after ours was compiled.
-
-    Parameters
-    ----------
-    contest : Contest
-    rounds : int
-    progress : callable, optional
-        Told what runs next.
-    """
-    tell = progress or (lambda _: None)
-    absent = {peer.program: why for peer in contest.peers if (why := peer.missing())}
-    here = [peer for peer in contest.peers if peer.program not in absent]
-    best = {peer.program: _Best() for peer in here}
-    ours = _Best()
-    if here:
-        tell(f"{contest.work}: ours")
-        contest.ours()
-    for number in range(rounds if here else 0):
-        ours.take(_once(contest.ours))
-        for peer in here:
-            if best[peer.program].failure or best[peer.program].spent > ENOUGH:
-                continue
-            tell(f"{contest.work}: {peer.program}, {number + 1} of {rounds}")
-            with tempfile.TemporaryDirectory(prefix="pulsar-peer-") as name:
-                try:
-                    best[peer.program].take(*peer.run(Path(name)))
-                except PeerError as error:
-                    best[peer.program].failure = str(error)
-    figures = []
-    for peer in contest.peers:
-        figure = PeerFigure(contest.work, peer.package, peer.program, "absent", absent.get(peer.program, ""))
-        if peer.program in best:
-            found, failure = best[peer.program].timing, best[peer.program].failure
-            figure = replace(figure, ours_cpu_s=ours.timing.cpu, ours_wall_s=ours.timing.wall)
-            if failure:
-                figure = replace(figure, state="failed", note=failure)
-            else:
-                figure = replace(
-                    figure,
-                    state="measured",
-                    note="; ".join(text for text in (peer.note, best[peer.program].remark) if text),
-                    rounds=found.calls,
-                    cpu_s=found.cpu,
-                    wall_s=found.wall,
-                    ratio=found.cpu / ours.timing.cpu,
-                )
-        figures.append(figure)
-    return figures
-
-
-def interpreter(env: Path | None) -> Path | None:
-    """The Python of a virtual environment.
-
-    Raises
-    ------
-    ConfigError
-        There is none.
-    """
-    if env is None:
-        return None
-    python = env.absolute() / "bin" / "python"
-    if not os.access(python, os.X_OK):
-        raise ConfigError(f"--peers-env {env}: has no bin/python; give the folder of a virtual environment")
-    return python
-
 
 _SIGPYPROC = """
 import json, sys, time
@@ -608,3 +317,56 @@ def measure_peers(
                 for contest in dedispersion(survey, survey.write(folder), python):
                     figures += hold(contest, rounds, progress)
     return figures
+
+
+def document(figures: Sequence[PeerFigure]) -> dict[str, Any]:
+    """The figures as benchmarks/table.py reads them: a run of ``pulsar bench --json`` with nothing but peers."""
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    bench = Bench(created, cpu_model(), cores(), 1, 0.0, versions(), (), ())
+    return {**bench.document(), "peers": [asdict(figure) for figure in figures]}
+
+
+def show(figures: Sequence[PeerFigure]) -> None:
+    """Print what other programs took."""
+
+    def seconds(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3g}"
+
+    print_table(
+        {
+            "work": lambda f: f.work,
+            "program": lambda f: f.program if f.program.startswith(f.package) else f"{f.package} {f.program}",
+            "CPU [s]": lambda f: seconds(f.cpu_s),
+            "elapsed [s]": lambda f: seconds(f.wall_s),
+            "ours, CPU [s]": lambda f: seconds(f.ours_cpu_s),
+            "ratio": lambda f: "-" if f.ratio is None else f"{f.ratio:.1f}",
+            "remarks": lambda f: f.note if f.state == "measured" else f"{f.state}: {f.note}",
+        },
+        figures,
+        title="Other programs, one thread",
+        left=("work", "program", "remarks"),
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--env", type=Path, metavar="DIR", help="virtual environment of the peers in Python")
+    parser.add_argument("--fast", action="store_true", help="dedisperse one beam of FAST too")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures")
+    args = parser.parse_args(argv)
+    try:
+        figures = measure_peers(
+            (BAND, FAST) if args.fast else (BAND,),
+            env=args.env,
+            progress=lambda what: print(f"measuring {what}", file=sys.stderr),
+        )
+    except PulsarError as error:
+        raise SystemExit(str(error)) from None
+    show(figures)
+    if args.json is not None:
+        args.json.write_text(json.dumps(document(figures), indent=2))
+
+
+if __name__ == "__main__":
+    main()
