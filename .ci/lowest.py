@@ -11,4 +11,4 @@ for text in (*project["dependencies"], *extras["test"], *extras["fbh5"]):
     match = re.fullmatch(r"([\w-]+)>=([\d.]+)", text)
     if match is None:
         raise SystemExit(f"{text}: expected name>=version")
-    print("==".join(match.groups()))
+    sys.stdout.write("==".join(match.groups()) + "\n")

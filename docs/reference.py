@@ -1,0 +1,153 @@
+"""Pages that are made when the site is built (a hook of mkdocs): options, settings and tables, from the code.
+
+Also taken over are CONTRIBUTING.md, CHANGELOG.md and benchmarks/README.md, whose links are those of the repository.
+"""
+
+import html
+import posixpath
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).resolve().parents[1]
+#: Files outside docs/ that are pages of the site.
+TAKEN = {
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+    "benchmarks/README.md": "benchmarks.md",
+}
+
+
+def cell(text: object) -> str:
+    """Text as a cell of a Markdown table."""
+    shown = re.sub(r"\s+", " ", str(text)).strip()
+    return shown if shown.startswith("<code>") else shown.replace("|", "\\|").replace("<", "&lt;")
+
+
+def code(text: str) -> str:
+    """Text as code within a cell; a bar would end the cell even there."""
+    return f"<code>{html.escape(text).replace('|', '&#124;')}</code>"
+
+
+def table(headings: list[str], rows: list[list[object]]) -> str:
+    """A Markdown table."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join("| " + " | ".join(cell(c) for c in line) + " |" for line in lines) + "\n"
+
+
+def options(command: Any, name: str) -> list[list[object]]:
+    """Names and help of what a command takes, as its ``--help`` says them."""
+    context = command.make_context(name, [], resilient_parsing=True)
+    records = [parameter.get_help_record(context) for parameter in command.params]
+    return [[code(names), about.replace("\\[", "[")] for names, about in filter(None, records)]
+
+
+def commands() -> str:
+    """Every command with all its options."""
+    from typer.main import get_command
+
+    from pulsar.cli.app import app
+
+    def walk(command: Any, name: str) -> Iterator[str]:
+        if hasattr(command, "commands"):
+            for inner, one in command.commands.items():
+                yield from walk(one, f"{name} {inner}")
+            return
+        about = (command.help or "").replace("``", "`")
+        yield f"## {name}\n\n{about}\n\n" + table(["option", "what it does"], options(command, name))
+
+    text = "\n".join(walk(get_command(app), "pulsar"))
+    return f"# All options\n\nWhat `pulsar COMMAND --help` says; [cli.md](../cli.md) explains it.\n\n{text}"
+
+
+def settings() -> str:
+    """Every key of the configuration."""
+    from pulsar.config.load import expected, keys
+    from pulsar.config.model import Config
+
+    parts = [
+        "# All settings\n\nOf a TOML file, or `--set section.key=value`. `pulsar config show` prints them with their "
+        "defaults, `pulsar config show --list` the presets.\n"
+    ]
+    found = list(keys())
+    for section, field in Config.model_fields.items():
+        about = (getattr(field.annotation, "__doc__", None) or "").strip().splitlines()
+        rows: list[list[object]] = []
+        for name, key, inner in found:
+            if name == section:
+                value = "" if inner.default is None else inner.default
+                rows.append([f"`{key}`", expected(inner), value, inner.description or ""])
+        parts.append(
+            f"## {section}\n\n{about[0] if about else ''}\n\n" + table(["key", "value", "default", "what"], rows)
+        )
+    return "\n".join(parts)
+
+
+def tables() -> str:
+    """Every table of the product, the flags and the features."""
+    from pulsar.data.flags import docs_table
+    from pulsar.io.product.schema import FOLD_ARRAYS, FOLD_SCALARS, TABLES
+    from pulsar.rank.features import FEATURES
+
+    parts = ["# All tables\n\nOf the HDF5 product; [product.md](../product.md) explains them.\n"]
+    for name, (columns, about) in TABLES.items():
+        rows: list[list[object]] = [[f"`{c.name}`", c.dtype, c.unit, c.description] for c in columns]
+        parts.append(
+            f"## /{name}\n\n{about[0].upper()}{about[1:]}.\n\n" + table(["column", "type", "unit", "what"], rows)
+        )
+    for title, found in (("Arrays of a fold", FOLD_ARRAYS), ("Numbers of a fold", FOLD_SCALARS)):
+        lines: list[list[object]] = [[f"`{key}`", unit, text] for key, (unit, text) in found.items()]
+        parts.append(f"## {title}\n\n" + table(["name", "unit", "what"], lines))
+    parts.append("## Flags\n\n" + docs_table())
+    parts.append("## Features\n\n" + table(["feature", "what"], [[f"`{f.name}`", f.description] for f in FEATURES]))
+    return "\n".join(parts)
+
+
+def in_site(path: str) -> str | None:
+    """The page, or picture, of the site that shows a file of the repository; None where there is none."""
+    if path in TAKEN:
+        return TAKEN[path]
+    if path.startswith("docs/") and path.endswith(".md"):
+        return path.removeprefix("docs/")
+    if path.startswith("benchmarks/") and path.endswith(".png"):
+        return path
+    return None
+
+
+def relinked(text: str, source: str, page: str) -> str:
+    """Links of the repository's file `source` as those of `page`; what is no page of the site is named only."""
+
+    def link(match: re.Match[str]) -> str:
+        bang, words, target, anchor = match.groups()
+        if re.match(r"[a-z]+:|#", target) or not target:
+            return match[0]
+        shown = in_site(posixpath.normpath(posixpath.join(posixpath.dirname(source), target)))
+        if shown is None:
+            return words
+        return f"{bang}[{words}]({posixpath.relpath(shown, posixpath.dirname(page) or '.')}{anchor or ''})"
+
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)", link, text)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages that are made."""
+    made = {"reference/commands.md": commands, "reference/settings.md": settings, "reference/tables.md": tables}
+    for name, make in made.items():
+        files.append(File.generated(config, name, content=make()))
+    for source, name in TAKEN.items():
+        text = (ROOT / source).read_text(encoding="utf-8")
+        files.append(File.generated(config, name, content=relinked(text, source, name)))
+    for picture in (ROOT / "benchmarks").glob("*.png"):
+        files.append(File.generated(config, f"benchmarks/{picture.name}", abs_src_path=str(picture)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links from docs/ to other files of the repository."""
+    uri = page.file.src_uri
+    made = uri in TAKEN.values() or uri.startswith("reference/")
+    return markdown if made else relinked(markdown, f"docs/{uri}", uri)
