@@ -50,9 +50,8 @@ def test_arrival_errors(name):
     assert rms.max() <= 0.6
     assert np.sqrt(np.mean(rms**2)) <= 1.05 * ARRIVAL_RMS["tree"]
     assert np.abs(error).max() <= 2.5
-    # Far fewer sums than brute force.
-    if freqs.size > 300:
-        assert tree.adds < 0.35 * dms.size * freqs.size
+    # Far fewer sums than brute force, the more so the more channels there are.
+    assert tree.adds < (0.35 if freqs.size > 300 else 1.0) * dms.size * freqs.size
 
 
 def test_the_reference_above_the_band_is_included():

@@ -66,11 +66,12 @@ def test_constant_runs(n, start, length, dtype, seed):
     # A lone finite sample next to those that are not is one value, too.
     assert np.all(np.abs(runs - expected) <= (1 if np.isnan(series[start]) else 0))
     # Cells at the ends are those of the other samples.
-    (lo, hi), c = runs[0], int(runs[0][0]) // 32
+    lo, hi = runs[0]
     assert np.all(count[-(-lo // 32) : hi // 32] == 0)
-    if lo % 32 and hi // 32 > c:
-        assert count[c] == lo % 32
-        assert mean[c] == pytest.approx(series[32 * c : lo].astype(float).mean(), rel=1e-4, abs=1e-3)
+    for c in range(len(count)):
+        others = np.concatenate([series[32 * c : max(lo, 32 * c)][:32], series[max(hi, 32 * c) : 32 * c + 32]])
+        assert count[c] == others.size
+        assert mean[c] == pytest.approx(others.astype(float).mean() if others.size else mean[c], rel=1e-4, abs=1e-3)
 
 
 def levels(series, nbase=4, nnoise=2):

@@ -60,8 +60,8 @@ def test_large_powers_keep_their_order(amplitude):
     assert got[20, 8] == code
     assert np.argmax(got[:, 8]) == (0 if amplitude > 1e10 else 20)
     table = correlate.decoded()
-    if code < 255:
-        assert table[code] == pytest.approx(amplitude**2, rel=0.25, abs=0.5)
+    # The last code stands for all that is larger.
+    assert table[code] == pytest.approx(min(amplitude**2, table[255]), rel=0.25, abs=0.5)
     assert np.all(np.diff(table) > 0)
 
 
@@ -89,11 +89,10 @@ def test_response_to_a_drift_is_that_of_fresnel_integrals(z):
     assert np.all(error[low] < 0.51 + 0.3 * np.sqrt(expected[low]) + 0.01 * expected[low])
     assert np.mean(error[low]) < 0.4
     np.testing.assert_allclose(correlate.decoded()[got[:, 48]][~low], expected[~low], rtol=0.25)
-    if z != 0:
-        # At its own drift it is one line, with all its power.
-        lane = 48 + int(z) // 2
-        assert got[160, lane] == ref.codes(amplitude**2)[0]
-        assert got[158, lane] < 2 + 255 * 0.01
+    # At its own drift it is one line, with all its power.
+    lane = 48 + int(z) // 2
+    assert got[160, lane] == ref.codes(amplitude**2)[0]
+    assert got[158, lane] < 2 + 255 * 0.01
 
 
 @pytest.mark.jit

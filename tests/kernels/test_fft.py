@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from reference import whiten as ref
 
@@ -18,13 +18,13 @@ def transform(series, plan, coeffs=(0.0, 0.0, 0.0, 0.0), pad=3):
     return (real + 1j * imag)[pad : pad + nbins + 1]
 
 
-@given(st.integers(1, 7), st.integers(0, 3), st.integers(0, 2), st.integers(0, 2**32 - 1))
+@given(st.integers(3, 9), st.integers(0, 3), st.integers(0, 2), st.integers(0, 2**32 - 1))
 def test_real_fft(twos, threes, fives, seed):
     nfft = 2**twos * 3**threes * 5**fives
     plan = fft.make_plan(nfft)
-    if plan is None:
-        assert nfft < 32 * 80
-        return
+    # Of short ones some have none.
+    assert nfft < 32 * 80 or plan is not None
+    assume(plan is not None)
     assert plan.n1 * plan.n2 == nfft
     series = np.random.default_rng(seed).standard_normal(nfft, dtype=np.float32)
     expected = np.fft.rfft(series.astype(np.float64))

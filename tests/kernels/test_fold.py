@@ -48,8 +48,8 @@ def test_halve_bytes(nchans, n, top, seed):
     expected = oracle.halve(data)
     fits = bool(np.all((expected >= -128) & (expected <= 127)))
     assert halve_bytes(data, out) == fits
-    if fits:
-        np.testing.assert_array_equal(out, expected)
+    # Where a sum is no byte, what is written is of no use.
+    assert np.array_equal(out, expected) or not fits
 
 
 @given(
@@ -153,8 +153,10 @@ def test_fold_bands(widths, nout, reach, top, gain, ordered, seed):
     # A tile of a whole piece and one too short for a stretch.
     plan, acc = fold_by_bands(data, nout, edges, delays, starts, members, slots, nslots, gain, tile=PIECE + 96)
     tabled = plan.bands[:, 3] > plan.bands[:, 2]
-    if gain != 2.0:
-        np.testing.assert_array_equal(tabled, (np.array(widths) > 1) & (gain == 0.0))
+    # A gain of 0 makes a table of every band that can have one, an infinite one of none; 2 of some.
+    can = np.array(widths) > 1
+    assert np.all(tabled <= (can & (gain < np.inf)))
+    assert np.all(tabled >= (can & (gain == 0.0)))
     for b, (lo, hi) in enumerate(pairwise(edges)):
         for group in range(ngroups):
             for cand in members[starts[group] : starts[group + 1]]:

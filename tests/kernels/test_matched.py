@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from reference import matched as ref
 
@@ -61,9 +61,7 @@ def test_scan(n, nlevels, dtype, seed):
     got = {(int(r[3]), int(r[4])): r[0] for r in found[:count]}
     expected = ref.boxes(white, limits)
     # Whitened samples are rounded to 1/256 of the noise, and sums again at every second level.
-    for key, ratio in expected.items():
-        if ratio > 1.03:
-            assert key in got
+    assert {key for key, ratio in expected.items() if ratio > 1.03} <= got.keys()
     for key, ratio in got.items():
         assert ratio == pytest.approx(expected[key], rel=0.03)
     for r in found[:count]:
@@ -126,14 +124,12 @@ def test_the_best_boxcar_is_found(width, snr, seed):
     start = int(rng.integers(0, n - width + 1))
     x[start : start + width] += snr / np.sqrt(width)
     best, at, wide = ref.best_boxcar(x, 500)
+    assume(best > 6.5)
     out = picked(x)
-    k = int(np.argmax(out[:, 0])) if len(out) else None
-    if best > 6.5:
-        assert k is not None
-        # Where each edge is the best for the other: rarely a hill beside the best.
-        assert out[k, 0] > 0.9 * best
-        if out[k, 0] > 0.9999 * best:
-            assert out[k, 1] == pytest.approx(at + wide / 2, abs=0.51)
+    k = int(np.argmax(out[:, 0]))
+    # Where each edge is the best for the other: rarely a hill beside the best.
+    assert out[k, 0] > 0.9 * best
+    assert out[k, 1] == pytest.approx(at + wide / 2, abs=0.51) or out[k, 0] <= 0.9999 * best
 
 
 @pytest.mark.jit

@@ -244,7 +244,7 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
         beam_file(folder, "SRCH", beam, pulsars, rfi=(Rfi(kind="mains", rate=6.7, strength=0.1, harmonics=1),))
     sets = [*OFF, "dedisp.dm_hi=20", "single_pulse.enabled=false", "run.threads=1"]
     tobs = NSAMPS * TSAMP
-    bins = {}
+    bins, left_out = {}, {}
     for switch in (True, False):
         config = load_config("fast-19beam", [*sets, f"rfi.common={str(switch).lower()}"])
         out = tmp_path / str(switch)
@@ -265,11 +265,11 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
         assert any("SRCH_20200531: 1 line of interference in several beams" in t for t in told) == switch
         problems = "\n".join(read(outcome.merged).problems)
         assert ("left out of all: " in problems) == switch
-        if switch:
-            assert common[0]["freq"] == pytest.approx(6.7, abs=1 / tobs)
-            assert all(np.array_equal(c, common[0]) for c in common)
-            # Nothing of the first looks is left.
-            assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in [*outcome.products, out / ALL])
+        left_out[switch] = common
+        # Nothing of the first looks is left.
+        assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in [*outcome.products, out / ALL])
+    assert left_out[True][0]["freq"] == pytest.approx(6.7, abs=1 / tobs)
+    assert all(np.array_equal(c, left_out[True][0]) for c in left_out[True])
     # Where it is not left out it is in the list of every beam, but that in which the pulsar is ten times as strong.
     assert (np.delete(bins[False], 2) < 1.0).all()
     assert (bins[True] > 2.0).all()
@@ -391,13 +391,12 @@ def test_a_whole_night(tmp_path, common):
         {0.0913: 5, 0.1317: 2, 0.0571: 3},
     )
     own = rows[rows["harmonic_of"] == ""]
-    for period, count in ((0.2003, 36), (0.1173, 3)):
-        named = own[np.abs(own["period"] - period) < 2e-4]
-        if common and count == 36:
-            # Its lines are left out of all beams; of the other one dispersion tells, so that it is judged afterwards.
-            assert named.size == 0
-            continue
-        assert named.size
+    # Lines of all beams are left out of all; of the other one dispersion tells, so that it is judged afterwards.
+    seen_by = {0.2003: 36, 0.1173: 3}
+    rows_of = {period: own[np.abs(own["period"] - period) < 2e-4] for period in seen_by}
+    assert {period: bool(named.size) for period, named in rows_of.items()} == {0.2003: not common, 0.1173: True}
+    for period in [0.1173] if common else [0.2003, 0.1173]:
+        named, count = rows_of[period], seen_by[period]
         assert all("multibeam" in str(f) for f in named["rfi_flags"])
         # Where a pulsar is ten times as strong one of 36 may hide it.
         assert count - 2 <= int(named["nbeams"].sum()) <= count

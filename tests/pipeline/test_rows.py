@@ -205,9 +205,9 @@ def test_the_table_on_screen(products: tuple[list[Path], Path], night: Run) -> N
     for pointing, period, beams in truth():
         line = next(line for line in lines if line[0] == named(night, period)["id"])
         assert line[1:4] == [pointing.source, str(beams[0]), str(len(beams))]
-        if len(beams) == 1:
-            ra, dec = pointing.place(beams[0])
-            assert line[4:] == [hms(ra), dms(dec)]
+        # Seen by several it lies between them.
+        ra, dec = pointing.place(beams[0])
+        assert line[4:] == [hms(ra), dms(dec)] or len(beams) > 1
     pulses = runner.invoke(app, ["candidates", str(night.path), "--single-pulses"]).stdout.splitlines()
     assert pulses[0].split()[2:8] == ["source", "beam", "beams", "RA", "Dec", "MJD"]
     assert len({line.split()[2] for line in pulses[1:]}) == 2
