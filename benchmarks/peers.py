@@ -26,7 +26,7 @@ from pulsar.bench.limits import cores
 from pulsar.bench.run import Bench
 from pulsar.bench.survey import BAND, FAST, PULSAR, Survey, power_of_two
 from pulsar.cleaning import CleanedSource
-from pulsar.cli.console import print_table
+from pulsar.cli.tables import print_table
 from pulsar.config.model import FFTConfig, FoldConfig, RfiConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
