@@ -25,6 +25,9 @@ MARGIN: Final = 1.0
 #: Power that an undispersed line keeps where it is compared, and how far above that it may be.
 COHERENT: Final = 0.5
 SLACK: Final = 0.25
+#: Parts of the delay over the band that a line may reach over: hum sits in a part of the band, or mostly there, and
+#: falls the slower with the DM. A dispersed one never falls from DM 0 on, in whatever part of the band it is.
+PARTS: Final = (1.0, 0.7, 0.5, 0.35)
 #: Noise power that the series at another DM may have of its own (in one of a thousand it is more).
 OWN_NOISE: Final = 7.0
 #: Power in the first odd harmonics from which a noise diode is there, and most of it in even ones.
@@ -170,32 +173,18 @@ def learn(
         return np.array([float(powers[part].max()) for part in near])
 
     at_zero = np.maximum(tops(0), 1e-30)
-    delay = KDM * (freqs**-2.0 - freqs.max() ** -2.0)
+    some = freqs[:: max(freqs.size // 256, 1)]
+    delay = KDM * (some**-2.0 - freqs.max() ** -2.0)
     # A few DMs tell: from the nearest on, about evenly in the logarithm.
     rows = np.unique(np.round(np.geomspace(1, dms.size - 1, 12)).astype(np.int64))
     others = {int(r): tops(int(r)) / at_zero for r in rows}
+    margin = MARGIN / tobs
     found = []
     for number, (lo, hi, top) in enumerate(lines):
-        power = float(zero[top])
-        freq = top * step
-        told = False
-        undispersed = True
-        for row, parts in others.items():
-            coherence = float(np.abs(np.mean(np.exp(2j * np.pi * freq * dms[row] * delay))) ** 2)
-            there = float(parts[number]) * power
-            # Of an undispersed line the series at another DM keeps this, and has noise of its own besides.
-            kept = (np.sqrt(coherence * power) + np.sqrt((1.0 - coherence) * OWN_NOISE)) ** 2
-            if there > (max(power, kept) if dms[row] < 0.5 * LEAST_DM else power):
-                undispersed = False
-                break
-            if coherence <= COHERENT:
-                told = True
-                # What noise and the sidelobes of the coherence may add.
-                if there > (coherence + SLACK) * power + threshold:
-                    undispersed = False
-                    break
-        if told and undispersed:
-            margin = MARGIN / tobs
+        power, freq = float(zero[top]), top * step
+        there = {row: float(parts[number]) * power for row, parts in others.items()}
+        spans = [2j * np.pi * freq * part * delay for part in PARTS]
+        if any(_undispersed(power, there, dms, span, threshold) for span in spans):
             found.append((power, Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * margin, "learnt")))
     found.sort(key=lambda f: -f[0])
     out: list[Birdie] = []
@@ -206,6 +195,43 @@ def learn(
             break
         out.append(birdie)
     return out
+
+
+def _undispersed(
+    power: float,
+    others: dict[int, float],
+    dms: NDArray[np.float64],
+    span: NDArray[np.complex128],
+    threshold: float,
+) -> bool:
+    """Whether a line falls from DM 0 on as an undispersed one does.
+
+    Parameters
+    ----------
+    power : float
+        Its power at DM 0.
+    others : dict of int to float
+        Row of a trial DM -> its power there.
+    dms : ndarray
+        Trial DMs [pc cm^-3].
+    span : ndarray of complex128, shape (nchans,)
+        i times the phase of each channel at DM 1 [rad].
+    threshold : float
+        Power of noise that is not expected in the spectrum.
+    """
+    told = False
+    for row, there in others.items():
+        coherence = float(np.abs(np.mean(np.exp(dms[row] * span))) ** 2)
+        # Of an undispersed line the series at another DM keeps this, and has noise of its own besides.
+        kept = (np.sqrt(coherence * power) + np.sqrt((1.0 - coherence) * OWN_NOISE)) ** 2
+        if there > (max(power, kept) if dms[row] < 0.5 * LEAST_DM else power):
+            return False
+        if coherence <= COHERENT:
+            told = True
+            # What noise and the sidelobes of the coherence may add.
+            if there > (coherence + SLACK) * power + threshold:
+                return False
+    return told
 
 
 def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: Sequence[float]) -> list[Birdie]:

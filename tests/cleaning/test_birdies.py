@@ -26,8 +26,8 @@ TOBS = TSAMP * NSAMPS
 DMS = np.arange(64) * 2.0
 
 
-def found(signals, seed=1):
-    """Birdies of noise and of sinusoids (freq, amplitude, dm), in the series at all DMs."""
+def found(signals, seed=1, weights=None):
+    """Birdies of noise and of sinusoids (freq, amplitude, dm) in the series at all DMs; `weights` of the channels."""
     rng = np.random.default_rng(seed)
     t = np.arange(NSAMPS) * TSAMP
     noise = rng.normal(size=NSAMPS)
@@ -37,7 +37,7 @@ def found(signals, seed=1):
         series = noise.copy()
         for freq, amplitude, dm in signals:
             # What channels add up to when they are shifted by the delay of another DM.
-            wave = np.exp(2j * np.pi * freq * (dm - DMS[i]) * DELAY).mean()
+            wave = np.average(np.exp(2j * np.pi * freq * (dm - DMS[i]) * DELAY), weights=weights)
             series += amplitude * np.real(wave * np.exp(2j * np.pi * freq * t))
         return series.astype(np.float32)
 
@@ -51,6 +51,14 @@ def test_lines_at_dm_zero_are_learnt_and_pulsars_are_not():
     assert sorted(round(b.freq, 1) for b in birds) == [50.0, 100.0]
     assert all(b.width < 12 / TOBS for b in birds)
     assert {b.reason for b in birds} == {"learnt"}
+
+
+@pytest.mark.parametrize("part", [slice(0, 32), slice(32, 64), slice(20, 44)])
+def test_hum_in_a_part_of_the_band_is_learnt_and_pulsars_that_are_seen_there_are_not(part):
+    weights = np.full(64, 0.1)
+    weights[part] = 1.0
+    birds = found([(50.0123, 0.3, 0.0), (31.7, 0.3, 20.0), (173.3, 0.2, 70.0), (77.1, 0.5, 3.0)], weights=weights)
+    assert [round(b.freq, 1) for b in birds] == [50.0]
 
 
 def test_slow_signals_are_left_alone():
