@@ -537,7 +537,7 @@ def _all_full(count: NDArray[np.float32]) -> bool:
 
 
 @kernel(reorder=True)
-def _some_whitened(
+def some_whitened(
     series: NDArray[Any],
     count: NDArray[np.float32],
     base: NDArray[np.float32],
@@ -587,7 +587,6 @@ def work_size(ncells: int) -> int:
     return 2 * max((-(-ncells // step) + _TOGETHER) * CELL, ncells)
 
 
-@kernel()
 def scatter_of_sums(
     series: NDArray[Any],
     count: NDArray[np.float32],
@@ -610,14 +609,27 @@ def scatter_of_sums(
     excess : ndarray of float64, shape (nlevels,)
         Of sums of 2^k samples.
     """
+    # Sums of 2 to 16 samples from some cells, evenly spread.
+    step = max(len(count) // _SOME_CELLS, 1)
+    some = some_whitened(series, count, base, scale, step, work[: len(work) // 2])
+    scatter_from(some, count, cells, work, excess)
+
+
+@kernel()
+def scatter_from(
+    some: int,
+    count: NDArray[np.float32],
+    cells: NDArray[np.float32],
+    work: NDArray[np.float32],
+    excess: NDArray[np.float64],
+) -> None:
+    """The same with `some` whitened samples already in the first half of `work`: one version for all series."""
     ncells = count.shape[0]
     nlevels = excess.shape[0]
     excess[0] = 1.0
     root = np.float32(np.sqrt(0.5))
-    # Sums of 2 to 16 samples from some cells, evenly spread.
-    step = max(ncells // _SOME_CELLS, 1)
     samples, other = work[: work.shape[0] // 2], work[work.shape[0] // 2 :]
-    k = _some_whitened(series, count, base, scale, step, samples)
+    k = some
     for level in range(1, min(FINE_LEVELS, nlevels)):
         k //= 2
         _halve(samples, other[:k], root)
@@ -643,7 +655,7 @@ def scatter_of_sums(
         excess[level] = found if found > 0.0 else excess[level - 1]
 
 
-@kernel()
+@kernel(helper=True)
 def excess_at(width: float, excess: NDArray[np.float64]) -> float:
     """Between sums of 2^k samples, along w / 2^k: close to straight lines in the logarithm of the width."""
     k = 0

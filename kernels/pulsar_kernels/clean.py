@@ -129,7 +129,7 @@ def _row16(
 
 
 @kernel()
-def _normalise_rows(
+def normalise_rows(
     raw: NDArray[Any],
     chans: NDArray[np.int64],
     base: NDArray[np.float32],
@@ -171,7 +171,7 @@ def _normalise_rows(
 
 
 @kernel(reorder=True)
-def _normalise_floats(
+def normalise_floats(
     raw: NDArray[np.float32],
     chans: NDArray[np.int64],
     base: NDArray[np.float32],
@@ -208,7 +208,7 @@ def _normalise_floats(
 
 
 @kernel(reorder=True)
-def _normalise_zerodm(
+def normalise_zerodm(
     raw: NDArray[Any],
     chans: NDArray[np.int64],
     base: NDArray[np.float32],
@@ -269,11 +269,11 @@ def normalise(
         A NaN or infinite sample becomes 0.
     """
     if raw.dtype == np.float32:
-        _normalise_floats(raw, chans, base, slope, scale, first, zerodm, gains, out)
+        normalise_floats(raw, chans, base, slope, scale, first, zerodm, gains, out)
     elif zerodm.shape[0] == 0:
-        _normalise_rows(raw, chans, base, slope, scale, first, out)
+        normalise_rows(raw, chans, base, slope, scale, first, out)
     else:
-        _normalise_zerodm(raw, chans, base, slope, scale, first, zerodm, gains, out)
+        normalise_zerodm(raw, chans, base, slope, scale, first, zerodm, gains, out)
 
 
 @kernel(reorder=True)

@@ -62,7 +62,7 @@ def _transform(x: NDArray[np.complex128]) -> None:
         half *= 2
 
 
-@kernel()
+@kernel(helper=True)
 def band(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
@@ -93,7 +93,7 @@ def band(
     return float(shift / n - 0.5 * filled)
 
 
-@kernel(reorder=True)
+@kernel(reorder=True, helper=True)
 def moments(x: NDArray[np.complex128], first: float, d: float, z: float, w: float, out: NDArray[np.complex128]) -> None:
     """Sums of ``x u^m exp(-2 pi i (d u + z u^2/2 + w u^3/6))``, m = 0 ... ``len(out) - 1``, from u = `first` on."""
     n = x.shape[0]
@@ -140,7 +140,7 @@ def _honest(
     return float(np.log1p(inverse[i] * p) / inverse[i])
 
 
-@kernel()
+@kernel(helper=True)
 def load_bands(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
@@ -167,7 +167,7 @@ def _copy(a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
         b[i] = a[i]
 
 
-@kernel()
+@kernel(helper=True)
 def harmonic_powers(
     bands: NDArray[np.complex128],
     about: NDArray[np.float64],
@@ -262,7 +262,7 @@ def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64], n: int, out:
     return True
 
 
-@kernel()
+@kernel(helper=True)
 def climb(
     bands: NDArray[np.complex128],
     about: NDArray[np.float64],
@@ -326,7 +326,7 @@ def climb(
     return power
 
 
-@kernel()
+@kernel(helper=True)
 def leak(d: float, z: float, w: float) -> float:
     """Most of a power that is seen at a distance of d bins, drift z and change of drift w.
 
@@ -344,7 +344,7 @@ def leak(d: float, z: float, w: float) -> float:
     return float(min(inside, 1.0 / (np.pi * edge) ** 2))
 
 
-@kernel()
+@kernel(helper=True)
 def explained(
     at: NDArray[np.float64],
     nharm: int,
@@ -419,7 +419,7 @@ def exact(
         hits[order[o], 4] = total
 
 
-@kernel()
+@kernel(helper=True)
 def multiple(single: NDArray[np.float64], nharm: int) -> int:
     """Largest n such that the harmonics that are not multiples of n hold nothing (p > 1e-4); 1 if there is none.
 

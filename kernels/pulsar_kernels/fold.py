@@ -47,7 +47,7 @@ def _place(builder: Any, pointer: Any, at: Any, kind: Any) -> Any:
 
 
 @kernel()
-def _halve_pairs(data: NDArray[Any], out: NDArray[np.int16]) -> None:
+def halve_pairs(data: NDArray[Any], out: NDArray[np.int16]) -> None:
     half = data.shape[1] // 2
     for c in range(data.shape[0]):
         row = data[c]
@@ -57,7 +57,7 @@ def _halve_pairs(data: NDArray[Any], out: NDArray[np.int16]) -> None:
 
 
 @kernel()
-def _halve_words(data: NDArray[np.int8], out: NDArray[np.int16]) -> None:
+def halve_words(data: NDArray[np.int8], out: NDArray[np.int16]) -> None:
     # Two neighbours are loaded as one word: shifts part them, and nothing is shuffled.
     half = data.shape[1] // 2
     for c in range(data.shape[0]):
@@ -78,9 +78,9 @@ def halve(data: NDArray[Any], out: NDArray[np.int16]) -> None:
         Overwritten in its first n // 2 columns.
     """
     if data.dtype == np.int8 and data.flags.c_contiguous:
-        _halve_words(data, out)
+        halve_words(data, out)
     else:
-        _halve_pairs(data, out)
+        halve_pairs(data, out)
 
 
 def _halve_vector_code(builder: Any, args: Any) -> Any:
@@ -598,7 +598,9 @@ def fold_bands(
                 whole = n - n % 8
                 _bin_lanes(lanes, whole, slots, cand * slots.shape[1] + start, acc, cand * nslots * LANES)
                 for j in range(whole, n):
-                    acc[cand, slots[cand, start + j]] += lanes[j]
+                    into = acc[cand, slots[cand, start + j]]
+                    for k in range(width):
+                        into[k] += lanes[j, k]
 
 
 @kernel()

@@ -107,7 +107,7 @@ def _correct(power: NDArray[np.float32], lo: int, hi: int, limit: np.float32, re
             power[i] = np.float32(np.log1p(rest * power[i]) / rest)
 
 
-@kernel(reorder=True)
+@kernel(reorder=True, helper=True)
 def half_bins(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
@@ -183,7 +183,7 @@ def _log_small(
     return int(large)
 
 
-@kernel()
+@kernel(helper=True)
 def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArray[np.float32]) -> None:
     """Make powers over an uncertain noise level exponential again, in place.
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.order import quickselect
 
 
 @kernel()
@@ -202,12 +203,14 @@ def strongest(
 
 
 @kernel()
-def _quantile(ordered: NDArray[np.float64], n: int, q: float) -> float:
+def _quantile(values: NDArray[np.float64], n: int, q: float) -> float:
+    """Of ``values[:n]``, which are reordered."""
     at = q * (n - 1)
     i = int(at)
+    below = quickselect(values, n, i)
     if i + 1 >= n:
-        return float(ordered[n - 1])
-    return float(ordered[i] + (at - i) * (ordered[i + 1] - ordered[i]))
+        return below
+    return below + (at - i) * (quickselect(values, n, i + 1) - below)
 
 
 @kernel(inline=True)
@@ -266,9 +269,8 @@ def iqrm(values: NDArray[np.float64], lags: NDArray[np.int64], threshold: float,
                     count += 1
             if count < 4:
                 continue
-            ordered = np.sort(differences[:count])
-            mid = _quantile(ordered, count, 0.5)
-            limit = threshold * (_quantile(ordered, count, 0.75) - _quantile(ordered, count, 0.25)) / 1.349
+            mid = _quantile(differences, count, 0.5)
+            limit = threshold * (_quantile(differences, count, 0.75) - _quantile(differences, count, 0.25)) / 1.349
             for i in range(lag, n):
                 d = row[i] - row[i - lag]
                 if not np.isfinite(d):

@@ -230,7 +230,7 @@ def butterfly(
         out[o + LANES : o + ELEMENT] = z.imag
 
 
-@kernel()
+@kernel(helper=True)
 def transform_pass(
     radix: int,
     source: NDArray[np.float32],

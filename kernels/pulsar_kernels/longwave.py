@@ -124,7 +124,8 @@ def sum_samples(
             _pairs(one, size, two)
             one, two = two, one
         at = lo >> halvings
-        out[at : at + size] = one[:size]
+        for k in range(size):
+            out[at + k] = one[k]
 
 
 @kernel()

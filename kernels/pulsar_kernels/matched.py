@@ -22,6 +22,8 @@ _LANES = 32
 _CHUNK = 4096
 _HALO = 256
 
+_NO_INTS, _NO_FLOATS = np.zeros(0, np.int16), np.zeros(0, np.float32)
+
 
 def _whiten_code(builder: Any, args: Any) -> Any:
     i16, i32 = ir.IntType(16), ir.IntType(32)
@@ -218,7 +220,6 @@ def _note(
     return count + 1
 
 
-@kernel()
 def scan(
     series: NDArray[Any],
     base: NDArray[np.float32],
@@ -252,7 +253,46 @@ def scan(
     int
         Number found, which may be more than there is room for.
     """
-    n = series.shape[0]
+    if series.dtype == np.int16:
+        return int(scan_either(series, _NO_FLOATS, base, scale, cells, runs, limits, work, found))
+    return int(scan_either(_NO_INTS, series, base, scale, cells, runs, limits, work, found))
+
+
+@kernel()
+def _whiten(
+    series: NDArray[Any], first: int, have: int, base: NDArray[np.float32], scale: NDArray[np.float32],
+    tail: NDArray[Any], y: NDArray[np.int16],
+) -> None:  # fmt: skip
+    """Whitened samples ``first ... first + have``, and zeros to the end of `y`; `tail` is room for one vector."""
+    unit32 = np.float32(UNIT)
+    full = have // _LANES
+    for v in range(full):
+        c = (first >> 5) + v
+        _whiten_32(series, first + v * _LANES, base[c], scale[c] * unit32, y, v * _LANES)
+    if have < _CHUNK + _HALO:
+        y[full * _LANES :] = 0
+        if have > full * _LANES:
+            c = (first >> 5) + full
+            for i in range(full * _LANES, have):
+                tail[i - full * _LANES] = series[first + i]
+            _whiten_32(tail, 0, base[c], scale[c] * unit32, y, full * _LANES)
+            y[have:] = 0
+
+
+@kernel()
+def scan_either(
+    ints: NDArray[np.int16],
+    floats: NDArray[np.float32],
+    base: NDArray[np.float32],
+    scale: NDArray[np.float32],
+    cells: NDArray[np.float32],
+    runs: NDArray[np.int64],
+    limits: NDArray[np.float64],
+    work: NDArray[np.int16],
+    found: NDArray[np.float64],
+) -> int:
+    """The same of whichever of two series is not empty: one version for both kinds."""
+    n = ints.shape[0] + floats.shape[0]
     nlevels = limits.shape[0]
     fine = min(nlevels, FINE_LEVELS)
     y0 = np.zeros(_CHUNK + _HALO + 64, np.int16)
@@ -260,30 +300,23 @@ def scan(
     y2 = np.zeros(_CHUNK // 4 + _HALO // 4 + 64, np.int16)
     y3 = np.zeros(_CHUNK // 8 + _HALO // 8 + 64, np.int16)
     y4 = np.zeros(_CHUNK // 16 + _HALO // 16 + 64, np.int16)
-    tail = np.zeros(_LANES, series.dtype)
+    tail_ints = np.zeros(_LANES, np.int16)
+    tail_floats = np.zeros(_LANES, np.float32)
     # Thresholds in the integers of each level.
-    whole = np.full((nlevels, 8), 32767, np.int64)
-    near = np.full((nlevels, 8), np.inf)
+    whole = np.empty((nlevels, 8), np.int64)
+    near = np.empty((nlevels, 8), np.float64)
     for level in range(nlevels):
         for k in range(8):
             near[level, k] = limits[level, k] * _unit(level)
             whole[level, k] = int(min(near[level, k], 32000.0)) if limits[level, k] < np.inf else 32767
     count = 0
     run = 0
-    unit32 = np.float32(UNIT)
     for first in range(0, n, _CHUNK):
         have = min(_CHUNK + _HALO, n - first)
-        full = have // _LANES
-        for v in range(full):
-            c = (first >> 5) + v
-            _whiten_32(series, first + v * _LANES, base[c], scale[c] * unit32, y0, v * _LANES)
-        if have < _CHUNK + _HALO:
-            y0[full * _LANES :] = 0
-            if have > full * _LANES:
-                c = (first >> 5) + full
-                tail[: have - full * _LANES] = series[first + full * _LANES : n]
-                _whiten_32(tail, 0, base[c], scale[c] * unit32, y0, full * _LANES)
-                y0[have:] = 0
+        if ints.shape[0] > 0:
+            _whiten(ints, first, have, base, scale, tail_ints, y0)
+        else:
+            _whiten(floats, first, have, base, scale, tail_floats, y0)
         if runs.shape[0] > 0:
             run = _zero_runs(y0, first, have, runs, run)
         t = whole[0]

@@ -16,7 +16,7 @@ _SURE = 4.0
 _LOGP_OWN = np.log(1e-4)
 
 
-@kernel()
+@kernel(helper=True)
 def power_at(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, x: float) -> float:
     """Power at bin `x` (any fraction) by Fourier interpolation over 16 bins, normalised to mean 1 in white noise.
 
@@ -37,7 +37,7 @@ def power_at(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, x: 
     return (a * a + b * b) / norm
 
 
-@kernel()
+@kernel(helper=True)
 def harmonic_power(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, r: float, nharm: int) -> float:
     """Sum of the powers at k r, k = 1 ... nharm, as far as the spectrum goes."""
     top = real.shape[0] - 2 * pad - 0.5
@@ -49,7 +49,7 @@ def harmonic_power(real: NDArray[np.float32], imag: NDArray[np.float32], pad: in
     return total
 
 
-@kernel()
+@kernel(helper=True)
 def log_tail(power: float, nharm: int) -> float:
     """ln of the probability that the sum of `nharm` powers of noise exceeds `power`: exp(-S) sum_{k<H} S^k / k!."""
     if power > 1e6:
@@ -63,7 +63,7 @@ def log_tail(power: float, nharm: int) -> float:
     return float(np.log(total)) - power
 
 
-@kernel()
+@kernel(helper=True)
 def refine(
     real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, r: float, nharm: int, harmonics: NDArray[np.float64]
 ) -> float:
@@ -99,7 +99,7 @@ def refine(
     return r
 
 
-@kernel()
+@kernel(helper=True)
 def frequency_information(harmonics: NDArray[np.float64], nharm: int) -> float:
     """Inverse variance of the bin at which the sum of harmonic powers is largest, in units of that of unit power.
 
@@ -121,7 +121,7 @@ def frequency_information(harmonics: NDArray[np.float64], nharm: int) -> float:
     return signal * signal / (signal + noise)
 
 
-@kernel()
+@kernel(helper=True)
 def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: NDArray[np.float64]) -> bool:
     """True if all the power at `r` belongs to a multiple n r that is itself among the peaks `bins` (ascending).
 
@@ -137,7 +137,13 @@ def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: N
                 count += 1
         if log_tail(others, count) < _LOGP_OWN:
             continue
-        j = np.searchsorted(bins, n * r - 0.5)
+        j, above = 0, bins.shape[0]
+        while j < above:
+            middle = (j + above) >> 1
+            if bins[middle] < n * r - 0.5:
+                j = middle + 1
+            else:
+                above = middle
         if j < bins.shape[0] and bins[j] <= n * r + 0.5:
             return True
     return False
@@ -182,12 +188,15 @@ def select(
         Number kept.
     """
     n = bins.shape[0]
-    alive = np.ones(n, np.bool_)
-    harmonics = np.zeros(np.max(nharm) if n > 0 else 1, np.float64)
+    gone = np.zeros(n, np.bool_)
+    most = 1
+    for i in range(n):
+        most = max(most, nharm[i])
+    harmonics = np.zeros(most, np.float64)
     kept = 0
     for o in range(order.shape[0]):
         i = order[o]
-        if not alive[i]:
+        if gone[i]:
             continue
         if kept == out_index.shape[0]:
             break
@@ -197,7 +206,10 @@ def select(
             out_bin[kept] = r
             out_information[kept] = frequency_information(harmonics, nharm[i])
             kept += 1
-        excess = max(np.sum(harmonics[: nharm[i]]) - nharm[i], 0.0)
+        excess = 0.0
+        for k in range(nharm[i]):
+            excess += harmonics[k]
+        excess = max(excess - nharm[i], 0.0)
         for direction in (-1, 1):
             j = i + direction
             while 0 <= j < n:
@@ -206,9 +218,9 @@ def select(
                     break
                 lobe = excess / (np.pi * d) ** 2 if d > _RADIUS else np.inf
                 if power[j] - nharm[j] < lobe + 6.0 * np.sqrt(lobe):
-                    alive[j] = False
+                    gone[j] = True
                 j += direction
-        alive[i] = False
+        gone[i] = True
     return kept
 
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pulsar_kernels._jit import kernel
 
 
-@kernel()
+@kernel(helper=True)
 def log_chance(n: int, m: int, arc: float) -> float:
     """ln of how often `m` of `n` random phases lie within an arc [turns], by expectation; exact for m = n, arc < 1/2.
 

@@ -360,7 +360,9 @@ def _sift_down(rows: NDArray[np.float64], order: NDArray[np.int64], root: int, e
 def _strongest_first(rows: NDArray[np.float64]) -> NDArray[np.int64]:
     """Order of rows, by a heap (numpy's sort takes seconds to compile)."""
     n = rows.shape[0]
-    order = np.arange(n)
+    order = np.empty(n, np.int64)
+    for i in range(n):
+        order[i] = i
     for root in range(n // 2 - 1, -1, -1):
         _sift_down(rows, order, root, n)
     for end in range(n - 1, 0, -1):
@@ -451,7 +453,8 @@ def pick(
                 pulses[k, 3] = min(pulses[k, 3], a)
             else:
                 for j in range(count, k, -1):
-                    pulses[j] = pulses[j - 1]
+                    for i in range(5):
+                        pulses[j, i] = pulses[j - 1, i]
                 pulses[k, 0] = strength
                 pulses[k, 1] = centre
                 pulses[k, 2] = width

@@ -226,8 +226,9 @@ def choose_rows(
                         least = over
                         if over <= 0.0:
                             d0, mean_best, v_best, c_best = d, mean_d, v_d, c_d
-                            best_took[:parts] = took[:parts]
-                            best_moved[:parts] = moved[:parts]
+                            for j in range(parts):
+                                best_took[j] = took[j]
+                                best_moved[j] = moved[j]
                 fits = least <= 0.0
                 if fits:
                     low = j1

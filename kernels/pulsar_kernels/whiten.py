@@ -12,6 +12,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.order import quickselect
 
 _LANES = 16
 # So few values are partitioned without further ado.
@@ -118,7 +119,7 @@ def planes(spec: NDArray[np.complex64], pad: int, real: NDArray[np.float32], ima
         imag[pad + r] = parts[2 * r + 1]
 
 
-@kernel(reorder=True)
+@kernel(reorder=True, helper=True)
 def powers(real: NDArray[np.float32], imag: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Squared moduli of the first ``len(out)`` amplitudes."""
     for r in range(out.shape[0]):
@@ -183,39 +184,7 @@ def _between(
     return below, inside
 
 
-@kernel()
-def _quickselect(x: NDArray[np.float32], n: int, k: int) -> float:
-    """The k-th smallest of ``x[:n]``, which is reordered."""
-    lo = 0
-    hi = n - 1
-    while hi > lo:
-        a = x[lo]
-        b = x[(lo + hi) >> 1]
-        c = x[hi]
-        pivot = max(min(a, b), min(max(a, b), c))
-        i = lo
-        j = hi
-        while i <= j:
-            while x[i] < pivot:
-                i += 1
-            while x[j] > pivot:
-                j -= 1
-            if i <= j:
-                swap = x[i]
-                x[i] = x[j]
-                x[j] = swap
-                i += 1
-                j -= 1
-        if k <= j:
-            hi = j
-        elif k >= i:
-            lo = i
-        else:
-            break
-    return float(x[k])
-
-
-@kernel()
+@kernel(helper=True)
 def select_kth(x: NDArray[np.float32], k: int, guess: float, width: float, work: NDArray[np.float32]) -> float:
     """The k-th smallest (from 0) of `x`, exactly.
 
@@ -238,8 +207,9 @@ def select_kth(x: NDArray[np.float32], k: int, guess: float, width: float, work:
     hi = np.float32(guess * (1.0 + width))
     below, inside = _between(x, n, lo, hi, first)
     if not below <= k < below + inside:
-        first[:n] = x
-        return _quickselect(first, n, k)
+        for i in range(n):
+            first[i] = x[i]
+        return quickselect(first, n, k)
     k -= below
     while inside > _FEW:
         # The values lie evenly in a narrow range: the k-th at k/n of it, give or take half the root of n in rank.
@@ -255,12 +225,15 @@ def select_kth(x: NDArray[np.float32], k: int, guess: float, width: float, work:
         k -= below
         inside = fewer
         first, second = second, first
-    return _quickselect(first, inside, k)
+    return quickselect(first, inside, k)
 
 
 @kernel(inline=True)
 def _widest(edges: NDArray[np.int64]) -> int:
-    return int(np.max(edges[1:] - edges[:-1]))
+    widest = 0
+    for b in range(edges.shape[0] - 1):
+        widest = max(widest, edges[b + 1] - edges[b])
+    return widest
 
 
 @kernel()
@@ -270,7 +243,7 @@ def _median(power: NDArray[np.float32], guess: float, work: NDArray[np.float32])
     return select_kth(power, (n - 1) // 2, guess, min(5.0 / np.sqrt(n), 0.9), work)
 
 
-@kernel()
+@kernel(helper=True)
 def block_medians(power: NDArray[np.float32], edges: NDArray[np.int64], out: NDArray[np.float64]) -> None:
     """Median of the powers of every block ``[edges[b], edges[b+1])`` (lower one of the two middle ones for even n).
 
@@ -303,7 +276,7 @@ def amplitude_medians(
         out[b] = guess
 
 
-@kernel()
+@kernel(helper=True)
 def curve(
     centres: NDArray[np.float64],
     levels: NDArray[np.float64],
@@ -374,7 +347,7 @@ def _times(x: NDArray[np.float32], first: np.float32, slope: np.float32) -> None
         x[i] *= first + slope * np.float32(i)
 
 
-@kernel()
+@kernel(helper=True)
 def flatten(power: NDArray[np.float32], centres: NDArray[np.float64], levels: NDArray[np.float64]) -> None:
     """Divide `power` in place by the level, log-log linear between knots; bin 0 is left alone.
 
@@ -465,12 +438,13 @@ def noise_levels(
     block_medians(power, edges[: nsteep + 1], medians[:nsteep])
     again = np.empty(nsteep, np.float64)
     if _logs(medians[:nsteep], log_bias[:nsteep], again):
-        logs[:nsteep] = out[:nsteep] + again
+        for b in range(nsteep):
+            logs[b] = out[b] + again[b]
     _smooth(smoother, logs, out)
     return True
 
 
-@kernel()
+@kernel(helper=True)
 def whiten_bins(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
@@ -510,7 +484,7 @@ def whiten_bins(
     return piece
 
 
-@kernel()
+@kernel(helper=True)
 def mirror(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, lower: bool) -> None:
     """Fill in the bins below 0, ``X[-j] = conj X[j]``, or beyond Nyquist, ``X[nbins + j] = conj X[nbins - j]``.
 

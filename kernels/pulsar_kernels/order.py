@@ -1,0 +1,39 @@
+"""Order statistics; numpy's sort takes seconds to compile."""
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel
+
+
+@kernel(helper=True)
+def quickselect(x: NDArray[Any], n: int, k: int) -> float:
+    """The k-th smallest of ``x[:n]``, which is reordered."""
+    lo = 0
+    hi = n - 1
+    while hi > lo:
+        a = x[lo]
+        b = x[(lo + hi) >> 1]
+        c = x[hi]
+        pivot = max(min(a, b), min(max(a, b), c))
+        i = lo
+        j = hi
+        while i <= j:
+            while x[i] < pivot:
+                i += 1
+            while x[j] > pivot:
+                j -= 1
+            if i <= j:
+                swap = x[i]
+                x[i] = x[j]
+                x[j] = swap
+                i += 1
+                j -= 1
+        if k <= j:
+            hi = j
+        elif k >= i:
+            lo = i
+        else:
+            break
+    return float(x[k])
