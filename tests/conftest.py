@@ -33,6 +33,8 @@ os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "pulsar-se
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Nothing is learnt from the searches of tests, and no test depends on what was.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pulsar-search-tests-")
+# Kernels are compiled where they are met: what a search prints must not depend on the cache.
+os.environ.setdefault("PULSAR_COMPILE_AHEAD", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 

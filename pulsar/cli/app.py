@@ -18,6 +18,7 @@ from pulsar.cli import (
     fold,
     info,
     inject,
+    kernels,
     plan,
     report,
     rfi,
@@ -115,6 +116,7 @@ app.command("simulate")(simulate.command)
 app.command("inject")(inject.command)
 app.command("demo")(demo.command)
 app.command("bench")(bench.command)
+app.command("compile")(kernels.command)
 app.add_typer(config.app, name="config")
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pulsar.cleaning.common import Lines
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan
+    from pulsar.pipeline.compiling import Ahead
 
 # Part of the work on a trial DM that is done when its series is there.
 DEDISPERSION_SHARE = 0.3
@@ -55,6 +56,8 @@ class Job:
     threads : int
     common : sequence of Birdie
         Periodic interference that other beams have shown.
+    compiled : Ahead, optional
+        Kernels that are being compiled meanwhile; waited for before the searching begins.
     """
 
     obs: Observation
@@ -64,6 +67,12 @@ class Job:
     progress: Progress
     threads: int
     common: "Sequence[Birdie]" = ()
+    compiled: "Ahead | None" = None
+
+    def wait_for_kernels(self) -> None:
+        """Until all are compiled: that it happens once must not be counted into the time that a search takes."""
+        if self.compiled is not None:
+            self.compiled.wait(self.progress)
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,7 @@ def lines_of(job: Job) -> "Lines":
     from pulsar.searches.fft import FFTSearch
 
     (source, _), header = clean(job), job.obs.header
+    job.wait_for_kernels()
     downsample = 1
     while downsample < 256 and 2 * downsample * header.tsamp <= 0.5 / FASTEST:
         downsample *= 2
@@ -172,6 +182,7 @@ def _detect_series(job: Job) -> Detected:
     """An already dedispersed series goes straight to the search."""
     from pulsar.folding.folder import fold_series
 
+    job.wait_for_kernels()
     header = job.obs.header
     data = np.ascontiguousarray(job.obs.read().data[0])
     series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
@@ -207,6 +218,7 @@ def _detect_raw(job: Job, out: Path) -> Detected:
     from pulsar.folding.folder import fold_many
 
     source, mask = clean(job)
+    job.wait_for_kernels()
     plan = dry_run(job.obs, job.config, freqs=source.freqs)
     for line in plan.summary():
         job.progress.message(line)

@@ -111,7 +111,7 @@ class Progress:
 
     @contextmanager
     def stage(
-        self, name: str, total: float | None = None, unit: str = "", *, clocked: bool = True
+        self, name: str, total: float | None = None, unit: str = "", *, clocked: bool = True, foreseen: bool = True
     ) -> Iterator[Callable[[float], None]]:
         """Run a stage.
 
@@ -124,6 +124,8 @@ class Progress:
             What the amount counts, such as "samples".
         clocked : bool
             False for a stage whose parts are timed by `clock`.
+        foreseen : bool
+            False for work whose pieces take very different times: how many are done is told, never a time that is left.
 
         Yields
         ------
@@ -131,7 +133,7 @@ class Progress:
             ``tick(n)`` tells that `n` more were done; safe to call from several threads at once.
         """
         wall, cpu = time.monotonic(), time.process_time()
-        tick, finish = self._start(name, total, unit)
+        tick, finish = self._start(name, total, unit, foreseen)
         state = "failed"
         try:
             yield tick
@@ -146,28 +148,33 @@ class Progress:
             finish(state, spent)
 
     def _start(
-        self, name: str, total: float | None, unit: str
+        self, name: str, total: float | None, unit: str, foreseen: bool
     ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
         if self.mode == "quiet":
             return _no_tick, _no_finish
         if self.mode == "bars":
-            return self._start_bar(name, total, unit)
+            return self._start_bar(name, total, unit, foreseen)
         if self.mode == "notebook":
             return self._start_cell(name, total, unit)
-        return self._start_log(name, total, unit)
+        return self._start_log(name, total, unit, foreseen)
 
     def _start_bar(
-        self, name: str, total: float | None, unit: str
+        self, name: str, total: float | None, unit: str, foreseen: bool
     ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
         outer = self._bars is not None
         if self._bars is None:
             self._bars = _new_bars(self.stream)
             self._bars.start()
         bars = self._bars
-        task = bars.add_task(name, total=total, unit=unit)
+        task = bars.add_task(name, total=total if foreseen else None, unit=unit)
+        done = 0.0
 
         def tick(n: float = 1) -> None:
+            nonlocal done
             bars.advance(task, n)
+            if not foreseen and total:
+                done += n
+                bars.update(task, unit=f"{done:.0f} of {total:.0f} {unit}")
 
         def finish(state: str, spent: StageTime) -> None:
             bars.remove_task(task)
@@ -203,7 +210,7 @@ class Progress:
         return tick, finish
 
     def _start_log(
-        self, name: str, total: float | None, unit: str
+        self, name: str, total: float | None, unit: str, foreseen: bool
     ) -> tuple[Callable[[float], None], Callable[[str, StageTime], None]]:
         start = time.monotonic()
         done, shown = 0.0, start
@@ -217,7 +224,9 @@ class Progress:
                     return
                 shown = now
                 text = f"{name}: {done:.4g} {unit}".rstrip()
-                if total:
+                if total and not foreseen:
+                    text = f"{name}: {done:.0f} of {total:.0f} {unit}".rstrip()
+                elif total:
                     part = min(done / total, 1.0)
                     text = f"{name}: {100 * part:.0f} % of {total:.4g} {unit}".rstrip()
                     if part >= _TELLING:

@@ -16,6 +16,7 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.pipeline.candidates import candidate_table
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint, resumable
 from pulsar.pipeline.cleaning import given_mask
+from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.detect import Detected, Job, detect, lines_of
 from pulsar.pipeline.follow import follow_up, group_detections, mark_detections, ordered, scored
 from pulsar.pipeline.plan import dry_run, thread_count
@@ -116,10 +117,13 @@ def search(
             progress.warning(problem)
         for remark in obs.remarks:
             progress.message(remark)
-        job = Job(obs, config, plan, checkpoint, progress, thread_count(config), common)
+        threads = thread_count(config)
         try:
             learn = nullcontext() if checkpoint.resumed else learning(plan.work, lambda: progress.times)
-            with resumable(lambda: checkpoint.begun), learn:
+            ahead = Ahead(parts_of(config, series=obs.header.is_series), threads)
+            with resumable(lambda: checkpoint.begun), learn, ahead as compiled:
+                compiled.wait(progress, ["statistics"])
+                job = Job(obs, config, plan, checkpoint, progress, threads, common, compiled)
                 _run(job, out, overwrite=overwrite, argv=argv)
         except (ConfigError, DataError):
             if not checkpoint.has("detections") and not checkpoint.has("searched"):
@@ -175,7 +179,10 @@ def first_look(
         if obs.header.is_series:
             return None
         checkpoint = Checkpoint(out, fingerprint(obs.files, config, software_version()), resume=resume)
-        return lines_of(Job(obs, config, plan, checkpoint, progress, thread_count(config)))
+        threads = thread_count(config)
+        with Ahead(parts_of(config), threads) as compiled:
+            compiled.wait(progress, ["statistics"])
+            return lines_of(Job(obs, config, plan, checkpoint, progress, threads, compiled=compiled))
 
 
 def refuse_calibration(obs: Observation, config: Config) -> None:

@@ -1,0 +1,152 @@
+"""Kernels compiled for this processor before they are needed, in processes of their own.
+
+A first search compiles some eighty kernels; numba compiles one at a time in a process. So processes share a list, the
+most expensive first, while the search reads its statistics.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pulsar_kernels
+from pulsar.config.model import Config
+from pulsar.pipeline.progress import Progress
+
+#: Set to 0 in the environment to have kernels compiled as they are met.
+SWITCH = "PULSAR_COMPILE_AHEAD"
+#: What is told of it.
+WHAT = "kernels for this processor, once"
+_POLL = 0.2
+
+
+def parts_of(config: Config, *, series: bool = False) -> list[str]:
+    """Parts of the index of kernels that a search with these settings runs through.
+
+    Parameters
+    ----------
+    config : Config
+    series : bool
+        A dedispersed series is searched, not raw data.
+    """
+    parts = [] if series else ["statistics", "dedispersion"]
+    if config.fft.enabled:
+        parts.append("fft")
+    if config.accel.enabled:
+        parts.append("accel")
+    if config.ffa.enabled:
+        parts.append("ffa")
+    if config.single_pulse.enabled:
+        parts.append("single pulse")
+    return [*parts, "fold"]
+
+
+class Ahead:
+    """Compiles what is missing among some kernels in the background.
+
+    Parameters
+    ----------
+    parts : sequence of str
+        Of the index of kernels (`pulsar_kernels.ahead`).
+    jobs : int
+        Processes at most.
+
+    Attributes
+    ----------
+    missing : list of str
+        Names of versions that are not stored yet, when this began.
+    """
+
+    def __init__(self, parts: Sequence[str], jobs: int) -> None:
+        from pulsar_kernels import ahead
+
+        self.missing: list[str] = []
+        self._left: list[str] = []
+        self._done: set[str] = set()
+        self._first: set[str] = set()
+        self._lock = threading.Lock()
+        self._processes: list[subprocess.Popen[str]] = []
+        self._threads: list[threading.Thread] = []
+        if os.environ.get(SWITCH) == "0" or not sys.executable or not ahead.storable():
+            return
+        self.missing = [name for name in ahead.versions(parts) if not ahead.stored(name)]
+        self._left = list(self.missing)
+        for _ in range(min(jobs, len(self.missing))):
+            process = _worker()
+            self._processes.append(process)
+            thread = threading.Thread(target=self._feed, args=(process,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _feed(self, process: "subprocess.Popen[str]") -> None:
+        """Hand one kernel after the other to a process; one that it fails at is compiled where it is met."""
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with contextlib.suppress(OSError, ValueError), process:
+            while True:
+                with self._lock:
+                    name = self._left.pop(0) if self._left else ""
+                if not name:
+                    break
+                process.stdin.write(f"{name}\n")
+                process.stdin.flush()
+                if not process.stdout.readline():
+                    break
+                with self._lock:
+                    self._done.add(name)
+
+    def wait(self, progress: Progress, parts: Sequence[str] | None = None) -> None:
+        """Wait until the kernels of `parts` (all, if not given) are there."""
+        from pulsar_kernels import ahead
+
+        wanted = set(self.missing) if parts is None else set(self.missing) & set(ahead.versions(parts))
+        with self._lock:
+            # They come first from now on.
+            self._left.sort(key=lambda name: name not in wanted)
+            told = len(self._done & wanted)
+        if told == len(wanted) or not self._threads:
+            return
+        with progress.stage("compiling", len(wanted), WHAT, foreseen=False) as tick:
+            tick(told)
+            while any(thread.is_alive() for thread in self._threads):
+                self._threads[0].join(_POLL)
+                with self._lock:
+                    now = len(self._done & wanted)
+                tick(now - told)
+                told = now
+                if told == len(wanted):
+                    break
+
+    def close(self) -> None:
+        """End what still runs."""
+        with self._lock:
+            self._left = []
+        for process in self._processes:
+            process.terminate()
+        for thread in self._threads:
+            thread.join()
+
+    def __enter__(self) -> "Ahead":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _worker() -> "subprocess.Popen[str]":
+    """A process that compiles what it is told on stdin, and says when it is done."""
+    begin = "import sys; sys.path.append(sys.argv[1]); from pulsar_kernels.ahead import main; main()"
+    return subprocess.Popen(
+        # -P: nothing in the folder in which the program was started is taken for a module.
+        [sys.executable, "-P", "-c", begin, str(Path(pulsar_kernels.__file__).parents[1])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        # Ctrl-C in the terminal is for the search, which ends its processes itself.
+        start_new_session=True,
+    )
