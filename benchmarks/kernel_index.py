@@ -1,0 +1,60 @@
+"""Write kernels/pulsar_kernels/index.py: the versions of kernels that searches call.
+
+    python tests/packaging/cold.py --types types.pkl && python benchmarks/kernel_index.py types.pkl
+
+The types are those that the searches of all kinds in cold.py were seen to use. To be run again when a kernel has got
+other arguments.
+"""
+
+import pickle
+import sys
+from pathlib import Path
+from typing import Any
+
+from numba import types
+
+TARGET = Path(__file__).resolve().parents[1] / "kernels" / "pulsar_kernels" / "index.py"
+HEAD = '''"""What versions of kernels searches call, the most expensive to compile first.
+
+Written by benchmarks/kernel_index.py; `pulsar_kernels.ahead` tells how the types are meant.
+"""
+
+VERSIONS = (
+'''
+
+
+def text(kind: Any) -> str:
+    """A type as `pulsar_kernels.ahead` reads it."""
+    if isinstance(kind, types.Array):
+        last = "::1" if kind.layout == "C" else ":"
+        shape = ",".join([":"] * (kind.ndim - 1) + [last])
+        return f"{'' if kind.mutable else 'const '}{kind.dtype}[{shape}]"
+    if isinstance(kind, types.BaseNamedTuple):
+        module = kind.instance_class.__module__.rpartition(".")[2]
+        return f"{module}.{kind.instance_class.__name__}"
+    return str(kind)
+
+
+def main() -> None:
+    seen: dict[str, float] = {}
+    for name, args, seconds in pickle.loads(Path(sys.argv[1]).read_bytes()):
+        if name.startswith("pulsar_kernels."):
+            line = f"{name.removeprefix('pulsar_kernels.')}({', '.join(text(a) for a in args)})"
+            seen[line] = max(seen.get(line, 0.0), seconds)
+    lines = []
+    for line in sorted(seen, key=lambda key: (-seen[key], key)):
+        path, _, arguments = line.partition("(")
+        parts, row = [], f'"{path}('
+        for k, one in enumerate(arguments.split(", ")):
+            piece = one if k == 0 else f", {one}"
+            if len(row) + len(piece) > 108:
+                parts.append(f'{row}"')
+                row = '"'
+            row += piece
+        parts.append(f'{row}"')
+        lines.append(f"    {parts[0]}," if len(parts) == 1 else "\n".join(f"    {p}" for p in parts) + ",")
+    TARGET.write_text(HEAD + "\n".join(lines) + "\n)\n")
+
+
+if __name__ == "__main__":
+    main()

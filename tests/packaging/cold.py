@@ -1,0 +1,157 @@
+"""What a first search has to compile: counted in an empty cache, and held to a budget.
+
+    python tests/packaging/cold.py [--types FILE]
+
+Searches of every kind (power spectra, acceleration and jerk, fast folding, single pulses) of a small filterbank, of the
+same as PSRFITS, and of a dedispersed series, in a process of their own whose cache is empty.
+"""
+
+import argparse
+import collections
+import json
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--kernels", type=int, help="most compilations of kernels")
+    parser.add_argument("--numba", type=int, help="most compilations of numba's own functions")
+    parser.add_argument("--ahead", action="store_true", help="`pulsar compile` first: nothing may be left to compile")
+    parser.add_argument("--types", type=Path, help="write down the types of arguments here (pickle)")
+    parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.inner:
+        json.dump(counted(args.types), sys.stdout)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        env = {**os.environ, "NUMBA_CACHE_DIR": folder, "PULSAR_COMPILE_AHEAD": "0"}
+        if args.ahead:
+            more = {"PULSAR_COMPILE_AHEAD": "1"}
+            subprocess.run([sys.executable, "-m", "pulsar", "compile"], env=env | more, check=True)
+        command = [sys.executable, __file__, "--inner", *(["--types", str(args.types)] if args.types else [])]
+        result = json.loads(subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE).stdout)
+    for name, (count, seconds) in sorted(result["kernels"].items(), key=lambda item: -item[1][1]):
+        print(f"{seconds:7.2f} s {count:3}  {name}")
+    kernels, seconds = result["events"], result["seconds"]
+    print(
+        f"{kernels} compilations of kernels, {result['inner']} of numba's own functions, {seconds:.1f} s of processor"
+    )
+    for count, most in ((kernels, args.kernels), (result["inner"], args.numba)):
+        if most is not None and count > most:
+            sys.exit(f"{count} compilations: the budget is {most}")
+    if args.ahead and kernels:
+        sys.exit("kernels/pulsar_kernels/index.py lacks versions: see benchmarks/kernel_index.py")
+
+
+def counted(types: Path | None) -> dict[str, Any]:
+    """Run the searches; what was compiled."""
+    from numba.core import event
+
+    done: list[tuple[str, Any, float, float]] = []
+    open_: dict[int, list[list[float]]] = collections.defaultdict(list)
+
+    class Listener(event.Listener):  # type: ignore[misc]
+        def on_start(self, _event: Any) -> None:
+            open_[threading.get_ident()].append([time.thread_time(), 0.0])
+
+        def on_end(self, ended: Any) -> None:
+            stack = open_[threading.get_ident()]
+            start, within = stack.pop()
+            spent = time.thread_time() - start
+            if stack:
+                stack[-1][1] += spent
+            function = ended.data["dispatcher"].py_func
+            name = f"{function.__module__}.{function.__qualname__}"
+            done.append((name, ended.data["args"], spent - within, spent if not stack else 0.0))
+
+    event.register("numba:compile", Listener())
+    with tempfile.TemporaryDirectory() as folder:
+        searches(Path(folder))
+    if types is not None:
+        types.write_bytes(pickle.dumps([(name, args, whole) for name, args, _, whole in done if whole]))
+    kernels: dict[str, tuple[int, float]] = {}
+    for name, _, seconds, _ in done:
+        count, total = kernels.get(name, (0, 0.0))
+        kernels[name] = (count + 1, total + seconds)
+    own = sum(name.startswith("pulsar_kernels.") for name, *_ in done)
+    return {
+        "kernels": kernels,
+        "events": own,
+        "inner": len(done) - own,
+        "seconds": sum(seconds for _, _, seconds, _ in done),
+    }
+
+
+def searches(folder: Path) -> None:
+    """All that a search may do, on as little as will do."""
+    from pulsar.config.load import load_config
+    from pulsar.pipeline.run import search
+    from pulsar.report.page import write_report
+    from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank, write_psrfits
+
+    sky = Sky(
+        nchans=64,
+        fch1=1490.0,
+        foff=-6.0,
+        tsamp=512e-6,
+        nsamps=1 << 17,
+        seed=3,
+        pulsars=(
+            Pulsar(name="fast", period=0.0231, dm=12, snr=25, duty=0.12),
+            Pulsar(name="slow", period=1.5123, dm=20, snr=90, duty=0.02, nulling=0.6),
+        ),
+        bursts=(Burst(name="burst", time=31.7, dm=15, snr=30, width=6e-3),),
+        rfi=(
+            Rfi(kind="dead", freqs=(1460, 1466)),
+            Rfi(kind="mains", rate=50.0, strength=0.03, harmonics=3),
+            Rfi(kind="impulse", rate=0.2, width=0.003, strength=1.5),
+        ),
+    )
+    quick = ["run.threads=2", "fold.ncands=6", "dedisp.dm_hi=30"]
+    everything = load_config(None, [*quick, "accel.zmax=60", "accel.wmax=100"])
+    filterbank = write_filterbank(sky, folder / "a.fil", threads=2)
+    run = search([filterbank], everything, folder / "a.h5")
+    write_report([run], folder / "report", top=3)
+    fits = write_psrfits(sky, folder / "a.fits", threads=2)
+    search(fits, load_config(None, quick), folder / "b.h5")
+    series_file(folder / "a.dat", sky.tsamp)
+    search([folder / "a.dat"], load_config(None, [*quick, "accel.zmax=20"]), folder / "c.h5")
+
+
+def series_file(path: Path, tsamp: float) -> None:
+    """Noise with a pulsar and the mains, as PRESTO's ``.dat`` with its ``.inf``."""
+    nsamps = 1 << 17
+    time_ = np.arange(nsamps) * tsamp
+    x = np.random.default_rng(1).standard_normal(nsamps) + 0.2 * np.sin(2 * np.pi * 50.0 * time_)
+    x += 1.5 * ((time_ / 0.1234) % 1.0 < 0.06)
+    (path.with_suffix(".dat")).write_bytes(x.astype(np.float32).tobytes())
+    path.with_suffix(".inf").write_text(
+        f""" Data file name without suffix          =  {path.stem}
+ Telescope used                         =  GBT
+ Object being observed                  =  x
+ J2000 Right Ascension (hh:mm:ss.ssss)  =  12:00:00.0
+ J2000 Declination     (dd:mm:ss.ssss)  =  30:00:00.0
+ Epoch of observation (MJD)             =  57001.25
+ Barycentered?           (1 yes, 0 no)  =  0
+ Number of bins in the time series      =  {nsamps}
+ Width of each time series bin (sec)    =  {tsamp}
+ Any breaks in the data? (1 yes, 0 no)  =  0
+ Dispersion measure (cm-3 pc)           =  12
+"""
+    )
+
+
+if __name__ == "__main__":
+    main()
