@@ -23,6 +23,12 @@ _SIDE_FREQ: Final = 20
 _SIDE_FDOT: Final = 12
 _SIDE_DM: Final = 40
 _FIT_STEPS: Final = 6
+#: Steps of the plane that an ascent looks ahead.
+_ASCENT: Final = 2
+#: A peak beside a higher one is another source above so many times what that leaves there, and what the best place of
+#: noise adds to it: half of the refined folds of pure noise reach less (4 to 6, docs/folding.md).
+_SMEARED: Final = 1.2
+_CHANCE: Final = 5.0
 #: Turns that the data must hold at least: what is seen once does not repeat.
 _FEWEST_TURNS: Final = 2.0
 #: Largest acceleration of a pulsar that is taken for real without further evidence [m/s^2]. By Kepler's third law, a
@@ -184,6 +190,37 @@ def _plane(
     profiles = np.fft.irfft(np.moveaxis(sums, 0, 2).reshape(-1, sums.shape[0]), data.nbins, axis=1)
     snr, _, _ = best_box(profiles, data.variance, dense=False)
     return snr.reshape(len(dfdots), len(dfs))
+
+
+def _own_peak(
+    plane: NDArray[np.float64],
+    dfs: NDArray[np.float64],
+    dfdots: NDArray[np.float64],
+    tau: NDArray[np.float64],
+    width: float,
+) -> tuple[int, int]:
+    """Row and column of the peak of the plane that the folded candidate stands on.
+
+    That is the highest, unless the one that an ascent from the start leads to is more than what the highest, smeared,
+    leaves there: then it is another source, and the highest is not what was found. A pulse of w turns that drifts by d
+    leaves sqrt(w/(w + 0.35 d)) of its S/N, and 1/d of that beyond a turn (as in `pulsar_kernels.longwave.explained`).
+    """
+    ncols = plane.shape[1]
+    i, j = int(np.argmin(np.abs(dfdots))), int(np.argmin(np.abs(dfs)))
+    while True:
+        # A pulse width each way: over what noise puts between neighbours.
+        top, left = max(i - _ASCENT, 0), max(j - _ASCENT, 0)
+        near = plane[top : i + _ASCENT + 1, left : j + _ASCENT + 1]
+        k, m = (int(n) for n in np.unravel_index(int(np.argmax(near)), near.shape))
+        if (top + k, left + m) == (i, j):
+            break
+        i, j = top + k, left + m
+    best, at = divmod(int(np.argmax(plane)), ncols)
+    late = (dfs[at] - dfs[j]) * tau + 0.5 * (dfdots[best] - dfdots[i]) * tau**2
+    drift = float(np.ptp(late))
+    smeared = float(plane[best, at]) * np.sqrt(width / (width + 0.35 * drift)) / max(drift, 1.0)
+    own = float(plane[i, j]) > np.hypot(_SMEARED * smeared, _CHANCE)
+    return (i, j) if own else (best, at)
 
 
 def _profile_box(spectra: NDArray[np.complex128], data: _Data) -> tuple[float, float, float]:
@@ -408,7 +445,7 @@ def _refined(
         return _measure(cube, data, theta, np.full(3, np.nan), before, offsets, dfs, dfdots, plane, noise)
     # The whole plane is shown, what is possible of it is searched.
     rows = np.flatnonzero(np.isin(dfdots, _within(dfdots, params.fdot, bounds.fdot))) if fit_d else [len(dfdots) // 2]
-    i, j = np.unravel_index(int(np.argmax(plane[rows])), (len(rows), len(dfs)))
+    i, j = _own_peak(plane[rows], dfs, dfdots[rows], data.tau, width)
     theta[0], theta[1] = dfs[j], dfdots[rows[i]]
     if search_fdot and abs(params.fdot) > MOST_ACCEL / C * params.freq:
         still = _plane(times, data, dfs, np.array([-params.fdot]))[0]

@@ -158,6 +158,26 @@ def test_a_faint_pulsar_keeps_its_signal_to_noise_beside_a_bright_one():
     assert fold.extra["noise_scale"] < 2.0
 
 
+@pytest.mark.parametrize("apart", [-0.7, 0.5, 1.2])
+def test_refinement_stays_with_its_source_beside_a_stronger_one(apart):
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        shape = (32, 4, 64)
+        own = make_cube(rng, snr=19.0, fwhm=0.04, phase=rng.random(), shape=shape)
+        other = make_cube(rng, snr=24.0, fwhm=0.04, phase=rng.random(), shape=shape, offsets=(apart / TOBS, 0.0, 0.0))
+        # The sum of two has twice the variance: S/N 13 and 17.
+        fold = refine(FoldCube(**{**own.__dict__, "data": (own.data + other.data) / np.float32(np.sqrt(2.0))}))
+        assert abs(fold.after.freq - 10.0) * TOBS < 0.1
+
+
+def test_a_start_half_a_bin_off_still_leads_to_the_top():
+    for seed in range(6):
+        for snr in (25.0, 150.0):
+            rng = np.random.default_rng(seed)
+            fold = refine(make_cube(rng, snr=snr, fwhm=0.04, phase=rng.random(), offsets=(0.5 / TOBS, 0.0, 0.0)))
+            assert abs(fold.after.freq - 10.0 - 0.5 / TOBS) * TOBS < 0.1
+
+
 @pytest.mark.parametrize(
     ("peaks", "factor"),
     [
