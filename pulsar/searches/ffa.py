@@ -19,8 +19,8 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import cubic_trend
 from pulsar.searches.ffa_levels import MIN_BINS, Step, make_levels
-from pulsar.searches.ffa_noise import folded_noise, spectrum_of, tail_noise
-from pulsar.searches.ffa_series import Buffers, flattened, halved, tame_bursts
+from pulsar.searches.ffa_noise import folded_noise, red_part, spectrum_of, tail_noise
+from pulsar.searches.ffa_series import Buffers, flattened, halved, taken_off, tame_bursts
 from pulsar.searches.ffa_sources import Refiner
 from pulsar.searches.lines import without_lines
 
@@ -268,7 +268,13 @@ class FFASearch:
             scale = tail_noise(halves, sigma, known)
             # Where the sums seem red their spectrum is looked at.
             longest = max(level.nsamps / level.shortest, 1.0)
-            spectrum = spectrum_of(halves, sigma, longest) if scale[-1] > 1.0 else np.zeros(0)
+            rises = scale
+            part, size = red_part(halves, share * sigma**2, longest) if scale[-1] > 1.0 else (np.zeros(0), 1)
+            if len(part):
+                halves = taken_off(flat, part, size, halves, buffers.halved)
+                tame_bursts(halves, sigma)
+                rises = tail_noise(halves, sigma, np.zeros(0))
+            spectrum = spectrum_of(halves, sigma, longest) if rises[-1] > 1.0 else np.zeros(0)
             # Missing samples are nothing, with no noise.
             noise = sigma * float(np.sqrt(share))
             buffers.noise[i] = noise
@@ -277,7 +283,7 @@ class FFASearch:
                 # One sample of noise in units: as many as leave room for bins of so many standard deviations.
                 rows = step.nsamps // step.transforms[0, 0]
                 unit = float(np.clip(ffa.LARGEST / (HEADROOM * np.sqrt(rows)), LEAST_UNIT, MOST_UNIT))
-                rise = np.interp(np.log2(step.widths * step.factor), np.arange(len(scale)), scale)
+                rise = np.interp(np.log2(step.widths * step.factor), np.arange(len(rises)), rises)
                 turns = step.nsamps / step.transforms[-1, 0]
                 if len(spectrum):
                     most = step.nsamps / step.transforms[0, 0]

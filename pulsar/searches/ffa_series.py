@@ -94,6 +94,22 @@ def flattened(level: Level, raw: NDArray[np.float32], flat: NDArray[np.float32])
     return float(np.sqrt(np.median(variances[:count]) / (1.0 - 2.0 / (9.0 * 31.0)) ** 3)), share
 
 
+def taken_off(
+    flat: NDArray[np.float32],
+    part: NDArray[np.float64],
+    size: int,
+    halves: list[NDArray[np.float32]],
+    space: NDArray[np.float32],
+) -> list[NDArray[np.float32]]:
+    """Take from a flattened series what is given at the middles of blocks, in place; returns its sums anew."""
+    from pulsar_kernels import longwave
+
+    missing = flat == 0.0
+    longwave.flatten(flat, size, part, flat)
+    flat[missing] = 0.0
+    return halved(flat, len(halves) - 1, space)
+
+
 def tame_bursts(halves: list[NDArray[np.float32]], sigma: float) -> None:
     """Cut bursts down: groups of 1, 2, 4 ... samples beyond 6 standard deviations are brought down to it.
 
