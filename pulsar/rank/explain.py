@@ -53,6 +53,8 @@ MOST = 16
 DOUBT_SIGMA = 3.0
 DOUBT_PART = 0.7
 UNEXPLAINED = 4.0
+#: Significances of two detections of one signal differ by the noise of both [sigma].
+ALIKE = 1.5
 #: Power beyond the comb of a candidate from which a longer period is tried [its standard deviations].
 BEYOND_SIGMA = 2.0
 
@@ -439,8 +441,8 @@ def simple_ratio(one: Candidate, other: Candidate, sky: Sky, bins: float = SAME_
 def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
     """Groups that may be more than what explains them, and are worth a fold: only that tells.
 
-    Those at longer periods of a candidate that may be its own, and those of which a good part is accounted for by
-    chance at most.
+    Those at longer periods of a candidate that may be its own, those at a part of its period that are as significant as
+    it is, and those of which a good part is accounted for by chance at most.
 
     Parameters
     ----------
@@ -463,7 +465,10 @@ def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
             power = rest[i].group.excess
             beyond = (power - given[i]) / float(np.sqrt(rest[i].group.nharm + 2.0 * given[i]))
             longer = ratio is not None and ratio < 2 and beyond > BEYOND_SIGMA
-            if longer or (beyond > DOUBT_SIGMA and given[i] < DOUBT_PART * power):
+            # At a part of the true period a sum misses harmonics; at a multiple of it there is nothing more to find.
+            shorter = ratio is not None and ratio >= 2 and ratio.denominator == 1
+            alike = shorter and rest[i].group.sigma > owner.group.sigma - ALIKE
+            if longer or alike or (beyond > DOUBT_SIGMA and given[i] < DOUBT_PART * power):
                 out.append(rest[i].group)
     return out
 

@@ -12,7 +12,7 @@ from reference.products import make_fold
 
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.explain import Sky, explain, left_sigma
+from pulsar.rank.explain import Sky, alternatives, explain, left_sigma
 from pulsar.searches import stats
 from pulsar.searches.sift import fade
 
@@ -311,6 +311,17 @@ def test_a_parent_stands_for_itself_and_has_a_fold(seed):
         assert one.parent in able
         assert one.relation
         assert one.reasons
+
+
+@pytest.mark.parametrize(("nharm", "folded"), [(16, ["part"]), (1, [])])
+def test_a_part_of_the_period_that_is_as_significant_is_folded(nharm, folded):
+    pulsar = Source(2.3, snr=20.0, fwhm=0.02)
+    owner = pulsar.candidate(uid="owner", nharm=4)
+    part = pulsar.group(3.0, nharm, uid="part")
+    verdict = explain([owner], [part], SKY)
+    assert parents(verdict)["part"][0] == "owner"
+    assert (part.sigma > owner.group.sigma - 1.5) == bool(folded)
+    assert [one.uid for one in alternatives(verdict, SKY)] == folded
 
 
 def test_nothing_and_nonsense():
