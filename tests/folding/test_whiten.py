@@ -109,6 +109,11 @@ def test_in_white_noise_nothing_changes_bit_for_bit(period, fwhm, monkeypatch):
     assert np.median(lost) < 0.01
 
 
+def highest_peak(plane, *_):
+    """Row and column of the highest peak, whatever it is of."""
+    return divmod(int(np.argmax(plane)), plane.shape[1])
+
+
 @pytest.mark.parametrize(
     ("kind", "amp", "period", "least", "better"),
     [
@@ -116,14 +121,15 @@ def test_in_white_noise_nothing_changes_bit_for_bit(period, fwhm, monkeypatch):
         ("waves", 0.4, 3.707, 13.0, 1.5),
         ("waves", 0.4, 1.1, 16.5, 1.2),
         ("walk", 0.1, 3.707, 12.0, 1.3),
-        ("walk", 0.4, 1.1, 13.5, 1.7),
+        ("walk", 0.4, 1.1, 13.5, 1.9),
     ],
 )
 def test_slow_narrow_pulsars_are_seen_through_red_noise(kind, amp, period, least, better, monkeypatch):
-    """Of a matched S/N of 20, which makes 19 in white noise."""
+    """Of a matched S/N of 20, which makes 19 in white noise; without, noise is white and the highest peak is taken."""
     folds = [fold_of(seed, period, 0.025, 20.0, kind, amp) for seed in range(6)]
     with monkeypatch.context() as without:
         without.setattr(refinement, "RED", np.inf)
+        without.setattr(refinement, "_own_peak", highest_peak)
         plain = [fold_of(seed, period, 0.025, 20.0, kind, amp) for seed in range(6)]
     snr = np.median([f.snr for f in folds])
     assert snr > least
