@@ -223,9 +223,9 @@ def main() -> None:
     plane = search.plane
     print(
         f"2^{args.log2n} samples, zmax {args.zmax:g}, wmax {args.wmax:g}, {args.nharm} harmonics: CPU s, best of "
-        f"{args.repeat}; {search.npoints / 1e6:.0f} M points in blocks of {plane.n}, "
-        f"{'kept' if plane.stored else f'slabs of {plane.slab} blocks'}, {search.memory_bytes / 1e6:.0f} MB, "
-        f"estimate {search.cost:.3f}"
+        f"{args.repeat}; {plane.npoints / 1e6:.0f} M points in blocks of {plane.n}, "
+        f"{'kept' if plane.stored else f'slabs of {plane.slab} blocks'}, {search.limits.memory_bytes / 1e6:.0f} MB, "
+        f"estimate {search.estimate(search.nsamps, search.tsamp, search.config).seconds:.3f}"
     )
     for name in (
         "search",

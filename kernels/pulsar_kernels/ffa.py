@@ -32,16 +32,18 @@ _WIDE_KEYS = 2.2
 _LITTLE = 1.45
 
 
-@kernel(inline=True)
-def stride(bins: int) -> int:
+def _stride(bins: int) -> int:
     """Elements from one row to the next: the row, its first 32 samples again, and up to a whole vector."""
     return (bins + 2 * WIDE - 1) & ~(WIDE - 1)
 
 
-@kernel()
+#: The same for kernels.
+stride = kernel(inline=True)(_stride)
+
+
 def work_size(nsamps: int, bins: int) -> int:
     """Elements of work space for the transform of `nsamps` samples in rows of `bins`."""
-    return (2 * (nsamps // bins) + LANES) * stride(bins)
+    return (2 * (nsamps // bins) + LANES) * _stride(bins)
 
 
 @kernel(inline=True)
@@ -50,7 +52,6 @@ def recipe_size(rows: int) -> int:
     return max(rows, 5 * (rows >> 2)) + 2 * LANES
 
 
-@kernel()
 def tile_size(bins: int, widest: int) -> int:
     """Elements of work space for the boxes of 16 profiles of `bins` bins, the widest of `widest` bins."""
     return (bins + widest + 2 * LANES) * LANES

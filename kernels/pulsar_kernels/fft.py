@@ -8,6 +8,7 @@ written to where they belong, those beyond Nyquist as the conjugates of their mi
 written twice in all, and no pass is spent on the split of a packed transform.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,14 +59,22 @@ class Plan(NamedTuple):
     @property
     def work(self) -> int:
         """Floats of work space that a transform needs."""
-        return -(-(self.n1 // 2 + 1) // LANES) * slots(self.n2) * ELEMENT
+        return _work(self.n1, self.n2)
 
 
-def make_plan(nfft: int) -> Plan | None:
-    """Plan for real series of `nfft` samples, or None for lengths that it does not cover.
+def _work(n1: int, n2: int) -> int:
+    return -(-(n1 // 2 + 1) // LANES) * slots(n2) * ELEMENT
 
-    Covered are even lengths that are a product of two numbers of 32 or more with no other factors than 2, 3 and 5.
-    """
+
+def work_size(nfft: int) -> int:
+    """Floats of work space that a transform of `nfft` samples needs; 0 where there is no plan for it."""
+    sides = _sides(nfft)
+    return 0 if sides is None else _work(*sides)
+
+
+@functools.cache
+def _sides(nfft: int) -> tuple[int, int] | None:
+    """Rows and columns of the matrix that a series is taken for, or None if it is none."""
     best: tuple[float, int] | None = None
     for n1 in range(2 * LANES, nfft // (2 * LANES) + 1) if nfft % 2 == 0 and factors(nfft) else ():
         if nfft % n1:
@@ -78,10 +87,18 @@ def make_plan(nfft: int) -> Plan | None:
         cost = (columns + rows) * (1.0 + max(n1, n2) / 16384)
         if best is None or cost < best[0]:
             best = cost, n1
-    if best is None:
+    return None if best is None else (best[1], nfft // best[1])
+
+
+def make_plan(nfft: int) -> Plan | None:
+    """Plan for real series of `nfft` samples, or None for lengths that it does not cover.
+
+    Covered are even lengths that are a product of two numbers of 32 or more with no other factors than 2, 3 and 5.
+    """
+    sides = _sides(nfft)
+    if sides is None:
         return None
-    n1 = best[1]
-    n2 = nfft // n1
+    n1, n2 = sides
     radix1, radix2 = factors(n1), factors(n2)
     k1 = np.arange(n1 // 2 + 1)
     # Half, for the sums and differences that take pairs of columns apart.

@@ -109,9 +109,7 @@ VERSIONS = (
     "fold.fold_row(float32[::1], uint16[::1], float64[::1])",
     "longwave.sum_pairs(float32[::1], float32[::1])",
     "fold.count_slots(uint16[::1], int64[::1])",
-    "ffa.work_size(int64, int64)",
     "correlate.work_floats(int64)",
     "correlate.staged_bytes(int64)",
-    "ffa.tile_size(int64, int64)",
     "lanes.slots(int64)",
 )

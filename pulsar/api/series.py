@@ -7,13 +7,12 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from pulsar.api._given import kind_of, observed
 from pulsar.config.load import load_section
 from pulsar.config.model import AccelConfig, Config, FFAConfig, FFTConfig, SinglePulseConfig
 from pulsar.data.arguments import number, quantities
-from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, Column
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from astropy.units import Quantity
 
     from pulsar.io.product.table import ResultTable
+    from pulsar.searches.search import Search
 
 #: Columns of detections that mean something only within a run.
 _OF_A_RUN = ("dm_index", "uid", "parent", "relation")
@@ -76,8 +76,7 @@ def search_fft(
     series = _series("search_fft", data, tsamp)
     values = {"nharm": nharm, "threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
     config = load_section("fft", "search_fft", values)
-    found = FFTSearch(series.nsamps, series.tsamp, config).search(series.data, series.dm, 0, _lines(birdies))
-    return _table(found, DETECTION_COLUMNS, "detections")
+    return _found(FFTSearch(series.nsamps, series.tsamp, config), series, birdies)
 
 
 @quantities(tsamp="s > 0", accel_max="m / s2 > 0", zmax=">= 0", wmax=">= 0", p_min="s > 0", p_max="s > 0")
@@ -148,8 +147,7 @@ def search_accel(
     config = load_section("accel", "search_accel", values)
     if not config.enabled:
         raise ConfigError("search_accel: give zmax [bins of 1/T] or accel_max [m / s2], above 0")
-    found = AccelSearch(series.nsamps, series.tsamp, config).search(series.data, series.dm, 0, _lines(birdies))
-    return _table(found, DETECTION_COLUMNS, "detections")
+    return _found(AccelSearch(series.nsamps, series.tsamp, config), series, birdies)
 
 
 @quantities(tsamp="s > 0", p_min="s > 0", p_max="s > 0")
@@ -164,6 +162,7 @@ def search_ffa(
     threshold: float = _FFA.threshold,
     max_detections: int = _FFA.max_detections,
     gaps: Sequence[tuple[int, int]] = (),
+    birdies: Iterable[tuple[float, float]] = (),
 ) -> ResultTable:
     """Search one dedispersed series for long periods by fast folding.
 
@@ -183,6 +182,8 @@ def search_ffa(
         Most detections returned.
     gaps : sequence of (int, int)
         First sample and the one after the last of stretches without data.
+    birdies : iterable of (float, float)
+        Frequencies and full widths of known interference [Hz].
 
     Returns
     -------
@@ -206,8 +207,7 @@ def search_ffa(
         "max_detections": max_detections,
     }
     config = load_section("ffa", "search_ffa", values)
-    found = FFASearch(series.nsamps, series.tsamp, config, gaps=gaps).search(series.data, series.dm)
-    return _table(found, DETECTION_COLUMNS, "detections")
+    return _found(FFASearch(series.nsamps, series.tsamp, config, gaps=gaps), series, birdies)
 
 
 @quantities(tsamp="s > 0", width_max="s > 0")
@@ -219,6 +219,7 @@ def search_single_pulse(
     width_max: float | Quantity = _PULSES.width_max,
     shape: Literal["boxcar", "gaussian"] = _PULSES.shape,
     max_events: int = _PULSES.max_events,
+    birdies: Iterable[tuple[float, float]] = (),
 ) -> ResultTable:
     """Search one dedispersed series for single pulses.
 
@@ -236,6 +237,8 @@ def search_single_pulse(
         Matched filter.
     max_events : int
         Most pulses returned.
+    birdies : iterable of (float, float)
+        Frequencies and full widths of known interference [Hz], which is taken out before where it is strong.
 
     Returns
     -------
@@ -254,8 +257,7 @@ def search_single_pulse(
     series = _series("search_single_pulse", data, tsamp)
     values = {"snr": snr, "width_max": width_max, "shape": shape, "max_events": max_events}
     config = load_section("single_pulse", "search_single_pulse", values)
-    found = SinglePulseSearch(series.nsamps, series.tsamp, config).search(series.data, series.dm, 0)
-    return _table(found, EVENT_COLUMNS, "single pulses, in order of time")
+    return _found(SinglePulseSearch(series.nsamps, series.tsamp, config), series, birdies)
 
 
 def _series(name: str, data: Any, tsamp: Any) -> TimeSeries:
@@ -288,11 +290,15 @@ def _lines(birdies: Any) -> list[tuple[float, float]]:
     return [(number("birdies", freq, "Hz > 0"), number("birdies", width, "Hz > 0")) for freq, width in pairs]
 
 
-def _table(rows: NDArray[Any], columns: tuple[Column, ...], description: str) -> ResultTable:
+def _found(search: Search[Any], series: TimeSeries, birdies: Any) -> ResultTable:
+    """What a search finds in a series."""
+    from pulsar.data.candidate import EVENT_COLUMNS
     from pulsar.io.product.table import as_table
 
+    rows = search.search(series.data, series.dm, birdies=_lines(birdies))
     names = [name for name in rows.dtype.names or () if name not in _OF_A_RUN]
     kept = np.zeros(len(rows), dtype=[(name, rows.dtype[name]) for name in names])
     for name in names:
         kept[name] = rows[name]
-    return as_table(kept, columns, description)
+    pulses = search.columns is EVENT_COLUMNS
+    return as_table(kept, search.columns, "single pulses, in order of time" if pulses else "detections")

@@ -21,7 +21,7 @@ from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, find_pulses
-from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials
+from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials, pulse_trials
 
 if TYPE_CHECKING:
     from pulsar.cleaning import CleanedSource, Mask
@@ -195,7 +195,7 @@ def _detect_series(job: Job) -> Detected:
             len(data), header.tsamp, job.config, trials=Trials(), memory=job.plan.accel_memory, gaps=gaps_of(job)
         )
         found = finder.search(data, header.dm, birdies=[(b.freq, b.width) for b in birdies], steady=steady)
-    ntrials = 1.0 if finder.pulses is None else finder.pulses.ntrials
+    ntrials = pulse_trials(len(data), header.tsamp, job.config)
     dms = np.array([header.dm])
     tsamps = np.array([header.tsamp])
     pulses = find_pulses(found.events, dms, tsamps, None, header, ntrials, job.config, job.progress)

@@ -21,14 +21,12 @@ from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.rates import read_rates
-from pulsar.pipeline.stages import ACCEL_PART, check_enabled, folding_dms
+from pulsar.pipeline.stages import ACCEL_PART, enabled_searches, folding_dms
 
 if TYPE_CHECKING:
     from pulsar.pipeline.night import Job as NightJob
 
-# Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/bench_search.py and bench_fold.py; elsewhere good
-# to a factor of two.
-SEARCH_RATE = 240.0e6  # points of a series searched a second, FFT and 32 harmonics
+# Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/bench_fold.py; elsewhere good to a factor of two.
 FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
 REFINE_SECONDS = 0.025  # to refine, judge and write a candidate
 # Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
@@ -206,7 +204,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     scratch = config.run.scratch
     if scratch and not (Path(scratch).is_dir() and os.access(scratch, os.W_OK | os.X_OK)):
         raise ConfigError(f"run.scratch = {scratch!r}: no such folder, or it cannot be written; create it first")
-    check_enabled(config)
+    enabled_searches(config)
     threads = thread_count(config)
     memory = stage_memory(config)
     if header.is_series:
@@ -339,33 +337,19 @@ class _Searches:
 
     def add(self, nsamps: int, tsamp: float, ndms: int, nfolded: int) -> None:
         """Count series of one length, `nfolded` of which are searched for long periods too."""
-        config, buffers = self.config, 0
-        if config.fft.enabled:
-            self._count("fft", ndms * nsamps / 2, ndms * nsamps / SEARCH_RATE)
-        if config.accel.enabled:
-            from pulsar.searches.accel import AccelSearch
-
-            accel = AccelSearch(nsamps, tsamp, config.accel, memory=self.room)
-            self._count("accel", ndms * accel.npoints, ndms * accel.cost)
-            self.accel_memory = max(self.accel_memory, self.threads * accel.memory_bytes)
-        if config.ffa.enabled:
-            from pulsar.searches.ffa import FFASearch
-
-            ffa = FFASearch(nsamps, tsamp, config.ffa)
-            if ffa.enabled:
-                self._count("ffa", nfolded * ffa.ntrial_periods, nfolded * ffa.cost)
-                buffers += ffa.memory_bytes
-        if config.single_pulse.enabled:
-            from pulsar.searches.single_pulse import SinglePulseSearch
-
-            pulses = SinglePulseSearch(nsamps, tsamp, config.single_pulse)
-            self._count("single_pulse", ndms * pulses.ntrials, ndms * pulses.cost)
-            buffers += pulses.memory_bytes
+        buffers = 0
+        for search, section in enabled_searches(self.config):
+            cost = search.estimate(nsamps, tsamp, section, memory=self.room)
+            if not cost.trials:
+                continue
+            name, count = search.name, nfolded if search.name == "ffa" else ndms
+            self.trials[name] = self.trials.get(name, 0.0) + count * cost.trials
+            self.seconds[name] = self.seconds.get(name, 0.0) + count * cost.seconds
+            if name == "accel":
+                self.accel_memory = max(self.accel_memory, self.threads * cost.memory)
+            else:
+                buffers += cost.memory
         self.memory = max(self.memory, self.accel_memory + self.threads * buffers)
-
-    def _count(self, name: str, trials: float, seconds: float) -> None:
-        self.trials[name] = self.trials.get(name, 0.0) + trials
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
 
 
 def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:

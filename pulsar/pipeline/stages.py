@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan, DMStage
+    from pulsar.searches.search import Search
 
 #: Samples that one task searches, at least.
 _TASK_POINTS = 1 << 19
@@ -156,24 +157,14 @@ class SeriesSearch:
         gaps: "tuple[tuple[int, int], ...]" = (),
     ) -> None:
         self.nsamps, self.tsamp = nsamps, tsamp
-        check_enabled(config)
-        self.fft = self.accel = self.ffa = self.pulses = None
-        if config.fft.enabled:
-            from pulsar.searches.fft import FFTSearch
-
-            self.fft = FFTSearch(nsamps, tsamp, config.fft, ntrials_dm=trials.periodic)
-        if config.accel.enabled:
-            from pulsar.searches.accel import AccelSearch
-
-            self.accel = AccelSearch(nsamps, tsamp, config.accel, ntrials_dm=trials.periodic, memory=memory)
-        if config.ffa.enabled:
-            from pulsar.searches.ffa import FFASearch
-
-            self.ffa = FFASearch(nsamps, tsamp, config.ffa, ntrials_dm=trials.folding, gaps=gaps)
-        if config.single_pulse.enabled:
-            from pulsar.searches.single_pulse import SinglePulseSearch
-
-            self.pulses = SinglePulseSearch(nsamps, tsamp, config.single_pulse)
+        more: dict[str, dict[str, Any]] = {
+            "fft": {"ntrials_dm": trials.periodic},
+            "accel": {"ntrials_dm": trials.periodic, "memory": memory},
+            "ffa": {"ntrials_dm": trials.folding, "gaps": gaps},
+        }
+        self.searches = [
+            make(nsamps, tsamp, section, **more.get(make.name, {})) for make, section in enabled_searches(config)
+        ]
 
     def search(
         self,
@@ -201,22 +192,41 @@ class SeriesSearch:
         steady : sequence of (float, float)
             The same of what may be a pulsar: taken out for the search for single pulses only.
         """
-        searches = [self.fft, self.accel, self.ffa if folding else None]
-        found = [s.search(series, dm=dm, dm_index=dm_index, birdies=birdies) for s in searches if s is not None]
-        events = [] if self.pulses is None else [self.pulses.search(series, dm, dm_index, [*birdies, *steady])]
-        none = np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), np.empty(0, dtype=dtype_of(EVENT_COLUMNS))
-        return Found(np.concatenate([none[0], *found]), np.concatenate([none[1], *events]))
+        periodic = [np.empty(0, dtype=dtype_of(DETECTION_COLUMNS))]
+        events = [np.empty(0, dtype=dtype_of(EVENT_COLUMNS))]
+        for search in self.searches:
+            if search.columns is EVENT_COLUMNS:
+                events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
+            elif folding or search.name != "ffa":
+                periodic.append(search.search(series, dm, dm_index, birdies))
+        return Found(np.concatenate(periodic), np.concatenate(events))
 
 
-def check_enabled(config: Config) -> None:
-    """Refuse a run that would search for nothing.
+def enabled_searches(config: Config) -> "list[tuple[type[Search[Any]], Any]]":
+    """The searches that are switched on, in the order in which a series goes through them, and their settings.
 
     Raises
     ------
     ConfigError
+        None is switched on.
     """
-    if not (config.fft.enabled or config.accel.enabled or config.ffa.enabled or config.single_pulse.enabled):
+    from pulsar.searches.accel import AccelSearch
+    from pulsar.searches.ffa import FFASearch
+    from pulsar.searches.fft import FFTSearch
+    from pulsar.searches.single_pulse import SinglePulseSearch
+
+    every: list[type[Search[Any]]] = [FFTSearch, AccelSearch, FFASearch, SinglePulseSearch]
+    chosen = [(make, section) for make in every if (section := getattr(config, make.name)).enabled]
+    if not chosen:
         raise ConfigError("no search is switched on: set fft.enabled, ffa.enabled, single_pulse.enabled or accel.zmax")
+    return chosen
+
+
+def pulse_trials(nsamps: int, tsamp: float, config: Config) -> float:
+    """Independent trials of the search for single pulses in one series."""
+    from pulsar.searches.single_pulse import SinglePulseSearch
+
+    return SinglePulseSearch.estimate(nsamps, tsamp, config.single_pulse).trials
 
 
 class BatchSearch:
@@ -277,10 +287,8 @@ class BatchSearch:
 
     def pulse_trials(self) -> float:
         """Independent trials of the search for single pulses in the whole run."""
-        from pulsar.searches.single_pulse import SinglePulseSearch
-
         return sum(
-            SinglePulseSearch(stage.nsamps, stage.tsamp, self.config.single_pulse).ntrials * independent
+            pulse_trials(stage.nsamps, stage.tsamp, self.config) * independent
             for stage, independent in zip(self._plan.stages, self.independent, strict=True)
         )
 

@@ -5,27 +5,17 @@ The steps: white Fourier amplitudes, powers at half bins and drifts 2 bins apart
 is measured is in docs/acceleration.md.
 """
 
-import threading
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import AccelConfig
-from pulsar.constants import C
-from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
-from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
-from pulsar.searches.response import DW, DZ, TOGETHER, Piece, Plane
+from pulsar.searches.response import DW, DZ, TOGETHER, Limits, Piece
+from pulsar.searches.search import Cost, Pairs, PeriodicSearch
 
-#: Largest drift where only an acceleration limits it [bins].
-MAX_Z = 1200.0
-#: No more than this part of the frequency itself is drifted through: a T is below c / 8.
-MAX_DRIFT = 0.125
-#: A single trial must be less likely than this by chance to be looked at at all.
-MAX_LOGP = float(np.log(1e-3))
 #: Part of the excess power at the threshold from which a grid point is refined, stage by stage: no more than the grid
 #: leaves of a signal (77 % of a single power at the worst place; 91 % on average).
 GRID = (0.77, 0.80, 0.82, 0.84, 0.85)
@@ -36,9 +26,6 @@ MOST_HITS = 100_000
 #: The best hits are ordered by exact powers if they are less likely than this, and no more than so many.
 EXACT_LOGP = -40.0
 EXACT_HITS = 500
-#: Bytes that hits and what blocks are worked on with take at most, and the plane if nothing else is said.
-WORK_BYTES = 20_000_000
-PLANE_BYTES = 4_000_000_000
 
 #: Independent trials from benchmarks/calibrate_accel_trials.py, of single powers and what each stage of sums adds: per
 #: bin of the top harmonic without drift, and per bin, Z_WIDTH and unit of -ln p with it (a random field has the more
@@ -50,40 +37,25 @@ Z_WIDTH = 6.95
 W_WIDTH = 25.0
 
 
-class AccelSearch:
-    """Search series of one length and sampling time; safe to share between threads.
+class AccelSearch(PeriodicSearch["_Buffers"]):
+    """Search over frequency and drift; see :class:`~pulsar.searches.search.Search`.
 
     Parameters
     ----------
-    nsamps : int
-        Samples of every series.
-    tsamp : float
-        Sampling time [s].
+    nsamps, tsamp, ntrials_dm
     config : AccelConfig, optional
         Largest drift or acceleration, harmonics, threshold, range of periods.
-    ntrials_dm : float
-        Independent DMs of the whole run, by which the trials of one series are multiplied.
     memory : int, optional
         Bytes that one thread may take; without it 4 GB for the plane.
 
-    Attributes
-    ----------
-    memory_bytes : int
-        What one thread takes.
-    npoints : int
-        Points of the plane that are made for one series.
-    cost : float
-        CPU time of one search [s], roughly.
-    logp_threshold : float
-        ln of the single-trial probability at the threshold.
-
     Raises
     ------
-    DataError
-        If the series are too short to search.
     ConfigError
         If the range of periods is empty, or the memory too little.
     """
+
+    name = "accel"
+    title = "a periodicity search"
 
     def __init__(
         self,
@@ -96,77 +68,41 @@ class AccelSearch:
     ) -> None:
         from pulsar_kernels.correlate import decoded, first_phase
 
-        config = AccelConfig() if config is None else config
-        if not ntrials_dm > 0:
-            raise ConfigError(f"ntrials_dm {ntrials_dm!r} must be positive")
-        self.amplitudes = Amplitudes(nsamps, tsamp)
-        self.nsamps, self.tsamp, self.tobs = self.amplitudes.nsamps, self.amplitudes.tsamp, self.amplitudes.tobs
+        super().__init__(nsamps, tsamp, ntrials_dm)
+        self.config = AccelConfig() if config is None else config
+        self.limits = limits = Limits(nsamps, tsamp, self.config, memory)
+        self.plane = limits.plane
+        self.amplitudes = Amplitudes(limits.lengths)
         self.nbins, self.noise = self.amplitudes.nbins, self.amplitudes.noise
-        self.config = config
-        self.ntrials_dm = float(ntrials_dm)
-        self._local = threading.local()
-        self.r_lo, self.r_hi = self.amplitudes.bin_range(config.p_min, config.p_max)
-        self.filled = self.nsamps / self.amplitudes.nfft
-        span = self.amplitudes.span
-
-        # Limits in bins of the padded transform.
-        z = config.zmax if config.zmax > 0 or config.accel_max is None else MAX_Z
-        self.z_limit = z / self.filled**2
-        self.w_limit = config.wmax / self.filled**3
-        reach = round(self.z_limit / DZ)
-        slope = MAX_DRIFT / (2.0 * DZ)
-        if config.accel_max is not None:
-            slope = min(slope, config.accel_max * span / C / (2.0 * DZ))
-        bends = max(1, round(self.w_limit / DW)) if config.wmax > 0 else 0
-        self.nharms = tuple(1 << s for s in range(int(config.nharm).bit_length()))
-        self._rows = np.zeros((len(self.nharms), 2), dtype=np.int64)
-        for s, h in enumerate(self.nharms):
-            self._rows[s, 0] = int(np.ceil(2 * h * self.r_lo))
-            self._rows[s, 1] = min(2 * self.nbins, int(np.floor(2 * h * self.r_hi)) + 1)
+        self.nharms = limits.nharms
         #: Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
-        self.cells = np.array([self._independent(int(lo), int(hi), reach, slope) for lo, hi in self._rows])
-
-        # The transform's work space is the plane's.
-        first = int(self._rows[:, 0].min())
-        last = max(int(self._rows[:, 1].max()), first + 1)
-        # Without a plan the padded series and its spectrum come on top.
-        fixed = 8 * (self.nbins + 2 * PAD) + WORK_BYTES + (8 * self.amplitudes.nfft if not self.amplitudes.work else 0)
-        transform = 4 * self.amplitudes.work + 64
-        allowed = PLANE_BYTES if memory is None else int(memory) - fixed
-        if allowed < transform:
-            raise ConfigError(
-                f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "
-                f"{(fixed + transform) / 1e6:.0f} MB are needed at least"
-            )
-        self.plane = Plane(self.nbins, self.filled, int(config.nharm), (first, last), reach, slope, bends, allowed)
-        n = self.plane.n
-        self._plane_bytes = max(self.plane.nbytes, transform)
-        self.memory_bytes = fixed + self._plane_bytes + (4 * last if self.plane.stored else 0)
-        self.npoints = self.plane.npoints
-        # Sums of harmonics cost a quarter of the plane, and something a row.
-        self.cost = 1.25 * self.plane.seconds + 2e-8 * nsamps
+        self.cells = np.array([self._independent(int(lo), int(hi)) for lo, hi in limits.rows])
         #: Frequency, drift, change of drift: how many are free.
-        self._nfree = 3 if bends else 2 if reach else 1
+        self._nfree = 3 if limits.bends else 2 if limits.reach else 1
         self._decode = decoded()
-        self._bends = {b: first_phase(n, 0.0, DW * b) for b in range(-bends, bends + 1)}
+        n = self.plane.n
+        self._bends = {b: first_phase(n, 0.0, DW * b) for b in range(-limits.bends, limits.bends + 1)}
         self._starts: dict[int, NDArray[np.float32]] = {}
+        self._solve_threshold(self.config.threshold)
 
-        expected = float(np.log(stats.expected_from_sigma(config.threshold)))
-        logp = expected
-        for _ in range(50):
-            # The number of trials depends on p, slowly.
-            logp = expected - float(np.log(self.ntrials(logp)))
-        self.set_threshold(min(logp, MAX_LOGP))
+    @classmethod
+    def _cost(cls, nsamps: int, tsamp: float, config: Any, memory: int | None, /) -> Cost:
+        # Its trials are the points of the plane that are made for a series.
+        limits = Limits(nsamps, tsamp, AccelConfig() if config is None else config, memory)
+        # Sums of harmonics cost a quarter of the plane, and something a row.
+        seconds = 1.25 * limits.plane.seconds + 2e-8 * nsamps
+        return Cost(limits.plane.npoints, seconds, limits.memory_bytes)
 
-    def _independent(self, lo: int, hi: int, reach: int, slope: float) -> tuple[float, float]:
+    def _independent(self, lo: int, hi: int) -> tuple[float, float]:
         """Bins of the top harmonic, and bins times widths of drift, of one stage."""
         if hi <= lo:
             return 0.0, 0.0
-        bins = (hi - lo) / 2.0 * self.filled
+        reach, slope, filled = self.limits.reach, self.limits.slope, self.limits.filled
+        bins = (hi - lo) / 2.0 * filled
         # The drift grows with the row, then stays.
         knee = min(max(reach / slope, lo), hi)
         z = DZ * (0.5 * slope * (knee**2 - lo**2) + reach * (hi - knee)) / (hi - lo)
-        return bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH
+        return bins, bins * 2.0 * z * filled**2 / Z_WIDTH
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p."""
@@ -194,52 +130,18 @@ class AccelSearch:
         limits = [np.clip(np.floor(p * self._steps - e), 1, KNEE - 1) for p, e in zip(grid, rounding, strict=True)]
         self._limits = np.repeat(np.array(limits, dtype=np.uint8), WIDE)
 
-    def _buffers(self) -> "_Buffers":
-        found: _Buffers | None = getattr(self._local, "buffers", None)
-        if found is None:
-            found = _Buffers(self)
-            self._local.buffers = found
-        return found
+    def _make_buffers(self) -> "_Buffers":
+        return _Buffers(self)
 
-    def search(
-        self,
-        series: NDArray[Any],
-        dm: float = 0.0,
-        dm_index: int = 0,
-        birdies: Iterable[tuple[float, float]] = (),
-    ) -> NDArray[Any]:
-        """Detections in one series, best first.
-
-        Parameters
-        ----------
-        series : ndarray of int16 or float32, shape (nsamps,)
-            Samples that are not finite count as the mean.
-        dm : float
-            DM of the series [pc cm^-3].
-        dm_index : int
-            Row of the DM plan.
-        birdies : iterable of (float, float)
-            Frequencies and full widths [Hz] of known interference, whose bins are emptied.
-
-        Returns
-        -------
-        ndarray
-            Structured, with the fields of DETECTION_COLUMNS; at most `max_detections` rows.
-
-        Raises
-        ------
-        DataError
-            If the series has another length.
-        """
+    def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> NDArray[Any]:
         from pulsar_kernels import whiten
 
-        b = self._buffers()
         levels = self.amplitudes.fill(series, birdies, b.real, b.imag, b.transform)
         if levels is None:
-            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+            return self._table(0)
         whiten.whiten_amplitudes(b.real, b.imag, PAD, self.noise.centres, levels)
         found = self._stored(b) if self.plane.stored else self._slabs(b)
-        return self._detections(b, found, dm, dm_index)
+        return self._detections(b, found)
 
     def _start(self, centre: int) -> NDArray[np.float32]:
         from pulsar_kernels.correlate import first_phase
@@ -295,7 +197,17 @@ class AccelSearch:
                 if start < stop:
                     found = b.room(found, self)
                     found = drifts.sum_rows(
-                        *(b.plane, plane.zero, shift, self._rows, start, stop, piece.centre, piece.pitch, plane.slope),
+                        *(
+                            b.plane,
+                            plane.zero,
+                            shift,
+                            self.limits.rows,
+                            start,
+                            stop,
+                            piece.centre,
+                            piece.pitch,
+                            plane.slope,
+                        ),
                         *(plane.reach, self._limits, self._decode, b.cells, found, b.hits),
                     )
         return found
@@ -328,21 +240,22 @@ class AccelSearch:
                     lo, hi = max(2 * p.first, start), min(2 * (p.first + p.count), stop)
                     before = b.room(found, self)
                     found = drifts.sum_rows(
-                        *(b.plane, table, shift, self._rows, lo, hi, p.centre, p.pitch, plane.slope),
+                        *(b.plane, table, shift, self.limits.rows, lo, hi, p.centre, p.pitch, plane.slope),
                         *(plane.reach, self._limits, self._decode, b.cells, before, b.hits),
                     )
                     b.bends[before:found] = bend
         return found
 
-    def _detections(self, b: "_Buffers", found: int, dm: float, dm_index: int) -> NDArray[Any]:
+    def _detections(self, b: "_Buffers", found: int) -> NDArray[Any]:
         from pulsar_kernels import dechirp
 
         if found == 0:
-            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+            return self._table(0)
+        limits = self.limits
         nharm = np.left_shift(1, b.hits[:found, 2])
         hits = np.empty((found, 5))
         # From the middle of a sample near it to the middle of the data.
-        late = 0.5 * self.filled - self.plane.block.origin / self.plane.n
+        late = 0.5 * limits.filled - self.plane.block.origin / self.plane.n
         r = b.hits[:found, 0] / (2.0 * nharm)
         z = DZ * b.hits[:found, 1] / nharm
         w = DW * b.bends[:found] / nharm
@@ -356,23 +269,21 @@ class AccelSearch:
         # Bytes hold strong powers roughly, and which of f, 2 f, 3 f ... comes first matters.
         strong = order[: min(EXACT_HITS, np.count_nonzero(logp < EXACT_LOGP))]
         if strong.size:
-            dechirp.exact(b.real, b.imag, PAD, self.filled, hits, strong)
+            dechirp.exact(b.real, b.imag, PAD, limits.filled, hits, strong)
             logp[strong] = stats.power_logp(hits[strong, 4], nharm[strong])
             order = np.argsort(logp, kind="stable")
         most = min(found, self.config.max_detections)
         out = np.empty((most, 7))
         kept = dechirp.select(
-            *(b.real, b.imag, PAD, self.filled, hits, order, self._nfree),
-            np.array([float(self.nbins), self.z_limit, self.w_limit]),
-            np.array([self.logp_threshold, self.config.nharm, self.r_hi]),
+            *(b.real, b.imag, PAD, limits.filled, hits, order, self._nfree),
+            np.array([float(self.nbins), limits.z_limit, limits.w_limit]),
+            np.array([self.logp_threshold, self.config.nharm, limits.r_hi]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
             np.zeros((most, dechirp.KNOWN)),
         )
         out = out[np.argsort(out[:kept, 5], kind="stable")]
         span = self.amplitudes.span
-        table = np.zeros(kept, dtype=dtype_of(DETECTION_COLUMNS))
-        table["dm_index"] = dm_index
-        table["dm"] = dm
+        table = self._table(kept)
         table["kind"] = "accel"
         table["snr"] = np.nan
         table["width"] = np.nan
@@ -385,10 +296,7 @@ class AccelSearch:
         table["freq_err"] = error / np.sqrt(out[:, 6])
         table["nharm"] = out[:, 3]
         table["power"] = out[:, 4]
-        logp = stats.power_logp(out[:, 4], out[:, 3])
-        table["logp"] = logp
-        table["sigma_single"] = stats.sigma_from_logp(logp)
-        table["sigma"] = stats.trial_sigma(logp, self.ntrials(logp))
+        self._significances(table, stats.power_logp(out[:, 4], out[:, 3]))
         return table
 
 
@@ -404,10 +312,10 @@ class _Buffers:
         self.real = np.zeros(search.nbins + 2 * PAD, dtype=np.float32)
         self.imag = np.zeros(search.nbins + 2 * PAD, dtype=np.float32)
         # Rows begin at cache lines; the transform is done when the plane is filled.
-        space = np.zeros(search._plane_bytes + 64, dtype=np.uint8)
+        space = np.zeros(search.limits.plane_bytes + 64, dtype=np.uint8)
         skip = -space.ctypes.data % 64
-        self.plane = space[skip : skip + search._plane_bytes]
-        self.transform = self.plane[: 4 * search.amplitudes.work].view(np.float32)
+        self.plane = space[skip : skip + search.limits.plane_bytes]
+        self.transform = self.plane[: 4 * search.limits.lengths.work].view(np.float32)
         floats = np.zeros(work_floats(n) + 2 * n * TOGETHER + 16, dtype=np.float32)
         floats = floats[-(floats.ctypes.data // 4) % 16 :]
         self.work = floats[: work_floats(n)]

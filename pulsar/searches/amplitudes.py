@@ -7,13 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft as scipy_fft
 
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError
 from pulsar.searches.spectrum import NoiseModel
 
 #: Bins added on either side of a spectrum.
 PAD = 16
-#: Fewest samples that a search makes sense for.
-MIN_SAMPLES = 256
 #: Lowest bin ever searched: the noise model begins there.
 MIN_BIN = 4.0
 #: Cycles in the data below which nothing is searched unless p_max says so.
@@ -57,13 +55,12 @@ def cubic_trend(series: NDArray[Any], gaps: Iterable[tuple[int, int]] = ()) -> N
     return coeffs
 
 
-class Amplitudes:
-    """Detrend, pad and transform series of one length; safe to share between threads.
+class Lengths:
+    """Lengths of the padded transform of series of `nsamps` samples, in time and in bins.
 
     Parameters
     ----------
     nsamps : int
-        Samples of every series.
     tsamp : float
         Sampling time [s].
 
@@ -73,34 +70,19 @@ class Amplitudes:
         Padded length, a fast even number, and half of it.
     span, tobs : float
         Length with and without padding [s].
-    noise : NoiseModel
     work : int
-        Floats of work space that a transform needs.
-
-    Raises
-    ------
-    DataError
-        If the series are too short to search.
-    ConfigError
-        If `tsamp` is not positive.
+        Floats of work space that a transform needs; 0 where scipy makes it.
     """
 
     def __init__(self, nsamps: int, tsamp: float) -> None:
-        from pulsar_kernels.fft import make_plan
+        from pulsar_kernels.fft import work_size
 
-        if nsamps < MIN_SAMPLES:
-            raise DataError(f"series of {nsamps} samples: a periodicity search needs at least {MIN_SAMPLES}")
-        if not tsamp > 0:
-            raise ConfigError(f"tsamp {tsamp!r} must be positive")
-        self.nsamps = int(nsamps)
-        self.tsamp = float(tsamp)
+        self.nsamps, self.tsamp = int(nsamps), float(tsamp)
         self.nfft = 2 * int(scipy_fft.next_fast_len((self.nsamps + 1) // 2, real=True))
         self.nbins = self.nfft // 2
         self.span = self.nfft * self.tsamp
         self.tobs = self.nsamps * self.tsamp
-        self.noise = NoiseModel(self.nbins)
-        self.plan = make_plan(self.nfft)
-        self.work = 0 if self.plan is None else self.plan.work
+        self.work = work_size(self.nfft)
 
     def bin_range(self, p_min: float | None, p_max: float | None) -> tuple[float, float]:
         """Lowest and highest bin of a range of periods [s]; by default from 10 cycles in the data to Nyquist.
@@ -117,6 +99,26 @@ class Amplitudes:
         high = min(self.span / p_min if p_min is not None else float(self.nbins), float(self.nbins))
         return max(low, MIN_BIN), high
 
+
+class Amplitudes:
+    """Detrend, pad and transform series of one length; safe to share between threads.
+
+    Parameters
+    ----------
+    lengths : Lengths
+
+    Attributes
+    ----------
+    noise : NoiseModel
+    """
+
+    def __init__(self, lengths: Lengths) -> None:
+        from pulsar_kernels.fft import make_plan
+
+        self.nfft, self.nbins, self.span = lengths.nfft, lengths.nbins, lengths.span
+        self.noise = NoiseModel(self.nbins)
+        self.plan = make_plan(self.nfft)
+
     def fill(
         self,
         series: NDArray[Any],
@@ -129,7 +131,7 @@ class Amplitudes:
 
         Parameters
         ----------
-        series : ndarray of int16 or float32, shape (nsamps,)
+        series : ndarray of int16 or float32, shape (nsamps,), C-contiguous
             Samples that are not finite count as the mean.
         birdies : iterable of (float, float)
             Frequencies and full widths [Hz] of known interference, whose bins are emptied.
@@ -140,22 +142,9 @@ class Amplitudes:
         -------
         ndarray of float64 or None
             Levels at the knots of `noise`; None when the series is constant.
-
-        Raises
-        ------
-        DataError
-            If the series has another length.
         """
         from pulsar_kernels import fft, whiten
 
-        if series.ndim != 1 or series.shape[0] != self.nsamps:
-            raise DataError(
-                f"series of shape {series.shape} given to a search of {self.nsamps} samples: "
-                "make one search for each length (make one FFTSearch, AccelSearch ...)"
-            )
-        if series.dtype not in (np.int16, np.float32):
-            series = series.astype(np.float32)
-        series = np.ascontiguousarray(series)
         trend = cubic_trend(series)
         if self.plan is None:
             padded = np.empty(self.nfft, dtype=np.float32)

@@ -4,28 +4,25 @@ The steps: sums of samples, a running median taken off, coarser series as the pe
 the best boxcar of every profile, one refined detection per source. What each does and how well is in docs/ffa.md.
 """
 
-import threading
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import FFAConfig
-from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.series import TimeSeries
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import cubic_trend
-from pulsar.searches.ffa_levels import MIN_BINS, Step, make_levels
+from pulsar.searches.ffa_levels import MIN_BINS, Level, Step, make_levels, trial_periods
 from pulsar.searches.ffa_noise import folded_noise, red_part, spectrum_of, tail_noise
 from pulsar.searches.ffa_series import Buffers, flattened, halved, taken_off, tame_bursts
 from pulsar.searches.ffa_sources import Refiner
 from pulsar.searches.lines import without_lines
+from pulsar.searches.search import Cost, Pairs, PeriodicSearch
 
-#: Fewest samples that a search makes sense for, and fewest turns.
-MIN_SAMPLES = 256
+#: Fewest turns that a search makes sense for.
 MIN_TURNS = 4.0
 #: How much more at one turn.
 FEW_TURNS = 2.5
@@ -39,9 +36,6 @@ COARSER = 4.0
 FEWEST_UNITS = 0.5
 #: Noise of a sample of a level in units of its running sums.
 FINE_UNIT = 64.0
-#: A single trial must be less likely than this by chance to be looked at at all.
-MAX_LOGP = float(np.log(1e-5))
-
 #: Independent trials per unit (see FFASearch.ntrials) at p = 1e-6, more for every factor of ten below, and the most
 #: (benchmarks/calibrate_ffa_trials.py).
 TRIALS = (1.9, 0.5, 4.0)
@@ -50,19 +44,17 @@ TRIALS = (1.9, 0.5, 4.0)
 _KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
 
 
-class FFASearch:
-    """Search series of one length and sampling time; safe to share between threads.
+class FFASearch(PeriodicSearch[Buffers]):
+    """Search for long periods by folding; see :class:`~pulsar.searches.search.Search`.
+
+    Lines of interference are filtered out of the series, and what has such a frequency, or equal pulses that have it,
+    is not listed.
 
     Parameters
     ----------
-    nsamps : int
-        Samples of every series.
-    tsamp : float
-        Sampling time [s].
+    nsamps, tsamp, ntrials_dm
     config : FFAConfig
         Range of periods and widths, threshold.
-    ntrials_dm : float
-        Independent DMs of the whole run, by which the trials of one series are multiplied.
     gaps : sequence of (int, int)
         First sample and the one after the last of stretches without data: they have no weight.
     nbins : int, optional
@@ -70,11 +62,13 @@ class FFASearch:
 
     Raises
     ------
-    DataError
-        If the series are too short to search.
     ConfigError
         If a parameter is out of range.
     """
+
+    name = "ffa"
+    title = "a folding search"
+    max_logp = float(np.log(1e-5))
 
     def __init__(
         self,
@@ -86,41 +80,24 @@ class FFASearch:
         gaps: Sequence[tuple[int, int]] = (),
         nbins: int | None = None,
     ) -> None:
-        from pulsar_kernels import ffa
-
-        config = FFAConfig() if config is None else config
-        if nsamps < MIN_SAMPLES:
-            raise DataError(f"series of {nsamps} samples: a folding search needs at least {MIN_SAMPLES}")
-        if not tsamp > 0 or not ntrials_dm > 0:
-            raise ConfigError(f"tsamp {tsamp!r} and ntrials_dm {ntrials_dm!r} must be positive")
+        super().__init__(nsamps, tsamp, ntrials_dm)
+        self.config = config = FFAConfig() if config is None else config
         if nbins is not None and nbins < MIN_BINS:
             raise ConfigError(f"nbins {nbins!r} phase bins: a profile needs at least {MIN_BINS}")
-        self.nsamps = int(nsamps)
-        self.tsamp = float(tsamp)
-        self.config = config
-        self.ntrials_dm = float(ntrials_dm)
-        self.tobs = self.nsamps * self.tsamp
         clipped = [(max(int(lo), 0), min(int(hi), self.nsamps)) for lo, hi in gaps]
         self._gaps = np.array(sorted(g for g in clipped if g[1] > g[0]), dtype=np.int64).reshape(-1, 2)
         #: Range that is searched [s].
-        self.p_min = max(config.p_min, MIN_BINS * self.tsamp)
-        self.p_max = min(config.p_max, self.tobs / MIN_TURNS)
-        self.levels = make_levels(
-            self.nsamps, self.tsamp, self.p_min, self.p_max, config.duty_min, config.duty_max, nbins
-        )
+        self.p_min, self.p_max = _range(self.nsamps, self.tsamp, config)
+        self.levels = _levels(self.nsamps, self.tsamp, config, nbins)
         every = [(i, j, step) for i, level in enumerate(self.levels) for j, step in enumerate(level.steps)]
         #: Trial periods of one series.
-        self.ntrial_periods = int(sum(np.sum(s.transforms[:, 2] - s.transforms[:, 1]) for _, _, s in every))
+        self.ntrial_periods = trial_periods(self.levels)
         #: Units in which the trials of one series are counted: see `ntrials`.
         self.units = float(
             sum(
                 np.sum((s.transforms[:, 2] - s.transforms[:, 1]) * s.transforms[:, 0]) * np.sum(1.0 / s.widths**2)
                 for _, _, s in every
             )
-        )
-        self._nwork = max((ffa.work_size(s.nsamps, int(b)) for _, _, s in every for b in s.transforms[:, 0]), default=0)
-        self._ntile = max(
-            (ffa.tile_size(int(b), int(s.widths[-1])) for _, _, s in every for b in s.transforms[:, 0]), default=0
         )
         self._owners = np.array([(i, j, k) for i, j, s in every for k in range(len(s.transforms))], dtype=np.int64)
         # Of every transform: where its trials begin, bins, first row, rows, sampling time, boxes.
@@ -131,13 +108,22 @@ class FFASearch:
         most = max((len(s.widths) for _, _, s in every), default=0)
         boxes = [np.pad(s.widths, (0, most - len(s.widths))) for _, _, s in every for _ in s.transforms]
         self._boxes = np.array(boxes, dtype=np.int64).reshape(len(table), most)
-        self._local = threading.local()
         self._refiner = Refiner(self.levels, self.tobs, self.p_max, config.duty_max)
-        expected = float(np.log(stats.expected_from_sigma(config.threshold)))
-        logp = expected
-        for _ in range(50):
-            logp = expected - float(np.log(self.ntrials(logp)))
-        self.set_threshold(min(logp, MAX_LOGP))
+        self._solve_threshold(config.threshold)
+
+    @classmethod
+    def _cost(cls, nsamps: int, tsamp: float, config: Any, _memory: int | None, /) -> Cost:
+        # Its trials are periods, 0 of them where there is none to search.
+        levels = _levels(nsamps, tsamp, FFAConfig() if config is None else config, None)
+        periods = trial_periods(levels)
+        seconds = 0.5e-9 * nsamps if periods else 0.0
+        for level in levels:
+            seconds += 4.3e-9 * level.nsamps
+            for step in level.steps:
+                bins = step.transforms[:, 0].astype(np.float64)
+                rows = step.nsamps // step.transforms[:, 0]
+                seconds += float(np.sum(bins * rows * (0.12e-9 + 0.04e-9 * np.log2(rows))))
+        return Cost(periods, float(seconds), Buffers.nbytes(levels))
 
     @property
     def enabled(self) -> bool:
@@ -148,26 +134,6 @@ class FFASearch:
     def resolution(self) -> float:
         """Sampling time of the finest series that is folded [s]; inf if none is."""
         return min((step.factor * level.tau for level in self.levels for step in level.steps), default=float("inf"))
-
-    @property
-    def memory_bytes(self) -> int:
-        """Work space of one thread."""
-        series = sum(2 * level.nsamps for level in self.levels)
-        longest = max((level.nsamps for level in self.levels), default=0)
-        coarse = max((step.nsamps for level in self.levels for step in level.steps), default=0)
-        return 4 * (series + 2 * longest + self._ntile) + 2 * (coarse + self._nwork) + 5 * self.ntrial_periods
-
-    @cached_property
-    def cost(self) -> float:
-        """About the CPU seconds that a series takes, on one core of 2024."""
-        seconds = 0.5e-9 * self.nsamps if self.enabled else 0.0
-        for level in self.levels:
-            seconds += 4.3e-9 * level.nsamps
-            for step in level.steps:
-                bins = step.transforms[:, 0].astype(np.float64)
-                rows = step.nsamps // step.transforms[:, 0]
-                seconds += float(np.sum(bins * rows * (0.12e-9 + 0.04e-9 * np.log2(rows))))
-        return float(seconds)
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p.
@@ -184,51 +150,13 @@ class FFASearch:
         self.logp_threshold = float(logp)
         self.snr_threshold = float(stats.sigma_from_logp(self.logp_threshold))
 
-    def search(
-        self,
-        series: NDArray[Any],
-        dm: float = 0.0,
-        dm_index: int = 0,
-        birdies: Iterable[tuple[float, float]] = (),
-    ) -> NDArray[Any]:
-        """Detections in one series, best first.
+    def _make_buffers(self) -> Buffers:
+        return Buffers(self.levels)
 
-        Parameters
-        ----------
-        series : ndarray of int16 or float32, shape (nsamps,)
-            Samples that are not finite, in gaps, or in stretches of equal samples have no weight.
-        dm : float
-            DM of the series [pc cm^-3].
-        dm_index : int
-            Row of the DM plan.
-        birdies : iterable of (float, float)
-            Frequencies and full widths [Hz] of known interference: filtered out of the series, and what has such a
-            frequency, or equal pulses that have it, is not listed.
-
-        Returns
-        -------
-        ndarray
-            Structured, with the fields of DETECTION_COLUMNS; at most `max_detections` rows.
-
-        Raises
-        ------
-        DataError
-            If the series has another length.
-        """
-        if not self.enabled:
-            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
-        buffers = self._buffers()
-        birdies = tuple(birdies)
-        if not self._fold(series, buffers, np.zeros((0, 0), dtype=np.float32), birdies):
-            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
-        return self._detect(buffers, dm, dm_index, birdies)
-
-    def _buffers(self) -> Buffers:
-        found: Buffers | None = getattr(self._local, "buffers", None)
-        if found is None:
-            found = Buffers(self.levels, self._nwork, self._ntile, self.ntrial_periods)
-            self._local.buffers = found
-        return found
+    def _find(self, series: NDArray[Any], buffers: Buffers, birdies: Pairs) -> NDArray[Any]:
+        if not self.enabled or not self._fold(series, buffers, np.zeros((0, 0), dtype=np.float32), birdies):
+            return self._table(0)
+        return self._detect(buffers, birdies)
 
     def _fold(
         self,
@@ -240,14 +168,6 @@ class FFASearch:
         """Fill the best S/N of every trial period; False when the series is constant."""
         from pulsar_kernels import ffa, longwave
 
-        if series.ndim != 1 or series.shape[0] != self.nsamps:
-            raise DataError(
-                f"series of shape {series.shape} given to a search of {self.nsamps} samples: "
-                "make one FFASearch for each length"
-            )
-        if series.dtype not in (np.int16, np.float32):
-            series = series.astype(np.float32)
-        series = np.ascontiguousarray(series)
         first = self.levels[0]
         longwave.sum_samples(series, cubic_trend(series, self._gaps), self._gaps, first.halvings, buffers.raw[0])
         without_lines(buffers.raw[0], first.tau, birdies)
@@ -338,15 +258,13 @@ class FFASearch:
         """All trial periods [s], shape (ntrial_periods,)."""
         return np.asarray(1.0 / self._trials(np.arange(self.ntrial_periods))[0])
 
-    def _detect(
-        self, buffers: Buffers, dm: float, dm_index: int, birdies: tuple[tuple[float, float], ...]
-    ) -> NDArray[Any]:
+    def _detect(self, buffers: Buffers, birdies: Pairs) -> NDArray[Any]:
         from pulsar_kernels import longwave
 
         best = buffers.best[: self.ntrial_periods]
         index = np.flatnonzero(best > self.snr_threshold)
         if index.size == 0:
-            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+            return self._table(0)
         freq, nbins, which = self._trials(index)
         snr = best[index].astype(np.float64)
         width = self._boxes[which, buffers.which[index]] / nbins
@@ -369,19 +287,26 @@ class FFASearch:
                 rows.append((source.freq, source.freq_err, snr[i], source.width))
             longwave.explained(freq, snr, alive, np.array(source.root), self.tobs, _KNOWN)
             alive[i] = False
-        out = np.zeros(len(rows), dtype=dtype_of(DETECTION_COLUMNS))
+        out = self._table(len(rows))
         found = np.array(rows).reshape(-1, 4)
-        out["dm_index"] = dm_index
-        out["dm"] = dm
         out["kind"] = "ffa"
         out["freq"], out["freq_err"], out["snr"], out["width"] = found.T
         out["nharm"] = np.clip(np.round(0.5 / found[:, 3]), 1, 32)
         out["power"] = out["nharm"] + 0.5 * found[:, 2] ** 2
-        logp = stats.logp_from_sigma(found[:, 2])
-        out["logp"] = logp
+        self._significances(out, stats.logp_from_sigma(found[:, 2]))
+        # As it was measured, to the last digit.
         out["sigma_single"] = found[:, 2]
-        out["sigma"] = stats.trial_sigma(logp, self.ntrials(logp))
         return out
+
+
+def _range(nsamps: int, tsamp: float, config: FFAConfig) -> tuple[float, float]:
+    """Shortest and longest period that the samples allow [s]."""
+    return max(config.p_min, MIN_BINS * tsamp), min(config.p_max, nsamps * tsamp / MIN_TURNS)
+
+
+def _levels(nsamps: int, tsamp: float, config: FFAConfig, nbins: int | None) -> tuple[Level, ...]:
+    """Series and transforms of a search."""
+    return make_levels(nsamps, tsamp, *_range(nsamps, tsamp, config), config.duty_min, config.duty_max, nbins)
 
 
 class Periodogram(NamedTuple):
@@ -447,7 +372,7 @@ def periodogram(
     freq, bins, _ = search._trials(np.arange(n)) if n else (np.zeros(0), np.zeros(0, np.int64), None)
     if n:
         buffers = search._buffers()
-        search._fold(np.asarray(ts.data), buffers, snrs)
+        search._fold(search._checked(np.asarray(ts.data)), buffers, snrs)
         for level in search.levels:
             for step in level.steps:
                 for b, lo, hi, at in step.transforms:

@@ -1,6 +1,7 @@
 """How a range of long periods is cut into series, steps and transforms, for the fast folding search (docs/ffa.md)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -170,3 +171,9 @@ def make_levels(
         window = min(WINDOW * duty_max, MOST_TURNS) * top[halvings] / tau
         levels.append(Level(halvings, count, tau, int(np.clip(window / POINTS, 1, max(count // 4, 1))), tuple(own)))
     return tuple(levels)
+
+
+def trial_periods(levels: Sequence[Level]) -> int:
+    """Trial periods of one series."""
+    steps = [step.transforms for level in levels for step in level.steps]
+    return int(sum(np.sum(transforms[:, 2] - transforms[:, 1]) for transforms in steps))

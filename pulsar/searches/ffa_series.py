@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.searches.ffa_levels import POINTS, Level
+from pulsar.searches.ffa_levels import POINTS, Level, trial_periods
 from pulsar.searches.ffa_noise import running_means
 
 #: Fewest samples that bursts are looked for in.
@@ -22,19 +22,40 @@ LEAST_SHARE = 0.05
 class Buffers:
     """Work space of one thread."""
 
-    def __init__(self, levels: tuple[Level, ...], work: int, tile: int, ntrials: int) -> None:
+    def __init__(self, levels: tuple[Level, ...]) -> None:
         self.raw = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
         self.flat = [np.zeros(level.nsamps, dtype=np.float32) for level in levels]
         self.noise = [0.0 for _ in levels]
         finest = max((level.nsamps for level in levels), default=0)
         self.halved = np.zeros(finest, dtype=np.float32)
         self.sums = np.zeros(finest + 1, dtype=np.int32)
-        longest = max((step.nsamps for level in levels for step in level.steps), default=0)
-        self.coarse = _aligned(longest + 64, np.int16)
+        coarse, work, tile = _sizes(levels)
+        self.coarse = _aligned(coarse + 64, np.int16)
         self.work = _aligned(work, np.int16)
         self.tile = _aligned(tile, np.int32)
+        ntrials = trial_periods(levels)
         self.best = np.zeros(ntrials + 16, dtype=np.float32)
         self.which = np.zeros(ntrials + 16, dtype=np.uint8)
+
+    @staticmethod
+    def nbytes(levels: tuple[Level, ...]) -> int:
+        """Bytes that they take."""
+        finest = max((level.nsamps for level in levels), default=0)
+        coarse, work, tile = _sizes(levels)
+        every = sum(level.nsamps for level in levels)
+        return 8 * every + 8 * finest + 2 * (coarse + work) + 4 * tile + 5 * trial_periods(levels)
+
+
+def _sizes(levels: tuple[Level, ...]) -> tuple[int, int, int]:
+    """Samples of the longest series that is folded, elements of the transforms' work space and of a tile."""
+    from pulsar_kernels import ffa
+
+    every = [(step, int(bins)) for level in levels for step in level.steps for bins in step.transforms[:, 0]]
+    return (
+        max((step.nsamps for step, _ in every), default=0),
+        max((ffa.work_size(step.nsamps, bins) for step, bins in every), default=0),
+        max((ffa.tile_size(bins, int(step.widths[-1])) for step, bins in every), default=0),
+    )
 
 
 def _aligned(n: int, kind: type) -> NDArray[Any]:

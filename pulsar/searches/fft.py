@@ -5,7 +5,6 @@ of 1, 2, 4 ... up to 32 powers, threshold by trial-corrected significance, one r
 does and how well is measured is in docs/search.md.
 """
 
-import threading
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
@@ -14,16 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import FFTConfig
-from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
-from pulsar.errors import ConfigError
 from pulsar.searches import stats
-from pulsar.searches.amplitudes import PAD, Amplitudes
+from pulsar.searches.amplitudes import PAD, Amplitudes, Lengths
+from pulsar.searches.search import Cost, PeriodicSearch
 
 #: Taps of the half-bin interpolation.
 HALF_TAPS = 8
 
-#: A single trial must be less likely than this by chance to be looked at at all.
-MAX_LOGP = float(np.log(1e-3))
+#: Samples searched a second, with 32 harmonics, by one core (benchmarks/bench_search.py).
+RATE = 240.0e6
 
 #: Independent trials per bin of the top harmonic, from benchmarks/calibrate_fft_trials.py: of single powers, and what
 #: each stage of harmonic sums adds, at p = 1e-4 and for every factor of ten below (rarer maxima are further apart, so
@@ -38,43 +36,33 @@ def trials_per_bin(logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
     return np.asarray(np.clip(TRIALS_STAGE[0] + TRIALS_STAGE[1] * decades, 0.5, TRIALS_SINGLE), dtype=np.float64)
 
 
-class FFTSearch:
-    """Search series of one length and sampling time; safe to share between threads.
+class FFTSearch(PeriodicSearch["_Buffers"]):
+    """Search for periods in the power spectrum; see :class:`~pulsar.searches.search.Search`.
 
     Parameters
     ----------
-    nsamps : int
-        Samples of every series.
-    tsamp : float
-        Sampling time [s].
+    nsamps, tsamp, ntrials_dm
     config : FFTConfig
         Harmonics, threshold, range of periods.
-    ntrials_dm : float
-        Independent DMs of the whole run, by which the trials of one series are multiplied.
 
     Raises
     ------
-    DataError
-        If the series are too short to search.
     ConfigError
         If the range of periods is empty.
     """
 
+    name = "fft"
+    title = "a periodicity search"
+
     def __init__(self, nsamps: int, tsamp: float, config: FFTConfig | None = None, *, ntrials_dm: float = 1.0) -> None:
+        super().__init__(nsamps, tsamp, ntrials_dm)
         config = FFTConfig() if config is None else config
-        if not ntrials_dm > 0:
-            raise ConfigError(f"ntrials_dm {ntrials_dm!r} must be positive")
-        self.amplitudes = Amplitudes(nsamps, tsamp)
-        self.nsamps = self.amplitudes.nsamps
-        self.tsamp = self.amplitudes.tsamp
-        self.tobs = self.amplitudes.tobs
-        self.nfft = self.amplitudes.nfft
-        self.nbins = self.amplitudes.nbins
-        self.noise = self.amplitudes.noise
         self.config = config
-        self.ntrials_dm = float(ntrials_dm)
-        self._local = threading.local()
-        self.r_lo, self.r_hi = self.amplitudes.bin_range(config.p_min, config.p_max)
+        lengths = Lengths(nsamps, tsamp)
+        self.nfft, self.nbins, self._work = lengths.nfft, lengths.nbins, lengths.work
+        self.amplitudes = Amplitudes(lengths)
+        self.noise = self.amplitudes.noise
+        self.r_lo, self.r_hi = lengths.bin_range(config.p_min, config.p_max)
         nstages = int(config.nharm).bit_length()
         self.nharms = tuple(1 << s for s in range(nstages))
         limits = np.zeros((nstages, 2), dtype=np.int64)
@@ -85,12 +73,12 @@ class FFTSearch:
             top_bins.append(max(0, int(limits[s, 1] - limits[s, 0])) / 2 * self.nsamps / self.nfft)
         self._limits = limits
         self._top_bins = (top_bins[0], sum(top_bins[1:]))
-        expected = float(np.log(stats.expected_from_sigma(config.threshold)))
-        logp = expected
-        for _ in range(50):
-            # The number of trials depends on p, slowly.
-            logp = expected - float(np.log(self.ntrials(logp)))
-        self.set_threshold(min(logp, MAX_LOGP))
+        self._solve_threshold(config.threshold)
+
+    @classmethod
+    def _cost(cls, nsamps: int, tsamp: float, _config: Any, _memory: int | None, /) -> Cost:
+        lengths = Lengths(nsamps, tsamp)
+        return Cost(nsamps / 2, nsamps / RATE, 4 * sum(_sizes(lengths.nfft, lengths.work)))
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p."""
@@ -109,52 +97,18 @@ class FFTSearch:
         w = 1.0 / (np.pi * (np.arange(HALF_TAPS) + 0.5))
         return np.asarray(w / np.sqrt(2.0 * np.sum(w**2)), dtype=np.float32)
 
-    def _buffers(self) -> "_Buffers":
-        found: _Buffers | None = getattr(self._local, "buffers", None)
-        if found is None:
-            found = _Buffers(self.nfft, self.amplitudes.work)
-            self._local.buffers = found
-        return found
+    def _make_buffers(self) -> "_Buffers":
+        return _Buffers(self.nfft, self._work)
 
-    def search(
-        self,
-        series: NDArray[Any],
-        dm: float = 0.0,
-        dm_index: int = 0,
-        birdies: Iterable[tuple[float, float]] = (),
+    def _find(
+        self, series: NDArray[Any], buffers: "_Buffers", birdies: tuple[tuple[float, float], ...]
     ) -> NDArray[Any]:
-        """Detections in one series, best first.
-
-        Parameters
-        ----------
-        series : ndarray of int16 or float32, shape (nsamps,)
-            Samples that are not finite count as the mean.
-        dm : float
-            DM of the series [pc cm^-3].
-        dm_index : int
-            Row of the DM plan.
-        birdies : iterable of (float, float)
-            Frequencies and full widths [Hz] of known interference, whose bins are emptied.
-
-        Returns
-        -------
-        ndarray
-            Structured, with the fields of DETECTION_COLUMNS; at most `max_detections` rows.
-
-        Raises
-        ------
-        DataError
-            If the series has another length.
-        """
-        buffers = self._buffers()
-        if not self._white_powers(series, birdies, buffers):
-            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
-        return self._detect(buffers, dm, dm_index)
+        return self._detect(buffers) if self._white_powers(series, birdies, buffers) else self._table(0)
 
     def spectrum(self, series: NDArray[Any]) -> NDArray[np.float32]:
         """Normalised powers (mean 1 in noise) at half bins, shape (nfft,); element i is at ``i/(2 nfft tsamp)`` Hz."""
         buffers = self._buffers()
-        if not self._white_powers(series, (), buffers):
+        if not self._white_powers(self._checked(series), (), buffers):
             return np.zeros(self.nfft, dtype=np.float32)
         return buffers.half.copy()
 
@@ -179,7 +133,7 @@ class FFTSearch:
         )
         return True
 
-    def _detect(self, buffers: "_Buffers", dm: float, dm_index: int) -> NDArray[Any]:
+    def _detect(self, buffers: "_Buffers") -> NDArray[Any]:
         from pulsar_kernels import harmonics, peaks
 
         thresholds = np.array(self.thresholds, dtype=np.float32)
@@ -191,7 +145,7 @@ class FFTSearch:
                 break
             buffers.grow(int(1.5 * found))
         if found == 0:
-            return np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS))
+            return self._table(0)
         nharm = np.left_shift(1, buffers.stages[:found])
         bins = buffers.index[:found] / (2.0 * nharm)
         power = buffers.power[:found].astype(np.float64)
@@ -215,10 +169,8 @@ class FFTSearch:
             kept_bin,
             information,
         )
-        out = np.zeros(kept, dtype=dtype_of(DETECTION_COLUMNS))
+        out = self._table(kept)
         which = kept_index[:kept]
-        out["dm_index"] = dm_index
-        out["dm"] = dm
         out["kind"] = "fft"
         out["snr"] = np.nan
         out["width"] = np.nan
@@ -227,10 +179,13 @@ class FFTSearch:
         out["freq_err"] = np.sqrt(6.0) / (2.0 * np.pi * self.tobs * np.sqrt(information[:kept]))
         out["nharm"] = nharm[which]
         out["power"] = power[which]
-        out["logp"] = logp[which]
-        out["sigma_single"] = stats.sigma_from_logp(logp[which])
-        out["sigma"] = stats.trial_sigma(logp[which], self.ntrials(logp[which]))
+        self._significances(out, logp[which])
         return out
+
+
+def _sizes(nfft: int, work: int) -> list[int]:
+    """Floats of real parts, imaginary parts and work space, each from a cache line (16 floats) on."""
+    return [-(-n // 16) * 16 for n in (nfft // 2 + 2 * PAD, nfft // 2 + 2 * PAD, max(nfft, work))]
 
 
 class _Buffers:
@@ -238,8 +193,8 @@ class _Buffers:
 
     def __init__(self, nfft: int, work: int) -> None:
         nbins = nfft // 2
-        # One piece for all, which the system puts on large pages, and each array at a cache line (16 floats).
-        sizes = [-(-n // 16) * 16 for n in (nbins + 2 * PAD, nbins + 2 * PAD, max(nfft, work))]
+        # One piece for all, which the system puts on large pages.
+        sizes = _sizes(nfft, work)
         block = np.zeros(sum(sizes) + 16, dtype=np.float32)
         skip = -(block.ctypes.data // 4) % 16
         self.real, self.imag, self.work = np.split(block[skip : skip + sum(sizes)], np.cumsum(sizes)[:2])

@@ -2,12 +2,26 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.config.model import AccelConfig
+from pulsar.constants import C
 from pulsar.errors import ConfigError
+from pulsar.searches.amplitudes import PAD, Lengths
 
+if TYPE_CHECKING:
+    from pulsar_kernels.correlate import Block
+
+#: Largest drift where only an acceleration limits it [bins].
+MAX_Z = 1200.0
+#: No more than this part of the frequency itself is drifted through: a T is below c / 8.
+MAX_DRIFT = 0.125
+#: Bytes that hits and what blocks are worked on with take at most, and the plane if nothing else is said.
+WORK_BYTES = 20_000_000
+PLANE_BYTES = 4_000_000_000
 #: Steps of drift and of its change [bins].
 DZ = 2.0
 DW = 20.0
@@ -104,8 +118,6 @@ class Plane:
         bends: int,
         memory: int,
     ) -> None:
-        from pulsar_kernels.correlate import make_block
-
         self.nbins, self.nharm, self.rows, self.bends = nbins, nharm, rows, bends
         self.slope = slope
         self.reach = min(reach, int(slope * rows[1]) + 1)
@@ -117,7 +129,7 @@ class Plane:
         )
         if self.n == 0:
             raise ConfigError(f"drifts of {2 * self.reach} bins that change by {DW * bends:g} are too large to search")
-        self.block = make_block(self.n, filled)
+        self._filled = filled
         self.valid = self.n - 2 * self.edge
         #: (k, H) of the harmonics in the order in which they are added.
         self.fractions = [(1, 1)]
@@ -128,6 +140,13 @@ class Plane:
         self.slab = TOGETHER
         if not self.stored:
             self.slab = self._largest_slab(memory)
+
+    @cached_property
+    def block(self) -> "Block":
+        """Tables of a block."""
+        from pulsar_kernels.correlate import make_block
+
+        return make_block(self.n, self._filled)
 
     def shape(self, row: int, share: float = 1.0) -> tuple[int, int]:
         """Centre and groups of rows up to `row`, of which no more than a share of the largest drift is needed."""
@@ -265,3 +284,79 @@ class Plane:
     def seconds(self) -> float:
         """CPU time of its making [s], roughly."""
         return 1e-9 * _COST[self.n] * self.npoints
+
+
+class Limits:
+    """What a search over frequency and drift goes through, in bins of the padded transform, and its plane.
+
+    Parameters
+    ----------
+    nsamps : int
+    tsamp : float
+        Sampling time [s].
+    config : AccelConfig
+    memory : int, optional
+        Bytes that one thread may take; without it 4 GB for the plane.
+
+    Attributes
+    ----------
+    lengths : Lengths
+    filled : float
+        Part of the transform that data fill.
+    r_lo, r_hi : float
+        Lowest and highest bin.
+    z_limit, w_limit : float
+        Largest drift and change of drift [bins].
+    reach, bends : int
+        The same in steps.
+    slope : float
+        Largest drift / 2 bins of a row over the row number.
+    nharms : tuple of int
+        Harmonics summed, stage by stage.
+    rows : ndarray of int64, shape (nstages, 2)
+        First and last + 1 half bin of the top harmonic of every stage.
+    plane : Plane
+    plane_bytes, memory_bytes : int
+        Bytes of the plane, in which the transform is made before, and of all.
+
+    Raises
+    ------
+    ConfigError
+        If the range of periods is empty, or the memory too little.
+    """
+
+    def __init__(self, nsamps: int, tsamp: float, config: AccelConfig, memory: int | None = None) -> None:
+        self.lengths = lengths = Lengths(nsamps, tsamp)
+        self.r_lo, self.r_hi = lengths.bin_range(config.p_min, config.p_max)
+        self.filled = lengths.nsamps / lengths.nfft
+        z = config.zmax if config.zmax > 0 or config.accel_max is None else MAX_Z
+        self.z_limit = z / self.filled**2
+        self.w_limit = config.wmax / self.filled**3
+        self.reach = round(self.z_limit / DZ)
+        self.slope = MAX_DRIFT / (2.0 * DZ)
+        if config.accel_max is not None:
+            self.slope = min(self.slope, config.accel_max * lengths.span / C / (2.0 * DZ))
+        self.bends = max(1, round(self.w_limit / DW)) if config.wmax > 0 else 0
+        self.nharms = tuple(1 << s for s in range(int(config.nharm).bit_length()))
+        self.rows = np.zeros((len(self.nharms), 2), dtype=np.int64)
+        for s, h in enumerate(self.nharms):
+            self.rows[s, 0] = int(np.ceil(2 * h * self.r_lo))
+            self.rows[s, 1] = min(2 * lengths.nbins, int(np.floor(2 * h * self.r_hi)) + 1)
+        # The transform's work space is the plane's.
+        first = int(self.rows[:, 0].min())
+        last = max(int(self.rows[:, 1].max()), first + 1)
+        # Without a plan the padded series and its spectrum come on top.
+        fixed = 8 * (lengths.nbins + 2 * PAD) + WORK_BYTES + (8 * lengths.nfft if not lengths.work else 0)
+        transform = 4 * lengths.work + 64
+        allowed = PLANE_BYTES if memory is None else int(memory) - fixed
+        if allowed < transform:
+            raise ConfigError(
+                f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "
+                f"{(fixed + transform) / 1e6:.0f} MB are needed at least"
+            )
+        span = (first, last)
+        self.plane = Plane(
+            lengths.nbins, self.filled, int(config.nharm), span, self.reach, self.slope, self.bends, allowed
+        )
+        self.plane_bytes = max(self.plane.nbytes, transform)
+        self.memory_bytes = fixed + self.plane_bytes + (4 * last if self.plane.stored else 0)

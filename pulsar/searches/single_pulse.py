@@ -1,7 +1,6 @@
 """Search for single pulses in one dedispersed series; what it does and how well is in docs/single-pulses.md."""
 
 import math
-import threading
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
@@ -11,13 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import SinglePulseConfig
-from pulsar.data.candidate import EVENT_COLUMNS, dtype_of
-from pulsar.errors import ConfigError, DataError
+from pulsar.data.candidate import EVENT_COLUMNS
 from pulsar.searches import stats
 from pulsar.searches.lines import without_lines
+from pulsar.searches.search import Cost, Pairs, Search
 
-#: Fewest samples that a search makes sense for.
-MIN_SAMPLES = 256
 #: Widest pulse in units of the series.
 MOST_OF_SERIES = 0.125
 #: A stretch of baseline holds this many of the widest pulses, and no fewer cells than this.
@@ -67,42 +64,31 @@ _TRIALS_AT = 4.5
 _TRIALS_MOST = 12.0
 
 
-class SinglePulseSearch:
-    """Search series of one length and sampling time; safe to share between threads.
+class SinglePulseSearch(Search["_Buffers"]):
+    """Search for single pulses; see :class:`~pulsar.searches.search.Search`.
+
+    Samples that are not finite, and stretches of one value, count as nothing; lines of interference are taken out where
+    they are strong. One row for each pulse, with its best width.
 
     Parameters
     ----------
-    nsamps : int
-        Samples of every series.
-    tsamp : float
-        Sampling time [s].
+    nsamps, tsamp
     config : SinglePulseConfig
         Threshold, widest pulse, shape, most events.
-
-    Raises
-    ------
-    DataError
-        If the series are too short to search.
-    ConfigError
-        If the sampling time is not positive.
     """
+
+    name = "single_pulse"
+    title = "a search for pulses"
+    columns = EVENT_COLUMNS
 
     def __init__(self, nsamps: int, tsamp: float, config: SinglePulseConfig | None = None) -> None:
         from pulsar_kernels.cells import CELL, FINE_LEVELS
-        from pulsar_kernels.cells import work_size as cell_work
-        from pulsar_kernels.pulses import work_size
 
-        config = SinglePulseConfig() if config is None else config
-        if nsamps < MIN_SAMPLES:
-            raise DataError(f"series of {nsamps} samples: a search for pulses needs at least {MIN_SAMPLES}")
-        if not tsamp > 0:
-            raise ConfigError(f"tsamp {tsamp!r} must be positive")
-        self.nsamps = int(nsamps)
-        self.tsamp = float(tsamp)
-        self.config = config
+        super().__init__(nsamps, tsamp)
+        self.config = config = SinglePulseConfig() if config is None else config
         self.gaussian = config.shape == "gaussian"
         #: Widest pulse [samples].
-        self.width_max = max(1, min(int(config.width_max / tsamp + 1e-9), int(MOST_OF_SERIES * nsamps)))
+        self.width_max = _width_max(config, nsamps, tsamp)
         self._ncells = -(-self.nsamps // CELL)
         cells = max(math.ceil(BASE_WIDTHS * self.width_max / CELL), BASE_CELLS)
         #: Widest pulse [samples] and cells of a stretch of baseline, from the coarsest on.
@@ -112,7 +98,7 @@ class SinglePulseSearch:
             self._baselines.append((int(finer * CELL / BASE_WIDTHS), finer))
         self._nnoise = max(self._ncells // max(cells, NOISE_CELLS), 1)
         # Level l of the scan has boxes of 5 to 8 times 2^l samples, level 0 of 1 to 8; Gaussians are wider.
-        self._widest = min(int(1.3 * self.width_max + 1) if self.gaussian else self.width_max, nsamps // 4)
+        self._widest = _widest(config, self.width_max, nsamps)
         nlevels = 1
         while (4 << nlevels) < self._widest:
             nlevels += 1
@@ -122,12 +108,17 @@ class SinglePulseSearch:
         used[1:, :4] = False
         used[0, 0] = True
         self._widths = np.where(used, widths, np.inf)
-        self._cell_work = cell_work(self._ncells)
-        self._work = work_size(self._widest, self.nsamps)
         self._nexcess = max(nlevels + 3, FINE_LEVELS)
         keeps = SCAN_KEEPS[config.shape]
         self.scan_threshold = min(keeps * config.snr - SCAN_MARGIN * math.sqrt(1.0 - keeps**2), SCAN_MOST)
-        self._local = threading.local()
+
+    @classmethod
+    def _cost(cls, nsamps: int, tsamp: float, config: Any, _memory: int | None, /) -> Cost:
+        config = SinglePulseConfig() if config is None else config
+        width = _width_max(config, nsamps, tsamp)
+        ncells, cell_work, work = _sizes(nsamps, _widest(config, width, nsamps))
+        nbytes = 24 * ncells + 4 * cell_work + 40 * _CAPACITY + 16 * work
+        return Cost(_trials(config.snr, config.shape, width, nsamps), 2e-5 + 5e-10 * nsamps, nbytes)
 
     @property
     def ntrials(self) -> float:
@@ -136,70 +127,14 @@ class SinglePulseSearch:
 
     def trials(self, snr: float) -> float:
         """The same at another S/N; the number grows slowly, because rarer maxima are narrower."""
-        widths, number, slope = np.array(TRIALS[self.config.shape]).T
-        at, known = np.log2(self.width_max), np.log2(widths)
-        each = np.interp(at, known, number) + np.interp(at, known, slope) * (
-            min(snr, _TRIALS_MOST) ** 4 - _TRIALS_AT**4
-        )
-        return self.nsamps * float(each)
+        return _trials(snr, self.config.shape, self.width_max, self.nsamps)
 
-    @property
-    def memory_bytes(self) -> int:
-        """Work space of one thread."""
-        return 24 * self._ncells + 4 * self._cell_work + 40 * _CAPACITY + 16 * self._work
+    def _make_buffers(self) -> "_Buffers":
+        return _Buffers(*_sizes(self.nsamps, self._widest))
 
-    @property
-    def cost(self) -> float:
-        """CPU seconds of one search, on one core of an EPYC (Zen 5)."""
-        return 2e-5 + 5e-10 * self.nsamps
-
-    def _buffers(self) -> "_Buffers":
-        found: _Buffers | None = getattr(self._local, "buffers", None)
-        if found is None:
-            found = self._local.buffers = _Buffers(self._ncells, self._cell_work, self._work)
-        return found
-
-    def search(
-        self,
-        series: NDArray[Any],
-        dm: float = 0.0,
-        dm_index: int = 0,
-        birdies: Sequence[tuple[float, float]] = (),
-    ) -> NDArray[Any]:
-        """Pulses of one series, in order of time; one row for each, with its best width.
-
-        Parameters
-        ----------
-        series : ndarray of int16 or float32, shape (nsamps,)
-            Samples that are not finite, and stretches of one value, count as nothing.
-        dm : float
-            DM of the series [pc cm^-3].
-        dm_index : int
-            Row of the DM plan.
-        birdies : sequence of (float, float)
-            Frequencies and full widths [Hz] of known interference, which is taken out before where it is strong.
-
-        Returns
-        -------
-        ndarray
-            Structured, with the fields of EVENT_COLUMNS; the strongest `max_events` at most.
-
-        Raises
-        ------
-        DataError
-            If the series has another length.
-        """
+    def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> NDArray[Any]:
         from pulsar_kernels import cells
 
-        if series.ndim != 1 or series.shape[0] != self.nsamps:
-            raise DataError(
-                f"series of shape {series.shape} given to a search of {self.nsamps} samples: "
-                "make one SinglePulseSearch for each length"
-            )
-        if series.dtype not in (np.int16, np.float32):
-            series = series.astype(np.float32)
-        series = np.ascontiguousarray(series)
-        b = self._buffers()
         odd = cells.cell_moments(series, b.mean, b.var, b.count)
         runs = _NO_RUNS if odd == 0 else cells.constant_runs(series, b.mean, b.var, b.count, odd)
         if birdies:
@@ -220,9 +155,7 @@ class SinglePulseSearch:
         pulses = _joined(parts)
         if len(pulses) > self.config.max_events:
             pulses = pulses[np.sort(np.argsort(-pulses[:, 0], kind="stable")[: self.config.max_events])]
-        out = np.zeros(len(pulses), dtype=dtype_of(EVENT_COLUMNS))
-        out["dm_index"] = dm_index
-        out["dm"] = dm
+        out = self._table(len(pulses))
         out["time"] = pulses[:, 1] * self.tsamp
         out["snr"] = pulses[:, 0]
         out["width"] = pulses[:, 2] * self.tsamp
@@ -293,6 +226,34 @@ _CAPACITY = 4096
 _NO_RUNS = np.zeros((0, 2), dtype=np.int64)
 _NO_INTS = np.zeros(0, dtype=np.int16)
 _NO_FLOATS = np.zeros(0, dtype=np.float32)
+
+
+def _width_max(config: SinglePulseConfig, nsamps: int, tsamp: float) -> int:
+    """Widest pulse [samples]."""
+    return max(1, min(int(config.width_max / tsamp + 1e-9), int(MOST_OF_SERIES * nsamps)))
+
+
+def _widest(config: SinglePulseConfig, width_max: int, nsamps: int) -> int:
+    """Widest box [samples]."""
+    return min(int(1.3 * width_max + 1) if config.shape == "gaussian" else width_max, nsamps // 4)
+
+
+def _trials(snr: float, shape: str, width_max: int, nsamps: int) -> float:
+    """Independent trials of one series at a S/N."""
+    widths, number, slope = np.array(TRIALS[shape]).T
+    at, known = np.log2(width_max), np.log2(widths)
+    each = np.interp(at, known, number) + np.interp(at, known, slope) * (min(snr, _TRIALS_MOST) ** 4 - _TRIALS_AT**4)
+    return nsamps * float(each)
+
+
+def _sizes(nsamps: int, widest: int) -> tuple[int, int, int]:
+    """Cells, elements of their work space, and of that for pulses."""
+    from pulsar_kernels.cells import CELL
+    from pulsar_kernels.cells import work_size as cell_work
+    from pulsar_kernels.pulses import work_size
+
+    ncells = -(-nsamps // CELL)
+    return ncells, cell_work(ncells), work_size(widest, nsamps)
 
 
 def _wander(means: NDArray[np.float32], number: int) -> bool:

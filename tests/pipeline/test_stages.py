@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pulsar.config.load import load_config
 from pulsar.constants import KDM
 from pulsar.errors import ConfigError
-from pulsar.pipeline.stages import check_enabled, folding_dms
+from pulsar.pipeline.stages import enabled_searches, folding_dms
 
 FREQS = np.linspace(1500.0, 1000.0, 64)
 ACROSS = KDM * (1000.0**-2 - 1500.0**-2)
@@ -37,6 +37,6 @@ def test_one_channel_needs_one_dm_and_the_last():
 def test_a_run_that_searches_for_nothing_is_refused():
     off = ["fft.enabled=false", "ffa.enabled=false", "single_pulse.enabled=false"]
     with pytest.raises(ConfigError, match="no search is switched on"):
-        check_enabled(load_config(None, off))
-    check_enabled(load_config(None, [*off, "accel.accel_max=5"]))
-    check_enabled(load_config(None, off[:2]))
+        enabled_searches(load_config(None, off))
+    enabled_searches(load_config(None, [*off, "accel.accel_max=5"]))
+    enabled_searches(load_config(None, off[:2]))

@@ -139,8 +139,8 @@ def test_memory_makes_no_difference():
         slabs = AccelSearch(n, TSAMP, config, memory=25_000_000)
         assert whole.plane.stored
         assert not slabs.plane.stored
-        assert slabs.memory_bytes <= 25_000_000
-        assert slabs.npoints > whole.npoints
+        assert slabs.limits.memory_bytes <= 25_000_000
+        assert slabs.plane.npoints > whole.plane.npoints
         a, b = whole.search(x), slabs.search(x)
         assert len(a) == len(b) > 3
         # The bytes are the same, cells of hits begin elsewhere.
@@ -157,8 +157,8 @@ def test_what_is_allocated_is_what_is_announced():
         b = search._buffers()
         held = sum(v.nbytes for v in vars(b).values() if isinstance(v, np.ndarray) and v.base is None)
         held += sum(v.base.nbytes for v in (b.plane, b.work, b.staged))
-        assert held < search.memory_bytes
-        assert search.memory_bytes < 1.2 * held + 20_000_000
+        assert held < search.limits.memory_bytes
+        assert search.limits.memory_bytes < 1.2 * held + 20_000_000
 
 
 @pytest.mark.parametrize(("zmax", "nharm"), [(0.0, 8), (30.0, 1), (100.0, 8), (60.0, 16)])
@@ -243,7 +243,7 @@ def test_limits_of_acceleration_and_drift():
     ):
         assert (matches(AccelSearch(n, TSAMP, config).search(x), f, z, tobs).size > 0) == seen
     few = AccelSearch(n, TSAMP, AccelConfig(accel_max=1.2 * a))
-    assert few.npoints < AccelSearch(n, TSAMP, AccelConfig(zmax=1200)).npoints
+    assert few.plane.npoints < AccelSearch.estimate(n, TSAMP, AccelConfig(zmax=1200)).trials
     assert few.ntrials(-20.0) < AccelSearch(n, TSAMP, AccelConfig(zmax=1200)).ntrials(-20.0)
 
 
@@ -314,7 +314,7 @@ def test_any_length(n, config):
 def test_errors_say_what_to_do():
     with pytest.raises(DataError, match="at least 256"):
         AccelSearch(100, 1e-3)
-    with pytest.raises(DataError, match="make one search"):
+    with pytest.raises(DataError, match="make one AccelSearch"):
         AccelSearch(1000, 1e-3).search(np.zeros(999, np.float32))
     with pytest.raises(ConfigError, match="swap"):
         AccelSearch(1000, 1e-3, AccelConfig(p_min=1.0, p_max=0.5))

@@ -273,8 +273,9 @@ def test_ranges_that_do_not_fit_are_cut():
     short = FFASearch(1000, 1e-3)
     assert not short.enabled
     assert short.resolution == float("inf")
-    assert short.cost == 0
-    assert short.memory_bytes >= 0
+    cost = FFASearch.estimate(short.nsamps, short.tsamp, short.config)
+    assert cost.trials == cost.seconds == 0
+    assert cost.memory >= 0
     assert len(short.search(noise(1000, 1))) == 0
     assert len(periodogram(TimeSeries(noise(1000, 1), 1e-3)).periods) == 0
     fair = FFASearch(10000, 1e-3)

@@ -237,8 +237,9 @@ def test_eight_threads_give_what_one_gives():
 def test_facts_for_the_plan():
     search = SinglePulseSearch(1 << 20, TSAMP)
     assert search.width_max == 250
-    assert 0 < search.memory_bytes < 4 << 20
-    assert search.cost > 0
+    cost = SinglePulseSearch.estimate(search.nsamps, search.tsamp, search.config)
+    assert 0 < cost.memory < 4 << 20
+    assert cost.seconds > 0
     assert search.trials(8.0) > search.ntrials
     assert SinglePulseSearch(1 << 20, 1.0, SinglePulseConfig(width_max=0.1)).width_max == 1
 
