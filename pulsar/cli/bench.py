@@ -30,11 +30,16 @@ Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.001, hel
 Stages = Annotated[
     bool, typer.Option("--stages", help="Measure the stages of the pipeline, with one thread and with two.")
 ]
+Save = Annotated[
+    bool,
+    typer.Option("--save", help="Measure what searches take on this machine, a minute or two, and keep it for plans."),
+]
 
 
 def command(
     kernels: Kernels = None,
     as_json: Json = False,
+    save: Save = False,
     threads: BenchThreads = 1,
     seconds: Seconds = 0.3,
     stages: Stages = False,
@@ -42,6 +47,9 @@ def command(
     _debug: Debug = False,
 ) -> None:
     """Measure the kernels on this machine, beside its own limits and plain numpy; or whole stages."""
+    if save:
+        _save(kernels, stages, as_json, quiet)
+        return
     from pulsar.bench.registry import select
     from pulsar.bench.run import run
     from pulsar.bench.stages import STAGES
@@ -57,6 +65,30 @@ def command(
         out(json.dumps(bench.document(), indent=2))
         return
     print_bench(bench)
+
+
+def _save(kernels: list[str] | None, stages: bool, as_json: bool, quiet: bool) -> None:
+    """Measure the rates that plans are made with."""
+    if kernels or stages:
+        raise typer.BadParameter("measures whole searches: give it without kernels and --stages", param_hint="--save")
+    from pulsar.bench.saved import save_rates
+    from pulsar.pipeline.rates import rates_file
+
+    rates = save_rates(None if quiet else _announce)
+    if as_json:
+        out(json.dumps({name: {"start": s.start, "rate": s.rate} for name, s in rates.stages.items()}, indent=2))
+        return
+    print_table(
+        {
+            "stage": lambda item: item[0],
+            "start [CPU s]": lambda item: f"{item[1].start:.2f}",
+            "of the default": lambda item: f"{item[1].rate:.2f}",
+        },
+        list(rates.stages.items()),
+        title="CPU seconds for a second at the default rates",
+        left=("stage",),
+    )
+    out(f"kept in {rates_file()}")
 
 
 def _announce(what: str) -> None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +15,6 @@ from pulsar.cli.options import (
     Beams,
     Debug,
     DMRange,
-    Files,
     Json,
     Memory,
     Ncands,
@@ -34,9 +33,24 @@ from pulsar.cli.options import (
 )
 from pulsar.cli.tables import print_table
 
+OptionalFiles = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="FILE...", help="SIGPROC, PSRFITS or series files of one observation.", show_default=False),
+]
+SurveyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--survey",
+        metavar="FILE.toml",
+        help="Instead of files: what a survey takes (beams, hours, band, search, nodes).",
+        show_default=False,
+    ),
+]
+
 
 def command(
-    files: Files,
+    files: OptionalFiles = None,
+    survey: SurveyFile = None,
     config: Preset = None,
     sets: Sets = None,
     dm: DMRange = None,
@@ -56,6 +70,12 @@ def command(
     _debug: Debug = False,
 ) -> None:
     """Show the DM plan with its smearing, the number of trials, memory, scratch space and expected time."""
+    if (survey is None) == (not files):
+        raise typer.BadParameter("give the files of an observation, or --survey FILE.toml", param_hint="FILE...")
+    if survey is not None:
+        _survey(survey, as_json)
+        return
+    files = files or []
     settings = effective_config(
         config,
         sets,
@@ -88,6 +108,45 @@ def command(
         f"expected {run_plan.rated}: "
         + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items())
     )
+
+
+def _survey(path: Path, as_json: bool) -> None:
+    """What a survey takes."""
+    from pulsar.config.survey import load_survey
+    from pulsar.pipeline.survey import plan_survey
+
+    survey = load_survey(path)
+    plan = plan_survey(survey)
+    observing, band, machine = survey.observing, survey.band, survey.machine
+    if as_json:
+        totals = {"core_hours": plan.core_hours, "bottleneck": plan.bottleneck, "keeps_up": plan.keeps_up}
+        out(json.dumps({**plain(plan), **totals}, indent=2))
+        return
+    out(
+        f"{survey.name}: {observing.beams} beam{'s' if observing.beams > 1 else ''}, {observing.hours:g} h of "
+        f"{band.nchans} channels, {1e6 * band.tsamp:g} us, {band.nbits} bit"
+    )
+    stages = ", ".join(f"{name} {seconds:.3g}" for name, seconds in plan.cpu.items())
+    threads = f"{plan.plan.threads} thread{'s' if plan.plan.threads > 1 else ''}"
+    lines = {
+        "data": f"{plan.data_rate / 1e12:.3g} TB an hour, {plan.data_bytes / 1e12:.4g} TB in all",
+        "a unit": f"{observing.length:g} s of a beam, {plan.unit_bytes / 1e9:.3g} GB, {plan.plan.ndms} DMs",
+        "takes": f"{plan.cpu_seconds:.3g} CPU s ({stages}), {plan.unit_memory / 1e9:.3g} GB of memory",
+        "all units": f"{plan.units:.4g}, {plan.core_hours:.4g} core hours, products of "
+        f"{plan.product_bytes / 1e12:.3g} TB",
+        "side by side": f"{plan.side_by_side} searches of {threads} on a node (bound by its {plan.bound_by})",
+        "cores": f"{plan.cores_needed:.4g} are needed all day; "
+        f"{machine.nodes * plan.side_by_side * plan.plan.threads} are busy",
+        "storage": f"{plan.storage_needed / 1e9:.3g} GB/s are needed all day ({plan.passes:g} passes over a file); "
+        f"{machine.storage:g} GB/s are there",
+    }
+    for name, text in lines.items():
+        out(f"{name:<13} {text}")
+    pace = plan.keeps_up
+    verdict = f"a day of observing is searched in {duration(86400.0 / pace)}: " + (
+        f"{1.0 / pace - 1.0:.3g} days behind after each" if pace < 1.0 else f"it keeps up, {pace:.2f} times as fast"
+    )
+    out(f"{'verdict':<13} {verdict} (bound by {plan.bottleneck}; times {plan.rated})")
 
 
 def _night(

@@ -1,0 +1,200 @@
+"""What it takes to search a survey: cores, memory, storage, and whether the search keeps up with the observing."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pulsar.config.load import load_config
+from pulsar.config.size import parse_size
+from pulsar.config.survey import Survey
+from pulsar.data.header import Header
+from pulsar.errors import ConfigError
+from pulsar.io.memory import Filterbank
+from pulsar.pipeline.plan import BASE_MEMORY, RunPlan, dry_run
+
+#: Bytes of a product and of each candidate in it that is folded with the default bins: 100 of them are 1.5 MB.
+PRODUCT_BYTES = 2.0e5
+CANDIDATE_BYTES = 1.3e4
+
+
+@dataclass(frozen=True)
+class SurveyPlan:
+    """What a survey takes. A unit is what one search goes through: a pointing, or a segment, of one beam.
+
+    Attributes
+    ----------
+    plan : RunPlan
+        Of one unit.
+    unit_bytes, units : float
+        Size of a unit, and their number.
+    data_rate : float
+        Bytes that all beams record in an hour of observing.
+    data_bytes : float
+        In all.
+    cpu : dict of str to float
+        CPU seconds of each stage of a unit, on a node whose cores are all busy.
+    unit_memory : int
+        Bytes that one search takes.
+    side_by_side : int
+        Searches on one node at a time.
+    bound_by : str
+        What bounds that: "cores" or "memory".
+    passes : float
+        How often a unit is read from the shared storage.
+    cores_needed : float
+        Busy all day, for the search to keep up.
+    storage_needed : float
+        Bytes a second from the shared storage, all day, likewise.
+    speed : dict of str to float
+        Days of observing that are searched in a day, by what bounds it: 1 keeps up.
+    product_bytes : float
+        In all.
+    rated : str
+        What the times are taken from, in words.
+    """
+
+    plan: RunPlan
+    unit_bytes: float
+    units: float
+    data_rate: float
+    data_bytes: float
+    unit_memory: int
+    side_by_side: int
+    bound_by: str
+    passes: float
+    cores_needed: float
+    storage_needed: float
+    product_bytes: float
+    rated: str
+    cpu: dict[str, float] = field(default_factory=dict)
+    speed: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of one unit."""
+        return sum(self.cpu.values())
+
+    @property
+    def core_hours(self) -> float:
+        """Of the survey."""
+        return self.units * self.cpu_seconds / 3600.0
+
+    @property
+    def bottleneck(self) -> str:
+        """What bounds the search."""
+        return min(self.speed, key=lambda name: self.speed[name])
+
+    @property
+    def keeps_up(self) -> float:
+        """Days of observing that are searched in a day."""
+        return self.speed[self.bottleneck]
+
+
+def plan_survey(survey: Survey) -> SurveyPlan:
+    """Plan a survey.
+
+    Parameters
+    ----------
+    survey : Survey
+        Where it leaves the threads of a search open, their number is the smallest that keeps up best.
+
+    Raises
+    ------
+    ConfigError
+        The settings of the search are wrong, or a node has too little memory for one search.
+    """
+    machine = survey.machine
+    if machine.threads is not None:
+        return _planned(survey, machine.threads)
+    best: SurveyPlan | None = None
+    threads = 1
+    while threads <= machine.cores:
+        try:
+            found = _planned(survey, threads)
+        except ConfigError:
+            # More memory a search may do.
+            if 2 * threads > machine.cores and best is None:
+                raise
+        else:
+            if best is None or found.keeps_up > 1.05 * best.keeps_up:
+                best = found
+        threads *= 2
+    if best is None:
+        raise ConfigError("no number of threads fits the node")
+    return best
+
+
+def _planned(survey: Survey, threads: int) -> SurveyPlan:
+    """The same with a number of threads of each search."""
+    observing, band, machine = survey.observing, survey.band, survey.machine
+    count, plan = _side_by_side(survey, threads)
+    ncands = load_config(survey.search.config, list(survey.search.set)).fold.ncands
+    sample_bytes = band.nchans * band.npol * band.nbits / 8.0
+    unit_bytes = plan.nsamps * sample_bytes
+    data_rate = observing.beams * 3600.0 / band.tsamp * sample_bytes
+    # Beam-seconds that are searched for each second of observing, as units; and averaged over the day.
+    rate = observing.beams / (observing.length * (1.0 - observing.overlap))
+    units = rate * observing.hours * 3600.0
+    rate *= observing.hours_per_day / 24.0
+    seconds = {name: value * threads / machine.shared_speed for name, value in plan.seconds.items()}
+    # Statistics, dedispersion and folding each go over the file.
+    reads = 2.0 + (plan.route.passes if plan.route is not None else 1)
+    passes = 1.0 if machine.stage_in else reads
+    cores_needed = rate * sum(seconds.values())
+    storage_needed = rate * unit_bytes * passes
+    bound_by = "cores" if count == max(machine.cores // threads, 1) else "memory"
+    return SurveyPlan(
+        plan=plan,
+        unit_bytes=unit_bytes,
+        units=units,
+        data_rate=data_rate,
+        data_bytes=data_rate * observing.hours,
+        unit_memory=plan.memory + BASE_MEMORY,
+        side_by_side=count,
+        bound_by=bound_by,
+        passes=passes,
+        cores_needed=cores_needed,
+        storage_needed=storage_needed,
+        product_bytes=units * (PRODUCT_BYTES + ncands * CANDIDATE_BYTES),
+        rated=plan.rated,
+        cpu=seconds,
+        speed={
+            bound_by: machine.nodes * count * threads / cores_needed,
+            "storage": machine.storage * 1e9 / storage_needed,
+        },
+    )
+
+
+def _side_by_side(survey: Survey, threads: int) -> tuple[int, RunPlan]:
+    """Searches that a node does at a time, and the plan of one: each has its share of the memory."""
+    node = parse_size(survey.machine.memory) or 0
+    observation = _observation(survey)
+    count = max(survey.machine.cores // threads, 1)
+    while True:
+        run = {"threads": threads, "memory": f"{node // count // 1024**2}MiB"}
+        try:
+            return count, dry_run(observation, load_config(survey.search.config, list(survey.search.set), run=run))
+        except ConfigError:
+            # It may be too little for one search: fewer of them have more.
+            if count == 1:
+                raise
+            count = max(count // 2, 1)
+
+
+def _observation(survey: Survey) -> Filterbank:
+    """A unit of the survey, without its samples."""
+    band = survey.band
+    foff = (band.high - band.low) / band.nchans
+    nsamps = round(survey.observing.length / band.tsamp)
+    header = Header(
+        nchans=band.nchans,
+        nsamps=nsamps,
+        tsamp=band.tsamp,
+        fch1=band.high - 0.5 * foff,
+        foff=-foff,
+        tstart=60000.0,
+        nbits=band.nbits,
+        nifs=band.npol,
+        source=survey.name,
+    )
+    return Filterbank(np.broadcast_to(np.uint8(0), (band.nchans, nsamps)), header)

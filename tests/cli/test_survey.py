@@ -1,0 +1,129 @@
+"""``pulsar plan --survey``: what a survey takes."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pulsar.cli.app import app
+from pulsar.config.survey import Survey
+from pulsar.pipeline.survey import plan_survey
+
+SURVEY = {
+    "name": "drift",
+    "observing": {"beams": 19, "hours": 100.0, "hours_per_day": 12.0, "length": 20.0, "overlap": 0.5},
+    "band": {"low": 1000.0, "high": 1500.0, "nchans": 64, "tsamp": 1e-3, "nbits": 2, "npol": 2},
+    "search": {"set": ["dedisp.dm_hi=100"]},
+    "machine": {"nodes": 2, "cores": 8, "memory": "16GB", "threads": 2, "storage": 0.5},
+}
+
+
+def changed(section: str, **values: object) -> Survey:
+    return Survey.model_validate({**SURVEY, section: {**SURVEY[section], **values}})  # type: ignore[dict-item]
+
+
+def test_the_sums_are_right() -> None:
+    plan = plan_survey(Survey.model_validate(SURVEY))
+    assert plan.unit_bytes == 20000 * 64 * 2 * 2 / 8
+    assert plan.data_rate == pytest.approx(19 * 3.6e6 * 32)
+    assert plan.data_bytes == pytest.approx(100 * plan.data_rate)
+    # Segments overlap by half: every second of a beam is searched twice.
+    assert plan.units == pytest.approx(19 * 100 * 3600 / 10)
+    assert plan.side_by_side == 4
+    assert plan.bound_by == "cores"
+    # Nineteen units every ten seconds, half the day.
+    assert plan.cores_needed == pytest.approx(0.5 * 1.9 * plan.cpu_seconds)
+    assert plan.storage_needed == pytest.approx(0.5 * 1.9 * 3 * plan.unit_bytes)
+    assert plan.speed["cores"] == pytest.approx(16 / plan.cores_needed)
+    assert plan.core_hours == pytest.approx(plan.units * plan.cpu_seconds / 3600)
+    assert plan.keeps_up == min(plan.speed.values())
+
+
+def test_what_is_given_changes_what_it_should() -> None:
+    plan = plan_survey(Survey.model_validate(SURVEY))
+    slower = plan_survey(changed("machine", shared_speed=0.8))
+    assert slower.cpu_seconds == pytest.approx(plan.cpu_seconds / 0.8)
+    staged = plan_survey(changed("machine", stage_in=True))
+    assert staged.storage_needed == pytest.approx(plan.storage_needed / 3)
+    more = plan_survey(changed("machine", nodes=4))
+    assert more.speed["cores"] == pytest.approx(2 * plan.speed["cores"])
+
+
+def test_little_memory_bounds_the_searches_side_by_side() -> None:
+    plan = plan_survey(changed("machine", cores=64, threads=1, memory="8GB"))
+    assert plan.side_by_side < 64
+    assert plan.bound_by == "memory"
+    assert plan.side_by_side * plan.unit_memory <= 8e9
+
+
+def test_threads_are_chosen_where_none_are_given() -> None:
+    chosen = plan_survey(changed("machine", threads=None))
+    for threads in (1, 2, 4, 8):
+        assert chosen.keeps_up >= 0.95 * plan_survey(changed("machine", threads=threads)).keeps_up
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+GOOD = """
+name = "a survey"
+[observing]
+hours = 10
+length = 30.0
+[band]
+low = 1250.0
+high = 1550.0
+nchans = 32
+tsamp = 1e-3
+[search]
+set = ["dedisp.dm_hi=50"]
+[machine]
+cores = 4
+memory = "8GB"
+"""
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "survey.toml", GOOD)
+    result = CliRunner().invoke(app, ["plan", "--survey", str(path)])
+    assert result.exit_code == 0, result.stderr
+    words = [line.split()[0] for line in result.stdout.splitlines()]
+    assert words == ["a", "data", "a", "takes", "all", "side", "cores", "storage", "verdict"]
+    assert "it keeps up" in result.stdout
+    record = json.loads(CliRunner().invoke(app, ["plan", "--survey", str(path), "--json"]).stdout)
+    assert record["bottleneck"] in record["speed"]
+    assert record["keeps_up"] > 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("tsamp = 1e-3", "tsam = 1e-3", ["band.tsamp is missing: sampling time [s]", "band.tsam is no setting"]),
+        ("cores = 4", "cores = 0", ["machine.cores = 0: expected an integer >= 1 (cores of a node)"]),
+        ("low = 1250.0", "low = 1650.0", ["[band] low 1650 MHz is not below high 1550 MHz"]),
+        ('memory = "8GB"', 'memory = "much"', ["machine.memory = 'much': expected a size such as 256GB"]),
+        ("[machine]", "[machin]", ["machine is missing", "machin is no setting of a survey"]),
+        ("[band]", "[band", ["not valid TOML"]),
+        ("dm_hi=50", "dm_hie=50", ["dm_hie"]),
+    ],
+)
+def test_errors_name_the_key(tmp_path: Path, old: str, new: str, words: list[str]) -> None:
+    assert GOOD.count(old) == 1
+    path = write(tmp_path / "survey.toml", GOOD.replace(old, new))
+    result = CliRunner().invoke(app, ["plan", "--survey", str(path)])
+    assert result.exit_code == 2
+    for text in words:
+        assert text in result.stderr
+
+
+def test_files_or_a_survey(tmp_path: Path) -> None:
+    for args in (["plan"], ["plan", "a.fil", "--survey", "b.toml"]):
+        result = CliRunner().invoke(app, args)
+        assert result.exit_code == 2
+        assert "--survey" in result.stderr
+    result = CliRunner().invoke(app, ["plan", "--survey", str(tmp_path / "none.toml")])
+    assert result.exit_code == 2
+    assert "cannot be read as a survey" in result.stderr
