@@ -1,6 +1,6 @@
 """A folded candidate."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,15 @@ class FoldCube:
     epoch: float
     lags: NDArray[np.float64] | None = None
     levelled: LevelledFold | None = None
+
+    def without(self, subints: NDArray[np.bool_]) -> "FoldCube":
+        """The same without some of the sub-integrations, shape (nsubints,)."""
+        keep = ~subints[:, None, None]
+        levelled = self.levelled
+        if levelled is not None:
+            levelled = replace(levelled, data=np.where(keep, levelled.data, np.float32(0.0)))
+        data, variance = np.where(keep, self.data, np.float32(0.0)), np.where(keep, self.variance, 0.0)
+        return replace(self, data=data, variance=variance, levelled=levelled)
 
     def __repr__(self) -> str:
         shape = " × ".join(map(str, self.data.shape))

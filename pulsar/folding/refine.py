@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold, FoldCube, FoldParams
+from pulsar.folding.hum import on_lines
 from pulsar.folding.profile import best_box, fine_box, template_of
 from pulsar.folding.whiten import RED, HarmonicNoise, harmonic_noise, without_pulse
 
@@ -42,8 +43,6 @@ _DRIFT_GAIN: Final = 9.0
 _SURE: Final = 20.0
 #: Pulse widths of off-pulse profile from which its scatter tells the noise.
 _FEWEST_OFF: Final = 8
-#: Largest part of the harmonics that is left out because lines of interference fall on them.
-MOST_LOST: Final = 0.25
 
 
 @dataclass
@@ -114,9 +113,13 @@ def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = (), *, level
         shape = (*data.shape[:2], data.shape[2] // 2, 2)
         data, variance = data.reshape(shape).sum(axis=3), variance.reshape(shape).sum(axis=3)
     spectra, summed = np.fft.rfft(data, axis=2), variance.sum(axis=(0, 1))
-    spectra[..., _on_lines(cube, spectra.shape[2], lines)] = 0.0
-    _, _, phase = fine_box(spectra.sum(axis=(0, 1)), summed)
     g = KDM * (cube.band_freqs**-2.0 - cube.fref**-2.0)
+    if lines:
+        # Interference is not dispersed: its lines add up over the bands at DM 0.
+        unit = np.exp(-2j * np.pi * cube.params.freq * cube.params.dm * g)
+        parts = np.einsum("sbk,bk->sk", spectra, _powers(unit, spectra.shape[2]))
+        spectra[..., on_lines(parts, variance.sum(axis=(1, 2)), cube.params.freq, cube.tobs, lines)] = 0.0
+    _, _, phase = fine_box(spectra.sum(axis=(0, 1)), summed)
     return _Data(
         spectra=spectra,
         weight=variance.sum(axis=2),
@@ -134,20 +137,6 @@ def _known_noise(cube: FoldCube, data: _Data) -> HarmonicNoise | None:
         return None
     n = len(data.harmonics)
     return HarmonicNoise(cube.levelled.measured[:n], cube.levelled.smooth[:n], cube.levelled.red)
-
-
-def _on_lines(cube: FoldCube, nharm: int, lines: Sequence[tuple[float, float]]) -> NDArray[np.bool_]:
-    """Harmonics that lines of interference fall on: nearer than half their width and what a sub-integration resolves.
-
-    The fundamental is left: what turns with a line is for others to judge. So are all, where the lines would take more
-    than MOST_LOST of them.
-    """
-    at = np.arange(nharm) * cube.params.freq
-    hit = np.zeros(nharm, dtype=np.bool_)
-    for freq, width in lines:
-        hit |= np.abs(at - freq) <= 0.5 * width + 0.5 * (len(cube.time_edges) - 1) / cube.tobs
-    hit[:2] = False
-    return hit if np.count_nonzero(hit) <= MOST_LOST * nharm else np.zeros(nharm, dtype=np.bool_)
 
 
 def _steps(side: int, step: float) -> NDArray[np.float64]:
@@ -384,11 +373,12 @@ def refine(
     Returns
     -------
     Fold
-        `extra` holds: ``snr_before`` at the starting values; ``snr_dm0`` at DM 0; ``noise_scale``, the measured
-        off-pulse noise over the expected white one, by which S/N and errors have been corrected; ``nbins`` used. If its
-        harmonics were divided by the red noise they stand in (see :mod:`pulsar.folding.whiten`) also: ``whitened``,
-        how sure that noise is [sigma]; ``snr_unwhitened``; and ``pulse_kept``, the part of its S/N in white noise that
-        a pulse of this shape keeps.
+        `extra` holds: ``snr_before`` at the starting values; ``snr_dm0`` and ``width_dm0`` [turns] at DM 0;
+        ``noise_scale``, the measured off-pulse noise over the expected white one, by which S/N and errors have been
+        corrected; ``nbins`` used; ``red_noise``, how sure it is that the lowest harmonics stand in more than white
+        noise [sigma], NaN where that cannot be told. If they were divided by it (see :mod:`pulsar.folding.whiten`)
+        also: ``whitened``, the same number; ``snr_unwhitened``; and ``pulse_kept``, the part of its S/N in white noise
+        that a pulse of this shape keeps.
     """
     data = _prepare(cube, lines)
     plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, fit=fit)
@@ -396,6 +386,7 @@ def refine(
     aligned = data.aligned(after.freq - before.freq, after.fdot - before.fdot, after.dm - before.dm)
     times, weight = aligned.sum(axis=1), data.weight.sum(axis=1)
     noise = _known_noise(cube, data) or harmonic_noise(times, weight)
+    plain.extra["red_noise"] = float("nan") if noise is None else noise.red
     if noise is None or noise.red < RED:
         return plain
     data = _prepare(cube, lines, levelled=True)
@@ -406,10 +397,12 @@ def refine(
         # The pulses of a bright pulsar vary, which is noise beside its harmonics too, but not beside its pulses.
         away = harmonic_noise(without_pulse(times, plain.phase, plain.width), weight)
         if away is None or away.red < RED or white.snr > _SURE:
+            # Not noise then, but pulses that vary.
+            plain.extra["red_noise"] = 0.0
             return plain
     shown = template_of(np.fft.rfft(white.profile.astype(np.float64)), float(data.nbins), white.width)
     shape = np.abs(shown / noise.gain) ** 2
-    white.extra["whitened"] = noise.red
+    white.extra["red_noise"] = white.extra["whitened"] = noise.red
     white.extra["snr_unwhitened"] = plain.snr
     white.extra["pulse_kept"] = float(np.sqrt(np.sum(shape * noise.gain**2) / np.sum(shape)))
     return white
@@ -512,7 +505,9 @@ def _measure(
     else:
         around, curve, expected = np.zeros(1), np.array([snr]), np.array([snr])
     at_zero = _dm_profiles(spectra.sum(axis=0), data, np.array([-params.dm - theta[2]]))
-    snr_dm0 = float(best_box(at_zero, data.variance)[0][0]) if data.weight.shape[1] > 1 else float("nan")
+    many = data.weight.shape[1] > 1
+    box_dm0 = best_box(at_zero, data.variance)
+    snr_dm0, width_dm0 = (float(box_dm0[0][0]), float(box_dm0[1][0]) / nbins) if many else (float("nan"), float("nan"))
 
     def normal(spectrum: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float32]:
         flat = spectrum.copy()
@@ -550,6 +545,7 @@ def _measure(
         extra={
             "snr_before": before / scale,
             "snr_dm0": snr_dm0 / scale,
+            "width_dm0": width_dm0,
             "noise_scale": scale,
             "nbins": nbins,
         },

@@ -1,0 +1,101 @@
+"""Harmonics of a fold that lines of interference fall on, such as those of the mains.
+
+A line below the highest harmonic of the bins falls on the harmonics beside it. One above it is averaged over the bins,
+which a strong one survives: it appears mirrored, at a harmonic where nobody looks for it. There it pretends to know
+phase and DM far better than the pulse does, as a fit weights harmonics by the square of their number.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Largest part of the harmonics that is left out because lines of interference fall on them.
+MOST_LOST: Final = 0.25
+#: Scatter between sub-integrations over that of the harmonics around, in standard deviations of it, from which a
+#: harmonic is hit by a line: a chance of 1 in 3,000 a harmonic for the exponential tail of few sub-integrations.
+HIT_SIGMA: Final = 5.0
+#: Sub-integrations from which on the scatter of one harmonic is told.
+LEAST_PARTS: Final = 4
+
+
+def on_lines(
+    parts: NDArray[np.complex128],
+    weight: NDArray[np.float64],
+    freq: float,
+    tobs: float,
+    lines: Sequence[tuple[float, float]],
+) -> NDArray[np.bool_]:
+    """Which harmonics lines of interference fall on.
+
+    Nearer than half the width of a line and what a sub-integration resolves; and whole runs of harmonics that scatter
+    more between sub-integrations than those around them, where one of these has a line near it, or the mirror image
+    of a line above the highest harmonic. The fundamental is left: what turns with a line is for others to judge. No
+    more is left out than MOST_LOST of the harmonics, of what is hit beyond the lines themselves the noisiest.
+
+    Parameters
+    ----------
+    parts : ndarray of complex128, shape (nsubints, nharm + 1)
+        ``rfft`` of the profiles of the sub-integrations, summed over bands.
+    weight : ndarray, shape (nsubints,)
+        Variance of each of them.
+    freq : float
+        Of the rotation [Hz].
+    tobs : float
+        [s]
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz].
+    """
+    nharm = parts.shape[1]
+    number = np.arange(nharm)
+    hit = np.zeros(nharm, dtype=np.bool_)
+    if not lines:
+        return hit
+    image = hit.copy()
+    nbins = 2 * (nharm - 1)
+    for line, width in lines:
+        near = (0.5 * width + 0.5 * len(parts) / tobs) / freq
+        hit |= np.abs(number - line / freq) <= near
+        # Sampled once a bin: harmonics nbins apart are one, and those above the middle are mirrored.
+        at = (line / freq) % nbins
+        image |= np.abs(number - min(at, nbins - at)) <= max(near, 0.5)
+    hit[:2] = False
+    if np.count_nonzero(hit) > MOST_LOST * nharm:
+        hit[:] = False
+    excess = _excess(parts, weight)
+    runs = _runs(excess > 1.0, hit | image)
+    runs[:2] = False
+    most = int(MOST_LOST * nharm) - int(np.count_nonzero(hit))
+    more = np.flatnonzero(runs & ~hit)
+    hit[more[np.argsort(-excess[more], kind="stable")][: max(most, 0)]] = True
+    return hit
+
+
+def _excess(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scatter of each harmonic between sub-integrations, over the most that it is by chance, given those around it."""
+    use = weight > 0.25 * weight.mean()
+    n, nharm = int(np.count_nonzero(use)), parts.shape[1]
+    out = np.zeros(nharm)
+    if n < LEAST_PARTS:
+        return out
+    white = parts[use] / np.sqrt(weight[use])[:, None]
+    scatter = np.sum(np.abs(white - white.mean(axis=0)) ** 2, axis=0) / (n - 1)
+    most = 1.0 + HIT_SIGMA / np.sqrt(n - 1)
+    for k in range(2, nharm - 1):
+        # From half to twice its number: what red noise and varying pulses add falls with frequency.
+        around = float(np.median(scatter[(k + 1) // 2 : min(2 * k, nharm - 2) + 1]))
+        out[k] = scatter[k] / (most * around) if around > 0.0 else 0.0
+    return out
+
+
+def _runs(high: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Neighbours without a gap, of those that are high, where one of them or one beside them is a seed."""
+    out = np.zeros(high.size, dtype=np.bool_)
+    beside = seeds.copy()
+    beside[1:] |= seeds[:-1]
+    beside[:-1] |= seeds[1:]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]]).astype(np.int8)))
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        out[first:last] = bool(beside[first:last].any())
+    return out
