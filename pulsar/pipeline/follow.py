@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data import flags as table
-from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.pulses import REPEATS_SIGMA
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.claims import claims
-from pulsar.rank.explain import JUNK, Explained, Sky, alternatives, explain
+from pulsar.rank.explain import JUNK, SAME_BINS, Explained, Sky, alternatives, explain
 from pulsar.rank.hidden import split_unexplained
 from pulsar.rank.link import flags_by_pulses
 from pulsar.rank.rules import Interference, flags_of
+from pulsar.rank.score import REPEATING
+from pulsar.rank.steady import odd_rows, repeats, steady
 from pulsar.searches.sift import Group, group, without
 
 #: Times that what is left unexplained is folded, and the claims are looked at again.
@@ -93,9 +95,13 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
 
 
 def _hidden(detected: Detected, verdict: Explained, sky: Sky, header: Header) -> list[Group]:
-    """Detections that stand in a group which another candidate explains, but at DMs where it leaves too little."""
-    owners = [one for one in verdict.folded if not one.parent and table.weight(one.flags) > JUNK]
-    attached = [one.group for one in [*verdict.folded, *verdict.rest] if one.parent]
+    """Detections in the group of a candidate that leaves too little where they are: at another DM, or frequency.
+
+    In the group of a candidate with flags, too, which is interference where it is strongest, and need not be elsewhere.
+    """
+    owners = [one for one in verdict.folded if not one.parent]
+    flagged = [one for one in owners if table.weight(one.flags) <= JUNK]
+    attached = [*flagged, *(one for one in [*verdict.folded, *verdict.rest] if one.parent)]
     uids = {one.uid for one in [*verdict.folded, *verdict.rest]}
     return split_unexplained(detected.detections, attached, owners, sky, name=name_of(header), uids=uids)
 
@@ -148,13 +154,14 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
     folds = _refined(job, detected, params)
     # Where the profile shows several equal pulses the true frequency is that many times higher.
     nyquist = 0.5 / job.obs.header.tsamp
-    wrong = {i: factor for i, fold in enumerate(folds) if (factor := choose_period([fold]).factor) != 1}
+    wrong = {i: factor for i, fold in enumerate(folds) if (factor := choose_period([steady(fold)]).factor) != 1}
     wrong = {i: factor for i, factor in wrong.items() if factor * folds[i].after.freq < nyquist}
     if wrong:
         again = [folds[i].after.times(k) for i, k in wrong.items()]
         for (i, k), fold in zip(wrong.items(), _refined(job, detected, again), strict=True):
-            # One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k).
-            if fold.snr > k**0.25 * folds[i].snr:
+            # One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k):
+            # that in white noise, as pulses that vary raise the noise of both, and not alike.
+            if _white_snr(fold) > k**0.25 * _white_snr(folds[i]):
                 folds[i] = fold
     known = Interference(
         mains=job.config.sift.mains,
@@ -166,9 +173,12 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
     return [_judged(g, fold, known, pulses) for g, fold in zip(groups, folds, strict=True)]
 
 
-def _refined(job: Job, detected: Detected, params: Sequence[FoldParams]) -> list[Fold]:
-    from pulsar.folding.refine import refine
+def _white_snr(fold: Fold) -> float:
+    """S/N in units of white noise."""
+    return fold.snr * float(fold.extra.get("noise_scale", 1.0))
 
+
+def _refined(job: Job, detected: Detected, params: Sequence[FoldParams]) -> list[Fold]:
     if not params:
         return []
     cubes = detected.fold_many(params)
@@ -177,13 +187,40 @@ def _refined(job: Job, detected: Detected, params: Sequence[FoldParams]) -> list
     with job.progress.stage("refinement", len(cubes), "folds") as tick, ThreadPoolExecutor(job.threads) as pool:
 
         def one(index: int) -> Fold:
-            fold = refine(cubes[index], search_dm=search_dm, lines=lines)
+            fold = steady_fold(cubes[index], search_dm=search_dm, lines=lines)
             if detected.finish is not None:
                 fold = detected.finish(fold)
             tick(1)
             return fold
 
         return list(pool.map(one, range(len(cubes))))
+
+
+def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Sequence[tuple[float, float]] = ()) -> Fold:
+    """Refine a fold; where it does not repeat, without the sub-integrations that differ from the others.
+
+    Impulses of a few of them may have drawn the refinement away from what was found. What is left must repeat, and be
+    where it was found.
+
+    Parameters
+    ----------
+    cube : FoldCube
+    search_dm : bool
+        Fit the DM.
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz] of periodic interference.
+    """
+    from pulsar.folding.refine import refine
+
+    fold = refine(cube, search_dm=search_dm, lines=lines)
+    if not repeats(fold) < REPEATING:
+        return fold
+    odd = odd_rows(fold.time_phase.astype(np.float64))
+    if not odd.any():
+        return fold
+    rest = refine(cube.without(odd), search_dm=search_dm, lines=lines)
+    moved = abs(rest.after.freq - rest.before.freq) * rest.tobs
+    return rest if moved < SAME_BINS and repeats(rest) > REPEATING else fold
 
 
 def _judged(group: Group, fold: Fold, known: Interference, pulses: NDArray[Any]) -> Candidate:

@@ -37,6 +37,8 @@ NEAR_BINS = 0.05
 SAME_BINS = 0.3
 #: Chance of another pulsar to come so near to a multiple, below which errors are allowed for.
 CHANCE = 0.01
+#: S/N that the refinement finds in noise (4 to 6, docs/folding.md).
+CHANCE_SNR = 5.0
 #: Largest multiple and divisor.
 NEAR_MULTIPLE = 64
 NEAR_DIVISOR = 2
@@ -125,7 +127,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
         accepted, parent = _accept(order, given, groups, folded, combs, junk, sky)
     _fundamentals(accepted, parent, given, groups, folded, combs, junk, sky)
     _rivals(accepted, parent, folded, combs, junk, sky)
-    _converged(accepted, parent, folded, junk, sky)
+    _converged(accepted, parent, folded, combs, junk, sky)
     doubts = _own_periods(accepted, parent, folded, junk, sky)
     for g in range(len(folded), len(groups)):
         able = [a for a in accepted if _may(groups[g], bool(junk[a]), sky)]
@@ -317,7 +319,13 @@ def _may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool
     At the true period a fold has the S/N of all pulses; where two unequal ones were taken for one it has 1/sqrt(2) at
     least of what it had.
     """
-    if simple_ratio(one, of, sky, bins) is None or not _one_dm(one, of, sky):
+    ratio = simple_ratio(one, of, sky, bins)
+    if ratio is None or not _one_dm(one, of, sky):
+        return False
+    # The harmonics that both have must agree, not only the frequencies: 0.2 bins at 13 times the period are 2.6 there.
+    m, d = ratio.numerator, ratio.denominator
+    error = AGREE_SIGMA * float(np.hypot(d * one.freq_err, m * of.freq_err))
+    if abs(d * one.freq - m * of.freq) > max(error, bins / sky.tobs):
         return False
     return one.snr >= HALF * of.snr
 
@@ -329,17 +337,40 @@ def _one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
 
 
 def _converged(
-    accepted: list[int], parent: NDArray[np.int64], folded: Sequence[Candidate], junk: NDArray[np.bool_], sky: Sky
+    accepted: list[int],
+    parent: NDArray[np.int64],
+    folded: Sequence[Candidate],
+    combs: Sequence[Comb],
+    junk: NDArray[np.bool_],
+    sky: Sky,
 ) -> None:
-    """Hand over what the refinement has brought onto a stronger candidate, or a multiple of it."""
+    """Hand over what the refinement has brought onto a stronger candidate, or a multiple of it.
+
+    A pulsar may happen to turn at a multiple of another's frequency, as near as the errors tell: that one has harmonics
+    which the other does not leave.
+    """
     for i in sorted(accepted, key=lambda i: folded[i].snr):
         for owner in sorted(accepted, key=lambda i: -folded[i].snr):
             if folded[owner].snr <= folded[i].snr:
                 break
-            if not (junk[owner] and not junk[i]) and _near(folded[i], folded[owner], sky):
-                parent[i] = owner
-                accepted.remove(i)
-                break
+            if (junk[owner] and not junk[i]) or not _near(folded[i], folded[owner], sky):
+                continue
+            own = not junk[i] and _too_strong(folded[i], folded[owner])
+            if own and unexplained(folded[i], [combs[owner]]) > UNEXPLAINED:
+                continue
+            parent[i] = owner
+            accepted.remove(i)
+            break
+
+
+def _too_strong(one: Candidate, owner: Candidate) -> bool:
+    """Whether a fold at m times the frequency of another one shows more than that source leaves there.
+
+    A pulse that comes once in m turns leaves S / sqrt(m) of its S/N S, two equal ones half a turn apart twice that at
+    the most.
+    """
+    multiple = max(one.freq / owner.freq, 1.0)
+    return bool(one.snr > np.hypot(2.0 * owner.snr / np.sqrt(multiple), CHANCE_SNR))
 
 
 def _near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
@@ -441,8 +472,9 @@ def simple_ratio(one: Candidate, other: Candidate, sky: Sky, bins: float = SAME_
 def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
     """Groups that may be more than what explains them, and are worth a fold: only that tells.
 
-    Those at longer periods of a candidate that may be its own, those at a part of its period that are as significant as
-    it is, and those of which a good part is accounted for by chance at most.
+    Those at longer periods of a candidate that may be its own, for their power or as they are the more significant,
+    those at a part of its period that are as significant as it is, and those of which a good part is accounted for by
+    chance at most.
 
     Parameters
     ----------
@@ -464,7 +496,8 @@ def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
             ratio = simple_ratio(rest[i], owner, sky)
             power = rest[i].group.excess
             beyond = (power - given[i]) / float(np.sqrt(rest[i].group.nharm + 2.0 * given[i]))
-            longer = ratio is not None and ratio < 2 and beyond > BEYOND_SIGMA
+            surer = rest[i].group.sigma > owner.group.sigma + ALIKE
+            longer = ratio is not None and ratio < 2 and (beyond > BEYOND_SIGMA or surer)
             # At a part of the true period a sum misses harmonics; at a multiple of it there is nothing more to find.
             shorter = ratio is not None and ratio >= 2 and ratio.denominator == 1
             alike = shorter and rest[i].group.sigma > owner.group.sigma - ALIKE

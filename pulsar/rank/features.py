@@ -52,6 +52,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("dm_odds", "log odds of a DM as refined against DM 0, see dm_odds(); NaN when the DM was not fitted"),
     Feature("noise_scale", "off-pulse noise over the expected white noise, 1 when clean"),
     Feature("repeats", "significance of the pulse against what scatters between sub-integrations; NaN when unknown"),
+    Feature("red_noise", "significance of more than white noise under the lowest harmonics; NaN when unknown"),
 )
 
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES)
@@ -178,6 +179,7 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
         "dm_odds": dm_odds(fold) if curve else nan,
         "noise_scale": float(fold.extra.get("noise_scale", nan)),
         "repeats": repeats(fold),
+        "red_noise": float(fold.extra.get("red_noise", nan)),
     }
     return {name: values[name] for name in FEATURE_NAMES}
 

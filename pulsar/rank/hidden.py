@@ -19,32 +19,36 @@ LEFT: Final = 0.5
 
 def split_unexplained(
     detections: NDArray[Any],
-    groups: Sequence[Group],
+    attached: Sequence[Candidate],
     owners: Sequence[Candidate],
     sky: Sky,
     *,
     name: str,
     uids: set[str],
 ) -> list[Group]:
-    """New groups of detections that belong to explained groups, though nothing explains them where they are.
+    """New groups of detections that are in the group of a candidate which does not explain them where they are.
+
+    What another one leaves there is that one's, not of the candidate whose stronger detection led the group: to whom
+    the new group belongs is judged as of all groups.
 
     Parameters
     ----------
     detections : ndarray
         Fields of DETECTION_COLUMNS.
-    groups : sequence of Group
-        That other candidates explain.
+    attached : sequence of Candidate
+        With parents, or standing for themselves with a fold: their own detections are judged then.
     owners : sequence of Candidate
-        Those candidates, with folds.
+        All that may be parents, with folds. A group whose parent is none of them is judged by all together.
     sky : Sky
     name : str
         What tells this observation from others.
     uids : set of str
         Names that are given already.
     """
-    groups = [g for g in groups if g.members.size > 1]
-    if not groups or not owners or sky.freqs.size < 2:
+    attached = [one for one in attached if one.group.members.size > 1]
+    if not attached or not owners or sky.freqs.size < 2:
         return []
+    groups = [one.group for one in attached]
     rows = np.concatenate([g.members for g in groups])
     found = detections[rows]
     nharm = found["nharm"].astype(np.int64)
@@ -55,23 +59,32 @@ def split_unexplained(
         nharm=nharm,
         dm=found["dm"].astype(np.float64),
     )
+    # A candidate that is attached may have led the group for what its own fold shows.
+    folds = {one.uid: one.fold for one in [*owners, *attached] if one.fold is not None}
+    combs = {uid: comb_of(fold, sky.freqs, sky.tsamp) for uid, fold in folds.items()}
+    parents = [one.uid for one in owners]
     given = np.zeros(rows.size)
-    for owner in owners:
-        if owner.fold is not None:
-            given += expected(comb_of(owner.fold, sky.freqs, sky.tsamp), searched)
+    start = 0
+    for one in attached:
+        mine = np.arange(start, start + one.group.members.size)
+        start += one.group.members.size
+        known = not one.parent or one.parent in parents
+        for uid in {one.uid, one.parent} if known else {one.uid, *parents}:
+            if uid in combs:
+                given[mine] += expected(combs[uid], searched.part(mine))
     excess = found["power"].astype(np.float64) - nharm
     likely = excess - FACTOR * given > LEFT * excess
     out: list[Group] = []
     taken = set(uids)
     start = 0
-    for one in groups:
-        mine = np.arange(start, start + one.members.size)
-        start += one.members.size
+    for group in groups:
+        mine = np.arange(start, start + group.members.size)
+        start += group.members.size
         own = []
         for k in mine[likely[mine]].tolist():
-            alone = Group(one.uid, found[k], rows[k : k + 1], one.dm, one.dm)
+            alone = Group(group.uid, found[k], rows[k : k + 1], group.dm, group.dm)
             if left_sigma(alone, FACTOR * float(given[k])) > max(SURE, sky.thresholds.get(str(found["kind"][k]), 0.0)):
                 own.append(k)
-        if own and rows[own[0]] != one.members[0]:
+        if own and rows[own[0]] != group.members[0]:
             out.append(make_group(detections, rows[own], sky.tobs, name, taken))
     return out

@@ -93,6 +93,10 @@ class Searched:
             dm=np.array([g.dm for g in groups]),
         )
 
+    def part(self, rows: NDArray[np.int64]) -> "Searched":
+        """Some of the rows."""
+        return Searched(self.freq[rows], self.fdot[rows], self.err[rows], self.nharm[rows], self.dm[rows])
+
 
 def comb_of(fold: Fold, freqs: NDArray[np.float64], tsamp: float, *, dispersed: bool = True) -> Comb:
     """The lines that a folded profile shows.

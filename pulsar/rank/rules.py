@@ -21,10 +21,13 @@ MAINS_HARMONICS = 6
 DIODE_HARMONICS = 64
 # Delay over the band below which a hum counts as undispersed [pulse widths].
 MAINS_SHIFT = 0.2
-# Natural logarithm of the odds for a DM below which the search's word is taken.
-SURE_ODDS = 0.0
+# Natural logarithm of the odds for a DM below which the search's word is taken: 20 to 1 for DM 0. A slow pulsar is as
+# strong at DM 0 as anywhere, whatever its DM.
+SURE_ODDS = -3.0
 # S/N by which it is surely stronger there: both are of the same data, each with a noise of 1.
 STRONGER = 3.0
+# What is stronger at DM 0 is another signal if this is over so many times what that one leaves at the DM.
+SMEARED = 1.2
 #: Harmonics of a line of interference that are told, where they can be told from what lies between them.
 COMB_HARMONICS = 16
 COMB_PART = 0.02
@@ -88,11 +91,19 @@ def looks_undispersed(fold: Fold) -> bool:
     """Whether a refined DM is surely below that of any pulsar.
 
     What is stronger at DM 0 than at any DM near its own is undispersed too, however well that is fitted: it is a lobe.
+    Unless it is more than the signal at DM 0 can leave there: a box of w turns that is drawn out over d turns by the
+    band leaves sqrt(w / (w + 0.35 d)) of its S/N (as in `pulsar_kernels.longwave.explained`), and another signal stands
+    in the same turn, such as the hum of the mains.
     """
     if fold.after.dm + 2.0 * fold.dm_err < LEAST_DM:
         return True
     at_zero = float(fold.extra.get("snr_dm0", np.nan))
-    return at_zero > fold.snr + STRONGER
+    if not at_zero > fold.snr + STRONGER:
+        return False
+    width = float(fold.extra.get("width_dm0", fold.width))
+    drift = dm_shift(fold) * fold.width
+    left = at_zero * np.sqrt(width / (width + 0.35 * drift)) / max(drift, 1.0)
+    return bool(fold.snr <= SMEARED * left)
 
 
 def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bool) -> bool:

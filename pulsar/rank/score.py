@@ -7,6 +7,8 @@ each feature means, not fitted. It is a ranking, not a calibrated probability.
 import math
 from typing import Final, Protocol
 
+from pulsar.folding.whiten import RED
+
 
 class Scorer(Protocol):
     """Anything that judges a candidate by its features."""
@@ -27,6 +29,9 @@ def ramp(value: float, low: float, high: float, unknown: float = 1.0) -> float:
         return unknown
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
+
+#: Significance against what scatters between sub-integrations from which on nothing speaks against a pulse [sigma].
+REPEATING: Final = 3.5
 
 #: Logit of a candidate in whose favour nothing speaks.
 BIAS: Final = -5.8
@@ -68,12 +73,15 @@ class LogisticScorer:
     time, freq
         Fraction of sub-integrations and of subbands with a positive pulse, from 0.5 (noise) to 0.85.
 
-    Penalties: a strong signal (S/N from 6.5 to 8.5) with odds of up to 7 to 1 for DM 0 (``dm_odds`` from 0 to -2), one
-    that sits in few subbands (evenness under 0.3), or in few sub-integrations (under 0.15:
+    Penalties: a strong signal (S/N from 6.5 to 8.5) with odds of 10 to 55 to 1 for DM 0 (``dm_odds`` from -2.33 to
+    -4; a slow pulsar whose DM is known to some 10 has odds of up to 10 to 1 if that is small, by no fault of its own),
+    one that sits in few subbands (evenness under 0.3), or in few sub-integrations (under 0.15:
     scintillation and eclipses are not so rare).
     So is a wide profile (0.15 to 0.35 turns) of few rotations (50 to 15), or any profile of so few where the level
     around the pulse wanders by 5 to 15 times the white noise (pulsars in the drifts of benchmarks/population.py: 3.6 at
-    most), unless the odds for a DM are overwhelming (``dm_odds`` from 5 to 10): red noise looks like that.
+    most), unless the odds for a DM are overwhelming (``dm_odds`` from 5 to 10): red noise looks like that. Where the
+    noise beside the harmonics can be told it must be red, too (``red_noise`` from half of the significance from which
+    folds are whitened to all of it).
     So is a pulse that does not repeat: its significance against what scatters between sub-integrations is 3.5 to 1.5.
     Impulses and drifts have a period at which they add up, though not as the same pulse in all: they have -2 to 2.4,
     pulsars of a folded S/N of 7 to 10 have 4 to 9, and noise that the refinement has chosen has 3 to 4
@@ -97,8 +105,8 @@ class LogisticScorer:
         strong = ramp(f["snr"], 6.5, 8.5, unknown=0.0)
         # Without a DM the fold alone makes no candidate: the search must have been sure as well.
         sure = ramp(f["sigma"], 1.0, 6.0) if unknown else 1.0
-        # Odds of 7 to 1 for DM 0, and more.
-        undispersed = 1.0 - ramp(f["dm_odds"], -2.0, 0.0)
+        # The flag is given from odds of 20 to 1 for DM 0 on (FLAGGED): less is no evidence, only an unknown DM.
+        undispersed = 1.0 - ramp(f["dm_odds"], -4.0, -2.33)
         return {
             "strength": sure * ramp(f["snr"], 6.0, 10.0, unknown=0.0),
             "sigma": ramp(f["sigma"], 0.0, 6.0, unknown=0.5),
@@ -110,12 +118,14 @@ class LogisticScorer:
             "one_band": strong * (1.0 - ramp(f["freq_even"], 0.1, 0.3)),
             "wave": max(ramp(f["width"], 0.15, 0.35), ramp(f["noise_scale"], 5.0, 15.0, unknown=0.0))
             * (1.0 - ramp(f["turns"], 15.0, 50.0))
-            * (1.0 - ramp(f["dm_odds"], 5.0, 10.0, unknown=0.0)),
+            * (1.0 - ramp(f["dm_odds"], 5.0, 10.0, unknown=0.0))
+            # Where the noise can be told, there must be red noise in it.
+            * ramp(f["red_noise"], 0.5 * RED, RED),
             "tone": ramp(f["width"], 0.25, 0.35, unknown=0.0) if unknown else 0.0,
             "unphysical": ramp(abs(f["accel"]), 500.0, 2000.0, unknown=0.0)
             * ramp(abs(f["fdot_sigma"]), 4.0, 8.0, unknown=0.0),
             "one_burst": strong * (1.0 - ramp(f["time_even"], 0.05, 0.15)),
-            "unsteady": 1.0 - ramp(f["repeats"], 1.5, 3.5),
+            "unsteady": 1.0 - ramp(f["repeats"], 1.5, REPEATING),
         }
 
     def __call__(self, features: dict[str, float]) -> float:

@@ -74,17 +74,29 @@ def repeats(fold: Fold) -> float:
 
 def _without_odd(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """Sub-integrations, with zeros for the odd ones unless they are many."""
+    return np.where(odd_rows(rows)[:, None], 0.0, rows)
+
+
+def odd_rows(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Sub-integrations that hold what the others do not, such as an impulse; none where these are many.
+
+    Parameters
+    ----------
+    rows : ndarray, shape (nsubints, nbins)
+        Of unit variance in noise.
+    """
     n, nbins = rows.shape
+    odd = np.zeros(n, dtype=np.bool_)
     if n * MOST_ODD < 1.0:
-        return rows
+        return odd
     # The median is not moved by the few.
     rest = np.sum((rows - np.median(rows, axis=0)) ** 2, axis=1)
     middle = float(np.median(rest))
     if middle <= 0.0:
-        return rows
+        return odd
     # Chi-square of nbins degrees of freedom has the relative deviation sqrt(2 / nbins).
     odd = rest / middle - 1.0 > ODD_SIGMA * np.sqrt(2.0 / nbins)
-    return rows if odd.sum() > MOST_ODD * n else np.where(odd[:, None], 0.0, rows)
+    return odd if odd.sum() <= MOST_ODD * n else np.zeros(n, dtype=np.bool_)
 
 
 def _noise(parts: NDArray[np.complex128]) -> NDArray[np.float64]:

@@ -11,10 +11,13 @@ from reference.products import make_fold, make_header
 
 from pulsar.config.model import Config
 from pulsar.data.flags import BY_NAME
+from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.folding.refine import refine
 from pulsar.pipeline.candidates import candidate_table
-from pulsar.pipeline.follow import mark_detections, ordered, scored, thresholds
+from pulsar.pipeline.follow import mark_detections, ordered, scored, steady_fold, thresholds
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.features import features
+from pulsar.rank.score import reasons
 from pulsar.searches.sift import group
 
 
@@ -32,6 +35,46 @@ def test_a_score_is_that_of_the_features_times_the_worst_flag(flags):
     assert one.score == pytest.approx(plain.score * min((BY_NAME[f].weight for f in flags), default=1.0))
     # Once judged or twice, it is the same.
     assert scored(one) == one
+
+
+def slow_cube(seed, hits, nsub=32, nbands=4, nbins=64):
+    """A steady pulse of S/N 12, and impulses in some sub-integrations that add up half a bin of 1/T away."""
+    rng = np.random.default_rng(seed)
+    tobs, edges = 60.0, np.linspace(0.0, 60.0, nsub + 1)
+    phase = (np.arange(nbins) + 0.5) / nbins
+    data = 10.0 * rng.standard_normal((nsub, nbands, nbins))
+    pulse = np.exp(-0.5 * ((phase - 0.3) / 0.03) ** 2)
+    pulse -= pulse.mean()
+    data += 12.0 * 10.0 * pulse / np.sqrt(nsub * nbands * np.sum(pulse**2))
+    late = 0.6 - 0.5 / tobs * (0.5 * (edges[1:] + edges[:-1]) - 0.5 * tobs)
+    for k in hits:
+        away = (phase - late[k] + 0.5) % 1.0 - 0.5
+        data[k] += 70.0 * np.exp(-0.5 * (away / 0.02) ** 2)
+    variance = np.full(data.shape, 100.0)
+    freqs = np.linspace(1480.0, 1120.0, nbands)
+    return FoldCube(data.astype(np.float32), variance, edges, freqs, 1500.0, FoldParams(1.7), tobs, 1e-3, 59000.0)
+
+
+def test_impulses_do_not_draw_a_fold_away_from_what_was_found():
+    hit = slow_cube(1, (3, 14, 27))
+    drawn = refine(hit, search_dm=False)
+    assert "unsteady" in reasons(features(drawn))
+    fold = steady_fold(hit, search_dm=False)
+    assert "unsteady" not in reasons(features(fold))
+    assert abs(fold.after.freq - 1.7) < 0.1 / fold.tobs
+    assert fold.phase == pytest.approx(0.3, abs=0.02)
+    # What repeats is the same fold, impulses or not.
+    quiet = slow_cube(1, ())
+    assert np.array_equal(steady_fold(quiet, search_dm=False).profile, refine(quiet, search_dm=False).profile)
+
+
+def test_a_fold_that_is_nothing_but_impulses_stays_what_it_is():
+    hit = slow_cube(2, (3, 14, 27))
+    noise = dataclasses.replace(hit, data=hit.data - slow_cube(2, ()).data)
+    noise.data[...] += np.float32(10.0) * np.random.default_rng(3).standard_normal(noise.data.shape).astype(np.float32)
+    fold = steady_fold(noise, search_dm=False)
+    assert np.array_equal(fold.profile, refine(noise, search_dm=False).profile)
+    assert "unsteady" in reasons(features(fold))
 
 
 def test_what_has_no_fold_has_no_score():

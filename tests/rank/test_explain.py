@@ -192,6 +192,27 @@ def test_a_refinement_that_has_walked_onto_another_is_that():
         assert parents(explain([strong.candidate(), other], [], SKY))["weak"][0] == ""
 
 
+def test_a_pulsar_that_happens_to_turn_at_a_multiple_of_another_stays():
+    # 24 times the frequency within the errors, at one DM; its fold shows far more than a pulse that comes once in 24.
+    slow, fast = Source(0.48, snr=18.0, fwhm=0.1), Source(24 * 0.48 + 0.02 / TOBS, snr=18.0)
+    told = parents(explain([slow.candidate(uid="slow"), fast.candidate(uid="fast")], [], SKY))
+    assert [parent for parent, _ in told.values()] == ["", ""]
+    weak = dataclasses.replace(fast, snr=6.0)
+    lost = dataclasses.replace(weak.candidate(uid="weak"), group=make_group(9.1234, excess=80.0, uid="weak"))
+    assert parents(explain([slow.candidate(uid="slow"), lost], [], SKY))["weak"][0] == "slow"
+
+
+def test_a_longer_period_holds_the_harmonics_of_the_shorter_one():
+    # What was found at 13 times the period of a pulsar is its; refined a fifth of a bin away it shows a harmonic of
+    # another one, which needs all of its own harmonics, but has none of the pulsar's.
+    fast = Source(11.06, snr=25.0)
+    slow = Source(fast.freq / 13 + 0.2 / TOBS, snr=31.0 / np.sqrt(3.0), fwhm=0.12)
+    third = Source(slow.freq / 3, snr=31.0, fwhm=0.04)
+    lost = dataclasses.replace(slow.candidate(uid="long"), group=fast.group(1 / 13, 32, uid="long"))
+    told = parents(explain([third.candidate(uid="third"), fast.candidate(uid="pulsar"), lost], [], SKY))
+    assert {uid: parent for uid, (parent, _) in told.items()} == {"third": "", "pulsar": "", "long": "pulsar"}
+
+
 def comb_profile(lines, every=1):
     """A profile with power in every so-many-th harmonic: 0, ..., lines[0], 0, ..., lines[1] ..."""
     spectrum = np.zeros(NBINS // 2 + 1, dtype=complex)
@@ -322,6 +343,25 @@ def test_a_part_of_the_period_that_is_as_significant_is_folded(nharm, folded):
     assert parents(verdict)["part"][0] == "owner"
     assert (part.sigma > owner.group.sigma - 1.5) == bool(folded)
     assert [one.uid for one in alternatives(verdict, SKY)] == folded
+
+
+@pytest.mark.parametrize(("sigma", "folded"), [(2.0, []), (6.0, ["long"])])
+def test_a_longer_period_that_is_more_significant_is_folded(sigma, folded):
+    # The fold at half the period accounts for all the power of the longer one, and it was found at 4 sigma.
+    pulsar = Source(2.3, snr=20.0)
+    owner = pulsar.candidate(uid="owner")
+    owner = dataclasses.replace(owner, group=dataclasses.replace(owner.group, best=at_sigma(owner.group.best, 4.0)))
+    long = pulsar.group(0.5, 8, uid="long")
+    verdict = explain([owner], [dataclasses.replace(long, best=at_sigma(long.best, sigma))], SKY)
+    assert parents(verdict)["long"][0] == "owner"
+    assert [one.uid for one in alternatives(verdict, SKY)] == folded
+
+
+def at_sigma(best, sigma):
+    """The same detection, of another significance."""
+    best = best.copy()
+    best["sigma"] = sigma
+    return best
 
 
 def test_nothing_and_nonsense():

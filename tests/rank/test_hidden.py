@@ -1,5 +1,7 @@
 """Detections that another signal has drawn into its group are let go where it leaves nothing."""
 
+import dataclasses
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,10 @@ def owner_of():
     return source, fold, Candidate(Group("owner", best, np.array([0]), 40.0, 40.0), fold)
 
 
+def attached(group):
+    return Candidate(group, parent="owner")
+
+
 def test_what_the_owner_leaves_stays_and_what_stands_at_another_dm_goes():
     source, fold, owner = owner_of()
     sky = Sky(fold.tobs, source.tsamp, source.freqs, {"fft": 0.0})
@@ -45,16 +51,34 @@ def test_what_the_owner_leaves_stays_and_what_stands_at_another_dm_goes():
     own = [(half, 32, 300.0, 40.0), (half, 32, 60.0, 42.0)]
     found = detections([*own, (half, 8, 120.0, 900.0), (half, 8, 90.0, 880.0)], fold.tobs)
     group = make_group(found, np.arange(4), fold.tobs, "x", set())
-    (new,) = split_unexplained(found, [group], [owner], sky, name="x", uids={group.uid})
+    (new,) = split_unexplained(found, [attached(group)], [owner], sky, name="x", uids={group.uid})
     assert new.members.tolist() == [2, 3]
     assert new.best["dm"] == 900.0
     assert new.uid != group.uid
     assert without(group, {2, 3}).members.tolist() == [0, 1]
     # Without what stands there nothing is taken away; of a series without DMs nothing can be told.
     alone = make_group(found, np.arange(2), fold.tobs, "x", set())
-    assert split_unexplained(found, [alone], [owner], sky, name="x", uids=set()) == []
+    assert split_unexplained(found, [attached(alone)], [owner], sky, name="x", uids=set()) == []
     series = Sky(fold.tobs, source.tsamp, np.zeros(0), {"fft": 0.0})
-    assert split_unexplained(found, [group], [owner], series, name="x", uids=set()) == []
+    assert split_unexplained(found, [attached(group)], [owner], series, name="x", uids=set()) == []
+
+
+def test_what_another_leaves_is_not_of_the_one_that_led_the_group():
+    source, fold, owner = owner_of()
+    sky = Sky(fold.tobs, source.tsamp, source.freqs, {"fft": 0.0})
+    # The head at a DM where "owner" leaves nothing is of "other", and what stands at the owner's DM is of the owner.
+    half = 0.5 * fold.after.freq
+    found = detections([(half, 8, 400.0, 900.0), (half, 32, 300.0, 40.0)], fold.tobs)
+    group = make_group(found, np.arange(2), fold.tobs, "x", set())
+    far = dataclasses.replace(fold, after=FoldParams(fold.after.freq, 0.0, 900.0))
+    other = Candidate(Group("other", owner.best, np.array([0]), 900.0, 900.0), far)
+    one = Candidate(group, parent="other")
+    (new,) = split_unexplained(found, [one], [owner, other], sky, name="x", uids={group.uid})
+    assert new.members.tolist() == [1]
+    # Neither is it of a candidate with flags that led the group for what its own fold shows.
+    own = Candidate(group, far, flags=("unsteady",))
+    (new,) = split_unexplained(found, [own], [own], sky, name="x", uids={group.uid})
+    assert new.members.tolist() == [1]
 
 
 @given(st.sets(st.integers(0, 9)))

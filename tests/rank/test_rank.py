@@ -13,7 +13,7 @@ from pulsar.data.fold import FoldParams
 from pulsar.folding.folder import fold_many
 from pulsar.folding.refine import refine
 from pulsar.rank.features import FEATURE_NAMES, FEATURES, box_amplitudes, features, persistence, vector
-from pulsar.rank.score import BIAS, DEFAULT, PENALTIES, WEIGHTS, score
+from pulsar.rank.score import BIAS, DEFAULT, PENALTIES, WEIGHTS, reasons, score
 
 SMALL = {"nchans": 32, "nsamps": 1 << 14}
 
@@ -128,6 +128,23 @@ def test_persistence():
     rng = np.random.default_rng(8)
     weak = [persistence(1.5 + rng.standard_normal(32))[1] for _ in range(200)]
     assert np.median(weak) > 0.8
+
+
+@pytest.mark.parametrize(("red_noise", "told"), [(0.0, False), (8.0, True), (float("nan"), True)])
+def test_a_wide_slow_pulse_is_red_noise_only_where_there_is_some(red_noise, told):
+    fold = folds(make_source(np.random.default_rng(0), snr=20, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
+    slow = {**features(fold, sigma=8.0), "width": 0.3, "turns": 15.0, "dm_odds": 3.7, "red_noise": red_noise}
+    assert ("red noise" in reasons(slow)) is told
+
+
+def test_a_dm_within_a_large_error_of_0_is_unknown():
+    # Odds of 13 to 1 for DM 0, from an error of 8.5; and of 150 to 1 from one of 0.75.
+    fold = folds(make_source(np.random.default_rng(0), snr=20, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
+    unknown = {**features(fold, sigma=8.0), "snr": 18.7, "dm_odds": -2.54, "dm_contrast": 0.05, "dm_sigma": 0.5}
+    assert "dm0" not in reasons(unknown)
+    assert score(unknown) > 0.9
+    assert "dm0" in reasons({**unknown, "dm_odds": -5.0})
+    assert score({**unknown, "dm_odds": -5.0}) < 0.3
 
 
 def test_flags_go_with_penalties():

@@ -46,7 +46,14 @@ def test_undispersed_by_its_detections():
     # The search saw it as strong at DM 0; a fold that tells the DM goes before that.
     neutral = features(make_fold(1), sigma=10.0, ndetections=20)
     fold = fold_at(3.0, dm=30.0, dm_err=9.0)
-    for odds, told in ((-2.0, True), (float("nan"), True), (SURE_ODDS - 0.1, True), (SURE_ODDS + 0.1, False)):
+    # A slow pulsar whose DM is known to 10 or so has odds of ten to one for 0, if it is small.
+    for odds, told in (
+        (-2.3, False),
+        (-4.0, True),
+        (float("nan"), True),
+        (SURE_ODDS - 0.1, True),
+        (SURE_ODDS + 0.1, False),
+    ):
         values = {**neutral, "dm_odds": odds}
         flags = flags_of(make_group(3.0, undispersed=True), fold, values, Interference())
         assert ("dm0" in flags) is told
@@ -79,6 +86,16 @@ def test_undispersed_by_its_fold():
     for more, told in ((0.0, False), (2.0, False), (4.0, True)):
         sure.extra["snr_dm0"] = sure.snr + more
         assert looks_undispersed(sure) is told
+
+
+@pytest.mark.parametrize(
+    ("snr_dm0", "width_dm0", "told"), [(17.2, 1 / 128, False), (17.2, 0.3, True), (40.0, 0.02, True)]
+)
+def test_what_is_stronger_at_dm_0_is_another_signal_where_it_leaves_too_little(snr_dm0, width_dm0, told):
+    # Hum in the turn of a pulsar at DM 270: at that DM a box of one bin is drawn out over ten.
+    fold = fold_at(0.3, dm=270.0, dm_err=10.0, snr=12.4, width=0.023)
+    fold.extra.update(snr_dm0=snr_dm0, width_dm0=width_dm0)
+    assert looks_undispersed(fold) is told
 
 
 @given(harmonic=st.integers(1, 6), wander=st.floats(-0.004, 0.004), mains=st.sampled_from([50.0, 60.0]))
