@@ -1,6 +1,6 @@
 """Impulses: pulses that all of the band has at the same time, as nothing from the sky does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -25,8 +25,17 @@ FINE: Final = 16
 DM_RATIO: Final = 1.15
 #: Samples from which a band's level and spread are taken.
 SPREAD_SAMPLES: Final = 512
-#: Some seconds that would lose more than this keep all: that is a hum, not impulses.
+#: An impulse in a part of the band is looked for in so many neighbouring bands of all, from every so-many-th on.
+PART: Final = 8
+PART_STEP: Final = 2
+#: Some seconds that would lose more than this have a hum: they are looked at again without its lines, and keep all if
+#: they would still lose so much.
 MOST_CLIPPED: Final = 0.2
+#: A line has so many times the median power about it (noise, and impulses at no even distance, reach 15), over so many
+#: modes; it is taken out as wide as the mains wander and their edges leak [Hz].
+LINE: Final = 30.0
+ABOUT: Final = 128
+NOTCH: Final = 2.5
 #: Most stretches of one block and one width that are looked at.
 MOST_STRETCHES: Final = 500
 
@@ -103,39 +112,89 @@ def find_impulses(series: NDArray[np.float32], bands: Bands, sigma: float) -> ND
     ndarray of int64, shape (nimpulses, 2)
         First sample and the one after the last.
     """
-    from pulsar_kernels.interference import add_shifted, count_above, less_running_mean, stretches
+    from pulsar_kernels.interference import less_running_mean
 
-    nbands, n = series.shape
+    # Twice: of waves of seconds once leaves a tenth, which is enough to be taken for wide impulses.
+    once, plain = np.empty_like(series), np.empty_like(series)
+    less_running_mean(series, 8 * bands.longest, once)
+    less_running_mean(once, 8 * bands.longest, plain)
+    marks = _marked(plain, bands, sigma)
+    if marks.mean() > MOST_CLIPPED:
+        marks = _marked(_without_lines(plain, bands), bands, sigma)
+    if marks.mean() > MOST_CLIPPED:
+        marks[:] = False
+    edges = np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0))
+    return edges.reshape(-1, 2).astype(np.int64)
+
+
+def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[np.bool_]:
+    """Which samples belong to impulses in all of the band or, if dispersion tells there, a part of it."""
+    from pulsar_kernels.interference import add_shifted, count_above, stretches
+
+    nbands, n = plain.shape
+    parts = [(slice(0, nbands), bands)]
+    for first in range(0, nbands - PART + 1, PART_STEP) if nbands > PART else ():
+        part = slice(first, first + PART)
+        delays = bands.delays[part]
+        across = float(np.ptp(delays)) * PART / (PART - 1)
+        if LEAST_DM * across >= 2.0:
+            parts.append((part, replace(bands, delays=delays, across=across)))
     marks = np.zeros(n, dtype=np.bool_)
     some, many = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.uint8)
     runs = np.empty((MOST_STRETCHES, 2), dtype=np.int64)
-    plain = np.empty_like(series)
-    less_running_mean(series, 8 * bands.longest, plain)
     sums = plain.copy()
     every = max(1, n // SPREAD_SAMPLES)
-    # The median of so many normal deviates scatters by 1.2533 / sqrt(nbands).
-    level = 1.2533 * sigma / np.sqrt(nbands)
     width = 1
     while width <= max(1, bands.longest // 2) and width < n:
         sample = np.sort(sums[:, : n - width + 1 : every], axis=1)
         low, middle, high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
         # A band that is constant is never above.
         spread = np.where(high > low, (high - low) / 1.349, np.inf)
-        count_above(sums, np.asarray(middle + HIGH * spread, dtype=np.float32), some)
-        count_above(sums, np.asarray(middle + level * spread, dtype=np.float32), many)
-        found = stretches(some, many, -(-nbands // 4), nbands // 2 + 1, bands.longest, runs)
-        for first, last in runs[:found]:
-            end = min(int(last) + width - 1, n)
-            if _undispersed(plain, int(first), end, width, spread, bands):
-                marks[max(int(first) - 1, 0) : end + 1] = True
-                # What is marked does not count in longer sums.
-                sums[:, max(int(first) - width, 0) : end + 1] = 0.0
+        for part, own in parts:
+            # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
+            level = 1.2533 * sigma / np.sqrt(own.count)
+            count_above(sums[part], np.asarray((middle + HIGH * spread)[part], dtype=np.float32), some)
+            count_above(sums[part], np.asarray((middle + level * spread)[part], dtype=np.float32), many)
+            found = stretches(some, many, -(-own.count // 4), own.count // 2 + 1, bands.longest, runs)
+            for first, last in runs[:found]:
+                end = min(int(last) + width - 1, n)
+                if _undispersed(plain[part], int(first), end, width, spread[part], own):
+                    marks[max(int(first) - 1, 0) : end + 1] = True
+                    # What is marked does not count in longer sums.
+                    sums[:, max(int(first) - width, 0) : end + 1] = 0.0
         add_shifted(sums, width)
         width *= 2
-    if marks.mean() > MOST_CLIPPED:
-        marks[:] = False
-    edges = np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0))
-    return edges.reshape(-1, 2).astype(np.int64)
+    return marks
+
+
+def _without_lines(plain: NDArray[np.float32], bands: Bands) -> NDArray[np.float32]:
+    """The bands without the lines that their sum shows: a hum would be taken for impulses, and hides them.
+
+    Parameters
+    ----------
+    plain : ndarray of float32, shape (nbands, n)
+    bands : Bands
+    """
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    n = plain.shape[1]
+    size = int(next_fast_len(n, real=True))
+    # Modes in a hertz.
+    per_hz = size * LONGEST / bands.longest
+    deviation = plain.std(axis=1, keepdims=True)
+    total = np.sum(plain / np.where(deviation > 0, deviation, np.inf), axis=0)
+    power = np.abs(rfft(total * np.hanning(n), size)) ** 2
+    blocks = np.array_split(power, max(len(power) // ABOUT, 1))
+    level = np.concatenate([np.full(len(block), np.median(block)) for block in blocks])
+    reach = max(round(NOTCH * per_hz), 1)
+    notch = np.zeros(len(power), dtype=np.bool_)
+    # What is slower has gone with the running mean.
+    for line in np.flatnonzero(power > LINE * level):
+        if line > reach:
+            notch[line - reach : line + reach + 1] = True
+    spectra = rfft(plain, size, axis=1)
+    spectra[:, notch] = 0.0
+    return np.ascontiguousarray(irfft(spectra, size, axis=1)[:, :n], dtype=np.float32)
 
 
 def merged_stretches(stretches: NDArray[np.int64]) -> NDArray[np.int64]:

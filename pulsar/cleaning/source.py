@@ -17,6 +17,15 @@ from pulsar.data.source import SIGMA_LEVELS
 #: Ratios of the gains of channels beyond which the bandpass is not what their means tell.
 GAIN_RANGE: Final = (0.5, 2.0)
 
+#: What is clipped takes the level of so many times its length on either side, and of so many samples at least: the
+#: error of that level is half of what noise would have had there.
+BESIDE: Final = 2
+LEAST_BESIDE: Final = 64
+#: A level that is as far off as this [errors], as the mean of the channels or of their squares, is one.
+SURE: Final = 4.0
+#: Parts of a level of the integers by which channels and samples are rounded differently: their sum keeps it.
+DITHER: Final = (0.6180340, 0.7548777)
+
 #: Samples for every channel from which matched gains are found.
 MATCHED_SAMPLES: Final = 20
 
@@ -77,7 +86,65 @@ class CleanedSource:
         return len(self._chans)
 
     def read_into(self, start: int, out: NDArray[np.int8]) -> None:
-        """Fill `out`, shape (nchans, n), from sample `start` on; zeros outside the observation and in gaps."""
+        """Fill `out`, shape (nchans, n), from sample `start` on; zeros outside the observation and in gaps.
+
+        What is clipped is 0, too, or where the level drifts that beside it: holes in a drift would be impulses.
+        """
+        self._read_all(start, out)
+        clipped = self.mask.clipped
+        first = int(np.searchsorted(clipped[:, 1], start, side="right"))
+        last = int(np.searchsorted(clipped[:, 0], start + out.shape[1], side="left"))
+        # All levels before any is filled in.
+        lines = [self._level_beside(int(a), int(b), start, out) for a, b in clipped[first:last]]
+        for (a, b), (before, after) in zip(clipped[first:last].tolist(), lines, strict=True):
+            lo, hi = max(a, start), min(b, start + out.shape[1])
+            if not self._drifts(0.5 * (before + after), 2 * max(BESIDE * (b - a), LEAST_BESIDE)):
+                out[:, lo - start : hi - start] = 0
+                continue
+            at = np.arange(lo, hi)
+            level = before[:, None] + (after - before)[:, None] * ((at - a + 0.5) / (b - a))[None, :]
+            chans = np.arange(self.nchans)[:, None]
+            level += (chans * DITHER[0] + at[None, :] * DITHER[1]) % 1.0
+            out[:, lo - start : hi - start] = np.floor(level).astype(np.int8)
+
+    def _level_beside(
+        self, a: int, b: int, start: int, out: NDArray[np.int8]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Means of every channel before and after the samples `a` to `b`, without others that are clipped.
+
+        `out` has been read from sample `start` on; what lies outside is read again, so that it does not matter how a
+        series is cut into pieces.
+        """
+        size = max(BESIDE * (b - a), LEAST_BESIDE)
+        means = []
+        for lo, hi in ((max(a - size, 0), a), (b, min(b + size, self.nsamps))):
+            if lo >= start and hi <= start + out.shape[1]:
+                there = out[:, lo - start : hi - start]
+            else:
+                there = np.empty((self.nchans, max(hi - lo, 0)), dtype=np.int8)
+                self._read_all(lo, there)
+            keep = np.ones(there.shape[1], dtype=np.bool_)
+            clipped = self.mask.clipped
+            for c, d in clipped[np.searchsorted(clipped[:, 1], lo, side="right") :]:
+                if c >= hi:
+                    break
+                keep[max(c - lo, 0) : d - lo] = False
+            means.append(there[:, keep].mean(axis=1, dtype=np.float64) if keep.any() else None)
+        none = np.zeros(self.nchans)
+        before, after = means
+        before = after if before is None else before
+        after = before if after is None else after
+        return (none, none) if before is None or after is None else (before, after)
+
+    def _drifts(self, level: NDArray[np.float64], count: int) -> bool:
+        """Whether means of so many samples are surely not those of noise."""
+        errors = level * (np.sqrt(count) / SIGMA_LEVELS)
+        mean = abs(float(errors.sum())) / np.sqrt(self.nchans)
+        squares = float(np.sum(errors**2) - self.nchans) / np.sqrt(2.0 * self.nchans)
+        return bool(max(mean, squares) > SURE)
+
+    def _read_all(self, start: int, out: NDArray[np.int8]) -> None:
+        """As `read_into`, with what is clipped."""
         n = out.shape[1]
         lo, hi = max(start, 0), min(start + n, self.nsamps)
         if lo >= hi:
@@ -96,11 +163,6 @@ class CleanedSource:
             a, b = max(gap.start, lo), min(gap.start + gap.nsamps, hi)
             if a < b:
                 out[:, a - start : b - start] = 0
-        clipped = self.mask.clipped
-        first = int(np.searchsorted(clipped[:, 1], lo, side="right"))
-        last = int(np.searchsorted(clipped[:, 0], hi, side="left"))
-        for a, b in clipped[first:last]:
-            out[:, max(a, lo) - start : min(b, hi) - start] = 0
 
     def valid_fraction(self, start: int, nsamps: int) -> float:
         """Fraction of the live channel-samples of a stretch that are neither masked, clipped nor missing."""
