@@ -66,6 +66,7 @@ VERSIONS = (
     "interference.strongest(float32[:,:], int64, bool[::1], float32[::1], int64[::1])",
     "longwave.explained(float64[::1], float64[::1], bool[::1], float64[::1], float64, float64[::1])",
     "longwave.flatten(float32[::1], int64, float64[::1], float32[::1])",
+    "longwave.pulse_train(float32[::1], float64, float64[::1], bool[::1], float32[::1])",
     "clusters.spread(int64[::1], int64[::1], float64[::1], float64[::1], float64[::1], float64, float64[::1])",
     "fold.halve_words(int8[:,::1], int16[:,::1])",
     "peaks.ratios(float64[::1], float64[::1], int64[::1], bool[::1], int64[::1], int64, float64[::1], int64[:,::1])",

@@ -375,6 +375,42 @@ def fold(x: NDArray[np.float32], turns_per_sample: float, out: NDArray[np.float3
 
 
 @kernel()
+def pulse_train(
+    x: NDArray[np.float32],
+    turns_per_sample: float,
+    profile: NDArray[np.float64],
+    blank: NDArray[np.bool_],
+    out: NDArray[np.float32],
+) -> None:
+    """What a source puts into a series: its mean profile in every turn, straight between the middles of bins.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n,)
+        Where it is 0 nothing is there.
+    turns_per_sample : float
+    profile : ndarray of float64, shape (nbins,)
+        Per sample, phase 0 at the beginning of the series.
+    blank : ndarray of bool, shape (nbins,)
+        Phases at which all that is there counts as the source's.
+    out : ndarray of float32, shape (n,)
+    """
+    nbins = profile.shape[0]
+    zero = np.float32(0.0)
+    for i in range(x.shape[0]):
+        turns = (i + 0.5) * turns_per_sample
+        place = (turns - np.int64(turns)) * nbins
+        if blank[np.int64(place)]:
+            out[i] = x[i]
+            continue
+        place += nbins - 0.5
+        k = np.int64(place)
+        a = profile[k % nbins]
+        value = np.float32(a + (place - k) * (profile[(k + 1) % nbins] - a))
+        out[i] = zero if x[i] == zero else value
+
+
+@kernel()
 def drift_snr(
     parts: NDArray[np.float32],
     drifts: NDArray[np.int64],

@@ -4,6 +4,7 @@ The steps: sums of samples, a running median taken off, coarser series as the pe
 the best boxcar of every profile, one refined detection per source. What each does and how well is in docs/ffa.md.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,10 +16,11 @@ from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import cubic_trend
+from pulsar.searches.ffa_beneath import MOST_SOURCES, take_source
 from pulsar.searches.ffa_levels import MIN_BINS, Level, Step, make_levels, trial_periods
 from pulsar.searches.ffa_noise import folded_noise, red_part, spectrum_of, tail_noise
 from pulsar.searches.ffa_series import Buffers, flattened, halved, taken_off, tame_bursts
-from pulsar.searches.ffa_sources import Refiner
+from pulsar.searches.ffa_sources import Refiner, Source
 from pulsar.searches.lines import without_lines
 from pulsar.searches.search import Cost, Pairs, PeriodicSearch
 
@@ -42,6 +44,11 @@ TRIALS = (1.9, 0.5, 4.0)
 
 #: What is attached to a known source: expectations from 1.5 on, 1.2 times that and 4.5 more.
 _KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
+#: Without the sources that explain it a trial of another one keeps more of its S/N than this.
+STILL_THERE = 0.3
+#: Of n equal pulses in a turn the period is a part of the trial's; it is listed if its own trial has this of the S/N:
+#: one that is not there among two leaves 0.7, two leave 1.4.
+AS_GOOD = 0.9
 
 
 class FFASearch(PeriodicSearch[Buffers]):
@@ -108,6 +115,7 @@ class FFASearch(PeriodicSearch[Buffers]):
         most = max((len(s.widths) for _, _, s in every), default=0)
         boxes = [np.pad(s.widths, (0, most - len(s.widths))) for _, _, s in every for _ in s.transforms]
         self._boxes = np.array(boxes, dtype=np.int64).reshape(len(table), most)
+        self._prepared = {step.first: _Prepared.of(step) for _, _, step in every}
         self._refiner = Refiner(self.levels, self.tobs, self.p_max, config.duty_max)
         self._solve_threshold(config.threshold)
 
@@ -200,33 +208,49 @@ class FFASearch(PeriodicSearch[Buffers]):
             buffers.noise[i] = noise
             longwave.running_sums(flat, FINE_UNIT / noise, buffers.sums)
             for step in level.steps:
-                # One sample of noise in units: as many as leave room for bins of so many standard deviations.
-                rows = step.nsamps // step.transforms[0, 0]
-                unit = float(np.clip(ffa.LARGEST / (HEADROOM * np.sqrt(rows)), LEAST_UNIT, MOST_UNIT))
-                rise = np.interp(np.log2(step.widths * step.factor), np.arange(len(rises)), rises)
-                turns = step.nsamps / step.transforms[-1, 0]
-                if len(spectrum):
-                    most = step.nsamps / step.transforms[0, 0]
-                    rise = np.minimum(rise, folded_noise(spectrum, (turns, most), step.widths / step.transforms[0, 0]))
-                # A few turns of noise that is not white are no Gaussian noise, on any scale.
-                rise *= 1.0 + (1.0 - np.max(rise) ** -2) * FEW_TURNS / turns
-                at = int(step.transforms[0, 3])
-                end = at + int(np.sum(step.transforms[:, 2] - step.transforms[:, 1]))
-                own = (buffers.best[at : end + ffa.LANES], buffers.which[at : end + ffa.LANES], snrs[at:end])
-                self._search_step(step, buffers, unit, rise, own)
-                full = 0.9 * ffa.LARGEST / (unit * np.sqrt(rows))
-                while unit / COARSER >= FEWEST_UNITS and np.max(buffers.best[at:end]) > full:
-                    # Bins that may have been full: those trials again.
-                    unit /= COARSER
-                    again = (np.zeros_like(own[0]), np.zeros_like(own[1]), np.zeros_like(own[2]))
-                    self._search_step(step, buffers, unit, rise, again)
-                    bright = np.flatnonzero(buffers.best[at:end] > full)
-                    own[0][bright] = again[0][bright]
-                    own[1][bright] = again[1][bright]
-                    if snrs.shape[0]:
-                        own[2][bright] = again[2][bright]
-                    full *= COARSER
+                prepared = self._prepared[step.first]
+                if rises[-1] > 1.0:
+                    rise = self._rise(step, prepared, rises, spectrum)
+                else:
+                    rise = prepared.white
+                buffers.rises[step.first] = rise
+                at = slice(step.first, step.last + ffa.LANES)
+                self._fold_step(
+                    step, buffers, rise, (buffers.best[at], buffers.which[at], snrs[step.first : step.last])
+                )
         return True
+
+    def _rise(
+        self, step: Step, prepared: "_Prepared", rises: NDArray[np.float64], spectrum: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """Noise of the boxes of a step over that of white noise."""
+        rise = np.interp(prepared.scales, np.arange(len(rises)), rises)
+        turns = step.nsamps / step.transforms[-1, 0]
+        if len(spectrum):
+            most = step.nsamps / step.transforms[0, 0]
+            rise = np.minimum(rise, folded_noise(spectrum, (turns, most), step.widths / step.transforms[0, 0]))
+        # A few turns of noise that is not white are no Gaussian noise, on any scale.
+        return np.asarray(rise * (1.0 + (1.0 - np.max(rise) ** -2) * FEW_TURNS / turns))
+
+    def _fold_step(
+        self, step: Step, buffers: Buffers, rise: NDArray[np.float64], out: tuple[NDArray[Any], ...]
+    ) -> None:
+        """Best S/N, width and, if there is room, all S/N of a step; bins that may have been full once more."""
+        prepared = self._prepared[step.first]
+        unit, full = prepared.unit, prepared.full
+        best, which, snrs = out
+        self._search_step(step, buffers, unit, rise, out)
+        count = step.last - step.first
+        while unit / COARSER >= FEWEST_UNITS and best[:count].max() > full:
+            unit /= COARSER
+            again = (np.zeros_like(best), np.zeros_like(which), np.zeros_like(snrs))
+            self._search_step(step, buffers, unit, rise, again)
+            bright = np.flatnonzero(best[:count] > full)
+            best[bright] = again[0][bright]
+            which[bright] = again[1][bright]
+            if snrs.shape[0]:
+                snrs[bright] = again[2][bright]
+            full *= COARSER
 
     def _search_step(
         self,
@@ -240,11 +264,10 @@ class FFASearch(PeriodicSearch[Buffers]):
         from pulsar_kernels import ffa, longwave
 
         x = buffers.coarse
-        longwave.sum_groups(buffers.sums, step.factor, unit / (FINE_UNIT * np.sqrt(step.factor)), x[: step.nsamps])
-        table = step.transforms.copy()
-        table[:, 3] -= table[0, 3]
+        longwave.sum_groups(buffers.sums, step.factor, unit / (FINE_UNIT * step.factor**0.5), x[: step.nsamps])
+        table = self._prepared[step.first].table
         # Rounding adds a twelfth.
-        noise = np.sqrt(unit**2 + 1.0 / 12.0) * rise
+        noise = math.sqrt(unit**2 + 1.0 / 12.0) * rise
         limit = self.snr_threshold if out[2].shape[0] == 0 else -np.inf
         ffa.search_periods(x, step.nsamps, table, step.widths, noise, limit, buffers.work, buffers.tile, *out)
 
@@ -259,34 +282,23 @@ class FFASearch(PeriodicSearch[Buffers]):
         return np.asarray(1.0 / self._trials(np.arange(self.ntrial_periods))[0])
 
     def _detect(self, buffers: Buffers, birdies: Pairs) -> NDArray[Any]:
-        from pulsar_kernels import longwave
-
         best = buffers.best[: self.ntrial_periods]
         index = np.flatnonzero(best > self.snr_threshold)
         if index.size == 0:
             return self._table(0)
         freq, nbins, which = self._trials(index)
-        snr = best[index].astype(np.float64)
         width = self._boxes[which, buffers.which[index]] / nbins
+        level = self._owners[which, 0]
+        trials = _Trials(index, freq, best[index].astype(np.float64), width, nbins, level)
         alive = np.ones(len(index), dtype=np.bool_)
         for f, full in birdies:
             alive &= np.abs(freq - f) > 0.5 * full
         rows: list[tuple[float, float, float, float]] = []
-        for i in np.argsort(-snr, kind="stable"):
-            if not alive[i]:
-                continue
-            if len(rows) == self.config.max_detections:
-                break
-            source = self._refiner.examine(
-                buffers, int(self._owners[which[i]][0]), freq[i], snr[i], width[i], nbins[i], self.snr_threshold
-            )
-            # A flank that led to the top of one that is listed is no other source.
-            flank = any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows)
-            known = any(abs(f - g) <= 0.5 * full for g, full in birdies for f in (source.freq, source.root[0]))
-            if not (flank or known):
-                rows.append((source.freq, source.freq_err, snr[i], source.width))
-            longwave.explained(freq, snr, alive, np.array(source.root), self.tobs, _KNOWN)
-            alive[i] = False
+        roots, owner = self._list_sources(buffers, trials, alive, birdies, rows)
+        if len(rows) < self.config.max_detections:
+            beneath, alive = self._without(buffers, trials, roots, owner)
+            self._list_sources(buffers, beneath, alive, birdies, rows)
+            rows.sort(key=lambda row: -row[2])
         out = self._table(len(rows))
         found = np.array(rows).reshape(-1, 4)
         out["kind"] = "ffa"
@@ -297,6 +309,128 @@ class FFASearch(PeriodicSearch[Buffers]):
         # As it was measured, to the last digit.
         out["sigma_single"] = found[:, 2]
         return out
+
+    def _list_sources(
+        self,
+        buffers: Buffers,
+        trials: "_Trials",
+        alive: NDArray[np.bool_],
+        birdies: Pairs,
+        rows: list[tuple[float, float, float, float]],
+    ) -> tuple[list[tuple[float, float, float, float]], NDArray[np.int64]]:
+        """Add the sources that trials show, best first: frequency and its error, S/N, width.
+
+        Returns what explains others of each (see `Source.root`), and which of these explains a trial, -1 if none does.
+        """
+        from pulsar_kernels import longwave
+
+        freq, snr = trials.freq, trials.snr
+        roots: list[tuple[float, float, float, float]] = []
+        owner = np.full(len(freq), -1, dtype=np.int64)
+        for i in np.argsort(-snr, kind="stable"):
+            if not alive[i]:
+                continue
+            if len(rows) == self.config.max_detections:
+                break
+            source = self._refiner.examine(
+                buffers,
+                int(trials.level[i]),
+                freq[i],
+                snr[i],
+                trials.width[i],
+                trials.nbins[i],
+                self.snr_threshold,
+            )
+            n = round(source.root[0] / source.freq)
+            if n > 1 and 1.0 / source.root[0] >= self.p_min:
+                # In red noise a multiple may have the better S/N: the true period is listed if it is seen by itself.
+                there = np.abs(freq - source.root[0]) * self.tobs < source.root[2]
+                if np.any(there & (snr > AS_GOOD * snr[i])):
+                    source = Source(source.freq * n, source.freq_err * n, source.root[2], source.root)
+            # A flank that led to the top of one that is listed is no other source.
+            flank = any(abs(source.freq - row[0]) * self.tobs < max(source.width, row[3]) for row in rows)
+            known = any(abs(f - g) <= 0.5 * full for g, full in birdies for f in (source.freq, source.root[0]))
+            if not (flank or known):
+                rows.append((source.freq, source.freq_err, snr[i], source.width))
+            alive[i] = False
+            others = alive.copy()
+            longwave.explained(freq, snr, alive, np.array(source.root), self.tobs, _KNOWN)
+            owner[others & ~alive] = len(roots)
+            roots.append(source.root)
+        return roots, owner
+
+    def _without(
+        self,
+        buffers: Buffers,
+        trials: "_Trials",
+        roots: list[tuple[float, float, float, float]],
+        owner: NDArray[np.int64],
+    ) -> tuple["_Trials", NDArray[np.bool_]]:
+        """Trials in the series without the sources that explain them, and whether they show something else there.
+
+        What was leakage of a strong source that is not quite gone is weaker, but may still be above the threshold: at
+        least STILL_THERE of the S/N must be left.
+        """
+        from pulsar_kernels import ffa, longwave
+
+        order = np.unique(owner[owner >= 0])[:MOST_SOURCES]
+        gone = [int(k) for k in order if take_source(self.levels, buffers, roots[k], self.snr_threshold)]
+        asked = np.isin(owner, gone)
+        again = np.zeros(len(owner))
+        width = trials.width.copy()
+        for i, level in enumerate(self.levels):
+            own = [s for s in level.steps if np.any(asked & (trials.number >= s.first) & (trials.number < s.last))]
+            if own:
+                longwave.running_sums(buffers.flat[i], FINE_UNIT / buffers.noise[i], buffers.sums)
+            for step in own:
+                count = step.last - step.first
+                best = np.zeros(count + ffa.LANES, dtype=np.float32)
+                boxes = np.zeros(count + ffa.LANES, dtype=np.uint8)
+                nothing = np.zeros((0, 0), dtype=np.float32)
+                self._fold_step(step, buffers, buffers.rises[step.first], (best, boxes, nothing))
+                here = np.flatnonzero(asked & (trials.number >= step.first) & (trials.number < step.last))
+                at = trials.number[here] - step.first
+                again[here] = best[at]
+                width[here] = step.widths[boxes[at]] / trials.nbins[here]
+        alive = (again > self.snr_threshold) & (again > STILL_THERE * trials.snr)
+        return trials._replace(snr=np.minimum(again, trials.snr), width=width), alive
+
+
+class _Prepared(NamedTuple):
+    """What a step needs for every series: transforms with trials counted from its own first, scales of its boxes.
+
+    `scales` are in octaves of samples of the level, `white` the noise of the boxes in white noise; `unit` is one sample
+    of noise in integers, as many as leave room for bins of so many standard deviations, `full` an S/N from which bins
+    may have been full.
+    """
+
+    table: NDArray[np.int64]
+    scales: NDArray[np.float64]
+    white: NDArray[np.float64]
+    unit: float
+    full: float
+
+    @classmethod
+    def of(cls, step: Step) -> "_Prepared":
+        from pulsar_kernels import ffa
+
+        table = step.transforms.copy()
+        table[:, 3] -= table[0, 3]
+        root = math.sqrt(step.nsamps // step.transforms[0, 0])
+        unit = min(max(ffa.LARGEST / (HEADROOM * root), LEAST_UNIT), MOST_UNIT)
+        scales = np.log2(step.widths * step.factor)
+        return cls(table, scales, np.ones(len(step.widths)), unit, 0.9 * ffa.LARGEST / (unit * root))
+
+
+class _Trials(NamedTuple):
+    """Trial periods above the threshold: their numbers, frequencies [Hz], S/N, widths [turns], bins and levels."""
+
+    number: NDArray[np.int64]
+    freq: NDArray[np.float64]
+    snr: NDArray[np.float64]
+    width: NDArray[np.float64]
+    nbins: NDArray[np.int64]
+    level: NDArray[np.int64]
 
 
 def _range(nsamps: int, tsamp: float, config: FFAConfig) -> tuple[float, float]:

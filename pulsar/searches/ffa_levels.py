@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,16 @@ class Step(NamedTuple):
     transforms: NDArray[np.int64]
     widths: NDArray[np.int64]
 
+    @property
+    def first(self) -> int:
+        """Number of its first trial period."""
+        return int(self.transforms[0, 3])
+
+    @property
+    def last(self) -> int:
+        """Number of the trial period after its last."""
+        return int(self.transforms[-1, 3] + self.transforms[-1, 2] - self.transforms[-1, 1])
+
 
 @dataclass(frozen=True)
 class Level:
@@ -48,12 +59,12 @@ class Level:
     block: int
     steps: tuple[Step, ...]
 
-    @property
+    @cached_property
     def widest(self) -> int:
         """Samples of the widest box."""
         return max(int(step.widths[-1]) * step.factor for step in self.steps)
 
-    @property
+    @cached_property
     def shortest(self) -> int:
         """Samples of the shortest turn."""
         return min(int(step.transforms[0, 0]) * step.factor for step in self.steps)
