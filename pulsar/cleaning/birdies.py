@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM, LEAST_DM
+from pulsar.data.files import read_text
 from pulsar.errors import DataError
 
 #: Lines are learnt from powers that noise exceeds once in a thousand spectra.
@@ -33,6 +34,8 @@ OWN_NOISE: Final = 7.0
 #: Power in the first odd harmonics from which a noise diode is there, and most of it in even ones.
 DIODE_POWER: Final = 60.0
 EVEN_SHARE: Final = 0.05
+#: Lines that a list may hold, harmonics counted: a thousand times those of the longest lists in use.
+MOST_LINES: Final = 200_000
 #: No more than this part of the spectrum is zapped, the strongest lines first.
 MOST: Final = 0.02
 #: Mains lines are looked for up to this harmonic, and so far about it: the grid wanders by half a per cent, and what
@@ -88,10 +91,7 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
         The file cannot be read, a line of it makes no sense, or it has barycentric lines and `voverc` is not known.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: the list of birdies cannot be read: {error.strerror}") from error
+    lines = read_text(path, "a list of birdies").splitlines()
     found: list[Birdie] = []
     for number, line in enumerate(lines, 1):
         text = line.split("#")[0].split()
@@ -106,12 +106,17 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
             bary |= bool(values[4]) if len(values) > 4 else False
         except (ValueError, IndexError, OverflowError):
             raise DataError(
-                f"{path}: line {number}: {line.strip()!r}: expected a frequency and a width in Hz, and in .birds files "
-                "the number of harmonics, whether they grow, and whether they are barycentric"
+                f"{path}: line {number}: {line.strip()[:80]!r}: expected a frequency and a width in Hz, and in "
+                ".birds files the number of harmonics, whether they grow, and whether they are barycentric"
             ) from None
-        if not freq > 0 or not width >= 0:
+        if not 0 < freq < np.inf or not 0 <= width < np.inf:
             raise DataError(
                 f"{path}: line {number}: frequency {freq:g} Hz, width {width:g} Hz: expected positive numbers"
+            )
+        if len(found) + nharm > MOST_LINES:
+            raise DataError(
+                f"{path}: line {number}: with its {nharm} harmonics there are more than {MOST_LINES} lines: expected "
+                "fewer harmonics"
             )
         if bary and voverc is None:
             raise DataError(

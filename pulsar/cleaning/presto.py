@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from pulsar.cleaning.belongs import refuse
 from pulsar.cleaning.statistics import block_edges
 from pulsar.constants import DAY
-from pulsar.data.header import Header
+from pulsar.data.files import read_bytes
+from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, Header
 from pulsar.errors import DataError
 
 #: Reason of channels that it masks.
@@ -34,7 +35,10 @@ _START_SLACK: Final = 1.0
 #: The sampling time that samples an interval and its length give.
 _TSAMP_SLACK: Final = 1e-6
 _HEAD: Final = struct.Struct("<6d3i")
-_MOST: Final = 1 << 20
+_MOST: Final = MOST_CHANNELS
+#: Blocks of all channels: a gigabyte, ten hours of FAST in blocks of a third of a second.
+_MOST_ELEMENTS: Final = 1 << 30
+_MOST_BYTES: Final = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -193,10 +197,7 @@ def read_presto_mask(path: Path | str) -> PrestoMask:
         The file cannot be read, is something else, truncated or damaged: with the byte.
     """
     path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: the mask cannot be read: {error.strerror}") from error
+    data = read_bytes(path, "a mask", most=_MOST_BYTES)
     reader = _Reader(path, data)
     if len(data) < _HEAD.size:
         raise reader.error(f"{len(data)} bytes are less than its header of {_HEAD.size}: truncated, or something else")
@@ -204,10 +205,13 @@ def read_presto_mask(path: Path | str) -> PrestoMask:
     reader.at = _HEAD.size
     sane = (
         np.isfinite([mjd, dtint, lofreq, dfreq]).all()
-        and dtint > 0
-        and dfreq > 0
+        and 0 < dtint <= LONGEST_TSAMP * ptsperint
+        and 0 < dfreq <= HIGHEST_FREQ
+        and abs(lofreq) <= HIGHEST_FREQ
+        and abs(mjd) <= LATEST_MJD
         and 1 <= nchans <= _MOST
-        and 1 <= nints <= len(data)
+        and 1 <= nints <= len(data) // 4
+        and nints * nchans <= _MOST_ELEMENTS
         and ptsperint >= 1
     )
     if not sane:

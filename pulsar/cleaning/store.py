@@ -5,12 +5,12 @@ An HDF5 file, written whole or not at all: ``/observation`` (the header that tel
 therefore a mask file too, and ``/statistics`` (what the mask was made from).
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,8 +23,10 @@ from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
+from pulsar.io.hdf5 import MAGIC, Hdf5
 from pulsar.io.product import schema
-from pulsar.io.product.reader import HDF5_MAGIC, first_bytes, open_file, read_header
+from pulsar.io.product.parts import stored_rows
+from pulsar.io.product.reader import first_bytes, open_file, read_header
 from pulsar.io.product.writer import MASK_FIELDS, FileWriter
 
 FORMAT: Final = "pulsar-mask"
@@ -161,40 +163,56 @@ def read_mask(path: Path | str, *, statistics: bool = True) -> MaskFile:
     """
     path = Path(path)
     with open_file(path, {FORMAT: FORMAT_VERSION, schema.FORMAT: schema.FORMAT_VERSION}, _WHAT) as file:
-        if file.attrs["format"] == schema.FORMAT:
-            _check_product(file, path)
-        elif str(file.attrs["format_version"]).startswith("1."):
+        attrs = file.attributes()
+        if attrs["format"] == schema.FORMAT:
+            _check_product(file, str(attrs["format_version"]))
+        elif str(attrs["format_version"]).startswith("1."):
             raise DataError(f"{path}: a mask file of an earlier version; make it again with `pulsar rfi`")
-        header = read_header(file, path)
+        header = read_header(file)
         stored_as = {name: schema.RFI_ARRAYS[name] for name in MASK_ARRAYS.values()}
-        values = _read(file, path, "rfi", stored_as)
+        values = _read(file, "rfi", stored_as)
         mask = Mask(**{field: values[name] for field, name in MASK_ARRAYS.items()} | {"chan_ok": ~values["chan_mask"]})
-        mask = replace(mask, why=_causes_of_now(mask.why, tuple(file["rfi"].attrs.get("causes", CAUSES))))
+        causes = file.attribute("rfi", "causes", CAUSES, tuple)
+        mask = replace(mask, why=_causes_of_now(mask.why, causes))
         stats = None
-        if statistics and "mean" in file.get("statistics", {}):
-            measured = _read(file, path, "statistics", STATISTICS_FIELDS)
-            attrs = file["statistics"].attrs
-            for name in STATISTICS_SCALARS:
-                if name not in attrs:
-                    raise _damaged(path, f"/statistics lacks the attribute {name!r}")
-            scalars = {name: attrs[name].item() for name in STATISTICS_SCALARS}
-            stats = BlockStatistics(**measured, **scalars)
-        rows = _dataset(file, path, "rfi/birdies")
-        birdies = tuple(Birdie(float(r["freq"]), float(r["width"]), bytes(r["reason"]).decode()) for r in rows)
-        stored = file["provenance"].get("config") if "provenance" in file else None
-        config = "" if stored is None else bytes(stored[()]).decode()
+        if statistics and file.has("statistics/mean"):
+            stats = _statistics(file)
+        rows = stored_rows(file, "rfi/birdies", schema.BIRDIE_COLUMNS) if file.has("rfi/birdies") else None
+        if rows is None or not set(rows.dtype.names or ()) >= {"freq", "width", "reason"}:
+            raise _damaged(path, "/rfi/birdies is missing, or not a table of freq, width and reason")
+        birdies = tuple(Birdie(float(r["freq"]), float(r["width"]), str(r["reason"])) for r in rows)
+        if not all(math.isfinite(b.freq) and 0.0 <= b.width < math.inf for b in birdies):
+            raise _damaged(path, "/rfi/birdies holds lines without a frequency or width")
+        config = file.text("provenance/config") if file.has("provenance/config") else ""
     _check(path, header, mask)
     return MaskFile(path, header, mask, birdies, stats, config)
 
 
-def _check_product(file: h5py.File, path: Path) -> None:
+def _statistics(file: Hdf5) -> BlockStatistics:
+    measured = _read(file, "statistics", STATISTICS_FIELDS)
+    attrs = file.attributes("statistics")
+    for name in STATISTICS_SCALARS:
+        if not isinstance(attrs.get(name), int | float):
+            raise _damaged(file.path, f"/statistics lacks the attribute {name!r}")
+    scalars: dict[str, Any] = {name: attrs[name] for name in STATISTICS_SCALARS}
+    shape = measured["mean"].shape
+    for name in STATISTICS_FIELDS:
+        if name not in ("edges", "impulses") and (measured[name].shape != shape or len(shape) != 2):
+            raise _damaged(file.path, f"/statistics/{name} has the shape {measured[name].shape}, expected {shape}")
+    if measured["edges"].shape != (shape[0] + 1,) or measured["impulses"].shape[1:] != (2,):
+        raise _damaged(file.path, "/statistics/edges or /statistics/impulses do not go with the other arrays")
+    return BlockStatistics(**measured, **scalars)
+
+
+def _check_product(file: Hdf5, version: str) -> None:
     """Refuse a product of a search that holds no mask."""
-    if len(file.get("observations", ())) > 1:
+    path = file.path
+    if file.has("observations") and len(file.array("observations", "V", (None,))) > 1:
         raise DataError(f"{path}: the product of several observations holds no mask: name the product of one of them")
-    if "edges" not in file.get("rfi", {}):
+    if not file.has("rfi/edges"):
         raise DataError(
             f"{path}: this product holds no whole mask (it is of a dedispersed series, or of version "
-            f"{file.attrs.get('format_version')}, before 1.3); make one with `pulsar rfi`"
+            f"{version}, before 1.3); make one with `pulsar rfi`"
         )
 
 
@@ -228,24 +246,23 @@ def _check(path: Path, header: Header, mask: Mask) -> None:
         raise _damaged(path, "/rfi/wave and /rfi/wave_step are no noise diode's period, edge and steps")
 
 
-def _read(file: h5py.File, path: Path, group: str, table: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
+def _read(file: Hdf5, group: str, table: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, (dtype, _, _) in table.items():
-        data = _dataset(file, path, f"{group}/{name}")
+        stored = f"{group}/{name}"
+        if not file.has(stored):
+            raise _damaged(file.path, f"/{stored} is missing")
         if dtype == "U":
-            values[name] = tuple(bytes(t).decode() for t in data)
+            values[name] = file.texts(stored)
         else:
-            values[name] = data.astype(AS_IN_MEMORY.get(name, dtype))
+            values[name] = _typed(file.array(stored, "fiub"), np.dtype(AS_IN_MEMORY.get(name, dtype)))
     return values
 
 
-def _dataset(file: h5py.File, path: Path, name: str) -> NDArray[Any]:
-    if name not in file:
-        raise _damaged(path, f"/{name} is missing")
-    try:
-        return np.asarray(file[name][()])
-    except OSError as error:
-        raise _damaged(path, f"/{name} cannot be read: {error}") from error
+def _typed(data: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    # What does not fit becomes something that does, without a warning: checks come after.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return data.astype(dtype)
 
 
 def _damaged(path: Path, what: str) -> DataError:
@@ -271,7 +288,7 @@ def read_given(path: Path | str, header: Header, *, statistics: bool = False) ->
         The file is missing, damaged, or no mask.
     """
     path = Path(path)
-    if path.exists() and not path.is_dir() and first_bytes(path, "a mask") != HDF5_MAGIC:
+    if path.exists() and first_bytes(path, "a mask") != MAGIC:
         presto = read_presto_mask(path)
         presto.check(header)
         return presto

@@ -6,20 +6,22 @@ from pathlib import Path
 
 import typer
 
+from pulsar.data.text import printable
+
 
 def out(text: str = "") -> None:
     """Print a result."""
-    typer.echo(text)
+    typer.echo(printable(text, lines=True))
 
 
 def note(text: str) -> None:
     """Tell something beside the result."""
-    typer.echo(text, err=True)
+    typer.echo(printable(text, lines=True), err=True)
 
 
 def error(text: str) -> None:
     """Tell what went wrong."""
-    typer.echo(f"pulsar: {text}", err=True)
+    typer.echo(f"pulsar: {printable(text, lines=True)}", err=True)
 
 
 def check_not_input(output: Path, files: Iterable[Path]) -> None:
@@ -32,7 +34,7 @@ def check_not_input(output: Path, files: Iterable[Path]) -> None:
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
     """Write a text file whole or not at all, never over an existing one unasked."""
-    from pulsar.errors import ConfigError
+    from pulsar.errors import ConfigError, PulsarError
 
     if path.is_dir():
         raise ConfigError(f"{path}: is a folder; give the name of a file")
@@ -43,8 +45,13 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
         raise ConfigError(f"{path}: the folder {path.absolute().parent} cannot be written; give another name")
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as failure:
+        raise PulsarError(f"{path}: cannot be written: {failure.strerror}") from failure
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def duration(seconds: float) -> str:

@@ -18,7 +18,8 @@ from pydantic.fields import FieldInfo
 
 from pulsar.config.model import Config
 from pulsar.config.size import parse_size
-from pulsar.errors import ConfigError
+from pulsar.data.files import read_bytes
+from pulsar.errors import ConfigError, DataError
 
 DEFAULT = "default"
 
@@ -199,10 +200,10 @@ def _merge_source(given: _Given, source: str | Path) -> None:
         hint = f"; did you mean the preset {near[0]!r}?" if near else ""
         raise ConfigError(f"{source}: neither a file nor a preset ({', '.join(known)}){hint}")
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
+        content = tomllib.loads(read_bytes(path, "a configuration").decode("utf-8"))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except (DataError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from error
     base = content.pop("preset", None)
     if base is not None:

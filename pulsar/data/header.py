@@ -2,12 +2,24 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
+
+#: What no observation goes beyond; readers take a header that does for damaged. Channels of the finest spectrometers;
+MOST_CHANNELS: Final = 1 << 20
+#: [s] a band wider than radio's would be needed for the one, the other is longer than a day;
+SHORTEST_TSAMP: Final = 1e-9
+LONGEST_TSAMP: Final = 1e5
+#: [MHz] far above the radio sky, in the infrared;
+HIGHEST_FREQ: Final = 1e8
+#: the last year of four digits but for some, as an MJD (UTC): beyond it calendars end;
+LATEST_MJD: Final = 2e6
+#: [pc cm^-3] a hundred times the largest DM that was ever measured.
+LARGEST_DM: Final = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)

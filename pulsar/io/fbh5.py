@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.files import check_file
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, flat_view, spectra_per_piece
-from pulsar.io.sigproc import channels, common_header, required
+from pulsar.io.hdf5 import Hdf5
+from pulsar.io.product.schema import FORMAT
+from pulsar.io.sigproc import channels, check_types, common_header, required
 from pulsar.io.sigproc_header import RawHeader
 
 
@@ -31,14 +34,9 @@ class Fbh5Reader(BaseObservation):
     """
 
     def __init__(self, path: Path) -> None:
-        import h5py
-
         if importlib.util.find_spec("hdf5plugin") is not None:
             import hdf5plugin  # noqa: F401  (registers the filters)
-        try:
-            self._h5 = h5py.File(path, "r")
-        except OSError as error:
-            raise DataError(f"{path}: the HDF5 file cannot be opened ({error}): it is truncated or damaged") from error
+        self._h5 = Hdf5(path, "FBH5")
         try:
             self._set_up(path)
         except BaseException:
@@ -46,18 +44,17 @@ class Fbh5Reader(BaseObservation):
             raise
 
     def _set_up(self, path: Path) -> None:
-        import h5py
-
-        data = self._h5.get("data")
-        if not isinstance(data, h5py.Dataset) or data.ndim != 3:
-            kind = self._h5.attrs.get("format", "")
-            hint = "; this is a result of a search: use `pulsar candidates`" if kind == "pulsar-search" else ""
+        keys = self._h5.attributes()
+        data = self._h5.dataset("data") if self._h5.has("data") else None
+        if data is None or data.ndim != 3:
+            hint = "; this is a result of a search: use `pulsar candidates`" if keys.get("format") == FORMAT else ""
             raise DataError(f"{path}: is HDF5 but not FBH5: expected a dataset `data` of three dimensions{hint}")
         self._path, self._data = path, data
-        values = {key: _plain(value) for key, value in {**dict(self._h5.attrs), **dict(data.attrs)}.items()}
+        values = {key: _plain(value) for key, value in {**keys, **self._h5.attributes("data")}.items()}
         nsamps, nifs, nchans = (int(n) for n in data.shape)
         values["nbits"] = 8 * data.dtype.itemsize
         values["nchans"], values["nifs"] = nchans, nifs
+        check_types(path, values)
         nchans, nbits, tsamp, nifs = required(path, values)
         if nsamps < 1:
             raise DataError(f"{path}: the dataset `data` holds no spectra")
@@ -92,7 +89,7 @@ class Fbh5Reader(BaseObservation):
             format="FBH5",
         )
         self.header = header.with_(ra_deg=ra, dec_deg=dec)
-        stat = path.stat()
+        stat = check_file(path, "FBH5")
         self.files = (InputFile(path, 0, nsamps, stat.st_size, stat.st_mtime),)
         self.gaps: tuple[Gap, ...] = ()
         self.chan_ok = np.ones(nchans, dtype=np.bool_)
@@ -106,11 +103,11 @@ class Fbh5Reader(BaseObservation):
     def _read_rows(self, start: int, n: int) -> NDArray[Any]:
         try:
             return np.ascontiguousarray(self._data[start : start + n, : self._npol])
-        except OSError as error:
+        except (OSError, RuntimeError, ValueError, MemoryError) as error:
             if importlib.util.find_spec("hdf5plugin") is None:
                 raise DataError(
-                    f"{self._path}: the samples are compressed with a filter that h5py lacks (likely bitshuffle): "
-                    "pip install 'pulsar-search[fbh5]'"
+                    f"{self._path}: the samples are damaged, or compressed with a filter that h5py lacks "
+                    "(likely bitshuffle): pip install 'pulsar-search[fbh5]'"
                 ) from error
             raise DataError(
                 f"{self._path}: spectra from {start} on cannot be read ({error}): the file is damaged"
@@ -140,7 +137,7 @@ class Fbh5Reader(BaseObservation):
 def _plain(value: Any) -> Any:
     """An attribute as a Python number or text."""
     if isinstance(value, np.ndarray) and value.size == 1:
-        value = value.reshape(-1)[0]
-    if isinstance(value, bytes):
-        return value.decode("latin-1").strip()
-    return value.item() if isinstance(value, np.generic) else value
+        value = value.reshape(-1)[0].item()
+    if isinstance(value, tuple) and len(value) == 1:
+        value = value[0]
+    return value.strip() if isinstance(value, str) else value

@@ -9,6 +9,7 @@ from pulsar.config.model import InputConfig
 from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap
+from pulsar.data.text import file_name
 from pulsar.errors import DataError
 from pulsar.io.fast import is_calibration, is_spectral_line, parse_name
 from pulsar.io.open import READABLE, open_observation
@@ -53,7 +54,7 @@ class Pointing:
         parts = [self.source or "unnamed", self.date or "undated"]
         parts += [f"M{self.beam:02d}"] if self.beam is not None else []
         parts += [f"n{self.number}"] if self.number > 1 else []
-        return "_".join("".join(c if c.isalnum() or c in "+-." else "-" for c in p) for p in parts)
+        return "_".join(file_name(part).replace("_", "-") for part in parts)
 
     @property
     def group(self) -> tuple[str, str, int]:
@@ -130,14 +131,13 @@ def _is_product(path: Path) -> bool:
 
     if path.suffix.lower() != ".h5":
         return False
-    import h5py
+    from pulsar.io.hdf5 import Hdf5
 
     try:
-        with h5py.File(path, "r") as file:
-            found = file.attrs.get("format", "")
-    except OSError:
+        with Hdf5(path, "an HDF5 file") as file:
+            return bool(file.attributes().get("format", "") == FORMAT)
+    except DataError:
         return False
-    return (found.decode() if isinstance(found, bytes) else str(found)) == FORMAT
 
 
 def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Night:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from pulsar.config.model import InputConfig
+from pulsar.data.files import check_file
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, overridden
@@ -76,11 +77,10 @@ def _samples_of(path: Path) -> Path:
 def _open_one(path: Path, config: InputConfig) -> BaseObservation:
     if path.is_dir():
         raise DataError(f"{path}: is a folder: name the files in it, for example {path}/*.fits")
+    check_file(path, "an observation")
     try:
         with path.open("rb") as stream:
             head = stream.read(512)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file: check the name and the folder") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
     if path.suffix == ".dat" or (path.suffix == ".inf" and path.with_suffix(".dat").exists()):

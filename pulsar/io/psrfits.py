@@ -319,7 +319,7 @@ class PsrfitsReader(BaseObservation):
                         "set input.tsamp if it is TBIN"
                     )
                     spacing = typical
-            found = np.rint((offs - offs[0]) / spacing).astype(np.int64)
+            found = _whole((offs - offs[0]) / spacing)
             if np.all(np.diff(found) > 0):
                 index = found
                 self.offs_start = float(offs[0]) - 0.5 * spacing
@@ -328,7 +328,7 @@ class PsrfitsReader(BaseObservation):
         else:
             found_index = self._column("INDEXVAL")
             if found_index is not None and np.all(np.isfinite(found_index)) and np.any(found_index != 0):
-                found = np.rint(found_index - found_index[0]).astype(np.int64)
+                found = _whole(found_index - found_index[0])
                 if np.all(np.diff(found) > 0):
                     index = found
         missing = int(index[-1]) + 1 - nrows
@@ -549,3 +549,8 @@ class PsrfitsReader(BaseObservation):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _whole(steps: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The nearest whole numbers; of what no int64 holds the largest, which then does not rise."""
+    return np.rint(np.clip(steps, -float(1 << 62), float(1 << 62))).astype(np.int64)

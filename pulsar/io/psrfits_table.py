@@ -13,11 +13,18 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.text import printable
 from pulsar.errors import DataError
 from pulsar.io.base import RawFile
 from pulsar.io.fast import is_spectral_line
 
 _BYTES: Final = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
+#: Rows are looked at one by one. So many of them (half a minute) only where they are as large as those of real files:
+#: then it takes no longer than reading the file.
+_MANY_ROWS: Final = 1 << 16
+_SMALL_ROW: Final = 1 << 12
+#: Bytes in which the headers of a file are.
+_HEADERS: Final = 1 << 20
 _NUMPY: Final = {"B": ">u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 
 
@@ -71,13 +78,13 @@ class SubintTable:
             return default
         try:
             number = float(value)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             return default
         return number if math.isfinite(number) else default
 
     def text(self, key: str, *, primary: bool = False) -> str:
         """A key as a text, "" when it is absent."""
-        return str((self.primary if primary else self.keys).get(key, "")).strip()
+        return printable(str((self.primary if primary else self.keys).get(key, "")).strip())
 
     def values(self, file: RawFile, row: int, name: str) -> NDArray[np.float64] | None:
         """A cell as float64 numbers; None when there is no such column.
@@ -114,6 +121,7 @@ def read_table(file: RawFile) -> SubintTable:
             f"{path}: by its name (_W_, _N_ or _F_) this is a spectral-line product of the FAST backend, not search "
             "mode: give the files of the pulsar backend"
         )
+    _check_counts(file)
     names = []
     try:
         with warnings.catch_warnings():
@@ -127,13 +135,25 @@ def read_table(file: RawFile) -> SubintTable:
                     names.append(name or "primary")
     except DataError:
         raise
-    except (OSError, ValueError, KeyError, IndexError, TypeError, VerifyError) as error:
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, VerifyError) as error:
         raise DataError(
             f"{path}: the FITS headers cannot be read ({error}): the file is truncated or damaged, copy it again"
         ) from error
     raise DataError(
         f"{path}: is a FITS file without a SUBINT table (it has: {', '.join(names)}): expected PSRFITS search mode"
     )
+
+
+def _check_counts(file: RawFile) -> None:
+    """Refuse numbers of axes and of columns beyond the standard's 999: astropy would count up to them."""
+    start = file.read(0, min(file.size, _HEADERS)).tobytes()
+    for found in re.finditer(rb"(NAXIS   |TFIELDS )= *([-+\d.]+)", start):
+        if found.start() % 80 == 0 and not re.fullmatch(rb"\+?0*\d{1,3}", found[2]):
+            key, value = found[1].decode().strip(), found[2].decode()
+            raise DataError(
+                f"{file.path}: byte {found.start()}: key {key}: expected a whole number up to 999, found {value}: the "
+                "header is damaged"
+            )
 
 
 def _keys(header: Any) -> dict[str, Any]:
@@ -180,6 +200,11 @@ def _table(file: RawFile, primary: dict[str, Any], keys: dict[str, Any], offset:
         raise DataError(
             f"{path}: ends at byte {file.size}, inside the first row of the SUBINT table ({row_bytes} bytes from byte "
             f"{offset} on): it is truncated, copy it again"
+        )
+    if min(nrows, whole) > _MANY_ROWS and row_bytes < _SMALL_ROW:
+        raise DataError(
+            f"{path}: keys NAXIS1, NAXIS2: {nrows} rows of {row_bytes} bytes are none of an observation: the header is "
+            "wrong"
         )
     if whole < nrows:
         problems.append(f"the file is truncated: {whole} of {nrows} rows are complete and used")

@@ -1,5 +1,7 @@
 """SIGPROC filterbank files: reader and writer."""
 
+import contextlib
+import io
 import math
 import os
 from pathlib import Path
@@ -9,11 +11,31 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.header import Header
+from pulsar.data.header import (
+    HIGHEST_FREQ,
+    LARGEST_DM,
+    LATEST_MJD,
+    LONGEST_TSAMP,
+    MOST_CHANNELS,
+    SHORTEST_TSAMP,
+    Header,
+)
 from pulsar.data.observation import Gap, InputFile
-from pulsar.errors import DataError
+from pulsar.data.text import printable
+from pulsar.errors import DataError, PulsarError
 from pulsar.io.base import BaseObservation, RawFile, flat_view, spectra_per_piece
-from pulsar.io.sigproc_header import MAX_HEADER, TELESCOPES, RawHeader, parse_header, position, write_header
+from pulsar.io.sigproc_header import (
+    BYTE_KEYS,
+    DOUBLE_KEYS,
+    INT_KEYS,
+    MAX_HEADER,
+    STRING_KEYS,
+    TELESCOPES,
+    RawHeader,
+    parse_header,
+    position,
+    write_header,
+)
 
 DEPTHS = (1, 2, 4, 8, 16, 32)
 
@@ -142,17 +164,35 @@ class SigprocReader(BaseObservation):
         self._file.close()
 
 
+def check_types(path: Path, values: dict[str, Any]) -> None:
+    """Refuse keys of another type than SIGPROC's own, as attributes of an HDF5 file may be.
+
+    Raises
+    ------
+    DataError
+        Naming the key.
+    """
+    for key, value in values.items():
+        if key in STRING_KEYS:
+            values[key] = printable(str(value))
+        elif key in INT_KEYS | DOUBLE_KEYS | BYTE_KEYS:
+            if not isinstance(value, bool | int | float):
+                raise DataError(f"{path}: key {key}: expected a number, found {printable(repr(value))[:80]}")
+            if key not in DOUBLE_KEYS and not (abs(value) < 1 << 63 and value == int(value)):
+                raise DataError(f"{path}: key {key}: expected a whole number, found {value}")
+
+
 def required(path: Path, values: dict[str, Any]) -> tuple[int, int, float, int]:
     """nchans, nbits, tsamp [s] and nifs of a SIGPROC header, checked."""
     for key in ("nchans", "nbits", "tsamp"):
         if key not in values:
             raise DataError(f"{path}: the SIGPROC header lacks the key {key}: the samples cannot be read without it")
     nchans, nbits, tsamp, nifs = values["nchans"], values["nbits"], values["tsamp"], values.get("nifs", 1)
-    if nchans < 1 or nchans > 1 << 20:
-        raise DataError(f"{path}: key nchans: expected 1 to {1 << 20} channels, found {nchans}")
+    if nchans < 1 or nchans > MOST_CHANNELS:
+        raise DataError(f"{path}: key nchans: expected 1 to {MOST_CHANNELS} channels, found {nchans}")
     if nbits not in DEPTHS:
         raise DataError(f"{path}: key nbits: expected one of {DEPTHS}, found {nbits}")
-    if not (math.isfinite(tsamp) and tsamp > 0):
+    if not SHORTEST_TSAMP <= tsamp <= LONGEST_TSAMP:
         raise DataError(
             f"{path}: key tsamp: expected a positive number of seconds, found {tsamp:g}: correct the header"
         )
@@ -175,13 +215,14 @@ def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[NDArray[np.float6
             if key not in raw.values:
                 raise DataError(f"{path}: the SIGPROC header lacks the key {key}: the channel frequencies are unknown")
         foff = float(raw.values["foff"])
-        freqs = float(raw.values["fch1"]) + foff * np.arange(nchans)
+        with np.errstate(over="ignore", invalid="ignore"):
+            freqs = float(raw.values["fch1"]) + foff * np.arange(nchans)
     if nchans > 1 and not (math.isfinite(foff) and foff != 0):
         raise DataError(f"{path}: key foff: expected a channel step in MHz that is not zero, found {foff:g}")
-    if not np.all(np.isfinite(freqs)) or np.min(freqs) <= 0:
+    if not np.all((freqs > 0) & (freqs <= HIGHEST_FREQ)) or not abs(foff) <= HIGHEST_FREQ:
         raise DataError(
             f"{path}: keys fch1, foff: {nchans} channels from {freqs[0]:g} MHz in steps of {foff:g} MHz "
-            "reach frequencies that are not positive: correct the header (both are in MHz)"
+            "reach frequencies that are not positive, or none of radio's: correct the header (both are in MHz)"
         )
     return freqs, float(foff)
 
@@ -191,7 +232,7 @@ def common_header(values: dict[str, Any], problems: list[str], **fields: Any) ->
     ra, dec = position(values, problems)
     number = values.get("telescope_id")
     tstart = float(values.get("tstart", math.nan))
-    if not math.isfinite(tstart) or tstart <= 0:
+    if not 0 < tstart <= LATEST_MJD:
         problems.append("tstart is missing or not a date: the epoch is unknown")
         tstart = math.nan
     beam = int(values.get("ibeam", 0))
@@ -199,25 +240,30 @@ def common_header(values: dict[str, Any], problems: list[str], **fields: Any) ->
     return Header(
         tstart=tstart,
         dm=known_dm(float(fields.pop("dm", values.get("refdm", 0.0))), problems),
-        source=str(values.get("source_name", "")),
+        source=printable(str(values.get("source_name", ""))),
         telescope=TELESCOPES.get(number, "") if number is not None else "",
         telescope_id=number,
-        machine=str(values["machine_id"]) if "machine_id" in values else "",
+        machine=printable(str(values["machine_id"])) if "machine_id" in values else "",
         beam=beam if beam >= 1 else None,
         nbeams=nbeams if nbeams >= 1 else None,
         ra_deg=ra,
         dec_deg=dec,
-        az_deg=float(values.get("az_start", math.nan)),
-        za_deg=float(values.get("za_start", math.nan)),
+        az_deg=known_angle(values.get("az_start", math.nan)),
+        za_deg=known_angle(values.get("za_start", math.nan)),
         barycentric=bool(values.get("barycentric", 0)),
         pulsarcentric=bool(values.get("pulsarcentric", 0)),
         **fields,
     )
 
 
+def known_angle(value: float) -> float:
+    """An azimuth or zenith angle [deg]; NaN where it is none."""
+    return float(value) if abs(value) <= 1e3 else math.nan
+
+
 def known_dm(dm: float, problems: list[str]) -> float:
     """The DM of a header; 0, with a word in `problems`, where it is none."""
-    if math.isfinite(dm) and dm >= 0:
+    if 0 <= dm <= LARGEST_DM:
         return dm
     problems.append(f"the DM in the header is {dm:g}, which is none: taken as 0")
     return 0.0
@@ -243,7 +289,7 @@ class AtomicFile:
         self.path = path
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            self.stream: BinaryIO = self._temporary.open("wb")
+            self.stream: BinaryIO = io.BufferedWriter(_Output(self._temporary, path))
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be written: {error.strerror}; check that the folder exists and is writable"
@@ -251,13 +297,34 @@ class AtomicFile:
 
     def commit(self) -> None:
         """Close and rename."""
-        self.stream.close()
-        self._temporary.replace(self.path)
+        try:
+            self.stream.close()
+            self._temporary.replace(self.path)
+        except BaseException:
+            self.discard()
+            raise
 
     def discard(self) -> None:
         """Close and delete."""
-        self.stream.close()
-        self._temporary.unlink(missing_ok=True)
+        try:
+            with contextlib.suppress(PulsarError):
+                self.stream.close()
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+
+class _Output(io.FileIO):
+    """A file whose failures name what was to be written."""
+
+    def __init__(self, part: Path, path: Path) -> None:
+        super().__init__(part, "w")
+        self._path = path
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            raise PulsarError(f"{self._path}: cannot be written: {error.strerror}") from error
 
 
 class FilterbankWriter:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.header import Header
+from pulsar.data.files import read_text
+from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, RawFile, channel_mean
-from pulsar.io.sigproc import common_header, known_dm, required
+from pulsar.io.sigproc import common_header, known_angle, known_dm, required
 from pulsar.io.sigproc_header import MAX_HEADER, parse_header
 
 # Samples read at a time.
@@ -94,7 +95,7 @@ class TimReader(_SeriesReader):
             if stated > 0 and stated != nsamps:
                 problems.append(f"nsamples says {stated} samples, the file holds {nsamps}: the file decides")
             fch1 = float(values.get("fch1", math.nan))
-            if not (math.isfinite(fch1) and fch1 > 0):
+            if not 0 < fch1 <= HIGHEST_FREQ:
                 problems.append("fch1 is missing or not a frequency: the observing frequency is unknown")
                 fch1 = math.nan
             foff = float(values.get("foff", 0.0))
@@ -105,7 +106,7 @@ class TimReader(_SeriesReader):
                 nsamps=nsamps,
                 tsamp=tsamp,
                 fch1=fch1,
-                foff=-abs(foff) if math.isfinite(foff) and foff else 0.0,
+                foff=-abs(foff) if foff and abs(foff) <= HIGHEST_FREQ else 0.0,
                 nbits=nbits,
                 is_series=True,
                 format="SIGPROC time series",
@@ -129,14 +130,9 @@ def parse_inf(path: Path) -> dict[str, Any]:
     DataError
         The file is missing or has no ``name = value`` lines.
     """
-    try:
-        lines = path.read_text(encoding="latin-1").splitlines()
-    except FileNotFoundError:
-        raise DataError(
-            f"{path}: no such file: a PRESTO .dat cannot be read without its .inf beside it; copy both"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    if not path.exists():
+        raise DataError(f"{path}: no such file: a PRESTO .dat cannot be read without its .inf beside it; copy both")
+    lines = read_text(path, "a PRESTO .inf", encoding="latin-1").splitlines()
     fields: dict[str, Any] = {}
     breaks: list[tuple[int, int]] = []
     for number, line in enumerate(lines, 1):
@@ -148,9 +144,13 @@ def parse_inf(path: Path) -> dict[str, Any]:
         key, value = key.strip().lower(), value.strip()
         if key.startswith("on/off bin pair"):
             pair = re.findall(r"[-+\d.eE]+", value)
-            if len(pair) != 2:
-                raise DataError(f"{path}: line {number}: expected two bins `first, last`, found {value!r}")
-            breaks.append((round(float(pair[0])), round(float(pair[1]))))
+            try:
+                first, last = (round(float(text)) for text in pair)
+            except (ValueError, OverflowError):
+                raise DataError(
+                    f"{path}: line {number}: expected two bins `first, last`, found {value[:80]!r}"
+                ) from None
+            breaks.append((first, last))
         else:
             fields[key] = value
     if not fields:
@@ -201,7 +201,7 @@ class PrestoReader(_SeriesReader):
                 return default
 
         tsamp = number("width of each time series bin")
-        if not (math.isfinite(tsamp) and tsamp > 0):
+        if not SHORTEST_TSAMP <= tsamp <= LONGEST_TSAMP:
             raise DataError(
                 f"{inf}: `Width of each time series bin (sec)`: expected a positive number, "
                 f"found {find('width of each')!r}"
@@ -212,20 +212,21 @@ class PrestoReader(_SeriesReader):
         if rest:
             problems.append(f"the last {rest} bytes of {dat.name} are not a whole float32: ignored")
         stated = number("number of bins", default=0.0)
-        if stated > 0 and round(stated) != nsamps:
+        if stated > 0 and (not math.isfinite(stated) or round(stated) != nsamps):
             problems.append(f"{inf.name} says {stated:.0f} samples, {dat.name} holds {nsamps}: the file decides")
         low, nchan = number("central freq of low channel"), number("number of channels", default=1.0)
         width, total = number("channel bandwidth", default=0.0), number("total bandwidth", default=0.0)
-        fch1 = low + (nchan - 1.0) * width if math.isfinite(low) and low > 0 else math.nan
-        if not math.isfinite(fch1):
+        fch1 = low + (nchan - 1.0) * width
+        if not (0 < low <= fch1 <= HIGHEST_FREQ and 1 <= nchan <= MOST_CHANNELS and abs(total) <= HIGHEST_FREQ):
             problems.append(f"{inf.name} has no radio frequency")
+            fch1, nchan, width, total = math.nan, 1.0, 0.0, 0.0
         #: Channels that the series was summed from [MHz], descending; of no use where there is one.
         self.band_freqs = fch1 - abs(width) * np.arange(max(int(nchan), 1))
         self._type = np.dtype(np.float32)
         self._offset = 0
         ra, dec = find("j2000 right ascension"), find("j2000 declination")
         epoch = number("epoch of observation")
-        if not (math.isfinite(epoch) and epoch > 0):
+        if not 0 < epoch <= LATEST_MJD:
             problems.append(f"{inf.name} has no epoch: it is unknown")
             epoch = math.nan
         header = Header(
@@ -241,8 +242,8 @@ class PrestoReader(_SeriesReader):
             source=find("object being observed") or "",
             telescope=find("telescope used") or "",
             machine=find("instrument used") or "",
-            ra_deg=sexagesimal_text(ra) * 15.0 if ra else math.nan,
-            dec_deg=sexagesimal_text(dec) if dec else math.nan,
+            ra_deg=known_angle(sexagesimal_text(ra) * 15.0) if ra else math.nan,
+            dec_deg=known_angle(sexagesimal_text(dec)) if dec else math.nan,
             barycentric=number("barycentered", default=0.0) == 1.0,
             format="PRESTO time series",
         )

@@ -3,19 +3,30 @@
 import hashlib
 import json
 import shutil
+import struct
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.observation import InputFile
+from pulsar.errors import PulsarError
 
 #: What the end of a run by hand or by a batch system says where there is something to go on from.
 GO_ON = "use --resume to go on"
+
+#: What numpy, its archives and their compression raise on damaged files.
+_DAMAGED: Final = (
+    OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError, MemoryError, OverflowError,
+    SyntaxError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @contextmanager
@@ -54,12 +65,16 @@ class Checkpoint:
             self.remove()
 
     def load(self, stage: str) -> dict[str, NDArray[Any]] | None:
-        """Arrays of a finished stage, or None."""
+        """Arrays of a finished stage, or None, also where they cannot be read."""
         path = self.folder / f"{stage}.npz"
         if not path.is_file():
             return None
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+                return {name: data[name] for name in data.files}
+        except _DAMAGED:
+            # Written whole or not at all: the disk has lost it since. The stage is done again.
+            return None
 
     def save(self, stage: str, **arrays: NDArray[Any]) -> None:
         """Store the arrays of a finished stage (whole or not at all)."""
@@ -67,9 +82,14 @@ class Checkpoint:
         (self.folder / "fingerprint").write_text(self.fingerprint)
         path = self.folder / f"{stage}.npz"
         part = self.folder / f"{stage}.writing"
-        with part.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        part.replace(path)
+        try:
+            with part.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+            part.replace(path)
+        except OSError as error:
+            raise PulsarError(f"{path}: what is done so far cannot be kept: {error.strerror}") from error
+        finally:
+            part.unlink(missing_ok=True)
 
     def has(self, stage: str) -> bool:
         """Whether a stage is finished."""

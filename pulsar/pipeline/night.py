@@ -10,6 +10,7 @@ import numpy as np
 
 from pulsar.config.model import Config
 from pulsar.constants import DAY
+from pulsar.data.files import read_text
 from pulsar.data.observation import InputFile
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.fast import parse_name
@@ -99,10 +100,7 @@ def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float
     from pulsar.sky.catalogue import sexagesimal
 
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: the table of pointings cannot be read: {error.strerror}") from error
+    lines = read_text(path, "a table of pointings").splitlines()
     found: dict[tuple[str, int | None], tuple[float, float]] = {}
     for number, row in enumerate(csv.DictReader(lines, skipinitialspace=True), 2):
         values = {str(k).strip().lower(): str(v or "").strip() for k, v in row.items() if k is not None}

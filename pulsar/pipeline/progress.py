@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
+from pulsar.data.text import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
 
@@ -77,7 +79,7 @@ class Progress:
                 return
             self._warned.add(text)
         if self.mode == "quiet":
-            print(f"pulsar: warning: {text}", file=self.stream, flush=True)
+            print(f"pulsar: warning: {printable(text, lines=True)}", file=self.stream, flush=True)
         else:
             self.message(f"warning: {text}")
 
@@ -85,6 +87,7 @@ class Progress:
         """One line for the astronomer (nothing in quiet mode)."""
         if self.mode == "quiet":
             return
+        text = printable(text, lines=True)
         with self._lock:
             if self._bars is not None:
                 self._bars.console.print(text, markup=False, highlight=False)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column
 from pulsar.data.direction import dms, hms
 from pulsar.data.header import Header
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import Run
 from pulsar.io.product.schema import OBSERVATION_COLUMNS
@@ -221,8 +221,13 @@ def _run_names(runs: Sequence[Run]) -> list[str]:
 
 def _replace(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    temporary.write_bytes(data)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise PulsarError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _with_place(columns: _Columns) -> _Columns:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.data.series import DMTime, TimeSeries
+from pulsar.data.text import literal
 from pulsar.report.sheet import ACCENT, DPI, INK, PAPER, SOFT, Sheet, _style, observed
 
 #: Columns and rows of a picture: more than the eye resolves at its size.
@@ -78,7 +79,7 @@ def plot_observation(obs: Observation, *, title: str | None = None) -> Sheet:
     header = obs.header
     if header.is_series:
         series = TimeSeries(obs.read().data[0], header.tsamp, header.dm, header.tstart)
-        return plot_series(series, title=title or header.source or None)
+        return plot_series(series, title=title or literal(header.source) or None)
     means, noise = _columns(obs)
     level = _mean(means, 1)
     spread = np.where(noise > 0, noise, 1.0)
@@ -124,7 +125,7 @@ def plot_table(table: Any, header: Header | None = None, *, title: str | None = 
     else:
         period = _values(table, "period") if "period" in names else 1.0 / _values(table, "freq")
         x, xlabel, heading = period, "period [s]", "Candidates" if "period" in names else "Detections"
-    what = title or (f"{heading} of {header.source}" if header is not None and header.source else heading)
+    what = title or (f"{heading} of {literal(header.source)}" if header is not None and header.source else heading)
     axes = _axes(f"{what}: {len(x)}", (10.0, 5.0))
     dm = _values(table, "dm")
     curved = len(dm) > 0 and np.ptp(dm) > 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
+from pulsar.data.text import literal
 from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _empty, _style, observed, position, save
 
 
@@ -79,7 +80,7 @@ def plot_pulse(
 def _title(
     figure: Sheet, cutout: PulseCutout, row: Mapping[str, Any], header: Header | None, title: str | None
 ) -> None:
-    figure.text(0.065, 0.945, title or str(row.get("id") or "Pulse"), fontsize=19, weight="bold", color=INK)
+    figure.text(0.065, 0.945, title or literal(str(row.get("id") or "Pulse")), fontsize=19, weight="bold", color=INK)
     facts = [f"DM {cutout.dm:.5g} pc cm$^{{-3}}$", f"width {1e3 * cutout.width:.3g} ms"]
     if _finite(row.get("snr")):
         facts.insert(0, f"S/N {row['snr']:.1f}")
@@ -139,7 +140,7 @@ def _numbers(axes: Axes, cutout: PulseCutout, row: Mapping[str, Any], header: He
     for i, (name, value) in enumerate(lines):
         y = 0.92 - step * i
         axes.text(0.0, y, name, transform=axes.transAxes, fontsize=9, color=SOFT, va="top")
-        axes.text(0.22, y, value, transform=axes.transAxes, fontsize=9.5, color=INK, va="top")
+        axes.text(0.22, y, literal(value), transform=axes.transAxes, fontsize=9.5, color=INK, va="top")
 
 
 def _finite(value: Any) -> bool:

@@ -21,6 +21,7 @@ from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.robust import median
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.data.header import Header
+from pulsar.data.text import literal
 from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _style, save
 
 #: Most pixels of an image: what is finer is averaged, so that large observations stay readable and quick.
@@ -219,14 +220,16 @@ def _time_unit(tobs: float) -> tuple[float, str]:
 
 
 def _title(figure: Figure, header: Header, mask: Mask) -> None:
-    figure.text(0.06, 0.96, f"Mask of {header.source or 'an unnamed source'}", fontsize=19, weight="bold", color=INK)
+    figure.text(
+        0.06, 0.96, f"Mask of {literal(header.source or 'an unnamed source')}", fontsize=19, weight="bold", color=INK
+    )
     lost = int(np.count_nonzero(~mask.chan_ok))
     facts = f"{100 * mask.fraction_lost:.2f} % left out     {lost} of {header.nchans} channels"
     if len(mask.clipped):
         facts += f"     {len(mask.clipped)} impulses"
     figure.text(0.985, 0.963, facts, fontsize=13, color=INK, ha="right")
     where = [
-        (header.telescope or "unknown telescope") + (f", beam {header.beam}" if header.beam is not None else ""),
+        literal(header.telescope or "unknown telescope") + (f", beam {header.beam}" if header.beam is not None else ""),
         f"MJD {header.tstart:.6f}",
         f"{header.tobs:.5g} s",
         f"{header.freqs[-1]:.5g}–{header.freqs[0]:.5g} MHz",

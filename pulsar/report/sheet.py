@@ -20,6 +20,7 @@ from pulsar.constants import DAY, C
 from pulsar.data.direction import dms, galactic, hms
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
+from pulsar.data.text import literal
 
 INK = "#14213d"
 ACCENT = "#d1495b"
@@ -116,8 +117,8 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _title(figure: Figure, fold: Fold, row: Mapping[str, Any], header: Header | None, title: str | None) -> None:
-    name = title or str(row.get("id") or "Fold")
-    known = str(row.get("known_source") or "")
+    name = title or literal(str(row.get("id") or "Fold"))
+    known = literal(str(row.get("known_source") or ""))
     figure.text(0.055, 0.945, name + (f"   {known}" if known else ""), fontsize=19, weight="bold", color=INK)
     facts = [f"P {1e3 / fold.after.freq:.9g} ms", f"DM {fold.after.dm:.5g} pc cm$^{{-3}}$", f"S/N {fold.snr:.1f}"]
     if _finite(row.get("score")):
@@ -143,7 +144,8 @@ def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float)
         Length [s].
     """
     number = int(row.get("beam", -1)) if header.beam is None else header.beam
-    parts = [header.source or "unnamed source", telescope(header) + (f", beam {number}" if number >= 0 else "")]
+    parts = [literal(header.source or "unnamed source"), literal(telescope(header))]
+    parts[1] += f", beam {number}" if number >= 0 else ""
     if math.isfinite(tstart):
         parts.append(f"MJD {tstart:.6f}")
     if math.isfinite(tobs):
@@ -342,7 +344,7 @@ def _numbers(axes: Axes, fold: Fold, row: Mapping[str, Any], header: Header | No
     for i, (name, value) in enumerate(lines):
         y = 0.97 - step * i
         axes.text(0.0, y, name, transform=axes.transAxes, fontsize=9, color=SOFT, va="top")
-        axes.text(0.34, y, value, transform=axes.transAxes, fontsize=9.5, color=INK, va="top")
+        axes.text(0.34, y, literal(value), transform=axes.transAxes, fontsize=9.5, color=INK, va="top")
 
 
 def _finite(value: Any) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
+from pulsar.data.files import clean_text, read_bytes
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.sky.barycentre import motion_of
@@ -33,6 +34,8 @@ FETCH: Final = 'python -c "import psrqpy; psrqpy.QueryATNF()"'
 FREQ_SIGMA: Final = 4.0
 #: ... and this fraction of the catalogue's: glitches, timing noise, old ephemerides.
 FREQ_SLACK: Final = 2e-6
+#: Bytes of a catalogue: the ATNF's has some four million.
+MOST_CATALOGUE: Final = 1 << 28
 #: Dispersion measures agree within so many errors of the candidate, and this fraction.
 DM_SIGMA: Final = 5.0
 DM_SLACK: Final = 0.01
@@ -141,20 +144,22 @@ def read_catalogue(source: Path | str) -> list[Pulsar]:
 def _text(path: Path) -> str:
     """What a catalogue's file says, or the ``psrcat.db`` in an archive."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path, "a catalogue", most=MOST_CATALOGUE)
         if data[:2] == b"\x1f\x8b":
             with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-                names = [n for n in archive.getnames() if n.rpartition("/")[2] == "psrcat.db"]
-                inside = archive.extractfile(names[0]) if names else None
+                found = [m for m in archive if m.isfile() and m.name.rpartition("/")[2] == "psrcat.db"]
+                inside = archive.extractfile(found[0]) if found else None
                 if inside is None:
                     raise DataError(
                         f"{path}: there is no psrcat.db in this archive: expected the ATNF's psrcat_pkg.tar.gz"
                     )
-                data = inside.read()
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+                data = inside.read(MOST_CATALOGUE)
+    except DataError:
+        raise
+    except (OSError, tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
         told = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: the catalogue cannot be read: {told}") from error
-    return data.decode("utf-8-sig", errors="replace")
+    return clean_text(data)
 
 
 def _psrcat_records(text: str) -> Iterator[dict[str, str]]:

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
-from pulsar.data.header import Header
+from pulsar.data.files import read_text
+from pulsar.data.header import LARGEST_DM, LATEST_MJD, Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.catalogue import from_ecliptic, sexagesimal
@@ -34,6 +35,8 @@ REFUSED: Final = {
 }
 #: The fitted phase may miss the ephemeris by this [turns].
 MOST_MISSED: Final = 0.02
+#: [Hz] far above the spin at which a neutron star breaks up (some 2 kHz).
+HIGHEST_SPIN: Final = 1e5
 #: Moments at which the phase is predicted.
 _POINTS: Final = 65
 _YEAR: Final = 365.25
@@ -213,10 +216,7 @@ def read_par(path: Path | str) -> TimingModel:
         It describes something that is not supported.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise DataError(f"{path}: the ephemeris cannot be read: {error.strerror}") from error
+    text = read_text(path, "an ephemeris")
     keys: dict[str, str] = {}
     for line in text.splitlines():
         parts = line.split()
@@ -244,6 +244,10 @@ def read_par(path: Path | str) -> TimingModel:
             raise DataError(f"{path}: key PEPOCH is missing: F1 makes no sense without it")
         epoch = 0.0
     ra, dec = par.position()
+    if abs(par.number("DM", 0.0)) > LARGEST_DM or abs(epoch) > LATEST_MJD or not freq < HIGHEST_SPIN:
+        raise DataError(
+            f"{path}: keys DM, PEPOCH, F0: expected those of a pulsar, found {keys.get('DM')}, {epoch}, {freq}"
+        )
     return TimingModel(
         name=keys.get("PSR") or keys.get("PSRJ") or keys.get("PSRB") or path.stem,
         ra_deg=ra,

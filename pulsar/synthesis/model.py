@@ -11,8 +11,9 @@ from pydantic.fields import FieldInfo
 
 from pulsar.constants import C
 from pulsar.data.arguments import number
+from pulsar.data.files import read_bytes
 from pulsar.data.header import Header
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError
 
 #: Mean and standard deviation of the noise in codes, by depth. 8 bit: as FAST writes it. 2 bit: the thresholds of
 #: least loss, 0.9957 sigma apart (Max 1960); 1 bit: the threshold at the mean. 32 bit are floats.
@@ -392,13 +393,8 @@ def validate(model: type[M], values: dict[str, Any], origin: str = "simulation")
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(read_bytes(path, "a TOML file").decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from None
 
 

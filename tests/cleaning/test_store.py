@@ -242,7 +242,7 @@ def test_truncated_foreign_and_missing_files(path, tmp_path):
         read_given(other, HEADER)
     with pytest.raises(DataError, match=r"gone\.h5: no such file"):
         read_given(tmp_path / "gone.h5", HEADER)
-    with pytest.raises(DataError, match="is a folder, expected a mask of `pulsar rfi`"):
+    with pytest.raises(DataError, match="is a folder: expected a mask"):
         read_given(tmp_path, HEADER)
 
 

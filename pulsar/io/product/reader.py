@@ -1,8 +1,6 @@
 """Reading of the HDF5 product."""
 
 import html
-import io
-import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -10,26 +8,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.candidate import dtype_of, empty_table
-from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.files import check_file
+from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
+from pulsar.data.text import file_name
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.hdf5 import MAGIC, Hdf5
 from pulsar.io.product import schema
+from pulsar.io.product.parts import check_mask, checked_header, read_fold, read_json, read_pulse, stored_rows
 from pulsar.io.product.placed import header_of, placed, unknown_header
 
 if TYPE_CHECKING:
     from pulsar.io.product.table import ResultTable
 
-#: How every HDF5 file begins.
-HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
-
-def open_file(path: Path, forms: Mapping[str, str], what: str) -> h5py.File:
+def open_file(path: Path, forms: Mapping[str, str], what: str, *, content: bytes | None = None) -> Hdf5:
     """Open an HDF5 file of this program for reading.
 
     Parameters
@@ -39,36 +37,30 @@ def open_file(path: Path, forms: Mapping[str, str], what: str) -> h5py.File:
         The formats that are expected, and the newest version of each that is known.
     what : str
         What that is, in words, with the command that makes it.
+    content : bytes, optional
+        What the file holds, where it was never written.
 
     Raises
     ------
     DataError
-        The file is missing, is something else, or of a newer major version.
+        The file is missing, is something else, damaged, or of a newer major version.
     """
-    if not path.exists():
-        raise DataError(f"{path}: no such file")
-    if path.is_dir():
-        raise DataError(f"{path}: is a folder, expected {what}, an HDF5 file")
+    file = Hdf5(path, what, content=content)
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        start = first_bytes(path, what)
-        if start == HDF5_MAGIC:
-            raise DataError(f"{path}: damaged or truncated HDF5 file ({error}); copy it again") from error
-        raise DataError(f"{path}: not an HDF5 file (starts with {start!r}); expected {what}") from error
-    found = _value(file.attrs.get("format", ""))
-    if found not in forms:
+        found = file.attribute("/", "format", "", object)
+        if not isinstance(found, str) or found not in forms:
+            expected = " or ".join(repr(form) for form in forms)
+            raise DataError(f"{path}: HDF5, but not {what}: attribute format is {found!r}, expected {expected}")
+        stored = str(file.attribute("/", "format_version", "", object))
+        major = stored.split(".")[0]
+        supported = int(forms[found].split(".")[0])
+        if not (major.isascii() and major.isdigit()) or len(major) > 4 or int(major) > supported:
+            raise DataError(
+                f"{path}: format_version is {stored!r}, this program reads up to {supported}.x; update pulsar-search"
+            )
+    except BaseException:
         file.close()
-        expected = " or ".join(repr(form) for form in forms)
-        raise DataError(f"{path}: HDF5, but not {what}: attribute format is {found!r}, expected {expected}")
-    stored = str(_value(file.attrs.get("format_version", "")))
-    major = stored.split(".")[0]
-    supported = int(forms[found].split(".")[0])
-    if not major.isdigit() or int(major) > supported:
-        file.close()
-        raise DataError(
-            f"{path}: format_version is {stored!r}, this program reads up to {supported}.x; update pulsar-search"
-        )
+        raise
     return file
 
 
@@ -80,14 +72,15 @@ def first_bytes(path: Path, what: str) -> bytes:
     DataError
         The file cannot be read; `what` it should have been, in words.
     """
+    check_file(path, what)
     try:
         with path.open("rb") as raw:
-            return raw.read(len(HDF5_MAGIC))
+            return raw.read(len(MAGIC))
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}; expected {what}") from error
 
 
-def read_header(file: h5py.File, path: Path) -> Header:
+def read_header(file: Hdf5) -> Header:
     """The header in ``/observation``.
 
     Raises
@@ -95,17 +88,16 @@ def read_header(file: h5py.File, path: Path) -> Header:
     DataError
         It is not whole.
     """
-    group = file.get("observation")
-    values = {}
-    if group is not None:
+    values: dict[str, Any] = {}
+    if file.has("observation"):
         names = {f.name for f in fields(Header)}
-        values = {key: _value(v) for key, v in group.attrs.items() if key in names}
-        if "freq_table" in group:
-            values["freq_table"] = tuple(float(f) for f in group["freq_table"][()])
+        values = {key: v for key, v in file.attributes("observation").items() if key in names}
+        if file.has("observation/freq_table"):
+            values["freq_table"] = tuple(float(f) for f in file.array("observation/freq_table", "f", (None,)))
     missing = [key for key in ("nchans", "nsamps", "tsamp", "fch1", "foff", "tstart") if key not in values]
     if missing:
-        raise DataError(f"{path}: /observation lacks the attribute {missing[0]!r}; the file is damaged")
-    return Header(**values)
+        raise DataError(f"{file.path}: /observation lacks the attribute {missing[0]!r}; the file is damaged")
+    return checked_header(file, values)
 
 
 class Run:
@@ -128,12 +120,11 @@ class Run:
         self.path = Path(path)
         self._content = content
         with self._open() as file:
-            self.attrs: dict[str, Any] = {key: _value(v) for key, v in file.attrs.items()}
+            self.attrs: dict[str, Any] = file.attributes()
 
-    def _open(self) -> h5py.File:
-        if self._content is not None:
-            return h5py.File(io.BytesIO(self._content), "r")
-        return open_file(self.path, {schema.FORMAT: schema.FORMAT_VERSION}, "a product of `pulsar search`")
+    def _open(self) -> Hdf5:
+        forms = {schema.FORMAT: schema.FORMAT_VERSION}
+        return open_file(self.path, forms, "a product of `pulsar search`", content=self._content)
 
     @classmethod
     def in_memory(cls, path: Path | str) -> Self:
@@ -187,9 +178,9 @@ class Run:
         """
         columns = schema.TABLES[name][0]
         with self._open() as file:
-            if name not in file:
+            if not file.has(name):
                 return np.zeros(0, dtype=dtype_of(columns))
-            stored = _decoded(file[name][()])
+            stored = stored_rows(file, name, columns)
         # An older version lacks the columns that came later: they are unknown.
         names = stored.dtype.names or ()
         later = tuple(c for c in columns if c.name not in names)
@@ -242,7 +233,7 @@ class Run:
     def observation(self) -> Header:
         """Header of the observation; of several what they share, everything else unknown (see `observations`)."""
         with self._open() as file:
-            return read_header(file, self.path)
+            return read_header(file)
 
     @cached_property
     def observations(self) -> tuple[Header, ...]:
@@ -255,10 +246,14 @@ class Run:
             return (self.observation,)
         with self._open() as file:
             if not len(rows):
-                return () if "merged" in file["provenance"].attrs else (read_header(file, self.path),)
-            tables = file["observation"].get("freq_tables", {})
-            freqs = {int(key): tuple(float(f) for f in data[()]) for key, data in tables.items()}
-        return tuple(header_of(row, freqs.get(i)) for i, row in enumerate(rows))
+                merged = file.has("provenance") and "merged" in file.attributes("provenance")
+                return () if merged else (read_header(file),)
+            group = "observation/freq_tables"
+            freqs = {
+                key: tuple(float(f) for f in file.array(f"{group}/{key}", "f", (None,))) for key in file.names(group)
+            }
+            headers = (header_of(row, freqs.get(str(i))) for i, row in enumerate(rows))
+            return tuple(checked_header(file, vars(header)) for header in headers)
 
     @cached_property
     def is_merged(self) -> bool:
@@ -297,20 +292,25 @@ class Run:
     def problems(self) -> tuple[str, ...]:
         """What was odd in the input files."""
         with self._open() as file:
-            found = file["observation"].get("problems")
-            return () if found is None else tuple(_value(t) for t in found[()])
+            return file.texts("observation/problems") if file.has("observation/problems") else ()
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """How the file was made: argv, versions, inputs, times, configuration (TOML text), exit state."""
         with self._open() as file:
-            group = file["provenance"]
-            record: dict[str, Any] = {key: _value(v) for key, v in group.attrs.items() if key != "description"}
-            for key in ("argv", "versions", "inputs"):
+            if not file.has("provenance"):
+                raise file.damaged("the group provenance is missing")
+            record: dict[str, Any] = file.attributes("provenance")
+            record.pop("description", None)
+            for key, kind in (("argv", list), ("versions", dict), ("inputs", list)):
                 if key in record:
-                    record[key] = json.loads(record[key])
-            if "config" in group:
-                record["config"] = _value(group["config"][()])
+                    record[key] = read_json(file, f"attribute {key} of provenance", record[key], kind)
+            if not all(isinstance(word, str) for word in record.get("argv", ())):
+                raise file.damaged("attribute argv of provenance is no list of texts")
+            if not all(isinstance(i, dict) and {"path", "size"} <= set(i) for i in record.get("inputs", ())):
+                raise file.damaged("attribute inputs of provenance is no list of files with their sizes")
+            if file.has("provenance/config"):
+                record["config"] = file.text("provenance/config")
         record["stages"] = {
             str(r["stage"]): (float(r["wall"]), float(r["cpu"])) for r in self.rows("provenance/stages")
         }
@@ -320,19 +320,22 @@ class Run:
     def rfi(self) -> dict[str, Any]:
         """What was masked: the arrays of ``/rfi`` by name (see schema.RFI_ARRAYS) and its attributes."""
         with self._open() as file:
-            group = file["rfi"]
-            found: dict[str, Any] = {key: _value(v) for key, v in group.attrs.items() if key != "description"}
-            for name in schema.RFI_ARRAYS:
-                if name in group:
-                    data = group[name][()]
-                    found[name] = [_value(t) for t in data] if data.dtype == object else data
+            if not file.has("rfi"):
+                raise file.damaged("the group rfi is missing")
+            found: dict[str, Any] = file.attributes("rfi")
+            found.pop("description", None)
+            for name, (kind, _, _) in schema.RFI_ARRAYS.items():
+                if file.has(f"rfi/{name}"):
+                    stored = f"rfi/{name}"
+                    found[name] = list(file.texts(stored)) if kind == "U" else file.array(stored, "fiub")
+            check_mask(file, found)
         return found
 
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """Names of the candidates that have a fold, best first."""
         with self._open() as file:
-            names = set(file["folds"])
+            names = _plain_names(file.names("folds"))
         ranked = [str(i) for i in self.rows("candidates")["id"] if str(i) in names]
         return (*ranked, *sorted(names.difference(ranked)))
 
@@ -340,7 +343,7 @@ class Run:
     def pulse_ids(self) -> tuple[str, ...]:
         """Names of the single pulses that were cut out, best first."""
         with self._open() as file:
-            names = set(file["pulses"]) if "pulses" in file else set()
+            names = _plain_names(file.names("pulses"))
         return tuple(str(i) for i in self.rows("single_pulses")["id"] if str(i) in names)
 
     def candidate(self, ident: str) -> dict[str, Any]:
@@ -367,19 +370,9 @@ class Run:
             There is no fold of that name.
         """
         with self._open() as file:
-            folds = file["folds"]
-            if ident not in folds:
+            if ident not in file.names("folds"):
                 raise ConfigError(f"{self.path}: no fold {ident!r}; {_some(list(self.ids))}")
-            group = folds[ident]
-            attrs = group.attrs
-            values: dict[str, Any] = {name: group[name][()] for name in schema.FOLD_ARRAYS}
-            values |= {name: float(attrs[name]) for name in schema.FOLD_SCALARS}
-            for when in ("before", "after"):
-                values[when] = FoldParams(
-                    *(float(attrs.get(f"{key}_{when}", 0.0)) for key in ("freq", "fdot", "dm", "fddot"))
-                )
-            extra: dict[str, Any] = json.loads(_value(attrs.get("extra", "{}")))
-        return Fold(**values, extra=extra)
+            return read_fold(file, ident)
 
     @property
     def folds(self) -> "Folds":
@@ -395,12 +388,9 @@ class Run:
             No pulse of that name was cut out.
         """
         with self._open() as file:
-            if ident not in file.get("pulses", {}):
+            if ident not in file.names("pulses"):
                 raise ConfigError(f"{self.path}: no pulse {ident!r} was cut out; {_some(list(self.pulse_ids))}")
-            group = file["pulses"][ident]
-            values: dict[str, Any] = {name: group[name][()] for name in schema.PULSE_ARRAYS}
-            values |= {name: float(group.attrs[name]) for name in schema.PULSE_SCALARS}
-        return PulseCutout(**values)
+            return read_pulse(file, ident)
 
     def __len__(self) -> int:
         return len(self.rows("candidates"))
@@ -492,26 +482,12 @@ def read(path: Path | str) -> Run:
     return Run(path)
 
 
+def _plain_names(names: list[str]) -> set[str]:
+    """Those that may be part of a file's name; our own are c0001 and such."""
+    return {name for name in names if name == file_name(name)}
+
+
 def _some(names: list[str]) -> str:
     if not names:
         return "the file holds none"
     return "there are " + ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-
-
-def _value(value: Any) -> Any:
-    """A Python value from what h5py gives."""
-    if isinstance(value, bytes):
-        return value.decode()
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
-
-
-def _decoded(rows: NDArray[Any]) -> NDArray[Any]:
-    """Texts of a stored table as numpy str."""
-    names = rows.dtype.names or ()
-    columns = {k: np.char.decode(rows[k], "utf-8") if rows[k].dtype.kind == "S" else rows[k] for k in names}
-    out = np.zeros(len(rows), dtype=[(k, columns[k].dtype if columns[k].dtype.itemsize else "U1") for k in names])
-    for k in names:
-        out[k] = columns[k]
-    return out

@@ -21,6 +21,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError, PulsarError
+from pulsar.io.hdf5 import Sink, seal
 from pulsar.io.product import schema
 from pulsar.io.product.placed import observation_row, placed, shared_header
 from pulsar.io.product.provenance import software_version
@@ -115,9 +116,10 @@ class FileWriter:
         self._overwrite = overwrite
         self._temporary = self.path.absolute().with_name(f".{self.path.name}.{os.getpid()}.part")
         try:
-            self._file = h5py.File(self._temporary, "w", libver=("earliest", "v112"))
+            self._sink = Sink(self._temporary)
         except OSError as error:
-            raise PulsarError(f"{self.path}: cannot be written: {error}") from error
+            raise PulsarError(f"{self.path}: cannot be written: {error.strerror}") from error
+        self._file = h5py.File(self._sink, "w", libver=("earliest", "v112"))
         self._open = True
         self._file.attrs.update(
             {
@@ -139,8 +141,12 @@ class FileWriter:
     ) -> None:
         if kind is None:
             self.close()
-        else:
-            self.abort()
+            return
+        failed = self._sink.failed
+        self.abort()
+        if failed is not None and isinstance(error, Exception):
+            # What the library says then is a consequence of this.
+            raise PulsarError(f"{self.path}: cannot be written: {failed.strerror}") from failed
 
     def close(self) -> None:
         """Bring the file to disk and give it its final name.
@@ -157,19 +163,22 @@ class FileWriter:
         try:
             self._file.close()
             self._open = False
+            self._sink.finish()
+            seal(self._temporary)
             _sync(self._temporary)
             if self._overwrite:
                 os.replace(self._temporary, self.path)  # noqa: PTH105 - rename over an existing file, atomically
             else:
                 self._link()
             _sync(self.path.absolute().parent)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             self.abort()
             if isinstance(error, FileExistsError):
                 raise ConfigError(
                     f"{self.path}: a file of that name has appeared meanwhile; give another --out"
                 ) from error
-            raise PulsarError(f"{self.path}: cannot be written: {error}") from error
+            told = self._sink.failed or error
+            raise PulsarError(f"{self.path}: cannot be written: {getattr(told, 'strerror', None) or told}") from error
 
     def _link(self) -> None:
         # A hard link fails when the name exists, where a rename would destroy what somebody else has just written.
@@ -190,6 +199,7 @@ class FileWriter:
             self._open = False
             with contextlib.suppress(OSError, RuntimeError):
                 self._file.close()
+        self._sink.close()
         self._temporary.unlink(missing_ok=True)
 
     def observation(
@@ -293,11 +303,13 @@ class FileWriter:
         self._rows("rfi/birdies", list(birdies))
 
     def _array(self, name: str, data: NDArray[Any], unit: str, description: str) -> None:
+        self._sink.check()
         packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if data.size > 1024 else {}
         dataset = self._file.create_dataset(name, data=data, **packed)
         dataset.attrs.update({"unit": unit, "description": description})
 
     def _strings(self, name: str, texts: Sequence[str], description: str) -> None:
+        self._sink.check()
         data = np.array([str(t) for t in texts], dtype=object)
         dataset = self._file.create_dataset(name, data=data, dtype=h5py.string_dtype())
         dataset.attrs.update({"unit": "", "description": description})
@@ -310,6 +322,7 @@ class FileWriter:
         self._table(name, table)
 
     def _table(self, name: str, table: NDArray[Any]) -> None:
+        self._sink.check()
         columns, description = schema.TABLES[name]
         missing = [c.name for c in columns if c.name not in (table.dtype.names or ())]
         if missing:

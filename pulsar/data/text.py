@@ -1,0 +1,58 @@
+"""Texts that come from files, made safe: for a terminal, and for the name of a file.
+
+Names of sources and files, notes and columns of a product are written by others. A control code in one of them could
+move the cursor, set colours or hide what follows; a slash or two dots could lead to another folder. Readers pass what
+they read through :func:`printable`, and so does everything that is printed; pages escape markup themselves.
+"""
+
+import re
+import unicodedata
+from typing import Final
+
+#: Bytes of a name that is made of a text; file systems take 255, and beam, date and suffix come to it.
+MOST_NAME: Final = 120
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """The text with everything that is no visible character written as its escape, ``\\x1b``.
+
+    Parameters
+    ----------
+    text : str
+    lines : bool
+        Ends of lines and tabs may stay.
+    """
+    if text.isprintable() or (lines and text.translate(_LINES).isprintable()):
+        return text
+    keep = "\n\t" if lines else ""
+    return "".join(c if c.isprintable() or c in keep else _escaped(c) for c in text)
+
+
+_LINES: Final = {ord("\n"): None, ord("\t"): None}
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    # Wide and narrow spaces, and those at which no line breaks.
+    if unicodedata.category(char) == "Zs":
+        return " "
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def literal(text: str) -> str:
+    """The text for a picture, in which a pair of ``$`` would begin a formula, and a wrong formula end the drawing."""
+    return printable(text).replace("$", r"\$")
+
+
+def file_name(text: str) -> str:
+    """The text as part of a file's name: letters, digits and ``+-._``, not hidden, and no longer than names may be.
+
+    Parameters
+    ----------
+    text : str
+    """
+    name = "".join(c if c.isalnum() or c in "+-._" else "-" for c in text)
+    name = re.sub(r"^[.]+", "-", name)
+    return name.encode()[:MOST_NAME].decode(errors="ignore")
