@@ -1,0 +1,79 @@
+"""Hostile files of every kind: nothing but our own errors, no control code in what is shown, and no end of the process.
+
+A longer campaign is `python benchmarks/fuzz.py`.
+"""
+
+import warnings
+from pathlib import Path
+
+import pytest
+from fuzz.campaign import CONTROL, Campaign
+from fuzz.kinds import KINDS, OURS
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pulsar.data.files import clean_text
+from pulsar.data.text import file_name, literal, printable
+
+#: Kind -> executions in every run of the tests: about a second of each.
+COUNT = {
+    "sigproc": 300, "tim": 600, "psrfits": 60, "fbh5": 30, "inf": 400, "dat": 200, "presto mask": 800, "zaplist": 400,
+    "par": 60, "toml": 300, "sky": 400, "catalogue": 60, "pointings": 1000, "mask": 10, "product": 6, "merge": 2,
+    "report": 1, "checkpoint": 600,
+}  # fmt: skip
+#: Kind -> seeds that once failed.
+FAILED = {
+    "psrfits": (82, 105, 50160),
+    "merge": (9,),
+    "product": (22,),
+    "par": (746,),
+    "presto mask": (0,),
+    "checkpoint": (0, 3, 11, 82, 310, 135, 593, 1177, 1520, 1717, 2265, 2916, 3465),
+}
+BY_NAME = {kind.name: kind for kind in KINDS}
+
+
+@pytest.mark.parametrize("name", COUNT)
+def test_hostile_files(tmp_path: Path, name: str) -> None:
+    campaign = Campaign(BY_NAME[name], tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert all(campaign.read(sample) for sample in campaign.samples)
+        for seed in (*FAILED.get(name, ()), *range(COUNT[name])):
+            campaign.execute(seed)
+
+
+def test_every_kind_is_run() -> None:
+    assert set(COUNT) == set(BY_NAME)
+
+
+@settings(max_examples=100)
+@given(st.text())
+def test_no_text_hides_or_moves_anything(text: str) -> None:
+    assert printable(text).isprintable()
+    assert printable(printable(text)) == printable(text)
+    assert not CONTROL.search(printable(text, lines=True))
+    assert not {"$"} & set(literal(text).replace(r"\$", ""))
+    name = file_name(text)
+    assert len(name.encode()) <= 120
+    assert not name.startswith(".")
+    assert not set(name) & set('/\\\0 :*?"<>|\n')
+
+
+@settings(max_examples=200)
+@given(st.binary())
+def test_any_bytes_are_a_text(data: bytes) -> None:
+    assert not CONTROL.search(clean_text(data))
+
+
+@pytest.mark.parametrize("name", ["zaplist", "par", "toml", "sky", "catalogue", "pointings", "inf", "presto mask"])
+def test_arbitrary_bytes(tmp_path_factory: pytest.TempPathFactory, name: str) -> None:
+    campaign = Campaign(BY_NAME[name], tmp_path_factory.mktemp("any"))
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.one_of(st.binary(max_size=300), st.text(max_size=300).map(lambda t: t.encode("utf-8", "replace"))))
+    def run(data: bytes) -> None:
+        campaign.read(data)
+
+    run()
+    assert issubclass(OURS, Exception)
