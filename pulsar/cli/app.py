@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from pulsar.cli import (
+    batch,
     bench,
     candidates,
     config,
@@ -117,6 +118,7 @@ app.command("inject")(inject.command)
 app.command("demo")(demo.command)
 app.command("bench")(bench.command)
 app.command("compile")(kernels.command)
+app.add_typer(batch.app, name="batch")
 app.add_typer(config.app, name="config")
 
 

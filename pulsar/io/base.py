@@ -4,6 +4,7 @@ import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -27,7 +28,13 @@ MEAN_BYTES = 1 << 22
 
 
 class BaseObservation(ABC):
-    """An observation (`pulsar.data.observation.Observation`) but for the reading itself: `_fill`."""
+    """An observation (`pulsar.data.observation.Observation`) but for the reading itself: `_fill`.
+
+    Attributes
+    ----------
+    gate : callable
+        Gives the context in which samples are read: where many processes share one storage, their turn.
+    """
 
     header: Header
     files: tuple[InputFile, ...]
@@ -36,6 +43,7 @@ class BaseObservation(ABC):
     dtype: np.dtype[Any]
     problems: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    gate: Callable[[], AbstractContextManager[None]] = nullcontext
 
     @abstractmethod
     def _fill(self, start: int, out: NDArray[Any]) -> None:
@@ -66,7 +74,8 @@ class BaseObservation(ABC):
                 f"samples {start} to {start + out.shape[1]} are asked for; the observation has {header.nsamps}"
             )
         if out.size:
-            self._fill(start, out)
+            with self.gate():
+                self._fill(start, out)
 
     def read(self, start: int = 0, nsamps: int | None = None) -> Block:
         """Read `nsamps` samples (default: to the end) from sample `start` on, as a Block (nchans, nsamps)."""

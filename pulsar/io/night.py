@@ -72,10 +72,13 @@ class Night:
         By source, date, beam.
     problems : tuple of str
         Files that were passed over, and why; files that are missing.
+    unreadable : tuple of Path
+        Files among them that look like observations and cannot be read.
     """
 
     pointings: tuple[Pointing, ...]
     problems: tuple[str, ...] = field(default=())
+    unreadable: tuple[Path, ...] = ()
 
     def groups(self) -> dict[tuple[str, str, int], list[Pointing]]:
         """Pointings of one time by their beams."""
@@ -157,11 +160,13 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
     paths = list(paths)
     files, problems = find_files(paths, calibration=config is not None and config.calibration)
     headers: list[tuple[Path, Header]] = []
+    unreadable: list[Path] = []
     for file in files:
         try:
             obs = open_observation(file, config=config)
         except DataError as error:
             problems.append(str(error))
+            unreadable.append(file)
             continue
         headers.append((file, obs.header))
         obs.close()
@@ -187,7 +192,8 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
             counts[date] = counts.get(date, 0) + 1
             pointings.append(_pointing(source, date, None if beam < 0 else beam, part, counts[date]))
     problems += [f"{p.name}: files numbered {_numbers(p.missing)} are missing" for p in pointings if p.missing]
-    return Night(tuple(sorted(pointings, key=lambda p: (p.source, p.date, p.number, p.beam or 0))), tuple(problems))
+    pointings.sort(key=lambda p: (p.source, p.date, p.number, p.beam or 0))
+    return Night(tuple(pointings), tuple(problems), tuple(unreadable))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,227 @@
+"""A batch worked through by one process: it holds the lock, writes the index, and hands units to an engine."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from pulsar.batch.ledger import Ledger
+from pulsar.batch.local import Room, work
+from pulsar.batch.locks import only_one
+from pulsar.batch.records import Record
+from pulsar.batch.staging import sweep
+from pulsar.batch.unit import Options
+from pulsar.batch.units import Batch, Unit, read_batch, record_file
+from pulsar.config.size import memory_budget
+from pulsar.errors import ConfigError
+from pulsar.pipeline.plan import thread_count
+from pulsar.pipeline.progress import Progress
+
+Engine = Literal["local", "dask", "slurm"]
+
+#: What the exit code says of a failure.
+CODES = {"input": 3, "settings": 2}
+
+
+@dataclass(frozen=True)
+class Request:
+    """How a batch is to be worked through.
+
+    Attributes
+    ----------
+    engine : str
+    cores : int
+        Of this machine, for all units together; 0: those of the settings (`run.threads`), or all.
+    memory : str
+        For all units together; ``auto``: half of what is free.
+    threads : int
+        Of each unit; 0: as many as cores and the number of units allow.
+    retries : int
+        Further attempts at what has failed for other reasons than its input.
+    time_limit : float
+        Of each unit [s]; 0: ten times what is expected, and a quarter of an hour.
+    memory_limit : int
+        Of each unit [byte]; 0: 1.3 times its budget and 400 MiB.
+    io_slots : int
+        Units that read shared storage at a time; 0: no bound.
+    stage_in : str
+        Folder on a local disk to which inputs are copied; empty: none.
+    until : float
+        Moment before which all must have ended [s since 1970]; 0: none.
+    argv : tuple of str
+        The command line, for the provenance.
+    """
+
+    engine: Engine = "local"
+    cores: int = 0
+    memory: str = "auto"
+    threads: int = 0
+    retries: int = 2
+    time_limit: float = 0.0
+    memory_limit: int = 0
+    io_slots: int = 0
+    stage_in: str = ""
+    until: float = 0.0
+    argv: tuple[str, ...] = ()
+
+
+@dataclass
+class Outcome:
+    """What a run of a batch has come to.
+
+    Attributes
+    ----------
+    done, left : int
+        Units.
+    failures : list of Record
+    unreadable : int
+        Files that could not be read when the batch was made.
+    """
+
+    done: int = 0
+    left: int = 0
+    failures: list[Record] = field(default_factory=list)
+    unreadable: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """0: all units are done; 3: some input could not be read; 2, 1: as of one search."""
+        codes = [CODES.get(record.kind, 1) for record in self.failures] + [3] * bool(self.unreadable)
+        return max(codes, default=0)
+
+
+def run_batch(folder: Path | str, request: Request | None = None, *, progress: Progress | None = None) -> Outcome:
+    """Search what is left of a batch.
+
+    Parameters
+    ----------
+    folder : Path
+        Of :func:`pulsar.batch.units.init`.
+    request : Request, optional
+    progress : Progress, optional
+        Default: quiet.
+
+    Raises
+    ------
+    ConfigError
+        Another process works on this batch, or the request makes no sense here.
+    DataError
+        There is no batch in this folder.
+    """
+    request = Request() if request is None else request
+    progress = Progress("quiet") if progress is None else progress
+    batch = read_batch(folder)
+    if request.stage_in and not Path(request.stage_in).is_dir():
+        raise ConfigError(f"--stage-in {request.stage_in}: no such folder on this machine: create it first")
+    with only_one(batch.folder / "lock", f"batch run --engine {request.engine}"):
+        ledger = Ledger(batch, writable=True)
+        ledger.refresh()
+        before = ledger.records()
+        todo = [unit for unit in batch.units if before[unit.name].status in ("left", "stopped", "running")]
+        told = _Teller(ledger, progress, len(batch.units), sum(r.status == "done" for r in before.values()))
+        ledger.note(engine=request.engine, begun=time.time(), ended=None)
+        if todo:
+            progress.message(f"{len(todo)} of {len(batch.units)} units left")
+            try:
+                _work(batch, todo, request, told, progress)
+            finally:
+                ledger.note(ended=time.time())
+                if request.stage_in:
+                    sweep(Path(request.stage_in), batch.ident, batch.folder)
+        ledger.refresh()
+        return outcome(batch, ledger)
+
+
+def outcome(batch: Batch, ledger: Ledger) -> Outcome:
+    """What the units of a batch have come to."""
+    records = ledger.records().values()
+    return Outcome(
+        sum(record.status == "done" for record in records),
+        sum(record.status not in ("done", "failed") for record in records),
+        [record for record in records if record.status == "failed"],
+        len(batch.unreadable),
+    )
+
+
+def _work(batch: Batch, todo: Sequence[Unit], request: Request, put: Callable[[Record], None], progress: Progress) -> None:
+    options = Options(
+        time_limit=request.time_limit,
+        memory_limit=request.memory_limit,
+        until=request.until,
+        io_slots=request.io_slots,
+        stage_in=request.stage_in,
+        ident=batch.ident,
+        argv=request.argv,
+    )
+    compiled(batch, progress)
+    work(batch, todo, options, room(batch, request), request.retries, put, threading.Event())
+
+
+def room(batch: Batch, request: Request) -> Room:
+    """What all units may take of this machine."""
+    run = batch.config.run
+    memory = memory_budget(request.memory if request.memory != "auto" else run.memory)
+    return Room(request.cores or thread_count(batch.config), memory, request.threads)
+
+
+def compiled(batch: Batch, progress: Progress) -> None:
+    """Compile once what all units would compile at the same time."""
+    from pulsar.pipeline.compiling import Ahead, parts_of
+
+    with Ahead(parts_of(batch.config), thread_count(batch.config)) as ahead:
+        ahead.wait(progress)
+
+
+class _Teller:
+    """Keeps the index, and tells what has ended."""
+
+    def __init__(self, ledger: Ledger, progress: Progress, units: int, done: int) -> None:
+        self.ledger, self.progress, self.units, self.done = ledger, progress, units, done
+
+    def __call__(self, record: Record) -> None:
+        self.ledger.put(record)
+        if record.status == "done":
+            self.done += 1
+            self.progress.message(
+                f"{record.name}: done in {record.seconds:.0f} s, {record.candidates} candidates; "
+                f"{self.done} of {self.units} units"
+            )
+        elif record.status == "failed":
+            self.progress.warning(f"{record.name}: failed (attempt {record.attempts}): {record.reason}")
+
+
+def retry(folder: Path | str, names: Sequence[str] = ()) -> list[str]:
+    """Put units that have failed back among those that are left.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the batch.
+    names : sequence of str
+        Only these; all that have failed, if none are given.
+
+    Returns
+    -------
+    list of str
+        Their names.
+
+    Raises
+    ------
+    ConfigError
+        A name is that of no failed unit, or another process works on this batch.
+    """
+    batch = read_batch(folder)
+    with only_one(batch.folder / "lock", "batch retry"):
+        ledger = Ledger(batch, writable=True)
+        ledger.refresh()
+        failed = {name: record for name, record in ledger.records().items() if record.status == "failed"}
+        for name in names:
+            if name not in failed:
+                raise ConfigError(f"{name}: no unit of this name has failed; `pulsar batch status` lists them")
+        wanted = sorted(names or failed)
+        for name in wanted:
+            record_file(batch.folder, name).unlink(missing_ok=True)
+        ledger.refresh()
+    return wanted

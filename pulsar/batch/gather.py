@@ -1,0 +1,55 @@
+"""One list over all units of a batch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pulsar.batch.ledger import Ledger
+from pulsar.batch.locks import only_one
+from pulsar.batch.records import products
+from pulsar.batch.units import product, read_batch
+from pulsar.errors import ConfigError
+from pulsar.pipeline.merge import merge
+from pulsar.pipeline.night import ALL
+
+if TYPE_CHECKING:
+    from pulsar.io.product.reader import Run
+
+
+def merged(
+    folder: Path | str, out: Path | None = None, *, overwrite: bool = False, argv: Sequence[str] = ()
+) -> "Run":
+    """Merge the products of all finished units: beams of one time are compared, all others listed.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the batch.
+    out : Path, optional
+        Default: ``ALL.h5`` in that folder.
+    overwrite : bool
+        Replace an existing one.
+    argv : sequence of str
+
+    Raises
+    ------
+    ConfigError
+        No unit is done, the output exists, or another process works on this batch.
+    DataError
+        There is no batch in this folder, or a product cannot be read.
+    """
+    from pulsar.io.product.reader import read
+
+    batch = read_batch(folder)
+    with only_one(batch.folder / "lock", "batch merge"):
+        ledger = Ledger(batch, writable=True)
+        ledger.refresh()
+        there = products(batch.folder)
+        names = [unit.name for unit in batch.units if unit.name in there]
+        if not names:
+            raise ConfigError(f"{batch.folder}: no unit is done: run it first with `pulsar batch run {batch.folder}`")
+        lost = [r for r in ledger.records().values() if r.status != "done"]
+        notes = [*batch.problems, *(f"{r.name}: is not in this list ({r.status}): {r.reason}" for r in lost)]
+        runs = [read(product(batch.folder, name)) for name in sorted(names)]
+        target = batch.folder / ALL if out is None else out
+        return merge(runs, target, batch.config, overwrite=overwrite, argv=argv, problems=notes)

@@ -1,0 +1,149 @@
+"""The process of one unit: told on stdin what to do, it searches and leaves a product and a record.
+
+It ends when stdin does, so that nothing is left when whoever started it has been killed.
+"""
+
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from pulsar.batch.locks import FileLock, Slots
+from pulsar.batch.records import MOST_TOLD, Record, write_record
+from pulsar.batch.units import Unit, log_file, product, settings_file
+from pulsar.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from pulsar.config.model import Config
+    from pulsar.io.base import BaseObservation
+
+#: Bytes of a KiB, in which Linux gives the largest resident memory.
+KIB: Final = 1024
+
+
+def main() -> None:
+    """Read one line of JSON from stdin, search, and end with 0 (a product), or another code (the record says why)."""
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGINT, _terminated)
+    folder, unit = Path(request["folder"]), Unit.of(request["unit"])
+    with FileLock(log_file(folder, unit.name)) as lock:
+        # Somebody who is taken for lost may still be at it: what it gives is as good.
+        while not lock.acquire(1.0):
+            pass
+        if product(folder, unit.name).exists():
+            return
+        code = _attempt(folder, unit, request)
+    sys.exit(code)
+
+
+def _end_with_parent() -> None:
+    # The other end is closed when the process that holds it ends, in whatever way.
+    while os.read(0, 4096):
+        pass
+    os.killpg(0, signal.SIGKILL)
+
+
+def _terminated(signum: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signum)
+
+
+def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
+    """Search a unit and write its record; the exit code."""
+    begun = Record(
+        unit.name,
+        "running",
+        attempts=int(request["attempts"]),
+        threads=int(request["threads"]),
+        host=socket.gethostname(),
+        since=time.time(),
+    )
+    write_record(folder, begun)
+    for part in product(folder, unit.name).parent.glob(f".{unit.name}.h5.*.part"):
+        part.unlink(missing_ok=True)  # of a process that was killed while it wrote
+    try:
+        found = _search(folder, unit, request)
+        ended, code = replace(begun, status="done", **found), 0
+    except SystemExit as stop:
+        ended, code = replace(begun, status="stopped", reason="ended from outside"), int(stop.code or 1)
+    except (ConfigError, DataError) as failure:
+        kind = "input" if isinstance(failure, DataError) else "settings"
+        ended, code = _failed(begun, kind, str(failure)), failure.exit_code
+    except MemoryError:
+        ended, code = _failed(begun, "memory", "out of memory"), 1
+    except Exception as failure:
+        import traceback
+
+        traceback.print_exc()
+        ended, code = _failed(begun, "failure", f"{type(failure).__name__}: {failure}"), 1
+    if ended.reason:
+        print(f"pulsar: {ended.status}: {ended.reason}", file=sys.stderr, flush=True)
+    used, helpers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    now = time.time()
+    write_record(
+        folder,
+        replace(
+            ended,
+            seconds=round(now - begun.since, 3),
+            cpu=round(used.ru_utime + used.ru_stime + helpers.ru_utime + helpers.ru_stime, 3),
+            peak=used.ru_maxrss * KIB,
+            until=now,
+        ),
+    )
+    return code
+
+
+def _failed(record: Record, kind: str, reason: str) -> Record:
+    return replace(record, status="failed", kind=kind, reason=reason[:MOST_TOLD], attempts=record.attempts + 1)
+
+
+def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> dict[str, int]:
+    """Search the inputs, or their copies on a local disk; what the product holds."""
+    from pulsar.batch.staging import stage_root, staged
+    from pulsar.config.load import load_config
+    from pulsar.pipeline.progress import Progress
+    from pulsar.pipeline.run import search
+
+    config = unit.config(load_config(settings_file(folder)))
+    run = config.run.model_copy(update={"threads": request["threads"], "memory": str(request["memory"])})
+    config = config.model_copy(update={"run": run})
+    progress = Progress("log")
+    slots = Slots(folder / "slots", int(request["io_slots"]))
+    inputs = [Path(path) for path in unit.inputs]
+    with ExitStack() as stack:
+        copies: dict[Path, Path] = {}
+        if request["stage_in"]:
+            where = stage_root(Path(request["stage_in"]), request["ident"]) / unit.name
+            copies = stack.enter_context(staged(inputs, where, slots, progress.warning))
+        with slots():
+            obs = _open(inputs, copies, config)
+        stack.enter_context(closing(obs))
+        if not copies:
+            obs.gate = slots
+        out = product(folder, unit.name)
+        found = search(obs, config, out, resume=True, argv=request["argv"], progress=progress)
+        return {"candidates": len(found), "pulses": len(found.rows("single_pulses"))}
+
+
+def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "BaseObservation":
+    """The observation, which goes by the names of the original files."""
+    from pulsar.io.open import open_observation
+
+    obs = open_observation(*(copies.get(path, path) for path in inputs), config=config.input)
+    original = {copy: path for path, copy in copies.items()}
+    obs.files = tuple(replace(file, path=original.get(file.path, file.path)) for file in obs.files)
+    return obs
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""What the units of a batch have left: products, and a record of each last attempt.
+
+They are the truth. A unit is done when its product is there, which appears whole or not at all.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pulsar.batch.units import record_file, write_whole
+
+#: ``left`` is what has no record; ``stopped`` was ended by a wall time or by hand and goes on from where it was.
+Status = Literal["left", "running", "stopped", "failed", "done"]
+#: Characters of a reason that are kept: with all else a record stays below 1 kB.
+MOST_TOLD: Final = 400
+
+
+@dataclass(frozen=True)
+class Record:
+    """The last attempt at a unit.
+
+    Attributes
+    ----------
+    name : str
+    status : str
+    reason : str
+        Why it failed or stopped.
+    kind : str
+        ``input``, ``settings``, ``time``, ``memory``, ``crash``, ``failure``; empty where nothing is wrong.
+    attempts : int
+        That have failed.
+    seconds, cpu : float
+        Elapsed and CPU time of the last attempt [s].
+    peak : int
+        Largest resident memory of it [byte].
+    threads : int
+    candidates, pulses : int
+        In the product.
+    host : str
+    since, until : float
+        Begin and end of the last attempt [s since 1970].
+    """
+
+    name: str
+    status: Status
+    reason: str = ""
+    kind: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+    cpu: float = 0.0
+    peak: int = 0
+    threads: int = 0
+    candidates: int = 0
+    pulses: int = 0
+    host: str = ""
+    since: float = 0.0
+    until: float = 0.0
+
+    def values(self) -> dict[str, Any]:
+        """As JSON knows it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> Self:
+        """The record of :meth:`values`."""
+        return cls(**values)
+
+    @property
+    def final(self) -> bool:
+        """Whether another attempt would fail in the same way: the input or the settings are wrong."""
+        return self.status == "failed" and self.kind in ("input", "settings")
+
+
+def read_record(folder: Path, name: str) -> Record | None:
+    """The record of a unit; None where there is none that makes sense."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return Record.of(json.loads(record_file(folder, name).read_text(encoding="utf-8")))
+    return None
+
+
+def write_record(folder: Path, record: Record) -> None:
+    """Replace the record of a unit, whole or not at all."""
+    write_whole(record_file(folder, record.name), json.dumps(record.values()))
+
+
+def stamps(folder: Path) -> Iterator[tuple[str, int]]:
+    """Names of all records, and when each was written [ns since 1970]."""
+    with os.scandir(folder / "records") as entries:
+        for entry in entries:
+            if entry.name.endswith(".json") and not entry.name.startswith("."):
+                yield entry.name.removesuffix(".json"), entry.stat().st_mtime_ns
+
+
+def products(folder: Path) -> set[str]:
+    """Names of the units whose products are there."""
+    with os.scandir(folder / "products") as entries:
+        return {e.name.removesuffix(".h5") for e in entries if e.name.endswith(".h5") and not e.name.startswith(".")}

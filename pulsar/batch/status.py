@@ -1,0 +1,117 @@
+"""How far a batch is, what has failed and why, and when it will be over."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pulsar.batch.ledger import Ledger
+from pulsar.batch.locks import FileLock, holder
+from pulsar.batch.records import Record
+from pulsar.batch.units import Batch, Unit, read_batch
+
+
+@dataclass(frozen=True)
+class BatchStatus:
+    """How far a batch is.
+
+    Attributes
+    ----------
+    units, done, running, stopped, failed, left : int
+        Stopped units are among those that are left.
+    failures : tuple of Record
+    runs : tuple of Record
+        Units under way.
+    core_hours_done, core_hours_left : float
+        Taken by finished units; expected for the others, by the plan times what finished ones have shown of it.
+    bytes_done, bytes_left : int
+        Of input.
+    candidates : int
+    eta : float or None
+        Seconds until all is over at the rate of the run that is under way; None where none is, or nothing has ended.
+    holder : str
+        Who works on it, in words; empty where nobody does.
+    unreadable : tuple of str
+        Files passed over when the batch was made.
+    problems : tuple of str
+    """
+
+    units: int
+    done: int
+    running: int
+    stopped: int
+    failed: int
+    left: int
+    failures: tuple[Record, ...]
+    runs: tuple[Record, ...]
+    core_hours_done: float
+    core_hours_left: float
+    bytes_done: int
+    bytes_left: int
+    candidates: int
+    eta: float | None
+    holder: str
+    unreadable: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    def values(self) -> dict[str, Any]:
+        """As JSON knows it."""
+        values = dict(vars(self))
+        for key in ("failures", "runs"):
+            values[key] = [record.values() for record in values[key]]
+        return values
+
+
+def status(folder: Path | str) -> BatchStatus:
+    """How far the batch in a folder is.
+
+    Raises
+    ------
+    DataError
+        There is no batch in this folder.
+    PulsarError
+        Its index cannot be read.
+    """
+    batch = read_batch(folder)
+    lock_file = batch.folder / "lock"
+    with FileLock(lock_file) as lock:
+        ours = lock.acquire()
+        busy = "" if ours else holder(lock_file)
+        ledger = Ledger(batch, writable=ours)
+        if ours:
+            ledger.refresh()
+        records, facts = ledger.records(), ledger.facts()
+    return _summed(batch, [records.get(unit.name, Record(unit.name, "left")) for unit in batch.units], facts, busy)
+
+
+def _summed(batch: Batch, records: Sequence[Record], facts: dict[str, Any], busy: str) -> BatchStatus:
+    """Add it all up."""
+    done = [(u, r) for u, r in zip(batch.units, records, strict=True) if r.status == "done"]
+    todo = [(u, r) for u, r in zip(batch.units, records, strict=True) if r.status not in ("done", "failed")]
+    planned, spent = sum(u.cpu for u, r in done if r.cpu), sum(r.cpu for _, r in done)
+    left = sum(u.cpu for u, _ in todo) * (spent / planned if planned and spent else 1.0)
+    count = {name: sum(r.status == name for r in records) for name in ("running", "stopped", "failed")}
+    return BatchStatus(
+        units=len(batch.units),
+        done=len(done),
+        left=len(todo) - count["running"],
+        **count,
+        failures=tuple(r for r in records if r.status == "failed"),
+        runs=tuple(r for r in records if r.status == "running"),
+        core_hours_done=spent / 3600.0,
+        core_hours_left=left / 3600.0,
+        bytes_done=sum(u.nbytes for u, _ in done),
+        bytes_left=sum(u.nbytes for u, _ in todo),
+        candidates=sum(r.candidates for _, r in done),
+        eta=_eta(done, left, float(facts.get("begun") or 0.0)) if busy and not facts.get("ended") else None,
+        holder=busy,
+        unreadable=batch.unreadable,
+        problems=batch.problems,
+    )
+
+
+def _eta(done: Sequence[tuple[Unit, Record]], left: float, begun: float) -> float | None:
+    """Seconds that `left` CPU seconds take at the rate since `begun`."""
+    spent = sum(r.cpu for _, r in done if r.until >= begun)
+    return left * (time.time() - begun) / spent if spent > 0.0 else None

@@ -1,0 +1,183 @@
+"""One unit, the same way on every engine: a process of its own, watched until it ends."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pulsar.batch.records import Record, read_record, write_record
+from pulsar.batch.staging import sweep
+from pulsar.batch.units import Unit, log_file, product
+
+#: Between two looks at a process [s].
+POLL: Final = 0.1
+#: A process that was told to end has so long to do so [s]: of the 5 s after which a run must be over.
+GRACE: Final = 3.0
+
+
+@dataclass(frozen=True)
+class Options:
+    """How units are run.
+
+    Attributes
+    ----------
+    threads : int
+        Of each unit.
+    memory : int
+        Budget of each unit [byte].
+    memory_limit : int
+        A unit that takes more is ended [byte]; 0: no limit.
+    time_limit : float
+        A unit that takes longer is ended [s]; 0: no limit.
+    until : float
+        All units are ended at this moment, to go on later [s since 1970]; 0: never.
+    io_slots : int
+        Units that read shared storage at a time; 0: no bound.
+    stage_in : str
+        Folder on a local disk to which inputs are copied; empty: they are read in place.
+    ident : str
+        Of the batch.
+    argv : tuple of str
+        The command line, for the provenance.
+    """
+
+    threads: int = 1
+    memory: int = 1 << 30
+    memory_limit: int = 0
+    time_limit: float = 0.0
+    until: float = 0.0
+    io_slots: int = 0
+    stage_in: str = ""
+    ident: str = ""
+    argv: tuple[str, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """As JSON knows it."""
+        return asdict(self)
+
+
+def run_unit(
+    folder: Path | str, unit: Unit, options: Options, stop: threading.Event | None = None
+) -> Record:
+    """Search one unit in a process of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the batch.
+    unit : Unit
+    options : Options
+    stop : threading.Event, optional
+        Set from elsewhere to have it end.
+
+    Returns
+    -------
+    Record
+        What came of it; below 1 kB as JSON.
+    """
+    folder = Path(folder).absolute()
+    before = read_record(folder, unit.name)
+    if product(folder, unit.name).exists() and before is not None and before.status == "done":
+        return before
+    stage = Path(options.stage_in) if options.stage_in else None
+    if stage is not None:
+        sweep(stage, options.ident, folder)
+    attempts = 0 if before is None else before.attempts
+    request = {"folder": str(folder), "unit": unit.record(), "attempts": attempts, **options.record()}
+    begun = time.time()
+    with log_file(folder, unit.name).open("ab") as log:
+        process = _start(request, options.threads, log)
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            ended = _watch(process, options, stop)
+        except BrokenPipeError:
+            ended = ""
+        finally:
+            _end(process)
+    if stage is not None:
+        sweep(stage, options.ident, folder)
+    found = read_record(folder, unit.name)
+    if product(folder, unit.name).exists():
+        return found if found is not None and found.status == "done" else Record(unit.name, "done", until=time.time())
+    if ended or found is None or found.status == "running" or found.since < begun:
+        found = _told(found or Record(unit.name, "running"), attempts, ended, process.returncode, options)
+        found = replace(found, seconds=round(time.time() - begun, 3), since=begun, until=time.time())
+        write_record(folder, found)
+    return found
+
+
+def _start(request: dict[str, Any], threads: int, log: Any) -> "subprocess.Popen[bytes]":
+    """The process, in a session of its own: a Ctrl-C in the terminal is for who started it."""
+    # Libraries with threads of their own take no more than the unit has.
+    bounds = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
+    return subprocess.Popen(
+        [sys.executable, "-m", "pulsar.batch.process"],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        env={**os.environ, **bounds},
+        start_new_session=True,
+    )
+
+
+def _watch(process: "subprocess.Popen[bytes]", options: Options, stop: threading.Event | None) -> str:
+    """Wait for the end; why it was brought about from here, if it was: ``time``, ``memory`` or ``stopped``."""
+    begun = time.monotonic()
+    while True:
+        try:
+            process.wait(POLL)
+            return ""
+        except subprocess.TimeoutExpired:
+            pass
+        if stop is not None and stop.is_set():
+            return "stopped"
+        if options.until and time.time() >= options.until:
+            return "stopped"
+        if options.time_limit and time.monotonic() - begun > options.time_limit:
+            return "time"
+        if options.memory_limit and _resident(process.pid) > options.memory_limit:
+            return "memory"
+
+
+def _resident(pid: int) -> int:
+    """Resident memory of a process [byte]; 0 where it has ended."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End what still runs."""
+    if process.poll() is None:
+        process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE)
+    process.kill()
+    process.wait()
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+
+
+def _told(record: Record, attempts: int, ended: str, code: int, options: Options) -> Record:
+    """The record of a unit that could not write its own."""
+    if ended == "stopped":
+        return replace(record, status="stopped", reason="ended from outside, goes on from its last stage")
+    if ended == "time":
+        reason = f"took longer than the limit of {options.time_limit:g} s"
+    elif ended == "memory":
+        reason = f"took more than the limit of {options.memory_limit / 2**20:.0f} MiB"
+    else:
+        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+        ended, reason = "crash", f"its process ended with {how}: see logs/{record.name}.log"
+    return replace(record, status="failed", kind=ended, reason=reason, attempts=attempts + 1)

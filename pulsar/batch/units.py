@@ -1,0 +1,325 @@
+"""What a batch has to do: one line for each unit, in a folder that holds all of it."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from pulsar.config.model import Config
+from pulsar.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from pulsar.io.night import Night
+    from pulsar.pipeline.plan import RunPlan
+
+#: Version of the list of units.
+FORMAT: Final = 1
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One search: a beam of an observation, or a segment of it.
+
+    Attributes
+    ----------
+    name : str
+        Of its product, record and log.
+    inputs : tuple of str
+        Absolute paths.
+    nbytes : int
+        Size of all inputs.
+    cpu : float
+        CPU seconds expected; 0 where they could not be planned.
+    memory : int
+        Bytes that a search with one thread takes where it can have them.
+    more_memory : int
+        Bytes that each further thread takes.
+    ra_deg, dec_deg : float or None
+        Position in place of that in the files.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    nbytes: int
+    cpu: float = 0.0
+    memory: int = 0
+    more_memory: int = 0
+    ra_deg: float | None = None
+    dec_deg: float | None = None
+
+    def record(self) -> dict[str, Any]:
+        """As JSON knows it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Self:
+        """The unit of a :meth:`record`."""
+        return cls(**{**record, "inputs": tuple(record["inputs"])})
+
+    def config(self, config: Config) -> Config:
+        """The settings of a batch with the position of this unit."""
+        given = config.input.model_copy(update={"ra_deg": self.ra_deg, "dec_deg": self.dec_deg})
+        return config.model_copy(update={"input": given})
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A folder with the list of units, their settings, and all that they leave.
+
+    Attributes
+    ----------
+    folder : Path
+    units : tuple of Unit
+        The most expensive first.
+    problems : tuple of str
+        What was passed over, missing or odd.
+    unreadable : tuple of str
+        Files that could not be read when the list was made.
+    """
+
+    folder: Path
+    units: tuple[Unit, ...]
+    problems: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def ident(self) -> str:
+        """Short name of this batch, the same as long as it lies in the same folder."""
+        return hashlib.sha256(str(self.folder.resolve()).encode()).hexdigest()[:12]
+
+    @cached_property
+    def config(self) -> Config:
+        """The settings of all units.
+
+        Raises
+        ------
+        ConfigError
+            The file is missing, or has been changed into something that makes no sense.
+        """
+        from pulsar.config.load import load_config
+
+        return load_config(settings_file(self.folder))
+
+
+def settings_file(folder: Path) -> Path:
+    """Where the settings of a batch are."""
+    return folder / "config.toml"
+
+
+def product(folder: Path, name: str) -> Path:
+    """Where the product of a unit comes to lie."""
+    return folder / "products" / f"{name}.h5"
+
+
+def record_file(folder: Path, name: str) -> Path:
+    """Where a unit's last attempt is told."""
+    return folder / "records" / f"{name}.json"
+
+
+def log_file(folder: Path, name: str) -> Path:
+    """Where a unit's messages go; its process holds a lock on this file."""
+    return folder / "logs" / f"{name}.log"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_batch(folder: Path | str) -> Batch:
+    """The batch in a folder.
+
+    Raises
+    ------
+    DataError
+        There is none, or its list is damaged.
+    """
+    folder = Path(folder)
+    path = folder / "units.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{folder}: holds no batch: make one with `pulsar batch init NIGHT/ --out {folder}`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: the list of units cannot be read: {error}") from error
+    try:
+        head = json.loads(lines[0])
+        if head["format"] != FORMAT:
+            raise DataError(f"{path}: a list of units of format {head['format']}, expected {FORMAT}: update pulsar")
+        units = tuple(Unit.of(json.loads(line)) for line in lines[1:])
+        if len(units) != head["units"]:
+            raise ValueError(f"{len(units)} of {head['units']} lines")
+        return Batch(folder, units, tuple(head["problems"]), tuple(head["unreadable"]))
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: the list of units is damaged ({error}): make it again with `batch init`") from error
+
+
+def listed(paths: Iterable[Path]) -> list[Path]:
+    """Files and folders, with those that text files among them name, one a line; lines that begin with # are left out.
+
+    Raises
+    ------
+    DataError
+        A list cannot be read, or names nothing.
+    """
+    from pulsar.io.night import PACKED, SUFFIXES
+
+    out: list[Path] = []
+    for path in paths:
+        if not path.is_file() or path.suffix.lower() in {*SUFFIXES, *PACKED, ".inf"}:
+            out.append(path)
+            continue
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{path}: neither an observation by its name nor a list of files, one a line: {error}"
+            ) from error
+        named = [Path(line) for line in lines if line and not line.startswith("#")]
+        if not named:
+            raise DataError(f"{path}: this list of files names none")
+        out += named
+    return out
+
+
+def plan_units(
+    night: "Night",
+    config: Config,
+    *,
+    beams: set[int] | None = None,
+    segment: int | None = None,
+    overlap: float = 0.5,
+) -> list[Unit]:
+    """One unit for each search of a night, with what it is expected to take.
+
+    Parameters
+    ----------
+    night : Night
+    config : Config
+    beams, segment, overlap
+        As :func:`pulsar.pipeline.night.jobs` takes them.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As that function has it.
+    """
+    from pulsar.pipeline.night import jobs
+    from pulsar.pipeline.plan import plan_jobs
+
+    todo = jobs(night, config, Path(), beams=beams, segment=segment, overlap=overlap)
+    # With one thread the elapsed time of a plan is CPU time.
+    run = config.run.model_copy(update={"threads": 1})
+    plans, _ = plan_jobs([replace(job, config=job.config.model_copy(update={"run": run})) for job in todo])
+    units: list[Unit] = []
+    for job in todo:
+        position = job.config.input.ra_deg, job.config.input.dec_deg
+        inputs = tuple(str(path.absolute()) for path in job.pointing.paths)
+        size = sum(path.stat().st_size for path in job.pointing.paths)
+        plan = plans.get(job.out.stem)
+        cost = (0.0, 0, 0) if plan is None else expected(plan)
+        units.append(Unit(job.out.stem, inputs, size, *cost, *position))
+    return sorted(_distinct(units), key=lambda unit: (-unit.cpu, unit.name))
+
+
+def expected(plan: "RunPlan") -> tuple[float, int, int]:
+    """CPU seconds, bytes of a search with one thread, bytes of each further thread, of a plan for one thread."""
+    from pulsar.dedisp.batches import PART, SEARCH_BYTES
+    from pulsar.pipeline.plan import BASE_MEMORY, LEAST_MEMORY
+
+    each = plan.search_memory + SEARCH_BYTES * plan.nsamps
+    held = plan.series_bytes if plan.route is None else int(plan.route.held / PART)
+    return round(plan.total_seconds, 2), BASE_MEMORY + max(LEAST_MEMORY, each + held), each
+
+
+def _distinct(units: Sequence[Unit]) -> list[Unit]:
+    """Units whose names differ, on file systems that do not tell capitals too."""
+    seen: dict[str, int] = {}
+    out = []
+    for unit in units:
+        key = unit.name.casefold()
+        seen[key] = seen.get(key, 0) + 1
+        out.append(unit if seen[key] == 1 else replace(unit, name=f"{unit.name}_{seen[key]}"))
+    return out
+
+
+def init(
+    paths: Iterable[Path | str],
+    folder: Path | str,
+    config: Config,
+    *,
+    beams: set[int] | None = None,
+    segment: int | None = None,
+    overlap: float = 0.5,
+) -> Batch:
+    """Make a batch, or bring one that is there up to date with files that have come since.
+
+    Parameters
+    ----------
+    paths : iterable of paths
+        Folders of nights, files, and text files that name such, one a line.
+    folder : Path
+        Made when missing. What lies in it already is kept.
+    config : Config
+        Settings of all units.
+    beams : set of int, optional
+        Only these.
+    segment : int, optional
+        Search so many files at a time.
+    overlap : float
+        Of neighbouring segments.
+
+    Raises
+    ------
+    ConfigError
+        The folder cannot be written, holds a batch with other settings, or a finished unit would now have other files.
+    DataError
+        Nothing that can be read was found.
+    """
+    from pulsar.batch.locks import only_one
+    from pulsar.config.load import to_toml
+    from pulsar.io.night import scan
+    from pulsar.pipeline.night import unmatched_pointings
+
+    folder = Path(folder)
+    night = scan(listed(map(Path, paths)), config.input)
+    units = plan_units(night, config, beams=beams, segment=segment, overlap=overlap)
+    try:
+        for part in ("products", "records", "logs"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error
+    with only_one(folder / "lock", "batch init"):
+        settings = to_toml(config, with_help=False)
+        if settings_file(folder).exists():
+            _check_same(folder, settings, units)
+        problems = [*night.problems, *unmatched_pointings(night, config)]
+        head = {"format": FORMAT, "units": len(units), "problems": problems, "unreadable": list(map(str, night.unreadable))}
+        lines = [json.dumps(line) for line in (head, *(unit.record() for unit in units))]
+        write_whole(settings_file(folder), settings)
+        write_whole(folder / "units.jsonl", "\n".join(lines) + "\n")
+    return read_batch(folder)
+
+
+def _check_same(folder: Path, settings: str, units: Sequence[Unit]) -> None:
+    """Refuse to change what finished units have been made of."""
+    if settings_file(folder).read_text(encoding="utf-8") != settings:
+        raise ConfigError(f"{folder}: holds a batch with other settings: give another --out, or the same settings")
+    known = {unit.name: unit for unit in read_batch(folder).units}
+    for unit in units:
+        old = known.get(unit.name)
+        if old is not None and (old.inputs, old.nbytes) != (unit.inputs, unit.nbytes):
+            if product(folder, unit.name).exists():
+                raise ConfigError(
+                    f"{product(folder, unit.name)}: was made of other files than {unit.name} has now: remove it to have "
+                    "them searched, or give another --out"
+                )
