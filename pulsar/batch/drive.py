@@ -2,18 +2,20 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from pulsar.batch import local
 from pulsar.batch.ledger import Ledger
-from pulsar.batch.local import Room, work
+from pulsar.batch.local import Room
 from pulsar.batch.locks import only_one
 from pulsar.batch.records import Record
 from pulsar.batch.staging import sweep
 from pulsar.batch.unit import Options
-from pulsar.batch.units import Batch, Unit, read_batch, record_file
+from pulsar.batch.units import Batch, Unit, read_batch, record_file, same_results, settings_file
+from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
 from pulsar.errors import ConfigError
 from pulsar.pipeline.plan import thread_count
@@ -48,8 +50,10 @@ class Request:
         Units that read shared storage at a time; 0: no bound.
     stage_in : str
         Folder on a local disk to which inputs are copied; empty: none.
-    until : float
-        Moment before which all must have ended [s since 1970]; 0: none.
+    sets : tuple of str
+        Changes of the sections `batch` and `run` of the settings, as ``section.key=value``.
+    wait : bool
+        With Slurm: go on until nothing is left, not only until the jobs are submitted.
     argv : tuple of str
         The command line, for the provenance.
     """
@@ -63,7 +67,8 @@ class Request:
     memory_limit: int = 0
     io_slots: int = 0
     stage_in: str = ""
-    until: float = 0.0
+    sets: tuple[str, ...] = ()
+    wait: bool = True
     argv: tuple[str, ...] = ()
 
 
@@ -117,15 +122,14 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
         raise ConfigError(f"--stage-in {request.stage_in}: no such folder on this machine: create it first")
     with only_one(batch.folder / "lock", f"batch run --engine {request.engine}"):
         ledger = Ledger(batch, writable=True)
-        ledger.refresh()
-        before = ledger.records()
-        todo = [unit for unit in batch.units if before[unit.name].status in ("left", "stopped", "running")]
-        told = _Teller(ledger, progress, len(batch.units), sum(r.status == "done" for r in before.values()))
+        told = _Teller(ledger, progress)
+        todo = told.left()
+        config = settings(batch, request)
         ledger.note(engine=request.engine, begun=time.time(), ended=None)
         if todo:
             progress.message(f"{len(todo)} of {len(batch.units)} units left")
             try:
-                _work(batch, todo, request, told, progress)
+                _work(batch, config, todo, request, told)
             finally:
                 ledger.note(ended=time.time())
                 if request.stage_in:
@@ -145,51 +149,92 @@ def outcome(batch: Batch, ledger: Ledger) -> Outcome:
     )
 
 
-def _work(batch: Batch, todo: Sequence[Unit], request: Request, put: Callable[[Record], None], progress: Progress) -> None:
+def settings(batch: Batch, request: Request) -> Config:
+    """The settings of a batch with those of the request.
+
+    Raises
+    ------
+    ConfigError
+        Something else than `batch` and `run` would be changed.
+    """
+    from pulsar.config.load import load_config
+
+    config = load_config(settings_file(batch.folder), request.sets)
+    if same_results(config) != same_results(batch.config):
+        raise ConfigError(
+            f"{batch.folder}: only settings of [batch] and [run] can be changed when it runs: what results depend on "
+            "is the same for all units, give it to `pulsar batch init` with another --out"
+        )
+    return config
+
+
+def _work(batch: Batch, config: Config, todo: Sequence[Unit], request: Request, told: "_Teller") -> None:
     options = Options(
         time_limit=request.time_limit,
         memory_limit=request.memory_limit,
-        until=request.until,
         io_slots=request.io_slots,
         stage_in=request.stage_in,
+        scratch=config.run.scratch,
         ident=batch.ident,
         argv=request.argv,
     )
-    compiled(batch, progress)
-    work(batch, todo, options, room(batch, request), request.retries, put, threading.Event())
+    stop = threading.Event()
+    if request.engine == "slurm":
+        from pulsar.batch import slurm
+
+        slurm.work(
+            batch, config.batch, options, request.threads, request.retries, told.left, told.progress.message,
+            waiting=request.wait, stop=stop,
+        )  # fmt: skip
+        return
+    here = request.engine == "local" or config.batch.scheduler == "local"
+    if here:
+        compiled(config, told.progress)
+        memory = memory_budget(request.memory if request.memory != "auto" else config.run.memory)
+        room = Room(request.cores or thread_count(config), memory, request.threads)
+    else:
+        room = Room(config.batch.cores, memory_budget(config.batch.memory), request.threads)
+    if request.engine == "local":
+        local.work(batch, todo, options, room, request.retries, told, stop)
+    else:
+        from pulsar.batch import dasked
+
+        dasked.work(batch, config.batch, todo, options, room, request.retries, told, stop)
 
 
-def room(batch: Batch, request: Request) -> Room:
-    """What all units may take of this machine."""
-    run = batch.config.run
-    memory = memory_budget(request.memory if request.memory != "auto" else run.memory)
-    return Room(request.cores or thread_count(batch.config), memory, request.threads)
-
-
-def compiled(batch: Batch, progress: Progress) -> None:
+def compiled(config: Config, progress: Progress) -> None:
     """Compile once what all units would compile at the same time."""
     from pulsar.pipeline.compiling import Ahead, parts_of
 
-    with Ahead(parts_of(batch.config), thread_count(batch.config)) as ahead:
+    with Ahead(parts_of(config), thread_count(config)) as ahead:
         ahead.wait(progress)
 
 
 class _Teller:
     """Keeps the index, and tells what has ended."""
 
-    def __init__(self, ledger: Ledger, progress: Progress, units: int, done: int) -> None:
-        self.ledger, self.progress, self.units, self.done = ledger, progress, units, done
+    def __init__(self, ledger: Ledger, progress: Progress) -> None:
+        self.ledger, self.progress = ledger, progress
+        self.units = len(ledger.batch.units)
+        self.ended = 0
 
     def __call__(self, record: Record) -> None:
         self.ledger.put(record)
         if record.status == "done":
-            self.done += 1
+            self.ended += 1
             self.progress.message(
                 f"{record.name}: done in {record.seconds:.0f} s, {record.candidates} candidates; "
-                f"{self.done} of {self.units} units"
+                f"{self.ended} of {self.units} units"
             )
         elif record.status == "failed":
-            self.progress.warning(f"{record.name}: failed (attempt {record.attempts}): {record.reason}")
+            self.progress.message(f"{record.name}: failed (attempt {record.attempts}): {record.reason}")
+
+    def left(self) -> list[Unit]:
+        """What is to be done, after a look at what there is."""
+        self.ledger.refresh()
+        records = self.ledger.records()
+        self.ended = sum(record.status == "done" for record in records.values())
+        return [u for u in self.ledger.batch.units if records[u.name].status not in ("done", "failed")]
 
 
 def retry(folder: Path | str, names: Sequence[str] = ()) -> list[str]:

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
 
 
-def merged(
-    folder: Path | str, out: Path | None = None, *, overwrite: bool = False, argv: Sequence[str] = ()
-) -> "Run":
+def merged(folder: Path | str, out: Path | None = None, *, overwrite: bool = False, argv: Sequence[str] = ()) -> "Run":
     """Merge the products of all finished units: beams of one time are compared, all others listed.
 
     Parameters

@@ -162,7 +162,7 @@ def _free(room: Room, running: "dict[Future[Record], tuple[Unit, Share]]") -> Ro
 
 
 def _next(waiting: Sequence[Unit], until: float, begun: float, room: Room) -> int | None:
-    """The first unit that should end before a moment, or that would never: it goes on from its stages in the next job."""
+    """The first unit that should end before a moment, or that no job is long enough for: it goes on from its stages."""
     if not until:
         return 0
     now = time.time()

@@ -25,6 +25,7 @@ from pulsar.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from pulsar.config.model import Config
     from pulsar.io.base import BaseObservation
+    from pulsar.io.product.reader import Run
 
 #: Bytes of a KiB, in which Linux gives the largest resident memory.
 KIB: Final = 1024
@@ -73,7 +74,7 @@ def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
         part.unlink(missing_ok=True)  # of a process that was killed while it wrote
     try:
         found = _search(folder, unit, request)
-        ended, code = replace(begun, status="done", **found), 0
+        ended, code = replace(begun, status="done", candidates=len(found), pulses=_pulses(found)), 0
     except SystemExit as stop:
         ended, code = replace(begun, status="stopped", reason="ended from outside"), int(stop.code or 1)
     except (ConfigError, DataError) as failure:
@@ -87,7 +88,7 @@ def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
         traceback.print_exc()
         ended, code = _failed(begun, "failure", f"{type(failure).__name__}: {failure}"), 1
     if ended.reason:
-        print(f"pulsar: {ended.status}: {ended.reason}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"pulsar: {ended.status}: {ended.reason}\n")
     used, helpers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     now = time.time()
     write_record(
@@ -107,15 +108,16 @@ def _failed(record: Record, kind: str, reason: str) -> Record:
     return replace(record, status="failed", kind=kind, reason=reason[:MOST_TOLD], attempts=record.attempts + 1)
 
 
-def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> dict[str, int]:
-    """Search the inputs, or their copies on a local disk; what the product holds."""
+def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
+    """Search the inputs, or their copies on a local disk."""
     from pulsar.batch.staging import stage_root, staged
     from pulsar.config.load import load_config
     from pulsar.pipeline.progress import Progress
     from pulsar.pipeline.run import search
 
     config = unit.config(load_config(settings_file(folder)))
-    run = config.run.model_copy(update={"threads": request["threads"], "memory": str(request["memory"])})
+    given = {"threads": request["threads"], "memory": str(request["memory"]), "scratch": request["scratch"]}
+    run = config.run.model_copy(update=given)
     config = config.model_copy(update={"run": run})
     progress = Progress("log")
     slots = Slots(folder / "slots", int(request["io_slots"]))
@@ -131,8 +133,11 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> dict[str, int]
         if not copies:
             obs.gate = slots
         out = product(folder, unit.name)
-        found = search(obs, config, out, resume=True, argv=request["argv"], progress=progress)
-        return {"candidates": len(found), "pulses": len(found.rows("single_pulses"))}
+        return search(obs, config, out, resume=True, argv=request["argv"], progress=progress)
+
+
+def _pulses(run: "Run") -> int:
+    return len(run.rows("single_pulses"))
 
 
 def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "BaseObservation":

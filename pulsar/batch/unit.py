@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from pulsar.batch.records import Record, read_record, write_record
 from pulsar.batch.staging import sweep
@@ -42,6 +42,8 @@ class Options:
         Units that read shared storage at a time; 0: no bound.
     stage_in : str
         Folder on a local disk to which inputs are copied; empty: they are read in place.
+    scratch : str
+        Folder of scratch files; empty: beside the product.
     ident : str
         Of the batch.
     argv : tuple of str
@@ -55,6 +57,7 @@ class Options:
     until: float = 0.0
     io_slots: int = 0
     stage_in: str = ""
+    scratch: str = ""
     ident: str = ""
     argv: tuple[str, ...] = ()
 
@@ -63,9 +66,7 @@ class Options:
         return asdict(self)
 
 
-def run_unit(
-    folder: Path | str, unit: Unit, options: Options, stop: threading.Event | None = None
-) -> Record:
+def run_unit(folder: Path | str, unit: Unit, options: Options, stop: threading.Event | None = None) -> Record:
     """Search one unit in a process of its own.
 
     Parameters
@@ -93,7 +94,7 @@ def run_unit(
     request = {"folder": str(folder), "unit": unit.record(), "attempts": attempts, **options.record()}
     begun = time.time()
     with log_file(folder, unit.name).open("ab") as log:
-        process = _start(request, options.threads, log)
+        process = _start(options.threads, log)
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -115,7 +116,7 @@ def run_unit(
     return found
 
 
-def _start(request: dict[str, Any], threads: int, log: Any) -> "subprocess.Popen[bytes]":
+def _start(threads: int, log: BinaryIO) -> "subprocess.Popen[bytes]":
     """The process, in a session of its own: a Ctrl-C in the terminal is for who started it."""
     # Libraries with threads of their own take no more than the unit has.
     bounds = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))

@@ -299,27 +299,37 @@ def init(
     except OSError as error:
         raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error
     with only_one(folder / "lock", "batch init"):
-        settings = to_toml(config, with_help=False)
         if settings_file(folder).exists():
-            _check_same(folder, settings, units)
+            _check_same(folder, config, units)
         problems = [*night.problems, *unmatched_pointings(night, config)]
-        head = {"format": FORMAT, "units": len(units), "problems": problems, "unreadable": list(map(str, night.unreadable))}
+        head = {
+            "format": FORMAT,
+            "units": len(units),
+            "problems": problems,
+            "unreadable": list(map(str, night.unreadable)),
+        }
         lines = [json.dumps(line) for line in (head, *(unit.record() for unit in units))]
-        write_whole(settings_file(folder), settings)
+        write_whole(settings_file(folder), to_toml(config, with_help=False))
         write_whole(folder / "units.jsonl", "\n".join(lines) + "\n")
     return read_batch(folder)
 
 
-def _check_same(folder: Path, settings: str, units: Sequence[Unit]) -> None:
+def _check_same(folder: Path, config: Config, units: Sequence[Unit]) -> None:
     """Refuse to change what finished units have been made of."""
-    if settings_file(folder).read_text(encoding="utf-8") != settings:
+    from pulsar.config.load import load_config
+
+    if same_results(load_config(settings_file(folder))) != same_results(config):
         raise ConfigError(f"{folder}: holds a batch with other settings: give another --out, or the same settings")
     known = {unit.name: unit for unit in read_batch(folder).units}
     for unit in units:
-        old = known.get(unit.name)
-        if old is not None and (old.inputs, old.nbytes) != (unit.inputs, unit.nbytes):
-            if product(folder, unit.name).exists():
-                raise ConfigError(
-                    f"{product(folder, unit.name)}: was made of other files than {unit.name} has now: remove it to have "
-                    "them searched, or give another --out"
-                )
+        old, path = known.get(unit.name, unit), product(folder, unit.name)
+        if (old.inputs, old.nbytes) != (unit.inputs, unit.nbytes) and path.exists():
+            raise ConfigError(
+                f"{path}: was made of other files than {unit.name} has now: remove it to have them searched, or give "
+                "another --out"
+            )
+
+
+def same_results(config: Config) -> dict[str, Any]:
+    """Settings that results depend on."""
+    return config.model_dump(exclude={"run", "batch"})

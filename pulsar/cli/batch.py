@@ -40,7 +40,9 @@ def init(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="NIGHT|LIST...", help="Folders, files, and text files that name such, one a line.", show_default=False
+            metavar="NIGHT|LIST...",
+            help="Folders, files, and text files that name such, one a line.",
+            show_default=False,
         ),
     ],
     output: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder of the batch.")],
@@ -103,6 +105,13 @@ def run(
     stage_in: Annotated[
         Path | None, typer.Option("--stage-in", metavar="DIR", help="Copy inputs to this local folder first.")
     ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="batch.KEY=VALUE", help="Change a setting of [batch].", show_default=False),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Of slurm: until all is over, or only until it is submitted.")
+    ] = True,
     quiet: Quiet = False,
     log_level: LogLevel = None,
     _debug: Debug = False,
@@ -121,6 +130,8 @@ def run(
         memory_limit=(parse_size(memory_limit) or 0) if memory_limit else 0,
         io_slots=io_slots,
         stage_in=str(stage_in.absolute()) if stage_in is not None else "",
+        sets=tuple(sets or ()),
+        wait=wait,
         argv=tuple(sys.argv),
     )
     _end(folder, run_batch(folder, request, progress=progress_mode(quiet, log_level)))
@@ -150,7 +161,10 @@ def status(folder: Folder, as_json: Json = False, _debug: Debug = False) -> None
 
 
 def _print_status(found: "BatchStatus") -> None:
-    out(f"units       {found.done} of {found.units} done, {found.running} running, {found.left} left, {found.failed} failed")
+    out(
+        f"units       {found.done} of {found.units} done, {found.running} running, {found.left} left, "
+        f"{found.failed} failed"
+    )
     out(f"data        {_volume(found.bytes_done)} done, {_volume(found.bytes_left)} left")
     out(f"CPU time    {_hours(3600 * found.core_hours_done)} taken, about {_hours(3600 * found.core_hours_left)} left")
     out(f"candidates  {found.candidates}")

@@ -3,7 +3,7 @@
 The command line, the presets, the error messages and the provenance in the product are made from this.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -315,6 +315,43 @@ class RunConfig(Section):
     scratch: Annotated[str, Field(description="folder for scratch files; empty: beside the output")] = ""
 
 
+class BatchConfig(Section):
+    """Where a batch of many searches runs: the jobs that it asks a cluster for (`pulsar batch run`)."""
+
+    scheduler: Annotated[
+        str, Field(description="of --engine dask: local, slurm or pbs (by dask-jobqueue), or the address of one")
+    ] = "local"
+    jobs: Annotated[int, Field(ge=1, le=1000, description="jobs at a time")] = 1
+    cores: Annotated[int, Field(ge=1, description="cores of a job")] = 1
+    memory: Annotated[str, Field(description="memory of a job, such as 16GiB")] = "4GiB"
+    walltime: Annotated[str, Field(pattern=r"^\d+:[0-5]\d:[0-5]\d$", description="time limit of a job, hh:mm:ss")] = (
+        "24:00:00"
+    )
+    margin: Annotated[
+        float, Field(ge=0, description="units are ended so long before a job's time limit, to go on in the next [s]")
+    ] = 60.0
+    queue: Annotated[str, Field(description="partition or queue; empty: the cluster's own choice")] = ""
+    account: Annotated[str, Field(description="whom the time is charged to; empty: the cluster's own choice")] = ""
+    directives: Annotated[
+        tuple[str, ...], Field(description="further options of a job as the cluster takes them, such as --exclusive")
+    ] = ()
+    prologue: Annotated[
+        tuple[str, ...], Field(description="shell commands at the start of a job, such as module load python")
+    ] = ()
+
+    @model_validator(mode="after")
+    def _time_left(self) -> Self:
+        if self.margin >= self.seconds:
+            raise ValueError(f"margin {self.margin:g} s leaves nothing of the walltime {self.walltime}")
+        return self
+
+    @property
+    def seconds(self) -> float:
+        """The wall time [s]."""
+        hours, minutes, seconds = map(int, self.walltime.split(":"))
+        return 3600.0 * hours + 60.0 * minutes + seconds
+
+
 class Config(Section):
     """All settings of a run."""
 
@@ -332,3 +369,4 @@ class Config(Section):
     telescope: TelescopeConfig = TelescopeConfig()
     output: OutputConfig = OutputConfig()
     run: RunConfig = RunConfig()
+    batch: BatchConfig = BatchConfig()

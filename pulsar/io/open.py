@@ -5,7 +5,6 @@ from pathlib import Path
 
 from pulsar.config.model import InputConfig
 from pulsar.data.files import check_file
-from pulsar.data.observation import Observation
 from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, overridden
 from pulsar.io.fast import parse_name
@@ -20,7 +19,7 @@ PACKED = {b"\x1f\x8b": "gunzip", b"\xfd7zXZ\0": "unxz", b"\x28\xb5\x2f\xfd": "un
 READABLE = "SIGPROC (.fil, .tim), PSRFITS, PRESTO .dat with its .inf, or FBH5"
 
 
-def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None = None) -> Observation:
+def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None = None) -> BaseObservation:
     """Open one or several files as one observation.
 
     Parameters
@@ -34,7 +33,8 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
 
     Returns
     -------
-    Observation
+    BaseObservation
+        An `Observation` (`pulsar.data.observation`).
 
     Raises
     ------
@@ -54,6 +54,7 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
             header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
             # SIGPROC files of FAST often lack ibeam as well.
             reader.header = header if header.beam is not None else header.with_(beam=parse_name(path).beam)
+        obs: BaseObservation
         if len(readers) == 1:
             obs = readers[0]
         else:

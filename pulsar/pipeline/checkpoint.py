@@ -110,7 +110,7 @@ def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str
     """Digest of what the result of a run depends on (not on threads, memory or scratch)."""
     from pulsar.sky.catalogue import catalogue_file
 
-    settings = config.model_dump(mode="json", exclude={"run", "output"})
+    settings = config.model_dump(mode="json", exclude={"run", "output", "batch"})
     inputs: list[Any] = [[str(f.path), f.size, f.mtime] for f in files]
     for path in (catalogue_file(config.known.catalogue), Path(config.rfi.zaplist), Path(config.rfi.mask)):
         if path.is_file():

@@ -1,0 +1,63 @@
+"""One element of an array of Slurm jobs: ``python -m pulsar.batch.job OUT NUMBER``."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from pulsar.batch.local import Room, work
+from pulsar.batch.records import Record, read_record
+from pulsar.batch.slurm import slurm_folder
+from pulsar.batch.unit import Options
+from pulsar.batch.units import product, read_batch
+from pulsar.config.model import BatchConfig
+from pulsar.config.size import parse_size
+
+
+def main(folder: Path, number: int, index: int) -> None:
+    """Search a share of the units, and end before the wall time.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the batch.
+    number : int
+        Of the submission.
+    index : int
+        Of this element of the array.
+    """
+    begun = time.time()
+    order = json.loads((slurm_folder(folder) / f"{number:04d}.json").read_text(encoding="utf-8"))
+    config = BatchConfig(**order["config"])
+    # What Slurm says of the end, where it does (since 22.05), knows of what the job has lost before it came here.
+    end = float(os.environ.get("SLURM_JOB_END_TIME") or begun + config.seconds)
+    options = Options(**{**order["options"], "argv": tuple(order["options"]["argv"]), "until": end - config.margin})
+    wanted = set(order["shares"][index])
+    batch = read_batch(folder)
+    units = [u for u in batch.units if u.name in wanted and not product(folder, u.name).exists()]
+    failed = {u.name for u in units if _failed(folder, u.name)}
+    stop = threading.Event()
+    for number_of in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number_of, lambda *_: stop.set())
+    room = Room(config.cores, parse_size(config.memory) or 0, order["threads"])
+    todo = [u for u in units if u.name not in failed]
+    work(batch, todo, options, room, order["retries"], _tell, stop)
+
+
+def _failed(folder: Path, name: str) -> bool:
+    record = read_record(folder, name)
+    return record is not None and record.status == "failed"
+
+
+def _tell(record: Record) -> None:
+    when = time.strftime("%Y-%m-%d %H:%M:%S")
+    sys.stderr.write(f"{when} {record.name} {record.status} {record.reason}\n")
+
+
+if __name__ == "__main__":
+    arguments: list[Any] = sys.argv[1:]
+    main(Path(arguments[0]), int(arguments[1]), int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")))

@@ -1,0 +1,218 @@
+"""Units as an array of Slurm jobs: each takes its share and ends before its wall time, what is left comes next."""
+
+import heapq
+import json
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from pulsar.batch.unit import Options
+from pulsar.batch.units import Batch, Unit, write_whole
+from pulsar.config.model import BatchConfig
+from pulsar.config.size import parse_size
+from pulsar.errors import ConfigError, PulsarError
+
+#: Between two questions to Slurm whether an array is over [s]: its own advice is not to ask often.
+ASK: Final = 10.0
+#: The same for the first questions, for arrays that end soon [s].
+ASK_FIRST: Final = 1.0
+
+
+def shares(units: Sequence[Unit], jobs: int) -> list[list[Unit]]:
+    """Units dealt to jobs so that all have much the same to do: the next most expensive to who has least.
+
+    Graham, R. L. (1969), SIAM J. Appl. Math. 17, 416: never more than a third above the best deal.
+
+    Parameters
+    ----------
+    units : sequence of Unit
+    jobs : int
+        At most; none of them is empty.
+    """
+    dealt: list[list[Unit]] = [[] for _ in range(min(jobs, len(units)))]
+    heap = [(0.0, 0, i) for i in range(len(dealt))]
+    for unit in sorted(units, key=lambda u: (-u.cpu, u.name)):
+        cost, count, i = heapq.heappop(heap)
+        dealt[i].append(unit)
+        heapq.heappush(heap, (cost + unit.cpu, count + 1, i))
+    return dealt
+
+
+def script(folder: Path, number: int, jobs: int, config: BatchConfig) -> str:
+    """The text of a job array.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the batch.
+    number : int
+        Of the submission.
+    jobs : int
+        Elements of the array.
+    config : BatchConfig
+    """
+    size = parse_size(config.memory) or 0
+    options = [
+        f"--job-name=pulsar-{folder.name}",
+        f"--array=0-{jobs - 1}",
+        "--ntasks=1",
+        f"--cpus-per-task={config.cores}",
+        f"--mem={size // 2**20}M",
+        f"--time={config.walltime}",
+        f"--output={slurm_folder(folder) / f'{number:04d}_%a.out'}",
+        "--open-mode=append",
+        *([f"--partition={config.queue}"] if config.queue else []),
+        *([f"--account={config.account}"] if config.account else []),
+        *config.directives,
+    ]
+    command = [sys.executable, "-m", "pulsar.batch.job", str(folder), str(number)]
+    lines = [
+        "#!/bin/bash",
+        *(f"#SBATCH {option}" for option in options),
+        *config.prologue,
+        # In place of the shell: what Slurm tells the job reaches the program.
+        "exec " + shlex.join(command),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def slurm_folder(folder: Path) -> Path:
+    """Where submissions and what their jobs print are."""
+    return folder.absolute() / "slurm"
+
+
+def work(
+    batch: Batch,
+    config: BatchConfig,
+    options: Options,
+    threads: int,
+    retries: int,
+    todo: Callable[[], Sequence[Unit]],
+    tell: Callable[[str], None],
+    *,
+    waiting: bool,
+    stop: threading.Event,
+) -> None:
+    """Submit arrays until nothing is left.
+
+    Parameters
+    ----------
+    batch : Batch
+    config : BatchConfig
+        What a job may take.
+    options : Options
+    threads : int
+        Of each unit; 0: as many as cores and the number of units allow.
+    retries : int
+    todo : callable
+        Gives the units that are left.
+    tell : callable
+        Called with what happens, in words.
+    waiting : bool
+        Wait until all is over; otherwise submit once and return.
+    stop : threading.Event
+
+    Raises
+    ------
+    ConfigError
+        Slurm is not here, or refuses the jobs.
+    PulsarError
+        A whole array has got no further with any unit.
+    """
+    if shutil.which("sbatch") is None:
+        raise ConfigError("--engine slurm: sbatch is not here: run this on a node from which jobs are submitted")
+    folder = slurm_folder(batch.folder)
+    folder.mkdir(exist_ok=True)
+    job, number = _current(folder)
+    before: object = None
+    while not stop.is_set():
+        if job:
+            tell(f"array {number:04d} is job {job} of Slurm")
+            if not waiting and _alive(job):
+                return
+            _wait(job, stop)
+        units = todo()
+        if not units or stop.is_set():
+            return
+        now = _reached(batch, units)
+        if job and now == before:
+            raise PulsarError(
+                f"{folder}: array {number:04d} has got no further with any unit: see {number:04d}_*.out there; "
+                "batch.walltime may be too short, or batch.memory too small"
+            )
+        before, number = now, number + 1
+        dealt = shares(units, config.jobs)
+        order: dict[str, Any] = {
+            "shares": [[unit.name for unit in part] for part in dealt],
+            "options": asdict(options),
+            "threads": threads,
+            "retries": retries,
+            "config": config.model_dump(mode="json"),
+        }
+        write_whole(folder / f"{number:04d}.json", json.dumps(order))
+        path = folder / f"{number:04d}.sh"
+        write_whole(path, script(batch.folder.absolute(), number, len(dealt), config))
+        job = _submit(path)
+        write_whole(folder / "current.json", json.dumps({"job": job, "number": number}))
+
+
+def _current(folder: Path) -> tuple[str, int]:
+    """The last submission: its job, and its number."""
+    try:
+        found = json.loads((folder / "current.json").read_text(encoding="utf-8"))
+        return str(found["job"]), int(found["number"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", 0
+
+
+def _submit(path: Path) -> str:
+    """Hand a script to Slurm; the number of its job."""
+    done = subprocess.run(["sbatch", "--parsable", str(path)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ConfigError(f"{path}: Slurm refuses it: {done.stderr.strip()}")
+    return done.stdout.strip().partition(";")[0]
+
+
+def _alive(job: str) -> bool:
+    """Whether any element of an array waits or runs.
+
+    Raises
+    ------
+    PulsarError
+        Slurm does not answer.
+    """
+    command = ["squeue", "--noheader", "--states=all", "--jobs", job, "--format=%T"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        if "Invalid job id" in done.stderr:
+            return False  # over for so long that it is forgotten
+        raise PulsarError(f"squeue does not answer: {done.stderr.strip()}: run the same command again later")
+    over = {"COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL", "DEADLINE"}
+    over |= {"OUT_OF_MEMORY", "REVOKED"}
+    return any(state not in over for state in done.stdout.split())
+
+
+def _wait(job: str, stop: threading.Event) -> None:
+    begun = time.monotonic()
+    while not stop.is_set():
+        try:
+            if not _alive(job):
+                return
+        except PulsarError:
+            # Its controller may be restarting; an hour of silence is more than that.
+            if time.monotonic() - begun > 3600.0:
+                raise
+        stop.wait(ASK_FIRST if time.monotonic() - begun < 60.0 else ASK)
+
+
+def _reached(batch: Batch, units: Sequence[Unit]) -> object:
+    """Units that are left, and the stages that they have behind them."""
+    parts = {path.relative_to(batch.folder) for path in (batch.folder / "products").glob("*.parts/*.npz")}
+    return frozenset(unit.name for unit in units), frozenset(parts)
