@@ -3,6 +3,7 @@
 A task is a name and some numbers, what comes back is a record: no data go through the scheduler.
 """
 
+import logging
 import math
 import queue
 import threading
@@ -10,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
-from pulsar.batch.local import POLL, Room, again, least_memory, limits, share
-from pulsar.batch.records import Record
+from pulsar.batch.local import POLL, Room, least_memory, limits, share
+from pulsar.batch.records import Record, again
 from pulsar.batch.unit import Options, run_unit
 from pulsar.batch.units import Batch, Unit
 from pulsar.config.model import BatchConfig
@@ -122,7 +123,11 @@ def _client(config: BatchConfig, room: Room, units: int) -> Iterator[Any]:
             cluster = stack.enter_context(
                 # Units are held to their memory themselves, the workers take next to none.
                 LocalCluster(
-                    n_workers=workers, threads_per_worker=1, memory_limit=None, dashboard_address=None, silence_logs=40
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    memory_limit=None,
+                    dashboard_address=None,
+                    silence_logs=logging.CRITICAL,
                 )
             )
             yield stack.enter_context(Client(cluster))

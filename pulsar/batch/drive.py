@@ -11,7 +11,7 @@ from pulsar.batch import local
 from pulsar.batch.ledger import Ledger
 from pulsar.batch.local import Room
 from pulsar.batch.locks import only_one
-from pulsar.batch.records import Record
+from pulsar.batch.records import Record, again
 from pulsar.batch.staging import sweep
 from pulsar.batch.unit import Options
 from pulsar.batch.units import Batch, Unit, read_batch, record_file, same_results, settings_file
@@ -122,7 +122,7 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
         raise ConfigError(f"--stage-in {request.stage_in}: no such folder on this machine: create it first")
     with only_one(batch.folder / "lock", f"batch run --engine {request.engine}"):
         ledger = Ledger(batch, writable=True)
-        told = _Teller(ledger, progress)
+        told = _Teller(ledger, progress, request.retries)
         todo = told.left()
         config = settings(batch, request)
         ledger.note(engine=request.engine, begun=time.time(), ended=None)
@@ -213,8 +213,8 @@ def compiled(config: Config, progress: Progress) -> None:
 class _Teller:
     """Keeps the index, and tells what has ended."""
 
-    def __init__(self, ledger: Ledger, progress: Progress) -> None:
-        self.ledger, self.progress = ledger, progress
+    def __init__(self, ledger: Ledger, progress: Progress, retries: int) -> None:
+        self.ledger, self.progress, self.retries = ledger, progress, retries
         self.units = len(ledger.batch.units)
         self.ended = 0
 
@@ -234,7 +234,11 @@ class _Teller:
         self.ledger.refresh()
         records = self.ledger.records()
         self.ended = sum(record.status == "done" for record in records.values())
-        return [u for u in self.ledger.batch.units if records[u.name].status not in ("done", "failed")]
+        return [u for u in self.ledger.batch.units if self._open(records[u.name])]
+
+    def _open(self, record: Record) -> bool:
+        # An attempt may have failed just before the run was killed that would have made another.
+        return record.status not in ("done", "failed") or again(record, self.retries)
 
 
 def retry(folder: Path | str, names: Sequence[str] = ()) -> list[str]:

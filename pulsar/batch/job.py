@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pulsar.batch.local import Room, work
-from pulsar.batch.records import Record, read_record
+from pulsar.batch.records import Record, again, read_record
 from pulsar.batch.slurm import slurm_folder
 from pulsar.batch.unit import Options
 from pulsar.batch.units import product, read_batch
@@ -36,21 +36,21 @@ def main(folder: Path, number: int, index: int) -> None:
     # What Slurm says of the end, where it does (since 22.05), knows of what the job has lost before it came here.
     end = float(os.environ.get("SLURM_JOB_END_TIME") or begun + config.seconds)
     options = Options(**{**order["options"], "argv": tuple(order["options"]["argv"]), "until": end - config.margin})
-    wanted = set(order["shares"][index])
-    batch = read_batch(folder)
-    units = [u for u in batch.units if u.name in wanted and not product(folder, u.name).exists()]
-    failed = {u.name for u in units if _failed(folder, u.name)}
+    wanted, batch = set(order["shares"][index]), read_batch(folder)
+    todo = [u for u in batch.units if u.name in wanted and _open(folder, u.name, order["retries"])]
     stop = threading.Event()
     for number_of in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number_of, lambda *_: stop.set())
     room = Room(config.cores, parse_size(config.memory) or 0, order["threads"])
-    todo = [u for u in units if u.name not in failed]
     work(batch, todo, options, room, order["retries"], _tell, stop)
 
 
-def _failed(folder: Path, name: str) -> bool:
+def _open(folder: Path, name: str, retries: int) -> bool:
+    """Whether a unit is still to be searched: it may have been since the share was dealt."""
+    if product(folder, name).exists():
+        return False
     record = read_record(folder, name)
-    return record is not None and record.status == "failed"
+    return record is None or record.status != "failed" or again(record, retries)
 
 
 def _tell(record: Record) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 
-from pulsar.batch.records import Record
+from pulsar.batch.records import Record, again
 from pulsar.batch.unit import Options, run_unit
 from pulsar.batch.units import Batch, Unit
 
@@ -91,11 +91,6 @@ def limits(unit: Unit, given: Share, options: Options) -> Options:
         time_limit=options.time_limit or late,
         memory_limit=options.memory_limit or over,
     )
-
-
-def again(record: Record, retries: int) -> bool:
-    """Whether a unit should be tried once more."""
-    return record.status == "failed" and not record.final and record.attempts <= retries
 
 
 def work(

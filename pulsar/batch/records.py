@@ -75,6 +75,14 @@ class Record:
         return self.status == "failed" and self.kind in ("input", "settings")
 
 
+def again(record: Record, retries: int) -> bool:
+    """Whether a unit that has failed should be tried once more.
+
+    Another attempt would not help where the input or the settings are wrong.
+    """
+    return record.status == "failed" and not record.final and record.attempts <= retries
+
+
 def read_record(folder: Path, name: str) -> Record | None:
     """The record of a unit; None where there is none that makes sense."""
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):

@@ -59,14 +59,15 @@ def script(folder: Path, number: int, jobs: int, config: BatchConfig) -> str:
     config : BatchConfig
     """
     size = parse_size(config.memory) or 0
+    printed = str(slurm_folder(folder) / "NUMBER").replace("%", "%%").replace("NUMBER", f"{number:04d}_%a.out")
     options = [
-        f"--job-name=pulsar-{folder.name}",
+        f'--job-name="pulsar {folder.name}"',
         f"--array=0-{jobs - 1}",
         "--ntasks=1",
         f"--cpus-per-task={config.cores}",
         f"--mem={size // 2**20}M",
         f"--time={config.walltime}",
-        f"--output={slurm_folder(folder) / f'{number:04d}_%a.out'}",
+        f'--output="{printed}"',
         "--open-mode=append",
         *([f"--partition={config.queue}"] if config.queue else []),
         *([f"--account={config.account}"] if config.account else []),

@@ -3,6 +3,7 @@
 The command line, the presets, the error messages and the provenance in the product are made from this.
 """
 
+import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -338,6 +339,12 @@ class BatchConfig(Section):
     prologue: Annotated[
         tuple[str, ...], Field(description="shell commands at the start of a job, such as module load python")
     ] = ()
+
+    @field_validator("walltime", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        # TOML takes 02:00:00 without quotes for a time of day.
+        return value.isoformat() if isinstance(value, datetime.time) else value
 
     @model_validator(mode="after")
     def _time_left(self) -> Self:

@@ -1,0 +1,97 @@
+"""Small surveys: files of a few seconds, searched in a second or two each."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pulsar.batch.units import Batch, init
+from pulsar.config.load import load_config
+from pulsar.config.model import Config
+from pulsar.io.product.reader import read
+from pulsar.synthesis import Pulsar, Sky, write_filterbank
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def one_file(folder: Path, number: int) -> Path:
+    """An observation of its own date with one pulsar."""
+    pulsar = Pulsar(name="p", period=0.0913 + 0.003 * number, dm=40, snr=25, duty=0.05)
+    sky = Sky(
+        nchans=16, fch1=1450.0, foff=-16.0, tsamp=1e-3, nsamps=8192, seed=number, source=f"SRC{number}",
+        tstart=59000.0 + number, pulsars=(pulsar,),
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"s{number}.fil"
+    write_filterbank(sky, path, threads=1)
+    return path
+
+
+def quick() -> Config:
+    return load_config(None, ["dedisp.dm_hi=60", "ffa.enabled=false", "fold.ncands=4"])
+
+
+def candidates(batch: Batch) -> dict[str, tuple[bytes, bytes]]:
+    """All that the products say of candidates and pulses, byte by byte."""
+    out = {}
+    for unit in batch.units:
+        run = read(batch.folder / "products" / f"{unit.name}.h5")
+        out[unit.name] = run.rows("candidates").tobytes(), run.rows("single_pulses").tobytes()
+    return out
+
+
+def command(folder: Path, *options: object) -> list[str]:
+    return [sys.executable, "-m", "pulsar", "batch", "run", str(folder), *map(str, options)]
+
+
+def environment() -> dict[str, str]:
+    paths = [str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+
+
+def processes(word: str) -> list[int]:
+    """Processes with a word in their command line or environment, but for this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (path / "cmdline").read_bytes() + (path / "environ").read_bytes()
+        except OSError:
+            continue
+        if word.encode() in text and int(path.name) != os.getpid():
+            found.append(int(path.name))
+    return found
+
+
+def wait_until(true: Callable[[], bool], timeout: float = 60.0) -> bool:
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def left_behind(folder: Path) -> list[str]:
+    """What no finished batch has."""
+    return [str(p) for pattern in ("*.part", ".*.part", "*.parts") for p in (folder / "products").glob(pattern)]
+
+
+@pytest.fixture(scope="session")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of six observations."""
+    folder = tmp_path_factory.mktemp("survey")
+    for number in range(6):
+        one_file(folder, number)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(survey: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, bytes]]:
+    """The candidates of all six, searched without being disturbed."""
+    batch = init([survey], tmp_path_factory.mktemp("undisturbed"), quick())
+    subprocess.run(command(batch.folder, "-q"), env=environment(), check=True, capture_output=True)
+    return candidates(batch)
