@@ -8,10 +8,11 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from pulsar.batch.locks import is_held
-from pulsar.batch.records import Record, products, read_record, stamps
+from pulsar.batch.records import Record, Status, products, read_record, stamps
 from pulsar.batch.units import Batch, log_file
 from pulsar.errors import PulsarError
 
@@ -93,7 +94,7 @@ class Ledger:
             db.executemany("REPLACE INTO units VALUES (?, ?, ?, ?)", rows)
             db.executemany("DELETE FROM units WHERE name = ?", [(name,) for name in set(known) - names])
 
-    def _judge(self, record: Record, done: bool) -> str:
+    def _judge(self, record: Record, done: bool) -> Status:
         """What a unit has come to: a product tells more than any record."""
         if done:
             return "done"
@@ -128,11 +129,23 @@ class Ledger:
             The index cannot be read.
         """
         if not self.writable and not self.path.exists():
-            return {}
+            return self._newer({unit.name: Record(unit.name, "left") for unit in self.batch.units})
         try:
             with self._open() as db:
                 rows = db.execute("SELECT status, record FROM units").fetchall()
         except sqlite3.Error as error:
             raise PulsarError(f"{self.path}: the index of the batch cannot be read: {error}") from error
         found = (Record.of({**json.loads(text), "status": status}) for status, text in rows)
-        return {record.name: record for record in found}
+        records = {record.name: record for record in found}
+        return records if self.writable else self._newer(records)
+
+    def _newer(self, records: dict[str, Record]) -> dict[str, Record]:
+        """The records with what has come since who may write the index looked last."""
+        folder = self.batch.folder
+        done, written = products(folder), {name for name, _ in stamps(folder)}
+        out = dict(records)
+        for name, record in records.items():
+            if record.status not in ("done", "failed") and (name in done or name in written):
+                now = read_record(folder, name) or record
+                out[name] = replace(now, status=self._judge(now, name in done))
+        return out

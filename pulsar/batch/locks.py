@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from pulsar.errors import ConfigError
 
+#: Who only looks holds the lock of a batch for a moment: so long is waited for it [s].
+PATIENCE: Final = 2.0
 #: Between two tries to get a lock that somebody else holds [s]: far below what a read of a block takes.
 POLL: Final = 0.02
 
@@ -57,9 +59,11 @@ class FileLock:
                 time.sleep(POLL * (1.0 + random.random()))
         return True
 
-    def write(self, content: dict[str, Any]) -> None:
-        """Write into the locked file."""
+    def sign(self, what: str) -> None:
+        """Write into the locked file who holds it, and what for."""
         assert self._number is not None
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        content = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}
         os.ftruncate(self._number, 0)
         os.pwrite(self._number, json.dumps(content).encode(), 0)
 
@@ -109,13 +113,12 @@ def only_one(path: Path, what: str) -> Iterator[None]:
         Another process holds it: says which.
     """
     with FileLock(path) as lock:
-        if not lock.acquire():
+        if not lock.acquire(PATIENCE):
             raise ConfigError(
                 f"{path.parent}: is in the hands of {holder(path) or 'another process'}: wait for it or end it; "
                 "`pulsar batch status` shows how far it is"
             )
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        lock.write({"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since})
+        lock.sign(what)
         yield
 
 

@@ -80,6 +80,7 @@ def status(folder: Path | str) -> BatchStatus:
         busy = "" if ours else holder(lock_file)
         ledger = Ledger(batch, writable=ours)
         if ours:
+            lock.sign("batch status")
             ledger.refresh()
         records, facts = ledger.records(), ledger.facts()
     return _summed(batch, [records.get(unit.name, Record(unit.name, "left")) for unit in batch.units], facts, busy)

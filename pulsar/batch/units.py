@@ -198,8 +198,8 @@ def plan_units(
     beams: set[int] | None = None,
     segment: int | None = None,
     overlap: float = 0.5,
-) -> list[Unit]:
-    """One unit for each search of a night, with what it is expected to take.
+) -> tuple[list[Unit], list[str]]:
+    """One unit for each search of a night, with what it is expected to take; and which will fail, in words.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def plan_units(
     todo = jobs(night, config, Path(), beams=beams, segment=segment, overlap=overlap)
     # With one thread the elapsed time of a plan is CPU time.
     run = config.run.model_copy(update={"threads": 1})
-    plans, _ = plan_jobs([replace(job, config=job.config.model_copy(update={"run": run})) for job in todo])
+    plans, failures = plan_jobs([replace(job, config=job.config.model_copy(update={"run": run})) for job in todo])
     units: list[Unit] = []
     for job in todo:
         position = job.config.input.ra_deg, job.config.input.dec_deg
@@ -228,7 +228,8 @@ def plan_units(
         plan = plans.get(job.out.stem)
         cost = (0.0, 0, 0) if plan is None else expected(plan)
         units.append(Unit(job.out.stem, inputs, size, *cost, *position))
-    return sorted(_distinct(units), key=lambda unit: (-unit.cpu, unit.name))
+    problems = [f"{name}: cannot be searched as it is: {failure}" for name, failure in failures]
+    return sorted(_distinct(units), key=lambda unit: (-unit.cpu, unit.name)), problems
 
 
 def expected(plan: "RunPlan") -> tuple[float, int, int]:
@@ -292,7 +293,7 @@ def init(
 
     folder = Path(folder)
     night = scan(listed(map(Path, paths)), config.input)
-    units = plan_units(night, config, beams=beams, segment=segment, overlap=overlap)
+    units, failing = plan_units(night, config, beams=beams, segment=segment, overlap=overlap)
     try:
         for part in ("products", "records", "logs"):
             (folder / part).mkdir(parents=True, exist_ok=True)
@@ -301,7 +302,7 @@ def init(
     with only_one(folder / "lock", "batch init"):
         if settings_file(folder).exists():
             _check_same(folder, config, units)
-        problems = [*night.problems, *unmatched_pointings(night, config)]
+        problems = [*night.problems, *unmatched_pointings(night, config), *failing]
         head = {
             "format": FORMAT,
             "units": len(units),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,9 +87,9 @@ def merge(
     rows: list[_Row] = []
     pulses: list[_Row] = []
     notes = list(problems)
-    given = [run.path.resolve() for run in runs]
-    for run, path in zip(runs, given, strict=True):
-        if given.count(path) > 1:
+    given = Counter(run.path.resolve() for run in runs)
+    for run in runs:
+        if given[run.path.resolve()] > 1:
             raise ConfigError(f"{run.path}: is given twice; give each product once")
     pointings = _pointings(runs)
     seen = _Observed([run for group in pointings for run in group])
@@ -196,17 +197,16 @@ def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:
     stands alone, and so does what was merged already.
     """
     out: list[list[Run]] = []
+    under_way: list[list[Run]] = []
     for run in sorted(runs, key=lambda r: (r.observation.tstart, r.path.name)):
         h = run.observation
         alone = run.is_merged or h.beam is None or h.is_series or not h.tstart > 0
-        for group in [] if alone else out:
+        if not alone:
+            # In order of time: what has ended before this one begins has nothing in common with any later one.
+            under_way = [g for g in under_way if _overlap(g[0].observation, h) > 0.0]
+        for group in [] if alone else under_way:
             first = group[0].observation
-            if (
-                group[0].is_merged
-                or first.beam is None
-                or first.is_series
-                or h.beam in [r.observation.beam for r in group]
-            ):
+            if h.beam in [r.observation.beam for r in group]:
                 continue
             same_band = abs(first.fcenter - h.fcenter) < 0.1 * min(first.bandwidth, h.bandwidth)
             if same_band and _overlap(first, h) > 0.5:
@@ -214,6 +214,8 @@ def _pointings(runs: Sequence["Run"]) -> list[list["Run"]]:
                 break
         else:
             out.append([run])
+            if not alone:
+                under_way.append(out[-1])
     return out
 
 

@@ -1,0 +1,132 @@
+"""A batch on this machine: searched, told, tried again, merged."""
+
+import json
+import shutil
+import signal
+import subprocess
+
+import pytest
+from batch.conftest import command, environment, left_behind, one_file, processes, quick, wait_until
+from typer.testing import CliRunner
+
+from pulsar.batch.drive import Request, retry, run_batch
+from pulsar.batch.gather import merged
+from pulsar.batch.locks import FileLock
+from pulsar.batch.records import read_record
+from pulsar.batch.status import status
+from pulsar.batch.units import init, log_file
+from pulsar.cli.app import app
+from pulsar.errors import ConfigError
+from pulsar.io.product.reader import read
+from pulsar.pipeline.run import search
+
+
+@pytest.fixture(autouse=True)
+def found_by_units(monkeypatch):
+    """The processes of units import what is tested."""
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+
+
+def test_one_bad_file_costs_nothing_else(survey, tmp_path):
+    night = tmp_path / "night"
+    one_file(night, 1)
+    whole = one_file(night, 2)
+    batch = init([night], tmp_path / "out", quick())
+    whole.unlink()  # gone since
+    result = CliRunner().invoke(app, ["batch", "run", str(batch.folder), "-q", "--cores", "1"])
+    assert result.exit_code == 3
+    assert "1 units done, 1 failed, 0 left" in result.stdout
+    assert "s2.fil: no such file" in result.stderr
+    found = status(batch.folder)
+    assert (found.done, found.failed, found.left) == (1, 1, 0)
+    assert found.failures[0].kind == "input"
+    assert found.core_hours_done > 0
+    assert "no such file" in log_file(batch.folder, found.failures[0].name).read_text()
+    # It would fail again: it is not tried, but by request.
+    assert CliRunner().invoke(app, ["batch", "run", str(batch.folder), "-q"]).exit_code == 3
+    assert read_record(batch.folder, found.failures[0].name).attempts == 1
+    shutil.copy2(survey / "s2.fil", whole)
+    assert CliRunner().invoke(app, ["batch", "retry", str(batch.folder)]).exit_code == 2
+    with pytest.raises(ConfigError, match="no unit of this name"):
+        retry(batch.folder, ["SRC1_20200601"])
+    assert CliRunner().invoke(app, ["batch", "retry", str(batch.folder), "--failed"]).exit_code == 0
+    assert run_batch(batch.folder).exit_code == 0
+    # One list over both, as of products searched one by one.
+    run = merged(batch.folder)
+    assert [o.source for o in run.observations] == ["SRC1", "SRC2"]
+    alone = search([whole], quick(), tmp_path / "alone.h5")
+    own = read(batch.folder / "products" / "SRC2_20200602.h5")
+    assert own.rows("candidates").tobytes() == alone.rows("candidates").tobytes()
+    assert own.provenance["fingerprint"] == alone.provenance["fingerprint"]
+
+
+def test_staged_inputs_are_the_same_observation(survey, tmp_path):
+    batch = init([survey / "s3.fil"], tmp_path / "out", quick())
+    stage = tmp_path / "stage"
+    stage.mkdir()
+    left = stage / f"pulsar-batch-{batch.ident}" / "killed"
+    left.mkdir(parents=True)
+    (left / "copy.fil").write_bytes(b"of a process that was killed")
+    request = Request(stage_in=str(stage), io_slots=1, cores=1)
+    assert run_batch(batch.folder, request).exit_code == 0
+    assert not list(stage.iterdir())
+    staged = read(batch.folder / "products" / f"{batch.units[0].name}.h5")
+    assert str(staged.rows("observation/files")["path"][0]) == str(survey / "s3.fil")
+    alone = search([survey / "s3.fil"], quick(), tmp_path / "alone.h5")
+    assert staged.rows("candidates").tobytes() == alone.rows("candidates").tobytes()
+    assert staged.provenance["fingerprint"] == alone.provenance["fingerprint"]
+    with pytest.raises(ConfigError, match="no such folder"):
+        run_batch(batch.folder, Request(stage_in=str(tmp_path / "nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("request_", "kind", "words"),
+    [
+        (Request(time_limit=0.3, retries=1), "time", "limit of 0.3 s"),
+        (Request(memory_limit=20 << 20, retries=1), "memory", "limit of 20 MiB"),
+    ],
+)
+def test_limits(request_, kind, words, survey, tmp_path):
+    batch = init([survey / "s0.fil"], tmp_path / "out", quick())
+    outcome = run_batch(batch.folder, request_)
+    assert outcome.exit_code == 1
+    assert [(f.kind, f.attempts) for f in outcome.failures] == [(kind, 2)]
+    assert words in outcome.failures[0].reason
+    assert len(json.dumps(outcome.failures[0].values())) < 1024
+
+
+def test_settings_that_results_depend_on_stay(survey, tmp_path):
+    batch = init([survey / "s0.fil"], tmp_path / "out", quick())
+    with pytest.raises(ConfigError, match=r"only settings of \[batch\] and \[run\]"):
+        run_batch(batch.folder, Request(sets=("dedisp.dm_hi=30",)))
+    with pytest.raises(ConfigError, match="no unit is done"):
+        merged(batch.folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_end_it_ends(number, survey, tmp_path):
+    batch = init([survey], tmp_path / "out", quick())
+    env = {**environment(), "PULSAR_TEST_MARK": f"ends-{tmp_path.name}"}
+    driver = subprocess.Popen(command(batch.folder, "-q"), env=env, stderr=subprocess.PIPE, text=True)
+    assert wait_until(lambda: any((batch.folder / "records").iterdir()))
+    second = CliRunner().invoke(app, ["batch", "run", str(batch.folder)])
+    assert second.exit_code == 2
+    assert f"process {driver.pid} on" in second.stderr
+    assert status(batch.folder).holder.startswith(f"process {driver.pid} on")
+    driver.send_signal(number)
+    _, told = driver.communicate(timeout=20.0)
+    assert driver.returncode == {signal.SIGINT: 130, signal.SIGTERM: 143}[number], told
+    assert not processes(f"ends-{tmp_path.name}")
+    found = status(batch.folder)
+    assert found.done + found.left == 6
+    assert found.failed == 0
+
+
+def test_a_unit_taken_for_lost_is_waited_for(survey, tmp_path):
+    batch = init([survey / "s0.fil"], tmp_path / "out", quick())
+    with FileLock(log_file(batch.folder, batch.units[0].name)) as lock:
+        assert lock.acquire()
+        outcome = run_batch(batch.folder, Request(time_limit=3.0, retries=0))
+    assert [f.kind for f in outcome.failures] == ["time"]
+    assert run_batch(batch.folder, Request(retries=1)).exit_code == 0
+    assert not left_behind(batch.folder)

@@ -1,0 +1,201 @@
+"""Lists of units, shares of a machine, locks and the index: all that needs no search."""
+
+import json
+import multiprocessing
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from batch.conftest import one_file, quick
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from pulsar.batch.ledger import Ledger
+from pulsar.batch.local import Room, least_memory, limits, share
+from pulsar.batch.locks import FileLock, Slots, is_held, only_one
+from pulsar.batch.records import Record, again, write_record
+from pulsar.batch.status import status
+from pulsar.batch.unit import Options
+from pulsar.batch.units import Unit, init, log_file, product, read_batch
+from pulsar.cli.app import app
+from pulsar.config.load import load_config
+from pulsar.errors import ConfigError, DataError
+
+GIB = 1 << 30
+
+
+def test_one_line_a_unit_and_what_cannot_be_read_is_told(survey, tmp_path):
+    night = tmp_path / "night"
+    night.mkdir()
+    for number in (0, 1):
+        (night / f"s{number}.fil").symlink_to(survey / f"s{number}.fil")
+    (night / "cut.fil").write_bytes((survey / "s2.fil").read_bytes()[:100])
+    args = ["batch", "init", str(night), "--out", str(tmp_path / "out"), "--dm", "0", "60"]
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 3
+    assert "cut.fil" in result.stderr
+    head, *lines = map(json.loads, (tmp_path / "out" / "units.jsonl").read_text().splitlines())
+    assert [Path(p).name for p in head["unreadable"]] == ["cut.fil"]
+    assert {line["name"] for line in lines} == {"SRC0_20200531", "SRC1_20200601"}
+    assert all(line["nbytes"] == (survey / "s0.fil").stat().st_size for line in lines)
+    assert all(line["cpu"] > 0.5 and line["memory"] >= least_memory() for line in lines)
+    found = status(tmp_path / "out")
+    assert (found.units, found.left, found.done, found.failed) == (2, 2, 0, 0)
+    assert json.loads(CliRunner().invoke(app, ["batch", "status", str(tmp_path / "out"), "--json"]).stdout)["left"] == 2
+
+
+def test_segments_and_lists(survey, tmp_path):
+    names = tmp_path / "list.txt"
+    names.write_text(f"# of May\n{survey / 's0.fil'}\n\n{survey / 's3.fil'}\n")
+    batch = init([names], tmp_path / "out", quick())
+    assert sorted(Path(u.inputs[0]).name for u in batch.units) == ["s0.fil", "s3.fil"]
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(DataError, match="names none"):
+        init([tmp_path / "empty.txt"], tmp_path / "other", quick())
+
+
+def test_a_batch_grows_but_does_not_change(tmp_path):
+    night, out = tmp_path / "night", tmp_path / "out"
+    one_file(night, 0)
+    init([night], out, quick())
+    one_file(night, 1)
+    assert len(init([night], out, quick()).units) == 2
+    # Where it runs is no setting that results depend on.
+    elsewhere = load_config(None, ["batch.jobs=7", "run.threads=2"]).batch
+    assert init([night], out, quick().model_copy(update={"batch": elsewhere})).config.batch.jobs == 7
+    with pytest.raises(ConfigError, match="other settings"):
+        init([night], out, load_config(None, ["dedisp.dm_hi=61"]))
+    name = next(u.name for u in read_batch(out).units if u.inputs[0].endswith("s0.fil"))
+    product(out, name).write_bytes(b"finished")
+    with (night / "s0.fil").open("ab") as file:
+        file.write(b"\0" * 16)
+    with pytest.raises(ConfigError, match="made of other files"):
+        init([night], out, quick())
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "not json\n", '{"format": 1, "units": 2, "problems": [], "unreadable": []}']
+)
+def test_a_damaged_list_is_told(text, tmp_path):
+    (tmp_path / "units.jsonl").write_text(text)
+    with pytest.raises(DataError, match="damaged"):
+        read_batch(tmp_path)
+
+
+def test_no_batch_there(tmp_path):
+    with pytest.raises(DataError, match="holds no batch"):
+        read_batch(tmp_path)
+
+
+@given(
+    cores=st.integers(1, 128),
+    memory=st.integers(100 << 20, 512 * GIB),
+    threads=st.integers(0, 8),
+    sizes=st.lists(st.integers(0, 40 * GIB), min_size=1, max_size=40),
+)
+def test_a_machine_is_never_given_twice(cores, memory, threads, sizes):
+    room = Room(cores, memory, threads)
+    waiting = [Unit(f"u{i}", (), 0, 10.0, size, size // 10) for i, size in enumerate(sizes)]
+    running = []
+    while waiting:
+        taken = Room(
+            cores - sum(g.threads for g in running), memory - sum(g.memory for g in running), threads
+        )  # fmt: skip
+        given_ = share(waiting[0], len(waiting), taken, room)
+        if given_ is None:
+            # Something runs that will give room back.
+            running.pop(0)
+            continue
+        running.append(given_)
+        waiting.pop(0)
+        assert sum(g.threads for g in running) <= cores
+        # One unit alone is tried with the least, however small the machine.
+        assert sum(g.memory for g in running) <= max(memory, least_memory())
+        assert all(g.memory >= least_memory() for g in running)
+
+
+def test_cores_are_used_by_few_units_and_by_many():
+    room = Room(8, 64 * GIB)
+    small = Unit("u", (), 0, 10.0, GIB, GIB // 10)
+    assert share(small, 100, room, room).threads == 1
+    assert share(small, 2, room, room).threads == 4
+    assert share(small, 1, room, room).threads == 8
+    # Where memory holds only two, they have four threads each.
+    tight = Room(8, 2 * least_memory())
+    assert share(small, 100, tight, tight).threads == 4
+    own = limits(small, share(small, 100, room, room), Options(time_limit=5.0))
+    assert own.time_limit == 5.0
+    assert own.memory_limit > 1.3 * own.memory
+
+
+def _hold(path: str, seconds: float) -> None:
+    with only_one(Path(path), "batch run"):
+        Path(path).with_name("held").touch()
+        time.sleep(seconds)
+
+
+def test_the_second_is_told_who_is_the_first(tmp_path):
+    other = multiprocessing.get_context("spawn").Process(target=_hold, args=(str(tmp_path / "lock"), 30.0))
+    other.start()
+    try:
+        end = time.monotonic() + 30.0
+        while not (tmp_path / "held").exists() and time.monotonic() < end:
+            time.sleep(0.05)
+        with (
+            pytest.raises(ConfigError, match=f"process {other.pid} on .*, batch run since"),
+            only_one(tmp_path / "lock", "x"),
+        ):
+            pass
+    finally:
+        other.kill()
+        other.join()
+    # Killed, it holds nothing any more.
+    with only_one(tmp_path / "lock", "x"):
+        assert is_held(tmp_path / "lock")
+    assert not is_held(tmp_path / "lock")
+
+
+def test_slots_bound_readers(tmp_path):
+    first, second, third = (Slots(tmp_path / "slots", 2) for _ in range(3))
+    with first(), first(), second():
+        # A process counts once, however many of its threads read.
+        assert [is_held(p) for p in sorted((tmp_path / "slots").iterdir())] == [True, True]
+    with third():
+        assert sum(is_held(p) for p in (tmp_path / "slots").iterdir()) == 1
+    with Slots(tmp_path / "none", 0)():
+        assert not (tmp_path / "none").exists()
+
+
+def test_the_index_is_made_from_what_units_left(survey, tmp_path):
+    batch = init([survey], tmp_path / "out", quick())
+    names = [unit.name for unit in batch.units]
+    product(batch.folder, names[0]).write_bytes(b"whole")
+    write_record(batch.folder, Record(names[1], "failed", "no such thing", "input", 1))
+    write_record(batch.folder, Record(names[2], "running"))
+    write_record(batch.folder, Record(names[3], "running"))
+    write_record(batch.folder, Record(names[4], "done"))  # its product has been removed since
+    expected = ["done", "failed", "left", "running", "left", "left"]
+    with FileLock(log_file(batch.folder, names[3])) as lock:
+        assert lock.acquire()
+        for damage in (b"", b"no database at all, but long enough to be read as one", None):
+            ledger = Ledger(batch, writable=True)
+            if damage is not None:
+                ledger.path.write_bytes(damage)
+            ledger.refresh()
+            found = ledger.records()
+            assert [found[name].status for name in names] == expected
+    ledger.refresh()
+    assert ledger.records()[names[3]].status == "left"
+    product(batch.folder, names[0]).unlink()
+    ledger.refresh()
+    assert ledger.records()[names[0]].status == "left"
+
+
+def test_what_is_tried_again():
+    crash = Record("u", "failed", kind="crash", attempts=2)
+    assert again(crash, 2)
+    assert not again(crash, 1)
+    assert not again(replace(crash, kind="input"), 2)
+    assert not again(replace(crash, status="done"), 2)
