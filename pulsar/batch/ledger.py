@@ -104,10 +104,19 @@ class Ledger:
         return "left" if record.status == "done" else record.status
 
     def put(self, record: Record) -> None:
-        """Note what a unit has come to."""
-        with self._open() as db:
-            row = (record.name, record.status, -1, json.dumps(record.values()))
-            db.execute("REPLACE INTO units VALUES (?, ?, ?, ?)", row)
+        """Note what a unit has come to.
+
+        Raises
+        ------
+        PulsarError
+            The index cannot be written.
+        """
+        row = (record.name, record.status, -1, json.dumps(record.values()))
+        try:
+            with self._open() as db:
+                db.execute("REPLACE INTO units VALUES (?, ?, ?, ?)", row)
+        except sqlite3.Error as error:
+            raise PulsarError(f"{self.path}: the index of the batch cannot be written: {error}") from error
 
     def note(self, **facts: Any) -> None:
         """Keep facts about the run that is under way."""

@@ -86,7 +86,10 @@ def is_held(path: Path) -> bool:
     """Whether some process holds the lock on a file; False where there is no such file."""
     if not path.exists():
         return False
-    number = _try(path)
+    try:
+        number = _try(path)
+    except OSError:
+        return False  # of somebody else's batch nothing can be told
     if number is None:
         return True
     os.close(number)
@@ -113,7 +116,11 @@ def only_one(path: Path, what: str) -> Iterator[None]:
         Another process holds it: says which.
     """
     with FileLock(path) as lock:
-        if not lock.acquire(PATIENCE):
+        try:
+            free = lock.acquire(PATIENCE)
+        except OSError as error:
+            raise ConfigError(f"{path.parent}: this batch cannot be worked on: {path}: {error.strerror}") from error
+        if not free:
             raise ConfigError(
                 f"{path.parent}: is in the hands of {holder(path) or 'another process'}: wait for it or end it; "
                 "`pulsar batch status` shows how far it is"

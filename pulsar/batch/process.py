@@ -45,7 +45,10 @@ def main() -> None:
         if product(folder, unit.name).exists():
             return
         code = _attempt(folder, unit, request)
-    sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # All is on disk. To take libraries and compiled kernels apart in order costs 0.7 s more.
+    os._exit(code)
 
 
 def _end_with_parent() -> None:

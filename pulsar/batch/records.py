@@ -30,7 +30,8 @@ class Record:
     reason : str
         Why it failed or stopped.
     kind : str
-        ``input``, ``settings``, ``time``, ``memory``, ``crash``, ``failure``; empty where nothing is wrong.
+        ``input``, ``settings``, ``time``, ``memory``, ``crash``, ``failure``, ``storage`` (the folder of the batch
+        cannot be written); empty where nothing is wrong.
     attempts : int
         That have failed.
     seconds, cpu : float
@@ -71,15 +72,12 @@ class Record:
 
     @property
     def final(self) -> bool:
-        """Whether another attempt would fail in the same way: the input or the settings are wrong."""
-        return self.status == "failed" and self.kind in ("input", "settings")
+        """Whether another attempt would fail in the same way: input, settings or storage are wrong."""
+        return self.status == "failed" and self.kind in ("input", "settings", "storage")
 
 
 def again(record: Record, retries: int) -> bool:
-    """Whether a unit that has failed should be tried once more.
-
-    Another attempt would not help where the input or the settings are wrong.
-    """
+    """Whether a unit that has failed should be tried once more by itself."""
     return record.status == "failed" and not record.final and record.attempts <= retries
 
 

@@ -98,8 +98,9 @@ def sweep(stage: Path, ident: str, folder: Path) -> None:
     if not root.is_dir():
         return
     for left in root.iterdir():
-        with FileLock(log_file(folder, left.name)) as lock:
-            if lock.acquire():
+        log = log_file(folder, left.name)
+        with FileLock(log) as lock:
+            if not log.exists() or lock.acquire():
                 shutil.rmtree(left, ignore_errors=True)
     with contextlib.suppress(OSError):
         root.rmdir()

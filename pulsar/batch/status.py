@@ -1,5 +1,6 @@
 """How far a batch is, what has failed and why, and when it will be over."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -76,7 +77,9 @@ def status(folder: Path | str) -> BatchStatus:
     batch = read_batch(folder)
     lock_file = batch.folder / "lock"
     with FileLock(lock_file) as lock:
-        ours = lock.acquire()
+        ours = False
+        with contextlib.suppress(OSError):  # whose batch it is may keep it from being written
+            ours = lock.acquire()
         busy = "" if ours else holder(lock_file)
         ledger = Ledger(batch, writable=ours)
         if ours:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from pulsar.batch.records import Record, read_record, write_record
+from pulsar.batch.records import MOST_TOLD, Record, read_record, write_record
 from pulsar.batch.staging import sweep
 from pulsar.batch.units import Unit, log_file, product
 
@@ -83,7 +83,14 @@ def run_unit(folder: Path | str, unit: Unit, options: Options, stop: threading.E
     Record
         What came of it; below 1 kB as JSON.
     """
-    folder = Path(folder).absolute()
+    try:
+        return _run_unit(Path(folder).absolute(), unit, options, stop)
+    except OSError as error:
+        # A full disk, a folder that is gone: nothing is kept of this attempt, so that the next run tries it again.
+        return Record(unit.name, "failed", f"{error.filename or folder}: {error.strerror}"[:MOST_TOLD], "storage", 1)
+
+
+def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event | None) -> Record:
     before = read_record(folder, unit.name)
     if product(folder, unit.name).exists() and before is not None and before.status == "done":
         return before
@@ -179,6 +186,6 @@ def _told(record: Record, attempts: int, ended: str, code: int, options: Options
     elif ended == "memory":
         reason = f"took more than the limit of {options.memory_limit / 2**20:.0f} MiB"
     else:
-        how = f"signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"exit code {code}"
+        how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
         ended, reason = "crash", f"its process ended with {how}: see logs/{record.name}.log"
     return replace(record, status="failed", kind=ended, reason=reason, attempts=attempts + 1)

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Search many observations: begin, run, look, retry, merge.", no_args_is_help=True)
 
+#: Failures and problems that `status` prints, each.
+MOST_TOLD = 20
+
 Folder = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the batch.", show_default=False)]
 
 
@@ -174,10 +177,12 @@ def _print_status(found: "BatchStatus") -> None:
         out(f"over in     about {duration(found.eta)}")
     for record in found.runs:
         out(f"running     {record.name}{' on ' + record.host if record.host else ''}")
-    for record in found.failures:
-        out(f"failed      {record.name} (attempt {record.attempts}): {record.reason}")
-    for problem in found.problems:
-        out(f"problem     {problem}")
+    lines = [f"failed      {r.name} (attempt {r.attempts}): {r.reason}" for r in found.failures]
+    for some in (lines, [f"problem     {problem}" for problem in found.problems]):
+        for line in some[:MOST_TOLD]:
+            out(line)
+        if len(some) > MOST_TOLD:
+            out(f"            ... and {len(some) - MOST_TOLD} more: --json has them all")
 
 
 @app.command("retry")

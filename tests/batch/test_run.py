@@ -4,6 +4,7 @@ import json
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from batch.conftest import command, environment, left_behind, one_file, processes, quick, wait_until
@@ -12,8 +13,9 @@ from typer.testing import CliRunner
 from pulsar.batch.drive import Request, retry, run_batch
 from pulsar.batch.gather import merged
 from pulsar.batch.locks import FileLock
-from pulsar.batch.records import read_record
+from pulsar.batch.records import again, read_record
 from pulsar.batch.status import status
+from pulsar.batch.unit import Options, run_unit
 from pulsar.batch.units import init, log_file
 from pulsar.cli.app import app
 from pulsar.errors import ConfigError
@@ -95,6 +97,17 @@ def test_limits(request_, kind, words, survey, tmp_path):
     assert len(json.dumps(outcome.failures[0].values())) < 1024
 
 
+def test_a_folder_that_cannot_be_written_is_told(survey, tmp_path):
+    batch = init([survey / "s0.fil"], tmp_path / "out", quick())
+    (batch.folder / "records").rmdir()
+    record = run_unit(batch.folder, batch.units[0], Options())
+    assert (record.status, record.kind) == ("failed", "storage")
+    assert "records" in record.reason
+    assert not again(record, 5)
+    (batch.folder / "records").mkdir()
+    assert status(batch.folder).left == 1
+
+
 def test_settings_that_results_depend_on_stay(survey, tmp_path):
     batch = init([survey / "s0.fil"], tmp_path / "out", quick())
     with pytest.raises(ConfigError, match=r"only settings of \[batch\] and \[run\]"):
@@ -130,3 +143,29 @@ def test_a_unit_taken_for_lost_is_waited_for(survey, tmp_path):
     assert [f.kind for f in outcome.failures] == ["time"]
     assert run_batch(batch.folder, Request(retries=1)).exit_code == 0
     assert not left_behind(batch.folder)
+
+
+@pytest.mark.slow
+def test_real_observations_one_of_them_cut(shared_data, tmp_path):
+    night = tmp_path / "night"
+    night.mkdir()
+    for name in ("burst/28.fil", "bits/synthetic_2bit.fil", "series/lovell_psr0.dat", "series/lovell_psr0.inf"):
+        shutil.copy2(shared_data / name, night)
+    (night / "cut.fil").write_bytes((shared_data / "burst/28.fil").read_bytes()[:200])
+    (night / "short.fil").write_bytes((shared_data / "bits/parkes_8bit_1.fil").read_bytes()[:100_000])
+    out = str(tmp_path / "out")
+    begun = CliRunner().invoke(app, ["batch", "init", str(night), "--out", out, "--dm", "0", "600"])
+    assert begun.exit_code == 3
+    assert "cut.fil" in begun.stderr
+    done = CliRunner().invoke(app, ["batch", "run", out, "-q"])
+    assert done.exit_code == 3
+    assert "3 units done, 1 failed, 0 left" in done.stdout
+    assert [Path(f.reason.partition(":")[0]).name for f in status(out).failures] == ["short.fil"]
+    listed = CliRunner().invoke(app, ["batch", "merge", out])
+    assert listed.exit_code == 0
+    run = read(tmp_path / "out" / "ALL.h5")
+    assert min(abs(run.rows("candidates")["period"] - 0.2265362)) < 1e-5
+    assert min(abs(run.rows("candidates")["period"] - 0.24999)) < 1e-4
+    assert min(abs(run.rows("single_pulses")["dm"] - 474.8)) < 4.0
+    assert any("cut.fil" in problem for problem in run.problems)
+    assert any("short.fil" in problem for problem in run.problems)
