@@ -7,12 +7,13 @@ import logging
 import math
 import queue
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 from pulsar.batch.local import POLL, Room, least_memory, limits, share
-from pulsar.batch.records import Record, again
+from pulsar.batch.records import MOST_TOLD, Record, again, write_record
 from pulsar.batch.unit import Options, run_unit
 from pulsar.batch.units import Batch, Unit
 from pulsar.config.model import BatchConfig
@@ -67,31 +68,33 @@ def work(
         Dask is not installed, or the cluster cannot be reached.
     """
     ended: queue.Queue[tuple[Unit, Any]] = queue.Queue()
-    left, attempt = len(todo), 0
+    # A scheduler that others use may remember an earlier run: tasks of this one have names of their own.
+    run, attempt = uuid.uuid4().hex[:8], 0
+    # Dask forgets a task that nobody holds.
+    pending: set[Any] = set()
     with _client(config, room, len(todo)) as client:
 
         def submit(unit: Unit) -> None:
             nonlocal attempt
             attempt += 1
             own = _options(unit, options, room, len(todo))
-            # Each attempt is a task of its own; pure: a lost result is made again, by finding the product.
-            key = f"pulsar-{batch.ident}-{unit.name}-{attempt}"
+            key = f"pulsar-{batch.ident}-{run}-{attempt}-{unit.name}"
             future = client.submit(run_unit, str(batch.folder.absolute()), unit, own, key=key, retries=retries)
+            pending.add(future)
             future.add_done_callback(lambda done: ended.put((unit, done)))
 
         for unit in todo:
             submit(unit)
-        while left and not stop.is_set():
+        while pending and not stop.is_set():
             try:
                 unit, future = ended.get(timeout=POLL)
             except queue.Empty:
                 continue
-            record = _record(unit, future)
+            pending.discard(future)
+            record = _record(batch, unit, future)
             put(record)
             if again(record, retries):
                 submit(unit)
-            else:
-                left -= 1
 
 
 def _options(unit: Unit, options: Options, room: Room, units: int) -> Options:
@@ -101,16 +104,18 @@ def _options(unit: Unit, options: Options, room: Room, units: int) -> Options:
     return limits(unit, given, options)
 
 
-def _record(unit: Unit, future: Any) -> Record:
-    """What a task has come to; what became of its worker counts as its failure."""
+def _record(batch: Batch, unit: Unit, future: Any) -> Record:
+    """What a task has come to."""
+    if future.status == "finished":
+        found: Record = future.result()
+        return found
     error = future.exception() if future.status == "error" else None
-    if error is not None or future.status != "finished":
-        what = f"{type(error).__name__}: {error}" if error is not None else future.status
-        return Record(
-            unit.name, "failed", kind="crash", reason=f"its Dask task was lost: {what}"[:400], attempts=LOSSES
-        )
-    found: Record = future.result()
-    return found
+    what = f"{type(error).__name__}: {error}" if error is not None else future.status
+    lost = Record(unit.name, "failed", f"its Dask task was lost: {what}"[:MOST_TOLD], "crash", LOSSES)
+    if error is not None:
+        # All workers that tried are gone: nobody else could tell.
+        write_record(batch.folder, lost)
+    return lost
 
 
 @contextmanager

@@ -83,18 +83,21 @@ class Outcome:
     failures : list of Record
     unreadable : int
         Files that could not be read when the batch was made.
+    submitted : bool
+        What is left is in the hands of a cluster.
     """
 
     done: int = 0
     left: int = 0
     failures: list[Record] = field(default_factory=list)
     unreadable: int = 0
+    submitted: bool = False
 
     @property
     def exit_code(self) -> int:
-        """0: all units are done; 3: some input could not be read; 2, 1: as of one search."""
+        """0: all units are done, or submitted; 3: some input could not be read; 2, 1: as of one search."""
         codes = [CODES.get(record.kind, 1) for record in self.failures] + [3] * bool(self.unreadable)
-        return max(codes, default=0)
+        return max([*codes, int(self.left > 0 and not self.submitted)])
 
 
 def run_batch(folder: Path | str, request: Request | None = None, *, progress: Progress | None = None) -> Outcome:
@@ -118,8 +121,6 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
     request = Request() if request is None else request
     progress = Progress("quiet") if progress is None else progress
     batch = read_batch(folder)
-    if request.stage_in and not Path(request.stage_in).is_dir():
-        raise ConfigError(f"--stage-in {request.stage_in}: no such folder on this machine: create it first")
     with only_one(batch.folder / "lock", f"batch run --engine {request.engine}"):
         ledger = Ledger(batch, writable=True)
         told = _Teller(ledger, progress, request.retries)
@@ -135,18 +136,14 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
                 if request.stage_in:
                     sweep(Path(request.stage_in), batch.ident, batch.folder)
         ledger.refresh()
-        return outcome(batch, ledger)
-
-
-def outcome(batch: Batch, ledger: Ledger) -> Outcome:
-    """What the units of a batch have come to."""
-    records = ledger.records().values()
-    return Outcome(
-        sum(record.status == "done" for record in records),
-        sum(record.status not in ("done", "failed") for record in records),
-        [record for record in records if record.status == "failed"],
-        len(batch.unreadable),
-    )
+        records = ledger.records().values()
+        return Outcome(
+            sum(record.status == "done" for record in records),
+            sum(record.status not in ("done", "failed") for record in records),
+            [record for record in records if record.status == "failed"],
+            len(batch.unreadable),
+            submitted=request.engine == "slurm" and not request.wait,
+        )
 
 
 def settings(batch: Batch, request: Request) -> Config:
@@ -187,8 +184,9 @@ def _work(batch: Batch, config: Config, todo: Sequence[Unit], request: Request, 
             waiting=request.wait, stop=stop,
         )  # fmt: skip
         return
-    here = request.engine == "local" or config.batch.scheduler == "local"
-    if here:
+    if request.engine == "local" or config.batch.scheduler == "local":
+        if request.stage_in and not Path(request.stage_in).is_dir():
+            raise ConfigError(f"--stage-in {request.stage_in}: no such folder on this machine: create it first")
         compiled(config, told.progress)
         memory = memory_budget(request.memory if request.memory != "auto" else config.run.memory)
         room = Room(request.cores or thread_count(config), memory, request.threads)
@@ -226,6 +224,9 @@ class _Teller:
                 f"{record.name}: done in {record.seconds:.0f} s, {record.candidates} candidates; "
                 f"{self.ended} of {self.units} units"
             )
+        elif record.kind == "storage":
+            # No record of it could be kept to be told at the end.
+            self.progress.warning(f"{record.name}: {record.reason}")
         elif record.status == "failed":
             self.progress.message(f"{record.name}: failed (attempt {record.attempts}): {record.reason}")
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Version of the list of units.
 FORMAT: Final = 1
+#: Settings that name files and folders.
+FILES: Final = {"input": ("pointings",), "rfi": ("zaplist", "mask"), "known": ("catalogue",), "run": ("scratch",)}
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,7 @@ def init(
     from pulsar.io.night import scan
     from pulsar.pipeline.night import unmatched_pointings
 
-    folder = Path(folder)
+    folder, config = Path(folder), _absolute(config)
     night = scan(listed(map(Path, paths)), config.input)
     units, failing = plan_units(night, config, beams=beams, segment=segment, overlap=overlap)
     try:
@@ -313,6 +315,18 @@ def init(
         write_whole(settings_file(folder), to_toml(config, with_help=False))
         write_whole(folder / "units.jsonl", "\n".join(lines) + "\n")
     return read_batch(folder)
+
+
+def _absolute(config: Config) -> Config:
+    """The settings with the files that they name told from the root: units run in any folder, on any node."""
+    changed = {}
+    for section, keys in FILES.items():
+        values = getattr(config, section)
+        paths = {key: getattr(values, key) for key in keys}
+        # What is no file may be a word, such as psrqpy.
+        found = {key: str(Path(path).absolute()) for key, path in paths.items() if path and Path(path).exists()}
+        changed[section] = values.model_copy(update=found)
+    return config.model_copy(update=changed)
 
 
 def _check_same(folder: Path, config: Config, units: Sequence[Unit]) -> None:

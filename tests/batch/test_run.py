@@ -69,6 +69,8 @@ def test_staged_inputs_are_the_same_observation(survey, tmp_path):
     left = stage / f"pulsar-batch-{batch.ident}" / "killed"
     left.mkdir(parents=True)
     (left / "copy.fil").write_bytes(b"of a process that was killed")
+    with pytest.raises(ConfigError, match="no such folder"):
+        run_batch(batch.folder, Request(stage_in=str(tmp_path / "nowhere")))
     request = Request(stage_in=str(stage), io_slots=1, cores=1)
     assert run_batch(batch.folder, request).exit_code == 0
     assert not list(stage.iterdir())
@@ -77,8 +79,6 @@ def test_staged_inputs_are_the_same_observation(survey, tmp_path):
     alone = search([survey / "s3.fil"], quick(), tmp_path / "alone.h5")
     assert staged.rows("candidates").tobytes() == alone.rows("candidates").tobytes()
     assert staged.provenance["fingerprint"] == alone.provenance["fingerprint"]
-    with pytest.raises(ConfigError, match="no such folder"):
-        run_batch(batch.folder, Request(stage_in=str(tmp_path / "nowhere")))
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,18 @@ def test_an_array_goes_on_where_the_wall_time_cuts_it(cluster, survey, undisturb
     assert candidates(batch) == undisturbed
     # Twenty seconds a job are too few for six units: at least two more arrays were needed.
     assert len(list((batch.folder / "slurm").glob("*.sh"))) >= 3, told
+
+
+@pytest.mark.slow
+def test_jobs_of_dask(cluster, survey, undisturbed, tmp_path):
+    pytest.importorskip("dask_jobqueue")
+    batch = init([survey], tmp_path / "out", quick())
+    options = ["--engine", "dask", "--set", "batch.scheduler=slurm", "--set", "batch.walltime=00:10:00"]
+    options += ["--set", "batch.memory=2GiB", "--set", "batch.jobs=2", "--threads", 1]
+    done = subprocess.run(
+        command(batch.folder, *options), env=environment(), capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert candidates(batch) == undisturbed
+    show = ["squeue", "--noheader", "--states=PENDING,RUNNING"]
+    assert wait_until(lambda: not subprocess.run(show, capture_output=True, text=True).stdout.strip(), 60.0)

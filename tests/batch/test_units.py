@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from pulsar.batch.drive import Outcome
 from pulsar.batch.ledger import Ledger
 from pulsar.batch.local import Room, least_memory, limits, share
 from pulsar.batch.locks import FileLock, Slots, is_held, only_one
@@ -22,6 +24,7 @@ from pulsar.batch.units import Unit, init, log_file, product, read_batch
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.open import open_observation
 
 GIB = 1 << 30
 
@@ -46,7 +49,7 @@ def test_one_line_a_unit_and_what_cannot_be_read_is_told(survey, tmp_path):
     assert json.loads(CliRunner().invoke(app, ["batch", "status", str(tmp_path / "out"), "--json"]).stdout)["left"] == 2
 
 
-def test_segments_and_lists(survey, tmp_path):
+def test_lists_of_files(survey, tmp_path):
     names = tmp_path / "list.txt"
     names.write_text(f"# of May\n{survey / 's0.fil'}\n\n{survey / 's3.fil'}\n")
     batch = init([names], tmp_path / "out", quick())
@@ -73,6 +76,16 @@ def test_a_batch_grows_but_does_not_change(tmp_path):
         file.write(b"\0" * 16)
     with pytest.raises(ConfigError, match="made of other files"):
         init([night], out, quick())
+
+
+def test_files_of_the_settings_are_found_from_any_folder(survey, tmp_path, monkeypatch):
+    (tmp_path / "lines.txt").write_text("50.0 0.1\n")
+    monkeypatch.chdir(tmp_path)
+    config = load_config(None, ["rfi.zaplist=lines.txt"])
+    batch = init([survey / "s0.fil"], tmp_path / "out", config)
+    assert batch.config.rfi.zaplist == str(tmp_path / "lines.txt")
+    assert batch.config.known.catalogue == ""
+    assert len(init([survey / "s0.fil"], tmp_path / "out", config).units) == 1
 
 
 @pytest.mark.parametrize(
@@ -168,6 +181,23 @@ def test_slots_bound_readers(tmp_path):
         assert not (tmp_path / "none").exists()
 
 
+def test_who_reads_has_a_slot(survey, tmp_path):
+    (tmp_path / "slots").mkdir()
+    obs = open_observation(survey / "s0.fil")
+    obs.gate = Slots(tmp_path / "slots", 1)
+    slot = tmp_path / "slots" / "000"
+    with FileLock(slot) as lock:
+        assert lock.acquire()
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(obs.read, 0, 16)
+            with pytest.raises(TimeoutError):
+                reading.result(timeout=0.3)
+            lock.release()
+            assert reading.result(timeout=30.0).data.shape == (16, 16)
+    assert not is_held(slot)
+    obs.close()
+
+
 def test_the_index_is_made_from_what_units_left(survey, tmp_path):
     batch = init([survey], tmp_path / "out", quick())
     names = [unit.name for unit in batch.units]
@@ -191,6 +221,16 @@ def test_the_index_is_made_from_what_units_left(survey, tmp_path):
     product(batch.folder, names[0]).unlink()
     ledger.refresh()
     assert ledger.records()[names[0]].status == "left"
+
+
+def test_the_exit_code_says_what_is_wrong():
+    record = Record("u", "failed")
+    assert Outcome(done=3).exit_code == 0
+    assert Outcome(done=3, left=1).exit_code == 1
+    assert Outcome(left=3, submitted=True).exit_code == 0
+    assert Outcome(done=3, unreadable=1).exit_code == 3
+    assert Outcome(failures=[replace(record, kind="crash"), replace(record, kind="input")]).exit_code == 3
+    assert Outcome(failures=[replace(record, kind="memory"), replace(record, kind="settings")]).exit_code == 2
 
 
 def test_what_is_tried_again():
