@@ -119,13 +119,16 @@ def cluster(tmp_path, monkeypatch):
             pytest.skip(f"Slurm cannot be started here: see {folder}/slurmctld.log and slurmd.log")
         yield folder
     finally:
-        subprocess.run(["scancel", "--user=root", "--full"], check=False, capture_output=True)
-        time.sleep(1.0)
+        subprocess.run(["scancel", "--user=root"], check=False, capture_output=True)
+        asked = ["squeue", "--noheader"]
+        # A node whose jobs are not over leaves their keepers behind.
+        wait_until(lambda: not subprocess.run(asked, capture_output=True, text=True).stdout.strip(), 30.0)
         for name in ("slurmd", "slurmctld", "munged"):
             pid = folder / f"{name}.pid"
             if pid.exists():
-                os.kill(int(pid.read_text()), signal.SIGTERM)
-                wait_until(lambda pid=pid: not pid.exists(), 10.0)
+                number = int(pid.read_text())
+                os.kill(number, signal.SIGTERM)
+                wait_until(lambda number=number: not Path(f"/proc/{number}").exists(), 10.0)
 
 
 @pytest.mark.slow
