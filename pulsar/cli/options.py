@@ -23,7 +23,7 @@ Debug = Annotated[
 ]
 Files = Annotated[
     list[Path],
-    typer.Argument(metavar="FILE...", help="SIGPROC, PSRFITS or series files of one observation.", show_default=False),
+    typer.Argument(metavar="FILE...", help="Files of one observation, in any format that is read.", show_default=False),
 ]
 Preset = Annotated[
     str | None, typer.Option("--config", metavar="PRESET|FILE", help="Preset or TOML file.", show_default="default")

@@ -35,7 +35,7 @@ from pulsar.cli.tables import print_table
 
 OptionalFiles = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="FILE...", help="SIGPROC, PSRFITS or series files of one observation.", show_default=False),
+    typer.Argument(metavar="FILE...", help="Files of one observation, in any format that is read.", show_default=False),
 ]
 SurveyFile = Annotated[
     Path | None,

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 
 from pulsar.data.block import Block
 from pulsar.data.direction import dms, hms
-from pulsar.data.header import Header
+from pulsar.data.header import (
+    HIGHEST_FREQ,
+    LATEST_MJD,
+    LONGEST_TSAMP,
+    MOST_CHANNELS,
+    SHORTEST_TSAMP,
+    Header,
+)
 from pulsar.data.html import facts, known
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
@@ -272,6 +279,32 @@ def channel_mean(obs: BaseObservation, start: int, stop: int) -> NDArray[np.floa
     most = max(1, MEAN_BYTES // (obs.header.nchans * obs.dtype.itemsize))
     data = obs.read(start, min(stop - start, most)).data
     return np.asarray(np.mean(data, axis=1, dtype=np.float64))
+
+
+def check_header(path: Path, header: Header) -> None:
+    """Refuse a header that no observation has, whatever format it is from.
+
+    Readers say more exactly, and before, which byte or key of theirs is wrong. What only they can know is theirs, too:
+    whether the file is long enough. A frequency of a series, and a start, may be NaN.
+
+    Raises
+    ------
+    DataError
+        Naming the file and the quantity.
+    """
+    nchans, last = header.nchans, header.fch1 + (header.nchans - 1) * header.foff
+    if header.freq_table is not None:
+        last = header.freq_table[-1]
+    radio = header.is_series or (0.0 < last <= header.fch1 <= HIGHEST_FREQ and (nchans == 1 or header.foff < 0.0))
+    for fits, what in (
+        (1 <= nchans <= MOST_CHANNELS, f"{nchans} channels: from 1 to {MOST_CHANNELS} can be read"),
+        (header.nsamps >= 1, "no whole spectrum"),
+        (SHORTEST_TSAMP <= header.tsamp <= LONGEST_TSAMP, f"a sampling time of {header.tsamp:g} s"),
+        (radio, f"{nchans} channels from {header.fch1:g} MHz in steps of {header.foff:g} MHz"),
+        (np.isnan(header.tstart) or 0.0 < header.tstart <= LATEST_MJD, f"a start at MJD {header.tstart:g}"),
+    ):
+        if not fits:
+            raise DataError(f"{path}: its header says {what}, as no observation has: it was cut or damaged")
 
 
 def overridden(header: Header, *, ra_deg: float | None, dec_deg: float | None, tsamp: float | None) -> Header:

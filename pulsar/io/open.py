@@ -6,7 +6,7 @@ from pathlib import Path
 from pulsar.config.model import InputConfig
 from pulsar.data.files import check_file
 from pulsar.errors import DataError
-from pulsar.io.base import BaseObservation, overridden
+from pulsar.io.base import BaseObservation, check_header, overridden
 from pulsar.io.fast import parse_name
 from pulsar.io.sigproc_header import is_sigproc
 
@@ -49,6 +49,7 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
         for path in dict.fromkeys(_samples_of(Path(p)) for p in paths):
             reader = _open_one(path, config)
             readers.append(reader)
+            check_header(path, reader.header)
             if len(paths) > MOST_OPEN:
                 reader.park()
             header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
