@@ -4,6 +4,7 @@ Also taken over are CONTRIBUTING.md, CHANGELOG.md and benchmarks/README.md, whos
 """
 
 import html
+import logging
 import posixpath
 import re
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+
+#: Its warnings fail a strict build.
+log = logging.getLogger("mkdocs.hooks.reference")
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files outside docs/ that are pages of the site.
@@ -133,13 +137,33 @@ def relinked(text: str, source: str, page: str) -> str:
     return re.sub(r"(!?)\[([^\]]*)\]\(([^)#\s]*)(#[^)\s]*)?\)", link, text)
 
 
+def out_of_lists(text: str) -> list[int]:
+    """Lines that a list of the site loses, though that of GitHub has them: indented by less than four spaces."""
+    lines, inside = [], False
+    before = "text"
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("```"):
+            inside = not inside
+        elif not inside and re.match(r" +```| {1,3}([-*+]|\d+\.) " if before else r" +```| {1,3}\S", line):
+            lines.append(number)
+        before = line.strip()
+    return lines
+
+
+def checked(text: str, source: str) -> str:
+    """The text, with a warning where the site would show it otherwise than GitHub."""
+    for number in out_of_lists(text):
+        log.warning("%s, line %d: indent what stands in a list by four spaces, code by none", source, number)
+    return text
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
     made = {"reference/commands.md": commands, "reference/settings.md": settings, "reference/tables.md": tables}
     for name, make in made.items():
         files.append(File.generated(config, name, content=make()))
     for source, name in TAKEN.items():
-        text = (ROOT / source).read_text(encoding="utf-8")
+        text = checked((ROOT / source).read_text(encoding="utf-8"), source)
         files.append(File.generated(config, name, content=relinked(text, source, name)))
     for picture in (ROOT / "benchmarks").glob("*.png"):
         files.append(File.generated(config, f"benchmarks/{picture.name}", abs_src_path=str(picture)))
@@ -150,4 +174,4 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links from docs/ to other files of the repository."""
     uri = page.file.src_uri
     made = uri in TAKEN.values() or uri.startswith("reference/")
-    return markdown if made else relinked(markdown, f"docs/{uri}", uri)
+    return markdown if made else relinked(checked(markdown, f"docs/{uri}"), f"docs/{uri}", uri)

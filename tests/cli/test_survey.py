@@ -1,13 +1,14 @@
 """``pulsar plan --survey``: what a survey takes."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
-from pulsar.config.survey import Survey
+from pulsar.config.survey import Survey, load_survey
 from pulsar.pipeline.survey import plan_survey
 
 SURVEY = {
@@ -117,6 +118,13 @@ def test_errors_name_the_key(tmp_path: Path, old: str, new: str, words: list[str
     assert result.exit_code == 2
     for text in words:
         assert text in result.stderr
+
+
+def test_the_example_of_the_documentation_is_a_survey(tmp_path: Path) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "howto" / "survey.md"
+    (example,) = re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    survey = load_survey(write(tmp_path / "plan.toml", example))
+    assert (survey.observing.beams, survey.band.nchans, survey.search.config) == (19, 4096, "fast-19beam")
 
 
 def test_files_or_a_survey(tmp_path: Path) -> None:
