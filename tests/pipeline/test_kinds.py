@@ -172,7 +172,8 @@ def test_gaps_reach_the_folding_search(tmp_path):
 
     def spy(self, stage):
         found = real(self, stage)
-        seen.append(found.ffa._gaps)
+        (folding,) = (s for s in found.searches if s.name == "ffa")
+        seen.append(folding._gaps)
         return found
 
     config = load_config(None, [*QUICK, "dedisp.dm_hi=40"])
