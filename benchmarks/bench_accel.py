@@ -56,7 +56,7 @@ def profile(turns: np.ndarray, duty: float, snr: float) -> np.ndarray:
 
 def stages(search: AccelSearch, series: np.ndarray, repeat: int) -> dict[str, float]:
     """Least CPU seconds of the stages and of the whole."""
-    from pulsar_kernels import correlate, dechirp, drifts, whiten
+    from pulsar_kernels import correlate, drifts, hits, whiten
 
     spent: dict[str, float] = {}
 
@@ -75,7 +75,7 @@ def stages(search: AccelSearch, series: np.ndarray, repeat: int) -> dict[str, fl
         (correlate, "short_series", "short series"),
         (correlate, "correlate", "correlation"),
         (drifts, "sum_rows", "harmonic sums"),
-        (dechirp, "select", "refinement"),
+        (hits, "select", "refinement"),
         (whiten, "whiten_amplitudes", "whitening"),
         (search.amplitudes, "fill", "FFT, noise level"),
     )

@@ -67,7 +67,7 @@ def best_of(repeat: int, func: Callable[..., Any], *args: Any) -> float:
 
 def stages(series: NDArray[Any], search: SinglePulseSearch, repeat: int) -> None:
     """Time the kernels one by one."""
-    from pulsar_kernels import cells, matched
+    from pulsar_kernels import baseline, cells, matched
 
     b = search._buffers()
     excess = np.ones(search._nexcess)
@@ -78,7 +78,7 @@ def stages(series: NDArray[Any], search: SinglePulseSearch, repeat: int) -> None
         ("moments of cells", cells.cell_moments, (series, b.mean, b.var, b.count)),
         (
             "baseline and noise",
-            cells.baseline_and_noise,
+            baseline.baseline_and_noise,
             (b.mean, b.var, b.count, search._nbase, search._nnoise, b.base, b.scale),
         ),
         ("scatter of sums", cells.scatter_of_sums, (series, b.count, b.base, b.scale, b.cells, b.work, excess)),

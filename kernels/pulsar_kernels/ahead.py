@@ -19,9 +19,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     "statistics": ("unpack", "moments", "interference"),
     "dedispersion": ("clean", "tree", "dedisperse"),
     "fft": ("fft", "whiten", "lanes", "harmonics", "peaks"),
-    "accel": ("fft", "whiten", "lanes", "harmonics", "peaks", "correlate", "drifts", "dechirp"),
+    "accel": ("fft", "whiten", "lanes", "harmonics", "peaks", "correlate", "drifts", "hits"),
     "ffa": ("ffa", "longwave"),
-    "single pulse": ("cells", "matched", "pulses", "clusters", "period", "longwave"),
+    "single pulse": ("cells", "baseline", "matched", "pulses", "clusters", "period", "longwave"),
     "fold": ("fold", "boxcar", "shear", "longwave"),
     "simulation": ("synth",),
 }

@@ -4,7 +4,7 @@ Written by benchmarks/kernel_index.py; `pulsar_kernels.ahead` tells how the type
 """
 
 VERSIONS = (
-    "dechirp.select(float32[::1], float32[::1], int64, float64, float64[:,::1], int64[::1], int64, float64[::1]"
+    "hits.select(float32[::1], float32[::1], int64, float64, float64[:,::1], int64[::1], int64, float64[::1]"
     ", float64[::1], float32[::1], float32[::1], float64, float64[:,::1], float64[:,::1])",
     "ffa.search_periods(int16[::1], int64, int64[:,::1], int64[::1], float64[::1], float64, int16[::1]"
     ", int32[::1], float32[::1], uint8[::1], float32[:,::1])",
@@ -13,7 +13,7 @@ VERSIONS = (
     ", int64[::1], uint16[:,::1], uint8[::1], int16[:,:,::1], int16[:,::1], int32[:,::1], int32[:,:,::1])",
     "whiten.noise_levels(float32[::1], float32[::1], int64, int64[::1], float64[::1], float64[::1]"
     ", float64[:,::1], int64, float64[::1])",
-    "cells.baseline_and_noise(float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], float32[::1])",
+    "baseline.baseline_and_noise(float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], float32[::1])",
     "matched.scan_either(int16[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64[:,::1]"
     ", float64[:,::1], int16[::1], float64[:,::1])",
     "correlate.correlate(float32[:,::1], float32[:,::1], float32[:,::1], correlate.Block, int64, int64, int64"
@@ -61,7 +61,7 @@ VERSIONS = (
     "longwave.remove_tone(float32[::1], float64, int64, float64[:,::1])",
     "moments.moments_u8(uint8[:,::1], int64, float64[::1], float64[:,::1], int64[::1])",
     "longwave.drift_snr(float32[:,::1], int64[::1], int64[::1], float64, float64[:,::1])",
-    "dechirp.exact(float32[::1], float32[::1], int64, float64, float64[:,::1], int64[::1])",
+    "hits.exact(float32[::1], float32[::1], int64, float64, float64[:,::1], int64[::1])",
     "moments.running_medians(float64[:,::1], int64[::1], int64[::1], float64[:,::1])",
     "interference.strongest(float32[:,:], int64, bool[::1], float32[::1], int64[::1])",
     "longwave.explained(float64[::1], float64[::1], bool[::1], float64[::1], float64, float64[::1])",

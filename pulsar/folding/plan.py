@@ -234,7 +234,7 @@ def plan_bands(
 
 def _plan_pairs(delays: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
     """Rows of a table with each pair of channels once for every relative delay, where groups find theirs, its bytes."""
-    from pulsar_kernels.fold import PIECE
+    from pulsar_kernels.bandsums import PIECE
 
     ngroups, npairs = delays.shape[0], delays.shape[1] // 2
     if npairs == 0:

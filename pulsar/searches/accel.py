@@ -247,7 +247,7 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         return found
 
     def _detections(self, b: "_Buffers", found: int) -> NDArray[Any]:
-        from pulsar_kernels import dechirp
+        from pulsar_kernels import hits as kernels
 
         if found == 0:
             return self._table(0)
@@ -269,17 +269,17 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         # Bytes hold strong powers roughly, and which of f, 2 f, 3 f ... comes first matters.
         strong = order[: min(EXACT_HITS, np.count_nonzero(logp < EXACT_LOGP))]
         if strong.size:
-            dechirp.exact(b.real, b.imag, PAD, limits.filled, hits, strong)
+            kernels.exact(b.real, b.imag, PAD, limits.filled, hits, strong)
             logp[strong] = stats.power_logp(hits[strong, 4], nharm[strong])
             order = np.argsort(logp, kind="stable")
         most = min(found, self.config.max_detections)
         out = np.empty((most, 7))
-        kept = dechirp.select(
+        kept = kernels.select(
             *(b.real, b.imag, PAD, limits.filled, hits, order, self._nfree),
             np.array([float(self.nbins), limits.z_limit, limits.w_limit]),
             np.array([self.logp_threshold, self.config.nharm, limits.r_hi]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
-            np.zeros((most, dechirp.KNOWN)),
+            np.zeros((most, kernels.KNOWN)),
         )
         out = out[np.argsort(out[:kept, 5], kind="stable")]
         span = self.amplitudes.span

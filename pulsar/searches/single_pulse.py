@@ -133,7 +133,7 @@ class SinglePulseSearch(Search["_Buffers"]):
         return _Buffers(*_sizes(self.nsamps, self._widest))
 
     def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> NDArray[Any]:
-        from pulsar_kernels import cells
+        from pulsar_kernels import baseline, cells
 
         odd = cells.cell_moments(series, b.mean, b.var, b.count)
         runs = _NO_RUNS if odd == 0 else cells.constant_runs(series, b.mean, b.var, b.count, odd)
@@ -148,7 +148,7 @@ class SinglePulseSearch(Search["_Buffers"]):
                 if not _wander(means, size // BASE_CELLS):
                     continue
                 means = _NO_FLOATS
-            if not cells.baseline_and_noise(b.mean, b.var, b.count, nbase, self._nnoise, b.base, b.scale):
+            if not baseline.baseline_and_noise(b.mean, b.var, b.count, nbase, self._nnoise, b.base, b.scale):
                 break
             cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
             parts.append((widest, self._pulses(series, runs, widest)))

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import cells as ref
 
-from pulsar_kernels import cells
+from pulsar_kernels import baseline, cells
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -79,7 +79,7 @@ def levels(series, nbase=4, nnoise=2):
     if odd:
         cells.constant_runs(series, mean, var, count, odd)
     base, scale = np.zeros((2, len(mean)), np.float32)
-    assert cells.baseline_and_noise(mean, var, count, nbase, nnoise, base, scale)
+    assert baseline.baseline_and_noise(mean, var, count, nbase, nnoise, base, scale)
     return base, scale, count
 
 
@@ -121,7 +121,7 @@ def test_no_noise_at_all():
     odd, mean, var, count = moments(np.full(5000, 3, np.int16))
     cells.constant_runs(np.full(5000, 3, np.int16), mean, var, count, odd)
     base, scale = np.zeros((2, len(mean)), np.float32)
-    assert not cells.baseline_and_noise(mean, var, count, 4, 2, base, scale)
+    assert not baseline.baseline_and_noise(mean, var, count, 4, 2, base, scale)
 
 
 def scatter(x):

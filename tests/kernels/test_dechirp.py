@@ -7,6 +7,7 @@ from reference import dechirp as ref_dechirp
 from reference import peaks as ref_peaks
 
 from pulsar_kernels import dechirp
+from pulsar_kernels import hits as kernels
 
 PAD = 16
 SEEDS = st.integers(0, 2**32 - 1)
@@ -114,7 +115,7 @@ def test_leak_is_no_less_than_the_response(d, z, w):
     d, z, w = round(d, 3), round(z, 3), round(w, 3)  # uncompiled, 1 / d^2 fails where d^2 is too small a number
     u = (np.arange(4096) + 0.5) / 4096 - 0.5
     response = abs(np.mean(np.exp(2j * np.pi * (d * u + z * u**2 / 2 + w * u**3 / 6)))) ** 2
-    assert response <= 1.35 * dechirp.leak(d, z, w) + 2e-4
+    assert response <= 1.35 * kernels.leak(d, z, w) + 2e-4
 
 
 def test_a_line_explains_its_ridge_and_its_ratios_but_nothing_else():
@@ -122,7 +123,7 @@ def test_a_line_explains_its_ridge_and_its_ratios_but_nothing_else():
     powers = np.array([[200.0, 100.0, 60.0, 40.0]])
 
     def explained(r, z, nharm, power):
-        return dechirp.explained(np.array([r, z, 0.0]), nharm, power, found, powers, 1)
+        return kernels.explained(np.array([r, z, 0.0]), nharm, power, found, powers, 1)
 
     assert explained(1003.0, 28.0, 1, 20.0)  # on the ridge
     assert explained(500.0, 10.0, 8, 400.0)  # half the frequency
@@ -137,14 +138,14 @@ def test_a_line_explains_its_ridge_and_its_ratios_but_nothing_else():
 
 def test_multiples():
     """Power in every harmonic, in every third, in one of them only, and noise."""
-    assert dechirp.multiple(np.array([40.0, 30, 20, 15, 9, 6, 3, 2]), 8) == 1
-    assert dechirp.multiple(np.array([1.0, 0.5, 90, 2, 0.3, 60, 1, 1]), 8) == 3
-    assert dechirp.multiple(np.array([1.0, 0.5, 1, 2, 0.3, 60, 1, 1]), 8) == 6
-    assert dechirp.multiple(np.array([1.0, 30, 1, 20, 0.3, 15, 1, 12]), 8) == 2
-    assert dechirp.multiple(np.array([50.0]), 1) == 1
+    assert kernels.multiple(np.array([40.0, 30, 20, 15, 9, 6, 3, 2]), 8) == 1
+    assert kernels.multiple(np.array([1.0, 0.5, 90, 2, 0.3, 60, 1, 1]), 8) == 3
+    assert kernels.multiple(np.array([1.0, 0.5, 1, 2, 0.3, 60, 1, 1]), 8) == 6
+    assert kernels.multiple(np.array([1.0, 30, 1, 20, 0.3, 15, 1, 12]), 8) == 2
+    assert kernels.multiple(np.array([50.0]), 1) == 1
     # p < 1e-4 beside the multiples: no longer a multiple
-    assert dechirp.multiple(np.array([9.0, 60.0]), 2) == 2
-    assert dechirp.multiple(np.array([9.5, 60.0]), 2) == 1
+    assert kernels.multiple(np.array([9.0, 60.0]), 2) == 2
+    assert kernels.multiple(np.array([9.5, 60.0]), 2) == 1
 
 
 def test_bands_at_the_ends_of_the_spectrum_count_what_is_beyond_as_zero():
@@ -194,7 +195,7 @@ def test_powers_of_harmonics_are_plain_sums(r, z, w, nharm, filled, seed):
     np.testing.assert_allclose(out, expected, rtol=1e-7, atol=1e-9)
     assert total == pytest.approx(sum(expected))
     hits = np.array([[100.0, 1.0, 2.0, 4, -1.0], [r, z, w, nharm, -1.0], [r / 2, z / 2, w / 2, 2, -1.0]])
-    dechirp.exact(real, imag, PAD, filled, hits, np.array([2, 1]))
+    kernels.exact(real, imag, PAD, filled, hits, np.array([2, 1]))
     assert hits[0, 4] == -1.0
     assert hits[1, 4] == pytest.approx(total, rel=1e-6)
     half = [ref_dechirp.power(real, imag, PAD, filled, r * f, z * f, w * f) for f in (0.5, 1.0)]
@@ -261,7 +262,7 @@ def test_nothing_to_climb():
 @given(st.integers(-3000, 3000), st.integers(-5000, 5000), st.integers(-20_000, 20_000))
 def test_leak_is_the_smallest_of_its_bounds(d, z, w):
     d, z, w = d / 10, z / 10, w / 10
-    assert dechirp.leak(d, z, w) == pytest.approx(ref_dechirp.leak(d, z, w), rel=1e-9)
+    assert kernels.leak(d, z, w) == pytest.approx(ref_dechirp.leak(d, z, w), rel=1e-9)
 
 
 @given(st.integers(0, 4), st.integers(1, 16), st.floats(0.1, 5.0), st.booleans(), SEEDS)
@@ -281,7 +282,7 @@ def test_explained(nfound, nharm, ratio, low, seed):
     left = max(power - nharm - total - 6 * np.sqrt(total), 0.0)
     logp = ref_dechirp.log_tail(nharm + left, nharm)
     assume(not total > 0 or abs(logp - np.log(1e-4)) > 1e-6)
-    assert dechirp.explained(at, nharm, power, found, powers, nfound) == (total > 0 and logp > np.log(1e-4))
+    assert kernels.explained(at, nharm, power, found, powers, nfound) == (total > 0 and logp > np.log(1e-4))
 
 
 @given(st.integers(1, 32), st.integers(1, 8), SEEDS)
@@ -290,7 +291,7 @@ def test_multiple(nharm, n, seed):
     single = rng.exponential(1.0, nharm)
     single[n - 1 :: n] += rng.exponential(30.0)
     single[rng.integers(0, nharm)] += rng.choice([0.0, 0.0, 8.0, 12.0])
-    assert dechirp.multiple(single, nharm) == ref_dechirp.multiple(single)
+    assert kernels.multiple(single, nharm) == ref_dechirp.multiple(single)
 
 
 NO_LEVELS = np.zeros(0, np.float32)
@@ -305,12 +306,12 @@ def selected(
     f = len(x) / nfft
     hits = np.array([[*hit, 0.0] for hit in hits]).reshape(-1, 5)
     order = np.arange(len(hits))
-    dechirp.exact(real, imag, PAD, f, hits, order)
+    kernels.exact(real, imag, PAD, f, hits, order)
     hits[:, 4] *= stated
     before = hits.copy()
-    out, powers = np.full((most, 7), np.nan), np.full((most, dechirp.KNOWN), np.nan)
+    out, powers = np.full((most, 7), np.nan), np.full((most, kernels.KNOWN), np.nan)
     extent, limits = np.array([nfft / 2, z, 300.0]), np.array([logp, nharm, nfft / 4])
-    kept = dechirp.select(real, imag, PAD, f, hits, order, nfree, extent, limits, *levels, out, powers)
+    kept = kernels.select(real, imag, PAD, f, hits, order, nfree, extent, limits, *levels, out, powers)
     assert np.all(hits == before)
     assert np.all(np.isnan(out[kept:]))
     check_rows(real, imag, f, out[:kept], powers[:kept], logp, levels)
@@ -323,7 +324,7 @@ def check_rows(real, imag, filled, out, powers, most_logp, levels):
         nharm = int(nharm)
         assert nharm & (nharm - 1) == 0
         assert np.all(known[:nharm] > 0)
-        for k in 1 + np.flatnonzero(known[: dechirp.KNOWN]):
+        for k in 1 + np.flatnonzero(known[: kernels.KNOWN]):
             expected = ref_dechirp.power(real, imag, PAD, filled, k * r, k * z, k * w)
             # Bands are as wide as the hit drifted, not as the peak does.
             assert known[k - 1] == pytest.approx(expected, rel=0.02, abs=0.3 * np.sqrt(expected) + 0.1)

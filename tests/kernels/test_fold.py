@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from reference import fold as oracle
 
 from pulsar.folding.plan import plan_bands
+from pulsar_kernels.bandsums import PIECE
 from pulsar_kernels.fold import (
     LANE_GAP,
     LANE_TILE,
     LANES,
     MOST_CHANNELS,
-    PIECE,
     TILE,
     count_slots,
     deposit,
