@@ -55,6 +55,8 @@ MOST = 16
 DOUBT_SIGMA = 3.0
 DOUBT_PART = 0.7
 UNEXPLAINED = 4.0
+#: Flags of what is periodic and at DM 0.
+UNDISPERSED = frozenset({"dm0", "mains", "noise diode", "comb"})
 #: Significances of two detections of one signal differ by the noise of both [sigma].
 ALIKE = 1.5
 #: Power beyond the comb of a candidate from which a longer period is tried [its standard deviations].
@@ -128,6 +130,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     _fundamentals(accepted, parent, given, groups, folded, combs, junk, sky)
     _rivals(accepted, parent, folded, combs, junk, sky)
     _converged(accepted, parent, folded, combs, junk, sky)
+    _undispersed(accepted, parent, given, groups, folded, combs, junk, sky)
     doubts = _own_periods(accepted, parent, folded, junk, sky)
     for g in range(len(folded), len(groups)):
         able = [a for a in accepted if _may(groups[g], bool(junk[a]), sky)]
@@ -291,6 +294,31 @@ def _fundamentals(
                 parent[i] = owner
                 accepted.remove(i)
                 break
+
+
+def _undispersed(
+    accepted: list[int],
+    parent: NDArray[np.int64],
+    given: NDArray[np.float64],
+    groups: Sequence[Group],
+    folded: Sequence[Candidate],
+    combs: Sequence[Comb],
+    junk: NDArray[np.bool_],
+    sky: Sky,
+) -> None:
+    """Attach to periodic interference a harmonic of it whose DM noise has moved off 0.
+
+    Only what it accounts for at that frequency and DM, with a DM that agrees with 0 and with its own, and nothing
+    beyond.
+    """
+    sources = [a for a in accepted if junk[a] and UNDISPERSED & set(folded[a].flags)]
+    sources = [a for a in sources if "red noise" not in folded[a].flags]
+    for i in [i for i in accepted if not junk[i] and folded[i].dm <= AGREE_SIGMA * np.nan_to_num(folded[i].dm_err)]:
+        stronger = [a for a in sources if folded[a].snr > folded[i].snr and _one_dm(folded[i], folded[a], sky)]
+        owner = _owner(stronger, i, given, groups[i], sky)
+        if owner >= 0 and unexplained(folded[i], [combs[a] for a in stronger]) <= UNEXPLAINED:
+            parent[i] = owner
+            accepted.remove(i)
 
 
 def _rivals(

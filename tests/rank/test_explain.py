@@ -149,6 +149,24 @@ def test_a_fold_that_tells_the_dm_goes_before_the_search():
     assert parents(explain(folded, [], SKY))["slow"] == ("", "")
 
 
+def test_a_harmonic_of_interference_that_noise_has_moved_off_dm_0_belongs_to_it():
+    square = Source(1.9, index=0, snr=120.0, fwhm=0.02)
+    head = square.candidate("dm0", uid="square")
+
+    def told(multiple, dm, err, more=1.0):
+        """The parent of a harmonic with this DM, and so many times the power that is left there."""
+        one = Source(multiple * 1.9, index=0, snr=12.0, fwhm=0.5)
+        group = make_group(one.freq, nharm=1, excess=more * square.power(25 * 1.9, 1, 0), index=0, uid="harmonic")
+        fold = one.fold()
+        fold = dataclasses.replace(fold, after=FoldParams(fold.after.freq, 0.0, dm), dm_err=err)
+        return parents(explain([head, Candidate(group, fold)], [], SKY))["harmonic"][0]
+
+    assert told(25, 2.0, 0.6) == "square"
+    assert told(25, 6.0, 0.6) == ""
+    assert told(25, 2.0, 0.6, more=4.0) == ""
+    assert told(25.02, 2.0, 0.6) == ""
+
+
 def test_a_flag_that_only_tells_is_no_junk():
     pulsar = Source(7.3)
     head = pulsar.candidate("near sweeps", uid="pulsar")
