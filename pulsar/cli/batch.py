@@ -68,8 +68,9 @@ def init(
     for problem in batch.problems:
         note(f"pulsar: warning: {problem}")
     size = sum(unit.nbytes for unit in batch.units)
+    number = f"{len(batch.units)} unit{'s' if len(batch.units) != 1 else ''}"
     out(
-        f"{output}: {len(batch.units)} units, {_volume(size)}, about {_hours(sum(u.cpu for u in batch.units))}; "
+        f"{output}: {number}, {_volume(size)}, about {_hours(sum(u.cpu for u in batch.units))}; "
         f"search them with `pulsar batch run {output}`"
     )
     if batch.unreadable:

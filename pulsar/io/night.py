@@ -250,18 +250,21 @@ def _apart(members: Sequence[tuple[Path, Header]]) -> list[list[tuple[Path, Head
     """Files of one source and beam, split where another observation begins."""
     ordered = sorted(members, key=lambda m: (m[1].tstart, m[0].name))
     out: list[list[tuple[Path, Header]]] = []
-    start = end = 0.0
+    start = end = last = length = 0.0
     shape: tuple[object, ...] = ()
     for file, header in ordered:
         now = header.tstart * DAY
         form = (header.nchans, header.fch1, header.foff, header.nbits, header.is_series, header.dm)
         # In files with wrong times (TBIN too small) the steps are a multiple of the length.
         new = not out or form != shape or now - end > max(PAUSE, end - start, 8 * header.tobs) or header.is_series
+        # What begins while another is being recorded is no continuation of it, whatever source the headers name.
+        new |= now - last < 0.5 * min(length, header.tobs)
         if new:
             out.append([])
             start = now
         out[-1].append((file, header))
         end, shape = max(end, now + header.tobs) if not new else now + header.tobs, form
+        last, length = now, header.tobs
     return out
 
 

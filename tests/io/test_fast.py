@@ -122,6 +122,19 @@ def test_one_bit_filterbanks_of_crafts(tmp_path):
     ]
 
 
+def test_files_that_begin_together_are_observations_of_their_own(tmp_path):
+    """Simulated and reduced files often have one source and one start time: none of them continues another."""
+    data = noise(NCHANS, 512, high=2)
+    header = make_header(nbits=8)
+    later = header.with_(tstart=header.tstart + 512 * header.tsamp / 86400)
+    for name, one in (("a", header), ("b", header), ("c", header), ("d", later)):
+        with FilterbankWriter(tmp_path / f"{name}.fil", one, nbits=8) as writer:
+            writer.write(data)
+    parts = [[path.name for path in p.paths] for p in scan([tmp_path]).pointings]
+    # What follows at once may continue the last of them.
+    assert parts == [["a.fil"], ["b.fil"], ["c.fil", "d.fil"]]
+
+
 @pytest.mark.parametrize("ascending", [True, False])
 def test_a_frequency_table_that_is_too_long(tmp_path, ascending):
     """The table of the channels before they were added up, one that repeats its end, and one that fits nothing."""
