@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -79,6 +79,12 @@ def command(
     ncands: Ncands = None,
     threads: Threads = None,
     memory: Memory = None,
+    engine: Annotated[
+        Literal["local", "dask"], typer.Option("--engine", help="What searches: this process, or workers of Dask.")
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, metavar="N", help="Of Dask.", show_default="as there are cores")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     overwrite: Overwrite = False,
     top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
@@ -89,6 +95,8 @@ def command(
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses."""
     if segment is None and overlap != 0.5:
         raise typer.BadParameter("goes with --segment", param_hint="--overlap")
+    if workers is not None and engine != "dask":
+        raise typer.BadParameter("goes with --engine dask", param_hint="--workers")
     settings = effective_config(
         config,
         sets,
@@ -107,6 +115,8 @@ def command(
 
     progress = progress_mode(quiet, log_level)
     if beams is not None or segment is not None or several_pointings(files):
+        if engine != "local":
+            raise typer.BadParameter("is for one observation; for many: pulsar batch", param_hint="--engine")
         _night(
             files,
             settings,
@@ -131,6 +141,11 @@ def command(
 
     from pulsar.pipeline.run import search
 
+    crew = None
+    if engine == "dask":
+        from pulsar.batch.ranges import dask_crew
+
+        crew = dask_crew(settings, workers or 0)
     run = search(
         files,
         settings,
@@ -139,6 +154,7 @@ def command(
         resume=resume,
         argv=sys.argv,
         progress=progress,
+        crew=crew,
     )
     print_lists(run, top=top)
     pulses = run.rows("single_pulses")

@@ -10,6 +10,7 @@ Three routes lead to the same series, sample by sample; `choose_route` takes the
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.source import SampleSource
-from pulsar.dedisp.engine import Engine, batch_size, tile_size
+from pulsar.dedisp.engine import Engine, batch_edges, batch_size, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.dedisp.store import DMStore
 from pulsar.dedisp.stream import (
@@ -93,6 +94,40 @@ class Batch:
     stage: DMStage
     row: Callable[[int], NDArray[np.int16]]
 
+    def within(self, first: int, last: int) -> "Batch | None":
+        """Those of its trials that are among `first` to `last` - 1 of the plan, None where none is."""
+        low, high = max(first - self.first, 0), min(last - self.first, self.stage.ndms)
+        if low >= high:
+            return None
+        if (low, high) == (0, self.stage.ndms):
+            return self
+        return Batch(self.first + low, self.stage.part(low, high), lambda i: self.row(low + i))
+
+
+def batch_ranges(plan: DMPlan) -> list[tuple[int, int]]:
+    """Trials that one tree makes together: first, and the one after the last, in the plan."""
+    ranges = []
+    first = 0
+    for stage in plan.stages:
+        edges = batch_edges(plan.method, plan.freqs.size, stage.nsamps, stage.ndms)
+        ranges += [(first + low, first + high) for low, high in pairwise(edges)]
+        first += stage.ndms
+    return ranges
+
+
+def batches_of(plan: DMPlan, first: int, last: int) -> DMPlan:
+    """The plan of the batches in which the trials `first` to `last` - 1 are: what `choose_route` has to look at."""
+    wanted = [(low, high) for low, high in batch_ranges(plan) if low < last and high > first]
+    low, high = wanted[0][0], wanted[-1][1]
+    stages = []
+    begin = 0
+    for stage in plan.stages:
+        some = max(low - begin, 0), min(high - begin, stage.ndms)
+        if some[0] < some[1]:
+            stages.append(stage.part(*some))
+        begin += stage.ndms
+    return replace(plan, stages=tuple(stages))
+
 
 def choose_route(plan: DMPlan, *, threads: int, memory: int) -> Route:
     """Cheapest route that fits.
@@ -156,6 +191,7 @@ def dedispersed(
     threads: int = 1,
     scratch: Path | None = None,
     start: int = 0,
+    stop: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Generator[Batch]:
     """Dedisperse an observation, batch by batch in ascending DM.
@@ -171,7 +207,10 @@ def dedispersed(
     scratch : Path, optional
         Folder of the scratch file, for that route.
     start : int
-        Index of the first trial that is wanted: where a former run left off after a batch.
+        Index of the first trial that is wanted.
+    stop : int, optional
+        Index after the last that is wanted. Batches are those of the whole plan: the first and the last may have others
+        too.
     progress : callable, optional
         Called with the number of trials (fractions of them) newly dedispersed.
 
@@ -186,7 +225,7 @@ def dedispersed(
     """
     check(source, plan)
     threads = max(1, threads)
-    jobs = _jobs(source, plan, threads, start)
+    jobs = _jobs(source, plan, threads, start, plan.ndms if stop is None else stop)
     tell = progress or (lambda _: None)
     if not jobs:
         return
@@ -207,13 +246,15 @@ class _Job:
     engine: Engine
 
 
-def _jobs(source: SampleSource, plan: DMPlan, threads: int, start: int) -> list[_Job]:
+def _jobs(source: SampleSource, plan: DMPlan, threads: int, start: int, stop: int) -> list[_Job]:
     jobs = []
     first = 0
     for number, stage in enumerate(plan.stages):
-        for engine in stage_engines(source, stage, plan.method, threads):
-            if first + engine.row + engine.ndms > start:
-                jobs.append(_Job(number, first + engine.row, engine))
+        rows = start - first, stop - first
+        jobs += [
+            _Job(number, first + engine.row, engine)
+            for engine in stage_engines(source, stage, plan.method, threads, rows)
+        ]
         first += stage.ndms
     return jobs
 

@@ -147,6 +147,12 @@ def batch_size(method: str, nchans: int, nsamps: int) -> int:
     return min(best, max(BATCH_BYTES // (2 * nsamps), best // 4))
 
 
+def batch_edges(method: str, nchans: int, nsamps: int, ndms: int) -> list[int]:
+    """Where the batches of a stage begin, and `ndms`: the same whatever part of them is wanted."""
+    batches = -(-ndms // batch_size(method, nchans, nsamps))
+    return [int(edge) for edge in np.linspace(0, ndms, batches + 1).round()]
+
+
 def make_engines(
     freqs: NDArray[np.float64],
     fref: float,
@@ -156,6 +162,7 @@ def make_engines(
     method: str,
     *,
     threads: int = 1,
+    rows: tuple[int, int] | None = None,
 ) -> list[Engine]:
     """Engines for all `dms` (ascending), in batches, that make tiles of ``tile_size(nsamps)``.
 
@@ -174,13 +181,16 @@ def make_engines(
     method : {"tree", "brute"}
     threads : int
         Threads that make them.
+    rows : (int, int), optional
+        First of the `dms` that are wanted, and the one after the last: only batches that have some of them are made.
     """
     k = samples_per_dm(freqs, fref, tsamp)
     make = partial(_tree_engine if method == "tree" else _brute_engine, k, tile_size(nsamps))
-    batches = -(-dms.size // batch_size(method, k.size, nsamps))
-    edges = np.linspace(0, dms.size, batches + 1).round().astype(int).tolist()
+    low, high = (0, dms.size) if rows is None else rows
+    edges = pairwise(batch_edges(method, k.size, nsamps, dms.size))
+    wanted = [(first, last) for first, last in edges if first < high and last > low]
     with ThreadPoolExecutor(threads, thread_name_prefix="trees") as pool:
-        return list(pool.map(make, edges[:-1], [dms[first:last] for first, last in pairwise(edges)]))
+        return list(pool.map(make, [first for first, _ in wanted], [dms[first:last] for first, last in wanted]))
 
 
 def _tree_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.float64]) -> Engine:

@@ -170,9 +170,13 @@ class Budget:
         return gulp if self.working(gulp, staged) <= memory else 0
 
 
-def stage_engines(source: SampleSource, stage: DMStage, method: str, threads: int) -> list[Engine]:
-    """Engines for all trials of a stage, in batches."""
-    return make_engines(source.freqs, source.fref, stage.dms, stage.tsamp, stage.nsamps, method, threads=threads)
+def stage_engines(
+    source: SampleSource, stage: DMStage, method: str, threads: int, rows: tuple[int, int] | None = None
+) -> list[Engine]:
+    """Engines for all trials of a stage, in batches; only those that have some of the `rows`, if given."""
+    return make_engines(
+        source.freqs, source.fref, stage.dms, stage.tsamp, stage.nsamps, method, threads=threads, rows=rows
+    )
 
 
 def make_levels(plan: DMPlan, engines: Sequence[list[Engine]]) -> list[Channels]:

@@ -66,15 +66,7 @@ class Checkpoint:
 
     def load(self, stage: str) -> dict[str, NDArray[Any]] | None:
         """Arrays of a finished stage, or None, also where they cannot be read."""
-        path = self.folder / f"{stage}.npz"
-        if not path.is_file():
-            return None
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-                return {name: data[name] for name in data.files}
-        except _DAMAGED:
-            # Written whole or not at all: the disk has lost it since. The stage is done again.
-            return None
+        return load_arrays(self.folder / f"{stage}.npz")
 
     def save(self, stage: str, **arrays: NDArray[Any]) -> None:
         """Store the arrays of a finished stage (whole or not at all)."""
@@ -104,6 +96,18 @@ class Checkpoint:
         """Delete everything, if the folder is one that a run has left."""
         if (self.folder / "fingerprint").is_file():
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Arrays of a finished stage, or None, also where they cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except _DAMAGED:
+        # Written whole or not at all: the disk has lost it since. The stage is done again.
+        return None
 
 
 def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str:

@@ -1,7 +1,7 @@
 """From files to detections: cleaning, dedispersion and all searches, checkpointed on the way."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -21,6 +21,7 @@ from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
 from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, find_pulses
+from pulsar.pipeline.searched import Searched, birdie_arrays, bounded, kept_birdies
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials, pulse_trials
 
 if TYPE_CHECKING:
@@ -30,13 +31,12 @@ if TYPE_CHECKING:
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan
     from pulsar.pipeline.compiling import Ahead
+    from pulsar.pipeline.ranges import Crew
 
 # Part of the work on a trial DM that is done when its series is there.
 DEDISPERSION_SHARE = 0.3
 # Seconds after which what has been found so far is stored.
 SAVE_INTERVAL = 30.0
-# Events of single pulses kept in a run, the strongest (interference can make any number).
-MOST_EVENTS = 4_000_000
 
 FoldMany = Callable[[Sequence[FoldParams]], list[FoldCube]]
 
@@ -58,6 +58,8 @@ class Job:
         Periodic interference that other beams have shown.
     compiled : Ahead, optional
         Kernels that are being compiled meanwhile; waited for before the searching begins.
+    crew : Crew, optional
+        Who searches ranges of DMs; by default this process does.
     """
 
     obs: Observation
@@ -68,6 +70,7 @@ class Job:
     threads: int
     common: "Sequence[Birdie]" = ()
     compiled: "Ahead | None" = None
+    crew: "Crew | None" = None
 
     def wait_for_kernels(self) -> None:
         """Until all are compiled: that it happens once must not be counted into the time that a search takes."""
@@ -163,19 +166,25 @@ def lines_of(job: Job) -> "Lines":
 
 def clean(job: Job) -> "tuple[CleanedSource, Mask]":
     """The cleaned samples, and the mask that they are cleaned with."""
-    from pulsar.cleaning import Mask
-
     config = job.config
     kept = job.checkpoint.load("mask")
     if kept is not None:
-        reasons = tuple(str(r) for r in kept.pop("reasons"))
-        mask = Mask(reasons=reasons, **kept)
+        mask = mask_of(kept)
     else:
         mask = find_mask(job.obs, config, threads=job.threads, progress=job.progress).mask
         arrays = {f.name: np.asarray(getattr(mask, f.name)) for f in fields(mask)}
         job.checkpoint.save("mask", **arrays)
     job.progress.message(mask.summary())
     return clean_source(job.obs, mask, config, threads=job.threads, progress=job.progress), mask
+
+
+def mask_of(kept: dict[str, NDArray[Any]]) -> "Mask":
+    """The mask that a checkpoint holds."""
+    from pulsar.cleaning import Mask
+
+    arrays: dict[str, Any] = dict(kept)
+    reasons = tuple(str(r) for r in arrays.pop("reasons"))
+    return Mask(reasons=reasons, **arrays)
 
 
 def _detect_series(job: Job) -> Detected:
@@ -192,7 +201,7 @@ def _detect_series(job: Job) -> Detected:
         job.progress.message(f"{len(learnt)} lines of the mains are left out")
     with job.progress.stage("search", 1, "series"):
         finder = SeriesSearch(
-            len(data), header.tsamp, job.config, trials=Trials(), memory=job.plan.accel_memory, gaps=gaps_of(job)
+            len(data), header.tsamp, job.config, trials=Trials(), memory=job.plan.accel_memory, gaps=gaps_of(job.obs)
         )
         found = finder.search(data, header.dm, birdies=[(b.freq, b.width) for b in birdies], steady=steady)
     ntrials = pulse_trials(len(data), header.tsamp, job.config)
@@ -208,9 +217,9 @@ def _detect_series(job: Job) -> Detected:
     )
 
 
-def gaps_of(job: Job) -> tuple[tuple[int, int], ...]:
+def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
     """First sample of each gap, and the one after its last."""
-    return tuple((gap.start, gap.start + gap.nsamps) for gap in job.obs.gaps)
+    return tuple((gap.start, gap.start + gap.nsamps) for gap in obs.gaps)
 
 
 def _detect_raw(job: Job, out: Path) -> Detected:
@@ -223,14 +232,16 @@ def _detect_raw(job: Job, out: Path) -> Detected:
     for line in plan.summary():
         job.progress.message(line)
     trials = dm_plan(plan)
-    finder = BatchSearch(trials, job.config, threads=job.threads, memory=plan.accel_memory, gaps=gaps_of(job))
+    finder = BatchSearch(trials, job.config, threads=job.threads, memory=plan.accel_memory, gaps=gaps_of(job.obs))
     birdies = [*given_birdies(job.obs.header, job.config.rfi), *job.common]
     kept = job.checkpoint.load("detections")
     if kept is not None:
         job.progress.message("detections: taken from the interrupted run")
         found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
     else:
-        found, birdies = _search(job, source, plan, finder, birdies, out)
+        search = _search if job.crew is None else _search_elsewhere
+        state = search(job, source, plan, finder, birdies, out)
+        found, birdies = bounded(state.found, job.progress.message), state.birdies or []
         job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
     tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in trials.stages])
     pulses = find_pulses(
@@ -249,33 +260,18 @@ def _detect_raw(job: Job, out: Path) -> Detected:
 
 def _search(
     job: Job, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, birdies: "list[Birdie]", out: Path
-) -> "tuple[Found, list[Birdie]]":
+) -> Searched:
     """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""
-    from pulsar.dedisp.batches import dedispersed
-
-    config, trials = job.config, dm_plan(plan)
-    if plan.route is None:
-        raise PulsarError("an already dedispersed series is not dedispersed")
-    found: list[Found] = []
-    done = 0
-    kept = job.checkpoint.load("searched")
-    if kept is not None:
-        found, done = [Found(kept["detections"], kept["events"])], int(kept["done"])
-        birdies = kept_birdies(kept)
-        finder.birdies = [(b.freq, b.width) for b in birdies]
-        job.progress.message(f"{done} of {trials.ndms} DMs: taken from the interrupted run")
+    trials, tell = dm_plan(plan), job.progress.message
+    state = _begun(job, finder)
+    start = state.done
+    state = state.up_to(start)  # tasks may have left holes
+    if start:
+        tell(f"{start} of {trials.ndms} DMs: taken from the interrupted run")
     saved = time.monotonic()
     with job.progress.stage("searching", trials.ndms, "DMs", clocked=False) as tick:
-        tick(done)
-        batches = dedispersed(
-            source,
-            trials,
-            plan.route,
-            threads=job.threads,
-            scratch=Path(config.run.scratch) if config.run.scratch else out.absolute().parent,
-            start=done,
-            progress=lambda n: tick(DEDISPERSION_SHARE * n),
-        )
+        tick(start)
+        batches = _batches(job, source, plan, out, start, trials.ndms, lambda n: tick(DEDISPERSION_SHARE * n))
         with closing(batches):
             while True:
                 with job.progress.clock("dedispersion"):
@@ -283,21 +279,75 @@ def _search(
                 if batch is None:
                     break
                 with job.progress.clock("search"):
-                    if batch.first == 0:
-                        birdies = _learn_birdies(job, batch, finder, birdies)
-                    found.append(finder.search(batch, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n)))
-                done = batch.first + batch.stage.ndms
-                if time.monotonic() - saved > SAVE_INTERVAL and done < trials.ndms:
-                    found = [bounded(job, Found.join(found))]
-                    job.checkpoint.save(
-                        "searched",
-                        detections=found[0].detections,
-                        events=found[0].events,
-                        done=np.array(done),
-                        **birdie_arrays(birdies),
-                    )
+                    if state.birdies is None:
+                        state.birdies = _learn_birdies(job, batch, finder, birdies)
+                    found = finder.search(batch, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n))
+                    state.add(batch.first, batch.first + batch.stage.ndms, [found], tell)
+                if time.monotonic() - saved > SAVE_INTERVAL and state.done < trials.ndms:
+                    state.save(job.checkpoint)
                     saved = time.monotonic()
-    return bounded(job, Found.join(found)), birdies
+    return state
+
+
+def _search_elsewhere(
+    job: Job, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, birdies: "list[Birdie]", out: Path
+) -> Searched:
+    """Learn the lines at DM 0, and have ranges of DMs searched by others."""
+    from pulsar.dedisp.batches import batch_ranges
+    from pulsar.pipeline.ranges import search_ranges
+
+    trials, state = dm_plan(plan), _begun(job, finder)
+    if state.birdies is None:
+        _, last = batch_ranges(trials)[0]
+        with (
+            job.progress.stage("lines at DM 0", last, "DMs") as tick,
+            closing(_batches(job, source, plan, out, 0, last, tick)) as batches,
+        ):
+            state.birdies = _learn_birdies(job, next(batches), finder, birdies)
+        state.save(job.checkpoint)
+    elif state.ranges:
+        job.progress.message(f"{state.ndone} of {trials.ndms} DMs: taken from the interrupted run")
+    search_ranges(job, state, trials, out)
+    return state
+
+
+def _begun(job: Job, finder: BatchSearch) -> Searched:
+    """What an interrupted run has searched; the lines that it had learnt are left out from now on."""
+    state = Searched.load(job.checkpoint)
+    finder.birdies = [(b.freq, b.width) for b in state.birdies or []]
+    return state
+
+
+def _batches(
+    job: Job,
+    source: "CleanedSource",
+    plan: RunPlan,
+    out: Path,
+    first: int,
+    last: int,
+    progress: Callable[[float], None],
+) -> "Generator[Batch]":
+    """The trials `first` to `last` - 1, batch by batch."""
+    from pulsar.dedisp.batches import dedispersed
+
+    if plan.route is None:
+        raise PulsarError("an already dedispersed series is not dedispersed")
+    scratch = Path(job.config.run.scratch) if job.config.run.scratch else out.absolute().parent
+    batches = dedispersed(
+        source,
+        dm_plan(plan),
+        plan.route,
+        threads=job.threads,
+        scratch=scratch,
+        start=first,
+        stop=last,
+        progress=progress,
+    )
+    with closing(batches):
+        for batch in batches:
+            mine = batch.within(first, last)
+            if mine is not None:
+                yield mine
 
 
 def _learn_birdies(job: Job, batch: "Batch", finder: BatchSearch, known: "list[Birdie]") -> "list[Birdie]":
@@ -314,31 +364,3 @@ def _learn_birdies(job: Job, batch: "Batch", finder: BatchSearch, known: "list[B
             f"{100 * lost:.2g} % of the spectrum"
         )
     return birdies
-
-
-def birdie_arrays(birdies: "list[Birdie]") -> dict[str, NDArray[Any]]:
-    """For the checkpoint."""
-    rows = [(b.freq, b.width) for b in birdies]
-    return {
-        "birdies": np.array(rows, dtype=np.float64).reshape(-1, 2),
-        "birdie_reasons": np.array([b.reason for b in birdies], dtype="U64"),
-    }
-
-
-def kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
-    """Back from the checkpoint."""
-    from pulsar.cleaning.birdies import Birdie
-
-    return [
-        Birdie(float(freq), float(width), str(reason))
-        for (freq, width), reason in zip(kept["birdies"], kept["birdie_reasons"], strict=True)
-    ]
-
-
-def bounded(job: Job, found: Found) -> Found:
-    """What has been found, with no more than MOST_EVENTS events."""
-    if found.events.size <= MOST_EVENTS:
-        return found
-    job.progress.message(f"{found.events.size} events of single pulses: the {MOST_EVENTS} strongest are kept")
-    strongest = np.argpartition(-found.events["snr"], MOST_EVENTS)[:MOST_EVENTS]
-    return Found(found.detections, found.events[np.sort(strongest)])

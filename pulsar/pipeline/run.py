@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
     from pulsar.cleaning.common import Lines
     from pulsar.io.product.reader import Run
+    from pulsar.pipeline.ranges import Crew
 
 #: Rows of candidates that belong to others and were not folded, the strongest; all are in the table of detections.
 MOST_ATTACHED = 1000
@@ -46,6 +47,7 @@ def search(
     progress: Progress | None = None,
     common: "Sequence[Birdie]" = (),
     begun: bool = False,
+    crew: "Crew | None" = None,
 ) -> "Run":
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses.
 
@@ -69,6 +71,8 @@ def search(
         Periodic interference that other beams have shown.
     begun : bool
         :func:`first_look` has left the mask of these files beside `out`: go on from it.
+    crew : Crew, optional
+        Who searches ranges of DMs; by default this process does.
 
     Returns
     -------
@@ -100,6 +104,8 @@ def search(
         refuse_calibration(obs, config)
         plan = dry_run(obs, config)  # refuses what cannot be done before any sample is read
         check_lists(obs, config)
+        if crew is not None and (plan.dm is None or obs.header.is_series):
+            raise ConfigError("dedispersed series are searched by this process: leave --engine out")
         done = read(out) if resume and out.exists() else None
         if done is not None and (done.provenance.get("fingerprint") == mark or not overwrite):
             if done.provenance.get("fingerprint") != mark:
@@ -119,11 +125,14 @@ def search(
             progress.message(remark)
         threads = thread_count(config)
         try:
-            learn = nullcontext() if checkpoint.resumed else learning(plan.work, lambda: progress.times)
+            # What others have done is in no time of ours.
+            learn = (
+                nullcontext() if checkpoint.resumed or crew is not None else learning(plan.work, lambda: progress.times)
+            )
             ahead = Ahead(parts_of(config, series=obs.header.is_series), threads)
             with resumable(lambda: checkpoint.begun), learn, ahead as compiled:
                 compiled.wait(progress, ["statistics"])
-                job = Job(obs, config, plan, checkpoint, progress, threads, common, compiled)
+                job = Job(obs, config, plan, checkpoint, progress, threads, common, compiled, crew)
                 _run(job, out, overwrite=overwrite, argv=argv)
         except (ConfigError, DataError):
             if not checkpoint.has("detections") and not checkpoint.has("searched"):

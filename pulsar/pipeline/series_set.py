@@ -134,12 +134,13 @@ def detect_set(job: "Job", obs: SeriesSet) -> "Detected":
     """
     from pulsar.cleaning.birdies import merged
     from pulsar.pipeline.cleaning import given_birdies
-    from pulsar.pipeline.detect import Detected, birdie_arrays, bounded, gaps_of, kept_birdies
+    from pulsar.pipeline.detect import Detected, gaps_of
     from pulsar.pipeline.pulses import find_pulses
+    from pulsar.pipeline.searched import birdie_arrays, bounded, kept_birdies
     from pulsar.pipeline.stages import BatchSearch, Found
 
     config, plan = job.config, set_plan(obs)
-    finder = BatchSearch(plan, config, threads=job.threads, memory=job.plan.accel_memory, gaps=gaps_of(job))
+    finder = BatchSearch(plan, config, threads=job.threads, memory=job.plan.accel_memory, gaps=gaps_of(obs))
     birdies = [*given_birdies(obs.header, config.rfi), *job.common]
     kept = job.checkpoint.load("detections")
     if kept is not None:
@@ -155,7 +156,7 @@ def detect_set(job: "Job", obs: SeriesSet) -> "Detected":
                     birdies = merged([*birdies, *mains, *learnt])
                     finder.birdies = [(b.freq, b.width) for b in birdies]
                 parts.append(finder.search(batch, tick))
-        found = bounded(job, Found.join(parts))
+        found = bounded(Found.join(parts), job.progress.message)
         job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
     tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in plan.stages])
     pulses = find_pulses(

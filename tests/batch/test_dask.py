@@ -19,11 +19,11 @@ def test_what_a_cluster_is_asked_for(scheduler, tmp_path):
     """In a process of its own: importing dask_jobqueue warns."""
     pytest.importorskip("dask_jobqueue")
     code = (
-        "from pulsar.batch.dasked import queued; from pulsar.batch.local import Room; "
+        "from pulsar.batch.cluster import queued; "
         "from pulsar.config.model import BatchConfig; "
         f"config = BatchConfig(scheduler={scheduler!r}, cores=8, memory='16GiB', walltime='02:00:00', queue='long', "
         "directives=('--exclusive',), prologue=('module load python',)); "
-        "cluster = queued(config, Room(8, 16 << 30, 2)); print(cluster.job_script()); cluster.close()"
+        "cluster = queued(config, 2); print(cluster.job_script()); cluster.close()"
     )
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -1,0 +1,376 @@
+"""Ranges of trial DMs of one observation, searched wherever there is a core, with the same result as by one process.
+
+A task says which trials of which files; the mask is read from the checkpoint of the run. Detections and events come
+back. Who carries tasks to workers is a `Crew`: this module knows of no cluster.
+"""
+
+import hashlib
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, choose_route, dedispersed
+from pulsar.dedisp.estimate import estimate
+from pulsar.dedisp.plan import DMPlan, make_plan
+from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.pipeline.checkpoint import load_arrays
+from pulsar.pipeline.cleaning import clean_source
+from pulsar.pipeline.plan import RunPlan, dry_run
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.searched import Searched, bounded
+from pulsar.pipeline.stages import BatchSearch, Found, enabled_searches, folding_dms
+
+if TYPE_CHECKING:
+    from pulsar.cleaning import CleanedSource
+    from pulsar.pipeline.detect import Job
+
+#: Ranges for each worker: the last ones end at about the same time, and little is lost with a worker.
+PER_WORKER: Final = 3
+#: Every task reads the whole file again, which may take this part of what its search takes; but all workers get some.
+READING: Final = 0.2
+#: A range that is a part of a batch dedisperses the whole batch, a few per cent of the cost of its search.
+MOST_PARTS: Final = 4
+#: Part of the time that goes into storing what has been found.
+SAVING: Final = 0.1
+
+
+class Workers(Protocol):
+    """Those who search."""
+
+    @property
+    def count(self) -> int:
+        """Tasks that are worked on at a time."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Of a task."""
+        ...
+
+    @property
+    def memory(self) -> int:
+        """All that a task takes [byte]."""
+        ...
+
+    def search(self, tasks: "Sequence[RangeTask]") -> "Iterator[tuple[RangeTask, Found]]":
+        """Each task, in whatever order they end, with what it has found."""
+        ...
+
+
+#: Gets workers, and lets them go.
+Crew = Callable[[], AbstractContextManager[Workers]]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all tasks of a run have in common.
+
+    Attributes
+    ----------
+    files : tuple of str
+    stamps : tuple of (int, float)
+        Size [byte] and time of change of each.
+    config : Config
+    mask : str
+        The stage of the checkpoint that holds it.
+    scratch : str
+        Folder for a scratch file.
+    birdies : tuple of (float, float)
+        Frequencies and full widths [Hz] of what is left out of spectra.
+    version : str
+        Of the program.
+    dms : str
+        Digest of the trial DMs.
+    threads, memory, accel_memory : int
+        Of a task: memory of dedispersion, and of the acceleration search [byte].
+    """
+
+    files: tuple[str, ...]
+    stamps: tuple[tuple[int, float], ...]
+    config: Config
+    mask: str
+    scratch: str
+    birdies: tuple[tuple[float, float], ...]
+    version: str
+    dms: str
+    threads: int
+    memory: int
+    accel_memory: int
+
+
+@dataclass(frozen=True)
+class RangeTask:
+    """Trials `first` to `last` - 1 of the plan."""
+
+    shared: Shared
+    first: int
+    last: int
+
+
+def search_ranges(job: "Job", state: Searched, plan: DMPlan, out: Path) -> None:
+    """Have all trials searched that are not yet, and store what comes back on the way.
+
+    Parameters
+    ----------
+    job : Job
+        With a crew.
+    state : Searched
+        Its lines are known; it is brought up to date.
+    plan : DMPlan
+    out : Path
+        The product.
+
+    Raises
+    ------
+    ConfigError
+        The observation is in no files that others could open, or the memory of a worker is too little.
+    PulsarError
+        A worker cannot do its part.
+    """
+    if job.crew is None or not job.obs.files:
+        raise ConfigError("only an observation in files can be searched by workers: they open it themselves")
+    left = state.left(plan.ndms)
+    if not left:
+        return
+    with job.crew() as workers:
+        run = job.config.run.model_copy(update={"threads": workers.threads, "memory": str(workers.memory)})
+        config = job.config.model_copy(update={"run": run})
+        own = dry_run(job.obs, config, freqs=plan.freqs)
+        shared = _shared(job, config, state, plan, own, out)
+        costs = trial_costs(plan, config, own)
+        reading = job.obs.header.nsamps * (
+            job.obs.header.nchans / READ_RATE + plan.freqs.size * MOVE_SECONDS["samples"]
+        )
+        ranges = cut(batch_ranges(plan), costs, left, workers.count, reading)
+        job.progress.message(
+            f"{workers.count} workers search {len(ranges)} ranges of DMs, with {workers.memory / 2**30:.2f} GiB each"
+        )
+        tasks = [RangeTask(shared, first, last) for first, last in ranges]
+        _gather(job, state, workers, tasks, plan.ndms)
+
+
+def _gather(job: "Job", state: Searched, workers: Workers, tasks: "Sequence[RangeTask]", ndms: int) -> None:
+    """Put together what comes back; whatever ends this, what has come is kept."""
+    behind, free = False, time.monotonic()
+    with job.progress.stage("searching", ndms, "DMs") as tick:
+        tick(state.ndone)
+        try:
+            for task, found in workers.search(tasks):
+                state.add(task.first, task.last, [found], job.progress.message)
+                tick(task.last - task.first)
+                behind = True
+                begun = time.monotonic()
+                if begun >= free:
+                    state.save(job.checkpoint)
+                    now = time.monotonic()
+                    behind, free = False, now + (now - begun) / SAVING
+        except BaseException:
+            if behind:
+                state.save(job.checkpoint)
+            raise
+
+
+def _shared(job: "Job", config: Config, state: Searched, plan: DMPlan, own: RunPlan, out: Path) -> Shared:
+    from pulsar.io.product.provenance import software_version
+
+    return Shared(
+        files=tuple(str(file.path.absolute()) for file in job.obs.files),
+        stamps=_stamps(job.obs.files),
+        config=config,
+        mask=str(job.checkpoint.folder.absolute() / "mask.npz"),
+        scratch=str(Path(config.run.scratch or out.parent).absolute()),
+        birdies=tuple((b.freq, b.width) for b in state.birdies or []),
+        version=software_version(),
+        dms=_digest(plan),
+        threads=own.threads,
+        memory=own.memory - own.search_memory,
+        accel_memory=own.accel_memory,
+    )
+
+
+def _stamps(files: Sequence[Any]) -> tuple[tuple[int, float], ...]:
+    return tuple((int(file.size), float(file.mtime)) for file in files)
+
+
+def _digest(plan: DMPlan) -> str:
+    return hashlib.sha256(plan.dms.tobytes()).hexdigest()
+
+
+def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float64]:
+    """CPU seconds expected for each trial, dedispersion and searches, shape (ndms,).
+
+    Parameters
+    ----------
+    plan : DMPlan
+    config : Config
+    run : RunPlan
+        Of a worker: its memory counts.
+    """
+    folded = folding_dms(plan.dms, plan.freqs, config.ffa.p_min * config.ffa.duty_min)
+    costs = np.zeros(plan.ndms)
+    first = 0
+    for stage, dedispersion in zip(plan.stages, estimate(plan), strict=True):
+        mine = slice(first, first + stage.ndms)
+        costs[mine] += dedispersion.cpu_seconds / stage.ndms
+        for search, section in enabled_searches(config):
+            room = run.accel_memory // run.threads if search.name == "accel" else run.memory
+            one = search.estimate(stage.nsamps, stage.tsamp, section, memory=room).seconds
+            costs[mine] += one * (folded[mine] if search.name == "ffa" else 1.0)
+        first += stage.ndms
+    return costs
+
+
+def cut(
+    batches: Sequence[tuple[int, int]],
+    costs: NDArray[np.float64],
+    left: Sequence[tuple[int, int]],
+    workers: int,
+    reading: float,
+) -> list[tuple[int, int]]:
+    """Cut trials into ranges of about equal cost, the most expensive first.
+
+    Edges of batches are preferred, because a batch is dedispersed as a whole; one that costs more than a share is cut.
+    What a search finds in a trial does not depend on where its range begins and ends.
+
+    Parameters
+    ----------
+    batches : sequence of (int, int)
+        Trials of each batch of the plan: the first, and the one after the last.
+    costs : ndarray, shape (ndms,)
+        Of each trial [CPU s].
+    left : sequence of (int, int)
+        Trials that are to be searched.
+    workers : int
+    reading : float
+        What each range costs on top [CPU s].
+
+    Returns
+    -------
+    list of (int, int)
+    """
+    total = np.concatenate([[0.0], np.cumsum(costs)])
+
+    def cost(first: int, last: int) -> float:
+        return float(total[last] - total[first])
+
+    whole = sum(cost(*some) for some in left)
+    most = PER_WORKER * workers if reading <= 0.0 else min(PER_WORKER * workers, int(READING * whole / reading))
+    share = whole / max(most, workers, 1)
+    pieces: list[tuple[int, int]] = []
+    for low, high in left:
+        for first, last in batches:
+            if first < high and last > low:
+                pieces += _parts(max(first, low), min(last, high), total, share)
+    ranges: list[tuple[int, int]] = []
+    for first, last in pieces:
+        # Up to the share, and over it by no more than half of what is added.
+        if ranges and ranges[-1][1] == first and cost(ranges[-1][0], last) <= share + 0.5 * cost(first, last):
+            ranges[-1] = ranges[-1][0], last
+        else:
+            ranges.append((first, last))
+    return sorted(ranges, key=lambda some: (-cost(*some), some))
+
+
+def _parts(first: int, last: int, total: NDArray[np.float64], share: float) -> list[tuple[int, int]]:
+    """Trials of a batch in parts of equal cost, as many as it has shares."""
+    count = min(int((total[last] - total[first]) / share + 0.5), MOST_PARTS, last - first)
+    if count < 2:
+        return [(first, last)]
+    inner = np.searchsorted(total, np.linspace(total[first], total[last], count + 1)[1:-1])
+    edges = sorted({first, *(min(max(int(edge), first), last) for edge in inner), last})
+    return list(pairwise(edges))
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    source: "CleanedSource"
+    plan: DMPlan
+    finder: BatchSearch
+
+
+def search_range(task: RangeTask) -> Found:
+    """Search a range of trial DMs: what a worker does.
+
+    Parameters
+    ----------
+    task : RangeTask
+
+    Returns
+    -------
+    Found
+        With no more than `MOST_EVENTS` events.
+
+    Raises
+    ------
+    DataError
+        The files cannot be read, or are not those that the run began with.
+    PulsarError
+        The mask is not there, or this is another version of the program.
+    """
+    shared = task.shared
+    one = _opened(shared)
+    part = batches_of(one.plan, task.first, task.last)
+    route = choose_route(part, threads=shared.threads, memory=shared.memory)
+    found = []
+    batches = dedispersed(
+        one.source,
+        one.plan,
+        route,
+        threads=shared.threads,
+        scratch=Path(shared.scratch),
+        start=task.first,
+        stop=task.last,
+    )
+    with closing(batches):
+        for batch in batches:
+            mine = batch.within(task.first, task.last)
+            if mine is not None:
+                found.append(one.finder.search(mine))
+    return bounded(Found.join(found), lambda _: None)
+
+
+# A worker does several ranges of a run: what all need is made once.
+@lru_cache(maxsize=1)
+def _opened(shared: Shared) -> _Opened:
+    from pulsar.io.open import open_observation
+    from pulsar.io.product.provenance import software_version
+    from pulsar.pipeline.detect import gaps_of, mask_of
+
+    host = socket.gethostname()
+    if software_version() != shared.version:
+        raise PulsarError(
+            f"{host}: the worker has pulsar-search {software_version()}, the run {shared.version}: start workers from "
+            "the same installation"
+        )
+    config = shared.config
+    obs = open_observation(*shared.files, config=config.input)
+    if _stamps(obs.files) != shared.stamps:
+        raise DataError(
+            f"{shared.files[0]}: on {host} this is not the file that the run began with (size or time differ)"
+        )
+    arrays = load_arrays(Path(shared.mask))
+    if arrays is None:
+        raise PulsarError(
+            f"{shared.mask}: cannot be read on {host}: all workers must see the folder of the product under this path"
+        )
+    quiet = Progress("quiet")
+    source = clean_source(obs, mask_of(arrays), config, threads=shared.threads, progress=quiet)
+    plan = make_plan(obs.header, config.dedisp, freqs=source.freqs)
+    if _digest(plan) != shared.dms:
+        raise PulsarError(
+            f"{host}: trial DMs come out differently than in the run: the worker needs the same versions of Python "
+            "and its packages"
+        )
+    finder = BatchSearch(plan, config, threads=shared.threads, memory=shared.accel_memory, gaps=gaps_of(obs))
+    finder.birdies = shared.birdies
+    return _Opened(source, plan, finder)
