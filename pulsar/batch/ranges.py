@@ -1,10 +1,11 @@
 """Ranges of DMs of one observation as tasks of Dask: many cores for one search."""
 
+import ctypes
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pulsar.batch.cluster import LOSSES, connected
 from pulsar.config.model import Config
@@ -15,6 +16,25 @@ from pulsar.pipeline.ranges import Crew, RangeTask, search_range
 
 if TYPE_CHECKING:
     from pulsar.pipeline.stages import Found
+
+
+#: Of glibc's malloc.h: parameters of mallopt, and the largest sizes that they take by themselves on 64 bits [byte].
+M_TRIM_THRESHOLD: Final = -1
+M_MMAP_THRESHOLD: Final = -3
+MMAP_MAX: Final = 32 << 20
+
+
+def work(task: RangeTask) -> "Found":
+    """Search a range in a worker of Dask.
+
+    Dask starts workers with ``MALLOC_TRIM_THRESHOLD_=65536``, so that glibc no longer adapts to what a program takes:
+    each array of a search would be fresh pages from the system, 10 CPU seconds of a search of 37.
+    """
+    with suppress(AttributeError, OSError):  # not glibc
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, MMAP_MAX)
+        libc.mallopt(M_TRIM_THRESHOLD, 2 * MMAP_MAX)
+    return search_range(task)
 
 
 @dataclass(frozen=True)
@@ -40,9 +60,7 @@ class DaskWorkers:
         run = uuid.uuid4().hex[:8]
         # The most expensive come first: so they should begin.
         given = {
-            self.client.submit(
-                search_range, task, key=f"pulsar-range-{run}-{task.first}-{task.last}", priority=-place
-            ): task
+            self.client.submit(work, task, key=f"pulsar-range-{run}-{task.first}-{task.last}", priority=-place): task
             for place, task in enumerate(tasks)
         }
         ended = as_completed(list(given))

@@ -22,7 +22,7 @@ from pulsar.config.model import Config
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, choose_route, dedispersed
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import DMPlan, make_plan
-from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.errors import DataError, PulsarError
 from pulsar.pipeline.checkpoint import load_arrays
 from pulsar.pipeline.cleaning import clean_source
 from pulsar.pipeline.plan import RunPlan, dry_run
@@ -133,12 +133,12 @@ def search_ranges(job: "Job", state: Searched, plan: DMPlan, out: Path) -> None:
     Raises
     ------
     ConfigError
-        The observation is in no files that others could open, or the memory of a worker is too little.
+        The memory of a worker is too little.
     PulsarError
         A worker cannot do its part.
     """
-    if job.crew is None or not job.obs.files:
-        raise ConfigError("only an observation in files can be searched by workers: they open it themselves")
+    if job.crew is None:
+        raise PulsarError("nobody is there to search")
     left = state.left(plan.ndms)
     if not left:
         return

@@ -104,8 +104,8 @@ def search(
         refuse_calibration(obs, config)
         plan = dry_run(obs, config)  # refuses what cannot be done before any sample is read
         check_lists(obs, config)
-        if crew is not None and (plan.dm is None or obs.header.is_series):
-            raise ConfigError("dedispersed series are searched by this process: leave --engine out")
+        if crew is not None:
+            refuse_sharing(obs)
         done = read(out) if resume and out.exists() else None
         if done is not None and (done.provenance.get("fingerprint") == mark or not overwrite):
             if done.provenance.get("fingerprint") != mark:
@@ -209,6 +209,21 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
             f"{found[0]}: a calibration scan by its name, with the noise diode on: leave it out, or search it all the "
             "same with --set input.calibration=true"
         )
+
+
+def refuse_sharing(obs: Observation) -> None:
+    """Refuse what workers cannot search: they open files themselves, and share trial DMs.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from pulsar.io.series_set import SeriesSet
+
+    if obs.header.is_series or isinstance(obs, SeriesSet):
+        raise ConfigError("dedispersed series are searched by one process: leave --engine dask out")
+    if not obs.files:
+        raise ConfigError("only an observation in files can be searched by workers: they open it themselves")
 
 
 def check_lists(obs: Observation, config: Config) -> None:
