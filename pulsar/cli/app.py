@@ -16,6 +16,7 @@ from pulsar.cli import (
     candidates,
     config,
     demo,
+    export,
     fold,
     info,
     inject,
@@ -111,6 +112,7 @@ app.command("rfi")(rfi.command)
 app.command("fold")(fold.command)
 app.command("sift")(sift.command)
 app.command("candidates")(candidates.command)
+app.command("export")(export.command)
 app.command("report")(report.command)
 app.command("why")(why.command)
 app.command("simulate")(simulate.command)

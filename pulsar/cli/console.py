@@ -34,6 +34,11 @@ def check_not_input(output: Path, files: Iterable[Path]) -> None:
 
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
     """Write a text file whole or not at all, never over an existing one unasked."""
+    write_bytes(path, text.encode(), overwrite=overwrite)
+
+
+def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
+    """Write a file whole or not at all, never over an existing one unasked."""
     from pulsar.errors import ConfigError, PulsarError
 
     if path.is_dir():
@@ -44,9 +49,9 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
         raise ConfigError(f"{path}: the folder {path.absolute().parent} does not exist")
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
         raise ConfigError(f"{path}: the folder {path.absolute().parent} cannot be written; give another name")
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as failure:
         raise PulsarError(f"{path}: cannot be written: {failure.strerror}") from failure

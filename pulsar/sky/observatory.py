@@ -25,6 +25,11 @@ class Observatory:
     aliases: tuple[str, ...] = ()
     dish: float = 0.0
 
+    @property
+    def code(self) -> str:
+        """The letter or digit of tempo, by which ephemerides and arrival times name it; else its name."""
+        return next((alias for alias in self.aliases if len(alias) == 1), self.name)
+
 
 #: FAST: Jiang et al. 2019 (Sci. China 62, 959502) and the tempo2 table; the others: the tables of tempo and tempo2,
 #: good to a few metres (10 ns).

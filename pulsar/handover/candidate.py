@@ -1,0 +1,121 @@
+"""One candidate of a product with all that its formats need, and the commands that would confirm it."""
+
+import shlex
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pulsar.data.direction import dms, hms
+from pulsar.data.fold import Fold
+from pulsar.data.header import Header
+from pulsar.errors import ConfigError
+from pulsar.io.product.reader import Run
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A candidate to be handed on.
+
+    Attributes
+    ----------
+    ident, name : str
+        Its id, and the pulsar's name: the known one, else one of its position.
+    row : dict
+        Of the table of candidates.
+    fold : Fold
+    header : Header
+        Of its observation.
+    files : tuple of Path
+        Of that observation.
+    product : Path
+    """
+
+    ident: str
+    name: str
+    row: dict[str, Any]
+    fold: Fold
+    header: Header
+    files: tuple[Path, ...]
+    product: Path
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in words."""
+        target = f", {self.header.source}" if self.header.source else ""
+        return f"{self.ident} of {self.product.name}{target}: S/N {self.fold.snr:.1f}"
+
+
+def candidate_of(run: Run, ident: str) -> Exported:
+    """A candidate of a product.
+
+    Raises
+    ------
+    ConfigError
+        There is no candidate of that name, or it was not folded.
+    """
+    row = run.candidate(ident)
+    if ident not in run.ids:
+        raise ConfigError(
+            f"{run.path}: {ident} was not folded (it belongs to {row['harmonic_of'] or 'none'}): nothing to export; "
+            f"fold it first: pulsar fold FILE --candidates {run.path} --id {ident}"
+        )
+    header = run.observation_of(row)
+    return Exported(
+        ident, _name(ident, row, header), row, run.fold(ident), header, files_of(run, int(row["obs"])), run.path
+    )
+
+
+def files_of(run: Run, obs: int) -> tuple[Path, ...]:
+    """The files of an observation of a product, in order of time."""
+    rows = run.rows("observation/files")
+    if "obs" in (rows.dtype.names or ()) and obs >= 0:
+        rows = rows[rows["obs"] == obs]
+    return tuple(Path(str(path)) for path in rows["path"])
+
+
+def _name(ident: str, row: dict[str, Any], header: Header) -> str:
+    known = str(row["known_source"])
+    if known and not row["harmonic_of"] and " " not in known:
+        return known
+    if not (isfinite(header.ra_deg) and isfinite(header.dec_deg)):
+        return ident
+    # Names of positions are cut off, not rounded (IAU).
+    ra, dec = hms(header.ra_deg, 6).split(":"), dms(header.dec_deg, 6).split(":")
+    return f"J{ra[0]}{ra[1]}{dec[0]}{dec[1]}_{ident}"
+
+
+def commands(run: Run, row: dict[str, Any]) -> list[str]:
+    """Commands that confirm a candidate: its own fold, its ephemeris, its series; PRESTO's and dspsr's fold.
+
+    Parameters
+    ----------
+    run : Run
+    row : dict
+        Of the table of candidates.
+    """
+    ident, dm = str(row["id"]), f"{row['dm']:.6g}"
+    stem = f"{run.path.stem}_{ident}"
+    own = [str(path) for path in files_of(run, int(row["obs"]))] or ["FILE"]
+    product = str(run.path)
+    start = _at_start(row, run.observation_of(row))
+    lines = [
+        ["pulsar", "fold", *own, "--candidates", product, "--id", ident, "--out", f"{stem}.h5"],
+        ["pulsar", "export", product, "--id", ident, "--par", "--out", f"{stem}.par"],
+        ["pulsar", "fold", *own, "--par", f"{stem}.par", "--out", f"{stem}_par.h5"],
+        ["pulsar", "dedisperse", *own, "--dm", dm, "--out", f"{stem}.dat"],
+        ["prepfold", "-topo", *start, "-dm", dm, "-o", stem, *own],
+        ["dspsr", "-E", f"{stem}.par", "-O", stem, *own],
+    ]
+    return [shlex.join(words) for words in lines]
+
+
+def _at_start(row: dict[str, Any], header: Header) -> list[str]:
+    """Frequency and derivatives at the start of the observation, as PRESTO counts."""
+    back = -0.5 * header.tobs if np.isfinite(header.tobs) else 0.0
+    fdot, fddot = (float(v) if isfinite(v) else 0.0 for v in (row["fdot"], row["fddot"]))
+    freq = float(row["freq"]) + back * (fdot + 0.5 * fddot * back)
+    words = ["-f", f"{freq:.15g}", "-fd", f"{fdot + fddot * back:.9g}"]
+    return [*words, "-fdd", f"{fddot:.9g}"] if fddot else words
