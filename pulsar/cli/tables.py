@@ -76,14 +76,19 @@ def print_lists(run: Any, *, top: int) -> None:
 
 
 def print_candidates(
-    rows: Any, *, top: int | None = None, title: str = "", marked: set[str] | None = None, merged: bool = False
+    rows: Any,
+    *,
+    top: int | None = None,
+    title: str = "",
+    marked: set[str] | None = None,
+    merged: bool = False,
 ) -> None:
     """Print the ranked table of candidates.
 
     Parameters
     ----------
     rows : structured array
-        Fields of CANDIDATE_COLUMNS.
+        Fields of CANDIDATE_COLUMNS; "product" too where they are of several.
     top : int, optional
         Print no more than these.
     marked : set of str, optional
@@ -96,6 +101,7 @@ def print_candidates(
         return
     shown = rows if top is None else rows[:top]
     columns: dict[str, Callable[[Any], str]] = {
+        **_product(rows),
         "rank": lambda r: str(r["rank"]),
         "id": lambda r: str(r["id"]),
         **(_place(rows, "epoch") if merged else {}),
@@ -119,14 +125,20 @@ def print_candidates(
         columns,
         list(shown),
         title=title,
-        left=("id", "source", "found by", "remarks", "injected"),
+        left=("product", "id", "source", "found by", "remarks", "injected"),
         marked=(lambda r: str(r["id"]) in marked) if marked is not None else None,
     )
     if len(shown) < len(rows):
         out(f"... and {len(rows) - len(shown)} more")
 
 
-def print_pulses(rows: Any, *, top: int | None = None, title: str = "", merged: bool = False) -> None:
+def print_pulses(
+    rows: Any,
+    *,
+    top: int | None = None,
+    title: str = "",
+    merged: bool = False,
+) -> None:
     """Print the table of single pulses.
 
     Parameters
@@ -145,6 +157,7 @@ def print_pulses(rows: Any, *, top: int | None = None, title: str = "", merged: 
     shown = rows if top is None else rows[:top]
     print_table(
         {
+            **_product(rows),
             "rank": lambda r: str(r["rank"]),
             "id": lambda r: str(r["id"]),
             **(_place(rows, "mjd") if merged else {}),
@@ -165,10 +178,50 @@ def print_pulses(rows: Any, *, top: int | None = None, title: str = "", merged: 
         },
         list(shown),
         title=title,
-        left=("id", "source", "remarks"),
+        left=("product", "id", "source", "remarks"),
     )
     if len(shown) < len(rows):
         out(f"... and {len(rows) - len(shown)} more")
+
+
+def print_accel(rows: Any, lengths: Sequence[float], powers: Sequence[float]) -> None:
+    """Print candidates with the columns of PRESTO's accelsearch, in its units.
+
+    Parameters
+    ----------
+    rows : structured array
+        Fields of CANDIDATE_COLUMNS.
+    lengths : sequence of float
+        Length of the observation of each [s]: r and z are in bins of its inverse.
+    powers : sequence of float
+        Summed power of the best detection of each; NaN where it was not kept.
+    """
+    error = rows["period_err"] * rows["freq"] ** 2
+    print_table(
+        {
+            "Cand": lambda i: str(i + 1),
+            "Sigma": lambda i: number(rows["sigma"][i], ".2f"),
+            "Summed Power": lambda i: number(powers[i], ".2f"),
+            "Num Harm": lambda i: str(rows["nharm"][i]),
+            "Period (ms)": lambda i: value_error(1e3 * rows["period"][i], 1e3 * rows["period_err"][i]),
+            "Frequency (Hz)": lambda i: value_error(rows["freq"][i], error[i]),
+            "FFT 'r' (bin)": lambda i: value_error(rows["freq"][i] * lengths[i], error[i] * lengths[i]),
+            "Freq Deriv (Hz/s)": lambda i: value_error(rows["fdot"][i], rows["fdot_err"][i]),
+            "FFT 'z' (bins)": lambda i: value_error(
+                rows["fdot"][i] * lengths[i] ** 2, rows["fdot_err"][i] * lengths[i] ** 2
+            ),
+            "Accel (m/s^2)": lambda i: value_error(rows["accel"][i], rows["accel_err"][i]),
+            "DM": lambda i: value_error(rows["dm"][i], rows["dm_err"][i]),
+            "Notes": lambda i: " ".join([str(rows["id"][i]), _remarks(rows[i])]).rstrip(),
+        },
+        range(len(rows)),
+        left=("Notes",),
+    )
+
+
+def _product(rows: Any) -> dict[str, Callable[[Any], str]]:
+    """The column that says of what product a row is, where they are of several."""
+    return {"product": lambda r: str(r["product"])} if "product" in (rows.dtype.names or ()) else {}
 
 
 def _place(rows: Any, when: str) -> dict[str, Callable[[Any], str]]:
