@@ -15,6 +15,7 @@ from pulsar.cli import (
     bench,
     candidates,
     config,
+    dedisperse,
     demo,
     export,
     fold,
@@ -27,6 +28,7 @@ from pulsar.cli import (
     search,
     sift,
     simulate,
+    waterfall,
     why,
 )
 from pulsar.cli.console import error
@@ -112,6 +114,8 @@ app.command("rfi")(rfi.command)
 app.command("fold")(fold.command)
 app.command("sift")(sift.command)
 app.command("candidates")(candidates.command)
+app.command("dedisperse")(dedisperse.command)
+app.command("waterfall")(waterfall.command)
 app.command("export")(export.command)
 app.command("report")(report.command)
 app.command("why")(why.command)

@@ -48,6 +48,7 @@ ZeroDM = Annotated[
     str | None,
     typer.Option("--zerodm", metavar="off|mean|zdot", help="Subtract from every sample what the channels share."),
 ]
+NoRfi = Annotated[bool, typer.Option("--no-rfi", help="Mask and clip nothing that holds samples.")]
 ZMax = Annotated[
     float | None,
     typer.Option("--zmax", metavar="N", help="Search accelerations up to this drift [bins].", show_default="none"),
@@ -116,6 +117,11 @@ def searches(
         if off:
             found[f"{section}__enabled"] = False
     return found
+
+
+def uncleaned(no_rfi: bool) -> dict[str, Any]:
+    """What ``--no-rfi`` says, as `effective_config` takes it: the bandpass is levelled, nothing is left out."""
+    return {"rfi__enabled": False, "rfi__clip": 0.0} if no_rfi else {}
 
 
 def position(ra: str | None, dec: str | None) -> dict[str, Any]:

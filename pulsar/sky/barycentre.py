@@ -20,6 +20,8 @@ from pulsar.sky.observatory import Observatory, find_observatory
 SUN_SHAPIRO: Final = 9.85098189e-6
 #: The rate of change of v/c is taken over so many seconds on either side.
 _STEP: Final = 100.0
+#: Moments of an observation between which arrival is a straight line: over 6 h the turning Earth bends it by 10 ns.
+_NODES: Final = 1025
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,42 @@ def arrival_times(
     days = (tdb.jd1 - tdb.jd1[0]) + (tdb.jd2 - tdb.jd2[0])
     first = float(tdb.jd1[0] - 2400000.5) + (float(tdb.jd2[0]) + float(delay[0]) / DAY)
     return first, np.asarray(days * DAY + (delay - delay[0]), dtype=np.float64)[1:]
+
+
+def barycentric_samples(header: Header, nsamps: int, tsamp: float) -> tuple[float, NDArray[np.int64]]:
+    """Which samples of a series come at even times at the barycentre.
+
+    Samples are left out or taken twice, never mixed: noise stays white, and no sample is off by more than half its
+    length.
+
+    Parameters
+    ----------
+    header : Header
+        Start, telescope and position.
+    nsamps : int
+        Samples of the series.
+    tsamp : float
+        [s]
+
+    Returns
+    -------
+    float
+        Arrival of the start at the barycentre, MJD (TDB).
+    ndarray of int64
+        The sample of the series that each barycentric one is.
+
+    Raises
+    ------
+    ConfigError
+        Telescope, position or time are unknown.
+    """
+    if not header.tstart > 0:
+        raise ConfigError("the time of the observation is not known: it cannot be barycentred")
+    nodes = np.linspace(0.0, nsamps * tsamp, _NODES)
+    first, arrived = arrival_times(header.tstart, nodes, header.ra_deg, header.dec_deg, header.telescope)
+    middles = (np.arange(int(arrived[-1] / tsamp)) + 0.5) * tsamp
+    sample = np.floor(np.interp(middles, arrived, nodes) / tsamp).astype(np.int64)
+    return first, np.clip(sample, 0, nsamps - 1)
 
 
 def _resolved(telescope: str | Observatory, ra_deg: float, dec_deg: float) -> tuple[Observatory, NDArray[np.float64]]:

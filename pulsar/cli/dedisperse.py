@@ -1,0 +1,95 @@
+"""``pulsar dedisperse``: series of an observation at given DMs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulsar.cli.console import check_not_input, out
+from pulsar.cli.options import (
+    RA,
+    Debug,
+    Dec,
+    Files,
+    LogLevel,
+    Mask,
+    Memory,
+    NoRfi,
+    Overwrite,
+    Preset,
+    Quiet,
+    Sets,
+    Threads,
+    Zap,
+    ZeroDM,
+    effective_config,
+    position,
+    progress_mode,
+    uncleaned,
+)
+
+
+def command(
+    files: Files,
+    dms: Annotated[
+        list[float], typer.Option("--dm", metavar="DM", help="DM [pc/cm3]; may be repeated.", show_default=False)
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="X.dat|X.tim|X.npy",
+            help="Series to write: PRESTO's with .inf, SIGPROC's or numpy's; of several DMs X_DM<DM>.",
+            show_default=False,
+        ),
+    ],
+    downsample: Annotated[
+        int, typer.Option("--downsample", min=1, metavar="N", help="Sum so many samples: a power of two.")
+    ] = 1,
+    bary: Annotated[bool, typer.Option("--bary", help="At even times at the barycentre.")] = False,
+    no_rfi: NoRfi = False,
+    ra: RA = None,
+    dec: Dec = None,
+    config: Preset = None,
+    sets: Sets = None,
+    zap: Zap = None,
+    mask: Mask = None,
+    zerodm: ZeroDM = None,
+    threads: Threads = None,
+    memory: Memory = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    log_level: LogLevel = None,
+    _debug: Debug = False,
+) -> None:
+    """Write the series of an observation at one DM or several: cleaned, of noise 1, at the highest channel."""
+    settings = effective_config(
+        config,
+        sets,
+        zap=zap,
+        zerodm=zerodm,
+        rfi__mask=mask,
+        run__threads=threads,
+        run__memory=memory,
+        **position(ra, dec),
+        **uncleaned(no_rfi),
+    )
+    from pulsar.io.series_writer import series_paths
+    from pulsar.pipeline.series import dedisperse_files, series_names
+
+    for name in series_names(output, sorted(set(dms))):
+        for path in series_paths(name):
+            check_not_input(path, [*files, *([] if mask is None else [Path(mask)])])
+    written = dedisperse_files(
+        files,
+        dms,
+        settings,
+        output,
+        downsample=downsample,
+        barycentre=bary,
+        overwrite=overwrite,
+        progress=progress_mode(quiet, log_level),
+    )
+    for path in written:
+        out(str(path))
