@@ -18,6 +18,9 @@ def command(
         list[str], typer.Option("--id", metavar="ID", help="Candidate; may be repeated.", show_default=False)
     ],
     par: Annotated[bool, typer.Option("--par", help="Ephemeris for tempo, tempo2, PINT and `pulsar fold`.")] = False,
+    bestprof: Annotated[bool, typer.Option("--bestprof", help="Profile and facts as prepfold's text.")] = False,
+    pfd: Annotated[bool, typer.Option("--pfd", help="Fold as prepfold's binary file.")] = False,
+    table: Annotated[bool, typer.Option("--csv", help="Profile as a table.")] = False,
     output: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FILE", help="File to write.", show_default="<RUN>_<ID>.<format>"),
@@ -32,9 +35,9 @@ def command(
     from pulsar.handover.formats import FORMATS
     from pulsar.io.product.reader import read
 
-    forms = [form for form, wanted in (("par", par),) if wanted]
+    forms = [form for form, wanted in (("par", par), ("bestprof", bestprof), ("pfd", pfd), ("csv", table)) if wanted]
     if not forms:
-        raise ConfigError("give what to write: --par")
+        raise ConfigError("give what to write: --par, --bestprof, --pfd or --csv")
     idents = list(dict.fromkeys(idents))
     if output is not None and len(forms) * len(idents) > 1:
         raise ConfigError(f"--out names one file, but {len(forms) * len(idents)} are asked for: leave it out")

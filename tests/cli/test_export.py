@@ -34,6 +34,15 @@ def test_par_lies_beside_the_product_and_is_not_overwritten(product: Path) -> No
     assert not list(product.parent.glob(".*"))
 
 
+def test_all_formats_at_once(product: Path) -> None:
+    code, out, err = run("export", product, "--id", "c0001", "--par", "--bestprof", "--pfd", "--csv", "-q")
+    assert code == 0, err
+    assert [Path(line).suffix for line in out.splitlines()] == [".par", ".bestprof", ".pfd", ".csv"]
+    rows = product.with_name("run_c0001.csv").read_text().splitlines()
+    assert rows[0] == "phase,intensity"
+    assert len(rows) == 65
+
+
 def test_commands_that_confirm_are_printed(product: Path) -> None:
     _, _, err = run("export", product, "--id", "c0001", "--par")
     assert f"a long name of a file é.fits' --candidates {product} --id c0001" in err

@@ -1,0 +1,224 @@
+"""Folds as PRESTO's prepfold leaves them: the binary ``.pfd`` and the text ``.bestprof``.
+
+Facts of the formats: the order in which prepfold's own reader takes the numbers of a ``.pfd``, checked on real files
+(tests/handover). Counts and lengths are int32, texts are preceded by their length, positions are 16 bytes, all other
+numbers float64, but for three "powers" of float32 that are followed by four bytes of nothing.
+
+PRESTO counts turns from the start of the observation, subbands ascend in frequency and are not dedispersed among each
+other. A product keeps sums over frequency and over time, not what is in both. A ``.pfd`` is filled with the one cube
+that has just these sums and nothing else: every plot that is made of a sum is that of the fold.
+"""
+
+import struct
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import KDM
+from pulsar.data.direction import dms, hms
+from pulsar.data.text import file_name, printable
+from pulsar.handover.candidate import Exported
+from pulsar.searches.stats import chi2_logsf, sigma_from_logp
+from pulsar.sky.barycentre import motion_of
+
+#: Bytes of a position.
+_POSITION: Final = 16
+
+
+def spin_at_start(one: Exported) -> tuple[float, float, float]:
+    """Topocentric frequency and two derivatives at the start of the observation."""
+    p, back = one.fold.after, -0.5 * one.fold.tobs
+    return p.freq + back * (p.fdot + 0.5 * p.fddot * back), p.fdot + p.fddot * back, p.fddot
+
+
+def periods(freq: float, fdot: float, fddot: float) -> tuple[float, float, float]:
+    """Period and two derivatives of a frequency with its own."""
+    return 1.0 / freq, -fdot / freq**2, (2.0 * fdot**2 / freq - fddot) / freq**2
+
+
+def bary_periods(one: Exported) -> tuple[float, float, float, float]:
+    """MJD (TDB), barycentric period and derivatives at the start; zeros where they are unknown."""
+    header = one.header
+    # The motion at the start: of an observation of no length.
+    motion = motion_of(header.with_(nsamps=0)) if not header.barycentric else None
+    if motion is None:
+        return 0.0, 0.0, 0.0, 0.0
+    freq, fdot, fddot = spin_at_start(one)
+    return motion.mjd_tdb, *periods(motion.freq(freq), motion.fdot(freq, fdot), fddot)
+
+
+def _turned(profiles: NDArray[np.float64], turns: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Profiles moved later by so many turns, without their means."""
+    nbins = profiles.shape[-1]
+    spectra = np.fft.rfft(profiles, axis=-1)
+    spectra[..., 0] = 0.0
+    phase = np.asarray(turns)[..., None] * np.arange(spectra.shape[-1])
+    return np.asarray(np.fft.irfft(spectra * np.exp(-2j * np.pi * phase), nbins, axis=-1), dtype=np.float64)
+
+
+def phase_of_start(one: Exported) -> float:
+    """Phase of the fold at the start of the observation, from which PRESTO counts [turns]."""
+    p, back = one.fold.after, -0.5 * one.fold.tobs
+    return float(back * (p.freq + back * (p.fdot / 2.0 + back * p.fddot / 6.0)))
+
+
+def subbands(one: Exported) -> NDArray[np.float64]:
+    """Middles of as many equal subbands as the fold has bands [MHz], ascending."""
+    low, high = one.header.edges
+    count = len(one.fold.band_freqs)
+    return np.asarray(low + (high - low) / count * (np.arange(count) + 0.5), dtype=np.float64)
+
+
+def cube_of(one: Exported) -> NDArray[np.float64]:
+    """The fold as PRESTO lays it out, shape (npart, nsub, nbins): noise of 1 in every element.
+
+    A band is put in the subband where its frequency lies, and moved to where it came before it was dedispersed; a
+    subband in which none lies is empty.
+    """
+    fold, freqs = one.fold, subbands(one)
+    npart, nsub = fold.time_phase.shape[0], len(freqs)
+    back = -phase_of_start(one)
+    share = np.diff(fold.time_edges) / fold.tobs
+    size = np.sqrt(float(npart * nsub))
+    whole = _turned(fold.profile.astype(np.float64), back) * size
+    times = _turned(fold.time_phase.astype(np.float64), back) * size * np.sqrt(share)[:, None]
+    bands = np.zeros((nsub, whole.size))
+    count = np.zeros(nsub)
+    width = freqs[1] - freqs[0] if nsub > 1 else np.inf
+    at = np.clip(np.rint((fold.band_freqs - freqs[0]) / width), 0, nsub - 1).astype(int) if nsub > 1 else [0]
+    own = _turned(fold.freq_phase.astype(np.float64), back) * size / np.sqrt(nsub)
+    for k, profile in zip(at, own, strict=True):
+        bands[k] += profile
+        count[k] += 1.0
+    part = count / nsub
+    beside = bands - part[:, None] * whole
+    cube: NDArray[np.float64] = times[:, None, :] * part[None, :, None] + share[:, None, None] * beside[None]
+    if nsub == 1:
+        return cube
+    return _turned(cube, np.broadcast_to(_late(one, freqs), cube.shape[:2]))
+
+
+def _late(one: Exported, freqs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turns by which the pulse comes later at a frequency than at the highest subband, as PRESTO reckons them."""
+    motion = motion_of(one.header)
+    seen = freqs * (1.0 if motion is None else 1.0 + motion.voverc)
+    return np.asarray(spin_at_start(one)[0] * KDM * one.fold.after.dm * (seen**-2.0 - seen[-1] ** -2.0))
+
+
+def pfd_bytes(one: Exported) -> bytes:
+    """The content of a ``.pfd`` file."""
+    fold, header = one.fold, one.header
+    cube, freqs = cube_of(one), subbands(one)
+    npart, nsub, nbins = cube.shape
+    spin = spin_at_start(one)
+    period, pdot, pddot = periods(*spin)
+    epoch, *bary = bary_periods(one)
+    motion = motion_of(header)
+    axes = _axes(one, nbins, freqs)
+
+    def text(value: str) -> bytes:
+        raw = printable(value).encode("ascii", "replace")[:255]
+        return struct.pack("<i", len(raw)) + raw
+
+    def place(value: str) -> bytes:
+        return value.encode()[: _POSITION - 1].ljust(_POSITION, b"\0")
+
+    def power() -> bytes:
+        return struct.pack("<f4x", 0.0)
+
+    name = one.files[0].name if one.files else one.product.name
+    parts = [
+        struct.pack("<5i", *(len(axis) for axis in axes), nsub, npart),
+        # One channel a subband; steps and factors of the axes.
+        struct.pack("<7i", nbins, nsub, 1, 1, 1, 1, 1),
+        text(name),
+        text(file_name(one.name)),
+        text(header.telescope or "Unknown"),
+        text(f"{one.product.stem}_{one.ident}.pfd.ps/CPS"),
+        place(hms(header.ra_deg, 4) or "00:00:00.0000"),
+        place(dms(header.dec_deg, 4) or "00:00:00.0000"),
+        struct.pack("<2d", header.tsamp, 0.0),
+        struct.pack("<4d", 1.0, header.tstart, epoch, 0.0 if motion is None else motion.voverc),
+        struct.pack("<3d", *np.nan_to_num([freqs[0], header.bandwidth / nsub, fold.after.dm])),
+        power() + struct.pack("<3d", period, pdot, pddot),
+        power() + struct.pack("<3d", *bary),
+        power() + struct.pack("<3d", *spin),
+        struct.pack("<7d", *np.zeros(7)),
+        np.concatenate(axes).astype("<f8").tobytes(),
+        cube.astype("<f8").tobytes(),
+        _statistics(one, cube).astype("<f8").tobytes(),
+    ]
+    return b"".join(parts)
+
+
+def _axes(one: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """Trial DMs, periods and period derivatives: 2 nbins + 1 of each, a bin of drift apart, as prepfold has."""
+    steps = np.arange(-nbins, nbins + 1, dtype=np.float64) / nbins
+    freq, fdot, _ = spin_at_start(one)
+    dm, tobs = one.fold.after.dm, one.fold.tobs
+    across = freq * KDM * (freqs[0] ** -2.0 - freqs[-1] ** -2.0)
+    dms_ = dm + steps / across if across > 0 else dm + steps
+    # None below 0, and none of a series.
+    dms_ = dms_ - min(dms_[0], 0.0) if len(freqs) > 1 else dms_[:0]
+    return [dms_, 1.0 / (freq - steps / tobs), -(fdot - 2.0 * steps / tobs**2) / freq**2]
+
+
+def _statistics(one: Exported, cube: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of every sub-integration and subband: samples, their mean and variance; bins, their mean, variance and chi2."""
+    npart, nsub, nbins = cube.shape
+    stats = np.zeros((npart, nsub, 7))
+    samples = np.diff(one.fold.time_edges) / one.header.tsamp
+    stats[..., 0] = samples[:, None]
+    stats[..., 3] = nbins
+    # Noise of 1 for a sub-integration of mean length, as in the cube.
+    stats[..., 5] = (samples / samples.mean())[:, None]
+    stats[..., 2] = stats[..., 5] * nbins / stats[..., 0]
+    stats[..., 6] = np.sum(cube**2, axis=2) / stats[..., 5] / (nbins - 1)
+    return stats
+
+
+def bestprof_text(one: Exported) -> str:
+    """The text of a ``.bestprof`` file: facts of the fold, and its profile in units of its noise."""
+    fold, header = one.fold, one.header
+    freq, fdot, fddot = spin_at_start(one)
+    period, pdot, pddot = periods(freq, fdot, fddot)
+    epoch, *bary = bary_periods(one)
+    nbins = fold.profile.size
+    logp = float(chi2_logsf(fold.chi2_red * (nbins - 1), nbins - 1))
+    sigma = float(sigma_from_logp(logp))
+    errors = (fold.freq_err / freq**2, fold.fdot_err / freq**2)
+
+    def value(number: float, factor: float, error: float) -> str:
+        return f"{factor * number:<17.15g} +/- {factor * error if np.isfinite(error) else 0.0:.3g}"
+
+    facts = [
+        ("Input file", printable(one.files[0].name if one.files else one.product.name)),
+        ("Candidate", file_name(one.name)),
+        ("Telescope", printable(header.telescope) or "Unknown"),
+        ("Epoch_topo", f"{header.tstart:.15g}"),
+        ("Epoch_bary (MJD)", f"{epoch:.15g}" if epoch else "N/A"),
+        ("T_sample", f"{header.tsamp:.10g}"),
+        ("Data Folded", f"{header.nsamps}"),
+        ("Data Avg", "0"),
+        ("Data StdDev", "1"),
+        ("Profile Bins", f"{nbins}"),
+        ("Profile Avg", "0"),
+        ("Profile StdDev", "1"),
+        ("Reduced chi-sqr", f"{fold.chi2_red:.3f}"),
+        ("Prob(Noise)", f"<  {np.exp(logp):.3g}   (~{sigma:.1f} sigma)"),
+        ("Best DM", f"{fold.after.dm:.3f}"),
+        ("P_topo (ms)", value(period, 1e3, errors[0])),
+        ("P'_topo (s/s)", value(pdot, 1.0, errors[1])),
+        ("P''_topo (s/s^2)", value(pddot, 1.0, 0.0)),
+        ("P_bary (ms)", value(bary[0], 1e3, errors[0]) if epoch else "N/A"),
+        ("P'_bary (s/s)", value(bary[1], 1.0, errors[1]) if epoch else "N/A"),
+        ("P''_bary (s/s^2)", value(bary[2], 1.0, 0.0) if epoch else "N/A"),
+        *((key, "N/A") for key in ("P_orb (s)", "asin(i)/c (s)", "eccentricity", "w (rad)", "T_peri")),
+    ]
+    # An inequality takes the place of the sign.
+    lines = [f"# {key:<16} {'' if key.startswith('Prob') else '=  '}{text}" for key, text in facts]
+    lines.append("#" * 54)
+    profile = _turned(fold.profile.astype(np.float64), -phase_of_start(one))
+    lines += [f"{i:4d}  {level:.7g}" for i, level in enumerate(profile)]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,156 @@
+"""Folds for PRESTO: the layout against real files of prepfold, and the fold that a reader gets back."""
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from reference.products import make_fold, make_header, write_product
+
+from pulsar.constants import KDM
+from pulsar.data.fold import Fold, FoldParams
+from pulsar.handover.candidate import Exported, candidate_of
+from pulsar.handover.presto import bestprof_text, pfd_bytes, phase_of_start
+from pulsar.io.product.reader import read
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """A ``.pfd`` read front to back; all of it must be used."""
+    at = 0
+
+    def take(form: str) -> tuple[Any, ...]:
+        nonlocal at
+        values = struct.unpack_from("<" + form, data, at)
+        at += struct.calcsize("<" + form)
+        return values
+
+    def text() -> str:
+        (n,) = take("i")
+        return take(f"{n}s")[0].decode()
+
+    def array(*shape: int) -> Any:
+        nonlocal at
+        n = int(np.prod(shape))
+        at += 8 * n
+        return np.frombuffer(data, "<f8", n, at - 8 * n).reshape(shape)
+
+    found: dict[str, Any] = dict(zip(("ndm", "nperiod", "npdot", "nsub", "npart"), take("5i"), strict=True))
+    found["nbins"], found["nchan"], *found["steps"] = take("7i")
+    found["texts"] = [text() for _ in range(4)]
+    found["place"] = [take("16s")[0].split(b"\0")[0].decode() for _ in range(2)]
+    names = ("dt", "start", "end", "tepoch", "bepoch", "voverc", "lofreq", "width", "dm")
+    found |= dict(zip(names, take("9d"), strict=True))
+    for name in ("topo", "bary", "fold"):
+        found[name] = take("f4x3d")[1:]
+    found["orbit"] = take("7d")
+    for name, n in (("dms", "ndm"), ("periods", "nperiod"), ("pdots", "npdot")):
+        found[name] = array(found[n])
+    found["profs"] = array(found["npart"], found["nsub"], found["nbins"])
+    found["stats"] = array(found["npart"], found["nsub"], 7)
+    assert at == len(data)
+    return found
+
+
+def dedispersed(pfd: dict[str, Any], dm: float) -> Any:
+    """Profiles of the subbands moved to the highest one at a DM, as PRESTO's reader does it, by fractions of bins."""
+    freqs = (pfd["lofreq"] + pfd["width"] * np.arange(pfd["nsub"])) * (1 + pfd["voverc"])
+    late = pfd["fold"][0] * KDM * dm * (freqs**-2 - freqs[-1] ** -2)
+    spectra = np.fft.rfft(pfd["profs"], axis=2)
+    return np.fft.irfft(spectra * np.exp(2j * np.pi * late[:, None] * np.arange(spectra.shape[2])), axis=2)
+
+
+def exported(fold: Fold) -> Exported:
+    return Exported("c0001", "J0534+2200", {}, fold, make_header(), (Path("a.fil"),), Path("run.h5"))
+
+
+def summed_fold() -> Fold:
+    """A fold whose sums over bands and over time are one profile, as those of real ones are."""
+    rng = np.random.default_rng(3)
+    fold = make_fold(1)
+    npart, nsub, nbins = 16, 8, 64
+    cube = rng.normal(size=(npart, nsub, nbins)) + 4 * np.exp(-0.5 * ((np.arange(nbins) - 20) / 2) ** 2)
+    cube -= cube.mean(axis=2, keepdims=True)
+    return replace(
+        fold,
+        profile=(cube.sum(axis=(0, 1)) / np.sqrt(npart * nsub)).astype(np.float32),
+        time_phase=(cube.sum(axis=1) / np.sqrt(nsub)).astype(np.float32),
+        freq_phase=(cube.sum(axis=0) / np.sqrt(npart)).astype(np.float32),
+        band_freqs=1549.0 - 25.0 - 50.0 * np.arange(nsub),
+        after=FoldParams(29.947323, -1e-7, 56.71, 1e-12),
+        time_edges=np.linspace(0, fold.tobs, npart + 1),
+    )
+
+
+@pytest.mark.parametrize("name", ["Ter5_080912_DM242.30_PSR_1748-2446A", "Ter5_080912_bary_DM238.30_8.66ms_Cand"])
+def test_the_layout_is_that_of_prepfold(shared_data: Path, name: str) -> None:
+    real = parse((shared_data / "folded" / f"{name}.pfd").read_bytes())
+    text = (shared_data / "folded" / f"{name}.pfd.bestprof").read_text()
+    facts = dict(line[2:].split("=", 1) for line in text.splitlines() if line.startswith("# ") and "=" in line)
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    assert real["nbins"] == int(facts["Profile Bins"])
+    assert real["dt"] == pytest.approx(float(facts["T_sample"]), rel=1e-6)
+    # Where the DM cannot be told the text says N/A, and here it is not.
+    assert real["dm"] == pytest.approx(float(facts.get("Best DM", real["dm"])), abs=1e-3)
+    # A series has no DMs to try.
+    assert real["ndm"] == (2 * real["nbins"] * real["steps"][3] + 1) * (real["nsub"] > 1)
+    assert real["nperiod"] == 2 * real["nbins"] * real["steps"][4] + 1
+    own = pfd_bytes(exported(summed_fold()))
+    assert set(parse(own)) == set(real)
+    # The same facts in the same words.
+    ours = [line.split("=")[0].strip() for line in bestprof_text(exported(summed_fold())).splitlines()[:13]]
+    assert [key.replace(" (MJD)", "") for key in ours] == [
+        line.split("=")[0].strip().replace(" (MJD)", "") for line in text.splitlines()[:13]
+    ]
+
+
+def test_a_reader_gets_the_sums_of_the_fold_back() -> None:
+    fold = summed_fold()
+    one = exported(fold)
+    pfd = parse(pfd_bytes(one))
+    cube = dedispersed(pfd, fold.after.dm)
+    size = np.sqrt(16 * 8)
+    # Turned back to mid-observation, where the fold has its phase 0.
+    turn = np.exp(-2j * np.pi * phase_of_start(one) * np.arange(33))
+
+    def turned(profiles: Any) -> Any:
+        return np.fft.irfft(np.fft.rfft(profiles, axis=-1) * turn, axis=-1)
+
+    np.testing.assert_allclose(turned(cube.sum(axis=(0, 1))) / size, fold.profile, atol=0.3)
+    np.testing.assert_allclose(turned(cube.sum(axis=1)) / np.sqrt(8), fold.time_phase, atol=0.4)
+    np.testing.assert_allclose(turned(cube.sum(axis=0))[::-1] / np.sqrt(16), fold.freq_phase, atol=0.4)
+    assert np.corrcoef(turned(cube.sum(axis=(0, 1))), fold.profile)[0, 1] > 0.999
+
+
+def test_numbers_are_those_of_the_start() -> None:
+    fold = summed_fold()
+    pfd = parse(pfd_bytes(exported(fold)))
+    freq, fdot, fddot = pfd["fold"]
+    half = 0.5 * fold.tobs
+    assert freq + half * (fdot + 0.5 * fddot * half) == pytest.approx(fold.after.freq, rel=1e-14)
+    assert pfd["topo"][0] == pytest.approx(1 / freq, rel=1e-14)
+    assert pfd["bary"][0] == pytest.approx(1 / freq / (1 + pfd["voverc"]), rel=1e-8)
+    assert pfd["tepoch"] == make_header().tstart
+    assert pfd["place"] == ["05:34:31.9200", "+22:00:51.8400"]
+    assert abs(pfd["voverc"]) > 1e-6
+    assert len(pfd["dms"]) == len(pfd["periods"]) == len(pfd["pdots"]) == 2 * 64 + 1
+    assert np.any(np.isclose(pfd["periods"], pfd["topo"][0], rtol=1e-14))
+
+
+def test_the_dm_of_the_file_aligns_the_bands() -> None:
+    fold = summed_fold()
+    pfd = parse(pfd_bytes(exported(fold)))
+    best = max(pfd["dms"], key=lambda dm: dedispersed(pfd, dm).sum(axis=(0, 1)).max())
+    step = pfd["dms"][1] - pfd["dms"][0]
+    assert best == pytest.approx(pfd["dm"], abs=2 * step)
+
+
+def test_bestprof_of_a_product_holds_the_profile(tmp_path: Path) -> None:
+    one = candidate_of(read(write_product(tmp_path / "run.h5")), "c0001")
+    lines = bestprof_text(one).splitlines()
+    profile = np.array([line.split() for line in lines if not line.startswith("#")], dtype=float)
+    assert profile.shape == (64, 2)
+    assert profile[:, 1].max() == pytest.approx(one.fold.profile.max(), rel=0.2)
+    assert any(line.startswith("# P_topo (ms)") for line in lines)
+    assert "inf" not in "".join(lines)
