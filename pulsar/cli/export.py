@@ -20,6 +20,7 @@ def command(
     par: Annotated[bool, typer.Option("--par", help="Ephemeris for tempo, tempo2, PINT and `pulsar fold`.")] = False,
     bestprof: Annotated[bool, typer.Option("--bestprof", help="Profile and facts as prepfold's text.")] = False,
     pfd: Annotated[bool, typer.Option("--pfd", help="Fold as prepfold's binary file.")] = False,
+    tim: Annotated[bool, typer.Option("--tim", help="Times of arrival, by the profile itself.")] = False,
     table: Annotated[bool, typer.Option("--csv", help="Profile as a table.")] = False,
     output: Annotated[
         Path | None,
@@ -35,9 +36,13 @@ def command(
     from pulsar.handover.formats import FORMATS
     from pulsar.io.product.reader import read
 
-    forms = [form for form, wanted in (("par", par), ("bestprof", bestprof), ("pfd", pfd), ("csv", table)) if wanted]
+    forms = [
+        form
+        for form, wanted in (("par", par), ("bestprof", bestprof), ("pfd", pfd), ("tim", tim), ("csv", table))
+        if wanted
+    ]
     if not forms:
-        raise ConfigError("give what to write: --par, --bestprof, --pfd or --csv")
+        raise ConfigError("give what to write: --par, --bestprof, --pfd, --tim or --csv")
     idents = list(dict.fromkeys(idents))
     if output is not None and len(forms) * len(idents) > 1:
         raise ConfigError(f"--out names one file, but {len(forms) * len(idents)} are asked for: leave it out")

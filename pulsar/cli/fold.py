@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pulsar.cli.console import check_not_input, note
+from pulsar.cli.console import check_not_input, note, write_text
 from pulsar.cli.options import (
     Debug,
     Files,
@@ -83,6 +83,22 @@ def command(
         bool,
         typer.Option("--refine/--no-refine", help="Look for the best period, derivative and DM around those given."),
     ] = True,
+    toas: Annotated[
+        Path | None,
+        typer.Option(
+            "--toas", metavar="X.tim", help="Write the times of arrival of the one pulsar folded.", show_default="none"
+        ),
+    ] = None,
+    ntoas: Annotated[int, typer.Option("--ntoas", min=1, metavar="N", help="So many times of arrival.")] = 8,
+    template: Annotated[
+        Path | None,
+        typer.Option(
+            "--template",
+            metavar="X.csv",
+            help="Profile to match, of `pulsar export --csv`.",
+            show_default="the profile of the fold",
+        ),
+    ] = None,
     config: Preset = None,
     sets: Sets = None,
     zap: Zap = None,
@@ -108,9 +124,19 @@ def command(
         fold__nsubints=nsub,
     )
     wanted = ephemerides(period, dm, accel, epoch, candidates, idents, par, files=files, config=settings)
+    from pulsar.errors import ConfigError, DataError
+    from pulsar.handover.toas import LEAST_SNR, read_template, tim_text, toas_of
     from pulsar.io.product.writer import check_output
 
     check_output(output, overwrite=overwrite)
+    if toas is not None:
+        if len(wanted) != 1:
+            raise ConfigError(f"--toas {toas}: times of arrival are of one pulsar, {len(wanted)} are to be folded")
+        check_output(toas, overwrite=overwrite)
+        check_not_input(toas, [*files, *(par or []), output])
+    elif template is not None:
+        raise ConfigError(f"--template {template}: goes with --toas X.tim")
+    shape = None if template is None else read_template(template)
     given = [*([] if candidates is None else [candidates]), *([Path(settings.rfi.mask)] if settings.rfi.mask else [])]
     check_not_input(output, [*files, *given, *(par or [])])
 
@@ -119,6 +145,17 @@ def command(
     progress = progress_mode(quiet, log_level)
     run = fold_files(files, wanted, settings, output, fit=refine, overwrite=overwrite, argv=sys.argv, progress=progress)
     print_candidates(run.rows("candidates"))
+    if toas is not None:
+        ident = run.ids[0]
+        times = toas_of(run.fold(ident), run.observation, ntoas, shape)
+        if not times:
+            raise DataError(f"{toas}: no pulse is strong enough (S/N {LEAST_SNR:g}) for a time of arrival")
+        name = str(run.candidate(ident)["known_source"]) or ident
+        write_text(toas, tim_text(times, run.observation, name), overwrite=overwrite)
+        if len(times) < ntoas:
+            progress.message(
+                f"{toas}: {len(times)} of {ntoas} times of arrival: the others are below S/N {LEAST_SNR:g}"
+            )
     progress.message(f"{output}: {len(run)} folds; plots: pulsar report {output}")
 
 

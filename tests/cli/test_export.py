@@ -39,7 +39,7 @@ def test_all_formats_at_once(product: Path) -> None:
     assert code == 0, err
     assert [Path(line).suffix for line in out.splitlines()] == [".par", ".bestprof", ".pfd", ".csv"]
     rows = product.with_name("run_c0001.csv").read_text().splitlines()
-    assert rows[0] == "phase,intensity"
+    assert rows[0] == "phase,intensity,template"
     assert len(rows) == 65
 
 
