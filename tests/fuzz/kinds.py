@@ -370,6 +370,8 @@ def product(path: Path) -> str:
     from pulsar.cli import candidates
     from pulsar.cli.fold import from_product
     from pulsar.cli.tables import print_lists
+    from pulsar.handover.candidate import candidate_of
+    from pulsar.handover.formats import FORMATS
     from pulsar.io.product import schema
     from pulsar.io.product.reader import read
     from pulsar.report.why import Asked, why
@@ -377,7 +379,7 @@ def product(path: Path) -> str:
     run = read(path)
     parts: list[Callable[[], Any]] = [
         lambda: print_lists(run, top=10),
-        lambda: [candidates.command(path, form=form, pulses=p, everything=True) for form in ("csv", "json", "table")
+        lambda: [candidates.command([path], form=form, pulses=p, everything=True) for form in ("csv", "json", "table")
                  for p in (False, True)],
         lambda: [run.table(name) for name in schema.TABLES],
         lambda: (run.provenance, run.problems, run.rfi),
@@ -387,6 +389,7 @@ def product(path: Path) -> str:
         lambda: print("\n".join(why(run, Asked(freq=29.947)))),
         lambda: print("\n".join(why(run, Asked(time=3.0)))),
         lambda: from_product(path, [], [], None),
+        lambda: [str(form(candidate_of(run, i))) for i in run.ids for form in FORMATS.values()],
     ]  # fmt: skip
     # Some of them each time: which, the content says.
     start = zlib.crc32(path.read_bytes()) % len(parts)
