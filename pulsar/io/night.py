@@ -257,8 +257,11 @@ def _apart(members: Sequence[tuple[Path, Header]]) -> list[list[tuple[Path, Head
         form = (header.nchans, header.fch1, header.foff, header.nbits, header.is_series, header.dm)
         # In files with wrong times (TBIN too small) the steps are a multiple of the length.
         new = not out or form != shape or now - end > max(PAUSE, end - start, 8 * header.tobs) or header.is_series
-        # What begins while another is being recorded is no continuation of it, whatever source the headers name.
-        new |= now - last < 0.5 * min(length, header.tobs)
+        # What begins while another is being recorded is no continuation of it, whatever source the headers name. Where
+        # the name tells a beam or a number they should have been, which is told when they are joined.
+        name = parse_name(file)
+        nameless = name.beam is None and name.sequence is None
+        new |= nameless and now - last < 0.5 * min(length, header.tobs)
         if new:
             out.append([])
             start = now

@@ -137,7 +137,7 @@ def test_data_that_cannot_be_used_are_no_wrong_call(tmp_path):
         pulsar.open(tmp_path / "a.fil")
     with pytest.raises(DataError, match="no such file"):
         pulsar.read(tmp_path / "a.h5")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         pulsar.fold(TS, par=tmp_path / "a.par")
     with pytest.raises(DataError):
         pulsar.fold(pulsar.TimeSeries(np.ones(2000, "f4"), 1e-3), 0.1)

@@ -99,7 +99,7 @@ def test_lists_of_presto(tmp_path):
         (tmp_path / "c.zaplist").write_text(text)
         with pytest.raises(DataError, match="line 1"):
             read_zaplist(tmp_path / "c.zaplist")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="no such file"):
         read_zaplist(tmp_path / "none")
 
 

@@ -1,6 +1,6 @@
 """Hostile files of every kind: nothing but our own errors, no control code in what is shown, and no end of the process.
 
-A longer campaign is `python benchmarks/fuzz.py`.
+A longer campaign is `python benchmarks/fuzzing.py`.
 """
 
 import warnings

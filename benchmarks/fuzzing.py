@@ -4,9 +4,9 @@ Each execution makes a file of a kind hostile by the numbers of its seed alone, 
 files. A fault is an exception that is not ours, more than 5 s, an end of the process, more memory than the limit, or a
 control code in what would be shown. What fails is kept with its seed:
 
-    python benchmarks/fuzz.py --seconds 60 --kinds sigproc,product --keep failed/
-    python benchmarks/fuzz.py --count 50000 --json fuzz.json
-    python benchmarks/fuzz.py --kinds product --first 1234 --count 1 --show
+    python benchmarks/fuzzing.py --seconds 60 --kinds sigproc,product --keep failed/
+    python benchmarks/fuzzing.py --count 50000 --json fuzz.json
+    python benchmarks/fuzzing.py --kinds product --first 1234 --count 1 --show
 """
 
 import argparse
