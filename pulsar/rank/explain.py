@@ -372,7 +372,7 @@ def _converged(
     junk: NDArray[np.bool_],
     sky: Sky,
 ) -> None:
-    """Hand over what the refinement has brought onto a stronger candidate, or a multiple of it.
+    """Hand over what the refinement has brought onto a stronger candidate, a multiple of it, or several of its turns.
 
     A pulsar may happen to turn at a multiple of another's frequency, as near as the errors tell: that one has harmonics
     which the other does not leave.
@@ -381,10 +381,12 @@ def _converged(
         for owner in sorted(accepted, key=lambda i: -folded[i].snr):
             if folded[owner].snr <= folded[i].snr:
                 break
-            if (junk[owner] and not junk[i]) or not _near(folded[i], folded[owner], sky):
+            one, stronger = folded[i], folded[owner]
+            if (junk[owner] and not junk[i]) or not (_near(one, stronger, sky) or _several_turns(one, stronger, sky)):
                 continue
-            own = not junk[i] and _too_strong(folded[i], folded[owner])
-            if own and unexplained(folded[i], [combs[owner]]) > UNEXPLAINED:
+            # At several turns of another a fold shows a pulse of that one; harmonics of its own show another source.
+            doubtful = not junk[i] and (_too_strong(one, stronger) or one.freq < 0.75 * stronger.freq)
+            if doubtful and unexplained(one, [combs[owner]]) > UNEXPLAINED:
                 continue
             parent[i] = owner
             accepted.remove(i)
@@ -399,6 +401,18 @@ def _too_strong(one: Candidate, owner: Candidate) -> bool:
     """
     multiple = max(one.freq / owner.freq, 1.0)
     return bool(one.snr > np.hypot(2.0 * owner.snr / np.sqrt(multiple), CHANCE_SNR))
+
+
+def _several_turns(one: Candidate, owner: Candidate, sky: Sky) -> bool:
+    """Whether a fold was refined onto several turns of a stronger one and shows no more than one of its pulses there.
+
+    Of n pulses in a turn one has 1 / sqrt(n) of the S/N of all. What noise adds to it is what the refinement finds
+    in noise.
+    """
+    turns = round(owner.freq / one.freq)
+    if not 2 <= turns <= MOST or abs(one.freq - owner.freq / turns) > SAME_BINS / sky.tobs:
+        return False
+    return _one_dm(one, owner, sky) and one.snr <= float(np.hypot(owner.snr / np.sqrt(turns), CHANCE_SNR))
 
 
 def _near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:

@@ -7,6 +7,7 @@ each feature means, not fitted. It is a ranking, not a calibrated probability.
 import math
 from typing import Final, Protocol
 
+from pulsar.folding.refine import MOST_ACCEL
 from pulsar.folding.whiten import RED
 
 
@@ -32,6 +33,9 @@ def ramp(value: float, low: float, high: float, unknown: float = 1.0) -> float:
 
 #: Significance against what scatters between sub-integrations from which on nothing speaks against a pulse [sigma].
 REPEATING: Final = 3.5
+
+#: Width of a profile [turns] from which on it may be a sine: half a turn is one.
+WIDE_WAVE: Final = 0.35
 
 #: Logit of a candidate in whose favour nothing speaks.
 BIAS: Final = -5.8
@@ -81,12 +85,15 @@ class LogisticScorer:
     around the pulse wanders by 5 to 15 times the white noise (pulsars in the drifts of benchmarks/population.py: 3.6 at
     most), unless the odds for a DM are overwhelming (``dm_odds`` from 5 to 10): red noise looks like that. Where the
     noise beside the harmonics can be told it must be red, too (``red_noise`` from half of the significance from which
-    folds are whitened to all of it).
+    folds are whitened to all of it), or the profile be a sine of few turns, which is the drift itself and leaves no
+    other noise beside it (0.35 to 0.5 turns: a sine has half a turn; slow pulsars are far narrower, their width falls
+    with the period as 1/sqrt(P), Posselt et al. 2021).
     So is a pulse that does not repeat: its significance against what scatters between sub-integrations is 3.5 to 1.5.
     Impulses and drifts have a period at which they add up, though not as the same pulse in all: they have -2 to 2.4,
     pulsars of a folded S/N of 7 to 10 have 4 to 9, and noise that the refinement has chosen has 3 to 4
     (benchmarks/population.py).
-    So is an acceleration of 500 to 2,000 m/s2 that is significant (4 to 8 errors): no binary known has it.
+    So is an acceleration of 500 to 1,000 m/s2 (the most that a refinement allows) that is significant (4 to 8
+    errors): no binary known has it.
     With a single band, where nothing is known of DM and subbands, those terms count half, a fold counts as far as its
     detection is significant (from 1 to 6 sigma), and a wide profile (0.25 to 0.35 turns) is a tone: the lines of
     interference are, of the pulsars in the ATNF catalogue one in fifty.
@@ -119,10 +126,10 @@ class LogisticScorer:
             "wave": max(ramp(f["width"], 0.15, 0.35), ramp(f["noise_scale"], 5.0, 15.0, unknown=0.0))
             * (1.0 - ramp(f["turns"], 15.0, 50.0))
             * (1.0 - ramp(f["dm_odds"], 5.0, 10.0, unknown=0.0))
-            # Where the noise can be told, there must be red noise in it.
-            * ramp(f["red_noise"], 0.5 * RED, RED),
+            # Where the noise can be told, there must be red noise in it; a sine is it itself.
+            * max(ramp(f["red_noise"], 0.5 * RED, RED), ramp(f["width"], WIDE_WAVE, 0.5)),
             "tone": ramp(f["width"], 0.25, 0.35, unknown=0.0) if unknown else 0.0,
-            "unphysical": ramp(abs(f["accel"]), 500.0, 2000.0, unknown=0.0)
+            "unphysical": ramp(abs(f["accel"]), 0.5 * MOST_ACCEL, MOST_ACCEL, unknown=0.0)
             * ramp(abs(f["fdot_sigma"]), 4.0, 8.0, unknown=0.0),
             "one_burst": strong * (1.0 - ramp(f["time_even"], 0.05, 0.15)),
             "unsteady": 1.0 - ramp(f["repeats"], 1.5, REPEATING),

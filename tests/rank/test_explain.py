@@ -220,6 +220,31 @@ def test_a_pulsar_that_happens_to_turn_at_a_multiple_of_another_stays():
     assert parents(explain([slow.candidate(uid="slow"), lost], [], SKY))["weak"][0] == "slow"
 
 
+@pytest.mark.parametrize(
+    ("turns", "off", "snr", "attached"),
+    [(5, 0.2, 20.0, True), (5, 0.5, 20.0, False), (5, 0.2, 40.0, False), (17, 0.1, 12.0, False)],
+)
+def test_a_fold_at_several_turns_of_another_shows_one_of_its_pulses(turns, off, snr, attached):
+    strong = Source(5.3, snr=50.0, fwhm=0.1)
+    at = 5.3 / turns + off / TOBS
+    # A pulse of the strong one in a turn of its own: harmonics at the multiples of `turns` alone.
+    profile, _ = lines_of(1.0, 0.1)
+    spectrum = np.fft.rfft(profile, NBINS)
+    several = np.zeros(NBINS // 2 + 1, complex)
+    several[::turns] = spectrum[: several[::turns].size]
+    comb = np.fft.irfft(several, NBINS)
+    comb *= snr / np.sqrt(np.sum(comb**2))
+    fold = dataclasses.replace(Source(at, snr=snr).fold(profile=comb), width=0.1 / turns)
+    walked = Candidate(make_group(9.1234, excess=80.0, uid="walked"), fold)
+    told = parents(explain([strong.candidate(uid="strong"), walked], [], SKY))
+    assert told["walked"][0] == ("strong" if attached else "")
+    # With harmonics of its own, or at another DM, it is another source.
+    own = dataclasses.replace(walked, fold=Source(at, snr=snr).fold())
+    other = dataclasses.replace(walked, fold=dataclasses.replace(fold, after=FoldParams(at, 0.0, 90.0)))
+    for one in (own, other):
+        assert parents(explain([strong.candidate(), one], [], SKY))["walked"][0] == ""
+
+
 def test_a_longer_period_holds_the_harmonics_of_the_shorter_one():
     # What was found at 13 times the period of a pulsar is its; refined a fifth of a bin away it shows a harmonic of
     # another one, which needs all of its own harmonics, but has none of the pulsar's.

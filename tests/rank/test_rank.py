@@ -11,7 +11,7 @@ from reference.fold import make_source
 from pulsar.config.model import FoldConfig
 from pulsar.data.fold import FoldParams
 from pulsar.folding.folder import fold_many
-from pulsar.folding.refine import refine
+from pulsar.folding.refine import MOST_ACCEL, refine
 from pulsar.rank.features import FEATURE_NAMES, FEATURES, box_amplitudes, features, persistence, vector
 from pulsar.rank.score import BIAS, DEFAULT, PENALTIES, WEIGHTS, reasons, score
 
@@ -135,6 +135,23 @@ def test_a_wide_slow_pulse_is_red_noise_only_where_there_is_some(red_noise, told
     fold = folds(make_source(np.random.default_rng(0), snr=20, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
     slow = {**features(fold, sigma=8.0), "width": 0.3, "turns": 15.0, "dm_odds": 3.7, "red_noise": red_noise}
     assert ("red noise" in reasons(slow)) is told
+
+
+@pytest.mark.parametrize(("width", "told"), [(0.34, False), (0.5, True)])
+def test_a_sine_of_few_turns_is_red_noise_itself(width, told):
+    # A drift of 4 s in 40 s: nothing else stands beside its lines.
+    fold = folds(make_source(np.random.default_rng(0), snr=20, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
+    slow = {**features(fold, sigma=8.0), "width": width, "turns": 10.0, "dm_odds": 0.7, "red_noise": 0.0}
+    slow |= {"dm_contrast": 0.0, "dm_sigma": 0.4, "dm_match": 0.8}
+    assert ("red noise" in reasons(slow)) is told
+    assert (score(slow) < 0.5) is told
+
+
+def test_an_acceleration_at_the_limit_of_the_refinement_is_unphysical():
+    fold = folds(make_source(np.random.default_rng(0), snr=20, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
+    bent = {**features(fold, sigma=8.0), "accel": -MOST_ACCEL, "fdot_sigma": 20.0}
+    assert "unphysical" in reasons(bent)
+    assert "unphysical" not in reasons({**bent, "accel": 400.0})
 
 
 def test_a_dm_within_a_large_error_of_0_is_unknown():
