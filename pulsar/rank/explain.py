@@ -131,7 +131,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     _rivals(accepted, parent, folded, combs, junk, sky)
     _converged(accepted, parent, folded, combs, junk, sky)
     _undispersed(accepted, parent, given, groups, folded, combs, junk, sky)
-    doubts = _own_periods(accepted, parent, folded, junk, sky)
+    doubts = _own_periods(accepted, parent, folded, junk, blends, sky)
     for g in range(len(folded), len(groups)):
         able = [a for a in accepted if _may(groups[g], bool(junk[a]), sky)]
         parent[g] = _owner(able, g, given, groups[g], sky)
@@ -165,9 +165,9 @@ def _accept(
         stands = owner < 0 or _is_fundamental(i, owner, given, groups, folded, sky)
         if not stands and not junk[i]:
             # Its own fold is more of a pulse than there can be at a period whose fold shows that little.
-            stands = folded[owner].snr < HALF * folded[i].snr
+            stands = folded[owner].snr < HALF * folded[i].snr or _too_strong(folded[i], folded[owner])
             # The sum may be accounted for, and harmonics be there all the same that nobody else has.
-            stands |= unexplained(folded[i], [combs[a] for a in able]) > UNEXPLAINED
+            stands |= unexplained(folded[i], [combs[a] for a in able]) > _enough(folded[i], folded[owner], sky)
         if stands:
             accepted.append(i)
         else:
@@ -184,13 +184,13 @@ def _blends(
     junk: NDArray[np.bool_],
     sky: Sky,
 ) -> set[int]:
-    """Those that others, which their own folds show better, account for together.
+    """Those that others, which their own folds show better than its pulses could be, account for together.
 
     At a common submultiple of two pulsars a sum holds harmonics of both, and may be more significant than either.
     """
     out: set[int] = set()
     for i in sorted((i for i in accepted if not junk[i]), key=lambda i: folded[i].snr):
-        others = [a for a in accepted if a not in out and not junk[a] and folded[a].snr > folded[i].snr]
+        others = [a for a in accepted if a not in out and not junk[a] and _shows_better(folded[a], folded[i])]
         if _owner(others, i, given, groups[i], sky) < 0:
             continue
         if unexplained(folded[i], [combs[a] for a in others]) <= UNEXPLAINED:
@@ -262,7 +262,7 @@ def _is_fundamental(
     sky: Sky,
 ) -> bool:
     """Whether one candidate accounts for another, which does not by itself account for it: its harmonic."""
-    if folded[low].snr < HALF * folded[high].snr:
+    if folded[low].snr < HALF * folded[high].snr or _too_strong(folded[high], folded[low]):
         return False
     if _owner([low], high, given, groups[high], sky) < 0:
         return False
@@ -288,7 +288,7 @@ def _fundamentals(
         for owner in accepted:
             if owner == i or (junk[owner] and not junk[i]):
                 continue
-            if not junk[i] and unexplained(folded[i], [combs[owner]]) > UNEXPLAINED:
+            if not junk[i] and unexplained(folded[i], [combs[owner]]) > _enough(folded[i], folded[owner], sky):
                 continue
             if _is_fundamental(owner, i, given, groups, folded, sky):
                 parent[i] = owner
@@ -372,7 +372,7 @@ def _converged(
     junk: NDArray[np.bool_],
     sky: Sky,
 ) -> None:
-    """Hand over what the refinement has brought onto a stronger candidate, a multiple of it, or several of its turns.
+    """Hand over what the refinement has brought onto a stronger candidate, a multiple of it, or what it leaves there.
 
     A pulsar may happen to turn at a multiple of another's frequency, as near as the errors tell: that one has harmonics
     which the other does not leave.
@@ -382,11 +382,11 @@ def _converged(
             if folded[owner].snr <= folded[i].snr:
                 break
             one, stronger = folded[i], folded[owner]
-            if (junk[owner] and not junk[i]) or not (_near(one, stronger, sky) or _several_turns(one, stronger, sky)):
+            near = _near(one, stronger, sky)
+            if (junk[owner] and not junk[i]) or not (near or _leaves(stronger, combs[owner], one, sky)):
                 continue
-            # At several turns of another a fold shows a pulse of that one; harmonics of its own show another source.
-            doubtful = not junk[i] and (_too_strong(one, stronger) or one.freq < 0.75 * stronger.freq)
-            if doubtful and unexplained(one, [combs[owner]]) > UNEXPLAINED:
+            doubtful = not junk[i] and (not near or _too_strong(one, stronger))
+            if doubtful and unexplained(one, [combs[owner]]) > _enough(one, stronger, sky):
                 continue
             parent[i] = owner
             accepted.remove(i)
@@ -403,16 +403,35 @@ def _too_strong(one: Candidate, owner: Candidate) -> bool:
     return bool(one.snr > np.hypot(2.0 * owner.snr / np.sqrt(multiple), CHANCE_SNR))
 
 
-def _several_turns(one: Candidate, owner: Candidate, sky: Sky) -> bool:
-    """Whether a fold was refined onto several turns of a stronger one and shows no more than one of its pulses there.
+def _shows_better(one: Candidate, other: Candidate) -> bool:
+    """Whether the fold of one is the surer, or more than a pulse of the other could be, and not the reverse."""
+    if _too_strong(one, other):
+        return True
+    return one.snr > other.snr and not _too_strong(other, one)
 
-    Of n pulses in a turn one has 1 / sqrt(n) of the S/N of all. What noise adds to it is what the refinement finds
-    in noise.
+
+def _leaves(owner: Candidate, comb: Comb, one: Candidate, sky: Sky) -> bool:
+    """Whether a fold, refined onto any simple ratio to another, shows no more than what that one leaves there.
+
+    What noise adds to it is what the refinement finds in noise.
     """
-    turns = round(owner.freq / one.freq)
-    if not 2 <= turns <= MOST or abs(one.freq - owner.freq / turns) > SAME_BINS / sky.tobs:
+    close = [
+        d
+        for d in range(1, MOST + 1)
+        if abs(one.freq - round(one.freq * d / owner.freq) * owner.freq / d) <= NEAR_BINS / sky.tobs
+    ]
+    if one.fold is None or not close or not _one_dm(one, owner, sky):
         return False
-    return _one_dm(one, owner, sky) and one.snr <= float(np.hypot(owner.snr / np.sqrt(turns), CHANCE_SNR))
+    power = FACTOR * float(expected_harmonics(comb, one.fold, _nharm(one.fold)).sum())
+    return power >= ACCOUNTS * 0.5 * one.snr**2 and one.snr <= float(np.hypot(np.sqrt(2.0 * power), CHANCE_SNR))
+
+
+def _enough(one: Candidate, owner: Candidate, sky: Sky) -> float:
+    """Significance of harmonics that another one does not leave from which on there are two sources [sigma].
+
+    Where their DMs part, too, it takes less.
+    """
+    return UNEXPLAINED if _one_dm(one, owner, sky) else DOUBT_SIGMA
 
 
 def _near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
@@ -440,9 +459,12 @@ def _own_periods(
     parent: NDArray[np.int64],
     folded: Sequence[Candidate],
     junk: NDArray[np.bool_],
+    blends: set[int],
     sky: Sky,
 ) -> dict[int, float]:
     """Let the folds of a family choose its period: the one among them of which all harmonics are needed.
+
+    A blend of two needs the harmonics of both, and has no say.
 
     Returns
     -------
@@ -454,7 +476,7 @@ def _own_periods(
         family = [head] + [
             i
             for i in np.flatnonzero(parent[: len(folded)] == head).tolist()
-            if junk[i] == junk[head] and _may_be_period(folded[i], folded[head], sky, SAME_BINS)
+            if i not in blends and junk[i] == junk[head] and _may_be_period(folded[i], folded[head], sky, SAME_BINS)
         ]
         folds = [fold for i in family if (fold := folded[i].fold) is not None]
         index, alternative = _period(folds)
@@ -493,9 +515,13 @@ def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
     fold = one.fold
     if fold is None:
         return 0.0
-    nharm = max(int(np.ceil(1.0 / max(fold.width, 1.0 / fold.profile.size))), 1)
-    power = np.sum([expected_harmonics(comb, fold, nharm) for comb in combs], axis=0)
+    power = np.sum([expected_harmonics(comb, fold, _nharm(fold)) for comb in combs], axis=0)
     return coherent_sigma(steady(fold), np.flatnonzero(FACTOR * power < 1.0) + 1)
+
+
+def _nharm(fold: Fold) -> int:
+    """Harmonics that a pulse of this width has."""
+    return max(int(np.ceil(1.0 / max(fold.width, 1.0 / fold.profile.size))), 1)
 
 
 def simple_ratio(one: Candidate, other: Candidate, sky: Sky, bins: float = SAME_BINS) -> Fraction | None:

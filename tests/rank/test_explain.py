@@ -12,7 +12,8 @@ from reference.products import make_fold
 
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.explain import Sky, alternatives, explain, left_sigma
+from pulsar.rank.explain import DOUBT_SIGMA, UNEXPLAINED, Sky, alternatives, explain, left_sigma, unexplained
+from pulsar.rank.lines import comb_of
 from pulsar.searches import stats
 from pulsar.searches.sift import fade
 
@@ -222,7 +223,7 @@ def test_a_pulsar_that_happens_to_turn_at_a_multiple_of_another_stays():
 
 @pytest.mark.parametrize(
     ("turns", "off", "snr", "attached"),
-    [(5, 0.2, 20.0, True), (5, 0.5, 20.0, False), (5, 0.2, 40.0, False), (17, 0.1, 12.0, False)],
+    [(5, 0.03, 20.0, True), (5, 0.2, 20.0, False), (5, 0.03, 60.0, False), (17, 0.03, 12.0, False)],
 )
 def test_a_fold_at_several_turns_of_another_shows_one_of_its_pulses(turns, off, snr, attached):
     strong = Source(5.3, snr=50.0, fwhm=0.1)
@@ -318,6 +319,35 @@ def test_what_two_pulsars_leave_at_a_common_part_of_their_frequencies_is_none():
     told = parents(explain(folded, [], SKY))
     assert told["one"] == told["two"] == ("", "")
     assert told["both"][0] in ("one", "two")
+
+
+def test_two_pulsars_of_which_each_fold_is_too_much_for_their_common_period():
+    # 13/4 apart, and the sum at the common period is the more significant; the weaker fold is below that there.
+    common = 0.32
+    one, two = Source(4 * common, snr=16.0, fwhm=0.08), Source(13 * common, snr=12.0, fwhm=0.16)
+    power = one.power(common, 32, 60) + two.power(common, 32, 60)
+    both = make_group(common, nharm=32, excess=power, uid="both")
+    at = np.arange(NBINS)
+    profile = one.fold().profile[4 * at % NBINS] + two.fold().profile[13 * at % NBINS]
+    blend = dataclasses.replace(Source(common).fold(profile=profile), snr=13.0, width=0.02)
+    folded = [Candidate(both, blend), one.candidate(uid="one", nharm=6), two.candidate(uid="two", nharm=4)]
+    for order in (folded, folded[::-1]):
+        told = parents(explain(order, [], SKY))
+        assert told["one"] == told["two"] == ("", "")
+        assert told["both"][0] in ("one", "two")
+
+
+@pytest.mark.parametrize(("dm", "stands"), [(30.0, False), (42.0, True)])
+def test_less_evidence_makes_two_sources_where_their_dms_part(dm, stands):
+    # The wide one turns 2.5 times as fast, so that the other one leaves its even harmonics: it has hardly more than 1.
+    slow = Source(0.4, snr=24.0, fwhm=0.06)
+    wide = lines_of(1.4, 0.3)[0] + comb_profile(lines_of(24.0, 0.06)[1][4::5], 2)
+    fold = dataclasses.replace(Source(1.0).fold(profile=wide), after=FoldParams(1.0, 0.0, dm), dm_err=2.0)
+    fold = dataclasses.replace(fold, snr=9.0, width=0.2)
+    found = make_group(1.0, nharm=4, excess=1.1 * slow.power(1.0, 4, 60), uid="fast")
+    assert DOUBT_SIGMA < unexplained(Candidate(found, fold), [comb_of(slow.fold(), FREQS, 1e-4)]) < UNEXPLAINED
+    told = parents(explain([slow.candidate(uid="slow"), Candidate(found, fold)], [], SKY))
+    assert (told["fast"][0] == "") is stands
 
 
 def test_harmonics_together_do_not_own_their_fundamental():
