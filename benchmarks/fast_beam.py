@@ -72,7 +72,8 @@ def main() -> None:
         print(f"{tobs:.1f} s of data: {wall:.1f} s elapsed, {cpu:.1f} CPU s, {args.threads} threads, {peak:.0f} MiB")
         for stage, (stage_wall, stage_cpu) in product.provenance["stages"].items():
             print(f"  {stage:14s} {stage_wall:6.2f} s elapsed  {stage_cpu:6.2f} CPU s")
-        for row in product.rows("candidates")[:5]:
+        rows = product.rows("candidates")
+        for row in rows[rows["harmonic_of"] == ""][:5]:
             print(f"  P {row['period']:.9f} s, DM {row['dm']:.2f}, S/N {row['snr']:.1f}, score {row['score']:.2f}")
 
 

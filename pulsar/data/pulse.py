@@ -27,7 +27,7 @@ class PulseCutout:
     time : float
         Its arrival [s] from the start of the observation, at `fref`.
     width : float
-        Its width [s].
+        Its width [s]; NaN where a stretch was cut out that is no pulse.
     start : float
         Time of the beginning of the first column [s].
     tsamp : float

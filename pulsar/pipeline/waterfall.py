@@ -1,6 +1,7 @@
 """A stretch of an observation: its cleaned dynamic spectrum, dedispersed, around a moment."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pulsar.config.model import Config
@@ -78,6 +79,7 @@ def waterfall(
         mask = find_mask(obs, config, threads=threads, progress=progress).mask
         source = clean_source(obs, mask, config, threads=threads, progress=progress)
         pulse = {"time": time, "dm": dm, "width": length / WIDTHS}
-        return cut_out(source, pulse, nbands=nbands), header
+        # The stretch is no pulse of that width.
+        return replace(cut_out(source, pulse, nbands=nbands), width=float("nan")), header
     finally:
         obs.close()

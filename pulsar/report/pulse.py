@@ -81,7 +81,9 @@ def _title(
     figure: Sheet, cutout: PulseCutout, row: Mapping[str, Any], header: Header | None, title: str | None
 ) -> None:
     figure.text(0.065, 0.945, title or literal(str(row.get("id") or "Pulse")), fontsize=19, weight="bold", color=INK)
-    facts = [f"DM {cutout.dm:.5g} pc cm$^{{-3}}$", f"width {1e3 * cutout.width:.3g} ms"]
+    facts = [f"DM {cutout.dm:.5g} pc cm$^{{-3}}$"]
+    if _finite(cutout.width):
+        facts.append(f"width {1e3 * cutout.width:.3g} ms")
     if _finite(row.get("snr")):
         facts.insert(0, f"S/N {row['snr']:.1f}")
     if _finite(row.get("score")):
@@ -94,8 +96,9 @@ def _title(
 def _profile(axes: Axes, cutout: PulseCutout, edges: NDArray[np.float64], scale: float) -> None:
     data = cutout.profile.astype(np.float64)
     axes.axhspan(-1, 1, color="#eef2f7", zorder=0)
-    half = 0.5 * cutout.width * scale
-    axes.axvspan(-half, half, color=ACCENT, alpha=0.13, linewidth=0)
+    if _finite(cutout.width):
+        half = 0.5 * cutout.width * scale
+        axes.axvspan(-half, half, color=ACCENT, alpha=0.13, linewidth=0)
     axes.stairs(data, edges, baseline=float(np.nanmin(data)), fill=True, color=FILL, alpha=0.45)
     axes.stairs(data, edges, baseline=None, color=INK, linewidth=1.2)
     axes.set(xlim=(edges[0], edges[-1]), ylabel="intensity [sigma]")

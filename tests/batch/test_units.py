@@ -29,7 +29,9 @@ from pulsar.io.open import open_observation
 GIB = 1 << 30
 
 
-def test_one_line_a_unit_and_what_cannot_be_read_is_told(survey, tmp_path):
+def test_one_line_a_unit_and_what_cannot_be_read_is_told(survey, tmp_path, monkeypatch):
+    # Rates as they are without any learnt on this machine.
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     night = tmp_path / "night"
     night.mkdir()
     for number in (0, 1):
@@ -43,7 +45,7 @@ def test_one_line_a_unit_and_what_cannot_be_read_is_told(survey, tmp_path):
     assert [Path(p).name for p in head["unreadable"]] == ["cut.fil"]
     assert {line["name"] for line in lines} == {"SRC0_20200531", "SRC1_20200601"}
     assert all(line["nbytes"] == (survey / "s0.fil").stat().st_size for line in lines)
-    assert all(line["cpu"] > 0 and line["memory"] >= least_memory() for line in lines)
+    assert all(line["cpu"] > 0.5 and line["memory"] >= least_memory() for line in lines)
     found = status(tmp_path / "out")
     assert (found.units, found.left, found.done, found.failed) == (2, 2, 0, 0)
     assert json.loads(CliRunner().invoke(app, ["batch", "status", str(tmp_path / "out"), "--json"]).stdout)["left"] == 2
