@@ -135,3 +135,57 @@ def test_files_or_a_survey(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["plan", "--survey", str(tmp_path / "none.toml")])
     assert result.exit_code == 2
     assert "cannot be read as a survey" in result.stderr
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "fast-survey.md"
+#: What each row of the page's table changes in its file.
+CHANGES = {
+    "as above": ("", ""),
+    "segments without overlap": ("overlap = 0.25", "overlap = 0.0"),
+    "DM to 300": ("dm_hi=1000", "dm_hi=300"),
+    "196 µs": ("49.152e-6", "196.608e-6"),
+    "two polarisations": ("tsamp = 49.152e-6", "tsamp = 49.152e-6\nnpol = 2"),
+    "storage of 3 GB/s": ("storage = 10.0", "storage = 3.0"),
+    "storage of 3 GB/s, `stage_in = true`": ("storage = 10.0", "storage = 3.0\nstage_in = true"),
+    "`accel.zmax=200`": ('hi=1000"', 'hi=1000", "accel.zmax=200"'),
+    "`shared_speed = 0.7`": ("shared_speed = 1.0", "shared_speed = 0.7"),
+}
+
+
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """What ``pulsar plan --survey`` prints of a description, without rates learnt on this machine."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    def run(text: str) -> str:
+        path = tmp_path / "drift.toml"
+        path.write_text(text, encoding="utf-8")
+        result = CliRunner().invoke(app, ["plan", "--survey", str(path)])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return run
+
+
+def blocks(language: str) -> str:
+    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return block
+
+
+def test_the_page_of_the_19_beams_shows_what_is_printed(planned) -> None:
+    assert planned(blocks("toml")) == blocks("text")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_the_table_of_the_19_beams_is_what_is_printed(planned, change) -> None:
+    cells = re.search(rf"^\| {re.escape(change)} \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    assert cells is not None
+    core_hours, cores, storage, day = cells[1].split(" | ")
+    old, new = CHANGES[change]
+    text = blocks("toml").replace(old, new) if old else blocks("toml")
+    assert (text != blocks("toml")) == bool(old)
+    shown = planned(text)
+    assert float(re.search(r"(\S+) core hours", shown)[1]) == float(core_hours.replace(",", ""))
+    assert f"\ncores         {cores} are needed" in shown
+    assert f"\nstorage       {storage} are needed" in shown
+    assert f"a day of observing is searched in {day}: " in shown
