@@ -10,13 +10,13 @@ from typing import Literal
 from pulsar.batch import local
 from pulsar.batch.ledger import Ledger
 from pulsar.batch.local import Room
-from pulsar.batch.locks import only_one
 from pulsar.batch.records import Record, again
 from pulsar.batch.staging import sweep
 from pulsar.batch.unit import Options
 from pulsar.batch.units import Batch, Unit, read_batch, record_file, same_results, settings_file
 from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
+from pulsar.data.locks import only_one
 from pulsar.errors import ConfigError
 from pulsar.pipeline.plan import thread_count
 from pulsar.pipeline.progress import Progress

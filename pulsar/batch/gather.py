@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pulsar.batch.ledger import Ledger
-from pulsar.batch.locks import only_one
 from pulsar.batch.records import products
 from pulsar.batch.units import product, read_batch
+from pulsar.data.locks import only_one
 from pulsar.errors import ConfigError
 from pulsar.pipeline.merge import merge
 from pulsar.pipeline.night import ALL

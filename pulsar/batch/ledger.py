@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
-from pulsar.batch.locks import is_held
 from pulsar.batch.records import Record, Status, products, read_record, stamps
 from pulsar.batch.units import Batch, log_file
+from pulsar.data.locks import is_held
 from pulsar.errors import PulsarError
 
 _TABLES: Final = (

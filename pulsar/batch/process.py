@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from pulsar.batch.locks import FileLock, Slots
 from pulsar.batch.records import MOST_TOLD, Record, write_record
 from pulsar.batch.units import Unit, log_file, product, settings_file
+from pulsar.data.locks import FileLock, Slots
 from pulsar.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -73,8 +73,6 @@ def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
         since=time.time(),
     )
     write_record(folder, begun)
-    for part in product(folder, unit.name).parent.glob(f".{unit.name}.h5.*.part"):
-        part.unlink(missing_ok=True)  # of a process that was killed while it wrote
     try:
         found = _search(folder, unit, request)
         ended, code = replace(begun, status="done", candidates=len(found), pulses=_pulses(found)), 0

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pulsar.batch.units import record_file, write_whole
+from pulsar.batch.units import record_file
+from pulsar.data.unfinished import write_whole
 
 #: ``left`` is what has no record; ``stopped`` was ended by a wall time or by hand and goes on from where it was.
 Status = Literal["left", "running", "stopped", "failed", "done"]

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from pulsar.batch.unit import Options
-from pulsar.batch.units import Batch, Unit, write_whole
+from pulsar.batch.units import Batch, Unit
 from pulsar.config.model import BatchConfig
 from pulsar.config.size import parse_size
+from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, PulsarError
 
 #: Between two questions to Slurm whether an array is over [s]: its own advice is not to ask often.

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from pulsar.batch.locks import FileLock
 from pulsar.batch.units import log_file
+from pulsar.data.locks import FileLock
 
 #: Bytes copied at a time: large enough for network file systems, small enough to end soon when told to.
 PIECE: Final = 8 << 20

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pulsar.batch.ledger import Ledger
-from pulsar.batch.locks import FileLock, holder
 from pulsar.batch.records import Record
 from pulsar.batch.units import Batch, Unit, read_batch
+from pulsar.data.locks import FileLock, holder
 
 
 @dataclass(frozen=True)

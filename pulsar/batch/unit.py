@@ -19,7 +19,7 @@ from pulsar.batch.units import Unit, log_file, product
 #: Between two looks at a process [s].
 POLL: Final = 0.1
 #: A process that was told to end has so long to do so [s]: of the 5 s after which a run must be over.
-GRACE: Final = 3.0
+GRACE: Final = 2.5
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from pulsar.config.model import Config
+from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -125,16 +125,6 @@ def record_file(folder: Path, name: str) -> Path:
 def log_file(folder: Path, name: str) -> Path:
     """Where a unit's messages go; its process holds a lock on this file."""
     return folder / "logs" / f"{name}.log"
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_batch(folder: Path | str) -> Batch:
@@ -288,8 +278,8 @@ def init(
     DataError
         Nothing that can be read was found.
     """
-    from pulsar.batch.locks import only_one
     from pulsar.config.load import to_toml
+    from pulsar.data.locks import only_one
     from pulsar.io.night import scan
     from pulsar.pipeline.night import unmatched_pointings
 

@@ -4,8 +4,7 @@ import os
 import signal
 import sys
 import traceback
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -17,6 +16,7 @@ from pulsar.cli import (
     config,
     dedisperse,
     demo,
+    ending,
     export,
     fold,
     info,
@@ -34,8 +34,6 @@ from pulsar.cli import (
 from pulsar.cli.console import error
 from pulsar.errors import PulsarError
 
-INTERRUPTED = 130
-
 
 class ErrorGroup(TyperGroup):
     """Runs a command and ends with 0 (done), 1 (our failure), 2 (usage), 3 (unreadable input) or 130 (interrupted)."""
@@ -45,11 +43,11 @@ class ErrorGroup(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            error("; ".join(["interrupted", *getattr(stop, "__notes__", ())]))
-            raise typer.Exit(INTERRUPTED) from None
+            _tell_end(signal.SIGINT, stop)
+            raise typer.Exit(ending.INTERRUPTED) from None
         except SystemExit as stop:
-            for told in getattr(stop, "__notes__", ()):
-                error(f"ended from outside; {told}")
+            if stop.code == 128 + signal.SIGTERM:
+                _tell_end(signal.SIGTERM, stop)
             raise
         except BrokenPipeError:
             # The reader of our output (head, less) has gone: nothing is wrong.
@@ -63,6 +61,11 @@ class ErrorGroup(TyperGroup):
                 traceback.print_exc()
             error(_message(failure))
             raise typer.Exit(failure.exit_code if isinstance(failure, PulsarError) else 1) from failure
+
+
+def _tell_end(number: int, stop: BaseException) -> None:
+    ending.the_one.told = True
+    error(ending.words(number, getattr(stop, "__notes__", ())))
 
 
 def _message(failure: Exception) -> str:
@@ -128,12 +131,6 @@ app.add_typer(batch.app, name="batch")
 app.add_typer(config.app, name="config")
 
 
-def _terminated(signum: int, _frame: FrameType | None) -> NoReturn:
-    # A batch system's SIGTERM unwinds like an error, so that temporary and scratch files are removed.
-    raise SystemExit(128 + signum)
-
-
 def main() -> None:
     """Entry point of the command ``pulsar``."""
-    signal.signal(signal.SIGTERM, _terminated)
-    app()
+    ending.run(app)

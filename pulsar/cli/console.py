@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from pulsar.data.text import printable
+from pulsar.data.unfinished import write_whole
 
 
 def out(text: str = "") -> None:
@@ -49,14 +50,10 @@ def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
         raise ConfigError(f"{path}: the folder {path.absolute().parent} does not exist")
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
         raise ConfigError(f"{path}: the folder {path.absolute().parent} cannot be written; give another name")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        write_whole(path, content)
     except OSError as failure:
         raise PulsarError(f"{path}: cannot be written: {failure.strerror}") from failure
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def duration(seconds: float) -> str:

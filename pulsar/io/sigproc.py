@@ -22,6 +22,7 @@ from pulsar.data.header import (
 )
 from pulsar.data.observation import Gap, InputFile
 from pulsar.data.text import printable
+from pulsar.data.unfinished import Unfinished
 from pulsar.errors import DataError, PulsarError
 from pulsar.io.base import BaseObservation, RawFile, flat_view, spectra_per_piece
 from pulsar.io.sigproc_header import (
@@ -287,9 +288,9 @@ class AtomicFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
-            self.stream: BinaryIO = io.BufferedWriter(_Output(self._temporary, path))
+            self._file = Unfinished(path)
+            self.stream: BinaryIO = io.BufferedWriter(_Output(self._file.part, path))
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be written: {error.strerror}; check that the folder exists and is writable"
@@ -299,7 +300,7 @@ class AtomicFile:
         """Close and rename."""
         try:
             self.stream.close()
-            self._temporary.replace(self.path)
+            self._file.commit()
         except BaseException:
             self.discard()
             raise
@@ -310,7 +311,7 @@ class AtomicFile:
             with contextlib.suppress(PulsarError):
                 self.stream.close()
         finally:
-            self._temporary.unlink(missing_ok=True)
+            self._file.discard()
 
 
 class _Output(io.FileIO):

@@ -1,14 +1,13 @@
 """What a run leaves beside its output until it is whole, so that the next one can go on from there."""
 
+import contextlib
 import hashlib
 import json
-import shutil
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,27 +16,14 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.observation import InputFile
+from pulsar.data.unfinished import Unfinished, sweep, write_whole
 from pulsar.errors import PulsarError
-
-#: What the end of a run by hand or by a batch system says where there is something to go on from.
-GO_ON = "use --resume to go on"
 
 #: What numpy, its archives and their compression raise on damaged files.
 _DAMAGED: Final = (
     OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, NotImplementedError, MemoryError, OverflowError,
     SyntaxError, struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
-
-
-@contextmanager
-def resumable(left: Callable[[], bool]) -> Iterator[None]:
-    """Note at the end of a run from outside that it can be gone on with, if it has `left` something to go on from."""
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit) as stop:
-        if GO_ON not in getattr(stop, "__notes__", ()) and left():
-            stop.add_note(GO_ON)
-        raise
 
 
 class Checkpoint:
@@ -56,8 +42,8 @@ class Checkpoint:
     def __init__(self, out: Path, fingerprint: str, *, resume: bool) -> None:
         self.folder = out.with_name(out.name + ".parts")
         self.fingerprint = fingerprint
-        mark = self.folder / "fingerprint"
-        known = mark.read_text() if mark.is_file() else ""
+        self._mark = self.folder / "fingerprint"
+        known = self._mark.read_text(errors="replace") if self._mark.is_file() else ""
         self.resumed = resume and known == fingerprint
         #: True when --resume was asked for but the earlier results belong to other inputs or settings.
         self.outdated = resume and known not in ("", fingerprint)
@@ -70,18 +56,16 @@ class Checkpoint:
 
     def save(self, stage: str, **arrays: NDArray[Any]) -> None:
         """Store the arrays of a finished stage (whole or not at all)."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "fingerprint").write_text(self.fingerprint)
         path = self.folder / f"{stage}.npz"
-        part = self.folder / f"{stage}.writing"
         try:
-            with part.open("wb") as file:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if not self._mark.is_file():
+                # Once: a run that is killed while it writes it anew would have nothing to go on from.
+                write_whole(self._mark, self.fingerprint)
+            with Unfinished(path) as whole, whole.part.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
-            part.replace(path)
         except OSError as error:
             raise PulsarError(f"{path}: what is done so far cannot be kept: {error.strerror}") from error
-        finally:
-            part.unlink(missing_ok=True)
 
     def has(self, stage: str) -> bool:
         """Whether a stage is finished."""
@@ -94,8 +78,20 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete everything, if the folder is one that a run has left."""
-        if (self.folder / "fingerprint").is_file():
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.folder.is_dir():
+            return
+        left = [path for path in self.folder.iterdir() if path != self._mark]
+        if self._mark.is_file():
+            # The mark last: what is killed on the way can be told for what it is, and removed.
+            for path in left:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            with contextlib.suppress(OSError):
+                self._mark.unlink()
+        else:
+            sweep(self._mark)
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()  # empty, unless somebody else has put something there
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:

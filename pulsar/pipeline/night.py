@@ -11,7 +11,9 @@ import numpy as np
 from pulsar.config.model import Config
 from pulsar.constants import DAY
 from pulsar.data.files import read_text
+from pulsar.data.locks import output_lock
 from pulsar.data.observation import InputFile
+from pulsar.data.unfinished import resumable
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.fast import parse_name
 from pulsar.io.night import Night, Pointing
@@ -270,14 +272,10 @@ def search_night(
     Raises
     ------
     ConfigError
-        A product is there already.
+        A product is there already, or another run is at work in this folder.
     """
-    from pulsar.io.product.reader import read
     from pulsar.io.product.writer import check_output
-    from pulsar.pipeline.checkpoint import resumable
-    from pulsar.pipeline.merge import merge
     from pulsar.pipeline.progress import Progress
-    from pulsar.pipeline.run import search
 
     progress = Progress("quiet") if progress is None else progress
     try:
@@ -287,47 +285,76 @@ def search_night(
     for path in [job.out for job in todo] + [folder / ALL]:
         check_output(path, overwrite=overwrite or resume)
     outcome = Outcome()
+    with output_lock(folder / ALL), resumable(lambda: bool(outcome.products) or any(folder.glob("*.parts/*.npz"))):
+        notes = _search_all(
+            todo, config, folder, outcome, overwrite=overwrite, resume=resume, argv=argv, progress=progress, done=done
+        )
+        if outcome.products:
+            _merge_all(outcome, config, folder, [*problems, *notes], argv)
+    return outcome
+
+
+def _search_all(
+    todo: Sequence[Job],
+    config: Config,
+    folder: Path,
+    outcome: Outcome,
+    *,
+    overwrite: bool,
+    resume: bool,
+    argv: Sequence[str],
+    progress: "Progress",
+    done: "Callable[[Job, Run], None] | None",
+) -> list[str]:
+    """Search what is to be done, into `outcome`; what is to be told of all of it."""
+    from pulsar.pipeline.run import search
+
     groups: dict[tuple[str, str, int, int], list[Job]] = {}
     for job in todo:
         groups.setdefault(job.group, []).append(job)
     notes: list[str] = []
     count = 0
-    with resumable(lambda: bool(outcome.products) or any(folder.glob("*.parts/*.npz"))):
-        for beams in groups.values():
-            shared = _SharedLines(beams, config, folder, resume=resume, progress=progress)
-            notes += shared.notes
-            before = len(outcome.failures)
-            for job in beams:
-                count += 1
-                files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
-                progress.message(f"{count} of {len(todo)}: {job.out.stem} ({files})")
-                try:
-                    run = search(
-                        job.pointing.paths,
-                        job.config,
-                        job.out,
-                        overwrite=overwrite,
-                        resume=resume,
-                        argv=argv,
-                        progress=progress,
-                        common=shared.birdies,
-                        begun=job.out in shared.begun,
-                    )
-                except (PulsarError, OSError, MemoryError) as failure:
-                    told = failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
-                    progress.message(f"failed: {told}")
-                    outcome.failures.append((job.out.stem, told))
-                    continue
-                outcome.products.append(job.out)
-                if done is not None:
-                    done(job, run)
-            if len(outcome.failures) == before:
-                shared.forget()
-    if outcome.products:
-        notes = [*problems, *notes, *(f"{name}: could not be searched: {error}" for name, error in outcome.failures)]
-        merge([read(p) for p in outcome.products], folder / ALL, config, overwrite=True, argv=argv, problems=notes)
-        outcome.merged = folder / ALL
-    return outcome
+    for beams in groups.values():
+        shared = _SharedLines(beams, config, folder, resume=resume, progress=progress)
+        notes += shared.notes
+        before = len(outcome.failures)
+        for job in beams:
+            count += 1
+            files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
+            progress.message(f"{count} of {len(todo)}: {job.out.stem} ({files})")
+            try:
+                run = search(
+                    job.pointing.paths,
+                    job.config,
+                    job.out,
+                    overwrite=overwrite,
+                    resume=resume,
+                    argv=argv,
+                    progress=progress,
+                    common=shared.birdies,
+                    begun=job.out in shared.begun,
+                )
+            except (PulsarError, OSError, MemoryError) as failure:
+                told = failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
+                progress.message(f"failed: {told}")
+                outcome.failures.append((job.out.stem, told))
+                continue
+            outcome.products.append(job.out)
+            if done is not None:
+                done(job, run)
+        if len(outcome.failures) == before:
+            shared.forget()
+    return notes
+
+
+def _merge_all(outcome: Outcome, config: Config, folder: Path, notes: Sequence[str], argv: Sequence[str]) -> None:
+    """One list of all products; what failed stands in it."""
+    from pulsar.io.product.reader import read
+    from pulsar.pipeline.merge import merge
+
+    notes = [*notes, *(f"{name}: could not be searched: {error}" for name, error in outcome.failures)]
+    merge([read(p) for p in outcome.products], folder / ALL, config, overwrite=True, argv=argv, problems=notes)
+    outcome.merged = folder / ALL
 
 
 def _common_of(path: Path) -> "list[Birdie]":

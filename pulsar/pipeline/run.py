@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
+from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation
 from pulsar.data.pulse import PulseCutout
+from pulsar.data.unfinished import resumable, sweep
 from pulsar.errors import ConfigError, DataError
 from pulsar.pipeline.candidates import candidate_table
-from pulsar.pipeline.checkpoint import Checkpoint, fingerprint, resumable
+from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.cleaning import given_mask
 from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.detect import Detected, Job, detect, lines_of
@@ -82,17 +84,48 @@ def search(
     Raises
     ------
     ConfigError
-        The output exists or cannot be written, or a setting makes no sense for these data.
+        The output exists or cannot be written, another run is at work on it, or a setting makes no sense for these
+        data.
     DataError
         The files cannot be read, or nothing is left after masking.
     """
-    from pulsar.io.open import open_observation
-    from pulsar.io.product.reader import read
     from pulsar.io.product.writer import check_output
 
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     out = check_output(Path(out), overwrite=overwrite or resume)
+    with output_lock(out):
+        return _search(
+            paths,
+            config,
+            out,
+            overwrite=overwrite,
+            resume=resume,
+            argv=argv,
+            progress=progress,
+            common=common,
+            begun=begun,
+            crew=crew,
+        )
+
+
+def _search(
+    paths: Sequence[Path | str] | Path | str | Observation,
+    config: Config,
+    out: Path,
+    *,
+    overwrite: bool,
+    resume: bool,
+    argv: Sequence[str],
+    progress: Progress,
+    common: "Sequence[Birdie]",
+    begun: bool,
+    crew: "Crew | None",
+) -> "Run":
+    """What :func:`search` does, by the one process that is at work on this output."""
+    from pulsar.io.open import open_observation
+    from pulsar.io.product.reader import read
+
     if isinstance(paths, str | Path):
         paths = [paths]
     opened = not isinstance(paths, Observation)
@@ -113,7 +146,8 @@ def search(
                     f"{out}: is the product of other files or settings; --resume goes on with the same ones only: "
                     "give --overwrite to replace it, or another --out"
                 )
-            Checkpoint(out, mark, resume=False)  # what a first look has left
+            Checkpoint(out, mark, resume=False)  # what a first look has left, or a run that was killed at its end
+            sweep(out)
             progress.message(f"{out} is complete: nothing left to do")
             return done
         checkpoint = Checkpoint(out, mark, resume=resume or begun)
@@ -182,7 +216,7 @@ def first_look(
     from pulsar.io.product.provenance import software_version
 
     progress = Progress("quiet") if progress is None else progress
-    with closing(open_observation(*paths, config=config.input)) as obs:
+    with output_lock(out), closing(open_observation(*paths, config=config.input)) as obs:
         refuse_calibration(obs, config)
         plan = dry_run(obs, config)
         if obs.header.is_series:

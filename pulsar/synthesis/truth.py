@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.header import Header
+from pulsar.data.unfinished import write_whole
 from pulsar.synthesis.interference import alive
 from pulsar.synthesis.model import Burst, Pulsar, Sky
 from pulsar.synthesis.signal import burst_signal, observed_accel, observed_spin, pulsar_signal, smearing
@@ -128,7 +129,5 @@ def write_truth(path: Path, values: Mapping[str, Any], entries: Sequence[Mapping
     """
     text = "# What was put into the file of the same name; makes it again as it is.\n"
     text += to_toml({**values, "truth": list(entries)})
-    temporary = path.with_name(f".{path.name}.part")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text)
     return path

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from pulsar.batch.drive import Request, retry, run_batch
 from pulsar.batch.gather import merged
-from pulsar.batch.locks import FileLock
 from pulsar.batch.records import again, read_record
 from pulsar.batch.status import status
 from pulsar.batch.unit import Options, run_unit
 from pulsar.batch.units import init, log_file
 from pulsar.cli.app import app
+from pulsar.data.locks import FileLock
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
 from pulsar.pipeline.run import search

@@ -16,13 +16,13 @@ from typer.testing import CliRunner
 from pulsar.batch.drive import Outcome
 from pulsar.batch.ledger import Ledger
 from pulsar.batch.local import Room, least_memory, limits, share
-from pulsar.batch.locks import FileLock, Slots, is_held, only_one
 from pulsar.batch.records import Record, again, write_record
 from pulsar.batch.status import status
 from pulsar.batch.unit import Options
 from pulsar.batch.units import Unit, init, log_file, product, read_batch
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
+from pulsar.data.locks import FileLock, Slots, is_held, only_one
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 

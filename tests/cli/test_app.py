@@ -314,12 +314,6 @@ def test_frequency_ranges() -> None:
             frequency_range(text)
 
 
-def test_main_turns_sigterm_into_an_exit() -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli._terminated(15, None)
-    assert caught.value.code == 143
-
-
 def test_why_needs_one_question(product: Path) -> None:
     for args in ((), ("--period", 1, "--freq", 1), ("--period", 0)):
         code, out, err = run("why", product, *args)
@@ -336,7 +330,8 @@ def test_the_level_of_the_log(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pulsar.pipeline.checkpoint import Checkpoint, resumable
+    from pulsar.data.unfinished import resumable
+    from pulsar.pipeline.checkpoint import Checkpoint
 
     checkpoint = Checkpoint(tmp_path / "run.h5", "mark", resume=False)
 

@@ -1,7 +1,6 @@
 """Reading of the HDF5 product."""
 
 import html
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from functools import cached_property
@@ -17,6 +16,7 @@ from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import file_name
+from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.hdf5 import MAGIC, Hdf5
 from pulsar.io.product import schema
@@ -160,12 +160,7 @@ class Run:
         from pulsar.io.product.writer import check_output
 
         path = check_output(path, overwrite=overwrite)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(self.path.read_bytes() if self._content is None else self._content)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_whole(path, self.path.read_bytes() if self._content is None else self._content)
         return Run(path)
 
     def rows(self, name: str = "candidates") -> NDArray[Any]:

@@ -20,6 +20,7 @@ from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.data.pulse import PulseCutout
+from pulsar.data.unfinished import Unfinished, undisturbed
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.hdf5 import Sink, seal
 from pulsar.io.product import schema
@@ -114,9 +115,10 @@ class FileWriter:
     def __init__(self, path: Path | str, *, overwrite: bool = False) -> None:
         self.path = check_output(path, overwrite=overwrite)
         self._overwrite = overwrite
-        self._temporary = self.path.absolute().with_name(f".{self.path.name}.{os.getpid()}.part")
+        self._calm = contextlib.ExitStack()
         try:
-            self._sink = Sink(self._temporary)
+            self._part = Unfinished(self.path)
+            self._sink = Sink(self._part.part)
         except OSError as error:
             raise PulsarError(f"{self.path}: cannot be written: {error.strerror}") from error
         self._file = h5py.File(self._sink, "w", libver=("earliest", "v112"))
@@ -134,11 +136,16 @@ class FileWriter:
             self._file.create_group(name).attrs["description"] = description
 
     def __enter__(self) -> Self:
+        self._calm.enter_context(undisturbed())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with self._calm:
+            self._end(kind, error)
+
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
         if kind is None:
             self.close()
             return
@@ -164,13 +171,8 @@ class FileWriter:
             self._file.close()
             self._open = False
             self._sink.finish()
-            seal(self._temporary)
-            _sync(self._temporary)
-            if self._overwrite:
-                os.replace(self._temporary, self.path)  # noqa: PTH105 - rename over an existing file, atomically
-            else:
-                self._link()
-            _sync(self.path.absolute().parent)
+            seal(self._part.part)
+            self._part.commit(replace=self._overwrite)
         except (OSError, RuntimeError) as error:
             self.abort()
             if isinstance(error, FileExistsError):
@@ -180,19 +182,6 @@ class FileWriter:
             told = self._sink.failed or error
             raise PulsarError(f"{self.path}: cannot be written: {getattr(told, 'strerror', None) or told}") from error
 
-    def _link(self) -> None:
-        # A hard link fails when the name exists, where a rename would destroy what somebody else has just written.
-        try:
-            os.link(self._temporary, self.path)
-        except FileExistsError:
-            raise
-        except OSError:  # file systems without hard links
-            if self.path.exists():
-                raise FileExistsError(str(self.path)) from None
-            self._temporary.rename(self.path)
-        else:
-            self._temporary.unlink()
-
     def abort(self) -> None:
         """Remove what was written; the final name stays as it was."""
         if self._open:
@@ -200,7 +189,7 @@ class FileWriter:
             with contextlib.suppress(OSError, RuntimeError):
                 self._file.close()
         self._sink.close()
-        self._temporary.unlink(missing_ok=True)
+        self._part.discard()
 
     def observation(
         self,
@@ -462,11 +451,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return str(value)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
