@@ -16,7 +16,6 @@ import pytest
 from reference.products import write_product
 from typer.testing import CliRunner
 
-from pulsar.cli import app as cli
 from pulsar.cli.app import app
 from pulsar.cli.options import frequency_range
 from pulsar.cli.tables import value_error
