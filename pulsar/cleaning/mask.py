@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.diode import Diode
-from pulsar.cleaning.robust import median, smooth
+from pulsar.cleaning.robust import in_columns, median, smooth
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.config.model import RfiConfig
 from pulsar.constants import KDM
@@ -180,12 +180,11 @@ def make_mask(
     baseline, noise = np.empty_like(stats.mean), np.empty_like(stats.std)
     for first, last in pairwise(pieces):
         part = slice(first, last)
-        baseline[part] = smooth(stats.mean[part], bad[part], window)
-        noise[part] = smooth(stats.std[part], bad[part], window)
+        for c in in_columns((last - first, header.nchans)):
+            levels = smooth(stats.mean[part, c], bad[part, c], window), smooth(stats.std[part, c], bad[part, c], window)
+            baseline[part, c], noise[part, c] = to_a_thousandth(*levels)
     labels = tuple(str(r) for r in marks.reasons)
-    return Mask(
-        *(live, labels, bad, stats.edges, *to_a_thousandth(baseline, noise), stats.impulses, marks.why, wave, step)
-    )
+    return Mask(*(live, labels, bad, stats.edges, baseline, noise, stats.impulses, marks.why, wave, step))
 
 
 class _Marks:

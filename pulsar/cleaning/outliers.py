@@ -6,14 +6,15 @@ line, it is not one of theirs.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.robust import MAD_TO_SIGMA, median, robust_z, smooth
+from pulsar.cleaning.robust import MAD_TO_SIGMA, in_columns, in_rows, median, robust_z, smooth
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.config.model import RfiConfig
 
@@ -105,7 +106,8 @@ def find_outliers(
     shape = stats.mean.shape
     whole = {name: np.zeros(shape[1], dtype=bool) for name in CHANNEL_REASONS}
     parts = {name: np.zeros(shape, dtype=bool) for name in BLOCK_CAUSES}
-    lengths = np.diff(stats.edges).astype(np.float64)[:, None] * np.maximum(stats.valid, 1e-9)
+    lengths = np.maximum(stats.valid, 1e-9)
+    lengths *= np.diff(stats.edges).astype(np.float64)[:, None]
     for number in range(ROUNDS):
         live = np.asarray(~bad.all(axis=0))
         if live.sum() < MIN_CHANNELS:
@@ -114,62 +116,87 @@ def find_outliers(
             warnings.simplefilter("ignore", RuntimeWarning)
             dev, ratio = _departures(stats, bad, lengths, windows[0])
             # Raised noise in many channels: a bright pulse, whose spectrum is its own affair.
-            burst = _broad(ratio * np.sqrt(2.0 * lengths))
-            raised = ratio * np.sqrt(2.0 * lengths) > TRACK_SIGMA
-            raised |= dev > TRACK_SIGMA
-            if stats.npoints > 0:
-                raised |= stats.excess > TRACK_SIGMA * np.sqrt(2.0 / stats.npoints)
+            burst = np.concatenate([_broad(ratio[r] * np.sqrt(2.0 * lengths[r])) for r in in_rows(shape)])
+            raised = dev > TRACK_SIGMA
+            for r in in_rows(shape):
+                raised[r] |= ratio[r] * np.sqrt(2.0 * lengths[r]) > TRACK_SIGMA
+                if stats.npoints > 0:
+                    raised[r] |= stats.excess[r] > TRACK_SIGMA * np.sqrt(2.0 / stats.npoints)
             ratio -= median(ratio, axis=1, keepdims=True)
 
-            level = np.log(median(np.where(bad, np.nan, stats.std), axis=0))
+            level = np.log(known_median(stats.std, bad))
             residual = _residual(level, live)
             z = robust_z(residual, 0.0)
             noticeable = live & (np.abs(residual) > np.log(MIN_NOISE_RATIO))
             whole["noise outlier"] |= noticeable & (np.abs(z) > config.chan_sigma)
 
             parts["saturated"] |= ~bad & (excess_saturation(stats) > SATURATED)
-            scales = [(dev, "mean"), (ratio, "noise")]
-            for wide in windows[1:]:
-                far_dev, far_ratio = _departures(stats, bad, lengths, wide)
-                far_ratio = far_ratio - median(far_ratio, axis=1, keepdims=True)
-                scales += [(far_dev, "mean"), (far_ratio, "noise")]
-            for values, cause in scales:
-                variable, outlying = _variable(values, live, config)
-                whole["variable"] |= variable
-                parts[cause] |= outlying
+            for window in windows:
+                # One scale of time after the other: each takes as much memory as the statistics that it is made of.
+                far_ratio = ratio
+                if window != windows[0]:
+                    dev, far_ratio = _departures(stats, bad, lengths, window)
+                    far_ratio -= median(far_ratio, axis=1, keepdims=True)
+                for values, cause in ((dev, "mean"), (far_ratio, "noise")):
+                    variable, outlying = _variable(values, live, config)
+                    whole["variable"] |= variable
+                    parts[cause] |= outlying
+                del dev, far_ratio, values
             if config.kurtosis > 0:
                 for moment, variance, least in (
                     (stats.skewness, 6.0, MIN_SKEWNESS),
                     (stats.kurtosis, 24.0, MIN_KURTOSIS),
                 ):
-                    sigma = np.sqrt(variance / lengths)
+                    sigma = partial(_sigma, variance, lengths)
                     channels, outlying = _shape(np.where(bad, np.nan, moment), sigma, live, least, config.kurtosis)
                     whole["not noise"] |= channels
                     parts["shape"] |= outlying
             if config.excess > 0 and stats.npoints > 0:
-                sigma = np.full(shape, np.sqrt(2.0 / stats.npoints))
+                sigma = partial(_sigma, 2.0, np.broadcast_to(np.float64(stats.npoints), shape))
                 channels, outlying = _shape(np.where(bad, np.nan, stats.excess), sigma, live, MIN_EXCESS, config.excess)
                 whole["not white"] |= channels
                 parts["not white"] |= outlying
             if config.fourier > 0 and stats.bin_width > 0:
                 limit = -float(norm.logsf(config.fourier))
                 parts["line"] |= ~bad & (stats.fourier > limit)
-            found = np.logical_or.reduce(list(parts.values())) | np.logical_or.reduce(list(whole.values()))[None, :]
+            found = _any(parts.values())
+            found |= _any(whole.values())[None, :]
             last = number == ROUNDS - 1 or not (found & ~bad).any()
             if config.iqrm > 0 and last:
-                votes = np.where(burst[:, None], np.nan, ratio)
-                parts["neighbours"] |= _voted(votes, config.iqrm)
+                ratio[burst] = np.nan
+                parts["neighbours"] |= _voted(ratio, config.iqrm)
                 whole["noise outlier"] |= noticeable & _voted(np.where(live, residual, np.nan)[None, :], config.iqrm)[0]
         for channels in whole.values():
             bad = bad | channels[None, :]
-        spared = _tracks(np.logical_or.reduce([raised, *parts.values()]), bad, stats.edges, delays)
-        spared |= _rare(np.logical_or.reduce(list(parts.values())))
+        del ratio
+        spared = _tracks(_any([raised, *parts.values()]), bad, stats.edges, delays)
+        spared |= _rare(_any(parts.values()))
         for cause, blocks in parts.items():
             parts[cause] = blocks & ~spared
             bad = bad | parts[cause]
         if last:
             break
     return Outliers([(w, name) for name, w in whole.items()], [(p, name) for name, p in parts.items()])
+
+
+def _any(flags: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """Where any of some arrays is True."""
+    first, *others = flags
+    out = first.copy()
+    for other in others:
+        out |= other
+    return out
+
+
+def known_median(values: NDArray[np.float64], bad: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Median of every channel over the blocks that are not bad, shape (nchans,)."""
+    columns = in_columns(values.shape)
+    return np.concatenate([median(np.where(bad[:, c], np.nan, values[:, c]), axis=0) for c in columns])
+
+
+def _sigma(variance: float, lengths: NDArray[np.float64], at: tuple[slice, slice] | slice) -> NDArray[np.float64]:
+    """Standard deviation, in white Gaussian noise, of a statistic of which one sample has this variance."""
+    return np.asarray(np.sqrt(variance / lengths[at]))
 
 
 def excess_saturation(stats: BlockStatistics) -> NDArray[np.float64]:
@@ -182,12 +209,17 @@ def _departures(
     stats: BlockStatistics, bad: NDArray[np.bool_], lengths: NDArray[np.float64], window: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Deviations of means and logarithms of the ratio of noise, from those of the blocks around."""
-    base = smooth(stats.mean, bad, window)
-    noise = smooth(stats.std, bad, window)
-    # In the error that white noise gives a mean, less what all channels share.
-    dev = np.where(bad, np.nan, (stats.mean - base) / noise * np.sqrt(lengths))
+    dev, ratio = np.empty(bad.shape), np.empty(bad.shape)
+    for c in in_columns(bad.shape):
+        mean, std, without = stats.mean[:, c], stats.std[:, c], bad[:, c]
+        noise = smooth(std, without, window)
+        # In the error that white noise gives a mean.
+        off = (mean - smooth(mean, without, window)) / noise * np.sqrt(lengths[:, c])
+        dev[:, c] = np.where(without, np.nan, off)
+        ratio[:, c] = np.where(without, np.nan, np.log(np.maximum(std, 1e-30) / noise))
+    # Less what all channels share.
     dev -= median(dev, axis=1, keepdims=True)
-    return dev, np.where(bad, np.nan, np.log(np.maximum(stats.std, 1e-30) / noise))
+    return dev, ratio
 
 
 def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> NDArray[np.int64]:
@@ -215,11 +247,11 @@ def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> 
         return np.zeros(0, dtype=np.int64)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        usual, spread = (
-            median(np.where(bad, np.nan, stats.mean), axis=0),
-            median(np.where(bad, np.nan, stats.std), axis=0),
+        usual, spread = known_median(stats.mean, bad), known_median(stats.std, bad)
+        rows = in_rows(bad.shape)
+        level = np.concatenate(
+            [median(np.where(bad[r], np.nan, (stats.mean[r] - usual) / spread), axis=1) for r in rows]
         )
-        level = median(np.where(bad, np.nan, (stats.mean - usual) / spread), axis=1)
     if not np.isfinite(level).all():
         known = np.isfinite(level)
         if known.sum() < 2:
@@ -272,7 +304,7 @@ def _variable(
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Channels that vary more than others, and blocks out of their channel's range."""
     variable = np.zeros(live.size, dtype=bool)
-    spread = MAD_TO_SIGMA * median(np.abs(values), axis=0)
+    spread = MAD_TO_SIGMA * median(values, axis=0, of=np.abs)
     if len(values) >= 4:
         rel = np.log(np.maximum(spread, 1e-30))
         z = robust_z(np.where(live, rel, np.nan))
@@ -281,9 +313,12 @@ def _variable(
     if not typical > 0:
         return variable, np.zeros(values.shape, dtype=bool)
     # A strong celestial signal moves channels alike but not equally: their spread counts as noise.
-    across = MAD_TO_SIGMA * median(np.abs(values), axis=1, keepdims=True)
-    scale = np.maximum(np.maximum(spread, typical)[None, :], across)
-    return variable, np.abs(values) > config.block_sigma * scale
+    across = MAD_TO_SIGMA * median(values, axis=1, keepdims=True, of=np.abs)
+    own = np.maximum(spread, typical)[None, :]
+    outlying = np.empty(values.shape, dtype=bool)
+    for r in in_rows(values.shape):
+        outlying[r] = np.abs(values[r]) > config.block_sigma * np.maximum(own, across[r])
+    return variable, outlying
 
 
 def _broad(sigmas: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -294,35 +329,40 @@ def _broad(sigmas: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _shape(
     values: NDArray[np.float64],
-    sigma: NDArray[np.float64],
+    sigma: Callable[[tuple[slice, slice] | slice], NDArray[np.float64]],
     live: NDArray[np.bool_],
     least: float,
     threshold: float,
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Channels and channel-blocks of which a statistic is not that of the others.
 
-    `sigma` is its standard deviation in white Gaussian noise, shape (nblocks, nchans).
+    `sigma` tells its standard deviation in white Gaussian noise in a part of the table.
     """
-    nblocks = len(values)
+    nblocks, shape = len(values), values.shape
     level = median(values, axis=0)
     live = live & np.isfinite(level)
     channels = np.zeros(live.size, dtype=bool)
     if live.sum() < MIN_CHANNELS:
-        return channels, np.zeros(values.shape, dtype=bool)
+        return channels, np.zeros(shape, dtype=bool)
     off = np.where(live, level - float(median(level[live])), np.nan)
-    scatter = np.maximum(MAD_TO_SIGMA * median(np.abs(off)), 1.2533 * median(sigma, axis=0) / np.sqrt(nblocks))
+    usual = np.concatenate([median(sigma((slice(None), c)), axis=0) for c in in_columns(shape)])
+    scatter = np.maximum(MAD_TO_SIGMA * median(np.abs(off)), 1.2533 * usual / np.sqrt(nblocks))
     # A pulsar that does so much to a single channel has an S/N of thousands.
     standing = np.abs(off) > np.maximum(threshold * scatter, least)
     if standing.sum() <= MOST_CHANNELS * live.sum():
         channels = live & standing
     # Of a block: beside what all channels have then, and what this one always has.
     beside = values - np.where(np.isfinite(level), level, 0.0)[None, :]
-    broad = _broad(np.where(channels[None, :], np.nan, beside / sigma))
+    del values
+    broad = np.concatenate([_broad(np.where(channels[None, :], np.nan, beside[r] / sigma(r))) for r in in_rows(shape)])
     beside -= median(beside, axis=1, keepdims=True)
-    spread = MAD_TO_SIGMA * median(np.abs(beside), axis=0)
-    across = MAD_TO_SIGMA * median(np.abs(beside), axis=1, keepdims=True)
-    scale = np.maximum(np.maximum(np.nan_to_num(spread)[None, :], sigma), across)
-    return channels, (np.abs(beside) > threshold * scale) & ~broad[:, None]
+    spread = np.nan_to_num(MAD_TO_SIGMA * median(beside, axis=0, of=np.abs))[None, :]
+    across = MAD_TO_SIGMA * median(beside, axis=1, keepdims=True, of=np.abs)
+    outlying = np.empty(shape, dtype=bool)
+    for r in in_rows(shape):
+        scale = np.maximum(np.maximum(spread, sigma(r)), across[r])
+        outlying[r] = (np.abs(beside[r]) > threshold * scale) & ~broad[r, None]
+    return channels, outlying
 
 
 def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:

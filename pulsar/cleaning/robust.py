@@ -1,4 +1,9 @@
-"""Medians: of columns with holes, running over blocks, and distances in units of the spread."""
+"""Medians: of columns with holes, running over blocks, and distances in units of the spread.
+
+Tables of blocks and channels can be large: what is made of one on the way is made of a few rows or columns at a time.
+"""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,20 +12,60 @@ from numpy.typing import NDArray
 MAD_TO_SIGMA = 1.4826
 # Steps in which a wide running median goes.
 SMOOTH_STEPS = 24
+# Cells of a table that are worked on at a time.
+CELLS = 1 << 17
 
 
-def median(values: NDArray[np.float64], axis: int | None = None, *, keepdims: bool = False) -> NDArray[np.float64]:
-    """As `numpy.nanmedian`, but fast along the short axis of many columns; NaN where all are NaN, without a warning."""
-    flat = values.reshape(-1) if axis is None else values
-    axis = axis or 0
-    # By contiguous rows; NaN are sorted behind everything else.
-    ordered = np.sort(np.moveaxis(flat, axis, -1), axis=-1)
+def in_rows(shape: tuple[int, ...]) -> Iterator[slice]:
+    """A few rows of a table of this shape at a time."""
+    step = max(1, CELLS // max(1, shape[1]))
+    return (slice(at, at + step) for at in range(0, shape[0], step))
+
+
+def in_columns(shape: tuple[int, ...]) -> Iterator[slice]:
+    """A few columns of a table of this shape at a time."""
+    step = max(1, CELLS // max(1, shape[0]))
+    return (slice(at, at + step) for at in range(0, shape[1], step))
+
+
+def median(
+    values: NDArray[np.float64],
+    axis: int | None = None,
+    *,
+    keepdims: bool = False,
+    of: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
+) -> NDArray[np.float64]:
+    """As `numpy.nanmedian`, but fast along the short axis of many columns; NaN where all are NaN, without a warning.
+
+    Parameters
+    ----------
+    values : ndarray
+    axis : int, optional
+        0 or 1 of a table; of everything, if not given.
+    keepdims : bool
+        Keep the axis, of length 1.
+    of : callable, optional
+        Element by element: the median is that of what it gives.
+    """
+    if axis is None or values.ndim != 2:
+        flat = values.reshape(-1) if axis is None else values
+        middle = _middle(flat if of is None else of(flat))
+        return np.asarray(middle if keepdims else middle[..., 0])
+    rows = values.T if axis == 0 else values
+    parts = [rows[some] for some in in_rows(rows.shape)]
+    middle = np.concatenate([_middle(part if of is None else of(part)) for part in parts] or [rows[:, :1]])
+    return np.asarray((middle.T if axis == 0 else middle) if keepdims else middle[:, 0])
+
+
+def _middle(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The median of every row, shape (..., 1)."""
+    # NaN are sorted behind everything else.
+    ordered = np.sort(rows, axis=-1)
     known = ordered.shape[-1] - np.isnan(ordered).sum(axis=-1, keepdims=True)
     low = np.take_along_axis(ordered, np.maximum(known - 1, 0) // 2, axis=-1)
     high = np.take_along_axis(ordered, np.minimum(known // 2, ordered.shape[-1] - 1), axis=-1)
     with np.errstate(invalid="ignore"):
-        middle = np.where(low == high, low, (low + high) / 2.0)
-    return np.asarray(np.moveaxis(middle, -1, axis) if keepdims else middle[..., 0])
+        return np.asarray(np.where(low == high, low, (low + high) / 2.0))
 
 
 def robust_z(values: NDArray[np.float64], centre: NDArray[np.float64] | float | None = None) -> NDArray[np.float64]:
