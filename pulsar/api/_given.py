@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from os import PathLike
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pulsar.config.load import load_config
 from pulsar.config.model import Config
+from pulsar.config.threads import thread_count
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
@@ -62,7 +62,7 @@ def threads_of(threads: Any) -> int:
     """
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 0:
         raise ConfigError(f"threads = {threads!r}: expected an integer >= 0 (0: all cores)")
-    return threads or len(os.sched_getaffinity(0))
+    return thread_count(threads)
 
 
 @contextmanager

@@ -197,7 +197,7 @@ def dedisperse(
     from pulsar.dedisp.plan import make_plan
     from pulsar.dedisp.stream import dedisperse as run
     from pulsar.pipeline.cleaning import clean_source, find_mask
-    from pulsar.pipeline.plan import stage_memory, thread_count
+    from pulsar.pipeline.room import stage_memory, thread_count
 
     if (dm is None) == (dms is None):
         raise ConfigError("dedisperse: give either dm (one) or dms (a grid)")
@@ -218,7 +218,7 @@ def dedisperse(
         header = obs.header
         if header.is_series:
             raise ConfigError(f"dedisperse: the data are dedispersed already, to DM {header.dm:g}: give the raw data")
-        threads, memory = thread_count(settings), stage_memory(settings)
+        threads, memory = thread_count(settings), stage_memory(settings, obs)
         mask = find_mask(obs, settings, threads=threads, progress=show).mask
         source = clean_source(obs, mask, settings, threads=threads, progress=show)
         plan = make_plan(header, section, freqs=source.freqs)
@@ -289,7 +289,7 @@ def fold(
     from pulsar.folding.refine import refine as refined
     from pulsar.io.series_set import SeriesSet
     from pulsar.pipeline.folding import Ephemeris, FromPar, fold_cubes
-    from pulsar.pipeline.plan import thread_count
+    from pulsar.pipeline.room import thread_count
     from pulsar.pipeline.series_set import with_dm_curve
     from pulsar.sky.timing import read_par
 

@@ -16,9 +16,9 @@ from pulsar.batch.unit import Options
 from pulsar.batch.units import Batch, Unit, read_batch, record_file, same_results, settings_file
 from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
+from pulsar.config.threads import usable_cores
 from pulsar.data.locks import only_one
 from pulsar.errors import ConfigError
-from pulsar.pipeline.plan import thread_count
 from pulsar.pipeline.progress import Progress
 
 Engine = Literal["local", "dask", "slurm"]
@@ -45,7 +45,7 @@ class Request:
     time_limit : float
         Of each unit [s]; 0: ten times what is expected, and a quarter of an hour.
     memory_limit : int
-        Of each unit [byte]; 0: 1.3 times its budget and 400 MiB.
+        Of each unit [byte]; 0: 1.3 times its budget and 200 MiB.
     io_slots : int
         Units that read shared storage at a time; 0: no bound.
     stage_in : str
@@ -189,7 +189,7 @@ def _work(batch: Batch, config: Config, todo: Sequence[Unit], request: Request, 
             raise ConfigError(f"--stage-in {request.stage_in}: no such folder on this machine: create it first")
         compiled(config, told.progress)
         memory = memory_budget(request.memory if request.memory != "auto" else config.run.memory)
-        room = Room(request.cores or thread_count(config), memory, request.threads)
+        room = Room(request.cores or config.run.threads or usable_cores(), memory, request.threads)
     else:
         room = Room(config.batch.cores, memory_budget(config.batch.memory), request.threads)
     if request.engine == "local":
@@ -204,7 +204,7 @@ def compiled(config: Config, progress: Progress) -> None:
     """Compile once what all units would compile at the same time."""
     from pulsar.pipeline.compiling import Ahead, parts_of
 
-    with Ahead(parts_of(config), thread_count(config)) as ahead:
+    with Ahead(parts_of(config), config.run.threads or usable_cores()) as ahead:
         ahead.wait(progress)
 
 

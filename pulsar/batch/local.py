@@ -12,9 +12,9 @@ from pulsar.batch.unit import Options, run_unit
 from pulsar.batch.units import Batch, Unit
 
 #: A process takes more than its budget by this factor and this many bytes before it is ended: what a search is held
-#: to, and what making a mask was seen to take outside the budget.
+#: to, and what libraries may add on other machines.
 OVER_FACTOR = 1.3
-OVER_BYTES = 400 << 20
+OVER_BYTES = 200 << 20
 #: A unit may take so many times what is expected, and this on top for what must be compiled first [s]: rates are good
 #: to a factor of two, and nodes are shared.
 LATE_FACTOR = 10.0
@@ -51,7 +51,7 @@ class Share:
 
 def least_memory() -> int:
     """Bytes below which no unit can work."""
-    from pulsar.pipeline.plan import BASE_MEMORY, LEAST_MEMORY
+    from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
 
     return BASE_MEMORY + LEAST_MEMORY
 
@@ -67,7 +67,7 @@ def share(unit: Unit, waiting: int, free: Room, room: Room) -> Share | None:
     free, room : Room
         What is left, and the whole.
     """
-    least = least_memory()
+    least = max(least_memory(), unit.least_memory)
     alone = free == room
     if not alone and (free.cores < max(1, room.threads) or free.memory < least):
         return None

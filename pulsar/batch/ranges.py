@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pulsar.batch.cluster import LOSSES, connected
 from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
+from pulsar.config.threads import usable_cores
 from pulsar.errors import ConfigError, PulsarError
-from pulsar.pipeline.plan import thread_count
 from pulsar.pipeline.ranges import Crew, RangeTask, search_range
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def dask_crew(config: Config, workers: int = 0) -> Crew:
     def crew() -> Iterator[DaskWorkers]:
         batch = config.batch
         local = batch.scheduler == "local"
-        cores = thread_count(Config()) if local else batch.cores
+        cores = usable_cores() if local else batch.cores
         threads = config.run.threads or (max(1, cores // workers) if local and workers else 1)
         beside = max(1, cores // threads)  # tasks at a time, on a machine or in a job
         here = workers or beside

@@ -40,6 +40,8 @@ class Unit:
         Bytes that a search with one thread takes where it can have them.
     more_memory : int
         Bytes that each further thread takes.
+    least_memory : int
+        Bytes below which it cannot be searched.
     ra_deg, dec_deg : float or None
         Position in place of that in the files.
     """
@@ -52,6 +54,7 @@ class Unit:
     more_memory: int = 0
     ra_deg: float | None = None
     dec_deg: float | None = None
+    least_memory: int = 0
 
     def record(self) -> dict[str, Any]:
         """As JSON knows it."""
@@ -219,7 +222,8 @@ def plan_units(
         size = sum(path.stat().st_size for path in job.pointing.paths)
         plan = plans.get(job.out.stem)
         cost = (0.0, 0, 0) if plan is None else expected(plan)
-        units.append(Unit(job.out.stem, inputs, size, *cost, *position))
+        least = 0 if plan is None else plan.least_memory
+        units.append(Unit(job.out.stem, inputs, size, *cost, *position, least))
     problems = [f"{name}: cannot be searched as it is: {failure}" for name, failure in failures]
     return sorted(_distinct(units), key=lambda unit: (-unit.cpu, unit.name)), problems
 
@@ -227,11 +231,12 @@ def plan_units(
 def expected(plan: "RunPlan") -> tuple[float, int, int]:
     """CPU seconds, bytes of a search with one thread, bytes of each further thread, of a plan for one thread."""
     from pulsar.dedisp.batches import PART, SEARCH_BYTES
-    from pulsar.pipeline.plan import BASE_MEMORY, LEAST_MEMORY
+    from pulsar.pipeline.room import BASE_MEMORY, LEAST_MEMORY
 
     each = plan.search_memory + SEARCH_BYTES * plan.nsamps
     held = plan.series_bytes if plan.route is None else int(plan.route.held / PART)
-    return round(plan.total_seconds, 2), BASE_MEMORY + max(LEAST_MEMORY, each + held), each
+    whole = BASE_MEMORY + plan.mask_memory + max(LEAST_MEMORY, each + held)
+    return round(plan.total_seconds, 2), max(whole, plan.least_memory), each
 
 
 def _distinct(units: Sequence[Unit]) -> list[Unit]:

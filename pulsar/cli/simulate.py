@@ -140,13 +140,12 @@ def is_psrfits(output: Path, rows_per_file: int | None, pol: str) -> bool:
 
 def thread_count(threads: int | None) -> int:
     """The threads asked for, or all cores that this process may use."""
-    import os
-
+    from pulsar.config import threads as default
     from pulsar.errors import ConfigError
 
     if threads is not None and threads < 0:
         raise ConfigError(f"--threads {threads}: expected an integer >= 0 (0: all cores)")
-    return threads or len(os.sched_getaffinity(0))
+    return default.thread_count(threads)
 
 
 def check_truth(output: Path, sky: Path | None, *, overwrite: bool) -> None:

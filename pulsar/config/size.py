@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from pulsar.config.cgroup import Cgroup
 from pulsar.errors import ConfigError
 
 _UNITS = {"": 1, "b": 1}
@@ -42,17 +43,7 @@ def free_memory() -> int:
                 free = int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):
         pass
-    for limit, used in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ):
-        try:
-            # "max" (no limit) is no number. Page cache counts as used but is given back: half of the limit stays ours.
-            most = int(Path(limit).read_text())
-            free = min(free, max(most - int(Path(used).read_text()), most // 2))
-        except (OSError, ValueError):
-            continue
-    return free
+    return int(min(free, Cgroup().free_memory()))
 
 
 def memory_budget(text: str) -> int:

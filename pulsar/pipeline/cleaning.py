@@ -11,6 +11,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import reading_threads
 
 if TYPE_CHECKING:
     from pulsar.cleaning import BlockStatistics, CleanedSource, Mask
@@ -107,7 +108,7 @@ def find_mask(
         settings = settings.model_copy(update={"block": given.block_length(settings.block, obs.header.nsamps)})
         progress.message(f"mask: that of PRESTO in {given.path} is added")
     with progress.stage("statistics", obs.header.nsamps, "samples") as tick:
-        stats = measure(obs, settings, threads=threads, progress=tick)
+        stats = measure(obs, settings, threads=reading_threads(obs, config, threads), progress=tick)
         mask = make_mask(obs, stats, settings, given=None if given is None else given.blocks(stats.edges))
     return Cleaning(mask, stats)
 

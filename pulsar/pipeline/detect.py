@@ -18,9 +18,10 @@ from pulsar.errors import PulsarError
 from pulsar.pipeline.birdies import learn_in_series
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
-from pulsar.pipeline.plan import RunPlan, dry_run, stage_memory
+from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, find_pulses
+from pulsar.pipeline.room import stage_memory
 from pulsar.pipeline.searched import Searched, birdie_arrays, bounded, kept_birdies
 from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials, pulse_trials
 
@@ -156,7 +157,7 @@ def lines_of(job: Job) -> "Lines":
     plan = few_trials(header, dms, downsample, source.freqs)
     with (
         job.progress.stage("first look", header.nsamps, "samples") as tick,
-        dedisperse(source, plan, threads=job.threads, memory=stage_memory(job.config), progress=tick) as store,
+        dedisperse(source, plan, threads=job.threads, memory=stage_memory(job.config, job.obs), progress=tick) as store,
     ):
         stage = plan.stages[0]
         search = FFTSearch(stage.nsamps, stage.tsamp, job.config.fft)

@@ -21,8 +21,9 @@ from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
 from pulsar.pipeline.detected import Origin, doubts, verdict
-from pulsar.pipeline.plan import live_frequencies, stage_memory
+from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import stage_memory, thread_count
 from pulsar.pipeline.series_set import fold_set, with_dm_curve
 
 if TYPE_CHECKING:
@@ -224,8 +225,9 @@ def fold_cubes(
 
     mask = find_mask(obs, config, threads=threads, progress=progress).mask
     source = clean_source(obs, mask, config, threads=threads, progress=progress)
+    memory = stage_memory(config, obs)
     with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
-        return fold_many(source, params, config.fold, threads=threads, memory=stage_memory(config), progress=tick)
+        return fold_many(source, params, config.fold, threads=threads, memory=memory, progress=tick)
 
 
 def fold_row(ident: str, fold: Fold, header: Header, row: Any) -> None:
@@ -283,7 +285,6 @@ def fold_files(
     DataError
         The files cannot be read.
     """
-    import os
 
     from pulsar.folding.refine import refine
     from pulsar.folding.significance import DETECTED
@@ -297,7 +298,7 @@ def fold_files(
     if config.known.catalogue:
         read_catalogue(config.known.catalogue)  # what is wrong with it is told before any work
     progress = Progress("quiet") if progress is None else progress
-    threads = config.run.threads or len(os.sched_getaffinity(0))
+    threads = thread_count(config)
     obs = open_observation(*paths, config=config.input)
     try:
         record = Provenance(argv, [f.path for f in obs.files], to_toml(config, with_help=False), threads)

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
-from pulsar.config.size import memory_budget
 from pulsar.constants import KDM
 from pulsar.data.observation import Observation
 from pulsar.dedisp.batches import READ_RATE, Route, choose_route
@@ -21,6 +20,7 @@ from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.rates import read_rates
+from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.stages import ACCEL_PART, enabled_searches, folding_dms
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 # Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/bench_fold.py; elsewhere good to a factor of two.
 FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
 REFINE_SECONDS = 0.025  # to refine, judge and write a candidate
-# Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
-BASE_MEMORY = 350 << 20
-# Least that the stages can do with [byte].
-LEAST_MEMORY = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,8 @@ class RunPlan:
     threads : int
     memory : int
         Bytes that the stages may take.
+    mask_memory, least_memory : int
+        Bytes that the mask takes beside, and those below which the observation cannot be searched at all.
     series_bytes : int
         Size of all dedispersed series.
     route : Route or None
@@ -89,6 +87,8 @@ class RunPlan:
     dm_fits: float = np.inf
     zapped: float = 0.0
     tsamp: float = 0.0
+    mask_memory: int = 0
+    least_memory: int = 0
 
     @property
     def ndms(self) -> int:
@@ -146,29 +146,6 @@ def _size(nbytes: float) -> str:
     return f"{mib / 1024:.2f} GiB" if mib >= 100 else f"{mib:.1f} MiB"
 
 
-def thread_count(config: Config) -> int:
-    """Threads of a run: what is configured, or all cores that this process may use."""
-    return config.run.threads or len(os.sched_getaffinity(0))
-
-
-def stage_memory(config: Config) -> int:
-    """Bytes that the stages of a run may take: the budget without what the program itself needs.
-
-    Raises
-    ------
-    ConfigError
-        When the budget is too small for anything.
-    """
-    total = memory_budget(config.run.memory)
-    memory = total - BASE_MEMORY
-    if memory < LEAST_MEMORY:
-        raise ConfigError(
-            f"run.memory = {config.run.memory!r}: {total / 2**20:.0f} MiB are too little, of which the program itself "
-            f"takes {BASE_MEMORY / 2**20:.0f} MiB: give at least {(BASE_MEMORY + LEAST_MEMORY) / 2**20:.0f}MiB"
-        )
-    return memory
-
-
 def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None = None) -> RunPlan:
     """Plan a run without reading samples.
 
@@ -206,7 +183,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         raise ConfigError(f"run.scratch = {scratch!r}: no such folder, or it cannot be written; create it first")
     enabled_searches(config)
     threads = thread_count(config)
-    memory = stage_memory(config)
+    memory = stage_memory(config, obs)
     if header.is_series:
         return _series_plan(obs, config, threads, memory)
     if freqs is None:
@@ -250,6 +227,8 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         dm_fits=float(dm_fits),
         tsamp=header.tsamp,
         zapped=float(zapped(header, config.rfi).mean()),
+        mask_memory=mask_memory(obs, config)[0],
+        least_memory=least_memory(obs, config),
         **_expected(work, threads),
     )
 

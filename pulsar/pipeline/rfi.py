@@ -159,7 +159,8 @@ def make_rfi(
     from pulsar.io.product.writer import check_output
     from pulsar.pipeline.birdies import zero_dm
     from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
-    from pulsar.pipeline.plan import live_frequencies, stage_memory, thread_count
+    from pulsar.pipeline.plan import live_frequencies
+    from pulsar.pipeline.room import stage_memory, thread_count
 
     settings = config if isinstance(config, Config) else load_config(config)
     progress = Progress("quiet") if progress is None else progress
@@ -178,7 +179,7 @@ def make_rfi(
             progress.warning(problem)
         for remark in obs.remarks:
             progress.message(remark)
-        threads, memory = thread_count(settings), stage_memory(settings)
+        threads, memory = thread_count(settings), stage_memory(settings, obs)
         record = Provenance(argv, [f.path for f in obs.files], to_toml(settings), threads)
         cleaning = find_mask(obs, settings, threads=threads, progress=progress, statistics=True)
         source = clean_source(obs, cleaning.mask, settings, threads=threads, progress=progress)

@@ -21,10 +21,11 @@ from pulsar.pipeline.cleaning import given_mask
 from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.detect import Detected, Job, detect, lines_of
 from pulsar.pipeline.follow import follow_up, group_detections, mark_detections, ordered, scored
-from pulsar.pipeline.plan import dry_run, thread_count
+from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import judge_shapes, sweep_dms
 from pulsar.pipeline.rates import learning
+from pulsar.pipeline.room import thread_count
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.link import link
 

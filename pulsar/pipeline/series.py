@@ -63,14 +63,13 @@ def dedisperse_files(
     DataError
         The files cannot be read.
     """
-    import os
 
     from pulsar.dedisp.plan import few_trials
     from pulsar.dedisp.stream import dedisperse
     from pulsar.io.open import open_observation
     from pulsar.io.product.writer import check_output
     from pulsar.pipeline.cleaning import clean_source, find_mask
-    from pulsar.pipeline.plan import stage_memory
+    from pulsar.pipeline.room import stage_memory, thread_count
     from pulsar.sky.barycentre import barycentric_samples
 
     if not dms or not all(np.isfinite(dm) and dm >= 0 for dm in dms):
@@ -90,7 +89,7 @@ def dedisperse_files(
             raise ConfigError(f"{obs.files[0].path}: is dedispersed already, to DM {header.dm:g}: give the raw data")
         for problem in obs.problems:
             progress.warning(problem)
-        threads = config.run.threads or len(os.sched_getaffinity(0))
+        threads = thread_count(config)
         series_header = header.with_(tsamp=header.tsamp * downsample)
         chosen = None
         if barycentre:
@@ -102,7 +101,7 @@ def dedisperse_files(
         noise = np.float32(SIGMA_LEVELS * np.sqrt(len(source.freqs)))
         with (
             progress.stage("dedispersion", source.nsamps, "samples") as tick,
-            dedisperse(source, plan, threads=threads, memory=stage_memory(config), progress=tick) as store,
+            dedisperse(source, plan, threads=threads, memory=stage_memory(config, obs), progress=tick) as store,
         ):
             for i, (name, dm) in enumerate(zip(names, trials.tolist(), strict=True)):
                 row = store.row(i)

@@ -10,7 +10,8 @@ from pulsar.config.survey import Survey
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.memory import Filterbank
-from pulsar.pipeline.plan import BASE_MEMORY, RunPlan, dry_run
+from pulsar.pipeline.plan import RunPlan, dry_run
+from pulsar.pipeline.room import BASE_MEMORY
 
 #: Bytes of a product and of each candidate in it that is folded with the default bins: 100 of them are 1.5 MB.
 PRODUCT_BYTES = 2.0e5
@@ -149,7 +150,7 @@ def _planned(survey: Survey, threads: int) -> SurveyPlan:
         units=units,
         data_rate=data_rate,
         data_bytes=data_rate * observing.hours,
-        unit_memory=plan.memory + BASE_MEMORY,
+        unit_memory=plan.memory + plan.mask_memory + BASE_MEMORY,
         side_by_side=count,
         bound_by=bound_by,
         passes=passes,

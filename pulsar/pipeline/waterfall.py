@@ -9,6 +9,7 @@ from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.room import thread_count
 
 #: Widths of a pulse that a cut-out holds (:func:`pulsar.searches.cutout.cut_out`).
 WIDTHS = 32
@@ -55,7 +56,6 @@ def waterfall(
     DataError
         The files cannot be read.
     """
-    import os
 
     from pulsar.io.open import open_observation
     from pulsar.pipeline.cleaning import clean_source, find_mask
@@ -75,7 +75,7 @@ def waterfall(
             raise ConfigError(f"--time {time:g}: the observation is from 0 to {header.tobs:.6g} s")
         for problem in obs.problems:
             progress.warning(problem)
-        threads = config.run.threads or len(os.sched_getaffinity(0))
+        threads = thread_count(config)
         mask = find_mask(obs, config, threads=threads, progress=progress).mask
         source = clean_source(obs, mask, config, threads=threads, progress=progress)
         pulse = {"time": time, "dm": dm, "width": length / WIDTHS}

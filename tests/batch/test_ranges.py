@@ -131,7 +131,7 @@ def test_what_workers_have(monkeypatch, sets, workers, asked, has):
         yield Client()
 
     monkeypatch.setattr(ranges, "connected", connected)
-    monkeypatch.setattr(ranges, "thread_count", lambda _: 8)
+    monkeypatch.setattr(ranges, "usable_cores", lambda: 8)
     with ranges.dask_crew(load_config(None, sets), workers)() as crew:
         assert (crew.count, crew.threads, crew.memory) == has
     assert seen == [asked]

@@ -1,0 +1,62 @@
+"""What a run may take of its machine: threads and memory, and what its stages are left with."""
+
+from typing import Final
+
+from pulsar.config import threads
+from pulsar.config.model import Config
+from pulsar.config.size import memory_budget
+from pulsar.data.observation import Observation
+from pulsar.errors import ConfigError
+
+#: Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
+BASE_MEMORY: Final = 350 << 20
+#: Least that the stages can do with [byte].
+LEAST_MEMORY: Final = 64 << 20
+#: A run takes more than its budget by this factor at most.
+OVER: Final = 1.3
+
+
+def thread_count(config: Config) -> int:
+    """Threads of a run: what is configured, or all cores that this process may use."""
+    return threads.thread_count(config.run.threads)
+
+
+def mask_memory(obs: Observation, config: Config) -> tuple[int, int]:
+    """Bytes that the mask takes while samples are cleaned, and those that making it takes at its peak."""
+    from pulsar.cleaning.memory import making_bytes, mask_bytes
+
+    if obs.header.is_series:
+        return 0, 0
+    return mask_bytes(obs, config.rfi), 0 if config.rfi.mask else making_bytes(obs, config.rfi)
+
+
+def least_memory(obs: Observation, config: Config) -> int:
+    """Bytes below which an observation cannot be searched."""
+    kept, made = mask_memory(obs, config)
+    return max(BASE_MEMORY + LEAST_MEMORY + kept, int((BASE_MEMORY + made) / OVER) + 1)
+
+
+def stage_memory(config: Config, obs: Observation) -> int:
+    """Bytes that the stages of a run may take: the budget without what the program itself and the mask need.
+
+    Raises
+    ------
+    ConfigError
+        When the budget is too small for anything.
+    """
+    total, least = memory_budget(config.run.memory), least_memory(obs, config)
+    kept, made = mask_memory(obs, config)
+    if total < least:
+        mask = f" and the mask of so many channels and blocks {made / 2**20:.0f} MiB while it is made" if made else ""
+        raise ConfigError(
+            f"run.memory = {config.run.memory!r}: {total / 2**20:.0f} MiB are too little, of which the program itself "
+            f"takes {BASE_MEMORY / 2**20:.0f} MiB{mask}: give at least {-(-least // 2**20)}MiB"
+        )
+    return total - BASE_MEMORY - kept
+
+
+def reading_threads(obs: Observation, config: Config, wanted: int) -> int:
+    """Threads that take the statistics: no more than fit the memory; what they give does not depend on them."""
+    from pulsar.cleaning.memory import reading_threads as fitting
+
+    return fitting(obs, config.rfi, wanted, memory_budget(config.run.memory) - BASE_MEMORY)
