@@ -187,5 +187,8 @@ def _told(record: Record, attempts: int, ended: str, code: int, options: Options
         reason = f"took more than the limit of {options.memory_limit / 2**20:.0f} MiB"
     else:
         how = f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"exit code {code}"
+        if code == -signal.SIGKILL:
+            # Nobody here has sent it.
+            how += ", as the system does where memory runs out: give fewer units at a time, or more memory each"
         ended, reason = "crash", f"its process ended with {how}: see logs/{record.name}.log"
     return replace(record, status="failed", kind=ended, reason=reason, attempts=attempts + 1)

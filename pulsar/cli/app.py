@@ -73,6 +73,8 @@ def _message(failure: Exception) -> str:
         return str(failure)
     if isinstance(failure, MemoryError):
         return "out of memory; lower --memory or --threads, or take a shorter piece of the data"
+    if isinstance(failure, RuntimeError) and "start new thread" in str(failure):
+        return "no further thread can be had (ulimit -u, -v, or memory); lower --threads"
     if isinstance(failure, OSError):
         return f"{failure.filename}: {failure.strerror}" if failure.filename else str(failure)
     return (

@@ -60,7 +60,9 @@ class Ending:
         signal.set_wakeup_fd(write, warn_on_full_buffer=False)
         # A child that was forked is told for itself.
         os.register_at_fork(after_in_child=lambda: signal.set_wakeup_fd(-1))
-        threading.Thread(target=self._watch, args=(read,), daemon=True, name="ending").start()
+        # Where not even a thread can be had nobody watches, and the command will say what is wrong.
+        with contextlib.suppress(RuntimeError):
+            threading.Thread(target=self._watch, args=(read,), daemon=True, name="ending").start()
 
     def _answer(self, number: int, _frame: FrameType | None) -> None:
         # Once: what unwinds is not to be disturbed.

@@ -73,6 +73,10 @@ class Provenance:
     threads: int = 1
     start: datetime = field(default_factory=lambda: datetime.now(UTC))
 
+    def __post_init__(self) -> None:
+        # As they are now: hours later a file may have been moved, and the result still counts.
+        self._inputs = [input_record(path) for path in self.inputs]
+
     def record(self, stages: Mapping[str, tuple[float, float]] | None = None, state: str = "done") -> dict[str, Any]:
         """The record as :meth:`ProductWriter.provenance` takes it.
 
@@ -87,7 +91,7 @@ class Provenance:
             "argv": list(self.argv),
             "command": os.fspath(sys.argv[0]) if not self.argv else self.argv[0],
             "versions": versions(),
-            "inputs": [input_record(path) for path in self.inputs],
+            "inputs": self._inputs,
             "start": self.start.isoformat(timespec="seconds"),
             "stop": datetime.now(UTC).isoformat(timespec="seconds"),
             "threads": int(self.threads),

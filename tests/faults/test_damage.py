@@ -1,0 +1,172 @@
+"""Damaged products, inputs that change while they are read, too little memory, processes that are shot down."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from batch.conftest import command, environment, processes, quick, wait_until
+from faults.conftest import finish, names, results, search, start
+from faults.test_memory import sparse
+from typer.testing import CliRunner
+
+from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.units import init
+from pulsar.cli.app import app
+from pulsar.errors import DataError
+from pulsar.io.open import open_observation
+from pulsar.io.sigproc import SigprocReader
+
+
+def run(*args: object) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, [str(a) for a in args])
+    return result.exit_code, result.stdout, result.stderr
+
+
+#: How a disk damages a file: its content -> what is left of it.
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut in the middle": lambda content: content[: len(content) // 2],
+    "its end never written": lambda content: content[: len(content) // 4] + bytes(3 * len(content) // 4),
+    "empty": lambda _: b"",
+    "its beginning lost": lambda content: bytes(512) + content[512:],
+}
+
+
+def readers(path: Path, observation: Path, folder: Path) -> dict[str, tuple[object, ...]]:
+    """Every command that reads a product."""
+    return {
+        "candidates": ("candidates", path, "--all"),
+        "report": ("report", path, "--out", folder / "report"),
+        "why": ("why", path, "--period", 0.1),
+        "sift": ("sift", path, "--out", folder / "sifted.h5"),
+        "export": ("export", path, "--id", "c0001", "--par", "--out", folder / "x.par"),
+        "fold": ("fold", observation, "--candidates", path, "--out", folder / "fold.h5"),
+        "search": ("search", observation, "--resume", "--out", path),
+        "rfi.mask": ("search", observation, "--mask", path, "--out", folder / "other.h5"),
+    }
+
+
+READERS = tuple(readers(Path(), Path(), Path()))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("reader", READERS)
+def test_a_damaged_product(reader: str, damage: str, observation: Path, product: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.h5"
+    path.write_bytes(DAMAGES[damage](product.read_bytes()))
+    before = path.read_bytes()
+    code, out, err = run(*readers(path, observation, tmp_path)[reader])
+    assert (code, out) == (3, ""), err
+    assert str(path) in err
+    assert "internal failure" not in err
+    assert path.read_bytes() == before
+    assert [name for name in names(tmp_path) if name not in ("run.h5", "report")] == []
+
+
+def test_a_damaged_product_in_a_batch(observation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    batch = init([observation], tmp_path / "out", quick())
+    assert run_batch(batch.folder).exit_code == 0
+    path = batch.folder / "products" / f"{batch.units[0].name}.h5"
+    path.write_bytes(DAMAGES["cut in the middle"](path.read_bytes()))
+    code, out, err = run("batch", "merge", batch.folder)
+    assert (code, out) == (3, "")
+    assert str(path) in err
+
+
+def searched_but_for(change: Callable[[Path], None], observation: Path, folder: Path) -> tuple[int, str, Path]:
+    """A search of a file that is changed between the first pass over it and the second."""
+    path, out = folder / "a.fil", folder / "run.h5"
+    path.write_bytes(observation.read_bytes())
+    process = start(search(path, out, "-q"))
+    assert wait_until(lambda: (folder / "run.h5.parts" / "mask.npz").exists(), 60.0)
+    process.send_signal(signal.SIGSTOP)
+    change(path)
+    process.send_signal(signal.SIGCONT)
+    _, told = process.communicate()
+    assert [name for name in names(folder) if name.startswith(".")] == []
+    return process.returncode, told, out
+
+
+def test_an_input_that_is_cut_while_it_is_searched(observation: Path, tmp_path: Path) -> None:
+    code, told, out = searched_but_for(lambda path: os.truncate(path, 50_000), observation, tmp_path)
+    assert code == 3
+    assert f"{tmp_path / 'a.fil'}: ends at byte 50000 where" in told
+    assert "Traceback" not in told
+    assert not out.exists()
+
+
+def test_an_input_that_is_deleted_while_it_is_searched(observation: Path, product: Path, tmp_path: Path) -> None:
+    # An open file outlives its name, and so do its results.
+    code, told, out = searched_but_for(Path.unlink, observation, tmp_path)
+    assert code == 0, told
+    assert results(out) == results(product)
+
+
+def test_many_inputs_one_of_which_is_gone(tmp_path: Path, observation: Path) -> None:
+    with open_observation(observation) as obs:
+        assert isinstance(obs, SigprocReader)
+        obs._file.park()
+        obs._file.path = tmp_path / "gone.fil"
+        with pytest.raises(DataError, match=r"gone\.fil: cannot be opened: No such file or directory; check its name"):
+            obs.read(0, 16)
+
+
+def test_an_input_that_has_changed_is_not_gone_on_with(observation: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "a.fil", tmp_path / "run.h5"
+    path.write_bytes(observation.read_bytes())
+    process = start(search(path, out, "-q"))
+    assert wait_until(lambda: (tmp_path / "run.h5.parts" / "mask.npz").exists(), 60.0)
+    process.kill()
+    process.communicate()
+    with path.open("ab") as stream:
+        stream.write(observation.read_bytes()[-16 * 1000 :])
+    done = finish(search(path, out, "--resume"))
+    assert done.returncode == 0, done.stderr
+    assert "the earlier results belong to other files or settings: starting anew" in done.stderr
+    assert names(tmp_path) == ["a.fil", "run.h5"]
+
+
+@pytest.mark.slow
+def test_too_little_address_space(tmp_path: Path) -> None:
+    # The budget promises more than there is: what is to be kept in memory does not fit.
+    path, folder = tmp_path / "a.fil", tmp_path / "out"
+    folder.mkdir()
+    sparse(path, 1 << 30, 1e-4)
+    code = (
+        "import resource, sys\n"
+        "import pulsar.pipeline.run, pulsar.pipeline.detect, pulsar.cleaning, pulsar_kernels.moments\n"
+        "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (used + (900 << 20), used + (900 << 20)))\n"
+        "sys.argv[0] = 'pulsar'\n"
+        "from pulsar.cli.app import main; main()"
+    )
+    options = ("-q", "--threads", 1, "--memory", "64GiB", "--set", "rfi.clip=0", "--dm", 0, 300)
+    done = finish([sys.executable, "-c", code, *search(path, folder / "run.h5", *options)[3:]])
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == "pulsar: out of memory; lower --memory or --threads, or take a shorter piece of the data\n"
+    assert names(folder) == ["run.h5.parts"]
+
+
+def test_a_unit_that_is_shot_down_says_so(observation: Path, tmp_path: Path) -> None:
+    batch = init([observation], tmp_path / "out", quick())
+    mark = f"PULSAR_TEST_MARK=shot-{tmp_path.name}"
+    driver = subprocess.Popen(
+        command(batch.folder, "-q", "--retries", 0), env={**environment(), **dict([mark.split("=")])},
+        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert wait_until(lambda: any(pid != driver.pid for pid in processes(mark)))
+    time.sleep(0.5)
+    for pid in processes(mark):
+        if pid != driver.pid:
+            # As the kernel does where memory runs out.
+            os.kill(pid, signal.SIGKILL)
+    out, told = driver.communicate(timeout=60.0)
+    assert driver.returncode == 1, told
+    assert "ended with signal 9 (Killed)" in out + told
+    assert "memory" in out + told
+    assert run_batch(batch.folder, Request(retries=3)).exit_code == 0

@@ -1,0 +1,112 @@
+"""A full disk, wherever it fills up: the file is named, the exit code is 1, and what was there before is as it was."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from batch.conftest import environment, quick
+from faults.conftest import finish, names, results, search
+
+from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.units import init
+from pulsar.dedisp.store import DMStore
+from pulsar.errors import PulsarError
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A file system of a megabyte."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
+    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+        pytest.skip("file systems cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def limited(nbytes: int, *args: object) -> "subprocess.CompletedProcess[str]":
+    """A command that can write no file of more bytes: the disk ends there."""
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({nbytes}, {nbytes})); "
+        "sys.argv[0] = 'pulsar'; from pulsar.cli.app import main; main()"
+    )
+    return finish([sys.executable, "-c", code, *map(str, args)])
+
+
+@pytest.mark.parametrize(
+    ("nbytes", "what"),
+    [
+        (2_000, r"run.h5.parts/mask.npz: what is done so far cannot be kept: File too large"),
+        (60_000, r"run.h5: cannot be written: File too large"),
+    ],
+)
+def test_a_search(nbytes: int, what: str, observation: Path, product: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.h5"
+    args = search(observation, out, "-q", "--set", "output.detections=true")[3:]
+    done = limited(nbytes, *args)
+    assert (done.returncode, done.stdout) == (1, ""), done.stderr
+    assert what in done.stderr
+    assert "Traceback" not in done.stderr
+    # What was done so far stays, and the run goes on where there is room.
+    assert [name for name in names(tmp_path) if name != "run.h5.parts"] == []
+    again = finish(search(observation, out, "-q", "--resume"))
+    assert again.returncode == 0, again.stderr
+    assert results(out) == results(product)
+    assert names(tmp_path) == ["run.h5"]
+
+
+def test_a_product_that_is_there_outlives_a_full_disk(observation: Path, product: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run.h5"
+    out.write_bytes(product.read_bytes())
+    done = limited(60_000, *search(observation, out, "-q", "--overwrite")[3:])
+    assert done.returncode == 1
+    assert out.read_bytes() == product.read_bytes()
+
+
+def test_a_small_file_system(observation: Path, product: Path, small: Path) -> None:
+    (small / "other").write_bytes(bytes((1 << 20) - 40_000))
+    done = finish(search(observation, small / "run.h5", "-q"))
+    assert done.returncode == 1
+    assert f"pulsar: {small}/run.h5" in done.stderr
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    (small / "other").unlink()
+    again = finish(search(observation, small / "run.h5", "-q", "--resume"))
+    assert again.returncode == 0, again.stderr
+    assert results(small / "run.h5") == results(product)
+    assert names(small) == ["run.h5"]
+
+
+def test_a_batch_on_a_small_file_system(observation: Path, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+    batch = init([observation], small / "out", quick())
+    (small / "other").write_bytes(bytes((1 << 20) - 200_000))
+    outcome = run_batch(batch.folder, Request(retries=0))
+    assert outcome.exit_code == 1
+    assert [name for name in names(batch.folder / "products") if not name.endswith(".parts")] == []
+    (small / "other").unlink()
+    assert run_batch(batch.folder, Request(retries=5)).exit_code == 0
+
+
+def test_a_scratch_file(tmp_path: Path) -> None:
+    import numpy as np
+
+    from pulsar.config.model import DedispConfig
+    from pulsar.data.header import Header
+    from pulsar.dedisp.plan import make_plan
+
+    header = Header(nchans=16, nsamps=20_000, tsamp=1e-3, fch1=1500.0, foff=-4.0, tstart=59000.0)
+    plan = make_plan(header, DedispConfig(dm_hi=50.0, dm_step=5.0), freqs=header.freqs)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with DMStore(plan, tmp_path) as store:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+        try:
+            with pytest.raises(PulsarError, match=rf"{tmp_path}: File too large; free some space there, name another"):
+                store.stages[0].put(0, np.zeros((store.stages[0].plan.ndms, 4096), np.int16))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert names(tmp_path) == []

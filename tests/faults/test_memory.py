@@ -1,0 +1,113 @@
+"""A run keeps to its memory at any length, and says so where there is too little."""
+
+import os
+import subprocess
+import sys
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+from batch.conftest import environment
+from reference.masks import make_statistics
+
+from pulsar.cleaning import make_mask
+from pulsar.cleaning.memory import JUDGING, MASK, channel_blocks, making_bytes, reading_threads
+from pulsar.cleaning.statistics import block_edges
+from pulsar.config.load import load_config
+from pulsar.config.model import Config
+from pulsar.data.header import Header
+from pulsar.errors import ConfigError
+from pulsar.io.memory import Filterbank
+from pulsar.io.sigproc import FilterbankWriter
+from pulsar.pipeline.room import BASE_MEMORY, OVER, least_memory, stage_memory
+
+NCHANS = 4096
+MIB = 1 << 20
+
+
+def sparse(path: Path, nbytes: int, tsamp: float) -> Path:
+    """A file of that size of which all but a few spectra of noise in every block are holes, and take no disk."""
+    header = Header(nchans=NCHANS, nsamps=0, tsamp=tsamp, fch1=1500.0, foff=-0.1, tstart=59000.0)
+    noise = np.random.default_rng(1).normal(100, 10, (NCHANS, 8))
+    with FilterbankWriter(path, header, nbits=8) as writer:
+        writer.write(noise)
+    spectra = np.clip(noise, 1, 255).astype(np.uint8).T.tobytes()
+    start = path.stat().st_size - len(spectra)
+    edges = block_edges((nbytes - start) // NCHANS, tsamp, Config().rfi.block, NCHANS)
+    with path.open("r+b") as stream:
+        for edge in edges[:-1]:
+            stream.seek(start + int(edge) * NCHANS)
+            stream.write(spectra)
+        stream.truncate(nbytes)
+    assert path.stat().st_blocks * 512 < 64 * MIB
+    return path
+
+
+def peak(path: Path, out: Path, memory: str) -> float:
+    """Largest resident memory of a search [MiB]."""
+    sets = ("rfi.clip=0", "ffa.enabled=false", "fold.ncands=4")
+    command = [sys.executable, "-m", "pulsar", "search", path, "--out", out, "--dm", 0, 30, "--memory", memory, "-q"]
+    process = subprocess.Popen(
+        [*map(str, command), *(a for one in sets for a in ("--set", one))],
+        env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    told = process.stderr.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stderr.close()
+    assert process.returncode == 0, told
+    return used.ru_maxrss / 1024
+
+
+def test_a_file_of_more_than_the_memory(tmp_path: Path) -> None:
+    found = peak(sparse(tmp_path / "a.fil", 640 * MIB, 1e-3), tmp_path / "run.h5", "512MiB")
+    assert found < OVER * 512
+
+
+@pytest.mark.slow
+def test_24_gib_through_2(tmp_path: Path) -> None:
+    found = peak(sparse(tmp_path / "a.fil", 24 << 30, 5e-5), tmp_path / "run.h5", "2GiB")
+    assert found < OVER * 2048
+
+
+def observation(nsamps: int, nchans: int = NCHANS) -> Filterbank:
+    header = Header(nchans=nchans, nsamps=nsamps, tsamp=1e-3, fch1=1500.0, foff=-0.1, tstart=59000.0, nbits=8)
+    return Filterbank(np.broadcast_to(np.uint8(0), (nchans, nsamps)), header)
+
+
+def test_making_a_mask_takes_what_the_plan_counts() -> None:
+    obs = observation(256 * 250, 1024)
+    stats = make_statistics(obs.header, 256)
+    config = Config().rfi
+    make_mask(obs, stats, config)  # compiles, imports
+    tracemalloc.start()
+    mask = make_mask(obs, stats, config)
+    kept, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # Small tables have the same small change as large ones: a few rows or columns at a time.
+    cells, change = mask.bad.size, 12 * MIB
+    assert cells == channel_blocks(obs, config)
+    assert most < JUDGING * cells + change
+    assert kept < MASK * cells
+
+
+def test_the_stages_have_what_the_mask_leaves() -> None:
+    short, long = observation(1000), observation(10**6)
+    config = load_config(None, ["run.memory=600MiB"])
+    assert 600 * MIB - BASE_MEMORY - stage_memory(config, long) == MASK * channel_blocks(long, config.rfi)
+    assert stage_memory(config, short) > stage_memory(config, long)
+    least = least_memory(long, config)
+    assert BASE_MEMORY + making_bytes(long, config.rfi) <= OVER * least
+    told = f"give at least {-(-least // MIB)}MiB"
+    with pytest.raises(ConfigError, match=told):
+        stage_memory(load_config(None, [f"run.memory={least // MIB - 1}MiB"]), long)
+    stage_memory(load_config(None, [f"run.memory={-(-least // MIB)}MiB"]), long)
+
+
+def test_fewer_threads_read_where_memory_is_short() -> None:
+    obs, config = observation(10**6), Config().rfi
+    assert reading_threads(obs, config, 64, 1 << 40) == 64
+    assert reading_threads(obs, config, 64, 1 << 20) == 1
+    assert 1 < reading_threads(obs, config, 64, 300 * MIB) < 64
