@@ -82,7 +82,8 @@ Ncands = Annotated[
     int | None, typer.Option("--ncands", metavar="N", help="Candidates to fold.", show_default="from the preset")
 ]
 Threads = Annotated[
-    int | None, typer.Option("--threads", metavar="N", help="Threads.", show_default="all cores of this process")
+    int | None,
+    typer.Option("--threads", metavar="N", help="Threads.", show_default="all cores it may use, or OMP_NUM_THREADS"),
 ]
 Memory = Annotated[
     str | None,

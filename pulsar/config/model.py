@@ -311,7 +311,9 @@ class OutputConfig(Section):
 class RunConfig(Section):
     """Resources."""
 
-    threads: Annotated[int, Field(ge=0, description="threads; 0: all cores this process may use")] = 0
+    threads: Annotated[
+        int, Field(ge=0, description="threads; 0: all cores this process may use, at most OMP_NUM_THREADS")
+    ] = 0
     memory: Annotated[str, Field(description="memory budget, such as 4GiB; auto: half of what is free")] = "auto"
     scratch: Annotated[str, Field(description="folder for scratch files; empty: beside the output")] = ""
 
