@@ -266,7 +266,8 @@ def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> 
     step = middle[after] - middle[before]
     noise = np.maximum(within[after], within[before])
     typical = np.median(np.abs(np.diff(level))) / 0.954
-    strength = np.abs(step) / np.maximum(noise, typical)
+    with np.errstate(invalid="ignore", divide="ignore"):  # levels that do not vary at all
+        strength = np.abs(step) / np.maximum(noise, typical)
     # Sudden: most of it from the block before to the one after.
     sudden = np.abs(level[at] - level[at - 2]) > JUMP_SUDDEN * np.abs(step)
     out: list[int] = []
