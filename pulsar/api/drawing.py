@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
     from pulsar.io.product.table import ResultTable
     from pulsar.pipeline.rfi import RfiReport
-    from pulsar.report.sheet import Sheet
+    from pulsar.report.figure import Sheet
 
 
 def plot(
@@ -63,7 +63,7 @@ def plot(
     target = None if path is None else Path(fspath(path))
     sheet = _sheet(what, candidate, header, title)
     if target is not None:
-        from pulsar.report.sheet import save
+        from pulsar.report.figure import save
 
         if not target.absolute().parent.is_dir():
             raise ConfigError(f"{target}: the folder {target.absolute().parent} does not exist; create it")

@@ -38,7 +38,7 @@ def command(
 
     from pulsar.cli.simulate import thread_count
     from pulsar.pipeline.run import search
-    from pulsar.report.page import write_report
+    from pulsar.report.page import tasks_of, write_report
     from pulsar.synthesis import demo_sky, write_filterbank
     from pulsar.synthesis.truth import truth
 
@@ -51,8 +51,8 @@ def command(
     injected = [entry for entry in truth(sky) if entry["kind"] == "pulsar"]
     rows = run.rows("candidates")
     found = match(rows, injected)
-    with progress.stage("report", total=min(len(run.ids), 20), unit="sheets") as tick:
-        page = write_report([run], folder, top=20, tick=tick)
+    with progress.stage("report", total=len(tasks_of([run], None)), unit="sheets") as tick:
+        page = write_report([run], folder, tick=tick)
 
     print_candidates(rows[rows["harmonic_of"] == ""], top=15, marked={str(rows["id"][i]) for i in found.values()})
     out()

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,13 +17,23 @@ def command(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.", show_default="<RUN>.report")
     ] = None,
-    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Plot no more than the best N.")] = 50,
+    top: Annotated[
+        int | None,
+        typer.Option("--top", min=1, metavar="N", help="Plot no more than the best N.", show_default="all"),
+    ] = None,
+    one_file: Annotated[
+        bool, typer.Option("--one-file", help="Put the sheets into the page: one file, to be sent.")
+    ] = False,
+    vector: Annotated[
+        Literal["pdf", "svg"] | None,
+        typer.Option("--vector", metavar="pdf|svg", help="The sheets in this format, too.", show_default="none"),
+    ] = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
-    """Write an HTML page that holds the ranked table and the plot sheets, and the sheets as PNG."""
+    """Write a page with the ranked lists, maps and plot sheets, which opens from disk without a server."""
     from pulsar.errors import ConfigError
     from pulsar.io.product.reader import read
 
@@ -41,10 +51,9 @@ def command(
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigError(f"{folder}: the folder cannot be written; give another --out")
 
-    from pulsar.report.page import drawn_ids, write_report
+    from pulsar.report.page import tasks_of, write_report
 
     progress = progress_mode(quiet, log_level)
-    total = sum(len(drawn_ids(p, top)) + min(top, len(p.pulse_ids)) for p in products)
-    with progress.stage("report", total=total, unit="sheets") as tick:
-        page = write_report(products, folder, top=top, tick=tick)
+    with progress.stage("report", total=len(tasks_of(products, top)), unit="sheets") as tick:
+        page = write_report(products, folder, top=top, one_file=one_file, vector=vector or "", tick=tick)
     out(str(page))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pulsar.cli.console import out
+from pulsar.data.numbers import number, significant, value_error
 
 
 def print_table(
@@ -107,7 +108,9 @@ def print_candidates(
         **(_place(rows, "epoch") if merged else {}),
         "period [ms]": lambda r: value_error(1e3 * r["period"], 1e3 * r["period_err"]),
         "DM": lambda r: value_error(r["dm"], r["dm_err"]),
-        "accel [m/s2]": lambda r: value_error(r["accel"], r["accel_err"]) if _significant(r) else "",
+        "accel [m/s2]": lambda r: (
+            value_error(r["accel"], r["accel_err"]) if significant(r["accel"], r["accel_err"]) else ""
+        ),
         "S/N": lambda r: number(r["snr"], ".1f"),
         "sigma": lambda r: number(r["sigma"], ".1f"),
         "duty": lambda r: number(r["width"], ".3f"),
@@ -117,7 +120,7 @@ def print_candidates(
     }
     if not any(row["found_by"] for row in shown):
         del columns["found by"]
-    if not any(_significant(row) for row in shown):
+    if not any(significant(row["accel"], row["accel_err"]) for row in shown):
         del columns["accel [m/s2]"]
     if marked is not None:
         columns["injected"] = lambda r: "yes" if str(r["id"]) in marked else ""
@@ -245,11 +248,6 @@ def _place(rows: Any, when: str) -> dict[str, Callable[[Any], str]]:
     return columns
 
 
-def _significant(row: Any) -> bool:
-    """Whether the acceleration is more than three of its errors from zero: otherwise its digits say nothing."""
-    return bool(abs(row["accel"]) > 3 * row["accel_err"])
-
-
 def not_detected(row: Any) -> bool:
     """Whether a fold of a given period shows no more than noise would."""
     from pulsar.folding.significance import DETECTED
@@ -268,23 +266,3 @@ def _remarks(row: Any) -> str:
         f"rfi: {row['rfi_flags']}" if row["rfi_flags"] else "",
     ]
     return "; ".join(p for p in parts if p)
-
-
-def number(value: Any, form: str) -> str:
-    """A number in that format, "-" when it is unknown."""
-    value = float(value)
-    return format(value, form) if math.isfinite(value) else "-"
-
-
-def value_error(value: Any, uncertainty: Any) -> str:
-    """A value with its error in brackets, in units of the last digit: 163.7113(12)."""
-    value, uncertainty = float(value), float(uncertainty)
-    if not math.isfinite(value):
-        return "-"
-    if not (math.isfinite(uncertainty) and uncertainty > 0):
-        return f"{value:.8g}"
-    digits = max(0, 1 - math.floor(math.log10(uncertainty)))
-    if digits > 12:
-        return f"{value:.12f}"
-    scaled = round(uncertainty * 10**digits)
-    return f"{value:.{digits}f}({scaled if digits else round(uncertainty)})"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pulsar.cleaning import BlockStatistics, Mask
     from pulsar.cleaning.birdies import Birdie
     from pulsar.pipeline.birdies import ZeroDM
-    from pulsar.report.sheet import Sheet
+    from pulsar.report.figure import Sheet
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class RfiReport:
         return plot_rfi(self.header, self.mask, self.stats, birdies=self.birdies, spectrum=spectrum, path=path)
 
     def _repr_png_(self) -> bytes:
-        from pulsar.report.sheet import png
+        from pulsar.report.figure import png
 
         return png(self.plot())
 

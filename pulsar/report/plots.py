@@ -5,14 +5,14 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from numpy.typing import NDArray
 
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.data.series import DMTime, TimeSeries
 from pulsar.data.text import literal
-from pulsar.report.sheet import ACCENT, DPI, INK, PAPER, SOFT, Sheet, _style, observed
+from pulsar.report.figure import ACCENT, INK, PAPER, SOFT, Sheet, new_sheet, style
+from pulsar.report.words import observed
 
 #: Columns and rows of a picture: more than the eye resolves at its size.
 _COLUMNS: Final = 1000
@@ -83,8 +83,7 @@ def plot_observation(obs: Observation, *, title: str | None = None) -> Sheet:
     means, noise = _columns(obs)
     level = _mean(means, 1)
     spread = np.where(noise > 0, noise, 1.0)
-    figure = Sheet(figsize=(11.0, 6.0), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_sheet(11.0, 6.0)
     image, band = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
     half = 0.5 * header.chan_width
     ends = (float(header.freqs[-1]) - half, float(header.freqs[0]) + half)
@@ -94,8 +93,8 @@ def plot_observation(obs: Observation, *, title: str | None = None) -> Sheet:
     band.plot(noise, header.freqs, color=ACCENT, linewidth=0.9, label="noise")
     band.set(xlabel="levels")
     band.legend(fontsize=8, frameon=False, labelcolor=SOFT)
-    _style(image, title or observed(header, {}, header.tstart, header.tobs))
-    _style(band, "Band")
+    style(image, title or literal(observed(header, {}, header.tstart, header.tobs)))
+    style(band, "Band")
     figure.set_layout_engine("tight")
     return figure
 
@@ -164,10 +163,9 @@ def plot_array(data: NDArray[Any], *, title: str | None = None) -> Sheet:
 
 
 def _axes(heading: str, size: tuple[float, float]) -> Axes:
-    figure = Sheet(figsize=size, dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_sheet(*size)
     axes: Axes = figure.subplots()
-    _style(axes, heading)
+    style(axes, heading)
     figure.set_layout_engine("tight")
     return axes
 

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
@@ -22,7 +21,7 @@ from pulsar.cleaning.robust import median
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.data.header import Header
 from pulsar.data.text import literal
-from pulsar.report.sheet import ACCENT, DPI, FILL, INK, PAPER, SOFT, Sheet, _style, save
+from pulsar.report.figure import ACCENT, FILL, INK, PAPER, SOFT, Sheet, new_sheet, save, style
 
 #: Most pixels of an image: what is finer is averaged, so that large observations stay readable and quick.
 _COLUMNS: Final = 1000
@@ -66,8 +65,7 @@ def plot_rfi(
     Sheet
         A matplotlib figure that displays itself in notebooks.
     """
-    figure = Sheet(figsize=(14.0, 11.0), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_sheet(14.0, 11.0)
     _title(figure, header, mask)
     top = GridSpec(
         2, 4, figure=figure, left=0.06, right=0.985, top=0.9, bottom=0.5,
@@ -128,8 +126,7 @@ def plot_mask(
     edges[-1] = header.nsamps
     unknown = np.full(mask.shape, np.nan)
     small = Mask(~chan_mask, tuple(reasons), mask | chan_mask, edges, unknown, unknown)
-    figure = Sheet(figsize=(12.0, 3.6), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = new_sheet(12.0, 3.6)
     grid = GridSpec(
         2, 2, figure=figure, left=0.06, right=0.985, top=0.97, bottom=0.14,
         height_ratios=(1, 4), width_ratios=(4.4, 1.2), hspace=0.08, wspace=0.03,
@@ -264,7 +261,7 @@ def _waterfall(axes: Axes, image: _Image, mask: Mask, departures: NDArray[np.flo
         low, high = _limits(np.where(mask.bad, np.nan, departures)[:, some])
         image.show(axes, image.reduce(departures), cmap=PAPER, vmin=low, vmax=high)
     axes.set(xlim=image.extent[:2], ylim=image.extent[2:], xlabel=f"time [{image.unit}]", ylabel=image.label)
-    _style(axes, "")
+    style(axes, "")
 
 
 def _overlay(axes: Axes, image: _Image, mask: Mask, classes: NDArray[np.uint8], colours: Sequence[str]) -> None:
@@ -291,7 +288,7 @@ def _block_loss(axes: Axes, image: _Image, mask: Mask, heading: str) -> None:
     axes.set(ylim=(0, max(1.05 * float(lost.max()), 1.0)), ylabel="left out [%]")
     axes.yaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelbottom=False)
-    _style(axes, heading)
+    style(axes, heading)
 
 
 def _channel_loss(axes: Axes, image: _Image, mask: Mask) -> None:
@@ -300,7 +297,7 @@ def _channel_loss(axes: Axes, image: _Image, mask: Mask) -> None:
     axes.set(xlim=(0, max(1.05 * float(lost.max()), 1.0)), xlabel="left out [%]")
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.tick_params(labelleft=False)
-    _style(axes, "")
+    style(axes, "")
 
 
 def _bandpass(axes: Axes, image: _Image, mask: Mask, values: NDArray[np.float64], name: str) -> None:
@@ -311,7 +308,7 @@ def _bandpass(axes: Axes, image: _Image, mask: Mask, values: NDArray[np.float64]
     axes.xaxis.set_major_locator(MaxNLocator(2))
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.tick_params(labelleft=False)
-    _style(axes, "")
+    style(axes, "")
 
 
 def _stretches(which: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -340,7 +337,7 @@ def _statistics(
         axes.tick_params(labelleft=i == 0)
         axes.xaxis.set_major_locator(MaxNLocator(4))
         axes.yaxis.set_major_locator(MaxNLocator(5))
-        _style(axes, name)
+        style(axes, name)
 
 
 def _panels(stats: BlockStatistics | None, usual: NDArray[np.float64]) -> list[tuple[str, NDArray[np.floating] | None]]:
@@ -361,7 +358,7 @@ def _spectrum(
         axes.set(xticks=[], yticks=[])
         why = "too few samples" if spectrum is None else "nothing is left of the series at DM 0"
         axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
-        _style(axes, "Spectrum at DM 0")
+        style(axes, "Spectrum at DM 0")
         return
     powers, step = spectrum
     freqs, tops = peaks_by_frequency(powers, step)
@@ -389,7 +386,7 @@ def _spectrum(
     lost = fraction_lost(birdies, 0.5 / header.tsamp)
     count = "1 line" if len(birdies) == 1 else f"{len(birdies)} lines"
     text = f"{count} left out, {100 * lost:.2g} % of it" if birdies else "no line of interference"
-    _style(axes, f"Spectrum at DM 0: {text}")
+    style(axes, f"Spectrum at DM 0: {text}")
 
 
 def peaks_by_frequency(powers: NDArray[np.float32], step: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

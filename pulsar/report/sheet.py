@@ -1,43 +1,44 @@
 """The plot sheet of a candidate: all that an eye needs to judge it, on one page."""
 
-import io
 import math
-import os
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec
-from matplotlib.ticker import MaxNLocator, MultipleLocator
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pulsar.constants import DAY, C
-from pulsar.data.direction import dms, galactic, hms
+from pulsar.constants import DAY
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
-from pulsar.data.text import literal
+from pulsar.data.text import printable
+from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, PLANE, SOFT, Labels, Scale, Sheet, new_sheet, save
+from pulsar.report.words import Lines, finite, numbers, observed, verdict
 
-INK = "#14213d"
-ACCENT = "#d1495b"
-SOFT = "#6b7a90"
-FILL = "#9fb8d9"
+#: Size of a sheet [inches]: wide enough for the numbers, and readable beside the list on a small screen.
+SIZE: Final = (8.6, 6.9)
+#: Its pixels in an inch: a thousand sheets in a folder of less than 30 MB.
+RESOLUTION: Final = 100.0
+#: Rows of an image are summed until a pulse has this S/N in each: weaker ones are lost in the noise to the eye,
+_ROW_SNR: Final = 2.0
+#: but never to fewer rows than these.
+_FEWEST_ROWS: Final = 16
+#: nor the phases to fewer than these.
+_FEWEST_BINS: Final = 16
+#: Range of the grey scale at least [sigma]: noise stays light.
+_GREY: Final = (-1.0, 4.0)
+#: Letters on a line of the verdict, and its lines.
+LETTERS: Final = 44
+_LINES: Final = 12
+#: From line to line, in parts of the sheet.
+_STEP: Final = 0.0188
+_PHASES: Final = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 
-#: White to ink: weak structure stays visible and prints well.
-PAPER = LinearSegmentedColormap.from_list("paper", ["#ffffff", "#d3dfee", "#7d9cc4", "#32568c", INK])
-
-DPI = 110
-
-
-class Sheet(Figure):
-    """A figure that shows itself in a notebook, whatever the plotting backend there."""
-
-    def _repr_png_(self) -> bytes:
-        return png(self)
+Box = tuple[float, float, float, float]
 
 
 def plot(
@@ -61,7 +62,7 @@ def plot(
     title : str, optional
         In place of the id of the candidate.
     path : Path or str, optional
-        Also write the sheet there, as PNG.
+        Also write the sheet there, as PNG, or PDF or SVG where the name ends so.
 
     Returns
     -------
@@ -69,130 +70,64 @@ def plot(
         A matplotlib figure that displays itself in notebooks.
     """
     row: dict[str, Any] = dict(candidate or {})
-    figure = Sheet(figsize=(12.0, 8.2), dpi=DPI, facecolor="white")
-    FigureCanvasAgg(figure)
-    top, bottom = 0.87, 0.07
-    left = GridSpec(
-        2, 1, figure=figure, left=0.055, right=0.32, top=top, bottom=bottom, height_ratios=(1, 2.6), hspace=0.1
-    )
-    middle = GridSpec(
-        2, 1, figure=figure, left=0.385, right=0.65, top=top, bottom=bottom, height_ratios=(2, 1), hspace=0.3
-    )
-    right = GridSpec(
-        2, 1, figure=figure, left=0.715, right=0.94, top=top, bottom=bottom, height_ratios=(1.45, 1), hspace=0.25
-    )
-    _title(figure, fold, row, header, title)
-    profile = figure.add_subplot(left[0])
-    _profile(profile, fold)
-    _image(figure.add_subplot(left[1], sharex=profile), fold.time_phase, fold.phase, *_time_axis(fold.time_edges), "")
-    bands = figure.add_subplot(middle[0])
-    if len(fold.band_freqs) > 1 and np.all(np.isfinite(fold.band_freqs)):
-        edges = _band_edges(fold.band_freqs)
-        _image(bands, fold.freq_phase, fold.phase, edges, "frequency [MHz]", "Frequency and phase")
-    else:
-        _empty(bands, "Frequency and phase", "a dedispersed series: one band")
-    _dm_curve(figure.add_subplot(middle[1]), fold)
-    _plane(figure.add_subplot(right[0]), fold)
-    _numbers(figure.add_subplot(right[1]), fold, row, header)
+    figure = new_sheet(*SIZE, RESOLUTION)
+    labels = figure.labels
+    _title(labels, fold, row, header, title)
+    time, unit = _time_axis(fold.time_edges)
+    _profile(labels, figure.add_axes((0.08, 0.79, 0.265, 0.105)), fold)
+    image = _summed(fold.time_phase, time, fold)
+    _image(labels, figure.add_axes((0.08, 0.33, 0.265, 0.455)), *image, fold.phase, unit)
+    _growth(labels, figure.add_axes((0.355, 0.33, 0.085, 0.455)), fold, time)
+    panels = _panels(fold)
+    for box, draw in zip(_boxes(len(panels)), panels, strict=True):
+        draw(labels, figure.add_axes(box), fold)
+    lines = numbers(fold, row, header)
+    half = (len(lines) + 1) // 2
+    columns(labels, lines[:half], 0.02, 0.108)
+    columns(labels, lines[half:], 0.3, 0.388)
+    columns(labels, verdict(fold, row), 0.61, 0.7, LETTERS)
     if path is not None:
         save(figure, Path(path))
     return figure
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as PNG."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    return buffer.getvalue()
+def _panels(fold: Fold) -> list[Callable[[Labels, Axes, Fold], None]]:
+    """What there is to draw beside time and phase: a fold of one band has no frequencies and no DM curve."""
+    panels: list[Callable[[Labels, Axes, Fold], None]] = []
+    if len(fold.band_freqs) > 1 and np.all(np.isfinite(fold.band_freqs)):
+        panels.append(_frequency)
+    if len(fold.dms) > 1 and np.any(np.isfinite(fold.dm_snr)):
+        panels.append(_dm_curve)
+    if len(fold.freq_offsets) > 1:
+        panels.append(_period if len(fold.fdot_offsets) < 2 else _plane)
+    return panels
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(png(figure))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _boxes(count: int) -> list[Box]:
+    """Where the panels stand, so that none is left empty."""
+    left, width, bottom, top = 0.53, 0.455, 0.33, 0.895
+    if count == 3:
+        return [
+            (left, bottom, 0.185, top - bottom),
+            (0.79, 0.68, 0.195, top - 0.68),
+            (0.79, bottom, 0.195, 0.58 - bottom),
+        ]
+    if count == 2:
+        return [(left, 0.66, width, top - 0.66), (left, bottom, width, 0.57 - bottom)]
+    return [(left, bottom, width, top - bottom)][:count]
 
 
-def _title(figure: Figure, fold: Fold, row: Mapping[str, Any], header: Header | None, title: str | None) -> None:
-    name = title or literal(str(row.get("id") or "Fold"))
-    known = literal(str(row.get("known_source") or ""))
-    figure.text(0.055, 0.945, name + (f"   {known}" if known else ""), fontsize=19, weight="bold", color=INK)
-    facts = [f"P {1e3 / fold.after.freq:.9g} ms", f"DM {fold.after.dm:.5g} pc cm$^{{-3}}$", f"S/N {fold.snr:.1f}"]
-    if _finite(row.get("score")):
+def _title(labels: Labels, fold: Fold, row: Mapping[str, Any], header: Header | None, title: str | None) -> None:
+    name = printable(title or str(row.get("id") or "Fold"))
+    known = printable(str(row.get("known_source") or ""))
+    labels.add(0.02, 0.957, name + (f"   {known}" if known else ""), -15)
+    facts = [f"P {1e3 / fold.after.freq:.9g} ms", f"DM {fold.after.dm:.5g}", f"S/N {fold.snr:.1f}"]
+    if finite(row.get("score")):
         facts.append(f"score {row['score']:.2f}")
-    figure.text(0.975, 0.948, "     ".join(facts), fontsize=13, color=INK, ha="right")
+    labels.add(0.985, 0.959, "    ".join(facts), 11, INK, "right")
     if header is not None:
         start = header.tstart if math.isfinite(header.tstart) else fold.epoch - 0.5 * fold.tobs / DAY
-        figure.text(0.055, 0.915, observed(header, row, start, fold.tobs), fontsize=9.5, color=SOFT)
-
-
-def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float) -> str:
-    """One line of what was observed: source, telescope and beam, start, length, band, sampling; no unknown ones.
-
-    Parameters
-    ----------
-    header : Header
-        Of the observation of the row.
-    row : mapping
-        Of candidates or single pulses: its beam is taken where the header has none.
-    tstart : float
-        Start, MJD (UTC).
-    tobs : float
-        Length [s].
-    """
-    number = int(row.get("beam", -1)) if header.beam is None else header.beam
-    parts = [literal(header.source or "unnamed source"), literal(telescope(header))]
-    parts[1] += f", beam {number}" if number >= 0 else ""
-    if math.isfinite(tstart):
-        parts.append(f"MJD {tstart:.6f}")
-    if math.isfinite(tobs):
-        parts.append(f"{tobs:.5g} s")
-    if header.is_series:
-        parts.append("dedispersed series")
-    elif math.isfinite(header.fch1):
-        parts.append(f"{header.freqs[-1]:.5g}–{header.freqs[0]:.5g} MHz")
-    if math.isfinite(header.tsamp):
-        parts.append(f"{1e6 * header.tsamp:.6g} µs")
-    return "   ·   ".join(parts)
-
-
-def telescope(header: Header) -> str:
-    """Its name."""
-    return header.telescope or "unknown telescope"
-
-
-def position(header: Header | None, row: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Names and values of where a row lies on the sky: its own position, and that of the beam where it is another."""
-    own = tuple(float(row.get(key, math.nan)) for key in ("ra_deg", "dec_deg"))
-    beam = (math.nan, math.nan) if header is None else (header.ra_deg, header.dec_deg)
-    own = own if all(map(math.isfinite, own)) else beam
-    if not all(map(math.isfinite, own)):
-        return []
-    longitude, latitude = galactic(*own)
-    lines = [
-        ("position", f"{hms(own[0])}  {dms(own[1])}"),
-        ("galactic", f"l {float(longitude):.4f}°  b {float(latitude):+.4f}°"),
-    ]
-    nbeams = int(row.get("nbeams", 0))
-    if nbeams > 1:
-        lines.append(("seen in", f"{nbeams} beams, best in {row.get('beam', '?')}"))
-    # To less than the digits shown it is the beam's.
-    if all(map(math.isfinite, beam)) and math.dist(own, beam) > 1e-4:
-        lines.append(("beam centre", f"{hms(beam[0])}  {dms(beam[1])}"))
-    return lines
-
-
-def _style(axes: Axes, heading: str) -> None:
-    if heading:
-        axes.set_title(heading, loc="left", fontsize=10, color=INK, weight="bold", pad=5)
-    axes.tick_params(labelsize=8.5, colors=SOFT, length=3)
-    for side in axes.spines.values():
-        side.set_color("#c4ccd8")
-    axes.xaxis.label.set(color=SOFT, fontsize=9)
-    axes.yaxis.label.set(color=SOFT, fontsize=9)
+        labels.add(0.02, 0.93, observed(header, row, start, fold.tobs), 8.5, SOFT)
 
 
 def _twice(data: NDArray[Any], phase: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -203,34 +138,76 @@ def _twice(data: NDArray[Any], phase: float) -> tuple[NDArray[np.float64], NDArr
     return (first + np.arange(2 * nbins + 1)) / nbins, np.concatenate([rolled, rolled], axis=-1)
 
 
-def _profile(axes: Axes, fold: Fold) -> None:
+def _profile(labels: Labels, axes: Axes, fold: Fold) -> None:
     edges, data = _twice(fold.profile, fold.phase)
-    axes.axhspan(-1, 1, color="#eef2f7", zorder=0)
-    axes.stairs(data, edges, baseline=float(np.nanmin(data)), fill=True, color=FILL, alpha=0.45)
-    axes.stairs(data, edges, baseline=None, color=INK, linewidth=1.2)
+    # Artists that do not look for the limits of the axes, which are known: it would take most of the time.
+    axes.add_artist(Rectangle((edges[0], -1.0), edges[-1] - edges[0], 2.0, color="#eef2f7", linewidth=0))
+    low, high = extremes(data)
     for turn in (0, 1):
-        centre = fold.phase % 1.0 + turn
-        axes.axvspan(centre - fold.width / 2, centre + fold.width / 2, color=ACCENT, alpha=0.13, linewidth=0)
-    axes.set(xlim=(edges[0], edges[-1]), xlabel="", ylabel="intensity [sigma]")
-    axes.tick_params(labelbottom=False)
-    _style(axes, "Profile, and time and phase")
+        left = fold.phase % 1.0 + turn - 0.5 * fold.width
+        axes.add_artist(Rectangle((left, low), fold.width, high - low, color=ACCENT, alpha=0.18, linewidth=0))
+    axes.add_artist(Line2D(np.repeat(edges, 2)[1:-1], np.repeat(data, 2), color=INK, linewidth=1.1))
+    phases = Scale(edges[0], edges[-1], at=_PHASES, told=False)
+    labels.frame(axes, "Profile, time and phase", phases, Scale(low, high, "sigma", 3))
 
 
-def _image(axes: Axes, data: NDArray[Any], start: float, edges: NDArray[Any], label: str, heading: str) -> None:
+def extremes(values: NDArray[Any]) -> tuple[float, float]:
+    """The range of what is finite, with some room."""
+    known = values[np.isfinite(values)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    room = 0.06 * (high - low) or 1.0
+    return low - room, high + room
+
+
+def _summed(
+    data: NDArray[Any], edges: NDArray[np.float64], fold: Fold
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows in units of their noise, coarser in both directions for a weak pulse, NaN where a row has no data.
+
+    Rows are summed until the eye sees a pulse of the S/N of the fold in them, phases to a third of its width, of strong
+    ones to a quarter.
+    """
+    rows = np.asarray(data, dtype=np.float64)
+    most, nbins = rows.shape
+    wanted = min(most, max(_FEWEST_ROWS, int((fold.snr / _ROW_SNR) ** 2) if math.isfinite(fold.snr) else most))
+    together = max(1, most // wanted)
+    first = np.arange(0, most, together)
+    # What was not observed, or masked throughout, is 0.
+    live = np.any(np.isfinite(rows) & (rows != 0.0), axis=1)
+    count = np.add.reduceat(live.astype(np.float64), first)
+    total = np.add.reduceat(np.where(np.isfinite(rows) & live[:, None], rows, 0.0), first, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        total = np.where(count[:, None] > 0, total / np.sqrt(count)[:, None], math.nan)
+    wide = max(1, int(fold.width * nbins / (3 if together > 1 else 4))) if math.isfinite(fold.width) else 1
+    while nbins % wide or nbins // wide < _FEWEST_BINS:
+        wide -= 1
+    return total.reshape(len(first), -1, wide).sum(axis=2) / math.sqrt(wide), np.append(edges[first], edges[-1])
+
+
+def _image(
+    labels: Labels,
+    axes: Axes,
+    data: NDArray[Any],
+    edges: NDArray[np.float64],
+    start: float,
+    label: str,
+    heading: str = "",
+) -> None:
     phase, values = _twice(data, start)
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, [2.0, 99.7]) if finite.size else (0.0, 1.0)
-    low = max(low, -2.0)
-    if not high > low:
-        high = low + 1.0
-    axes.set_facecolor("#f1efe9")
-    order = np.argsort(edges)
+    known = values[np.isfinite(values)]
+    top = float(np.percentile(known, 99.0)) if known.size else 1.0
+    axes.set_facecolor(EMPTY)
     if edges[0] > edges[-1]:
-        edges, values = edges[order], values[::-1]
-    axes.pcolormesh(phase, edges, values, cmap=PAPER, vmin=low, vmax=high, rasterized=True)
-    axes.set(xlim=(phase[0], phase[-1]), ylim=(edges[0], edges[-1]), xlabel="phase [turns]", ylabel=label)
-    axes.xaxis.set_major_locator(MultipleLocator(0.5))
-    _style(axes, heading)
+        edges, values = edges[::-1], values[::-1]
+    steps = np.diff(edges)
+    options: dict[str, Any] = {"cmap": PAPER, "vmin": _GREY[0], "vmax": max(_GREY[1], top)}
+    if np.ptp(steps) <= 0.5 * steps.mean():
+        extent = (phase[0], phase[-1], edges[0], edges[-1])
+        axes.imshow(values, origin="lower", aspect="auto", extent=extent, interpolation="nearest", **options)
+    else:
+        axes.pcolormesh(phase, edges, values, rasterized=True, **options)
+    phases = Scale(phase[0], phase[-1], "phase [turns]", at=_PHASES)
+    labels.frame(axes, heading, phases, Scale(edges[0], edges[-1], label, 6))
 
 
 def _time_axis(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
@@ -240,70 +217,103 @@ def _time_axis(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
     return edges / 3600.0, "time [h]"
 
 
+def growth(fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """S/N in the boxcar of the whole and reduced chi-square of the profile up to the end of each sub-integration.
+
+    Returns
+    -------
+    snr, chi2 : ndarray, shape (nsubints,)
+    """
+    rows = np.nan_to_num(np.asarray(fold.time_phase, dtype=np.float64))
+    nbins = rows.shape[1]
+    live = np.maximum(np.cumsum(np.any(rows != 0.0, axis=1)), 1)
+    profiles = np.cumsum(rows, axis=0) / np.sqrt(live)[:, None]
+    width = int(np.clip(round(fold.width * nbins), 1, nbins - 1))
+    first = round((fold.phase % 1.0) * nbins - 0.5 * width)
+    inside = profiles[:, (first + np.arange(width)) % nbins].sum(axis=1)
+    # Mean of 0 and noise of 1: the boxcar S/N of a profile whose mean is taken away.
+    snr = (inside - profiles.sum(axis=1) * width / nbins) / math.sqrt(width * (1.0 - width / nbins))
+    return snr, np.sum(profiles**2, axis=1) / (nbins - 1)
+
+
+def _growth(labels: Labels, axes: Axes, fold: Fold, time: NDArray[np.float64]) -> None:
+    """S/N and chi-square over time, as parts of what they come to: of a steady pulsar the one bends, the other not."""
+    snr, chi2 = growth(fold)
+    part = (time - time[0]) / (time[-1] - time[0])
+    axes.plot(np.sqrt(part), time, color=SOFT, linewidth=0.8, linestyle=":")
+    for values, colour, dashes in ((snr, INK, "-"), (chi2 - 1.0, ACCENT, (0, (4, 2)))):
+        if math.isfinite(values[-1]) and values[-1] > 0:
+            axes.plot(np.append(0.0, values / values[-1]), time, color=colour, linewidth=1.2, linestyle=dashes)
+    times = Scale(time[0], time[-1], most=6, told=False)
+    labels.frame(axes, "", Scale(-0.1, 1.25, "of the end", at=(0.0, 1.0)), times)
+    labels.add(0.357, 0.815, "S/N —", 8, INK)
+    labels.add(0.357, 0.795, "χ² – –", 8, ACCENT)
+
+
+def _frequency(labels: Labels, axes: Axes, fold: Fold) -> None:
+    image = _summed(fold.freq_phase, _band_edges(fold.band_freqs), fold)
+    _image(labels, axes, *image, fold.phase, "frequency [MHz]", "Frequency and phase")
+
+
 def _band_edges(freqs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Edges half-way between the bands, shape (nbands + 1,)."""
     middle = 0.5 * (freqs[1:] + freqs[:-1])
     return np.concatenate([[2 * freqs[0] - middle[0]], middle, [2 * freqs[-1] - middle[-1]]])
 
 
-def _dm_curve(axes: Axes, fold: Fold) -> None:
-    if len(fold.dms) < 2 or not np.any(np.isfinite(fold.dm_snr)):
-        _empty(axes, "DM curve", "one band or one DM: no curve")
-        return
-    axes.plot(fold.dms, fold.dm_expected, color=ACCENT, linewidth=1.4, linestyle=(0, (4, 2)), label="expected")
-    axes.plot(fold.dms, fold.dm_snr, color=INK, linewidth=1.5, label="measured")
+def _dm_curve(labels: Labels, axes: Axes, fold: Fold) -> None:
+    axes.plot(fold.dms, fold.dm_expected, color=ACCENT, linewidth=1.3, linestyle=(0, (4, 2)))
+    axes.plot(fold.dms, fold.dm_snr, color=INK, linewidth=1.3)
     axes.axvline(fold.after.dm, color=SOFT, linewidth=0.8, linestyle=":")
-    axes.set(xlim=(fold.dms[0], fold.dms[-1]), xlabel="DM [pc cm$^{-3}$]", ylabel="S/N")
-    axes.legend(fontsize=8, frameon=False, labelcolor=SOFT, loc="best")
-    _style(axes, "DM curve")
+    strength = Scale(*extremes(np.concatenate([fold.dm_expected, fold.dm_snr])), "S/N")
+    dms = Scale(fold.dms[0], fold.dms[-1], "DM [pc/cm³],  – – expected")
+    labels.frame(axes, "DM curve", dms, strength)
 
 
-def _plane(axes: Axes, fold: Fold) -> None:
+def _period(labels: Labels, axes: Axes, fold: Fold) -> None:
+    periods, best, label = _periods(fold)
+    values = np.asarray(fold.p_pdot, dtype=np.float64)[0]
+    axes.plot(periods, values, color=INK, linewidth=1.3)
+    axes.axvline(0.0, color=SOFT, linewidth=0.8, linestyle=":")
+    axes.axvline(best, color=ACCENT, linewidth=1.0, linestyle=(0, (4, 2)))
+    across = Scale(periods[-1], periods[0], f"{label}\n· · detected   – – refined")
+    labels.frame(axes, "Period", across, Scale(*extremes(values), "S/N"))
+
+
+def _periods(fold: Fold) -> tuple[NDArray[np.float64], float, str]:
+    """Periods less that of the detection, the refined one less it, and what the axis says."""
     freq = fold.before.freq
-    if len(fold.freq_offsets) < 2:
-        _empty(axes, "Period and derivative", "the period was not refined")
-        return
     periods = 1.0 / (freq + fold.freq_offsets) - 1.0 / freq
     scale, unit = _time_scale(float(np.max(np.abs(periods))))
-    best = 1.0 / fold.after.freq - 1.0 / freq
-    label = f"period − {1e3 / freq:.9g} ms  [{unit}]"
-    values = np.asarray(fold.p_pdot, dtype=np.float64)
-    if len(fold.fdot_offsets) < 2:
-        axes.plot(periods * scale, values[0], color=INK, linewidth=1.5)
-        axes.axvline(best * scale, color=ACCENT, linewidth=1.0, linestyle=":")
-        axes.set(xlabel=label, ylabel="S/N")
-        axes.margins(x=0)
-        _style(axes, "Period")
-        return
-    accels = -C * (fold.before.fdot + fold.fdot_offsets) / freq
-    kilo = 1e-3 if float(np.max(np.abs(accels))) >= 1e4 else 1.0
-    # pcolormesh wants ascending axes for a plain view; both run against the frequency offsets.
-    x, y, z = periods[::-1] * scale, accels[::-1] * kilo, values[::-1, ::-1]
-    mesh = axes.pcolormesh(x, y, z, cmap="viridis", shading="nearest", rasterized=True)
-    error = fold.freq_err / fold.after.freq**2 * scale if math.isfinite(fold.freq_err) else 0.0
-    height = C * fold.fdot_err / freq * kilo if math.isfinite(fold.fdot_err) else 0.0
+    best = (1.0 / fold.after.freq - 1.0 / freq) * scale
+    return periods * scale, best, f"P − {1e3 / freq:.8g} ms [{unit}]"
+
+
+def _plane(labels: Labels, axes: Axes, fold: Fold) -> None:
+    freq = fold.before.freq
+    periods, best, label = _periods(fold)
+    derivatives = -(fold.before.fdot + fold.fdot_offsets) / freq**2
+    power = math.floor(math.log10(max(float(np.max(np.abs(derivatives))), 1e-300)))
+    scale = 10.0**-power
+    # Both run against the frequency offsets.
+    x, y = periods[::-1], derivatives[::-1] * scale
+    values = np.asarray(fold.p_pdot, dtype=np.float64)[::-1, ::-1]
+    half = [0.5 * (a[-1] - a[0]) / (len(a) - 1) for a in (x, y)]
+    extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
+    axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=PLANE, interpolation="nearest")
+    axes.plot(0.0, -fold.before.fdot / freq**2 * scale, "x", color="white", markersize=8, markeredgewidth=1.6)
+    wide = fold.freq_err / freq**2 * (x[-1] - x[0]) / max(float(np.ptp(1.0 / (freq + fold.freq_offsets))), 1e-300)
     axes.errorbar(
-        best * scale, -C * fold.after.fdot / freq * kilo, xerr=error, yerr=height, fmt="o", color="white",
-        markerfacecolor=ACCENT, markersize=7, elinewidth=1.3, capsize=0,
+        best,
+        -fold.after.fdot / freq**2 * scale,
+        xerr=wide if math.isfinite(wide) else 0.0,
+        yerr=fold.fdot_err / freq**2 * scale if math.isfinite(fold.fdot_err) else 0.0,
+        fmt="o", color="white", markerfacecolor=ACCENT, markersize=6, elinewidth=1.2, capsize=0,
     )  # fmt: skip
-    axes.set(
-        xlim=(x[0], x[-1]),
-        ylim=(y[0], y[-1]),
-        xlabel=label,
-        ylabel=f"acceleration [{'km' if kilo < 1 else 'm'} s$^{{-2}}$]",
-    )
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    bar = axes.figure.colorbar(mesh, cax=axes.inset_axes((1.025, 0.0, 0.035, 1.0)))
-    bar.ax.tick_params(labelsize=8, colors=SOFT, length=2)
-    bar.outline.set_visible(False)
-    bar.set_label("S/N", color=SOFT, fontsize=9)
-    _style(axes, "Period and derivative")
-
-
-def _empty(axes: Axes, heading: str, text: str) -> None:
-    axes.set(xticks=[], yticks=[])
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=SOFT, fontsize=9)
-    _style(axes, heading)
+    known = values[np.isfinite(values)]
+    span = f", S/N {known.min():.0f} to {known.max():.0f}" if known.size else ""
+    across = Scale(*extent[:2], f"{label}\n× detected   ● refined", 3)
+    labels.frame(axes, f"P and Pdot{span}", across, Scale(*extent[2:], f"Pdot [1e{power}]"))
 
 
 def _time_scale(largest: float) -> tuple[float, str]:
@@ -313,54 +323,15 @@ def _time_scale(largest: float) -> tuple[float, str]:
     return 1.0, "s"
 
 
-def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> list[tuple[str, str]]:
-    """Names and values in the numbers panel; what is unknown is left out."""
-    freq, fdot = fold.after.freq, fold.after.fdot
-    lines = [
-        ("period", f"{_pm(1e3 / freq, 1e3 * fold.freq_err / freq**2)} ms"),
-        ("frequency", f"{_pm(freq, fold.freq_err)} Hz"),
-        ("derivative", f"{_pm(fdot, fold.fdot_err)} Hz/s"),
-        ("acceleration", f"{_pm(-C * fdot / freq, C * fold.fdot_err / freq)} m/s²"),
-        ("DM", f"{_pm(fold.after.dm, fold.dm_err)} pc/cm³"),
-        ("folded S/N", f"{fold.snr:.1f}    reduced χ² {fold.chi2_red:.2f}"),
-        ("duty cycle", f"{fold.width:.3f}"),
-    ]
-    if _finite(row.get("sigma")):
-        lines.append(("detection", f"{row['sigma']:.1f} σ, {row.get('nharm', '?')} harmonics"))
-    if _finite(row.get("period_bary")):
-        lines.append(("barycentric", f"{1e3 * row['period_bary']:.9g} ms"))
-    lines.append(("epoch", f"MJD {fold.epoch:.8f} UTC"))
-    lines += position(header, row)
-    for key, label in (("harmonic_of", "harmonic of"), ("rfi_flags", "suspicion")):
-        if row.get(key):
-            lines.append((label, str(row[key])[:44]))
-    return lines
-
-
-def _numbers(axes: Axes, fold: Fold, row: Mapping[str, Any], header: Header | None) -> None:
-    axes.set_axis_off()
-    lines = numbers(fold, row, header)
-    step = min(0.092, 1.0 / len(lines))
-    for i, (name, value) in enumerate(lines):
-        y = 0.97 - step * i
-        axes.text(0.0, y, name, transform=axes.transAxes, fontsize=9, color=SOFT, va="top")
-        axes.text(0.34, y, literal(value), transform=axes.transAxes, fontsize=9.5, color=INK, va="top")
-
-
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _pm(value: float, error: float) -> str:
-    """Value and error to two digits of the error."""
-    if not math.isfinite(value):
-        return "unknown"
-    if not (math.isfinite(error) and error > 0):
-        return f"{value:.10g}"
-    power = math.floor(math.log10(max(abs(value), error)))
-    if power < -4 or power > 9:
-        scaled = 10.0**-power
-        digits = max(0, 1 - math.floor(math.log10(error * scaled)))
-        return f"({value * scaled:.{digits}f} ± {error * scaled:.{digits}f})e{power}"
-    digits = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+def columns(labels: Labels, lines: Lines, x: float, indent: float, letters: int = 0, *, top: float = 0.228) -> None:
+    """Names and values below the panels; with `letters`, values are broken into lines of so many."""
+    shown: list[tuple[str, str]] = []
+    for name, value in lines:
+        told = printable(value)
+        parts = textwrap.wrap(told, letters) or [""] if letters else [told]
+        shown += [(name if i == 0 else "", part) for i, part in enumerate(parts)]
+    if len(shown) > _LINES:
+        shown = [*shown[: _LINES - 1], ("", "…")]
+    for i, (name, value) in enumerate(shown):
+        labels.add(x, top - _STEP * i, name, 8, SOFT)
+        labels.add(indent, top - _STEP * i, value, 8, INK)

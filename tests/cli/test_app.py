@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from pulsar.cli.app import app
 from pulsar.cli.options import frequency_range
-from pulsar.cli.tables import value_error
+from pulsar.data.numbers import value_error
 from pulsar.errors import ConfigError
 
 COMMANDS = ("search", "info", "plan", "fold", "candidates", "report", "simulate", "inject", "demo", "bench", "config")
@@ -158,7 +158,7 @@ def test_report_is_written_once(product: Path, tmp_path: Path) -> None:
     assert out.strip() == str(page)
     assert page.exists()
     assert "report: done" in err
-    assert len(list(page.parent.glob("*.png"))) == 1
+    assert [p.name for p in page.parent.rglob("*.png")] == ["c0001.png"]
     code, _, err = run("report", product)
     assert code == 2
     assert "holds a report already; give --overwrite" in err

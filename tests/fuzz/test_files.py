@@ -208,7 +208,8 @@ def test_no_name_in_a_product_leaves_the_folder_of_its_report(tmp_path: Path) ->
         writer.provenance({"config": ""})
     code, _, err = run("report", path, "--out", tmp_path / "inside" / "report")
     assert code == 0, err
-    assert sorted(p.name for p in (tmp_path / "inside" / "report").iterdir()) == ["c0001.png", "index.html"]
+    inside = tmp_path / "inside" / "report"
+    assert sorted(str(p.relative_to(inside)) for p in inside.rglob("*")) == ["index.html", "sheets", "sheets/c0001.png"]
     assert [p.name for p in tmp_path.iterdir()] == ["inside"]
     assert "<script>" not in (tmp_path / "inside" / "report" / "index.html").read_text().split("<body", 1)[1][:3000]
 

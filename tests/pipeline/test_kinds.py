@@ -106,7 +106,7 @@ def test_the_report_shows_pulses(of_nulling, tmp_path):
     page = write_report([of_nulling], tmp_path / "report", top=2).read_text()
     assert 'id="pulses"' in page
     assert "ffa" in page
-    assert (tmp_path / "report" / "p0001.png").exists()
+    assert (tmp_path / "report" / "sheets" / "p0001.png").exists()
 
 
 def test_searches_can_be_switched_off(nulling, tmp_path):

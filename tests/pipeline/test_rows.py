@@ -1,6 +1,6 @@
 """Every row of a merged product is of its own observation: on the table, on the page and on the sheets."""
 
-import html
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
@@ -21,6 +20,7 @@ from pulsar.io.night import scan
 from pulsar.io.product.reader import Run, read
 from pulsar.pipeline.merge import merge
 from pulsar.pipeline.night import jobs, search_night
+from pulsar.report.figure import Sheet
 from pulsar.report.page import write_report
 from pulsar.report.pulse import plot_pulse
 from pulsar.report.sheet import plot
@@ -113,17 +113,25 @@ def truth() -> Iterator[tuple[Pointing, float, tuple[int, ...]]]:
         yield POINTINGS[keys[0][0]], period, tuple(beam for _, beam in keys)
 
 
-def texts(figure: Figure) -> list[str]:
+def texts(sheet: Sheet) -> list[str]:
     """Everything that is written on a sheet, each part of its lines."""
-    lines = [t.get_text() for t in figure.texts] + [t.get_text() for axes in figure.axes for t in axes.texts]
-    return [part.strip() for line in lines for part in line.split("·")]
+    return [part.strip() for line in sheet.labels.texts for part in line.split("·")]
 
 
-def cells(page: str, table: str) -> list[list[str]]:
-    """The rows of a table of the page as texts."""
-    section = page.split(f'<h2 id="{table}">', 1)[1].split("</table>", 1)[0]
-    rows = re.findall(r"<tr>(<td.*?)</tr>", section, re.DOTALL)
-    return [[html.unescape(re.sub("<.*?>", "", c)) for c in re.findall(r"<td.*?</td>", row, re.DOTALL)] for row in rows]
+def table_of(page: str, name: str) -> dict[str, Any]:
+    """A table of the page, as it is stored in it."""
+    stored = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert stored is not None
+    (table,) = [t for t in json.loads(stored[1])["tables"] if t["id"] == name]
+    return dict(table)
+
+
+def cells(page: str, name: str, *columns: str) -> list[tuple[str, ...]]:
+    """What some columns of a table of the page say, row by row."""
+    table = table_of(page, name)
+    at = [[c["key"] for c in table["columns"]].index(key) for key in columns]
+    shown = [[c if isinstance(c, str) else c[1] for c in row["c"]] for row in table["rows"]]
+    return [tuple(row[i] for i in at) for row in shown]
 
 
 def test_the_product_holds_every_observation(products: tuple[list[Path], Path], night: Run) -> None:
@@ -225,28 +233,30 @@ def test_the_table_on_screen(products: tuple[list[Path], Path], night: Run) -> N
 
 
 def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: dict[str, Figure] = {}
+    drawn: dict[str, Sheet] = {}
 
-    def kept(draw: Callable[..., Figure]) -> Callable[..., Figure]:
-        def figure(data: Any, row: Any, header: Any) -> Figure:
+    def kept(draw: Callable[..., Sheet]) -> Callable[..., Sheet]:
+        def figure(data: Any, row: Any, header: Any) -> Sheet:
             drawn[str(row["id"])] = draw(data, row, header)
             return drawn[str(row["id"])]
 
         return figure
 
-    monkeypatch.setattr("pulsar.report.page.plot", kept(plot))
-    monkeypatch.setattr("pulsar.report.page.plot_pulse", kept(plot_pulse))
-    page = write_report([night], tmp_path / "report", top=5).read_text()
-    own = night.rows("candidates")
-    rows = [night.candidate(str(i)) for i in own["id"][own["harmonic_of"] == ""]]
+    monkeypatch.setattr("pulsar.report.drawn.plot", kept(plot))
+    monkeypatch.setattr("pulsar.report.drawn.plot_pulse", kept(plot_pulse))
+    page = write_report([night], tmp_path / "report", top=5, workers=1).read_text()
+    rows = [night.candidate(str(i)) for i in night.rows("candidates")["id"]]
     pulses = [{k: r[k].item() for k in r.dtype.names} for r in night.rows("single_pulses")]
-    listed = {row[1]: row[2:8] for table in ("candidates", "pulses") for row in cells(page, table)}
+    place = ("id", "obs", "target", "beam", "nbeams", "ra_deg", "dec_deg")
+    listed = {row[0]: row[1:] for table in ("candidates", "pulses") for row in cells(page, table, *place)}
     assert set(listed) == {r["id"] for r in (*rows, *pulses)}
+    stored = {r["i"]: r for table in ("candidates", "pulses") for r in table_of(page, table)["rows"]}
     sheets = 0
     for row in (*rows, *pulses):
         header = night.observation_of(row)
-        beam, place = str(header.beam), [hms(row["ra_deg"]), dms(row["dec_deg"])]
-        assert listed[row["id"]] == [str(row["obs"]), header.source, beam, str(row["nbeams"]), *place]
+        beam, place_of = str(header.beam), (hms(row["ra_deg"]), dms(row["dec_deg"]))
+        assert listed[row["id"]] == (str(row["obs"]), header.source, beam, str(row["nbeams"]), *place_of)
+        assert stored[row["id"]]["w"] == f"{header.source}, beam {beam}, {'  '.join(place_of)}"
         if row["id"] not in drawn:
             continue
         sheets += 1
@@ -255,9 +265,8 @@ def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest
         assert f"FAST, beam {beam}" in written
         assert f"MJD {POINTINGS[header.source].tstart:.6f}" in written
         assert f"{1e6 * POINTINGS[header.source].tsamp:.6g} µs" in written
-        assert "  ".join(place) in written
-        caption = page.split(f'<figure id="{row["id"]}">', 1)[1].split("</figcaption>", 1)[0]
-        assert f"{header.source}, beam {beam}, {'  '.join(place)}" in html.unescape(caption)
+        assert "  ".join(place_of) in written
+        assert ["position", "  ".join(place_of)] in stored[row["id"]]["d"]
     assert sheets == 5 + min(5, len(pulses))
     # Sheets of both sources, and of several beams.
     shown = [night.observation_of(ident) for ident in drawn]
@@ -270,9 +279,8 @@ def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest
         # Of one beam its centre is the position; between two both are told.
         assert centre in written
         assert (f"2 beams, best in {beams[0]}" in written) == (len(beams) == 2)
-    observed = cells(page, "observations")
-    assert [row[1:6] for row in observed] == [
-        [h.source, "FAST", str(h.beam), hms(h.ra_deg), dms(h.dec_deg)] for h in night.observations
+    assert cells(page, "observations", "source", "telescope", "beam", "ra_deg", "dec_deg") == [
+        (h.source, "FAST", str(h.beam), hms(h.ra_deg), dms(h.dec_deg)) for h in night.observations
     ]
     assert "J0534+2200; G027.6-14.9" in page
     assert "FAST, beams 1, 2, 5" in page
@@ -282,11 +290,11 @@ def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest
 def test_pages_of_several_products_say_whose_rows_they_hold(products: tuple[list[Path], Path], tmp_path: Path) -> None:
     runs = [read(products[0][i]) for i in (0, 4)]
     page = write_report(runs, tmp_path / "report", top=1).read_text()
-    places = {tuple(row[i] for i in (0, 4, 5, 7, 8)) for row in cells(page, "candidates")}
+    places = set(cells(page, "candidates", "run", "target", "beam", "ra_deg", "dec_deg"))
     assert places == {
         (run.path.stem, h.source, str(h.beam), hms(h.ra_deg), dms(h.dec_deg)) for run in runs for h in run.observations
     }
-    assert len(cells(page, "observations")) == 2
+    assert len(cells(page, "observations", "obs")) == 2
 
 
 def test_what_was_merged_is_merged_again(products: tuple[list[Path], Path], night: Run, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from reference.masks import make_header, make_mask_of, make_statistics
 from pulsar.cleaning.birdies import Birdie
 from pulsar.cleaning.mask import CAUSES, Mask
 from pulsar.report import rfi
+from pulsar.report.figure import png
 from pulsar.report.rfi import peaks_by_frequency, plot_mask, plot_rfi
-from pulsar.report.sheet import png
 
 PNG = b"\x89PNG\r\n\x1a\n"
 HEADER = make_header(64, 60_000)

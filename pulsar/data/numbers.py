@@ -1,0 +1,40 @@
+"""Numbers as tables, sheets and pages show them."""
+
+import math
+from typing import Any
+
+
+def number(value: Any, form: str, unknown: str = "-") -> str:
+    """A number in that format; `unknown` where it is not known."""
+    value = float(value)
+    return format(value, form) if math.isfinite(value) else unknown
+
+
+def value_error(value: Any, uncertainty: Any) -> str:
+    """A value with its error in brackets, in units of the last digit: 163.7113(12); "-" where it is unknown."""
+    value, uncertainty = float(value), float(uncertainty)
+    if not math.isfinite(value):
+        return "-"
+    if not (math.isfinite(uncertainty) and uncertainty > 0):
+        return f"{value:.8g}"
+    digits = max(0, 1 - math.floor(math.log10(uncertainty)))
+    if digits > 12:
+        return f"{value:.12f}"
+    scaled = round(uncertainty * 10**digits)
+    return f"{value:.{digits}f}({scaled if digits else round(uncertainty)})"
+
+
+def small_error(value: Any, uncertainty: Any) -> str:
+    """The same with a power of ten, for numbers far from 1: -1.23(45)e-15."""
+    value, uncertainty = float(value), float(uncertainty)
+    largest = max(abs(value), abs(uncertainty) if math.isfinite(uncertainty) else 0.0)
+    if not math.isfinite(value) or largest == 0.0 or 1e-3 <= largest < 1e6:
+        return value_error(value, uncertainty)
+    power = math.floor(math.log10(largest))
+    scale = 10.0**-power
+    return f"{value_error(value * scale, uncertainty * scale)}e{power}"
+
+
+def significant(value: Any, uncertainty: Any) -> bool:
+    """Whether a value is more than three of its errors from zero: otherwise its digits say nothing."""
+    return bool(abs(float(value)) > 3 * float(uncertainty))

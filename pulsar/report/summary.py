@@ -1,0 +1,123 @@
+"""What a page says of a run as a whole: what was observed, what was left out, how it was made."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from pulsar.data.text import printable
+from pulsar.io.product.reader import Run
+from pulsar.report.figure import png
+from pulsar.report.rfi import plot_mask
+from pulsar.report.words import Lines, position
+
+#: Lines of periodic interference that are told, the widest.
+_MOST_LINES: Final = 40
+
+
+def sources(run: Run) -> str:
+    """Names of the sources that were observed, each once."""
+    return ", ".join(dict.fromkeys(printable(h.source) for h in run.observations if h.source))
+
+
+def summary(run: Run, name: str) -> dict[str, Any]:
+    """All that the page says of a run."""
+    return {
+        "name": name,
+        "facts": _facts(run),
+        "mask": _mask(run, name),
+        "lines": _lines(run),
+        "problems": [printable(problem) for problem in run.problems],
+        "provenance": printable(_provenance(run), lines=True),
+    }
+
+
+def _facts(run: Run) -> Lines:
+    """What was observed; of several observations what they have in common, or from where to where they go."""
+    facts = _observed(run)
+    if "masked_fraction" in run.rfi:
+        facts.append(("Masked", f"{100 * run.rfi['masked_fraction']:.1f} %"))
+    rows = run.rows("candidates")
+    own = int((rows["harmonic_of"] == "").sum())
+    other = f" and {len(rows) - own} that belong to them" if own < len(rows) else ""
+    facts.append(("Candidates", f"{own}{other}"))
+    pulses = run.rows("single_pulses")
+    if len(pulses):
+        facts.append(("Single pulses", str(len(pulses))))
+    return [(name, printable(value)) for name, value in facts]
+
+
+def _observed(run: Run) -> Lines:
+    headers = run.observations
+    if not headers:
+        return [("Observations", "several, merged before it was recorded which rows are of which")]
+
+    def each(texts: Iterable[str]) -> str:
+        distinct = [t for t in dict.fromkeys(texts) if t]
+        return "; ".join(distinct[:4]) + (f" and {len(distinct) - 4} more" if len(distinct) > 4 else "")
+
+    def span(values: Sequence[float], form: str) -> str:
+        low, high = format(min(values), form), format(max(values), form)
+        return low if low == high else f"{low} to {high}"
+
+    beams = ", ".join(str(b) for b in sorted({h.beam for h in headers if h.beam is not None}))
+    where = each(h.telescope for h in headers) or "unknown"
+    facts = [("Observations", str(len(headers)))] if len(headers) > 1 else []
+    facts += [
+        ("Source" if len(headers) == 1 else "Sources", each(h.source for h in headers) or "unknown"),
+        ("Telescope", where + (f", beam{'s' if ',' in beams else ''} {beams}" if beams else "")),
+        ("Start", f"MJD {span([h.tstart for h in headers], '.6f')}"),
+        ("Duration", f"{span([h.tobs for h in headers], '.6g')} s"),
+        ("Sampling", each(f"{1e6 * h.tsamp:.6g} µs, {h.nbits} bit" for h in headers)),
+    ]
+    band = each(f"{h.freqs[-1]:.6g}–{h.freqs[0]:.6g} MHz, {h.nchans} channels" for h in headers if not h.is_series)
+    if band:
+        facts.append(("Band", band))
+    place = position(headers[0], {})
+    if len(headers) == 1 and place:
+        facts.append(("Position", place[0][1]))
+        facts.append(("Galactic", place[1][1]))
+    return facts
+
+
+def _mask(run: Run, name: str) -> dict[str, Any] | None:
+    """A small picture of what was left out, None where nothing is known of it."""
+    rfi = run.rfi
+    if run.observation.is_series or "mask" not in rfi or not rfi["mask"].size:
+        return None
+    blocks = int(rfi["block_nsamps"])
+    image = png(plot_mask(run.observation, rfi["chan_mask"], rfi["mask"], rfi["chan_reasons"], blocks))
+    channels = f"{int(rfi['chan_mask'].sum())} of {rfi['chan_mask'].size} channels"
+    lost = f"{100 * rfi['masked_fraction']:.1f} % of the data, {channels}"
+    return {
+        "image": image,
+        "caption": f"What was left out before the search: {lost}.",
+        "alt": f"Mask of {name} over time and frequency: {lost}.",
+    }
+
+
+def _lines(run: Run) -> list[dict[str, str]]:
+    """Periodic interference that was left out of the spectra."""
+    rows = run.rows("rfi/birdies")
+    widest = sorted(range(len(rows)), key=lambda i: -float(rows[i]["width"]))[:_MOST_LINES]
+    return [
+        {
+            "freq": f"{rows[i]['freq']:.6g}",
+            "width": f"{rows[i]['width']:.3g}",
+            "reason": printable(str(rows[i]["reason"])),
+        }
+        for i in sorted(widest, key=lambda i: float(rows[i]["freq"]))
+    ]
+
+
+def _provenance(run: Run) -> str:
+    record = run.provenance
+    lines = [f"file        {run.path.name}", f"command     {' '.join(record.get('argv', []))}"]
+    for key in ("start", "stop", "host", "cpu", "threads", "exit_state"):
+        if key in record:
+            lines.append(f"{key:<11} {record[key]}")
+    lines += [f"input       {i['path']} ({i['size']} bytes)" for i in record.get("inputs", [])]
+    lines += [f"version     {package} {version}" for package, version in record.get("versions", {}).items()]
+    lines += [
+        f"stage       {stage}: {wall:.2f} s, {cpu:.2f} s of processor"
+        for stage, (wall, cpu) in record["stages"].items()
+    ]
+    return "\n".join(lines) + "\n\n" + str(record.get("config", ""))
