@@ -8,9 +8,8 @@ from multiprocessing import get_context
 from typing import Any, Final
 
 from pulsar.io.product.reader import Run
-from pulsar.report.figure import packed_sheet
-from pulsar.report.pulse import plot_pulse
-from pulsar.report.sheet import plot
+from pulsar.report import pulse, sheet
+from pulsar.report.figure import new_sheet, packed_sheet
 from pulsar.report.words import Lines, judged, numbers, pulse_numbers, verdict
 
 #: Sheets for which a process more is worth its start of about a second.
@@ -101,11 +100,12 @@ def draw_all(
 
 
 class _Desk:
-    """What a process needs to draw sheets of some runs; tables are read once."""
+    """What a process needs to draw sheets of some runs: tables are read, and sheets made, once."""
 
     def __init__(self, runs: Sequence[Run], vector: str) -> None:
         self._runs, self._vector = runs, vector
         self._rows: dict[tuple[int, str], dict[str, Any]] = {}
+        self._sheets = [new_sheet(*size, sheet.RESOLUTION) for size in (sheet.SIZE, pulse.SIZE)]
 
     def _row(self, task: Task) -> dict[str, Any]:
         name = "single_pulses" if task.pulse else "candidates"
@@ -125,11 +125,15 @@ class _Desk:
             lines = [*pulse_numbers(cutout, row, header), *judged(row)]
             told = f"time {cutout.time:.4f} s, DM {cutout.dm:.5g} pc/cm³"
             told += f", S/N {row['snr']:.1f}" if "snr" in row else ""
-            return Drawn(packed_sheet(plot_pulse(cutout, row, header), self._vector), lines, told)
+            paper = self._sheets[1].wiped()
+            pulse.draw(paper, cutout, row, header)
+            return Drawn(packed_sheet(paper, self._vector), lines, told)
         fold = run.fold(task.ident)
         lines = [*numbers(fold, row, header), *verdict(fold, row)]
         told = f"period {1e3 / fold.after.freq:.9g} ms, DM {fold.after.dm:.5g} pc/cm³, S/N {fold.snr:.1f}"
-        return Drawn(packed_sheet(plot(fold, row, header), self._vector), lines, told)
+        paper = self._sheets[0].wiped()
+        sheet.draw(paper, fold, row, header)
+        return Drawn(packed_sheet(paper, self._vector), lines, told)
 
 
 _desk: _Desk | None = None

@@ -50,8 +50,17 @@ def plot_pulse(
     Sheet
         A matplotlib figure that displays itself in notebooks.
     """
-    row: dict[str, Any] = dict(pulse or {})
     figure = new_sheet(*SIZE, RESOLUTION)
+    draw(figure, cutout, pulse or {}, header, title)
+    if path is not None:
+        save(figure, Path(path))
+    return figure
+
+
+def draw(
+    figure: Sheet, cutout: PulseCutout, row: Mapping[str, Any], header: Header | None, title: str | None = None
+) -> None:
+    """Draw a pulse on an empty sheet of this size; the rest as for :func:`plot_pulse`."""
     labels = figure.labels
     _title(labels, cutout, row, header, title)
     ntime = cutout.spectrum.shape[1]
@@ -60,19 +69,16 @@ def plot_pulse(
     dispersed = len(cutout.dms) > 1 and cutout.dms[-1] > cutout.dms[0]
     # Of one channel there is no DM: its series takes the whole width.
     width = 0.41 if dispersed else 0.905
-    _profile(labels, figure.add_axes((0.08, 0.76, width, 0.12)), cutout, edges, scale)
+    _profile(labels, figure.panel((0.08, 0.76, width, 0.12)), cutout, edges, scale)
     time = Scale(edges[0], edges[-1], f"time at {cutout.fref:.5g} MHz [{unit}]", 6)
-    spectrum = figure.add_axes((0.08, 0.32, width, 0.43))
+    spectrum = figure.panel((0.08, 0.32, width, 0.43))
     _image(labels, spectrum, cutout.spectrum, _edges(cutout.freqs), time, "frequency [MHz]", "", 98.0)
     if dispersed:
-        plane = figure.add_axes((0.59, 0.32, 0.395, 0.56))
+        plane = figure.panel((0.59, 0.32, 0.395, 0.56))
         _image(labels, plane, cutout.plane, _edges(cutout.dms), time, "DM [pc/cm³]", "DM and time", 99.9)
         plane.add_artist(Line2D(edges[[0, -1]], [cutout.dm] * 2, color=ACCENT, linewidth=0.8, linestyle=":"))
     columns(labels, pulse_numbers(cutout, row, header), 0.02, 0.13, top=0.2)
     columns(labels, judged(row), 0.55, 0.65, LETTERS, top=0.2)
-    if path is not None:
-        save(figure, Path(path))
-    return figure
 
 
 def _title(

@@ -20,9 +20,9 @@ from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, PLANE, SOFT, Labels,
 from pulsar.report.words import Lines, finite, numbers, observed, verdict
 
 #: Size of a sheet [inches]: wide enough for the numbers, and readable beside the list on a small screen.
-SIZE: Final = (8.6, 6.9)
+SIZE: Final = (8.6, 6.6)
 #: Its pixels in an inch: a thousand sheets in a folder of less than 30 MB.
-RESOLUTION: Final = 100.0
+RESOLUTION: Final = 92.0
 #: Rows of an image are summed until a pulse has this S/N in each: weaker ones are lost in the noise to the eye,
 _ROW_SNR: Final = 2.0
 #: but never to fewer rows than these.
@@ -32,11 +32,13 @@ _FEWEST_BINS: Final = 16
 #: Range of the grey scale at least [sigma]: noise stays light.
 _GREY: Final = (-1.0, 4.0)
 #: Letters on a line of the verdict, and its lines.
-LETTERS: Final = 44
-_LINES: Final = 12
+LETTERS: Final = 43
+_LINES: Final = 10
 #: From line to line, in parts of the sheet.
-_STEP: Final = 0.0188
+_STEP: Final = 0.0196
 _PHASES: Final = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+
+DASHED: Final = (0, (4, 2))
 
 Box = tuple[float, float, float, float]
 
@@ -69,26 +71,30 @@ def plot(
     Sheet
         A matplotlib figure that displays itself in notebooks.
     """
-    row: dict[str, Any] = dict(candidate or {})
     figure = new_sheet(*SIZE, RESOLUTION)
+    draw(figure, fold, candidate or {}, header, title)
+    if path is not None:
+        save(figure, Path(path))
+    return figure
+
+
+def draw(figure: Sheet, fold: Fold, row: Mapping[str, Any], header: Header | None, title: str | None = None) -> None:
+    """Draw a fold on an empty sheet of this size; the rest as for :func:`plot`."""
     labels = figure.labels
     _title(labels, fold, row, header, title)
     time, unit = _time_axis(fold.time_edges)
-    _profile(labels, figure.add_axes((0.08, 0.79, 0.265, 0.105)), fold)
+    _profile(labels, figure.panel((0.08, 0.79, 0.265, 0.098)), fold)
     image = _summed(fold.time_phase, time, fold)
-    _image(labels, figure.add_axes((0.08, 0.33, 0.265, 0.455)), *image, fold.phase, unit)
-    _growth(labels, figure.add_axes((0.355, 0.33, 0.085, 0.455)), fold, time)
+    _image(labels, figure.panel((0.08, 0.325, 0.265, 0.46)), *image, fold.phase, unit)
+    _growth(labels, figure.panel((0.355, 0.325, 0.085, 0.46)), fold, time)
     panels = _panels(fold)
     for box, draw in zip(_boxes(len(panels)), panels, strict=True):
-        draw(labels, figure.add_axes(box), fold)
+        draw(labels, figure.panel(box), fold)
     lines = numbers(fold, row, header)
     half = (len(lines) + 1) // 2
     columns(labels, lines[:half], 0.02, 0.108)
     columns(labels, lines[half:], 0.3, 0.388)
-    columns(labels, verdict(fold, row), 0.61, 0.7, LETTERS)
-    if path is not None:
-        save(figure, Path(path))
-    return figure
+    columns(labels, verdict(fold, row), 0.6, 0.7, LETTERS)
 
 
 def _panels(fold: Fold) -> list[Callable[[Labels, Axes, Fold], None]]:
@@ -105,7 +111,7 @@ def _panels(fold: Fold) -> list[Callable[[Labels, Axes, Fold], None]]:
 
 def _boxes(count: int) -> list[Box]:
     """Where the panels stand, so that none is left empty."""
-    left, width, bottom, top = 0.53, 0.455, 0.33, 0.895
+    left, width, bottom, top = 0.53, 0.455, 0.325, 0.888
     if count == 3:
         return [
             (left, bottom, 0.185, top - bottom),
@@ -120,14 +126,14 @@ def _boxes(count: int) -> list[Box]:
 def _title(labels: Labels, fold: Fold, row: Mapping[str, Any], header: Header | None, title: str | None) -> None:
     name = printable(title or str(row.get("id") or "Fold"))
     known = printable(str(row.get("known_source") or ""))
-    labels.add(0.02, 0.957, name + (f"   {known}" if known else ""), -15)
+    labels.add(0.02, 0.96, name + (f"   {known}" if known else ""), -15)
     facts = [f"P {1e3 / fold.after.freq:.9g} ms", f"DM {fold.after.dm:.5g}", f"S/N {fold.snr:.1f}"]
     if finite(row.get("score")):
         facts.append(f"score {row['score']:.2f}")
-    labels.add(0.985, 0.959, "    ".join(facts), 11, INK, "right")
+    labels.add(0.985, 0.962, "    ".join(facts), 11, INK, "right")
     if header is not None:
         start = header.tstart if math.isfinite(header.tstart) else fold.epoch - 0.5 * fold.tobs / DAY
-        labels.add(0.02, 0.93, observed(header, row, start, fold.tobs), 8.5, SOFT)
+        labels.add(0.02, 0.934, observed(header, row, start, fold.tobs), 8.5, SOFT)
 
 
 def _twice(data: NDArray[Any], phase: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -149,6 +155,11 @@ def _profile(labels: Labels, axes: Axes, fold: Fold) -> None:
     axes.add_artist(Line2D(np.repeat(edges, 2)[1:-1], np.repeat(data, 2), color=INK, linewidth=1.1))
     phases = Scale(edges[0], edges[-1], at=_PHASES, told=False)
     labels.frame(axes, "Profile, time and phase", phases, Scale(low, high, "sigma", 3))
+
+
+def _line(axes: Axes, x: Any, y: Any, colour: str, width: float, dashes: Any = "-") -> None:
+    """A line whose axes are not asked for their limits anew."""
+    axes.add_artist(Line2D(x, y, color=colour, linewidth=width, linestyle=dashes))
 
 
 def extremes(values: NDArray[Any]) -> tuple[float, float]:
@@ -240,10 +251,10 @@ def _growth(labels: Labels, axes: Axes, fold: Fold, time: NDArray[np.float64]) -
     """S/N and chi-square over time, as parts of what they come to: of a steady pulsar the one bends, the other not."""
     snr, chi2 = growth(fold)
     part = (time - time[0]) / (time[-1] - time[0])
-    axes.plot(np.sqrt(part), time, color=SOFT, linewidth=0.8, linestyle=":")
-    for values, colour, dashes in ((snr, INK, "-"), (chi2 - 1.0, ACCENT, (0, (4, 2)))):
+    _line(axes, np.sqrt(part), time, SOFT, 0.8, ":")
+    for values, colour, dashes in ((snr, INK, "-"), (chi2 - 1.0, ACCENT, DASHED)):
         if math.isfinite(values[-1]) and values[-1] > 0:
-            axes.plot(np.append(0.0, values / values[-1]), time, color=colour, linewidth=1.2, linestyle=dashes)
+            _line(axes, np.append(0.0, values / values[-1]), time, colour, 1.2, dashes)
     times = Scale(time[0], time[-1], most=6, told=False)
     labels.frame(axes, "", Scale(-0.1, 1.25, "of the end", at=(0.0, 1.0)), times)
     labels.add(0.357, 0.815, "S/N —", 8, INK)
@@ -262,10 +273,11 @@ def _band_edges(freqs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _dm_curve(labels: Labels, axes: Axes, fold: Fold) -> None:
-    axes.plot(fold.dms, fold.dm_expected, color=ACCENT, linewidth=1.3, linestyle=(0, (4, 2)))
-    axes.plot(fold.dms, fold.dm_snr, color=INK, linewidth=1.3)
-    axes.axvline(fold.after.dm, color=SOFT, linewidth=0.8, linestyle=":")
-    strength = Scale(*extremes(np.concatenate([fold.dm_expected, fold.dm_snr])), "S/N")
+    low, high = extremes(np.concatenate([fold.dm_expected, fold.dm_snr]))
+    _line(axes, fold.dms, fold.dm_expected, ACCENT, 1.3, DASHED)
+    _line(axes, fold.dms, fold.dm_snr, INK, 1.3)
+    _line(axes, [fold.after.dm] * 2, [low, high], SOFT, 0.8, ":")
+    strength = Scale(low, high, "S/N")
     dms = Scale(fold.dms[0], fold.dms[-1], "DM [pc/cm³],  – – expected")
     labels.frame(axes, "DM curve", dms, strength)
 
@@ -273,11 +285,12 @@ def _dm_curve(labels: Labels, axes: Axes, fold: Fold) -> None:
 def _period(labels: Labels, axes: Axes, fold: Fold) -> None:
     periods, best, label = _periods(fold)
     values = np.asarray(fold.p_pdot, dtype=np.float64)[0]
-    axes.plot(periods, values, color=INK, linewidth=1.3)
-    axes.axvline(0.0, color=SOFT, linewidth=0.8, linestyle=":")
-    axes.axvline(best, color=ACCENT, linewidth=1.0, linestyle=(0, (4, 2)))
+    low, high = extremes(values)
+    _line(axes, periods, values, INK, 1.3)
+    _line(axes, [0.0, 0.0], [low, high], SOFT, 0.8, ":")
+    _line(axes, [best, best], [low, high], ACCENT, 1.0, DASHED)
     across = Scale(periods[-1], periods[0], f"{label}\n· · detected   – – refined")
-    labels.frame(axes, "Period", across, Scale(*extremes(values), "S/N"))
+    labels.frame(axes, "Period", across, Scale(low, high, "S/N"))
 
 
 def _periods(fold: Fold) -> tuple[NDArray[np.float64], float, str]:
@@ -301,17 +314,19 @@ def _plane(labels: Labels, axes: Axes, fold: Fold) -> None:
     half = [0.5 * (a[-1] - a[0]) / (len(a) - 1) for a in (x, y)]
     extent = (x[0] - half[0], x[-1] + half[0], y[0] - half[1], y[-1] + half[1])
     axes.imshow(values, origin="lower", aspect="auto", extent=extent, cmap=PLANE, interpolation="nearest")
-    axes.plot(0.0, -fold.before.fdot / freq**2 * scale, "x", color="white", markersize=8, markeredgewidth=1.6)
+    was, now = (-p.fdot / freq**2 * scale for p in (fold.before, fold.after))
     wide = fold.freq_err / freq**2 * (x[-1] - x[0]) / max(float(np.ptp(1.0 / (freq + fold.freq_offsets))), 1e-300)
-    axes.errorbar(
-        best,
-        -fold.after.fdot / freq**2 * scale,
-        xerr=wide if math.isfinite(wide) else 0.0,
-        yerr=fold.fdot_err / freq**2 * scale if math.isfinite(fold.fdot_err) else 0.0,
-        fmt="o", color="white", markerfacecolor=ACCENT, markersize=6, elinewidth=1.2, capsize=0,
-    )  # fmt: skip
+    tall = fold.fdot_err / freq**2 * scale
+    if math.isfinite(wide):
+        _line(axes, [best - wide, best + wide], [now, now], "white", 1.2)
+    if math.isfinite(tall):
+        _line(axes, [best, best], [now - tall, now + tall], "white", 1.2)
+    for x0, y0, marker in ((0.0, was, "x"), (best, now, "o")):
+        axes.add_artist(
+            Line2D([x0], [y0], color="white", marker=marker, markerfacecolor=ACCENT, markersize=7, markeredgewidth=1.5)
+        )
     known = values[np.isfinite(values)]
-    span = f", S/N {known.min():.0f} to {known.max():.0f}" if known.size else ""
+    span = f", S/N {known.min():.0f}–{known.max():.0f}" if known.size else ""
     across = Scale(*extent[:2], f"{label}\n× detected   ● refined", 3)
     labels.frame(axes, f"P and Pdot{span}", across, Scale(*extent[2:], f"Pdot [1e{power}]"))
 
@@ -323,7 +338,7 @@ def _time_scale(largest: float) -> tuple[float, str]:
     return 1.0, "s"
 
 
-def columns(labels: Labels, lines: Lines, x: float, indent: float, letters: int = 0, *, top: float = 0.228) -> None:
+def columns(labels: Labels, lines: Lines, x: float, indent: float, letters: int = 0, *, top: float = 0.2) -> None:
     """Names and values below the panels; with `letters`, values are broken into lines of so many."""
     shown: list[tuple[str, str]] = []
     for name, value in lines:

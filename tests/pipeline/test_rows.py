@@ -20,10 +20,9 @@ from pulsar.io.night import scan
 from pulsar.io.product.reader import Run, read
 from pulsar.pipeline.merge import merge
 from pulsar.pipeline.night import jobs, search_night
+from pulsar.report import pulse, sheet
 from pulsar.report.figure import Sheet
 from pulsar.report.page import write_report
-from pulsar.report.pulse import plot_pulse
-from pulsar.report.sheet import plot
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import separation
 from pulsar.sky.receiver import Receiver
@@ -233,17 +232,17 @@ def test_the_table_on_screen(products: tuple[list[Path], Path], night: Run) -> N
 
 
 def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: dict[str, Sheet] = {}
+    drawn: dict[str, list[str]] = {}
 
-    def kept(draw: Callable[..., Sheet]) -> Callable[..., Sheet]:
-        def figure(data: Any, row: Any, header: Any) -> Sheet:
-            drawn[str(row["id"])] = draw(data, row, header)
-            return drawn[str(row["id"])]
+    def kept(draw: Callable[..., None]) -> Callable[..., None]:
+        def noted(paper: Sheet, data: Any, row: Any, header: Any) -> None:
+            draw(paper, data, row, header)
+            drawn[str(row["id"])] = texts(paper)
 
-        return figure
+        return noted
 
-    monkeypatch.setattr("pulsar.report.drawn.plot", kept(plot))
-    monkeypatch.setattr("pulsar.report.drawn.plot_pulse", kept(plot_pulse))
+    for part in (sheet, pulse):
+        monkeypatch.setattr(part, "draw", kept(part.draw))
     page = write_report([night], tmp_path / "report", top=5, workers=1).read_text()
     rows = [night.candidate(str(i)) for i in night.rows("candidates")["id"]]
     pulses = [{k: r[k].item() for k in r.dtype.names} for r in night.rows("single_pulses")]
@@ -260,7 +259,7 @@ def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest
         if row["id"] not in drawn:
             continue
         sheets += 1
-        written = texts(drawn[row["id"]])
+        written = drawn[row["id"]]
         assert header.source in written
         assert f"FAST, beam {beam}" in written
         assert f"MJD {POINTINGS[header.source].tstart:.6f}" in written
@@ -274,7 +273,7 @@ def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest
     assert {h.beam for h in shown} == set(BEAMS)
     for pointing, period, beams in truth():
         row = named(night, period)
-        written = texts(drawn[row["id"]])
+        written = drawn[row["id"]]
         centre = "  ".join((hms(pointing.place(beams[0])[0]), dms(pointing.place(beams[0])[1])))
         # Of one beam its centre is the position; between two both are told.
         assert centre in written

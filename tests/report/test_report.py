@@ -127,7 +127,7 @@ def test_sheets_beside_the_page(report: Path) -> None:
         image = path.read_bytes()
         assert image.startswith(PNG)
         assert len(image) < 60_000
-        assert Image.open(io.BytesIO(image)).size[0] >= 800
+        assert Image.open(io.BytesIO(image)).size[0] >= 780
 
 
 def hostile_product(path: Path) -> Path:

@@ -70,7 +70,7 @@ class PointMap {
   }
 
   size(row) {
-    return Math.max(2, Math.min(13, 0.9 * Math.sqrt(Math.max(row.m[2] || 0, 1))));
+    return Math.max(2, Math.min(13, 1.1 * Math.sqrt(Math.max(row.m[2] || 0, 1))));
   }
 
   draw() {

@@ -167,7 +167,8 @@ class List {
     const line = document.createElement("tr");
     line.place = place;
     line.setAttribute("aria-rowindex", place + 2);
-    if (row.belongs) line.className = "belongs";
+    const flags = this.columns.findIndex(c => c.key === "rfi_flags");
+    line.className = `${row.belongs ? "belongs" : ""} ${flags >= 0 && row.c[flags] !== "" ? "flagged" : ""}`.trim();
     if (row === this.current) line.setAttribute("aria-current", "true");
     this.columns.forEach((column, at) => {
       const cell = document.createElement("td"), told = column.text ? row.c[at] : row.c[at][1];
