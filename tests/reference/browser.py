@@ -1,9 +1,11 @@
 """A headless Chromium that is told what to do through pipes, for tests and measurements of pages."""
 
+import fcntl
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -39,13 +41,19 @@ class Browser:
             "--remote-debugging-pipe", f"--user-data-dir={self._folder.name}", f"--window-size={width},{height}",
             "about:blank",
         ]  # fmt: skip
-        # Chromium reads what it is told from file 3, and answers on file 4.
-        shell = ["sh", "-c", f'exec "$@" 3<&{here} 4>&{there}', "sh", *command]
-        self._process = subprocess.Popen(
-            shell, pass_fds=(here, there), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        # Chromium reads what it is told from file 3, and answers on file 4; neither may be one of the two before.
+        pipes = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (here, there)]
+        begin = (
+            "import os; from sys import argv as a; os.dup2(int(a[1]), 3); os.dup2(int(a[2]), 4); os.execv(a[3], a[3:])"
         )
-        os.close(here)
-        os.close(there)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", begin, *map(str, pipes), *command],
+            pass_fds=pipes,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for end in (here, there, *pipes):
+            os.close(end)
         self._rest = b""
         self._count = 0
         self.events: list[dict[str, Any]] = []

@@ -12,7 +12,9 @@ from pulsar.io.product.reader import Run
 from pulsar.io.product.writer import ProductWriter
 
 
-def many(run: Run, path: Path, count: int, *, belonging: int = 3, pulses: int = 200, seed: int = 1) -> Path:
+def many(
+    run: Run, path: Path, count: int, *, belonging: int = 3, pulses: int = 200, folded: int | None = None, seed: int = 1
+) -> Path:
     """Repeat the folded candidates of a run with other periods and DMs, and its pulses at other times.
 
     Parameters
@@ -27,6 +29,8 @@ def many(run: Run, path: Path, count: int, *, belonging: int = 3, pulses: int = 
         Rows that belong to each of them.
     pulses : int
         Single pulses, the first of which have their surroundings.
+    folded : int, optional
+        Folds that are written, of the first candidates; None: all.
     seed : int
     """
     rng = np.random.default_rng(seed)
@@ -59,8 +63,8 @@ def many(run: Run, path: Path, count: int, *, belonging: int = 3, pulses: int = 
         writer.observation(run.observation, problems=run.problems)
         writer.candidates(table)
         _pulses(run, writer, pulses, rng)
-        for ident, fold in folds.items():
-            writer.fold(ident, fold)
+        for ident in table["id"][:count][:folded]:
+            writer.fold(str(ident), folds[str(ident)])
         record = {key: value for key, value in run.provenance.items() if key != "stages"}
         writer.provenance({**record, "stages": run.provenance["stages"]})
     return path
