@@ -4,7 +4,7 @@
 
 RUN.h5 is the product of a real run, such as that of ``pulsar demo``: its folds are repeated with other periods, DMs and
 noise (`tests/reference/many.py`) until there are enough. Needs Chromium. Times in the browser are those of one process
-on this machine, from the start of loading until the lists are there, and from an action until the page is laid out anew.
+on this machine, from the start of loading until the lists are there, and from an action until the page is laid out.
 """
 
 import argparse

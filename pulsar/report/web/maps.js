@@ -85,14 +85,17 @@ class PointMap {
     pen.clearRect(0, 0, width, height);
     this.axes(pen, colour);
     const flags = this.list.columns.findIndex(c => c.key === "rfi_flags");
+    // What the filter leaves out stays faint; what belongs to another row is not shown unless it is listed.
     const seen = row => this.list.view[row.place] === row;
-    for (const row of this.points) if (!seen(row)) this.dot(pen, row, null, colour("--faint"));
+    for (const row of this.points) if (!seen(row) && !row.belongs) this.dot(pen, row, null, colour("--faint"));
+    pen.globalAlpha = 0.8;
     for (const row of [...this.list.view].reverse()) {
       if (row.m[0] === null || row.m[1] === null) continue;
       // Flagged rows are hollow: told apart without colours, too.
       if (row.c[flags] !== "") this.dot(pen, row, null, colour("--flagged"));
       else this.dot(pen, row, colour("--point"), colour("--card"));
     }
+    pen.globalAlpha = 1;
     if (this.list.current && this.points.includes(this.list.current)) {
       const [x, y] = this.place(this.list.current);
       pen.strokeStyle = colour("--ink");
