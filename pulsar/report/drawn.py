@@ -105,7 +105,7 @@ class _Desk:
     def __init__(self, runs: Sequence[Run], vector: str) -> None:
         self._runs, self._vector = runs, vector
         self._rows: dict[tuple[int, str], dict[str, Any]] = {}
-        self._sheets = [new_sheet(*size, sheet.RESOLUTION) for size in (sheet.SIZE, pulse.SIZE)]
+        self._sheets = [new_sheet(*size, sheet.RESOLUTION, few=True) for size in (sheet.SIZE, pulse.SIZE)]
 
     def _row(self, task: Task) -> dict[str, Any]:
         name = "single_pulses" if task.pulse else "candidates"

@@ -42,6 +42,8 @@ VECTOR: Final = ("pdf", "svg")
 class Sheet(Figure):
     """A figure that shows itself in a notebook, whatever the plotting backend there."""
 
+    few_colours: bool = False
+
     @cached_property
     def labels(self) -> "Labels":
         """Its texts and ticks."""
@@ -159,13 +161,6 @@ class Canvas(FigureCanvasAgg):
             make: Any = _Renderer
             self.renderer = make(*size)
         return self.renderer
-
-
-def new_sheet(width: float, height: float, dpi: float = DPI) -> Sheet:
-    """An empty sheet [inches]."""
-    figure = Sheet(figsize=(width, height), dpi=dpi, facecolor="white")
-    Canvas(figure)
-    return figure
 
 
 class Labels(Artist):
@@ -312,17 +307,29 @@ def _locator(most: int) -> MaxNLocator:
     return MaxNLocator(most)
 
 
+def new_sheet(width: float, height: float, dpi: float = DPI, *, few: bool = False) -> Sheet:
+    """An empty sheet [inches]; `few`: only of the colours named here, so that its PNG is small."""
+    figure = Sheet(figsize=(width, height), dpi=dpi, facecolor="white")
+    figure.few_colours = few
+    Canvas(figure)
+    return figure
+
+
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, of the colours of our pictures."""
+    """The figure as PNG."""
     canvas: Any = figure.canvas if isinstance(figure.canvas, Canvas) else Canvas(figure)
     canvas.draw()
-    pixels = np.ascontiguousarray(canvas.buffer_rgba()).view("<u4")[..., 0]
+    pixels = np.ascontiguousarray(canvas.buffer_rgba())
+    buffer = io.BytesIO()
+    if not getattr(figure, "few_colours", False):
+        Image.fromarray(pixels[..., :3]).save(buffer, format="PNG")
+        return buffer.getvalue()
     palette, nearest = _palette()
     # Five bits of red, green and blue.
-    colours = ((pixels & 0xF8) << 7) | ((pixels >> 6) & 0x3E0) | ((pixels >> 19) & 0x1F)
+    packed = pixels.view("<u4")[..., 0]
+    colours = ((packed & 0xF8) << 7) | ((packed >> 6) & 0x3E0) | ((packed >> 19) & 0x1F)
     image = Image.fromarray(nearest.take(colours), mode="P")
     image.putpalette(palette.tobytes())
-    buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=7, compress_type=zlib.Z_FILTERED)
     return buffer.getvalue()
 
@@ -336,9 +343,7 @@ def _palette() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     for colour, count in ((INK, 4), (SOFT, 3), (ACCENT, 3), (FILL, 3), ("#000000", 4)):
         ramps.append(white + np.linspace(0, 1, count)[:, None] * (np.array(to_rgb(colour)) - white))
     ramps.append(np.array([to_rgb(c) for c in (EMPTY, "#eef2f7", "#b4bdca", "#fadfcc", "#eccfbd")]))
-    # A coarse cube for all else, such as the colours of reasons in a mask.
-    cube = np.stack(np.meshgrid(*[np.linspace(0, 1, n) for n in (3, 4, 3)], indexing="ij"), axis=-1).reshape(-1, 3)
-    colours = np.concatenate([*ramps, cube])[:256]
+    colours = np.concatenate(ramps)
     palette = np.zeros((256, 3), dtype=np.uint8)
     palette[: len(colours)] = np.round(255 * colours)
     level = np.arange(32) * 255.0 / 31.0

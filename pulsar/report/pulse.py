@@ -50,7 +50,7 @@ def plot_pulse(
     Sheet
         A matplotlib figure that displays itself in notebooks.
     """
-    figure = new_sheet(*SIZE, RESOLUTION)
+    figure = new_sheet(*SIZE, RESOLUTION, few=True)
     draw(figure, cutout, pulse or {}, header, title)
     if path is not None:
         save(figure, Path(path))

@@ -71,7 +71,7 @@ def plot(
     Sheet
         A matplotlib figure that displays itself in notebooks.
     """
-    figure = new_sheet(*SIZE, RESOLUTION)
+    figure = new_sheet(*SIZE, RESOLUTION, few=True)
     draw(figure, fold, candidate or {}, header, title)
     if path is not None:
         save(figure, Path(path))
@@ -180,7 +180,9 @@ def _summed(
     """
     rows = np.asarray(data, dtype=np.float64)
     most, nbins = rows.shape
-    wanted = min(most, max(_FEWEST_ROWS, int((fold.snr / _ROW_SNR) ** 2) if math.isfinite(fold.snr) else most))
+    wanted = min(
+        most, max(_FEWEST_ROWS, int(min(abs(fold.snr) / _ROW_SNR, 1e3) ** 2) if math.isfinite(fold.snr) else most)
+    )
     together = max(1, most // wanted)
     first = np.arange(0, most, together)
     # What was not observed, or masked throughout, is 0.
@@ -189,8 +191,10 @@ def _summed(
     total = np.add.reduceat(np.where(np.isfinite(rows) & live[:, None], rows, 0.0), first, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         total = np.where(count[:, None] > 0, total / np.sqrt(count)[:, None], math.nan)
-    wide = max(1, int(fold.width * nbins / (3 if together > 1 else 4))) if math.isfinite(fold.width) else 1
-    while nbins % wide or nbins // wide < _FEWEST_BINS:
+    wide = (
+        max(1, int(min(abs(fold.width), 1.0) * nbins / (3 if together > 1 else 4))) if math.isfinite(fold.width) else 1
+    )
+    while wide > 1 and (nbins % wide or nbins // wide < _FEWEST_BINS):
         wide -= 1
     return total.reshape(len(first), -1, wide).sum(axis=2) / math.sqrt(wide), np.append(edges[first], edges[-1])
 
@@ -239,7 +243,9 @@ def growth(fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     nbins = rows.shape[1]
     live = np.maximum(np.cumsum(np.any(rows != 0.0, axis=1)), 1)
     profiles = np.cumsum(rows, axis=0) / np.sqrt(live)[:, None]
-    width = int(np.clip(round(fold.width * nbins), 1, nbins - 1))
+    if nbins < 2 or not math.isfinite(fold.width + fold.phase):
+        return np.full(len(rows), math.nan), np.full(len(rows), math.nan)
+    width = int(np.clip(round(min(abs(fold.width), 1.0) * nbins), 1, nbins - 1))
     first = round((fold.phase % 1.0) * nbins - 0.5 * width)
     inside = profiles[:, (first + np.arange(width)) % nbins].sum(axis=1)
     # Mean of 0 and noise of 1: the boxcar S/N of a profile whose mean is taken away.
@@ -321,9 +327,12 @@ def _plane(labels: Labels, axes: Axes, fold: Fold) -> None:
         _line(axes, [best - wide, best + wide], [now, now], "white", 1.2)
     if math.isfinite(tall):
         _line(axes, [best, best], [now - tall, now + tall], "white", 1.2)
-    for x0, y0, marker in ((0.0, was, "x"), (best, now, "o")):
+    # The cross reaches beyond the disc that may lie on it.
+    for x0, y0, marker, size in ((0.0, was, "x", 11), (best, now, "o", 6)):
         axes.add_artist(
-            Line2D([x0], [y0], color="white", marker=marker, markerfacecolor=ACCENT, markersize=7, markeredgewidth=1.5)
+            Line2D(
+                [x0], [y0], color="white", marker=marker, markerfacecolor=ACCENT, markersize=size, markeredgewidth=1.5
+            )
         )
     known = values[np.isfinite(values)]
     span = f", S/N {known.min():.0f}–{known.max():.0f}" if known.size else ""

@@ -30,8 +30,11 @@ class PointMap {
     this.canvas = list.find(".plane canvas");
     this.tip = list.find(".tip");
     this.points = list.all.filter(row => row.m[0] !== null && row.m[1] !== null && !(logarithmic && row.m[0] <= 0));
+    // Of one DM, as in a dedispersed series, the strength is told instead.
+    this.up = new Set(this.points.map(row => row.m[1])).size > 1 ? 1 : 2;
+    this.points = this.points.filter(row => row.m[this.up] !== null);
     const ends = values => values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
-    const [low, high] = ends(this.points.map(row => row.m[0])), [dmLow, dmHigh] = ends(this.points.map(row => row.m[1]));
+    const [low, high] = ends(this.points.map(row => row.m[0])), [dmLow, dmHigh] = ends(this.points.map(row => row.m[this.up]));
     const wide = logarithmic ? [low / 1.15, high * 1.15] : [low - 0.02 * (high - low || 1), high + 0.02 * (high - low || 1)];
     const room = 0.06 * (dmHigh - dmLow || 1);
     this.x = wide;
@@ -56,7 +59,7 @@ class PointMap {
   place(row) {
     const [low, high] = this.x, across = this.logarithmic ? Math.log(row.m[0] / low) / Math.log(high / low)
       : (row.m[0] - low) / (high - low);
-    const part = (row.m[1] - this.y[0]) / (this.y[1] - this.y[0]), up = this.root ? Math.sqrt(Math.max(part, 0)) : part;
+    const part = (row.m[this.up] - this.y[0]) / (this.y[1] - this.y[0]), up = this.root ? Math.sqrt(Math.max(part, 0)) : part;
     return [MARGIN.left + across * (this.width - MARGIN.left - MARGIN.right),
       this.height - MARGIN.bottom - up * (this.height - MARGIN.top - MARGIN.bottom)];
   }
@@ -90,7 +93,7 @@ class PointMap {
     for (const row of this.points) if (!seen(row) && !row.belongs) this.dot(pen, row, null, colour("--faint"));
     pen.globalAlpha = 0.8;
     for (const row of [...this.list.view].reverse()) {
-      if (row.m[0] === null || row.m[1] === null) continue;
+      if (row.m[0] === null || row.m[this.up] === null) continue;
       // Flagged rows are hollow: told apart without colours, too.
       if (row.c[flags] !== "") this.dot(pen, row, null, colour("--flagged"));
       else this.dot(pen, row, colour("--point"), colour("--card"));
@@ -122,7 +125,7 @@ class PointMap {
     pen.beginPath();
     pen.textAlign = "center";
     for (const [value, told] of roundTicks(...this.x, Math.max(3, this.width / 110), this.logarithmic)) {
-      const [x] = this.place({ m: [value, this.y[0]] });
+      const [x] = this.place({ m: [value, this.y[0], this.y[0]] });
       pen.moveTo(x, MARGIN.top);
       pen.lineTo(x, bottom);
       if (x < right - 30) pen.fillText(told, x, bottom + 14);
@@ -132,7 +135,7 @@ class PointMap {
     // Between 0 and the first round number lies half of the axis, or more.
     if (this.root && levels.length > 1) levels.push(...[0.1, 0.3].map(f => [f * levels[1][0], String(Number((f * levels[1][0]).toPrecision(2)))]));
     for (const [value, told] of levels) {
-      const [, y] = this.place({ m: [this.x[0], value] });
+      const [, y] = this.place({ m: [this.x[0], value, value] });
       pen.moveTo(MARGIN.left, y);
       pen.lineTo(right, y);
       pen.fillText(told, MARGIN.left - 5, y + 4);
@@ -143,7 +146,7 @@ class PointMap {
     pen.translate(11, MARGIN.top + (bottom - MARGIN.top) / 2);
     pen.rotate(-Math.PI / 2);
     pen.textAlign = "center";
-    pen.fillText("DM", 0, 0);
+    pen.fillText(this.up === 1 ? "DM" : "S/N", 0, 0);
     pen.restore();
   }
 
@@ -161,7 +164,7 @@ class PointMap {
     const [left, top] = [event.offsetX, event.offsetY];
     let best = null, least = 14;
     for (const row of this.list.view) {
-      if (row.m[0] === null || row.m[1] === null) continue;
+      if (row.m[0] === null || row.m[this.up] === null) continue;
       const [x, y] = this.place(row), far = Math.hypot(x - left, y - top) - 0.5 * this.size(row);
       if (far < least) [best, least] = [row, far];
     }
@@ -201,9 +204,10 @@ class PointMap {
     }
     const [low, bottom] = this.values(Math.min(x0, x1), Math.max(y0, y1));
     const [high, top] = this.values(Math.max(x0, x1), Math.min(y0, y1));
-    const kept = this.list.input.value.replace(new RegExp(`(^| )(${this.across}|dm)=\\S*`, "g"), "").trim();
+    const up = this.up === 1 ? "dm" : "snr";
+    const kept = this.list.input.value.replace(new RegExp(`(^| )(${this.across}|${up})=\\S*`, "g"), "").trim();
     const digits = value => Number(value.toPrecision(5));
-    this.list.input.value = `${kept} ${this.across}=${digits(low)}..${digits(high)} dm=${digits(bottom)}..${digits(top)}`.trim();
+    this.list.input.value = `${kept} ${this.across}=${digits(low)}..${digits(high)} ${up}=${digits(bottom)}..${digits(top)}`.trim();
     this.list.refresh();
   }
 }
