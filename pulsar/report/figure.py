@@ -258,6 +258,22 @@ def _properties(size: float, bold: bool) -> FontProperties:
     return FontProperties(size=size, weight="bold" if bold else "normal")
 
 
+#: Beyond it a number is no measurement, and its square overflows what pictures are reckoned in.
+_LARGEST: Final = 1e15
+
+
+def tame(values: NDArray[Any]) -> NDArray[Any]:
+    """Values in which what no measurement gives is NaN."""
+    data = np.asarray(values, dtype=np.float64)
+    return np.where(np.abs(data) < _LARGEST, data, math.nan)
+
+
+def rising(values: NDArray[Any]) -> bool:
+    """Whether all are finite and go one way, as an axis does."""
+    data = tame(values)
+    return bool(np.all(np.diff(data) > 0) or np.all(np.diff(data) < 0)) if np.all(np.isfinite(data)) else False
+
+
 class Scale:
     """One axis: from where to where it goes, what it says, and where its ticks are.
 
@@ -278,7 +294,7 @@ class Scale:
         self, low: float, high: float, label: str = "", most: int = 4, *, at: Any = None, told: bool = True
     ) -> None:
         self.low, self.high, self.label = float(low), float(high), label
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low != self.high):
+        if not (abs(self.low) < _LARGEST and abs(self.high) < _LARGEST and self.low != self.high):
             self.low, self.high = 0.0, 1.0
         self._most, self._at, self._told = most, at, told
 

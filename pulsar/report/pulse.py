@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import printable
-from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, SOFT, Labels, Scale, Sheet, new_sheet, save
+from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, SOFT, Labels, Scale, Sheet, new_sheet, rising, save, tame
 from pulsar.report.sheet import LETTERS, RESOLUTION, columns, extremes
 from pulsar.report.words import finite, judged, observed, pulse_numbers
 
@@ -65,14 +65,18 @@ def draw(
     _title(labels, cutout, row, header, title)
     ntime = cutout.spectrum.shape[1]
     scale, unit = (1e3, "ms") if cutout.tsamp * ntime < 2.0 else (1.0, "s")
-    edges = scale * (cutout.start - cutout.time + cutout.tsamp * np.arange(ntime + 1))
-    dispersed = len(cutout.dms) > 1 and cutout.dms[-1] > cutout.dms[0]
+    start, step = cutout.start - cutout.time, cutout.tsamp
+    # Products of others may hold anything: what is no axis is counted.
+    edges = scale * (start + step * np.arange(ntime + 1)) if abs(start) < 1e9 and 0 < step < 1e6 else None
+    edges = np.arange(ntime + 1, dtype=np.float64) if edges is None or not rising(edges) else edges
+    freqs = cutout.freqs if rising(cutout.freqs) else np.arange(len(cutout.freqs), dtype=np.float64)
+    dispersed = len(cutout.dms) > 1 and rising(cutout.dms)
     # Of one channel there is no DM: its series takes the whole width.
     width = 0.41 if dispersed else 0.905
     _profile(labels, figure.panel((0.08, 0.76, width, 0.12)), cutout, edges, scale)
     time = Scale(edges[0], edges[-1], f"time at {cutout.fref:.5g} MHz [{unit}]", 6)
     spectrum = figure.panel((0.08, 0.32, width, 0.43))
-    _image(labels, spectrum, cutout.spectrum, _edges(cutout.freqs), time, "frequency [MHz]", "", 98.0)
+    _image(labels, spectrum, cutout.spectrum, _edges(freqs), time, "frequency [MHz]", "", 98.0)
     if dispersed:
         plane = figure.panel((0.59, 0.32, 0.395, 0.56))
         _image(labels, plane, cutout.plane, _edges(cutout.dms), time, "DM [pc/cm³]", "DM and time", 99.9)
@@ -96,9 +100,9 @@ def _title(
 
 
 def _profile(labels: Labels, axes: Axes, cutout: PulseCutout, edges: NDArray[np.float64], scale: float) -> None:
-    data = cutout.profile.astype(np.float64)
+    data = tame(cutout.profile)
     low, high = extremes(data)
-    half = 0.5 * cutout.width * scale
+    half = 0.5 * cutout.width * scale if 0.0 < cutout.width < 1e9 else 0.0
     axes.add_artist(Rectangle((edges[0], -1.0), edges[-1] - edges[0], 2.0, color="#eef2f7", linewidth=0))
     axes.add_artist(Rectangle((-half, low), 2.0 * half, high - low, color=ACCENT, alpha=0.18, linewidth=0))
     axes.add_artist(Line2D(np.repeat(edges, 2)[1:-1], np.repeat(data, 2), color=INK, linewidth=1.1))
@@ -116,7 +120,7 @@ def _image(
     heading: str,
     percentile: float,
 ) -> None:
-    values = np.asarray(data, dtype=np.float64)
+    values = tame(data)
     known = values[np.isfinite(values)]
     low, high = np.percentile(known, [2.0, percentile]) if known.size else (0.0, 1.0)
     if y[0] > y[-1]:

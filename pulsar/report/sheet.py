@@ -3,6 +3,7 @@
 import math
 import textwrap
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,21 @@ from pulsar.constants import DAY
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.text import printable
-from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, PLANE, SOFT, Labels, Scale, Sheet, new_sheet, save
+from pulsar.report.figure import (
+    ACCENT,
+    EMPTY,
+    INK,
+    PAPER,
+    PLANE,
+    SOFT,
+    Labels,
+    Scale,
+    Sheet,
+    new_sheet,
+    rising,
+    save,
+    tame,
+)
 from pulsar.report.words import Lines, finite, numbers, observed, verdict
 
 #: Size of a sheet [inches]: wide enough for the numbers, and readable beside the list on a small screen.
@@ -80,6 +95,7 @@ def plot(
 
 def draw(figure: Sheet, fold: Fold, row: Mapping[str, Any], header: Header | None, title: str | None = None) -> None:
     """Draw a fold on an empty sheet of this size; the rest as for :func:`plot`."""
+    fold = _drawable(fold)
     labels = figure.labels
     _title(labels, fold, row, header, title)
     time, unit = _time_axis(fold.time_edges)
@@ -95,6 +111,35 @@ def draw(figure: Sheet, fold: Fold, row: Mapping[str, Any], header: Header | Non
     columns(labels, lines[:half], 0.02, 0.108)
     columns(labels, lines[half:], 0.3, 0.388)
     columns(labels, verdict(fold, row), 0.6, 0.7, LETTERS)
+
+
+def _drawable(fold: Fold) -> Fold:
+    """The fold with axes that are some, and nothing beyond what is measured: products of others may hold anything."""
+    edges = fold.time_edges if rising(fold.time_edges) else np.arange(len(fold.time_edges), dtype=np.float64)
+    plane = np.ptp(tame(fold.freq_offsets)) > 0 and rising(fold.freq_offsets) and rising(1.0 / _turns(fold))
+    offsets = fold.freq_offsets if plane else np.zeros(1)
+    return replace(
+        fold,
+        width=fold.width if 0.0 < fold.width <= 1.0 else math.nan,
+        phase=fold.phase if abs(fold.phase) < 1e6 else math.nan,
+        profile=tame(fold.profile),
+        time_phase=tame(fold.time_phase),
+        freq_phase=tame(fold.freq_phase),
+        time_edges=edges,
+        band_freqs=fold.band_freqs if rising(fold.band_freqs) else np.full(1, math.nan),
+        dms=fold.dms if rising(fold.dms) else np.zeros(1),
+        dm_snr=tame(fold.dm_snr),
+        dm_expected=tame(fold.dm_expected),
+        freq_offsets=offsets,
+        fdot_offsets=fold.fdot_offsets if rising(fold.fdot_offsets) else np.zeros(1),
+        p_pdot=tame(fold.p_pdot),
+    )
+
+
+def _turns(fold: Fold) -> NDArray[np.float64]:
+    """Frequencies of the plane [Hz], NaN where they are none of a pulsar."""
+    freqs = fold.before.freq + np.asarray(fold.freq_offsets, dtype=np.float64)
+    return np.where((freqs > 1e-9) & (freqs < 1e9), freqs, math.nan)
 
 
 def _panels(fold: Fold) -> list[Callable[[Labels, Axes, Fold], None]]:
@@ -312,7 +357,7 @@ def _plane(labels: Labels, axes: Axes, fold: Fold) -> None:
     freq = fold.before.freq
     periods, best, label = _periods(fold)
     derivatives = -(fold.before.fdot + fold.fdot_offsets) / freq**2
-    power = math.floor(math.log10(max(float(np.max(np.abs(derivatives))), 1e-300)))
+    power = math.floor(math.log10(max(float(np.max(np.abs(derivatives))), 1e-100)))
     scale = 10.0**-power
     # Both run against the frequency offsets.
     x, y = periods[::-1], derivatives[::-1] * scale

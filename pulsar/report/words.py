@@ -96,6 +96,9 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
         Of the observation of the row.
     """
     freq, fdot, dm = fold.after.freq, fold.after.fdot, fold.after.dm
+    if not 1e-9 < freq < 1e9:
+        # Products of others may hold anything.
+        return [("frequency", f"{freq:.6g} Hz")]
     accel, accel_err = -C * fdot / freq, C * fold.fdot_err / freq
     # Of data that are barycentred already it is not topocentric.
     frame = "P bary" if header is not None and header.barycentric else "P topo"
@@ -203,7 +206,7 @@ def w50(profile: NDArray[Any], width: float, phase: float) -> float:
     """
     n = len(profile)
     data = np.asarray(profile, dtype=np.float64)
-    if n < 4 or not (math.isfinite(width) and math.isfinite(phase) and np.all(np.isfinite(data))):
+    if n < 4 or not (0.0 < width <= 1.0 and math.isfinite(phase) and np.all(np.isfinite(data)) and np.ptp(data) > 0):
         return math.nan
     smooth = max(1, round(width * n / 3))
     kernel = np.zeros(n)

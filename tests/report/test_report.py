@@ -351,3 +351,30 @@ def test_a_sheet_of_an_observation_that_nobody_has_recorded() -> None:
     assert line.split("   ·   ") == [
         "unnamed source", "unknown telescope, beam 4", f"MJD {start:.6f}", f"{fold.tobs:.5g} s"
     ]  # fmt: skip
+
+
+#: What a damaged product, or one of another program, may hold in place of a number.
+STRANGE = (np.nan, np.inf, -np.inf, 0.0, -1.0, 1e30)
+
+
+@pytest.mark.parametrize("name", ["profile", "time_phase", "freq_phase", "dms", "dm_snr", "p_pdot"])
+@pytest.mark.parametrize("value", STRANGE)
+def test_arrays_of_strange_numbers_are_drawn(name: str, value: float) -> None:
+    fold = make_fold(1)
+    assert plot(replace(fold, **{name: np.full_like(getattr(fold, name), value)}))._repr_png_().startswith(PNG)
+
+
+@pytest.mark.parametrize("name", ["time_edges", "band_freqs", "freq_offsets", "fdot_offsets"])
+@pytest.mark.parametrize("value", STRANGE)
+def test_axes_that_are_none_are_drawn(name: str, value: float) -> None:
+    fold = make_fold(1)
+    axis = getattr(fold, name).copy()
+    axis[-1] = value
+    for strange in (axis, np.full_like(axis, value)):
+        assert plot(replace(fold, **{name: strange}))._repr_png_().startswith(PNG)
+
+
+@pytest.mark.parametrize("name", ["snr", "width", "phase", "freq_err", "fdot_err", "dm_err", "chi2_red", "epoch"])
+@pytest.mark.parametrize("value", STRANGE)
+def test_strange_numbers_are_drawn(name: str, value: float) -> None:
+    assert plot(replace(make_fold(1), **{name: value}), {}, make_header())._repr_png_().startswith(PNG)
