@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import zlib
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -20,6 +19,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
+
+from pulsar.data.unfinished import write_whole
 
 INK: Final = "#14213d"
 #: Vermilion beside dark blue: told apart by every kind of colour vision (Okabe and Ito 2008).
@@ -394,12 +395,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write the figure, whole or not at all: as PDF or SVG where the name ends so, else as PNG."""
     kind = path.suffix.lower().removeprefix(".")
     data = drawn_as(figure, kind) if kind in VECTOR else png(figure)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, data)
 
 
 def style(axes: Axes, heading: str) -> None:

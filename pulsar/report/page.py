@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import os
 import re
 import struct
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from pulsar.data.flags import FLAGS
 from pulsar.data.header import Header
 from pulsar.data.text import printable
+from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import Run
@@ -310,11 +310,7 @@ def _forget(sheets: Path, written: set[str]) -> None:
 
 
 def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_whole(path, data)
     except OSError as error:
         raise PulsarError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -89,7 +89,10 @@ def _title(
     labels: Labels, cutout: PulseCutout, row: Mapping[str, Any], header: Header | None, title: str | None
 ) -> None:
     labels.add(0.02, 0.95, printable(title or str(row.get("id") or "Pulse")), -15)
-    facts = [f"DM {cutout.dm:.5g}", f"width {1e3 * cutout.width:.3g} ms"]
+    facts = [f"DM {cutout.dm:.5g}"]
+    # Of a stretch that nobody called a pulse there is none.
+    if finite(cutout.width):
+        facts.append(f"width {1e3 * cutout.width:.3g} ms")
     if finite(row.get("snr")):
         facts.insert(0, f"S/N {row['snr']:.1f}")
     if finite(row.get("score")):

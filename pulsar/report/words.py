@@ -183,7 +183,8 @@ def pulse_numbers(cutout: PulseCutout, row: Mapping[str, Any], header: Header | 
     lines.append(("DM", f"{value_error(row.get('dm', cutout.dm), row.get('dm_err', math.nan))} pc/cm³"))
     if finite(row.get("snr")):
         lines.append(("S/N", f"{row['snr']:.1f}"))
-    lines.append(("width", f"{1e3 * cutout.width:.3g} ms"))
+    if finite(cutout.width):
+        lines.append(("width", f"{1e3 * cutout.width:.3g} ms"))
     if finite(row.get("sigma")):
         lines.append(("significance", f"{row['sigma']:.1f} σ after all trials"))
     if row.get("ndetections"):
