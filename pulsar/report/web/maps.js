@@ -1,5 +1,5 @@
 "use strict";
-// Rows of a list as points over period and DM, or time and DM: to point at, to choose, and to draw a box for the filter.
+// Rows of a list as points over period and DM, or time and DM: to point at, to choose, to draw a box for the filter.
 
 const MARGIN = { left: 52, right: 12, top: 8, bottom: 30 };
 
@@ -34,8 +34,9 @@ class PointMap {
     this.up = new Set(this.points.map(row => row.m[1])).size > 1 ? 1 : 2;
     this.points = this.points.filter(row => row.m[this.up] !== null);
     const ends = values => values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
-    const [low, high] = ends(this.points.map(row => row.m[0])), [dmLow, dmHigh] = ends(this.points.map(row => row.m[this.up]));
-    const wide = logarithmic ? [low / 1.15, high * 1.15] : [low - 0.02 * (high - low || 1), high + 0.02 * (high - low || 1)];
+    const [low, high] = ends(this.points.map(row => row.m[0]));
+    const [dmLow, dmHigh] = ends(this.points.map(row => row.m[this.up]));
+    const more = 0.02 * (high - low || 1), wide = logarithmic ? [low / 1.15, high * 1.15] : [low - more, high + more];
     const room = 0.06 * (dmHigh - dmLow || 1);
     this.x = wide;
     // The square root spreads small DMs, where most pulsars are.
@@ -59,7 +60,8 @@ class PointMap {
   place(row) {
     const [low, high] = this.x, across = this.logarithmic ? Math.log(row.m[0] / low) / Math.log(high / low)
       : (row.m[0] - low) / (high - low);
-    const part = (row.m[this.up] - this.y[0]) / (this.y[1] - this.y[0]), up = this.root ? Math.sqrt(Math.max(part, 0)) : part;
+    const part = (row.m[this.up] - this.y[0]) / (this.y[1] - this.y[0]);
+    const up = this.root ? Math.sqrt(Math.max(part, 0)) : part;
     return [MARGIN.left + across * (this.width - MARGIN.left - MARGIN.right),
       this.height - MARGIN.bottom - up * (this.height - MARGIN.top - MARGIN.bottom)];
   }
@@ -133,7 +135,11 @@ class PointMap {
     pen.textAlign = "right";
     const levels = roundTicks(...this.y, 4, false);
     // Between 0 and the first round number lies half of the axis, or more.
-    if (this.root && levels.length > 1) levels.push(...[0.1, 0.3].map(f => [f * levels[1][0], String(Number((f * levels[1][0]).toPrecision(2)))]));
+    if (this.root && levels.length > 1) {
+      for (const value of [0.1 * levels[1][0], 0.3 * levels[1][0]]) {
+        levels.push([value, String(Number(value.toPrecision(2)))]);
+      }
+    }
     for (const [value, told] of levels) {
       const [, y] = this.place({ m: [this.x[0], value, value] });
       pen.moveTo(MARGIN.left, y);
@@ -207,7 +213,8 @@ class PointMap {
     const up = this.up === 1 ? "dm" : "snr";
     const kept = this.list.input.value.replace(new RegExp(`(^| )(${this.across}|${up})=\\S*`, "g"), "").trim();
     const digits = value => Number(value.toPrecision(5));
-    this.list.input.value = `${kept} ${this.across}=${digits(low)}..${digits(high)} ${up}=${digits(bottom)}..${digits(top)}`.trim();
+    const span = (name, from, to) => `${name}=${digits(from)}..${digits(to)}`;
+    this.list.input.value = `${kept} ${span(this.across, low, high)} ${span(up, bottom, top)}`.trim();
     this.list.refresh();
   }
 }

@@ -1,6 +1,6 @@
 "use strict";
 // The page: its lists, the sheet beside them, keys, theme. A server that keeps judgements sets window.pulsarLabels =
-// { get(uid) -> { label, note } or undefined, set(uid, { label, note }) } before this script; without it nothing is judged.
+// { get(uid) -> { label, note } or undefined, set(uid, { label, note }) } before this script; else nothing is judged.
 
 const LABELS = { p: "pulsar", i: "interference", k: "known", n: "noise", u: "unsure" };
 const began = performance.now();
@@ -45,7 +45,8 @@ function fillSheet(list, row) {
     : element("p", { className: "soft" }, "No sheet was drawn of this row.");
   byId("sheet-picture").replaceChildren(picture);
   const facts = row.d || list.columns.map((c, at) => [c.title, c.text ? row.c[at] : row.c[at][1]]).filter(f => f[1]);
-  byId("sheet-facts").replaceChildren(...facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));
+  const pairs = facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
+  byId("sheet-facts").replaceChildren(...pairs);
   byId("sheet-more").replaceChildren(...belongings(list, row));
   fillLabels(row);
   byId("sheet").scrollTop = 0;
@@ -67,17 +68,21 @@ function belongings(list, row) {
   if (own.length) {
     made.push(element("h3", {}, `${own.length} that belong to it`));
     const shown = ["id", "period", "dm", "snr", "sigma"].map(key => list.columns.findIndex(c => c.key === key));
-    const head = element("tr", {}, ...shown.map(at => element("th", { scope: "col" }, list.columns[at].title)), element("th", { scope: "col", className: "text" }, "what it is"));
+    const head = element("tr", {}, ...shown.map(at => element("th", { scope: "col" }, list.columns[at].title)),
+      element("th", { scope: "col", className: "text" }, "what it is"));
     const lines = own.map(other => element("tr", {}, ...shown.map((at, i) => {
       const told = list.columns[at].text ? other.c[at] : other.c[at][1];
       return i ? element("td", {}, told) : element("td", {}, link(told, () => list.select(other, true)));
     }), element("td", { className: "text" }, other.r)));
-    made.push(element("div", { className: "wide" }, element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines))));
+    const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...lines));
+    made.push(element("div", { className: "wide" }, table));
   }
-  const pulses = lists.get("pulses"), of = pulses ? pulses.columns.findIndex(c => c.key === "source") : -1;
-  if (list.id === "candidates" && pulses && data.tables.length && pulses.all.some(p => p.c[of] === row.c[list.columns.findIndex(c => c.key === "id")])) {
+  const pulses = list.id === "candidates" && lists.get("pulses");
+  const of = pulses ? pulses.columns.findIndex(c => c.key === "source") : -1;
+  const ident = row.c[list.columns.findIndex(c => c.key === "id")];
+  if (of >= 0 && pulses.all.some(pulse => pulse.c[of] === ident)) {
     made.push(element("p", {}, link("Its single pulses", () => {
-      pulses.input.value = `source=${row.c[list.columns.findIndex(c => c.key === "id")]}`;
+      pulses.input.value = `source=${ident}`;
       pulses.refresh();
       location.hash = "pulses";
     })));
@@ -126,7 +131,8 @@ const links = [...document.querySelectorAll(".parts a")];
 let seen = null;
 
 function part() {
-  const wanted = location.hash.slice(1), row = [...lists.values()].map(list => [list, list.all.find(r => r.i === wanted)]).find(f => f[1]);
+  const wanted = location.hash.slice(1);
+  const row = [...lists.values()].map(list => [list, list.all.find(r => r.i === wanted)]).find(found => found[1]);
   seen = row ? row[0].id : parts.some(p => p.id === wanted) ? wanted : seen || parts[0].id;
   for (const one of parts) one.hidden = one.id !== seen;
   for (const one of links) {

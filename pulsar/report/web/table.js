@@ -74,7 +74,8 @@ class List {
     this.changed = () => {};
     this.headings();
     this.input.addEventListener("input", () => this.refresh());
-    for (const box of section.querySelectorAll(".bar [type=checkbox]")) box.addEventListener("change", () => this.refresh());
+    const boxes = section.querySelectorAll(".bar [type=checkbox]");
+    for (const box of boxes) box.addEventListener("change", () => this.refresh());
     this.find(".filter-clear").addEventListener("click", () => this.clear());
     this.scroll.addEventListener("scroll", () => this.fill(), { passive: true });
     this.body.addEventListener("click", event => {
@@ -133,7 +134,8 @@ class List {
     const checked = name => { const box = this.find(name); return box !== null && box.checked; };
     const clean = checked(".filter-clean"), every = checked(".filter-all");
     const flags = this.columns.findIndex(c => c.key === "rfi_flags");
-    this.view = this.all.filter(row => (every || !row.belongs) && !(clean && row.c[flags] !== "") && (!test || test(row)));
+    const flagged = row => flags >= 0 && row.c[flags] !== "";
+    this.view = this.all.filter(row => (every || !row.belongs) && !(clean && flagged(row)) && (!test || test(row)));
     if (this.order) this.view.sort((a, b) => this.compared(a, b));
     this.view.forEach((row, place) => { row.place = place; });
     const listed = every ? this.all.length : this.all.filter(row => !row.belongs).length;
@@ -204,7 +206,8 @@ class List {
   }
 
   move(step) {
-    const here = this.current && this.view[this.current.place] === this.current ? this.current.place : step > 0 ? -1 : 0;
+    const listed = this.current && this.view[this.current.place] === this.current;
+    const here = listed ? this.current.place : step > 0 ? -1 : 0;
     this.select(this.view[Math.max(0, Math.min(this.view.length - 1, here + step))]);
   }
 }
