@@ -73,12 +73,12 @@ def draw(
     dispersed = len(cutout.dms) > 1 and rising(cutout.dms)
     # Of one channel there is no DM: its series takes the whole width.
     width = 0.41 if dispersed else 0.905
-    _profile(labels, figure.panel((0.08, 0.76, width, 0.12)), cutout, edges, scale)
+    _profile(labels, figure.panel((0.08, 0.76, width, 0.105)), cutout, edges, scale)
     time = Scale(edges[0], edges[-1], f"time at {cutout.fref:.5g} MHz [{unit}]", 6)
     spectrum = figure.panel((0.08, 0.32, width, 0.43))
     _image(labels, spectrum, cutout.spectrum, _edges(freqs), time, "frequency [MHz]", "", 98.0)
     if dispersed:
-        plane = figure.panel((0.59, 0.32, 0.395, 0.56))
+        plane = figure.panel((0.59, 0.32, 0.395, 0.545))
         _image(labels, plane, cutout.plane, _edges(cutout.dms), time, "DM [pc/cm³]", "DM and time", 99.9)
         plane.add_artist(Line2D(edges[[0, -1]], [cutout.dm] * 2, color=ACCENT, linewidth=0.8, linestyle=":"))
     columns(labels, pulse_numbers(cutout, row, header), 0.02, 0.13, top=0.2)

@@ -99,7 +99,7 @@ def draw(figure: Sheet, fold: Fold, row: Mapping[str, Any], header: Header | Non
     labels = figure.labels
     _title(labels, fold, row, header, title)
     time, unit = _time_axis(fold.time_edges)
-    _profile(labels, figure.panel((0.08, 0.79, 0.265, 0.098)), fold)
+    _profile(labels, figure.panel((0.08, 0.79, 0.265, 0.09)), fold)
     image = _summed(fold.time_phase, time, fold)
     _image(labels, figure.panel((0.08, 0.325, 0.265, 0.46)), *image, fold.phase, unit)
     _growth(labels, figure.panel((0.355, 0.325, 0.085, 0.46)), fold, time)
@@ -156,7 +156,7 @@ def _panels(fold: Fold) -> list[Callable[[Labels, Axes, Fold], None]]:
 
 def _boxes(count: int) -> list[Box]:
     """Where the panels stand, so that none is left empty."""
-    left, width, bottom, top = 0.53, 0.455, 0.325, 0.888
+    left, width, bottom, top = 0.53, 0.455, 0.325, 0.88
     if count == 3:
         return [
             (left, bottom, 0.185, top - bottom),
