@@ -6,29 +6,10 @@ from typing import Annotated
 import typer
 
 from pulsar.cli.console import check_not_input, out
-from pulsar.cli.options import (
-    RA,
-    Debug,
-    Dec,
-    Files,
-    LogLevel,
-    Mask,
-    Memory,
-    NoRfi,
-    Overwrite,
-    Preset,
-    Quiet,
-    Sets,
-    Threads,
-    Zap,
-    ZeroDM,
-    effective_config,
-    position,
-    progress_mode,
-    uncleaned,
-)
+from pulsar.cli.options import RA, Common, Dec, Files, NoRfi, position, shared, uncleaned
 
 
+@shared
 def command(
     files: Files,
     dms: Annotated[
@@ -51,36 +32,17 @@ def command(
     no_rfi: NoRfi = False,
     ra: RA = None,
     dec: Dec = None,
-    config: Preset = None,
-    sets: Sets = None,
-    zap: Zap = None,
-    mask: Mask = None,
-    zerodm: ZeroDM = None,
-    threads: Threads = None,
-    memory: Memory = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    *,
+    common: Common,
 ) -> None:
     """Write the series of an observation at one DM or several: cleaned, of noise 1, at the highest channel."""
-    settings = effective_config(
-        config,
-        sets,
-        zap=zap,
-        zerodm=zerodm,
-        rfi__mask=mask,
-        run__threads=threads,
-        run__memory=memory,
-        **position(ra, dec),
-        **uncleaned(no_rfi),
-    )
+    settings = common.settings(**position(ra, dec), **uncleaned(no_rfi))
     from pulsar.io.series_writer import series_paths
     from pulsar.pipeline.series import dedisperse_files, series_names
 
     for name in series_names(output, sorted(set(dms))):
         for path in series_paths(name):
-            check_not_input(path, [*files, *([] if mask is None else [Path(mask)])])
+            check_not_input(path, common.inputs(files))
     written = dedisperse_files(
         files,
         dms,
@@ -88,8 +50,8 @@ def command(
         output,
         downsample=downsample,
         barycentre=bary,
-        overwrite=overwrite,
-        progress=progress_mode(quiet, log_level),
+        overwrite=common.overwrite,
+        progress=common.progress(),
     )
     for path in written:
         out(str(path))

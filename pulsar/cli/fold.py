@@ -9,23 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pulsar.cli.console import check_not_input, note, write_text
-from pulsar.cli.options import (
-    Debug,
-    Files,
-    LogLevel,
-    Mask,
-    Memory,
-    Overwrite,
-    Preset,
-    Quiet,
-    Sets,
-    Threads,
-    Zap,
-    ZeroDM,
-    effective_config,
-    period_seconds,
-    progress_mode,
-)
+from pulsar.cli.options import Common, Files, period_seconds, shared
 from pulsar.cli.tables import print_candidates
 
 if TYPE_CHECKING:
@@ -33,6 +17,7 @@ if TYPE_CHECKING:
     from pulsar.pipeline.folding import Ephemeris, FromPar
 
 
+@shared
 def command(
     files: Files,
     output: Annotated[
@@ -99,40 +84,21 @@ def command(
             show_default="the profile of the fold",
         ),
     ] = None,
-    config: Preset = None,
-    sets: Sets = None,
-    zap: Zap = None,
-    mask: Mask = None,
-    zerodm: ZeroDM = None,
-    threads: Threads = None,
-    memory: Memory = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    *,
+    common: Common,
 ) -> None:
     """Fold an observation with a period and DM, by an ephemeris, or with the candidates of a run; and refine them."""
-    settings = effective_config(
-        config,
-        sets,
-        zap=zap,
-        zerodm=zerodm,
-        rfi__mask=mask,
-        run__threads=threads,
-        run__memory=memory,
-        fold__nbins=nbins,
-        fold__nsubints=nsub,
-    )
+    settings = common.settings(fold__nbins=nbins, fold__nsubints=nsub)
     wanted = ephemerides(period, dm, accel, epoch, candidates, idents, par, files=files, config=settings)
     from pulsar.errors import ConfigError, DataError
     from pulsar.handover.toas import LEAST_SNR, read_template, tim_text, toas_of
     from pulsar.io.product.writer import check_output
 
-    check_output(output, overwrite=overwrite)
+    check_output(output, overwrite=common.overwrite)
     if toas is not None:
         if len(wanted) != 1:
             raise ConfigError(f"--toas {toas}: times of arrival are of one pulsar, {len(wanted)} are to be folded")
-        check_output(toas, overwrite=overwrite)
+        check_output(toas, overwrite=common.overwrite)
         check_not_input(toas, [*files, *(par or []), output])
     elif template is not None:
         raise ConfigError(f"--template {template}: goes with --toas X.tim")
@@ -142,8 +108,10 @@ def command(
 
     from pulsar.pipeline.folding import fold_files
 
-    progress = progress_mode(quiet, log_level)
-    run = fold_files(files, wanted, settings, output, fit=refine, overwrite=overwrite, argv=sys.argv, progress=progress)
+    progress = common.progress()
+    run = fold_files(
+        files, wanted, settings, output, fit=refine, overwrite=common.overwrite, argv=sys.argv, progress=progress
+    )
     print_candidates(run.rows("candidates"))
     if toas is not None:
         ident = run.ids[0]
@@ -151,7 +119,7 @@ def command(
         if not times:
             raise DataError(f"{toas}: no pulse is strong enough (S/N {LEAST_SNR:g}) for a time of arrival")
         name = str(run.candidate(ident)["known_source"]) or ident
-        write_text(toas, tim_text(times, run.observation, name), overwrite=overwrite)
+        write_text(toas, tim_text(times, run.observation, name), overwrite=common.overwrite)
         if len(times) < ntoas:
             progress.message(
                 f"{toas}: {len(times)} of {ntoas} times of arrival: the others are below S/N {LEAST_SNR:g}"

@@ -1,9 +1,11 @@
 """The options that many commands share, and the configuration that they mean."""
 
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
@@ -107,6 +109,67 @@ LogLevel = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options of every command that reads the samples of an observation and writes a file; see :func:`shared`."""
+
+    config: Preset = None
+    sets: Sets = None
+    zap: Zap = None
+    mask: Mask = None
+    zerodm: ZeroDM = None
+    threads: Threads = None
+    memory: Memory = None
+    overwrite: Overwrite = False
+    quiet: Quiet = False
+    log_level: LogLevel = None
+    debug: Debug = False
+
+    def settings(self, **more: Any) -> "Config":
+        """The configuration that they mean; `more` holds ``section__key=value``."""
+        return effective_config(
+            self.config,
+            self.sets,
+            zap=self.zap,
+            zerodm=self.zerodm,
+            rfi__mask=self.mask,
+            run__threads=self.threads,
+            run__memory=self.memory,
+            **more,
+        )
+
+    def inputs(self, files: Sequence[Path]) -> list[Path]:
+        """What is read: the files, and the mask that the command line names."""
+        return [*files, *([] if self.mask is None else [Path(self.mask)])]
+
+    def progress(self) -> "Progress":
+        """The display that they ask for."""
+        return progress_mode(self.quiet, self.log_level)
+
+
+def shared(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of :class:`Common`: typer sees each of them in place of its parameter `common`."""
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(Common, include_extras=True)
+    del hints["common"], hints["return"]
+    names = [field.name for field in fields(Common)]
+    defaults = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
+    defaults |= {field.name: field.default for field in fields(Common)}
+
+    def called(**given: Any) -> None:
+        common = Common(**{name: given.pop(name) for name in names})
+        command(**given, common=common)
+
+    vars(called)["__signature__"] = inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
+            for name, hint in hints.items()
+        ]
+    )
+    called.__annotations__ = hints
+    called.__doc__ = command.__doc__
+    return called
 
 
 def searches(

@@ -8,23 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_not_input, out
-from pulsar.cli.options import (
-    Debug,
-    Files,
-    Json,
-    LogLevel,
-    Mask,
-    Memory,
-    Overwrite,
-    Preset,
-    Quiet,
-    Sets,
-    Threads,
-    Zap,
-    ZeroDM,
-    effective_config,
-    progress_mode,
-)
+from pulsar.cli.options import Common, Files, Json, shared
 from pulsar.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -34,46 +18,36 @@ if TYPE_CHECKING:
 _LISTED = 10
 
 
+@shared
 def command(
     files: Files,
     output: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="MASK.h5", help="Mask file to write.", show_default="none")
     ] = None,
-    config: Preset = None,
-    sets: Sets = None,
-    zap: Zap = None,
-    mask: Mask = None,
-    zerodm: ZeroDM = None,
     picture: Annotated[
         Path | None, typer.Option("--plot", metavar="PNG", help="Draw mask, statistics and spectrum.")
     ] = None,
-    threads: Threads = None,
-    memory: Memory = None,
     as_json: Json = False,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    *,
+    common: Common,
 ) -> None:
     """Make the mask of an observation, say what is lost and why, and save it for ``--mask`` of other commands."""
-    settings = effective_config(
-        config, sets, zap=zap, zerodm=zerodm, rfi__mask=mask, run__threads=threads, run__memory=memory
-    )
+    settings = common.settings()
     from pulsar.errors import ConfigError
     from pulsar.io.product.writer import check_output
 
     if picture is not None and picture.suffix.lower() != ".png":
         raise ConfigError(f"--plot {picture}: the picture is a PNG: end its name in .png")
     for path in (path for path in (output, picture) if path is not None):
-        check_output(path, overwrite=overwrite)
-        check_not_input(path, [*files, *([] if mask is None else [Path(mask)])])
+        check_output(path, overwrite=common.overwrite)
+        check_not_input(path, common.inputs(files))
     if picture is not None and output is not None:
         check_not_input(picture, [output])
 
     from pulsar.pipeline.rfi import make_rfi
 
-    progress = progress_mode(quiet, log_level)
-    made = make_rfi(files, settings, output, overwrite=overwrite, argv=sys.argv, progress=progress)
+    progress = common.progress()
+    made = make_rfi(files, settings, output, overwrite=common.overwrite, argv=sys.argv, progress=progress)
     if picture is not None:
         with progress.stage("plot"):
             made.plot(picture)

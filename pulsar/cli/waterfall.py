@@ -6,26 +6,10 @@ from typing import Annotated
 import typer
 
 from pulsar.cli.console import check_not_input, out, write_bytes
-from pulsar.cli.options import (
-    Debug,
-    Files,
-    LogLevel,
-    Mask,
-    Memory,
-    NoRfi,
-    Overwrite,
-    Preset,
-    Quiet,
-    Sets,
-    Threads,
-    Zap,
-    ZeroDM,
-    effective_config,
-    progress_mode,
-    uncleaned,
-)
+from pulsar.cli.options import Common, Files, NoRfi, shared, uncleaned
 
 
+@shared
 def command(
     files: Files,
     time: Annotated[
@@ -46,36 +30,18 @@ def command(
         ),
     ] = None,
     no_rfi: NoRfi = False,
-    config: Preset = None,
-    sets: Sets = None,
-    zap: Zap = None,
-    mask: Mask = None,
-    zerodm: ZeroDM = None,
-    threads: Threads = None,
-    memory: Memory = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    *,
+    common: Common,
 ) -> None:
     """Draw a stretch of an observation: its spectrum, the series of it, and how that fades away from the DM."""
-    settings = effective_config(
-        config,
-        sets,
-        zap=zap,
-        zerodm=zerodm,
-        rfi__mask=mask,
-        run__threads=threads,
-        run__memory=memory,
-        **uncleaned(no_rfi),
-    )
+    settings = common.settings(**uncleaned(no_rfi))
     from pulsar.errors import ConfigError
     from pulsar.io.product.writer import check_output
 
     path = output if output is not None else Path(f"{files[0].stem}_{time:g}s.png")
     if path.suffix.lower() not in (".png", ".npy"):
         raise ConfigError(f"--out {path}: expected a name that ends in .png or .npy")
-    check_output(path, overwrite=overwrite)
+    check_output(path, overwrite=common.overwrite)
     check_not_input(path, files)
 
     import io
@@ -84,12 +50,12 @@ def command(
 
     from pulsar.pipeline.waterfall import waterfall
 
-    progress = progress_mode(quiet, log_level)
+    progress = common.progress()
     cutout, header = waterfall(files, time, dm, settings, length=length, nbands=nbands, progress=progress)
     if path.suffix.lower() == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, cutout.spectrum)
-        write_bytes(path, buffer.getvalue(), overwrite=overwrite)
+        write_bytes(path, buffer.getvalue(), overwrite=common.overwrite)
         first, last = float(cutout.freqs[0]), float(cutout.freqs[-1])
         progress.message(
             f"{path}: {cutout.spectrum.shape[0]} bands from {first:.6g} to {last:.6g} MHz, "
