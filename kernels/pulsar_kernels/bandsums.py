@@ -200,6 +200,7 @@ def sum_band(
     stash: NDArray[np.int16],
 ) -> None:
     """Sums of one band for all groups, samples `start` ... `start` + n - 1, into ``stash[:, lane, :n]``."""
+    # Many arguments: data, tables and results are the caller's arrays, each of another shape.
     lo, hi, first_row, end_row, first, count = band[0], band[1], band[2], band[3], band[4], band[5]
     ngroups, stride = stash.shape[0], stash.shape[2]
     tabled = end_row > first_row

@@ -111,6 +111,7 @@ def link(
     parent : ndarray of int64, shape (n,)
         Filled with the peak of every event's group.
     """
+    # Many arguments: columns of a table, an array each, and what is filled.
     n = time.shape[0]
     ndms = dms.shape[0]
     lo = np.empty(n, np.float64)
@@ -258,6 +259,7 @@ def absorb(
     owner : ndarray of int64, shape (m,)
         Filled with the group that each is part of.
     """
+    # Many arguments: columns of a table, an array each, and what is filled.
     m = peaks.shape[0]
     times = np.empty(m, np.float64)
     explained = np.zeros(m, np.float64)
@@ -403,6 +405,7 @@ def describe(
         DM at the top of a parabola through S/N^2; rms difference from the expected S/N, in sigma; DMs at which it must
         be seen, and how many of those it is seen at; S/N at the lowest DM, and that expected there.
     """
+    # Many arguments: columns of a table, an array each, and what is filled.
     ndms = dms.shape[0]
     top = np.zeros(ndms, np.float64)
     for g in range(peak.shape[0]):

@@ -362,6 +362,7 @@ def correlate(
     at : int
         Where the first of the 2 (hi - lo) rows goes, a multiple of 16.
     """
+    # Many arguments: data, tables and results are the caller's arrays, each of another shape.
     n = block.step.shape[1]
     size = ELEMENT * slots(n)
     pitch = 2 * groups

@@ -153,6 +153,7 @@ def _collect(
     hits: NDArray[np.int64],
 ) -> int:
     """Enter the sums of one vector that are above their limits; a cell keeps the highest."""
+    # Many arguments: what the loops of `sum_rows` hold, handed on as it is.
     for lane in range(WIDE):
         j = offset + lane - centre
         if j < -reach or j > reach:
@@ -232,6 +233,7 @@ def sum_rows(
     int
         Hits there are then.
     """
+    # Many arguments: data, tables and results are the caller's arrays, each of another shape.
     nstages = rows.shape[0]
     places = np.empty(1 << nstages >> 1, np.int64)
     before = found

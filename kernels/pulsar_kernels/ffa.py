@@ -352,6 +352,7 @@ def search_periods(
     snrs : ndarray of float32, shape (ntrials, nwidths), or (0, 0)
         Filled with the S/N of every width, if there is room; then `limit` must be -inf.
     """
+    # Many arguments: data, tables and results are the caller's arrays, each of another shape.
     nwidths = widths.shape[0]
     widest = 1
     for k in range(nwidths):

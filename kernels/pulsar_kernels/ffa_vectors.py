@@ -73,6 +73,7 @@ def sum_rows(
     shift_d: int,
 ) -> None:
     """Sum of four rows, each read from its own shift (0 ... bins - 1) on, into ``out[to:]``."""
+    # Many arguments: vector instructions take arrays and numbers, which stay in registers; no tuples.
     total = np.zeros((2, bins), np.int64)
     for k, (at, shift) in enumerate(((a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))):
         total[k // 2] += np.roll(data[at : at + bins], -shift)
@@ -146,6 +147,7 @@ def sum_first_rows(
     shift_d: int,
 ) -> None:
     """Sum of the first `count` of four rows of a series, each from its own shift (0 ... 3, the first 0) on."""
+    # Many arguments: vector instructions take arrays and numbers, which stay in registers; no tuples.
     total = np.zeros((2, bins), np.int64)
     for k, (at, shift) in enumerate(((a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))[:count]):
         total[k // 2] += np.roll(data[at : at + bins], -shift)

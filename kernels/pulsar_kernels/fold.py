@@ -357,6 +357,7 @@ def fold_bands(
     acc : ndarray of int32, shape (ncands, nslots, LANES), or (ncands, nslots, 1) for one row
         Folded sums, overwritten; those of lanes without a band are undefined.
     """
+    # Many arguments: data, tables and results are the caller's arrays, each of another shape.
     nslots, width = acc.shape[1], acc.shape[2]
     stride = stash.shape[2]
     tile = stride - LANE_GAP

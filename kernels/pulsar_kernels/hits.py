@@ -221,6 +221,8 @@ def select(
     int
         Number kept.
     """
+    # Long: the steps to a hit share a dozen small arrays, which parts of it would have to be handed one by one.
+    # Many arguments: data, tables and results are the caller's arrays, each of another shape.
     top = int(limits[1])
     bands = np.empty((top, band_samples(extent[1] + _FAR[1], extent[2] + _FAR[2])), np.complex128)
     about = np.empty((top, 3), np.float64)

@@ -152,6 +152,7 @@ def _boxes_32(
     Only those of more than `form` elements count. Bit k of the value returned is set for the start ``at + k``. Sums
     are saturated.
     """
+    # Many arguments: vector instructions take arrays and numbers, which stay in registers; no tuples.
     limits = (t1, t2, t3, t4, t5, t6, t7, t8)
     total = np.zeros(_LANES, np.int64)
     above = np.zeros(_LANES, bool)

@@ -196,6 +196,7 @@ def add_periodic(
     first_null : int
         Rotation of ``nulls[0]``.
     """
+    # Many arguments: columns of a table, an array each, and what is filled.
     nchans, nsamps = data.shape
     nbins = cumulative.shape[1] - 1
     half = SEGMENT // 2

@@ -149,6 +149,8 @@ def choose_rows(
     int
         Number of rows, or -1 if the capacity is too small.
     """
+    # Long: the loops share two dozen small arrays and numbers, which parts of it would have to be handed one by one.
+    # Many arguments: data, tables and results are the caller's arrays, each of another shape.
     ndms = dms.size
     nbelow = below_count.size
     channels = below_rowid.shape[0] == 0
@@ -524,6 +526,7 @@ def tree_tile(
     out : ndarray of int16, shape (ndms, >= out_column + nout)
         Result, written from `out_column` on.
     """
+    # Many arguments: data, tables and results are the caller's arrays, each of another shape.
     widest = 4
     for op in range(kind.size):
         widest = max(widest, ptr[op + 1] - ptr[op])

@@ -191,6 +191,7 @@ def unpack(
     out : ndarray of uint8 or uint16, flat
         Channel c of the file, time t at ``c * stride + t`` (``(nchans - 1 - c) * stride + t`` with `reverse`).
     """
+    # Many arguments: how samples lie in a file takes so many numbers, and none goes with another.
     per = 8 // nbits
     nchans = ncols * per
     bytes_out = out.view(np.uint8)
@@ -258,6 +259,7 @@ def unpack_scaled(
     offset : ndarray of float32, shape (nchans,)
         Sum over polarisations, in the order of the file.
     """
+    # Many arguments: how samples lie in a file takes so many numbers, and none goes with another.
     per = 8 // nbits
     nchans = ncols * per
     mask = np.uint8((1 << nbits) - 1)

@@ -286,6 +286,7 @@ def fold(
     DataError
         A file cannot be read, or nothing is left after masking.
     """
+    # Many arguments: each is an option of the user's, by name, with a default and its own words above.
     from pulsar.folding.refine import refine as refined
     from pulsar.io.series_set import SeriesSet
     from pulsar.pipeline.folding import Ephemeris, FromPar, fold_cubes

@@ -131,6 +131,7 @@ def search_accel(
     DataError
         The series is too short.
     """
+    # Many arguments: each is an option of the user's, by name, with a default and its own words above.
     from pulsar.searches.accel import AccelSearch
 
     series = _series("search_accel", data, tsamp)

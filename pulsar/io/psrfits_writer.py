@@ -74,6 +74,7 @@ class PsrfitsWriter:
         zero_off: float | None = None,
         signint: bool = False,
     ) -> None:
+        # Many arguments: keys of the header, by name, each with its default.
         n = header.nchans
         if nbits not in DEPTHS:
             raise ValueError(f"nbits must be one of {DEPTHS}, not {nbits}")

@@ -154,6 +154,7 @@ def cluster(
     DataError
         If an event is at a DM that is not there.
     """
+    # Many arguments: columns of a table, an array each.
     from pulsar_kernels import clusters
 
     dms = np.ascontiguousarray(dms, dtype=np.float64)

@@ -153,6 +153,7 @@ def inject(
     DataError
         The observation is a dedispersed series, or no channel varies.
     """
+    # Many arguments: each is an option of the user's, by name, with a default and its own words above.
     from pulsar.io.sigproc import FilterbankWriter
 
     path = Path(path)

@@ -184,6 +184,7 @@ def write_psrfits(
     ConfigError
         A file exists, or `npol` and `pol_type` do not fit.
     """
+    # Many arguments: what PSRFITS files may differ in, by name, each with its default.
     from pulsar.io.psrfits import PsrfitsWriter
 
     path = Path(path)
