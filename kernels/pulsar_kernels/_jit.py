@@ -123,9 +123,9 @@ def kernel(
             "error_model": "numpy",
             "no_cfunc_wrapper": True,
             "no_cpython_wrapper": lean,
+            # Said in either case: numba has a function that does not say compiled as the first that happens to call it.
+            "fastmath": set(REORDER) if reorder else False,
         }
-        if reorder:
-            options["fastmath"] = set(REORDER)
         if inline:
             options["inline"] = "always"
         compiled: Callable[P, R] = (_Helper if lean else _Kernel)(py_func=func, targetoptions=options)
