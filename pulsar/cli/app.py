@@ -28,6 +28,7 @@ from pulsar.cli import (
     search,
     sift,
     simulate,
+    view,
     waterfall,
     why,
 )
@@ -123,6 +124,7 @@ app.command("dedisperse")(dedisperse.command)
 app.command("waterfall")(waterfall.command)
 app.command("export")(export.command)
 app.command("report")(report.command)
+app.command("view")(view.command)
 app.command("why")(why.command)
 app.command("simulate")(simulate.command)
 app.command("inject")(inject.command)

@@ -85,7 +85,7 @@ def draw_all(
     wanted = cores() if workers is None else workers
     wanted = min(wanted, len(tasks) // _WORTH) if workers is None else wanted
     if wanted <= 1:
-        desk = _Desk(runs, vector)
+        desk = Desk(runs, vector)
         for task in tasks:
             yield desk.draw(task)
             if tick is not None:
@@ -99,10 +99,22 @@ def draw_all(
                 tick(1)
 
 
-class _Desk:
-    """What a process needs to draw sheets of some runs: tables are read, and sheets made, once."""
+def size_of(task: Task) -> list[int]:
+    """Width and height of a sheet [pixels], before it is drawn."""
+    return [round(inches * sheet.RESOLUTION) for inches in (pulse.SIZE if task.pulse else sheet.SIZE)]
 
-    def __init__(self, runs: Sequence[Run], vector: str) -> None:
+
+class Desk:
+    """What a process needs to draw sheets of some runs, one at a time: tables are read, and sheets made, once.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    vector : {"", "pdf", "svg"}
+        A format in which they are drawn, too.
+    """
+
+    def __init__(self, runs: Sequence[Run], vector: str = "") -> None:
         self._runs, self._vector = runs, vector
         self._rows: dict[tuple[int, str], dict[str, Any]] = {}
         self._sheets = [new_sheet(*size, sheet.RESOLUTION, few=True) for size in (sheet.SIZE, pulse.SIZE)]
@@ -136,12 +148,12 @@ class _Desk:
         return Drawn(packed_sheet(paper, self._vector), lines, told)
 
 
-_desk: _Desk | None = None
+_desk: Desk | None = None
 
 
 def _begin(runs: Sequence[Run], vector: str) -> None:
     global _desk
-    _desk = _Desk(runs, vector)
+    _desk = Desk(runs, vector)
 
 
 def _draw(task: Task) -> Drawn:

@@ -20,9 +20,10 @@ from pulsar.data.header import Header
 from pulsar.data.text import printable
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, PulsarError
+from pulsar.io.labels import Labels, uid_of
 from pulsar.io.product.provenance import software_version
 from pulsar.io.product.reader import Run
-from pulsar.report.drawn import Drawn, Task, draw_all
+from pulsar.report.drawn import Drawn, Task, draw_all, size_of
 from pulsar.report.rows import fields, headings
 from pulsar.report.summary import sources, summary
 from pulsar.report.words import position
@@ -42,6 +43,7 @@ class _Content:
 
     names: list[str]
     merged: bool
+    labels: Labels = field(default_factory=Labels)
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=lambda: {name: [] for name in _TITLES})
     images: dict[str, str] = field(default_factory=dict)
 
@@ -49,6 +51,10 @@ class _Content:
     def several(self) -> bool:
         """Whether there are several runs, so that each row has to say of which it is."""
         return len(self.names) > 1
+
+    def key(self, task: Task) -> str:
+        """Name of a row in the page, and of its sheet."""
+        return f"{self.names[task.run]}-{task.ident}" if self.several else task.ident
 
 
 def write_report(
@@ -58,6 +64,7 @@ def write_report(
     top: int | None = None,
     one_file: bool = False,
     vector: str = "",
+    labels: Labels | None = None,
     workers: int | None = None,
     tick: Callable[[float], None] | None = None,
 ) -> Path:
@@ -75,6 +82,8 @@ def write_report(
         The sheets are in the page, which can be sent as it is.
     vector : {"", "pdf", "svg"}
         The sheets in this format, too.
+    labels : Labels, optional
+        Judgements, which the list shows.
     workers : int, optional
         Processes that draw; None: one a core.
     tick : callable, optional
@@ -97,13 +106,12 @@ def write_report(
             sheets.mkdir(exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: the folder of the report cannot be made: {error.strerror}") from error
-    names = _run_names(runs)
-    content = _Content(names, len(runs) > 1 or runs[0].is_merged)
+    content = _Content(_run_names(runs), len(runs) > 1 or runs[0].is_merged, labels or Labels())
     tasks = tasks_of(runs, top)
     drawn: dict[tuple[int, str], dict[str, Any]] = {}
     written: set[str] = set()
     for task, sheet in zip(tasks, draw_all(runs, tasks, vector=vector, workers=workers, tick=tick), strict=True):
-        key = f"{names[task.run]}-{task.ident}" if content.several else task.ident
+        key = content.key(task)
         for kind, image in sheet.image.items():
             if kind == "png" and one_file:
                 content.images[key] = base64.b64encode(image).decode()
@@ -117,6 +125,41 @@ def write_report(
     target = folder / "index.html"
     _replace(target, _text(runs, content).encode())
     return target
+
+
+@dataclass(frozen=True)
+class Served:
+    """A page whose sheets are drawn when they are asked for.
+
+    Attributes
+    ----------
+    text : str
+        The page.
+    sheets : dict of str to Task
+        By the address of each sheet, from that of the page.
+    """
+
+    text: str
+    sheets: dict[str, Task]
+
+
+def served_page(runs: Sequence[Run], scripts: Sequence[str] = (), style: str = "") -> Served:
+    """A page for a server.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    scripts : sequence of str
+        Run before those of the page.
+    style : str
+        After that of the page.
+    """
+    content = _Content(_run_names(runs), len(runs) > 1 or runs[0].is_merged)
+    sheets = {f"{SHEETS}/{content.key(task)}.png": task for task in tasks_of(runs, None)}
+    drawn = {(task.run, task.ident): {"s": path, "z": size_of(task), "a": ""} for path, task in sheets.items()}
+    for number in range(len(runs)):
+        _gather(content, runs, number, drawn)
+    return Served(_text(runs, content, scripts, style), sheets)
 
 
 def tasks_of(runs: Sequence[Run], top: int | None) -> list[Task]:
@@ -165,7 +208,7 @@ def _gather(content: _Content, runs: Sequence[Run], number: int, drawn: Mapping[
             content.rows[table].append(
                 {
                     "i": printable(prefix + ident),
-                    "u": printable(str(values.get("uid", ""))),
+                    "u": "" if header is None else uid_of(values),
                     "o": printable(prefix + values["harmonic_of"]) if values.get("harmonic_of") else "",
                     "r": printable(str(values.get("relation", ""))),
                     "w": "" if header is None else _where(values, header),
@@ -206,7 +249,7 @@ def _sheet(drawn: Drawn, path: str) -> dict[str, Any]:
     }
 
 
-def _text(runs: Sequence[Run], content: _Content) -> str:
+def _text(runs: Sequence[Run], content: _Content, before: Sequence[str] = (), style: str = "") -> str:
     """The page."""
     title = f"{len(runs)} runs" if content.several else sources(runs[0]) or content.names[0]
     tables = [
@@ -227,8 +270,11 @@ def _text(runs: Sequence[Run], content: _Content) -> str:
     for one in summaries:
         if one["mask"]:
             one["mask"]["data"] = base64.b64encode(one["mask"].pop("image")).decode()
-    scripts = [_part(name) for name in _SCRIPTS]
+    scripts = [*before, *(_part(name) for name in _SCRIPTS)]
     data = {"tables": tables, "flags": {f.name: f.text for f in FLAGS}, "images": content.images}
+    told = {row["u"]: content.labels.told(row["u"]) for rows in content.rows.values() for row in rows}
+    if any(told.values()):
+        data["labels"] = {uid: text for uid, text in told.items() if text}
     return str(
         _environment()
         .from_string(_part("page.html.j2"))
@@ -240,7 +286,7 @@ def _text(runs: Sequence[Run], content: _Content) -> str:
             tables=[
                 {"id": t["id"], "title": t["title"], "count": sum(not row["o"] for row in t["rows"])} for t in tables
             ],
-            style=_part("page.css"),
+            style=_part("page.css") + style,
             scripts=scripts,
             policy=_policy(scripts),
             data=_json(data),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.candidate import CANDIDATE_COLUMNS, dtype_of
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.io.product.reader import Run
 from pulsar.io.product.writer import ProductWriter
@@ -37,11 +38,13 @@ def many(
     stored = run.rows("candidates")
     known = {str(row["id"]): row for row in stored}
     models = [(known[ident], run.fold(ident)) for ident in run.ids]
-    table = np.zeros(count * (1 + belonging), dtype=stored.dtype)
+    table = np.zeros(count * (1 + belonging), dtype=dtype_of(CANDIDATE_COLUMNS))
     folds: dict[str, Fold] = {}
     for i in range(count):
         row, fold = models[i % len(models)]
-        table[i] = row
+        # By name: texts of the product are only as wide as they have to be.
+        for name in stored.dtype.names or ():
+            table[i][name] = row[name]
         ident = f"c{i + 1:04d}"
         factor, shift = 10 ** rng.uniform(-0.6, 0.6), rng.gamma(1.0, 120.0)
         folds[ident] = _varied(fold, factor, shift, rng)

@@ -1,6 +1,7 @@
 "use strict";
 // The page: its lists, the sheet beside them, keys, theme. A server that keeps judgements sets window.pulsarLabels =
-// { get(uid) -> { label, note } or undefined, set(uid, { label, note }) } before this script; else nothing is judged.
+// { get(uid) -> { label, note, told, others } or undefined, set(uid, { label, note }) } before this script; else nothing
+// is judged.
 
 const LABELS = { p: "pulsar", i: "interference", k: "known", n: "noise", u: "unsure" };
 const began = performance.now();
@@ -10,8 +11,9 @@ const lists = new Map();
 const sheet = { list: null, row: null };
 
 function labelOf(row) {
-  const judged = window.pulsarLabels && window.pulsarLabels.get(row.u || row.i);
-  return judged ? judged.label || "" : "";
+  if (!window.pulsarLabels) return data.labels && data.labels[row.u] || "";
+  const judged = window.pulsarLabels.get(row.u || row.i);
+  return judged ? judged.told || judged.label || "" : "";
 }
 
 // A row in words: of a sheet what it measures, else what its place on the map says.
@@ -44,6 +46,13 @@ function fillSheet(list, row) {
     alt: `Plot sheet of ${row.i}: ${row.a}; its numbers stand below` })
     : element("p", { className: "soft" }, "No sheet was drawn of this row.");
   byId("sheet-picture").replaceChildren(picture);
+  // A server that draws sheets when they are asked for tells then what they say.
+  if (row.s && !row.d && window.pulsarSheet) {
+    window.pulsarSheet(row).then(told => {
+      Object.assign(row, told);
+      if (sheet.row === row && row.d) fillSheet(list, row);
+    });
+  }
   const facts = row.d || list.columns.map((c, at) => [c.title, c.text ? row.c[at] : row.c[at][1]]).filter(f => f[1]);
   const pairs = facts.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]);
   byId("sheet-facts").replaceChildren(...pairs);
@@ -103,7 +112,7 @@ function fillLabels(row) {
     button.setAttribute("aria-pressed", String(judged.label === label));
     button.addEventListener("click", () => judge(row, { ...window.pulsarLabels.get(row.u || row.i), label }));
     return button;
-  }), note);
+  }), note, ...(judged.others || []).map(told => element("p", { className: "soft" }, told)));
 }
 
 function judge(row, verdict) {

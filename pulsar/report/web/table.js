@@ -32,6 +32,11 @@ function holding(word) {
 }
 
 function condition(name, sign, value, columns) {
+  if (name === "label" && (window.pulsarLabels || data.labels)) {
+    const wanted = value.toLowerCase();
+    return { ":": row => labelOf(row).includes(wanted), "=": row => labelOf(row) === wanted,
+      "!=": row => labelOf(row) !== wanted }[sign] || null;
+  }
   const key = ALSO[name] && columns.some(c => c.key === ALSO[name]) ? ALSO[name] : name;
   const plain = text => text.toLowerCase().replace(/[^a-z]/g, "");
   const at = columns.findIndex(c => c.key === key || plain(c.title) === plain(name));
@@ -93,7 +98,7 @@ class List {
       button.addEventListener("click", () => this.sort(at));
       return cell;
     });
-    if (window.pulsarLabels) cells.push(element("th", { scope: "col", className: "text" }, "label"));
+    if (window.pulsarLabels || data.labels) cells.push(element("th", { scope: "col", className: "text" }, "label"));
     this.find("thead").append(element("tr", {}, ...cells));
   }
 
@@ -180,7 +185,7 @@ class List {
       if (column.key === "rfi_flags" && told) cell.title = told;
       line.append(cell);
     });
-    if (window.pulsarLabels) line.append(element("td", { className: "text label" }, labelOf(row)));
+    if (window.pulsarLabels || data.labels) line.append(element("td", { className: "text label" }, labelOf(row)));
     return line;
   }
 

@@ -1,0 +1,136 @@
+"""``pulsar view``: candidates judged in a browser."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pulsar.cli.console import note, out, write_text
+from pulsar.cli.options import Debug, Overwrite
+
+if TYPE_CHECKING:
+    from pulsar.io.product.reader import Run
+
+
+def command(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN.h5|NIGHT/...",
+            help="Products of `pulsar search`, or folders of them; with --merge files of judgements.",
+            show_default=False,
+        ),
+    ],
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels", metavar="FILE", help="Keep judgements in this file.", show_default="<RUN>.labels.ecsv"
+        ),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option("--by", metavar="NAME", help="Who judges.", show_default="the user's name")
+    ] = None,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port; 0: any that is free.")] = 0,
+    browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    merge: Annotated[bool, typer.Option("--merge", help="Put files of judgements into one (--out), and end.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Of --merge: file to write.", show_default=False)
+    ] = None,
+    overwrite: Overwrite = False,
+    _debug: Debug = False,
+) -> None:
+    """Show candidates on a page of this machine, and keep what you judge them to be, key by key."""
+    from pulsar.errors import ConfigError
+
+    if merge:
+        if output is None or labels is not None or by is not None or browse or port:
+            raise ConfigError("--merge takes files of judgements and --out FILE, and nothing else")
+        _merge(paths, output, overwrite=overwrite)
+        return
+    if output is not None or overwrite:
+        raise ConfigError("--out and --overwrite belong to --merge; judgements are kept in --labels FILE")
+    _serve(products_of(paths), labels, _name(by), port, browse=browse)
+
+
+def _merge(paths: Sequence[Path], output: Path, *, overwrite: bool) -> None:
+    from pulsar.io.labels import Labels, header, lines, read_labels
+
+    labels = Labels(entry for path in paths for entry in read_labels(path).entries)
+    merged = labels.merged()
+    write_text(output, header() + lines(merged), overwrite=overwrite)
+    uids = dict.fromkeys(entry.uid for entry in merged)
+    for uid in uids:
+        if labels.matches(uid, "disputed"):
+            one = next(iter(labels.of(uid).values()))
+            note(f"disputed: {one.product} {one.id} ({uid}): {labels.told(uid)}")
+    people = {entry.who for entry in merged}
+    out(f"{output}: {len(labels)} rows judged by {len(people)}: {', '.join(sorted(people))}")
+
+
+def _name(by: str | None) -> str:
+    import getpass
+
+    from pulsar.errors import ConfigError
+    from pulsar.io.labels import MOST_WHO, plain
+
+    if by is None:
+        try:
+            by = getpass.getuser()
+        except (OSError, KeyError):
+            raise ConfigError("this user has no name here; give --by NAME") from None
+    name = plain(by, MOST_WHO)
+    if not name:
+        raise ConfigError("--by: a name is needed")
+    return name
+
+
+def products_of(paths: Sequence[Path]) -> list["Run"]:
+    """Products, and those in folders; of a folder none that another one in it was merged from.
+
+    Raises
+    ------
+    ConfigError
+        A folder holds no product.
+    DataError
+        A file cannot be read.
+    """
+    from pulsar.errors import ConfigError, DataError
+    from pulsar.io.product.reader import read
+    from pulsar.triage.beside import merged_from
+
+    runs = {}
+    for path in paths:
+        if not path.is_dir():
+            runs[path.resolve()] = read(path)
+            continue
+        found = {}
+        for file in sorted(path.glob("*.h5")):
+            try:
+                found[file.resolve()] = read(file)
+            except DataError as error:
+                note(f"left out: {error}")
+        parts = {part.resolve() for run in found.values() for part in merged_from(run)}
+        whole = {file: run for file, run in found.items() if file not in parts}
+        if not whole:
+            raise ConfigError(f"{path}: no product of `pulsar search` (*.h5) is in this folder")
+        runs |= whole
+    return list(runs.values())
+
+
+def _serve(runs: Sequence["Run"], labels: Path | None, who: str, port: int, *, browse: bool) -> None:
+    import webbrowser
+
+    from pulsar.triage.server import Server
+    from pulsar.triage.site import Site
+
+    site = Site(runs, who, labels)
+    with Server(site, port) as server:
+        note(f"judged by {who}; keys: p pulsar, i interference, k known, n noise, u unsure; ? shows all. Ctrl-C ends.")
+        out(server.link)
+        if browse and not webbrowser.open(server.link):
+            note("no browser could be opened: open the link yourself")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            note("ended; all judgements are kept")

@@ -1,0 +1,223 @@
+"""The server of `pulsar view`: of this machine only, and only for who has the link.
+
+Any page in the same browser may send requests to a server on the loopback address, and a name that its owner points
+there (DNS rebinding) makes it the same origin. So the link holds a random token; the header Host has to be the address
+itself; a judgement has to come from a page of this server, as JSON; everything else is refused.
+"""
+
+import hmac
+import http
+import json
+import re
+import secrets
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar, Final, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+from pulsar.errors import ConfigError, PulsarError
+from pulsar.report.drawn import Drawn
+from pulsar.triage.site import as_json
+
+ADDRESS: Final = "127.0.0.1"
+#: Bytes of a judgement at most: ten times the longest note.
+MOST_BODY: Final = 1 << 16
+#: Seconds after which a connection on which nothing comes is closed.
+PATIENCE: Final = 30.0
+#: What a browser may do with anything but the page, whose own policy is stricter than nothing and stands in it.
+_NOTHING: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
+
+
+class Shown(Protocol):
+    """What a server shows; `pulsar.triage.site.Site` is it."""
+
+    page: bytes
+
+    def sheet(self, path: str) -> Drawn | None:
+        """A sheet."""
+
+    def labels(self) -> dict[str, Any]:
+        """All judgements."""
+
+    def keep(self, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Keep one."""
+
+    def beside(self, uid: str) -> dict[str, Any] | None:
+        """Rows like one."""
+
+
+class Server(ThreadingHTTPServer):
+    """Serves a page on the loopback address.
+
+    Parameters
+    ----------
+    site : Shown
+    port : int
+        0: any that is free.
+
+    Raises
+    ------
+    ConfigError
+        The port is taken, or not to be had.
+    """
+
+    daemon_threads = True
+    # Another server of this user on the same port would be met by old links.
+    allow_reuse_address = False
+
+    def __init__(self, site: Shown, port: int = 0) -> None:
+        self.site = site
+        self.token = secrets.token_urlsafe(24)
+        try:
+            super().__init__((ADDRESS, port), Handler)
+        except (OSError, OverflowError) as error:
+            told = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(f"port {port} of {ADDRESS} cannot be used: {told}; give another --port") from error
+        self.hosts = tuple(f"{name}:{self.server_port}" for name in (ADDRESS, "localhost"))
+
+    @property
+    def link(self) -> str:
+        """The address of the page, with its token."""
+        return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that goes away in the middle is no fault."""
+
+
+class Refused(Exception):
+    """A request that is not answered.
+
+    Parameters
+    ----------
+    status : HTTPStatus
+    told : str
+        Why.
+    """
+
+    def __init__(self, status: http.HTTPStatus, told: str) -> None:
+        super().__init__(told)
+        self.status = status
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers one connection."""
+
+    server: Server
+    protocol_version = "HTTP/1.1"
+    server_version = "pulsar"
+    sys_version = ""
+    timeout = PATIENCE
+    error_content_type = "text/plain; charset=utf-8"
+    error_message_format = "%(code)d %(message)s\n"
+    _kinds: ClassVar = {"html": "text/html; charset=utf-8", "json": "application/json", "png": "image/png"}
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing: the link would stand in it."""
+
+    def do_GET(self) -> None:
+        """Answer a request for the page, a sheet or the judgements."""
+        self._answer(self._shown)
+
+    def do_HEAD(self) -> None:
+        """Answer as GET, without the content."""
+        self._answer(self._shown)
+
+    def do_POST(self) -> None:
+        """Keep a judgement."""
+        self._answer(self._kept)
+
+    def _other(self) -> None:
+        def refuse(_path: str, _query: dict[str, list[str]]) -> tuple[str, bytes]:
+            raise Refused(http.HTTPStatus.METHOD_NOT_ALLOWED, "this method is not answered")
+
+        self._answer(refuse)
+
+    do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = _other
+
+    def _answer(self, ask: Any) -> None:
+        try:
+            kind, content = ask(*self._checked())
+        except Refused as refusal:
+            # What follows on this connection was not read.
+            self.close_connection = True
+            self._send(refusal.status, "json", as_json({"error": str(refusal)}))
+        except ConfigError as error:
+            self._send(http.HTTPStatus.BAD_REQUEST, "json", as_json({"error": str(error)}))
+        except PulsarError as error:
+            self._send(http.HTTPStatus.INSUFFICIENT_STORAGE, "json", as_json({"error": str(error)}))
+        else:
+            self._send(http.HTTPStatus.OK, kind, content)
+
+    def _checked(self) -> tuple[str, dict[str, list[str]]]:
+        """Path below the token and query of a request that may be answered."""
+        hosts = self.headers.get_all("Host", [])
+        if len(hosts) != 1 or hosts[0].strip().lower() not in self.server.hosts:
+            raise Refused(http.HTTPStatus.MISDIRECTED_REQUEST, "this server answers to its own address only")
+        origins = self.headers.get_all("Origin", [])
+        own = tuple(f"http://{host}" for host in self.server.hosts)
+        if len(origins) > 1 or any(origin not in own for origin in origins):
+            raise Refused(http.HTTPStatus.FORBIDDEN, "requests of other pages are not answered")
+        if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            raise Refused(http.HTTPStatus.FORBIDDEN, "requests of other pages are not answered")
+        if not self.path.startswith("/") or self.path.startswith("//"):
+            raise Refused(http.HTTPStatus.BAD_REQUEST, "this address is not understood")
+        parts = urlsplit(self.path)
+        _, token, *rest = parts.path.split("/", 2)
+        if not rest or not hmac.compare_digest(token.encode(), self.server.token.encode()):
+            raise Refused(http.HTTPStatus.NOT_FOUND, "no such page: use the link that `pulsar view` has printed")
+        return rest[0], parse_qs(parts.query, max_num_fields=4)
+
+    def _shown(self, path: str, query: dict[str, list[str]]) -> tuple[str, bytes]:
+        site = self.server.site
+        if path == "":
+            return "html", site.page
+        if path == "labels":
+            return "json", as_json(site.labels())
+        if path == "beside":
+            found = site.beside(query.get("uid", [""])[0])
+            if found is not None:
+                return "json", as_json(found)
+        name, _, kind = path.rpartition(".")
+        # Sheets are looked up among those that there are: no path leads to a file.
+        sheet = site.sheet(f"{name}.png") if kind in ("png", "json") else None
+        if sheet is None:
+            raise Refused(http.HTTPStatus.NOT_FOUND, "nothing is there")
+        if kind == "png":
+            return "png", sheet.image["png"]
+        return "json", as_json({"a": sheet.numbers, "d": sheet.lines})
+
+    def _kept(self, path: str, _query: dict[str, list[str]]) -> tuple[str, bytes]:
+        if path != "labels":
+            raise Refused(http.HTTPStatus.METHOD_NOT_ALLOWED, "this method is not answered here")
+        if not self.headers.get("Origin"):
+            raise Refused(http.HTTPStatus.FORBIDDEN, "judgements come from the page only")
+        if self.headers.get_content_type() != "application/json":
+            raise Refused(http.HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "a judgement is JSON")
+        length = self.headers.get_all("Content-Length", [])
+        if "Transfer-Encoding" in self.headers or len(length) != 1 or not re.fullmatch(r"[0-9]{1,9}", length[0]):
+            raise Refused(http.HTTPStatus.LENGTH_REQUIRED, "the length of a judgement has to be told")
+        if int(length[0]) > MOST_BODY:
+            raise Refused(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a judgement has {MOST_BODY} bytes at most")
+        try:
+            wanted = json.loads(self.rfile.read(int(length[0])))
+        except (ValueError, RecursionError) as error:
+            raise Refused(http.HTTPStatus.BAD_REQUEST, "this is no JSON") from error
+        if not isinstance(wanted, dict):
+            raise Refused(http.HTTPStatus.BAD_REQUEST, "a judgement is a JSON object")
+        return "json", as_json(self.server.site.keep(wanted))
+
+    def _send(self, status: http.HTTPStatus, kind: str, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", self._kinds[kind])
+        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("X-Frame-Options", "DENY")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Content-Security-Policy", "frame-ancestors 'none'" if kind == "html" else _NOTHING)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)

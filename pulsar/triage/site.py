@@ -1,0 +1,166 @@
+"""What the server shows: the page of products, its sheets drawn when they are asked for, and the judgements."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pulsar.errors import ConfigError
+from pulsar.io.labels import Label, Labels, beside, now, uid_of
+from pulsar.report.drawn import Desk, Drawn, Task
+from pulsar.report.page import MOST_PULSES, served_page
+from pulsar.triage.beside import others, place_of, sources
+from pulsar.triage.keeper import Keeper
+
+if TYPE_CHECKING:
+    from pulsar.io.product.reader import Run
+
+#: Sheets that stay in memory, of about 40 kB each.
+MOST_SHEETS: Final = 500
+
+
+class Site:
+    """Products, to be looked at and judged.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+    who : str
+        The person who judges.
+    labels : Path, optional
+        One file for the judgements of all; default: one beside each product.
+
+    Raises
+    ------
+    ConfigError
+        Judgements cannot be written there.
+    DataError
+        A file of judgements cannot be read.
+    """
+
+    def __init__(self, runs: Sequence["Run"], who: str, labels: Path | None = None) -> None:
+        self._sources = sources(runs)
+        self._rows: dict[str, tuple[int, dict[str, Any]]] = {}
+        shown: dict[str, Label] = {}
+        places: dict[str, Path] = {}
+        for number, run in enumerate(runs):
+            target = beside(run.path) if labels is None else labels
+            for row in (*_dicts(run.rows("candidates")), *_dicts(run.rows("single_pulses")[:MOST_PULSES])):
+                uid = uid_of(row)
+                if uid not in shown:
+                    shown[uid], places[uid] = _row_label(uid, run, row), target
+                    self._rows[uid] = number, row
+        if not shown:
+            raise ConfigError(f"{', '.join(str(run.path) for run in runs)}: no candidate is in it: nothing to judge")
+        kept = [path for path in (beside(run.path) for run in runs) if path.exists()]
+        self.keeper = Keeper(who, shown, places, kept)
+        web = files("pulsar.triage") / "web"
+        script, style = ((web / name).read_text(encoding="utf-8") for name in ("triage.js", "triage.css"))
+        page = served_page(runs, [script], style)
+        self.page = page.text.encode()
+        self._tasks = dict(page.sheets)
+        self._desk = Desk(self._sources)
+        self._drawn: OrderedDict[str, Drawn] = OrderedDict()
+        # Sheets are drawn, and judgements kept, one after the other.
+        self._drawing, self._keeping = threading.Lock(), threading.Lock()
+
+    def sheet(self, path: str) -> Drawn | None:
+        """The sheet of an address, from that of the page; None where there is none."""
+        with self._drawing:
+            task = self._tasks.get(path)
+            if task is None:
+                return None
+            if path not in self._drawn:
+                self._drawn[path] = self._desk.draw(task)
+            self._drawn.move_to_end(path)
+            while len(self._drawn) > MOST_SHEETS:
+                self._drawn.popitem(last=False)
+            return self._drawn[path]
+
+    def labels(self) -> dict[str, Any]:
+        """All judgements of the rows that are shown."""
+        with self._keeping:
+            found = self.keeper.labels()
+        judged = {uid: self._judged(found, uid) for uid in self.keeper.rows}
+        return {"who": self.keeper.who, "labels": {uid: told for uid, told in judged.items() if told}}
+
+    def _judged(self, found: Labels, uid: str) -> dict[str, Any] | None:
+        each = found.of(uid)
+        if not each:
+            return None
+        own = each.pop(self.keeper.who, None)
+        told = [f"{who}: {e.label or 'no label'}" + (f" ({e.note})" if e.note else "") for who, e in each.items()]
+        return {
+            "label": own.label if own else "",
+            "note": own.note if own else "",
+            "told": found.told(uid),
+            "others": told,
+        }
+
+    def keep(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep a judgement: on the disk when this returns.
+
+        Parameters
+        ----------
+        wanted : mapping
+            Texts "uid", "label" and "note".
+
+        Raises
+        ------
+        ConfigError
+            It is no judgement.
+        PulsarError
+            It is not kept.
+        """
+        texts = [wanted.get(key, "") for key in ("uid", "label", "note")]
+        if not all(isinstance(text, str) for text in texts):
+            raise ConfigError("uid, label and note have to be texts")
+        uid, label, note = map(str, texts)
+        with self._keeping:
+            self.keeper.keep(uid, label, note, now())
+            return {"uid": uid, "judged": self._judged(self.keeper.labels(), uid)}
+
+    def beside(self, uid: str) -> dict[str, Any] | None:
+        """A row and those of other beams and nights with its period and DM; None where there is no such row."""
+        if uid not in self._rows:
+            return None
+        number, row = self._rows[uid]
+        run = self._sources[number]
+        shown = [(number, str(row["id"]), f"{place_of(run, row)}: {row['id']}")]
+        if "period" in row:
+            shown += [(other.run, other.id, other.told) for other in others(self._sources, number, row)]
+        out = []
+        for at, ident, told in shown:
+            pulse = "period" not in row
+            folded = ident in (self._sources[at].pulse_ids if pulse else self._sources[at].ids)
+            path = f"others/{at}/{ident}.png" if folded else ""
+            with self._drawing:
+                if folded:
+                    self._tasks[path] = Task(at, ident, pulse=pulse)
+            out.append({"told": told, "sheet": path})
+        return {"rows": out}
+
+
+def _dicts(rows: Any) -> list[dict[str, Any]]:
+    names = rows.dtype.names or ()
+    return [dict(zip(names, row, strict=True)) for row in rows.tolist()]
+
+
+def _row_label(uid: str, run: "Run", row: Mapping[str, Any]) -> Label:
+    return Label(
+        uid,
+        product=run.path.name,
+        observation=place_of(run, row),
+        id=str(row["id"]),
+        period=float(row.get("period", float("nan"))),
+        dm=float(row["dm"]),
+        sigma=float(row["sigma"]),
+    )
+
+
+def as_json(value: Any) -> bytes:
+    """JSON for the page."""
+    return json.dumps(value, allow_nan=False).encode()

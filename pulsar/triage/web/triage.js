@@ -1,0 +1,166 @@
+"use strict";
+// Judging: what the server keeps, undo, the next row without a label, rows of other beams and nights beside each other.
+
+const triage = { kept: new Map(), undo: [], queue: Promise.resolve(), who: "" };
+
+function nameOf(row) { return row.u || row.i; }
+
+async function asked(path, options) {
+  const answer = await fetch(path, options);
+  const found = await answer.json();
+  if (!answer.ok) throw new Error(found.error || answer.statusText);
+  return found;
+}
+
+function tell(problem) {
+  const place = document.getElementById("triage-problem");
+  place.textContent = problem;
+  place.hidden = !problem;
+}
+
+function store(uid, judged) {
+  if (judged) triage.kept.set(uid, judged);
+  else triage.kept.delete(uid);
+}
+
+// What is shown is what the server has: it answers when a judgement is on the disk.
+window.pulsarLabels = {
+  get: uid => triage.kept.get(uid),
+  set: (uid, verdict, undoing = false) => {
+    const before = triage.kept.get(uid) || {}, label = verdict.label || "", note = verdict.note || "";
+    if (label === (before.label || "") && note === (before.note || "")) return;
+    if (!undoing) triage.undo.push({ uid, label: before.label || "", note: before.note || "" });
+    store(uid, { ...before, label, note, told: "" });
+    const body = JSON.stringify({ uid, label, note });
+    const headers = { "Content-Type": "application/json" };
+    triage.queue = triage.queue.then(() => asked("labels", { method: "POST", headers, body })).then(found => {
+      store(uid, found.judged);
+      tell("");
+    }, error => {
+      store(uid, before);
+      tell(`Not kept: ${error.message === "Failed to fetch" ? "the server has ended; run pulsar view again" : error.message}`);
+    }).then(() => shownAgain(uid));
+  },
+};
+
+window.pulsarSheet = row => asked(row.s.replace(/png$/, "json")).catch(error => {
+  tell(error.message);
+  return {};
+});
+
+function shownAgain(uid) {
+  for (const list of lists.values()) {
+    for (const row of list.all) {
+      if (uid !== null && nameOf(row) !== uid) continue;
+      const line = list.lineOf(row), cell = line && line.querySelector(".label");
+      if (cell) cell.textContent = labelOf(row);
+    }
+  }
+  const row = sheet.row;
+  const typing = document.activeElement && document.activeElement.closest("#sheet-labels input");
+  if (row && !byId("sheet").hidden && !typing && (uid === null || nameOf(row) === uid)) fillLabels(row);
+  progress();
+}
+
+function judgedRow(row) { return Boolean((triage.kept.get(nameOf(row)) || {}).label); }
+
+function progress() {
+  const list = lists.get(seen);
+  const own = list ? list.all.filter(row => !row.belongs) : [];
+  const place = document.getElementById("triage-progress");
+  place.textContent = list && list.id !== "observations" ? `${own.filter(judgedRow).length} of ${own.length} judged` : "";
+  place.title = `by ${triage.who}`;
+}
+
+async function reload() {
+  await triage.queue;
+  const found = await asked("labels");
+  triage.who = found.who;
+  triage.kept = new Map(Object.entries(found.labels));
+  shownAgain(null);
+  document.documentElement.dataset.labels = String(triage.kept.size);
+}
+
+function nextUnjudged(list) {
+  const from = list.current && list.view[list.current.place] === list.current ? list.current.place + 1 : 0;
+  const order = [...list.view.slice(from), ...list.view.slice(0, from)];
+  const next = order.find(row => !judgedRow(row));
+  if (next) list.select(next);
+  else byId("say").textContent = "all rows of this list are judged";
+}
+
+function undo() {
+  const last = triage.undo.pop();
+  if (!last) {
+    byId("say").textContent = "nothing to undo";
+    return;
+  }
+  window.pulsarLabels.set(last.uid, last, true);
+  shownAgain(last.uid);
+  const list = [...lists.values()].find(one => one.all.some(row => nameOf(row) === last.uid));
+  const row = list.all.find(one => nameOf(one) === last.uid);
+  if (list.view[row.place] === row) list.select(row);
+  byId("say").textContent = `${row.i}: ${last.label || "no label"} again`;
+}
+
+function note(list) {
+  list.select(list.current, true);
+  const place = document.querySelector("#sheet-labels input");
+  place.focus();
+  place.select();
+}
+
+async function besides(row) {
+  const dialog = byId("triage-beside");
+  const found = await asked(`beside?uid=${encodeURIComponent(nameOf(row))}`);
+  const figures = found.rows.map(other => element("figure", {}, element("figcaption", {}, other.told),
+    other.sheet ? element("img", { src: other.sheet, alt: `Plot sheet: ${other.told}` })
+      : element("p", { className: "soft" }, "No sheet: it was not folded.")));
+  dialog.replaceChildren(element("h2", {}, row.i), ...figures,
+    found.rows.length > 1 ? "" : element("p", {}, "No other beam or night has a row of this period and DM."));
+  dialog.showModal();
+}
+
+const MORE = {
+  x: list => nextUnjudged(list),
+  z: () => undo(),
+  c: list => { if (list.current) note(list); },
+  b: list => { if (list.current) besides(list.current).catch(error => tell(error.message)); },
+};
+
+document.addEventListener("keydown", event => {
+  if (event.ctrlKey || event.altKey || event.metaKey || byId("help").open) return;
+  const list = lists.get(seen), beside = byId("triage-beside");
+  if (event.target.matches("input:not([type=checkbox])")) {
+    if (event.key === "Enter" && event.target.closest("#sheet-labels")) {
+      event.target.blur();
+      list.select(list.current);
+      event.preventDefault();
+    }
+    return;
+  }
+  if (!list || list.id === "observations") return;
+  if (beside.open && event.key === "b") beside.close();
+  else if (!beside.open && MORE[event.key]) MORE[event.key](list);
+  else if (list.current && /^[PIKNU]$/.test(event.key)) {
+    const row = list.current;
+    judge(row, { ...triage.kept.get(nameOf(row)), label: LABELS[event.key.toLowerCase()] });
+    if (!beside.open) nextUnjudged(list);
+  } else if (!beside.open || event.key === "Escape" || LABELS[event.key]) return;
+  event.stopImmediatePropagation();
+  event.preventDefault();
+});
+
+window.addEventListener("hashchange", () => setTimeout(progress));
+window.addEventListener("focus", () => reload().catch(error => tell(error.message)));
+window.addEventListener("DOMContentLoaded", () => {
+  const help = [["x", "next row without a label of yours"], ["P I K N U", "judge, and on to the next without a label"],
+    ["c", "note (comment)"], ["z", "undo"], ["b", "beams and nights that show the same, beside each other"]];
+  const place = document.querySelector("#help .labels");
+  place.after(...help.map(([keys, text]) => element("div", {}, element("dt", {}, ...keys.split(" ").flatMap(key =>
+    [element("kbd", {}, key), " "])), element("dd", {}, text))));
+  document.querySelector(".top .tools").prepend(element("output", { id: "triage-progress" }));
+  document.querySelector(".top").after(Object.assign(element("p", { id: "triage-problem", className: "problem", hidden: true }), { role: "alert" }));
+  document.body.append(element("dialog", { id: "triage-beside" }));
+  reload().catch(error => tell(error.message));
+});
