@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pulsar.cli.console import note, out
-from pulsar.cli.options import Debug
+from pulsar.cli.options import Debug, JudgedFiles
 from pulsar.cli.tables import print_accel, print_candidates, print_pulses
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from pulsar.io.labels import Labels
     from pulsar.io.product.reader import Run
 
 
@@ -38,6 +39,8 @@ class Wanted:
         Nothing that is suspected of interference.
     idents : tuple of str
         Only these; empty: all.
+    label : str
+        Only what was judged so; empty: all.
     """
 
     pulses: bool = False
@@ -45,10 +48,13 @@ class Wanted:
     min_snr: float | None = None
     clean: bool = False
     idents: tuple[str, ...] = ()
+    label: str = ""
 
-    def of(self, rows: "NDArray[Any]") -> "NDArray[np.bool_]":
+    def of(self, rows: "NDArray[Any]", labels: "Labels") -> "NDArray[np.bool_]":
         """Which rows of a table are asked for."""
         import numpy as np
+
+        from pulsar.io.labels import uid_of
 
         if self.idents:
             return np.isin(rows["id"], self.idents)
@@ -59,6 +65,8 @@ class Wanted:
             use &= np.nan_to_num(rows["snr"], nan=-np.inf) >= self.min_snr
         if self.clean:
             use &= rows["rfi_flags"] == ""
+        if self.label:
+            use &= np.array([labels.matches(uid_of(row), self.label) for row in rows], dtype=np.bool_)
         return use
 
 
@@ -84,6 +92,11 @@ def command(
         list[str] | None,
         typer.Option("--id", metavar="ID", help="Only this, with the commands that confirm it; may be repeated."),
     ] = None,
+    label: Annotated[
+        Literal["pulsar", "interference", "known", "noise", "unsure", "none", "disputed"] | None,
+        typer.Option("--label", help="Only what was judged so with `pulsar view`; none: by nobody yet."),
+    ] = None,
+    judged: JudgedFiles = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every row, also those that belong to another: harmonics, sidelobes ...")
     ] = False,
@@ -91,19 +104,21 @@ def command(
 ) -> None:
     """List the candidates, or the single pulses, of runs, best first: one row a source."""
     from pulsar.errors import ConfigError
+    from pulsar.io.labels import labels_of
     from pulsar.io.product.reader import read
 
-    wanted = Wanted(pulses or kind == "pulse", everything, min_snr, no_rfi, tuple(idents or ()))
+    wanted = Wanted(pulses or kind == "pulse", everything, min_snr, no_rfi, tuple(idents or ()), label or "")
     if form == "accel" and wanted.pulses:
         raise ConfigError("--format accel is of periodic candidates: single pulses have no such list")
     products = [read(path) for path in runs]
-    lists = [product.rows(_table(wanted)) for product in products]
+    labels = labels_of(runs, judged or ())
+    lists = [_with_labels(product.rows(_table(wanted)), labels) for product in products]
     missing = set(wanted.idents).difference(*(rows["id"].tolist() for rows in lists))
     if missing:
         raise ConfigError(f"{', '.join(map(str, runs))}: no {_table(wanted)} named {', '.join(sorted(missing))}")
-    order = _order(lists, [wanted.of(rows) for rows in lists], top)
+    order = _order(lists, [wanted.of(rows, labels) for rows in lists], top)
     if form == "ecsv":
-        _print_ecsv(products, order, wanted)
+        _print_ecsv(products, order, wanted, labels)
         return
     rows = _joined(lists, order, [str(path) for path in runs] if len(runs) > 1 else [])
     if form == "csv":
@@ -152,6 +167,22 @@ def _powers(product: "Run") -> dict[str, float]:
     return dict(zip(best["uid"].tolist(), best["power"].tolist(), strict=True))
 
 
+def _with_labels(rows: "NDArray[Any]", labels: "Labels") -> "NDArray[Any]":
+    """The rows with what they were judged to be, where anything was judged."""
+    if not labels.entries:
+        return rows
+    import numpy as np
+
+    from pulsar.io.labels import uid_of
+
+    told = np.array([labels.told(uid_of(row)) for row in rows], dtype=np.str_)
+    out = np.zeros(len(rows), dtype=[*rows.dtype.descr, ("label", told.dtype.str if len(rows) else "U1")])
+    for name in rows.dtype.names or ():
+        out[name] = rows[name]
+    out["label"] = told
+    return out
+
+
 def _table(wanted: Wanted) -> str:
     return "single_pulses" if wanted.pulses else "candidates"
 
@@ -189,11 +220,16 @@ def _joined(lists: "Sequence[NDArray[Any]]", order: Sequence[tuple[int, int]], n
     return joined
 
 
-def _print_ecsv(products: "Sequence[Run]", order: Sequence[tuple[int, int]], wanted: Wanted) -> None:
+def _print_ecsv(products: "Sequence[Run]", order: Sequence[tuple[int, int]], wanted: Wanted, labels: "Labels") -> None:
     import numpy as np
     from astropy.table import vstack
 
+    from pulsar.io.labels import uid_of
+
     tables = [product.table(_table(wanted)) for product in products]
+    if labels.entries:
+        for product, table in zip(products, tables, strict=True):
+            table["label"] = [labels.told(uid_of(row)) for row in product.rows(_table(wanted))]
     starts = np.cumsum([0, *map(len, tables)])
     if len(tables) > 1:
         for product, table in zip(products, tables, strict=True):

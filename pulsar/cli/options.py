@@ -42,6 +42,15 @@ Zap = Annotated[
     list[str] | None,
     typer.Option("--zap", metavar="LO:HI", help="Mask this range [MHz]; may be repeated.", show_default=False),
 ]
+JudgedFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--labels",
+        metavar="FILE",
+        help="Judgements of `pulsar view` besides those beside the products; may be repeated.",
+        show_default=False,
+    ),
+]
 Mask = Annotated[
     str | None,
     typer.Option("--mask", metavar="FILE", help="Mask of `pulsar rfi`, or PRESTO's .mask.", show_default="none"),

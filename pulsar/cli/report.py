@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from pulsar.cli.console import out
-from pulsar.cli.options import Debug, LogLevel, Overwrite, Quiet, progress_mode
+from pulsar.cli.options import Debug, JudgedFiles, LogLevel, Overwrite, Quiet, progress_mode
 
 
 def command(
@@ -28,6 +28,7 @@ def command(
         Literal["pdf", "svg"] | None,
         typer.Option("--vector", metavar="pdf|svg", help="The sheets in this format, too.", show_default="none"),
     ] = None,
+    judged: JudgedFiles = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     log_level: LogLevel = None,
@@ -35,9 +36,11 @@ def command(
 ) -> None:
     """Write a page with the ranked lists, maps and plot sheets, which opens from disk without a server."""
     from pulsar.errors import ConfigError
+    from pulsar.io.labels import labels_of
     from pulsar.io.product.reader import read
 
     products = [read(path) for path in runs]
+    labels = labels_of(runs, judged or ())
     folder = output if output is not None else runs[0].with_suffix(".report")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; the report needs a folder")
@@ -55,5 +58,5 @@ def command(
 
     progress = progress_mode(quiet, log_level)
     with progress.stage("report", total=len(tasks_of(products, top)), unit="sheets") as tick:
-        page = write_report(products, folder, top=top, one_file=one_file, vector=vector or "", tick=tick)
+        page = write_report(products, folder, top=top, one_file=one_file, vector=vector or "", labels=labels, tick=tick)
     out(str(page))

@@ -116,6 +116,7 @@ def print_candidates(
         "duty": lambda r: number(r["width"], ".3f"),
         "score": lambda r: number(r["score"], ".2f"),
         "found by": lambda r: str(r["found_by"]),
+        **_labels(rows),
         "remarks": _remarks,
     }
     if not any(row["found_by"] for row in shown):
@@ -128,7 +129,7 @@ def print_candidates(
         columns,
         list(shown),
         title=title,
-        left=("product", "id", "source", "found by", "remarks", "injected"),
+        left=("product", "id", "source", "found by", "label", "remarks", "injected"),
         marked=(lambda r: str(r["id"]) in marked) if marked is not None else None,
     )
     if len(shown) < len(rows):
@@ -170,6 +171,7 @@ def print_pulses(
             "S/N": lambda r: number(r["snr"], ".1f"),
             "sigma": lambda r: number(r["sigma"], ".1f"),
             "score": lambda r: number(r["score"], ".2f"),
+            **_labels(rows),
             "remarks": lambda r: "; ".join(
                 text
                 for text in (
@@ -181,7 +183,7 @@ def print_pulses(
         },
         list(shown),
         title=title,
-        left=("product", "id", "source", "remarks"),
+        left=("product", "id", "source", "label", "remarks"),
     )
     if len(shown) < len(rows):
         out(f"... and {len(rows) - len(shown)} more")
@@ -225,6 +227,11 @@ def print_accel(rows: Any, lengths: Sequence[float], powers: Sequence[float]) ->
 def _product(rows: Any) -> dict[str, Callable[[Any], str]]:
     """The column that says of what product a row is, where they are of several."""
     return {"product": lambda r: str(r["product"])} if "product" in (rows.dtype.names or ()) else {}
+
+
+def _labels(rows: Any) -> dict[str, Callable[[Any], str]]:
+    """The column that says what somebody judged a row to be, where anybody did."""
+    return {"label": lambda r: str(r["label"])} if "label" in (rows.dtype.names or ()) else {}
 
 
 def _place(rows: Any, when: str) -> dict[str, Callable[[Any], str]]:

@@ -10,7 +10,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from pulsar.data.files import clean_text, read_bytes
 from pulsar.data.text import printable
-from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.errors import ConfigError, DataError
 
 #: What a row can be.
 LABELS: Final = ("pulsar", "interference", "known", "noise", "unsure")
@@ -66,6 +66,11 @@ class Label:
     dm: float = math.nan
     sigma: float = math.nan
     when: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What tells it from others."""
+        return self.uid, self.who, self.when, self.label, self.note
 
     @property
     def empty(self) -> bool:
@@ -285,15 +290,33 @@ def _parsed(path: Path, text: str) -> list[Label]:
     for number, row in enumerate(table):
         values = {n: row[n] for n in _NAMES if n in table.colnames and row[n] is not np.ma.masked}
         try:
-            texts = {n: printable(str(v)) for n, v in values.items() if n not in _NUMBERS}
-            period, dm, sigma = (float(values.get(n, math.nan)) for n in _NUMBERS)
-            entry = replace(Label(**texts), period=period, dm=dm, sigma=sigma)
+            entry = _entry(values)
             checked(entry.label)
             _moment(entry.when)
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}: judgement {number + 1}: {error}") from error
         entries.append(entry)
     return entries
+
+
+def _entry(values: Mapping[str, Any]) -> Label:
+    def text(name: str) -> str:
+        return printable(str(values.get(name, "")))
+
+    period, dm, sigma = (float(values.get(name, math.nan)) for name in _NUMBERS)
+    return Label(
+        uid=text("uid"),
+        product=text("product"),
+        observation=text("observation"),
+        id=text("id"),
+        label=text("label"),
+        note=text("note"),
+        who=text("who"),
+        period=period,
+        dm=dm,
+        sigma=sigma,
+        when=text("when"),
+    )
 
 
 def _moment(when: str) -> datetime:
@@ -318,23 +341,3 @@ def labels_of(products: Iterable[Path], others: Sequence[Path] = ()) -> Labels:
     """
     files = dict.fromkeys([path for path in map(beside, products) if path.exists()] + list(others))
     return Labels(entry for path in files for entry in read_labels(path).entries)
-
-
-def write_labels(path: Path, entries: Iterable[Label]) -> None:
-    """Write judgements as a new file, whole or not at all.
-
-    Raises
-    ------
-    PulsarError
-        It cannot be written.
-    """
-    import os
-
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(header() + lines(entries), encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise PulsarError(f"{path}: the judgements cannot be written: {error.strerror}") from error
-    finally:
-        part.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from pulsar.sky.receiver import Receiver
 
 if TYPE_CHECKING:
     from pulsar.data.header import Header
+    from pulsar.io.labels import Label
     from pulsar.io.product.reader import Run
     from pulsar.io.product.writer import ProductWriter
 
@@ -127,7 +128,34 @@ def merge(
             if row.ident in row.run.pulse_ids:
                 writer.pulse(str(single["id"][place]), row.run.pulse(row.ident))
         writer.provenance({**record.record({}), "merged": json.dumps([str(run.path) for run in runs])})
+    _carry_labels(runs, out, table, names)
     return read(out)
+
+
+def _carry_labels(runs: Sequence["Run"], out: Path, table: NDArray[Any], names: Mapping[tuple[int, str], str]) -> None:
+    """Add what was judged in the products to the judgements of the merged list.
+
+    A row of another beam is in it under the best beam's name: what was said of it is said of that.
+    """
+    from pulsar.io.labels import beside, labels_of, uid_of
+    from pulsar.io.sidecar import Sidecar
+
+    if not any(beside(run.path).exists() for run in runs):
+        return
+    uids = {str(row["id"]): uid_of(row) for row in table}
+    sidecar = Sidecar(beside(out))
+    known = {entry.key for entry in sidecar.read().entries}
+    found: list[Label] = []
+    for run in runs:
+        labels = labels_of([run.path])
+        found += labels.merged()
+        for row in run.rows("candidates") if labels.entries else ():
+            uid = uids.get(names.get((id(run), str(row["id"])), ""), "")
+            if uid and uid != uid_of(row):
+                found += [dataclasses.replace(entry, uid=uid) for entry in labels.of(uid_of(row)).values()]
+    added = {entry.key: entry for entry in found if entry.key not in known}
+    if added:
+        sidecar.add(list(added.values()))
 
 
 class _Observed:

@@ -1,108 +1,12 @@
-"""Keeping of judgements: each is on the disk before anybody is told so, and several viewers share a file."""
+"""The judgements of all rows that are shown, each in the file of its product."""
 
-import contextlib
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
-from pulsar.batch.locks import FileLock
-from pulsar.errors import ConfigError, PulsarError
-from pulsar.io.labels import MOST_NOTE, Label, Labels, checked, header, lines, plain, read_labels, whole
-
-#: Another viewer adds a line in milliseconds; so long is waited for it [s].
-PATIENCE: Final = 5.0
-
-
-class Sidecar:
-    """A file of judgements to which lines are added.
-
-    Parameters
-    ----------
-    path : Path
-        Made with the first judgement.
-
-    Raises
-    ------
-    ConfigError
-        It cannot be written.
-    DataError
-        It is something else.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._seen: tuple[int, ...] | None = None
-        self._labels = Labels()
-        folder = path.absolute().parent
-        if not folder.is_dir():
-            raise ConfigError(f"{path}: the folder {folder} does not exist; give another --labels FILE")
-        place = path if path.exists() else folder
-        if not os.access(place, os.W_OK) or os.statvfs(folder).f_flag & os.ST_RDONLY:
-            raise ConfigError(f"{path}: judgements cannot be kept there: {place} is read-only; give --labels FILE")
-        self.read()
-
-    def read(self) -> Labels:
-        """What stands in it now, also by other viewers."""
-        try:
-            found = self.path.stat()
-        except FileNotFoundError:
-            self._seen, self._labels = None, Labels()
-            return self._labels
-        seen = (found.st_ino, found.st_size, found.st_mtime_ns)
-        if seen != self._seen:
-            self._labels = read_labels(self.path)
-            self._seen = seen
-        return self._labels
-
-    def add(self, entry: Label) -> None:
-        """Add a judgement; it is on the disk when this returns.
-
-        Raises
-        ------
-        PulsarError
-            It is not kept: the disk is full or failed, or another process holds the file.
-        """
-        try:
-            with FileLock(self.path) as lock:
-                if not lock.acquire(PATIENCE):
-                    raise PulsarError(f"{self.path}: another process holds it for more than {PATIENCE:g} s: not kept")
-                self._append(lines([entry]).encode())
-        except OSError as error:
-            raise PulsarError(f"{self.path}: the judgement was not kept: {error.strerror}") from error
-
-    def _append(self, line: bytes) -> None:
-        number = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            # Whoever wrote last may have been killed.
-            end, lacking = whole(self.path.read_bytes())
-            os.ftruncate(number, end)
-            try:
-                _write(number, (lacking if end else header().encode()) + line, end)
-                os.fsync(number)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(number, end)
-                raise
-        finally:
-            os.close(number)
-        if not end:
-            _sync_folder(self.path.absolute().parent)
-
-
-def _write(number: int, data: bytes, at: int) -> None:
-    while data:
-        count = os.pwrite(number, data, at)
-        data, at = data[count:], at + count
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+from pulsar.errors import ConfigError
+from pulsar.io.labels import MOST_NOTE, Label, Labels, checked, plain, read_labels
+from pulsar.io.sidecar import Sidecar
 
 
 class Keeper:
@@ -147,4 +51,4 @@ class Keeper:
             raise ConfigError(f"no row {uid[:40]!r} is shown here")
         row = self.rows[uid]
         told = plain(note, MOST_NOTE)
-        self._sidecars[uid].add(replace(row, label=checked(label), note=told, who=self.who, when=when))
+        self._sidecars[uid].add([replace(row, label=checked(label), note=told, who=self.who, when=when)])
