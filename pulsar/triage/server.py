@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(http.HTTPStatus.FORBIDDEN, "requests of other pages are not answered")
         if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
             raise Refused(http.HTTPStatus.FORBIDDEN, "requests of other pages are not answered")
-        if not self.path.startswith("/") or self.path.startswith("//"):
+        if not self.path.startswith("/"):
             raise Refused(http.HTTPStatus.BAD_REQUEST, "this address is not understood")
         parts = urlsplit(self.path)
         _, token, *rest = parts.path.split("/", 2)

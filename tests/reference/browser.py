@@ -110,13 +110,22 @@ class Browser:
 
     def open(self, page: Path, part: str = "") -> None:
         """Load a page from disk, and wait until its scripts have run."""
-        self.ask("Page.navigate", url=page.absolute().as_uri() + (f"#{part}" if part else ""))
-        ready = "location.protocol === 'file:' && document.documentElement?.dataset.ready || ''"
-        end = time.monotonic() + 60
-        while not self.run(ready):
+        self.visit(page.absolute().as_uri() + (f"#{part}" if part else ""))
+
+    def visit(self, url: str) -> None:
+        """Load a page from its address, and wait until its scripts have run."""
+        self.ask("Page.navigate", url=url)
+        scheme = url.partition("//")[0]
+        self.wait(f"location.protocol === '{scheme}' && document.documentElement?.dataset.ready || ''")
+
+    def wait(self, condition: str, most: float = 60.0) -> Any:
+        """What an expression comes to in the page, once it is true; no longer than `most` [s]."""
+        end = time.monotonic() + most
+        while not (found := self.run(condition)):
             if time.monotonic() > end:
-                raise RuntimeError(f"{page}: its scripts did not come to their end")
+                raise RuntimeError(f"{condition}: did not become true in {most:g} s")
             time.sleep(0.01)
+        return found
 
     def run(self, script: str) -> Any:
         """What an expression comes to in the page; a promise is waited for."""
