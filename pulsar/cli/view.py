@@ -132,5 +132,6 @@ def _serve(runs: Sequence["Run"], labels: Path | None, who: str, port: int, *, b
             note("no browser could be opened: open the link yourself")
         try:
             server.serve_forever()
-        except KeyboardInterrupt:
-            note("ended; all judgements are kept")
+        except (KeyboardInterrupt, SystemExit) as stop:
+            stop.add_note("all judgements are kept")
+            raise

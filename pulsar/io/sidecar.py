@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pulsar.data.locks import FileLock
+from pulsar.data.unfinished import NO_LOCKS, sync
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.labels import Label, Labels, header, lines, read_labels, whole
 
@@ -49,7 +50,7 @@ class Sidecar:
         except FileNotFoundError:
             self._seen, self._labels = None, Labels()
             return self._labels
-        seen = (found.st_ino, found.st_size, found.st_mtime_ns)
+        seen = _state(found)
         if seen != self._seen:
             self._labels = read_labels(self.path)
             self._seen = seen
@@ -65,11 +66,25 @@ class Sidecar:
         """
         try:
             with FileLock(self.path) as lock:
-                if not lock.acquire(PATIENCE):
+                if not self._held(lock):
                     raise PulsarError(f"{self.path}: another process holds it for more than {PATIENCE:g} s: not kept")
+                known = self._seen is not None and self._seen == _state(self.path.stat())
                 self._append(lines(entries).encode())
+                if known:
+                    # Nobody else has added anything: what was added need not be read again.
+                    self._labels = Labels([*self._labels.entries, *entries])
+                    self._seen = _state(self.path.stat())
         except OSError as error:
             raise PulsarError(f"{self.path}: the judgement was not kept: {error.strerror}") from error
+
+    @staticmethod
+    def _held(lock: FileLock) -> bool:
+        try:
+            return lock.acquire(PATIENCE)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return True  # a file system without locks: two viewers at once are not told apart there
 
     def _append(self, line: bytes) -> None:
         number = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
@@ -87,18 +102,15 @@ class Sidecar:
         finally:
             os.close(number)
         if not end:
-            _sync_folder(self.path.absolute().parent)
+            sync(self.path.absolute().parent)
+
+
+def _state(found: os.stat_result) -> tuple[int, ...]:
+    """What changes whenever a file does."""
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _write(number: int, data: bytes, at: int) -> None:
     while data:
         count = os.pwrite(number, data, at)
         data, at = data[count:], at + count
-
-
-def _sync_folder(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)

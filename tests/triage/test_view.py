@@ -67,6 +67,14 @@ def test_what_was_answered_survives_a_kill(product: Path) -> None:
     assert [(e.uid, e.label, e.who) for e in entries] == [(uid, "noise", "ann") for uid in uids]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_it_ends_when_it_is_told_to(product: Path, number: int, code: int) -> None:
+    with viewed(product) as (process, link):
+        assert link.startswith("http://127.0.0.1:")
+        process.send_signal(number)
+        assert process.wait(10) == code
+
+
 def cells(browser: Browser) -> list[str]:
     script = "JSON.stringify([...document.querySelectorAll('#candidates td.label')].map(c => c.textContent))"
     return [str(text) for text in json.loads(browser.run(script))]

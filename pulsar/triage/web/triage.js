@@ -116,8 +116,8 @@ async function besides(row) {
   const figures = found.rows.map(other => element("figure", {}, element("figcaption", {}, other.told),
     other.sheet ? element("img", { src: other.sheet, alt: `Plot sheet: ${other.told}` })
       : element("p", { className: "soft" }, "No sheet: it was not folded.")));
-  dialog.replaceChildren(element("h2", {}, row.i), ...figures,
-    found.rows.length > 1 ? "" : element("p", {}, "No other beam or night has a row of this period and DM."));
+  const alone = found.rows.length > 1 ? [] : [element("p", {}, "No other beam or night has a row of this period and DM.")];
+  dialog.replaceChildren(element("h2", {}, row.i), ...alone, ...figures);
   dialog.showModal();
 }
 
@@ -155,7 +155,8 @@ window.addEventListener("hashchange", () => setTimeout(progress));
 window.addEventListener("focus", () => reload().catch(error => tell(error.message)));
 window.addEventListener("DOMContentLoaded", () => {
   const help = [["x", "next row without a label of yours"], ["P I K N U", "judge, and on to the next without a label"],
-    ["c", "note (comment)"], ["z", "undo"], ["b", "beams and nights that show the same, beside each other"]];
+    ["c", "note (comment)"], ["z", "undo"], ["b", "beams and nights that show the same, beside each other"],
+    ["/", "filter, also by label: label=pulsar, label=, -label:noise"]];
   const place = document.querySelector("#help .labels");
   place.after(...help.map(([keys, text]) => element("div", {}, element("dt", {}, ...keys.split(" ").flatMap(key =>
     [element("kbd", {}, key), " "])), element("dd", {}, text))));
