@@ -21,7 +21,10 @@ from pulsar.cli.options import frequency_range
 from pulsar.data.numbers import value_error
 from pulsar.errors import ConfigError
 
-COMMANDS = ("search", "info", "plan", "fold", "candidates", "report", "simulate", "inject", "demo", "bench", "config")
+COMMANDS = (
+    *("search", "info", "plan", "fold", "candidates", "report", "view"),
+    *("simulate", "inject", "demo", "bench", "config"),
+)
 
 
 @pytest.fixture

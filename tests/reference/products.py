@@ -121,3 +121,20 @@ def write_product(path: Path) -> Path:
         writer.rfi(whole, make_header().freqs, [(50.0, 0.1, "mains")])
         writer.provenance(record.record({"clean": (1.5, 2.5), "search": (3.0, 6.0)}))
     return path
+
+
+def write_beam(path: Path, beam: int, factor: float = 1.0) -> Path:
+    """A product of one beam: the same candidates in each, their periods times a factor, with uids of their own."""
+    table = make_candidates()
+    table["uid"] = [f"{beam}{letter}" for letter in "abc"]
+    table["period"] *= factor
+    table["freq"] /= factor
+    table["snr"] /= beam
+    source = path.with_suffix(".fil")
+    source.write_bytes(b"1")
+    with ProductWriter(path) as writer:
+        writer.observation(make_header().with_(beam=beam))
+        writer.candidates(table)
+        writer.fold("c0001", make_fold(beam))
+        writer.provenance(Provenance(("pulsar",), (source,), "", 1).record({"search": (1.0, 1.0)}))
+    return path

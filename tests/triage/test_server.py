@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reference.products import write_product
+from reference.products import write_beam, write_product
 
 from pulsar.errors import ConfigError
 from pulsar.io.labels import beside, read_labels
@@ -186,26 +186,9 @@ def test_it_is_met_on_the_loopback_address_only(server: Server) -> None:
 
 
 def test_rows_of_other_observations_stand_beside(tmp_path: Path) -> None:
-    from reference.products import make_candidates, make_fold, make_header
-
-    from pulsar.io.product.provenance import Provenance
-    from pulsar.io.product.writer import ProductWriter
-
-    source = tmp_path / "x.fil"
-    source.write_bytes(b"1")
-    paths = []
-    for beam in (1, 2, 3):
-        table = make_candidates()
-        table["uid"] = [f"{beam}a", f"{beam}b", f"{beam}c"]
-        # An orbit in the second, another pulsar in the third.
-        table["period"] *= {1: 1.0, 2: 1.0004, 3: 1.2}[beam]
-        path = tmp_path / f"M{beam:02d}.h5"
-        with ProductWriter(path) as writer:
-            writer.observation(make_header().with_(beam=beam))
-            writer.candidates(table)
-            writer.fold("c0001", make_fold(beam))
-            writer.provenance(Provenance(("pulsar",), (source,), "", 1).record({"search": (1.0, 1.0)}))
-        paths.append(path)
+    # An orbit in the second, another pulsar in the third.
+    factors = {1: 1.0, 2: 1.0004, 3: 1.2}
+    paths = [write_beam(tmp_path / f"M{beam:02d}.h5", beam, factor) for beam, factor in factors.items()]
     site = Site([read(path) for path in paths], "ann")
     found = site.beside("1a")
     assert found is not None

@@ -15,13 +15,15 @@ from urllib.parse import urlsplit
 import pytest
 from reference.browser import Browser, find
 from reference.many import many
-from reference.products import write_product
+from reference.products import write_beam, write_product
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
+from pulsar.cli.view import products_of
 from pulsar.io.labels import Label, beside, read_labels, uid_of
 from pulsar.io.product.reader import read
 from pulsar.io.sidecar import Sidecar
+from pulsar.triage.site import Site
 
 browser_only = pytest.mark.skipif(find() is None, reason="no Chromium is installed: nothing was judged in a browser")
 
@@ -207,6 +209,28 @@ def test_a_merged_list_carries_them(tmp_path: Path) -> None:
     assert run("sift", product, "--out", merged, "--quiet", "--overwrite")[0] == 0
     assert len(read_labels(beside(merged)).entries) == 3
     assert "pulsar (ann), noise (bob)" in run("candidates", merged, "--label", "disputed")[1]
+
+
+def test_what_was_said_of_another_beam_is_said_of_the_source(tmp_path: Path) -> None:
+    beams = [write_beam(tmp_path / f"M{beam:02d}.h5", beam) for beam in (1, 2)]
+    told = {"who": "ann", "when": "2026-01-02T03:04:05Z"}
+    Sidecar(beside(beams[1])).add([Label("2a", label="pulsar", note="look", **told)])
+    merged = tmp_path / "ALL.h5"
+    assert run("sift", *beams, "--out", merged, "--quiet")[0] == 0
+    rows = read(merged).rows()
+    assert "1a" in rows["uid"]
+    assert "2a" not in rows["uid"]
+    assert {e.uid: (e.label, e.note) for e in read_labels(beside(merged)).entries} == {
+        "1a": ("pulsar", "look"), "2a": ("pulsar", "look")
+    }  # fmt: skip
+    # Of the folder the list is shown, not its parts; they stand beside its rows.
+    (tmp_path / "mask.h5").write_bytes(b"something else")
+    runs = products_of([tmp_path])
+    assert [run.path.name for run in runs] == ["ALL.h5"]
+    found = Site(runs, "ann").beside("1a")
+    assert found is not None
+    assert ["beam 1" in found["rows"][0]["told"], "beam 2" in found["rows"][1]["told"]] == [True, True]
+    assert all(row["sheet"] for row in found["rows"])
 
 
 def test_usage(tmp_path: Path, product: Path) -> None:
