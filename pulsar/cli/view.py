@@ -128,7 +128,7 @@ def _serve(runs: Sequence["Run"], labels: Path | None, who: str, port: int, *, b
     with Server(site, port) as server:
         note(f"judged by {who}; keys: p pulsar, i interference, k known, n noise, u unsure; ? shows all. Ctrl-C ends.")
         out(server.link)
-        if browse and not webbrowser.open(server.link):
+        if browse and not webbrowser.open(server.once()):
             note("no browser could be opened: open the link yourself")
         try:
             server.serve_forever()

@@ -10,6 +10,7 @@ import http
 import json
 import re
 import secrets
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import parse_qs, urlsplit
@@ -67,6 +68,7 @@ class Server(ThreadingHTTPServer):
     def __init__(self, site: Shown, port: int = 0) -> None:
         self.site = site
         self.token = secrets.token_urlsafe(24)
+        self._once, self._using = "", threading.Lock()
         try:
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
@@ -78,6 +80,19 @@ class Server(ThreadingHTTPServer):
     def link(self) -> str:
         """The address of the page, with its token."""
         return f"http://{ADDRESS}:{self.server_port}/{self.token}/"
+
+    def once(self) -> str:
+        """An address that leads to the page once: it stands in the list of processes, where all users may see it."""
+        self._once = secrets.token_urlsafe(24)
+        return f"http://{ADDRESS}:{self.server_port}/{self._once}/"
+
+    def used(self, token: str) -> bool:
+        """Whether this was the token of that address; it is used up."""
+        with self._using:
+            found = bool(self._once) and hmac.compare_digest(token.encode(), self._once.encode())
+            if found:
+                self._once = ""
+            return found
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A browser that goes away in the middle is no fault."""
@@ -91,11 +106,13 @@ class Refused(Exception):
     status : HTTPStatus
     told : str
         Why.
+    to : str
+        Where it is answered instead.
     """
 
-    def __init__(self, status: http.HTTPStatus, told: str) -> None:
+    def __init__(self, status: http.HTTPStatus, told: str, to: str = "") -> None:
         super().__init__(told)
-        self.status = status
+        self.status, self.to = status, to
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -139,7 +156,7 @@ class Handler(BaseHTTPRequestHandler):
         except Refused as refusal:
             # What follows on this connection was not read.
             self.close_connection = True
-            self._send(refusal.status, "json", as_json({"error": str(refusal)}))
+            self._send(refusal.status, "json", as_json({"error": str(refusal)}), refusal.to)
         except ConfigError as error:
             self._send(http.HTTPStatus.BAD_REQUEST, "json", as_json({"error": str(error)}))
         except PulsarError as error:
@@ -156,12 +173,16 @@ class Handler(BaseHTTPRequestHandler):
         own = tuple(f"http://{host}" for host in self.server.hosts)
         if len(origins) > 1 or any(origin not in own for origin in origins):
             raise Refused(http.HTTPStatus.FORBIDDEN, "requests of other pages are not answered")
-        if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+        # A link may be followed from elsewhere; nothing else may.
+        followed = self.command == "GET" and self.headers.get("Sec-Fetch-Dest") == "document"
+        if self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin") and not followed:
             raise Refused(http.HTTPStatus.FORBIDDEN, "requests of other pages are not answered")
         if not self.path.startswith("/"):
             raise Refused(http.HTTPStatus.BAD_REQUEST, "this address is not understood")
         parts = urlsplit(self.path)
         _, token, *rest = parts.path.split("/", 2)
+        if self.command == "GET" and rest == [""] and self.server.used(token):
+            raise Refused(http.HTTPStatus.SEE_OTHER, "see there", f"/{self.server.token}/")
         if not rest or not hmac.compare_digest(token.encode(), self.server.token.encode()):
             raise Refused(http.HTTPStatus.NOT_FOUND, "no such page: use the link that `pulsar view` has printed")
         return rest[0], parse_qs(parts.query, max_num_fields=4)
@@ -205,7 +226,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(http.HTTPStatus.BAD_REQUEST, "a judgement is a JSON object")
         return "json", as_json(self.server.site.keep(wanted))
 
-    def _send(self, status: http.HTTPStatus, kind: str, content: bytes) -> None:
+    def _send(self, status: http.HTTPStatus, kind: str, content: bytes, to: str = "") -> None:
         self.send_response(status)
         self.send_header("Content-Type", self._kinds[kind])
         self.send_header("Content-Length", str(len(content)))
@@ -216,6 +237,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Cross-Origin-Resource-Policy", "same-origin")
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
         self.send_header("Content-Security-Policy", "frame-ancestors 'none'" if kind == "html" else _NOTHING)
+        if to:
+            self.send_header("Location", to)
         if self.close_connection:
             self.send_header("Connection", "close")
         self.end_headers()

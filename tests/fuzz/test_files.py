@@ -52,8 +52,8 @@ def commands(folder: Path, strange: Path) -> list[tuple[object, ...]]:
         ("fold", data, "--par", strange, "--out", folder / "o.h5"),
         ("fold", data, "--candidates", strange, "--out", folder / "o.h5"),
         ("inject", strange, "--period", 0.1, "--out", folder / "o.fil"),
-        ("candidates", strange), ("why", strange, "--freq", 1), ("report", strange), ("sift", strange, "--out",
-         folder / "o.h5"),
+        ("candidates", strange), ("why", strange, "--freq", 1), ("report", strange), ("view", strange),
+        ("sift", strange, "--out", folder / "o.h5"),
     ]  # fmt: skip
 
 

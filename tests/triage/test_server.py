@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from reference.products import write_beam, write_product
@@ -168,6 +169,22 @@ def test_bodies_of_unknown_length_are_refused(server: Server, lines: list[str]) 
         while more := connection.recv(1 << 16):
             answer += more
     assert answer.startswith(b"HTTP/1.1 411 ")
+
+
+def test_a_link_may_be_followed_from_elsewhere(server: Server) -> None:
+    assert asked(server, "GET", "/TOKEN/", Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="document")[0] == 200
+    assert asked(server, "GET", "/TOKEN/", Sec_Fetch_Site="cross-site", Sec_Fetch_Dest="iframe")[0] == 403
+
+
+def test_what_a_browser_is_started_with_leads_to_the_page_once(server: Server) -> None:
+    path = urlsplit(server.once()).path
+    assert asked(server, "GET", "/TOKENx/")[0] == 404
+    assert server.token not in path
+    assert asked(server, "GET", f"{path}labels")[0] == 404
+    status, headers, _ = asked(server, "GET", path)
+    assert (status, headers["Location"]) == (303, f"/{server.token}/")
+    assert asked(server, "GET", path)[0] == 404
+    assert asked(server, "GET", "//")[0] == 404
 
 
 def test_two_host_headers_are_refused(server: Server) -> None:
