@@ -11,11 +11,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from reference.products import write_beam, write_product
+from reference.products import make_header, write_beam, write_product
 
+from pulsar.config.model import Config
+from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.errors import ConfigError
-from pulsar.io.labels import beside, read_labels
+from pulsar.io.labels import beside, read_labels, uid_of
+from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
+from pulsar.io.product.writer import ProductWriter
+from pulsar.pipeline.merge import merge
 from pulsar.triage.server import MOST_BODY, Server
 from pulsar.triage.site import Site
 
@@ -200,6 +205,33 @@ def test_it_is_met_on_the_loopback_address_only(server: Server) -> None:
     assert len(server.token) >= 32
     with pytest.raises(ConfigError, match="give another --port"):
         Server(server.site, server.server_port)
+
+
+def test_single_pulses_are_judged_by_names_for_good(tmp_path: Path) -> None:
+    pulses = empty_table(SINGLE_PULSE_COLUMNS, 2)
+    pulses["rank"], pulses["id"], pulses["time"] = [1, 2], ["p0001", "p0002"], [3.0, 9.0]
+    pulses["mjd"], pulses["dm"], pulses["snr"] = [59000.25, 59000.5], 56.71, [8.0, 20.0]
+    pulses["sigma"], pulses["score"] = 6.0, [0.5, 0.9]
+    source = tmp_path / "x.fil"
+    source.write_bytes(b"1")
+    product = tmp_path / "p.h5"
+    with ProductWriter(product) as writer:
+        writer.observation(make_header())
+        writer.candidates(empty_table(CANDIDATE_COLUMNS, 0))
+        writer.single_pulses(pulses)
+        writer.provenance(Provenance(("pulsar",), (source,), "", 1).record({"search": (1.0, 1.0)}))
+    site = Site([read(product)], "ann")
+    uid = "mjd59000.25000000-dm56.71"
+    assert f'"u":"{uid}"' in site.page.decode()
+    site.keep({"uid": uid, "label": "pulsar"})
+    found = site.beside(uid)
+    assert found is not None
+    assert [row["told"].split(": ")[1] for row in found["rows"]] == ["p0001"]
+    # In the merged list they stand in another order.
+    merged = merge([read(product)], tmp_path / "ALL.h5", Config())
+    rows = merged.rows("single_pulses")
+    labels = read_labels(beside(merged.path))
+    assert [labels.told(uid_of(row)) for row in rows] == ["", "pulsar"]
 
 
 def test_rows_of_other_observations_stand_beside(tmp_path: Path) -> None:

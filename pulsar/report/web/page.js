@@ -1,7 +1,7 @@
 "use strict";
 // The page: its lists, the sheet beside them, keys, theme. A server that keeps judgements sets window.pulsarLabels =
-// { get(uid) -> { label, note, told, others } or undefined, set(uid, { label, note }) } before this script; else nothing
-// is judged.
+// { get(uid) -> { label, note, told, others } or undefined, set(uid, { label, note }) } before this script; else
+// nothing is judged.
 
 const LABELS = { p: "pulsar", i: "interference", k: "known", n: "noise", u: "unsure" };
 const began = performance.now();

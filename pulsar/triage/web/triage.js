@@ -38,7 +38,8 @@ window.pulsarLabels = {
       tell("");
     }, error => {
       store(uid, before);
-      tell(`Not kept: ${error.message === "Failed to fetch" ? "the server has ended; run pulsar view again" : error.message}`);
+      // Browsers have words of their own for a server that is gone.
+      tell(`Not kept: ${error instanceof TypeError ? "the server has ended; run pulsar view again" : error.message}`);
     }).then(() => shownAgain(uid));
   },
 };
@@ -68,17 +69,22 @@ function progress() {
   const list = lists.get(seen);
   const own = list ? list.all.filter(row => !row.belongs) : [];
   const place = document.getElementById("triage-progress");
-  place.textContent = list && list.id !== "observations" ? `${own.filter(judgedRow).length} of ${own.length} judged` : "";
+  const judged = list && list.id !== "observations";
+  place.textContent = judged ? `${own.filter(judgedRow).length} of ${own.length} judged` : "";
   place.title = `by ${triage.who}`;
 }
 
 async function reload() {
-  await triage.queue;
+  const queue = triage.queue;
+  await queue;
   const found = await asked("labels");
+  // Something was judged meanwhile: what has come is older.
+  if (queue !== triage.queue) return reload();
   triage.who = found.who;
   triage.kept = new Map(Object.entries(found.labels));
   shownAgain(null);
   document.documentElement.dataset.labels = String(triage.kept.size);
+  return undefined;
 }
 
 function nextUnjudged(list) {
@@ -116,7 +122,8 @@ async function besides(row) {
   const figures = found.rows.map(other => element("figure", {}, element("figcaption", {}, other.told),
     other.sheet ? element("img", { src: other.sheet, alt: `Plot sheet: ${other.told}` })
       : element("p", { className: "soft" }, "No sheet: it was not folded.")));
-  const alone = found.rows.length > 1 ? [] : [element("p", {}, "No other beam or night has a row of this period and DM.")];
+  const alone = found.rows.length > 1 ? []
+    : [element("p", {}, "No other beam or night has a row of this period and DM.")];
   dialog.replaceChildren(element("h2", {}, row.i), ...alone, ...figures);
   dialog.showModal();
 }
@@ -161,7 +168,9 @@ window.addEventListener("DOMContentLoaded", () => {
   place.after(...help.map(([keys, text]) => element("div", {}, element("dt", {}, ...keys.split(" ").flatMap(key =>
     [element("kbd", {}, key), " "])), element("dd", {}, text))));
   document.querySelector(".top .tools").prepend(element("output", { id: "triage-progress" }));
-  document.querySelector(".top").after(Object.assign(element("p", { id: "triage-problem", className: "problem", hidden: true }), { role: "alert" }));
+  const problem = element("p", { id: "triage-problem", className: "problem", hidden: true });
+  problem.setAttribute("role", "alert");
+  document.querySelector(".top").after(problem);
   document.body.append(element("dialog", { id: "triage-beside" }));
   reload().catch(error => tell(error.message));
 });
