@@ -21,6 +21,8 @@ LONGEST: Final = 0.05
 DM_SIGMA: Final = 5.0
 #: Resolution of the energy, as a part of the width.
 FINE: Final = 16
+#: Delay over the band, or a part of it, at LEAST_DM from which on the DM is told [samples]: shifts are whole ones.
+LEAST_SHIFT: Final = 2.0
 #: Ratio of one trial DM that a pulse at DM 0 is compared with to the next.
 DM_RATIO: Final = 1.15
 #: Samples from which a band's level and spread are taken.
@@ -90,7 +92,7 @@ class Bands:
         means = np.array([delay[bands[used] == b].mean() for b in range(nbands)])
         across = float(np.ptp(delay))
         longest = max(int(LONGEST / header.tsamp), 2)
-        return cls(bands, means, across, longest) if LEAST_DM * across >= 2.0 else None
+        return cls(bands, means, across, longest) if LEAST_DM * across >= LEAST_SHIFT else None
 
 
 def find_impulses(series: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[np.int64]:
@@ -137,7 +139,7 @@ def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[n
         part = slice(first, first + PART)
         delays = bands.delays[part]
         across = float(np.ptp(delays)) * PART / (PART - 1)
-        if LEAST_DM * across >= 2.0:
+        if LEAST_DM * across >= LEAST_SHIFT:
             parts.append((part, replace(bands, delays=delays, across=across)))
     marks = np.zeros(n, dtype=np.bool_)
     some, many = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.uint8)
@@ -228,42 +230,62 @@ def _undispersed(
     good = np.isfinite(spread)
     if good.sum() < LEAST_BANDS:
         return False
-    sums = np.cumsum(plain[good, lo:hi] / spread[good, None], axis=1, dtype=np.float64)
+    noise = spread[good, None] * np.sqrt(good.sum() / width)
+    sums = np.cumsum(plain[good, lo:hi] / noise, axis=1, dtype=np.float64)
     delays = bands.delays[good] - bands.delays[good].min()
     size = sums.shape[1]
-    noise = float(np.sqrt(good.sum() / width))
 
-    def boxes(dm: float, box: int) -> NDArray[np.float64]:
+    def delayed(shifts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Running sums of all bands, each earlier by its shift."""
         total = np.zeros(size)
-        for row, shift in zip(sums, np.rint(dm * delays).astype(np.int64), strict=True):
+        for row, shift in zip(sums, shifts, strict=True):
             if shift < size:
                 total[: size - shift] += row[shift:]
                 total[size - shift :] += row[-1]
-        return np.asarray((total[box:] - total[:-box]) / (noise * np.sqrt(box)))
+        return total
 
     # At the width that fits best: in a narrower box noise, which every DM has another of, counts for too much.
-    widths = [width << k for k in range(32) if width << k < min(2 * bands.longest, size)] or [width]
-    box = widths[int(np.argmax([boxes(0.0, w).max() for w in widths]))]
+    at_zero = delayed(np.zeros(len(delays), dtype=np.int64))
+    steps = int(2 * np.log2(max(min(2 * bands.longest, size - 1) / width, 1.0))) + 1
+    widths = [max(round(width * 2.0 ** (k / 2)), 1) for k in range(steps)]
+    found = [_boxes(at_zero, box) for box in widths]
+    k = int(np.argmax([one.max() for one in found]))
+    box, here, begin = widths[k], float(found[k].max()), int(np.argmax(found[k])) + 1
     fine = max(box // FINE, 1)
-    here = float(boxes(0.0, box).max())
-    profile = boxes(0.0, fine)
-    energy = float(np.sum(profile**2)) / fine
-
-    def sure(dm: float) -> float:
-        """Error of the difference of the energies: noise times how the pulse differs from itself when shifted."""
-        moved = 0.0
-        for shift in np.rint(dm * delays).astype(np.int64):
-            if shift:
-                off = profile[shift:] - profile[:-shift] if shift < profile.size else profile
-                moved += max(float(np.sum(off**2)) - 2.0 * off.size, 0.1 * float(np.sum(off**2)))
-        return float(np.sqrt((4.0 * moved / len(delays) + 4.0 * size) / fine))
-
+    profile = _boxes(at_zero, fine)
     # What is in most bands at once has a width of half its delay over the band, or more: coarse steps see it.
     trials = LEAST_DM * DM_RATIO ** np.arange(int(np.log(farthest / LEAST_DM) / np.log(DM_RATIO)) + 2)
     by_box = by_energy = here > 0
     for dm in trials:
-        by_box = by_box and here**2 - max(float(boxes(float(dm), box).max()), 0.0) ** 2 > DM_SIGMA**2
-        by_energy = by_energy and energy - float(np.sum(boxes(float(dm), fine) ** 2)) / fine > DM_SIGMA * sure(dm)
+        shifts = np.rint(dm * delays).astype(np.int64)
+        total = delayed(shifts)
+        other = max(float(_boxes(total, one).max()) for one in widths[max(k - 1, 0) : k + 2])
+        by_box = by_box and here**2 - max(other, 0.0) ** 2 > DM_SIGMA**2
+        if by_energy:
+            # Around the pulse, wherever the DM puts it.
+            reach = box + int(shifts.max())
+            part = slice(max(begin - reach, 0), begin + box + reach)
+            lost = float(np.sum(profile[part] ** 2) - np.sum(_boxes(total, fine)[part] ** 2))
+            by_energy = lost > DM_SIGMA * _energy_error(profile[part], shifts) * np.sqrt(fine)
         if not (by_box or by_energy):
             return False
     return True
+
+
+def _boxes(total: NDArray[np.float64], box: int) -> NDArray[np.float64]:
+    """S/N of boxes of so many samples, from running sums of unit noise."""
+    return np.asarray((total[box:] - total[:-box]) / np.sqrt(box))
+
+
+def _energy_error(profile: NDArray[np.float64], shifts: NDArray[np.int64]) -> float:
+    """Error of the energy that a sum of bands loses by their shifts, of independent samples of unit noise.
+
+    Noise of a band counts by how its pulse differs from that of all when it is shifted. All of them shifted together
+    lose nothing, so that only the distance from the mean shift counts.
+    """
+    moved = 0.0
+    for shift in np.abs(shifts - round(float(shifts.mean()))):
+        if shift:
+            off = profile[shift:] - profile[:-shift] if shift < profile.size else profile
+            moved += max(float(np.sum(off**2)) - 2.0 * off.size, 0.1 * float(np.sum(off**2)))
+    return float(np.sqrt(4.0 * moved / len(shifts) + 4.0 * profile.size))

@@ -1,0 +1,50 @@
+"""Which pulses are told to be at DM 0: as short as the dispersion over the band, or hardly longer."""
+
+import numpy as np
+import pytest
+
+from pulsar.cleaning.impulses import Bands, find_impulses
+from pulsar.constants import LEAST_DM
+from pulsar.data.header import Header
+
+NCHANS, NSAMPS, AT = 256, 8192, 4000
+#: DM 2 delays the ends of this band by 3.6 samples.
+HEADER = Header(nchans=NCHANS, nsamps=NSAMPS, tsamp=5e-4, fch1=1478.0, foff=-1.0, tstart=60000.0)
+
+
+def bands_with(rng, dm, width, amp, part=(0.0, 1.0)):
+    """Sums of the channels of each band, with a pulse of steep sides in a part of them [sigma of a channel]."""
+    bands = Bands.of(HEADER, np.ones(NCHANS, dtype=np.bool_))
+    assert bands is not None
+    data = rng.standard_normal((NCHANS, NSAMPS)).astype(np.float32)
+    delays = 1e3 / 0.241 * dm * (HEADER.freqs**-2.0 - HEADER.freqs.max() ** -2.0) / HEADER.tsamp
+    for channel in range(int(part[0] * NCHANS), int(part[1] * NCHANS)):
+        first = AT + round(float(delays[channel]))
+        data[channel, first : first + width] += amp
+    series = np.stack([data[bands.of_channel == b].sum(axis=0) for b in range(bands.count)]).astype(np.float32)
+    return np.ascontiguousarray(series), bands
+
+
+def share(found, width):
+    """Part of the pulse, if it was at DM 0, that is marked."""
+    return sum(max(min(last, AT + width) - max(first, AT), 0) for first, last in found.tolist()) / width
+
+
+@pytest.mark.parametrize(
+    ("width", "amp", "part"),
+    [(12, 1.13, (0, 1)), (6, 2.46, (0.51, 0.94))],
+)
+def test_strong_impulses_longer_than_the_dispersion_of_dm_2_are_found(width, amp, part):
+    rng = np.random.default_rng(2)
+    kept = [share(find_impulses(*bands_with(rng, 0.0, width, amp, part), 10.0), width) for _ in range(5)]
+    assert min(kept) == 1.0
+
+
+@pytest.mark.parametrize("dm", [LEAST_DM, 2.4, 5.0])
+@pytest.mark.parametrize(("width", "amp"), [(3, 1.0), (6, 3.0), (12, 1.13), (25, 1.0), (40, 0.5)])
+@pytest.mark.parametrize("part", [(0.0, 1.0), (0.2, 0.7)])
+def test_pulses_with_the_least_dm_of_the_sky_are_left(dm, width, amp, part):
+    rng = np.random.default_rng(3)
+    for _ in range(3):
+        series, bands = bands_with(rng, dm, width, amp, part)
+        assert find_impulses(series, bands, 10.0).size == 0
