@@ -16,7 +16,8 @@ from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.pulses import REPEATS_SIGMA
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.claims import claims
-from pulsar.rank.explain import JUNK, SAME_BINS, Explained, Sky, alternatives, explain
+from pulsar.rank.compare import SAME_BINS, Sky
+from pulsar.rank.explain import JUNK, Explained, alternatives, explain
 from pulsar.rank.hidden import split_unexplained
 from pulsar.rank.link import flags_by_pulses
 from pulsar.rank.rules import Interference, flags_of

@@ -6,81 +6,54 @@ the threshold of the search that found it. Candidates are taken from the most si
 first: so what is junk explains junk only, and what nothing explains stands for itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data import flags as table
 from pulsar.data.fold import Fold
-from pulsar.folding.fundamental import DOUBT, choose_period, coherent_sigma
+from pulsar.folding.fundamental import DOUBT, choose_period
 from pulsar.rank.candidate import Candidate
+from pulsar.rank.compare import (
+    ACCOUNTS,
+    AGREE_SIGMA,
+    DOUBT_SIGMA,
+    FACTOR,
+    HALF,
+    MOST,
+    NEAR_BINS,
+    SAME_BINS,
+    UNEXPLAINED,
+    Sky,
+    enough,
+    leaves,
+    left_sigma,
+    may_be_period,
+    near,
+    nharm_of,
+    one_dm,
+    shows_better,
+    simple_ratio,
+    too_strong,
+    unexplained,
+)
 from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, expected_harmonics, ratio_of
 from pulsar.rank.steady import steady
-from pulsar.searches import stats
 from pulsar.searches.sift import Group
 
-#: A prediction is taken times this before the rest is judged: powers on lines exceed predictions by no more (whitening
-#: and scalloping only take away; tests/rank/test_lines.py). Of a narrow pulse f has twice the power that 2 f leaves.
-FACTOR = 1.35
-#: What is predicted, taken so, is this part of the power at least: a group near the threshold would else be explained
-#: by next to nothing.
-ACCOUNTS = 0.5
 #: A candidate with flags of this weight or less explains nothing that has none.
 JUNK = 0.3
-#: A fold that has been refined so near [bins of 1/T] to a simple multiple of a stronger one, at its DM, shows that one:
-#: by chance a pulsar comes so near to a harmonic of another one in 2 x 0.05 / (f T) of the cases.
-NEAR_BINS = 0.05
-#: The same frequency is the same within more of a bin: the refinement of a weak one in the lobes of a strong one.
-SAME_BINS = 0.3
-#: Chance of another pulsar to come so near to a multiple, below which errors are allowed for.
-CHANCE = 0.01
-#: S/N that the refinement finds in noise (4 to 6, docs/folding.md).
-CHANCE_SNR = 5.0
-#: Largest multiple and divisor.
-NEAR_MULTIPLE = 64
-NEAR_DIVISOR = 2
-#: Errors within which DMs, and frequencies, agree.
-AGREE_SIGMA = 4.0
-#: Integers of the ratios among which the period is chosen by folding.
-SIMPLE = 4
-#: Least S/N of a fold at the true period, of that at another one.
-HALF = 0.7
-#: Largest number of equal pulses a turn that is looked for.
-MOST = 16
-#: Power beyond the comb of a candidate, and part of the power that it explains, from which and below which a group is
-#: folded to see whether it has harmonics of its own; and significance of such harmonics [sigma].
-DOUBT_SIGMA = 3.0
+#: Part of the power of a group that a candidate accounts for, below which, and with DOUBT_SIGMA of power beyond, it is
+#: folded to see whether it has harmonics of its own.
 DOUBT_PART = 0.7
-UNEXPLAINED = 4.0
 #: Flags of what is periodic and at DM 0.
 UNDISPERSED = frozenset({"dm0", "mains", "noise diode", "comb"})
 #: Significances of two detections of one signal differ by the noise of both [sigma].
 ALIKE = 1.5
 #: Power beyond the comb of a candidate from which a longer period is tried [its standard deviations].
 BEYOND_SIGMA = 2.0
-
-
-@dataclass(frozen=True)
-class Sky:
-    """What of the observation a prediction needs.
-
-    Attributes
-    ----------
-    tobs, tsamp : float
-        [s]
-    freqs : ndarray
-        Channel frequencies [MHz]; fewer than two for a dedispersed series.
-    thresholds : mapping of str to float
-        Trial-corrected significance from which each search keeps a detection, by its kind.
-    """
-
-    tobs: float
-    tsamp: float
-    freqs: NDArray[np.float64]
-    thresholds: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -165,9 +138,9 @@ def _accept(
         stands = owner < 0 or _is_fundamental(i, owner, given, groups, folded, sky)
         if not stands and not junk[i]:
             # Its own fold is more of a pulse than there can be at a period whose fold shows that little.
-            stands = folded[owner].snr < HALF * folded[i].snr or _too_strong(folded[i], folded[owner])
+            stands = folded[owner].snr < HALF * folded[i].snr or too_strong(folded[i], folded[owner])
             # The sum may be accounted for, and harmonics be there all the same that nobody else has.
-            stands |= unexplained(folded[i], [combs[a] for a in able]) > _enough(folded[i], folded[owner], sky)
+            stands |= unexplained(folded[i], [combs[a] for a in able]) > enough(folded[i], folded[owner], sky)
         if stands:
             accepted.append(i)
         else:
@@ -186,16 +159,49 @@ def _blends(
 ) -> set[int]:
     """Those that others, which their own folds show better than its pulses could be, account for together.
 
-    At a common submultiple of two pulsars a sum holds harmonics of both, and may be more significant than either.
+    At a common submultiple of two pulsars a sum holds harmonics of both, and may be more significant than either; a
+    pulse at that period would have harmonics that neither of them has.
     """
-    out: set[int] = set()
-    for i in sorted((i for i in accepted if not junk[i]), key=lambda i: folded[i].snr):
-        others = [a for a in accepted if a not in out and not junk[a] and _shows_better(folded[a], folded[i])]
+    out = {i for i in accepted if not junk[i] and _made_of_others(i, given, groups, folded, combs, junk, sky)}
+    for i in sorted((i for i in accepted if not junk[i] and i not in out), key=lambda i: folded[i].snr):
+        others = [a for a in accepted if a not in out and not junk[a] and shows_better(folded[a], folded[i])]
         if _owner(others, i, given, groups[i], sky) < 0:
             continue
         if unexplained(folded[i], [combs[a] for a in others]) <= UNEXPLAINED:
             out.add(i)
     return out
+
+
+def _made_of_others(
+    i: int,
+    given: NDArray[np.float64],
+    groups: Sequence[Group],
+    folded: Sequence[Candidate],
+    combs: Sequence[Comb],
+    junk: NDArray[np.bool_],
+    sky: Sky,
+) -> bool:
+    """Whether a fold has the harmonics of two others alone, at multiples of its frequency that have no common one.
+
+    A pulse has its share of power in all of its harmonics.
+    """
+    one = folded[i]
+    others: dict[int, int] = {}
+    for k, other in enumerate(folded):
+        multiple = round(other.freq / one.freq)
+        off = abs(other.freq - multiple * one.freq)
+        error = AGREE_SIGMA * float(np.hypot(other.freq_err, multiple * one.freq_err))
+        at_multiple = 2 <= multiple <= MOST and off <= max(error, SAME_BINS / sky.tobs)
+        if at_multiple and not junk[k] and other.snr >= HALF * one.snr:
+            others[k] = multiple
+    if not any(a % b and b % a for a in others.values() for b in others.values()):
+        return False
+    if one.fold is None or _owner(list(others), i, given, groups[i], sky) < 0:
+        return False
+    nharm = nharm_of(one.fold)
+    power = np.sum([expected_harmonics(combs[k], one.fold, nharm) for k in others], axis=0)
+    quiet = np.count_nonzero(FACTOR * power < 1.0) / nharm
+    return bool(unexplained(one, [combs[k] for k in others]) < one.snr * np.sqrt(quiet) - UNEXPLAINED)
 
 
 def _comb(candidate: Candidate, sky: Sky) -> Comb:
@@ -221,38 +227,6 @@ def _owner(able: Sequence[int], g: int, given: NDArray[np.float64], group: Group
     return int(able[int(np.argmax(share))])
 
 
-def left_sigma(group: Group, power: float) -> float:
-    """Trial-corrected significance of what a group has beyond an expected power.
-
-    The power of a sum of H harmonics that hold `power` beyond noise is, times two, noncentral chi-square of 2 H degrees
-    of freedom; its tail is that of a scaled central one with the same first two moments (Patnaik 1949). Of a
-    folding search the amplitudes are subtracted.
-
-    Parameters
-    ----------
-    group : Group
-    power : float
-        Beyond noise.
-    """
-    best = group.best
-    logp, sigma = float(best["logp"]), float(best["sigma"])
-    if power <= 0.0:
-        return sigma
-    if str(best["kind"]) in ("ffa", "pulses"):
-        left = float(stats.logp_from_sigma(float(best["snr"]) - np.sqrt(2.0 * power)))
-        # The search's own conversion from S/N to probability, as far as it differs from a Gaussian.
-        left += logp - float(stats.logp_from_sigma(float(best["snr"])))
-    else:
-        dof, centre = 2.0 * group.nharm, 2.0 * power
-        scale = (dof + 2.0 * centre) / (dof + centre)
-        left = float(stats.chi2_logsf(2.0 * float(best["power"]) / scale, (dof + centre) ** 2 / (dof + 2.0 * centre)))
-    left = min(max(left, logp), -1e-12)
-    chance = float(stats.logp_from_sigma(sigma))
-    events = -np.log1p(-np.exp(chance)) if chance > -20.0 else np.exp(max(chance, -700.0))
-    trials = np.log(events) - logp if chance > -700.0 else chance - logp
-    return float(stats.trial_sigma(left, float(np.exp(np.clip(trials, 0.0, 600.0)))))
-
-
 def _is_fundamental(
     low: int,
     high: int,
@@ -262,7 +236,7 @@ def _is_fundamental(
     sky: Sky,
 ) -> bool:
     """Whether one candidate accounts for another, which does not by itself account for it: its harmonic."""
-    if folded[low].snr < HALF * folded[high].snr or _too_strong(folded[high], folded[low]):
+    if folded[low].snr < HALF * folded[high].snr or too_strong(folded[high], folded[low]):
         return False
     if _owner([low], high, given, groups[high], sky) < 0:
         return False
@@ -288,7 +262,7 @@ def _fundamentals(
         for owner in accepted:
             if owner == i or (junk[owner] and not junk[i]):
                 continue
-            if not junk[i] and unexplained(folded[i], [combs[owner]]) > _enough(folded[i], folded[owner], sky):
+            if not junk[i] and unexplained(folded[i], [combs[owner]]) > enough(folded[i], folded[owner], sky):
                 continue
             if _is_fundamental(owner, i, given, groups, folded, sky):
                 parent[i] = owner
@@ -314,7 +288,7 @@ def _undispersed(
     sources = [a for a in accepted if junk[a] and UNDISPERSED & set(folded[a].flags)]
     sources = [a for a in sources if "red noise" not in folded[a].flags]
     for i in [i for i in accepted if not junk[i] and folded[i].dm <= AGREE_SIGMA * np.nan_to_num(folded[i].dm_err)]:
-        stronger = [a for a in sources if folded[a].snr > folded[i].snr and _one_dm(folded[i], folded[a], sky)]
+        stronger = [a for a in sources if folded[a].snr > folded[i].snr and one_dm(folded[i], folded[a], sky)]
         owner = _owner(stronger, i, given, groups[i], sky)
         if owner >= 0 and unexplained(folded[i], [combs[a] for a in stronger]) <= UNEXPLAINED:
             parent[i] = owner
@@ -332,36 +306,13 @@ def _rivals(
     """Of two at a simple ratio and one DM, of which one has nothing that the other lacks, the folds choose one."""
     for i in sorted(accepted, key=lambda i: folded[i].snr):
         for other in [a for a in accepted if a != i and junk[a] == junk[i]]:
-            if not _may_be_period(folded[other], folded[i], sky, NEAR_BINS):
+            if not may_be_period(folded[other], folded[i], sky, NEAR_BINS):
                 continue
             folds = [fold for k in (i, other) if (fold := folded[k].fold) is not None]
             if _period(folds)[0] == 1 and unexplained(folded[i], [combs[other]]) <= UNEXPLAINED:
                 parent[i] = other
                 accepted.remove(i)
                 break
-
-
-def _may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
-    """Whether one fold may show the period of another: a simple ratio, one DM, and no less of a pulse.
-
-    At the true period a fold has the S/N of all pulses; where two unequal ones were taken for one it has 1/sqrt(2) at
-    least of what it had.
-    """
-    ratio = simple_ratio(one, of, sky, bins)
-    if ratio is None or not _one_dm(one, of, sky):
-        return False
-    # The harmonics that both have must agree, not only the frequencies: 0.2 bins at 13 times the period are 2.6 there.
-    m, d = ratio.numerator, ratio.denominator
-    error = AGREE_SIGMA * float(np.hypot(d * one.freq_err, m * of.freq_err))
-    if abs(d * one.freq - m * of.freq) > max(error, bins / sky.tobs):
-        return False
-    return one.snr >= HALF * of.snr
-
-
-def _one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
-    """Whether the refined DMs agree within their errors, or nothing is known of them."""
-    error = float(np.hypot(np.nan_to_num(one.dm_err), np.nan_to_num(other.dm_err)))
-    return sky.freqs.size < 2 or abs(one.dm - other.dm) <= AGREE_SIGMA * error
 
 
 def _converged(
@@ -382,76 +333,15 @@ def _converged(
             if folded[owner].snr <= folded[i].snr:
                 break
             one, stronger = folded[i], folded[owner]
-            near = _near(one, stronger, sky)
-            if (junk[owner] and not junk[i]) or not (near or _leaves(stronger, combs[owner], one, sky)):
+            close = near(one, stronger, sky)
+            if (junk[owner] and not junk[i]) or not (close or leaves(stronger, combs[owner], one, sky)):
                 continue
-            doubtful = not junk[i] and (not near or _too_strong(one, stronger))
-            if doubtful and unexplained(one, [combs[owner]]) > _enough(one, stronger, sky):
+            doubtful = not junk[i] and (not close or too_strong(one, stronger))
+            if doubtful and unexplained(one, [combs[owner]]) > enough(one, stronger, sky):
                 continue
             parent[i] = owner
             accepted.remove(i)
             break
-
-
-def _too_strong(one: Candidate, owner: Candidate) -> bool:
-    """Whether a fold at m times the frequency of another one shows more than that source leaves there.
-
-    A pulse that comes once in m turns leaves S / sqrt(m) of its S/N S, two equal ones half a turn apart twice that at
-    the most.
-    """
-    multiple = max(one.freq / owner.freq, 1.0)
-    return bool(one.snr > np.hypot(2.0 * owner.snr / np.sqrt(multiple), CHANCE_SNR))
-
-
-def _shows_better(one: Candidate, other: Candidate) -> bool:
-    """Whether the fold of one is the surer, or more than a pulse of the other could be, and not the reverse."""
-    if _too_strong(one, other):
-        return True
-    return one.snr > other.snr and not _too_strong(other, one)
-
-
-def _leaves(owner: Candidate, comb: Comb, one: Candidate, sky: Sky) -> bool:
-    """Whether a fold, refined onto any simple ratio to another, shows no more than what that one leaves there.
-
-    What noise adds to it is what the refinement finds in noise.
-    """
-    close = [
-        d
-        for d in range(1, MOST + 1)
-        if abs(one.freq - round(one.freq * d / owner.freq) * owner.freq / d) <= NEAR_BINS / sky.tobs
-    ]
-    if one.fold is None or not close or not _one_dm(one, owner, sky):
-        return False
-    power = FACTOR * float(expected_harmonics(comb, one.fold, _nharm(one.fold)).sum())
-    return power >= ACCOUNTS * 0.5 * one.snr**2 and one.snr <= float(np.hypot(np.sqrt(2.0 * power), CHANCE_SNR))
-
-
-def _enough(one: Candidate, owner: Candidate, sky: Sky) -> float:
-    """Significance of harmonics that another one does not leave from which on there are two sources [sigma].
-
-    Where their DMs part, too, it takes less.
-    """
-    return UNEXPLAINED if _one_dm(one, owner, sky) else DOUBT_SIGMA
-
-
-def _near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
-    """Whether refined frequency and DM of one candidate are a simple multiple and the DM of another."""
-    if not _one_dm(weak, strong, sky):
-        return False
-    for d in range(1, NEAR_DIVISOR + 1):
-        m = round(weak.freq * d / strong.freq)
-        if 1 <= m <= NEAR_MULTIPLE:
-            off = abs(weak.freq - m * strong.freq / d)
-            common = AGREE_SIGMA * float(np.hypot(weak.freq_err, m * strong.freq_err / d))
-            if m == d:
-                close = max(common, SAME_BINS / sky.tobs)
-            else:
-                # Within the errors where next to no other pulsar would be so near to one of the multiples.
-                chance = 2.0 * common / (strong.freq / d)
-                close = max(NEAR_BINS / sky.tobs, min(common, SAME_BINS / sky.tobs) if chance < CHANCE else 0.0)
-            if off <= close:
-                return True
-    return False
 
 
 def _own_periods(
@@ -476,7 +366,7 @@ def _own_periods(
         family = [head] + [
             i
             for i in np.flatnonzero(parent[: len(folded)] == head).tolist()
-            if i not in blends and junk[i] == junk[head] and _may_be_period(folded[i], folded[head], sky, SAME_BINS)
+            if i not in blends and junk[i] == junk[head] and may_be_period(folded[i], folded[head], sky, SAME_BINS)
         ]
         folds = [fold for i in family if (fold := folded[i].fold) is not None]
         index, alternative = _period(folds)
@@ -500,41 +390,6 @@ def _period(folds: Sequence[Fold]) -> tuple[int, int | None]:
     if float(choice.evidence.max()) < DOUBT:
         return int(np.argmax([fold.snr for fold in folds])), None
     return choice.index, choice.alternative
-
-
-def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
-    """Significance [sigma] of those harmonics of a fold in which other candidates leave next to nothing.
-
-    Parameters
-    ----------
-    one : Candidate
-        With a fold.
-    combs : sequence of Comb
-        Of the others.
-    """
-    fold = one.fold
-    if fold is None:
-        return 0.0
-    power = np.sum([expected_harmonics(comb, fold, _nharm(fold)) for comb in combs], axis=0)
-    return coherent_sigma(steady(fold), np.flatnonzero(FACTOR * power < 1.0) + 1)
-
-
-def _nharm(fold: Fold) -> int:
-    """Harmonics that a pulse of this width has."""
-    return max(int(np.ceil(1.0 / max(fold.width, 1.0 / fold.profile.size))), 1)
-
-
-def simple_ratio(one: Candidate, other: Candidate, sky: Sky, bins: float = SAME_BINS) -> Fraction | None:
-    """Frequency of one candidate over that of another, if it is one of small integers within errors or so many bins."""
-    for d in range(1, MOST + 1):
-        m = round(one.freq * d / other.freq)
-        small = 1 <= m <= SIMPLE and d <= SIMPLE
-        if Fraction(m, d) != 1 and (small or (min(m, d) == 1 and m <= MOST)):
-            off = abs(one.freq - m * other.freq / d)
-            error = AGREE_SIGMA * float(np.hypot(one.freq_err, m * other.freq_err / d))
-            if off <= max(error, bins / sky.tobs):
-                return Fraction(m, d)
-    return None
 
 
 def alternatives(verdict: Explained, sky: Sky) -> list[Group]:

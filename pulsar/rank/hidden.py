@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.explain import FACTOR, Sky, left_sigma
+from pulsar.rank.compare import FACTOR, Sky, left_sigma
 from pulsar.rank.lines import FLOOR, Searched, comb_of, expected
 from pulsar.searches.sift import Group, make_group
 

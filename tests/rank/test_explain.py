@@ -12,7 +12,8 @@ from reference.products import make_fold
 
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.explain import DOUBT_SIGMA, UNEXPLAINED, Sky, alternatives, explain, left_sigma, unexplained
+from pulsar.rank.compare import DOUBT_SIGMA, UNEXPLAINED, Sky, left_sigma, unexplained
+from pulsar.rank.explain import alternatives, explain
 from pulsar.rank.lines import comb_of
 from pulsar.searches import stats
 from pulsar.searches.sift import fade
@@ -335,6 +336,28 @@ def test_two_pulsars_of_which_each_fold_is_too_much_for_their_common_period():
         told = parents(explain(order, [], SKY))
         assert told["one"] == told["two"] == ("", "")
         assert told["both"][0] in ("one", "two")
+
+
+def test_a_fold_with_the_harmonics_of_two_others_alone_is_none():
+    # A pulse of 0.07 turns in 0.112 Hz has 14 harmonics, not every fourth and fifth; it is the surer of the three.
+    common = 0.112
+    one, two = Source(4 * common, snr=9.5, fwhm=0.08), Source(5 * common, snr=9.0, fwhm=0.2)
+    power = one.power(common, 8, 60) + two.power(common, 8, 60)
+    both = make_group(common, nharm=8, excess=power, uid="both")
+    at = np.arange(NBINS)
+    profile = one.fold().profile[4 * at % NBINS] + two.fold().profile[5 * at % NBINS]
+    blend = dataclasses.replace(Source(common).fold(profile=profile), snr=11.0, width=0.07)
+    folded = [Candidate(both, blend), one.candidate(uid="one", nharm=4), two.candidate(uid="two", nharm=2)]
+    for order in (folded, folded[::-1]):
+        told = parents(explain(order, [], SKY))
+        assert told["one"] == told["two"] == ("", "")
+        assert told["both"][0] in ("one", "two")
+    # A pulse there has all of its harmonics: then it is theirs that are explained.
+    slow = Source(common, snr=20.0, fwhm=0.07)
+    _, lines = lines_of(20.0, 0.07)
+    parts = [Candidate(slow.group(k, 3, uid=f"{k}"), slow.fold(k, comb_profile(lines[k - 1 :: k]))) for k in (4, 5)]
+    told = parents(explain([slow.candidate(uid="slow", nharm=8), *parts], [], SKY))
+    assert told["slow"] == ("", "")
 
 
 @pytest.mark.parametrize(("dm", "stands"), [(30.0, False), (42.0, True)])

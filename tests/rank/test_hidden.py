@@ -13,7 +13,7 @@ from pulsar.data.fold import FoldParams
 from pulsar.folding.folder import fold_many
 from pulsar.folding.refine import refine
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.explain import Sky
+from pulsar.rank.compare import Sky
 from pulsar.rank.hidden import split_unexplained
 from pulsar.searches import stats
 from pulsar.searches.sift import Group, make_group, without

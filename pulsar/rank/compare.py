@@ -1,0 +1,229 @@
+"""How two candidates compare: frequencies, DMs, strengths, and what one leaves in the fold of the other."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.fold import Fold
+from pulsar.folding.fundamental import coherent_sigma
+from pulsar.rank.candidate import Candidate
+from pulsar.rank.lines import Comb, expected_harmonics
+from pulsar.rank.steady import steady
+from pulsar.searches import stats
+from pulsar.searches.sift import Group
+
+#: A prediction is taken times this before the rest is judged: powers on lines exceed predictions by no more (whitening
+#: and scalloping only take away; tests/rank/test_lines.py). Of a narrow pulse f has twice the power that 2 f leaves.
+FACTOR = 1.35
+#: What is predicted, taken so, is this part of the power at least: a group near the threshold would else be explained
+#: by next to nothing.
+ACCOUNTS = 0.5
+#: A fold that has been refined so near [bins of 1/T] to a simple multiple of a stronger one, at its DM, shows that one:
+#: by chance a pulsar comes so near to a harmonic of another one in 2 x 0.05 / (f T) of the cases.
+NEAR_BINS = 0.05
+#: The same frequency is the same within more of a bin: the refinement of a weak one in the lobes of a strong one.
+SAME_BINS = 0.3
+#: Chance of another pulsar to come so near to a multiple, below which errors are allowed for.
+CHANCE = 0.01
+#: S/N that the refinement finds in noise (4 to 6, docs/folding.md).
+CHANCE_SNR = 5.0
+#: Largest multiple and divisor.
+NEAR_MULTIPLE = 64
+NEAR_DIVISOR = 2
+#: Errors within which DMs, and frequencies, agree.
+AGREE_SIGMA = 4.0
+#: Integers of the ratios among which the period is chosen by folding.
+SIMPLE = 4
+#: Least S/N of a fold at the true period, of that at another one.
+HALF = 0.7
+#: Largest number of equal pulses a turn that is looked for.
+MOST = 16
+#: Significance of harmonics that others do not leave, from which on a fold shows a source of its own [sigma]; and where
+#: other evidence speaks for it, too.
+UNEXPLAINED = 4.0
+DOUBT_SIGMA = 3.0
+
+
+@dataclass(frozen=True)
+class Sky:
+    """What of the observation a prediction needs.
+
+    Attributes
+    ----------
+    tobs, tsamp : float
+        [s]
+    freqs : ndarray
+        Channel frequencies [MHz]; fewer than two for a dedispersed series.
+    thresholds : mapping of str to float
+        Trial-corrected significance from which each search keeps a detection, by its kind.
+    """
+
+    tobs: float
+    tsamp: float
+    freqs: NDArray[np.float64]
+    thresholds: Mapping[str, float]
+
+
+def left_sigma(group: Group, power: float) -> float:
+    """Trial-corrected significance of what a group has beyond an expected power.
+
+    The power of a sum of H harmonics that hold `power` beyond noise is, times two, noncentral chi-square of 2 H degrees
+    of freedom; its tail is that of a scaled central one with the same first two moments (Patnaik 1949). Of a
+    folding search the amplitudes are subtracted.
+
+    Parameters
+    ----------
+    group : Group
+    power : float
+        Beyond noise.
+    """
+    best = group.best
+    logp, sigma = float(best["logp"]), float(best["sigma"])
+    if power <= 0.0:
+        return sigma
+    if str(best["kind"]) in ("ffa", "pulses"):
+        left = float(stats.logp_from_sigma(float(best["snr"]) - np.sqrt(2.0 * power)))
+        # The search's own conversion from S/N to probability, as far as it differs from a Gaussian.
+        left += logp - float(stats.logp_from_sigma(float(best["snr"])))
+    else:
+        dof, centre = 2.0 * group.nharm, 2.0 * power
+        scale = (dof + 2.0 * centre) / (dof + centre)
+        left = float(stats.chi2_logsf(2.0 * float(best["power"]) / scale, (dof + centre) ** 2 / (dof + 2.0 * centre)))
+    left = min(max(left, logp), -1e-12)
+    chance = float(stats.logp_from_sigma(sigma))
+    events = -np.log1p(-np.exp(chance)) if chance > -20.0 else np.exp(max(chance, -700.0))
+    trials = np.log(events) - logp if chance > -700.0 else chance - logp
+    return float(stats.trial_sigma(left, float(np.exp(np.clip(trials, 0.0, 600.0)))))
+
+
+def may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
+    """Whether one fold may show the period of another: a simple ratio, one DM, and no less of a pulse.
+
+    At the true period a fold has the S/N of all pulses; where two unequal ones were taken for one it has 1/sqrt(2) at
+    least of what it had.
+    """
+    ratio = simple_ratio(one, of, sky, bins)
+    if ratio is None or not one_dm(one, of, sky):
+        return False
+    # The harmonics that both have must agree, not only the frequencies: 0.2 bins at 13 times the period are 2.6 there.
+    m, d = ratio.numerator, ratio.denominator
+    error = AGREE_SIGMA * float(np.hypot(d * one.freq_err, m * of.freq_err))
+    if abs(d * one.freq - m * of.freq) > max(error, bins / sky.tobs):
+        return False
+    return one.snr >= HALF * of.snr
+
+
+def one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
+    """Whether the refined DMs agree within their errors, or nothing is known of them."""
+    error = float(np.hypot(np.nan_to_num(one.dm_err), np.nan_to_num(other.dm_err)))
+    return sky.freqs.size < 2 or abs(one.dm - other.dm) <= AGREE_SIGMA * error
+
+
+def too_strong(one: Candidate, owner: Candidate) -> bool:
+    """Whether a fold at m times the frequency of another one shows more than that source leaves there.
+
+    A pulse that comes once in m turns leaves S / sqrt(m) of its S/N S, two equal ones half a turn apart twice that at
+    the most.
+    """
+    multiple = max(one.freq / owner.freq, 1.0)
+    return bool(one.snr > np.hypot(2.0 * owner.snr / np.sqrt(multiple), CHANCE_SNR))
+
+
+def shows_better(one: Candidate, other: Candidate) -> bool:
+    """Whether the fold of one is the surer, or more than a pulse of the other could be, and not the reverse."""
+    if too_strong(one, other):
+        return True
+    return one.snr > other.snr and not too_strong(other, one)
+
+
+def leaves(owner: Candidate, comb: Comb, one: Candidate, sky: Sky) -> bool:
+    """Whether a fold, refined onto any simple ratio to another, shows no more than what that one leaves there.
+
+    What noise adds to it is what the refinement finds in noise.
+    """
+    close = [
+        d
+        for d in range(1, MOST + 1)
+        if abs(one.freq - round(one.freq * d / owner.freq) * owner.freq / d) <= NEAR_BINS / sky.tobs
+    ]
+    if one.fold is None or not close or not one_dm(one, owner, sky):
+        return False
+    power = FACTOR * float(expected_harmonics(comb, one.fold, nharm_of(one.fold)).sum())
+    return power >= ACCOUNTS * 0.5 * one.snr**2 and one.snr <= float(np.hypot(np.sqrt(2.0 * power), CHANCE_SNR))
+
+
+def enough(one: Candidate, owner: Candidate, sky: Sky) -> float:
+    """Significance of harmonics that another one does not leave from which on there are two sources [sigma].
+
+    Where their DMs part, too, it takes less; or their frequencies: what one leaves in a fold is strongest where the
+    refinement ends on a simple ratio to it.
+    """
+    return UNEXPLAINED if one_dm(one, owner, sky) and _at_a_ratio(one, owner, sky) else DOUBT_SIGMA
+
+
+def _at_a_ratio(one: Candidate, other: Candidate, sky: Sky) -> bool:
+    """Whether a refined frequency is any ratio of small integers of another one, within errors and NEAR_BINS."""
+    for d in range(1, MOST + 1):
+        at = round(one.freq * d / other.freq) * other.freq / d
+        error = AGREE_SIGMA * float(np.hypot(one.freq_err, at / other.freq * other.freq_err))
+        if abs(one.freq - at) <= max(error, NEAR_BINS / sky.tobs):
+            return True
+    return False
+
+
+def near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
+    """Whether refined frequency and DM of one candidate are a simple multiple and the DM of another."""
+    if not one_dm(weak, strong, sky):
+        return False
+    for d in range(1, NEAR_DIVISOR + 1):
+        m = round(weak.freq * d / strong.freq)
+        if 1 <= m <= NEAR_MULTIPLE:
+            off = abs(weak.freq - m * strong.freq / d)
+            common = AGREE_SIGMA * float(np.hypot(weak.freq_err, m * strong.freq_err / d))
+            if m == d:
+                close = max(common, SAME_BINS / sky.tobs)
+            else:
+                # Within the errors where next to no other pulsar would be so near to one of the multiples.
+                chance = 2.0 * common / (strong.freq / d)
+                close = max(NEAR_BINS / sky.tobs, min(common, SAME_BINS / sky.tobs) if chance < CHANCE else 0.0)
+            if off <= close:
+                return True
+    return False
+
+
+def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
+    """Significance [sigma] of those harmonics of a fold in which other candidates leave next to nothing.
+
+    Parameters
+    ----------
+    one : Candidate
+        With a fold.
+    combs : sequence of Comb
+        Of the others.
+    """
+    fold = one.fold
+    if fold is None:
+        return 0.0
+    power = np.sum([expected_harmonics(comb, fold, nharm_of(fold)) for comb in combs], axis=0)
+    return coherent_sigma(steady(fold), np.flatnonzero(FACTOR * power < 1.0) + 1)
+
+
+def nharm_of(fold: Fold) -> int:
+    """Harmonics that a pulse of this width has."""
+    return max(int(np.ceil(1.0 / max(fold.width, 1.0 / fold.profile.size))), 1)
+
+
+def simple_ratio(one: Candidate, other: Candidate, sky: Sky, bins: float = SAME_BINS) -> Fraction | None:
+    """Frequency of one candidate over that of another, if it is one of small integers within errors or so many bins."""
+    for d in range(1, MOST + 1):
+        m = round(one.freq * d / other.freq)
+        small = 1 <= m <= SIMPLE and d <= SIMPLE
+        if Fraction(m, d) != 1 and (small or (min(m, d) == 1 and m <= MOST)):
+            off = abs(one.freq - m * other.freq / d)
+            error = AGREE_SIGMA * float(np.hypot(one.freq_err, m * other.freq_err / d))
+            if off <= max(error, bins / sky.tobs):
+                return Fraction(m, d)
+    return None
