@@ -25,6 +25,7 @@ from pulsar.rank.compare import (
     MOST,
     NEAR_BINS,
     SAME_BINS,
+    SIMPLE,
     UNEXPLAINED,
     Sky,
     enough,
@@ -100,7 +101,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     if blends:
         order.sort(key=lambda i: i in blends)
         accepted, parent = _accept(order, given, groups, folded, combs, junk, sky)
-    _fundamentals(accepted, parent, given, groups, folded, combs, junk, sky)
+    _fundamentals(accepted, parent, given, groups, folded, combs, junk, blends, sky)
     _rivals(accepted, parent, folded, combs, junk, sky)
     _converged(accepted, parent, folded, combs, junk, sky)
     _undispersed(accepted, parent, given, groups, folded, combs, junk, sky)
@@ -162,7 +163,7 @@ def _blends(
     At a common submultiple of two pulsars a sum holds harmonics of both, and may be more significant than either; a
     pulse at that period would have harmonics that neither of them has.
     """
-    out = {i for i in accepted if not junk[i] and _made_of_others(i, given, groups, folded, combs, junk, sky)}
+    out = {i for i in accepted if not junk[i] and _made_of_others(i, folded, combs, junk, sky)}
     for i in sorted((i for i in accepted if not junk[i] and i not in out), key=lambda i: folded[i].snr):
         others = [a for a in accepted if a not in out and not junk[a] and shows_better(folded[a], folded[i])]
         if _owner(others, i, given, groups[i], sky) < 0:
@@ -173,33 +174,31 @@ def _blends(
 
 
 def _made_of_others(
-    i: int,
-    given: NDArray[np.float64],
-    groups: Sequence[Group],
-    folded: Sequence[Candidate],
-    combs: Sequence[Comb],
-    junk: NDArray[np.bool_],
-    sky: Sky,
+    i: int, folded: Sequence[Candidate], combs: Sequence[Comb], junk: NDArray[np.bool_], sky: Sky
 ) -> bool:
-    """Whether a fold has the harmonics of two others alone, at multiples of its frequency that have no common one.
+    """Whether a fold has the harmonics of two others alone, which are no multiples of each other's.
 
-    A pulse has its share of power in all of its harmonics.
+    A pulse has its share of power in all of its harmonics. The detection may have been something else: the refinement
+    has found the others.
     """
     one = folded[i]
     others: dict[int, int] = {}
     for k, other in enumerate(folded):
-        multiple = round(other.freq / one.freq)
-        off = abs(other.freq - multiple * one.freq)
-        error = AGREE_SIGMA * float(np.hypot(other.freq_err, multiple * one.freq_err))
-        at_multiple = 2 <= multiple <= MOST and off <= max(error, SAME_BINS / sky.tobs)
-        if at_multiple and not junk[k] and other.snr >= HALF * one.snr:
-            others[k] = multiple
-    if not any(a % b and b % a for a in others.values() for b in others.values()):
-        return False
-    if one.fold is None or _owner(list(others), i, given, groups[i], sky) < 0:
+        if junk[k] or other.snr < HALF * one.snr:
+            continue
+        for d in range(1, SIMPLE + 1):
+            multiple = round(d * other.freq / one.freq)
+            off = abs(other.freq - multiple * one.freq / d)
+            error = AGREE_SIGMA * float(np.hypot(other.freq_err, multiple * one.freq_err / d))
+            if max(d + 1, 2) <= multiple <= MOST and off <= max(error, SAME_BINS / sky.tobs):
+                others[k] = multiple
+                break
+    if one.fold is None or not any(a % b and b % a for a in others.values() for b in others.values()):
         return False
     nharm = nharm_of(one.fold)
     power = np.sum([expected_harmonics(combs[k], one.fold, nharm) for k in others], axis=0)
+    if FACTOR * float(power.sum()) < ACCOUNTS * 0.5 * one.snr**2:
+        return False
     quiet = np.count_nonzero(FACTOR * power < 1.0) / nharm
     return bool(unexplained(one, [combs[k] for k in others]) < one.snr * np.sqrt(quiet) - UNEXPLAINED)
 
@@ -251,6 +250,7 @@ def _fundamentals(
     folded: Sequence[Candidate],
     combs: Sequence[Comb],
     junk: NDArray[np.bool_],
+    blends: set[int],
     sky: Sky,
 ) -> None:
     """Hand over what is explained by one that was taken later, and that it does not explain: its fundamental.
@@ -260,7 +260,7 @@ def _fundamentals(
     """
     for i in list(accepted):
         for owner in accepted:
-            if owner == i or (junk[owner] and not junk[i]):
+            if owner == i or owner in blends or (junk[owner] and not junk[i]):
                 continue
             if not junk[i] and unexplained(folded[i], [combs[owner]]) > enough(folded[i], folded[owner], sky):
                 continue
