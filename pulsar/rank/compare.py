@@ -211,6 +211,23 @@ def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
     return coherent_sigma(steady(fold), np.flatnonzero(FACTOR * power < 1.0) + 1)
 
 
+def needs_all(one: Candidate, multiple: int, combs: Sequence[Comb]) -> bool:
+    """Whether a fold surely has harmonics other than the multiples of one; if not, its period may be a part of it.
+
+    Parameters
+    ----------
+    one : Candidate
+    multiple : int
+    combs : sequence of Comb
+        Of other candidates: where they leave power it is not the fold's own.
+    """
+    if one.fold is None:
+        return False
+    k = np.arange(1, nharm_of(one.fold) + 1)
+    power = np.sum([expected_harmonics(comb, one.fold, len(k)) for comb in combs], axis=0)
+    return bool(coherent_sigma(steady(one.fold), k[(k % multiple > 0) & (FACTOR * power < 1.0)]) > UNEXPLAINED)
+
+
 def nharm_of(fold: Fold) -> int:
     """Harmonics that a pulse of this width has."""
     return max(int(np.ceil(1.0 / max(fold.width, 1.0 / fold.profile.size))), 1)

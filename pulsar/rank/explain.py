@@ -33,6 +33,7 @@ from pulsar.rank.compare import (
     left_sigma,
     may_be_period,
     near,
+    needs_all,
     nharm_of,
     one_dm,
     shows_better,
@@ -396,8 +397,8 @@ def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
     """Groups that may be more than what explains them, and are worth a fold: only that tells.
 
     Those at longer periods of a candidate that may be its own, for their power or as they are the more significant,
-    those at a part of its period that are as significant as it is, and those of which a good part is accounted for by
-    chance at most.
+    those at a part of its period that are as significant as it is, or beside whose harmonics its fold has none that
+    others do not leave, and those of which a good part is accounted for by chance at most.
 
     Parameters
     ----------
@@ -409,12 +410,13 @@ def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
     if not rest:
         return []
     searched = Searched.of([c.group for c in rest], sky.tobs)
+    combs = {uid: _comb(owner, sky) for uid, owner in owners.items()}
     out = []
     for owner in owners.values():
         mine = [i for i, c in enumerate(rest) if c.parent == owner.uid]
         if not mine:
             continue
-        given = expected(_comb(owner, sky), searched)
+        given = expected(combs[owner.uid], searched)
         for i in mine:
             ratio = simple_ratio(rest[i], owner, sky)
             power = rest[i].group.excess
@@ -424,6 +426,9 @@ def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
             # At a part of the true period a sum misses harmonics; at a multiple of it there is nothing more to find.
             shorter = ratio is not None and ratio >= 2 and ratio.denominator == 1
             alike = shorter and rest[i].group.sigma > owner.group.sigma - ALIKE
+            # Nor does the fold show others than every second, third ... of its harmonics.
+            if shorter and ratio is not None and not alike:
+                alike = not needs_all(owner, ratio.numerator, [combs[uid] for uid in owners if uid != owner.uid])
             if longer or alike or (beyond > DOUBT_SIGMA and given[i] < DOUBT_PART * power):
                 out.append(rest[i].group)
     return out

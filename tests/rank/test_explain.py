@@ -441,6 +441,23 @@ def test_a_part_of_the_period_that_is_as_significant_is_folded(nharm, folded):
     assert [one.uid for one in alternatives(verdict, SKY)] == folded
 
 
+@pytest.mark.parametrize(("known", "folded"), [(True, ["half"]), (False, [])])
+def test_half_of_a_period_is_folded_if_only_others_leave_the_odd_harmonics(known, folded):
+    # Twice the period of one: 32 harmonics, and the ninth is a pulsar of its own, where that is known.
+    pulsar, ninth = Source(2.06, snr=16.0, fwhm=0.1), Source(9 * 1.03 + 0.2 / TOBS, snr=18.0, fwhm=0.3)
+    at = np.arange(NBINS)
+    profile = pulsar.fold().profile[2 * at % NBINS] + ninth.fold().profile[9 * at % NBINS]
+    power = pulsar.power(1.03, 32, 60) + ninth.power(1.03, 32, 60)
+    fold = dataclasses.replace(Source(1.03).fold(profile=profile), snr=13.0, width=0.05)
+    double = Candidate(make_group(1.03, nharm=32, excess=power, uid="double"), fold)
+    half = pulsar.group(nharm=4, uid="half")
+    others = [ninth.candidate(uid="ninth", nharm=2)] if known else []
+    verdict = explain([double, *others], [half], SKY)
+    assert parents(verdict)["half"][0] == "double"
+    assert half.sigma < double.group.sigma - 1.5
+    assert [one.uid for one in alternatives(verdict, SKY)] == folded
+
+
 @pytest.mark.parametrize(("sigma", "folded"), [(2.0, []), (6.0, ["long"])])
 def test_a_longer_period_that_is_more_significant_is_folded(sigma, folded):
     # The fold at half the period accounts for all the power of the longer one, and it was found at 4 sigma.
