@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 from peer_programs import Contest, Peer, PeerFigure, Program, Script, hold, interpreter
 
+from pulsar.bench.case import power_of_two
 from pulsar.bench.limits import cores
 from pulsar.bench.run import Bench
-from pulsar.bench.survey import BAND, FAST, PULSAR, Survey, power_of_two
+from pulsar.bench.survey import BAND, FAST, PULSAR, Survey
 from pulsar.cleaning import CleanedSource
 from pulsar.cli.tables import print_table
 from pulsar.config.model import FFTConfig, FoldConfig, RfiConfig
@@ -322,7 +323,7 @@ def measure_peers(
 def document(figures: Sequence[PeerFigure]) -> dict[str, Any]:
     """The figures as benchmarks/table.py reads them: a run of ``pulsar bench --json`` with nothing but peers."""
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    bench = Bench(created, cpu_model(), cores(), 1, 0.0, versions(), (), ())
+    bench = Bench(created, cpu_model(), cores(), 1, 0.0, 1, versions(), (), ())
     return {**bench.document(), "peers": [asdict(figure) for figure in figures]}
 
 

@@ -22,10 +22,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.bench.case import Size
+from pulsar.bench.case import Size, power_of_two
 from pulsar.bench.limits import measure_limits
-from pulsar.bench.stages import MEMORY, NHARM, STAGES, THREADS, measure_stages
-from pulsar.bench.survey import Survey, power_of_two
+from pulsar.bench.stages import MEMORY, NHARM, STAGES, THREADS, measure_stages, stage_figures
+from pulsar.bench.survey import Survey
 from pulsar.config.model import FFTConfig
 from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.pipeline.stages import BatchSearch
@@ -164,7 +164,7 @@ def main() -> None:
     print("| stage | 2 threads: elapsed | CPU |")
     print("| --- | ---: | ---: |")
     limits = {n: measure_limits(n, 0.1) for n in THREADS}
-    for figure in measure_stages(STAGES, limits, 3.0):
+    for figure in (f for times in measure_stages(STAGES, 3.0) for f in stage_figures(times, limits)):
         if figure.speedup is not None and figure.overhead is not None:
             print(f"| {figure.about} | {figure.speedup:.2f} x faster | {100 * (figure.overhead - 1):+.0f} % |")
 

@@ -7,30 +7,27 @@
 
 Prints the tables. `--into` puts them between marks of a file instead: those of kernels between the lines
 ``<!-- bench -->`` and ``<!-- /bench -->``, of stages between ``<!-- stages -->`` and ``<!-- /stages -->``, of other
-programs between ``<!-- peers -->`` and ``<!-- /peers -->``; what the runs do not hold stays as it is. The plot shows
-operations a second over operations per byte under the roofs of the machine (first file), and how much of its limit
-every kernel reaches.
+programs between ``<!-- peers -->`` and ``<!-- /peers -->``; what the runs do not hold stays as it is. The plot is that
+of `pulsar bench --roofline`, of the first file.
 """
 
 import argparse
 import json
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pulsar.bench.drawn import roofline
 from pulsar.bench.run import FORMAT
-from pulsar.cli.bench import si
+from pulsar.data.numbers import si
 
 LIMITS = (
     ("copy", "copy [B/s]"),
     ("copy_near", "copy in cache"),
     ("adds_l1", "int16 adds/s in L1"),
-    ("adds_l2", "in L2"),
+    ("adds_l2", "int8 adds/s in L2"),
     ("floats", "float32 [flop/s]"),
-    ("fft", "in FFTs"),
 )
-COLOURS = {"copy near": "C0", "copy": "C1", "adds L1": "C2", "adds L2": "C3", "floats": "C4", "fft": "C5"}
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -62,18 +59,20 @@ def kernels(run: dict[str, Any]) -> str:
     )
     rows = [
         [
-            f"`{f['kernel']}` {f['about']}",
+            f"`{f['kernel']}` {f['about']}, {f['dtype']}",
             si(f["samples_per_s"]),
             si(f["adds_per_s"] + f["flops_per_s"]),
             si(f["bytes_per_s"]),
             f"{1e3 * f['cpu_s']:.2f}",
+            f"{1e3 * f['cpu_low_s']:.2f}-{1e3 * f['cpu_high_s']:.2f}",
             f"{100 * f['fraction']:.0f} % of {f['limit']}",
             "-" if f["ratio"] is None else f"{f['ratio']:.1f} x",
             f"{f['first_s']:.2f}",
         ]
         for f in run["figures"]
     ]
-    headings = ["kernel", "samples/s", "operations/s", "bytes/s", "CPU [ms]", "limit", "numpy takes", "first call [s]"]
+    headings = ["kernel", "samples/s", "operations/s", "bytes/s", "CPU [ms]", "range", "limit", "numpy takes"]
+    headings.append("first call [s]")
     return "\n\n".join([head, limits, markdown(headings, rows)])
 
 
@@ -152,50 +151,6 @@ def replace_between(path: Path, texts: dict[str, str]) -> None:
     path.write_text(page)
 
 
-def plot(run: dict[str, Any], path: Path) -> None:
-    """Roofline and fractions of a run, as an image."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    limits = next(x for x in run["limits"] if x["threads"] == run["threads"])
-    figures = run["figures"]
-    computing = [f for f in figures if f["adds_per_byte"] + f["flops_per_byte"] > 0]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(13, 0.28 * len(figures) + 3), width_ratios=(3, 2))
-    intensities = [f["adds_per_byte"] + f["flops_per_byte"] for f in computing]
-    low = min([0.1, *intensities]) / 2
-    high = max([10.0, *intensities]) * 2
-    roofs = {"adds L1": "adds_l1", "adds L2": "adds_l2", "floats": "floats", "fft": "fft"}
-    top = max(limits[key] for key in roofs.values())
-    for name, key in (("copy near", "copy_near"), ("copy", "copy")):
-        end = min(high, top / limits[key])
-        label = f"{name} {si(limits[key])}B/s"
-        left.plot([low, end], [low * limits[key], end * limits[key]], color=COLOURS[name], label=label)
-    left.legend(loc="lower right", fontsize=8)
-    for name, key in roofs.items():
-        left.plot([limits[key] / limits["copy_near"], high], [limits[key]] * 2, color=COLOURS[name])
-        left.text(high, limits[key], f" {name} {si(limits[key])}/s", color=COLOURS[name], fontsize=8, va="center")
-    # Names in turn below and above their points, so that fewer overlap.
-    for place, (x, f) in enumerate(sorted(zip(intensities, computing, strict=True), key=lambda pair: pair[0])):
-        y = f["adds_per_s"] + f["flops_per_s"]
-        left.plot(x, y, "o", color=COLOURS[f["limit"]])
-        left.annotate(f["kernel"], (x, y), textcoords="offset points", xytext=(5, 4 if place % 2 else -9), fontsize=8)
-    left.set(xscale="log", yscale="log", xlim=(low, high), xlabel="operations per byte moved", ylabel="operations/s")
-    left.set_title(f"{run['cpu']}, {run['threads']} of {run['cores']} cores", fontsize=10)
-    left.grid(alpha=0.3)
-    names = [f["kernel"] for f in figures]
-    fractions = [100 * f["fraction"] for f in figures]
-    right.barh(names, fractions, color=[COLOURS[f["limit"]] for f in figures])
-    for name, value, f in zip(names, fractions, figures, strict=True):
-        right.text(value, name, f" {f['limit']}", va="center", fontsize=8)
-    right.invert_yaxis()
-    right.set(xlabel="% of the limit that bounds it", xlim=(0, 1.25 * max(100.0, math.ceil(max(fractions)))))
-    figure.tight_layout()
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
-
-
 def main() -> None:
     """Read, print or write, and plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -212,7 +167,7 @@ def main() -> None:
     if options.plot is not None:
         if not runs[0]["figures"]:
             raise SystemExit(f"{options.runs[0]}: holds no kernels to plot")
-        plot(runs[0], options.plot)
+        roofline(runs[0], options.plot)
 
 
 if __name__ == "__main__":

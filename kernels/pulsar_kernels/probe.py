@@ -7,14 +7,14 @@ from pulsar_kernels._jit import kernel
 
 
 @kernel()
-def add_rows(rows: NDArray[np.int16], acc: NDArray[np.int16], repeat: int) -> None:
+def add_rows(rows: NDArray[np.signedinteger], acc: NDArray[np.signedinteger], repeat: int) -> None:
     """Add every row to `acc`, `repeat` times, four rows at once (sums wrap around).
 
     Parameters
     ----------
-    rows : ndarray of int16, shape (4 m, n), rows contiguous
+    rows : ndarray of int8 or int16, shape (4 m, n), rows contiguous
         Their size decides which cache they come from.
-    acc : ndarray of int16, shape (n,)
+    acc : ndarray of the same type, shape (n,)
         Added to.
     repeat : int
         ``repeat * rows.size`` additions are made.

@@ -150,6 +150,22 @@ def drift_sums(size: Size) -> Work:
 
 _TINY = Size(4096)
 CASES = (
-    Case("drift-plane", "208 drifts of 2^18 half bins by blocks of 1024", plane, Size(1 << 18), _TINY, "fft"),
-    Case("drift-sums", "sums of up to 8, 208 drifts of 2^18 half bins", drift_sums, Size(1 << 18), _TINY, "adds L2"),
+    Case(
+        "drift-plane",
+        "float32 -> uint8",
+        "208 drifts of 2^18 half bins by blocks of 1024",
+        plane,
+        Size(1 << 18),
+        _TINY,
+        "floats",
+    ),
+    Case(
+        "drift-sums",
+        "uint8 -> int64",
+        "sums of up to 8, 208 drifts of 2^18 half bins",
+        drift_sums,
+        Size(1 << 18),
+        _TINY,
+        "adds L2",
+    ),
 )

@@ -116,10 +116,27 @@ def link(size: Size) -> Work:
 
 
 CASES = (
-    Case("pulse-moments", "moments of cells, 2^20 int16 samples", moments, Size(1 << 20), Size(4096), "floats"),
-    Case("pulse-scan", "boxcars of 1 to 8192 samples, 2^20 int16 samples", scan, Size(1 << 20), Size(4096), "adds L1"),
+    Case(
+        "pulse-moments",
+        "int16 -> float32",
+        "moments of cells, 2^20 int16 samples",
+        moments,
+        Size(1 << 20),
+        Size(4096),
+        "floats",
+    ),
+    Case(
+        "pulse-scan",
+        "int16 -> float64",
+        "boxcars of 1 to 8192 samples, 2^20 int16 samples",
+        scan,
+        Size(1 << 20),
+        Size(4096),
+        "adds L1",
+    ),
     Case(
         "pulse-link",
+        "float64 -> int64",
         "10^5 events of 10^4 DMs made into pulses",
         link,
         Size(100_000, 1, 10_000),

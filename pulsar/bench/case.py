@@ -16,6 +16,17 @@ class Size:
     nchans: int = 1
     ndms: int = 1
 
+    @property
+    def about(self) -> str:
+        """In words: "256 x 2^16, 512 DMs"."""
+        channels = f"{self.nchans} x " if self.nchans > 1 else ""
+        return f"{channels}{power_of_two(self.nsamps)}" + (f", {self.ndms} DMs" if self.ndms > 1 else "")
+
+
+def power_of_two(n: int) -> str:
+    """2^18 for 262144, and other numbers as they are."""
+    return f"2^{n.bit_length() - 1}" if n > 1 and n & (n - 1) == 0 else str(n)
+
 
 @dataclass(frozen=True)
 class Baseline:
@@ -82,18 +93,21 @@ class Case:
     Attributes
     ----------
     name : str
+    dtype : str
+        Of the samples, or other values, that it takes and of what it makes: "int8 -> int16".
     about : str
         What is done, on how much.
     make : callable
         Size -> Work.
     full, tiny : Size
         For figures, and for tests.
-    arithmetic : {"adds L1", "adds L2", "floats", "fft"}
-        Which limit of the processor its operations are held against: integer additions of rows in L1 or L2,
-        multiplications and additions of floats, or such as transforms reach.
+    arithmetic : {"adds L1", "adds L2", "floats"}
+        Which limit of the processor its operations are held against: additions of rows of int16 in L1, of int8 in
+        L2, or multiplications and additions of floats.
     """
 
     name: str
+    dtype: str
     about: str
     make: Callable[[Size], Work]
     full: Size

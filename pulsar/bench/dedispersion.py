@@ -75,6 +75,22 @@ def brute(size: Size) -> Work:
 
 
 CASES = (
-    Case("tree", "256 channels x 512 DMs by the tree", tree, Size(1 << 16, 256, 512), Size(96, 16, 20), "adds L2"),
-    Case("brute", "256 channels x 512 DMs, every channel", brute, Size(1 << 14, 256, 512), Size(96, 16, 20), "adds L2"),
+    Case(
+        "tree",
+        "int8 -> int16",
+        "256 channels x 512 DMs by the tree",
+        tree,
+        Size(1 << 16, 256, 512),
+        Size(96, 16, 20),
+        "adds L2",
+    ),
+    Case(
+        "brute",
+        "int8 -> int16",
+        "256 channels x 512 DMs, every channel",
+        brute,
+        Size(1 << 14, 256, 512),
+        Size(96, 16, 20),
+        "adds L2",
+    ),
 )

@@ -192,11 +192,37 @@ def boxcar(size: Size) -> Work:
 
 
 CASES = (
-    Case("phase-bins", "phase bins of 2^20 samples", phase_bins, Size(1 << 20), Size(1000), "floats"),
-    Case("fold-band", "16 channels folded for 32 candidates", fold_band, Size(1 << 16, 16), Size(9000, 11), "adds L1"),
     Case(
-        "fold-bands", "8 bands of 16 channels, 32 candidates", fold_bands, Size(1 << 14, 128), Size(3000, 32), "adds L1"
+        "phase-bins", "float64 -> uint16", "phase bins of 2^20 samples", phase_bins, Size(1 << 20), Size(1000), "floats"
     ),
-    Case("fold-row", "2^20 float32 samples folded", fold_row, Size(1 << 20), Size(1000), "floats"),
-    Case("boxcar", "10 widths on 16384 profiles of 64 bins", boxcar, Size(1 << 20), Size(640), "floats"),
+    Case(
+        "fold-band",
+        "int8 -> int32",
+        "16 channels folded for 32 candidates",
+        fold_band,
+        Size(1 << 16, 16),
+        Size(9000, 11),
+        "adds L1",
+    ),
+    Case(
+        "fold-bands",
+        "int8 -> int32",
+        "8 bands of 16 channels, 32 candidates",
+        fold_bands,
+        Size(1 << 14, 128),
+        Size(3000, 32),
+        "adds L1",
+    ),
+    Case(
+        "fold-row", "float32 -> float64", "2^20 float32 samples folded", fold_row, Size(1 << 20), Size(1000), "floats"
+    ),
+    Case(
+        "boxcar",
+        "float64 -> float64",
+        "10 widths on 16384 profiles of 64 bins",
+        boxcar,
+        Size(1 << 20),
+        Size(640),
+        "floats",
+    ),
 )

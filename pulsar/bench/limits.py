@@ -1,13 +1,12 @@
-"""What this machine can do at most: copying memory, adding integers out of the caches, floating point in FFTs."""
+"""What this machine can do at most: copying memory, adding integers out of the caches, floating point operations."""
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft as scipy_fft
 
 from pulsar.bench.timing import measure
 
@@ -19,7 +18,6 @@ L1_ROW, L2_ROW = 2048, 4096
 PAGE_BYTES = 4096
 #: Passes of the loop of float32 operations in one call.
 FLOAT_REPEAT = 4096
-FFT_POINTS, FFT_BATCH = 4096, 64
 #: Bytes read and written by a copy out of memory (all threads together), and by one in the last cache (each thread).
 COPY_BYTES, COPY_NEAR_BYTES = 256 << 20, 16 << 20
 #: Work on no more than this is held against the copy in the last cache.
@@ -38,11 +36,10 @@ class Limits:
     copy_near : float
         Copying what the last cache may hold, as between two steps of the search [bytes/s].
     adds_l1, adds_l2 : float
-        int16 additions of rows that lie in half of the L1 or L2 cache [adds/s].
+        Additions of rows of int16 that lie in half of the L1 cache, and of int8 in half of the L2 cache [adds/s]: what
+        the kernels that are held against them add.
     floats : float
         float32 multiplications and additions, nearly all in registers [flop/s].
-    fft : float
-        Complex float32 transforms of 4096 points, 5 N log2 N operations each [flop/s].
     """
 
     threads: int
@@ -51,7 +48,6 @@ class Limits:
     adds_l1: float
     adds_l2: float
     floats: float
-    fft: float
 
     def shortest(self, nbytes: float, operations: float, arithmetic: str) -> tuple[str, float]:
         """The limit that bounds what every thread has to do, and the least time it takes by it [s].
@@ -60,14 +56,19 @@ class Limits:
         ----------
         nbytes, operations : float
             Bytes moved and operations of each thread.
-        arithmetic : {"adds L1", "adds L2", "floats", "fft"}
+        arithmetic : {"adds L1", "adds L2", "floats"}
             What the operations are.
         """
         name, rate = ("copy near", self.copy_near) if nbytes <= NEAR_BYTES else ("copy", self.copy)
         copying = self.threads * nbytes / rate
-        known = {"adds L1": self.adds_l1, "adds L2": self.adds_l2, "floats": self.floats, "fft": self.fft}
+        known = {"adds L1": self.adds_l1, "adds L2": self.adds_l2, "floats": self.floats}
         computing = self.threads * operations / known[arithmetic]
         return (name, copying) if copying >= computing else (arithmetic, computing)
+
+    def best(self, other: "Limits") -> "Limits":
+        """The greater of each: other work on the machine can only lower what is measured."""
+        rates = {f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return Limits(**rates | {"threads": self.threads})
 
 
 def cores() -> int:
@@ -89,12 +90,13 @@ def cache_bytes(level: int) -> int:
     return default
 
 
-def _placed(count: int, offset: int) -> NDArray[np.int16]:
+def _placed(count: int, dtype: type[np.signedinteger], offset: int) -> NDArray[np.signedinteger]:
     """`count` zeros that start `offset` bytes into a page."""
-    memory = np.zeros(2 * count + 2 * PAGE_BYTES, dtype=np.uint8)
+    nbytes = count * np.dtype(dtype).itemsize
+    memory = np.zeros(nbytes + 2 * PAGE_BYTES, dtype=np.uint8)
     memory[:] = 0  # fetches its pages
     start = -memory.ctypes.data % PAGE_BYTES + offset
-    return memory[start : start + 2 * count].view(np.int16)
+    return memory[start : start + nbytes].view(dtype)
 
 
 def measure_limits(threads: int, seconds: float, *, copy_bytes: int = COPY_BYTES) -> Limits:
@@ -122,15 +124,15 @@ def measure_limits(threads: int, seconds: float, *, copy_bytes: int = COPY_BYTES
 
         return float(nbytes), [one() for _ in range(threads)]
 
-    def adding(nbytes: int, row: int) -> tuple[float, list[Callable[[], object]]]:
-        nrows = max(nbytes // (2 * row) // 4, 1) * 4
+    def adding(nbytes: int, row: int, dtype: type[np.signedinteger]) -> tuple[float, list[Callable[[], object]]]:
+        nrows = max(nbytes // (np.dtype(dtype).itemsize * row) // 4, 1) * 4
         repeat = max((1 << 25) // (nrows * row), 1)
 
         def one() -> Callable[[], object]:
             # Half a page apart: a load that seems to overlap the store before it would wait, by the chance of where
             # the memory lies (a third slower).
-            rows = _placed(nrows * row, 0).reshape(nrows, row)
-            acc = _placed(row, PAGE_BYTES // 2)
+            rows = _placed(nrows * row, dtype, 0).reshape(nrows, row)
+            acc = _placed(row, dtype, PAGE_BYTES // 2)
             return lambda: add_rows(rows, acc, repeat)
 
         return float(nrows * row * repeat), [one() for _ in range(threads)]
@@ -142,20 +144,11 @@ def measure_limits(threads: int, seconds: float, *, copy_bytes: int = COPY_BYTES
 
         return 16.0 * L1_ROW * FLOAT_REPEAT, [one() for _ in range(threads)]
 
-    def transforming() -> tuple[float, list[Callable[[], object]]]:
-        def one() -> Callable[[], object]:
-            rng = np.random.default_rng(1)
-            data = rng.standard_normal((FFT_BATCH, 2 * FFT_POINTS), dtype=np.float32).view(np.complex64)
-            return lambda: scipy_fft.fft(data, axis=1, workers=1)
-
-        return 5.0 * FFT_BATCH * FFT_POINTS * float(np.log2(FFT_POINTS)), [one() for _ in range(threads)]
-
     return Limits(
         threads=threads,
         copy=rate(*copying(copy_bytes // threads)),
         copy_near=rate(*copying(min(COPY_NEAR_BYTES, copy_bytes))),
-        adds_l1=rate(*adding(cache_bytes(1) // 2, L1_ROW)),
-        adds_l2=rate(*adding(cache_bytes(2) // 2, L2_ROW)),
+        adds_l1=rate(*adding(cache_bytes(1) // 2, L1_ROW, np.int16)),
+        adds_l2=rate(*adding(cache_bytes(2) // 2, L2_ROW, np.int8)),
         floats=rate(*calculating()),
-        fft=rate(*transforming()),
     )

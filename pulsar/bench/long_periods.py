@@ -123,8 +123,30 @@ def flat_series(size: Size) -> Work:
 
 CASES = (
     Case(
-        "flat-series", "sums of 4, then of 10, of 2^20 int16 samples", flat_series, Size(1 << 20), Size(4000), "floats"
+        "flat-series",
+        "int16 -> int16",
+        "sums of 4, then of 10, of 2^20 int16 samples",
+        flat_series,
+        Size(1 << 20),
+        Size(4000),
+        "floats",
     ),
-    Case("ffa", "fast folding, 2^18 samples, 250 bins", fold_transform, Size(1 << 18), Size(4000), "adds L1"),
-    Case("ffa-boxes", "the same and boxes of 10 widths", fold_boxes, Size(1 << 18), Size(4000), "adds L1"),
+    Case(
+        "ffa",
+        "int16 -> int16",
+        "fast folding, 2^18 samples, 250 bins",
+        fold_transform,
+        Size(1 << 18),
+        Size(4000),
+        "adds L1",
+    ),
+    Case(
+        "ffa-boxes",
+        "int16 -> float32",
+        "the same and boxes of 10 widths",
+        fold_boxes,
+        Size(1 << 18),
+        Size(4000),
+        "adds L1",
+    ),
 )

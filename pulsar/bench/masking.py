@@ -165,10 +165,36 @@ def tone(size: Size) -> Work:
 
 
 CASES = (
-    Case("band-sums", "16 bands of 1024 channels, 8 bit", band_sums, Size(1 << 14, 1024), Size(333, 32), "adds L1"),
-    Case("decimate", "sums of 16 samples, 1024 channels", decimate, Size(1 << 14, 1024), Size(333, 5), "adds L1"),
-    Case("block-lines", "spectra of 512 bins, 1024 channels", lines, Size(512, 1024), Size(67, 40), "floats"),
-    Case("votes", "IQRM, 16 blocks of 1024 channels", votes, Size(16, 1024), Size(3, 200), "floats"),
-    Case("growth", "flags of 512 blocks, 1024 channels", growth, Size(512, 1024), Size(33, 5), "floats"),
-    Case("tone", "a line out of 2^16 samples", tone, Size(1 << 16), Size(1000), "floats"),
+    Case(
+        "band-sums",
+        "uint8 -> float32",
+        "16 bands of 1024 channels, 8 bit",
+        band_sums,
+        Size(1 << 14, 1024),
+        Size(333, 32),
+        "adds L1",
+    ),
+    Case(
+        "decimate",
+        "uint8 -> float32",
+        "sums of 16 samples, 1024 channels",
+        decimate,
+        Size(1 << 14, 1024),
+        Size(333, 5),
+        "adds L1",
+    ),
+    Case(
+        "block-lines",
+        "float32 -> float32",
+        "spectra of 512 bins, 1024 channels",
+        lines,
+        Size(512, 1024),
+        Size(67, 40),
+        "floats",
+    ),
+    Case("votes", "float64 -> bool", "IQRM, 16 blocks of 1024 channels", votes, Size(16, 1024), Size(3, 200), "floats"),
+    Case(
+        "growth", "bool -> bool", "flags of 512 blocks, 1024 channels", growth, Size(512, 1024), Size(33, 5), "floats"
+    ),
+    Case("tone", "float32 -> float32", "a line out of 2^16 samples", tone, Size(1 << 16), Size(1000), "floats"),
 )

@@ -210,10 +210,26 @@ def harmonic_sums(size: Size) -> Work:
 
 _FULL, _TINY = Size(1 << 21), Size(4096)
 CASES = (
-    Case("trend", "means of 64 stretches, 2^21 int16 samples", trend, _FULL, _TINY, "floats"),
-    Case("fft", "real FFT of 2^21 int16 samples minus a cubic", real_fft, _FULL, _TINY, "fft"),
-    Case("medians", "block medians of 2^20 powers", medians, _FULL, _TINY, "floats"),
-    Case("levels", "noise model of 2^20 powers", levels, _FULL, _TINY, "floats"),
-    Case("white-powers", "amplitudes to powers at 2^21 half bins", white_powers, _FULL, _TINY, "floats"),
-    Case("harmonic-sums", "sums of up to 16 and peaks, 2^21 half bins", harmonic_sums, _FULL, _TINY, "floats"),
+    Case("trend", "int16 -> float64", "means of 64 stretches, 2^21 int16 samples", trend, _FULL, _TINY, "floats"),
+    Case("fft", "int16 -> float32", "real FFT of 2^21 int16 samples minus a cubic", real_fft, _FULL, _TINY, "floats"),
+    Case("medians", "float32 -> float64", "block medians of 2^20 powers", medians, _FULL, _TINY, "floats"),
+    Case("levels", "float32 -> float64", "noise model of 2^20 powers", levels, _FULL, _TINY, "floats"),
+    Case(
+        "white-powers",
+        "float32 -> float32",
+        "amplitudes to powers at 2^21 half bins",
+        white_powers,
+        _FULL,
+        _TINY,
+        "floats",
+    ),
+    Case(
+        "harmonic-sums",
+        "float32 -> int64",
+        "sums of up to 16 and peaks, 2^21 half bins",
+        harmonic_sums,
+        _FULL,
+        _TINY,
+        "floats",
+    ),
 )

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from pulsar.bench.case import Size
 from pulsar.bench.limits import Limits
 from pulsar.bench.survey import BAND, PULSAR, Survey
-from pulsar.bench.timing import in_turn
+from pulsar.bench.timing import LEAST_CALLS, Timing, in_turn
 from pulsar.cleaning import CleanedSource
 from pulsar.config.model import Config, FoldConfig, RfiConfig
 from pulsar.data.fold import FoldCube, FoldParams
@@ -100,8 +101,8 @@ class StageFigure:
     threads : int
     first_s : float
         What the first call took beyond a later one [s]: compilation, or loading what was compiled earlier.
-    cpu_s : float
-        Processor seconds of all threads.
+    cpu_s, cpu_low_s, cpu_high_s : float
+        Processor seconds of all threads: of the repeats the median, the fastest and the slowest.
     wall_s : float
         Elapsed seconds.
     calls : int
@@ -122,6 +123,8 @@ class StageFigure:
     threads: int
     first_s: float
     cpu_s: float
+    cpu_low_s: float
+    cpu_high_s: float
     wall_s: float
     calls: int
     samples_per_s: float
@@ -250,8 +253,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("statistics", "moments and mask, 256 channels x 2^18", statistics),
     Stage("clean", "read, unpack, clean, 256 channels x 2^18", clean),
     Stage("dedisperse", "read, clean, dedisperse, 256 channels x 2^18 x 512 DMs", dedisperse),
-    Stage("search-2^18", "a series of 2^18 samples, 16 harmonics", search_short, "fft"),
-    Stage("search-2^21", "a series of 2^21 samples, 16 harmonics", search_long, "fft"),
+    Stage("search-2^18", "a series of 2^18 samples, 16 harmonics", search_short, "floats"),
+    Stage("search-2^21", "a series of 2^21 samples, 16 harmonics", search_long, "floats"),
     Stage("fold", f"a candidate, of {FOLDS} folded at once and refined, 256 channels x 2^18", fold),
 )
 
@@ -272,48 +275,52 @@ def observed(survey: Survey) -> Iterator[Observed]:
             obs.close()
 
 
-def measure_stage(stage: Stage, seen: Observed, limits: dict[int, Limits], seconds: float) -> list[StageFigure]:
-    """Measure one stage with every number of threads, in turn.
+@dataclass(frozen=True)
+class StageTimes:
+    """What was timed of a stage, for each number in `THREADS`: first calls [s], and the timings of every repeat."""
+
+    stage: Stage
+    job: Job
+    firsts: tuple[float, ...]
+    repeats: tuple[list[Timing], ...]
+
+
+def stage_figures(times: StageTimes, limits: dict[int, Limits]) -> list[StageFigure]:
+    """The figures of one stage.
 
     Parameters
     ----------
-    stage : Stage
-    seen : Observed
+    times : StageTimes
     limits : dict of int to Limits
         For each number in `THREADS`.
-    seconds : float
-        Processor seconds to spend with each.
     """
-    job = stage.make(seen)
-    firsts = []
-    for n in THREADS:
-        start = time.perf_counter()
-        job.run(n)
-        firsts.append(time.perf_counter() - start)
-    timings = in_turn([partial(job.run, n) for n in THREADS], seconds)
-    figures = []
-    for n, first, timing in zip(THREADS, firsts, timings, strict=True):
+    job, stage = times.job, times.stage
+    figures: list[StageFigure] = []
+    for i, n in enumerate(THREADS):
+        each = sorted(repeat[i].cpu / job.pieces for repeat in times.repeats)
+        cpu, wall = median(each), median(repeat[i].wall / job.pieces for repeat in times.repeats)
         # Of one thread's part of the work.
         share = job.pieces / n
         limit, least = limits[n].shortest(share * job.nbytes, share * job.operations, stage.arithmetic)
-        each = timing.cpu / job.pieces
-        rate = n / each
+        rate = n / cpu
         figures.append(
             StageFigure(
                 stage=stage.name,
                 about=stage.about,
                 threads=n,
-                first_s=max(first - timing.wall, 0.0),
-                cpu_s=each,
-                wall_s=timing.wall / job.pieces,
-                calls=timing.calls,
+                first_s=max(times.firsts[i] - job.pieces * wall, 0.0),
+                cpu_s=cpu,
+                cpu_low_s=each[0],
+                cpu_high_s=each[-1],
+                wall_s=wall,
+                calls=sum(repeat[i].calls for repeat in times.repeats),
                 samples_per_s=job.samples * rate,
                 bytes_per_s=job.nbytes * rate,
                 operations_per_s=job.operations * rate,
                 limit=limit,
-                fraction=least / (timing.cpu / n),
-                speedup=None if n == THREADS[0] else timings[0].wall / timing.wall,
-                overhead=None if n == THREADS[0] else timing.cpu / timings[0].cpu,
+                fraction=least / (share * cpu),
+                speedup=figures[0].wall_s / wall if figures else None,
+                overhead=cpu / figures[0].cpu_s if figures else None,
             )
         )
     return figures
@@ -321,30 +328,40 @@ def measure_stage(stage: Stage, seen: Observed, limits: dict[int, Limits], secon
 
 def measure_stages(
     stages: Sequence[Stage],
-    limits: dict[int, Limits],
     seconds: float,
     *,
+    repeats: int = 1,
     survey: Survey = BAND,
     progress: Callable[[str], None] | None = None,
-) -> list[StageFigure]:
-    """Measure stages on a simulated observation.
+) -> list[StageTimes]:
+    """Time stages on a simulated observation, with every number of threads in turn.
 
     Parameters
     ----------
     stages : sequence of Stage
-    limits : dict of int to Limits
-        For each number in `THREADS`.
     seconds : float
         Processor seconds to spend on each figure.
+    repeats : int
+        How many times each is measured.
     survey : Survey
     progress : callable, optional
         Told what is measured next.
     """
     tell = progress or (lambda _: None)
     tell(f"a simulated file of {survey.about}")
-    figures = []
+    found = []
+    # Three calls of everything at least, in however many repeats.
+    least = -(-LEAST_CALLS // repeats)
     with observed(survey) as seen:
         for stage in stages:
             tell(stage.name)
-            figures += measure_stage(stage, seen, limits, seconds)
-    return figures
+            job = stage.make(seen)
+            firsts = []
+            for n in THREADS:
+                start = time.perf_counter()
+                job.run(n)
+                firsts.append(time.perf_counter() - start)
+            calls = [partial(job.run, n) for n in THREADS]
+            timed = tuple(in_turn(calls, seconds / repeats, least=least) for _ in range(repeats))
+            found.append(StageTimes(stage, job, tuple(firsts), timed))
+    return found

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.bench.case import Size
+from pulsar.bench.case import Size, power_of_two
 from pulsar.config.model import DedispConfig
 from pulsar.data.header import Header
 from pulsar.dedisp.plan import DMPlan, make_plan
@@ -77,11 +77,6 @@ class Survey:
             pulsars=(PULSAR,),
         )
         return write_filterbank(sky, folder / f"survey-{header.nchans}.fil")
-
-
-def power_of_two(n: int) -> str:
-    """2^18 for 262144, and other numbers as they are."""
-    return f"2^{n.bit_length() - 1}" if n > 1 and n & (n - 1) == 0 else str(n)
 
 
 #: For every machine, and one beam of FAST.

@@ -2,13 +2,16 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pulsar.cli.console import note, out
-from pulsar.cli.options import Debug, Json, Quiet
+from pulsar.cli.options import Debug, Json, Overwrite, Quiet
 from pulsar.cli.tables import print_table
+from pulsar.data.numbers import si
 
 if TYPE_CHECKING:
     from pulsar.bench.run import Bench
@@ -27,6 +30,24 @@ BenchThreads = Annotated[
 ]
 Seconds = Annotated[float, typer.Option("--seconds", metavar="S", min=0.001, help="CPU seconds for each figure.")]
 
+Repeats = Annotated[
+    int, typer.Option("--repeats", metavar="N", min=1, help="Measurements of each figure, which share --seconds.")
+]
+Listed = Annotated[bool, typer.Option("--list", help="List what can be measured.")]
+Compared = Annotated[
+    tuple[Path, Path] | None,
+    typer.Option("--compare", metavar="A.json B.json", help="Compare two runs of --json.", show_default=False),
+]
+Plot = Annotated[
+    Path | None, typer.Option("--plot", metavar="PNG", help="Draw what --compare finds.", show_default=False)
+]
+Roofline = Annotated[
+    Path | None,
+    typer.Option(
+        "--roofline", metavar="PNG", help="Draw the kernels under the limits of the machine.", show_default=False
+    ),
+]
+
 Stages = Annotated[
     bool, typer.Option("--stages", help="Measure the stages of the pipeline, with one thread and with two.")
 ]
@@ -36,35 +57,149 @@ Save = Annotated[
 ]
 
 
+#: What the second run is, in the table.
+VERDICTS = {"faster": "faster", "slower": "slower", "same": "as fast, within the noise", "unknown": "-"}
+
+
 def command(
     kernels: Kernels = None,
     as_json: Json = False,
+    listed: Listed = False,
+    compared: Compared = None,
+    plot: Plot = None,
+    roofline: Roofline = None,
     save: Save = False,
     threads: BenchThreads = 1,
     seconds: Seconds = 0.3,
+    repeats: Repeats = 5,
     stages: Stages = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
     _debug: Debug = False,
 ) -> None:
     """Measure the kernels on this machine, beside its own limits and plain numpy; or whole stages."""
+    doing = {"--list": listed, "--compare": compared is not None, "--save": save, "--roofline": roofline is not None}
+    asked = [name for name, given in doing.items() if given]
+    if len(asked) > 1:
+        raise typer.BadParameter(f"give it without {asked[0]}", param_hint=asked[1])
+    if stages and not kernels and roofline is not None:
+        raise typer.BadParameter("shows kernels: name some, or leave --stages out", param_hint="--roofline")
+    if plot is not None and compared is None:
+        raise typer.BadParameter("draws what --compare finds: give both", param_hint="--plot")
+    for picture in (plot, roofline):
+        if picture is not None:
+            _check_picture(picture, overwrite)
     if save:
         _save(kernels, stages, as_json, quiet)
-        return
+    elif compared is not None:
+        _compare(compared, kernels or [], stages, as_json, plot)
+    elif listed:
+        _list(kernels or [], stages, as_json)
+    else:
+        from pulsar.bench.registry import select
+        from pulsar.bench.run import run
+        from pulsar.bench.stages import STAGES
+
+        bench = run(
+            select(kernels or ()) if kernels or not stages else [],
+            stages=STAGES if stages else (),
+            threads=threads,
+            seconds=seconds,
+            repeats=repeats,
+            progress=None if quiet else _announce,
+        )
+        if roofline is not None:
+            from pulsar.bench.drawn import roofline as draw
+
+            draw(bench.document(), roofline)
+        if as_json:
+            out(json.dumps(bench.document(), indent=2))
+        else:
+            print_bench(bench)
+
+
+def _check_picture(path: Path, overwrite: bool) -> None:
+    """Refuse a picture that could not be written, before minutes of measuring."""
+    from pulsar.errors import ConfigError
+    from pulsar.io.product.writer import check_output
+
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ConfigError(f"{path}: expected a name that ends in .png, .pdf or .svg")
+    check_output(path, overwrite=overwrite)
+
+
+def _list(kernels: list[str], stages: bool, as_json: bool) -> None:
+    """What can be measured."""
     from pulsar.bench.registry import select
-    from pulsar.bench.run import run
     from pulsar.bench.stages import STAGES
 
-    bench = run(
-        select(kernels or ()) if kernels or not stages else [],
-        stages=STAGES if stages else (),
-        threads=threads,
-        seconds=seconds,
-        progress=None if quiet else _announce,
-    )
+    cases = select(kernels) if kernels or not stages else []
     if as_json:
-        out(json.dumps(bench.document(), indent=2))
+        found: list[dict[str, Any]] = [
+            {"kernel": c.name, "about": c.about, "dtype": c.dtype, **asdict(c.full), "arithmetic": c.arithmetic}
+            for c in cases
+        ]
+        out(json.dumps(found + [{"stage": s.name, "about": s.about} for s in STAGES if stages], indent=2))
         return
-    print_bench(bench)
+    if cases:
+        print_table(
+            {
+                "kernel": lambda c: c.name,
+                "size": lambda c: c.full.about,
+                "types": lambda c: c.dtype,
+                "arithmetic": lambda c: c.arithmetic,
+                "work": lambda c: c.about,
+            },
+            cases,
+            left=("kernel", "size", "types", "arithmetic", "work"),
+        )
+    if stages:
+        print_table({"stage": lambda s: s.name, "work": lambda s: s.about}, STAGES, left=("stage", "work"))
+
+
+def _compare(paths: tuple[Path, Path], kernels: list[str], stages: bool, as_json: bool, plot: Path | None) -> None:
+    """Two runs beside each other."""
+    if kernels or stages:
+        raise typer.BadParameter("takes two files: give it without kernels and --stages", param_hint="--compare")
+    from pulsar.bench.compare import compare
+    from pulsar.bench.document import load
+
+    runs = [load(path) for path in paths]
+    found = compare(*runs)
+    if plot is not None:
+        from pulsar.bench.drawn import comparison
+
+        comparison(found, (str(paths[0]), str(paths[1])), plot)
+    if as_json:
+        out(json.dumps(asdict(found), indent=2))
+        return
+    for letter, path, run in zip("AB", paths, runs, strict=True):
+        out(f"{letter}: {path}: {run['cpu']}, {run['cores']} cores, {run['created'][:10]}, {run['repeats']} repeats")
+    out()
+    print_table(
+        {
+            "kernel": lambda d: d.name,
+            "A, CPU [ms]": lambda d: f"{1e3 * d.a_s:.3g}",
+            "range A": lambda d: spread(d.a_s, d.a_low_s, d.a_high_s),
+            "B, CPU [ms]": lambda d: f"{1e3 * d.b_s:.3g}",
+            "range B": lambda d: spread(d.b_s, d.b_low_s, d.b_high_s),
+            "times as fast": lambda d: f"{d.ratio:.2f}",
+            "least": lambda d: f"{d.ratio_low:.2f}",
+            "most": lambda d: f"{d.ratio_high:.2f}",
+            "B is": lambda d: VERDICTS[d.verdict],
+        },
+        found.differences,
+        left=("kernel", "B is"),
+    )
+    out()
+    if any(d.verdict == "unknown" for d in found.differences):
+        out("A run has one repeat only: its noise is not known. Measure with --repeats 5.")
+    else:
+        beyond = sum(d.verdict in ("faster", "slower") for d in found.differences)
+        expected = found.chance * len(found.differences)
+        out(f"{beyond} of {len(found.differences)} differ beyond the noise; by chance {expected:.2g} would.")
+    if found.left_out:
+        out(f"Not in both, or not the same work: {', '.join(found.left_out)}.")
 
 
 def _save(kernels: list[str] | None, stages: bool, as_json: bool, quiet: bool) -> None:
@@ -105,9 +240,8 @@ def print_bench(bench: "Bench") -> None:
             "copy [B/s]": lambda x: si(x.copy),
             "in cache": lambda x: si(x.copy_near),
             "int16 adds/s in L1": lambda x: si(x.adds_l1),
-            "in L2": lambda x: si(x.adds_l2),
+            "int8 adds/s in L2": lambda x: si(x.adds_l2),
             "float [flop/s]": lambda x: si(x.floats),
-            "in FFTs": lambda x: si(x.fft),
         },
         bench.limits,
         left=("limits",),
@@ -130,6 +264,7 @@ def print_kernels(bench: "Bench") -> None:
             "flop/s": lambda f: si(f.flops_per_s),
             "bytes/s": lambda f: si(f.bytes_per_s),
             "CPU [ms]": lambda f: f"{1e3 * f.cpu_s:.2f}",
+            "range": lambda f: spread(f.cpu_s, f.cpu_low_s, f.cpu_high_s),
             "limit": lambda f: f.limit,
             "of it": lambda f: f"{100 * f.fraction:.0f} %",
             "numpy [ms]": lambda f: "-" if f.plain_cpu_s is None else f"{1e3 * f.plain_cpu_s:.1f}",
@@ -153,6 +288,7 @@ def print_stages(stages: "Sequence[StageFigure]") -> None:
             "operations/s": lambda f: si(f.operations_per_s),
             "bytes/s": lambda f: si(f.bytes_per_s),
             "CPU [ms]": lambda f: f"{1e3 * f.cpu_s:.2f}",
+            "range": lambda f: spread(f.cpu_s, f.cpu_low_s, f.cpu_high_s),
             "elapsed [ms]": lambda f: f"{1e3 * f.wall_s:.2f}",
             "faster": lambda f: "-" if f.speedup is None else f"{f.speedup:.2f}",
             "CPU more": lambda f: "-" if f.overhead is None else f"{100 * (f.overhead - 1):.0f} %",
@@ -167,11 +303,8 @@ def print_stages(stages: "Sequence[StageFigure]") -> None:
     )
 
 
-def si(value: float) -> str:
-    """Three digits and the prefix: 12.3 G; "-" for nothing."""
-    if not value > 0:
+def spread(median: float, low: float, high: float) -> str:
+    """How far the fastest and the slowest repeat are from the median: "-2 +11 %"; "-" for a single one."""
+    if low == high:
         return "-"
-    for factor, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= 0.9995 * factor:
-            return f"{value / factor:.3g}{prefix}"
-    return f"{value:.3g}"
+    return f"-{100 * (1 - low / median):.0f} +{100 * (high / median - 1):.0f} %"

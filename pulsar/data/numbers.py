@@ -38,3 +38,13 @@ def small_error(value: Any, uncertainty: Any) -> str:
 def significant(value: Any, uncertainty: Any) -> bool:
     """Whether a value is more than three of its errors from zero: otherwise its digits say nothing."""
     return bool(abs(float(value)) > 3 * float(uncertainty))
+
+
+def si(value: float) -> str:
+    """Three digits and the prefix: 12.3 G; "-" for nothing."""
+    if not value > 0:
+        return "-"
+    for factor, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= 0.9995 * factor:
+            return f"{value / factor:.3g}{prefix}"
+    return f"{value:.3g}"

@@ -11,18 +11,18 @@ from peer_programs import PeerFigure
 
 from pulsar.bench.limits import Limits
 from pulsar.bench.registry import select
-from pulsar.bench.run import Bench, measure_case
+from pulsar.bench.run import Bench, figure_of, measure_once
 from pulsar.bench.stages import StageFigure
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "table.py"
-LIMITS = Limits(threads=1, copy=1e10, copy_near=2e10, adds_l1=4e10, adds_l2=2e10, floats=5e10, fft=1e10)
+LIMITS = Limits(threads=1, copy=1e10, copy_near=2e10, adds_l1=4e10, adds_l2=2e10, floats=5e10)
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Path:
     cases = select(["unpack-8bit", "halve", "fft", "levels"])
-    figures = tuple(measure_case(case, case.tiny, LIMITS, 1e-4) for case in cases)
-    run = Bench("2026-01-01T00:00:00+00:00", "A | processor", 2, 1, 0.1, {"numpy": "2.0"}, (LIMITS,), figures)
+    figures = tuple(figure_of(case, case.tiny, LIMITS, [measure_once(case, case.tiny, 1, 1e-4)]) for case in cases)
+    run = Bench("2026-01-01T00:00:00+00:00", "A | processor", 2, 1, 0.1, 1, {"numpy": "2.0"}, (LIMITS,), figures)
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(run.document()))
     return path
@@ -34,16 +34,16 @@ def whole(tmp_path: Path) -> Path:
     common = {"first_s": 0.1, "calls": 3, "bytes_per_s": 2e9, "operations_per_s": 3e9, "limit": "copy"}
     stages = (
         StageFigure("clean", "all of it", 1, cpu_s=0.2, wall_s=0.21, samples_per_s=1e9, fraction=0.5,
-                    speedup=None, overhead=None, **common),
+                    cpu_low_s=0.2, cpu_high_s=0.2, speedup=None, overhead=None, **common),
         StageFigure("clean", "all of it", 2, cpu_s=0.21, wall_s=0.11, samples_per_s=2e9, fraction=0.5,
-                    speedup=1.9, overhead=1.05, **common),
+                    cpu_low_s=0.21, cpu_high_s=0.21, speedup=1.9, overhead=1.05, **common),
     )  # fmt: skip
     peers = (
         PeerFigure("fold", "PRESTO", "prepfold", "measured", "a note", 3, 20.0, 21.0, 0.1, 0.1, 200.0),
         PeerFigure("fold", "sigpyproc", "sigpyproc fold", "absent", "give it"),
         PeerFigure("fold", "PulsarX", "px", "failed", "no memory", ours_cpu_s=0.1, ours_wall_s=0.1),
     )
-    run = Bench("2026-01-01T00:00:00+00:00", "A processor", 2, 1, 0.1, {"numpy": "2.0"}, (LIMITS,), (), stages)
+    run = Bench("2026-01-01T00:00:00+00:00", "A processor", 2, 1, 0.1, 1, {"numpy": "2.0"}, (LIMITS,), (), stages)
     path = tmp_path / "whole.json"
     path.write_text(json.dumps(other_programs.document(peers) | {"stages": run.document()["stages"]}))
     return path

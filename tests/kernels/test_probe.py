@@ -1,15 +1,18 @@
 """The loops that measure the machine do the operations they are counted for."""
 
 import numpy as np
+import pytest
 
 from pulsar_kernels.probe import add_rows, multiply_add
 
 
-def test_add_rows_adds_every_row() -> None:
+@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+def test_add_rows_adds_every_row(dtype: type[np.signedinteger]) -> None:
     rng = np.random.default_rng(2)
-    rows = rng.integers(-(1 << 15), 1 << 15, (8, 37), dtype=np.int16)
-    acc = rng.integers(-100, 100, 37, dtype=np.int16)
-    want = (acc.astype(np.int64) + 3 * rows.astype(np.int64).sum(axis=0)).astype(np.int16)
+    info = np.iinfo(dtype)
+    rows = rng.integers(info.min, info.max, (8, 37), dtype=dtype, endpoint=True)
+    acc = rng.integers(-100, 100, 37, dtype=dtype)
+    want = (acc.astype(np.int64) + 3 * rows.astype(np.int64).sum(axis=0)).astype(dtype)
     with np.errstate(over="ignore"):
         add_rows(rows, acc, 3)
     np.testing.assert_array_equal(acc, want)
