@@ -1,6 +1,7 @@
 """Pages that are made when the site is built (a hook of mkdocs): options, settings and tables, from the code.
 
-Also taken over are CONTRIBUTING.md, CHANGELOG.md and benchmarks/README.md, whose links are those of the repository.
+Also taken over are CONTRIBUTING.md, CHANGELOG.md and benchmarks/README.md, whose links are those of the repository; the
+notebooks of examples/ are run, and shown with what they draw.
 """
 
 import html
@@ -8,11 +9,13 @@ import logging
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from notebooks import FOLDER, NOTEBOOKS, page
 
 #: Its warnings fail a strict build.
 log = logging.getLogger("mkdocs.hooks.reference")
@@ -111,12 +114,38 @@ def tables() -> str:
     return "\n".join(parts)
 
 
+def bench_fields() -> str:
+    """Every field of the JSON of pulsar bench."""
+    from pulsar.bench.document import TABLES
+    from pulsar.bench.run import FORMAT_VERSION
+
+    titles = {"": "The run", "limits": "Each of limits", "figures": "Each of figures", "stages": "Each of stages"}
+    parts = [
+        f"# JSON of pulsar bench\n\nWhat `pulsar bench --json` writes, `format_version` {FORMAT_VERSION}; "
+        "[The command line](../cli.md#speed) tells how it is measured. Rates are of all threads together, for each "
+        "second of processor time of one.\n"
+    ]
+    for key, fields in TABLES.items():
+        rows: list[list[object]] = [[f"`{name}`", f.type, f.unit, f.about] for name, f in fields.items()]
+        parts.append(f"## {titles[key]}\n\n" + table(["field", "type", "unit", "what"], rows))
+    return "\n".join(parts)
+
+
+@cache
+def notebook(path: Path, _changed: float) -> tuple[str, dict[str, bytes]]:
+    """A notebook as a page, and its pictures; run again only if its file has changed (`mkdocs serve`)."""
+    log.info("running %s", path.name)
+    return page(path)
+
+
 def in_site(path: str) -> str | None:
     """The page, or picture, of the site that shows a file of the repository; None where there is none."""
     if path in TAKEN:
         return TAKEN[path]
     if path.startswith("docs/") and path.endswith(".md"):
         return path.removeprefix("docs/")
+    if path.startswith("examples/") and path.endswith(".ipynb"):
+        return f"notebooks/{path.removeprefix('examples/').removesuffix('.ipynb')}.md"
     if path.startswith("benchmarks/") and path.endswith(".png"):
         return path
     return None
@@ -159,12 +188,23 @@ def checked(text: str, source: str) -> str:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages that are made."""
-    made = {"reference/commands.md": commands, "reference/settings.md": settings, "reference/tables.md": tables}
+    made = {
+        "reference/commands.md": commands,
+        "reference/settings.md": settings,
+        "reference/tables.md": tables,
+        "reference/bench.md": bench_fields,
+    }
     for name, make in made.items():
         files.append(File.generated(config, name, content=make()))
     for source, name in TAKEN.items():
         text = checked((ROOT / source).read_text(encoding="utf-8"), source)
         files.append(File.generated(config, name, content=relinked(text, source, name)))
+    for name in NOTEBOOKS:
+        path = FOLDER / f"{name}.ipynb"
+        text, pictures = notebook(path, path.stat().st_mtime)
+        files.append(File.generated(config, f"notebooks/{name}.md", content=text))
+        for file, content in pictures.items():
+            files.append(File.generated(config, f"notebooks/{file}", content=content))
     for picture in (ROOT / "benchmarks").glob("*.png"):
         files.append(File.generated(config, f"benchmarks/{picture.name}", abs_src_path=str(picture)))
     return files
@@ -173,5 +213,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Links from docs/ to other files of the repository."""
     uri = page.file.src_uri
-    made = uri in TAKEN.values() or uri.startswith("reference/")
+    made = uri in TAKEN.values() or uri.startswith(("reference/", "notebooks/"))
     return markdown if made else relinked(checked(markdown, f"docs/{uri}"), f"docs/{uri}", uri)
