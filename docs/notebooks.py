@@ -102,8 +102,8 @@ def page(path: Path) -> tuple[str, dict[str, bytes]]:
             if text:
                 parts.append(f"```text\n{text}\n```")
         if cell.html:
-            # Blank lines would end the block; what numbers a table differs from run to run.
-            shown = re.sub(r' id="table\d+"', "", re.sub(r"\n\s*\n", "\n", cell.html))
+            # Blank lines would end the block; a class would take the site's look from a table, and its number changes.
+            shown = re.sub(r'<table id="table\d+"[^>]*>', "<table>", re.sub(r"\n\s*\n", "\n", cell.html))
             parts.append(f"<div>{shown}</div>")
         if cell.picture:
             name = f"{path.stem}-{len(pictures) + 1}.png"
