@@ -44,8 +44,12 @@ RUN: Final[dict[str, Field]] = {
 }
 LIMITS: Final[dict[str, Field]] = {
     "threads": Field("integer", "", "threads that ran side by side; the rates are theirs together"),
-    "copy": Field("number", "bytes/s", "copying memory far larger than any cache, bytes read and bytes written"),
-    "copy_near": Field("number", "bytes/s", "copying what the last cache may hold"),
+    "copy": Field(
+        "number",
+        "bytes/s",
+        "copying memory far larger than any cache (bytes read and written), or reading it, what is faster",
+    ),
+    "copy_near": Field("number", "bytes/s", "the same of what the last cache may hold"),
     "adds_l1": Field("number", "1/s", "additions of int16 out of half of the L1 cache"),
     "adds_l2": Field("number", "1/s", "additions of int8 out of half of the L2 cache"),
     "floats": Field("number", "1/s", "multiplications and additions of float32 in registers"),
