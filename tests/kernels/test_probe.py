@@ -6,7 +6,8 @@ import pytest
 from pulsar_kernels.probe import add_rows, multiply_add
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.int16])
+# Uncompiled, numpy refuses to store in a byte what wraps around there.
+@pytest.mark.parametrize("dtype", [pytest.param(np.int8, marks=pytest.mark.jit), np.int16])
 def test_add_rows_adds_every_row(dtype: type[np.signedinteger]) -> None:
     rng = np.random.default_rng(2)
     info = np.iinfo(dtype)
