@@ -87,7 +87,7 @@ class LogisticScorer:
     noise beside the harmonics can be told it must be red, too (``red_noise`` from half of the significance from which
     folds are whitened to all of it), or the profile be a sine of few turns, which is the drift itself and leaves no
     other noise beside it (0.35 to 0.5 turns: a sine has half a turn; slow pulsars are far narrower, their width falls
-    with the period as 1/sqrt(P), Posselt et al. 2021).
+    with the period, about as P^-0.3, Posselt et al. 2021).
     So is a pulse that does not repeat: its significance against what scatters between sub-integrations is 3.5 to 1.5.
     Impulses and drifts have a period at which they add up, though not as the same pulse in all: they have -2 to 2.4,
     pulsars of a folded S/N of 7 to 10 have 4 to 9, and noise that the refinement has chosen has 3 to 4
