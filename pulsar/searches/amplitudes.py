@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import fft as scipy_fft
 
 from pulsar.errors import ConfigError
+from pulsar.searches.drifts import REDDISH, drift
 from pulsar.searches.spectrum import NoiseModel
 
 #: Bins added on either side of a spectrum.
@@ -16,6 +17,12 @@ PAD = 16
 MIN_BIN = 4.0
 #: Cycles in the data below which nothing is searched unless p_max says so.
 MIN_CYCLES = 10.0
+
+#: Cycles in the data up to which drifts are taken off, and sums of samples for each of them.
+DRIFTS = 2048
+PER_CYCLE = 4
+#: A sine in drifts is left at so many times the power of the noise: ten cycles away its leakage is a tenth of that.
+LINE = 100.0
 
 #: Powers 0 to 3 of the place of 64 stretches between -1 and 1, and the least-squares cubic through their means.
 _POWERS = np.vander((np.arange(64) + 0.5) / 32.0 - 1.0, 4, increasing=True)
@@ -118,6 +125,8 @@ class Amplitudes:
         self.nfft, self.nbins, self.span = lengths.nfft, lengths.nbins, lengths.span
         self.noise = NoiseModel(self.nbins)
         self.plan = make_plan(self.nfft)
+        self._nsamps = lengths.nsamps
+        self._halvings = max(int(np.log2(max(self._nsamps // (PER_CYCLE * DRIFTS), 1))), 0)
 
     def fill(
         self,
@@ -155,6 +164,11 @@ class Amplitudes:
         levels = self.noise.levels(real, imag, PAD)
         if levels is None:
             return None
+        if levels[0] > np.median(levels) + np.log(REDDISH):
+            leaked = self._drift(series, trend, float(np.exp(np.median(levels))))
+            real[PAD + 1 : PAD + 1 + leaked.size] -= leaked.real
+            imag[PAD + 1 : PAD + 1 + leaked.size] -= leaked.imag
+            levels = self.noise.levels(real, imag, PAD) if leaked.size else levels
         for freq, width in birdies:
             lo = max(int(np.floor((freq - 0.5 * width) * self.span)), 0)
             hi = min(int(np.ceil((freq + 0.5 * width) * self.span)) + 1, self.nbins)
@@ -162,3 +176,28 @@ class Amplitudes:
                 real[PAD + lo : PAD + hi] = 0.0
                 imag[PAD + lo : PAD + hi] = 0.0
         return levels
+
+    def _drift(self, series: NDArray[Any], trend: NDArray[np.float64], white: float) -> NDArray[np.complex64]:
+        """Amplitudes of what `drift` takes off a series, bins 1, 2, 3 ...; nothing if there is no red noise.
+
+        Drifts are smooth: their Fourier transform is that of a few thousand points, and their leakage with them.
+        """
+        from pulsar_kernels.longwave import sum_samples
+
+        size = 1 << self._halvings
+        sums = np.zeros(self._nsamps // size, dtype=np.float32)
+        sum_samples(series, trend, np.zeros((0, 2), dtype=np.int64), self._halvings, sums)
+        sums[~np.isfinite(sums)] = 0.0
+        modes = min(DRIFTS, sums.size // 2 - 1)
+        taken = drift(sums, white * size / self._nsamps, modes, LINE)
+        if not taken.size:
+            return np.zeros(0, dtype=np.complex64)
+        # Points of the padded series: 0 beyond the data, and a part of it in the last cell that has some.
+        points = scipy_fft.next_fast_len(int(np.ceil(sums.size * self.nfft / self._nsamps)), real=True)
+        cell = self.nfft / points
+        edges = np.arange(points) * cell
+        share = np.clip((self._nsamps - edges) / cell, 0.0, 1.0)
+        at = np.interp(edges + 0.5 * cell, (np.arange(sums.size) + 0.5) * size, taken / size)
+        bins = np.arange(1, int(modes * self.nfft / self._nsamps) + 1)
+        turn = np.exp(-1j * np.pi * bins * (1.0 / points - 1.0 / self.nfft))
+        return np.asarray(cell * scipy_fft.rfft(at * share)[bins] * turn, dtype=np.complex64)

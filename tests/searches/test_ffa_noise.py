@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from pulsar.config.model import FFAConfig
+from pulsar.searches.drifts import red_level
 from pulsar.searches.ffa import FFASearch
-from pulsar.searches.ffa_noise import between_lines, folded_noise, red_level
+from pulsar.searches.ffa_noise import between_lines, folded_noise
 
 TSAMP, N = 4e-3, 16_750
 WIDTHS = np.array([0.01, 0.05, 0.2, 0.35])
@@ -63,7 +64,7 @@ def strong_drifts(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_narrow_slow_pulses_are_found_in_drifts():
-    """S/N 15 in white noise, of which the drifts leave 14 at best; 9 before red noise was taken from the series."""
+    """S/N 15 in white noise, of which the drifts leave 14 at best; 10 as long as drifts leaked into all modes."""
     search = FFASearch(N, TSAMP, FFAConfig(threshold=2.0))
     snrs = []
     for seed in range(8):
@@ -72,7 +73,7 @@ def test_narrow_slow_pulses_are_found_in_drifts():
         found = search.search(x.astype(np.float32))
         own = found[np.abs(found["freq"] - 1 / 4.3) * N * TSAMP < 0.1]
         snrs.append(own["snr"].max(initial=0.0))
-    assert np.mean(snrs) > 9.5
+    assert np.mean(snrs) > 11.0
 
 
 def test_waves_leave_no_periodicities():
