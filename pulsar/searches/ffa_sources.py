@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.searches import stats
+from pulsar.searches.drifts import LOW_MODES
 from pulsar.searches.ffa_levels import Level
-from pulsar.searches.ffa_noise import LOW_MODES
 from pulsar.searches.ffa_series import Buffers
 
 #: A source is refined on a level up to so much coarser than its own.

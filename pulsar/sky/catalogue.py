@@ -355,6 +355,9 @@ def _matches(
 def _ratios(value: float) -> Iterator[Fraction]:
     """Simple ratios near a value, the simplest first."""
     seen = set()
+    # A catalogue may hold a frequency that is hardly above 0.
+    if not value < MAX_MULTIPLE + 1:
+        return
     for divisor in range(1, MAX_DIVISOR + 1):
         multiple = round(value * divisor)
         if 1 <= multiple <= MAX_MULTIPLE:

@@ -145,6 +145,8 @@ def check_mask(file: Hdf5, found: Mapping[str, Any]) -> None:
     shape = found["mask"].shape
     nchans = shape[-1] if shape else 0
     for name in ("chan_mask", "chan_reasons", "freqs"):
+        if name not in found and name != "freqs":
+            raise file.damaged(f"rfi has a mask, but no {name}")
         if name in found and (len(shape) != 2 or np.shape(found[name]) != (nchans,)):
             raise file.damaged(f"rfi/mask has the shape {shape}, rfi/{name} {np.shape(found[name])}")
 
