@@ -23,7 +23,7 @@ def command(
     log_level: LogLevel = None,
     _debug: Debug = False,
 ) -> None:
-    """Merge products of several beams: one row for each source, with its best beam; interference marked."""
+    """Merge products of several beams and nights: one row a source, with the chance of coincidence."""
     settings = effective_config(config, sets)
     from pulsar.io.product.reader import read
     from pulsar.pipeline.merge import merge
@@ -33,4 +33,7 @@ def command(
     print_lists(product, top=top)
     for problem in product.problems:
         progress.warning(problem)
-    progress.message(f"{output}: {len(product)} candidates of {len(runs)} products")
+    rows = product.rows("candidates")
+    again = int(((rows["harmonic_of"] == "") & (rows["nseen"] > 1)).sum())
+    told = f", {again} of them seen at several times" if again else ""
+    progress.message(f"{output}: {len(product)} candidates of {len(runs)} products{told}")

@@ -106,6 +106,7 @@ def print_candidates(
         "rank": lambda r: str(r["rank"]),
         "id": lambda r: str(r["id"]),
         **(_place(rows, "epoch") if merged else {}),
+        **_again(rows),
         "period [ms]": lambda r: value_error(1e3 * r["period"], 1e3 * r["period_err"]),
         "DM": lambda r: value_error(r["dm"], r["dm_err"]),
         "accel [m/s2]": lambda r: (
@@ -253,6 +254,16 @@ def _place(rows: Any, when: str) -> dict[str, Callable[[Any], str]]:
     if len({(target, beam) for target, beam, _ in observed}) < len(observed):
         columns["epoch [MJD]"] = lambda r: number(r[when], ".5f")
     return columns
+
+
+def _again(rows: Any) -> dict[str, Callable[[Any], str]]:
+    """Columns that say at how many times a source was seen, and how likely that is chance, where any was."""
+    if not any(row["nseen"] > 1 for row in rows):
+        return {}
+    return {
+        "times": lambda r: str(r["nseen"]) if r["nseen"] > 0 else "-",
+        "chance": lambda r: number(r["chance"], ".1g"),
+    }
 
 
 def not_detected(row: Any) -> bool:

@@ -242,6 +242,14 @@ class SiftConfig(Section):
         Field(description="mains frequencies [Hz]: undispersed candidates at their harmonics are flagged"),
     ] = (50.0, 60.0)
     harmonics: Annotated[bool, Field(description="attach harmonics to their fundamental")] = True
+    orbit: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=0.01,
+            description="of merged products: part by which an orbit may change a period between two times; 0: none",
+        ),
+    ] = 1e-3
 
 
 class TelescopeConfig(Section):

@@ -110,7 +110,9 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     ),
     Column("uid", "U12", "", "name for good: the same for the same detection of the same observation"),
     Column("parent", "U12", "", "uid of the candidate that explains it, empty where it stands for itself"),
-    Column("relation", "U24", "", "what it is of its parent: same, harmonic 3/2, alias 12, sidelobe 1, pulses"),
+    Column(
+        "relation", "U24", "", "what it is of its parent: same, harmonic 3/2, alias 12, sidelobe 1, pulses, sighting"
+    ),
     Column("nattached", "i4", "", "groups of detections that it explains: its harmonics, sidelobes and so on"),
     Column("period_alt", "f8", "s", "another period that the data do not exclude, NaN where they decide"),
     Column("reasons", "U256", "", "the numbers behind parent, relation and flags"),
@@ -118,6 +120,15 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("target", "U32", "", "name of the source that was observed, from the header, or empty"),
     Column("gl", "f8", "deg", "galactic longitude of ra_deg and dec_deg, NaN when unknown"),
     Column("gb", "f8", "deg", "galactic latitude of ra_deg and dec_deg, NaN when unknown"),
+    Column("nseen", "i2", "", "times at which its source was seen, 1 for a single one, 0 when unknown"),
+    Column(
+        "chance",
+        "f8",
+        "",
+        "probability that unrelated candidates of other times agree with it as well as those that do; NaN where none "
+        "agrees, or none was compared",
+    ),
+    Column("score_alone", "f4", "", "of merged products: score before other times were asked, else NaN"),
 )
 
 SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (

@@ -122,6 +122,14 @@ FLAGS: Final[tuple[Flag, ...]] = (
         RFI,
         "pipeline.merge",
     ),
+    Flag(
+        "terrestrial",
+        "candidate",
+        "of merged products: the same topocentric period in several directions, or at times between which that of a "
+        "source is Doppler-shifted, more often than chance has it",
+        RFI,
+        "pipeline.again",
+    ),
 )
 
 BY_NAME: Final[dict[str, Flag]] = {flag.name: flag for flag in FLAGS}

@@ -16,6 +16,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Colum
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError
 from pulsar.io.fast import parse_name
+from pulsar.pipeline.again import alone, compare
 from pulsar.searches.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.receiver import Receiver
@@ -40,6 +41,7 @@ class _Row:
     run: "Run"
     ident: str
     owner: tuple[int, str] | None = None
+    head: tuple[int, str] | None = None
 
 
 def merge(
@@ -54,8 +56,10 @@ def merge(
     """Write one product from the products of several beams.
 
     Products whose times overlap are beams of one pointing: what they share is one source with its best beam and an
-    interpolated position, or interference. Those of other times, and what was merged already, are only put into the
-    same list. Every row names the observation from which it is; times of pulses count from the start of that.
+    interpolated position, or interference. Candidates of other times, and what was merged already, are compared by
+    period, DM and direction: what chance would not put together is one source, led by its strongest row
+    (:mod:`pulsar.rank.again`). Every row names the observation from which it is; times of pulses count from the start
+    of that.
 
     Parameters
     ----------
@@ -107,6 +111,7 @@ def merge(
             notes.append(f"{which}: not observed, or not given: beams {', '.join(map(str, unseen))}")
         rows += _candidates(beams, receiver)
         pulses += _pulses(beams, receiver)
+    rows = _seen_again(rows, receiver, config.sift.orbit)
     table, names = _table(rows, CANDIDATE_COLUMNS, "c")
     single, _ = _table(pulses, SINGLE_PULSE_COLUMNS, "p")
     for i, row in enumerate(rows):
@@ -201,8 +206,24 @@ class _Observed:
         writer.observations(self.headers, self.files, self.gaps, products=self.products, problems=problems)
 
 
+def _seen_again(rows: list[_Row], receiver: Receiver, orbit: float) -> list[_Row]:
+    """The rows with what other times say of them; those of one source lead to its strongest."""
+    for row in rows:
+        if row.values is not None:
+            alone(row.values)
+    own = [k for k, row in enumerate(rows) if row.values is not None and not row.values["harmonic_of"]]
+    headers = [rows[k].run.observation_of(rows[k].values) for k in own]
+    heads = compare([rows[k].values for k in own], headers, receiver, orbit)
+    out = list(rows)
+    for k, head in zip(own, heads, strict=True):
+        if own[head] != k:
+            lead = rows[own[head]]
+            out[k] = dataclasses.replace(rows[k], head=(id(lead.run), lead.ident))
+    return out
+
+
 def _listed(run: "Run", name: str, columns: tuple[Column, ...]) -> list[_Row]:
-    """Rows of what was merged already: they are compared with nothing."""
+    """Rows of what was merged already: its beams were compared."""
     return [_Row(row, run, str(row["id"])) for row in _wide(run.rows(name), columns)]
 
 
@@ -337,7 +358,7 @@ def _table(
     bound = "harmonic_of" in [c.name for c in columns]
 
     def key(row: _Row) -> tuple[bool, float, float]:
-        harmonic = bound and bool(row.values["harmonic_of"])
+        harmonic = bound and bool(row.values["harmonic_of"] or row.head is not None)
         return harmonic, -float(row.values["score"]), -float(np.nan_to_num(row.values["snr"]))
 
     rows.sort(key=key)
@@ -352,5 +373,6 @@ def _table(
         table["rank"][i] = i + 1
         table["id"][i] = names[(id(row.run), row.ident)]
         if bound:
-            table["harmonic_of"][i] = names.get((id(row.run), str(row.values["harmonic_of"])), "")
+            owner = row.head if row.head is not None else (id(row.run), str(row.values["harmonic_of"]))
+            table["harmonic_of"][i] = names.get(owner, "")
     return table, names

@@ -110,6 +110,11 @@ _PLACE: Final = (
     Field("dec_deg", "Dec", _angle("dec_deg", dms), "d:m:s"),
     Field("obs", "obs.", "d"),
 )
+#: ... and of candidates.
+_AGAIN: Final = (
+    Field("nseen", "times", "d", keep=1),
+    Field("chance", "chance", lambda r: number(r["chance"], ".1g")),
+)
 OBSERVATIONS: Final = (
     Field("obs", "no.", "d", keep=3),
     Field("source", "source", "", keep=3),
@@ -147,7 +152,7 @@ def fields(table: str, merged: bool) -> tuple[Field, ...]:
         return own
     rest = [f for f in own[2:] if f.key != "beam"]
     # Seven columns stay beside the numbers that tell a candidate.
-    when = [Field("mjd", "MJD", ".9f", "UTC")] if table == "pulses" else []
+    when = [Field("mjd", "MJD", ".9f", "UTC")] if table == "pulses" else list(_AGAIN)
     return (*own[:2], *rest[:5], *_PLACE, *when, *rest[5:])
 
 

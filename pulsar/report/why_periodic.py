@@ -100,7 +100,11 @@ def periodic_rows(run: Run, freq: float, dm: float | None, name: Callable[[Any],
         row = rows[i]
         yield f"  {row_text(row)}"
         beams = f", in {row['nbeams']} beams" if row["nbeams"] > 1 else ""
-        yield f"    from {name(row)}{beams}{_belongs(row, rows)}"
+        times = f", seen at {row['nseen']} times (chance {row['chance']:.1e})" if row["nseen"] > 1 else ""
+        yield f"    from {name(row)}{beams}{times}{_belongs(row, rows)}"
+        told = np.isfinite(row["chance"]) or "terrestrial" in row["rfi_flags"]
+        if told and not row["harmonic_of"]:
+            yield f"    {row['reasons']}"
     if order.size > MOST:
         yield f"  and {order.size - MOST} more rows"
 

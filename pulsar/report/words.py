@@ -140,6 +140,8 @@ def verdict(fold: Fold, row: Mapping[str, Any]) -> Lines:
     lines: Lines = []
     if row.get("known_source"):
         lines.append(("known source", str(row["known_source"])))
+    if row.get("nseen", 0) > 1:
+        lines.append(("seen again", f"{row['nseen']} times in all, by chance with {row['chance']:.1e}"))
     if finite(row.get("score")):
         stored = fold.extra.get("features")
         features: dict[str, Any] = stored if isinstance(stored, dict) else {}

@@ -86,11 +86,11 @@ def test_candidates_round_trip(product: Path) -> None:
     run = read(product)
     expected = make_candidates()
     rows = run.rows("candidates")
-    for name in set(expected.dtype.names) - {"target", "nbeams"}:
+    for name in set(expected.dtype.names) - {"target", "nbeams", "nseen"}:
         np.testing.assert_array_equal(rows[name], expected[name])
     # What follows from the observation is filled in.
     assert set(rows["target"]) == {"J0534+2200"}
-    assert rows["nbeams"].tolist() == [1, 1, 1]
+    assert rows["nbeams"].tolist() == rows["nseen"].tolist() == [1, 1, 1]
     table = run.candidates
     assert str(table["dm"].unit) == "pc / cm3"
     assert table["period"].info.description

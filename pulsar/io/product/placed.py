@@ -91,7 +91,7 @@ def unknown_header(row: Any) -> Header:
 def placed(table: NDArray[Any], headers: Sequence[Header]) -> NDArray[Any]:
     """A copy of a table of candidates or single pulses with what follows from each row's own observation.
 
-    That is the name of its target, its galactic coordinates, and one beam where nobody has counted them.
+    That is the name of its target, its galactic coordinates, and one beam and one time where nobody has counted them.
 
     Parameters
     ----------
@@ -114,4 +114,6 @@ def placed(table: NDArray[Any], headers: Sequence[Header]) -> NDArray[Any]:
     out["target"][known] = targets[obs[known]]
     out["gl"], out["gb"] = galactic(table["ra_deg"], table["dec_deg"])
     out["nbeams"][known & (out["nbeams"] == 0)] = 1
+    if "nseen" in names:
+        out["nseen"][known & (out["nseen"] == 0)] = 1
     return out

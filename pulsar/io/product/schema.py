@@ -10,7 +10,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_P
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.3"
+FORMAT_VERSION: Final = "1.4"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -21,6 +21,7 @@ HISTORY: Final[dict[str, str]] = {
     "detections; observations, and of every row the one from which it is: obs, target, gl and gb of candidates and "
     "single pulses, nbeams of single pulses, obs of files and gaps; times of merged pulses count from their own start",
     "1.3": "edges, baseline, noise, clipped, why, wave and wave_step of rfi: a product's mask is a mask file's",
+    "1.4": "nseen, chance and score_alone of candidates: what was seen at several times",
 }
 
 GROUPS: Final[dict[str, str]] = {

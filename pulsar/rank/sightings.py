@@ -1,0 +1,162 @@
+"""Candidates of different times in the numbers by which they are compared: period, DM, direction, time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY, KDM
+from pulsar.data.header import Header
+from pulsar.sky.barycentre import motion_of
+from pulsar.sky.catalogue import beam_width, separation
+from pulsar.sky.receiver import Receiver
+
+#: A period is no surer than this part of a bin of 1/T, whatever its error says: weak folds end on a lobe beside it.
+FREQ_FLOOR: Final = 0.05
+#: Period of an unknown Doppler shift: the Earth moves with 1e-4 of the speed of light, up and down in a year [1 sigma].
+DOPPLER: Final = 0.7e-4
+#: Full width of a beam of which nothing is known [deg]: that of a dish of 15 m at 1.4 GHz.
+UNKNOWN_BEAM: Final = 1.0
+#: Standard deviation of a Gaussian over its full width at half maximum.
+_SIGMA: Final = 1.0 / np.sqrt(8.0 * np.log(2.0))
+#: Where the DM was not refined its error is that which smears a pulse of a tenth of a turn by half of itself.
+_UNREFINED: Final = 0.05
+#: ... and of a series, whose band is not known [pc cm^-3].
+_NO_BAND: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Sightings:
+    """Candidates, each of its own observation; all arrays have the shape (n,).
+
+    Attributes
+    ----------
+    topocentric : ndarray
+        Natural logarithm of the topocentric period [s].
+    doppler : ndarray
+        What to add for the barycentric one; NaN where telescope or position are unknown.
+    error : ndarray
+        Relative 1-sigma error of the period.
+    dm, dm_err : ndarray
+        [pc cm^-3]
+    ra, dec : ndarray
+        Direction [deg], NaN where unknown.
+    beam : ndarray
+        Full width of the beam at half power [deg].
+    start, end : ndarray
+        Of the observation, MJD; NaN where unknown: then it is compared with nothing.
+    snr : ndarray
+        NaN where it was not folded.
+    known : ndarray of bool
+        A known pulsar.
+    """
+
+    topocentric: NDArray[np.float64]
+    doppler: NDArray[np.float64]
+    error: NDArray[np.float64]
+    dm: NDArray[np.float64]
+    dm_err: NDArray[np.float64]
+    ra: NDArray[np.float64]
+    dec: NDArray[np.float64]
+    beam: NDArray[np.float64]
+    start: NDArray[np.float64]
+    end: NDArray[np.float64]
+    snr: NDArray[np.float64]
+    known: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.topocentric)
+
+    @property
+    def period(self) -> NDArray[np.float64]:
+        """Natural logarithm of the period: barycentric where that is known, else topocentric."""
+        return self.topocentric + np.nan_to_num(self.doppler)
+
+    @property
+    def unknown(self) -> NDArray[np.float64]:
+        """Standard deviation that an unknown Doppler shift gives to `period`; 0 where it is known."""
+        return np.where(np.isfinite(self.doppler), 0.0, DOPPLER)
+
+    def apart(self, i: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Angle from one to others [deg]; NaN where one is unknown."""
+        return separation(float(self.ra[i]), float(self.dec[i]), self.ra[others], self.dec[others])
+
+    def away(self, i: int, others: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The same in units of both beams together, squared; 0 where nothing is known of it."""
+        both = _SIGMA * np.hypot(self.beam[i], self.beam[others])
+        return np.asarray(np.nan_to_num((self.apart(i, others) / both) ** 2, nan=0.0), dtype=np.float64)
+
+    def other_time(self, i: int, others: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of others have no moment in common with one: only their noise is of its own."""
+        return np.asarray((self.start[others] >= self.end[i]) | (self.end[others] <= self.start[i]))
+
+    def times(self, of: Sequence[int]) -> int:
+        """At how many times of which no two have a moment in common these were seen."""
+        count, end = 0, -np.inf
+        for i in sorted(of, key=lambda i: float(self.end[i])):
+            if self.start[i] >= end:
+                count, end = count + 1, float(self.end[i])
+        return count
+
+
+def sightings_of(rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver) -> Sightings:
+    """Rows of candidates in the numbers by which they are compared.
+
+    Parameters
+    ----------
+    rows : sequence of void
+        Fields of CANDIDATE_COLUMNS.
+    headers : sequence of Header
+        Of the observation of each.
+    receiver : Receiver
+        Its beams' width holds where that of the telescope is not known.
+    """
+    period = np.array([float(row["period"]) for row in rows], dtype=np.float64)
+    tobs = np.array([h.tobs for h in headers], dtype=np.float64)
+    start = np.array([h.tstart if h.tstart > 0 else np.nan for h in headers], dtype=np.float64)
+    error = np.array([float(row["period_err"]) for row in rows], dtype=np.float64) / period
+    ra, dec = (np.array([float(row[key]) for row in rows], dtype=np.float64) for key in ("ra_deg", "dec_deg"))
+    shifts: dict[tuple[float, ...], float] = {}
+    return Sightings(
+        topocentric=np.log(period),
+        doppler=np.array([_shift(r, h, shifts) for r, h in zip(rows, headers, strict=True)], dtype=np.float64),
+        error=np.fmax(error, FREQ_FLOOR * period / tobs),
+        dm=np.array([float(row["dm"]) for row in rows], dtype=np.float64),
+        dm_err=np.array([_dm_err(r, h) for r, h in zip(rows, headers, strict=True)], dtype=np.float64),
+        ra=ra,
+        dec=dec,
+        beam=np.array([_beam(h, receiver) for h in headers], dtype=np.float64),
+        start=start,
+        end=start + tobs / DAY,
+        snr=np.array([float(row["snr"]) for row in rows], dtype=np.float64),
+        known=np.array([bool(row["known_source"]) for row in rows], dtype=np.bool_),
+    )
+
+
+def _shift(row: Any, header: Header, known: dict[tuple[float, ...], float]) -> float:
+    if np.isfinite(row["period_bary"]) and row["period_bary"] > 0:
+        return float(np.log(row["period_bary"] / row["period"]))
+    # Over a beam it changes by 1e-7: one value an observation does.
+    key = (header.tmid, header.ra_deg, header.dec_deg)
+    if key not in known:
+        motion = motion_of(header)
+        known[key] = float("nan") if motion is None else -float(np.log1p(motion.voverc))
+    return known[key]
+
+
+def _dm_err(row: Any, header: Header) -> float:
+    if np.isfinite(row["dm_err"]):
+        return float(row["dm_err"])
+    if header.is_series or not np.isfinite(header.fch1) or header.nchans < 2:
+        return _NO_BAND
+    low, high = header.edges
+    return float(_UNREFINED * row["period"] / (KDM * (low**-2.0 - high**-2.0)))
+
+
+def _beam(header: Header, receiver: Receiver) -> float:
+    width = beam_width(header)
+    if np.isfinite(width):
+        return width
+    return receiver.config.hpbw / 60.0 if receiver.offsets else UNKNOWN_BEAM
