@@ -8,6 +8,7 @@ import numpy as np
 from pulsar.handover.candidate import Exported
 from pulsar.handover.par import par_text
 from pulsar.handover.presto import bestprof_text, pfd_bytes
+from pulsar.handover.psrfits import psrfits_bytes
 from pulsar.handover.toas import tim_text, toas_of, without_noise
 
 
@@ -38,4 +39,5 @@ FORMATS: Final[Mapping[str, Callable[[Exported], bytes]]] = {
     "pfd": pfd_bytes,
     "csv": _csv,
     "tim": _tim,
+    "psrfits": psrfits_bytes,
 }

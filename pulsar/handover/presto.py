@@ -5,8 +5,7 @@ Facts of the formats: the order in which prepfold's own reader takes the numbers
 numbers float64, but for three "powers" of float32 that are followed by four bytes of nothing.
 
 PRESTO counts turns from the start of the observation, subbands ascend in frequency and are not dedispersed among each
-other. A product keeps sums over frequency and over time, not what is in both. A ``.pfd`` is filled with the one cube
-that has just these sums and nothing else: every plot that is made of a sum is that of the fold.
+other. A product keeps sums over frequency and over time, not what is in both: :mod:`pulsar.handover.cube`.
 """
 
 import struct
@@ -19,6 +18,7 @@ from pulsar.constants import KDM
 from pulsar.data.direction import dms, hms
 from pulsar.data.text import file_name, printable
 from pulsar.handover.candidate import Exported
+from pulsar.handover.cube import aligned_cube, turned
 from pulsar.searches.stats import chi2_logsf, sigma_from_logp
 from pulsar.sky.barycentre import motion_of
 
@@ -48,15 +48,6 @@ def bary_periods(one: Exported) -> tuple[float, float, float, float]:
     return motion.mjd_tdb, *periods(motion.freq(freq), motion.fdot(freq, fdot), fddot)
 
 
-def _turned(profiles: NDArray[np.float64], turns: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    """Profiles moved later by so many turns, without their means."""
-    nbins = profiles.shape[-1]
-    spectra = np.fft.rfft(profiles, axis=-1)
-    spectra[..., 0] = 0.0
-    phase = np.asarray(turns)[..., None] * np.arange(spectra.shape[-1])
-    return np.asarray(np.fft.irfft(spectra * np.exp(-2j * np.pi * phase), nbins, axis=-1), dtype=np.float64)
-
-
 def phase_of_start(one: Exported) -> float:
     """Phase of the fold at the start of the observation, from which PRESTO counts [turns]."""
     p, back = one.fold.after, -0.5 * one.fold.tobs
@@ -77,26 +68,12 @@ def cube_of(one: Exported) -> NDArray[np.float64]:
     subband in which none lies is empty.
     """
     fold, freqs = one.fold, subbands(one)
-    npart, nsub = fold.time_phase.shape[0], len(freqs)
-    back = -phase_of_start(one)
-    share = np.diff(fold.time_edges) / fold.tobs
-    size = np.sqrt(float(npart * nsub))
-    whole = _turned(fold.profile.astype(np.float64), back) * size
-    times = _turned(fold.time_phase.astype(np.float64), back) * size * np.sqrt(share)[:, None]
-    bands = np.zeros((nsub, whole.size))
-    count = np.zeros(nsub)
+    nsub = len(freqs)
     width = freqs[1] - freqs[0] if nsub > 1 else np.inf
-    at = np.clip(np.rint((fold.band_freqs - freqs[0]) / width), 0, nsub - 1).astype(int) if nsub > 1 else [0]
-    own = _turned(fold.freq_phase.astype(np.float64), back) * size / np.sqrt(nsub)
-    for k, profile in zip(at, own, strict=True):
-        bands[k] += profile
-        count[k] += 1.0
-    part = count / nsub
-    beside = bands - part[:, None] * whole
-    cube: NDArray[np.float64] = times[:, None, :] * part[None, :, None] + share[:, None, None] * beside[None]
-    if nsub == 1:
-        return cube
-    return _turned(cube, np.broadcast_to(_late(one, freqs), cube.shape[:2]))
+    at = np.clip(np.rint((fold.band_freqs - freqs[0]) / width), 0, nsub - 1).astype(np.int64)
+    cube = aligned_cube(fold, at)
+    late = _late(one, freqs) if nsub > 1 else np.zeros(1)
+    return turned(cube, np.broadcast_to(late - phase_of_start(one), cube.shape[:2]))
 
 
 def _late(one: Exported, freqs: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -219,6 +196,6 @@ def bestprof_text(one: Exported) -> str:
     # An inequality takes the place of the sign.
     lines = [f"# {key:<16} {'' if key.startswith('Prob') else '=  '}{text}" for key, text in facts]
     lines.append("#" * 54)
-    profile = _turned(fold.profile.astype(np.float64), -phase_of_start(one))
+    profile = turned(fold.profile.astype(np.float64), -phase_of_start(one))
     lines += [f"{i:4d}  {level:.7g}" for i, level in enumerate(profile)]
     return "\n".join(lines) + "\n"

@@ -1,16 +1,15 @@
 """Folds for PRESTO: the layout against real files of prepfold, and the fold that a reader gets back."""
 
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from reference.products import make_fold, make_header, write_product
+from reference.products import make_header, summed_fold, write_product
 
 from pulsar.constants import KDM
-from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.fold import Fold
 from pulsar.handover.candidate import Exported, candidate_of
 from pulsar.handover.presto import bestprof_text, pfd_bytes, phase_of_start
 from pulsar.io.product.reader import read
@@ -63,24 +62,6 @@ def dedispersed(pfd: dict[str, Any], dm: float) -> Any:
 
 def exported(fold: Fold) -> Exported:
     return Exported("c0001", "J0534+2200", {}, fold, make_header(), (Path("a.fil"),), Path("run.h5"))
-
-
-def summed_fold() -> Fold:
-    """A fold whose sums over bands and over time are one profile, as those of real ones are."""
-    rng = np.random.default_rng(3)
-    fold = make_fold(1)
-    npart, nsub, nbins = 16, 8, 64
-    cube = rng.normal(size=(npart, nsub, nbins)) + 4 * np.exp(-0.5 * ((np.arange(nbins) - 20) / 2) ** 2)
-    cube -= cube.mean(axis=2, keepdims=True)
-    return replace(
-        fold,
-        profile=(cube.sum(axis=(0, 1)) / np.sqrt(npart * nsub)).astype(np.float32),
-        time_phase=(cube.sum(axis=1) / np.sqrt(nsub)).astype(np.float32),
-        freq_phase=(cube.sum(axis=0) / np.sqrt(npart)).astype(np.float32),
-        band_freqs=1549.0 - 25.0 - 50.0 * np.arange(nsub),
-        after=FoldParams(29.947323, -1e-7, 56.71, 1e-12),
-        time_edges=np.linspace(0, fold.tobs, npart + 1),
-    )
 
 
 @pytest.mark.parametrize("name", ["Ter5_080912_DM242.30_PSR_1748-2446A", "Ter5_080912_bary_DM238.30_8.66ms_Cand"])

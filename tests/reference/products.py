@@ -1,5 +1,6 @@
 """Synthetic folds, candidates and products for the tests of product, report and command line."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,24 @@ def make_fold(seed: int, nbins: int = 64, nsubints: int = 16, nbands: int = 8, n
         epoch=59000.1,
         tobs=300.0,
         extra={"dm_fit": 0.97, "flags": ["a", "b"], "count": 3},
+    )
+
+
+def summed_fold() -> Fold:
+    """A fold whose sums over bands and over time are one profile, as those of real ones are."""
+    rng = np.random.default_rng(3)
+    fold = make_fold(1)
+    npart, nsub, nbins = 16, 8, 64
+    cube = rng.normal(size=(npart, nsub, nbins)) + 4 * np.exp(-0.5 * ((np.arange(nbins) - 20) / 2) ** 2)
+    cube -= cube.mean(axis=2, keepdims=True)
+    return replace(
+        fold,
+        profile=(cube.sum(axis=(0, 1)) / np.sqrt(npart * nsub)).astype(np.float32),
+        time_phase=(cube.sum(axis=1) / np.sqrt(nsub)).astype(np.float32),
+        freq_phase=(cube.sum(axis=0) / np.sqrt(npart)).astype(np.float32),
+        band_freqs=1549.0 - 25.0 - 50.0 * np.arange(nsub),
+        after=FoldParams(29.947323, -1e-7, 56.71, 1e-12),
+        time_edges=np.linspace(0, fold.tobs, npart + 1),
     )
 
 
