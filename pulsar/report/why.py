@@ -1,7 +1,6 @@
 """Why a signal stands on the list, or does not: what was detected at a period or a time, and what became of it."""
 
 import json
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from pulsar.config.model import Config
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
 from pulsar.report.why_periodic import best_sigma, periodic, periodic_rows
 from pulsar.report.why_pulse import best_snr, pulse_rows, single
@@ -91,18 +90,10 @@ def _is_merged(run: Run) -> bool:
 
 def _told(run: Run, asked: Asked) -> Iterator[str]:
     """What the product of one observation knows."""
-    config = _config(run)
+    config = settings_of(run.provenance)
     if asked.freq is not None:
         return periodic(run, config, asked.freq, asked.dm)
     return single(run, config, float(asked.time or 0.0), asked.dm)
-
-
-def _config(run: Run) -> Config:
-    text = str(run.provenance.get("config", ""))
-    try:
-        return Config.model_validate(tomllib.loads(text))
-    except ValueError:  # settings of another version: the defaults tell as much as can be told
-        return Config()
 
 
 def _merged(run: Run, asked: Asked) -> Iterator[str]:

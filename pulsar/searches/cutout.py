@@ -25,8 +25,10 @@ def cut_out(
     nbands: int = 64,
     ntime: int = 256,
     ndms: int = 65,
+    per_width: int = PER_WIDTH,
+    reach: float | None = None,
 ) -> PulseCutout:
-    """Read what surrounds a pulse, 32 widths of it, and its DM by as much as smears it over 12 widths.
+    """Read what surrounds a pulse, 32 widths of it, and its DM by as much as smears it over 12 widths, or as asked.
 
     Parameters
     ----------
@@ -40,6 +42,10 @@ def cut_out(
         Columns.
     ndms : int
         Rows of the DM-time plane; the middle one is the DM of the pulse.
+    per_width : int
+        Columns in a width of the pulse.
+    reach : float, optional
+        Half the range of DMs [pc cm^-3].
 
     Returns
     -------
@@ -57,12 +63,13 @@ def cut_out(
         raise DataError("no channel is left to cut a pulse out of: relax [rfi] zap or chan_sigma")
     dm, time, width = (float(pulse[name]) for name in ("dm", "time", "width"))
     tsamp = source.tsamp
-    factor = max(1, round(width / tsamp / PER_WIDTH))
+    factor = max(1, round(width / tsamp / per_width))
     column = factor * tsamp
     # Seconds of delay per unit of DM, after fref.
     delay = KDM * (np.asarray(source.freqs, dtype=np.float64) ** -2.0 - source.fref**-2.0)
     span = float(delay.max() - delay.min())
-    reach = DM_WIDTHS * max(width, tsamp) / span if span > 0 else 0.0
+    if reach is None:
+        reach = DM_WIDTHS * max(width, tsamp) / span if span > 0 else 0.0
     offsets = np.linspace(-reach, reach, ndms) if ndms > 1 else np.zeros(1)
     # Shifts in columns; rounding them costs what a column is to the width.
     shifts = np.rint(np.outer(offsets, delay) / column).astype(np.int64)

@@ -4,12 +4,15 @@ import os
 import platform
 import socket
 import sys
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from pulsar.config.model import Config
 
 #: Packages whose version can change a result.
 PACKAGES = ("numpy", "scipy", "numba", "astropy", "h5py", "pydantic")
@@ -49,6 +52,20 @@ def input_record(path: Path | str) -> dict[str, Any]:
     stat = path.stat()
     changed = datetime.fromtimestamp(stat.st_mtime, UTC).isoformat(timespec="seconds")
     return {"path": str(path.absolute()), "size": stat.st_size, "mtime": changed}
+
+
+def settings_of(record: Mapping[str, Any]) -> Config:
+    """The configuration that a record tells.
+
+    Parameters
+    ----------
+    record : mapping
+        As a product has it.
+    """
+    try:
+        return Config.model_validate(tomllib.loads(str(record.get("config", ""))))
+    except ValueError:  # settings of another version: the defaults are nearest
+        return Config()
 
 
 @dataclass
