@@ -15,6 +15,7 @@ from pulsar.data.header import Header
 from pulsar.data.numbers import significant, small_error, value_error
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import printable
+from pulsar.sky.galaxy import galactic_dm
 
 Lines = list[tuple[str, str]]
 
@@ -65,9 +66,8 @@ def telescope(header: Header) -> str:
 
 def position(header: Header | None, row: Mapping[str, Any]) -> Lines:
     """Names and values of where a row lies on the sky: its own position, and that of the beam where it is another."""
-    own = tuple(float(row.get(key, math.nan)) for key in ("ra_deg", "dec_deg"))
+    own = _place(header, row)
     beam = (math.nan, math.nan) if header is None else (header.ra_deg, header.dec_deg)
-    own = own if all(map(math.isfinite, own)) else beam
     if not all(map(math.isfinite, own)):
         return []
     longitude, latitude = galactic(*own)
@@ -82,6 +82,20 @@ def position(header: Header | None, row: Mapping[str, Any]) -> Lines:
     if all(map(math.isfinite, beam)) and math.dist(own, beam) > 1e-4:
         lines.append(("beam centre", f"{hms(beam[0])}  {dms(beam[1])}"))
     return lines
+
+
+def share_of_galaxy(dm: float, row: Mapping[str, Any], header: Header | None) -> Lines:
+    """How much of the most that the Galaxy disperses in its direction a DM is; nothing where no model is installed."""
+    own = _place(header, row)
+    most = galactic_dm(*(round(float(v), 2) for v in galactic(*own))) if math.isfinite(dm) else None
+    return [] if most is None else [("of Galaxy", f"{100.0 * dm / most[0]:.0f} % of {most[0]:.0f} ({most[1]})")]
+
+
+def _place(header: Header | None, row: Mapping[str, Any]) -> tuple[float, float]:
+    """Direction of a row [deg]: its own, else that of the beam; NaN where it is unknown."""
+    own = (float(row.get("ra_deg", math.nan)), float(row.get("dec_deg", math.nan)))
+    beam = (math.nan, math.nan) if header is None else (header.ra_deg, header.dec_deg)
+    return own if all(map(math.isfinite, own)) else beam
 
 
 def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
@@ -117,6 +131,7 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
         lines.append(("or period", f"{1e3 * row['period_alt']:.9g} ms"))
     lines += [
         ("DM", f"{value_error(dm, fold.dm_err)} pc/cm³"),
+        *share_of_galaxy(dm, row, header),
         ("S/N", f"{fold.snr:.1f}   reduced χ² {fold.chi2_red:.2f}"),
         ("width", _width(fold)),
     ]
@@ -183,6 +198,7 @@ def pulse_numbers(cutout: PulseCutout, row: Mapping[str, Any], header: Header | 
     if math.isfinite(cutout.mjd):
         lines.append(("arrival", f"MJD {cutout.mjd:.9f} at {cutout.fref:.6g} MHz"))
     lines.append(("DM", f"{value_error(row.get('dm', cutout.dm), row.get('dm_err', math.nan))} pc/cm³"))
+    lines += share_of_galaxy(float(row.get("dm", cutout.dm)), row, header)
     if finite(row.get("snr")):
         lines.append(("S/N", f"{row['snr']:.1f}"))
     if finite(cutout.width):
