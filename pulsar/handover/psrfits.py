@@ -25,6 +25,10 @@ from pulsar.sky.observatory import find_observatory
 
 #: Coefficients of a polynomial of phase; those of the fold are four, the others 0.
 _NCOEF: Final = 15
+#: An MJD beyond all observations.
+_LAST_DAY: Final = 1e6
+#: Largest number of 16 bit, of minutes.
+_LONGEST: Final = 32767
 #: Largest sample of 16 bit that is used.
 _MOST: Final = 32000.0
 
@@ -43,7 +47,7 @@ def psrfits_bytes(one: Exported) -> bytes:
     """
     from astropy.io import fits
 
-    if not (one.fold.epoch > 0 and math.isfinite(one.fold.epoch)):
+    if not 0 < one.fold.epoch < _LAST_DAY:
         raise ConfigError("the time of the observation is not known: PSRFITS cannot tell when its pulses came")
     made = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
     tables = [_history(one, made), _ephemeris(one), _polyco(one, made), _subints(one)]
@@ -103,7 +107,7 @@ def _primary(one: Exported, made: str) -> Any:
     ]
     header = fits.Header()
     for key, value, comment in cards:
-        header[key] = (value.encode("ascii", "replace").decode() if isinstance(value, str) else value, comment)
+        header[key] = (_card(value), comment)
     return header
 
 
@@ -163,7 +167,7 @@ def _polyco(one: Exported, made: str) -> Any:
     values: list[tuple[str, str, str, Any]] = [
         ("DATE_PRO", "24A", "", made),
         ("POLYVER", "16A", "", "pulsar-search"),
-        ("NSPAN", "1I", "min", math.ceil(fold.tobs / 60.0) + 2),
+        ("NSPAN", "1I", "min", min(math.ceil(fold.tobs / 60.0) + 2, _LONGEST)),
         ("NCOEF", "1I", "", _NCOEF),
         ("NPBLK", "1I", "", 1),
         ("NSITE", "8A", "", "@" if where is None or one.header.barycentric else where.code),
@@ -180,7 +184,7 @@ def _polyco(one: Exported, made: str) -> Any:
 
 def _subints(one: Exported) -> Any:
     fold, h = one.fold, one.header
-    profiles = band_profiles(one)
+    profiles = np.nan_to_num(band_profiles(one))
     nsub, nbands, nbins = profiles.shape
     low, high = profiles.min(axis=2), profiles.max(axis=2)
     offset = (0.5 * (low + high)).astype(np.float32)
@@ -218,9 +222,16 @@ def _subints(one: Exported) -> Any:
         ("INT_TYPE", "TIME"), ("INT_UNIT", "SEC"), ("SCALE", "FluxDen"), ("POL_TYPE", "INTEN"), ("NPOL", 1),
         ("TBIN", 1.0 / p.freq / nbins), ("NBIN", nbins), ("NBIN_PRD", nbins), ("PHS_OFFS", 0.0), ("NBITS", 1),
         ("ZERO_OFF", 0.0), ("SIGNINT", 0), ("NSUBOFFS", 0), ("NCHAN", nbands), ("CHAN_BW", _width(one)),
-        ("REFFREQ", h.fch1), ("DM", float(np.nan_to_num(p.dm))), ("RM", 0.0), ("NCHNOFFS", 0), ("NSBLK", 1),
+        ("REFFREQ", h.fch1), ("DM", p.dm), ("RM", 0.0), ("NCHNOFFS", 0), ("NSBLK", 1),
         ("EPOCHS", "MIDTIME"),
     ]  # fmt: skip
     for key, value in cards:
-        table.header[key] = value
+        table.header[key] = _card(value)
     return table
+
+
+def _card(value: Any) -> Any:
+    """A value as a header takes it: plain letters, and no number that is none."""
+    if isinstance(value, str):
+        return value.encode("ascii", "replace").decode()
+    return value if math.isfinite(value) else 0.0

@@ -60,6 +60,9 @@ def compare(rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver, 
     found = sightings_of(rows, headers, receiver)
     seen = see_again(found, orbit=orbit, sidelobe=receiver.config.sidelobe)
     trials = ncompared(found, seen)
+    members: dict[int, list[int]] = {}
+    for i, one in enumerate(seen):
+        members.setdefault(one.head, []).append(i)
     for i, (row, one) in enumerate(zip(rows, seen, strict=True)):
         row["nseen"], row["chance"] = one.nseen, one.chance
         flags = split(str(row["rfi_flags"]))
@@ -75,7 +78,7 @@ def compare(rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver, 
             ratio = 1 / one.ratio
             row["relation"] = SIGHTING if ratio == 1 else f"{SIGHTING} {ratio}"
             row["parent"] = str(rows[one.head]["uid"])
-        said = _said(found, seen, i)
+        said = _said(found, one, i, members.get(i, []))
         row["reasons"] = "; ".join(filter(None, (said, str(row["reasons"]))))
     return [one.head for one in seen]
 
@@ -97,15 +100,13 @@ def raised(score: float, factor: float, expected: float) -> float:
     return max(score, factor / (1.0 + (1.0 / own - 1.0) * float(np.exp(-evidence))))
 
 
-def _said(found: Sightings, seen: Sequence[Seen], i: int) -> str:
+def _said(found: Sightings, one: Seen, i: int, members: Sequence[int]) -> str:
     """What was found, with its numbers."""
-    one = seen[i]
     if one.ground:
         return f"{_GROUND} at {one.ground} other places and times, {one.ground_expected:.2g} expected"
     if not one.matches:
         return ""
     if one.head == i and one.nseen > 1:
-        members = [k for k, other in enumerate(seen) if other.head == i]
         times = [f"{t:.2f}" for t in sorted(float(found.start[k]) for k in members)]
         named = ", ".join(dict.fromkeys(times[:_NAMED])) + (" ..." if len(times) > _NAMED else "")
         return f"{_SEEN} {named} (chance {one.chance:.1e})"

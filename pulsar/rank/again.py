@@ -139,8 +139,7 @@ def see_again(found: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.1) -
         One for each.
     """
     out = [Seen(i) for i in range(len(found))]
-    usable = np.isfinite(found.start) & np.isfinite(found.end) & np.isfinite(found.topocentric) & np.isfinite(found.dm)
-    compared = np.flatnonzero(usable & (found.error < 0.1))
+    compared = np.flatnonzero(found.comparable)
     _ground(found, compared, out, orbit, sidelobe)
     compared = np.array([i for i in compared.tolist() if not out[i].ground], dtype=np.int64)
     sky = _Sky(found, compared, orbit)
@@ -154,8 +153,7 @@ def see_again(found: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.1) -
 
 def ncompared(found: Sightings, seen: Sequence[Seen]) -> int:
     """How many candidates were compared: the trials of the whole list."""
-    known = np.isfinite(found.start) & np.isfinite(found.end)
-    return sum(bool(ok) and not one.ground for ok, one in zip(known, seen, strict=True))
+    return sum(bool(ok) and not one.ground for ok, one in zip(found.comparable, seen, strict=True))
 
 
 class Density:

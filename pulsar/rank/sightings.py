@@ -25,6 +25,11 @@ _SIGMA: Final = 1.0 / np.sqrt(8.0 * np.log(2.0))
 _UNREFINED: Final = 0.05
 #: ... and of a series, whose band is not known [pc cm^-3].
 _NO_BAND: Final = 5.0
+#: Natural logarithm of a period that no pulsar has [s], and a relative error of one that tells nothing.
+_LARGEST: Final = 20.0
+_UNSURE: Final = 0.1
+#: Days (MJD) for which the motion of the Earth is known.
+_DAYS: Final = (10_000.0, 100_000.0)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,13 @@ class Sightings:
 
     def __len__(self) -> int:
         return len(self.topocentric)
+
+    @property
+    def comparable(self) -> NDArray[np.bool_]:
+        """Which have all numbers that it takes, and such as pulsars have: products of others may hold anything."""
+        known = np.isfinite(self.start) & np.isfinite(self.end) & (np.abs(self.topocentric) < _LARGEST)
+        sure = (self.error > 0) & (self.error < _UNSURE) & (np.abs(self.dm) < 1e6) & (self.dm_err < 1e6)
+        return np.asarray(known & sure & (self.dm_err >= 0))
 
     @property
     def period(self) -> NDArray[np.float64]:
@@ -116,13 +128,16 @@ def sightings_of(rows: Sequence[Any], headers: Sequence[Header], receiver: Recei
     period = np.array([float(row["period"]) for row in rows], dtype=np.float64)
     tobs = np.array([h.tobs for h in headers], dtype=np.float64)
     start = np.array([h.tstart if h.tstart > 0 else np.nan for h in headers], dtype=np.float64)
-    error = np.array([float(row["period_err"]) for row in rows], dtype=np.float64) / period
+    with np.errstate(all="ignore"):
+        error = np.array([float(row["period_err"]) for row in rows], dtype=np.float64) / period
+        error = np.fmax(error, FREQ_FLOOR * period / tobs)
+        topocentric = np.log(period)
     ra, dec = (np.array([float(row[key]) for row in rows], dtype=np.float64) for key in ("ra_deg", "dec_deg"))
     shifts: dict[tuple[float, ...], float] = {}
     return Sightings(
-        topocentric=np.log(period),
+        topocentric=topocentric,
         doppler=np.array([_shift(r, h, shifts) for r, h in zip(rows, headers, strict=True)], dtype=np.float64),
-        error=np.fmax(error, FREQ_FLOOR * period / tobs),
+        error=error,
         dm=np.array([float(row["dm"]) for row in rows], dtype=np.float64),
         dm_err=np.array([_dm_err(r, h) for r, h in zip(rows, headers, strict=True)], dtype=np.float64),
         ra=ra,
@@ -136,8 +151,12 @@ def sightings_of(rows: Sequence[Any], headers: Sequence[Header], receiver: Recei
 
 
 def _shift(row: Any, header: Header, known: dict[tuple[float, ...], float]) -> float:
-    if np.isfinite(row["period_bary"]) and row["period_bary"] > 0:
-        return float(np.log(row["period_bary"] / row["period"]))
+    with np.errstate(all="ignore"):
+        ratio = float(row["period_bary"] / row["period"])
+    if 0.9 < ratio < 1.1:
+        return float(np.log(ratio))
+    if not _DAYS[0] < header.tmid < _DAYS[1]:
+        return float("nan")
     # Over a beam it changes by 1e-7: one value an observation does.
     key = (header.tmid, header.ra_deg, header.dec_deg)
     if key not in known:
@@ -147,16 +166,18 @@ def _shift(row: Any, header: Header, known: dict[tuple[float, ...], float]) -> f
 
 
 def _dm_err(row: Any, header: Header) -> float:
-    if np.isfinite(row["dm_err"]):
+    if np.isfinite(row["dm_err"]) and row["dm_err"] > 0:
         return float(row["dm_err"])
     if header.is_series or not np.isfinite(header.fch1) or header.nchans < 2:
         return _NO_BAND
     low, high = header.edges
+    if not 0.0 < low < high:
+        return _NO_BAND
     return float(_UNREFINED * row["period"] / (KDM * (low**-2.0 - high**-2.0)))
 
 
 def _beam(header: Header, receiver: Receiver) -> float:
     width = beam_width(header)
-    if np.isfinite(width):
+    if 0.0 < width < 180.0:
         return width
     return receiver.config.hpbw / 60.0 if receiver.offsets else UNKNOWN_BEAM

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from pulsar.rank.again import RATIOS, Density, see_again
+from pulsar.rank.again import RATIOS, Density, ncompared, see_again
 from pulsar.rank.sightings import Sightings
 
 DAY = 1.0 / 24.0
@@ -184,6 +184,19 @@ def test_what_chance_would_put_together_stays_apart():
     assert 1e-4 < seen[5].chance < 1.0
     assert seen[5].head == 5
     assert seen[405].head == 405
+
+
+def test_what_lacks_a_number_is_compared_with_nothing():
+    found = sky(np.random.default_rng(13), 1, 2, 40)
+    pulsar(found, [7, 47], 0.2, 60.0)
+    assert see_again(found)[7].nseen == 2
+    for name, value in (("start", np.nan), ("topocentric", np.nan), ("dm", np.inf), ("error", 5.0), ("dm_err", np.nan)):
+        odd = replace(found, **{name: getattr(found, name).copy()})
+        put(odd, 47, **{name: value})
+        seen = see_again(odd)
+        assert seen[7].nseen == seen[47].nseen == 1
+        assert np.isnan(seen[47].chance)
+        assert ncompared(odd, seen) == ncompared(found, see_again(found)) - 1
 
 
 def test_density_is_that_of_its_values():
