@@ -55,6 +55,10 @@ class ErrorGroup(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except Exception as failure:
+            if number := ending.the_one.number:
+                # A library that a signal has found importing makes of it an error of its own.
+                _tell_end(number, failure)
+                raise typer.Exit(128 + number) from failure
             # typer's own errors (usage, exit) are exceptions too and know what to do.
             if type(failure).__module__.startswith(("typer", "click")):
                 raise

@@ -181,7 +181,7 @@ def resumable(left: Callable[[], bool]) -> Iterator[None]:
     _going_on.append(left)
     try:
         yield
-    except (KeyboardInterrupt, SystemExit) as stop:
+    except BaseException as stop:
         if GO_ON not in getattr(stop, "__notes__", ()) and left():
             stop.add_note(GO_ON)
         raise

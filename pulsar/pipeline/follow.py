@@ -25,6 +25,8 @@ from pulsar.rank.score import REPEATING
 from pulsar.rank.steady import odd_rows, repeats, steady
 from pulsar.searches.sift import Group, group, without
 
+#: Equal pulses that a turn of a pulsar may have: more are waves.
+MOST_PULSES = 4
 #: Times that what is left unexplained is folded, and the claims are looked at again.
 ROUNDS = 3
 
@@ -161,8 +163,10 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
         again = [folds[i].after.times(k) for i, k in wrong.items()]
         for (i, k), fold in zip(wrong.items(), _refined(job, detected, again), strict=True):
             # One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k):
-            # that in white noise, as pulses that vary raise the noise of both, and not alike.
-            if _white_snr(fold) > k**0.25 * _white_snr(folds[i]):
+            # that in white noise, as pulses that vary raise the noise of both, and not alike. More than a few equal
+            # pulses in a turn are waves, whose S/N at the long period lacks the noise beside a line that drifts.
+            better = _white_snr(fold) > k**0.25 * _white_snr(folds[i])
+            if better or (k > MOST_PULSES and repeats(fold) > REPEATING):
                 folds[i] = fold
     known = Interference(
         mains=job.config.sift.mains,
@@ -175,8 +179,16 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
 
 
 def _white_snr(fold: Fold) -> float:
-    """S/N in units of white noise."""
-    return fold.snr * float(fold.extra.get("noise_scale", 1.0))
+    """S/N in units of white noise, without the sub-integrations that hold what the others do not."""
+    from pulsar.folding.profile import best_box
+
+    rows = fold.time_phase.astype(np.float64)
+    odd = odd_rows(rows)
+    snr = fold.snr
+    if odd.any():
+        kept = rows[~odd]
+        snr = float(best_box(kept.sum(axis=0)[None, :] / np.sqrt(len(kept)), np.ones(rows.shape[1]))[0][0])
+    return snr * float(fold.extra.get("noise_scale", 1.0))
 
 
 def _refined(job: Job, detected: Detected, params: Sequence[FoldParams]) -> list[Fold]:

@@ -24,7 +24,7 @@ FIRST = 3
 REDDISH = 3.0
 EVEN = 1.2
 OCTAVES = 8.0
-#: Part of a series whose mean is its end.
+#: Part of a series whose median is its end.
 END = 400
 
 
@@ -53,7 +53,8 @@ def drift(x: NDArray[np.float32], variance: float, modes: int, line: float) -> N
     if len(level) == 0:
         return np.zeros(0)
     ends = max(len(x) // END, 1)
-    slope = np.interp(np.arange(len(x)), (0.5 * ends, len(x) - 0.5 * ends), (x[:ends].mean(), x[-ends:].mean()))
+    levels = (float(np.median(x[:ends])), float(np.median(x[-ends:])))
+    slope = np.interp(np.arange(len(x)), (0.5 * ends, len(x) - 0.5 * ends), levels)
     # Sines of 1/2, 1, 3/2 ... cycles.
     waves = scipy.fft.dst(x - slope, type=2)
     cycles = 0.5 * np.arange(1, min(2 * len(level), len(waves)) + 1)

@@ -52,6 +52,9 @@ PLACES = {
     "in a library that swallows the exception": (
         "    here()\n    while True:\n        try: time.sleep(60)\n        except BaseException: pass"
     ),
+    "in a library that makes another error of it": (
+        "    try: here(); time.sleep(60)\n    except BaseException: raise ImportError('initialization failed')"
+    ),
     "waiting for a thread that does not end": (
         "    thread = threading.Thread(target=time.sleep, args=(60,)); thread.start(); here(); thread.join()"
     ),
