@@ -7,6 +7,7 @@ zero gives inf as in numpy instead of raising inside a loop.
 
 import contextlib
 import functools
+import gc
 import hashlib
 import inspect
 from collections.abc import Callable
@@ -15,11 +16,13 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core.caching import IndexDataCacheFile
 from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from pulsar_kernels._compiler import ForKernels, ForPython
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,6 +39,19 @@ class _Kernel(CPUDispatcher):
         unliteral: Callable[[Any], Any] = types.unliteral
         plain = {name: unliteral(kind) for name, kind in kws.items()}
         return super().get_call_template([unliteral(kind) for kind in args], plain)
+
+    def compile(self, sig: Any) -> Any:
+        """Compile a version, or load it.
+
+        Meanwhile Python does not look for objects to be freed: a compiler makes very many, and nearly all are kept.
+        """
+        looked = gc.isenabled()
+        gc.disable()
+        try:
+            return super().compile(sig)
+        finally:
+            if looked:
+                gc.enable()
 
 
 class _Files(IndexDataCacheFile):
@@ -91,9 +107,17 @@ class _Helper(_Kernel):
     def __call__(self, *args: Any) -> Any:
         """Run it from Python all the same, for its tests: through an entry made here, at each start anew."""
         if "entry" not in vars(self):
-            # Compiled code takes `self` for a function that it may call.
-            vars(self)["entry"] = njit(lambda *given: self(*given))
+            options = {**self.targetoptions, "inline": "never"}
+            vars(self)["entry"] = _Kernel(self.py_func, targetoptions=options, pipeline_class=ForPython)
         return vars(self)["entry"](*args)
+
+
+class _Formula(_Kernel):
+    """A few operations on numbers that are written into the kernels that call them; Python does them itself."""
+
+    def __call__(self, *args: Any) -> Any:
+        """As it stands."""
+        return self.py_func(*args)
 
 
 def kernel(
@@ -106,7 +130,9 @@ def kernel(
     reorder : bool
         Let the compiler reorder floating point sums (faster, last digits may differ). NaN stays NaN.
     inline : bool
-        Always inline into the calling kernel (small helpers in inner loops).
+        Write it into the kernels that call it before they are compiled: those that are small, or called at one place of
+        a kernel that is not large. One compilation less; but a kernel of hundreds of statements takes several times as
+        long to compile as the parts of it, and a loop over arrays may no longer become vectors.
     helper : bool
         Called by kernels only, as all whose name begins with an underscore: no entry from Python is made and nothing
         stored, which saves a quarter of what they take to compile.
@@ -122,14 +148,15 @@ def kernel(
             "nogil": True,
             "error_model": "numpy",
             "no_cfunc_wrapper": True,
-            "no_cpython_wrapper": lean,
+            "no_cpython_wrapper": True,
             # Said in either case: numba has a function that does not say compiled as the first that happens to call it.
             "fastmath": set(REORDER) if reorder else False,
         }
         if inline:
             options["inline"] = "always"
-        compiled: Callable[P, R] = (_Helper if lean else _Kernel)(py_func=func, targetoptions=options)
-        if not lean:
+        kind, pipeline = (_Helper, ForKernels) if lean else (_Formula if inline else _Kernel, ForPython)
+        compiled: Callable[P, R] = kind(py_func=func, targetoptions=options, pipeline_class=pipeline)
+        if kind is _Kernel:
             _store(compiled)
         return compiled
 

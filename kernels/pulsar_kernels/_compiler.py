@@ -1,0 +1,98 @@
+"""How numba's compiler is kept from work that is of no use for these kernels.
+
+Results stay the same. numba makes machine code of each function that it compiles; a function that only kernels call is
+never run by itself, as they carry its code in their own. And numba compiles its own functions (``np.empty``) anew for
+each combination of options of the functions that call them.
+"""
+
+from typing import Any
+
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler, Flags
+
+
+class _Nowhere:
+    """numba's code generator for a function without machine code: there is no place for the address of its globals."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
+
+    def set_env(self, _name: str, _env: Any) -> None:
+        """Nothing to be set."""
+
+
+class _Part(JITCodeLibrary):
+    """The code of a function that only kernels call: linked with theirs, never loaded.
+
+    It is optimised before, as the loops in it are better made into vectors by themselves. Making machine code changes
+    it once more, so that is kept where sums may be reordered, here or in what is called: for their last digits.
+    """
+
+    loose = False
+
+    @property
+    def codegen(self) -> Any:
+        """The generator owning this."""
+        return self._codegen if self.loose else _Nowhere(self._codegen)
+
+    def add_linking_library(self, library: Any) -> None:
+        super().add_linking_library(library)
+        self.loose = self.loose or getattr(library, "loose", False)
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        # All that may be reordered may be contracted as well.
+        self.loose = self.loose or " contract " in str(ll_module)
+        super()._optimize_functions(ll_module)
+
+    def _finalize_final_module(self) -> None:
+        if self.loose:
+            super()._finalize_final_module()
+        else:
+            self._finalize_dynamic_globals()
+            self._verify_declare_only_symbols()
+            self._finalized = True
+
+
+class _Options(Flags):
+    """Options of a compilation, compared in one step where numba looks up each of thirty by its name."""
+
+    __slots__ = ()
+    # numba's hash sees the names of the options only; any other would part these from equal ones of its own kind.
+    _HASH = hash(Flags())
+
+    def __hash__(self) -> int:
+        return self._HASH
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, _Options) and self._values == other._values:
+            return True
+        return super().__eq__(other)  # type: ignore[no-any-return]
+
+
+class ForPython(Compiler):
+    """Compiles a kernel."""
+
+    lean = False
+
+    def __init__(
+        self, typingctx: Any, targetctx: Any, library: Any, args: Any, return_type: Any, flags: Any, names: Any
+    ) -> None:
+        super().__init__(typingctx, targetctx, library, args, return_type, _Options(flags), names)
+        # The context of the target has it by now; numba's functions are told the same by all kernels.
+        self.state.flags.discard("fastmath")
+
+    def define_pipelines(self) -> Any:
+        """The passes; from here on the options are those of this function alone."""
+        self.state.flags.no_cpython_wrapper = self.lean
+        if self.lean and self.state.library is None:
+            self.state.library = _Part(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+        return super().define_pipelines()
+
+
+class ForKernels(ForPython):
+    """Compiles a function that only kernels call."""
+
+    lean = True
