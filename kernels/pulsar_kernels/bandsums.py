@@ -135,7 +135,7 @@ def _add_two(data: NDArray[np.int8], first: int, second: int, table: NDArray[np.
     return int(np.any((one + two < -128) | (one + two > 127)))
 
 
-@kernel()
+@kernel(inline=True)
 def _sum_plain(
     data: NDArray[np.int8], delays: NDArray[np.int32], lo: int, hi: int, start: int, row: NDArray[np.int16]
 ) -> None:
@@ -147,7 +147,7 @@ def _sum_plain(
             row[j] += x[j]
 
 
-@kernel()
+@kernel(inline=True)
 def _tabulate(
     data: NDArray[np.int8],
     rows: NDArray[np.int64],
@@ -176,7 +176,7 @@ def _tabulate(
     return nspoilt
 
 
-@kernel()
+@kernel(inline=True)
 def _fetch(data: NDArray[np.int8], delays: NDArray[np.int32], lo: int, hi: int, start: int, n: int) -> None:
     """Have `n` samples of channels lo ... hi - 1 brought to the L2 cache, from `start` and their delays on."""
     for c in range(lo, hi):

@@ -41,7 +41,7 @@ def _sums_within(
     return float(total), float(squares), int(kept)
 
 
-@kernel()
+@kernel(inline=True)
 def _sample(x: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np.float32]) -> int:
     """Write down evenly spread values of cells that are full, or if these are few all there are; their number."""
     n = x.shape[0]
@@ -71,7 +71,7 @@ def _middle(part: NDArray[np.float32]) -> float:
     return 0.5 * (float(part[(n - 1) // 2]) + float(part[n // 2]))
 
 
-@kernel()
+@kernel(inline=True)
 def _clipped_level(x: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np.float32]) -> float:
     """Mean of cells, without those far from the median of some of them."""
     some = _sample(x, count, work)
@@ -91,7 +91,7 @@ def _clipped_level(x: NDArray[np.float32], count: NDArray[np.float32], work: NDA
     return middle
 
 
-@kernel()
+@kernel(inline=True)
 def _clipped_variance(var: NDArray[np.float32], count: NDArray[np.float32], work: NDArray[np.float32]) -> float:
     """Variance of a sample from those of cells, without cells that hold something else."""
     some = _sample(var, count, work)
@@ -107,7 +107,7 @@ def _clipped_variance(var: NDArray[np.float32], count: NDArray[np.float32], work
     return level
 
 
-@kernel()
+@kernel(inline=True)
 def _fill(knots: NDArray[np.float64]) -> bool:
     """Give knots that are not known the value of the next one that is; False if none is."""
     n = knots.shape[0]

@@ -258,7 +258,7 @@ def _lower_square(z: NDArray[np.float32], limit: np.float32) -> tuple[float, int
     return float(total), int(count)
 
 
-@kernel()
+@kernel(inline=True)
 def _excess(z: NDArray[np.float32], fewest: int) -> float:
     """Standard deviation from the negative half without the few far out; 1 where it is not significantly more.
 
@@ -416,7 +416,7 @@ def scatter_from(
         excess[level] = found if found > 0.0 else excess[level - 1]
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def excess_at(width: float, excess: NDArray[np.float64]) -> float:
     """Between sums of 2^k samples, along w / 2^k: close to straight lines in the logarithm of the width."""
     k = 0

@@ -84,7 +84,7 @@ def _scaled(
     out[to : to + LANES] = np.clip(v, 1.5, 255.5).astype(np.int32) - 128
 
 
-@kernel()
+@kernel(inline=True)
 def _row8(
     src: NDArray[np.uint8],
     k: np.float32,
@@ -106,7 +106,7 @@ def _row8(
             prefetch(1, ahead, i)
 
 
-@kernel()
+@kernel(inline=True)
 def _row16(
     src: NDArray[np.uint16],
     k: np.float32,

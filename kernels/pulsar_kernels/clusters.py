@@ -22,7 +22,7 @@ _WEAKEST = 0.35
 _RISE = (2.0, 0.15)
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def expected(snr: float, width: float, smearing: float, widest: float) -> float:
     """S/N of a pulse smeared over a time, with the filter that is then the best, of those up to the widest."""
     r = smearing / width
@@ -30,7 +30,7 @@ def expected(snr: float, width: float, smearing: float, widest: float) -> float:
     return float(value * np.sqrt(min(1.0, max(widest, width) / (width + smearing))))
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def expected_in(snr: float, width: float, smearing: float, box: float, edge: float) -> float:
     """The same with a filter of another width, which takes in a part of it, or more than it.
 
@@ -42,13 +42,13 @@ def expected_in(snr: float, width: float, smearing: float, box: float, edge: flo
     return expected(snr, width, smearing, np.inf) * float(np.sqrt(min(ratio, 1.0 / ratio))) * dense
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def smearing_of(fall: float, width: float) -> float:
     """The inverse: smearing at which S/N is this fraction of its best."""
     return float(width * (np.sqrt(0.25 * LINEAR * LINEAR + fall**-4.0 - 1.0) - 0.5 * LINEAR))
 
 
-@kernel()
+@kernel(inline=True)
 def _inside(d: float, time: float, width: float, e_hi: float, e_lo: float, lo: float, hi: float, slack: float) -> bool:
     """Whether the interval ``lo ... hi`` at the DM offset `d` meets the bow tie of a pulse."""
     a, b = time - d * e_lo, time - d * e_hi

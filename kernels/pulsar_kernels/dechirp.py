@@ -14,7 +14,7 @@ _MARGIN = 24
 _STEPS = 16
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def band_samples(z: float, w: float) -> int:
     """Samples of the short series for a signal of this drift and change of drift: a power of two."""
     need = abs(z) + 0.25 * abs(w) + 2.0 * _MARGIN
@@ -52,7 +52,7 @@ def _transform(x: NDArray[np.complex128]) -> None:
         half *= 2
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def band(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
@@ -137,7 +137,7 @@ def load_bands(
         about[k - 1, 2] = n
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def copy(a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
     """As many elements of `a` to `b` as the shorter one has (statements on whole arrays take long to compile)."""
     for i in range(min(a.shape[0], b.shape[0])):

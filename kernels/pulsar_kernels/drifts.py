@@ -136,7 +136,7 @@ def _scan(
     return pitch
 
 
-@kernel()
+@kernel(inline=True)
 def _collect(
     plane: NDArray[np.uint8],
     places: NDArray[np.int64],

@@ -32,18 +32,15 @@ _WIDE_KEYS = 2.2
 _LITTLE = 1.45
 
 
-def _stride(bins: int) -> int:
+@kernel(inline=True)
+def stride(bins: int) -> int:
     """Elements from one row to the next: the row, its first 32 samples again, and up to a whole vector."""
     return (bins + 2 * WIDE - 1) & ~(WIDE - 1)
 
 
-#: The same for kernels.
-stride = kernel(inline=True)(_stride)
-
-
 def work_size(nsamps: int, bins: int) -> int:
     """Elements of work space for the transform of `nsamps` samples in rows of `bins`."""
-    return (2 * (nsamps // bins) + LANES) * _stride(bins)
+    return (2 * (nsamps // bins) + LANES) * stride(bins)
 
 
 @kernel(inline=True)
@@ -161,7 +158,7 @@ def _merge_rows(
         repeat_start(out, o, bins)
 
 
-@kernel()
+@kernel(inline=True)
 def _node(rows: int, depth: int, index: int) -> tuple[int, int]:
     """First row and number of rows of a part after `depth` halvings."""
     first = 0
@@ -176,7 +173,7 @@ def _node(rows: int, depth: int, index: int) -> tuple[int, int]:
     return first, size
 
 
-@kernel()
+@kernel(inline=True)
 def _levels(rows: int) -> int:
     """Merges by four above parts of up to four rows."""
     levels = 0

@@ -145,7 +145,7 @@ def phase_bins(
             out[j] = base + slot
 
 
-@kernel()
+@kernel(inline=True)
 def _bin_row(row: NDArray[Any], slot: NDArray[np.uint16], parts: NDArray[np.int32], sums: NDArray[np.int32]) -> None:
     """Add each sample to its slot; four side by side, so that none waits for the store of the one before."""
     n = row.shape[0]

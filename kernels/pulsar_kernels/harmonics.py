@@ -337,7 +337,7 @@ def _sums_32(
     return hit
 
 
-@kernel()
+@kernel(inline=True)
 def _sums_plain(
     power: NDArray[np.float32], start: int, stop: int, nstages: int, sums: NDArray[np.float32], at: int
 ) -> None:

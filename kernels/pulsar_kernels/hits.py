@@ -33,7 +33,7 @@ def _honest(
     return float(np.log1p(inverse[i] * p) / inverse[i])
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def leak(d: float, z: float, w: float) -> float:
     """Most of a power that is seen at a distance of d bins, drift z and change of drift w.
 

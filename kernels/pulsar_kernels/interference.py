@@ -202,7 +202,7 @@ def strongest(
                 break
 
 
-@kernel()
+@kernel(inline=True)
 def _quantile(values: NDArray[np.float64], n: int, q: float) -> float:
     """Of ``values[:n]``, which are reordered."""
     at = q * (n - 1)

@@ -48,7 +48,7 @@ def sum_pairs(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     _pairs(x, out.shape[0], out)
 
 
-@kernel()
+@kernel(inline=True)
 def _cubic(trend: NDArray[np.float64], x: float) -> float:
     return float(trend[0] + x * (trend[1] + x * (trend[2] + x * trend[3])))
 

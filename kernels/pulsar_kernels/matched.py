@@ -163,7 +163,7 @@ def _boxes_32(
     return sum(1 << k for k in range(_LANES) if above[k])
 
 
-@kernel()
+@kernel(inline=True)
 def _best_box(
     x: NDArray[Any], at: int, narrowest: int, limits: NDArray[np.float64], last: int
 ) -> tuple[float, int, int]:
@@ -197,7 +197,7 @@ def _zero_runs(y: NDArray[np.int16], first: int, n: int, runs: NDArray[np.int64]
     return at
 
 
-@kernel()
+@kernel(inline=True)
 def _unit(level: int) -> float:
     """What a sum of whitened samples is multiplied by at a level: noise of an element is 256 or 362."""
     return UNIT / (1 << (level >> 1))
@@ -347,7 +347,7 @@ def scan_either(
     return count
 
 
-@kernel()
+@kernel(inline=True)
 def _level(
     found: NDArray[np.float64], count: int, y: NDArray[np.int16], level: int, first: int, here: int, have: int,
     t: NDArray[np.int64], near: NDArray[np.float64],

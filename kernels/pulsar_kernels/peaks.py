@@ -16,7 +16,7 @@ _SURE = 4.0
 _LOGP_OWN = np.log(1e-4)
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def power_at(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, x: float) -> float:
     """Power at bin `x` (any fraction) by Fourier interpolation over 16 bins, normalised to mean 1 in white noise.
 
@@ -49,7 +49,7 @@ def harmonic_power(real: NDArray[np.float32], imag: NDArray[np.float32], pad: in
     return total
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def log_tail(power: float, nharm: int) -> float:
     """ln of the probability that the sum of `nharm` powers of noise exceeds `power`: exp(-S) sum_{k<H} S^k / k!."""
     if power > 1e6:
@@ -63,7 +63,7 @@ def log_tail(power: float, nharm: int) -> float:
     return float(np.log(total)) - power
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def refine(
     real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, r: float, nharm: int, harmonics: NDArray[np.float64]
 ) -> float:
@@ -121,7 +121,7 @@ def frequency_information(harmonics: NDArray[np.float64], nharm: int) -> float:
     return signal * signal / (signal + noise)
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: NDArray[np.float64]) -> bool:
     """True if all the power at `r` belongs to a multiple n r that is itself among the peaks `bins` (ascending).
 

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from pulsar_kernels._jit import kernel
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def log_chance(n: int, m: int, arc: float) -> float:
     """ln of how often `m` of `n` random phases lie within an arc [turns], by expectation; exact for m = n, arc < 1/2.
 
@@ -22,7 +22,7 @@ def log_chance(n: int, m: int, arc: float) -> float:
     return float(total)
 
 
-@kernel()
+@kernel(inline=True)
 def _smallest_arc(phase: NDArray[np.float64], n: int, m: int) -> float:
     """Length of the shortest arc with `m` of the sorted phases."""
     best = 1.0
@@ -33,7 +33,7 @@ def _smallest_arc(phase: NDArray[np.float64], n: int, m: int) -> float:
     return best
 
 
-@kernel()
+@kernel(inline=True)
 def _sorted_phases(times: NDArray[np.float64], freq: float, phase: NDArray[np.float64]) -> None:
     n = times.shape[0]
     for i in range(n):
@@ -84,7 +84,7 @@ def best_at(
     return best, number, length
 
 
-@kernel()
+@kernel(inline=True)
 def _may_agree(times: NDArray[np.float64], freq: float, fewest: int, bins: NDArray[np.int64]) -> bool:
     """Whether any half turn, in sixteenths and one more, holds enough of the phases: nearly never, and soon seen."""
     bins[:] = 0

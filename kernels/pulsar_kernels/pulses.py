@@ -95,7 +95,7 @@ def _prefix(white: White, lo: int, hi: int) -> None:
                 alive[i - lo + 1] -= gone
 
 
-@kernel()
+@kernel(inline=True)
 def _box_snr(white: White, a: int, w: int) -> float:
     """S/N of a boxcar over the samples in it that count."""
     k = white.alive[a + w] - white.alive[a]
@@ -296,7 +296,7 @@ def _again(
     return best, where, width
 
 
-@kernel()
+@kernel(inline=True)
 def _before(pulses: NDArray[np.float64], count: int, sample: int) -> int:
     """Number of pulses whose place begins at a sample or before it."""
     k = 0
@@ -344,7 +344,7 @@ def _without(
     return bool(best > 1.0)
 
 
-@kernel()
+@kernel(inline=True)
 def _sift_down(rows: NDArray[np.float64], order: NDArray[np.int64], root: int, end: int) -> None:
     while 2 * root + 1 < end:
         child = 2 * root + 1

@@ -45,13 +45,13 @@ def _mix(z: Any) -> Any:
     return z ^ (z >> _S31)
 
 
-@kernel()
+@kernel(inline=True)
 def _uniform(bits: Any) -> Any:
     """(0, 1) from 64 bits."""
     return (np.float64(bits >> _S11) + 0.5) * _TWO_M53
 
 
-@kernel()
+@kernel(inline=True)
 def _normal_slow(h: Any) -> Any:
     """The deviate of the bits `h` that fell outside the rectangle of their layer (1.2 % do)."""
     while True:
@@ -125,7 +125,7 @@ def uniforms(key: int, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
     return ((bits >> _S11).astype(np.float64) + 0.5) * _TWO_M53
 
 
-@kernel()
+@kernel(inline=True)
 def _phase(t: float, spin: NDArray[np.float64]) -> float:
     """Rotations since mid-observation at the time `t` [s] of arrival at infinite frequency plus a constant."""
     u = t

@@ -80,7 +80,7 @@ def _join(
     return mean_best, best, cov_best
 
 
-@kernel()
+@kernel(inline=True)
 def _smooth(x: NDArray[np.float64], reach: int, out: NDArray[np.float64]) -> None:
     """Means over `reach` elements on either side, fewer at the ends."""
     n = x.size
@@ -396,7 +396,7 @@ def _sum(
     out[at : at + LANES] = np.clip(total, -32768, 32767)
 
 
-@kernel()
+@kernel(inline=True)
 def _channel_row(
     data: NDArray[np.int8],
     where: NDArray[np.int64],

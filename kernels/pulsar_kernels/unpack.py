@@ -93,7 +93,7 @@ def _gather(src: NDArray[np.uint8], pos: int, out: NDArray[np.uint8], at: int, s
         out[to : to + TILE] = group[:, k].reshape(-1)
 
 
-@kernel()
+@kernel(inline=True)
 def _turn(
     raw: NDArray[np.uint8], pos: int, step: int, work: NDArray[np.uint8], out: NDArray[np.uint8], at: int, to: int
 ) -> None:
@@ -104,7 +104,7 @@ def _turn(
         _gather(work, i * TILE, out, at + i * to, to, 1)
 
 
-@kernel()
+@kernel(inline=True)
 def _turn2(
     raw: NDArray[np.uint8], pos: int, step: int, work: NDArray[np.uint8], out: NDArray[np.uint8], at: int, to: int
 ) -> None:
@@ -115,7 +115,7 @@ def _turn2(
         _gather(work, i * TILE, out, at + i * to, to, 2)
 
 
-@kernel()
+@kernel(inline=True)
 def _turn4(
     raw: NDArray[np.uint8], pos: int, step: int, work: NDArray[np.uint8], out: NDArray[np.uint8], at: int, to: int
 ) -> None:
@@ -152,7 +152,7 @@ def _tile(
         _turn4(raw, pos, step, work, turned, 0, TILE)
 
 
-@kernel()
+@kernel(inline=True)
 def _space(n: int) -> NDArray[np.uint8]:
     """Space for `n` squares, each beginning at a cache line."""
     space = np.zeros((n + 1) * TILE * TILE, np.uint8)

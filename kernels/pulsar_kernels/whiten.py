@@ -164,7 +164,7 @@ def _between_16(
     return int(np.sum(part <= lo)) + (len(inside) << 32)
 
 
-@kernel()
+@kernel(inline=True)
 def _between(
     x: NDArray[np.float32], n: int, lo: np.float32, hi: np.float32, out: NDArray[np.float32]
 ) -> tuple[int, int]:
@@ -184,7 +184,7 @@ def _between(
     return below, inside
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def select_kth(x: NDArray[np.float32], k: int, guess: float, width: float, work: NDArray[np.float32]) -> float:
     """The k-th smallest (from 0) of `x`, exactly.
 
@@ -236,14 +236,14 @@ def _widest(edges: NDArray[np.int64]) -> int:
     return widest
 
 
-@kernel()
+@kernel(inline=True)
 def _median(power: NDArray[np.float32], guess: float, work: NDArray[np.float32]) -> float:
     n = power.shape[0]
     # Medians of n exponentials scatter by 1.44 / sqrt(n), and so does the one before.
     return select_kth(power, (n - 1) // 2, guess, min(5.0 / np.sqrt(n), 0.9), work)
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def block_medians(power: NDArray[np.float32], edges: NDArray[np.int64], out: NDArray[np.float64]) -> None:
     """Median of the powers of every block ``[edges[b], edges[b+1])`` (lower one of the two middle ones for even n).
 
@@ -382,7 +382,7 @@ def _logs(medians: NDArray[np.float64], log_bias: NDArray[np.float64], out: NDAr
     return True
 
 
-@kernel()
+@kernel(inline=True)
 def _smooth(smoother: NDArray[np.float64], x: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     n = x.shape[0]
     for b in range(n):
@@ -484,7 +484,7 @@ def whiten_bins(
     return piece
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def mirror(real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, lower: bool) -> None:
     """Fill in the bins below 0, ``X[-j] = conj X[j]``, or beyond Nyquist, ``X[nbins + j] = conj X[nbins - j]``.
 
