@@ -14,6 +14,17 @@ from typing import Any
 from numba import types
 
 TARGET = Path(__file__).resolve().parents[1] / "kernels" / "pulsar_kernels" / "index.py"
+#: What the small files of cold.py do not need: the stages of a plan that are downsampled, candidates folded from words.
+OTHERS = (
+    "dedisperse.halve_int8(int8[:,::1], int16[:,::1])",
+    "dedisperse.halve_int16(int16[:,::1], int16[:,::1])",
+    "dedisperse.requantise(int16[:,::1], float64, int8[:,::1])",
+    "fold.fold_band(int16[:,::1], int64, int32[:,::1], int64[::1], int64[::1], uint16[:,::1], int16[::1], int32[:,::1]"
+    ", int32[:,::1])",
+    "fold.halve_pairs(int16[:,::1], int16[:,::1])",
+    "fold.halve_words(int8[:,::1], int16[:,::1])",
+    "shear.shear_add(int8[:,::1], int64, int64[::1], int64, int64, float32[:,::1])",
+)
 HEAD = '''"""What versions of kernels searches call, the most expensive to compile first.
 
 Written by benchmarks/kernel_index.py; `pulsar_kernels.ahead` tells how the types are meant.
@@ -36,7 +47,7 @@ def text(kind: Any) -> str:
 
 
 def main() -> None:
-    seen: dict[str, float] = {}
+    seen = dict.fromkeys(OTHERS, 0.0)
     for name, args, seconds in pickle.loads(Path(sys.argv[1]).read_bytes()):
         if name.startswith("pulsar_kernels."):
             line = f"{name.removeprefix('pulsar_kernels.')}({', '.join(text(a) for a in args)})"

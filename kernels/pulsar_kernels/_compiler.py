@@ -5,10 +5,22 @@ never run by itself, as they carry its code in their own. And numba compiles its
 each combination of options of the functions that call them.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, Flags
+
+#: What is stood in for below is not public in numba: where a release has it otherwise, kernels compile as usual.
+KNOWN: Final = all(
+    hasattr(owner, name)
+    for owner, names in (
+        (JITCodeLibrary, ("_optimize_functions", "_finalize_final_module", "_finalize_dynamic_globals")),
+        (JITCodeLibrary, ("_verify_declare_only_symbols", "add_linking_library", "codegen")),
+        (Flags(), ("_values", "discard", "no_cpython_wrapper")),
+        (Compiler, ("define_pipelines",)),
+    )
+    for name in names
+)
 
 
 class _Nowhere:

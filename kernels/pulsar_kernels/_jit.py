@@ -18,11 +18,12 @@ import numpy as np
 from llvmlite import ir
 from numba import config, types
 from numba.core.caching import IndexDataCacheFile
+from numba.core.compiler import Compiler
 from numba.core.registry import CPUDispatcher
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from pulsar_kernels._compiler import ForKernels, ForPython
+from pulsar_kernels._compiler import KNOWN, ForKernels, ForPython
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,6 +102,11 @@ def _store(compiled: Any) -> None:
         files._source_stamp = (files._source_stamp, _sources())
 
 
+def _pipeline(own: type[Compiler]) -> type[Compiler]:
+    """Our way of compiling, or numba's where it has changed what ours is made from."""
+    return own if KNOWN else Compiler
+
+
 class _Helper(_Kernel):
     """A function that only kernels call: no entry from Python, nothing on disk (its callers carry its code)."""
 
@@ -108,7 +114,7 @@ class _Helper(_Kernel):
         """Run it from Python all the same, for its tests: through an entry made here, at each start anew."""
         if "entry" not in vars(self):
             options = {**self.targetoptions, "inline": "never"}
-            vars(self)["entry"] = _Kernel(self.py_func, targetoptions=options, pipeline_class=ForPython)
+            vars(self)["entry"] = _Kernel(self.py_func, targetoptions=options, pipeline_class=_pipeline(ForPython))
         return vars(self)["entry"](*args)
 
 
@@ -155,7 +161,7 @@ def kernel(
         if inline:
             options["inline"] = "always"
         kind, pipeline = (_Helper, ForKernels) if lean else (_Formula if inline else _Kernel, ForPython)
-        compiled: Callable[P, R] = kind(py_func=func, targetoptions=options, pipeline_class=pipeline)
+        compiled: Callable[P, R] = kind(py_func=func, targetoptions=options, pipeline_class=_pipeline(pipeline))
         if kind is _Kernel:
             _store(compiled)
         return compiled

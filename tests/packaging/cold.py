@@ -3,7 +3,8 @@
     python tests/packaging/cold.py [--types FILE]
 
 Searches of every kind (power spectra, acceleration and jerk, fast folding, single pulses) of a small filterbank, of the
-same as PSRFITS, and of a dedispersed series, in a process of their own whose cache is empty.
+same as PSRFITS, and of a dedispersed series, in a process of their own whose cache is empty. What it takes to make the
+files is not counted.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main() -> None:
     for count, most in ((kernels, args.kernels), (result["inner"], args.numba)):
         if most is not None and count > most:
             sys.exit(f"{count} compilations: the budget is {most}")
-    if args.ahead and kernels:
+    if args.ahead and kernels + result["making"]:
         sys.exit("kernels/pulsar_kernels/index.py lacks versions: see benchmarks/kernel_index.py")
 
 
@@ -78,10 +79,14 @@ def counted(types: Path | None) -> dict[str, Any]:
 
     event.register("numba:compile", Listener())
     with tempfile.TemporaryDirectory() as folder:
-        searches(Path(folder))
+        made = files(Path(folder))
+        making = len(done)
+        searches(*made)
     if types is not None:
         types.write_bytes(pickle.dumps([(name, args, whole) for name, args, _, whole in done if whole]))
     kernels: dict[str, tuple[int, float]] = {}
+    making_own = sum(name.startswith("pulsar_kernels.") for name, *_ in done[:making])
+    done = done[making:]
     for name, _, seconds, _ in done:
         count, total = kernels.get(name, (0, 0.0))
         kernels[name] = (count + 1, total + seconds)
@@ -89,16 +94,14 @@ def counted(types: Path | None) -> dict[str, Any]:
     return {
         "kernels": kernels,
         "events": own,
+        "making": making_own,
         "inner": len(done) - own,
         "seconds": sum(seconds for _, _, seconds, _ in done),
     }
 
 
-def searches(folder: Path) -> None:
-    """All that a search may do, on as little as will do."""
-    from pulsar.config.load import load_config
-    from pulsar.pipeline.run import search
-    from pulsar.report.page import write_report
+def files(folder: Path) -> tuple[Path, list[Path], Path]:
+    """A filterbank, the same as PSRFITS, and a dedispersed series."""
     from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank, write_psrfits
 
     sky = Sky(
@@ -119,15 +122,25 @@ def searches(folder: Path) -> None:
             Rfi(kind="impulse", rate=0.2, width=0.003, strength=1.5),
         ),
     )
+    filterbank = write_filterbank(sky, folder / "a.fil", threads=2)
+    fits = write_psrfits(sky, folder / "a.fits", threads=2)
+    series_file(folder / "a.dat", sky.tsamp)
+    return filterbank, fits, folder / "a.dat"
+
+
+def searches(filterbank: Path, fits: list[Path], series: Path) -> None:
+    """All that a search may do, on as little as will do."""
+    from pulsar.config.load import load_config
+    from pulsar.pipeline.run import search
+    from pulsar.report.page import write_report
+
+    folder = filterbank.parent
     quick = ["run.threads=2", "fold.ncands=6", "dedisp.dm_hi=30"]
     everything = load_config(None, [*quick, "accel.zmax=60", "accel.wmax=100"])
-    filterbank = write_filterbank(sky, folder / "a.fil", threads=2)
     run = search([filterbank], everything, folder / "a.h5")
     write_report([run], folder / "report", top=3)
-    fits = write_psrfits(sky, folder / "a.fits", threads=2)
     search(fits, load_config(None, quick), folder / "b.h5")
-    series_file(folder / "a.dat", sky.tsamp)
-    search([folder / "a.dat"], load_config(None, [*quick, "accel.zmax=20"]), folder / "c.h5")
+    search([series], load_config(None, [*quick, "accel.zmax=20"]), folder / "c.h5")
 
 
 def series_file(path: Path, tsamp: float) -> None:
