@@ -10,7 +10,7 @@ from typing import Literal
 from pulsar.batch import local
 from pulsar.batch.ledger import Ledger
 from pulsar.batch.local import Room
-from pulsar.batch.records import Record, again
+from pulsar.batch.records import Record, again, set_aside
 from pulsar.batch.staging import sweep
 from pulsar.batch.unit import Options
 from pulsar.batch.units import Batch, Unit, read_batch, record_file, same_results, settings_file
@@ -122,6 +122,8 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
     progress = Progress("quiet") if progress is None else progress
     batch = read_batch(folder)
     with only_one(batch.folder / "lock", f"batch run --engine {request.engine}"):
+        for path in set_aside(batch.folder, (unit.name for unit in batch.units)):
+            progress.warning(f"{path}: a product that was cut short, now of this name; its unit is searched again")
         ledger = Ledger(batch, writable=True)
         told = _Teller(ledger, progress, request.retries)
         todo = told.left()

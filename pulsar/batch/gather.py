@@ -8,7 +8,7 @@ from pulsar.batch.ledger import Ledger
 from pulsar.batch.records import products
 from pulsar.batch.units import product, read_batch
 from pulsar.data.locks import only_one
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, DataError
 from pulsar.pipeline.merge import merge
 from pulsar.pipeline.night import ALL
 
@@ -34,7 +34,7 @@ def merged(folder: Path | str, out: Path | None = None, *, overwrite: bool = Fal
     ConfigError
         No unit is done, the output exists, or another process works on this batch.
     DataError
-        There is no batch in this folder, or a product cannot be read.
+        There is no batch in this folder, or none of its products can be read.
     """
     from pulsar.io.product.reader import read
 
@@ -48,6 +48,16 @@ def merged(folder: Path | str, out: Path | None = None, *, overwrite: bool = Fal
             raise ConfigError(f"{batch.folder}: no unit is done: run it first with `pulsar batch run {batch.folder}`")
         lost = [r for r in ledger.records().values() if r.status != "done"]
         notes = [*batch.problems, *(f"{r.name}: is not in this list ({r.status}): {r.reason}" for r in lost)]
-        runs = [read(product(batch.folder, name)) for name in sorted(names)]
+        runs = []
+        for name in sorted(names):
+            try:
+                runs.append(read(product(batch.folder, name)))
+            except DataError as error:
+                # One of thousands is no reason to have no list.
+                notes.append(
+                    f"{name}: is not in this list: {error}; `pulsar batch run` searches it again if it is short"
+                )
+        if not runs:
+            raise DataError(f"{batch.folder}: no product can be read: " + "; ".join(notes))
         target = batch.folder / ALL if out is None else out
         return merge(runs, target, batch.config, overwrite=overwrite, argv=argv, problems=notes)

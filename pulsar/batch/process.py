@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pulsar.batch.records import MOST_TOLD, Record, write_record
-from pulsar.batch.units import Unit, log_file, product, settings_file
+from pulsar.batch.units import Unit, input_bytes, log_file, product, settings_file
 from pulsar.data.locks import FileLock, Slots
 from pulsar.errors import ConfigError, DataError
 
@@ -109,6 +109,17 @@ def _failed(record: Record, kind: str, reason: str) -> Record:
     return replace(record, status="failed", kind=kind, reason=reason[:MOST_TOLD], attempts=record.attempts + 1)
 
 
+def _same_inputs(unit: Unit) -> None:
+    """Refuse files that are longer or shorter than they were when the list was made."""
+    now = input_bytes(unit.inputs)
+    # What is gone is told as such when it is read.
+    if now not in (0, unit.nbytes):
+        raise DataError(
+            f"{unit.inputs[0]}: {now} bytes, {unit.nbytes} when the list of units was made (all files of the unit): it "
+            "was still being written, or is another file now; make the list again with `pulsar batch init`"
+        )
+
+
 def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
     """Search the inputs, or their copies on a local disk."""
     from pulsar.batch.staging import stage_root, staged
@@ -116,6 +127,7 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
     from pulsar.pipeline.progress import Progress
     from pulsar.pipeline.run import search
 
+    _same_inputs(unit)
     config = unit.config(load_config(settings_file(folder)))
     given = {"threads": request["threads"], "memory": str(request["memory"]), "scratch": request["scratch"]}
     run = config.run.model_copy(update=given)

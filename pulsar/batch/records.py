@@ -6,16 +6,19 @@ They are the truth. A unit is done when its product is there, which appears whol
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pulsar.batch.units import record_file
+from pulsar.batch.units import product, record_file
 from pulsar.data.unfinished import write_whole
 
 #: ``left`` is what has no record; ``stopped`` was ended by a wall time or by hand and goes on from where it was.
 Status = Literal["left", "running", "stopped", "failed", "done"]
+#: First bytes of an HDF5 file.
+_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 #: Characters of a reason that are kept: with all else a record stays below 1 kB.
 MOST_TOLD: Final = 400
 
@@ -106,3 +109,39 @@ def products(folder: Path) -> set[str]:
     """Names of the units whose products are there."""
     with os.scandir(folder / "products") as entries:
         return {e.name.removesuffix(".h5") for e in entries if e.name.endswith(".h5") and not e.name.startswith(".")}
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an HDF5 file is as long as its first bytes say (HDF5 File Format Specification, superblock)."""
+    with contextlib.suppress(OSError, struct.error):
+        with path.open("rb") as file:
+            head = file.read(48)
+        if head[:8] == _SIGNATURE:
+            # Address of its end: versions 0 and 1 have it at byte 40, later ones at byte 28; it counts 8 bytes.
+            (end,) = struct.unpack_from("<Q", head, 40 if head[8] < 2 else 28)
+            return bool(path.stat().st_size >= end)
+    return False
+
+
+def set_aside(folder: Path, names: Iterable[str]) -> list[Path]:
+    """Rename products that a full disk, a copy or a server has cut short, so that their units are searched again.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the batch.
+    names : iterable of str
+        Of its units.
+
+    Returns
+    -------
+    list of Path
+        Where they are now.
+    """
+    out = []
+    for name in sorted(products(folder).intersection(names)):
+        path = product(folder, name)
+        if not is_whole(path):
+            out.append(path.rename(path.with_name(f"{path.name}.damaged")))
+            record_file(folder, name).unlink(missing_ok=True)
+    return out

@@ -158,8 +158,10 @@ def read_batch(folder: Path | str) -> Batch:
         raise DataError(f"{path}: the list of units is damaged ({error}): make it again with `batch init`") from error
 
 
-def listed(paths: Iterable[Path]) -> list[Path]:
+def listed(paths: Iterable[Path], missing: list[str]) -> list[Path]:
     """Files and folders, with those that text files among them name, one a line; lines that begin with # are left out.
+
+    What a list names and is not there is passed over, and told in `missing`.
 
     Raises
     ------
@@ -179,10 +181,15 @@ def listed(paths: Iterable[Path]) -> list[Path]:
             raise DataError(
                 f"{path}: neither an observation by its name nor a list of files, one a line: {error}"
             ) from error
-        named = [Path(line) for line in lines if line and not line.startswith("#")]
+        named = [(number, Path(line)) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
         if not named:
             raise DataError(f"{path}: this list of files names none")
-        out += named
+        there = [(number, name) for number, name in named if name.exists()]
+        gone = [f"{name}: no such file or folder ({path}, line {n})" for n, name in named if (n, name) not in there]
+        if not there:
+            raise DataError(f"{gone[0]}: nothing that this list names is there; names count from the current folder")
+        missing += gone
+        out += [name for _, name in there]
     return out
 
 
@@ -219,13 +226,18 @@ def plan_units(
     for job in todo:
         position = job.config.input.ra_deg, job.config.input.dec_deg
         inputs = tuple(str(path.absolute()) for path in job.pointing.paths)
-        size = sum(path.stat().st_size for path in job.pointing.paths)
+        size = input_bytes(inputs)
         plan = plans.get(job.out.stem)
         cost = (0.0, 0, 0) if plan is None else expected(plan)
         least = 0 if plan is None else plan.least_memory
         units.append(Unit(job.out.stem, inputs, size, *cost, *position, least))
     problems = [f"{name}: cannot be searched as it is: {failure}" for name, failure in failures]
     return sorted(_distinct(units), key=lambda unit: (-unit.cpu, unit.name)), problems
+
+
+def input_bytes(inputs: Iterable[str]) -> int:
+    """Bytes of the files of a unit; those that are gone have none."""
+    return sum(path.stat().st_size for path in map(Path, inputs) if path.exists())
 
 
 def expected(plan: "RunPlan") -> tuple[float, int, int]:
@@ -289,7 +301,8 @@ def init(
     from pulsar.pipeline.night import unmatched_pointings
 
     folder, config = Path(folder), _absolute(config)
-    night = scan(listed(map(Path, paths)), config.input)
+    missing: list[str] = []
+    night = scan(listed(map(Path, paths), missing), config.input)
     units, failing = plan_units(night, config, beams=beams, segment=segment, overlap=overlap)
     try:
         for part in ("products", "records", "logs"):
@@ -299,12 +312,12 @@ def init(
     with only_one(folder / "lock", "batch init"):
         if settings_file(folder).exists():
             _check_same(folder, config, units)
-        problems = [*night.problems, *unmatched_pointings(night, config), *failing]
+        problems = [*missing, *night.problems, *unmatched_pointings(night, config), *failing]
         head = {
             "format": FORMAT,
             "units": len(units),
             "problems": problems,
-            "unreadable": list(map(str, night.unreadable)),
+            "unreadable": [*missing, *map(str, night.unreadable)],
         }
         lines = [json.dumps(line) for line in (head, *(unit.record() for unit in units))]
         write_whole(settings_file(folder), to_toml(config, with_help=False))

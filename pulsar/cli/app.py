@@ -1,5 +1,6 @@
 """The command ``pulsar``: the parser, and the one place that turns errors into messages and exit codes."""
 
+import errno
 import os
 import signal
 import sys
@@ -80,6 +81,8 @@ def _message(failure: Exception) -> str:
         return "out of memory; lower --memory or --threads, or take a shorter piece of the data"
     if isinstance(failure, RuntimeError) and "start new thread" in str(failure):
         return "no further thread can be had (ulimit -u, -v, or memory); lower --threads"
+    if isinstance(failure, OSError) and failure.errno == errno.ENOSPC:
+        return f"{failure.filename or 'the output'}: no space left on this disk; free some, or give another folder"
     if isinstance(failure, OSError):
         return f"{failure.filename}: {failure.strerror}" if failure.filename else str(failure)
     return (

@@ -28,6 +28,9 @@ STARTS: Final[dict[str, float]] = {
 KEEP: Final = 0.7
 #: A search tells the start of a stage when its work should take less than this part of it, its rate when more.
 SMALL: Final = 0.25
+#: Work [s at the default rates] from which on what was measured counts more than the defaults: small searches hardly
+#: tell the rate of large ones.
+SURE: Final = 5.0
 #: Stages as plans have them, and those of `Progress.times` that they stand for.
 CLOCKED: Final[dict[str, tuple[str, ...]]] = {
     "statistics": ("statistics", "zero-DM gains"),
@@ -49,7 +52,7 @@ class StageRate:
     @property
     def rate(self) -> float:
         """CPU seconds a second of work; 1 where no search was large enough to tell."""
-        return self.cpu / self.work if self.work > 0.0 else 1.0
+        return (self.cpu + SURE) / (self.work + SURE)
 
     def learn(self, work: float, cpu: float) -> None:
         """Add what a search took."""

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from batch.conftest import command, environment, left_behind, one_file, processes, quick, wait_until
+from batch.conftest import candidates, command, environment, left_behind, one_file, processes, quick, wait_until
 from typer.testing import CliRunner
 
 from pulsar.batch.drive import Request, retry, run_batch
@@ -60,6 +60,42 @@ def test_one_bad_file_costs_nothing_else(survey, tmp_path):
     own = read(batch.folder / "products" / "SRC2_20200602.h5")
     assert own.rows("candidates").tobytes() == alone.rows("candidates").tobytes()
     assert own.provenance["fingerprint"] == alone.provenance["fingerprint"]
+
+
+def test_a_product_that_was_cut_short_is_made_again(tmp_path):
+    night = tmp_path / "night"
+    for number in (1, 2):
+        one_file(night, number)
+    batch = init([night], tmp_path / "out", quick())
+    assert run_batch(batch.folder).exit_code == 0
+    undisturbed = candidates(batch)
+    path = batch.folder / "products" / "SRC1_20200601.h5"
+    whole = path.read_bytes()
+    for size in (0, 30, len(whole) // 2, len(whole) - 100):
+        path.write_bytes(whole[:size])
+        # A list over the others is made all the same, and says so.
+        run = merged(batch.folder, overwrite=True)
+        assert [o.source for o in run.observations] == ["SRC2"], size
+        assert any(told.startswith("SRC1_20200601: is not in this list") for told in run.problems)
+        result = CliRunner().invoke(app, ["batch", "run", str(batch.folder)])
+        assert result.exit_code == 0
+        assert "cut short" in result.stderr
+        assert path.with_name("SRC1_20200601.h5.damaged").stat().st_size == size
+        assert candidates(batch) == undisturbed
+
+
+def test_a_file_that_is_another_since_the_list_was_made(tmp_path):
+    path = one_file(tmp_path / "night", 1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])  # still being copied
+    batch = init([path], tmp_path / "out", quick())
+    path.write_bytes(whole)
+    outcome = run_batch(batch.folder)
+    assert outcome.exit_code == 3
+    assert f"{len(whole)} bytes, {len(whole) // 2} when the list of units was made" in outcome.failures[0].reason
+    init([path], tmp_path / "out", quick())
+    assert retry(batch.folder) == ["SRC1_20200601"]
+    assert run_batch(batch.folder).exit_code == 0
 
 
 def test_staged_inputs_are_the_same_observation(survey, tmp_path):

@@ -59,6 +59,16 @@ def test_lists_of_files(survey, tmp_path):
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(DataError, match="names none"):
         init([tmp_path / "empty.txt"], tmp_path / "other", quick())
+    # One name that is wrong does not keep the others from being searched.
+    (tmp_path / "one.txt").write_text(f"{survey / 's0.fil'}\nnosuch.fil\n")
+    some = init([tmp_path / "one.txt"], tmp_path / "some", quick())
+    assert [u.name for u in some.units] == ["SRC0_20200531"]
+    told = f"nosuch.fil: no such file or folder ({tmp_path / 'one.txt'}, line 2)"
+    assert told in some.problems
+    assert told in some.unreadable
+    (tmp_path / "none.txt").write_text("nosuch.fil\n")
+    with pytest.raises(DataError, match="nothing that this list names is there"):
+        init([tmp_path / "none.txt"], tmp_path / "other", quick())
 
 
 def test_a_batch_grows_but_does_not_change(tmp_path):

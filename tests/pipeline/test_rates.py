@@ -9,7 +9,7 @@ from pulsar.config.load import load_config
 from pulsar.io.open import open_observation
 from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.rates import STARTS, Rates, learning, rates_file, read_rates, write_rates
+from pulsar.pipeline.rates import STARTS, SURE, Rates, StageRate, learning, rates_file, read_rates, write_rates
 from pulsar.synthesis import Sky, write_filterbank
 
 
@@ -31,10 +31,14 @@ def test_small_searches_tell_the_start_and_large_ones_the_rate() -> None:
     assert rates.stages["search"].start == pytest.approx(3.0, rel=1e-3)
     assert rates.stages["search"].rate == 1.0
     rates.learn({"search": 100.0}, {"search": 203.0})
-    assert rates.stages["search"].rate == pytest.approx(2.0)
+    assert rates.stages["search"].rate == pytest.approx((200.0 + SURE) / (100.0 + SURE))
+    # One that is hardly larger than its start turns no plan.
+    other = StageRate(0.5)
+    other.learn(0.51, 3.75)
+    assert other.rate < 1.6
     for _ in range(10):
         rates.learn({"search": 100.0}, {"search": 53.0})
-    assert rates.stages["search"].rate == pytest.approx(0.5, rel=0.05)
+    assert rates.stages["search"].rate == pytest.approx(0.5, rel=0.06)
     assert rates.stages["folding"].start == STARTS["folding"]
     rates.learn({}, {"search": 5.0})
     assert rates.source == "by 41 searches on this machine"
@@ -88,7 +92,10 @@ def test_a_search_that_ends_well_and_compiles_nothing_is_learnt_from(monkeypatch
     assert read_rates().searches == 0
     found = searched()
     # One alone: what earlier ones took is not its own.
-    assert (found.searches, found.stages["search"].rate) == (1, pytest.approx((20.0 - STARTS["search"]) / 10.0))
+    assert (found.searches, found.stages["search"].rate) == (
+        1,
+        pytest.approx((20.0 - STARTS["search"] + SURE) / (10.0 + SURE)),
+    )
 
 
 def test_plans_say_what_they_are_taken_from(tmp_path: Path) -> None:
@@ -101,6 +108,6 @@ def test_plans_say_what_they_are_taken_from(tmp_path: Path) -> None:
     rates.learn({"search": 100.0}, {"search": 300.0 + STARTS["search"]})
     write_rates(rates)
     after = planned(path)
-    assert after.seconds["fft"] == pytest.approx(3 * before.seconds["fft"])
+    assert after.seconds["fft"] == pytest.approx((300.0 + SURE) / (100.0 + SURE) * before.seconds["fft"])
     assert after.seconds["folding"] == pytest.approx(before.seconds["folding"])
     assert any("(by 1 search on this machine, without compilation)" in line for line in after.summary())
