@@ -37,8 +37,10 @@ NEAR_DIVISOR = 2
 AGREE_SIGMA = 4.0
 #: Integers of the ratios among which the period is chosen by folding.
 SIMPLE = 4
-#: Least S/N of a fold at the true period, of that at another one.
+#: Least S/N of a fold at the true period, of that at another one; of that at half of it. Two equal pulses, which are
+#: those of half the period, have 1/sqrt(2) of it; a second one of 0.8 of the first 0.79.
 HALF = 0.7
+HALF_AT_TWICE = 0.79
 #: Largest number of equal pulses a turn that is looked for.
 MOST = 16
 #: Significance of harmonics that others do not leave, from which on a fold shows a source of its own [sigma]; and where
@@ -130,6 +132,15 @@ def too_strong(one: Candidate, owner: Candidate) -> bool:
     """
     multiple = max(one.freq / owner.freq, 1.0)
     return bool(one.snr > np.hypot(2.0 * owner.snr / np.sqrt(multiple), CHANCE_SNR))
+
+
+def too_weak(owner: Candidate, one: Candidate) -> bool:
+    """Whether a fold shows less than the true period of another one would.
+
+    What has two equal pulses turns twice as fast: then the difference of the two must be seen.
+    """
+    twice = abs(one.freq / owner.freq - 2.0) < 0.01
+    return owner.snr < (HALF_AT_TWICE if twice else HALF) * one.snr
 
 
 def shows_better(one: Candidate, other: Candidate) -> bool:

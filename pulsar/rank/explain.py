@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pulsar.data import flags as table
 from pulsar.data.fold import Fold
-from pulsar.folding.fundamental import DOUBT, choose_period
+from pulsar.folding.fundamental import DOUBT, choose_period, coherent_sigma
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.compare import (
     ACCOUNTS,
@@ -39,6 +39,7 @@ from pulsar.rank.compare import (
     shows_better,
     simple_ratio,
     too_strong,
+    too_weak,
     unexplained,
 )
 from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, expected_harmonics, ratio_of
@@ -50,6 +51,9 @@ JUNK = 0.3
 #: Part of the power of a group that a candidate accounts for, below which, and with DOUBT_SIGMA of power beyond, it is
 #: folded to see whether it has harmonics of its own.
 DOUBT_PART = 0.7
+#: Power that others leave in a harmonic, in units of its noise, from which on what is there tells nothing of a pulse:
+#: by chance noise has as much in one of 55.
+LEFT = 4.0
 #: Flags of what is periodic and at DM 0.
 UNDISPERSED = frozenset({"dm0", "mains", "noise diode", "comb"})
 #: Significances of two detections of one signal differ by the noise of both [sigma].
@@ -106,7 +110,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     _rivals(accepted, parent, folded, combs, junk, sky)
     _converged(accepted, parent, folded, combs, junk, sky)
     _undispersed(accepted, parent, given, groups, folded, combs, junk, sky)
-    doubts = _own_periods(accepted, parent, folded, junk, blends, sky)
+    doubts = _own_periods(accepted, parent, folded, combs, junk, blends, sky)
     for g in range(len(folded), len(groups)):
         able = [a for a in accepted if _may(groups[g], bool(junk[a]), sky)]
         parent[g] = _owner(able, g, given, groups[g], sky)
@@ -140,7 +144,7 @@ def _accept(
         stands = owner < 0 or _is_fundamental(i, owner, given, groups, folded, sky)
         if not stands and not junk[i]:
             # Its own fold is more of a pulse than there can be at a period whose fold shows that little.
-            stands = folded[owner].snr < HALF * folded[i].snr or too_strong(folded[i], folded[owner])
+            stands = too_weak(folded[owner], folded[i]) or too_strong(folded[i], folded[owner])
             # The sum may be accounted for, and harmonics be there all the same that nobody else has.
             stands |= unexplained(folded[i], [combs[a] for a in able]) > enough(folded[i], folded[owner], sky)
         if stands:
@@ -236,7 +240,7 @@ def _is_fundamental(
     sky: Sky,
 ) -> bool:
     """Whether one candidate accounts for another, which does not by itself account for it: its harmonic."""
-    if folded[low].snr < HALF * folded[high].snr or too_strong(folded[high], folded[low]):
+    if too_weak(folded[low], folded[high]) or too_strong(folded[high], folded[low]):
         return False
     if _owner([low], high, given, groups[high], sky) < 0:
         return False
@@ -349,13 +353,15 @@ def _own_periods(
     accepted: list[int],
     parent: NDArray[np.int64],
     folded: Sequence[Candidate],
+    combs: Sequence[Comb],
     junk: NDArray[np.bool_],
     blends: set[int],
     sky: Sky,
 ) -> dict[int, float]:
     """Let the folds of a family choose its period: the one among them of which all harmonics are needed.
 
-    A blend of two needs the harmonics of both, and has no say.
+    A blend of two needs the harmonics of both, and has no say; nor has a multiple of the period whose fold has from
+    others what a pulse would have beyond the harmonics of the head.
 
     Returns
     -------
@@ -363,11 +369,13 @@ def _own_periods(
         Periods that the data do not exclude either, by the candidate that has the better one.
     """
     doubts = {}
+    sources = [a for a in accepted if not junk[a]]
     for head in list(accepted):
         family = [head] + [
             i
             for i in np.flatnonzero(parent[: len(folded)] == head).tolist()
             if i not in blends and junk[i] == junk[head] and may_be_period(folded[i], folded[head], sky, SAME_BINS)
+            if not _by_others(folded[i], folded[head], [combs[a] for a in sources if a not in (i, head)])
         ]
         folds = [fold for i in family if (fold := folded[i].fold) is not None]
         index, alternative = _period(folds)
@@ -379,6 +387,20 @@ def _own_periods(
             parent[head], parent[chosen] = chosen, -1
             accepted[accepted.index(head)] = chosen
     return doubts
+
+
+def _by_others(one: Candidate, head: Candidate, others: Sequence[Comb]) -> bool:
+    """Whether a fold at a multiple of a period shows more than that period only where others leave power."""
+    k = round(head.freq / one.freq)
+    if one.fold is None or k < 2 or not others:
+        return False
+    nharm = nharm_of(one.fold)
+    number = np.arange(1, nharm + 1)
+    left = np.sum([expected_harmonics(comb, one.fold, nharm) for comb in others], axis=0)
+    own, taken = number % k != 0, left > LEFT
+    if not (own & taken).any():
+        return False
+    return coherent_sigma(steady(one.fold), number[own & ~taken]) < DOUBT_SIGMA
 
 
 def _period(folds: Sequence[Fold]) -> tuple[int, int | None]:
