@@ -61,6 +61,7 @@ def connected(config: BatchConfig, threads: int, workers: int) -> Iterator[Any]:
             yield stack.enter_context(Client(cluster))
         elif config.scheduler in ("slurm", "pbs"):
             cluster = stack.enter_context(queued(config, threads))
+            _submit_one(cluster, config.scheduler)
             cluster.adapt(minimum_jobs=1, maximum_jobs=config.jobs)
             yield stack.enter_context(Client(cluster))
         else:
@@ -72,6 +73,28 @@ def connected(config: BatchConfig, threads: int, workers: int) -> Iterator[Any]:
                     "local, slurm, pbs or an address such as tcp://node:8786"
                 ) from error
             yield stack.enter_context(client)
+
+
+def _submit_one(cluster: Any, scheduler: str) -> None:
+    """Submit the first job, and wait for the answer: what is refused once is refused always, and nobody would come.
+
+    Raises
+    ------
+    ConfigError
+        The job is refused, or nothing that takes it is there.
+    """
+    cluster.worker_spec.update(cluster.new_worker_spec())
+    try:
+        cluster.sync(cluster._correct_state)
+    except (RuntimeError, OSError) as error:
+        # There is no job that could be ended.
+        for jobs in (cluster.worker_spec, cluster.workers, cluster._created):
+            jobs.clear()
+        told = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ConfigError(
+            f"batch.scheduler = {scheduler!r}: the first job cannot be submitted: {told[-1] if told else error}; check "
+            "that jobs can be submitted from this machine, and queue, account and directives of [batch]"
+        ) from error
 
 
 def queued(config: BatchConfig, threads: int) -> Any:

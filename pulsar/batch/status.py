@@ -11,6 +11,7 @@ from pulsar.batch.ledger import Ledger
 from pulsar.batch.records import Record
 from pulsar.batch.units import Batch, Unit, read_batch
 from pulsar.data.locks import FileLock, holder
+from pulsar.errors import PulsarError
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,12 @@ def status(folder: Path | str) -> BatchStatus:
         busy = "" if ours else holder(lock_file)
         ledger = Ledger(batch, writable=ours)
         if ours:
-            lock.sign("batch status")
-            ledger.refresh()
+            try:
+                lock.sign("batch status")
+                ledger.refresh()
+            except (OSError, PulsarError):
+                # On a full disk what products and records say is told all the same.
+                ledger = Ledger(batch, writable=False)
         records, facts = ledger.records(), ledger.facts()
     return _summed(batch, [records.get(unit.name, Record(unit.name, "left")) for unit in batch.units], facts, busy)
 

@@ -46,6 +46,22 @@ def test_no_scheduler_at_that_address(survey, tmp_path):
         run_batch(batch.folder, request)
 
 
+def test_a_job_that_is_refused_is_told(survey, tmp_path):
+    """Not waited for: nobody would come."""
+    pytest.importorskip("dask_jobqueue")
+    batch = init([survey / "s0.fil"], tmp_path / "out", quick())
+    sbatch = tmp_path / "bin" / "sbatch"
+    sbatch.parent.mkdir()
+    sbatch.write_text("#!/bin/sh\necho 'sbatch: error: invalid partition specified: nosuch' >&2\nexit 1\n")
+    sbatch.chmod(0o755)
+    env = {**environment(), "PATH": f"{sbatch.parent}{os.pathsep}{os.environ['PATH']}"}
+    options = ("-q", "--engine", "dask", "--set", "batch.scheduler=slurm", "--set", "batch.queue=nosuch")
+    done = subprocess.run(command(batch.folder, *options), env=env, capture_output=True, text=True, timeout=120.0)
+    assert done.returncode == 2, done.stderr
+    assert "the first job cannot be submitted: sbatch: error: invalid partition specified: nosuch" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_without_dask_it_is_told(survey, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     batch = init([survey / "s0.fil"], tmp_path / "out", quick())

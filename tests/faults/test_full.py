@@ -1,5 +1,6 @@
 """A full disk, wherever it fills up: the file is named, the exit code is 1, and what was there before is as it was."""
 
+import contextlib
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from batch.conftest import environment, quick
 from faults.conftest import finish, names, results, search
 
 from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.status import status
 from pulsar.batch.units import init
 from pulsar.dedisp.store import DMStore
 from pulsar.errors import PulsarError
@@ -88,6 +90,13 @@ def test_a_batch_on_a_small_file_system(observation: Path, small: Path, monkeypa
     outcome = run_batch(batch.folder, Request(retries=0))
     assert outcome.exit_code == 1
     assert [name for name in names(batch.folder / "products") if not name.endswith(".parts")] == []
+    # What there is can be seen when not a byte more can be written.
+    with contextlib.suppress(OSError):
+        (small / "more").write_bytes(bytes(1 << 20))
+    for _ in range(2):
+        found = status(batch.folder)
+        assert (found.units, found.done) == (1, 0)
+        (batch.folder / "ledger.sqlite").write_bytes(b"")
     (small / "other").unlink()
     assert run_batch(batch.folder, Request(retries=5)).exit_code == 0
 
