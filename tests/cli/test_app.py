@@ -204,7 +204,7 @@ class Broken:
     [
         (KeyboardInterrupt(), 130, "interrupted"),
         (MemoryError(), 1, "out of memory; lower --memory"),
-        (OSError(28, "No space left on device", "/data/x"), 1, "/data/x: No space left on device"),
+        (OSError(28, "No space left on device", "/data/x"), 1, "/data/x: no space left on this disk"),
         (RuntimeError("odd"), 1, "internal failure: RuntimeError: odd"),
         (RuntimeError("can't start new thread"), 1, "no further thread can be had (ulimit -u, -v, or memory)"),
         (ConfigError("bad key"), 2, "pulsar: bad key"),
