@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,9 @@ def _kernel_hash() -> str:
 # numba's disk cache does not notice an edit in a helper of another file: key it by all kernel sources.
 os.environ.setdefault("NUMBA_CACHE_DIR", str(Path.home() / ".cache" / "pulsar-search-tests" / _kernel_hash()))
 os.environ.setdefault("MPLBACKEND", "Agg")
+# A shell that runs tests in the background has them ignore Ctrl-C, and all that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Nothing is learnt from the searches of tests, and no test depends on what was.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pulsar-search-tests-")
 # Kernels are compiled where they are met: what a search prints must not depend on the cache.
