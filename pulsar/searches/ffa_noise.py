@@ -29,7 +29,7 @@ BAND = 3.0
 LINE = 200.0
 #: Samples of the spectrum's series in the shortest turn: harmonics to the 32nd.
 PER_TURN = 64
-#: Waves are left at so many times the power of the noise: in folds of 40 series of strong drifts none had 3.5 sigma, at
+#: Waves are left at so many times the power of the noise: in folds of 24 series of strong drifts none had 3.5 sigma, at
 #: 12 times they had up to 4.8.
 WAVE = 8.0
 

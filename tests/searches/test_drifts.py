@@ -64,7 +64,7 @@ def test_amplitudes_are_those_of_the_series_without_its_drift() -> None:
 
 
 def test_slow_pulsars_are_found_in_drifts_by_their_spectra() -> None:
-    """A pulsar of 1.9 s and S/N 20 at 6 sigma or more; at 0, 5.4, 5.6, 0.2, 5.0 and 6.1 with the leakage."""
+    """A pulsar of 1.9 s and S/N 20 at 5.9 sigma or more; at 0, 5.4, 5.6, 0.2, 5.0 and 6.1 with the leakage."""
     search = FFTSearch(N, TSAMP, FFTConfig(threshold=-2.0))
     sigmas = []
     for seed in range(6):
