@@ -64,7 +64,7 @@ def strong_drifts(rng: np.random.Generator) -> np.ndarray:
 
 
 def test_narrow_slow_pulses_are_found_in_drifts():
-    """S/N 15 in white noise, of which the drifts leave 14 at best; 11.3 as long as drifts leaked into all modes, 11.7."""
+    """S/N 15 in white noise, of which the drifts leave 14 at best; 11.7, 11.3 with the leakage of the drifts."""
     search = FFASearch(N, TSAMP, FFAConfig(threshold=2.0))
     snrs = []
     for seed in range(8):
