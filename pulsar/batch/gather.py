@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
 
 
-def merged(folder: Path | str, out: Path | None = None, *, overwrite: bool = False, argv: Sequence[str] = ()) -> "Run":
+def merged(
+    folder: Path | str,
+    out: Path | None = None,
+    *,
+    overwrite: bool = False,
+    argv: Sequence[str] = (),
+    unreadable: list[str] | None = None,
+) -> "Run":
     """Merge the products of all finished units: beams of one time are compared, all others listed.
 
     Parameters
@@ -28,6 +35,8 @@ def merged(folder: Path | str, out: Path | None = None, *, overwrite: bool = Fal
     overwrite : bool
         Replace an existing one.
     argv : sequence of str
+    unreadable : list of str, optional
+        Gets the names of the units whose products cannot be read, and are passed over.
 
     Raises
     ------
@@ -54,6 +63,8 @@ def merged(folder: Path | str, out: Path | None = None, *, overwrite: bool = Fal
                 runs.append(read(product(batch.folder, name)))
             except DataError as error:
                 # One of thousands is no reason to have no list.
+                if unreadable is not None:
+                    unreadable.append(name)
                 notes.append(
                     f"{name}: is not in this list: {error}; `pulsar batch run` searches it again if it is short"
                 )

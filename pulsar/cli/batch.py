@@ -217,12 +217,16 @@ def merge(
     """Merge the products of all finished units into one list: beams compared, nights listed together."""
     from pulsar.batch.gather import merged
 
-    product = merged(folder, output, overwrite=overwrite, argv=sys.argv)
+    unreadable: list[str] = []
+    product = merged(folder, output, overwrite=overwrite, argv=sys.argv, unreadable=unreadable)
     progress = progress_mode(quiet, log_level)
     print_lists(product, top=top)
     for problem in product.problems:
         progress.warning(problem)
     progress.message(f"{product.path}: {len(product)} candidates")
+    if unreadable:
+        error(f"{len(unreadable)} products cannot be read and are passed over: {', '.join(unreadable[:5])}")
+        raise typer.Exit(3)
 
 
 def _volume(nbytes: float) -> str:

@@ -77,6 +77,9 @@ def test_a_product_that_was_cut_short_is_made_again(tmp_path):
         run = merged(batch.folder, overwrite=True)
         assert [o.source for o in run.observations] == ["SRC2"], size
         assert any(told.startswith("SRC1_20200601: is not in this list") for told in run.problems)
+        result = CliRunner().invoke(app, ["batch", "merge", str(batch.folder), "--overwrite"])
+        assert result.exit_code == 3
+        assert "1 products cannot be read and are passed over: SRC1_20200601" in result.stderr
         result = CliRunner().invoke(app, ["batch", "run", str(batch.folder)])
         assert result.exit_code == 0
         assert "cut short" in result.stderr
