@@ -120,7 +120,8 @@ def test_children_end_with_it(tmp_path: Path) -> None:
     process = start([*scripted(body), str(tmp_path / "run.h5")], **dict([mark.split("=")]))
     assert process.stderr is not None
     process.stderr.readline()
-    assert len(processes(mark)) == 2
+    # The child is there a moment before its environment can be read.
+    assert wait_until(lambda: len(processes(mark)) == 2, 5.0)
     ended(process, signal.SIGTERM)
     assert wait_until(lambda: not processes(mark), 5.0)
 
