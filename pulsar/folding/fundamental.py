@@ -30,6 +30,9 @@ DOUBT: Final = 2.0
 #: Most equal pulses that are looked for in a turn.
 MOST: Final = 16
 
+#: Power of a harmonic, over that of the others, below which it was left out of the fold (rounding leaves 1e-13).
+LEFT_OUT: Final = 1e-6
+
 #: Periods that agree to this many turns at the ends of the observation are one.
 SAME_TURNS: Final = 0.5
 
@@ -75,6 +78,11 @@ class _Harmonics:
         return np.arange(1, self.parts.shape[1] + 1, dtype=np.int64)
 
     @property
+    def shown(self) -> NDArray[np.bool_]:
+        """Harmonics that the fold has: of those that lines of interference fall on it has neither pulse nor noise."""
+        return shown(self.parts)
+
+    @property
     def excess(self) -> NDArray[np.float64]:
         """Coherent power above the noise of each harmonic; what the width of the bins took is given back."""
         n = len(self.parts)
@@ -93,6 +101,18 @@ class _Harmonics:
         # The strongest quarter: of harmonics of which only every fourth has power, those that have it.
         strong = np.sort(upper)[-max(len(upper) // 4, 1) :]
         return np.asarray(max(float(np.mean(strong)) - 2.0, 0.0) * np.sinc(1.0 - self.number / self.nbins) ** 2)
+
+
+def shown(parts: NDArray[np.complex128]) -> NDArray[np.bool_]:
+    """Which harmonics were not left out of a fold, shape (nharm,).
+
+    Parameters
+    ----------
+    parts : ndarray of complex128, shape (nparts, nharm)
+        Harmonics of its sub-integrations.
+    """
+    power = np.sum(np.abs(parts) ** 2, axis=0)
+    return np.asarray(power > LEFT_OUT * power.mean())
 
 
 def _harmonics(fold: Fold) -> _Harmonics:
@@ -151,6 +171,7 @@ def coherent_logp(parts: NDArray[np.complex128], floor: float = 0.0, add: float 
 def _significance(harmonics: _Harmonics, use: NDArray[np.bool_], *, alias: bool) -> float:
     """Significance [sigma] of some harmonics, for the best of pulses of all widths, corrected for their number."""
     number, parts = harmonics.number, harmonics.parts
+    use = use & harmonics.shown
     cuts = np.unique(np.r_[2 ** np.arange(int(np.log2(len(number))) + 1), len(number)])
     aliased = harmonics.aliased if alias else np.zeros(len(number))
     logs = []

@@ -25,6 +25,7 @@ def on_lines(
     weight: NDArray[np.float64],
     freq: float,
     tobs: float,
+    tsamp: float,
     lines: Sequence[tuple[float, float]],
 ) -> NDArray[np.bool_]:
     """Which harmonics lines of interference fall on.
@@ -42,8 +43,8 @@ def on_lines(
         Variance of each of them.
     freq : float
         Of the rotation [Hz].
-    tobs : float
-        [s]
+    tobs, tsamp : float
+        Length and sampling time of the data [s].
     lines : sequence of (float, float)
         Frequencies and full widths [Hz].
     """
@@ -56,7 +57,8 @@ def on_lines(
     nbins = 2 * (nharm - 1)
     for line, width in lines:
         near = (0.5 * width + 0.5 * len(parts) / tobs) / freq
-        hit |= np.abs(number - line / freq) <= near
+        for at in _sampled(line, tsamp, (nharm - 1) * freq):
+            hit |= np.abs(number - at / freq) <= near
         # Sampled once a bin: harmonics nbins apart are one, and those above the middle are mirrored.
         at = (line / freq) % nbins
         image |= np.abs(number - min(at, nbins - at)) <= max(near, 0.5)
@@ -70,6 +72,16 @@ def on_lines(
     more = np.flatnonzero(runs & ~hit)
     hit[more[np.argsort(-excess[more], kind="stable")][: max(most, 0)]] = True
     return hit
+
+
+def _sampled(line: float, tsamp: float, top: float) -> list[float]:
+    """Frequencies up to `top` at which samples hold a line: itself, and j / tsamp +- itself.
+
+    Where a turn has fewer samples than bins, harmonics above the Nyquist frequency are mirror images of the others.
+    """
+    rate = 1.0 / tsamp
+    many = int(top / rate) + 1
+    return [line, *(j * rate + side * line for j in range(1, many + 1) for side in (-1.0, 1.0))]
 
 
 def _excess(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float64]:

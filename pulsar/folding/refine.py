@@ -118,7 +118,8 @@ def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = (), *, level
         # Interference is not dispersed: its lines add up over the bands at DM 0.
         unit = np.exp(-2j * np.pi * cube.params.freq * cube.params.dm * g)
         parts = np.einsum("sbk,bk->sk", spectra, _powers(unit, spectra.shape[2]))
-        spectra[..., on_lines(parts, variance.sum(axis=(1, 2)), cube.params.freq, cube.tobs, lines)] = 0.0
+        hit = on_lines(parts, variance.sum(axis=(1, 2)), cube.params.freq, cube.tobs, cube.tsamp, lines)
+        spectra[..., hit] = 0.0
     _, _, phase = fine_box(spectra.sum(axis=(0, 1)), summed)
     return _Data(
         spectra=spectra,

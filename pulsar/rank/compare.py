@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
-from pulsar.folding.fundamental import coherent_sigma
+from pulsar.folding.fundamental import coherent_sigma, shown
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.lines import Comb, expected_harmonics
+from pulsar.rank.lines import Comb, expected_harmonics, noise_of
 from pulsar.rank.steady import steady
 from pulsar.searches import stats
 from pulsar.searches.sift import Group
@@ -33,6 +33,8 @@ CHANCE_SNR = 5.0
 #: Largest multiple and divisor.
 NEAR_MULTIPLE = 64
 NEAR_DIVISOR = 2
+#: DMs of most pulsars of a sky spread over this [pc cm^-3] (the middle half of the known ones: 60 to 300).
+DMS = 240.0
 #: Errors within which DMs, and frequencies, agree.
 AGREE_SIGMA = 4.0
 #: Integers of the ratios among which the period is chosen by folding.
@@ -40,6 +42,10 @@ SIMPLE = 4
 #: Least S/N of a fold at the true period, of that at another one; of that at half of it. Two equal pulses, which are
 #: those of half the period, have 1/sqrt(2) of it; a second one of 0.8 of the first 0.79.
 HALF = 0.7
+#: Of more pulses than two nobody has seen equal ones in one turn: at a multiple from 3 on a fold has more S/N than at
+#: the part, sqrt(k) times in white noise, if that multiple is the period.
+EQUAL = 1.0
+THIRD = 2.5
 HALF_AT_TWICE = 0.79
 #: Largest number of equal pulses a turn that is looked for.
 MOST = 16
@@ -47,6 +53,8 @@ MOST = 16
 #: other evidence speaks for it, too.
 UNEXPLAINED = 4.0
 DOUBT_SIGMA = 3.0
+#: ... of which one harmonic may give as many: the others must have the rest.
+SPARE = 2.0
 
 
 @dataclass(frozen=True)
@@ -115,13 +123,19 @@ def may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
     error = AGREE_SIGMA * float(np.hypot(d * one.freq_err, m * of.freq_err))
     if abs(d * one.freq - m * of.freq) > max(error, bins / sky.tobs):
         return False
-    return one.snr >= HALF * of.snr
+    return one.snr >= (EQUAL if of.freq / one.freq > THIRD else HALF) * of.snr
 
 
 def one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
     """Whether the refined DMs agree within their errors, or nothing is known of them."""
     error = float(np.hypot(np.nan_to_num(one.dm_err), np.nan_to_num(other.dm_err)))
     return sky.freqs.size < 2 or abs(one.dm - other.dm) <= AGREE_SIGMA * error
+
+
+def shared_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
+    """Whether the refined DMs agree so well that two pulsars hardly ever would: then they are of one source."""
+    error = AGREE_SIGMA * float(np.hypot(one.dm_err, other.dm_err))
+    return sky.freqs.size > 1 and abs(one.dm - other.dm) <= error and 2.0 * error < CHANCE * DMS
 
 
 def too_strong(one: Candidate, owner: Candidate) -> bool:
@@ -208,6 +222,9 @@ def near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
 def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
     """Significance [sigma] of those harmonics of a fold in which other candidates leave next to nothing.
 
+    They must be more than one wave at a multiple of this frequency, such as a drift of the level may happen to be: the
+    strongest of them, but the fundamental, counts no more than SPARE.
+
     Parameters
     ----------
     one : Candidate
@@ -219,7 +236,15 @@ def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
     if fold is None:
         return 0.0
     power = np.sum([expected_harmonics(comb, fold, nharm_of(fold)) for comb in combs], axis=0)
-    return coherent_sigma(steady(fold), np.flatnonzero(FACTOR * power < 1.0) + 1)
+    number, even = np.flatnonzero(FACTOR * power < 1.0) + 1, steady(fold)
+    found = coherent_sigma(even, number)
+    parts = np.fft.rfft(even.time_phase.astype(np.float64), axis=1)
+    # The highest harmonic has no defined phase.
+    number = number[number < parts.shape[1] - 1]
+    if found <= SPARE or number.size == 0:
+        return found
+    strongest = int(number[np.argmax(np.abs(parts.sum(axis=0)[number]))])
+    return found if strongest == 1 else min(found, coherent_sigma(even, number[number != strongest]) + SPARE)
 
 
 def needs_all(one: Candidate, multiple: int, combs: Sequence[Comb]) -> bool:
@@ -237,6 +262,19 @@ def needs_all(one: Candidate, multiple: int, combs: Sequence[Comb]) -> bool:
     k = np.arange(1, nharm_of(one.fold) + 1)
     power = np.sum([expected_harmonics(comb, one.fold, len(k)) for comb in combs], axis=0)
     return bool(coherent_sigma(steady(one.fold), k[(k % multiple > 0) & (FACTOR * power < 1.0)]) > UNEXPLAINED)
+
+
+def shares(fold: Fold, nharm: int) -> NDArray[np.float64]:
+    """What harmonics 1 ... `nharm` of a Gaussian pulse as wide as a fold's add to its S/N squared, shape (nharm,).
+
+    Those that noise is strong in add little, those that were left out nothing; no unit.
+    """
+    number = np.arange(1, nharm + 1)
+    parts = np.fft.rfft(fold.time_phase.astype(np.float64), axis=1)[:, 1 : nharm + 1]
+    have = np.zeros(nharm)
+    have[: parts.shape[1]] = shown(parts) / noise_of(fold)[: parts.shape[1]]
+    # The full width at half maximum of a Gaussian is 2 sqrt(2 ln 2) of its deviation.
+    return np.asarray(have * np.exp(-((np.pi * number * fold.width) ** 2) / (4.0 * np.log(2.0))))
 
 
 def nharm_of(fold: Fold) -> int:

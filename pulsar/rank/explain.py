@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data import flags as table
-from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import DOUBT, choose_period, coherent_sigma
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.compare import (
@@ -36,6 +35,8 @@ from pulsar.rank.compare import (
     needs_all,
     nharm_of,
     one_dm,
+    shared_dm,
+    shares,
     shows_better,
     simple_ratio,
     too_strong,
@@ -183,7 +184,8 @@ def _made_of_others(
 ) -> bool:
     """Whether a fold has the harmonics of two others alone, which are no multiples of each other's.
 
-    A pulse has its share of power in all of its harmonics. The detection may have been something else: the refinement
+    A pulse has its share of power in all of its harmonics, as far as its width and what noise leaves of them. The
+    detection may have been something else: the refinement
     has found the others.
     """
     one = folded[i]
@@ -198,13 +200,15 @@ def _made_of_others(
             if max(d + 1, 2) <= multiple <= MOST and off <= max(error, SAME_BINS / sky.tobs):
                 others[k] = multiple
                 break
-    if one.fold is None or not any(a % b and b % a for a in others.values() for b in others.values()):
+    pairs = [(k, m) for k in others for m in others if others[k] % others[m] and others[m] % others[k]]
+    if one.fold is None or all(shared_dm(folded[k], folded[m], sky) for k, m in pairs):
         return False
     nharm = nharm_of(one.fold)
     power = np.sum([expected_harmonics(combs[k], one.fold, nharm) for k in others], axis=0)
     if FACTOR * float(power.sum()) < ACCOUNTS * 0.5 * one.snr**2:
         return False
-    quiet = np.count_nonzero(FACTOR * power < 1.0) / nharm
+    share = shares(one.fold, nharm)
+    quiet = float(share[FACTOR * power < 1.0].sum() / max(share.sum(), 1e-300))
     return bool(unexplained(one, [combs[k] for k in others]) < one.snr * np.sqrt(quiet) - UNEXPLAINED)
 
 
@@ -313,8 +317,7 @@ def _rivals(
         for other in [a for a in accepted if a != i and junk[a] == junk[i]]:
             if not may_be_period(folded[other], folded[i], sky, NEAR_BINS):
                 continue
-            folds = [fold for k in (i, other) if (fold := folded[k].fold) is not None]
-            if _period(folds)[0] == 1 and unexplained(folded[i], [combs[other]]) <= UNEXPLAINED:
+            if _period([folded[i], folded[other]])[0] == 1 and unexplained(folded[i], [combs[other]]) <= UNEXPLAINED:
                 parent[i] = other
                 accepted.remove(i)
                 break
@@ -361,7 +364,8 @@ def _own_periods(
     """Let the folds of a family choose its period: the one among them of which all harmonics are needed.
 
     A blend of two needs the harmonics of both, and has no say; nor has a multiple of the period whose fold has from
-    others what a pulse would have beyond the harmonics of the head.
+    others what a pulse would have beyond the harmonics of the head. What has been given to another candidate may be the
+    period of this one for all that.
 
     Returns
     -------
@@ -373,17 +377,18 @@ def _own_periods(
     for head in list(accepted):
         family = [head] + [
             i
-            for i in np.flatnonzero(parent[: len(folded)] == head).tolist()
+            for i in np.flatnonzero(parent[: len(folded)] >= 0).tolist()
             if i not in blends and junk[i] == junk[head] and may_be_period(folded[i], folded[head], sky, SAME_BINS)
             if not _by_others(folded[i], folded[head], [combs[a] for a in sources if a not in (i, head)])
         ]
-        folds = [fold for i in family if (fold := folded[i].fold) is not None]
-        index, alternative = _period(folds)
+        index, alternative = _period([folded[i] for i in family])
         if alternative is not None:
-            doubts[family[index]] = 1.0 / folds[alternative].after.freq
+            doubts[family[index]] = 1.0 / folded[family[alternative]].freq
         chosen = family[index]
         if chosen != head:
-            parent[parent == head] = chosen
+            mine = parent == head
+            mine[chosen] = False
+            parent[mine] = chosen
             parent[head], parent[chosen] = chosen, -1
             accepted[accepted.index(head)] = chosen
     return doubts
@@ -403,16 +408,22 @@ def _by_others(one: Candidate, head: Candidate, others: Sequence[Comb]) -> bool:
     return coherent_sigma(steady(one.fold), number[own & ~taken]) < DOUBT_SIGMA
 
 
-def _period(folds: Sequence[Fold]) -> tuple[int, int | None]:
-    """Which fold shows the period of a source, and which one cannot be excluded.
+def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
+    """Which of the folds of a source shows its period, and which one cannot be excluded.
 
     Where none is known to need its harmonics it is the one with the highest S/N: at a multiple of the period there is
-    one of several pulses in a box, at a part of it all but noise is spread.
+    one of several pulses in a box, at a part of it all but noise is spread. Where a longer one cannot be excluded, and
+    its detection is the surer, it is that: a search of twice the period sums as much noise again.
     """
+    folds = [one.fold for one in family if one.fold is not None]
     choice = choose_period([steady(fold) for fold in folds])
     if float(choice.evidence.max()) < DOUBT:
         return int(np.argmax([fold.snr for fold in folds])), None
-    return choice.index, choice.alternative
+    chosen, other = choice.index, choice.alternative
+    longer = other is not None and folds[other].after.freq < folds[chosen].after.freq
+    if other is not None and longer and family[other].group.sigma > family[chosen].group.sigma + ALIKE:
+        return other, chosen
+    return chosen, other
 
 
 def alternatives(verdict: Explained, sky: Sky) -> list[Group]:

@@ -119,7 +119,7 @@ def comb_of(fold: Fold, freqs: NDArray[np.float64], tsamp: float, *, dispersed: 
     # In units of white noise, as the spectra are: what lines and drifts add to the noise of a fold is whitened there.
     powers = powers * float(fold.extra.get("noise_scale", 1.0)) ** 2
     shown = max(int(sure[-1]) + 1 if sure.size else 0, int(np.ceil(0.6 / max(fold.width, 1e-3))), 1)
-    excess = np.maximum(powers - _noise(fold)[: powers.size], 0.0)[:shown]
+    excess = np.maximum(powers - noise_of(fold)[: powers.size], 0.0)[:shown]
     if shown >= powers.size and powers.size >= LAST:
         tail = float(excess[-LAST:].mean())
         excess = np.concatenate([excess, np.full((BEYOND - 1) * excess.size, tail)])
@@ -137,10 +137,18 @@ def comb_of(fold: Fold, freqs: NDArray[np.float64], tsamp: float, *, dispersed: 
     )
 
 
-def _noise(fold: Fold) -> NDArray[np.float64]:
+def noise_of(fold: Fold) -> NDArray[np.float64]:
     """Noise in the power of each harmonic from 1 on, in units of white noise: what scatters between sub-integrations.
 
     In drifts of the level it is many times that of white noise, and no line of the candidate.
+
+    Parameters
+    ----------
+    fold : Fold
+
+    Returns
+    -------
+    ndarray, shape (nbins / 2,)
     """
     parts = np.fft.rfft(fold.time_phase.astype(np.float64), axis=1)[:, 1:]
     parts = parts[np.any(parts != 0.0, axis=1)]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
-from pulsar.folding.fundamental import coherent_logp
+from pulsar.folding.fundamental import coherent_logp, shown
 from pulsar.searches.stats import correct_trials, sigma_from_logp
 
 #: A sub-integration is odd if it differs from the others by so many standard deviations of what noise differs: one in
@@ -102,9 +102,11 @@ def odd_rows(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _noise(parts: NDArray[np.complex128]) -> NDArray[np.float64]:
     """Scatter of each harmonic (the first is number 1) between parts.
 
-    That of one alone is known badly from few parts: then it is the mean from half to twice its number.
+    That of one alone is known badly from few parts: then it is the mean from half to twice its number, of those that
+    were not left out.
     """
     n, nharm = parts.shape
+    have = np.concatenate([[0], np.cumsum(shown(parts))])
     scatter = np.sum(np.abs(parts - parts.mean(axis=0)) ** 2, axis=0) / (n - 1)
     if n >= MANY_PARTS:
         # Power over its own noise is (n - 1) / (n - 2) in the mean (F distribution).
@@ -112,14 +114,15 @@ def _noise(parts: NDArray[np.complex128]) -> NDArray[np.float64]:
     number = np.arange(1, nharm + 1)
     low, high = (number + 1) // 2, np.minimum(2 * number, nharm)
     total = np.concatenate([[0.0], np.cumsum(scatter)])
-    return np.asarray((total[high] - total[low - 1]) / (high - low + 1))
+    return np.asarray((total[high] - total[low - 1]) / np.maximum(have[high] - have[low - 1], 1))
 
 
 def _significance(rows: NDArray[np.float64]) -> float:
     parts = np.fft.rfft(rows, axis=1)[:, 1 : max(rows.shape[1] // 2, 2)]
     parts = parts[np.any(parts != 0.0, axis=1)]
+    parts = parts[:, shown(parts)]
     n, nharm = parts.shape
-    if n < 2:
+    if n < 2 or nharm == 0:
         return float("nan")
     noise = _noise(parts)
     if not noise.all():

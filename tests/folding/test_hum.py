@@ -23,8 +23,8 @@ def parts(seed=0, pulse=1.0, hum=None, power=0.0):
     return out
 
 
-def hit(spectra, lines):
-    return np.flatnonzero(on_lines(spectra, np.full(NSUB, float(NBINS)), FREQ, TOBS, lines)).tolist()
+def hit(spectra, lines, tsamp=1e-3):
+    return np.flatnonzero(on_lines(spectra, np.full(NSUB, float(NBINS)), FREQ, TOBS, tsamp, lines)).tolist()
 
 
 def test_a_line_below_the_highest_harmonic_takes_those_beside_it():
@@ -39,6 +39,13 @@ def test_a_line_above_it_takes_its_mirror_image_where_there_is_something():
     # What scatters elsewhere is no line.
     assert hit(parts(hum=30, power=500.0), lines) == []
     assert hit(parts(hum=57, power=500.0), []) == []
+
+
+def test_what_samples_mirror_is_hit_too():
+    # With fewer samples than bins in a turn, high harmonics are mirror images: here of a line beyond the bins.
+    line = 100.0 - 30 * FREQ
+    assert hit(parts(), [(line, 0.1)], tsamp=0.01) == [30]
+    assert hit(parts(), [(line, 0.1)], tsamp=0.001) == []
 
 
 def test_the_feet_of_a_line_go_with_it():

@@ -341,7 +341,7 @@ def test_two_pulsars_of_which_each_fold_is_too_much_for_their_common_period():
 def test_a_fold_with_the_harmonics_of_two_others_alone_is_none():
     # A pulse of 0.07 turns in 0.112 Hz has 14 harmonics, not every fourth and fifth; it is the surer of the three.
     common = 0.112
-    one, two = Source(4 * common, snr=9.5, fwhm=0.08), Source(5 * common, snr=9.0, fwhm=0.2)
+    one, two = Source(4 * common, snr=9.5, fwhm=0.08), Source(5 * common, 61, snr=9.0, fwhm=0.2)
     power = one.power(common, 8, 60) + two.power(common, 8, 60)
     both = make_group(common, nharm=8, excess=power, uid="both")
     at = np.arange(NBINS)
