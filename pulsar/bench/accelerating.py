@@ -153,7 +153,7 @@ CASES = (
     Case(
         "drift-plane",
         "float32 -> uint8",
-        "208 drifts of 2^18 half bins by blocks of 1024",
+        "208 drifts of {nsamps} half bins by blocks of 1024",
         plane,
         Size(1 << 18),
         _TINY,
@@ -162,7 +162,7 @@ CASES = (
     Case(
         "drift-sums",
         "uint8 -> int64",
-        "sums of up to 8, 208 drifts of 2^18 half bins",
+        "sums of up to 8, 208 drifts of {nsamps} half bins",
         drift_sums,
         Size(1 << 18),
         _TINY,

@@ -5,24 +5,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.bench.case import Baseline, Case, Size, Work
+from pulsar.bench.case import Baseline, Case, Size, Work, multiple_of
 from pulsar.constants import KDM
 
 CELL = 32
 NLEVELS = 11
 
 
-def _series(n: int) -> NDArray[np.int16]:
+def _series(n: int, dtype: str) -> NDArray[Any]:
     series = np.random.default_rng(1).normal(0.0, 300.0, n)
     series[n // 3 : n // 3 + 40] += 900.0
-    return np.asarray(np.rint(series), dtype=np.int16)
+    return np.asarray(np.rint(series), dtype=dtype)
 
 
-def moments(size: Size) -> Work:
+def moments(size: Size, dtype: str = "int16") -> Work:
     """Mean and variance of cells of 32 samples."""
     from pulsar_kernels import cells
 
-    series = _series(size.nsamps)
+    series = _series(size.nsamps, dtype)
     mean, var, count = np.zeros((3, size.nsamps // CELL), dtype=np.float32)
 
     def plain() -> NDArray[Any]:
@@ -40,12 +40,12 @@ def moments(size: Size) -> Work:
     )
 
 
-def scan(size: Size) -> Work:
+def scan(size: Size, dtype: str = "int16") -> Work:
     """Boxcars of 1 to 8 samples, and 5 to 8 sums of 2, 4 ... 1024, of whitened samples against thresholds."""
     from pulsar_kernels import matched
 
     n = size.nsamps
-    series = _series(n)
+    series = _series(n, dtype)
     ncells = n // CELL
     base = np.zeros(ncells, dtype=np.float32)
     scale = np.full(ncells, 1.0 / 300.0, dtype=np.float32)
@@ -119,28 +119,33 @@ CASES = (
     Case(
         "pulse-moments",
         "int16 -> float32",
-        "moments of cells, 2^20 int16 samples",
+        "moments of cells, {nsamps} samples",
         moments,
         Size(1 << 20),
         Size(4096),
         "floats",
+        also=("float32",),
+        expects=multiple_of(CELL),
     ),
     Case(
         "pulse-scan",
         "int16 -> float64",
-        "boxcars of 1 to 8192 samples, 2^20 int16 samples",
+        "boxcars of 1 to 8192 samples, {nsamps} samples",
         scan,
         Size(1 << 20),
         Size(4096),
         "adds L1",
+        also=("float32",),
+        expects=multiple_of(CELL),
     ),
     Case(
         "pulse-link",
         "float64 -> int64",
-        "10^5 events of 10^4 DMs made into pulses",
+        "{nsamps} events of {ndms} DMs made into pulses",
         link,
         Size(100_000, 1, 10_000),
         Size(400, 1, 40),
         "floats",
+        expects=lambda size: "" if size.nsamps >= size.ndms else "--nsamps must be at least --ndms",
     ),
 )

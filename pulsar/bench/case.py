@@ -23,6 +23,16 @@ class Size:
         return f"{channels}{power_of_two(self.nsamps)}" + (f", {self.ndms} DMs" if self.ndms > 1 else "")
 
 
+def anything(_: Size) -> str:
+    """What a case expects that any size will do."""
+    return ""
+
+
+def multiple_of(step: int, name: str = "nsamps") -> Callable[[Size], str]:
+    """What a case expects that takes `name` ("nsamps" or "nchans") in whole steps."""
+    return lambda size: "" if getattr(size, name) % step == 0 else f"--{name} must be a multiple of {step}"
+
+
 def power_of_two(n: int) -> str:
     """2^18 for 262144, and other numbers as they are."""
     return f"2^{n.bit_length() - 1}" if n > 1 and n & (n - 1) == 0 else str(n)
@@ -96,20 +106,43 @@ class Case:
     dtype : str
         Of the samples, or other values, that it takes and of what it makes: "int8 -> int16".
     about : str
-        What is done, on how much.
+        What is done, on how much: {nsamps}, {half} (of nsamps), {nchans}, {ndms} stand for the size.
     make : callable
-        Size -> Work.
+        Size -> Work; of what takes other types, too, (Size, type) -> Work.
     full, tiny : Size
-        For figures, and for tests.
+        For figures, and for tests. What is 1 in `full` is no choice.
     arithmetic : {"adds L1", "adds L2", "floats"}
         Which limit of the processor its operations are held against: additions of rows of int16 in L1, of int8 in
         L2, or multiplications and additions of floats.
+    also : tuple of str
+        Types that it can take in instead of that of `dtype`.
+    least : Size, optional
+        The smallest that makes sense; `tiny` without.
+    expects : callable
+        Size -> what is wrong with it, "" for nothing.
     """
 
     name: str
     dtype: str
     about: str
-    make: Callable[[Size], Work]
+    make: Callable[..., Work]
     full: Size
     tiny: Size
     arithmetic: str
+    also: tuple[str, ...] = ()
+    least: Size | None = None
+    expects: Callable[[Size], str] = anything
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Types that it can take in, the usual one first."""
+        return (self.dtype.partition(" ")[0], *self.also)
+
+    def words(self, size: Size) -> str:
+        """What is done on this size."""
+        return self.about.format(
+            nsamps=power_of_two(size.nsamps) if size.nsamps > 9999 else size.nsamps,
+            half=power_of_two(size.nsamps // 2),
+            nchans=size.nchans,
+            ndms=size.ndms,
+        )

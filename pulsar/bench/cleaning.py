@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.bench.case import Baseline, Case, Size, Work
+from pulsar.bench.case import Baseline, Case, Size, Work, multiple_of
 from pulsar.cleaning.statistics import piece_samples
 
 
@@ -50,23 +50,24 @@ def unpack_2bit(size: Size) -> Work:
     return _unpack(size, 2)
 
 
-def moments(size: Size) -> Work:
-    """Sums of four powers and saturated samples of every channel, 8 bit."""
-    from pulsar_kernels.moments import moments_u8
+def moments(size: Size, dtype: str = "uint8") -> Work:
+    """Sums of four powers and, of integers, saturated samples of every channel."""
+    from pulsar_kernels.moments import moments
 
-    data = np.random.default_rng(1).integers(0, 256, (size.nchans, size.nsamps), dtype=np.uint8)
+    data = np.random.default_rng(1).integers(0, 256, (size.nchans, size.nsamps), dtype=np.uint8).astype(dtype)
+    whole = data.dtype.kind == "u"
     sums, origin = np.zeros((4, size.nchans)), np.full(size.nchans, 128.0)
-    ntop = np.zeros(size.nchans, dtype=np.int64)
+    count, ntop = np.zeros((2, size.nchans), dtype=np.int64)
 
     def run() -> None:
         sums[:] = 0.0
         ntop[:] = 0
-        moments_u8(data, 255, origin, sums, ntop)
+        moments(data, 255, origin, sums, count, ntop)
 
     def plain() -> NDArray[Any]:
         x = data.astype(np.float64) - 128.0
         powers = [np.einsum("ij->i", x**k) for k in (1, 2, 3, 4)]
-        return np.stack([*powers, np.count_nonzero(data >= 255, axis=1)])
+        return np.stack([*powers, np.sum(data >= 255, axis=1) * whole])
 
     return Work(
         run,
@@ -100,12 +101,12 @@ def running_medians(size: Size) -> Work:
     )
 
 
-def normalise(size: Size) -> Work:
-    """From 8-bit samples to cleaned int8: baseline off, scaled, rounded, clipped."""
+def normalise(size: Size, dtype: str = "uint8") -> Work:
+    """From samples to cleaned int8: baseline off, scaled, rounded, clipped."""
     from pulsar_kernels import clean
 
     rng = np.random.default_rng(1)
-    raw = np.clip(rng.normal(96.0, 10.0, (size.nchans, size.nsamps)), 0, 255).astype(np.uint8)
+    raw = np.clip(rng.normal(96.0, 10.0, (size.nchans, size.nsamps)), 0, 255).astype(np.uint8).astype(dtype)
     base = rng.uniform(94.0, 98.0, size.nchans).astype(np.float32)
     slope = rng.normal(0.0, 1e-5, size.nchans).astype(np.float32)
     scale = rng.uniform(1.2, 1.6, size.nchans).astype(np.float32)
@@ -126,18 +127,19 @@ def normalise(size: Size) -> Work:
     )
 
 
-def halve(size: Size) -> Work:
-    """Sums of neighbouring cleaned samples, int8 to int16."""
-    from pulsar_kernels.dedisperse import halve_int8
+def halve(size: Size, dtype: str = "int8") -> Work:
+    """Sums of neighbouring cleaned samples, or of such sums, to int16."""
+    from pulsar_kernels.dedisperse import halve_int8, halve_int16
 
-    data = np.random.default_rng(1).integers(-127, 128, (size.nchans, size.nsamps), dtype=np.int8)
+    data = np.random.default_rng(1).integers(-127, 128, (size.nchans, size.nsamps), dtype=np.int8).astype(dtype)
+    kernel = halve_int8 if data.itemsize == 1 else halve_int16
     out = np.zeros((size.nchans, size.nsamps // 2), dtype=np.int16)
 
     def plain() -> NDArray[Any]:
-        return np.add(data[:, 0::2], data[:, 1::2], dtype=np.int16)
+        return np.asarray(np.add(data[:, 0::2], data[:, 1::2], dtype=np.int16))
 
     return Work(
-        lambda: halve_int8(data, out),
+        lambda: kernel(data, out),
         lambda: out,
         data.size,
         data.nbytes + out.nbytes,
@@ -172,34 +174,38 @@ CASES = (
     Case(
         "unpack-8bit",
         "uint8 -> uint8",
-        "transpose 1024 channels",
+        "transpose {nchans} channels",
         unpack_8bit,
         Size(1 << 14, 1024),
         Size(15130, 70),
         "adds L1",
+        least=Size(1),
     ),
     Case(
         "unpack-2bit",
         "uint8 -> uint8",
-        "the same of 4096 channels",
+        "the same of {nchans} channels",
         unpack_2bit,
         Size(1 << 13, 4096),
         Size(15130, 72),
         "adds L1",
+        least=Size(1, 4),
+        expects=multiple_of(4, "nchans"),
     ),
     Case(
         "moments",
         "uint8 -> float64",
-        "four powers, saturation, 1024 channels",
+        "four powers, saturation, {nchans} channels",
         moments,
         Size(1 << 14, 1024),
         Size(333, 5),
         "floats",
+        also=("uint16", "float32"),
     ),
     Case(
         "running-medians",
         "float64 -> float64",
-        "31 blocks, 1024 channels",
+        "31 blocks, {nchans} channels",
         running_medians,
         Size(200, 1024),
         Size(40, 5),
@@ -208,20 +214,23 @@ CASES = (
     Case(
         "normalise",
         "uint8 -> int8",
-        "8 bit to cleaned int8, 1024 channels",
+        "samples to cleaned int8, {nchans} channels",
         normalise,
         Size(1 << 14, 1024),
         Size(333, 5),
         "floats",
+        also=("uint16", "float32"),
     ),
     Case(
         "halve",
         "int8 -> int16",
-        "sums of two samples, int8 to int16",
+        "sums of two samples",
         halve,
         Size(1 << 14, 1024),
         Size(334, 5),
         "adds L1",
+        also=("int16",),
+        expects=multiple_of(2),
     ),
     Case(
         "requantise",

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import comb
 from typing import Any
 
+from pulsar.bench.document import labels
 from pulsar.errors import ConfigError
 
 
@@ -15,7 +16,7 @@ class Difference:
     Attributes
     ----------
     name : str
-        "tree", or "clean, 2 threads" of a stage.
+        "tree", "fft, 2^20, int16" where a run measured several sizes or types, or "clean, 2 threads" of a stage.
     a_s, a_low_s, a_high_s, b_s, b_low_s, b_high_s : float
         Median, fastest and slowest repeat of either run [s].
     ratio, ratio_low, ratio_high : float
@@ -56,13 +57,14 @@ class Comparison:
     chance: float
 
 
-def _entries(run: Mapping[str, Any]) -> Iterator[tuple[str, tuple[Any, ...], Mapping[str, Any]]]:
-    """Name, what has to agree for times to be comparable, and the figure."""
-    for f in run["figures"]:
-        yield f["kernel"], (f["dtype"], f["nsamps"], f["nchans"], f["ndms"]), f
+def _entries(run: Mapping[str, Any]) -> Iterator[tuple[tuple[Any, ...], str, Mapping[str, Any]]]:
+    """What has to agree for times to be comparable, name, and the figure."""
+    for f, name in zip(run["figures"], labels(run["figures"]), strict=True):
+        yield (f["kernel"], f["dtype"], f["nsamps"], f["nchans"], f["ndms"]), name, f
     for f in run["stages"]:
         threads = f["threads"]
-        yield f"{f['stage']}, {threads} thread{'s' if threads > 1 else ''}", (f["about"],), f
+        name = f"{f['stage']}, {threads} thread{'s' if threads > 1 else ''}"
+        yield (name, f["about"]), name, f
 
 
 def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> Comparison:
@@ -84,11 +86,13 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> Comparison:
             "with the same --threads"
         )
     repeats = (a["repeats"], b["repeats"])
-    second = {name: (what, f) for name, what, f in _entries(b)}
+    second = {what: (name, f) for what, name, f in _entries(b)}
     found, left_out = [], []
-    for name, what, f in _entries(a):
-        there, g = second.pop(name, (None, None))
-        if g is None or there != what:
+    for what, short, f in _entries(a):
+        other, g = second.pop(what, (short, None))
+        # The longer tells more: of which of several sizes it is.
+        name = max(short, other, key=len)
+        if g is None:
             left_out.append(name)
             continue
         if min(repeats) < 2:
@@ -104,7 +108,7 @@ def compare(a: Mapping[str, Any], b: Mapping[str, Any]) -> Comparison:
         found.append(
             Difference(name, **times, ratio=ratios[0], ratio_low=ratios[1], ratio_high=ratios[2], verdict=verdict)
         )
-    left_out += second
+    left_out += [name for name, _ in second.values()]
     if not found:
         raise ConfigError("--compare: the two runs measured nothing in common")
-    return Comparison(tuple(found), tuple(left_out), 2.0 / comb(sum(repeats), repeats[0]))
+    return Comparison(tuple(found), tuple(dict.fromkeys(left_out)), 2.0 / comb(sum(repeats), repeats[0]))

@@ -78,7 +78,7 @@ CASES = (
     Case(
         "tree",
         "int8 -> int16",
-        "256 channels x 512 DMs by the tree",
+        "{nchans} channels x {ndms} DMs by the tree",
         tree,
         Size(1 << 16, 256, 512),
         Size(96, 16, 20),
@@ -87,7 +87,7 @@ CASES = (
     Case(
         "brute",
         "int8 -> int16",
-        "256 channels x 512 DMs, every channel",
+        "{nchans} channels x {ndms} DMs, every channel",
         brute,
         Size(1 << 14, 256, 512),
         Size(96, 16, 20),

@@ -2,10 +2,12 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from pulsar.bench.case import Size
 from pulsar.bench.run import FORMAT, FORMAT_VERSION
 from pulsar.errors import DataError
 
@@ -39,7 +41,7 @@ RUN: Final[dict[str, Field]] = {
     "repeats": Field("integer", "", "how many times each figure was measured"),
     "versions": Field("object", "", "version of Python, of this program and of what it uses, by name"),
     "limits": Field("list", "", "limits of the machine: of one core, of the threads of the run, of all cores"),
-    "figures": Field("list", "", "figures of the kernels"),
+    "figures": Field("list", "", "figures of the kernels; several of one where several sizes or types were asked for"),
     "stages": Field("list", "", "figures of whole stages (`--stages`)"),
 }
 LIMITS: Final[dict[str, Field]] = {
@@ -97,6 +99,24 @@ STAGE: Final[dict[str, Field]] = {
 }
 #: Key of the list in a run ("" is the run itself) -> its fields.
 TABLES: Final[dict[str, dict[str, Field]]] = {"": RUN, "limits": LIMITS, "figures": FIGURE, "stages": STAGE}
+
+
+def labels(figures: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names by which figures of kernels are told apart: "fft", or "fft, 2^20, int16" where there are several of it.
+
+    Parameters
+    ----------
+    figures : sequence of mapping
+        Of a run.
+    """
+    names = Counter(f["kernel"] for f in figures)
+    return [f["kernel"] if names[f["kernel"]] == 1 else label(f) for f in figures]
+
+
+def label(figure: Mapping[str, Any]) -> str:
+    """Kernel, size and the type that it takes in: "fft, 2^20, int16"."""
+    size = Size(figure["nsamps"], figure["nchans"], figure["ndms"])
+    return f"{figure['kernel']}, {size.about}, {figure['dtype'].partition(' ')[0]}"
 
 
 def _check(item: object, fields: Mapping[str, Field], where: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from matplotlib.axes import Axes
 
 from pulsar.bench.compare import Comparison
+from pulsar.bench.document import labels
 from pulsar.data.numbers import si
 from pulsar.data.text import literal
 from pulsar.report.figure import ACCENT, INK, SOFT, new_sheet, save, style
@@ -39,10 +40,10 @@ def roofline(run: Mapping[str, Any], path: Path) -> None:
     _roofs(left, run)
     threads = run["threads"]
     style(left, literal(f"{run['cpu']}, {threads} of {run['cores']} cores"))
-    names = [f["kernel"] for f in figures]
+    names = labels(figures)
     right.barh(names, [100 * f["fraction"] for f in figures], color=[COLOURS[f["limit"]] for f in figures])
-    for f in figures:
-        right.text(100 * f["fraction"], f["kernel"], f" {f['limit']}", va="center", fontsize=8, color=INK)
+    for f, name in zip(figures, names, strict=True):
+        right.text(100 * f["fraction"], name, f" {f['limit']}", va="center", fontsize=8, color=INK)
     right.axvline(100.0, color=SOFT, linewidth=0.8)
     right.invert_yaxis()
     right.set(xlabel="% of the limit that bounds it", xlim=(0, max(125.0, *(115.0 * f["fraction"] for f in figures))))
@@ -53,10 +54,13 @@ def roofline(run: Mapping[str, Any], path: Path) -> None:
 
 def _roofs(axes: Axes, run: Mapping[str, Any]) -> None:
     limits = next(x for x in run["limits"] if x["threads"] == run["threads"])
-    points = [(f["adds_per_byte"] + f["flops_per_byte"], f["adds_per_s"] + f["flops_per_s"], f) for f in run["figures"]]
+    points = [
+        (f["adds_per_byte"] + f["flops_per_byte"], f["adds_per_s"] + f["flops_per_s"], f["limit"], name)
+        for f, name in zip(run["figures"], labels(run["figures"]), strict=True)
+    ]
     points = sorted((p for p in points if p[0] > 0), key=lambda p: p[0])
-    low = min([0.1, *(x for x, _, _ in points)]) / 2
-    high = max([10.0, *(x for x, _, _ in points)]) * 2
+    low = min([0.1, *(p[0] for p in points)]) / 2
+    high = max([10.0, *(p[0] for p in points)]) * 2
     top = max(limits[key] for key in _ROOFS.values())
     for name, key in (("copy near", "copy_near"), ("copy", "copy")):
         end = min(high, top / limits[key])
@@ -67,10 +71,10 @@ def _roofs(axes: Axes, run: Mapping[str, Any]) -> None:
         axes.plot([limits[key] / limits["copy_near"], high], [limits[key]] * 2, color=COLOURS[name])
         axes.text(high, limits[key], f" {name} {si(limits[key])}/s", color=COLOURS[name], fontsize=8, va="center")
     # Names in turn below and above their points, so that fewer overlap.
-    for place, (x, y, f) in enumerate(points):
-        axes.plot(x, y, "o", color=COLOURS[f["limit"]])
+    for place, (x, y, limit, name) in enumerate(points):
+        axes.plot(x, y, "o", color=COLOURS[limit])
         offset = (5, 4 if place % 2 else -9)
-        axes.annotate(f["kernel"], (x, y), textcoords="offset points", xytext=offset, fontsize=8, color=INK)
+        axes.annotate(name, (x, y), textcoords="offset points", xytext=offset, fontsize=8, color=INK)
     axes.set(xscale="log", yscale="log", xlim=(low, high), xlabel="operations per byte moved", ylabel="operations/s")
     axes.grid(alpha=0.3)
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.bench.case import Baseline, Case, Size, Work
+from pulsar.bench.case import Baseline, Case, Size, Work, multiple_of
 
 NBINS = 64
 #: Sub-integrations of a fold.
@@ -193,12 +193,18 @@ def boxcar(size: Size) -> Work:
 
 CASES = (
     Case(
-        "phase-bins", "float64 -> uint16", "phase bins of 2^20 samples", phase_bins, Size(1 << 20), Size(1000), "floats"
+        "phase-bins",
+        "float64 -> uint16",
+        "phase bins of {nsamps} samples",
+        phase_bins,
+        Size(1 << 20),
+        Size(1000),
+        "floats",
     ),
     Case(
         "fold-band",
         "int8 -> int32",
-        "16 channels folded for 32 candidates",
+        "{nchans} channels folded for 32 candidates",
         fold_band,
         Size(1 << 16, 16),
         Size(9000, 11),
@@ -207,22 +213,30 @@ CASES = (
     Case(
         "fold-bands",
         "int8 -> int32",
-        "8 bands of 16 channels, 32 candidates",
+        "{nchans} channels in 8 bands, 32 candidates",
         fold_bands,
         Size(1 << 14, 128),
         Size(3000, 32),
         "adds L1",
+        expects=multiple_of(8, "nchans"),
     ),
     Case(
-        "fold-row", "float32 -> float64", "2^20 float32 samples folded", fold_row, Size(1 << 20), Size(1000), "floats"
+        "fold-row",
+        "float32 -> float64",
+        "{nsamps} float32 samples folded",
+        fold_row,
+        Size(1 << 20),
+        Size(1000),
+        "floats",
     ),
     Case(
         "boxcar",
         "float64 -> float64",
-        "10 widths on 16384 profiles of 64 bins",
+        "10 widths on profiles of 64 bins, {nsamps} in all",
         boxcar,
         Size(1 << 20),
         Size(640),
         "floats",
+        expects=multiple_of(NBINS),
     ),
 )

@@ -11,9 +11,9 @@ BINS = 250
 WIDTHS = (1, 2, 3, 4, 6, 9, 13, 19, 28, 42)
 
 
-def _samples(n: int) -> NDArray[np.int16]:
+def _samples(n: int, dtype: str = "int16") -> NDArray[Any]:
     """White noise of 8 units, and what is read beyond its end."""
-    out = np.zeros(n + 64, dtype=np.int16)
+    out = np.zeros(n + 64, dtype=dtype)
     out[:n] = np.round(np.random.default_rng(1).normal(0.0, 8.0, n))
     return out
 
@@ -90,12 +90,12 @@ def fold_boxes(size: Size) -> Work:
     )
 
 
-def flat_series(size: Size) -> Work:
-    """Sums of 4 samples of an int16 series minus a cubic, and of 10 of these as 16-bit integers."""
+def flat_series(size: Size, dtype: str = "int16") -> Work:
+    """Sums of 4 samples of a series minus a cubic, and of 10 of these as 16-bit integers."""
     from pulsar_kernels import longwave
 
     n = size.nsamps // 40 * 40
-    series = _samples(n)[:n]
+    series = _samples(n, dtype)[:n]
     trend = np.array([1.0, -3.0, 2.0, 0.5])
     gaps = np.zeros((0, 2), dtype=np.int64)
     raw = np.zeros(n // 4, dtype=np.float32)
@@ -115,7 +115,7 @@ def flat_series(size: Size) -> Work:
         run,
         lambda: out,
         n,
-        2.0 * n + 4.0 * 2 * (n // 4) * 2 + 2.0 * (n // 40),
+        series.nbytes + 4.0 * 2 * (n // 4) * 2 + 2.0 * (n // 40),
         flops=3.0 * n,
         baseline=Baseline(plain, atol=40.0),
     )
@@ -125,16 +125,17 @@ CASES = (
     Case(
         "flat-series",
         "int16 -> int16",
-        "sums of 4, then of 10, of 2^20 int16 samples",
+        "sums of 4, then of 10, of {nsamps} samples",
         flat_series,
         Size(1 << 20),
         Size(4000),
         "floats",
+        also=("float32",),
     ),
     Case(
         "ffa",
         "int16 -> int16",
-        "fast folding, 2^18 samples, 250 bins",
+        "fast folding, {nsamps} samples, 250 bins",
         fold_transform,
         Size(1 << 18),
         Size(4000),

@@ -13,16 +13,16 @@ BANDS, FACTOR, LINE = 16, 16, 5.0
 LAGS = (1, 2, 3, 4, 6, 9, 13, 19, 28, 42, 63, 94)
 
 
-def _codes(size: Size) -> NDArray[np.uint8]:
+def _codes(size: Size, dtype: str) -> NDArray[Any]:
     rng = np.random.default_rng(1)
-    return np.clip(rng.normal(96.0, 16.0, (size.nchans, size.nsamps)), 0, 255).astype(np.uint8)
+    return np.clip(rng.normal(96.0, 16.0, (size.nchans, size.nsamps)), 0, 255).astype(np.uint8).astype(dtype)
 
 
-def band_sums(size: Size) -> Work:
-    """Samples added to the sums of 16 bands, 8 bit."""
+def band_sums(size: Size, dtype: str = "uint8") -> Work:
+    """Samples added to the sums of 16 bands."""
     from pulsar_kernels.moments import add_bands
 
-    data = _codes(size)
+    data = _codes(size, dtype)
     bands = np.arange(size.nchans) * BANDS // size.nchans
     out = np.zeros((BANDS, size.nsamps), dtype=np.float32)
 
@@ -36,11 +36,11 @@ def band_sums(size: Size) -> Work:
     return Work(run, lambda: out, data.size, data.nbytes + out.nbytes, adds=float(data.size), baseline=Baseline(plain))
 
 
-def decimate(size: Size) -> Work:
-    """Sums of 16 samples, 8 bit."""
+def decimate(size: Size, dtype: str = "uint8") -> Work:
+    """Sums of 16 samples."""
     from pulsar_kernels import moments
 
-    data = _codes(size)
+    data = _codes(size, dtype)
     out = np.zeros((size.nchans, size.nsamps // FACTOR), dtype=np.float32)
 
     def run() -> None:
@@ -168,33 +168,50 @@ CASES = (
     Case(
         "band-sums",
         "uint8 -> float32",
-        "16 bands of 1024 channels, 8 bit",
+        "16 bands of {nchans} channels",
         band_sums,
         Size(1 << 14, 1024),
         Size(333, 32),
         "adds L1",
+        also=("uint16", "float32"),
     ),
     Case(
         "decimate",
         "uint8 -> float32",
-        "sums of 16 samples, 1024 channels",
+        "sums of 16 samples, {nchans} channels",
         decimate,
         Size(1 << 14, 1024),
         Size(333, 5),
         "adds L1",
+        also=("uint16", "float32"),
     ),
     Case(
         "block-lines",
         "float32 -> float32",
-        "spectra of 512 bins, 1024 channels",
+        "spectra of {nsamps} bins, {nchans} channels",
         lines,
         Size(512, 1024),
         Size(67, 40),
         "floats",
     ),
-    Case("votes", "float64 -> bool", "IQRM, 16 blocks of 1024 channels", votes, Size(16, 1024), Size(3, 200), "floats"),
     Case(
-        "growth", "bool -> bool", "flags of 512 blocks, 1024 channels", growth, Size(512, 1024), Size(33, 5), "floats"
+        "votes",
+        "float64 -> bool",
+        "IQRM, {nsamps} blocks of {nchans} channels",
+        votes,
+        Size(16, 1024),
+        Size(3, 200),
+        "floats",
+        least=Size(1, 16),
     ),
-    Case("tone", "float32 -> float32", "a line out of 2^16 samples", tone, Size(1 << 16), Size(1000), "floats"),
+    Case(
+        "growth",
+        "bool -> bool",
+        "flags of {nsamps} blocks, {nchans} channels",
+        growth,
+        Size(512, 1024),
+        Size(33, 5),
+        "floats",
+    ),
+    Case("tone", "float32 -> float32", "a line out of {nsamps} samples", tone, Size(1 << 16), Size(1000), "floats"),
 )

@@ -11,6 +11,7 @@ from pulsar.bench.case import Case, Size, Work
 from pulsar.bench.limits import Limits, cores, measure_limits
 from pulsar.bench.stages import THREADS, Stage, StageFigure, measure_stages, stage_figures
 from pulsar.bench.timing import Timing, measure
+from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import cpu_model, versions
 
 FORMAT = "pulsar-bench"
@@ -155,7 +156,10 @@ def measure_once(case: Case, size: Size, threads: int, seconds: float, *, plain:
     plain : bool
         Whether plain numpy is timed.
     """
-    works: list[Work] = [case.make(size) for _ in range(threads)]
+    try:
+        works: list[Work] = [case.make(size) for _ in range(threads)]
+    except MemoryError:
+        raise ConfigError(f"{case.name}: {size.about} does not fit the memory: choose less of it") from None
     work = works[0]
     start = time.perf_counter()
     work.run()
@@ -186,7 +190,7 @@ def figure_of(case: Case, size: Size, limits: Limits, trials: Sequence[Trial]) -
     rate = limits.threads / cpu
     return Figure(
         kernel=case.name,
-        about=case.about,
+        about=case.words(size),
         dtype=case.dtype,
         nsamps=size.nsamps,
         nchans=size.nchans,
@@ -248,7 +252,7 @@ def run(
     trials: list[list[Trial]] = [[] for _ in cases]
     for i in range(repeats):
         for case, found in zip(cases, trials, strict=True):
-            tell(f"{case.name}, {i + 1} of {repeats}")
+            tell(f"{case.name}, {case.full.about}, {case.types[0]}, {i + 1} of {repeats}")
             found.append(measure_once(case, case.full, threads, seconds / repeats, plain=i == 0))
     jobs = measure_stages(stages, seconds, repeats=repeats, progress=progress) if stages else []
     again = measured()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import fft as scipy_fft
 
-from pulsar.bench.case import Baseline, Case, Size, Work
+from pulsar.bench.case import Baseline, Case, Size, Work, multiple_of
 from pulsar.config.model import FFTConfig
 from pulsar.searches.amplitudes import PAD
 from pulsar.searches.fft import HALF_TAPS, FFTSearch
@@ -28,36 +28,43 @@ def _powers(count: int) -> NDArray[np.float32]:
     return np.random.default_rng(1).exponential(1.0, count).astype(np.float32)
 
 
-def _drifting(n: int) -> tuple[NDArray[np.int16], NDArray[np.float64], NDArray[np.float64]]:
+def _drifting(n: int, dtype: str) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.float64]]:
     """Series, coefficients of a cubic, and the cubic."""
-    series = np.round(np.random.default_rng(1).normal(0.0, 300.0, n)).astype(np.int16)
+    series = np.round(np.random.default_rng(1).normal(0.0, 300.0, n)).astype(dtype)
     coeffs = np.array([3.0, -20.0, 5.0, 10.0])
     trend = np.polynomial.polynomial.polyval((2.0 * np.arange(n) + 1.0) / n - 1.0, coeffs)
     return series, coeffs, np.asarray(trend, dtype=np.float64)
 
 
-def trend(size: Size) -> Work:
-    """Means of 64 stretches of an int16 series."""
+def trend(size: Size, dtype: str = "int16") -> Work:
+    """Means of 64 stretches of a series."""
     from pulsar_kernels import whiten
 
     n = size.nsamps
-    series = _drifting(n)[0]
+    series = _drifting(n, dtype)[0]
+    kernel = whiten.integer_means if series.itemsize == 2 else whiten.block_means
     out = np.zeros(64, dtype=np.float64)
 
     def plain() -> NDArray[Any]:
-        return np.asarray(series.reshape(64, -1).mean(axis=1))
+        return np.asarray(series.reshape(64, -1).mean(axis=1, dtype=np.float64))
 
+    # Sums in single precision lose digits.
+    exact = series.itemsize == 2
     return Work(
-        lambda: whiten.integer_means(series, out), lambda: out, n, float(series.nbytes), baseline=Baseline(plain)
+        lambda: kernel(series, out),
+        lambda: out,
+        n,
+        float(series.nbytes),
+        baseline=Baseline(plain, atol=0.0 if exact else 1e-3),
     )
 
 
-def real_fft(size: Size) -> Work:
-    """Real FFT of one int16 series minus a cubic by columns and rows; the baseline is scipy's."""
+def real_fft(size: Size, dtype: str = "int16") -> Work:
+    """Real FFT of one series minus a cubic by columns and rows; the baseline is scipy's."""
     from pulsar_kernels import fft
 
     n = size.nsamps
-    series, coeffs, trend = _drifting(n)
+    series, coeffs, trend = _drifting(n, dtype)
     plan = fft.make_plan(n)
     if plan is None:
         raise ValueError(f"no plan for {n} samples")
@@ -69,7 +76,7 @@ def real_fft(size: Size) -> Work:
         lambda: real + 1j * imag,
         n,
         # The spectrum is as long as the series, in float32.
-        3.0 * series.nbytes,
+        series.nbytes + 4.0 * n,
         flops=2.5 * n * np.log2(n) + 9.0 * n,
         baseline=Baseline(
             lambda: scipy_fft.rfft((series - trend).astype(np.float32), workers=1), rtol=1e-3, atol=0.3 * np.sqrt(n)
@@ -208,16 +215,44 @@ def harmonic_sums(size: Size) -> Work:
     )
 
 
+def _transformed(size: Size) -> str:
+    from pulsar_kernels.fft import work_size
+
+    if work_size(size.nsamps):
+        return ""
+    return "--nsamps must be even, and a product of two numbers >= 32 with no other factors than 2, 3, 5"
+
+
 _FULL, _TINY = Size(1 << 21), Size(4096)
 CASES = (
-    Case("trend", "int16 -> float64", "means of 64 stretches, 2^21 int16 samples", trend, _FULL, _TINY, "floats"),
-    Case("fft", "int16 -> float32", "real FFT of 2^21 int16 samples minus a cubic", real_fft, _FULL, _TINY, "floats"),
-    Case("medians", "float32 -> float64", "block medians of 2^20 powers", medians, _FULL, _TINY, "floats"),
-    Case("levels", "float32 -> float64", "noise model of 2^20 powers", levels, _FULL, _TINY, "floats"),
+    Case(
+        "trend",
+        "int16 -> float64",
+        "means of 64 stretches, {nsamps} samples",
+        trend,
+        _FULL,
+        _TINY,
+        "floats",
+        also=("float32",),
+        expects=multiple_of(64),
+    ),
+    Case(
+        "fft",
+        "int16 -> float32",
+        "real FFT of {nsamps} samples minus a cubic",
+        real_fft,
+        _FULL,
+        _TINY,
+        "floats",
+        also=("float32",),
+        expects=_transformed,
+    ),
+    Case("medians", "float32 -> float64", "block medians of {half} powers", medians, _FULL, _TINY, "floats"),
+    Case("levels", "float32 -> float64", "noise model of {half} powers", levels, _FULL, _TINY, "floats"),
     Case(
         "white-powers",
         "float32 -> float32",
-        "amplitudes to powers at 2^21 half bins",
+        "amplitudes to powers at {nsamps} half bins",
         white_powers,
         _FULL,
         _TINY,
@@ -226,7 +261,7 @@ CASES = (
     Case(
         "harmonic-sums",
         "float32 -> int64",
-        "sums of up to 16 and peaks, 2^21 half bins",
+        "sums of up to 16 and peaks, {nsamps} half bins",
         harmonic_sums,
         _FULL,
         _TINY,

@@ -14,6 +14,7 @@ from pulsar.cli.tables import print_table
 from pulsar.data.numbers import si
 
 if TYPE_CHECKING:
+    from pulsar.bench.choice import Choice
     from pulsar.bench.run import Bench
     from pulsar.bench.stages import StageFigure
 
@@ -48,6 +49,28 @@ Roofline = Annotated[
     ),
 ]
 
+
+def _extent(name: str, what: str) -> Any:
+    return typer.Option(
+        f"--{name}",
+        metavar="N,...",
+        help=f"{what} on which the named kernels are measured.",
+        show_default="as searches have it",
+    )
+
+
+Samples = Annotated[str | None, _extent("nsamps", "Numbers of samples (2^20 is one)")]
+Channels = Annotated[str | None, _extent("nchans", "Numbers of channels")]
+Trials = Annotated[str | None, _extent("ndms", "Numbers of trial DMs")]
+Types = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        metavar="T,...",
+        help="Types of samples that the named kernels take in: uint8, uint16, float32 ...; --list tells.",
+        show_default="as searches have it",
+    ),
+]
 Stages = Annotated[
     bool, typer.Option("--stages", help="Measure the stages of the pipeline, with one thread and with two.")
 ]
@@ -72,6 +95,10 @@ def command(
     threads: BenchThreads = 1,
     seconds: Seconds = 0.3,
     repeats: Repeats = 5,
+    nsamps: Samples = None,
+    nchans: Channels = None,
+    ndms: Trials = None,
+    dtype: Types = None,
     stages: Stages = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -86,6 +113,9 @@ def command(
         raise typer.BadParameter("shows kernels: name some, or leave --stages out", param_hint="--roofline")
     if plot is not None and compared is None:
         raise typer.BadParameter("draws what --compare finds: give both", param_hint="--plot")
+    choice = _choice(nsamps, nchans, ndms, dtype)
+    if choice.given and not kernels:
+        raise typer.BadParameter("chooses for kernels: name them", param_hint=choice.given[0])
     for picture in (plot, roofline):
         if picture is not None:
             _check_picture(picture, overwrite)
@@ -94,14 +124,15 @@ def command(
     elif compared is not None:
         _compare(compared, kernels or [], stages, as_json, plot)
     elif listed:
-        _list(kernels or [], stages, as_json)
+        _list(kernels or [], choice, stages, as_json)
     else:
+        from pulsar.bench.choice import choose
         from pulsar.bench.registry import select
         from pulsar.bench.run import run
         from pulsar.bench.stages import STAGES
 
         bench = run(
-            select(kernels or ()) if kernels or not stages else [],
+            choose(select(kernels or ()), choice) if kernels or not stages else [],
             stages=STAGES if stages else (),
             threads=threads,
             seconds=seconds,
@@ -118,6 +149,18 @@ def command(
             print_bench(bench)
 
 
+def _choice(nsamps: str | None, nchans: str | None, ndms: str | None, dtype: str | None) -> "Choice":
+    from pulsar.bench.choice import Choice, numbers
+
+    types = [] if dtype is None else [item.strip() for item in dtype.split(",")]
+    return Choice(
+        numbers(nsamps, "--nsamps"),
+        numbers(nchans, "--nchans"),
+        numbers(ndms, "--ndms"),
+        tuple(dict.fromkeys(types)),
+    )
+
+
 def _check_picture(path: Path, overwrite: bool) -> None:
     """Refuse a picture that could not be written, before minutes of measuring."""
     from pulsar.errors import ConfigError
@@ -128,15 +171,17 @@ def _check_picture(path: Path, overwrite: bool) -> None:
     check_output(path, overwrite=overwrite)
 
 
-def _list(kernels: list[str], stages: bool, as_json: bool) -> None:
+def _list(kernels: list[str], choice: "Choice", stages: bool, as_json: bool) -> None:
     """What can be measured."""
+    from pulsar.bench.choice import choose, offered
     from pulsar.bench.registry import select
     from pulsar.bench.stages import STAGES
 
-    cases = select(kernels) if kernels or not stages else []
+    cases = choose(select(kernels), choice) if kernels or not stages else []
     if as_json:
         found: list[dict[str, Any]] = [
-            {"kernel": c.name, "about": c.about, "dtype": c.dtype, **asdict(c.full), "arithmetic": c.arithmetic}
+            {"kernel": c.name, "about": c.words(c.full), "dtype": c.dtype, **asdict(c.full)}
+            | {"arithmetic": c.arithmetic, "offers": {"sizes": offered(c), "dtypes": list(c.types)}}
             for c in cases
         ]
         out(json.dumps(found + [{"stage": s.name, "about": s.about} for s in STAGES if stages], indent=2))
@@ -147,11 +192,13 @@ def _list(kernels: list[str], stages: bool, as_json: bool) -> None:
                 "kernel": lambda c: c.name,
                 "size": lambda c: c.full.about,
                 "types": lambda c: c.dtype,
+                "or takes": lambda c: ", ".join(c.also) or "-",
+                "sizes by": lambda c: " ".join(offered(c)),
                 "arithmetic": lambda c: c.arithmetic,
-                "work": lambda c: c.about,
+                "work": lambda c: c.words(c.full),
             },
             cases,
-            left=("kernel", "size", "types", "arithmetic", "work"),
+            left=("kernel", "size", "types", "or takes", "sizes by", "arithmetic", "work"),
         )
     if stages:
         print_table({"stage": lambda s: s.name, "work": lambda s: s.about}, STAGES, left=("stage", "work"))
@@ -256,9 +303,13 @@ def print_bench(bench: "Bench") -> None:
 
 def print_kernels(bench: "Bench") -> None:
     """Print the figures of the kernels."""
+    from pulsar.bench.case import Size
+
     print_table(
         {
             "kernel": lambda f: f.kernel,
+            "size": lambda f: Size(f.nsamps, f.nchans, f.ndms).about,
+            "types": lambda f: f.dtype,
             "samples/s": lambda f: si(f.samples_per_s),
             "adds/s": lambda f: si(f.adds_per_s),
             "flop/s": lambda f: si(f.flops_per_s),
@@ -274,7 +325,7 @@ def print_kernels(bench: "Bench") -> None:
         },
         bench.figures,
         title=f"Figures of {bench.threads} thread{'s' if bench.threads > 1 else ''}, in CPU seconds",
-        left=("kernel", "limit", "work"),
+        left=("kernel", "size", "types", "limit", "work"),
     )
 
 

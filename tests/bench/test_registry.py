@@ -3,12 +3,14 @@
 import json
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from pulsar.bench.case import Baseline, Case, Size, Work
+from pulsar.bench.choice import EXTENTS, Choice, choose, numbers, offered
 from pulsar.bench.limits import Limits, cache_bytes, cores, measure_limits
 from pulsar.bench.registry import CASES, select
 from pulsar.bench.run import Figure, figure_of, measure_once
@@ -48,6 +50,97 @@ def test_comparison_notices_a_difference() -> None:
     baseline.compare(np.array([9.0, 1.05, 2.0]))
     with pytest.raises(AssertionError):
         baseline.compare(np.array([9.0, 1.2, 2.0]))
+
+
+OTHERS = [(case, dtype) for case in CASES for dtype in case.also]
+
+
+@pytest.mark.parametrize(("case", "dtype"), OTHERS, ids=[f"{case.name}-{dtype}" for case, dtype in OTHERS])
+def test_other_types_agree_with_plain_numpy(case: Case, dtype: str) -> None:
+    other = replace(case, full=case.tiny)
+    usual, chosen = choose([other], Choice(dtypes=(case.types[0], dtype)))
+    assert (usual.dtype, chosen.dtype) == (case.dtype, f"{dtype} {case.dtype.partition(' ')[2]}")
+    work = chosen.make(chosen.full)
+    work.run()
+    assert work.baseline is not None
+    work.baseline.compare(work.result())
+    # It is another type that is taken in.
+    plain = usual.make(usual.full)
+    assert (work.nbytes > plain.nbytes) == (np.dtype(dtype).itemsize > np.dtype(case.types[0]).itemsize)
+    assert work.samples == plain.samples
+
+
+def grown(case: Case) -> Choice:
+    """About three times what the tests have, of everything that can be chosen."""
+    tiny = case.tiny
+    most = {"nsamps": (tiny.nsamps // 64 + 1) * 192, "nchans": tiny.nchans // 8 * 24 + 8, "ndms": 3 * tiny.ndms}
+    return Choice(**{name: (most[name],) for name in EXTENTS if f"--{name}" in offered(case)})
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_name)
+def test_other_sizes_agree_with_plain_numpy(case: Case) -> None:
+    # An FFT of 195 x 64 samples has the factor 13.
+    choice = Choice(nsamps=(12000,)) if case.name == "fft" else grown(case)
+    (chosen,) = choose([case], choice)
+    assert chosen.full != case.full
+    work = chosen.make(chosen.full)
+    work.run()
+    assert np.isfinite(work.result()).all()
+    assert work.samples > case.make(case.tiny).samples
+    baseline = work.baseline or Baseline(work.result)
+    baseline.compare(work.result())
+
+
+def test_all_combinations_of_a_choice_are_measured() -> None:
+    tree, fft = select(["tree"]), select(["fft"])
+    found = choose(tree, Choice(nsamps=(1 << 14, 1 << 15), ndms=(64, 128)))
+    assert [(c.full.nsamps, c.full.nchans, c.full.ndms) for c in found] == [
+        (1 << 14, 256, 64), (1 << 14, 256, 128), (1 << 15, 256, 64), (1 << 15, 256, 128),
+    ]  # fmt: skip
+    assert [c.words(c.full) for c in found][:2] == [f"256 channels x {n} DMs by the tree" for n in (64, 128)]
+    found = choose(fft, Choice(nsamps=(1 << 14, 12000), dtypes=("float32", "int16")))
+    assert [(c.full.nsamps, c.dtype.split()[0]) for c in found] == [
+        (1 << 14, "float32"), (1 << 14, "int16"), (12000, "float32"), (12000, "int16"),
+    ]  # fmt: skip
+    assert choose(list(CASES), Choice()) == list(CASES)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "choice", "message"),
+    [
+        ("fft", Choice(nchans=(4,)), "--nchans: fft has no channels to choose; it offers --nsamps"),
+        ("halve", Choice(ndms=(4,)), "--ndms: halve has no trial DMs to choose; it offers --nsamps, --nchans"),
+        ("normalise", Choice(dtypes=("int8",)), "--dtype int8: normalise takes uint8 or uint16 or float32"),
+        ("tree", Choice(nsamps=(95,)), "--nsamps 95: tree needs 96 or more"),
+        ("trend", Choice(nsamps=(5000,)), "trend, 5000: --nsamps must be a multiple of 64"),
+        ("unpack-2bit", Choice(nchans=(66,)), "unpack-2bit, 66 x 2.13: --nchans must be a multiple of 4"),
+        ("fft", Choice(nsamps=(1 << 14, 4099)), "fft, 4099: --nsamps must be even, and a product"),
+        ("pulse-link", Choice(nsamps=(400,)), "--nsamps must be at least --ndms"),
+    ],
+)  # fmt: skip
+def test_what_a_kernel_does_not_offer_is_refused(kernel: str, choice: Choice, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        choose(select([kernel]), choice)
+
+
+def test_numbers_of_an_option() -> None:
+    assert numbers(None, "--nsamps") == ()
+    assert numbers("1000, 2^20,1000,65536", "--nsamps") == (1000, 1 << 20, 65536)
+
+
+@pytest.mark.parametrize("text", ["", "1,", "0", "-4", "1e6", "2^41", "9^99", "9999999999999^99", "4.5", "x"])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"--ndms .*expected whole numbers such as"):
+        numbers(text, "--ndms")
+
+
+def test_what_does_not_fit_the_memory_is_said() -> None:
+    def make(size: Size) -> Work:
+        raise MemoryError
+
+    case = Case("add", "float64 -> float64", "adds", make, Size(1 << 30, 4096), Size(8), "floats")
+    with pytest.raises(ConfigError, match=r"add: 4096 x 2\^30 does not fit the memory"):
+        measure_once(case, case.full, 1, 0.1)
 
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)

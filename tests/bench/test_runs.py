@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from pulsar.bench.case import Case
 from pulsar.bench.compare import compare
 from pulsar.bench.document import FIGURE, LIMITS, RUN, STAGE, load, validate
-from pulsar.bench.drawn import comparison
+from pulsar.bench.drawn import comparison, roofline
 from pulsar.bench.limits import Limits, measure_limits
 from pulsar.bench.registry import CASES
 from pulsar.bench.run import FORMAT, FORMAT_VERSION, Bench, Figure, figure_of, measure_once
@@ -123,6 +123,33 @@ def test_only_the_same_work_is_compared() -> None:
         compare(a, run(figure("four", 1.0)))
 
 
+def test_several_sizes_of_a_kernel_are_told_apart(tmp_path: Path) -> None:
+    a = run(figure("one", 2.0), figure("one", 4.0, nsamps=16), figure("two", 1.0), figure("three", 1.0))
+    b = run(figure("one", 8.0, nsamps=16), figure("two", 1.0), figure("three", 1.0, nsamps=16))
+    found = compare(a, b)
+    assert [(d.name, d.ratio) for d in found.differences] == [("one, 2^4, int8", 0.5), ("two", 1.0)]
+    assert found.left_out == ("one, 2^3, int8", "three")
+    path = tmp_path / "roofline.svg"
+    roofline(a, path)
+    text = path.read_text()
+    assert text.count("one, 2^3, int8") == text.count("one, 2^4, int8") == text.count("<!-- two -->") >= 1
+
+
+def test_sizes_and_types_are_chosen_on_the_command_line() -> None:
+    chosen = ("halve", "--nsamps", "2^9,400", "--nchans", "8", "--dtype", "int16", "--seconds", 0.001, "--repeats", 2)
+    done = bench(*chosen, "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    validate(document)
+    found = [(f["kernel"], f["nsamps"], f["nchans"], f["dtype"]) for f in document["figures"]]
+    assert found == [("halve", 512, 8, "int16 -> int16"), ("halve", 400, 8, "int16 -> int16")]
+    assert "measuring halve, 8 x 2^9, int16, 2 of 2" in done.stderr
+    lines = [line.split() for line in bench(*chosen, "--list").stdout.splitlines()]
+    assert [line[1:7] for line in lines[1:]] == [
+        ["8", "x", "2^9", "int16", "->", "int16"], ["8", "x", "400", "int16", "->", "int16"],
+    ]  # fmt: skip
+
+
 def test_a_comparison_is_printed_and_drawn(tmp_path: Path) -> None:
     a, b = tmp_path / "a.json", tmp_path / "$b.json"
     a.write_text(json.dumps(run(figure("one", 2.0, 2.1, 2.2), figure("two", 1.0, 1.1, 1.2))))
@@ -148,6 +175,7 @@ def test_list_names_every_kernel_with_its_size_and_types() -> None:
     assert tree.split()[1:9] == ["256", "x", "2^16,", "512", "DMs", "int8", "->", "int16"]
     found = json.loads(bench("--list", "tree", "--stages", "--json").stdout)
     assert (found[0]["kernel"], found[0]["nsamps"], found[1]["stage"]) == ("tree", 1 << 16, "statistics")
+    assert found[0]["offers"] == {"sizes": ["--nsamps", "--nchans", "--ndms"], "dtypes": ["int8"]}
 
 
 @pytest.mark.parametrize(
@@ -160,6 +188,11 @@ def test_list_names_every_kernel_with_its_size_and_types() -> None:
         (("fft", "--roofline", "x.jpg"), "ends in .png"),
         (("fft", "--roofline", "no/where.png"), "does not exist"),
         (("--repeats", "0"), "--repeats"),
+        (("--nsamps", "2^14"), "name them"),
+        (("--compare", "a", "b", "--dtype", "int8"), "name them"),
+        (("fft", "--nsamps", "many"), "expected whole numbers"),
+        (("fft", "--dtype", "int8"), "fft takes int16 or float32"),
+        (("unpack", "fft", "--nchans", "64"), "fft has no channels to choose"),
     ],
 )
 def test_wrong_usage_exits_2(args: tuple[str, ...], message: str) -> None:
