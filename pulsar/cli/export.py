@@ -111,13 +111,12 @@ def _folds(product: "Run", idents: list[str], forms: list[str], name: Any, overw
 
 def _bursts(product: "Run", idents: list[str], name: Any, overwrite: bool, quiet: bool) -> None:
     from pulsar.handover.burst import burst_bytes
-    from pulsar.handover.candidate import files_of
     from pulsar.pipeline.origin import burst_of
 
     contents, inputs = [], [product.path]
     for ident in idents:
         row, cutout, header = burst_of(product, ident, progress_mode(quiet))
-        files = files_of(product, int(row["obs"]))
+        files = product.files_of(int(row["obs"]))
         inputs += files
         contents.append((name(ident, "h5"), burst_bytes(row, cutout, header, files[0].name)))
     _write(contents, inputs, overwrite)

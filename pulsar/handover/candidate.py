@@ -64,16 +64,8 @@ def candidate_of(run: Run, ident: str) -> Exported:
         )
     header = run.observation_of(row)
     return Exported(
-        ident, _name(ident, row, header), row, run.fold(ident), header, files_of(run, int(row["obs"])), run.path
+        ident, _name(ident, row, header), row, run.fold(ident), header, run.files_of(int(row["obs"])), run.path
     )
-
-
-def files_of(run: Run, obs: int) -> tuple[Path, ...]:
-    """The files of an observation of a product, in order of time."""
-    rows = run.rows("observation/files")
-    if "obs" in (rows.dtype.names or ()) and obs >= 0:
-        rows = rows[rows["obs"] == obs]
-    return tuple(Path(str(path)) for path in rows["path"])
 
 
 def _name(ident: str, row: dict[str, Any], header: Header) -> str:
@@ -98,7 +90,7 @@ def commands(run: Run, row: dict[str, Any]) -> list[str]:
     """
     ident, dm = str(row["id"]), f"{row['dm']:.6g}"
     stem = f"{run.path.stem}_{ident}"
-    own = [str(path) for path in files_of(run, int(row["obs"]))] or ["FILE"]
+    own = [str(path) for path in run.files_of(int(row["obs"]))] or ["FILE"]
     product = str(run.path)
     start = _at_start(row, run.observation_of(row))
     lines = [

@@ -9,7 +9,6 @@ from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError, DataError
 from pulsar.handover.burst import DMS, PER_WIDTH, SIDE
-from pulsar.handover.candidate import files_of
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
 from pulsar.pipeline.progress import Progress
@@ -33,7 +32,7 @@ def origin_of(run: Run, row: Any) -> tuple[list[Path], Config]:
         The files are not where they were.
     """
     obs = int(row["obs"])
-    files = list(files_of(run, obs))
+    files = list(run.files_of(obs))
     product = _product_of(run, obs)
     missing = [path for path in files if not path.is_file()]
     if missing or not files:

@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any, Final
 
 from pulsar.io.product.reader import Run
 from pulsar.report import pulse, sheet
 from pulsar.report.figure import new_sheet, packed_sheet
-from pulsar.report.words import Lines, judged, numbers, pulse_numbers, verdict
+from pulsar.report.words import Lines, judged, numbers, origin, pulse_numbers, verdict
 
 #: Sheets for which a process more is worth its start of about a second.
 _WORTH: Final = 12
@@ -117,6 +118,7 @@ class Desk:
     def __init__(self, runs: Sequence[Run], vector: str = "") -> None:
         self._runs, self._vector = runs, vector
         self._rows: dict[tuple[int, str], dict[str, Any]] = {}
+        self._files: dict[tuple[int, int], tuple[Path, ...]] = {}
         self._sheets = [new_sheet(*size, sheet.RESOLUTION, few=True) for size in (sheet.SIZE, pulse.SIZE)]
 
     def _row(self, task: Task) -> dict[str, Any]:
@@ -128,23 +130,30 @@ class Desk:
         row = self._rows[key].get(task.ident)
         return {"id": task.ident} if row is None else {k: row[k].item() for k in row.dtype.names}
 
+    def _files_of(self, task: Task, row: dict[str, Any]) -> tuple[Path, ...]:
+        key = (task.run, int(row.get("obs", -1)))
+        if key not in self._files:
+            self._files[key] = self._runs[task.run].files_of(key[1]) if key[1] >= 0 else ()
+        return self._files[key]
+
     def draw(self, task: Task) -> Drawn:
         """Draw a sheet."""
         run, row = self._runs[task.run], self._row(task)
         header = run.observation_of(row)
+        files = self._files_of(task, row)
         if task.pulse:
             cutout = run.pulse(task.ident)
-            lines = [*pulse_numbers(cutout, row, header), *judged(row)]
+            lines = [*pulse_numbers(cutout, row, header), *origin(files), *judged(row)]
             told = f"time {cutout.time:.4f} s, DM {cutout.dm:.5g} pc/cm³"
             told += f", S/N {row['snr']:.1f}" if "snr" in row else ""
             paper = self._sheets[1].wiped()
-            pulse.draw(paper, cutout, row, header)
+            pulse.draw(paper, cutout, row, header, files=files)
             return Drawn(packed_sheet(paper, self._vector), lines, told)
         fold = run.fold(task.ident)
-        lines = [*numbers(fold, row, header), *verdict(fold, row)]
+        lines = [*numbers(fold, row, header), *origin(files), *verdict(fold, row)]
         told = f"period {1e3 / fold.after.freq:.9g} ms, DM {fold.after.dm:.5g} pc/cm³, S/N {fold.snr:.1f}"
         paper = self._sheets[0].wiped()
-        sheet.draw(paper, fold, row, header)
+        sheet.draw(paper, fold, row, header, files=files)
         return Drawn(packed_sheet(paper, self._vector), lines, told)
 
 

@@ -235,7 +235,7 @@ def _short(value: float) -> Any:
 def _where(row: Mapping[str, Any], header: Header) -> str:
     """Source, beam and position of a row, as far as they are known."""
     beam = int(row.get("beam", -1))
-    place = dict(position(header, row)).get("position", "")
+    place = dict(position(header, row)).get("J2000", "")
     return printable(", ".join(filter(None, [header.source, f"beam {beam}" if beam >= 0 else "", place])))
 
 

@@ -1,6 +1,6 @@
 """The plot sheet of a single pulse: its series, its sweep, and how it fades away from its DM."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import printable
 from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, SOFT, Labels, Scale, Sheet, new_sheet, rising, save, tame
 from pulsar.report.sheet import LETTERS, RESOLUTION, columns, extremes
-from pulsar.report.words import finite, judged, observed, pulse_numbers
+from pulsar.report.words import finite, judged, observed, origin, pulse_numbers
 
 #: Size of a sheet [inches].
 SIZE: Final = (8.6, 6.2)
@@ -58,9 +58,15 @@ def plot_pulse(
 
 
 def draw(
-    figure: Sheet, cutout: PulseCutout, row: Mapping[str, Any], header: Header | None, title: str | None = None
+    figure: Sheet,
+    cutout: PulseCutout,
+    row: Mapping[str, Any],
+    header: Header | None,
+    title: str | None = None,
+    *,
+    files: Sequence[Path] = (),
 ) -> None:
-    """Draw a pulse on an empty sheet of this size; the rest as for :func:`plot_pulse`."""
+    """Draw a pulse on an empty sheet of this size, with the name of its `files`; the rest as for :func:`plot_pulse`."""
     labels = figure.labels
     _title(labels, cutout, row, header, title)
     ntime = cutout.spectrum.shape[1]
@@ -82,7 +88,7 @@ def draw(
         _image(labels, plane, cutout.plane, _edges(cutout.dms), time, "DM [pc/cm³]", "DM and time", 99.9)
         plane.add_artist(Line2D(edges[[0, -1]], [cutout.dm] * 2, color=ACCENT, linewidth=0.8, linestyle=":"))
     columns(labels, pulse_numbers(cutout, row, header), 0.02, 0.13, top=0.2)
-    columns(labels, judged(row), 0.55, 0.65, LETTERS, top=0.2)
+    columns(labels, [*origin(files), *judged(row)], 0.55, 0.65, LETTERS, top=0.2)
 
 
 def _title(

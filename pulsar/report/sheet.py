@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +32,7 @@ from pulsar.report.figure import (
     save,
     tame,
 )
-from pulsar.report.words import Lines, finite, numbers, observed, verdict
+from pulsar.report.words import Lines, finite, numbers, observed, origin, verdict
 
 #: Size of a sheet [inches]: wide enough for the numbers, and readable beside the list on a small screen.
 SIZE: Final = (8.6, 6.6)
@@ -93,8 +93,16 @@ def plot(
     return figure
 
 
-def draw(figure: Sheet, fold: Fold, row: Mapping[str, Any], header: Header | None, title: str | None = None) -> None:
-    """Draw a fold on an empty sheet of this size; the rest as for :func:`plot`."""
+def draw(
+    figure: Sheet,
+    fold: Fold,
+    row: Mapping[str, Any],
+    header: Header | None,
+    title: str | None = None,
+    *,
+    files: Sequence[Path] = (),
+) -> None:
+    """Draw a fold on an empty sheet of this size, with the name of its `files`; the rest as for :func:`plot`."""
     fold = _drawable(fold)
     labels = figure.labels
     _title(labels, fold, row, header, title)
@@ -110,7 +118,7 @@ def draw(figure: Sheet, fold: Fold, row: Mapping[str, Any], header: Header | Non
     half = (len(lines) + 1) // 2
     columns(labels, lines[:half], 0.02, 0.108)
     columns(labels, lines[half:], 0.3, 0.388)
-    columns(labels, verdict(fold, row), 0.6, 0.7, LETTERS)
+    columns(labels, [*origin(files), *verdict(fold, row)], 0.6, 0.7, LETTERS)
 
 
 def _drawable(fold: Fold) -> Fold:

@@ -1,7 +1,8 @@
 """What sheets and pages say of a row: where it is, what it measures, what speaks for it and against it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -72,7 +73,7 @@ def position(header: Header | None, row: Mapping[str, Any]) -> Lines:
         return []
     longitude, latitude = galactic(*own)
     lines = [
-        ("position", f"{hms(own[0])}  {dms(own[1])}"),
+        ("J2000", f"{hms(own[0])}  {dms(own[1])}"),
         ("galactic", f"l {float(longitude):.4f}°  b {float(latitude):+.4f}°"),
     ]
     nbeams = int(row.get("nbeams", 0))
@@ -82,6 +83,14 @@ def position(header: Header | None, row: Mapping[str, Any]) -> Lines:
     if all(map(math.isfinite, beam)) and math.dist(own, beam) > 1e-4:
         lines.append(("beam centre", f"{hms(beam[0])}  {dms(beam[1])}"))
     return lines
+
+
+def origin(files: Sequence[Path]) -> Lines:
+    """Name of the file in which a row was found, without its folders; of several the first, and how many more."""
+    if not files:
+        return []
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return [("file", f"{files[0].name}{more}")]
 
 
 def share_of_galaxy(dm: float, row: Mapping[str, Any], header: Header | None) -> Lines:

@@ -235,8 +235,8 @@ def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest
     drawn: dict[str, list[str]] = {}
 
     def kept(draw: Callable[..., None]) -> Callable[..., None]:
-        def noted(paper: Sheet, data: Any, row: Any, header: Any) -> None:
-            draw(paper, data, row, header)
+        def noted(paper: Sheet, data: Any, row: Any, header: Any, **named: Any) -> None:
+            draw(paper, data, row, header, **named)
             drawn[str(row["id"])] = texts(paper)
 
         return noted
@@ -261,11 +261,12 @@ def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest
         sheets += 1
         written = drawn[row["id"]]
         assert header.source in written
+        assert str(night.files_of(row["obs"])[0].name) in written
         assert f"FAST, beam {beam}" in written
         assert f"MJD {POINTINGS[header.source].tstart:.6f}" in written
         assert f"{1e6 * POINTINGS[header.source].tsamp:.6g} µs" in written
         assert "  ".join(place_of) in written
-        assert ["position", "  ".join(place_of)] in stored[row["id"]]["d"]
+        assert ["J2000", "  ".join(place_of)] in stored[row["id"]]["d"]
     assert sheets == 5 + min(5, len(pulses))
     # Sheets of both sources, and of several beams.
     shown = [night.observation_of(ident) for ident in drawn]

@@ -22,7 +22,7 @@ from pulsar.report.drawn import Task, draw_all
 from pulsar.report.figure import png, save
 from pulsar.report.page import tasks_of, write_report
 from pulsar.report.sheet import growth, plot
-from pulsar.report.words import numbers, position, verdict, w50
+from pulsar.report.words import numbers, origin, position, verdict, w50
 
 PNG = b"\x89PNG\r\n\x1a\n"
 #: A name of somebody who means no good: markup, the end of a script, ends of lines of JavaScript, a control code.
@@ -304,7 +304,7 @@ def test_numbers_say_what_is_known() -> None:
     assert values["acceleration"] == "1.00(30) m/s²"
     assert values["DM"] == "56.710(80) pc/cm³"
     assert values["width"].startswith("W50 ")
-    assert not {"detection", "position", "P bary"} & set(values)
+    assert not {"detection", "J2000", "P bary"} & set(values)
     bary = dict(numbers(make_fold(1), {"period_bary": 0.0333, "fdot_bary": -2e-7}, make_header()))
     assert bary["P bary"] == "33.300000(23) ms"
     assert bary["Pdot bary"] == "2.23(33)e-10 s/s"
@@ -331,14 +331,20 @@ def test_verdicts_come_with_their_reasons() -> None:
 
 def test_the_position_is_that_of_the_row() -> None:
     header = make_header()
-    assert dict(position(header, {})) == {"position": "05:34:31.9  +22:00:52", "galactic": "l 184.5575°  b -5.7845°"}
+    assert dict(position(header, {})) == {"J2000": "05:34:31.9  +22:00:52", "galactic": "l 184.5575°  b -5.7845°"}
     own = {"ra_deg": header.ra_deg + 0.02, "dec_deg": header.dec_deg, "nbeams": 2, "beam": 1}
     told = dict(position(header, own))
-    assert told["position"] == "05:34:36.7  +22:00:52"
+    assert told["J2000"] == "05:34:36.7  +22:00:52"
     assert told["beam centre"] == "05:34:31.9  +22:00:52"
     assert told["seen in"] == "2 beams, best in 1"
-    assert dict(position(None, own))["position"] == told["position"]
+    assert dict(position(None, own))["J2000"] == told["J2000"]
     assert position(None, {}) == []
+
+
+def test_the_file_is_named_without_its_folders() -> None:
+    assert origin([]) == []
+    assert origin([Path("/data/night/a.fil")]) == [("file", "a.fil")]
+    assert origin([Path("/data/a_0001.fits"), Path("/data/a_0002.fits")]) == [("file", "a_0001.fits and 1 more")]
 
 
 def test_a_sheet_of_an_observation_that_nobody_has_recorded() -> None:

@@ -283,6 +283,13 @@ class Run:
         obs = int(row["obs"]) if "obs" in names else (0 if len(self.observations) == 1 else -1)
         return self.observations[obs] if 0 <= obs < len(self.observations) else unknown_header(row)
 
+    def files_of(self, obs: int) -> tuple[Path, ...]:
+        """Files of an observation, as the column `obs` counts them, in order of time; of all where it is negative."""
+        files = self.rows("observation/files")
+        if "obs" in (files.dtype.names or ()) and obs >= 0:
+            files = files[files["obs"] == obs]
+        return tuple(Path(str(path)) for path in files["path"])
+
     @cached_property
     def problems(self) -> tuple[str, ...]:
         """What was odd in the input files."""
