@@ -141,15 +141,35 @@ def _axes(one: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[NDArray
     return [dms_, 1.0 / (freq - steps / tobs), -(fdot - 2.0 * steps / tobs**2) / freq**2]
 
 
+def spread_noise(samples_per_bin: float) -> float:
+    """Variance of a bin as prepfold folds, over that of the samples which it stands for.
+
+    It spreads each sample over the bins that it covers: neighbours share noise, and each has less. The variance that a
+    ``.pfd`` states is that of the samples; PRESTO's readers divide chi-square by this factor. A mean over where samples
+    begin gives 1 - 1 / (3 b) for b >= 1 samples in a bin; PRESTO's own, which has to be met, is from simulations.
+
+    Parameters
+    ----------
+    samples_per_bin : float
+        Length of a bin over the sampling time.
+    """
+    return float(0.96 * (1.0 + samples_per_bin**-1.806) ** (-1.0 / 1.806))
+
+
 def _statistics(one: Exported, cube: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of every sub-integration and subband: samples, their mean and variance; bins, their mean, variance and chi2."""
+    """Of every sub-integration and subband: samples, their mean and variance; bins, their mean, variance and chi2.
+
+    The bins of our folds share no noise, each sample is in one of them. Variances are those from which readers of the
+    format, who take them to share it, find the noise of the profile.
+    """
     npart, nsub, nbins = cube.shape
+    spread = spread_noise(1.0 / (spin_at_start(one)[0] * nbins * one.header.tsamp))
     stats = np.zeros((npart, nsub, 7))
     samples = np.diff(one.fold.time_edges) / one.header.tsamp
     stats[..., 0] = samples[:, None]
     stats[..., 3] = nbins
     # Noise of 1 for a sub-integration of mean length, as in the cube.
-    stats[..., 5] = (samples / samples.mean())[:, None]
+    stats[..., 5] = (samples / samples.mean())[:, None] / spread
     stats[..., 2] = stats[..., 5] * nbins / stats[..., 0]
     stats[..., 6] = np.sum(cube**2, axis=2) / stats[..., 5] / (nbins - 1)
     return stats

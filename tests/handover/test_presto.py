@@ -1,6 +1,7 @@
 """Folds for PRESTO: the layout against real files of prepfold, and the fold that a reader gets back."""
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from reference.products import make_header, summed_fold, write_product
 from pulsar.constants import KDM
 from pulsar.data.fold import Fold
 from pulsar.handover.candidate import Exported, candidate_of
-from pulsar.handover.presto import bestprof_text, pfd_bytes, phase_of_start
+from pulsar.handover.presto import bestprof_text, pfd_bytes, phase_of_start, spread_noise
 from pulsar.io.product.reader import read
 
 
@@ -102,6 +103,40 @@ def test_a_reader_gets_the_sums_of_the_fold_back() -> None:
     np.testing.assert_allclose(turned(cube.sum(axis=1)) / np.sqrt(8), fold.time_phase, atol=0.4)
     np.testing.assert_allclose(turned(cube.sum(axis=0))[::-1] / np.sqrt(16), fold.freq_phase, atol=0.4)
     assert np.corrcoef(turned(cube.sum(axis=(0, 1))), fold.profile)[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("tsamp", [6.4e-5, 5.2e-4, 1e-3])
+def test_the_statistics_give_the_chi_square_of_the_fold(tsamp: float) -> None:
+    fold = summed_fold()
+    header = make_header()
+    one = replace(exported(fold), header=header.with_(tsamp=tsamp, nsamps=round(fold.tobs / tsamp)))
+    pfd = parse(pfd_bytes(one))
+    profile = dedispersed(pfd, fold.after.dm).sum(axis=(0, 1))
+    expected = float(np.sum(fold.profile.astype(float) ** 2)) / 63
+    # As PRESTO's readers do: variances are summed, and corrected for the samples that prepfold spreads over bins.
+    bins = pfd["topo"][0] / pfd["nbins"] / pfd["dt"]
+    factor = bins * 0.96 * (1.0 + bins**1.806) ** (-1.0 / 1.806)
+    found = np.sum((profile - pfd["stats"][..., 4].sum()) ** 2) / pfd["stats"][..., 5].sum() / 63 / factor
+    assert found == pytest.approx(expected, rel=0.02)
+    ndata, _, data_var, nprof, _, prof_var, chi2 = np.moveaxis(pfd["stats"], 2, 0)
+    np.testing.assert_allclose(prof_var, data_var * ndata / nprof, rtol=1e-12)
+    np.testing.assert_allclose(chi2, np.sum(pfd["profs"] ** 2, axis=2) / prof_var / (nprof - 1), rtol=1e-12)
+
+
+def test_noise_that_is_spread_over_bins_is_less_by_what_the_format_says() -> None:
+    rng = np.random.default_rng(5)
+    for per_bin in (1.13, 2.31, 6.17):
+        # Samples as boxes over bins: of each the overlap with its bins.
+        edges = np.arange(int(20_000 * per_bin) + 1) / per_bin + rng.uniform()
+        level = np.concatenate([[0.0], np.cumsum(rng.normal(size=edges.size - 1))])
+        bins = np.diff(np.interp(np.arange(2, 19_990), edges, level))
+        assert np.var(bins) / per_bin == pytest.approx(spread_noise(per_bin), rel=0.05)
+
+
+def test_prepfold_states_the_variance_of_the_samples(shared_data: Path) -> None:
+    real = parse((shared_data / "folded" / "Ter5_080912_DM242.30_PSR_1748-2446A.pfd").read_bytes())
+    ndata, _, data_var, nprof, _, prof_var, _ = np.moveaxis(real["stats"], 2, 0)
+    np.testing.assert_allclose(prof_var, data_var * ndata / nprof, rtol=1e-6)
 
 
 def test_numbers_are_those_of_the_start() -> None:
