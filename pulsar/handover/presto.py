@@ -69,8 +69,10 @@ def cube_of(one: Exported) -> NDArray[np.float64]:
     """
     fold, freqs = one.fold, subbands(one)
     nsub = len(freqs)
-    width = freqs[1] - freqs[0] if nsub > 1 else np.inf
-    at = np.clip(np.rint((fold.band_freqs - freqs[0]) / width), 0, nsub - 1).astype(np.int64)
+    at = np.zeros(nsub, dtype=np.int64)
+    # The one band of a series may be at no frequency.
+    if nsub > 1:
+        at = np.clip(np.rint((fold.band_freqs - freqs[0]) / (freqs[1] - freqs[0])), 0, nsub - 1).astype(np.int64)
     cube = aligned_cube(fold, at)
     late = _late(one, freqs) if nsub > 1 else np.zeros(1)
     return turned(cube, np.broadcast_to(late - phase_of_start(one), cube.shape[:2]))

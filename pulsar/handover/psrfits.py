@@ -193,6 +193,8 @@ def _subints(one: Exported) -> Any:
     middle = 0.5 * (fold.time_edges[1:] + fold.time_edges[:-1])
     t, p = middle - 0.5 * fold.tobs, fold.after
     known = np.nan_to_num([h.ra_deg, h.dec_deg])
+    # The one band of a series may be at no frequency; its phase is that of its channel.
+    freqs = np.where(np.isfinite(fold.band_freqs), fold.band_freqs, h.fch1)
     table = _table(
         "SUBINT",
         [
@@ -202,7 +204,7 @@ def _subints(one: Exported) -> Any:
             ("PERIOD", "1D", "s", 1.0 / (p.freq + t * (p.fdot + 0.5 * p.fddot * t))),
             ("RA_SUB", "1D", "deg", np.full(nsub, known[0])),
             ("DEC_SUB", "1D", "deg", np.full(nsub, known[1])),
-            ("DAT_FREQ", f"{nbands}D", "MHz", np.tile(fold.band_freqs, (nsub, 1))),
+            ("DAT_FREQ", f"{nbands}D", "MHz", np.tile(freqs, (nsub, 1))),
             ("DAT_WTS", f"{nbands}E", "", np.ones((nsub, nbands), dtype=np.float32)),
             ("DAT_OFFS", f"{nbands}E", "", offset),
             ("DAT_SCL", f"{nbands}E", "", scale),

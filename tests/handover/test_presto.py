@@ -139,6 +139,15 @@ def test_prepfold_states_the_variance_of_the_samples(shared_data: Path) -> None:
     np.testing.assert_allclose(prof_var, data_var * ndata / nprof, rtol=1e-6)
 
 
+def test_a_series_has_one_band_whatever_its_frequency() -> None:
+    fold = summed_fold()
+    fold = replace(fold, freq_phase=fold.profile[None], band_freqs=np.array([np.inf]))
+    pfd = parse(pfd_bytes(replace(exported(fold), header=make_header().with_(nchans=1, foff=-400.0, is_series=True))))
+    assert (pfd["nsub"], pfd["ndm"]) == (1, 0)
+    assert np.all(np.isfinite(pfd["profs"]))
+    assert pfd["profs"].sum(axis=(0, 1)).max() == pytest.approx(4 * fold.profile.max(), rel=0.1)
+
+
 def test_numbers_are_those_of_the_start() -> None:
     fold = summed_fold()
     pfd = parse(pfd_bytes(exported(fold)))

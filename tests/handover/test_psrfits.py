@@ -98,5 +98,7 @@ def test_a_fold_of_a_series_and_one_without_a_time() -> None:
     fold = exported().fold
     one = exported(freq_phase=fold.profile[None], band_freqs=np.array([1300.0]))
     assert opened(one)["SUBINT"].data["DATA"].shape == (16, 1, 1, 64)
+    nowhere = exported(freq_phase=fold.profile[None], band_freqs=np.array([np.inf]))
+    assert np.all(opened(nowhere)["SUBINT"].data["DAT_FREQ"] == make_header().fch1)
     with pytest.raises(ConfigError, match="time of the observation is not known"):
         psrfits_bytes(exported(epoch=float("nan")))
