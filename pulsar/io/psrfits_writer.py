@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.header import Header
-from pulsar.io.sigproc import AtomicFile
+from pulsar.io.output import AtomicFile
 
 POL_TYPES: Final = {1: "AA+BB", 2: "AABB", 4: "AABBCRCI"}
 DEPTHS: Final = (1, 2, 4, 8, 16, 32)

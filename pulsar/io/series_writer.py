@@ -12,7 +12,7 @@ from pulsar.data.direction import dms, hms
 from pulsar.data.header import Header
 from pulsar.data.text import printable
 from pulsar.errors import ConfigError
-from pulsar.io.sigproc import AtomicFile
+from pulsar.io.output import AtomicFile
 from pulsar.io.sigproc_header import write_header
 
 #: Endings of the files of a series -> what they are.

@@ -1,12 +1,10 @@
 """SIGPROC filterbank files: reader and writer."""
 
-import contextlib
-import io
 import math
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +20,9 @@ from pulsar.data.header import (
 )
 from pulsar.data.observation import Gap, InputFile
 from pulsar.data.text import printable
-from pulsar.data.unfinished import Unfinished
-from pulsar.errors import DataError, PulsarError
+from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, RawFile, flat_view, spectra_per_piece
+from pulsar.io.output import AtomicFile
 from pulsar.io.sigproc_header import (
     BYTE_KEYS,
     DOUBLE_KEYS,
@@ -281,51 +279,6 @@ def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[An
         data = np.rint(np.nan_to_num(data, nan=low, posinf=high, neginf=low))
     codes: NDArray[Any] = np.clip(data, low, high).astype(kind)
     return codes
-
-
-class AtomicFile:
-    """A file that appears under its name when it is complete, and not at all when writing fails."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            self._file = Unfinished(path)
-            self.stream: BinaryIO = io.BufferedWriter(_Output(self._file.part, path))
-        except OSError as error:
-            raise DataError(
-                f"{path}: cannot be written: {error.strerror}; check that the folder exists and is writable"
-            ) from error
-
-    def commit(self) -> None:
-        """Close and rename."""
-        try:
-            self.stream.close()
-            self._file.commit()
-        except BaseException:
-            self.discard()
-            raise
-
-    def discard(self) -> None:
-        """Close and delete."""
-        try:
-            with contextlib.suppress(PulsarError):
-                self.stream.close()
-        finally:
-            self._file.discard()
-
-
-class _Output(io.FileIO):
-    """A file whose failures name what was to be written."""
-
-    def __init__(self, part: Path, path: Path) -> None:
-        super().__init__(part, "w")
-        self._path = path
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data) or 0
-        except OSError as error:
-            raise PulsarError(f"{self._path}: cannot be written: {error.strerror}") from error
 
 
 class FilterbankWriter:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pulsar.data.unfinished import write_whole
 from pulsar.pipeline.progress import StageTime
 
 #: Processor seconds that a stage takes with hardly any data, its kernels compiled before: of searches of small
@@ -122,11 +123,9 @@ def write_rates(rates: Rates, path: Path | None = None) -> None:
         "searches": rates.searches,
         "stages": {name: vars(stage) for name, stage in rates.stages.items()},
     }
-    part = path.with_name(f".{path.name}.{os.getpid()}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"format": 1, "machines": machines}, indent=1), encoding="utf-8")
-        part.replace(path)
+        write_whole(path, json.dumps({"format": 1, "machines": machines}, indent=1))
 
 
 def _read(path: Path) -> dict[str, Any]:
