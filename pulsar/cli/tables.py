@@ -166,6 +166,7 @@ def print_pulses(
             "rank": lambda r: str(r["rank"]),
             "id": lambda r: str(r["id"]),
             **(_place(rows, "mjd") if merged else {}),
+            **_again(rows),
             "time [s]": lambda r: number(r["time"], ".4f"),
             "DM": lambda r: value_error(r["dm"], r["dm_err"]),
             "width [ms]": lambda r: number(1e3 * r["width"], ".3g"),

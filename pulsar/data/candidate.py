@@ -153,6 +153,14 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
     Column("gl", "f8", "deg", "galactic longitude of ra_deg and dec_deg, NaN when unknown"),
     Column("gb", "f8", "deg", "galactic latitude of ra_deg and dec_deg, NaN when unknown"),
     Column("nbeams", "i2", "", "beams in which it came, 1 for a single beam, 0 when unknown"),
+    Column("nseen", "i2", "", "times at which pulses of its DM and direction came, 1 for a single one, 0 when unknown"),
+    Column(
+        "chance",
+        "f8",
+        "",
+        "probability that unrelated sources of pulses of other times agree with it as well as those that do; NaN where "
+        "none agrees, or none was compared",
+    ),
 )
 
 

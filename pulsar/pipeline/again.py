@@ -8,7 +8,8 @@ import numpy as np
 from pulsar.data.flags import BY_NAME, RFI, split, weight
 from pulsar.data.header import Header
 from pulsar.rank.again import Seen, ncompared, see_again
-from pulsar.rank.sightings import Sightings, sightings_of
+from pulsar.rank.repeaters import repeated
+from pulsar.rank.sightings import Sightings, places_of, sightings_of
 from pulsar.sky.receiver import Receiver
 
 #: What a row is of the one that leads its source.
@@ -81,6 +82,23 @@ def compare(rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver, 
         said = _said(found, one, i, members.get(i, []))
         row["reasons"] = "; ".join(filter(None, (said, str(row["reasons"]))))
     return [one.head for one in seen]
+
+
+def compare_pulses(rows: Sequence[Any], headers: Sequence[Header], receiver: Receiver) -> None:
+    """Compare the single pulses of different times, and write into each at how many its source was seen.
+
+    Parameters
+    ----------
+    rows : sequence of void
+        Fields of SINGLE_PULSE_COLUMNS; changed.
+    headers : sequence of Header
+        Of the observation of each.
+    receiver : Receiver
+    """
+    flags = [split(str(row["rfi_flags"])) for row in rows]
+    usable = np.array([weight(tuple(f for f in own if f in BY_NAME)) > RFI for own in flags], dtype=np.bool_)
+    for row, one in zip(rows, repeated(places_of(rows, headers, receiver), usable), strict=True):
+        row["nseen"], row["chance"] = one.nseen, one.chance
 
 
 def raised(score: float, factor: float, expected: float) -> float:

@@ -16,7 +16,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Colum
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError
 from pulsar.io.fast import parse_name
-from pulsar.pipeline.again import alone, compare
+from pulsar.pipeline.again import alone, compare, compare_pulses
 from pulsar.searches.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.receiver import Receiver
@@ -58,8 +58,8 @@ def merge(
     Products whose times overlap are beams of one pointing: what they share is one source with its best beam and an
     interpolated position, or interference. Candidates of other times, and what was merged already, are compared by
     period, DM and direction: what chance would not put together is one source, led by its strongest row
-    (:mod:`pulsar.rank.again`). Every row names the observation from which it is; times of pulses count from the start
-    of that.
+    (:mod:`pulsar.rank.again`). Of single pulses the chance is stated (:mod:`pulsar.rank.repeaters`). Every row names
+    the observation from which it is; times of pulses count from the start of that.
 
     Parameters
     ----------
@@ -112,6 +112,8 @@ def merge(
         rows += _candidates(beams, receiver)
         pulses += _pulses(beams, receiver)
     rows = _seen_again(rows, receiver, config.sift.orbit)
+    bursts = [row.values for row in pulses]
+    compare_pulses(bursts, [r.run.observation_of(v) for r, v in zip(pulses, bursts, strict=True)], receiver)
     table, names = _table(rows, CANDIDATE_COLUMNS, "c")
     single, _ = _table(pulses, SINGLE_PULSE_COLUMNS, "p")
     for i, row in enumerate(rows):

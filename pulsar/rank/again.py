@@ -22,16 +22,12 @@ from numpy.typing import NDArray
 from scipy.special import gammainc
 
 from pulsar.rank.compare import MOST, SIMPLE
-from pulsar.rank.sightings import Sightings
-from pulsar.searches.beams import DM_SLACK
+from pulsar.rank.sightings import Places, Sightings
 
 #: Candidates that are farther apart than so many sigma are not one source: 1.6 % of the pairs of one source are.
 FAR: Final = 3.5
 #: What the same pulsar's barycentric period may differ by beside its errors and an orbit: glitches, old positions.
 STEADY: Final = 1e-6
-#: DMs differ by this part more than their errors say (4 sigma are DM_SLACK), and by as much at DM 0 [pc cm^-3].
-_DM_PART: Final = DM_SLACK / 4.0
-_DM_LEAST: Final = 0.1
 #: How the trials are shared among what may be asked: the same period without and with an orbit, a ratio likewise.
 _SHARES: Final = (0.55, 0.25, 0.15, 0.05)
 #: Widths with and without an orbit are two where their ratio is larger.
@@ -51,7 +47,7 @@ _SURELY: Final = 0.01
 _KEPT: Final = 0.5
 #: Ranges of log P (0.5 ms to 30 s) and of DM over which one candidate may lie, where nothing else is known.
 _LOG_RANGE: Final = 11.0
-_DM_RANGE: Final = 100.0
+DM_RANGE: Final = 100.0
 #: A chance is never said to be smaller.
 _TINY: Final = 1e-300
 
@@ -146,7 +142,7 @@ def see_again(found: Sightings, *, orbit: float = 1e-3, sidelobe: float = 0.1) -
     for i in compared.tolist():
         matches = sky.matches(i)
         if matches:
-            out[i].chance, out[i].matches = _together(found, matches)
+            out[i].chance, out[i].matches = together(found, matches)
     _join(found, compared, out)
     return out
 
@@ -199,33 +195,30 @@ class Density:
         return ((k - 1) / width + 1.0 / self._span) / (left + 1)
 
 
-class _Sky:
-    """All candidates that are compared, with their densities.
+class Field:
+    """All that are compared, by their places and DMs.
 
     Parameters
     ----------
-    found : Sightings
+    places : Places
     compared : ndarray of int64
         Those of it.
-    orbit : float
     """
 
-    def __init__(self, found: Sightings, compared: NDArray[np.int64], orbit: float) -> None:
-        self.found, self.orbit = found, orbit
-        self.period = found.period
+    def __init__(self, places: Places, compared: NDArray[np.int64]) -> None:
+        self.places = found = places
         by_dec = compared[np.argsort(found.dec[compared], kind="stable")]
         placed = np.isfinite(found.dec[by_dec]) & np.isfinite(found.ra[by_dec])
         self._placed, self._anywhere = by_dec[placed], by_dec[~placed]
         self._dec = found.dec[self._placed]
         self._widest = float(np.max(found.beam[compared], initial=0.0))
-        self._number = np.full(len(found), -1, dtype=np.int64)
-        self._number[compared] = np.arange(compared.size)
-        self._periods = Density(self.period[compared], _LOG_RANGE)
-        self._dms = Density(found.dm[compared], _DM_RANGE)
+        self.number = np.full(len(found), -1, dtype=np.int64)
+        self.number[compared] = np.arange(compared.size)
+        self.dms = Density(found.dm[compared], DM_RANGE)
 
     def near(self, i: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-        """Candidates of other times that may be in the same direction, and how far away they are."""
-        f = self.found
+        """Those of other times that may be in the same direction, and how far away they are in sigma, squared."""
+        f = self.places
         if np.isfinite(f.dec[i]) and np.isfinite(f.ra[i]):
             # Sigma of two beams: 0.6 of the wider one, at the most.
             reach = FAR * 0.61 * max(self._widest, float(f.beam[i]))
@@ -237,6 +230,24 @@ class _Sky:
         away = f.away(i, others)
         return others[away < FAR**2], away[away < FAR**2]
 
+
+class _Sky(Field):
+    """All candidates that are compared, with the density of their periods, too.
+
+    Parameters
+    ----------
+    found : Sightings
+    compared : ndarray of int64
+        Those of it.
+    orbit : float
+    """
+
+    def __init__(self, found: Sightings, compared: NDArray[np.int64], orbit: float) -> None:
+        super().__init__(found, compared)
+        self.found, self.orbit = found, orbit
+        self.period = found.period
+        self._periods = Density(self.period[compared], _LOG_RANGE)
+
     def matches(self, i: int) -> list[Match]:
         """What agrees with a candidate, with the number of unrelated ones that would."""
         f = self.found
@@ -246,8 +257,7 @@ class _Sky:
         errors = np.hypot(f.error[i], f.error[others])
         unknown = np.hypot(f.unknown[i], f.unknown[others])
         alone = np.sqrt(errors**2 + unknown**2 + STEADY**2)
-        own = _DM_PART * max(float(f.dm[i]), 0.0)
-        dms = np.sqrt(f.dm_err[i] ** 2 + f.dm_err[others] ** 2 + own**2 + _DM_LEAST**2)
+        dms = f.dm_spread(i, others)
         apart = self.period[others] - self.period[i]
         which = _nearest(apart)
         rest = apart - _LOG_RATIOS[which]
@@ -300,10 +310,10 @@ class _Sky:
 
         Without itself and those that may be the same source.
         """
-        without = self._number[np.append(matched, i)]
+        without = self.number[np.append(matched, i)]
         ratios = _LOG_RATIOS[[_UNITY]] if simple else np.delete(_LOG_RATIOS, _UNITY)
         periods = sum(self._periods.at(float(self.period[i] + shift), without) for shift in ratios)
-        return self._dms.at(float(self.found.dm[i]), without) * periods
+        return self.dms.at(float(self.found.dm[i]), without) * periods
 
 
 def _nearest(apart: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -313,8 +323,8 @@ def _nearest(apart: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.asarray(above - lower, dtype=np.int64)
 
 
-def _together(found: Sightings, matches: Sequence[Match]) -> tuple[float, list[Match]]:
-    """Chance of as many matches, as good, as speak best for a candidate; and these.
+def together(found: Places, matches: Sequence[Match]) -> tuple[float, list[Match]]:
+    """Chance of as many matches, as good, as speak best for a candidate, or a pulse; and these.
 
     Unrelated candidates that agree are a Poisson process in their expected number: k of them below the k-th's.
     """

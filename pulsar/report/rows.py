@@ -110,7 +110,7 @@ _PLACE: Final = (
     Field("dec_deg", "Dec", _angle("dec_deg", dms), "d:m:s"),
     Field("obs", "obs.", "d"),
 )
-#: ... and of candidates.
+#: ... and where other times were asked.
 _AGAIN: Final = (
     Field("nseen", "times", "d", keep=1),
     Field("chance", "chance", lambda r: number(r["chance"], ".1g")),
@@ -152,8 +152,8 @@ def fields(table: str, merged: bool) -> tuple[Field, ...]:
         return own
     rest = [f for f in own[2:] if f.key != "beam"]
     # Seven columns stay beside the numbers that tell a candidate.
-    when = [Field("mjd", "MJD", ".9f", "UTC")] if table == "pulses" else list(_AGAIN)
-    return (*own[:2], *rest[:5], *_PLACE, *when, *rest[5:])
+    when = [Field("mjd", "MJD", ".9f", "UTC")] if table == "pulses" else []
+    return (*own[:2], *rest[:5], *_PLACE, *when, *_AGAIN, *rest[5:])
 
 
 def headings(table: str, shown: Sequence[Field], several: bool) -> list[dict[str, Any]]:

@@ -164,8 +164,6 @@ def verdict(fold: Fold, row: Mapping[str, Any]) -> Lines:
     lines: Lines = []
     if row.get("known_source"):
         lines.append(("known source", str(row["known_source"])))
-    if row.get("nseen", 0) > 1:
-        lines.append(("seen again", f"{row['nseen']} times in all, by chance with {row['chance']:.1e}"))
     if finite(row.get("score")):
         stored = fold.extra.get("features")
         features: dict[str, Any] = stored if isinstance(stored, dict) else {}
@@ -177,6 +175,8 @@ def verdict(fold: Fold, row: Mapping[str, Any]) -> Lines:
 def judged(row: Mapping[str, Any]) -> Lines:
     """Names and values of the flags and links of a row, of candidates or single pulses."""
     lines: Lines = []
+    if row.get("nseen", 0) > 1:
+        lines.append(("seen again", f"{row['nseen']} times in all, by chance with {row['chance']:.1e}"))
     for flag in split(str(row.get("rfi_flags") or "")):
         lines.append(("flag", f"{flag}: {BY_NAME[flag].text}" if flag in BY_NAME else flag))
     if row.get("harmonic_of"):

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
-from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
+from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.data.header import Header
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import Run, read
@@ -18,6 +18,7 @@ from pulsar.pipeline.merge import merge
 from pulsar.pipeline.run import search
 from pulsar.report.page import write_report
 from pulsar.report.why import Asked, why
+from pulsar.report.words import judged
 from pulsar.sky.barycentre import motion_of
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
@@ -138,6 +139,50 @@ def test_the_tables_page_and_why_tell_it(nights: list[Path], tmp_path: Path) -> 
     told = "\n".join(why(read(out), Asked(freq=1.0 / PERIOD)))
     assert "seen at 2 times (chance " in told
     assert "seen at MJD 59000.00, 59040.00" in told
+
+
+def night_of_bursts(folder: Path, night: int) -> Path:
+    """A product with single pulses at any DM, one of a repeater, and one that is flagged."""
+    rng = np.random.default_rng(night)
+    own = header(night, 0)
+    pulses = empty_table(SINGLE_PULSE_COLUMNS, 12)
+    pulses["rank"] = np.arange(1, 13)
+    pulses["id"] = [f"p{i + 1:04d}" for i in range(12)]
+    pulses["time"] = rng.uniform(1.0, 500.0, 12)
+    pulses["dm"], pulses["dm_err"], pulses["width"] = rng.uniform(2.0, 100.0, 12), 0.4, 0.003
+    pulses["dm"][0], pulses["snr"], pulses["sigma"], pulses["score"] = 557.0 + 0.3 * night, 12.0, 9.0, 0.6
+    pulses["dm"][1], pulses["rfi_flags"][1] = 300.0, "narrow-band"
+    pulses["ra_deg"], pulses["dec_deg"], pulses["beam"], pulses["obs"] = own.ra_deg, own.dec_deg, 1, 0
+    path = folder / f"bursts_{night}.h5"
+    with ProductWriter(path) as writer:
+        writer.observation(own)
+        writer.candidates(empty_table(CANDIDATE_COLUMNS, 0))
+        writer.single_pulses(pulses)
+        writer.provenance(Provenance(("pulsar",), (), "", 1).record({"search": (1.0, 1.0)}))
+    return path
+
+
+def test_bursts_of_one_dm_and_direction_are_told_with_their_chance(tmp_path: Path) -> None:
+    out = tmp_path / "all.h5"
+    given = [str(night_of_bursts(tmp_path, night)) for night in range(3)]
+    result = CliRunner().invoke(app, ["sift", *given, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    rows = read(out).rows("single_pulses")
+    repeater = rows[np.abs(rows["dm"] - 557.0) < 1.0]
+    assert repeater["nseen"].tolist() == [3, 3, 3]
+    assert np.all(repeater["chance"] < 1e-3)
+    assert set(rows["nseen"][np.abs(rows["dm"] - 557.0) > 1.0]) == {1}
+    assert np.isnan(rows["chance"][rows["rfi_flags"] != ""]).all()
+    np.testing.assert_array_equal(rows["score"], np.float32(0.6))
+    shown = CliRunner().invoke(app, ["candidates", str(out), "--single-pulses"]).output.splitlines()
+    assert {"times", "chance"} <= set(shown[0].split())
+    # Merged again it says the same.
+    again = tmp_path / "again.h5"
+    assert CliRunner().invoke(app, ["sift", str(out), "--out", str(again)]).exit_code == 0
+    np.testing.assert_array_equal(read(again).rows("single_pulses")["chance"], rows["chance"])
+    assert ("seen again", f"3 times in all, by chance with {repeater['chance'][0]:.1e}") in judged(
+        {name: repeater[name][0].item() for name in repeater.dtype.names}
+    )
 
 
 def test_a_score_rises_by_what_chance_would_not_do_and_no_more() -> None:

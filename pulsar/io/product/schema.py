@@ -10,7 +10,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_P
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.4"
+FORMAT_VERSION: Final = "1.5"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -22,6 +22,7 @@ HISTORY: Final[dict[str, str]] = {
     "single pulses, nbeams of single pulses, obs of files and gaps; times of merged pulses count from their own start",
     "1.3": "edges, baseline, noise, clipped, why, wave and wave_step of rfi: a product's mask is a mask file's",
     "1.4": "nseen, chance and score_alone of candidates: what was seen at several times",
+    "1.5": "nseen and chance of single pulses",
 }
 
 GROUPS: Final[dict[str, str]] = {
