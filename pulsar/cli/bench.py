@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulsar.cli.console import note, out
+from pulsar.cli.console import check_picture, note, out
 from pulsar.cli.options import Debug, Json, Overwrite, Quiet
 from pulsar.cli.tables import print_table
 from pulsar.data.numbers import si
@@ -118,7 +118,7 @@ def command(
         raise typer.BadParameter("chooses for kernels: name them", param_hint=choice.given[0])
     for picture in (plot, roofline):
         if picture is not None:
-            _check_picture(picture, overwrite)
+            check_picture(picture, overwrite=overwrite)
     if save:
         _save(kernels, stages, as_json, quiet)
     elif compared is not None:
@@ -159,16 +159,6 @@ def _choice(nsamps: str | None, nchans: str | None, ndms: str | None, dtype: str
         numbers(ndms, "--ndms"),
         tuple(dict.fromkeys(types)),
     )
-
-
-def _check_picture(path: Path, overwrite: bool) -> None:
-    """Refuse a picture that could not be written, before minutes of measuring."""
-    from pulsar.errors import ConfigError
-    from pulsar.io.product.writer import check_output
-
-    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise ConfigError(f"{path}: expected a name that ends in .png, .pdf or .svg")
-    check_output(path, overwrite=overwrite)
 
 
 def _list(kernels: list[str], choice: "Choice", stages: bool, as_json: bool) -> None:

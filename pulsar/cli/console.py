@@ -33,6 +33,16 @@ def check_not_input(output: Path, files: Iterable[Path]) -> None:
         raise ConfigError(f"{output}: is the input itself: write to another file")
 
 
+def check_picture(path: Path, *, overwrite: bool = False) -> None:
+    """Refuse a picture that could not be written, before what it shows is made."""
+    from pulsar.errors import ConfigError
+    from pulsar.io.product.writer import check_output
+
+    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise ConfigError(f"{path}: expected a name that ends in .png, .pdf or .svg")
+    check_output(path, overwrite=overwrite)
+
+
 def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
     """Write a text file whole or not at all, never over an existing one unasked."""
     write_bytes(path, text.encode(), overwrite=overwrite)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsar.cli.console import duration, error, out
+from pulsar.cli.console import check_picture, duration, error, out
 from pulsar.cli.options import (
     AccelMax,
     Beams,
@@ -22,6 +22,7 @@ from pulsar.cli.options import (
     NoFFT,
     NoSinglePulse,
     Overlap,
+    Overwrite,
     Preset,
     Segment,
     Sets,
@@ -36,6 +37,10 @@ from pulsar.cli.tables import print_table
 OptionalFiles = Annotated[
     list[Path] | None,
     typer.Argument(metavar="FILE...", help="Files of one observation, in any format that is read.", show_default=False),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="PNG", help="Draw the DM plan: smearing and steps over DM.", show_default=False),
 ]
 SurveyFile = Annotated[
     Path | None,
@@ -66,13 +71,19 @@ def command(
     beams: Beams = None,
     segment: Segment = None,
     overlap: Overlap = 0.5,
+    plot: Plot = None,
     as_json: Json = False,
+    overwrite: Overwrite = False,
     _debug: Debug = False,
 ) -> None:
     """Show the DM plan with its smearing, the number of trials, memory, scratch space and expected time."""
     if (survey is None) == (not files):
         raise typer.BadParameter("give the files of an observation, or --survey FILE.toml", param_hint="FILE...")
+    if plot is not None:
+        check_picture(plot, overwrite=overwrite)
     if survey is not None:
+        if plot is not None:
+            raise typer.BadParameter("draws the plan of one observation: give its files", param_hint="--plot")
         _survey(survey, as_json)
         return
     files = files or []
@@ -90,6 +101,8 @@ def command(
     from pulsar.pipeline.plan import dry_run
 
     if beams is not None or segment is not None or several_pointings(files):
+        if plot is not None:
+            raise typer.BadParameter("draws the plan of one observation: give its files", param_hint="--plot")
         _night(files, settings, beams, segment, overlap, as_json)
         return
     obs = open_observation(*files, config=settings.input)
@@ -97,6 +110,8 @@ def command(
         run_plan = dry_run(obs, settings)
     finally:
         obs.close()
+    if plot is not None:
+        _draw(run_plan, obs.header, plot)
     if as_json:
         out(json.dumps(plain(run_plan), indent=2))
         return
@@ -108,6 +123,17 @@ def command(
         f"expected {run_plan.rated}: "
         + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items())
     )
+
+
+def _draw(run_plan: Any, header: Any, path: Path) -> None:
+    """The picture of a DM plan."""
+    from pulsar.errors import ConfigError
+    from pulsar.report.figure import save
+    from pulsar.report.plan import plot_plan
+
+    if run_plan.dm is None:
+        raise ConfigError("--plot: a dedispersed series has no DM plan")
+    save(plot_plan(run_plan.dm, header), path)
 
 
 def _survey(path: Path, as_json: bool) -> None:

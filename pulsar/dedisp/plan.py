@@ -123,6 +123,22 @@ class DMStage:
         """Size of the series, int16."""
         return 2 * self.ndms * self.nsamps
 
+    def parts(self) -> dict[str, NDArray[np.float64]]:
+        """Smearing at every trial [s], shape (ndms,), by the names of the fields of `Smearing` and "total"."""
+        low, high = self.smearing, self.smearing_high
+        channel = np.interp(self.dms, [low.dm, high.dm], [low.channel, high.channel])
+        # To the next trial; the last as the one before.
+        steps = np.append(self.steps, self.steps[-1:]) if self.ndms > 1 else np.ones(1)
+        found = {
+            "channel": channel,
+            "sampling": np.full(self.ndms, low.sampling),
+            "step": low.step * steps / steps[0],
+            "arrival": np.full(self.ndms, low.arrival),
+            "width": np.full(self.ndms, low.width),
+        }
+        total = np.sqrt(np.sum(np.square(list(found.values())), axis=0))
+        return found | {"best": np.sqrt(low.best**2 - low.channel**2 + channel**2), "total": total}
+
     def part(self, first: int, last: int) -> "DMStage":
         """The trials `first` to `last` - 1 alone."""
         return DMStage(

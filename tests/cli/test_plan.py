@@ -40,6 +40,22 @@ def test_a_folder_is_planned_as_it_would_be_searched(night: Path) -> None:
     assert run("plan", night, *options, "--beams", "1,5")[1].splitlines()[3].startswith("2 searches")
 
 
+def test_the_dm_plan_is_drawn(night: Path, tmp_path: Path) -> None:
+    file = night / "SRC_tracking-M02_0001.fits"
+    picture = tmp_path / "plan.svg"
+    code, _, err = run("plan", file, "--dm", 0, 2000, "--threads", 1, "--memory", "2GiB", "--plot", picture)
+    assert code == 0, err
+    text = picture.read_text()
+    for told in ("all together", "best possible", "in the channels", "DM step", "smearing [ms]"):
+        assert f"<!-- {told} -->" in text
+    assert "exists already" in run("plan", file, "--plot", picture)[2]
+    for args in ((night,), (file, "--segment", 1)):
+        code, _, err = run("plan", *args, "--plot", tmp_path / "other.png")
+        assert (code, "draws the plan of one observation" in err) == (2, True)
+    assert "ends in .png" in run("plan", file, "--plot", tmp_path / "plan.jpg")[2]
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.svg"]
+
+
 def test_what_cannot_be_searched_is_told(night: Path) -> None:
     code, out, err = run("plan", night, "--dm", 90000, 100000)
     assert code == 2

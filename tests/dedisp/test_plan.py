@@ -181,3 +181,16 @@ def test_estimate():
         assert a.nbytes == stage.nbytes == 2 * stage.ndms * stage.nsamps
         assert a.cpu_seconds > 0
     assert sum(b.adds for b in brute) == pytest.approx(sum(s.ndms * s.nsamps * 255 for s in plan.stages))
+
+
+def test_the_parts_of_a_stage_are_those_of_its_ends() -> None:
+    header = Header(nchans=256, nsamps=1 << 20, tsamp=1e-4, fch1=1500.0, foff=-2.0, tstart=59000.0)
+    plan = make_plan(header, DedispConfig(dm_hi=3000.0))
+    assert len(plan.stages) > 1
+    for stage in plan.stages:
+        parts = stage.parts()
+        for place, end in ((0, stage.smearing), (-1, stage.smearing_high)):
+            for name in ("channel", "sampling", "arrival", "width", "best"):
+                assert parts[name][place] == pytest.approx(getattr(end, name), rel=1e-9)
+        assert parts["total"][0] == pytest.approx(stage.smearing.total, rel=1e-9)
+        assert np.all(parts["total"][:-1] <= (1.0 + plan.tolerance) * parts["best"][:-1] * 1.001)
