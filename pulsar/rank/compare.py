@@ -33,10 +33,10 @@ CHANCE_SNR = 5.0
 #: Largest multiple and divisor.
 NEAR_MULTIPLE = 64
 NEAR_DIVISOR = 2
-#: DMs of most pulsars of a sky spread over this [pc cm^-3] (the middle half of the known ones: 60 to 300).
-DMS = 240.0
 #: Errors within which DMs, and frequencies, agree.
 AGREE_SIGMA = 4.0
+#: ... and within which they do where they are of one source: one in 370 is farther off.
+ALIKE_SIGMA = 3.0
 #: Integers of the ratios among which the period is chosen by folding.
 SIMPLE = 4
 #: Least S/N of a fold at the true period, of that at another one; of that at half of it. Two equal pulses, which are
@@ -132,10 +132,14 @@ def one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
     return sky.freqs.size < 2 or abs(one.dm - other.dm) <= AGREE_SIGMA * error
 
 
-def shared_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
-    """Whether the refined DMs agree so well that two pulsars hardly ever would: then they are of one source."""
-    error = AGREE_SIGMA * float(np.hypot(one.dm_err, other.dm_err))
-    return sky.freqs.size > 1 and abs(one.dm - other.dm) <= error and 2.0 * error < CHANCE * DMS
+def commensurate(one: Candidate, m: int, other: Candidate, n: int, sky: Sky) -> bool:
+    """Whether refined frequencies are m and n times one, and the DMs one, as near as their errors tell.
+
+    Harmonics of one source are. Two pulsars may be, by chance, within the fraction of a bin in which their powers fall
+    together in sums; within the errors it takes a smaller one.
+    """
+    error = ALIKE_SIGMA * float(np.hypot(one.freq_err / m, other.freq_err / n))
+    return one_dm(one, other, sky) and abs(one.freq / m - other.freq / n) <= error
 
 
 def too_strong(one: Candidate, owner: Candidate) -> bool:
@@ -219,11 +223,11 @@ def near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
     return False
 
 
-def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
+def unexplained(one: Candidate, combs: Sequence[Comb], *, wave: float = SPARE) -> float:
     """Significance [sigma] of those harmonics of a fold in which other candidates leave next to nothing.
 
     They must be more than one wave at a multiple of this frequency, such as a drift of the level may happen to be: the
-    strongest of them, but the fundamental, counts no more than SPARE.
+    strongest of them, but the fundamental, counts no more than `wave`.
 
     Parameters
     ----------
@@ -231,6 +235,8 @@ def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
         With a fold.
     combs : sequence of Comb
         Of the others.
+    wave : float
+        [sigma]
     """
     fold = one.fold
     if fold is None:
@@ -241,10 +247,10 @@ def unexplained(one: Candidate, combs: Sequence[Comb]) -> float:
     parts = np.fft.rfft(even.time_phase.astype(np.float64), axis=1)
     # The highest harmonic has no defined phase.
     number = number[number < parts.shape[1] - 1]
-    if found <= SPARE or number.size == 0:
+    if found <= wave or number.size == 0:
         return found
     strongest = int(number[np.argmax(np.abs(parts.sum(axis=0)[number]))])
-    return found if strongest == 1 else min(found, coherent_sigma(even, number[number != strongest]) + SPARE)
+    return found if strongest == 1 else min(found, coherent_sigma(even, number[number != strongest]) + wave)
 
 
 def needs_all(one: Candidate, multiple: int, combs: Sequence[Comb]) -> bool:

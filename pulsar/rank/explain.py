@@ -27,6 +27,7 @@ from pulsar.rank.compare import (
     SIMPLE,
     UNEXPLAINED,
     Sky,
+    commensurate,
     enough,
     leaves,
     left_sigma,
@@ -35,7 +36,6 @@ from pulsar.rank.compare import (
     needs_all,
     nharm_of,
     one_dm,
-    shared_dm,
     shares,
     shows_better,
     simple_ratio,
@@ -200,16 +200,22 @@ def _made_of_others(
             if max(d + 1, 2) <= multiple <= MOST and off <= max(error, SAME_BINS / sky.tobs):
                 others[k] = multiple
                 break
-    pairs = [(k, m) for k in others for m in others if others[k] % others[m] and others[m] % others[k]]
-    if one.fold is None or all(shared_dm(folded[k], folded[m], sky) for k, m in pairs):
+    if one.fold is None:
         return False
     nharm = nharm_of(one.fold)
-    power = np.sum([expected_harmonics(combs[k], one.fold, nharm) for k in others], axis=0)
+    left = {k: expected_harmonics(combs[k], one.fold, nharm) for k in others}
+    # What leaves less than would be significant makes nothing.
+    able = [k for k in others if FACTOR * float(left[k].sum()) > 0.5 * UNEXPLAINED**2]
+    pairs = [(k, m) for k in able for m in able if others[k] % others[m] and others[m] % others[k]]
+    if all(commensurate(folded[k], others[k], folded[m], others[m], sky) for k, m in pairs):
+        return False
+    power = np.sum(list(left.values()), axis=0)
     if FACTOR * float(power.sum()) < ACCOUNTS * 0.5 * one.snr**2:
         return False
     share = shares(one.fold, nharm)
     quiet = float(share[FACTOR * power < 1.0].sum() / max(share.sum(), 1e-300))
-    return bool(unexplained(one, [combs[k] for k in others]) < one.snr * np.sqrt(quiet) - UNEXPLAINED)
+    found = unexplained(one, [combs[k] for k in others], wave=np.inf)
+    return bool(found < one.snr * np.sqrt(quiet) - UNEXPLAINED)
 
 
 def _comb(candidate: Candidate, sky: Sky) -> Comb:
@@ -412,17 +418,19 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
     """Which of the folds of a source shows its period, and which one cannot be excluded.
 
     Where none is known to need its harmonics it is the one with the highest S/N: at a multiple of the period there is
-    one of several pulses in a box, at a part of it all but noise is spread. Where a longer one cannot be excluded, and
-    its detection is the surer, it is that: a search of twice the period sums as much noise again.
+    one of several pulses in a box, at a part of it all but noise is spread. Where a longer one cannot be excluded it is
+    that if its detection is the surer (a search of twice the period sums as much noise again), or its S/N the higher
+    (two equal pulses have 0.71 of it).
     """
     folds = [one.fold for one in family if one.fold is not None]
     choice = choose_period([steady(fold) for fold in folds])
     if float(choice.evidence.max()) < DOUBT:
         return int(np.argmax([fold.snr for fold in folds])), None
     chosen, other = choice.index, choice.alternative
-    longer = other is not None and folds[other].after.freq < folds[chosen].after.freq
-    if other is not None and longer and family[other].group.sigma > family[chosen].group.sigma + ALIKE:
-        return other, chosen
+    if other is not None and folds[other].after.freq < folds[chosen].after.freq:
+        surer = family[other].group.sigma > family[chosen].group.sigma + ALIKE
+        if surer or folds[other].snr > folds[chosen].snr:
+            return other, chosen
     return chosen, other
 
 

@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from reference.detections import make_group
+from reference.detections import TOBS, make_group
 from reference.sources import NBINS, SKY, Source, at_sigma, parents
 
-from pulsar.rank.compare import SAME_BINS, UNEXPLAINED, may_be_period, shared_dm, shares, unexplained
+from pulsar.rank.compare import SAME_BINS, UNEXPLAINED, commensurate, may_be_period, shares, unexplained
 from pulsar.rank.explain import explain
 from pulsar.rank.lines import comb_of
 
@@ -45,27 +45,25 @@ def test_one_wave_is_no_source_at_a_part_of_its_frequency(amplitude, stands):
     assert unexplained(wide, []) > UNEXPLAINED
 
 
-@pytest.mark.parametrize(("sigma", "listed"), [(9.0, "long"), (4.0, "half")])
-def test_a_longer_period_that_is_not_excluded_and_the_surer_is_the_period(sigma, listed):
-    """Odd harmonics of 2.4 sigma: the folds leave it open, the detections do not."""
+@pytest.mark.parametrize(("sigma", "snr", "listed"), [(9.0, 11.0, "long"), (4.0, 14.5, "long"), (4.0, 11.0, "half")])
+def test_a_longer_period_that_is_not_excluded_is_the_period_if_more_speaks_for_it(sigma, snr, listed):
+    """Odd harmonics of 2.4 sigma leave it open: a surer detection, or a higher S/N, does not."""
     pulsar, odd = Source(4.0, snr=14.0, fwhm=0.1), Source(2.0, snr=1.0, fwhm=0.1)
     at = np.arange(NBINS)
     profile = pulsar.fold().profile[2 * at % NBINS] + 5.5 * odd.fold().profile
-    long = candidate(Source(2.0, snr=14.5, fwhm=0.05), "long", sigma=sigma, profile=profile)
+    long = candidate(Source(2.0, snr=snr, fwhm=0.05), "long", sigma=sigma, profile=profile)
     half = candidate(pulsar, "half", sigma=6.0)
     told = parents(explain([long, half], [], SKY))
     assert [uid for uid, (parent, _) in told.items() if not parent] == [listed]
 
 
-@pytest.mark.parametrize(("apart", "alike"), [(0.1, True), (0.5, False)])
-def test_pulsars_of_one_dm_within_small_errors_are_one(apart, alike):
+@pytest.mark.parametrize(("bins", "dm", "alike"), [(0.001, 0.05, True), (0.01, 0.05, False), (0.001, 0.5, False)])
+def test_multiples_of_one_frequency_within_errors_are_of_one_source(bins, dm, alike):
     one, other = candidate(Source(2.0), "one"), candidate(Source(3.0), "other")
-    moved = dataclasses.replace(other.fold.after, dm=other.fold.after.dm + apart)
+    after = other.fold.after
+    moved = dataclasses.replace(after, freq=after.freq + bins / TOBS, dm=after.dm + dm)
     other = dataclasses.replace(other, fold=dataclasses.replace(other.fold, after=moved))
-    assert shared_dm(one, other, SKY) is alike
-    # Where errors are as large as the DMs of a sky agreement tells nothing.
-    unknown = dataclasses.replace(one, fold=dataclasses.replace(one.fold, dm_err=5.0))
-    assert shared_dm(unknown, other, SKY) is False
+    assert commensurate(one, 2, other, 3, SKY) is alike
 
 
 def test_harmonics_that_were_left_out_or_drown_have_no_share():
