@@ -124,6 +124,8 @@ def run(
     from pulsar.batch.drive import Request, run_batch
     from pulsar.config.size import parse_size
 
+    if memory is not None:
+        parse_size(memory, "--memory")
     request = Request(
         engine=engine,
         cores=cores or 0,
@@ -131,7 +133,7 @@ def run(
         threads=threads or 0,
         retries=retries,
         time_limit=time_limit or 0.0,
-        memory_limit=(parse_size(memory_limit) or 0) if memory_limit else 0,
+        memory_limit=(parse_size(memory_limit, "--memory-limit") or 0) if memory_limit else 0,
         io_slots=io_slots,
         stage_in=str(stage_in.absolute()) if stage_in is not None else "",
         sets=tuple(sets or ()),

@@ -170,7 +170,9 @@ def expected(field: FieldInfo) -> str:
         for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
             bound = getattr(constraint, attribute, None)
             if bound is not None:
-                bounds.append(f"{sign} {bound:g}")
+                bounds.append(f"{sign} {bound if isinstance(bound, int) else format(bound, 'g')}")
+        if getattr(constraint, "pattern", None):
+            words = f"a text such as {field.default}"
     return words + (" " + " and ".join(bounds) if bounds else "") + (", may be unset" if optional else "")
 
 
@@ -190,6 +192,30 @@ def _section_fields(field: FieldInfo) -> dict[str, FieldInfo]:
     return fields
 
 
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What it should be, in words.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(read_bytes(path, what).decode("utf-8"))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    except DataError as error:
+        raise ConfigError(str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: cannot be read as {what}: {error}") from error
+
+
 def _merge_source(given: _Given, source: str | Path) -> None:
     path = Path(source)
     known = presets()
@@ -199,12 +225,7 @@ def _merge_source(given: _Given, source: str | Path) -> None:
         near = difflib.get_close_matches(str(source), known, n=1, cutoff=0.4)
         hint = f"; did you mean the preset {near[0]!r}?" if near else ""
         raise ConfigError(f"{source}: neither a file nor a preset ({', '.join(known)}){hint}")
-    try:
-        content = tomllib.loads(read_bytes(path, "a configuration").decode("utf-8"))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    except (DataError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a configuration: {error}") from error
+    content = read_toml(path, "a configuration")
     base = content.pop("preset", None)
     if base is not None:
         if not isinstance(base, str) or base not in known:
@@ -259,12 +280,13 @@ def _validate(given: _Given) -> Config:
                 where = origin[f"{section}.{key}"]
                 wrong.append(f"{where}: {section}.{key} = {bad[0]}: expected {expected(field)}, finite")
                 del entries[key]
-    memory = values.get("run", {}).get("memory")
-    try:
-        if isinstance(memory, str):
-            parse_size(memory)
-    except ConfigError as error:
-        wrong.append(str(error))
+    for section in ("run", "batch"):
+        memory = values.get(section, {}).get("memory")
+        try:
+            if isinstance(memory, str):
+                parse_size(memory, f"{section}.memory")
+        except ConfigError as error:
+            wrong.append(f"{origin[f'{section}.memory']}: {error}")
     try:
         config = Config.model_validate(values)
     except ValidationError as error:

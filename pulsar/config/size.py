@@ -13,25 +13,37 @@ for _power, _letter in enumerate("kmgt", start=1):
 
 #: Below this nothing sensible can be done [byte].
 SMALLEST = 64 * 1024**2
+#: More than any node has; beyond it sizes are slips of the keyboard [byte].
+LARGEST = 2.0**50
 
 
-def parse_size(text: str) -> int | None:
+def parse_size(text: str, name: str = "run.memory", such_as: str = "4GiB, 512MB or auto") -> int | None:
     """Bytes in a size such as ``4GiB``, ``1.5 GB`` or ``800M`` (M = MiB); None for ``auto``.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+        The setting or option, for the message.
+    such_as : str
+        What may stand there, for the message.
 
     Raises
     ------
     ConfigError
-        The text is no size, or less than 64 MiB.
+        The text is no size, less than 64 MiB or more than 1 PiB.
     """
     if text.strip().lower() == "auto":
         return None
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)\s*", text)
     if match is None or match[2].lower() not in _UNITS:
-        raise ConfigError(f"run.memory = {text!r}: expected a size such as 4GiB, 512MB or auto")
-    size = int(float(match[1]) * _UNITS[match[2].lower()])
+        raise ConfigError(f"{name} = {text!r}: expected a size such as {such_as}")
+    size = float(match[1]) * _UNITS[match[2].lower()]
     if size < SMALLEST:
-        raise ConfigError(f"run.memory = {text!r}: expected at least 64MiB (is the unit missing?)")
-    return size
+        raise ConfigError(f"{name} = {text!r}: expected at least 64MiB (is the unit missing?)")
+    if size > LARGEST:
+        raise ConfigError(f"{name} = {text!r}: expected at most 1024TiB")
+    return int(size)
 
 
 def free_memory() -> int:

@@ -1,41 +1,41 @@
 """What a survey observes and what it is searched with, for ``pulsar plan --survey``."""
 
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pulsar.config.load import expected
+from pulsar.config.load import expected, read_toml
 from pulsar.config.model import Section
 from pulsar.config.size import parse_size
+from pulsar.data.header import HIGHEST_FREQ, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP
 from pulsar.errors import ConfigError
 
 
 class ObservingConfig(Section):
     """What is observed."""
 
-    beams: Annotated[int, Field(ge=1, description="beams that record at a time")] = 1
-    hours: Annotated[float, Field(gt=0, description="of observing, in all [h]")]
-    hours_per_day: Annotated[float, Field(gt=0, le=24, description="of observing in a day [h]")] = 24.0
-    length: Annotated[float, Field(gt=0, description="that is searched at a time: a pointing or a segment [s]")]
+    beams: Annotated[int, Field(ge=1, le=10_000, description="beams that record at a time")] = 1
+    hours: Annotated[float, Field(gt=0, le=1e6, description="of observing, in all [h]")]
+    hours_per_day: Annotated[float, Field(ge=0.01, le=24, description="of observing in a day [h]")] = 24.0
+    length: Annotated[float, Field(gt=0, le=1e7, description="that is searched at a time: a pointing or a segment [s]")]
     overlap: Annotated[
-        float, Field(ge=0, lt=1, description="of neighbouring segments, as a fraction of their length")
+        float, Field(ge=0, le=0.99, description="of neighbouring segments, as a fraction of their length")
     ] = 0.0
 
 
 class BandConfig(Section):
     """What a beam records."""
 
-    low: Annotated[float, Field(gt=0, description="lower edge of the band [MHz]")]
-    high: Annotated[float, Field(gt=0, description="upper edge of the band [MHz]")]
-    nchans: Annotated[int, Field(ge=2, description="channels")]
-    tsamp: Annotated[float, Field(gt=0, description="sampling time [s]")]
+    low: Annotated[float, Field(ge=1, le=HIGHEST_FREQ, description="lower edge of the band [MHz]")]
+    high: Annotated[float, Field(ge=1, le=HIGHEST_FREQ, description="upper edge of the band [MHz]")]
+    nchans: Annotated[int, Field(ge=2, le=MOST_CHANNELS, description="channels")]
+    tsamp: Annotated[float, Field(ge=SHORTEST_TSAMP, le=LONGEST_TSAMP, description="sampling time [s]")]
     nbits: Annotated[int, Field(ge=1, le=32, description="bits a sample")] = 8
     npol: Annotated[int, Field(ge=1, le=4, description="polarisations stored")] = 1
 
     @model_validator(mode="after")
-    def _ordered(self) -> "BandConfig":
+    def _ordered(self) -> Self:
         if self.low >= self.high:
             raise ValueError(f"low {self.low:g} MHz is not below high {self.high:g} MHz: swap them")
         return self
@@ -51,22 +51,28 @@ class SearchedConfig(Section):
 class MachineConfig(Section):
     """What it is searched on."""
 
-    nodes: Annotated[int, Field(ge=1, description="nodes")] = 1
-    cores: Annotated[int, Field(ge=1, description="cores of a node")]
+    nodes: Annotated[int, Field(ge=1, le=1_000_000, description="nodes")] = 1
+    cores: Annotated[int, Field(ge=1, le=100_000, description="cores of a node")]
     memory: Annotated[str, Field(description="of a node that searches may take, such as 256GB")]
     threads: Annotated[
-        int | None, Field(ge=1, description="threads of one search; default: as many as keep up best")
+        int | None, Field(ge=1, le=100_000, description="threads of one search; default: as many as keep up best")
     ] = None
     storage: Annotated[
-        float, Field(gt=0, description="rate at which all nodes together read the shared storage [GB/s]")
+        float, Field(ge=1e-6, le=1e6, description="rate at which all nodes together read the shared storage [GB/s]")
     ] = 1.0
     stage_in: Annotated[
         bool, Field(description="files are copied to a local disk first, and read from storage once")
     ] = False
     shared_speed: Annotated[
         float,
-        Field(gt=0, le=1, description="speed of a core when all are busy, over that of one alone"),
+        Field(ge=0.01, le=1, description="speed of a core when all are busy, over that of one alone"),
     ] = 1.0
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.threads is not None and self.threads > self.cores:
+            raise ValueError(f"{self.threads} threads of one search are more than the {self.cores} cores of a node")
+        return self
 
 
 class Survey(Section):
@@ -93,23 +99,17 @@ def load_survey(path: str | Path) -> Survey:
         It cannot be read, a key is unknown or missing, or a value is out of bounds: all that is wrong, a line each.
     """
     path = Path(path)
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a survey: {error}") from error
+    content = read_toml(path, "the description of a survey")
     try:
         survey = Survey.model_validate(content)
     except ValidationError as error:
         raise ConfigError("\n".join(_explain(path, dict(e)) for e in error.errors())) from error
     try:
-        if parse_size(survey.machine.memory) is None:
-            raise ConfigError("auto means nothing for another machine")
+        size = parse_size(survey.machine.memory, "machine.memory", "256GB")
     except ConfigError as error:
-        raise ConfigError(
-            f"{path}: machine.memory = {survey.machine.memory!r}: expected a size such as 256GB"
-        ) from error
+        raise ConfigError(f"{path}: {error}") from error
+    if size is None:
+        raise ConfigError(f"{path}: machine.memory = 'auto' means nothing for another machine: give a size, as 256GB")
     return survey
 
 
@@ -125,6 +125,8 @@ def _explain(path: Path, error: dict[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
         known = Survey.model_fields if field is None else getattr(field.annotation, "model_fields", {})
         return f"{path}: {name} is no setting of a survey; known are {', '.join(known)}"
-    if error["type"] == "value_error" or about is None or inner is None:
+    if error["type"] == "model_type":
+        return f"{path}: {name} = {error['input']!r}: expected a section, [{name}]"
+    if error["type"] == "value_error" or about is None:
         return f"{path}: [{name}] {str(error['msg']).removeprefix('Value error, ')}"
-    return f"{path}: {name} = {error['input']!r}: expected {expected(inner)} ({inner.description})"
+    return f"{path}: {name} = {error['input']!r}: expected {expected(about)} ({about.description})"

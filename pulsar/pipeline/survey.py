@@ -1,6 +1,7 @@
 """What it takes to search a survey: cores, memory, storage, and whether the search keeps up with the observing."""
 
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from pulsar.config.load import load_config
 from pulsar.config.size import parse_size
 from pulsar.config.survey import Survey
 from pulsar.data.header import Header
+from pulsar.dedisp.plan import MIN_SAMPLES
 from pulsar.errors import ConfigError
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline.plan import RunPlan, dry_run
@@ -16,6 +18,8 @@ from pulsar.pipeline.room import BASE_MEMORY
 #: Bytes of a product and of each candidate in it that is folded with the default bins: 100 of them are 1.5 MB.
 PRODUCT_BYTES = 2.0e5
 CANDIDATE_BYTES = 1.3e4
+#: Samples that are searched at a time: ten days of 49 us, more than anybody has.
+MOST_SAMPLES: Final = 1 << 34
 
 
 @dataclass(frozen=True)
@@ -102,9 +106,16 @@ def plan_survey(survey: Survey) -> SurveyPlan:
     Raises
     ------
     ConfigError
-        The settings of the search are wrong, or a node has too little memory for one search.
+        The settings of the search are wrong, a unit has too few samples or too many, or a node has too little memory
+        for one search.
     """
     machine = survey.machine
+    nsamps = survey.observing.length / survey.band.tsamp
+    if not MIN_SAMPLES <= nsamps <= MOST_SAMPLES:
+        raise ConfigError(
+            f"{survey.name}: observing.length / band.tsamp = {nsamps:.4g} samples that are searched at a time: "
+            f"expected {MIN_SAMPLES} to {MOST_SAMPLES}"
+        )
     if machine.threads is not None:
         return _planned(survey, machine.threads)
     best: SurveyPlan | None = None

@@ -103,9 +103,19 @@ def test_the_command_line(tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("tsamp = 1e-3", "tsam = 1e-3", ["band.tsamp is missing: sampling time [s]", "band.tsam is no setting"]),
-        ("cores = 4", "cores = 0", ["machine.cores = 0: expected an integer >= 1 (cores of a node)"]),
+        ("cores = 4", "cores = 0", ["machine.cores = 0: expected an integer >= 1 and <= 100000 (cores of a node)"]),
         ("low = 1250.0", "low = 1650.0", ["[band] low 1650 MHz is not below high 1550 MHz"]),
         ('memory = "8GB"', 'memory = "much"', ["machine.memory = 'much': expected a size such as 256GB"]),
+        ('memory = "8GB"', 'memory = "auto"', ["machine.memory = 'auto' means nothing for another machine"]),
+        ("cores = 4", "cores = 4\nthreads = 8", ["[machine] 8 threads of one search are more than the 4 cores"]),
+        ("cores = 4", "cores = 99999999999999999999", ["expected an integer >= 1 and <= 100000 (cores of a node)"]),
+        ("hours = 10", "hours = 1e300", ["observing.hours = 1e+300: expected a number > 0 and <= 1e+06"]),
+        ("hours = 10", "hours = nan", ["observing.hours = nan: expected a number > 0"]),
+        ("length = 30.0", "length = 1e-300", ["observing.length / band.tsamp = 1e-297 samples"]),
+        ("tsamp = 1e-3", "tsamp = 1e-9", ["observing.length / band.tsamp = 3e+10 samples"]),
+        ("tsamp = 1e-3", "tsamp = 1e-300", ["band.tsamp = 1e-300: expected a number >= 1e-09"]),
+        ('name = "a survey"', "name = 3", ["name = 3: expected a text (for the headline)"]),
+        ('name = "a survey"', "machine = " + 5000 * "[", ["not valid TOML"]),
         ("[machine]", "[machin]", ["machine is missing", "machin is no setting of a survey"]),
         ("[band]", "[band", ["not valid TOML"]),
         ("dm_hi=50", "dm_hie=50", ["dm_hie"]),
@@ -132,9 +142,15 @@ def test_files_or_a_survey(tmp_path: Path) -> None:
         result = CliRunner().invoke(app, args)
         assert result.exit_code == 2
         assert "--survey" in result.stderr
-    result = CliRunner().invoke(app, ["plan", "--survey", str(tmp_path / "none.toml")])
+    none = tmp_path / "none.toml"
+    for path, words in ((none, "no such file: expected the description of a survey"), (tmp_path, "is a folder")):
+        result = CliRunner().invoke(app, ["plan", "--survey", str(path)])
+        assert result.exit_code == 2
+        assert f"{path}: {words}" in result.stderr
+    none.write_bytes(b"\xff\xfe")
+    result = CliRunner().invoke(app, ["plan", "--survey", str(none)])
     assert result.exit_code == 2
-    assert "cannot be read as a survey" in result.stderr
+    assert f"{none}: cannot be read as the description of a survey" in result.stderr
 
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "fast-survey.md"
