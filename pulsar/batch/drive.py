@@ -13,7 +13,7 @@ from pulsar.batch.local import Room
 from pulsar.batch.records import Record, again, set_aside
 from pulsar.batch.staging import sweep
 from pulsar.batch.unit import Options
-from pulsar.batch.units import Batch, Unit, read_batch, record_file, same_results, settings_file
+from pulsar.batch.units import Batch, Unit, load_settings, read_batch, record_file, same_results
 from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
 from pulsar.config.threads import usable_cores
@@ -156,9 +156,7 @@ def settings(batch: Batch, request: Request) -> Config:
     ConfigError
         Something else than `batch` and `run` would be changed.
     """
-    from pulsar.config.load import load_config
-
-    config = load_config(settings_file(batch.folder), request.sets)
+    config = load_settings(batch.folder, request.sets)
     if same_results(config) != same_results(batch.config):
         raise ConfigError(
             f"{batch.folder}: only settings of [batch] and [run] can be changed when it runs: what results depend on "

@@ -18,7 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pulsar.batch.records import MOST_TOLD, Record, write_record
-from pulsar.batch.units import Unit, input_bytes, log_file, product, settings_file
+from pulsar.batch.units import Unit, input_bytes, load_settings, log_file, product
 from pulsar.data.locks import FileLock, Slots
 from pulsar.errors import ConfigError, DataError
 
@@ -123,12 +123,11 @@ def _same_inputs(unit: Unit) -> None:
 def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
     """Search the inputs, or their copies on a local disk."""
     from pulsar.batch.staging import stage_root, staged
-    from pulsar.config.load import load_config
     from pulsar.pipeline.progress import Progress
     from pulsar.pipeline.run import search
 
     _same_inputs(unit)
-    config = unit.config(load_config(settings_file(folder)))
+    config = unit.config(load_settings(folder))
     given = {"threads": request["threads"], "memory": str(request["memory"]), "scratch": request["scratch"]}
     run = config.run.model_copy(update=given)
     config = config.model_copy(update={"run": run})

@@ -1,5 +1,6 @@
 """What a batch has to do: one line for each unit, in a folder that holds all of it."""
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -105,14 +106,37 @@ class Batch:
         ConfigError
             The file is missing, or has been changed into something that makes no sense.
         """
-        from pulsar.config.load import load_config
-
-        return load_config(settings_file(self.folder))
+        return load_settings(self.folder)
 
 
 def settings_file(folder: Path) -> Path:
     """Where the settings of a batch are."""
     return folder / "config.toml"
+
+
+def load_settings(folder: Path, sets: Sequence[str] = ()) -> Config:
+    """The settings of the batch in a folder.
+
+    Parameters
+    ----------
+    folder : Path
+    sets : sequence of str
+        Changes, ``section.key=value``.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, or what it or a change says makes no sense.
+    """
+    from pulsar.config.load import load_config
+
+    path = settings_file(folder)
+    if not path.exists():
+        raise ConfigError(
+            f"{path}: the settings of this batch are gone: put the file back, or give `pulsar batch init` the same "
+            f"files and settings once more, with --out {folder}; what is done is kept"
+        )
+    return load_config(path, sets)
 
 
 def product(folder: Path, name: str) -> Path:
@@ -310,7 +334,7 @@ def init(
     except OSError as error:
         raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error
     with only_one(folder / "lock", "batch init"):
-        if settings_file(folder).exists():
+        if (folder / "units.jsonl").exists():
             _check_same(folder, config, units)
         problems = [*missing, *night.problems, *unmatched_pointings(night, config), *failing]
         head = {
@@ -339,11 +363,11 @@ def _absolute(config: Config) -> Config:
 
 def _check_same(folder: Path, config: Config, units: Sequence[Unit]) -> None:
     """Refuse to change what finished units have been made of."""
-    from pulsar.config.load import load_config
-
-    if same_results(load_config(settings_file(folder))) != same_results(config):
+    batch = read_batch(folder)
+    before = load_settings(folder) if settings_file(folder).exists() else _settings_of_products(batch, config)
+    if same_results(before) != same_results(config):
         raise ConfigError(f"{folder}: holds a batch with other settings: give another --out, or the same settings")
-    known = {unit.name: unit for unit in read_batch(folder).units}
+    known = {unit.name: unit for unit in batch.units}
     for unit in units:
         old, path = known.get(unit.name, unit), product(folder, unit.name)
         if (old.inputs, old.nbytes) != (unit.inputs, unit.nbytes) and path.exists():
@@ -351,6 +375,20 @@ def _check_same(folder: Path, config: Config, units: Sequence[Unit]) -> None:
                 f"{path}: was made of other files than {unit.name} has now: remove it to have them searched, or give "
                 "another --out"
             )
+
+
+def _settings_of_products(batch: Batch, config: Config) -> Config:
+    """The settings that a finished unit tells of; `config` where none does."""
+    from pulsar.io.product.provenance import settings_of
+    from pulsar.io.product.reader import read
+
+    for unit in batch.units:
+        with contextlib.suppress(DataError):
+            found = settings_of(read(product(batch.folder, unit.name)).provenance)
+            # The position is that of the unit.
+            own = found.input.model_copy(update={key: getattr(config.input, key) for key in ("ra_deg", "dec_deg")})
+            return found.model_copy(update={"input": own})
+    return config
 
 
 def same_results(config: Config) -> dict[str, Any]:

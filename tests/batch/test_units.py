@@ -11,6 +11,7 @@ import pytest
 from batch.conftest import one_file, quick
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.products import write_product
 from typer.testing import CliRunner
 
 from pulsar.batch.drive import Outcome
@@ -88,6 +89,31 @@ def test_a_batch_grows_but_does_not_change(tmp_path):
         file.write(b"\0" * 16)
     with pytest.raises(ConfigError, match="made of other files"):
         init([night], out, quick())
+
+
+def test_settings_that_are_gone_are_told_and_can_be_given_again(survey, tmp_path):
+    out = tmp_path / "out"
+    config = load_config(None, ["dedisp.dm_hi=300"])
+    (unit,) = init([survey / "s0.fil"], out, config).units
+    (out / "config.toml").unlink()
+    for args in (["run", str(out), "-q"], ["run", str(out), "-q", "--set", "batch.jobs=2"]):
+        result = CliRunner().invoke(app, ["batch", *args])
+        assert result.exit_code == 2
+        assert f"{out / 'config.toml'}: the settings of this batch are gone" in result.stderr
+    assert status(out).left == 1
+    # What is done tells of them, and what it tells is kept to.
+    write_product(product(out, unit.name))
+    with pytest.raises(ConfigError, match="other settings"):
+        init([survey / "s0.fil"], out, quick())
+    assert init([survey / "s0.fil"], out, config).config == config
+
+
+@pytest.mark.parametrize("option", ["--memory", "--memory-limit"])
+def test_a_size_that_is_none_names_its_option(option, survey, tmp_path):
+    init([survey / "s0.fil"], tmp_path / "out", quick())
+    result = CliRunner().invoke(app, ["batch", "run", str(tmp_path / "out"), option, "foo"])
+    assert result.exit_code == 2
+    assert result.stderr == f"pulsar: {option} = 'foo': expected a size such as 4GiB, 512MB or auto\n"
 
 
 def test_files_of_the_settings_are_found_from_any_folder(survey, tmp_path, monkeypatch):
