@@ -118,6 +118,10 @@ def _root(
     ] = False,
 ) -> None:
     """From a raw radio observation to ranked pulsar candidates in one HDF5 file."""
+    from pulsar.config.threads import check_environment
+
+    # Before numba is loaded, which has words of its own for it.
+    check_environment()
 
 
 app.command("search")(search.command)

@@ -2,9 +2,11 @@
 
 import math
 import os
+import re
 from typing import Final
 
 from pulsar.config.cgroup import Cgroup
+from pulsar.errors import ConfigError
 
 #: Variables by which a user, or a batch system, says what programs with threads may take.
 VARIABLES: Final = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -26,6 +28,22 @@ def thread_count(given: int | None) -> int:
     if given:
         return given
     return min([usable_cores(), *(n for n in map(_variable, VARIABLES) if n > 0)])
+
+
+def check_environment() -> None:
+    """Refuse what numba stumbles over when it is loaded, with words of its own.
+
+    Raises
+    ------
+    ConfigError
+        ``NUMBA_NUM_THREADS`` is no number of threads.
+    """
+    text = os.environ.get("NUMBA_NUM_THREADS")
+    if text is not None and not re.fullmatch(r"\s*0*[1-9]\d{0,5}\s*", text):
+        raise ConfigError(
+            f"NUMBA_NUM_THREADS is {text!r} in the environment: expected a number of threads such as 4: set it to one, "
+            "or unset it"
+        )
 
 
 def _variable(name: str) -> int:

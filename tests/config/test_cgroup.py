@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pulsar.cli.app import app
 from pulsar.config import size, threads
 from pulsar.config.cgroup import Cgroup
 from pulsar.config.threads import thread_count, usable_cores
@@ -110,7 +112,6 @@ def test_threads_by_quota(quota: str, cores: int, plain: pytest.MonkeyPatch, tmp
         ({"OMP_NUM_THREADS": "5", "NUMBA_NUM_THREADS": "2"}, 2),
         ({"OMP_NUM_THREADS": "64"}, 8),
         ({"OMP_NUM_THREADS": "many"}, 8),
-        ({"NUMBA_NUM_THREADS": "0"}, 8),
     ],
 )
 def test_threads_by_the_environment(variables: dict[str, str], count: int, plain: pytest.MonkeyPatch) -> None:
@@ -119,6 +120,14 @@ def test_threads_by_the_environment(variables: dict[str, str], count: int, plain
     assert thread_count(None) == count
     # A batch shares out cores, whatever its units take.
     assert usable_cores() == 8
+
+
+@pytest.mark.parametrize("value", ["x", "0", "-1", "", "4,2", "1.5"])
+def test_a_number_of_threads_that_numba_stumbles_over(value: str, plain: pytest.MonkeyPatch) -> None:
+    plain.setenv("NUMBA_NUM_THREADS", value)
+    result = CliRunner().invoke(app, ["config", "show"])
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"pulsar: NUMBA_NUM_THREADS is '{value}' in the environment: expected a number of")
 
 
 def test_memory_by_default_is_half_of_what_the_group_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
