@@ -65,6 +65,8 @@ class Checkpoint:
             with Unfinished(path) as whole, whole.part.open("wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
         except OSError as error:
+            if not self.begun:
+                self.remove()
             raise PulsarError(f"{path}: what is done so far cannot be kept: {error.strerror}") from error
 
     def has(self, stage: str) -> bool:

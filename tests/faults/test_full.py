@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from batch.conftest import environment, quick
 from faults.conftest import finish, names, results, search
@@ -16,6 +17,7 @@ from pulsar.batch.status import status
 from pulsar.batch.units import init
 from pulsar.dedisp.store import DMStore
 from pulsar.errors import PulsarError
+from pulsar.pipeline.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -40,13 +42,13 @@ def limited(nbytes: int, *args: object) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.parametrize(
-    ("nbytes", "what"),
+    ("nbytes", "what", "left"),
     [
-        (2_000, r"run.h5.parts/mask.npz: what is done so far cannot be kept: File too large"),
-        (60_000, r"run.h5: cannot be written: File too large"),
+        (2_000, r"run.h5.parts/mask.npz: what is done so far cannot be kept: File too large", []),
+        (60_000, r"run.h5: cannot be written: File too large", ["run.h5.parts"]),
     ],
 )
-def test_a_search(nbytes: int, what: str, observation: Path, product: Path, tmp_path: Path) -> None:
+def test_a_search(nbytes: int, what: str, left: list[str], observation: Path, product: Path, tmp_path: Path) -> None:
     out = tmp_path / "run.h5"
     args = search(observation, out, "-q", "--set", "output.detections=true")[3:]
     done = limited(nbytes, *args)
@@ -54,11 +56,35 @@ def test_a_search(nbytes: int, what: str, observation: Path, product: Path, tmp_
     assert what in done.stderr
     assert "Traceback" not in done.stderr
     # What was done so far stays, and the run goes on where there is room.
-    assert [name for name in names(tmp_path) if name != "run.h5.parts"] == []
+    assert names(tmp_path) == left
     again = finish(search(observation, out, "-q", "--resume"))
     assert again.returncode == 0, again.stderr
     assert results(out) == results(product)
     assert names(tmp_path) == ["run.h5"]
+
+
+@contextlib.contextmanager
+def file_size(nbytes: int) -> Iterator[None]:
+    """This process can write no file of more bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("nbytes", [10, 1000])
+def test_a_first_stage_that_cannot_be_kept_leaves_nothing(nbytes: int, tmp_path: Path) -> None:
+    kept = Checkpoint(tmp_path / "run.h5", "0123456789abcdef", resume=True)
+    with file_size(nbytes), pytest.raises(PulsarError, match="what is done so far cannot be kept"):
+        kept.save("mask", mask=np.zeros(10_000))
+    assert names(tmp_path) == []
+    kept.save("mask", mask=np.zeros(10))
+    with file_size(nbytes), pytest.raises(PulsarError, match="what is done so far cannot be kept"):
+        kept.save("search", found=np.zeros(10_000))
+    # What is done stays.
+    assert names(tmp_path / "run.h5.parts") == ["fingerprint", "mask.npz"]
 
 
 def test_a_product_that_is_there_outlives_a_full_disk(observation: Path, product: Path, tmp_path: Path) -> None:
@@ -102,20 +128,13 @@ def test_a_batch_on_a_small_file_system(observation: Path, small: Path, monkeypa
 
 
 def test_a_scratch_file(tmp_path: Path) -> None:
-    import numpy as np
-
     from pulsar.config.model import DedispConfig
     from pulsar.data.header import Header
     from pulsar.dedisp.plan import make_plan
 
     header = Header(nchans=16, nsamps=20_000, tsamp=1e-3, fch1=1500.0, foff=-4.0, tstart=59000.0)
     plan = make_plan(header, DedispConfig(dm_hi=50.0, dm_step=5.0), freqs=header.freqs)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with DMStore(plan, tmp_path) as store:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
-        try:
-            with pytest.raises(PulsarError, match=rf"{tmp_path}: File too large; free some space there, name another"):
-                store.stages[0].put(0, np.zeros((store.stages[0].plan.ndms, 4096), np.int16))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    told = rf"{tmp_path}: File too large; free some space there, name another"
+    with DMStore(plan, tmp_path) as store, file_size(4000), pytest.raises(PulsarError, match=told):
+        store.stages[0].put(0, np.zeros((store.stages[0].plan.ndms, 4096), np.int16))
     assert names(tmp_path) == []
