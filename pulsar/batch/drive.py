@@ -10,10 +10,10 @@ from typing import Literal
 from pulsar.batch import local
 from pulsar.batch.ledger import Ledger
 from pulsar.batch.local import Room
-from pulsar.batch.records import Record, again, set_aside
+from pulsar.batch.records import Record, again, put_back, set_aside
 from pulsar.batch.staging import sweep
 from pulsar.batch.unit import Options
-from pulsar.batch.units import Batch, Unit, load_settings, read_batch, record_file, same_results
+from pulsar.batch.units import Batch, Unit, load_settings, read_batch, same_results
 from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
 from pulsar.config.threads import usable_cores
@@ -272,6 +272,6 @@ def retry(folder: Path | str, names: Sequence[str] = ()) -> list[str]:
                 raise ConfigError(f"{name}: no unit of this name has failed; `pulsar batch status` lists them")
         wanted = sorted(names or failed)
         for name in wanted:
-            record_file(batch.folder, name).unlink(missing_ok=True)
+            put_back(batch.folder, failed[name])
         ledger.refresh()
     return wanted

@@ -71,6 +71,8 @@ def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
         threads=int(request["threads"]),
         host=socket.gethostname(),
         since=time.time(),
+        earlier=float(request["earlier"]),
+        lost=float(request["lost"]),
     )
     write_record(folder, begun)
     try:
@@ -92,14 +94,16 @@ def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
         sys.stderr.write(f"pulsar: {ended.status}: {ended.reason}\n")
     used, helpers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     now = time.time()
+    cpu = round(used.ru_utime + used.ru_stime + helpers.ru_utime + helpers.ru_stime, 3)
     write_record(
         folder,
         replace(
             ended,
             seconds=round(now - begun.since, 3),
-            cpu=round(used.ru_utime + used.ru_stime + helpers.ru_utime + helpers.ru_stime, 3),
+            cpu=cpu,
             peak=used.ru_maxrss * KIB,
             until=now,
+            lost=ended.lost + (cpu if ended.status == "failed" else 0.0),
         ),
     )
     return code

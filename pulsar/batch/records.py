@@ -48,6 +48,10 @@ class Record:
     host : str
     since, until : float
         Begin and end of the last attempt [s since 1970].
+    earlier : float
+        CPU time of the attempts before it [s].
+    lost : float
+        CPU time of all attempts that have failed [s]; those that were stopped have left what the next goes on from.
     """
 
     name: str
@@ -64,6 +68,8 @@ class Record:
     host: str = ""
     since: float = 0.0
     until: float = 0.0
+    earlier: float = 0.0
+    lost: float = 0.0
 
     def values(self) -> dict[str, Any]:
         """As JSON knows it."""
@@ -95,6 +101,15 @@ def read_record(folder: Path, name: str) -> Record | None:
 def write_record(folder: Path, record: Record) -> None:
     """Replace the record of a unit, whole or not at all."""
     write_whole(record_file(folder, record.name), json.dumps(record.values()))
+
+
+def put_back(folder: Path, record: Record) -> None:
+    """Have a unit that has failed be as if it had not been tried, but for the time that it has taken."""
+    left = Record(record.name, "left", earlier=record.earlier + record.cpu, lost=record.lost)
+    try:
+        write_record(folder, left)
+    except OSError:  # a full disk has room for no record
+        record_file(folder, record.name).unlink(missing_ok=True)
 
 
 def stamps(folder: Path) -> Iterator[tuple[str, int]]:

@@ -25,8 +25,11 @@ class BatchStatus:
     failures : tuple of Record
     runs : tuple of Record
         Units under way.
+    core_hours_taken, core_hours_failed : float
+        By all attempts that have ended; by those of them that failed.
     core_hours_done, core_hours_left : float
-        Taken by finished units; expected for the others, by the plan times what finished ones have shown of it.
+        Taken by finished units, without attempts that failed; expected for the others, by the plan times what finished
+        ones have shown of it.
     bytes_done, bytes_left : int
         Of input.
     candidates : int
@@ -47,6 +50,8 @@ class BatchStatus:
     left: int
     failures: tuple[Record, ...]
     runs: tuple[Record, ...]
+    core_hours_taken: float
+    core_hours_failed: float
     core_hours_done: float
     core_hours_left: float
     bytes_done: int
@@ -98,7 +103,7 @@ def _summed(batch: Batch, records: Sequence[Record], facts: dict[str, Any], busy
     """Add it all up."""
     done = [(u, r) for u, r in zip(batch.units, records, strict=True) if r.status == "done"]
     todo = [(u, r) for u, r in zip(batch.units, records, strict=True) if r.status not in ("done", "failed")]
-    planned, spent = sum(u.cpu for u, r in done if r.cpu), sum(r.cpu for _, r in done)
+    planned, spent = sum(u.cpu for u, r in done if r.cpu), sum(r.cpu + r.earlier - r.lost for _, r in done)
     left = sum(u.cpu for u, _ in todo) * (spent / planned if planned and spent else 1.0)
     count = {name: sum(r.status == name for r in records) for name in ("running", "stopped", "failed")}
     return BatchStatus(
@@ -108,6 +113,8 @@ def _summed(batch: Batch, records: Sequence[Record], facts: dict[str, Any], busy
         **count,
         failures=tuple(r for r in records if r.status == "failed"),
         runs=tuple(r for r in records if r.status == "running"),
+        core_hours_taken=sum(r.cpu + r.earlier for r in records) / 3600.0,
+        core_hours_failed=sum(r.lost for r in records) / 3600.0,
         core_hours_done=spent / 3600.0,
         core_hours_left=left / 3600.0,
         bytes_done=sum(u.nbytes for u, _ in done),

@@ -97,16 +97,19 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
     stage = Path(options.stage_in) if options.stage_in else None
     if stage is not None:
         sweep(stage, options.ident, folder)
-    attempts = 0 if before is None else before.attempts
-    request = {"folder": str(folder), "unit": unit.record(), "attempts": attempts, **options.record()}
-    begun = time.time()
+    begin = Record(unit.name, "running", threads=options.threads)
+    if before is not None:
+        begin = replace(begin, attempts=before.attempts, earlier=before.earlier + before.cpu, lost=before.lost)
+    carried = {key: getattr(begin, key) for key in ("attempts", "earlier", "lost")}
+    request = {"folder": str(folder), "unit": unit.record(), **carried, **options.record()}
+    begun, cpu = time.time(), 0.0
     with log_file(folder, unit.name).open("ab") as log:
         process = _start(options.threads, log)
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            ended = _watch(process, options, stop)
+            ended, cpu = _watch(process, options, stop)
         except BrokenPipeError:
             ended = ""
         finally:
@@ -117,7 +120,8 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
     if product(folder, unit.name).exists():
         return found if found is not None and found.status == "done" else Record(unit.name, "done", until=time.time())
     if ended or found is None or found.status == "running" or found.since < begun:
-        found = _told(found or Record(unit.name, "running"), attempts, ended, process.returncode, options)
+        last = begin if found is None or found.since < begun or found.status == "failed" else found
+        found = _told(replace(last, cpu=last.cpu or cpu), begin.attempts, ended, process.returncode, options)
         found = replace(found, seconds=round(time.time() - begun, 3), since=begun, until=time.time())
         write_record(folder, found)
     return found
@@ -137,23 +141,39 @@ def _start(threads: int, log: BinaryIO) -> "subprocess.Popen[bytes]":
     )
 
 
-def _watch(process: "subprocess.Popen[bytes]", options: Options, stop: threading.Event | None) -> str:
-    """Wait for the end; why it was brought about from here, if it was: ``time``, ``memory`` or ``stopped``."""
-    begun = time.monotonic()
+def _watch(process: "subprocess.Popen[bytes]", options: Options, stop: threading.Event | None) -> tuple[str, float]:
+    """Wait for the end.
+
+    Returns
+    -------
+    str
+        Why it was brought about from here, if it was: ``time``, ``memory`` or ``stopped``.
+    float
+        CPU time that it had taken at the last look [s].
+    """
+    begun, cpu = time.monotonic(), 0.0
     while True:
         try:
             process.wait(POLL)
-            return ""
+            return "", cpu
         except subprocess.TimeoutExpired:
-            pass
-        if stop is not None and stop.is_set():
-            return "stopped"
-        if options.until and time.time() >= options.until:
-            return "stopped"
+            cpu = max(cpu, _cpu(process.pid))
+        if (stop is not None and stop.is_set()) or (options.until and time.time() >= options.until):
+            return "stopped", cpu
         if options.time_limit and time.monotonic() - begun > options.time_limit:
-            return "time"
+            return "time", cpu
         if options.memory_limit and _resident(process.pid) > options.memory_limit:
-            return "memory"
+            return "memory", cpu
+
+
+def _cpu(pid: int) -> float:
+    """CPU time of a process and the children that it has waited for [s] (proc(5), stat); 0 where it has ended."""
+    try:
+        # The name of the program, in brackets, may hold anything.
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return 0.0
 
 
 def _resident(pid: int) -> int:
@@ -191,4 +211,5 @@ def _told(record: Record, attempts: int, ended: str, code: int, options: Options
             # Nobody here has sent it.
             how += ", as the system does where memory runs out: give fewer units at a time, or more memory each"
         ended, reason = "crash", f"its process ended with {how}: see logs/{record.name}.log"
-    return replace(record, status="failed", kind=ended, reason=reason, attempts=attempts + 1)
+    lost = record.lost + record.cpu
+    return replace(record, status="failed", kind=ended, reason=reason, attempts=attempts + 1, lost=lost)

@@ -172,7 +172,11 @@ def _print_status(found: "BatchStatus") -> None:
         f"{found.failed} failed"
     )
     out(f"data        {_volume(found.bytes_done)} done, {_volume(found.bytes_left)} left")
-    out(f"CPU time    {_hours(3600 * found.core_hours_done)} taken, about {_hours(3600 * found.core_hours_left)} left")
+    failed = f" (of these {_hours(3600 * found.core_hours_failed)} in attempts that failed)"
+    out(
+        f"CPU time    {_hours(3600 * found.core_hours_taken)} taken{failed if found.core_hours_failed else ''}, about "
+        f"{_hours(3600 * found.core_hours_left)} left"
+    )
     out(f"candidates  {found.candidates}")
     if found.holder:
         out(f"by          {found.holder}")

@@ -53,6 +53,9 @@ def test_one_bad_file_costs_nothing_else(survey, tmp_path):
         retry(batch.folder, ["SRC1_20200601"])
     assert CliRunner().invoke(app, ["batch", "retry", str(batch.folder), "--failed"]).exit_code == 0
     assert run_batch(batch.folder).exit_code == 0
+    found = status(batch.folder)
+    assert found.core_hours_taken == pytest.approx(found.core_hours_done + found.core_hours_failed)
+    assert found.core_hours_failed > 0.0
     # One list over both, as of products searched one by one.
     run = merged(batch.folder)
     assert [o.source for o in run.observations] == ["SRC1", "SRC2"]
@@ -133,6 +136,10 @@ def test_limits(request_, kind, words, survey, tmp_path):
     assert outcome.exit_code == 1
     assert [(f.kind, f.attempts) for f in outcome.failures] == [(kind, 2)]
     assert words in outcome.failures[0].reason
+    # What attempts that were ended have taken is known from the system, and told.
+    assert outcome.failures[0].earlier > 0.0
+    found = status(batch.folder)
+    assert found.core_hours_taken == found.core_hours_failed > 0.0 == found.core_hours_done
     assert len(json.dumps(outcome.failures[0].values())) < 1024
 
 

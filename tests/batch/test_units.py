@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reference.products import write_product
 from typer.testing import CliRunner
 
-from pulsar.batch.drive import Outcome
+from pulsar.batch.drive import Outcome, retry
 from pulsar.batch.ledger import Ledger
 from pulsar.batch.local import Room, least_memory, limits, share
 from pulsar.batch.records import Record, again, write_record
@@ -89,6 +89,26 @@ def test_a_batch_grows_but_does_not_change(tmp_path):
         file.write(b"\0" * 16)
     with pytest.raises(ConfigError, match="made of other files"):
         init([night], out, quick())
+
+
+def test_the_time_of_attempts_that_failed_is_told(survey, tmp_path):
+    out = tmp_path / "out"
+    batch = init([survey], out, quick())
+    names = [unit.name for unit in batch.units]
+    write_record(out, Record(names[0], "done", cpu=60.0, earlier=240.0, lost=120.0))
+    product(out, names[0]).write_bytes(b"finished")
+    write_record(out, Record(names[1], "failed", kind="crash", cpu=30.0, lost=30.0))
+    found = status(out)
+    assert found.core_hours_taken == pytest.approx(330.0 / 3600.0)
+    assert found.core_hours_failed == pytest.approx(150.0 / 3600.0)
+    # What was stopped is no loss: it was gone on from.
+    assert found.core_hours_done == pytest.approx(180.0 / 3600.0)
+    shown = CliRunner().invoke(app, ["batch", "status", str(out)]).stdout
+    assert "CPU time    5.5 core minutes taken (of these 2.5 core minutes in attempts that failed), about" in shown
+    assert retry(out) == [names[1]]
+    again = status(out)
+    assert (again.failed, again.left) == (0, 5)
+    assert (again.core_hours_taken, again.core_hours_failed) == (found.core_hours_taken, found.core_hours_failed)
 
 
 def test_settings_that_are_gone_are_told_and_can_be_given_again(survey, tmp_path):
