@@ -118,10 +118,12 @@ def _root(
     ] = False,
 ) -> None:
     """From a raw radio observation to ranked pulsar candidates in one HDF5 file."""
+    from pulsar.config.size import check_address_space
     from pulsar.config.threads import check_environment
 
-    # Before numba is loaded, which has words of its own for it.
+    # Before numba is loaded, which has words of its own for the one, and none for the other.
     check_environment()
+    check_address_space()
 
 
 app.command("search")(search.command)

@@ -1,7 +1,9 @@
 """Sizes of memory in words: ``4GiB``, ``512MB``, ``auto``."""
 
+import math
 import os
 import re
+import resource
 from pathlib import Path
 
 from pulsar.config.cgroup import Cgroup
@@ -11,6 +13,11 @@ _UNITS = {"": 1, "b": 1}
 for _power, _letter in enumerate("kmgt", start=1):
     _UNITS |= {_letter: 1024**_power, f"{_letter}ib": 1024**_power, f"{_letter}b": 1000**_power}
 
+#: Addresses of the program with all libraries, before it does anything [byte]: 453 MiB with two cores, of which 40 MiB
+#: belong to a thread of OpenBLAS.
+LEAST_ADDRESSES = 640 << 20
+#: Addresses of a search beyond its memory [byte]: of one of 8 s that took 861 MiB with one thread 381 were resident.
+ADDRESSES = 350 << 20
 #: Below this nothing sensible can be done [byte].
 SMALLEST = 64 * 1024**2
 #: More than any node has; beyond it sizes are slips of the keyboard [byte].
@@ -47,7 +54,10 @@ def parse_size(text: str, name: str = "run.memory", such_as: str = "4GiB, 512MB 
 
 
 def free_memory() -> int:
-    """Memory that this process can still take [byte]: what the system has free, within the limit of its group."""
+    """Memory that this process can still take [byte].
+
+    It is what the system has free, within the limits of its control group and of its addresses (``ulimit -v``).
+    """
     free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
@@ -55,7 +65,28 @@ def free_memory() -> int:
                 free = int(line.split()[1]) * 1024
     except (OSError, ValueError, IndexError):
         pass
-    return int(min(free, Cgroup().free_memory()))
+    return int(min(free, Cgroup().free_memory(), max(address_space() - ADDRESSES, 0.0)))
+
+
+def address_space() -> float:
+    """Addresses that this process may take in all (``ulimit -v``) [byte]; infinite without a limit."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return math.inf if limit == resource.RLIM_INFINITY else float(limit)
+
+
+def check_address_space() -> None:
+    """Refuse a limit under which libraries abort or never end when they are loaded.
+
+    Raises
+    ------
+    ConfigError
+        Saying how much is needed.
+    """
+    if address_space() < LEAST_ADDRESSES:
+        raise ConfigError(
+            f"`ulimit -v` leaves this process {address_space() / 2**20:.0f} MiB of addresses: numpy, numba and the "
+            f"compiled kernels need {LEAST_ADDRESSES / 2**20:.0f} MiB: raise it (ulimit -v {LEAST_ADDRESSES >> 10})"
+        )
 
 
 def memory_budget(text: str) -> int:

@@ -4,7 +4,7 @@ from typing import Final
 
 from pulsar.config import threads
 from pulsar.config.model import Config
-from pulsar.config.size import memory_budget
+from pulsar.config.size import ADDRESSES, address_space, memory_budget
 from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError
 
@@ -14,6 +14,10 @@ BASE_MEMORY: Final = 350 << 20
 LEAST_MEMORY: Final = 64 << 20
 #: A run takes more than its budget by this factor at most.
 OVER: Final = 1.3
+
+
+#: Addresses that each thread of a search takes [byte]: its stack of 8 MiB and its own heap of 128 (malloc of glibc).
+THREAD_ADDRESSES: Final = 136 << 20
 
 
 def thread_count(config: Config) -> int:
@@ -53,6 +57,25 @@ def stage_memory(config: Config, obs: Observation) -> int:
             f"takes {BASE_MEMORY / 2**20:.0f} MiB{mask}: give at least {-(-least // 2**20)}MiB"
         )
     return total - BASE_MEMORY - kept
+
+
+def check_addresses(obs: Observation, config: Config) -> None:
+    """Refuse a limit of addresses (``ulimit -v``) within which libraries would abort in the middle of a search.
+
+    Raises
+    ------
+    ConfigError
+        Saying how much is needed.
+    """
+    threads = thread_count(config)
+    budget = max(memory_budget(config.run.memory), least_memory(obs, config))
+    needed = int(OVER * budget) + ADDRESSES + threads * THREAD_ADDRESSES
+    if needed > address_space():
+        raise ConfigError(
+            f"`ulimit -v` leaves this process {address_space() / 2**20:.0f} MiB of addresses: a search within "
+            f"{budget / 2**20:.0f} MiB of memory by {threads} thread{'s' if threads > 1 else ''} may take "
+            f"{needed / 2**20:.0f} MiB of them: raise it (ulimit -v {-(-needed >> 10)}), or lower --memory or --threads"
+        )
 
 
 def reading_threads(obs: Observation, config: Config, wanted: int) -> int:

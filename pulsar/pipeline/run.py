@@ -25,7 +25,7 @@ from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import judge_shapes, sweep_dms
 from pulsar.pipeline.rates import learning
-from pulsar.pipeline.room import thread_count
+from pulsar.pipeline.room import check_addresses, thread_count
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.link import link
 
@@ -136,6 +136,8 @@ def _search(
 
         mark = fingerprint(obs.files, config, software_version())
         refuse_calibration(obs, config)
+        if crew is None:
+            check_addresses(obs, config)
         plan = dry_run(obs, config)  # refuses what cannot be done before any sample is read
         check_lists(obs, config)
         if crew is not None:

@@ -1,5 +1,6 @@
 """A run keeps to its memory at any length, and says so where there is too little."""
 
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batch.conftest import environment
+from batch.conftest import environment, one_file
+from faults.conftest import finish, names, search
 from reference.masks import make_statistics
 
 from pulsar.cleaning import make_mask
@@ -76,6 +78,40 @@ def test_a_file_of_more_than_the_memory(tmp_path: Path) -> None:
 def test_24_gib_through_2(tmp_path: Path) -> None:
     found = peak(sparse(tmp_path / "a.fil", 24 << 30, 5e-5), tmp_path / "run.h5", "2GiB")
     assert found < OVER * 2048
+
+
+def limited(addresses: int, *args: object) -> "subprocess.CompletedProcess[str]":
+    """A command under a limit of addresses [byte], as ``ulimit -v`` sets it."""
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_AS, ({addresses}, {addresses})); "
+        "sys.argv[0] = 'pulsar'; from pulsar.cli.app import main; main()"
+    )
+    return finish([sys.executable, "-c", code, *map(str, args)])
+
+
+def test_few_addresses_are_told_before_libraries_abort(tmp_path: Path) -> None:
+    # numba never ends being loaded within so few.
+    done = limited(300 * MIB, "config", "show")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(
+        r"pulsar: `ulimit -v` leaves this process 300 MiB of addresses: .* \(ulimit -v \d+\)\n", done.stderr
+    )
+    # The compiler aborts within these.
+    out = tmp_path / "run.h5"
+    path = sparse(tmp_path / "a.fil", 4 * MIB, 1e-3)
+    done = limited(700 * MIB, "search", path, "--out", out, "--threads", 2, "--memory", "500MiB")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "a search within 500 MiB of memory by 2 threads may take" in done.stderr
+    assert names(tmp_path) == ["a.fil"]
+
+
+@pytest.mark.slow
+def test_as_many_addresses_as_are_asked_for_do(tmp_path: Path) -> None:
+    args = search(one_file(tmp_path, 1), tmp_path / "run.h5", "-q", "--memory", "500MiB", "--threads", 2)[3:]
+    needed = re.search(r"raise it \(ulimit -v (\d+)\)", limited(700 * MIB, *args).stderr)
+    assert needed is not None
+    done = limited(1024 * int(needed[1]), *args)
+    assert done.returncode == 0, done.stderr
 
 
 def observation(nsamps: int, nchans: int = NCHANS) -> Filterbank:
