@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from pulsar.batch.drive import Request, retry, run_batch
 from pulsar.batch.gather import merged
-from pulsar.batch.records import again, read_record
+from pulsar.batch.records import again, read_record, set_aside
 from pulsar.batch.status import status
 from pulsar.batch.unit import Options, run_unit
 from pulsar.batch.units import init, log_file
@@ -83,11 +83,16 @@ def test_a_product_that_was_cut_short_is_made_again(tmp_path):
         result = CliRunner().invoke(app, ["batch", "merge", str(batch.folder), "--overwrite"])
         assert result.exit_code == 3
         assert "1 products cannot be read and are passed over: SRC1_20200601" in result.stderr
-        result = CliRunner().invoke(app, ["batch", "run", str(batch.folder)])
-        assert result.exit_code == 0
-        assert "cut short" in result.stderr
-        assert path.with_name("SRC1_20200601.h5.damaged").stat().st_size == size
-        assert candidates(batch) == undisturbed
+        # What a run begins with.
+        aside = path.with_name("SRC1_20200601.h5.damaged")
+        assert set_aside(batch.folder, [unit.name for unit in batch.units]) == [aside]
+        assert aside.stat().st_size == size
+        assert status(batch.folder).left == 1
+    path.write_bytes(whole[:-100])
+    result = CliRunner().invoke(app, ["batch", "run", str(batch.folder)])
+    assert result.exit_code == 0
+    assert "cut short" in result.stderr
+    assert candidates(batch) == undisturbed
 
 
 def test_a_file_that_is_another_since_the_list_was_made(tmp_path):

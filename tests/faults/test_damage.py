@@ -67,12 +67,13 @@ def test_a_damaged_product(reader: str, damage: str, observation: Path, product:
     assert [name for name in names(tmp_path) if name not in ("run.h5", "report")] == []
 
 
-def test_a_damaged_product_in_a_batch(observation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", environment()["PYTHONPATH"])
+def test_a_damaged_product_in_a_batch(observation: Path, product: Path, tmp_path: Path) -> None:
     batch = init([observation], tmp_path / "out", quick())
-    assert run_batch(batch.folder).exit_code == 0
     path = batch.folder / "products" / f"{batch.units[0].name}.h5"
-    path.write_bytes(DAMAGES["cut in the middle"](path.read_bytes()))
+    path.write_bytes(product.read_bytes())
+    assert run("batch", "merge", batch.folder)[0] == 0
+    path.write_bytes(DAMAGES["cut in the middle"](product.read_bytes()))
+    (batch.folder / "ALL.h5").unlink()
     code, out, err = run("batch", "merge", batch.folder)
     assert (code, out) == (3, "")
     assert str(path) in err
@@ -125,9 +126,9 @@ def test_an_input_that_has_changed_is_not_gone_on_with(observation: Path, tmp_pa
     process.communicate()
     with path.open("ab") as stream:
         stream.write(observation.read_bytes()[-16 * 1000 :])
-    done = finish(search(path, out, "--resume"))
-    assert done.returncode == 0, done.stderr
-    assert "the earlier results belong to other files or settings: starting anew" in done.stderr
+    code, _, told = run(*search(path, out, "--resume")[3:])
+    assert code == 0, told
+    assert "the earlier results belong to other files or settings: starting anew" in told
     assert names(tmp_path) == ["a.fil", "run.h5"]
 
 
@@ -143,6 +144,8 @@ def test_too_little_address_space(tmp_path: Path) -> None:
         "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (900 << 20), used + (900 << 20)))\n"
         "sys.argv[0] = 'pulsar'\n"
+        # As where others have taken what there was.
+        "pulsar.pipeline.run.check_addresses = lambda *_: None\n"
         "from pulsar.cli.app import main; main()"
     )
     options = ("-q", "--threads", 1, "--memory", "64GiB", "--set", "rfi.clip=0", "--dm", 0, 300)
