@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,15 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pulsar-search-tests-")
 # Kernels are compiled where they are met: what a search prints must not depend on the cache.
 os.environ.setdefault("PULSAR_COMPILE_AHEAD", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+@pytest.fixture(autouse=True)
+def _processes_end() -> Iterator[None]:
+    """What a test has started ends with it, even where it fails: one failure never causes a second."""
+    from reference.processes import end_all
+
+    yield
+    end_all()
 
 
 @pytest.fixture(scope="session")

@@ -1,21 +1,17 @@
 """Small surveys: files of a few seconds, searched in a second or two each."""
 
-import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reference.processes import environment
 
 from pulsar.batch.units import Batch, init
 from pulsar.config.load import load_config
 from pulsar.config.model import Config
 from pulsar.io.product.reader import read
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def one_file(folder: Path, number: int) -> Path:
@@ -46,33 +42,6 @@ def candidates(batch: Batch) -> dict[str, tuple[bytes, bytes]]:
 
 def command(folder: Path, *options: object) -> list[str]:
     return [sys.executable, "-m", "pulsar", "batch", "run", str(folder), *map(str, options)]
-
-
-def environment() -> dict[str, str]:
-    paths = [str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
-
-
-def processes(word: str) -> list[int]:
-    """Processes with a word in their command line or environment, but for this one."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            text = (path / "cmdline").read_bytes() + (path / "environ").read_bytes()
-        except OSError:
-            continue
-        if word.encode() in text and int(path.name) != os.getpid():
-            found.append(int(path.name))
-    return found
-
-
-def wait_until(true: Callable[[], bool], timeout: float = 60.0) -> bool:
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        if true():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def left_behind(folder: Path) -> list[str]:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from batch.conftest import candidates, command, environment, left_behind, processes, quick, wait_until
+from batch.conftest import candidates, command, left_behind, quick
+from reference.processes import environment, processes, start, wait_until
 
 from pulsar.batch.drive import Request, run_batch
 from pulsar.batch.units import init
@@ -74,10 +75,7 @@ def test_one_of_two_workers_is_lost(survey, undisturbed, tmp_path):
     pytest.importorskip("distributed")
     batch = init([survey], tmp_path / "out", quick())
     mark = f"lost-{tmp_path.name}"
-    env = {**environment(), "PULSAR_TEST_MARK": mark}
-    driver = subprocess.Popen(
-        command(batch.folder, "-q", "--engine", "dask", "--cores", 2), env=env, stderr=subprocess.PIPE, text=True
-    )
+    driver = start(command(batch.folder, "-q", "--engine", "dask", "--cores", 2), mark)
     assert wait_until(lambda: len(list((batch.folder / "products").glob("*.h5"))) >= 2, 300.0)
     # The worker is the parent of a unit's process.
     units = [pid for pid in processes("pulsar.batch.process") if pid in processes(mark)]
@@ -96,10 +94,7 @@ def test_told_to_end_it_ends(survey, tmp_path):
     pytest.importorskip("distributed")
     batch = init([survey], tmp_path / "out", quick())
     mark = f"ends-{tmp_path.name}"
-    driver = subprocess.Popen(
-        command(batch.folder, "-q", "--engine", "dask"),
-        env={**environment(), "PULSAR_TEST_MARK": mark}, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    driver = start(command(batch.folder, "-q", "--engine", "dask"), mark)
     assert wait_until(lambda: any((batch.folder / "records").iterdir()), 120.0)
     driver.send_signal(signal.SIGTERM)
     _, told = driver.communicate(timeout=20.0)

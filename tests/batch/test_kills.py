@@ -7,7 +7,8 @@ import subprocess
 import time
 
 import pytest
-from batch.conftest import candidates, command, environment, left_behind, processes, quick, wait_until
+from batch.conftest import candidates, command, left_behind, quick
+from reference.processes import MARK, environment, processes, start, wait_until
 
 from pulsar.batch.units import init
 
@@ -21,17 +22,16 @@ def test_ten_kills(engine, survey, undisturbed, tmp_path):
     batch = init([survey], tmp_path / "out", quick())
     stage = tmp_path / "stage"
     stage.mkdir()
-    mark = f"PULSAR_TEST_MARK={tmp_path.name}-{engine}"
-    env = {**environment(), **dict([mark.split("=")])}
+    mark = f"{tmp_path.name}-{engine}"
+    env = {**environment(), MARK: mark}
     chance = random.Random(5)
     kills = runs = 0
     while kills < 10:
         runs += 1
         assert runs < 30
-        driver = subprocess.Popen(
-            command(batch.folder, "-q", "--engine", engine, "--stage-in", stage, "--retries", 20, "--cores", 2),
-            env=env, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        driver = start(
+            command(batch.folder, "-q", "--engine", engine, "--stage-in", stage, "--retries", 20, "--cores", 2), mark
+        )
         while kills < 10 and driver.poll() is None:
             time.sleep(chance.uniform(1.0, 6.0))
             others = [pid for pid in processes(mark) if pid != driver.pid]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batch.conftest import environment, processes, wait_until
+from reference.processes import environment, processes, start, wait_until
 from typer.testing import CliRunner
 
 from pulsar.batch import ranges
@@ -61,13 +61,7 @@ def workers(mark: str) -> list[int]:
 def test_one_of_two_workers_is_lost(sky_file, tmp_path, alone):
     pytest.importorskip("distributed", reason="needs the extra `dask`")
     out, mark = tmp_path / "run.h5", f"lost-{tmp_path.name}"
-    driver = subprocess.Popen(
-        command(sky_file, out),
-        env={**environment(), "PULSAR_TEST_MARK": mark},
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    driver = start(command(sky_file, out), mark)
     assert wait_until(lambda: ranges_done(out) > 0, 120.0)
     os.kill(workers(mark)[0], signal.SIGKILL)
     assert not out.exists()
@@ -88,12 +82,11 @@ def test_told_to_end_it_ends_and_goes_on(sky_file, tmp_path, alone):
     dask = command(sky_file, out, "--resume")
     for stop in (signal.SIGTERM, signal.SIGKILL):
         before = ranges_done(out)
-        driver = subprocess.Popen(
-            dask, env={**environment(), "PULSAR_TEST_MARK": mark}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
+        driver = start(dask, mark)
         assert wait_until(lambda before=before: ranges_done(out) > before, 120.0)
         driver.send_signal(stop)
-        assert driver.wait(timeout=5.0) == (143 if stop == signal.SIGTERM else -9)
+        driver.communicate(timeout=5.0)
+        assert driver.returncode == (143 if stop == signal.SIGTERM else -9)
         assert wait_until(lambda: not processes(mark), 5.0)
     subprocess.run(dask, env=environment(), check=True, capture_output=True)
     assert read(out).rows("candidates").tobytes() == alone.rows("candidates").tobytes()

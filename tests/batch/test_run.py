@@ -3,11 +3,11 @@
 import json
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
-from batch.conftest import candidates, command, environment, left_behind, one_file, processes, quick, wait_until
+from batch.conftest import candidates, command, left_behind, one_file, quick
+from reference.processes import environment, processes, start, wait_until
 from typer.testing import CliRunner
 
 from pulsar.batch.drive import Request, retry, run_batch
@@ -170,8 +170,7 @@ def test_settings_that_results_depend_on_stay(survey, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_told_to_end_it_ends(number, survey, tmp_path):
     batch = init([survey], tmp_path / "out", quick())
-    env = {**environment(), "PULSAR_TEST_MARK": f"ends-{tmp_path.name}"}
-    driver = subprocess.Popen(command(batch.folder, "-q"), env=env, stderr=subprocess.PIPE, text=True)
+    driver = start(command(batch.folder, "-q"), f"ends-{tmp_path.name}")
     assert wait_until(lambda: any((batch.folder / "records").iterdir()))
     second = CliRunner().invoke(app, ["batch", "run", str(batch.folder)])
     assert second.exit_code == 2

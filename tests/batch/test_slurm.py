@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
-from batch.conftest import candidates, command, environment, quick, wait_until
+from batch.conftest import candidates, command, quick
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.processes import environment, wait_until
 
 from pulsar.batch import slurm
 from pulsar.batch.drive import Request, run_batch

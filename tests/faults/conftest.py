@@ -1,11 +1,11 @@
 """Runs of the command ``pulsar`` in processes of their own, which tests stop, starve and damage."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from batch.conftest import environment, one_file
+from batch.conftest import one_file
+from reference.processes import finish
 
 from pulsar.io.product.reader import read
 
@@ -16,18 +16,6 @@ QUICK = ("--dm", 0, 60, "--ncands", 4, "--set", "ffa.p_max=2")
 def search(path: Path, out: Path, *options: object) -> list[str]:
     """The command line of a search."""
     return [sys.executable, "-m", "pulsar", "search", *map(str, (path, "--out", out, *QUICK, *options))]
-
-
-def start(command: list[str], **more: str) -> "subprocess.Popen[str]":
-    """Begin a command; what it says can be read."""
-    env = {**environment(), "PYTHONUNBUFFERED": "1", **more}
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(command: list[str], **more: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end."""
-    env = {**environment(), **more}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300.0, check=False)
 
 
 def results(out: Path) -> tuple[bytes, ...]:

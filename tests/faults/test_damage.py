@@ -2,16 +2,15 @@
 
 import os
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from batch.conftest import command, environment, processes, quick, wait_until
-from faults.conftest import finish, names, results, search, start
+from batch.conftest import command, quick
+from faults.conftest import names, results, search
 from faults.test_memory import sparse
+from reference.processes import finish, processes, start, wait_until
 from typer.testing import CliRunner
 
 from pulsar.batch.drive import Request, run_batch
@@ -159,13 +158,9 @@ def test_too_little_address_space(tmp_path: Path) -> None:
 
 def test_a_unit_that_is_shot_down_says_so(observation: Path, tmp_path: Path) -> None:
     batch = init([observation], tmp_path / "out", quick())
-    mark = f"PULSAR_TEST_MARK=shot-{tmp_path.name}"
-    driver = subprocess.Popen(
-        command(batch.folder, "-q", "--retries", 0), env={**environment(), **dict([mark.split("=")])},
-        stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert wait_until(lambda: any(pid != driver.pid for pid in processes(mark)))
-    time.sleep(0.5)
+    mark = f"shot-{tmp_path.name}"
+    driver = start(command(batch.folder, "-q", "--retries", 0), mark)
+    assert wait_until(lambda: any((batch.folder / "records").glob("*.json")))
     for pid in processes(mark):
         if pid != driver.pid:
             # As the kernel does where memory runs out.

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batch.conftest import environment, quick
-from faults.conftest import finish, names, results, search
+from batch.conftest import quick
+from faults.conftest import names, results, search
+from reference.processes import environment, finish
 
 from pulsar.batch.drive import Request, run_batch
 from pulsar.batch.status import status

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.conftest import names, results, search, start
+from faults.conftest import names, results, search
+from reference.processes import start
 
 
 def stages(out: Path) -> set[str]:

@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from batch.conftest import wait_until
-from faults.conftest import finish, names, results, search, start
+from faults.conftest import names, results, search
+from reference.processes import finish, start, wait_until
 
 from pulsar.data.locks import FileLock, output_lock, remove_fleeting
 from pulsar.data.unfinished import Unfinished, sweep, write_whole

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batch.conftest import environment, one_file
-from faults.conftest import finish, names, search
+from batch.conftest import one_file
+from faults.conftest import names, search
 from reference.masks import make_statistics
+from reference.processes import environment, finish
 
 from pulsar.cleaning import make_mask
 from pulsar.cleaning.memory import JUDGING, MASK, channel_blocks, making_bytes, reading_threads

@@ -1,0 +1,86 @@
+"""Commands in processes of their own, which never outlive the test that has started them."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Variable of the environment by which a test finds the processes that its own have started.
+MARK = "PULSAR_TEST_MARK"
+
+_started: list["subprocess.Popen[str]"] = []
+_marks: set[str] = set()
+
+
+def environment() -> dict[str, str]:
+    """That of this process, with the checkout on the path."""
+    paths = [str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
+
+
+def start(command: list[str], mark: str = "", **more: str) -> "subprocess.Popen[str]":
+    """Begin a command; what it says can be read. Whatever becomes of the test, it ends with it.
+
+    Parameters
+    ----------
+    command : list of str
+    mark : str
+        A word that no other test has, for :func:`processes`: what the command starts ends with the test, too.
+    **more
+        Variables of its environment.
+    """
+    env = {**environment(), "PYTHONUNBUFFERED": "1", **more}
+    if mark:
+        env[MARK] = mark
+        _marks.add(mark)
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _started.append(process)
+    return process
+
+
+def end_all() -> None:
+    """End what is left of the processes that were started, and close their pipes."""
+    while _started:
+        process = _started.pop()
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+    while _marks:
+        for pid in processes(f"{MARK}={_marks.pop()}"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def finish(command: list[str], **more: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end."""
+    env = {**environment(), **more}
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300.0, check=False)
+
+
+def processes(word: str) -> list[int]:
+    """Processes with a word in their command line or environment, but for this one."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (path / "cmdline").read_bytes() + (path / "environ").read_bytes()
+        except OSError:
+            continue
+        if word.encode() in text and int(path.name) != os.getpid():
+            found.append(int(path.name))
+    return found
+
+
+def wait_until(true: Callable[[], bool], timeout: float = 60.0) -> bool:
+    """Look again and again until something is so; False where it is not in time [s]."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.02)
+    return False
