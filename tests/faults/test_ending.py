@@ -14,6 +14,8 @@ from pulsar.cli import ending
 
 #: What is promised [s].
 PROMISED = 5.0
+#: Patience of processes that are not to be waited for in vain [s].
+SHORT = 1.0
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 FIRST_WORDS = {signal.SIGINT: "pulsar: interrupted", signal.SIGTERM: "pulsar: ended from outside"}
 
@@ -29,12 +31,13 @@ def ended(process: "subprocess.Popen[str]", number: signal.Signals) -> tuple[flo
     return took, told.splitlines()[-1] if told else ""
 
 
-def scripted(body: str) -> list[str]:
+def scripted(body: str, patience: float = SHORT) -> list[str]:
     """A process in which `body` stands in for the command, told by a line on stderr that it is at it."""
     code = (
         "import sys, time, threading\n"
         "from pathlib import Path\n"
-        "from pulsar.cli import app as cli\n"
+        "from pulsar.cli import app as cli, ending\n"
+        f"ending.PATIENCE = {patience}\n"
         "from pulsar.data import unfinished, locks\n"
         "def here(): print('here', file=sys.stderr, flush=True)\n"
         f"def command(path):\n{body}\n"
@@ -79,7 +82,7 @@ def test_ends_in_time_wherever_it_is(place: str, number: signal.Signals, tmp_pat
     assert process.stderr.readline() == "here\n"
     assert names(tmp_path) == [".run.h5.lock", ".run.h5.part"]
     took, told = ended(process, number)
-    assert took < PROMISED
+    assert took < PROMISED - ending.PATIENCE + SHORT
     assert told == f"{FIRST_WORDS[number]}; use --resume to go on"
     assert names(tmp_path) == []
 
@@ -90,7 +93,7 @@ def test_what_must_not_be_disturbed_is_finished_first(tmp_path: Path) -> None:
         "    here(); time.sleep(1); file.part.write_bytes(b'whole')\n"
         "  time.sleep(60)"
     )
-    process = start([*scripted(body), str(tmp_path / "run.h5")])
+    process = start([*scripted(body, ending.PATIENCE), str(tmp_path / "run.h5")])
     assert process.stderr is not None
     process.stderr.readline()
     took, told = ended(process, signal.SIGINT)
@@ -100,7 +103,8 @@ def test_what_must_not_be_disturbed_is_finished_first(tmp_path: Path) -> None:
 
 
 def test_asked_twice_it_ends_at_once(tmp_path: Path) -> None:
-    process = start([*scripted("  with unfinished.undisturbed(): here(); time.sleep(60)"), str(tmp_path / "run.h5")])
+    body = "  with unfinished.undisturbed(): here(); time.sleep(60)"
+    process = start([*scripted(body, ending.PATIENCE), str(tmp_path / "run.h5")])
     assert process.stderr is not None
     process.stderr.readline()
     process.send_signal(signal.SIGINT)
