@@ -1,7 +1,7 @@
 """How two candidates compare: frequencies, DMs, strengths, and what one leaves in the fold of the other."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
@@ -55,6 +55,9 @@ UNEXPLAINED = 4.0
 DOUBT_SIGMA = 3.0
 #: ... of which one harmonic may give as many: the others must have the rest.
 SPARE = 2.0
+#: Power that others leave in a harmonic, in units of its noise, from which on what is there tells nothing of a pulse: a
+#: prediction that is wrong by a quarter counts as much as noise has by chance in one of 55.
+LOUD = 16.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,30 @@ def left_sigma(group: Group, power: float) -> float:
     events = -np.log1p(-np.exp(chance)) if chance > -20.0 else np.exp(max(chance, -700.0))
     trials = np.log(events) - logp if chance > -700.0 else chance - logp
     return float(stats.trial_sigma(left, float(np.exp(np.clip(trials, 0.0, 600.0)))))
+
+
+def owner_of(able: Sequence[int], g: int, given: NDArray[np.float64], group: Group, sky: Sky) -> int:
+    """The candidate that leaves most in a group, if all together account for it; else -1.
+
+    Parameters
+    ----------
+    able : sequence of int
+        Candidates that may.
+    g : int
+    given : ndarray, shape (ncandidates, ngroups)
+        Power beyond noise that each candidate leaves in each group.
+    group : Group
+        Number `g`.
+    sky : Sky
+    """
+    if not able:
+        return -1
+    share = given[list(able), g]
+    if FACTOR * float(share.sum()) < ACCOUNTS * group.excess:
+        return -1
+    if left_sigma(group, FACTOR * float(share.sum())) > sky.thresholds.get(str(group.best["kind"]), 0.0):
+        return -1
+    return int(able[int(np.argmax(share))])
 
 
 def may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
@@ -224,7 +251,7 @@ def near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
 
 
 def unexplained(one: Candidate, combs: Sequence[Comb], *, wave: float = SPARE) -> float:
-    """Significance [sigma] of those harmonics of a fold in which other candidates leave next to nothing.
+    """Significance [sigma] of those harmonics of a fold in which other candidates leave little, beyond that.
 
     They must be more than one wave at a multiple of this frequency, such as a drift of the level may happen to be: the
     strongest of them, but the fundamental, counts no more than `wave`.
@@ -242,7 +269,7 @@ def unexplained(one: Candidate, combs: Sequence[Comb], *, wave: float = SPARE) -
     if fold is None:
         return 0.0
     power = np.sum([expected_harmonics(comb, fold, nharm_of(fold)) for comb in combs], axis=0)
-    number, even = np.flatnonzero(FACTOR * power < 1.0) + 1, steady(fold)
+    even, number = beyond(fold, power)
     found = coherent_sigma(even, number)
     parts = np.fft.rfft(even.time_phase.astype(np.float64), axis=1)
     # The highest harmonic has no defined phase.
@@ -265,9 +292,30 @@ def needs_all(one: Candidate, multiple: int, combs: Sequence[Comb]) -> bool:
     """
     if one.fold is None:
         return False
-    k = np.arange(1, nharm_of(one.fold) + 1)
-    power = np.sum([expected_harmonics(comb, one.fold, len(k)) for comb in combs], axis=0)
-    return bool(coherent_sigma(steady(one.fold), k[(k % multiple > 0) & (FACTOR * power < 1.0)]) > UNEXPLAINED)
+    power = np.sum([expected_harmonics(comb, one.fold, nharm_of(one.fold)) for comb in combs], axis=0)
+    even, number = beyond(one.fold, power)
+    return bool(coherent_sigma(even, number[number % multiple > 0]) > UNEXPLAINED)
+
+
+def beyond(fold: Fold, power: NDArray[np.float64] | float) -> tuple[Fold, NDArray[np.int64]]:
+    """A fold with every harmonic in units of its noise and of what others may leave there, and those that count.
+
+    What noise and others leave has then a mean power of 1 at most. Harmonics in which others leave more than LOUD tell
+    nothing.
+
+    Parameters
+    ----------
+    fold : Fold
+    power : ndarray, shape (nharm,), or float
+        That others leave in harmonics 1 ... `nharm`.
+    """
+    known = FACTOR * np.broadcast_to(np.asarray(power, dtype=np.float64), (nharm_of(fold),))
+    even = steady(fold)
+    parts = np.fft.rfft(even.time_phase.astype(np.float64), axis=1)
+    nharm = min(known.size, parts.shape[1] - 1)
+    parts[:, 1 : nharm + 1] /= np.sqrt(1.0 + known[:nharm])
+    rows = np.fft.irfft(parts, even.time_phase.shape[1], axis=1)
+    return replace(even, time_phase=rows.astype(even.time_phase.dtype)), np.flatnonzero(known < LOUD) + 1
 
 
 def shares(fold: Fold, nharm: int) -> NDArray[np.float64]:

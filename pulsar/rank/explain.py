@@ -14,30 +14,23 @@ from numpy.typing import NDArray
 
 from pulsar.data import flags as table
 from pulsar.folding.fundamental import DOUBT, choose_period, coherent_sigma
+from pulsar.rank.blends import blends
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.compare import (
-    ACCOUNTS,
     AGREE_SIGMA,
     DOUBT_SIGMA,
-    FACTOR,
-    HALF,
-    MOST,
     NEAR_BINS,
     SAME_BINS,
-    SIMPLE,
     UNEXPLAINED,
     Sky,
-    commensurate,
     enough,
     leaves,
-    left_sigma,
     may_be_period,
     near,
     needs_all,
     nharm_of,
     one_dm,
-    shares,
-    shows_better,
+    owner_of,
     simple_ratio,
     too_strong,
     too_weak,
@@ -103,18 +96,18 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     junk = np.array([table.weight(c.flags) <= JUNK for c in folded] + [False] * len(rest), dtype=np.bool_)
     order = sorted(range(len(folded)), key=lambda i: (junk[i], -folded[i].group.sigma))
     accepted, parent = _accept(order, given, groups, folded, combs, junk, sky)
-    blends = _blends(accepted, given, groups, folded, combs, junk, sky)
-    if blends:
-        order.sort(key=lambda i: i in blends)
+    blended = blends(accepted, given, folded, combs, junk, sky)
+    if blended:
+        order.sort(key=lambda i: i in blended)
         accepted, parent = _accept(order, given, groups, folded, combs, junk, sky)
-    _fundamentals(accepted, parent, given, groups, folded, combs, junk, blends, sky)
+    _fundamentals(accepted, parent, given, groups, folded, combs, junk, blended, sky)
     _rivals(accepted, parent, folded, combs, junk, sky)
     _converged(accepted, parent, folded, combs, junk, sky)
     _undispersed(accepted, parent, given, groups, folded, combs, junk, sky)
-    doubts = _own_periods(accepted, parent, folded, combs, junk, blends, sky)
+    doubts = _own_periods(accepted, parent, folded, combs, junk, blended, sky)
     for g in range(len(folded), len(groups)):
         able = [a for a in accepted if _may(groups[g], bool(junk[a]), sky)]
-        parent[g] = _owner(able, g, given, groups[g], sky)
+        parent[g] = owner_of(able, g, given, groups[g], sky)
     top = _roots(parent)
     out = []
     for g, group in enumerate(groups):
@@ -141,7 +134,7 @@ def _accept(
     accepted: list[int] = []
     for i in order:
         able = [a for a in accepted if not junk[a] or junk[i] or sky.freqs.size < 2]
-        owner = _owner(able, i, given, groups[i], sky)
+        owner = owner_of(able, i, given, groups[i], sky)
         stands = owner < 0 or _is_fundamental(i, owner, given, groups, folded, sky)
         if not stands and not junk[i]:
             # Its own fold is more of a pulse than there can be at a period whose fold shows that little.
@@ -155,69 +148,6 @@ def _accept(
     return accepted, parent
 
 
-def _blends(
-    accepted: Sequence[int],
-    given: NDArray[np.float64],
-    groups: Sequence[Group],
-    folded: Sequence[Candidate],
-    combs: Sequence[Comb],
-    junk: NDArray[np.bool_],
-    sky: Sky,
-) -> set[int]:
-    """Those that others, which their own folds show better than its pulses could be, account for together.
-
-    At a common submultiple of two pulsars a sum holds harmonics of both, and may be more significant than either; a
-    pulse at that period would have harmonics that neither of them has.
-    """
-    out = {i for i in accepted if not junk[i] and _made_of_others(i, folded, combs, junk, sky)}
-    for i in sorted((i for i in accepted if not junk[i] and i not in out), key=lambda i: folded[i].snr):
-        others = [a for a in accepted if a not in out and not junk[a] and shows_better(folded[a], folded[i])]
-        if _owner(others, i, given, groups[i], sky) < 0:
-            continue
-        if unexplained(folded[i], [combs[a] for a in others]) <= UNEXPLAINED:
-            out.add(i)
-    return out
-
-
-def _made_of_others(
-    i: int, folded: Sequence[Candidate], combs: Sequence[Comb], junk: NDArray[np.bool_], sky: Sky
-) -> bool:
-    """Whether a fold has the harmonics of two others alone, which are no multiples of each other's.
-
-    A pulse has its share of power in all of its harmonics, as far as its width and what noise leaves of them. The
-    detection may have been something else: the refinement
-    has found the others.
-    """
-    one = folded[i]
-    others: dict[int, int] = {}
-    for k, other in enumerate(folded):
-        if junk[k] or other.snr < HALF * one.snr:
-            continue
-        for d in range(1, SIMPLE + 1):
-            multiple = round(d * other.freq / one.freq)
-            off = abs(other.freq - multiple * one.freq / d)
-            error = AGREE_SIGMA * float(np.hypot(other.freq_err, multiple * one.freq_err / d))
-            if max(d + 1, 2) <= multiple <= MOST and off <= max(error, SAME_BINS / sky.tobs):
-                others[k] = multiple
-                break
-    if one.fold is None:
-        return False
-    nharm = nharm_of(one.fold)
-    left = {k: expected_harmonics(combs[k], one.fold, nharm) for k in others}
-    # What leaves less than would be significant makes nothing.
-    able = [k for k in others if FACTOR * float(left[k].sum()) > 0.5 * UNEXPLAINED**2]
-    pairs = [(k, m) for k in able for m in able if others[k] % others[m] and others[m] % others[k]]
-    if all(commensurate(folded[k], others[k], folded[m], others[m], sky) for k, m in pairs):
-        return False
-    power = np.sum(list(left.values()), axis=0)
-    if FACTOR * float(power.sum()) < ACCOUNTS * 0.5 * one.snr**2:
-        return False
-    share = shares(one.fold, nharm)
-    quiet = float(share[FACTOR * power < 1.0].sum() / max(share.sum(), 1e-300))
-    found = unexplained(one, [combs[k] for k in others], wave=np.inf)
-    return bool(found < one.snr * np.sqrt(quiet) - UNEXPLAINED)
-
-
 def _comb(candidate: Candidate, sky: Sky) -> Comb:
     if candidate.fold is None:
         raise ValueError(f"candidate {candidate.uid} has no fold")
@@ -227,18 +157,6 @@ def _comb(candidate: Candidate, sky: Sky) -> Comb:
 def _may(group: Group, junk: bool, sky: Sky) -> bool:
     """Interference, red noise and what is at DM 0 explain only what is at DM 0 as well, or cannot be told from it."""
     return not junk or group.undispersed or sky.freqs.size < 2
-
-
-def _owner(able: Sequence[int], g: int, given: NDArray[np.float64], group: Group, sky: Sky) -> int:
-    """The candidate that leaves most in a group, if all together account for it; else -1."""
-    if not able:
-        return -1
-    share = given[list(able), g]
-    if FACTOR * float(share.sum()) < ACCOUNTS * group.excess:
-        return -1
-    if left_sigma(group, FACTOR * float(share.sum())) > sky.thresholds.get(str(group.best["kind"]), 0.0):
-        return -1
-    return int(able[int(np.argmax(share))])
 
 
 def _is_fundamental(
@@ -252,9 +170,9 @@ def _is_fundamental(
     """Whether one candidate accounts for another, which does not by itself account for it: its harmonic."""
     if too_weak(folded[low], folded[high]) or too_strong(folded[high], folded[low]):
         return False
-    if _owner([low], high, given, groups[high], sky) < 0:
+    if owner_of([low], high, given, groups[high], sky) < 0:
         return False
-    return _owner([high], low, given, groups[low], sky) < 0
+    return owner_of([high], low, given, groups[low], sky) < 0
 
 
 def _fundamentals(
@@ -265,7 +183,7 @@ def _fundamentals(
     folded: Sequence[Candidate],
     combs: Sequence[Comb],
     junk: NDArray[np.bool_],
-    blends: set[int],
+    blended: set[int],
     sky: Sky,
 ) -> None:
     """Hand over what is explained by one that was taken later, and that it does not explain: its fundamental.
@@ -275,7 +193,7 @@ def _fundamentals(
     """
     for i in list(accepted):
         for owner in accepted:
-            if owner == i or owner in blends or (junk[owner] and not junk[i]):
+            if owner == i or owner in blended or (junk[owner] and not junk[i]):
                 continue
             if not junk[i] and unexplained(folded[i], [combs[owner]]) > enough(folded[i], folded[owner], sky):
                 continue
@@ -304,7 +222,7 @@ def _undispersed(
     sources = [a for a in sources if "red noise" not in folded[a].flags]
     for i in [i for i in accepted if not junk[i] and folded[i].dm <= AGREE_SIGMA * np.nan_to_num(folded[i].dm_err)]:
         stronger = [a for a in sources if folded[a].snr > folded[i].snr and one_dm(folded[i], folded[a], sky)]
-        owner = _owner(stronger, i, given, groups[i], sky)
+        owner = owner_of(stronger, i, given, groups[i], sky)
         if owner >= 0 and unexplained(folded[i], [combs[a] for a in stronger]) <= UNEXPLAINED:
             parent[i] = owner
             accepted.remove(i)
@@ -364,7 +282,7 @@ def _own_periods(
     folded: Sequence[Candidate],
     combs: Sequence[Comb],
     junk: NDArray[np.bool_],
-    blends: set[int],
+    blended: set[int],
     sky: Sky,
 ) -> dict[int, float]:
     """Let the folds of a family choose its period: the one among them of which all harmonics are needed.
@@ -384,7 +302,7 @@ def _own_periods(
         family = [head] + [
             i
             for i in np.flatnonzero(parent[: len(folded)] >= 0).tolist()
-            if i not in blends and junk[i] == junk[head] and may_be_period(folded[i], folded[head], sky, SAME_BINS)
+            if i not in blended and junk[i] == junk[head] and may_be_period(folded[i], folded[head], sky, SAME_BINS)
             if not _by_others(folded[i], folded[head], [combs[a] for a in sources if a not in (i, head)])
         ]
         index, alternative = _period([folded[i] for i in family])

@@ -152,7 +152,7 @@ def test_a_pulsar_that_happens_to_turn_at_a_multiple_of_another_stays():
 
 @pytest.mark.parametrize(
     ("turns", "off", "snr", "attached"),
-    [(5, 0.03, 20.0, True), (5, 0.2, 20.0, False), (5, 0.03, 60.0, False), (17, 0.03, 12.0, False)],
+    [(5, 0.03, 20.0, True), (5, 0.2, 20.0, False), (5, 0.03, 60.0, True), (17, 0.03, 12.0, False)],
 )
 def test_a_fold_at_several_turns_of_another_shows_one_of_its_pulses(turns, off, snr, attached):
     strong = Source(5.3, snr=50.0, fwhm=0.1)
@@ -238,7 +238,7 @@ def test_a_fold_with_harmonics_of_its_own_is_not_handed_to_what_explains_its_sum
 
 def test_what_two_pulsars_leave_at_a_common_part_of_their_frequencies_is_none():
     common = 0.913
-    one, two = Source(3 * common, snr=23.0, fwhm=0.15), Source(10 * common, snr=21.0, fwhm=0.1)
+    one, two = Source(3 * common, snr=23.0, fwhm=0.15), Source(10 * common, 61, snr=21.0, fwhm=0.1)
     both = make_group(common, nharm=32, excess=one.power(common, 32, 60) + two.power(common, 32, 60), uid="both")
     at = np.arange(NBINS)
     profile = one.fold().profile[3 * at % NBINS] + two.fold().profile[10 * at % NBINS]
@@ -253,7 +253,7 @@ def test_what_two_pulsars_leave_at_a_common_part_of_their_frequencies_is_none():
 def test_two_pulsars_of_which_each_fold_is_too_much_for_their_common_period():
     # 13/4 apart, and the sum at the common period is the more significant; the weaker fold is below that there.
     common = 0.32
-    one, two = Source(4 * common, snr=16.0, fwhm=0.08), Source(13 * common, snr=12.0, fwhm=0.16)
+    one, two = Source(4 * common, snr=16.0, fwhm=0.08), Source(13 * common, 61, snr=12.0, fwhm=0.16)
     power = one.power(common, 32, 60) + two.power(common, 32, 60)
     both = make_group(common, nharm=32, excess=power, uid="both")
     at = np.arange(NBINS)
@@ -292,7 +292,7 @@ def test_a_fold_with_the_harmonics_of_two_others_alone_is_none():
 def test_less_evidence_makes_two_sources_where_their_dms_part(dm, stands):
     # The wide one turns 2.5 times as fast, so that the other one leaves its even harmonics: it has hardly more than 1.
     slow = Source(0.4, snr=24.0, fwhm=0.06)
-    wide = lines_of(1.4, 0.3)[0] + comb_profile(lines_of(24.0, 0.06)[1][4::5], 2)
+    wide = lines_of(2.0, 0.3)[0] + comb_profile(lines_of(24.0, 0.06)[1][4::5], 2)
     fold = dataclasses.replace(Source(1.0).fold(profile=wide), after=FoldParams(1.0, 0.0, dm), dm_err=2.0)
     fold = dataclasses.replace(fold, snr=9.0, width=0.2)
     found = make_group(1.0, nharm=4, excess=1.1 * slow.power(1.0, 4, 60), uid="fast")

@@ -1,0 +1,125 @@
+"""Sums that hold the harmonics of two pulsars at a common part of their frequencies, and are of neither.
+
+Such a sum may be more significant than either of the two. A pulse at that period would have harmonics that neither of
+them has; and the two are multiples of its frequency by chance, so no nearer than a part of a bin.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.rank.candidate import Candidate
+from pulsar.rank.compare import (
+    ACCOUNTS,
+    AGREE_SIGMA,
+    FACTOR,
+    HALF,
+    LOUD,
+    MOST,
+    SAME_BINS,
+    SIMPLE,
+    UNEXPLAINED,
+    Sky,
+    commensurate,
+    nharm_of,
+    owner_of,
+    shares,
+    shows_better,
+    unexplained,
+)
+from pulsar.rank.lines import Comb, expected_harmonics
+
+
+def blends(
+    accepted: Sequence[int],
+    given: NDArray[np.float64],
+    folded: Sequence[Candidate],
+    combs: Sequence[Comb],
+    junk: NDArray[np.bool_],
+    sky: Sky,
+) -> set[int]:
+    """Which candidates are made by two others.
+
+    Their own folds show the others better than pulses at the common period could be, and together they account for its
+    detection; or its fold has their harmonics, and lacks those that a pulse would have beside.
+
+    Parameters
+    ----------
+    accepted : sequence of int
+        Candidates that may be.
+    given : ndarray, shape (ncandidates, ngroups)
+        Power beyond noise that each candidate leaves in each group, those of the candidates first.
+    folded : sequence of Candidate
+    combs : sequence of Comb
+        Of each of them.
+    junk : ndarray of bool
+    sky : Sky
+
+    Returns
+    -------
+    set of int
+    """
+    out = {i for i in accepted if not junk[i] and _lacks_harmonics(i, folded, combs, junk, sky)}
+    for i in sorted((i for i in accepted if not junk[i] and i not in out), key=lambda i: folded[i].snr):
+        pool = [a for a in accepted if a not in out and not junk[a] and shows_better(folded[a], folded[i])]
+        others = _multiples(i, pool, folded, combs, sky)
+        if owner_of(list(others), i, given, folded[i].group, sky) < 0:
+            continue
+        if unexplained(folded[i], [combs[a] for a in others]) <= UNEXPLAINED:
+            out.add(i)
+    return out
+
+
+def _lacks_harmonics(
+    i: int, folded: Sequence[Candidate], combs: Sequence[Comb], junk: NDArray[np.bool_], sky: Sky
+) -> bool:
+    """Whether a fold has the harmonics of others alone.
+
+    A pulse has its share of power in all of its harmonics, as far as its width and what noise leaves of them. The
+    detection may have been something else: the refinement has found the others.
+    """
+    one = folded[i]
+    pool = [k for k, other in enumerate(folded) if not junk[k] and other.snr >= HALF * one.snr]
+    others = _multiples(i, pool, folded, combs, sky)
+    if one.fold is None or not others:
+        return False
+    nharm = nharm_of(one.fold)
+    known = FACTOR * np.sum([expected_harmonics(combs[k], one.fold, nharm) for k in others], axis=0)
+    if float(known.sum()) < ACCOUNTS * 0.5 * one.snr**2:
+        return False
+    share = shares(one.fold, nharm)
+    quiet = float(np.sum((share / (1.0 + known))[known < LOUD]) / max(share.sum(), 1e-300))
+    found = unexplained(one, [combs[k] for k in others], wave=np.inf)
+    return bool(found < one.snr * np.sqrt(quiet) - UNEXPLAINED)
+
+
+def _multiples(
+    i: int, pool: Sequence[int], folded: Sequence[Candidate], combs: Sequence[Comb], sky: Sky
+) -> dict[int, int]:
+    """Candidates at multiples m/d of a frequency, with their m; none unless two of them make a blend.
+
+    Each of these two leaves what is significant by itself, neither is a multiple of the other, and they are not the
+    harmonics of one source.
+    """
+    one = folded[i]
+    out: dict[int, int] = {}
+    for k in pool:
+        other = folded[k]
+        for d in range(1, SIMPLE + 1):
+            multiple = round(d * other.freq / one.freq)
+            off = abs(other.freq - multiple * one.freq / d)
+            error = AGREE_SIGMA * float(np.hypot(other.freq_err, multiple * one.freq_err / d))
+            if max(d + 1, 2) <= multiple <= MOST and off <= max(error, SAME_BINS / sky.tobs):
+                out[k] = multiple
+                break
+    if one.fold is None:
+        return {}
+    nharm = nharm_of(one.fold)
+    able = [
+        k for k in out if FACTOR * float(expected_harmonics(combs[k], one.fold, nharm).sum()) > 0.5 * UNEXPLAINED**2
+    ]
+    pairs = [(k, m) for k in able for m in able if out[k] % out[m] and out[m] % out[k]]
+    if all(commensurate(folded[k], out[k], folded[m], out[m], sky) for k, m in pairs):
+        return {}
+    return out
