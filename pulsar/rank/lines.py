@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.fold import Fold
+from pulsar.folding.fundamental import LEFT_OUT
 from pulsar.searches.sift import Group, fade
 
 #: A harmonic of noise is this strong once in exp(12) = 160,000.
@@ -114,7 +115,7 @@ def comb_of(fold: Fold, freqs: NDArray[np.float64], tsamp: float, *, dispersed: 
     profile = fold.profile.astype(np.float64)
     nbins = profile.size
     powers = np.abs(np.fft.rfft(profile)) ** 2 / nbins
-    powers = powers[1 : nbins // 2]
+    powers = _filled(powers[1 : nbins // 2])
     sure = np.flatnonzero(powers > SURE)
     # In units of white noise, as the spectra are: what lines and drifts add to the noise of a fold is whitened there.
     powers = powers * float(fold.extra.get("noise_scale", 1.0)) ** 2
@@ -135,6 +136,12 @@ def comb_of(fold: Fold, freqs: NDArray[np.float64], tsamp: float, *, dispersed: 
         tobs=fold.tobs,
         tsamp=tsamp,
     )
+
+
+def _filled(powers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Powers of harmonics, those that were left out of the fold taken from their neighbours: lines fell on them."""
+    have = np.flatnonzero(powers > LEFT_OUT * powers.mean()) if powers.size else np.zeros(0, dtype=np.int64)
+    return np.interp(np.arange(powers.size), have, powers[have]) if have.size else powers
 
 
 def noise_of(fold: Fold) -> NDArray[np.float64]:

@@ -287,6 +287,21 @@ def test_words_for_ratios():
     assert ratio_of(6.0 + 3.3 / T, comb, 0.001 / T)[:2] == ("sidelobe", 3)
 
 
+def test_lines_that_were_left_out_of_a_fold_are_taken_from_those_beside():
+    nbins, at = 64, np.arange(64) / 64
+    spectrum = np.fft.rfft(40.0 * np.exp(-0.5 * ((at - 0.4) / 0.05) ** 2))
+    whole = np.abs(spectrum[1:8]) ** 2 / nbins
+    spectrum[3] = 0.0
+    profile = np.fft.irfft(spectrum, nbins)
+    rows = np.tile(profile / 4.0, (16, 1)) + np.random.default_rng(0).standard_normal((16, nbins))
+    fold = dataclasses.replace(
+        make_fold(1), profile=profile.astype(np.float32), time_phase=rows.astype(np.float32), width=0.1, extra={}
+    )
+    told = comb_of(fold, FREQS, TSAMP).powers
+    assert told[2] == pytest.approx(0.5 * (whole[1] + whole[3]), rel=0.1)
+    assert told[[0, 1, 3]] == pytest.approx(whole[[0, 1, 3]], rel=0.1)
+
+
 def test_noise_of_drifts_is_no_line():
     """A fold in a wandering level, in units of its own noise: only the power that all sub-integrations share counts."""
     rng = np.random.default_rng(8)
