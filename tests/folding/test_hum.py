@@ -49,8 +49,8 @@ def test_what_samples_mirror_is_hit_too():
 
 
 def test_a_steady_harmonic_stays_beside_a_line():
-    """The foot of a line is in a harmonic of the pulse that is ten times as strong."""
-    lines = [(6.4 * FREQ, 0.01)]
+    """The foot of a mirrored line is in a harmonic of the pulse that is many times as strong."""
+    lines = [((NBINS - 6.4) * FREQ, 0.01)]
     foot = parts(pulse=0.0, hum=6, power=30.0)
     assert hit(foot, lines) == [6]
     rest = foot - parts(pulse=0.0)
