@@ -94,6 +94,14 @@ FLAGS: Final[tuple[Flag, ...]] = (
         RFI,
         "rank.score",
     ),
+    Flag(
+        "mirrored",
+        "candidate",
+        "its power is in the high harmonics of the fold, and surely not in the low ones, which every pulse has: a line "
+        "that the bins mirror",
+        RFI,
+        "rank.rules",
+    ),
     Flag("no dm curve", "candidate", "the S/N over DM is unlike that of a dispersed signal", 0.5, "rank.score"),
     Flag("mains", "candidate", "undispersed, at a harmonic of the mains", RFI, "rank.rules"),
     Flag("noise diode", "candidate", "undispersed, at a harmonic of the noise diode", RFI, "rank.rules"),

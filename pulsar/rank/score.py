@@ -38,12 +38,12 @@ REPEATING: Final = 3.5
 WIDE_WAVE: Final = 0.35
 
 #: Logit of a candidate in whose favour nothing speaks.
-BIAS: Final = -5.8
+BIAS: Final = -6.8
 
 #: Weight of each term; every term lies between 0 and 1.
 WEIGHTS: Final = {
     "strength": 7.5,
-    "sigma": 1.0,
+    "sigma": 2.0,
     "dispersed": 1.5,
     "dm_curve": 0.7,
     "time": 0.8,
@@ -68,7 +68,7 @@ class LogisticScorer:
     strength
         Folded S/N from 6 (what the refinement finds in noise) to 10.
     sigma
-        Detection significance from 0 to 6; half when unknown.
+        Detection significance, from 0 (noise has as much in every other run) to 3 (in one of 740); half when unknown.
     dispersed
         S/N lost at DM 0, from 1 to 4, or the DM's significance from 2 to 5 (a slow pulsar hardly notices its DM) where
         it shifts the pulse over the band by a tenth to a quarter of its width.
@@ -116,7 +116,7 @@ class LogisticScorer:
         undispersed = 1.0 - ramp(f["dm_odds"], -4.0, -2.33)
         return {
             "strength": sure * ramp(f["snr"], 6.0, 10.0, unknown=0.0),
-            "sigma": ramp(f["sigma"], 0.0, 6.0, unknown=0.5),
+            "sigma": ramp(f["sigma"], 0.0, 3.0, unknown=0.5),
             "dispersed": dispersed,
             "dm_curve": ramp(f["dm_match"], 0.3, 0.9, unknown=0.5),
             "time": ramp(f["time_fraction"], 0.5, 0.85, unknown=0.5),

@@ -20,6 +20,7 @@ from pulsar.rank.rules import (
     looks_like_comb,
     looks_like_diode,
     looks_like_mains,
+    looks_mirrored,
     looks_undispersed,
 )
 
@@ -96,6 +97,33 @@ def test_what_is_stronger_at_dm_0_is_another_signal_where_it_leaves_too_little(s
     fold = fold_at(0.3, dm=270.0, dm_err=10.0, snr=12.4, width=0.023)
     fold.extra.update(snr_dm0=snr_dm0, width_dm0=width_dm0)
     assert looks_undispersed(fold) is told
+
+
+@given(seed=st.integers(0, 200), width=st.floats(0.2, 40.0), snr=st.floats(0.0, 60.0), second=st.floats(0.0, 1.0))
+def test_no_pulse_is_a_mirrored_line(seed, width, snr, second):
+    # From a fraction of a bin to a third of a turn, with another pulse half a turn on; drifts took the first harmonics.
+    nbins, at = 128, np.arange(128)
+    shape = np.exp(-0.5 * ((at - 40) / width) ** 2) + second * np.exp(-0.5 * ((at - 104) / width) ** 2)
+    spectrum = np.fft.rfft(snr * (shape - shape.mean()) / np.sqrt(np.sum((shape - shape.mean()) ** 2)))
+    spectrum[1:4] *= 0.3
+    profile = np.fft.irfft(spectrum, nbins) + np.random.default_rng(seed).standard_normal(nbins)
+    assert not looks_mirrored(dataclasses.replace(make_fold(1), profile=profile.astype(np.float32)))
+
+
+@pytest.mark.parametrize(("snr", "told"), [(4.0, False), (10.0, True), (30.0, True)])
+def test_a_mirrored_line_is_told(snr, told):
+    # 211.2 turns of the mains in one of the fold: harmonic 45, left out, and its feet.
+    nbins = 128
+    rng = np.random.default_rng(0)
+    spectrum = np.zeros(65, dtype=np.complex128)
+    near = np.arange(36, 62)
+    spectrum[near] = np.exp(0.4j * near) / (np.abs(near - 44.8) + 1.0)
+    spectrum[43:48] = 0.0
+    line = np.fft.irfft(spectrum, nbins)
+    profile = snr * line / np.sqrt(np.sum(line**2)) + rng.standard_normal(nbins)
+    fold = dataclasses.replace(make_fold(1), profile=profile.astype(np.float32))
+    assert looks_mirrored(fold) is told
+    assert ("mirrored" in judged(fold)) is told
 
 
 @given(harmonic=st.integers(1, 6), wander=st.floats(-0.004, 0.004), mains=st.sampled_from([50.0, 60.0]))
