@@ -31,8 +31,9 @@ SMEARED = 1.2
 #: Harmonics of a line of interference that are told, where they can be told from what lies between them.
 COMB_HARMONICS = 16
 COMB_PART = 0.02
-#: Part of the power of high harmonics that the low ones of a pulse hold at least, whatever drifts and lines have taken of
-#: them, and how surely they do not. (487 folds of pulsars in benchmarks/population.py have more, by 1.4 errors or above.)
+#: Part of the power of high harmonics that the low ones of a pulse hold at least, whatever drifts and lines have taken
+#: of them, and how surely they do not (487 folds of pulsars in benchmarks/population.py have more, by 1.4 errors or
+#: above).
 LEAST_LOW = 0.5
 LACKS_SIGMA = 3.0
 

@@ -110,7 +110,7 @@ def test_no_pulse_is_a_mirrored_line(seed, width, snr, second):
     assert not looks_mirrored(dataclasses.replace(make_fold(1), profile=profile.astype(np.float32)))
 
 
-@pytest.mark.parametrize(("snr", "told"), [(4.0, False), (10.0, True), (30.0, True)])
+@pytest.mark.parametrize(("snr", "told"), [(4.0, False), (15.0, True), (30.0, True)])
 def test_a_mirrored_line_is_told(snr, told):
     # 211.2 turns of the mains in one of the fold: harmonic 45, left out, and its feet.
     nbins = 128
