@@ -29,6 +29,8 @@ SLACK: Final = 0.25
 #: Parts of the delay over the band that a line may reach over: hum sits in a part of the band, or mostly there, and
 #: falls the slower with the DM. A dispersed one never falls from DM 0 on, in whatever part of the band it is.
 PARTS: Final = (1.0, 0.7, 0.5, 0.35)
+#: ... and at the mains, where hum is to be expected.
+FEWER: Final = (0.25, 0.18)
 #: Noise power that the series at another DM may have of its own (in one of a thousand it is more).
 OWN_NOISE: Final = 7.0
 #: Power in the first odd harmonics from which a noise diode is there, and most of it in even ones.
@@ -134,6 +136,7 @@ def learn(
     freqs: NDArray[np.float64],
     tsamp: float,
     tobs: float,
+    mains: Sequence[float] = (),
 ) -> list[Birdie]:
     """Undispersed lines in the series at DM 0.
 
@@ -156,6 +159,9 @@ def learn(
         [s]
     tobs : float
         Length of the data [s].
+    mains : sequence of float
+        Nominal frequencies [Hz]. Of a line at one of their harmonics noise may have made more at a small DM: hum in a
+        fourth of the band falls by nothing there.
 
     Returns
     -------
@@ -188,8 +194,12 @@ def learn(
     for number, (lo, hi, top) in enumerate(lines):
         power, freq = float(zero[top]), top * step
         there = {row: float(parts[number]) * power for row, parts in others.items()}
-        spans = [2j * np.pi * freq * part * delay for part in PARTS]
-        if any(_undispersed(power, there, dms, span, threshold) for span in spans):
+        order = [
+            max(round(freq / nominal), 1) * nominal for nominal in mains if freq < MAINS_HARMONICS * 1.01 * nominal
+        ]
+        hum = any(abs(freq / place - 1.0) < MAINS_WANDER for place in order)
+        spans = [2j * np.pi * freq * part * delay for part in (*PARTS, *(FEWER if hum else ()))]
+        if any(_undispersed(power, there, dms, span, threshold, spans[0] if hum else None) for span in spans):
             found.append((power, Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * margin, "learnt")))
     found.sort(key=lambda f: -f[0])
     out: list[Birdie] = []
@@ -208,6 +218,7 @@ def _undispersed(
     dms: NDArray[np.float64],
     span: NDArray[np.complex128],
     threshold: float,
+    whole: NDArray[np.complex128] | None = None,
 ) -> bool:
     """Whether a line falls from DM 0 on as an undispersed one does.
 
@@ -223,13 +234,16 @@ def _undispersed(
         i times the phase of each channel at DM 1 [rad].
     threshold : float
         Power of noise that is not expected in the spectrum.
+    whole : ndarray of complex128, optional
+        As `span`, for the whole band, which the noise is in: what that adds at another DM is allowed for.
     """
     told = False
     for row, there in others.items():
         coherence = float(np.abs(np.mean(np.exp(dms[row] * span))) ** 2)
         # Of an undispersed line the series at another DM keeps this, and has noise of its own besides.
-        kept = (np.sqrt(coherence * power) + np.sqrt((1.0 - coherence) * OWN_NOISE)) ** 2
-        if there > (max(power, kept) if dms[row] < 0.5 * LEAST_DM else power):
+        same = coherence if whole is None else float(np.abs(np.mean(np.exp(dms[row] * whole))) ** 2)
+        kept = (np.sqrt(coherence * power) + np.sqrt((1.0 - same) * OWN_NOISE)) ** 2
+        if there > (max(power, kept) if dms[row] < 0.5 * LEAST_DM or whole is not None else power):
             return False
         if coherence <= COHERENT:
             told = True

@@ -37,7 +37,7 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     plan : DMPlan
         All trials.
     config : Config
-        Its `fft` and `rfi.diodes` are used.
+        Its `fft`, `rfi.diodes` and `sift.mains` are used.
     """
     from pulsar.cleaning.birdies import diode_lines, learn
     from pulsar.searches.fft import FFTSearch
@@ -50,7 +50,7 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     tobs = stage.nsamps * stage.tsamp
     zero = search.spectrum(batch.row(0))
     diode = diode_lines(zero, stage.tsamp, tobs, config.rfi.diodes)
-    lines = learn(zero, batch.row, dms, plan.freqs, stage.tsamp, tobs)
+    lines = learn(zero, batch.row, dms, plan.freqs, stage.tsamp, tobs, config.sift.mains)
     return [*diode, *lines]
 
 

@@ -26,22 +26,25 @@ TOBS = TSAMP * NSAMPS
 DMS = np.arange(64) * 2.0
 
 
-def found(signals, seed=1, weights=None):
-    """Birdies of noise and of sinusoids (freq, amplitude, dm) in the series at all DMs; `weights` of the channels."""
+def found(signals, seed=1, weights=None, mains=(), noises=1):
+    """Birdies of noise and of sinusoids (freq, amplitude, dm) in the series at all DMs; `weights` of the channels.
+
+    The trials share their noise, or take turns with so many noises.
+    """
     rng = np.random.default_rng(seed)
     t = np.arange(NSAMPS) * TSAMP
-    noise = rng.normal(size=NSAMPS)
+    noise = rng.normal(size=(noises, NSAMPS))
     search = FFTSearch(NSAMPS, TSAMP, FFTConfig())
 
     def one(i):
-        series = noise.copy()
+        series = noise[i % noises].copy()
         for freq, amplitude, dm in signals:
             # What channels add up to when they are shifted by the delay of another DM.
             wave = np.average(np.exp(2j * np.pi * freq * (dm - DMS[i]) * DELAY), weights=weights)
             series += amplitude * np.real(wave * np.exp(2j * np.pi * freq * t))
         return series.astype(np.float32)
 
-    return learn(search.spectrum(one(0)), one, DMS, FREQS, TSAMP, TOBS)
+    return learn(search.spectrum(one(0)), one, DMS, FREQS, TSAMP, TOBS, mains)
 
 
 def test_lines_at_dm_zero_are_learnt_and_pulsars_are_not():
@@ -59,6 +62,27 @@ def test_hum_in_a_part_of_the_band_is_learnt_and_pulsars_that_are_seen_there_are
     weights[part] = 1.0
     birds = found([(50.0123, 0.3, 0.0), (31.7, 0.3, 20.0), (173.3, 0.2, 70.0), (77.1, 0.5, 3.0)], weights=weights)
     assert [round(b.freq, 1) for b in birds] == [50.0]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_hum_in_a_fifth_of_the_band_is_learnt_at_the_mains(seed):
+    # At small DMs it falls by nothing, and noise makes more or less of it.
+    weights = np.full(64, 0.02)
+    weights[20:33] = 1.0
+    hum = [(50.0123, 0.15, 0.0), (100.0246, 0.12, 0.0)]
+    birds = found(hum, seed, weights=weights, mains=(50.0, 60.0), noises=7)
+    assert sorted(round(b.freq, 1) for b in birds) == [50.0, 100.0]
+
+
+@pytest.mark.parametrize("dm", [3.0, 8.0, 30.0, 100.0])
+@pytest.mark.parametrize("freq", [49.9, 60.1, 120.2, 299.3])
+def test_a_pulsar_at_the_mains_is_not_learnt(freq, dm):
+    # In two fifths of the band a DM of 3 turns it by a seventh at 60 Hz: as good as none.
+    weights = np.full(64, 1.0)
+    weights[:40] = 0.1 if dm > 5.0 else 1.0
+    # A weak one of DM 3 is no more above itself at DM 0 than noise is.
+    for amplitude in (0.1, 0.3) if dm > 5.0 else (0.3,):
+        assert found([(freq, amplitude, dm)], 3, weights=weights, mains=(50.0, 60.0), noises=7) == []
 
 
 def test_slow_signals_are_left_alone():
