@@ -5,6 +5,7 @@ them has; and the two are multiples of its frequency by chance, so no nearer tha
 """
 
 from collections.abc import Sequence
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,9 @@ from pulsar.rank.compare import (
     unexplained,
 )
 from pulsar.rank.lines import Comb, expected_harmonics
+
+#: Part of the power of a blend that each of the two leaves at least: with less the other one is as significant alone.
+PART = 0.35
 
 
 def blends(
@@ -99,8 +103,8 @@ def _multiples(
 ) -> dict[int, int]:
     """Candidates at multiples m/d of a frequency, with their m; none unless two of them make a blend.
 
-    Each of these two leaves what is significant by itself, neither is a multiple of the other, and they are not the
-    harmonics of one source.
+    Each of these two leaves what is significant by itself and a good part of the power, neither is a multiple of the
+    other, and they are not the harmonics of one source.
     """
     one = folded[i]
     out: dict[int, int] = {}
@@ -116,10 +120,12 @@ def _multiples(
     if one.fold is None:
         return {}
     nharm = nharm_of(one.fold)
-    able = [
-        k for k in out if FACTOR * float(expected_harmonics(combs[k], one.fold, nharm).sum()) > 0.5 * UNEXPLAINED**2
-    ]
+    least = 0.5 * max(UNEXPLAINED**2, PART * one.snr**2)
+    # Its lines, not the floor between them.
+    lines = {k: expected_harmonics(combs[k], one.fold, nharm)[m - 1 :: m] for k, m in out.items()}
+    able = [k for k in out if FACTOR * float(lines[k].sum()) > least]
     pairs = [(k, m) for k in able for m in able if out[k] % out[m] and out[m] % out[k]]
-    if all(commensurate(folded[k], out[k], folded[m], out[m], sky) for k, m in pairs):
-        return {}
-    return out
+    alike = [(k, m) for k, m in pairs if commensurate(folded[k], out[k], folded[m], out[m], sky)]
+    # Harmonics of one source that have no other common part than this frequency are its own.
+    own = any(gcd(out[k], *(out[m] for other, m in alike if other == k)) == 1 for k, _ in alike)
+    return {} if own or len(alike) == len(pairs) else out

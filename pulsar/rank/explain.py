@@ -52,6 +52,10 @@ LEFT = 4.0
 UNDISPERSED = frozenset({"dm0", "mains", "noise diode", "comb"})
 #: Significances of two detections of one signal differ by the noise of both [sigma].
 ALIKE = 1.5
+#: Significance of its own harmonics from which on a longer period is taken if all else speaks for it [sigma].
+HINT = 1.0
+#: Frequencies of a family are at simple ratios: the nearest whole multiple is no farther than this.
+RATIO_ERROR = 0.1
 #: Power beyond the comb of a candidate from which a longer period is tried [its standard deviations].
 BEYOND_SIGMA = 2.0
 
@@ -336,19 +340,25 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
     """Which of the folds of a source shows its period, and which one cannot be excluded.
 
     Where none is known to need its harmonics it is the one with the highest S/N: at a multiple of the period there is
-    one of several pulses in a box, at a part of it all but noise is spread. Where a longer one cannot be excluded it is
-    that if its detection is the surer (a search of twice the period sums as much noise again), or its S/N the higher
-    (two equal pulses have 0.71 of it).
+    one of several pulses in a box, at a part of it all but noise is spread. A multiple of which the folds are not sure
+    is it all the same where fold and search agree: one of k equal pulses has 1/sqrt(k) of the S/N, and a single pulse
+    sqrt(k) times that of its k-th part; it is nearer to the second (halfway is 2 sqrt(k) / (k + 1)). And its detection
+    is the surer, while a search of k times the period sums k times the noise.
     """
     folds = [one.fold for one in family if one.fold is not None]
     choice = choose_period([steady(fold) for fold in folds])
     if float(choice.evidence.max()) < DOUBT:
         return int(np.argmax([fold.snr for fold in folds])), None
     chosen, other = choice.index, choice.alternative
-    if other is not None and folds[other].after.freq < folds[chosen].after.freq:
-        surer = family[other].group.sigma > family[chosen].group.sigma + ALIKE
-        if surer or folds[other].snr > folds[chosen].snr:
-            return other, chosen
+    longer = []
+    for i, one in enumerate(family):
+        k = family[chosen].freq / one.freq
+        near = abs(k - round(k)) < RATIO_ERROR and round(k) >= 2 and choice.evidence[i] > HINT
+        single = one.snr > 2.0 * np.sqrt(k) / (k + 1.0) * family[chosen].snr
+        if near and single and one.group.sigma > family[chosen].group.sigma:
+            longer.append(i)
+    if longer:
+        return max(longer, key=lambda i: family[i].snr), chosen
     return chosen, other
 
 
