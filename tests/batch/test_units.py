@@ -208,10 +208,10 @@ def _hold(path: str, seconds: float) -> None:
 
 
 def test_the_second_is_told_who_is_the_first(tmp_path):
-    other = multiprocessing.get_context("spawn").Process(target=_hold, args=(str(tmp_path / "lock"), 30.0))
+    other = multiprocessing.get_context("spawn").Process(target=_hold, args=(str(tmp_path / "lock"), 300.0))
     other.start()
     try:
-        end = time.monotonic() + 30.0
+        end = time.monotonic() + 200.0
         while not (tmp_path / "held").exists() and time.monotonic() < end:
             time.sleep(0.05)
         with (
