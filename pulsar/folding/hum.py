@@ -16,9 +16,6 @@ MOST_LOST: Final = 0.25
 #: Scatter between sub-integrations over that of the harmonics around, in standard deviations of it, from which a
 #: harmonic is hit by a line: a chance of 1 in 3,000 a harmonic for the exponential tail of few sub-integrations.
 HIT_SIGMA: Final = 5.0
-#: Power of the sum of the sub-integrations over their scatter from which on a harmonic is steady, whatever hum is in
-#: it: noise, and a line out of step, reach it once in exp(12) = 160,000.
-STEADY: Final = 12.0
 #: Sub-integrations from which on the scatter of one harmonic is told.
 LEAST_PARTS: Final = 4
 
@@ -35,9 +32,8 @@ def on_lines(
 
     Nearer than half the width of a line and what a sub-integration resolves; and whole runs of harmonics that scatter
     more between sub-integrations than those around them, where one of these has a line near it, or the mirror image
-    of a line above the highest harmonic, but for those that are steady. The fundamental is left: what turns with a line
-    is for others to judge. No more is left out than MOST_LOST of the harmonics, of what is hit beyond the lines
-    themselves the noisiest.
+    of a line above the highest harmonic. The fundamental is left: what turns with a line is for others to judge. No
+    more is left out than MOST_LOST of the harmonics, of what is hit beyond the lines themselves the noisiest.
 
     Parameters
     ----------
@@ -69,11 +65,11 @@ def on_lines(
     hit[:2] = False
     if np.count_nonzero(hit) > MOST_LOST * nharm:
         hit[:] = False
-    excess, steady = _excess(parts, weight)
+    excess = _excess(parts, weight)
     runs = _runs(excess > 1.0, hit | image)
     runs[:2] = False
     most = int(MOST_LOST * nharm) - int(np.count_nonzero(hit))
-    more = np.flatnonzero(runs & ~hit & ~steady)
+    more = np.flatnonzero(runs & ~hit)
     hit[more[np.argsort(-excess[more], kind="stable")][: max(most, 0)]] = True
     return hit
 
@@ -88,15 +84,13 @@ def _sampled(line: float, tsamp: float, top: float) -> list[float]:
     return [line, *(j * rate + side * line for j in range(1, many + 1) for side in (-1.0, 1.0))]
 
 
-def _excess(
-    parts: NDArray[np.complex128], weight: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Scatter of each harmonic, over the most that it is by chance, given those around it; and which are steady."""
+def _excess(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scatter of each harmonic between sub-integrations, over the most that it is by chance, given those around it."""
     use = weight > 0.25 * weight.mean()
     n, nharm = int(np.count_nonzero(use)), parts.shape[1]
     out = np.zeros(nharm)
     if n < LEAST_PARTS:
-        return out, np.zeros(nharm, dtype=np.bool_)
+        return out
     white = parts[use] / np.sqrt(weight[use])[:, None]
     scatter = np.sum(np.abs(white - white.mean(axis=0)) ** 2, axis=0) / (n - 1)
     most = 1.0 + HIT_SIGMA / np.sqrt(n - 1)
@@ -104,7 +98,7 @@ def _excess(
         # From half to twice its number: what red noise and varying pulses add falls with frequency.
         around = float(np.median(scatter[(k + 1) // 2 : min(2 * k, nharm - 2) + 1]))
         out[k] = scatter[k] / (most * around) if around > 0.0 else 0.0
-    return out, np.abs(white.sum(axis=0)) ** 2 / n > STEADY * scatter
+    return out
 
 
 def _runs(high: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -128,7 +128,8 @@ def looks_mirrored(fold: Fold) -> bool:
     low, high = float(quarter.sum()), float(half.mean())
     least = LEAST_LOW * quarter.size
     error = np.sqrt(quarter.size + 2.0 * max(low, 0.0) + least**2 * (1.0 + 2.0 * max(high, 0.0)) / half.size)
-    return bool(low + LACKS_SIGMA * error < least * high)
+    # Power in the low ones that noise does not give is a pulse, or a drift: whatever line is there beside.
+    return bool(low + LACKS_SIGMA * error < least * high and low < LACKS_SIGMA * np.sqrt(quarter.size))
 
 
 def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bool) -> bool:

@@ -48,16 +48,6 @@ def test_what_samples_mirror_is_hit_too():
     assert hit(parts(), [(line, 0.1)], tsamp=0.001) == []
 
 
-def test_a_steady_harmonic_stays_beside_a_line():
-    """The foot of a mirrored line is in a harmonic of the pulse that is many times as strong."""
-    lines = [((NBINS - 6.4) * FREQ, 0.01)]
-    foot = parts(pulse=0.0, hum=6, power=30.0)
-    assert hit(foot, lines) == [6]
-    rest = foot - parts(pulse=0.0)
-    assert hit(parts(pulse=20.0) + rest, lines) == []
-    assert hit(parts(pulse=20.0), lines) == []
-
-
 def test_the_feet_of_a_line_go_with_it():
     spectra = parts(hum=57, power=500.0)
     for k, power in ((55, 20.0), (56, 60.0), (58, 60.0)):

@@ -124,6 +124,10 @@ def test_a_mirrored_line_is_told(snr, told):
     fold = dataclasses.replace(make_fold(1), profile=profile.astype(np.float32))
     assert looks_mirrored(fold) is told
     assert ("mirrored" in judged(fold)) is told
+    # A pulsar in whose fold it is as well is one.
+    pulse = np.exp(-0.5 * ((np.arange(nbins) - 40) / 4.0) ** 2)
+    profile += 12.0 * (pulse - pulse.mean()) / np.sqrt(np.sum((pulse - pulse.mean()) ** 2))
+    assert not looks_mirrored(dataclasses.replace(fold, profile=profile.astype(np.float32)))
 
 
 @given(harmonic=st.integers(1, 6), wander=st.floats(-0.004, 0.004), mains=st.sampled_from([50.0, 60.0]))
