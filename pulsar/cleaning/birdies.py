@@ -2,7 +2,8 @@
 
 A line is learnt only where dispersion can tell it from a pulsar: its power must be greatest at DM 0, and fall as an
 undispersed line does, by half or more, within the first DMs. That is never so for slow signals, whose lines are left
-alone, and never for a pulsar with a dispersion measure that can be measured at all.
+alone, and never for a pulsar with a dispersion measure that can be measured at all. Within 0.6 % of a harmonic of the
+mains noise is allowed for: a weak pulsar of that very period and a DM of some 3 may be lost there.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -194,10 +195,11 @@ def learn(
     for number, (lo, hi, top) in enumerate(lines):
         power, freq = float(zero[top]), top * step
         there = {row: float(parts[number]) * power for row, parts in others.items()}
-        order = [
-            max(round(freq / nominal), 1) * nominal for nominal in mains if freq < MAINS_HARMONICS * 1.01 * nominal
-        ]
-        hum = any(abs(freq / place - 1.0) < MAINS_WANDER for place in order)
+        nearest = [max(round(freq / nominal), 1) * nominal for nominal in mains]
+        hum = any(
+            abs(freq / at - 1.0) < MAINS_WANDER and at <= MAINS_HARMONICS * f
+            for f, at in zip(mains, nearest, strict=True)
+        )
         spans = [2j * np.pi * freq * part * delay for part in (*PARTS, *(FEWER if hum else ()))]
         if any(_undispersed(power, there, dms, span, threshold, spans[0] if hum else None) for span in spans):
             found.append((power, Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * margin, "learnt")))

@@ -42,11 +42,12 @@ SIMPLE = 4
 #: Least S/N of a fold at the true period, of that at another one; of that at half of it. Two equal pulses, which are
 #: those of half the period, have 1/sqrt(2) of it; a second one of 0.8 of the first 0.79.
 HALF = 0.7
-#: Of more pulses than two nobody has seen equal ones in one turn: at a multiple from 3 on a fold has more S/N than at
-#: the part, sqrt(k) times in white noise, if that multiple is the period.
-EQUAL = 1.0
-THIRD = 2.5
 HALF_AT_TWICE = 0.79
+#: ... and of that at a third of it or less: a pulsar may have a second pulse half a turn on, no three in equal steps. A
+#: single one in k parts has sqrt(k) times the S/N of the part in white noise, one of k equal ones 1/sqrt(k).
+ONE_OF_MANY = 1.0
+#: Ratio of frequencies from which on that is asked, between two and three.
+MANY = 2.5
 #: Largest number of equal pulses a turn that is looked for.
 MOST = 16
 #: Significance of harmonics that others do not leave, from which on a fold shows a source of its own [sigma]; and where
@@ -55,8 +56,8 @@ UNEXPLAINED = 4.0
 DOUBT_SIGMA = 3.0
 #: ... of which one harmonic may give as many: the others must have the rest.
 SPARE = 2.0
-#: Power that others leave in a harmonic, in units of its noise, from which on what is there tells nothing of a pulse: a
-#: prediction that is wrong by a quarter counts as much as noise has by chance in one of 55.
+#: Power that others leave in a harmonic, in units of its noise, from which on it is passed over: it counts in units of
+#: that, and a line of its own would have to be 17 times noise to count as much as noise does elsewhere.
 LOUD = 16.0
 
 
@@ -150,7 +151,7 @@ def may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
     error = AGREE_SIGMA * float(np.hypot(d * one.freq_err, m * of.freq_err))
     if abs(d * one.freq - m * of.freq) > max(error, bins / sky.tobs):
         return False
-    return one.snr >= (EQUAL if of.freq / one.freq > THIRD else HALF) * of.snr
+    return one.snr >= (ONE_OF_MANY if of.freq / one.freq > MANY else HALF) * of.snr
 
 
 def one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:

@@ -52,7 +52,9 @@ LEFT = 4.0
 UNDISPERSED = frozenset({"dm0", "mains", "noise diode", "comb"})
 #: Significances of two detections of one signal differ by the noise of both [sigma].
 ALIKE = 1.5
-#: Significance of its own harmonics from which on a longer period is taken if all else speaks for it [sigma].
+#: Significance of its own harmonics from which on a longer period is taken if S/N and detection speak for it [sigma]:
+#: noise has as much in one of six. Three weak pulsars of benchmarks/population.py (impulses 10157-3, all 10089-0 and
+#: 10085-1) had 1.7, 1.9 and 3.0 at their period.
 HINT = 1.0
 #: Frequencies of a family are at simple ratios: the nearest whole multiple is no farther than this.
 RATIO_ERROR = 0.1
