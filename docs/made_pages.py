@@ -18,7 +18,7 @@ from mkdocs.structure.files import File, Files
 from notebooks import FOLDER, NOTEBOOKS, page
 
 #: Its warnings fail a strict build.
-log = logging.getLogger("mkdocs.hooks.reference")
+log = logging.getLogger("mkdocs.hooks.made_pages")
 
 ROOT = Path(__file__).resolve().parents[1]
 #: Files outside docs/ that are pages of the site.
