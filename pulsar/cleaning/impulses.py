@@ -1,6 +1,7 @@
 """Impulses: pulses that all of the band has at the same time, as nothing from the sky does."""
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -30,8 +31,9 @@ SPREAD_SAMPLES: Final = 512
 #: An impulse in a part of the band is looked for in so many neighbouring bands of all, from every so-many-th on.
 PART: Final = 8
 PART_STEP: Final = 2
-#: Some seconds that would lose more than this have a hum: they are looked at again without its lines, and keep all if
-#: they would still lose so much.
+#: The running mean is over so many times the longest impulse.
+_WINDOWS: Final = 8
+#: Some seconds that would lose more than this keep all.
 MOST_CLIPPED: Final = 0.2
 #: A line has so many times the median power about it (noise, and impulses at no even distance, reach 15), over so many
 #: modes; it is taken out as wide as the mains wander and their edges leak [Hz].
@@ -114,19 +116,41 @@ def find_impulses(series: NDArray[np.float32], bands: Bands, sigma: float) -> ND
     ndarray of int64, shape (nimpulses, 2)
         First sample and the one after the last.
     """
-    from pulsar_kernels.interference import less_running_mean
-
-    # Twice: of waves of seconds once leaves a tenth, which is enough to be taken for wide impulses.
-    once, plain = np.empty_like(series), np.empty_like(series)
-    less_running_mean(series, 8 * bands.longest, once)
-    less_running_mean(once, 8 * bands.longest, plain)
+    plain = _plain(series, bands)
     marks = _marked(plain, bands, sigma)
-    if marks.mean() > MOST_CLIPPED:
-        marks = _marked(_without_lines(plain, bands), bands, sigma)
+    if marks.any():
+        # A train of impulses is gone with what is marked. Of a hum that were the crests: its lines remain.
+        rest = plain if marks.mean() > MOST_CLIPPED else _plain(_filled(series, marks, bands), bands)
+        lines = _lines(rest, bands)
+        if lines.any():
+            marks = _marked(_without(lines, plain), bands, sigma)
     if marks.mean() > MOST_CLIPPED:
         marks[:] = False
     edges = np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0))
     return edges.reshape(-1, 2).astype(np.int64)
+
+
+def _plain(series: NDArray[np.float32], bands: Bands) -> NDArray[np.float32]:
+    """The bands less a running mean, twice: of waves of seconds once leaves a tenth, enough to pass for impulses."""
+    from pulsar_kernels.interference import less_running_mean
+
+    once, plain = np.empty_like(series), np.empty_like(series)
+    less_running_mean(series, _WINDOWS * bands.longest, once)
+    less_running_mean(once, _WINDOWS * bands.longest, plain)
+    return plain
+
+
+def _filled(series: NDArray[np.float32], marks: NDArray[np.bool_], bands: Bands) -> NDArray[np.float32]:
+    """The bands with the median about it for what is marked, so that deep dropouts leave nothing beside them."""
+    n = len(marks)
+    edges = np.linspace(0, n, max(n // (_WINDOWS * bands.longest), 1) + 1).astype(np.int64)
+    centres = 0.5 * (edges[1:] + edges[:-1])
+    at = np.flatnonzero(marks)
+    out = series.copy()
+    for row in out:
+        levels = [np.median(row[first:last]) for first, last in pairwise(edges)]
+        row[at] = np.interp(at, centres, levels)
+    return out
 
 
 def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[np.bool_]:
@@ -169,15 +193,15 @@ def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[n
     return marks
 
 
-def _without_lines(plain: NDArray[np.float32], bands: Bands) -> NDArray[np.float32]:
-    """The bands without the lines that their sum shows: a hum would be taken for impulses, and hides them.
+def _lines(plain: NDArray[np.float32], bands: Bands) -> NDArray[np.bool_]:
+    """The modes of a padded transform that are in lines of the sum of the bands, and close to these.
 
     Parameters
     ----------
     plain : ndarray of float32, shape (nbands, n)
     bands : Bands
     """
-    from scipy.fft import irfft, next_fast_len, rfft
+    from scipy.fft import next_fast_len, rfft
 
     n = plain.shape[1]
     size = int(next_fast_len(n, real=True))
@@ -194,8 +218,17 @@ def _without_lines(plain: NDArray[np.float32], bands: Bands) -> NDArray[np.float
     for line in np.flatnonzero(power > LINE * level):
         if line > reach:
             notch[line - reach : line + reach + 1] = True
+    return notch
+
+
+def _without(lines: NDArray[np.bool_], plain: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The bands without these modes: a hum would be taken for impulses, and hides them."""
+    from scipy.fft import irfft, next_fast_len, rfft
+
+    n = plain.shape[1]
+    size = int(next_fast_len(n, real=True))
     spectra = rfft(plain, size, axis=1)
-    spectra[:, notch] = 0.0
+    spectra[:, lines] = 0.0
     return np.ascontiguousarray(irfft(spectra, size, axis=1)[:, :n], dtype=np.float32)
 
 

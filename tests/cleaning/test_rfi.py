@@ -354,6 +354,35 @@ def test_impulses_are_clipped_under_a_hum():
     assert clipped.mean() < 0.03
 
 
+def test_crests_of_a_weak_hum_are_no_impulses():
+    """A part of them passed for impulses: without these the level fell for as long as they were high."""
+    tsamp, n = 5e-4, 32_000
+    # Every other second, as strong in its harmonics as a rectifier makes it.
+    turns, on = 60.02 * np.arange(n) * tsamp, np.arange(n) * tsamp % 2.0 < 0.8
+    wave = sum(np.cos(2 * np.pi * k * turns) / k for k in range(1, 9))
+    data = noise(256, n, seed=9) + 14.0 * 0.15 * wave * on
+    times = range(2000, n - 2000, 4000)
+    for at in times:
+        data[:, at : at + 4] += 14.0 * 3.0
+    mask, _, _ = cleaned(ArrayObservation(bits(data), tsamp=tsamp, fch1=1460.0, foff=-1.0))
+    clipped = clipped_samples(mask, n)
+    assert all(clipped[at : at + 4].all() for at in times)
+    assert clipped.sum() < 3 * 4 * len(times)
+
+
+@pytest.mark.parametrize("every", [200, 333])
+def test_a_train_of_impulses_is_no_hum(every):
+    tsamp, n = 5e-4, 32_000
+    data = noise(256, n, seed=10)
+    times = range(1000, n - 1000, every)
+    for at in times:
+        data[:, at : at + 4] += 14.0 * 2.0
+    mask, _, _ = cleaned(ArrayObservation(bits(data), tsamp=tsamp, fch1=1460.0, foff=-1.0))
+    clipped = clipped_samples(mask, n)
+    assert all(clipped[at : at + 4].all() for at in times)
+    assert clipped.sum() < 3 * 4 * len(times)
+
+
 def test_holes_that_clipping_leaves_have_the_level_beside_them():
     tsamp, n = 2.5e-4, 40_000
     wave = np.sin(2 * np.pi * np.arange(n) * tsamp / 3.0)
