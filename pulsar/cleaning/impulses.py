@@ -257,42 +257,55 @@ def _undispersed(
     farthest = max(2.0 * (bands.longest + width) / bands.across, LEAST_DM)
     margin = last - first + int(farthest * bands.across)
     lo, hi = first - margin, last + margin
-    if lo < 0 or hi > n:
-        # Of what an edge of the data cuts off, nothing is known.
-        return False
     good = np.isfinite(spread)
     if good.sum() < LEAST_BANDS:
         return False
     noise = spread[good, None] * np.sqrt(good.sum() / width)
-    sums = np.cumsum(plain[good, lo:hi] / noise, axis=1, dtype=np.float64)
+    least = LEAST_DM * bands.across
+    if first < least or last + least > n:
+        # The ends of the data may cut off different parts in different bands.
+        return False
+    beyond = (max(-lo, 0), max(hi - n, 0))
+    near = np.pad(plain[good, max(lo, 0) : hi], ((0, 0), beyond))
+    sums = np.cumsum(near / noise, axis=1, dtype=np.float64)
     delays = bands.delays[good] - bands.delays[good].min()
     size = sums.shape[1]
 
-    def delayed(shifts: NDArray[np.int64]) -> NDArray[np.float64]:
+    # What the data's ends cut off is not seen: samples that are there, as a part of all bands.
+    seen = None
+    if any(beyond):
+        inside = np.pad(np.ones(near.shape[1] - sum(beyond)), beyond) / len(sums)
+        seen = np.broadcast_to(np.cumsum(inside), sums.shape)
+
+    def delayed(rows: NDArray[np.float64], shifts: NDArray[np.int64]) -> NDArray[np.float64]:
         """Running sums of all bands, each earlier by its shift."""
         total = np.zeros(size)
-        for row, shift in zip(sums, shifts, strict=True):
+        for row, shift in zip(rows, shifts, strict=True):
             if shift < size:
                 total[: size - shift] += row[shift:]
                 total[size - shift :] += row[-1]
         return total
 
     # At the width that fits best: in a narrower box noise, which every DM has another of, counts for too much.
-    at_zero = delayed(np.zeros(len(delays), dtype=np.int64))
+    none = np.zeros(len(delays), dtype=np.int64)
+    at_zero = delayed(sums, none)
+    there = None if seen is None else delayed(seen, none)
     steps = int(2 * np.log2(max(min(2 * bands.longest, size - 1) / width, 1.0))) + 1
     widths = [max(round(width * 2.0 ** (k / 2)), 1) for k in range(steps)]
-    found = [_boxes(at_zero, box) for box in widths]
+    found = [_boxes(at_zero, box, there) for box in widths]
     k = int(np.argmax([one.max() for one in found]))
     box, here, begin = widths[k], float(found[k].max()), int(np.argmax(found[k])) + 1
     fine = max(box // FINE, 1)
     profile = _boxes(at_zero, fine)
     # What is in most bands at once has a width of half its delay over the band, or more: coarse steps see it.
     trials = LEAST_DM * DM_RATIO ** np.arange(int(np.log(farthest / LEAST_DM) / np.log(DM_RATIO)) + 2)
-    by_box = by_energy = here > 0
+    by_box = here > 0
+    by_energy = by_box and seen is None
     for dm in trials:
         shifts = np.rint(dm * delays).astype(np.int64)
-        total = delayed(shifts)
-        other = max(float(_boxes(total, one).max()) for one in widths[max(k - 1, 0) : k + 2])
+        total = delayed(sums, shifts)
+        there = None if seen is None else delayed(seen, shifts)
+        other = max(float(_boxes(total, one, there).max()) for one in widths[max(k - 1, 0) : k + 2])
         by_box = by_box and here**2 - max(other, 0.0) ** 2 > DM_SIGMA**2
         if by_energy:
             # Around the pulse, wherever the DM puts it.
@@ -305,9 +318,13 @@ def _undispersed(
     return True
 
 
-def _boxes(total: NDArray[np.float64], box: int) -> NDArray[np.float64]:
-    """S/N of boxes of so many samples, from running sums of unit noise."""
-    return np.asarray((total[box:] - total[:-box]) / np.sqrt(box))
+def _boxes(total: NDArray[np.float64], box: int, seen: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+    """S/N of boxes of so many samples, from running sums of unit noise; of those of which a half or more is seen."""
+    found = total[box:] - total[:-box]
+    if seen is None:
+        return np.asarray(found / np.sqrt(box))
+    count = seen[box:] - seen[:-box]
+    return np.where(count >= 0.5 * box, found / np.sqrt(np.maximum(count, 1.0)), 0.0)
 
 
 def _energy_error(profile: NDArray[np.float64], shifts: NDArray[np.int64]) -> float:

@@ -48,3 +48,25 @@ def test_pulses_with_the_least_dm_of_the_sky_are_left(dm, width, amp, part):
     for _ in range(3):
         series, bands = bands_with(rng, dm, width, amp, part)
         assert find_impulses(series, bands, 10.0).size == 0
+
+
+@pytest.mark.parametrize("left", [20, 30, 60])
+def test_impulses_close_to_an_end_of_the_data_are_found(left):
+    """One in all channels is most of the noise of slow pulsars; a hundred impulses often have one at an end."""
+    rng = np.random.default_rng(4)
+    series, bands = bands_with(rng, 0.0, 12, 3.0)
+    for cut, at in ((series[:, : AT + left], AT), (series[:, AT + 12 - left :], left - 12)):
+        found = find_impulses(np.ascontiguousarray(cut), bands, 10.0)
+        assert share(found + (AT - at), 12) == 1.0
+
+
+@pytest.mark.parametrize("dm", [LEAST_DM, 5.0, 30.0])
+@pytest.mark.parametrize(("width", "amp"), [(3, 1.0), (6, 3.0), (12, 1.13), (25, 1.0), (40, 0.5)])
+def test_pulses_of_the_sky_that_an_end_cuts_off_are_left(dm, width, amp):
+    rng = np.random.default_rng(5)
+    across = 1e3 / 0.241 * dm * (HEADER.freqs.min() ** -2.0 - HEADER.freqs.max() ** -2.0) / HEADER.tsamp
+    for part in (0.3, 0.6, 0.9, 1.0):
+        series, bands = bands_with(rng, dm, width, amp)
+        edge = AT + round(part * (across + width))
+        assert find_impulses(np.ascontiguousarray(series[:, :edge]), bands, 10.0).size == 0
+        assert find_impulses(np.ascontiguousarray(series[:, edge:]), bands, 10.0).size == 0
