@@ -53,6 +53,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("noise_scale", "off-pulse noise over the expected white noise, 1 when clean"),
     Feature("repeats", "significance of the pulse against what scatters between sub-integrations; NaN when unknown"),
     Feature("red_noise", "significance of more than white noise under the lowest harmonics; NaN when unknown"),
+    Feature("pulse_kept", "part of the pulse's S/N in white noise that whitening the fold leaves; NaN when unknown"),
 )
 
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES)
@@ -180,6 +181,7 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
         "noise_scale": float(fold.extra.get("noise_scale", nan)),
         "repeats": repeats(fold),
         "red_noise": float(fold.extra.get("red_noise", nan)),
+        "pulse_kept": float(fold.extra.get("pulse_kept", nan)),
     }
     return {name: values[name] for name in FEATURE_NAMES}
 

@@ -37,6 +37,11 @@ REPEATING: Final = 3.5
 #: Width of a profile [turns] from which on it may be a sine: half a turn is one.
 WIDE_WAVE: Final = 0.35
 
+#: Width [turns] of a pulse that is no wider than the drift itself, where whitening the fold took nearly all of it: it
+#: kept so much of it.
+WIDE_REST: Final = (0.1, 0.18)
+LITTLE_KEPT: Final = (0.1, 0.3)
+
 #: Logit of a candidate in whose favour nothing speaks.
 BIAS: Final = -6.8
 
@@ -87,7 +92,10 @@ class LogisticScorer:
     noise beside the harmonics can be told it must be red, too (``red_noise`` from half of the significance from which
     folds are whitened to all of it), or the profile be a sine of few turns, which is the drift itself and leaves no
     other noise beside it (0.35 to 0.5 turns: a sine has half a turn; slow pulsars are far narrower, their width falls
-    with the period, about as P^-0.3, Posselt et al. 2021).
+    with the period, about as P^-0.3, Posselt et al. 2021). Where whitening the fold has left little of the pulse (0.3
+    to 0.1 of its S/N) it need not be so wide (0.1 to 0.18 turns): what is left is of the drift. Of 792 pulsars in folds
+    that were whitened (benchmarks/population.py) none has that unless it is flagged anyway; of 427 rows that are none,
+    7 with scores to 0.99, which two sinusoids of some seconds made.
     So is a pulse that does not repeat: its significance against what scatters between sub-integrations is 3.5 to 1.5.
     Impulses and drifts have a period at which they add up, though not as the same pulse in all: they have -2 to 2.4,
     pulsars of a folded S/N of 7 to 10 have 4 to 9, and noise that the refinement has chosen has 3 to 4
@@ -123,7 +131,11 @@ class LogisticScorer:
             "freq": ramp(f["freq_fraction"], 0.5, 0.85, unknown=0.5),
             "zero_dm": 0.0 if unknown else strong * undispersed,
             "one_band": strong * (1.0 - ramp(f["freq_even"], 0.1, 0.3)),
-            "wave": max(ramp(f["width"], 0.15, 0.35), ramp(f["noise_scale"], 5.0, 15.0, unknown=0.0))
+            "wave": max(
+                ramp(f["width"], 0.15, 0.35),
+                ramp(f["noise_scale"], 5.0, 15.0, unknown=0.0),
+                ramp(f["width"], *WIDE_REST) * (1.0 - ramp(f["pulse_kept"], *LITTLE_KEPT)),
+            )
             * (1.0 - ramp(f["turns"], 15.0, 50.0))
             * (1.0 - ramp(f["dm_odds"], 5.0, 10.0, unknown=0.0))
             # Where the noise can be told, there must be red noise in it; a sine is it itself.

@@ -147,6 +147,25 @@ def test_a_sine_of_few_turns_is_red_noise_itself(width, told):
     assert (score(slow) < 0.5) is told
 
 
+@pytest.mark.parametrize(
+    ("kept", "width", "odds", "told"),
+    [
+        (0.05, 0.2, -0.8, True),
+        (0.6, 0.2, -0.8, False),
+        (float("nan"), 0.2, -0.8, False),
+        (0.05, 0.03, -0.8, False),
+        (0.05, 0.2, 12.0, False),
+    ],
+)
+def test_the_rest_of_a_drift_that_whitening_leaves_is_red_noise(kept, width, odds, told):
+    # Two waves of 3.7 and 8.1 s folded at twice the one: S/N 33 of what is left, 9 before.
+    fold = folds(make_source(np.random.default_rng(0), snr=20, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
+    slow = {**features(fold, sigma=10.0), "snr": 33.0, "width": width, "turns": 9.4, "dm_odds": odds}
+    slow |= {"dm_contrast": 0.0, "dm_sigma": 0.03, "dm_match": 1.0, "red_noise": 116.0, "pulse_kept": kept}
+    assert ("red noise" in reasons(slow)) is told
+    assert (score(slow) < 0.6) is told
+
+
 def test_an_acceleration_at_the_limit_of_the_refinement_is_unphysical():
     fold = folds(make_source(np.random.default_rng(0), snr=20, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
     bent = {**features(fold, sigma=8.0), "accel": -MOST_ACCEL, "fdot_sigma": 20.0}
