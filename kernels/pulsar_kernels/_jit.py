@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
-from llvmlite import ir
 from numba import config, types
 from numba.core.caching import IndexDataCacheFile
 from numba.core.compiler import Compiler
@@ -24,6 +23,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from pulsar_kernels._compiler import KNOWN, ForKernels, ForPython
+from pulsar_kernels._ir import prefetch_code
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -177,8 +177,9 @@ def vector(code: Callable[..., Any], *, literal: int | None = None, returns: Any
     Parameters
     ----------
     code : callable
-        ``code(builder, args)`` or ``code(builder, args, value)`` writes LLVM instructions: `args` are pointers to the
-        data of arrays (contiguous), 64-bit integers and 32-bit floats.
+        ``code(builder, args)`` or ``code(builder, args, value)`` writes LLVM instructions, with the words of
+        :mod:`pulsar_kernels._ir`: `args` are pointers to the data of arrays (contiguous), 64-bit integers and 32-bit
+        floats.
     literal : int, optional
         Place of an argument that must be a constant where the function is called: its `value` is given to `code`.
     returns : numba type
@@ -222,16 +223,7 @@ def vector(code: Callable[..., Any], *, literal: int | None = None, returns: Any
     return decorate
 
 
-def _prefetch_code(builder: Any, args: Any, form: int) -> None:
-    i8, i32 = ir.IntType(8).as_pointer(), ir.IntType(32)
-    kind = ir.FunctionType(ir.VoidType(), [i8, i32, i32, i32])
-    name = "llvm.prefetch.p0"
-    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    place = builder.bitcast(builder.gep(args[1], [args[2]]), i8)
-    builder.call(function, [place, i32(form % 2), i32(2 if form > 1 else 3), i32(1)])
-
-
-@vector(_prefetch_code, literal=0)
+@vector(prefetch_code, literal=0)
 def prefetch(form: int, data: NDArray[Any], at: int) -> None:
     """Have element `at`, which may lie beyond the end, brought to the cache.
 

@@ -6,11 +6,27 @@ Integers: exact, and the same in whatever order they are made.
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import (
+    I8,
+    I16,
+    I64,
+    constant,
+    element,
+    lane_bits,
+    load,
+    plus,
+    saturated,
+    shuffle,
+    splat,
+    steps,
+    store,
+    times,
+    variable,
+    vector_of,
+)
 from pulsar_kernels._jit import kernel, prefetch, vector
 
 #: Samples of a piece, for which pairs of channels are tabulated, and of a stretch, for which rows are summed in
@@ -21,36 +37,22 @@ STRETCH = 256
 BIAS = 128
 STEP = 64
 
-_BYTES = ir.VectorType(ir.IntType(8), STEP)
-WORDS = ir.VectorType(ir.IntType(16), STEP // 2)
-
-
-def constant(kind: Any, value: int) -> Any:
-    """Vector constant."""
-    return ir.Constant(kind, [value] * kind.count)
-
-
-def vector_at(builder: Any, pointer: Any, at: Any, kind: Any) -> Any:
-    """Where a vector begins in an array."""
-    return builder.bitcast(builder.gep(pointer, [at]), kind.as_pointer())
+_BYTES = vector_of(I8, STEP)
+WORDS = vector_of(I16, STEP // 2)
 
 
 def _sum_bytes_code(builder: Any, args: Any, flip: int) -> None:
-    i16, i32, i64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
     _, data, start, places, first, count, rows, to = args
     eight = constant(WORDS, 8)
-    variable: Any = cgutils.alloca_once_value
     sums = [variable(builder, constant(WORDS, 0)) for _ in range(2 * (STRETCH // STEP))]
 
     def add(at: Any, several: int) -> None:
         """Add the rows at `several` places, as many words and upper bytes of words."""
         now = [builder.load(total) for total in sums]
-        begins = [
-            builder.add(builder.load(builder.gep(places, [builder.add(at, i64(k))])), start) for k in range(several)
-        ]
+        begins = [plus(builder, element(builder, places, plus(builder, at, k)), start) for k in range(several)]
         for v in range(STRETCH // STEP):
             for begin in begins:
-                words = builder.load(vector_at(builder, data, builder.add(begin, i64(v * STEP)), WORDS), align=1)
+                words = load(builder, data, plus(builder, begin, v * STEP), WORDS)
                 if flip:
                     # The sign bits: a signed byte becomes one biased by BIAS.
                     words = builder.xor(words, constant(WORDS, -0x7F80))
@@ -59,21 +61,18 @@ def _sum_bytes_code(builder: Any, args: Any, flip: int) -> None:
         for total, value in zip(sums, now, strict=True):
             builder.store(value, total)
 
-    fours = builder.udiv(count, i64(4))
-    with cgutils.for_range(builder, fours) as loop:
-        add(builder.add(first, builder.mul(loop.index, i64(4))), 4)
-    with cgutils.for_range(builder, builder.urem(count, i64(4))) as loop:
-        add(builder.add(builder.add(first, builder.mul(fours, i64(4))), loop.index), 1)
-    wide = ir.VectorType(i16, STEP)
-    order = ir.Constant(ir.VectorType(i32, STEP), [k // 2 + STEP // 2 * (k % 2) for k in range(STEP)])
-    bias = builder.mul(builder.trunc(count, i16), i16(BIAS))
-    biases = builder.insert_element(ir.Constant(wide, ir.Undefined), bias, i32(0))
-    biases = builder.shuffle_vector(biases, biases, ir.Constant(order.type, [0] * STEP))
+    fours = builder.udiv(count, I64(4))
+    with steps(builder, 0, fours) as k:
+        add(plus(builder, first, times(builder, k, 4)), 4)
+    with steps(builder, 0, builder.urem(count, I64(4))) as k:
+        add(plus(builder, plus(builder, first, times(builder, fours, 4)), k), 1)
+    order = [k // 2 + STEP // 2 * (k % 2) for k in range(STEP)]
+    biases = splat(builder, builder.mul(builder.trunc(count, I16), I16(BIAS)), STEP)
     for v in range(STRETCH // STEP):
         low, high = builder.load(sums[2 * v]), builder.load(sums[2 * v + 1])
         even = builder.sub(low, builder.shl(high, eight))
-        both = builder.sub(builder.shuffle_vector(even, high, order), biases)
-        builder.store(both, vector_at(builder, rows, builder.add(to, i64(v * STEP)), wide), align=2)
+        both = builder.sub(shuffle(builder, even, high, order), biases)
+        store(builder, both, rows, plus(builder, to, v * STEP))
 
 
 @vector(_sum_bytes_code, literal=0)
@@ -101,30 +100,18 @@ def _sum_bytes(
 
 
 def _add_two_code(builder: Any, args: Any) -> Any:
-    i64 = ir.IntType(64)
     data, first, second, table, at, size = args
-    saturate = ir.FunctionType(_BYTES, [_BYTES, _BYTES])
-    insert: Any = cgutils.get_or_insert_function
-    variable: Any = cgutils.alloca_once_value
-    saturated = insert(builder.module, saturate, f"llvm.sadd.sat.v{STEP}i8")
     lost = variable(builder, constant(_BYTES, 0))
-    last = builder.sub(size, i64(STEP))
-    steps = builder.udiv(builder.add(size, i64(STEP - 1)), i64(STEP))
-    with cgutils.for_range(builder, steps) as loop:
-        step = builder.mul(loop.index, i64(STEP))
+    last = builder.sub(size, I64(STEP))
+    with steps(builder, 0, builder.udiv(plus(builder, size, STEP - 1), I64(STEP))) as k:
+        step = times(builder, k, STEP)
         # The last vector ends with the row; it may repeat samples.
         step = builder.select(builder.icmp_signed(">", step, last), last, step)
-        one, two = (
-            builder.load(vector_at(builder, data, builder.add(p, step), _BYTES), align=1) for p in (first, second)
-        )
-        total = builder.call(saturated, [one, two])
-        builder.store(
-            builder.xor(total, constant(_BYTES, -BIAS)),
-            vector_at(builder, table, builder.add(at, step), _BYTES),
-            align=1,
-        )
+        one, two = (load(builder, data, plus(builder, p, step), _BYTES) for p in (first, second))
+        total = saturated(builder, one, two)
+        store(builder, builder.xor(total, constant(_BYTES, -BIAS)), table, plus(builder, at, step))
         builder.store(builder.or_(builder.load(lost), builder.xor(total, builder.add(one, two))), lost)
-    return builder.bitcast(builder.icmp_signed("!=", builder.load(lost), constant(_BYTES, 0)), i64)
+    return lane_bits(builder, builder.icmp_signed("!=", builder.load(lost), constant(_BYTES, 0)))
 
 
 @vector(_add_two_code, returns=types.int64)

@@ -7,9 +7,9 @@ One pass over the series, in vectors, makes mean and variance of every cell; eve
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import FUSE, floats, load, plus, shuffle, splat, store, vector_of
 from pulsar_kernels._jit import kernel, vector
 
 #: Samples of a cell.
@@ -26,26 +26,16 @@ _SOME_CELLS = 2048
 _TOGETHER = 32
 
 
-def _cells_code(builder: Any, args: Any) -> Any:
-    i16, i32, i64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
-    element = args[0].type.pointee
-    vec = ir.VectorType(ir.FloatType(), 16)
-    index = ir.VectorType(i32, 16)
-    fuse = ("contract", "reassoc")
-    one = builder.insert_element(ir.Constant(vec, ir.Undefined), args[2], i32(0))
-    origin = builder.shuffle_vector(one, one, ir.Constant(index, [i32(0)] * 16))
+def _cells_code(builder: Any, args: Any) -> None:
+    source = vector_of(args[0].type.pointee, 16)
+    origin = splat(builder, args[2], 16)
 
     def half_cell(number: int) -> Any:
-        source = ir.VectorType(element, 16)
-        place = builder.gep(args[0], [builder.add(args[1], i64(16 * number))])
-        x = builder.load(builder.bitcast(place, source.as_pointer()), align=2 if element == i16 else 4)
-        if element == i16:
-            x = builder.sitofp(builder.sext(x, index), vec)
-        return builder.fsub(x, origin)
+        x = load(builder, args[0], plus(builder, args[1], 16 * number), source)
+        return builder.fsub(floats(builder, x), origin)
 
     def added(a: Any, b: Any, first: list[int], second: list[int]) -> Any:
-        parts = [builder.shuffle_vector(a, b, ir.Constant(index, [i32(k) for k in mask])) for mask in (first, second)]
-        return builder.fadd(*parts, flags=fuse)
+        return builder.fadd(*[shuffle(builder, a, b, mask) for mask in (first, second)], flags=FUSE)
 
     # Sums across lanes for 16 cells at once: neighbours within fours of lanes first, then the fours; one instruction
     # each, and the results come out in order.
@@ -54,8 +44,8 @@ def _cells_code(builder: Any, args: Any) -> Any:
     waiting: list[list[tuple[int, Any]]] = [[], []]
     for cell in range(16):
         a, b = half_cell(2 * cell), half_cell(2 * cell + 1)
-        squares = builder.fadd(builder.fmul(a, a, flags=fuse), builder.fmul(b, b, flags=fuse), flags=fuse)
-        for stack, value in zip(waiting, (builder.fadd(a, b, flags=fuse), squares), strict=True):
+        squares = builder.fadd(builder.fmul(a, a, flags=FUSE), builder.fmul(b, b, flags=FUSE), flags=FUSE)
+        for stack, value in zip(waiting, (builder.fadd(a, b, flags=FUSE), squares), strict=True):
             depth = 0
             while stack and stack[-1][0] == depth:
                 masks = within if depth < 2 else fours
@@ -63,8 +53,7 @@ def _cells_code(builder: Any, args: Any) -> Any:
                 depth += 1
             stack.append((depth, value))
     for stack, out in zip(waiting, (args[3], args[4]), strict=True):
-        place = builder.bitcast(builder.gep(out, [args[5]]), vec.as_pointer())
-        builder.store(stack[0][1], place, align=4)
+        store(builder, stack[0][1], out, args[5])
 
 
 @vector(_cells_code)

@@ -7,9 +7,9 @@ Bound by memory: one raw sample read and one byte written for a handful of vecto
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import F32, I32, constant, intrinsic, load, shuffle, splat, store, vector_of
 from pulsar_kernels._jit import kernel, prefetch, vector
 
 LANES = 64
@@ -20,45 +20,36 @@ def _scaled_code(builder: Any, args: Any, form: int) -> None:
     # Sample 4 j + m of 64 is byte m of word j: in words no sample need be moved to be widened or narrowed. Of two bytes
     # the words of even places have the samples 0 and 1 of four, those of odd places 2 and 3.
     n = LANES // 4
-    words, floats = ir.VectorType(ir.IntType(32), n), ir.VectorType(ir.FloatType(), n)
-
-    def constant(kind: Any, values: Any) -> Any:
-        return ir.Constant(kind, list(values) if isinstance(values, (list, tuple, range)) else [values] * n)
-
-    def everywhere(value: Any) -> Any:
-        one = builder.insert_element(ir.Constant(floats, ir.Undefined), value, ir.IntType(32)(0))
-        return builder.shuffle_vector(one, one, constant(words, 0))
+    words, floats = vector_of(I32, n), vector_of(F32, n)
 
     def clamp(value: Any, limit: float, above: bool) -> Any:
         bound = constant(floats, limit)
         outside = builder.fcmp_ordered(">" if above else "<", value, bound)
         return builder.select(outside, bound, value)
 
-    fused = builder.module.globals.get(f"llvm.fmuladd.v{n}f32") or ir.Function(
-        builder.module, ir.FunctionType(floats, [floats] * 3), f"llvm.fmuladd.v{n}f32"
-    )
+    def fused(a: Any, b: Any, c: Any) -> Any:
+        return intrinsic(builder, "fmuladd", a, b, c)
+
     size = n * width
-    wide = ir.VectorType(ir.IntType(32), size)
-    source = builder.load(builder.bitcast(builder.gep(args[0], [args[1]]), wide.as_pointer()), align=1)
-    sources = [builder.shuffle_vector(source, source, constant(words, range(k, size, width))) for k in range(width)]
+    source = load(builder, args[0], args[1], vector_of(I32, size))
+    sources = [shuffle(builder, source, source, range(k, size, width)) for k in range(width)]
     bits, each = 8 * width, 4 // width
-    scale, offset = everywhere(args[2]), everywhere(args[3])
+    scale, offset = splat(builder, args[2], n), splat(builder, args[3], n)
     result = None
     for m in range(4):
         part, low = sources[m // each], m % each
         part = builder.lshr(part, constant(words, bits * low)) if low else part
         part = builder.and_(part, constant(words, (1 << bits) - 1)) if low < each - 1 else part
-        value = builder.call(fused, [builder.sitofp(part, floats), scale, offset])
+        value = fused(builder.sitofp(part, floats), scale, offset)
         if ramp:
-            place = builder.fadd(everywhere(args[5]), constant(floats, [float(4 * j + m) for j in range(n)]))
-            value = builder.call(fused, [everywhere(args[4]), place, value])
+            place = builder.fadd(splat(builder, args[5], n), constant(floats, [float(4 * j + m) for j in range(n)]))
+            value = fused(splat(builder, args[4], n), place, value)
         value = clamp(clamp(value, 1.5, False), 255.5, True)
         part = builder.fptosi(value, words)
         part = builder.shl(part, constant(words, 8 * m)) if m else part
         result = part if result is None else builder.or_(result, part)
     # Less 128: in bytes the sign bit turned over.
-    result = builder.xor(result, constant(words, -0x7F7F7F80))
-    builder.store(result, builder.bitcast(builder.gep(args[6], [args[7]]), words.as_pointer()), align=1)
+    store(builder, builder.xor(result, constant(words, -0x7F7F7F80)), args[6], args[7])
 
 
 @vector(_scaled_code, literal=8)

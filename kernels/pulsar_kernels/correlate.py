@@ -14,26 +14,32 @@ scaled and rounded to bytes on the way out of the last. So a plane point costs o
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import (
+    FUSE,
+    I8,
+    I32,
+    I64,
+    constant,
+    element,
+    plus,
+    splat,
+    store,
+    times,
+    vector_of,
+)
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.lanes import (
     ELEMENT,
-    FUSE,
-    I32,
-    I64,
     LANES,
+    VEC,
     Complex,
     factors,
-    load,
-    same,
     slot,
     slots,
-    store,
     transform_pass,
     twiddles,
-    wide,
 )
 
 #: Groups of 16 drifts that are merged to whole cache lines before they are written to the plane.
@@ -110,20 +116,14 @@ def _first_code(builder: Any, args: Any, p: int) -> None:
     step = builder.sdiv(n, I64(p))
     x = []
     for j in range(p):
-        i = builder.add(at, builder.mul(step, I64(j)))
-        value = tuple(wide(builder, builder.load(builder.gep(plane, [i]))) for plane in (re, im))
+        i = plus(builder, at, times(builder, step, j))
+        value = tuple(splat(builder, element(builder, plane, i), LANES) for plane in (re, im))
         # u^2 is the same on both sides of u = 0.
-        t = builder.mul(i if j < p // 2 else builder.sub(n, i), I64(ELEMENT))
-        x.append(c.mul(value, (load(builder, lanes, t), load(builder, lanes, builder.add(t, I64(LANES))))))
+        t = times(builder, i if j < p // 2 else builder.sub(n, i), ELEMENT)
+        x.append(c.mul(value, c.load(lanes, t)))
     for k, value in enumerate(c.dft(x)):
-        result = value
-        if k > 0:
-            t = builder.mul(builder.add(w, I64(k - 1)), I64(2))
-            pair = (builder.gep(twiddle, [t]), builder.gep(twiddle, [builder.add(t, I64(1))]))
-            result = c.mul(value, tuple(wide(builder, builder.load(f)) for f in pair))
-        o = slot(builder, builder.add(to, I64(k)))
-        store(builder, result[0], out, o)
-        store(builder, result[1], out, builder.add(o, I64(LANES)))
+        result = value if k == 0 else c.mul(value, c.everywhere(twiddle, plus(builder, w, k - 1)))
+        c.store(result, out, slot(builder, plus(builder, to, k)))
 
 
 @vector(_first_code, literal=0)
@@ -156,24 +156,20 @@ def _first(
 def _bytes_code(builder: Any, args: Any, p: int) -> None:
     source, q, span, out = args[1:]
     c = Complex(builder)
-    x = []
-    for j in range(p):
-        i = slot(builder, builder.add(q, builder.mul(span, I64(j))))
-        x.append((load(builder, source, i), load(builder, source, builder.add(i, I64(LANES)))))
+    integers = vector_of(I32, LANES)
+    x = [c.load(source, slot(builder, plus(builder, q, times(builder, span, j)))) for j in range(p)]
     for k, (a, b) in enumerate(c.dft(x)):
-        power = builder.fadd(builder.fmul(a, a, flags=FUSE), same(0.5), flags=FUSE)
+        power = builder.fadd(builder.fmul(a, a, flags=FUSE), constant(VEC, 0.5), flags=FUSE)
         power = builder.fadd(builder.fmul(b, b, flags=FUSE), power, flags=FUSE)
-        integers = ir.VectorType(I32, LANES)
-        bits = builder.lshr(builder.bitcast(power, integers), ir.Constant(integers, [I32(_STEP)] * LANES))
-        steps = builder.add(bits, ir.Constant(integers, [I32(_OFFSET)] * LANES))
-        power = builder.select(builder.fcmp_ordered("<", power, same(_LARGEST)), power, same(_LARGEST))
+        bits = builder.lshr(builder.bitcast(power, integers), constant(integers, _STEP))
+        steps = builder.add(bits, constant(integers, _OFFSET))
+        largest = constant(VEC, _LARGEST)
+        power = builder.select(builder.fcmp_ordered("<", power, largest), power, largest)
         number = builder.fptosi(power, integers)
-        for other in (steps, ir.Constant(integers, [I32(255)] * LANES)):
+        for other in (steps, constant(integers, 255)):
             number = builder.select(builder.icmp_signed("<", number, other), number, other)
-        number = builder.trunc(number, ir.VectorType(ir.IntType(8), LANES))
-        at = builder.mul(builder.add(q, builder.mul(span, I64(k))), I64(LANES))
-        place = builder.bitcast(builder.gep(out, [at]), number.type.as_pointer())
-        builder.store(number, place, align=16)
+        at = times(builder, plus(builder, q, times(builder, span, k)), LANES)
+        store(builder, builder.trunc(number, vector_of(I8, LANES)), out, at, align=16)
 
 
 @vector(_bytes_code, literal=0)

@@ -9,10 +9,23 @@ of a harmonic lie within 64 bytes: one load and one shuffle by a constant mask. 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import (
+    I8,
+    I64,
+    constant,
+    element,
+    intrinsic,
+    lane_bits,
+    load,
+    plus,
+    shuffle,
+    store,
+    times,
+    vector_of,
+)
 from pulsar_kernels._jit import kernel, vector
 
 #: Drifts of a vector.
@@ -31,16 +44,14 @@ def _fractions(nstages: int) -> list[tuple[int, int]]:
 
 
 def _places_code(builder: Any, args: Any, count: int) -> None:
-    i64 = ir.IntType(64)
     zero, shift, row, centre, places = args[1:]
     for slot, (k, s) in enumerate(_fractions(count)):
-        source = builder.ashr(builder.add(builder.mul(row, i64(k)), i64(1 << s >> 1)), i64(s))
-        first = builder.load(builder.gep(shift, [i64(2 * slot)]))
-        second = builder.load(builder.gep(shift, [i64(2 * slot + 1)]))
-        place = builder.sext(builder.load(builder.gep(zero, [builder.add(source, first)])), i64)
-        place = builder.mul(place, i64(UNIT))
-        place = builder.sub(builder.add(place, second), builder.ashr(builder.mul(centre, i64(k)), i64(s)))
-        builder.store(place, builder.gep(places, [i64(slot)]))
+        source = builder.ashr(plus(builder, times(builder, row, k), 1 << s >> 1), I64(s))
+        first, second = element(builder, shift, 2 * slot), element(builder, shift, 2 * slot + 1)
+        place = builder.sext(element(builder, zero, plus(builder, source, first)), I64)
+        place = plus(builder, times(builder, place, UNIT), second)
+        place = builder.sub(place, builder.ashr(times(builder, centre, k), I64(s)))
+        store(builder, place, places, slot)
 
 
 @vector(_places_code, literal=0)
@@ -62,36 +73,24 @@ def _places(
 
 
 def _sums_code(builder: Any, args: Any, count: int, n: Any) -> Any:
-    i8, i32, i64 = ir.IntType(8), ir.IntType(32), ir.IntType(64)
-    vec = ir.VectorType(i8, WIDE)
+    vec = vector_of(I8, WIDE)
     plane, places, offset, limits = args[0], args[1], args[3], args[4]
-
-    def saturating(what: str, a: Any, b: Any) -> Any:
-        name = f"llvm.{what}.sat.v{WIDE}i8"
-        function = builder.module.globals.get(name)
-        return builder.call(function or ir.Function(builder.module, ir.FunctionType(vec, [vec, vec]), name), [a, b])
-
     total = None
     above = None
     for slot, (k, s) in enumerate(_fractions(count)):
-        base = builder.load(builder.gep(places, [i64(slot)]))
-        shift = builder.ashr(builder.mul(offset, i64(k)), i64(s))
-        shift = builder.add(shift, builder.mul(n, i64(WIDE * k >> s)))
-        at = builder.bitcast(builder.gep(plane, [builder.add(base, shift)]), vec.as_pointer())
-        value = builder.load(at, align=1)
+        shift = builder.ashr(times(builder, offset, k), I64(s))
+        shift = plus(builder, shift, times(builder, n, WIDE * k >> s))
+        value = load(builder, plane, plus(builder, element(builder, places, slot), shift), vec)
         if s > 0:
-            mask = ir.Constant(ir.VectorType(i32, WIDE), [i32((j * k + (1 << s >> 1)) >> s) for j in range(WIDE)])
-            value = builder.shuffle_vector(value, value, mask)
-        total = value if total is None else saturating("uadd", total, value)
+            value = shuffle(builder, value, value, [(j * k + (1 << s >> 1)) >> s for j in range(WIDE)])
+        total = value if total is None else intrinsic(builder, "uadd.sat", total, value)
         if k == max(1, (1 << s) - 1):
-            limit = builder.bitcast(builder.gep(limits, [i64(WIDE * s)]), vec.as_pointer())
-            excess = saturating("usub", total, builder.load(limit, align=1))
+            excess = intrinsic(builder, "usub.sat", total, load(builder, limits, WIDE * s, vec))
             above = excess if above is None else builder.or_(above, excess)
-    return builder.bitcast(builder.icmp_unsigned("!=", above, ir.Constant(vec, [i8(0)] * WIDE)), i64)
+    return lane_bits(builder, builder.icmp_unsigned("!=", above, constant(vec, 0)))
 
 
 def _scan_code(builder: Any, args: Any, count: int) -> Any:
-    i64 = ir.IntType(64)
     offset, pitch = args[3], args[5]
     before = builder.block
     loop = builder.append_basic_block("scan")
@@ -99,17 +98,16 @@ def _scan_code(builder: Any, args: Any, count: int) -> Any:
     builder.branch(loop)
     builder.position_at_end(loop)
     # Vectors from the first: each harmonic moves on by a constant.
-    n = builder.phi(i64)
-    n.add_incoming(i64(0), before)
+    n = builder.phi(I64)
+    n.add_incoming(I64(0), before)
     bits = _sums_code(builder, args, count, n)
-    following = builder.add(n, i64(1))
-    n.add_incoming(following, builder.block)
-    at = builder.add(offset, builder.mul(n, i64(WIDE)))
-    last = builder.icmp_signed(">=", builder.add(at, i64(WIDE)), pitch)
-    hit = builder.icmp_unsigned("!=", bits, i64(0))
+    n.add_incoming(plus(builder, n, 1), builder.block)
+    at = plus(builder, offset, times(builder, n, WIDE))
+    last = builder.icmp_signed(">=", plus(builder, at, WIDE), pitch)
+    hit = builder.icmp_unsigned("!=", bits, I64(0))
     builder.cbranch(builder.or_(hit, last), done, loop)
     builder.position_at_end(done)
-    return builder.select(hit, at, builder.add(at, i64(WIDE)))
+    return builder.select(hit, at, plus(builder, at, WIDE))
 
 
 @vector(_scan_code, literal=2, returns=types.int64)

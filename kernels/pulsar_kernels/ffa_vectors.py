@@ -6,55 +6,53 @@ Each is LLVM's code beside plain numpy that says the same.
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba.core import cgutils
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import (
+    I16,
+    I32,
+    I64,
+    constant,
+    element,
+    load,
+    plus,
+    saturated,
+    splat,
+    steps,
+    store,
+    summed,
+    times,
+    transposed,
+    vector_of,
+)
 from pulsar_kernels._jit import vector
 
 #: Profiles side by side.
 LANES = 16
 #: Samples of a vector, and those repeated at the end of a row.
 WIDE = 32
-_I64 = ir.IntType(64)
-_ROW = ir.VectorType(ir.IntType(16), WIDE)
-_TILE = ir.VectorType(ir.IntType(32), LANES)
+_ROW = vector_of(I16, WIDE)
+_TILE = vector_of(I32, LANES)
 #: Largest sum of a phase bin.
 LARGEST = 32767
 
 
-def _load(builder: Any, data: Any, at: Any, kind: Any, align: int) -> Any:
-    return builder.load(builder.bitcast(builder.gep(data, [at]), kind.as_pointer()), align=align)
-
-
-def _store(builder: Any, value: Any, data: Any, at: Any, align: int) -> None:
-    builder.store(value, builder.bitcast(builder.gep(data, [at]), value.type.as_pointer()), align=align)
-
-
-def _sum(builder: Any, parts: list[Any]) -> Any:
-    name = "llvm.sadd.sat.v32i16"
-    kind = ir.FunctionType(_ROW, [_ROW, _ROW])
-    add = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    while len(parts) > 1:
-        parts = [
-            builder.call(add, [parts[k], parts[k + 1]]) if k + 1 < len(parts) else parts[k]
-            for k in range(0, len(parts), 2)
-        ]
-    return parts[0]
+def _write_sum(builder: Any, parts: list[Any], out: Any, at: Any) -> None:
+    store(builder, summed(parts, lambda a, b: saturated(builder, a, b)), out, at)
 
 
 def _merge_code(builder: Any, args: Any) -> None:
     data, bins, out, to = args[:4]
     rows = [(builder.gep(data, [args[4 + 2 * k]]), args[5 + 2 * k]) for k in range(4)]
     target = builder.gep(out, [to])
-    with cgutils.for_range_slice(builder, _I64(0), bins, _I64(WIDE), inc=True) as (i, _):
+    with steps(builder, 0, bins, WIDE) as i:
         parts = []
         for row, shift in rows:
-            j = builder.add(i, shift)
+            j = plus(builder, i, shift)
             back = builder.sub(j, bins)
             j = builder.select(builder.icmp_unsigned("<", back, j), back, j)
-            parts.append(_load(builder, row, j, _ROW, 2))
-        _store(builder, _sum(builder, parts), target, i, 2)
+            parts.append(load(builder, row, j, _ROW))
+        _write_sum(builder, parts, target, i)
 
 
 @vector(_merge_code)
@@ -89,8 +87,8 @@ def _near_code(builder: Any, args: Any) -> None:
     data, bins, out, to = args[:4]
     rows = [builder.gep(data, [args[4 + k]]) for k in range(4)]
     target = builder.gep(out, [to])
-    with cgutils.for_range_slice(builder, _I64(0), bins, _I64(WIDE), inc=True) as (i, _):
-        _store(builder, _sum(builder, [_load(builder, row, i, _ROW, 2) for row in rows]), target, i, 2)
+    with steps(builder, 0, bins, WIDE) as i:
+        _write_sum(builder, [load(builder, row, i, _ROW) for row in rows], target, i)
 
 
 @vector(_near_code)
@@ -107,27 +105,23 @@ def _first_code(builder: Any, args: Any, count: int) -> None:
     data, bins, out, to = args[1:5]
     rows = [(builder.gep(data, [args[5 + 2 * k]]), args[6 + 2 * k]) for k in range(count)]
     target = builder.gep(out, [to])
-    i16 = ir.IntType(16)
-    lanes = ir.Constant(_ROW, list(range(WIDE)))
-    same = ir.Constant(ir.VectorType(ir.IntType(32), WIDE), [0] * WIDE)
-    plain = builder.and_(builder.sub(bins, _I64(3)), _I64(-WIDE))
-    with cgutils.for_range_slice(builder, _I64(0), plain, _I64(WIDE), inc=True) as (i, _):
-        parts = [_load(builder, row, builder.add(i, shift), _ROW, 2) for row, shift in rows]
-        _store(builder, _sum(builder, parts), target, i, 2)
-    with cgutils.for_range_slice(builder, plain, bins, _I64(WIDE), inc=True) as (i, _):
+    lanes = constant(_ROW, range(WIDE))
+    plain = builder.and_(builder.sub(bins, I64(3)), I64(-WIDE))
+    with steps(builder, 0, plain, WIDE) as i:
+        parts = [load(builder, row, plus(builder, i, shift), _ROW) for row, shift in rows]
+        _write_sum(builder, parts, target, i)
+    with steps(builder, plain, bins, WIDE) as i:
         parts = []
         for k, (row, shift) in enumerate(rows):
-            j = builder.add(i, shift)
-            value = _load(builder, row, j, _ROW, 2)
+            j = plus(builder, i, shift)
+            value = load(builder, row, j, _ROW)
             if k > 0:
                 # Lanes beyond the end of the row have what lies a row before.
-                inside = builder.trunc(builder.sub(bins, j), i16)
-                inside = builder.insert_element(ir.Constant(_ROW, ir.Undefined), inside, ir.IntType(32)(0))
-                inside = builder.shuffle_vector(inside, inside, same)
-                before = _load(builder, row, builder.sub(j, bins), _ROW, 2)
+                inside = splat(builder, builder.trunc(builder.sub(bins, j), I16), WIDE)
+                before = load(builder, row, builder.sub(j, bins), _ROW)
                 value = builder.select(builder.icmp_signed("<", lanes, inside), value, before)
             parts.append(value)
-        _store(builder, _sum(builder, parts), target, i, 2)
+        _write_sum(builder, parts, target, i)
 
 
 @vector(_first_code, literal=0)
@@ -157,7 +151,7 @@ def sum_first_rows(
 
 def _repeat_code(builder: Any, args: Any) -> None:
     row = builder.gep(args[0], [args[1]])
-    _store(builder, _load(builder, row, _I64(0), _ROW, 2), row, args[2], 2)
+    store(builder, load(builder, row, 0, _ROW), row, args[2])
 
 
 @vector(_repeat_code)
@@ -168,25 +162,13 @@ def repeat_start(rows: NDArray[np.int16], at: int, bins: int) -> None:
 
 def _turn_code(builder: Any, args: Any) -> None:
     rows, step, at, tile, to = args
-    half = ir.VectorType(ir.IntType(16), LANES)
-    lanes = ir.VectorType(ir.IntType(32), LANES)
-    block = []
-    for r in range(LANES):
-        short = _load(builder, rows, builder.add(at, builder.mul(step, _I64(r))), half, 2)
-        block.append(builder.sext(short, _TILE))
-    for d in (8, 4, 2, 1):
-        # Lanes with the bit d of the upper row for those without it of the lower one.
-        low = ir.Constant(lanes, [k if not k & d else LANES + k - d for k in range(LANES)])
-        high = ir.Constant(lanes, [k + d if not k & d else LANES + k for k in range(LANES)])
-        for r in range(LANES):
-            if not r & d:
-                a, b = block[r], block[r + d]
-                block[r] = builder.shuffle_vector(a, b, low)
-                block[r + d] = builder.shuffle_vector(a, b, high)
-    total = _load(builder, tile, to, _TILE, 4)
-    for k in range(LANES):
-        total = builder.add(total, block[k])
-        _store(builder, total, tile, builder.add(to, _I64(LANES * (k + 1))), 4)
+    half = vector_of(I16, LANES)
+    places = [plus(builder, at, times(builder, step, r)) for r in range(LANES)]
+    block = [builder.sext(load(builder, rows, place, half), _TILE) for place in places]
+    total = load(builder, tile, to, _TILE)
+    for k, column in enumerate(transposed(builder, block)):
+        total = builder.add(total, column)
+        store(builder, total, tile, plus(builder, to, LANES * (k + 1)))
 
 
 @vector(_turn_code)
@@ -200,11 +182,10 @@ def turn_block(rows: NDArray[np.int16], step: int, at: int, tile: NDArray[np.int
 
 def _extend_code(builder: Any, args: Any) -> None:
     tile, bins, count = args
-    end = builder.mul(bins, _I64(LANES))
-    whole = _load(builder, tile, end, _TILE, 4)
-    stop = builder.mul(count, _I64(LANES))
-    with cgutils.for_range_slice(builder, _I64(LANES), stop, _I64(LANES), inc=True) as (i, _):
-        _store(builder, builder.add(whole, _load(builder, tile, i, _TILE, 4)), tile, builder.add(end, i), 4)
+    end = times(builder, bins, LANES)
+    whole = load(builder, tile, end, _TILE)
+    with steps(builder, LANES, times(builder, count, LANES), LANES) as i:
+        store(builder, builder.add(whole, load(builder, tile, i, _TILE)), tile, plus(builder, end, i))
 
 
 @vector(_extend_code)
@@ -216,23 +197,19 @@ def extend_turn(tile: NDArray[np.int32], bins: int, count: int) -> None:
 
 def _boxes_code(builder: Any, args: Any, count: int) -> None:
     tile, bins, widths, first, out = args[1:]
-    offsets = []
-    for k in range(count):
-        width = builder.load(builder.gep(widths, [builder.add(first, _I64(k))]))
-        offsets.append(builder.mul(width, _I64(LANES)))
-    low = ir.Constant(_TILE, [-(1 << 31)] * LANES)
+    numbers = [plus(builder, first, k) for k in range(count)]
+    offsets = [times(builder, element(builder, widths, number), LANES) for number in numbers]
     best = [builder.alloca(_TILE) for _ in range(count)]
     for place in best:
-        builder.store(low, place)
-    with cgutils.for_range_slice(builder, _I64(0), builder.mul(bins, _I64(LANES)), _I64(LANES), inc=True) as (i, _):
-        start = _load(builder, tile, i, _TILE, 4)
+        builder.store(constant(_TILE, -(1 << 31)), place)
+    with steps(builder, 0, times(builder, bins, LANES), LANES) as i:
+        start = load(builder, tile, i, _TILE)
         for k in range(count):
-            box = builder.sub(_load(builder, tile, builder.add(i, offsets[k]), _TILE, 4), start)
+            box = builder.sub(load(builder, tile, plus(builder, i, offsets[k]), _TILE), start)
             top = builder.load(best[k])
             builder.store(builder.select(builder.icmp_signed(">", box, top), box, top), best[k])
     for k in range(count):
-        to = builder.mul(builder.add(first, _I64(k)), _I64(LANES))
-        _store(builder, builder.load(best[k]), out, to, 4)
+        store(builder, builder.load(best[k]), out, times(builder, numbers[k], LANES))
 
 
 @vector(_boxes_code, literal=0)

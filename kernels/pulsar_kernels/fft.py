@@ -12,30 +12,35 @@ import functools
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import (
+    F32,
+    FUSE,
+    constant,
+    element,
+    floats,
+    load,
+    plus,
+    shuffle,
+    splat,
+    store,
+    times,
+    transposed,
+    vector_of,
+)
 from pulsar_kernels._jit import aligned, kernel, prefetch, vector
 from pulsar_kernels.lanes import (
     ELEMENT,
-    F32,
-    FUSE,
-    I32,
-    I64,
     LANES,
     VEC,
     Complex,
     butterfly,
     factors,
-    load,
-    same,
-    shuffle,
     slot,
     slots,
-    store,
     transform_pass,
     twiddles,
-    wide,
 )
 
 # The processor fetches no rows ahead that are this far apart: they are asked for so many rows before.
@@ -119,25 +124,23 @@ def make_plan(nfft: int) -> Plan | None:
 def _row_code(builder: Any, args: Any) -> None:
     data, cubic = args[0], args[2]
     kind = data.type.pointee
-    c = [wide(builder, builder.load(builder.gep(cubic, [I64(k)]))) for k in range(4)]
-    start, step = wide(builder, args[3]), wide(builder, args[4])
+    c = [splat(builder, element(builder, cubic, k), LANES) for k in range(4)]
+    start, step = splat(builder, args[3], LANES), splat(builder, args[4], LANES)
     to = slot(builder, args[6])
     for part in range(2):
-        index = builder.add(args[1], I64(part * LANES))
-        vec = ir.VectorType(kind, LANES)
-        raw = builder.load(builder.bitcast(builder.gep(data, [index]), vec.as_pointer()), align=4 if kind == F32 else 2)
-        x = raw if kind == F32 else builder.sitofp(builder.sext(raw, ir.VectorType(I32, LANES)), VEC)
-        place = ir.Constant(VEC, [ir.Constant(F32, float(part * LANES + k)) for k in range(LANES)])
+        raw = load(builder, data, plus(builder, args[1], part * LANES), vector_of(kind, LANES))
+        x = floats(builder, raw)
+        place = constant(VEC, [float(part * LANES + k) for k in range(LANES)])
         u = builder.fadd(start, builder.fmul(step, place, flags=FUSE), flags=FUSE)
         trend = c[3]
         for k in (2, 1):
             trend = builder.fadd(c[k], builder.fmul(u, trend, flags=FUSE), flags=FUSE)
         y = builder.fsub(builder.fsub(x, c[0]), builder.fmul(u, trend, flags=("contract",)), flags=("contract",))
         if kind == F32:
-            low = builder.fcmp_ordered(">=", y, same(-_FINITE))
-            high = builder.fcmp_ordered("<=", y, same(_FINITE))
-            y = builder.select(builder.and_(low, high), y, same(0.0))
-        store(builder, y, args[5], builder.add(to, I64(part * LANES)))
+            low = builder.fcmp_ordered(">=", y, constant(VEC, -_FINITE))
+            high = builder.fcmp_ordered("<=", y, constant(VEC, _FINITE))
+            y = builder.select(builder.and_(low, high), y, constant(VEC, 0.0))
+        store(builder, y, args[5], plus(builder, to, part * LANES))
 
 
 @vector(_row_code)
@@ -161,22 +164,16 @@ def _row(
 def _separate_code(builder: Any, args: Any) -> None:
     src, lanes, turns, dst = args[0], args[3], args[5], args[6]
     c = Complex(builder)
-
-    def element(data: Any, i: Any) -> Any:
-        return load(builder, data, i), load(builder, data, builder.add(i, I64(LANES)))
-
-    z, m = element(src, slot(builder, args[1])), element(src, slot(builder, args[2]))
-    w = element(lanes, builder.mul(args[4], I64(ELEMENT)))
+    z, m = c.load(src, slot(builder, args[1])), c.load(src, slot(builder, args[2]))
+    w = c.load(lanes, times(builder, args[4], ELEMENT))
     even = (builder.fadd(z[0], m[0], flags=FUSE), builder.fsub(z[1], m[1], flags=FUSE))
     odd = (builder.fadd(z[1], m[1], flags=FUSE), builder.fsub(m[0], z[0], flags=FUSE))
     for part, half in enumerate((even, odd)):
-        t = builder.add(builder.mul(args[4], I64(4)), I64(2 * part))
-        re = wide(builder, builder.load(builder.gep(turns, [t])))
-        im = wide(builder, builder.load(builder.gep(turns, [builder.add(t, I64(1))])))
-        x = c.mul(half, c.mul(w, (re, im)))
-        to = builder.mul(builder.add(args[7], I64(2 * LANES * part)), I64(LANES))
+        turn = c.everywhere(turns, plus(builder, times(builder, args[4], 2), part))
+        x = c.mul(half, c.mul(w, turn))
+        to = times(builder, plus(builder, args[7], 2 * LANES * part), LANES)
         store(builder, x[0], dst, to)
-        store(builder, x[1], dst, builder.add(to, I64(LANES * LANES)))
+        store(builder, x[1], dst, plus(builder, to, LANES * LANES))
 
 
 @vector(_separate_code)
@@ -208,19 +205,9 @@ def _separate(
 
 
 def _transpose_code(builder: Any, args: Any) -> None:
-    src, dst = args[0], args[2]
-    v = [load(builder, src, builder.add(args[1], I64(LANES * i))) for i in range(LANES)]
-    d = LANES // 2
-    while d:
-        for i in range(LANES):
-            if i & d:
-                continue
-            a, b = v[i], v[i + d]
-            v[i] = shuffle(builder, a, b, [LANES + (j ^ d) if j & d else j for j in range(LANES)])
-            v[i + d] = shuffle(builder, a, b, [LANES + j if j & d else j | d for j in range(LANES)])
-        d //= 2
-    for j in range(LANES):
-        store(builder, v[j], dst, builder.add(slot(builder, builder.add(args[3], I64(j))), args[4]))
+    rows = [load(builder, args[0], plus(builder, args[1], LANES * i), VEC) for i in range(LANES)]
+    for j, column in enumerate(transposed(builder, rows)):
+        store(builder, column, args[2], plus(builder, slot(builder, plus(builder, args[3], j)), args[4]))
 
 
 @vector(_transpose_code)
@@ -232,15 +219,12 @@ def _transpose(square: NDArray[np.float32], at: int, tile: NDArray[np.float32], 
 
 
 def _scatter_code(builder: Any, args: Any, mirrored: int) -> None:
-    src, re, im = args[1], args[3], args[4]
-    i = slot(builder, args[2])
-    x = load(builder, src, i)
-    y = load(builder, src, builder.add(i, I64(LANES)))
+    x, y = Complex(builder).load(args[1], slot(builder, args[2]))
     if mirrored:
         back = list(range(LANES - 1, -1, -1))
         x, y = shuffle(builder, x, x, back), builder.fneg(shuffle(builder, y, y, back))
-    store(builder, x, re, args[5])
-    store(builder, y, im, args[5])
+    store(builder, x, args[3], args[5])
+    store(builder, y, args[4], args[5])
 
 
 @vector(_scatter_code, literal=0)

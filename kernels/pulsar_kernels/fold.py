@@ -6,13 +6,27 @@ All sums are integers: exact, and the same in whatever order or thread they are 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import (
+    I8,
+    I16,
+    I32,
+    I64,
+    constant,
+    element,
+    lane_bits,
+    load,
+    plus,
+    shuffle,
+    steps,
+    store,
+    times,
+    vector_of,
+)
 from pulsar_kernels._jit import kernel, vector
-from pulsar_kernels.bandsums import STEP, WORDS, constant, sum_band, vector_at
+from pulsar_kernels.bandsums import STEP, WORDS, sum_band
 
 #: Samples summed before the next candidate is served by :func:`fold_band`: the subband row stays in the L1 cache, its
 #: channels in L2.
@@ -66,13 +80,13 @@ def halve(data: NDArray[Any], out: NDArray[np.int16]) -> None:
 
 def _halve_vector_code(builder: Any, args: Any) -> Any:
     data, first, out, to = args
-    word = builder.load(vector_at(builder, data, first, WORDS), align=1)
+    word = load(builder, data, first, WORDS)
     eight = constant(WORDS, 8)
     total = builder.add(builder.ashr(builder.shl(word, eight), eight), builder.ashr(word, eight))
-    narrow = builder.trunc(total, ir.VectorType(ir.IntType(8), WORDS.count))
-    builder.store(narrow, vector_at(builder, out, to, narrow.type), align=1)
-    wide = builder.icmp_unsigned(">", builder.add(total, constant(WORDS, 128)), constant(WORDS, 255))
-    return builder.zext(builder.bitcast(wide, ir.IntType(WORDS.count)), ir.IntType(64))
+    store(builder, builder.trunc(total, vector_of(I8, WORDS.count)), out, to)
+    return lane_bits(
+        builder, builder.icmp_unsigned(">", builder.add(total, constant(WORDS, 128)), constant(WORDS, 255))
+    )
 
 
 @vector(_halve_vector_code, returns=types.int64)
@@ -240,25 +254,18 @@ def fold_band(
                 _bin_row(row[:n], slots[cand, start : start + n], parts, acc[cand])
 
 
-_LANE_ROW = ir.VectorType(ir.IntType(16), 32)
+_LANE_ROW = vector_of(I16, 32)
 
 
 def _interleave_code(builder: Any, args: Any) -> None:
-    i32, i64 = ir.IntType(32), ir.IntType(64)
     rows, first, stride, lanes, to = args
 
     def merge(one: Any, two: Any) -> list[Any]:
         """The words of two vectors by turns, in two vectors."""
-        halves = []
-        for h in (0, 16):
-            order = [h + k // 2 + 32 * (k % 2) for k in range(32)]
-            halves.append(builder.shuffle_vector(one, two, ir.Constant(ir.VectorType(i32, 32), order)))
-        return halves
+        return [shuffle(builder, one, two, [h + k // 2 + 32 * (k % 2) for k in range(32)]) for h in (0, 16)]
 
-    vectors = []
-    for k in range(LANES):
-        at = builder.add(first, builder.mul(stride, i64(k)))
-        vectors.append([builder.load(vector_at(builder, rows, at, _LANE_ROW), align=2)])
+    places = [plus(builder, first, times(builder, stride, k)) for k in range(LANES)]
+    vectors = [[load(builder, rows, at, _LANE_ROW)] for at in places]
     # Rows 0 and 4, 1 and 5 ..., then the even ones and the odd ones of these, then both.
     while len(vectors) > 1:
         half = len(vectors) // 2
@@ -266,7 +273,7 @@ def _interleave_code(builder: Any, args: Any) -> None:
             [x for pair in zip(vectors[k], vectors[k + half], strict=True) for x in merge(*pair)] for k in range(half)
         ]
     for k, value in enumerate(vectors[0]):
-        builder.store(value, vector_at(builder, lanes, builder.add(to, i64(32 * k)), _LANE_ROW), align=2)
+        store(builder, value, lanes, plus(builder, to, 32 * k))
 
 
 @vector(_interleave_code)
@@ -278,17 +285,17 @@ def _interleave(rows: NDArray[np.int16], first: int, stride: int, lanes: NDArray
 
 
 def _bin_lanes_code(builder: Any, args: Any) -> None:
-    i64 = ir.IntType(64)
     lanes, n, slots, first, acc, to = args
-    short, long = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(32), LANES)
-    part = builder.udiv(n, i64(8))
-    with cgutils.for_range(builder, part) as loop:
+    short, long = vector_of(I16, LANES), vector_of(I32, LANES)
+    part = builder.udiv(n, I64(8))
+    with steps(builder, 0, part) as i:
         for k in range(8):
-            at = builder.add(loop.index, builder.mul(part, i64(k)))
-            slot = builder.zext(builder.load(builder.gep(slots, [builder.add(first, at)])), i64)
-            place = vector_at(builder, acc, builder.add(to, builder.mul(slot, i64(LANES))), long)
-            value = builder.load(vector_at(builder, lanes, builder.mul(at, i64(LANES)), short), align=2)
-            builder.store(builder.add(builder.load(place, align=4), builder.sext(value, long)), place, align=4)
+            at = plus(builder, i, times(builder, part, k))
+            slot = builder.zext(element(builder, slots, plus(builder, first, at)), I64)
+            place = plus(builder, to, times(builder, slot, LANES))
+            value = load(builder, lanes, times(builder, at, LANES), short)
+            total = builder.add(load(builder, acc, place, long), builder.sext(value, long))
+            store(builder, total, acc, place)
 
 
 @vector(_bin_lanes_code)

@@ -8,11 +8,27 @@ multiples to the stage before, and a block of i touches only H stretches of the 
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
 from pulsar_kernels import whiten
+from pulsar_kernels._ir import (
+    F32,
+    FUSE,
+    I32,
+    I64,
+    element,
+    integer,
+    lane_bits,
+    load,
+    plus,
+    shuffle,
+    splat,
+    store,
+    summed,
+    times,
+    vector_of,
+)
 from pulsar_kernels._jit import aligned, kernel, vector
 
 _BLOCK = 4096
@@ -28,50 +44,32 @@ _SMALL = 0.4
 
 
 def _half_16_code(builder: Any, args: Any) -> Any:
-    i32 = ir.IntType(32)
-    i64 = ir.IntType(64)
-    vec = ir.VectorType(ir.FloatType(), 16)
-    words = ir.VectorType(i32, 16)
-    fuse = ("contract", "reassoc")
-    re, im, taps, result = args[0], args[1], args[3], args[4]
-
+    vec, words = vector_of(F32, 16), vector_of(I32, 16)
+    re, im, at, taps, result, to = args[:6]
     # Three aligned loads, if the planes are, and shuffles: 16 loads across cache lines would take twice the time.
-    loaded = []
-    for data in (re, im):
-        row = []
-        for offset in (-16, 0, 16):
-            place = builder.gep(data, [builder.add(args[2], i64(offset))])
-            # As integers, for which the compiler knows the shift by whole elements (half the price of any shuffle).
-            row.append(builder.load(builder.bitcast(place, words.as_pointer()), align=4))
-        loaded.append(row)
+    # As integers, for which the compiler knows the shift by whole elements (half the price of any shuffle).
+    loaded = [[load(builder, data, plus(builder, at, offset), words) for offset in (-16, 0, 16)] for data in (re, im)]
 
     def shifted(plane: int, offset: int) -> Any:
         first, by = divmod(offset + 16, 16)
         if by == 0:
             return builder.bitcast(loaded[plane][first], vec)
-        mask = ir.Constant(words, [i32(by + k) for k in range(16)])
-        return builder.bitcast(builder.shuffle_vector(loaded[plane][first], loaded[plane][first + 1], mask), vec)
+        low, high = loaded[plane][first : first + 2]
+        return builder.bitcast(shuffle(builder, low, high, [by + k for k in range(16)]), vec)
 
     def power(a: Any, b: Any) -> Any:
-        return builder.fadd(builder.fmul(a, a, flags=fuse), builder.fmul(b, b, flags=fuse), flags=fuse)
+        return builder.fadd(builder.fmul(a, a, flags=FUSE), builder.fmul(b, b, flags=FUSE), flags=FUSE)
 
     sums: list[Any] = [None, None]
     for j in range(8):
-        w = builder.load(builder.gep(taps, [i64(j)]))
-        wide = builder.insert_element(ir.Constant(vec, ir.Undefined), w, i32(0))
-        wide = builder.shuffle_vector(wide, wide, ir.Constant(ir.VectorType(i32, 16), [i32(0)] * 16))
+        wide = splat(builder, element(builder, taps, j), 16)
         for n in range(2):
-            term = builder.fmul(wide, builder.fsub(shifted(n, 1 + j), shifted(n, -j), flags=fuse), flags=fuse)
-            sums[n] = term if sums[n] is None else builder.fadd(sums[n], term, flags=fuse)
-    mask = [i32(j // 2 + 16 * (j % 2)) for j in range(32)]
-    both = builder.shuffle_vector(
-        power(shifted(0, 0), shifted(1, 0)), power(*sums), ir.Constant(ir.VectorType(i32, 32), mask)
-    )
-    place = builder.bitcast(builder.gep(result, [args[5]]), both.type.as_pointer())
-    builder.store(both, place, align=4)
-    limit = builder.insert_element(ir.Constant(both.type, ir.Undefined), args[6], i32(0))
-    limit = builder.shuffle_vector(limit, limit, ir.Constant(ir.VectorType(i32, 32), [i32(0)] * 32))
-    return builder.zext(builder.bitcast(builder.fcmp_ordered(">", both, limit), i32), i64)
+            term = builder.fmul(wide, builder.fsub(shifted(n, 1 + j), shifted(n, -j), flags=FUSE), flags=FUSE)
+            sums[n] = term if sums[n] is None else builder.fadd(sums[n], term, flags=FUSE)
+    turns = [j // 2 + 16 * (j % 2) for j in range(32)]
+    both = shuffle(builder, power(shifted(0, 0), shifted(1, 0)), power(*sums), turns)
+    store(builder, both, result, to)
+    return lane_bits(builder, builder.fcmp_ordered(">", both, splat(builder, args[6], 32)))
 
 
 @vector(_half_16_code, returns=types.int64)
@@ -270,43 +268,24 @@ def white_powers(
 
 
 def _sums_32_code(builder: Any, args: Any, count: int) -> Any:
-    f32 = ir.FloatType()
-    i32 = ir.IntType(32)
-    i64 = ir.IntType(64)
-    vec = ir.VectorType(f32, 16)
+    vec, bits = vector_of(F32, 16), integer(16)
     data, limits, out = args[0], args[3], args[4]
-    row = i64(_ROW)
 
-    def load(k: int, s: int, part: int) -> Any:
+    def harmonic(k: int, s: int, part: int) -> Any:
         index = [((16 * part + j) * k + (1 << s >> 1)) >> s for j in range(16)]
-        offset = builder.add(builder.mul(args[1], i64((32 * k) >> s)), i64(index[0]))
-        at = builder.bitcast(builder.gep(data, [offset]), vec.as_pointer())
-        value = builder.load(at, align=4)
-        if k == 1 << s:
-            return value
-        mask = ir.Constant(ir.VectorType(i32, 16), [i32(i - index[0]) for i in index])
-        return builder.shuffle_vector(value, value, mask)
+        value = load(builder, data, plus(builder, times(builder, args[1], (32 * k) >> s), index[0]), vec)
+        return value if k == 1 << s else shuffle(builder, value, value, [i - index[0] for i in index])
 
-    hit = i64(0)
+    hit = I64(0)
     for part in range(2):
-        acc = load(1, 0, part)
+        acc = harmonic(1, 0, part)
         for s in range(count):
             if s > 0:
-                terms = [load(k, s, part) for k in range(1, 1 << s, 2)]
-                while len(terms) > 1:
-                    terms = [
-                        builder.fadd(terms[i], terms[i + 1]) if i + 1 < len(terms) else terms[i]
-                        for i in range(0, len(terms), 2)
-                    ]
-                acc = builder.fadd(acc, terms[0])
-            place = builder.add(builder.add(args[5], i64(16 * part)), builder.mul(row, i64(s)))
-            builder.store(acc, builder.bitcast(builder.gep(out, [place]), vec.as_pointer()), align=4)
-            limit = builder.load(builder.gep(limits, [i64(s)]))
-            zero = ir.Constant(vec, ir.Undefined)
-            wide = builder.insert_element(zero, limit, i32(0))
-            wide = builder.shuffle_vector(wide, wide, ir.Constant(ir.VectorType(i32, 16), [i32(0)] * 16))
-            above = builder.bitcast(builder.fcmp_ordered(">", acc, wide), ir.IntType(16))
-            bit = builder.select(builder.icmp_unsigned("!=", above, ir.IntType(16)(0)), i64(1 << s), i64(0))
+                acc = builder.fadd(acc, summed([harmonic(k, s, part) for k in range(1, 1 << s, 2)], builder.fadd))
+            store(builder, acc, out, plus(builder, plus(builder, args[5], 16 * part), _ROW * s))
+            limit = splat(builder, element(builder, limits, s), 16)
+            above = builder.bitcast(builder.fcmp_ordered(">", acc, limit), bits)
+            bit = builder.select(builder.icmp_unsigned("!=", above, bits(0)), I64(1 << s), I64(0))
             hit = builder.or_(hit, bit)
     return hit
 

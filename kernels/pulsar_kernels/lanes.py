@@ -7,9 +7,9 @@ butterflies from one tile to another (Stockham), radix 16, 8, 4, 2, 3 and 5, the
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import F32, FUSE, I64, constant, element, load, plus, splat, store, times, vector_of
 from pulsar_kernels._jit import kernel, vector
 
 #: Transforms side by side.
@@ -18,7 +18,8 @@ LANES = 16
 ELEMENT = 2 * LANES
 # Tiles have a free element after every 32: strides of powers of two would fall on few lines of a cache.
 _SKEW = 5
-FUSE = ("contract", "reassoc")
+#: A number of each transform.
+VEC = vector_of(F32, LANES)
 
 
 @kernel(inline=True)
@@ -57,35 +58,9 @@ def twiddles(radix: list[int]) -> NDArray[np.float32]:
     return _pairs(np.concatenate(parts)).ravel()
 
 
-F32 = ir.FloatType()
-I32 = ir.IntType(32)
-I64 = ir.IntType(64)
-VEC = ir.VectorType(F32, LANES)
-
-
-def load(builder: Any, data: Any, index: Any) -> Any:
-    return builder.load(builder.bitcast(builder.gep(data, [index]), VEC.as_pointer()), align=4)
-
-
-def store(builder: Any, value: Any, data: Any, index: Any) -> None:
-    builder.store(value, builder.bitcast(builder.gep(data, [index]), value.type.as_pointer()), align=4)
-
-
-def shuffle(builder: Any, a: Any, b: Any, lanes: list[int]) -> Any:
-    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, len(lanes)), [I32(i) for i in lanes]))
-
-
-def wide(builder: Any, scalar: Any) -> Any:
-    one = builder.insert_element(ir.Constant(VEC, ir.Undefined), scalar, I32(0))
-    return shuffle(builder, one, one, [0] * LANES)
-
-
 def slot(builder: Any, row: Any) -> Any:
-    return builder.mul(builder.add(row, builder.ashr(row, I64(_SKEW))), I64(ELEMENT))
-
-
-def same(value: float) -> Any:
-    return ir.Constant(VEC, [ir.Constant(F32, float(np.float32(value)))] * LANES)
+    """Where element `row` of a tile begins."""
+    return times(builder, plus(builder, row, builder.ashr(row, I64(_SKEW))), ELEMENT)
 
 
 class Complex:
@@ -93,6 +68,20 @@ class Complex:
 
     def __init__(self, builder: Any) -> None:
         self.b = builder
+
+    def load(self, data: Any, at: Any) -> Any:
+        """Real parts from `at` on, imaginary parts after them."""
+        return load(self.b, data, at, VEC), load(self.b, data, plus(self.b, at, LANES), VEC)
+
+    def store(self, x: Any, data: Any, at: Any) -> None:
+        store(self.b, x[0], data, at)
+        store(self.b, x[1], data, plus(self.b, at, LANES))
+
+    def everywhere(self, data: Any, number: Any) -> Any:
+        """Pair `number` of a table of real and imaginary parts, the same in all lanes."""
+        t = times(self.b, number, 2)
+        parts = [element(self.b, data, i) for i in (t, plus(self.b, t, 1))]
+        return tuple(splat(self.b, part, LANES) for part in parts)
 
     def add(self, x: Any, y: Any) -> Any:
         return tuple(self.b.fadd(p, q, flags=FUSE) for p, q in zip(x, y, strict=True))
@@ -108,7 +97,7 @@ class Complex:
         )
 
     def scale(self, x: Any, c: float) -> Any:
-        return tuple(self.b.fmul(p, same(c), flags=FUSE) for p in x)
+        return tuple(self.b.fmul(p, constant(VEC, c), flags=FUSE) for p in x)
 
     def turn(self, x: Any, k: int, n: int) -> Any:
         """Times exp(-2 pi i k / n), with as few operations as the angle allows."""
@@ -116,7 +105,7 @@ class Complex:
         eighth, rest = divmod(8 * k, n)
         if rest:
             w = np.exp(-2j * np.pi * k / n)
-            return self.mul(x, (same(w.real), same(w.imag)))
+            return self.mul(x, (constant(VEC, w.real), constant(VEC, w.imag)))
         if eighth % 2:
             # (1 - i) / sqrt(2), and what remains is a quarter turn
             x = self.scale((b.fadd(x[0], x[1], flags=FUSE), b.fsub(x[1], x[0], flags=FUSE)), np.sqrt(0.5))
@@ -169,22 +158,13 @@ def _transform_code(builder: Any, args: Any, p: int, factors: Any = None, first:
     c = Complex(builder)
 
     def place(at: Any, stride: Any, j: int) -> Any:
-        return slot(builder, builder.add(at, builder.mul(stride, I64(j))))
+        return slot(builder, plus(builder, at, times(builder, stride, j)))
 
-    x = []
-    for j in range(p):
-        i = place(args[2], args[3], j)
-        x.append((load(builder, args[1], i), load(builder, args[1], builder.add(i, I64(LANES)))))
-    for k, value in enumerate(c.dft(x)):
+    for k, value in enumerate(c.dft([c.load(args[1], place(args[2], args[3], j)) for j in range(p)])):
         result = value
         if k > 0 and factors is not None:
-            t = builder.mul(builder.add(first, I64(k - 1)), I64(2))
-            re = builder.load(builder.gep(factors, [t]))
-            im = builder.load(builder.gep(factors, [builder.add(t, I64(1))]))
-            result = c.mul(value, (wide(builder, re), wide(builder, im)))
-        o = place(args[5], args[6], k)
-        store(builder, result[0], args[4], o)
-        store(builder, result[1], args[4], builder.add(o, I64(LANES)))
+            result = c.mul(value, c.everywhere(factors, plus(builder, first, k - 1)))
+        c.store(result, args[4], place(args[5], args[6], k))
 
 
 def _butterfly_code(builder: Any, args: Any, p: int) -> None:

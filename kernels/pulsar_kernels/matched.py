@@ -8,10 +8,25 @@ places, so that the coarse ladder costs no sensitivity.
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import (
+    F32,
+    I16,
+    I32,
+    constant,
+    floats,
+    intrinsic,
+    lane_bits,
+    load,
+    plus,
+    saturated,
+    shuffle,
+    splat,
+    store,
+    vector_of,
+)
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.cells import FINE_LEVELS
 
@@ -22,40 +37,23 @@ _LANES = 32
 _CHUNK = 4096
 _HALO = 256
 
+_WORDS = vector_of(I16, _LANES)
+
 _NO_INTS, _NO_FLOATS = np.zeros(0, np.int16), np.zeros(0, np.float32)
 
 
-def _whiten_code(builder: Any, args: Any) -> Any:
-    i16, i32 = ir.IntType(16), ir.IntType(32)
+def _whiten_code(builder: Any, args: Any) -> None:
     element = args[0].type.pointee
-    vec = ir.VectorType(ir.FloatType(), _LANES)
-
-    def wide(scalar: Any) -> Any:
-        one = builder.insert_element(ir.Constant(vec, ir.Undefined), scalar, i32(0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, _LANES), [i32(0)] * _LANES))
-
-    def constant(value: float) -> Any:
-        return ir.Constant(vec, [value] * _LANES)
-
-    def call(name: str, *values: Any) -> Any:
-        full = f"llvm.{name}.v{_LANES}f32"
-        kind = ir.FunctionType(vec, [vec] * len(values))
-        function = builder.module.globals.get(full) or ir.Function(builder.module, kind, full)
-        return builder.call(function, values)
-
-    place = builder.gep(args[0], [args[1]])
-    source = ir.VectorType(element, _LANES)
-    x = builder.load(builder.bitcast(place, source.as_pointer()), align=2 if element == i16 else 4)
-    if element == i16:
-        x = builder.sitofp(builder.sext(x, ir.VectorType(i32, _LANES)), vec)
-    y = builder.fmul(builder.fsub(x, wide(args[2])), wide(args[3]))
-    if element != i16:
+    vec = vector_of(F32, _LANES)
+    x = floats(builder, load(builder, args[0], args[1], vector_of(element, _LANES)))
+    y = builder.fmul(builder.fsub(x, splat(builder, args[2], _LANES)), splat(builder, args[3], _LANES))
+    if element == F32:
         # What is not finite is nothing.
-        good = builder.fcmp_ordered("<=", call("fabs", y), constant(1e38))
-        y = builder.select(good, y, constant(0.0))
-    y = call("maxnum", call("minnum", call("rint", y), constant(32767.0)), constant(-32767.0))
-    out = builder.trunc(builder.fptosi(y, ir.VectorType(i32, _LANES)), ir.VectorType(i16, _LANES))
-    builder.store(out, builder.bitcast(builder.gep(args[4], [args[5]]), out.type.as_pointer()), align=2)
+        good = builder.fcmp_ordered("<=", intrinsic(builder, "fabs", y), constant(vec, 1e38))
+        y = builder.select(good, y, constant(vec, 0.0))
+    y = intrinsic(builder, "minnum", intrinsic(builder, "rint", y), constant(vec, 32767.0))
+    y = intrinsic(builder, "maxnum", y, constant(vec, -32767.0))
+    store(builder, builder.trunc(builder.fptosi(y, vector_of(I32, _LANES)), _WORDS), args[4], args[5])
 
 
 @vector(_whiten_code)
@@ -66,28 +64,13 @@ def _whiten_32(x: NDArray[Any], at: int, base: np.float32, scale: np.float32, ou
     out[to : to + _LANES] = np.clip(np.rint(y), -32767.0, 32767.0)
 
 
-def _saturated(builder: Any, a: Any, b: Any) -> Any:
-    name = f"llvm.sadd.sat.v{_LANES}i16"
-    kind = ir.FunctionType(a.type, [a.type, a.type])
-    function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    return builder.call(function, [a, b])
-
-
-def _pairs_code(builder: Any, args: Any, form: int) -> Any:
-    i16, i32 = ir.IntType(16), ir.IntType(32)
-    vec = ir.VectorType(i16, _LANES)
-    both = []
-    for half in range(2):
-        place = builder.gep(args[1], [builder.add(args[2], ir.IntType(64)(half * _LANES))])
-        both.append(builder.load(builder.bitcast(place, vec.as_pointer()), align=2))
-    index = ir.VectorType(i32, _LANES)
-    even = builder.shuffle_vector(*both, ir.Constant(index, [i32(2 * k) for k in range(_LANES)]))
-    odd = builder.shuffle_vector(*both, ir.Constant(index, [i32(2 * k + 1) for k in range(_LANES)]))
-    total = _saturated(builder, even, odd)
+def _pairs_code(builder: Any, args: Any, form: int) -> None:
+    a, b = (load(builder, args[1], plus(builder, args[2], half * _LANES), _WORDS) for half in range(2))
+    even, odd = (shuffle(builder, a, b, range(k, 2 * _LANES, 2)) for k in range(2))
+    total = saturated(builder, even, odd)
     if form:
-        total = _saturated(builder, total, ir.Constant(vec, [i16(1)] * _LANES))
-        total = builder.ashr(total, ir.Constant(vec, [i16(1)] * _LANES))
-    builder.store(total, builder.bitcast(builder.gep(args[3], [args[4]]), vec.as_pointer()), align=2)
+        total = builder.ashr(saturated(builder, total, constant(_WORDS, 1)), constant(_WORDS, 1))
+    store(builder, total, args[3], args[4])
 
 
 @vector(_pairs_code, literal=0)
@@ -101,36 +84,28 @@ def _pairs_32(form: int, x: NDArray[np.int16], at: int, out: NDArray[np.int16], 
 
 
 def _boxes_code(builder: Any, args: Any, form: int) -> Any:
-    i16, i32, i64 = ir.IntType(16), ir.IntType(32), ir.IntType(64)
-    vec = ir.VectorType(i16, _LANES)
-
-    def wide(scalar: Any) -> Any:
-        one = builder.insert_element(ir.Constant(vec, ir.Undefined), builder.trunc(scalar, i16), i32(0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, _LANES), [i32(0)] * _LANES))
-
     def loaded(offset: int) -> Any:
-        place = builder.gep(args[1], [builder.add(args[2], i64(offset))])
-        return builder.load(builder.bitcast(place, vec.as_pointer()), align=2)
+        return load(builder, args[1], plus(builder, args[2], offset), _WORDS)
 
     # Loads across cache lines and shifts of registers have units of their own: half of the shifts by each.
-    pairs = ir.VectorType(i32, _LANES // 2)
-    both = [builder.bitcast(loaded(offset), pairs) for offset in (0, _LANES)]
+    pairs = vector_of(I32, _LANES // 2)
+    a, b = (builder.bitcast(loaded(offset), pairs) for offset in (0, _LANES))
 
     def shifted(k: int) -> Any:
         if k % 2 or k == 0:
             return loaded(k)
-        mask = ir.Constant(pairs, [i32(k // 2 + j) for j in range(_LANES // 2)])
-        return builder.bitcast(builder.shuffle_vector(*both, mask), vec)
+        return builder.bitcast(shuffle(builder, a, b, [k // 2 + j for j in range(_LANES // 2)]), _WORDS)
 
     total: Any = None
     above: Any = None
     for k in range(8):
         x = shifted(k)
-        total = x if total is None else _saturated(builder, total, x)
+        total = x if total is None else saturated(builder, total, x)
         if k >= form:
-            mask = builder.icmp_signed(">", total, wide(args[3 + k]))
+            limit = splat(builder, builder.trunc(args[3 + k], I16), _LANES)
+            mask = builder.icmp_signed(">", total, limit)
             above = mask if above is None else builder.or_(above, mask)
-    return builder.zext(builder.bitcast(above, i32), i64)
+    return lane_bits(builder, above)
 
 
 @vector(_boxes_code, literal=0, returns=types.int64)

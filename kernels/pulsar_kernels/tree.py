@@ -10,9 +10,9 @@ The root sums its children in int16, times 2 for every level, which is the scale
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import I8, I16, constant, element, load, plus, saturated, splat, store, summed, vector_of
 from pulsar_kernels._jit import kernel, prefetch, vector
 
 #: Children of a node (of all but the root), and samples in a vector: stretches are multiples of it.
@@ -298,40 +298,29 @@ def spans(
 # --- the program ----------------------------------------------------------------------------------------------------
 
 
-def _declared(builder: Any, name: str, kind: Any) -> Any:
-    function = builder.module.globals.get(name)
-    return function or ir.Function(builder.module, ir.FunctionType(kind, [kind, kind]), name)
+_BYTES = vector_of(I8, LANES)
+_WORDS = vector_of(I16, LANES)
 
 
 def _quarter_code(builder: Any, args: Any, count: int) -> None:
-    i8 = ir.IntType(8)
-    vec = ir.VectorType(i8, LANES)
-    wide = ir.VectorType(ir.IntType(16), LANES)
-
-    def constant(kind: Any, value: int) -> Any:
-        return ir.Constant(kind, [value] * LANES)
-
-    def load(j: int) -> Any:
-        place = builder.gep(args[0], [args[1 + j]])
+    def stretch(j: int) -> Any:
         # Unsigned from here on, for the processor's rounding mean (vpavgb).
-        return builder.xor(builder.load(builder.bitcast(place, vec.as_pointer()), align=1), constant(vec, -128))
+        return builder.xor(load(builder, args[0], args[1 + j], _BYTES), constant(_BYTES, -128))
 
     def up(a: Any, b: Any) -> Any:
-        total = builder.add(builder.add(builder.zext(a, wide), builder.zext(b, wide)), constant(wide, 1))
-        return builder.trunc(builder.lshr(total, constant(wide, 1)), vec)
+        total = builder.add(builder.add(builder.zext(a, _WORDS), builder.zext(b, _WORDS)), constant(_WORDS, 1))
+        return builder.trunc(builder.lshr(total, constant(_WORDS, 1)), _BYTES)
 
-    zero = constant(vec, -128)
-    a = load(0)
-    b = load(1) if count > 1 else zero
-    result = builder.xor(up(a, b), constant(vec, -128))
+    zero = constant(_BYTES, -128)
+    a = stretch(0)
+    b = stretch(1) if count > 1 else zero
+    result = builder.xor(up(a, b), zero)
     if count > 2:
-        c = load(2)
-        d = load(3) if count > 3 else zero
-        odd = builder.and_(builder.xor(c, d), constant(vec, 1))
-        down = builder.xor(builder.sub(up(c, d), odd), constant(vec, -128))
-        result = builder.call(_declared(builder, f"llvm.sadd.sat.v{LANES}i8", vec), [result, down])
-    place = builder.gep(args[5], [args[6]])
-    builder.store(result, builder.bitcast(place, vec.as_pointer()), align=1)
+        c = stretch(2)
+        d = stretch(3) if count > 3 else zero
+        odd = builder.and_(builder.xor(c, d), constant(_BYTES, 1))
+        result = saturated(builder, result, builder.xor(builder.sub(up(c, d), odd), zero))
+    store(builder, result, args[5], args[6])
 
 
 @vector(_quarter_code, literal=7)
@@ -350,28 +339,16 @@ def _half_sum(
 
 
 def _sum_code(builder: Any, args: Any, count: int) -> None:
-    vec = ir.VectorType(ir.IntType(8), LANES)
-    wide = ir.VectorType(ir.IntType(16), LANES)
-    i64 = ir.IntType(64)
     add, count = count < 0, abs(count)
     terms = []
     for j in range(count):
-        where = builder.load(builder.gep(args[1], [builder.add(args[2], i64(j))]))
-        place = builder.gep(args[0], [builder.add(where, args[3])])
-        terms.append(builder.sext(builder.load(builder.bitcast(place, vec.as_pointer()), align=1), wide))
-    while len(terms) > 1:
-        terms = [
-            builder.add(terms[i], terms[i + 1]) if i + 1 < len(terms) else terms[i] for i in range(0, len(terms), 2)
-        ]
-    bits = builder.trunc(args[6], ir.IntType(16))
-    shift = builder.insert_element(ir.Constant(wide, ir.Undefined), bits, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [ir.IntType(32)(0)] * LANES)
-    result = builder.shl(terms[0], builder.shuffle_vector(shift, shift, zeros))
-    place = builder.bitcast(builder.gep(args[4], [args[5]]), wide.as_pointer())
+        where = element(builder, args[1], plus(builder, args[2], j))
+        terms.append(builder.sext(load(builder, args[0], plus(builder, where, args[3]), _BYTES), _WORDS))
+    shift = splat(builder, builder.trunc(args[6], I16), LANES)
+    result = builder.shl(summed(terms, builder.add), shift)
     if add:
-        saturating = _declared(builder, f"llvm.sadd.sat.v{LANES}i16", wide)
-        result = builder.call(saturating, [builder.load(place, align=2), result])
-    builder.store(result, place, align=2)
+        result = saturated(builder, load(builder, args[4], args[5], _WORDS), result)
+    store(builder, result, args[4], args[5])
 
 
 @vector(_sum_code, literal=7)

@@ -11,47 +11,33 @@ mask over consecutive bytes, which vectorises, and costs the same for 1, 2, 4 an
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import integer, load, plus, shuffle, store, times, vector_of
 from pulsar_kernels._jit import kernel, vector
 
 TILE = 64
 LANE = 16
 
 
-def _as_vectors(builder: Any, width: int) -> tuple[Any, Any, Any]:
-    """A pointer to 64 bytes at a place, loads and stores there, as samples of `width` bytes."""
-    vec = ir.VectorType(ir.IntType(8 * width), TILE // width)
-
-    def load(data: Any, at: Any) -> Any:
-        return builder.load(builder.bitcast(builder.gep(data, [at]), vec.as_pointer()), align=1)
-
-    def store(data: Any, at: Any, value: Any) -> None:
-        builder.store(value, builder.bitcast(builder.gep(data, [at]), vec.as_pointer()), align=1)
-
-    def shuffle(a: Any, b: Any, order: list[int]) -> Any:
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(order)), order)
-        return builder.shuffle_vector(a, b, mask)
-
-    return load, store, shuffle
+def _square_row(width: int) -> Any:
+    """64 bytes, as samples of `width` bytes."""
+    return vector_of(integer(8 * width), TILE // width)
 
 
 def _lanes_code(builder: Any, args: Any, width: int) -> None:
-    load, store, shuffle = _as_vectors(builder, width)
-    n, i64 = LANE // width, ir.IntType(64)
-    rows = [load(args[0], builder.add(args[1], builder.mul(args[2], i64(i)))) for i in range(n)]
-    size = TILE // width
+    n, row = LANE // width, _square_row(width)
+    rows = [load(builder, args[0], plus(builder, args[1], times(builder, args[2], i)), row) for i in range(n)]
     halves = []
     for first in (0, n // 2):
         # Within each lane the samples of one half of two rows in turn.
-        halves.append([lane * n + first + i // 2 + (i % 2) * size for lane in range(4) for i in range(n)])
+        halves.append([lane * n + first + i // 2 + (i % 2) * row.count for lane in range(4) for i in range(n)])
     stage = n
     while stage > 1:
-        rows = [shuffle(rows[i // 2], rows[i // 2 + n // 2], halves[i % 2]) for i in range(n)]
+        rows = [shuffle(builder, rows[i // 2], rows[i // 2 + n // 2], halves[i % 2]) for i in range(n)]
         stage //= 2
     for i in range(n):
-        store(args[3], builder.add(args[4], i64(TILE * i)), rows[i])
+        store(builder, rows[i], args[3], plus(builder, args[4], TILE * i))
 
 
 @vector(_lanes_code, literal=5)
@@ -64,20 +50,19 @@ def _lanes(src: NDArray[np.uint8], pos: int, step: int, out: NDArray[np.uint8], 
 
 
 def _gather_code(builder: Any, args: Any, width: int) -> None:
-    load, store, shuffle = _as_vectors(builder, width)
-    n, i64 = LANE // width, ir.IntType(64)
+    n, row = LANE // width, _square_row(width)
 
     def lanes(a: Any, b: Any, first: int) -> Any:
         """Lanes first and first + 2 of both."""
-        size = TILE // width
-        return shuffle(a, b, [k * n + i + o for o in (0, size) for k in (first, first + 2) for i in range(n)])
+        order = [k * n + i + o for o in (0, row.count) for k in (first, first + 2) for i in range(n)]
+        return shuffle(builder, a, b, order)
 
-    group = [load(args[0], builder.add(args[1], i64(TILE * n * g))) for g in range(4)]
+    group = [load(builder, args[0], plus(builder, args[1], TILE * n * g), row) for g in range(4)]
     low = [lanes(group[0], group[1], k) for k in (0, 1)]
     high = [lanes(group[2], group[3], k) for k in (0, 1)]
     for k in range(4):
-        column = builder.add(args[3], builder.mul(args[4], i64(n * k)))
-        store(args[2], column, lanes(low[k % 2], high[k % 2], k // 2))
+        column = plus(builder, args[3], times(builder, args[4], n * k))
+        store(builder, lanes(low[k % 2], high[k % 2], k // 2), args[2], column)
 
 
 @vector(_gather_code, literal=5)

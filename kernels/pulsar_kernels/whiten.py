@@ -7,10 +7,10 @@ the powers, and the level is evaluated at few bins with straight lines in betwee
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numpy.typing import NDArray
 
+from pulsar_kernels._ir import F32, I64, integer, intrinsic, load, splat, store, undefined, vector_of
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.order import quickselect
 
@@ -127,27 +127,18 @@ def powers(real: NDArray[np.float32], imag: NDArray[np.float32], out: NDArray[np
 
 
 def _between_code(builder: Any, args: Any) -> Any:
-    vec = ir.VectorType(ir.FloatType(), _LANES)
-    bits = ir.IntType(_LANES)
-    i32 = ir.IntType(32)
-    i64 = ir.IntType(64)
-
-    def wide(scalar: Any) -> Any:
-        one = builder.insert_element(ir.Constant(vec, ir.Undefined), scalar, i32(0))
-        return builder.shuffle_vector(one, one, ir.Constant(ir.VectorType(i32, _LANES), [i32(0)] * _LANES))
+    vec = vector_of(F32, _LANES)
+    lo, hi = splat(builder, args[2], _LANES), splat(builder, args[3], _LANES)
 
     def number(mask: Any) -> Any:
-        return builder.zext(builder.ctpop(builder.bitcast(mask, bits)), i64)
+        return builder.zext(builder.ctpop(builder.bitcast(mask, integer(_LANES))), I64)
 
-    x = builder.load(builder.bitcast(builder.gep(args[0], [args[1]]), vec.as_pointer()), align=4)
-    below = builder.fcmp_ordered("<=", x, wide(args[2]))
-    inside = builder.and_(builder.fcmp_ordered(">", x, wide(args[2])), builder.fcmp_ordered("<=", x, wide(args[3])))
-    kind = ir.FunctionType(vec, [vec, inside.type, vec])
-    name = f"llvm.experimental.vector.compress.v{_LANES}f32"
-    compress = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
-    packed = builder.call(compress, [x, inside, ir.Constant(vec, ir.Undefined)])
-    builder.store(packed, builder.bitcast(builder.gep(args[4], [args[5]]), vec.as_pointer()), align=4)
-    return builder.add(number(below), builder.shl(number(inside), i64(32)))
+    x = load(builder, args[0], args[1], vec)
+    below = builder.fcmp_ordered("<=", x, lo)
+    inside = builder.and_(builder.fcmp_ordered(">", x, lo), builder.fcmp_ordered("<=", x, hi))
+    packed = intrinsic(builder, "experimental.vector.compress", x, inside, undefined(vec))
+    store(builder, packed, args[4], args[5])
+    return builder.add(number(below), builder.shl(number(inside), I64(32)))
 
 
 @vector(_between_code, returns=types.int64)

@@ -1,0 +1,189 @@
+"""Words for vector instructions: what stands under `@vector` (:mod:`pulsar_kernels._jit`) is written with them.
+
+A word takes llvmlite's builder first, which has the arithmetic (``builder.add``, ``builder.fcmp_ordered`` ...).
+`data` is a pointer to the elements of an array, `at` counts these, as a Python or a 64-bit integer. Vectors need not
+begin at multiples of their size; those wider than the processor's registers become several instructions. No other file
+imports llvmlite.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils
+
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+F32 = ir.FloatType()
+#: Sums of floats may be reordered, and made with products in one instruction.
+FUSE = ("contract", "reassoc")
+
+
+# --- types and constants ----------------------------------------------------------------------------------------------
+
+
+def vector_of(kind: Any, lanes: int) -> Any:
+    """Type of a vector."""
+    return ir.VectorType(kind, lanes)
+
+
+def integer(bits: int) -> Any:
+    """Type of an integer."""
+    return ir.IntType(bits)
+
+
+def constant(kind: Any, values: float | Sequence[float]) -> Any:
+    """Vector of one number in all lanes, or of a number for each."""
+    return ir.Constant(kind, list(values) if isinstance(values, Sequence) else [values] * kind.count)
+
+
+def undefined(kind: Any) -> Any:
+    """A value of which nothing is asked."""
+    return ir.Constant(kind, ir.Undefined)
+
+
+# --- integers ---------------------------------------------------------------------------------------------------------
+
+
+def count(value: Any) -> Any:
+    """A Python integer as one of 64 bits; others as they are."""
+    return I64(value) if isinstance(value, int) else value
+
+
+def plus(builder: Any, value: Any, other: Any) -> Any:
+    """Sum of two 64-bit integers."""
+    return builder.add(value, count(other))
+
+
+def times(builder: Any, value: Any, other: Any) -> Any:
+    """Product of two 64-bit integers."""
+    return builder.mul(value, count(other))
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def _size(kind: Any) -> int:
+    """Bytes of a number."""
+    return 4 if kind == F32 else 8 if not isinstance(kind, ir.IntType) else int(kind.width) // 8
+
+
+def _place(builder: Any, data: Any, at: Any, kind: Any) -> Any:
+    return builder.bitcast(builder.gep(data, [count(at)]), kind.as_pointer())
+
+
+def element(builder: Any, data: Any, at: Any) -> Any:
+    """One element of an array."""
+    return builder.load(builder.gep(data, [count(at)]))
+
+
+def load(builder: Any, data: Any, at: Any, kind: Any, align: int | None = None) -> Any:
+    """A vector of type `kind`; its first byte is at a multiple of `align`, or of the size of the array's elements."""
+    return builder.load(_place(builder, data, at, kind), align=align or _size(data.type.pointee))
+
+
+def store(builder: Any, value: Any, data: Any, at: Any, align: int | None = None) -> None:
+    """Write a vector, or a number."""
+    builder.store(value, _place(builder, data, at, value.type), align=align or _size(data.type.pointee))
+
+
+def prefetch_code(builder: Any, args: Any, form: int) -> None:
+    """Code of :func:`pulsar_kernels._jit.prefetch`."""
+    kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])
+    function = _declared(builder, "llvm.prefetch.p0", kind)
+    builder.call(function, [_place(builder, args[1], args[2], I8), I32(form % 2), I32(2 if form > 1 else 3), I32(1)])
+
+
+# --- lanes ------------------------------------------------------------------------------------------------------------
+
+
+def shuffle(builder: Any, one: Any, two: Any, lanes: Sequence[int]) -> Any:
+    """Lanes of two vectors: those of the second are counted on from the first's."""
+    return builder.shuffle_vector(one, two, constant(vector_of(I32, len(lanes)), lanes))
+
+
+def splat(builder: Any, value: Any, lanes: int) -> Any:
+    """A number in all lanes."""
+    one = builder.insert_element(undefined(vector_of(value.type, lanes)), value, I32(0))
+    return shuffle(builder, one, one, [0] * lanes)
+
+
+def transposed(builder: Any, rows: Sequence[Any]) -> list[Any]:
+    """Columns of a square: `rows` are as many vectors as each has lanes, a power of two."""
+    n = len(rows)
+    block = list(rows)
+    d = n // 2
+    while d:
+        # Lanes with the bit d of the upper row for those without it of the lower one.
+        low = [n + k - d if k & d else k for k in range(n)]
+        high = [n + k if k & d else k + d for k in range(n)]
+        for i in range(n):
+            if not i & d:
+                a, b = block[i], block[i + d]
+                block[i], block[i + d] = shuffle(builder, a, b, low), shuffle(builder, a, b, high)
+        d //= 2
+    return block
+
+
+def lane_bits(builder: Any, mask: Any) -> Any:
+    """A 64-bit integer whose bit k is that of lane k of a comparison."""
+    bits = builder.bitcast(mask, integer(mask.type.count))
+    return bits if mask.type.count == I64.width else builder.zext(bits, I64)
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+def _declared(builder: Any, name: str, kind: Any) -> Any:
+    return builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+
+
+def intrinsic(builder: Any, name: str, *values: Any) -> Any:
+    """LLVM's function of that name (``fabs``, ``sadd.sat`` ...), whose result has the type of its first argument."""
+    kind = values[0].type
+    number = "f32" if kind.element == F32 else str(kind.element)
+    function = _declared(
+        builder, f"llvm.{name}.v{kind.count}{number}", ir.FunctionType(kind, [value.type for value in values])
+    )
+    return builder.call(function, values)
+
+
+def saturated(builder: Any, one: Any, two: Any) -> Any:
+    """Sum of signed integers, the largest or least one where it has no room."""
+    return intrinsic(builder, "sadd.sat", one, two)
+
+
+def summed(parts: Sequence[Any], add: Callable[[Any, Any], Any]) -> Any:
+    """Sum of `parts` by pairs, then by pairs of pairs, and so on."""
+    left = list(parts)
+    while len(left) > 1:
+        left = [add(left[k], left[k + 1]) if k + 1 < len(left) else left[k] for k in range(0, len(left), 2)]
+    return left[0]
+
+
+def floats(builder: Any, value: Any) -> Any:
+    """Vector of 16-bit integers, or of floats, as floats."""
+    if value.type.element == F32:
+        return value
+    lanes = value.type.count
+    return builder.sitofp(builder.sext(value, vector_of(I32, lanes)), vector_of(F32, lanes))
+
+
+# --- loops ------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def steps(builder: Any, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
+    """Loop from `start` to below `stop`: what is written within is its body, and gets the index."""
+    if step == 1:
+        with cgutils.for_range(builder, count(stop), count(start)) as loop:
+            yield loop.index
+    else:
+        with cgutils.for_range_slice(builder, count(start), count(stop), I64(step), inc=True) as (index, _):
+            yield index
+
+
+def variable(builder: Any, value: Any) -> Any:
+    """A place for what a loop changes (``builder.load``, ``builder.store``), which a register will be."""
+    make: Callable[[Any, Any], Any] = cgutils.alloca_once_value
+    return make(builder, value)

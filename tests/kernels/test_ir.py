@@ -1,0 +1,83 @@
+"""The words for vector instructions, each in a kernel of its own; and that kernels know LLVM by these words only."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numba import types
+
+import pulsar_kernels
+from pulsar_kernels import _ir
+from pulsar_kernels._jit import kernel, vector
+
+FOLDER = Path(pulsar_kernels.__file__).parent
+#: What may be imported of LLVM: by the words, and by what stands in for parts of numba's compiler.
+KNOWN = {"_ir.py": {"llvmlite", "numba.core.cgutils"}}
+
+
+def llvm_of(path: Path) -> set[str]:
+    """Modules of LLVM, or of what writes its code, that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.split(".")[0] == "llvmlite" or name == "numba.core.cgutils"}
+
+
+def test_llvm_is_known_in_one_place():
+    found = {path.name: llvm_of(path) for path in FOLDER.glob("*.py")}
+    assert len(found) > 30
+    others = {name: modules for name, modules in found.items() if modules and name not in KNOWN}
+    assert others == {}
+    assert KNOWN["_ir.py"] <= found["_ir.py"]
+
+
+def _words_code(builder, args):
+    source, n, out, wide = args
+    rows = [_ir.load(builder, source, 8 * k, _ir.vector_of(_ir.I16, 8)) for k in range(8)]
+    for k, column in enumerate(_ir.transposed(builder, rows)):
+        _ir.store(builder, column, out, 8 * k)
+    total = _ir.variable(builder, _ir.constant(rows[0].type, 0))
+    with _ir.steps(builder, 0, n) as k:
+        row = _ir.load(builder, source, _ir.times(builder, k, 8), rows[0].type)
+        builder.store(_ir.saturated(builder, builder.load(total), row), total)
+    _ir.store(builder, builder.load(total), out, 64)
+    with _ir.steps(builder, 1, n, 2) as k:
+        odd = _ir.element(builder, source, _ir.times(builder, k, 8))
+        _ir.store(builder, odd, out, _ir.plus(builder, k, 72))
+    _ir.store(builder, _ir.splat(builder, _ir.element(builder, source, 3), 8), out, 80)
+    _ir.store(builder, _ir.summed(rows, builder.add), out, 88)
+    block = _ir.load(builder, source, 0, _ir.vector_of(_ir.I16, 64))
+    floats = _ir.floats(builder, block)
+    _ir.store(builder, _ir.intrinsic(builder, "fabs", floats), wide, 0)
+    return _ir.lane_bits(builder, builder.icmp_signed("<", block, _ir.constant(block.type, 0)))
+
+
+@vector(_words_code, returns=types.int64)
+def _words(source, n, out, wide):
+    """All words at once."""
+
+
+@kernel()
+def words(source, n, out, wide):
+    return _words(source, n, out, wide)
+
+
+@pytest.mark.jit
+def test_words_do_what_they_say():
+    source = np.random.default_rng(1).integers(-20_000, 20_000, (8, 8)).astype(np.int16)
+    out, wide = np.zeros(96, np.int16), np.zeros(64, np.float32)
+    bits = words(source.reshape(-1), 7, out, wide)
+    np.testing.assert_array_equal(out[:64].reshape(8, 8), source.T)
+    total = np.zeros(8, np.int64)
+    for row in source[:7]:
+        total = np.clip(total + row, -32768, 32767)
+    np.testing.assert_array_equal(out[64:72], total)
+    np.testing.assert_array_equal(out[72:80], [0, source[1, 0], 0, source[3, 0], 0, source[5, 0], 0, 0])
+    np.testing.assert_array_equal(out[80:88], source[0, 3])
+    np.testing.assert_array_equal(out[88:], np.sum(source, axis=0, dtype=np.int16))
+    np.testing.assert_array_equal(wide, np.abs(source.reshape(-1).astype(np.float32)))
+    assert [bits >> k & 1 for k in range(64)] == (source.reshape(-1) < 0).astype(int).tolist()
