@@ -11,12 +11,22 @@ from contextlib import contextmanager
 from typing import Any
 
 from llvmlite import ir
+from numba import config
 from numba.core import cgutils
+from numba.core.codegen import get_host_cpu_features
 
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 F32 = ir.FloatType()
 #: Sums of floats may be reordered, and made with products in one instruction.
 FUSE = ("contract", "reassoc")
+
+
+def processor_has(feature: str) -> bool:
+    """Whether code is made for a processor with this feature, in LLVM's name."""
+    # As numba finds it: what NUMBA_CPU_FEATURES says, or this processor's.
+    told = getattr(config, "CPU_FEATURES", None)
+    host: Callable[[], str] = get_host_cpu_features
+    return f"+{feature}" in (host() if told is None else told).split(",")
 
 
 # --- types and constants ----------------------------------------------------------------------------------------------
@@ -52,12 +62,12 @@ def count(value: Any) -> Any:
 
 def plus(builder: Any, value: Any, other: Any) -> Any:
     """Sum of two 64-bit integers."""
-    return builder.add(value, count(other))
+    return builder.add(count(value), count(other))
 
 
 def times(builder: Any, value: Any, other: Any) -> Any:
     """Product of two 64-bit integers."""
-    return builder.mul(value, count(other))
+    return builder.mul(count(value), count(other))
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
@@ -108,6 +118,20 @@ def splat(builder: Any, value: Any, lanes: int) -> Any:
     return shuffle(builder, one, one, [0] * lanes)
 
 
+def picked(builder: Any, data: Any, at: Any, index: Sequence[int], piece: int | None = None) -> Any:
+    """Elements ``at + index[k]`` of an array in lane k, by a load and a shuffle for every `piece` lanes.
+
+    The numbers do not fall within a piece, nor rise by as much as it has lanes; without `piece` there is one.
+    """
+    parts = []
+    for k in range(0, len(index), piece or len(index)):
+        lanes = index[k : k + piece] if piece else index
+        part = load(builder, data, plus(builder, at, lanes[0]), vector_of(data.type.pointee, len(lanes)))
+        order = [i - lanes[0] for i in lanes]
+        parts.append(part if order == list(range(len(lanes))) else shuffle(builder, part, part, order))
+    return summed(parts, lambda one, two: shuffle(builder, one, two, range(2 * one.type.count)))
+
+
 def transposed(builder: Any, rows: Sequence[Any]) -> list[Any]:
     """Columns of a square: `rows` are as many vectors as each has lanes, a power of two."""
     n = len(rows)
@@ -129,6 +153,42 @@ def lane_bits(builder: Any, mask: Any) -> Any:
     """A 64-bit integer whose bit k is that of lane k of a comparison."""
     bits = builder.bitcast(mask, integer(mask.type.count))
     return bits if mask.type.count == I64.width else builder.zext(bits, I64)
+
+
+def compress(builder: Any, value: Any, mask: Any, data: Any, at: Any) -> None:
+    """Write the lanes of a mask one after the other; what follows, up to as many lanes as there are, is overwritten.
+
+    One instruction where the processor has AVX-512; six for each lane elsewhere, where `compress_few` is better.
+    """
+    store(builder, intrinsic(builder, "experimental.vector.compress", value, mask, undefined(value.type)), data, at)
+
+
+def compress_few(builder: Any, source: Any, mask: Any, data: Any, at: Any, several: int) -> None:
+    """As `compress`, lane by lane, from where the vector came from: `source`, its first element.
+
+    As long as there are such lanes, `several` are written without asking whether there are so many. Overwritten is what
+    follows up to the next multiple of `several`.
+    """
+    last = I64(1 << (mask.type.count - 1))
+    first_bit = _declared(builder, "llvm.cttz.i64", ir.FunctionType(I64, [I64, ir.IntType(1)]))
+    before = builder.block
+    loop, done = builder.append_basic_block("lanes"), builder.append_basic_block("written")
+    bits = lane_bits(builder, mask)
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    left, to = builder.phi(I64), builder.phi(I64)
+    left.add_incoming(bits, before)
+    to.add_incoming(count(at), before)
+    now = left
+    for k in range(several):
+        # Where none is left the last lane does.
+        lane = builder.call(first_bit, [builder.or_(now, last), ir.IntType(1)(1)])
+        store(builder, element(builder, source, lane), data, plus(builder, to, k))
+        now = builder.and_(now, plus(builder, now, -1))
+    left.add_incoming(now, loop)
+    to.add_incoming(plus(builder, to, several), loop)
+    builder.cbranch(builder.icmp_unsigned("!=", now, I64(0)), loop, done)
+    builder.position_at_end(done)
 
 
 # --- arithmetic -------------------------------------------------------------------------------------------------------
@@ -154,7 +214,7 @@ def saturated(builder: Any, one: Any, two: Any) -> Any:
 
 
 def summed(parts: Sequence[Any], add: Callable[[Any, Any], Any]) -> Any:
-    """Sum of `parts` by pairs, then by pairs of pairs, and so on."""
+    """Sum of `parts`, or what else `add` makes of two, by pairs, then by pairs of pairs, and so on."""
     left = list(parts)
     while len(left) > 1:
         left = [add(left[k], left[k + 1]) if k + 1 < len(left) else left[k] for k in range(0, len(left), 2)]

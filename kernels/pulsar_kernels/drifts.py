@@ -3,7 +3,8 @@
 Rows of the plane are half bins, bytes of a row drifts 2 bins apart. Sums are indexed by the TOP harmonic: row i and
 drift 2 j of a sum over H harmonics take row round(i k / H) and drift round(j k / H), k = 1 ... H, so that a harmonic
 never lies beyond the plane and each stage adds only odd multiples to the stage before. Sixty-four neighbouring drifts
-of a harmonic lie within 64 bytes: one load and one shuffle by a constant mask. Sums are bytes that saturate.
+of a harmonic lie within 64 bytes, sixteen within 16: loads and shuffles by constant masks. Sums are bytes that
+saturate.
 """
 
 from typing import Any
@@ -20,8 +21,9 @@ from pulsar_kernels._ir import (
     intrinsic,
     lane_bits,
     load,
+    picked,
     plus,
-    shuffle,
+    processor_has,
     store,
     times,
     vector_of,
@@ -30,6 +32,8 @@ from pulsar_kernels._jit import kernel, vector
 
 #: Drifts of a vector.
 WIDE = 64
+# Of them so many come by one load and one shuffle: 64 bytes are shuffled by a few instructions with AVX-512 only.
+_PIECE = WIDE if processor_has("avx512bw") else 16
 #: Rows and drifts of a cell, which keeps its highest sum of every stage only.
 CELL = 8
 #: Rows and their drift 0 begin at multiples of so many bytes.
@@ -80,9 +84,8 @@ def _sums_code(builder: Any, args: Any, count: int, n: Any) -> Any:
     for slot, (k, s) in enumerate(_fractions(count)):
         shift = builder.ashr(times(builder, offset, k), I64(s))
         shift = plus(builder, shift, times(builder, n, WIDE * k >> s))
-        value = load(builder, plane, plus(builder, element(builder, places, slot), shift), vec)
-        if s > 0:
-            value = shuffle(builder, value, value, [(j * k + (1 << s >> 1)) >> s for j in range(WIDE)])
+        at = plus(builder, element(builder, places, slot), shift)
+        value = picked(builder, plane, at, [(j * k + (1 << s >> 1)) >> s for j in range(WIDE)], _PIECE)
         total = value if total is None else intrinsic(builder, "uadd.sat", total, value)
         if k == max(1, (1 << s) - 1):
             excess = intrinsic(builder, "usub.sat", total, load(builder, limits, WIDE * s, vec))

@@ -261,8 +261,9 @@ def _interleave_code(builder: Any, args: Any) -> None:
     rows, first, stride, lanes, to = args
 
     def merge(one: Any, two: Any) -> list[Any]:
-        """The words of two vectors by turns, in two vectors."""
-        return [shuffle(builder, one, two, [h + k // 2 + 32 * (k % 2) for k in range(32)]) for h in (0, 16)]
+        """The words of two vectors by turns, in two vectors; each eight (16 bytes, in which it is cheap) by itself."""
+        order = [[8 * g + h + k // 2 + 32 * (k % 2) for g in range(4) for k in range(8)] for h in (0, 4)]
+        return [shuffle(builder, one, two, lanes) for lanes in order]
 
     places = [plus(builder, first, times(builder, stride, k)) for k in range(LANES)]
     vectors = [[load(builder, rows, at, _LANE_ROW)] for at in places]
@@ -273,7 +274,9 @@ def _interleave_code(builder: Any, args: Any) -> None:
             [x for pair in zip(vectors[k], vectors[k + half], strict=True) for x in merge(*pair)] for k in range(half)
         ]
     for k, value in enumerate(vectors[0]):
-        store(builder, value, lanes, plus(builder, to, 32 * k))
+        for g in range(4):
+            sample = shuffle(builder, value, value, range(8 * g, 8 * g + 8))
+            store(builder, sample, lanes, plus(builder, to, LANES * (8 * g + k)))
 
 
 @vector(_interleave_code)

@@ -21,6 +21,7 @@ from pulsar_kernels._ir import (
     integer,
     lane_bits,
     load,
+    picked,
     plus,
     shuffle,
     splat,
@@ -268,13 +269,12 @@ def white_powers(
 
 
 def _sums_32_code(builder: Any, args: Any, count: int) -> Any:
-    vec, bits = vector_of(F32, 16), integer(16)
+    bits = integer(16)
     data, limits, out = args[0], args[3], args[4]
 
     def harmonic(k: int, s: int, part: int) -> Any:
         index = [((16 * part + j) * k + (1 << s >> 1)) >> s for j in range(16)]
-        value = load(builder, data, plus(builder, times(builder, args[1], (32 * k) >> s), index[0]), vec)
-        return value if k == 1 << s else shuffle(builder, value, value, [i - index[0] for i in index])
+        return picked(builder, data, times(builder, args[1], (32 * k) >> s), index)
 
     hit = I64(0)
     for part in range(2):

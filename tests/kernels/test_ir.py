@@ -81,3 +81,46 @@ def test_words_do_what_they_say():
     np.testing.assert_array_equal(out[88:], np.sum(source, axis=0, dtype=np.int16))
     np.testing.assert_array_equal(wide, np.abs(source.reshape(-1).astype(np.float32)))
     assert [bits >> k & 1 for k in range(64)] == (source.reshape(-1) < 0).astype(int).tolist()
+
+
+#: 64 lanes that rise by three quarters.
+QUARTERS = [(3 * k + 2) >> 2 for k in range(64)]
+
+
+def _ways_code(builder, args):
+    source, out = args
+    value = _ir.load(builder, source, 0, _ir.vector_of(_ir.F32, 16))
+    mask = builder.fcmp_ordered(">", value, _ir.constant(value.type, 0.0))
+    _ir.compress(builder, value, mask, out, 0)
+    _ir.compress_few(builder, source, mask, out, 32, 3)
+    _ir.compress_few(builder, source, mask, out, 64, 4)
+    for to, piece in ((96, None), (160, 16)):
+        _ir.store(builder, _ir.picked(builder, source, 5, QUARTERS, piece), out, to)
+
+
+@vector(_ways_code)
+def _ways(source, out):
+    """What has one way for AVX-512 and one for other processors, by both."""
+
+
+@kernel()
+def ways(source, out):
+    _ways(source, out)
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 1.0])
+def test_ways_of_processors_give_the_same(share):
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        source = np.where(rng.uniform(size=80) < share, 1.0, -1.0) * rng.uniform(1.0, 2.0, 80)
+        source = source.astype(np.float32)
+        out = np.zeros(224, np.float32)
+        ways(source, out)
+        first = source[:16]
+        kept = first[first > 0.0]
+        for to in (0, 32, 64):
+            np.testing.assert_array_equal(out[to : to + kept.size], kept)
+        assert not out[64 + -(-max(kept.size, 1) // 4) * 4 : 96].any()
+        for to in (96, 160):
+            np.testing.assert_array_equal(out[to : to + 64], source[5 + np.array(QUARTERS)])
