@@ -15,8 +15,8 @@ from pulsar_kernels._jit import kernel, prefetch, vector
 LANES = 64
 
 
-def _scaled_code(builder: Any, args: Any, form: int) -> None:
-    width, ramp = form // 2, form % 2
+def _scaled_code(builder: Any, args: Any, ramp: int) -> None:
+    width = args[0].type.pointee.width // 8
     # Sample 4 j + m of 64 is byte m of word j: in words no sample need be moved to be widened or narrowed. Of two bytes
     # the words of even places have the samples 0 and 1 of four, those of odd places 2 and 3.
     n = LANES // 4
@@ -62,22 +62,21 @@ def _scaled(
     place: float,
     out: NDArray[np.int8],
     to: int,
-    form: int,
+    ramp: int,
 ) -> None:
-    """Scale 64 samples of ``src[at:]``, round and clip them into ``out[to:]``.
+    """Scale 64 samples of ``src[at:]``, of one or two bytes, round and clip them into ``out[to:]``.
 
-    `form` is twice the bytes of a sample, 1 or 2, and one more where step (place + i) is added. `offset` has 128.5 in
-    it: to cut off what follows the point rounds then.
+    With `ramp` = 1 step (place + i) is added. `offset` has 128.5 in it: to cut off what follows the point rounds then.
     """
     v = np.float32(scale) * src[at : at + LANES].astype(np.float32) + np.float32(offset)
-    if form % 2:
+    if ramp:
         v += np.float32(step) * (np.float32(place) + np.arange(LANES, dtype=np.float32))
     out[to : to + LANES] = np.clip(v, 1.5, 255.5).astype(np.int32) - 128
 
 
 @kernel(inline=True)
-def _row8(
-    src: NDArray[np.uint8],
+def _row(
+    src: NDArray[Any],
     k: np.float32,
     offset: np.float32,
     step: np.float32,
@@ -86,36 +85,14 @@ def _row8(
     dst: NDArray[np.int8],
     ahead: NDArray[np.int8],
 ) -> None:
-    """`n` bytes, a multiple of 64. The row to be filled next is fetched meanwhile: it is on other pages."""
+    """`n` samples, a multiple of 64. The row to be filled next is fetched meanwhile: it is on other pages."""
     if step == np.float32(0.0):
         for i in range(0, n, LANES):
-            _scaled(src, i, k, offset, step, np.float32(0.0), dst, i, 2)
+            _scaled(src, i, k, offset, step, np.float32(0.0), dst, i, 0)
             prefetch(1, ahead, i)
     else:
         for i in range(0, n, LANES):
-            _scaled(src, i, k, offset, step, np.float32(first + i), dst, i, 3)
-            prefetch(1, ahead, i)
-
-
-@kernel(inline=True)
-def _row16(
-    src: NDArray[np.uint16],
-    k: np.float32,
-    offset: np.float32,
-    step: np.float32,
-    first: int,
-    n: int,
-    dst: NDArray[np.int8],
-    ahead: NDArray[np.int8],
-) -> None:
-    """As `_row8`, two bytes a sample."""
-    if step == np.float32(0.0):
-        for i in range(0, n, LANES):
-            _scaled(src, i, k, offset, step, np.float32(0.0), dst, i, 4)
-            prefetch(1, ahead, i)
-    else:
-        for i in range(0, n, LANES):
-            _scaled(src, i, k, offset, step, np.float32(first + i), dst, i, 5)
+            _scaled(src, i, k, offset, step, np.float32(first + i), dst, i, 1)
             prefetch(1, ahead, i)
 
 
@@ -145,18 +122,12 @@ def normalise_rows(
                 dst[i] = np.int8(0)
             continue
         ahead = out[min(c + 1, nchans - 1)]
-        if raw.itemsize == 1:
-            _row8(src, k, offset, step, first, whole, dst, ahead)
-        else:
-            _row16(src, k, offset, step, first, whole, dst, ahead)
+        _row(src, k, offset, step, first, whole, dst, ahead)
         if whole == n:
             continue
         for i in range(whole, n):
             rest[i - whole] = src[i]
-        if raw.itemsize == 1:
-            _row8(rest, k, offset, step, first + whole, LANES, done, done)
-        else:
-            _row16(rest, k, offset, step, first + whole, LANES, done, done)
+        _row(rest, k, offset, step, first + whole, LANES, done, done)
         for i in range(whole, n):
             dst[i] = done[i - whole]
 

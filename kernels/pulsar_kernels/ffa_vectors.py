@@ -72,15 +72,20 @@ def sum_rows(
 ) -> None:
     """Sum of four rows, each read from its own shift (0 ... bins - 1) on, into ``out[to:]``."""
     # Many arguments: vector instructions take arrays and numbers, which stay in registers; no tuples.
-    total = np.zeros((2, bins), np.int64)
-    for k, (at, shift) in enumerate(((a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))):
-        total[k // 2] += np.roll(data[at : at + bins], -shift)
-    pairs = _saturated(total)
-    out[to : to + bins] = _saturated(pairs[0] + pairs[1])
+    out[to : to + bins] = _rolled_sum(data, bins, (a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))
 
 
 def _saturated(x: NDArray[Any]) -> NDArray[np.int64]:
     return np.asarray(np.clip(x, -LARGEST - 1, LARGEST), dtype=np.int64)
+
+
+def _rolled_sum(data: NDArray[np.int16], bins: int, *rows: tuple[int, int]) -> NDArray[np.int64]:
+    """Sum of rows, each at its place and from its shift on, by pairs."""
+    total = np.zeros((2, bins), np.int64)
+    for k, (at, shift) in enumerate(rows):
+        total[k // 2] += np.roll(data[at : at + bins], -shift)
+    pairs = _saturated(total)
+    return _saturated(pairs[0] + pairs[1])
 
 
 def _near_code(builder: Any, args: Any) -> None:
@@ -142,11 +147,8 @@ def sum_first_rows(
 ) -> None:
     """Sum of the first `count` of four rows of a series, each from its own shift (0 ... 3, the first 0) on."""
     # Many arguments: vector instructions take arrays and numbers, which stay in registers; no tuples.
-    total = np.zeros((2, bins), np.int64)
-    for k, (at, shift) in enumerate(((a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))[:count]):
-        total[k // 2] += np.roll(data[at : at + bins], -shift)
-    pairs = _saturated(total)
-    out[to : to + bins] = _saturated(pairs[0] + pairs[1])
+    rows = ((a, shift_a), (b, shift_b), (c, shift_c), (d, shift_d))
+    out[to : to + bins] = _rolled_sum(data, bins, *rows[:count])
 
 
 def _repeat_code(builder: Any, args: Any) -> None:

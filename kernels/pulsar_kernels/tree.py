@@ -412,6 +412,27 @@ def _node_row(
             _half_sum(data, a + i, a, a, a, arena, at + i, 1)
 
 
+@kernel(inline=True)
+def _sum_some(
+    data: NDArray[np.int8],
+    where: NDArray[np.int64],
+    first: int,
+    whole: int,
+    out: NDArray[np.int16],
+    at: int,
+    bits: int,
+    count: int,
+    added: int,
+) -> None:
+    """Sum of the next `count` stretches: of the first of a row it is written, of others (`added` = -count) added."""
+    if first == 0:
+        for i in range(0, whole, LANES):
+            _sum(data, where, first, i, out, at + i, bits, count)
+    else:
+        for i in range(0, whole, LANES):
+            _sum(data, where, first, i, out, at + i, bits, added)
+
+
 @kernel()
 def _root_row(
     data: NDArray[np.int8],
@@ -428,28 +449,13 @@ def _root_row(
         left = count - first
         if left >= 8:
             take = 8
-            if first == 0:
-                for i in range(0, whole, LANES):
-                    _sum(data, where, first, i, out, at + i, bits, 8)
-            else:
-                for i in range(0, whole, LANES):
-                    _sum(data, where, first, i, out, at + i, bits, -8)
+            _sum_some(data, where, first, whole, out, at, bits, 8, -8)
         elif left >= 4:
             take = 4
-            if first == 0:
-                for i in range(0, whole, LANES):
-                    _sum(data, where, first, i, out, at + i, bits, 4)
-            else:
-                for i in range(0, whole, LANES):
-                    _sum(data, where, first, i, out, at + i, bits, -4)
+            _sum_some(data, where, first, whole, out, at, bits, 4, -4)
         else:
             take = 1
-            if first == 0:
-                for i in range(0, whole, LANES):
-                    _sum(data, where, first, i, out, at + i, bits, 1)
-            else:
-                for i in range(0, whole, LANES):
-                    _sum(data, where, first, i, out, at + i, bits, -1)
+            _sum_some(data, where, first, whole, out, at, bits, 1, -1)
         for i in range(whole, n):
             total = np.int32(0)
             for j in range(first, first + take):

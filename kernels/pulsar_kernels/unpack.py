@@ -80,35 +80,24 @@ def _gather(src: NDArray[np.uint8], pos: int, out: NDArray[np.uint8], at: int, s
 
 @kernel(inline=True)
 def _turn(
-    raw: NDArray[np.uint8], pos: int, step: int, work: NDArray[np.uint8], out: NDArray[np.uint8], at: int, to: int
+    raw: NDArray[np.uint8],
+    pos: int,
+    step: int,
+    work: NDArray[np.uint8],
+    out: NDArray[np.uint8],
+    at: int,
+    to: int,
+    width: int,
 ) -> None:
-    """Transpose 64 rows of 64 bytes, `step` apart from `pos` on, into rows `to` bytes apart from ``out[at]`` on."""
+    """Transpose rows of 64 bytes, `step` apart from `pos` on, into rows `to` bytes apart from ``out[at]`` on.
+
+    Samples have `width` bytes, a number written into the call, and there are as many rows as samples in one.
+    """
+    n = LANE // width
     for g in range(4):
-        _lanes(raw, pos + g * 16 * step, step, work, g * 1024, 1)
-    for i in range(16):
-        _gather(work, i * TILE, out, at + i * to, to, 1)
-
-
-@kernel(inline=True)
-def _turn2(
-    raw: NDArray[np.uint8], pos: int, step: int, work: NDArray[np.uint8], out: NDArray[np.uint8], at: int, to: int
-) -> None:
-    """As `_turn`, 32 rows of 32 samples of 2 bytes."""
-    for g in range(4):
-        _lanes(raw, pos + g * 8 * step, step, work, g * 512, 2)
-    for i in range(8):
-        _gather(work, i * TILE, out, at + i * to, to, 2)
-
-
-@kernel(inline=True)
-def _turn4(
-    raw: NDArray[np.uint8], pos: int, step: int, work: NDArray[np.uint8], out: NDArray[np.uint8], at: int, to: int
-) -> None:
-    """As `_turn`, 16 rows of 16 samples of 4 bytes."""
-    for g in range(4):
-        _lanes(raw, pos + g * 4 * step, step, work, g * 256, 4)
-    for i in range(4):
-        _gather(work, i * TILE, out, at + i * to, to, 4)
+        _lanes(raw, pos + g * n * step, step, work, g * n * TILE, width)
+    for i in range(n):
+        _gather(work, i * TILE, out, at + i * to, to, width)
 
 
 @kernel()
@@ -130,11 +119,11 @@ def _tile(
                 part[t * TILE + i] = raw[pos + t * step + i]
         raw, pos, step = part, 0, TILE
     if width == 1:
-        _turn(raw, pos, step, work, turned, 0, TILE)
+        _turn(raw, pos, step, work, turned, 0, TILE, 1)
     elif width == 2:
-        _turn2(raw, pos, step, work, turned, 0, TILE)
+        _turn(raw, pos, step, work, turned, 0, TILE, 2)
     else:
-        _turn4(raw, pos, step, work, turned, 0, TILE)
+        _turn(raw, pos, step, work, turned, 0, TILE, 4)
 
 
 @kernel(inline=True)
@@ -192,7 +181,7 @@ def unpack(
             if plain and nt == TILE and nc == TILE:
                 to = -stride if reverse else stride
                 at = ((nchans - 1 - c0) if reverse else c0) * stride + t0
-                _turn(raw, t0 * row_bytes + c0, row_bytes, work, bytes_out, at, to)
+                _turn(raw, t0 * row_bytes + c0, row_bytes, work, bytes_out, at, to, 1)
                 continue
             _tile(raw, t0 * row_bytes + c0, row_bytes, nt, nc, 1, part, work, first8)
             if second > 0:

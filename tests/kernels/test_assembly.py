@@ -109,7 +109,7 @@ CODES = {
     ),
     "matched.boxes": Code(matched._boxes_code, "q *h q q q q q q q q q", 0, ("add words, held",)),
     "clean.scaled": Code(
-        clean._scaled_code, "*b q f f f f *b q q", 3, ("to floats", "multiply and add", "to integers")
+        clean._scaled_code, "*b q f f f f *b q q", 1, ("to floats", "multiply and add", "to integers")
     ),
     "cells.sums": Code(cells._cells_code, "*h q f *f *f q", None, ("to floats", "add floats", "multiply and add")),
     "bandsums.bytes": Code(bandsums._sum_bytes_code, "q *b q *q q q *h q", 1, ("add words",)),
