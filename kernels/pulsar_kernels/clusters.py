@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.order import first_from
 
 #: How S/N falls with the smearing s of a pulse of width w, r = s/w: (1 + LINEAR r + r^2)^(-1/4). Far out that is what a
 #: boxcar of the new width has; near the top it lies between the rounded one of Gaussians and the pointed one of boxes.
@@ -142,15 +143,7 @@ def link(
         best = -1
         for r in range(max(row[i] - gap, 0), min(row[i] + gap + 1, ndms)):
             # The first that may reach so far.
-            a = first[r]
-            b = first[r + 1]
-            while a < b:
-                m = (a + b) >> 1
-                if reach[m] < lo[i]:
-                    a = m + 1
-                else:
-                    b = m
-            j = a
+            j = first_from(reach, first[r], first[r + 1], lo[i])
             # A wide one that starts later may reach further ahead: none of the rest begins before `begin`.
             while j < first[r + 1] and begin[j] <= hi[i]:
                 if lo[j] <= hi[i] and hi[j] >= lo[i] and rank[j] < o:
@@ -290,14 +283,7 @@ def absorb(
             early = min(-d * e_lo, -d * e_hi) - 0.5 * width[a] - 0.5 * (tsamp[row[a]] + tsamp[r]) - 0.55 * widest[r]
             late = max(-d * e_lo, -d * e_hi) + 0.5 * width[a] + 0.5 * (tsamp[row[a]] + tsamp[r]) + 0.55 * widest[r]
             # The first of this DM that is not too early.
-            k = first[r]
-            top = first[r + 1]
-            while k < top:
-                middle = (k + top) >> 1
-                if times[middle] < time[a] + early:
-                    k = middle + 1
-                else:
-                    top = middle
+            k = first_from(times, first[r], first[r + 1], time[a] + early)
             while k < first[r + 1] and times[k] <= time[a] + late:
                 h = by_row[k]
                 k += 1

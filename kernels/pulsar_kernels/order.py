@@ -1,4 +1,4 @@
-"""Order statistics; numpy's sort takes seconds to compile."""
+"""Order statistics and places in what is sorted; numpy's sort takes seconds to compile."""
 
 from typing import Any
 
@@ -37,3 +37,17 @@ def quickselect(x: NDArray[Any], n: int, k: int) -> float:
         else:
             break
     return float(x[k])
+
+
+@kernel(inline=True)
+def first_from(x: NDArray[Any], start: int, stop: int, limit: float) -> int:
+    """The first of ``x[start:stop]``, which ascend, that is not below `limit`; `stop` if there is none."""
+    a = start
+    b = stop
+    while a < b:
+        middle = (a + b) >> 1
+        if x[middle] < limit:
+            a = middle + 1
+        else:
+            b = middle
+    return a

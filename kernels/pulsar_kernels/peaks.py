@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.order import first_from
 
 _TAPS = 8  # bins on either side
 _STEPS = 16  # steps of the refinement in one bin of the top harmonic
@@ -137,13 +138,7 @@ def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: N
                 count += 1
         if log_tail(others, count) < _LOGP_OWN:
             continue
-        j, above = 0, bins.shape[0]
-        while j < above:
-            middle = (j + above) >> 1
-            if bins[middle] < n * r - 0.5:
-                j = middle + 1
-            else:
-                above = middle
+        j = first_from(bins, 0, bins.shape[0], n * r - 0.5)
         if j < bins.shape[0] and bins[j] <= n * r + 0.5:
             return True
     return False

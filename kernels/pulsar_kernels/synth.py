@@ -310,6 +310,29 @@ def add_burst(
             row[j] += np.float32(amps[c] * (cb - ca) * span / tsamp)
 
 
+@kernel(inline=True)
+def _codes(
+    data: NDArray[np.float32],
+    common: NDArray[np.float32],
+    means: NDArray[np.float32],
+    sigmas: NDArray[np.float32],
+    high: np.float32,
+    mask: int,
+    out: NDArray[Any],
+) -> None:
+    """Samples rounded, and held within 0 ... `high`; of their bits those in `mask`."""
+    nchans, nsamps = data.shape
+    for c in range(nchans):
+        row = data[c]
+        codes = out[c]
+        mean = means[c] + np.float32(0.5)
+        sigma = sigmas[c]
+        for j in range(nsamps):
+            # The half is there for the cut to an integer, which goes down: below 0 is cut to 0 by the clip.
+            v = mean + sigma * (row[j] + common[j])
+            codes[j] = np.int32(min(max(v, np.float32(0.0)), high)) & mask
+
+
 @kernel()
 def quantise(
     data: NDArray[np.float32],
@@ -331,17 +354,7 @@ def quantise(
         Highest code.
     out : ndarray of uint8 or uint16, shape (nchans, nsamps)
     """
-    nchans, nsamps = data.shape
-    high = np.float32(top)
-    for c in range(nchans):
-        row = data[c]
-        codes = out[c]
-        mean = means[c] + np.float32(0.5)
-        sigma = sigmas[c]
-        for j in range(nsamps):
-            # The half is there for the cut to an integer, which goes down: below 0 is cut to 0 by the clip.
-            v = mean + sigma * (row[j] + common[j])
-            codes[j] = np.int32(min(max(v, np.float32(0.0)), high))
+    _codes(data, common, means, sigmas, np.float32(top), -1, out)
 
 
 @kernel()
@@ -355,26 +368,9 @@ def quantise_wrapped(
 ) -> None:
     """As `quantise`, of a recorder that keeps the low bits of a wider number: above `top` it begins at 0 again.
 
-    Parameters
-    ----------
-    data : ndarray of float32, shape (nchans, nsamps)
-    common : ndarray of float32, shape (nsamps,)
-        Added to every channel.
-    means, sigmas : ndarray of float32, shape (nchans,)
-    top : int
-        Highest code, one less than a power of two. Powers are never negative: below 0 is 0.
-    out : ndarray of uint8, uint16 or int16, shape (nchans, nsamps)
+    `top` is one less than a power of two; powers are never negative: below 0 is 0. `out` may be int16, too.
     """
-    nchans, nsamps = data.shape
-    high = np.float32(2.0**30)
-    for c in range(nchans):
-        row = data[c]
-        codes = out[c]
-        mean = means[c] + np.float32(0.5)
-        sigma = sigmas[c]
-        for j in range(nsamps):
-            v = mean + sigma * (row[j] + common[j])
-            codes[j] = np.int32(min(max(v, np.float32(0.0)), high)) & top
+    _codes(data, common, means, sigmas, np.float32(2.0**30), top, out)
 
 
 @kernel()

@@ -6,14 +6,7 @@ from reference import cells as ref
 
 from pulsar_kernels import baseline, cells
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _uncompiled_kernels_are_quiet():
-    """Compiled ones do not warn of infinities."""
-    with np.errstate(all="ignore"):
-        yield
-
-
+pytestmark = pytest.mark.usefixtures("quiet")
 SEEDS = st.integers(0, 2**32 - 1)
 
 

@@ -9,15 +9,9 @@ from reference import peaks as ref_peaks
 from pulsar_kernels import dechirp
 from pulsar_kernels import hits as kernels
 
+pytestmark = pytest.mark.usefixtures("quiet")
 PAD = 16
 SEEDS = st.integers(0, 2**32 - 1)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _uncompiled_kernels_are_quiet():
-    """Compiled ones do not warn of 0/0."""
-    with np.errstate(all="ignore"):
-        yield
 
 
 def amplitudes(x, nfft):

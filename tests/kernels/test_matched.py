@@ -3,26 +3,13 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from reference import matched as ref
+from reference.matched import limits_of
 
 from pulsar_kernels import matched, pulses
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _uncompiled_kernels_are_quiet():
-    """Compiled ones do not warn of infinities."""
-    with np.errstate(all="ignore"):
-        yield
-
-
+pytestmark = pytest.mark.usefixtures("quiet")
 SEEDS = st.integers(0, 2**32 - 1)
 NONE = np.zeros((0, 2), np.int64)
-
-
-def limits_of(nlevels, threshold, width_max=10**9):
-    widths = (np.arange(1, 9)[None, :] << np.arange(nlevels)[:, None]).astype(float)
-    used = widths <= width_max
-    used[1:, :4] = False
-    return np.where(used, threshold * np.sqrt(widths), np.inf)
 
 
 def scanned(series, limits, base=None, scale=None, runs=NONE, room=100_000):

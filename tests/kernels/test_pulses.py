@@ -3,27 +3,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from reference import pulses as ref
+from reference.matched import limits_of
 
 from pulsar_kernels import matched, pulses
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _uncompiled_kernels_are_quiet():
-    """Compiled ones do not warn of infinities."""
-    with np.errstate(all="ignore"):
-        yield
-
-
+pytestmark = pytest.mark.usefixtures("quiet")
 SEEDS = st.integers(0, 2**32 - 1)
 NONE = np.zeros((0, 2), np.int64)
 ONES = np.ones(9)
-
-
-def limits_of(nlevels, threshold, width_max=10**9):
-    widths = (np.arange(1, 9)[None, :] << np.arange(nlevels)[:, None]).astype(float)
-    used = widths <= width_max
-    used[1:, :4] = False
-    return np.where(used, threshold * np.sqrt(widths), np.inf)
 
 
 def white_of(series, base=None, scale=None, runs=NONE, excess=ONES, width_max=200):

@@ -3,6 +3,14 @@
 import numpy as np
 
 
+def limits_of(nlevels, threshold, width_max=10**9):
+    """Thresholds of sums of k + 1 elements of each level, 2^level samples each: `threshold` in units of their noise."""
+    widths = (np.arange(1, 9)[None, :] << np.arange(nlevels)[:, None]).astype(float)
+    used = widths <= width_max
+    used[1:, :4] = False
+    return np.where(used, threshold * np.sqrt(widths), np.inf)
+
+
 def whiten(series, base, scale, size=32):
     """Samples minus baseline over noise; what is not finite is 0."""
     x = np.asarray(series, dtype=np.float64)
