@@ -227,3 +227,24 @@ def test_a_steady_tone_vanishes_to_the_last_sample():
     x[1000:1100] = np.nan
     longwave.remove_tone(x, 0.1234, 300, np.empty((3, 5001)))
     assert np.nanmax(np.abs(x)) < 0.2
+
+
+@given(st.integers(1, 3000), st.integers(2, 60), st.floats(1e-3, 0.4), st.integers(0, 2**32 - 1))
+def test_train_of_pulses_is_the_profile_in_every_turn(n, nbins, turns_per_sample, seed):
+    rng = np.random.default_rng(seed)
+    profile = rng.normal(0, 3, nbins)
+    blank = rng.random(nbins) < 0.1
+    x = rng.normal(0, 1, n).astype(np.float32)
+    x[rng.random(n) < 0.1] = 0.0
+    out = np.full(n, 99.0, np.float32)
+    longwave.pulse_train(x, turns_per_sample, profile, blank, out)
+    phase = (np.arange(n) + 0.5) * turns_per_sample % 1.0
+    # The middles of bins, and of those before the first and after the last.
+    middles = (np.arange(-1, nbins + 1) + 0.5) / nbins
+    straight = np.interp(phase, middles, profile[np.arange(-1, nbins + 1) % nbins])
+    expected = np.where(x == 0.0, 0.0, straight)
+    whose = np.floor(phase * nbins).astype(int) % nbins
+    expected[blank[whose]] = x[blank[whose]]
+    # At the border of two bins the last digit tells which.
+    border = np.abs(phase * nbins - np.round(phase * nbins)) < 1e-6
+    np.testing.assert_allclose(out[~border], expected[~border], rtol=1e-5, atol=1e-5)
