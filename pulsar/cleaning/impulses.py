@@ -300,7 +300,8 @@ def _undispersed(
     # What is in most bands at once has a width of half its delay over the band, or more: coarse steps see it.
     trials = LEAST_DM * DM_RATIO ** np.arange(int(np.log(farthest / LEAST_DM) / np.log(DM_RATIO)) + 2)
     by_box = here > 0
-    by_energy = by_box and seen is None
+    # Of a pulse as close to an end as it is long, or closer, the energy does not tell: it may be a part of one.
+    by_energy = by_box and first >= last - first and n - last >= last - first
     for dm in trials:
         shifts = np.rint(dm * delays).astype(np.int64)
         total = delayed(sums, shifts)
