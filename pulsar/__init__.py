@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pulsar.api import (
         dedisperse,
         fold,
+        import_fold,
         inject,
         open,  # noqa: A004
         plot,
@@ -51,6 +52,7 @@ __all__ = [
     "__version__",
     "dedisperse",
     "fold",
+    "import_fold",
     "inject",
     "load_config",
     "open",

@@ -316,6 +316,33 @@ def fold(
         return with_dm_curve(obs, made, settings.fold) if isinstance(obs, SeriesSet) else made
 
 
+def import_fold(path: str | PathLike[str], *, refine: bool = True) -> Fold:
+    """Read a fold that another program has made, and refine it as ours.
+
+    Parameters
+    ----------
+    path : path
+        ``.pfd`` of PRESTO's prepfold; ``.phcx`` of the Parkes surveys, as it is or packed with gzip.
+    refine : bool
+        Look for the best period, derivative and DM around those of the file; False measures just them.
+
+    Returns
+    -------
+    Fold
+        ``pulsar.plot(fold)`` draws it; ``fold.extra["stated"]`` holds what the file says itself.
+
+    Raises
+    ------
+    DataError
+        It cannot be read, or is something else.
+    """
+    from pulsar.pipeline.imports import import_fold as imported
+
+    if not isinstance(path, str | PathLike):
+        raise ConfigError(f"import_fold: {kind_of(path)} is no path: give that of a .pfd or .phcx file")
+    return imported(Path(fspath(path)), fit=bool(refine)).fold
+
+
 def rfi(
     data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
     config: Config | str | Path | None = None,

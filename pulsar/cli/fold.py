@@ -1,19 +1,21 @@
-"""``pulsar fold``: fold given periods, without a search."""
+"""``pulsar fold``: fold given periods, without a search; import folds of other programs."""
 
 import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulsar.cli.console import check_not_input, note, write_text
+from pulsar.cli.console import check_not_input, check_picture, note, write_text
 from pulsar.cli.options import Common, Files, period_seconds, shared
-from pulsar.cli.tables import print_candidates
+from pulsar.cli.tables import print_candidates, print_imported
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
+    from pulsar.data.fold import Fold
+    from pulsar.data.header import Header
     from pulsar.pipeline.folding import Ephemeris, FromPar
 
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 def command(
     files: Files,
     output: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FOLD.h5", help="HDF5 file to write.", show_default=False)
-    ],
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLD.h5", help="HDF5 file to write.", show_default="none with --import"),
+    ] = None,
     period: Annotated[
         float | None,
         typer.Option(
@@ -84,10 +87,35 @@ def command(
             show_default="the profile of the fold",
         ),
     ] = None,
+    imported: Annotated[
+        bool,
+        typer.Option("--import", help="The files are folds: PRESTO's .pfd, or .phcx; measure and judge them as ours."),
+    ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot", metavar="X.png", help="Plot sheet of the one fold (PNG, PDF or SVG).", show_default="none"
+        ),
+    ] = None,
     *,
     common: Common,
 ) -> None:
     """Fold an observation with a period and DM, by an ephemeris, or with the candidates of a run; and refine them."""
+    # Long: it is the order of the checks.
+    if picture is not None:
+        check_picture(picture, overwrite=common.overwrite)
+        check_not_input(picture, [*files, *([] if output is None else [output])])
+    if imported:
+        of_samples = {
+            "--period": period, "--dm": dm, "--accel": accel or None, "--epoch": epoch, "--par": par,
+            "--candidates": candidates, "--id": idents, "--nbins": nbins, "--nsub": nsub, "--toas": toas,
+            "--template": template, "--zap": common.zap, "--mask": common.mask, "--zerodm": common.zerodm,
+        }  # fmt: skip
+        wrong = [name for name, value in of_samples.items() if value is not None]
+        import_folds(files, output, refine, picture, wrong, common)
+        return
+    if output is None:
+        raise typer.BadParameter("give the product to write: --out FOLD.h5", param_hint="--out")
     settings = common.settings(fold__nbins=nbins, fold__nsubints=nsub)
     wanted = ephemerides(period, dm, accel, epoch, candidates, idents, par, files=files, config=settings)
     from pulsar.errors import ConfigError, DataError
@@ -95,6 +123,8 @@ def command(
     from pulsar.io.product.writer import check_output
 
     check_output(output, overwrite=common.overwrite)
+    if picture is not None and len(wanted) != 1:
+        raise ConfigError(f"--plot {picture}: draws one fold, {len(wanted)} are asked for: pulsar report {output}")
     if toas is not None:
         if len(wanted) != 1:
             raise ConfigError(f"--toas {toas}: times of arrival are of one pulsar, {len(wanted)} are to be folded")
@@ -124,7 +154,49 @@ def command(
             progress.message(
                 f"{toas}: {len(times)} of {ntoas} times of arrival: the others are below S/N {LEAST_SNR:g}"
             )
+    if picture is not None:
+        row = run.candidate(run.ids[0])
+        _draw(picture, run.fold(run.ids[0]), row, run.observation)
     progress.message(f"{output}: {len(run)} folds; plots: pulsar report {output}")
+
+
+def import_folds(
+    files: Sequence[Path], output: Path | None, refine: bool, picture: Path | None, wrong: Sequence[str], common: Common
+) -> None:
+    """Show what is in folds of other programs, and keep them in a product if one is asked for."""
+    from pulsar.errors import ConfigError
+    from pulsar.io.product.writer import check_output
+
+    if wrong:
+        raise ConfigError(f"--import takes folds as they are: {', '.join(wrong)} are of folding samples")
+    files = list(dict.fromkeys(files))
+    if picture is not None and len(files) > 1:
+        raise ConfigError(
+            f"--plot {picture}: draws one fold, {len(files)} are given: --out X.h5, then pulsar report X.h5"
+        )
+    if output is not None:
+        check_output(output, overwrite=common.overwrite)
+        check_not_input(output, files)
+    settings = common.settings()
+    from pulsar.pipeline.imports import import_files
+
+    progress = common.progress()
+    found, table = import_files(
+        files, settings, output, fit=refine, overwrite=common.overwrite, argv=sys.argv, progress=progress
+    )
+    print_imported(table, found)
+    if picture is not None:
+        row = {name: table[0][name].item() for name in table.dtype.names or ()}
+        _draw(picture, found[0].fold, row, found[0].header)
+    if output is not None:
+        progress.message(f"{output}: {len(found)} folds; plots: pulsar report {output}")
+
+
+def _draw(picture: Path, fold: "Fold", row: dict[str, Any], header: "Header") -> None:
+    from pulsar.report.sheet import plot
+
+    plot(fold, row, header, path=picture)
+    note(f"{picture}: plot sheet")
 
 
 def ephemerides(

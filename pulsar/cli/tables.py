@@ -137,6 +137,38 @@ def print_candidates(
         out(f"... and {len(rows) - len(shown)} more")
 
 
+def print_imported(rows: Any, found: Sequence[Any]) -> None:
+    """Print folds of other programs beside what their files state themselves.
+
+    Parameters
+    ----------
+    rows : structured array
+        Fields of CANDIDATE_COLUMNS.
+    found : sequence of pulsar.pipeline.imports.Imported
+        What the column `obs` counts.
+    """
+
+    def stated(row: Any, key: str) -> float:
+        return float(found[row["obs"]].fold.extra["stated"].get(key, math.nan))
+
+    columns: dict[str, Callable[[Any], str]] = {
+        "rank": lambda r: str(r["rank"]),
+        "id": lambda r: str(r["id"]),
+        "period [ms]": lambda r: value_error(1e3 * r["period"], 1e3 * r["period_err"]),
+        "DM": lambda r: value_error(r["dm"], r["dm_err"]),
+        "S/N": lambda r: number(r["snr"], ".1f"),
+        "its S/N": lambda r: number(stated(r, "snr"), ".1f"),
+        "sigma": lambda r: number(r["sigma"], ".1f"),
+        "duty": lambda r: number(r["width"], ".3f"),
+        "score": lambda r: number(r["score"], ".2f"),
+        "file": lambda r: found[r["obs"]].path.name,
+        "remarks": _remarks,
+    }
+    if not any(math.isfinite(stated(row, "snr")) for row in rows):
+        del columns["its S/N"]
+    print_table(columns, list(rows), left=("id", "file", "remarks"))
+
+
 def print_pulses(
     rows: Any,
     *,

@@ -5,7 +5,7 @@ Facts of the formats: the order in which prepfold's own reader takes the numbers
 numbers float64, but for three "powers" of float32 that are followed by four bytes of nothing.
 
 PRESTO counts turns from the start of the observation, subbands ascend in frequency and are not dedispersed among each
-other. A product keeps sums over frequency and over time, not what is in both: :mod:`pulsar.handover.cube`.
+other. A product keeps sums over frequency and over time, not what is in both: :mod:`pulsar.data.cube`.
 """
 
 import struct
@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
+from pulsar.data.cube import aligned_cube, turned
 from pulsar.data.direction import dms, hms
 from pulsar.data.text import file_name, printable
 from pulsar.handover.candidate import Exported
-from pulsar.handover.cube import aligned_cube, turned
+from pulsar.io.pfd import spread_noise
 from pulsar.searches.stats import chi2_logsf, sigma_from_logp
 from pulsar.sky.barycentre import motion_of
 
@@ -141,21 +142,6 @@ def _axes(one: Exported, nbins: int, freqs: NDArray[np.float64]) -> list[NDArray
     # None below 0, and none of a series.
     dms_ = dms_ - min(dms_[0], 0.0) if len(freqs) > 1 else dms_[:0]
     return [dms_, 1.0 / (freq - steps / tobs), -(fdot - 2.0 * steps / tobs**2) / freq**2]
-
-
-def spread_noise(samples_per_bin: float) -> float:
-    """Variance of a bin as prepfold folds, over that of the samples which it stands for.
-
-    It spreads each sample over the bins that it covers: neighbours share noise, and each has less. The variance that a
-    ``.pfd`` states is that of the samples; PRESTO's readers divide chi-square by this factor. A mean over where samples
-    begin gives 1 - 1 / (3 b) for b >= 1 samples in a bin; PRESTO's own, which has to be met, is from simulations.
-
-    Parameters
-    ----------
-    samples_per_bin : float
-        Length of a bin over the sampling time.
-    """
-    return float(0.96 * (1.0 + samples_per_bin**-1.806) ** (-1.0 / 1.806))
 
 
 def _statistics(one: Exported, cube: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
+from pulsar.data.cube import aligned_cube, turned
 from pulsar.data.direction import dms, hms
 from pulsar.data.text import file_name, printable
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import Exported
-from pulsar.handover.cube import aligned_cube, turned
 from pulsar.handover.par import par_text
 from pulsar.sky.observatory import find_observatory
 

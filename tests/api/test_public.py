@@ -57,8 +57,8 @@ def documented(lines: list[str]) -> dict[str, str]:
 
 def test_the_functions_are_these() -> None:
     assert FUNCTIONS == [
-        "dedisperse", "fold", "inject", "load_config", "open", "plot", "read", "rfi", "search", "search_accel",
-        "search_ffa", "search_fft", "search_single_pulse", "simulate",
+        "dedisperse", "fold", "import_fold", "inject", "load_config", "open", "plot", "read", "rfi", "search",
+        "search_accel", "search_ffa", "search_fft", "search_single_pulse", "simulate",
     ]  # fmt: skip
 
 

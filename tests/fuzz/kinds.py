@@ -1,12 +1,13 @@
 """Every kind of file that the program reads: valid samples of it, how they are made hostile, and all that reads it."""
 
 import contextlib
+import gzip
 import io
 import json
 import random
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,34 @@ def inf(folder: Path) -> list[bytes]:
 def dat(folder: Path) -> list[bytes]:
     (folder / "input.inf").write_text(INF)
     return [np.arange(500, dtype="f4").tobytes()]
+
+
+# -- folds -----------------------------------------------------------------------------------------------------------
+
+
+def folded(path: Path) -> str:
+    from pulsar.io.folded import read_folded
+
+    read = read_folded(path)
+    return f"{read.name} {read.header!r} {read.cube!r} {read.stated} {read.problems}"
+
+
+def phcx_files(_folder: Path) -> list[bytes]:
+    from reference.folded import BEST, phcx, rows_of_a_pulsar, section
+
+    times, bands = rows_of_a_pulsar(4, 30.0, nbins=16, width=0.05), rows_of_a_pulsar(3, 30.0, nbins=16, width=0.05)
+    alone, both = section("FFT", times, None, BEST), section("FFT-pdmpd", times, bands, BEST)
+    return [phcx([alone, both]), gzip.compress(phcx([both]), mtime=0), phcx([alone])]
+
+
+def pfd_files(_folder: Path) -> list[bytes]:
+    from pulsar.handover.candidate import Exported
+    from pulsar.handover.presto import pfd_bytes
+
+    fold = products.summed_fold()
+    one = Exported("c0001", "X", {}, fold, products.make_header(), (Path("a.fil"),), Path("run.h5"))
+    series = replace(fold, freq_phase=fold.profile[None], band_freqs=np.array([1300.0]))
+    return [pfd_bytes(one), pfd_bytes(replace(one, fold=series, header=one.header.with_(nchans=1, is_series=True)))]
 
 
 # -- lists and settings --------------------------------------------------------------------------------------------
@@ -520,6 +549,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("fbh5", "input.h5", fbh5, hdf5, observation, slow=True),
     Kind("inf", "input.inf", inf, texts, observation),
     Kind("dat", "input.dat", dat, plain(), observation),
+    Kind("pfd", "input.pfd", pfd_files, plain(mutator.binary_number, mutator.binary_number), folded),
+    Kind("phcx", "input.phcx", phcx_files, texts, folded),
     Kind("presto mask", "input.mask", presto_masks, plain(mutator.binary_number), presto_mask),
     Kind("zaplist", "input.zaplist", lambda _: [b"# c\n50 0.1\nB10.2 0.01\n", b"50.0 0.1 20 1 0\n7 0.02 3 0 1\n"],
          texts, zaplist),

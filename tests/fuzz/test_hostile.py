@@ -17,7 +17,8 @@ from pulsar.data.text import file_name, literal, printable
 
 #: Kind -> executions in every run of the tests: about a second of each.
 COUNT = {
-    "sigproc": 300, "tim": 600, "psrfits": 60, "fbh5": 30, "inf": 400, "dat": 200, "presto mask": 800, "zaplist": 400,
+    "sigproc": 300, "tim": 600, "psrfits": 60, "fbh5": 30, "inf": 400, "dat": 200, "pfd": 200, "phcx": 300,
+    "presto mask": 800, "zaplist": 400,
     "par": 60, "toml": 300, "sky": 400, "catalogue": 60, "pointings": 1000, "mask": 10, "product": 6, "merge": 2,
     "report": 1, "checkpoint": 600,
 }  # fmt: skip
@@ -29,6 +30,7 @@ FAILED = {
     "catalogue": (3002589,),
     "par": (746,),
     "presto mask": (0,),
+    "pfd": (4, 1148, 2214),
     "checkpoint": (0, 3, 11, 82, 310, 135, 593, 1177, 1520, 1717, 2265, 2916, 3465),
 }
 BY_NAME = {kind.name: kind for kind in KINDS}

@@ -4,6 +4,8 @@ A product keeps sums over frequency and over time, not what is in both. Formats 
 that has just these sums and nothing else: every plot that is made of a sum is that of the fold.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -34,15 +36,41 @@ def aligned_cube(fold: Fold, at: NDArray[np.int64]) -> NDArray[np.float64]:
     at : ndarray of int64, shape (nbands,)
         Place of each band; one in which none is put is empty.
     """
-    npart, nsub = fold.time_phase.shape[0], len(at)
-    share = np.diff(fold.time_edges) / fold.tobs
-    size = np.sqrt(float(npart * nsub))
-    whole = turned(fold.profile.astype(np.float64), 0.0) * size
-    times = turned(fold.time_phase.astype(np.float64), 0.0) * size * np.sqrt(share)[:, None]
-    own = turned(fold.freq_phase.astype(np.float64), 0.0) * size / np.sqrt(nsub)
-    bands, count = np.zeros((nsub, whole.size)), np.zeros(nsub)
-    np.add.at(bands, at, own)
+    nsub = len(at)
+    bands, count = np.zeros((nsub, fold.profile.size)), np.zeros(nsub)
+    np.add.at(bands, at, fold.freq_phase.astype(np.float64))
     np.add.at(count, at, 1.0)
+    share = np.diff(fold.time_edges) / fold.tobs
+    return cube_of_sums(fold.profile, fold.time_phase, bands, share, count)
+
+
+def cube_of_sums(
+    profile: NDArray[Any],
+    time_phase: NDArray[Any],
+    freq_phase: NDArray[Any],
+    share: NDArray[np.float64],
+    count: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The cube that has these sums and nothing else, noise of 1 in every element, shape (nsubints, nbands, nbins).
+
+    Parameters
+    ----------
+    profile : ndarray, shape (nbins,)
+        In units of its noise, as all others.
+    time_phase : ndarray, shape (nsubints, nbins)
+        Summed over bands.
+    freq_phase : ndarray, shape (nbands, nbins)
+        Summed over time.
+    share : ndarray, shape (nsubints,)
+        Of each sub-integration in the time.
+    count : ndarray, shape (nbands,)
+        Bands that were added to each; 0: it is empty.
+    """
+    npart, nsub = len(time_phase), len(freq_phase)
+    size = np.sqrt(float(npart * nsub))
+    whole = turned(profile.astype(np.float64), 0.0) * size
+    times = turned(time_phase.astype(np.float64), 0.0) * size * np.sqrt(share)[:, None]
+    bands = turned(freq_phase.astype(np.float64), 0.0) * size / np.sqrt(nsub)
     part = count / nsub
     beside = bands - part[:, None] * whole
     cube: NDArray[np.float64] = times[:, None, :] * part[None, :, None] + share[:, None, None] * beside[None]
