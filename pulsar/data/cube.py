@@ -4,12 +4,15 @@ A product keeps sums over frequency and over time, not what is in both. Formats 
 that has just these sums and nothing else: every plot that is made of a sum is that of the fold.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.fold import Fold
+from pulsar.data.fold import Fold, FoldCube
+
+#: Relative power that single precision leaves of what is 0.
+_SAME: Final = 1e-8
 
 
 def turned(profiles: NDArray[np.float64], turns: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -75,3 +78,20 @@ def cube_of_sums(
     beside = bands - part[:, None] * whole
     cube: NDArray[np.float64] = times[:, None, :] * part[None, :, None] + share[:, None, None] * beside[None]
     return cube
+
+
+def holds_sums_only(cube: FoldCube) -> bool:
+    """Whether a cube is one of :func:`cube_of_sums`: noise is then not white in it, but a sum of two parts.
+
+    Turned in time and in frequency at once, such noise does not stay what the variance says: a refinement of both finds
+    periods and DMs at which it falls, and takes what is left for a signal.
+    """
+    live = cube.variance.any(axis=(0, 2))
+    lasts = np.diff(cube.time_edges)
+    if len(cube.data) < 2 or np.count_nonzero(live) < 2:
+        return False
+    each = cube.data[:, live].astype(np.float64) * (lasts.mean() / lasts)[:, None, None]
+    # Turns by fractions of a bin do not keep the Nyquist harmonic.
+    parts = np.fft.rfft(each, axis=2)[..., 1:-1]
+    beside = parts - parts.mean(axis=0) - parts.mean(axis=1, keepdims=True) + parts.mean(axis=(0, 1))
+    return bool(np.sum(np.abs(beside) ** 2) < _SAME * np.sum(np.abs(parts) ** 2))

@@ -1,7 +1,7 @@
 """Folds of other programs: measured as our own are, judged by the same rules, and kept in a product."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.data import flags as flag_table
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
-from pulsar.data.fold import Fold
+from pulsar.data.cube import holds_sums_only
+from pulsar.data.fold import Fold, FoldCube
 from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
 from pulsar.io.folded import FoldedFile, read_folded
@@ -50,7 +51,8 @@ def import_fold(path: Path, *, fit: bool = True) -> Imported:
     path : Path
         ``.pfd`` or ``.phcx`` (:func:`pulsar.io.folded.read_folded`).
     fit : bool
-        Refine period, derivative and DM; False measures those of the file.
+        Refine period, derivative and DM; False measures those of the file. Where the file has only sums over frequency
+        and over time they stay as they are, and get their errors.
 
     Raises
     ------
@@ -60,9 +62,33 @@ def import_fold(path: Path, *, fit: bool = True) -> Imported:
     from pulsar.folding.refine import refine
 
     read: FoldedFile = read_folded(path)
-    fold = refine(read.cube, search_dm=not read.header.is_series, fit=fit)
+    if fit and holds_sums_only(read.cube):
+        fold = _with_errors(read.cube)
+    else:
+        fold = refine(read.cube, search_dm=not read.header.is_series, fit=fit)
     fold.extra["stated"] = dict(read.stated)
     return Imported(path, fold, read.header, read.problems)
+
+
+def _with_errors(cube: FoldCube) -> Fold:
+    """A fold of which only sums are known, where it is; errors are those of refining each of the two sums alone."""
+    from pulsar.folding.refine import refine
+
+    fold = refine(cube, fit=False)
+    bands, times = cube.band_freqs, cube.time_edges
+    high, ends = np.array([cube.fref]), times[[0, -1]]
+    over_bands = replace(
+        cube,
+        data=cube.data.sum(axis=1, keepdims=True),
+        variance=cube.variance.sum(axis=1, keepdims=True),
+        band_freqs=high,
+    )
+    over_time = replace(
+        cube, data=cube.data.sum(axis=0, keepdims=True), variance=cube.variance.sum(axis=0, keepdims=True),
+        time_edges=ends, band_freqs=bands,
+    )  # fmt: skip
+    spin, dispersion = refine(over_bands, search_dm=False), refine(over_time, search_fdot=False)
+    return replace(fold, freq_err=spin.freq_err, fdot_err=spin.fdot_err, dm_err=dispersion.dm_err)
 
 
 def imported_table(found: Sequence[Imported], config: Config) -> NDArray[Any]:

@@ -10,6 +10,7 @@ import pytest
 from reference.folded import BEST, phcx, rows_of_a_pulsar, section
 from reference.products import make_header, summed_fold
 
+from pulsar.data.cube import holds_sums_only
 from pulsar.data.fold import FoldCube
 from pulsar.errors import DataError
 from pulsar.folding.refine import refine
@@ -54,6 +55,17 @@ def test_what_we_export_comes_back(tmp_path: Path) -> None:
         assert np.corrcoef(mine.ravel(), theirs.ravel())[0, 1] > 0.99
     assert np.corrcoef(back.freq_phase.ravel(), fold.freq_phase.ravel())[0, 1] > 0.99
     assert chi2(read.cube) == pytest.approx(float(np.sum(fold.profile.astype(float) ** 2)) / 63, rel=0.03)
+
+
+def test_what_has_only_sums_is_told_from_a_cube(tmp_path: Path) -> None:
+    read = written(tmp_path / "a.pfd", own_pfd()[0])
+    assert holds_sums_only(read.cube)
+    uneven = replace(read.cube, time_edges=np.r_[read.cube.time_edges[:-1], read.cube.time_edges[-2] + 3.0])
+    assert not holds_sums_only(uneven)
+    noise = np.random.default_rng(1).normal(size=read.cube.data.shape).astype(np.float32)
+    assert not holds_sums_only(replace(read.cube, data=read.cube.data + 0.01 * noise))
+    assert not holds_sums_only(replace(read.cube, data=read.cube.data[:1], time_edges=np.array([0.0, 300.0])))
+    assert holds_sums_only(written(tmp_path / "a.phcx", phcx([A_PULSAR])).cube)
 
 
 def test_a_series_comes_back_as_one_band(tmp_path: Path) -> None:

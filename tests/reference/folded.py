@@ -49,3 +49,11 @@ def rows_of_a_pulsar(
     pulse *= snr / np.sqrt(n * np.sum((pulse - pulse.mean()) ** 2))
     rows: NDArray[np.float64] = level + np.random.default_rng(seed).normal(size=(n, nbins)) + pulse
     return rows
+
+
+def sums_of_a_pulsar(
+    nsub: int, nbands: int, snr: float, *, seed: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sub-integrations and bands of one cube, with a pulse of so much S/N in the sum of all."""
+    rows = rows_of_a_pulsar(nsub * nbands, snr, seed=seed).reshape(nsub, nbands, -1)
+    return rows.sum(axis=1), rows.sum(axis=0)
