@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
 from pulsar.data.fold import Fold
+from pulsar.rank.shape import curve_misfit, plane_peak, profile_features, roughness, shared_power
 from pulsar.rank.steady import repeats
 
 
@@ -54,6 +55,25 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("repeats", "significance of the pulse against what scatters between sub-integrations; NaN when unknown"),
     Feature("red_noise", "significance of more than white noise under the lowest harmonics; NaN when unknown"),
     Feature("pulse_kept", "part of the pulse's S/N in white noise that whitening the fold leaves; NaN when unknown"),
+    # What follows needs no box, and is not in the score.
+    Feature("skew", "skewness of the bins of the profile: 0 for a sine and for noise"),
+    Feature("kurtosis", "excess kurtosis of the bins of the profile: -1.5 for a sine, 0 for noise"),
+    Feature("smooth", "1 - sum of squared steps of the profile / (2 sum of squares): 0 in noise, to 1"),
+    Feature("h_sigma", "significance of the H statistic of the profile, a single trial"),
+    Feature("nharmonics", "harmonics at which that is reached"),
+    Feature("first", "part of the power beyond noise in the first harmonic, 1 for a sine; NaN in noise"),
+    Feature("effective", "effective number of harmonics, 1 for a sine; NaN in noise"),
+    Feature("fwhm", "part of the turn in which those harmonics are above half of their peak"),
+    Feature("peaks", "stretches of the turn in which they are"),
+    Feature("time_common", "significance of what sub-integrations share, from all pairs of them"),
+    Feature("time_shared", "part of the power of the sub-integrations that they share, 0 to 1; NaN in noise"),
+    Feature("freq_common", "significance of what subbands share; NaN for fewer than 3"),
+    Feature("freq_shared", "part of the power of the subbands that they share, 0 to 1; NaN in noise"),
+    Feature("rough", "change of the pulse from band to band over its mean, beyond noise: 0 for a smooth spectrum"),
+    Feature("dm_misfit", "measured less expected DM curve beyond noise, over the peak; NaN for a single band"),
+    Feature("dm0_excess", "S/N at DM 0 beyond what the pulse leaves there, drawn out by the band; NaN when unknown"),
+    Feature("plane_contrast", "peak of the plane of frequency and derivative over its median; NaN when not looked at"),
+    Feature("plane_filled", "part of that plane above half of the peak; NaN when not looked at"),
 )
 
 FEATURE_NAMES: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES)
@@ -182,8 +202,34 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
         "repeats": repeats(fold),
         "red_noise": float(fold.extra.get("red_noise", nan)),
         "pulse_kept": float(fold.extra.get("pulse_kept", nan)),
+        **boxless(fold),
     }
     return {name: values[name] for name in FEATURE_NAMES}
+
+
+def boxless(fold: Fold) -> dict[str, float]:
+    """The features that need no box (:mod:`pulsar.rank.shape`), from "skew" on."""
+    nan = float("nan")
+    shape = profile_features(fold.profile, 1.0)
+    time_common, time_shared = shared_power(fold.time_phase)
+    freq_common, freq_shared = shared_power(fold.freq_phase)
+    contrast, filled = plane_peak(fold.p_pdot)
+    at_zero = float(fold.extra.get("snr_dm0", nan))
+    # As in `pulsar.rank.rules.looks_undispersed`, with a width of the profile's own.
+    own = max(shape["fwhm"], 1.0 / max(len(fold.profile), 1))
+    drift = dm_shift(fold) * max(fold.width, 1e-6) if fold.freq_phase.shape[0] > 1 else nan
+    left = fold.snr * np.sqrt(own / (own + 0.35 * drift)) / max(drift, 1.0)
+    return shape | {
+        "time_common": time_common,
+        "time_shared": time_shared,
+        "freq_common": freq_common,
+        "freq_shared": freq_shared,
+        "rough": roughness(fold.freq_phase),
+        "dm_misfit": curve_misfit(fold.dm_snr, fold.dm_expected),
+        "dm0_excess": float(at_zero - left),
+        "plane_contrast": contrast,
+        "plane_filled": filled,
+    }
 
 
 def vector(values: dict[str, float]) -> NDArray[np.float64]:
