@@ -109,9 +109,10 @@ def test_search_refuses_resumes_and_replaces(product: Path, observation: Path) -
 
 
 def test_fold_with_a_period(observation: Path, folder: Path) -> None:
-    path = folder / "fold.h5"
-    code, out, err = run("fold", observation, "--period", PERIOD, "--dm", DM, "--out", path)
+    path, sheet = folder / "fold.h5", folder / "sheet.png"
+    code, out, err = run("fold", observation, "--period", PERIOD, "--dm", DM, "--out", path, "--plot", sheet)
     assert code == 0, err
+    assert sheet.read_bytes().startswith(b"\x89PNG")
     assert "c0001" in out
     fold = read(path).fold("c0001")
     assert fold.after.dm == pytest.approx(DM, abs=3)
@@ -120,6 +121,14 @@ def test_fold_with_a_period(observation: Path, folder: Path) -> None:
     assert row["rank"] == 1
     assert row["snr"] == pytest.approx(fold.snr)
     assert 0 <= row["score"] <= 1
+
+
+def test_one_sheet_is_of_one_fold(observation: Path, product: Path, folder: Path) -> None:
+    args = ("--candidates", product, "--out", folder / "x.h5", "--plot", folder / "x.png")
+    code, _, err = run("fold", observation, *args)
+    assert code == 2
+    assert "draws one fold" in err
+    assert not (folder / "x.h5").exists()
 
 
 def test_a_fold_as_it_is_given(observation: Path, folder: Path) -> None:
