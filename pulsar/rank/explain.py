@@ -56,6 +56,8 @@ ALIKE = 1.5
 #: noise has as much in one of six. Three weak pulsars of benchmarks/population.py (impulses 10157-3, all 10089-0 and
 #: 10085-1) had 1.7, 1.9 and 3.0 at their period.
 HINT = 1.0
+#: Sums of so many powers of noise scatter by the root of their number: what is surely more [sigma].
+SURELY = 5.0
 #: Frequencies of a family are at simple ratios: the nearest whole multiple is no farther than this.
 RATIO_ERROR = 0.1
 #: Power beyond the comb of a candidate from which a longer period is tried [its standard deviations].
@@ -345,7 +347,9 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
     one of several pulses in a box, at a part of it all but noise is spread. A multiple of which the folds are not sure
     is it all the same where fold and search agree: one of k equal pulses has 1/sqrt(k) of the S/N, and a single pulse
     sqrt(k) times that of its k-th part; it is nearer to the second (halfway is 2 sqrt(k) / (k + 1)). And its detection
-    is the surer, while a search of k times the period sums k times the noise.
+    is the surer, while a search of k times the period sums k times the noise. Half as near will do where its spectrum
+    has more power beyond noise, surely: that is in harmonics which the part does not have (lines beside these that are
+    left out of the fold take from its S/N).
     """
     folds = [one.fold for one in family if one.fold is not None]
     choice = choose_period([steady(fold) for fold in folds])
@@ -356,12 +360,20 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
     for i, one in enumerate(family):
         k = family[chosen].freq / one.freq
         near = abs(k - round(k)) < RATIO_ERROR and round(k) >= 2 and choice.evidence[i] > HINT
-        single = one.snr > 2.0 * np.sqrt(k) / (k + 1.0) * family[chosen].snr
+        halfway = 2.0 * np.sqrt(k) / (k + 1.0)
+        wanted = 0.5 * (halfway + 1.0 / np.sqrt(k)) if _more_power(one, family[chosen]) else halfway
+        single = one.snr > wanted * family[chosen].snr
         if near and single and one.group.sigma > family[chosen].group.sigma:
             longer.append(i)
     if longer:
         return max(longer, key=lambda i: family[i].snr), chosen
     return chosen, other
+
+
+def _more_power(one: Candidate, part: Candidate) -> bool:
+    """Whether the spectrum has surely more power beyond noise at a multiple of a period than at that period."""
+    same = str(one.group.best["kind"]) == str(part.group.best["kind"]) and str(one.group.best["kind"]) != "ffa"
+    return same and one.group.excess - part.group.excess > SURELY * np.sqrt(one.group.nharm)
 
 
 def alternatives(verdict: Explained, sky: Sky) -> list[Group]:

@@ -208,6 +208,22 @@ def test_the_fundamental_takes_over(snr):
         assert parents(explain(order, [], SKY)) == {"2f": ("f", "harmonic 2"), "f": ("", "")}
 
 
+@pytest.mark.parametrize(("found", "part", "owner"), [(1.0, 0.87, "f"), (0.2, 0.87, "2f"), (1.0, 0.75, "2f")])
+def test_a_spectrum_with_odd_harmonics_tells_the_period_where_lines_are_left_out_of_its_fold(found, part, owner):
+    # Odd harmonics beside lines of the mains: a fifth of their power is left in the folds, and the S/N at the period
+    # (`part` of that at half of it) is nearer to that of one of two equal pulses. Of the spectrum they are `found`.
+    pulsar = Source(7.3, snr=14.0, fwhm=0.06)
+    _, lines = lines_of(14.0, 0.06)
+    odd = np.arange(lines.size) % 2 == 0
+    left = np.where(odd, 0.2, 1.0) * lines
+    at_two = make_group(14.6, nharm=4, excess=float(lines[1:8:2].sum()), uid="2f")
+    at_one = make_group(7.3, nharm=8, excess=float((np.where(odd, found, 1.0) * lines)[:8].sum()), uid="f")
+    weak = Source(7.3, snr=14.0 * part, fwhm=0.06).fold(1.0, comb_profile(left))
+    folded = [Candidate(at_two, pulsar.fold(2.0, comb_profile(left[1::2]))), Candidate(at_one, weak)]
+    told = parents(explain(folded, [], SKY))
+    assert [uid for uid, (parent, _) in told.items() if not parent] == [owner]
+
+
 @pytest.mark.parametrize("snr", [20.0, 60.0, 300.0])
 @pytest.mark.parametrize("divisor", [2, 3, 4])
 @pytest.mark.parametrize("sigma", [-1.0, 3.0])
