@@ -76,17 +76,19 @@ def red_level(spectrum: NDArray[np.complex64], white: float) -> NDArray[np.float
     """
     tapered = 0.5 * spectrum[1:-1] - 0.25 * (spectrum[:-2] + spectrum[2:])
     smooth, centres = running_level(np.abs(tapered).astype(np.float64) ** 2 / (white * 0.375))
-    beyond = np.searchsorted(centres, OCTAVES * centres)
-    floor = np.array([max(np.median(smooth[i : j + 1]), 1.0) for i, j in enumerate(beyond)])
-    lowest = np.array([max(np.min(smooth[i : j + 1]), 1.0) for i, j in enumerate(beyond)])
-    even = np.flatnonzero(smooth < EVEN * lowest)
-    last = int(even[0]) if len(even) else len(centres) - 1
-    if last < 2 or not np.median(smooth[:FIRST]) > REDDISH * floor[last]:
+    values = smooth.tolist()
+    beyond = np.searchsorted(centres, OCTAVES * centres).tolist()
+    even = (i for i, j in enumerate(beyond) if values[i] < EVEN * max(min(values[i : j + 1]), 1.0))
+    last = next(even, len(centres) - 1)
+    if last < 2:
+        return np.zeros(0)
+    floor = max(float(np.median(smooth[last : beyond[last] + 1])), 1.0)
+    if not np.median(smooth[:FIRST]) > REDDISH * floor:
         return np.zeros(0)
     # What ends in white noise is made white; what ends higher up, in pulses that vary, is made even.
-    varies = floor[last] > REDDISH
+    varies = floor > REDDISH
     end = int(centres[last]) if varies else len(tapered)
-    smooth = np.maximum(smooth / (floor[last] if varies else 1.0), 1.0)
+    smooth = np.maximum(smooth / (floor if varies else 1.0), 1.0)
     return np.asarray(np.exp(np.interp(np.log(np.arange(1, end + 1)), np.log(centres), np.log(smooth))))
 
 
