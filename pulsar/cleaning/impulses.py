@@ -31,7 +31,7 @@ SPREAD_SAMPLES: Final = 512
 #: An impulse in a part of the band is looked for in so many neighbouring bands of all, from every so-many-th on.
 PART: Final = 8
 PART_STEP: Final = 2
-#: The running mean is over so many times the longest impulse.
+#: The running mean is over so many times the longest impulse on either side.
 _WINDOWS: Final = 8
 #: Some seconds that would lose more than this keep all.
 MOST_CLIPPED: Final = 0.2

@@ -1,19 +1,19 @@
 """Every kind of file that the program reads: valid samples of it, how they are made hostile, and all that reads it."""
 
 import contextlib
-import gzip
 import io
 import json
 import random
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 from fuzz import mutator
+from fuzz.folds import TABLES, folded, labelled, models, pfd_files, phcx_files, trained
 from reference import masks, products
 
 from pulsar.config.load import load_config, to_toml
@@ -177,68 +177,6 @@ def inf(folder: Path) -> list[bytes]:
 def dat(folder: Path) -> list[bytes]:
     (folder / "input.inf").write_text(INF)
     return [np.arange(500, dtype="f4").tobytes()]
-
-
-# -- folds -----------------------------------------------------------------------------------------------------------
-
-
-def folded(path: Path) -> str:
-    from pulsar.io.folded import read_folded
-
-    read = read_folded(path)
-    return f"{read.name} {read.header!r} {read.cube!r} {read.stated} {read.problems}"
-
-
-def phcx_files(_folder: Path) -> list[bytes]:
-    from reference.folded import BEST, phcx, rows_of_a_pulsar, section
-
-    times, bands = rows_of_a_pulsar(4, 30.0, nbins=16, width=0.05), rows_of_a_pulsar(3, 30.0, nbins=16, width=0.05)
-    alone, both = section("FFT", times, None, BEST), section("FFT-pdmpd", times, bands, BEST)
-    return [phcx([alone, both]), gzip.compress(phcx([both]), mtime=0), phcx([alone])]
-
-
-def pfd_files(_folder: Path) -> list[bytes]:
-    from pulsar.handover.candidate import Exported
-    from pulsar.handover.presto import pfd_bytes
-
-    fold = products.summed_fold()
-    one = Exported("c0001", "X", {}, fold, products.make_header(), (Path("a.fil"),), Path("run.h5"))
-    series = replace(fold, freq_phase=fold.profile[None], band_freqs=np.array([1300.0]))
-    return [pfd_bytes(one), pfd_bytes(replace(one, fold=series, header=one.header.with_(nchans=1, is_series=True)))]
-
-
-# -- labels --------------------------------------------------------------------------------------------------------
-
-
-def labelled(path: Path) -> str:
-    from pulsar.rank.labelled import read_table
-
-    table = read_table(path)
-    return f"{table.names} {table.x.shape} {table.y.sum()}"
-
-
-TABLES = (
-    "skew,kurtosis,label\n1.5,2,1\n-3,,0\n0.5,nan,0\n",
-    "140.5,55.6,-0.2,0\n102.5,58.8,0.4,1\n",
-    "SNNS pattern definition file V3.2\nNo. of patterns: 2\nNo. of input units: 3\nNo. of output units: 2\n"
-    "# input 1\n1 2 3\n1 0\n4 5 6\n0 1\n",
-)
-
-
-def trained(path: Path) -> str:
-    from pulsar.rank.model import read_model
-
-    model, names, about = read_model(path)
-    model.logits(np.zeros((3, len(names))))
-    return f"{names} {about}"
-
-
-def models(_folder: Path) -> list[bytes]:
-    from pulsar.rank.model import Both, fit_logistic, fit_trees, model_text
-
-    x, y = np.random.default_rng(1).normal(size=(60, 2)), np.arange(60) % 3 == 0
-    one, other = fit_logistic(x, y), fit_trees(x, y, seed=1, ntrees=2)
-    return [model_text(model, ("a", "b"), {}).encode() for model in (one, other, Both(one, other))]
 
 
 # -- lists and settings --------------------------------------------------------------------------------------------
