@@ -41,13 +41,13 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pulsar-search-tests-")
 # Kernels are compiled where they are met: what a search prints must not depend on the cache.
 os.environ.setdefault("PULSAR_COMPILE_AHEAD", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-# Before any test puts the folder of the docs, which has a module of that name, in front.
-from reference.processes import end_all  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def _processes_end() -> Iterator[None]:
     """What a test has started ends with it, even where it fails: one failure never causes a second."""
+    from reference.processes import end_all
+
     yield
     end_all()
 
