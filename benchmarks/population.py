@@ -29,6 +29,7 @@ physics: the threshold of a run is a matched S/N of 6.5 to 7, of which a boxcar 
     python benchmarks/population.py --envs red,all --first 300 --files 5 --verbose
     python benchmarks/population.py --envs mains --first 7 --files 1 --keep FOLDER      # file, truth and product
     python benchmarks/population.py --files 5 --presto BIN              # the same files through PRESTO's programs
+    python benchmarks/population.py --pulsars 1 --bursts 3              # other numbers of them in a file
 """
 
 import argparse
@@ -43,7 +44,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from population_presto import presto_search
-from population_sky import ENVIRONMENTS, FINE, Signal, Sky, Truth, dedispersed, sky, write
+from population_score import burst_table, found_bursts, real_pulses, reliability_table
+from population_sky import ENVIRONMENTS, FINE, PER_FILE, Signal, Sky, Truth, dedispersed, sky, write
 
 from pulsar.config.load import load_config
 from pulsar.pipeline.run import search
@@ -111,6 +113,10 @@ class Verdict:
     chance: float  # rows expected to be called duplicates by chance
     nrows: int
     cpu: float
+    #: Scores of the rows that a reader is shown, and whether each is real: candidates, single pulses.
+    scores: list[tuple[float, bool]]
+    pulse_scores: list[tuple[float, bool]]
+    bursts: list[dict[str, Any]]
 
 
 def simple_ratios(most: int) -> list[tuple[int, int]]:
@@ -228,6 +234,21 @@ def judge(rows: NDArray[Any], detections: NDArray[Any], observed: Sky) -> tuple[
     return fates, [text for _, text in false], chance
 
 
+def scored(rows: NDArray[Any], pulses: NDArray[Any], observed: Sky) -> tuple[list[tuple[float, bool]], ...]:
+    """Scores of candidates that belong to no other and of pulses that belong to none, and which of them are real."""
+    seen: set[int] = set()
+    own = []
+    for row in np.sort(rows[rows["harmonic_of"] == ""], order="rank"):
+        at = whose(row["freq"], row["dm"], observed, row_bins(row, observed), row["dm_err"])
+        real = at is not None and at[1] == (1, 1) and at[0] not in seen
+        if at is not None and real:
+            seen.add(at[0])
+        own.append((float(row["score"]), real))
+    shown = pulses[pulses["source"] == ""]
+    real_ones = real_pulses(shown, observed)
+    return own, [(float(score), bool(real)) for score, real in zip(shown["score"], real_ones, strict=True)]
+
+
 def judge_detections(detections: NDArray[Any], number: int, observed: Sky, fate: Fate) -> None:
     """The best detection that is the pulsar's, and the best one at its own frequency."""
     one = observed.pulsars[number]
@@ -334,23 +355,24 @@ def correlated(profile: NDArray[np.float64], ideal: NDArray[np.float64]) -> NDAr
     return np.fft.irfft(np.fft.rfft(profile) * np.conj(np.fft.rfft(ideal)), len(profile))
 
 
-def examine(environment: str, seed: int, sets: Sequence[str], folder: Path, keep: bool, presto: Path | None) -> Verdict:
+def examine(observed: Sky, sets: Sequence[str], folder: Path, keep: bool, presto: Path | None) -> Verdict:
     """Make a file, search it, and judge what is found."""
+    environment, seed = observed.environment, observed.seed
     name = f"{environment}-{seed}"
     path, out = folder / f"{name}.fil", folder / f"{name}.h5"
-    observed = write(sky(environment, seed), path)
+    observed = write(observed, path)
     if keep:
         (folder / f"{name}.json").write_text(json.dumps(observed.to_dict(), indent=1))
     began = time.process_time()
     run = search(path, load_config(None, sets), out, overwrite=True)
     cpu = time.process_time() - began
-    rows = run.rows("candidates")
+    rows, pulses = run.rows("candidates"), run.rows("single_pulses")
     fates, false, chance = judge(rows, run.rows("detections"), observed)
     if environment in ("red", "all"):
         lost = [(fate, one) for fate, one in zip(fates, observed.pulsars, strict=True) if not fate.listed]
         drifts = folder / f"{name}-drifts.fil"
         if lost:
-            write(replace(observed, pulsars=()), drifts, only="red")
+            write(replace(observed, pulsars=(), bursts=()), drifts, only="red")
         for fate, one in lost:
             fate.high_passed = high_passed(one, observed, drifts)
         drifts.unlink(missing_ok=True)
@@ -363,7 +385,8 @@ def examine(environment: str, seed: int, sets: Sequence[str], folder: Path, keep
     if not keep:
         path.unlink()
         out.unlink()
-    return Verdict(environment, seed, fates, false, chance, len(rows), cpu)
+    bursts = found_bursts(pulses, observed)
+    return Verdict(environment, seed, fates, false, chance, len(rows), cpu, *scored(rows, pulses, observed), bursts)
 
 
 def describe(verdict: Verdict, everything: bool) -> None:
@@ -412,6 +435,12 @@ def describe(verdict: Verdict, everything: bool) -> None:
             print(f"    has {text}")
     for text in verdict.false_rows:
         print(f"  false: {text}")
+    for burst in verdict.bursts:
+        if burst["rows"] != 1:
+            print(
+                f"  burst of S/N {burst['snr']:.1f}, {1e3 * burst['width']:.1f} ms, DM {burst['dm']:.1f}: "
+                f"{burst['rows']} rows, {burst['flagged']} with a flag {burst['flags']}"
+            )
 
 
 def percent(part: int, whole: int) -> str:
@@ -476,6 +505,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--envs", default=",".join(ENVIRONMENTS), help="environments, comma separated")
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--files", type=int, default=5, help="files of each environment")
+    parser.add_argument("--pulsars", type=int, default=PER_FILE, help="pulsars in a file")
+    parser.add_argument("--bursts", type=int, default=0, help="bursts in a file")
     parser.add_argument("--threads", type=int, default=1, help="threads of a search")
     parser.add_argument("--set", dest="sets", action="append", default=[], help="section.key=value of the search")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep files, truths (JSON) and products there")
@@ -500,12 +531,17 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for seed in range(args.first, args.first + args.files):
             for environment in args.envs:
-                verdict = examine(environment, seed, sets, folder, args.keep is not None, args.presto)
+                observed = sky(environment, seed, args.pulsars, args.bursts)
+                verdict = examine(observed, sets, folder, args.keep is not None, args.presto)
                 verdicts.append(verdict)
                 describe(verdict, args.verbose)
                 if args.json:
                     args.json.write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
     print(table(verdicts))
+    for title, found in (("candidates", "scores"), ("single pulses", "pulse_scores")):
+        print(reliability_table(title, [pair for v in verdicts for pair in getattr(v, found)]))
+    if args.bursts:
+        print(burst_table([burst for v in verdicts for burst in v.bursts]))
     if args.presto:
         print(presto_table(verdicts))
 

@@ -6,7 +6,7 @@ other. Everything follows from the environment and the seed.
 
 The stated S/N of a pulsar is that of a matched filter on the recorded data, in white noise: the series dedispersed at
 its DM (every channel divided by its noise, all of one weight) times the pulse shape as recorded, that is after sampling
-and the dispersion inside a channel, over all turns. What interference costs is not in it.
+and the dispersion inside a channel, over all turns. What interference costs is not in it. That of a burst is the same.
 """
 
 import struct
@@ -37,6 +37,10 @@ DM = (5.0, 300.0)
 #: is left, and what "duty" says is no longer so.
 MOST_SMEARED = 0.3
 FEWEST_TURNS = 12
+#: Bursts, where a sky has any: S/N, width at half maximum [s], and how far they are from one another and the ends [s].
+BURST_SNR = (8.5, 25.0)
+BURST_WIDTH = (1e-3, 30e-3)
+BURST_APART = 2.0
 #: Two pulsars of a file are not at f1 : f2 = m : d within this many bins of 1 / length at the common harmonic ...
 APART = 2.0
 #: ... for m and d up to this, and for m or d alone up to MOST_HARMONIC.
@@ -71,6 +75,17 @@ class Truth:
 
 
 @dataclass(frozen=True)
+class Burst:
+    """One burst, a Gaussian: when its middle reaches the highest channel [s], and its width at half maximum [s]."""
+
+    name: str
+    time: float
+    dm: float
+    width: float
+    snr: float
+
+
+@dataclass(frozen=True)
 class Sky:
     """A whole file: receiver, pulsars, and the numbers of what interferes, for the record."""
 
@@ -84,6 +99,7 @@ class Sky:
     pulsars: tuple[Truth, ...]
     mains: float = 0.0
     interference: dict[str, Any] = field(default_factory=dict)
+    bursts: tuple[Burst, ...] = ()
 
     @property
     def tobs(self) -> float:
@@ -111,7 +127,7 @@ class Sky:
         return asdict(self)
 
 
-def sky(environment: str, seed: int) -> Sky:
+def sky(environment: str, seed: int, npulsars: int = PER_FILE, nbursts: int = 0) -> Sky:
     """The sky of an environment and a seed.
 
     Parameters
@@ -119,17 +135,41 @@ def sky(environment: str, seed: int) -> Sky:
     environment : str
         One of ENVIRONMENTS.
     seed : int
+    npulsars, nbursts : int
+        Fewer pulsars are the first of more; bursts change nothing else.
     """
     rng = np.random.default_rng([20260, ENVIRONMENTS.index(environment), seed])
     nchans, fch1, foff, tsamp, tobs = SETUPS[seed % len(SETUPS)]
     mains = float(rng.choice([50.0, 60.0]) + rng.uniform(-0.05, 0.05)) if environment in ("mains", "all") else 0.0
     empty = Sky(environment, seed, nchans, fch1, foff, tsamp, round(tobs / tsamp), (), mains)
     pulsars: list[Truth] = []
-    while len(pulsars) < PER_FILE:
+    while len(pulsars) < npulsars:
         one = draw(rng, empty, f"{environment}{seed}-{len(pulsars)}")
         if one is not None and all(apart(one.freq, other.freq, empty.tobs) for other in pulsars):
             pulsars.append(one)
-    return Sky(environment, seed, nchans, fch1, foff, tsamp, empty.nsamps, tuple(pulsars), mains)
+    bursts = draw_bursts(empty, nbursts)
+    return Sky(environment, seed, nchans, fch1, foff, tsamp, empty.nsamps, tuple(pulsars), mains, bursts=bursts)
+
+
+def draw_bursts(empty: Sky, count: int) -> tuple[Burst, ...]:
+    """Bursts of which neither sampling nor channels smear one to more than twice its width, all within the data."""
+    rng = np.random.default_rng([20262, ENVIRONMENTS.index(empty.environment), empty.seed])
+    bursts: list[Burst] = []
+    while len(bursts) < count:
+        dm = float(rng.uniform(*DM))
+        width = float(np.exp(rng.uniform(*np.log(BURST_WIDTH))))
+        end = empty.tobs - BURST_APART - dm * float(empty.delays.max())
+        one = Burst(
+            name=f"{empty.environment}{empty.seed}-burst{len(bursts)}",
+            time=float(rng.uniform(BURST_APART, end)),
+            dm=dm,
+            width=width,
+            snr=float(np.exp(rng.uniform(*np.log(BURST_SNR)))),
+        )
+        smeared = np.hypot(empty.tsamp, dm * np.median(empty.smears)) > np.sqrt(3.0) * width
+        if not smeared and all(abs(one.time - other.time) > BURST_APART for other in bursts):
+            bursts.append(one)
+    return tuple(bursts)
 
 
 def draw(rng: np.random.Generator, empty: Sky, name: str) -> Truth | None:
@@ -231,6 +271,36 @@ class Signal:
         if self.modulated:
             found *= self.amps[turns >> 32].astype(np.float32)
         return found
+
+
+class Flash:
+    """A burst in the file: amplitude in units of a channel's noise, by channel."""
+
+    #: Points over which a sample, and the dispersion inside a channel, are taken.
+    POINTS = 16
+
+    def __init__(self, one: Burst, empty: Sky) -> None:
+        self.one, self.sky = one, empty
+        self.reach = 2.0 * one.width + 2.0 * max(empty.tsamp, one.dm * float(empty.smears.max()))
+        # The dedispersed series has the mean of the channels, of which each is sampled somewhere.
+        offsets = np.arange(-self.reach, self.reach, empty.tsamp)
+        mean = np.mean([self.shape(offsets, c) for c in range(empty.nchans)], axis=0)
+        self.scale = one.snr / np.sqrt(np.sum(mean**2) * empty.nchans)
+
+    def shape(self, offsets: NDArray[np.float64], c: int) -> NDArray[np.float64]:
+        """What a channel records, peak about 1, at times [s] after the burst's middle there."""
+        sigma = self.one.width / 2.3548200450309493
+        steps = (np.arange(self.POINTS) - 0.5 * (self.POINTS - 1)) / self.POINTS
+        shifts = np.add.outer(steps * self.sky.tsamp, steps * self.sky.smears[c] * self.one.dm).ravel()
+        return np.mean(np.exp(-0.5 * ((offsets[:, None] + shifts) / sigma) ** 2), axis=1)
+
+    def channel(self, c: int) -> tuple[int, NDArray[np.float32]]:
+        """The first sample, and what the burst adds from there on."""
+        middle = self.one.time + self.one.dm * self.sky.delays[c]
+        first = max(int((middle - self.reach) / self.sky.tsamp), 0)
+        last = min(int((middle + self.reach) / self.sky.tsamp) + 1, self.sky.nsamps)
+        offsets = (np.arange(first, last) + 0.5) * self.sky.tsamp - middle
+        return first, (self.scale * self.shape(offsets, c)).astype(np.float32)
 
 
 def wander(rng: np.random.Generator, empty: Sky) -> NDArray[np.float64]:
@@ -339,6 +409,7 @@ def write(one: Sky, path: Path, only: str = "") -> Sky:
     """
     rng = np.random.default_rng([20261, ENVIRONMENTS.index(one.environment), one.seed])
     signals = [Signal(p, one) for p in one.pulsars]
+    flashes = [Flash(b, one) for b in one.bursts]
     drawn: dict[str, Any] = {}
     red = Red(rng, one) if one.environment in ("red", "all") else None
     impulses = Impulses(rng, one) if one.environment in ("impulses", "all") else None
@@ -360,6 +431,9 @@ def write(one: Sky, path: Path, only: str = "") -> Sky:
             samples = rng.standard_normal(one.nsamps, dtype=np.float32)
             for signal in signals:
                 samples += signal.channel(c)
+            for flash in flashes:
+                at, more = flash.channel(c)
+                samples[at : at + len(more)] += more
             if red:
                 samples += red.channel(rng, c)
             if impulses and not only:

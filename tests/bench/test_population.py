@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import pulsar
-from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, empty_table
+from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 skies = importlib.import_module("population_sky")
 population = importlib.import_module("population")
 presto = importlib.import_module("population_presto")
+score = importlib.import_module("population_score")
 sys.path.remove(str(FOLDER))
 
 
@@ -275,3 +276,54 @@ def test_the_script(tmp_path):
     wrong = subprocess.run([*command[:2], "--envs", "lions"], capture_output=True, text=True, check=False)
     assert wrong.returncode == 2
     assert "lions" in wrong.stderr
+
+
+def test_a_burst_is_recorded_with_its_snr_and_at_its_time(tmp_path):
+    observed = replace(skies.sky("clean", 3, 0, 3), nsamps=140_000)
+    assert len(observed.bursts) == 3
+    skies.write(observed, tmp_path / "a.fil")
+    pulls = []
+    for one in observed.bursts:
+        series = skies.dedispersed(observed, tmp_path / "a.fil", one.dm)
+        sigma = one.width / 2.3548200450309493
+        # A channel's own dispersion and the sampling draw it out by a little.
+        sigma = np.sqrt(sigma**2 + (observed.tsamp**2 + (one.dm * np.median(observed.smears)) ** 2) / 12)
+        times = (np.arange(observed.nsamps) + 0.5) * observed.tsamp
+        shape = np.exp(-0.5 * ((times - one.time) / sigma) ** 2)
+        pulls.append(shape @ series / np.sqrt(shape @ shape) - one.snr)
+    assert np.abs(pulls).max() < 3.5
+
+
+def test_pulsars_and_bursts_of_a_file_are_the_first_of_more():
+    whole = skies.sky("all", 5, 6, 4)
+    assert skies.sky("all", 5).pulsars == whole.pulsars
+    assert skies.sky("all", 5, 2, 3).pulsars == whole.pulsars[:2]
+    assert skies.sky("all", 5, 2, 3).bursts == whole.bursts[:3]
+    assert whole.interference == skies.sky("all", 5).interference
+
+
+def test_pulses_are_real_at_the_time_and_dm_of_a_burst_or_a_turn():
+    observed = skies.sky("clean", 3, 1, 1)
+    burst, one = observed.bursts[0], observed.pulsars[0]
+    rows = empty_table(SINGLE_PULSE_COLUMNS, 5)
+    rows["width"], rows["dm_err"] = burst.width, 0.01
+    turn = (0.5 - one.phase + 7) * one.period
+    rows["time"] = [burst.time, burst.time + 20 * burst.width, burst.time, turn, turn + 0.5 * one.period]
+    rows["dm"] = [burst.dm, burst.dm, burst.dm + 200, one.dm, one.dm]
+    rows["width"][3:] = one.width * one.period
+    assert score.real_pulses(rows, observed).tolist() == [True, False, False, True, False]
+    # Where the DM is off, the middle of the band stays where it is.
+    middle = float(np.median(observed.delays))
+    rows["dm"][0], rows["dm_err"][0] = burst.dm + 8, 3.0
+    rows["time"][0] = burst.time - 8 * middle
+    assert score.real_pulses(rows, observed)[0]
+    rows["rfi_flags"][0] = "narrow-band"
+    fate = score.found_bursts(rows, observed)[0]
+    assert (fate["rows"], fate["flagged"], fate["flags"]) == (0, 1, "narrow-band")
+
+
+def test_reliability_of_scores_in_a_table():
+    text = score.reliability_table("pulses", [(0.95, True)] * 19 + [(0.95, False)] + [(0.05, False)] * 20)
+    assert "40 rows, 19 real; calibration error 0.0250" in text
+    assert "| 0.9–1.0 | 0.950 | 0.950 " in text
+    assert score.reliability_table("pulses", []) == "pulses: no rows"
