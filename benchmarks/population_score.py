@@ -1,8 +1,9 @@
 """What the scores of a list are worth: of the rows with a score near p a part p should be real.
 
 A candidate is real if it is the first row that is a pulsar (`population.whose` at 1/1); second rows and multiples are
-not. A pulse is real if its time and DM are those of a burst, or those of a turn of a pulsar. Counted are the rows that
-a reader is shown: candidates that belong to no other, flagged or not, and pulses that belong to no candidate.
+not. A pulse is real if its time, DM and width are those of a burst, or those of a turn of a pulsar, and it is no
+stronger than that can be. Counted are the rows that a reader is shown: candidates that belong to no other, flagged or
+not, and pulses that belong to no candidate.
 """
 
 from collections.abc import Iterable
@@ -19,6 +20,13 @@ DM_ERRORS = 4.0
 BAND_WIDTHS = 1.5
 #: ... and in time by so many widths beyond what that shifts it.
 TIME_WIDTHS = 1.5
+#: Its box is no more than so many times wider or narrower than it.
+WIDTHS = 3.0
+#: It is no more than so many times as strong, and so many sigma, as a turn of a pulsar is on average; a turn that is
+#: stronger than others, by so many standard deviations of their logarithm, is.
+STRONGER = 1.5
+ABOVE = 2.0
+TURNS_VARY = 3.0
 
 
 def same_pulse(
@@ -44,6 +52,8 @@ def same_pulse(
     expected = np.asarray(times)[None, :] + ((dm - rows["dm"]) * middle)[:, None]
     off = np.abs(rows["time"][:, None] - expected).min(axis=1, initial=np.inf)
     close = np.abs(rows["dm"] - dm) <= allowed
+    own = np.hypot(width, observed.tsamp)
+    close &= (rows["width"] <= WIDTHS * own) & (rows["width"] >= own / WIDTHS)
     return np.asarray(close & (off <= TIME_WIDTHS * wide + allowed * middle))
 
 
@@ -56,7 +66,9 @@ def real_pulses(rows: NDArray[Any], observed: Sky) -> NDArray[np.bool_]:
         # The middle of a pulse is at phase 0.5.
         first = (0.5 - one.phase) * one.period
         turns = first + one.period * np.arange(-1, int(observed.tobs / one.period) + 2)
-        real |= same_pulse(rows, turns, one.dm, one.width * one.period, observed)
+        most = one.snr / np.sqrt(observed.tobs / one.period) * np.exp(TURNS_VARY * one.modulation)
+        able = rows["snr"] <= STRONGER * most + ABOVE
+        real |= able & same_pulse(rows, turns, one.dm, one.width * one.period, observed)
     return real
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data import flags as table
+from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import DOUBT, choose_period, coherent_sigma
 from pulsar.rank.blends import blends
 from pulsar.rank.candidate import Candidate
@@ -36,6 +37,7 @@ from pulsar.rank.compare import (
     too_weak,
     unexplained,
 )
+from pulsar.rank.features import box_amplitudes
 from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, expected_harmonics, ratio_of
 from pulsar.rank.steady import steady
 from pulsar.searches.sift import Group
@@ -327,7 +329,10 @@ def _own_periods(
 
 
 def _by_others(one: Candidate, head: Candidate, others: Sequence[Comb]) -> bool:
-    """Whether a fold at a multiple of a period shows more than that period only where others leave power."""
+    """Whether a fold at a multiple of a period shows more than that period only where others leave power.
+
+    A pulse that stays a single one without these harmonics is not made by them.
+    """
     k = round(head.freq / one.freq)
     if one.fold is None or k < 2 or not others:
         return False
@@ -335,9 +340,27 @@ def _by_others(one: Candidate, head: Candidate, others: Sequence[Comb]) -> bool:
     number = np.arange(1, nharm + 1)
     left = np.sum([expected_harmonics(comb, one.fold, nharm) for comb in others], axis=0)
     own, taken = number % k != 0, left > LEFT
-    if not (own & taken).any():
+    if not (own & taken).any() or coherent_sigma(steady(one.fold), number[own & ~taken]) >= DOUBT_SIGMA:
         return False
-    return coherent_sigma(steady(one.fold), number[own & ~taken]) < DOUBT_SIGMA
+    single = one.snr * _part_without(one.fold, number[taken]) > _halfway(k) * head.snr
+    return not (single and one.group.sigma > head.group.sigma)
+
+
+def _part_without(fold: Fold, numbers: NDArray[np.int64]) -> float:
+    """Part of a fold's pulse, in its box, that is left without some harmonics."""
+    spectrum = np.fft.rfft(fold.profile)
+    spectrum[numbers] = 0.0
+    profiles = np.stack([fold.profile, np.fft.irfft(spectrum, fold.profile.size)])
+    whole, rest = box_amplitudes(profiles, fold.width, fold.phase)
+    return float(rest / whole) if whole > 0.0 else 0.0
+
+
+def _halfway(k: float) -> float:
+    """S/N at k times a period, over that at the period, halfway between k equal pulses and a single one.
+
+    One of k equal pulses has 1/sqrt(k) of the S/N, and a single pulse sqrt(k) times that of its k-th part.
+    """
+    return float(2.0 * np.sqrt(k) / (k + 1.0))
 
 
 def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
@@ -360,8 +383,9 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
     for i, one in enumerate(family):
         k = family[chosen].freq / one.freq
         near = abs(k - round(k)) < RATIO_ERROR and round(k) >= 2 and choice.evidence[i] > HINT
-        halfway = 2.0 * np.sqrt(k) / (k + 1.0)
-        wanted = 0.5 * (halfway + 1.0 / np.sqrt(k)) if _more_power(one, family[chosen]) else halfway
+        wanted = _halfway(k)
+        if _more_power(one, family[chosen]):
+            wanted = 0.5 * (wanted + 1.0 / np.sqrt(k))
         single = one.snr > wanted * family[chosen].snr
         if near and single and one.group.sigma > family[chosen].group.sigma:
             longer.append(i)

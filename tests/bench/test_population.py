@@ -311,7 +311,15 @@ def test_pulses_are_real_at_the_time_and_dm_of_a_burst_or_a_turn():
     rows["time"] = [burst.time, burst.time + 20 * burst.width, burst.time, turn, turn + 0.5 * one.period]
     rows["dm"] = [burst.dm, burst.dm, burst.dm + 200, one.dm, one.dm]
     rows["width"][3:] = one.width * one.period
+    rows["snr"] = 8.0
+    rows["snr"][3:] = one.snr / np.sqrt(observed.tobs / one.period)
     assert score.real_pulses(rows, observed).tolist() == [True, False, False, True, False]
+    # No turn of it is so strong, and no box so wide.
+    strong, wide = rows.copy(), rows.copy()
+    strong["snr"][3] = 12.0
+    wide["width"][0] *= 4.0
+    assert score.real_pulses(strong, observed).tolist() == [True, False, False, False, False]
+    assert not score.real_pulses(wide, observed)[0]
     # Where the DM is off, the middle of the band stays where it is.
     middle = float(np.median(observed.delays))
     rows["dm"][0], rows["dm_err"][0] = burst.dm + 8, 3.0

@@ -13,7 +13,7 @@ from reference.sources import KINDS, NBINS, SERIES, SKY, Source, at_sigma, lines
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.compare import DOUBT_SIGMA, UNEXPLAINED, left_sigma, unexplained
-from pulsar.rank.explain import alternatives, explain
+from pulsar.rank.explain import _by_others, alternatives, explain
 from pulsar.rank.lines import comb_of
 from pulsar.searches import stats
 
@@ -222,6 +222,27 @@ def test_a_spectrum_with_odd_harmonics_tells_the_period_where_lines_are_left_out
     folded = [Candidate(at_two, pulsar.fold(2.0, comb_profile(left[1::2]))), Candidate(at_one, weak)]
     told = parents(explain(folded, [], SKY))
     assert [uid for uid, (parent, _) in told.items() if not parent] == [owner]
+
+
+@pytest.mark.parametrize(("pulses", "sigma", "made"), [(1, 7.0, False), (2, 7.0, True), (1, 4.0, True)])
+def test_a_single_pulse_is_not_made_by_a_line_of_another(monkeypatch, pulses, sigma, made):
+    # Weak in drifts: without the fifth harmonic, where another has power, the odd ones are not sure by themselves.
+    monkeypatch.setattr("pulsar.rank.explain.coherent_sigma", lambda _, numbers: 3.7 if 5 in numbers else -0.2)
+    slow, other = Source(0.3344, snr=10.0, fwhm=0.02), Source(5 * 0.3344 + 0.1 / TOBS, snr=6.0, fwhm=0.3)
+    at = np.arange(NBINS)
+    shape = slow.fold().profile
+    shape = shape if pulses == 1 else (shape + np.roll(shape, NBINS // 2)) / 2
+    fold = slow.fold(profile=shape + 0.5 * other.fold().profile[5 * at % NBINS])
+
+    def found(group, sigma, fold, snr):
+        best = at_sigma(group.best, sigma)
+        phase = (np.argmax(slow.fold().profile) + 0.5) / NBINS
+        return Candidate(dataclasses.replace(group, best=best), dataclasses.replace(fold, snr=snr, phase=phase))
+
+    long = found(slow.group(nharm=8), sigma, fold, 10.5 / pulses**0.5)
+    half = found(slow.group(2, 8), 4.3, slow.fold(2), 8.9)
+    assert _by_others(long, half, [comb_of(other.fold(), FREQS, 1e-4)]) is made
+    assert not _by_others(long, half, [])
 
 
 @pytest.mark.parametrize("snr", [20.0, 60.0, 300.0])
