@@ -151,7 +151,12 @@ def may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
     error = AGREE_SIGMA * float(np.hypot(d * one.freq_err, m * of.freq_err))
     if abs(d * one.freq - m * of.freq) > max(error, bins / sky.tobs):
         return False
-    return one.snr >= (ONE_OF_MANY if of.freq / one.freq > MANY else HALF) * of.snr
+    return not shows_many(one, of) and one.snr >= HALF * of.snr
+
+
+def shows_many(one: Candidate, of: Candidate) -> bool:
+    """Whether a fold at three times the period of another one, or more, shows many of its pulses, not a single one."""
+    return of.freq / one.freq > MANY and one.snr < ONE_OF_MANY * of.snr
 
 
 def one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:

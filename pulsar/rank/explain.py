@@ -32,6 +32,7 @@ from pulsar.rank.compare import (
     nharm_of,
     one_dm,
     owner_of,
+    shows_many,
     simple_ratio,
     too_strong,
     too_weak,
@@ -299,7 +300,7 @@ def _own_periods(
 
     A blend of two needs the harmonics of both, and has no say; nor has a multiple of the period whose fold has from
     others what a pulse would have beyond the harmonics of the head. What has been given to another candidate may be the
-    period of this one for all that.
+    period of this one for all that; unless it is the other one of which this fold shows many pulses.
 
     Returns
     -------
@@ -319,13 +320,22 @@ def _own_periods(
         if alternative is not None:
             doubts[family[index]] = 1.0 / folded[family[alternative]].freq
         chosen = family[index]
-        if chosen != head:
+        whose = int(parent[chosen])
+        if whose in accepted and whose != head and _many_of(folded[head], folded[whose], sky):
+            parent[head] = whose
+            accepted.remove(head)
+        elif chosen != head:
             mine = parent == head
             mine[chosen] = False
             parent[mine] = chosen
             parent[head], parent[chosen] = chosen, -1
             accepted[accepted.index(head)] = chosen
     return doubts
+
+
+def _many_of(one: Candidate, of: Candidate, sky: Sky) -> bool:
+    """Whether a fold shows many pulses of another candidate."""
+    return shows_many(one, of) and may_be_period(of, one, sky, SAME_BINS)
 
 
 def _by_others(one: Candidate, head: Candidate, others: Sequence[Comb]) -> bool:
@@ -366,6 +376,7 @@ def _halfway(k: float) -> float:
 def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
     """Which of the folds of a source shows its period, and which one cannot be excluded.
 
+    One at three times the period of another or more, of a lower S/N, shows many pulses and has no say.
     Where none is known to need its harmonics it is the one with the highest S/N: at a multiple of the period there is
     one of several pulses in a box, at a part of it all but noise is spread. A multiple of which the folds are not sure
     is it all the same where fold and search agree: one of k equal pulses has 1/sqrt(k) of the S/N, and a single pulse
@@ -374,6 +385,10 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
     has more power beyond noise, surely: that is in harmonics which the part does not have (lines beside these that are
     left out of the fold take from its S/N).
     """
+    say = [i for i, one in enumerate(family) if not any(shows_many(one, other) for other in family)]
+    if len(say) < len(family):
+        index, other = _period([family[i] for i in say])
+        return say[index], None if other is None else say[other]
     folds = [one.fold for one in family if one.fold is not None]
     choice = choose_period([steady(fold) for fold in folds])
     if float(choice.evidence.max()) < DOUBT:

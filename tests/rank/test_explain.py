@@ -12,8 +12,8 @@ from reference.sources import KINDS, NBINS, SERIES, SKY, Source, at_sigma, lines
 
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.compare import DOUBT_SIGMA, UNEXPLAINED, left_sigma, unexplained
-from pulsar.rank.explain import _by_others, alternatives, explain
+from pulsar.rank.compare import DOUBT_SIGMA, UNEXPLAINED, left_sigma, may_be_period, unexplained
+from pulsar.rank.explain import _by_others, _period, alternatives, explain
 from pulsar.rank.lines import comb_of
 from pulsar.searches import stats
 
@@ -243,6 +243,22 @@ def test_a_single_pulse_is_not_made_by_a_line_of_another(monkeypatch, pulses, si
     half = found(slow.group(2, 8), 4.3, slow.fold(2), 8.9)
     assert _by_others(long, half, [comb_of(other.fold(), FREQS, 1e-4)]) is made
     assert not _by_others(long, half, [])
+
+
+@pytest.mark.parametrize(("snr", "owner"), [(17.3, "fast"), (21.0, "slow")])
+def test_a_wave_at_three_times_the_period_of_a_pulsar_is_not_its_period(snr, owner):
+    # Its fold is drawn onto three pulses of the pulsar, and needs its first harmonics for the wave; of a single pulse
+    # the S/N is the higher one.
+    pulsar = Source(0.978, snr=20.0, fwhm=0.05)
+    at = np.arange(NBINS)
+    wave = 1.2 * np.sin(2.0 * np.pi * at / NBINS) + 0.8 * np.cos(4.0 * np.pi * at / NBINS)
+    fold = pulsar.fold(1.0 / 3.0, pulsar.fold().profile[3 * at % NBINS] / np.sqrt(3.0) + wave)
+    slow = Candidate(pulsar.group(1.0 / 3.0, uid="slow"), dataclasses.replace(fold, snr=snr, width=0.36))
+    family = [slow, pulsar.candidate(uid="fast")]
+    assert family[_period(family)[0]].group.uid == owner
+    assert family[::-1][_period(family[::-1])[0]].group.uid == owner
+    assert may_be_period(slow, family[1], SKY, 0.3) == (owner == "slow")
+    assert may_be_period(family[1], slow, SKY, 0.3)
 
 
 @pytest.mark.parametrize("snr", [20.0, 60.0, 300.0])
