@@ -22,11 +22,9 @@ BAND_WIDTHS = 1.5
 TIME_WIDTHS = 1.5
 #: Its box is no more than so many times wider or narrower than it.
 WIDTHS = 3.0
-#: It is no more than so many times as strong, and so many sigma, as a turn of a pulsar is on average; a turn that is
-#: stronger than others, by so many standard deviations of their logarithm, is.
+#: It is no more than so many times as strong, and so many sigma, as the strongest turn of a pulsar is expected to be.
 STRONGER = 1.5
 ABOVE = 2.0
-TURNS_VARY = 3.0
 
 
 def same_pulse(
@@ -66,7 +64,9 @@ def real_pulses(rows: NDArray[Any], observed: Sky) -> NDArray[np.bool_]:
         # The middle of a pulse is at phase 0.5.
         first = (0.5 - one.phase) * one.period
         turns = first + one.period * np.arange(-1, int(observed.tobs / one.period) + 2)
-        most = one.snr / np.sqrt(observed.tobs / one.period) * np.exp(TURNS_VARY * one.modulation)
+        # The logarithms of their heights are Gaussian; so is the highest of n at about sqrt(2 ln n).
+        number = observed.tobs / one.period
+        most = one.snr / np.sqrt(number) * np.exp(one.modulation * np.sqrt(2.0 * np.log(number)))
         able = rows["snr"] <= STRONGER * most + ABOVE
         real |= able & same_pulse(rows, turns, one.dm, one.width * one.period, observed)
     return real

@@ -364,6 +364,7 @@ def describe(
     dms: NDArray[np.float64],
     snr: NDArray[np.float64],
     width: NDArray[np.float64],
+    reach: NDArray[np.float64],
     span: float,
     least: float,
     widest: float,
@@ -381,6 +382,9 @@ def describe(
         The strongest event of each.
     row, dms, snr, width
         As for `link`.
+    reach : ndarray of float64, shape (n,)
+        Widest pulse that the level of its series cannot hide [s]: DMs that would make it wider say nothing, unless it
+        is seen there.
     span : float
         Delay over the band [s per pc cm^-3].
     least : float
@@ -397,6 +401,7 @@ def describe(
     for g in range(peak.shape[0]):
         p = peak[g]
         s0, w0, d0 = snr[p], width[p], dms[row[p]]
+        most = max(reach[p] - w0, 0.0) / span if span > 0.0 else np.inf
         low = row[p]
         high = row[p]
         for k in range(first[g], first[g + 1]):
@@ -406,15 +411,23 @@ def describe(
             low = min(low, r)
             high = max(high, r)
         # Where it should be seen.
-        while low > 0 and expected(s0, w0, abs(dms[low - 1] - d0) * span, widest) >= least:
+        while low > 0 and d0 - dms[low - 1] <= most:
+            if expected(s0, w0, (d0 - dms[low - 1]) * span, widest) < least:
+                break
             low -= 1
-        while high < ndms - 1 and expected(s0, w0, abs(dms[high + 1] - d0) * span, widest) >= least:
+        while high < ndms - 1 and dms[high + 1] - d0 <= most:
+            if expected(s0, w0, (dms[high + 1] - d0) * span, widest) < least:
+                break
             high += 1
         out[g, 0] = _top_of(top, dms, row[p], 0.3)
         total = 0.0
+        told = 0
         must = 0
         seen = 0
         for r in range(low, high + 1):
+            if top[r] == 0.0 and abs(dms[r] - d0) > most:
+                continue
+            told += 1
             model = expected(s0, w0, abs(dms[r] - d0) * span, widest)
             # What is seen is above the threshold; what is not agrees with any model below it.
             have = top[r] if top[r] > 0.0 else min(model, least)
@@ -424,7 +437,7 @@ def describe(
             if model > least + 1.5:
                 must += 1
                 seen += 1 if top[r] > 0.0 else 0
-        out[g, 1] = np.sqrt(total / (high - low + 1))
+        out[g, 1] = np.sqrt(total / told)
         out[g, 2] = must
         out[g, 3] = seen
         out[g, 4] = top[0]

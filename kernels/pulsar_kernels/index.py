@@ -31,7 +31,7 @@ VERSIONS = (
     "harmonics.harmonic_peaks(float32[::1], int64[:,::1], float32[::1], int64[::1], int64[::1], float32[::1])",
     "unpack.unpack(uint8[::1], int64, int64, int64, int64, int64, bool, int64, uint8[::1], int64, bool)",
     "clusters.describe(int64[::1], int64[::1], int64[::1], int64[::1], float64[::1], float64[::1], float64[::1]"
-    ", float64, float64, float64, float64[:,::1])",
+    ", float64[::1], float64, float64, float64, float64[:,::1])",
     "moments.decimate(uint8[:,::1], int64, int64, float32[:,::1])",
     "clusters.link(int64[::1], int64[::1], float64[::1], const float64[::1], float64[::1], float64[::1]"
     ", float64[::1], int64[::1], int64, float64, float64, float64, int64[::1])",

@@ -61,6 +61,12 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column("time", "f8", "s", "centre of the pulse from the start of the observation, at the highest channel"),
     Column("snr", "f4", "", "S/N of the matched filter"),
     Column("width", "f8", "s", "width of the filter: of the boxcar, or the full width at half maximum of the Gaussian"),
+    Column(
+        "reach",
+        "f8",
+        "s",
+        "widest pulse that the level of its series cannot hide; inf where that does not wander",
+    ),
 )
 
 CANDIDATE_COLUMNS: tuple[Column, ...] = (

@@ -205,7 +205,8 @@ def cluster(
     facts = np.empty((kept.size, 6))
     widest = float(width.max()) if width_max is None else width_max
     best = peaks[kept]
-    clusters.describe(group_first, member, best, row, dms, snr, width, e_lo - e_hi, least, widest, facts)
+    reach = events["reach"][used].astype(np.float64)
+    clusters.describe(group_first, member, best, row, dms, snr, width, reach, e_lo - e_hi, least, widest, facts)
 
     table = empty_table(SINGLE_PULSE_COLUMNS, kept.size)
     table["rank"] = np.arange(1, kept.size + 1)

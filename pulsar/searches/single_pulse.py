@@ -3,7 +3,6 @@
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,10 @@ SCAN_MOST = 25.0
 #: Where the level wanders, pulses narrower by this factor have a baseline of their own, of stretches shorter by as
 #: much; and so on, down to BASE_CELLS.
 FINER = 8
+#: On it pulses of so many times that width are found, too: between the widths of two baselines one of them must find
+#: it, whatever noise does to the width, and on a coarse baseline the level may hide it. What is as wide (AT_LIMIT) as
+#: is looked for may be a piece of something wider.
+BEYOND = 4
 AT_LIMIT = 0.9
 #: A level wanders if the means of this part of the stretches are off by so many of their errors: 1e-4 of the stretches
 #: of white noise are (bright pulses are clipped on either baseline, so that a finer one hardly costs them).
@@ -151,7 +154,8 @@ class SinglePulseSearch(Search["_Buffers"]):
             if not baseline.baseline_and_noise(b.mean, b.var, b.count, nbase, self._nnoise, b.base, b.scale):
                 break
             cells.cell_sums(b.mean, b.count, b.base, b.scale, b.cells)
-            parts.append((widest, self._pulses(series, runs, widest)))
+            reach = min(BEYOND * widest, self.width_max) if parts else widest
+            parts.append((reach, self._pulses(series, runs, reach)))
         pulses = _joined(parts)
         if len(pulses) > self.config.max_events:
             pulses = pulses[np.sort(np.argsort(-pulses[:, 0], kind="stable")[: self.config.max_events])]
@@ -159,6 +163,8 @@ class SinglePulseSearch(Search["_Buffers"]):
         out["time"] = pulses[:, 1] * self.tsamp
         out["snr"] = pulses[:, 0]
         out["width"] = pulses[:, 2] * self.tsamp
+        # A level that wanders may hide what is wider than its finest baseline finds.
+        out["reach"] = self.tsamp * AT_LIMIT * parts[-1][0] if len(parts) > 1 else np.inf
         return out
 
     def _without_lines(
@@ -270,17 +276,17 @@ def _joined(parts: Sequence[tuple[int, NDArray[np.float64]]]) -> NDArray[np.floa
     Parameters
     ----------
     parts : sequence of (int, ndarray)
-        Widest pulse of each baseline, descending, and what was found on it. Pulses narrower than (AT_LIMIT of) the
-        widest of the next are left to that, and wider ones to the one before.
+        Widest pulse that is looked for on each baseline, descending, and what was found. Pulses narrower than AT_LIMIT
+        of what the next one is for are left to that, and those as wide as is looked for to the one before.
     """
     if not parts:
         return np.zeros((0, 5))
     if len(parts) == 1:
         return parts[0][1]
-    # What is as wide as a baseline allows may be a piece of something wider.
-    limits = [np.inf, *(AT_LIMIT * widest for widest, _ in parts[1:]), 0.0]
-    ranges = zip(parts, pairwise(limits), strict=True)
-    every = np.concatenate([p[(p[:, 2] <= hi) & (p[:, 2] > lo)] for (_, p), (hi, lo) in ranges])
+    high = [np.inf, *(AT_LIMIT * reach for reach, _ in parts[1:])]
+    low = [*(AT_LIMIT * reach / BEYOND for reach, _ in parts[1:]), 0.0]
+    ranges = zip(parts, high, low, strict=True)
+    every = np.concatenate([p[(p[:, 2] <= hi) & (p[:, 2] > lo)] for (_, p), hi, lo in ranges])
     taken: list[tuple[float, float]] = []
     chosen = []
     for i in np.argsort(-every[:, 0], kind="stable"):

@@ -316,7 +316,7 @@ def test_pulses_are_real_at_the_time_and_dm_of_a_burst_or_a_turn():
     assert score.real_pulses(rows, observed).tolist() == [True, False, False, True, False]
     # No turn of it is so strong, and no box so wide.
     strong, wide = rows.copy(), rows.copy()
-    strong["snr"][3] = 12.0
+    strong["snr"][3] = 60.0
     wide["width"][0] *= 4.0
     assert score.real_pulses(strong, observed).tolist() == [True, False, False, False, False]
     assert not score.real_pulses(wide, observed)[0]

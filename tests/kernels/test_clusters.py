@@ -141,7 +141,8 @@ def test_describe(npulses, nnoise, ndms, groups, widest, seed):
     member = np.argsort(group, kind="stable")
     first = np.searchsorted(group[member], np.arange(peaks.size + 1))
     out = np.full((peaks.size, 6), np.nan)
-    facts = (s.row, s.dms, s.snr, s.width, s.e_lo - s.e_hi, LEAST, widest)
+    reach = s.width * np.random.default_rng(seed).choice([0.5, 2.0, 8.0, np.inf], n)
+    facts = (s.row, s.dms, s.snr, s.width, reach, s.e_lo - s.e_hi, LEAST, widest)
     clusters.describe(first, member, peaks, *facts, out)
     np.testing.assert_allclose(out, oracle.describe(group, peaks, *facts), rtol=1e-6, atol=1e-6)
 
@@ -150,6 +151,7 @@ def test_the_top_is_that_of_a_parabola():
     dms = np.arange(11.0)
     snr = np.sqrt(900.0 - 20.0 * (dms - 5.3) ** 2)
     rows, out = np.arange(11), np.empty((1, 6))
-    clusters.describe(np.array([0, 11]), rows, np.array([5]), rows, dms, snr, np.full(11, 0.01), 0.005, 6.0, 1.0, out)
+    flat = (np.full(11, 0.01), np.full(11, np.inf), 0.005, 6.0, 1.0)
+    clusters.describe(np.array([0, 11]), rows, np.array([5]), rows, dms, snr, *flat, out)
     assert out[0, 0] == pytest.approx(5.3)
     assert out[0, 4] == snr[0]

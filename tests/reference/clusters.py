@@ -130,21 +130,23 @@ def top_of(top, dms, peak):
     return centre
 
 
-def describe(group, peaks, row, dms, snr, width, span, least, widest):
+def describe(group, peaks, row, dms, snr, width, reach, span, least, widest):
     """`group` is the number of the group of every event."""
     out = []
     for g, p in enumerate(peaks):
         top = np.zeros(len(dms))
         np.maximum.at(top, row[group == g], snr[group == g])
-        model = np.array([expected(snr[p], width[p], abs(dm - dms[row[p]]) * span, widest) for dm in dms])
-        where = np.flatnonzero((top > 0) | (model >= least))
+        smearing = np.abs(dms - dms[row[p]]) * span
+        model = np.array([expected(snr[p], width[p], s, widest) for s in smearing])
+        told = smearing <= max(reach[p] - width[p], 0.0)
+        where = np.flatnonzero((top > 0) | ((model >= least) & told))
         part = slice(min(where.min(), row[p]), where.max() + 1)
         # What is seen is above the threshold; what is not, just below it at most.
         want = np.maximum(model, min(least, snr[p]))
         have = np.where(top > 0, top, np.minimum(model, least))
         want = np.where((top == 0) & (model < least), model, want)
-        diff = ((have - want) / np.hypot(1.0, 0.15 * model))[part]
-        must = (model > least + 1.5)[part]
+        diff = ((have - want) / np.hypot(1.0, 0.15 * model))[part][(told | (top > 0))[part]]
+        must = ((model > least + 1.5) & (told | (top > 0)))[part]
         out.append(
             (
                 top_of(top, dms, row[p]),

@@ -99,6 +99,7 @@ def events_of(rows):
     table = np.zeros(len(rows), dtype=dtype_of(EVENT_COLUMNS))
     for name, values in zip(("dm_index", "dm", "time", "snr", "width"), zip(*rows, strict=True), strict=True):
         table[name] = values
+    table["reach"] = np.inf
     return table
 
 
@@ -107,6 +108,10 @@ def test_one_event_where_there_must_be_many_has_no_curve():
     found = clustered(events_of([(500, 50.0, 3.0, 25.0, 20e-3)]), dms, FAST, threshold=7.0)
     assert list(found.table["rfi_flags"]) == ["nodm"]
     assert found.table["score"][0] < 0.1
+    # Unless the level hides what would be hardly wider.
+    events = events_of([(500, 50.0, 3.0, 25.0, 20e-3)])
+    events["reach"] = 20e-3
+    assert list(clustered(events, dms, FAST, threshold=7.0).table["rfi_flags"]) == [""]
 
 
 def test_what_sweeps_out_of_the_data_is_flagged():

@@ -256,3 +256,33 @@ def test_speed():
         search.search(series)
         times.append(time.process_time() - began)
     assert min(times) < 2e-3
+
+
+@pytest.mark.parametrize("width", [0.012, 0.015, 0.028, 0.034, 0.05, 0.06])
+def test_no_width_falls_between_the_baselines_of_a_wandering_level(width):
+    # A wave that hides what is as wide as the coarsest baseline is for; the next one is for pulses of 30 ms.
+    tsamp, nsamps = 4e-4, 150_000
+    config = SinglePulseConfig(width_max=0.25, snr=7.0)
+    search = SinglePulseSearch(nsamps, tsamp, config)
+    assert search._baselines[1][0] * tsamp == pytest.approx(0.03, rel=0.05)
+    times = np.arange(nsamps) * tsamp
+    rng = np.random.default_rng(7)
+    level = rng.standard_normal(nsamps) + 1.5 * np.sin(2.0 * np.pi * times / 4.3) + np.sin(2.0 * np.pi * times / 3.1)
+    found = []
+    for k in range(8):
+        at = 20.0 + 0.61 * k
+        shape = np.exp(-4.0 * np.log(2.0) * ((times - at) / width) ** 2)
+        pulse = 20.0 * shape / np.sqrt(np.sum(shape**2))
+        events = search.search((level + pulse).astype(np.float32))
+        near = events[np.abs(events["time"] - at) < width]
+        found.append(near["snr"].max(initial=0.0))
+        assert np.isfinite(events["reach"]).all()
+    assert min(found) > 12.5
+
+
+def test_a_quiet_level_hides_nothing():
+    x = np.random.default_rng(3).standard_normal(60_000).astype(np.float32)
+    x[30_000:30_020] += 4.0
+    events = SinglePulseSearch(60_000, 1e-3).search(x)
+    assert len(events) == 1
+    assert np.isinf(events["reach"][0])
