@@ -171,7 +171,8 @@ def find_pulses(
         table = found.table
         table["ra_deg"], table["dec_deg"] = header.ra_deg, header.dec_deg
         if len(table):
-            verdicts.judge(table, found.at_zero, float(config.single_pulse.width_max), dm_lo=float(dms[0]))
+            widest = float(config.single_pulse.width_max)
+            verdicts.judge(table, found.at_zero, found.at_end, widest, dm_lo=float(dms[0]))
         groups = sources_by_dm(table)
         spared = verdicts.of_one_dm(table, groups, dms)
         rows = []

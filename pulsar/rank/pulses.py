@@ -47,11 +47,12 @@ def add_flag(table: NDArray[Any], which: NDArray[np.bool_], name: str) -> None:
 def judge(
     table: NDArray[Any],
     at_zero: NDArray[np.float64],
+    at_end: NDArray[np.bool_],
     width_max: float,
     *,
     dm_lo: float,
 ) -> None:
-    """Lower the score of what may as well be undispersed, or a bump of the level; flag it, and widths at their limit.
+    """Lower the score of what may as well be undispersed, or of the level; flag the first, and widths at their limit.
 
     The score comes from the clustering: how well the S/N at all DMs agree with those of a dispersed pulse (Cordes &
     McLaughlin 2003). A wide pulse of small DM has the same S/N at all of them whatever it is: for it the share of
@@ -63,6 +64,8 @@ def judge(
         Fields of SINGLE_PULSE_COLUMNS; `score` and `rfi_flags` are changed.
     at_zero : ndarray
         S/N of each at the lowest DM, what is expected there where it was not seen.
+    at_end : ndarray of bool
+        Whether the level at the end of the data may have made it.
     width_max : float
         Widest filter [s].
     dm_lo : float
@@ -77,7 +80,7 @@ def judge(
         # Nothing on the sky has so small a DM, and this one may as well have none.
         add_flag(table, free & unsure & (table["dm"] - np.nan_to_num(table["dm_err"]) < LEAST_DM), "dm0")
     wide = table["width"] >= AT_LIMIT * width_max
-    table["score"] *= np.where(wide, LIMIT_FACTOR, 1.0)
+    table["score"] *= np.where(wide | at_end, LIMIT_FACTOR, 1.0)
     add_flag(table, wide, "width limit")
 
 

@@ -23,6 +23,9 @@ MAX_EVENTS = 2_000_000
 DM0_FRACTION = 0.9
 #: DMs at which a pulse must be seen, from which they tell whether it is one.
 LEAST_TOLD = 4
+#: A level that is off makes pulses at the end of the data of this part of their sweep at least (two in
+#: benchmarks/population.py were 0.43 and 0.56 of it wide).
+END_WIDTH = 0.25
 #: Error of the DM, see `dm_error`; from benchmarks/recall_bursts.py.
 DM_ERROR = (0.45, 0.25)
 
@@ -43,6 +46,8 @@ class Pulses:
         Pulses that are strong enough to be seen at several DMs beside theirs, and are.
     at_zero : ndarray of float64
         S/N of each at the lowest DM; what is expected there where it was not seen.
+    at_end : ndarray of bool
+        Pulses that a level that wanders may make at the end of the data, where ever fewer channels are left.
     """
 
     table: NDArray[Any]
@@ -50,6 +55,7 @@ class Pulses:
     dropped: int = 0
     told: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
     at_zero: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    at_end: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -227,7 +233,9 @@ def cluster(
     _judge(table, facts, dms, cut, dropped)
     told = (facts[:, 2] >= LEAST_TOLD) & (facts[:, 3] >= 0.5 * facts[:, 2])
     at_zero = np.where(facts[:, 4] > 0.0, facts[:, 4], np.minimum(facts[:, 5], least))
-    return Pulses(table, labels, dropped, told, at_zero)
+    # Narrow ones it does not make.
+    at_end = cut & np.isfinite(reach[best]) & (table["width"] > END_WIDTH * table["dm"] * e_lo)
+    return Pulses(table, labels, dropped, told, at_zero, at_end)
 
 
 def _judge(

@@ -118,6 +118,17 @@ def test_what_sweeps_out_of_the_data_is_flagged():
     dms = np.arange(400.0, 600.0)
     found = clustered(observed([(7.5, 500.0, 30.0, 4e-3)], FAST, dms), dms, FAST)
     assert list(found.table["rfi_flags"]) == ["cut"]
+    assert not found.at_end.any()
+
+
+@pytest.mark.parametrize(("width", "reach", "made"), [(200e-3, 0.3, True), (200e-3, np.inf, False), (4e-3, 0.3, False)])
+def test_a_level_that_wanders_makes_wide_pulses_at_the_end(width, reach, made):
+    dms = np.arange(100.0, 300.0)
+    events = observed([(7.9, 200.0, 12.0, width)], FAST, dms)
+    events["reach"] = reach
+    found = clustered(events, dms, FAST)
+    assert list(found.table["rfi_flags"]) == ["cut"]
+    assert found.at_end.tolist() == [made]
 
 
 def test_no_events_and_wrong_dms():

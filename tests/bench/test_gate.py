@@ -1,0 +1,75 @@
+"""A small fixed population, whole: recall, S/N, and what scores are worth may not fall.
+
+Two files of the population benchmark with everything in them, of seeds at which nothing is at the edge: a loss here is
+one that hundreds of files would show. It takes half a minute.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pulsar.config.load import load_config
+from pulsar.pipeline.run import search
+from pulsar.rank.evaluate import evaluate
+
+FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(FOLDER))
+skies = importlib.import_module("population_sky")
+population = importlib.import_module("population")
+score = importlib.import_module("population_score")
+sys.path.remove(str(FOLDER))
+
+SEEDS = (10322, 10326)
+SETS = ["dedisp.dm_hi=320", "run.threads=1", "output.detections=true"]
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory):
+    """What became of the files: (sky, fates, false rows, candidates with scores, pulses with scores, bursts)."""
+    found = []
+    for seed in SEEDS:
+        path = tmp_path_factory.mktemp("gate") / "a.fil"
+        observed = skies.write(skies.sky("all", seed, nbursts=3), path)
+        run = search(path, load_config(None, SETS), path.with_suffix(".h5"))
+        path.unlink()
+        rows, pulses = run.rows("candidates"), run.rows("single_pulses")
+        fates, false, _ = population.judge(rows, run.rows("detections"), observed)
+        listed = population.scored(rows, pulses, observed)
+        found.append((observed, fates, false, *listed, score.found_bursts(pulses, observed)))
+    return found
+
+
+def test_every_pulsar_is_listed_once_as_its_fundamental(verdicts):
+    fates = [fate for _, fates, *_ in verdicts for fate in fates]
+    assert len(fates) == 12
+    assert [fate.truth["name"] for fate in fates if not fate.once] == []
+    assert [fate.flags for fate in fates if fate.flags] == []
+    assert sum(fate.false_above for fate in fates) == 0
+
+
+def test_the_signal_is_kept(verdicts):
+    kept = [fate.snr / one.snr for observed, fates, *_ in verdicts for fate, one in zip(fates, observed.pulsars)]  # noqa: B905
+    # A boxcar keeps 0.94 of a Gaussian; drifts and what interference hides take the rest.
+    assert np.median(kept) > 0.8
+    assert min(kept) > 0.45
+
+
+def test_every_burst_is_listed_once(verdicts):
+    bursts = [burst for *_, bursts in verdicts for burst in bursts]
+    assert len(bursts) == 6
+    assert [burst["name"] for burst in bursts if burst["rows"] != 1] == []
+    assert min(burst["score"] for burst in bursts) > 0.5
+    assert np.median([burst["found"] / burst["snr"] for burst in bursts]) > 0.75
+
+
+def test_scores_are_probabilities(verdicts):
+    candidates = [pair for *_, own, _, _ in verdicts for pair in own]
+    pulses = [pair for *_, own, _ in verdicts for pair in own]
+    for pairs, least in ((candidates, 12), (pulses, 6)):
+        told = evaluate(np.array([p for p, _ in pairs]), np.array([real for _, real in pairs]))
+        assert told.positives >= least
+        assert told.ece < 0.15
+        assert told.brier < 0.05
