@@ -4,6 +4,7 @@ Two measures that pulses mislead in different ways: the lower tail of sums of sa
 reach, and the spectrum between its lines, to which pulses that vary from turn to turn add. Red noise raises both.
 """
 
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -157,14 +158,26 @@ def folded_noise(
     widths : ndarray of float64, shape (nwidths,), ascending
         Of the boxes [turns].
     """
+    first, last, weights, beyond = _seen(len(level), turns, tuple(widths.tolist()))
     total = np.concatenate([[0.0], np.cumsum(level)])
-    order = np.arange(1, max(int(len(level) / turns[1]), 1) + 1)
-    first = np.minimum(np.floor(order * turns[0]).astype(np.int64), len(level)) - 1
-    last = np.clip(np.ceil(order * turns[1]).astype(np.int64), first + 1, len(level))
     power = (total[last] - total[first]) / (last - first)
-    weights = np.sinc(order * widths[:, None]) ** 2
-    beyond = np.maximum((1.0 - widths) / (2.0 * widths) - weights.sum(axis=1), 0.0)
     ratio = np.sqrt((weights @ power + beyond * level[-1]) / (weights.sum(axis=1) + beyond))
     errors = np.sqrt(widths / turns[0])
     red = np.logical_or.accumulate(ratio > SLIGHT + SURE * errors)
     return np.where(red, np.maximum(ratio * (1.0 + UNSURE * errors), 1.0), 1.0)
+
+
+@lru_cache(maxsize=1024)
+def _seen(
+    nmodes: int, turns: tuple[float, float], widths: tuple[float, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """First and last modes of each harmonic, its weight in each box, and that of the harmonics beyond: for all DMs."""
+    order = np.arange(1, max(int(nmodes / turns[1]), 1) + 1)
+    first = np.minimum(np.floor(order * turns[0]).astype(np.int64), nmodes) - 1
+    last = np.clip(np.ceil(order * turns[1]).astype(np.int64), first + 1, nmodes)
+    wide = np.array(widths)
+    weights = np.sinc(order * wide[:, None]) ** 2
+    beyond = np.maximum((1.0 - wide) / (2.0 * wide) - weights.sum(axis=1), 0.0)
+    for values in (first, last, weights, beyond):
+        values.flags.writeable = False
+    return first, last, weights, beyond
