@@ -431,13 +431,13 @@ _DOUBLE: Final = (
 
 
 def demo_sky(seed: int = 1) -> Sky:
-    """A small FAST-like observation (64 MiB) with five pulsars, bad channels and other interference."""
+    """A small FAST-like observation (32 MiB) with five pulsars, bad channels and other interference."""
     return Sky(
         nchans=256,
         fch1=1500.0 - 0.5 * 500.0 / 256,
         foff=-500.0 / 256,
-        tsamp=131.072e-6,
-        nsamps=2**18,
+        tsamp=196.608e-6,
+        nsamps=2**17,
         source="DEMO",
         beam=1,
         seed=seed,

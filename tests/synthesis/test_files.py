@@ -304,6 +304,6 @@ def test_injection_refuses_what_it_cannot_do(tmp_path):
 
 def test_demo_sky():
     sky = demo_sky()
-    assert sky.header.nsamps * sky.nchans == 2**26
+    assert sky.header.nsamps * sky.nchans == 2**25
     assert len(truth(sky)) == 5
     assert {r.kind for r in sky.rfi} >= {"dead", "intermittent", "mains"}
