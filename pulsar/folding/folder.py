@@ -445,8 +445,8 @@ def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldCo
             return sums
 
         # Not sums of integers: pieces added up would be something else in the last digit.
-        cand = folded(replace(plan, pieces=1))
-        fits = plan.pieces > 1 and plan.nparts <= _SLOT_MAX // plan.nbins
+        cand = folded(replace(plan, pieces=1, in_step=False))
+        fits = plan.pieces > 1 and not plan.in_step and plan.nparts <= _SLOT_MAX // plan.nbins
         cubes.append(
             FoldCube(
                 data=cand.data,

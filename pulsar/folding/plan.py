@@ -32,6 +32,13 @@ SLOW: Final = 0.25
 #: Longest piece of a sub-integration [turns]: no bin of it is of two turns, even where the period changes.
 PIECE_TURNS: Final = 0.95
 
+#: Samples in step with the turn fill each bin for a part of the time only: bins of which the two halves of a
+#: sub-integration differ by this part of its samples. With so many samples a turn at most that is looked for.
+IN_STEP: Final = 0.2
+FEW_SAMPLES: Final = 64
+#: The level of such a fold is taken off in pieces of this length [s]: drifts take longer.
+FLAT_PIECE: Final = 0.1
+
 #: Bytes that the pieces of all candidates may take: 54 candidates of 256 turns, with all bins and subbands.
 PIECES_BYTES: Final = 256 << 20
 
@@ -54,12 +61,16 @@ class FoldPlan:
     pieces : int
         Into so many pieces, each shorter than a turn, sub-integrations are split while they are folded, so that the
         level can be followed (:mod:`pulsar.folding.turns`); 1 where it is not.
+    in_step : bool
+        Whether samples are in step with the turn: the pieces are of many turns, and each loses its mean, because a
+        level that drifts while one bin is filled after the other would be in the profile.
     """
 
     nbins: int
     nsubints: int
     level: int
     pieces: int = 1
+    in_step: bool = False
 
     @property
     def nparts(self) -> int:
@@ -120,7 +131,19 @@ def plan_fold(params: FoldParams, config: FoldConfig, nsamps: int, tsamp: float)
     level = min(level, MAX_LEVEL)
     while level and (nsamps >> level) < 2 * nsubints:
         level -= 1
-    return FoldPlan(nbins, nsubints, level, _pieces(params, nsubints, nsamps * tsamp, config.nsubints))
+    length = nsamps * tsamp
+    if turn <= FEW_SAMPLES and _in_step(params.freq, nbins, length / nsubints, tsamp):
+        pieces = max(round(length / nsubints / FLAT_PIECE), 1)
+        return FoldPlan(nbins, nsubints, level, pieces, pieces > 1)
+    return FoldPlan(nbins, nsubints, level, _pieces(params, nsubints, length, config.nsubints))
+
+
+def _in_step(freq: float, nbins: int, length: float, tsamp: float) -> bool:
+    """Whether the samples of a sub-integration of a length [s] fill bins for a part of the time only."""
+    half = max(int(0.5 * length / tsamp), 1)
+    slots = (np.arange(2 * half) * (freq * tsamp) % 1.0 * nbins).astype(np.int64)
+    first, second = (np.bincount(part, minlength=nbins) for part in (slots[:half], slots[half:]))
+    return bool(np.max(np.abs(first - second)) > IN_STEP * 2 * half / nbins)
 
 
 def _pieces(params: FoldParams, nsubints: int, tobs: float, most: int) -> int:
@@ -141,7 +164,7 @@ def bounded(plans: Sequence[FoldPlan], nbands: int) -> list[FoldPlan]:
     for i in sorted((i for i, p in enumerate(plans) if p.pieces > 1), key=lambda i: plans[i].nparts):
         left -= 4 * plans[i].nparts * nbands * plans[i].nbins
         if left < 0:
-            out[i] = replace(plans[i], pieces=1)
+            out[i] = replace(plans[i], pieces=1, in_step=False)
     return out
 
 

@@ -31,12 +31,19 @@ class Sums:
         return np.asarray(self.edges[:: self.plan.pieces] * self.tsamp, dtype=np.float64)
 
     def whole(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Samples and sums of the sub-integrations: of integers, the same as if they had never been split."""
+        """Samples and sums of the sub-integrations: of integers, the same as if they had never been split.
+
+        Unless samples are in step with the turn: then without the mean of each piece.
+        """
         if self.plan.pieces == 1:
             return self.counts, self.data
         shape = (self.plan.nsubints, self.plan.pieces)
         counts = self.counts.reshape(*shape, -1).sum(axis=1)
-        return counts, self.data.reshape(*shape, *self.data.shape[1:]).sum(axis=1)
+        data = self.data
+        if self.plan.in_step:
+            mean = data.sum(axis=2) / np.maximum(self.counts.sum(axis=1), 1)[:, None]
+            data = data - (mean[:, :, None] * self.counts[:, None, :]).astype(np.float32)
+        return counts, data.reshape(*shape, *data.shape[1:]).sum(axis=1)
 
     def turns(self, tmid: float) -> NDArray[np.float64]:
         """Turns since mid-observation at the centre of the first sample of each sub-integration or piece."""
@@ -134,7 +141,7 @@ def levelled_fold(cand: Sums, late: NDArray[np.float64], noise: float, tmid: flo
         Mid-observation [s] from the start.
     """
     nbins = cand.plan.nbins
-    if cand.plan.pieces == 1 or noise == 0.0:
+    if cand.plan.pieces == 1 or cand.plan.in_step or noise == 0.0:
         return None
     pieces = Pieces(cand.data, cand.counts, cand.turns(tmid))
     series = series_of(pieces)
