@@ -23,8 +23,8 @@ MAX_EVENTS = 2_000_000
 DM0_FRACTION = 0.9
 #: DMs at which a pulse must be seen, from which they tell whether it is one.
 LEAST_TOLD = 4
-#: A level that is off makes pulses at the end of the data of this part of their sweep at least (two in
-#: benchmarks/population.py were 0.43 and 0.56 of it wide).
+#: A level that is off makes pulses at the end of the data of this part of their sweep at least (fourteen in
+#: benchmarks/population.py were 0.32 to 0.6 of it wide).
 END_WIDTH = 0.25
 #: Error of the DM, see `dm_error`; from benchmarks/recall_bursts.py.
 DM_ERROR = (0.45, 0.25)
@@ -234,7 +234,8 @@ def cluster(
     told = (facts[:, 2] >= LEAST_TOLD) & (facts[:, 3] >= 0.5 * facts[:, 2])
     at_zero = np.where(facts[:, 4] > 0.0, facts[:, 4], np.minimum(facts[:, 5], least))
     # Narrow ones it does not make.
-    at_end = cut & np.isfinite(reach[best]) & (table["width"] > END_WIDTH * table["dm"] * e_lo)
+    reaches_end = table["time"] + table["dm"] * e_lo + table["width"] > tobs
+    at_end = reaches_end & np.isfinite(reach[best]) & (table["width"] > END_WIDTH * table["dm"] * e_lo)
     return Pulses(table, labels, dropped, told, at_zero, at_end)
 
 
