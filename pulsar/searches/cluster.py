@@ -24,8 +24,8 @@ DM0_FRACTION = 0.9
 #: DMs at which a pulse must be seen, from which they tell whether it is one.
 LEAST_TOLD = 4
 #: A level that is off makes pulses at the end of the data of this part of their sweep at least (fourteen in
-#: benchmarks/population.py were 0.32 to 0.6 of it wide).
-END_WIDTH = 0.25
+#: benchmarks/population.py were 0.23 to 0.6 of it wide).
+END_WIDTH = 0.2
 #: Error of the DM, see `dm_error`; from benchmarks/recall_bursts.py.
 DM_ERROR = (0.45, 0.25)
 
