@@ -20,10 +20,11 @@ asked:
   its DM, and second rows; "by chance" is how many such there would be if the rows had other frequencies nearby;
 * false: unattached rows without a flag that are none of these; counted is a file where one stands above a pulsar.
 
-Of a pulsar that is not listed in red noise, how much an ideal high-pass leaves is told: the largest S/N, over windows
-of a running mean of 0.05 to 4 turns, that a matched filter of the true period and shape has, in units of its scatter at
-60 periods close by in the same drifts and noise without pulsars or other interference. Below 8 it counts as lost by
-physics: the threshold of a run is a matched S/N of 6.5 to 7, of which a boxcar reaches about nine tenths.
+Of a pulsar that is not listed, how much an ideal high-pass leaves is told: the largest S/N, over windows of a running
+mean of 0.05 to 4 turns, that a matched filter of the true period and shape has, in units of its scatter at 60 periods
+close by in the same noise, drifts, bursts and other pulsars (those whose pulses vary are noise to it), without impulses
+and hum. Below 8 it counts as lost by physics: the threshold of a run is a matched S/N of 6.5 to 7, of which a boxcar
+reaches about nine tenths.
 
     python benchmarks/population.py --files 34                          # 204 pulsars in each environment
     python benchmarks/population.py --envs red,all --first 300 --files 5 --verbose
@@ -311,7 +312,7 @@ def high_passed(one: Truth, observed: Sky, drifts: Path) -> float:
     one : Truth
     observed : Sky
     drifts : Path
-        A file of that sky's noise and drifts, without pulsars or other interference.
+        A file of that sky's noise and drifts, without this pulsar and without other interference.
     """
     series = dedispersed(observed, drifts, one.dm)
     signal = Signal(one, observed)
@@ -368,14 +369,13 @@ def examine(observed: Sky, sets: Sequence[str], folder: Path, keep: bool, presto
     cpu = time.process_time() - began
     rows, pulses = run.rows("candidates"), run.rows("single_pulses")
     fates, false, chance = judge(rows, run.rows("detections"), observed)
-    if environment in ("red", "all"):
-        lost = [(fate, one) for fate, one in zip(fates, observed.pulsars, strict=True) if not fate.listed]
-        drifts = folder / f"{name}-drifts.fil"
-        if lost:
-            write(replace(observed, pulsars=(), bursts=()), drifts, only="red")
-        for fate, one in lost:
+    drifts = folder / f"{name}-drifts.fil"
+    for fate, one in zip(fates, observed.pulsars, strict=True):
+        if not fate.listed:
+            others = tuple(other for other in observed.pulsars if other is not one)
+            write(replace(observed, pulsars=others), drifts, only="red")
             fate.high_passed = high_passed(one, observed, drifts)
-        drifts.unlink(missing_ok=True)
+    drifts.unlink(missing_ok=True)
     if presto is not None:
         theirs = presto_search(presto, observed, path, DM_HIGH)
         for number, fate in enumerate(fates):
