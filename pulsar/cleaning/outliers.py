@@ -62,6 +62,8 @@ TRACK_SIGMA: Final = 4.0
 TRACK_SHARE: Final = 0.7
 TRACK_FINE: Final = 60
 TRACK_MARGIN: Final = 6
+#: Blocks in a row that a channel is flagged for what is not a track (one and the blocks beside it are three).
+LASTING: Final = 4
 LAG_RATIO: Final = 1.5
 
 
@@ -169,8 +171,10 @@ def find_outliers(
         for channels in whole.values():
             bad = bad | channels[None, :]
         del ratio
-        spared = _tracks(_any([raised, *parts.values()]), bad, stats.edges, delays)
-        spared |= _rare(_any(parts.values()))
+        flags = _any(parts.values())
+        spared = _tracks(_any([raised, flags]), bad, stats.edges, delays)
+        spared &= ~_lasting(flags, spared)
+        spared |= _rare(flags)
         for cause, blocks in parts.items():
             parts[cause] = blocks & ~spared
             bad = bad | parts[cause]
@@ -377,6 +381,25 @@ def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
         lags.append(lag)
     out = np.zeros(values.shape, dtype=bool)
     iqrm(values, np.array(lags, dtype=np.int64), threshold, out)
+    return out
+
+
+def _lasting(flags: NDArray[np.bool_], spared: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What is spared for the track of a pulse, or for an impulse, though its channel has been flagged all the while.
+
+    No track stays in a channel: what is flagged in LASTING blocks just before, or just after, is there by itself.
+    """
+    out = np.zeros(flags.shape, dtype=bool)
+    columns = np.flatnonzero((flags & spared).any(axis=0))
+    own, kept = flags[:, columns], spared[:, columns]
+    found = np.zeros(own.shape, dtype=bool)
+    for order in (range(len(flags)), range(len(flags) - 1, -1, -1)):
+        run = np.zeros(len(columns), dtype=np.int64)
+        for t in order:
+            more = own[t] & (~kept[t] | (run >= LASTING))
+            found[t] |= more & kept[t]
+            run = np.where(more, run + 1, 0)
+    out[:, columns] = found
     return out
 
 

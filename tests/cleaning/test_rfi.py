@@ -484,3 +484,20 @@ def test_noise_that_is_not_white_is_found_however_wide_the_band():
     assert causes(mask, "not white")[:, 100].sum() <= 34
     off = config.model_copy(update={"excess": 0.0})
     assert not causes(make_mask(obs, measure(obs, off), off), "not white").any()
+
+
+def test_impulses_do_not_spare_a_narrow_band_that_is_there_meanwhile():
+    # An impulse is raised in all channels, like a burst along its track, which is spared.
+    sigma = 15.0
+    rng = np.random.default_rng(12)
+    nchans, nsamps, low, high = 128, 40_000, 12_000, 24_000
+    data = 100.0 + sigma * rng.standard_normal((nchans, nsamps))
+    slow = np.interp(np.arange(high - low), np.linspace(0, high - low, 40), rng.uniform(0.4, 1.0, 40))
+    data[50:53, low:high] += 4.0 * sigma * (slow + 0.5 * rng.standard_normal(high - low))
+    starts = rng.integers(0, nsamps - 20, 20)
+    for start in (*starts, 14_050, 17_050, 20_050, 23_050):
+        data[:, start : start + 16] += 6.0 * sigma
+    mask, _, _ = cleaned(ArrayObservation(bits(data)), RfiConfig(block=0.25))
+    inside = (mask.edges[:-1] >= low) & (mask.edges[1:] <= high)
+    assert mask.bad[inside][:, 50:53].mean() > 0.97
+    assert mask.bad[:, [48, 49, 53, 54]].mean() < 0.05
