@@ -99,13 +99,16 @@ def smearing(header: Header, dm: float, freqs: NDArray[np.float64]) -> NDArray[n
     return np.asarray(KDM * dm * (low**-2.0 - (freqs + half) ** -2.0), dtype=np.float64)
 
 
-def _weights(header: Header, index: float, chan_ok: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+def _weights(
+    header: Header, index: float, chan_ok: NDArray[np.bool_] | NDArray[np.float64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Relative amplitudes of the channels, and the share of its samples in which each has a signal."""
     weights = np.asarray((header.freqs / header.fcenter) ** index, dtype=np.float64)
-    if chan_ok is not None:
-        weights = np.where(chan_ok, weights, 0.0)
+    share = np.ones(header.nchans) if chan_ok is None else np.asarray(chan_ok, dtype=np.float64)
+    weights = np.where(share > 0, weights, 0.0)
     if not weights.any():
         raise ConfigError("no channel is left for a signal: all of them are dead, saturated or masked")
-    return weights
+    return weights, share
 
 
 def _nbins(width: float) -> int:
@@ -228,7 +231,12 @@ def observed_accel(header: Header, pulsar: Pulsar) -> float:
 
 
 def pulsar_signal(
-    header: Header, pulsar: Pulsar, *, chan_ok: NDArray[np.bool_] | None = None, seed: int = 0, number: int = 0
+    header: Header,
+    pulsar: Pulsar,
+    *,
+    chan_ok: NDArray[np.bool_] | NDArray[np.float64] | None = None,
+    seed: int = 0,
+    number: int = 0,
 ) -> PulsarSignal:
     """Work out the recorded form of a pulsar and the amplitude that gives the S/N asked for.
 
@@ -240,8 +248,8 @@ def pulsar_signal(
     ----------
     header : Header
     pulsar : Pulsar
-    chan_ok : ndarray of bool, shape (nchans,), optional
-        Channels that carry signal.
+    chan_ok : ndarray of bool or float, shape (nchans,), optional
+        Channels that carry signal, or the share of the samples in which each does.
     seed, number : int
         Decide, with ``pulsar.nulling``, which rotations have no pulse.
     """
@@ -266,8 +274,8 @@ def pulsar_signal(
 
     kept = 1.0 - pulsar.nulling
     variance = np.maximum(kept * sampled_power(profiles, sample) - kept**2, 0.0)
-    weights = _weights(header, pulsar.spectral_index, chan_ok)
-    per_amplitude = math.sqrt(header.nsamps * float(np.sum(weights**2 * variance[rows])))
+    weights, share = _weights(header, pulsar.spectral_index, chan_ok)
+    per_amplitude = math.sqrt(header.nsamps * float(np.sum(share * weights**2 * variance[rows])))
     if per_amplitude == 0.0:
         raise ConfigError(
             f"a pulsar of period {pulsar.period:g} s at DM {pulsar.dm:g} is smeared out altogether: no amplitude "
@@ -308,7 +316,9 @@ def _on_window(profile: NDArray[np.float64]) -> tuple[int, float]:
     return -first, (nbins - int(gaps[widest]) + 1) / nbins
 
 
-def burst_signal(header: Header, burst: Burst, *, chan_ok: NDArray[np.bool_] | None = None) -> BurstSignal:
+def burst_signal(
+    header: Header, burst: Burst, *, chan_ok: NDArray[np.bool_] | NDArray[np.float64] | None = None
+) -> BurstSignal:
     """Work out the recorded form of a burst and the amplitude that gives the S/N asked for.
 
     ``snr^2 = sum over channels and samples of s^2 / sigma^2`` over the channels in `chan_ok`, also where the burst
@@ -328,9 +338,9 @@ def burst_signal(header: Header, burst: Burst, *, chan_ok: NDArray[np.bool_] | N
     cumulative = np.zeros((freqs.size, nbins + 1))
     np.cumsum(profiles, axis=1, out=cumulative[:, 1:])
     cumulative /= nbins
-    weights = _weights(header, burst.spectral_index, chan_ok)
+    weights, share = _weights(header, burst.spectral_index, chan_ok)
     power = sampled_power(profiles, header.tsamp / span)
-    per_amplitude = math.sqrt(span / header.tsamp * float(np.sum(weights**2 * power[rows])))
+    per_amplitude = math.sqrt(span / header.tsamp * float(np.sum(share * weights**2 * power[rows])))
     return BurstSignal(
         begins=burst.time + header.delays(burst.dm) - shift / nbins * span,
         span=span,

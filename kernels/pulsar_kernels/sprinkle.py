@@ -1,0 +1,139 @@
+"""Weak signals in integers: single steps, so placed that their sums follow the signal."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel
+
+
+@kernel(inline=True)
+def _turns(t: float, spin: NDArray[np.float64]) -> float:
+    """Turns at the time `t` [s]: spin is frequency, derivative, epoch, and the turns there."""
+    d = t - spin[2]
+    turns: float = spin[3] + d * (spin[0] + 0.5 * d * spin[1])
+    return turns
+
+
+@kernel(inline=True)
+def _time(turns: float, spin: NDArray[np.float64]) -> float:
+    """Time of a number of turns [s]; the derivative changes little of the frequency."""
+    x = turns - spin[3]
+    d = x / spin[0]
+    for _ in range(4):
+        d = x / (spin[0] + 0.5 * d * spin[1])
+    time: float = d + spin[2]
+    return time
+
+
+@kernel(inline=True)
+def _amount(turns: float, table: NDArray[np.float64]) -> float:
+    """Integral of the profile up to `turns`, in units of that over one turn; `table` has equal parts of it."""
+    whole = math.floor(turns)
+    k = int(np.searchsorted(table, turns - whole, side="right"))
+    k = min(max(k, 1), table.size - 1)
+    rise = table[k] - table[k - 1]
+    part = (turns - whole - table[k - 1]) / rise if rise > 0.0 else 0.0
+    amount: float = whole + (k - 1 + min(part, 1.0)) / (table.size - 1)
+    return amount
+
+
+@kernel()
+def add_steps(
+    data: NDArray[np.int8] | NDArray[np.int16],
+    start: int,
+    tsamp: float,
+    lanes: NDArray[np.int64],
+    shifts: NDArray[np.int64],
+    delays: NDArray[np.float64],
+    spin: NDArray[np.float64],
+    offsets: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    quantiles: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    counts: NDArray[np.float64],
+    dither: NDArray[np.float64],
+    step: int,
+    top: int,
+    edges: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+    bad: NDArray[np.bool_],
+) -> None:
+    """Add a signal to integers in steps: one wherever its integral over time passes a whole number of them.
+
+    The sum of a channel over any time is that of the signal to within a step, and of many channels, each begun at
+    another part of a step, as the signal's own; what is rounded is far weaker than noise of several steps. The work is
+    that of the steps, not of the samples, and where a step is does not depend on how the samples are cut into pieces.
+
+    Parameters
+    ----------
+    data : ndarray of int8 or int16, shape (nlanes, nsamps)
+        Added to.
+    start : int
+        Sample of the observation at which `data` starts.
+    tsamp : float
+        [s]
+    lanes, shifts : ndarray of int64, shape (nchans,)
+        Row of `data` to which a channel goes, and samples by which it is earlier there.
+    delays : ndarray, shape (nchans,)
+        Of each channel [s].
+    spin : ndarray, shape (4,)
+        Frequency [Hz], derivative [Hz/s], epoch [s], turns at the epoch.
+    offsets : ndarray, shape (nchans,)
+        Added to the turns of each channel.
+    ends : ndarray, shape (2,)
+        The signal is from the first number of turns to the second.
+    quantiles : ndarray, shape (ntemplates, nparts + 1)
+        Phases between which equal parts of each profile lie, ascending from 0 to 1.
+    rows : ndarray of int64, shape (nchans,)
+        Template of each channel.
+    counts : ndarray, shape (nchans,)
+        Steps a turn.
+    dither : ndarray, shape (nchans,)
+        Part of a step with which each channel begins.
+    step : int
+        What one step adds, positive or negative.
+    top : int
+        Largest value, either sign.
+    edges : ndarray of int64, shape (nparts + 1,)
+        Edges of parts of the observation in samples.
+    blocks : ndarray of int64, shape (nparts,)
+        Row of `bad` that tells of each part; negative: nothing is added there.
+    bad : ndarray of bool, shape (nblocks, nchans)
+        Where nothing is added.
+    """
+    # Many arguments: columns of a table, an array each, and what is changed.
+    nsamps, nchans, nblocks = data.shape[1], counts.size, blocks.size
+    for c in range(nchans):
+        many = counts[c]
+        if not many > 0.0:
+            continue
+        table = quantiles[rows[c]]
+        nparts = table.size - 1
+        first, lane = start + shifts[c], lanes[c]
+        low = max(_turns(first * tsamp - delays[c], spin) + offsets[c], ends[0])
+        high = min(_turns((first + nsamps) * tsamp - delays[c], spin) + offsets[c], ends[1])
+        if not low < high:
+            continue
+        block = max(int(np.searchsorted(edges, first, side="right")) - 1, 0)
+        # One more at either end: where it belongs is decided by the sample that it is in.
+        number = math.floor(many * _amount(low, table) + dither[c])
+        last = math.ceil(many * _amount(high, table) + dither[c])
+        while number <= last:
+            turns = (number - dither[c]) / many
+            number += 1
+            whole = math.floor(turns)
+            x = (turns - whole) * nparts
+            k = min(int(x), nparts - 1)
+            turns = whole + table[k] + (x - k) * (table[k + 1] - table[k])
+            if turns < ends[0] or turns >= ends[1]:
+                continue
+            sample = math.floor((_time(turns - offsets[c], spin) + delays[c]) / tsamp)
+            i = sample - first
+            if i < 0 or i >= nsamps or sample < edges[0] or sample >= edges[nblocks]:
+                continue
+            while block + 1 < nblocks and edges[block + 1] <= sample:
+                block += 1
+            if blocks[block] >= 0 and not bad[blocks[block], c]:
+                data[lane, i] = min(max(int(data[lane, i]) + step, -top), top)

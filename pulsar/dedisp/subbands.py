@@ -1,0 +1,187 @@
+"""Subbands at one DM, made on the way of samples that are read for something else, and folded without them."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import KDM
+from pulsar.data.source import SampleSource
+
+#: Samples read at once, in all threads [bytes].
+FILL_BYTES: Final = 64 << 20
+
+
+class Subbands:
+    """Sums of neighbouring channels at a DM, as samples of a few wide channels (a `pulsar.data.source.SampleSource`).
+
+    What is folded at that DM, or so near that no band is smeared by it, needs no others.
+
+    Parameters
+    ----------
+    source : SampleSource
+        Whose samples are added.
+    dm : float
+        [pc cm^-3]
+    nbands : int
+        No more than there are channels.
+    """
+
+    def __init__(self, source: SampleSource, dm: float, nbands: int) -> None:
+        self.source = source
+        self.dm = dm
+        self._cuts = np.linspace(0, source.freqs.size, nbands + 1).round().astype(np.int64)
+        widths = np.diff(self._cuts)
+        inverse = source.freqs**-2.0
+        means = np.add.reduceat(inverse, self._cuts[:-1]) / widths
+        self.freqs: NDArray[np.float64] = np.ascontiguousarray(means**-0.5)
+        late = KDM * dm / source.tsamp * (inverse - np.repeat(means, widths))
+        #: Band of each channel, and samples by which it is earlier there.
+        self.lanes: NDArray[np.int64] = np.repeat(np.arange(nbands, dtype=np.int64), widths)
+        self.delays: NDArray[np.int64] = np.rint(late).astype(np.int64)
+        self._scales = (1.0 / np.sqrt(widths)).astype(np.float32)
+        self.sums: NDArray[np.int16] = np.zeros((nbands, source.nsamps), dtype=np.int16)
+        self._locks = [threading.Lock() for _ in range(nbands)]
+        self._done: list[tuple[int, int]] = []
+        self._guard = threading.Lock()
+
+    @staticmethod
+    def nbytes(nsamps: int, nbands: int) -> int:
+        """Size of the sums."""
+        return 2 * nbands * nsamps
+
+    @property
+    def fref(self) -> float:
+        """Frequency to which delays are referred [MHz]."""
+        return self.source.fref
+
+    @property
+    def chan_width(self) -> float:
+        """Width of a channel within which dispersion cannot be undone [MHz]."""
+        return self.source.chan_width
+
+    @property
+    def nsamps(self) -> int:
+        """Samples."""
+        return self.source.nsamps
+
+    @property
+    def tsamp(self) -> float:
+        """Sampling time [s]."""
+        return self.source.tsamp
+
+    @property
+    def tstart(self) -> float:
+        """MJD (UTC) of sample 0."""
+        return self.source.tstart
+
+    def valid_fraction(self, start: int, nsamps: int) -> float:
+        """As of the source."""
+        return self.source.valid_fraction(start, nsamps)
+
+    def add(self, start: int, data: NDArray[np.int8]) -> None:
+        """Add cleaned samples, shape (nchans, n), from sample `start` on; those that came before are left out.
+
+        Safe to call from several threads at once.
+        """
+        from pulsar_kernels.subbands import add_band
+
+        for low, high in self._new(max(start, 0), min(start + data.shape[1], self.nsamps)):
+            part = data[:, low - start : high - start]
+            for b, lock in enumerate(self._locks):
+                rows = slice(self._cuts[b], self._cuts[b + 1])
+                with lock:
+                    add_band(part[rows], low, self.delays[rows], self.sums[b])
+
+    def _new(self, low: int, high: int) -> list[tuple[int, int]]:
+        """Parts of a stretch that have not been added yet; they count as added from now on."""
+        with self._guard:
+            parts = []
+            at = low
+            for first, last in self._done:
+                if first >= high:
+                    break
+                if last > at:
+                    if first > at:
+                        parts.append((at, first))
+                    at = max(at, last)
+            if at < high:
+                parts.append((at, high))
+            joined: list[tuple[int, int]] = []
+            for first, last in sorted([*self._done, *parts]):
+                if joined and joined[-1][1] >= first:
+                    joined[-1] = joined[-1][0], max(joined[-1][1], last)
+                else:
+                    joined.append((first, last))
+            self._done = joined
+        return parts
+
+    def copy(self) -> "Subbands":
+        """The same, to which something else can be added."""
+        other = copy(self)
+        other.sums = self.sums.copy()
+        return other
+
+    def fill(self, others: Sequence["Subbands"], threads: int) -> None:
+        """Read all samples, for these subbands and for others."""
+        size = max(FILL_BYTES // self.source.freqs.size // max(threads, 1), 1)
+
+        def part(start: int) -> None:
+            data = np.empty((self.source.freqs.size, min(size, self.nsamps - start)), dtype=np.int8)
+            self.source.read_into(start, data)
+            for one in (self, *others):
+                one.add(start, data)
+
+        with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="subbands") as pool:
+            list(pool.map(part, range(0, self.nsamps, size)))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all samples have been added."""
+        return self._done == [(0, self.nsamps)]
+
+    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+        """As of any source; `out` has the shape (nbands, n)."""
+        low, high = max(start, 0), min(start + out.shape[1], self.nsamps)
+        out[:] = 0
+        if low < high:
+            levels = self.sums[:, low:high] * self._scales[:, None]
+            np.clip(np.rint(levels, out=levels), -127, 127, out=levels)
+            out[:, low - start : high - start] = levels
+
+
+class Shared:
+    """A source of which subbands are made on the way: whoever reads it (a `pulsar.data.source.SampleSource`).
+
+    Parameters
+    ----------
+    source : SampleSource
+    subbands : sequence of Subbands
+        Of that source.
+    """
+
+    def __init__(self, source: SampleSource, subbands: Sequence[Subbands]) -> None:
+        self._source = source
+        self._subbands = subbands
+        self.freqs: NDArray[np.float64] = source.freqs
+        self.fref = source.fref
+        self.chan_width = source.chan_width
+        self.nsamps = source.nsamps
+        self.tsamp = source.tsamp
+        self.tstart = source.tstart
+
+    def valid_fraction(self, start: int, nsamps: int) -> float:
+        """As of the source."""
+        return self._source.valid_fraction(start, nsamps)
+
+    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+        """As of the source."""
+        self._source.read_into(start, out)
+        low, high = max(start, 0), min(start + out.shape[1], self.nsamps)
+        if low < high:
+            for one in self._subbands:
+                one.add(low, out[:, low - start : high - start])
