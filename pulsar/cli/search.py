@@ -85,6 +85,14 @@ def command(
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, metavar="N", help="Of Dask.", show_default="as there are cores")
     ] = None,
+    completeness: Annotated[
+        bool | None,
+        typer.Option(
+            "--completeness/--no-completeness",
+            help="Inject signals, to tell how many of their kind are found.",
+            show_default="of long searches",
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
     overwrite: Overwrite = False,
     top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
@@ -108,6 +116,7 @@ def command(
         run__threads=threads,
         run__memory=memory,
         known__catalogue=catalogue,
+        completeness__enabled=completeness,
         **position(ra, dec),
         **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
     )

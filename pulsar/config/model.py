@@ -316,6 +316,39 @@ class OutputConfig(Section):
     detections: Annotated[bool, Field(description="store the raw detections too")] = True
 
 
+class CompletenessConfig(Section):
+    """Signals injected into the cleaned samples, to tell how many of their kind the run finds."""
+
+    enabled: Annotated[
+        bool | None,
+        Field(
+            description="inject them; default: where a search of raw data takes more than a quarter of an hour of CPU"
+        ),
+    ] = None
+    share: Annotated[
+        float, Field(gt=0, le=1, description="time that it may take, as a fraction of that of the rest of the run")
+    ] = 0.08
+    places: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=100_000,
+            description="DMs that get signals, whatever that takes; default: as many as the share allows",
+        ),
+    ] = None
+    snr: Annotated[
+        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
+        Field(description="S/N of the signals, lowest and highest"),
+    ] = (6.0, 20.0)
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of what is drawn")] = 0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "CompletenessConfig":
+        if self.snr[1] < self.snr[0]:
+            raise ValueError(f"snr {self.snr[0]:g}, {self.snr[1]:g}: give the lower one first")
+        return self
+
+
 class RunConfig(Section):
     """Resources."""
 
@@ -385,5 +418,6 @@ class Config(Section):
     receiver: ReceiverConfig = ReceiverConfig()
     telescope: TelescopeConfig = TelescopeConfig()
     output: OutputConfig = OutputConfig()
+    completeness: CompletenessConfig = CompletenessConfig()
     run: RunConfig = RunConfig()
     batch: BatchConfig = BatchConfig()

@@ -114,14 +114,14 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "and 0.6 widths (scattering bends them to the other): pulses of S/N 7 and more that were cut out, and "
         "candidates most of whose pulses are such",
         RFI,
-        "rank.sweep, pipeline.run",
+        "rank.sweep, pipeline.judged",
     ),
     Flag(
         "near sweeps",
         "both",
         "with the DM of three or more sweeps, within a factor 1.2",
         1.0,
-        "pipeline.pulses, pipeline.run",
+        "pipeline.pulses, pipeline.judged",
     ),
     Flag(
         "multibeam",

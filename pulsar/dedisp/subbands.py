@@ -1,9 +1,12 @@
 """Subbands at one DM, made on the way of samples that are read for something else, and folded without them."""
 
+import os
+import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,6 +14,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.source import SampleSource
+from pulsar.errors import PulsarError
 
 #: Samples read at once, in all threads [bytes].
 FILL_BYTES: Final = 64 << 20
@@ -29,11 +33,19 @@ class Subbands:
         [pc cm^-3]
     nbands : int
         No more than there are channels.
+    folder : Path, optional
+        Of an unnamed file that holds them, where memory should not.
+
+    Raises
+    ------
+    PulsarError
+        There is no room for that file.
     """
 
-    def __init__(self, source: SampleSource, dm: float, nbands: int) -> None:
+    def __init__(self, source: SampleSource, dm: float, nbands: int, folder: Path | None = None) -> None:
         self.source = source
         self.dm = dm
+        self._folder = folder
         self._cuts = np.linspace(0, source.freqs.size, nbands + 1).round().astype(np.int64)
         widths = np.diff(self._cuts)
         inverse = source.freqs**-2.0
@@ -44,7 +56,7 @@ class Subbands:
         self.lanes: NDArray[np.int64] = np.repeat(np.arange(nbands, dtype=np.int64), widths)
         self.delays: NDArray[np.int64] = np.rint(late).astype(np.int64)
         self._scales = (1.0 / np.sqrt(widths)).astype(np.float32)
-        self.sums: NDArray[np.int16] = np.zeros((nbands, source.nsamps), dtype=np.int16)
+        self.sums: NDArray[np.int16] = _zeros((nbands, source.nsamps), folder)
         self._locks = [threading.Lock() for _ in range(nbands)]
         self._done: list[tuple[int, int]] = []
         self._guard = threading.Lock()
@@ -123,7 +135,8 @@ class Subbands:
     def copy(self) -> "Subbands":
         """The same, to which something else can be added."""
         other = copy(self)
-        other.sums = self.sums.copy()
+        other.sums = _zeros((len(self.sums), self.nsamps), self._folder)
+        other.sums[:] = self.sums
         return other
 
     def fill(self, others: Sequence["Subbands"], threads: int) -> None:
@@ -152,6 +165,19 @@ class Subbands:
             levels = self.sums[:, low:high] * self._scales[:, None]
             np.clip(np.rint(levels, out=levels), -127, 127, out=levels)
             out[:, low - start : high - start] = levels
+
+
+def _zeros(shape: tuple[int, int], folder: Path | None) -> NDArray[np.int16]:
+    """Sums of nothing, in memory or in an unnamed file."""
+    if folder is None:
+        return np.zeros(shape, dtype=np.int16)
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            # All of its room now: a disk that is full later would end the process without a word.
+            os.posix_fallocate(file.fileno(), 0, 2 * shape[0] * shape[1])
+            return np.memmap(file, dtype=np.int16, mode="r+", shape=shape)
+    except OSError as error:
+        raise PulsarError(f"{folder}: no scratch file for subbands: {error.strerror}; give run.scratch") from error
 
 
 class Shared:

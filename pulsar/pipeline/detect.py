@@ -1,7 +1,7 @@
 """From files to detections: cleaning, dedispersion and all searches, checkpointed on the way."""
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -18,6 +18,7 @@ from pulsar.errors import PulsarError
 from pulsar.pipeline.birdies import learn_in_series
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
+from pulsar.pipeline.injections import TOGETHER, band_count, place_dms
 from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, find_pulses
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from pulsar.cleaning import CleanedSource, Mask
     from pulsar.cleaning.birdies import Birdie
     from pulsar.cleaning.common import Lines
+    from pulsar.data.source import SampleSource
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan
+    from pulsar.dedisp.subbands import Subbands
     from pulsar.pipeline.compiling import Ahead
     from pulsar.pipeline.ranges import Crew
 
@@ -40,6 +43,29 @@ DEDISPERSION_SHARE = 0.3
 SAVE_INTERVAL = 30.0
 
 FoldMany = Callable[[Sequence[FoldParams]], list[FoldCube]]
+
+
+@dataclass(frozen=True, eq=False)
+class Searching:
+    """With what raw data were searched, and what the series gave: for who searches some of them once more.
+
+    Attributes
+    ----------
+    source : CleanedSource
+    plan : RunPlan
+        Of the channels that are alive.
+    finder : BatchSearch
+        With the lines that are left out.
+    found : Found
+    subbands : tuple of Subbands
+        Of the first places at which signals will be injected.
+    """
+
+    source: "CleanedSource"
+    plan: RunPlan
+    finder: BatchSearch
+    found: Found
+    subbands: "tuple[Subbands, ...]" = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +125,10 @@ class Detected:
         What was left out of the spectra.
     finish : callable or None
         Adds to a refined fold what its own data do not tell: of series of several DMs the DM curve.
+    searching : Searching or None
+        None for dedispersed series.
+    known : mapping of str to Fold
+        Folds that need not be made once more, by the uid of their group.
     """
 
     detections: NDArray[Any]
@@ -109,6 +139,8 @@ class Detected:
     mask: "Mask | None" = None
     birdies: "list[Birdie]" = field(default_factory=list)
     finish: Callable[[Fold], Fold] | None = None
+    searching: Searching | None = None
+    known: Mapping[str, Fold] = field(default_factory=dict)
 
 
 def detect(job: Job, out: Path) -> Detected:
@@ -225,7 +257,7 @@ def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
 
 def _detect_raw(job: Job, out: Path) -> Detected:
     """Statistics, dedispersion and search of raw data."""
-    from pulsar.folding.folder import fold_many
+    from pulsar.dedisp.subbands import Shared, Subbands
 
     source, mask = clean(job)
     job.wait_for_kernels()
@@ -235,19 +267,53 @@ def _detect_raw(job: Job, out: Path) -> Detected:
     trials = dm_plan(plan)
     finder = BatchSearch(trials, job.config, threads=job.threads, memory=plan.accel_memory, gaps=gaps_of(job.obs))
     birdies = [*given_birdies(job.obs.header, job.config.rfi), *job.common]
+    subbands: tuple[Subbands, ...] = ()
+    if job.plan.injections is not None:
+        # While the samples are read; of the other places later.
+        first = max(job.plan.injections.at_once, min(TOGETHER, job.plan.injections.places))
+        subbands = subbands_at(job, source, place_dms(job.obs.header, plan, job.config, first), out)
     kept = job.checkpoint.load("detections")
     if kept is not None:
         job.progress.message("detections: taken from the interrupted run")
         found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
     else:
         search = _search if job.crew is None else _search_elsewhere
-        state = search(job, source, plan, finder, birdies, out)
+        state = search(job, Shared(source, subbands) if subbands else source, plan, finder, birdies, out)
         found, birdies = bounded(state.found, job.progress.message), state.birdies or []
         job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
+    pulses = pulses_of(job, plan, finder, source, found.events)
+    fold = folding_of(job, plan, source)
+    detections = np.concatenate([found.detections, pulses.repeating])
+    finder.birdies = [(b.freq, b.width) for b in birdies]  # taken from an interrupted run, too
+    searching = Searching(source, plan, finder, found, subbands)
+    return Detected(detections, trials.dms, pulses, fold, source.freqs, mask, birdies, searching=searching)
+
+
+def subbands_at(job: Job, source: "CleanedSource", dms: Sequence[float], out: Path) -> "tuple[Subbands, ...]":
+    """Subbands for signals that will be injected at some DMs: in memory, or scratch files where they do not fit."""
+    from pulsar.dedisp.subbands import Subbands
+
+    nbands = band_count(source.nchans, job.config)
+    fits = job.plan.injections is not None and job.plan.injections.at_once > 0
+    return tuple(Subbands(source, dm, nbands, None if fits else scratch_of(job, out)) for dm in dms)
+
+
+def scratch_of(job: Job, out: Path) -> Path:
+    """Folder of scratch files."""
+    return Path(job.config.run.scratch) if job.config.run.scratch else out.absolute().parent
+
+
+def pulses_of(job: Job, plan: RunPlan, finder: BatchSearch, source: "SampleSource", events: NDArray[Any]) -> Pulses:
+    """Single pulses of the events in the series of a run."""
+    trials = dm_plan(plan)
     tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in trials.stages])
-    pulses = find_pulses(
-        found.events, trials.dms, tsamps, source, job.obs.header, finder.pulse_trials(), job.config, job.progress
-    )
+    header, ntrials = job.obs.header, finder.pulse_trials()
+    return find_pulses(events, trials.dms, tsamps, source, header, ntrials, job.config, job.progress)
+
+
+def folding_of(job: Job, plan: RunPlan, source: "SampleSource") -> FoldMany:
+    """What folds any number of candidates in one pass over the samples."""
+    from pulsar.folding.folder import fold_many
 
     def fold(params: Sequence[FoldParams]) -> list[FoldCube]:
         with job.progress.stage("folding", source.nsamps, "samples") as tick:
@@ -255,12 +321,11 @@ def _detect_raw(job: Job, out: Path) -> Detected:
                 source, params, job.config.fold, threads=job.threads, memory=plan.memory // 2, progress=tick
             )
 
-    detections = np.concatenate([found.detections, pulses.repeating])
-    return Detected(detections, trials.dms, pulses, fold, source.freqs, mask, birdies)
+    return fold
 
 
 def _search(
-    job: Job, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, birdies: "list[Birdie]", out: Path
+    job: Job, source: "SampleSource", plan: RunPlan, finder: BatchSearch, birdies: "list[Birdie]", out: Path
 ) -> Searched:
     """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""
     trials, tell = dm_plan(plan), job.progress.message
@@ -291,7 +356,7 @@ def _search(
 
 
 def _search_elsewhere(
-    job: Job, source: "CleanedSource", plan: RunPlan, finder: BatchSearch, birdies: "list[Birdie]", out: Path
+    job: Job, source: "SampleSource", plan: RunPlan, finder: BatchSearch, birdies: "list[Birdie]", out: Path
 ) -> Searched:
     """Learn the lines at DM 0, and have ranges of DMs searched by others."""
     from pulsar.dedisp.batches import batch_ranges
@@ -321,7 +386,7 @@ def _begun(job: Job, finder: BatchSearch) -> Searched:
 
 def _batches(
     job: Job,
-    source: "CleanedSource",
+    source: "SampleSource",
     plan: RunPlan,
     out: Path,
     first: int,
@@ -333,13 +398,12 @@ def _batches(
 
     if plan.route is None:
         raise PulsarError("an already dedispersed series is not dedispersed")
-    scratch = Path(job.config.run.scratch) if job.config.run.scratch else out.absolute().parent
     batches = dedispersed(
         source,
         dm_plan(plan),
         plan.route,
         threads=job.threads,
-        scratch=scratch,
+        scratch=scratch_of(job, out),
         start=first,
         stop=last,
         progress=progress,

@@ -151,6 +151,26 @@ def _families(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
     """Groups with refined folds, flags and scores."""
+    known = Interference(
+        mains=job.config.sift.mains,
+        diodes=job.config.rfi.diodes,
+        lines=[(b.freq, b.width) for b in detected.birdies],
+        dispersion_known=detected.freqs.size > 0,
+    )
+    new = [g for g in groups if g.uid not in detected.known]
+    made = {g.uid: fold for g, fold in zip(new, _new_folds(job, detected, new), strict=True)}
+    pulses = detected.pulses.table
+    folds = [made[g.uid] if g.uid in made else _copied(detected.known[g.uid]) for g in groups]
+    return [_judged(g, fold, known, pulses) for g, fold in zip(groups, folds, strict=True)]
+
+
+def _copied(fold: Fold) -> Fold:
+    """A fold that can be judged anew."""
+    return replace(fold, extra=dict(fold.extra))
+
+
+def _new_folds(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Fold]:
+    """Refined folds of groups."""
     from pulsar.folding.fundamental import choose_period
 
     params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in groups]
@@ -168,14 +188,7 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
             better = _white_snr(fold) > k**0.25 * _white_snr(folds[i])
             if better or (k > MOST_PULSES and repeats(fold) > REPEATING):
                 folds[i] = fold
-    known = Interference(
-        mains=job.config.sift.mains,
-        diodes=job.config.rfi.diodes,
-        lines=[(b.freq, b.width) for b in detected.birdies],
-        dispersion_known=detected.freqs.size > 0,
-    )
-    pulses = detected.pulses.table
-    return [_judged(g, fold, known, pulses) for g, fold in zip(groups, folds, strict=True)]
+    return folds
 
 
 def _white_snr(fold: Fold) -> float:

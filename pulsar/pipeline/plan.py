@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
+from pulsar.pipeline.injections import Amount, amount
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.stages import ACCEL_PART, enabled_searches, folding_dms
@@ -69,6 +70,8 @@ class RunPlan:
         Sampling time [s].
     zapped : float
         Share of the band that `rfi.zap` leaves out before anything is looked at.
+    injections : Amount or None
+        Signals that are injected to tell the completeness; None: none.
     """
 
     dm: DMPlan | None
@@ -89,6 +92,7 @@ class RunPlan:
     tsamp: float = 0.0
     mask_memory: int = 0
     least_memory: int = 0
+    injections: Amount | None = None
 
     @property
     def ndms(self) -> int:
@@ -116,6 +120,8 @@ class RunPlan:
         if self.zapped:
             yield f"rfi.zap leaves out {100 * self.zapped:.2g} % of the band before looking at it"
         yield "searching " + ", ".join(f"{count:.3g} {_TRIALS[name]}" for name, count in self.trials.items())
+        if self.injections is not None:
+            yield f"signals injected at {self.injections.places} DMs will tell the completeness"
         yield (
             f"dedispersed series: {_size(self.series_bytes)}{self._way()}; {self.threads} threads, "
             f"about {self.total_seconds:.0f} s ({self.rated}, without compilation)"
@@ -213,7 +219,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         "folding": raw / READ_RATE + config.fold.ncands * float(header.nsamps) * nchans / FOLD_RATE,
         "the rest": config.fold.ncands * REFINE_SECONDS,
     }
-    return RunPlan(
+    plan = RunPlan(
         dm=dm,
         nsamps=header.nsamps,
         nchans=nchans,
@@ -231,6 +237,11 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         least_memory=least_memory(obs, config),
         **_expected(work, threads),
     )
+    injections = amount(plan, config)
+    if injections is None:
+        return plan
+    seconds = {**plan.seconds, "completeness": injections.cpu / threads}
+    return replace(plan, injections=injections, seconds=seconds)
 
 
 def _series_plan(obs: Observation, config: Config, threads: int, memory: int) -> RunPlan:

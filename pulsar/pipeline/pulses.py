@@ -14,7 +14,7 @@ from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from pulsar.cleaning import CleanedSource
+    from pulsar.data.source import SampleSource
     from pulsar.searches.repeats import Repeats
 
 #: Groups of pulses at one DM that are tested for a period, those of most pulses, and pulses of each, the strongest.
@@ -29,6 +29,15 @@ LEAST_TOLD = 3
 NEAR_SWEEPS = 1.2
 
 
+#: Time, DM and width of a pulse: what is cut out depends on nothing else.
+PulsePlace = tuple[float, float, float]
+
+
+def place_of(row: Any) -> PulsePlace:
+    """Where a single pulse is."""
+    return float(row["time"]), float(row["dm"]), float(row["width"])
+
+
 @dataclass(frozen=True)
 class Pulses:
     """Single pulses of a run.
@@ -39,17 +48,25 @@ class Pulses:
         Fields of SINGLE_PULSE_COLUMNS, best first.
     repeating : ndarray
         Periods of repeating pulses, as detections of kind "pulses", with the fields of DETECTION_COLUMNS.
-    source : CleanedSource or None
+    source : SampleSource or None
         Where they can be cut out from.
     """
 
     table: NDArray[Any] = field(default_factory=lambda: empty_table(SINGLE_PULSE_COLUMNS, 0))
     repeating: NDArray[Any] = field(default_factory=lambda: np.zeros(0, dtype=dtype_of(DETECTION_COLUMNS)))
-    source: "CleanedSource | None" = None
+    source: "SampleSource | None" = None
 
-    def cut_out(self, most: int, progress: Progress) -> list[tuple[str, PulseCutout]]:
-        """Surroundings of the best `most` pulses, by id."""
-        chosen = self.table[:most]
+    def cut_out(
+        self,
+        most: int,
+        progress: Progress,
+        known: Mapping[PulsePlace, PulseCutout] | None = None,
+        *,
+        anew: bool = True,
+    ) -> list[tuple[str, PulseCutout]]:
+        """Surroundings of the best `most` pulses, by id; those at `known` places are taken from there."""
+        known = known or {}
+        chosen = [row for row in self.table[:most] if anew or place_of(row) in known]
         if self.source is None or not len(chosen):
             return []
         from pulsar.searches.cutout import cut_out
@@ -57,7 +74,8 @@ class Pulses:
         out = []
         with progress.stage("cutting out", len(chosen), "pulses") as tick:
             for row in chosen:
-                out.append((str(row["id"]), cut_out(self.source, row)))
+                cutout = known.get(place_of(row))
+                out.append((str(row["id"]), cut_out(self.source, row) if cutout is None else cutout))
                 tick(1)
         return out
 
@@ -115,7 +133,7 @@ def find_pulses(
     events: NDArray[Any],
     dms: NDArray[np.float64],
     tsamps: NDArray[np.float64],
-    source: "CleanedSource | None",
+    source: "SampleSource | None",
     header: Header,
     ntrials: float,
     config: Config,
@@ -131,7 +149,7 @@ def find_pulses(
         Fields of EVENT_COLUMNS.
     dms, tsamps : ndarray, shape (ndms,)
         Trial DMs [pc cm^-3], and the sampling time of the series of each [s].
-    source : CleanedSource or None
+    source : SampleSource or None
         None for a dedispersed series.
     header : Header
     ntrials : float

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +19,19 @@ from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.cleaning import given_mask
 from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.detect import Detected, Job, detect, lines_of
-from pulsar.pipeline.follow import follow_up, group_detections, mark_detections, ordered, scored
+from pulsar.pipeline.follow import mark_detections
+from pulsar.pipeline.judged import judged
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.pulses import judge_shapes, sweep_dms
 from pulsar.pipeline.rates import learning
 from pulsar.pipeline.room import check_addresses, thread_count
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.link import link
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
     from pulsar.cleaning.common import Lines
     from pulsar.io.product.reader import Run
+    from pulsar.pipeline.completeness import Completeness
     from pulsar.pipeline.ranges import Crew
 
 #: Rows of candidates that belong to others and were not folded, the strongest; all are in the table of detections.
@@ -160,6 +159,10 @@ def _search(
             progress.warning(problem)
         for remark in obs.remarks:
             progress.message(remark)
+        if config.completeness.enabled and plan.injections is None:
+            progress.warning("dedispersed series have no channels: nothing is injected to tell the completeness")
+        elif plan.injections is not None and config.rfi.zerodm != "off":
+            progress.warning("injected signals are not filtered by rfi.zerodm: those of small DMs count for too much")
         threads = thread_count(config)
         try:
             # What others have done is in no time of ours.
@@ -289,36 +292,15 @@ def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
         argv=argv, inputs=[f.path for f in job.obs.files], config=to_toml(job.config), threads=job.threads
     )
     detected = detect(job, out)
-    groups = group_detections(job, detected)
-    candidates = follow_up(job, detected, groups)
-    candidates, owner = link(detected.pulses.table, ordered(candidates))
-    cutouts = detected.pulses.cut_out(job.config.single_pulse.cutouts, job.progress)
-    candidates = _swept(candidates, owner, detected.pulses.table, dict(cutouts))
-    candidates = ordered([scored(one) for one in candidates])
+    candidates, cutouts = judged(job, detected)
+    completeness = None
+    if job.plan.injections is not None:
+        from pulsar.pipeline.completeness import measure
+
+        completeness = measure(job, detected, candidates, cutouts, job.plan.injections, out)
     with job.progress.stage("writing"):
         record = provenance.record(job.progress.times)
-        _write(job, out, detected, candidates, cutouts, record, overwrite=overwrite)
-
-
-def _swept(
-    candidates: Sequence[Candidate],
-    owner: NDArray[np.int64],
-    pulses: NDArray[Any],
-    cutouts: Mapping[str, PulseCutout],
-) -> list[Candidate]:
-    """Candidates flagged for the shape of their pulses; the table of pulses is told owners, flags and scores."""
-    for place, one in enumerate(candidates):
-        pulses["source"][owner == place] = one.uid
-    swept = judge_shapes(pulses, cutouts)
-    low, high = sweep_dms(pulses)
-    out = []
-    for one in candidates:
-        if one.uid in swept:
-            one = replace(one, flags=(*one.flags, "sweep"))
-        elif low < one.dm < high and not one.flags:
-            one = replace(one, flags=("near sweeps",))
-        out.append(one)
-    return out
+        _write(job, out, detected, candidates, cutouts, completeness, record, overwrite=overwrite)
 
 
 def _write(
@@ -327,6 +309,7 @@ def _write(
     detected: Detected,
     candidates: Sequence[Candidate],
     cutouts: Sequence[tuple[str, PulseCutout]],
+    completeness: "Completeness | None",
     record: Mapping[str, Any],
     *,
     overwrite: bool,
@@ -356,6 +339,8 @@ def _write(
             writer.single_pulses(pulses)
         for ident, cutout in cutouts:
             writer.pulse(ident, cutout)
+        if completeness is not None:
+            writer.completeness(completeness.injected, completeness.rows)
         if config.output.detections:
             writer.detections(detected.detections)
         birdies = [(b.freq, b.width, b.reason) for b in detected.birdies]

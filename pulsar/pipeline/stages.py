@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,6 +125,33 @@ class Found:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class SomeTrials:
+    """Trials of a plan that are searched once more.
+
+    Attributes
+    ----------
+    rows : ndarray of int64
+        Which, ascending.
+    periodic : ndarray of bool
+        Whether each is searched for periods, or for single pulses alone.
+    """
+
+    rows: NDArray[np.int64]
+    periodic: NDArray[np.bool_]
+
+    def plan(self, whole: "DMPlan") -> "DMPlan":
+        """The plan of these alone."""
+        stages = []
+        first = 0
+        for stage in whole.stages:
+            mine = self.rows[(self.rows >= first) & (self.rows < first + stage.ndms)] - first
+            if mine.size:
+                stages.append(replace(stage, dms=stage.dms[mine]))
+            first += stage.ndms
+        return replace(whole, stages=tuple(stages))
+
+
 class SeriesSearch:
     """All searches that are switched on, for series of one length; safe to share between threads.
 
@@ -173,6 +200,7 @@ class SeriesSearch:
         dm_index: int = 0,
         *,
         folding: bool = True,
+        periodic: bool = True,
         birdies: Sequence[tuple[float, float]] = (),
         steady: Sequence[tuple[float, float]] = (),
     ) -> Found:
@@ -187,19 +215,21 @@ class SeriesSearch:
             Row of the DM plan.
         folding : bool
             Whether this DM is one of those that are searched for long periods.
+        periodic : bool
+            Whether it is searched for periods at all, and not for single pulses alone.
         birdies : sequence of (float, float)
             Frequencies and full widths [Hz] of periodic interference.
         steady : sequence of (float, float)
             The same of what may be a pulsar: taken out for the search for single pulses only.
         """
-        periodic = [np.empty(0, dtype=dtype_of(DETECTION_COLUMNS))]
+        detections = [np.empty(0, dtype=dtype_of(DETECTION_COLUMNS))]
         events = [np.empty(0, dtype=dtype_of(EVENT_COLUMNS))]
         for search in self.searches:
             if search.columns is EVENT_COLUMNS:
                 events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
-            elif folding or search.name != "ffa":
-                periodic.append(search.search(series, dm, dm_index, birdies))
-        return Found(np.concatenate(periodic), np.concatenate(events))
+            elif periodic and (folding or search.name != "ffa"):
+                detections.append(search.search(series, dm, dm_index, birdies))
+        return Found(np.concatenate(detections), np.concatenate(events))
 
 
 def enabled_searches(config: Config) -> "list[tuple[type[Search[Any]], Any]]":
@@ -292,7 +322,9 @@ class BatchSearch:
             for stage, independent in zip(self._plan.stages, self.independent, strict=True)
         )
 
-    def search(self, batch: "Batch", progress: Callable[[float], None] | None = None) -> Found:
+    def search(
+        self, batch: "Batch", progress: Callable[[float], None] | None = None, some_of: "SomeTrials | None" = None
+    ) -> Found:
         """What is in all series of a batch, `dm_index` ascending.
 
         Parameters
@@ -300,6 +332,8 @@ class BatchSearch:
         batch : Batch
         progress : callable, optional
             Called with the number of series newly searched.
+        some_of : SomeTrials, optional
+            The batch is of a plan of these alone.
         """
         stage = batch.stage
         search = self.prepared(stage)
@@ -308,11 +342,14 @@ class BatchSearch:
             found = []
             for i in range(first, last):
                 index = batch.first + i
+                periodic = some_of is None or bool(some_of.periodic[index])
+                index = index if some_of is None else int(some_of.rows[index])
                 one = search.search(
                     batch.row(i),
                     float(stage.dms[i]),
                     index,
                     folding=bool(self.folding[index]),
+                    periodic=periodic,
                     birdies=self.birdies,
                 )
                 found.append(one)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from pulsar.data.injected import in_words
 from pulsar.data.text import printable
 from pulsar.io.product.reader import Run
 from pulsar.report.figure import png
@@ -42,6 +43,9 @@ def _facts(run: Run) -> Lines:
     pulses = run.rows("single_pulses")
     if len(pulses):
         facts.append(("Single pulses", str(len(pulses))))
+    injected = run.rows("completeness/injected")
+    if len(injected):
+        facts.append(("Completeness", "; ".join(in_words(injected, run.rows("completeness/rows")))))
     return [(name, printable(value)) for name, value in facts]
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from pulsar.constants import KDM
 from pulsar.dedisp.subbands import Shared, Subbands
+from pulsar.errors import PulsarError
 
 
 class Source:
@@ -86,3 +87,16 @@ def test_a_copy_is_one_of_its_own():
     before = bands.sums.copy()
     bands.copy().sums[:] = 0
     np.testing.assert_array_equal(bands.sums, before)
+
+
+def test_they_may_lie_in_a_file_that_has_no_name(tmp_path):
+    source = Source()
+    bands = Subbands(source, 30.0, 5, tmp_path)
+    bands.fill([], threads=2)
+    np.testing.assert_array_equal(bands.sums, whole(source, 30.0, 5).sums)
+    other = bands.copy()
+    other.sums[:] = 0
+    assert bands.sums.any()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(PulsarError, match=r"no scratch file for subbands.*run\.scratch"):
+        Subbands(source, 30.0, 5, tmp_path / "nowhere")

@@ -1,11 +1,11 @@
 """Reading of the HDF5 product."""
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from pulsar.data.candidate import dtype_of, empty_table
 from pulsar.data.files import check_file
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
+from pulsar.data.injected import RECALL_COLUMNS, RELIABILITY_COLUMNS, recall, reliability
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import file_name
 from pulsar.data.unfinished import write_whole
@@ -213,6 +214,53 @@ class Run:
     def single_pulses(self) -> "ResultTable":
         """The ranked single pulses, best first, with units; empty when they were not searched."""
         return self.table("single_pulses")
+
+    @cached_property
+    def injected(self) -> "ResultTable":
+        """Signals that were injected to tell how complete the run is, and what became of them; empty without any."""
+        return self.table("completeness/injected")
+
+    def recall(
+        self, by: str = "snr", *, kind: Literal["pulsar", "burst"] = "pulsar", edges: Sequence[float] | None = None
+    ) -> "ResultTable":
+        """How many of the injected signals were found, in bins of their S/N or another column, with 68 % intervals.
+
+        Parameters
+        ----------
+        by : str
+            "snr", "period", "dm", "width", "duty", "accel" or "time".
+        kind : {"pulsar", "burst"}
+        edges : sequence of float, optional
+            Of the bins, ascending; default: 6 to 20 in S/N, otherwise four bins of equal numbers.
+
+        Raises
+        ------
+        ConfigError
+            There is no such column, or nothing was injected.
+        """
+        from pulsar.io.product.table import as_table
+
+        rows = self.rows("completeness/injected")
+        if not len(rows):
+            raise ConfigError(f"{self.path}: nothing was injected into this run: search with --completeness")
+        told = recall(rows[rows["kind"] == kind], by, edges)
+        return as_table(told.rows(), RECALL_COLUMNS, f"recall of injected {kind}s by {by}")
+
+    def reliability(self, *, kind: Literal["pulsar", "burst"] = "pulsar") -> "ResultTable":
+        """How many of the rows of a score, at the DMs of injected signals, were these signals; with 68 % intervals.
+
+        Raises
+        ------
+        ConfigError
+            Nothing was injected.
+        """
+        from pulsar.io.product.table import as_table
+
+        if not len(self.rows("completeness/injected")):
+            raise ConfigError(f"{self.path}: nothing was injected into this run: search with --completeness")
+        rows = self.rows("completeness/rows")
+        told = reliability(rows[rows["kind"] == kind])
+        return as_table(told.rows(), RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
 
     @property
     def pulses(self) -> "ResultTable":

@@ -6,11 +6,12 @@ The writer, the reader and the documentation are made from these tables.
 from typing import Final
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, Column
+from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS
 
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.5"
+FORMAT_VERSION: Final = "1.6"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -23,6 +24,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.3": "edges, baseline, noise, clipped, why, wave and wave_step of rfi: a product's mask is a mask file's",
     "1.4": "nseen, chance and score_alone of candidates: what was seen at several times",
     "1.5": "nseen and chance of single pulses",
+    "1.6": "completeness: signals that were injected into the run, and what became of them",
 }
 
 GROUPS: Final[dict[str, str]] = {
@@ -104,6 +106,8 @@ TABLES: Final[dict[str, tuple[tuple[Column, ...], str]]] = {
     "observations": (OBSERVATION_COLUMNS, "the observations from which the rows of other tables are"),
     "observation/files": (FILE_COLUMNS, "the files of the observation, in order of time"),
     "observation/gaps": (GAP_COLUMNS, "samples that are in no file, filled with the mean of each channel"),
+    "completeness/injected": (INJECTED_COLUMNS, "signals that were injected, and what became of them"),
+    "completeness/rows": (ROW_COLUMNS, "what was listed at the DMs of the injected signals"),
     "rfi/birdies": (BIRDIE_COLUMNS, "periodic interference"),
     "provenance/stages": (STAGE_COLUMNS, "time that each stage took"),
 }

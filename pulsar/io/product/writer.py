@@ -394,6 +394,11 @@ class ProductWriter(FileWriter):
         """Store the raw detections, a structured array with the fields of DETECTION_COLUMNS."""
         self._table("detections", table)
 
+    def completeness(self, injected: NDArray[Any], rows: NDArray[Any]) -> None:
+        """Store what was injected, fields of INJECTED_COLUMNS, and what was listed beside it, of ROW_COLUMNS."""
+        self._table("completeness/injected", injected)
+        self._table("completeness/rows", rows)
+
     def fold(self, ident: str, fold: Fold) -> None:
         """Store the fold of candidate `ident` as ``/folds/ident``."""
         group = self._file["folds"].create_group(ident)

@@ -1,0 +1,283 @@
+"""Signals that were added to the data of a run, what became of them, and what that says of the run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.candidate import Column, dtype_of
+from pulsar.errors import ConfigError
+
+INJECTED_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("kind", "U8", "", "pulsar or burst"),
+    Column("place", "i4", "", "number of the place, a DM, at which it was added, from 0"),
+    Column("snr", "f8", "", "S/N of an ideal matched filter in the cleaned samples"),
+    Column("dm", "f8", "pc / cm3", "dispersion measure"),
+    Column("period", "f8", "s", "period at mid-observation, NaN of a burst"),
+    Column("accel", "f8", "m / s2", "line-of-sight acceleration, NaN of a burst"),
+    Column("time", "f8", "s", "peak of a burst from the start, at the highest channel; NaN of a pulsar"),
+    Column("width", "f8", "s", "full width at half maximum of the pulse, before it is smeared"),
+    Column("duty", "f8", "", "width over the period, NaN of a burst"),
+    Column("found", "i1", "", "1: on the list as itself, without a flag"),
+    Column("fate", "U64", "", "found, or what kept it off the list"),
+    Column("listed_snr", "f8", "", "S/N on the list, NaN where it is on none"),
+    Column("score", "f8", "", "score on the list, NaN where it is on none"),
+)
+
+ROW_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("kind", "U8", "", "pulsar or burst: what the row is listed as"),
+    Column("place", "i4", "", "number of the place beside whose signals it was listed"),
+    Column("score", "f8", "", "its score"),
+    Column("snr", "f8", "", "its S/N"),
+    Column("dm", "f8", "pc / cm3", "its DM"),
+    Column("origin", "U8", "", "injected; sky: the run lists it too, without any injection; or other"),
+)
+
+
+RECALL_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("low", "f8", "", "lower edge of the bin"),
+    Column("high", "f8", "", "its upper edge"),
+    Column("tried", "i8", "", "signals that were injected"),
+    Column("found", "i8", "", "those that were found"),
+    Column("recall", "f8", "", "found over tried, NaN where nothing was"),
+    Column("recall_low", "f8", "", "lower end of its 68 % interval (Wilson)"),
+    Column("recall_high", "f8", "", "upper end of its 68 % interval (Wilson)"),
+    Column("snr_kept", "f8", "", "median of listed over injected S/N of what was found"),
+)
+
+RELIABILITY_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("low", "f8", "", "lowest score of the bin"),
+    Column("high", "f8", "", "its highest score"),
+    Column("injected", "i8", "", "rows that are an injected signal"),
+    Column("other", "i8", "", "rows that are none, and that the run does not list without the signals"),
+    Column("sky", "i8", "", "rows that the run lists in any case"),
+    Column("reliability", "f8", "", "injected over injected and other, NaN where there is none"),
+    Column("reliability_low", "f8", "", "lower end of its 68 % interval (Wilson)"),
+    Column("reliability_high", "f8", "", "upper end of its 68 % interval (Wilson)"),
+)
+
+
+def wilson(found: NDArray[Any] | int, tried: NDArray[Any] | int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """68 % interval of a share, by Wilson (1927): where few were tried, or all or none found, it holds too.
+
+    Parameters
+    ----------
+    found, tried : int or ndarray of int
+
+    Returns
+    -------
+    low, high : ndarray of float64
+        NaN where nothing was tried.
+    """
+    n = np.asarray(tried, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = np.asarray(found, dtype=np.float64) / n
+        middle = (p + 0.5 / n) / (1.0 + 1.0 / n)
+        half = np.sqrt(p * (1.0 - p) / n + 0.25 / n**2) / (1.0 + 1.0 / n)
+    return np.asarray(np.maximum(middle - half, 0.0)), np.asarray(np.minimum(middle + half, 1.0))
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How much of what was added was found, in bins of one quantity.
+
+    Attributes
+    ----------
+    by : str
+        Column of the injected signals.
+    edges : ndarray, shape (nbins + 1,)
+    tried, found : ndarray of int64, shape (nbins,)
+    low, high : ndarray, shape (nbins,)
+        68 % interval of the share.
+    kept : ndarray, shape (nbins,)
+        Median of listed over injected S/N of those that were found.
+    """
+
+    by: str
+    edges: NDArray[np.float64]
+    tried: NDArray[np.int64]
+    found: NDArray[np.int64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    kept: NDArray[np.float64]
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Found over tried, NaN where nothing was."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.found / self.tried, dtype=np.float64)
+
+    def rows(self) -> NDArray[Any]:
+        """The same with the fields of RECALL_COLUMNS."""
+        out = np.zeros(self.tried.size, dtype=dtype_of(RECALL_COLUMNS))
+        out["low"], out["high"] = self.edges[:-1], self.edges[1:]
+        out["tried"], out["found"], out["recall"] = self.tried, self.found, self.share
+        out["recall_low"], out["recall_high"], out["snr_kept"] = self.low, self.high, self.kept
+        return out
+
+
+#: Columns by which recall can be told.
+BY: Final = ("snr", "period", "dm", "width", "duty", "accel", "time")
+#: Bins of S/N by default.
+SNR_EDGES: Final = (6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0)
+
+
+def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray[np.float64] | None = None) -> Recall:
+    """Recall in bins of a column.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Fields of INJECTED_COLUMNS, of one kind.
+    by : str
+        One of BY.
+    edges : sequence of float, optional
+        Ascending; default: of the S/N those of SNR_EDGES, else four bins of equal numbers.
+
+    Raises
+    ------
+    ConfigError
+        There is no such column.
+    """
+    if by not in BY:
+        raise ConfigError(f"recall by {by!r}: by one of {', '.join(BY)}")
+    values = np.asarray(rows[by], dtype=np.float64)
+    if edges is None:
+        if by == "snr":
+            edges = SNR_EDGES
+        else:
+            edges = np.unique(np.quantile(values, np.linspace(0, 1, 5))) if values.size else np.array([0.0, 1.0])
+    limits = np.asarray(edges, dtype=np.float64)
+    if limits.size < 2:
+        limits = np.array([limits[0], np.nextafter(limits[0], np.inf)])
+    nbins = limits.size - 1
+    at = np.searchsorted(limits, values, side="right") - 1
+    at[values == limits[-1]] = nbins - 1
+    inside = (at >= 0) & (at < nbins)
+    good = rows["found"] == 1
+    tried = np.bincount(at[inside], minlength=nbins)
+    found = np.bincount(at[inside & good], minlength=nbins)
+    low, high = wilson(found, tried)
+    ratio = rows["listed_snr"] / rows["snr"]
+    kept = np.array([float(np.median(ratio[inside & good & (at == k)])) if found[k] else np.nan for k in range(nbins)])
+    return Recall(by, limits, tried, found, low, high, kept)
+
+
+def threshold_at(rows: NDArray[Any], share: float = 0.9) -> float:
+    """S/N from which on so large a share is found; NaN where none is so strong, or nothing was added.
+
+    From the rising step function that fits best (isotonic regression: neighbours in S/N are pooled until no share is
+    larger than the next): no form of the curve is assumed.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Fields of INJECTED_COLUMNS, of one kind.
+    share : float
+        0 to 1.
+    """
+    order = np.argsort(rows["snr"], kind="stable")
+    pools: list[tuple[float, int, int]] = []  # lowest S/N, found, tried
+    for snr, good in zip(rows["snr"][order].tolist(), (rows["found"][order] == 1).tolist(), strict=True):
+        pools.append((snr, int(good), 1))
+        while len(pools) > 1 and pools[-2][1] * pools[-1][2] >= pools[-1][1] * pools[-2][2]:
+            (low, found, tried), last = pools[-2], pools[-1]
+            pools[-2:] = [(low, found + last[1], tried + last[2])]
+    return next((low for low, found, tried in pools if found >= share * tried), float("nan"))
+
+
+#: Lower edges of the scores whose reliability is told.
+SCORE_EDGES: Final = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How many of the rows of a score were the injected signals.
+
+    Attributes
+    ----------
+    edges : ndarray, shape (nbins + 1,)
+        Of the score.
+    injected, sky, other : ndarray of int64, shape (nbins,)
+        Rows that are an injected signal, that the run lists without any injection, and neither.
+    low, high : ndarray, shape (nbins,)
+        68 % interval of the share that was injected, of those that are not the sky's.
+    """
+
+    edges: NDArray[np.float64]
+    injected: NDArray[np.int64]
+    sky: NDArray[np.int64]
+    other: NDArray[np.int64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    @property
+    def share(self) -> NDArray[np.float64]:
+        """Injected over those that are not the sky's, NaN where there is none."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(self.injected / (self.injected + self.other), dtype=np.float64)
+
+    def rows(self) -> NDArray[Any]:
+        """The same with the fields of RELIABILITY_COLUMNS."""
+        out = np.zeros(self.injected.size, dtype=dtype_of(RELIABILITY_COLUMNS))
+        out["low"], out["high"] = self.edges[:-1], self.edges[1:]
+        out["injected"], out["other"], out["sky"] = self.injected, self.other, self.sky
+        out["reliability"], out["reliability_low"], out["reliability_high"] = self.share, self.low, self.high
+        return out
+
+
+def reliability(rows: NDArray[Any], edges: Sequence[float] = (*SCORE_EDGES, 1.0)) -> Reliability:
+    """Reliability of the score in bins of it.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Fields of ROW_COLUMNS, of one kind.
+    edges : sequence of float
+        Ascending; the last bin includes its upper edge.
+    """
+    limits = np.asarray(edges, dtype=np.float64)
+    nbins = limits.size - 1
+    at = np.clip(np.searchsorted(limits, rows["score"], side="right") - 1, 0, nbins - 1)
+    counts = {name: np.bincount(at[rows["origin"] == name], minlength=nbins) for name in ("injected", "sky", "other")}
+    low, high = wilson(counts["injected"], counts["injected"] + counts["other"])
+    return Reliability(limits, counts["injected"], counts["sky"], counts["other"], low, high)
+
+
+#: The score from which on it is told in words how reliable it is.
+SURE: Final = 0.9
+
+
+def in_words(injected: NDArray[Any], rows: NDArray[Any]) -> list[str]:
+    """Recall and reliability in a few lines.
+
+    Parameters
+    ----------
+    injected, rows : ndarray
+        Fields of INJECTED_COLUMNS and ROW_COLUMNS.
+    """
+    lines = []
+    for kind in ("pulsar", "burst"):
+        mine = injected[injected["kind"] == kind]
+        if not mine.size:
+            continue
+        good = mine[mine["found"] == 1]
+        low, high = wilson(good.size, mine.size)
+        line = f"{good.size} of {mine.size} injected {kind}s are found ({100 * low:.0f} to {100 * high:.0f} %)"
+        half, most = threshold_at(mine, 0.5), threshold_at(mine, 0.9)
+        if np.isfinite(most):
+            line += f", half of those of S/N {half:.1f}, nine tenths from {most:.1f} on"
+        if good.size:
+            line += f"; of the S/N the list has {np.median(good['listed_snr'] / good['snr']):.2f}"
+        lines.append(line)
+        made = rows[(rows["kind"] == kind) & (rows["origin"] != "sky") & (rows["score"] >= SURE)]
+        if made.size:
+            true = int(np.count_nonzero(made["origin"] == "injected"))
+            low, high = wilson(true, made.size)
+            lines.append(
+                f"of {made.size} rows with a score of {SURE:g} or more that they make, {true} are true "
+                f"({100 * low:.0f} to {100 * high:.0f} %)"
+            )
+    return lines or ["nothing could be injected: no period or burst has room in these data"]

@@ -1,0 +1,302 @@
+"""How complete a run is: signals are added to its cleaned samples, and searched for and judged as everything else.
+
+The trial DMs around them are dedispersed and searched once more, with the run's own thresholds, lines and mask. What
+the run has found at all other DMs, and its folds, stand beside; so the list on which a signal must appear is the one
+that the run would have had with it on the sky. The run itself is not touched.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.candidate import empty_table
+from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words
+from pulsar.data.pulse import PulseCutout
+from pulsar.data.source import SampleSource
+from pulsar.dedisp.batches import choose_route, dedispersed
+from pulsar.dedisp.subbands import Subbands
+from pulsar.pipeline.detect import Detected, Job, Searching, dm_plan, folding_of, pulses_of, scratch_of, subbands_at
+from pulsar.pipeline.fates import Fates, listed_row
+from pulsar.pipeline.injections import TOGETHER, Amount, Place, band_delay, draw_place, place_dms, region
+from pulsar.pipeline.judged import judged
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.pulses import PulsePlace, judge_shapes, place_of
+from pulsar.pipeline.stages import Found
+from pulsar.rank.candidate import Candidate
+from pulsar.synthesis.cleaned import InjectedSource, Injector
+
+if TYPE_CHECKING:
+    from pulsar.dedisp.plan import DMPlan
+    from pulsar.synthesis.model import Burst
+
+#: A burst comes where at least this part of the channels is live.
+LEAST_LIVE: Final = 0.5
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """What was injected and what became of it.
+
+    Attributes
+    ----------
+    injected : ndarray
+        Fields of INJECTED_COLUMNS.
+    rows : ndarray
+        Fields of ROW_COLUMNS: what was listed at the DMs of the injected signals.
+    """
+
+    injected: NDArray[Any]
+    rows: NDArray[Any]
+
+
+def measure(
+    job: Job,
+    detected: Detected,
+    candidates: Sequence[Candidate],
+    cutouts: Sequence[tuple[str, PulseCutout]],
+    wanted: Amount,
+    out: Path,
+) -> Completeness | None:
+    """Inject signals group by group, and tell what the run makes of them.
+
+    Parameters
+    ----------
+    job : Job
+    detected : Detected
+        Of raw data; nothing of it is changed.
+    candidates : sequence of Candidate
+        The list of the run.
+    cutouts : sequence of (str, PulseCutout)
+        Of the single pulses of the run, by id.
+    wanted : Amount
+    out : Path
+        The product; a scratch file may lie beside it.
+    """
+    searching = detected.searching
+    if searching is None:
+        return None
+    at = {str(row["id"]): place_of(row) for row in detected.pulses.table}
+    known = {at[ident]: cutout for ident, cutout in cutouts}
+    folds = {one.uid: one.fold for one in candidates if one.fold is not None}
+    quiet = replace(job, progress=Progress("quiet", level="error"))
+    injector = Injector(searching.source)
+    ground = _Ground(quiet, replace(detected, known=folds), searching, candidates, known, injector, out)
+    dms = place_dms(job.obs.header, searching.plan, job.config, wanted.places)
+    most = max(wanted.at_once, TOGETHER)
+    ready = dict(enumerate(searching.subbands))
+    parts: list[Completeness] = []
+    with job.progress.stage("completeness", wanted.places, "DMs with injected signals") as tick:
+        lists = _lists([_draw(ground, number, dm) for number, dm in enumerate(dms)])
+        for k, together in enumerate(lists):
+            if any(place.number not in ready for place in together):
+                # Of as many of the next as fit, in one pass over the samples.
+                some = [place for later in lists[k:] for place in later][:most]
+                made = subbands_at(job, searching.source, [place.dm for place in some], out)
+                ready = {place.number: bands for place, bands in zip(some, made, strict=True)}
+            waiting = [bands for bands in ready.values() if not bands.is_whole]
+            if waiting:
+                waiting[0].fill(waiting[1:], job.threads)
+            chosen = [_Signals(ground, place, ready[place.number]) for place in together]
+            for one in chosen:
+                one.search()
+                tick(0.5)
+            parts.append(_List(ground, chosen).judged())
+            tick(0.5 * len(chosen))
+    injected, rows = np.concatenate([p.injected for p in parts]), np.concatenate([p.rows for p in parts])
+    whole = Completeness(injected, rows)
+    for line in in_words(whole.injected, whole.rows):
+        job.progress.message(line)
+    return whole
+
+
+@dataclass(frozen=True, eq=False)
+class _Ground:
+    """The run to which signals are added, and what it has made."""
+
+    job: Job
+    detected: Detected
+    searching: Searching
+    candidates: Sequence[Candidate]
+    cutouts: Mapping[PulsePlace, PulseCutout]
+    injector: Injector
+    out: Path
+
+    @property
+    def across(self) -> float:
+        """Delay over the band for a DM of 1 [s]."""
+        return band_delay(self.searching.source.freqs)
+
+    @property
+    def trials(self) -> "DMPlan":
+        """All trial DMs."""
+        return dm_plan(self.searching.plan)
+
+
+def _draw(ground: _Ground, number: int, dm: float) -> Place:
+    """The signals of a place."""
+    searching = ground.searching
+    return draw_place(
+        number,
+        dm,
+        ground.job.obs.header,
+        searching.plan,
+        ground.job.config,
+        searching.finder.folding,
+        searching.found,
+        lambda burst: ground.injector.live_share(burst) >= LEAST_LIVE,
+    )
+
+
+def _lists(places: Sequence[Place]) -> list[list[Place]]:
+    """Neighbours in the order of places that are judged together: none of their trial DMs is another's."""
+    lists: list[list[Place]] = []
+    taken: set[int] = set()
+    for place in places:
+        rows = set(place.trials.rows.tolist())
+        if lists and len(lists[-1]) < TOGETHER and not rows & taken:
+            lists[-1].append(place)
+            taken |= rows
+        else:
+            lists.append([place])
+            taken = rows
+    return lists
+
+
+class _Signals:
+    """The signals of one place, in subbands of the samples of a run."""
+
+    def __init__(self, ground: _Ground, place: Place, bands: Subbands) -> None:
+        self.ground, self.place = ground, place
+        seed = int(np.random.default_rng([ground.job.config.completeness.seed, place.number, 1]).integers(2**62))
+        injector = ground.injector
+        self.bands = injector.add_to(bands, injector.steps(place.pulsars, place.bursts, seed))
+        #: What is cut out shows nothing of pulsars, whose turns are weak.
+        self.bursts = InjectedSource(injector, injector.steps((), place.bursts, seed))
+        self.found = Found.join([])
+
+    def search(self) -> None:
+        """Search the trial DMs of the place once more."""
+        job, searching, some = self.ground.job, self.ground.searching, self.place.trials
+        if not some.rows.size:
+            return
+        plan = replace(some.plan(self.ground.trials), freqs=self.bands.freqs)
+        route = choose_route(plan, threads=job.threads, memory=searching.plan.memory - searching.plan.search_memory)
+        scratch = scratch_of(job, self.ground.out)
+        with closing(dedispersed(self.bands, plan, route, threads=job.threads, scratch=scratch)) as batches:
+            self.found = Found.join([searching.finder.search(batch, None, some) for batch in batches])
+
+    def burst_list(self, burst: "Burst") -> NDArray[Any]:
+        """The list of single pulses with a burst: one among those of the sky, for several together are a storm."""
+        job, searching, across = self.ground.job, self.ground.searching, self.ground.across
+        old, new = searching.found.events, self.found.events
+        events = _by_dm([old[~region(burst, old, across)], new[region(burst, new, across)]])
+        pulses = pulses_of(job, searching.plan, searching.finder, self.bursts, events)
+        cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, self.ground.cutouts)
+        judge_shapes(pulses.table, dict(cutouts))
+        return pulses.table
+
+    def others(self) -> NDArray[Any]:
+        """Events that are not of its bursts."""
+        events, across = self.found.events, self.ground.across
+        away = np.ones(events.size, dtype=np.bool_)
+        for burst in self.place.bursts:
+            away &= ~region(burst, events, across)
+        return events[away]
+
+
+class _List:
+    """The list of a run with the signals of some places on the sky."""
+
+    def __init__(self, ground: _Ground, chosen: Sequence[_Signals]) -> None:
+        self.ground, self.chosen = ground, chosen
+        some = [one.place.trials for one in chosen]
+        self.rows = np.concatenate([s.rows for s in some])
+        self.periodic = np.concatenate([s.rows[s.periodic] for s in some])
+
+    def judged(self) -> Completeness:
+        """Group, fold, explain and judge, and tell what became of each signal."""
+        ground, chosen = self.ground, self.chosen
+        job, searching, old = ground.job, ground.searching, ground.searching.found
+        events = _by_dm([old.events[~np.isin(old.events["dm_index"], self.rows)], *(one.others() for one in chosen)])
+        pulses = pulses_of(job, searching.plan, searching.finder, searching.source, events)
+        kept = old.detections[~np.isin(old.detections["dm_index"], self.periodic)]
+        detections = _by_dm([kept, *(one.found.detections for one in chosen)])
+        detected = replace(
+            ground.detected,
+            detections=np.concatenate([detections, pulses.repeating]),
+            pulses=pulses,
+            fold_many=self._fold,
+        )
+        listed, _ = judged(job, detected, ground.cutouts, anew=False)
+        return self._told(detected, listed)
+
+    def _fold(self, params: Sequence[FoldParams]) -> list[FoldCube]:
+        """Fold from the subbands of a place near by, or from all samples, where nothing is injected."""
+        searching = self.ground.searching
+        sources = [self._near_by(one) for one in params]
+        cubes: dict[int, FoldCube] = {}
+        for source in dict.fromkeys(sources):
+            mine = [i for i, own in enumerate(sources) if own is source]
+            fold = folding_of(self.ground.job, searching.plan, source)
+            cubes |= dict(zip(mine, fold([params[i] for i in mine]), strict=True))
+        return [cubes[i] for i in range(len(params))]
+
+    def _near_by(self, one: FoldParams) -> SampleSource:
+        """The subbands that tell as much of a candidate as all samples do, or these."""
+        dms, trials = self.ground.trials.dms, [s.place.trials for s in self.chosen]
+        nearest = int(np.argmin(np.abs(dms - one.dm)))
+        for signals, some in zip(self.chosen, trials, strict=True):
+            rows = some.rows[some.periodic]
+            if rows.size and rows[0] <= nearest <= rows[-1]:
+                return signals.bands
+        return self.ground.searching.source
+
+    def _told(self, detected: Detected, listed: Sequence[Candidate]) -> Completeness:
+        """What became of each signal, and whose the rows at their DMs are."""
+        ground = self.ground
+        fates = Fates(ground.job.obs.header, ground.trials.dms, ground.searching.source.freqs)
+        tables: list[NDArray[Any]] = [empty_table(INJECTED_COLUMNS, 0)]
+        rows: list[NDArray[Any]] = [empty_table(ROW_COLUMNS, 0)]
+        owners: dict[str, str] = {}
+        for one in self.chosen:
+            for pulsar in one.place.pulsars:
+                tables.append(fates.pulsar(pulsar, one.place.number, listed, detected.detections, owners))
+            for burst in one.place.bursts:
+                pulses = one.burst_list(burst)
+                row, mine = fates.burst(burst, one.place.number, pulses)
+                tables.append(row)
+                near = region(burst, pulses, ground.across) | mine
+                rows += [
+                    listed_row("burst", one.place.number, pulses[k], "injected" if mine[k] else "other")
+                    for k in np.flatnonzero(near)
+                ]
+        own = {one.uid for one in ground.candidates if not one.parent}
+        for signals in self.chosen:
+            some, number = signals.place.trials, signals.place.number
+            rows += [
+                listed_row("pulsar", number, one, owners.get(one.uid, "sky" if one.uid in own else "other"))
+                for one in listed
+                if not one.parent and one.fold is not None and self._among(one.dm, some.rows[some.periodic])
+            ]
+            rows += [
+                listed_row("burst", number, pulse, "sky")
+                for pulse in ground.detected.pulses.table
+                if self._among(float(pulse["dm"]), some.rows)
+            ]
+        return Completeness(np.concatenate(tables), np.concatenate(rows))
+
+    def _among(self, dm: float, rows: NDArray[np.int64]) -> bool:
+        """Whether the nearest trial DM is among some."""
+        return bool(np.isin(int(np.argmin(np.abs(self.ground.trials.dms - dm))), rows))
+
+
+def _by_dm(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Rows of several tables in the order of a search from DM to DM."""
+    rows = np.concatenate(parts)
+    return rows[np.argsort(rows["dm_index"], kind="stable")]

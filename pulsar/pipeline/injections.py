@@ -1,0 +1,312 @@
+"""What is injected into a run to tell its completeness: how much, where, and which trial DMs see it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config
+from pulsar.constants import KDM
+from pulsar.data.header import Header
+from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
+from pulsar.dedisp.subbands import Subbands
+from pulsar.pipeline.stages import Found, SomeTrials, enabled_searches
+
+if TYPE_CHECKING:
+    from pulsar.dedisp.plan import DMPlan
+    from pulsar.pipeline.plan import RunPlan
+    from pulsar.synthesis.model import Burst, Pulsar
+    from pulsar.synthesis.population import Ranges
+
+#: Completeness is told of runs from which on it costs little beside [CPU s by the plan].
+LONG_RUN: Final = 900.0
+#: Pulsars and bursts of a place, which is a DM with its neighbourhood.
+PULSARS: Final = 6
+BURSTS: Final = 2
+#: What may be taken in any case [CPU s]: two or three places in a short run.
+LEAST_CPU: Final = 1.5
+#: Processor time of a place that does not depend on the data: profiles, grouping, verdicts [s].
+PLACE_CPU: Final = 0.3
+#: Places that are judged together, if none of their trial DMs is another's.
+TOGETHER: Final = 3
+#: Part of the memory that subbands may take, and most channels of one: sums of int8 fit int16.
+SUBBAND_PART: Final = 0.1
+MOST_CHANNELS: Final = 256
+#: Channels times samples that are added to subbands a second, by one core (measured on the FAST beam of
+#: benchmarks/fast_beam.py).
+BANDS_RATE: Final = 1.5e10
+#: Trial DMs on either side of a place that are searched in any case, and further ones that stand for the rest, at most;
+#: of a run of few DMs so many hundredths of them, or each place would take as long as a part of the run.
+CORE: Final = 8
+FAR: Final = 4
+CORE_PART: Final = 0.01
+#: Most trial DMs on either side in which a burst is looked for.
+BURST_ROWS: Final = 40
+#: Of S/N 20 a burst is seen until it is smeared over so many widths; with the delay that goes with it, events of two
+#: are apart if they are so many apart.
+REACH: Final = 5.0
+REGION: Final = 12.0
+#: Folds for each pulsar: its own, and of what it leaves beside.
+FOLDS: Final = 1.5
+#: What is drawn anew so often, where the sky has something of its own, is left out.
+TRIES: Final = 30
+#: A period is the sky's if a detection is so near it, or at one of these ratios [bins of 1/T].
+NEAR_BINS: Final = 1.5
+NEAR_RATIOS: Final = (1.0, 2.0, 3.0, 4.0, 1 / 2, 1 / 3, 1 / 4, 3 / 2, 2 / 3)
+#: Steps of a sequence that fills a range evenly wherever it ends: of the golden ratio.
+GOLDEN: Final = 0.6180339887498949
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is injected.
+
+    Attributes
+    ----------
+    places : int
+        DMs at which there are signals.
+    at_once : int
+        Of how many of them subbands fit the memory; 0: they go to scratch files.
+    cpu : float
+        Expected processor time [s], at the default rates.
+    """
+
+    places: int
+    at_once: int
+    cpu: float
+
+
+def amount(plan: "RunPlan", config: Config) -> Amount | None:
+    """How much a run can afford, or None where nothing is to be injected.
+
+    It depends on the data and the settings alone, and not on the machine: a run is the same anywhere.
+
+    Parameters
+    ----------
+    plan : RunPlan
+        Its `work`, trials and sizes are used.
+    config : Config
+    """
+    wanted, total = config.completeness, sum(plan.work.values())
+    enabled = total > LONG_RUN if wanted.enabled is None else wanted.enabled
+    if not enabled or plan.dm is None or plan.route is None:
+        return None
+    volume = float(plan.nsamps) * plan.nchans
+    read = volume / READ_RATE + volume * MOVE_SECONDS["stream"]
+    sweep = min(0.5 * float(plan.dm.dms[-1]) * band_delay(plan.dm.freqs) / (plan.nsamps * plan.tsamp), 1.0)
+    rest = plan.work["the rest"] / max(config.fold.ncands, 1)
+    # Three trials for long periods; those for bursts alone are a part of a trial together.
+    rows = min(2 * sum(row_counts(plan.ndms, config)) + 4, plan.ndms)
+    each = rows * plan.work["search"] / plan.ndms + FOLDS * PULSARS * rest + BURSTS * sweep * read
+    each += volume / BANDS_RATE + PLACE_CPU
+    places = wanted.places
+    if places is None:
+        places = int(max(wanted.share * total, LEAST_CPU) / each)
+        if not places and wanted.enabled is None:
+            return None  # few DMs, each of which takes long: who wants it may ask for it
+        places = max(places, 1)
+    size = Subbands.nbytes(plan.nsamps, band_count(plan.nchans, config))
+    at_once = min(int(SUBBAND_PART * plan.memory / size), places)
+    passes = -(-places // max(at_once, TOGETHER)) - 1
+    return Amount(places, at_once, float(places * each + passes * read))
+
+
+def row_counts(ndms: int, config: Config) -> tuple[int, int]:
+    """Trial DMs on either side of a place that are searched in any case, and further ones."""
+    core = CORE if config.completeness.places is not None else int(np.clip(CORE_PART * ndms, 1, CORE))
+    return core, min(core, FAR)
+
+
+def band_count(nchans: int, config: Config) -> int:
+    """Subbands of a place: those of a fold, or so many that the sums of their channels fit 16 bits."""
+    return min(max(config.fold.nbands, -(-nchans // MOST_CHANNELS)), nchans)
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """A DM, the signals that are injected at it, and the trial DMs in which they are looked for.
+
+    Attributes
+    ----------
+    number : int
+    dm : float
+        [pc cm^-3]
+    pulsars, bursts : tuples
+    trials : SomeTrials
+    """
+
+    number: int
+    dm: float
+    pulsars: "tuple[Pulsar, ...]"
+    bursts: "tuple[Burst, ...]"
+    trials: SomeTrials
+
+
+def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
+    """What is drawn: all that the run searches, from 2 ms to 5 s."""
+    from pulsar.synthesis.population import Ranges
+
+    lowest, highest = [], []
+    if config.fft.enabled:
+        lowest.append(config.fft.p_min or 0.0)
+        highest.append(config.fft.p_max or 0.1 * header.tobs)
+    if config.ffa.enabled:
+        lowest.append(config.ffa.p_min)
+        highest.append(min(config.ffa.p_max, 0.25 * header.tobs))
+    if config.accel.enabled:
+        lowest.append(config.accel.p_min or 0.0)
+        highest.append(config.accel.p_max or 0.1 * header.tobs)
+    low = max(min(lowest, default=0.0), 2e-3, 4.0 * header.tsamp)
+    high = max(min(max(highest, default=0.0), 5.0), 1.01 * low)
+    trials = dm_trials(plan)
+    first = float(trials.dms[0])
+    return Ranges(
+        periods=(low, high),
+        dms=(first, max(min(float(trials.dms[-1]), plan.dm_fits), first)),
+        snrs=config.completeness.snr,
+        accel=config.accel.accel_max,
+        drift=config.accel.zmax if config.accel.zmax > 0 else None,
+        width_max=config.single_pulse.width_max,
+    )
+
+
+def band_delay(freqs: NDArray[np.float64]) -> float:
+    """Delay over the band for a DM of 1 [s]."""
+    return KDM * float(freqs.min() ** -2.0 - freqs.max() ** -2.0)
+
+
+def dm_trials(plan: "RunPlan") -> "DMPlan":
+    """The trial DMs of a run on raw data."""
+    if plan.dm is None:
+        raise AssertionError("an already dedispersed series has no DM plan")
+    return plan.dm
+
+
+def place_dms(header: Header, plan: "RunPlan", config: Config, places: int) -> list[float]:
+    """DMs of the places, in their order: spread evenly over what is searched, however many of them there are."""
+    low, high = ranges_of(header, plan, config).dms
+    return [low + (0.5 + number * GOLDEN) % 1.0 * (high - low) for number in range(places)]
+
+
+def draw_place(
+    number: int,
+    dm: float,
+    header: Header,
+    plan: "RunPlan",
+    config: Config,
+    folding: NDArray[np.bool_],
+    found: Found,
+    is_live: "Callable[[Burst], bool]",
+) -> Place:
+    """The signals of a place, where the sky shows nothing of its own; the same for the same number and settings.
+
+    Parameters
+    ----------
+    number : int
+    dm : float
+        [pc cm^-3]
+    header : Header
+    plan : RunPlan
+    config : Config
+    folding : ndarray of bool, shape (ndms,)
+        Trial DMs that are searched for long periods.
+    found : Found
+        What the run has found.
+    is_live : callable
+        Whether a burst comes where there are data.
+    """
+    from pulsar.synthesis.population import draw_burst, draw_pulsar
+
+    trials, ranges = dm_trials(plan), ranges_of(header, plan, config)
+    rng = np.random.default_rng([config.completeness.seed, number])
+    across = band_delay(trials.freqs)
+    periodic = any(search.name != "single_pulse" for search, _ in enabled_searches(config))
+    pulsars: list[Pulsar] = []
+    for k in range(PULSARS if periodic else 0):
+        for attempt in range(2 * TRIES):
+            one = draw_pulsar(rng, header, ranges, dm, (k, PULSARS))
+            # In short data, where bins are wide, all are at some ratio to something.
+            ratios = NEAR_RATIOS if attempt < TRIES else NEAR_RATIOS[:1]
+            if one is not None and _is_free(one, dm, pulsars, found.detections, header, across, ratios):
+                pulsars.append(one)
+                break
+    bursts: list[Burst] = []
+    for _ in range(BURSTS if config.single_pulse.enabled else 0):
+        for _ in range(TRIES):
+            single = draw_burst(rng, header, ranges, dm)
+            if single is not None and is_live(single) and _is_quiet(single, bursts, found.events, across):
+                bursts.append(single)
+                break
+    widths, lengths = [p.duty * p.period for p in pulsars], [b.width for b in bursts]
+    rows, singles = _rows(trials, folding, dm, across, widths, lengths, row_counts(trials.ndms, config))
+    rows = rows if pulsars else set()
+    numbers = np.array(sorted(rows | singles), dtype=np.int64)
+    some = SomeTrials(numbers, np.isin(numbers, np.array(sorted(rows), dtype=np.int64)))
+    return Place(number, dm, tuple(pulsars), tuple(bursts), some)
+
+
+def _is_free(
+    one: "Pulsar",
+    dm: float,
+    others: "Sequence[Pulsar]",
+    detections: NDArray[Any],
+    header: Header,
+    across: float,
+    ratios: Sequence[float],
+) -> bool:
+    """Whether neither the sky nor another pulsar of the place has this period, or one at these ratios."""
+    near = np.abs(detections["dm"] - dm) * across < max(0.5 * one.period, 0.01)
+    taken = np.concatenate([detections["freq"][near], [other.freq for other in others]])
+    off = np.abs(taken[:, None] - one.freq * np.array(ratios)[None, :]) * header.tobs
+    return not bool(np.any(off < NEAR_BINS))
+
+
+def _is_quiet(one: "Burst", others: "Sequence[Burst]", events: NDArray[Any], across: float) -> bool:
+    """Whether neither the sky nor another burst of the place has anything at this time."""
+    if any(abs(one.time - other.time) < REGION * (one.width + other.width) for other in others):
+        return False
+    return not bool(np.any(region(one, events, across)))
+
+
+def region(one: "Burst", events: NDArray[Any], across: float) -> NDArray[np.bool_]:
+    """Which events may be of a burst, by time and DM: as far as its S/N reaches."""
+    late = np.abs(events["dm"] - one.dm) * across
+    reach = REACH * one.width + 0.5 * events["width"]
+    return np.asarray((late <= reach) & (np.abs(events["time"] - one.time) <= late + reach))
+
+
+def _rows(
+    trials: "DMPlan",
+    folding: NDArray[np.bool_],
+    dm: float,
+    across: float,
+    widths: Sequence[float],
+    bursts: Sequence[float],
+    counts: tuple[int, int],
+) -> tuple[set[int], set[int]]:
+    """Trial DMs that are searched for the periods, and those for the bursts, of a place."""
+    dms = trials.dms
+    nearest = int(np.argmin(np.abs(dms - dm)))
+    core, far = counts
+    first, last = max(nearest - core, 0), min(nearest + core, dms.size - 1)
+    rows = set(range(first, last + 1))
+    if widths and across > 0:
+        # Half the widest pulse over the band: further off there is less of it everywhere.
+        reach = 0.5 * max(widths) / across
+        ends = np.searchsorted(dms, [dm - reach, dm + reach]).clip(0, dms.size - 1)
+        rows |= set(np.linspace(min(int(ends[0]), first), first, far + 1).astype(int).tolist())
+        rows |= set(np.linspace(last, max(int(ends[1]), last), far + 1).astype(int).tolist())
+    long = np.flatnonzero(folding)
+    if long.size:
+        # The trials for long periods are fewer.
+        at = int(np.argmin(np.abs(dms[long] - dm)))
+        rows |= set(long[max(at - 1, 0) : at + 2].tolist())
+    singles = set(rows) if bursts else set()
+    if bursts and across > 0:
+        reach = REACH * max(bursts) / across
+        low, high = (int(i) for i in np.searchsorted(dms, [dm - reach, dm + reach]))
+        low, high = max(min(low, first), nearest - BURST_ROWS), min(max(high, last), nearest + BURST_ROWS)
+        singles |= set(range(max(low, 0), min(high, dms.size - 1) + 1))
+    return rows, singles

@@ -1,0 +1,66 @@
+"""From what the searches have found to the list, best first: every verdict in its order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.pulse import PulseCutout
+from pulsar.pipeline.detect import Detected, Job
+from pulsar.pipeline.follow import follow_up, group_detections, ordered, scored
+from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms
+from pulsar.rank.candidate import Candidate
+from pulsar.rank.link import link
+
+
+def judged(
+    job: Job, detected: Detected, known: Mapping[PulsePlace, PulseCutout] | None = None, *, anew: bool = True
+) -> tuple[list[Candidate], list[tuple[str, PulseCutout]]]:
+    """Group, fold, explain, link, judge and order.
+
+    Parameters
+    ----------
+    job : Job
+    detected : Detected
+        Its table of pulses is told owners, flags and scores.
+    known : mapping of PulsePlace to PulseCutout, optional
+        What was cut out of the same samples before.
+    anew : bool
+        Cut out the others of the best single pulses, too.
+
+    Returns
+    -------
+    candidates : list of Candidate
+        Best first.
+    cutouts : list of (str, PulseCutout)
+        Of the best single pulses, by id.
+    """
+    pulses = detected.pulses
+    groups = group_detections(job, detected)
+    candidates, owner = link(pulses.table, ordered(follow_up(job, detected, groups)))
+    cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, known, anew=anew)
+    candidates = _swept(candidates, owner, pulses.table, dict(cutouts))
+    return ordered([scored(one) for one in candidates]), cutouts
+
+
+def _swept(
+    candidates: Sequence[Candidate],
+    owner: NDArray[np.int64],
+    pulses: NDArray[Any],
+    cutouts: Mapping[str, PulseCutout],
+) -> list[Candidate]:
+    """Candidates flagged for the shape of their pulses; the table of pulses is told owners, flags and scores."""
+    for place, one in enumerate(candidates):
+        pulses["source"][owner == place] = one.uid
+    swept = judge_shapes(pulses, cutouts)
+    low, high = sweep_dms(pulses)
+    out = []
+    for one in candidates:
+        if one.uid in swept:
+            one = replace(one, flags=(*one.flags, "sweep"))
+        elif low < one.dm < high and not one.flags:
+            one = replace(one, flags=("near sweeps",))
+        out.append(one)
+    return out
