@@ -168,7 +168,7 @@ def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[n
     marks = np.zeros(n, dtype=np.bool_)
     some, many = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.uint8)
     runs = np.empty((MOST_STRETCHES, 2), dtype=np.int64)
-    sums = plain.copy()
+    sums, rest = plain.copy(), plain.copy()
     every = max(1, n // SPREAD_SAMPLES)
     width = 1
     while width <= max(1, bands.longest // 2) and width < n:
@@ -184,10 +184,11 @@ def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[n
             found = stretches(some, many, -(-own.count // 4), own.count // 2 + 1, bands.longest, runs)
             for first, last in runs[:found]:
                 end = min(int(last) + width - 1, n)
-                if _undispersed(plain[part], int(first), end, width, spread[part], own):
+                if _undispersed(rest[part], int(first), end, width, spread[part], own):
                     marks[max(int(first) - 1, 0) : end + 1] = True
-                    # What is marked does not count in longer sums.
+                    # What is marked does not count in longer sums, and is not beside what else is judged.
                     sums[:, max(int(first) - width, 0) : end + 1] = 0.0
+                    rest[:, max(int(first) - 1, 0) : end + 1] = 0.0
         add_shifted(sums, width)
         width *= 2
     return marks

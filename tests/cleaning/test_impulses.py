@@ -70,3 +70,15 @@ def test_pulses_of_the_sky_that_an_end_cuts_off_are_left(dm, width, amp):
         edge = AT + round(part * (across + width))
         assert find_impulses(np.ascontiguousarray(series[:, :edge]), bands, 10.0).size == 0
         assert find_impulses(np.ascontiguousarray(series[:, edge:]), bands, 10.0).size == 0
+
+
+@pytest.mark.parametrize("beside", [90, 160, 240])
+def test_a_burst_of_the_sky_beside_a_strong_impulse_is_left(beside):
+    # A wrong DM takes the impulse apart: that is no evidence of what else is there.
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        series, bands = bands_with(rng, 25.0, 50, 0.3)
+        series[:, AT + beside : AT + beside + 3] += 6.0 * NCHANS / bands.count
+        found = find_impulses(series, bands, 10.0)
+        assert share(found, 50) == 0.0
+        assert share(found - beside, 3) == 1.0
