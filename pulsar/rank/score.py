@@ -1,7 +1,7 @@
 """From features to one number: how much a candidate looks like a pulsar, 0 to 1.
 
 A `Scorer` takes the place of the other; :class:`LogisticScorer` is the first form, written down by hand from what
-each feature means, not fitted. It is a ranking, not a calibrated probability.
+each feature means, not fitted. How near it is to a probability docs/score.md tells.
 """
 
 import math
