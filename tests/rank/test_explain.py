@@ -385,7 +385,7 @@ def sky_of(seed):
 
 
 @given(seed=st.integers(0, 500), order=st.integers(0, 500))
-@settings(max_examples=8)
+@settings(max_examples=20)
 def test_the_order_changes_nothing(seed, order):
     folded, rest = sky_of(seed)
     rng = np.random.default_rng(order)
@@ -399,7 +399,7 @@ def test_the_order_changes_nothing(seed, order):
 
 
 @given(seed=st.integers(0, 500))
-@settings(max_examples=8)
+@settings(max_examples=20)
 def test_a_parent_stands_for_itself_and_has_a_fold(seed):
     verdict = explain(*sky_of(seed), SKY)
     able = {one.uid for one in verdict.folded if not one.parent}

@@ -24,11 +24,19 @@ def box_snr(white, counts, start, width, excess):
     return np.sum(white[start : start + width]) / np.sqrt(k) / excess_at(k, excess) if k else 0.0
 
 
+def gauss_weights(lo, hi, centre, fwhm, step=1):
+    """A Gaussian of samples `lo` to `hi`, constant over steps of so many."""
+    at = np.arange(lo, hi)
+    first = lo + (at - lo) // step * step
+    middle = 0.5 * (first + np.minimum(first + step, hi))
+    return np.exp(-4 * np.log(2) * ((middle - centre) / fwhm) ** 2)
+
+
 def gauss_snr(white, counts, centre, fwhm, excess):
-    """S/N of a Gaussian, sample by sample, out to 1.5 full widths."""
+    """S/N of a Gaussian out to 1.5 full widths, in steps of a sixteenth of its width."""
     lo = max(int(np.floor(centre - 1.5 * fwhm)), 0)
     hi = min(int(np.ceil(centre + 1.5 * fwhm)), len(white))
-    g = np.exp(-4 * np.log(2) * ((np.arange(lo, hi) + 0.5 - centre) / fwhm) ** 2) * counts[lo:hi]
+    g = gauss_weights(lo, hi, centre, fwhm, max(int(fwhm / 16), 1)) * counts[lo:hi]
     norm = np.sum(g**2)
     return np.sum(g * white[lo:hi]) / np.sqrt(norm) / excess_at(np.sum(g) ** 2 / norm, excess) if norm > 0 else 0.0
 
