@@ -38,6 +38,8 @@ IN_STEP: Final = 0.2
 FEW_SAMPLES: Final = 64
 #: The level of such a fold is taken off in pieces of this length [s]: drifts take longer.
 FLAT_PIECE: Final = 0.1
+#: Samples whose phases are looked at together.
+_TOGETHER: Final = 1 << 18
 
 #: Bytes that the pieces of all candidates may take: 54 candidates of 256 turns, with all bins and subbands.
 PIECES_BYTES: Final = 256 << 20
@@ -141,9 +143,13 @@ def plan_fold(params: FoldParams, config: FoldConfig, nsamps: int, tsamp: float)
 def _in_step(freq: float, nbins: int, length: float, tsamp: float) -> bool:
     """Whether the samples of a sub-integration of a length [s] fill bins for a part of the time only."""
     half = max(int(0.5 * length / tsamp), 1)
-    slots = (np.arange(2 * half) * (freq * tsamp) % 1.0 * nbins).astype(np.int64)
-    first, second = (np.bincount(part, minlength=nbins) for part in (slots[:half], slots[half:]))
-    return bool(np.max(np.abs(first - second)) > IN_STEP * 2 * half / nbins)
+    counts = np.zeros((2, nbins), dtype=np.int64)
+    for part in (0, 1):
+        for first in range(part * half, (part + 1) * half, _TOGETHER):
+            samples = np.arange(first, min(first + _TOGETHER, (part + 1) * half))
+            slots = (samples * (freq * tsamp) % 1.0 * nbins).astype(np.int64)
+            counts[part] += np.bincount(slots, minlength=nbins)[:nbins]
+    return bool(np.max(np.abs(counts[0] - counts[1])) > IN_STEP * 2 * half / nbins)
 
 
 def _pieces(params: FoldParams, nsubints: int, tobs: float, most: int) -> int:

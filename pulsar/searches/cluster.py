@@ -233,9 +233,10 @@ def cluster(
     _judge(table, facts, dms, cut, dropped)
     told = (facts[:, 2] >= LEAST_TOLD) & (facts[:, 3] >= 0.5 * facts[:, 2])
     at_zero = np.where(facts[:, 4] > 0.0, facts[:, 4], np.minimum(facts[:, 5], least))
-    # Narrow ones it does not make.
-    reaches_end = table["time"] + table["dm"] * e_lo + table["width"] > tobs
-    at_end = reaches_end & np.isfinite(reach[best]) & (table["width"] > END_WIDTH * table["dm"] * e_lo)
+    # Narrow ones it does not make, nor any where no channel ends before another.
+    sweep = table["dm"] * (e_lo - e_hi)
+    at_end = (table["time"] + table["dm"] * e_lo + table["width"] > tobs) & np.isfinite(reach[best])
+    at_end &= (sweep > 0.0) & (table["width"] > END_WIDTH * sweep)
     return Pulses(table, labels, dropped, told, at_zero, at_end)
 
 

@@ -12,7 +12,7 @@ from pulsar.data.source import SIGMA_LEVELS
 from pulsar.errors import ConfigError, DataError
 from pulsar.folding.baseline import normalise, running_mean
 from pulsar.folding.folder import fold_many, fold_series
-from pulsar.folding.plan import MAX_LEVEL, plan_fold
+from pulsar.folding.plan import MAX_LEVEL, _in_step, plan_fold
 from pulsar.folding.profile import best_box
 from pulsar.folding.sums import rotate
 
@@ -317,3 +317,13 @@ def test_samples_are_in_step_with_few_turns_only():
     rng = np.random.default_rng(6)
     plans = [plan_fold(FoldParams(float(f), 0.0, 0.0), config, 200_000, 3e-4) for f in rng.uniform(60, 700, 300)]
     assert sum(plan.in_step for plan in plans) < 6
+
+
+def test_samples_in_step_over_a_long_observation_are_told_apart_in_little_memory(monkeypatch):
+    freq, tsamp = 2.0 / (11.0004 * 0.5e-3), 0.5e-3
+    whole = [_in_step(f, 16, 40.0, tsamp) for f in (freq, freq * 1.01)]
+    monkeypatch.setattr("pulsar.folding.plan._TOGETHER", 1000)
+    assert [_in_step(f, 16, 40.0, tsamp) for f in (freq, freq * 1.01)] == whole
+    # Over 40 s all bins are filled several times over, over 2 s they are not.
+    assert _in_step(freq, 16, 2.0, tsamp)
+    assert not _in_step(freq * 1.01, 16, 2.0, tsamp)

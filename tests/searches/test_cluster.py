@@ -131,6 +131,14 @@ def test_a_level_that_wanders_makes_wide_pulses_at_the_end(width, reach, made):
     assert found.at_end.tolist() == [made]
 
 
+def test_no_channel_of_a_series_ends_before_another():
+    events = events_of([(0, 50.0, 8.1, 12.0, 0.2)])
+    events["reach"] = 0.3
+    found = clustered(events, np.array([50.0]), np.array([1400.0]))
+    assert found.table["time"][0] + found.table["width"][0] > 8.192
+    assert not found.at_end.any()
+
+
 def test_no_events_and_wrong_dms():
     assert len(clustered(np.zeros(0, dtype_of(EVENT_COLUMNS)), np.arange(3.0), FAST)) == 0
     nothing = clustered(events_of([(1, 1.0, np.nan, 8.0, 1e-3), (1, 1.0, 1.0, np.nan, 1e-3)]), np.arange(3.0), FAST)
