@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from pulsar.cleaning import CleanedSource
 from pulsar.config.load import load_config
-from pulsar.data.injected import recall, wilson
+from pulsar.data.injected import recall
+from pulsar.data.shares import wilson
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import Run
 from pulsar.pipeline.fates import Fates

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column, dtype_of
+from pulsar.data.shares import wilson
 from pulsar.errors import ConfigError
 
 INJECTED_COLUMNS: Final[tuple[Column, ...]] = (
@@ -57,26 +58,6 @@ RELIABILITY_COLUMNS: Final[tuple[Column, ...]] = (
     Column("reliability_low", "f8", "", "lower end of its 68 % interval (Wilson)"),
     Column("reliability_high", "f8", "", "upper end of its 68 % interval (Wilson)"),
 )
-
-
-def wilson(found: NDArray[Any] | int, tried: NDArray[Any] | int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """68 % interval of a share, by Wilson (1927): where few were tried, or all or none found, it holds too.
-
-    Parameters
-    ----------
-    found, tried : int or ndarray of int
-
-    Returns
-    -------
-    low, high : ndarray of float64
-        NaN where nothing was tried.
-    """
-    n = np.asarray(tried, dtype=np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = np.asarray(found, dtype=np.float64) / n
-        middle = (p + 0.5 / n) / (1.0 + 1.0 / n)
-        half = np.sqrt(p * (1.0 - p) / n + 0.25 / n**2) / (1.0 + 1.0 / n)
-    return np.asarray(np.maximum(middle - half, 0.0)), np.asarray(np.minimum(middle + half, 1.0))
 
 
 @dataclass(frozen=True)
@@ -139,19 +120,23 @@ def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray
     Raises
     ------
     ConfigError
-        There is no such column.
+        There is no such column, or none of these signals; or the edges do not ascend.
     """
     if by not in BY:
         raise ConfigError(f"recall by {by!r}: by one of {', '.join(BY)}")
     values = np.asarray(rows[by], dtype=np.float64)
+    if values.size and np.isnan(values).all():
+        raise ConfigError(f"recall by {by!r}: {rows['kind'][0]}s have none")
     if edges is None:
         if by == "snr":
             edges = SNR_EDGES
         else:
             edges = np.unique(np.quantile(values, np.linspace(0, 1, 5))) if values.size else np.array([0.0, 1.0])
+        if len(edges) < 2:
+            edges = np.array([edges[0], np.nextafter(edges[0], np.inf)])
     limits = np.asarray(edges, dtype=np.float64)
-    if limits.size < 2:
-        limits = np.array([limits[0], np.nextafter(limits[0], np.inf)])
+    if limits.ndim != 1 or limits.size < 2 or not np.all(np.diff(limits) > 0):
+        raise ConfigError(f"edges of recall by {by}: two numbers or more are expected, each above the one before")
     nbins = limits.size - 1
     at = np.searchsorted(limits, values, side="right") - 1
     at[values == limits[-1]] = nbins - 1

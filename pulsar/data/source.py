@@ -1,5 +1,6 @@
 """Cleaned samples as dedispersion and folding take them."""
 
+from abc import ABC, abstractmethod
 from typing import Final, Protocol
 
 import numpy as np
@@ -53,3 +54,36 @@ class SampleSource(Protocol):
     def valid_fraction(self, start: int, nsamps: int) -> float:
         """Fraction of the live channel-samples in a stretch that are neither masked nor missing."""
         ...
+
+
+class Relay(ABC):
+    """Samples of another source, with which something is done on the way; a `SampleSource` itself.
+
+    Parameters
+    ----------
+    source : SampleSource
+    """
+
+    def __init__(self, source: SampleSource) -> None:
+        self._source = source
+        self.freqs: NDArray[np.float64] = source.freqs
+        self.fref = source.fref
+        self.chan_width = source.chan_width
+        self.nsamps = source.nsamps
+        self.tsamp = source.tsamp
+        self.tstart = source.tstart
+
+    def valid_fraction(self, start: int, nsamps: int) -> float:
+        """As of the source."""
+        return self._source.valid_fraction(start, nsamps)
+
+    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+        """As of the source, with what is done to it."""
+        self._source.read_into(start, out)
+        low, high = max(start, 0), min(start + out.shape[1], self.nsamps)
+        if low < high:
+            self._meet(low, out[:, low - start : high - start])
+
+    @abstractmethod
+    def _meet(self, start: int, data: NDArray[np.int8]) -> None:
+        """What is done with samples from `start` on, all within the observation; they may be changed."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
-from pulsar.data.source import SampleSource
+from pulsar.data.source import Relay, SampleSource
 from pulsar.errors import PulsarError
 
 #: Samples read at once, in all threads [bytes].
@@ -180,8 +180,8 @@ def _zeros(shape: tuple[int, int], folder: Path | None) -> NDArray[np.int16]:
         raise PulsarError(f"{folder}: no scratch file for subbands: {error.strerror}; give run.scratch") from error
 
 
-class Shared:
-    """A source of which subbands are made on the way: whoever reads it (a `pulsar.data.source.SampleSource`).
+class Shared(Relay):
+    """A source of which subbands are made on the way, whoever reads it.
 
     Parameters
     ----------
@@ -191,23 +191,9 @@ class Shared:
     """
 
     def __init__(self, source: SampleSource, subbands: Sequence[Subbands]) -> None:
-        self._source = source
+        super().__init__(source)
         self._subbands = subbands
-        self.freqs: NDArray[np.float64] = source.freqs
-        self.fref = source.fref
-        self.chan_width = source.chan_width
-        self.nsamps = source.nsamps
-        self.tsamp = source.tsamp
-        self.tstart = source.tstart
 
-    def valid_fraction(self, start: int, nsamps: int) -> float:
-        """As of the source."""
-        return self._source.valid_fraction(start, nsamps)
-
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
-        """As of the source."""
-        self._source.read_into(start, out)
-        low, high = max(start, 0), min(start + out.shape[1], self.nsamps)
-        if low < high:
-            for one in self._subbands:
-                one.add(low, out[:, low - start : high - start])
+    def _meet(self, start: int, data: NDArray[np.int8]) -> None:
+        for one in self._subbands:
+            one.add(start, data)

@@ -10,6 +10,7 @@ from pulsar.constants import KDM
 from pulsar.data.candidate import empty_table
 from pulsar.data.header import Header
 from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS
+from pulsar.pipeline.injections import band_delay
 from pulsar.rank.candidate import Candidate
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Fates:
         self.header = header
         self.dms = dms
         #: Delay over the band, and mean delay of the channels, for a DM of 1 [s].
-        self.across = KDM * float(freqs.min() ** -2.0 - freqs.max() ** -2.0)
+        self.across = band_delay(freqs)
         self.mean = KDM * float(np.mean(freqs**-2.0) - header.freqs[0] ** -2.0)
 
     def room(self, width: float, dm_err: float, dm: float) -> float:

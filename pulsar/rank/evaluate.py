@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.shares import wilson
+
 Array = NDArray[np.float64]
 
 
@@ -17,7 +19,7 @@ class Share:
     ----------
     k, n : int
     low, high : float
-        68 % interval of the fraction (Wilson 1927, J. Am. Stat. Assoc. 22, 209); 0 and 1 of none.
+        68 % interval of the fraction (:func:`~pulsar.data.shares.wilson`); 0 and 1 of none.
     """
 
     k: int
@@ -41,9 +43,8 @@ class Share:
     def _ends(self) -> tuple[float, float]:
         if not self.n:
             return 0.0, 1.0
-        n, p = float(self.n), self.k / self.n
-        middle, half = (p + 0.5 / n) / (1.0 + 1.0 / n), np.sqrt(p * (1.0 - p) / n + 0.25 / n**2) / (1.0 + 1.0 / n)
-        return max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+        low, high = wilson(self.k, self.n)
+        return float(low), float(high)
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.k} of {self.n})"

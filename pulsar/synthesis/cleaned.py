@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.source import CleanedSource
-from pulsar.data.source import SIGMA_LEVELS
+from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.dedisp.subbands import Subbands
 from pulsar.synthesis.model import Burst, Pulsar
 from pulsar.synthesis.signal import BurstSignal, PulsarSignal, burst_signal, pulsar_signal
@@ -207,8 +207,8 @@ class Injector:
         )
 
 
-class InjectedSource:
-    """Cleaned samples with signals added (a `pulsar.data.source.SampleSource`).
+class InjectedSource(Relay):
+    """Cleaned samples with signals added.
 
     Parameters
     ----------
@@ -219,26 +219,12 @@ class InjectedSource:
     """
 
     def __init__(self, injector: Injector, signals: Sequence[Steps]) -> None:
-        source = injector.source
+        super().__init__(injector.source)
         self._injector = injector
         self._signals = signals
-        self.freqs: NDArray[np.float64] = source.freqs
-        self.fref = source.fref
-        self.chan_width = source.chan_width
-        self.nsamps = source.nsamps
-        self.tsamp = source.tsamp
-        self.tstart = source.tstart
 
-    def valid_fraction(self, start: int, nsamps: int) -> float:
-        """As of the source."""
-        return self._injector.source.valid_fraction(start, nsamps)
-
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
-        """As of the source, with the signals."""
-        self._injector.source.read_into(start, out)
-        low, high = max(start, 0), min(start + out.shape[1], self.nsamps)
-        if low < high:
-            self._injector.add(self._signals, low, out[:, low - start : high - start])
+    def _meet(self, start: int, data: NDArray[np.int8]) -> None:
+        self._injector.add(self._signals, start, data)
 
 
 def _quantiles(profiles: NDArray[np.float64]) -> NDArray[np.float64]:

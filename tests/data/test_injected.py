@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pulsar.data.candidate import empty_table
-from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words, recall, reliability, threshold_at, wilson
+from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words, recall, reliability, threshold_at
+from pulsar.data.shares import wilson
 from pulsar.errors import ConfigError
 
 
@@ -92,3 +93,16 @@ def test_in_words():
 def test_recall_by_what_is_no_column_is_refused():
     with pytest.raises(ConfigError, match="by one of snr, period"):
         recall(injected([7.0], [1]), "colour")
+
+
+@pytest.mark.parametrize("edges", [[6], [8, 7], [6, 6, 7], [[6, 7], [7, 8]]])
+def test_edges_that_make_no_bins_are_refused(edges):
+    with pytest.raises(ConfigError, match="two numbers or more"):
+        recall(injected([6.0, 7.0], [0, 1]), edges=edges)
+
+
+def test_recall_by_what_these_signals_have_not_is_refused():
+    rows = injected([6.0, 7.0], [0, 1])
+    rows["period"] = np.nan
+    with pytest.raises(ConfigError, match="pulsars have none"):
+        recall(rows, "period")

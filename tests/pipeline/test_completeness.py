@@ -117,6 +117,9 @@ def test_the_product_tells_recall_and_reliability(told, plain):
     # Nearly all that is sure is true.
     sure = told.reliability()[-1]
     assert sure["injected"] >= 0.8 * (sure["injected"] + sure["other"])
+    for call in (told.recall, told.reliability):
+        with pytest.raises(ConfigError, match="kind 'pulsars': pulsar or burst"):
+            call(kind="pulsars")
     for call in (plain.recall, plain.reliability):
         with pytest.raises(ConfigError, match="--completeness"):
             call()

@@ -236,14 +236,12 @@ class Run:
         Raises
         ------
         ConfigError
-            There is no such column, or nothing was injected.
+            There is no such column or kind, the edges do not ascend, or nothing was injected.
         """
         from pulsar.io.product.table import as_table
 
-        rows = self.rows("completeness/injected")
-        if not len(rows):
-            raise ConfigError(f"{self.path}: nothing was injected into this run: search with --completeness")
-        told = recall(rows[rows["kind"] == kind], by, edges)
+        rows = self._beside_injected("injected", kind)
+        told = recall(rows, by, edges)
         return as_table(told.rows(), RECALL_COLUMNS, f"recall of injected {kind}s by {by}")
 
     def reliability(self, *, kind: Literal["pulsar", "burst"] = "pulsar") -> "ResultTable":
@@ -252,15 +250,21 @@ class Run:
         Raises
         ------
         ConfigError
-            Nothing was injected.
+            There is no such kind, or nothing was injected.
         """
         from pulsar.io.product.table import as_table
 
+        told = reliability(self._beside_injected("rows", kind))
+        return as_table(told.rows(), RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
+
+    def _beside_injected(self, name: str, kind: str) -> NDArray[Any]:
+        """Rows of one kind of a table of the completeness."""
+        if kind not in ("pulsar", "burst"):
+            raise ConfigError(f"kind {kind!r}: pulsar or burst")
         if not len(self.rows("completeness/injected")):
             raise ConfigError(f"{self.path}: nothing was injected into this run: search with --completeness")
-        rows = self.rows("completeness/rows")
-        told = reliability(rows[rows["kind"] == kind])
-        return as_table(told.rows(), RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
+        rows = self.rows(f"completeness/{name}")
+        return np.asarray(rows[rows["kind"] == kind])
 
     @property
     def pulses(self) -> "ResultTable":
