@@ -81,10 +81,10 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         "red noise",
         "candidate",
-        "a wide profile of few turns, or any of few turns where the level wanders by ten times the white noise; not "
-        "with a sure DM",
+        "a wide profile of few turns, or any of few turns where the level wanders by ten times the white noise, not "
+        "with a sure DM; or, where the fold was whitened, a dip as deep as the pulse is high: a step of the level",
         RFI,
-        "rank.score",
+        "rank.score, rank.rules",
     ),
     Flag("unphysical", "candidate", "a significant acceleration that no known binary has", RFI, "rank.score"),
     Flag(
@@ -105,6 +105,14 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag("no dm curve", "candidate", "the S/N over DM is unlike that of a dispersed signal", 0.5, "rank.score"),
     Flag("mains", "candidate", "undispersed, at a harmonic of the mains", RFI, "rank.rules"),
     Flag("noise diode", "candidate", "undispersed, at a harmonic of the noise diode", RFI, "rank.rules"),
+    Flag(
+        "radar",
+        "candidate",
+        "in a dedispersed series, where no DM can be told: one narrow pulse (0.02 turns at most) in 4 to 12.5 s, a "
+        "turn of a surveillance radar",
+        RFI,
+        "rank.rules",
+    ),
     Flag("comb", "candidate", "undispersed, at a harmonic of a line that was left out", RFI, "rank.rules"),
     Flag("one pulse", "candidate", "nothing but one strong pulse, which has any period", RFI, "rank.link"),
     Flag(

@@ -53,7 +53,11 @@ def _swept(
 ) -> list[Candidate]:
     """Candidates flagged for the shape of their pulses; the table of pulses is told owners, flags and scores."""
     for place, one in enumerate(candidates):
-        pulses["source"][owner == place] = one.uid
+        mine = owner == place
+        pulses["source"][mine] = one.uid
+        # In phase with it they are as likely real as it is.
+        sure = mine & (pulses["rfi_flags"] == "")
+        pulses["score"][sure] = np.maximum(pulses["score"][sure], one.score)
     swept = judge_shapes(pulses, cutouts)
     low, high = sweep_dms(pulses)
     out = []

@@ -190,7 +190,7 @@ def find_pulses(
         table["ra_deg"], table["dec_deg"] = header.ra_deg, header.dec_deg
         if len(table):
             widest = float(config.single_pulse.width_max)
-            verdicts.judge(table, found.at_zero, found.at_end, widest, dm_lo=float(dms[0]))
+            verdicts.judge(table, found.at_zero, found.at_end, widest, dms=dms)
         groups = sources_by_dm(table)
         spared = verdicts.of_one_dm(table, groups, dms)
         rows = []

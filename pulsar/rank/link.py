@@ -16,6 +16,8 @@ from pulsar.rank.candidate import Candidate
 DM_SIGMA = 4.0
 #: So many pulses in its phase have a chance below this to be there by accident.
 MAX_CHANCE = 1e-4
+#: Of more pulses than this the chance is that of equal windows.
+MANY = 1000
 #: Added on either side of the pulse in which single ones are looked for [turns]: they wander.
 PHASE_MARGIN = 0.02
 #: A fold with no more than this times the S/N that a pulse in its phase gives it is nothing but that pulse (noise and
@@ -48,15 +50,13 @@ def link(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> tuple[list[Ca
     ndarray of int64, shape (npulses,)
         Place of the candidate to which each pulse belongs, or -1.
     """
-    from scipy.stats import binom
-
     owner = np.full(len(pulses), -1)
     for i, one in enumerate(candidates):
         if one.fold is None or one.parent:
             continue
-        near, inside, chance = _in_phase(pulses, one.fold, owner < 0)
+        near, inside, chances = _in_phase(pulses, one.fold, owner < 0)
         count = int(np.count_nonzero(inside))
-        if count > 1 and binom.sf(count - 1, near.size, chance) < MAX_CHANCE:
+        if count > 1 and chance_of(count, chances) < MAX_CHANCE:
             owner[near[inside]] = i
     has = set(owner[owner >= 0].tolist())
     junk = [i for i, one in enumerate(candidates) if weight(one.flags) < 1.0]
@@ -115,6 +115,27 @@ def _made_by(pulses: NDArray[Any], fold: Fold, owner: NDArray[np.int64]) -> int:
     return int(places[int(np.argmax(counts))])
 
 
+def chance_of(count: int, chances: NDArray[np.float64]) -> float:
+    """Chance that so many or more of some independent events happen.
+
+    Parameters
+    ----------
+    count : int
+    chances : ndarray
+        Of each. The sum of many is taken as if all were as likely as their mean, which gives no less for counts beyond
+        it (Hoeffding 1956, Ann. Math. Stat. 27, 713).
+    """
+    from scipy.stats import binom
+
+    alike = float(binom.sf(count - 1, chances.size, float(np.mean(chances)))) if chances.size else 0.0
+    if alike < MAX_CHANCE or chances.size > MANY:
+        return alike
+    numbers = np.ones(1)
+    for one in chances:
+        numbers = np.convolve(numbers, [1.0 - one, one])
+    return float(numbers[count:].sum())
+
+
 def flags_by_pulses(pulses: NDArray[Any], fold: Fold) -> tuple[str, ...]:
     """Flags that the single pulses of a run give a fold."""
     flags = []
@@ -142,15 +163,14 @@ def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
 
 def _in_phase(
     pulses: NDArray[Any], fold: Fold, free: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_], float]:
-    """Pulses at the DM of a fold, which of them come in its phase, and the chance of one to do so."""
+) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]]:
+    """Pulses at the DM of a fold, which of them come in its phase, and the chance of each to do so."""
     error = np.hypot(np.nan_to_num(pulses["dm_err"]), np.nan_to_num(fold.dm_err))
     near = np.flatnonzero(free & (np.abs(pulses["dm"] - fold.after.dm) <= DM_SIGMA * error))
     late = phases(fold, pulses["time"][near]) - fold.phase
     late -= np.round(late)
     window = 0.5 * (fold.width + pulses["width"][near] * fold.after.freq) + PHASE_MARGIN
-    chance = min(2.0 * float(np.mean(window)), 1.0) if near.size else 1.0
-    return near, np.abs(late) <= window, chance
+    return near, np.abs(late) <= window, np.minimum(2.0 * window, 1.0)
 
 
 def phases(fold: Fold, times: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,8 @@ from pulsar.constants import LEAST_DM
 
 #: A pulse of this part of the widest filter or more may as well be a piece of something longer: the level of the data.
 AT_LIMIT: Final = 0.9
-#: The score of such a pulse is taken times this, and that of one for which the data cannot exclude DM 0 too.
+#: The score of such a pulse is taken times this, and that of one for which the data cannot exclude DM 0 too: all of a
+#: single series. In one of six real series without a DM there are four events of S/N 7 to 12 and no pulsar.
 LIMIT_FACTOR: Final = 0.3
 #: DM 0 is not excluded where the S/N that is left there is closer to the pulse's own than this [sigma, in quadrature],
 #: or is this part of it.
@@ -50,7 +51,7 @@ def judge(
     at_end: NDArray[np.bool_],
     width_max: float,
     *,
-    dm_lo: float,
+    dms: NDArray[np.float64],
 ) -> None:
     """Lower the score of what may as well be undispersed, or of the level; flag the first, and widths at their limit.
 
@@ -68,10 +69,12 @@ def judge(
         Whether the level at the end of the data may have made it.
     width_max : float
         Widest filter [s].
-    dm_lo : float
-        The lowest DM; if that is not 0 nothing is known of DM 0.
+    dms : ndarray
+        Trial DMs. If the lowest is not 0 nothing is known of DM 0, and if there is one nothing of any.
     """
-    if dm_lo < 1.0:
+    if dms.size == 1:
+        table["score"] *= LIMIT_FACTOR
+    elif dms[0] < 1.0:
         snr = table["snr"].astype(np.float64)
         lost = np.maximum(snr**2 - at_zero**2, 0.0)
         unsure = (at_zero > SAME * snr) | (lost < EXCLUDED**2)

@@ -47,7 +47,8 @@ class Pulses:
     at_zero : ndarray of float64
         S/N of each at the lowest DM; what is expected there where it was not seen.
     at_end : ndarray of bool
-        Pulses that a level that wanders may make at the end of the data, where ever fewer channels are left.
+        Pulses that a level that wanders may make at the end of the data, where ever fewer channels are left; and those
+        of which the lowest channels are not in the data, nor enough DMs told, to show that they are dispersed.
     """
 
     table: NDArray[Any]
@@ -237,6 +238,7 @@ def cluster(
     sweep = table["dm"] * (e_lo - e_hi)
     at_end = (table["time"] + table["dm"] * e_lo + table["width"] > tobs) & np.isfinite(reach[best])
     at_end &= (sweep > 0.0) & (table["width"] > END_WIDTH * sweep)
+    at_end |= cut & (facts[:, 2] < LEAST_TOLD) & (dms.size > 1)
     return Pulses(table, labels, dropped, told, at_zero, at_end)
 
 

@@ -60,6 +60,27 @@ def test_psr4_is_first_and_alone(shared_data, tmp_path):
     assert not ((rows["score"][1:] > 0.5) & (rows["harmonic_of"][1:] == "")).any()
 
 
+@pytest.mark.parametrize(
+    ("name", "period"),
+    [
+        ("GBT_J1807-0847", 0.1637113),
+        ("lovell_psr0", 0.2265362),
+        ("lovell_psr2", 0.476596),
+        ("lovell_psr4", 0.299013),
+        ("lovell_psr5", 0.714571),
+        ("Lband_DM62.00", None),
+    ],
+)
+def test_nothing_but_the_pulsar_of_a_series_scores_above_a_half(shared_data, tmp_path, name, period):
+    found = search(shared_data / f"series/{name}.dat", load_config(None, []), tmp_path / "run.h5")
+    rows, pulses = found.rows(), found.rows("single_pulses")
+    high = rows[rows["score"] > 0.5]
+    expected = [] if period is None else [pytest.approx(period, rel=5e-5)]
+    assert list(high["period"]) == expected
+    assert (rows["score"][: len(expected)] >= 0.95).all()
+    assert set(pulses["source"][pulses["score"] > 0.5]) <= set(high["id"])
+
+
 def test_synthetic_two_bit(shared_data, tmp_path):
     best = run(shared_data, "bits/synthetic_2bit.fil", tmp_path, "dedisp.dm_hi=100", "fold.nbins=64")[0]
     assert abs(best["period"] - 0.24999) < 3 * best["period_err"] + 1e-5

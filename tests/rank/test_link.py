@@ -13,7 +13,7 @@ from reference.products import make_fold
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.link import is_one_pulse, link, phases
+from pulsar.rank.link import MAX_CHANCE, chance_of, is_one_pulse, link, phases
 
 
 def pulses_at(times, dm, width=1e-3, snr=8.0):
@@ -71,6 +71,26 @@ def test_pulses_in_phase_are_linked_and_others_are_not():
     assert (owner[:n] == 0).all()
     assert (owner[n:] == -1).all()
     assert alike(one, candidate(fold))
+
+
+@given(chances=st.lists(st.floats(0.0, 0.5), min_size=1, max_size=9), count=st.integers(1, 9))
+def test_chance_of_as_many(chances, count):
+    each = np.array(chances)
+    happens = (np.arange(2**each.size)[:, None] >> np.arange(each.size)) & 1
+    ways = np.prod(np.where(happens, each, 1.0 - each), axis=1)
+    exact = ways[happens.sum(axis=1) >= count].sum()
+    found = chance_of(count, each)
+    assert found == pytest.approx(exact, abs=1e-12) or exact <= found < MAX_CHANCE
+
+
+def test_a_wide_pulse_elsewhere_does_not_hide_that_narrow_ones_are_in_phase():
+    # As the five single pulses that a real series has of its pulsar, beside a bump of the level.
+    fold = dataclasses.replace(make_fold(1), after=FoldParams(1.4, 0.0, 50.0), width=0.0234)
+    turns = np.array([-100.0, -40.0, 10.0, 60.0, 90.0])
+    mine = pulses_at(times_in_phase(fold, turns, scatter=0.003), 50.0, width=0.01)
+    bump = pulses_at(times_in_phase(fold, turns[:1] + 20.36), 50.0, width=0.25)
+    _, owner = link(np.concatenate([mine, bump]), [candidate(fold)])
+    assert owner.tolist() == [0, 0, 0, 0, 0, -1]
 
 
 def test_the_best_candidate_takes_its_pulses_first():

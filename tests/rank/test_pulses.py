@@ -26,7 +26,7 @@ def noise(n, seed=1, threshold=7.0):
 
 def test_bumps_of_the_level_score_less_than_a_burst():
     table = table_of([1.0, 2.0, 3.0], [180.0, 180.0, 180.0], [16.0, 40.0, 40.0], [6e-3, 0.25, 0.1])
-    judge(table, np.array([5.0, 39.5, 39.0]), np.zeros(3, dtype=bool), 0.25, dm_lo=0.0)
+    judge(table, np.array([5.0, 39.5, 39.0]), np.zeros(3, dtype=bool), 0.25, dms=DMS)
     assert table["score"][0] == 1.0
     assert (table["score"][1:] < 0.5).all()
     assert list(table["rfi_flags"]) == ["", "width limit", ""]
@@ -34,21 +34,28 @@ def test_bumps_of_the_level_score_less_than_a_burst():
 
 def test_what_the_level_may_make_at_the_end_scores_less():
     table = table_of([1.0, 2.0], [180.0, 180.0], [16.0, 16.0])
-    judge(table, np.array([5.0, 5.0]), np.array([False, True]), 0.25, dm_lo=0.0)
+    judge(table, np.array([5.0, 5.0]), np.array([False, True]), 0.25, dms=DMS)
     assert table["score"][0] == 1.0
     assert 0.0 < table["score"][1] < 0.5
 
 
 def test_nothing_is_said_of_dm_zero_where_it_is_not_searched():
     table = table_of([1.0], [180.0], [16.0])
-    judge(table, np.array([16.0]), np.zeros(1, dtype=bool), 0.25, dm_lo=100.0)
+    judge(table, np.array([16.0]), np.zeros(1, dtype=bool), 0.25, dms=DMS + 100.0)
     assert table["score"][0] == 1.0
+    assert table["rfi_flags"][0] == ""
+
+
+def test_without_other_dms_no_pulse_is_sure():
+    table = table_of([1.0], [62.0], [16.0], dm_errs=np.nan)
+    judge(table, np.array([16.0]), np.zeros(1, dtype=bool), 0.25, dms=np.array([62.0]))
+    assert 0.0 < table["score"][0] < 0.5
     assert table["rfi_flags"][0] == ""
 
 
 def test_what_may_as_well_be_at_dm_zero_is_flagged_only_where_no_pulsar_is():
     table = table_of([1.0, 2.0], [1.4, 8.0], [25.0, 25.0])
-    judge(table, np.array([24.0, 24.0]), np.zeros(2, dtype=bool), 0.25, dm_lo=0.0)
+    judge(table, np.array([24.0, 24.0]), np.zeros(2, dtype=bool), 0.25, dms=DMS)
     assert list(table["rfi_flags"]) == ["dm0", ""]
     assert (table["score"] < 0.5).all()
 

@@ -20,7 +20,9 @@ from pulsar.rank.rules import (
     looks_like_comb,
     looks_like_diode,
     looks_like_mains,
+    looks_like_radar,
     looks_mirrored,
+    looks_stepped,
     looks_undispersed,
 )
 
@@ -130,6 +132,36 @@ def test_a_mirrored_line_is_told(snr, told):
     assert not looks_mirrored(dataclasses.replace(fold, profile=profile.astype(np.float32)))
 
 
+def whitened(profile, width, kept):
+    extra = {"whitened": 40.0, "red_noise": 40.0, "pulse_kept": kept}
+    snr = float(np.max(np.convolve(profile, np.ones(round(width * 128)) / np.sqrt(round(width * 128)), "same")))
+    return fold_at(0.04, dm=30.0, profile=profile.astype(np.float32), width=width, snr=snr, extra=extra)
+
+
+def high_passed(profile, noise, seed=1):
+    """Without its five lowest harmonics, in noise of 1."""
+    parts = np.fft.rfft(profile)
+    parts[:6] = 0.0
+    return np.fft.irfft(parts, profile.size) + noise * np.random.default_rng(seed).normal(size=profile.size)
+
+
+def test_the_edges_of_a_step_are_no_pulse():
+    step = np.zeros(128)
+    step[40:104] = 25.0
+    edges = whitened(np.diff(step, prepend=0.0) + np.random.default_rng(3).normal(size=128), 1 / 128, 0.07)
+    assert looks_stepped(edges)
+    assert "red noise" in judged(edges)
+    assert not looks_stepped(dataclasses.replace(edges, extra={}))
+
+
+@pytest.mark.parametrize("sigma", [1.0, 3.0, 6.0])
+def test_a_pulse_without_its_lowest_harmonics_is_no_step(sigma):
+    pulse = np.exp(-0.5 * ((np.arange(128) - 60.0) / sigma) ** 2)
+    filtered = high_passed(30.0 * pulse / np.sqrt(np.sum(pulse**2)), 1.0)
+    kept = np.sqrt(np.sum(high_passed(pulse, 0.0) ** 2) / np.sum(pulse**2))
+    assert not looks_stepped(whitened(filtered, round(2.35 * sigma) / 128, kept))
+
+
 @given(harmonic=st.integers(1, 6), wander=st.floats(-0.004, 0.004), mains=st.sampled_from([50.0, 60.0]))
 def test_mains_wander(harmonic, wander, mains):
     fold = fold_at(harmonic * mains * (1 + wander))
@@ -156,6 +188,19 @@ def test_the_diode_is_as_regular_as_the_clock(harmonic, part):
     assert looks_like_diode(unsure, (DIODE,), dispersion_known=True)
     assert not looks_like_diode(fold_at(harmonic / DIODE, dm=60.0), (DIODE,), dispersion_known=True)
     assert not looks_like_diode(near, (), dispersion_known=True)
+
+
+@pytest.mark.parametrize(("period", "width"), [(8.27945, 0.0156), (10.01838, 0.008), (4.0, 0.02), (12.5, 0.001)])
+def test_a_turn_of_a_radar_is_told_where_no_dm_is(period, width):
+    once = fold_at(1.0 / period, dm=26.0, width=width)
+    assert looks_like_radar(once, dispersion_known=False)
+    assert "radar" in judged(once, Interference(dispersion_known=False))
+    assert not looks_like_radar(once, dispersion_known=True)
+
+
+@pytest.mark.parametrize(("period", "width"), [(3.9, 0.01), (12.6, 0.01), (0.714571, 0.01), (8.0, 0.03)])
+def test_other_turns_are_no_radar(period, width):
+    assert not looks_like_radar(fold_at(1.0 / period, width=width), dispersion_known=False)
 
 
 def test_lines_and_their_harmonics():

@@ -121,6 +121,15 @@ def test_what_sweeps_out_of_the_data_is_flagged():
     assert not found.at_end.any()
 
 
+@pytest.mark.parametrize(("snr", "step", "made"), [(7.3, 4.0, True), (30.0, 1.0, False)])
+def test_what_sweeps_out_of_the_data_must_be_seen_at_several_dms(snr, step, made):
+    dms = np.arange(400.0, 600.0, step)
+    events = observed([(7.5, 500.0, snr, 4e-3)], FAST, dms)
+    found = clustered(events[events["snr"] >= 7.0], dms, FAST, threshold=7.0)
+    assert list(found.table["rfi_flags"]) == ["cut"]
+    assert found.at_end.tolist() == [made]
+
+
 @pytest.mark.parametrize(("width", "reach", "made"), [(200e-3, 0.3, True), (200e-3, np.inf, False), (4e-3, 0.3, False)])
 def test_a_level_that_wanders_makes_wide_pulses_at_the_end(width, reach, made):
     dms = np.arange(100.0, 300.0)
