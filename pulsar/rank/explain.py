@@ -359,7 +359,8 @@ def _by_others(one: Candidate, head: Candidate, others: Sequence[Comb]) -> bool:
 def _part_without(fold: Fold, numbers: NDArray[np.int64]) -> float:
     """Part of a fold's pulse, in its box, that is left without some harmonics."""
     spectrum = np.fft.rfft(fold.profile)
-    spectrum[numbers] = 0.0
+    # A pulse as narrow as a bin has harmonics beyond those of the bins.
+    spectrum[numbers[numbers < spectrum.size]] = 0.0
     profiles = np.stack([fold.profile, np.fft.irfft(spectrum, fold.profile.size)])
     whole, rest = box_amplitudes(profiles, fold.width, fold.phase)
     return float(rest / whole) if whole > 0.0 else 0.0

@@ -13,7 +13,7 @@ from reference.sources import KINDS, NBINS, SERIES, SKY, Source, at_sigma, lines
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.compare import DOUBT_SIGMA, UNEXPLAINED, left_sigma, may_be_period, unexplained
-from pulsar.rank.explain import _by_others, _period, alternatives, explain
+from pulsar.rank.explain import _by_others, _part_without, _period, alternatives, explain
 from pulsar.rank.lines import comb_of
 from pulsar.searches import stats
 
@@ -509,3 +509,11 @@ def test_what_is_left_of_noise_and_a_known_power_is_as_probable_as_it_says(nharm
         best["sigma"] = stats.trial_sigma(best["logp"], 1.0)
         one = dataclasses.replace(group, best=best[0])
         assert left_sigma(one, known) == pytest.approx(-float(stats.sigma_from_logp(np.log(quantile))), abs=0.2)
+
+
+@pytest.mark.parametrize(("numbers", "left"), [(np.arange(1, 2 * NBINS), 0.0), (np.array([NBINS, 3 * NBINS]), 1.0)])
+def test_harmonics_that_the_bins_do_not_hold_take_nothing_of_a_pulse(numbers, left):
+    # A pulse as narrow as a bin is expected to have twice as many harmonics as the bins can hold.
+    fold = Source(7.3, snr=14.0, fwhm=1.0 / NBINS).fold()
+    fold = dataclasses.replace(fold, phase=(np.argmax(fold.profile) + 0.5) / NBINS)
+    assert _part_without(fold, numbers) == pytest.approx(left, abs=0.02)
