@@ -127,9 +127,18 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         "near sweeps",
         "both",
-        "with the DM of three or more sweeps, within a factor 1.2",
+        "with the DM of three or more sweeps, within a factor 1.2; the score is taken times the part of the rows there "
+        "that the density elsewhere leads to expect",
         1.0,
         "pipeline.pulses, pipeline.judged",
+    ),
+    Flag(
+        "crowd",
+        "candidate",
+        "far more rows than chance has, of comparable scores and other DMs, are within 5 % of its frequency, half or "
+        "twice that: noise that is stronger there",
+        RFI,
+        "rank.company",
     ),
     Flag(
         "multibeam",

@@ -12,7 +12,9 @@ from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.follow import follow_up, group_detections, ordered, scored
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms
 from pulsar.rank.candidate import Candidate
+from pulsar.rank.company import in_company, share_of_the_sky
 from pulsar.rank.link import link
+from pulsar.rank.pulses import in_order
 
 
 def judged(
@@ -42,7 +44,27 @@ def judged(
     candidates, owner = link(pulses.table, ordered(follow_up(job, detected, groups)))
     cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, known, anew=anew)
     candidates = _swept(candidates, owner, pulses.table, dict(cutouts))
-    return ordered([scored(one) for one in candidates]), cutouts
+    share = _share(sweep_dms(pulses.table), detected.dms)
+    candidates = in_company([scored(one) for one in candidates], share)
+    _with_the_score_of_their_source(pulses.table, candidates, share)
+    return ordered(candidates), cutouts
+
+
+def _share(range_: tuple[float, float], dms: NDArray[np.float64]) -> float:
+    """Part of the searched DMs that a range has."""
+    low, high = np.clip(range_, dms.min(), dms.max())
+    return float((high - low) / max(np.ptp(dms), 1e-9))
+
+
+def _with_the_score_of_their_source(pulses: NDArray[Any], candidates: Sequence[Candidate], share: float) -> None:
+    """Scores of single pulses that count what else the run has; in phase with a candidate they are as sure as it is."""
+    near = np.char.find(pulses["rfi_flags"], "near sweeps") >= 0
+    if near.any():
+        pulses["score"][near] *= share_of_the_sky(near, pulses["score"].astype(np.float64), share)
+    for one in candidates:
+        mine = (pulses["source"] == one.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
+        pulses["score"][mine] = np.maximum(pulses["score"][mine], one.score)
+    pulses[:] = in_order(pulses)
 
 
 def _swept(
@@ -53,11 +75,7 @@ def _swept(
 ) -> list[Candidate]:
     """Candidates flagged for the shape of their pulses; the table of pulses is told owners, flags and scores."""
     for place, one in enumerate(candidates):
-        mine = owner == place
-        pulses["source"][mine] = one.uid
-        # In phase with it they are as likely real as it is.
-        sure = mine & (pulses["rfi_flags"] == "")
-        pulses["score"][sure] = np.maximum(pulses["score"][sure], one.score)
+        pulses["source"][owner == place] = one.uid
     swept = judge_shapes(pulses, cutouts)
     low, high = sweep_dms(pulses)
     out = []

@@ -25,8 +25,8 @@ REPEATS_SIGMA = 3.0
 #: The score of a pulse that looks like interference is taken times this; so many pulses of a candidate tell of it.
 SHAPE_FACTOR = 0.1
 LEAST_TOLD = 3
-#: What has the DM of several sweeps within this factor is flagged for it; its score is left.
-NEAR_SWEEPS = 1.2
+#: What has the DM of several sweeps within this factor is flagged for it.
+NEAR_FACTOR = 1.2
 
 
 #: Time, DM and width of a pulse: what is cut out depends on nothing else.
@@ -95,7 +95,7 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout]) -> set
     set of str
         Candidates most of whose pulses sweep so.
     """
-    from pulsar.rank.pulses import add_flag, in_order
+    from pulsar.rank.pulses import add_flag
     from pulsar.rank.sweep import pulse_reasons
 
     sweeps: dict[str, list[bool]] = {}
@@ -111,7 +111,6 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout]) -> set
             sweeps.setdefault(str(row["source"]), []).append("sweep" in flags)
     low, high = sweep_dms(table)
     add_flag(table, (table["rfi_flags"] == "") & (table["dm"] > low) & (table["dm"] < high), "near sweeps")
-    table[:] = in_order(table)
     return {name for name, told in sweeps.items() if len(told) >= LEAST_TOLD and sum(told) > 0.5 * len(told)}
 
 
@@ -126,7 +125,7 @@ def sweep_dms(table: NDArray[Any]) -> tuple[float, float]:
     if np.count_nonzero(swept) < LEAST_TOLD:
         return 0.0, 0.0
     dms = table["dm"][swept]
-    return float(dms.min()) / NEAR_SWEEPS, float(dms.max()) * NEAR_SWEEPS
+    return float(dms.min()) / NEAR_FACTOR, float(dms.max()) * NEAR_FACTOR
 
 
 def find_pulses(
