@@ -14,6 +14,7 @@ from pulsar.cli import (
     batch,
     bench,
     candidates,
+    completeness,
     config,
     dedisperse,
     demo,
@@ -127,6 +128,7 @@ def _root(
 
 
 app.command("search")(search.command)
+app.command("completeness")(completeness.command)
 app.command("info")(info.command)
 app.command("plan")(plan.command)
 app.command("rfi")(rfi.command)

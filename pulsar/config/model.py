@@ -258,6 +258,13 @@ class TelescopeConfig(Section):
     gain: Annotated[float | None, Field(gt=0, description="gain at the zenith [K/Jy]; unset: no flux densities")] = None
     tsys: Annotated[float, Field(gt=0, description="system temperature, sky included [K]")] = 25.0
     npol: Annotated[Literal[1, 2], Field(description="polarisations that are summed")] = 2
+    beta: Annotated[
+        float | None,
+        Field(
+            ge=1,
+            description="S/N lost by digitisation, for limits on flux; default: 1.25, 1.06, 1 of 1, 2, more bits",
+        ),
+    ] = None
     za_full: Annotated[float, Field(ge=0, le=90, description="zenith angle up to which the gain is full [deg]")] = 90.0
     za_zero: Annotated[
         float, Field(ge=0, le=120, description="zenith angle at which a line from there on would be at no gain [deg]")

@@ -25,6 +25,7 @@ INJECTED_COLUMNS: Final[tuple[Column, ...]] = (
     Column("fate", "U64", "", "found, or what kept it off the list"),
     Column("listed_snr", "f8", "", "S/N on the list, NaN where it is on none"),
     Column("score", "f8", "", "score on the list, NaN where it is on none"),
+    Column("obs", "i4", "", "row of the table observations to which it was added"),
 )
 
 ROW_COLUMNS: Final[tuple[Column, ...]] = (
@@ -34,6 +35,26 @@ ROW_COLUMNS: Final[tuple[Column, ...]] = (
     Column("snr", "f8", "", "its S/N"),
     Column("dm", "f8", "pc / cm3", "its DM"),
     Column("origin", "U8", "", "injected; sky: the run lists it too, without any injection; or other"),
+    Column("obs", "i4", "", "row of the table observations in which it was listed"),
+)
+
+LIMIT_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("obs", "i4", "", "row of the table observations for which it holds"),
+    Column("period", "f8", "s", "period"),
+    Column("duty", "f8", "", "full width at half maximum of the pulse over the period, before it is smeared"),
+    Column("dm", "f8", "pc / cm3", "DM for which the width is smeared: the median of the injected pulsars"),
+    Column("width", "f8", "s", "full width at half maximum, smeared by the sampling and in the channels"),
+    Column("tried", "i8", "", "injected pulsars, the nearest in period, from which the two S/N are"),
+    Column("snr_half", "f8", "", "S/N from which on half of them are found, NaN where that is nowhere so"),
+    Column("snr_most", "f8", "", "S/N from which on nine tenths are found, NaN where that is nowhere so"),
+    Column("flux_half", "f8", "mJy", "mean flux density from which on half are found, NaN where a turn is too short"),
+    Column("flux_most", "f8", "mJy", "mean flux density from which on nine tenths are found"),
+    Column("tobs", "f8", "s", "length of the observation"),
+    Column("bandwidth", "f8", "MHz", "bandwidth that is not masked"),
+    Column("gain", "f8", "K / Jy", "gain of the telescope at the zenith angle of the observation"),
+    Column("tsys", "f8", "K", "system temperature, sky included"),
+    Column("npol", "i4", "", "polarisations that are summed"),
+    Column("beta", "f8", "", "loss of S/N by digitisation"),
 )
 
 

@@ -16,6 +16,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Colum
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError
 from pulsar.io.fast import parse_name
+from pulsar.io.product.schema import TABLES
 from pulsar.pipeline.again import alone, compare, compare_pulses
 from pulsar.searches.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.sky.barycentre import motion_of
@@ -128,6 +129,7 @@ def merge(
         seen.write(writer, notes)
         writer.candidates(table)
         writer.single_pulses(single)
+        _write_completeness(writer, runs, seen)
         for place, row in enumerate(rows[:MOST_COPIED]):
             if row.ident in row.run.ids:
                 writer.fold(str(table["id"][place]), row.run.fold(row.ident))
@@ -137,6 +139,20 @@ def merge(
         writer.provenance({**record.record({}), "merged": json.dumps([str(run.path) for run in runs])})
     _carry_labels(runs, out, table, names)
     return read(out)
+
+
+def _write_completeness(writer: "ProductWriter", runs: Sequence["Run"], seen: "_Observed") -> None:
+    """Store what was injected into all of the runs, what became of it, and the limits on flux densities."""
+    tables = []
+    for name in ("injected", "rows", "limits"):
+        columns = TABLES[f"completeness/{name}"][0]
+        parts = [_wide(run.rows(f"completeness/{name}"), columns) for run in runs]
+        for run, part in zip(runs, parts, strict=True):
+            part["obs"] = [seen.number(run, int(own)) for own in part["obs"]]
+        whole = np.concatenate([*parts, empty_table(columns, 0)])
+        tables.append(whole[np.argsort(whole["obs"], kind="stable")])
+    if tables[0].size:
+        writer.completeness(*tables)
 
 
 def _carry_labels(runs: Sequence["Run"], out: Path, table: NDArray[Any], names: Mapping[tuple[int, str], str]) -> None:
@@ -200,8 +216,11 @@ class _Observed:
 
     def place(self, row: _Row) -> int:
         """Number of the observation of a row, -1 when nobody has recorded it."""
-        own = int(row.values["obs"])
-        return self._first[id(row.run)] + own if own >= 0 else -1
+        return self.number(row.run, int(row.values["obs"]))
+
+    def number(self, run: "Run", own: int) -> int:
+        """Number of the observation that a run counts as its `own`, -1 when nobody has recorded it."""
+        return self._first[id(run)] + own if own >= 0 else -1
 
     def write(self, writer: "ProductWriter", problems: Sequence[str]) -> None:
         """Store them."""

@@ -251,6 +251,7 @@ def search_night(
     problems: Sequence[str] = (),
     progress: "Progress | None" = None,
     done: "Callable[[Job, Run], None] | None" = None,
+    merged: Path | None = None,
 ) -> Outcome:
     """Search one job after the other and merge what they give; what fails costs nothing else.
 
@@ -268,6 +269,8 @@ def search_night(
     progress : Progress, optional
     done : callable, optional
         Called with each job and its product.
+    merged : Path, optional
+        Product of all of them; default: ALL.h5 in the folder.
 
     Raises
     ------
@@ -282,15 +285,16 @@ def search_night(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error
-    for path in [job.out for job in todo] + [folder / ALL]:
+    merged = folder / ALL if merged is None else merged
+    for path in [job.out for job in todo] + [merged]:
         check_output(path, overwrite=overwrite or resume)
     outcome = Outcome()
-    with output_lock(folder / ALL), resumable(lambda: bool(outcome.products) or any(folder.glob("*.parts/*.npz"))):
+    with output_lock(merged), resumable(lambda: bool(outcome.products) or any(folder.glob("*.parts/*.npz"))):
         notes = _search_all(
             todo, config, folder, outcome, overwrite=overwrite, resume=resume, argv=argv, progress=progress, done=done
         )
         if outcome.products:
-            _merge_all(outcome, config, folder, [*problems, *notes], argv)
+            _merge_all(outcome, config, merged, [*problems, *notes], argv)
     return outcome
 
 
@@ -347,14 +351,14 @@ def _search_all(
     return notes
 
 
-def _merge_all(outcome: Outcome, config: Config, folder: Path, notes: Sequence[str], argv: Sequence[str]) -> None:
+def _merge_all(outcome: Outcome, config: Config, out: Path, notes: Sequence[str], argv: Sequence[str]) -> None:
     """One list of all products; what failed stands in it."""
     from pulsar.io.product.reader import read
     from pulsar.pipeline.merge import merge
 
     notes = [*notes, *(f"{name}: could not be searched: {error}" for name, error in outcome.failures)]
-    merge([read(p) for p in outcome.products], folder / ALL, config, overwrite=True, argv=argv, problems=notes)
-    outcome.merged = folder / ALL
+    merge([read(p) for p in outcome.products], out, config, overwrite=True, argv=argv, problems=notes)
+    outcome.merged = out
 
 
 def _common_of(path: Path) -> "list[Birdie]":

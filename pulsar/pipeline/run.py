@@ -316,6 +316,7 @@ def _write(
 ) -> None:
     """The product, whole or not at all. Ranks and ids are given here, once."""
     from pulsar.io.product.writer import ProductWriter
+    from pulsar.pipeline.limits import flux_limits
 
     config, header, mask = job.config, job.obs.header, detected.mask
     # What is masked of the channels and blocks adds nothing to the S/N: as if the band were narrower.
@@ -340,7 +341,8 @@ def _write(
         for ident, cutout in cutouts:
             writer.pulse(ident, cutout)
         if completeness is not None:
-            writer.completeness(completeness.injected, completeness.rows)
+            limits = flux_limits(header, completeness.injected, live or header.bandwidth, config.telescope)
+            writer.completeness(completeness.injected, completeness.rows, limits)
         if config.output.detections:
             writer.detections(detected.detections)
         birdies = [(b.freq, b.width, b.reason) for b in detected.birdies]

@@ -220,6 +220,11 @@ class Run:
         """Signals that were injected to tell how complete the run is, and what became of them; empty without any."""
         return self.table("completeness/injected")
 
+    @cached_property
+    def limits(self) -> "ResultTable":
+        """Flux densities from which on the injected pulsars are found, by period and duty cycle; empty without any."""
+        return self.table("completeness/limits")
+
     def recall(
         self, by: str = "snr", *, kind: Literal["pulsar", "burst"] = "pulsar", edges: Sequence[float] | None = None
     ) -> "ResultTable":

@@ -6,12 +6,12 @@ The writer, the reader and the documentation are made from these tables.
 from typing import Final
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, Column
-from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS
+from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.6"
+FORMAT_VERSION: Final = "1.7"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -25,6 +25,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.4": "nseen, chance and score_alone of candidates: what was seen at several times",
     "1.5": "nseen and chance of single pulses",
     "1.6": "completeness: signals that were injected into the run, and what became of them",
+    "1.7": "obs of completeness, which merged products have, too; completeness/limits",
 }
 
 GROUPS: Final[dict[str, str]] = {
@@ -108,6 +109,7 @@ TABLES: Final[dict[str, tuple[tuple[Column, ...], str]]] = {
     "observation/gaps": (GAP_COLUMNS, "samples that are in no file, filled with the mean of each channel"),
     "completeness/injected": (INJECTED_COLUMNS, "signals that were injected, and what became of them"),
     "completeness/rows": (ROW_COLUMNS, "what was listed at the DMs of the injected signals"),
+    "completeness/limits": (LIMIT_COLUMNS, "flux densities from which on pulsars are found"),
     "rfi/birdies": (BIRDIE_COLUMNS, "periodic interference"),
     "provenance/stages": (STAGE_COLUMNS, "time that each stage took"),
 }

@@ -394,10 +394,18 @@ class ProductWriter(FileWriter):
         """Store the raw detections, a structured array with the fields of DETECTION_COLUMNS."""
         self._table("detections", table)
 
-    def completeness(self, injected: NDArray[Any], rows: NDArray[Any]) -> None:
-        """Store what was injected, fields of INJECTED_COLUMNS, and what was listed beside it, of ROW_COLUMNS."""
+    def completeness(self, injected: NDArray[Any], rows: NDArray[Any], limits: NDArray[Any] | None = None) -> None:
+        """Store what was injected, what was listed beside it, and what flux densities that means.
+
+        Parameters
+        ----------
+        injected, rows, limits : ndarray
+            Fields of INJECTED_COLUMNS, ROW_COLUMNS and LIMIT_COLUMNS; no limits where the telescope is not known.
+        """
         self._table("completeness/injected", injected)
         self._table("completeness/rows", rows)
+        if limits is not None and limits.size:
+            self._table("completeness/limits", limits)
 
     def fold(self, ident: str, fold: Fold) -> None:
         """Store the fold of candidate `ident` as ``/folds/ident``."""
