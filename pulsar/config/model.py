@@ -347,12 +347,33 @@ class CompletenessConfig(Section):
         tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
         Field(description="S/N of the signals, lowest and highest"),
     ] = (6.0, 20.0)
+    period: Annotated[
+        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
+        Field(description="periods of pulsars [s], log-uniform; default: what is searched, 2 ms to 5 s"),
+    ] = None
+    dm: Annotated[
+        tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] | None,
+        Field(description="DMs of the signals [pc/cm3]; default: what is searched"),
+    ] = None
+    duty: Annotated[
+        tuple[Annotated[float, Field(gt=0, lt=0.5)], Annotated[float, Field(gt=0, lt=0.5)]] | None,
+        Field(description="widths of pulsars [turns], log-uniform; default: by a law of the period"),
+    ] = None
+    width: Annotated[
+        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
+        Field(description="widths of bursts [s], log-uniform; default: a sample to 16 times what smears the narrowest"),
+    ] = None
+    population: Annotated[
+        str, Field(description="table of the signals (csv, ecsv), in place of places; empty: they are drawn")
+    ] = ""
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of what is drawn")] = 0
 
     @model_validator(mode="after")
     def _ordered(self) -> "CompletenessConfig":
-        if self.snr[1] < self.snr[0]:
-            raise ValueError(f"snr {self.snr[0]:g}, {self.snr[1]:g}: give the lower one first")
+        for name in ("snr", "period", "dm", "duty", "width"):
+            given = getattr(self, name)
+            if given is not None and given[1] < given[0]:
+                raise ValueError(f"{name} {given[0]:g}, {given[1]:g}: give the lower one first")
         return self
 
 

@@ -46,7 +46,11 @@ LIMIT_COLUMNS: Final[tuple[Column, ...]] = (
     Column("width", "f8", "s", "full width at half maximum, smeared by the sampling and in the channels"),
     Column("tried", "i8", "", "injected pulsars, the nearest in period, from which the two S/N are"),
     Column("snr_half", "f8", "", "S/N from which on half of them are found, NaN where that is nowhere so"),
+    Column("snr_half_low", "f8", "", "lower end of its 68 % interval (bootstrap)"),
+    Column("snr_half_high", "f8", "", "upper end of it, infinite where half may be found nowhere"),
     Column("snr_most", "f8", "", "S/N from which on nine tenths are found, NaN where that is nowhere so"),
+    Column("snr_most_low", "f8", "", "lower end of its 68 % interval"),
+    Column("snr_most_high", "f8", "", "upper end of it, infinite where nine tenths may be found nowhere"),
     Column("flux_half", "f8", "mJy", "mean flux density from which on half are found, NaN where a turn is too short"),
     Column("flux_most", "f8", "mJy", "mean flux density from which on nine tenths are found"),
     Column("tobs", "f8", "s", "length of the observation"),
@@ -124,6 +128,9 @@ class Recall:
 BY: Final = ("snr", "period", "dm", "width", "duty", "accel", "time")
 #: Bins of S/N by default.
 SNR_EDGES: Final = (6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 15.0, 20.0)
+#: Further ones where there are such signals.
+BELOW: Final = (0.0, 2.0, 4.0, 5.0)
+ABOVE: Final = (30.0, 50.0, 100.0, 300.0, 1000.0)
 
 
 def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray[np.float64] | None = None) -> Recall:
@@ -136,7 +143,7 @@ def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray
     by : str
         One of BY.
     edges : sequence of float, optional
-        Ascending; default: of the S/N those of SNR_EDGES, else four bins of equal numbers.
+        Ascending; default: of the S/N SNR_EDGES and as many beyond as it takes, else four bins of equal numbers.
 
     Raises
     ------
@@ -150,7 +157,7 @@ def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray
         raise ConfigError(f"recall by {by!r}: {rows['kind'][0]}s have none")
     if edges is None:
         if by == "snr":
-            edges = SNR_EDGES
+            edges = _snr_edges(values)
         else:
             edges = np.unique(np.quantile(values, np.linspace(0, 1, 5))) if values.size else np.array([0.0, 1.0])
         if len(edges) < 2:
@@ -169,6 +176,16 @@ def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray
     ratio = rows["listed_snr"] / rows["snr"]
     kept = np.array([float(np.median(ratio[inside & good & (at == k)])) if found[k] else np.nan for k in range(nbins)])
     return Recall(by, limits, tried, found, low, high, kept)
+
+
+def _snr_edges(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """SNR_EDGES, and those of BELOW and ABOVE that it takes for all values to lie between the first and the last."""
+    edges = list(SNR_EDGES)
+    while values.size and edges[0] > values.min():
+        edges.insert(0, max((edge for edge in BELOW if edge < edges[0]), default=0.0))
+    while values.size and edges[-1] < values.max():
+        edges.append(min((edge for edge in ABOVE if edge > edges[-1]), default=float(values.max())))
+    return tuple(edges)
 
 
 def threshold_at(rows: NDArray[Any], share: float = 0.9) -> float:
@@ -192,6 +209,33 @@ def threshold_at(rows: NDArray[Any], share: float = 0.9) -> float:
             (low, found, tried), last = pools[-2], pools[-1]
             pools[-2:] = [(low, found + last[1], tried + last[2])]
     return next((low for low, found, tried in pools if found >= share * tried), float("nan"))
+
+
+#: Samples that are drawn anew to tell how well a S/N is known, and the quantiles of them that enclose 68 %.
+RESAMPLED: Final = 200
+QUANTILES: Final = (0.16, 0.84)
+
+
+def threshold_interval(rows: NDArray[Any], share: float = 0.9) -> tuple[float, float]:
+    """68 % interval of :func:`threshold_at`: of as many signals, drawn from these with replacement (bootstrap).
+
+    Parameters
+    ----------
+    rows, share
+        As for :func:`threshold_at`.
+
+    Returns
+    -------
+    low, high : float
+        Infinite where so large a share need not be reached at all; NaN where nothing was added.
+    """
+    if not rows.size:
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(0)
+    drawn = [threshold_at(rows[rng.integers(rows.size, size=rows.size)], share) for _ in range(RESAMPLED)]
+    told = np.sort(np.where(np.isnan(drawn), np.inf, drawn))
+    low, high = (float(told[int(q * RESAMPLED)]) for q in QUANTILES)
+    return low, high
 
 
 #: Lower edges of the scores whose reliability is told.

@@ -114,7 +114,8 @@ def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str
 
     settings = config.model_dump(mode="json", exclude={"run", "output", "batch"})
     inputs: list[Any] = [[str(f.path), f.size, f.mtime] for f in files]
-    for path in (catalogue_file(config.known.catalogue), Path(config.rfi.zaplist), Path(config.rfi.mask)):
+    rfi, asked = config.rfi, config.completeness.population
+    for path in (catalogue_file(config.known.catalogue), *map(Path, (rfi.zaplist, rfi.mask, asked))):
         if path.is_file():
             inputs.append(hashlib.sha256(path.read_bytes()).hexdigest())
     text = json.dumps([version, settings, inputs], sort_keys=True)

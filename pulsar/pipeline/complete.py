@@ -1,5 +1,6 @@
 """How complete searches are: signals added to observations, as many as are asked for, and what became of them."""
 
+import contextlib
 import math
 import zlib
 from collections.abc import Sequence
@@ -72,6 +73,10 @@ def observations(
             progress.warning(
                 f"{job.out.stem}: no limits on flux densities: the gain of the telescope is not known (--gain, --tsys)"
             )
+    if config.completeness.population:
+        from pulsar.synthesis.asked import read_asked
+
+        read_asked(config.completeness.population)  # what is wrong with it is told before anything is searched
     places = config.completeness.places or math.ceil(signals / (PULSARS + BURSTS) / len(todo))
     return [_with_places(job, places, alone=len(todo) == 1) for job in todo]
 
@@ -116,10 +121,11 @@ def complete(
     PulsarError
         None of them could be searched.
     """
+    folder = runs_folder(out)
     outcome = search_night(
         todo,
         config,
-        runs_folder(out),
+        folder,
         overwrite=overwrite,
         resume=resume,
         argv=argv,
@@ -127,5 +133,7 @@ def complete(
         merged=out,
     )
     if outcome.merged is None and outcome.failures:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # where nothing is in it
         raise outcome.failures[0][1]
     return outcome

@@ -5,6 +5,7 @@ the run has found at all other DMs, and its folds, stand beside; so the list on 
 that the run would have had with it on the sky. The run itself is not touched.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -21,10 +22,21 @@ from pulsar.data.pulse import PulseCutout
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.dedisp.subbands import Subbands
-from pulsar.pipeline.detect import Detected, Job, Searching, dm_plan, folding_of, pulses_of, scratch_of, subbands_at
+from pulsar.pipeline.detect import (
+    SAVE_INTERVAL,
+    Detected,
+    Job,
+    Searching,
+    dm_plan,
+    folding_of,
+    pulses_of,
+    scratch_of,
+    subbands_at,
+)
 from pulsar.pipeline.fates import Fates, listed_row
-from pulsar.pipeline.injections import TOGETHER, Amount, Place, band_delay, draw_place, place_dms, region
+from pulsar.pipeline.injections import TOGETHER, Amount, Place, band_delay, draw_place, groups_of, place_dms, region
 from pulsar.pipeline.judged import judged
+from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, place_of
 from pulsar.pipeline.stages import Found
@@ -33,7 +45,8 @@ from pulsar.synthesis.cleaned import InjectedSource, Injector
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
-    from pulsar.synthesis.model import Burst
+    from pulsar.synthesis.model import Burst, Pulsar
+    from pulsar.synthesis.population import Asked
 
 #: A burst comes where at least this part of the channels is live.
 LEAST_LIVE: Final = 0.5
@@ -90,10 +103,19 @@ def measure(
     dms = place_dms(job.obs.header, searching.plan, job.config, wanted.places)
     most = max(wanted.at_once, TOGETHER)
     ready = dict(enumerate(searching.subbands))
-    parts: list[Completeness] = []
+    done, parts = _kept(job)
+    saved = time.monotonic()
     with job.progress.stage("completeness", wanted.places, "DMs with injected signals") as tick:
-        lists = _lists([_draw(ground, number, dm) for number, dm in enumerate(dms)])
-        for k, together in enumerate(lists):
+        groups = groups_of(job.config) if job.config.completeness.population else [[]] * len(dms)
+        places = [_draw(ground, number, dm, groups[number]) for number, dm in enumerate(dms)]
+        for where in (where for place in places for where in place.left_out):
+            job.progress.warning(f"{where}: left out: the sky shows something there, or no time has data")
+        lists = _lists(places)
+        if done:
+            job.progress.message(f"{done} of {len(lists)} lists with injected signals: taken from the interrupted run")
+            tick(sum(map(len, lists[:done])))
+            ready = {n: bands for n, bands in ready.items() if n not in {p.number for o in lists[:done] for p in o}}
+        for k, together in list(enumerate(lists))[done:]:
             if any(place.number not in ready for place in together):
                 # Of as many of the next as fit, in one pass over the samples.
                 some = [place for later in lists[k:] for place in later][:most]
@@ -108,11 +130,25 @@ def measure(
                 tick(0.5)
             parts.append(_List(ground, chosen).judged())
             tick(0.5 * len(chosen))
-    injected, rows = np.concatenate([p.injected for p in parts]), np.concatenate([p.rows for p in parts])
-    whole = Completeness(injected, rows)
+            if time.monotonic() - saved > SAVE_INTERVAL and k + 1 < len(lists):
+                part = _joined(parts)
+                job.checkpoint.save("completeness", done=np.array(k + 1), injected=part.injected, rows=part.rows)
+                saved = time.monotonic()
+    whole = _joined(parts)
     for line in in_words(whole.injected, whole.rows):
         job.progress.message(line)
     return whole
+
+
+def _kept(job: Job) -> tuple[int, list[Completeness]]:
+    """How many lists an interrupted run has judged, and what it has made of them."""
+    kept = job.checkpoint.load("completeness")
+    return (0, []) if kept is None else (int(kept["done"]), [Completeness(kept["injected"], kept["rows"])])
+
+
+def _joined(parts: Sequence[Completeness]) -> Completeness:
+    """All of some parts, in their order."""
+    return Completeness(np.concatenate([p.injected for p in parts]), np.concatenate([p.rows for p in parts]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +168,20 @@ class _Ground:
         """Delay over the band for a DM of 1 [s]."""
         return band_delay(self.searching.source.freqs)
 
+    def snr_of(self, pulsar: "Pulsar", flux: float) -> float:
+        """S/N of a pulsar of a mean flux density [mJy] in what is not masked."""
+        header, mask = self.job.obs.header, self.detected.mask
+        live = header.bandwidth * (1.0 - (0.0 if mask is None else mask.fraction_lost))
+        width = smeared_duty(header, pulsar.period, pulsar.duty, pulsar.dm)
+        return flux / flux_of(1.0, width, header, live, telescope_of(header, self.job.config.telescope))
+
     @property
     def trials(self) -> "DMPlan":
         """All trial DMs."""
         return dm_plan(self.searching.plan)
 
 
-def _draw(ground: _Ground, number: int, dm: float) -> Place:
+def _draw(ground: _Ground, number: int, dm: float, asked: "Sequence[Asked]") -> Place:
     """The signals of a place."""
     searching = ground.searching
     return draw_place(
@@ -150,6 +193,8 @@ def _draw(ground: _Ground, number: int, dm: float) -> Place:
         searching.finder.folding,
         searching.found,
         lambda burst: ground.injector.live_share(burst) >= LEAST_LIVE,
+        asked=asked,
+        snr_of=ground.snr_of,
     )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
     from pulsar.pipeline.plan import RunPlan
     from pulsar.synthesis.model import Burst, Pulsar
-    from pulsar.synthesis.population import Ranges
+    from pulsar.synthesis.population import Asked, Ranges
 
 #: Completeness is told of runs from which on it costs little beside [CPU s by the plan].
 LONG_RUN: Final = 900.0
@@ -55,6 +55,8 @@ TRIES: Final = 30
 #: A period is the sky's if a detection is so near it, or at one of these ratios [bins of 1/T].
 NEAR_BINS: Final = 1.5
 NEAR_RATIOS: Final = (1.0, 2.0, 3.0, 4.0, 1 / 2, 1 / 3, 1 / 4, 3 / 2, 2 / 3)
+#: Periods that are asked for do not share a place if they are so near to one of these ratios.
+PERIOD_ROOM: Final = 0.02
 #: Steps of a sequence that fills a range evenly wherever it ends: of the golden ratio.
 GOLDEN: Final = 0.6180339887498949
 
@@ -102,7 +104,9 @@ def amount(plan: "RunPlan", config: Config) -> Amount | None:
     each = rows * plan.work["search"] / plan.ndms + FOLDS * PULSARS * rest + BURSTS * sweep * read
     each += volume / BANDS_RATE + PLACE_CPU
     places = wanted.places
-    if places is None:
+    if wanted.population:
+        places = len(groups_of(config))
+    elif places is None:
         places = int(max(wanted.share * total, LEAST_CPU) / each)
         if not places and wanted.enabled is None:
             return None  # few DMs, each of which takes long: who wants it may ask for it
@@ -115,7 +119,8 @@ def amount(plan: "RunPlan", config: Config) -> Amount | None:
 
 def row_counts(ndms: int, config: Config) -> tuple[int, int]:
     """Trial DMs on either side of a place that are searched in any case, and further ones."""
-    core = CORE if config.completeness.places is not None else int(np.clip(CORE_PART * ndms, 1, CORE))
+    wanted = config.completeness
+    core = CORE if wanted.places is not None or wanted.population else int(np.clip(CORE_PART * ndms, 1, CORE))
     return core, min(core, FAR)
 
 
@@ -135,6 +140,8 @@ class Place:
         [pc cm^-3]
     pulsars, bursts : tuples
     trials : SomeTrials
+    left_out : tuple of str
+        Signals that were asked for, where the sky has something of its own: where they stand in their table.
     """
 
     number: int
@@ -142,10 +149,11 @@ class Place:
     pulsars: "tuple[Pulsar, ...]"
     bursts: "tuple[Burst, ...]"
     trials: SomeTrials
+    left_out: tuple[str, ...] = ()
 
 
 def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
-    """What is drawn: all that the run searches, from 2 ms to 5 s."""
+    """What is drawn: what is set, or else all that the run searches, from 2 ms to 5 s."""
     from pulsar.synthesis.population import Ranges
 
     lowest, highest = [], []
@@ -160,15 +168,17 @@ def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
         highest.append(config.accel.p_max or 0.1 * header.tobs)
     low = max(min(lowest, default=0.0), 2e-3, 4.0 * header.tsamp)
     high = max(min(max(highest, default=0.0), 5.0), 1.01 * low)
-    trials = dm_trials(plan)
+    trials, wanted = dm_trials(plan), config.completeness
     first = float(trials.dms[0])
     return Ranges(
-        periods=(low, high),
-        dms=(first, max(min(float(trials.dms[-1]), plan.dm_fits), first)),
-        snrs=config.completeness.snr,
+        periods=wanted.period or (low, high),
+        dms=wanted.dm or (first, max(min(float(trials.dms[-1]), plan.dm_fits), first)),
+        snrs=wanted.snr,
         accel=config.accel.accel_max,
         drift=config.accel.zmax if config.accel.zmax > 0 else None,
         width_max=config.single_pulse.width_max,
+        duties=wanted.duty,
+        widths=wanted.width,
     )
 
 
@@ -185,9 +195,38 @@ def dm_trials(plan: "RunPlan") -> "DMPlan":
 
 
 def place_dms(header: Header, plan: "RunPlan", config: Config, places: int) -> list[float]:
-    """DMs of the places, in their order: spread evenly over what is searched, however many of them there are."""
+    """DMs of the places, in their order: as asked for, or spread evenly, however many of them there are."""
     low, high = ranges_of(header, plan, config).dms
-    return [low + (0.5 + number * GOLDEN) % 1.0 * (high - low) for number in range(places)]
+    drawn = [low + (0.5 + number * GOLDEN) % 1.0 * (high - low) for number in range(places)]
+    if not config.completeness.population:
+        return drawn
+    asked = [group[0].dm for group in groups_of(config)[:places]]
+    return [even if dm is None else dm for even, dm in zip(drawn, asked, strict=True)]
+
+
+def groups_of(config: Config) -> "list[list[Asked]]":
+    """Signals of the table of the settings that share a place: of one DM, or of none, and no two of one period."""
+    from pulsar.synthesis.asked import read_asked
+
+    groups: list[list[Asked]] = []
+    for one in read_asked(config.completeness.population):
+        for group in groups:
+            alike = [other for other in group if other.kind == one.kind]
+            room = len(alike) < (PULSARS if one.kind == "pulsar" else BURSTS)
+            if room and group[0].dm == one.dm and not any(_share_a_period(one, other) for other in alike):
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def _share_a_period(one: "Asked", other: "Asked") -> bool:
+    """Whether two of them could be taken for harmonics of one another."""
+    if one.period is None or other.period is None:
+        return False
+    ratio = one.period / other.period
+    return any(abs(ratio / near - 1.0) < PERIOD_ROOM for near in NEAR_RATIOS)
 
 
 def draw_place(
@@ -199,6 +238,8 @@ def draw_place(
     folding: NDArray[np.bool_],
     found: Found,
     is_live: "Callable[[Burst], bool]",
+    asked: "Sequence[Asked]" = (),
+    snr_of: "Callable[[Pulsar, float], float] | None" = None,
 ) -> Place:
     """The signals of a place, where the sky shows nothing of its own; the same for the same number and settings.
 
@@ -216,35 +257,49 @@ def draw_place(
         What the run has found.
     is_live : callable
         Whether a burst comes where there are data.
+    asked : sequence of Asked
+        Of the place, in place of what the law gives it.
+    snr_of : callable, optional
+        S/N of a pulsar of a mean flux density [mJy].
     """
-    from pulsar.synthesis.population import draw_burst, draw_pulsar
+    from pulsar.synthesis.population import Asked, draw_burst, draw_pulsar
 
     trials, ranges = dm_trials(plan), ranges_of(header, plan, config)
     rng = np.random.default_rng([config.completeness.seed, number])
     across = band_delay(trials.freqs)
     periodic = any(search.name != "single_pulse" for search, _ in enabled_searches(config))
+    left_out: list[str] = []
+    singles = BURSTS if config.single_pulse.enabled else 0
+    wanted = asked or [*[Asked()] * (PULSARS if periodic else 0), *[Asked("burst")] * singles]
     pulsars: list[Pulsar] = []
-    for k in range(PULSARS if periodic else 0):
+    for k, want in enumerate(a for a in wanted if a.kind == "pulsar"):
+        stratum = (0, 1) if asked else (k, PULSARS)
         for attempt in range(2 * TRIES):
-            one = draw_pulsar(rng, header, ranges, dm, (k, PULSARS))
+            one = draw_pulsar(rng, header, ranges, dm, stratum, want)
             # In short data, where bins are wide, all are at some ratio to something.
             ratios = NEAR_RATIOS if attempt < TRIES else NEAR_RATIOS[:1]
             if one is not None and _is_free(one, dm, pulsars, found.detections, header, across, ratios):
+                if want.flux is not None and snr_of is not None:
+                    one = one.model_copy(update={"snr": snr_of(one, want.flux)})
                 pulsars.append(one)
                 break
+        else:
+            left_out.append(want.where)
     bursts: list[Burst] = []
-    for _ in range(BURSTS if config.single_pulse.enabled else 0):
+    for want in (a for a in wanted if a.kind == "burst"):
         for _ in range(TRIES):
-            single = draw_burst(rng, header, ranges, dm)
+            single = draw_burst(rng, header, ranges, dm, want)
             if single is not None and is_live(single) and _is_quiet(single, bursts, found.events, across):
                 bursts.append(single)
                 break
+        else:
+            left_out.append(want.where)
     widths, lengths = [p.duty * p.period for p in pulsars], [b.width for b in bursts]
-    rows, singles = _rows(trials, folding, dm, across, widths, lengths, row_counts(trials.ndms, config))
+    rows, alone = _rows(trials, folding, dm, across, widths, lengths, row_counts(trials.ndms, config))
     rows = rows if pulsars else set()
-    numbers = np.array(sorted(rows | singles), dtype=np.int64)
+    numbers = np.array(sorted(rows | alone), dtype=np.int64)
     some = SomeTrials(numbers, np.isin(numbers, np.array(sorted(rows), dtype=np.int64)))
-    return Place(number, dm, tuple(pulsars), tuple(bursts), some)
+    return Place(number, dm, tuple(pulsars), tuple(bursts), some, tuple(filter(None, left_out)))
 
 
 def _is_free(

@@ -1,5 +1,6 @@
 """Upper limits on flux densities: the S/N from which on injected pulsars are found, in the radiometer equation."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import TelescopeConfig
 from pulsar.data.candidate import empty_table
 from pulsar.data.header import Header
-from pulsar.data.injected import LIMIT_COLUMNS, threshold_at
+from pulsar.data.injected import LIMIT_COLUMNS, threshold_at, threshold_interval
 from pulsar.sky.flux import digitisation_loss, flux_limit, gain_at
 from pulsar.sky.observatory import find_observatory
 
@@ -19,6 +20,8 @@ DUTIES: Final = (0.01, 0.03, 0.1, 0.3)
 #: many, of which the S/N where nine tenths are found is known within about 1.
 NEAREST_PART: Final = 0.25
 NEAREST: Final = 60
+#: Shares that are told of.
+SHARES: Final = {"half": 0.5, "most": 0.9}
 #: A period is told of within this factor of those that were injected.
 BEYOND: Final = 1.1
 
@@ -33,6 +36,26 @@ def telescope_of(header: Header, config: TelescopeConfig) -> TelescopeConfig:
     preset = load_config("fast-19beam").telescope
     given = {name: getattr(config, name) for name in config.model_fields_set}
     return preset.model_copy(update=given)
+
+
+def smeared_duty(header: Header, period: float, duty: float, dm: float) -> float:
+    """Full width at half maximum of a pulse as it is recorded [turns]."""
+    from pulsar.synthesis.population import smeared
+
+    return float(np.hypot(duty, smeared(header, dm) / period))
+
+
+def flux_of(snr: float, width: float, header: Header, bandwidth: float, telescope: TelescopeConfig) -> float:
+    """Mean flux density [mJy] of a pulsar of this S/N and recorded width [turns] in so much bandwidth [MHz]."""
+    return flux_limit(
+        snr,
+        width,
+        nbits=header.nbits,
+        tobs=header.tobs,
+        bandwidth=bandwidth,
+        config=telescope,
+        za_deg=header.za_deg,
+    )
 
 
 def flux_limits(
@@ -56,8 +79,6 @@ def flux_limits(
     ndarray
         Fields of LIMIT_COLUMNS; empty where the gain of the telescope is not known, or no pulsar was injected.
     """
-    from pulsar.synthesis.population import smeared
-
     telescope = telescope_of(header, config)
     pulsars = injected[injected["kind"] == "pulsar"]
     gain = gain_at(telescope, header.za_deg)
@@ -69,25 +90,47 @@ def flux_limits(
     table = empty_table(LIMIT_COLUMNS, len(periods) * len(DUTIES))
     for i, period in enumerate(periods):
         near = nearest(pulsars, period)
+        told = {name: (threshold_at(near, share), *threshold_interval(near, share)) for name, share in SHARES.items()}
         for j, duty in enumerate(DUTIES):
             row = table[len(DUTIES) * i + j]
-            width = float(np.hypot(duty * period, smeared(header, dm)))
-            row["period"], row["duty"], row["dm"], row["width"], row["tried"] = period, duty, dm, width, near.size
-            for name, share in (("half", 0.5), ("most", 0.9)):
-                row[f"snr_{name}"] = threshold_at(near, share)
-                row[f"flux_{name}"] = flux_limit(
-                    float(row[f"snr_{name}"]),
-                    width / period,
-                    nbits=header.nbits,
-                    tobs=header.tobs,
-                    bandwidth=bandwidth,
-                    config=telescope,
-                    za_deg=header.za_deg,
-                )
+            width = smeared_duty(header, period, duty, dm)
+            row["period"], row["duty"], row["dm"], row["tried"] = period, duty, dm, near.size
+            row["width"] = width * period
+            for name, (snr, least, most) in told.items():
+                row[f"snr_{name}"], row[f"snr_{name}_low"], row[f"snr_{name}_high"] = snr, least, most
+                row[f"flux_{name}"] = flux_of(snr, width, header, bandwidth, telescope)
     table["obs"], table["tobs"], table["bandwidth"], table["gain"] = obs, header.tobs, bandwidth, gain
     table["tsys"], table["npol"] = telescope.tsys, telescope.npol
     table["beta"] = digitisation_loss(header.nbits, telescope)
     return table
+
+
+def pooled_limits(headers: Sequence[Header], injected: NDArray[Any], limits: NDArray[Any]) -> NDArray[Any]:
+    """The limits of several observations, where few signals each were injected by the S/N that all of them tell.
+
+    Parameters
+    ----------
+    headers : sequence of Header
+        As the column obs counts them.
+    injected, limits : ndarray
+        Of all of them, fields of INJECTED_COLUMNS and LIMIT_COLUMNS.
+
+    Returns
+    -------
+    ndarray
+        Fields of LIMIT_COLUMNS.
+    """
+    pulsars = injected[injected["kind"] == "pulsar"]
+    parts = [empty_table(LIMIT_COLUMNS, 0)]
+    for obs in sorted(set(limits["obs"].tolist())):
+        mine = limits[limits["obs"] == obs]
+        if obs < 0 or np.count_nonzero(pulsars["obs"] == obs) >= NEAREST:
+            parts.append(mine)
+            continue
+        one = {name: mine[0][name].item() for name in ("gain", "tsys", "npol", "beta")}
+        telescope = TelescopeConfig(**one)  # its gain at that zenith angle
+        parts.append(flux_limits(headers[obs], pulsars, float(mine[0]["bandwidth"]), telescope, obs))
+    return np.concatenate(parts)
 
 
 def nearest(pulsars: NDArray[Any], period: float) -> NDArray[Any]:

@@ -18,6 +18,7 @@ from pulsar.errors import ConfigError
 from pulsar.io.fast import parse_name
 from pulsar.io.product.schema import TABLES
 from pulsar.pipeline.again import alone, compare, compare_pulses
+from pulsar.pipeline.limits import pooled_limits
 from pulsar.searches.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.receiver import Receiver
@@ -151,8 +152,9 @@ def _write_completeness(writer: "ProductWriter", runs: Sequence["Run"], seen: "_
             part["obs"] = [seen.number(run, int(own)) for own in part["obs"]]
         whole = np.concatenate([*parts, empty_table(columns, 0)])
         tables.append(whole[np.argsort(whole["obs"], kind="stable")])
-    if tables[0].size:
-        writer.completeness(*tables)
+    injected, rows, limits = tables
+    if injected.size:
+        writer.completeness(injected, rows, pooled_limits(seen.headers, injected, limits))
 
 
 def _carry_labels(runs: Sequence["Run"], out: Path, table: NDArray[Any], names: Mapping[tuple[int, str], str]) -> None:

@@ -14,6 +14,7 @@ from pulsar.data.observation import Observation
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.unfinished import resumable, sweep
 from pulsar.errors import ConfigError, DataError
+from pulsar.pipeline.asked import check_wanted
 from pulsar.pipeline.candidates import candidate_table
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.cleaning import given_mask
@@ -139,6 +140,7 @@ def _search(
             check_addresses(obs, config)
         plan = dry_run(obs, config)  # refuses what cannot be done before any sample is read
         check_lists(obs, config)
+        check_wanted(obs.header, plan, config)
         if crew is not None:
             refuse_sharing(obs)
         done = read(out) if resume and out.exists() else None

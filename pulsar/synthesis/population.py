@@ -41,6 +41,10 @@ class Ranges:
         Largest drift of the fundamental [bins of 1/T]; None: none.
     width_max : float
         Widest burst [s].
+    duties : (float, float) or None
+        Log-uniform; None: by the law of :func:`duty_of`.
+    widths : (float, float) or None
+        Of bursts [s], log-uniform; None: from a sample to WIDEST times what smears the narrowest.
     """
 
     periods: tuple[float, float]
@@ -49,6 +53,43 @@ class Ranges:
     accel: float | None = None
     drift: float | None = None
     width_max: float = 0.25
+    duties: tuple[float, float] | None = None
+    widths: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A signal that somebody asks for; what is None is drawn.
+
+    Attributes
+    ----------
+    kind : {"pulsar", "burst"}
+    where : str
+        Where that is written, for messages.
+    period : float or None
+        [s]
+    dm : float or None
+        [pc cm^-3]
+    snr : float or None
+    flux : float or None
+        Mean flux density of a pulsar, in place of its S/N [mJy].
+    width : float or None
+        Full width at half maximum [s].
+    duty : float or None
+        In place of the width [turns].
+    accel : float or None
+        [m/s^2]
+    """
+
+    kind: str = "pulsar"
+    where: str = ""
+    period: float | None = None
+    dm: float | None = None
+    snr: float | None = None
+    flux: float | None = None
+    width: float | None = None
+    duty: float | None = None
+    accel: float | None = None
 
 
 def duty_of(period: float, deviation: float = 0.0) -> float:
@@ -63,7 +104,12 @@ def smeared(header: Header, dm: float) -> float:
 
 
 def draw_pulsar(
-    rng: np.random.Generator, header: Header, ranges: Ranges, dm: float, stratum: tuple[int, int] = (0, 1)
+    rng: np.random.Generator,
+    header: Header,
+    ranges: Ranges,
+    dm: float,
+    stratum: tuple[int, int] = (0, 1),
+    asked: Asked = Asked(),
 ) -> Pulsar | None:
     """A pulsar at a DM, or None where what was drawn is smeared out.
 
@@ -76,11 +122,14 @@ def draw_pulsar(
         [pc cm^-3]
     stratum : (int, int)
         Which of how many parts of the range of periods it is from.
+    asked : Asked
+        What is not drawn; its flux is left to the caller.
     """
     low, high = np.log(ranges.periods)
     number, count = stratum
     period = float(np.exp(low + (high - low) * (number + rng.uniform()) / count))
-    duty = duty_of(period, float(rng.normal()))
+    period = period if asked.period is None else asked.period
+    duty = _duty(period, float(rng.normal()), ranges, asked)
     snr, phase = float(rng.uniform(*ranges.snrs)), float(rng.uniform())
     part = float(rng.uniform(-1.0, 1.0))
     accel = None
@@ -89,17 +138,36 @@ def draw_pulsar(
 
         limits = [ranges.accel, None if ranges.drift is None else ranges.drift * C * period / header.tobs**2]
         accel = part * min(limit for limit in limits if limit is not None)
-    if smeared(header, dm) > MOST_SMEARED * period:
+    accel = accel if asked.accel is None else asked.accel
+    snr = snr if asked.snr is None else asked.snr
+    if not 0.0 < duty < 1.0 or smeared(header, dm) > MOST_SMEARED * period:
         return None
     return Pulsar(period=period, dm=dm, snr=snr, duty=duty, phase0=phase, accel=accel)
 
 
-def draw_burst(rng: np.random.Generator, header: Header, ranges: Ranges, dm: float) -> Burst | None:
+def _duty(period: float, deviation: float, ranges: Ranges, asked: Asked) -> float:
+    """The duty cycle that is asked for, or one drawn by a normal deviate."""
+    if asked.duty is not None:
+        return asked.duty
+    if asked.width is not None:
+        return asked.width / period
+    if ranges.duties is None:
+        return duty_of(period, deviation)
+    low, high = np.log(ranges.duties)
+    return float(np.exp(low + (high - low) * 0.5 * (1.0 + math.erf(deviation / math.sqrt(2.0)))))
+
+
+def draw_burst(
+    rng: np.random.Generator, header: Header, ranges: Ranges, dm: float, asked: Asked = Asked()
+) -> Burst | None:
     """A burst at a DM that is whole within the observation, or None where that is too short for its delay."""
     least = smeared(header, dm)
     most = max(min(0.5 * ranges.width_max, WIDEST * least), header.tsamp)
-    width = float(np.exp(rng.uniform(np.log(header.tsamp), np.log(most))))
+    narrowest, widest = (header.tsamp, most) if ranges.widths is None else ranges.widths
+    width = float(np.exp(rng.uniform(np.log(narrowest), np.log(widest))))
+    width = width if asked.width is None else asked.width
     snr, place = float(rng.uniform(*ranges.snrs)), float(rng.uniform())
+    snr = snr if asked.snr is None else asked.snr
     margin = 2.0 * math.hypot(width, least)
     room = header.tobs - float(header.delays(dm)[-1]) - 2.0 * margin
     if room <= 0.0:

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from pulsar.data.candidate import empty_table
-from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words, recall, reliability, threshold_at
+from pulsar.data.injected import (
+    INJECTED_COLUMNS,
+    ROW_COLUMNS,
+    in_words,
+    recall,
+    reliability,
+    threshold_at,
+    threshold_interval,
+)
 from pulsar.data.shares import wilson
 from pulsar.errors import ConfigError
 
@@ -106,3 +114,29 @@ def test_recall_by_what_these_signals_have_not_is_refused():
     rows["period"] = np.nan
     with pytest.raises(ConfigError, match="pulsars have none"):
         recall(rows, "period")
+
+
+def test_bins_reach_as_far_as_there_are_signals():
+    assert recall(injected([7.0, 19.0], [1, 1])).edges.tolist() == [6, 7, 8, 9, 10, 12, 15, 20]
+    wide = recall(injected([4.5, 40.0], [0, 1]))
+    assert wide.edges.tolist() == [4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50]
+    assert wide.tried.sum() == 2
+    assert recall(injected([1.0, 2500.0], [0, 1])).tried.sum() == 2
+
+
+def test_the_interval_of_a_threshold_holds_it_and_shrinks_with_their_number():
+    rng = np.random.default_rng(5)
+    widths = []
+    for count in (50, 800):
+        snr = rng.uniform(6, 20, count)
+        rows = injected(snr, rng.uniform(size=count) < 1 / (1 + np.exp(10 - snr)))
+        low, high = threshold_interval(rows, 0.5)
+        assert 8.0 < low <= high < 12.0
+        widths.append(high - low)
+    assert widths[1] < widths[0]
+
+
+def test_the_interval_of_a_threshold_that_is_not_reached_has_no_end():
+    rows = injected(np.linspace(6, 20, 40), np.zeros(40))
+    assert threshold_interval(rows) == (np.inf, np.inf)
+    assert np.isnan(threshold_interval(rows[:0])).all()

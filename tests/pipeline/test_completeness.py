@@ -179,6 +179,37 @@ def test_what_an_interrupted_run_has_found_is_taken_for_it_too(told, sky_file, t
         )
 
 
+def test_the_places_that_an_interrupted_run_has_judged_are_not_judged_again(told, sky_file, tmp_path, monkeypatch):
+    from pulsar.pipeline import completeness
+
+    config = load_config(None, [*SETTINGS, "completeness.enabled=true", f"completeness.places={PLACES}"])
+    judged, whole = [], completeness._List.judged
+
+    def one_only(self):
+        if judged:
+            raise KeyboardInterrupt
+        return counted(self)
+
+    def counted(self):
+        judged.extend(one.place.number for one in self.chosen)
+        return whole(self)
+
+    monkeypatch.setattr(completeness, "SAVE_INTERVAL", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(completeness._List, "judged", one_only)
+        with pytest.raises(KeyboardInterrupt):
+            search(sky_file, config, tmp_path / "run.h5")
+    first = list(judged)
+    monkeypatch.setattr(completeness._List, "judged", counted)
+    resumed = search(sky_file, config, tmp_path / "run.h5", resume=True)
+    assert 0 < len(first) < PLACES
+    assert sorted(judged) == list(range(PLACES))
+    for table in ("completeness/injected", "completeness/rows"):
+        one, two = told.rows(table), resumed.rows(table)
+        for name in one.dtype.names:
+            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
 def test_long_runs_alone_have_it_by_themselves(sky_file):
     with open_observation(sky_file) as obs:
         config = load_config(None, [*SETTINGS, "dedisp.dm_step=0.1"])
