@@ -270,6 +270,8 @@ def _text(runs: Sequence[Run], content: _Content, before: Sequence[str] = (), st
     for one in summaries:
         if one["mask"]:
             one["mask"]["data"] = base64.b64encode(one["mask"].pop("image")).decode()
+        for picture in one["completeness"]["pictures"] if one["completeness"] else ():
+            picture["data"] = base64.b64encode(picture.pop("image")).decode()
     scripts = [*before, *(_part(name) for name in _SCRIPTS)]
     data = {"tables": tables, "flags": {f.name: f.text for f in FLAGS}, "images": content.images}
     told = {row["u"]: content.labels.told(row["u"]) for rows in content.rows.values() for row in rows}

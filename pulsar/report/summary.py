@@ -3,9 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from pulsar.data.injected import in_words
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.data.injected import in_words, recall
+from pulsar.data.shares import wilson
 from pulsar.data.text import printable
 from pulsar.io.product.reader import Run
+from pulsar.report.completeness import plot_completeness, plot_limits
 from pulsar.report.figure import png
 from pulsar.report.rfi import plot_mask
 from pulsar.report.words import Lines, position
@@ -26,6 +31,7 @@ def summary(run: Run, name: str) -> dict[str, Any]:
         "facts": _facts(run),
         "mask": _mask(run, name),
         "lines": _lines(run),
+        "completeness": _completeness(run, name),
         "problems": [printable(problem) for problem in run.problems],
         "provenance": printable(_provenance(run), lines=True),
     }
@@ -96,6 +102,62 @@ def _mask(run: Run, name: str) -> dict[str, Any] | None:
         "caption": f"What was left out before the search: {lost}.",
         "alt": f"Mask of {name} over time and frequency: {lost}.",
     }
+
+
+def _completeness(run: Run, name: str) -> dict[str, Any] | None:
+    """Pictures and tables of what became of injected signals, None where there are none."""
+    injected, rows, limits = (run.rows(f"completeness/{table}") for table in ("injected", "rows", "limits"))
+    if not len(injected):
+        return None
+    told = "; ".join(in_words(injected, rows))
+    pictures = [
+        {
+            "image": png(plot_completeness(injected, rows)),
+            "caption": "What became of injected signals, with 68 % intervals: " + told + ".",
+            "alt": f"Recall of {name} by S/N, period, DM and width, S/N kept and reliability: {told}.",
+        }
+    ]
+    if np.isfinite(limits["flux_most"]).any() or np.isfinite(limits["flux_half"]).any():
+        words = "Mean flux density from which on pulsars are found, by period and duty cycle"
+        pictures.append(
+            {
+                "image": png(plot_limits(limits)),
+                "caption": words + ".",
+                "alt": f"{words}, of {name}; the product has it.",
+            }
+        )
+    tables = [_recall_table(injected, kind) for kind in ("pulsar", "burst") if (injected["kind"] == kind).any()]
+    if len(run.observations) > 1:
+        tables.append(_by_observation(run, injected))
+    return {"pictures": pictures, "tables": tables}
+
+
+def _recall_table(injected: NDArray[Any], kind: str) -> dict[str, Any]:
+    told = recall(injected[injected["kind"] == kind])
+    lines = [
+        [f"{r['low']:g}–{r['high']:g}", str(r["tried"]), str(r["found"]), _percent(r["recall_low"], r["recall_high"])]
+        for r in told.rows()
+    ]
+    return {"title": f"{kind.capitalize()}s by S/N", "columns": ["S/N", "injected", "found", "68 %"], "lines": lines}
+
+
+def _by_observation(run: Run, injected: NDArray[Any]) -> dict[str, Any]:
+    """Recall of each observation."""
+    lines = []
+    for obs, header in enumerate(run.observations):
+        line = [printable(header.source) or "unnamed", f"{header.tstart:.5f}"]
+        line.append("" if header.beam is None else str(header.beam))
+        for kind in ("pulsar", "burst"):
+            mine = injected[(injected["obs"] == obs) & (injected["kind"] == kind)]
+            found = int(np.count_nonzero(mine["found"]))
+            low, high = wilson(found, mine.size)
+            line.append(f"{found} of {mine.size}" + (f", {_percent(float(low), float(high))}" if mine.size else ""))
+        lines.append(line)
+    return {"title": "By observation", "columns": ["source", "MJD", "beam", "pulsars", "bursts"], "lines": lines}
+
+
+def _percent(low: float, high: float) -> str:
+    return f"{100 * low:.0f}–{100 * high:.0f} %" if np.isfinite(low) else ""
 
 
 def _lines(run: Run) -> list[dict[str, str]]:

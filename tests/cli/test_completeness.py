@@ -82,3 +82,106 @@ def test_one_observation_is_what_a_search_with_completeness_tells(files, tmp_pat
         assert len(one) > 4
         for name in one.dtype.names:
             np.testing.assert_array_equal(one[name], two[name], err_msg=name)
+
+
+def test_tables_for_a_paper_and_a_picture(both, files, tmp_path):
+    from astropy.table import QTable
+
+    out, _ = both
+    same = [*files, "--out", out, "--signals", "32", *FAST_ENOUGH, "--resume"]
+    for ending in ("tex", "csv", "ecsv"):
+        assert run(*same, "--table", tmp_path / f"T.{ending}", "--plot", tmp_path / "T.png")[0] == 0
+    product = read(out)
+    table = QTable.read(tmp_path / "T.ecsv")
+    whole = table[(table["observation"] == "all") & (table["kind"] == "pulsar")]
+    np.testing.assert_array_equal(whole["found"], product.recall()["found"])
+    assert set(table["observation"]) == {"all", "J0000+00 59000.0000", "J0000+00 59001.0000"}
+    limits = QTable.read(tmp_path / "T_limits.ecsv")
+    assert limits["flux_most"].unit == "mJy"
+    assert len(limits) == len(product.limits) > 0
+    assert QTable.read(tmp_path / "T.csv")["tried"].sum() == table["tried"].sum()
+    tex = (tmp_path / "T.tex").read_text()
+    assert tex.count("pulsars & ") == len(whole)
+    assert "$S_{90}$ [mJy]" in (tmp_path / "T_limits.tex").read_text()
+    assert (tmp_path / "T.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_shows_it(both, tmp_path):
+    out, _ = both
+    result = CliRunner().invoke(app, ["report", str(out), "--out", str(tmp_path / "page"), "-q"])
+    assert result.exit_code == 0, result.output
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert '<a href="#completeness">' in page
+    assert page.count("<figure>") >= 2
+    assert "By observation" in page
+    assert "59001.00000" in page
+
+
+def test_a_table_says_what_is_injected(files, tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("kind,period,dm,snr,flux,duty\npulsar,0.25,20,18,,0.05\npulsar,0.7,20,,2,\nburst,,30,17,,\n")
+    out = tmp_path / "C.h5"
+    args = ["--population", table, *FAST_ENOUGH, "--gain", "1", "--tsys", "20"]
+    code, _, told = run(files[0], "--out", out, *args)
+    assert (code, told) == (0, "")
+    rows = read(out).rows("completeness/injected")
+    first, second = rows[rows["kind"] == "pulsar"][np.argsort(rows["period"][rows["kind"] == "pulsar"])]
+    assert first["period"] == pytest.approx(0.25)
+    assert (first["dm"], first["snr"], first["place"]) == (20.0, 18.0, second["place"])
+    assert first["duty"] == pytest.approx(0.05)
+    (burst,) = rows[rows["kind"] == "burst"]
+    assert (burst["dm"], burst["snr"]) == (30.0, 17.0)
+    # 2 mJy by the radiometer equation, for the width that was drawn, smeared.
+    from pulsar.pipeline.limits import smeared_duty
+
+    product = read(out)
+    header, masked = product.observations[0], product.limits
+    even = smeared_duty(header, second["period"], second["duty"], 20.0) * np.sqrt(np.pi / (2 * np.log(2)))
+    noise = 20e3 / np.sqrt(2 * header.tobs * masked["bandwidth"][0].value * 1e6)
+    assert second["snr"] == pytest.approx(2.0 / (noise * np.sqrt(even / (1 - even))), rel=1e-6)
+    table.write_text(table.read_text().replace("18", "19"))
+    code, _, told = run(files[0], "--out", out, *args, "--resume")
+    assert code == 2
+    assert "other files or settings" in told
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--period", "0.1", "30"], "completeness.period: period = 30: expected 2 samples to half of the observation"),
+        (["--at-dm", "0", "90"], "completeness.dm: dm = 90: expected what is searched, 0 to 40"),
+        (["--duty", "0.2", "0.1"], "give the lower one first"),
+        (["--table", "x.pdf"], "ends in .tex, .csv, .ecsv"),
+        (["--plot", "x.txt"], "ends in .png, .pdf or .svg"),
+    ],
+)
+def test_what_the_observation_cannot_hold_is_refused(files, tmp_path, args, told):
+    code, _, err = run(files[0], "--out", tmp_path / "C.h5", *FAST_ENOUGH, *args)
+    assert code == 2
+    assert told in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_that_the_observation_cannot_hold_are_refused(files, tmp_path):
+    table = tmp_path / "mine.csv"
+    table.write_text("period,dm,width\n100,20,\n0.1,500,\n0.01,39,\n0.5,20,0.3\n")
+    code, _, err = run(files[0], "--out", tmp_path / "C.h5", "--population", table, *FAST_ENOUGH)
+    assert code == 2
+    for text in (
+        "line 2: period = 100: expected 2 samples to half of the observation, 0.002048 to 4.096 s",
+        "line 3: dm = 500: expected what is searched, 0 to 40 pc/cm3",
+        "line 4: period = 0.01: at DM 39 dispersion in a channel smears more than 0.3 of a turn",
+        "line 5: width = 0.3: expected less than half of the period, 0.25 s",
+    ):
+        assert text in err
+    code, _, err = run(files[0], "--out", tmp_path / "C.h5", "--population", table, "--signals", "5", *FAST_ENOUGH)
+    assert code == 2
+    assert "--population says how many" in err
+
+
+def test_dedispersed_series_are_refused(files, tmp_path):
+    made = CliRunner().invoke(app, ["dedisperse", str(files[0]), "--dm", "20", "--out", str(tmp_path / "x.dat"), "-q"])
+    assert made.exit_code == 0, made.output
+    code, _, err = run(tmp_path / "x.dat", "--out", tmp_path / "C.h5", "-q")
+    assert code == 2
+    assert "no channels to which signals could be added" in err
