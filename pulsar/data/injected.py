@@ -180,12 +180,14 @@ def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray
 
 def _snr_edges(values: NDArray[np.float64]) -> tuple[float, ...]:
     """SNR_EDGES, and those of BELOW and ABOVE that it takes for all values to lie between the first and the last."""
-    edges = list(SNR_EDGES)
-    while values.size and edges[0] > values.min():
-        edges.insert(0, max((edge for edge in BELOW if edge < edges[0]), default=0.0))
-    while values.size and edges[-1] < values.max():
-        edges.append(min((edge for edge in ABOVE if edge > edges[-1]), default=float(values.max())))
-    return tuple(edges)
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return SNR_EDGES
+    # Of the further edges all but those beyond the one that is enough.
+    below = [edge for k, edge in enumerate(BELOW) if (*BELOW[1:], SNR_EDGES[0])[k] > known.min()]
+    above = [edge for k, edge in enumerate(ABOVE) if (SNR_EDGES[-1], *ABOVE[:-1])[k] < known.max()]
+    most = [float(known.max())] if known.max() > ABOVE[-1] else []
+    return (*below, *SNR_EDGES, *above, *most)
 
 
 def threshold_at(rows: NDArray[Any], share: float = 0.9) -> float:

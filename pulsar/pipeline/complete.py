@@ -68,11 +68,10 @@ def observations(
             f"{series.pointing.paths[0]}: a dedispersed series has no channels to which signals could be added: give "
             "the file it was made of"
         )
-    for job in todo:
-        if telescope_of(job.pointing.header, job.config.telescope).gain is None:
-            progress.warning(
-                f"{job.out.stem}: no limits on flux densities: the gain of the telescope is not known (--gain, --tsys)"
-            )
+    unknown = [job for job in todo if telescope_of(job.pointing.header, job.config.telescope).gain is None]
+    if unknown:
+        names = ", ".join(job.out.stem for job in unknown[:3]) + (" …" if len(unknown) > 3 else "")
+        progress.warning(f"no limits on flux densities: the telescope's gain is not known (--gain, --tsys): {names}")
     if config.completeness.population:
         from pulsar.synthesis.asked import read_asked
 

@@ -127,8 +127,9 @@ def pooled_limits(headers: Sequence[Header], injected: NDArray[Any], limits: NDA
         if obs < 0 or np.count_nonzero(pulsars["obs"] == obs) >= NEAREST:
             parts.append(mine)
             continue
-        one = {name: mine[0][name].item() for name in ("gain", "tsys", "npol", "beta")}
-        telescope = TelescopeConfig(**one)  # its gain at that zenith angle
+        # The gain of the table is that at the zenith angle of the observation.
+        told = {name: mine[0][name].item() for name in ("gain", "tsys", "npol", "beta")}
+        telescope = TelescopeConfig.model_construct(**TelescopeConfig().model_dump() | told)
         parts.append(flux_limits(headers[obs], pulsars, float(mine[0]["bandwidth"]), telescope, obs))
     return np.concatenate(parts)
 

@@ -149,7 +149,8 @@ def _write_completeness(writer: "ProductWriter", runs: Sequence["Run"], seen: "_
         columns = TABLES[f"completeness/{name}"][0]
         parts = [_wide(run.rows(f"completeness/{name}"), columns) for run in runs]
         for run, part in zip(runs, parts, strict=True):
-            part["obs"] = [seen.number(run, int(own)) for own in part["obs"]]
+            count = len(run.observations)
+            part["obs"] = [seen.number(run, int(own) if own < count else -1) for own in part["obs"]]
         whole = np.concatenate([*parts, empty_table(columns, 0)])
         tables.append(whole[np.argsort(whole["obs"], kind="stable")])
     injected, rows, limits = tables

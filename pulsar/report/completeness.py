@@ -9,7 +9,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from pulsar.data.injected import Recall, Reliability, recall, reliability
-from pulsar.report.figure import ACCENT, FILL, INK, SOFT, Sheet, empty, new_sheet, style
+from pulsar.report.figure import ACCENT, FILL, INK, SOFT, Sheet, empty, new_sheet, style, tame
 
 #: Kind of signal -> its name, colour and mark.
 _KINDS: Final = {"pulsar": ("pulsars", INK, "o"), "burst": ("bursts", ACCENT, "s")}
@@ -59,8 +59,10 @@ def _recall(axes: Axes, injected: NDArray[Any], by: str, scale: str) -> None:
     drawn = False
     for kind, (name, colour, mark) in _KINDS.items():
         mine = _of(injected, kind)
-        values = mine[by]
-        if not mine.size or np.isnan(values).all():
+        values = tame(mine[by])
+        there = np.isfinite(values) & ((values > 0.0) | (scale != "log"))
+        mine, values = mine[there], values[there]
+        if not mine.size:
             continue
         told = recall(mine, by, None if by == "snr" else _edges(values))
         there = told.tried > 0
@@ -103,8 +105,8 @@ def _kept(axes: Axes, injected: NDArray[Any]) -> None:
     for kind, (name, colour, mark) in _KINDS.items():
         mine = _of(found, kind)
         if mine.size:
-            ratio = mine["listed_snr"] / mine["snr"]
-            axes.plot(mine["snr"], ratio, mark, color=colour, markersize=3, alpha=0.5, label=name)
+            ratio = tame(mine["listed_snr"]) / tame(mine["snr"])
+            axes.plot(tame(mine["snr"]), ratio, mark, color=colour, markersize=3, alpha=0.5, label=name)
             axes.axhline(float(np.median(ratio)), color=colour, linewidth=1.0)
     axes.axhline(1.0, color=FILL, linewidth=0.8, zorder=0)
     axes.set(xlabel="S/N injected", ylabel="listed / injected", ylim=(0.0, None))
