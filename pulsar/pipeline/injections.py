@@ -57,6 +57,8 @@ NEAR_BINS: Final = 1.5
 NEAR_RATIOS: Final = (1.0, 2.0, 3.0, 4.0, 1 / 2, 1 / 3, 1 / 4, 3 / 2, 2 / 3)
 #: Periods that are asked for do not share a place if they are so near to one of these ratios.
 PERIOD_ROOM: Final = 0.02
+#: Stream of random numbers for the first DM; those of places are their numbers.
+PLACES_STREAM: Final = 2**32
 #: Steps of a sequence that fills a range evenly wherever it ends: of the golden ratio.
 GOLDEN: Final = 0.6180339887498949
 
@@ -197,7 +199,10 @@ def dm_trials(plan: "RunPlan") -> "DMPlan":
 def place_dms(header: Header, plan: "RunPlan", config: Config, places: int) -> list[float]:
     """DMs of the places, in their order: as asked for, or spread evenly, however many of them there are."""
     low, high = ranges_of(header, plan, config).dms
-    drawn = [low + (0.5 + number * GOLDEN) % 1.0 * (high - low) for number in range(places)]
+    seed = config.completeness.seed
+    # From the middle on, or, of several observations with few places each, from where the seed of each says.
+    start = float(np.random.default_rng([seed, PLACES_STREAM]).uniform()) if seed else 0.5
+    drawn = [low + (start + number * GOLDEN) % 1.0 * (high - low) for number in range(places)]
     if not config.completeness.population:
         return drawn
     asked = [group[0].dm for group in groups_of(config)[:places]]

@@ -49,8 +49,9 @@ def test_several_observations_are_told_apart_and_together(both):
     assert len(counts) == 2
     assert counts.min() > 8
     assert len(product.observations) == 2
-    # Each has signals of its own.
+    # Each has signals of its own, at DMs of its own.
     assert len(set(rows["snr"].tolist())) == len(rows)
+    assert len(set(rows["dm"].tolist())) == 4
     for obs in (0, 1):
         with_one = read(product.rows("observations")["product"][obs]).rows("completeness/injected")
         np.testing.assert_array_equal(with_one["snr"], rows["snr"][rows["obs"] == obs])
@@ -69,6 +70,34 @@ def test_what_is_done_is_kept_by_resume_and_refused_without(both, files, capsys)
     code, _, told = run(*files, "--out", out, "--signals", "32", *FAST_ENOUGH)
     assert code == 2
     assert "exists already" in told
+
+
+def test_what_was_interrupted_goes_on_to_the_same_tables(both, files, tmp_path, monkeypatch):
+    out = tmp_path / "C.h5"
+    args = [*files, "--out", out, "--signals", "32", *FAST_ENOUGH]
+    from pulsar.pipeline import run as one_run
+
+    whole, calls = one_run.judged, []
+
+    def stops_in_the_second(*given, **named):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return whole(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one_run, "judged", stops_in_the_second)
+        code, _, told = run(*args)
+    assert code == 130
+    assert "--resume" in told
+    assert not out.exists()
+    code, _, told = run(*args, "--resume")
+    assert code == 0, told
+    for table in ("injected", "rows", "limits"):
+        one, two = read(both[0]).rows(f"completeness/{table}"), read(out).rows(f"completeness/{table}")
+        assert len(one) > 4
+        for name in one.dtype.names:
+            np.testing.assert_array_equal(one[name], two[name], err_msg=name)
 
 
 def test_one_observation_is_what_a_search_with_completeness_tells(files, tmp_path):
