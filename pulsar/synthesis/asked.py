@@ -108,7 +108,7 @@ def _ecsv(path: Path, text: str) -> list[tuple[str, dict[str, str]]]:
         if column.unit is not None:
             try:
                 factor = column.unit.to(units.Unit(COLUMNS[name][2]))
-            except units.UnitConversionError:
+            except (ValueError, TypeError):
                 expected = COLUMNS[name][2] or "none"
                 raise ConfigError(f"{path}: column {name} has the unit {column.unit}, expected {expected}") from None
         columns[name] = [_cell(value, factor) for value in column.tolist()]

@@ -1,6 +1,7 @@
 """Folds of other programs, and what is learnt from labels: valid samples, and all that reads them."""
 
 import gzip
+import io
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,6 +52,23 @@ TABLES = (
     "SNNS pattern definition file V3.2\nNo. of patterns: 2\nNo. of input units: 3\nNo. of output units: 2\n"
     "# input 1\n1 2 3\n1 0\n4 5 6\n0 1\n",
 )
+
+
+def asked(path: Path) -> str:
+    from pulsar.synthesis.asked import read_asked
+
+    return f"{read_asked(path)}"
+
+
+def signals(_folder: Path) -> list[bytes]:
+    """Tables of signals to be injected."""
+    from astropy.table import QTable
+
+    table = QTable({"period": [33.0, 5.0], "dm": [20.0, 30.0]}, units={"period": "ms", "dm": "pc / cm3"})
+    table["kind"] = ["pulsar", "pulsar"]
+    text = io.StringIO()
+    table.write(text, format="ascii.ecsv")
+    return [b"kind,period,dm,snr,width,accel\npulsar,0.1,20,,0.004,-3\nburst,,0,12,,\n", text.getvalue().encode()]
 
 
 def trained(path: Path) -> str:

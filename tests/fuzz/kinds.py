@@ -13,7 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 from fuzz import mutator
-from fuzz.folds import TABLES, folded, labelled, models, pfd_files, phcx_files, trained
+from fuzz.folds import TABLES, asked, folded, labelled, models, pfd_files, phcx_files, signals, trained
 from reference import masks, products
 
 from pulsar.config.load import load_config, to_toml
@@ -524,6 +524,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("pfd", "input.pfd", pfd_files, plain(mutator.binary_number, mutator.binary_number), folded),
     Kind("phcx", "input.phcx", phcx_files, texts, folded),
     Kind("labelled", "input.csv", lambda _: [t.encode() for t in TABLES], texts, labelled),
+    Kind("asked", "input.csv", signals, texts, asked),
     Kind("model", "input.json", models, texts, trained),
     Kind("presto mask", "input.mask", presto_masks, plain(mutator.binary_number), presto_mask),
     Kind("zaplist", "input.zaplist", lambda _: [b"# c\n50 0.1\nB10.2 0.01\n", b"50.0 0.1 20 1 0\n7 0.02 3 0 1\n"],
