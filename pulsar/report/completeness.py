@@ -38,6 +38,7 @@ def plot_completeness(injected: NDArray[Any], rows: NDArray[Any]) -> Sheet:
     Sheet
         A matplotlib figure that displays itself in notebooks.
     """
+    injected, rows = _tame(injected), _tame(rows)
     figure = new_sheet(12.0, 7.0)
     panels = figure.subplots(2, 3).ravel()
     for axes, (by, name, scale, words) in zip(panels, _BY, strict=False):
@@ -50,6 +51,16 @@ def plot_completeness(injected: NDArray[Any], rows: NDArray[Any]) -> Sheet:
     return figure
 
 
+def _tame(table: NDArray[Any]) -> NDArray[Any]:
+    """A table in which what no measurement gives is NaN: numbers that are too large, and S/N that are not positive."""
+    out = table.copy()
+    for name in table.dtype.names or ():
+        if table.dtype[name].kind == "f":
+            values = tame(table[name])
+            out[name] = np.where(values > 0.0, values, np.nan) if "snr" in name or "flux" in name else values
+    return out
+
+
 def _of(table: NDArray[Any], kind: str) -> NDArray[Any]:
     return np.asarray(table[table["kind"] == kind])
 
@@ -59,7 +70,7 @@ def _recall(axes: Axes, injected: NDArray[Any], by: str, scale: str) -> None:
     drawn = False
     for kind, (name, colour, mark) in _KINDS.items():
         mine = _of(injected, kind)
-        values = tame(mine[by])
+        values = mine[by]
         there = np.isfinite(values) & ((values > 0.0) | (scale != "log"))
         mine, values = mine[there], values[there]
         if not mine.size:
@@ -68,7 +79,7 @@ def _recall(axes: Axes, injected: NDArray[Any], by: str, scale: str) -> None:
         there = told.tried > 0
         low, high = told.edges[:-1], told.edges[1:]
         middle = np.sqrt(low * high) if scale == "log" else 0.5 * (low + high)
-        across = np.array([middle - low, high - middle])[:, there]
+        across = np.clip(np.array([middle - low, high - middle]), 0.0, None)[:, there]
         axes.errorbar(
             middle[there], told.share[there], yerr=_intervals(told)[:, there], xerr=across, color=colour, fmt=mark,
             markersize=4, linewidth=1.0, label=name,
@@ -105,9 +116,9 @@ def _kept(axes: Axes, injected: NDArray[Any]) -> None:
     for kind, (name, colour, mark) in _KINDS.items():
         mine = _of(found, kind)
         if mine.size:
-            ratio = tame(mine["listed_snr"]) / tame(mine["snr"])
-            axes.plot(tame(mine["snr"]), ratio, mark, color=colour, markersize=3, alpha=0.5, label=name)
-            axes.axhline(float(np.median(ratio)), color=colour, linewidth=1.0)
+            ratio = mine["listed_snr"] / mine["snr"]
+            axes.plot(mine["snr"], ratio, mark, color=colour, markersize=3, alpha=0.5, label=name)
+            axes.axhline(_median(ratio), color=colour, linewidth=1.0)
     axes.axhline(1.0, color=FILL, linewidth=0.8, zorder=0)
     axes.set(xlabel="S/N injected", ylabel="listed / injected", ylim=(0.0, None))
     style(axes, heading)
@@ -147,6 +158,7 @@ def plot_limits(limits: NDArray[Any]) -> Sheet:
     Sheet
         A matplotlib figure that displays itself in notebooks.
     """
+    limits = _tame(limits)
     figure = new_sheet(9.0, 5.0)
     axes = figure.subplots()
     duties = sorted(set(limits["duty"].tolist()))

@@ -115,9 +115,12 @@ def limits_text(run: "Run", path: Path) -> str:
     names = dict(enumerate(f"{_latex(printable(h.source)) or 'unnamed'} {h.tstart:.4f}" for h in run.observations))
     for obs, period in dict.fromkeys(zip(rows["obs"].tolist(), rows["period"].tolist(), strict=True)):
         mine = rows[(rows["obs"] == obs) & (rows["period"] == period)]
+        if not mine.size:
+            continue  # no number
         values = [names.get(obs, ""), f"{1e3 * period:g}"]
         values += [_number(float(mine[0][name]), ".1f") for name in ("snr_half", "snr_most")]
-        values += [_number(float(mine["flux_most"][mine["duty"] == duty][0]), ".3g") for duty in duties]
+        flux = {float(row["duty"]): float(row["flux_most"]) for row in mine}
+        values += [_number(flux.get(duty, np.nan), ".3g") for duty in duties]
         for name, value in zip(lines, values, strict=True):
             lines[name].append(value)
     if len(names) == 1:
