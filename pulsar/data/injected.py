@@ -46,7 +46,7 @@ LIMIT_COLUMNS: Final[tuple[Column, ...]] = (
     Column("width", "f8", "s", "full width at half maximum, smeared by the sampling and in the channels"),
     Column("tried", "i8", "", "injected pulsars, the nearest in period, from which the two S/N are"),
     Column("snr_half", "f8", "", "S/N from which on half of them are found, NaN where that is nowhere so"),
-    Column("snr_half_low", "f8", "", "lower end of its 68 % interval (bootstrap)"),
+    Column("snr_half_low", "f8", "", "lower end of its 68 % interval (likelihood ratio)"),
     Column("snr_half_high", "f8", "", "upper end of it, infinite where half may be found nowhere"),
     Column("snr_most", "f8", "", "S/N from which on nine tenths are found, NaN where that is nowhere so"),
     Column("snr_most_low", "f8", "", "lower end of its 68 % interval"),
@@ -204,22 +204,32 @@ def threshold_at(rows: NDArray[Any], share: float = 0.9) -> float:
         0 to 1.
     """
     order = np.argsort(rows["snr"], kind="stable")
-    pools: list[tuple[float, int, int]] = []  # lowest S/N, found, tried
-    for snr, good in zip(rows["snr"][order].tolist(), (rows["found"][order] == 1).tolist(), strict=True):
-        pools.append((snr, int(good), 1))
+    snr = rows["snr"][order]
+    firsts, shares = _rising(rows["found"][order] == 1)
+    return next((float(snr[k]) for k, part in zip(firsts, shares, strict=True) if part >= share), float("nan"))
+
+
+def _rising(good: NDArray[np.bool_]) -> tuple[list[int], list[float]]:
+    """Where each step of the rising step function begins that fits best, and how high it is."""
+    pools: list[tuple[int, int, int]] = []  # first, found, tried
+    for k, found in enumerate(good.tolist()):
+        pools.append((k, int(found), 1))
         while len(pools) > 1 and pools[-2][1] * pools[-1][2] >= pools[-1][1] * pools[-2][2]:
-            (low, found, tried), last = pools[-2], pools[-1]
-            pools[-2:] = [(low, found + last[1], tried + last[2])]
-    return next((low for low, found, tried in pools if found >= share * tried), float("nan"))
+            (first, some, tried), last = pools[-2], pools[-1]
+            pools[-2:] = [(first, some + last[1], tried + last[2])]
+    return [first for first, _, _ in pools], [found / tried for _, found, tried in pools]
 
 
-#: Samples that are drawn anew to tell how well a S/N is known, and the quantiles of them that enclose 68 %.
-RESAMPLED: Final = 200
-QUANTILES: Final = (0.16, 0.84)
+#: A S/N is within the 68 % interval if twice the logarithm of the likelihood is less than this below that of the best
+#: step function. It has a law of its own (Banerjee & Wellner 2001, Ann. Stat. 29, 1699), whose 0.68 quantile is 0.7; of
+#: 60 to 400 signals it came out as 0.6 to 0.85 for nine tenths, for whatever width of a logistic curve.
+LESS_LIKELY: Final = 0.85
+#: S/N that are tried.
+TRIED_SNR: Final = 200
 
 
 def threshold_interval(rows: NDArray[Any], share: float = 0.9) -> tuple[float, float]:
-    """68 % interval of :func:`threshold_at`: of as many signals, drawn from these with replacement (bootstrap).
+    """68 % interval of what :func:`threshold_at` tells, by the likelihood ratio for rising functions.
 
     Parameters
     ----------
@@ -229,15 +239,33 @@ def threshold_interval(rows: NDArray[Any], share: float = 0.9) -> tuple[float, f
     Returns
     -------
     low, high : float
-        Infinite where so large a share need not be reached at all; NaN where nothing was added.
+        `high` is infinite where so large a share need not be reached at all; NaN where nothing was added.
     """
     if not rows.size:
         return float("nan"), float("nan")
-    rng = np.random.default_rng(0)
-    drawn = [threshold_at(rows[rng.integers(rows.size, size=rows.size)], share) for _ in range(RESAMPLED)]
-    told = np.sort(np.where(np.isnan(drawn), np.inf, drawn))
-    low, high = (float(told[int(q * RESAMPLED)]) for q in QUANTILES)
-    return low, high
+    order = np.argsort(rows["snr"], kind="stable")
+    snr, good = rows["snr"][order], rows["found"][order] == 1
+    best = _likelihood(good, 0.0, 1.0)
+    tried = np.unique(np.quantile(snr, np.linspace(0.0, 1.0, TRIED_SNR)))
+    places = [*np.searchsorted(snr, tried).tolist(), snr.size]
+    ends = [*tried.tolist(), float("inf")]
+    inside = [
+        end
+        for end, k in zip(ends, places, strict=True)
+        if 2.0 * (best - _likelihood(good[:k], 0.0, share) - _likelihood(good[k:], share, 1.0)) <= LESS_LIKELY
+    ]
+    told = threshold_at(rows, share)
+    inside.append(told if np.isfinite(told) else float("inf"))
+    return min(inside), max(inside)
+
+
+def _likelihood(good: NDArray[np.bool_], least: float, most: float) -> float:
+    """Logarithm of the likelihood of the best rising step function between two shares."""
+    firsts, shares = _rising(good)
+    part = np.repeat(shares, np.diff([*firsts, good.size])) if firsts else np.zeros(0)
+    part = np.clip(part, least, most)
+    # What is certain adds nothing; what is impossible does not come, for no step has a share of 0 with one found.
+    return float(np.log(np.where(good, part, 1.0 - part)).sum())
 
 
 #: Lower edges of the scores whose reliability is told.

@@ -20,6 +20,7 @@ DUTIES: Final = (0.01, 0.03, 0.1, 0.3)
 #: many, of which the S/N where nine tenths are found is known within about 1.
 NEAREST_PART: Final = 0.25
 NEAREST: Final = 60
+MOST_NEAREST: Final = 2000
 #: Shares that are told of.
 SHARES: Final = {"half": 0.5, "most": 0.9}
 #: A period is told of within this factor of those that were injected.
@@ -136,6 +137,6 @@ def pooled_limits(headers: Sequence[Header], injected: NDArray[Any], limits: NDA
 
 def nearest(pulsars: NDArray[Any], period: float) -> NDArray[Any]:
     """Those of the injected pulsars whose periods are nearest to one, in their order."""
-    count = max(NEAREST, int(np.ceil(NEAREST_PART * pulsars.size)))
+    count = min(max(NEAREST, int(np.ceil(NEAREST_PART * pulsars.size))), MOST_NEAREST)
     order = np.argsort(np.abs(np.log(pulsars["period"] / period)), kind="stable")[:count]
     return pulsars[np.sort(order)]
