@@ -15,7 +15,7 @@ from pulsar.pipeline.limits import telescope_of
 from pulsar.pipeline.night import Job, Outcome, jobs, search_night
 from pulsar.pipeline.progress import Progress
 
-#: Signals that are injected in all, unless somebody wants more: the S/N of nine tenths is known within about 1.
+#: Signals that are injected in all, unless somebody wants more: the S/N of nine tenths is known within about 0.6.
 SIGNALS: Final = 400
 
 
