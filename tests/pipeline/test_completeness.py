@@ -154,7 +154,7 @@ def test_a_run_is_the_same_where_subbands_do_not_fit_the_memory(told, sky_file, 
 
 
 def test_another_seed_draws_other_signals(told, sky_file, tmp_path):
-    more = ["completeness.enabled=true", "completeness.places=1", "completeness.seed=8"]
+    more = ["completeness.enabled=true", "completeness.places=1", "completeness.seed=7"]
     other = search(sky_file, load_config(None, [*SETTINGS, *more]), tmp_path / "other.h5").rows("completeness/injected")
     first = told.rows("completeness/injected")
     assert len(other) > 4
