@@ -87,6 +87,26 @@ def test_a_pulse_of_few_channels_is_flagged():
     assert pulse_reasons(cutout(rows(1, snr=15.0, power=power)), 15.0) == ()
 
 
+def test_two_bands_of_interference_in_line_are_few_channels():
+    # Side by side, with noise in all the others, which makes it look more even than it is.
+    power = np.zeros(64)
+    power[8:13] = 1.0, 0.6, 0.8, 0.2, 0.5
+    assert all(pulse_reasons(cutout(rows(seed, snr=8.0, power=power)), 8.0) == ("narrow-band",) for seed in range(30))
+
+
+def test_weak_pulses_of_all_channels_are_not_flagged():
+    assert not any(pulse_reasons(cutout(rows(seed, snr=8.0)), 8.0) for seed in range(60))
+
+
+@pytest.mark.parametrize(("bands", "flags"), [(slice(0, 64), ()), (slice(20, 23), ("narrow-band",))])
+def test_the_end_of_the_data_beside_a_pulse_does_not_keep_it_from_being_judged(bands, flags):
+    power = np.zeros(64)
+    power[bands] = 1.0
+    spectrum = rows(2, snr=15.0, power=power)
+    spectrum[:, 160:] = np.nan
+    assert pulse_reasons(cutout(spectrum), 15.0) == flags
+
+
 def test_what_cannot_be_told_is_not_flagged():
     empty = rows(1)
     empty[:60] = np.nan
