@@ -23,10 +23,10 @@ BEND_WIDTHS: Final = 0.6
 OFF: Final = 4.0
 #: Evenness over the bands below which a pulse is in few channels only, and S/N from which that can be told.
 EVEN: Final = 0.25
-#: So is one that has this S/N in an eighth of the band or less, and less than that outside: two bands of interference
+#: So is one that has this S/N in an eighth of the band or less, and no pulse outside: two bands of interference
 #: that come in line at some DM. Of 866 single pulses in benchmarks/population.py none has less than 4.3 outside.
 IN_FEW: Final = 6.0
-OUTSIDE: Final = 3.0
+OUTSIDE: Final = 4.0
 FEW_PARTS: Final = 8
 LEAST_SNR: Final = 7.0
 #: Standard deviation of a Gaussian over its median deviation.
