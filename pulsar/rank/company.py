@@ -56,20 +56,21 @@ def crowded(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
     scores = np.array([one.score for one in rows])
     spread = max(float(np.ptp(logs)), SPREAD)
     window = 2.0 * NEAR * len(OCTAVES)
-    neighbours = np.zeros((len(rows), len(rows)), dtype=np.bool_)
+    around = np.zeros((len(rows), len(rows)), dtype=np.bool_)
     core = np.zeros(len(rows), dtype=np.bool_)
     for k in range(len(rows)):
         apart = np.maximum(DM_SIGMA * np.hypot(errors, errors[k]), np.maximum(widths, widths[k]))
         like = scores >= COMPARABLE * scores[k]
-        near = np.any([np.abs(logs - logs[k] + octave * np.log(2.0)) <= NEAR for octave in OCTAVES], axis=0)
-        neighbours[k] = like & near & (np.abs(dms - dms[k]) > apart)
-        company = int(np.count_nonzero(neighbours[k]))
+        off = np.min([np.abs(logs - logs[k] + octave * np.log(2.0)) for octave in OCTAVES], axis=0)
+        near, other = off <= NEAR, like & (np.abs(dms - dms[k]) > apart)
+        around[k] = other & (off <= 2.0 * NEAR)
+        company = int(np.count_nonzero(other & near))
         # The density of the others, and of one that is not known.
         elsewhere = np.count_nonzero(like & ~near) + 1
         expected = elsewhere * window / (spread - window)
         core[k] = company > 0 and poisson.sf(company - 1, expected) < MAX_CHANCE
-    # Those at its edge have fewer neighbours.
-    out[places] = core | neighbours[:, core].any(axis=1)
+    # Those at its edges have fewer neighbours.
+    out[places] = core | around[:, core].any(axis=1)
     return out
 
 
