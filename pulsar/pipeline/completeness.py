@@ -243,7 +243,7 @@ class _Signals:
         events = _by_dm([old[~region(burst, old, across)], new[region(burst, new, across)]])
         pulses = pulses_of(job, searching.plan, searching.finder, self.bursts, events)
         cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, self.ground.cutouts)
-        judge_shapes(pulses.table, dict(cutouts))
+        judge_shapes(pulses.table, dict(cutouts), self.ground.detected.dms)
         return pulses.table
 
     def others(self) -> NDArray[Any]:

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.follow import follow_up, group_detections, ordered, scored
-from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms
+from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms, sweeps_share
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.company import in_company, share_of_the_sky
+from pulsar.rank.company import in_company
 from pulsar.rank.link import link
 from pulsar.rank.pulses import in_order
 
@@ -43,24 +43,15 @@ def judged(
     groups = group_detections(job, detected)
     candidates, owner = link(pulses.table, ordered(follow_up(job, detected, groups)))
     cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, known, anew=anew)
-    candidates = _swept(candidates, owner, pulses.table, dict(cutouts))
-    share = _share(sweep_dms(pulses.table), detected.dms)
+    candidates = _swept(candidates, owner, pulses.table, dict(cutouts), detected.dms)
+    share = sweeps_share(pulses.table, detected.dms)
     candidates = in_company([scored(one) for one in candidates], share)
-    _with_the_score_of_their_source(pulses.table, candidates, share)
+    _with_the_score_of_their_source(pulses.table, candidates)
     return ordered(candidates), cutouts
 
 
-def _share(range_: tuple[float, float], dms: NDArray[np.float64]) -> float:
-    """Part of the searched DMs that a range has."""
-    low, high = np.clip(range_, dms.min(), dms.max())
-    return float((high - low) / max(np.ptp(dms), 1e-9))
-
-
-def _with_the_score_of_their_source(pulses: NDArray[Any], candidates: Sequence[Candidate], share: float) -> None:
-    """Scores of single pulses that count what else the run has; in phase with a candidate they are as sure as it is."""
-    near = np.char.find(pulses["rfi_flags"], "near sweeps") >= 0
-    if near.any():
-        pulses["score"][near] *= share_of_the_sky(near, pulses["score"].astype(np.float64), share)
+def _with_the_score_of_their_source(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> None:
+    """Single pulses in phase with a candidate are as sure as it is."""
     for one in candidates:
         mine = (pulses["source"] == one.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
         pulses["score"][mine] = np.maximum(pulses["score"][mine], one.score)
@@ -72,11 +63,12 @@ def _swept(
     owner: NDArray[np.int64],
     pulses: NDArray[Any],
     cutouts: Mapping[str, PulseCutout],
+    dms: NDArray[np.float64],
 ) -> list[Candidate]:
     """Candidates flagged for the shape of their pulses; the table of pulses is told owners, flags and scores."""
     for place, one in enumerate(candidates):
         pulses["source"][owner == place] = one.uid
-    swept = judge_shapes(pulses, cutouts)
+    swept = judge_shapes(pulses, cutouts, dms)
     low, high = sweep_dms(pulses)
     out = []
     for one in candidates:

@@ -80,22 +80,25 @@ class Pulses:
         return out
 
 
-def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout]) -> set[str]:
+def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: NDArray[np.float64]) -> set[str]:
     """Flag pulses that sweep as no dispersed pulse does, are in few channels, or have the DMs of several sweeps.
 
     Parameters
     ----------
     table : ndarray
-        Single pulses; flags and scores are changed.
+        Single pulses; flags, scores and order are changed.
     cutouts : mapping of str to PulseCutout
         Of the pulses that are judged, by id.
+    dms : ndarray
+        Trial DMs [pc cm^-3].
 
     Returns
     -------
     set of str
         Candidates most of whose pulses sweep so.
     """
-    from pulsar.rank.pulses import add_flag
+    from pulsar.rank.company import share_of_the_sky
+    from pulsar.rank.pulses import add_flag, in_order
     from pulsar.rank.sweep import pulse_reasons
 
     sweeps: dict[str, list[bool]] = {}
@@ -111,6 +114,12 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout]) -> set
             sweeps.setdefault(str(row["source"]), []).append("sweep" in flags)
     low, high = sweep_dms(table)
     add_flag(table, (table["rfi_flags"] == "") & (table["dm"] > low) & (table["dm"] < high), "near sweeps")
+    near = np.char.find(table["rfi_flags"], "near sweeps") >= 0
+    if near.any():
+        # What is interference by another flag is not of the sky outside.
+        own = np.where(near | (table["rfi_flags"] == ""), table["score"], 0.0).astype(np.float64)
+        table["score"][near] *= share_of_the_sky(near, own, sweeps_share(table, dms))
+    table[:] = in_order(table)
     return {name for name, told in sweeps.items() if len(told) >= LEAST_TOLD and sum(told) > 0.5 * len(told)}
 
 
@@ -126,6 +135,12 @@ def sweep_dms(table: NDArray[Any]) -> tuple[float, float]:
         return 0.0, 0.0
     dms = table["dm"][swept]
     return float(dms.min()) / NEAR_FACTOR, float(dms.max()) * NEAR_FACTOR
+
+
+def sweeps_share(table: NDArray[Any], dms: NDArray[np.float64]) -> float:
+    """Part of the searched DMs that a transmitter's sweeps seem to have (:func:`sweep_dms`), 0 to 1."""
+    low, high = np.clip(sweep_dms(table), dms.min(), dms.max())
+    return float((high - low) / max(np.ptp(dms), 1e-9))
 
 
 def find_pulses(

@@ -1,7 +1,10 @@
 """Verdicts on single pulses of a run."""
 
+import numpy as np
+import pytest
+
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
-from pulsar.pipeline.pulses import sweep_dms
+from pulsar.pipeline.pulses import judge_shapes, sweep_dms, sweeps_share
 
 
 def test_what_has_the_dm_of_several_sweeps_is_told():
@@ -15,3 +18,21 @@ def test_what_has_the_dm_of_several_sweeps_is_told():
     table["dm"][2:4] = [311.0, 0.0]
     table["rfi_flags"][2:4] = ["near sweeps", "dm0,sweep"]
     assert sweep_dms(table) == (200.0, 312.0)
+
+
+def test_what_is_among_sweeps_scores_what_the_density_elsewhere_leads_to_expect():
+    table = empty_table(SINGLE_PULSE_COLUMNS, 8)
+    table["id"] = [f"p{k}" for k in range(8)]
+    table["dm"] = [240.0, 250.0, 260.0, 255.0, 245.0, 241.0, 20.0, 400.0]
+    table["rfi_flags"][:3] = "sweep"
+    table["score"] = [0.1, 0.1, 0.1, 1.0, 1.0, 1.0, 0.9, 0.8]
+    table["sigma"] = 10.0
+    dms = np.linspace(0.0, 560.0, 561)
+    assert sweeps_share(table, dms) == pytest.approx((312.0 - 200.0) / 560.0)
+    assert judge_shapes(table, {}, dms) == set()
+    # Outside are two, of 0.9 and 0.8, and one that is not known, in four fifths of the DMs; the sweeps do not count.
+    assert list(table["id"][:2]) == ["p6", "p7"]
+    near = table[table["rfi_flags"] == "near sweeps"]
+    assert sorted(near["id"]) == ["p3", "p4", "p5"]
+    assert near["score"] == pytest.approx(2.7 * 0.25 / 3.0)
+    assert (np.diff(table["sigma"] * table["score"]) <= 0.0).all()
