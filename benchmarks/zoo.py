@@ -342,7 +342,9 @@ def of_pulsar(row: Any, pulsar: Pulsar, header: Header) -> bool:
     if off > max(4.0 * np.nan_to_num(float(row["dm_err"])), 2.0 * width / delay):
         return False
     turns = (float(row["time"]) - 0.5 * header.tobs) / pulsar.period + pulsar.phase0
-    return abs(turns - round(turns)) <= pulsar.duty + off * delay / pulsar.period
+    close = pulsar.duty + off * delay / pulsar.period
+    # Where any time would do, it tells nothing.
+    return close <= 0.25 and abs(turns - round(turns)) <= close
 
 
 def judge(

@@ -65,7 +65,8 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         "narrow-band",
         "both",
-        "it sits in few subbands (evenness below 0.22, of pulses 0.25: some 15 % of the band)",
+        "it sits in few subbands (evenness below 0.22, of pulses 0.25: some 15 % of the band; below 0.4 where "
+        "scintillation leaves the spectrum of a pulsar smooth)",
         RFI,
         "rank.score, rank.sweep",
     ),
@@ -73,8 +74,8 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         "unsteady",
         "candidate",
-        "its pulse does not repeat: it is not significant (2.7 sigma) against what scatters between sub-integrations, "
-        "as impulses and drifts that add up at some period",
+        "its pulse does not repeat: it is not significant against what scatters between sub-integrations (0.4 of its "
+        "S/N, no less than 2.7 sigma, no more than 4.5), as impulses and drifts that add up at some period",
         RFI,
         "rank.score",
     ),
@@ -127,8 +128,8 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         "near sweeps",
         "both",
-        "with the DM of three or more sweeps, within a factor 1.2; the score is taken times the part of the rows there "
-        "that the density elsewhere leads to expect",
+        "with the DM of three or more sweeps, or of two whose DMs agree, within a factor 1.2; the score is taken times "
+        "the part of the rows there that the density elsewhere leads to expect",
         1.0,
         "pipeline.pulses, pipeline.judged",
     ),

@@ -55,6 +55,7 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("repeats", "significance of the pulse against what scatters between sub-integrations; NaN when unknown"),
     Feature("red_noise", "significance of more than white noise under the lowest harmonics; NaN when unknown"),
     Feature("pulse_kept", "part of the pulse's S/N in white noise that whitening the fold leaves; NaN when unknown"),
+    Feature("scintles", "scintles in the band at the DM, at least, see fewest_scintles(); NaN when nothing is told"),
     # What follows needs no box, and is not in the score.
     Feature("skew", "skewness of the bins of the profile: 0 for a sine and for noise"),
     Feature("kurtosis", "excess kurtosis of the bins of the profile: -1.5 for a sine, 0 for noise"),
@@ -124,6 +125,11 @@ def persistence(amps: NDArray[np.float64]) -> tuple[float, float, float]:
     return float(np.mean(amps > 0.0)), float(even), top
 
 
+def _there(rows: NDArray[Any]) -> NDArray[Any]:
+    """Rows that have data: masked bands and gaps say nothing of how even a pulse is."""
+    return rows[np.any(rows != 0.0, axis=1)]
+
+
 def _match(measured: NDArray[Any], expected: NDArray[Any]) -> float:
     """Correlation of two curves; 0 when one of them does not vary."""
     a = measured.astype(np.float64) - float(np.mean(measured))
@@ -136,6 +142,27 @@ def dm_shift(fold: Fold) -> float:
     """Dispersion delay between the outer bands at the refined DM, in widths of the pulse."""
     delay = KDM * fold.after.dm * float(np.ptp(fold.band_freqs**-2.0))
     return delay * fold.after.freq / max(fold.width, 1e-6)
+
+
+#: Scattering may be less than the mean at its DM by this factor: 2.3 deviations, each a factor of 4.5.
+CLEAR_SIGHT: Final = 30.0
+
+
+def fewest_scintles(fold: Fold) -> float:
+    """Scintles that the band holds at the refined DM, at least: many of them leave the spectrum of a pulsar smooth.
+
+    The time by which the interstellar medium scatters is, in the mean, 10^(-6.46 + 0.154 x + 1.07 x^2 - 3.86 log nu) ms
+    with x = log DM, at nu GHz (Bhat et al. 2004, ApJ 605, 759), with a deviation of 0.65 in the exponent; a scintle is
+    1.16 / (2 pi time) wide (Cordes & Rickett 1998), and fills a fifth of the band that it has. Over more than an octave
+    a pulsar's own spectrum, and pulses drawn out by scattering, leave little at one end: nothing is told.
+    """
+    several = fold.freq_phase.shape[0] > 1 and np.max(fold.band_freqs) <= 2.0 * np.min(fold.band_freqs)
+    if not (several and fold.after.dm > 0.0):
+        return float("nan")
+    x, freq = np.log10(fold.after.dm), float(np.mean(fold.band_freqs))
+    time = 1e-3 * 10.0 ** (-6.46 + 0.154 * x + 1.07 * x**2 - 3.86 * np.log10(1e-3 * freq)) / CLEAR_SIGHT
+    width = 1.16 / (2.0 * np.pi * time)
+    return float(1.0 + 0.2 * 1e6 * float(np.ptp(fold.band_freqs)) / width)
 
 
 #: DMs that pulsars may have, as far as a prior is concerned [pc cm^-3]: two of three in the ATNF catalogue lie below.
@@ -174,8 +201,8 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
     """
     nan = float("nan")
     several = fold.freq_phase.shape[0] > 1
-    time = persistence(box_amplitudes(fold.time_phase, fold.width, fold.phase))
-    freq = persistence(box_amplitudes(fold.freq_phase, fold.width, fold.phase)) if several else (nan, nan, nan)
+    time = persistence(box_amplitudes(_there(fold.time_phase), fold.width, fold.phase))
+    freq = persistence(box_amplitudes(_there(fold.freq_phase), fold.width, fold.phase)) if several else (nan, nan, nan)
     curve = len(fold.dms) > 2
     values = {
         "sigma": float(sigma),
@@ -202,6 +229,7 @@ def features(fold: Fold, *, sigma: float = float("nan"), ndetections: int | None
         "repeats": repeats(fold),
         "red_noise": float(fold.extra.get("red_noise", nan)),
         "pulse_kept": float(fold.extra.get("pulse_kept", nan)),
+        "scintles": fewest_scintles(fold),
         **boxless(fold),
     }
     return {name: values[name] for name in FEATURE_NAMES}

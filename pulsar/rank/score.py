@@ -31,8 +31,19 @@ def ramp(value: float, low: float, high: float, unknown: float = 1.0) -> float:
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-#: Significance against what scatters between sub-integrations from which on nothing speaks against a pulse [sigma].
+#: Significance against what scatters between sub-integrations from which on nothing speaks against a weak one [sigma].
 REPEATING: Final = 3.5
+#: Bounds of what surely does not repeat, and of what does: at least, as a part of the folded S/N, at most. Of 2,900
+#: pulsars of S/N 7 to 40 (benchmarks/population.py) one in a hundred has less than 0.46 of its S/N. Where the pulses of
+#: a strong one vary it has a few sigma however strong it is: 29 of 339 in one real series.
+SCATTERED: Final = ((1.5, 0.3, 3.0), (REPEATING, 0.48, 5.5))
+
+
+def _part_of(snr: float, bounds: tuple[float, float, float]) -> float:
+    """A part of the S/N between two bounds: least, part, most."""
+    least, part, most = bounds
+    return least if math.isnan(snr) else min(max(part * snr, least), most)
+
 
 #: Width of a profile [turns] from which on it may be a sine: half a turn is one.
 WIDE_WAVE: Final = 0.35
@@ -64,7 +75,18 @@ PENALTIES: Final = {
     "tone": 5.5,
     "unphysical": 5.0,
     "unsteady": 5.0,
+    "unlike": 5.0,
 }
+
+#: Evenness over the subbands from which a pulse is in few, and not: of any, and where the band holds so many scintles
+#: that each of 32 subbands has its share (evenness 1 / (1 + 32/100), 0.76).
+FEW_BANDS: Final = (0.1, 0.3)
+UNEVEN: Final = (0.25, 0.5)
+SMOOTH: Final = 100.0
+
+#: Correlation of the DM curve with that of a pulse of the fold's width: of 2,850 pulsars of S/N 7 and more in
+#: benchmarks/population.py, whatever interference was there, four have less than 0.88, and none less than 0.75.
+UNLIKE: Final = (0.65, 0.88)
 
 
 class LogisticScorer:
@@ -84,8 +106,8 @@ class LogisticScorer:
 
     Penalties: a strong signal (S/N from 6.5 to 8.5) with odds of 10 to 55 to 1 for DM 0 (``dm_odds`` from -2.33 to
     -4; a slow pulsar whose DM is known to some 10 has odds of up to 10 to 1 if that is small, by no fault of its own),
-    one that sits in few subbands (evenness under 0.3), or in few sub-integrations (under 0.15:
-    scintillation and eclipses are not so rare).
+    one that sits in few subbands (evenness under 0.3; under 0.5 at a DM where scintillation leaves spectra smooth), or
+    in few sub-integrations (under 0.15: scintillation and eclipses are not so rare).
     So is a wide profile (0.15 to 0.35 turns) of few rotations (50 to 15), or any profile of so few where the level
     around the pulse wanders by 5 to 15 times the white noise (pulsars in the drifts of benchmarks/population.py: 3.6 at
     most), unless the odds for a DM are overwhelming (``dm_odds`` from 5 to 10): red noise looks like that. Where the
@@ -96,12 +118,14 @@ class LogisticScorer:
     to 0.1 of its S/N) it need not be so wide (0.1 to 0.18 turns): what is left is of the drift. Of 792 pulsars in folds
     that were whitened (benchmarks/population.py) none has that unless it is flagged anyway; of 427 rows that are none,
     7 with scores to 0.99, which two sinusoids of some seconds made.
-    So is a pulse that does not repeat: its significance against what scatters between sub-integrations is 3.5 to 1.5.
-    Impulses and drifts have a period at which they add up, though not as the same pulse in all: they have -2 to 2.4,
-    pulsars of a folded S/N of 7 to 10 have 4 to 9, and noise that the refinement has chosen has 3 to 4
-    (benchmarks/population.py).
+    So is a pulse that does not repeat: its significance against what scatters between sub-integrations is 0.48 to 0.3
+    of its S/N, but no less than 3.5 to 1.5, and no more than 5.5 to 3. Impulses and drifts have a period at which they
+    add up, though not as the same pulse in all: they have -2 to 2.4, pulsars of a folded S/N of 7 to 10 have 4 to 9,
+    and noise that the refinement has chosen has 3 to 4 (benchmarks/population.py).
     So is an acceleration of 500 to 1,000 m/s2 (the most that a refinement allows) that is significant (4 to 8
     errors): no binary known has it.
+    So is a strong signal whose DM curve is not that of a pulse of its width (correlation 0.88 to 0.65): interference
+    that adds up at some DM in a part of the band, or of the time.
     With a single band, where nothing is known of DM and subbands, those terms count half, a fold counts as far as its
     detection is significant (from 1 to 6 sigma), and a wide profile (0.25 to 0.35 turns) is a tone: the lines of
     interference are, of the pulsars in the ATNF catalogue one in fifty.
@@ -130,7 +154,7 @@ class LogisticScorer:
             "time": ramp(f["time_fraction"], 0.5, 0.85, unknown=0.5),
             "freq": ramp(f["freq_fraction"], 0.5, 0.85, unknown=0.5),
             "zero_dm": 0.0 if unknown else strong * undispersed,
-            "one_band": strong * (1.0 - ramp(f["freq_even"], 0.1, 0.3)),
+            "one_band": strong * (1.0 - ramp(f["freq_even"], *(UNEVEN if f["scintles"] >= SMOOTH else FEW_BANDS))),
             "wave": max(
                 ramp(f["width"], 0.15, 0.35),
                 ramp(f["noise_scale"], 5.0, 15.0, unknown=0.0),
@@ -144,7 +168,8 @@ class LogisticScorer:
             "unphysical": ramp(abs(f["accel"]), 0.5 * MOST_ACCEL, MOST_ACCEL, unknown=0.0)
             * ramp(abs(f["fdot_sigma"]), 4.0, 8.0, unknown=0.0),
             "one_burst": strong * (1.0 - ramp(f["time_even"], 0.05, 0.15)),
-            "unsteady": 1.0 - ramp(f["repeats"], 1.5, REPEATING),
+            "unsteady": 1.0 - ramp(f["repeats"], *(_part_of(f["snr"], bounds) for bounds in SCATTERED)),
+            "unlike": strong * (1.0 - ramp(f["dm_match"], *UNLIKE)),
         }
 
     def __call__(self, features: dict[str, float]) -> float:
@@ -168,7 +193,7 @@ FLAGS: Final = {
 FLAGGED: Final = 0.4
 #: A strong signal whose delay over the band is several of its widths has a DM curve that is at least so like the one
 #: expected.
-LIKE: Final = 0.3
+LIKE: Final = 0.5
 TELLING_SHIFT: Final = 2.0
 STRONG: Final = 8.0
 

@@ -239,6 +239,8 @@ def cluster(
     at_end = (table["time"] + table["dm"] * e_lo + table["width"] > tobs) & np.isfinite(reach[best])
     at_end &= (sweep > 0.0) & (table["width"] > END_WIDTH * sweep)
     at_end |= cut & (facts[:, 2] < LEAST_TOLD) & (dms.size > 1)
+    # All of it is in the last channels to end.
+    at_end |= cut & (table["time"] + table["width"] > tobs) & (dms.size > 1)
     return Pulses(table, labels, dropped, told, at_zero, at_end)
 
 

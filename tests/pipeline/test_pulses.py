@@ -10,8 +10,14 @@ from pulsar.pipeline.pulses import judge_shapes, sweep_dms, sweeps_share
 def test_what_has_the_dm_of_several_sweeps_is_told():
     table = empty_table(SINGLE_PULSE_COLUMNS, 5)
     table["dm"] = [240.0, 250.0, 300.0, 20.0, 260.0]
-    table["rfi_flags"] = ["sweep", "narrow-band,sweep", "", "dm0", ""]
+    table["rfi_flags"] = ["sweep", "", "", "dm0", ""]
     assert sweep_dms(table) == (0.0, 0.0)
+    # Two whose DMs agree are enough, of others it takes three.
+    table["rfi_flags"][1] = "narrow-band,sweep"
+    assert sweep_dms(table) == (200.0, 300.0)
+    table["dm"][0] = 100.0
+    assert sweep_dms(table) == (0.0, 0.0)
+    table["dm"][0] = 240.0
     table["rfi_flags"][4] = "sweep"
     assert sweep_dms(table) == (200.0, 312.0)
     # What is made of this range does not widen it; what is at DM 0 does not sweep.

@@ -1,6 +1,7 @@
 """Features and score of simulated pulsars, noise and interference."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,15 @@ from pulsar.config.model import FoldConfig
 from pulsar.data.fold import FoldParams
 from pulsar.folding.folder import fold_many
 from pulsar.folding.refine import MOST_ACCEL, refine
-from pulsar.rank.features import FEATURE_NAMES, FEATURES, box_amplitudes, features, persistence, vector
+from pulsar.rank.features import (
+    FEATURE_NAMES,
+    FEATURES,
+    box_amplitudes,
+    features,
+    fewest_scintles,
+    persistence,
+    vector,
+)
 from pulsar.rank.score import BIAS, DEFAULT, PENALTIES, WEIGHTS, reasons, score
 
 SMALL = {"nchans": 32, "nsamps": 1 << 14}
@@ -203,7 +212,41 @@ def test_flags_go_with_penalties():
     # Red noise has no DM.
     assert reasons(slow | {"width": 0.4, "dm_odds": 15.0}) == ()
     assert reasons(good | {"repeats": 2.0}) == ("unsteady",)
+    # Of a strong one more is wanted, but no more than the varying pulses of a bright pulsar have.
+    assert reasons(good | {"repeats": 3.6}) == ("unsteady",)
     assert reasons(good | {"repeats": 5.0}) == ()
+    assert reasons(good | {"snr": 7.0, "repeats": 3.6}) == ()
+    assert reasons(good | {"snr": 339.0, "repeats": 28.8}) == ()
     assert reasons(good | {"accel": 5000.0, "fdot_sigma": 20.0}) == ("unphysical",)
     assert reasons(good | {"dm_match": 0.1}) == ("no dm curve",)
+    assert score(good | {"dm_match": 0.6}) < 0.8 < score(good | {"dm_match": 0.88})
+    # A fifth of the band: of a pulsar where there are few scintles, not where hundreds leave a spectrum smooth.
+    assert reasons(good | {"freq_even": 0.27, "scintles": 5.0}) == ()
+    assert reasons(good | {"freq_even": 0.27, "scintles": 500.0}) == ("narrow-band",)
+    assert reasons(good | {"freq_even": 0.5, "scintles": 500.0}) == ()
     assert reasons(dict.fromkeys(FEATURE_NAMES, float("nan"))) == ()
+
+
+def test_scintles_are_many_at_high_dms_and_not_told_over_more_than_an_octave():
+    fold = folds(make_source(np.random.default_rng(0), snr=20, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
+
+    def at(dm, freqs):
+        freqs = np.linspace(*freqs, len(fold.band_freqs))
+        return fewest_scintles(replace(fold, after=replace(fold.after, dm=dm), band_freqs=freqs))
+
+    # 100 ms at 1 GHz and DM 460, thirty times less for a clear sight: 1.8 kHz wide, of which a fifth of 400 MHz fill.
+    x = np.log10(460.0)
+    time = 10.0 ** (-6.46 + 0.154 * x + 1.07 * x**2) / 30.0 * 1e-3
+    assert at(460.0, (800.0, 1200.0)) == pytest.approx(1.0 + 0.2 * 400e6 * 2.0 * np.pi * time / 1.16)
+    assert at(460.0, (800.0, 1200.0)) > 1e4 > 100.0 > at(60.0, (1300.0, 1500.0)) > 1.0
+    assert np.isnan(at(460.0, (700.0, 1500.0)))
+    assert np.isnan(at(0.0, (800.0, 1200.0)))
+
+
+def test_masked_bands_and_gaps_do_not_make_a_pulse_uneven():
+    fold = folds(make_source(np.random.default_rng(0), snr=30, **SMALL), [FoldParams(11.3, 0.0, 40.0)])[0]
+    bands, times = fold.freq_phase.copy(), fold.time_phase.copy()
+    bands[: len(bands) // 2], times[: len(times) // 2] = 0.0, 0.0
+    found = features(replace(fold, freq_phase=bands, time_phase=times))
+    assert found["freq_even"] > 0.85
+    assert found["time_even"] > 0.85

@@ -140,6 +140,14 @@ def test_a_level_that_wanders_makes_wide_pulses_at_the_end(width, reach, made):
     assert found.at_end.tolist() == [made]
 
 
+@pytest.mark.parametrize(("time", "made"), [(8.188, True), (8.1, False)])
+def test_what_begins_within_its_width_of_the_end_is_in_the_last_channels_only(time, made):
+    dms = np.arange(100.0, 300.0)
+    found = clustered(observed([(time, 200.0, 12.0, 8e-3)], FAST, dms), dms, FAST)
+    assert list(found.table["rfi_flags"]) == ["cut"]
+    assert found.at_end.tolist() == [made]
+
+
 def test_no_channel_of_a_series_ends_before_another():
     events = events_of([(0, 50.0, 8.1, 12.0, 0.2)])
     events["reach"] = 0.3
