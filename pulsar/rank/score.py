@@ -76,6 +76,7 @@ PENALTIES: Final = {
     "unphysical": 5.0,
     "unsteady": 5.0,
     "unlike": 5.0,
+    "wide": 3.0,
 }
 
 #: Evenness over the subbands from which a pulse is in few, and not: of any, and where the band holds so many scintles
@@ -83,6 +84,12 @@ PENALTIES: Final = {
 FEW_BANDS: Final = (0.1, 0.3)
 UNEVEN: Final = (0.25, 0.5)
 SMOOTH: Final = 100.0
+
+#: Width [turns] of a weak pulse that noise and what is left of interference make, and S/N from which it is its own: of
+#: random skies (benchmarks/population.py) 88 rows of S/N 5 to 8 have 0.3 turns and more, none of them a pulsar, of the
+#: 31 pulsars there none has; from S/N 10 on 105 of 109 are pulsars.
+WIDE: Final = (0.25, 0.45)
+OWN_WIDTH: Final = (9.0, 13.0)
 
 #: Correlation of the DM curve with that of a pulse of the fold's width: of 2,850 pulsars of S/N 7 and more in
 #: benchmarks/population.py, whatever interference was there, four have less than 0.88, and none less than 0.75.
@@ -126,6 +133,8 @@ class LogisticScorer:
     errors): no binary known has it.
     So is a strong signal whose DM curve is not that of a pulse of its width (correlation 0.88 to 0.65): interference
     that adds up at some DM in a part of the band, or of the time.
+    So is a wide profile (0.25 to 0.45 turns) of a weak one (S/N below 13 to 9): noise finds its best fold at any width,
+    pulsars are narrower.
     With a single band, where nothing is known of DM and subbands, those terms count half, a fold counts as far as its
     detection is significant (from 1 to 6 sigma), and a wide profile (0.25 to 0.35 turns) is a tone: the lines of
     interference are, of the pulsars in the ATNF catalogue one in fifty.
@@ -169,6 +178,7 @@ class LogisticScorer:
             * ramp(abs(f["fdot_sigma"]), 4.0, 8.0, unknown=0.0),
             "one_burst": strong * (1.0 - ramp(f["time_even"], 0.05, 0.15)),
             "unsteady": 1.0 - ramp(f["repeats"], *(_part_of(f["snr"], bounds) for bounds in SCATTERED)),
+            "wide": ramp(f["width"], *WIDE, unknown=0.0) * (1.0 - ramp(f["snr"], *OWN_WIDTH)),
             "unlike": strong * (1.0 - ramp(f["dm_match"], *UNLIKE)),
         }
 
