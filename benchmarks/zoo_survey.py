@@ -12,6 +12,7 @@ and how far scores are probabilities.
 
     python benchmarks/zoo_survey.py                          # 510 files, an hour and a half of one core
     python benchmarks/zoo_survey.py --files 51 --every 4 --verbose
+    python benchmarks/zoo_survey.py --keep FOLDER            # products stay, and are not made again
 """
 
 import argparse
@@ -29,9 +30,11 @@ from population_score import reliability_table
 from rfi_zoo import settings
 from zoo import ZOO, belongs, is_burst, of_pulsar, skies
 
+import pulsar
 from pulsar.pipeline.run import search
 from pulsar.rank.evaluate import top_recall
 from pulsar.synthesis import write_filterbank
+from pulsar.synthesis.model import Sky
 
 #: Rows with a score from this on that are not real are told in words.
 TOLD = 0.5
@@ -63,15 +66,15 @@ class File:
     cpu: float
 
 
-def observe(task: tuple[int, int, Sequence[str]]) -> File:
-    """Make one file of the survey, search it, and say which rows are real.
+def file_of(number: int, every: int) -> tuple[str, int, Sky]:
+    """Kind, seed and sky of a file: with one pulsar, one burst, or neither.
 
     Parameters
     ----------
-    task : (int, int, sequence of str)
-        Number of the file, files for each pulsar (and burst), settings.
+    number : int
+    every : int
+        One file in so many has a pulsar, another one a burst.
     """
-    number, every, sets = task
     kinds = list(ZOO)
     kind, seed = kinds[number % len(kinds)], number // len(kinds)
     _, sky = skies(kind, seed)
@@ -79,12 +82,30 @@ def observe(task: tuple[int, int, Sequence[str]]) -> File:
     turn = int(rng.integers(every))
     pulsars = (sky.pulsars[int(rng.integers(len(sky.pulsars)))],) if turn == 0 else ()
     bursts = (sky.bursts[int(rng.integers(len(sky.bursts)))],) if turn == 1 else ()
-    sky = sky.model_copy(update={"pulsars": pulsars, "bursts": bursts})
+    return kind, seed, sky.model_copy(update={"pulsars": pulsars, "bursts": bursts})
+
+
+def observe(task: tuple[int, int, Sequence[str], Path | None]) -> File:
+    """Make one file of the survey, search it, and say which rows are real.
+
+    Parameters
+    ----------
+    task : (int, int, sequence of str, Path or None)
+        Number of the file, files for each pulsar (and burst), settings, and the folder where products are kept.
+    """
+    number, every, sets, keep = task
+    kind, seed, sky = file_of(number, every)
+    pulsars, bursts = sky.pulsars, sky.bursts
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file.fil"
-        write_filterbank(sky, path)
+        product = path.with_suffix(".h5") if keep is None else keep / f"{number}-{every}.h5"
         began = time.process_time()
-        run = search(path, settings(ZOO[kind][0], {}, sets), path.with_suffix(".h5"))
+        if product.exists():
+            run = pulsar.read(product)
+        else:
+            write_filterbank(sky, path)
+            began = time.process_time()
+            run = search(path, settings(ZOO[kind][0], {}, sets), product)
         cpu = time.process_time() - began
         rows, pulses, header = run.rows("candidates"), run.rows("single_pulses"), run.observation
     listed, seen = [], False
@@ -149,13 +170,16 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="number of the first file")
     parser.add_argument("--every", type=int, default=10, help="one file in so many has a pulsar, another a burst")
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep products; read what is there")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--verbose", action="store_true", help="what scores high and is not real, and the reverse")
     args = parser.parse_args()
     if args.every < 2:
         parser.error("--every must be 2 at least: one in so many files has a pulsar, another a burst")
-    tasks = [(number, args.every, args.sets) for number in range(args.first, args.first + args.files)]
+    if args.keep is not None:
+        args.keep.mkdir(parents=True, exist_ok=True)
+    tasks = [(number, args.every, args.sets, args.keep) for number in range(args.first, args.first + args.files)]
     files: list[File] = []
     with ProcessPoolExecutor(args.jobs) as pool:
         for one in pool.map(observe, tasks):

@@ -39,9 +39,13 @@ def test_odd_rows_are_told_in_words():
 
 
 @pytest.mark.slow
-def test_a_file_of_the_survey_is_searched_and_judged():
+def test_a_file_of_the_survey_is_searched_and_judged(tmp_path):
     # One file in two has a pulsar, the other ones a burst.
-    made = survey.observe((2, 2, ("dedisp.dm_hi=300", "single_pulse.enabled=false")))
+    task = (2, 2, ("dedisp.dm_hi=300", "single_pulse.enabled=false"), tmp_path)
+    made = survey.observe(task)
+    again = survey.observe(task)
+    assert (again.candidates, again.pulses, again.detected) == (made.candidates, made.pulses, made.detected)
+    assert again.cpu < 0.5 * made.cpu
     assert made.name == "impulses-0"
     assert made.signal in ("pulsar", "burst")
     assert made.cpu > 0.0
