@@ -19,6 +19,8 @@ OTHERS: Final = frozenset({"interference", "noise"})
 #: Bytes of a table: three million candidates of eight features.
 _MOST: Final = 1 << 28
 _HDF5: Final = b"\x89HDF\r\n\x1a\n"
+#: Fewest pulsars and others that a part of a cross-validation has to learn from.
+_FEWEST: Final = 2
 _SNNS: Final = "SNNS pattern definition file"
 _WHAT: Final = "a table of labelled candidates (csv with the label last, SNNS .pat, or a judged product)"
 
@@ -219,3 +221,27 @@ def _product(path: Path) -> Table:
         )
     found = np.array(x)
     return Table(FEATURE_NAMES, np.where(np.isfinite(found), found, np.nan), np.array(y), str(path))
+
+
+def parts_of(y: NDArray[np.bool_], nparts: int, seed: int) -> NDArray[np.int64]:
+    """The part of each candidate in a cross-validation: as many pulsars and as many others in all, by chance.
+
+    Parameters
+    ----------
+    y : ndarray of bool, shape (n,)
+    nparts : int
+    seed : int
+
+    Raises
+    ------
+    ConfigError
+        There are too few of either.
+    """
+    rng = np.random.default_rng(seed)
+    found = np.zeros(len(y), dtype=np.int64)
+    for side, name in ((y, "pulsars"), (~y, "others")):
+        rows = np.flatnonzero(side)
+        if len(rows) < max(nparts, _FEWEST):
+            raise ConfigError(f"{len(rows)} {name} are too few for {nparts} parts: give more labels, or less --folds")
+        found[rng.permutation(rows)] = np.arange(len(rows)) % nparts
+    return found

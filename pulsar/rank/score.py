@@ -1,11 +1,18 @@
 """From features to one number: how much a candidate looks like a pulsar, 0 to 1.
 
-A `Scorer` takes the place of the other; :class:`LogisticScorer` is the first form, written down by hand from what
-each feature means, not fitted. How near it is to a probability docs/score.md tells.
+A `Scorer` takes the place of the other. Of :class:`LogisticScorer` the terms are written down by hand, from what each
+feature means; their weights are learnt (:mod:`pulsar.rank.learn`). How near it is to a probability docs/score.md tells.
 """
 
+import functools
+import json
 import math
+from dataclasses import dataclass
+from importlib.resources import files
 from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.folding.refine import MOST_ACCEL
 from pulsar.folding.whiten import RED
@@ -53,31 +60,63 @@ WIDE_WAVE: Final = 0.35
 WIDE_REST: Final = (0.1, 0.18)
 LITTLE_KEPT: Final = (0.1, 0.3)
 
-#: Logit of a candidate in whose favour nothing speaks.
-BIAS: Final = -6.8
+#: First words of a file of weights.
+FORMAT: Final = "pulsar-score"
 
-#: Weight of each term; every term lies between 0 and 1.
-WEIGHTS: Final = {
-    "strength": 7.5,
-    "sigma": 2.0,
-    "dispersed": 1.5,
-    "dm_curve": 0.7,
-    "time": 0.8,
-    "freq": 0.8,
-}
 
-#: Logits taken away at most by what is typical of interference.
-PENALTIES: Final = {
-    "zero_dm": 7.5,
-    "one_band": 9.5,
-    "one_burst": 4.0,
-    "wave": 5.0,
-    "tone": 5.5,
-    "unphysical": 5.0,
-    "unsteady": 5.0,
-    "unlike": 5.0,
-    "wide": 3.0,
-}
+@dataclass(frozen=True)
+class Coefficients:
+    """How much each term counts [logit].
+
+    Attributes
+    ----------
+    bias : float
+        Of a candidate in whose favour nothing speaks.
+    weights : dict of str to float
+        Of each term that speaks for a pulsar; every term lies between 0 and 1.
+    penalties : dict of str to float
+        Taken away at most by what is typical of interference.
+    """
+
+    bias: float
+    weights: dict[str, float]
+    penalties: dict[str, float]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All terms, those that speak for a pulsar first."""
+        return (*self.weights, *self.penalties)
+
+    def signed(self) -> NDArray[np.float64]:
+        """All numbers in one: weights, penalties below 0, the bias last."""
+        return np.array([*self.weights.values(), *(-value for value in self.penalties.values()), self.bias])
+
+    @classmethod
+    def of_signed(cls, like: "Coefficients", values: NDArray[np.float64]) -> "Coefficients":
+        """From the same order as :meth:`signed` has, with the terms of another one."""
+        numbers = [float(value) for value in values]
+        first = len(like.weights)
+        weights = dict(zip(like.weights, numbers[:first], strict=True))
+        penalties = dict(zip(like.penalties, (abs(value) for value in numbers[first:-1]), strict=True))
+        return cls(numbers[-1], weights, penalties)
+
+    def probabilities(self, terms: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores of rows of terms in the order of `names`, shape (n, nterms)."""
+        values = self.signed()
+        return np.asarray(1.0 / (1.0 + np.exp(-(np.einsum("nk,k->n", terms, values[:-1]) + values[-1]))))
+
+
+def read_weights(text: str) -> Coefficients:
+    """Weights from the text of :func:`pulsar.rank.learn.weights_text`."""
+    stored = json.loads(text)
+    return Coefficients(stored["bias"], stored["weights"], stored["penalties"])
+
+
+@functools.cache
+def shipped() -> Coefficients:
+    """The weights in use, learnt as docs/score.md says (``weights.json`` beside this file)."""
+    return read_weights((files("pulsar.rank") / "weights.json").read_text(encoding="utf-8"))
+
 
 #: Evenness over the subbands from which a pulse is in few, and not: of any, and where the band holds so many scintles
 #: that each of 32 subbands has its share (evenness 1 / (1 + 32/100), 0.76).
@@ -140,7 +179,15 @@ class LogisticScorer:
     interference are, of the pulsars in the ATNF catalogue one in fifty.
     """
 
-    name = "logistic-1"
+    name = "logistic-2"
+
+    def __init__(self, coefficients: Coefficients | None = None) -> None:
+        self._coefficients = coefficients
+
+    @property
+    def coefficients(self) -> Coefficients:
+        """What the terms count: those that were given, or those in use."""
+        return self._coefficients or shipped()
 
     def terms(self, features: dict[str, float]) -> dict[str, float]:
         """All terms and penalties, each 0 to 1: why a candidate got its score."""
@@ -185,8 +232,9 @@ class LogisticScorer:
     def __call__(self, features: dict[str, float]) -> float:
         """Score, 0 to 1."""
         terms = self.terms(features)
-        logit = BIAS + sum(weight * terms[name] for name, weight in WEIGHTS.items())
-        logit -= sum(weight * terms[name] for name, weight in PENALTIES.items())
+        count = self.coefficients
+        logit = count.bias + sum(weight * terms[name] for name, weight in count.weights.items())
+        logit -= sum(weight * terms[name] for name, weight in count.penalties.items())
         return 1.0 / (1.0 + math.exp(-logit))
 
 

@@ -1,6 +1,7 @@
 """``python -m pulsar.rank.train``: learn from labels, and say how good what was learnt is.
 
-Everything is made twice alike by the same tables and seed. The model is a text of numbers; no search uses it.
+Everything is made twice alike by the same tables and seed. A model is a text of numbers, which no search uses; with
+``--score`` the weights of the score in use are learnt, which are such a text as well (:mod:`pulsar.rank.learn`).
 """
 
 import argparse
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.rank.evaluate import Evaluation, evaluate
-from pulsar.rank.labelled import Table, joined, read_profiles, read_table
+from pulsar.rank.labelled import Table, joined, parts_of, read_profiles, read_table
 from pulsar.rank.model import MOST, Both, Model, fit_logistic, fit_trees, model_text, probability
 
 Array = NDArray[np.float64]
@@ -28,32 +29,6 @@ FITS: Final[Mapping[str, Callable[[Array, NDArray[np.bool_], int], Model]]] = {
     "trees": lambda x, y, seed: fit_trees(x, y, seed=seed),
     "both": lambda x, y, seed: Both(fit_logistic(x, y), fit_trees(x, y, seed=seed)),
 }
-#: Fewest pulsars and others that a part of a cross-validation has to learn from.
-_FEWEST: Final = 2
-
-
-def parts_of(y: NDArray[np.bool_], nparts: int, seed: int) -> NDArray[np.int64]:
-    """The part of each candidate in a cross-validation: as many pulsars and as many others in all, by chance.
-
-    Parameters
-    ----------
-    y : ndarray of bool, shape (n,)
-    nparts : int
-    seed : int
-
-    Raises
-    ------
-    ConfigError
-        There are too few of either.
-    """
-    rng = np.random.default_rng(seed)
-    found = np.zeros(len(y), dtype=np.int64)
-    for side, name in ((y, "pulsars"), (~y, "others")):
-        rows = np.flatnonzero(side)
-        if len(rows) < max(nparts, _FEWEST):
-            raise ConfigError(f"{len(rows)} {name} are too few for {nparts} parts: give more labels, or less --folds")
-        found[rng.permutation(rows)] = np.arange(len(rows)) % nparts
-    return found
 
 
 def cross_validated(table: Table, kind: str, nparts: int, seed: int, base: Table | None = None) -> dict[str, Array]:
@@ -163,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--profiles", nargs=2, type=Path, metavar=("PULSARS", "OTHERS"), help="learn from profiles, one a line")
     add("--add", nargs="+", type=Path, default=[], metavar="TABLE", help="further labels, judged before and after")
     add("--against", nargs="+", type=Path, default=[], metavar="TABLE", help="labels that are judged, not learnt")
+    add("--score", action="store_true", help="learn the weights of the score of searches, from features of folds")
     add("--model", choices=("auto", *FITS), default="auto", help="form of the model (default: the better one)")
     add("--folds", type=int, default=5, metavar="N", help="parts of the cross-validation (default: 5)")
     add("--precision", type=float, default=0.93, metavar="P", help="at which recall is given (default: 0.93)")
@@ -192,6 +168,9 @@ def _run(options: argparse.Namespace) -> None:
         if out.resolve() in {path.resolve() for path in inputs}:
             raise ConfigError(f"{out}: is a table itself: write to another file")
     table = read_profiles(*options.profiles) if options.profiles else _tables(options.tables)
+    if options.score:
+        _run_score(options, table)
+        return
     added = _tables(options.add) if options.add else None
     against = _tables(options.against) if options.against else None
     model, found, kind = train(
@@ -218,11 +197,41 @@ def _run(options: argparse.Namespace) -> None:
         sys.stdout.write(f"model: {kind}, {len(table.names)} features, {len(text.encode())} bytes\n")
         for name, one in found.items():
             sys.stdout.write(f"\n{name}\n{one}\n")
-    if out is not None:
-        try:
-            write_whole(out, text)
-        except OSError as error:
-            raise PulsarError(f"{out}: cannot be written: {error.strerror}") from error
+    _write(out, text)
+
+
+def _run_score(options: argparse.Namespace, table: Table) -> None:
+    """Learn the weights of the score, and tell what they are worth on groups that were left out."""
+    from pulsar.rank.learn import learn, weights_text
+
+    if options.add or options.against or options.profiles or options.model != "auto":
+        raise ConfigError("--score learns weights from tables alone: without --add, --against, --profiles and --model")
+    found = learn(table, nparts=options.folds, seed=options.seed, precision=options.precision)
+    evaluations = {"groups left out": found.left_out, "weights as expected": found.expected}
+    about = {
+        "trained_on": {"rows": len(table.y), "pulsars": int(table.y.sum())},
+        "seed": options.seed,
+        "evaluation": {name: plain(one) for name, one in evaluations.items()},
+    }
+    text = weights_text(found.coefficients, about)
+    if options.json:
+        sys.stdout.write(text)
+    else:
+        for name, value in zip(found.coefficients.names, found.coefficients.signed()[:-1], strict=True):
+            sys.stdout.write(f"{name:12s} {value:+.2f}\n")
+        sys.stdout.write(f"{'bias':12s} {found.coefficients.bias:+.2f}\n")
+        for name, one in evaluations.items():
+            sys.stdout.write(f"\n{name}\n{one}\n")
+    _write(options.out, text)
+
+
+def _write(out: Path | None, text: str) -> None:
+    if out is None:
+        return
+    try:
+        write_whole(out, text)
+    except OSError as error:
+        raise PulsarError(f"{out}: cannot be written: {error.strerror}") from error
 
 
 def _tables(paths: Sequence[Path]) -> Table:

@@ -22,7 +22,7 @@ from pulsar.rank.features import (
     persistence,
     vector,
 )
-from pulsar.rank.score import BIAS, DEFAULT, PENALTIES, WEIGHTS, reasons, score
+from pulsar.rank.score import DEFAULT, reasons, score, shipped
 
 SMALL = {"nchans": 32, "nsamps": 1 << 14}
 
@@ -100,9 +100,9 @@ def test_score_is_bounded_and_defined_everywhere(some):
     values = dict.fromkeys(FEATURE_NAMES, float("nan")) | some
     assert 0.0 <= score(values) <= 1.0
     terms = DEFAULT.terms(values)
-    assert set(terms) == set(WEIGHTS) | set(PENALTIES)
+    assert set(terms) == set(shipped().names)
     assert all(0.0 <= t <= 1.0 for t in terms.values())
-    assert BIAS < 0
+    assert shipped().bias < 0
 
 
 def test_another_scorer_takes_its_place():

@@ -1,0 +1,114 @@
+"""Weights of the score, learnt from folds of which it is known what they are."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pulsar.errors import ConfigError
+from pulsar.rank.features import FEATURE_NAMES
+from pulsar.rank.labelled import Table
+from pulsar.rank.learn import EXPECTED, MOST, fit_weights, groups_of, learn, terms_of, weights_text
+from pulsar.rank.score import Coefficients, LogisticScorer, read_weights, shipped
+from pulsar.rank.train import main
+
+
+def made_terms(rng, n, truth):
+    """Terms by chance, and labels by the probabilities that weights give them."""
+    terms = rng.uniform(0.0, 1.0, (n, len(truth.names)))
+    return terms, rng.uniform(size=n) < truth.probabilities(terms)
+
+
+def test_the_weights_that_made_the_labels_are_found():
+    rng = np.random.default_rng(0)
+    # Penalties far less than expected, so that both labels occur.
+    truth = Coefficients(-3.0, dict.fromkeys(EXPECTED.weights, 3.0), dict.fromkeys(EXPECTED.penalties, 1.5))
+    found = fit_weights(*made_terms(rng, 60_000, truth))
+    # Errors of some 0.05 by the likelihood alone.
+    assert found.signed() == pytest.approx(truth.signed(), abs=0.3)
+
+
+def test_without_examples_weights_are_those_expected():
+    nothing = np.zeros((0, len(EXPECTED.names)))
+    assert fit_weights(nothing, np.zeros(0, dtype=bool)).signed() == pytest.approx(EXPECTED.signed(), abs=1e-6)
+
+
+def test_no_term_changes_its_side_or_decides_alone():
+    rng = np.random.default_rng(1)
+    penalties = {**dict.fromkeys(EXPECTED.penalties, 0.0), "wave": 40.0}
+    truth = Coefficients(8.0, dict.fromkeys(EXPECTED.weights, -2.0), penalties)
+    found = fit_weights(*made_terms(rng, 20_000, truth))
+    values = found.signed()
+    assert (np.sign(values) * np.sign(EXPECTED.signed()) >= 0.0).all()
+    assert (np.abs(values) <= MOST).all()
+    assert min(found.weights.values()) == 0.0
+    assert found.penalties["wave"] == MOST
+
+
+def test_the_prior_and_the_likelihood_balance_at_the_optimum():
+    rng = np.random.default_rng(2)
+    terms, real = made_terms(rng, 400, EXPECTED)
+    found = fit_weights(terms, real).signed()
+    columns = np.concatenate([terms, np.ones((len(terms), 1))], axis=1)
+    p = 1.0 / (1.0 + np.exp(-columns @ found))
+    gradient = columns.T @ (p - real) + (found - EXPECTED.signed()) / 1.5**2
+    free = (np.abs(found) > 1e-9) & (np.abs(found) < MOST)
+    assert free.sum() > 10
+    assert np.abs(gradient[free]).max() < 2e-2
+
+
+def table_of(rng, n, groups=4):
+    """Folds by chance: pulsars of S/N 12 to 20, others of 5 to 8."""
+    real = np.arange(n) % 2 == 0
+    snr = np.where(real, rng.uniform(12.0, 20.0, n), rng.uniform(5.0, 8.0, n))
+    sigma = np.where(real, 8.0, 1.0)
+    x = np.stack([snr, sigma, np.full(n, 0.05), np.arange(n) % groups], axis=1)
+    return Table(("snr", "sigma", "width", "group"), x, real, "made")
+
+
+def test_terms_are_those_of_the_score_and_what_a_table_lacks_is_unknown():
+    table = table_of(np.random.default_rng(3), 6)
+    terms = terms_of(table)
+    scorer = LogisticScorer(EXPECTED)
+    for row, values in zip(table.x, terms, strict=True):
+        unknown = dict.fromkeys(FEATURE_NAMES, float("nan"))
+        features = unknown | dict(zip(table.names[:3], row[:3], strict=True))
+        assert EXPECTED.probabilities(values[None])[0] == pytest.approx(scorer(features))
+
+
+def test_groups_are_left_out_whole_and_what_is_told_is_of_all():
+    table = table_of(np.random.default_rng(4), 80)
+    assert np.array_equal(groups_of(table, 5, 1), np.arange(80) % 4)
+    found = learn(table)
+    assert found.left_out.n == found.expected.n == 80
+    assert found.left_out.positives == 40
+    assert found.left_out.auc == 1.0
+    lone = Table(table.names, np.concatenate([table.x[:, :3], np.ones((80, 1))], axis=1), table.y, "lone.csv")
+    with pytest.raises(ConfigError, match=r"lone\.csv: all rows are of one group"):
+        learn(lone)
+    with pytest.raises(ConfigError, match="no feature of a fold"):
+        terms_of(Table(("a", "b"), np.zeros((3, 2)), np.ones(3, dtype=bool), "t"))
+
+
+def test_weights_are_kept_as_text_and_shipped_ones_have_all_terms():
+    text = weights_text(EXPECTED, {"seed": 1})
+    assert json.loads(text)["format"] == "pulsar-score"
+    assert read_weights(text) == EXPECTED
+    assert shipped().names == EXPECTED.names
+    assert (np.sign(shipped().signed()) * np.sign(EXPECTED.signed()) >= 0.0).all()
+
+
+def test_the_command_writes_what_it_learns_and_tells_what_it_is_worth(tmp_path, capsys):
+    table = table_of(np.random.default_rng(5), 60)
+    path, out = tmp_path / "table.csv", tmp_path / "weights.json"
+    lines = [",".join([*table.names, "label"])]
+    lines += [",".join(f"{v:.6g}" for v in [*row, y]) for row, y in zip(table.x, table.y, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
+    assert main(["--score", str(path), "--out", str(out)]) == 0
+    told = capsys.readouterr().out
+    assert "groups left out" in told
+    assert "weights as expected" in told
+    assert read_weights(out.read_text()).signed() == pytest.approx(learn(table).coefficients.signed(), abs=2e-3)
+    assert json.loads(out.read_text())["trained_on"] == {"rows": 60, "pulsars": 30}
+    assert main(["--score", str(path), "--add", str(path)]) == 2
+    assert "--score learns weights from tables alone" in capsys.readouterr().err
