@@ -74,8 +74,8 @@ FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
         "unsteady",
         "candidate",
-        "its pulse does not repeat: it is not significant against what scatters between sub-integrations (0.4 of its "
-        "S/N, no less than 2.7 sigma, no more than 4.5), as impulses and drifts that add up at some period",
+        "its pulse does not repeat: it is not significant against what scatters between sub-integrations (2.7 "
+        "sigma; 0.32 of its S/N, up to 3.25 sigma), as impulses and drifts that add up at some period",
         RFI,
         "rank.score",
     ),

@@ -249,6 +249,9 @@ FLAGS: Final = {
     "unsteady": "unsteady",
 }
 FLAGGED: Final = 0.4
+#: Significance of the repeating pulse below which it is flagged [sigma], or the part of the penalty from which on.
+UNSTEADY: Final = 2.7
+SURELY: Final = 0.9
 #: A strong signal whose delay over the band is several of its widths has a DM curve that is at least so like the one
 #: expected.
 LIKE: Final = 0.5
@@ -260,6 +263,9 @@ def reasons(features: dict[str, float]) -> tuple[str, ...]:
     """Why a candidate looks like interference: flags that go with the penalties of its score, and "no dm curve"."""
     terms = LogisticScorer().terms(features)
     flags = [flag for term, flag in FLAGS.items() if terms[term] >= FLAGGED]
+    # Pulses that vary much have a third of a strong S/N: a flag is for what surely does not repeat.
+    if "unsteady" in flags and features["repeats"] >= UNSTEADY and terms["unsteady"] < SURELY:
+        flags.remove("unsteady")
     telling = features["snr"] >= STRONG and features["dm_shift"] >= TELLING_SHIFT
     if telling and features["dm_match"] < LIKE:
         flags.append("no dm curve")

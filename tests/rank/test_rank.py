@@ -213,7 +213,9 @@ def test_flags_go_with_penalties():
     assert reasons(slow | {"width": 0.4, "dm_odds": 15.0}) == ()
     assert reasons(good | {"repeats": 2.0}) == ("unsteady",)
     # Of a strong one more is wanted, but no more than the varying pulses of a bright pulsar have.
-    assert reasons(good | {"repeats": 3.6}) == ("unsteady",)
+    assert reasons(good | {"repeats": 3.2}) == ("unsteady",)
+    assert reasons(good | {"repeats": 3.6}) == ()
+    assert score(good | {"repeats": 3.6}) < 0.8 < score(good | {"repeats": 5.6})
     assert reasons(good | {"repeats": 5.0}) == ()
     assert reasons(good | {"snr": 7.0, "repeats": 3.6}) == ()
     assert reasons(good | {"snr": 339.0, "repeats": 28.8}) == ()
