@@ -14,7 +14,8 @@ from typing import Any
 from numba import types
 
 TARGET = Path(__file__).resolve().parents[1] / "kernels" / "pulsar_kernels" / "index.py"
-#: What the small files of cold.py do not need: the stages of a plan that are downsampled, candidates folded from words.
+#: What the small files of cold.py do not need: the stages of a plan that are downsampled, candidates folded from words,
+#: signals injected to tell the completeness.
 OTHERS = (
     "dedisperse.halve_int8(int8[:,::1], int16[:,::1])",
     "dedisperse.halve_int16(int16[:,::1], int16[:,::1])",
@@ -24,6 +25,13 @@ OTHERS = (
     "fold.halve_pairs(int16[:,::1], int16[:,::1])",
     "fold.halve_words(int8[:,::1], int16[:,::1])",
     "shear.shear_add(int8[:,::1], int64, int64[::1], int64, int64, float32[:,::1])",
+    "sprinkle.add_steps(int16[:,::1], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
+    ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
+    ", int64[::1], int64[::1], bool[:,::1])",
+    "sprinkle.add_steps(int8[:,:], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
+    ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
+    ", int64[::1], int64[::1], bool[:,::1])",
+    "subbands.add_band(int8[:,:], int64, int64[::1], int16[::1])",
 )
 HEAD = '''"""What versions of kernels searches call, the most expensive to compile first.
 

@@ -24,6 +24,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "single pulse": ("cells", "baseline", "matched", "pulses", "clusters", "period", "longwave"),
     "fold": ("fold", "boxcar", "shear", "longwave"),
     "simulation": ("synth",),
+    "completeness": ("sprinkle", "subbands"),
 }
 
 

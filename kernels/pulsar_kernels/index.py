@@ -110,4 +110,11 @@ VERSIONS = (
     "fold.halve_pairs(int16[:,::1], int16[:,::1])",
     "fold.halve_words(int8[:,::1], int16[:,::1])",
     "shear.shear_add(int8[:,::1], int64, int64[::1], int64, int64, float32[:,::1])",
+    "sprinkle.add_steps(int16[:,::1], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
+    ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
+    ", int64[::1], int64[::1], bool[:,::1])",
+    "sprinkle.add_steps(int8[:,:], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
+    ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
+    ", int64[::1], int64[::1], bool[:,::1])",
+    "subbands.add_band(int8[:,:], int64, int64[::1], int16[::1])",
 )

@@ -24,7 +24,7 @@ WHAT = "kernels for this processor, once"
 _POLL = 0.2
 
 
-def parts_of(config: Config, *, series: bool = False) -> list[str]:
+def parts_of(config: Config, *, series: bool = False, injected: bool = False) -> list[str]:
     """Parts of the index of kernels that a search with these settings runs through.
 
     Parameters
@@ -32,6 +32,8 @@ def parts_of(config: Config, *, series: bool = False) -> list[str]:
     config : Config
     series : bool
         A dedispersed series is searched, not raw data.
+    injected : bool
+        Signals are injected, to tell the completeness.
     """
     parts = [] if series else ["statistics", "dedispersion"]
     if config.fft.enabled:
@@ -42,7 +44,7 @@ def parts_of(config: Config, *, series: bool = False) -> list[str]:
         parts.append("ffa")
     if config.single_pulse.enabled:
         parts.append("single pulse")
-    return [*parts, "fold"]
+    return [*parts, "fold", *(["completeness"] if injected else [])]
 
 
 class Ahead:

@@ -171,7 +171,8 @@ def _search(
             learn = (
                 nullcontext() if checkpoint.resumed or crew is not None else learning(plan.work, lambda: progress.times)
             )
-            ahead = Ahead(parts_of(config, series=obs.header.is_series), threads)
+            parts = parts_of(config, series=obs.header.is_series, injected=plan.injections is not None)
+            ahead = Ahead(parts, threads)
             with resumable(lambda: checkpoint.begun), learn, ahead as compiled:
                 compiled.wait(progress, ["statistics"])
                 job = Job(obs, config, plan, checkpoint, progress, threads, common, compiled, crew)

@@ -32,7 +32,9 @@ def test_a_part_is_compiled_only_if_the_settings_need_it():
     assert "accel" not in parts_of(plain)
     assert "accel" in parts_of(drifting)
     assert "statistics" not in parts_of(plain, series=True)
-    assert set(parts_of(drifting)) <= set(ahead.PARTS)
+    assert "completeness" not in parts_of(plain)
+    assert "completeness" in parts_of(plain, injected=True)
+    assert set(parts_of(drifting, injected=True)) <= set(ahead.PARTS)
     assert len(ahead.versions(parts_of(plain))) < len(ahead.versions(parts_of(drifting)))
 
 
