@@ -21,6 +21,8 @@ BEND_SIGMA: Final = 5.0
 BEND_WIDTHS: Final = 0.6
 #: Arrivals this far off the curve, in errors, are left out once.
 OFF: Final = 4.0
+#: A pulse that has this S/N in the bands where the arrivals are elsewhere is not what sweeps.
+THERE: Final = 5.0
 #: Evenness over the bands below which a pulse is in few channels only, and S/N from which that can be told.
 EVEN: Final = 0.25
 #: So is one that has this S/N in an eighth of the band or less, and no pulse outside: two bands of interference
@@ -54,12 +56,34 @@ def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> 
         [sigma], and greatest distance from the straight line between the ends, over the width; 0, 0 where too few
         bands see the pulse.
     """
+    x, when, sigma, _ = _arrivals(rows, freqs, width)
+    if len(x) < LEAST_GROUPS:
+        return 0.0, 0.0
+    width = min(max(width, 1), rows.shape[1] // 4)
+    at = (x - x.min()) / max(float(np.ptp(x)), 1e-30)
+    used = np.ones(len(at), dtype=np.bool_)
+    for _ in range(2):
+        basis = np.stack([np.ones_like(at), at, at**2], axis=1)[used] / sigma[used, None]
+        inverse = np.linalg.pinv(basis.T @ basis)
+        fit = inverse @ (basis.T @ (when[used] / sigma[used]))
+        off = np.abs(when - np.stack([np.ones_like(at), at, at**2], axis=1) @ fit) > OFF * sigma
+        if not (off & used).any() or (used & ~off).sum() < LEAST_GROUPS:
+            break
+        used &= ~off
+    # Half of the square term at the middle of the line between the ends, where it is a quarter of the coefficient.
+    return float(-fit[2] / np.sqrt(max(inverse[2, 2], 1e-30))), float(-fit[2] / 4.0 / width)
+
+
+def _arrivals(
+    rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], list[NDArray[np.int64]]]:
+    """Where the signal is highest in each group of bands that sees it: nu^-2 [MHz^-2], column, its error, the bands."""
     nbands, ncols = rows.shape
     ngroups = min(GROUPS, nbands)
     edges = np.linspace(0, nbands, ngroups + 1).round().astype(int)
     known = np.isfinite(rows).all(axis=1)
     width = min(max(width, 1), ncols // 4)
-    x, arrival, error = [], [], []
+    x, arrival, error, bands = [], [], [], []
     for first, last in pairwise(edges):
         good = first + np.flatnonzero(known[first:last])
         if good.size == 0:
@@ -78,21 +102,8 @@ def bend(rows: NDArray[np.floating], freqs: NDArray[np.float64], width: int) -> 
         inside = np.maximum(series[top : top + width], 0.0)
         arrival.append(top + float(inside @ np.arange(width)) / max(float(inside.sum()), 1e-9))
         error.append(width * np.hypot(ARRIVAL_ERROR / boxes[top], SLACK))
-    if len(x) < LEAST_GROUPS:
-        return 0.0, 0.0
-    at, when, sigma = np.array(x), np.array(arrival), np.array(error)
-    at = (at - at.min()) / max(float(np.ptp(at)), 1e-30)
-    used = np.ones(len(at), dtype=np.bool_)
-    for _ in range(2):
-        basis = np.stack([np.ones_like(at), at, at**2], axis=1)[used] / sigma[used, None]
-        inverse = np.linalg.pinv(basis.T @ basis)
-        fit = inverse @ (basis.T @ (when[used] / sigma[used]))
-        off = np.abs(when - np.stack([np.ones_like(at), at, at**2], axis=1) @ fit) > OFF * sigma
-        if not (off & used).any() or (used & ~off).sum() < LEAST_GROUPS:
-            break
-        used &= ~off
-    # Half of the square term at the middle of the line between the ends, where it is a quarter of the coefficient.
-    return float(-fit[2] / np.sqrt(max(inverse[2, 2], 1e-30))), float(-fit[2] / 4.0 / width)
+        bands.append(good)
+    return np.array(x), np.array(arrival), np.array(error), bands
 
 
 def pulse_reasons(cutout: PulseCutout, snr: float) -> tuple[str, ...]:
@@ -109,12 +120,30 @@ def pulse_reasons(cutout: PulseCutout, snr: float) -> tuple[str, ...]:
     flags = []
     columns = max(round(cutout.width / cutout.tsamp), 1)
     significance, height = bend(cutout.spectrum, cutout.freqs, columns)
-    if significance > BEND_SIGMA and height > BEND_WIDTHS:
+    if significance > BEND_SIGMA and height > BEND_WIDTHS and not _beside(cutout, columns):
         flags.append("sweep")
     power = _in_bands(cutout, columns)
     if len(power) >= LEAST_GROUPS and (persistence(power)[1] < EVEN or _in_few(power)):
         flags.append("narrow-band")
     return tuple(flags)
+
+
+def _beside(cutout: PulseCutout, columns: int) -> bool:
+    """Whether a pulse is there where the arrivals are not: they are those of something else beside it.
+
+    Of a sweep a trial DM sees a part, or all of it drawn out over its own width: where the sweep is elsewhere, nothing
+    is left.
+    """
+    _, when, _, bands = _arrivals(cutout.spectrum, cutout.freqs, columns)
+    first = max(round((cutout.time - cutout.start) / cutout.tsamp - 0.5 * columns), 0)
+    elsewhere = [good for at, good in zip(when, bands, strict=True) if abs(at - first - 0.5 * columns) > 2.0 * columns]
+    if not elsewhere:
+        return False
+    own = np.concatenate(elsewhere)
+    rows = cutout.spectrum[own].astype(np.float64)
+    rows -= np.median(rows, axis=1, keepdims=True)
+    power = rows[:, first : first + columns].sum() / np.sqrt(columns * own.size)
+    return bool(power >= THERE)
 
 
 def _in_bands(cutout: PulseCutout, columns: int) -> NDArray[np.float64]:

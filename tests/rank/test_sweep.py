@@ -113,3 +113,15 @@ def test_what_cannot_be_told_is_not_flagged():
     assert pulse_reasons(cutout(empty), 20.0) == ()
     assert bend(empty, FREQS, WIDTH) == (0.0, 0.0)
     assert pulse_reasons(cutout(rows(1)), 5.0) == ()
+
+
+def test_a_pulse_beside_a_sweep_is_none():
+    curve = of(40.0 * WIDTH * (FREQS[0] - FREQS) / 500.0)
+    for seed in range(10):
+        noise = np.random.default_rng(seed).normal(size=(64, 256)).astype(np.float32)
+        sweep = rows(seed, snr=60.0, delays=60.0 + curve) - rows(seed, snr=1e-9)
+        burst = rows(seed, snr=15.0) - rows(seed, snr=1e-9)
+        assert "sweep" in pulse_reasons(cutout(noise + sweep), 20.0)
+        # Both bend, if the arrivals of the stronger one are taken: what is at the pulse's own time is straight.
+        assert bend(noise + sweep + burst, FREQS, WIDTH)[0] > BEND_SIGMA
+        assert pulse_reasons(cutout(noise + sweep + burst), 15.0) == ()
