@@ -21,7 +21,7 @@ from pulsar.rank.explain import JUNK, Explained, alternatives, explain
 from pulsar.rank.hidden import split_unexplained
 from pulsar.rank.link import flags_by_pulses
 from pulsar.rank.rules import Interference, flags_of
-from pulsar.rank.score import REPEATING
+from pulsar.rank.score import DEFAULT, REPEATING, Scorer, score, scorer_of
 from pulsar.rank.steady import odd_rows, repeats, steady
 from pulsar.searches.sift import Group, group, without
 
@@ -164,7 +164,8 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
     made = {g.uid: fold for g, fold in zip(new, _new_folds(job, detected, new), strict=True)}
     pulses = detected.pulses.table
     folds = [made[g.uid] if g.uid in made else _copied(detected.known[g.uid]) for g in groups]
-    return [_judged(g, fold, known, pulses) for g, fold in zip(groups, folds, strict=True)]
+    scorer = scorer_of(job.config.sift.weights)
+    return [_judged(g, fold, known, pulses, scorer) for g, fold in zip(groups, folds, strict=True)]
 
 
 def _copied(fold: Fold) -> Fold:
@@ -252,22 +253,20 @@ def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Sequence[tuple[float,
     return rest if moved < SAME_BINS and repeats(rest) > REPEATING else fold
 
 
-def _judged(group: Group, fold: Fold, known: Interference, pulses: NDArray[Any]) -> Candidate:
+def _judged(group: Group, fold: Fold, known: Interference, pulses: NDArray[Any], scorer: Scorer) -> Candidate:
     from pulsar.rank.features import features
 
     values = features(fold, sigma=group.sigma, ndetections=group.ndetections)
     fold.extra["features"] = dict(values)
     flags = (*flags_of(group, fold, values, known), *flags_by_pulses(pulses, fold))
-    return scored(Candidate(group, fold, values, 0.0, flags, found_by=group.found_by))
+    return scored(Candidate(group, fold, values, 0.0, flags, found_by=group.found_by), scorer)
 
 
-def scored(one: Candidate) -> Candidate:
+def scored(one: Candidate, scorer: Scorer = DEFAULT) -> Candidate:
     """A candidate with the score that its features and flags give; little of it where another one explains it."""
-    from pulsar.rank.score import score
-
     if one.fold is None:
         return one
-    own = score(dict(one.features)) * table.weight(one.flags)
+    own = score(dict(one.features), scorer) * table.weight(one.flags)
     return replace(one, score=ATTACHED * own if one.parent else own)
 
 

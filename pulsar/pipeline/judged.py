@@ -15,6 +15,7 @@ from pulsar.rank.candidate import Candidate
 from pulsar.rank.company import in_company
 from pulsar.rank.link import link
 from pulsar.rank.pulses import in_order
+from pulsar.rank.score import scorer_of
 
 
 def judged(
@@ -45,7 +46,8 @@ def judged(
     cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, known, anew=anew)
     candidates = _swept(candidates, owner, pulses.table, dict(cutouts), detected.dms)
     share = sweeps_share(pulses.table, detected.dms)
-    candidates = in_company([scored(one) for one in candidates], share)
+    scorer = scorer_of(job.config.sift.weights)
+    candidates = in_company([scored(one, scorer) for one in candidates], share)
     _with_the_score_of_their_source(pulses.table, candidates)
     return ordered(candidates), cutouts
 

@@ -27,6 +27,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import learning
 from pulsar.pipeline.room import check_addresses, thread_count
 from pulsar.rank.candidate import Candidate
+from pulsar.rank.score import scorer_of
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
@@ -140,6 +141,7 @@ def _search(
             check_addresses(obs, config)
         plan = dry_run(obs, config)  # refuses what cannot be done before any sample is read
         check_lists(obs, config)
+        scorer_of(config.sift.weights)
         check_wanted(obs.header, plan, config)
         if crew is not None:
             refuse_sharing(obs)

@@ -18,7 +18,7 @@ from pulsar.rank.evaluate import Evaluation, evaluate
 from pulsar.rank.features import FEATURE_NAMES
 from pulsar.rank.labelled import Table, parts_of
 from pulsar.rank.model import probability
-from pulsar.rank.score import FORMAT, Coefficients, LogisticScorer
+from pulsar.rank.score import FORMAT, VERSION, Coefficients, LogisticScorer
 
 Array = NDArray[np.float64]
 
@@ -57,11 +57,26 @@ class Learnt:
         Each group judged by weights that were learnt from the others.
     expected : Evaluation
         All of them judged by EXPECTED.
+    before, after : Evaluation or None
+        What was added judged by weights of the others alone, and by those that learn from both, in parts left out.
     """
 
     coefficients: Coefficients
     left_out: Evaluation
     expected: Evaluation
+    before: Evaluation | None = None
+    after: Evaluation | None = None
+
+    @property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """All of them, by what they are."""
+        found = {
+            "groups left out": self.left_out,
+            "weights as expected": self.expected,
+            "added, before": self.before,
+            "added, after": self.after,
+        }
+        return {name: one for name, one in found.items() if one is not None}
 
 
 def terms_of(table: Table) -> Array:
@@ -132,13 +147,17 @@ def groups_of(table: Table, nparts: int, seed: int) -> NDArray[np.int64]:
     return np.asarray(number, dtype=np.int64)
 
 
-def learn(table: Table, *, nparts: int = 5, seed: int = 1, precision: float = 0.93) -> Learnt:
+def learn(
+    table: Table, *, added: Table | None = None, nparts: int = 5, seed: int = 1, precision: float = 0.93
+) -> Learnt:
     """Learn the weights of the score, and judge each group by weights that have not seen it.
 
     Parameters
     ----------
     table : Table
         Features by name, labels, and a column "group" if rows belong together.
+    added : Table, optional
+        Further ones, such as one's own: judged before and after they are learnt from.
     nparts, seed : int
         Parts by chance where there are no groups.
     precision : float
@@ -150,20 +169,33 @@ def learn(table: Table, *, nparts: int = 5, seed: int = 1, precision: float = 0.
         Too few labels, or no features of folds.
     """
     terms, group = terms_of(table), groups_of(table, nparts, seed)
-    left_out = np.zeros(len(table.y))
+    nothing = np.zeros((0, terms.shape[1])), np.zeros(0, dtype=np.bool_)
+    left_out = evaluate(_left_out(terms, table.y, group, *nothing), table.y, precision)
+    expected = evaluate(EXPECTED.probabilities(terms), table.y, precision)
+    if added is None:
+        return Learnt(fit_weights(terms, table.y), left_out, expected)
+    more = terms_of(added)
+    before = fit_weights(terms, table.y).probabilities(more)
+    after = _left_out(more, added.y, groups_of(added, nparts, seed), terms, table.y)
+    whole = fit_weights(np.concatenate([terms, more]), np.concatenate([table.y, added.y]))
+    return Learnt(whole, left_out, expected, evaluate(before, added.y, precision), evaluate(after, added.y, precision))
+
+
+def _left_out(
+    terms: Array, real: NDArray[np.bool_], group: NDArray[np.int64], base: Array, base_real: NDArray[np.bool_]
+) -> Array:
+    """Scores of rows, each by weights of the other groups and of what is always learnt from."""
+    found = np.zeros(len(real))
     for one in np.unique(group):
         away = group == one
-        left_out[away] = fit_weights(terms[~away], table.y[~away]).probabilities(terms[away])
-    return Learnt(
-        fit_weights(terms, table.y),
-        evaluate(left_out, table.y, precision),
-        evaluate(EXPECTED.probabilities(terms), table.y, precision),
-    )
+        seen = np.concatenate([base, terms[~away]]), np.concatenate([base_real, real[~away]])
+        found[away] = fit_weights(*seen).probabilities(terms[away])
+    return found
 
 
 def weights_text(found: Coefficients, about: Mapping[str, Any]) -> str:
     """Weights as text, with where they come from."""
-    stored: dict[str, Any] = {"format": FORMAT, "version": 1}
+    stored: dict[str, Any] = {"format": FORMAT, "version": VERSION}
     stored |= {"bias": round(found.bias, 3)}
     for kind, values in (("weights", found.weights), ("penalties", found.penalties)):
         stored[kind] = {name: round(value, 3) for name, value in values.items()}

@@ -9,11 +9,14 @@ import json
 import math
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.files import read_text
+from pulsar.errors import DataError
 from pulsar.folding.refine import MOST_ACCEL
 from pulsar.folding.whiten import RED
 
@@ -60,8 +63,10 @@ WIDE_WAVE: Final = 0.35
 WIDE_REST: Final = (0.1, 0.18)
 LITTLE_KEPT: Final = (0.1, 0.3)
 
-#: First words of a file of weights.
+#: First words of a file of weights, and most bytes of one.
 FORMAT: Final = "pulsar-score"
+VERSION: Final = 1
+_MOST: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -107,9 +112,42 @@ class Coefficients:
 
 
 def read_weights(text: str) -> Coefficients:
-    """Weights from the text of :func:`pulsar.rank.learn.weights_text`."""
+    """Weights from the text of :func:`pulsar.rank.learn.weights_text`.
+
+    Raises
+    ------
+    KeyError, TypeError, ValueError, AttributeError, OverflowError
+        It is something else.
+    """
     stored = json.loads(text)
-    return Coefficients(stored["bias"], stored["weights"], stored["penalties"])
+    if stored["format"] != FORMAT or stored["version"] != VERSION:
+        raise ValueError
+    bias, *parts = stored["bias"], stored["weights"], stored["penalties"]
+    weights, penalties = ({str(name): float(value) for name, value in part.items()} for part in parts)
+    if not all(math.isfinite(value) for value in (bias, *weights.values(), *penalties.values())):
+        raise ValueError
+    return Coefficients(float(bias), weights, penalties)
+
+
+def scorer_of(weights: str) -> "Scorer":
+    """The scorer with the weights of a file, or those of the program for "".
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, or has other terms than the score.
+    """
+    if not weights:
+        return DEFAULT
+    path, what = Path(weights), "weights of the score (JSON, of `python -m pulsar.rank.train --score`)"
+    text = read_text(path, what, most=_MOST)
+    try:
+        found = read_weights(text)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise DataError(f"{path}: is damaged, or something else: expected {what}") from error
+    if set(found.weights) != set(shipped().weights) or set(found.penalties) != set(shipped().penalties):
+        raise DataError(f"{path}: has other terms than the score of this version: learn them anew")
+    return LogisticScorer(found)
 
 
 @functools.cache

@@ -204,14 +204,15 @@ def _run_score(options: argparse.Namespace, table: Table) -> None:
     """Learn the weights of the score, and tell what they are worth on groups that were left out."""
     from pulsar.rank.learn import learn, weights_text
 
-    if options.add or options.against or options.profiles or options.model != "auto":
-        raise ConfigError("--score learns weights from tables alone: without --add, --against, --profiles and --model")
-    found = learn(table, nparts=options.folds, seed=options.seed, precision=options.precision)
-    evaluations = {"groups left out": found.left_out, "weights as expected": found.expected}
+    if options.against or options.profiles or options.model != "auto":
+        raise ConfigError("--score learns weights from tables of folds: without --against, --profiles and --model")
+    added = _tables(options.add) if options.add else None
+    found = learn(table, added=added, nparts=options.folds, seed=options.seed, precision=options.precision)
+    labels = table.y if added is None else np.concatenate([table.y, added.y])
     about = {
-        "trained_on": {"rows": len(table.y), "pulsars": int(table.y.sum())},
+        "trained_on": {"rows": len(labels), "pulsars": int(labels.sum())},
         "seed": options.seed,
-        "evaluation": {name: plain(one) for name, one in evaluations.items()},
+        "evaluation": {name: plain(one) for name, one in found.evaluations.items()},
     }
     text = weights_text(found.coefficients, about)
     if options.json:
@@ -220,7 +221,7 @@ def _run_score(options: argparse.Namespace, table: Table) -> None:
         for name, value in zip(found.coefficients.names, found.coefficients.signed()[:-1], strict=True):
             sys.stdout.write(f"{name:12s} {value:+.2f}\n")
         sys.stdout.write(f"{'bias':12s} {found.coefficients.bias:+.2f}\n")
-        for name, one in evaluations.items():
+        for name, one in found.evaluations.items():
             sys.stdout.write(f"\n{name}\n{one}\n")
     _write(options.out, text)
 

@@ -4,12 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from reference.detections import make_group
+from reference.products import make_fold
 
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, DataError
+from pulsar.pipeline.follow import scored
+from pulsar.rank.candidate import Candidate
 from pulsar.rank.features import FEATURE_NAMES
 from pulsar.rank.labelled import Table
 from pulsar.rank.learn import EXPECTED, MOST, fit_weights, groups_of, learn, terms_of, weights_text
-from pulsar.rank.score import Coefficients, LogisticScorer, read_weights, shipped
+from pulsar.rank.score import Coefficients, LogisticScorer, read_weights, scorer_of, shipped
 from pulsar.rank.train import main
 
 
@@ -110,5 +114,54 @@ def test_the_command_writes_what_it_learns_and_tells_what_it_is_worth(tmp_path, 
     assert "weights as expected" in told
     assert read_weights(out.read_text()).signed() == pytest.approx(learn(table).coefficients.signed(), abs=2e-3)
     assert json.loads(out.read_text())["trained_on"] == {"rows": 60, "pulsars": 30}
-    assert main(["--score", str(path), "--add", str(path)]) == 2
-    assert "--score learns weights from tables alone" in capsys.readouterr().err
+    assert main(["--score", str(path), "--against", str(path)]) == 2
+    assert "--score learns weights from tables of folds" in capsys.readouterr().err
+    # One's own labels are judged before and after.
+    assert main(["--score", str(path), "--add", str(path), "--out", str(out), "--overwrite"]) == 0
+    told = capsys.readouterr().out
+    assert "added, before" in told
+    assert "added, after" in told
+    assert json.loads(out.read_text())["trained_on"] == {"rows": 120, "pulsars": 60}
+
+
+def test_added_labels_move_the_weights_and_are_judged_by_parts_left_out():
+    rng = np.random.default_rng(6)
+    table = table_of(rng, 80)
+    # Where weak folds are pulsars, and strong ones are none.
+    added = Table(table.names, table.x, ~table.y, "added")
+    found = learn(table, added=added)
+    assert found.before.auc < 0.1
+    assert found.after.brier < found.before.brier
+    assert found.coefficients.weights["strength"] < learn(table).coefficients.weights["strength"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is damaged, or something else"),
+        ("[]", "is damaged, or something else"),
+        ('{"format": "pulsar-model", "version": 1}', "is damaged, or something else"),
+        ('{"format": "pulsar-score", "version": 1, "bias": -1, "weights": {"snr": 1}, "penalties": {}}', "other terms"),
+        (
+            f'{{"format": "pulsar-score", "version": 1, "bias": 1{"0" * 400}, "weights": {{}}, "penalties": {{}}}}',
+            "is dam",
+        ),
+        ('{"format": "pulsar-score", "version": 1, "bias": 1e999, "weights": {}, "penalties": {}}', "is damaged"),
+    ],
+)
+def test_a_file_that_is_no_weights_is_refused(tmp_path, text, message):
+    path = tmp_path / "weights.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message) as caught:
+        scorer_of(str(path))
+    assert str(path) in str(caught.value)
+
+
+def test_weights_of_a_file_are_those_of_the_search(tmp_path):
+    path = tmp_path / "weights.json"
+    path.write_text(weights_text(EXPECTED, {}))
+    features = dict.fromkeys(FEATURE_NAMES, float("nan")) | {"snr": 9.0, "sigma": 2.0, "width": 0.05, "repeats": 6.0}
+    assert scorer_of(str(path))(features) == pytest.approx(LogisticScorer(EXPECTED)(features))
+    assert scorer_of("")(features) == LogisticScorer()(features) != scorer_of(str(path))(features)
+    one = Candidate(make_group(3.0), make_fold(1), features)
+    assert scored(one, scorer_of(str(path))).score == pytest.approx(LogisticScorer(EXPECTED)(features))
