@@ -7,10 +7,11 @@ The pieces of work are in peers.py.
 
 import json
 import os
-import resource
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -190,29 +191,78 @@ def timed(command: Sequence[str], folder: Path) -> tuple[Timing, str]:
     PeerError
         It cannot be run, or ends with an error.
     """
+    timing, _, text = measured(command, folder)
+    return timing, text
+
+
+def measured(command: Sequence[str], folder: Path) -> tuple[Timing, int, str]:
+    """Run a command on one thread; its times, the most memory that it had [byte] and what it printed.
+
+    Raises
+    ------
+    PeerError
+        It cannot be run, or ends with an error.
+    """
     one = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        start = time.perf_counter()
+        try:
+            process = subprocess.Popen(
+                command, cwd=folder, env=os.environ | one, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+            )
+        except OSError as error:
+            raise PeerError(f"{command[0]}: {error.strerror}") from None
+        watcher = _Watcher(process.pid)
+        watcher.start()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        finally:
+            watcher.done.set()
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+        wall = time.perf_counter() - start
+        watcher.join()
+        texts = []
+        for file in (out, err):
+            file.seek(0)
+            texts.append(file.read().decode(errors="replace"))
+    if watcher.late:
+        raise PeerError(f"{command[0]}: not done after {PATIENCE:g} s")
+    if process.returncode:
+        raise PeerError(last_line(texts[1]) or last_line(texts[0]) or f"{command[0]}: exit {process.returncode}")
+    return Timing(max(usage.ru_utime + usage.ru_stime, 1e-6), wall, 1), watcher.memory, texts[0]
+
+
+class _Watcher(threading.Thread):
+    """Looks how much memory a process has had, and ends it where it takes too long.
+
+    The figure that comes with its end would be no less than that of who started it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.done, self.late, self.memory = pid, threading.Event(), False, 0
+
+    def run(self) -> None:
+        end = time.monotonic() + PATIENCE
+        while not self.done.wait(0.01):
+            self.memory = max(self.memory, peak_memory(self.pid))
+            if time.monotonic() > end:
+                self.late = True
+                os.kill(self.pid, signal.SIGKILL)
+                return
+
+
+def peak_memory(pid: int) -> int:
+    """Most resident memory that a process has had since it became its program [byte]; 0 where that cannot be read."""
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=os.environ | one,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=PATIENCE,
-        )
-    except subprocess.TimeoutExpired:
-        raise PeerError(f"{command[0]}: not done after {PATIENCE:g} s") from None
-    except OSError as error:
-        raise PeerError(f"{command[0]}: {error.strerror}") from None
-    after, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - start
-    if done.returncode:
-        raise PeerError(last_line(done.stderr) or last_line(done.stdout) or f"{command[0]}: exit {done.returncode}")
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Timing(max(cpu, 1e-6), wall, 1), done.stdout
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    lines = [line.split() for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(lines[0][1]) * 1024 if lines else 0
 
 
 def last_line(text: str) -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from peer_programs import Contest, Peer, PeerFigure, Program, Script, hold, interpreter
 
 from pulsar.bench.case import power_of_two
@@ -222,7 +223,12 @@ def search(nsamps: int, tsamp: float, folder: Path) -> Contest:
 def write_series(path: Path, nsamps: int, tsamp: float) -> Path:
     """White noise as a ``.dat`` with its ``.inf``."""
     noise = np.random.default_rng(1).standard_normal(nsamps, dtype=np.float32)
-    path.write_bytes((100.0 + 20.0 * noise).astype("<f4").tobytes())
+    return write_dat(path, 100.0 + 20.0 * noise, tsamp)
+
+
+def write_dat(path: Path, data: NDArray[np.float32], tsamp: float) -> Path:
+    """A series as a ``.dat`` with its ``.inf``."""
+    data.astype("<f4", copy=False).tofile(path)
     fields = {
         "Data file name without suffix": path.stem,
         "Telescope used": "FAST",
@@ -233,7 +239,7 @@ def write_series(path: Path, nsamps: int, tsamp: float) -> Path:
         "Data observed by": "nobody",
         "Epoch of observation (MJD)": "60000.000000000000",
         "Barycentered?           (1 yes, 0 no)": "0",
-        "Number of bins in the time series": str(nsamps),
+        "Number of bins in the time series": str(len(data)),
         "Width of each time series bin (sec)": repr(tsamp),
         "Any breaks in the data? (1 yes, 0 no)": "0",
         "Type of observation (EM band)": "Radio",

@@ -4,15 +4,16 @@ For `population.py`. The plan is made as DDplan does: steps and downsampling are
 channels has grown to the next power of two of a sample.
 """
 
-import os
 import re
-import subprocess
 import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from peer_programs import measured
 from population_sky import Sky
 
 NHARM = 16
@@ -42,23 +43,48 @@ def plan(observed: Sky, dm_high: float) -> list[tuple[float, float, int, int]]:
     return calls
 
 
-def call(folder: Path, binaries: Path, *words: str) -> None:
+@dataclass
+class Spent:
+    """What the programs took for a file.
+
+    Attributes
+    ----------
+    cpu : float
+        Of all processes [s].
+    memory : int
+        Most that a process had [byte].
+    files, size : int
+        Files that they left, and their size [byte].
+    """
+
+    cpu: float = 0.0
+    memory: int = 0
+    files: int = 0
+    size: int = 0
+
+    def left(self, files: Iterable[Path]) -> None:
+        """Count files."""
+        for file in files:
+            self.files += 1
+            self.size += file.stat().st_size
+
+
+def call(folder: Path, binaries: Path, spent: Spent, *words: str) -> None:
     """Run one of the programs in a folder.
 
     Raises
     ------
-    RuntimeError
+    PeerError
         It ends with an error; with what it said.
     """
-    command = [str(binaries / words[0]), *words[1:]]
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(words)}: exit {done.returncode}: {(done.stderr or done.stdout)[-400:]}")
+    timing, memory, _ = measured((str(binaries / words[0]), *words[1:]), folder)
+    spent.cpu += timing.cpu
+    spent.memory = max(spent.memory, memory)
 
 
-def presto_search(binaries: Path, observed: Sky, path: Path, dm_high: float) -> NDArray[Any]:
+def presto_search(
+    binaries: Path, observed: Sky, path: Path, dm_high: float, spent: Spent | None = None
+) -> NDArray[Any]:
     """All that accelsearch has in a file, in the columns of our detections (its sigma knows of no other DMs).
 
     Parameters
@@ -70,30 +96,35 @@ def presto_search(binaries: Path, observed: Sky, path: Path, dm_high: float) -> 
         The file.
     dm_high : float
         Highest DM.
+    spent : Spent, optional
+        What it takes is added there.
     """
+    spent = spent or Spent()
     binaries, path = binaries.resolve(), path.resolve()
     found = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        call(folder, binaries, "rfifind", "-time", "1.0", "-o", "m", str(path))
+        call(folder, binaries, spent, "rfifind", "-time", "1.0", "-o", "m", str(path))
         for low, step, number, down in plan(observed, dm_high):
             # Filled up to a power of two: for others FFTW makes a new plan each time, longer than the search takes.
             length = 1 << int(np.ceil(np.log2(observed.nsamps // down)))
             options = ["-nsub", str(observed.nchans), "-lodm", f"{low:.2f}", "-dmstep", f"{step:.2f}"]
             options += ["-numdms", str(number), "-numout", str(length), "-downsamp", str(down), "-nobary"]
-            call(folder, binaries, "prepsubband", *options, "-mask", "m_rfifind.mask", "-o", "s", str(path))
+            call(folder, binaries, spent, "prepsubband", *options, "-mask", "m_rfifind.mask", "-o", "s", str(path))
             for series in sorted(folder.glob("s_DM*.dat")):
                 name = series.stem
-                call(folder, binaries, "realfft", f"{name}.dat")
-                call(folder, binaries, "rednoise", f"{name}.fft")
+                call(folder, binaries, spent, "realfft", f"{name}.dat")
+                call(folder, binaries, spent, "rednoise", f"{name}.fft")
                 options = ["-zmax", "0", "-numharm", str(NHARM), "-sigma", str(LEAST_SIGMA), "-flo", str(LOWEST)]
-                call(folder, binaries, "accelsearch", *options, f"{name}_red.fft")
+                call(folder, binaries, spent, "accelsearch", *options, f"{name}_red.fft")
                 dm = float(name.rsplit("DM", 1)[1])
                 listing = folder / f"{name}_red_ACCEL_0"
                 tobs = length * down * observed.tsamp
                 found += [(dm, freq, sigma, sigma, "presto") for sigma, freq in read_listing(listing, tobs)]
+                spent.left(folder.glob(f"{name}*"))
                 for old in folder.glob(f"{name}*"):
                     old.unlink()
+        spent.left(folder.iterdir())
     return np.array(found, DTYPE)
 
 

@@ -1,0 +1,190 @@
+"""The tables of versus.py: thresholds at equal false alarms, what is found above them, and what it cost."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from table import machine, markdown
+
+from pulsar.data.shares import wilson
+
+#: False alarms a series.
+RATE = 0.1
+#: Fewer noise series than this make no threshold: none of them would be above it.
+LEAST_NOISE = math.ceil(1 / RATE)
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Above what a line counts.
+
+    Attributes
+    ----------
+    value : float
+        What so many of the noise series exceed; -inf where fewer have any line.
+    low, high : float
+        The same where the number of false alarms is off by its binomial error.
+    nseries : int
+        Noise series that it rests on.
+    error : float
+        Binomial error of the rate of false alarms.
+    """
+
+    value: float
+    low: float
+    high: float
+    nseries: int
+    error: float
+
+
+def threshold(best: Sequence[float | None], rate: float = RATE) -> Threshold:
+    """What the highest line of the share `rate` of noise series exceeds.
+
+    Parameters
+    ----------
+    best : sequence of float or None
+        Highest line of every noise series, None where it has none.
+    rate : float
+
+    Raises
+    ------
+    ValueError
+        There are fewer series than one false alarm needs.
+    """
+    n = len(best)
+    if n * rate < 1:
+        raise ValueError(f"{n} noise series tell no threshold of {rate:g} false alarms a series")
+    ordered = sorted((-math.inf if value is None else value for value in best), reverse=True)
+    error = math.sqrt(rate * (1.0 - rate) / n)
+
+    def at(share: float) -> float:
+        # So many values are above the one at this place.
+        return ordered[min(max(round(n * share), 0), n - 1)]
+
+    return Threshold(at(rate), at(rate + error), at(rate - error), n, error)
+
+
+def above(entries: Iterable[dict[str, Any]], level: float) -> int:
+    """Pulsars that are found above a threshold."""
+    return sum(entry["own"] is not None and entry["own"] > level for entry in entries)
+
+
+def share(found: int, tried: int) -> str:
+    """A fraction with its interval, in percent."""
+    if not tried:
+        return "-"
+    low, high = wilson(found, tried)
+    return f"{100 * found / tried:.0f} % ({100 * float(low):.0f}–{100 * float(high):.0f})"
+
+
+def median(values: Iterable[float]) -> float:
+    """NaN where there are none."""
+    kept = list(values)
+    return float(np.median(kept)) if kept else float("nan")
+
+
+def size(nbytes: float) -> str:
+    """Bytes, in the unit that tells them."""
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if nbytes >= limit:
+            return f"{nbytes / limit:.3g} {unit}"
+    return f"{nbytes:.0f} B"
+
+
+def files(entries: Sequence[dict[str, Any]]) -> str:
+    """How many files a program leaves each time, and how large."""
+    number = median(entry["files"] for entry in entries)
+    return f"{number:.0f}, {size(median(entry['size'] for entry in entries))}" if number else "none"
+
+
+def series_table(programs: dict[str, Any], log2n: str) -> str:
+    """Programs on the series of one length, a row each."""
+    rows = []
+    for name, kinds in programs.items():
+        noise = list(kinds.get("noise", {}).values())
+        pulsars = list(kinds.get("pulsars", {}).values())
+        every = noise + pulsars
+        cost = [
+            f"{median(entry['cpu'] for entry in every):.2f}",
+            size(max((entry["memory"] for entry in every), default=0)),
+            files(every),
+        ]
+        if len(noise) < LEAST_NOISE or not pulsars:
+            rows.append([name, "not enough series", "-", "-", f"of {len(noise)} series", "-", "-", *cost])
+            continue
+        level = threshold([entry["best"] for entry in noise])
+        found = [entry for entry in pulsars if entry["own"] is not None and entry["own"] > level.value]
+        low, high = (100 * above(pulsars, value) / len(pulsars) for value in (level.high, level.low))
+        cells = [f"{share(len(found), len(pulsars))}, {low:.0f}–{high:.0f}"]
+        for fast in (True, False):
+            own = [entry for entry in pulsars if entry["millisecond"] is fast]
+            cells.append(f"{above(own, level.value)}/{len(own)}")
+        worth = median(entry["own"] / entry["snr"] for entry in found)
+        error = median(abs(entry["error"]) for entry in found)
+        limit = "its list" if math.isinf(level.value) else f"{level.value:.2f}"
+        cells += [f"{limit} of {level.nseries} series", f"{worth:.2f}", f"{error:.3f}"]
+        rows.append([name, *cells, *cost])
+    headings = ["program", f"found at {RATE:g} false alarms a series (68 %), threshold off", "ms pulsars", "others"]
+    headings += ["threshold", "significance / S/N", "frequency off [1/T]", "CPU [s]", "memory", "files left"]
+    return f"Series of 2^{log2n} samples:\n\n{markdown(headings, rows)}"
+
+
+def population_table(programs: dict[str, Any]) -> str:
+    """Random skies: those that all programs have had."""
+    common = set.intersection(*(set(entries) for entries in programs.values()))
+    rows = []
+    for name, entries in programs.items():
+        own = [entries[key] for key in sorted(common)]
+        rows.append(
+            [
+                name,
+                str(len(own)),
+                f"{sum(e['above'] for e in own)} of {sum(e['injected'] for e in own)}",
+                str(sum(e["listed"] for e in own)),
+                str(sum(e["false"] for e in own)),
+                f"{median(e['cpu'] for e in own):.0f}",
+                size(max((e["memory"] for e in own), default=0)),
+                files(own),
+            ]
+        )
+    headings = ["program", "files", "above all that is no pulsar", "listed", "listed and no pulsar"]
+    return markdown([*headings, "CPU a file [s]", "memory", "files left"], rows)
+
+
+def real_table(programs: dict[str, Any]) -> str:
+    """Real files: the place of the pulsar in each list, and how long that is."""
+    names = list(dict.fromkeys(path for entries in programs.values() for path in entries))
+    rows = []
+    for path in names:
+        cells = []
+        for entries in programs.values():
+            if path not in entries:
+                cells.append("-")
+                continue
+            one = entries[path]
+            where = f"{one['place'] or 'not in'} of {one['shown']}" if one["period"] else f"{one['shown']} false"
+            cells.append(f"{where}; {one['cpu']:.2f} s; {one['files']}")
+        period = next(entries[path]["period"] for entries in programs.values() if path in entries)
+        rows.append([path, f"{period:.7g} s" if period else "no pulsar", *cells])
+    return markdown(["file", "answer", *(f"{name}: place; CPU; files" for name in programs)], rows)
+
+
+def tables(content: dict[str, Any]) -> str:
+    """All that was measured.
+
+    Parameters
+    ----------
+    content : dict
+        Of a file of versus.py.
+    """
+    where = content["machine"]
+    parts = [machine({**where, "created": where.get("date", "")})]
+    parts += [series_table(programs, log2n) for log2n, programs in content.get("series", {}).items()]
+    last: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
+        ("population", population_table),
+        ("real", real_table),
+    )
+    parts += [make(content[key]) for key, make in last if content.get(key)]
+    return "\n\n".join(parts)

@@ -1,0 +1,224 @@
+"""Programs beside ours at equal false alarms: thresholds, what counts as found, going on, stand-ins for programs."""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import population_presto
+import pytest
+import versus
+from peer_programs import PeerError
+from population_sky import sky
+from versus import Store, main, record, run_series
+from versus_files import place, sources, strangers
+from versus_programs import Accelsearch, Searched, Worker
+from versus_series import Truth, draw
+from versus_tables import population_table, real_table, series_table, size, tables, threshold
+
+TRUTH = Truth(1, 0.25, 0.05, 8.0, 0.0)
+
+LISTING = """\
+             Summed  Coherent  Num        Period          Frequency         FFT 'r'        Freq Deriv       FFT 'z'
+Cand  Sigma  Power    Power    Harm        (ms)             (Hz)             (bin)           (Hz/s)         (bins)
+--------------------------------------------------------------------------------------------------------------------
+1     2.27   27.60   108.89    16       1012.3(5)        0.9878(5)        66.031(31)       0.00000(3)      0.00(13)
+2     5.13   41.04     3.17     8        0.28922(8)     3.4575(9)x10^3     231.1(6)         0.00000(6)      0.00(25)
+
+"""
+
+
+class Known:
+    """A searcher that finds what it is told, and counts."""
+
+    def __init__(self, name: str, lines: list[tuple[float, float]]) -> None:
+        self.name, self.lines, self.lengths = name, lines, []
+
+    def search(self, path: Path, tsamp: float) -> Searched:
+        self.lengths.append(path.stat().st_size // 4 * tsamp)
+        return Searched(list(self.lines), cpu=0.5, memory=2_000_000)
+
+
+def test_threshold_is_what_a_tenth_of_the_noise_exceeds():
+    values = [float(n) for n in np.random.default_rng(1).permutation(100)]
+    level = threshold(values)
+    assert sum(value > level.value for value in values) == 10
+    assert level.error == pytest.approx(0.03)
+    assert sum(value > level.low for value in values) == 13
+    assert sum(value > level.high for value in values) == 7
+    assert level.nseries == 100
+    assert threshold(values, 0.5).value == 49.0
+
+
+def test_threshold_where_noise_has_few_lines():
+    level = threshold([None] * 19 + [2.0])
+    assert level.value == -math.inf
+    assert threshold([None] * 17 + [1.0, 2.0, 3.0]).value == 1.0
+    with pytest.raises(ValueError, match="9 noise series tell no threshold"):
+        threshold([1.0] * 9)
+
+
+def test_record_has_the_strongest_line_and_the_strongest_of_the_pulsar():
+    lines = [(7.77, 9.0), (8.002, 6.0), (4.0, 5.0)]
+    kept = record(Searched(lines), TRUTH, 100.0)
+    assert (kept["best"], kept["own"], kept["ratio"]) == (9.0, 6.0, [2, 1])
+    assert kept["error"] == pytest.approx(0.1)
+    assert record(Searched(lines[:1]), TRUTH, 100.0)["own"] is None
+    noise = record(Searched(lines), None, 100.0)
+    assert (noise["best"], "own" in noise) == (9.0, False)
+    assert record(Searched(), None, 100.0)["best"] is None
+
+
+def test_what_was_ended_goes_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(versus, "TSAMP", 1e-3)
+    file = tmp_path / "versus.json"
+    first, slow = Known("first", [(1.0, 2.0)]), Known("slow", [])
+    run_series(Store(file), [first, slow], 10, (2, 3), {"slow": (1, 1)})
+    assert first.lengths == [pytest.approx(1.024)] * 5
+    assert len(slow.lengths) == 2
+    again = Known("first", [(1.0, 3.0)])
+    run_series(Store(file), [again, slow], 10, (4, 3), {"slow": (1, 1)})
+    assert len(again.lengths) == 2
+    assert len(slow.lengths) == 2
+    noise = json.loads(file.read_text())["series"]["10"]["first"]["noise"]
+    assert [noise[str(n)]["best"] for n in range(4)] == [2.0, 2.0, 3.0, 3.0]
+
+
+def test_noise_and_pulsars_are_the_same_for_all_and_in_all_runs(monkeypatch):
+    class Reads(Known):
+        def search(self, path: Path, tsamp: float) -> Searched:
+            self.sums = [*getattr(self, "sums", []), float(np.fromfile(path, np.float32).sum())]
+            return Searched()
+
+    one, other, alone = Reads("one", []), Reads("other", []), Reads("alone", [])
+    run_series(Store(None), [one, other], 10, (2, 2), {})
+    run_series(Store(None), [alone], 10, (2, 2), {})
+    assert one.sums == other.sums == alone.sums
+    assert len(set(one.sums)) == 4
+
+
+def test_ours_finds_a_pulsar_in_a_short_series(tmp_path, capsys):
+    file = tmp_path / "versus.json"
+    command = ["series", "--log2n", "16", "--noise", "1", "--pulsars", "2", "--only", "ours", "--json", str(file)]
+    main(command)
+    assert "| ours: spectra, folding | not enough series " in capsys.readouterr().out
+    pulsars = json.loads(file.read_text())["series"]["16"]["ours: spectra, folding"]["pulsars"]
+    truths = draw(versus.SEED, 2)
+    assert [one["snr"] for one in pulsars.values()] == [one.snr for one in truths]
+    best = max(pulsars.values(), key=lambda one: one["snr"])
+    assert best["own"] > 2
+    assert abs(best["error"]) < 0.3
+    assert 50e6 < best["memory"] < 4e9
+    assert best["files"] == 0
+
+
+@pytest.fixture
+def presto(tmp_path):
+    """Stand-ins for realfft and accelsearch."""
+    folder = tmp_path / "presto"
+    folder.mkdir()
+    (tmp_path / "listing").write_text(LISTING)
+    scripts = {"realfft": 'cp "$1" "${1%.dat}.fft"', "rednoise": 'cp "$1" "${1%.fft}_red.fft"'}
+    scripts["accelsearch"] = f'for last; do :; done; cp {tmp_path}/listing "${{last%.fft}}_ACCEL_0"'
+    for name, text in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_lists_of_accelsearch_are_read_and_its_files_counted(tmp_path, presto):
+    path = tmp_path / "a.dat"
+    np.zeros(1000, np.float32).tofile(path)
+    path.with_suffix(".inf").write_text("")
+    found = Accelsearch(16, presto).search(path, 0.05)
+    assert found.lines == [(pytest.approx(231.1 / 50), 5.13), (pytest.approx(66.031 / 50), 2.27)]
+    assert (found.files, found.size) == (2, 4000 + len(LISTING))
+    assert found.cpu > 0
+    assert Accelsearch(16, presto, whiten=True).search(path, 0.05).files == 3
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.dat", "a.inf", "listing", "presto"]
+    (presto / "accelsearch").unlink()
+    assert "no " in Accelsearch(16, presto).missing()
+
+
+def test_a_worker_searches_one_after_the_other_and_says_why_it_ended(tmp_path):
+    text = (
+        "calls = []\ndef search(path, tsamp):\n    calls.append(path)\n    return [(1.0 / tsamp, len(calls)), (2, 9)]\n"
+    )
+    worker = Worker("own", Path(sys.executable), text, "json")
+    assert worker.missing() == ""
+    assert worker.search(tmp_path / "a", 0.5).lines == [(2.0, 9.0), (2.0, 1.0)]
+    found = worker.search(tmp_path / "b", 0.25)
+    assert found.lines == [(2.0, 9.0), (4.0, 2.0)]
+    assert found.memory > 1e6
+    worker.close()
+    broken = Worker(
+        "broken", Path(sys.executable), "def search(path, tsamp):\n    raise ValueError(path[-3:])\n", "json"
+    )
+    with pytest.raises(PeerError, match=r"^broken: ValueError: b\.d$"):
+        broken.search(tmp_path / "b.d", 0.25)
+    broken.close()
+    absent = Worker("absent", Path(sys.executable), text, "no_such_module")
+    assert absent.missing() == "no no_such_module in that environment"
+    absent.close()
+
+
+def test_lines_of_other_programs_that_are_no_pulsars():
+    observed = sky("clean", 3)
+    one = observed.pulsars[0]
+    bins = 1 / observed.tobs
+    rows = [(dm, f, sigma, sigma, "x") for dm in (5.0, 6.0) for f, sigma in ((one.freq, 20.0), (77.7, 7.0))]
+    rows += [(9.0, 2 * one.freq + 0.2 * bins, 9.0, 9.0, "x")]  # a harmonic
+    rows += [(9.0, 55.5, 8.0, 8.0, "x")]  # at one DM
+    rows += [(0.0, 44.4, 30.0, 30.0, "x"), (1.0, 44.4, 30.0, 30.0, "x")]  # not dispersed
+    lines = np.array(rows, population_presto.DTYPE)
+    away = [abs(f - p.freq * m / d) for f in (77.7, 55.5) for p in observed.pulsars for m, d in versus_ratios()]
+    assert min(away) > bins
+    assert strangers(lines, observed).tolist() == [7.0]
+    assert strangers(lines[:0], observed).size == 0
+
+
+def versus_ratios():
+    """Ratios at which a line is no stranger."""
+    return [(m, d) for m in range(1, 17) for d in range(1, 17)]
+
+
+def test_place_of_a_pulsar_in_a_list():
+    lines = sources([(4.0, 5.0), (4.004, 9.0), (8.0, 7.0), (2.0, 6.0)], 100.0)
+    assert lines == [(4.004, 9.0), (8.0, 7.0), (2.0, 6.0)]
+    freqs = [f for f, _ in lines]
+    assert place(freqs, 0.5, 1000.0) == 3
+    assert place(freqs, 0.25, 100.0) == 0
+    assert place(freqs, 0.25, 50.0) == 1
+    assert place(freqs, None, 100.0) == 0
+
+
+def test_tables():
+    noise = {str(n): {"best": n / 10, **cost()} for n in range(100)}
+    pulsars = {
+        str(n): {"own": own, "snr": 5.0, "millisecond": n % 2 == 0, "error": 0.1, **cost()}
+        for n, own in enumerate((9.5, 9.2, 8.95, 8.0, None, 8.7))
+    }
+    text = series_table({"fast": {"noise": noise, "pulsars": pulsars}}, "22")
+    # Above 8.9 are three; above 9.2 and 8.6, one and four.
+    assert (
+        "| fast | 50 % (31–69), 17–67 | 2/3 | 1/3 | 8.90 of 100 series | 1.84 | 0.100 | 0.25 | 3 MB | 4, 12 kB |"
+        in text
+    )
+    entry = {"injected": 6, "above": 5, "listed": 6, "false": 2, **cost()}
+    both = population_table({"ours": {"a": entry, "b": entry}, "PRESTO": {"a": entry}})
+    assert "| ours | 1 | 5 of 6 | 6 | 2 | 0 | 3 MB | 4, 12 kB |" in both
+    files = {
+        "x.dat": {"period": 0.5, "place": 2, "shown": 7, **cost()},
+        "y.dat": {"period": None, "place": 0, "shown": 3, **cost()},
+    }
+    text = real_table({"ours": files, "riptide": {"y.dat": files["y.dat"]}})
+    assert "| x.dat | 0.5 s | 2 of 7; 0.25 s; 4 | - |" in text
+    assert "| y.dat | no pulsar | 3 false; 0.25 s; 4 | 3 false; 0.25 s; 4 |" in text
+    assert tables(Store(None).content).count("\n") == 0
+    assert [size(n) for n in (5, 5_000, 5_000_000, 5e9)] == ["5 B", "5 kB", "5 MB", "5 GB"]
+
+
+def cost():
+    """What a search took."""
+    return {"cpu": 0.25, "memory": 3_000_000, "files": 4, "size": 12_000}
