@@ -16,8 +16,9 @@
 * `real`: real series with known answers (FOLDER), where the pulsar stands in each list.
 
 `--presto` is the folder of PRESTO's programs (without, PATH), `--env` the virtual environment of riptide; what is
-absent is told and left out. Everything runs on one thread. `--json` is written after every search: a run that was ended
-goes on where it was, and with larger numbers it goes further. The tables are printed at the end.
+absent is told and left out. (PulsarX has no search of series: what it does stands in peers.py.) Everything runs on one
+thread. `--json` is written after every search: a run that was ended goes on where it was, and with larger numbers it
+goes further. The tables are printed at the end.
 """
 
 import argparse
@@ -39,8 +40,9 @@ from versus_series import Truth, draw, found, series, strongest
 from versus_tables import tables
 
 from pulsar.bench.limits import cores
+from pulsar.data.locks import FileLock
 from pulsar.data.unfinished import write_whole
-from pulsar.errors import PulsarError
+from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.product.provenance import cpu_model, versions
 
 SEED = 1
@@ -54,14 +56,38 @@ class Store:
     ----------
     path : Path or None
         None: in memory only.
+    write : bool
+        Nobody else may write it meanwhile.
+
+    Raises
+    ------
+    ConfigError
+        The file is none of this script, or somebody else writes it.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, write: bool = True) -> None:
         self._path = path
+        self._lock: FileLock | None = None
         self.content: dict[str, Any] = {}
-        if path is not None and path.exists():
-            self.content = json.loads(path.read_text())
+        if path is not None:
+            lock = FileLock(path.with_name(f"{path.name}.lock"), fleeting=True)
+            if write and not lock.acquire():
+                raise ConfigError(f"{path}: another run writes it; wait until it is done, or give another file")
+            self._lock = lock
+            if path.exists():
+                try:
+                    self.content = json.loads(path.read_text())
+                    self.content["machine"]
+                except (ValueError, KeyError, TypeError):
+                    self.close()
+                    raise ConfigError(f"{path}: not a file of this script; give another name") from None
         self.content.setdefault("machine", {"cpu": cpu_model(), "cores": cores(), "versions": versions()})
+
+    def close(self) -> None:
+        """Let others write the file."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def entries(self, *keys: str) -> dict[str, Any]:
         """What there is under these keys."""
@@ -194,9 +220,10 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print, and write."""
     args = parse(argv)
-    store = Store(args.json)
     searchers: list[Searcher] = []
+    store = Store(None)
     try:
+        store = Store(args.json, write=args.part != "table")
         if args.part in ("series", "real"):
             searchers = list(programs(args, whiten=args.part == "real"))
         if args.part == "series":
@@ -215,6 +242,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     finally:
         for searcher in searchers:
             searcher.close()
+        store.close()
     text = tables(store.content)
     if args.into is not None:
         replace_between(args.into, {"versus": text})

@@ -17,6 +17,8 @@ from versus_programs import Accelsearch, Searched, Worker
 from versus_series import Truth, draw
 from versus_tables import population_table, real_table, series_table, size, tables, threshold
 
+from pulsar.errors import ConfigError
+
 TRUTH = Truth(1, 0.25, 0.05, 8.0, 0.0)
 
 LISTING = """\
@@ -74,15 +76,33 @@ def test_what_was_ended_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(versus, "TSAMP", 1e-3)
     file = tmp_path / "versus.json"
     first, slow = Known("first", [(1.0, 2.0)]), Known("slow", [])
-    run_series(Store(file), [first, slow], 10, (2, 3), {"slow": (1, 1)})
+    store = Store(file)
+    run_series(store, [first, slow], 10, (2, 3), {"slow": (1, 1)})
+    with pytest.raises(ConfigError, match="another run writes it"):
+        Store(file)
+    assert Store(file, write=False).entries("series") == store.entries("series")
+    store.close()
     assert first.lengths == [pytest.approx(1.024)] * 5
     assert len(slow.lengths) == 2
     again = Known("first", [(1.0, 3.0)])
-    run_series(Store(file), [again, slow], 10, (4, 3), {"slow": (1, 1)})
+    store = Store(file)
+    run_series(store, [again, slow], 10, (4, 3), {"slow": (1, 1)})
+    store.close()
     assert len(again.lengths) == 2
     assert len(slow.lengths) == 2
     noise = json.loads(file.read_text())["series"]["10"]["first"]["noise"]
     assert [noise[str(n)]["best"] for n in range(4)] == [2.0, 2.0, 3.0, 3.0]
+    assert [p.name for p in tmp_path.iterdir()] == ["versus.json"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"figures": []}'])
+def test_another_file_is_not_touched(tmp_path, text):
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    with pytest.raises(SystemExit, match=r"other.json: not a file of this script"):
+        main(["table", "--json", str(file)])
+    assert file.read_text() == text
+    assert [p.name for p in tmp_path.iterdir()] == ["other.json"]
 
 
 def test_noise_and_pulsars_are_the_same_for_all_and_in_all_runs(monkeypatch):
