@@ -4,7 +4,8 @@
     python benchmarks/versus.py series --log2n 24 --only ours,numharm --presto DIR --json versus.json
     python benchmarks/versus.py population --files 1 --presto DIR --json versus.json
     python benchmarks/versus.py real FOLDER --presto DIR --env DIR --json versus.json
-    python benchmarks/versus.py table --json versus.json [--into README.md]
+    python benchmarks/versus.py table --json versus.json --into benchmarks/README.md
+    python benchmarks/versus.py table --json versus.json --short --into README.md
 
 * `series`: dedispersed series with one pulsar each, of the population that versus_series.py states (a third
   millisecond pulsars, S/N 5.5 to 11.5), and as many of noise alone. A program's threshold is what the highest line of a
@@ -18,7 +19,8 @@
 `--presto` is the folder of PRESTO's programs (without, PATH), `--env` the virtual environment of riptide; what is
 absent is told and left out. (PulsarX has no search of series: what it does stands in peers.py.) Everything runs on one
 thread. `--json` is written after every search: a run that was ended goes on where it was, and with larger numbers it
-goes further. The tables are printed at the end.
+goes further. The tables are printed at the end, or put between the lines ``<!-- versus -->`` and ``<!-- /versus -->``
+of the page `--into`.
 """
 
 import argparse
@@ -37,7 +39,7 @@ from table import replace_between
 from versus_files import population, real
 from versus_programs import Accelsearch, Searched, Searcher, ours, riptide
 from versus_series import Truth, draw, found, series, strongest
-from versus_tables import tables
+from versus_tables import summary, tables
 
 from pulsar.bench.limits import cores
 from pulsar.data.locks import FileLock
@@ -199,6 +201,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
         part.add_argument("--json", type=Path, metavar="FILE", help="what was measured is kept, and found, there")
         part.add_argument("--into", type=Path, metavar="README.md", help="put the tables between its marks")
         if name == "table":
+            part.add_argument("--short", action="store_true", help="a short one, with a column for each package")
             continue
         part.add_argument("--presto", type=Path, metavar="DIR", help="folder of PRESTO's programs; default: on PATH")
         part.add_argument("--env", type=Path, metavar="DIR", help="virtual environment that has riptide-ffa")
@@ -243,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         for searcher in searchers:
             searcher.close()
         store.close()
-    text = tables(store.content)
+    text = summary(store.content) if args.part == "table" and args.short else tables(store.content)
     if args.into is not None:
         replace_between(args.into, {"versus": text})
     else:

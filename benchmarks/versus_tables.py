@@ -95,8 +95,10 @@ def size(nbytes: float) -> str:
 
 def files(entries: Sequence[dict[str, Any]]) -> str:
     """How many files a program leaves each time, and how large."""
-    number = median(entry["files"] for entry in entries)
-    return f"{number:.0f}, {size(median(entry['size'] for entry in entries))}" if number else "none"
+    number = round(median(entry["files"] for entry in entries))
+    if not number:
+        return "no files"
+    return f"{number:,} file{'s' if number > 1 else ''} ({size(median(entry['size'] for entry in entries))})"
 
 
 def series_table(programs: dict[str, Any], log2n: str) -> str:
@@ -169,6 +171,80 @@ def real_table(programs: dict[str, Any]) -> str:
         period = next(entries[path]["period"] for entries in programs.values() if path in entries)
         rows.append([path, f"{period:.7g} s" if period else "no pulsar", *cells])
     return markdown(["file", "answer", *(f"{name}: place; CPU; files" for name in programs)], rows)
+
+
+def best_of(programs: dict[str, Any], key: Callable[[dict[str, Any]], float]) -> dict[str, dict[str, Any]]:
+    """Of every package the program that does best, by the first word of its name."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, entries in programs.items():
+        package = name.split()[0].rstrip(":")
+        if package not in found or key(entries) > key(found[package]):
+            found[package] = entries
+    return found
+
+
+def found_share(kinds: dict[str, Any]) -> tuple[int, int] | None:
+    """Pulsars found at equal false alarms, and how many there were; None where too few series were searched."""
+    noise, pulsars = (list(kinds.get(kind, {}).values()) for kind in ("noise", "pulsars"))
+    if len(noise) < LEAST_NOISE or not pulsars:
+        return None
+    return above(pulsars, threshold([entry["best"] for entry in noise]).value), len(pulsars)
+
+
+def millisecond(kinds: dict[str, Any]) -> dict[str, Any]:
+    """The same without the other pulsars."""
+    own = {number: entry for number, entry in kinds["pulsars"].items() if entry["millisecond"]}
+    return {**kinds, "pulsars": own}
+
+
+def fraction(pair: tuple[int, int] | None) -> float:
+    """What was found of what there was, below 0 where that is not known."""
+    return -1.0 if pair is None else pair[0] / pair[1]
+
+
+def costs(entries: Sequence[dict[str, Any]]) -> str:
+    """Seconds, memory and files in a few words."""
+    seconds = median(entry["cpu"] for entry in entries)
+    memory = size(max(entry["memory"] for entry in entries))
+    return f"{seconds:.{2 if seconds < 10 else 0}f} s, {memory}, {files(entries)}"
+
+
+def summary(content: dict[str, Any]) -> str:
+    """What a reader wants to know first: found, and the cost, in a column for each package.
+
+    Parameters
+    ----------
+    content : dict
+        Of a file of versus.py.
+    """
+    lines: list[tuple[str, dict[str, str]]] = []
+    for log2n, programs in content.get("series", {}).items():
+        best = best_of(programs, lambda kinds: fraction(found_share(kinds)))
+        counted = {name: pair for name, kinds in best.items() if (pair := found_share(kinds)) is not None}
+        head = f"pulsars found in series of 2^{log2n} samples (68 %)"
+        lines.append((head, {name: f"{share(*pair)} of {pair[1]}" for name, pair in counted.items()}))
+        fast = {name: found_share(millisecond(best[name])) for name in counted}
+        lines.append(("of the millisecond pulsars", {n: f"{pair[0]} of {pair[1]}" for n, pair in fast.items() if pair}))
+        every = {name: [e for kind in kinds.values() for e in kind.values()] for name, kinds in best.items()}
+        lines.append(("CPU, memory, files left, a series", {name: costs(own) for name, own in every.items() if own}))
+    skies = content.get("population", {})
+    if skies:
+        common = set.intersection(*(set(entries) for entries in skies.values()))
+        own = {name: [entries[key] for key in sorted(common)] for name, entries in skies.items()}
+        counts = {n: f"{sum(e['above'] for e in es)} of {sum(e['injected'] for e in es)}" for n, es in own.items()}
+        lines.append((f"pulsars of {len(common)} raw files above all that is none", counts))
+        lines.append(("CPU, memory, files left, a file", {n: costs(es) for n, es in own.items() if es}))
+    real = best_of(content.get("real", {}), lambda entries: sum(entry["place"] == 1 for entry in entries.values()))
+    if real:
+        first = {n: [e["place"] == 1 for e in es.values() if e["period"]] for n, es in real.items()}
+        lines.append(
+            ("pulsars of real files first in the list", {n: f"{sum(f)} of {len(f)}" for n, f in first.items()})
+        )
+        false = {n: str(sum(e["shown"] for e in es.values() if not e["period"])) for n, es in real.items()}
+        lines.append(("listed in a real series without a pulsar", false))
+    packages = list(dict.fromkeys(name for _, cells in lines for name in cells))
+    rows = [[head, *(cells.get(name, "–") for name in packages)] for head, cells in lines]
+    return markdown(["", *packages], rows)
 
 
 def tables(content: dict[str, Any]) -> str:

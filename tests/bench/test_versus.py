@@ -15,7 +15,7 @@ from versus import Store, main, record, run_series
 from versus_files import place, sources, strangers
 from versus_programs import Accelsearch, Searched, Worker
 from versus_series import Truth, draw
-from versus_tables import population_table, real_table, series_table, size, tables, threshold
+from versus_tables import population_table, real_table, series_table, size, summary, tables, threshold
 
 from pulsar.errors import ConfigError
 
@@ -222,12 +222,12 @@ def test_tables():
     text = series_table({"fast": {"noise": noise, "pulsars": pulsars}}, "22")
     # Above 8.9 are three; above 9.2 and 8.6, one and four.
     assert (
-        "| fast | 50 % (31–69), 17–67 | 2/3 | 1/3 | 8.90 of 100 series | 1.84 | 0.100 | 0.25 | 3 MB | 4, 12 kB |"
+        "| fast | 50 % (31–69), 17–67 | 2/3 | 1/3 | 8.90 of 100 series | 1.84 | 0.100 | 0.25 | 3 MB | 4 files (12 kB) |"
         in text
     )
     entry = {"injected": 6, "above": 5, "listed": 6, "false": 2, **cost()}
     both = population_table({"ours": {"a": entry, "b": entry}, "PRESTO": {"a": entry}})
-    assert "| ours | 1 | 5 of 6 | 6 | 2 | 0 | 3 MB | 4, 12 kB |" in both
+    assert "| ours | 1 | 5 of 6 | 6 | 2 | 0 | 3 MB | 4 files (12 kB) |" in both
     files = {
         "x.dat": {"period": 0.5, "place": 2, "shown": 7, **cost()},
         "y.dat": {"period": None, "place": 0, "shown": 3, **cost()},
@@ -235,6 +235,17 @@ def test_tables():
     text = real_table({"ours": files, "riptide": {"y.dat": files["y.dat"]}})
     assert "| x.dat | 0.5 s | 2 of 7; 0.25 s; 4 | - |" in text
     assert "| y.dat | no pulsar | 3 false; 0.25 s; 4 | 3 false; 0.25 s; 4 |" in text
+    slow = {"noise": noise, "pulsars": {key: {**one, "own": None} for key, one in pulsars.items()}}
+    named = {"PRESTO x 1": slow, "PRESTO x 2": {"noise": noise, "pulsars": pulsars}, "riptide x": {"noise": noise}}
+    text = summary({"series": {"22": named}, "real": {"ours": files}}).splitlines()
+    assert text[0] == "|  | PRESTO | riptide | ours |"
+    assert text[2] == "| pulsars found in series of 2^22 samples (68 %) | 50 % (31–69) of 6 | – | – |"
+    assert text[3] == "| of the millisecond pulsars | 2 of 3 | – | – |"
+    assert text[4].endswith("a series | 0.25 s, 3 MB, 4 files (12 kB) | 0.25 s, 3 MB, 4 files (12 kB) | – |")
+    assert text[5:] == [
+        "| pulsars of real files first in the list | – | – | 0 of 1 |",
+        "| listed in a real series without a pulsar | – | – | 3 |",
+    ]
     assert tables(Store(None).content).count("\n") == 0
     assert [size(n) for n in (5, 5_000, 5_000_000, 5e9)] == ["5 B", "5 kB", "5 MB", "5 GB"]
 
