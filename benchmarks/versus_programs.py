@@ -39,20 +39,28 @@ def search(path, tsamp):
     return [(float(d["freq"]), float(d["sigma"])) for s in kept[key] for d in s.search(data)]
 """
 
-#: Periods are searched with about as many phase bins as the narrowest pulses there ask for, boxcars up to 0.35 turns.
+#: Periods are searched with about as many phase bins as the narrowest pulses there ask for, with fewer where the
+#: sampling has no more, boxcars up to 0.35 turns.
 _RIPTIDE = """
 import numpy as np
 from riptide import TimeSeries, ffa_search, find_peaks
 
-RANGES = ((1.2e-3, 10e-3, 20, 22), (10e-3, 0.1, 120, 130), (0.1, 10.0, 240, 260))
+RANGES = ((1.2e-3, 10e-3, 20), (10e-3, 0.1, 120), (0.1, 10.0, 240))
+FEWEST = 16
+
+def ranges(tsamp):
+    for low, high, most in RANGES:
+        low = max(low, FEWEST * tsamp)
+        while low < high:
+            bins = min(most, int(low / tsamp * 1.000001))
+            up = high if bins == most else min(high, 2 * low)
+            yield max(low, tsamp * bins * 1.000001), up, bins, bins + max(2, bins // 12)
+            low = up
 
 def search(path, tsamp):
     series = TimeSeries.from_numpy_array(np.fromfile(path, np.float32), tsamp)
     found = []
-    for low, high, least, most in RANGES:
-        low = max(low, tsamp * least * 1.000001)
-        if low >= high:
-            continue
+    for low, high, least, most in ranges(tsamp):
         _, gram = ffa_search(series, period_min=low, period_max=high, bins_min=least, bins_max=most, ducy_max=0.35)
         found += [(float(peak.freq), float(peak.snr)) for peak in find_peaks(gram, smin=6.0)[0]]
     return found

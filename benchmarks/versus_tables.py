@@ -191,10 +191,14 @@ def found_share(kinds: dict[str, Any]) -> tuple[int, int] | None:
     return above(pulsars, threshold([entry["best"] for entry in noise]).value), len(pulsars)
 
 
+def only(kinds: dict[str, Any], numbers: Iterable[str]) -> dict[str, Any]:
+    """The same with no other pulsars than these."""
+    return {**kinds, "pulsars": {number: kinds["pulsars"][number] for number in numbers}}
+
+
 def millisecond(kinds: dict[str, Any]) -> dict[str, Any]:
     """The same without the other pulsars."""
-    own = {number: entry for number, entry in kinds["pulsars"].items() if entry["millisecond"]}
-    return {**kinds, "pulsars": own}
+    return only(kinds, [number for number, entry in kinds["pulsars"].items() if entry["millisecond"]])
 
 
 def fraction(pair: tuple[int, int] | None) -> float:
@@ -225,6 +229,11 @@ def summary(content: dict[str, Any]) -> str:
         lines.append((head, {name: f"{share(*pair)} of {pair[1]}" for name, pair in counted.items()}))
         fast = {name: found_share(millisecond(best[name])) for name in counted}
         lines.append(("of the millisecond pulsars", {n: f"{pair[0]} of {pair[1]}" for n, pair in fast.items() if pair}))
+        same = set.intersection(*(set(best[name]["pulsars"]) for name in counted)) if counted else set()
+        if same and any(len(best[name]["pulsars"]) > len(same) for name in counted):
+            shared = {name: found_share(only(best[name], same)) for name in counted}
+            words = {name: f"{pair[0]} of {pair[1]}" for name, pair in shared.items() if pair}
+            lines.append(("of those that all were given", words))
         every = {name: [e for kind in kinds.values() for e in kind.values()] for name, kinds in best.items()}
         lines.append(("CPU, memory, files left, a series", {name: costs(own) for name, own in every.items() if own}))
     skies = content.get("population", {})

@@ -246,6 +246,9 @@ def test_tables():
         "| pulsars of real files first in the list | – | – | 0 of 1 |",
         "| listed in a real series without a pulsar | – | – | 3 |",
     ]
+    few = {"noise": noise, "pulsars": {key: pulsars[key] for key in ("0", "4")}}
+    text = summary({"series": {"22": {"ours": {"noise": noise, "pulsars": pulsars}, "riptide": few}}}).splitlines()
+    assert text[4] == "| of those that all were given | 1 of 2 | 1 of 2 |"
     assert tables(Store(None).content).count("\n") == 0
     assert [size(n) for n in (5, 5_000, 5_000_000, 5e9)] == ["5 B", "5 kB", "5 MB", "5 GB"]
 
