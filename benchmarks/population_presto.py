@@ -23,8 +23,8 @@ LEAST_SIGMA = 4.0
 LOWEST = 0.15
 #: The tables of an ACCEL file end at the first blank line; columns of the first, from its left.
 SIGMA_COLUMN, BIN_COLUMN = 1, 7
-#: A number as accelsearch writes it: 66.031(31), 0.2(1.0)x10^3.
-NUMBER = re.compile(r"^(-?[\d.]+)(?:\([\d.]+\))?(?:x10\^(-?\d+))?$")
+#: A number as accelsearch writes it: 66.031(31), 0.2(1.0)x10^3; 1044352.313(63, where the column is full.
+NUMBER = re.compile(r"^(-?[\d.]+)(?:\([\d.]+\)?)?(?:x10\^(-?\d+))?$")
 DTYPE = np.dtype([("dm", "f8"), ("freq", "f8"), ("sigma", "f8"), ("sigma_single", "f8"), ("kind", "U8")])
 
 

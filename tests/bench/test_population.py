@@ -250,6 +250,8 @@ def test_candidates_of_presto_are_read(tmp_path):
     (tmp_path / "a_ACCEL_0").write_text(LISTING)
     found = presto.read_listing(tmp_path / "a_ACCEL_0", 50.0)
     np.testing.assert_allclose(found, [(20.27, 66.031 / 50), (5.13, 231100 / 50)])
+    (tmp_path / "a_ACCEL_0").write_text(LISTING.replace("2.311(6)x10^5 ", "1044352.313(63"))
+    assert presto.read_listing(tmp_path / "a_ACCEL_0", 50.0)[1] == (5.13, 1044352.313 / 50)
     assert presto.read_listing(tmp_path / "none", 50.0) == []
 
 
