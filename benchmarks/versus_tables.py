@@ -108,6 +108,8 @@ def series_table(programs: dict[str, Any], log2n: str) -> str:
         noise = list(kinds.get("noise", {}).values())
         pulsars = list(kinds.get("pulsars", {}).values())
         every = noise + pulsars
+        if not every:
+            continue
         cost = [
             f"{median(entry['cpu'] for entry in every):.2f}",
             size(max((entry["memory"] for entry in every), default=0)),
@@ -225,6 +227,8 @@ def summary(content: dict[str, Any]) -> str:
     for log2n, programs in content.get("series", {}).items():
         best = best_of(programs, lambda kinds: fraction(found_share(kinds)))
         counted = {name: pair for name, kinds in best.items() if (pair := found_share(kinds)) is not None}
+        if not counted:
+            continue
         head = f"pulsars found in series of 2^{log2n} samples (68 %)"
         lines.append((head, {name: f"{share(*pair)} of {pair[1]}" for name, pair in counted.items()}))
         fast = {name: found_share(millisecond(best[name])) for name in counted}

@@ -249,6 +249,9 @@ def test_tables():
     few = {"noise": noise, "pulsars": {key: pulsars[key] for key in ("0", "4")}}
     text = summary({"series": {"22": {"ours": {"noise": noise, "pulsars": pulsars}, "riptide": few}}}).splitlines()
     assert text[4] == "| of those that all were given | 1 of 2 | 1 of 2 |"
+    begun = {"22": {"ours": {"noise": noise}}, "24": {"ours": {"noise": {}, "pulsars": {}}}}
+    assert summary({"series": begun}).count("\n") == 1
+    assert tables({"machine": Store(None).content["machine"], "series": begun}).count("| ours |") == 1
     assert tables(Store(None).content).count("\n") == 0
     assert [size(n) for n in (5, 5_000, 5_000_000, 5e9)] == ["5 B", "5 kB", "5 MB", "5 GB"]
 
