@@ -9,6 +9,7 @@ import numpy as np
 import population_presto
 import pytest
 import versus
+import versus_files
 from peer_programs import PeerError
 from population_sky import sky
 from versus import Store, main, record, run_series
@@ -17,6 +18,7 @@ from versus_programs import Accelsearch, Searched, Worker
 from versus_series import Truth, draw
 from versus_tables import population_table, real_table, series_table, size, summary, tables, threshold
 
+from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, empty_table
 from pulsar.errors import ConfigError
 
 TRUTH = Truth(1, 0.25, 0.05, 8.0, 0.0)
@@ -196,6 +198,50 @@ def test_lines_of_other_programs_that_are_no_pulsars():
     assert min(away) > bins
     assert strangers(lines, observed).tolist() == [7.0]
     assert strangers(lines[:0], observed).size == 0
+
+
+def test_skies_are_judged_alike_and_once(monkeypatch, tmp_path):
+    kept = []
+
+    def presto_search(binaries, observed, path, dm_high, spent):
+        rows = [
+            (one.dm + off, one.freq, one.snr - n, one.snr - n, "x")
+            for n, one in enumerate(observed.pulsars)
+            for off in (0, 0.1)
+        ]
+        level = sorted(one.snr - n for n, one in enumerate(observed.pulsars))[1] + 0.01
+        rows += [(dm, 77.7, level, level, "x") for dm in (50.0, 50.5)]
+        spent.cpu, spent.files = 7.0, 3
+        kept.append(path.name)
+        return np.array(rows, population_presto.DTYPE)
+
+    class Product:
+        def rows(self, name):
+            columns = {"candidates": CANDIDATE_COLUMNS, "detections": DETECTION_COLUMNS}[name]
+            if name == "detections":
+                return empty_table(columns, 0)
+            rows = empty_table(columns, 3)
+            first, second = sky("clean", 3).pulsars[:2]
+            rows["freq"], rows["dm"], rows["rank"] = (
+                (first.freq, 77.7, second.freq),
+                (first.dm, 50.0, second.dm),
+                (1, 2, 3),
+            )
+            rows["dm_err"] = rows["period_err"] = np.nan
+            return rows
+
+    monkeypatch.setattr(versus_files, "presto_search", presto_search)
+    monkeypatch.setattr(versus_files, "write", lambda observed, _: observed)
+    monkeypatch.setattr(versus_files, "our_search", lambda *_: (Product(), {"cpu": 1.0}))
+    store = Store(None)
+    for _ in range(2):
+        versus_files.population(store, ["clean"], [3], tmp_path)
+    assert kept == ["clean-3.fil"]
+    theirs = store.entries("population", "PRESTO")["clean-3"]
+    assert (theirs["injected"], theirs["above"], theirs["listed"], theirs["false"]) == (6, 4, 6, 1)
+    assert (theirs["cpu"], theirs["files"]) == (7.0, 3)
+    ours = store.entries("population", "ours")["clean-3"]
+    assert (ours["injected"], ours["above"], ours["listed"], ours["false"], ours["cpu"]) == (6, 1, 2, 1, 1.0)
 
 
 def versus_ratios():
