@@ -135,8 +135,14 @@ def series_table(programs: dict[str, Any], log2n: str) -> str:
     return f"Series of 2^{log2n} samples:\n\n{markdown(headings, rows)}"
 
 
+def begun(programs: dict[str, Any]) -> dict[str, Any]:
+    """Those that have searched anything."""
+    return {name: entries for name, entries in programs.items() if entries}
+
+
 def population_table(programs: dict[str, Any]) -> str:
     """Random skies: those that all programs have had."""
+    programs = begun(programs)
     common = set.intersection(*(set(entries) for entries in programs.values()))
     rows = []
     for name, entries in programs.items():
@@ -240,14 +246,16 @@ def summary(content: dict[str, Any]) -> str:
             lines.append(("of those that all were given", words))
         every = {name: [e for kind in kinds.values() for e in kind.values()] for name, kinds in best.items()}
         lines.append(("CPU, memory, files left, a series", {name: costs(own) for name, own in every.items() if own}))
-    skies = content.get("population", {})
+    skies = begun(content.get("population", {}))
     if skies:
         common = set.intersection(*(set(entries) for entries in skies.values()))
         own = {name: [entries[key] for key in sorted(common)] for name, entries in skies.items()}
         counts = {n: f"{sum(e['above'] for e in es)} of {sum(e['injected'] for e in es)}" for n, es in own.items()}
         lines.append((f"pulsars of {len(common)} raw files above all that is none", counts))
         lines.append(("CPU, memory, files left, a file", {n: costs(es) for n, es in own.items() if es}))
-    real = best_of(content.get("real", {}), lambda entries: sum(entry["place"] == 1 for entry in entries.values()))
+    real = best_of(
+        begun(content.get("real", {})), lambda entries: sum(entry["place"] == 1 for entry in entries.values())
+    )
     if real:
         first = {n: [e["place"] == 1 for e in es.values() if e["period"]] for n, es in real.items()}
         lines.append(
@@ -275,5 +283,5 @@ def tables(content: dict[str, Any]) -> str:
         ("population", population_table),
         ("real", real_table),
     )
-    parts += [make(content[key]) for key, make in last if content.get(key)]
+    parts += [make(content[key]) for key, make in last if begun(content.get(key, {}))]
     return "\n\n".join(parts)

@@ -274,6 +274,9 @@ def test_tables():
     entry = {"injected": 6, "above": 5, "listed": 6, "false": 2, **cost()}
     both = population_table({"ours": {"a": entry, "b": entry}, "PRESTO": {"a": entry}})
     assert "| ours | 1 | 5 of 6 | 6 | 2 | 0 | 3 MB | 4 files (12 kB) |" in both
+    alone = {"ours": {"a": entry}, "PRESTO": {}}
+    assert population_table(alone).count("\n") == 2
+    assert "| pulsars of 1 raw files above all that is none | 5 of 6 |" in summary({"population": alone})
     files = {
         "x.dat": {"period": 0.5, "place": 2, "shown": 7, **cost()},
         "y.dat": {"period": None, "place": 0, "shown": 3, **cost()},
