@@ -352,6 +352,12 @@ def extremes(x: NDArray[np.float32], low: NDArray[np.float32], high: NDArray[np.
         high[k] = b
 
 
+@kernel(inline=True)
+def _bin(i: int, turns_per_sample: float, nbins: int) -> int:
+    turns = (i + 0.5) * turns_per_sample
+    return int((turns - np.int64(turns)) * nbins)
+
+
 @kernel()
 def fold(x: NDArray[np.float32], turns_per_sample: float, out: NDArray[np.float32]) -> None:
     """Profiles of as many equal parts of a series as `out` has rows; every sample goes to the bin of its middle.
@@ -366,12 +372,21 @@ def fold(x: NDArray[np.float32], turns_per_sample: float, out: NDArray[np.float3
     nparts, nbins = out.shape
     n = x.shape[0]
     out[:] = np.float32(0.0)
+    # A sample waits for the one before it in its bin: four parts side by side.
+    size = n // nparts
+    whole = nparts // 4 * 4
+    for p in range(0, whole, 4):
+        one, two, three, four = out[p], out[p + 1], out[p + 2], out[p + 3]
+        a, b, c, d = n * p // nparts, n * (p + 1) // nparts, n * (p + 2) // nparts, n * (p + 3) // nparts
+        for i in range(size):
+            one[_bin(a + i, turns_per_sample, nbins)] += x[a + i]
+            two[_bin(b + i, turns_per_sample, nbins)] += x[b + i]
+            three[_bin(c + i, turns_per_sample, nbins)] += x[c + i]
+            four[_bin(d + i, turns_per_sample, nbins)] += x[d + i]
     for p in range(nparts):
         row = out[p]
-        for i in range(n * p // nparts, n * (p + 1) // nparts):
-            turns = (i + 0.5) * turns_per_sample
-            phase = turns - np.int64(turns)
-            row[np.int64(phase * nbins)] += x[i]
+        for i in range(n * p // nparts + (size if p < whole else 0), n * (p + 1) // nparts):
+            row[_bin(i, turns_per_sample, nbins)] += x[i]
 
 
 @kernel()
@@ -405,8 +420,11 @@ def pulse_train(
             continue
         place += nbins - 0.5
         k = np.int64(place)
-        a = profile[k % nbins]
-        value = np.float32(a + (place - k) * (profile[(k + 1) % nbins] - a))
+        # A division costs more than all else.
+        here = k - nbins if k >= nbins else k
+        after = here + 1 if here + 1 < nbins else 0
+        a = profile[here]
+        value = np.float32(a + (place - k) * (profile[after] - a))
         out[i] = zero if x[i] == zero else value
 
 
@@ -434,22 +452,41 @@ def drift_snr(
     nparts, nbins = parts.shape
     sums = np.empty(2 * nbins + 1, np.float64)
     total = np.empty(nbins, np.float64)
+    tops = np.empty(8, np.float64)
     for d in range(drifts.shape[0]):
         total[:] = 0.0
         for p in range(nparts):
             shift = np.int64(np.floor(drifts[d] * (p + 0.5) / nparts + 0.5)) % nbins
-            for i in range(nbins - shift):
-                total[i] += parts[p, i + shift]
-            for i in range(shift):
-                total[nbins - shift + i] += parts[p, i]
-        sums[0] = 0.0
-        for i in range(2 * nbins):
-            sums[i + 1] = sums[i] + total[i % nbins]
+            first = parts[p, shift:]
+            for i in range(first.shape[0]):
+                total[i] += first[i]
+            last = parts[p, :shift]
+            end = total[nbins - shift :]
+            for i in range(last.shape[0]):
+                end[i] += last[i]
+        running = 0.0
+        sums[0] = running
+        for i in range(nbins):
+            running += total[i]
+            sums[i + 1] = running
+        for i in range(nbins):
+            running += total[i]
+            sums[nbins + i + 1] = running
         for k in range(widths.shape[0]):
             w = widths[k]
-            top = -np.inf
-            for i in range(nbins):
-                top = max(top, sums[i + w] - sums[i])
+            # Eight at a time, that do not wait for one another.
+            after = sums[w : w + nbins]
+            tops[:] = -np.inf
+            for i in range(0, nbins - 7, 8):
+                for j in range(8):
+                    v = after[i + j] - sums[i + j]
+                    tops[j] = v if v > tops[j] else tops[j]
+            for i in range(nbins // 8 * 8, nbins):
+                v = after[i] - sums[i]
+                tops[0] = v if v > tops[0] else tops[0]
+            top = tops[0]
+            for j in range(1, 8):
+                top = max(top, tops[j])
             out[d, k] = (top - w / nbins * sums[nbins]) / (noise * np.sqrt(w * (1.0 - w / nbins)))
 
 
