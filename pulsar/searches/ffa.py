@@ -5,7 +5,8 @@ the best boxcar of every profile, one refined detection per source. What each do
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from pulsar.searches import stats
 from pulsar.searches.amplitudes import cubic_trend
 from pulsar.searches.ffa_beneath import MOST_SOURCES, take_source
 from pulsar.searches.ffa_levels import MIN_BINS, Level, Step, make_levels, trial_periods
-from pulsar.searches.ffa_noise import folded_noise, red_part, spectrum_of, tail_noise
+from pulsar.searches.ffa_noise import BoxNoise, red_part, spectrum_of, tail_noise
 from pulsar.searches.ffa_series import Buffers, flattened, halved, taken_off, tame_bursts
 from pulsar.searches.ffa_sources import Refiner, Source
 from pulsar.searches.lines import without_lines
@@ -26,8 +27,6 @@ from pulsar.searches.search import Cost, Pairs, PeriodicSearch
 
 #: Fewest turns that a search makes sense for.
 MIN_TURNS = 4.0
-#: How much more at one turn.
-FEW_TURNS = 2.5
 #: Noise of a folded sample in integer units: so that bins of the profile hold up to 128 times their noise, if it is
 #: between these. Where bins are nearly full it is done again with units 4 times as large, as long as the noise is not
 #: below half a unit, where rounding would no longer be a small noise.
@@ -107,15 +106,17 @@ class FFASearch(PeriodicSearch[Buffers]):
             )
         )
         self._owners = np.array([(i, j, k) for i, j, s in every for k in range(len(s.transforms))], dtype=np.int64)
-        # Of every transform: where its trials begin, bins, first row, rows, sampling time, boxes.
+        # Of every transform: bins, first row, row after the last, where its trials begin; rows, sampling time, boxes.
         table = np.array([t for _, _, s in every for t in s.transforms], dtype=np.int64).reshape(-1, 4)
-        self._bins, self._first, self._starts = table[:, 0], table[:, 1], table[:, 3]
+        self._bins, self._first, self._last, self._starts = table.T
         self._rows = np.array([s.nsamps // t[0] for _, _, s in every for t in s.transforms], dtype=np.int64)
         self._taus = np.array([s.factor * self.levels[i].tau for i, _, s in every for _ in s.transforms])
         most = max((len(s.widths) for _, _, s in every), default=0)
-        boxes = [np.pad(s.widths, (0, most - len(s.widths))) for _, _, s in every for _ in s.transforms]
-        self._boxes = np.array(boxes, dtype=np.int64).reshape(len(table), most)
+        boxes = np.array([np.pad(s.widths, (0, most - len(s.widths))) for _, _, s in every], dtype=np.int64)
+        number = np.array([len(s.transforms) for _, _, s in every], dtype=np.int64)
+        self._boxes = np.repeat(boxes.reshape(len(every), most), number, axis=0)
         self._prepared = {step.first: _Prepared.of(step) for _, _, step in every}
+        self._box_noise = [BoxNoise(level.steps) for level in self.levels]
         self._refiner = Refiner(self.levels, self.tobs, self.p_max, config.duty_max)
         self._solve_threshold(config.threshold)
 
@@ -207,12 +208,7 @@ class FFASearch(PeriodicSearch[Buffers]):
             noise = sigma * float(np.sqrt(share))
             buffers.noise[i] = noise
             longwave.running_sums(flat, FINE_UNIT / noise, buffers.sums)
-            for step in level.steps:
-                prepared = self._prepared[step.first]
-                if rises[-1] > 1.0:
-                    rise = self._rise(step, prepared, rises, spectrum)
-                else:
-                    rise = prepared.white
+            for step, rise in zip(level.steps, self._box_noise[i].over_white(rises, spectrum), strict=True):
                 buffers.rises[step.first] = rise
                 at = slice(step.first, step.last + ffa.LANES)
                 self._fold_step(
@@ -220,31 +216,28 @@ class FFASearch(PeriodicSearch[Buffers]):
                 )
         return True
 
-    def _rise(
-        self, step: Step, prepared: "_Prepared", rises: NDArray[np.float64], spectrum: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """Noise of the boxes of a step over that of white noise."""
-        rise = np.interp(prepared.scales, np.arange(len(rises)), rises)
-        turns = step.nsamps / step.transforms[-1, 0]
-        if len(spectrum):
-            most = step.nsamps / step.transforms[0, 0]
-            rise = np.minimum(rise, folded_noise(spectrum, (turns, most), step.widths / step.transforms[0, 0]))
-        # A few turns of noise that is not white are no Gaussian noise, on any scale.
-        return np.asarray(rise * (1.0 + (1.0 - np.max(rise) ** -2) * FEW_TURNS / turns))
-
     def _fold_step(
-        self, step: Step, buffers: Buffers, rise: NDArray[np.float64], out: tuple[NDArray[Any], ...]
+        self,
+        step: Step,
+        buffers: Buffers,
+        rise: NDArray[np.float64],
+        out: tuple[NDArray[Any], ...],
+        table: NDArray[np.int64] | None = None,
     ) -> None:
-        """Best S/N, width and, if there is room, all S/N of a step; bins that may have been full once more."""
+        """Best S/N, width and, if there is room, all S/N of a step; bins that may have been full once more.
+
+        With a `table` of a part of its transforms.
+        """
         prepared = self._prepared[step.first]
         unit, full = prepared.unit, prepared.full
         best, which, snrs = out
-        self._search_step(step, buffers, unit, rise, out)
+        table = prepared.table if table is None else table
+        self._search_step(step, buffers, unit, rise, out, table)
         count = step.last - step.first
         while unit / COARSER >= FEWEST_UNITS and best[:count].max() > full:
             unit /= COARSER
             again = (np.zeros_like(best), np.zeros_like(which), np.zeros_like(snrs))
-            self._search_step(step, buffers, unit, rise, again)
+            self._search_step(step, buffers, unit, rise, again, table)
             bright = np.flatnonzero(best[:count] > full)
             best[bright] = again[0][bright]
             which[bright] = again[1][bright]
@@ -259,13 +252,13 @@ class FFASearch(PeriodicSearch[Buffers]):
         unit: float,
         rise: NDArray[np.float64],
         out: tuple[NDArray[Any], ...],
+        table: NDArray[np.int64],
     ) -> None:
         """Best S/N, width and, if there is room, all S/N of a step, with a noise of `unit` in a sample."""
         from pulsar_kernels import ffa, longwave
 
         x = buffers.coarse
         longwave.sum_groups(buffers.sums, step.factor, unit / (FINE_UNIT * step.factor**0.5), x[: step.nsamps])
-        table = self._prepared[step.first].table
         # Rounding adds a twelfth.
         noise = math.sqrt(unit**2 + 1.0 / 12.0) * rise
         limit = self.snr_threshold if out[2].shape[0] == 0 else -np.inf
@@ -375,38 +368,60 @@ class FFASearch(PeriodicSearch[Buffers]):
 
         order = np.unique(owner[owner >= 0])[:MOST_SOURCES]
         gone = [int(k) for k in order if take_source(self.levels, buffers, roots[k], self.snr_threshold)]
-        asked = np.isin(owner, gone)
+        asked = np.flatnonzero(np.isin(owner, gone))
         again = np.zeros(len(owner))
         width = trials.width.copy()
-        for i, level in enumerate(self.levels):
-            own = [s for s in level.steps if np.any(asked & (trials.number >= s.first) & (trials.number < s.last))]
-            if own:
+        last = -1
+        for i, step, table, here in self._holding(trials.number, asked):
+            if i != last:
                 longwave.running_sums(buffers.flat[i], FINE_UNIT / buffers.noise[i], buffers.sums)
-            for step in own:
-                count = step.last - step.first
-                best = np.zeros(count + ffa.LANES, dtype=np.float32)
-                boxes = np.zeros(count + ffa.LANES, dtype=np.uint8)
-                nothing = np.zeros((0, 0), dtype=np.float32)
-                self._fold_step(step, buffers, buffers.rises[step.first], (best, boxes, nothing))
-                here = np.flatnonzero(asked & (trials.number >= step.first) & (trials.number < step.last))
-                at = trials.number[here] - step.first
-                again[here] = best[at]
-                width[here] = step.widths[boxes[at]] / trials.nbins[here]
+                last = i
+            best = np.zeros(step.last - step.first + ffa.LANES, dtype=np.float32)
+            boxes = np.zeros(len(best), dtype=np.uint8)
+            nothing = np.zeros((0, 0), dtype=np.float32)
+            self._fold_step(step, buffers, buffers.rises[step.first], (best, boxes, nothing), table)
+            at = trials.number[here] - step.first
+            again[here] = best[at]
+            width[here] = step.widths[boxes[at]] / trials.nbins[here]
         alive = (again > self.snr_threshold) & (again > STILL_THERE * trials.snr)
         return trials._replace(snr=np.minimum(again, trials.snr), width=width), alive
 
+    def _holding(
+        self, number: NDArray[np.int64], asked: NDArray[np.int64]
+    ) -> Iterator[tuple[int, Step, NDArray[np.int64], NDArray[np.int64]]]:
+        """Steps that hold the trials `asked` of the ascending `number`: level, step, transforms as they need, trials.
+
+        Of each transform the rows from the first to the last of them, in the groups in which all rows are searched:
+        what is found of them is the same.
+        """
+        from pulsar_kernels.ffa import LANES
+
+        number = number[asked]
+        which = np.searchsorted(self._starts, number, side="right") - 1
+        first = np.flatnonzero(np.diff(which, prepend=-1))
+        last = np.append(first[1:] - 1, len(which) - 1)[: len(first)]
+        own = which[first]
+        skip = (number[first] - self._starts[own]) // LANES * LANES
+        until = ((number[last] - self._starts[own]) // LANES + 1) * LANES
+        low, high = self._first[own] + skip, np.minimum(self._first[own] + until, self._last[own])
+        tables = np.column_stack([self._bins[own], low, high, self._starts[own] + skip])
+        begins = np.flatnonzero(np.any(np.diff(self._owners[own, :2], axis=0, prepend=-1) != 0, axis=1))
+        for a, b in pairwise([*begins.tolist(), len(own)]):
+            i, j = (int(x) for x in self._owners[own[a], :2])
+            step = self.levels[i].steps[j]
+            table = tables[a:b]
+            table[:, 3] -= step.first
+            yield i, step, table, asked[first[a] : last[b - 1] + 1]
+
 
 class _Prepared(NamedTuple):
-    """What a step needs for every series: transforms with trials counted from its own first, scales of its boxes.
+    """What a step needs for every series: transforms with trials counted from its own first, units.
 
-    `scales` are in octaves of samples of the level, `white` the noise of the boxes in white noise; `unit` is one sample
-    of noise in integers, as many as leave room for bins of so many standard deviations, `full` an S/N from which bins
-    may have been full.
+    `unit` is one sample of noise in integers, as many as leave room for bins of so many standard deviations, `full` an
+    S/N from which bins may have been full.
     """
 
     table: NDArray[np.int64]
-    scales: NDArray[np.float64]
-    white: NDArray[np.float64]
     unit: float
     full: float
 
@@ -418,8 +433,7 @@ class _Prepared(NamedTuple):
         table[:, 3] -= table[0, 3]
         root = math.sqrt(step.nsamps // step.transforms[0, 0])
         unit = min(max(ffa.LARGEST / (HEADROOM * root), LEAST_UNIT), MOST_UNIT)
-        scales = np.log2(step.widths * step.factor)
-        return cls(table, scales, np.ones(len(step.widths)), unit, 0.9 * ffa.LARGEST / (unit * root))
+        return cls(table, unit, 0.9 * ffa.LARGEST / (unit * root))
 
 
 class _Trials(NamedTuple):

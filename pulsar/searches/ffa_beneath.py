@@ -48,25 +48,28 @@ class PulseTrain:
         self.per_sample = freq * tau
         self.bins = int(np.clip(np.ceil(BINS_IN_PULSE / width), 16, max(min(MOST_BINS, 1.0 / self.per_sample), 8.0)))
         self.box = max(round(width * self.bins), 1)
-        sums, counts = self._parts(flat), self._parts((flat != 0.0).astype(np.float32))
+        parts = self._parts(flat), self._parts((flat != 0.0).astype(np.float32))
+        sums, counts = (x.astype(np.float64) for x in parts)
         there = np.maximum(counts.sum(axis=0), 1.0)
         self.profile = sums.sum(axis=0) / there
         self.profile -= float(np.average(self.profile, weights=there))
         varies = self._varies(sums - counts * self.profile, counts * noise**2)
         # All bins of a box that varies.
-        self.blank = np.any([np.roll(varies, s) for s in range(self.box)], axis=0)
+        if varies.any():
+            varies = self._boxes(np.roll(varies, self.box)[None].astype(np.float64))[0] > 0.0
+        self.blank = varies
 
-    def _parts(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+    def _parts(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Profiles of parts of two turns or more."""
         from pulsar_kernels import longwave
 
         nparts = int(np.clip(len(x) * self.per_sample / 2.0, 2, MOST_PARTS))
         parts = np.empty((nparts, self.bins), dtype=np.float32)
         longwave.fold(x, self.per_sample, parts)
-        return parts.astype(np.float64)
+        return parts
 
     def _boxes(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sums over the width of a pulse from every phase on."""
+        """Sums over the width of a pulse, from the bin after every phase on."""
         running = np.cumsum(np.concatenate((parts, parts[:, : self.box]), axis=1), axis=1)
         return np.asarray(running[:, self.box :] - running[:, : -self.box])
 
@@ -74,8 +77,12 @@ class PulseTrain:
         """Whether boxes of parts differ by more than noise, at every phase; noise that is red differs everywhere."""
         chi2 = np.sum(self._boxes(rest) ** 2 / np.maximum(self._boxes(variance), 1e-30), axis=0)
         freedom = len(rest) - 1
-        excess = max(float(np.median(chi2)) / freedom, 1.0)
-        return np.asarray(np.roll(stats.chi2_logsf(chi2 / excess, freedom) < _LOGP_VARIES, 1))
+        chi2 /= max(stats.median(chi2) / freedom, 1.0)
+        # What is usual need not be worked out.
+        varies = chi2 > freedom + 2.0 * np.sqrt(2.0 * freedom)
+        if varies.any():
+            varies[varies] = stats.chi2_logsf(chi2[varies], freedom) < _LOGP_VARIES
+        return np.roll(varies, 1)
 
     def in_series(self, flat: NDArray[np.float32]) -> NDArray[np.float32]:
         """What is to be taken off, sample by sample."""
@@ -89,7 +96,7 @@ class PulseTrain:
         """Largest S/N of a box at its frequency, and up to a turn beside it, without the mean profile."""
         from pulsar_kernels import longwave
 
-        parts = self._parts(flat).astype(np.float32)
+        parts = self._parts(flat)
         drifts = np.arange(-self.bins, self.bins + 1, max(self.box // 4, 1))
         boxes = np.unique(np.maximum(np.round(self.box * np.array([0.35, 0.7, 1.0, 1.4])), 1).astype(np.int64))
         boxes = boxes[boxes < self.bins]
@@ -113,27 +120,22 @@ def take_source(levels: tuple[Level, ...], buffers: Buffers, root: Sequence[floa
     """
     train: PulseTrain | None = None
     what = np.zeros(0, dtype=np.float32)
-    last = 0
-    gone = False
+    own = -1
     freq = float(root[0])
     for i, level in enumerate(levels):
         flat = buffers.flat[i]
-        there = max(int(np.count_nonzero(flat)), 1)
-        noise = buffers.noise[i] * float(np.sqrt(len(flat) / there))
+        noise = buffers.noise[i] * float(np.sqrt(len(flat) / max(int(np.count_nonzero(flat)), 1)))
         if freq * level.tau * LEAST_SAMPLES <= 1.0:
-            train = PulseTrain(flat, level.tau, noise, root)
+            train, own = PulseTrain(flat, level.tau, noise, root), i
             if float(np.mean(train.blank)) > MOST_BLANK:
                 return False
             what = train.in_series(flat)
         elif train is None:
             return False
         else:
-            steps = level.halvings - last
+            steps = level.halvings - levels[i - 1].halvings
             what = halved(what, steps, np.empty_like(what))[-1][: len(flat)]
         flat -= what
         buffers.noise[i] = noise * float(np.sqrt(int(np.count_nonzero(flat)) / len(flat)))
-        last = level.halvings
-        if train is not None and train.per_sample == freq * level.tau:
-            gone = train.left(flat, buffers.noise[i]) < threshold
-
-    return gone
+    # The coarsest of the series that have a profile of their own tells it as well as the others.
+    return train is not None and train.left(buffers.flat[own], buffers.noise[own]) < threshold

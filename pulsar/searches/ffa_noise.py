@@ -4,13 +4,17 @@ Two measures that pulses mislead in different ways: the lower tail of sums of sa
 reach, and the spectrum between its lines, to which pulses that vary from turn to turn add. Red noise raises both.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.searches import stats
 from pulsar.searches.drifts import LOW_MODES, drift
+from pulsar.searches.ffa_levels import Step
 
 #: Excess over white noise that counts, times the root of the number of sums it was measured from.
 SURE = 4.0
@@ -20,8 +24,9 @@ LOWER = 0.9704
 QUARTER = 0.6745
 #: With fewer sums the larger of two measures counts.
 FEW = 400
-#: Errors that are added to it.
+#: Errors that are added to it, and how much more there is at one turn.
 UNSURE = 1.5
+FEW_TURNS = 2.5
 #: From how many sums noise is measured at most.
 MOST_SUMS = 4096
 #: Beyond the first modes of a spectrum, medians of bands this ratio wide count.
@@ -75,10 +80,9 @@ def between_lines(x: NDArray[np.float32], variance: float) -> NDArray[np.float64
     bands = list(pairwise(edges))
     centres = [np.sqrt(lo * hi) for lo, hi in bands]
     # The median of an exponential distribution is ln 2 of its mean.
-    medians = [np.median(power[lo:hi]) / np.log(2.0) for lo, hi in bands]
+    medians = [stats.median(power[lo:hi]) / np.log(2.0) for lo, hi in bands]
     level = power.copy()
-    modes = np.arange(1, len(power) + 1)
-    smooth = np.exp(np.interp(np.log(modes), np.log(centres), np.log(np.maximum(medians, 1e-9))))
+    smooth = np.exp(np.interp(_log_modes(len(power)), np.log(centres), np.log(np.maximum(medians, 1e-9))))
     level[LOW_MODES:] = smooth[LOW_MODES:]
     strong = power > LINE * smooth
     level[strong] = power[strong]
@@ -141,43 +145,105 @@ def red_part(halves: list[NDArray[np.float32]], variance: float, turns: float) -
     return drift(halves[k], variance * (1 << k), int(0.5 * PER_TURN * turns), WAVE) / (1 << k), 1 << k
 
 
-def folded_noise(
-    level: NDArray[np.float64], turns: tuple[float, float], widths: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Noise of boxes in folded profiles over that of white noise, 1 where it is not surely more.
+@lru_cache(maxsize=64)
+def _log_modes(count: int) -> NDArray[np.float64]:
+    """Logarithms of modes 1, 2, 3 ..."""
+    out = np.log(np.arange(1, count + 1))
+    out.flags.writeable = False
+    return out
+
+
+class BoxNoise:
+    """Noise of boxes in folded profiles over that of white noise, for all steps of a level.
 
     A fold sees nothing but the harmonics of its period, and a box of w turns sinc^2(k w) of the k-th, all of which add
     up to (1 - w)/(2 w).
 
     Parameters
     ----------
-    level : ndarray of float64, shape (nmodes,)
-        From `spectrum_of`.
-    turns : (float, float)
-        Least and most turns of the periods in the data.
-    widths : ndarray of float64, shape (nwidths,), ascending
-        Of the boxes [turns].
+    steps : sequence of Step
     """
-    first, last, weights, beyond = _seen(len(level), turns, tuple(widths.tolist()))
-    total = np.concatenate([[0.0], np.cumsum(level)])
-    power = (total[last] - total[first]) / (last - first)
-    ratio = np.sqrt((weights @ power + beyond * level[-1]) / (weights.sum(axis=1) + beyond))
-    errors = np.sqrt(widths / turns[0])
-    red = np.logical_or.accumulate(ratio > SLIGHT + SURE * errors)
-    return np.where(red, np.maximum(ratio * (1.0 + UNSURE * errors), 1.0), 1.0)
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        #: Least and most turns of the periods in the data.
+        self._turns = [(s.nsamps / s.transforms[-1, 0], s.nsamps / s.transforms[0, 0]) for s in steps]
+        #: Of the boxes [turns], ascending, one step after the other.
+        widths = [s.widths / s.transforms[0, 0] for s in steps]
+        self._widths = widths
+        self._ends = np.cumsum([len(w) for w in widths]).tolist()
+        # Scales of the boxes in octaves of samples of the level.
+        self._scales = np.concatenate([np.log2(s.widths * s.factor) for s in steps])
+        self._white = [np.ones(len(w)) for w in widths]
+        least = np.concatenate([np.full(len(w), turns) for w, (turns, _) in zip(widths, self._turns, strict=True)])
+        errors = np.sqrt(np.concatenate(widths) / least)
+        self._sure, self._unsure = SLIGHT + SURE * errors, 1.0 + UNSURE * errors
+        self._seen: dict[int, _Seen] = {}
+
+    def over_white(self, scale: NDArray[np.float64], level: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """The noise of each step's boxes, 1 where it is not surely more.
+
+        Parameters
+        ----------
+        scale : ndarray of float64
+            From `tail_noise`.
+        level : ndarray of float64, shape (nmodes,)
+            From `spectrum_of`; may be empty: then nothing is known of it.
+        """
+        if not scale[-1] > 1.0:
+            return self._white
+        rises = self._parts(np.interp(self._scales, np.arange(len(scale)), scale))
+        if len(level):
+            rises = [np.minimum(a, b) for a, b in zip(rises, self.folded(level), strict=True)]
+        # A few turns of noise that is not white are no Gaussian noise, on any scale.
+        return [
+            rise * (1.0 + (1.0 - rise.max() ** -2) * FEW_TURNS / turns)
+            for rise, (turns, _) in zip(rises, self._turns, strict=True)
+        ]
+
+    def folded(self, level: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """The noise of each step's boxes by the spectrum at the harmonics of its periods, 1 where not surely more."""
+        seen = self._seen.get(len(level))
+        if seen is None:
+            seen = self._seen[len(level)] = _Seen.of(len(level), self._turns, self._widths)
+        total = np.zeros(len(level) + 1)
+        np.cumsum(level, out=total[1:])
+        power = (total[seen.last] - total[seen.first]) / seen.modes
+        powers = [weights @ power[lo:hi] for weights, (lo, hi) in zip(seen.weights, pairwise(seen.ends), strict=True)]
+        ratio = np.sqrt((np.concatenate(powers) + seen.beyond * level[-1]) / seen.norm)
+        red = [np.logical_or.accumulate(over) for over in self._parts(ratio > self._sure)]
+        return self._parts(np.where(np.concatenate(red), np.maximum(ratio * self._unsure, 1.0), 1.0))
+
+    def _parts(self, values: NDArray[Any]) -> list[NDArray[Any]]:
+        """Those of each step."""
+        return [values[lo:hi] for lo, hi in pairwise([0, *self._ends])]
 
 
-@lru_cache(maxsize=1024)
-def _seen(
-    nmodes: int, turns: tuple[float, float], widths: tuple[float, ...]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-    """First and last modes of each harmonic, its weight in each box, and that of the harmonics beyond: for all DMs."""
-    order = np.arange(1, max(int(nmodes / turns[1]), 1) + 1)
-    first = np.minimum(np.floor(order * turns[0]).astype(np.int64), nmodes) - 1
-    last = np.clip(np.ceil(order * turns[1]).astype(np.int64), first + 1, nmodes)
-    wide = np.array(widths)
-    weights = np.sinc(order * wide[:, None]) ** 2
-    beyond = np.maximum((1.0 - wide) / (2.0 * wide) - weights.sum(axis=1), 0.0)
-    for values in (first, last, weights, beyond):
-        values.flags.writeable = False
-    return first, last, weights, beyond
+class _Seen(NamedTuple):
+    """What folds see of a spectrum of so many modes, one step after the other.
+
+    First and last modes of each harmonic, and their number; where those of each step begin and end; weights in each
+    box, the weight of the harmonics beyond, and all together.
+    """
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    modes: NDArray[np.int64]
+    ends: list[int]
+    weights: list[NDArray[np.float64]]
+    beyond: NDArray[np.float64]
+    norm: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, nmodes: int, turns: list[tuple[float, float]], widths: list[NDArray[np.float64]]) -> "_Seen":
+        first, last, weights, beyond, norm = [], [], [], [], []
+        for (least, most), wide in zip(turns, widths, strict=True):
+            order = np.arange(1, max(int(nmodes / most), 1) + 1)
+            first.append(np.minimum(np.floor(order * least).astype(np.int64), nmodes) - 1)
+            last.append(np.clip(np.ceil(order * most).astype(np.int64), first[-1] + 1, nmodes))
+            weights.append(np.sinc(order * wide[:, None]) ** 2)
+            known = weights[-1].sum(axis=1)
+            beyond.append(np.maximum((1.0 - wide) / (2.0 * wide) - known, 0.0))
+            norm.append(known + beyond[-1])
+        ends = np.cumsum([0, *(len(x) for x in first)]).tolist()
+        a, b = np.concatenate(first), np.concatenate(last)
+        return cls(a, b, b - a, ends, weights, np.concatenate(beyond), np.concatenate(norm))

@@ -101,14 +101,13 @@ class Refiner:
                 drift += float(np.clip(-0.5 * b / a, -2.0, 2.0))
         refined = freq - drift / bins / self.tobs
         shift = np.round(drift * (np.arange(nparts) + 0.5) / nparts).astype(np.int64)
-        profile = np.zeros(bins)
-        for row, s in zip(parts, shift, strict=True):
-            profile += np.roll(row, -s)
+        # Every part turned back by its shift, in one piece.
+        turned = np.take_along_axis(parts, (np.arange(bins) + shift[:, None]) % bins, axis=1)
+        profile = turned.sum(axis=0, dtype=np.float64)
         running = np.concatenate(([0.0], np.cumsum(np.concatenate((profile, profile)))))
         sums = running[boxes[k] : boxes[k] + bins] - running[:bins] - boxes[k] / bins * running[bins]
         top = int(np.argmax(sums))
-        inside = (top + np.arange(boxes[k])) % bins
-        pulses = np.array([np.sum(row[(inside + s) % bins]) for row, s in zip(parts, shift, strict=True)])
+        pulses = np.ascontiguousarray(turned[:, (top + np.arange(boxes[k])) % bins]).sum(axis=1)
         pulses -= boxes[k] / bins * parts.sum(axis=1)
         mean = float(np.mean(pulses))
         own = noise**2 / nparts * boxes[k]

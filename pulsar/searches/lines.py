@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.searches import stats
+
 #: Power of a line, over that of noise, from which it is taken out of a series.
 LINE_POWER = 30.0
 #: Most lines of one series, the strongest.
@@ -40,7 +42,7 @@ def without_lines(raw: NDArray[np.float32], tau: float, lines: Sequence[tuple[fl
     mean = np.float32(raw[known].mean()) if known.any() else np.float32(0.0)
     spectrum = rfft(np.where(known, raw - mean, np.float32(0.0)))
     powers = spectrum.real**2 + spectrum.imag**2
-    usual = float(np.median(powers)) / np.log(2.0)
+    usual = stats.median(powers) / np.log(2.0)
     work = np.empty((3, n + 1))
     step = 1.0 / (n * tau)
     strong = []

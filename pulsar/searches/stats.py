@@ -18,6 +18,19 @@ _TINY = 1e-280
 _CERTAIN = 700.0
 
 
+def median(x: NDArray[Any]) -> float:
+    """The median of finite numbers: most of the time that numpy's takes goes into what is not asked.
+
+    Parameters
+    ----------
+    x : ndarray of float, shape (n,)
+        One at least.
+    """
+    half = len(x) // 2
+    parts = np.partition(x, half)
+    return float(parts[half] if len(x) % 2 else (parts[half] + parts[:half].max()) / 2)
+
+
 def log_gammaincc(a: ArrayLike, x: ArrayLike) -> Floats:
     """Natural logarithm of the regularised upper incomplete gamma function Q(a, x).
 
@@ -37,8 +50,12 @@ def log_gammaincc(a: ArrayLike, x: ArrayLike) -> Floats:
     a_, x_ = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(x, dtype=np.float64))
     q = special.gammaincc(a_, x_)
     with np.errstate(divide="ignore"):
-        # Close to 1 the complement has the digits.
-        out = np.where(q > 0.5, np.log1p(-special.gammainc(a_, x_)), np.log(q))
+        out = np.log(q)
+    # Close to 1 the complement has the digits.
+    high = q > 0.5
+    if np.any(high):
+        out = np.array(out)
+        out[high] = np.log1p(-special.gammainc(a_[high], x_[high]))
     low = (q < _TINY) & np.isfinite(x_)
     if np.any(low):
         out = np.array(out, dtype=np.float64)

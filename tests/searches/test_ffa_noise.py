@@ -4,7 +4,8 @@ import pytest
 from pulsar.config.model import FFAConfig
 from pulsar.searches.drifts import red_level
 from pulsar.searches.ffa import FFASearch
-from pulsar.searches.ffa_noise import between_lines, folded_noise
+from pulsar.searches.ffa_levels import Step
+from pulsar.searches.ffa_noise import BoxNoise, between_lines
 
 TSAMP, N = 4e-3, 16_750
 WIDTHS = np.array([0.01, 0.05, 0.2, 0.35])
@@ -131,18 +132,24 @@ def test_every_step_has_boxes_up_to_the_widest_pulse():
 
 def test_noise_of_a_fold_is_that_at_its_harmonics():
     turns = 20
+    noise = BoxNoise([Step(1, 200 * turns, np.array([[200, 0, 1, 0]]), np.round(200 * WIDTHS).astype(np.int64))])
+
+    def folded(level):
+        (found,) = noise.folded(level)
+        return found
+
     level = np.ones(1280)
-    np.testing.assert_array_equal(folded_noise(level, (turns, turns), WIDTHS), 1.0)
+    np.testing.assert_array_equal(folded(level), 1.0)
     slow = level.copy()
     slow[: turns - 2] = 1e4
-    np.testing.assert_array_equal(folded_noise(slow, (turns, turns), WIDTHS), 1.0)
+    np.testing.assert_array_equal(folded(slow), 1.0)
     # All harmonics alike: sqrt(16) for every box, and 1.5 errors more.
-    raised = folded_noise(16 * level, (turns, turns), WIDTHS)
+    raised = folded(16 * level)
     np.testing.assert_allclose(raised, 4.0 * (1.0 + 1.5 * np.sqrt(WIDTHS / turns)))
     # The fundamental alone raises the widest boxes most.
     first = level.copy()
     first[turns - 1] = 100.0
-    assert np.all(np.diff(folded_noise(first, (turns, turns), WIDTHS)) > 0)
+    assert np.all(np.diff(folded(first)) > 0)
 
 
 def test_lines_of_a_pulsar_are_no_noise_and_strong_waves_are():
