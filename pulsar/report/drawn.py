@@ -13,8 +13,8 @@ from pulsar.report import pulse, sheet
 from pulsar.report.figure import new_sheet, packed_sheet
 from pulsar.report.words import Lines, judged, numbers, origin, pulse_numbers, verdict
 
-#: Sheets for which a process more is worth its start of about a second.
-_WORTH: Final = 12
+#: Sheets for which a process more is worth its start: a second of processor, and a sheet takes a twelfth of one.
+_WORTH: Final = 24
 #: Sheets that are handed to a process at a time.
 _TOGETHER: Final = 8
 
