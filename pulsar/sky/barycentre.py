@@ -5,6 +5,7 @@ ever downloaded. Against TEMPO with DE405 times agree within 10 us and v/c withi
 """
 
 import warnings
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from pulsar.constants import DAY, C
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.sky.observatory import Observatory, find_observatory
+from pulsar.sky.rotation import rotation_table
 
 #: 2 G M / c^3 of the Sun [s].
 SUN_SHAPIRO: Final = 9.85098189e-6
@@ -210,12 +212,14 @@ def _state(
 
     location = EarthLocation.from_geocentric(*where.xyz, unit=u.m)
     day = int(np.floor(mjd))
+    table = rotation_table(mjd + float(seconds.min()) / DAY, mjd + float(seconds.max()) / DAY)
     # Without today's tables UT1 is off by less than a second: the telescope by 0.5 km, 2 us.
     with (
         warnings.catch_warnings(),
         iers.conf.set_temp("auto_download", False),
         iers.conf.set_temp("auto_max_age", None),
         iers.conf.set_temp("iers_degraded_accuracy", "ignore"),
+        nullcontext() if table is None else iers.earth_orientation_table.set(table),
     ):
         warnings.simplefilter("ignore")
         time = Time(day, format="mjd", scale="utc", location=location)
