@@ -102,7 +102,8 @@ class Refiner:
         refined = freq - drift / bins / self.tobs
         shift = np.round(drift * (np.arange(nparts) + 0.5) / nparts).astype(np.int64)
         # Every part turned back by its shift, in one piece.
-        turned = np.take_along_axis(parts, (np.arange(bins) + shift[:, None]) % bins, axis=1)
+        begins = 2 * bins * np.arange(nparts) + shift % bins
+        turned = np.concatenate((parts, parts), axis=1).ravel()[begins[:, None] + np.arange(bins)]
         profile = turned.sum(axis=0, dtype=np.float64)
         running = np.concatenate(([0.0], np.cumsum(np.concatenate((profile, profile)))))
         sums = running[boxes[k] : boxes[k] + bins] - running[:bins] - boxes[k] / bins * running[bins]
