@@ -103,7 +103,7 @@ def find_outliers(
         Dispersion delay of the channels for a DM of 1 pc cm^-3 [samples]: what lies along a dispersed track is spared.
     config : RfiConfig
     """
-    from scipy.stats import norm
+    from scipy.special import log_ndtr
 
     shape = stats.mean.shape
     whole = {name: np.zeros(shape[1], dtype=bool) for name in CHANNEL_REASONS}
@@ -159,7 +159,7 @@ def find_outliers(
                 whole["not white"] |= channels
                 parts["not white"] |= outlying
             if config.fourier > 0 and stats.bin_width > 0:
-                limit = -float(norm.logsf(config.fourier))
+                limit = -float(log_ndtr(-config.fourier))
                 parts["line"] |= ~bad & (stats.fourier > limit)
             found = _any(parts.values())
             found |= _any(whole.values())[None, :]

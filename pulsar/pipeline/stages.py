@@ -47,7 +47,8 @@ def independent_dms(plan: "DMStage", freqs: NDArray[np.float64], power: float = 
     power : float
         Normalised power of the threshold in a single trial; the result hardly depends on it.
     """
-    from scipy.stats import ncx2
+    # The whole of scipy.stats takes a second to load.
+    from scipy.special import chndtr
 
     if plan.ndms < 2:
         return float(plan.ndms)
@@ -62,7 +63,7 @@ def independent_dms(plan: "DMStage", freqs: NDArray[np.float64], power: float = 
         delay = KDM * step * (freqs**-2.0 - freqs[0] ** -2.0)
         coherence = np.abs(np.exp(2j * np.pi * grid[:, None] * delay[None, :]).mean(axis=1))
         g2 = np.clip(coherence**2, 0.0, 1.0 - 1e-9)[:, None]
-        new[i] = ncx2.cdf(2 * power / (1 - g2), 2, 2 * g2 * above / (1 - g2)).mean()
+        new[i] = chndtr(2 * power / (1 - g2), 2, 2 * g2 * above / (1 - g2)).mean()
     return 1.0 + float(new[nearest].sum())
 
 

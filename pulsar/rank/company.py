@@ -43,7 +43,7 @@ def crowded(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
     -------
     ndarray of bool, shape (ncandidates,)
     """
-    from scipy.stats import poisson
+    from scipy.special import pdtrc
 
     out = np.zeros(len(candidates), dtype=np.bool_)
     places = [i for i, one in enumerate(candidates) if one.fold is not None and not one.parent]
@@ -68,7 +68,7 @@ def crowded(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
         # The density of the others, and of one that is not known.
         elsewhere = np.count_nonzero(like & ~near) + 1
         expected = elsewhere * window / (spread - window)
-        core[k] = company > 0 and poisson.sf(company - 1, expected) < MAX_CHANCE
+        core[k] = company > 0 and pdtrc(company - 1, expected) < MAX_CHANCE
     # Those at its edges have fewer neighbours.
     out[places] = core | around[:, core].any(axis=1)
     return out

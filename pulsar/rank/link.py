@@ -125,9 +125,9 @@ def chance_of(count: int, chances: NDArray[np.float64]) -> float:
         Of each. The sum of many is taken as if all were as likely as their mean, which gives no less for counts beyond
         it (Hoeffding 1956, Ann. Math. Stat. 27, 713).
     """
-    from scipy.stats import binom
+    from scipy.special import bdtrc
 
-    alike = float(binom.sf(count - 1, chances.size, float(np.mean(chances)))) if chances.size else 0.0
+    alike = float(bdtrc(count - 1, chances.size, float(np.mean(chances)))) if chances.size else 0.0
     if alike < MAX_CHANCE or chances.size > MANY:
         return alike
     numbers = np.ones(1)

@@ -106,7 +106,7 @@ def of_one_dm(table: NDArray[Any], groups: Iterable[NDArray[np.int64]], dms: NDA
     -------
     ndarray of bool
     """
-    from scipy.stats import poisson
+    from scipy.special import pdtrc
 
     out = np.zeros(len(table), dtype=np.bool_)
     groups = list(groups)
@@ -119,7 +119,7 @@ def of_one_dm(table: NDArray[Any], groups: Iterable[NDArray[np.int64]], dms: NDA
         error = 3.0 * float(np.median(np.nan_to_num(table["dm_err"][rows])))
         trials = np.count_nonzero((dms >= lo - error) & (dms <= hi + error))
         expected = (len(table) - rows.size) * max(int(trials), 1) / dms.size
-        if poisson.sf(rows.size - 1, expected) * len(groups) < MAX_CHANCE:
+        if pdtrc(rows.size - 1, expected) * len(groups) < MAX_CHANCE:
             out[rows] = True
     return out
 
