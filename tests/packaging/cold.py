@@ -1,6 +1,6 @@
 """What a first search has to compile: counted in an empty cache, and held to a budget.
 
-    python tests/packaging/cold.py [--types FILE]
+    python tests/packaging/cold.py [--types FILE] [--cache FOLDER]
 
 Searches of every kind (power spectra, acceleration and jerk, fast folding, single pulses) of a small filterbank, of the
 same as PSRFITS, and of a dedispersed series, in a process of their own whose cache is empty. What it takes to make the
@@ -31,13 +31,16 @@ def main() -> None:
     parser.add_argument("--numba", type=int, help="most compilations of numba's own functions")
     parser.add_argument("--ahead", action="store_true", help="`pulsar compile` first: nothing may be left to compile")
     parser.add_argument("--types", type=Path, help="write down the types of arguments here (pickle)")
+    parser.add_argument("--cache", type=Path, help="leave what was compiled in this folder, which must be empty")
     parser.add_argument("--inner", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.inner:
         json.dump(counted(args.types), sys.stdout)
         return
+    if args.cache is not None and args.cache.is_dir() and any(args.cache.iterdir()):
+        sys.exit(f"{args.cache}: is not empty: what is in it would not be counted")
     with tempfile.TemporaryDirectory() as folder:
-        env = {**os.environ, "NUMBA_CACHE_DIR": folder, "PULSAR_COMPILE_AHEAD": "0"}
+        env = {**os.environ, "NUMBA_CACHE_DIR": str(args.cache or folder), "PULSAR_COMPILE_AHEAD": "0"}
         if args.ahead:
             more = {"PULSAR_COMPILE_AHEAD": "1"}
             subprocess.run([sys.executable, "-m", "pulsar", "compile"], env=env | more, check=True)
