@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -41,6 +42,22 @@ os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="pulsar-search-tests-")
 # Kernels are compiled where they are met: what a search prints must not depend on the cache.
 os.environ.setdefault("PULSAR_COMPILE_AHEAD", "0")
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile what searches call before all tests begin, where nothing is compiled yet.
+
+    The processes that share the tests, and those that they start, would all compile the same at the same time.
+    """
+    config = session.config
+    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.collectonly
+    shared = bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
+    if everything and shared and not Path(os.environ["NUMBA_CACHE_DIR"]).exists():
+        from reference.processes import environment
+
+        env = {**environment(), "PULSAR_COMPILE_AHEAD": "1"}
+        # Where it fails, the tests say why.
+        subprocess.run([sys.executable, "-m", "pulsar", "compile"], env=env, capture_output=True, check=False)
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+CHECKED_OUT = ROOT / "kernels" / "pulsar_kernels" / "__init__.py"
 #: Variable of the environment by which a test finds the processes that its own have started.
 MARK = "PULSAR_TEST_MARK"
 
@@ -17,8 +19,14 @@ _marks: set[str] = set()
 
 
 def environment() -> dict[str, str]:
-    """That of this process, with the checkout on the path."""
-    paths = [str(ROOT), str(ROOT / "kernels"), os.environ.get("PYTHONPATH", "")]
+    """That of this process, with the checkout on the path.
+
+    Its kernels are those of this process, be they installed or of the checkout: they are stored by their folder, and
+    those of another would be compiled once more.
+    """
+    kernels = find_spec("pulsar_kernels")
+    own = [str(ROOT / "kernels")] if kernels is None or kernels.origin == str(CHECKED_OUT) else []
+    paths = [str(ROOT), *own, os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
 
 
