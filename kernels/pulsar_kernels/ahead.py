@@ -19,6 +19,7 @@ PARTS: dict[str, tuple[str, ...]] = {
     "statistics": ("unpack", "moments", "interference"),
     "dedispersion": ("clean", "tree", "dedisperse"),
     "fft": ("fft", "whiten", "lanes", "harmonics", "peaks"),
+    "coherent": ("fft", "whiten", "lanes", "harmonics", "coherent", "longwave"),
     "accel": ("fft", "whiten", "lanes", "harmonics", "peaks", "correlate", "drifts", "hits"),
     "ffa": ("ffa", "longwave"),
     "single pulse": ("cells", "baseline", "matched", "pulses", "clusters", "period", "longwave"),
@@ -98,7 +99,7 @@ def _type(text: str) -> Any:
     return types.Array(kind, shape.count(",") + 1, "C" if "::1" in shape else "A", readonly=readonly)
 
 
-_TUPLES = ("fft.Plan", "correlate.Block", "pulses.White")
+_TUPLES = ("fft.Plan", "coherent.Ladder", "correlate.Block", "pulses.White")
 
 
 @functools.cache
@@ -109,6 +110,10 @@ def _tuple(text: str) -> Any:
         from pulsar_kernels.fft import make_plan
 
         return type_of(make_plan(1024))
+    if text == "coherent.Ladder":
+        from pulsar_kernels.coherent import make_ladder
+
+        return type_of(make_ladder(7, 16))
     if text == "correlate.Block":
         from pulsar_kernels.correlate import make_block
 

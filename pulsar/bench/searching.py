@@ -215,6 +215,47 @@ def harmonic_sums(size: Size) -> Work:
     )
 
 
+def profiles(size: Size) -> Work:
+    """Best pulses in the profiles of trials from 63 harmonics, 128 trials a bin; the baseline does all at once."""
+    from pulsar_kernels import coherent
+
+    nbins, ladder = size.nsamps // 2, coherent.make_ladder(63, 128)
+    spec = np.pad(_spectrum(nbins)[:nbins], PAD)
+    real, imag = np.ascontiguousarray(spec.real), np.ascontiguousarray(spec.imag)
+    trials = np.arange(8.0, nbins / 64.0, 1.0 / 128.0)
+    snr, shape = np.zeros(trials.size, dtype=np.float32), np.zeros(trials.size, dtype=np.uint8)
+    nothing = np.zeros(0, dtype=np.float32)
+    some = max(trials.size // 16, 1)
+
+    def plain() -> NDArray[Any]:
+        weights = ladder.weights.reshape(-1, coherent.TAPS)
+        places = np.floor(np.arange(1, 64) * trials[:some, None] * 64 + 0.5).astype(np.int64)
+        at = (places >> 6)[:, :, None] + np.arange(PAD - 7, PAD + 9)
+        padded = np.zeros((some, 65), dtype=np.complex64)
+        padded[:, 1:64] = np.sum(weights[places & 127] * spec[at], axis=2)
+        now = 128.0 * np.fft.irfft(padded, 128, axis=1)
+        best, number = np.max(now, axis=1) * ladder.scales[0], 1
+        while now.shape[1] >= coherent.LEAST_BINS:
+            made = []
+            for _ in range(coherent.SHAPES):
+                now = now + np.roll(now, -1, axis=1)
+                best = np.maximum(best, np.max(now, axis=1) * ladder.scales[number])
+                number += 1
+                made.append(now)
+            now = made[1][:, ::2]
+        return np.asarray(best)
+
+    return Work(
+        lambda: coherent.profile_snrs(real, imag, PAD, ladder, nothing, trials, snr, shape),
+        lambda: snr,
+        size.nsamps,
+        8.0 * nbins,
+        # Taps; a complex transform of two profiles; sums of the shapes at all scales.
+        flops=trials.size * (63 * 64 + 5 * 128 * 7 / 2 + 2 * 128 * coherent.SHAPES),
+        baseline=Baseline(plain, share=some / trials.size, rows=slice(some), rtol=1e-4, atol=1e-4),
+    )
+
+
 def _transformed(size: Size) -> str:
     from pulsar_kernels.fft import work_size
 
@@ -263,6 +304,15 @@ CASES = (
         "float32 -> int64",
         "sums of up to 16 and peaks, {nsamps} half bins",
         harmonic_sums,
+        _FULL,
+        _TINY,
+        "floats",
+    ),
+    Case(
+        "profiles",
+        "float32 -> float32",
+        "best pulses of 63 harmonics, trials of {half} bins",
+        profiles,
         _FULL,
         _TINY,
         "floats",
