@@ -159,6 +159,23 @@ class FFTConfig(Section):
     max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 300
 
 
+class CoherentConfig(Section):
+    """Coherent harmonic search: profiles from complex amplitudes, for narrow pulses of any period."""
+
+    enabled: Annotated[bool, Field(description="run it")] = False
+    threshold: Annotated[
+        float,
+        Field(
+            description="trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a run"
+        ),
+    ] = 0.0
+    p_min: Annotated[
+        float | None, Field(gt=0, description="shortest period [s]; default that of 7 harmonics, 14 samples")
+    ] = None
+    p_max: Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")] = None
+    max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 100
+
+
 class AccelConfig(Section):
     """Acceleration search in the Fourier domain; it runs where zmax or accel_max is given."""
 
@@ -441,6 +458,7 @@ class Config(Section):
     rfi: RfiConfig = RfiConfig()
     dedisp: DedispConfig = DedispConfig()
     fft: FFTConfig = FFTConfig()
+    coherent: CoherentConfig = CoherentConfig()
     accel: AccelConfig = AccelConfig()
     ffa: FFAConfig = FFAConfig()
     single_pulse: SinglePulseConfig = SinglePulseConfig()

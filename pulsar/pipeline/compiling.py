@@ -38,6 +38,8 @@ def parts_of(config: Config, *, series: bool = False, injected: bool = False) ->
     parts = [] if series else ["statistics", "dedispersion"]
     if config.fft.enabled:
         parts.append("fft")
+    if config.coherent.enabled:
+        parts.append("coherent")
     if config.accel.enabled:
         parts.append("accel")
     if config.ffa.enabled:

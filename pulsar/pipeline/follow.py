@@ -121,6 +121,7 @@ def thresholds(config: Config) -> dict[str, float]:
     """Trial-corrected significance from which each search keeps a detection, by its kind."""
     return {
         "fft": config.fft.threshold,
+        "coherent": config.coherent.threshold,
         "accel": config.accel.threshold,
         "ffa": config.ffa.threshold,
         "pulses": REPEATS_SIGMA,

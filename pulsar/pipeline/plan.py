@@ -141,6 +141,7 @@ class RunPlan:
 #: What a search goes through.
 _TRIALS = {
     "fft": "frequencies",
+    "coherent": "profiles of frequencies that a first look keeps",
     "accel": "frequencies with a drift",
     "ffa": "long periods",
     "single_pulse": "times and widths of single pulses",
@@ -176,7 +177,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
             f"{obs.files[0].path if obs.files else header.source}: {header.nsamps} samples are too few to search for "
             f"periods, at least {MIN_SAMPLES} are needed: join it with the other files of the observation"
         )
-    for name, section in (("fft", config.fft), ("accel", config.accel)):
+    for name, section in (("fft", config.fft), ("coherent", config.coherent), ("accel", config.accel)):
         low = section.p_min if section.p_min is not None else 2.0 * header.tsamp
         high = section.p_max if section.p_max is not None else 0.1 * header.tobs
         if section.enabled and low >= high:

@@ -187,12 +187,16 @@ class SeriesSearch:
         self.nsamps, self.tsamp = nsamps, tsamp
         more: dict[str, dict[str, Any]] = {
             "fft": {"ntrials_dm": trials.periodic},
+            "coherent": {"ntrials_dm": trials.periodic},
             "accel": {"ntrials_dm": trials.periodic, "memory": memory},
             "ffa": {"ntrials_dm": trials.folding, "gaps": gaps},
         }
-        self.searches = [
-            make(nsamps, tsamp, section, **more.get(make.name, {})) for make, section in enabled_searches(config)
-        ]
+        self.searches: list[Search[Any]] = []
+        for make, section in enabled_searches(config):
+            if make.name == "coherent" and self.searches:
+                # Of the spectra, which come first.
+                more[make.name]["spectra"] = self.searches[0]
+            self.searches.append(make(nsamps, tsamp, section, **more.get(make.name, {})))
 
     def search(
         self,
@@ -242,14 +246,18 @@ def enabled_searches(config: Config) -> "list[tuple[type[Search[Any]], Any]]":
         None is switched on.
     """
     from pulsar.searches.accel import AccelSearch
+    from pulsar.searches.coherent import CoherentSearch
     from pulsar.searches.ffa import FFASearch
     from pulsar.searches.fft import FFTSearch
     from pulsar.searches.single_pulse import SinglePulseSearch
 
-    every: list[type[Search[Any]]] = [FFTSearch, AccelSearch, FFASearch, SinglePulseSearch]
+    every: list[type[Search[Any]]] = [FFTSearch, CoherentSearch, AccelSearch, FFASearch, SinglePulseSearch]
     chosen = [(make, section) for make in every if (section := getattr(config, make.name)).enabled]
     if not chosen:
-        raise ConfigError("no search is switched on: set fft.enabled, ffa.enabled, single_pulse.enabled or accel.zmax")
+        raise ConfigError(
+            "no search is switched on: set fft.enabled, coherent.enabled, ffa.enabled, single_pulse.enabled or "
+            "accel.zmax"
+        )
     return chosen
 
 

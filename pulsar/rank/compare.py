@@ -98,7 +98,7 @@ def left_sigma(group: Group, power: float) -> float:
     logp, sigma = float(best["logp"]), float(best["sigma"])
     if power <= 0.0:
         return sigma
-    if str(best["kind"]) in ("ffa", "pulses"):
+    if str(best["kind"]) in ("ffa", "coherent", "pulses"):
         left = float(stats.logp_from_sigma(float(best["snr"]) - np.sqrt(2.0 * power)))
         # The search's own conversion from S/N to probability, as far as it differs from a Gaussian.
         left += logp - float(stats.logp_from_sigma(float(best["snr"])))

@@ -412,7 +412,8 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
 
 def _more_power(one: Candidate, part: Candidate) -> bool:
     """Whether the spectrum has surely more power beyond noise at a multiple of a period than at that period."""
-    same = str(one.group.best["kind"]) == str(part.group.best["kind"]) and str(one.group.best["kind"]) != "ffa"
+    kind = str(one.group.best["kind"])
+    same = kind == str(part.group.best["kind"]) and kind not in ("ffa", "coherent")
     return same and one.group.excess - part.group.excess > SURELY * np.sqrt(one.group.nharm)
 
 

@@ -329,6 +329,7 @@ def _ratios(
 
 def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | None) -> Iterator[str]:
     """Which threshold or range kept it off."""
+    from pulsar.searches.coherent import LEAST_HARMONICS
     from pulsar.searches.ffa import MIN_TURNS
     from pulsar.searches.ffa_levels import MIN_BINS
 
@@ -342,10 +343,18 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
             f"  at DM {dm:g} the series are downsampled {stage.downsample} times, since channels smear pulses: their "
             f"Nyquist frequency is {0.5 / tsamp:.6g} Hz (dedisp.max_downsample)"
         )
-    fft, accel, ffa = config.fft, config.accel, config.ffa
+    fft, coherent, accel, ffa = config.fft, config.coherent, config.accel, config.ffa
     tenth = header.tobs / 10
     searches = (
         ("fft", fft.enabled, fft.p_min or 2 * tsamp, fft.p_max or tenth, fft.threshold, fft.max_detections),
+        (
+            "coherent",
+            coherent.enabled,
+            max(coherent.p_min or 0.0, 2 * LEAST_HARMONICS * tsamp),
+            coherent.p_max or tenth,
+            coherent.threshold,
+            coherent.max_detections,
+        ),
         ("accel", accel.enabled, accel.p_min or 2 * tsamp, accel.p_max or tenth, accel.threshold, accel.max_detections),
         (
             "ffa",

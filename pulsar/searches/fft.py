@@ -103,11 +103,33 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
     def _find(
         self, series: NDArray[Any], buffers: "_Buffers", birdies: tuple[tuple[float, float], ...]
     ) -> NDArray[Any]:
-        return self._detect(buffers) if self._white_powers(series, birdies, buffers) else self._table(0)
+        # Made anew whatever was there: a series may have got other samples.
+        buffers.of = None
+        return self._detect(buffers) if self.fill(series, birdies, buffers) else self._table(0)
+
+    def fill(self, series: NDArray[Any], birdies: tuple[tuple[float, float], ...], buffers: "_Buffers") -> bool:
+        """Have white amplitudes and powers of a series in the work space; those that were just made are kept.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,), C-contiguous
+        birdies : tuple of (float, float)
+            Frequencies and full widths [Hz] that are left out.
+        buffers : work space of this thread
+
+        Returns
+        -------
+        bool
+            False when the series is constant.
+        """
+        if buffers.of is None or buffers.of[0] is not series or buffers.of[1] != birdies:
+            buffers.of = (series, birdies) if self._white_powers(series, birdies, buffers) else None
+        return buffers.of is not None
 
     def spectrum(self, series: NDArray[Any]) -> NDArray[np.float32]:
         """Normalised powers (mean 1 in noise) at half bins, shape (nfft,); element i is at ``i/(2 nfft tsamp)`` Hz."""
         buffers = self._buffers()
+        buffers.of = None
         if not self._white_powers(self._checked(series), (), buffers):
             return np.zeros(self.nfft, dtype=np.float32)
         return buffers.half.copy()
@@ -193,6 +215,8 @@ class _Buffers:
 
     def __init__(self, nfft: int, work: int) -> None:
         nbins = nfft // 2
+        #: Series and lines whose white amplitudes and powers are there.
+        self.of: tuple[NDArray[Any], tuple[tuple[float, float], ...]] | None = None
         # One piece for all, which the system puts on large pages.
         sizes = _sizes(nfft, work)
         block = np.zeros(sum(sizes) + 16, dtype=np.float32)

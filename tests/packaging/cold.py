@@ -139,7 +139,7 @@ def searches(filterbank: Path, fits: list[Path], series: Path) -> None:
 
     folder = filterbank.parent
     quick = ["run.threads=2", "fold.ncands=6", "dedisp.dm_hi=30"]
-    everything = load_config(None, [*quick, "accel.zmax=60", "accel.wmax=100"])
+    everything = load_config(None, [*quick, "coherent.enabled=true", "accel.zmax=60", "accel.wmax=100"])
     run = search([filterbank], everything, folder / "a.h5")
     write_report([run], folder / "report", top=3)
     search(fits, load_config(None, quick), folder / "b.h5")

@@ -123,16 +123,30 @@ def test_searches_can_be_switched_off(nulling, tmp_path):
         search(nulling[1], load_config(None, ["fft.enabled=false", *off]), tmp_path / "none.h5")
 
 
+def test_the_coherent_search_takes_part_where_it_is_switched_on(nulling, tmp_path):
+    sets = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=80", "coherent.enabled=true"]
+    alone = search(nulling[1], load_config(None, [*QUICK, *sets, "fft.enabled=false"]), tmp_path / "alone.h5")
+    assert set(alone.rows("detections")["kind"]) == {"coherent"}
+    best = alone.rows("candidates")[0]
+    assert (best["kind"], best["found_by"]) == ("coherent", "coherent")
+    assert best["period"] == pytest.approx(3.0123, rel=1e-3)
+    both = search(nulling[1], load_config(None, [*QUICK, *sets]), tmp_path / "both.h5")
+    assert set(both.rows("detections")["kind"]) == {"coherent", "fft"}
+    best = both.rows("candidates")[0]
+    assert set(best["found_by"].split(",")) == {"coherent", "fft"}
+    assert best["period"] == pytest.approx(3.0123, rel=1e-3)
+
+
 def test_the_plan_counts_every_search(binary):
     from pulsar.io.open import open_observation
 
     obs = open_observation(binary[1])
     try:
-        plan = dry_run(obs, load_config(None, ["accel.zmax=50", "dedisp.dm_hi=25"]))
+        plan = dry_run(obs, load_config(None, ["accel.zmax=50", "coherent.enabled=true", "dedisp.dm_hi=25"]))
         none = dry_run(obs, load_config(None, ["dedisp.dm_hi=25", "ffa.enabled=false", "single_pulse.enabled=false"]))
     finally:
         obs.close()
-    assert list(plan.trials) == ["fft", "accel", "ffa", "single_pulse"]
+    assert list(plan.trials) == ["fft", "coherent", "accel", "ffa", "single_pulse"]
     assert all(count > 0 for count in plan.trials.values())
     assert all(plan.seconds[name] > 0 for name in plan.trials)
     assert plan.accel_memory > 0

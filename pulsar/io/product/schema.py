@@ -11,7 +11,7 @@ from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.7"
+FORMAT_VERSION: Final = "1.8"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -26,6 +26,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.5": "nseen and chance of single pulses",
     "1.6": "completeness: signals that were injected into the run, and what became of them",
     "1.7": "obs of completeness, which merged products have, too; completeness/limits",
+    "1.8": "kind of detections and found_by of candidates are wider: the coherent search has a longer name",
 }
 
 GROUPS: Final[dict[str, str]] = {

@@ -1,0 +1,311 @@
+"""Coherent harmonic search: the profiles of trial frequencies from complex amplitudes, and the best pulse in each.
+
+The steps: white amplitudes and harmonic sums of powers as in :mod:`pulsar.searches.fft`, a first look that keeps the
+trials with somewhat raised sums, the profile of each from its complex harmonics, pulses of a ladder of widths at all
+phases, the best of them refined in frequency, one detection per source. What each does and how well is in
+docs/search.md.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import CoherentConfig
+from pulsar.searches import stats
+from pulsar.searches.amplitudes import PAD, Lengths
+from pulsar.searches.fft import FFTSearch
+from pulsar.searches.search import Cost, Pairs, PeriodicSearch
+
+if TYPE_CHECKING:
+    from pulsar.searches.fft import _Buffers
+    from pulsar_kernels.coherent import Ladder
+
+#: Harmonics summed by the first look, harmonics of the profile, its bins, and the highest frequency [Hz]: there half a
+#: turn of the highest harmonic is half of the narrowest pulse that the folding search looks for, 0.003 P^-1/2 turns.
+TIERS = ((4, 7, 16, math.inf), (8, 15, 32, 500.0), (16, 31, 64, 120.0), (32, 63, 128, 30.0))
+#: Fewest harmonics that a period is searched with.
+LEAST_HARMONICS = TIERS[0][1]
+#: Below these frequencies [Hz] pulses are narrow, and 32 harmonics see less of their power: so large a part of the
+#: trials of noise is kept by the first look there, all of them below the first; elsewhere LOOK (docs/search.md).
+DEEP = ((1.0, 1.0), (5.0, 0.1))
+LOOK = 0.003
+#: There profiles are of so many harmonics and bins, and from this S/N on of these: a pulse of S/N 6.5 and 0.4 % of a
+#: turn has 5.4 +- 1 in the former, and of noise 2 % are above it.
+FIRST_TIER = (63, 128)
+SECOND_TIER = (127, 256)
+SECOND_SNR = 3.9
+#: Refined in steps of 1/(8 K) bins, so many on either side.
+STEPS = 8
+REACH = 8
+#: What is refined: so much below the threshold [S/N]; no more than so many trials.
+BELOW = 0.6
+MOST = 4096
+#: CPU seconds of a profile, for each of its harmonics (benchmarks/README.md).
+SECONDS = 6e-9
+#: Independent trials per unit (see CoherentSearch.ntrials) at p = 1e-8, more for every factor of ten below, and the
+#: fewest (benchmarks/calibrate_coherent_trials.py).
+TRIALS = (9.5, 5.0, 4.5)
+#: Full width at half maximum of a pulse whose mean square harmonic number is m: sqrt(ln 2) / (pi sqrt m) turns, for a
+#: Gaussian.
+_FWHM = math.sqrt(math.log(2.0)) / math.pi
+#: What is attached to a known source: expectations from 1.5 on, 1.2 times that and 4.5 more (as in the folding search).
+_KNOWN = np.array([4096.0, 1.5, 1.2, 4.5])
+
+
+@dataclass(frozen=True)
+class Tier:
+    """What the trials of a range of frequencies are searched with.
+
+    Attributes
+    ----------
+    nharm, nbins : int
+        Harmonics and bins of a profile.
+    stage : int
+        Of the first look: 2**stage harmonics.
+    low, high : float
+        First and last fundamental [bins].
+    keep : float
+        Part of the trials of noise that the first look keeps.
+    twice : bool
+        Looked at with FIRST_TIER before.
+    """
+
+    nharm: int
+    nbins: int
+    stage: int
+    low: float
+    high: float
+    keep: float
+    twice: bool = False
+
+    @property
+    def offsets(self) -> NDArray[np.float64]:
+        """Trials in a cell of the first look, about 1/(2 nharm) apart [bins]."""
+        nsum = 1 << self.stage
+        count = math.ceil((FIRST_TIER[0] if self.twice else self.nharm) / nsum)
+        return np.asarray(((np.arange(count) + 0.5) / count - 0.5) / (2.0 * nsum))
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """First and last + 1 cell of the first look."""
+        twice = 2 << self.stage
+        return math.ceil(self.low * twice), math.floor(self.high * twice) + 1
+
+    @property
+    def trials(self) -> float:
+        """Profiles that are looked at."""
+        return (self.cells[1] - self.cells[0]) * self.keep * self.offsets.size
+
+
+def make_tiers(lengths: Lengths, config: CoherentConfig) -> tuple[Tier, ...]:
+    """The tiers of series of one length; those without a trial are left out."""
+    low, high = lengths.bin_range(config.p_min, config.p_max)
+    deep = [limit * lengths.span for limit, _ in DEEP]
+    made = []
+    for nsum, nharm, nbins, most in TIERS:
+        first = max(low, deep[-1]) if nharm == FIRST_TIER[0] else low
+        last = min(high, most * lengths.span, lengths.nbins / nharm - 1)
+        made.append(Tier(nharm, nbins, nsum.bit_length() - 1, first, last, LOOK))
+    nharm, nbins = SECOND_TIER
+    for first, last, (_, keep) in zip([low, *deep], deep, DEEP, strict=False):
+        last = min(high, last, lengths.nbins / nharm - 1)
+        made.append(Tier(nharm, nbins, made[-1].stage, max(low, first), last, keep, twice=True))
+    return tuple(tier for tier in made if tier.cells[1] > tier.cells[0])
+
+
+def units_of(tiers: tuple[Tier, ...]) -> float:
+    """Frequencies [bins] times the square of the most harmonics there: places of the narrowest pulse."""
+    total, done = 0.0, 0.0
+    for tier in sorted(tiers, key=lambda one: one.high):
+        total += max(tier.high - max(tier.low, done), 0.0) * float(tier.nharm) ** 2
+        done = max(done, tier.high)
+    return total
+
+
+class CoherentSearch(PeriodicSearch["_Buffers"]):
+    """Search for periods in profiles made from complex amplitudes; see :class:`~pulsar.searches.search.Search`.
+
+    Parameters
+    ----------
+    nsamps, tsamp, ntrials_dm
+    config : CoherentConfig
+        Range of periods, threshold.
+    spectra : FFTSearch, optional
+        A search of series of the same length: what it has just made of a series is taken over.
+
+    Raises
+    ------
+    ConfigError
+        If the range of periods is empty.
+    """
+
+    name = "coherent"
+    title = "a coherent harmonic search"
+    max_logp = float(np.log(1e-6))
+
+    def __init__(
+        self,
+        nsamps: int,
+        tsamp: float,
+        config: CoherentConfig | None = None,
+        *,
+        ntrials_dm: float = 1.0,
+        spectra: FFTSearch | None = None,
+    ) -> None:
+        from pulsar_kernels.coherent import make_ladder
+
+        super().__init__(nsamps, tsamp, ntrials_dm)
+        self.config = config = CoherentConfig() if config is None else config
+        self._fft = FFTSearch(nsamps, tsamp) if spectra is None else spectra
+        lengths = Lengths(nsamps, tsamp)
+        self.span = lengths.span
+        self.tiers = make_tiers(lengths, config)
+        #: Units in which trials are counted: see `ntrials`.
+        self.units = units_of(self.tiers) * self.tobs / self.span
+        self._first = make_ladder(*FIRST_TIER)
+        self._looks = [stats.power_from_logp(math.log(tier.keep), 1 << tier.stage) for tier in self.tiers]
+        self._ladders = [make_ladder(tier.nharm, tier.nbins) for tier in self.tiers]
+        self._finer = [make_ladder(tier.nharm, 2 * tier.nbins) for tier in self.tiers]
+        self._solve_threshold(config.threshold)
+
+    @classmethod
+    def _cost(cls, nsamps: int, tsamp: float, config: Any, memory: int | None, /) -> Cost:
+        tiers = make_tiers(Lengths(nsamps, tsamp), CoherentConfig() if config is None else config)
+        fft = FFTSearch._cost(nsamps, tsamp, None, memory)
+        seconds = 2.0 * fft.seconds + sum(tier.trials * SECONDS * tier.nharm for tier in tiers)
+        return Cost(sum(tier.trials for tier in tiers), seconds, fft.memory)
+
+    def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Effective independent trials of the whole run at the single-trial ln p.
+
+        A unit is a bin of 1/T and K^2 of it, K the harmonics there: frequencies and phases of the narrowest pulse.
+        """
+        decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 8.0
+        each = np.maximum(TRIALS[0] + TRIALS[1] * decades, TRIALS[2])
+        return np.asarray(np.maximum(each * self.units, 1.0) * self.ntrials_dm, dtype=np.float64)
+
+    def set_threshold(self, logp: float) -> None:
+        """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
+        #: ln of the single-trial probability at the threshold, and the S/N there.
+        self.logp_threshold = float(logp)
+        self.snr_threshold = float(stats.sigma_from_logp(self.logp_threshold))
+
+    def _make_buffers(self) -> "_Buffers":
+        return self._fft._buffers()
+
+    def _find(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs) -> NDArray[Any]:
+        if not self.tiers or not self._fft.fill(series, birdies, buffers):
+            return self._table(0)
+        # Taken over once: when the array is given again it may hold other samples.
+        buffers.of = None
+        parts = [self._raised(number, cells, buffers) for number, cells in enumerate(self._look(buffers))]
+        return self._listed(np.concatenate(parts, axis=1), birdies)
+
+    def _look(self, buffers: "_Buffers") -> list[NDArray[np.float64]]:
+        """Of every tier the fundamentals [bins] whose sums of powers are raised."""
+        kept = [np.zeros(0)] * len(self.tiers)
+        # Those that sum different numbers of harmonics are looked at together.
+        left = [number for number, tier in enumerate(self.tiers) if tier.keep < 1.0]
+        while left:
+            now = {self.tiers[number].stage: number for number in reversed(left)}
+            left = [number for number in left if number not in now.values()]
+            index, stages = self._sums_raised(now, buffers)
+            for stage, number in now.items():
+                kept[number] = index[stages == stage] / float(2 << stage)
+        for number, tier in enumerate(self.tiers):
+            if tier.keep >= 1.0:
+                kept[number] = np.arange(*tier.cells) / float(2 << tier.stage)
+        return kept
+
+    def _sums_raised(self, numbers: dict[int, int], buffers: "_Buffers") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Cells and stages at which sums are raised; `numbers` are the tiers, by their stage."""
+        from pulsar_kernels import harmonics
+
+        nstages = 1 + max(numbers)
+        limits = np.zeros((nstages, 2), dtype=np.int64)
+        thresholds = np.full(nstages, np.inf, dtype=np.float32)
+        for stage, number in numbers.items():
+            limits[stage] = self.tiers[number].cells
+            thresholds[stage] = self._looks[number]
+        while True:
+            found = harmonics.harmonic_peaks(
+                buffers.half, limits, thresholds, buffers.index, buffers.stages, buffers.power
+            )
+            if found <= buffers.index.shape[0]:
+                return buffers.index[:found].copy(), buffers.stages[:found].copy()
+            buffers.grow(int(1.5 * found))
+
+    def _raised(self, number: int, cells: NDArray[np.float64], buffers: "_Buffers") -> NDArray[np.float64]:
+        """Trials of a tier that are worth a table row: bins, S/N, tier and shape, refined."""
+        tier = self.tiers[number]
+        trials = (cells[:, None] + tier.offsets).ravel()
+        if tier.twice:
+            snr, _ = self._profiles(trials, self._first, buffers)
+            trials = (trials[snr > SECOND_SNR][:, None] + np.array([-0.25, 0.25]) / tier.nharm).ravel()
+        snr, _ = self._profiles(trials, self._ladders[number], buffers)
+        best = np.flatnonzero(snr > self.snr_threshold - BELOW)
+        if best.size > MOST:
+            best = best[np.argsort(-snr[best], kind="stable")[:MOST]]
+        steps = np.arange(-REACH, REACH + 1) / float(STEPS * tier.nharm)
+        finer = trials[best][:, None] + steps
+        snr, shape = self._profiles(finer.ravel(), self._finer[number], buffers)
+        at = np.argmax(snr.reshape(finer.shape), axis=1) + np.arange(best.size) * steps.size
+        return np.array([finer.ravel()[at], snr[at], np.full(best.size, number), shape[at]], dtype=np.float64)
+
+    def _profiles(
+        self, trials: NDArray[np.float64], ladder: "Ladder", buffers: "_Buffers"
+    ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """S/N and shape of the best pulse of every trial."""
+        from pulsar_kernels import coherent
+
+        snr = np.zeros(trials.size, dtype=np.float32)
+        shape = np.zeros(trials.size, dtype=np.uint8)
+        if trials.size:
+            coherent.profile_snrs(buffers.real, buffers.imag, PAD, ladder, self._fft.noise.inverse, trials, snr, shape)
+        return snr, shape
+
+    def _listed(self, raised: NDArray[np.float64], birdies: Pairs) -> NDArray[Any]:
+        """One detection for every source."""
+        from pulsar_kernels import longwave
+
+        raised = raised[:, raised[1] > self.snr_threshold]
+        freq, snr = raised[0] / self.span, raised[1]
+        width = np.array([self._widths[int(n)][int(s)] for n, s in zip(raised[2], raised[3], strict=True)])
+        alive = np.ones(freq.size, dtype=np.bool_)
+        for f, full in birdies:
+            alive &= np.abs(freq - f) > 0.5 * full
+        rows: list[int] = []
+        for i in np.argsort(-snr, kind="stable"):
+            if not alive[i]:
+                continue
+            if len(rows) == self.config.max_detections:
+                break
+            rows.append(int(i))
+            source = np.array([freq[i], snr[i], width[i], 0.0])
+            longwave.explained(freq, snr, alive, source, self.tobs, _KNOWN)
+            alive[i] = False
+        out = self._table(len(rows))
+        out["kind"] = self.name
+        out["freq"], out["snr"], out["width"] = freq[rows], snr[rows], width[rows]
+        # That of a straight line through phases, each known to 0.8 w / S.
+        out["freq_err"] = math.sqrt(12.0) * 0.8 * width[rows] / (snr[rows] * self.tobs)
+        out["nharm"] = np.clip(np.round(0.5 / width[rows]), 1, 32)
+        out["power"] = out["nharm"] + 0.5 * snr[rows] ** 2
+        self._significances(out, stats.logp_from_sigma(snr[rows]))
+        return out
+
+    @cached_property
+    def _widths(self) -> list[NDArray[np.float64]]:
+        """Full widths of the pulses of every tier [turns]."""
+        from pulsar_kernels.coherent import responses
+
+        widths = []
+        for tier in self.tiers:
+            k = np.arange(1, tier.nharm + 1)
+            square = responses(tier.nharm, 2 * tier.nbins) ** 2
+            widths.append(_FWHM * np.sqrt(np.sum(square, axis=1) / np.sum(square * k**2, axis=1)))
+        return widths
