@@ -168,7 +168,9 @@ def _amplitudes(
     last = real.shape[0] - TAPS
     base = np.empty(SIDE, np.int64)
     row = np.empty(SIDE, np.int64)
-    lowest = place.min()
+    lowest = place[0]
+    for t in range(1, SIDE):
+        lowest = min(lowest, place[t])
     for k in range(1, ladder.nharm + 1):
         for t in range(SIDE):
             x = (k * place[t] + (1 << (_FINE - _STEPS_LOG2 - 1))) >> (_FINE - _STEPS_LOG2)
@@ -253,7 +255,9 @@ def _best_pulses(
     number = 0
     n = ladder.nbins
     while n >= LEAST_BINS:
-        profile[n * SIDE : (n + SHAPES) * SIDE] = profile[: SHAPES * SIDE]
+        # Element by element: a slice put into another one has numba compile thirty functions that word an error.
+        for i in range(SHAPES * SIDE):
+            profile[n * SIDE + i] = profile[i]
         most[:] = np.float32(-np.inf)
         for lane in range(0, SIDE, LANES):
             _shapes(profile, lane, n, most)
@@ -324,7 +328,8 @@ def profile_snrs(
             source, out = out, source
         for i in range(nbins):
             at = slots(i) * ELEMENT
-            out[i * SIDE : (i + 1) * SIDE] = source[at : at + SIDE]
+            for t in range(SIDE):
+                out[i * SIDE + t] = source[at + t]
         _best_pulses(out, ladder, best, which)
         for t in range(count):
             snr[first + t] = best[t]
