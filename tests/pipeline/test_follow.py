@@ -122,7 +122,7 @@ def test_every_detection_is_told_whose_it_is():
 
 def test_every_search_has_a_threshold():
     told = thresholds(Config())
-    assert set(told) == {"fft", "accel", "ffa", "pulses"}
+    assert set(told) == {"fft", "coherent", "accel", "ffa", "pulses"}
     assert told["fft"] == Config().fft.threshold
 
 
