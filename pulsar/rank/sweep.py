@@ -128,6 +128,11 @@ def pulse_reasons(cutout: PulseCutout, snr: float) -> tuple[str, ...]:
     return tuple(flags)
 
 
+def _first_column(cutout: PulseCutout, columns: int) -> int:
+    """Where the box of a pulse begins."""
+    return max(round((cutout.time - cutout.start) / cutout.tsamp - 0.5 * columns), 0)
+
+
 def _beside(cutout: PulseCutout, columns: int) -> bool:
     """Whether a pulse is there where the arrivals are not: they are those of something else beside it.
 
@@ -135,7 +140,7 @@ def _beside(cutout: PulseCutout, columns: int) -> bool:
     is left.
     """
     _, when, _, bands = _arrivals(cutout.spectrum, cutout.freqs, columns)
-    first = max(round((cutout.time - cutout.start) / cutout.tsamp - 0.5 * columns), 0)
+    first = _first_column(cutout, columns)
     elsewhere = [good for at, good in zip(when, bands, strict=True) if abs(at - first - 0.5 * columns) > 2.0 * columns]
     if not elsewhere:
         return False
@@ -148,7 +153,7 @@ def _beside(cutout: PulseCutout, columns: int) -> bool:
 
 def _in_bands(cutout: PulseCutout, columns: int) -> NDArray[np.float64]:
     """What the box of a pulse has in each band that is there all the while [sigma]."""
-    first = max(round((cutout.time - cutout.start) / cutout.tsamp - 0.5 * columns), 0)
+    first = _first_column(cutout, columns)
     known = np.isfinite(cutout.spectrum[:, first : first + columns]).all(axis=1)
     rows = cutout.spectrum[known].astype(np.float64)
     # The end of the data may be in the cut-out, beside the pulse.
