@@ -28,6 +28,7 @@ from pulsar.pipeline.series_set import fold_set, with_dm_curve
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
+    from pulsar.rank.score import Scorer
     from pulsar.sky.timing import TimingModel
 
 
@@ -230,7 +231,7 @@ def fold_cubes(
         return fold_many(source, params, config.fold, threads=threads, memory=memory, progress=tick)
 
 
-def fold_row(ident: str, fold: Fold, header: Header, row: Any) -> None:
+def fold_row(ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer") -> None:
     """Fill a row of the candidates table for a period that was given, not found."""
     from pulsar.folding.significance import fold_sigma
     from pulsar.rank.features import features
@@ -242,7 +243,7 @@ def fold_row(ident: str, fold: Fold, header: Header, row: Any) -> None:
     row["kind"] = "fold"
     row["dm_detected"] = fold.before.dm
     row["sigma"] = fold_sigma(fold)
-    row["score"] = score(features(fold))
+    row["score"] = score(features(fold), scorer)
 
 
 def fold_files(
@@ -292,9 +293,11 @@ def fold_files(
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
     from pulsar.io.product.writer import ProductWriter
+    from pulsar.rank.score import scorer_of
     from pulsar.sky.catalogue import label, read_catalogue
     from pulsar.sky.flux import mean_flux
 
+    scorer = scorer_of(config.sift.weights)
     if config.known.catalogue:
         read_catalogue(config.known.catalogue)  # what is wrong with it is told before any work
     progress = Progress("quiet") if progress is None else progress
@@ -321,7 +324,7 @@ def fold_files(
             names = [e.ident or f"c{i + 1:04d}" for i, e in enumerate(ephemerides)]
             table = empty_table(CANDIDATE_COLUMNS, len(folds))
             for name, fold, row, ephemeris in zip(names, folds, table, ephemerides, strict=True):
-                fold_row(name, fold, obs.header, row)
+                fold_row(name, fold, obs.header, row, scorer)
                 writer.fold(name, fold)
                 if row["sigma"] < DETECTED:
                     why = doubts(fold, ephemeris.origin, obs.header)

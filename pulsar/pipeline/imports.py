@@ -102,14 +102,16 @@ def imported_table(found: Sequence[Imported], config: Config) -> NDArray[Any]:
     """
     from pulsar.rank.features import features
     from pulsar.rank.rules import Interference, flags_of
+    from pulsar.rank.score import scorer_of
     from pulsar.searches.sift import Group
     from pulsar.sky.catalogue import label, read_catalogue
 
+    scorer = scorer_of(config.sift.weights)
     table = empty_table(CANDIDATE_COLUMNS, len(found))
     for i, one in enumerate(found):
         rows, fold = table[i : i + 1], one.fold
         known = Interference(config.sift.mains, config.rfi.diodes, dispersion_known=not one.header.is_series)
-        fold_row(f"c{i + 1:04d}", fold, one.header, rows[0])
+        fold_row(f"c{i + 1:04d}", fold, one.header, rows[0], scorer)
         values = features(fold)
         fold.extra["features"] = dict(values)
         # Nobody has searched here: all that is known is the fold.
