@@ -460,18 +460,14 @@ def drift_snr(
             first = parts[p, shift:]
             for i in range(first.shape[0]):
                 total[i] += first[i]
-            last = parts[p, :shift]
             end = total[nbins - shift :]
-            for i in range(last.shape[0]):
-                end[i] += last[i]
-        running = 0.0
-        sums[0] = running
-        for i in range(nbins):
-            running += total[i]
-            sums[i + 1] = running
-        for i in range(nbins):
-            running += total[i]
-            sums[nbins + i + 1] = running
+            for i in range(shift):
+                end[i] += parts[p, i]
+        sums[0] = running = 0.0
+        for begin in (0, nbins):
+            for i in range(nbins):
+                running += total[i]
+                sums[begin + i + 1] = running
         for k in range(widths.shape[0]):
             w = widths[k]
             # Eight at a time, that do not wait for one another.
@@ -481,10 +477,9 @@ def drift_snr(
                 for j in range(8):
                     v = after[i + j] - sums[i + j]
                     tops[j] = v if v > tops[j] else tops[j]
-            for i in range(nbins // 8 * 8, nbins):
-                v = after[i] - sums[i]
-                tops[0] = v if v > tops[0] else tops[0]
             top = tops[0]
+            for i in range(nbins // 8 * 8, nbins):
+                top = max(top, after[i] - sums[i])
             for j in range(1, 8):
                 top = max(top, tops[j])
             out[d, k] = (top - w / nbins * sums[nbins]) / (noise * np.sqrt(w * (1.0 - w / nbins)))
