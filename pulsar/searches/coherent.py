@@ -44,7 +44,7 @@ REACH = 8
 #: What is refined: so much below the threshold [S/N]; no more than so many trials.
 BELOW = 0.6
 MOST = 4096
-#: CPU seconds of a profile, for each of its harmonics (benchmarks/README.md).
+#: CPU seconds of a profile, for each of its harmonics: `pulsar bench coherent` measures it.
 SECONDS = 6e-9
 #: Independent trials per unit (see CoherentSearch.ntrials) at p = 1e-8, more for every factor of ten below, and the
 #: fewest (benchmarks/calibrate_coherent_trials.py).
