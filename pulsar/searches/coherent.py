@@ -44,8 +44,8 @@ REACH = 8
 #: What is refined: so much below the threshold [S/N]; no more than so many trials.
 BELOW = 0.6
 MOST = 4096
-#: CPU seconds of a profile, for each of its harmonics: `pulsar bench coherent` measures it.
-SECONDS = 6e-9
+#: CPU seconds of a profile, for each of its harmonics: `pulsar bench profiles` measures it.
+SECONDS = 1e-8
 #: Independent trials per unit (see CoherentSearch.ntrials) at p = 1e-8, more for every factor of ten below, and the
 #: fewest (benchmarks/calibrate_coherent_trials.py).
 TRIALS = (9.5, 5.0, 4.5)
