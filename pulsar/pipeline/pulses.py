@@ -102,7 +102,7 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: N
     """
     from pulsar.data.flags import split, weight
     from pulsar.rank.company import share_of_the_sky
-    from pulsar.rank.pulses import add_flag, in_order
+    from pulsar.rank.pulses import add_flag, in_order, lower_what_comes_in_numbers
     from pulsar.rank.sweep import pulse_reasons
 
     sweeps: dict[str, list[bool]] = {}
@@ -125,6 +125,7 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: N
         # What is interference by another flag is not of the sky outside.
         own = np.where(near | free, table["score"], 0.0).astype(np.float64)
         table["score"][near] *= share_of_the_sky(near, own, sweeps_share(table, dms))
+    lower_what_comes_in_numbers(table)
     table[:] = in_order(table)
     return {name for name, told in sweeps.items() if len(told) >= LEAST_TOLD and sum(told) > 0.5 * len(told)}
 

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
-from pulsar.rank.pulses import add_flag, in_order, judge, merge_storms, of_one_dm, storm
+from pulsar.rank.pulses import (
+    add_flag,
+    in_order,
+    judge,
+    lower_what_comes_in_numbers,
+    merge_storms,
+    of_one_dm,
+    storm,
+)
 
 DMS = np.linspace(0.0, 500.0, 501)
 
@@ -110,3 +118,19 @@ def test_a_flag_is_added_once():
     for name in ("cut", "storm", "cut"):
         add_flag(table, np.array([True]), name)
     assert table["rfi_flags"][0] == "cut,storm"
+
+
+def test_pulses_flagged_alike_share_the_score_of_few():
+    table = empty_table(SINGLE_PULSE_COLUMNS, 9)
+    table["time"] = [10.0, 20.0, 30.0, 35.0, 40.0, 300.0, 32.0, 33.0, 34.0]
+    table["rfi_flags"] = ["dm0", "dm0", "dm0,narrow-band", "dm0", "dm0", "dm0", "narrow-band", "", "dm0"]
+    table["source"][8] = "c1"
+    table["score"] = 0.1
+    lower_what_comes_in_numbers(table)
+    # Five impulses within half a minute; one alone, two of a band, one without a flag and one of a candidate are few.
+    assert table["score"] == pytest.approx([0.06, 0.06, 0.06, 0.06, 0.06, 0.1, 0.1, 0.1, 0.1])
+    # Those at the ends of the half minute do not see each other.
+    table["time"][:2] = [5.0, 9.0]
+    table["score"] = 0.1
+    lower_what_comes_in_numbers(table)
+    assert table["score"][:5] == pytest.approx([0.1 * 3 / 4, 0.1 * 3 / 4, 0.06, 0.06, 0.1])
