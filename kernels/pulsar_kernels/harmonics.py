@@ -339,21 +339,29 @@ def _peaks(
     hi: int,
     threshold: np.float32,
     stage: int,
+    hits: NDArray[np.int64],
     found: int,
     index: NDArray[np.int64],
     stages: NDArray[np.int64],
     power: NDArray[np.float32],
 ) -> int:
-    """Append the local maxima of ``sums[1:-1]`` above the threshold with lo <= grid index < hi; count on when full."""
+    """Append the local maxima of ``sums[1:-1]`` above the threshold with lo <= grid index < hi; count on when full.
+
+    Of 32 sums only those are gone through where the bit of the stage in ``hits`` says that one is above.
+    """
     capacity = index.shape[0]
-    for t in range(max(1, lo - start), min(sums.shape[0] - 1, hi - start)):
-        s = sums[t]
-        if s > threshold and s >= sums[t - 1] and s > sums[t + 1]:
-            if found < capacity:
-                index[found] = start + t
-                stages[found] = stage
-                power[found] = s
-            found += 1
+    begin = max(1, lo - start)
+    end = min(sums.shape[0] - 1, hi - start)
+    for g in range(begin >> 5, (end + 31) >> 5):
+        if hits[g] >> stage & 1:
+            for t in range(max(begin, 32 * g), min(end, 32 * g + 32)):
+                s = sums[t]
+                if s > threshold and s >= sums[t - 1] and s > sums[t + 1]:
+                    if found < capacity:
+                        index[found] = start + t
+                        stages[found] = stage
+                        power[found] = s
+                    found += 1
     return found
 
 
@@ -387,6 +395,7 @@ def harmonic_peaks(
     nstages = thresholds.shape[0]
     every = (1 << nstages) - 1
     sums = aligned(nstages * _ROW).reshape(nstages, _ROW)
+    hits = np.empty(_ROW // 32 + 1, np.int64)
     found = 0
     first = nhalf
     last = 0
@@ -402,36 +411,45 @@ def harmonic_peaks(
         # Groups whose loads (16 powers each) end within the array.
         groups = max(min(stop - start + 31, nhalf - start) >> 5, 0)
         q = start >> 5
-        hit = 0
-        if nstages == 1:
+        # Sums of more harmonics are made no further than they are looked at.
+        here = 0
+        for s in range(nstages):
+            if end > limits[s, 0] and lo < limits[s, 1]:
+                here = s + 1
+        if here == 0:
+            continue
+        if here == 1:
             for g in range(groups):
-                hit |= _sums_32(power, q + g, 1, thresholds, sums, 32 * g)
-        elif nstages == 2:
+                hits[g] = _sums_32(power, q + g, 1, thresholds, sums, 32 * g)
+        elif here == 2:
             for g in range(groups):
-                hit |= _sums_32(power, q + g, 2, thresholds, sums, 32 * g)
-        elif nstages == 3:
+                hits[g] = _sums_32(power, q + g, 2, thresholds, sums, 32 * g)
+        elif here == 3:
             for g in range(groups):
-                hit |= _sums_32(power, q + g, 3, thresholds, sums, 32 * g)
-        elif nstages == 4:
+                hits[g] = _sums_32(power, q + g, 3, thresholds, sums, 32 * g)
+        elif here == 4:
             for g in range(groups):
-                hit |= _sums_32(power, q + g, 4, thresholds, sums, 32 * g)
-        elif nstages == 5:
+                hits[g] = _sums_32(power, q + g, 4, thresholds, sums, 32 * g)
+        elif here == 5:
             for g in range(groups):
-                hit |= _sums_32(power, q + g, 5, thresholds, sums, 32 * g)
-        elif nstages == 6:
+                hits[g] = _sums_32(power, q + g, 5, thresholds, sums, 32 * g)
+        elif here == 6:
             for g in range(groups):
-                hit |= _sums_32(power, q + g, 6, thresholds, sums, 32 * g)
+                hits[g] = _sums_32(power, q + g, 6, thresholds, sums, 32 * g)
         else:
             groups = 0
         done = start + 32 * groups
+        hits[groups:] = every
         if done < stop:
-            _sums_plain(power, done, stop, nstages, sums, 32 * groups)
-            hit = every
+            _sums_plain(power, done, stop, here, sums, 32 * groups)
+        hit = 0
         n = stop - start
+        for g in range((n + 31) >> 5):
+            hit |= hits[g]
         sums[:, n] = np.float32(0.0)
-        for s in range(nstages):
+        for s in range(here):
             if hit >> s & 1 and end > limits[s, 0] and lo < limits[s, 1]:
                 a = max(lo, limits[s, 0])
                 b = min(end, limits[s, 1])
-                found = _peaks(sums[s, : n + 1], start, a, b, thresholds[s], s, found, index, stages, peak_power)
+                found = _peaks(sums[s, : n + 1], start, a, b, thresholds[s], s, hits, found, index, stages, peak_power)
     return found

@@ -66,7 +66,9 @@ def test_harmonic_peaks(nhalf, nstages, low, seed):
     rng = np.random.default_rng(seed)
     # Quarters: sums are exact, so that ties are ties in both.
     power = (np.floor(4 * rng.exponential(size=nhalf)) / 4).astype(np.float32)
-    limits = np.array([[int(low * nhalf) + 2**s, nhalf] for s in range(nstages)], dtype=np.int64)
+    # Each stage to an end of its own, some to none.
+    ends = [nhalf, *rng.integers(0, nhalf, nstages - 1)]
+    limits = np.array([[int(low * nhalf) + 2**s, rng.permuted(ends)[s]] for s in range(nstages)], dtype=np.int64)
     thresholds = np.array([2.0**s + 3 * 2 ** (s / 2) for s in range(nstages)], dtype=np.float32)
     expected = ref.harmonic_peaks(power, limits, thresholds)
     index, stages = np.zeros((2, nhalf * nstages), dtype=np.int64)
