@@ -46,7 +46,8 @@ class Choice:
     index : int
         The fold at that period, or (factor > 1) the fold whose period is `factor` times too long.
     factor : int
-        The true period is that of the fold over `factor`: 1 unless the true one was not among the folds.
+        The true period is that of the fold over `factor`: 1 unless the true one was not among the folds. Beyond `most`,
+        of a wave, it may be that over nbins less `factor` as well, which looks the same in nbins bins.
     evidence : ndarray, shape (nfolds,)
         How sure it is that each fold needs all of its harmonics [sigma, corrected for trials]: the least over all k of
         the significance of what is left when only every k-th harmonic is kept. Low: the period is too long.
@@ -248,7 +249,8 @@ def choose_period(folds: Sequence[Fold], *, most: int = MOST) -> Choice:
         raise ValueError("no fold to choose from")
     harmonics = [_harmonics(fold) for fold in folds]
     left = [_left_out(h, most) for h in harmonics]
-    evidence = np.array([float(np.min(x)) for x in left])
+    waves = [_wave(h, most) for h in harmonics]
+    evidence = np.array([min(float(np.min(x)), rest) for x, (_, rest) in zip(left, waves, strict=True)])
     # All are compared over the frequencies that every one of them shows.
     top = (1.0 + 1e-6) * min(h.freq * h.parts.shape[1] for h in harmonics)
     power = np.array([float(np.sum(h.excess[h.number * h.freq <= top])) for h in harmonics])
@@ -258,7 +260,8 @@ def choose_period(folds: Sequence[Fold], *, most: int = MOST) -> Choice:
     own = np.flatnonzero(evidence >= least)
     if len(own) == 0:
         index = int(np.argmax(power))
-        factor = _equal(harmonics[index], left[index])
+        number, rest = waves[index]
+        factor = number if rest < DOUBT and evidence[index] == rest else _equal(harmonics[index], left[index])
     else:
         index, factor = int(own[0]), 1
         for i in own[1:].tolist():
@@ -281,6 +284,19 @@ def _part(ratio: float, left: NDArray[np.float64]) -> bool:
     """Whether a frequency `ratio` times higher leaves out little that is sure."""
     k = round(ratio)
     return abs(ratio - k) < 1e-3 and 2 <= k <= len(left) + 1 and bool(left[k - 2] < 2.0 * REAL - DOUBT)
+
+
+def _wave(harmonics: _Harmonics, most: int) -> tuple[int, float]:
+    """The strongest harmonic if it is beyond `most` and real, and the significance [sigma] of all but its multiples.
+
+    A wave that is far faster than what was searched for is seen as one line in folds at any multiple of its period. If
+    there is none: 1, infinite.
+    """
+    number = harmonics.number
+    k = int(number[np.argmax(np.where(harmonics.shown, harmonics.excess, -np.inf))])
+    if k <= most or _significance(harmonics, number % k == 0, alias=False) < REAL:
+        return 1, np.inf
+    return k, _significance(harmonics, number % k != 0, alias=True)
 
 
 def _equal(harmonics: _Harmonics, left: NDArray[np.float64]) -> int:

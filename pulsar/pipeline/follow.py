@@ -176,17 +176,19 @@ def _copied(fold: Fold) -> Fold:
 
 def _new_folds(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Fold]:
     """Refined folds of groups."""
-    from pulsar.folding.fundamental import choose_period
+    from pulsar.folding.fundamental import MOST, choose_period
 
     params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in groups]
     folds = _refined(job, detected, params)
     # Where the profile shows several equal pulses the true frequency is that many times higher.
     nyquist = 0.5 / job.obs.header.tsamp
-    wrong = {i: factor for i, fold in enumerate(folds) if (factor := choose_period([steady(fold)]).factor) != 1}
-    wrong = {i: factor for i, factor in wrong.items() if factor * folds[i].after.freq < nyquist}
+    wrong = [(i, factor) for i, fold in enumerate(folds) if (factor := choose_period([steady(fold)]).factor) != 1]
+    # Fast waves look the same in the bins as others do.
+    wrong += [(i, folds[i].time_phase.shape[1] - factor) for i, factor in wrong if factor > MOST]
+    wrong = [(i, factor) for i, factor in wrong if factor * folds[i].after.freq < nyquist]
     if wrong:
-        again = [folds[i].after.times(k) for i, k in wrong.items()]
-        for (i, k), fold in zip(wrong.items(), _refined(job, detected, again), strict=True):
+        again = [folds[i].after.times(k) for i, k in wrong]
+        for (i, k), fold in zip(wrong, _refined(job, detected, again), strict=True):
             # One of k pulses fills the box of the long period; at the true one all do, and the S/N grows by sqrt(k):
             # that in white noise, as pulses that vary raise the noise of both, and not alike. More than a few equal
             # pulses in a turn are waves, whose S/N at the long period lacks the noise beside a line that drifts.

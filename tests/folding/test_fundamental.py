@@ -10,7 +10,7 @@ from pulsar.config.model import FoldConfig
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.folding.folder import fold_series
-from pulsar.folding.fundamental import choose_period, coherent_logp, needs_all
+from pulsar.folding.fundamental import MOST, choose_period, coherent_logp, needs_all
 from pulsar.folding.refine import refine
 
 RATIOS = (1 / 4, 1 / 3, 1 / 2, 2 / 3, 1, 3 / 2, 2, 3, 4)
@@ -163,6 +163,27 @@ def test_a_faint_interpulse_is_named_as_the_other_answer_or_decided():
         right = RATIOS.index(1)
         named += right in (choice.index, choice.alternative)
     assert named >= 4
+
+
+@pytest.mark.parametrize(("turns", "shown"), [(23, 23), (45, 45), (61, 61), (83, 45)])
+def test_a_wave_far_faster_than_the_fold_is_told_by_its_one_line(turns, shown):
+    rng = np.random.default_rng(turns)
+    series = sky(turns, NARROW, 0.0, turns=60, period=2.0)
+    t = np.arange(series.nsamps) * TSAMP
+    data = rng.standard_normal(series.nsamps) + 0.3 * np.sin(2.0 * np.pi * turns * t / 2.0)
+    cube = fold_series(TimeSeries(data.astype(np.float32), TSAMP), [FoldParams(0.5)], FoldConfig())[0]
+    fold = refine(cube)
+    # Beyond half of the bins a wave looks slower.
+    assert fold.time_phase.shape[1] == 128
+    assert choose_period([fold]).factor == shown
+
+
+@pytest.mark.parametrize("snr", [7.0, 9.0, 12.0, 30.0])
+def test_narrow_pulses_of_few_turns_are_no_wave(snr):
+    for seed in range(8):
+        series = sky(seed, ((0.3, 0.01, 1.0),), snr, turns=40, period=2.0)
+        fold = refine(fold_series(series, [FoldParams(0.5)], FoldConfig())[0])
+        assert choose_period([fold]).factor <= MOST
 
 
 def test_no_fold_is_refused():
