@@ -26,17 +26,18 @@ MOST_LINES = 100
 
 _OURS = """
 import numpy as np
-from pulsar.searches.ffa import FFASearch
-from pulsar.searches.fft import FFTSearch
+from pulsar.config.model import Config
+from pulsar.pipeline.stages import SeriesSearch, Trials
 
+CONFIG = Config.model_validate({"single_pulse": {"enabled": False}})
 kept = {}
 
 def search(path, tsamp):
     data = np.fromfile(path, np.float32)
     key = len(data), tsamp
     if key not in kept:
-        kept[key] = FFTSearch(*key), FFASearch(*key)
-    return [(float(d["freq"]), float(d["sigma"])) for s in kept[key] for d in s.search(data)]
+        kept[key] = SeriesSearch(*key, CONFIG, trials=Trials(), memory=1 << 30)
+    return [(float(d["freq"]), float(d["sigma"])) for d in kept[key].search(data, 0.0).detections]
 """
 
 #: Periods are searched with about as many phase bins as the narrowest pulses there ask for, with fewer where the
@@ -252,8 +253,8 @@ Searcher = Accelsearch | Worker
 
 
 def ours() -> Worker:
-    """Spectra with 32 harmonics and fast folding, with their default settings."""
-    return Worker("ours: spectra, folding", Path(sys.executable), _OURS, "pulsar")
+    """The searches for periods of `pulsar search`, with their default settings."""
+    return Worker("ours", Path(sys.executable), _OURS, "pulsar")
 
 
 def riptide(python: Path | None) -> Worker:

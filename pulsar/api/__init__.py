@@ -11,7 +11,7 @@ is given. What is wrong raises :class:`pulsar.ConfigError` (a value, a unit, a c
 
 from pulsar.api.drawing import plot
 from pulsar.api.observations import dedisperse, fold, import_fold, open, read, rfi, search  # noqa: A004
-from pulsar.api.series import search_accel, search_ffa, search_fft, search_single_pulse
+from pulsar.api.series import search_accel, search_coherent, search_ffa, search_fft, search_single_pulse
 from pulsar.api.synthetic import inject, simulate
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "rfi",
     "search",
     "search_accel",
+    "search_coherent",
     "search_ffa",
     "search_fft",
     "search_single_pulse",

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from pulsar.api._given import kind_of, observed
 from pulsar.config.load import load_section
-from pulsar.config.model import AccelConfig, Config, FFAConfig, FFTConfig, SinglePulseConfig
+from pulsar.config.model import AccelConfig, CoherentConfig, Config, FFAConfig, FFTConfig, SinglePulseConfig
 from pulsar.data.arguments import number, quantities
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 #: Columns of detections that mean something only within a run.
 _OF_A_RUN = ("dm_index", "uid", "parent", "relation")
-_FFT, _ACCEL, _FFA, _PULSES = FFTConfig(), AccelConfig(), FFAConfig(), SinglePulseConfig()
+_FFT, _COHERENT, _ACCEL, _FFA = FFTConfig(), CoherentConfig(), AccelConfig(), FFAConfig()
+_PULSES = SinglePulseConfig()
 
 
 @quantities(tsamp="s > 0", p_min="s > 0", p_max="s > 0")
@@ -77,6 +78,56 @@ def search_fft(
     values = {"nharm": nharm, "threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
     config = load_section("fft", "search_fft", values)
     return _found(FFTSearch(series.nsamps, series.tsamp, config), series, birdies)
+
+
+@quantities(tsamp="s > 0", p_min="s > 0", p_max="s > 0")
+def search_coherent(
+    data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
+    tsamp: float | Quantity | None = None,
+    *,
+    threshold: float = _COHERENT.threshold,
+    p_min: float | Quantity | None = _COHERENT.p_min,
+    p_max: float | Quantity | None = _COHERENT.p_max,
+    max_detections: int = _COHERENT.max_detections,
+    birdies: Iterable[tuple[float, float]] = (),
+) -> ResultTable:
+    """Search one dedispersed series for periodicities in profiles made from its complex amplitudes.
+
+    Up to 127 harmonics are summed with their phases: narrow pulses stand out more than in sums of powers.
+
+    Parameters
+    ----------
+    data : TimeSeries, array_like of shape (nsamps,), Observation or path
+        Dedispersed: your own array, or an opened ``.dat`` or ``.tim`` file or its path.
+    tsamp : float or Quantity, optional
+        Sampling time of an array [s], whose DM counts as 0; a TimeSeries has its own.
+    threshold : float
+        Trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a search.
+    p_min, p_max : float or Quantity, optional
+        Range of periods [s]; default from 14 samples (7 harmonics) to a tenth of the data.
+    max_detections : int
+        Most detections returned.
+    birdies : iterable of (float, float)
+        Frequencies and full widths of known interference [Hz].
+
+    Returns
+    -------
+    ResultTable
+        An astropy QTable of detections with units, best first.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of bounds, or the data are no series.
+    DataError
+        The series is too short.
+    """
+    from pulsar.searches.coherent import CoherentSearch
+
+    series = _series("search_coherent", data, tsamp)
+    values = {"threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
+    config = load_section("coherent", "search_coherent", values)
+    return _found(CoherentSearch(series.nsamps, series.tsamp, config), series, birdies)
 
 
 @quantities(tsamp="s > 0", accel_max="m / s2 > 0", zmax=">= 0", wmax=">= 0", p_min="s > 0", p_max="s > 0")
@@ -156,7 +207,7 @@ def search_ffa(
     data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
     tsamp: float | Quantity | None = None,
     *,
-    p_min: float | Quantity = _FFA.p_min,
+    p_min: float | Quantity | None = _FFA.p_min,
     p_max: float | Quantity = _FFA.p_max,
     duty_min: float = _FFA.duty_min,
     duty_max: float = _FFA.duty_max,
@@ -174,7 +225,7 @@ def search_ffa(
     tsamp : float or Quantity, optional
         Sampling time of an array [s], whose DM counts as 0; a TimeSeries has its own.
     p_min, p_max : float or Quantity
-        Range of periods [s]; no more than a quarter of the data.
+        Range of periods [s], by default from 0.5; no more than a quarter of the data.
     duty_min, duty_max : float
         Range of widths [turns].
     threshold : float

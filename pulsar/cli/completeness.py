@@ -16,6 +16,7 @@ from pulsar.cli.options import (
     Common,
     Dec,
     DMRange,
+    NoCoherent,
     NoFFA,
     NoFFT,
     NoSinglePulse,
@@ -51,6 +52,7 @@ def command(
     accel_max: AccelMax = None,
     wmax: WMax = None,
     no_fft: NoFFT = False,
+    no_coherent: NoCoherent = False,
     no_ffa: NoFFA = False,
     no_single_pulse: NoSinglePulse = False,
     ra: RA = None,
@@ -125,7 +127,7 @@ def command(
         telescope__tsys=tsys,
         telescope__npol=npol,
         **position(ra, dec),
-        **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
+        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse),
     )
     from pulsar.io.product.writer import check_output
     from pulsar.pipeline.complete import SIGNALS, complete, observations

@@ -73,6 +73,7 @@ WMax = Annotated[
     typer.Option("--wmax", metavar="N", help="With --zmax: search jerks up to this [bins].", show_default="none"),
 ]
 NoFFT = Annotated[bool, typer.Option("--no-fft", help="No search of power spectra.")]
+NoCoherent = Annotated[bool, typer.Option("--no-coherent", help="No coherent search of harmonics.")]
 NoFFA = Annotated[bool, typer.Option("--no-ffa", help="No search for long periods by fast folding.")]
 NoSinglePulse = Annotated[bool, typer.Option("--no-single-pulse", help="No search for single pulses.")]
 RA = Annotated[
@@ -182,11 +183,18 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def searches(
-    zmax: float | None, accel_max: float | None, wmax: float | None, no_fft: bool, no_ffa: bool, no_single_pulse: bool
+    zmax: float | None,
+    accel_max: float | None,
+    wmax: float | None,
+    no_fft: bool,
+    no_coherent: bool,
+    no_ffa: bool,
+    no_single_pulse: bool,
 ) -> dict[str, Any]:
     """What the options of a command say about which searches are run, as `effective_config` takes it."""
     found: dict[str, Any] = {"accel__zmax": zmax, "accel__accel_max": accel_max, "accel__wmax": wmax}
-    for section, off in (("fft", no_fft), ("ffa", no_ffa), ("single_pulse", no_single_pulse)):
+    sections = {"fft": no_fft, "coherent": no_coherent, "ffa": no_ffa, "single_pulse": no_single_pulse}
+    for section, off in sections.items():
         if off:
             found[f"{section}__enabled"] = False
     return found

@@ -18,6 +18,7 @@ from pulsar.cli.options import (
     Json,
     Memory,
     Ncands,
+    NoCoherent,
     NoFFA,
     NoFFT,
     NoSinglePulse,
@@ -63,6 +64,7 @@ def command(
     accel_max: AccelMax = None,
     wmax: WMax = None,
     no_fft: NoFFT = False,
+    no_coherent: NoCoherent = False,
     no_ffa: NoFFA = False,
     no_single_pulse: NoSinglePulse = False,
     ncands: Ncands = None,
@@ -94,7 +96,7 @@ def command(
         fold__ncands=ncands,
         run__threads=threads,
         run__memory=memory,
-        **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
+        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse),
     )
     from pulsar.io.night import several_pointings
     from pulsar.io.open import open_observation

@@ -21,6 +21,7 @@ from pulsar.cli.options import (
     Mask,
     Memory,
     Ncands,
+    NoCoherent,
     NoFFA,
     NoFFT,
     NoSinglePulse,
@@ -68,6 +69,7 @@ def command(
     accel_max: AccelMax = None,
     wmax: WMax = None,
     no_fft: NoFFT = False,
+    no_coherent: NoCoherent = False,
     no_ffa: NoFFA = False,
     no_single_pulse: NoSinglePulse = False,
     ra: RA = None,
@@ -118,7 +120,7 @@ def command(
         known__catalogue=catalogue,
         completeness__enabled=completeness,
         **position(ra, dec),
-        **searches(zmax, accel_max, wmax, no_fft, no_ffa, no_single_pulse),
+        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse),
     )
     from pulsar.io.night import several_pointings
 

@@ -162,7 +162,7 @@ class FFTConfig(Section):
 class CoherentConfig(Section):
     """Coherent harmonic search: profiles from complex amplitudes, for narrow pulses of any period."""
 
-    enabled: Annotated[bool, Field(description="run it")] = False
+    enabled: Annotated[bool, Field(description="run it")] = True
     threshold: Annotated[
         float,
         Field(
@@ -216,7 +216,13 @@ class FFAConfig(Section):
     """Fast folding search for long periods."""
 
     enabled: Annotated[bool, Field(description="run it")] = True
-    p_min: Annotated[float, Field(gt=0, description="shortest period [s]")] = 0.5
+    p_min: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="shortest period [s]; default 0.5, beside the coherent search 2 or half of its longest if less",
+        ),
+    ] = None
     p_max: Annotated[float, Field(gt=0, description="longest period [s]; no more than a quarter of the data")] = 30.0
     duty_min: Annotated[float, Field(gt=0, lt=1, description="narrowest pulse [turns]")] = 0.002
     duty_max: Annotated[float, Field(gt=0, lt=1, description="widest pulse [turns]")] = 0.35
@@ -230,7 +236,7 @@ class FFAConfig(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> "FFAConfig":
-        if self.p_max < self.p_min:
+        if self.p_min is not None and self.p_max < self.p_min:
             raise ValueError(f"p_min {self.p_min:g} s is above p_max {self.p_max:g} s: swap them")
         if self.duty_max < self.duty_min:
             raise ValueError(f"duty_min {self.duty_min:g} is above duty_max {self.duty_max:g}: swap them")

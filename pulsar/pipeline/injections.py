@@ -12,7 +12,7 @@ from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
 from pulsar.dedisp.subbands import Subbands
-from pulsar.pipeline.stages import Found, SomeTrials, enabled_searches
+from pulsar.pipeline.stages import FewDMs, Found, SomeTrials, enabled_searches
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
@@ -156,6 +156,7 @@ class Place:
 
 def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
     """What is drawn: what is set, or else all that the run searches, from 2 ms to 5 s."""
+    from pulsar.searches.ffa import SHORTEST, beside
     from pulsar.synthesis.population import Ranges
 
     lowest, highest = [], []
@@ -163,7 +164,7 @@ def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
         lowest.append(config.fft.p_min or 0.0)
         highest.append(config.fft.p_max or 0.1 * header.tobs)
     if config.ffa.enabled:
-        lowest.append(config.ffa.p_min)
+        lowest.append(beside(config.ffa, config.coherent, header.tobs).p_min or SHORTEST)
         highest.append(min(config.ffa.p_max, 0.25 * header.tobs))
     if config.accel.enabled:
         lowest.append(config.accel.p_min or 0.0)
@@ -240,7 +241,7 @@ def draw_place(
     header: Header,
     plan: "RunPlan",
     config: Config,
-    folding: NDArray[np.bool_],
+    few: FewDMs,
     found: Found,
     is_live: "Callable[[Burst], bool]",
     asked: "Sequence[Asked]" = (),
@@ -256,8 +257,8 @@ def draw_place(
     header : Header
     plan : RunPlan
     config : Config
-    folding : ndarray of bool, shape (ndms,)
-        Trial DMs that are searched for long periods.
+    few : FewDMs
+        Trial DMs that are searched for wide pulses.
     found : Found
         What the run has found.
     is_live : callable
@@ -272,7 +273,7 @@ def draw_place(
     trials, ranges = dm_trials(plan), ranges_of(header, plan, config)
     rng = np.random.default_rng([config.completeness.seed, number])
     across = band_delay(trials.freqs)
-    periodic = any(search.name != "single_pulse" for search, _ in enabled_searches(config))
+    periodic = any(search.name != "single_pulse" for search, _ in enabled_searches(config, header.tobs))
     left_out: list[str] = []
     singles = BURSTS if config.single_pulse.enabled else 0
     wanted = asked or [*[Asked()] * (PULSARS if periodic else 0), *[Asked("burst")] * singles]
@@ -300,7 +301,7 @@ def draw_place(
         else:
             left_out.append(want.where)
     widths, lengths = [p.duty * p.period for p in pulsars], [b.width for b in bursts]
-    rows, alone = _rows(trials, folding, dm, across, widths, lengths, row_counts(trials.ndms, config))
+    rows, alone = _rows(trials, few, dm, across, widths, lengths, row_counts(trials.ndms, config))
     rows = rows if pulsars else set()
     numbers = np.array(sorted(rows | alone), dtype=np.int64)
     some = SomeTrials(numbers, np.isin(numbers, np.array(sorted(rows), dtype=np.int64)))
@@ -339,7 +340,7 @@ def region(one: "Burst", events: NDArray[Any], across: float) -> NDArray[np.bool
 
 def _rows(
     trials: "DMPlan",
-    folding: NDArray[np.bool_],
+    few: FewDMs,
     dm: float,
     across: float,
     widths: Sequence[float],
@@ -358,11 +359,11 @@ def _rows(
         ends = np.searchsorted(dms, [dm - reach, dm + reach]).clip(0, dms.size - 1)
         rows |= set(np.linspace(min(int(ends[0]), first), first, far + 1).astype(int).tolist())
         rows |= set(np.linspace(last, max(int(ends[1]), last), far + 1).astype(int).tolist())
-    long = np.flatnonzero(folding)
-    if long.size:
-        # The trials for long periods are fewer.
-        at = int(np.argmin(np.abs(dms[long] - dm)))
-        rows |= set(long[max(at - 1, 0) : at + 2].tolist())
+    for chosen in few:
+        # The trials for wide pulses are fewer.
+        wide = np.flatnonzero(chosen)
+        at = int(np.argmin(np.abs(dms[wide] - dm))) if wide.size else 0
+        rows |= set(wide[max(at - 1, 0) : at + 2].tolist())
     singles = set(rows) if bursts else set()
     if bursts and across > 0:
         reach = REACH * max(bursts) / across

@@ -22,7 +22,7 @@ from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.injections import Amount, amount
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
-from pulsar.pipeline.stages import ACCEL_PART, enabled_searches, folding_dms
+from pulsar.pipeline.stages import ACCEL_PART, enabled_searches, few_dms
 
 if TYPE_CHECKING:
     from pulsar.pipeline.night import Job as NightJob
@@ -188,7 +188,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     scratch = config.run.scratch
     if scratch and not (Path(scratch).is_dir() and os.access(scratch, os.W_OK | os.X_OK)):
         raise ConfigError(f"run.scratch = {scratch!r}: no such folder, or it cannot be written; create it first")
-    enabled_searches(config)
+    enabled_searches(config, header.tobs)
     threads = thread_count(config)
     memory = stage_memory(config, obs)
     if header.is_series:
@@ -206,11 +206,11 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     nchans = len(freqs)
     raw = float(header.nsamps) * header.nchans
     searches = _Searches(config, memory, threads)
-    folded = folding_dms(dm.dms, freqs, config.ffa.p_min * config.ffa.duty_min)
+    few = few_dms(dm, config)
     first = 0
     for stage in dm.stages:
-        count = int(np.count_nonzero(folded[first : first + stage.ndms]))
-        searches.add(stage.nsamps, stage.tsamp, stage.ndms, count)
+        folding, slow = (int(np.count_nonzero(rows[first : first + stage.ndms])) for rows in few)
+        searches.add(stage.nsamps, stage.tsamp, stage.ndms, folding, slow)
         first += stage.ndms
     route = choose_route(dm, threads=threads, memory=memory - searches.memory)
     work = {
@@ -255,9 +255,9 @@ def _series_plan(obs: Observation, config: Config, threads: int, memory: int) ->
 
         trials = set_plan(obs)
         for stage in trials.stages:
-            one.add(stage.nsamps, stage.tsamp, stage.ndms, stage.ndms)
+            one.add(stage.nsamps, stage.tsamp, stage.ndms, stage.ndms, stage.ndms)
     else:
-        one.add(header.nsamps, header.tsamp, 1, 1)
+        one.add(header.nsamps, header.tsamp, 1, 1, 1)
     return RunPlan(
         dm=trials,
         tsamp=header.tsamp,
@@ -326,16 +326,17 @@ class _Searches:
         self.memory = 0
         self.accel_memory = 0
 
-    def add(self, nsamps: int, tsamp: float, ndms: int, nfolded: int) -> None:
-        """Count series of one length, `nfolded` of which are searched for long periods too."""
+    def add(self, nsamps: int, tsamp: float, ndms: int, folding: int, slow: int) -> None:
+        """Count series of one length, of which so many are searched for wide pulses too, see `few_dms`."""
         buffers = 0
-        for search, section in enabled_searches(self.config):
+        for search, section in enabled_searches(self.config, nsamps * tsamp):
             cost = search.estimate(nsamps, tsamp, section, memory=self.room)
             if not cost.trials:
                 continue
-            name, count = search.name, nfolded if search.name == "ffa" else ndms
-            self.trials[name] = self.trials.get(name, 0.0) + count * cost.trials
-            self.seconds[name] = self.seconds.get(name, 0.0) + count * cost.seconds
+            name = search.name
+            trials, seconds = cost.over(folding if name == "ffa" else ndms, slow)
+            self.trials[name] = self.trials.get(name, 0.0) + trials
+            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
             if name == "accel":
                 self.accel_memory = max(self.accel_memory, self.threads * cost.memory)
             else:

@@ -28,7 +28,7 @@ from pulsar.pipeline.cleaning import clean_source
 from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.searched import Searched, bounded
-from pulsar.pipeline.stages import BatchSearch, Found, enabled_searches, folding_dms
+from pulsar.pipeline.stages import BatchSearch, Found, enabled_searches, few_dms
 
 if TYPE_CHECKING:
     from pulsar.cleaning import CleanedSource
@@ -216,16 +216,19 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     run : RunPlan
         Of a worker: its memory counts.
     """
-    folded = folding_dms(plan.dms, plan.freqs, config.ffa.p_min * config.ffa.duty_min)
+    few = few_dms(plan, config)
     costs = np.zeros(plan.ndms)
     first = 0
     for stage, dedispersion in zip(plan.stages, estimate(plan), strict=True):
         mine = slice(first, first + stage.ndms)
         costs[mine] += dedispersion.cpu_seconds / stage.ndms
-        for search, section in enabled_searches(config):
+        for search, section in enabled_searches(config, stage.nsamps * stage.tsamp):
             room = run.accel_memory // run.threads if search.name == "accel" else run.memory
-            one = search.estimate(stage.nsamps, stage.tsamp, section, memory=room).seconds
-            costs[mine] += one * (folded[mine] if search.name == "ffa" else 1.0)
+            one = search.estimate(stage.nsamps, stage.tsamp, section, memory=room)
+            if search.name == "ffa":
+                costs[mine] += one.seconds * few.folding[mine]
+            else:
+                costs[mine] += one.seconds - one.slow_seconds * ~few.slow[mine]
         first += stage.ndms
     return costs
 

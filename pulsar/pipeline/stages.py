@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,12 +94,46 @@ def folding_dms(dms: NDArray[np.float64], freqs: NDArray[np.float64], width: flo
     return chosen
 
 
+class FewDMs(NamedTuple):
+    """Which trial DMs are searched for wide pulses, arrays of bool.
+
+    Attributes
+    ----------
+    folding : ndarray
+        By the search for long periods.
+    slow : ndarray
+        By the coherent search for frequencies below its SLOW.
+    """
+
+    folding: NDArray[np.bool_]
+    slow: NDArray[np.bool_]
+
+
+def few_dms(plan: "DMPlan", config: Config) -> FewDMs:
+    """Which trial DMs are searched for wide pulses; see `folding_dms`."""
+    from pulsar.searches.coherent import SLOW_WIDTH
+    from pulsar.searches.ffa import SHORTEST, beside
+
+    ffa = beside(config.ffa, config.coherent, plan.nsamps * plan.tsamp)
+    widths = (ffa.p_min or SHORTEST) * ffa.duty_min, SLOW_WIDTH
+    return FewDMs(*(folding_dms(plan.dms, plan.freqs, width) for width in widths))
+
+
 @dataclass(frozen=True)
 class Trials:
-    """Independent DMs of a run, for which the significances of each search are corrected."""
+    """Independent DMs of a run, for which the significances of each search are corrected.
+
+    Attributes
+    ----------
+    periodic : float
+        Of all.
+    folding, slow : float
+        Of those of :class:`FewDMs`.
+    """
 
     periodic: float = 1.0
     folding: float = 1.0
+    slow: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -187,13 +221,15 @@ class SeriesSearch:
         self.nsamps, self.tsamp = nsamps, tsamp
         more: dict[str, dict[str, Any]] = {
             "fft": {"ntrials_dm": trials.periodic},
-            "coherent": {"ntrials_dm": trials.periodic},
+            "coherent": {"ntrials_dm": trials.periodic, "ntrials_slow": trials.slow},
             "accel": {"ntrials_dm": trials.periodic, "memory": memory},
             "ffa": {"ntrials_dm": trials.folding, "gaps": gaps},
         }
+        from pulsar.searches.coherent import CoherentSearch
+
         self.searches: list[Search[Any]] = []
-        for make, section in enabled_searches(config):
-            if make.name == "coherent" and self.searches:
+        for make, section in enabled_searches(config, self.nsamps * self.tsamp):
+            if make is CoherentSearch and self.searches:
                 # Of the spectra, which come first.
                 more[make.name]["spectra"] = self.searches[0]
             self.searches.append(make(nsamps, tsamp, section, **more.get(make.name, {})))
@@ -205,6 +241,7 @@ class SeriesSearch:
         dm_index: int = 0,
         *,
         folding: bool = True,
+        slow: bool = True,
         periodic: bool = True,
         birdies: Sequence[tuple[float, float]] = (),
         steady: Sequence[tuple[float, float]] = (),
@@ -218,8 +255,8 @@ class SeriesSearch:
             [pc cm^-3]
         dm_index : int
             Row of the DM plan.
-        folding : bool
-            Whether this DM is one of those that are searched for long periods.
+        folding, slow : bool
+            Whether this DM is one of those of :class:`FewDMs`.
         periodic : bool
             Whether it is searched for periods at all, and not for single pulses alone.
         birdies : sequence of (float, float)
@@ -229,16 +266,27 @@ class SeriesSearch:
         """
         detections = [np.empty(0, dtype=dtype_of(DETECTION_COLUMNS))]
         events = [np.empty(0, dtype=dtype_of(EVENT_COLUMNS))]
+        from pulsar.searches.coherent import CoherentSearch
+
         for search in self.searches:
-            if search.columns is EVENT_COLUMNS:
+            if isinstance(search, CoherentSearch):
+                if periodic:
+                    detections.append(search.search(series, dm, dm_index, birdies, slow=slow))
+            elif search.columns is EVENT_COLUMNS:
                 events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
             elif periodic and (folding or search.name != "ffa"):
                 detections.append(search.search(series, dm, dm_index, birdies))
         return Found(np.concatenate(detections), np.concatenate(events))
 
 
-def enabled_searches(config: Config) -> "list[tuple[type[Search[Any]], Any]]":
+def enabled_searches(config: Config, tobs: float) -> "list[tuple[type[Search[Any]], Any]]":
     """The searches that are switched on, in the order in which a series goes through them, and their settings.
+
+    Parameters
+    ----------
+    config : Config
+    tobs : float
+        Length of the data [s].
 
     Raises
     ------
@@ -247,11 +295,12 @@ def enabled_searches(config: Config) -> "list[tuple[type[Search[Any]], Any]]":
     """
     from pulsar.searches.accel import AccelSearch
     from pulsar.searches.coherent import CoherentSearch
-    from pulsar.searches.ffa import FFASearch
+    from pulsar.searches.ffa import FFASearch, beside
     from pulsar.searches.fft import FFTSearch
     from pulsar.searches.single_pulse import SinglePulseSearch
 
     every: list[type[Search[Any]]] = [FFTSearch, CoherentSearch, AccelSearch, FFASearch, SinglePulseSearch]
+    config = config.model_copy(update={"ffa": beside(config.ffa, config.coherent, tobs)})
     chosen = [(make, section) for make in every if (section := getattr(config, make.name)).enabled]
     if not chosen:
         raise ConfigError(
@@ -296,9 +345,10 @@ class BatchSearch:
         self.threads = max(1, threads)
         self.memory = memory
         self.gaps = gaps
-        self.folding = folding_dms(plan.dms, plan.freqs, config.ffa.p_min * config.ffa.duty_min)
+        self.few = few_dms(plan, config)
         self.independent = [independent_dms(stage, plan.freqs) for stage in plan.stages]
-        self.trials = Trials(sum(self.independent), max(FOLDING_SHARE * float(np.count_nonzero(self.folding)), 1.0))
+        folding, slow = (max(FOLDING_SHARE * float(np.count_nonzero(rows)), 1.0) for rows in self.few)
+        self.trials = Trials(sum(self.independent), folding, slow)
         #: Frequencies and full widths [Hz] that are left out of spectra.
         self.birdies: Sequence[tuple[float, float]] = ()
         self._plan = plan
@@ -357,7 +407,8 @@ class BatchSearch:
                     batch.row(i),
                     float(stage.dms[i]),
                     index,
-                    folding=bool(self.folding[index]),
+                    folding=bool(self.few.folding[index]),
+                    slow=bool(self.few.slow[index]),
                     periodic=periodic,
                     birdies=self.birdies,
                 )

@@ -330,7 +330,7 @@ def _ratios(
 def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | None) -> Iterator[str]:
     """Which threshold or range kept it off."""
     from pulsar.searches.coherent import LEAST_HARMONICS
-    from pulsar.searches.ffa import MIN_TURNS
+    from pulsar.searches.ffa import MIN_TURNS, SHORTEST, beside
     from pulsar.searches.ffa_levels import MIN_BINS
 
     detections = run.rows("detections")
@@ -343,7 +343,8 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
             f"  at DM {dm:g} the series are downsampled {stage.downsample} times, since channels smear pulses: their "
             f"Nyquist frequency is {0.5 / tsamp:.6g} Hz (dedisp.max_downsample)"
         )
-    fft, coherent, accel, ffa = config.fft, config.coherent, config.accel, config.ffa
+    fft, coherent, accel = config.fft, config.coherent, config.accel
+    ffa = beside(config.ffa, coherent, header.tobs)
     tenth = header.tobs / 10
     searches = (
         ("fft", fft.enabled, fft.p_min or 2 * tsamp, fft.p_max or tenth, fft.threshold, fft.max_detections),
@@ -359,7 +360,7 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
         (
             "ffa",
             ffa.enabled,
-            max(ffa.p_min, MIN_BINS * tsamp),
+            max(ffa.p_min or SHORTEST, MIN_BINS * tsamp),
             min(ffa.p_max, header.tobs / MIN_TURNS),
             ffa.threshold,
             ffa.max_detections,

@@ -7,6 +7,7 @@ docs/search.md.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,9 @@ LEAST_HARMONICS = TIERS[0][1]
 #: trials of noise is kept by the first look there, all of them below the first; elsewhere LOOK (docs/search.md).
 DEEP = ((1.0, 1.0), (5.0, 0.1))
 LOOK = 0.003
+#: Below this frequency [Hz] pulses of the narrowest width are as long as this [s]: they are searched at fewer DMs.
+SLOW = DEEP[-1][0]
+SLOW_WIDTH = 0.003 * SLOW**-0.5
 #: There profiles are of so many harmonics and bins, and from this S/N on of these: a pulse of S/N 6.5 and 0.4 % of a
 #: turn has 5.4 +- 1 in the former, and of noise 2 % are above it.
 FIRST_TIER = (63, 128)
@@ -44,6 +48,8 @@ REACH = 8
 #: What is refined: so much below the threshold [S/N]; no more than so many trials.
 BELOW = 0.6
 MOST = 4096
+#: Picking out the raised sums costs this part of a search in the power spectrum, which makes the spectrum.
+LOOKING = 0.2
 #: CPU seconds of a profile, for each of its harmonics: `pulsar bench profiles` measures it.
 SECONDS = 1e-8
 #: Independent trials per unit (see CoherentSearch.ntrials) at p = 1e-8, more for every factor of ten below, and the
@@ -82,7 +88,7 @@ class Tier:
     keep: float
     twice: bool = False
 
-    @property
+    @cached_property
     def offsets(self) -> NDArray[np.float64]:
         """Trials in a cell of the first look, about 1/(2 nharm) apart [bins]."""
         nsum = 1 << self.stage
@@ -94,6 +100,10 @@ class Tier:
         """First and last + 1 cell of the first look."""
         twice = 2 << self.stage
         return math.ceil(self.low * twice), math.floor(self.high * twice) + 1
+
+    def slow(self, span: float) -> float:
+        """Part of the trials below SLOW, of a series of this span [s]."""
+        return float(np.clip((SLOW * span - self.low) / max(self.high - self.low, 1e-9), 0.0, 1.0))
 
     @property
     def trials(self) -> float:
@@ -117,9 +127,9 @@ def make_tiers(lengths: Lengths, config: CoherentConfig) -> tuple[Tier, ...]:
     return tuple(tier for tier in made if tier.cells[1] > tier.cells[0])
 
 
-def units_of(tiers: tuple[Tier, ...]) -> float:
-    """Frequencies [bins] times the square of the most harmonics there: places of the narrowest pulse."""
-    total, done = 0.0, 0.0
+def units_of(tiers: tuple[Tier, ...], first: float = 0.0) -> float:
+    """Frequencies [bins] from `first` on, times the square of the most harmonics there: places of narrow pulses."""
+    total, done = 0.0, first
     for tier in sorted(tiers, key=lambda one: one.high):
         total += max(tier.high - max(tier.low, done), 0.0) * float(tier.nharm) ** 2
         done = max(done, tier.high)
@@ -134,6 +144,8 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
     nsamps, tsamp, ntrials_dm
     config : CoherentConfig
         Range of periods, threshold.
+    ntrials_slow : float, optional
+        Independent DMs of the whole run at which frequencies below SLOW are searched; default `ntrials_dm`.
     spectra : FFTSearch, optional
         A search of series of the same length: what it has just made of a series is taken over.
 
@@ -154,6 +166,7 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         config: CoherentConfig | None = None,
         *,
         ntrials_dm: float = 1.0,
+        ntrials_slow: float | None = None,
         spectra: FFTSearch | None = None,
     ) -> None:
         from pulsar_kernels.coherent import make_ladder
@@ -164,20 +177,47 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         lengths = Lengths(nsamps, tsamp)
         self.span = lengths.span
         self.tiers = make_tiers(lengths, config)
-        #: Units in which trials are counted: see `ntrials`.
-        self.units = units_of(self.tiers) * self.tobs / self.span
+        #: Units in which trials are counted, of all and of the DMs where slow ones are looked for: see `ntrials`.
+        fast = units_of(self.tiers, SLOW * self.span)
+        self.units = np.array([fast, units_of(self.tiers) - fast]) * self.tobs / self.span
+        self._ntrials = np.array([self.ntrials_dm, self.ntrials_dm if ntrials_slow is None else ntrials_slow])
         self._first = make_ladder(*FIRST_TIER)
         self._looks = [stats.power_from_logp(math.log(tier.keep), 1 << tier.stage) for tier in self.tiers]
         self._ladders = [make_ladder(tier.nharm, tier.nbins) for tier in self.tiers]
         self._finer = [make_ladder(tier.nharm, 2 * tier.nbins) for tier in self.tiers]
         self._solve_threshold(config.threshold)
+        self._pass = self._looked_at()
+
+    def _looked_at(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Range of cells and lowest sum of the first look at each stage."""
+        first = [tier for tier in self.tiers if tier.keep < 1.0]
+        nstages = 1 + max((tier.stage for tier in first), default=-1)
+        limits = np.zeros((nstages, 2), dtype=np.int64)
+        thresholds = np.full(nstages, np.inf, dtype=np.float32)
+        for tier, least in zip(self.tiers, self._looks, strict=True):
+            if tier.keep < 1.0:
+                lo, hi = tier.cells
+                some = limits[tier.stage, 1] > 0
+                limits[tier.stage] = (
+                    (min(lo, limits[tier.stage, 0]), max(hi, limits[tier.stage, 1])) if some else (lo, hi)
+                )
+                thresholds[tier.stage] = min(least, thresholds[tier.stage])
+        return limits, thresholds
 
     @classmethod
     def _cost(cls, nsamps: int, tsamp: float, config: Any, memory: int | None, /) -> Cost:
-        tiers = make_tiers(Lengths(nsamps, tsamp), CoherentConfig() if config is None else config)
+        lengths = Lengths(nsamps, tsamp)
+        tiers = make_tiers(lengths, CoherentConfig() if config is None else config)
         fft = FFTSearch._cost(nsamps, tsamp, None, memory)
-        seconds = 2.0 * fft.seconds + sum(tier.trials * SECONDS * tier.nharm for tier in tiers)
-        return Cost(sum(tier.trials for tier in tiers), seconds, fft.memory)
+        work = np.array([[tier.trials, tier.trials * SECONDS * tier.nharm, tier.slow(lengths.span)] for tier in tiers])
+        trials, seconds, slow = work.reshape(-1, 3).T
+        return Cost(
+            float(trials.sum()),
+            LOOKING * fft.seconds + float(seconds.sum()),
+            fft.memory,
+            float(trials @ slow),
+            float(seconds @ slow),
+        )
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p.
@@ -186,7 +226,7 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         """
         decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 8.0
         each = np.maximum(TRIALS[0] + TRIALS[1] * decades, TRIALS[2])
-        return np.asarray(np.maximum(each * self.units, 1.0) * self.ntrials_dm, dtype=np.float64)
+        return np.asarray(np.maximum(each * float(self.units @ self._ntrials), self.ntrials_dm), dtype=np.float64)
 
     def set_threshold(self, logp: float) -> None:
         """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
@@ -197,57 +237,77 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
     def _make_buffers(self) -> "_Buffers":
         return self._fft._buffers()
 
+    def search(
+        self,
+        series: NDArray[Any],
+        dm: float = 0.0,
+        dm_index: int = 0,
+        birdies: Iterable[tuple[float, float]] = (),
+        *,
+        slow: bool = True,
+    ) -> NDArray[Any]:
+        """What is in one series; see :meth:`~pulsar.searches.search.Search.search`.
+
+        Parameters
+        ----------
+        series, dm, dm_index, birdies
+        slow : bool
+            Whether frequencies below SLOW are searched as well: their pulses are wide enough for fewer DMs.
+        """
+        found = self._pulses(self._checked(series), self._buffers(), tuple(birdies), slow)
+        found["dm"] = dm
+        found["dm_index"] = dm_index
+        return found
+
     def _find(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs) -> NDArray[Any]:
+        return self._pulses(series, buffers, birdies, True)
+
+    def _pulses(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs, slow: bool) -> NDArray[Any]:
         if not self.tiers or not self._fft.fill(series, birdies, buffers):
             return self._table(0)
         # Taken over once: when the array is given again it may hold other samples.
         buffers.of = None
-        parts = [self._raised(number, cells, buffers) for number, cells in enumerate(self._look(buffers))]
+        parts = [self._raised(number, cells, buffers) for number, cells in enumerate(self._look(buffers, slow))]
         return self._listed(np.concatenate(parts, axis=1), birdies)
 
-    def _look(self, buffers: "_Buffers") -> list[NDArray[np.float64]]:
+    def _look(self, buffers: "_Buffers", slow: bool) -> list[NDArray[np.float64]]:
         """Of every tier the fundamentals [bins] whose sums of powers are raised."""
-        kept = [np.zeros(0)] * len(self.tiers)
-        # Those that sum different numbers of harmonics are looked at together.
-        left = [number for number, tier in enumerate(self.tiers) if tier.keep < 1.0]
-        while left:
-            now = {self.tiers[number].stage: number for number in reversed(left)}
-            left = [number for number in left if number not in now.values()]
-            index, stages = self._sums_raised(now, buffers)
-            for stage, number in now.items():
-                kept[number] = index[stages == stage] / float(2 << stage)
-        for number, tier in enumerate(self.tiers):
+        index, stages, power = self._sums_raised(buffers)
+        first = 0.0 if slow else SLOW * self.span
+        kept = []
+        for tier, least in zip(self.tiers, self._looks, strict=True):
+            lo, hi = tier.cells
+            lo = max(lo, math.ceil(first * (2 << tier.stage)))
             if tier.keep >= 1.0:
-                kept[number] = np.arange(*tier.cells) / float(2 << tier.stage)
+                cells = np.arange(lo, hi)
+            else:
+                cells = index[(stages == tier.stage) & (index >= lo) & (index < hi) & (power > least)]
+            kept.append(cells / float(2 << tier.stage))
         return kept
 
-    def _sums_raised(self, numbers: dict[int, int], buffers: "_Buffers") -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Cells and stages at which sums are raised; `numbers` are the tiers, by their stage."""
+    def _sums_raised(self, buffers: "_Buffers") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Cells, stages and sums of what any tier may want to look at, in one pass."""
         from pulsar_kernels import harmonics
 
-        nstages = 1 + max(numbers)
-        limits = np.zeros((nstages, 2), dtype=np.int64)
-        thresholds = np.full(nstages, np.inf, dtype=np.float32)
-        for stage, number in numbers.items():
-            limits[stage] = self.tiers[number].cells
-            thresholds[stage] = self._looks[number]
         while True:
-            found = harmonics.harmonic_peaks(
-                buffers.half, limits, thresholds, buffers.index, buffers.stages, buffers.power
-            )
+            found = harmonics.harmonic_peaks(buffers.half, *self._pass, buffers.index, buffers.stages, buffers.power)
             if found <= buffers.index.shape[0]:
-                return buffers.index[:found].copy(), buffers.stages[:found].copy()
+                return buffers.index[:found], buffers.stages[:found], buffers.power[:found]
             buffers.grow(int(1.5 * found))
 
     def _raised(self, number: int, cells: NDArray[np.float64], buffers: "_Buffers") -> NDArray[np.float64]:
         """Trials of a tier that are worth a table row: bins, S/N, tier and shape, refined."""
         tier = self.tiers[number]
+        if not cells.size:
+            return np.zeros((4, 0))
         trials = (cells[:, None] + tier.offsets).ravel()
         if tier.twice:
             snr, _ = self._profiles(trials, self._first, buffers)
             trials = (trials[snr > SECOND_SNR][:, None] + np.array([-0.25, 0.25]) / tier.nharm).ravel()
         snr, _ = self._profiles(trials, self._ladders[number], buffers)
         best = np.flatnonzero(snr > self.snr_threshold - BELOW)
+        if not best.size:
+            return np.zeros((4, 0))
         if best.size > MOST:
             best = best[np.argsort(-snr[best], kind="stable")[:MOST]]
         steps = np.arange(-REACH, REACH + 1) / float(STEPS * tier.nharm)
@@ -273,6 +333,8 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         from pulsar_kernels import longwave
 
         raised = raised[:, raised[1] > self.snr_threshold]
+        if not raised.size:
+            return self._table(0)
         freq, snr = raised[0] / self.span, raised[1]
         width = np.array([self._widths[int(n)][int(s)] for n, s in zip(raised[2], raised[3], strict=True)])
         alive = np.ones(freq.size, dtype=np.bool_)

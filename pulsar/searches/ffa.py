@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.config.model import FFAConfig
+from pulsar.config.model import CoherentConfig, FFAConfig
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.searches import stats
@@ -27,6 +27,10 @@ from pulsar.searches.search import Cost, Pairs, PeriodicSearch
 
 #: Fewest turns that a search makes sense for.
 MIN_TURNS = 4.0
+#: Shortest period [s] by default, and where the coherent search runs as well: in white noise and in red noise the two
+#: find no more than that one alone, and in red noise folding has the false alarms (docs/search.md).
+SHORTEST = 0.5
+SHORTEST_BESIDE = 2.0
 #: Noise of a folded sample in integer units: so that bins of the profile hold up to 128 times their noise, if it is
 #: between these. Where bins are nearly full it is done again with units 4 times as large, as long as the noise is not
 #: below half a unit, where rounding would no longer be a small noise.
@@ -447,9 +451,26 @@ class _Trials(NamedTuple):
     level: NDArray[np.int64]
 
 
+def beside(config: FFAConfig, coherent: CoherentConfig, tobs: float) -> FFAConfig:
+    """The settings with the shortest period that is folded where the coherent search runs as well, unless it is given.
+
+    Parameters
+    ----------
+    config : FFAConfig
+    coherent : CoherentConfig
+    tobs : float
+        Length of the data [s].
+    """
+    if config.p_min is not None:
+        return config
+    covered = (coherent.p_max or 0.1 * tobs) if coherent.enabled else 0.0
+    shortest = max(min(SHORTEST_BESIDE, 0.5 * covered), SHORTEST)
+    return config.model_copy(update={"p_min": shortest if shortest < config.p_max else min(SHORTEST, config.p_max)})
+
+
 def _range(nsamps: int, tsamp: float, config: FFAConfig) -> tuple[float, float]:
     """Shortest and longest period that the samples allow [s]."""
-    return max(config.p_min, MIN_BINS * tsamp), min(config.p_max, nsamps * tsamp / MIN_TURNS)
+    return max(config.p_min or SHORTEST, MIN_BINS * tsamp), min(config.p_max, nsamps * tsamp / MIN_TURNS)
 
 
 def _levels(nsamps: int, tsamp: float, config: FFAConfig, nbins: int | None) -> tuple[Level, ...]:

@@ -34,11 +34,20 @@ class Cost:
         CPU seconds, on one core of an EPYC (Zen 5), about.
     memory : int
         Work space of one thread [byte].
+    slow_trials, slow_seconds : float
+        The part of these for slow periods, with wide pulses, that are searched at fewer DMs.
     """
 
     trials: float
     seconds: float
     memory: int
+    slow_trials: float = 0.0
+    slow_seconds: float = 0.0
+
+    def over(self, ndms: float, nslow: float) -> tuple[float, float]:
+        """Trials and seconds of `ndms` series of which `nslow` are searched for slow periods too."""
+        trials = ndms * (self.trials - self.slow_trials) + nslow * self.slow_trials
+        return trials, ndms * (self.seconds - self.slow_seconds) + nslow * self.slow_seconds
 
 
 class Search(ABC, Generic[B]):

@@ -58,7 +58,7 @@ def documented(lines: list[str]) -> dict[str, str]:
 def test_the_functions_are_these() -> None:
     assert FUNCTIONS == [
         "dedisperse", "fold", "import_fold", "inject", "load_config", "open", "plot", "read", "rfi", "search",
-        "search_accel", "search_ffa", "search_fft", "search_single_pulse", "simulate",
+        "search_accel", "search_coherent", "search_ffa", "search_fft", "search_single_pulse", "simulate",
     ]  # fmt: skip
 
 
@@ -104,6 +104,7 @@ def test_quantities_are_documented_with_their_unit(name: str) -> None:
     [
         ("search_fft", "fft", {}),
         ("search_accel", "accel", {}),
+        ("search_coherent", "coherent", {}),
         ("search_ffa", "ffa", {}),
         ("search_single_pulse", "single_pulse", {}),
     ],

@@ -124,8 +124,8 @@ def test_ours_finds_a_pulsar_in_a_short_series(tmp_path, capsys):
     file = tmp_path / "versus.json"
     command = ["series", "--log2n", "16", "--noise", "1", "--pulsars", "2", "--only", "ours", "--json", str(file)]
     main(command)
-    assert "| ours: spectra, folding | not enough series " in capsys.readouterr().out
-    pulsars = json.loads(file.read_text())["series"]["16"]["ours: spectra, folding"]["pulsars"]
+    assert "| ours | not enough series " in capsys.readouterr().out
+    pulsars = json.loads(file.read_text())["series"]["16"]["ours"]["pulsars"]
     truths = draw(versus.SEED, 2)
     assert [one["snr"] for one in pulsars.values()] == [one.snr for one in truths]
     best = max(pulsars.values(), key=lambda one: one["snr"])

@@ -35,8 +35,8 @@ def test_one_channel_needs_one_dm_and_the_last():
 
 
 def test_a_run_that_searches_for_nothing_is_refused():
-    off = ["fft.enabled=false", "ffa.enabled=false", "single_pulse.enabled=false"]
+    off = ["fft.enabled=false", "coherent.enabled=false", "ffa.enabled=false", "single_pulse.enabled=false"]
     with pytest.raises(ConfigError, match="no search is switched on"):
-        enabled_searches(load_config(None, off))
-    enabled_searches(load_config(None, [*off, "accel.accel_max=5"]))
-    enabled_searches(load_config(None, off[:2]))
+        enabled_searches(load_config(None, off), 60.0)
+    enabled_searches(load_config(None, [*off, "accel.accel_max=5"]), 60.0)
+    enabled_searches(load_config(None, off[:3]), 60.0)

@@ -53,8 +53,8 @@ THRESHOLD = "fft: nothing above its threshold of 0 sigma, about"
 
 #: What must be said of each.
 PERIODIC = {
-    "strong": ("detected at this frequency:", "sigma of 16 harmonics by fft", "is row 1 (c0001)", "score 1.00"),
-    "too weak": ("no search had a detection", THRESHOLD, "ffa: searched periods from 0.5 to 5.12 s only"),
+    "strong": ("detected at this frequency:", "harmonics by coherent, fft", "is row 1 (c0001)", "score 1.00"),
+    "too weak": ("no search had a detection", THRESHOLD, "ffa: searched periods from 1.024 to 5.12 s only"),
     "on the mains": ("left out of the spectra as interference", "number 1 (50 Hz, learnt), 2 (100 Hz, learnt)"),
     "on a given line": ("left out of the spectra as interference", "number 1 (313 Hz, given)"),
     "beyond the DMs": ("DM 400 was not searched: 0 to 150 were (dedisp.dm_hi)",),
@@ -65,7 +65,7 @@ PERIODIC = {
     ),
     "too slow": (
         "fft: searched periods from 0.000512 to 2.048 s only (fft.p_min, fft.p_max)",
-        "ffa: searched periods from 0.5 to 5.12 s only (ffa.p_min, ffa.p_max)",
+        "ffa: searched periods from 1.024 to 5.12 s only (ffa.p_min, ffa.p_max)",
         "detected at simple ratios of it:",
         "at 2/1: P 4.5",
         "is row 2 (c0002)",

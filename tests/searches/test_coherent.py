@@ -6,7 +6,7 @@ import pytest
 from pulsar.config.model import CoherentConfig
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
-from pulsar.searches.coherent import CoherentSearch
+from pulsar.searches.coherent import SLOW, CoherentSearch
 from pulsar.searches.fft import FFTSearch
 
 TSAMP = 1e-3
@@ -125,7 +125,7 @@ def test_the_range_of_periods_is_kept():
         search = CoherentSearch(n, TSAMP, CoherentConfig.model_validate(limits))
         periods = 1.0 / search.search(x)["freq"]
         assert not np.any(np.abs(periods - 0.4117) < 0.001)
-        assert search.units < CoherentSearch(n, TSAMP).units
+        assert search.units.sum() < CoherentSearch(n, TSAMP).units.sum()
     with pytest.raises(ConfigError, match="swap them"):
         CoherentSearch(n, TSAMP, CoherentConfig(p_min=2.0, p_max=1.0))
 
@@ -149,7 +149,7 @@ def test_cost_grows_with_the_length_and_needs_no_more_room_than_the_power_spectr
     buffers = search._buffers()
     assert search._fft.fill(noise(1 << 16, 1), (), buffers)
     looked = 0
-    for tier, cells in zip(search.tiers, search._look(buffers), strict=True):
+    for tier, cells in zip(search.tiers, search._look(buffers, True), strict=True):
         looked += cells.size * tier.offsets.size
     assert looked == pytest.approx(short.trials, rel=0.4)
 
@@ -173,3 +173,23 @@ def test_spectra_that_were_just_made_are_taken_over_and_no_others():
     without = search.search(one, birdies=lines).tolist()
     assert without == alone.search(one, birdies=lines).tolist() != expected[1]
     assert search.search(one).tolist() == expected[1]
+
+
+def test_slow_periods_are_left_out_where_a_dm_is_not_one_of_the_few():
+    n = 1 << 17
+    search = CoherentSearch(n, TSAMP)
+    x = noise(n, 3) + pulsar(n, 811.7, 0.02, 14.0) + pulsar(n, 83.1, 0.05, 14.0)
+    both, fast = (search.search(x, slow=slow) for slow in (True, False))
+    assert np.sort(1.0 / both["freq"][:2]) / TSAMP == pytest.approx([83.1, 811.7], rel=1e-4)
+    assert fast["freq"].min() > SLOW
+    assert 1.0 / fast["freq"][0] / TSAMP == pytest.approx(83.1, rel=1e-4)
+    assert fast["snr"][0] == both["snr"][np.abs(both["freq"] * TSAMP * 83.1 - 1.0).argmin()]
+
+
+def test_fewer_dms_for_slow_periods_are_fewer_trials():
+    every = CoherentSearch(1 << 17, TSAMP, ntrials_dm=1000.0)
+    few = CoherentSearch(1 << 17, TSAMP, ntrials_dm=1000.0, ntrials_slow=100.0)
+    slow = every.units[1]
+    expected = (every.units[0] * 1000.0 + slow * 100.0) / (every.units.sum() * 1000.0)
+    assert few.ntrials(-20.0) / every.ntrials(-20.0) == pytest.approx(expected)
+    assert few.snr_threshold < every.snr_threshold
