@@ -29,9 +29,9 @@ def main() -> None:
     args = parser.parse_args()
     thresholds = args.threshold or [-1.5, 0.0, 2.0]
     lowest = min(thresholds)
-    kinds = ["fft", "ffa", "pulse"] + (["accel"] if args.zmax > 0 else [])
+    kinds = ["fft", "coherent", "ffa", "pulse"] + (["accel"] if args.zmax > 0 else [])
     sigmas: dict[str, list[float]] = {kind: [] for kind in kinds}
-    sets = [f"{kind}.threshold={lowest}" for kind in ("fft", "ffa", "accel")]
+    sets = [f"{kind}.threshold={lowest}" for kind in ("fft", "coherent", "ffa", "accel")]
     sets += [f"accel.zmax={args.zmax}", "single_pulse.snr=5", "dedisp.dm_hi=300", "fold.ncands=0"]
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.seeds):

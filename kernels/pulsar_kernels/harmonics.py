@@ -349,6 +349,7 @@ def _peaks(
 
     Of 32 sums only those are gone through where the bit of the stage in ``hits`` says that one is above.
     """
+    # Many arguments: what the loop over blocks holds, handed on as it is.
     capacity = index.shape[0]
     begin = max(1, lo - start)
     end = min(sums.shape[0] - 1, hi - start)

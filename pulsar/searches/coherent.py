@@ -50,8 +50,9 @@ BELOW = 0.6
 MOST = 4096
 #: Picking out the raised sums costs this part of a search in the power spectrum, which makes the spectrum.
 LOOKING = 0.2
-#: CPU seconds of a profile, for each of its harmonics: `pulsar bench profiles` measures it.
-SECONDS = 1e-8
+#: CPU seconds of a profile, for each of its harmonics: 1e-8 on an AVX2 core (`pulsar bench profiles`), where a search in
+#: the power spectrum takes 2.5 to 3 times what its RATE says.
+SECONDS = 4e-9
 #: Independent trials per unit (see CoherentSearch.ntrials) at p = 1e-8, more for every factor of ten below, and the
 #: fewest (benchmarks/calibrate_coherent_trials.py).
 TRIALS = (9.5, 5.0, 4.5)
