@@ -30,6 +30,7 @@ from pulsar.cli import (
     search,
     sift,
     simulate,
+    stack,
     view,
     waterfall,
     why,
@@ -147,6 +148,7 @@ app.command("demo")(demo.command)
 app.command("bench")(bench.command)
 app.command("compile")(kernels.command)
 app.add_typer(batch.app, name="batch")
+app.add_typer(stack.app, name="stack")
 app.add_typer(config.app, name="config")
 
 

@@ -457,6 +457,32 @@ class BatchConfig(Section):
         return 3600.0 * hours + 60.0 * minutes + seconds
 
 
+class StackConfig(Section):
+    """Stacks of many epochs (`pulsar stack`): what the first one decides for all."""
+
+    tobs: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="length of the common transform [s]; longer epochs are cut into pieces; default the first's",
+        ),
+    ] = None
+    downsample: Annotated[int, Field(ge=1, description="samples in one of the series: a power of two")] = 1
+    f_max: Annotated[
+        float | None, Field(gt=0, description="highest frequency that is kept [Hz], harmonics too; default Nyquist")
+    ] = None
+    barycentre: Annotated[
+        bool, Field(description="series at even times at the barycentre; off: topocentric, for beams of one time")
+    ] = True
+
+    @field_validator("downsample")
+    @classmethod
+    def _power_of_two(cls, value: int) -> int:
+        if value & (value - 1):
+            raise ValueError(f"downsample {value}: give a power of two")
+        return value
+
+
 class Config(Section):
     """All settings of a run."""
 
@@ -477,3 +503,4 @@ class Config(Section):
     completeness: CompletenessConfig = CompletenessConfig()
     run: RunConfig = RunConfig()
     batch: BatchConfig = BatchConfig()
+    stack: StackConfig = StackConfig()

@@ -11,7 +11,7 @@ from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.8"
+FORMAT_VERSION: Final = "1.9"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -27,6 +27,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.6": "completeness: signals that were injected into the run, and what became of them",
     "1.7": "obs of completeness, which merged products have, too; completeness/limits",
     "1.8": "kind of detections and found_by of candidates are wider: the coherent search has a longer name",
+    "1.9": "stack: the epochs of which powers were summed, and what each of them shows of the candidates",
 }
 
 GROUPS: Final[dict[str, str]] = {
@@ -94,6 +95,28 @@ BIRDIE_COLUMNS: Final[tuple[Column, ...]] = (
     Column("reason", "U1", "", "how it was found"),
 )
 
+EPOCH_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("epoch", "i4", "", "number of the row, from 0: what the column epoch of stack/nights names"),
+    Column("mjd", "f8", "d", "its middle at the barycentre, MJD (TDB); UTC of topocentric stacks"),
+    Column("tobs", "f8", "s", "its length"),
+    Column("weight", "f8", "", "its weight in the sum; all together 1"),
+    Column("bandwidth", "f8", "MHz", "bandwidth that was used, NaN when unknown"),
+    Column("voverc", "f8", "", "velocity of the telescope away from the source over that of light, NaN when unknown"),
+    Column("source", "U1", "", "name of the source that was observed, or empty"),
+    Column("telescope", "U1", "", "telescope, or empty"),
+    Column("beam", "i4", "", "beam number, -1 when unknown"),
+    Column("beyond", "i8", "", "powers of the whole observation that were too large for a byte"),
+    Column("path", "U1", "", "its file in the store"),
+)
+
+NIGHT_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("id", "U12", "", "id of the candidate"),
+    Column("epoch", "i4", "", "row of the table stack/epochs"),
+    Column("power", "f4", "", "summed power of the harmonics of the candidate in this epoch, mean 1 each in noise"),
+    Column("sigma", "f4", "", "Gaussian significance of it, in a single trial"),
+    Column("snr", "f4", "", "S/N of a matched filter that it means: (2 (power - harmonics))^1/2, at least 0"),
+)
+
 STAGE_COLUMNS: Final[tuple[Column, ...]] = (
     Column("stage", "U1", "", "stage of the run"),
     Column("wall", "f8", "s", "elapsed time"),
@@ -111,6 +134,8 @@ TABLES: Final[dict[str, tuple[tuple[Column, ...], str]]] = {
     "completeness/injected": (INJECTED_COLUMNS, "signals that were injected, and what became of them"),
     "completeness/rows": (ROW_COLUMNS, "what was listed at the DMs of the injected signals"),
     "completeness/limits": (LIMIT_COLUMNS, "flux densities from which on pulsars are found"),
+    "stack/epochs": (EPOCH_COLUMNS, "epochs of which the powers were summed"),
+    "stack/nights": (NIGHT_COLUMNS, "what each epoch shows of each candidate"),
     "rfi/birdies": (BIRDIE_COLUMNS, "periodic interference"),
     "provenance/stages": (STAGE_COLUMNS, "time that each stage took"),
 }

@@ -407,6 +407,11 @@ class ProductWriter(FileWriter):
         if limits is not None and limits.size:
             self._table("completeness/limits", limits)
 
+    def stack(self, epochs: Sequence[tuple[Any, ...]], nights: Sequence[tuple[Any, ...]]) -> None:
+        """Store the epochs of a stack, and what each shows of the candidates: rows of EPOCH_ and NIGHT_COLUMNS."""
+        self._rows("stack/epochs", epochs)
+        self._rows("stack/nights", nights)
+
     def fold(self, ident: str, fold: Fold) -> None:
         """Store the fold of candidate `ident` as ``/folds/ident``."""
         group = self._file["folds"].create_group(ident)

@@ -1,0 +1,120 @@
+"""``pulsar stack``: many epochs of one field, their power spectra summed and searched."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pulsar.cli.console import check_not_input, out
+from pulsar.cli.options import (
+    RA,
+    Common,
+    Debug,
+    Dec,
+    DMRange,
+    LogLevel,
+    NoRfi,
+    Overwrite,
+    Preset,
+    Quiet,
+    Sets,
+    Threads,
+    effective_config,
+    position,
+    progress_mode,
+    shared,
+    uncleaned,
+)
+from pulsar.cli.tables import print_lists, print_table
+
+app = typer.Typer(help="Sum the power spectra of many epochs: add, look, search.", no_args_is_help=True)
+
+Folder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the stack.", show_default=False)]
+
+
+@app.command("add")
+@shared
+def add(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...", help="Files of one observation, or its series at all DMs.", show_default=False
+        ),
+    ],
+    into: Annotated[
+        Path, typer.Option("--into", metavar="STORE", help="Folder of the stack; the first epoch makes it.")
+    ],
+    dm: DMRange = None,
+    each: Annotated[bool, typer.Option("--each", help="Every file is an observation of its own.")] = False,
+    weight: Annotated[
+        float, typer.Option("--weight", metavar="X", help="Count so much more than length and bandwidth say.")
+    ] = 1.0,
+    no_rfi: NoRfi = False,
+    ra: RA = None,
+    dec: Dec = None,
+    *,
+    common: Common,
+) -> None:
+    """Clean, dedisperse and barycentre an observation, and add its powers to a stack; what is there stays."""
+    settings = common.settings(dm=dm, **position(ra, dec), **uncleaned(no_rfi))
+    from pulsar.pipeline.stacking import add_epoch
+
+    progress = common.progress()
+    for some in [[file] for file in files] if each else [files]:
+        added = add_epoch(some, into, settings, factor=weight, argv=sys.argv, progress=progress)
+        out(str(added.path))
+
+
+@app.command("info")
+def info(folder: Folder, _debug: Debug = False) -> None:
+    """List the epochs of a stack with their weights."""
+    from pulsar.pipeline.stacked import opened
+
+    with opened(folder) as stack:
+        grid = stack.grid
+        out(
+            f"{folder}: {len(stack.parts)} epochs, {grid.dms.size} DMs from {grid.dms[0]:g} to {grid.dms[-1]:g}, "
+            f"frequencies to {grid.npoints * grid.step:.6g} Hz in steps of {grid.step:.3g}, "
+            f"{len(stack.parts) * grid.nbytes / 2**20:.4g} MiB"
+        )
+        print_table(
+            {
+                "MJD": lambda p: f"{p.piece.mjd:.6f}",
+                "s": lambda p: f"{p.piece.tobs:.6g}",
+                "MHz": lambda p: f"{p.epoch.info.bandwidth:.4g}",
+                "weight": lambda p: f"{p.weight:.4f}",
+                "1e6 v/c": lambda p: f"{1e6 * p.epoch.info.voverc:.3f}",
+                "beam": lambda p: "" if p.epoch.info.header.beam is None else str(p.epoch.info.header.beam),
+                "source": lambda p: p.epoch.info.header.source,
+                "epoch": lambda p: p.epoch.path.name,
+            },
+            stack.parts,
+            left=("source", "epoch"),
+        )
+
+
+@app.command("search")
+def search(
+    folder: Folder,
+    output: Annotated[
+        Path, typer.Option("--out", "-o", metavar="CANDS.h5", help="HDF5 file to write.", show_default=False)
+    ],
+    config: Preset = None,
+    sets: Sets = None,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
+    quiet: Quiet = False,
+    log_level: LogLevel = None,
+    _debug: Debug = False,
+) -> None:
+    """Sum the powers of all epochs, search the sums at every DM, and write the candidates."""
+    settings = effective_config(config, sets, run__threads=threads)
+    from pulsar.pipeline.stacked import search_stack
+
+    check_not_input(output, folder.glob("*.h5"))
+    progress = progress_mode(quiet, log_level)
+    run = search_stack(folder, output, settings, overwrite=overwrite, argv=sys.argv, progress=progress)
+    print_lists(run, top=top)
+    progress.message(f"{output}: {len(run)} candidates of {len(run.rows('stack/epochs'))} epochs")
