@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pulsar.cli.console import check_not_input, out
+from pulsar.cli.console import check_not_input, note, out, write_text
 from pulsar.cli.options import (
     RA,
     Common,
@@ -118,3 +118,49 @@ def search(
     run = search_stack(folder, output, settings, overwrite=overwrite, argv=sys.argv, progress=progress)
     print_lists(run, top=top)
     progress.message(f"{output}: {len(run)} candidates of {len(run.rows('stack/epochs'))} epochs")
+
+
+@app.command("nights")
+def nights(
+    run: Annotated[
+        Path, typer.Argument(metavar="CANDS.h5", help="Product of `pulsar stack search`.", show_default=False)
+    ],
+    ident: Annotated[str, typer.Option("--id", metavar="ID", help="Candidate.")] = "c0001",
+    par: Annotated[
+        Path | None,
+        typer.Option("--par", metavar="X.par", help="Write its ephemeris, by which each epoch is folded."),
+    ] = None,
+    overwrite: Overwrite = False,
+    _debug: Debug = False,
+) -> None:
+    """Say what each epoch shows of a candidate."""
+    from pulsar.errors import ConfigError
+    from pulsar.handover.candidate import name_of
+    from pulsar.handover.par import stack_par_text
+    from pulsar.io.product.reader import read
+
+    product = read(run)
+    epochs, rows = product.rows("stack/epochs"), product.rows("stack/nights")
+    rows = rows[rows["id"] == ident]
+    if not len(rows):
+        raise ConfigError(f"{run}: no candidate {ident} of a stack in it: give an id of `pulsar candidates {run}`")
+    print_table(
+        {
+            "MJD": lambda r: f"{epochs['mjd'][r['epoch']]:.6f}",
+            "s": lambda r: f"{epochs['tobs'][r['epoch']]:.6g}",
+            "weight": lambda r: f"{epochs['weight'][r['epoch']]:.4f}",
+            "power": lambda r: f"{r['power']:.2f}",
+            "sigma": lambda r: f"{r['sigma']:.1f}",
+            "S/N": lambda r: f"{r['snr']:.1f}",
+            "beam": lambda r: "" if epochs["beam"][r["epoch"]] < 0 else str(epochs["beam"][r["epoch"]]),
+            "source": lambda r: str(epochs["source"][r["epoch"]]),
+        },
+        rows,
+        left=("source",),
+    )
+    if par is not None:
+        row = product.candidate(ident)
+        header = product.observation_of(row)
+        text = stack_par_text(row, header, name=name_of(ident, row, header), origin=f"{ident} of {run.name}")
+        write_text(par, text, overwrite=overwrite)
+        note(f"{par}: fold each epoch by it: pulsar fold FILE --par {par}")

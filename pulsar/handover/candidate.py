@@ -57,6 +57,11 @@ def candidate_of(run: Run, ident: str) -> Exported:
         There is no candidate of that name, or it was not folded.
     """
     row = run.candidate(ident)
+    if is_stack(run):
+        raise ConfigError(
+            f"{run.path}: {ident} is of a stack and has no fold; the ephemeris by which each of its nights is folded: "
+            f"pulsar stack nights {run.path} --id {ident} --par X.par"
+        )
     if ident not in run.ids:
         raise ConfigError(
             f"{run.path}: {ident} was not folded (it belongs to {row['harmonic_of'] or 'none'}): nothing to export; "
@@ -64,11 +69,12 @@ def candidate_of(run: Run, ident: str) -> Exported:
         )
     header = run.observation_of(row)
     return Exported(
-        ident, _name(ident, row, header), row, run.fold(ident), header, run.files_of(int(row["obs"])), run.path
+        ident, name_of(ident, row, header), row, run.fold(ident), header, run.files_of(int(row["obs"])), run.path
     )
 
 
-def _name(ident: str, row: dict[str, Any], header: Header) -> str:
+def name_of(ident: str, row: dict[str, Any], header: Header) -> str:
+    """The known pulsar that it is, else a name of its position."""
     known = str(row["known_source"])
     if known and not row["harmonic_of"] and " " not in known:
         return known
@@ -77,6 +83,11 @@ def _name(ident: str, row: dict[str, Any], header: Header) -> str:
     # Names of positions are cut off, not rounded (IAU).
     ra, dec = hms(header.ra_deg, 6).split(":"), dms(header.dec_deg, 6).split(":")
     return f"J{ra[0]}{ra[1]}{dec[0]}{dec[1]}_{ident}"
+
+
+def is_stack(run: Run) -> bool:
+    """Whether a product is that of a stack."""
+    return len(run.rows("stack/epochs")) > 0
 
 
 def commands(run: Run, row: dict[str, Any]) -> list[str]:
@@ -92,6 +103,9 @@ def commands(run: Run, row: dict[str, Any]) -> list[str]:
     stem = f"{run.path.stem}_{ident}"
     own = [str(path) for path in run.files_of(int(row["obs"]))] or ["FILE"]
     product = str(run.path)
+    if is_stack(run):
+        nights = ["pulsar", "stack", "nights", product, "--id", ident, "--par", f"{stem}.par"]
+        return [shlex.join(nights), *(shlex.join(["pulsar", "fold", one, "--par", f"{stem}.par"]) for one in own)]
     start = _at_start(row, run.observation_of(row))
     lines = [
         ["pulsar", "fold", *own, "--candidates", product, "--id", ident, "--out", f"{stem}.h5"],

@@ -5,9 +5,10 @@ by barycentric time (TDB), at infinite frequency. The turns are therefore laid o
 carried to the barycentre, and the spin frequency and as many derivatives fitted as it takes to follow them.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,6 +151,39 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
     known = np.isfinite(header.fch1) and header.fch1 > 0
     lines.append(_line("TZRFRQ", f"{header.fch1:.6f}" if known else "0"))
     lines += [_line("EPHEM", EPHEMERIS), _line("UNITS", "TDB"), _line("CLK", "UTC(NIST)")]
+    return "\n".join(lines) + "\n"
+
+
+def stack_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin: str = "") -> str:
+    """The text of a ``.par`` file for a candidate of a stack: a frequency at the barycentre, with no phase.
+
+    Parameters
+    ----------
+    row : mapping
+        Of the table of candidates.
+    header : Header
+        Of the stack: barycentric, with the direction that its epochs are barycentred for.
+    name : str
+        Of the pulsar.
+    origin : str
+        Where it comes from, for a comment.
+
+    Raises
+    ------
+    ConfigError
+        The stack is topocentric: each epoch has a period of its own.
+    """
+    if not header.barycentric:
+        raise ConfigError("the stack is topocentric (stack.barycentre was off): no ephemeris is good for all epochs")
+    freq, error = float(row["freq"]), float(row["period_err"]) * float(row["freq"]) ** 2
+    lines = [
+        f"# {printable(line)}" for line in (origin, "position: that of the stack; no phase: TZRMJD is missing") if line
+    ]
+    lines.append(_line("PSR", _plain(name)))
+    if np.isfinite(header.ra_deg) and np.isfinite(header.dec_deg):
+        lines += [_line("RAJ", hms(header.ra_deg, 5)), _line("DECJ", dms(header.dec_deg, 4))]
+    lines += [_line("F0", f"{freq:.17g}", error), _line("PEPOCH", f"{header.tmid:.12f}")]
+    lines += [_line("DM", f"{float(row['dm']):.10g}"), _line("EPHEM", EPHEMERIS), _line("UNITS", "TDB")]
     return "\n".join(lines) + "\n"
 
 

