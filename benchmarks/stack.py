@@ -67,8 +67,7 @@ def one_stack(seed: int, nights: int, snr: float, unequal: bool, folder: Path) -
     duties = 10.0 ** rng.uniform(-1.5, -0.5, PULSARS)
     part = lengths(nights, unequal)
     epoch = 59000.0
-    for night in range(nights):
-        start = epoch + np.sort(rng.uniform(0.0, 365.0, nights))[night]
+    for night, start in enumerate(epoch + rng.uniform(0.0, 365.0, nights)):
         n = int(part[night] * NSAMPS)
         nodes = np.linspace(0.0, n * TSAMP, 257)
         first, arrived = arrival_times(start, nodes, RA, DEC, "FAST")
@@ -94,13 +93,12 @@ def one_stack(seed: int, nights: int, snr: float, unequal: bool, folder: Path) -
             continue
         best = mine[0]
         nharm = int(best["nharm"])
-        weight = run.rows("stack/epochs")["weight"]
-        order = np.argsort(run.rows("stack/epochs")["mjd"])
+        weight, tobs = run.rows("stack/epochs")["weight"], run.rows("stack/epochs")["tobs"]
         noise = np.sqrt(nharm * np.sum(weight**2))
         detection = run.rows("detections")
         detection = detection[detection["uid"] == best["uid"]][0]
         measured = (detection["power"] - nharm) / np.sqrt(nharm)
-        excess = 0.5 * snr**2 * part[order] * float(shares(duty, nharm).sum())
+        excess = 0.5 * snr**2 * tobs / (NSAMPS * TSAMP) * float(shares(duty, nharm).sum())
         theory = float(weight @ excess) / noise
         rows.append((freq, duty, nharm, measured, theory, float(best["sigma"])))
     return rows
@@ -123,7 +121,7 @@ def sensitivity(args: argparse.Namespace) -> None:
     print(
         f"{args.nights} nights of S/N {args.snr:g}{' and less' if args.unequal else ''}: {seen.sum()} of {seen.size} "
         f"found; S/N over theory {ratio.mean():.3f} +- {ratio.std() / np.sqrt(max(ratio.size, 1)):.3f} (mean), "
-        f"{ratio.min():.3f} (least)"
+        f"{np.median(ratio):.3f} (median), {ratio.min():.3f} (least)"
     )
 
 

@@ -224,7 +224,9 @@ def search_stack(
         groups = group(
             detections, search.tobs, config.sift, freqs=stack.band(), dms=stack.grid.dms, name=str(stack.grid.ra_deg)
         )
-        candidates = explained([Candidate(one, found_by=one.found_by) for one in groups], search.tobs)
+        candidates = explained(
+            [Candidate(one, found_by=one.found_by) for one in groups], search.tobs, detections["dm_index"]
+        )
         header = stack.header()
         told = [_told(stack, search, one) for one in candidates]
         candidates = [
@@ -260,7 +262,7 @@ def _detected(stack: Stack, search: StackSearch, threads: int, progress: Progres
     return np.concatenate([np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), *parts])
 
 
-def explained(candidates: Sequence[Candidate], tobs: float) -> list[Candidate]:
+def explained(candidates: Sequence[Candidate], tobs: float, dm_index: NDArray[Any]) -> list[Candidate]:
     """Tell of each candidate whether its frequency is that of a better one times a ratio of small numbers.
 
     Parameters
@@ -269,6 +271,9 @@ def explained(candidates: Sequence[Candidate], tobs: float) -> list[Candidate]:
         Best first.
     tobs : float
         Length of an epoch [s].
+    dm_index : ndarray
+        Of all detections, their row of the grid. Where both were detected at one DM, the weaker one has harmonics of
+        its own there, and is no harmonic.
 
     Returns
     -------
@@ -277,22 +282,27 @@ def explained(candidates: Sequence[Candidate], tobs: float) -> list[Candidate]:
     """
     heads: list[Candidate] = []
     rest: list[Candidate] = []
-    # Of the heads: frequency, its error, and the range of DMs.
+    # Of the heads: frequency, its error, and the range of DMs; and the DMs at which they were detected.
     known = np.zeros((4, len(candidates)))
+    rows: list[set[int]] = []
     for one in candidates:
-        found = _ratio(known[:, : len(heads)], one, tobs)
+        apart = np.array([int(one.best["dm_index"]) not in mine for mine in rows], dtype=np.bool_)
+        found = _ratio(known[:, : len(heads)], apart, one, tobs)
         if found is None:
             group = one.group
             step = NEAR_DMS * (group.dm_hi - group.dm_lo) / max(group.ndetections, 1)
             known[:, len(heads)] = group.freq, group.freq_err, group.dm_lo - step, group.dm_hi + step
             heads.append(one)
+            rows.append(set(dm_index[group.members].tolist()))
         else:
             rest.append(replace(one, parent=heads[found[0]].uid, relation=f"harmonic {found[1]}"))
     count = Counter(one.parent for one in rest)
     return [*(replace(head, nattached=count[head.uid]) for head in heads), *rest]
 
 
-def _ratio(heads: NDArray[np.float64], one: Candidate, tobs: float) -> tuple[int, Fraction] | None:
+def _ratio(
+    heads: NDArray[np.float64], apart: NDArray[np.bool_], one: Candidate, tobs: float
+) -> tuple[int, Fraction] | None:
     """The best of the heads of whose frequency it is a ratio of small numbers, at the same DMs; and the ratio."""
     freq, error, dm_lo, dm_hi = heads
     below = np.arange(1, MOST_RATIO + 1)[:, None]
@@ -300,7 +310,7 @@ def _ratio(heads: NDArray[np.float64], one: Candidate, tobs: float) -> tuple[int
     off = np.abs(one.freq - above / below * freq)
     allowed = RATIO_BINS / tobs / below + RATIO_ERRORS * np.hypot(one.freq_err, above / below * error)
     fits = (off <= allowed) & (above >= 1) & (above <= MOST_RATIO)
-    fits &= (one.group.dm_hi >= dm_lo) & (one.group.dm_lo <= dm_hi)
+    fits &= apart & (one.group.dm_hi >= dm_lo) & (one.group.dm_lo <= dm_hi)
     if not fits.any():
         return None
     head = int(np.argmax(fits.any(axis=0)))

@@ -1,5 +1,6 @@
 """Periodicity search in the summed powers of many epochs at one DM: docs/stack.md."""
 
+import heapq
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,8 +157,8 @@ class StackSearch:
             mine = nharm == h
             logp[mine] = sum_logp(total[mine], int(h), self.weights)
         order = np.argsort(logp, kind="stable")[:MOST_PEAKS]
-        kept = self._select(powers, index[order] / nharm[order], nharm[order], total[order])
-        chosen = order[kept][: self.config.max_detections]
+        chosen = order[self._select(powers, index[order] / nharm[order], nharm[order], total[order], logp[order])]
+        chosen = chosen[np.argsort(logp[chosen], kind="stable")]
         out = np.zeros(chosen.size, dtype=dtype_of(DETECTION_COLUMNS))
         out["kind"], out["dm"], out["dm_index"] = "stack", dm, dm_index
         out["snr"] = out["width"] = np.nan
@@ -204,32 +205,47 @@ class StackSearch:
         place: NDArray[np.float64],
         nharm: NDArray[np.int64],
         total: NDArray[np.float64],
+        logp: NDArray[np.float64],
     ) -> NDArray[np.int64]:
-        """Which of the peaks, best first, are not what better ones leave beside them and in their harmonics."""
+        """Which of the peaks are not what others leave beside them and in their harmonics.
+
+        The best is taken; the others count for what their harmonics hold that are none of its; and so on.
+        """
         kept: list[int] = []
         # Of those that are kept: frequency and reach, both in steps of the grid.
         known = np.zeros((2, min(place.size, self.config.max_detections)))
         bins = POINTS * self.grid.span / self.tobs
-        for i, (at, h) in enumerate(zip(place, nharm, strict=True)):
-            multiples = at * np.arange(1, h + 1)
-            others, near = known[:, : len(kept), None]
-            turns = np.rint(multiples / others)
-            beside = (np.abs(multiples - turns * others) < near) & (turns >= 1) & (turns <= MOST_HARMONICS)
-            own = ~beside.any(axis=0)
-            count = int(own.sum())
-            if 0 < count < h:
-                points = np.floor(multiples[own] + 0.5).astype(np.int64)
-                rest = float(powers[np.minimum(points, self.grid.npoints - 1)].sum())
-                count = count if float(sum_logp(rest, count, self.weights)[0]) < SHARED_LOGP else 0
-            if count == 0 or self._is_part(powers, float(at), int(h)):
+        queue = [(float(p), i, 0) for i, p in enumerate(logp)]
+        heapq.heapify(queue)
+        while queue and len(kept) < known.shape[1]:
+            worth, i, seen = heapq.heappop(queue)
+            if seen < len(kept):
+                left = self._left(powers, float(place[i]), int(nharm[i]), known[:, : len(kept)])
+                worth = float(logp[i]) if left is None else left
+                if left is None or left < SHARED_LOGP:
+                    heapq.heappush(queue, (worth, i, len(kept)))
+                continue
+            if self._is_part(powers, float(place[i]), int(nharm[i])):
                 continue
             # Sidelobes, 1 / (pi d)^2 of the line, count until they are lost in the noise of the sum.
-            excess = max(float(total[i]) - h, 0.0) * np.sqrt(self.neff)
-            known[:, len(kept)] = at, bins * float(np.clip(np.sqrt(excess) / np.pi, BESIDE, SIDELOBES))
+            excess = max(float(total[i]) - float(nharm[i]), 0.0) * np.sqrt(self.neff)
+            known[:, len(kept)] = place[i], bins * float(np.clip(np.sqrt(excess) / np.pi, BESIDE, SIDELOBES))
             kept.append(i)
-            if len(kept) == self.config.max_detections:
-                break
         return np.array(kept, dtype=np.int64)
+
+    def _left(self, powers: NDArray[np.float32], place: float, nharm: int, known: NDArray[np.float64]) -> float | None:
+        """ln p of those harmonics that are none of what is known; 0: there are none, None: they all are."""
+        multiples = place * np.arange(1, nharm + 1)
+        others, near = known[:, :, None]
+        turns = np.rint(multiples / others)
+        beside = (np.abs(multiples - turns * others) < near) & (turns >= 1) & (turns <= MOST_HARMONICS)
+        own = ~beside.any(axis=0)
+        if own.all():
+            return None
+        if not own.any():
+            return 0.0
+        points = np.minimum(np.floor(multiples[own] + 0.5).astype(np.int64), self.grid.npoints - 1)
+        return float(sum_logp(float(powers[points].sum()), points.size, self.weights)[0])
 
     def _is_part(self, powers: NDArray[np.float32], place: float, nharm: int) -> bool:
         """Whether all of a signal is in every second, third ... harmonic: then it is of that frequency."""
