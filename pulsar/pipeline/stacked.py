@@ -40,6 +40,8 @@ RATIO_BINS: Final = 1.5
 RATIO_ERRORS: Final = 3.0
 #: Rows of the plan by which the DM ranges of harmonics may miss each other.
 NEAR_DMS: Final = 3
+#: Bytes per sample of the common transform that a thread takes to sum and to search.
+SUM_BYTES: Final = 32
 #: An epoch contributes to a candidate from this significance on, in a single trial.
 SEEN_SIGMA: Final = 2.0
 
@@ -183,7 +185,7 @@ def search_stack(
     out : Path
         Product to write.
     config : Config, optional
-        Its sections `fft` (harmonics, threshold, periods), `sift` and `run.threads` are used.
+        Its sections `fft` (harmonics, threshold, periods), `sift` and `run` are used.
     overwrite : bool
         Replace an existing file.
     argv : sequence of str
@@ -202,17 +204,19 @@ def search_stack(
     DataError
         A file of the stack cannot be read.
     """
+    from pulsar.config.size import memory_budget
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
     from pulsar.io.product.writer import ProductWriter, check_output
-    from pulsar.pipeline.room import thread_count
+    from pulsar.pipeline.room import BASE_MEMORY, thread_count
     from pulsar.searches.sift import group
 
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
     check_output(out, overwrite=overwrite)
-    threads = thread_count(config)
     with opened(folder) as stack:
+        room = memory_budget(config.run.memory) - BASE_MEMORY
+        threads = max(min(thread_count(config), room // (SUM_BYTES * stack.grid.nfft)), 1)
         provenance = Provenance(argv, [p.epoch.path for p in stack.parts if p.number == 0], to_toml(config), threads)
         independent = stack.independent_dms()
         search = StackSearch(stack.grid, stack.weights, stack.tobs, config.fft, ntrials_dm=independent)

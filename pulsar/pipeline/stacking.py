@@ -261,6 +261,7 @@ def _written(task: _Task, info: EpochInfo, chosen: NDArray[np.int64] | None, arg
     from pulsar.searches.grid_powers import GridPowers
 
     grid, progress = task.grid, task.progress
+    _room(task)
     provenance = Provenance(argv, [file.path for file in info.files], to_toml(task.config), task.threads)
     each = round(info.pieces[0].tobs / grid.tsamp)
     maker = GridPowers(each, grid, task.threads)
@@ -281,6 +282,20 @@ def _written(task: _Task, info: EpochInfo, chosen: NDArray[np.int64] | None, arg
                     beyond += more
             writer.finish(replace(info, beyond=beyond), provenance.record(progress.times))
     return store.folder / info.name, True, replace(info, beyond=beyond)
+
+
+def _room(task: _Task) -> int:
+    """Bytes that are left for dedispersion beside the making of powers."""
+    from pulsar.pipeline.room import stage_memory
+
+    taken = POWER_BYTES * task.grid.nfft
+    left = stage_memory(task.config, task.obs) - taken
+    if left <= 0:
+        raise ConfigError(
+            f"powers of {task.grid.nfft} samples take {taken / 2**20:.0f} MiB, more than run.memory leaves: give more "
+            "--memory, or begin a stack of shorter pieces (stack.tobs) or fewer samples (stack.downsample)"
+        )
+    return left
 
 
 def shifted(birdies: "Sequence[Birdie]", info: EpochInfo) -> list[tuple[float, float]]:
@@ -364,14 +379,13 @@ def _dedispersed(task: _Task) -> "Iterator[_Series]":
     from pulsar.dedisp.plan import few_trials
     from pulsar.pipeline.birdies import zero_dm
     from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
-    from pulsar.pipeline.room import stage_memory
 
     obs, config, threads, progress = task.obs, task.config, task.threads, task.progress
     header = obs.header
     mask = find_mask(obs, config, threads=threads, progress=progress).mask
     progress.message(mask.summary())
     source = clean_source(obs, mask, config, threads=threads, progress=progress)
-    memory = max(stage_memory(config, obs) - POWER_BYTES * task.grid.nfft, 1)
+    memory = _room(task)
     scratch = Path(config.run.scratch) if config.run.scratch else task.folder.absolute().parent
     birdies = given_birdies(header, config.rfi)
     if config.rfi.learn:

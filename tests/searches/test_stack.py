@@ -112,6 +112,25 @@ def test_false_alarms_are_as_many_as_promised() -> None:
     assert abs(found - promised) < 4.0 * np.sqrt(promised)
 
 
+def test_short_nights_count_less_and_the_sum_gains_by_it() -> None:
+    part = np.resize([1.0, 0.2], 8)
+    grid, freq, tones = grid_of(), 61.3, 30.0
+    ratio = {}
+    for name, w in {"by length": part, "alike": np.ones(8)}.items():
+        total = np.zeros(grid.npoints)
+        for e, p in enumerate(part):
+            n = int(p * N)
+            series = noise(n, 70 + e) + tone(n, freq, tones * float(np.sqrt(p)))
+            total += w[e] / w.sum() * decoded()[encode(GridPowers(n, grid).powers(series.astype(np.float32)))[0]]
+        search = StackSearch(grid, w, part * grid.span, FFTConfig(threshold=3.0, nharm=1))
+        found = search.search(total.astype(np.float32))
+        ratio[name] = float(found["power"][0] - 1.0)
+        # Large powers over a level from a few hundred others count for less: up to a third here.
+        theory = float(w @ (0.5 * tones**2 * part)) / np.sqrt(np.sum(w**2))
+        assert 0.6 * theory < ratio[name] < 1.1 * theory
+    assert ratio["by length"] > 1.1 * ratio["alike"]
+
+
 def test_harmonics_of_a_stronger_one_are_left_out_but_not_another_pulsar() -> None:
     powers = np.random.default_rng(4).gamma(16.0, 1.0 / 16.0, 2 * N).astype(np.float32)
     # Eight harmonics of one, and of another whose fifth harmonic coincides with the seventh of the first.
