@@ -30,6 +30,10 @@ SIDELOBES = 32.0
 SHARED_LOGP = float(np.log(1e-4))
 #: Harmonics of a stronger signal that are looked at.
 MOST_HARMONICS = 64
+#: Mean power that a falling spectrum of harmonics may hold beyond twice those whose sum is the best, of theirs: of sums
+#: of H and 2 H the first is better where the second half holds less than 2^1/2 - 1 of it. And what noise adds [sigma].
+HIGHER_PART = 0.414
+EXCESS_SIGMA = 4.0
 #: Detections looked at for one DM, the strongest.
 MOST_PEAKS = 5000
 
@@ -212,8 +216,8 @@ class StackSearch:
         The best is taken; the others count for what their harmonics hold that are none of its; and so on.
         """
         kept: list[int] = []
-        # Of those that are kept: frequency and reach, both in steps of the grid.
-        known = np.zeros((2, min(place.size, self.config.max_detections)))
+        # Of those that are kept: frequency and reach in steps of the grid, harmonics, mean excess power of each.
+        known = np.zeros((4, min(place.size, self.config.max_detections)))
         bins = POINTS * self.grid.span / self.tobs
         queue = [(float(p), i, 0) for i, p in enumerate(logp)]
         heapq.heapify(queue)
@@ -228,24 +232,30 @@ class StackSearch:
             if self._is_part(powers, float(place[i]), int(nharm[i])):
                 continue
             # Sidelobes, 1 / (pi d)^2 of the line, count until they are lost in the noise of the sum.
-            excess = max(float(total[i]) - float(nharm[i]), 0.0) * np.sqrt(self.neff)
-            known[:, len(kept)] = place[i], bins * float(np.clip(np.sqrt(excess) / np.pi, BESIDE, SIDELOBES))
+            excess = max(float(total[i]) - float(nharm[i]), 0.0)
+            reach = float(np.clip(np.sqrt(excess * np.sqrt(self.neff)) / np.pi, BESIDE, SIDELOBES))
+            known[:, len(kept)] = place[i], bins * reach, nharm[i], excess / float(nharm[i])
             kept.append(i)
         return np.array(kept, dtype=np.int64)
 
     def _left(self, powers: NDArray[np.float32], place: float, nharm: int, known: NDArray[np.float64]) -> float | None:
-        """ln p of those harmonics that are none of what is known; 0: there are none, None: they all are."""
+        """ln p of those harmonics that are none of what is known; 0: they are of another, None: they all are."""
         multiples = place * np.arange(1, nharm + 1)
-        others, near = known[:, :, None]
+        points = np.minimum(np.floor(multiples + 0.5).astype(np.int64), self.grid.npoints - 1)
+        others, near, summed, mean = known[:, :, None]
         turns = np.rint(multiples / others)
         beside = (np.abs(multiples - turns * others) < near) & (turns >= 1) & (turns <= MOST_HARMONICS)
+        # Were there more in harmonics beyond twice those that were summed, twice as many would have been better.
+        most = HIGHER_PART * mean
+        most = most + EXCESS_SIGMA * np.sqrt((1.0 + 2.0 * most) / self.neff)
+        beside &= (turns <= 2.0 * summed) | (powers[points] - 1.0 < most)
         own = ~beside.any(axis=0)
         if own.all():
             return None
-        if not own.any():
+        # What is left in every 19th harmonic alone is of 19 times the frequency.
+        if not own.any() or np.gcd.reduce(np.flatnonzero(own) + 1) > 1:
             return 0.0
-        points = np.minimum(np.floor(multiples[own] + 0.5).astype(np.int64), self.grid.npoints - 1)
-        return float(sum_logp(float(powers[points].sum()), points.size, self.weights)[0])
+        return float(sum_logp(float(powers[points[own]].sum()), int(own.sum()), self.weights)[0])
 
     def _is_part(self, powers: NDArray[np.float32], place: float, nharm: int) -> bool:
         """Whether all of a signal is in every second, third ... harmonic: then it is of that frequency."""

@@ -142,6 +142,16 @@ def test_harmonics_of_a_stronger_one_are_left_out_but_not_another_pulsar() -> No
     assert sorted(np.rint(found["freq"] / search.grid.step).astype(int).tolist()) == [600, 840]
 
 
+def test_a_slow_pulsar_does_not_hide_a_fast_one_at_one_of_its_multiples() -> None:
+    powers = np.random.default_rng(7).gamma(16.0, 1.0 / 16.0, 2 * N).astype(np.float32)
+    for k in range(1, 5):
+        powers[160 * k] += 9.0 / k
+    powers[160 * 19] += 8.0
+    powers[160 * 38] += 4.0
+    found = StackSearch(grid_of(), np.ones(16), np.full(16, N * 1e-3), FFTConfig(threshold=3.0)).search(powers)
+    assert sorted(np.rint(found["freq"] / grid_of().step).astype(int).tolist()) == [160, 160 * 19]
+
+
 def test_a_signal_in_every_second_harmonic_is_of_twice_the_frequency() -> None:
     powers = np.random.default_rng(6).gamma(16.0, 1.0 / 16.0, 2 * N).astype(np.float32)
     for k in (1, 2):
