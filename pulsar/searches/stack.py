@@ -19,9 +19,10 @@ from pulsar.searches.weighted import effective, sum_from_logp, sum_logp
 #: Independent trials per bin of the powers of one harmonic, and what each stage of harmonics adds per bin of its top
 #: harmonic, from benchmarks/calibrate_stack_trials.py: at p = 1e-4 of many epochs, by how much less of one, what every
 #: factor of ten below adds, and the most. Measured of 1, 4, 16 and 64 epochs at 1e-4, 1e-5, 1e-6: 0.75, 1.3, 1.8;
-#: 1.1, 1.8, 2.6; 1.2, 2.0, 2.2; 1.3, 1.9, 1.6 (the last of each +- 0.3).
+#: 1.1, 1.8, 2.6; 1.2, 2.0, 2.2; 1.3, 1.9, 1.6 (the last of each +- 0.3); a tenth more than
+#: that is for levels of the noise that are known within a few per cent only (benchmarks/stack.py --noise).
 TRIALS_SINGLE = 2.9
-TRIALS_STAGE = (1.3, 0.55, 0.65, 2.3)
+TRIALS_STAGE = (1.35, 0.55, 0.75, 2.5)
 #: Bins beside a stronger signal, or a harmonic of it, that are its own.
 BESIDE = 1.5
 #: Most bins that its sidelobes may reach.
@@ -102,7 +103,9 @@ class StackSearch:
         #: Length of the data of an epoch, as they count [s].
         self.tobs = float(self.weights @ np.asarray(tobs, dtype=np.float64))
         self.sums = self._ranges()
-        per_bin = 1.0 / (grid.step * self.tobs)
+        # What is new from one frequency to the next goes with the square of the length and the noise of each epoch.
+        noise = self.weights**2 / np.sum(self.weights**2)
+        per_bin = 1.0 / (grid.step * np.sqrt(noise @ np.asarray(tobs, dtype=np.float64) ** 2))
         counts = np.maximum(np.diff(self.sums.limits, axis=1)[:, 0], 0) / per_bin
         self._bins = float(counts[0]), float(counts[1:].sum())
         self.set_threshold(min(threshold_logp(config.threshold, self.ntrials), PeriodicSearch.max_logp))
