@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -207,7 +207,7 @@ def search_stack(
     from pulsar.config.size import memory_budget
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
-    from pulsar.io.product.writer import ProductWriter, check_output
+    from pulsar.io.product.writer import check_output
     from pulsar.pipeline.room import BASE_MEMORY, thread_count
     from pulsar.searches.sift import group
 
@@ -231,24 +231,39 @@ def search_stack(
         candidates = explained(
             [Candidate(one, found_by=one.found_by) for one in groups], search.tobs, detections["dm_index"]
         )
-        header = stack.header()
-        told = [_told(stack, search, one) for one in candidates]
-        candidates = [
-            replace(one, reasons=(*one.reasons, words)) for one, (words, _) in zip(candidates, told, strict=True)
-        ]
-        table, _ = candidate_table(candidates, header)
-        nights = [(str(row["id"]), *night) for row, (_, mine) in zip(table, told, strict=True) for night in mine]
-        _mark(detections, candidates)
-        with ProductWriter(out, overwrite=overwrite) as writer:
-            files = [file for part in stack.parts if part.number == 0 for file in part.epoch.info.files]
-            writer.observation(header, files)
-            table["obs"] = 0
-            writer.candidates(table)
-            writer.detections(detections)
-            writer.stack([_epoch_row(i, part) for i, part in enumerate(stack.parts)], nights)
-            writer.birdies([])
-            writer.provenance(provenance.record(progress.times))
+        progress.message(f"{len(groups)} groups of {len(detections)} detections")
+        _write(out, stack, search, candidates, detections, provenance.record(progress.times), overwrite=overwrite)
     return read(out)
+
+
+def _write(
+    out: Path,
+    stack: Stack,
+    search: StackSearch,
+    candidates: Sequence[Candidate],
+    detections: NDArray[Any],
+    record: Mapping[str, Any],
+    *,
+    overwrite: bool,
+) -> None:
+    """The product, with what each epoch shows of each candidate."""
+    from pulsar.io.product.writer import ProductWriter
+
+    header = stack.header()
+    told = [_told(stack, search, one) for one in candidates]
+    candidates = [replace(one, reasons=(*one.reasons, words)) for one, (words, _) in zip(candidates, told, strict=True)]
+    table, _ = candidate_table(candidates, header)
+    nights = [(str(row["id"]), *night) for row, (_, mine) in zip(table, told, strict=True) for night in mine]
+    _mark(detections, candidates)
+    with ProductWriter(out, overwrite=overwrite) as writer:
+        files = [file for part in stack.parts if part.number == 0 for file in part.epoch.info.files]
+        writer.observation(header, files)
+        table["obs"] = 0
+        writer.candidates(table)
+        writer.detections(detections)
+        writer.stack([_epoch_row(i, part) for i, part in enumerate(stack.parts)], nights)
+        writer.birdies([])
+        writer.provenance(record)
 
 
 def _detected(stack: Stack, search: StackSearch, threads: int, progress: Progress) -> NDArray[Any]:
