@@ -198,6 +198,17 @@ class AccelConfig(Section):
     ] = 0.0
     p_min: Annotated[float | None, Field(gt=0, description="shortest period [s]; default 2 samples")] = None
     p_max: Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")] = None
+    loss: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="part of its S/N that fewer DMs and a lower highest frequency may cost a pulsar of p_fast and "
+            "duty_min; 0: all frequencies at all DMs",
+        ),
+    ] = 0.1
+    p_fast: Annotated[float, Field(gt=0, description="period of the fastest pulsar that loses no more [s]")] = 1.5e-3
+    duty_min: Annotated[float, Field(gt=0, lt=1, description="its pulse, full width at half maximum [turns]")] = 0.1
     max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 300
 
     @model_validator(mode="after")

@@ -20,9 +20,11 @@ from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.injections import Amount, amount
+from pulsar.pipeline.octaves import accel_costs, plan_octaves
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.stages import ACCEL_PART, enabled_searches, few_dms
+from pulsar.searches.response import EVERYTHING, Band
 
 if TYPE_CHECKING:
     from pulsar.pipeline.night import Job as NightJob
@@ -58,6 +60,8 @@ class RunPlan:
         Bytes that the buffers of the searches take, in all threads.
     accel_memory : int
         Those among them that the acceleration search may take.
+    octaves : str
+        Which frequencies of which trial DMs the acceleration search takes, where that is not all, in words.
     seconds : dict of str to float
         Expected elapsed time of each stage [s], without compilation.
     work : dict of str to float
@@ -84,6 +88,7 @@ class RunPlan:
     trials: dict[str, float] = field(default_factory=dict)
     search_memory: int = 0
     accel_memory: int = 0
+    octaves: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
     rated: str = ""
@@ -120,6 +125,8 @@ class RunPlan:
         if self.zapped:
             yield f"rfi.zap leaves out {100 * self.zapped:.2g} % of the band before looking at it"
         yield "searching " + ", ".join(f"{count:.3g} {_TRIALS[name]}" for name, count in self.trials.items())
+        if self.octaves:
+            yield self.octaves
         if self.injections is not None:
             yield f"signals injected at {self.injections.places} DMs will tell the completeness"
         yield (
@@ -207,10 +214,12 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     raw = float(header.nsamps) * header.nchans
     searches = _Searches(config, memory, threads)
     few = few_dms(dm, config)
+    octaves = plan_octaves(dm, config.accel) if config.accel.enabled else None
     first = 0
     for stage in dm.stages:
         folding, slow = (int(np.count_nonzero(rows[first : first + stage.ndms])) for rows in few)
-        searches.add(stage.nsamps, stage.tsamp, stage.ndms, folding, slow)
+        bands = None if octaves is None else octaves.counts(first, first + stage.ndms)
+        searches.add(stage.nsamps, stage.tsamp, stage.ndms, folding, slow, bands)
         first += stage.ndms
     route = choose_route(dm, threads=threads, memory=memory - searches.memory)
     work = {
@@ -231,6 +240,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         trials=searches.trials,
         search_memory=searches.memory,
         accel_memory=searches.accel_memory,
+        octaves="" if octaves is None else octaves.text(dm.dms),
         dm_fits=float(dm_fits),
         tsamp=header.tsamp,
         zapped=float(zapped(header, config.rfi).mean()),
@@ -326,21 +336,31 @@ class _Searches:
         self.memory = 0
         self.accel_memory = 0
 
-    def add(self, nsamps: int, tsamp: float, ndms: int, folding: int, slow: int) -> None:
-        """Count series of one length, of which so many are searched for wide pulses too, see `few_dms`."""
+    def add(
+        self,
+        nsamps: int,
+        tsamp: float,
+        ndms: int,
+        folding: int,
+        slow: int,
+        bands: Sequence[tuple[Band, int]] | None = None,
+    ) -> None:
+        """Count series of one length, so many of them for wide pulses too (`few_dms`), and with each band of drifts."""
         buffers = 0
         for search, section in enabled_searches(self.config, nsamps * tsamp):
-            cost = search.estimate(nsamps, tsamp, section, memory=self.room)
-            if not cost.trials:
-                continue
             name = search.name
-            trials, seconds = cost.over(folding if name == "ffa" else ndms, slow)
+            if name == "accel":
+                found = accel_costs([(EVERYTHING, ndms)] if bands is None else bands, nsamps, tsamp, section, self.room)
+                trials, seconds = (sum(n * getattr(cost, what) for cost, n in found) for what in ("trials", "seconds"))
+                self.accel_memory = max([self.accel_memory, *(self.threads * cost.memory for cost, _ in found)])
+            else:
+                cost = search.estimate(nsamps, tsamp, section, memory=self.room)
+                if not cost.trials:
+                    continue
+                trials, seconds = cost.over(folding if name == "ffa" else ndms, slow)
+                buffers += cost.memory
             self.trials[name] = self.trials.get(name, 0.0) + trials
             self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-            if name == "accel":
-                self.accel_memory = max(self.accel_memory, self.threads * cost.memory)
-            else:
-                buffers += cost.memory
         self.memory = max(self.memory, self.accel_memory + self.threads * buffers)
 
 

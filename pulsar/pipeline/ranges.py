@@ -25,6 +25,7 @@ from pulsar.dedisp.plan import DMPlan, make_plan
 from pulsar.errors import DataError, PulsarError
 from pulsar.pipeline.checkpoint import load_arrays
 from pulsar.pipeline.cleaning import clean_source
+from pulsar.pipeline.octaves import accel_costs, plan_octaves
 from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.searched import Searched, bounded
@@ -218,13 +219,19 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     """
     few = few_dms(plan, config)
     costs = np.zeros(plan.ndms)
+    octaves = plan_octaves(plan, config.accel) if config.accel.enabled else None
     first = 0
     for stage, dedispersion in zip(plan.stages, estimate(plan), strict=True):
         mine = slice(first, first + stage.ndms)
         costs[mine] += dedispersion.cpu_seconds / stage.ndms
         for search, section in enabled_searches(config, stage.nsamps * stage.tsamp):
-            room = run.accel_memory // run.threads if search.name == "accel" else run.memory
-            one = search.estimate(stage.nsamps, stage.tsamp, section, memory=room)
+            if search.name == "accel" and octaves is not None:
+                bands = [(band, 1) for band in octaves.bands]
+                room = run.accel_memory // run.threads
+                each = [cost.seconds for cost, _ in accel_costs(bands, stage.nsamps, stage.tsamp, section, room)]
+                costs[mine] += np.array([*each, 0.0])[octaves.of_row[mine]]
+                continue
+            one = search.estimate(stage.nsamps, stage.tsamp, section, memory=run.memory)
             if search.name == "ffa":
                 costs[mine] += one.seconds * few.folding[mine]
             else:

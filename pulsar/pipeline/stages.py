@@ -13,6 +13,9 @@ from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, dtype_of
 from pulsar.errors import ConfigError
 from pulsar.pipeline.birdies import learn_lines
+from pulsar.pipeline.independent import independent_dms
+from pulsar.pipeline.octaves import everything, plan_octaves
+from pulsar.searches.response import EVERYTHING, Band
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
@@ -28,43 +31,6 @@ _TASK_POINTS = 1 << 19
 FOLDING_SHARE = 0.5
 #: Part of the memory that the acceleration search of all threads may take.
 ACCEL_PART = 0.5
-
-
-def independent_dms(plan: "DMStage", freqs: NDArray[np.float64], power: float = 16.0) -> float:
-    """Independent trials among the DMs of a stage, for powers of noise at a search's threshold.
-
-    Noise at neighbouring DMs is the same noise with slightly different delays: Fourier amplitudes at frequency f have
-    the coherence g(f) = |mean over channels of exp(2 pi i f dt)|, dt the channel's delay over one DM step. A power
-    above the threshold is a new one, not the continuation of its neighbour's, with the probability that the neighbour
-    is below (the extremal index of the chain; Leadbetter 1983). Given one of two such exponential powers the other is a
-    noncentral chi-square (Goodman 1957). Averaged over all frequencies up to Nyquist.
-
-    Parameters
-    ----------
-    plan : DMStage
-    freqs : ndarray
-        Channel frequencies [MHz].
-    power : float
-        Normalised power of the threshold in a single trial; the result hardly depends on it.
-    """
-    # The whole of scipy.stats takes a second to load.
-    from scipy.special import chndtr
-
-    if plan.ndms < 2:
-        return float(plan.ndms)
-    grid = (np.arange(64) + 0.5) / 64 * 0.5 / plan.tsamp
-    # The power that is above exceeds the threshold by an exponential: its deciles' centres.
-    above = power - np.log1p(-(np.arange(10) + 0.5) / 10)[None, :]
-    # Steps grow slowly along a stage: a few stand for all.
-    steps = np.unique(np.quantile(plan.steps, (np.arange(8) + 0.5) / 8, method="nearest"))
-    nearest = np.abs(plan.steps[:, None] - steps).argmin(axis=1)
-    new = np.zeros(steps.size)
-    for i, step in enumerate(steps):
-        delay = KDM * step * (freqs**-2.0 - freqs[0] ** -2.0)
-        coherence = np.abs(np.exp(2j * np.pi * grid[:, None] * delay[None, :]).mean(axis=1))
-        g2 = np.clip(coherence**2, 0.0, 1.0 - 1e-9)[:, None]
-        new[i] = chndtr(2 * power / (1 - g2), 2, 2 * g2 * above / (1 - g2)).mean()
-    return 1.0 + float(new[nearest].sum())
 
 
 def folding_dms(dms: NDArray[np.float64], freqs: NDArray[np.float64], width: float) -> NDArray[np.bool_]:
@@ -129,11 +95,14 @@ class Trials:
         Of all.
     folding, slow : float
         Of those of :class:`FewDMs`.
+    octaves : tuple of (Band, float)
+        Of the acceleration search, by bands of frequency; empty: as `periodic`.
     """
 
     periodic: float = 1.0
     folding: float = 1.0
     slow: float = 1.0
+    octaves: tuple[tuple[Band, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,7 +191,7 @@ class SeriesSearch:
         more: dict[str, dict[str, Any]] = {
             "fft": {"ntrials_dm": trials.periodic},
             "coherent": {"ntrials_dm": trials.periodic, "ntrials_slow": trials.slow},
-            "accel": {"ntrials_dm": trials.periodic, "memory": memory},
+            "accel": {"ntrials_dm": trials.periodic, "memory": memory, "octaves": trials.octaves},
             "ffa": {"ntrials_dm": trials.folding, "gaps": gaps},
         }
         from pulsar.searches.coherent import CoherentSearch
@@ -233,6 +202,16 @@ class SeriesSearch:
                 # Of the spectra, which come first.
                 more[make.name]["spectra"] = self.searches[0]
             self.searches.append(make(nsamps, tsamp, section, **more.get(make.name, {})))
+        self._within: dict[Band, Search[Any]] = {}
+
+    def within(self, band: Band) -> "Search[Any]":
+        """The acceleration search of a band of frequencies."""
+        from pulsar.searches.accel import AccelSearch
+
+        if band not in self._within:
+            whole = next(search for search in self.searches if isinstance(search, AccelSearch))
+            self._within[band] = whole if band == EVERYTHING else whole.within(band)
+        return self._within[band]
 
     def search(
         self,
@@ -243,6 +222,7 @@ class SeriesSearch:
         folding: bool = True,
         slow: bool = True,
         periodic: bool = True,
+        accel: "Band | None" = EVERYTHING,
         birdies: Sequence[tuple[float, float]] = (),
         steady: Sequence[tuple[float, float]] = (),
     ) -> Found:
@@ -259,6 +239,8 @@ class SeriesSearch:
             Whether this DM is one of those of :class:`FewDMs`.
         periodic : bool
             Whether it is searched for periods at all, and not for single pulses alone.
+        accel : Band, optional
+            Frequencies that are searched with a drift at this DM; None: none.
         birdies : sequence of (float, float)
             Frequencies and full widths [Hz] of periodic interference.
         steady : sequence of (float, float)
@@ -274,6 +256,9 @@ class SeriesSearch:
                     detections.append(search.search(series, dm, dm_index, birdies, slow=slow))
             elif search.columns is EVENT_COLUMNS:
                 events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
+            elif periodic and search.name == "accel":
+                if accel is not None:
+                    detections.append(self.within(accel).search(series, dm, dm_index, birdies))
             elif periodic and (folding or search.name != "ffa"):
                 detections.append(search.search(series, dm, dm_index, birdies))
         return Found(np.concatenate(detections), np.concatenate(events))
@@ -348,7 +333,8 @@ class BatchSearch:
         self.few = few_dms(plan, config)
         self.independent = [independent_dms(stage, plan.freqs) for stage in plan.stages]
         folding, slow = (max(FOLDING_SHARE * float(np.count_nonzero(rows)), 1.0) for rows in self.few)
-        self.trials = Trials(sum(self.independent), folding, slow)
+        self.octaves = plan_octaves(plan, config.accel) if config.accel.enabled else everything(plan.ndms)
+        self.trials = Trials(sum(self.independent), folding, slow, self.octaves.trials)
         #: Frequencies and full widths [Hz] that are left out of spectra.
         self.birdies: Sequence[tuple[float, float]] = ()
         self._plan = plan
@@ -410,6 +396,7 @@ class BatchSearch:
                     folding=bool(self.few.folding[index]),
                     slow=bool(self.few.slow[index]),
                     periodic=periodic,
+                    accel=self.octaves.band(index),
                     birdies=self.birdies,
                 )
                 found.append(one)

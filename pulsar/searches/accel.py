@@ -5,6 +5,8 @@ The steps: white Fourier amplitudes, powers at half bins and drifts 2 bins apart
 is measured is in docs/acceleration.md.
 """
 
+import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import AccelConfig
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
-from pulsar.searches.response import DW, DZ, TOGETHER, Limits, Piece
+from pulsar.searches.response import DW, DZ, EVERYTHING, TOGETHER, Band, Limits, Piece
 from pulsar.searches.search import Cost, Pairs, PeriodicSearch
 
 #: Part of the excess power at the threshold from which a grid point is refined, stage by stage: no more than the grid
@@ -32,8 +34,7 @@ EXACT_HITS = 500
 #: peaks over an area, in units of p, the higher they are).
 TRIALS_LINE = (3.7, 1.8)
 TRIALS_AREA = (0.82, 0.31)
-#: Drift [bins] over which powers are one and the same, and change of drift at ln p = -18.
-Z_WIDTH = 6.95
+#: Change of drift over which powers are one and the same at ln p = -18 [bins].
 W_WIDTH = 25.0
 
 
@@ -47,6 +48,9 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         Largest drift or acceleration, harmonics, threshold, range of periods.
     memory : int, optional
         Bytes that one thread may take; without it 4 GB for the plane.
+    octaves : sequence of (Band, float), optional
+        Of a run whose DMs are not all searched alike: the bands of frequencies, and independent DMs of each, for which
+        significances are corrected in place of `ntrials_dm`.
 
     Raises
     ------
@@ -65,18 +69,23 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         *,
         ntrials_dm: float = 1.0,
         memory: int | None = None,
+        octaves: Sequence[tuple[Band, float]] = (),
     ) -> None:
         from pulsar_kernels.correlate import decoded, first_phase
 
-        super().__init__(nsamps, tsamp, ntrials_dm)
+        super().__init__(nsamps, tsamp, 1.0 if octaves else ntrials_dm)
         self.config = AccelConfig() if config is None else config
+        self.band = EVERYTHING
+        self._memory = memory
         self.limits = limits = Limits(nsamps, tsamp, self.config, memory)
         self.plane = limits.plane
         self.amplitudes = Amplitudes(limits.lengths)
         self.nbins, self.noise = self.amplitudes.nbins, self.amplitudes.noise
         self.nharms = limits.nharms
         #: Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
-        self.cells = np.array([self._independent(int(lo), int(hi)) for lo, hi in limits.rows])
+        self.cells = limits.cells(limits.rows)
+        if octaves:
+            self.cells = np.sum([ndms * limits.cells(limits.rows_of(band)) for band, ndms in octaves], axis=0)
         #: Frequency, drift, change of drift: how many are free.
         self._nfree = 3 if limits.bends else 2 if limits.reach else 1
         self._decode = decoded()
@@ -87,22 +96,36 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
 
     @classmethod
     def _cost(cls, nsamps: int, tsamp: float, config: Any, memory: int | None, /) -> Cost:
+        return cls.cost_within(EVERYTHING, nsamps, tsamp, config, memory)
+
+    @classmethod
+    def cost_within(
+        cls, band: Band, nsamps: int, tsamp: float, config: AccelConfig | None, memory: int | None = None
+    ) -> Cost:
+        """What the search of one series takes within a band of frequencies, see `estimate`."""
         # Its trials are the points of the plane that are made for a series.
-        limits = Limits(nsamps, tsamp, AccelConfig() if config is None else config, memory)
+        limits = Limits(nsamps, tsamp, AccelConfig() if config is None else config, memory, band)
         # Sums of harmonics cost a quarter of the plane, and something a row.
         seconds = 1.25 * limits.plane.seconds + 2e-8 * nsamps
         return Cost(limits.plane.npoints, seconds, limits.memory_bytes)
 
-    def _independent(self, lo: int, hi: int) -> tuple[float, float]:
-        """Bins of the top harmonic, and bins times widths of drift, of one stage."""
-        if hi <= lo:
-            return 0.0, 0.0
-        reach, slope, filled = self.limits.reach, self.limits.slope, self.limits.filled
-        bins = (hi - lo) / 2.0 * filled
-        # The drift grows with the row, then stays.
-        knee = min(max(reach / slope, lo), hi)
-        z = DZ * (0.5 * slope * (knee**2 - lo**2) + reach * (hi - knee)) / (hi - lo)
-        return bins, bins * 2.0 * z * filled**2 / Z_WIDTH
+    def within(self, band: Band) -> "AccelSearch":
+        """The same search of a band of frequencies alone; it shares the work space, significances and threshold.
+
+        Parameters
+        ----------
+        band : Band
+
+        Raises
+        ------
+        ConfigError
+            If the memory is too little.
+        """
+        part = copy.copy(self)
+        part.band = band
+        limits = Limits(self.nsamps, self.tsamp, self.config, self._memory, band, self.plane.reach)
+        part.limits, part.plane = limits, limits.plane
+        return part
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p."""
@@ -132,6 +155,11 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
 
     def _make_buffers(self) -> "_Buffers":
         return _Buffers(self)
+
+    def _buffers(self) -> "_Buffers":
+        buffers = super()._buffers()
+        buffers.fit(self.limits)
+        return buffers
 
     def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> NDArray[Any]:
         from pulsar_kernels import whiten
@@ -311,22 +339,29 @@ class _Buffers:
         n = plane.n
         self.real = np.zeros(search.nbins + 2 * PAD, dtype=np.float32)
         self.imag = np.zeros(search.nbins + 2 * PAD, dtype=np.float32)
-        # Rows begin at cache lines; the transform is done when the plane is filled.
-        space = np.zeros(search.limits.plane_bytes + 64, dtype=np.uint8)
-        skip = -space.ctypes.data % 64
-        self.plane = space[skip : skip + search.limits.plane_bytes]
-        self.transform = self.plane[: 4 * search.limits.lengths.work].view(np.float32)
+        self.plane = np.zeros(0, dtype=np.uint8)
         floats = np.zeros(work_floats(n) + 2 * n * TOGETHER + 16, dtype=np.float32)
         floats = floats[-(floats.ctypes.data // 4) % 16 :]
         self.work = floats[: work_floats(n)]
         self.short = floats[work_floats(n) : work_floats(n) + 2 * n * TOGETHER].reshape(TOGETHER, 2, n)
         staged = np.zeros(staged_bytes(n) + 64, dtype=np.uint8)
         self.staged = staged[-staged.ctypes.data % 64 :][: staged_bytes(n)]
-        pitch = 16 * plane.shape(plane.rows[1])[1]
+        # For every band.
+        pitch = 16 * plane.shape(2 * plane.nbins)[1]
         shape = (len(search.nharms), 2 * plane.valid // CELL + 1, (pitch + WIDE) // CELL)
         self.cells = np.zeros(shape, dtype=np.int32)
         self.hits = np.zeros((self.cells.size + 1024, 4), dtype=np.int64)
         self.bends = np.zeros(self.hits.shape[0], dtype=np.int64)
+
+    def fit(self, limits: Limits) -> None:
+        """Make room for a plane."""
+        if self.plane.size >= limits.plane_bytes:
+            return
+        # Rows begin at cache lines; the transform is done when the plane is filled.
+        space = np.zeros(limits.plane_bytes + 64, dtype=np.uint8)
+        skip = -space.ctypes.data % 64
+        self.plane = space[skip : skip + limits.plane_bytes]
+        self.transform = self.plane[: 4 * limits.lengths.work].view(np.float32)
 
     def room(self, found: int, search: AccelSearch) -> int:
         """Make room for a hit in every cell; where there are too many, only the best stay. Their number is returned."""

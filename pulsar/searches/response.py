@@ -22,6 +22,8 @@ MAX_DRIFT = 0.125
 #: Bytes that hits and what blocks are worked on with take at most, and the plane if nothing else is said.
 WORK_BYTES = 20_000_000
 PLANE_BYTES = 4_000_000_000
+#: Drift [bins] over which powers are one and the same.
+Z_WIDTH = 6.95
 #: Steps of drift and of its change [bins].
 DZ = 2.0
 DW = 20.0
@@ -31,8 +33,29 @@ MARGIN = 16
 TOGETHER = 16
 #: Places in a plane are counted in 31 bits and units of 8 bytes.
 MOST_BYTES = 1 << 33
+#: A band begins at this part of its lowest frequency for sums of 1 and 2 harmonics: a step in DM takes the same part of
+#: the power of one line there as of four whose highest is at that frequency (those of a Gaussian of 10 % duty).
+SHARES = (0.58, 0.75)
 #: CPU time of a plane point [ns], lengths of a block, and work space in cache.
 _COST = {256: 0.42, 512: 0.44, 1024: 0.46, 2048: 0.57, 4096: 0.76, 8192: 1.3}
+
+
+@dataclass(frozen=True)
+class Band:
+    """Which sums are searched with a drift, by the frequency of their highest harmonic [Hz].
+
+    Attributes
+    ----------
+    low, high : float
+        From there on (sums of 1 and 2 harmonics: from `SHARES` of it on), and up to there.
+    """
+
+    low: float = 0.0
+    high: float = np.inf
+
+
+#: All frequencies.
+EVERYTHING = Band()
 
 
 @dataclass(frozen=True)
@@ -90,8 +113,8 @@ class Plane:
         Part of the transform that data fill.
     nharm : int
         Most harmonics summed.
-    rows : tuple of int
-        First and last + 1 half bin of the top harmonic.
+    rows : ndarray of int64, shape (nstages, 2)
+        First and last + 1 half bin of the top harmonic of sums of 1, 2, 4 ... harmonics.
     reach : int
         Largest drift / 2 bins.
     slope : float
@@ -100,6 +123,8 @@ class Plane:
         Changes of drift are searched from ``-20 bends`` to ``20 bends`` bins.
     memory : int
         Bytes that the plane may take.
+    edge_reach : int
+        Blocks have the edges of drifts of so many steps at least.
 
     Raises
     ------
@@ -112,15 +137,21 @@ class Plane:
         nbins: int,
         filled: float,
         nharm: int,
-        rows: tuple[int, int],
+        rows: NDArray[np.int64],
         reach: int,
         slope: float,
         bends: int,
         memory: int,
+        edge_reach: int = 0,
     ) -> None:
-        self.nbins, self.nharm, self.rows, self.bends = nbins, nharm, rows, bends
+        self.nbins, self.nharm, self.bends = nbins, nharm, bends
+        self._stage_rows = rows
+        searched = rows[rows[:, 1] > rows[:, 0]]
+        first = int((searched if searched.size else rows)[:, 0].min())
+        #: First and last + 1 half bin of the top harmonic.
+        self.rows = (first, max(int(rows[:, 1].max()), first + 1))
         self.slope = slope
-        self.reach = min(reach, int(slope * rows[1]) + 1)
+        self.reach = max(min(reach, int(slope * self.rows[1]) + 1), edge_reach)
         self.align = max(nharm, 8)
         #: Bins at the edges of a block that are of no use: what a signal spreads over, and the margin.
         self.edge = self.reach + int(np.ceil(DW * bends / 8.0)) + MARGIN
@@ -135,7 +166,7 @@ class Plane:
         self.fractions = [(1, 1)]
         for s in range(1, nharm.bit_length()):
             self.fractions += [(k, 1 << s) for k in range(1, 1 << s, 2)]
-        self.stored = bends == 0 and self._stored_bytes + 4 * rows[1] <= min(memory, MOST_BYTES)
+        self.stored = bends == 0 and self._stored_bytes + 4 * self.rows[1] <= min(memory, MOST_BYTES)
         #: Blocks of the top harmonic that are searched together.
         self.slab = TOGETHER
         if not self.stored:
@@ -168,13 +199,23 @@ class Plane:
         where = []
         for lo in range(first, -(-self.rows[1] // 2), self.valid):
             count = min(self.valid, -(-self.rows[1] // 2) - lo)
-            centre, groups = self.shape(2 * (lo + count))
+            centre, groups = self.shape(2 * (lo + count), self._share(2 * lo, 2 * (lo + count)))
             where.append((lo, count, centre, groups))
         for lo, count, centre, groups in where:
             pieces.append(Piece(lo, count, centre, groups, at))
             if 2 * lo <= last:
                 at = pieces[-1].end
         return pieces
+
+    def _share(self, start: int, stop: int) -> float:
+        """Part of the largest drift that any sum takes of the rows from `start` to `stop` - 1."""
+        share = 0.0
+        for s, (low, high) in enumerate(self._stage_rows.tolist()):
+            for k in range(1, (1 << s) + 1):
+                part = k / (1 << s)
+                if low < high and part * low - 1.0 < stop and part * high + 1.0 > start:
+                    share = max(share, part)
+        return share
 
     @property
     def _last_needed(self) -> int:
@@ -297,6 +338,10 @@ class Limits:
     config : AccelConfig
     memory : int, optional
         Bytes that one thread may take; without it 4 GB for the plane.
+    band : Band
+        Highest harmonics that are searched with a drift.
+    edge_reach : int
+        Blocks have the edges of drifts of so many steps at least, to be as long as others.
 
     Attributes
     ----------
@@ -325,7 +370,15 @@ class Limits:
         If the range of periods is empty, or the memory too little.
     """
 
-    def __init__(self, nsamps: int, tsamp: float, config: AccelConfig, memory: int | None = None) -> None:
+    def __init__(
+        self,
+        nsamps: int,
+        tsamp: float,
+        config: AccelConfig,
+        memory: int | None = None,
+        band: Band = EVERYTHING,
+        edge_reach: int = 0,
+    ) -> None:
         self.lengths = lengths = Lengths(nsamps, tsamp)
         self.r_lo, self.r_hi = lengths.bin_range(config.p_min, config.p_max)
         self.filled = lengths.nsamps / lengths.nfft
@@ -338,13 +391,8 @@ class Limits:
             self.slope = min(self.slope, config.accel_max * lengths.span / C / (2.0 * DZ))
         self.bends = max(1, round(self.w_limit / DW)) if config.wmax > 0 else 0
         self.nharms = tuple(1 << s for s in range(int(config.nharm).bit_length()))
-        self.rows = np.zeros((len(self.nharms), 2), dtype=np.int64)
-        for s, h in enumerate(self.nharms):
-            self.rows[s, 0] = int(np.ceil(2 * h * self.r_lo))
-            self.rows[s, 1] = min(2 * lengths.nbins, int(np.floor(2 * h * self.r_hi)) + 1)
+        self.rows = self.rows_of(band)
         # The transform's work space is the plane's.
-        first = int(self.rows[:, 0].min())
-        last = max(int(self.rows[:, 1].max()), first + 1)
         # Without a plan the padded series and its spectrum come on top.
         fixed = 8 * (lengths.nbins + 2 * PAD) + WORK_BYTES + (8 * lengths.nfft if not lengths.work else 0)
         transform = 4 * lengths.work + 64
@@ -354,9 +402,39 @@ class Limits:
                 f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "
                 f"{(fixed + transform) / 1e6:.0f} MB are needed at least"
             )
-        span = (first, last)
         self.plane = Plane(
-            lengths.nbins, self.filled, int(config.nharm), span, self.reach, self.slope, self.bends, allowed
+            *(lengths.nbins, self.filled, int(config.nharm), self.rows, self.reach, self.slope, self.bends),
+            *(allowed, edge_reach),
         )
         self.plane_bytes = max(self.plane.nbytes, transform)
-        self.memory_bytes = fixed + self.plane_bytes + (4 * last if self.plane.stored else 0)
+        self.memory_bytes = fixed + self.plane_bytes + (4 * self.plane.rows[1] if self.plane.stored else 0)
+
+    def rows_of(self, band: Band) -> NDArray[np.int64]:
+        """First and last + 1 half bin of the top harmonic of every stage of sums, shape (nstages, 2)."""
+        rows = np.zeros((len(self.nharms), 2), dtype=np.int64)
+        span, nbins = self.lengths.span, self.lengths.nbins
+        for s, h in enumerate(self.nharms):
+            share = SHARES[s] if s < len(SHARES) else 1.0
+            first = max(2 * h * self.r_lo, 2.0 * share * band.low * span)
+            last = min(2.0 * nbins, 2 * h * self.r_hi + 1, 2.0 * band.high * span + 1)
+            rows[s] = int(np.ceil(first)), int(last)
+        return rows
+
+    def cells(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
+
+        Parameters
+        ----------
+        rows : ndarray of int64, shape (nstages, 2)
+            Of `rows_of`.
+        """
+        found = np.zeros((len(rows), 2))
+        for s, (lo, hi) in enumerate(rows.tolist()):
+            if hi <= lo:
+                continue
+            bins = (hi - lo) / 2.0 * self.filled
+            # The drift grows with the row, then stays.
+            knee = min(max(self.reach / self.slope, lo), hi)
+            z = DZ * (0.5 * self.slope * (knee**2 - lo**2) + self.reach * (hi - knee)) / (hi - lo)
+            found[s] = bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH
+        return found

@@ -1,0 +1,220 @@
+"""Which frequencies of which trial DMs are searched with a drift.
+
+A step in DM costs a line of frequency f a part of its power that goes with (f dt)^2, dt the change of delay over the
+band: at half the frequency every second DM does, at a quarter every fourth. And beyond the harmonics that the fastest
+pulsars need there is nothing to be found with a drift. So a trial DM is searched from a frequency on that halves from
+one to the next as the numbers 1, 2, 1, 4, 1, 2, 1, 8 ... say, up to one that falls with the smearing in the channels.
+What that may cost is set (`accel.loss`), and the cheapest of what keeps to it taken (docs/acceleration.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import AccelConfig
+from pulsar.pipeline.independent import independent_steps
+from pulsar.searches import stats
+from pulsar.searches.response import EVERYTHING, Band
+
+if TYPE_CHECKING:
+    from pulsar.dedisp.plan import DMPlan, DMStage
+    from pulsar.searches.search import Cost
+
+#: S/N of the pulsar whose losses count.
+SNR = 12.0
+#: Octaves below the highest that have trial DMs of their own; what is below them is searched at those of the last.
+LEVELS = 3
+#: Parts of a stage of the DM plan with one highest frequency each, and the fewest trials of one.
+PARTS = 8
+FEWEST = 64
+#: Channels by which trial DMs are told to be independent.
+CHANNELS = 64
+#: Periods of the pulsars that are looked at, over the shortest.
+_PERIODS = np.geomspace(1.0, 4.0, 17)
+#: Steps over those of the DM plan that are looked at.
+_STEPS = np.concatenate([[1.0], np.geomspace(1.1, 16.0, 40)])
+_SQRT12 = float(np.sqrt(12.0))
+
+
+@dataclass(frozen=True, eq=False)
+class Octaves:
+    """Which frequencies of which trial DMs are searched with a drift.
+
+    Attributes
+    ----------
+    bands : tuple of Band
+    of_row : ndarray of int64, shape (ndms,)
+        Band of each trial DM, -1 for those that are not searched with a drift.
+    trials : tuple of (Band, float)
+        Bands that together hold everything, and the independent DMs of each.
+    cost : str
+        What of a pulsar's S/N it may take, in words.
+    """
+
+    bands: tuple[Band, ...]
+    of_row: NDArray[np.int64]
+    trials: tuple[tuple[Band, float], ...] = ()
+    cost: str = ""
+
+    @property
+    def ndms(self) -> int:
+        """Trial DMs that are searched with a drift."""
+        return int(np.count_nonzero(self.of_row >= 0))
+
+    def band(self, row: int) -> Band | None:
+        """Frequencies that are searched with a drift at a trial DM; None: none."""
+        number = int(self.of_row[row])
+        return None if number < 0 else self.bands[number]
+
+    def counts(self, first: int, last: int) -> list[tuple[Band, int]]:
+        """Bands among the trials `first` to `last` - 1, and how many trials have each."""
+        numbers = np.bincount(self.of_row[first:last] + 1, minlength=len(self.bands) + 1)[1:]
+        return [(band, int(n)) for band, n in zip(self.bands, numbers, strict=True) if n]
+
+    def text(self, dms: NDArray[np.float64]) -> str:
+        """What is searched and what is left out, in words; empty if nothing is.
+
+        Parameters
+        ----------
+        dms : ndarray, shape (ndms,)
+            Trial DMs [pc cm^-3].
+        """
+        if self.bands == (EVERYTHING,):
+            return ""
+        rows = np.flatnonzero(self.of_row >= 0)
+        low, high = self.bands[self.of_row[rows[0]]].high, self.bands[self.of_row[rows[-1]]].high
+        return (
+            f"drifts are searched up to {low:.0f} Hz at DM {dms[rows[0]]:g}, {high:.0f} Hz at DM {dms[rows[-1]]:g}, "
+            f"in {rows.size} of {dms.size} DMs, the lower octaves in every 2nd, 4th, 8th of these; "
+            f"above only what does not drift ({self.cost})"
+        )
+
+
+def everything(ndms: int) -> Octaves:
+    """All frequencies at all DMs."""
+    return Octaves((EVERYTHING,), np.zeros(ndms, dtype=np.int64))
+
+
+def plan_octaves(plan: "DMPlan", config: AccelConfig) -> Octaves:
+    """Choose frequencies and trial DMs for the search with a drift.
+
+    Parameters
+    ----------
+    plan : DMPlan
+    config : AccelConfig
+    """
+    if config.loss == 0.0 or plan.tolerance == 0.0:
+        return everything(plan.ndms)
+    bands: dict[Band, int] = {}
+    of_row = np.full(plan.ndms, -1, dtype=np.int64)
+    trials: list[tuple[Band, float]] = []
+    # Between neighbours there is no more than a turn over the band: a few channels tell.
+    freqs = plan.freqs[:: max(plan.freqs.size // CHANNELS, 1)]
+    first = 0
+    for stage in plan.stages:
+        edges = np.linspace(0, stage.ndms, min(max(stage.ndms // FEWEST, 1), PARTS) + 1).astype(int)
+        for low, high in pairwise(edges.tolist()):
+            part = stage.part(low, high)
+            top, step = _cheapest(stage, low, config)
+            top = min(top, 0.5 / stage.tsamp)
+            rows, levels = ruler(part.ndms, step, last=first + high == plan.ndms)
+            before = 0.0
+            nested = [Band(top / 2.0 ** (level + 1) if level < LEVELS else 0.0, top) for level in range(LEVELS + 1)]
+            for level, band in enumerate(nested):
+                mine = rows[levels >= level]
+                of_row[first + low + rows[levels == level]] = bands.setdefault(band, len(bands))
+                grid = np.linspace(band.low, 2.0 * band.low or nested[-2].low, 16)
+                ndms = independent_steps(np.diff(part.dms[mine]), freqs, grid)
+                # What is in every band within, at the DMs that only the wider one has less.
+                if level:
+                    trials.append((nested[level - 1], before - ndms))
+                before = ndms
+            trials.append((nested[-1], before))
+        first += stage.ndms
+    fastest = max(config.p_fast, config.p_min or 0.0)
+    cost = (
+        f"accel.loss: up to {100 * config.loss:g} % of the S/N of a pulsar of {1e3 * fastest:g} ms and "
+        f"{100 * config.duty_min:g} % duty, less of slower and broader ones"
+    )
+    return Octaves(tuple(bands), of_row, tuple(trials), cost)
+
+
+def accel_costs(
+    bands: "Sequence[tuple[Band, int]]", nsamps: int, tsamp: float, config: AccelConfig, memory: int | None
+) -> "list[tuple[Cost, int]]":
+    """What the search of one series takes within each band, and how many series there are with it.
+
+    Parameters
+    ----------
+    bands : sequence of (Band, int)
+        Of :meth:`Octaves.counts`.
+    nsamps : int
+    tsamp : float
+        [s]
+    config : AccelConfig
+    memory : int, optional
+        Bytes that a thread may take.
+    """
+    from pulsar.searches.accel import AccelSearch
+
+    return [(AccelSearch.cost_within(band, nsamps, tsamp, config, memory), count) for band, count in bands]
+
+
+def ruler(ndms: int, step: float, *, last: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Every `step`-th of some trials in the mean, and how often the number of each can be halved (`LEVELS` at most).
+
+    Parameters
+    ----------
+    ndms : int
+    step : float
+        1 or more.
+    last : bool
+        The last trial is taken, too, as if it could be halved most often.
+    """
+    rows = np.unique(np.floor(np.arange(int(np.ceil(ndms / step))) * step).astype(np.int64))
+    numbers = np.arange(rows.size)
+    levels = np.array([LEVELS if k == 0 else min(int(k & -k).bit_length() - 1, LEVELS) for k in numbers.tolist()])
+    if last:
+        if rows[-1] < ndms - 1:
+            rows, levels = np.append(rows, ndms - 1), np.append(levels, LEVELS)
+        levels[-1] = LEVELS
+    return rows, levels.astype(np.int64)
+
+
+def _cheapest(stage: "DMStage", row: int, config: AccelConfig) -> tuple[float, float]:
+    """Highest frequency [Hz], and steps over those of the plan, at which the search costs least."""
+    smearing = {name: float(values[row]) for name, values in stage.parts().items()}
+    fastest = max(config.p_fast, config.p_min or 0.0)
+    stages = np.arange(int(config.nharm).bit_length())
+    periods = fastest * _PERIODS
+    k = np.arange(1, config.nharm + 1)
+    freq = k / periods[:, None]
+    power = np.exp(-0.5 * (np.pi * k * config.duty_min) ** 2 / np.log(2.0)) * np.sinc(freq * smearing["channel"]) ** 2
+    other = np.hypot(smearing["sampling"], smearing["arrival"])
+    power = power * np.exp(-((2.0 * np.pi * freq * other) ** 2) / 12.0)
+    power *= 0.5 * SNR**2 / power.sum(axis=1, keepdims=True)
+    # Powers at every step: step, period, harmonic.
+    turned = 2.0 * np.pi * freq * smearing["step"] * _STEPS[:, None, None]
+    sums = np.cumsum(power * np.exp(-(turned**2) / 12.0), axis=-1)[:, :, (1 << stages) - 1]
+    snr = np.sqrt(-stats.power_logp(sums + (1 << stages), 1 << stages))
+    tops = (1 << stages) / periods[:, None]
+    full = snr[0].max(axis=1)
+    gaps = np.array([_gap(step) for step in _STEPS])
+    best = (np.inf, 1.0, np.inf)
+    for top in np.unique(tops):
+        kept = np.where(tops <= top * (1 + 1e-9), snr, 0.0).max(axis=-1)
+        fine = np.flatnonzero(np.all(kept >= (1.0 - config.loss) * full, axis=1))
+        if fine.size:
+            best = min(best, (float(top / gaps[fine[-1]]), float(gaps[fine[-1]]), float(top)))
+    return best[2], best[1]
+
+
+def _gap(step: float) -> float:
+    """Mean of gaps of whole trials whose mean square, over the DMs in them, is that of a step."""
+    n = int(step)
+    share = (step**2 * n - n**3) / (3 * n**2 + 3 * n + 1 - step**2)
+    return n + share
