@@ -8,6 +8,12 @@ frequency and derivative at mid-observation, both within 1.5 dz of the search (3
 
     python benchmarks/recall_binaries.py --snr 15 --pulsars 45
     python benchmarks/recall_binaries.py --snr 15 --pulsars 45 --zmax 0
+
+With --range the pulsars have P 1.5 to 30 ms, duty cycles of 10 to 30 %, S/N 12 to 20 and |z| up to 200 at their first,
+second or fourth harmonic, half of them in orbits, five in a file of 17 s; it tells what a search of all frequencies at
+all DMs (accel.loss 0) finds of them, and what the search in octaves does.
+
+    python benchmarks/recall_binaries.py --range --pulsars 40
 """
 
 import argparse
@@ -19,6 +25,7 @@ import numpy as np
 
 from pulsar.config.load import load_config
 from pulsar.constants import C
+from pulsar.data.header import Header
 from pulsar.pipeline.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 from pulsar.synthesis.model import Orbit
@@ -28,6 +35,9 @@ NCHANS, FCH1, FOFF, TSAMP, NSAMPS = 128, 1498.0, -4.0, 64e-6, 1 << 19
 TOBS = TSAMP * NSAMPS
 KINDS = ("fundamental", "eighth", "orbit")
 PER_FILE = 3
+RANGE_PER_FILE = 5
+#: Part of the speed of light that is gained in an observation, or had in an orbit.
+MOST_SPEED = 0.09
 DZ = 2.0
 
 
@@ -54,13 +64,93 @@ def draw(seed: int, snr: float) -> tuple[Sky, list[tuple[str, Pulsar]]]:
     return sky, drawn
 
 
+def draw_range(seed: int) -> tuple[Sky, list[tuple[str, Pulsar]]]:
+    """A sky with pulsars of the whole range."""
+    rng = np.random.default_rng(7000 + seed)
+    nsamps = NSAMPS // 2
+    tobs = nsamps * TSAMP
+    drawn = []
+    for number in range(RANGE_PER_FILE):
+        # One in each fifth of the range of periods: none is another's harmonic.
+        low, high = np.log(1.5e-3), np.log(30e-3)
+        period = float(np.exp(low + (number + rng.uniform(0.0, 0.9)) / RANGE_PER_FILE * (high - low)))
+        harmonic = int(rng.choice([1, 2, 4]))
+        z = min(float(rng.uniform(0, 200)) / harmonic, MOST_SPEED * tobs / period) * rng.choice([-1, 1])
+        accel = -z * C * period / tobs**2
+        pb = tobs * rng.uniform(10, 20)
+        x = abs(accel) / C * (pb / (2 * np.pi)) ** 2
+        orbit = {}
+        if rng.uniform() < 0.5 and 2 * np.pi * x / pb < MOST_SPEED:
+            orbit = {"orbit": Orbit(pb=pb, x=x, phase=float(rng.uniform()))}
+        pulsar = Pulsar(
+            period=period,
+            dm=float(rng.uniform(4, 14)),
+            duty=float(np.exp(rng.uniform(np.log(0.1), np.log(0.3)))),
+            snr=float(rng.uniform(12, 20)),
+            phase0=float(rng.uniform()),
+            name=f"harmonic {harmonic}",
+            **(orbit or {"accel": accel}),
+        )
+        drawn.append((f"harmonic {harmonic}", pulsar))
+    sky = Sky(nchans=NCHANS, fch1=FCH1, foff=FOFF, tsamp=TSAMP, nsamps=nsamps, seed=seed, pulsars=[p for _, p in drawn])
+    return sky, drawn
+
+
+def of_pulsar(rows: np.ndarray, header: Header, pulsar: Pulsar) -> np.ndarray:
+    """Candidates that have its frequency and derivative, both within 1.5 dz, and are not marked as harmonics."""
+    freq, fdot = observed_spin(header, pulsar)
+    close = np.abs(rows["freq"] - freq) * header.tobs < 0.75 * DZ
+    close &= np.abs(rows["fdot"] - fdot) * header.tobs**2 < 1.5 * DZ
+    return np.flatnonzero(close & (rows["harmonic_of"] == "") & (np.abs(rows["dm"] - pulsar.dm) < 5))
+
+
+def compare(args: argparse.Namespace) -> None:
+    """What is found in octaves, beside all frequencies at all DMs."""
+    off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20", f"accel.zmax={args.zmax}", *args.sets]
+    forms = {"all": load_config(None, [*off, "accel.loss=0"]), "octaves": load_config(None, off)}
+    found: dict[str, list[bool]] = {form: [] for form in forms}
+    spent = dict.fromkeys(forms, 0.0)
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(-(-args.pulsars // RANGE_PER_FILE)):
+            sky, drawn = draw_range(seed)
+            path = Path(folder) / f"{seed}.fil"
+            write_filterbank(sky, path, threads=2)
+            lists = {}
+            for form, config in forms.items():
+                run = search(path, config, path.with_suffix(f".{form}.h5"))
+                lists[form] = run.rows("candidates")
+                spent[form] += run.provenance["stages"]["search"][1]
+            path.unlink()
+            for kind, pulsar in drawn:
+                best = {}
+                for form, rows in lists.items():
+                    which = of_pulsar(rows, sky.header, pulsar)
+                    found[form].append(which.size > 0)
+                    best[form] = float(rows["sigma"][which[0]]) if which.size else np.nan
+                ratios.append(best["octaves"] / best["all"])
+                _, fdot = observed_spin(sky.header, pulsar)
+                print(
+                    f"{seed:3d} {kind} P {1e3 * pulsar.period:7.4f} ms duty {pulsar.duty:.2f} S/N {pulsar.snr:.1f} "
+                    f"z {fdot * sky.header.tobs**2:7.1f}: sigma {best['all']:.1f} all, {best['octaves']:.1f} octaves",
+                    flush=True,
+                )
+    for form, flags in found.items():
+        print(f"{form}: {sum(flags)} of {len(flags)} found, {spent[form]:.1f} CPU s of the searches")
+    print(f"sigma in octaves over all: median {np.nanmedian(ratios):.3f}, least {np.nanmin(ratios):.3f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--snr", type=float, default=15.0)
     parser.add_argument("--pulsars", type=int, default=45)
     parser.add_argument("--zmax", type=float, default=200.0)
     parser.add_argument("--set", dest="sets", action="append", default=[])
+    parser.add_argument("--range", action="store_true", help="pulsars of a range, by both forms of the search")
     args = parser.parse_args()
+    if args.range:
+        compare(args)
+        return
     off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20"]
     config = load_config(None, [*off, f"accel.zmax={args.zmax}", *args.sets])
     found: dict[str, list[bool]] = {kind: [] for kind in KINDS}
@@ -75,10 +165,8 @@ def main() -> None:
             wall = time.monotonic() - began
             path.unlink()
             for kind, pulsar in drawn:
-                freq, fdot = observed_spin(sky.header, pulsar)
-                close = np.abs(rows["freq"] - freq) * TOBS < 0.75 * DZ
-                close &= np.abs(rows["fdot"] - fdot) * TOBS**2 < 1.5 * DZ
-                which = np.flatnonzero(close & (rows["harmonic_of"] == "") & (np.abs(rows["dm"] - pulsar.dm) < 5))
+                _, fdot = observed_spin(sky.header, pulsar)
+                which = of_pulsar(rows, sky.header, pulsar)
                 found[kind].append(which.size > 0)
                 text = "MISSED"
                 if which.size:
