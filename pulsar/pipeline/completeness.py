@@ -190,7 +190,7 @@ def _draw(ground: _Ground, number: int, dm: float, asked: "Sequence[Asked]") -> 
         ground.job.obs.header,
         searching.plan,
         ground.job.config,
-        searching.finder.few,
+        [*searching.finder.few, *searching.finder.octaves.nested()],
         searching.found,
         lambda burst: ground.injector.live_share(burst) >= LEAST_LIVE,
         asked=asked,

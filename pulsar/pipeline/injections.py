@@ -12,7 +12,7 @@ from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
 from pulsar.dedisp.subbands import Subbands
-from pulsar.pipeline.stages import FewDMs, Found, SomeTrials, enabled_searches
+from pulsar.pipeline.stages import Found, SomeTrials, enabled_searches
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
@@ -241,7 +241,7 @@ def draw_place(
     header: Header,
     plan: "RunPlan",
     config: Config,
-    few: FewDMs,
+    few: Sequence[NDArray[np.bool_]],
     found: Found,
     is_live: "Callable[[Burst], bool]",
     asked: "Sequence[Asked]" = (),
@@ -257,8 +257,8 @@ def draw_place(
     header : Header
     plan : RunPlan
     config : Config
-    few : FewDMs
-        Trial DMs that are searched for wide pulses.
+    few : sequence of ndarray of bool, shape (ndms,)
+        Trial DMs that are searched for wide pulses, and for low frequencies with a drift.
     found : Found
         What the run has found.
     is_live : callable
@@ -340,7 +340,7 @@ def region(one: "Burst", events: NDArray[Any], across: float) -> NDArray[np.bool
 
 def _rows(
     trials: "DMPlan",
-    few: FewDMs,
+    few: Sequence[NDArray[np.bool_]],
     dm: float,
     across: float,
     widths: Sequence[float],
@@ -360,7 +360,7 @@ def _rows(
         rows |= set(np.linspace(min(int(ends[0]), first), first, far + 1).astype(int).tolist())
         rows |= set(np.linspace(last, max(int(ends[1]), last), far + 1).astype(int).tolist())
     for chosen in few:
-        # The trials for wide pulses are fewer.
+        # The trials for wide pulses, and those for low frequencies with a drift, are fewer.
         wide = np.flatnonzero(chosen)
         at = int(np.argmin(np.abs(dms[wide] - dm))) if wide.size else 0
         rows |= set(wide[max(at - 1, 0) : at + 2].tolist())

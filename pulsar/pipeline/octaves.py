@@ -70,6 +70,11 @@ class Octaves:
         number = int(self.of_row[row])
         return None if number < 0 else self.bands[number]
 
+    def nested(self) -> list[NDArray[np.bool_]]:
+        """Trial DMs that are searched from each octave on, the highest first; arrays of shape (ndms,)."""
+        share = np.array([*(band.low / band.high for band in self.bands), np.inf])[self.of_row]
+        return [share <= limit for limit in [*(0.5 ** np.arange(1, LEVELS + 1) * (1 + 1e-9)), 0.0]]
+
     def counts(self, first: int, last: int) -> list[tuple[Band, int]]:
         """Bands among the trials `first` to `last` - 1, and how many trials have each."""
         numbers = np.bincount(self.of_row[first:last] + 1, minlength=len(self.bands) + 1)[1:]
@@ -126,7 +131,8 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig) -> Octaves:
             nested = [Band(top / 2.0 ** (level + 1) if level < LEVELS else 0.0, top) for level in range(LEVELS + 1)]
             for level, band in enumerate(nested):
                 mine = rows[levels >= level]
-                of_row[first + low + rows[levels == level]] = bands.setdefault(band, len(bands))
+                if np.any(levels == level):
+                    of_row[first + low + rows[levels == level]] = bands.setdefault(band, len(bands))
                 grid = np.linspace(band.low, 2.0 * band.low or nested[-2].low, 16)
                 ndms = independent_steps(np.diff(part.dms[mine]), freqs, grid)
                 # What is in every band within, at the DMs that only the wider one has less.

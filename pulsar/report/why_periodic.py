@@ -376,6 +376,11 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
             needed = _single_threshold(own, threshold)
             text = f", about {needed:.1f} in a single trial" if np.isfinite(needed) else ""
             yield f"  {kind}: nothing above its threshold of {threshold:g} sigma{text} ({kind}.threshold)"
+            if kind == "accel" and accel.loss > 0.0 and not header.is_series:
+                yield (
+                    f"  accel: with a drift up to the harmonics that pulsars of {1e3 * accel.p_fast:g} ms need, in as "
+                    f"many DMs as keep all but {100 * accel.loss:g} % of their S/N (accel.p_fast, accel.loss)"
+                )
             full = 0 if not own.size else int(np.max(np.bincount(own["dm_index"])))
             if full >= most:
                 yield f"  {kind}: some DMs have as many detections as are kept ({kind}.max_detections = {full})"

@@ -34,6 +34,8 @@ EXACT_HITS = 500
 #: peaks over an area, in units of p, the higher they are).
 TRIALS_LINE = (3.7, 1.8)
 TRIALS_AREA = (0.82, 0.31)
+#: CPU seconds of a sample until its amplitudes are white.
+AMPLITUDES = 3e-9
 #: Change of drift over which powers are one and the same at ln p = -18 [bins].
 W_WIDTH = 25.0
 
@@ -105,8 +107,7 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         """What the search of one series takes within a band of frequencies, see `estimate`."""
         # Its trials are the points of the plane that are made for a series.
         limits = Limits(nsamps, tsamp, AccelConfig() if config is None else config, memory, band)
-        # Sums of harmonics cost a quarter of the plane, and something a row.
-        seconds = 1.25 * limits.plane.seconds + 2e-8 * nsamps
+        seconds = limits.plane.seconds + AMPLITUDES * nsamps
         return Cost(limits.plane.npoints, seconds, limits.memory_bytes)
 
     def within(self, band: Band) -> "AccelSearch":
