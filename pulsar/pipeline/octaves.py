@@ -2,8 +2,8 @@
 
 A step in DM costs a line of frequency f a part of its power that goes with (f dt)^2, dt the change of delay over the
 band: at half the frequency every second DM does, at a quarter every fourth. And beyond the harmonics that the fastest
-pulsars need there is nothing to be found with a drift. So a trial DM is searched from a frequency on that halves from
-one to the next as the numbers 1, 2, 1, 4, 1, 2, 1, 8 ... say, up to one that falls with the smearing in the channels.
+pulsars need there is nothing to be found with a drift. So a trial DM is searched from a frequency on that halves as
+often as its number can be halved (1, 2, 1, 4, 1, 2, 1, 8 ...), up to one that falls with the smearing in the channels.
 What that may cost is set (`accel.loss`), and the cheapest of what keeps to it taken (docs/acceleration.md).
 """
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 #: S/N of the pulsar whose losses count.
 SNR = 12.0
-#: Octaves below the highest that have trial DMs of their own; what is below them is searched at those of the last.
+#: Part of the highest frequency from which on all trial DMs that are chosen are searched: from half of it on losses are
+#: those of the settings, below a quarter of that; octaves below with trial DMs of their own.
+WHOLE = 4.0
 LEVELS = 3
 #: Parts of a stage of the DM plan with one highest frequency each, and the fewest trials of one.
 PARTS = 8
@@ -73,7 +75,7 @@ class Octaves:
     def nested(self) -> list[NDArray[np.bool_]]:
         """Trial DMs that are searched from each octave on, the highest first; arrays of shape (ndms,)."""
         share = np.array([*(band.low / band.high for band in self.bands), np.inf])[self.of_row]
-        return [share <= limit for limit in [*(0.5 ** np.arange(1, LEVELS + 1) * (1 + 1e-9)), 0.0]]
+        return [share <= limit for limit in [*(0.5 ** np.arange(LEVELS) / WHOLE * (1 + 1e-9)), 0.0]]
 
     def counts(self, first: int, last: int) -> list[tuple[Band, int]]:
         """Bands among the trials `first` to `last` - 1, and how many trials have each."""
@@ -128,12 +130,12 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig) -> Octaves:
             top = min(top, 0.5 / stage.tsamp)
             rows, levels = ruler(part.ndms, step, last=first + high == plan.ndms)
             before = 0.0
-            nested = [Band(top / 2.0 ** (level + 1) if level < LEVELS else 0.0, top) for level in range(LEVELS + 1)]
+            nested = [Band(top / WHOLE / 2.0**level if level < LEVELS else 0.0, top) for level in range(LEVELS + 1)]
             for level, band in enumerate(nested):
                 mine = rows[levels >= level]
                 if np.any(levels == level):
                     of_row[first + low + rows[levels == level]] = bands.setdefault(band, len(bands))
-                grid = np.linspace(band.low, 2.0 * band.low or nested[-2].low, 16)
+                grid = np.linspace(band.low, nested[level - 1].low if level else top, 16)
                 ndms = independent_steps(np.diff(part.dms[mine]), freqs, grid)
                 # What is in every band within, at the DMs that only the wider one has less.
                 if level:
@@ -144,7 +146,7 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig) -> Octaves:
     fastest = max(config.p_fast, config.p_min or 0.0)
     cost = (
         f"accel.loss: up to {100 * config.loss:g} % of the S/N of a pulsar of {1e3 * fastest:g} ms and "
-        f"{100 * config.duty_min:g} % duty, less of slower and broader ones"
+        f"{100 * config.duty_min:g} % duty in the mean over DMs, less of slower and broader ones"
     )
     return Octaves(tuple(bands), of_row, tuple(trials), cost)
 

@@ -194,11 +194,13 @@ class SeriesSearch:
             "accel": {"ntrials_dm": trials.periodic, "memory": memory, "octaves": trials.octaves},
             "ffa": {"ntrials_dm": trials.folding, "gaps": gaps},
         }
+        from pulsar.searches.accel import AccelSearch
         from pulsar.searches.coherent import CoherentSearch
+        from pulsar.searches.fft import FFTSearch
 
         self.searches: list[Search[Any]] = []
         for make, section in enabled_searches(config, self.nsamps * self.tsamp):
-            if make is CoherentSearch and self.searches:
+            if make in (CoherentSearch, AccelSearch) and self.searches and isinstance(self.searches[0], FFTSearch):
                 # Of the spectra, which come first.
                 more[make.name]["spectra"] = self.searches[0]
             self.searches.append(make(nsamps, tsamp, section, **more.get(make.name, {})))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import AccelConfig
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
+from pulsar.searches.fft import FFTSearch
 from pulsar.searches.response import DW, DZ, EVERYTHING, TOGETHER, Band, Limits, Piece
 from pulsar.searches.search import Cost, Pairs, PeriodicSearch
 
@@ -53,6 +54,8 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
     octaves : sequence of (Band, float), optional
         Of a run whose DMs are not all searched alike: the bands of frequencies, and independent DMs of each, for which
         significances are corrected in place of `ntrials_dm`.
+    spectra : FFTSearch, optional
+        A search of series of the same length: the white amplitudes that it has just made of a series are taken over.
 
     Raises
     ------
@@ -72,6 +75,7 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         ntrials_dm: float = 1.0,
         memory: int | None = None,
         octaves: Sequence[tuple[Band, float]] = (),
+        spectra: FFTSearch | None = None,
     ) -> None:
         from pulsar_kernels.correlate import decoded, first_phase
 
@@ -79,6 +83,7 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         self.config = AccelConfig() if config is None else config
         self.band = EVERYTHING
         self._memory = memory
+        self._spectra = spectra
         self.limits = limits = Limits(nsamps, tsamp, self.config, memory)
         self.plane = limits.plane
         self.amplitudes = Amplitudes(limits.lengths)
@@ -165,10 +170,16 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
     def _find(self, series: NDArray[Any], b: "_Buffers", birdies: Pairs) -> NDArray[Any]:
         from pulsar_kernels import whiten
 
-        levels = self.amplitudes.fill(series, birdies, b.real, b.imag, b.transform)
-        if levels is None:
-            return self._table(0)
-        whiten.whiten_amplitudes(b.real, b.imag, PAD, self.noise.centres, levels)
+        if self._spectra is not None:
+            made = self._spectra.filled(series, birdies)
+            if made is None:
+                return self._table(0)
+            b.real, b.imag = made
+        else:
+            levels = self.amplitudes.fill(series, birdies, b.real, b.imag, b.transform)
+            if levels is None:
+                return self._table(0)
+            whiten.whiten_amplitudes(b.real, b.imag, PAD, self.noise.centres, levels)
         found = self._stored(b) if self.plane.stored else self._slabs(b)
         return self._detections(b, found)
 
@@ -338,8 +349,9 @@ class _Buffers:
 
         plane = search.plane
         n = plane.n
-        self.real = np.zeros(search.nbins + 2 * PAD, dtype=np.float32)
-        self.imag = np.zeros(search.nbins + 2 * PAD, dtype=np.float32)
+        nbins = search.nbins + 2 * PAD if search._spectra is None else 0
+        self.real = np.zeros(nbins, dtype=np.float32)
+        self.imag = np.zeros(nbins, dtype=np.float32)
         self.plane = np.zeros(0, dtype=np.uint8)
         floats = np.zeros(work_floats(n) + 2 * n * TOGETHER + 16, dtype=np.float32)
         floats = floats[-(floats.ctypes.data // 4) % 16 :]

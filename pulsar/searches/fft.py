@@ -126,6 +126,19 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
             buffers.of = (series, birdies) if self._white_powers(series, birdies, buffers) else None
         return buffers.of is not None
 
+    def filled(
+        self, series: NDArray[Any], birdies: tuple[tuple[float, float], ...]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """White amplitudes of a series, bin r at element ``PAD + r``, in this thread's work space; see `fill`.
+
+        Returns
+        -------
+        tuple of ndarray of float32 or None
+            Real and imaginary parts, not to be changed; None when the series is constant.
+        """
+        buffers = self._buffers()
+        return (buffers.real, buffers.imag) if self.fill(series, birdies, buffers) else None
+
     def spectrum(self, series: NDArray[Any]) -> NDArray[np.float32]:
         """Normalised powers (mean 1 in noise) at half bins, shape (nfft,); element i is at ``i/(2 nfft tsamp)`` Hz."""
         buffers = self._buffers()

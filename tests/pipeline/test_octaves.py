@@ -74,7 +74,7 @@ def test_frequencies_fall_with_dm_and_lower_octaves_have_wider_steps():
     assert high[-1] < 0.5 * high[0]
     # Of a frequency in the middle of an octave the next trial is twice as far as one octave up.
     first = plan.dms[rows] < 50.0
-    steps = [np.diff(plan.dms[rows[first & (low <= f)]]).mean() for f in (2000.0, 1000.0, 500.0, 250.0)]
+    steps = [np.diff(plan.dms[rows[first & (low <= f)]]).mean() for f in (1000.0, 500.0, 250.0, 100.0)]
     assert np.all(np.abs(np.diff(np.log2(steps)) - 1.0) < 0.15)
     assert low[0] == low[-1] == 0.0
 

@@ -10,6 +10,7 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
 from pulsar.searches.accel import AccelSearch
 from pulsar.searches.fft import FFTSearch
+from pulsar.searches.response import Band
 
 TSAMP = 256e-6
 
@@ -75,6 +76,47 @@ def test_accelerated_pulsars_are_found_where_they_are(top):
     assert 0.5 < np.sqrt(np.mean(np.square(pulls))) < 1.6
     # The error of the drift is that of the frequency times sqrt(60).
     assert np.all(np.abs(drifts) < 1.0)
+
+
+def test_amplitudes_of_the_search_without_drift_are_taken_over():
+    n, tobs = 1 << 16, (1 << 16) * TSAMP
+    x = noise(n, 4) + pulses(n, 200.0, 12.0, 0.1, 15.0)
+    spectra = FFTSearch(n, TSAMP)
+    config = AccelConfig(zmax=40)
+    shared, alone = AccelSearch(n, TSAMP, config, spectra=spectra), AccelSearch(n, TSAMP, config)
+    birdies = [(50.0, 0.2)]
+    spectra.search(x, birdies=birdies)
+    assert same(shared.search(x, birdies=birdies), alone.search(x, birdies=birdies))
+    assert matches(shared.search(x), 200.0, 12.0, tobs).size
+    assert shared.search(np.zeros(n, np.float32)).size == 0
+
+
+def test_a_band_finds_the_sums_whose_highest_harmonic_is_in_it():
+    """Four harmonics up to 1 kHz: as in the whole plane, unless the band ends below or begins above."""
+    n, tobs = 1 << 17, (1 << 17) * TSAMP
+    x = noise(n, 6) + pulses(n, 250.0, 20.0, 0.1, 16.0)
+    whole = AccelSearch(n, TSAMP, AccelConfig(zmax=100, nharm=4))
+    best = whole.search(x)[0]
+    assert best["nharm"] == 4
+    for low, high, seen in ((0.0, 1200.0, True), (900.0, 1200.0, True), (0.0, 240.0, False), (1100.0, np.inf, False)):
+        part = whole.within(Band(low, high))
+        assert part.plane.npoints < whole.plane.npoints
+        found = part.search(x)
+        assert (matches(found, 250.0, 20.0, tobs).size > 0) == seen
+        if seen:
+            assert found[0]["power"] == pytest.approx(best["power"], rel=1e-5)
+            assert found[0]["sigma"] == pytest.approx(best["sigma"], rel=1e-5)
+    # The work space is shared, and has nothing of the band in it.
+    assert same(whole.search(x), AccelSearch(n, TSAMP, AccelConfig(zmax=100, nharm=4)).search(x))
+
+
+def test_a_band_in_little_memory_finds_the_same():
+    n = 1 << 17
+    x = noise(n, 7) + pulses(n, 250.0, 20.0, 0.1, 16.0)
+    config = AccelConfig(zmax=200, nharm=4)
+    found = [AccelSearch(n, TSAMP, config, memory=memory).within(Band(500.0, 2000.0)) for memory in (None, 24_000_000)]
+    assert [search.plane.stored for search in found] == [True, False]
+    assert same(found[0].search(x), found[1].search(x))
 
 
 def test_error_of_the_drift():
