@@ -210,10 +210,11 @@ class SeriesSearch:
         """The acceleration search of a band of frequencies."""
         from pulsar.searches.accel import AccelSearch
 
-        if band not in self._within:
+        found = self._within.get(band)
+        if found is None:
             whole = next(search for search in self.searches if isinstance(search, AccelSearch))
-            self._within[band] = whole if band == EVERYTHING else whole.within(band)
-        return self._within[band]
+            found = self._within.setdefault(band, whole if band == whole.band else whole.within(band))
+        return found
 
     def search(
         self,

@@ -52,8 +52,8 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
     memory : int, optional
         Bytes that one thread may take; without it 4 GB for the plane.
     octaves : sequence of (Band, float), optional
-        Of a run whose DMs are not all searched alike: the bands of frequencies, and independent DMs of each, for which
-        significances are corrected in place of `ntrials_dm`.
+        Of a run whose DMs are not all searched alike (`within`): the bands of frequencies, and independent DMs of each,
+        for which significances are corrected in place of `ntrials_dm`.
     spectra : FFTSearch, optional
         A search of series of the same length: the white amplitudes that it has just made of a series are taken over.
 
@@ -81,10 +81,13 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
 
         super().__init__(nsamps, tsamp, 1.0 if octaves else ntrials_dm)
         self.config = AccelConfig() if config is None else config
+        #: All that is searched.
         self.band = EVERYTHING
+        if octaves:
+            self.band = Band(min(band.low for band, _ in octaves), max(band.high for band, _ in octaves))
         self._memory = memory
         self._spectra = spectra
-        self.limits = limits = Limits(nsamps, tsamp, self.config, memory)
+        self.limits = limits = Limits(nsamps, tsamp, self.config, memory, self.band)
         self.plane = limits.plane
         self.amplitudes = Amplitudes(limits.lengths)
         self.nbins, self.noise = self.amplitudes.nbins, self.amplitudes.noise

@@ -11,7 +11,7 @@ from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import make_plan
-from pulsar.pipeline.octaves import LEVELS, everything, plan_octaves, ruler
+from pulsar.pipeline.octaves import LEVELS, accel_costs, everything, plan_octaves, ruler
 from pulsar.pipeline.ranges import trial_costs
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.searches.accel import AccelSearch
@@ -163,6 +163,20 @@ def test_a_series_of_one_dm_is_searched_at_all_frequencies():
     octaves = plan_octaves(plan, config.accel)
     assert [band.low for band in octaves.bands] == [0.0]
     assert everything(3).band(2) == EVERYTHING
+
+
+def test_a_run_needs_the_memory_of_its_bands_alone():
+    """All frequencies would not fit, with drifts of 1200 bins, into what the plan of their octaves takes."""
+    config = load_config(None, ["accel.zmax=1200", "dedisp.dm_hi=2"])
+    plan = make_plan(FAST, config.dedisp)
+    octaves = plan_octaves(plan, config.accel)
+    costs = accel_costs(octaves.counts(0, plan.ndms), FAST.nsamps, FAST.tsamp, config.accel, None)
+    need = max(cost.memory for cost, _ in costs)
+    assert need < 0.5 * AccelSearch.cost_within(EVERYTHING, FAST.nsamps, FAST.tsamp, config.accel).memory
+    finder = BatchSearch(plan, config, threads=1, memory=need)
+    searches = [finder.prepared(plan.stages[0]).within(band) for band in octaves.bands]
+    assert all(search.plane.stored for search in searches)
+    assert max(search.limits.memory_bytes for search in searches) <= need
 
 
 def test_costs_of_trials_are_those_of_their_bands():
