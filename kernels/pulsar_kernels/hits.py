@@ -152,16 +152,23 @@ def _best_stage(
     inverse: NDArray[np.float32],
     own: NDArray[np.float32],
     rest: float,
+    lowest: NDArray[np.float64],
     result: NDArray[np.float64],
 ) -> int:
-    """Of 1, 2, 4 ... harmonics those whose sum is least likely by chance; `result` gets honest power and ln p."""
+    """Of 1, 2, 4 ... harmonics those whose sum is least likely by chance; `result` gets honest power and ln p.
+
+    The highest of 2**s is at bin ``lowest[s]`` or beyond; where none is, ln p is 1.
+    """
     best = 1
     total = 0.0
+    stage = 0
     result[1] = 1.0
     for k in range(1, available + 1):
         total += _honest(single[k - 1], k * at[0], k * at[1], inverse, own, rest)
         if k & (k - 1) == 0:
-            logp = log_tail(total, k)
+            searched = stage >= lowest.shape[0] or k * at[0] >= lowest[stage]
+            stage += 1
+            logp = log_tail(total, k) if searched else 1.0
             if logp < result[1]:
                 best = k
                 result[0] = total
@@ -207,8 +214,9 @@ def select(
         1 for the frequency alone, 2 with the drift, 3 with the change of the drift.
     extent : ndarray of float64, shape (3,)
         Largest bin, drift and change of drift of the highest harmonic.
-    limits : ndarray of float64, shape (3,)
-        Largest ln p of what is kept, most harmonics, and largest bin of a fundamental.
+    limits : ndarray of float64, shape (3 + n,)
+        Largest ln p of what is kept, most harmonics, and largest bin of a fundamental; from there on the lowest bin of
+        the highest of 1, 2, 4 ... harmonics, 0 where none is given.
     inverse, own, rest :
         See harmonics.honest.
     out : ndarray of float64, shape (most, 7)
@@ -267,7 +275,7 @@ def select(
         for _ in range(2):
             climb(bands, about, at, chosen, nfree, bounds)
             harmonic_powers(bands, about, at, available, single)
-            again = _best_stage(single, available, at, inverse, own, rest, result)
+            again = _best_stage(single, available, at, inverse, own, rest, limits[3:], result)
             if again == chosen:
                 break
             chosen = again
@@ -283,7 +291,7 @@ def select(
             load_bands(real, imag, pad, best_at, fewer, filled, bands, about)
             climb(bands, about, best_at, fewer, nfree, bounds)
             harmonic_powers(bands, about, best_at, fewer, part)
-            again = _best_stage(part, fewer, best_at, inverse, own, rest, other_result)
+            again = _best_stage(part, fewer, best_at, inverse, own, rest, limits[3:], other_result)
             # Three harmonics at a fifth of the frequency may be more than two at the frequency itself.
             if other_result[1] < limits[0]:
                 copy(best_at, at)

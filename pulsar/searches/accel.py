@@ -317,10 +317,13 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
             order = np.argsort(logp, kind="stable")
         most = min(found, self.config.max_detections)
         out = np.empty((most, 7))
+        # No other sums than those that are searched: they are more trials. A bin is what a hit may be moved.
+        top = min(float(self.nbins), self.band.high * self.amplitudes.span + 1.0)
+        lowest = 0.5 * limits.rows[:, 0] - 1.0 if self.band.low > 0.0 else ()
         kept = kernels.select(
             *(b.real, b.imag, PAD, limits.filled, hits, order, self._nfree),
-            np.array([float(self.nbins), limits.z_limit, limits.w_limit]),
-            np.array([self.logp_threshold, self.config.nharm, limits.r_hi]),
+            np.array([top, limits.z_limit, limits.w_limit]),
+            np.array([self.logp_threshold, self.config.nharm, limits.r_hi, *lowest]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
             np.zeros((most, kernels.KNOWN)),
         )
