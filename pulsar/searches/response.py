@@ -430,18 +430,30 @@ class Limits:
     def cells(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
 
+        Of sums whose fundamental is in no sum of fewer harmonics they are counted with those of the first stage: what a
+        stage adds to the trials is little where noise that makes one high has been seen by the others.
+
         Parameters
         ----------
         rows : ndarray of int64, shape (nstages, 2)
             Of `rows_of`.
         """
         found = np.zeros((len(rows), 2))
+        before = 0
         for s, (lo, hi) in enumerate(rows.tolist()):
-            if hi <= lo:
-                continue
-            bins = (hi - lo) / 2.0 * self.filled
-            # The drift grows with the row, then stays.
-            knee = min(max(self.reach / self.slope, lo), hi)
-            z = DZ * (0.5 * self.slope * (knee**2 - lo**2) + self.reach * (hi - knee)) / (hi - lo)
-            found[s] = bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH
+            # Sums of half as many harmonics begin there: below, nothing has seen this fundamental yet.
+            new = min(max(2 * before, lo), max(hi, lo)) if s else lo
+            found[0] += self._area(lo, new)
+            found[s] += self._area(new, hi)
+            before = lo
         return found
+
+    def _area(self, lo: int, hi: int) -> NDArray[np.float64]:
+        """Bins of the top harmonic between two rows, and these times widths of drift."""
+        if hi <= lo:
+            return np.zeros(2)
+        bins = (hi - lo) / 2.0 * self.filled
+        # The drift grows with the row, then stays.
+        knee = min(max(self.reach / self.slope, lo), hi)
+        z = DZ * (0.5 * self.slope * (knee**2 - lo**2) + self.reach * (hi - knee)) / (hi - lo)
+        return np.array([bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH])

@@ -112,11 +112,11 @@ def test_trials_are_those_of_the_octaves():
     assert AccelSearch(n, tsamp, config, octaves=((EVERYTHING, 30.0),)).ntrials(-20.0) == pytest.approx(
         plain.ntrials(-20.0)
     )
-    # Half of the DMs without what is below 1 kHz, and nothing above 2 kHz: of single powers that is
-    # 15 (2000 - 580) + 15 x 2000 of 30 x 7812.5 Hz, of sums of 4 and more 15 (2000 - 1000) + 15 x 2000.
+    # Half of the DMs without what is below 1 kHz (sums of one and two: 580 and 750 Hz), and nothing above 2 kHz. Sums
+    # whose fundamental no others have (of two below 1160, of four below 1500, of eight below 2000 Hz) count as single.
     octaves = ((Band(1000.0, 2000.0), 15.0), (Band(0.0, 2000.0), 15.0))
     cells = AccelSearch(n, tsamp, config, octaves=octaves).cells[:, 0] / (30.0 * plain.cells[:, 0])
-    assert cells == pytest.approx(np.array([51300, 48750, 45000, 45000]) / (30.0 * 0.5 / tsamp), rel=0.01)
+    assert cells == pytest.approx(15.0 * np.array([5330, 2840, 2500, 2000]) / (30.0 * 0.5 / tsamp), rel=0.01)
     # The highest octave, which all of the chosen DMs have, and they are far apart.
     _, chosen = fast_octaves(dm_hi=100.0)
     ndms = sum(count for _, count in chosen.trials)
