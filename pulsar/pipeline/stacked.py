@@ -23,8 +23,8 @@ from pulsar.dedisp.plan import few_trials
 from pulsar.errors import ConfigError
 from pulsar.io.stack import Epoch, Store
 from pulsar.pipeline.candidates import candidate_table
+from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.stages import independent_dms
 from pulsar.rank.candidate import Candidate
 from pulsar.searches import stats
 from pulsar.searches.stack import StackSearch

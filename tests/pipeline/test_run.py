@@ -11,8 +11,8 @@ from pulsar.dedisp.plan import make_plan
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.pipeline import detect as pipeline
+from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.run import search
-from pulsar.pipeline.stages import independent_dms
 from pulsar.synthesis import Pulsar, Rfi, Sky, write_filterbank
 
 PULSARS = (
