@@ -50,8 +50,8 @@ BELOW = 0.6
 MOST = 4096
 #: Picking out the raised sums costs this part of a search in the power spectrum, which makes the spectrum.
 LOOKING = 0.2
-#: CPU seconds of a profile, for each of its harmonics: 1e-8 on an AVX2 core (`pulsar bench profiles`), where a search in
-#: the power spectrum takes 2.5 to 3 times what its RATE says.
+#: CPU seconds of a profile, for each of its harmonics: 1e-8 on an AVX2 core (`pulsar bench profiles`), where a search
+#: in the power spectrum takes 2.5 to 3 times what its RATE says.
 SECONDS = 4e-9
 #: Independent trials per unit (see CoherentSearch.ntrials) at p = 1e-8, more for every factor of ten below, and the
 #: fewest (benchmarks/calibrate_coherent_trials.py).
@@ -148,7 +148,7 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
     ntrials_slow : float, optional
         Independent DMs of the whole run at which frequencies below SLOW are searched; default `ntrials_dm`.
     spectra : FFTSearch, optional
-        A search of series of the same length: what it has just made of a series is taken over.
+        A search of series of the same length, which goes over each of them first: what it made is taken over.
 
     Raises
     ------
@@ -174,6 +174,7 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
 
         super().__init__(nsamps, tsamp, ntrials_dm)
         self.config = config = CoherentConfig() if config is None else config
+        self._own = spectra is None
         self._fft = FFTSearch(nsamps, tsamp) if spectra is None else spectra
         lengths = Lengths(nsamps, tsamp)
         self.span = lengths.span
@@ -266,8 +267,9 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
     def _pulses(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs, slow: bool) -> NDArray[Any]:
         if not self.tiers or not self._fft.fill(series, birdies, buffers):
             return self._table(0)
-        # Taken over once: when the array is given again it may hold other samples.
-        buffers.of = None
+        if self._own:
+            # When the array is given again it may hold other samples.
+            buffers.of = None
         parts = [self._raised(number, cells, buffers) for number, cells in enumerate(self._look(buffers, slow))]
         return self._listed(np.concatenate(parts, axis=1), birdies)
 
