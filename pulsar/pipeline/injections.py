@@ -160,9 +160,10 @@ def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
     from pulsar.synthesis.population import Ranges
 
     lowest, highest = [], []
-    if config.fft.enabled:
-        lowest.append(config.fft.p_min or 0.0)
-        highest.append(config.fft.p_max or 0.1 * header.tobs)
+    for section in (config.fft, config.coherent):
+        if section.enabled:
+            lowest.append(section.p_min or 0.0)
+            highest.append(section.p_max or 0.1 * header.tobs)
     if config.ffa.enabled:
         lowest.append(beside(config.ffa, config.coherent, header.tobs).p_min or SHORTEST)
         highest.append(min(config.ffa.p_max, 0.25 * header.tobs))

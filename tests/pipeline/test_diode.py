@@ -44,7 +44,7 @@ def test_it_is_taken_out_of_the_file_that_has_it(files, tmp_path):
     assert rows[0]["snr"] > 16
     # Nothing else than noise, and what belongs to the pulsar.
     assert (rows["parent"][1:][~(rows["snr"][1:] < 8)] == rows["uid"][0]).all()
-    assert not any(flag in str(r["rfi_flags"]) for r in rows for flag in ("diode", "dm0"))
+    assert not any("diode" in str(r["rfi_flags"]) for r in rows)
 
 
 def test_without_it_the_list_is_full_of_its_sidelobes(files, tmp_path):

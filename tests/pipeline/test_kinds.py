@@ -110,13 +110,12 @@ def test_the_report_shows_pulses(of_nulling, tmp_path):
 
 
 def test_searches_can_be_switched_off(nulling, tmp_path):
-    off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20"]
+    off = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20", "coherent.enabled=false"]
     run = search(nulling[1], load_config(None, [*QUICK, *off]), tmp_path / "fft.h5")
     assert set(run.rows("detections")["kind"]) <= {"fft"}
     assert len(run.rows("single_pulses")) == 0
-    run = search(
-        nulling[1], load_config(None, [*QUICK, "fft.enabled=false", off[1], "dedisp.dm_hi=80"]), tmp_path / "f.h5"
-    )
+    only = [*QUICK, "fft.enabled=false", "coherent.enabled=false", "ffa.p_min=0.5", off[1], "dedisp.dm_hi=80"]
+    run = search(nulling[1], load_config(None, only), tmp_path / "f.h5")
     assert set(run.rows("detections")["kind"]) == {"ffa"}
     assert run.rows("candidates")[0]["period"] == pytest.approx(3.0123, rel=1e-3)
     with pytest.raises(ConfigError, match="no search is switched on"):
@@ -124,7 +123,7 @@ def test_searches_can_be_switched_off(nulling, tmp_path):
 
 
 def test_the_coherent_search_takes_part_where_it_is_switched_on(nulling, tmp_path):
-    sets = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=80", "coherent.enabled=true"]
+    sets = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=80"]
     alone = search(nulling[1], load_config(None, [*QUICK, *sets, "fft.enabled=false"]), tmp_path / "alone.h5")
     assert set(alone.rows("detections")["kind"]) == {"coherent"}
     best = alone.rows("candidates")[0]
@@ -141,9 +140,10 @@ def test_the_plan_counts_every_search(binary):
     from pulsar.io.open import open_observation
 
     obs = open_observation(binary[1])
+    off = ("coherent", "ffa", "single_pulse")
     try:
-        plan = dry_run(obs, load_config(None, ["accel.zmax=50", "coherent.enabled=true", "dedisp.dm_hi=25"]))
-        none = dry_run(obs, load_config(None, ["dedisp.dm_hi=25", "ffa.enabled=false", "single_pulse.enabled=false"]))
+        plan = dry_run(obs, load_config(None, ["accel.zmax=50", "dedisp.dm_hi=25"]))
+        none = dry_run(obs, load_config(None, ["dedisp.dm_hi=25", *(f"{name}.enabled=false" for name in off)]))
     finally:
         obs.close()
     assert list(plan.trials) == ["fft", "coherent", "accel", "ffa", "single_pulse"]

@@ -103,7 +103,9 @@ def test_plans_say_what_they_are_taken_from(tmp_path: Path) -> None:
     before = planned(path)
     assert before.rated == "by default rates"
     assert before.seconds["starting"] == pytest.approx(sum(STARTS.values()))
-    assert before.work["search"] == pytest.approx(2 * sum(before.seconds[k] for k in ("fft", "ffa", "single_pulse")))
+    assert before.work["search"] == pytest.approx(
+        2 * sum(before.seconds[k] for k in ("fft", "coherent", "ffa", "single_pulse"))
+    )
     rates = read_rates()
     rates.learn({"search": 100.0}, {"search": 300.0 + STARTS["search"]})
     write_rates(rates)

@@ -115,7 +115,7 @@ def test_single_rotations_of_j1807(shared_data, tmp_path):
     ("name", "period"), [("GBT_J1807-0847", 0.1637113), ("lovell_psr0", 0.2265362), ("lovell_psr5", 0.714571)]
 )
 def test_folding_search_finds_the_fundamental(shared_data, tmp_path, name, period):
-    only = ["fft.enabled=false", "single_pulse.enabled=false", "ffa.p_min=0.1", "ffa.p_max=5"]
+    only = ["fft.enabled=false", "coherent.enabled=false", "single_pulse.enabled=false", "ffa.p_min=0.1", "ffa.p_max=5"]
     rows = search(shared_data / "series" / f"{name}.dat", load_config(None, only), tmp_path / "r.h5").rows("candidates")
     assert rows[0]["period"] == pytest.approx(period, rel=1e-4)
     assert rows[0]["found_by"] == "ffa"
