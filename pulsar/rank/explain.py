@@ -114,6 +114,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     _fundamentals(accepted, parent, given, groups, folded, combs, junk, blended, sky)
     _rivals(accepted, parent, folded, combs, junk, sky)
     _converged(accepted, parent, folded, combs, junk, sky)
+    _where_it_is(accepted, parent, folded, junk, sky)
     _undispersed(accepted, parent, given, groups, folded, combs, junk, sky)
     doubts = _own_periods(accepted, parent, folded, combs, junk, blended, sky)
     for g in range(len(folded), len(groups)):
@@ -285,6 +286,19 @@ def _converged(
             parent[i] = owner
             accepted.remove(i)
             break
+
+
+def _where_it_is(
+    accepted: list[int], parent: NDArray[np.int64], folded: Sequence[Candidate], junk: NDArray[np.bool_], sky: Sky
+) -> None:
+    """Attach interference to the strongest at its frequency or a part of it, if its fold has come to one.
+
+    A wave that was detected at a multiple of its period may have been explained there by anything else.
+    """
+    for i in np.flatnonzero((parent[: len(folded)] >= 0) & junk[: len(folded)]).tolist():
+        same = [a for a in accepted if junk[a] and folded[a].snr >= folded[i].snr and near(folded[i], folded[a], sky)]
+        if same:
+            parent[i] = max(same, key=lambda a: folded[a].snr)
 
 
 def _own_periods(

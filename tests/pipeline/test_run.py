@@ -65,11 +65,11 @@ def test_mains_are_flagged_and_below(product):
     mains = rows[np.abs(rows["freq"] / 50 - np.round(rows["freq"] / 50)) < 1e-3]
     assert len(mains) >= 1
     assert (mains["rank"] > len(PULSARS)).all()
-    # Each is told for what it is, or is a harmonic of one that is.
+    # What is a harmonic of one is attached to that.
     flags = dict(zip(rows["uid"].tolist(), rows["rfi_flags"].tolist(), strict=True))
     for row in mains:
-        told = {*str(row["rfi_flags"]).split(","), *str(flags[str(row["parent"] or row["uid"])]).split(",")}
-        assert told & {"mains", "dm0"}
+        told = str(flags[str(row["parent"] or row["uid"])]).split(",")
+        assert "mains" in told or "dm0" in told
 
 
 def test_lines_at_dm_zero_are_learnt_and_left_out(product, sky_file, tmp_path, monkeypatch):
