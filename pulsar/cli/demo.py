@@ -37,17 +37,21 @@ def command(
         raise ConfigError(f"{output}: the folder cannot be made: {error.strerror}") from error
 
     from pulsar.cli.simulate import thread_count
-    from pulsar.pipeline.run import search
-    from pulsar.report.page import tasks_of, write_report
-    from pulsar.synthesis import demo_sky, write_filterbank
-    from pulsar.synthesis.truth import truth
+    from pulsar.pipeline.compiling import Ahead, parts_of
 
     progress = progress_mode(quiet, log_level)
-    sky = demo_sky(seed)
-    with progress.stage("simulating", total=sky.header.nsamps, unit="samples") as tick:
-        write_filterbank(sky, data, threads=thread_count(threads), overwrite=True, progress=tick)
     settings = load_config(None, run={"threads": threads})
-    run = search([data], settings, product, overwrite=True, argv=sys.argv, progress=progress)
+    # The kernels of the search are compiled while the observation is simulated.
+    with Ahead(parts_of(settings), thread_count(threads)) as compiled:
+        from pulsar.pipeline.run import search
+        from pulsar.report.page import tasks_of, write_report
+        from pulsar.synthesis import demo_sky, write_filterbank
+        from pulsar.synthesis.truth import truth
+
+        sky = demo_sky(seed)
+        with progress.stage("simulating", total=sky.header.nsamps, unit="samples") as tick:
+            write_filterbank(sky, data, threads=thread_count(threads), overwrite=True, progress=tick)
+        run = search([data], settings, product, overwrite=True, argv=sys.argv, progress=progress, compiled=compiled)
     injected = [entry for entry in truth(sky) if entry["kind"] == "pulsar"]
     rows = run.rows("candidates")
     found = match(rows, injected)

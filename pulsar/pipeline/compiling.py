@@ -35,7 +35,7 @@ def parts_of(config: Config, *, series: bool = False, injected: bool = False) ->
     injected : bool
         Signals are injected, to tell the completeness.
     """
-    parts = [] if series else ["statistics", "dedispersion"]
+    parts = [] if series else ["planning", "statistics", "dedispersion"]
     if config.fft.enabled:
         parts.append("fft")
     if config.coherent.enabled:
@@ -55,7 +55,7 @@ class Ahead:
     Parameters
     ----------
     parts : sequence of str
-        Of the index of kernels (`pulsar_kernels.ahead`).
+        Of the index of kernels (`pulsar_kernels.ahead`); those of the first part are compiled first.
     jobs : int
         Processes at most.
 
@@ -78,7 +78,8 @@ class Ahead:
         if os.environ.get(SWITCH) == "0" or not sys.executable or not ahead.storable():
             return
         self.missing = [name for name in ahead.versions(parts) if not ahead.stored(name)]
-        self._left = list(self.missing)
+        first = set(ahead.versions(parts[:1]))
+        self._left = sorted(self.missing, key=lambda name: name not in first)
         for _ in range(min(jobs, len(self.missing))):
             process = _worker()
             self._processes.append(process)

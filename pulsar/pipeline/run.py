@@ -52,6 +52,7 @@ def search(
     common: "Sequence[Birdie]" = (),
     begun: bool = False,
     crew: "Crew | None" = None,
+    compiled: "Ahead | None" = None,
 ) -> "Run":
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses.
 
@@ -77,6 +78,8 @@ def search(
         :func:`first_look` has left the mask of these files beside `out`: go on from it.
     crew : Crew, optional
         Who searches ranges of DMs; by default this process does.
+    compiled : Ahead, optional
+        Kernels that whoever calls has begun to compile, and ends; by default they are begun with here.
 
     Returns
     -------
@@ -91,6 +94,7 @@ def search(
     DataError
         The files cannot be read, or nothing is left after masking.
     """
+    # Many arguments: each says one thing about a run that its settings do not.
     from pulsar.io.product.writer import check_output
 
     config = Config() if config is None else config
@@ -108,6 +112,7 @@ def search(
             common=common,
             begun=begun,
             crew=crew,
+            compiled=compiled,
         )
 
 
@@ -123,8 +128,10 @@ def _search(
     common: "Sequence[Birdie]",
     begun: bool,
     crew: "Crew | None",
+    compiled: "Ahead | None",
 ) -> "Run":
     """What :func:`search` does, by the one process that is at work on this output."""
+    # Many arguments: those of `search`.
     from pulsar.io.open import open_observation
     from pulsar.io.product.reader import read
 
@@ -139,6 +146,9 @@ def _search(
         refuse_calibration(obs, config)
         if crew is None:
             check_addresses(obs, config)
+        if compiled is not None:
+            # The plan needs some, which need not be compiled twice.
+            compiled.wait(progress, ["planning"])
         plan = dry_run(obs, config)  # refuses what cannot be done before any sample is read
         check_lists(obs, config)
         scorer_of(config.sift.weights)
@@ -174,10 +184,10 @@ def _search(
                 nullcontext() if checkpoint.resumed or crew is not None else learning(plan.work, lambda: progress.times)
             )
             parts = parts_of(config, series=obs.header.is_series, injected=plan.injections is not None)
-            ahead = Ahead(parts, threads)
-            with resumable(lambda: checkpoint.begun), learn, ahead as compiled:
-                compiled.wait(progress, ["statistics"])
-                job = Job(obs, config, plan, checkpoint, progress, threads, common, compiled, crew)
+            ahead = Ahead(parts, threads) if compiled is None else nullcontext(compiled)
+            with resumable(lambda: checkpoint.begun), learn, ahead as kernels:
+                kernels.wait(progress, ["statistics"])
+                job = Job(obs, config, plan, checkpoint, progress, threads, common, kernels, crew)
                 _run(job, out, overwrite=overwrite, argv=argv)
         except (ConfigError, DataError):
             if not checkpoint.has("detections") and not checkpoint.has("searched"):
