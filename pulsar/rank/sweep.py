@@ -30,6 +30,9 @@ EVEN: Final = 0.25
 IN_FEW: Final = 6.0
 OUTSIDE: Final = 4.0
 FEW_PARTS: Final = 8
+#: Outside more may be left, up to what would be listed without them, where scintillation makes such a rest of a pulse
+#: less often than this: an event of a narrow band chooses the time, and of all DMs that where noise is highest.
+BY_SCINTILLATION: Final = 1e-2
 LEAST_SNR: Final = 7.0
 #: Standard deviation of a Gaussian over its median deviation.
 _MAD: Final = 1.4826
@@ -162,18 +165,28 @@ def _in_bands(cutout: PulseCutout, columns: int) -> NDArray[np.float64]:
 
 
 def _in_few(power: NDArray[np.float64]) -> bool:
-    """Whether a pulse is in an eighth of the band or less, and not outside.
+    """Whether a pulse is in an eighth of the band or less, and what is outside does not tell of one.
 
     Parameters
     ----------
     power : ndarray, shape (nbands,)
         In each band, noise of 1.
     """
+    nbands = len(power)
     sums = np.append(0.0, np.cumsum(power))
     best, place, number = 0.0, 0, 1
-    for width in range(1, len(power) // FEW_PARTS + 1):
+    for width in range(1, nbands // FEW_PARTS + 1):
         boxes = (sums[width:] - sums[:-width]) / np.sqrt(width)
         if boxes.max() > best:
             best, place, number = float(boxes.max()), int(np.argmax(boxes)), width
-    rest = sums[-1] - (sums[place + number] - sums[place])
-    return best >= IN_FEW and float(rest) / np.sqrt(len(power) - number) < OUTSIDE
+    if best < IN_FEW:
+        return False
+    others = nbands - number
+    rest = float(sums[-1] - (sums[place + number] - sums[place])) / np.sqrt(others)
+    if rest < OUTSIDE or rest >= LEAST_SNR:
+        return rest < OUTSIDE
+    # Scintles are exponential (Scheuer 1968), the more equal the narrower they are: at worst as wide as this box. Of
+    # n + 1 such the one is r times the mean of the others with probability (1 + r / n)^-n. Both within their errors.
+    ratio = max(best - 2.0, 0.0) / np.sqrt(number) / ((rest + 1.0) / np.sqrt(others))
+    scintles = others / number
+    return bool((scintles + 1.0) * (1.0 + ratio / scintles) ** -scintles < BY_SCINTILLATION)

@@ -94,6 +94,24 @@ def test_two_bands_of_interference_in_line_are_few_channels():
     assert all(pulse_reasons(cutout(rows(seed, snr=8.0, power=power)), 8.0) == ("narrow-band",) for seed in range(30))
 
 
+def test_a_band_where_noise_is_high_in_all_others_is_few_channels():
+    # Of S/N 22 in four bands, where the other sixty have 5 together: the time of a narrow band, and the best of all DMs.
+    power = np.full(64, 5.0 / 60.0**0.5)
+    power[8:12] = 11.0
+    total = power.sum() / 8.0
+    found = [pulse_reasons(cutout(rows(seed, snr=total, power=power)), 10.0) for seed in range(40)]
+    assert sum(flags == ("narrow-band",) for flags in found) >= 30
+
+
+@pytest.mark.parametrize("wide", [1, 2, 4, 16])
+def test_scintillation_leaves_pulses_of_the_sky_alone(wide):
+    rng = np.random.default_rng(wide)
+    spectra = [np.repeat(rng.exponential(size=64 // wide), wide) for _ in range(150)]
+    flagged = sum(bool(pulse_reasons(cutout(rows(i, 9.0, power=x / x.mean())), 9.0)) for i, x in enumerate(spectra))
+    # Of narrow ones in one of a few hundred; of four bands and wider nothing may be left outside an eighth of the band.
+    assert flagged <= (1 if wide < 4 else 6)
+
+
 def test_weak_pulses_of_all_channels_are_not_flagged():
     assert not any(pulse_reasons(cutout(rows(seed, snr=8.0)), 8.0) for seed in range(60))
 
