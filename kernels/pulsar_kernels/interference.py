@@ -21,19 +21,42 @@ def less_running_mean(data: NDArray[np.float32], half: int, out: NDArray[np.floa
     half : int
     """
     nrows, n = data.shape
-    for r in range(nrows):
-        row = data[r]
-        into = out[r]
-        total = 0.0
+    whole = nrows - nrows % 4
+    for r in range(0, whole, 4):
+        # Four rows side by side: each sum waits for its own last addition.
+        a = b = c = d = 0.0
         for i in range(min(half, n)):
-            total += np.float64(row[i])
+            a += np.float64(data[r, i])
+            b += np.float64(data[r + 1, i])
+            c += np.float64(data[r + 2, i])
+            d += np.float64(data[r + 3, i])
         for i in range(n):
             if i + half < n:
-                total += np.float64(row[i + half])
+                a += np.float64(data[r, i + half])
+                b += np.float64(data[r + 1, i + half])
+                c += np.float64(data[r + 2, i + half])
+                d += np.float64(data[r + 3, i + half])
             if i - half - 1 >= 0:
-                total -= np.float64(row[i - half - 1])
+                a -= np.float64(data[r, i - half - 1])
+                b -= np.float64(data[r + 1, i - half - 1])
+                c -= np.float64(data[r + 2, i - half - 1])
+                d -= np.float64(data[r + 3, i - half - 1])
             count = min(i + half, n - 1) - max(i - half, 0) + 1
-            into[i] = np.float32(np.float64(row[i]) - total / count)
+            out[r, i] = np.float32(np.float64(data[r, i]) - a / count)
+            out[r + 1, i] = np.float32(np.float64(data[r + 1, i]) - b / count)
+            out[r + 2, i] = np.float32(np.float64(data[r + 2, i]) - c / count)
+            out[r + 3, i] = np.float32(np.float64(data[r + 3, i]) - d / count)
+    for r in range(whole, nrows):
+        total = 0.0
+        for i in range(min(half, n)):
+            total += np.float64(data[r, i])
+        for i in range(n):
+            if i + half < n:
+                total += np.float64(data[r, i + half])
+            if i - half - 1 >= 0:
+                total -= np.float64(data[r, i - half - 1])
+            count = min(i + half, n - 1) - max(i - half, 0) + 1
+            out[r, i] = np.float32(np.float64(data[r, i]) - total / count)
 
 
 @kernel()
@@ -55,22 +78,54 @@ def count_above(data: NDArray[np.float32], levels: NDArray[np.float32], out: NDA
             out[i] += np.uint8(row[i] > level)
 
 
+#: Columns that are taken at a time: rows of them stay in the cache that is nearest.
+_COLUMNS = 2048
+
+
 @kernel()
-def add_shifted(data: NDArray[np.float32], shift: int) -> None:
-    """Add to every sample the one `shift` later, in place; the last `shift` samples of a row become 0.
+def add_and_count(
+    data: NDArray[np.float32],
+    shift: int,
+    levels: NDArray[np.float32],
+    out: NDArray[np.float32],
+    counts: NDArray[np.uint8],
+) -> None:
+    """Add to every sample the one `shift` later, and count in every column the rows above either of two levels.
+
+    The last `shift` samples of a row become 0.
 
     Parameters
     ----------
-    data : ndarray of float32, shape (nrows, n), rows contiguous
+    data : ndarray of float32, shape (nrows, n), at most 255 rows
     shift : int
+        0: samples are not added, only counted, and `out` stays as it is.
+    levels : ndarray of float32, shape (2, nrows)
+    out : ndarray of float32, shape (nrows, n)
+        Another array than `data`.
+    counts : ndarray of uint8, shape (2, n)
     """
     nrows, n = data.shape
-    for r in range(nrows):
-        row = data[r]
-        for i in range(n - shift):
-            row[i] = row[i] + row[i + shift]
-        for i in range(max(n - shift, 0), n):
-            row[i] = np.float32(0.0)
+    for start in range(0, n, _COLUMNS):
+        stop = min(start + _COLUMNS, n)
+        first = counts[0, start:stop]
+        second = counts[1, start:stop]
+        first[:] = np.uint8(0)
+        second[:] = np.uint8(0)
+        for r in range(nrows):
+            row = data[r, start:stop]
+            if shift > 0:
+                sums = out[r, start:stop]
+                both = max(min(stop, n - shift) - start, 0)
+                later = data[r, start + shift : start + shift + both]
+                for i in range(both):
+                    sums[i] = row[i] + later[i]
+                for i in range(both, stop - start):
+                    sums[i] = np.float32(0.0)
+                row = sums
+            low, high = levels[0, r], levels[1, r]
+            for i in range(stop - start):
+                first[i] += np.uint8(row[i] > low)
+                second[i] += np.uint8(row[i] > high)
 
 
 @kernel()

@@ -116,11 +116,40 @@ def find_impulses(series: NDArray[np.float32], bands: Bands, sigma: float) -> ND
     ndarray of int64, shape (nimpulses, 2)
         First sample and the one after the last.
     """
+    return _found(series, _plain(series, bands), bands, sigma)
+
+
+def find_impulses_and_dropouts(
+    series: NDArray[np.float32], bands: Bands, sigma: float, dropout: float
+) -> NDArray[np.int64]:
+    """What `find_impulses` finds, and the same downwards.
+
+    Parameters
+    ----------
+    series : ndarray of float32, shape (nbands, n)
+        Sums over the channels of each band.
+    bands : Bands
+    sigma, dropout : float
+        Significance of the median over the bands, in single trials, upwards and downwards.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, 2)
+        First sample and the one after the last, of impulses and then of dropouts.
+    """
     plain = _plain(series, bands)
+    above = _found(series, plain, bands, sigma)
+    return np.concatenate([above, _found(series, np.negative(plain, out=plain), bands, dropout, sign=-1)])
+
+
+def _found(
+    series: NDArray[np.float32], plain: NDArray[np.float32], bands: Bands, sigma: float, *, sign: int = 1
+) -> NDArray[np.int64]:
+    """Stretches of `plain`, which is `series` times `sign` less its running mean."""
     marks = _marked(plain, bands, sigma)
     if marks.any():
         # A train of impulses is gone with what is marked. Of a hum that were the crests: its lines remain.
-        rest = plain if marks.mean() > MOST_CLIPPED else _plain(_filled(series, marks, bands), bands)
+        rest = plain if marks.mean() > MOST_CLIPPED else _plain(_filled(sign * series, marks, bands), bands)
         lines = _lines(rest, bands)
         if lines.any():
             marks = _marked(_without(lines, plain), bands, sigma)
@@ -155,7 +184,7 @@ def _filled(series: NDArray[np.float32], marks: NDArray[np.bool_], bands: Bands)
 
 def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[np.bool_]:
     """Which samples belong to impulses in all of the band or, if dispersion tells there, a part of it."""
-    from pulsar_kernels.interference import add_shifted, count_above, stretches
+    from pulsar_kernels.interference import add_and_count, count_above, stretches
 
     nbands, n = plain.shape
     parts = [(slice(0, nbands), bands)]
@@ -167,29 +196,46 @@ def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[n
             parts.append((part, replace(bands, delays=delays, across=across)))
     marks = np.zeros(n, dtype=np.bool_)
     some, many = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.uint8)
+    counts = np.empty((2, n), dtype=np.uint8)
     runs = np.empty((MOST_STRETCHES, 2), dtype=np.int64)
-    sums, rest = plain.copy(), plain.copy()
-    every = max(1, n // SPREAD_SAMPLES)
-    width = 1
+    # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
+    levels = [1.2533 * sigma / np.sqrt(count) for count in (nbands, PART)]
+    # Neither is changed before something is found.
+    sums = rest = plain
+    spare = [np.empty_like(plain), np.empty_like(plain)]
+    at = np.arange(0, n, max(1, n // SPREAD_SAMPLES))
+    width, shift = 1, 0
     while width <= max(1, bands.longest // 2) and width < n:
-        sample = np.sort(sums[:, : n - width + 1 : every], axis=1)
+        at = at[at <= n - width]
+        sample = np.sort(sums[:, at] if shift == 0 else sums[:, at] + sums[:, at + shift], axis=1)
         low, middle, high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
         # A band that is constant is never above.
         spread = np.where(high > low, (high - low) / 1.349, np.inf)
+        very_high = np.asarray([middle + level * spread for level in levels], dtype=np.float32)
+        add_and_count(sums, shift, very_high, spare[0], counts)
+        if shift:
+            sums, spare = spare[0], [spare[1], spare[0]]
+        # Where too few are high in all of the band, nothing needs to be looked at, of parts neither.
+        most = counts.max(axis=1)
         for part, own in parts:
-            # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
-            level = 1.2533 * sigma / np.sqrt(own.count)
+            of = 0 if own.count == nbands else 1
+            if most[of] < own.count // 2 + 1:
+                continue
             count_above(sums[part], np.asarray((middle + HIGH * spread)[part], dtype=np.float32), some)
-            count_above(sums[part], np.asarray((middle + level * spread)[part], dtype=np.float32), many)
+            count_above(sums[part], very_high[of, part], many)
             found = stretches(some, many, -(-own.count // 4), own.count // 2 + 1, bands.longest, runs)
+            if found and rest is plain:
+                rest = plain.copy()
             for first, last in runs[:found]:
                 end = min(int(last) + width - 1, n)
                 if _undispersed(rest[part], int(first), end, width, spread[part], own):
+                    if sums is plain:
+                        sums = plain.copy()
                     marks[max(int(first) - 1, 0) : end + 1] = True
                     # What is marked does not count in longer sums, and is not beside what else is judged.
                     sums[:, max(int(first) - width, 0) : end + 1] = 0.0
                     rest[:, max(int(first) - 1, 0) : end + 1] = 0.0
-        add_shifted(sums, width)
+        shift = width
         width *= 2
     return marks
 

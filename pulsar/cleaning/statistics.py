@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.diode import Diode, DiodeSums
-from pulsar.cleaning.impulses import Bands, find_impulses, merged_stretches
+from pulsar.cleaning.impulses import Bands, find_impulses_and_dropouts, merged_stretches
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
 
@@ -230,10 +230,8 @@ class _Pass:
         for start, stop in outside_gaps(self.obs, lo, hi):
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
-            found.append(start + find_impulses(part, bands, self.config.clip))
-            # Dropouts: the same downwards.
-            np.negative(part, out=part)
-            found.append(start + find_impulses(part, bands, DROPOUT * self.config.clip))
+            clip = self.config.clip
+            found.append(start + find_impulses_and_dropouts(part, bands, clip, DROPOUT * clip))
         impulses = np.concatenate(found)
         return impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
 

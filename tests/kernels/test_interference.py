@@ -10,9 +10,9 @@ from pulsar_kernels import interference as kernels
 SEED = st.integers(0, 2**32 - 1)
 
 
-@given(seed=SEED, n=st.integers(1, 120), half=st.integers(0, 150))
-def test_running_mean(seed, n, half):
-    data = np.random.default_rng(seed).normal(100, 3, (3, n)).astype(np.float32)
+@given(seed=SEED, nrows=st.integers(1, 9), n=st.integers(1, 120), half=st.integers(0, 150))
+def test_running_mean(seed, nrows, n, half):
+    data = np.random.default_rng(seed).normal(100, 3, (nrows, n)).astype(np.float32)
     out = np.empty_like(data)
     kernels.less_running_mean(data, half, out)
     np.testing.assert_allclose(out, oracle.less_running_mean(data, half), atol=1e-4)
@@ -29,14 +29,18 @@ def test_rows_above(seed, nrows, n):
     np.testing.assert_array_equal(out, (data > levels[:, None]).sum(axis=0))
 
 
-@given(seed=SEED, n=st.integers(1, 60), shift=st.integers(1, 80))
-def test_shifted(seed, n, shift):
-    data = np.random.default_rng(seed).normal(size=(2, n)).astype(np.float32)
-    expected = np.zeros_like(data)
-    if shift < n:
-        expected[:, : n - shift] = data[:, : n - shift] + data[:, shift:]
-    kernels.add_shifted(data, shift)
-    np.testing.assert_array_equal(data, expected)
+@given(seed=SEED, nrows=st.integers(1, 20), n=st.sampled_from([1, 2, 60, 2048, 5000]), shift=st.integers(0, 80))
+def test_shifted_sums_and_rows_above(seed, nrows, n, shift):
+    rng = np.random.default_rng(seed)
+    data = rng.normal(size=(nrows, n)).astype(np.float32)
+    levels = rng.normal(size=(2, nrows)).astype(np.float32)
+    out, counts = np.full_like(data, 7.0), np.empty((2, n), dtype=np.uint8)
+    kernels.add_and_count(data, shift, levels, out, counts)
+    sums = np.zeros_like(data)
+    sums[:, : max(n - shift, 0)] = data[:, : max(n - shift, 0)] + data[:, shift:]
+    looked_at = sums if shift else data
+    np.testing.assert_array_equal(out, sums if shift else np.float32(7.0))
+    np.testing.assert_array_equal(counts, (looked_at > levels[:, :, None]).sum(axis=1))
 
 
 @given(seed=SEED, n=st.integers(1, 80), longest=st.integers(1, 20), most=st.integers(0, 30))

@@ -95,7 +95,7 @@ def test_two_bands_of_interference_in_line_are_few_channels():
 
 
 def test_a_band_where_noise_is_high_in_all_others_is_few_channels():
-    # Of S/N 22 in four bands, where the other sixty have 5 together: the time of a narrow band, and the best of all DMs.
+    # Of S/N 22 in four bands, 5 in the other sixty: the time is that of a narrow band, the DM the best of all.
     power = np.full(64, 5.0 / 60.0**0.5)
     power[8:12] = 11.0
     total = power.sum() / 8.0
