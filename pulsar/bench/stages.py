@@ -191,7 +191,7 @@ def dedisperse(observed: Observed) -> Job:
     )
 
 
-def _search(observed: Observed, nsamps: int) -> Job:
+def _search(observed: Observed, nsamps: int, *, coherent: bool = False) -> Job:
     from pulsar.pipeline.stages import BatchSearch
 
     # Of a shorter file (in tests) shorter series.
@@ -204,7 +204,12 @@ def _search(observed: Observed, nsamps: int) -> Job:
     series: NDArray[np.int16] = np.rint(noise, out=noise).astype(np.int16)
     batch = Batch(0, plan.stages[0], lambda i: series[i])
     config = Config.model_validate(
-        {"fft": {"nharm": NHARM}, "ffa": {"enabled": False}, "single_pulse": {"enabled": False}}
+        {
+            "fft": {"nharm": NHARM},
+            "coherent": {"enabled": coherent},
+            "ffa": {"enabled": False},
+            "single_pulse": {"enabled": False},
+        }
     )
     finders = {n: BatchSearch(plan, config, threads=n, memory=0) for n in THREADS}
     return Job(
@@ -225,6 +230,16 @@ def search_short(observed: Observed) -> Job:
 def search_long(observed: Observed) -> Job:
     """Search series eight times as long."""
     return _search(observed, LONG)
+
+
+def coherent_short(observed: Observed) -> Job:
+    """The same with profiles from amplitudes."""
+    return _search(observed, SHORT, coherent=True)
+
+
+def coherent_long(observed: Observed) -> Job:
+    """The same with profiles from amplitudes."""
+    return _search(observed, LONG, coherent=True)
 
 
 def fold(observed: Observed) -> Job:
@@ -255,6 +270,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("dedisperse", "read, clean, dedisperse, 256 channels x 2^18 x 512 DMs", dedisperse),
     Stage("search-2^18", "a series of 2^18 samples, 16 harmonics", search_short, "floats"),
     Stage("search-2^21", "a series of 2^21 samples, 16 harmonics", search_long, "floats"),
+    Stage("coherent-2^18", "the same with the coherent search, as searches do by default", coherent_short, "floats"),
+    Stage("coherent-2^21", "the same with the coherent search, as searches do by default", coherent_long, "floats"),
     Stage("fold", f"a candidate, of {FOLDS} folded at once and refined, 256 channels x 2^18", fold),
 )
 
