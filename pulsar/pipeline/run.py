@@ -131,7 +131,7 @@ def _search(
     compiled: "Ahead | None",
 ) -> "Run":
     """What :func:`search` does, by the one process that is at work on this output."""
-    # Many arguments: those of `search`.
+    # Many arguments: those of `search`, which holds the lock meanwhile.
     from pulsar.io.open import open_observation
     from pulsar.io.product.reader import read
 

@@ -183,8 +183,8 @@ def _in_few(power: NDArray[np.float64]) -> bool:
         return False
     others = nbands - number
     rest = float(sums[-1] - (sums[place + number] - sums[place])) / np.sqrt(others)
-    if rest < OUTSIDE or rest >= LEAST_SNR:
-        return rest < OUTSIDE
+    if not OUTSIDE <= rest < LEAST_SNR:
+        return bool(rest < OUTSIDE)
     # Scintles are exponential (Scheuer 1968), the more equal the narrower they are: at worst as wide as this box. Of
     # n + 1 such the one is r times the mean of the others with probability (1 + r / n)^-n. Both within their errors.
     ratio = max(best - 2.0, 0.0) / np.sqrt(number) / ((rest + 1.0) / np.sqrt(others))
