@@ -15,6 +15,8 @@ CENTRE = 104
 NHARM = 8
 #: Bins at either end of a block that are of no use.
 EDGE = 116
+#: Samples of the series of an orbit in one of its results.
+RATIO = 4
 #: Powers are counted in steps of 1 / SCALE.
 SCALE = 6.0
 
@@ -149,6 +151,35 @@ def drift_sums(size: Size) -> Work:
 
 
 _TINY = Size(4096)
+
+
+def orbit(size: Size) -> Work:
+    """A series by the time of a pulsar that goes round once in it, from one that is sampled four times as finely."""
+    from pulsar_kernels.orbit import resample_orbit
+
+    n = size.nsamps
+    planes = np.random.default_rng(1).standard_normal((RATIO, n), dtype=np.float32)
+    turn, even, odd = 2.0 * np.pi / n, 3.6e-5 * n, -5.0e-5 * n
+    out = np.zeros(n, dtype=np.float32)
+
+    def plain() -> NDArray[Any]:
+        series = planes.T.ravel()
+        angle = turn * (np.arange(n) - 0.5 * (n - 1))
+        at = RATIO * np.arange(n) + even * np.cos(angle) + odd * np.sin(angle)
+        inside = (at >= 0.0) & (at < series.size - 1)
+        return np.asarray(np.where(inside, np.interp(at, np.arange(series.size), series), 0.0))
+
+    return Work(
+        lambda: resample_orbit(planes, turn, even, odd, out),
+        lambda: out,
+        n,
+        # Two of the four planes for every sample, and the result.
+        12.0 * n,
+        flops=5.0 * n,
+        baseline=Baseline(plain, atol=0.2),
+    )
+
+
 CASES = (
     Case(
         "drift-plane",
@@ -167,5 +198,14 @@ CASES = (
         Size(1 << 18),
         _TINY,
         "adds L2",
+    ),
+    Case(
+        "orbit",
+        "float32 -> float32",
+        "times of arrival from a circular orbit, {nsamps} from 4 times as many",
+        orbit,
+        Size(1 << 20),
+        Size(1 << 12),
+        "floats",
     ),
 )
