@@ -494,6 +494,30 @@ class StackConfig(Section):
         return value
 
 
+class OrbitsConfig(Section):
+    """Search over circular orbits (`pulsar orbits`)."""
+
+    p_min: Annotated[float, Field(gt=0, description="shortest orbital period [s]")] = 3600.0
+    p_max: Annotated[float, Field(gt=0, description="longest orbital period [s]")] = 14400.0
+    pulsar: Annotated[float, Field(gt=0, le=3, description="mass of the pulsar [M_sun]")] = 1.4
+    lightest: Annotated[
+        float, Field(ge=0, description="lightest companion [M_sun], of an orbit that is seen from its edge")
+    ] = 0.0
+    heaviest: Annotated[
+        float, Field(gt=0, le=100, description="heaviest companion [M_sun], of an orbit that is seen from its edge")
+    ] = 0.1
+    f_min: Annotated[float, Field(gt=0, description="lowest frequency of a highest harmonic [Hz]")] = 50.0
+    f_max: Annotated[float, Field(gt=0, description="highest frequency [Hz], harmonics too")] = 400.0
+    nharm: Annotated[Literal[1, 2, 4, 8], Field(description="most harmonics that are summed")] = 4
+    mismatch: Annotated[
+        float, Field(gt=0, le=0.7, description="part of the power that is lost between templates at most, about")
+    ] = 0.3
+    threshold: Annotated[float, Field(description="lowest significance, corrected for trials [sigma]")] = 3.0
+    barycentre: Annotated[
+        bool, Field(description="series at even times at the barycentre, where telescope and position are known")
+    ] = True
+
+
 class Config(Section):
     """All settings of a run."""
 
@@ -515,3 +539,4 @@ class Config(Section):
     run: RunConfig = RunConfig()
     batch: BatchConfig = BatchConfig()
     stack: StackConfig = StackConfig()
+    orbits: OrbitsConfig = OrbitsConfig()

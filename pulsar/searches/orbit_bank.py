@@ -1,0 +1,339 @@
+"""Templates of circular orbits: how far apart they may be, and where they are.
+
+A pulse that is emitted at t arrives at t + x cos(Wt) + y sin(Wt), t from the middle of the data, W = 2 pi / P_orb,
+tau = (x^2 + y^2)^1/2 = a sin(i) / c. Two orbits are told apart by the variance of the phase between them, less what
+another frequency takes up: the mismatch, the part of the power that the one loses in the other (Allen et al. 2013,
+ApJ 773, 91, who have the same phase in tau and an initial angle). With c(W) and s(W) the functions cos(Wt) and sin(Wt)
+less their parts in 1 and t, both over their norms ``even`` and ``odd``, the phase is X c + Y s,
+X = 2 pi f x even(W), Y = 2 pi f y odd(W): a vector of fixed length does not change along itself, c and s are of
+different symmetry, and so the metric is diagonal,
+
+    mismatch = dX^2 + dY^2 + (X^2 |dc/dW|^2 + Y^2 |ds/dW|^2) dW^2.
+
+In X and Y it is flat, and so it is in W where (X^2 ...)^1/2 hardly changes: in shells of it the templates are a
+body-centred cubic lattice, which covers space with the fewest points that any lattice of three dimensions can.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.errors import ConfigError
+
+#: G M_sun / c^3 [s] (IAU 2015 nominal solar mass parameter).
+T_SUN: Final = 4.925490947641267e-6
+#: A body-centred cubic lattice of constant a leaves no point farther than (5/16)^1/2 a (Conway & Sloane 1999).
+BCC: Final = 5.0 / 16.0
+#: Outer over inner edge of a shell, and its least thickness in lattice constants.
+SHELL: Final = 1.1
+THICK: Final = 2.0
+#: Templates beyond the orbits that are searched, as far as this [lattice constants], cover their edge.
+MARGIN: Final = 0.3
+#: Up to this half thickness [lattice constants] orbits in a plane are those on its axis: (1/4)^2 + (1/2)^2 = 5/16.
+FLAT: Final = 0.25
+#: Steps in W at which the norms are tabulated, for a turn of W T, and the fewest.
+PER_TURN: Final = 64
+FEWEST: Final = 64
+#: With fewer slices than that in W a lattice has no inside, and hexagons are laid out in each.
+FEW_SLICES: Final = 6
+#: Slices that are counted for a plan; the others are taken to be like their neighbours.
+COUNTED: Final = 200
+
+
+def projected_size(period: float, pulsar: float, companion: float) -> float:
+    """Size a / c of a pulsar's circular orbit, seen from its edge [s], by Kepler's third law.
+
+    Parameters
+    ----------
+    period : float
+        Orbital period [s].
+    pulsar, companion : float
+        Masses [M_sun].
+    """
+    return float((T_SUN * (period / (2.0 * np.pi)) ** 2) ** (1.0 / 3.0) * companion * (pulsar + companion) ** (-2 / 3))
+
+
+def least_companion(period: float, size: float, pulsar: float) -> float:
+    """Mass of the companion [M_sun] that a projected size [s] asks for at least (an orbit seen from its edge)."""
+    low, high = 0.0, 1.0
+    while projected_size(period, pulsar, high) < size:
+        high *= 2.0
+    for _ in range(100):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if projected_size(period, pulsar, middle) < size else (low, middle)
+    return 0.5 * (low + high)
+
+
+@dataclass(frozen=True)
+class Orbits:
+    """Which orbits are searched.
+
+    Attributes
+    ----------
+    p_lo, p_hi : float
+        Orbital periods [s].
+    pulsar : float
+        Mass of the pulsar [M_sun].
+    lightest, heaviest : float
+        Companions [M_sun], of orbits that are seen from their edge.
+    """
+
+    p_lo: float
+    p_hi: float
+    pulsar: float
+    lightest: float
+    heaviest: float
+
+    def sizes(self, turn: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Smallest and largest a sin(i) / c [s] at W [rad/s]."""
+        scale = (T_SUN / np.asarray(turn) ** 2) ** (1.0 / 3.0)
+        low, high = ((m * (self.pulsar + m) ** (-2.0 / 3.0)) for m in (self.lightest, self.heaviest))
+        return scale * low, scale * high
+
+
+class Metric:
+    """Norms of what orbits do to the phase within data of one length.
+
+    Parameters
+    ----------
+    tobs : float
+        Length of the data [s].
+    first, last : float
+        Range of W = 2 pi / P_orb [rad/s].
+
+    Attributes
+    ----------
+    turn : ndarray, shape (n,)
+        W [rad/s].
+    even, odd : ndarray, shape (n,)
+        Norms of cos(Wt) and sin(Wt) less their parts in 1 and t.
+    bend_even, bend_odd : ndarray, shape (n,)
+        |dc/dW| and |ds/dW| [s].
+    path : ndarray, shape (n,)
+        Integral of the larger of them from the first W on.
+    """
+
+    def __init__(self, tobs: float, first: float, last: float) -> None:
+        self.tobs = tobs
+        n = max(FEWEST, int(PER_TURN * (last - first) * tobs / (2.0 * np.pi))) + 1
+        self.turn = np.linspace(first, last, n)
+        # Gauss-Legendre: exact for what is smooth on this scale.
+        u, weight = np.polynomial.legendre.leggauss(64 + int(last * tobs))
+        t, weight = 0.5 * tobs * u, 0.5 * weight
+        self.even, self.bend_even = np.array([self._norms(w * t, t, weight, even=True) for w in self.turn]).T
+        self.odd, self.bend_odd = np.array([self._norms(w * t, t, weight, even=False) for w in self.turn]).T
+        speed = np.maximum(self.bend_even, self.bend_odd)
+        self.path = np.concatenate([[0.0], np.cumsum(0.5 * (speed[1:] + speed[:-1]) * np.diff(self.turn))])
+
+    @staticmethod
+    def _norms(
+        angle: NDArray[np.float64], t: NDArray[np.float64], weight: NDArray[np.float64], *, even: bool
+    ) -> tuple[float, float]:
+        """Norm of the function, and of the derivative of its unit vector."""
+        value, slope = (np.cos(angle), -t * np.sin(angle)) if even else (np.sin(angle), t * np.cos(angle))
+        known = np.ones_like(t) if even else t
+        known = known / np.sqrt(weight @ known**2)
+        value = value - (weight @ (value * known)) * known
+        slope = slope - (weight @ (slope * known)) * known
+        norm = np.sqrt(weight @ value**2)
+        unit = value / norm
+        slope = slope - (weight @ (slope * unit)) * unit
+        return float(norm), float(np.sqrt(weight @ slope**2) / norm)
+
+    def at(self, turn: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """Norms and bends at W: even, odd, bend_even, bend_odd."""
+        return tuple(
+            np.interp(turn, self.turn, table) for table in (self.even, self.odd, self.bend_even, self.bend_odd)
+        )
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Templates of one W.
+
+    Attributes
+    ----------
+    turns : tuple of float
+        W [rad/s]: the first that it stands for, its own, the last.
+    spacing : float
+        Of the lattice in X, Y.
+    hexagons : bool
+        Whether the lattice is one of triangles; else of squares.
+    shifted : bool
+        Of squares: by half a diagonal.
+    inner, outer : float
+        Shell to which it belongs.
+    """
+
+    turns: tuple[float, float, float]
+    spacing: float
+    hexagons: bool
+    shifted: bool
+    inner: float
+    outer: float
+
+    @property
+    def turn(self) -> float:
+        """Its W [rad/s]."""
+        return self.turns[1]
+
+
+class Bank:
+    """Templates that cover a range of orbits up to a frequency.
+
+    Parameters
+    ----------
+    orbits : Orbits
+    freq : float
+        Highest frequency [Hz], of the highest harmonic that is summed.
+    tobs : float
+        Length of the data [s].
+    mismatch : float
+        Largest part of the power, at that frequency, that is lost between templates, as the metric has it.
+
+    Attributes
+    ----------
+    slices : tuple of Slice
+
+    Raises
+    ------
+    ConfigError
+        If the range of orbits is empty.
+    """
+
+    def __init__(self, orbits: Orbits, freq: float, tobs: float, mismatch: float) -> None:
+        if not 0.0 < orbits.p_lo < orbits.p_hi:
+            raise ConfigError(f"orbital periods from {orbits.p_lo:g} to {orbits.p_hi:g} s: expected 0 < MIN < MAX")
+        if not 0.0 <= orbits.lightest < orbits.heaviest:
+            raise ConfigError(
+                f"companions from {orbits.lightest:g} to {orbits.heaviest:g} solar masses: expected 0 <= MIN < MAX"
+            )
+        self.orbits, self.freq, self.tobs, self.mismatch = orbits, freq, tobs, mismatch
+        self.metric = Metric(tobs, 2.0 * np.pi / orbits.p_hi, 2.0 * np.pi / orbits.p_lo)
+        self.slices = tuple(self._slices())
+
+    def _slices(self) -> Iterator[Slice]:
+        metric = self.metric
+        _, most = self.orbits.sizes(metric.turn)
+        scale = 2.0 * np.pi * self.freq * most
+        # The largest X^2 + Y^2 of an orbit, each as it counts for W.
+        speed = np.maximum(metric.bend_even, metric.bend_odd)
+        ends = np.array([metric.even * metric.bend_even, metric.odd * metric.bend_odd]) / speed
+        reach = float((scale * ends.max(axis=0)).max())
+        constant = float(np.sqrt(self.mismatch / BCC))
+        inner = 0.0
+        while inner < reach:
+            outer = max(SHELL * inner, inner + THICK * constant)
+            yield from self._shell(inner, outer, min(outer, reach), constant)
+            inner = outer
+
+    def _shell(self, inner: float, outer: float, top: float, constant: float) -> Iterator[Slice]:
+        """The slices of one shell, whose radius is `top` at most."""
+        path = float(self.metric.path[-1])
+        count = int(np.ceil(path * top / (0.5 * constant))) + 1
+        few = self._hexagons(path * top)
+        if few is not None and few[0] <= FEW_SLICES:
+            count, spacing = few
+            places = (np.arange(count, dtype=np.float64) + 0.5) * path / count
+            for turns in self._turns(places, 0.5 * path / count):
+                yield Slice(turns, spacing, True, False, inner, outer)
+            return
+        # A slice and the next one are half a constant apart: each stands for what is between its neighbours.
+        step = path / (count - 1)
+        for i, turns in enumerate(self._turns(np.arange(count, dtype=np.float64) * step, step)):
+            yield Slice(turns, constant, False, i % 2 == 1, inner, outer)
+
+    def _turns(self, places: NDArray[np.float64], half: float) -> list[tuple[float, float, float]]:
+        """W at places along the path, and at half a slice on either side."""
+        around = places[:, None] + np.array([-half, 0.0, half])
+        found = np.interp(around, self.metric.path, self.metric.turn)
+        return [(float(a), float(b), float(c)) for a, b, c in found]
+
+    def _hexagons(self, length: float) -> tuple[int, float] | None:
+        """Slices over a length in W and spacing of triangles in them, that need the fewest templates."""
+        counts = np.arange(1, 2 * FEW_SLICES)
+        left = self.mismatch - (0.5 * length / counts) ** 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cost = np.where(left > 0.0, counts / left, np.inf)
+        best = int(np.argmin(cost))
+        # Triangles of side d leave no point farther than d / 3^1/2 from a corner.
+        return None if not np.isfinite(cost[best]) else (int(counts[best]), float(np.sqrt(3.0 * left[best])))
+
+    def templates(self, one: Slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The templates of a slice: x and y [s], shape (n,) each."""
+        even, odd, bend_even, bend_odd = (float(v[1]) for v in self.metric.at(np.array(one.turns)))
+        high, wide, low, thin = self._ellipses(one)
+        rows = one.spacing * (np.sqrt(0.75) if one.hexagons else 1.0)
+        # Too thin for a row on either side of the axis: all lie on it.
+        flat = wide < FLAT * one.spacing
+        # No farther out than the shell reaches.
+        speed = max(bend_even, bend_odd)
+        edge = one.spacing * MARGIN
+        most_i = min(high + edge, one.outer * speed / max(bend_even, 1e-9 * speed))
+        most_j = min(wide + edge, one.outer * speed / max(bend_odd, 1e-9 * speed))
+        ni, nj = int(most_i / one.spacing) + 1, 0 if flat else int(most_j / rows) + 1
+        i, j = np.arange(-ni, ni + 1)[:, None], np.arange(-nj, nj + 1)[None, :]
+        half = 0.5 * (j % 2) if one.hexagons else (0.5 if one.shifted else 0.0)
+        along = one.spacing * (i + half) + np.zeros(j.shape)
+        across = rows * (j + (0.5 if one.shifted and not flat else 0.0)) + np.zeros(i.shape)
+        radius = np.hypot(along * bend_even, across * bend_odd) / speed
+        kept = (radius >= one.inner) & (radius < one.outer)
+        kept &= _beyond(along, across, high, wide) <= edge
+        if low > 0.0:
+            kept &= _beyond(along, across, low, thin) >= -edge
+        scale = 2.0 * np.pi * self.freq
+        return along[kept] / (scale * even), across[kept] / (scale * odd)
+
+    def _ellipses(self, one: Slice) -> tuple[float, float, float, float]:
+        """Half axes in X and Y of the largest orbits that a slice stands for, and of the smallest."""
+        turns = np.array(one.turns)
+        even, odd, _, _ = self.metric.at(turns)
+        least, most = self.orbits.sizes(turns)
+        scale = 2.0 * np.pi * self.freq
+        high, wide = float((scale * most * even).max()), float((scale * most * odd).max())
+        return high, wide, float((scale * least * even).min()), float((scale * least * odd).min())
+
+    @cached_property
+    def count(self) -> int:
+        """Templates; of many slices from a part of them."""
+        step = max(len(self.slices) // COUNTED, 1)
+        total = 0.0
+        for lo in range(0, len(self.slices), step):
+            part = self.slices[lo : lo + step]
+            total += len(part) * self.templates(part[len(part) // 2])[0].size
+        return int(total)
+
+    @cached_property
+    def volume(self) -> tuple[float, float]:
+        """Space that the orbits fill by the metric: its volume, and the largest area of it at one W."""
+        metric = self.metric
+        least, most = self.orbits.sizes(metric.turn)
+        scale = 2.0 * np.pi * self.freq
+        high, wide = scale * most * metric.even, scale * most * metric.odd
+        # An ellipse in polar coordinates, in each direction of which the density grows with the radius.
+        angle = 2.0 * np.pi * (np.arange(256) + 0.5)[:, None] / 256
+        density = np.hypot(high * np.cos(angle) * metric.bend_even, wide * np.sin(angle) * metric.bend_odd).mean(axis=0)
+        hole = least / most
+        each = 2.0 * np.pi * high * wide * density * (1.0 - hole**3) / 3.0
+        area = np.pi * high * wide * (1.0 - hole**2)
+        return float(np.trapezoid(each, metric.turn)), float(area.max())
+
+    def coordinates(
+        self, turn: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """X and Y of orbits."""
+        even, odd, _, _ = self.metric.at(turn)
+        scale = 2.0 * np.pi * self.freq
+        return scale * x * even, scale * y * odd
+
+
+def _beyond(along: NDArray[np.float64], across: NDArray[np.float64], high: float, wide: float) -> NDArray[np.float64]:
+    """How far points are outside of an ellipse, about: less than 0 inside."""
+    part = np.hypot(along / high, across / wide)
+    rate = np.hypot(along / high**2, across / wide**2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(part > 0.0, part * (part - 1.0) / rate, -np.inf))
