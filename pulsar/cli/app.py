@@ -24,6 +24,7 @@ from pulsar.cli import (
     info,
     inject,
     kernels,
+    orbits,
     plan,
     report,
     rfi,
@@ -133,6 +134,7 @@ app.command("completeness")(completeness.command)
 app.command("info")(info.command)
 app.command("plan")(plan.command)
 app.command("rfi")(rfi.command)
+app.command("orbits")(orbits.command)
 app.command("fold")(fold.command)
 app.command("sift")(sift.command)
 app.command("candidates")(candidates.command)

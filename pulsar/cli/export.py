@@ -60,13 +60,16 @@ def command(
     product = read(run)
     given = _given(run, output, overwrite, quiet)
     rows = {ident: _row(product, ident) for ident in idents}
-    if forms:
+    orbits = {str(row["id"]) for row in product.rows("orbits/found")}
+    if forms and orbits.isdisjoint(idents):
         _folds(product, idents, forms, **given)
+    elif forms:
+        _orbits(product, idents, forms, **given)
     if burst:
         _bursts(product, idents, **given)
     for ident in idents if dat else ():
         _series(product, ident, float(rows[ident]["dm"]) if dm is None else dm, **given)
-    for ident in [] if quiet else [ident for ident in idents if "period" in rows[ident]]:
+    for ident in [] if quiet else [ident for ident in idents if "period" in rows[ident] and ident not in orbits]:
         from pulsar.handover.candidate import commands
 
         note(f"to confirm {ident}:")
@@ -107,6 +110,26 @@ def _folds(product: "Run", idents: list[str], forms: list[str], name: Any, overw
     found = [candidate_of(product, ident) for ident in idents]
     contents = [(name(one.ident, form), FORMATS[form](one)) for one in found for form in forms]
     _write(contents, [product.path, *(file for one in found for file in one.files)], overwrite)
+
+
+def _orbits(product: "Run", idents: list[str], forms: list[str], name: Any, overwrite: bool, quiet: bool) -> None:
+    """Ephemerides with an orbit."""
+    from pulsar.errors import ConfigError
+    from pulsar.handover.candidate import name_of
+    from pulsar.handover.par import orbit_par_text
+
+    del quiet
+    if forms != ["par"]:
+        raise ConfigError(f"{product.path}: its orbits have no folds: of them --par is written")
+    found = product.rows("orbits/found")
+    contents = []
+    for ident in idents:
+        row = found[found["id"] == ident][0]
+        header = product.observation_of(product.candidate(ident))
+        called = name_of(ident, product.candidate(ident), header)
+        text = orbit_par_text(row, header, name=called, origin=f"{ident} of {product.path.name}")
+        contents.append((name(ident, "par"), text.encode()))
+    _write(contents, [product.path], overwrite)
 
 
 def _bursts(product: "Run", idents: list[str], name: Any, overwrite: bool, quiet: bool) -> None:

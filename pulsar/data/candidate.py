@@ -50,7 +50,7 @@ DETECTION_COLUMNS: tuple[Column, ...] = (
         "kind",
         "U8",
         "",
-        "search that made it: fft, coherent, accel, ffa, stack, or pulses: the period of repeating ones",
+        "search that made it: fft, coherent, accel, ffa, stack, orbit, or pulses: the period of repeating ones",
     ),
     Column("fddot", "f8", "Hz / s2", "second frequency derivative (0 in a search without jerk)"),
     Column("snr", "f4", "", "S/N of the best pulse in the profile (coherent, ffa, pulses), else NaN"),
@@ -86,7 +86,8 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
         "kind",
         "U8",
         "",
-        "search of its best detection: fft, coherent, accel, ffa, stack, pulses; or fold where the period was given",
+        "search of its best detection: fft, coherent, accel, ffa, stack, orbit, pulses; or fold where the period was "
+        "given",
     ),
     Column("period", "f8", "s", "topocentric period at the epoch"),
     Column("period_err", "f8", "s", "1-sigma error of the period"),

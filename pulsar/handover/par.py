@@ -187,6 +187,35 @@ def stack_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
     return "\n".join(lines) + "\n"
 
 
+def orbit_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin: str = "") -> str:
+    """The text of a ``.par`` file for a pulsar on a circular orbit (ELL1: Lange et al. 2001, MNRAS 326, 274).
+
+    Parameters
+    ----------
+    row : mapping
+        Of the table ``orbits/found``: frequency in the time of the pulsar, orbit, node.
+    header : Header
+        Of what was searched: from the middle of it frequencies count, at the barycentre if it was barycentred.
+    name : str
+        Of the pulsar.
+    origin : str
+        Where it comes from, for a comment.
+    """
+    missing = "" if header.barycentric else "NOT BARYCENTRED: F0, PEPOCH and the orbit are topocentric (UTC)"
+    lines = [f"# {printable(line)}" for line in (origin, missing, "no phase: TZRMJD is missing") if line]
+    lines.append(_line("PSR", _plain(name)))
+    if np.isfinite(header.ra_deg) and np.isfinite(header.dec_deg):
+        lines += [_line("RAJ", hms(header.ra_deg, 5)), _line("DECJ", dms(header.dec_deg, 4))]
+    lines.append(_line("F0", f"{float(row['freq']):.17g}", float(row["freq_err"])))
+    lines += [_line("PEPOCH", f"{header.tmid:.12f}"), _line("DM", f"{float(row['dm']):.10g}")]
+    lines.append(_line("BINARY", "ELL1"))
+    lines.append(_line("PB", f"{float(row['porb']) / DAY:.15g}", float(row["porb_err"]) / DAY))
+    lines.append(_line("A1", f"{float(row['asini']):.12g}", float(row["asini_err"])))
+    lines.append(_line("TASC", f"{float(row['tasc']):.12f}", float(row["tasc_err"])))
+    lines += [_line("EPS1", "0"), _line("EPS2", "0"), _line("EPHEM", EPHEMERIS), _line("UNITS", "TDB")]
+    return "\n".join(lines) + "\n"
+
+
 def _remarks(spin: Spin, header: Header) -> list[str]:
     if spin.frame == "barycentre":
         return ["position: that of the beam; time: barycentric (TDB)"]

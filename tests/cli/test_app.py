@@ -23,7 +23,7 @@ from pulsar.errors import ConfigError
 
 COMMANDS = (
     *("search", "info", "plan", "fold", "candidates", "report", "view"),
-    *("simulate", "inject", "demo", "bench", "config", "completeness"),
+    *("simulate", "inject", "demo", "bench", "config", "completeness", "orbits"),
 )
 
 

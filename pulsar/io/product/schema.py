@@ -11,7 +11,7 @@ from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.9"
+FORMAT_VERSION: Final = "1.10"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -28,6 +28,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.7": "obs of completeness, which merged products have, too; completeness/limits",
     "1.8": "kind of detections and found_by of candidates are wider: the coherent search has a longer name",
     "1.9": "stack: the epochs of which powers were summed, and what each of them shows of the candidates",
+    "1.10": "orbits: circular orbits of candidates, their profiles, and what the search for them took",
 }
 
 GROUPS: Final[dict[str, str]] = {
@@ -117,6 +118,36 @@ NIGHT_COLUMNS: Final[tuple[Column, ...]] = (
     Column("snr", "f4", "", "S/N of a matched filter that it means: (2 (power - harmonics))^1/2, at least 0"),
 )
 
+ORBIT_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("id", "U12", "", "id of the candidate"),
+    Column("dm", "f8", "pc / cm3", "dispersion measure of the series"),
+    Column("freq", "f8", "Hz", "spin frequency in the time of the pulsar"),
+    Column("freq_err", "f8", "Hz", "its 1-sigma error"),
+    Column("porb", "f8", "s", "orbital period"),
+    Column("porb_err", "f8", "s", "its 1-sigma error"),
+    Column("asini", "f8", "s", "projected semi-major axis over the speed of light"),
+    Column("asini_err", "f8", "s", "its 1-sigma error"),
+    Column(
+        "tasc", "f8", "d", "passage of the ascending node, at infinite frequency, MJD (TDB; UTC if not barycentred)"
+    ),
+    Column("tasc_err", "f8", "d", "its 1-sigma error"),
+    Column("mc_min", "f8", "solMass", "least mass of the companion, of an orbit seen from its edge"),
+    Column("sigma", "f4", "", "detection significance, corrected for all trials of the run"),
+    Column("snr", "f4", "", "boxcar S/N of the profile"),
+    Column("width", "f4", "", "width of that boxcar in turns"),
+    Column("phase", "f4", "", "centre of that boxcar in turns, from mid-observation in the time of the pulsar"),
+)
+
+OCTAVE_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("low", "f8", "Hz", "lowest frequency of the highest harmonic"),
+    Column("high", "f8", "Hz", "highest frequency"),
+    Column("templates", "i8", "", "templates of a DM, as they were planned"),
+    Column("samples", "i8", "", "samples of a template"),
+    Column("each", "f8", "s", "processor time of a template, tried before the search"),
+    Column("seconds", "f8", "s", "processor time of a DM, as it was planned"),
+    Column("per_hz", "f8", "s / Hz", "the same per Hz"),
+)
+
 STAGE_COLUMNS: Final[tuple[Column, ...]] = (
     Column("stage", "U1", "", "stage of the run"),
     Column("wall", "f8", "s", "elapsed time"),
@@ -136,6 +167,8 @@ TABLES: Final[dict[str, tuple[tuple[Column, ...], str]]] = {
     "completeness/limits": (LIMIT_COLUMNS, "flux densities from which on pulsars are found"),
     "stack/epochs": (EPOCH_COLUMNS, "epochs of which the powers were summed"),
     "stack/nights": (NIGHT_COLUMNS, "what each epoch shows of each candidate"),
+    "orbits/found": (ORBIT_COLUMNS, "circular orbits of the candidates"),
+    "orbits/octaves": (OCTAVE_COLUMNS, "what the search of one DM was planned to take"),
     "rfi/birdies": (BIRDIE_COLUMNS, "periodic interference"),
     "provenance/stages": (STAGE_COLUMNS, "time that each stage took"),
 }

@@ -412,6 +412,17 @@ class ProductWriter(FileWriter):
         self._rows("stack/epochs", epochs)
         self._rows("stack/nights", nights)
 
+    def orbits(
+        self, found: Sequence[tuple[Any, ...]], octaves: Sequence[tuple[Any, ...]], profiles: NDArray[np.float32]
+    ) -> None:
+        """Store circular orbits and what was planned for them: rows of ORBIT_ and OCTAVE_COLUMNS; and profiles."""
+        self._rows("orbits/found", found)
+        self._rows("orbits/octaves", octaves)
+        shaped = profiles if profiles.size else np.zeros((0, 0), dtype=np.float32)
+        self._array(
+            "orbits/profiles", shaped, "", "profile of each orbit in units of its noise, shape (norbits, nbins)"
+        )
+
     def fold(self, ident: str, fold: Fold) -> None:
         """Store the fold of candidate `ident` as ``/folds/ident``."""
         group = self._file["folds"].create_group(ident)
