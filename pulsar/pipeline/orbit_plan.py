@@ -152,15 +152,15 @@ def tried(search: OrbitSearch) -> float:
     white = search.whiten(noise)
     if white is None:
         return 0.0
-    turns = [one.turn for one in search.bank.slices]
-    _, most = search.bank.orbits.sizes(np.array(turns))
+    turns = search.bank.metric.turn
+    _, most = search.bank.orbits.sizes(turns)
     # Two before the clock: kernels are loaded, or compiled, and memory is touched.
     times: list[float] = []
     begun = time.thread_time()
     while len(times) < 5 or (time.thread_time() - begun < TRIED and len(times) < MOST_TRIED):
-        k = len(times) % len(turns)
+        k = len(times) % turns.size
         first = time.thread_time()
-        search.look(white, turns[k], 0.7 * float(most[k]), -0.3 * float(most[k]))
+        search.look(white, float(turns[k]), 0.7 * float(most[k]), -0.3 * float(most[k]))
         times.append(time.thread_time() - first)
     return float(np.mean(times[2:]))
 

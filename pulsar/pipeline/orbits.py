@@ -19,6 +19,7 @@ from pulsar.data.header import Header
 from pulsar.data.locks import output_lock
 from pulsar.data.observation import Observation
 from pulsar.data.unfinished import resumable
+from pulsar.errors import ConfigError
 from pulsar.folding.orbit import OrbitFold, fold_phases
 from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.orbit_plan import OrbitsPlan, plan_orbits
@@ -31,6 +32,8 @@ from pulsar.searches.orbits import Orbit, OrbitSearch, Peaks
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
 
+#: More templates of an octave are planned, but not searched: at 10 ms each they take three days of processor.
+MOST_TEMPLATES: Final = 3e7
 #: CPU seconds of templates between two notes of how far a search has come.
 NOTED: Final = 300.0
 #: Ratios of frequencies that are taken for harmonics have no larger number than this in them.
@@ -148,6 +151,7 @@ def search_orbits(
         plan = _planned(obs, dms, config, progress)
         for line in plan.summary():
             progress.message(line)
+        check_size(plan)
         mark = fingerprint(obs.files, config, f"{software_version()} orbits {plan.layout.dms.tolist()}")
         checkpoint = Checkpoint(out, mark, resume=resume)
         if checkpoint.outdated:
@@ -159,6 +163,22 @@ def search_orbits(
         writer.write(out, provenance.record(progress.times), overwrite=overwrite)
         checkpoint.remove()
     return read(out)
+
+
+def check_size(plan: OrbitsPlan) -> None:
+    """Refuse what nobody will wait for.
+
+    Raises
+    ------
+    ConfigError
+        Saying how much there is to do.
+    """
+    most = max(plan.octaves, key=lambda one: one.templates)
+    if most.templates > MOST_TEMPLATES:
+        raise ConfigError(
+            f"{most.octave.low:g} to {most.octave.high:g} Hz: {most.templates:.3g} templates, at most "
+            f"{MOST_TEMPLATES:.0e} are searched: narrow --porb or --companion, lower --freq, or take a part of the data"
+        )
 
 
 def _found(

@@ -1,5 +1,6 @@
 """From files to orbits: planned, found, written whole, gone on with after an interruption, handed over."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from pulsar.io.product.reader import read
 from pulsar.io.series_writer import write_series
 from pulsar.pipeline import orbits as pipeline
 from pulsar.pipeline.orbit_plan import plan_orbits
-from pulsar.pipeline.orbits import plan_only, search_orbits
+from pulsar.pipeline.orbits import check_size, plan_only, search_orbits
 from pulsar.searches.orbits import Orbit, OrbitSearch
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.timing import read_par
@@ -203,6 +204,14 @@ def test_what_cannot_be_searched_is_told_before_it_begins(
     with pytest.raises(ConfigError, match=words):
         search_orbits([found.with_name(f"a_DM{DM:.2f}.dat")], tmp_path / "X.h5", dms, config(*sets))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_nobody_waits_for_is_planned_and_not_searched(found: Path) -> None:
+    plan = plan_only([found.with_name(f"a_DM{DM:.2f}.dat")], (), config())
+    check_size(plan)
+    large = replace(plan, octaves=(replace(plan.octaves[0], templates=40_000_000),))
+    with pytest.raises(ConfigError, match="4e\\+07 templates, at most 3e\\+07 are searched"):
+        check_size(large)
 
 
 def test_memory_decides_how_many_threads_there_are(found: Path) -> None:

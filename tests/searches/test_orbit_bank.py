@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pulsar.errors import ConfigError
+from pulsar.searches import orbit_bank
 from pulsar.searches.orbit_bank import Bank, Orbits, least_companion, projected_size
 
 #: Orbits [s], length [s], highest frequency [Hz], heaviest companion.
@@ -92,6 +93,14 @@ def test_templates_grow_with_the_cube_of_the_frequency():
     low, high = (Bank(orbits, freq, 1200.0, 0.3) for freq in (200.0, 400.0))
     assert high.volume[0] / low.volume[0] == pytest.approx(8.0)
     assert 7.0 < high.count / low.count < 8.5
+
+
+def test_banks_that_are_not_counted_are_told_by_their_volume(monkeypatch):
+    bank = Bank(Orbits(1800.0, 7200.0, 1.4, 0.0, 0.1), 150.0, 3600.0, 0.3)
+    counted = sum(bank.templates(one)[0].size for one in bank.slices)
+    monkeypatch.setattr(orbit_bank, "LARGE", 1e5)
+    assert bank.count == pytest.approx(counted, rel=0.1)
+    assert counted > 1e5
 
 
 def test_light_companions_that_are_left_out_are_not_searched():
