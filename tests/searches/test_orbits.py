@@ -139,6 +139,22 @@ def test_white_noise_keeps_powers_of_mean_one(search):
             assert part.mean() == pytest.approx(1.0, abs=0.03)
 
 
+@pytest.mark.parametrize(("tobs", "period", "heaviest"), [(300.0, 1500.0, 0.1), (900.0, 300.0, 0.02)])
+def test_a_fifth_of_an_orbit_and_three_of_them_are_followed(tobs, period, heaviest):
+    n = round(tobs / TSAMP)
+    search = OrbitSearch(n, TSAMP, BAND, settings(p_min=0.9 * period, p_max=1.1 * period, heaviest=heaviest, nharm=1))
+    t = (np.arange(n) - 0.5 * (n - 1)) * TSAMP
+    size, turn = projected_size(period, 1.4, 0.9 * heaviest), 2 * np.pi / period
+    true = Orbit(1 / 0.007, turn, size * np.sin(1.0), size * np.cos(1.0), 1, 0.0)
+    series = np.sin(2 * np.pi * true.freq * true.emitted(t)) * 14.0 * np.sqrt(2 / n)
+    series += np.random.default_rng(10).standard_normal(n)
+    (best,) = found_in(search, series)
+    ideal, got = (fold_phases(series, one.freq * one.emitted(t), 7.0).snr for one in (true, best))
+    assert got >= 0.9 * ideal
+    assert best.turn == pytest.approx(true.turn, abs=6 * best.errors[1])
+    assert best.freq == pytest.approx(true.freq, abs=6 * best.errors[0])
+
+
 def test_octaves_meet_and_cover_all():
     assert octaves(50.0, 400.0) == (Octave(50.0, 100.0), Octave(100.0, 200.0), Octave(200.0, 400.0))
     assert octaves(95.0, 200.0) == (Octave(95.0, 200.0),)
