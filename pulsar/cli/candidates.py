@@ -132,7 +132,10 @@ def command(
     elif form == "accel":
         powers = [_powers(product) for product in products]
         own = [powers[k].get(str(lists[k][i]["uid"]), math.nan) for k, i in order]
-        print_accel(rows, [products[k].observation_of(lists[k][i]).tobs for k, i in order], own)
+        whole = [products[k].observation_of(lists[k][i]).tobs for k, i in order]
+        parts = [float(lists[k][i]["part_duration"]) for k, i in order]
+        lengths = [part if math.isfinite(part) else tobs for part, tobs in zip(parts, whole, strict=True)]
+        print_accel(rows, lengths, own)
     else:
         _print_table(rows, products, wanted)
         if not (wanted.pulses or wanted.everything or wanted.idents):

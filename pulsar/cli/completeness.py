@@ -20,6 +20,7 @@ from pulsar.cli.options import (
     NoFFA,
     NoFFT,
     NoSinglePulse,
+    Parts,
     WMax,
     ZMax,
     position,
@@ -51,6 +52,7 @@ def command(
     zmax: ZMax = None,
     accel_max: AccelMax = None,
     wmax: WMax = None,
+    parts: Parts = None,
     no_fft: NoFFT = False,
     no_coherent: NoCoherent = False,
     no_ffa: NoFFA = False,
@@ -127,7 +129,7 @@ def command(
         telescope__tsys=tsys,
         telescope__npol=npol,
         **position(ra, dec),
-        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse),
+        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse, parts),
     )
     from pulsar.io.product.writer import check_output
     from pulsar.pipeline.complete import SIGNALS, complete, observations

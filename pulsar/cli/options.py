@@ -72,6 +72,15 @@ WMax = Annotated[
     float | None,
     typer.Option("--wmax", metavar="N", help="With --zmax: search jerks up to this [bins].", show_default="none"),
 ]
+Parts = Annotated[
+    str | None,
+    typer.Option(
+        "--parts",
+        metavar="LIST",
+        help="Search equal parts for periods: 1 the whole, 2 halves, 4 quarters, such as 1,2,4.",
+        show_default="1",
+    ),
+]
 NoFFT = Annotated[bool, typer.Option("--no-fft", help="No search of power spectra.")]
 NoCoherent = Annotated[bool, typer.Option("--no-coherent", help="No coherent search of harmonics.")]
 NoFFA = Annotated[bool, typer.Option("--no-ffa", help="No search for long periods by fast folding.")]
@@ -190,6 +199,7 @@ def searches(
     no_coherent: bool,
     no_ffa: bool,
     no_single_pulse: bool,
+    parts: str | None = None,
 ) -> dict[str, Any]:
     """What the options of a command say about which searches are run, as `effective_config` takes it."""
     found: dict[str, Any] = {"accel__zmax": zmax, "accel__accel_max": accel_max, "accel__wmax": wmax}
@@ -197,7 +207,21 @@ def searches(
     for section, off in sections.items():
         if off:
             found[f"{section}__enabled"] = False
+    if parts is not None:
+        found["search__parts"] = part_counts(parts)
     return found
+
+
+def part_counts(text: str) -> list[int]:
+    """The whole numbers of ``1,2,4``."""
+    from pulsar.errors import ConfigError
+
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise ConfigError(
+            f"--parts {text}: expected whole numbers, such as 1,2,4: the whole, its halves and its quarters"
+        ) from None
 
 
 def uncleaned(no_rfi: bool) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from pulsar.cli.options import (
     NoSinglePulse,
     Overlap,
     Overwrite,
+    Parts,
     Preset,
     Segment,
     Sets,
@@ -63,6 +64,7 @@ def command(
     zmax: ZMax = None,
     accel_max: AccelMax = None,
     wmax: WMax = None,
+    parts: Parts = None,
     no_fft: NoFFT = False,
     no_coherent: NoCoherent = False,
     no_ffa: NoFFA = False,
@@ -96,7 +98,7 @@ def command(
         fold__ncands=ncands,
         run__threads=threads,
         run__memory=memory,
-        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse),
+        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse, parts),
     )
     from pulsar.io.night import several_pointings
     from pulsar.io.open import open_observation

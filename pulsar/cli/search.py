@@ -27,6 +27,7 @@ from pulsar.cli.options import (
     NoSinglePulse,
     Overlap,
     Overwrite,
+    Parts,
     Preset,
     Quiet,
     Segment,
@@ -68,6 +69,7 @@ def command(
     zmax: ZMax = None,
     accel_max: AccelMax = None,
     wmax: WMax = None,
+    parts: Parts = None,
     no_fft: NoFFT = False,
     no_coherent: NoCoherent = False,
     no_ffa: NoFFA = False,
@@ -120,7 +122,7 @@ def command(
         known__catalogue=catalogue,
         completeness__enabled=completeness,
         **position(ra, dec),
-        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse),
+        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse, parts),
     )
     from pulsar.io.night import several_pointings
 

@@ -108,6 +108,7 @@ def print_candidates(
         **(_place(rows, "epoch") if merged else {}),
         **_again(rows),
         "period [ms]": lambda r: value_error(1e3 * r["period"], 1e3 * r["period_err"]),
+        "part": lambda r: str(r["part"]),
         "DM": lambda r: value_error(r["dm"], r["dm_err"]),
         "accel [m/s2]": lambda r: (
             value_error(r["accel"], r["accel_err"]) if significant(r["accel"], r["accel_err"]) else ""
@@ -122,6 +123,8 @@ def print_candidates(
     }
     if not any(row["found_by"] for row in shown):
         del columns["found by"]
+    if not any(row["part"] for row in shown):
+        del columns["part"]
     if not any(significant(row["accel"], row["accel_err"]) for row in shown):
         del columns["accel [m/s2]"]
     if marked is not None:

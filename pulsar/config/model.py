@@ -8,6 +8,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+#: Parts of an observation that may be searched. What is on for less than a 64th is for the search for single pulses.
+MOST_PARTS = 64
+
 
 class Section(BaseModel):
     """Base of all sections: frozen, and an unknown key is an error."""
@@ -263,6 +266,25 @@ class SinglePulseConfig(Section):
     shape: Annotated[Literal["boxcar", "gaussian"], Field(description="matched filter")] = "boxcar"
     max_events: Annotated[int, Field(ge=1, description="most events kept per DM")] = 10_000
     cutouts: Annotated[int, Field(ge=0, description="pulses whose DM-time plot and spectrum are stored")] = 20
+
+
+class SearchConfig(Section):
+    """What is searched for periods: the whole observation, parts of it, or both."""
+
+    parts: Annotated[
+        tuple[int, ...],
+        Field(description="equal parts that are searched for periods: 1 the whole, 2 its halves, 4 its quarters, ..."),
+    ] = (1,)
+
+    @field_validator("parts")
+    @classmethod
+    def _counts(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1 or max(value) > MOST_PARTS or len(set(value)) < len(value):
+            raise ValueError(
+                f"parts {list(value)}: give different whole numbers from 1 to {MOST_PARTS}, such as 1,2,4 for the "
+                "whole, its halves and its quarters"
+            )
+        return tuple(sorted(value))
 
 
 class SiftConfig(Section):
@@ -524,6 +546,7 @@ class Config(Section):
     input: InputConfig = InputConfig()
     rfi: RfiConfig = RfiConfig()
     dedisp: DedispConfig = DedispConfig()
+    search: SearchConfig = SearchConfig()
     fft: FFTConfig = FFTConfig()
     coherent: CoherentConfig = CoherentConfig()
     accel: AccelConfig = AccelConfig()

@@ -63,6 +63,12 @@ DETECTION_COLUMNS: tuple[Column, ...] = (
         "",
         "what it is of its parent, as in candidates; of what has none: empty, or not folded",
     ),
+    Column(
+        "part",
+        "U8",
+        "",
+        "part of the observation in which it was found, such as 3/4: freq is that at its middle; empty: the whole",
+    ),
 )
 
 EVENT_COLUMNS: tuple[Column, ...] = (
@@ -96,7 +102,12 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("fdot_err", "f8", "Hz / s", "1-sigma error of the frequency derivative"),
     Column("accel", "f8", "m / s2", "line-of-sight acceleration, -c fdot / f, positive when receding ever faster"),
     Column("accel_err", "f8", "m / s2", "1-sigma error of the acceleration"),
-    Column("epoch", "f8", "d", "MJD (UTC) of mid-observation, to which period and derivatives refer"),
+    Column(
+        "epoch",
+        "f8",
+        "d",
+        "MJD (UTC) of mid-observation, or of the middle of the part, to which period and derivatives refer",
+    ),
     Column("period_bary", "f8", "s", "barycentric period, NaN when not computed"),
     Column("fdot_bary", "f8", "Hz / s", "barycentric frequency derivative, NaN when not computed"),
     Column("dm", "f8", "pc / cm3", "refined dispersion measure"),
@@ -149,6 +160,14 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
         "agrees, or none was compared",
     ),
     Column("score_alone", "f4", "", "of merged products: score before other times were asked, else NaN"),
+    Column(
+        "part",
+        "U8",
+        "",
+        "part of the observation that was folded, such as 3/4, where it was found best; empty: the whole",
+    ),
+    Column("part_start", "f8", "s", "beginning of that part from the start of the observation, NaN for the whole"),
+    Column("part_duration", "f8", "s", "its length, NaN for the whole"),
 )
 
 SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (

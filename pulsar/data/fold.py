@@ -154,6 +154,11 @@ class Fold:
         MJD (UTC) of mid-observation; length [s].
     extra : dict
         Further numbers worth keeping with the fold (features of the ranking).
+    start : float
+        Beginning of what was folded [s] from the start of the observation: 0 but for parts of it. Times, epoch and
+        length are those of the part.
+    part : str
+        Which part, such as 3/4; empty for the whole.
     """
 
     before: FoldParams
@@ -179,6 +184,8 @@ class Fold:
     epoch: float
     tobs: float
     extra: dict[str, Any] = field(default_factory=dict)
+    start: float = 0.0
+    part: str = ""
 
     @property
     def period(self) -> float:

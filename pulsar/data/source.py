@@ -6,6 +6,8 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.constants import DAY
+
 #: Noise of a cleaned channel in integer levels. The rounding then adds 1/(12 * 8^2) = 0.13 % to the variance
 #: (0.07 % of S/N), and the range of int8 holds +-15.9 sigma of a single channel and sample.
 SIGMA_LEVELS: Final = 8.0
@@ -87,3 +89,33 @@ class Relay(ABC):
     @abstractmethod
     def _meet(self, start: int, data: NDArray[np.int8]) -> None:
         """What is done with samples from `start` on, all within the observation; they may be changed."""
+
+
+class PartSource:
+    """Some consecutive samples of another source; a `SampleSource` itself.
+
+    What is read beyond them is there all the same: of a dispersed pulse the lower frequencies come later.
+
+    Parameters
+    ----------
+    source : SampleSource
+    first, nsamps : int
+        First sample, and how many.
+    """
+
+    def __init__(self, source: SampleSource, first: int, nsamps: int) -> None:
+        self._source, self._first = source, first
+        self.freqs: NDArray[np.float64] = source.freqs
+        self.fref = source.fref
+        self.chan_width = source.chan_width
+        self.nsamps = nsamps
+        self.tsamp = source.tsamp
+        self.tstart = source.tstart + first * source.tsamp / DAY
+
+    def valid_fraction(self, start: int, nsamps: int) -> float:
+        """As of the source."""
+        return self._source.valid_fraction(self._first + start, nsamps)
+
+    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
+        """As of the source."""
+        self._source.read_into(self._first + start, out)

@@ -11,6 +11,7 @@ import numpy as np
 from pulsar.data.direction import dms, hms
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
+from pulsar.data.part import Part
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run
 
@@ -67,10 +68,10 @@ def candidate_of(run: Run, ident: str) -> Exported:
             f"{run.path}: {ident} was not folded (it belongs to {row['harmonic_of'] or 'none'}): nothing to export; "
             f"fold it first: pulsar fold FILE --candidates {run.path} --id {ident}"
         )
-    header = run.observation_of(row)
-    return Exported(
-        ident, name_of(ident, row, header), row, run.fold(ident), header, run.files_of(int(row["obs"])), run.path
-    )
+    header, fold = run.observation_of(row), run.fold(ident)
+    # A fold of a part is that of a shorter observation.
+    header = Part.of_label(fold.part).header(header)
+    return Exported(ident, name_of(ident, row, header), row, fold, header, run.files_of(int(row["obs"])), run.path)
 
 
 def name_of(ident: str, row: dict[str, Any], header: Header) -> str:
@@ -121,6 +122,8 @@ def commands(run: Run, row: dict[str, Any]) -> list[str]:
 def _at_start(row: dict[str, Any], header: Header) -> list[str]:
     """Frequency and derivatives at the start of the observation, as PRESTO counts."""
     back = -0.5 * header.tobs if np.isfinite(header.tobs) else 0.0
+    if row["part"]:
+        back = -float(row["part_start"]) - 0.5 * float(row["part_duration"])
     fdot, fddot = (float(v) if isfinite(v) else 0.0 for v in (row["fdot"], row["fddot"]))
     freq = float(row["freq"]) + back * (fdot + 0.5 * fddot * back)
     words = ["-f", f"{freq:.15g}", "-fd", f"{fdot + fddot * back:.9g}"]

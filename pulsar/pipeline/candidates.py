@@ -10,6 +10,7 @@ from pulsar.constants import C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
+from pulsar.data.part import Part
 from pulsar.rank.candidate import Candidate
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.flux import mean_flux
@@ -41,12 +42,27 @@ def fill_place(row: Any, header: Header) -> None:
     row["dec_deg"] = header.dec_deg
 
 
+def fill_part(row: Any, label: str, header: Header) -> None:
+    """Fill a row with the part of the observation that it is of, if it is not the whole."""
+    if not label:
+        return
+    one = Part.of_label(label)
+    part = one.header(header)
+    row["part"] = label
+    first, _ = one.samples(header.nsamps)
+    row["part_start"], row["part_duration"] = first * header.tsamp, part.tobs
+    row["epoch"] = part.tmid
+
+
 def fill_barycentre(table: NDArray[Any], header: Header) -> None:
     """Barycentric period and derivative of all rows, where telescope and position are known."""
-    motion = motion_of(header)
-    if motion is None:
+    motions = {label: motion_of(Part.of_label(label).header(header)) for label in sorted({"", *table["part"].tolist()})}
+    if motions[""] is None:
         return
     for row in table:
+        motion = motions[str(row["part"])]
+        if motion is None:
+            continue
         row["period_bary"] = 1.0 / motion.freq(float(row["freq"]))
         row["fdot_bary"] = motion.fdot(float(row["freq"]), float(row["fdot"]))
 
@@ -92,7 +108,7 @@ def candidate_table(
                 row["flux"] = mean_flux(
                     fold.snr,
                     fold.width,
-                    tobs=header.tobs,
+                    tobs=fold.tobs,
                     bandwidth=header.bandwidth if bandwidth is None else bandwidth,
                     config=telescope,
                     za_deg=header.za_deg,
@@ -114,6 +130,7 @@ def candidate_table(
         row["dm_detected"] = one.group.dm
         row["score"] = one.score
         row["rfi_flags"] = ",".join(one.flags)
+        fill_part(row, one.part, header)
         row["harmonic_of"] = idents.get(one.parent, "")
     fill_barycentre(table, header)
     return table, folds

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pulsar.data.candidate import empty_table
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words
+from pulsar.data.part import WHOLE, Part
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import choose_route, dedispersed
@@ -96,7 +97,7 @@ def measure(
         return None
     at = {str(row["id"]): place_of(row) for row in detected.pulses.table}
     known = {at[ident]: cutout for ident, cutout in cutouts}
-    folds = {one.uid: one.fold for one in candidates if one.fold is not None}
+    folds = {one.uid: one.fold for one in candidates if one.fold is not None and not one.refolded}
     quiet = replace(job, progress=Progress("quiet", level="error"))
     injector = Injector(searching.source)
     ground = _Ground(quiet, replace(detected, known=folds), searching, candidates, known, injector, out)
@@ -281,7 +282,7 @@ class _List:
         listed, _ = judged(job, detected, ground.cutouts, anew=False)
         return self._told(detected, listed)
 
-    def _fold(self, params: Sequence[FoldParams]) -> list[FoldCube]:
+    def _fold(self, params: Sequence[FoldParams], part: Part = WHOLE) -> list[FoldCube]:
         """Fold from the subbands of a place near by, or from all samples, where nothing is injected."""
         searching = self.ground.searching
         sources = [self._near_by(one) for one in params]
@@ -289,7 +290,7 @@ class _List:
         for source in dict.fromkeys(sources):
             mine = [i for i, own in enumerate(sources) if own is source]
             fold = folding_of(self.ground.job, searching.plan, source)
-            cubes |= dict(zip(mine, fold([params[i] for i in mine]), strict=True))
+            cubes |= dict(zip(mine, fold([params[i] for i in mine], part), strict=True))
         return [cubes[i] for i in range(len(params))]
 
     def _near_by(self, one: FoldParams) -> SampleSource:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.observation import Observation
+from pulsar.data.part import WHOLE, Part
 from pulsar.data.series import TimeSeries
 from pulsar.errors import PulsarError
 from pulsar.pipeline.birdies import learn_in_series
@@ -24,7 +25,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses, find_pulses
 from pulsar.pipeline.room import stage_memory
 from pulsar.pipeline.searched import Searched, birdie_arrays, bounded, kept_birdies
-from pulsar.pipeline.stages import BatchSearch, Found, SeriesSearch, Trials, pulse_trials
+from pulsar.pipeline.stages import BatchSearch, Found, pulse_trials, search_series
 
 if TYPE_CHECKING:
     from pulsar.cleaning import CleanedSource, Mask
@@ -42,7 +43,13 @@ DEDISPERSION_SHARE = 0.3
 # Seconds after which what has been found so far is stored.
 SAVE_INTERVAL = 30.0
 
-FoldMany = Callable[[Sequence[FoldParams]], list[FoldCube]]
+
+class FoldMany(Protocol):
+    """Folds any number of candidates in one pass over the data, or over a part of them."""
+
+    def __call__(self, params: Sequence[FoldParams], part: Part = WHOLE) -> list[FoldCube]:
+        """Cubes of candidates whose parameters are those at the middle of the part."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +123,7 @@ class Detected:
     dms : ndarray
         All DMs that were searched [pc cm^-3].
     pulses : Pulses
-    fold_many : callable
-        Folds any number of candidates in one pass.
+    fold_many : FoldMany
     freqs : ndarray
         Channels that were used [MHz]; empty for a dedispersed series.
     mask : Mask or None
@@ -223,6 +229,7 @@ def mask_of(kept: dict[str, NDArray[Any]]) -> "Mask":
 def _detect_series(job: Job) -> Detected:
     """An already dedispersed series goes straight to the search."""
     from pulsar.folding.folder import fold_series
+    from pulsar.pipeline.series_set import part_of_series
 
     job.wait_for_kernels()
     header = job.obs.header
@@ -233,10 +240,16 @@ def _detect_series(job: Job) -> Detected:
     if learnt:
         job.progress.message(f"{len(learnt)} lines of the mains are left out")
     with job.progress.stage("search", 1, "series"):
-        finder = SeriesSearch(
-            len(data), header.tsamp, job.config, trials=Trials(), memory=job.plan.accel_memory, gaps=gaps_of(job.obs)
+        found = search_series(
+            data,
+            header.tsamp,
+            header.dm,
+            job.config,
+            memory=job.plan.accel_memory,
+            gaps=gaps_of(job.obs),
+            birdies=[(b.freq, b.width) for b in birdies],
+            steady=steady,
         )
-        found = finder.search(data, header.dm, birdies=[(b.freq, b.width) for b in birdies], steady=steady)
     ntrials = pulse_trials(len(data), header.tsamp, job.config)
     dms = np.array([header.dm])
     tsamps = np.array([header.tsamp])
@@ -245,7 +258,7 @@ def _detect_series(job: Job) -> Detected:
         np.concatenate([found.detections, pulses.repeating]),
         dms,
         pulses,
-        lambda params: fold_series(series, params, job.config.fold),
+        lambda params, part=WHOLE: fold_series(part_of_series(series, part), params, job.config.fold),
         birdies=birdies,
     )
 
@@ -313,12 +326,14 @@ def pulses_of(job: Job, plan: RunPlan, finder: BatchSearch, source: "SampleSourc
 
 def folding_of(job: Job, plan: RunPlan, source: "SampleSource") -> FoldMany:
     """What folds any number of candidates in one pass over the samples."""
+    from pulsar.data.source import PartSource
     from pulsar.folding.folder import fold_many
 
-    def fold(params: Sequence[FoldParams]) -> list[FoldCube]:
-        with job.progress.stage("folding", source.nsamps, "samples") as tick:
+    def fold(params: Sequence[FoldParams], part: Part = WHOLE) -> list[FoldCube]:
+        stretch = source if part.count == 1 else PartSource(source, *part.samples(source.nsamps))
+        with job.progress.stage("folding", stretch.nsamps, "samples") as tick:
             return fold_many(
-                source, params, job.config.fold, threads=job.threads, memory=plan.memory // 2, progress=tick
+                stretch, params, job.config.fold, threads=job.threads, memory=plan.memory // 2, progress=tick
             )
 
     return fold

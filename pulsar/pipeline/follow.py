@@ -35,22 +35,43 @@ ROUNDS = 3
 
 
 def group_detections(job: Job, detected: Detected) -> list[Group]:
-    """Groups of detections at one frequency and DM, best first."""
-    header = job.obs.header
-    with job.progress.stage("grouping", len(detected.detections), "detections"):
-        groups = group(
-            detected.detections,
-            header.tobs,
-            job.config.sift,
-            freqs=detected.freqs,
-            dms=detected.dms,
-            name=name_of(header),
-        )
-    job.progress.message(f"{len(detected.detections)} detections in {len(groups)} groups")
+    """Groups of detections of the whole observation at one frequency and DM, best first."""
+    found, header = detected.detections, job.obs.header
+    rows = None if job.config.search.parts == (1,) else np.flatnonzero(found["part"] == "")
+    count = len(found) if rows is None else rows.size
+    with job.progress.stage("grouping", count, "detections"):
+        groups = groups_of(job, detected, header.tobs, name_of(header), rows)
+    job.progress.message(f"{count} detections in {len(groups)} groups")
     return groups
 
 
-def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
+def groups_of(
+    job: Job, detected: Detected, tobs: float, name: str, rows: NDArray[np.int64] | None = None
+) -> list[Group]:
+    """Groups of some detections, all of data of one length.
+
+    Parameters
+    ----------
+    job : Job
+    detected : Detected
+    tobs : float
+        Length of these data [s].
+    name : str
+        What tells them from others.
+    rows : ndarray, optional
+        Which detections; default: all.
+
+    Returns
+    -------
+    list of Group
+        Best first; members are rows of all detections.
+    """
+    found = detected.detections if rows is None else detected.detections[rows]
+    groups = group(found, tobs, job.config.sift, freqs=detected.freqs, dms=detected.dms, name=name)
+    return groups if rows is None else [replace(one, members=rows[one.members]) for one in groups]
+
+
+def follow_up(job: Job, detected: Detected, groups: Sequence[Group], header: Header | None = None) -> list[Candidate]:
     """Fold groups and tell who explains whom.
 
     The heads of likely families are folded first. Then every group is compared with what the folded candidates really
@@ -62,16 +83,18 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
     detected : Detected
     groups : sequence of Group
         Best first.
+    header : Header, optional
+        Of the part of the observation that the groups are of; default: of the whole.
 
     Returns
     -------
     list of Candidate
         One for every group, in no order; with parents, flags and scores.
     """
-    config, header = job.config, job.obs.header
+    config, header = job.config, job.obs.header if header is None else header
     sky = Sky(header.tobs, header.tsamp, detected.freqs, thresholds(config))
     heads = claims(groups, header.tobs, harmonics=config.sift.harmonics).heads[: config.fold.ncands]
-    folded = _folded(job, detected, [groups[i] for i in heads])
+    folded = judged_folds(job, detected, [groups[i] for i in heads])
     chosen = set(heads.tolist())
     rest = [g for i, g in enumerate(groups) if i not in chosen]
     if not config.sift.harmonics:
@@ -90,7 +113,7 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
         free = free[: max(room, 0)]
         if not free:
             break
-        folded = [*folded, *_folded(job, detected, free)]
+        folded = [*folded, *judged_folds(job, detected, free)]
         taken = {one.uid for one in free}
         rest = [g for g in rest if g.uid not in taken]
         verdict = explain(folded, rest, sky)
@@ -153,8 +176,19 @@ def _families(candidates: Sequence[Candidate]) -> list[Candidate]:
     ]
 
 
-def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
-    """Groups with refined folds, flags and scores."""
+def judged_folds(
+    job: Job, detected: Detected, groups: Sequence[Group], params: Sequence[FoldParams] | None = None
+) -> list[Candidate]:
+    """Groups with refined folds, flags and scores.
+
+    Parameters
+    ----------
+    job : Job
+    detected : Detected
+    groups : sequence of Group
+    params : sequence of FoldParams, optional
+        To be folded with; default: those of their best detections.
+    """
     known = Interference(
         mains=job.config.sift.mains,
         diodes=job.config.rfi.diodes,
@@ -162,7 +196,7 @@ def _folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
         dispersion_known=detected.freqs.size > 0,
     )
     new = [g for g in groups if g.uid not in detected.known]
-    made = {g.uid: fold for g, fold in zip(new, _new_folds(job, detected, new), strict=True)}
+    made = {g.uid: fold for g, fold in zip(new, _new_folds(job, detected, new, params), strict=True)}
     pulses = detected.pulses.table
     folds = [made[g.uid] if g.uid in made else _copied(detected.known[g.uid]) for g in groups]
     scorer = scorer_of(job.config.sift.weights)
@@ -174,11 +208,14 @@ def _copied(fold: Fold) -> Fold:
     return replace(fold, extra=dict(fold.extra))
 
 
-def _new_folds(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Fold]:
+def _new_folds(
+    job: Job, detected: Detected, groups: Sequence[Group], params: Sequence[FoldParams] | None
+) -> list[Fold]:
     """Refined folds of groups."""
     from pulsar.folding.fundamental import MOST, choose_period
 
-    params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in groups]
+    if params is None:
+        params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in groups]
     folds = _refined(job, detected, params)
     # Where the profile shows several equal pulses the true frequency is that many times higher.
     nyquist = 0.5 / job.obs.header.tsamp

@@ -12,7 +12,8 @@ from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
 from pulsar.dedisp.subbands import Subbands
-from pulsar.pipeline.stages import Found, SomeTrials, enabled_searches
+from pulsar.pipeline.searches import enabled_searches
+from pulsar.pipeline.stages import Found, SomeTrials
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.follow import follow_up, group_detections, ordered, scored
+from pulsar.pipeline.part_rows import follow_parts
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms, sweeps_share
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.company import in_company
@@ -42,7 +43,8 @@ def judged(
     """
     pulses = detected.pulses
     groups = group_detections(job, detected)
-    candidates, owner = link(pulses.table, ordered(follow_up(job, detected, groups)))
+    found = follow_parts(job, detected, follow_up(job, detected, groups))
+    candidates, owner = link(pulses.table, ordered(found))
     cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, known, anew=anew)
     candidates = _swept(candidates, owner, pulses.table, dict(cutouts), detected.dms)
     share = sweeps_share(pulses.table, detected.dms)

@@ -1,7 +1,7 @@
 """What a run will do and need, before it is done."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.constants import KDM
+from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.estimate import estimate
@@ -23,7 +24,8 @@ from pulsar.pipeline.injections import Amount, amount
 from pulsar.pipeline.octaves import accel_costs, plan_octaves
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
-from pulsar.pipeline.stages import ACCEL_PART, enabled_searches, few_dms
+from pulsar.pipeline.searches import all_searches, check_part, enabled_searches, part_rooms
+from pulsar.pipeline.stages import ACCEL_PART, few_dms
 from pulsar.searches.response import EVERYTHING, Band
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ class RunPlan:
         Bytes that the buffers of the searches take, in all threads.
     accel_memory : int
         Those among them that the acceleration search may take.
+    parts : str
+        What is searched in parts of the observation, and what that costs, in words; empty for the whole alone.
     octaves : str
         Which frequencies of which trial DMs the acceleration search takes, where that is not all, in words.
     seconds : dict of str to float
@@ -88,6 +92,7 @@ class RunPlan:
     trials: dict[str, float] = field(default_factory=dict)
     search_memory: int = 0
     accel_memory: int = 0
+    parts: str = ""
     octaves: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
@@ -125,6 +130,8 @@ class RunPlan:
         if self.zapped:
             yield f"rfi.zap leaves out {100 * self.zapped:.2g} % of the band before looking at it"
         yield "searching " + ", ".join(f"{count:.3g} {_TRIALS[name]}" for name, count in self.trials.items())
+        if self.parts:
+            yield self.parts
         if self.octaves:
             yield self.octaves
         if self.injections is not None:
@@ -184,14 +191,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
             f"{obs.files[0].path if obs.files else header.source}: {header.nsamps} samples are too few to search for "
             f"periods, at least {MIN_SAMPLES} are needed: join it with the other files of the observation"
         )
-    for name, section in (("fft", config.fft), ("coherent", config.coherent), ("accel", config.accel)):
-        low = section.p_min if section.p_min is not None else 2.0 * header.tsamp
-        high = section.p_max if section.p_max is not None else 0.1 * header.tobs
-        if section.enabled and low >= high:
-            raise ConfigError(
-                f"{name}.p_min {low:g} s is not below {name}.p_max {high:g} s: nothing would be searched "
-                "(the defaults are 2 samples and a tenth of the data)"
-            )
+    _check_periods(header, config)
     scratch = config.run.scratch
     if scratch and not (Path(scratch).is_dir() and os.access(scratch, os.W_OK | os.X_OK)):
         raise ConfigError(f"run.scratch = {scratch!r}: no such folder, or it cannot be written; create it first")
@@ -213,13 +213,16 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     nchans = len(freqs)
     raw = float(header.nsamps) * header.nchans
     searches = _Searches(config, memory, threads)
-    few = few_dms(dm, config)
+    few = {count: few_dms(dm, config, count) for count in {1, *config.search.parts}}
     octaves = plan_octaves(dm, config.accel) if config.accel.enabled else None
     first = 0
     for stage in dm.stages:
-        folding, slow = (int(np.count_nonzero(rows[first : first + stage.ndms])) for rows in few)
+        wide = {
+            count: tuple(int(np.count_nonzero(rows[first : first + stage.ndms])) for rows in own)
+            for count, own in few.items()
+        }
         bands = None if octaves is None else octaves.counts(first, first + stage.ndms)
-        searches.add(stage.nsamps, stage.tsamp, stage.ndms, folding, slow, bands)
+        searches.add(stage.nsamps, stage.tsamp, stage.ndms, wide, bands)
         first += stage.ndms
     route = choose_route(dm, threads=threads, memory=memory - searches.memory)
     work = {
@@ -240,6 +243,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         trials=searches.trials,
         search_memory=searches.memory,
         accel_memory=searches.accel_memory,
+        parts=searches.text(header.tobs),
         octaves="" if octaves is None else octaves.text(dm.dms),
         dm_fits=float(dm_fits),
         tsamp=header.tsamp,
@@ -255,6 +259,21 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     return replace(plan, injections=injections, seconds=seconds)
 
 
+def _check_periods(header: Header, config: Config) -> None:
+    """Refuse ranges of periods that are empty, in the whole or in parts."""
+    for count in config.search.parts:
+        tobs = header.nsamps // count * header.tsamp
+        for name, section in (("fft", config.fft), ("coherent", config.coherent), ("accel", config.accel)):
+            low = section.p_min if section.p_min is not None else 2.0 * header.tsamp
+            high = section.p_max if section.p_max is not None else 0.1 * tobs
+            if section.enabled and low >= high:
+                where = "" if count == 1 else f" in parts of {tobs:.4g} s (search.parts = {count})"
+                raise ConfigError(
+                    f"{name}.p_min {low:g} s is not below {name}.p_max {high:g} s: nothing would be searched{where} "
+                    "(the defaults are 2 samples and a tenth of the data)"
+                )
+
+
 def _series_plan(obs: Observation, config: Config, threads: int, memory: int) -> RunPlan:
     """The plan of what is dedispersed already: one series, or the trials of a set."""
     header = obs.header
@@ -265,9 +284,9 @@ def _series_plan(obs: Observation, config: Config, threads: int, memory: int) ->
 
         trials = set_plan(obs)
         for stage in trials.stages:
-            one.add(stage.nsamps, stage.tsamp, stage.ndms, stage.ndms, stage.ndms)
+            one.add(stage.nsamps, stage.tsamp, stage.ndms)
     else:
-        one.add(header.nsamps, header.tsamp, 1, 1, 1)
+        one.add(header.nsamps, header.tsamp, 1)
     return RunPlan(
         dm=trials,
         tsamp=header.tsamp,
@@ -280,6 +299,7 @@ def _series_plan(obs: Observation, config: Config, threads: int, memory: int) ->
         trials=one.trials,
         search_memory=one.memory,
         accel_memory=one.accel_memory,
+        parts=one.text(header.tobs),
         **_expected({**one.seconds, "folding": 0.0, "the rest": config.fold.ncands * REFINE_SECONDS}, threads),
     )
 
@@ -333,6 +353,10 @@ class _Searches:
         self.room = int(ACCEL_PART * memory) // threads
         self.trials: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
+        #: CPU seconds of the whole, and of all parts.
+        self.shared = [0.0, 0.0]
+        #: Numbers of parts that have no period for a search, and what that is.
+        self.empty: set[tuple[int, str]] = set()
         self.memory = 0
         self.accel_memory = 0
 
@@ -341,27 +365,63 @@ class _Searches:
         nsamps: int,
         tsamp: float,
         ndms: int,
-        folding: int,
-        slow: int,
+        wide: Mapping[int, tuple[int, ...]] | None = None,
         bands: Sequence[tuple[Band, int]] | None = None,
     ) -> None:
-        """Count series of one length, so many of them for wide pulses too (`few_dms`), and with each band of drifts."""
+        """Count series of one length, as a whole and in parts.
+
+        Parameters
+        ----------
+        nsamps : int
+        tsamp : float
+            [s]
+        ndms : int
+        wide : mapping of int to (int, int), optional
+            For every number of parts, how many of them are searched for wide pulses too (`few_dms`); default: all.
+        bands : sequence of (Band, int), optional
+            How many with each band of drifts.
+        """
         buffers = 0
-        for search, section in enabled_searches(self.config, nsamps * tsamp):
-            name = search.name
+        rooms = part_rooms(self.config.search.parts, self.room)
+        for one in all_searches(self.config, nsamps, tsamp):
+            check_part(one, nsamps, tsamp)
+            name = one.make.name
             if name == "accel":
-                found = accel_costs([(EVERYTHING, ndms)] if bands is None else bands, nsamps, tsamp, section, self.room)
+                room = rooms[one.nparts]
+                found = accel_costs(
+                    [(EVERYTHING, ndms)] if bands is None else bands, one.nsamps, tsamp, one.section, room
+                )
                 trials, seconds = (sum(n * getattr(cost, what) for cost, n in found) for what in ("trials", "seconds"))
-                self.accel_memory = max([self.accel_memory, *(self.threads * cost.memory for cost, _ in found)])
+                # All of the room, of which each has its part, that leaves this one what it needs.
+                need = max([0, *(cost.memory for cost, _ in found)])
+                need = need if len(rooms) == 1 and one.nparts == 1 else int(need * self.room / room)
+                self.accel_memory = max(self.accel_memory, self.threads * need)
             else:
-                cost = search.estimate(nsamps, tsamp, section, memory=self.room)
+                cost = one.make.estimate(one.nsamps, tsamp, one.section, memory=self.room)
                 if not cost.trials:
+                    if one.nparts > 1:
+                        self.empty.add((one.nparts, one.make.title))
                     continue
+                folding, slow = (ndms, ndms) if wide is None else wide[one.nparts]
                 trials, seconds = cost.over(folding if name == "ffa" else ndms, slow)
                 buffers += cost.memory
-            self.trials[name] = self.trials.get(name, 0.0) + trials
-            self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+            self.trials[name] = self.trials.get(name, 0.0) + one.nparts * trials
+            self.seconds[name] = self.seconds.get(name, 0.0) + one.nparts * seconds
+            self.shared[one.nparts > 1] += one.nparts * seconds
         self.memory = max(self.memory, self.accel_memory + self.threads * buffers)
+
+    def text(self, tobs: float) -> str:
+        """What is searched in parts, and what that costs; empty where nothing is."""
+        counts = self.config.search.parts
+        if counts == (1,):
+            return ""
+        parts = " and ".join(f"{count} parts of {tobs / count:.4g} s" for count in counts if count > 1)
+        whole, more = self.shared
+        short = "".join(f"; {tobs / count:.4g} s are too short for {title}" for count, title in sorted(self.empty))
+        if 1 not in counts:
+            return f"periods are searched in {parts} only, not in the whole{short}"
+        times = (whole + more) / whole
+        return f"periods are searched in {parts}, too: {times:.1f} times the searching of the whole{short}"
 
 
 def live_frequencies(obs: Observation, config: Config) -> NDArray[np.float64]:

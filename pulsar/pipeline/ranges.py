@@ -29,7 +29,8 @@ from pulsar.pipeline.octaves import accel_costs, plan_octaves
 from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.searched import Searched, bounded
-from pulsar.pipeline.stages import BatchSearch, Found, enabled_searches, few_dms
+from pulsar.pipeline.searches import all_searches, part_rooms
+from pulsar.pipeline.stages import BatchSearch, Found, few_dms
 
 if TYPE_CHECKING:
     from pulsar.cleaning import CleanedSource
@@ -217,25 +218,27 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     run : RunPlan
         Of a worker: its memory counts.
     """
-    few = few_dms(plan, config)
+    few = {count: few_dms(plan, config, count) for count in {1, *config.search.parts}}
+    rooms = part_rooms(config.search.parts, run.accel_memory // run.threads)
     costs = np.zeros(plan.ndms)
     octaves = plan_octaves(plan, config.accel) if config.accel.enabled else None
     first = 0
     for stage, dedispersion in zip(plan.stages, estimate(plan), strict=True):
         mine = slice(first, first + stage.ndms)
         costs[mine] += dedispersion.cpu_seconds / stage.ndms
-        for search, section in enabled_searches(config, stage.nsamps * stage.tsamp):
-            if search.name == "accel" and octaves is not None:
+        for one in all_searches(config, stage.nsamps, stage.tsamp):
+            if one.make.name == "accel" and octaves is not None:
                 bands = [(band, 1) for band in octaves.bands]
-                room = run.accel_memory // run.threads
-                each = [cost.seconds for cost, _ in accel_costs(bands, stage.nsamps, stage.tsamp, section, room)]
-                costs[mine] += np.array([*each, 0.0])[octaves.of_row[mine]]
+                found = accel_costs(bands, one.nsamps, stage.tsamp, one.section, rooms[one.nparts])
+                each = np.array([*(cost.seconds for cost, _ in found), 0.0])
+                costs[mine] += one.nparts * each[octaves.of_row[mine]]
                 continue
-            one = search.estimate(stage.nsamps, stage.tsamp, section, memory=run.memory)
-            if search.name == "ffa":
-                costs[mine] += one.seconds * few.folding[mine]
+            cost = one.make.estimate(one.nsamps, stage.tsamp, one.section, memory=run.memory)
+            folding, slow = (rows[mine] for rows in few[one.nparts])
+            if one.make.name == "ffa":
+                costs[mine] += one.nparts * cost.seconds * folding
             else:
-                costs[mine] += one.seconds - one.slow_seconds * ~few.slow[mine]
+                costs[mine] += one.nparts * (cost.seconds - cost.slow_seconds * ~slow)
         first += stage.ndms
     return costs
 

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import FoldConfig
-from pulsar.constants import KDM
+from pulsar.constants import DAY, KDM
 from pulsar.data.fold import Fold, FoldCube, FoldParams
+from pulsar.data.part import WHOLE, Part
+from pulsar.data.series import TimeSeries
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import DMPlan, few_trials
 from pulsar.io.series_set import SeriesSet
@@ -54,14 +56,17 @@ def batches(obs: SeriesSet, plan: DMPlan) -> Iterator[Batch]:
         first += stage.ndms
 
 
-def fold_set(obs: SeriesSet, params: Sequence[FoldParams], config: FoldConfig) -> list[FoldCube]:
+def fold_set(obs: SeriesSet, params: Sequence[FoldParams], config: FoldConfig, part: Part = WHOLE) -> list[FoldCube]:
     """Fold candidates, each in the series of the nearest DM.
 
     Parameters
     ----------
     obs : SeriesSet
     params : sequence of FoldParams
+        At the middle of the part.
     config : FoldConfig
+    part : Part
+        What of the observation is folded.
     """
     from pulsar.folding.folder import fold_series
 
@@ -69,10 +74,19 @@ def fold_set(obs: SeriesSet, params: Sequence[FoldParams], config: FoldConfig) -
     cubes: dict[int, FoldCube] = {}
     for index in sorted(set(at)):
         mine = [i for i, where in enumerate(at) if where == index]
-        series = obs.series(index)
+        series = part_of_series(obs.series(index), part)
         there = [replace(params[i], dm=float(obs.dms[index])) for i in mine]
         cubes |= dict(zip(mine, fold_series(series, there, config), strict=True))
     return [cubes[i] for i in range(len(params))]
+
+
+def part_of_series(series: TimeSeries, part: Part) -> TimeSeries:
+    """The samples of a series that are in a part of it; the series itself where that is the whole."""
+    if part.count == 1:
+        return series
+    first, nsamps = part.samples(series.nsamps)
+    start = series.tstart + first * series.tsamp / DAY
+    return TimeSeries(series.data[first : first + nsamps], series.tsamp, series.dm, start)
 
 
 def with_dm_curve(obs: SeriesSet, fold: Fold, config: FoldConfig) -> Fold:
@@ -98,7 +112,7 @@ def with_dm_curve(obs: SeriesSet, fold: Fold, config: FoldConfig) -> Fold:
     measured: dict[int, float] = {own: fold.snr}
     for index in {*near.tolist(), *zero.tolist()} - {own}:
         there = replace(fold.after, dm=float(obs.dms[index]))
-        cube = fold_series(obs.series(index), [there], config)[0]
+        cube = fold_series(part_of_series(obs.series(index), Part.of_label(fold.part)), [there], config)[0]
         snr, _, _ = best_box(
             cube.data.sum(axis=(0, 1), dtype=np.float64)[None], cube.variance.sum(axis=(0, 1), dtype=np.float64)
         )
@@ -166,7 +180,7 @@ def detect_set(job: "Job", obs: SeriesSet) -> "Detected":
         np.concatenate([found.detections, pulses.repeating]),
         plan.dms,
         pulses,
-        lambda params: fold_set(obs, params, config.fold),
+        lambda params, part=WHOLE: fold_set(obs, params, config.fold, part),
         freqs=obs.freqs,
         birdies=birdies,
         finish=lambda fold: with_dm_curve(obs, fold, config.fold),

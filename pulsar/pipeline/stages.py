@@ -1,6 +1,6 @@
 """The stage of a run that goes over all dedispersed series, shared out over threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, dtype_of
-from pulsar.errors import ConfigError
+from pulsar.data.part import Part, parts_of_counts
 from pulsar.pipeline.birdies import learn_lines
 from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.octaves import everything, plan_octaves
+from pulsar.pipeline.searches import enabled_searches, part_rooms, periodic_only, trial_shares
 from pulsar.searches.response import EVERYTHING, Band
 
 if TYPE_CHECKING:
@@ -75,12 +76,12 @@ class FewDMs(NamedTuple):
     slow: NDArray[np.bool_]
 
 
-def few_dms(plan: "DMPlan", config: Config) -> FewDMs:
-    """Which trial DMs are searched for wide pulses; see `folding_dms`."""
+def few_dms(plan: "DMPlan", config: Config, count: int = 1) -> FewDMs:
+    """Which trial DMs are searched for wide pulses, in one of so many parts; see `folding_dms`."""
     from pulsar.searches.coherent import SLOW_WIDTH
     from pulsar.searches.ffa import SHORTEST, beside
 
-    ffa = beside(config.ffa, config.coherent, plan.nsamps * plan.tsamp)
+    ffa = beside(config.ffa, config.coherent, plan.nsamps // count * plan.tsamp)
     widths = (ffa.p_min or SHORTEST) * ffa.duty_min, SLOW_WIDTH
     return FewDMs(*(folding_dms(plan.dms, plan.freqs, width) for width in widths))
 
@@ -170,6 +171,8 @@ class SeriesSearch:
         Bytes that the acceleration search of one thread may take.
     gaps : sequence of (int, int)
         First sample of what is missing in the series, and the one after the last.
+    shares : mapping of str to float, optional
+        By the name of a search, by how much its trials are to be multiplied for those of all parts.
 
     Raises
     ------
@@ -186,13 +189,16 @@ class SeriesSearch:
         trials: Trials,
         memory: int,
         gaps: "tuple[tuple[int, int], ...]" = (),
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         self.nsamps, self.tsamp = nsamps, tsamp
+        fft, coherent, accel, ffa = ((shares or {}).get(name, 1.0) for name in ("fft", "coherent", "accel", "ffa"))
+        octaves = tuple((band, accel * ndms) for band, ndms in trials.octaves)
         more: dict[str, dict[str, Any]] = {
-            "fft": {"ntrials_dm": trials.periodic},
-            "coherent": {"ntrials_dm": trials.periodic, "ntrials_slow": trials.slow},
-            "accel": {"ntrials_dm": trials.periodic, "memory": memory, "octaves": trials.octaves},
-            "ffa": {"ntrials_dm": trials.folding, "gaps": gaps},
+            "fft": {"ntrials_dm": fft * trials.periodic},
+            "coherent": {"ntrials_dm": coherent * trials.periodic, "ntrials_slow": coherent * trials.slow},
+            "accel": {"ntrials_dm": accel * trials.periodic, "memory": memory, "octaves": octaves},
+            "ffa": {"ntrials_dm": ffa * trials.folding, "gaps": gaps},
         }
         from pulsar.searches.accel import AccelSearch
         from pulsar.searches.coherent import CoherentSearch
@@ -267,42 +273,147 @@ class SeriesSearch:
         return Found(np.concatenate(detections), np.concatenate(events))
 
 
-def enabled_searches(config: Config, tobs: float) -> "list[tuple[type[Search[Any]], Any]]":
-    """The searches that are switched on, in the order in which a series goes through them, and their settings.
-
-    Parameters
-    ----------
-    config : Config
-    tobs : float
-        Length of the data [s].
-
-    Raises
-    ------
-    ConfigError
-        None is switched on.
-    """
-    from pulsar.searches.accel import AccelSearch
-    from pulsar.searches.coherent import CoherentSearch
-    from pulsar.searches.ffa import FFASearch, beside
-    from pulsar.searches.fft import FFTSearch
-    from pulsar.searches.single_pulse import SinglePulseSearch
-
-    every: list[type[Search[Any]]] = [FFTSearch, CoherentSearch, AccelSearch, FFASearch, SinglePulseSearch]
-    config = config.model_copy(update={"ffa": beside(config.ffa, config.coherent, tobs)})
-    chosen = [(make, section) for make in every if (section := getattr(config, make.name)).enabled]
-    if not chosen:
-        raise ConfigError(
-            "no search is switched on: set fft.enabled, coherent.enabled, ffa.enabled, single_pulse.enabled or "
-            "accel.zmax"
-        )
-    return chosen
-
-
 def pulse_trials(nsamps: int, tsamp: float, config: Config) -> float:
     """Independent trials of the search for single pulses in one series."""
     from pulsar.searches.single_pulse import SinglePulseSearch
 
     return SinglePulseSearch.estimate(nsamps, tsamp, config.single_pulse).trials
+
+
+#: Bins of 1/T that a line takes beside its own width: its main lobe, and those added on either side of it.
+LINE_BINS = 4.0
+
+
+class PartsSearch:
+    """All searches for periods of the parts of series of one length; safe to share between threads.
+
+    Parameters
+    ----------
+    nsamps : int
+        Of the whole series.
+    tsamp : float
+        [s]
+    config : Config
+    trials : mapping of int to Trials
+        For every number of parts.
+    memory : int
+        Bytes that the acceleration searches of one thread may take, that of the whole among them.
+    gaps : sequence of (int, int)
+        First sample of what is missing in the whole series, and the one after the last.
+    """
+
+    def __init__(
+        self,
+        nsamps: int,
+        tsamp: float,
+        config: Config,
+        *,
+        trials: Mapping[int, Trials],
+        memory: int,
+        gaps: "tuple[tuple[int, int], ...]" = (),
+    ) -> None:
+        counts = config.search.parts
+        self.nsamps, self.tsamp = nsamps, tsamp
+        shares, rooms = trial_shares(config, nsamps, tsamp), part_rooms(counts, memory)
+        periodic = periodic_only(config)
+        #: Each part, its samples, and what searches them: the same for parts without gaps.
+        self.parts: list[tuple[Part, slice, SeriesSearch]] = []
+        made: dict[tuple[int, tuple[tuple[int, int], ...]], SeriesSearch] = {}
+        for part in parts_of_counts(counts):
+            first, each = part.samples(nsamps)
+            clipped = ((max(low - first, 0), min(high - first, each)) for low, high in gaps)
+            own = tuple((low, high) for low, high in clipped if low < high)
+            if (part.count, own) not in made:
+                made[part.count, own] = SeriesSearch(
+                    each, tsamp, periodic, trials=trials[part.count], memory=rooms[part.count], gaps=own,
+                    shares=shares[part.count],
+                )  # fmt: skip
+            self.parts.append((part, slice(first, first + each), made[part.count, own]))
+
+    def search(
+        self,
+        series: NDArray[Any],
+        dm: float,
+        dm_index: int = 0,
+        *,
+        few: "Mapping[int, tuple[bool, bool]] | None" = None,
+        accel: "Band | None" = EVERYTHING,
+        birdies: Sequence[tuple[float, float]] = (),
+    ) -> NDArray[Any]:
+        """Detections in all parts of one series; frequencies are those at the middle of each part.
+
+        Parameters
+        ----------
+        series : ndarray of int16 or float32, shape (nsamps,)
+        dm : float
+            [pc cm^-3]
+        dm_index : int
+            Row of the DM plan.
+        few : mapping of int to (bool, bool), optional
+            For every number of parts, whether this DM is one of those of :class:`FewDMs`; default: it is.
+        accel : Band, optional
+            Frequencies that are searched with a drift at this DM; None: none.
+        birdies : sequence of (float, float)
+            Frequencies and full widths [Hz] of periodic interference in the whole series: a line is wider in a part.
+        """
+        out = [np.empty(0, dtype=dtype_of(DETECTION_COLUMNS))]
+        tobs = self.nsamps * self.tsamp
+        for part, samples, search in self.parts:
+            folding, slow = (True, True) if few is None else few[part.count]
+            more = LINE_BINS * (part.count - 1) / tobs
+            found = search.search(
+                series[samples],
+                dm,
+                dm_index,
+                folding=folding,
+                slow=slow,
+                accel=accel,
+                birdies=[(freq, width + more) for freq, width in birdies],
+            ).detections
+            found["part"] = part.label
+            out.append(found)
+        return np.concatenate(out)
+
+
+def search_series(
+    series: NDArray[Any],
+    tsamp: float,
+    dm: float,
+    config: Config,
+    *,
+    memory: int,
+    gaps: tuple[tuple[int, int], ...] = (),
+    birdies: Sequence[tuple[float, float]] = (),
+    steady: Sequence[tuple[float, float]] = (),
+) -> Found:
+    """Everything found in the only series of a run, as a whole and in parts.
+
+    Parameters
+    ----------
+    series : ndarray of int16 or float32, shape (nsamps,)
+    tsamp : float
+        [s]
+    dm : float
+        [pc cm^-3]
+    config : Config
+    memory : int
+        Bytes that the acceleration searches may take.
+    gaps : sequence of (int, int)
+        First sample of what is missing, and the one after the last.
+    birdies, steady
+        As in :meth:`SeriesSearch.search`.
+    """
+    counts, n = config.search.parts, len(series)
+    whole = SeriesSearch(
+        n, tsamp, config, trials=Trials(), memory=part_rooms(counts, memory).get(1, 0), gaps=gaps,
+        shares=trial_shares(config, n, tsamp).get(1),
+    )  # fmt: skip
+    found = whole.search(series, dm, periodic=1 in counts, birdies=birdies, steady=steady)
+    if counts == (1,):
+        return found
+    trials = dict.fromkeys(counts, Trials())
+    parts = PartsSearch(n, tsamp, config, trials=trials, memory=memory, gaps=gaps)
+    return Found(np.concatenate([found.detections, parts.search(series, dm, birdies=birdies)]), found.events)
 
 
 class BatchSearch:
@@ -335,29 +446,55 @@ class BatchSearch:
         self.gaps = gaps
         self.few = few_dms(plan, config)
         self.independent = [independent_dms(stage, plan.freqs) for stage in plan.stages]
-        folding, slow = (max(FOLDING_SHARE * float(np.count_nonzero(rows)), 1.0) for rows in self.few)
         self.octaves = plan_octaves(plan, config.accel) if config.accel.enabled else everything(plan.ndms)
-        self.trials = Trials(sum(self.independent), folding, slow, self.octaves.trials)
+        self.trials = self._trials(self.few)
+        #: The same in parts, by their number.
+        self.few_in_parts = {n: few_dms(plan, config, n) for n in config.search.parts if n > 1}
         #: Frequencies and full widths [Hz] that are left out of spectra.
         self.birdies: Sequence[tuple[float, float]] = ()
         self._plan = plan
         self._search: SeriesSearch | None = None
+        self._parts: PartsSearch | None = None
+
+    def _trials(self, few: FewDMs) -> Trials:
+        folding, slow = (max(FOLDING_SHARE * float(np.count_nonzero(rows)), 1.0) for rows in few)
+        return Trials(sum(self.independent), folding, slow, self.octaves.trials)
 
     def prepared(self, stage: "DMStage") -> SeriesSearch:
         """The searches of series of a stage."""
         search = self._search
         if search is None or (search.nsamps, search.tsamp) != (stage.nsamps, stage.tsamp):
-            gaps = tuple((first // stage.downsample, -(-end // stage.downsample)) for first, end in self.gaps)
             search = SeriesSearch(
                 stage.nsamps,
                 stage.tsamp,
                 self.config,
                 trials=self.trials,
-                memory=self.memory // self.threads,
-                gaps=gaps,
+                memory=part_rooms(self.config.search.parts, self.memory // self.threads).get(1, 0),
+                gaps=self._gaps(stage),
+                shares=trial_shares(self.config, stage.nsamps, stage.tsamp).get(1),
             )
             self._search = search
         return search
+
+    def prepared_parts(self, stage: "DMStage") -> PartsSearch | None:
+        """The searches of parts of series of a stage; None where only the whole is searched."""
+        if not self.few_in_parts:
+            return None
+        search = self._parts
+        if search is None or (search.nsamps, search.tsamp) != (stage.nsamps, stage.tsamp):
+            self._parts = search = PartsSearch(
+                stage.nsamps,
+                stage.tsamp,
+                self.config,
+                trials={count: self._trials(few) for count, few in self.few_in_parts.items()},
+                memory=self.memory // self.threads,
+                gaps=self._gaps(stage),
+            )
+        return search
+
+    def _gaps(self, stage: "DMStage") -> tuple[tuple[int, int], ...]:
+        """What is missing, in samples of a stage."""
+        return tuple((first // stage.downsample, -(-end // stage.downsample)) for first, end in self.gaps)
 
     def learn(self, batch: "Batch") -> "list[Birdie]":
         """Undispersed lines in the series at DM 0, if that is in the batch, and those of a noise diode."""
@@ -384,7 +521,8 @@ class BatchSearch:
             The batch is of a plan of these alone.
         """
         stage = batch.stage
-        search = self.prepared(stage)
+        search, parts = self.prepared(stage), self.prepared_parts(stage)
+        whole = 1 in self.config.search.parts
 
         def some(first: int, last: int) -> list[Found]:
             found = []
@@ -392,17 +530,24 @@ class BatchSearch:
                 index = batch.first + i
                 periodic = some_of is None or bool(some_of.periodic[index])
                 index = index if some_of is None else int(some_of.rows[index])
+                row, dm, band = batch.row(i), float(stage.dms[i]), self.octaves.band(index)
                 one = search.search(
-                    batch.row(i),
-                    float(stage.dms[i]),
+                    row,
+                    dm,
                     index,
                     folding=bool(self.few.folding[index]),
                     slow=bool(self.few.slow[index]),
-                    periodic=periodic,
-                    accel=self.octaves.band(index),
+                    periodic=periodic and whole,
+                    accel=band,
                     birdies=self.birdies,
                 )
                 found.append(one)
+                if parts is not None and periodic:
+                    wide = {
+                        n: (bool(few.folding[index]), bool(few.slow[index])) for n, few in self.few_in_parts.items()
+                    }
+                    of_parts = parts.search(row, dm, index, few=wide, accel=band, birdies=self.birdies)
+                    found.append(Found(of_parts, np.empty(0, dtype=dtype_of(EVENT_COLUMNS))))
                 if progress is not None:
                     progress(1)
             return found
@@ -411,5 +556,5 @@ class BatchSearch:
         each = max(1, min(_TASK_POINTS // stage.nsamps, stage.ndms // (4 * self.threads)))
         starts = range(0, stage.ndms, each)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="search") as pool:
-            parts = pool.map(some, starts, [min(start + each, stage.ndms) for start in starts])
-            return Found.join([one for part in parts for one in part])
+            done = pool.map(some, starts, [min(start + each, stage.ndms) for start in starts])
+            return Found.join([one for part in done for one in part])

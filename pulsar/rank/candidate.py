@@ -37,6 +37,8 @@ class Candidate:
         Groups that it explains.
     alternative : float
         Another period [s] that the data do not exclude; NaN where they decide.
+    refolded : bool
+        Its fold is of a part of the observation, its name that of a group of the whole, or of a longer part.
     """
 
     group: Group
@@ -50,6 +52,7 @@ class Candidate:
     found_by: tuple[str, ...] = ()
     nattached: int = 0
     alternative: float = float("nan")
+    refolded: bool = False
 
     @property
     def uid(self) -> str:
@@ -85,6 +88,11 @@ class Candidate:
     def snr(self) -> float:
         """Folded S/N; NaN without a fold."""
         return float(self.fold.snr) if self.fold is not None else float(np.nan)
+
+    @property
+    def part(self) -> str:
+        """Part of the observation that its parameters are of, such as 3/4; empty for the whole."""
+        return self.fold.part if self.fold is not None else str(self.group.best["part"])
 
     @property
     def strength(self) -> tuple[float, float]:

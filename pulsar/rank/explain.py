@@ -101,7 +101,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     """
     groups = [c.group for c in folded] + list(rest)
     searched = Searched.of(groups, sky.tobs)
-    combs = [_comb(c, sky) for c in folded]
+    combs = [comb_of_candidate(c, sky) for c in folded]
     # Row: what it is by; column: what is left there.
     given = np.array([expected(comb, searched) for comb in combs]).reshape(len(combs), len(groups))
     junk = np.array([table.weight(c.flags) <= JUNK for c in folded] + [False] * len(rest), dtype=np.bool_)
@@ -118,7 +118,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     _undispersed(accepted, parent, given, groups, folded, combs, junk, sky)
     doubts = _own_periods(accepted, parent, folded, combs, junk, blended, sky)
     for g in range(len(folded), len(groups)):
-        able = [a for a in accepted if _may(groups[g], bool(junk[a]), sky)]
+        able = [a for a in accepted if may_explain(groups[g], bool(junk[a]), sky)]
         parent[g] = owner_of(able, g, given, groups[g], sky)
     top = _roots(parent)
     out = []
@@ -127,7 +127,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
         if g in doubts and top[g] < 0:
             one = replace(one, alternative=doubts[g])
         if top[g] >= 0:
-            one = _attached(one, folded[top[g]], combs[top[g]], float(given[top[g], g]), sky)
+            one = attached(one, folded[top[g]], combs[top[g]], float(given[top[g], g]), sky)
         out.append(one)
     return Explained(out[: len(folded)], out[len(folded) :])
 
@@ -160,13 +160,13 @@ def _accept(
     return accepted, parent
 
 
-def _comb(candidate: Candidate, sky: Sky) -> Comb:
+def comb_of_candidate(candidate: Candidate, sky: Sky) -> Comb:
     if candidate.fold is None:
         raise ValueError(f"candidate {candidate.uid} has no fold")
     return comb_of(candidate.fold, sky.freqs, sky.tsamp, dispersed="narrow-band" not in candidate.flags)
 
 
-def _may(group: Group, junk: bool, sky: Sky) -> bool:
+def may_explain(group: Group, junk: bool, sky: Sky) -> bool:
     """Interference, red noise and what is at DM 0 explain only what is at DM 0 as well, or cannot be told from it."""
     return not junk or group.undispersed or sky.freqs.size < 2
 
@@ -448,7 +448,7 @@ def alternatives(verdict: Explained, sky: Sky) -> list[Group]:
     if not rest:
         return []
     searched = Searched.of([c.group for c in rest], sky.tobs)
-    combs = {uid: _comb(owner, sky) for uid, owner in owners.items()}
+    combs = {uid: comb_of_candidate(owner, sky) for uid, owner in owners.items()}
     out = []
     for owner in owners.values():
         mine = [i for i, c in enumerate(rest) if c.parent == owner.uid]
@@ -483,7 +483,7 @@ def _roots(parent: NDArray[np.int64]) -> NDArray[np.int64]:
     return top
 
 
-def _attached(one: Candidate, owner: Candidate, comb: Comb, power: float, sky: Sky) -> Candidate:
+def attached(one: Candidate, owner: Candidate, comb: Comb, power: float, sky: Sky) -> Candidate:
     """A candidate with its parent, what it is of that, and the numbers."""
     group = one.group
     tolerance = NSIGMA * group.freq_err + 0.5 / sky.tobs

@@ -166,7 +166,11 @@ def _in_phase(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.float64]]:
     """Pulses at the DM of a fold, which of them come in its phase, and the chance of each to do so."""
     error = np.hypot(np.nan_to_num(pulses["dm_err"]), np.nan_to_num(fold.dm_err))
-    near = np.flatnonzero(free & (np.abs(pulses["dm"] - fold.after.dm) <= DM_SIGMA * error))
+    near = free & (np.abs(pulses["dm"] - fold.after.dm) <= DM_SIGMA * error)
+    if fold.part:
+        # What it does elsewhere is not known.
+        near &= (pulses["time"] >= fold.start) & (pulses["time"] < fold.start + fold.tobs)
+    near = np.flatnonzero(near)
     late = phases(fold, pulses["time"][near]) - fold.phase
     late -= np.round(late)
     window = 0.5 * (fold.width + pulses["width"][near] * fold.after.freq) + PHASE_MARGIN
@@ -175,6 +179,6 @@ def _in_phase(
 
 def phases(fold: Fold, times: NDArray[np.float64]) -> NDArray[np.float64]:
     """Phase of a fold [turns] at times from the start of the observation [s]."""
-    t = times - 0.5 * fold.tobs
+    t = times - fold.start - 0.5 * fold.tobs
     after = fold.after
     return np.asarray(t * (after.freq + t * (after.fdot / 2.0 + t * after.fddot / 6.0)), dtype=np.float64)

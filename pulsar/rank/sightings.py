@@ -151,6 +151,8 @@ def sightings_of(rows: Sequence[Any], headers: Sequence[Header], receiver: Recei
     """
     period = np.array([float(row["period"]) for row in rows], dtype=np.float64)
     tobs = np.array([h.tobs for h in headers], dtype=np.float64)
+    part = np.array([float(row["part_duration"]) if row["part"] else np.nan for row in rows], dtype=np.float64)
+    tobs = np.where(np.isfinite(part), part, tobs)
     with np.errstate(all="ignore"):
         error = np.array([float(row["period_err"]) for row in rows], dtype=np.float64) / period
         error = np.fmax(error, FREQ_FLOOR * period / tobs)

@@ -106,7 +106,7 @@ def draw(
     fold = _drawable(fold)
     labels = figure.labels
     _title(labels, fold, row, header, title)
-    time, unit = _time_axis(fold.time_edges)
+    time, unit = _time_axis(fold.time_edges + fold.start)
     _profile(labels, figure.panel((0.08, 0.79, 0.265, 0.09)), fold)
     image = _summed(fold.time_phase, time, fold)
     _image(labels, figure.panel((0.08, 0.325, 0.265, 0.46)), *image, fold.phase, unit)
@@ -185,7 +185,8 @@ def _title(labels: Labels, fold: Fold, row: Mapping[str, Any], header: Header | 
         facts.append(f"score {row['score']:.2f}")
     labels.add(0.985, 0.962, "    ".join(facts), 11, INK, "right")
     if header is not None:
-        start = header.tstart if math.isfinite(header.tstart) else fold.epoch - 0.5 * fold.tobs / DAY
+        whole = math.isfinite(header.tstart) and not fold.part
+        start = header.tstart if whole else fold.epoch - 0.5 * fold.tobs / DAY
         labels.add(0.02, 0.934, observed(header, row, start, fold.tobs), 8.5, SOFT)
 
 

@@ -11,6 +11,7 @@ from pulsar.constants import KDM
 from pulsar.data import flags as table
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.header import Header
+from pulsar.data.part import Part
 from pulsar.dedisp.plan import DMStage, make_plan
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import Run
@@ -151,7 +152,7 @@ def _detections(run: Run) -> tuple[NDArray[Any], bool]:
 def _of_rows(rows: NDArray[Any]) -> NDArray[Any]:
     """Rows of candidates in the columns of detections."""
     out = np.zeros(len(rows), dtype=dtype_of(DETECTION_COLUMNS))
-    for column in ("freq", "fdot", "nharm", "sigma", "sigma_single", "kind", "uid", "parent", "relation"):
+    for column in ("freq", "fdot", "nharm", "sigma", "sigma_single", "kind", "uid", "parent", "relation", "part"):
         out[column] = rows[column]
     out["dm"] = np.where(np.isfinite(rows["dm"]), rows["dm"], rows["dm_detected"])
     # A row of a fold that was asked for has no name for good, but one in its file.
@@ -162,7 +163,9 @@ def _of_rows(rows: NDArray[Any]) -> NDArray[Any]:
 def _near(found: NDArray[Any], freq: float, header: Header) -> NDArray[np.bool_]:
     """Which detections are at a frequency."""
     off = np.abs(found["freq"] - freq)
-    reach = min(BINS / header.tobs, PART * freq) if header.tobs > 0 else PART * freq
+    # A part of the observation has wider bins.
+    counts = np.array([Part.of_label(label).count for label in found["part"].tolist()], dtype=np.float64)
+    reach = np.minimum(BINS * counts / header.tobs, PART * freq) if header.tobs > 0 else PART * freq
     return np.asarray(off <= reach)
 
 
@@ -223,10 +226,13 @@ def _told(
     for uid, i in order[:MOST]:
         one, own = found[i], found[found["uid"] == uid]
         times = "" if m is None or d is None else f" at {m[i]}/{d[i]}"
-        kinds = ", ".join(dict.fromkeys(own["kind"][np.argsort(-own["sigma"])].tolist()))
+        own = own[np.argsort(-own["sigma"], kind="stable")]
+        kinds = ", ".join(dict.fromkeys(own["kind"].tolist()))
+        where = ", ".join(dict.fromkeys(label or "the whole" for label in own["part"].tolist()))
+        where = "" if where == "the whole" else f" in {where}"
         bins = "" if m is not None else f", {1e6 * (one['freq'] / freq - 1):+.3g} ppm"
         # What was only folded has no significance.
-        seen = f", {one['sigma']:.1f} sigma of {one['nharm']} harmonics by {kinds}; {own.size} detections"
+        seen = f", {one['sigma']:.1f} sigma of {one['nharm']} harmonics by {kinds}{where}; {own.size} detections"
         yield (
             f"  {uid}{times}: P {1 / one['freq']:.9g} s{bins}, DM {one['dm']:.5g} ({own['dm'].min():.5g} to "
             f"{own['dm'].max():.5g}){seen if np.isfinite(one['sigma']) else ''}"
@@ -263,6 +269,9 @@ def row_text(row: Any) -> str:
     folded = f"folded S/N {row['snr']:.1f}" if np.isfinite(row["snr"]) else "not folded (fold.ncands)"
     alternative = f", or {row['period_alt']:.9g} s" if np.isfinite(row["period_alt"]) else ""
     known = f", {row['known_source']}" if row["known_source"] else ""
+    if row["part"]:
+        end = row["part_start"] + row["part_duration"]
+        folded += f" over part {row['part']}, {row['part_start']:.5g} to {end:.5g} s"
     return (
         f"row {row['rank']} ({row['id']}{known}): P {row['period']:.9g} s{alternative}, DM {row['dm']:.5g}, {folded}, "
         f"score {row['score']:.2f}" + (f"; flags: {', '.join(texts)}" if texts else "")

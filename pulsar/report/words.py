@@ -148,6 +148,8 @@ def numbers(fold: Fold, row: Mapping[str, Any], header: Header | None) -> Lines:
         lines.append(("detection", f"{row['sigma']:.1f} σ, {row.get('nharm', '?')} harmonics"))
     if row.get("found_by"):
         lines.append(("found by", str(row["found_by"]).replace(",", ", ")))
+    if fold.part:
+        lines.append(("part", f"{fold.part}: {fold.start:.6g} to {fold.start + fold.tobs:.6g} s of the observation"))
     lines.append(("epoch", f"MJD {fold.epoch:.8f} UTC"))
     return lines + position(header, row)
 

@@ -103,11 +103,15 @@ def coincide_candidates(
         for i in np.flatnonzero(rows["harmonic_of"] == ""):
             row = rows[i]
             seen.append(Seen(beam, int(i), _strength(row)))
-            later = 0.0 if drift is None else drift[beam]
+            later, length = 0.0 if drift is None else drift[beam], tobs
+            if row["part"]:
+                # Of a part: from its middle to that of the observation.
+                length = float(row["part_duration"])
+                later += 0.5 * tobs - float(row["part_start"]) - 0.5 * length
             freq.append(float(row["freq"]) + later * float(np.nan_to_num(row["fdot"])))
             dm.append(float(row["dm"]))
             error = float(np.nan_to_num(row["period_err"])) * freq[-1] ** 2
-            dfreq.append(max(FREQ_BINS / tobs, FREQ_SIGMA * error))
+            dfreq.append(max(FREQ_BINS / length, FREQ_SIGMA * error))
             ddm.append(DM_SIGMA * float(np.nan_to_num(row["dm_err"], nan=1.0)) + DM_SLACK * dm[-1])
     f, d, df, dd = (np.array(v, dtype=np.float64) for v in (freq, dm, dfreq, ddm))
 

@@ -339,6 +339,7 @@ def label_rows(
 def _matches(
     row: Any, pulsars: Iterable[Pulsar], mjd: float, voverc: float, tobs: float
 ) -> Iterator[tuple[Pulsar, Fraction]]:
+    tobs = float(row["part_duration"]) if row["part"] else tobs
     for pulsar in pulsars:
         dm_error = DM_SIGMA * float(np.nan_to_num(row["dm_err"])) + DM_SLACK * pulsar.dm
         if np.isfinite(pulsar.dm) and abs(float(row["dm"]) - pulsar.dm) > dm_error:

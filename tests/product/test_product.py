@@ -450,6 +450,7 @@ def test_the_documentation_lists_everything() -> None:
     for arrays in (
         schema.FOLD_ARRAYS,
         schema.FOLD_SCALARS,
+        schema.FOLD_PART,
         schema.PULSE_ARRAYS,
         schema.PULSE_SCALARS,
     ):

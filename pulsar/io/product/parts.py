@@ -180,6 +180,8 @@ def read_fold(file: Hdf5, ident: str) -> Fold:
         "p_pdot": (values["fdot_offsets"].size, values["freq_offsets"].size),
     }
     _check_shapes(file, group, values, shapes)
+    if "part" in attrs:
+        values |= _scalars(file, group, attrs, schema.FOLD_PART) | {"part": printable(str(attrs["part"]))}
     extra = read_json(file, f"attribute extra of {group}", attrs.get("extra", "{}"), dict)
     return Fold(**values, extra=extra)
 

@@ -29,6 +29,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.8": "kind of detections and found_by of candidates are wider: the coherent search has a longer name",
     "1.9": "stack: the epochs of which powers were summed, and what each of them shows of the candidates",
     "1.10": "orbits: circular orbits of candidates, their profiles, and what the search for them took",
+    "1.11": "part of detections; part, part_start and part_duration of candidates; folds over parts of the observation",
 }
 
 GROUPS: Final[dict[str, str]] = {
@@ -199,6 +200,11 @@ FOLD_SCALARS: Final[dict[str, tuple[str, str]]] = {
     "chi2_red": ("", "reduced chi-square of the refined profile against a constant"),
     "epoch": ("d", "MJD (UTC) of mid-observation"),
     "tobs": ("s", "length of the observation"),
+}
+
+#: The same of folds of a part of the observation, and only of these.
+FOLD_PART: Final[dict[str, tuple[str, str]]] = {
+    "start": ("s", "beginning of the part from the start of the observation"),
 }
 
 #: Array of a pulse that was cut out -> (unit, description); the names are those of pulsar.data.pulse.PulseCutout.

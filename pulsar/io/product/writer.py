@@ -431,10 +431,14 @@ class ProductWriter(FileWriter):
             self._array(f"folds/{ident}/{name}", np.asarray(getattr(fold, name)), unit, description)
         for name in schema.FOLD_SCALARS:
             group.attrs[name] = float(getattr(fold, name))
+        if fold.part:
+            group.attrs["part"] = fold.part
+            group.attrs.update({name: float(getattr(fold, name)) for name in schema.FOLD_PART})
         for when in ("before", "after"):
             params = getattr(fold, when)
             group.attrs.update({f"{key}_{when}": float(getattr(params, key)) for key in _PARAM_UNITS})
-        units = {name: unit for name, (unit, _) in schema.FOLD_SCALARS.items() if unit}
+        scalars = schema.FOLD_SCALARS | (schema.FOLD_PART if fold.part else {})
+        units = {name: unit for name, (unit, _) in scalars.items() if unit}
         units |= {f"{key}_{when}": unit for key, unit in _PARAM_UNITS.items() for when in ("before", "after")}
         group.attrs["units"] = json.dumps(units)
         group.attrs["extra"] = json.dumps(fold.extra, default=_plain)

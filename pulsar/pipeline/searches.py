@@ -1,0 +1,173 @@
+"""Which searches a series goes through, as a whole and in parts, and how the trials of all of them add up."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pulsar.config.model import Config
+from pulsar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pulsar.searches.search import Search
+
+
+def enabled_searches(config: Config, tobs: float) -> "list[tuple[type[Search[Any]], Any]]":
+    """The searches that are switched on, in the order in which a series goes through them, and their settings.
+
+    Parameters
+    ----------
+    config : Config
+    tobs : float
+        Length of the data [s].
+
+    Raises
+    ------
+    ConfigError
+        None is switched on.
+    """
+    from pulsar.searches.accel import AccelSearch
+    from pulsar.searches.coherent import CoherentSearch
+    from pulsar.searches.ffa import FFASearch, beside
+    from pulsar.searches.fft import FFTSearch
+    from pulsar.searches.single_pulse import SinglePulseSearch
+
+    every: list[type[Search[Any]]] = [FFTSearch, CoherentSearch, AccelSearch, FFASearch, SinglePulseSearch]
+    config = config.model_copy(update={"ffa": beside(config.ffa, config.coherent, tobs)})
+    chosen = [(make, section) for make in every if (section := getattr(config, make.name)).enabled]
+    if not chosen:
+        raise ConfigError(
+            "no search is switched on: set fft.enabled, coherent.enabled, ffa.enabled, single_pulse.enabled or "
+            "accel.zmax"
+        )
+    return chosen
+
+
+#: Single-trial ln p, about that of thresholds, at which trials are compared; their ratios hardly depend on it.
+LOGP: Final = -20.0
+
+
+class SearchOf(NamedTuple):
+    """One search of series as a whole, or of all parts of one length.
+
+    Attributes
+    ----------
+    nparts : int
+        Into how many parts a series is cut; 1 is the whole.
+    nsamps : int
+        Samples of each.
+    make : type of Search
+    section
+        Its settings.
+    """
+
+    nparts: int
+    nsamps: int
+    make: "type[Search[Any]]"
+    section: Any
+
+
+def periodic_only(config: Config) -> Config:
+    """The settings of parts: single pulses are found in the whole."""
+    return config.model_copy(update={"single_pulse": config.single_pulse.model_copy(update={"enabled": False})})
+
+
+def all_searches(config: Config, nsamps: int, tsamp: float) -> Iterator[SearchOf]:
+    """Everything that a series goes through: the whole first, then parts, the longest first.
+
+    Parameters
+    ----------
+    config : Config
+    nsamps : int
+        Of the series.
+    tsamp : float
+        [s]
+
+    Raises
+    ------
+    ConfigError
+        No search is switched on; or none for periods, and parts are to be searched for them.
+    """
+    counts = config.search.parts
+    for make, section in enabled_searches(config, nsamps * tsamp):
+        if 1 in counts or make.name == "single_pulse":
+            yield SearchOf(1, nsamps, make, section)
+    for count in counts:
+        if count > 1:
+            each = nsamps // count
+            for make, section in enabled_searches(periodic_only(config), each * tsamp):
+                yield SearchOf(count, each, make, section)
+
+
+def check_part(one: SearchOf, nsamps: int, tsamp: float) -> None:
+    """Refuse parts that are too short for a search.
+
+    Parameters
+    ----------
+    one : SearchOf
+    nsamps : int
+        Of the series that is cut.
+    tsamp : float
+        [s]
+
+    Raises
+    ------
+    ConfigError
+    """
+    from pulsar.searches.search import MIN_SAMPLES
+
+    if one.nparts > 1 and one.nsamps < MIN_SAMPLES:
+        raise ConfigError(
+            f"search.parts = {one.nparts}: a part of series of {nsamps} samples of {1e6 * tsamp:g} us has {one.nsamps} "
+            f"samples, at least {MIN_SAMPLES} are needed: give fewer parts (--parts), or a lower dedisp.max_downsample"
+        )
+
+
+def part_rooms(counts: tuple[int, ...], memory: int) -> dict[int, int]:
+    """Bytes for the acceleration search of each number of parts, in proportion to their lengths; the whole if alone.
+
+    Parameters
+    ----------
+    counts : tuple of int
+    memory : int
+        For all of them together.
+    """
+    if counts == (1,):
+        return {1: memory}
+    parts = sum(1.0 / count for count in counts)
+    return {count: int(memory / (count * parts)) + 1 for count in counts}
+
+
+def trial_shares(config: Config, nsamps: int, tsamp: float) -> dict[int, dict[str, float]]:
+    """By how much trials of one series, as a whole or of a part, are to be multiplied for those of all parts.
+
+    Noise of two parts is independent, and that of the whole nearly so of both: a power that is at the threshold in a
+    half is half as much in the whole. So trials add up, and every search of every part is corrected for the sum.
+
+    Parameters
+    ----------
+    config : Config
+    nsamps : int
+        Of the series.
+    tsamp : float
+        [s]
+
+    Returns
+    -------
+    dict of int to dict of str to float
+        For each number of parts, by the name of the search.
+    """
+    from pulsar.searches.search import PeriodicSearch
+
+    if config.search.parts == (1,):
+        return {1: {}}
+    each: dict[str, dict[int, float]] = {}
+    for one in all_searches(config, nsamps, tsamp):
+        search = one.make(one.nsamps, tsamp, one.section)
+        if isinstance(search, PeriodicSearch):
+            each.setdefault(one.make.name, {})[one.nparts] = float(search.ntrials(LOGP))
+    shares: dict[int, dict[str, float]] = {count: {} for count in config.search.parts}
+    for name, numbers in each.items():
+        together = sum(count * number for count, number in numbers.items())
+        for count, number in numbers.items():
+            if count in shares:
+                shares[count][name] = together / number
+    return shares
