@@ -11,7 +11,7 @@ from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.10"
+FORMAT_VERSION: Final = "1.11"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
