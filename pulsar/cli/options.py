@@ -99,6 +99,15 @@ Catalogue = Annotated[
         "--catalogue", metavar="FILE", help="Known pulsars: psrcat.db, CSV, ECSV, or psrqpy.", show_default="none"
     ),
 ]
+Subtract = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subtract",
+        metavar="X.par|RUN.h5:ID",
+        help="Take this pulsar out of the samples first: by its ephemeris, or a candidate; may be repeated.",
+        show_default=False,
+    ),
+]
 Ncands = Annotated[
     int | None, typer.Option("--ncands", metavar="N", help="Candidates to fold.", show_default="from the preset")
 ]

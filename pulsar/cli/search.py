@@ -32,6 +32,7 @@ from pulsar.cli.options import (
     Quiet,
     Segment,
     Sets,
+    Subtract,
     Threads,
     WMax,
     Zap,
@@ -42,9 +43,10 @@ from pulsar.cli.options import (
     progress_mode,
     searches,
 )
-from pulsar.cli.tables import print_lists
+from pulsar.cli.tables import print_lists, print_subtracted
 
 if TYPE_CHECKING:
+    from pulsar.config.model import Config
     from pulsar.pipeline.progress import Progress
 
 
@@ -52,6 +54,14 @@ def default_output(files: list[Path]) -> Path:
     """``<stem of the first file>.pulsar.h5`` in the current folder; of series of several DMs without the DM."""
     stem = files[0].stem
     return Path(f"{re.sub(r'_DM[0-9.]+$', '', stem) if len(files) > 1 else stem}.pulsar.h5")
+
+
+def named_files(settings: "Config") -> list[Path]:
+    """Files that the settings name and that are read: the mask, and those of pulsars that are subtracted."""
+    from pulsar.pipeline.subtracting import split
+
+    mask = [Path(settings.rfi.mask)] if settings.rfi.mask else []
+    return [*mask, *(split(given)[0] for given in settings.subtract.pulsars)]
 
 
 def command(
@@ -77,6 +87,7 @@ def command(
     ra: RA = None,
     dec: Dec = None,
     catalogue: Catalogue = None,
+    subtract: Subtract = None,
     beams: Beams = None,
     segment: Segment = None,
     overlap: Overlap = 0.5,
@@ -120,6 +131,7 @@ def command(
         run__threads=threads,
         run__memory=memory,
         known__catalogue=catalogue,
+        subtract__pulsars=subtract,
         completeness__enabled=completeness,
         **position(ra, dec),
         **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse, parts),
@@ -150,7 +162,7 @@ def command(
         raise ConfigError("input.pointings is for folders: give --ra and --dec for the files of one observation")
     path = output if output is not None else default_output(files)
     check_output(path, overwrite=overwrite or resume)
-    check_not_input(path, [*files, *([Path(settings.rfi.mask)] if settings.rfi.mask else [])])
+    check_not_input(path, [*files, *named_files(settings)])
 
     from pulsar.pipeline.run import search
 
@@ -170,6 +182,7 @@ def command(
         crew=crew,
     )
     print_lists(run, top=top)
+    print_subtracted(run.rows("subtracted/pulsars"))
     pulses = run.rows("single_pulses")
     counts = f"{len(run)} candidates" + (f", {len(pulses)} single pulses" if len(pulses) else "")
     progress.message(f"{path}: {counts}; plots: pulsar report {path}")

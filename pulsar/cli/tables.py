@@ -76,6 +76,35 @@ def print_lists(run: Any, *, top: int) -> None:
         print_pulses(alone, top=top, title="Single pulses", merged=run.is_merged)
 
 
+def print_subtracted(rows: Any) -> None:
+    """Print the pulsars that were taken out of the samples before the search, if there are any.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Fields of SUBTRACTED_COLUMNS.
+    """
+    if not len(rows):
+        return
+
+    def left(row: Any) -> str:
+        return f"{100 * row['rest']:.2f} ± {100 * row['rest_err']:.2f}" if row["subtracted"] else "not detected"
+
+    columns: dict[str, Callable[[Any], str]] = {
+        "name": lambda r: str(r["name"]),
+        "P [s]": lambda r: f"{r['period']:.9g}",
+        "DM": lambda r: f"{r['dm']:.5g}",
+        "S/N before": lambda r: f"{r['snr_before']:.1f}",
+        "after": lambda r: f"{r['snr_after']:.1f}" if r["subtracted"] else "",
+        "left [%]": left,
+        "bins": lambda r: str(r["nbins"]) if r["subtracted"] else "",
+        "times x bands": lambda r: f"{r['nsubints']} x {r['nbands']}" if r["subtracted"] else "",
+        "profiles": lambda r: str(r["nshapes"]) if r["subtracted"] else "",
+    }
+    out()
+    print_table(columns, rows, title="Subtracted", left=("name",))
+
+
 def print_candidates(
     rows: Any,
     *,

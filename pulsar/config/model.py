@@ -383,6 +383,21 @@ class OutputConfig(Section):
     detections: Annotated[bool, Field(description="store the raw detections too")] = True
 
 
+class SubtractConfig(Section):
+    """Known pulsars that are taken out of the cleaned samples before they are searched."""
+
+    pulsars: Annotated[
+        tuple[str, ...],
+        Field(description="ephemerides (X.par), or candidates of products (RUN.h5:c0001); empty: none"),
+    ] = ()
+    min_snr: Annotated[
+        float, Field(ge=4, description="S/N of its fold below which a pulsar is left where it is")
+    ] = 7.0
+    nbins: Annotated[int, Field(ge=16, le=4096, description="most phase bins of a template")] = 1024
+    nsubints: Annotated[int, Field(ge=1, le=1024, description="most sub-integrations with a brightness of their own")] = 64
+    nbands: Annotated[int, Field(ge=1, le=1024, description="most subbands with a brightness of their own")] = 64
+
+
 class CompletenessConfig(Section):
     """Signals injected into the cleaned samples, to tell how many of their kind the run finds."""
 
@@ -554,6 +569,7 @@ class Config(Section):
     single_pulse: SinglePulseConfig = SinglePulseConfig()
     sift: SiftConfig = SiftConfig()
     fold: FoldConfig = FoldConfig()
+    subtract: SubtractConfig = SubtractConfig()
     known: KnownConfig = KnownConfig()
     receiver: ReceiverConfig = ReceiverConfig()
     telescope: TelescopeConfig = TelescopeConfig()

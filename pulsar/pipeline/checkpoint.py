@@ -118,5 +118,9 @@ def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str
     for path in (catalogue_file(config.known.catalogue), *map(Path, (rfi.zaplist, rfi.mask, asked))):
         if path.is_file():
             inputs.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    if config.subtract.pulsars:
+        from pulsar.pipeline.subtracting import marks
+
+        inputs += marks(config.subtract)
     text = json.dumps([version, settings, inputs], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -28,9 +28,10 @@ from pulsar.pipeline.searched import Searched, birdie_arrays, bounded, kept_bird
 from pulsar.pipeline.stages import BatchSearch, Found, pulse_trials, search_series
 
 if TYPE_CHECKING:
-    from pulsar.cleaning import CleanedSource, Mask
+    from pulsar.cleaning import Mask
     from pulsar.cleaning.birdies import Birdie
     from pulsar.cleaning.common import Lines
+    from pulsar.cleaning.live import MaskedSource
     from pulsar.data.source import SampleSource
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan
@@ -58,7 +59,7 @@ class Searching:
 
     Attributes
     ----------
-    source : CleanedSource
+    source : MaskedSource
     plan : RunPlan
         Of the channels that are alive.
     finder : BatchSearch
@@ -68,7 +69,7 @@ class Searching:
         Of the first places at which signals will be injected.
     """
 
-    source: "CleanedSource"
+    source: "MaskedSource"
     plan: RunPlan
     finder: BatchSearch
     found: Found
@@ -135,6 +136,8 @@ class Detected:
         None for dedispersed series.
     known : mapping of str to Fold
         Folds that need not be made once more, by the uid of their group.
+    subtracted : ndarray or None
+        Pulsars that were taken out of the samples, with the fields of SUBTRACTED_COLUMNS.
     """
 
     detections: NDArray[Any]
@@ -147,6 +150,7 @@ class Detected:
     finish: Callable[[Fold], Fold] | None = None
     searching: Searching | None = None
     known: Mapping[str, Fold] = field(default_factory=dict)
+    subtracted: NDArray[Any] | None = None
 
 
 def detect(job: Job, out: Path) -> Detected:
@@ -186,7 +190,7 @@ def lines_of(job: Job) -> "Lines":
     from pulsar.dedisp.stream import dedisperse
     from pulsar.searches.fft import FFTSearch
 
-    (source, _), header = clean(job), job.obs.header
+    (source, _, _), header = clean(job), job.obs.header
     job.wait_for_kernels()
     downsample = 1
     while downsample < 256 and 2 * downsample * header.tsamp <= 0.5 / FASTEST:
@@ -203,8 +207,8 @@ def lines_of(job: Job) -> "Lines":
         return find_lines(search.spectrum(store.row(0)), store.row, dms, source.freqs, stage.tsamp, tobs)
 
 
-def clean(job: Job) -> "tuple[CleanedSource, Mask]":
-    """The cleaned samples, and the mask that they are cleaned with."""
+def clean(job: Job) -> "tuple[MaskedSource, Mask, NDArray[Any] | None]":
+    """The cleaned samples, the mask that they are cleaned with, and which pulsars were taken out of them."""
     config = job.config
     kept = job.checkpoint.load("mask")
     if kept is not None:
@@ -214,7 +218,22 @@ def clean(job: Job) -> "tuple[CleanedSource, Mask]":
         arrays = {f.name: np.asarray(getattr(mask, f.name)) for f in fields(mask)}
         job.checkpoint.save("mask", **arrays)
     job.progress.message(mask.summary())
-    return clean_source(job.obs, mask, config, threads=job.threads, progress=job.progress), mask
+    source = clean_source(job.obs, mask, config, threads=job.threads, progress=job.progress)
+    if not config.subtract.pulsars:
+        return source, mask, None
+    from pulsar.pipeline.subtracting import subtract
+
+    found = subtract(
+        source,
+        job.obs.header,
+        config,
+        threads=job.threads,
+        memory=stage_memory(config, job.obs),
+        progress=job.progress,
+        kept=job.checkpoint.load("subtracted"),
+        keep=lambda **arrays: job.checkpoint.save("subtracted", **arrays),
+    )
+    return found.source, mask, found.rows
 
 
 def mask_of(kept: dict[str, NDArray[Any]]) -> "Mask":
@@ -272,7 +291,7 @@ def _detect_raw(job: Job, out: Path) -> Detected:
     """Statistics, dedispersion and search of raw data."""
     from pulsar.dedisp.subbands import Shared, Subbands
 
-    source, mask = clean(job)
+    source, mask, subtracted = clean(job)
     job.wait_for_kernels()
     plan = dry_run(job.obs, job.config, freqs=source.freqs)
     for line in plan.summary():
@@ -299,10 +318,20 @@ def _detect_raw(job: Job, out: Path) -> Detected:
     detections = np.concatenate([found.detections, pulses.repeating])
     finder.birdies = [(b.freq, b.width) for b in birdies]  # taken from an interrupted run, too
     searching = Searching(source, plan, finder, found, subbands)
-    return Detected(detections, trials.dms, pulses, fold, source.freqs, mask, birdies, searching=searching)
+    return Detected(
+        detections,
+        trials.dms,
+        pulses,
+        fold,
+        source.freqs,
+        mask,
+        birdies,
+        searching=searching,
+        subtracted=subtracted,
+    )
 
 
-def subbands_at(job: Job, source: "CleanedSource", dms: Sequence[float], out: Path) -> "tuple[Subbands, ...]":
+def subbands_at(job: Job, source: "MaskedSource", dms: Sequence[float], out: Path) -> "tuple[Subbands, ...]":
     """Subbands for signals that will be injected at some DMs: in memory, or scratch files where they do not fit."""
     from pulsar.dedisp.subbands import Subbands
 

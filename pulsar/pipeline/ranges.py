@@ -33,7 +33,7 @@ from pulsar.pipeline.searches import all_searches, part_rooms
 from pulsar.pipeline.stages import BatchSearch, Found, few_dms
 
 if TYPE_CHECKING:
-    from pulsar.cleaning import CleanedSource
+    from pulsar.cleaning.live import MaskedSource
     from pulsar.pipeline.detect import Job
 
 #: Ranges for each worker: the last ones end at about the same time, and little is lost with a worker.
@@ -83,8 +83,8 @@ class Shared:
     stamps : tuple of (int, float)
         Size [byte] and time of change of each.
     config : Config
-    mask : str
-        The stage of the checkpoint that holds it.
+    mask, subtracted : str
+        The stages of the checkpoint that hold it, and the templates of subtracted pulsars (empty: there are none).
     scratch : str
         Folder for a scratch file.
     birdies : tuple of (float, float)
@@ -101,6 +101,7 @@ class Shared:
     stamps: tuple[tuple[int, float], ...]
     config: Config
     mask: str
+    subtracted: str
     scratch: str
     birdies: tuple[tuple[float, float], ...]
     version: str
@@ -190,6 +191,7 @@ def _shared(job: "Job", config: Config, state: Searched, plan: DMPlan, own: RunP
         stamps=_stamps(job.obs.files),
         config=config,
         mask=str(job.checkpoint.folder.absolute() / "mask.npz"),
+        subtracted=str(job.checkpoint.folder.absolute() / "subtracted.npz") if config.subtract.pulsars else "",
         scratch=str(Path(config.run.scratch or out.parent).absolute()),
         birdies=tuple((b.freq, b.width) for b in state.birdies or []),
         version=software_version(),
@@ -306,7 +308,7 @@ def _parts(first: int, last: int, total: NDArray[np.float64], share: float) -> l
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    source: "CleanedSource"
+    source: "MaskedSource"
     plan: DMPlan
     finder: BatchSearch
 
@@ -377,7 +379,9 @@ def _opened(shared: Shared) -> _Opened:
             f"{shared.mask}: cannot be read on {host}: all workers must see the folder of the product under this path"
         )
     quiet = Progress("quiet")
-    source = clean_source(obs, mask_of(arrays), config, threads=shared.threads, progress=quiet)
+    source: "MaskedSource" = clean_source(obs, mask_of(arrays), config, threads=shared.threads, progress=quiet)
+    if shared.subtracted:
+        source = _without_pulsars(source, shared.subtracted, host)
     plan = make_plan(obs.header, config.dedisp, freqs=source.freqs)
     if _digest(plan) != shared.dms:
         raise PulsarError(
@@ -387,3 +391,13 @@ def _opened(shared: Shared) -> _Opened:
     finder = BatchSearch(plan, config, threads=shared.threads, memory=shared.accel_memory, gaps=gaps_of(obs))
     finder.birdies = shared.birdies
     return _Opened(source, plan, finder)
+
+
+def _without_pulsars(source: "MaskedSource", path: str, host: str) -> "MaskedSource":
+    """The samples less the templates that the run has kept."""
+    from pulsar.folding.subtracted import SubtractedSource, unpacked
+
+    arrays = load_arrays(Path(path))
+    if arrays is None:
+        raise PulsarError(f"{path}: cannot be read on {host}: all workers must see the folder of the product")
+    return SubtractedSource(source, unpacked(arrays, source))

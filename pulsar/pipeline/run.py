@@ -296,6 +296,10 @@ def check_lists(obs: Observation, config: Config) -> None:
     if config.rfi.zaplist:
         read_zaplist(config.rfi.zaplist, 0.0)
     given_mask(obs.header, config.rfi)
+    if config.subtract.pulsars:
+        from pulsar.pipeline.subtracting import check_subtract
+
+        check_subtract(obs.header, config)
 
 
 def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
@@ -358,6 +362,8 @@ def _write(
         if completeness is not None:
             limits = flux_limits(header, completeness.injected, live or header.bandwidth, config.telescope)
             writer.completeness(completeness.injected, completeness.rows, limits)
+        if detected.subtracted is not None:
+            writer.subtracted(detected.subtracted)
         if config.output.detections:
             writer.detections(detected.detections)
         birdies = [(b.freq, b.width, b.reason) for b in detected.birdies]

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.source import CleanedSource
+from pulsar.cleaning.live import MaskedSource, live_parts
 from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.dedisp.subbands import Subbands
 from pulsar.synthesis.model import Burst, Pulsar
@@ -50,22 +50,14 @@ class Injector:
 
     Parameters
     ----------
-    source : CleanedSource
+    source : MaskedSource
     """
 
-    def __init__(self, source: CleanedSource) -> None:
+    def __init__(self, source: MaskedSource) -> None:
         self.source = source
-        mask = source.mask
-        self._chans = np.flatnonzero(mask.chan_ok)
-        self._bad = np.ascontiguousarray(mask.bad[:, self._chans])
-        gaps = [(gap.start, gap.start + gap.nsamps) for gap in source.obs.gaps]
-        dead = np.array([*mask.clipped.tolist(), *gaps], dtype=np.int64).reshape(-1, 2).clip(0, source.nsamps)
-        edges = np.asarray(mask.edges, dtype=np.int64)
-        self._edges = np.unique(np.concatenate([edges, dead.ravel()]))
-        middle = 0.5 * (self._edges[:-1] + self._edges[1:])
-        self._blocks = np.searchsorted(edges, middle, side="right").astype(np.int64) - 1
-        for a, b in dead:
-            self._blocks[(middle > a) & (middle < b)] = -1
+        self._chans = np.flatnonzero(source.mask.chan_ok)
+        live = live_parts(source)
+        self._edges, self._blocks, self._bad = live.edges, live.blocks, live.bad
         lengths = np.bincount(
             self._blocks[self._blocks >= 0],
             weights=np.diff(self._edges)[self._blocks >= 0],

@@ -7,11 +7,13 @@ from typing import Final
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, Column
 from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
+from pulsar.data.subtracted import SUBTRACTED_COLUMNS
 
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
 FORMAT_VERSION: Final = "1.11"
+FORMAT_VERSION: Final = "1.10"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -30,6 +32,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.9": "stack: the epochs of which powers were summed, and what each of them shows of the candidates",
     "1.10": "orbits: circular orbits of candidates, their profiles, and what the search for them took",
     "1.11": "part of detections; part, part_start and part_duration of candidates; folds over parts of the observation",
+    "1.10": "subtracted: known pulsars that were taken out of the samples before the search, and what is left of them",
 }
 
 GROUPS: Final[dict[str, str]] = {
@@ -170,6 +173,7 @@ TABLES: Final[dict[str, tuple[tuple[Column, ...], str]]] = {
     "stack/nights": (NIGHT_COLUMNS, "what each epoch shows of each candidate"),
     "orbits/found": (ORBIT_COLUMNS, "circular orbits of the candidates"),
     "orbits/octaves": (OCTAVE_COLUMNS, "what the search of one DM was planned to take"),
+    "subtracted/pulsars": (SUBTRACTED_COLUMNS, "known pulsars that were taken out of the samples before the search"),
     "rfi/birdies": (BIRDIE_COLUMNS, "periodic interference"),
     "provenance/stages": (STAGE_COLUMNS, "time that each stage took"),
 }

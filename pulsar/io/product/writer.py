@@ -407,6 +407,10 @@ class ProductWriter(FileWriter):
         if limits is not None and limits.size:
             self._table("completeness/limits", limits)
 
+    def subtracted(self, rows: NDArray[Any]) -> None:
+        """Store the pulsars that were taken out of the samples: a structured array, fields of SUBTRACTED_COLUMNS."""
+        self._table("subtracted/pulsars", rows)
+
     def stack(self, epochs: Sequence[tuple[Any, ...]], nights: Sequence[tuple[Any, ...]]) -> None:
         """Store the epochs of a stack, and what each shows of the candidates: rows of EPOCH_ and NIGHT_COLUMNS."""
         self._rows("stack/epochs", epochs)

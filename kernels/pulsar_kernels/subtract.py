@@ -1,0 +1,201 @@
+"""A pulsar's template in the samples of every channel: measured by folding, and taken out again.
+
+Both kernels go through the samples in the same stretches. Within one, the phase of a channel is a straight line from
+its beginning, whichever sample of it is asked for: results do not depend on how samples are cut into pieces.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar_kernels._jit import kernel
+
+#: Samples of a stretch at most; it begins at a multiple of them.
+STRETCH = 2048
+#: Parts of a level that a template is rounded to, and random parts of a level that are added before rounding.
+PARTS = 1 << 16
+# Of the mixing of the number of a sample: odd, below 2**31 so that products of 32 bits fit 63, their bits half ones.
+_MIX1, _MIX2, _MASK = 0x7F4A7C15, 0x6C62272F, 0xFFFFFFFF
+
+
+@kernel(inline=True)
+def _turns(t: float, spin: NDArray[np.float64]) -> float:
+    """Turns at the time `t` [s] from the epoch: frequency and two derivatives."""
+    turns: float = t * (spin[0] + t * (0.5 * spin[1] + t * spin[2] / 6.0))
+    return turns
+
+
+@kernel(helper=True)
+def _bins(phase: float, rate: float, first: int, nbins: int, out: NDArray[np.int32]) -> None:
+    """Phase bins of the samples `first` ... of a stretch."""
+    for j in range(out.shape[0]):
+        x = phase + rate * np.float64(first + j)
+        x -= math.floor(x)
+        # A phase a rounding below a whole turn may reach nbins itself.
+        out[j] = min(np.int32(x * nbins), np.int32(nbins - 1))
+
+
+@kernel(inline=True)
+def _next(at: int, edges: NDArray[np.int64], part: int, high: int) -> int:
+    """End of the stretch in which the sample `at` of a part is."""
+    return min((at // STRETCH + 1) * STRETCH, edges[part + 1], high)
+
+
+@kernel()
+def fold_cells(
+    data: NDArray[np.int8],
+    start: int,
+    tsamp: float,
+    spin: NDArray[np.float64],
+    delays: NDArray[np.float64],
+    edges: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+    bad: NDArray[np.bool_],
+    subints: NDArray[np.int64],
+    bands: NDArray[np.int64],
+    cells: NDArray[np.int64],
+    rows: NDArray[np.int64],
+) -> None:
+    """Fold the samples of every channel in its own time, and add them to its sub-integration and band, and to its row.
+
+    Parameters
+    ----------
+    data : ndarray of int8, shape (nchans, n)
+        Samples from `start` on.
+    start : int
+        At least ``edges[0]``; the samples end at ``edges[-1]`` at most.
+    tsamp : float
+        [s]
+    spin : ndarray, shape (4,)
+        Frequency [Hz], two derivatives [Hz/s, Hz/s^2], and their epoch [s] after the beginning of sample 0.
+    delays : ndarray, shape (nchans,)
+        By which each channel is late [s].
+    edges : ndarray of int64, shape (nparts + 1,)
+        Edges of parts of the observation [samples], in which the following do not change.
+    blocks : ndarray of int64, shape (nparts,)
+        Row of `bad` that tells of each part; negative: nothing in it is folded.
+    bad : ndarray of bool, shape (nblocks, nchans)
+        What is not folded.
+    subints : ndarray of int64, shape (nparts,)
+        Sub-integration of each part.
+    bands : ndarray of int64, shape (nchans,)
+        Band of each channel.
+    cells : ndarray of int64, shape (nsubints, nbands, nbins, 2)
+        Sums, and how many samples went in; added to.
+    rows : ndarray of int64, shape (nchans, nbins, 2)
+        The same of each channel.
+    """
+    # Many arguments: what is folded, the parts of the observation, and sums of two kinds.
+    nchans, n = data.shape
+    nbins = rows.shape[1]
+    where = np.empty(STRETCH, np.int32)
+    first = int(np.searchsorted(edges, start, side="right")) - 1
+    for c in range(nchans):
+        at, part = start, first
+        while at < start + n:
+            if at >= edges[part + 1]:
+                part += 1
+            stop = _next(at, edges, part, start + n)
+            if blocks[part] >= 0 and not bad[blocks[part], c]:
+                anchor = at // STRETCH * STRETCH
+                t = (anchor + 0.5) * tsamp - spin[3] - delays[c]
+                phase = _turns(t, spin)
+                rate = (_turns(t + STRETCH * tsamp, spin) - phase) / STRETCH
+                size = stop - at
+                _bins(phase - math.floor(phase), rate, at - anchor, nbins, where[:size])
+                own, cell = rows[c], cells[subints[part], bands[c]]
+                for j in range(size):
+                    value = np.int64(data[c, at - start + j])
+                    k = where[j]
+                    own[k, 0] += value
+                    own[k, 1] += 1
+                    cell[k, 0] += value
+                    cell[k, 1] += 1
+            at = stop
+
+
+@kernel(helper=True)
+def _take(
+    row: NDArray[np.int8], table: NDArray[np.int32], where: NDArray[np.int32], at: int, key: int
+) -> None:
+    """Take the template from samples `at` ... of a channel, rounded up or down as a number made of their place says."""
+    for j in range(row.shape[0]):
+        where[j] = table[where[j]]
+    for j in range(row.shape[0]):
+        z = np.int64(at + j) & _MASK
+        z = ((z ^ (z >> 16)) * _MIX1) & _MASK
+        z = (((z ^ (z >> 15)) ^ key) * _MIX2) & _MASK
+        z = ((z ^ (z >> 13)) * _MIX1) & _MASK
+        value = np.int32(row[j]) - ((where[j] + np.int32(z >> 16)) >> 16)
+        row[j] = min(max(value, np.int32(-127)), np.int32(127))
+
+
+@kernel()
+def subtract_cells(
+    data: NDArray[np.int8],
+    start: int,
+    tsamp: float,
+    spin: NDArray[np.float64],
+    delays: NDArray[np.float64],
+    edges: NDArray[np.int64],
+    blocks: NDArray[np.int64],
+    bad: NDArray[np.bool_],
+    subints: NDArray[np.int64],
+    bands: NDArray[np.int64],
+    shapes: NDArray[np.float64],
+    shape_of: NDArray[np.int64],
+    gains: NDArray[np.float64],
+    factors: NDArray[np.float64],
+    keys: NDArray[np.int64],
+) -> None:
+    """Take a template from the samples of every channel.
+
+    A fraction of a level is taken in that fraction of the samples: ``data - floor(template + u)`` with `u` even in
+    [0, 1), a number made of channel and sample alone. The mean is that of the template, however small; the variance
+    grows by f (1 - f) <= 1/4 levels^2, f being the template's fraction of a level.
+
+    Parameters
+    ----------
+    data : ndarray of int8, shape (nchans, n)
+        Samples from `start` on; changed, but for those that are not folded by :func:`fold_cells`.
+    start, tsamp, spin, delays, edges, blocks, bad, subints, bands
+        As :func:`fold_cells` takes them.
+    shapes : ndarray, shape (nshapes, nbins)
+        Profiles [levels].
+    shape_of : ndarray of int64, shape (nsubints, nbands)
+        Which of them each sub-integration of each band has.
+    gains : ndarray, shape (nsubints, nbands)
+        What it is multiplied with there,
+    factors : ndarray, shape (nchans,)
+        and in each channel.
+    keys : ndarray of int64, shape (nchans,)
+        Random numbers of 32 bits, one for each channel.
+    """
+    # Many arguments: as of the other kernel, and the parts of the template.
+    nchans, n = data.shape
+    nbins = shapes.shape[1]
+    where = np.empty(STRETCH, np.int32)
+    table = np.empty(nbins, np.int32)
+    first = int(np.searchsorted(edges, start, side="right")) - 1
+    for c in range(nchans):
+        at, part, made = start, first, -1
+        while at < start + n:
+            if at >= edges[part + 1]:
+                part += 1
+            stop = _next(at, edges, part, start + n)
+            if blocks[part] >= 0 and not bad[blocks[part], c]:
+                if subints[part] != made:
+                    made = subints[part]
+                    shape = shapes[shape_of[made, bands[c]]]
+                    gain = gains[made, bands[c]] * factors[c] * PARTS
+                    for k in range(nbins):
+                        table[k] = np.int32(np.round(min(max(gain * shape[k], -254.0 * PARTS), 254.0 * PARTS)))
+                anchor = at // STRETCH * STRETCH
+                t = (anchor + 0.5) * tsamp - spin[3] - delays[c]
+                phase = _turns(t, spin)
+                rate = (_turns(t + STRETCH * tsamp, spin) - phase) / STRETCH
+                size = stop - at
+                _bins(phase - math.floor(phase), rate, at - anchor, nbins, where[:size])
+                _take(data[c, at - start : stop - start], table, where[:size], at, keys[c])
+            at = stop

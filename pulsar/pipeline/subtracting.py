@@ -1,0 +1,303 @@
+"""Known pulsars taken out of the cleaned samples before they are searched, and what is left of them."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import Config, SubtractConfig
+from pulsar.data.candidate import empty_table
+from pulsar.data.files import read_bytes
+from pulsar.data.fold import Fold
+from pulsar.data.header import Header
+from pulsar.data.subtracted import SUBTRACTED_COLUMNS
+from pulsar.errors import ConfigError
+from pulsar.pipeline.detected import doubts
+from pulsar.pipeline.progress import Progress
+
+if TYPE_CHECKING:
+    from pulsar.cleaning.live import MaskedSource
+    from pulsar.folding.subtracted import Folded, SubtractedSource, Taken
+    from pulsar.pipeline.folding import Ephemeris, FromPar
+
+#: What an option names.
+EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c0001)"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A pulsar to be taken out.
+
+    Attributes
+    ----------
+    given : str
+        As it was given.
+    name : str
+    ephemeris : Ephemeris or FromPar
+    """
+
+    given: str
+    name: str
+    ephemeris: "Ephemeris | FromPar"
+
+
+@dataclass(frozen=True, eq=False)
+class Subtracted:
+    """What was taken out.
+
+    Attributes
+    ----------
+    source : MaskedSource
+        Samples without it.
+    taken : tuple of Taken
+        Their templates.
+    rows : ndarray
+        Fields of SUBTRACTED_COLUMNS, one row for each pulsar that was asked for.
+    """
+
+    source: "MaskedSource"
+    taken: "tuple[Taken, ...]"
+    rows: NDArray[Any]
+
+
+def split(given: str) -> tuple[Path, str]:
+    """File and candidate that a text names; no candidate: an ephemeris.
+
+    Raises
+    ------
+    ConfigError
+        It is a product without a candidate.
+    """
+    path, colon, ident = given.rpartition(":")
+    if colon and path and not Path(given).is_file():
+        return Path(path), ident
+    if Path(given).suffix.lower() in (".h5", ".hdf5"):
+        raise ConfigError(f"--subtract {given}: which of its candidates? Give {given}:c0001")
+    return Path(given), ""
+
+
+def wanted(pulsars: Sequence[str]) -> list[Wanted]:
+    """The pulsars that the settings name.
+
+    Parameters
+    ----------
+    pulsars : sequence of str
+        As `subtract.pulsars` has them.
+
+    Raises
+    ------
+    ConfigError
+        A pulsar is named twice, a product has no such candidate, or an ephemeris has what is not supported.
+    DataError
+        A file cannot be read.
+    """
+    from pulsar.io.product.reader import read
+    from pulsar.pipeline.folding import FromPar, ephemerides_of
+    from pulsar.sky.timing import read_par
+
+    found: list[Wanted] = []
+    for given in pulsars:
+        path, ident = split(given)
+        if not ident:
+            model = read_par(path)
+            found.append(Wanted(given, model.name, FromPar(model)))
+            continue
+        run = read(path)
+        row = run.candidate(ident)
+        found.append(Wanted(given, str(row["known_source"]) or ident, ephemerides_of(run, [row])[0]))
+    twice = [one.given for i, one in enumerate(found) if one.given in [other.given for other in found[:i]]]
+    if twice:
+        raise ConfigError(f"--subtract {twice[0]}: is given twice")
+    return found
+
+
+def marks(config: SubtractConfig) -> list[str]:
+    """What the files that the settings name say of their pulsars, for the mark of a run.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`wanted`.
+    """
+    found = []
+    for one in wanted(config.pulsars):
+        path, ident = split(one.given)
+        text = read_bytes(path, EXPECTED) if not ident else repr(one.ephemeris).encode()
+        found.append(hashlib.sha256(text).hexdigest())
+    return found
+
+
+def check_subtract(header: Header, config: Config) -> list[Wanted]:
+    """The pulsars to be taken out of an observation, after what is wrong with them has been told.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`wanted`, or one cannot be folded in these data, or the series has no channels.
+    DataError
+        A file cannot be read.
+    """
+    from pulsar.folding.plan import check_params
+
+    found = wanted(config.subtract.pulsars)
+    if found and header.is_series:
+        raise ConfigError(
+            f"--subtract {found[0].given}: a template is taken out of the channels, which a dedispersed series has no "
+            "more: search the raw data"
+        )
+    for one in found:
+        check_params(one.ephemeris.params(header), header.tobs, header.tsamp)
+    return found
+
+
+def subtract(
+    source: "MaskedSource",
+    header: Header,
+    config: Config,
+    *,
+    threads: int,
+    memory: int,
+    progress: Progress,
+    kept: dict[str, NDArray[Any]] | None = None,
+    keep: Callable[..., None] | None = None,
+) -> Subtracted:
+    """Take the pulsars that the settings name out of cleaned samples, the brightest first.
+
+    Each is folded and its period, derivative and DM refined; where its S/N is at least `subtract.min_snr`, and more than
+    what noise gives, its template is measured in the samples without those before it, and taken out. What is left is
+    folded once more.
+
+    Parameters
+    ----------
+    source : MaskedSource
+    header : Header
+    config : Config
+    threads : int
+    memory : int
+        Bytes that may be taken.
+    progress : Progress
+    kept : dict of arrays, optional
+        What an interrupted run has kept.
+    keep : callable, optional
+        Keeps arrays for the next run.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`check_subtract`.
+    """
+    from pulsar.folding.subtracted import SubtractedSource, measure_template, packed, unpacked
+
+    found = check_subtract(header, config)
+    if not found:
+        return Subtracted(source, (), empty_table(SUBTRACTED_COLUMNS, 0))
+    if kept is not None:
+        taken = unpacked(kept, source)
+        progress.message(f"{len(taken)} pulsars are subtracted: their templates are taken from the interrupted run")
+        return Subtracted(SubtractedSource(source, taken) if taken else source, tuple(taken), kept["rows"])
+    folds = _folds(source, found, header, config, threads=threads, memory=memory, progress=progress)
+    rows = empty_table(SUBTRACTED_COLUMNS, len(found))
+    taken: list[Taken] = []
+    left: MaskedSource | SubtractedSource = source
+    measured = {}
+    for i in np.argsort([-fold.snr for fold in folds], kind="stable").tolist():
+        one, fold = found[i], folds[i]
+        rows["name"][i], rows["given"][i], rows["snr_before"][i] = one.name, one.given, fold.snr
+        _fill_params(rows[i], fold)
+        if not _detected(fold, config.subtract):
+            progress.warning(_missed(one, fold, header, config.subtract))
+            continue
+        with progress.stage(f"template of {one.name}", source.nsamps, "samples") as tick:
+            template, before = measure_template(
+                left, fold.after, config.subtract, threads=threads, memory=memory // 2, progress=tick
+            )
+        if not before.snr >= config.subtract.min_snr:
+            progress.warning(f"{one.given}: nothing is left of {one.name} when the pulsars before it are taken out")
+            rows["snr_before"][i] = before.snr
+            continue
+        taken.append(template)
+        measured[i] = template, before
+        left = SubtractedSource(source, taken)
+    for i, (template, before) in measured.items():
+        with progress.stage(f"what is left of {found[i].name}", source.nsamps, "samples") as tick:
+            _fill(rows[i], template, before, left, threads=threads, progress=tick)
+        progress.message(told(rows[i]))
+    if keep is not None:
+        keep(rows=rows, **packed(taken))
+    return Subtracted(left, tuple(taken), rows)
+
+
+def _folds(
+    source: "MaskedSource",
+    found: Sequence[Wanted],
+    header: Header,
+    config: Config,
+    *,
+    threads: int,
+    memory: int,
+    progress: Progress,
+) -> list[Fold]:
+    """Refined folds of all, in one pass."""
+    from pulsar.folding.folder import fold_many
+    from pulsar.folding.refine import refine
+
+    params = [one.ephemeris.params(header) for one in found]
+    with progress.stage("folding known pulsars", source.nsamps, "samples") as tick:
+        cubes = fold_many(source, params, config.fold, threads=threads, memory=memory, progress=tick)
+    return [refine(cube) for cube in cubes]
+
+
+def _detected(fold: Fold, config: SubtractConfig) -> bool:
+    from pulsar.folding.significance import DETECTED, fold_sigma
+
+    return fold.snr >= config.min_snr and fold_sigma(fold) >= DETECTED
+
+
+def _missed(one: Wanted, fold: Fold, header: Header, config: SubtractConfig) -> str:
+    why = "; ".join(doubts(fold, one.ephemeris.origin, header))
+    return (
+        f"--subtract {one.given}: {one.name} is not detected (S/N {fold.snr:.1f}, subtract.min_snr = "
+        f"{config.min_snr:g}): nothing of it is subtracted" + (f": {why}" if why else "")
+    )
+
+
+def _fill_params(row: Any, fold: Fold) -> None:
+    row["period"], row["freq"], row["dm"] = fold.period, fold.after.freq, fold.dm
+    row["fdot"], row["fddot"] = fold.after.fdot, fold.after.fddot
+
+
+def _fill(
+    row: Any,
+    one: "Taken",
+    before: "Folded",
+    left: "MaskedSource",
+    *,
+    threads: int,
+    progress: Callable[[int], None],
+) -> None:
+    """What was taken out, and what is left of it."""
+    from pulsar.folding.subtracted import measure_rest
+
+    rest = measure_rest(left, one, threads=threads, progress=progress)
+    row["subtracted"] = 1
+    row["snr_before"], row["snr_after"] = before.snr, rest.snr
+    row["rest"], row["rest_err"], row["scatter"], row["scatter_err"] = rest.amplitude
+    template = one.template
+    row["nbins"], row["nparams"], row["nshapes"] = template.nbins, template.nparams, len(template.shapes)
+    row["nsubints"], row["nbands"] = template.grid[:2]
+
+
+def told(row: Any) -> str:
+    """What a row says, in words."""
+    if not row["subtracted"]:
+        return f"{row['name']}: not detected (S/N {row['snr_before']:.1f}), nothing was subtracted"
+    return (
+        f"{row['name']} (P {row['period']:.9g} s, DM {row['dm']:.5g}) subtracted: S/N {row['snr_before']:.1f} before, "
+        f"{row['snr_after']:.1f} after; {100 * row['rest']:.2g} ± {100 * row['rest_err']:.2g} % of its amplitude is left "
+        f"({row['nbins']} phase bins, brightness in {row['nsubints']} sub-integrations × {row['nbands']} subbands, "
+        f"{row['nshapes']} profile{'s' if row['nshapes'] > 1 else ''})"
+    )
