@@ -116,9 +116,7 @@ def fold_cells(
 
 
 @kernel(helper=True)
-def _take(
-    row: NDArray[np.int8], table: NDArray[np.int32], where: NDArray[np.int32], at: int, key: int
-) -> None:
+def _take(row: NDArray[np.int8], table: NDArray[np.int32], where: NDArray[np.int32], at: int, key: int) -> None:
     """Take the template from samples `at` ... of a channel, rounded up or down as a number made of their place says."""
     for j in range(row.shape[0]):
         where[j] = table[where[j]]
