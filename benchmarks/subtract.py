@@ -1,9 +1,10 @@
 """A bright known pulsar taken out before a search: what is left of it, what a weak one gains, and what it costs.
 
-A pulsar of S/N 300 (P 0.253 s, DM 56, 3 % wide) and one of S/N 12 (P 87.1 ms, DM 120) in the same noise, 256 channels of
-1.5 MHz below 1500 MHz, 134 s of 256 us. The bright one is steady, changes slowly (by 0.3 to 1.7 of its mean), scintillates
-(exponential brightness, correlated over 20 s and 40 MHz), changes its profile half-way, or its single pulses scatter
-(log-normal, by as much as their mean). Each is searched with it, without it, and with `--subtract`.
+A pulsar of S/N 300 (P 0.253 s, DM 56, 3 % wide) and one of S/N 12 (P 87.1 ms, DM 120) in the same noise: 134 s of
+256 us, 256 channels of 1.5 MHz below 1500 MHz. The bright one is steady, changes slowly (by 0.3 to 1.7 of its mean),
+scintillates (exponential brightness, correlated over 20 s and 40 MHz), changes its profile half-way, or its single
+pulses scatter (log-normal, by as much as their mean). Searched are the weak one alone, both, and both with
+`--subtract`.
 
     python benchmarks/subtract.py                    # all kinds: rows of the lists, S/N of the weak one
     python benchmarks/subtract.py --kinds steady --seeds 4
@@ -125,7 +126,7 @@ def one(kind: str, snr: float, seed: int, out: Path) -> None:
     mask = find_mask(both, config, threads=1, progress=QUIET).mask
     ours = [clean_source(obs, mask, config, threads=1, progress=QUIET) for obs in (weak, both)]
     done = subtract(ours[1], both.header, config, threads=1, memory=1 << 30, progress=QUIET)
-    spreads, left = [], 0.0
+    spreads = []
     truth = pulses(kind, both.header, snr, seed)
     samples = []
     for source in (*ours, done.source):
@@ -135,18 +136,21 @@ def one(kind: str, snr: float, seed: int, out: Path) -> None:
         spreads.append(float(np.mean([np.var(part.astype(np.float32)) for part in data])) / SIGMA_LEVELS**2)
     dots = [float(sum(np.dot(a, b) for a, b in zip(some.astype(np.float32), truth, strict=True))) for some in samples]
     left = (dots[2] - dots[0]) / (dots[1] - dots[0])
-    print(
-        f"{kind:>13} seed {seed}: S/N {told['snr_before']:.1f} -> {told['snr_after']:.1f}; true amplitude left "
-        f"{100 * left:+.2f} %, told {100 * told['rest']:+.2f} ± {100 * told['rest_err']:.2f} %, scatter "
-        f"{100 * told['scatter']:.1f} (noise {100 * told['scatter_err']:.1f}) %; {told['nbins']} bins, "
-        f"{told['nsubints']} x {told['nbands']}, {told['nshapes']} profiles, {told['nparams']} numbers\n"
-        f"{'':>13} variance without it {spreads[0]:.5f}, with {spreads[1]:.5f}, subtracted {spreads[2]:.5f}; rows at its "
-        f"harmonics {near(first, BRIGHT)[0]} -> {near(second, BRIGHT)[0]}; rows in all {rows_of(first)} -> "
-        f"{rows_of(second)} (without it {rows_of(alone)}), single pulses {len(first.rows('single_pulses'))} -> "
-        f"{len(second.rows('single_pulses'))}; the weak one: S/N {near(first, WEAK)[1]:.2f} -> {near(second, WEAK)[1]:.2f} "
+    columns = {
+        "S/N": f"{told['snr_before']:.1f} -> {told['snr_after']:.1f}",
+        "true amplitude left": f"{100 * left:+.2f} %",
+        "told": f"{100 * told['rest']:+.2f} ± {100 * told['rest_err']:.2f} %",
+        "scatter": f"{100 * told['scatter']:.1f} % (of noise {100 * told['scatter_err']:.1f} %)",
+        "template": f"{told['nbins']} bins, {told['nsubints']} x {told['nbands']}, {told['nshapes']} profiles, "
+        f"{told['nparams']} numbers",
+        "variance": f"without it {spreads[0]:.5f}, with it {spreads[1]:.5f}, subtracted {spreads[2]:.5f}",
+        "rows at its harmonics": f"{near(first, BRIGHT)[0]} -> {near(second, BRIGHT)[0]}",
+        "rows": f"{rows_of(first)} -> {rows_of(second)} (without it {rows_of(alone)})",
+        "single pulses": f"{len(first.rows('single_pulses'))} -> {len(second.rows('single_pulses'))}",
+        "S/N of the weak one": f"{near(first, WEAK)[1]:.2f} -> {near(second, WEAK)[1]:.2f} "
         f"(without it {near(alone, WEAK)[1]:.2f})",
-        flush=True,
-    )
+    }
+    print(f"{kind}, seed {seed}", *(f"    {name}: {text}" for name, text in columns.items()), sep="\n", flush=True)
 
 
 def rows_of(run) -> int:

@@ -39,7 +39,8 @@ def _bins(phase: float, rate: float, first: int, nbins: int, out: NDArray[np.int
 @kernel(inline=True)
 def _next(at: int, edges: NDArray[np.int64], part: int, high: int) -> int:
     """End of the stretch in which the sample `at` of a part is."""
-    return min((at // STRETCH + 1) * STRETCH, edges[part + 1], high)
+    end: int = min((at // STRETCH + 1) * STRETCH, edges[part + 1], high)
+    return end
 
 
 @kernel()

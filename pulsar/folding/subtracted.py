@@ -17,7 +17,7 @@ from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.folding.profile import best_box
 from pulsar.folding.template import LEAST_BINS, Template, fit_template, levelled
 
-#: Turns of a sub-integration at least: of the scatter of single pulses no more than the first of so many parts is taken.
+#: Turns of a sub-integration at least: of the scatter of single pulses no more than this part is taken with it.
 LEAST_TURNS: Final = 16
 #: Bins that a sample of a turn gets at most; with four the profile changes little within one (as in folding.plan).
 OVERSAMPLE: Final = 4
@@ -316,16 +316,8 @@ class SubtractedSource(Relay):
 
         for one, shapes, keys in zip(self.taken, self._shapes, self._keys, strict=True):
             template = one.template
-            subtract_cells(
-                data,
-                start,
-                *one.grid.of_samples(self.tsamp),
-                shapes,
-                template.shape_of,
-                template.gains,
-                template.factors,
-                keys,
-            )
+            of = template.shape_of, template.gains, template.factors
+            subtract_cells(data, start, *one.grid.of_samples(self.tsamp), shapes, *of, keys)
 
 
 def packed(taken: Sequence[Taken]) -> dict[str, NDArray[Any]]:
@@ -350,6 +342,6 @@ def unpacked(arrays: dict[str, NDArray[Any]], source: MaskedSource) -> list[Take
         nsubints, nbands, nbins = (int(x) for x in arrays[f"shape{i}"])
         grid = make_grid(source, params, (nsubints, nbands, nbins))
         a, b, c, d = (int(x) for x in arrays[f"grid{i}"])
-        parts = (arrays[f"{name}{i}"] for name in ("shapes", "shape_of", "gains", "factors"))
-        found.append(Taken(params, Template(*parts, grid=(a, b, c, d)), grid))
+        shapes, shape_of, gains, factors = (arrays[f"{x}{i}"] for x in ("shapes", "shape_of", "gains", "factors"))
+        found.append(Taken(params, Template(shapes, shape_of, gains, factors, (a, b, c, d)), grid))
     return found

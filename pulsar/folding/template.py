@@ -45,7 +45,7 @@ class Template:
     @property
     def nbins(self) -> int:
         """Phase bins."""
-        return self.shapes.shape[1]
+        return int(self.shapes.shape[1])
 
     @property
     def nparams(self) -> int:
@@ -57,7 +57,7 @@ class Template:
 def _halved(cells: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
     """Neighbours along an axis of even length added up."""
     shape = cells.shape
-    return cells.reshape(*shape[:axis], shape[axis] // 2, 2, *shape[axis + 1 :]).sum(axis=axis + 1)
+    return np.asarray(cells.reshape(*shape[:axis], shape[axis] // 2, 2, *shape[axis + 1 :]).sum(axis=axis + 1))
 
 
 def _coarse(cells: NDArray[np.float64], nsubints: int, nbands: int) -> NDArray[np.float64]:
@@ -147,10 +147,10 @@ def _shapes(
     best, chosen = np.inf, (1, 1)
     across = num, den
     for nsubints in (num.shape[0] >> k for k in range(num.shape[0].bit_length())):
-        across = tuple(_coarse(x, nsubints, num.shape[1]) for x in across)
+        across = _coarse(across[0], nsubints, num.shape[1]), _coarse(across[1], nsubints, num.shape[1])
         parts = across
         for nbands in (num.shape[1] >> k for k in range(num.shape[1].bit_length())):
-            parts = tuple(_coarse(x, nsubints, nbands) for x in parts)
+            parts = _coarse(parts[0], nsubints, nbands), _coarse(parts[1], nsubints, nbands)
             cost = 2.0 * np.count_nonzero(parts[1] > 0) - float(np.sum(_ratio(parts[0] ** 2, parts[1])))
             if cost < best:
                 best, chosen = cost, (nsubints, nbands)
@@ -203,7 +203,7 @@ def fit_template(
     num = (levelled(rows[..., 0], rows[..., 1]) * own).sum(axis=1)
     den = (rows[..., 1] * own**2).sum(axis=1)
     # Less what the bands have of it: factors are about 1 in every band.
-    mean_of = _ratio(np.bincount(bands, num, shape[1]), np.bincount(bands, den, shape[1]))
+    mean_of = _ratio(*(np.bincount(bands, x, shape[1]).astype(np.float64) for x in (num, den)))
     factors = drawn(num - mean_of[bands] * den, den)
     factors = np.ones_like(factors) if np.ptp(factors) == 0.0 else 1.0 + factors
     which = np.arange(divided[0] * divided[1], dtype=np.float64).reshape(divided)

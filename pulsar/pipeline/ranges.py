@@ -379,7 +379,7 @@ def _opened(shared: Shared) -> _Opened:
             f"{shared.mask}: cannot be read on {host}: all workers must see the folder of the product under this path"
         )
     quiet = Progress("quiet")
-    source: "MaskedSource" = clean_source(obs, mask_of(arrays), config, threads=shared.threads, progress=quiet)
+    source: MaskedSource = clean_source(obs, mask_of(arrays), config, threads=shared.threads, progress=quiet)
     if shared.subtracted:
         source = _without_pulsars(source, shared.subtracted, host)
     plan = make_plan(obs.header, config.dedisp, freqs=source.freqs)

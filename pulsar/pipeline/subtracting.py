@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config, SubtractConfig
 from pulsar.data.candidate import empty_table
 from pulsar.data.files import read_bytes
-from pulsar.data.fold import Fold
+from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.subtracted import SUBTRACTED_COLUMNS
 from pulsar.errors import ConfigError
@@ -21,7 +21,7 @@ from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
     from pulsar.cleaning.live import MaskedSource
-    from pulsar.folding.subtracted import Folded, SubtractedSource, Taken
+    from pulsar.folding.subtracted import Folded, Taken
     from pulsar.pipeline.folding import Ephemeris, FromPar
 
 #: What an option names.
@@ -167,9 +167,9 @@ def subtract(
 ) -> Subtracted:
     """Take the pulsars that the settings name out of cleaned samples, the brightest first.
 
-    Each is folded and its period, derivative and DM refined; where its S/N is at least `subtract.min_snr`, and more than
-    what noise gives, its template is measured in the samples without those before it, and taken out. What is left is
-    folded once more.
+    Each is folded and its period, derivative and DM refined; where its S/N is at least `subtract.min_snr`, and more
+    than what noise gives, its template is measured in the samples without those before it, and taken out. What is left
+    is folded once more.
 
     Parameters
     ----------
@@ -196,19 +196,19 @@ def subtract(
     if not found:
         return Subtracted(source, (), empty_table(SUBTRACTED_COLUMNS, 0))
     if kept is not None:
-        taken = unpacked(kept, source)
-        progress.message(f"{len(taken)} pulsars are subtracted: their templates are taken from the interrupted run")
-        return Subtracted(SubtractedSource(source, taken) if taken else source, tuple(taken), kept["rows"])
+        old = unpacked(kept, source)
+        progress.message(f"{len(old)} pulsars are subtracted: their templates are taken from the interrupted run")
+        return Subtracted(SubtractedSource(source, old), tuple(old), kept["rows"])
     folds = _folds(source, found, header, config, threads=threads, memory=memory, progress=progress)
-    rows = empty_table(SUBTRACTED_COLUMNS, len(found))
+    rows = _table(found)
     taken: list[Taken] = []
-    left: MaskedSource | SubtractedSource = source
+    left: MaskedSource = source
     measured = {}
     for i in np.argsort([-fold.snr for fold in folds], kind="stable").tolist():
         one, fold = found[i], folds[i]
-        rows["name"][i], rows["given"][i], rows["snr_before"][i] = one.name, one.given, fold.snr
-        _fill_params(rows[i], fold)
-        if not _detected(fold, config.subtract):
+        there = _detected(fold, config.subtract)
+        _fill_params(rows[i], fold.after if there else fold.before, fold.snr)
+        if not there:
             progress.warning(_missed(one, fold, header, config.subtract))
             continue
         with progress.stage(f"template of {one.name}", source.nsamps, "samples") as tick:
@@ -265,9 +265,23 @@ def _missed(one: Wanted, fold: Fold, header: Header, config: SubtractConfig) -> 
     )
 
 
-def _fill_params(row: Any, fold: Fold) -> None:
-    row["period"], row["freq"], row["dm"] = fold.period, fold.after.freq, fold.dm
-    row["fdot"], row["fddot"] = fold.after.fdot, fold.after.fddot
+def _table(found: Sequence[Wanted]) -> NDArray[Any]:
+    """A row for each, with its name; texts are as wide as the longest."""
+    rows = empty_table(SUBTRACTED_COLUMNS, len(found))
+    texts = {"name": [one.name for one in found], "given": [one.given for one in found]}
+    kinds = [
+        (name, np.array(texts[name]).dtype if name in texts else rows.dtype[name]) for name in rows.dtype.names or ()
+    ]
+    wide = np.zeros(len(rows), dtype=kinds)
+    for name, _ in kinds:
+        wide[name] = texts.get(name, rows[name])
+    return wide
+
+
+def _fill_params(row: Any, params: FoldParams, snr: float) -> None:
+    row["period"], row["freq"], row["dm"] = 1.0 / params.freq, params.freq, params.dm
+    row["fdot"], row["fddot"], row["snr_before"] = params.fdot, params.fddot, snr
+    row["obs"] = 0
 
 
 def _fill(
@@ -297,7 +311,7 @@ def told(row: Any) -> str:
         return f"{row['name']}: not detected (S/N {row['snr_before']:.1f}), nothing was subtracted"
     return (
         f"{row['name']} (P {row['period']:.9g} s, DM {row['dm']:.5g}) subtracted: S/N {row['snr_before']:.1f} before, "
-        f"{row['snr_after']:.1f} after; {100 * row['rest']:.2g} ± {100 * row['rest_err']:.2g} % of its amplitude is left "
+        f"{row['snr_after']:.1f} after; {100 * row['rest']:.2f} ± {100 * row['rest_err']:.2f} % of its amplitude left "
         f"({row['nbins']} phase bins, brightness in {row['nsubints']} sub-integrations × {row['nbands']} subbands, "
         f"{row['nshapes']} profile{'s' if row['nshapes'] > 1 else ''})"
     )

@@ -1,0 +1,312 @@
+"""A known pulsar taken out of the samples before a search: what is left of it, and of all else."""
+
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pulsar.cleaning import CleanedSource, make_mask, measure
+from pulsar.cli.app import app
+from pulsar.config.load import load_config
+from pulsar.config.model import RfiConfig, SubtractConfig
+from pulsar.data.fold import FoldParams
+from pulsar.errors import ConfigError, DataError
+from pulsar.folding.subtracted import SubtractedSource, fold_grid, measure_template, packed, unpacked
+from pulsar.handover.par import par_text
+from pulsar.io.memory import Filterbank
+from pulsar.pipeline import ranges
+from pulsar.pipeline.checkpoint import fingerprint
+from pulsar.pipeline.run import search
+from pulsar.pipeline.subtracting import split, told, wanted
+from pulsar.synthesis import Pulsar, Rfi, Sky, make, write_filterbank
+
+BRIGHT = Pulsar(name="bright", period=0.1012345, dm=45.0, snr=150, duty=0.04)
+WEAK = Pulsar(name="weak", period=0.0371277, dm=80.0, snr=16, duty=0.06)
+SHAPE = {"nchans": 64, "fch1": 1496.0, "foff": -8.0, "tsamp": 512e-6, "nsamps": 1 << 16, "seed": 21}
+SETTINGS = ["dedisp.dm_lo=30", "dedisp.dm_hi=100", "dedisp.dm_step=1", "fold.ncands=8", "ffa.enabled=false"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Files of both pulsars, and of the weak one in the same noise; the product of a first search of both."""
+    path = tmp_path_factory.mktemp("skies")
+    for name, pulsars in (("both", (BRIGHT, WEAK)), ("weak", (WEAK,))):
+        write_filterbank(Sky(pulsars=pulsars, **SHAPE), path / f"{name}.fil", threads=2)
+    search(path / "both.fil", load_config(None, SETTINGS), path / "first.h5")
+    return path
+
+
+def config(*pulsars, sets=()):
+    return load_config(None, [*SETTINGS, *sets], **{"subtract.pulsars": [str(one) for one in pulsars]})
+
+
+@pytest.fixture(scope="module")
+def second(folder):
+    return search(folder / "both.fil", config(f"{folder / 'first.h5'}:c0001"), folder / "second.h5")
+
+
+def near(run, period):
+    """Rows at a harmonic or a fraction of a period that are above the threshold and nobody else's."""
+    rows = run.rows("candidates")
+    rows = rows[(rows["harmonic_of"] == "") & (rows["sigma"] > 5)]
+    ratios = [n / m for n in range(1, 17) for m in range(1, 5)]
+    return [r for r in rows if any(abs(r["period"] * k / period - 1) < 2 * r["period"] / 33.5 for k in ratios)]
+
+
+def test_the_bright_one_leads_the_first_list_and_is_not_in_the_second(folder, second):
+    from pulsar.io.product.reader import read
+
+    first = read(folder / "first.h5")
+    assert first.rows("candidates")["period"][0] == pytest.approx(BRIGHT.period, rel=1e-5)
+    assert near(second, BRIGHT.period) == []
+    assert len(first.rows("single_pulses")) > 50
+    assert len(second.rows("single_pulses")) < 3
+    alone = search(folder / "weak.fil", load_config(None, SETTINGS), folder / "alone.h5")
+    ours, theirs = second.rows("candidates")[0], alone.rows("candidates")[0]
+    assert ours["period"] == pytest.approx(WEAK.period, rel=1e-4)
+    assert theirs["period"] == pytest.approx(WEAK.period, rel=1e-4)
+    assert ours["snr"] == pytest.approx(theirs["snr"], rel=0.05)
+
+
+def test_the_product_tells_what_was_taken_out_and_what_is_left(folder, second):
+    (row,) = second.rows("subtracted/pulsars")
+    assert row["name"] == "c0001"
+    assert row["given"] == f"{folder / 'first.h5'}:c0001"
+    assert row["subtracted"] == 1
+    assert row["period"] == pytest.approx(BRIGHT.period, rel=1e-6)
+    assert row["dm"] == pytest.approx(BRIGHT.dm, abs=0.3)
+    assert row["snr_before"] == pytest.approx(BRIGHT.snr, rel=0.1)
+    assert row["snr_after"] < 5
+    assert row["rest_err"] == pytest.approx(1 / BRIGHT.snr, rel=0.15)
+    assert abs(row["rest"]) < 0.02
+    assert row["nbins"] >= 64
+    assert (row["nsubints"], row["nshapes"]) == (1, 1)
+    assert row["nparams"] >= row["nbins"] + 1
+    assert "S/N" in told(row)
+    assert str(row["given"]) in second.provenance["config"]
+
+
+def test_an_ephemeris_does_the_same(folder, second):
+    from pulsar.io.product.reader import read
+
+    first = read(folder / "first.h5")
+    path = folder / "bright.par"
+    path.write_text(par_text(first.fold("c0001"), first.observation, name="J0000+00"))
+    run = search(folder / "both.fil", config(path), folder / "par.h5", overwrite=True)
+    (row,), (other,) = run.rows("subtracted/pulsars"), second.rows("subtracted/pulsars")
+    assert row["name"] == "J0000+00"
+    assert row["period"] == pytest.approx(other["period"], rel=1e-7)
+    assert abs(row["rest"]) < 0.02
+    assert near(run, BRIGHT.period) == []
+
+
+def test_several_are_taken_out_the_brightest_first(folder):
+    product = folder / "first.h5"
+    run = search(folder / "both.fil", config(f"{product}:c0002", f"{product}:c0001"), folder / "several.h5")
+    rows = run.rows("subtracted/pulsars")
+    assert rows["subtracted"].tolist() == [1, 1]
+    assert rows["period"] == pytest.approx([WEAK.period, BRIGHT.period], rel=1e-4)
+    assert np.all(rows["snr_after"] < 5)
+    found = run.rows("candidates")
+    assert not np.any((found["sigma"] > 5) & (found["harmonic_of"] == ""))
+
+
+def test_what_is_not_there_is_left_alone_and_told(folder, capsys):
+    from pulsar.pipeline.progress import Progress
+
+    given = f"{folder / 'first.h5'}:c0001"
+    run = search(folder / "weak.fil", config(given), folder / "none.h5", progress=Progress(level="warning"))
+    assert "is not detected (S/N" in capsys.readouterr().err
+    (row,) = run.rows("subtracted/pulsars")
+    assert row["subtracted"] == 0
+    assert row["period"] == pytest.approx(BRIGHT.period, rel=1e-5)
+    assert np.isnan(row["rest"])
+    plain = search(folder / "weak.fil", load_config(None, SETTINGS), folder / "plain.h5")
+    np.testing.assert_array_equal(run.rows("candidates")["snr"], plain.rows("candidates")["snr"])
+
+
+def test_an_interrupted_run_goes_on_with_its_templates(folder, second, monkeypatch, tmp_path):
+    settings, out = config(f"{folder / 'first.h5'}:c0001"), tmp_path / "run.h5"
+
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pulsar.dedisp.batches.dedispersed", stop)
+        with pytest.raises(KeyboardInterrupt):
+            search(folder / "both.fil", settings, out)
+    monkeypatch.setattr("pulsar.folding.subtracted.measure_template", stop)
+    run = search(folder / "both.fil", settings, out, resume=True)
+    for table in ("candidates", "subtracted/pulsars"):
+        assert run.rows(table).tobytes() == second.rows(table).tobytes()
+
+
+def test_other_pulsars_are_another_run(folder):
+    from pulsar.io.open import open_observation
+
+    path, product = folder / "changed.par", folder / "first.h5"
+    path.write_text("PSR X\nF0 9.87\nPEPOCH 60000\nDM 45\nRAJ 05:00:00\nDECJ 22:00:00\n")
+    obs = open_observation(folder / "both.fil")
+    given = [(), (path,), (f"{product}:c0001",), (f"{product}:c0002",)]
+    marks = [fingerprint(obs.files, config(*some), "1") for some in given]
+    path.write_text(path.read_text().replace("9.87", "9.88"))
+    marks.append(fingerprint(obs.files, config(path), "1"))
+    obs.close()
+    assert len(set(marks)) == len(marks)
+
+
+class Here:
+    """Workers that are this process."""
+
+    count, threads, memory = 2, 1, 1 << 30
+
+    def search(self, tasks):
+        for task in tasks:
+            yield task, ranges.search_range(task)
+
+    @contextmanager
+    def __call__(self):
+        ranges._opened.cache_clear()
+        yield self
+        ranges._opened.cache_clear()
+
+
+def test_workers_take_out_the_same(folder, second):
+    given = f"{folder / 'first.h5'}:c0001"
+    run = search(folder / "both.fil", config(given), folder / "shared.h5", crew=Here())
+    assert run.rows("candidates").tobytes() == second.rows("candidates").tobytes()
+
+
+def test_mistakes_are_told(folder, tmp_path):
+    product, file = folder / "first.h5", folder / "both.fil"
+    cases = [
+        ((tmp_path / "no.par",), DataError, "no such file"),
+        ((f"{tmp_path / 'no.h5'}:c0001",), DataError, "no such file"),
+        ((f"{product}:c0999",), ConfigError, "no candidate 'c0999'"),
+        ((product,), ConfigError, "which of its candidates"),
+        ((f"{product}:c0001", f"{product}:c0001"), ConfigError, "given twice"),
+    ]
+    for given, kind, words in cases:
+        with pytest.raises(kind, match=words):
+            search(file, config(*given), tmp_path / "x.h5")
+    fast = tmp_path / "fast.par"
+    fast.write_text("PSR X\nF0 1200.5\nPEPOCH 60000\nDM 45\nRAJ 05:32:00\nDECJ 22:00:00\n")
+    with pytest.raises(ConfigError, match="shorter than two samples"):
+        search(file, config(fast), tmp_path / "x.h5")
+    assert not (tmp_path / "x.h5").exists()
+
+
+def test_a_dedispersed_series_has_no_channels(folder, tmp_path):
+    (np.random.default_rng(1).normal(size=20_000)).astype(np.float32).tofile(tmp_path / "x.dat")
+    (tmp_path / "x.inf").write_text(
+        " Data file name without suffix = x\n Number of bins in the time series = 20000\n"
+        " Width of each time series bin (sec) = 0.001\n Dispersion measure (cm-3 pc) = 12\n"
+    )
+    with pytest.raises((ConfigError, DataError), match=r"channels|\.inf"):
+        search(tmp_path / "x.dat", config(f"{folder / 'first.h5'}:c0001"), tmp_path / "x.h5")
+
+
+def test_a_text_is_an_ephemeris_or_a_candidate(tmp_path):
+    assert split("a/b.par")[1] == ""
+    assert split("run.h5:c0001")[1] == "c0001"
+    assert str(split("/x:y/run.h5:c0001")[0]) == "/x:y/run.h5"
+    odd = tmp_path / "a:b.par"
+    odd.write_text("PSR X\nF0 1.5\nRAJ 0:0:0\nDECJ 0:0:0\n")
+    assert split(str(odd)) == (odd, "")
+    assert wanted([str(odd)])[0].name == "X"
+
+
+def test_the_command_prints_what_is_left(folder):
+    given = ["--subtract", f"{folder / 'first.h5'}:c0001", "--subtract", f"{folder / 'first.h5'}:c0002"]
+    sets = [word for one in SETTINGS for word in ("--set", one)]
+    result = CliRunner().invoke(
+        app, ["search", str(folder / "both.fil"), *given, *sets, "-q", "-o", str(folder / "c.h5")]
+    )
+    assert result.exit_code == 0, result.output
+    assert "Subtracted" in result.stdout
+    assert "c0001" in result.stdout.split("Subtracted")[1]
+    own = ["search", str(folder / "both.fil"), *given, "--overwrite", "-o", str(folder / "first.h5")]
+    result = CliRunner().invoke(app, own)
+    assert result.exit_code == 2
+    assert "is the input itself" in result.output
+
+
+RFI = (
+    Rfi(kind="narrowband", freqs=(1400, 1410), strength=8),
+    Rfi(kind="intermittent", freqs=(1300, 1340), strength=10, width=0.6, fraction=0.1),
+    Rfi(kind="impulse", rate=1.0, width=0.002, strength=3),
+)
+
+
+@pytest.fixture(scope="module")
+def source():
+    """Samples with masked channels, blocks and impulses, and a bright pulsar."""
+    pulsar = Pulsar(period=0.0437, dm=60.0, snr=120.0, duty=0.05)
+    sky = Sky(nchans=64, fch1=1500.0, foff=-4.0, tsamp=256e-6, nsamps=60_000, seed=3, rfi=RFI, pulsars=(pulsar,))
+    block = make(sky, threads=2)
+    obs, settings = Filterbank(block.data, block.header), RfiConfig()
+    return CleanedSource(obs, make_mask(obs, measure(obs, settings), settings))
+
+
+PARAMS = FoldParams(1 / 0.0437, 0.0, 60.0)
+
+
+def read(source, start=0, n=None):
+    out = np.empty((source.freqs.size, source.nsamps if n is None else n), dtype=np.int8)
+    source.read_into(start, out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def taken(source):
+    return measure_template(source, PARAMS, SubtractConfig(), threads=1, memory=1 << 30)[0]
+
+
+def test_what_is_masked_stays_zero(source, taken):
+    before, after = read(source), read(SubtractedSource(source, [taken]))
+    mask = source.mask
+    dead = np.repeat(mask.bad[:, mask.chan_ok], np.diff(mask.edges), axis=0).T.copy()
+    for a, b in mask.clipped:
+        dead[:, a:b] = True
+    assert dead.mean() > 0.01
+    np.testing.assert_array_equal(after[dead], before[dead])
+    assert np.mean(after[~dead] != before[~dead]) > 0.05
+
+
+def test_pieces_and_threads_change_nothing(source, taken):
+    one = SubtractedSource(source, [taken])
+    whole = read(one)
+    for start, n in ((0, 1), (2047, 2), (12345, 5000), (source.nsamps - 10, 30), (-7, 20)):
+        part = read(one, start, n)
+        inside = slice(max(start, 0), min(start + n, source.nsamps))
+        np.testing.assert_array_equal(part[:, inside.start - start : inside.stop - start], whole[:, inside])
+        assert not part[:, : max(-start, 0)].any()
+    other = measure_template(source, PARAMS, SubtractConfig(), threads=3, memory=1 << 30)[0]
+    for ours, theirs in zip(packed([taken]).values(), packed([other]).values(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_templates_can_be_kept(source, taken):
+    again = unpacked(packed([taken]), source)
+    np.testing.assert_array_equal(read(SubtractedSource(source, again)), read(SubtractedSource(source, [taken])))
+
+
+def test_little_memory_makes_coarser_templates(source):
+    small = measure_template(source, PARAMS, SubtractConfig(), threads=1, memory=1 << 20)[0]
+    assert np.prod(small.grid.shape) * 16 * 6 <= 1 << 20
+
+
+def test_noise_grows_by_the_dither_alone(source, taken):
+    cells, _ = fold_grid(SubtractedSource(source, [taken]), taken.grid)
+    total = cells.sum(axis=(0, 1))
+    profile = total[:, 0].reshape(taken.template.nbins, -1).sum(axis=1)
+    counts = total[:, 1].reshape(taken.template.nbins, -1).sum(axis=1)
+    # Nothing of the profile is left: the template was that of these samples.
+    assert np.max(np.abs(profile - profile.mean()) / np.sqrt(counts)) < 1.0
+    before, after = read(source).astype(float), read(SubtractedSource(source, [taken])).astype(float)
+    live = before != 0
+    drop = before[live].var() - after[live].var()
+    signal = (before - after)[live]
+    # The variance that goes is that of the template; a quarter of a level squared at most comes with the rounding.
+    assert -0.25 < drop - (2 * np.cov(before[live], signal)[0, 1] - signal.var()) < 0.01
