@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_not_input, check_picture, note, write_text
-from pulsar.cli.options import Common, Files, period_seconds, shared
-from pulsar.cli.tables import print_candidates, print_imported
+from pulsar.cli.options import Common, Files, Subtract, named_files, period_seconds, shared
+from pulsar.cli.tables import print_candidates, print_imported, print_subtracted
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
@@ -61,6 +61,7 @@ def command(
         list[str] | None,
         typer.Option("--id", metavar="ID", help="Only this candidate; may be repeated.", show_default="all"),
     ] = None,
+    subtract: Subtract = None,
     nbins: Annotated[
         int | None, typer.Option("--nbins", metavar="N", help="Most phase bins.", show_default="fold.nbins")
     ] = None,
@@ -109,14 +110,15 @@ def command(
         of_samples = {
             "--period": period, "--dm": dm, "--accel": accel or None, "--epoch": epoch, "--par": par,
             "--candidates": candidates, "--id": idents, "--nbins": nbins, "--nsub": nsub, "--toas": toas,
-            "--template": template, "--zap": common.zap, "--mask": common.mask, "--zerodm": common.zerodm,
+            "--template": template, "--subtract": subtract, "--zap": common.zap, "--mask": common.mask,
+            "--zerodm": common.zerodm,
         }  # fmt: skip
         wrong = [name for name, value in of_samples.items() if value is not None]
         import_folds(files, output, refine, picture, wrong, common)
         return
     if output is None:
         raise typer.BadParameter("give the product to write: --out FOLD.h5", param_hint="--out")
-    settings = common.settings(fold__nbins=nbins, fold__nsubints=nsub)
+    settings = common.settings(fold__nbins=nbins, fold__nsubints=nsub, subtract__pulsars=subtract)
     wanted = ephemerides(period, dm, accel, epoch, candidates, idents, par, files=files, config=settings)
     from pulsar.errors import ConfigError, DataError
     from pulsar.handover.toas import LEAST_SNR, read_template, tim_text, toas_of
@@ -133,7 +135,7 @@ def command(
     elif template is not None:
         raise ConfigError(f"--template {template}: goes with --toas X.tim")
     shape = None if template is None else read_template(template)
-    given = [*([] if candidates is None else [candidates]), *([Path(settings.rfi.mask)] if settings.rfi.mask else [])]
+    given = [*([] if candidates is None else [candidates]), *named_files(settings)]
     check_not_input(output, [*files, *given, *(par or [])])
 
     from pulsar.pipeline.folding import fold_files
@@ -143,6 +145,7 @@ def command(
         files, wanted, settings, output, fit=refine, overwrite=common.overwrite, argv=sys.argv, progress=progress
     )
     print_candidates(run.rows("candidates"))
+    print_subtracted(run.rows("subtracted/pulsars"))
     if toas is not None:
         ident = run.ids[0]
         times = toas_of(run.fold(ident), run.observation, ntoas, shape)

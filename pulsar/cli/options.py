@@ -200,6 +200,14 @@ def shared(command: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
+def named_files(settings: "Config") -> list[Path]:
+    """Files that the settings name and that are read: the mask, and those of pulsars that are subtracted."""
+    from pulsar.pipeline.subtracting import split
+
+    mask = [Path(settings.rfi.mask)] if settings.rfi.mask else []
+    return [*mask, *(split(given)[0] for given in settings.subtract.pulsars)]
+
+
 def searches(
     zmax: float | None,
     accel_max: float | None,

@@ -39,6 +39,7 @@ from pulsar.cli.options import (
     ZeroDM,
     ZMax,
     effective_config,
+    named_files,
     position,
     progress_mode,
     searches,
@@ -46,7 +47,6 @@ from pulsar.cli.options import (
 from pulsar.cli.tables import print_lists, print_subtracted
 
 if TYPE_CHECKING:
-    from pulsar.config.model import Config
     from pulsar.pipeline.progress import Progress
 
 
@@ -54,14 +54,6 @@ def default_output(files: list[Path]) -> Path:
     """``<stem of the first file>.pulsar.h5`` in the current folder; of series of several DMs without the DM."""
     stem = files[0].stem
     return Path(f"{re.sub(r'_DM[0-9.]+$', '', stem) if len(files) > 1 else stem}.pulsar.h5")
-
-
-def named_files(settings: "Config") -> list[Path]:
-    """Files that the settings name and that are read: the mask, and those of pulsars that are subtracted."""
-    from pulsar.pipeline.subtracting import split
-
-    mask = [Path(settings.rfi.mask)] if settings.rfi.mask else []
-    return [*mask, *(split(given)[0] for given in settings.subtract.pulsars)]
 
 
 def command(

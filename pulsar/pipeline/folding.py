@@ -1,12 +1,13 @@
 """Folding of given periods, without a search: one streamed pass, refinement, and a product."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
@@ -27,6 +28,7 @@ from pulsar.pipeline.room import stage_memory, thread_count
 from pulsar.pipeline.series_set import fold_set, with_dm_curve
 
 if TYPE_CHECKING:
+    from pulsar.cleaning.live import MaskedSource
     from pulsar.io.product.reader import Run
     from pulsar.rank.score import Scorer
     from pulsar.sky.timing import TimingModel
@@ -197,7 +199,13 @@ def _is_of(row: Any, own: Header, header: Header) -> bool:
 
 
 def fold_cubes(
-    obs: Observation, params: Sequence[FoldParams], config: Config, *, threads: int, progress: Progress
+    obs: Observation,
+    params: Sequence[FoldParams],
+    config: Config,
+    *,
+    threads: int,
+    progress: Progress,
+    tell: Callable[[NDArray[Any]], None] | None = None,
 ) -> list[FoldCube]:
     """Clean and fold an observation; all candidates in one streamed pass.
 
@@ -210,10 +218,19 @@ def fold_cubes(
     config : Config
     threads : int
     progress : Progress
+    tell : callable, optional
+        Told which pulsars were taken out of the samples before, fields of SUBTRACTED_COLUMNS.
+
+    Raises
+    ------
+    ConfigError, DataError
+        A pulsar that is to be taken out makes no sense for these data, or its file cannot be read.
     """
     from pulsar.folding.folder import fold_many, fold_series
+    from pulsar.pipeline.subtracting import check_subtract, subtract
 
     header = obs.header
+    check_subtract(header, config)
     if isinstance(obs, SeriesSet):
         with progress.stage("folding", total=header.nsamps, unit="samples"):
             return fold_set(obs, params, config.fold)
@@ -225,8 +242,13 @@ def fold_cubes(
         return cubes
 
     mask = find_mask(obs, config, threads=threads, progress=progress).mask
-    source = clean_source(obs, mask, config, threads=threads, progress=progress)
+    source: MaskedSource = clean_source(obs, mask, config, threads=threads, progress=progress)
     memory = stage_memory(config, obs)
+    if config.subtract.pulsars:
+        without = subtract(source, header, config, threads=threads, memory=memory, progress=progress)
+        source = without.source
+        if tell is not None:
+            tell(without.rows)
     with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
         return fold_many(source, params, config.fold, threads=threads, memory=memory, progress=tick)
 
@@ -293,6 +315,7 @@ def fold_files(
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
     from pulsar.io.product.writer import ProductWriter
+    from pulsar.pipeline.subtracting import check_subtract
     from pulsar.rank.score import scorer_of
     from pulsar.sky.catalogue import label, read_catalogue
     from pulsar.sky.flux import mean_flux
@@ -310,11 +333,12 @@ def fold_files(
         for remark in obs.remarks:
             progress.message(remark)
         given_mask(obs.header, config.rfi)
+        check_subtract(obs.header, config)
         params = [e.params(obs.header) for e in ephemerides]
         if not obs.header.is_series:
             live_frequencies(obs, config)  # refuses when all channels are zapped
         with ProductWriter(out, overwrite=overwrite) as writer:
-            cubes = fold_cubes(obs, params, config, threads=threads, progress=progress)
+            cubes = fold_cubes(obs, params, config, threads=threads, progress=progress, tell=writer.subtracted)
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []
                 for cube in cubes:

@@ -232,6 +232,20 @@ def test_the_command_prints_what_is_left(folder):
     assert "is the input itself" in result.output
 
 
+def test_folds_are_made_without_it_too(folder):
+    given = ["--subtract", f"{folder / 'first.h5'}:c0001", "--candidates", str(folder / "first.h5")]
+    args = ["fold", str(folder / "both.fil"), *given, "--id", "c0001", "--id", "c0002", "-q"]
+    result = CliRunner().invoke(app, [*args, "-o", str(folder / "folds.h5")])
+    assert result.exit_code == 0, result.output
+    from pulsar.io.product.reader import read
+
+    run = read(folder / "folds.h5")
+    assert run.rows("subtracted/pulsars")["subtracted"].tolist() == [1]
+    snr = dict(zip(run.rows("candidates")["id"].tolist(), run.rows("candidates")["snr"].tolist(), strict=True))
+    assert snr["c0001"] < 6
+    assert snr["c0002"] == pytest.approx(14, rel=0.25)
+
+
 RFI = (
     Rfi(kind="narrowband", freqs=(1400, 1410), strength=8),
     Rfi(kind="intermittent", freqs=(1300, 1340), strength=10, width=0.6, fraction=0.1),
