@@ -10,6 +10,7 @@ pulses scatter (log-normal, by as much as their mean). Searched are the weak one
     python benchmarks/subtract.py --kinds steady --seeds 4
     python benchmarks/subtract.py --snr 30           # another brightness
     python benchmarks/subtract.py --cost             # processor time of a pass with and without
+    python benchmarks/subtract.py --real X.dat       # a real series laid out over a band, in as much noise again
 """
 
 import argparse
@@ -18,7 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter1d
 
 from pulsar.config.load import load_config
 from pulsar.constants import KDM
@@ -159,6 +160,44 @@ def rows_of(run) -> int:
     return int(np.sum((rows["harmonic_of"] == "") & (rows["sigma"] >= 6.0)))
 
 
+def real(path: Path, folder: Path) -> None:
+    """The pulses of a real dedispersed series, each channel at its delay, in noise as strong as the series' own."""
+    obs = open_observation(path)
+    header = obs.header
+    series = obs.read().data[0].astype(np.float64)
+    obs.close()
+    level = uniform_filter1d(series, max(int(2.0 / header.tsamp), 1))
+    series = (series - level) / (1.4826 * np.median(np.abs(series - level)))
+    nchans, dm = 256, header.dm
+    freqs = 920.0 - 0.78125 * np.arange(nchans)
+    delays = np.round(KDM * dm * (freqs**-2.0 - freqs[0] ** -2.0) / header.tsamp).astype(int)
+    rng = np.random.default_rng(1)
+    data = rng.normal(size=(nchans, series.size)).astype(np.float32)
+    for row, delay in zip(data, delays, strict=True):
+        row += np.roll(series, delay) / np.sqrt(nchans)
+    codes = np.clip(np.round(96 + CODES * data), 0, 255).astype(np.uint8)
+    band = Filterbank.from_array(codes, freqs, header.tsamp, source="real", order="channel, time")
+    sets = [f"dedisp.dm_lo={dm - 20}", f"dedisp.dm_hi={dm + 20}", "dedisp.dm_step=1.0", "completeness.enabled=false"]
+    first = search(band, load_config(None, sets), folder / "first.h5", overwrite=True)
+    given = f"{folder / 'first.h5'}:{first.rows('candidates')['id'][0]}"
+    second = search(
+        band, load_config(None, sets, **{"subtract.pulsars": [given]}), folder / "second.h5", overwrite=True
+    )
+    told = second.rows("subtracted/pulsars")[0]
+    for name in told.dtype.names:
+        print(f"    {name}: {told[name]}")
+    for name, run in (("first", first), ("second", second)):
+        pulses = run.rows("single_pulses")
+        print(
+            f"{name}: {rows_of(run)} rows, {len(pulses)} single pulses, the brightest {max(pulses['snr'], default=0):.1f}"
+        )
+        for row in run.rows("candidates")[:6]:
+            print(
+                f"    P {row['period']:.7g} s, DM {row['dm']:.4g}, S/N {row['snr']:.1f}, sigma {row['sigma']:.1f}, "
+                f"score {row['score']:.2f} {row['harmonic_of']} {row['rfi_flags']}"
+            )
+
+
 def cost(folder: Path, seed: int) -> None:
     """Processor time of reading the cleaned samples, of the same without a pulsar, and of measuring it."""
     _, both = files(folder, "steady", 300.0, seed)
@@ -189,9 +228,13 @@ def main() -> None:
     parser.add_argument("--snr", type=float, default=300.0)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--real", type=Path)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        if args.real:
+            real(args.real, folder)
+            return
         if args.cost:
             cost(folder, 1)
             return

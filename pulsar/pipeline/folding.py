@@ -83,6 +83,8 @@ class Ephemeris:
             )
         fdot = -self.accel / (C * self.period)
         away = 0.0 if self.epoch is None else (header.tmid - self.epoch) * DAY
+        # Where nobody knows the time of the data, or of the candidate, it is taken to be of these.
+        away = away if isfinite(away) else 0.0
         freq = 1.0 / self.period + away * (fdot + 0.5 * self.fddot * away)
         if not freq > 0:
             raise ConfigError(
