@@ -188,9 +188,8 @@ def real(path: Path, folder: Path) -> None:
         print(f"    {name}: {told[name]}")
     for name, run in (("first", first), ("second", second)):
         pulses = run.rows("single_pulses")
-        print(
-            f"{name}: {rows_of(run)} rows, {len(pulses)} single pulses, the brightest {max(pulses['snr'], default=0):.1f}"
-        )
+        best = max(pulses["snr"], default=0.0)
+        print(f"{name}: {rows_of(run)} rows, {len(pulses)} single pulses, the brightest of S/N {best:.1f}")
         for row in run.rows("candidates")[:6]:
             print(
                 f"    P {row['period']:.7g} s, DM {row['dm']:.4g}, S/N {row['snr']:.1f}, sigma {row['sigma']:.1f}, "

@@ -132,7 +132,12 @@ CANDIDATE_COLUMNS: tuple[Column, ...] = (
     Column("score", "f4", "", "0 to 1: how much it looks like a pulsar"),
     Column("rfi_flags", "U192", "", "reasons to suspect interference, comma separated"),
     Column("harmonic_of", "U12", "", "id of the candidate that explains it (parent, relation), or empty"),
-    Column("known_source", "U32", "", "known pulsar that it is (x 2, x 1/3: harmonics), or empty"),
+    Column(
+        "known_source",
+        "U32",
+        "",
+        "known pulsar that it is (x 2, x 1/3: harmonics), or of which it is what was left (left of ...), or empty",
+    ),
     Column("found_by", "U32", "", "all searches that found it or a harmonic of it, comma separated, best first"),
     Column("fddot", "f8", "Hz / s2", "second frequency derivative with which it was folded"),
     Column("npulses", "i4", "", "single pulses that come in its phase"),

@@ -316,8 +316,9 @@ class SubtractedSource(Relay):
 
         for one, shapes, keys in zip(self.taken, self._shapes, self._keys, strict=True):
             template = one.template
-            of = template.shape_of, template.gains, template.factors
-            subtract_cells(data, start, *one.grid.of_samples(self.tsamp), shapes, *of, keys)
+            of = shapes, template.shape_of, template.gains, template.factors, keys
+            args: tuple[Any, ...] = (*one.grid.of_samples(self.tsamp), *of)
+            subtract_cells(data, start, *args)
 
 
 def packed(taken: Sequence[Taken]) -> dict[str, NDArray[Any]]:

@@ -350,6 +350,10 @@ def _write(
     pulses["source"] = [idents.get(str(uid), "") for uid in pulses["source"]]
     mark_detections(detected.detections, candidates)
     _label(job, table)
+    if detected.subtracted is not None:
+        from pulsar.sky.catalogue import label_left
+
+        label_left(table, detected.subtracted, header.tobs)
     with ProductWriter(out, overwrite=overwrite) as writer:
         writer.observation(header, job.obs.files, job.obs.gaps, job.obs.problems)
         writer.candidates(table)

@@ -336,6 +336,31 @@ def label_rows(
             rows["known_source"][own] = some["known_source"]
 
 
+def label_left(rows: NDArray[Any], subtracted: NDArray[Any], tobs: float) -> None:
+    """Fill `known_source` of candidates with period and DM of a pulsar that was taken out of the samples.
+
+    Parameters
+    ----------
+    rows : ndarray
+        Fields of CANDIDATE_COLUMNS; changed. What has a name keeps it.
+    subtracted : ndarray
+        Fields of SUBTRACTED_COLUMNS.
+    tobs : float
+        Length of the observation [s].
+    """
+    nowhere = float("nan")
+    pulsars = [
+        Pulsar(str(one["name"]), nowhere, nowhere, float(one["freq"]), 0.0, nowhere, float(one["dm"]), 0.0)
+        for one in subtracted
+        if one["subtracted"]
+    ]
+    for row in rows:
+        best = None if row["known_source"] else next(_matches(row, pulsars, nowhere, 0.0, tobs), None)
+        if best is not None:
+            pulsar, ratio = best
+            row["known_source"] = f"left of {pulsar.name}" + ("" if ratio == 1 else f" x {ratio}")
+
+
 def _matches(
     row: Any, pulsars: Iterable[Pulsar], mjd: float, voverc: float, tobs: float
 ) -> Iterator[tuple[Pulsar, Fraction]]:

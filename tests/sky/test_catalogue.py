@@ -16,7 +16,7 @@ from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.pipeline.checkpoint import fingerprint
 from pulsar.sky.barycentre import barycentric
-from pulsar.sky.catalogue import beam_width, label, nearby, read_catalogue, separation, sexagesimal
+from pulsar.sky.catalogue import beam_width, label, label_left, nearby, read_catalogue, separation, sexagesimal
 
 PSRCAT = """#CATALOGUE 1.70
 PSRB     B0531+21                      sr68
@@ -239,3 +239,17 @@ def test_the_real_pulsar_is_known_and_no_other(shared_data):
     assert rows["known_source"][0] == ""
     label(rows := candidate(freq, 112.38), dataclasses.replace(h, dec_deg=10.0), catalogue)
     assert rows["known_source"][0] == ""
+
+
+def test_what_is_left_of_a_subtracted_pulsar_is_named():
+    from pulsar.data.subtracted import SUBTRACTED_COLUMNS
+
+    taken = empty_table(SUBTRACTED_COLUMNS, 2)
+    taken["name"], taken["freq"], taken["dm"], taken["subtracted"] = ["J1", "J2"], [4.0, 7.3], [50.0, 90.0], [1, 0]
+    rows = empty_table(CANDIDATE_COLUMNS, 6)
+    rows["freq"] = [4.0, 12.0, 4.0 / 3.0, 4.0, 7.3, 4.2]
+    rows["dm"] = [50.1, 49.9, 50.0, 70.0, 90.0, 50.0]
+    rows["period"], rows["period_err"], rows["dm_err"] = 1.0 / rows["freq"], 1e-7, 0.1
+    rows["known_source"][1] = "B0000+00"
+    label_left(rows, taken, 600.0)
+    assert rows["known_source"].tolist() == ["left of J1", "B0000+00", "left of J1 x 1/3", "", "", ""]
