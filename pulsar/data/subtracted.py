@@ -5,8 +5,8 @@ from typing import Final
 from pulsar.data.candidate import Column
 
 SUBTRACTED_COLUMNS: Final[tuple[Column, ...]] = (
-    Column("name", "U16", "", "name of the pulsar, or id of the candidate"),
-    Column("given", "U32", "", "as it was given: an ephemeris, or a product and a candidate of it"),
+    Column("name", "U32", "", "name of the pulsar, or id of the candidate"),
+    Column("given", "U256", "", "as it was given: an ephemeris, or a product and a candidate of it"),
     Column("subtracted", "i1", "", "1; 0 where it is not detected in these data, and nothing was taken out"),
     Column("period", "f8", "s", "topocentric period at mid-observation, refined in these data"),
     Column("freq", "f8", "Hz", "its frequency"),

@@ -120,7 +120,12 @@ def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, i
 
 
 def fold_grid(
-    source: MaskedSource, grid: Grid, *, threads: int = 1, progress: Callable[[int], None] | None = None
+    source: MaskedSource,
+    grid: Grid,
+    *,
+    threads: int = 1,
+    memory: int = 4 * GULP_BYTES,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fold all samples, each channel in its own time, in one streamed pass.
 
@@ -130,6 +135,8 @@ def fold_grid(
     grid : Grid
     threads : int
         The result does not depend on their number.
+    memory : int
+        Bytes of which a quarter may be samples.
     progress : callable, optional
         Called with the number of samples done since the last call.
 
@@ -145,7 +152,7 @@ def fold_grid(
     nchans, (nsubints, nbands, nbins) = len(source.freqs), grid.shape
     cells = np.zeros((nsubints, nbands, nbins, 2), dtype=np.int64)
     rows = np.zeros((nchans, nbins, 2), dtype=np.int64)
-    gulp = max(min(GULP_BYTES // nchans, GULP_SAMPLES, source.nsamps), 1)
+    gulp = max(min(min(GULP_BYTES, memory // 4) // nchans, GULP_SAMPLES, source.nsamps), 1)
     buffer = np.empty((nchans, gulp), dtype=np.int8)
     # A band is folded by one thread: its cells are added to by no other.
     cuts = np.searchsorted(grid.bands, np.linspace(0, nbands, max(min(threads, nbands), 1) + 1).astype(np.int64))
@@ -259,17 +266,22 @@ def measure_template(
     config : SubtractConfig
     threads : int
     memory : int
-        Bytes that may be taken beside the samples.
+        Bytes that may be taken.
     progress : callable, optional
     """
-    grid = make_grid(source, params, grid_shape(source, params, config, memory))
-    cells, rows = fold_grid(source, grid, threads=threads, progress=progress)
+    grid = make_grid(source, params, grid_shape(source, params, config, memory // 2))
+    cells, rows = fold_grid(source, grid, threads=threads, memory=memory, progress=progress)
     template = fit_template(cells, rows, grid.bands)
     return Taken(params, template, grid), _folded(cells, template)
 
 
 def measure_rest(
-    source: MaskedSource, taken: Taken, *, threads: int, progress: Callable[[int], None] | None = None
+    source: MaskedSource,
+    taken: Taken,
+    *,
+    threads: int,
+    memory: int = 4 * GULP_BYTES,
+    progress: Callable[[int], None] | None = None,
 ) -> Folded:
     """What of a template is left in samples, in one pass over them.
 
@@ -278,10 +290,11 @@ def measure_rest(
     source : MaskedSource
         Without it.
     taken : Taken
-    threads : int
+    threads, memory : int
+        As :func:`fold_grid` takes them.
     progress : callable, optional
     """
-    cells, _ = fold_grid(source, taken.grid, threads=threads, progress=progress)
+    cells, _ = fold_grid(source, taken.grid, threads=threads, memory=memory, progress=progress)
     return _folded(cells, taken.template)
 
 

@@ -131,6 +131,9 @@ def merge(
         writer.candidates(table)
         writer.single_pulses(single)
         _write_completeness(writer, runs, seen)
+        subtracted = _joined("subtracted/pulsars", runs, seen)
+        if subtracted.size:
+            writer.subtracted(subtracted)
         for place, row in enumerate(rows[:MOST_COPIED]):
             if row.ident in row.run.ids:
                 writer.fold(str(table["id"][place]), row.run.fold(row.ident))
@@ -144,18 +147,20 @@ def merge(
 
 def _write_completeness(writer: "ProductWriter", runs: Sequence["Run"], seen: "_Observed") -> None:
     """Store what was injected into all of the runs, what became of it, and the limits on flux densities."""
-    tables = []
-    for name in ("injected", "rows", "limits"):
-        columns = TABLES[f"completeness/{name}"][0]
-        parts = [_wide(run.rows(f"completeness/{name}"), columns) for run in runs]
-        for run, part in zip(runs, parts, strict=True):
-            count = len(run.observations)
-            part["obs"] = [seen.number(run, int(own) if own < count else -1) for own in part["obs"]]
-        whole = np.concatenate([*parts, empty_table(columns, 0)])
-        tables.append(whole[np.argsort(whole["obs"], kind="stable")])
-    injected, rows, limits = tables
+    injected, rows, limits = (_joined(f"completeness/{name}", runs, seen) for name in ("injected", "rows", "limits"))
     if injected.size:
         writer.completeness(injected, rows, pooled_limits(seen.headers, injected, limits))
+
+
+def _joined(name: str, runs: Sequence["Run"], seen: "_Observed") -> NDArray[Any]:
+    """A table of all runs, by the observations of the merged product."""
+    columns = TABLES[name][0]
+    parts = [_wide(run.rows(name), columns) for run in runs]
+    for run, part in zip(runs, parts, strict=True):
+        count = len(run.observations)
+        part["obs"] = [seen.number(run, int(own) if own < count else -1) for own in part["obs"]]
+    whole = np.concatenate([*parts, empty_table(columns, 0)])
+    return np.asarray(whole[np.argsort(whole["obs"], kind="stable")])
 
 
 def _carry_labels(runs: Sequence["Run"], out: Path, table: NDArray[Any], names: Mapping[tuple[int, str], str]) -> None:

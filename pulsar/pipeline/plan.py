@@ -26,6 +26,8 @@ from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.searches import all_searches, check_part, enabled_searches, part_rooms
 from pulsar.pipeline.stages import ACCEL_PART, few_dms
+from pulsar.pipeline.stages import ACCEL_PART, enabled_searches, few_dms
+from pulsar.pipeline.subtracting import check_subtract, subtract_seconds
 from pulsar.searches.response import EVERYTHING, Band
 
 if TYPE_CHECKING:
@@ -78,6 +80,8 @@ class RunPlan:
         Sampling time [s].
     zapped : float
         Share of the band that `rfi.zap` leaves out before anything is looked at.
+    subtracted : int
+        Known pulsars that are taken out of the samples first.
     injections : Amount or None
         Signals that are injected to tell the completeness; None: none.
     """
@@ -103,6 +107,7 @@ class RunPlan:
     mask_memory: int = 0
     least_memory: int = 0
     injections: Amount | None = None
+    subtracted: int = 0
 
     @property
     def ndms(self) -> int:
@@ -134,6 +139,9 @@ class RunPlan:
             yield self.parts
         if self.octaves:
             yield self.octaves
+        if self.subtracted:
+            some = "1 known pulsar is" if self.subtracted == 1 else f"{self.subtracted} known pulsars are"
+            yield f"{some} taken out of the samples first"
         if self.injections is not None:
             yield f"signals injected at {self.injections.places} DMs will tell the completeness"
         yield (
@@ -196,6 +204,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     if scratch and not (Path(scratch).is_dir() and os.access(scratch, os.W_OK | os.X_OK)):
         raise ConfigError(f"run.scratch = {scratch!r}: no such folder, or it cannot be written; create it first")
     enabled_searches(config, header.tobs)
+    check_subtract(header, config)
     threads = thread_count(config)
     memory = stage_memory(config, obs)
     if header.is_series:
@@ -252,6 +261,10 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         least_memory=least_memory(obs, config),
         **_expected(work, threads),
     )
+    if config.subtract.pulsars:
+        count = len(config.subtract.pulsars)
+        cpu = subtract_seconds(count, float(header.nsamps) * nchans, route.passes + 1)
+        plan = replace(plan, subtracted=count, seconds={**plan.seconds, "subtraction": cpu / threads})
     injections = amount(plan, config)
     if injections is None:
         return plan

@@ -296,10 +296,6 @@ def check_lists(obs: Observation, config: Config) -> None:
     if config.rfi.zaplist:
         read_zaplist(config.rfi.zaplist, 0.0)
     given_mask(obs.header, config.rfi)
-    if config.subtract.pulsars:
-        from pulsar.pipeline.subtracting import check_subtract
-
-        check_subtract(obs.header, config)
 
 
 def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:

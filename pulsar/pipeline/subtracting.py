@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from pulsar.folding.subtracted import Folded, Taken
     from pulsar.pipeline.folding import Ephemeris, FromPar
 
+#: Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py --cost.
+TEMPLATE_RATE: Final = 3e8
+SUBTRACT_RATE: Final = 3.5e8
 #: What an option names.
 EXPECTED: Final = "an ephemeris (X.par), or a candidate of a product (RUN.h5:c0001)"
 
@@ -154,6 +157,23 @@ def check_subtract(header: Header, config: Config) -> list[Wanted]:
     return found
 
 
+def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
+    """CPU seconds that subtraction adds to a run.
+
+    Parameters
+    ----------
+    npulsars : int
+    volume : float
+        Channels times samples.
+    passes : int
+        Over the samples, by dedispersion and folding.
+    """
+    folded = 2.0 * npulsars / TEMPLATE_RATE
+    # Of each pulsar the template is measured without those before it, and what is left without all.
+    taken = npulsars * (0.5 * (npulsars - 1) + npulsars + passes) / SUBTRACT_RATE
+    return volume * (folded + taken)
+
+
 def subtract(
     source: "MaskedSource",
     header: Header,
@@ -190,7 +210,7 @@ def subtract(
     ConfigError, DataError
         As :func:`check_subtract`.
     """
-    from pulsar.folding.subtracted import SubtractedSource, measure_template, packed, unpacked
+    from pulsar.folding.subtracted import SubtractedSource, measure_rest, measure_template, packed, unpacked
 
     found = check_subtract(header, config)
     if not found:
@@ -213,7 +233,7 @@ def subtract(
             continue
         with progress.stage(f"template of {one.name}", source.nsamps, "samples") as tick:
             template, before = measure_template(
-                left, fold.after, config.subtract, threads=threads, memory=memory // 2, progress=tick
+                left, fold.after, config.subtract, threads=threads, memory=memory, progress=tick
             )
         if not before.snr >= config.subtract.min_snr:
             progress.warning(f"{one.given}: nothing is left of {one.name} when the pulsars before it are taken out")
@@ -224,7 +244,8 @@ def subtract(
         left = SubtractedSource(source, taken)
     for i, (template, before) in measured.items():
         with progress.stage(f"what is left of {found[i].name}", source.nsamps, "samples") as tick:
-            _fill(rows[i], template, before, left, threads=threads, progress=tick)
+            rest = measure_rest(left, template, threads=threads, memory=memory, progress=tick)
+        _fill(rows[i], template, before, rest)
         progress.message(told(rows[i]))
     if keep is not None:
         keep(rows=rows, **packed(taken))
@@ -284,19 +305,8 @@ def _fill_params(row: Any, params: FoldParams, snr: float) -> None:
     row["obs"] = 0
 
 
-def _fill(
-    row: Any,
-    one: "Taken",
-    before: "Folded",
-    left: "MaskedSource",
-    *,
-    threads: int,
-    progress: Callable[[int], None],
-) -> None:
+def _fill(row: Any, one: "Taken", before: "Folded", rest: "Folded") -> None:
     """What was taken out, and what is left of it."""
-    from pulsar.folding.subtracted import measure_rest
-
-    rest = measure_rest(left, one, threads=threads, progress=progress)
     row["subtracted"] = 1
     row["snr_before"], row["snr_after"] = before.snr, rest.snr
     row["rest"], row["rest_err"], row["scatter"], row["scatter_err"] = rest.amplitude

@@ -246,6 +246,27 @@ def test_folds_are_made_without_it_too(folder):
     assert snr["c0002"] == pytest.approx(14, rel=0.25)
 
 
+def test_a_plan_counts_it(folder):
+    args = ["plan", str(folder / "both.fil"), "--dm", "0", "100", "--threads", "1"]
+    plain = CliRunner().invoke(app, args)
+    with_it = CliRunner().invoke(app, [*args, "--subtract", f"{folder / 'first.h5'}:c0001"])
+    assert "1 known pulsar is taken out" in with_it.stdout
+    assert "subtraction" in with_it.stdout
+    assert "taken out" not in plain.stdout
+    wrong = CliRunner().invoke(app, [*args, "--subtract", f"{folder / 'first.h5'}:c0999"])
+    assert wrong.exit_code == 2
+
+
+def test_merged_products_have_those_of_all(folder, second, tmp_path):
+    from pulsar.io.product.reader import read
+    from pulsar.pipeline.merge import merge
+
+    run = merge([read(folder / "first.h5"), second], tmp_path / "all.h5", load_config(None))
+    rows = run.rows("subtracted/pulsars")
+    assert rows["given"].tolist() == second.rows("subtracted/pulsars")["given"].tolist()
+    assert rows["obs"].tolist() == [0]
+
+
 RFI = (
     Rfi(kind="narrowband", freqs=(1400, 1410), strength=8),
     Rfi(kind="intermittent", freqs=(1300, 1340), strength=10, width=0.6, fraction=0.1),
