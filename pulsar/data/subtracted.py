@@ -1,6 +1,6 @@
 """THE table of pulsars that were taken out of the samples."""
 
-from typing import Final
+from typing import Any, Final
 
 from pulsar.data.candidate import Column
 
@@ -26,3 +26,15 @@ SUBTRACTED_COLUMNS: Final[tuple[Column, ...]] = (
     Column("nparams", "i4", "", "numbers that were measured in all"),
     Column("obs", "i4", "", "row of the table observations in whose samples it was"),
 )
+
+
+def told(row: Any) -> str:
+    """What a row says, in words."""
+    if not row["subtracted"]:
+        return f"{row['name']}: not detected (S/N {row['snr_before']:.1f}), nothing was subtracted"
+    return (
+        f"{row['name']} (P {row['period']:.9g} s, DM {row['dm']:.5g}) subtracted: S/N {row['snr_before']:.1f} before, "
+        f"{row['snr_after']:.1f} after; {100 * row['rest']:.2f} ± {100 * row['rest_err']:.2f} % of its amplitude left "
+        f"({row['nbins']} phase bins, brightness in {row['nsubints']} sub-integrations × {row['nbands']} subbands, "
+        f"{row['nshapes']} profile{'s' if row['nshapes'] > 1 else ''})"
+    )

@@ -14,7 +14,7 @@ from pulsar.data.candidate import empty_table
 from pulsar.data.files import read_bytes
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
-from pulsar.data.subtracted import SUBTRACTED_COLUMNS
+from pulsar.data.subtracted import SUBTRACTED_COLUMNS, told
 from pulsar.errors import ConfigError
 from pulsar.pipeline.detected import doubts
 from pulsar.pipeline.progress import Progress
@@ -313,15 +313,3 @@ def _fill(row: Any, one: "Taken", before: "Folded", rest: "Folded") -> None:
     template = one.template
     row["nbins"], row["nparams"], row["nshapes"] = template.nbins, template.nparams, len(template.shapes)
     row["nsubints"], row["nbands"] = template.grid[:2]
-
-
-def told(row: Any) -> str:
-    """What a row says, in words."""
-    if not row["subtracted"]:
-        return f"{row['name']}: not detected (S/N {row['snr_before']:.1f}), nothing was subtracted"
-    return (
-        f"{row['name']} (P {row['period']:.9g} s, DM {row['dm']:.5g}) subtracted: S/N {row['snr_before']:.1f} before, "
-        f"{row['snr_after']:.1f} after; {100 * row['rest']:.2f} ± {100 * row['rest_err']:.2f} % of its amplitude left "
-        f"({row['nbins']} phase bins, brightness in {row['nsubints']} sub-integrations × {row['nbands']} subbands, "
-        f"{row['nshapes']} profile{'s' if row['nshapes'] > 1 else ''})"
-    )

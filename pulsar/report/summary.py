@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.injected import in_words, recall
 from pulsar.data.shares import wilson
+from pulsar.data.subtracted import told
 from pulsar.data.text import printable
 from pulsar.io.product.reader import Run
 from pulsar.report.completeness import plot_completeness, plot_limits
@@ -49,6 +50,7 @@ def _facts(run: Run) -> Lines:
     pulses = run.rows("single_pulses")
     if len(pulses):
         facts.append(("Single pulses", str(len(pulses))))
+    facts.extend(("Subtracted", told(row)) for row in run.rows("subtracted/pulsars"))
     injected = run.rows("completeness/injected")
     if len(injected):
         facts.append(("Completeness", "; ".join(in_words(injected, run.rows("completeness/rows")))))
