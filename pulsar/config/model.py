@@ -390,7 +390,7 @@ class SubtractConfig(Section):
         tuple[str, ...],
         Field(description="ephemerides (X.par), or candidates of products (RUN.h5:c0001); empty: none"),
     ] = ()
-    min_snr: Annotated[float, Field(ge=4, description="S/N of its fold below which a pulsar is left where it is")] = 7.0
+    min_snr: Annotated[float, Field(ge=4, description="S/N of its fold below which a pulsar is left where it is")] = 6.0
     nbins: Annotated[int, Field(ge=16, le=4096, description="most phase bins of a template")] = 1024
     nsubints: Annotated[
         int, Field(ge=1, le=1024, description="most sub-integrations with a brightness of their own")

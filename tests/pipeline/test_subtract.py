@@ -1,5 +1,6 @@
 """A known pulsar taken out of the samples before a search: what is left of it, and of all else."""
 
+import dataclasses
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,8 +18,9 @@ from pulsar.handover.par import par_text
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline import ranges
 from pulsar.pipeline.checkpoint import fingerprint
+from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.run import search
-from pulsar.pipeline.subtracting import split, wanted
+from pulsar.pipeline.subtracting import split, subtract, wanted
 from pulsar.report.summary import summary
 from pulsar.synthesis import Pulsar, Rfi, Sky, make, write_filterbank
 
@@ -104,6 +106,20 @@ def test_an_ephemeris_does_the_same(folder, second):
     assert near(run, BRIGHT.period) == []
 
 
+def test_what_is_given_by_two_names_is_taken_out_once(folder, source):
+    par = folder / "same.par"
+    par.write_text("PSR X\nF0 22.883295194508\nDM 60\nRAJ 05:32:00\nDECJ 22:00:00\n")
+    other = folder / "other.par"
+    other.write_text(par.read_text().replace("PSR X", "PSR Y"))
+    header = dataclasses.replace(source.obs.header, barycentric=True)
+    found = subtract(
+        source, header, config(par, other), threads=1, memory=1 << 30, progress=Progress(level="error")
+    ).rows
+    assert sorted(found["subtracted"].tolist()) == [0, 1]
+    assert found["snr_before"].max() > 80
+    assert found["snr_before"].min() < 6
+
+
 def test_several_are_taken_out_the_brightest_first(folder):
     product = folder / "first.h5"
     run = search(folder / "both.fil", config(f"{product}:c0002", f"{product}:c0001"), folder / "several.h5")
@@ -116,8 +132,6 @@ def test_several_are_taken_out_the_brightest_first(folder):
 
 
 def test_what_is_not_there_is_left_alone_and_told(folder, capsys):
-    from pulsar.pipeline.progress import Progress
-
     given = f"{folder / 'first.h5'}:c0001"
     run = search(folder / "weak.fil", config(given), folder / "none.h5", progress=Progress(level="warning"))
     assert "is not detected (S/N" in capsys.readouterr().err
