@@ -193,7 +193,7 @@ def real(path: Path, folder: Path) -> None:
         for row in run.rows("candidates")[:6]:
             print(
                 f"    P {row['period']:.7g} s, DM {row['dm']:.4g}, S/N {row['snr']:.1f}, sigma {row['sigma']:.1f}, "
-                f"score {row['score']:.2f} {row['harmonic_of']} {row['rfi_flags']}"
+                f"score {row['score']:.2f} {row['harmonic_of']} {row['rfi_flags']} {row['known_source']}"
             )
 
 

@@ -191,6 +191,48 @@ def boxcar(size: Size) -> Work:
     )
 
 
+def subtract_cells(size: Size) -> Work:
+    """A template of 64 bins taken from every channel, with dithered rounding."""
+    from pulsar_kernels import subtract
+
+    n, nchans, tsamp = size.nsamps, size.nchans, 1e-3
+    rng = np.random.default_rng(1)
+    data = rng.integers(-60, 61, (nchans, n), dtype=np.int8)
+    out = data.copy()
+    spin = np.array([12.3456, 0.0, 0.0, 0.0])
+    delays = rng.uniform(0.0, 0.5, nchans)
+    shape = rng.normal(0.0, 1.5, (1, NBINS))
+    keys = rng.integers(0, 1 << 32, nchans).astype(np.int64)
+    one = np.zeros(1, dtype=np.int64)
+    place = tsamp, spin, delays, np.array([0, n]), one, np.zeros((1, nchans), dtype=np.bool_), one
+    template = np.zeros(nchans, dtype=np.int64), shape, one.reshape(1, 1), np.ones((1, 1)), np.ones(nchans), keys
+
+    def run() -> None:
+        out[:] = data
+        subtract.subtract_cells(out, 0, *place, *template)
+
+    def plain() -> NDArray[Any]:
+        i = np.arange(n)
+        first = i // subtract.STRETCH * subtract.STRETCH
+        table = np.round(shape[0] * subtract.PARTS).astype(np.int64)
+        mask = 0xFFFFFFFF
+        z = ((i ^ (i >> 16)) * 0x7F4A7C15) & mask
+        z = z ^ (z >> 15)
+        found = np.empty_like(data)
+        for row, into, delay, key in zip(data, found, delays, keys.tolist(), strict=True):
+            turns = ((first + 0.5) * tsamp - delay) * spin[0]
+            rate = (((first + 0.5) * tsamp - delay + subtract.STRETCH * tsamp) * spin[0] - turns) / subtract.STRETCH
+            x = turns - np.floor(turns) + rate * (i - first)
+            bins = np.minimum(((x - np.floor(x)) * NBINS).astype(np.int64), NBINS - 1)
+            h = ((z ^ key) * 0x6C62272F) & mask
+            h = ((h ^ (h >> 13)) * 0x7F4A7C15) & mask
+            into[:] = np.clip(row - ((table[bins] + (h >> 16)) >> 16), -127, 127)
+        return found
+
+    # Seven operations in double precision for the phase.
+    return Work(run, lambda: out, nchans * n, 2.0 * data.nbytes, flops=14.0 * nchans * n, baseline=Baseline(plain))
+
+
 CASES = (
     Case(
         "phase-bins",
@@ -219,6 +261,15 @@ CASES = (
         Size(3000, 32),
         "adds L1",
         expects=multiple_of(8, "nchans"),
+    ),
+    Case(
+        "subtract",
+        "int8 -> int8",
+        "a template taken from {nchans} channels",
+        subtract_cells,
+        Size(1 << 16, 16),
+        Size(5000, 3),
+        "floats",
     ),
     Case(
         "fold-row",
