@@ -26,7 +26,6 @@ from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.searches import all_searches, check_part, enabled_searches, part_rooms
 from pulsar.pipeline.stages import ACCEL_PART, few_dms
-from pulsar.pipeline.stages import ACCEL_PART, enabled_searches, few_dms
 from pulsar.pipeline.subtracting import check_subtract, subtract_seconds
 from pulsar.searches.response import EVERYTHING, Band
 

@@ -12,8 +12,7 @@ from pulsar.data.subtracted import SUBTRACTED_COLUMNS
 FORMAT: Final = "pulsar-search"
 
 #: major.minor: a minor step only adds; a reader refuses a newer major version.
-FORMAT_VERSION: Final = "1.11"
-FORMAT_VERSION: Final = "1.10"
+FORMAT_VERSION: Final = "1.12"
 
 #: What each version changed, newest last.
 HISTORY: Final[dict[str, str]] = {
@@ -32,7 +31,7 @@ HISTORY: Final[dict[str, str]] = {
     "1.9": "stack: the epochs of which powers were summed, and what each of them shows of the candidates",
     "1.10": "orbits: circular orbits of candidates, their profiles, and what the search for them took",
     "1.11": "part of detections; part, part_start and part_duration of candidates; folds over parts of the observation",
-    "1.10": "subtracted: known pulsars that were taken out of the samples before the search, and what is left of them",
+    "1.12": "subtracted: known pulsars that were taken out of the samples before the search, and what is left of them",
 }
 
 GROUPS: Final[dict[str, str]] = {
