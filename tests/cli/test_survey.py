@@ -201,7 +201,10 @@ def test_the_table_of_the_19_beams_is_what_is_printed(planned, change) -> None:
     text = blocks("toml").replace(old, new) if old else blocks("toml")
     assert (text != blocks("toml")) == bool(old)
     shown = planned(text)
-    assert float(re.search(r"(\S+) core hours", shown)[1]) == float(core_hours.replace(",", ""))
-    assert f"\ncores         {cores} are needed" in shown
+    # The last digit depends on the processor, by the rounding of its vectors.
+    assert float(re.search(r"(\S+) core hours", shown)[1]) == pytest.approx(
+        float(core_hours.replace(",", "")), rel=1e-3
+    )
+    assert float(re.search(r"\ncores +(\S+) are needed", shown)[1]) == pytest.approx(float(cores), rel=1e-3)
     assert f"\nstorage       {storage} are needed" in shown
     assert f"a day of observing is searched in {day}: " in shown
