@@ -1,6 +1,7 @@
 """``pulsar plan --survey``: what a survey takes."""
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -201,10 +202,11 @@ def test_the_table_of_the_19_beams_is_what_is_printed(planned, change) -> None:
     text = blocks("toml").replace(old, new) if old else blocks("toml")
     assert (text != blocks("toml")) == bool(old)
     shown = planned(text)
-    # The last digit depends on the processor, by the rounding of its vectors.
-    assert float(re.search(r"(\S+) core hours", shown)[1]) == pytest.approx(
-        float(core_hours.replace(",", "")), rel=1e-3
-    )
-    assert float(re.search(r"\ncores +(\S+) are needed", shown)[1]) == pytest.approx(float(cores), rel=1e-3)
+    # Rows of the tree are chosen by sums whose rounding depends on the processor: 54.80509 cores are 54.81, and are
+    # 54.80 where it is a millionth less. So much as one step of the four digits that are printed, no more.
+    for unit, cell in ((r"(\S+) core hours", core_hours), (r"\ncores +(\S+) are needed", cores)):
+        told = float(cell.replace(",", ""))
+        step = 10.0 ** (math.floor(math.log10(told)) - 3)
+        assert float(re.search(unit, shown)[1]) == pytest.approx(told, rel=0, abs=1.001 * step)
     assert f"\nstorage       {storage} are needed" in shown
     assert f"a day of observing is searched in {day}: " in shown
