@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pulsar.cleaning.impulses import Bands, find_impulses
+from pulsar.cleaning.impulses import Bands, find_impulses, find_impulses_and_dropouts
 from pulsar.constants import LEAST_DM
 from pulsar.data.header import Header
 
@@ -38,6 +38,17 @@ def test_strong_impulses_longer_than_the_dispersion_of_dm_2_are_found(width, amp
     rng = np.random.default_rng(2)
     kept = [share(find_impulses(*bands_with(rng, 0.0, width, amp, part), 10.0), width) for _ in range(5)]
     assert min(kept) == 1.0
+
+
+def test_dropouts_are_impulses_downwards():
+    rng = np.random.default_rng(6)
+    series, bands = bands_with(rng, 0.0, 12, 3.0, (0.0, 1.0))
+    series -= bands_with(rng, 0.0, 20, 3.0, (0.0, 1.0))[0][:, ::-1]
+    up, down = find_impulses(series, bands, 10.0), find_impulses(-series, bands, 7.0)
+    assert len(up) > 0
+    assert len(down) > 0
+    found = find_impulses_and_dropouts(series, bands, 10.0, 7.0)
+    np.testing.assert_array_equal(found, np.concatenate([up, down]))
 
 
 @pytest.mark.parametrize("dm", [LEAST_DM, 2.4, 5.0])
