@@ -1,5 +1,6 @@
 """How good a ranking is, and whether its scores are probabilities: each number with its n and its error."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,6 +118,53 @@ class Evaluation:
         ]
         lines += [f"{b.low:.1f}-{b.high:.1f}    {b.mean:.3f}  {b.real}" for b in self.bins if b.real.n]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Cross-validations of one table that were split anew each time.
+
+    Their scatter is that of the split alone: the candidates are the same, so the error of a share is still its own.
+
+    Attributes
+    ----------
+    n : int
+        Number of splits.
+    auc, recall, brier, ece : tuple of (float, float)
+        Mean over the splits, and standard deviation of one of them (0 of a single one).
+    """
+
+    n: int
+    auc: tuple[float, float]
+    recall: tuple[float, float]
+    brier: tuple[float, float]
+    ece: tuple[float, float]
+
+    def __str__(self) -> str:
+        told = {"AUC": self.auc, "recall": self.recall, "Brier score": self.brier, "calibration error": self.ece}
+        lines = [f"{name:25s} {mean:.4f}, one split {scatter:.4f}" for name, (mean, scatter) in told.items()]
+        return "\n".join([f"mean of {self.n} splits, and their standard deviation", *lines])
+
+
+def over_splits(found: Sequence[Evaluation]) -> Splits:
+    """Mean and scatter of evaluations of the same candidates.
+
+    Parameters
+    ----------
+    found : sequence of Evaluation
+        One or more.
+    """
+
+    def spread(values: list[float]) -> tuple[float, float]:
+        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+
+    return Splits(
+        n=len(found),
+        auc=spread([one.auc for one in found]),
+        recall=spread([one.recall.value for one in found]),
+        brier=spread([one.brier for one in found]),
+        ece=spread([one.ece for one in found]),
+    )
 
 
 def auc(scores: Array, labels: NDArray[Any]) -> tuple[float, float]:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, PulsarError
-from pulsar.rank.evaluate import Evaluation, evaluate
+from pulsar.rank.evaluate import Evaluation, Splits, evaluate, over_splits
 from pulsar.rank.labelled import Table, joined, parts_of, read_profiles, read_table
 from pulsar.rank.model import MOST, Both, Model, fit_logistic, fit_trees, model_text, probability
 
@@ -128,6 +128,24 @@ def train(
     return model, found, kind
 
 
+def split_anew(table: Table, kind: str, *, nparts: int, seed: int, repeats: int, precision: float) -> Splits:
+    """The cross-validation again and again, with other parts: what of its figures is the luck of the split.
+
+    Parameters
+    ----------
+    table : Table
+    kind : {"logistic", "trees", "both"}
+    nparts : int
+        Of each cross-validation.
+    seed, repeats : int
+        Seeds `seed` to `seed + repeats - 1`; the first is the cross-validation of :func:`train`.
+    precision : float
+        At which recall is taken.
+    """
+    scores = (cross_validated(table, kind, nparts, seed + i)[kind] for i in range(repeats))
+    return over_splits([evaluate(each, table.y, precision) for each in scores])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m pulsar.rank.train",
@@ -141,6 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--score", action="store_true", help="learn the weights of the score of searches, from features of folds")
     add("--model", choices=("auto", *FITS), default="auto", help="form of the model (default: the better one)")
     add("--folds", type=int, default=5, metavar="N", help="parts of the cross-validation (default: 5)")
+    add("--repeats", type=int, default=1, metavar="N", help="cross-validations, each split anew (default: 1)")
     add("--precision", type=float, default=0.93, metavar="P", help="at which recall is given (default: 0.93)")
     add("--seed", type=int, default=1, metavar="N", help="of the parts and of the trees (default: 1)")
     add("--out", type=Path, metavar="MODEL.json", help="write the model")
@@ -154,6 +173,8 @@ def _run(options: argparse.Namespace) -> None:
         raise ConfigError("give what to learn from: either TABLE…, or --profiles PULSARS OTHERS")
     if not 2 <= options.folds <= 100:
         raise ConfigError(f"--folds {options.folds}: expected 2 to 100")
+    if not 1 <= options.repeats <= 1000:
+        raise ConfigError(f"--repeats {options.repeats}: expected 1 to 1000")
     if not 0.0 < options.precision <= 1.0:
         raise ConfigError(f"--precision {options.precision:g}: expected a number above 0, up to 1")
     if options.seed < 0:
@@ -182,12 +203,24 @@ def _run(options: argparse.Namespace) -> None:
         against=against,
         precision=options.precision,
     )
+    splits = None
+    if options.repeats > 1:
+        splits = split_anew(
+            table,
+            kind,
+            nparts=options.folds,
+            seed=options.seed,
+            repeats=options.repeats,
+            precision=options.precision,
+        )
     about = {
         "trained_on": table.origin if added is None else f"{table.origin}, {added.origin}",
         "seed": options.seed,
         "folds": options.folds,
         "evaluation": {name: plain(one) for name, one in found.items()},
     }
+    if splits is not None:
+        about["splits"] = asdict(splits)
     text = model_text(model, table.names, about)
     if len(text.encode()) > MOST:
         raise ConfigError(f"the model has {len(text)} bytes, more than {MOST}: there are too many features")
@@ -197,6 +230,8 @@ def _run(options: argparse.Namespace) -> None:
         sys.stdout.write(f"model: {kind}, {len(table.names)} features, {len(text.encode())} bytes\n")
         for name, one in found.items():
             sys.stdout.write(f"\n{name}\n{one}\n")
+        if splits is not None:
+            sys.stdout.write(f"\n{splits}\n")
     _write(out, text)
 
 
@@ -204,8 +239,10 @@ def _run_score(options: argparse.Namespace, table: Table) -> None:
     """Learn the weights of the score, and tell what they are worth on groups that were left out."""
     from pulsar.rank.learn import learn, weights_text
 
-    if options.against or options.profiles or options.model != "auto":
-        raise ConfigError("--score learns weights from tables of folds: without --against, --profiles and --model")
+    if options.against or options.profiles or options.model != "auto" or options.repeats > 1:
+        raise ConfigError(
+            "--score learns weights from tables of folds: without --against, --profiles, --model and --repeats"
+        )
     added = _tables(options.add) if options.add else None
     found = learn(table, added=added, nparts=options.folds, seed=options.seed, precision=options.precision)
     labels = table.y if added is None else np.concatenate([table.y, added.y])
