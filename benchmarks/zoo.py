@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import binom
 
 from pulsar.constants import KDM
 from pulsar.data.header import Header
@@ -334,17 +335,42 @@ def is_burst(row: Any, burst: Burst, header: Header) -> bool:
     return abs(float(row["time"]) - burst.time) <= 2.0 * width + off * delay
 
 
-def of_pulsar(row: Any, pulsar: Pulsar, header: Header) -> bool:
-    """Whether a single pulse is one of a pulsar's own."""
+def turn_of(row: Any, pulsar: Pulsar, header: Header) -> tuple[float, float] | None:
+    """How far a single pulse is from the nearest pulse of a pulsar, and how far it may be.
+
+    Returns
+    -------
+    (off, close) : (float, float), or None
+        [turns]. None where the DM is another, or `close` is above a quarter: any time would do, so it tells nothing.
+    """
     width = pulsar.period * max(pulsar.duty, 0.05)
     delay = band_delay(header)
     off = abs(float(row["dm"]) - pulsar.dm)
     if off > max(4.0 * np.nan_to_num(float(row["dm_err"])), 2.0 * width / delay):
-        return False
+        return None
     turns = (float(row["time"]) - 0.5 * header.tobs) / pulsar.period + pulsar.phase0
     close = pulsar.duty + off * delay / pulsar.period
-    # Where any time would do, it tells nothing.
-    return close <= 0.25 and abs(turns - round(turns)) <= close
+    return (abs(turns - round(turns)), close) if close <= 0.25 else None
+
+
+def of_pulsar(row: Any, pulsar: Pulsar, header: Header) -> bool:
+    """Whether a single pulse is one of a pulsar's own."""
+    found = turn_of(row, pulsar, header)
+    return found is not None and found[0] <= found[1]
+
+
+def in_turns(pulses: NDArray[Any], pulsar: Pulsar, header: Header) -> bool:
+    """Whether pulses at the DM of a pulsar come with its turns more often than pulses of any other times would.
+
+    One or two impulses whose times fit say nothing: by chance the pulses that fit must come once in a thousand times,
+    in a binomial of their number, with the mean of what is close enough for each.
+    """
+    found = [one for row in pulses if (one := turn_of(row, pulsar, header)) is not None]
+    if not found:
+        return False
+    fit = sum(off <= close for off, close in found)
+    chance = float(np.mean([2.0 * close for _, close in found]))
+    return bool(binom.sf(fit - 1, len(found), chance) < 1e-3)
 
 
 def judge(

@@ -6,9 +6,10 @@ interference takes), the others none. Each is searched as a user searches it, ov
 themselves, flagged or not, are one list, by score; so are all single pulses that belong to no candidate.
 
 A row is real if it is the first that has a pulsar's period and DM, a pulse if it is the burst or a turn of the pulsar;
-second rows and multiples are not. A pulsar counts as detected if any row, attached or not, has it at a ratio of at most
-3. Told are the parts of the detected ones in the first 1 % and 5 % of the list, the scores of those that are not,
-and how far scores are probabilities.
+second rows and multiples are not. Pulses are turns only where those at the pulsar's DM come with them more often than
+by chance. A pulsar counts as detected if any row, attached or not, has it at a ratio of at most 3, or if pulses are its
+turns; a burst, if a pulse is the burst. Told are the parts of the detected ones in the first 1 % and 5 % of the list,
+the scores of those that are not, and how far scores are probabilities.
 
     python benchmarks/zoo_survey.py                          # 510 files, an hour and a half of one core
     python benchmarks/zoo_survey.py --files 51 --every 4 --verbose
@@ -28,7 +29,7 @@ from pathlib import Path
 import numpy as np
 from population_score import reliability_table
 from rfi_zoo import settings
-from zoo import ZOO, belongs, is_burst, of_pulsar, skies
+from zoo import ZOO, belongs, in_turns, is_burst, of_pulsar, skies
 
 import pulsar
 from pulsar.pipeline.run import search
@@ -114,12 +115,16 @@ def observe(task: tuple[int, int, Sequence[str], Path | None]) -> File:
         seen |= real
         words = f"P {row['period']:.7g} s DM {row['dm']:.1f} S/N {row['snr']:.1f} sigma {row['sigma']:.1f}"
         listed.append((float(row["score"]), real, f"{words} {row['rfi_flags']}".rstrip()))
-    single = []
+    single, pulsing = [], [p for p in pulsars if in_turns(pulses, p, header)]
     for row in pulses[pulses["source"] == ""]:
-        real = any(is_burst(row, one, header) for one in bursts) or any(of_pulsar(row, p, header) for p in pulsars)
+        real = any(is_burst(row, one, header) for one in bursts) or any(of_pulsar(row, p, header) for p in pulsing)
         words = f"t {row['time']:.3f} s DM {row['dm']:.1f} S/N {row['snr']:.1f} width {1e3 * row['width']:.2f} ms"
         single.append((float(row["score"]), real, f"{words} {row['rfi_flags']}".rstrip()))
-    detected = any(belongs(row, p, header, 3, 3) for row in rows for p in pulsars) or any(real for _, real, _ in single)
+    detected = (
+        any(belongs(row, p, header, 3, 3) for row in rows for p in pulsars)
+        or bool(pulsing)
+        or any(is_burst(row, one, header) for row in pulses for one in bursts)
+    )
     signal = "pulsar" if pulsars else "burst" if bursts else ""
     return File(f"{kind}-{seed}", listed, single, signal, bool(detected), cpu)
 
@@ -139,7 +144,7 @@ def summary(files: Iterable[File]) -> list[str]:
         )
         if rows:
             scores, real = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
-            lost = len(found) - len(listed) if signal == "pulsar" else 0
+            lost = len(found) - len(listed)
             # Those detected but not listed count as at the end of the list.
             scores, real = np.append(scores, np.full(lost, -1.0)), np.append(real, np.ones(lost, dtype=bool))
             if real.any():

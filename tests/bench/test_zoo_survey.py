@@ -4,11 +4,15 @@ import importlib
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from pulsar.data.header import Header
+from pulsar.synthesis import Pulsar
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
-survey = importlib.import_module("zoo_survey")
+survey, zoo = importlib.import_module("zoo_survey"), importlib.import_module("zoo")
 sys.path.remove(str(FOLDER))
 
 
@@ -36,6 +40,28 @@ def test_odd_rows_are_told_in_words():
         "  real, score 0.20",
         "  not real, score 0.70",
     ]
+
+
+def times_as_pulses(times):
+    rows = np.zeros(len(times), dtype=[("time", "f8"), ("dm", "f8"), ("dm_err", "f8")])
+    rows["time"], rows["dm"], rows["dm_err"] = times, 50.0, 0.5
+    return rows
+
+
+def test_pulses_are_turns_of_a_pulsar_only_if_more_fit_than_by_chance():
+    header = Header(nchans=64, nsamps=1 << 16, tsamp=5e-4, fch1=1500.0, foff=-4.0, tstart=60000.0)
+    made = Pulsar(period=0.7, dm=50.0, snr=12.0, duty=0.05)
+    turns = 0.5 * header.tobs + made.period * (np.arange(1, 9) - made.phase0)
+    others = np.random.default_rng(3).uniform(1.0, 30.0, 30)
+    by_chance = times_as_pulses(others)
+    assert any(zoo.of_pulsar(row, made, header) for row in by_chance), "some fit"
+    assert not zoo.in_turns(by_chance, made, header)
+    assert zoo.in_turns(times_as_pulses(turns), made, header)
+    assert zoo.in_turns(times_as_pulses([*others, *turns]), made, header)
+    assert not zoo.in_turns(times_as_pulses(turns[:1]), made, header), "one is no evidence"
+    elsewhere = times_as_pulses(turns)
+    elsewhere["dm"] = 250.0
+    assert not zoo.in_turns(elsewhere, made, header)
 
 
 @pytest.mark.slow
