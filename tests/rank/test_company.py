@@ -11,7 +11,7 @@ from reference.products import make_fold
 
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.company import crowded, in_company, share_of_the_sky
+from pulsar.rank.company import crowded, dispersed, in_company, share_of_the_sky
 
 
 def candidate(freq, dm, score=1.0, **more):
@@ -59,6 +59,33 @@ def test_random_skies_are_no_crowds():
     assert sum(told) <= 2
 
 
+def even(one, **features):
+    """A row whose pulse is as strong in all bands, with the DM curve of dispersion."""
+    return dataclasses.replace(one, features={**one.features, "freq_even": 0.97, "dm_misfit": 0.02, **features})
+
+
+def test_a_row_that_looks_dispersed_is_not_lost_among_sweeps_and_tones():
+    sweeps = [candidate(2.0 * k, 270.0 + k, flags=("near sweeps",)) for k in (1, 5, 11, 31, 47)]
+    alone = candidate(91.0, 60.0)
+    pulsar = even(candidate(4.17, 351.0, flags=("near sweeps",)))
+    out = in_company([*sweeps, pulsar, alone], 0.2)
+    assert out[5].score == pytest.approx(0.8 * 2.0 * 0.25)
+    assert all(one.score == pytest.approx(0.2 * 2.0 * 0.25 / 5.0) for one in out[:5])
+    # Many that look so are many all the same.
+    many = in_company([even(one) for one in sweeps] + [pulsar, alone], 0.2)
+    assert all(one.score == pytest.approx(0.8 * 2.0 * 0.25 / 6.0) for one in many[:6])
+    tones = [candidate(f, dm) for f, dm in ((7.4, 517.2), (7.6, 326.6), (7.7, 186.4), (7.8, 150.0))]
+    assert crowded([*tones, even(candidate(7.65, 60.0))]).tolist() == [True] * 4 + [False]
+    assert crowded([even(one) for one in tones]).all()
+
+
+def test_what_is_not_known_does_not_look_dispersed():
+    unknown = candidate(1.0, 50.0)
+    rows = [even(unknown), unknown, even(unknown, freq_even=np.nan), even(unknown, dm_misfit=np.nan)]
+    rows += [even(unknown, freq_even=0.8), even(unknown, dm_misfit=0.2)]
+    assert dispersed(rows).tolist() == [True] + [False] * 5
+
+
 @given(
     scores=st.lists(st.floats(0.0, 1.0), min_size=1, max_size=30),
     share=st.floats(0.0, 1.0),
@@ -84,7 +111,8 @@ def test_scores_count_the_company():
     child = candidate(182.0, 60.0, parent=alone.uid)
     out = in_company([*sweeps, alone, child], 0.2)
     assert [one.flags for one in out[:5]] == [("near sweeps",)] * 5
-    assert all(one.score == pytest.approx(2.0 * 0.25 / 5.0) for one in out[:5])
+    # Of the sky's rows a fifth need not look dispersed over the whole band.
+    assert all(one.score == pytest.approx(0.2 * 2.0 * 0.25 / 5.0) for one in out[:5])
     assert [one.score for one in out[5:]] == [1.0, 1.0]
     crowd = in_company([candidate(f, dm) for f, dm in ((7.4, 517.0), (7.6, 326.0), (7.7, 186.0), (7.8, 15.0))], 0.0)
     assert all(one.flags == ("crowd",) and one.score == pytest.approx(0.1) for one in crowd)
