@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from math import gcd
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pulsar.rank.candidate import Candidate
 from pulsar.rank.compare import (
     ACCOUNTS,
     AGREE_SIGMA,
@@ -21,28 +19,20 @@ from pulsar.rank.compare import (
     SAME_BINS,
     SIMPLE,
     UNEXPLAINED,
-    Sky,
+    Evidence,
     commensurate,
     nharm_of,
-    owner_of,
     shares,
     shows_better,
     unexplained,
 )
-from pulsar.rank.lines import Comb, expected_harmonics
+from pulsar.rank.lines import expected_harmonics
 
 #: Part of the power of a blend that each of the two leaves at least: with less the other one is as significant alone.
 PART = 0.35
 
 
-def blends(
-    accepted: Sequence[int],
-    given: NDArray[np.float64],
-    folded: Sequence[Candidate],
-    combs: Sequence[Comb],
-    junk: NDArray[np.bool_],
-    sky: Sky,
-) -> set[int]:
+def blends(accepted: Sequence[int], known: Evidence) -> set[int]:
     """Which candidates are made by two others.
 
     Their own folds show the others better than pulses at the common period could be, and together they account for its
@@ -52,60 +42,52 @@ def blends(
     ----------
     accepted : sequence of int
         Candidates that may be.
-    given : ndarray, shape (ncandidates, ngroups)
-        Power beyond noise that each candidate leaves in each group, those of the candidates first.
-    folded : sequence of Candidate
-    combs : sequence of Comb
-        Of each of them.
-    junk : ndarray of bool
-    sky : Sky
+    known : Evidence
 
     Returns
     -------
     set of int
     """
-    out = {i for i in accepted if not junk[i] and _lacks_harmonics(i, folded, combs, junk, sky)}
+    folded, junk = known.folded, known.junk
+    out = {i for i in accepted if not junk[i] and _lacks_harmonics(i, known)}
     for i in sorted((i for i in accepted if not junk[i] and i not in out), key=lambda i: folded[i].snr):
         pool = [a for a in accepted if a not in out and not junk[a] and shows_better(folded[a], folded[i])]
-        others = _multiples(i, pool, folded, combs, sky)
-        if owner_of(list(others), i, given, folded[i].group, sky) < 0:
+        others = _multiples(i, pool, known)
+        if known.owner(list(others), i) < 0:
             continue
-        if unexplained(folded[i], [combs[a] for a in others]) <= UNEXPLAINED:
+        if known.unexplained(i, others) <= UNEXPLAINED:
             out.add(i)
     return out
 
 
-def _lacks_harmonics(
-    i: int, folded: Sequence[Candidate], combs: Sequence[Comb], junk: NDArray[np.bool_], sky: Sky
-) -> bool:
+def _lacks_harmonics(i: int, known: Evidence) -> bool:
     """Whether a fold has the harmonics of others alone.
 
     A pulse has its share of power in all of its harmonics, as far as its width and what noise leaves of them. The
     detection may have been something else: the refinement has found the others.
     """
-    one = folded[i]
-    pool = [k for k, other in enumerate(folded) if not junk[k] and other.snr >= HALF * one.snr]
-    others = _multiples(i, pool, folded, combs, sky)
+    one, combs = known.folded[i], known.combs
+    pool = [k for k, other in enumerate(known.folded) if not known.junk[k] and other.snr >= HALF * one.snr]
+    others = _multiples(i, pool, known)
     if one.fold is None or not others:
         return False
     nharm = nharm_of(one.fold)
-    known = FACTOR * np.sum([expected_harmonics(combs[k], one.fold, nharm) for k in others], axis=0)
-    if float(known.sum()) < ACCOUNTS * 0.5 * one.snr**2:
+    theirs = FACTOR * np.sum([expected_harmonics(combs[k], one.fold, nharm) for k in others], axis=0)
+    if float(theirs.sum()) < ACCOUNTS * 0.5 * one.snr**2:
         return False
     share = shares(one.fold, nharm)
-    quiet = float(np.sum((share / (1.0 + known))[known < LOUD]) / max(share.sum(), 1e-300))
+    quiet = float(np.sum((share / (1.0 + theirs))[theirs < LOUD]) / max(share.sum(), 1e-300))
     found = unexplained(one, [combs[k] for k in others], wave=np.inf)
     return bool(found < one.snr * np.sqrt(quiet) - UNEXPLAINED)
 
 
-def _multiples(
-    i: int, pool: Sequence[int], folded: Sequence[Candidate], combs: Sequence[Comb], sky: Sky
-) -> dict[int, int]:
+def _multiples(i: int, pool: Sequence[int], known: Evidence) -> dict[int, int]:
     """Candidates at multiples m/d of a frequency, with their m; none unless two of them make a blend.
 
     Each of these two leaves what is significant by itself and a good part of the power, neither is a multiple of the
     other, and they are not the harmonics of one source.
     """
+    folded, sky = known.folded, known.sky
     one = folded[i]
     out: dict[int, int] = {}
     for k in pool:
@@ -122,7 +104,7 @@ def _multiples(
     nharm = nharm_of(one.fold)
     least = 0.5 * max(UNEXPLAINED**2, PART * one.snr**2)
     # Its lines, not the floor between them.
-    lines = {k: expected_harmonics(combs[k], one.fold, nharm)[m - 1 :: m] for k, m in out.items()}
+    lines = {k: expected_harmonics(known.combs[k], one.fold, nharm)[m - 1 :: m] for k, m in out.items()}
     able = [k for k in out if FACTOR * float(lines[k].sum()) > least]
     pairs = [(k, m) for k in able for m in able if out[k] % out[m] and out[m] % out[k]]
     alike = [(k, m) for k, m in pairs if commensurate(folded[k], out[k], folded[m], out[m], sky)]

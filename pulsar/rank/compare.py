@@ -1,6 +1,6 @@
 """How two candidates compare: frequencies, DMs, strengths, and what one leaves in the fold of the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -135,6 +135,45 @@ def owner_of(able: Sequence[int], g: int, given: NDArray[np.float64], group: Gro
     if left_sigma(group, FACTOR * float(share.sum())) > sky.thresholds.get(str(group.best["kind"]), 0.0):
         return -1
     return int(able[int(np.argmax(share))])
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What is known of candidates and groups before it is told who explains whom.
+
+    Attributes
+    ----------
+    folded : sequence of Candidate
+        With folds and flags.
+    groups : sequence of Group
+        Theirs, in their order, then those that were not folded.
+    combs : sequence of Comb
+        Of the folds.
+    given : ndarray, shape (ncandidates, ngroups)
+        Power beyond noise that each candidate leaves in each group.
+    junk : ndarray of bool, shape (ngroups,)
+        Candidates that explain nothing but their like.
+    sky : Sky
+    """
+
+    folded: Sequence[Candidate]
+    groups: Sequence[Group]
+    combs: Sequence[Comb]
+    given: NDArray[np.float64]
+    junk: NDArray[np.bool_]
+    sky: Sky
+
+    def owner(self, able: Sequence[int], g: int) -> int:
+        """Of the candidates `able` the one that leaves most in group `g`, if all together account for it; else -1."""
+        return owner_of(able, g, self.given, self.groups[g], self.sky)
+
+    def unexplained(self, i: int, others: Iterable[int]) -> float:
+        """Significance of the harmonics of candidate `i` that others do not leave."""
+        return unexplained(self.folded[i], [self.combs[a] for a in others])
+
+    def enough(self, i: int, owner: int) -> float:
+        """Significance of such harmonics from which on it is a source of its own beside a candidate."""
+        return enough(self.folded[i], self.folded[owner], self.sky)
 
 
 def may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:

@@ -23,20 +23,18 @@ from pulsar.rank.compare import (
     NEAR_BINS,
     SAME_BINS,
     UNEXPLAINED,
+    Evidence,
     Sky,
-    enough,
     leaves,
     may_be_period,
     near,
     needs_all,
     nharm_of,
     one_dm,
-    owner_of,
     shows_many,
     simple_ratio,
     too_strong,
     too_weak,
-    unexplained,
 )
 from pulsar.rank.features import box_amplitudes
 from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, expected_harmonics, ratio_of
@@ -84,6 +82,19 @@ class Explained:
     rest: list[Candidate]
 
 
+@dataclass(frozen=True, eq=False)
+class _Verdict:
+    """Candidates that stand for themselves, and of each group the number of the candidate that it is of (-1: none)."""
+
+    accepted: list[int]
+    parent: NDArray[np.int64]
+
+    def give(self, i: int, owner: int) -> None:
+        """Candidate `i`, which stood for itself, is of another."""
+        self.parent[i] = owner
+        self.accepted.remove(i)
+
+
 def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Explained:
     """Find what explains each candidate and each group that was not folded.
 
@@ -106,21 +117,22 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     given = np.array([expected(comb, searched) for comb in combs]).reshape(len(combs), len(groups))
     junk = np.array([table.weight(c.flags) <= JUNK for c in folded] + [False] * len(rest), dtype=np.bool_)
     order = sorted(range(len(folded)), key=lambda i: (junk[i], -folded[i].group.sigma))
-    accepted, parent = _accept(order, given, groups, folded, combs, junk, sky)
-    blended = blends(accepted, given, folded, combs, junk, sky)
+    known = Evidence(folded, groups, combs, given, junk, sky)
+    told = _accept(order, known)
+    blended = blends(told.accepted, known)
     if blended:
         order.sort(key=lambda i: i in blended)
-        accepted, parent = _accept(order, given, groups, folded, combs, junk, sky)
-    _fundamentals(accepted, parent, given, groups, folded, combs, junk, blended, sky)
-    _rivals(accepted, parent, folded, combs, junk, sky)
-    _converged(accepted, parent, folded, combs, junk, sky)
-    _where_it_is(accepted, parent, folded, junk, sky)
-    _undispersed(accepted, parent, given, groups, folded, combs, junk, sky)
-    doubts = _own_periods(accepted, parent, folded, combs, junk, blended, sky)
+        told = _accept(order, known)
+    _fundamentals(told, known, blended)
+    _rivals(told, known)
+    _converged(told, known)
+    _where_it_is(told, known)
+    _undispersed(told, known)
+    doubts = _own_periods(told, known, blended)
     for g in range(len(folded), len(groups)):
-        able = [a for a in accepted if may_explain(groups[g], bool(junk[a]), sky)]
-        parent[g] = owner_of(able, g, given, groups[g], sky)
-    top = _roots(parent)
+        able = [a for a in told.accepted if may_explain(groups[g], bool(junk[a]), sky)]
+        told.parent[g] = known.owner(able, g)
+    top = _roots(told.parent)
     out = []
     for g, group in enumerate(groups):
         one = folded[g] if g < len(folded) else Candidate(group, found_by=group.found_by)
@@ -132,32 +144,24 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     return Explained(out[: len(folded)], out[len(folded) :])
 
 
-def _accept(
-    order: Sequence[int],
-    given: NDArray[np.float64],
-    groups: Sequence[Group],
-    folded: Sequence[Candidate],
-    combs: Sequence[Comb],
-    junk: NDArray[np.bool_],
-    sky: Sky,
-) -> tuple[list[int], NDArray[np.int64]]:
-    """Folded candidates that those taken before them do not account for, and of the others the parents (-1: none)."""
-    parent = np.full(len(groups), -1)
-    accepted: list[int] = []
+def _accept(order: Sequence[int], known: Evidence) -> _Verdict:
+    """Folded candidates that those taken before them do not account for, and of the others the parents."""
+    folded, junk = known.folded, known.junk
+    told = _Verdict([], np.full(len(known.groups), -1))
     for i in order:
-        able = [a for a in accepted if not junk[a] or junk[i] or sky.freqs.size < 2]
-        owner = owner_of(able, i, given, groups[i], sky)
-        stands = owner < 0 or _is_fundamental(i, owner, given, groups, folded, sky)
+        able = [a for a in told.accepted if not junk[a] or junk[i] or known.sky.freqs.size < 2]
+        owner = known.owner(able, i)
+        stands = owner < 0 or _is_fundamental(i, owner, known)
         if not stands and not junk[i]:
             # Its own fold is more of a pulse than there can be at a period whose fold shows that little.
             stands = too_weak(folded[owner], folded[i]) or too_strong(folded[i], folded[owner])
             # The sum may be accounted for, and harmonics be there all the same that nobody else has.
-            stands |= unexplained(folded[i], [combs[a] for a in able]) > enough(folded[i], folded[owner], sky)
+            stands |= known.unexplained(i, able) > known.enough(i, owner)
         if stands:
-            accepted.append(i)
+            told.accepted.append(i)
         else:
-            parent[i] = owner
-    return accepted, parent
+            told.parent[i] = owner
+    return told
 
 
 def comb_of_candidate(candidate: Candidate, sky: Sky) -> Comb:
@@ -171,145 +175,96 @@ def may_explain(group: Group, junk: bool, sky: Sky) -> bool:
     return not junk or group.undispersed or sky.freqs.size < 2
 
 
-def _is_fundamental(
-    low: int,
-    high: int,
-    given: NDArray[np.float64],
-    groups: Sequence[Group],
-    folded: Sequence[Candidate],
-    sky: Sky,
-) -> bool:
+def _is_fundamental(low: int, high: int, known: Evidence) -> bool:
     """Whether one candidate accounts for another, which does not by itself account for it: its harmonic."""
-    if too_weak(folded[low], folded[high]) or too_strong(folded[high], folded[low]):
+    below, above = known.folded[low], known.folded[high]
+    if too_weak(below, above) or too_strong(above, below):
         return False
-    if owner_of([low], high, given, groups[high], sky) < 0:
-        return False
-    return owner_of([high], low, given, groups[low], sky) < 0
+    return known.owner([low], high) >= 0 and known.owner([high], low) < 0
 
 
-def _fundamentals(
-    accepted: list[int],
-    parent: NDArray[np.int64],
-    given: NDArray[np.float64],
-    groups: Sequence[Group],
-    folded: Sequence[Candidate],
-    combs: Sequence[Comb],
-    junk: NDArray[np.bool_],
-    blended: set[int],
-    sky: Sky,
-) -> None:
+def _fundamentals(told: _Verdict, known: Evidence, blended: set[int]) -> None:
     """Hand over what is explained by one that was taken later, and that it does not explain: its fundamental.
 
     A sum that two signals share may be explained by either, and its fold be of the other: what has harmonics that the
     new owner does not leave stays.
     """
-    for i in list(accepted):
-        for owner in accepted:
+    junk = known.junk
+    for i in list(told.accepted):
+        for owner in told.accepted:
             if owner == i or owner in blended or (junk[owner] and not junk[i]):
                 continue
-            if not junk[i] and unexplained(folded[i], [combs[owner]]) > enough(folded[i], folded[owner], sky):
+            if not junk[i] and known.unexplained(i, [owner]) > known.enough(i, owner):
                 continue
-            if _is_fundamental(owner, i, given, groups, folded, sky):
-                parent[i] = owner
-                accepted.remove(i)
+            if _is_fundamental(owner, i, known):
+                told.give(i, owner)
                 break
 
 
-def _undispersed(
-    accepted: list[int],
-    parent: NDArray[np.int64],
-    given: NDArray[np.float64],
-    groups: Sequence[Group],
-    folded: Sequence[Candidate],
-    combs: Sequence[Comb],
-    junk: NDArray[np.bool_],
-    sky: Sky,
-) -> None:
+def _undispersed(told: _Verdict, known: Evidence) -> None:
     """Attach to periodic interference a harmonic of it whose DM noise has moved off 0.
 
     Only what it accounts for at that frequency and DM, with a DM that agrees with 0 and with its own, and nothing
     beyond.
     """
-    sources = [a for a in accepted if junk[a] and UNDISPERSED & set(folded[a].flags)]
+    folded, ours = known.folded, [i for i in told.accepted if not known.junk[i]]
+    sources = [a for a in told.accepted if known.junk[a] and UNDISPERSED & set(folded[a].flags)]
     sources = [a for a in sources if "red noise" not in folded[a].flags]
-    for i in [i for i in accepted if not junk[i] and folded[i].dm <= AGREE_SIGMA * np.nan_to_num(folded[i].dm_err)]:
-        stronger = [a for a in sources if folded[a].snr > folded[i].snr and one_dm(folded[i], folded[a], sky)]
-        owner = owner_of(stronger, i, given, groups[i], sky)
-        if owner >= 0 and unexplained(folded[i], [combs[a] for a in stronger]) <= UNEXPLAINED:
-            parent[i] = owner
-            accepted.remove(i)
+    for i in [i for i in ours if folded[i].dm <= AGREE_SIGMA * np.nan_to_num(folded[i].dm_err)]:
+        stronger = [a for a in sources if folded[a].snr > folded[i].snr and one_dm(folded[i], folded[a], known.sky)]
+        owner = known.owner(stronger, i)
+        if owner >= 0 and known.unexplained(i, stronger) <= UNEXPLAINED:
+            told.give(i, owner)
 
 
-def _rivals(
-    accepted: list[int],
-    parent: NDArray[np.int64],
-    folded: Sequence[Candidate],
-    combs: Sequence[Comb],
-    junk: NDArray[np.bool_],
-    sky: Sky,
-) -> None:
+def _rivals(told: _Verdict, known: Evidence) -> None:
     """Of two at a simple ratio and one DM, of which one has nothing that the other lacks, the folds choose one."""
-    for i in sorted(accepted, key=lambda i: folded[i].snr):
-        for other in [a for a in accepted if a != i and junk[a] == junk[i]]:
-            if not may_be_period(folded[other], folded[i], sky, NEAR_BINS):
+    folded, junk = known.folded, known.junk
+    for i in sorted(told.accepted, key=lambda i: folded[i].snr):
+        for other in [a for a in told.accepted if a != i and junk[a] == junk[i]]:
+            if not may_be_period(folded[other], folded[i], known.sky, NEAR_BINS):
                 continue
-            if _period([folded[i], folded[other]])[0] == 1 and unexplained(folded[i], [combs[other]]) <= UNEXPLAINED:
-                parent[i] = other
-                accepted.remove(i)
+            if _period([folded[i], folded[other]])[0] == 1 and known.unexplained(i, [other]) <= UNEXPLAINED:
+                told.give(i, other)
                 break
 
 
-def _converged(
-    accepted: list[int],
-    parent: NDArray[np.int64],
-    folded: Sequence[Candidate],
-    combs: Sequence[Comb],
-    junk: NDArray[np.bool_],
-    sky: Sky,
-) -> None:
+def _converged(told: _Verdict, known: Evidence) -> None:
     """Hand over what the refinement has brought onto a stronger candidate, a multiple of it, or what it leaves there.
 
     A pulsar may happen to turn at a multiple of another's frequency, as near as the errors tell: that one has harmonics
     which the other does not leave.
     """
-    for i in sorted(accepted, key=lambda i: folded[i].snr):
-        for owner in sorted(accepted, key=lambda i: -folded[i].snr):
+    folded, junk, sky = known.folded, known.junk, known.sky
+    for i in sorted(told.accepted, key=lambda i: folded[i].snr):
+        for owner in sorted(told.accepted, key=lambda i: -folded[i].snr):
             if folded[owner].snr <= folded[i].snr:
                 break
             one, stronger = folded[i], folded[owner]
             close = near(one, stronger, sky)
-            if (junk[owner] and not junk[i]) or not (close or leaves(stronger, combs[owner], one, sky)):
+            if (junk[owner] and not junk[i]) or not (close or leaves(stronger, known.combs[owner], one, sky)):
                 continue
             doubtful = not junk[i] and (not close or too_strong(one, stronger))
-            if doubtful and unexplained(one, [combs[owner]]) > enough(one, stronger, sky):
+            if doubtful and known.unexplained(i, [owner]) > known.enough(i, owner):
                 continue
-            parent[i] = owner
-            accepted.remove(i)
+            told.give(i, owner)
             break
 
 
-def _where_it_is(
-    accepted: list[int], parent: NDArray[np.int64], folded: Sequence[Candidate], junk: NDArray[np.bool_], sky: Sky
-) -> None:
+def _where_it_is(told: _Verdict, known: Evidence) -> None:
     """Attach interference to the strongest at its frequency or a part of it, if its fold has come to one.
 
     A wave that was detected at a multiple of its period may have been explained there by anything else.
     """
-    for i in np.flatnonzero((parent[: len(folded)] >= 0) & junk[: len(folded)]).tolist():
-        same = [a for a in accepted if junk[a] and folded[a].snr >= folded[i].snr and near(folded[i], folded[a], sky)]
+    folded, junk = known.folded, known.junk
+    sources = [a for a in told.accepted if junk[a]]
+    for i in np.flatnonzero((told.parent[: len(folded)] >= 0) & junk[: len(folded)]).tolist():
+        same = [a for a in sources if folded[a].snr >= folded[i].snr and near(folded[i], folded[a], known.sky)]
         if same:
-            parent[i] = max(same, key=lambda a: folded[a].snr)
+            told.parent[i] = max(same, key=lambda a: folded[a].snr)
 
 
-def _own_periods(
-    accepted: list[int],
-    parent: NDArray[np.int64],
-    folded: Sequence[Candidate],
-    combs: Sequence[Comb],
-    junk: NDArray[np.bool_],
-    blended: set[int],
-    sky: Sky,
-) -> dict[int, float]:
+def _own_periods(told: _Verdict, known: Evidence, blended: set[int]) -> dict[int, float]:
     """Let the folds of a family choose its period: the one among them of which all harmonics are needed.
 
     A blend of two needs the harmonics of both, and has no say; nor has a multiple of the period whose fold has from
@@ -322,6 +277,8 @@ def _own_periods(
         Periods that the data do not exclude either, by the candidate that has the better one.
     """
     doubts = {}
+    accepted, parent = told.accepted, told.parent
+    folded, combs, junk, sky = known.folded, known.combs, known.junk, known.sky
     sources = [a for a in accepted if not junk[a]]
     for head in list(accepted):
         family = [head] + [
@@ -336,8 +293,7 @@ def _own_periods(
         chosen = family[index]
         whose = int(parent[chosen])
         if whose in accepted and whose != head and _many_of(folded[head], folded[whose], sky):
-            parent[head] = whose
-            accepted.remove(head)
+            told.give(head, whose)
         elif chosen != head:
             mine = parent == head
             mine[chosen] = False
