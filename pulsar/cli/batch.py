@@ -9,20 +9,18 @@ import typer
 
 from pulsar.cli.console import duration, error, note, out
 from pulsar.cli.options import (
-    Beams,
     Catalogue,
     Debug,
     DMRange,
     Json,
-    LogLevel,
-    Overlap,
     Overwrite,
+    Pieces,
     Preset,
-    Quiet,
-    Segment,
     Sets,
+    Told,
+    Top,
     effective_config,
-    progress_mode,
+    shared,
 )
 from pulsar.cli.tables import print_lists
 
@@ -39,6 +37,7 @@ Folder = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the batch
 
 
 @app.command("init")
+@shared
 def init(
     files: Annotated[
         list[Path],
@@ -53,18 +52,15 @@ def init(
     sets: Sets = None,
     dm: DMRange = None,
     catalogue: Catalogue = None,
-    beams: Beams = None,
-    segment: Segment = None,
-    overlap: Overlap = 0.5,
+    *,
+    pieces: Pieces,
     _debug: Debug = False,
 ) -> None:
     """Write one line for each search: its files, their size, the CPU time and memory that it should take."""
     settings = effective_config(config, sets, dm=dm, known__catalogue=catalogue)
     from pulsar.batch import units
-    from pulsar.pipeline.night import parse_beams
 
-    wanted = parse_beams(beams) if beams is not None else None
-    batch = units.init(files, output, settings, beams=wanted, segment=segment, overlap=overlap)
+    batch = units.init(files, output, settings, **pieces.wanted())
     for problem in batch.problems:
         note(f"pulsar: warning: {problem}")
     size = sum(unit.nbytes for unit in batch.units)
@@ -79,6 +75,7 @@ def init(
 
 
 @app.command("run")
+@shared
 def run(
     folder: Folder,
     engine: Annotated[
@@ -116,9 +113,8 @@ def run(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Of slurm: until all is over, or only until it is submitted.")
     ] = True,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    *,
+    told: Told,
 ) -> None:
     """Search what is left; the same command goes on after any interruption."""
     from pulsar.batch.drive import Request, run_batch
@@ -140,7 +136,7 @@ def run(
         wait=wait,
         argv=tuple(sys.argv),
     )
-    _end(folder, run_batch(folder, request, progress=progress_mode(quiet, log_level)))
+    _end(folder, run_batch(folder, request, progress=told.progress()))
 
 
 def _end(folder: Path, outcome: "Outcome") -> None:
@@ -209,23 +205,23 @@ def retry(
 
 
 @app.command("merge")
+@shared
 def merge(
     folder: Folder,
     output: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="ALL.h5", help="HDF5 file.", show_default="OUT/ALL.h5")
     ] = None,
     overwrite: Overwrite = False,
-    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    top: Top = 20,
+    *,
+    told: Told,
 ) -> None:
     """Merge the products of all finished units into one list: beams compared, nights listed together."""
     from pulsar.batch.gather import merged
 
     unreadable: list[str] = []
     product = merged(folder, output, overwrite=overwrite, argv=sys.argv, unreadable=unreadable)
-    progress = progress_mode(quiet, log_level)
+    progress = told.progress()
     print_lists(product, top=top)
     for problem in product.problems:
         progress.warning(problem)

@@ -11,20 +11,13 @@ import typer
 from pulsar.cli.console import check_not_input, check_picture, error, out, write_text
 from pulsar.cli.options import (
     RA,
-    AccelMax,
     Beams,
     Common,
     Dec,
     DMRange,
-    NoCoherent,
-    NoFFA,
-    NoFFT,
-    NoSinglePulse,
-    Parts,
-    WMax,
-    ZMax,
+    Resume,
+    Searches,
     position,
-    searches,
     shared,
 )
 from pulsar.cli.tables import print_table
@@ -49,14 +42,8 @@ def command(
         Path, typer.Option("--out", "-o", metavar="C.h5", help="HDF5 file to write.", show_default=False)
     ],
     dm: DMRange = None,
-    zmax: ZMax = None,
-    accel_max: AccelMax = None,
-    wmax: WMax = None,
-    parts: Parts = None,
-    no_fft: NoFFT = False,
-    no_coherent: NoCoherent = False,
-    no_ffa: NoFFA = False,
-    no_single_pulse: NoSinglePulse = False,
+    *,
+    which: Searches,
     ra: RA = None,
     dec: Dec = None,
     beams: Beams = None,
@@ -111,8 +98,7 @@ def command(
         Path | None,
         typer.Option("--plot", metavar="X.png|pdf|svg", help="Draw recall and reliability.", show_default="none"),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
-    *,
+    resume: Resume = False,
     common: Common,
 ) -> None:
     """Inject pulsars and bursts into observations, search these, and tell how many of what kind are found."""
@@ -129,7 +115,7 @@ def command(
         telescope__tsys=tsys,
         telescope__npol=npol,
         **position(ra, dec),
-        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse, parts),
+        **which.settings(),
     )
     from pulsar.io.product.writer import check_output
     from pulsar.pipeline.complete import SIGNALS, complete, observations

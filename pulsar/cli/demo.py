@@ -7,18 +7,18 @@ from typing import Annotated, Any
 import typer
 
 from pulsar.cli.console import note, out
-from pulsar.cli.options import Debug, LogLevel, Overwrite, Quiet, Threads, progress_mode
+from pulsar.cli.options import Overwrite, Threads, Told, shared
 from pulsar.cli.tables import print_candidates
 
 
+@shared
 def command(
     output: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write.")] = Path("pulsar-demo"),
     threads: Threads = None,
     seed: Annotated[int, typer.Option("--seed", min=0, metavar="N", help="Seed of the simulation.")] = 1,
     overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    *,
+    told: Told,
 ) -> None:
     """Simulate a small FAST-like observation with five pulsars and interference, search it, and write the report."""
     from pulsar.config.load import load_config
@@ -39,7 +39,7 @@ def command(
     from pulsar.cli.simulate import thread_count
     from pulsar.pipeline.compiling import Ahead, parts_of
 
-    progress = progress_mode(quiet, log_level)
+    progress = told.progress()
     settings = load_config(None, run={"threads": threads})
     # The kernels of the search are compiled while the observation is simulated.
     with Ahead(parts_of(settings), thread_count(threads)) as compiled:

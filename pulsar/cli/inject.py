@@ -6,32 +6,11 @@ from typing import Annotated, Any
 import typer
 
 from pulsar.cli.console import out
-from pulsar.cli.options import (
-    Debug,
-    Files,
-    LogLevel,
-    Overwrite,
-    Preset,
-    Quiet,
-    Sets,
-    Threads,
-    effective_config,
-    progress_mode,
-)
-from pulsar.cli.simulate import (
-    Period,
-    PulsarAccel,
-    PulsarDM,
-    PulsarDuty,
-    PulsarScattering,
-    PulsarSNR,
-    Seed,
-    check_truth,
-    pulsar_from_flags,
-    thread_count,
-)
+from pulsar.cli.options import Files, Overwrite, Preset, Sets, Threads, Told, effective_config, shared
+from pulsar.cli.simulate import OnePulsar, Seed, check_truth, thread_count
 
 
+@shared
 def command(
     files: Files,
     output: Annotated[
@@ -40,12 +19,8 @@ def command(
     sky: Annotated[
         Path | None, typer.Option("--sky", metavar="FILE.toml", help="List of [[pulsars]], [[bursts]] and [[rfi]].")
     ] = None,
-    period: Period = None,
-    dm: PulsarDM = None,
-    snr: PulsarSNR = None,
-    duty: PulsarDuty = None,
-    accel: PulsarAccel = None,
-    scattering: PulsarScattering = None,
+    *,
+    one_pulsar: OnePulsar,
     seed: Seed = None,
     nbits: Annotated[
         int | None, typer.Option("--nbits", metavar="N", help="Depth of the output.", show_default="as the input")
@@ -54,9 +29,7 @@ def command(
     sets: Sets = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    told: Told,
 ) -> None:
     """Add pulsars, bursts and interference to an observation: a new file, with what was added as TOML beside it."""
     from pulsar.errors import ConfigError
@@ -64,7 +37,7 @@ def command(
     settings = effective_config(config, sets)
     if output.suffix.lower() != ".fil":
         raise ConfigError(f"{output}: inject writes SIGPROC files: end the name in .fil")
-    pulsar = pulsar_from_flags(period, dm=dm, snr=snr, duty=duty, accel=accel, scattering=scattering)
+    pulsar = one_pulsar.values()
 
     from pulsar.synthesis import Injection, inject, load_injection, truth_path, validate
 
@@ -81,7 +54,7 @@ def command(
     from pulsar.io.open import open_observation
 
     obs = open_observation(*files, config=settings.input)
-    progress = progress_mode(quiet, log_level)
+    progress = told.progress()
     try:
         with progress.stage("injecting", total=obs.header.nsamps, unit="samples") as tick:
             inject(

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 from pulsar.cli.console import out
-from pulsar.cli.options import Debug, LogLevel, Quiet, progress_mode
+from pulsar.cli.options import Told, shared
 
 
+@shared
 def command(
     jobs: Annotated[
         int | None, typer.Option("--jobs", "-j", min=1, metavar="N", help="Processes.", show_default="all cores")
@@ -15,9 +16,8 @@ def command(
     check: Annotated[
         bool, typer.Option("--check", help="Compile nothing; end with 1 if a kernel is not there yet.")
     ] = False,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    *,
+    told: Told,
 ) -> None:
     """Compile all kernels for this processor and store them; a search does it by itself for what it needs."""
     from pulsar.cli.simulate import thread_count
@@ -33,9 +33,9 @@ def command(
         )
     if not check:
         with Ahead(list(ahead.PARTS), thread_count(jobs)) as compiled:
-            compiled.wait(progress_mode(quiet, log_level))
+            compiled.wait(told.progress())
     missing = [name for name in names if not ahead.stored(name)]
-    if not quiet:
+    if not told.quiet:
         out(f"{len(names) - len(missing)} of {len(names)} kernels are compiled for this processor, in {ahead.place()}")
     if missing:
         raise typer.Exit(1)

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -127,6 +127,8 @@ Segment = Annotated[
 ]
 Overlap = Annotated[float, typer.Option("--overlap", min=0, max=0.99, help="Of neighbouring segments, as a fraction.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
+Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result and warnings.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
@@ -177,25 +179,101 @@ class Common:
         return progress_mode(self.quiet, self.log_level)
 
 
+@dataclass(frozen=True)
+class Told:
+    """How much a command tells, of those without :class:`Common`; see :func:`shared`."""
+
+    quiet: Quiet = False
+    log_level: LogLevel = None
+    debug: Debug = False
+
+    def progress(self) -> "Progress":
+        """The display that they ask for."""
+        return progress_mode(self.quiet, self.log_level)
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Which searches are run, of every command that runs or plans them; see :func:`shared`."""
+
+    zmax: ZMax = None
+    accel_max: AccelMax = None
+    wmax: WMax = None
+    parts: Parts = None
+    no_fft: NoFFT = False
+    no_coherent: NoCoherent = False
+    no_ffa: NoFFA = False
+    no_single_pulse: NoSinglePulse = False
+
+    def settings(self) -> dict[str, Any]:
+        """What they say, as `effective_config` takes it."""
+        found: dict[str, Any] = {
+            "accel__zmax": self.zmax,
+            "accel__accel_max": self.accel_max,
+            "accel__wmax": self.wmax,
+        }
+        sections = {
+            "fft": self.no_fft,
+            "coherent": self.no_coherent,
+            "ffa": self.no_ffa,
+            "single_pulse": self.no_single_pulse,
+        }
+        for section, off in sections.items():
+            if off:
+                found[f"{section}__enabled"] = False
+        if self.parts is not None:
+            found["search__parts"] = part_counts(self.parts)
+        return found
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Which beams of folders are searched, and how many files at a time; see :func:`shared`."""
+
+    beams: Beams = None
+    segment: Segment = None
+    overlap: Overlap = 0.5
+
+    @property
+    def given(self) -> bool:
+        """Whether the command line says any of it: then there are several searches."""
+        return self.beams is not None or self.segment is not None
+
+    def wanted(self) -> dict[str, Any]:
+        """What they say, as `pulsar.pipeline.night.jobs` takes it."""
+        from pulsar.pipeline.night import parse_beams
+
+        beams = parse_beams(self.beams) if self.beams is not None else None
+        return {"beams": beams, "segment": self.segment, "overlap": self.overlap}
+
+
 def shared(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of :class:`Common`: typer sees each of them in place of its parameter `common`."""
-    hints = get_type_hints(command, include_extras=True) | get_type_hints(Common, include_extras=True)
-    del hints["common"], hints["return"]
-    names = [field.name for field in fields(Common)]
-    defaults = {name: parameter.default for name, parameter in inspect.signature(command).parameters.items()}
-    defaults |= {field.name: field.default for field in fields(Common)}
+    """Give a command the options of its groups: typer sees those of :class:`Common` in place of its `common`, say."""
+    hints = get_type_hints(command, include_extras=True)
+    del hints["return"]
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    seen: list[tuple[str, Any, Any]] = []
+    for name, parameter in inspect.signature(command).parameters.items():
+        if name in groups:
+            options = get_type_hints(groups[name], include_extras=True)
+            seen += [(field.name, options[field.name], field.default) for field in fields(groups[name])]
+        else:
+            seen.append((name, hints[name], parameter.default))
 
     def called(**given: Any) -> None:
-        common = Common(**{name: given.pop(name) for name in names})
-        command(**given, common=common)
+        made = {
+            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
+            for name, group in groups.items()
+        }
+        command(**given, **made)
 
     vars(called)["__signature__"] = inspect.Signature(
         [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=hint)
-            for name, hint in hints.items()
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+            for name, hint, default in seen
         ]
     )
-    called.__annotations__ = hints
+    called.__annotations__ = {name: hint for name, hint, _ in seen}
     called.__doc__ = command.__doc__
     return called
 
@@ -206,27 +284,6 @@ def named_files(settings: "Config") -> list[Path]:
 
     mask = [Path(settings.rfi.mask)] if settings.rfi.mask else []
     return [*mask, *(split(given)[0] for given in settings.subtract.pulsars)]
-
-
-def searches(
-    zmax: float | None,
-    accel_max: float | None,
-    wmax: float | None,
-    no_fft: bool,
-    no_coherent: bool,
-    no_ffa: bool,
-    no_single_pulse: bool,
-    parts: str | None = None,
-) -> dict[str, Any]:
-    """What the options of a command say about which searches are run, as `effective_config` takes it."""
-    found: dict[str, Any] = {"accel__zmax": zmax, "accel__accel_max": accel_max, "accel__wmax": wmax}
-    sections = {"fft": no_fft, "coherent": no_coherent, "ffa": no_ffa, "single_pulse": no_single_pulse}
-    for section, off in sections.items():
-        if off:
-            found[f"{section}__enabled"] = False
-    if parts is not None:
-        found["search__parts"] = part_counts(parts)
-    return found
 
 
 def part_counts(text: str) -> list[int]:

@@ -11,29 +11,20 @@ import typer
 
 from pulsar.cli.console import check_picture, duration, error, out
 from pulsar.cli.options import (
-    AccelMax,
-    Beams,
     Debug,
     DMRange,
     Json,
     Memory,
     Ncands,
-    NoCoherent,
-    NoFFA,
-    NoFFT,
-    NoSinglePulse,
-    Overlap,
     Overwrite,
-    Parts,
+    Pieces,
     Preset,
-    Segment,
+    Searches,
     Sets,
     Subtract,
     Threads,
-    WMax,
-    ZMax,
     effective_config,
-    searches,
+    shared,
 )
 from pulsar.cli.tables import print_table
 
@@ -56,27 +47,20 @@ SurveyFile = Annotated[
 ]
 
 
+@shared
 def command(
     files: OptionalFiles = None,
     survey: SurveyFile = None,
     config: Preset = None,
     sets: Sets = None,
     dm: DMRange = None,
-    zmax: ZMax = None,
-    accel_max: AccelMax = None,
-    wmax: WMax = None,
-    parts: Parts = None,
-    no_fft: NoFFT = False,
-    no_coherent: NoCoherent = False,
-    no_ffa: NoFFA = False,
-    no_single_pulse: NoSinglePulse = False,
+    *,
+    which: Searches,
     subtract: Subtract = None,
     ncands: Ncands = None,
     threads: Threads = None,
     memory: Memory = None,
-    beams: Beams = None,
-    segment: Segment = None,
-    overlap: Overlap = 0.5,
+    pieces: Pieces,
     plot: Plot = None,
     as_json: Json = False,
     overwrite: Overwrite = False,
@@ -101,16 +85,16 @@ def command(
         subtract__pulsars=subtract,
         run__threads=threads,
         run__memory=memory,
-        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse, parts),
+        **which.settings(),
     )
     from pulsar.io.night import several_pointings
     from pulsar.io.open import open_observation
     from pulsar.pipeline.plan import dry_run
 
-    if beams is not None or segment is not None or several_pointings(files):
+    if pieces.given or several_pointings(files):
         if plot is not None:
             raise typer.BadParameter("draws the plan of one observation: give its files", param_hint="--plot")
-        _night(files, settings, beams, segment, overlap, as_json)
+        _night(files, settings, pieces, as_json)
         return
     obs = open_observation(*files, config=settings.input)
     try:
@@ -182,17 +166,14 @@ def _survey(path: Path, as_json: bool) -> None:
     out(f"{'verdict':<13} {verdict} (bound by {plan.bottleneck}; times {plan.rated})")
 
 
-def _night(
-    files: list[Path], settings: Any, beams: str | None, segment: int | None, overlap: float, as_json: bool
-) -> None:
+def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> None:
     """Folders, or many files: a line for each search that `pulsar search` would make of them, and the totals."""
     from pulsar.io.night import scan
-    from pulsar.pipeline.night import jobs, parse_beams, unmatched_pointings
+    from pulsar.pipeline.night import jobs, unmatched_pointings
     from pulsar.pipeline.plan import plan_jobs
 
     night = scan(files, settings.input)
-    wanted = parse_beams(beams) if beams is not None else None
-    todo = jobs(night, settings, Path("pulsar-night"), beams=wanted, segment=segment, overlap=overlap)
+    todo = jobs(night, settings, Path("pulsar-night"), **pieces.wanted())
     plans, failures = plan_jobs(todo)
     problems = [*night.problems, *unmatched_pointings(night, settings)]
     rated = next((p.rated for p in plans.values()), "")

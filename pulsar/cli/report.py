@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 import typer
 
 from pulsar.cli.console import out
-from pulsar.cli.options import Debug, JudgedFiles, LogLevel, Overwrite, Quiet, progress_mode
+from pulsar.cli.options import JudgedFiles, Overwrite, Told, shared
 
 
+@shared
 def command(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN.h5...", help="Products of `pulsar search`.", show_default=False)
@@ -30,9 +31,8 @@ def command(
     ] = None,
     judged: JudgedFiles = None,
     overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    *,
+    told: Told,
 ) -> None:
     """Write a page with the ranked lists, maps and plot sheets, which opens from disk without a server."""
     from pulsar.errors import ConfigError
@@ -56,7 +56,7 @@ def command(
 
     from pulsar.report.page import tasks_of, write_report
 
-    progress = progress_mode(quiet, log_level)
+    progress = told.progress()
     with progress.stage("report", total=len(tasks_of(products, top)), unit="sheets") as tick:
         page = write_report(products, folder, top=top, one_file=one_file, vector=vector or "", labels=labels, tick=tick)
     out(str(page))

@@ -10,39 +10,29 @@ import typer
 from pulsar.cli.console import check_not_input, error
 from pulsar.cli.options import (
     RA,
-    AccelMax,
-    Beams,
     Catalogue,
-    Debug,
     Dec,
     DMRange,
     Files,
-    LogLevel,
     Mask,
     Memory,
     Ncands,
-    NoCoherent,
-    NoFFA,
-    NoFFT,
-    NoSinglePulse,
-    Overlap,
     Overwrite,
-    Parts,
+    Pieces,
     Preset,
-    Quiet,
-    Segment,
+    Resume,
+    Searches,
     Sets,
     Subtract,
     Threads,
-    WMax,
+    Told,
+    Top,
     Zap,
     ZeroDM,
-    ZMax,
     effective_config,
     named_files,
     position,
-    progress_mode,
-    searches,
+    shared,
 )
 from pulsar.cli.tables import print_lists, print_subtracted
 
@@ -56,6 +46,7 @@ def default_output(files: list[Path]) -> Path:
     return Path(f"{re.sub(r'_DM[0-9.]+$', '', stem) if len(files) > 1 else stem}.pulsar.h5")
 
 
+@shared
 def command(
     files: Files,
     config: Preset = None,
@@ -68,21 +59,13 @@ def command(
     zap: Zap = None,
     mask: Mask = None,
     zerodm: ZeroDM = None,
-    zmax: ZMax = None,
-    accel_max: AccelMax = None,
-    wmax: WMax = None,
-    parts: Parts = None,
-    no_fft: NoFFT = False,
-    no_coherent: NoCoherent = False,
-    no_ffa: NoFFA = False,
-    no_single_pulse: NoSinglePulse = False,
+    *,
+    which: Searches,
     ra: RA = None,
     dec: Dec = None,
     catalogue: Catalogue = None,
     subtract: Subtract = None,
-    beams: Beams = None,
-    segment: Segment = None,
-    overlap: Overlap = 0.5,
+    pieces: Pieces,
     ncands: Ncands = None,
     threads: Threads = None,
     memory: Memory = None,
@@ -100,15 +83,13 @@ def command(
             show_default="of long searches",
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")] = False,
+    resume: Resume = False,
     overwrite: Overwrite = False,
-    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    top: Top = 20,
+    told: Told,
 ) -> None:
     """Search an observation for pulsars of every kind and write the ranked candidates and single pulses."""
-    if segment is None and overlap != 0.5:
+    if pieces.segment is None and pieces.overlap != 0.5:
         raise typer.BadParameter("goes with --segment", param_hint="--overlap")
     if workers is not None and engine != "dask":
         raise typer.BadParameter("goes with --engine dask", param_hint="--workers")
@@ -126,21 +107,19 @@ def command(
         subtract__pulsars=subtract,
         completeness__enabled=completeness,
         **position(ra, dec),
-        **searches(zmax, accel_max, wmax, no_fft, no_coherent, no_ffa, no_single_pulse, parts),
+        **which.settings(),
     )
     from pulsar.io.night import several_pointings
 
-    progress = progress_mode(quiet, log_level)
-    if beams is not None or segment is not None or several_pointings(files):
+    progress = told.progress()
+    if pieces.given or several_pointings(files):
         if engine != "local":
             raise typer.BadParameter("is for one observation; for many: pulsar batch", param_hint="--engine")
         _night(
             files,
             settings,
             output,
-            beams,
-            segment,
-            overlap,
+            pieces,
             overwrite=overwrite,
             resume=resume,
             top=top,
@@ -184,9 +163,7 @@ def _night(
     files: list[Path],
     settings: Any,
     output: Path | None,
-    beams: str | None,
-    segment: int | None,
-    overlap: float,
+    pieces: Pieces,
     *,
     overwrite: bool,
     resume: bool,
@@ -196,7 +173,7 @@ def _night(
     """Search folders, or many files: by source, date and beam."""
     from pulsar.errors import ConfigError
     from pulsar.io.night import scan
-    from pulsar.pipeline.night import jobs, parse_beams, search_night, unmatched_pointings
+    from pulsar.pipeline.night import jobs, search_night, unmatched_pointings
 
     folder = output if output is not None else Path("pulsar-night")
     wrong = f"{folder}: is a file; several searches need a folder for their products: give --out DIR"
@@ -208,8 +185,7 @@ def _night(
     problems = [*night.problems, *unmatched_pointings(night, settings)]
     for problem in problems:
         progress.warning(problem)
-    wanted = parse_beams(beams) if beams is not None else None
-    todo = jobs(night, settings, folder, beams=wanted, segment=segment, overlap=overlap)
+    todo = jobs(night, settings, folder, **pieces.wanted())
     outcome = search_night(
         todo,
         settings,

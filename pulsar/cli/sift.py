@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from pulsar.cli.options import Debug, LogLevel, Overwrite, Preset, Quiet, Sets, effective_config, progress_mode
+from pulsar.cli.options import Overwrite, Preset, Sets, Told, Top, effective_config, shared
 from pulsar.cli.tables import print_lists
 
 
+@shared
 def command(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN.h5...", help="Products of `pulsar search`.", show_default=False)
@@ -18,10 +19,9 @@ def command(
     config: Preset = None,
     sets: Sets = None,
     overwrite: Overwrite = False,
-    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    top: Top = 20,
+    *,
+    told: Told,
 ) -> None:
     """Merge products of several beams and nights: one row a source, with the chance of coincidence."""
     settings = effective_config(config, sets)
@@ -29,11 +29,11 @@ def command(
     from pulsar.pipeline.merge import merge
 
     product = merge([read(path) for path in runs], output, settings, overwrite=overwrite, argv=sys.argv)
-    progress = progress_mode(quiet, log_level)
+    progress = told.progress()
     print_lists(product, top=top)
     for problem in product.problems:
         progress.warning(problem)
     rows = product.rows("candidates")
     again = int(((rows["harmonic_of"] == "") & (rows["nseen"] > 1)).sum())
-    told = f", {again} of them seen at several times" if again else ""
-    progress.message(f"{output}: {len(product)} candidates of {len(runs)} products{told}")
+    seen = f", {again} of them seen at several times" if again else ""
+    progress.message(f"{output}: {len(product)} candidates of {len(runs)} products{seen}")

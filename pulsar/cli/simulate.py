@@ -1,27 +1,44 @@
 """``pulsar simulate``: a synthetic observation."""
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from pulsar.cli.console import out
-from pulsar.cli.options import Debug, LogLevel, Overwrite, Quiet, Threads, progress_mode
+from pulsar.cli.options import Overwrite, Threads, Told, shared
 
-Period = Annotated[
-    float | None,
-    typer.Option("--period", metavar="S", help="Period of a pulsar, topocentric, at mid-observation [s]."),
-]
-PulsarDM = Annotated[float | None, typer.Option("--dm", metavar="DM", help="Its dispersion measure [pc/cm3].")]
-PulsarSNR = Annotated[float | None, typer.Option("--snr", metavar="X", help="Its ideal matched-filter S/N.")]
-PulsarDuty = Annotated[float | None, typer.Option("--duty", metavar="X", help="Width of its pulse [turns].")]
-PulsarAccel = Annotated[float | None, typer.Option("--accel", metavar="X", help="Its acceleration [m/s2].")]
-PulsarScattering = Annotated[
-    float | None, typer.Option("--scattering", metavar="S", help="Its scattering time at 1 GHz [s].")
-]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of all random numbers.")]
 
 
+@dataclass(frozen=True)
+class OnePulsar:
+    """The options that describe a pulsar; see `pulsar.cli.options.shared`."""
+
+    period: Annotated[
+        float | None,
+        typer.Option("--period", metavar="S", help="Period of a pulsar, topocentric, at mid-observation [s]."),
+    ] = None
+    dm: Annotated[float | None, typer.Option("--dm", metavar="DM", help="Its dispersion measure [pc/cm3].")] = None
+    snr: Annotated[float | None, typer.Option("--snr", metavar="X", help="Its ideal matched-filter S/N.")] = None
+    duty: Annotated[float | None, typer.Option("--duty", metavar="X", help="Width of its pulse [turns].")] = None
+    accel: Annotated[float | None, typer.Option("--accel", metavar="X", help="Its acceleration [m/s2].")] = None
+    scattering: Annotated[
+        float | None, typer.Option("--scattering", metavar="S", help="Its scattering time at 1 GHz [s].")
+    ] = None
+
+    def values(self) -> dict[str, Any] | None:
+        """The pulsar that they describe, None without --period."""
+        from pulsar.errors import ConfigError
+
+        given = {key: value for key, value in asdict(self).items() if value is not None}
+        if given and self.period is None:
+            raise ConfigError(f"--{next(iter(given))} describes a pulsar: give its --period too")
+        return given or None
+
+
+@shared
 def command(
     output: Annotated[Path, typer.Argument(metavar="OUT.fil|OUT.fits", help="File to write.", show_default=False)],
     sky: Annotated[
@@ -41,12 +58,8 @@ def command(
         Literal["flat", "rolloff", "ripple"] | None, typer.Option("--bandpass", help="Gain over the band.")
     ] = None,
     seed: Seed = None,
-    period: Period = None,
-    dm: PulsarDM = None,
-    snr: PulsarSNR = None,
-    duty: PulsarDuty = None,
-    accel: PulsarAccel = None,
-    scattering: PulsarScattering = None,
+    *,
+    one_pulsar: OnePulsar,
     pol: Annotated[
         Literal["AA+BB", "AABB", "AABBCRCI", "IQUV"], typer.Option("--pol", help="Polarisations in the file.")
     ] = "AA+BB",
@@ -61,9 +74,7 @@ def command(
     ] = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    told: Told,
 ) -> None:
     """Write a synthetic observation, and what is in it as TOML beside it."""
     changes: dict[str, Any] = {
@@ -79,7 +90,7 @@ def command(
         "bandpass": bandpass,
         "seed": seed,
     }
-    pulsar = pulsar_from_flags(period, dm=dm, snr=snr, duty=duty, accel=accel, scattering=scattering)
+    pulsar = one_pulsar.values()
     settings = build_sky(sky, {k: v for k, v in changes.items() if v is not None}, pulsar)
     fits = is_psrfits(output, rows_per_file, pol)
     workers = thread_count(threads)
@@ -88,7 +99,7 @@ def command(
 
     from pulsar.synthesis import truth_path, write_filterbank, write_psrfits
 
-    progress = progress_mode(quiet, log_level)
+    progress = told.progress()
     with progress.stage("simulating", total=settings.header.nsamps, unit="samples") as tick:
         if fits:
             written = write_psrfits(
@@ -158,18 +169,6 @@ def check_truth(output: Path, sky: Path | None, *, overwrite: bool) -> None:
         raise ConfigError(
             f"{path} exists and tells what another file holds: give another name, or --overwrite to replace it"
         )
-
-
-def pulsar_from_flags(period: float | None, **values: float | None) -> dict[str, Any] | None:
-    """The pulsar that the flags describe, None without --period."""
-    from pulsar.errors import ConfigError
-
-    given = {k: v for k, v in values.items() if v is not None}
-    if period is None:
-        if given:
-            raise ConfigError(f"--{next(iter(given))} describes a pulsar: give its --period too")
-        return None
-    return {"period": period, **given}
 
 
 def build_sky(file: Path | None, changes: dict[str, Any], pulsar: dict[str, Any] | None) -> Any:

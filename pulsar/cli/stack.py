@@ -13,16 +13,15 @@ from pulsar.cli.options import (
     Debug,
     Dec,
     DMRange,
-    LogLevel,
     NoRfi,
     Overwrite,
     Preset,
-    Quiet,
     Sets,
     Threads,
+    Told,
+    Top,
     effective_config,
     position,
-    progress_mode,
     shared,
     uncleaned,
 )
@@ -95,6 +94,7 @@ def info(folder: Folder, _debug: Debug = False) -> None:
 
 
 @app.command("search")
+@shared
 def search(
     folder: Folder,
     output: Annotated[
@@ -104,17 +104,16 @@ def search(
     sets: Sets = None,
     threads: Threads = None,
     overwrite: Overwrite = False,
-    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")] = 20,
-    quiet: Quiet = False,
-    log_level: LogLevel = None,
-    _debug: Debug = False,
+    top: Top = 20,
+    *,
+    told: Told,
 ) -> None:
     """Sum the powers of all epochs, search the sums at every DM, and write the candidates."""
     settings = effective_config(config, sets, run__threads=threads)
     from pulsar.pipeline.stacked import search_stack
 
     check_not_input(output, folder.glob("*.h5"))
-    progress = progress_mode(quiet, log_level)
+    progress = told.progress()
     run = search_stack(folder, output, settings, overwrite=overwrite, argv=sys.argv, progress=progress)
     print_lists(run, top=top)
     progress.message(f"{output}: {len(run)} candidates of {len(run.rows('stack/epochs'))} epochs")
