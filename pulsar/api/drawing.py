@@ -75,11 +75,13 @@ def _sheet(what: Any, candidate: Mapping[str, Any] | None, header: Header | None
     from pulsar.io.product.reader import Run
     from pulsar.pipeline.rfi import RfiReport
     from pulsar.report import plots, pulse, sheet
+    from pulsar.report.words import About
 
+    about = About(candidate or {}, header, title)
     if isinstance(what, Fold):
-        return sheet.plot(what, candidate, header, title=title)
+        return sheet.plot(what, about)
     if isinstance(what, PulseCutout):
-        return pulse.plot_pulse(what, candidate, header, title=title)
+        return pulse.plot_pulse(what, about)
     if isinstance(what, RfiReport):
         return what.plot()
     if isinstance(what, TimeSeries):

@@ -196,9 +196,11 @@ def import_folds(
 
 
 def _draw(picture: Path, fold: "Fold", row: dict[str, Any], header: "Header") -> None:
+    from pulsar.report.figure import save
     from pulsar.report.sheet import plot
+    from pulsar.report.words import About
 
-    plot(fold, row, header, path=picture)
+    save(plot(fold, About(row, header)), picture)
     note(f"{picture}: plot sheet")
 
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pulsar.io.product.reader import Run
 from pulsar.report import pulse, sheet
 from pulsar.report.figure import new_sheet, packed_sheet
-from pulsar.report.words import Lines, judged, numbers, origin, pulse_numbers, verdict
+from pulsar.report.words import About, Lines, judged, numbers, origin, pulse_numbers, verdict
 
 #: Sheets for which a process more is worth its start: a second of processor, and a sheet takes a twelfth of one.
 _WORTH: Final = 24
@@ -141,19 +141,20 @@ class Desk:
         run, row = self._runs[task.run], self._row(task)
         header = run.observation_of(row)
         files = self._files_of(task, row)
+        about = About(row, header, files=files)
         if task.pulse:
             cutout = run.pulse(task.ident)
             lines = [*pulse_numbers(cutout, row, header), *origin(files), *judged(row)]
             told = f"time {cutout.time:.4f} s, DM {cutout.dm:.5g} pc/cm³"
             told += f", S/N {row['snr']:.1f}" if "snr" in row else ""
             paper = self._sheets[1].wiped()
-            pulse.draw(paper, cutout, row, header, files=files)
+            pulse.draw(paper, cutout, about)
             return Drawn(packed_sheet(paper, self._vector), lines, told)
         fold = run.fold(task.ident)
         lines = [*numbers(fold, row, header), *origin(files), *verdict(fold, row)]
         told = f"period {1e3 / fold.after.freq:.9g} ms, DM {fold.after.dm:.5g} pc/cm³, S/N {fold.snr:.1f}"
         paper = self._sheets[0].wiped()
-        sheet.draw(paper, fold, row, header, files=files)
+        sheet.draw(paper, fold, about)
         return Drawn(packed_sheet(paper, self._vector), lines, told)
 
 

@@ -1,7 +1,5 @@
 """The plot sheet of a single pulse: its series, its sweep, and how it fades away from its DM."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -10,12 +8,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
-from pulsar.data.text import printable
-from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, SOFT, Labels, Scale, Sheet, new_sheet, rising, save, tame
+from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, SOFT, Labels, Scale, Sheet, new_sheet, rising, tame
 from pulsar.report.sheet import LETTERS, RESOLUTION, columns, extremes
-from pulsar.report.words import finite, judged, observed, origin, pulse_numbers
+from pulsar.report.words import About, finite, judged, observed, origin, pulse_numbers
 
 #: Size of a sheet [inches].
 SIZE: Final = (8.6, 6.2)
@@ -23,27 +19,14 @@ SIZE: Final = (8.6, 6.2)
 _GREY: Final = 4.0
 
 
-def plot_pulse(
-    cutout: PulseCutout,
-    pulse: Mapping[str, Any] | None = None,
-    header: Header | None = None,
-    *,
-    title: str | None = None,
-    path: Path | str | None = None,
-) -> Sheet:
+def plot_pulse(cutout: PulseCutout, about: About | None = None) -> Sheet:
     """Draw the plot sheet of a single pulse.
 
     Parameters
     ----------
     cutout : PulseCutout
-    pulse : mapping, optional
-        Row of the table of single pulses: adds what the search knows.
-    header : Header, optional
-        Header of the observation of the pulse (``run.observation_of("p0001")``).
-    title : str, optional
-        In place of the id of the pulse.
-    path : Path or str, optional
-        Also write the sheet there, as PNG, or PDF or SVG where the name ends so.
+    about : About, optional
+        What it tells beside.
 
     Returns
     -------
@@ -51,24 +34,14 @@ def plot_pulse(
         A matplotlib figure that displays itself in notebooks.
     """
     figure = new_sheet(*SIZE, RESOLUTION, few=True)
-    draw(figure, cutout, pulse or {}, header, title)
-    if path is not None:
-        save(figure, Path(path))
+    draw(figure, cutout, about or About())
     return figure
 
 
-def draw(
-    figure: Sheet,
-    cutout: PulseCutout,
-    row: Mapping[str, Any],
-    header: Header | None,
-    title: str | None = None,
-    *,
-    files: Sequence[Path] = (),
-) -> None:
-    """Draw a pulse on an empty sheet of this size, with the name of its `files`; the rest as for :func:`plot_pulse`."""
+def draw(figure: Sheet, cutout: PulseCutout, about: About) -> None:
+    """Draw a pulse on an empty sheet of this size."""
     labels = figure.labels
-    _title(labels, cutout, row, header, title)
+    _title(labels, cutout, about)
     ntime = cutout.spectrum.shape[1]
     scale, unit = (1e3, "ms") if cutout.tsamp * ntime < 2.0 else (1.0, "s")
     start, step = cutout.start - cutout.time, cutout.tsamp
@@ -87,14 +60,13 @@ def draw(
         plane = figure.panel((0.59, 0.32, 0.395, 0.545))
         _image(labels, plane, cutout.plane, _edges(cutout.dms), time, "DM [pc/cm³]", "DM and time", 99.9)
         plane.add_artist(Line2D(edges[[0, -1]], [cutout.dm] * 2, color=ACCENT, linewidth=0.8, linestyle=":"))
-    columns(labels, pulse_numbers(cutout, row, header), 0.02, 0.13, top=0.2)
-    columns(labels, [*origin(files), *judged(row)], 0.55, 0.65, LETTERS, top=0.2)
+    columns(labels, pulse_numbers(cutout, about.row, about.header), 0.02, 0.13, top=0.2)
+    columns(labels, [*origin(about.files), *judged(about.row)], 0.55, 0.65, LETTERS, top=0.2)
 
 
-def _title(
-    labels: Labels, cutout: PulseCutout, row: Mapping[str, Any], header: Header | None, title: str | None
-) -> None:
-    labels.add(0.02, 0.95, printable(title or str(row.get("id") or "Pulse")), -15)
+def _title(labels: Labels, cutout: PulseCutout, about: About) -> None:
+    row, header = about.row, about.header
+    labels.add(0.02, 0.95, about.name("Pulse"), -15)
     facts = [f"DM {cutout.dm:.5g}"]
     # Of a stretch that nobody called a pulse there is none.
     if finite(cutout.width):

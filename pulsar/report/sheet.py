@@ -2,9 +2,8 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +14,6 @@ from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.fold import Fold
-from pulsar.data.header import Header
 from pulsar.data.text import printable
 from pulsar.report.figure import (
     ACCENT,
@@ -29,10 +27,9 @@ from pulsar.report.figure import (
     Sheet,
     new_sheet,
     rising,
-    save,
     tame,
 )
-from pulsar.report.words import Lines, finite, numbers, observed, origin, verdict
+from pulsar.report.words import About, Lines, finite, numbers, observed, origin, verdict
 
 #: Size of a sheet [inches]: wide enough for the numbers, and readable beside the list on a small screen.
 SIZE: Final = (8.6, 6.6)
@@ -58,28 +55,15 @@ DASHED: Final = (0, (4, 2))
 Box = tuple[float, float, float, float]
 
 
-def plot(
-    fold: Fold,
-    candidate: Mapping[str, Any] | None = None,
-    header: Header | None = None,
-    *,
-    title: str | None = None,
-    path: Path | str | None = None,
-) -> Sheet:
+def plot(fold: Fold, about: About | None = None) -> Sheet:
     """Draw the plot sheet of a fold.
 
     Parameters
     ----------
     fold : Fold
         Refined fold, from ``run.fold("c0001")`` or ``pulsar.fold(...)``.
-    candidate : mapping, optional
-        Row of the candidates table (``run.candidate("c0001")``): adds what the search knows.
-    header : Header, optional
-        Header of the observation of the candidate (``run.observation_of("c0001")``).
-    title : str, optional
-        In place of the id of the candidate.
-    path : Path or str, optional
-        Also write the sheet there, as PNG, or PDF or SVG where the name ends so.
+    about : About, optional
+        What it tells beside.
 
     Returns
     -------
@@ -87,25 +71,15 @@ def plot(
         A matplotlib figure that displays itself in notebooks.
     """
     figure = new_sheet(*SIZE, RESOLUTION, few=True)
-    draw(figure, fold, candidate or {}, header, title)
-    if path is not None:
-        save(figure, Path(path))
+    draw(figure, fold, about or About())
     return figure
 
 
-def draw(
-    figure: Sheet,
-    fold: Fold,
-    row: Mapping[str, Any],
-    header: Header | None,
-    title: str | None = None,
-    *,
-    files: Sequence[Path] = (),
-) -> None:
-    """Draw a fold on an empty sheet of this size, with the name of its `files`; the rest as for :func:`plot`."""
+def draw(figure: Sheet, fold: Fold, about: About) -> None:
+    """Draw a fold on an empty sheet of this size."""
     fold = _drawable(fold)
     labels = figure.labels
-    _title(labels, fold, row, header, title)
+    _title(labels, fold, about)
     time, unit = _time_axis(fold.time_edges + fold.start)
     _profile(labels, figure.panel((0.08, 0.79, 0.265, 0.09)), fold)
     image = _summed(fold.time_phase, time, fold)
@@ -114,11 +88,11 @@ def draw(
     panels = _panels(fold)
     for box, draw in zip(_boxes(len(panels)), panels, strict=True):
         draw(labels, figure.panel(box), fold)
-    lines = numbers(fold, row, header)
+    lines = numbers(fold, about.row, about.header)
     half = (len(lines) + 1) // 2
     columns(labels, lines[:half], 0.02, 0.108)
     columns(labels, lines[half:], 0.3, 0.388)
-    columns(labels, [*origin(files), *verdict(fold, row)], 0.6, 0.7, LETTERS)
+    columns(labels, [*origin(about.files), *verdict(fold, about.row)], 0.6, 0.7, LETTERS)
 
 
 def _drawable(fold: Fold) -> Fold:
@@ -176,8 +150,8 @@ def _boxes(count: int) -> list[Box]:
     return [(left, bottom, width, top - bottom)][:count]
 
 
-def _title(labels: Labels, fold: Fold, row: Mapping[str, Any], header: Header | None, title: str | None) -> None:
-    name = printable(title or str(row.get("id") or "Fold"))
+def _title(labels: Labels, fold: Fold, about: About) -> None:
+    name, row, header = about.name("Fold"), about.row, about.header
     known = printable(str(row.get("known_source") or ""))
     labels.add(0.02, 0.96, name + (f"   {known}" if known else ""), -15)
     facts = [f"P {1e3 / fold.after.freq:.9g} ms", f"DM {fold.after.dm:.5g}", f"S/N {fold.snr:.1f}"]

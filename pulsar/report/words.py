@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +29,32 @@ _SCORE: Final = (
     ("freq_fraction", "in {:.0f} % of the band", 100.0),
     ("repeats", "repeats with {:.1f} sigma", 1.0),
 )
+
+
+@dataclass(frozen=True)
+class About:
+    """What a plot sheet tells beside what is drawn.
+
+    Attributes
+    ----------
+    row : mapping
+        Of the table of candidates (``run.candidate("c0001")``), or of pulses: what the search knows.
+    header : Header, optional
+        Of its observation (``run.observation_of("c0001")``).
+    title : str, optional
+        In place of the id of the row.
+    files : sequence of Path
+        From which it is.
+    """
+
+    row: Mapping[str, Any] = field(default_factory=dict)
+    header: Header | None = None
+    title: str | None = None
+    files: Sequence[Path] = ()
+
+    def name(self, default: str) -> str:
+        """What stands above the sheet."""
+        return printable(self.title or str(self.row.get("id") or default))
 
 
 def observed(header: Header, row: Mapping[str, Any], tstart: float, tobs: float) -> str:

@@ -22,7 +22,7 @@ from pulsar.report.drawn import Task, draw_all
 from pulsar.report.figure import png, save
 from pulsar.report.page import tasks_of, write_report
 from pulsar.report.sheet import growth, plot
-from pulsar.report.words import numbers, origin, position, verdict, w50
+from pulsar.report.words import About, numbers, origin, position, verdict, w50
 
 PNG = b"\x89PNG\r\n\x1a\n"
 #: A name of somebody who means no good: markup, the end of a script, ends of lines of JavaScript, a control code.
@@ -208,7 +208,8 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_sheet_shows_itself_and_is_written(tmp_path: Path) -> None:
-    sheet = plot(make_fold(1), {"id": "c0001", "score": 0.5}, make_header(), path=tmp_path / "s.png")
+    sheet = plot(make_fold(1), About({"id": "c0001", "score": 0.5}, make_header()))
+    save(sheet, tmp_path / "s.png")
     assert (tmp_path / "s.png").read_bytes().startswith(PNG)
     assert sheet._repr_png_().startswith(PNG)
     headings = {"Profile, time and phase", "Frequency and phase", "DM curve"}
@@ -350,7 +351,7 @@ def test_the_file_is_named_without_its_folders() -> None:
 def test_a_sheet_of_an_observation_that_nobody_has_recorded() -> None:
     """Of products merged by older versions: what the fold and the row know, and nothing of another observation."""
     fold, row = make_fold(1), {"id": "c0001", "beam": 4, "ra_deg": 10.0, "dec_deg": -20.0, "obs": -1}
-    sheet = plot(fold, row, unknown_header(row))
+    sheet = plot(fold, About(row, unknown_header(row)))
     assert png(sheet).startswith(PNG)
     (line,) = [text for text in sheet.labels.texts if "·" in text]
     start = fold.epoch - 0.5 * fold.tobs / 86400
@@ -383,4 +384,4 @@ def test_axes_that_are_none_are_drawn(name: str, value: float) -> None:
 @pytest.mark.parametrize("name", ["snr", "width", "phase", "freq_err", "fdot_err", "dm_err", "chi2_red", "epoch"])
 @pytest.mark.parametrize("value", STRANGE)
 def test_strange_numbers_are_drawn(name: str, value: float) -> None:
-    assert plot(replace(make_fold(1), **{name: value}), {}, make_header())._repr_png_().startswith(PNG)
+    assert plot(replace(make_fold(1), **{name: value}), About({}, make_header()))._repr_png_().startswith(PNG)

@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 
 from pulsar.constants import KDM
 from pulsar.errors import DataError
+from pulsar.report.figure import save
 from pulsar.report.pulse import plot_pulse
+from pulsar.report.words import About
 from pulsar.searches import cutout
 from pulsar.searches.cutout import cut_out
 from pulsar_kernels.shear import shear_add, shifted_sums
@@ -125,7 +127,8 @@ def test_sheet(tmp_path):
     source = Source(dm=150.0, time=1.5, width=8e-3, amplitude=1.0)
     found = cut_out(source, {"time": 1.5, "dm": 150.0, "width": 8e-3})
     row = {"id": "p0001", "snr": np.float32(40.0), "dm": 150.0, "dm_err": 0.4, "sigma": 38.0, "rfi_flags": "cut"}
-    sheet = plot_pulse(found, row, path=tmp_path / "pulse.png")
+    sheet = plot_pulse(found, About(row))
+    save(sheet, tmp_path / "pulse.png")
     assert (tmp_path / "pulse.png").read_bytes() == sheet._repr_png_()
     texts = sheet.labels.texts
     assert any(t.startswith("cut: ") for t in texts)
