@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import DAY, KDM
+from pulsar.constants import KDM
+from pulsar.data.span import Span
 
 #: What no observation goes beyond; readers take a header that does for damaged. Channels of the finest spectrometers;
 MOST_CHANNELS: Final = 1 << 20
@@ -23,7 +24,7 @@ LARGEST_DM: Final = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
-class Header:
+class Header(Span):
     """Header of an observation, with the SIGPROC names, in the program's own channel order.
 
     Channel 0 is the one of highest frequency, so ``foff`` is negative for more than one channel, whatever
@@ -111,16 +112,6 @@ class Header:
     def fcenter(self) -> float:
         """Middle of the band [MHz]."""
         return 0.5 * float(self.freqs[0] + self.freqs[-1])
-
-    @property
-    def tobs(self) -> float:
-        """Length of the observation [s]."""
-        return self.nsamps * self.tsamp
-
-    @property
-    def tmid(self) -> float:
-        """MJD (UTC) of mid-observation, the epoch of period and derivatives."""
-        return self.tstart + 0.5 * self.tobs / DAY
 
     def delays(self, dm: float) -> NDArray[np.float64]:
         """Dispersion delay of each channel after channel 0 [s], shape (nchans,), for `dm` [pc cm^-3]."""

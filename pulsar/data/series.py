@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pulsar.constants import DAY
 from pulsar.data.arguments import quantities, samples
 from pulsar.data.html import facts, known, line
+from pulsar.data.span import Span
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
-class TimeSeries:
+class TimeSeries(Span):
     """A dedispersed time series, referred to the highest channel.
 
     Parameters
@@ -71,16 +71,6 @@ class TimeSeries:
     def nsamps(self) -> int:
         """Number of samples."""
         return int(self.data.shape[0])
-
-    @property
-    def tobs(self) -> float:
-        """Length [s]."""
-        return self.nsamps * self.tsamp
-
-    @property
-    def tmid(self) -> float:
-        """MJD (UTC) of the middle."""
-        return self.tstart + 0.5 * self.tobs / DAY
 
     def __len__(self) -> int:
         return self.nsamps

@@ -6,11 +6,11 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.closing import Closing
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.errors import ConfigError, PulsarError
 
@@ -135,7 +135,7 @@ class _Scratch:
         self._file.close()
 
 
-class DMStore:
+class DMStore(Closing):
     """Dedispersed series of all stages; a context manager that removes its scratch file.
 
     Parameters
@@ -177,11 +177,3 @@ class DMStore:
             stage.release()
         if self._scratch is not None:
             self._scratch.close()
-
-    def __enter__(self) -> "DMStore":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -2,17 +2,17 @@
 
 import os
 import threading
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.block import Block
+from pulsar.data.closing import Closing
 from pulsar.data.direction import dms, hms
 from pulsar.data.header import (
     HIGHEST_FREQ,
@@ -34,7 +34,7 @@ TILE_BYTES = 1 << 22
 MEAN_BYTES = 1 << 22
 
 
-class BaseObservation(ABC):
+class BaseObservation(Closing):
     """An observation (`pulsar.data.observation.Observation`) but for the reading itself: `_fill`.
 
     Attributes
@@ -108,16 +108,8 @@ class BaseObservation(ABC):
         if isinstance(file, RawFile):
             file.park()
 
-    def close(self) -> None:  # noqa: B027 - what holds no file has nothing to release
-        """Release files."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def close(self) -> None:
+        """Release files; what holds none has nothing to release."""
 
     def __repr__(self) -> str:
         h = self.header

@@ -17,14 +17,14 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Final, Self
+from typing import Any, BinaryIO, Final
 
 import h5py
 import numpy as np
 from h5py._objects import phil
 from numpy.typing import NDArray
 
+from pulsar.data.closing import Closing
 from pulsar.data.files import check_file
 from pulsar.data.text import printable
 from pulsar.errors import DataError
@@ -50,7 +50,7 @@ EXPANSION: Final = 1032
 _walked: dict[tuple[str, int, int, int], str] = {}
 
 
-class Hdf5:
+class Hdf5(Closing):
     """An HDF5 file, open for reading; use it as a context manager.
 
     Parameters
@@ -90,14 +90,6 @@ class Hdf5:
             if start == MAGIC:
                 raise self.damaged(f"not whole HDF5 ({_told(error)})") from error
             raise DataError(f"{path}: not an HDF5 file (starts with {start!r}); expected {what}") from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -3,13 +3,13 @@
 import math
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pulsar.constants import DAY
+from pulsar.data.closing import Writing
 from pulsar.data.header import Header
 from pulsar.io.output import AtomicFile
 
@@ -20,7 +20,7 @@ _FLOATS: Final = ("FD_ANG", "POS_ANG", "PAR_ANG", "TEL_AZ", "TEL_ZEN")
 _UNITS: Final = dict.fromkeys(_DOUBLES[:3], "s") | dict.fromkeys((*_DOUBLES[3:], *_FLOATS), "deg") | {"DAT_FREQ": "MHz"}
 
 
-class PsrfitsWriter:
+class PsrfitsWriter(Writing):
     """Writes one PSRFITS file, or several of `rows_per_file` rows each (a context manager).
 
     Files appear under their names when the block ends without an error. An incomplete last row is padded with
@@ -282,17 +282,6 @@ class PsrfitsWriter:
                            ("EXTNAME", "SUBINT")):  # fmt: skip
             table[key] = value
         return bytes(primary.tostring().encode("ascii") + table.tostring().encode("ascii"))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def close(self) -> None:
         """Finish the last row and give all files their names; a second call does nothing."""

@@ -3,12 +3,12 @@
 import math
 import os
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.closing import Writing
 from pulsar.data.header import (
     HIGHEST_FREQ,
     LARGEST_DM,
@@ -281,7 +281,7 @@ def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[An
     return codes
 
 
-class FilterbankWriter:
+class FilterbankWriter(Writing):
     """Writes a SIGPROC filterbank file (a context manager).
 
     The file appears under its name when the block ends without an error.
@@ -347,17 +347,6 @@ class FilterbankWriter:
             codes = codes.astype(codes.dtype.newbyteorder("<"), copy=False)
         self._file.stream.write(np.ascontiguousarray(codes).reshape(-1).view(np.uint8).data)
         self.nsamps += data.shape[2]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def close(self) -> None:
         """Finish the file and give it its name; a second call does nothing."""

@@ -8,14 +8,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
+from pulsar.data.closing import Closing
 from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
 from pulsar.data.stack import Piece, StackGrid
@@ -185,7 +185,7 @@ def _put_grid(writer: FileWriter, file: h5py.File, grid: StackGrid) -> None:
     writer._array("grid/dms", grid.dms, "pc / cm3", "trial DMs")
 
 
-class Epoch:
+class Epoch(Closing):
     """An epoch in a store, open for reading; a context manager.
 
     Attributes
@@ -218,14 +218,6 @@ class Epoch:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Store:

@@ -11,10 +11,10 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pulsar_kernels
 from pulsar.config.model import Config
+from pulsar.data.closing import Closing
 from pulsar.pipeline.progress import Progress
 
 #: Set to 0 in the environment to have kernels compiled as they are met.
@@ -49,7 +49,7 @@ def parts_of(config: Config, *, series: bool = False, injected: bool = False) ->
     return [*parts, "fold", *(["completeness"] if injected else [])]
 
 
-class Ahead:
+class Ahead(Closing):
     """Compiles what is missing among some kernels in the background.
 
     Parameters
@@ -134,12 +134,6 @@ class Ahead:
             process.terminate()
         for thread in self._threads:
             thread.join()
-
-    def __enter__(self) -> "Ahead":
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
 
 
 def _worker() -> "subprocess.Popen[str]":

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
-from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
+from pulsar.data.span import Span
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 
@@ -23,7 +23,7 @@ PER_CYCLE: Final = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Layout:
+class Layout(Span):
     """How the samples that are searched follow from those of the observation.
 
     Attributes
@@ -55,16 +55,6 @@ class Layout:
     chosen: NDArray[np.int64] | None
     voverc: float = 0.0
     remark: str = ""
-
-    @property
-    def tobs(self) -> float:
-        """Length [s]."""
-        return self.nsamps * self.tsamp
-
-    @property
-    def tmid(self) -> float:
-        """MJD from which orbits count: the middle of the first and the last sample."""
-        return self.tstart + 0.5 * self.tobs / DAY
 
     def header(self, obs: Header) -> Header:
         """What was searched, as one observation."""

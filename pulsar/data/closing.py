@@ -1,0 +1,37 @@
+"""What is closed at the end of a ``with`` block."""
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+
+class Closing(ABC):
+    """What holds files, memory or processes until it is closed (a context manager)."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Writing(Closing):
+    """A writer of files that appear when the ``with`` block ends, and not at all where it ends with an error."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Delete what was written."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
