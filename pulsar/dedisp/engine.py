@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
-from pulsar.dedisp.tree import build_tree
+from pulsar.dedisp.tree import Operations, build_tree
 
 #: Most trial DMs of one tree: the channels are read from memory once for all of them, but their rows leave the caches.
 TREE_DMS = 512
@@ -70,8 +70,8 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class TreeEngine:
-    """A tree over a batch of DMs."""
+class _OfBatch:
+    """What is known of the engine of a batch of DMs; see `Engine`."""
 
     row: int
     ndms: int
@@ -79,40 +79,30 @@ class TreeEngine:
     after: int
     work: int
     adds: float
-    kind: NDArray[np.uint8]
-    dest: NDArray[np.int64]
-    length: NDArray[np.int64]
-    ptr: NDArray[np.int64]
-    src: NDArray[np.int64]
-    shift: NDArray[np.int64]
-    bits: int
+
+
+@dataclass(frozen=True, eq=False)
+class TreeEngine(_OfBatch):
+    """A tree over a batch of DMs."""
+
+    operations: Operations
 
     @property
     def nbytes(self) -> int:
         """Size of the program."""
-        return sum(a.nbytes for a in (self.kind, self.dest, self.length, self.ptr, self.src, self.shift))
+        return self.operations.nbytes
 
     def run(
         self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
     ) -> None:
         """See `Engine`."""
-        from pulsar_kernels.tree import tree_tile
-
-        rows = out[self.row : self.row + self.ndms]
-        program = (self.kind, self.dest, self.length, self.ptr, self.src, self.shift)
-        tree_tile(raw, column, *program, self.bits, work, rows, at, n)
+        self.operations.run(raw, column, work, out[self.row : self.row + self.ndms], at, n)
 
 
 @dataclass(frozen=True, eq=False)
-class BruteEngine:
+class BruteEngine(_OfBatch):
     """Every channel for every DM of a batch."""
 
-    row: int
-    ndms: int
-    before: int
-    after: int
-    work: int
-    adds: float
     delays: NDArray[np.int64]
 
     @property
@@ -202,13 +192,7 @@ def _tree_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.
         after=program.after,
         work=program.arena,
         adds=program.adds,
-        kind=program.kind,
-        dest=program.dest,
-        length=program.length,
-        ptr=program.ptr,
-        src=program.src,
-        shift=program.shift,
-        bits=program.bits,
+        operations=program.operations,
     )
 
 

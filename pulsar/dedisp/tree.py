@@ -100,17 +100,49 @@ def _root_cost(inputs: int, ndms: int) -> float:
 
 
 @dataclass(frozen=True, eq=False)
+class Operations:
+    """What `pulsar_kernels.tree.tree_tile` does for a tree.
+
+    Attributes
+    ----------
+    kind, dest, length, ptr, src, shift : ndarray
+        See the kernel.
+    bits : int
+        Levels below the root; the series are multiples of two to this power.
+    """
+
+    kind: NDArray[np.uint8]
+    dest: NDArray[np.int64]
+    length: NDArray[np.int64]
+    ptr: NDArray[np.int64]
+    src: NDArray[np.int64]
+    shift: NDArray[np.int64]
+    bits: int
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all arrays."""
+        return sum(a.nbytes for a in (self.kind, self.dest, self.length, self.ptr, self.src, self.shift))
+
+    def run(
+        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], rows: NDArray[np.int16], at: int, n: int
+    ) -> None:
+        """Fill ``rows[:, at : at + n]`` from the tile that begins at `column` of `raw`."""
+        from pulsar_kernels.tree import tree_tile
+
+        program = (self.kind, self.dest, self.length, self.ptr, self.src, self.shift)
+        tree_tile(raw, column, *program, self.bits, work, rows, at, n)
+
+
+@dataclass(frozen=True, eq=False)
 class TreeProgram:
-    """A tree for one set of channels and DMs, as a list of operations for `pulsar_kernels.tree.tree_tile`.
+    """A tree for one set of channels and DMs.
 
     Attributes
     ----------
     tile : int
         Samples made by one run.
-    kind, dest, length, ptr, src, shift : ndarray
-        The operations; see the kernel.
-    bits : int
-        Levels below the root; the series are multiples of two to this power.
+    operations : Operations
     arena : int
         Bytes of working space.
     before, after : int
@@ -123,13 +155,7 @@ class TreeProgram:
     nchans: int
     ndms: int
     tile: int
-    kind: NDArray[np.uint8]
-    dest: NDArray[np.int64]
-    length: NDArray[np.int64]
-    ptr: NDArray[np.int64]
-    src: NDArray[np.int64]
-    shift: NDArray[np.int64]
-    bits: int
+    operations: Operations
     arena: int
     before: int
     after: int
@@ -141,12 +167,13 @@ class TreeProgram:
     @property
     def row_adds(self) -> int:
         """Additions for one sample of all DMs, overlaps of the tiles not counted."""
-        return int(self.ptr[-1] - self.kind.size)
+        return int(self.operations.ptr[-1] - self.operations.kind.size)
 
     @property
     def adds(self) -> float:
         """Additions for one sample of all DMs, with the overlaps of the tiles."""
-        return float(np.dot(np.diff(self.ptr) - 1, self.length)) / self.tile
+        inputs = np.diff(self.operations.ptr)
+        return float(np.dot(inputs - 1, self.operations.length)) / self.tile
 
     def delays(self) -> NDArray[np.int64]:
         """Delay that every channel gets [samples], shape (ndms, nchans): the tree's own bookkeeping, replayed."""
@@ -262,13 +289,15 @@ def _program(
         nchans=k.size,
         ndms=dms.size,
         tile=tile,
-        kind=np.concatenate(kind)[ops],
-        dest=np.concatenate(dest)[ops],
-        length=np.concatenate(size_of)[ops],
-        ptr=ptr,
-        src=np.concatenate(src)[gather],
-        shift=np.concatenate(shift)[gather],
-        bits=top,
+        operations=Operations(
+            kind=np.concatenate(kind)[ops],
+            dest=np.concatenate(dest)[ops],
+            length=np.concatenate(size_of)[ops],
+            ptr=ptr,
+            src=np.concatenate(src)[gather],
+            shift=np.concatenate(shift)[gather],
+            bits=top,
+        ),
         arena=arena,
         before=before,
         after=after + LANES - 1,

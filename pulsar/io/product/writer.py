@@ -427,14 +427,27 @@ class ProductWriter(FileWriter):
             "orbits/profiles", shaped, "", "profile of each orbit in units of its noise, shape (norbits, nbins)"
         )
 
+    def _measured(
+        self,
+        name: str,
+        what: str,
+        measured: Fold | PulseCutout,
+        arrays: Mapping[str, tuple[str, str]],
+        scalars: Mapping[str, tuple[str, str]],
+    ) -> h5py.Group:
+        """The group of a fold or a pulse, with the arrays and the numbers that the schema lists."""
+        group = self._file.create_group(name)
+        group.attrs["description"] = what
+        for field, (unit, description) in arrays.items():
+            self._array(f"{name}/{field}", np.asarray(getattr(measured, field)), unit, description)
+        for field in scalars:
+            group.attrs[field] = float(getattr(measured, field))
+        return group
+
     def fold(self, ident: str, fold: Fold) -> None:
         """Store the fold of candidate `ident` as ``/folds/ident``."""
-        group = self._file["folds"].create_group(ident)
-        group.attrs["description"] = f"fold of candidate {ident}"
-        for name, (unit, description) in schema.FOLD_ARRAYS.items():
-            self._array(f"folds/{ident}/{name}", np.asarray(getattr(fold, name)), unit, description)
-        for name in schema.FOLD_SCALARS:
-            group.attrs[name] = float(getattr(fold, name))
+        what = f"fold of candidate {ident}"
+        group = self._measured(f"folds/{ident}", what, fold, schema.FOLD_ARRAYS, schema.FOLD_SCALARS)
         if fold.part:
             group.attrs["part"] = fold.part
             group.attrs.update({name: float(getattr(fold, name)) for name in schema.FOLD_PART})
@@ -449,12 +462,8 @@ class ProductWriter(FileWriter):
 
     def pulse(self, ident: str, cutout: PulseCutout) -> None:
         """Store what surrounds single pulse `ident` as ``/pulses/ident``."""
-        group = self._file["pulses"].create_group(ident)
-        group.attrs["description"] = f"surroundings of single pulse {ident}"
-        for name, (unit, description) in schema.PULSE_ARRAYS.items():
-            self._array(f"pulses/{ident}/{name}", np.asarray(getattr(cutout, name)), unit, description)
-        for name in schema.PULSE_SCALARS:
-            group.attrs[name] = float(getattr(cutout, name))
+        what = f"surroundings of single pulse {ident}"
+        group = self._measured(f"pulses/{ident}", what, cutout, schema.PULSE_ARRAYS, schema.PULSE_SCALARS)
         group.attrs["units"] = json.dumps({name: unit for name, (unit, _) in schema.PULSE_SCALARS.items()})
 
 
