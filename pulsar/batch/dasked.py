@@ -4,53 +4,32 @@ A task is a name and some numbers, what comes back is a record: no data go throu
 """
 
 import queue
-import threading
 import uuid
-from collections.abc import Callable, Sequence
 from typing import Any
 
 from pulsar.batch.cluster import LOSSES, connected
-from pulsar.batch.local import POLL, Room, least_memory, limits, share
+from pulsar.batch.local import POLL, Order, Room, least_memory, limits, share
 from pulsar.batch.records import MOST_TOLD, Record, again, write_record
 from pulsar.batch.unit import Options, run_unit
 from pulsar.batch.units import Batch, Unit
 from pulsar.config.model import BatchConfig
 
 
-def work(
-    batch: Batch,
-    config: BatchConfig,
-    todo: Sequence[Unit],
-    options: Options,
-    room: Room,
-    retries: int,
-    put: Callable[[Record], None],
-    stop: threading.Event,
-) -> None:
+def work(order: Order, config: BatchConfig) -> None:
     """Search units on the workers of a Dask cluster, one task each.
 
     Parameters
     ----------
-    batch : Batch
+    order : Order
     config : BatchConfig
         Says which cluster.
-    todo : sequence of Unit
-    options : Options
-        Its `threads` and `memory` are replaced by those of each unit's share.
-    room : Room
-        What this machine, or a job of the cluster, has for all units.
-    retries : int
-        Further attempts at a unit that has failed for other reasons than its input.
-    put : callable
-        Called, in this thread, with the record of each unit that has ended.
-    stop : threading.Event
-        Set to end.
 
     Raises
     ------
     ConfigError
         Dask is not installed, or the cluster cannot be reached.
     """
+    batch, todo, room, retries = order.batch, order.todo, order.room, order.retries
     ended: queue.Queue[tuple[Unit, Any]] = queue.Queue()
     # A scheduler that others use may remember an earlier run: tasks of this one have names of their own.
     run, attempt = uuid.uuid4().hex[:8], 0
@@ -62,7 +41,7 @@ def work(
         def submit(unit: Unit) -> None:
             nonlocal attempt
             attempt += 1
-            own = _options(unit, options, room, len(todo))
+            own = _options(unit, order.options, room, len(todo))
             key = f"pulsar-{batch.ident}-{run}-{attempt}-{unit.name}"
             future = client.submit(run_unit, str(batch.folder.absolute()), unit, own, key=key, retries=retries)
             pending.add(future)
@@ -70,14 +49,14 @@ def work(
 
         for unit in todo:
             submit(unit)
-        while pending and not stop.is_set():
+        while pending and not order.stop.is_set():
             try:
                 unit, future = ended.get(timeout=POLL)
             except queue.Empty:
                 continue
             pending.discard(future)
             record = _record(batch, unit, future)
-            put(record)
+            order.put(record)
             if again(record, retries):
                 submit(unit)
 

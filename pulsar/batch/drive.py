@@ -192,12 +192,13 @@ def _work(batch: Batch, config: Config, todo: Sequence[Unit], request: Request, 
         room = Room(request.cores or config.run.threads or usable_cores(), memory, request.threads)
     else:
         room = Room(config.batch.cores, memory_budget(config.batch.memory), request.threads)
+    order = local.Order(batch, todo, options, room, request.retries, told, stop)
     if request.engine == "local":
-        local.work(batch, todo, options, room, request.retries, told, stop)
+        local.work(order)
     else:
         from pulsar.batch import dasked
 
-        dasked.work(batch, config.batch, todo, options, room, request.retries, told, stop)
+        dasked.work(order, config.batch)
 
 
 def compiled(config: Config, progress: Progress) -> None:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pulsar.batch.local import Room, work
+from pulsar.batch.local import Order, Room, work
 from pulsar.batch.records import Record, again, read_record
 from pulsar.batch.slurm import slurm_folder
 from pulsar.batch.unit import Options
@@ -42,7 +42,7 @@ def main(folder: Path, number: int, index: int) -> None:
     for number_of in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number_of, lambda *_: stop.set())
     room = Room(config.cores, parse_size(config.memory) or 0, order["threads"])
-    work(batch, todo, options, room, order["retries"], _tell, stop)
+    work(Order(batch, todo, options, room, order["retries"], _tell, stop))
 
 
 def _open(folder: Path, name: str, retries: int) -> bool:

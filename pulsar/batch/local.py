@@ -93,32 +93,39 @@ def limits(unit: Unit, given: Share, options: Options) -> Options:
     )
 
 
-def work(
-    batch: Batch,
-    todo: Sequence[Unit],
-    options: Options,
-    room: Room,
-    retries: int,
-    put: Callable[[Record], None],
-    stop: threading.Event,
-) -> None:
-    """Search units, the most expensive first, as many at a time as there is room for.
+@dataclass(frozen=True, eq=False)
+class Order:
+    """Units that are to be searched, and how.
 
-    Parameters
+    Attributes
     ----------
     batch : Batch
     todo : sequence of Unit
     options : Options
         Its `threads` and `memory` are replaced by those of each unit's share.
     room : Room
+        What this machine, or a job of a cluster, has for all units.
     retries : int
         Further attempts at a unit that has failed for other reasons than its input.
     put : callable
-        Called, in this thread, with a record when a unit starts, and when it ends.
+        Called, in the thread that works, with a record when a unit ends, and on this machine when it starts, too.
     stop : threading.Event
         Set to end what runs and start nothing more.
     """
-    waiting = deque(todo)
+
+    batch: Batch
+    todo: Sequence[Unit]
+    options: Options
+    room: Room
+    retries: int
+    put: Callable[[Record], None]
+    stop: threading.Event
+
+
+def work(order: Order) -> None:
+    """Search units, the most expensive first, as many at a time as there is room for."""
+    options, room, put, stop = order.options, order.room, order.put, order.stop
+    waiting = deque(order.todo)
     running: dict[Future[Record], tuple[Unit, Share]] = {}
     begun = time.time()
     with ThreadPoolExecutor(max(1, room.cores)) as pool:
@@ -133,14 +140,14 @@ def work(
                     del waiting[place]
                     own = limits(unit, given, options)
                     put(Record(unit.name, "running", threads=given.threads, since=time.time()))
-                    running[pool.submit(run_unit, batch.folder, unit, own, stop)] = unit, given
+                    running[pool.submit(run_unit, order.batch.folder, unit, own, stop)] = unit, given
                 if not running:
                     return  # what is left does not fit before the end of the job
                 for future in wait(running, POLL, FIRST_COMPLETED).done:
                     unit, _ = running.pop(future)
                     record = future.result()
                     put(record)
-                    if again(record, retries):
+                    if again(record, order.retries):
                         waiting.append(unit)
         except BaseException:
             stop.set()
