@@ -25,6 +25,7 @@ from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.orbit_plan import OrbitsPlan, plan_orbits
 from pulsar.pipeline.orbit_series import Layout, Made, lay_out, series_of
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.ratios import ORBITS
 from pulsar.searches import stats
 from pulsar.searches.orbit_bank import Slice, least_companion
 from pulsar.searches.orbits import Orbit, OrbitSearch, Peaks
@@ -36,11 +37,6 @@ if TYPE_CHECKING:
 MOST_TEMPLATES: Final = 3e7
 #: CPU seconds of templates between two notes of how far a search has come.
 NOTED: Final = 300.0
-#: Ratios of frequencies that are taken for harmonics have no larger number than this in them.
-MOST_RATIO: Final = 8
-#: Bins, and errors, within which frequencies are in such a ratio.
-RATIO_BINS: Final = 3.0
-RATIO_ERRORS: Final = 5.0
 #: An orbit whose size is less than so many errors is none that the data tell.
 TOLD: Final = 4.0
 
@@ -308,12 +304,11 @@ def explained(found: Sequence[Found], tobs: float) -> list[tuple[int, str]]:
 
 def _relation(head: Found, one: Found, tobs: float) -> str:
     a, b = head.orbit, one.orbit
-    ratio = Fraction(b.freq / a.freq).limit_denominator(MOST_RATIO)
-    if not 0 < ratio <= MOST_RATIO:
+    ratio = Fraction(b.freq / a.freq).limit_denominator(ORBITS.most)
+    if not 0 < ratio <= ORBITS.most:
         return ""
     off = abs(b.freq - float(ratio) * a.freq)
-    allowed = RATIO_BINS / tobs + RATIO_ERRORS * np.hypot(b.errors[0], float(ratio) * a.errors[0])
-    if off > allowed:
+    if off > ORBITS.allowed(tobs, b.errors[0], float(ratio), a.errors[0]):
         return ""
     if ratio == 1:
         return "same" if head.dm_index != one.dm_index else "sidelobe 1"

@@ -25,6 +25,7 @@ from pulsar.io.stack import Epoch, Store
 from pulsar.pipeline.candidates import candidate_table
 from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.ratios import STACKS
 from pulsar.rank.candidate import Candidate
 from pulsar.searches import stats
 from pulsar.searches.stack import StackSearch
@@ -33,11 +34,6 @@ from pulsar.searches.weighted import sum_logp
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
 
-#: Ratios of frequencies that are taken for harmonics have no larger number than this in them.
-MOST_RATIO: Final = 16
-#: Bins and errors within which frequencies are in such a ratio.
-RATIO_BINS: Final = 1.5
-RATIO_ERRORS: Final = 3.0
 #: Rows of the plan by which the DM ranges of harmonics may miss each other.
 NEAR_DMS: Final = 3
 #: Bytes per sample of the common transform that a thread takes to sum and to search.
@@ -324,11 +320,11 @@ def _ratio(
 ) -> tuple[int, Fraction] | None:
     """The best of the heads of whose frequency it is a ratio of small numbers, at the same DMs; and the ratio."""
     freq, error, dm_lo, dm_hi = heads
-    below = np.arange(1, MOST_RATIO + 1)[:, None]
+    below = np.arange(1, STACKS.most + 1)[:, None]
     above = np.rint(one.freq / freq * below)
     off = np.abs(one.freq - above / below * freq)
-    allowed = RATIO_BINS / tobs / below + RATIO_ERRORS * np.hypot(one.freq_err, above / below * error)
-    fits = (off <= allowed) & (above >= 1) & (above <= MOST_RATIO)
+    fits = off <= STACKS.allowed(tobs, one.freq_err, above / below, error, below)
+    fits &= (above >= 1) & (above <= STACKS.most)
     fits &= apart & (one.group.dm_hi >= dm_lo) & (one.group.dm_lo <= dm_hi)
     if not fits.any():
         return None
