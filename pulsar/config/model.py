@@ -146,37 +146,38 @@ class DedispConfig(Section):
         return self
 
 
+#: What searches have in common.
+Enabled = Annotated[bool, Field(description="run it")]
+Threshold = Annotated[
+    float,
+    Field(description="trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a run"),
+]
+ShortestPeriod = Annotated[float | None, Field(gt=0, description="shortest period [s]; default 2 samples")]
+LongestPeriod = Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")]
+MostDetections = Annotated[int, Field(ge=1, description="most detections kept per DM")]
+
+
 class FFTConfig(Section):
     """Periodicity search in the power spectrum."""
 
-    enabled: Annotated[bool, Field(description="run it")] = True
+    enabled: Enabled = True
     nharm: Annotated[Literal[1, 2, 4, 8, 16, 32], Field(description="most harmonics summed")] = 32
-    threshold: Annotated[
-        float,
-        Field(
-            description="trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a run"
-        ),
-    ] = 0.0
-    p_min: Annotated[float | None, Field(gt=0, description="shortest period [s]; default 2 samples")] = None
-    p_max: Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")] = None
-    max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 300
+    threshold: Threshold = 0.0
+    p_min: ShortestPeriod = None
+    p_max: LongestPeriod = None
+    max_detections: MostDetections = 300
 
 
 class CoherentConfig(Section):
     """Coherent harmonic search: profiles from complex amplitudes, for narrow pulses of any period."""
 
-    enabled: Annotated[bool, Field(description="run it")] = True
-    threshold: Annotated[
-        float,
-        Field(
-            description="trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a run"
-        ),
-    ] = 0.0
+    enabled: Enabled = True
+    threshold: Threshold = 0.0
     p_min: Annotated[
         float | None, Field(gt=0, description="shortest period [s]; default that of 7 harmonics, 14 samples")
     ] = None
-    p_max: Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")] = None
-    max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 100
+    p_max: LongestPeriod = None
+    max_detections: MostDetections = 100
 
 
 class AccelConfig(Section):
@@ -193,14 +194,9 @@ class AccelConfig(Section):
         float, Field(ge=0, description="largest change of the drift of the highest harmonic [bins of 1/T]; 0: no jerk")
     ] = 0.0
     nharm: Annotated[Literal[1, 2, 4, 8, 16], Field(description="most harmonics summed")] = 8
-    threshold: Annotated[
-        float,
-        Field(
-            description="trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a run"
-        ),
-    ] = 0.0
-    p_min: Annotated[float | None, Field(gt=0, description="shortest period [s]; default 2 samples")] = None
-    p_max: Annotated[float | None, Field(gt=0, description="longest period [s]; default a tenth of the data")] = None
+    threshold: Threshold = 0.0
+    p_min: ShortestPeriod = None
+    p_max: LongestPeriod = None
     loss: Annotated[
         float,
         Field(
@@ -212,7 +208,7 @@ class AccelConfig(Section):
     ] = 0.1
     p_fast: Annotated[float, Field(gt=0, description="period of the fastest pulsar that loses no more [s]")] = 1.5e-3
     duty_min: Annotated[float, Field(gt=0, lt=1, description="its pulse, full width at half maximum [turns]")] = 0.1
-    max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 300
+    max_detections: MostDetections = 300
 
     @model_validator(mode="after")
     def _drifts(self) -> "AccelConfig":
@@ -229,7 +225,7 @@ class AccelConfig(Section):
 class FFAConfig(Section):
     """Fast folding search for long periods."""
 
-    enabled: Annotated[bool, Field(description="run it")] = True
+    enabled: Enabled = True
     p_min: Annotated[
         float | None,
         Field(
@@ -240,13 +236,8 @@ class FFAConfig(Section):
     p_max: Annotated[float, Field(gt=0, description="longest period [s]; no more than a quarter of the data")] = 30.0
     duty_min: Annotated[float, Field(gt=0, lt=1, description="narrowest pulse [turns]")] = 0.002
     duty_max: Annotated[float, Field(gt=0, lt=1, description="widest pulse [turns]")] = 0.35
-    threshold: Annotated[
-        float,
-        Field(
-            description="trial-corrected significance from which a detection is kept [sigma]; 0: 0.7 by chance a run"
-        ),
-    ] = 0.0
-    max_detections: Annotated[int, Field(ge=1, description="most detections kept per DM")] = 50
+    threshold: Threshold = 0.0
+    max_detections: MostDetections = 50
 
     @model_validator(mode="after")
     def _ordered(self) -> "FFAConfig":
@@ -260,7 +251,7 @@ class FFAConfig(Section):
 class SinglePulseConfig(Section):
     """Search for single pulses, and for the period of repeating ones."""
 
-    enabled: Annotated[bool, Field(description="run it")] = True
+    enabled: Enabled = True
     snr: Annotated[float, Field(ge=4, description="S/N from which a pulse is kept (single trial)")] = 7.0
     width_max: Annotated[float, Field(gt=0, description="widest pulse [s]; the narrowest is one sample")] = 0.25
     shape: Annotated[Literal["boxcar", "gaussian"], Field(description="matched filter")] = "boxcar"

@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
+from pulsar.data.span import Sampled
 
 #: Noise of a cleaned channel in integer levels. The rounding then adds 1/(12 * 8^2) = 0.13 % to the variance
 #: (0.07 % of S/N), and the range of int8 holds +-15.9 sigma of a single channel and sample.
 SIGMA_LEVELS: Final = 8.0
 
 
-class SampleSource(Protocol):
+class SampleSource(Sampled, Protocol):
     """Channels of zero mean and equal noise, as int8; what is masked or missing is 0.
 
     Attributes
@@ -38,12 +39,6 @@ class SampleSource(Protocol):
     def fref(self) -> float: ...
     @property
     def chan_width(self) -> float: ...
-    @property
-    def nsamps(self) -> int: ...
-    @property
-    def tsamp(self) -> float: ...
-    @property
-    def tstart(self) -> float: ...
 
     def read_into(self, start: int, out: NDArray[np.int8]) -> None:
         """Fill `out`, shape (nchans, n), from sample `start` on; what lies outside the observation is 0.

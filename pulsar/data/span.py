@@ -1,28 +1,30 @@
 """How long samples last, and when the middle of them is."""
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from pulsar.constants import DAY
 
 
-class Span:
-    """What has `nsamps` samples of `tsamp` [s], the first of which begins at `tstart` [MJD]."""
-
-    if TYPE_CHECKING:
-        # Fields of one class, properties of another.
-        @property
-        def nsamps(self) -> int: ...
-        @property
-        def tsamp(self) -> float: ...
-        @property
-        def tstart(self) -> float: ...
+class Sampled(Protocol):
+    """What has samples: how many, how far apart [s], and when the first of them begins [MJD]."""
 
     @property
-    def tobs(self) -> float:
+    def nsamps(self) -> int: ...
+    @property
+    def tsamp(self) -> float: ...
+    @property
+    def tstart(self) -> float: ...
+
+
+class Span:
+    """Length and middle of what is :class:`Sampled`."""
+
+    @property
+    def tobs(self: Sampled) -> float:
         """Length [s]."""
         return self.nsamps * self.tsamp
 
     @property
-    def tmid(self) -> float:
+    def tmid(self: Sampled) -> float:
         """MJD of the middle, on the scale of `tstart`: the epoch of period and derivatives."""
-        return self.tstart + 0.5 * self.tobs / DAY
+        return self.tstart + 0.5 * (self.nsamps * self.tsamp) / DAY
