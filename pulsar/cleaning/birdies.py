@@ -130,13 +130,41 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """Whitened powers of a series.
+
+    Attributes
+    ----------
+    powers : ndarray of float32
+        Mean 1 in noise, at half bins: the element j is at j / (2 n tsamp) Hz, n the length of this array, at least
+        that of the series.
+    tsamp : float
+        Sampling time of the series [s].
+    tobs : float
+        Length of the data [s].
+    """
+
+    powers: NDArray[np.float32]
+    tsamp: float
+    tobs: float
+
+    @property
+    def step(self) -> float:
+        """From one power to the next [Hz]."""
+        return 0.5 / (self.powers.size * self.tsamp)
+
+    @property
+    def nyquist(self) -> float:
+        """[Hz]"""
+        return 0.5 / self.tsamp
+
+
 def learn(
-    zero: NDArray[np.float32],
+    zero: Spectrum,
     series: Callable[[int], NDArray[Any]],
     dms: NDArray[np.float64],
     freqs: NDArray[np.float64],
-    tsamp: float,
-    tobs: float,
     mains: Sequence[float] = (),
 ) -> list[Birdie]:
     """Undispersed lines in the series at DM 0.
@@ -147,19 +175,14 @@ def learn(
 
     Parameters
     ----------
-    zero : ndarray of float32
-        Normalised powers (mean 1 in noise) at half bins of the series at DM 0; the element j is at j / (2 n tsamp) Hz,
-        n the length of this array, at least that of the series.
+    zero : Spectrum
+        Of the series at DM 0.
     series : callable
         ``series(i)``: the series of trial `i`.
     dms : ndarray
         Trial DMs at hand, ascending from 0 [pc cm^-3].
     freqs : ndarray
         Channel frequencies [MHz].
-    tsamp : float
-        [s]
-    tobs : float
-        Length of the data [s].
     mains : sequence of float
         Nominal frequencies [Hz]. Of a line at one of their harmonics noise may have made more at a small DM: hum in a
         fourth of the band falls by nothing there.
@@ -171,10 +194,9 @@ def learn(
     """
     if dms.size < 2 or dms[0] != 0.0:
         return []
-    n = zero.size
-    step = 0.5 / (n * tsamp)
+    n, step = zero.powers.size, zero.step
     threshold = float(np.log(n / CHANCE))
-    lines = stretches(zero, threshold)
+    lines = stretches(zero.powers, threshold)
     if not lines:
         return []
     # Whole bins about each.
@@ -190,10 +212,10 @@ def learn(
     # A few DMs tell: from the nearest on, about evenly in the logarithm.
     rows = np.unique(np.round(np.geomspace(1, dms.size - 1, 12)).astype(np.int64))
     others = {int(r): tops(int(r)) / at_zero for r in rows}
-    margin = MARGIN / tobs
+    margin = MARGIN / zero.tobs
     found = []
     for number, (lo, hi, top) in enumerate(lines):
-        power, freq = float(zero[top]), top * step
+        power, freq = float(zero.powers[top]), top * step
         there = {row: float(parts[number]) * power for row, parts in others.items()}
         nearest = [max(round(freq / nominal), 1) * nominal for nominal in mains]
         hum = any(
@@ -205,7 +227,7 @@ def learn(
             found.append((power, Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * margin, "learnt")))
     found.sort(key=lambda f: -f[0])
     out: list[Birdie] = []
-    room = MOST * 0.5 / tsamp
+    room = MOST * 0.5 / zero.tsamp
     for _, birdie in found:
         room -= birdie.width
         if room < 0:
@@ -255,7 +277,7 @@ def _undispersed(
     return told
 
 
-def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: Sequence[float]) -> list[Birdie]:
+def series_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
     """Lines of the mains in a single series, where no DM tells.
 
     What tells is that the mains wander, and a pulsar does not: its lines are as wide as the data are long, or all of
@@ -265,10 +287,7 @@ def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
 
     Parameters
     ----------
-    powers : ndarray of float32
-        Normalised powers of the series at half bins, as :func:`learn` takes them.
-    tsamp, tobs : float
-        [s]
+    spectrum : Spectrum
     mains : sequence of float
         Nominal frequencies [Hz].
 
@@ -277,8 +296,8 @@ def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
     list of Birdie
         Of reason "mains", ascending; no more than MOST of the spectrum.
     """
-    step = 0.5 / (powers.size * tsamp)
-    nyquist = 0.5 / tsamp
+    powers, step, nyquist = spectrum.powers, spectrum.step, spectrum.nyquist
+    tobs = spectrum.tobs
     half_bins = 0.5 / (tobs * step)
     lines = stretches(powers, float(np.log(powers.size / CHANCE)))
     if not lines:
@@ -331,7 +350,7 @@ def series_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
     return [Birdie(b.freq, b.width - ONE / tobs, b.reason) for b in wide]
 
 
-def steady_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: Sequence[float]) -> list[Birdie]:
+def steady_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
     """Strong lines at the mains that may be a pulsar's all the same, to be taken out where single pulses are searched.
 
     A harmonic of a slower pulsar has others about as strong beside it; one that stands out by ALONE among all lines
@@ -340,10 +359,7 @@ def steady_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
 
     Parameters
     ----------
-    powers : ndarray of float32
-        As for :func:`series_lines`.
-    tsamp, tobs : float
-        [s]
+    spectrum : Spectrum
     mains : sequence of float
         Nominal frequencies [Hz].
 
@@ -352,7 +368,7 @@ def steady_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
     list of Birdie
         Of reason "mains", ascending.
     """
-    step = 0.5 / (powers.size * tsamp)
+    powers, step = spectrum.powers, spectrum.step
     lines = stretches(powers, STRONG)
     order = np.arange(1.0, MAINS_HARMONICS + 1.0)
     places = np.concatenate([order * nominal for nominal in mains] or [np.zeros(0)])
@@ -364,7 +380,7 @@ def steady_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, mains: 
         beside = ~inside & (freq > freq[i] / COMPARED) & (freq < freq[i] * COMPARED)
         if not beside.any() or power[i] > ALONE * power[beside].max():
             lo, hi, _ = lines[i]
-            out.append(Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * MARGIN / tobs, "mains"))
+            out.append(Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * MARGIN / spectrum.tobs, "mains"))
     return merged(out)
 
 
@@ -374,7 +390,7 @@ def _folded(freqs: NDArray[np.float64], nyquist: float) -> NDArray[np.float64]:
     return np.asarray(np.abs(beyond), dtype=np.float64)
 
 
-def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods: Sequence[float]) -> list[Birdie]:
+def diode_lines(zero: Spectrum, periods: Sequence[float]) -> list[Birdie]:
     """Lines of a noise diode in the series at DM 0: a square wave, on for half of a known period.
 
     It is there if the odd harmonics up to the seventh are strong and the even ones, which a square wave does not have
@@ -382,10 +398,8 @@ def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods:
 
     Parameters
     ----------
-    powers : ndarray of float32
-        Normalised powers of the series at DM 0 at half bins, as :func:`learn` takes them.
-    tsamp, tobs : float
-        [s]
+    zero : Spectrum
+        Of the series at DM 0.
     periods : sequence of float
         [s]
 
@@ -394,17 +408,17 @@ def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods:
     list of Birdie
         The odd harmonics, up to where none of the next three is above noise.
     """
-    step = 0.5 / (powers.size * tsamp)
+    powers, tobs = zero.powers, zero.tobs
 
     def at(freq: float) -> float:
-        i = round(freq / step)
+        i = round(freq / zero.step)
         near = powers[max(i - 1, 0) : i + 2]
         return float(near.max()) if near.size else 0.0
 
     out = []
     for period in periods:
         # Below ten turns nothing is known of the noise level there.
-        if period * 10 > tobs or 7 / period > 0.5 / tsamp:
+        if period * 10 > tobs or 7 / period > zero.nyquist:
             continue
         odd = sum(at(k / period) for k in (1, 3, 5, 7))
         even = sum(at(k / period) for k in (2, 4, 6))
@@ -412,7 +426,7 @@ def diode_lines(powers: NDArray[np.float32], tsamp: float, tobs: float, periods:
         if odd < DIODE_POWER or even - 3 * 2.5 > EVEN_SHARE * odd:
             continue
         last = 7
-        for k in range(9, int(0.5 / tsamp * period) + 1, 2):
+        for k in range(9, int(zero.nyquist * period) + 1, 2):
             if k > last + 6:
                 break
             last = k if at(k / period) > FOOT else last

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.birdies import CHANCE, MARGIN, MOST, Birdie, plain_powers, stretches
+from pulsar.cleaning.birdies import CHANCE, MARGIN, MOST, Birdie, Spectrum, plain_powers, stretches
 from pulsar.constants import KDM
 from pulsar.sky.receiver import Receiver
 
@@ -105,12 +105,7 @@ def threshold(n: int) -> float:
 
 
 def find_lines(
-    zero: NDArray[np.float32],
-    series: Callable[[int], NDArray[Any]],
-    dms: NDArray[np.float64],
-    freqs: NDArray[np.float64],
-    tsamp: float,
-    tobs: float,
+    zero: Spectrum, series: Callable[[int], NDArray[Any]], dms: NDArray[np.float64], freqs: NDArray[np.float64]
 ) -> Lines:
     """Lines in the series at DM 0 that noise does not make in several beams at once, and what is there at other DMs.
 
@@ -120,21 +115,17 @@ def find_lines(
 
     Parameters
     ----------
-    zero : ndarray of float32
-        Whitened powers (mean 1 in noise) of the series at DM 0, at half bins: the element j is at j / (2 n tsamp) Hz,
-        n the length of this array, at least that of the series.
+    zero : Spectrum
+        Of the series at DM 0.
     series : callable
         ``series(i)``: the series of trial `i`.
     dms : ndarray
         Trial DMs, ascending from 0 [pc cm^-3].
     freqs : ndarray
         Channel frequencies [MHz].
-    tsamp, tobs : float
-        [s]
     """
-    n = zero.size
-    step = 0.5 / (n * tsamp)
-    found = [s for s in stretches(zero, threshold(n)) if s[2] * step * tobs >= SLOWEST]
+    n, step = zero.powers.size, zero.step
+    found = [s for s in stretches(zero.powers, threshold(n)) if s[2] * step * zero.tobs >= SLOWEST]
     # Whole bins, with one more on either side.
     ranges = [(max(lo // 2 - 1, 1), hi // 2 + 2) for lo, hi, _ in found]
     delay = KDM * (freqs**-2.0 - freqs.max() ** -2.0)
@@ -153,9 +144,9 @@ def find_lines(
                 coherence[i, k - 1] = np.abs(np.mean(np.exp(2j * np.pi * turns))) ** 2
     rows = np.array(found, dtype=np.float64).reshape(-1, 3)
     bins = np.array([hi - lo for lo, hi in ranges], dtype=np.int64)
-    alone = np.array([zero[top] for _, _, top in found], dtype=np.float64) > np.log(n / CHANCE)
+    alone = np.array([zero.powers[top] for _, _, top in found], dtype=np.float64) > np.log(n / CHANCE)
     first, last, top = rows[:, 0] * step, (rows[:, 1] - 1) * step, rows[:, 2] * step
-    return Lines(first, last, top, sums[:, 0], sums[:, 1:], coherence, bins, alone, tobs, 0.5 / tsamp)
+    return Lines(first, last, top, sums[:, 0], sums[:, 1:], coherence, bins, alone, zero.tobs, zero.nyquist)
 
 
 def common_lines(beams: Mapping[int, Lines], receiver: Receiver) -> list[Birdie]:

@@ -39,7 +39,7 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     config : Config
         Its `fft`, `rfi.diodes` and `sift.mains` are used.
     """
-    from pulsar.cleaning.birdies import diode_lines, learn
+    from pulsar.cleaning.birdies import Spectrum, diode_lines, learn
     from pulsar.searches.fft import FFTSearch
 
     stage = batch.stage
@@ -47,10 +47,9 @@ def learn_lines(batch: Batch, plan: DMPlan, config: Config) -> "list[Birdie]":
     if dms[0] != 0.0:
         return []
     search = FFTSearch(stage.nsamps, stage.tsamp, config.fft)
-    tobs = stage.nsamps * stage.tsamp
-    zero = search.spectrum(batch.row(0))
-    diode = diode_lines(zero, stage.tsamp, tobs, config.rfi.diodes)
-    lines = learn(zero, batch.row, dms, plan.freqs, stage.tsamp, tobs, config.sift.mains)
+    zero = Spectrum(search.spectrum(batch.row(0)), stage.tsamp, stage.nsamps * stage.tsamp)
+    diode = diode_lines(zero, config.rfi.diodes)
+    lines = learn(zero, batch.row, dms, plan.freqs, config.sift.mains)
     return [*diode, *lines]
 
 
@@ -74,13 +73,13 @@ def learn_in_series(
     steady : list of (float, float)
         Frequencies and full widths [Hz] of what may be a pulsar's, for that for single pulses.
     """
-    from pulsar.cleaning.birdies import series_lines, steady_lines
+    from pulsar.cleaning.birdies import Spectrum, series_lines, steady_lines
     from pulsar.searches.fft import FFTSearch
 
     if not config.rfi.learn or series.size < MIN_SAMPLES:
         return [], []
     powers = FFTSearch(series.size, tsamp, config.fft).spectrum(series)
-    known = powers, tsamp, series.size * tsamp, config.sift.mains
+    known = Spectrum(powers, tsamp, series.size * tsamp), config.sift.mains
     return series_lines(*known), [(b.freq, b.width) for b in steady_lines(*known)]
 
 

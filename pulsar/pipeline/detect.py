@@ -185,6 +185,7 @@ def dm_plan(plan: RunPlan) -> "DMPlan":
 
 def lines_of(job: Job) -> "Lines":
     """Lines in the series at DM 0, and what is of them at a few other DMs."""
+    from pulsar.cleaning.birdies import Spectrum
     from pulsar.cleaning.common import FASTEST, find_lines, line_dms
     from pulsar.dedisp.plan import few_trials
     from pulsar.dedisp.stream import dedisperse
@@ -203,8 +204,8 @@ def lines_of(job: Job) -> "Lines":
     ):
         stage = plan.stages[0]
         search = FFTSearch(stage.nsamps, stage.tsamp, job.config.fft)
-        tobs = stage.nsamps * stage.tsamp
-        return find_lines(search.spectrum(store.row(0)), store.row, dms, source.freqs, stage.tsamp, tobs)
+        zero = Spectrum(search.spectrum(store.row(0)), stage.tsamp, stage.nsamps * stage.tsamp)
+        return find_lines(zero, store.row, dms, source.freqs)
 
 
 def clean(job: Job) -> "tuple[MaskedSource, Mask, NDArray[Any] | None]":

@@ -6,6 +6,7 @@ import pytest
 from pulsar.cleaning.birdies import (
     MOST,
     Birdie,
+    Spectrum,
     diode_lines,
     fraction_lost,
     learn,
@@ -44,7 +45,7 @@ def found(signals, seed=1, weights=None, mains=(), noises=1):
             series += amplitude * np.real(wave * np.exp(2j * np.pi * freq * t))
         return series.astype(np.float32)
 
-    return learn(search.spectrum(one(0)), one, DMS, FREQS, TSAMP, TOBS, mains)
+    return learn(Spectrum(search.spectrum(one(0)), TSAMP, TOBS), one, DMS, FREQS, mains)
 
 
 def test_lines_at_dm_zero_are_learnt_and_pulsars_are_not():
@@ -103,7 +104,7 @@ def test_no_more_than_a_part_is_taken():
 
 def test_without_dm_zero_nothing_is_learnt():
     flat = np.ones(100, np.float32)
-    assert learn(flat, lambda _: flat, np.array([10.0, 20.0]), FREQS, TSAMP, TOBS) == []
+    assert learn(Spectrum(flat, TSAMP, TOBS), lambda _: flat, np.array([10.0, 20.0]), FREQS) == []
 
 
 def test_lists_of_presto(tmp_path):
@@ -146,7 +147,7 @@ def test_the_noise_diode_is_known_by_its_odd_harmonics():
 
     def lines(series):
         powers = search.spectrum((rng.normal(size=NSAMPS) + series).astype(np.float32))
-        return diode_lines(powers, TSAMP, TOBS, [period, 2.0])
+        return diode_lines(Spectrum(powers, TSAMP, TOBS), [period, 2.0])
 
     square = 0.6 * (t / period % 1.0 < 0.5)
     found = lines(square)
@@ -175,7 +176,7 @@ def learnt_from_channels(freq, dm, power, seeds):
         def series(i, channels=channels):
             return sum(np.roll(row, -n) for row, n in zip(channels, shifts[i], strict=True))
 
-        birds = learn(search.spectrum(series(0)), series, dms, FREQS, TSAMP, TOBS)
+        birds = learn(Spectrum(search.spectrum(series(0)), TSAMP, TOBS), series, dms, FREQS)
         count += any(abs(b.freq - freq) < 0.5 * b.width for b in birds)
     return count
 
@@ -202,7 +203,7 @@ def single(seed=1, *, tsamp=2e-3, n=1 << 16, mains=(), wander=0.0, pulsar=0.0, s
         x += strength * np.exp(-0.5 * (((t * pulsar + 0.5) % 1.0 - 0.5) / 0.02) ** 2)
     for freq, amplitude in steady:
         x += amplitude * np.sin(2 * np.pi * freq * t)
-    return FFTSearch(n, tsamp, FFTConfig()).spectrum(x.astype(np.float32)), tsamp, n * tsamp, (50.0, 60.0)
+    return Spectrum(FFTSearch(n, tsamp, FFTConfig()).spectrum(x.astype(np.float32)), tsamp, n * tsamp), (50.0, 60.0)
 
 
 def is_in(freq, birds, slack=0.0):
@@ -248,7 +249,7 @@ def test_a_pulsar_that_comes_and_goes_is_no_mains():
     shape = np.exp(-0.5 * (((t * 5.005 + 0.5) % 1.0 - 0.5) / 0.02) ** 2)
     x += 4.0 * shape * (t % 37.0 < 9.0) * rng.uniform(0.2, 1.0, n // 4096).repeat(4096)
     powers = FFTSearch(n, tsamp, FFTConfig()).spectrum(x.astype(np.float32))
-    assert series_lines(powers, tsamp, n * tsamp, (50.0, 60.0)) == []
+    assert series_lines(Spectrum(powers, tsamp, n * tsamp), (50.0, 60.0)) == []
 
 
 def test_nothing_is_learnt_from_noise_in_a_single_series():

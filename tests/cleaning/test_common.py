@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pulsar.cleaning.birdies import CHANCE, MOST, fraction_lost
+from pulsar.cleaning.birdies import CHANCE, MOST, Spectrum, fraction_lost
 from pulsar.cleaning.common import MOST_DMS, NEAR, Lines, common_lines, find_lines, line_dms, threshold
 from pulsar.config.load import load_config
 from pulsar.config.model import FFTConfig
@@ -37,7 +37,7 @@ def lines(signals, seed):
             series = series + amplitude * np.real(wave * np.exp(2j * np.pi * freq * t))
         return np.asarray(series, dtype=np.float32)
 
-    return find_lines(SEARCH.spectrum(at(0)), at, DMS, FREQS, TSAMP, TOBS)
+    return find_lines(Spectrum(SEARCH.spectrum(at(0)), TSAMP, TOBS), at, DMS, FREQS)
 
 
 def common(strength, receiver=RECEIVER, seed=0):
