@@ -74,14 +74,11 @@ def plot(
 def _sheet(what: Any, candidate: Mapping[str, Any] | None, header: Header | None, title: str | None) -> Sheet:
     from pulsar.io.product.reader import Run
     from pulsar.pipeline.rfi import RfiReport
-    from pulsar.report import plots, pulse, sheet
+    from pulsar.report import drawn, plots
     from pulsar.report.words import About
 
-    about = About(candidate or {}, header, title)
-    if isinstance(what, Fold):
-        return sheet.plot(what, about)
-    if isinstance(what, PulseCutout):
-        return pulse.plot_pulse(what, about)
+    if isinstance(what, Fold | PulseCutout):
+        return drawn.plot(what, About(candidate or {}, header, title))
     if isinstance(what, RfiReport):
         return what.plot()
     if isinstance(what, TimeSeries):

@@ -196,8 +196,8 @@ def import_folds(
 
 
 def _draw(picture: Path, fold: "Fold", row: dict[str, Any], header: "Header") -> None:
+    from pulsar.report.drawn import plot
     from pulsar.report.figure import save
-    from pulsar.report.sheet import plot
     from pulsar.report.words import About
 
     save(plot(fold, About(row, header)), picture)

@@ -62,9 +62,9 @@ def command(
             f"{cutout.spectrum.shape[1]} columns of {cutout.tsamp:.6g} s from {cutout.start:.9g} s"
         )
     else:
+        from pulsar.report.drawn import plot
         from pulsar.report.figure import save
-        from pulsar.report.pulse import plot_pulse
         from pulsar.report.words import About
 
-        save(plot_pulse(cutout, About(header=header, title=f"{files[0].name}: {time:g} s")), path)
+        save(plot(cutout, About(header=header, title=f"{files[0].name}: {time:g} s")), path)
     out(str(path))

@@ -8,9 +8,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
+from pulsar.data.fold import Fold
+from pulsar.data.pulse import PulseCutout
 from pulsar.io.product.reader import Run
 from pulsar.report import pulse, sheet
-from pulsar.report.figure import new_sheet, packed_sheet
+from pulsar.report.figure import Sheet, new_sheet, packed_sheet
 from pulsar.report.words import About, Lines, judged, numbers, origin, pulse_numbers, verdict
 
 #: Sheets for which a process more is worth its start: a second of processor, and a sheet takes a twelfth of one.
@@ -55,6 +57,30 @@ class Drawn:
     image: dict[str, bytes]
     lines: Lines
     numbers: str
+
+
+def plot(what: Fold | PulseCutout, about: About | None = None) -> Sheet:
+    """Draw the plot sheet of a fold, or of a single pulse.
+
+    Parameters
+    ----------
+    what : Fold or PulseCutout
+        Refined fold, from ``run.fold("c0001")`` or ``pulsar.fold(...)``; or what surrounds a pulse.
+    about : About, optional
+        What the sheet tells beside.
+
+    Returns
+    -------
+    Sheet
+        A matplotlib figure that displays itself in notebooks.
+    """
+    size = sheet.SIZE if isinstance(what, Fold) else pulse.SIZE
+    paper, about = new_sheet(*size, sheet.RESOLUTION, few=True), about or About()
+    if isinstance(what, Fold):
+        sheet.draw(paper, what, about)
+    else:
+        pulse.draw(paper, what, about)
+    return paper
 
 
 def cores() -> int:

@@ -9,33 +9,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from pulsar.data.pulse import PulseCutout
-from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, SOFT, Labels, Scale, Sheet, new_sheet, rising, tame
-from pulsar.report.sheet import LETTERS, RESOLUTION, columns, extremes
+from pulsar.report.figure import ACCENT, EMPTY, INK, PAPER, SOFT, Labels, Scale, Sheet, rising, tame
+from pulsar.report.sheet import LETTERS, columns, extremes
 from pulsar.report.words import About, finite, judged, observed, origin, pulse_numbers
 
 #: Size of a sheet [inches].
 SIZE: Final = (8.6, 6.2)
 #: Range of the grey scale at least [sigma].
 _GREY: Final = 4.0
-
-
-def plot_pulse(cutout: PulseCutout, about: About | None = None) -> Sheet:
-    """Draw the plot sheet of a single pulse.
-
-    Parameters
-    ----------
-    cutout : PulseCutout
-    about : About, optional
-        What it tells beside.
-
-    Returns
-    -------
-    Sheet
-        A matplotlib figure that displays itself in notebooks.
-    """
-    figure = new_sheet(*SIZE, RESOLUTION, few=True)
-    draw(figure, cutout, about or About())
-    return figure
 
 
 def draw(figure: Sheet, cutout: PulseCutout, about: About) -> None:

@@ -25,7 +25,6 @@ from pulsar.report.figure import (
     Labels,
     Scale,
     Sheet,
-    new_sheet,
     rising,
     tame,
 )
@@ -53,26 +52,6 @@ _PHASES: Final = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
 DASHED: Final = (0, (4, 2))
 
 Box = tuple[float, float, float, float]
-
-
-def plot(fold: Fold, about: About | None = None) -> Sheet:
-    """Draw the plot sheet of a fold.
-
-    Parameters
-    ----------
-    fold : Fold
-        Refined fold, from ``run.fold("c0001")`` or ``pulsar.fold(...)``.
-    about : About, optional
-        What it tells beside.
-
-    Returns
-    -------
-    Sheet
-        A matplotlib figure that displays itself in notebooks.
-    """
-    figure = new_sheet(*SIZE, RESOLUTION, few=True)
-    draw(figure, fold, about or About())
-    return figure
 
 
 def draw(figure: Sheet, fold: Fold, about: About) -> None:
