@@ -33,10 +33,7 @@ def test_half_bin_noise_has_mean_one():
 @given(st.integers(40, 5000), st.integers(1, 6), st.sampled_from([1, 5, 8]), st.integers(0, 2**32 - 1))
 def test_white_powers(nbins, nknots, ntaps, seed):
     rng = np.random.default_rng(seed)
-    spec = (rng.standard_normal(nbins + 1) + 1j * rng.standard_normal(nbins + 1)).astype(np.complex64)
-    spec[nbins] = spec[nbins].real
-    centres = np.sort(rng.uniform(1.5, np.log(nbins), nknots)) + 0.3 * np.arange(nknots)
-    levels = 2.0 - 0.7 * np.arange(nknots)
+    spec, centres, levels = ref_whiten.some_spectrum(rng, nbins, nknots)
     real, imag = np.full((2, nbins + 32), 9.0, dtype=np.float32)
     whiten.planes(spec, 16, real, imag)
     inverse = rng.uniform(0.01, 0.2, nbins // 4 * 2).astype(np.float32)

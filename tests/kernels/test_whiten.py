@@ -116,11 +116,7 @@ def test_powers():
 
 @given(st.integers(40, 3000), st.integers(1, 6), st.integers(0, 2**32 - 1))
 def test_whitening_of_amplitudes(nbins, nknots, seed):
-    rng = np.random.default_rng(seed)
-    spec = (rng.standard_normal(nbins + 1) + 1j * rng.standard_normal(nbins + 1)).astype(np.complex64)
-    spec[nbins] = spec[nbins].real
-    centres = np.sort(rng.uniform(1.5, np.log(nbins), nknots)) + 0.3 * np.arange(nknots)
-    levels = 2.0 - 0.7 * np.arange(nknots)
+    spec, centres, levels = ref.some_spectrum(np.random.default_rng(seed), nbins, nknots)
     real, imag = np.full((2, nbins + 32), 9.0, dtype=np.float32)
     whiten.planes(spec, 16, real, imag)
     whiten.whiten_amplitudes(real, imag, 16, centres, levels)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from reference.interrupted import before_folding, stop
 
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
@@ -158,14 +159,7 @@ def test_the_plan_counts_every_search(binary):
 def test_pulses_outlive_an_interruption(nulling, of_nulling, tmp_path, monkeypatch):
     config = load_config(None, [*QUICK, "dedisp.dm_hi=120"])
     out = tmp_path / "run.h5"
-
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pulsar.folding.folder.fold_many", stop)
-        with pytest.raises(KeyboardInterrupt):
-            search(nulling[1], config, out)
+    before_folding(monkeypatch, search, nulling[1], config, out)
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "_search", stop)
         search(nulling[1], config, out, resume=True)

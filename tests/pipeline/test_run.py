@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from reference.interrupted import before_folding, stop
 
 from pulsar.config.load import load_config
 from pulsar.config.model import DedispConfig
@@ -75,14 +76,7 @@ def test_mains_are_flagged_and_below(product):
 def test_lines_at_dm_zero_are_learnt_and_left_out(product, sky_file, tmp_path, monkeypatch):
     config = load_config(None, [*SETTINGS, "rfi.learn=true", "rfi.birdies=[[7.0, 0.01]]"])
     out = tmp_path / "run.h5"
-
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pulsar.folding.folder.fold_many", stop)
-        with pytest.raises(KeyboardInterrupt):
-            search(sky_file, config, out)
+    before_folding(monkeypatch, search, sky_file, config, out)
     run = search(sky_file, config, out, resume=True)
     birdies = run.rows("rfi/birdies")
     assert any(abs(f - 50) < 0.2 and r == "learnt" for f, r in birdies[["freq", "reason"]])
@@ -167,15 +161,8 @@ def test_bad_input_leaves_nothing_behind(tmp_path):
 def test_an_interrupted_run_goes_on(product, sky_file, tmp_path, monkeypatch):
     out = tmp_path / "run.h5"
     config = load_config(None, SETTINGS)
-
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pulsar.folding.folder.fold_many", stop)
-        with pytest.raises(KeyboardInterrupt) as stopped:
-            search(sky_file, config, out)
-    assert stopped.value.__notes__ == ["use --resume to go on"]
+    stopped = before_folding(monkeypatch, search, sky_file, config, out)
+    assert stopped.__notes__ == ["use --resume to go on"]
     assert not out.exists()
     assert (tmp_path / "run.h5.parts" / "detections.npz").exists()
 
@@ -226,16 +213,9 @@ def test_a_run_interrupted_between_batches_goes_on(product, sky_file, tmp_path, 
 
 def test_other_settings_do_not_resume(sky_file, tmp_path, monkeypatch):
     out = tmp_path / "run.h5"
-
-    def stop(*args, **kwargs):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("pulsar.folding.folder.fold_many", stop)
-        with pytest.raises(KeyboardInterrupt):
-            search(sky_file, load_config(None, [*SETTINGS, "dedisp.dm_hi=20"]), out)
-        with pytest.raises(KeyboardInterrupt):
-            search(sky_file, load_config(None, [*SETTINGS, "dedisp.dm_hi=50"]), out, resume=True)
+    before_folding(monkeypatch, search, sky_file, load_config(None, [*SETTINGS, "dedisp.dm_hi=20"]), out)
+    other = load_config(None, [*SETTINGS, "dedisp.dm_hi=50"])
+    before_folding(monkeypatch, search, sky_file, other, out, resume=True)
     with np.load(tmp_path / "run.h5.parts" / "detections.npz") as kept:
         assert kept["detections"]["dm"].max() > 20
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+from reference.skies import RFI
 from typer.testing import CliRunner
 
 from pulsar.cleaning import CleanedSource, make_mask, measure
@@ -22,7 +23,7 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.run import search
 from pulsar.pipeline.subtracting import split, subtract, wanted
 from pulsar.report.summary import summary
-from pulsar.synthesis import Pulsar, Rfi, Sky, make, write_filterbank
+from pulsar.synthesis import Pulsar, Sky, make, write_filterbank
 
 BRIGHT = Pulsar(name="bright", period=0.1012345, dm=45.0, snr=150, duty=0.04)
 WEAK = Pulsar(name="weak", period=0.0371277, dm=80.0, snr=16, duty=0.06)
@@ -282,13 +283,6 @@ def test_merged_products_have_those_of_all(folder, second, tmp_path):
     rows = run.rows("subtracted/pulsars")
     assert rows["given"].tolist() == second.rows("subtracted/pulsars")["given"].tolist()
     assert [str(run.rows("observations")["product"][i]) for i in rows["obs"]] == [str(second.path.absolute())]
-
-
-RFI = (
-    Rfi(kind="narrowband", freqs=(1400, 1410), strength=8),
-    Rfi(kind="intermittent", freqs=(1300, 1340), strength=10, width=0.6, fraction=0.1),
-    Rfi(kind="impulse", rate=1.0, width=0.002, strength=3),
-)
 
 
 @pytest.fixture(scope="module")

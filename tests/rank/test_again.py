@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from reference.fields import scattered
 
 from pulsar.rank.again import RATIOS, Density, ncompared, see_again
 from pulsar.rank.sightings import Sightings
@@ -22,13 +23,7 @@ def sky(rng: np.random.Generator, fields: int, nights: int, each: int, error: fl
         topocentric=np.log(10 ** rng.uniform(-3.0, 0.5, n)),
         doppler=1e-4 * np.cos(2 * np.pi * (start - 59000.0) / 365.25 + 0.3),
         error=error * 10 ** rng.uniform(-0.5, 0.5, n),
-        dm=500.0 * rng.beta(1, 2, n),
-        dm_err=0.5 * 10 ** rng.uniform(-0.5, 0.5, n),
-        ra=100.0 + field + rng.normal(0.0, 0.005, n),
-        dec=20.0 + rng.normal(0.0, 0.005, n),
-        beam=np.full(n, 0.05),
-        start=start,
-        end=start + 0.005,
+        **scattered(rng, start, field),
         snr=rng.uniform(6.0, 8.0, n),
         known=np.zeros(n, dtype=np.bool_),
     )

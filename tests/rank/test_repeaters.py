@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from reference.fields import scattered
 
 from pulsar.rank.repeaters import Repeat, repeated
 from pulsar.rank.sightings import Places
@@ -15,13 +16,7 @@ def sky(rng: np.random.Generator, fields: int, nights: int, each: int) -> Places
     field = np.repeat(np.arange(fields), nights * each)
     start = 59000.0 + 30.0 * np.tile(np.repeat(np.arange(nights), each), fields) + 0.01 * field
     return Places(
-        dm=500.0 * rng.beta(1, 2, n),
-        dm_err=0.5 * 10 ** rng.uniform(-0.5, 0.5, n),
-        ra=100.0 + field + rng.normal(0.0, 0.005, n),
-        dec=20.0 + rng.normal(0.0, 0.005, n),
-        beam=np.full(n, 0.05),
-        start=start,
-        end=start + 0.005,
+        **scattered(rng, start, field),
         snr=rng.uniform(7.0, 12.0, n),
     )
 

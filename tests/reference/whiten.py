@@ -5,6 +5,14 @@ from itertools import pairwise
 import numpy as np
 
 
+def some_spectrum(rng, nbins, nknots):
+    """Amplitudes of noise at bins 0 to nbins, the last one real; and log bins and log levels to whiten them by."""
+    spec = (rng.standard_normal(nbins + 1) + 1j * rng.standard_normal(nbins + 1)).astype(np.complex64)
+    spec[nbins] = spec[nbins].real
+    centres = np.sort(rng.uniform(1.5, np.log(nbins), nknots)) + 0.3 * np.arange(nknots)
+    return spec, centres, 2.0 - 0.7 * np.arange(nknots)
+
+
 def block_means(series, nblocks):
     n = len(series)
     out = []

@@ -18,10 +18,10 @@ from pulsar.errors import ConfigError
 from pulsar.io.product.placed import unknown_header
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter
-from pulsar.report.drawn import Task, draw_all
+from pulsar.report.drawn import Task, draw_all, plot
 from pulsar.report.figure import png, save
 from pulsar.report.page import tasks_of, write_report
-from pulsar.report.sheet import growth, plot
+from pulsar.report.sheet import growth
 from pulsar.report.words import About, numbers, origin, position, verdict, w50
 
 PNG = b"\x89PNG\r\n\x1a\n"

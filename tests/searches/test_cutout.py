@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from pulsar.constants import KDM
 from pulsar.errors import DataError
+from pulsar.report.drawn import plot
 from pulsar.report.figure import save
-from pulsar.report.pulse import plot_pulse
 from pulsar.report.words import About
 from pulsar.searches import cutout
 from pulsar.searches.cutout import cut_out
@@ -127,13 +127,13 @@ def test_sheet(tmp_path):
     source = Source(dm=150.0, time=1.5, width=8e-3, amplitude=1.0)
     found = cut_out(source, {"time": 1.5, "dm": 150.0, "width": 8e-3})
     row = {"id": "p0001", "snr": np.float32(40.0), "dm": 150.0, "dm_err": 0.4, "sigma": 38.0, "rfi_flags": "cut"}
-    sheet = plot_pulse(found, About(row))
+    sheet = plot(found, About(row))
     save(sheet, tmp_path / "pulse.png")
     assert (tmp_path / "pulse.png").read_bytes() == sheet._repr_png_()
     texts = sheet.labels.texts
     assert any(t.startswith("cut: ") for t in texts)
     assert any("150.00(40)" in t for t in texts)
     assert len(sheet.axes) == 3
-    (one,) = [plot_pulse(cut_out(Source(0.0, 1.0, 4e-3, 4.0, nchans=1), {"time": 1.0, "dm": 0.0, "width": 4e-3}))]
+    (one,) = [plot(cut_out(Source(0.0, 1.0, 4e-3, 4.0, nchans=1), {"time": 1.0, "dm": 0.0, "width": 4e-3}))]
     # Nothing is left empty where there is no DM.
     assert len(one.axes) == 2

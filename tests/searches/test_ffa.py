@@ -1,7 +1,6 @@
-import threading
-
 import numpy as np
 import pytest
+from reference.threads import side_by_side
 
 from pulsar.config.model import FFAConfig
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
@@ -355,17 +354,7 @@ def test_threads_find_the_same():
     series = [noise(N, s) + pulses(N, (1.1 + s) / TSAMP, 0.02, 20.0) for s in range(6)]
     shared = FFASearch(N, TSAMP)
     alone = [shared.search(x) for x in series]
-    together: list[np.ndarray | None] = [None] * len(series)
-
-    def work(first: int) -> None:
-        for i in range(first, len(series), 3):
-            together[i] = shared.search(series[i])
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    together = side_by_side(shared.search, series, 3)
     for a, b in zip(alone, together, strict=True):
         np.testing.assert_array_equal(a, b)
 

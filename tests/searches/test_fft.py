@@ -1,7 +1,7 @@
-import threading
-
 import numpy as np
 import pytest
+from reference.noises import red_and_drifting
+from reference.threads import side_by_side
 
 from pulsar.config.model import FFTConfig
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
@@ -115,11 +115,7 @@ def test_false_alarms_on_red_noise_and_drift():
     total = 0
     low = 0
     for seed in range(seeds):
-        white = np.random.default_rng(seed).standard_normal(2 * n)
-        spec = np.fft.rfft(white)
-        freq = np.arange(spec.size) / 2.0
-        spec[1:] *= np.sqrt(1 + (40 / freq[1:]) ** 3)
-        x = np.fft.irfft(spec)[:n] + np.linspace(0, 20, n) ** 1.5
+        x = red_and_drifting(n, seed)
         det = search.search(x.astype(np.float32))
         total += len(det)
         low += np.count_nonzero(det["freq"] * search.tobs < 100)
@@ -252,15 +248,6 @@ def test_threads_give_what_one_gives():
     search = FFTSearch(n, 1e-3, FFTConfig(threshold=-3))
     series = [noise(n, s) for s in range(8)]
     alone = [search.search(x) for x in series]
-    out: list = [None] * 8
-
-    def work(i: int) -> None:
-        out[i] = search.search(series[i])
-
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
+    out = side_by_side(search.search, series, 8)
     for a, b in zip(alone, out, strict=True):
         assert a.tobytes() == b.tobytes()

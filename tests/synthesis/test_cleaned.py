@@ -2,23 +2,19 @@
 
 import numpy as np
 import pytest
+from reference.skies import RFI
 
 from pulsar.cleaning import CleanedSource, make_mask, measure
 from pulsar.config.model import RfiConfig
 from pulsar.dedisp.subbands import Subbands
 from pulsar.io.memory import Filterbank
-from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, make
+from pulsar.synthesis import Burst, Pulsar, Sky, make
 from pulsar.synthesis.cleaned import InjectedSource, Injector
 from pulsar.synthesis.population import DUTY, Ranges, draw_burst, draw_pulsar, duty_of
 from pulsar.synthesis.signal import burst_signal, pulsar_signal
 
 PULSAR = Pulsar(period=0.0437, dm=60.0, snr=60.0, duty=0.05, accel=20.0)
 BURST = Burst(time=2.0, dm=100.0, snr=40.0, width=3e-3)
-RFI = (
-    Rfi(kind="narrowband", freqs=(1400, 1410), strength=8),
-    Rfi(kind="intermittent", freqs=(1300, 1340), strength=10, width=0.6, fraction=0.1),
-    Rfi(kind="impulse", rate=1.0, width=0.002, strength=3),
-)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,13 @@
+"""Noise that is not white."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def red_and_drifting(n: int, seed: int) -> NDArray[np.float64]:
+    """Noise that is as red as white at the 40th harmonic of the length, steep below it, and a drift on top."""
+    spec = np.fft.rfft(np.random.default_rng(seed).standard_normal(2 * n))
+    freq = np.arange(spec.size) / 2.0
+    spec[1:] *= np.sqrt(1 + (40 / freq[1:]) ** 3)
+    drifting: NDArray[np.float64] = np.fft.irfft(spec)[:n] + np.linspace(0, 20, n) ** 1.5
+    return drifting
