@@ -14,12 +14,12 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_search import best_of
 from numpy.typing import NDArray
 
 from pulsar.config.model import SinglePulseConfig
@@ -53,16 +53,6 @@ class infodata:
     "Pgplot.py": "",
     "ppgplot.py": "",
 }
-
-
-def best_of(repeat: int, func: Callable[..., Any], *args: Any) -> float:
-    """Least CPU time of several calls [ms]."""
-    times = []
-    for _ in range(repeat):
-        start = time.process_time()
-        func(*args)
-        times.append(time.process_time() - start)
-    return 1e3 * min(times)
 
 
 def stages(series: NDArray[Any], search: SinglePulseSearch, repeat: int) -> None:

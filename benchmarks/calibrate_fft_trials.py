@@ -14,6 +14,7 @@ slowly with the threshold, because the chance of a maximum between grid points d
 import argparse
 
 import numpy as np
+from trial_stages import print_stages
 
 from pulsar.config.model import FFTConfig
 from pulsar.searches.fft import FFTSearch
@@ -62,16 +63,8 @@ def main() -> None:
         for i, row in enumerate(searches):
             counts[i] += [len(search._detect(buffers, 0.0, 0)) for search in row]
     bins = args.seeds * np.array([np.diff(searches[-1][0]._limits, axis=1)[s, 0] / 2 for s in range(len(nharms))])
-    totals = counts / np.array(PROBABILITIES)
     print("total trials per bin of the spectrum, then what each stage adds (with its Poisson error)")
-    print("nharm  " + "  ".join(f"p={p:.0e}".rjust(22) for p in PROBABILITIES))
-    for i, nharm in enumerate(nharms):
-        before = totals[i - 1] if i else np.zeros(len(PROBABILITIES))
-        cells = [
-            f"{t / bins[0]:7.3f} {(t - b) / bins[i]:7.3f}±{np.sqrt(max(c, 1)) / p / bins[i]:.3f}"
-            for t, b, c, p in zip(totals[i], before, counts[i], PROBABILITIES, strict=True)
-        ]
-        print(f"{nharm:5d}  " + "  ".join(c.rjust(22) for c in cells))
+    print_stages(nharms, PROBABILITIES, counts, bins)
 
 
 if __name__ == "__main__":

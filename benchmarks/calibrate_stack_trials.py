@@ -13,6 +13,7 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
+from trial_stages import print_stages
 
 from pulsar.config.model import FFTConfig
 from pulsar.data.stack import POINTS, StackGrid
@@ -53,16 +54,8 @@ def main() -> None:
         for i, row in enumerate(searches):
             counts[i] += [len(search.search(total)) for search in row]
     bins = args.seeds * np.diff(searches[-1][0].sums.limits, axis=1)[:, 0] / POINTS
-    totals = counts / np.array(PROBABILITIES)
     print(f"{args.epochs} epochs: trials per bin of the spectrum, then what each stage adds (with its Poisson error)")
-    print("nharm  " + "  ".join(f"p={p:.0e}".rjust(22) for p in PROBABILITIES))
-    for i, nharm in enumerate(NHARMS):
-        before = totals[i - 1] if i else np.zeros(len(PROBABILITIES))
-        cells = [
-            f"{t / bins[0]:7.3f} {(t - b) / bins[i]:7.3f}±{np.sqrt(max(c, 1)) / p / bins[i]:.3f}"
-            for t, b, c, p in zip(totals[i], before, counts[i], PROBABILITIES, strict=True)
-        ]
-        print(f"{nharm:5d}  " + "  ".join(c.rjust(22) for c in cells))
+    print_stages(NHARMS, PROBABILITIES, counts, bins)
 
 
 if __name__ == "__main__":

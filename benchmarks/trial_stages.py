@@ -1,0 +1,33 @@
+"""The table of what each stage of a sum of harmonics adds to the trials; for ``calibrate_fft_trials`` and others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def print_stages(
+    nharms: Sequence[int], probabilities: Sequence[float], counts: NDArray[np.float64], bins: NDArray[np.float64]
+) -> None:
+    """Print the effective trials a bin: of all stages so far, and of each by itself with its Poisson error.
+
+    Parameters
+    ----------
+    nharms : sequence of int
+        Most harmonics summed, stage by stage.
+    probabilities : sequence of float
+        Of a single trial, below which detections were counted.
+    counts : ndarray, shape (nstages, nprobabilities)
+        Detections with up to so many harmonics.
+    bins : ndarray, shape (nstages,)
+        Of the top harmonic, of all seeds.
+    """
+    totals = counts / np.array(probabilities)
+    print("nharm  " + "  ".join(f"p={p:.0e}".rjust(22) for p in probabilities))
+    for i, nharm in enumerate(nharms):
+        before = totals[i - 1] if i else np.zeros(len(probabilities))
+        cells = [
+            f"{t / bins[0]:7.3f} {(t - b) / bins[i]:7.3f}±{np.sqrt(max(c, 1)) / p / bins[i]:.3f}"
+            for t, b, c, p in zip(totals[i], before, counts[i], probabilities, strict=True)
+        ]
+        print(f"{nharm:5d}  " + "  ".join(c.rjust(22) for c in cells))
