@@ -133,11 +133,7 @@ def par_text(fold: Fold, header: Header, *, name: str, origin: str = "") -> str:
     at_site = spin.frame == "barycentre" and where is not None
     # Delays shrink with the period, and frequencies grow: of the product with the square of a frequency one is left.
     dm, dm_err = fold.after.dm * spin.doppler, fold.dm_err * spin.doppler
-    lines = [f"# {printable(line)}" for line in (origin, *_remarks(spin, header)) if line]
-    lines.append(_line("PSR", _plain(name)))
-    if np.isfinite(header.ra_deg) and np.isfinite(header.dec_deg):
-        lines.append(_line("RAJ", hms(header.ra_deg, 5)))
-        lines.append(_line("DECJ", dms(header.dec_deg, 4)))
+    lines = _begun(header, name, origin, *_remarks(spin, header))
     for order, value in enumerate(spin.terms):
         error = {0: fold.freq_err, 1: fold.fdot_err}.get(order, float("nan"))
         lines.append(_line(f"F{order}", f"{value:.17g}", error))
@@ -176,12 +172,7 @@ def stack_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
     if not header.barycentric:
         raise ConfigError("the stack is topocentric (stack.barycentre was off): no ephemeris is good for all epochs")
     freq, error = float(row["freq"]), float(row["period_err"]) * float(row["freq"]) ** 2
-    lines = [
-        f"# {printable(line)}" for line in (origin, "position: that of the stack; no phase: TZRMJD is missing") if line
-    ]
-    lines.append(_line("PSR", _plain(name)))
-    if np.isfinite(header.ra_deg) and np.isfinite(header.dec_deg):
-        lines += [_line("RAJ", hms(header.ra_deg, 5)), _line("DECJ", dms(header.dec_deg, 4))]
+    lines = _begun(header, name, origin, "position: that of the stack; no phase: TZRMJD is missing")
     lines += [_line("F0", f"{freq:.17g}", error), _line("PEPOCH", f"{header.tmid:.12f}")]
     lines += [_line("DM", f"{float(row['dm']):.10g}"), _line("EPHEM", EPHEMERIS), _line("UNITS", "TDB")]
     return "\n".join(lines) + "\n"
@@ -202,10 +193,7 @@ def orbit_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
         Where it comes from, for a comment.
     """
     missing = "" if header.barycentric else "NOT BARYCENTRED: F0, PEPOCH and the orbit are topocentric (UTC)"
-    lines = [f"# {printable(line)}" for line in (origin, missing, "no phase: TZRMJD is missing") if line]
-    lines.append(_line("PSR", _plain(name)))
-    if np.isfinite(header.ra_deg) and np.isfinite(header.dec_deg):
-        lines += [_line("RAJ", hms(header.ra_deg, 5)), _line("DECJ", dms(header.dec_deg, 4))]
+    lines = _begun(header, name, origin, missing, "no phase: TZRMJD is missing")
     lines.append(_line("F0", f"{float(row['freq']):.17g}", float(row["freq_err"])))
     lines += [_line("PEPOCH", f"{header.tmid:.12f}"), _line("DM", f"{float(row['dm']):.10g}")]
     lines.append(_line("BINARY", "ELL1"))
@@ -214,6 +202,15 @@ def orbit_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
     lines.append(_line("TASC", f"{float(row['tasc']):.12f}", float(row["tasc_err"])))
     lines += [_line("EPS1", "0"), _line("EPS2", "0"), _line("EPHEM", EPHEMERIS), _line("UNITS", "TDB")]
     return "\n".join(lines) + "\n"
+
+
+def _begun(header: Header, name: str, *remarks: str) -> list[str]:
+    """The first lines of a file: remarks, the name of the pulsar, and the direction if it is known."""
+    lines = [f"# {printable(line)}" for line in remarks if line]
+    lines.append(_line("PSR", _plain(name)))
+    if np.isfinite(header.ra_deg) and np.isfinite(header.dec_deg):
+        lines += [_line("RAJ", hms(header.ra_deg, 5)), _line("DECJ", dms(header.dec_deg, 4))]
+    return lines
 
 
 def _remarks(spin: Spin, header: Header) -> list[str]:
