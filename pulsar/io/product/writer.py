@@ -198,8 +198,12 @@ class FileWriter:
         gaps: Sequence[Gap] = (),
         problems: Sequence[str] = (),
     ) -> None:
-        """Store the joined header (attributes of ``/observation``), its files, gaps and oddities."""
+        """Store the one observation: its header (attributes of ``/observation``), files, gaps and oddities."""
         self._observed(header, [files], [gaps], problems)
+        self._listed([header])
+
+    def _listed(self, headers: Sequence[Header], products: Sequence[str] = ()) -> None:
+        """Store each observation by itself, too, where a format has a table of them."""
 
     def _observed(
         self,
@@ -340,16 +344,6 @@ class ProductWriter(FileWriter):
 
     _headers: tuple[Header, ...] = ()
 
-    def observation(
-        self,
-        header: Header,
-        files: Sequence[InputFile] = (),
-        gaps: Sequence[Gap] = (),
-        problems: Sequence[str] = (),
-    ) -> None:
-        """Store the one observation that was searched: its header, files, gaps and oddities."""
-        self.observations([header], [files], [gaps], problems=problems)
-
     def observations(
         self,
         headers: Sequence[Header],
@@ -372,8 +366,11 @@ class ProductWriter(FileWriter):
         problems : sequence of str
             What was odd in the files.
         """
-        self._headers = tuple(headers)
         self._observed(shared_header(headers), files, gaps, problems)
+        self._listed(headers, products)
+
+    def _listed(self, headers: Sequence[Header], products: Sequence[str] = ()) -> None:
+        self._headers = tuple(headers)
         names = list(products) or [""] * len(headers)
         rows = [observation_row(i, h, name) for i, (h, name) in enumerate(zip(headers, names, strict=True))]
         self._rows("observations", rows)
