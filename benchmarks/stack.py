@@ -30,6 +30,7 @@ from pulsar.data.stack import POINTS, StackGrid, decoded, encode
 from pulsar.io.series_writer import write_series
 from pulsar.pipeline.stacked import search_stack
 from pulsar.pipeline.stacking import add_epoch
+from pulsar.pipeline.target import Target
 from pulsar.searches.grid_powers import GridPowers
 from pulsar.searches.stack import StackSearch
 from pulsar.searches.stats import expected_from_sigma
@@ -83,7 +84,7 @@ def one_stack(seed: int, nights: int, snr: float, unequal: bool, folder: Path) -
         write_series(path, series.astype(np.float32), header, 10.0)
         config = load_config("default", ["rfi.learn=false", f"stack.tobs={NSAMPS * TSAMP}"])
         add_epoch([path], folder / "store", config)
-    run = search_stack(folder / "store", folder / "found.h5", load_config("default", ["fft.threshold=-2"]))
+    run = search_stack(folder / "store", Target(folder / "found.h5"), load_config("default", ["fft.threshold=-2"]))
     found = run.rows("candidates")
     rows = []
     for freq, duty in zip(freqs, duties, strict=True):
@@ -163,7 +164,7 @@ def false_alarms_of_beams(args: argparse.Namespace) -> None:
                 path = folder / f"night{night}.fil"
                 write_filterbank(sky, path)
                 add_epoch([path], folder / "store", config)
-            run = search_stack(folder / "store", folder / "found.h5", config)
+            run = search_stack(folder / "store", Target(folder / "found.h5"), config)
             rows = run.rows("candidates")
             found += int(np.count_nonzero(rows["harmonic_of"] == ""))
     promised = args.noise * expected_from_sigma(args.threshold)

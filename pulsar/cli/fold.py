@@ -139,11 +139,11 @@ def command(
     check_not_input(output, [*files, *given, *(par or [])])
 
     from pulsar.pipeline.folding import fold_files
+    from pulsar.pipeline.target import Target
 
     progress = common.progress()
-    run = fold_files(
-        files, wanted, settings, output, fit=refine, overwrite=common.overwrite, argv=sys.argv, progress=progress
-    )
+    target = Target(output, common.overwrite, sys.argv)
+    run = fold_files(files, wanted, settings, target, fit=refine, progress=progress)
     print_candidates(run.rows("candidates"))
     print_subtracted(run.rows("subtracted/pulsars"))
     if toas is not None:
@@ -182,11 +182,11 @@ def import_folds(
         check_not_input(output, files)
     settings = common.settings()
     from pulsar.pipeline.imports import import_files
+    from pulsar.pipeline.target import Target
 
     progress = common.progress()
-    found, table = import_files(
-        files, settings, output, fit=refine, overwrite=common.overwrite, argv=sys.argv, progress=progress
-    )
+    target = None if output is None else Target(output, common.overwrite, sys.argv)
+    found, table = import_files(files, settings, target, fit=refine, progress=progress)
     print_imported(table, found)
     if picture is not None:
         row = {name: table[0][name].item() for name in table.dtype.names or ()}

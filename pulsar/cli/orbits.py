@@ -87,6 +87,7 @@ def command(
     if not dry_run and output is None:
         raise typer.BadParameter("give the product to write: --out O.h5, or --dry-run", param_hint="--out")
     from pulsar.pipeline.orbits import plan_only, search_orbits
+    from pulsar.pipeline.target import Target
 
     progress = common.progress()
     if dry_run or output is None:
@@ -95,12 +96,10 @@ def command(
     check_not_input(output, common.inputs(files))
     run = search_orbits(
         files,
-        output,
+        Target(output, common.overwrite, sys.argv),
         dm or (),
         settings,
-        overwrite=common.overwrite,
         resume=resume,
-        argv=sys.argv,
         progress=progress,
     )
     print_orbits(run, top)

@@ -111,10 +111,11 @@ def search(
     """Sum the powers of all epochs, search the sums at every DM, and write the candidates."""
     settings = effective_config(config, sets, run__threads=threads)
     from pulsar.pipeline.stacked import search_stack
+    from pulsar.pipeline.target import Target
 
     check_not_input(output, folder.glob("*.h5"))
     progress = told.progress()
-    run = search_stack(folder, output, settings, overwrite=overwrite, argv=sys.argv, progress=progress)
+    run = search_stack(folder, Target(output, overwrite, sys.argv), settings, progress)
     print_lists(run, top=top)
     progress.message(f"{output}: {len(run)} candidates of {len(run.rows('stack/epochs'))} epochs")
 

@@ -26,6 +26,7 @@ from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import stage_memory, thread_count
 from pulsar.pipeline.series_set import fold_set, with_dm_curve
+from pulsar.pipeline.target import Target
 
 if TYPE_CHECKING:
     from pulsar.cleaning.live import MaskedSource
@@ -274,11 +275,9 @@ def fold_files(
     paths: Sequence[Path | str],
     ephemerides: Sequence[Ephemeris | FromPar],
     config: Config,
-    out: Path,
+    target: Target,
     *,
     fit: bool = True,
-    overwrite: bool = False,
-    argv: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> "Run":
     """Fold given periods in an observation and write a product with candidates and folds, best first.
@@ -289,14 +288,10 @@ def fold_files(
         Files of one observation.
     ephemerides : sequence of Ephemeris or FromPar
     config : Config
-    out : Path
+    target : Target
         Product to write.
     fit : bool
         Refine period, derivative and DM; False measures those that are given.
-    overwrite : bool
-        Replace an existing file.
-    argv : sequence of str
-        Command line, for the provenance.
     progress : Progress, optional
 
     Returns
@@ -329,7 +324,7 @@ def fold_files(
     threads = thread_count(config)
     obs = open_observation(*paths, config=config.input)
     try:
-        record = Provenance(argv, [f.path for f in obs.files], to_toml(config, with_help=False), threads)
+        record = Provenance(target.argv, [f.path for f in obs.files], to_toml(config, with_help=False), threads)
         for problem in obs.problems:
             progress.warning(problem)
         for remark in obs.remarks:
@@ -339,7 +334,7 @@ def fold_files(
         params = [e.params(obs.header) for e in ephemerides]
         if not obs.header.is_series:
             live_frequencies(obs, config)  # refuses when all channels are zapped
-        with ProductWriter(out, overwrite=overwrite) as writer:
+        with ProductWriter(target.path, overwrite=target.overwrite) as writer:
             cubes = fold_cubes(obs, params, config, threads=threads, progress=progress, tell=writer.subtracted)
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []
@@ -377,4 +372,4 @@ def fold_files(
             writer.provenance(record.record(progress.times))
     finally:
         obs.close()
-    return read(out)
+    return read(target.path)

@@ -20,6 +20,7 @@ from pulsar.io.folded import FoldedFile, read_folded
 from pulsar.pipeline.candidates import fill_barycentre
 from pulsar.pipeline.folding import fold_row
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.target import Target
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,9 @@ def imported_table(found: Sequence[Imported], config: Config) -> NDArray[Any]:
 def import_files(
     paths: Sequence[Path],
     config: Config,
-    out: Path | None = None,
+    target: Target | None = None,
     *,
     fit: bool = True,
-    overwrite: bool = False,
-    argv: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> tuple[list[Imported], NDArray[Any]]:
     """Import folds of other programs, and write a product with candidates and folds if it is asked for.
@@ -143,14 +142,10 @@ def import_files(
     paths : sequence of Path
         Each a fold of its own.
     config : Config
-    out : Path, optional
+    target : Target, optional
         Product to write.
     fit : bool
         Refine period, derivative and DM; False measures those of the files.
-    overwrite : bool
-        Replace an existing file.
-    argv : sequence of str
-        Command line, for the provenance.
     progress : Progress, optional
 
     Returns
@@ -170,7 +165,7 @@ def import_files(
     from pulsar.io.product.writer import ProductWriter
 
     progress = Progress("quiet") if progress is None else progress
-    record = None if out is None else Provenance(argv, paths, to_toml(config, with_help=False), 1)
+    record = None if target is None else Provenance(target.argv, paths, to_toml(config, with_help=False), 1)
     found = []
     with progress.stage("importing", total=len(paths), unit="folds") as tick:
         for path in paths:
@@ -181,9 +176,9 @@ def import_files(
     table = imported_table(found, config)
     table = table[np.lexsort((-table["snr"], -table["score"]))]
     table["rank"] = np.arange(1, len(table) + 1)
-    if out is None or record is None:
+    if target is None or record is None:
         return found, table
-    with ProductWriter(out, overwrite=overwrite) as writer:
+    with ProductWriter(target.path, overwrite=target.overwrite) as writer:
         files = []
         for one in found:
             stat = one.path.stat()

@@ -26,6 +26,7 @@ from pulsar.pipeline.orbit_plan import OrbitsPlan, plan_orbits
 from pulsar.pipeline.orbit_series import Layout, Made, lay_out, series_of
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.ratios import ORBITS
+from pulsar.pipeline.target import Target
 from pulsar.searches import stats
 from pulsar.searches.orbit_bank import Slice, least_companion
 from pulsar.searches.orbits import Orbit, OrbitSearch, Peaks
@@ -92,13 +93,11 @@ def _planned(obs: Observation, dms: Sequence[float], config: Config, progress: P
 
 def search_orbits(
     paths: Sequence[Path | str],
-    out: Path,
+    target: Target,
     dms: Sequence[float] = (),
     config: Config | None = None,
     *,
-    overwrite: bool = False,
     resume: bool = False,
-    argv: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> "Run":
     """Search an observation, or series, for circular orbits, and write what is found.
@@ -107,18 +106,14 @@ def search_orbits(
     ----------
     paths : sequence of paths
         Files of one observation, or its series.
-    out : Path
+    target : Target
         Product to write.
     dms : sequence of float
         [pc cm^-3]; of series by default all that are given.
     config : Config, optional
         Its sections `input`, `rfi`, `orbits` and `run` are used.
-    overwrite : bool
-        Replace an existing file.
     resume : bool
         Go on where an interrupted search of the same files and settings stopped.
-    argv : sequence of str
-        Command line, for the provenance.
     progress : Progress, optional
 
     Returns
@@ -140,7 +135,7 @@ def search_orbits(
 
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
-    out = check_output(Path(out), overwrite=overwrite)
+    out = check_output(target.path, overwrite=target.overwrite)
     with output_lock(out, "pulsar orbits"), closing(open_observation(*paths, config=config.input)) as obs:
         for problem in obs.problems:
             progress.warning(problem)
@@ -152,11 +147,11 @@ def search_orbits(
         checkpoint = Checkpoint(out, mark, resume=resume)
         if checkpoint.outdated:
             progress.warning("the earlier results belong to other files or settings: starting anew")
-        provenance = Provenance(argv, [file.path for file in obs.files], to_toml(config), plan.threads)
+        provenance = Provenance(target.argv, [file.path for file in obs.files], to_toml(config), plan.threads)
         with resumable(lambda: checkpoint.begun):
             found = list(_found(obs, plan, config, checkpoint, out, progress))
         writer = _Writer(plan, obs, found)
-        writer.write(out, provenance.record(progress.times), overwrite=overwrite)
+        writer.write(out, provenance.record(progress.times), overwrite=target.overwrite)
         checkpoint.remove()
     return read(out)
 

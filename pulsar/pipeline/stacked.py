@@ -26,6 +26,7 @@ from pulsar.pipeline.candidates import candidate_table
 from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.ratios import STACKS
+from pulsar.pipeline.target import Target
 from pulsar.rank.candidate import Candidate
 from pulsar.searches import stats
 from pulsar.searches.stack import StackSearch
@@ -165,11 +166,8 @@ def opened(folder: Path) -> Iterator[Stack]:
 
 def search_stack(
     folder: Path,
-    out: Path,
+    target: Target,
     config: Config | None = None,
-    *,
-    overwrite: bool = False,
-    argv: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> "Run":
     """Search the summed powers of a stack, and write its candidates.
@@ -178,14 +176,10 @@ def search_stack(
     ----------
     folder : Path
         The store.
-    out : Path
+    target : Target
         Product to write.
     config : Config, optional
         Its sections `fft` (harmonics, threshold, periods), `sift` and `run` are used.
-    overwrite : bool
-        Replace an existing file.
-    argv : sequence of str
-        Command line, for the provenance.
     progress : Progress, optional
 
     Returns
@@ -209,11 +203,13 @@ def search_stack(
 
     config = Config() if config is None else config
     progress = Progress("quiet") if progress is None else progress
-    check_output(out, overwrite=overwrite)
+    check_output(target.path, overwrite=target.overwrite)
     with opened(folder) as stack:
         room = memory_budget(config.run.memory) - BASE_MEMORY
         threads = max(min(thread_count(config), room // (SUM_BYTES * stack.grid.nfft)), 1)
-        provenance = Provenance(argv, [p.epoch.path for p in stack.parts if p.number == 0], to_toml(config), threads)
+        provenance = Provenance(
+            target.argv, [p.epoch.path for p in stack.parts if p.number == 0], to_toml(config), threads
+        )
         independent = stack.independent_dms()
         search = StackSearch(stack.grid, stack.weights, stack.tobs, config.fft, ntrials_dm=independent)
         progress.message(
@@ -228,19 +224,17 @@ def search_stack(
             [Candidate(one, found_by=one.found_by) for one in groups], search.tobs, detections["dm_index"]
         )
         progress.message(f"{len(groups)} groups of {len(detections)} detections")
-        _write(out, stack, search, candidates, detections, provenance.record(progress.times), overwrite=overwrite)
-    return read(out)
+        _write(target, stack, search, candidates, detections, provenance.record(progress.times))
+    return read(target.path)
 
 
 def _write(
-    out: Path,
+    target: Target,
     stack: Stack,
     search: StackSearch,
     candidates: Sequence[Candidate],
     detections: NDArray[Any],
     record: Mapping[str, Any],
-    *,
-    overwrite: bool,
 ) -> None:
     """The product, with what each epoch shows of each candidate."""
     from pulsar.io.product.writer import ProductWriter
@@ -251,7 +245,7 @@ def _write(
     table, _ = candidate_table(candidates, header)
     nights = [(str(row["id"]), *night) for row, (_, mine) in zip(table, told, strict=True) for night in mine]
     _mark(detections, candidates)
-    with ProductWriter(out, overwrite=overwrite) as writer:
+    with ProductWriter(target.path, overwrite=target.overwrite) as writer:
         files = [file for part in stack.parts if part.number == 0 for file in part.epoch.info.files]
         writer.observation(header, files)
         table["obs"] = 0

@@ -18,6 +18,7 @@ from pulsar.io.series_writer import write_series
 from pulsar.pipeline import orbits as pipeline
 from pulsar.pipeline.orbit_plan import plan_orbits
 from pulsar.pipeline.orbits import check_size, plan_only, search_orbits
+from pulsar.pipeline.target import Target
 from pulsar.searches.orbits import Orbit, OrbitSearch
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.timing import read_par
@@ -62,7 +63,7 @@ def series_file(folder: Path, snr: float = 22.0, dm: float = DM, **more: Any) ->
 def found(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The product of the search of a series."""
     folder = tmp_path_factory.mktemp("orbits")
-    search_orbits([series_file(folder)], folder / "O.h5", config=config())
+    search_orbits([series_file(folder)], Target(folder / "O.h5"), config=config())
     return folder / "O.h5"
 
 
@@ -176,14 +177,14 @@ def test_an_interrupted_search_goes_on_where_it_stopped(
     monkeypatch.setattr(OrbitSearch, "peaks", counted)
     stop = len(plan_only([path], (), two).searches()[0].bank.slices) + 3
     with pytest.raises(KeyboardInterrupt):
-        search_orbits([path], out, config=two)
+        search_orbits([path], Target(out), config=two)
     assert not out.exists()
     assert len(searched) == stop
     stop = -1
-    resumed = search_orbits([path], out, config=two, resume=True)
+    resumed = search_orbits([path], Target(out), config=two, resume=True)
     assert len(set(searched)) == len(searched)
     assert list(tmp_path.iterdir()) == [out]
-    at_once = search_orbits([path], tmp_path / "P.h5", config=two)
+    at_once = search_orbits([path], Target(tmp_path / "P.h5"), config=two)
     assert resumed.rows("orbits/found").tolist() == at_once.rows("orbits/found").tolist()
     assert len(at_once) >= 1
 
@@ -202,7 +203,7 @@ def test_what_cannot_be_searched_is_told_before_it_begins(
     found: Path, tmp_path: Path, sets: list[str], dms: tuple[float, ...], words: str
 ) -> None:
     with pytest.raises(ConfigError, match=words):
-        search_orbits([found.with_name(f"a_DM{DM:.2f}.dat")], tmp_path / "X.h5", dms, config(*sets))
+        search_orbits([found.with_name(f"a_DM{DM:.2f}.dat")], Target(tmp_path / "X.h5"), dms, config(*sets))
     assert list(tmp_path.iterdir()) == []
 
 

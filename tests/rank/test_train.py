@@ -237,9 +237,10 @@ def test_a_judged_product_gives_our_features(tmp_path: Path) -> None:
         files[-1].write_bytes(phcx([section("FFT", *sums, BEST | {"TopoPeriod": 0.3 + i})]))
     from pulsar.config.model import Config
     from pulsar.pipeline.imports import import_files
+    from pulsar.pipeline.target import Target
 
     out = tmp_path / "run.h5"
-    import_files(files, Config(), out)
+    import_files(files, Config(), Target(out))
     rows = {str(row["id"]): row for row in read(out).rows("candidates")}
     assert set(rows["c0001"].dtype.names) >= {c.name for c in CANDIDATE_COLUMNS}
     said = {"c0001": ["pulsar"], "c0002": ["known", "pulsar"], "c0003": ["noise"], "c0004": ["unsure"]}

@@ -13,6 +13,7 @@ from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
 from pulsar.pipeline.folding import FromPar
+from pulsar.pipeline.target import Target
 from pulsar.sky.barycentre import arrival_times, barycentric
 from pulsar.sky.observatory import find_observatory
 from pulsar.sky.timing import Orbit, TimingModel, read_par
@@ -292,7 +293,7 @@ def test_the_real_pulsar_is_folded_by_its_ephemeris(shared_data, tmp_path):
 
     one = read_par(par(tmp_path, ISOLATED))
     files = [shared_data / "series" / "GBT_J1807-0847.dat"]
-    run = fold_files(files, [FromPar(one)], load_config(None, ["run.threads=1"]), tmp_path / "f.h5")
+    run = fold_files(files, [FromPar(one)], load_config(None, ["run.threads=1"]), Target(tmp_path / "f.h5"))
     fold = run.fold("c0001")
     assert 1 / fold.before.freq == pytest.approx(0.1637113, rel=1e-5)
     assert fold.extra["snr_before"] > 0.995 * fold.snr > 300

@@ -19,6 +19,7 @@ from pulsar.io.stack import Store, data_key
 from pulsar.pipeline import stacking
 from pulsar.pipeline.stacked import opened, search_stack
 from pulsar.pipeline.stacking import add_epoch
+from pulsar.pipeline.target import Target
 from pulsar.sky.barycentre import arrival_times
 from pulsar.synthesis import Sky, write_filterbank
 
@@ -53,7 +54,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stack")
     for start in STARTS:
         add_epoch([night(folder, start)], folder / "store", config())
-    search_stack(folder / "store", folder / "found.h5", config())
+    search_stack(folder / "store", Target(folder / "found.h5"), config())
     return folder
 
 
@@ -137,7 +138,7 @@ def test_longer_nights_are_cut_into_pieces_and_shorter_ones_padded(tmp_path: Pat
         tobs = sorted(part.piece.tobs for part in found.parts)
         assert tobs == pytest.approx([N * TSAMP / 2, *[N * TSAMP] * 3], rel=2e-3)
         assert found.weights / found.tobs == pytest.approx(np.full(4, 1.0 / sum(tobs)))
-    run = search_stack(tmp_path / "store", tmp_path / "found.h5", config())
+    run = search_stack(tmp_path / "store", Target(tmp_path / "found.h5"), config())
     assert run.rows("candidates")["freq"][0] == pytest.approx(FREQ, abs=2e-3)
 
 
@@ -172,7 +173,7 @@ def test_folders_that_are_no_stacks(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is a file"):
         add_epoch([path], path, config())
     with pytest.raises(DataError, match="no stack"):
-        search_stack(tmp_path, tmp_path / "x.h5", config())
+        search_stack(tmp_path, Target(tmp_path / "x.h5"), config())
 
 
 def test_a_damaged_epoch_is_named(stack: Path, tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_a_damaged_epoch_is_named(stack: Path, tmp_path: Path) -> None:
     victim = Store(store).paths()[1]
     victim.write_bytes(victim.read_bytes()[:-5000])
     with pytest.raises(DataError, match=victim.name):
-        search_stack(store, tmp_path / "x.h5", config())
+        search_stack(store, Target(tmp_path / "x.h5"), config())
 
 
 def test_an_epoch_of_another_stack_is_refused(stack: Path, tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_an_epoch_of_another_stack_is_refused(stack: Path, tmp_path: Path) -> No
     other = Store(stack / "store").paths()[1]
     (tmp_path / "store" / other.name).write_bytes(other.read_bytes())
     with pytest.raises(ConfigError, match="another stack"):
-        search_stack(tmp_path / "store", tmp_path / "x.h5", config())
+        search_stack(tmp_path / "store", Target(tmp_path / "x.h5"), config())
 
 
 def test_raw_files_become_epochs_of_all_dms(tmp_path: Path) -> None:
@@ -207,7 +208,7 @@ def test_raw_files_become_epochs_of_all_dms(tmp_path: Path) -> None:
         assert file["powers"].shape[:2] == (1, dms.size)
         assert file["grid"].attrs["tsamp"] == 1e-3
     assert dms[0] == 10.0
-    run = search_stack(tmp_path / "store", tmp_path / "found.h5", settings)
+    run = search_stack(tmp_path / "store", Target(tmp_path / "found.h5"), settings)
     best = run.rows("candidates")[0]
     assert best["period"] == pytest.approx(0.05, rel=2e-4)
     assert abs(best["dm"] - DM) < 6.0
