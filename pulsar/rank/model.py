@@ -381,6 +381,7 @@ def read_model(path: Path) -> tuple[Model, tuple[str, ...], dict[str, Any]]:
     Parameters
     ----------
     path : Path
+        As :func:`model_text` is kept.
 
     Raises
     ------

@@ -392,10 +392,13 @@ def validate(model: type[M], values: dict[str, Any], origin: str = "simulation")
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
+    """The values of a file; what a truth file tells beside them is left out."""
     try:
-        return tomllib.loads(read_bytes(path, "a TOML file").decode("utf-8"))
+        values = tomllib.loads(read_bytes(path, "a TOML file").decode("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from None
+    values.pop("truth", None)
+    return values
 
 
 def load_sky(path: str | Path, **changes: Any) -> Sky:
@@ -406,9 +409,7 @@ def load_sky(path: str | Path, **changes: Any) -> Sky:
     ConfigError, DataError
         For a wrong key or value, or a file that cannot be read.
     """
-    values = _read_toml(Path(path))
-    values.pop("truth", None)
-    return validate(Sky, values | changes, str(path))
+    return validate(Sky, _read_toml(Path(path)) | changes, str(path))
 
 
 def load_injection(path: str | Path) -> Injection:
@@ -419,9 +420,7 @@ def load_injection(path: str | Path) -> Injection:
     ConfigError, DataError
         For a wrong key or value, or a file that cannot be read.
     """
-    values = _read_toml(Path(path))
-    values.pop("truth", None)
-    return validate(Injection, values, str(path))
+    return validate(Injection, _read_toml(Path(path)), str(path))
 
 
 _DOUBLE: Final = (
