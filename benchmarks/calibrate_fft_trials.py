@@ -61,7 +61,7 @@ def main() -> None:
         buffers = searches[0][0]._buffers()
         searches[0][0]._white_powers(series, (), buffers)
         for i, row in enumerate(searches):
-            counts[i] += [len(search._detect(buffers, 0.0, 0)) for search in row]
+            counts[i] += [len(search._detect(buffers)) for search in row]
     bins = args.seeds * np.array([np.diff(searches[-1][0]._limits, axis=1)[s, 0] / 2 for s in range(len(nharms))])
     print("total trials per bin of the spectrum, then what each stage adds (with its Poisson error)")
     print_stages(nharms, PROBABILITIES, counts, bins)
