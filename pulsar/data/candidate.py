@@ -3,6 +3,7 @@
 The HDF5 product, the tables on screen and the documentation are made from these.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,6 +212,21 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
 def dtype_of(columns: tuple[Column, ...]) -> np.dtype[Any]:
     """Structured numpy type of a table."""
     return np.dtype([(c.name, c.dtype) for c in columns])
+
+
+def joined(columns: tuple[Column, ...], tables: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """Tables of these columns one after the other.
+
+    For a few rows of each of very many series: numpy's own joining compares the types of all fields each time.
+    """
+    kind = tables[0].dtype if len(tables) else dtype_of(columns)
+    table = np.empty(sum(len(one) for one in tables), dtype=kind)
+    at = 0
+    for one in tables:
+        if len(one):
+            table[at : at + len(one)] = one
+            at += len(one)
+    return table
 
 
 def empty_table(columns: tuple[Column, ...], nrows: int) -> NDArray[Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.constants import KDM
-from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, dtype_of
+from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, dtype_of, joined
 from pulsar.data.part import Part, parts_of_counts
 from pulsar.pipeline.birdies import learn_lines
 from pulsar.pipeline.independent import independent_dms
@@ -125,8 +125,8 @@ class Found:
     def join(cls, parts: "list[Found]") -> "Found":
         """All of them, in this order."""
         return cls(
-            np.concatenate([np.empty(0, dtype=dtype_of(DETECTION_COLUMNS)), *(p.detections for p in parts)]),
-            np.concatenate([np.empty(0, dtype=dtype_of(EVENT_COLUMNS)), *(p.events for p in parts)]),
+            joined(DETECTION_COLUMNS, [part.detections for part in parts]),
+            joined(EVENT_COLUMNS, [part.events for part in parts]),
         )
 
 
@@ -255,8 +255,8 @@ class SeriesSearch:
         steady : sequence of (float, float)
             The same of what may be a pulsar: taken out for the search for single pulses only.
         """
-        detections = [np.empty(0, dtype=dtype_of(DETECTION_COLUMNS))]
-        events = [np.empty(0, dtype=dtype_of(EVENT_COLUMNS))]
+        detections: list[NDArray[Any]] = []
+        events: list[NDArray[Any]] = []
         from pulsar.searches.coherent import CoherentSearch
 
         for search in self.searches:
@@ -270,7 +270,7 @@ class SeriesSearch:
                     detections.append(self.within(accel).search(series, dm, dm_index, birdies))
             elif periodic and (folding or search.name != "ffa"):
                 detections.append(search.search(series, dm, dm_index, birdies))
-        return Found(np.concatenate(detections), np.concatenate(events))
+        return Found(joined(DETECTION_COLUMNS, detections), joined(EVENT_COLUMNS, events))
 
 
 def pulse_trials(nsamps: int, tsamp: float, config: Config) -> float:
@@ -356,7 +356,7 @@ class PartsSearch:
         birdies : sequence of (float, float)
             Frequencies and full widths [Hz] of periodic interference in the whole series: a line is wider in a part.
         """
-        out = [np.empty(0, dtype=dtype_of(DETECTION_COLUMNS))]
+        out: list[NDArray[Any]] = []
         tobs = self.nsamps * self.tsamp
         for part, samples, search in self.parts:
             folding, slow = (True, True) if few is None else few[part.count]
@@ -372,7 +372,7 @@ class PartsSearch:
             ).detections
             found["part"] = part.label
             out.append(found)
-        return np.concatenate(out)
+        return joined(DETECTION_COLUMNS, out)
 
 
 def search_series(

@@ -164,7 +164,9 @@ class Amplitudes:
         levels = self.noise.levels(real, imag, PAD)
         if levels is None:
             return None
-        if levels[0] > np.median(levels) + np.log(REDDISH):
+        # Half of them are below the median.
+        lower = np.count_nonzero(levels < levels[0] - np.log(REDDISH))
+        if 2 * lower >= levels.size and levels[0] > np.median(levels) + np.log(REDDISH):
             leaked = self._drift(series, trend, float(np.exp(np.median(levels))))
             real[PAD + 1 : PAD + 1 + leaked.size] -= leaked.real
             imag[PAD + 1 : PAD + 1 + leaked.size] -= leaked.imag

@@ -4,6 +4,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -163,7 +164,11 @@ class Search(ABC, Generic[B]):
 
     def _table(self, number: int) -> NDArray[Any]:
         """A table for what is found, all zero."""
-        return np.zeros(number, dtype=dtype_of(self.columns))
+        return np.zeros(number, dtype=self._kind)
+
+    @cached_property
+    def _kind(self) -> "np.dtype[Any]":
+        return dtype_of(self.columns)
 
     @classmethod
     @abstractmethod
