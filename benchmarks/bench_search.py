@@ -73,7 +73,7 @@ def main() -> None:
                 *(search.noise.inverse, search.noise.own, search.noise.inverse_rest, b.half),
             ),
         ),
-        ("harmonic sums", harmonics.harmonic_peaks, (b.half, search._limits, thresholds, b.index, b.stages, b.power)),
+        ("harmonic sums", harmonics.harmonic_peaks, (b.half, search._limits, thresholds, b.index, b.ranges, b.power)),
     )
     for name, func, arguments in stages:
         # Most stages work in place.

@@ -155,6 +155,12 @@ def lane_bits(builder: Any, mask: Any) -> Any:
     return bits if mask.type.count == I64.width else builder.zext(bits, I64)
 
 
+def lowest_bit(builder: Any, bits: Any) -> Any:
+    """Number of the lowest bit that is set in a 64-bit integer, of which one is."""
+    function = _declared(builder, "llvm.cttz.i64", ir.FunctionType(I64, [I64, ir.IntType(1)]))
+    return builder.call(function, [bits, ir.IntType(1)(1)])
+
+
 def compress(builder: Any, value: Any, mask: Any, data: Any, at: Any) -> None:
     """Write the lanes of a mask one after the other; what follows, up to as many lanes as there are, is overwritten.
 
@@ -170,7 +176,6 @@ def compress_few(builder: Any, source: Any, mask: Any, data: Any, at: Any, sever
     follows up to the next multiple of `several`.
     """
     last = I64(1 << (mask.type.count - 1))
-    first_bit = _declared(builder, "llvm.cttz.i64", ir.FunctionType(I64, [I64, ir.IntType(1)]))
     before = builder.block
     loop, done = builder.append_basic_block("lanes"), builder.append_basic_block("written")
     bits = lane_bits(builder, mask)
@@ -182,7 +187,7 @@ def compress_few(builder: Any, source: Any, mask: Any, data: Any, at: Any, sever
     now = left
     for k in range(several):
         # Where none is left the last lane does.
-        lane = builder.call(first_bit, [builder.or_(now, last), ir.IntType(1)(1)])
+        lane = lowest_bit(builder, builder.or_(now, last))
         store(builder, element(builder, source, lane), data, plus(builder, to, k))
         now = builder.and_(now, plus(builder, now, -1))
     left.add_incoming(now, loop)

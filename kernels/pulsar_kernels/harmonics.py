@@ -21,6 +21,7 @@ from pulsar_kernels._ir import (
     integer,
     lane_bits,
     load,
+    lowest_bit,
     picked,
     plus,
     shuffle,
@@ -299,7 +300,7 @@ def _sums_32(
     sums: NDArray[np.float32],
     at: int,
 ) -> int:
-    """Sums at the grid indices 32 q ... 32 q + 31 of every stage, into ``sums[stage, at : at + 32]``.
+    """Sums at the grid indices 32 q ... 32 q + 31 of every stage, into 32 elements from ``at + stage _ROW`` on.
 
     Sixteen neighbouring indices of one harmonic lie within sixteen powers: one load and one shuffle by a constant
     mask give them all, where a loop would gather them one by one. The bits of the value returned are the stages at
@@ -311,7 +312,7 @@ def _sums_32(
     for s in range(nstages):
         for k in range(1, 1 << s, 2):
             total += power[(i * k + (1 << s >> 1)) >> s]
-        sums[s, at : at + 32] = total
+        sums[at + _ROW * s : at + _ROW * s + 32] = total
         hit |= int(np.any(total > thresholds[s])) << s
     return hit
 
@@ -331,37 +332,76 @@ def _sums_plain(
             sums[s, at + i - start] = total
 
 
+def _maxima_code(builder: Any, args: Any) -> Any:
+    wide = vector_of(F32, 32)
+    before, here, after = (load(builder, args[0], plus(builder, args[1], k), wide) for k in (-1, 0, 1))
+    above = builder.fcmp_ordered(">", here, splat(builder, args[2], 32))
+    top = builder.and_(builder.fcmp_ordered(">=", here, before), builder.fcmp_ordered(">", here, after))
+    return lane_bits(builder, builder.and_(above, top))
+
+
+@vector(_maxima_code, returns=types.int64)
+def _maxima_32(sums: NDArray[np.float32], at: int, threshold: np.float32) -> int:
+    """Which of the 32 elements from `at` on are local maxima above a threshold, as bits."""
+    x = sums[at - 1 : at + 33]
+    top = (x[1:-1] > threshold) & (x[1:-1] >= x[:-2]) & (x[1:-1] > x[2:])
+    return sum(1 << k for k in range(32) if top[k])
+
+
+def _lowest_code(builder: Any, args: Any) -> Any:
+    return lowest_bit(builder, args[0])
+
+
+@vector(_lowest_code, returns=types.int64)
+def _lowest(bits: int) -> int:
+    """Number of the lowest bit that is set."""
+    return (bits & -bits).bit_length() - 1
+
+
 @kernel()
 def _peaks(
     sums: NDArray[np.float32],
     start: int,
     lo: int,
     hi: int,
-    threshold: np.float32,
-    stage: int,
+    limits: NDArray[np.int64],
+    stage: NDArray[np.int64],
+    thresholds: NDArray[np.float32],
     hits: NDArray[np.int64],
     found: int,
     index: NDArray[np.int64],
-    stages: NDArray[np.int64],
+    ranges: NDArray[np.int64],
     power: NDArray[np.float32],
 ) -> int:
-    """Append the local maxima of ``sums[1:-1]`` above the threshold with lo <= grid index < hi; count on when full.
+    """Append the local maxima above the threshold of every range in lo <= grid index < hi; count on when full.
 
-    Of 32 sums only those are gone through where the bit of the stage in ``hits`` says that one is above.
+    The sums of a stage are from element ``32 + stage _ROW`` on, and the first one has the grid index `start`. Of 32
+    sums only those are gone through where the bit of the stage in ``hits`` says that one is above.
     """
     # Many arguments: what the loop over blocks holds, handed on as it is.
     capacity = index.shape[0]
-    begin = max(1, lo - start)
-    end = min(sums.shape[0] - 1, hi - start)
-    for g in range(begin >> 5, (end + 31) >> 5):
-        if hits[g] >> stage & 1:
-            for t in range(max(begin, 32 * g), min(end, 32 * g + 32)):
-                s = sums[t]
-                if s > threshold and s >= sums[t - 1] and s > sums[t + 1]:
+    for g in range((lo - start) >> 5, (hi - start + 31) >> 5):
+        if hits[g] == 0:
+            continue
+        for r in range(thresholds.shape[0]):
+            if hits[g] >> stage[r] & 1 == 0:
+                continue
+            # A sum that has no neighbour before it is none.
+            first = max(lo, limits[r, 0], 1)
+            last = min(hi, limits[r, 1])
+            at = start + 32 * g
+            if first >= at + 32 or last <= at:
+                continue
+            row = 32 + stage[r] * _ROW + 32 * g
+            bits = _maxima_32(sums, row, thresholds[r])
+            while bits != 0:
+                t = _lowest(bits)
+                bits &= bits - 1
+                if first <= at + t < last:
                     if found < capacity:
-                        index[found] = start + t
-                        stages[found] = stage
-                        power[found] = s
+                        index[found] = at + t
+                        ranges[found] = r
+                        power[found] = sums[row + t]
                     found += 1
     return found
 
@@ -372,7 +412,7 @@ def harmonic_peaks(
     limits: NDArray[np.int64],
     thresholds: NDArray[np.float32],
     index: NDArray[np.int64],
-    stages: NDArray[np.int64],
+    ranges: NDArray[np.int64],
     peak_power: NDArray[np.float32],
 ) -> int:
     """Local maxima above threshold of the sums of 1, 2, 4 ... harmonics.
@@ -381,11 +421,13 @@ def harmonic_peaks(
     ----------
     power : ndarray of float32, shape (nhalf,)
         Powers at half bins.
-    limits : ndarray of int64, shape (nstages, 2)
-        First and last + 1 index of the top harmonic searched at each stage (2**stage harmonics).
-    thresholds : ndarray of float32, shape (nstages,)
-    index, stages, peak_power : ndarrays, shape (capacity,)
-        The peaks found.
+    limits : ndarray of int64, shape (nranges, 2) or (nranges, 3)
+        First and last + 1 index of the top harmonic, and the stage (2**stage harmonics) of every range that is
+        searched; without the third column range s is that of stage s. Ranges may overlap.
+    thresholds : ndarray of float32, shape (nranges,)
+    index, ranges, peak_power : ndarrays, shape (capacity,)
+        The peaks found, and in which range; those of a range ascend, and an index comes before its multiples in
+        later ranges.
 
     Returns
     -------
@@ -393,17 +435,24 @@ def harmonic_peaks(
         Peaks there are; more than the capacity means that the surplus was not stored.
     """
     nhalf = power.shape[0]
-    nstages = thresholds.shape[0]
-    every = (1 << nstages) - 1
-    sums = aligned(nstages * _ROW).reshape(nstages, _ROW)
-    hits = np.empty(_ROW // 32 + 1, np.int64)
-    found = 0
+    nranges = thresholds.shape[0]
+    stage = np.empty(nranges, np.int64)
+    nstages = 0
     first = nhalf
     last = 0
-    for s in range(nstages):
-        if limits[s, 1] > limits[s, 0]:
-            first = min(first, limits[s, 0])
-            last = max(last, limits[s, 1])
+    for r in range(nranges):
+        stage[r] = limits[r, 2] if limits.shape[1] > 2 else r
+        nstages = max(nstages, stage[r] + 1)
+        if limits[r, 1] > limits[r, 0]:
+            first = min(first, limits[r, 0])
+            last = max(last, limits[r, 1])
+    every = (1 << nstages) - 1
+    # A group more in front, whose last element is looked at.
+    sums = aligned(nstages * _ROW + 32)
+    rows = sums[32:].reshape(nstages, _ROW)
+    least = np.empty(nstages, np.float32)
+    hits = np.empty(_ROW // 32 + 1, np.int64)
+    found = 0
     for lo in range(first, last, _BLOCK):
         # One neighbour on either side, so that a maximum at the edge of the block is judged once, rightly.
         start = max(lo - 1, 0) & ~31
@@ -414,43 +463,38 @@ def harmonic_peaks(
         q = start >> 5
         # Sums of more harmonics are made no further than they are looked at.
         here = 0
-        for s in range(nstages):
-            if end > limits[s, 0] and lo < limits[s, 1]:
-                here = s + 1
+        least[:] = np.float32(np.inf)
+        for r in range(nranges):
+            if end > limits[r, 0] and lo < limits[r, 1]:
+                here = max(here, stage[r] + 1)
+                least[stage[r]] = min(least[stage[r]], thresholds[r])
         if here == 0:
             continue
         if here == 1:
             for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 1, thresholds, sums, 32 * g)
+                hits[g] = _sums_32(power, q + g, 1, least, sums, 32 + 32 * g)
         elif here == 2:
             for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 2, thresholds, sums, 32 * g)
+                hits[g] = _sums_32(power, q + g, 2, least, sums, 32 + 32 * g)
         elif here == 3:
             for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 3, thresholds, sums, 32 * g)
+                hits[g] = _sums_32(power, q + g, 3, least, sums, 32 + 32 * g)
         elif here == 4:
             for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 4, thresholds, sums, 32 * g)
+                hits[g] = _sums_32(power, q + g, 4, least, sums, 32 + 32 * g)
         elif here == 5:
             for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 5, thresholds, sums, 32 * g)
+                hits[g] = _sums_32(power, q + g, 5, least, sums, 32 + 32 * g)
         elif here == 6:
             for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 6, thresholds, sums, 32 * g)
+                hits[g] = _sums_32(power, q + g, 6, least, sums, 32 + 32 * g)
         else:
             groups = 0
         done = start + 32 * groups
         hits[groups:] = every
         if done < stop:
-            _sums_plain(power, done, stop, here, sums, 32 * groups)
-        hit = 0
-        n = stop - start
-        for g in range((n + 31) >> 5):
-            hit |= hits[g]
-        sums[:, n] = np.float32(0.0)
-        for s in range(here):
-            if hit >> s & 1 and end > limits[s, 0] and lo < limits[s, 1]:
-                a = max(lo, limits[s, 0])
-                b = min(end, limits[s, 1])
-                found = _peaks(sums[s, : n + 1], start, a, b, thresholds[s], s, hits, found, index, stages, peak_power)
+            _sums_plain(power, done, stop, here, rows, 32 * groups)
+        rows[:, stop - start] = np.float32(0.0)
+        end = min(end, stop)
+        found = _peaks(sums, start, lo, end, limits, stage, thresholds, hits, found, index, ranges, peak_power)
     return found

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.config.model import CoherentConfig
+from pulsar.config.model import CoherentConfig, FFTConfig
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Lengths
 from pulsar.searches.fft import FFTSearch
@@ -175,7 +175,7 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         super().__init__(nsamps, tsamp, ntrials_dm)
         self.config = config = CoherentConfig() if config is None else config
         self._own = spectra is None
-        self._fft = FFTSearch(nsamps, tsamp) if spectra is None else spectra
+        self._fft = FFTSearch(nsamps, tsamp, FFTConfig(nharm=1)) if spectra is None else spectra
         lengths = Lengths(nsamps, tsamp)
         self.span = lengths.span
         self.tiers = make_tiers(lengths, config)
@@ -188,23 +188,13 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         self._ladders = [make_ladder(tier.nharm, tier.nbins) for tier in self.tiers]
         self._finer = [make_ladder(tier.nharm, 2 * tier.nbins) for tier in self.tiers]
         self._solve_threshold(config.threshold)
-        self._pass = self._looked_at()
+        #: Of the raised sums the range of the first tier.
+        self._raised_from = self._fft.also_raise(*self._looked_at())
 
     def _looked_at(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Range of cells and lowest sum of the first look at each stage."""
-        first = [tier for tier in self.tiers if tier.keep < 1.0]
-        nstages = 1 + max((tier.stage for tier in first), default=-1)
-        limits = np.zeros((nstages, 2), dtype=np.int64)
-        thresholds = np.full(nstages, np.inf, dtype=np.float32)
-        for tier, least in zip(self.tiers, self._looks, strict=True):
-            if tier.keep < 1.0:
-                lo, hi = tier.cells
-                some = limits[tier.stage, 1] > 0
-                limits[tier.stage] = (
-                    (min(lo, limits[tier.stage, 0]), max(hi, limits[tier.stage, 1])) if some else (lo, hi)
-                )
-                thresholds[tier.stage] = min(least, thresholds[tier.stage])
-        return limits, thresholds
+        """Range of cells, stage and lowest sum of the first look of every tier; nothing of those that keep all."""
+        ranges = [(*(tier.cells if tier.keep < 1.0 else (0, 0)), tier.stage) for tier in self.tiers]
+        return np.array(ranges, dtype=np.int64).reshape(-1, 3), np.array(self._looks, dtype=np.float32)
 
     @classmethod
     def _cost(cls, nsamps: int, tsamp: float, config: Any, memory: int | None, /) -> Cost:
@@ -275,28 +265,16 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
 
     def _look(self, buffers: "_Buffers", slow: bool) -> list[NDArray[np.float64]]:
         """Of every tier the fundamentals [bins] whose sums of powers are raised."""
-        index, stages, power = self._sums_raised(buffers)
+        index, ranges, _ = self._fft.raised(buffers)
+        own = ranges - self._raised_from
         first = 0.0 if slow else SLOW * self.span
         kept = []
-        for tier, least in zip(self.tiers, self._looks, strict=True):
+        for number, tier in enumerate(self.tiers):
             lo, hi = tier.cells
             lo = max(lo, math.ceil(first * (2 << tier.stage)))
-            if tier.keep >= 1.0:
-                cells = np.arange(lo, hi)
-            else:
-                cells = index[(stages == tier.stage) & (index >= lo) & (index < hi) & (power > least)]
-            kept.append(cells / float(2 << tier.stage))
+            cells = np.arange(lo, hi) if tier.keep >= 1.0 else index[own == number]
+            kept.append(cells[cells >= lo] / float(2 << tier.stage))
         return kept
-
-    def _sums_raised(self, buffers: "_Buffers") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-        """Cells, stages and sums of what any tier may want to look at, in one pass."""
-        from pulsar_kernels import harmonics
-
-        while True:
-            found = harmonics.harmonic_peaks(buffers.half, *self._pass, buffers.index, buffers.stages, buffers.power)
-            if found <= buffers.index.shape[0]:
-                return buffers.index[:found], buffers.stages[:found], buffers.power[:found]
-            buffers.grow(int(1.5 * found))
 
     def _raised(self, number: int, cells: NDArray[np.float64], buffers: "_Buffers") -> NDArray[np.float64]:
         """Trials of a tier that are worth a table row: bins, S/N, tier and shape, refined."""

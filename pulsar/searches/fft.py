@@ -73,6 +73,7 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
             top_bins.append(max(0, int(limits[s, 1] - limits[s, 0])) / 2 * self.nsamps / self.nfft)
         self._limits = limits
         self._top_bins = (top_bins[0], sum(top_bins[1:]))
+        self._also: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         self._solve_threshold(config.threshold)
 
     @classmethod
@@ -91,6 +92,31 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
         #: ln of the single-trial probability at the threshold.
         self.logp_threshold = float(logp)
         self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
+        self._wanted = self._with_others()
+
+    def also_raise(self, ranges: NDArray[np.int64], thresholds: NDArray[np.float32]) -> int:
+        """Have `raised` keep what another search of the same spectra looks at as well.
+
+        Parameters
+        ----------
+        ranges : ndarray of int64, shape (nranges, 3)
+            First and last + 1 index of the top harmonic, and stage: 2**stage harmonics.
+        thresholds : ndarray of float32, shape (nranges,)
+
+        Returns
+        -------
+        int
+            Number of the first of these ranges.
+        """
+        number = len(self._wanted[0])
+        self._also.append((ranges, thresholds))
+        self._wanted = self._with_others()
+        return number
+
+    def _with_others(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        mine = np.column_stack([self._limits, np.arange(len(self._limits))]), np.array(self.thresholds, np.float32)
+        ranges, thresholds = zip(mine, *self._also, strict=True)
+        return np.concatenate(ranges), np.concatenate(thresholds)
 
     @cached_property
     def _weights(self) -> NDArray[np.float32]:
@@ -151,6 +177,7 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
         """Fill the white amplitudes and half-bin powers; False when the series is constant."""
         from pulsar_kernels import harmonics
 
+        buffers.found = -1
         levels = self.amplitudes.fill(series, birdies, buffers.real, buffers.imag, buffers.work)
         if levels is None:
             return False
@@ -168,22 +195,32 @@ class FFTSearch(PeriodicSearch["_Buffers"]):
         )
         return True
 
-    def _detect(self, buffers: "_Buffers") -> NDArray[Any]:
-        from pulsar_kernels import harmonics, peaks
+    def raised(self, buffers: "_Buffers") -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Raised sums of the spectrum in a work space: top harmonic (half bins), range and power.
 
-        thresholds = np.array(self.thresholds, dtype=np.float32)
-        while True:
-            found = harmonics.harmonic_peaks(
-                buffers.half, self._limits, thresholds, buffers.index, buffers.stages, buffers.power
-            )
-            if found <= buffers.index.shape[0]:
-                break
-            buffers.grow(int(1.5 * found))
+        Ranges are the stages of this search, and after them those of `also_raise`. Looked for once for each spectrum.
+        """
+        from pulsar_kernels import harmonics
+
+        while buffers.found < 0:
+            found = harmonics.harmonic_peaks(buffers.half, *self._wanted, buffers.index, buffers.ranges, buffers.power)
+            if found > buffers.index.shape[0]:
+                buffers.grow(int(1.5 * found))
+            else:
+                buffers.found = found
+        return buffers.index[: buffers.found], buffers.ranges[: buffers.found], buffers.power[: buffers.found]
+
+    def _detect(self, buffers: "_Buffers") -> NDArray[Any]:
+        from pulsar_kernels import peaks
+
+        index, stages, powers = self.raised(buffers)
+        mine = np.flatnonzero(stages < len(self.nharms))
+        found = mine.size
         if found == 0:
             return self._table(0)
-        nharm = np.left_shift(1, buffers.stages[:found])
-        bins = buffers.index[:found] / (2.0 * nharm)
-        power = buffers.power[:found].astype(np.float64)
+        nharm = np.left_shift(1, stages[mine])
+        bins = index[mine] / (2.0 * nharm)
+        power = powers[mine].astype(np.float64)
         by_bin = np.argsort(bins, kind="stable")
         nharm, bins, power = nharm[by_bin], bins[by_bin], power[by_bin]
         logp = stats.power_logp(power, nharm)
@@ -239,10 +276,12 @@ class _Buffers:
         self.imag = self.imag[: nbins + 2 * PAD]
         #: Half-bin powers: the transform is done when they are filled.
         self.half = self.work[:nfft]
+        #: Raised sums of them, -1 where they have not been looked for.
+        self.found = -1
         self.grow(16384)
 
     def grow(self, capacity: int) -> None:
         """Make room for this many raised grid points."""
         self.index = np.zeros(capacity, dtype=np.int64)
-        self.stages = np.zeros(capacity, dtype=np.int64)
+        self.ranges = np.zeros(capacity, dtype=np.int64)
         self.power = np.zeros(capacity, dtype=np.float32)

@@ -75,3 +75,29 @@ def test_harmonic_peaks(nhalf, nstages, low, seed):
     assert got == expected
     # Too little room: the number is still right, and nothing is written beyond.
     assert harmonics.harmonic_peaks(power, limits, thresholds, index[:1], stages[:1], peak[:1]) == found
+
+
+@given(st.integers(300, 9500), st.integers(0, 2**32 - 1))
+def test_ranges_of_harmonic_peaks_are_those_of_each_alone(nhalf, seed):
+    rng = np.random.default_rng(seed)
+    power = (np.floor(4 * rng.exponential(size=nhalf)) / 4).astype(np.float32)
+    # They overlap, one stage has several and one has none, and the last range is empty.
+    stage = np.array([0, 3, 3, 1, 3, 1, 4])
+    ends = np.sort(rng.integers(0, nhalf + 1, (stage.size, 2)), axis=1)
+    ends[-1] = 0
+    thresholds = (2.0**stage + rng.uniform(0.0, 3.0, stage.size) * 2 ** (stage / 2)).astype(np.float32)
+
+    def run(ranges, thresholds):
+        index, which = np.zeros((2, nhalf * stage.size), dtype=np.int64)
+        peak = np.zeros(nhalf * stage.size, dtype=np.float32)
+        found = harmonics.harmonic_peaks(power, ranges, thresholds, index, which, peak)
+        return index[:found], which[:found], peak[:found]
+
+    index, which, peak = run(np.column_stack([ends, stage]), thresholds)
+    for r, s in enumerate(stage):
+        limits = np.zeros((s + 1, 2), dtype=np.int64)
+        limits[s] = ends[r]
+        alone = run(limits, np.full(s + 1, thresholds[r], dtype=np.float32))
+        assert np.array_equal(index[which == r], alone[0])
+        assert np.array_equal(peak[which == r], alone[2])
+        assert np.all(alone[1] == s)
