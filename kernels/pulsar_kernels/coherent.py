@@ -14,10 +14,13 @@ from pulsar_kernels._ir import (
     F32,
     FUSE,
     I64,
+    constant,
     element,
+    intrinsic,
     load,
     plus,
     shuffle,
+    splat,
     steps,
     store,
     summed,
@@ -153,6 +156,79 @@ def _dots(
         im[to + t] = np.sum(imag[base[at + t] : base[at + t] + TAPS] * w)
 
 
+def _places_code(builder: Any, args: Any) -> None:
+    wide = vector_of(I64, 8)
+    place, factor, shift, last, base, row = args
+
+    def everywhere(value: int) -> Any:
+        return constant(wide, value)
+
+    first, most = (splat(builder, value, 8) for value in (shift, last))
+    for t in range(0, SIDE, 8):
+        x = builder.mul(load(builder, place, t, wide), splat(builder, factor, 8))
+        x = builder.add(x, everywhere(1 << (_FINE - _STEPS_LOG2 - 1)))
+        x = builder.ashr(x, everywhere(_FINE - _STEPS_LOG2))
+        at = builder.add(builder.ashr(x, everywhere(_STEPS_LOG2)), first)
+        store(builder, builder.select(builder.icmp_signed("<", at, most), at, most), base, t)
+        which = builder.and_(x, everywhere(2 * _STEPS - 1))
+        store(builder, builder.shl(which, everywhere(TAPS.bit_length() - 1)), row, t)
+
+
+@vector(_places_code)
+def _places(
+    place: NDArray[np.int64], factor: int, shift: int, last: int, base: NDArray[np.int64], row: NDArray[np.int64]
+) -> None:
+    """For `_dots`: where the harmonic `factor` of SIDE trials at ``place`` / 2^20 bins is.
+
+    Of each the bin plus `shift`, no more than `last`, and the element of the weights.
+    """
+    x = (factor * place + (1 << (_FINE - _STEPS_LOG2 - 1))) >> (_FINE - _STEPS_LOG2)
+    base[:SIDE] = np.minimum((x >> _STEPS_LOG2) + shift, last)
+    row[:SIDE] = (x & (2 * _STEPS - 1)) * TAPS
+
+
+def _lower_code(builder: Any, args: Any) -> None:
+    wide = vector_of(F32, LANES)
+    inverse, *planes = args
+    for t in range(0, SIDE, LANES):
+        re, im = (load(builder, data, t, wide) for data in planes)
+        power = builder.fadd(builder.fmul(re, re, flags=FUSE), builder.fmul(im, im, flags=FUSE), flags=FUSE)
+        over = builder.fmul(builder.fmul(constant(wide, 0.5), load(builder, inverse, t, wide)), power, flags=FUSE)
+        root = intrinsic(builder, "sqrt", builder.fadd(constant(wide, 1.0), over, flags=FUSE))
+        less = builder.fdiv(constant(wide, 1.0), root)
+        for value, data in zip((re, im), planes, strict=True):
+            store(builder, builder.fmul(value, less), data, t)
+
+
+@vector(_lower_code)
+def _lower(inverse: NDArray[np.float32], re: NDArray[np.float32], im: NDArray[np.float32]) -> None:
+    """Divide SIDE amplitudes of power P by the root of 1 + `inverse` P / 2."""
+    less = np.float32(1.0) / np.sqrt(np.float32(1.0) + np.float32(0.5) * inverse * (re * re + im * im))
+    re *= less
+    im *= less
+
+
+def _pair_code(builder: Any, args: Any) -> None:
+    wide = vector_of(F32, LANES)
+    re, im, tile, low, high = args
+    one, two = ([load(builder, data, t, wide) for data in (re, im)] for t in (0, LANES))
+    for at, make, back in ((low, builder.fadd, builder.fsub), (high, builder.fsub, builder.fadd)):
+        store(builder, make(one[0], two[1]), tile, at)
+        store(builder, back(two[0], one[1]), tile, plus(builder, at, LANES))
+
+
+@vector(_pair_code)
+def _pair(re: NDArray[np.float32], im: NDArray[np.float32], tile: NDArray[np.float32], low: int, high: int) -> None:
+    """Amplitudes of SIDE trials as a transform takes them: trials t and 16 + t are real and imaginary part of lane t.
+
+    From tile element `low` on there are their conjugates, at `high` themselves: the transform has exp(-2 pi i ...).
+    """
+    one, two = re[:LANES] + 1j * im[:LANES], re[LANES:] + 1j * im[LANES:]
+    for at, z in ((low, np.conj(one) + 1j * np.conj(two)), (high, one + 1j * two)):
+        tile[at : at + LANES] = z.real
+        tile[at + LANES : at + ELEMENT] = z.imag
+
+
 @kernel(reorder=True)
 def _amplitudes(
     real: NDArray[np.float32],
@@ -161,48 +237,41 @@ def _amplitudes(
     ladder: Ladder,
     inverse: NDArray[np.float32],
     place: NDArray[np.int64],
-    re: NDArray[np.float32],
-    im: NDArray[np.float32],
+    tile: NDArray[np.float32],
 ) -> None:
-    """Amplitudes of harmonic k of SIDE trials at ``place`` / 2^20 bins, from element ``k SIDE`` on."""
+    """Amplitudes of the harmonics of SIDE trials at ``place`` / 2^20 bins, as `_pair` puts them into a tile."""
     last = real.shape[0] - TAPS
     base = np.empty(SIDE, np.int64)
     row = np.empty(SIDE, np.int64)
+    re = aligned(SIDE)
+    im = aligned(SIDE)
+    few = aligned(SIDE)
     lowest = place[0]
     for t in range(1, SIDE):
         lowest = min(lowest, place[t])
+    # Between the harmonics and their negatives, and the mean.
+    tile[:ELEMENT] = np.float32(0.0)
+    tile[slots(ladder.nharm + 1) * ELEMENT : slots(ladder.nbins - ladder.nharm) * ELEMENT] = np.float32(0.0)
     for k in range(1, ladder.nharm + 1):
-        for t in range(SIDE):
-            x = (k * place[t] + (1 << (_FINE - _STEPS_LOG2 - 1))) >> (_FINE - _STEPS_LOG2)
-            base[t] = min((x >> _STEPS_LOG2) + pad + 1 - TAPS // 2, last)
-            row[t] = (x & (2 * _STEPS - 1)) * TAPS
+        _places(place, k, pad + 1 - TAPS // 2, last, base, row)
         for lane in range(0, SIDE, LANES):
-            _dots(real, imag, ladder.weights, base, row, lane, re, im, k * SIDE + lane)
+            _dots(real, imag, ladder.weights, base, row, lane, re, im, lane)
         if (k * lowest) >> (_FINE - 1) < inverse.shape[0]:
             for t in range(SIDE):
                 half = (k * place[t]) >> (_FINE - 1)
-                if half < inverse.shape[0]:
-                    i = k * SIDE + t
-                    power = re[i] * re[i] + im[i] * im[i]
-                    less = np.float32(1.0) / np.sqrt(np.float32(1.0) + np.float32(0.5) * inverse[half] * power)
-                    re[i] *= less
-                    im[i] *= less
+                few[t] = inverse[half] if half < inverse.shape[0] else np.float32(0.0)
+            _lower(few, re, im)
+        _pair(re, im, tile, slots(k) * ELEMENT, slots(ladder.nbins - k) * ELEMENT)
 
 
-@kernel(reorder=True)
-def _pair(re: NDArray[np.float32], im: NDArray[np.float32], ladder: Ladder, tile: NDArray[np.float32]) -> None:
-    """Amplitudes as a transform takes them: trials t and 16 + t become real and imaginary part of its lane t."""
-    tile[:] = np.float32(0.0)
-    for k in range(1, ladder.nharm + 1):
-        low = slots(k) * ELEMENT
-        high = slots(ladder.nbins - k) * ELEMENT
-        one = k * SIDE
-        two = one + LANES
-        for t in range(LANES):
-            tile[low + t] = re[one + t] + im[two + t]
-            tile[low + LANES + t] = re[two + t] - im[one + t]
-            tile[high + t] = re[one + t] - im[two + t]
-            tile[high + LANES + t] = re[two + t] + im[one + t]
+def _copy_code(builder: Any, args: Any) -> None:
+    store(builder, load(builder, args[0], args[1], vector_of(F32, SIDE)), args[2], args[3])
+
+
+@vector(_copy_code)
+def _copy(source: NDArray[np.float32], at: int, out: NDArray[np.float32], to: int) -> None:
+    """Copy SIDE numbers."""
+    out[to : to + SIDE] = source[at : at + SIDE]
 
 
 def _shapes_code(builder: Any, args: Any) -> None:
@@ -255,9 +324,8 @@ def _best_pulses(
     number = 0
     n = ladder.nbins
     while n >= LEAST_BINS:
-        # Element by element: a slice put into another one has numba compile thirty functions that word an error.
-        for i in range(SHAPES * SIDE):
-            profile[n * SIDE + i] = profile[i]
+        for i in range(0, SHAPES * SIDE, SIDE):
+            _copy(profile, i, profile, n * SIDE + i)
         most[:] = np.float32(-np.inf)
         for lane in range(0, SIDE, LANES):
             _shapes(profile, lane, n, most)
@@ -302,8 +370,6 @@ def profile_snrs(
         Filled with the number of that pulse: a row of `responses`.
     """
     nbins = ladder.nbins
-    re = aligned((ladder.nharm + 1) * SIDE)
-    im = aligned((ladder.nharm + 1) * SIDE)
     # In a tile, or as rows that the first ones follow once more.
     size = max(slots(nbins), nbins + SHAPES) * ELEMENT
     one = aligned(size)
@@ -315,10 +381,9 @@ def profile_snrs(
         count = min(SIDE, bins.shape[0] - first)
         for t in range(SIDE):
             place[t] = np.int64(bins[first + min(t, count - 1)] * (1 << _FINE) + 0.5)
-        _amplitudes(real, imag, pad, ladder, inverse, place, re, im)
         source = one
         out = two
-        _pair(re, im, ladder, source)
+        _amplitudes(real, imag, pad, ladder, inverse, place, source)
         span = 1
         w = 0
         for radix in ladder.radix:
@@ -327,9 +392,7 @@ def profile_snrs(
             span *= radix
             source, out = out, source
         for i in range(nbins):
-            at = slots(i) * ELEMENT
-            for t in range(SIDE):
-                out[i * SIDE + t] = source[at + t]
+            _copy(source, slots(i) * ELEMENT, out, i * SIDE)
         _best_pulses(out, ladder, best, which)
         for t in range(count):
             snr[first + t] = best[t]
