@@ -19,8 +19,9 @@
 `--presto` is the folder of PRESTO's programs (without, PATH), `--env` the virtual environment of riptide; what is
 absent is told and left out. (PulsarX has no search of series: what it does stands in peers.py.) Everything runs on one
 thread. `--json` is written after every search: a run that was ended goes on where it was, and with larger numbers it
-goes further. The tables are printed at the end, or put between the lines ``<!-- versus -->`` and ``<!-- /versus -->``
-of the page `--into`.
+goes further. The tables are printed at the end, or put into the page `--into`: those of series and real files between
+the lines ``<!-- versus -->`` and ``<!-- /versus -->``, those of random skies between ``<!-- versus-population -->`` and
+``<!-- /versus-population -->``; what the file does not hold stays as it is.
 """
 
 import argparse
@@ -39,7 +40,7 @@ from table import replace_between
 from versus_files import population, real
 from versus_programs import Accelsearch, Searched, Searcher, ours, riptide
 from versus_series import Truth, draw, found, series, strongest
-from versus_tables import summary, tables
+from versus_tables import tables
 
 from pulsar.bench.limits import cores
 from pulsar.data.locks import FileLock
@@ -246,11 +247,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         for searcher in searchers:
             searcher.close()
         store.close()
-    text = summary(store.content) if args.part == "table" and args.short else tables(store.content)
+    texts = tables(store.content, short=args.part == "table" and args.short)
     if args.into is not None:
-        replace_between(args.into, {"versus": text})
+        replace_between(args.into, texts)
     else:
-        print(text)
+        print("\n\n".join(texts.values()))
 
 
 if __name__ == "__main__":

@@ -104,15 +104,16 @@ def strangers(lines: NDArray[Any], observed: Sky) -> NDArray[np.float64]:
 
 
 def examine_ours(path: Path, folder: Path, observed: Sky) -> dict[str, Any]:
-    """What our list has of a sky, and its cost."""
+    """What our list has of a sky, as numbers of its pulsars, and its cost."""
     run, cost = our_search(path, folder, "--dm", "0", str(DM_HIGH))
     fates, false, _ = judge(run.rows("candidates"), run.rows("detections"), observed)
-    above = sum(fate.rows > 0 and fate.false_above == 0 for fate in fates)
-    return {"injected": len(fates), "above": above, "listed": sum(f.listed for f in fates), "false": len(false), **cost}
+    above = [n for n, fate in enumerate(fates) if fate.rows > 0 and fate.false_above == 0]
+    listed = [n for n, fate in enumerate(fates) if fate.listed]
+    return {"injected": len(fates), "above": above, "listed": listed, "false": len(false), **cost}
 
 
 def examine_presto(path: Path, observed: Sky, binaries: Path) -> dict[str, Any]:
-    """What accelsearch has of a sky, and the cost of PRESTO's programs."""
+    """What accelsearch has of a sky, as numbers of its pulsars, and the cost of PRESTO's programs."""
     spent = Spent()
     lines = presto_search(binaries, observed, path, DM_HIGH, spent)
     others = strangers(lines, observed)
@@ -124,8 +125,8 @@ def examine_presto(path: Path, observed: Sky, binaries: Path) -> dict[str, Any]:
     level = float(others[0]) if others.size else 0.0
     return {
         "injected": len(fates),
-        "above": sum(fate.detected > level for fate in fates),
-        "listed": sum(fate.detected >= SHOWN["PRESTO"] for fate in fates),
+        "above": [n for n, fate in enumerate(fates) if fate.detected > level],
+        "listed": [n for n, fate in enumerate(fates) if fate.detected >= SHOWN["PRESTO"]],
         "false": int(np.sum(others >= SHOWN["PRESTO"])),
         **asdict(spent),
     }

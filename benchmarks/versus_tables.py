@@ -140,27 +140,54 @@ def begun(programs: dict[str, Any]) -> dict[str, Any]:
     return {name: entries for name, entries in programs.items() if entries}
 
 
+def skies_of_all(programs: dict[str, Any]) -> list[str]:
+    """Random skies that all programs have had."""
+    return sorted(set.intersection(*(set(entries) for entries in programs.values())))
+
+
 def population_table(programs: dict[str, Any]) -> str:
-    """Random skies: those that all programs have had."""
+    """Random skies: those that all programs have had, together and by environment."""
     programs = begun(programs)
-    common = set.intersection(*(set(entries) for entries in programs.values()))
+    common = skies_of_all(programs)
     rows = []
     for name, entries in programs.items():
-        own = [entries[key] for key in sorted(common)]
+        own = [entries[key] for key in common]
+        others = [[skies[key] for key in common] for other, skies in programs.items() if other != name]
+        alone = [
+            len(set(e["above"]).difference(*(one["listed"] for one in lists)))
+            for e, *lists in zip(own, *others, strict=True)
+        ]
         rows.append(
             [
                 name,
                 str(len(own)),
-                f"{sum(e['above'] for e in own)} of {sum(e['injected'] for e in own)}",
-                str(sum(e["listed"] for e in own)),
+                share_of(own, "above"),
+                str(sum(alone)) if others else "-",
+                str(sum(len(e["listed"]) for e in own)),
                 str(sum(e["false"] for e in own)),
                 f"{median(e['cpu'] for e in own):.0f}",
                 size(max((e["memory"] for e in own), default=0)),
                 files(own),
             ]
         )
-    headings = ["program", "files", "above all that is no pulsar", "listed", "listed and no pulsar"]
-    return markdown([*headings, "CPU a file [s]", "memory", "files left"], rows)
+    headings = ["program", "files", "above all that is no pulsar", "of these on no other list", "listed"]
+    total = markdown([*headings, "listed and no pulsar", "CPU a file [s]", "memory", "files left"], rows)
+    kinds = list(dict.fromkeys(key.rsplit("-", 1)[0] for key in common))
+    rows = []
+    for kind in kinds:
+        keys = [key for key in common if key.rsplit("-", 1)[0] == kind]
+        cells = []
+        for entries in programs.values():
+            own = [entries[key] for key in keys]
+            cells += [share_of(own, "above"), str(sum(e["false"] for e in own))]
+        rows.append([kind, str(len(keys)), *cells])
+    headings = [text for name in programs for text in (f"{name}: above all that is no pulsar", "listed and no pulsar")]
+    return f"{total}\n\n{markdown(['environment', 'files', *headings], rows)}"
+
+
+def share_of(skies: Sequence[dict[str, Any]], what: str) -> str:
+    """How many of the injected pulsars."""
+    return f"{sum(len(e[what]) for e in skies)} of {sum(e['injected'] for e in skies)}"
 
 
 def real_table(programs: dict[str, Any]) -> str:
@@ -222,7 +249,7 @@ def costs(entries: Sequence[dict[str, Any]]) -> str:
 
 
 def summary(content: dict[str, Any]) -> str:
-    """What a reader wants to know first: found, and the cost, in a column for each package.
+    """Series and real files, what a reader wants to know first: found, and the cost, in a column for each package.
 
     Parameters
     ----------
@@ -246,13 +273,6 @@ def summary(content: dict[str, Any]) -> str:
             lines.append(("of those that all were given", words))
         every = {name: [e for kind in kinds.values() for e in kind.values()] for name, kinds in best.items()}
         lines.append(("CPU, memory, files left, a series", {name: costs(own) for name, own in every.items() if own}))
-    skies = begun(content.get("population", {}))
-    if skies:
-        common = set.intersection(*(set(entries) for entries in skies.values()))
-        own = {name: [entries[key] for key in sorted(common)] for name, entries in skies.items()}
-        counts = {n: f"{sum(e['above'] for e in es)} of {sum(e['injected'] for e in es)}" for n, es in own.items()}
-        lines.append((f"pulsars of {len(common)} raw files above all that is none", counts))
-        lines.append(("CPU, memory, files left, a file", {n: costs(es) for n, es in own.items() if es}))
     real = best_of(
         begun(content.get("real", {})), lambda entries: sum(entry["place"] == 1 for entry in entries.values())
     )
@@ -263,25 +283,57 @@ def summary(content: dict[str, Any]) -> str:
         )
         false = {n: str(sum(e["shown"] for e in es.values() if not e["period"])) for n, es in real.items()}
         lines.append(("listed in a real series without a pulsar", false))
+    return columns(lines)
+
+
+def columns(lines: Sequence[tuple[str, dict[str, str]]]) -> str:
+    """A table of what each package has, a row for every head."""
     packages = list(dict.fromkeys(name for _, cells in lines for name in cells))
     rows = [[head, *(cells.get(name, "–") for name in packages)] for head, cells in lines]
     return markdown(["", *packages], rows)
 
 
-def tables(content: dict[str, Any]) -> str:
-    """All that was measured.
+def population_summary(skies: dict[str, Any]) -> str:
+    """Random skies, in a column for each program.
+
+    Parameters
+    ----------
+    skies : dict
+        The part `population` of a file of versus.py.
+    """
+    programs = begun(skies)
+    common = skies_of_all(programs)
+    own = {name: [entries[key] for key in common] for name, entries in programs.items()}
+    return columns(
+        (
+            (
+                f"pulsars of {len(common)} raw files above all that is none",
+                {name: share_of(entries, "above") for name, entries in own.items()},
+            ),
+            ("listed and no pulsar", {name: str(sum(e["false"] for e in entries)) for name, entries in own.items()}),
+            ("CPU, memory, files left, a file", {name: costs(entries) for name, entries in own.items() if entries}),
+        )
+    )
+
+
+def tables(content: dict[str, Any], *, short: bool = False) -> dict[str, str]:
+    """What was measured, by the marks of a page: random skies have their own, as they may be another machine's.
 
     Parameters
     ----------
     content : dict
         Of a file of versus.py.
+    short : bool
+        A column for each package.
     """
     where = content["machine"]
-    parts = [machine({**where, "created": where.get("date", "")})]
-    parts += [series_table(programs, log2n) for log2n, programs in content.get("series", {}).items()]
-    last: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
-        ("population", population_table),
-        ("real", real_table),
-    )
-    parts += [make(content[key]) for key, make in last if begun(content.get(key, {}))]
-    return "\n\n".join(parts)
+    head = machine({**where, "created": where.get("date", "")})
+    found = {}
+    real, skies = begun(content.get("real", {})), begun(content.get("population", {}))
+    parts = [series_table(programs, log2n) for log2n, programs in content.get("series", {}).items()]
+    parts += [real_table(real)] if real else []
+    if parts:
+        found["versus"] = summary(content) if short else "\n\n".join([head, *parts])
+    if skies:
+        found["versus-population"] = population_summary(skies) if short else f"{head}\n\n{population_table(skies)}"
+    return found

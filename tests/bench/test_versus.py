@@ -16,7 +16,16 @@ from versus import Store, main, record, run_series
 from versus_files import place, sources, strangers
 from versus_programs import Accelsearch, Searched, Worker
 from versus_series import Truth, draw
-from versus_tables import population_table, real_table, series_table, size, summary, tables, threshold
+from versus_tables import (
+    population_summary,
+    population_table,
+    real_table,
+    series_table,
+    size,
+    summary,
+    tables,
+    threshold,
+)
 
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, empty_table
 from pulsar.errors import ConfigError
@@ -238,10 +247,14 @@ def test_skies_are_judged_alike_and_once(monkeypatch, tmp_path):
         versus_files.population(store, ["clean"], [3], tmp_path)
     assert kept == ["clean-3.fil"]
     theirs = store.entries("population", "PRESTO")["clean-3"]
-    assert (theirs["injected"], theirs["above"], theirs["listed"], theirs["false"]) == (6, 4, 6, 1)
+    strongest = np.argsort([one.snr - n for n, one in enumerate(sky("clean", 3).pulsars)])
+    assert theirs["above"] == sorted(strongest[2:])
+    assert (theirs["injected"], theirs["listed"], theirs["false"]) == (6, [0, 1, 2, 3, 4, 5], 1)
     assert (theirs["cpu"], theirs["files"]) == (7.0, 3)
     ours = store.entries("population", "ours")["clean-3"]
-    assert (ours["injected"], ours["above"], ours["listed"], ours["false"], ours["cpu"]) == (6, 1, 2, 1, 1.0)
+    assert (ours["injected"], ours["above"], ours["listed"], ours["false"]) == (6, [0], [0, 1], 1)
+    assert ours["cpu"] == 1.0
+    json.dumps(theirs)
 
 
 def versus_ratios():
@@ -271,12 +284,6 @@ def test_tables():
         "| fast | 50 % (31–69), 17–67 | 2/3 | 1/3 | 8.90 of 100 series | 1.84 | 0.100 | 0.25 | 3 MB | 4 files (12 kB) |"
         in text
     )
-    entry = {"injected": 6, "above": 5, "listed": 6, "false": 2, **cost()}
-    both = population_table({"ours": {"a": entry, "b": entry}, "PRESTO": {"a": entry}})
-    assert "| ours | 1 | 5 of 6 | 6 | 2 | 0 | 3 MB | 4 files (12 kB) |" in both
-    alone = {"ours": {"a": entry}, "PRESTO": {}}
-    assert population_table(alone).count("\n") == 2
-    assert "| pulsars of 1 raw files above all that is none | 5 of 6 |" in summary({"population": alone})
     files = {
         "x.dat": {"period": 0.5, "place": 2, "shown": 7, **cost()},
         "y.dat": {"period": None, "place": 0, "shown": 3, **cost()},
@@ -300,9 +307,51 @@ def test_tables():
     assert text[4] == "| of those that all were given | 1 of 2 | 1 of 2 |"
     begun = {"22": {"ours": {"noise": noise}}, "24": {"ours": {"noise": {}, "pulsars": {}}}}
     assert summary({"series": begun}).count("\n") == 1
-    assert tables({"machine": Store(None).content["machine"], "series": begun}).count("| ours |") == 1
-    assert tables(Store(None).content).count("\n") == 0
+    assert tables({"machine": Store(None).content["machine"], "series": begun})["versus"].count("| ours |") == 1
+    assert tables(Store(None).content) == {}
     assert [size(n) for n in (5, 5_000, 5_000_000, 5e9)] == ["5 B", "5 kB", "5 MB", "5 GB"]
+
+
+def test_random_skies_are_counted_where_all_programs_had_them():
+    first = {"injected": 6, "above": [0, 1, 2, 3, 5], "listed": [0, 1, 2, 3, 4, 5], "false": 2, **cost()}
+    second = {"injected": 6, "above": [0, 4], "listed": [0, 4, 5], "false": 0, **cost()}
+    ours = {"red-7": first, "red-8": first, "two words-1": first, "red-9": second}
+    theirs = {"red-7": second, "two words-1": first, "red-8": second}
+    text = population_table({"ours": ours, "PRESTO": theirs, "none": {}}).splitlines()
+    # Of red-7 and red-8 theirs has no 1, 2 and 3.
+    assert text[2:4] == [
+        "| ours | 3 | 15 of 18 | 6 | 18 | 6 | 0 | 3 MB | 4 files (12 kB) |",
+        "| PRESTO | 3 | 9 of 18 | 0 | 12 | 2 | 0 | 3 MB | 4 files (12 kB) |",
+    ]
+    assert text[7:] == ["| red | 2 | 10 of 12 | 4 | 4 of 12 | 0 |", "| two words | 1 | 5 of 6 | 2 | 5 of 6 | 2 |"]
+    alone = population_table({"ours": {"red-7": first}, "PRESTO": {}}).splitlines()
+    assert alone[2] == "| ours | 1 | 5 of 6 | - | 6 | 2 | 0 | 3 MB | 4 files (12 kB) |"
+    assert population_summary({"ours": ours, "PRESTO": theirs}).splitlines()[2:] == [
+        "| pulsars of 3 raw files above all that is none | 15 of 18 | 9 of 18 |",
+        "| listed and no pulsar | 6 | 2 |",
+        "| CPU, memory, files left, a file | 0.25 s, 3 MB, 4 files (12 kB) | 0.25 s, 3 MB, 4 files (12 kB) |",
+    ]
+
+
+def test_a_page_keeps_the_tables_of_what_was_not_measured(tmp_path):
+    page, file = tmp_path / "page.md", tmp_path / "skies.json"
+    whole = (
+        "<!-- versus -->\nof another day\n<!-- /versus -->\n<!-- versus-population -->\n<!-- /versus-population -->\n"
+    )
+    page.write_text(whole)
+    store = Store(file)
+    store.put({"injected": 6, "above": [3], "listed": [3], "false": 0, **cost()}, "population", "ours", "red-7")
+    store.close()
+    main(["table", "--json", str(file), "--into", str(page)])
+    text = page.read_text()
+    assert "of another day" in text
+    assert "| red | 1 | 1 of 6 | 0 |" in text
+    assert store.content["machine"]["date"] in text
+    main(["table", "--json", str(file), "--short", "--into", str(page)])
+    text = page.read_text()
+    assert "of another day" in text
+    assert "| pulsars of 1 raw files above all that is none | 1 of 6 |" in text
+    assert "| red | 1 |" not in text
 
 
 def cost():
