@@ -1,12 +1,12 @@
 """Other programs on the same work as ours, in CPU seconds, one thread each.
 
-    python benchmarks/peers.py [--env DIR] [--fast] [--json OUT]
+    python benchmarks/peers.py [--env DIR] [--fast] [--rounds N] [--json OUT]
 
 PRESTO's and PulsarX's programs are looked for on PATH, sigpyproc and riptide-ffa in the virtual environment `--env`
 (`pip install sigpyproc riptide-ffa` there); what is absent is listed, with how to provide it. Everything runs three
-times in turn and the least counts. Build the peers for this processor (``-O3 -march=native``) and let PRESTO's
-`makewisdom` run once. `--fast` dedisperses one beam of FAST too (4.3 GB and 1.1 GB of temporary files). Prints a
-table; `--json` writes what benchmarks/table.py reads.
+times in turn (`--rounds`) and the least counts. Build the peers for this processor (``-O3 -march=native``) and let
+PRESTO's `makewisdom` run once. `--fast` dedisperses one beam of FAST too (4.3 GB and 1.1 GB of temporary files). Prints
+a table; `--json` writes what benchmarks/table.py reads.
 """
 
 import argparse
@@ -272,7 +272,7 @@ def boxcars(python: Path | None) -> Contest:
         arguments,
         note="float32 and one variance; ours float64 and one for each bin",
     )
-    return Contest(f"boxcar S/N, {case.about}", work.run, (script,))
+    return Contest(f"boxcar S/N, {case.words(case.full)}", work.run, (script,))
 
 
 def contests(survey: Survey, folder: Path, python: Path | None) -> Iterator[Contest]:
@@ -361,11 +361,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--env", type=Path, metavar="DIR", help="virtual environment of the peers in Python")
     parser.add_argument("--fast", action="store_true", help="dedisperse one beam of FAST too")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds ({ROUNDS}), of which the least counts")
     args = parser.parse_args(argv)
+    if args.rounds < 1:
+        parser.error(f"--rounds {args.rounds}: give 1 or more")
     try:
         figures = measure_peers(
             (BAND, FAST) if args.fast else (BAND,),
             env=args.env,
+            rounds=args.rounds,
             progress=lambda what: print(f"measuring {what}", file=sys.stderr),
         )
     except PulsarError as error:

@@ -4,11 +4,13 @@
     pulsar bench --stages --json > stages.json
     python benchmarks/peers.py --json peers.json
     python benchmarks/table.py bench.json stages.json peers.json [--plot roofline.png] [--into benchmarks/README.md]
+    python benchmarks/table.py peers.json --beside zen4 --into benchmarks/README.md
 
 Prints the tables. `--into` puts them between marks of a file instead: those of kernels between the lines
 ``<!-- bench -->`` and ``<!-- /bench -->``, of stages between ``<!-- stages -->`` and ``<!-- /stages -->``, of other
-programs between ``<!-- peers -->`` and ``<!-- /peers -->``; what the runs do not hold stays as it is. The plot is that
-of `pulsar bench --roofline`, of the first file.
+programs between ``<!-- peers -->`` and ``<!-- /peers -->``; what the runs do not hold stays as it is. `--beside zen4`
+takes marks of another processor, ``<!-- peers-zen4 -->``, and leaves the tables of the first. The plot is that of
+`pulsar bench --roofline`, of the first file.
 """
 
 import argparse
@@ -157,9 +159,12 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path, metavar="BENCH.json")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="roofline plot of the first run")
     parser.add_argument("--into", type=Path, metavar="README.md", help="put the tables between the marks of this file")
+    parser.add_argument("--beside", metavar="NAME", help="between the marks of that name, for another processor")
     options = parser.parse_args()
     runs = [load(path) for path in options.runs]
     texts = sections(runs)
+    if options.beside:
+        texts = {f"{mark}-{options.beside}": text for mark, text in texts.items()}
     if options.into is not None:
         replace_between(options.into, texts)
     else:

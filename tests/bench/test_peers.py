@@ -204,7 +204,9 @@ def test_ours_of_the_other_contests(tmp_path: Path) -> None:
     for contest in dedispersion(TINY, path, None):
         contest.ours()
     fold(TINY, path).ours()
-    boxcars(None).ours()
+    profiles = boxcars(None)
+    assert profiles.work == "boxcar S/N, 10 widths on profiles of 64 bins, 2^20 in all"
+    profiles.ours()
 
 
 def test_script_prints_and_writes(
@@ -215,8 +217,10 @@ def test_script_prints_and_writes(
         PeerFigure("work", "sigpyproc", "sigpyproc dedisperse", "absent", "give it"),
         PeerFigure("work", "PulsarX", "px", "failed", "no memory", ours_cpu_s=0.5, ours_wall_s=0.6),
     ]
-    monkeypatch.setattr(peers, "measure_peers", lambda *_, **__: figures)
-    peers.main(["--json", str(tmp_path / "peers.json")])
+    asked = {}
+    monkeypatch.setattr(peers, "measure_peers", lambda *_, **told: asked.update(told) or figures)
+    peers.main(["--json", str(tmp_path / "peers.json"), "--rounds", "7"])
+    assert asked["rounds"] == 7
     lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
     assert "work PRESTO prepfold 2 2.1 0.5 4.0 a note" in lines
     assert "work sigpyproc dedisperse - - - - absent: give it" in lines
@@ -224,6 +228,12 @@ def test_script_prints_and_writes(
     document = json.loads((tmp_path / "peers.json").read_text())
     assert document["figures"] == document["stages"] == []
     assert [f["state"] for f in document["peers"]] == ["measured", "absent", "failed"]
+
+
+def test_no_rounds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        peers.main(["--rounds", "0"])
+    assert "--rounds 0: give 1 or more" in capsys.readouterr().err
 
 
 def test_wrong_environment_is_told() -> None:

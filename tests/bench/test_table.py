@@ -88,6 +88,16 @@ def test_stages_and_peers_have_tables_of_their_own(bench: Path, whole: Path, tmp
     assert "holds no kernels to plot" in table(whole, "--plot", tmp_path / "no.png").stderr
 
 
+def test_the_table_of_another_processor_stands_beside_the_first(whole: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    marks = ("peers", "stages", "peers-zen9", "stages-zen9")
+    page.write_text("".join(f"<!-- {mark} -->\nold {mark}\n<!-- /{mark} -->\n" for mark in marks))
+    assert table(whole, "--beside", "zen9", "--into", page).returncode == 0
+    text = page.read_text()
+    assert [f"old {mark}\n" in text for mark in marks] == [True, True, False, False]
+    assert text.index("<!-- peers-zen9 -->") < text.index("`prepfold`") < text.index("<!-- /peers-zen9 -->")
+
+
 def test_plot(bench: Path, tmp_path: Path) -> None:
     image = tmp_path / "roofline.png"
     done = table(bench, "--plot", image)
