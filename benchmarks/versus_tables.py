@@ -179,9 +179,10 @@ def population_table(programs: dict[str, Any]) -> str:
         cells = []
         for entries in programs.values():
             own = [entries[key] for key in keys]
-            cells += [share_of(own, "above"), str(sum(e["false"] for e in own))]
+            cells += [share_of(own, "above"), share_of(own, "listed"), str(sum(e["false"] for e in own))]
         rows.append([kind, str(len(keys)), *cells])
-    headings = [text for name in programs for text in (f"{name}: above all that is no pulsar", "listed and no pulsar")]
+    words = ("above all that is no pulsar", "listed", "listed and no pulsar")
+    headings = [f"{name}: {text}" for name in programs for text in words]
     return f"{total}\n\n{markdown(['environment', 'files', *headings], rows)}"
 
 

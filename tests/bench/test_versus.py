@@ -323,7 +323,10 @@ def test_random_skies_are_counted_where_all_programs_had_them():
         "| ours | 3 | 15 of 18 | 6 | 18 | 6 | 0 | 3 MB | 4 files (12 kB) |",
         "| PRESTO | 3 | 9 of 18 | 0 | 12 | 2 | 0 | 3 MB | 4 files (12 kB) |",
     ]
-    assert text[7:] == ["| red | 2 | 10 of 12 | 4 | 4 of 12 | 0 |", "| two words | 1 | 5 of 6 | 2 | 5 of 6 | 2 |"]
+    assert text[7:] == [
+        "| red | 2 | 10 of 12 | 12 of 12 | 4 | 4 of 12 | 6 of 12 | 0 |",
+        "| two words | 1 | 5 of 6 | 6 of 6 | 2 | 5 of 6 | 6 of 6 | 2 |",
+    ]
     alone = population_table({"ours": {"red-7": first}, "PRESTO": {}}).splitlines()
     assert alone[2] == "| ours | 1 | 5 of 6 | - | 6 | 2 | 0 | 3 MB | 4 files (12 kB) |"
     assert population_summary({"ours": ours, "PRESTO": theirs}).splitlines()[2:] == [
@@ -345,7 +348,7 @@ def test_a_page_keeps_the_tables_of_what_was_not_measured(tmp_path):
     main(["table", "--json", str(file), "--into", str(page)])
     text = page.read_text()
     assert "of another day" in text
-    assert "| red | 1 | 1 of 6 | 0 |" in text
+    assert "| red | 1 | 1 of 6 | 1 of 6 | 0 |" in text
     assert store.content["machine"]["date"] in text
     main(["table", "--json", str(file), "--short", "--into", str(page)])
     text = page.read_text()
