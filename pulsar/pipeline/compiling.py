@@ -1,7 +1,8 @@
 """Kernels compiled for this processor before they are needed, in processes of their own.
 
 A first search compiles some eighty kernels; numba compiles one at a time in a process. So processes share a list, the
-most expensive first, while the search reads its statistics.
+most expensive first, while the search reads its statistics. Kernels of one file call the same helpers, which each
+process compiles anew: as long as there is something else to do, a file is one process's.
 """
 
 import contextlib
@@ -71,30 +72,45 @@ class Ahead(Closing):
         self.missing: list[str] = []
         self._left: list[str] = []
         self._done: set[str] = set()
-        self._first: set[str] = set()
+        self._wanted: set[str] = set()
+        self._whose: dict[str, int] = {}
         self._lock = threading.Lock()
         self._processes: list[subprocess.Popen[str]] = []
         self._threads: list[threading.Thread] = []
         if os.environ.get(SWITCH) == "0" or not sys.executable or not ahead.storable():
             return
         self.missing = [name for name in ahead.versions(parts) if not ahead.stored(name)]
-        first = set(ahead.versions(parts[:1]))
-        self._left = sorted(self.missing, key=lambda name: name not in first)
-        for _ in range(min(jobs, len(self.missing))):
+        self._wanted = set(ahead.versions(parts[:1]))
+        self._left = list(self.missing)
+        for number in range(min(jobs, len(self.missing))):
             process = _worker()
             self._processes.append(process)
-            thread = threading.Thread(target=self._feed, args=(process,), daemon=True)
+            thread = threading.Thread(target=self._feed, args=(process, number), daemon=True)
             self._threads.append(thread)
             thread.start()
 
-    def _feed(self, process: "subprocess.Popen[str]") -> None:
+    def _next(self, number: int) -> str:
+        """What a process compiles now, "" if there is nothing left."""
+
+        def place(name: str) -> tuple[bool, bool]:
+            owner = self._whose.get(_file(name), number)
+            return name not in self._wanted, owner != number
+
+        if not self._left:
+            return ""
+        name = min(self._left, key=place)
+        self._left.remove(name)
+        self._whose.setdefault(_file(name), number)
+        return name
+
+    def _feed(self, process: "subprocess.Popen[str]", number: int) -> None:
         """Hand one kernel after the other to a process; one that it fails at is compiled where it is met."""
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(OSError, ValueError), process:
             while True:
                 with self._lock:
-                    name = self._left.pop(0) if self._left else ""
+                    name = self._next(number)
                 if not name:
                     break
                 process.stdin.write(f"{name}\n")
@@ -111,7 +127,7 @@ class Ahead(Closing):
         wanted = set(self.missing) if parts is None else set(self.missing) & set(ahead.versions(parts))
         with self._lock:
             # They come first from now on.
-            self._left.sort(key=lambda name: name not in wanted)
+            self._wanted = wanted
             told = len(self._done & wanted)
         if told == len(wanted) or not self._threads:
             return
@@ -134,6 +150,10 @@ class Ahead(Closing):
             process.terminate()
         for thread in self._threads:
             thread.join()
+
+
+def _file(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _worker() -> "subprocess.Popen[str]":

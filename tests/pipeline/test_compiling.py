@@ -118,3 +118,22 @@ def test_one_process_that_dies_leaves_its_kernels_to_the_search(monkeypatch):
         compiled.wait(Progress("log", stream=io.StringIO()))
     assert compiled.missing
     assert threading.active_count() == before
+
+
+def test_kernels_of_one_file_are_compiled_by_one_process_while_there_are_others(monkeypatch):
+    monkeypatch.setenv("PULSAR_COMPILE_AHEAD", "0")
+    shared = Ahead(["fold"], 2)
+    shared._left = ["hits.select()", "fft.real_fft()", "hits.exact()", "fold.count()", "fft.edges()"]
+    assert [shared._next(number) for number in (0, 1, 1, 0, 1, 1, 0)] == [
+        "hits.select()",
+        "fft.real_fft()",
+        "fold.count()",
+        "hits.exact()",
+        "fft.edges()",
+        "",
+        "",
+    ]
+    # What the search waits for comes before all else; what is left at the end is anybody's.
+    shared._left = ["hits.select()", "hits.exact()", "tree.spans()"]
+    shared._wanted = {"tree.spans()"}
+    assert [shared._next(number) for number in (1, 1, 1)] == ["tree.spans()", "hits.select()", "hits.exact()"]
