@@ -7,15 +7,18 @@ each combination of options of the functions that call them.
 
 from typing import Any, Final
 
-from numba.core.codegen import JITCodeLibrary
+from numba.core.codegen import CPUCodegen, JITCodeLibrary
 from numba.core.compiler import Compiler, Flags
 
+from pulsar_kernels import _passes
+
 #: What is stood in for below is not public in numba: where a release has it otherwise, kernels compile as usual.
-KNOWN: Final = all(
+KNOWN: Final = _passes.KNOWN and all(
     hasattr(owner, name)
     for owner, names in (
         (JITCodeLibrary, ("_optimize_functions", "_finalize_final_module", "_finalize_dynamic_globals")),
         (JITCodeLibrary, ("_verify_declare_only_symbols", "add_linking_library", "codegen")),
+        (CPUCodegen, ("_function_pass_manager",)),
         (Flags(), ("_values", "discard", "no_cpython_wrapper")),
         (Compiler, ("define_pipelines",)),
     )
@@ -36,7 +39,19 @@ class _Nowhere:
         """Nothing to be set."""
 
 
-class _Part(JITCodeLibrary):
+class _Whole(JITCodeLibrary):
+    """The code of a kernel."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+        for function in ll_module.functions:
+            # numba prepares all its means for each of those that are only declared, too.
+            if not function.is_declaration:
+                passes, builder = self._codegen._function_pass_manager()
+                passes.run(function, builder)
+
+
+class _Part(_Whole):
     """The code of a function that only kernels call: linked with theirs, never loaded.
 
     It is optimised before, as the loops in it are better made into vectors by themselves. Making machine code changes
@@ -68,6 +83,9 @@ class _Part(JITCodeLibrary):
             self._finalized = True
 
 
+_DEFAULTS: Final = {name: option.default for name, option in Flags.options.items()}
+
+
 class _Options(Flags):
     """Options of a compilation, compared in one step where numba looks up each of thirty by its name."""
 
@@ -79,9 +97,9 @@ class _Options(Flags):
         return self._HASH
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, _Options) and self._values == other._values:
-            return True
-        return super().__eq__(other)  # type: ignore[no-any-return]
+        if not isinstance(other, Flags):
+            return NotImplemented
+        return self._values == other._values or _DEFAULTS | self._values == _DEFAULTS | other._values
 
 
 class ForPython(Compiler):
@@ -99,9 +117,12 @@ class ForPython(Compiler):
     def define_pipelines(self) -> Any:
         """The passes; from here on the options are those of this function alone."""
         self.state.flags.no_cpython_wrapper = self.lean
-        if self.lean and self.state.library is None:
-            self.state.library = _Part(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
-        return super().define_pipelines()
+        if self.state.library is None:
+            kind = _Part if self.lean else _Whole
+            self.state.library = kind(self.state.targetctx.codegen(), self.state.func_id.func_qualname)
+            if not self.lean:
+                self.state.library.enable_object_caching()
+        return [_passes.lean(usual, self.state.func_id.func) for usual in super().define_pipelines()]
 
 
 class ForKernels(ForPython):

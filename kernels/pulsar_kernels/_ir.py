@@ -97,6 +97,12 @@ def store(builder: Any, value: Any, data: Any, at: Any, align: int | None = None
     builder.store(value, _place(builder, data, at, value.type), align=align or _size(data.type.pointee))
 
 
+def zeroed(builder: Any, data: Any, nbytes: Any) -> None:
+    """Set so many bytes to zero."""
+    fill: Callable[[Any, Any, Any, int], None] = cgutils.memset
+    fill(builder, data, nbytes, 0)
+
+
 def prefetch_code(builder: Any, args: Any, form: int) -> None:
     """Code of :func:`pulsar_kernels._jit.prefetch`."""
     kind = ir.FunctionType(ir.VoidType(), [I8.as_pointer(), I32, I32, I32])

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numba.core import event
 
 from pulsar_kernels._jit import kernel
 
@@ -39,3 +40,81 @@ def test_what_a_helper_gives_does_not_depend_on_who_calls_it_first(first):
     assert plain(x) == in_order
     assert reordering(x) == in_order
     assert _in_order(x) == in_order
+
+
+def room(n):
+    return np.zeros((max(n, 2), 3), np.int32), np.empty(min(n, 4, 5)), np.zeros(n, np.bool_)
+
+
+@kernel()
+def spaces(n):
+    counts = np.zeros((n, 3), np.int32)
+    empty = np.empty(n)
+    flags = np.zeros((2, n), np.bool_)
+    turns = np.zeros(4, np.complex64)
+    square = np.zeros((n, n))
+    empty[:] = 1.0
+    return counts, empty, flags, turns, square
+
+
+def test_memory_that_kernels_ask_for_is_that_of_numpy():
+    expected = (np.zeros((7, 3), np.int32), np.ones(7), np.zeros((2, 7), np.bool_), np.zeros(4, np.complex64))
+    for made, wanted in zip(spaces(7), (*expected, np.zeros((7, 7))), strict=True):
+        assert made.dtype == wanted.dtype
+        assert made.strides == wanted.strides
+        assert np.array_equal(made, wanted)
+        assert made.flags.writeable
+        assert made.flags.c_contiguous
+
+
+def test_memory_of_a_negative_size_is_refused():
+    with pytest.raises(ValueError, match="negative dimensions"):
+        spaces(-1)
+
+
+@pytest.mark.jit
+def test_memory_and_extremes_compile_no_function_of_numba():
+    """One for each type and number of dimensions, in each process anew, where numba does it its way."""
+    seen = []
+
+    class Listener(event.Listener):
+        def on_start(self, started):
+            seen.append(started.data["dispatcher"].py_func.__name__)
+
+        def on_end(self, _ended):
+            """Nothing to be done."""
+
+    with event.install_listener("numba:compile", Listener()):
+        kernel(helper=True)(room)(5)
+    assert seen == ["room"]
+
+
+@kernel()
+def elements(x, k, y):
+    x[k] = x[k + 1] * 2 - y[k, 0]
+    y[k, 1] = x[k] // 3 + (k << 1)
+    return x[k] < y[k, 1]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64, np.float32, np.float64])
+def test_elements_and_operators_of_every_type(kind):
+    """Their types are remembered from one kernel to the next."""
+    x, y = np.array([1, 5, 9, 7], kind), np.array([[2, 0], [3, 0], [4, 0], [1, 0]], kind)
+    assert not elements(x, 1, y)
+    assert x.tolist() == [1, 15, 9, 7]
+    assert y[1].tolist() == [3, 7]
+
+
+@kernel()
+def extremes(a, b, c):
+    return max(a, b), min(a, b), max(a, b, c), min(c, b, a)
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("given", [(1, 2, 3), (2.5, 1, 7), (1.5, NAN, 2.5), (NAN, 1.5, -1.0), (0.0, -0.0, 0.0)])
+def test_extremes_are_those_of_python(given):
+    a, b, c = given
+    expected = (max(a, b), min(a, b), max(a, b, c), min(c, b, a))
+    assert [float(x).hex() for x in extremes(a, b, c)] == [float(x).hex() for x in expected]
