@@ -300,7 +300,7 @@ def absorb(
                     owner[h] = g
 
 
-@kernel()
+@kernel(inline=True)
 def _top_of(top: NDArray[np.float64], dms: NDArray[np.float64], peak: int, depth: float) -> float:
     """DM at the top of a parabola through the S/N^2 about the best trial that are less than `depth` below it.
 

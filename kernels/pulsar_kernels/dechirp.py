@@ -211,7 +211,7 @@ def _derivatives(
     return total
 
 
-@kernel()
+@kernel(inline=True)
 def _solve(matrix: NDArray[np.float64], right: NDArray[np.float64], n: int, out: NDArray[np.float64]) -> bool:
     """Solve ``-matrix x = right`` for a symmetric matrix by Cholesky; False if it is not negative definite."""
     lower = np.zeros((3, 3), np.float64)

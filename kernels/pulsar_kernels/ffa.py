@@ -276,7 +276,7 @@ def _largest(
             first += 1
 
 
-@kernel()
+@kernel(inline=True)
 def _order(widths: NDArray[np.int64], order: NDArray[np.int64], parts: NDArray[np.float32]) -> int:
     """Put boxes that bound others first; `parts` has how many of each of them make up one of the others."""
     nwidths = widths.shape[0]

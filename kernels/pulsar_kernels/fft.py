@@ -337,8 +337,10 @@ def real_fft(
     squares = aligned(4 * LANES * LANES)
     cubic = coeffs.astype(np.float32)
     # exp(-2 pi i k c / nfft) at the first and the seventeenth column of a block.
-    x = np.ones(nrows, np.float64)
+    x = np.zeros(nrows, np.float64)
     y = np.zeros(nrows, np.float64)
+    for k in range(nrows):
+        x[k] = 1.0
     turns = np.empty(4 * nrows, np.float32)
     tr = plan.turns[0]
     ti = plan.turns[1]

@@ -126,7 +126,7 @@ def exact(
         hits[order[o], 4] = total
 
 
-@kernel(helper=True)
+@kernel(helper=True, inline=True)
 def multiple(single: NDArray[np.float64], nharm: int) -> int:
     """Largest n such that the harmonics that are not multiples of n hold nothing (p > 1e-4); 1 if there is none.
 

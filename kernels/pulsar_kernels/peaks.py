@@ -100,7 +100,7 @@ def refine(
     return r
 
 
-@kernel(helper=True)
+@kernel(helper=True, inline=True)
 def frequency_information(harmonics: NDArray[np.float64], nharm: int) -> float:
     """Inverse variance of the bin at which the sum of harmonic powers is largest, in units of that of unit power.
 

@@ -356,7 +356,7 @@ def _sift_down(rows: NDArray[np.float64], order: NDArray[np.int64], root: int, e
         root = child
 
 
-@kernel()
+@kernel(inline=True)
 def _strongest_first(rows: NDArray[np.float64]) -> NDArray[np.int64]:
     """Order of rows, by a heap (numpy's sort takes seconds to compile)."""
     n = rows.shape[0]

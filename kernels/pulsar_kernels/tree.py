@@ -30,7 +30,7 @@ _UNUSED = np.int64(1) << 40
 # --- the rows -------------------------------------------------------------------------------------------------------
 
 
-@kernel()
+@kernel(inline=True)
 def _join(
     m: NDArray[np.float64],
     v: NDArray[np.float64],
