@@ -217,7 +217,7 @@ def _raised(var: NDArray[np.float32], count: NDArray[np.float32], level: NDArray
     return int(above), int(alive)
 
 
-@kernel()
+@kernel(inline=True)
 def _raise_groups(var: NDArray[np.float32], count: NDArray[np.float32], level: NDArray[np.float32]) -> None:
     """Where most cells of a group are noisier than the rest, their own median is the level, there and next to it."""
     n = var.shape[0]

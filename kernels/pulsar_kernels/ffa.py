@@ -244,7 +244,7 @@ def transform(data: NDArray[np.int16], rows: int, bins: int, work: NDArray[np.in
     at = _quarters(data, rows, bins, work, recipe)
     sums = 2 * rows * step
     if rows > 4:
-        _recipe(rows, bins, 0, rows, recipe)
+        _recipe(rows, bins, 0, rows, recipe[:, 0:])
     for s in range(rows):
         if rows <= 4:
             _merge_few(data, 0, rows, bins, work, sums, s, s + 1)
@@ -377,7 +377,8 @@ def search_periods(
         at = _quarters(data, rows, bins, work, recipe)
         sums = 2 * rows * step
         if rows > 4:
-            _recipe(rows, bins, lo, hi, recipe)
+            # A part of it, as above: one version of what is called.
+            _recipe(rows, bins, lo, hi, recipe[:, 0:])
         for k in range(nwidths):
             w = float(boxes[k])
             scale = 1.0 / (noise[order[k]] * np.sqrt(rows * w * (1.0 - w / bins)))

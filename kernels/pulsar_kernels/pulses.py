@@ -254,7 +254,7 @@ def _has_valley(white: White, lo: int, hi: int, width: int, snr: float, forward:
     return bool(least < limit)
 
 
-@kernel()
+@kernel(inline=True)
 def _again(
     white: White, limits: NDArray[np.float64], left: int, right: int, level: int, vector: int
 ) -> tuple[float, int, int]:
