@@ -1,6 +1,7 @@
 """How a run tells where it is: bars on a terminal, dated lines in a batch log, or nothing; warnings; stage times."""
 
 import html
+import os
 import sys
 import threading
 import time
@@ -22,6 +23,12 @@ INTERVALS: dict[Level, float] = {"debug": 10.0, "info": 600.0}
 CELL_INTERVAL = 0.2
 #: Part of a stage from which on the time that is left is told.
 _TELLING = 0.02
+
+
+def processor_seconds() -> float:
+    """Processor time of this process and of those that it started and that have ended [s]."""
+    spent = os.times()
+    return time.process_time() + spent.children_user + spent.children_system
 
 
 class StageTime(NamedTuple):
@@ -101,11 +108,11 @@ class Progress:
     @contextmanager
     def clock(self, name: str) -> Iterator[None]:
         """Add the time spent inside to that of `name`, without a word: for parts of a stage that alternate."""
-        wall, cpu = time.monotonic(), time.process_time()
+        wall, cpu = time.monotonic(), processor_seconds()
         try:
             yield
         finally:
-            self._add(name, StageTime(time.monotonic() - wall, time.process_time() - cpu))
+            self._add(name, StageTime(time.monotonic() - wall, processor_seconds() - cpu))
 
     def _add(self, name: str, spent: StageTime) -> None:
         with self._lock:
@@ -135,7 +142,7 @@ class Progress:
         tick : callable
             ``tick(n)`` tells that `n` more were done; safe to call from several threads at once.
         """
-        wall, cpu = time.monotonic(), time.process_time()
+        wall, cpu = time.monotonic(), processor_seconds()
         tick, finish = self._start(name, total, unit, foreseen)
         state = "failed"
         try:
@@ -145,7 +152,7 @@ class Progress:
             state = "interrupted"
             raise
         finally:
-            spent = StageTime(time.monotonic() - wall, time.process_time() - cpu)
+            spent = StageTime(time.monotonic() - wall, processor_seconds() - cpu)
             if clocked:
                 self._add(name, spent)
             finish(state, spent)

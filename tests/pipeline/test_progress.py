@@ -2,6 +2,8 @@
 
 import io
 import re
+import subprocess
+import sys
 import threading
 import time
 from typing import Any
@@ -51,6 +53,13 @@ def test_times_add_up_and_count_processor_time() -> None:
                 pass
     assert progress.times["work"].cpu >= 0.04
     assert progress.times["work"].wall >= progress.times["work"].cpu * 0.9
+
+
+def test_the_time_of_other_processes_counts() -> None:
+    progress = Progress("quiet")
+    with progress.stage("compiling"):
+        subprocess.run([sys.executable, "-c", "while __import__('time').process_time() < 0.3: pass"], check=True)
+    assert progress.times["compiling"].cpu >= 0.25
 
 
 def test_ticks_from_many_threads_are_all_counted() -> None:
