@@ -23,6 +23,7 @@ from pulsar.pipeline.night import jobs, search_night
 from pulsar.report import pulse, sheet
 from pulsar.report.figure import Sheet
 from pulsar.report.page import write_report
+from pulsar.report.words import About
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import separation
 from pulsar.sky.receiver import Receiver
@@ -235,9 +236,9 @@ def test_the_page_and_its_sheets(night: Run, tmp_path: Path, monkeypatch: pytest
     drawn: dict[str, list[str]] = {}
 
     def kept(draw: Callable[..., None]) -> Callable[..., None]:
-        def noted(paper: Sheet, data: Any, row: Any, header: Any, **named: Any) -> None:
-            draw(paper, data, row, header, **named)
-            drawn[str(row["id"])] = texts(paper)
+        def noted(paper: Sheet, data: Any, about: About) -> None:
+            draw(paper, data, about)
+            drawn[str(about.row["id"])] = texts(paper)
 
         return noted
 
