@@ -176,11 +176,31 @@ def may_explain(group: Group, junk: bool, sky: Sky) -> bool:
 
 
 def _is_fundamental(low: int, high: int, known: Evidence) -> bool:
-    """Whether one candidate accounts for another, which does not by itself account for it: its harmonic."""
+    """Whether one candidate accounts for another, which does not by itself account for it: its harmonic.
+
+    One whose fold is where that of the other is has no harmonic in it. It was detected at a multiple of its period,
+    with noise.
+    """
     below, above = known.folded[low], known.folded[high]
-    if too_weak(below, above) or too_strong(above, below):
+    if _one_place(below, above, known.sky) or too_weak(below, above) or too_strong(above, below):
         return False
     return known.owner([low], high) >= 0 and known.owner([high], low) < 0
+
+
+def _one_place(one: Candidate, other: Candidate, sky: Sky) -> bool:
+    """Whether the folds of two have come to one frequency and DM."""
+    return abs(one.freq - other.freq) <= SAME_BINS / sky.tobs and one_dm(one, other, sky)
+
+
+def _heads(one: Candidate, other: Candidate, sky: Sky) -> bool:
+    """Whether one of two comes before the other: the stronger fold; of like folds at one place the surer detection.
+
+    The squared S/N falls by one where a parameter is one error away: so do those of refined folds that agree.
+    """
+    alike = abs(one.snr**2 - other.snr**2) <= AGREE_SIGMA**2
+    if alike and one.group.sigma != other.group.sigma and _one_place(one, other, sky):
+        return one.group.sigma > other.group.sigma
+    return one.snr > other.snr
 
 
 def _fundamentals(told: _Verdict, known: Evidence, blended: set[int]) -> None:
@@ -232,15 +252,18 @@ def _rivals(told: _Verdict, known: Evidence) -> None:
 def _converged(told: _Verdict, known: Evidence) -> None:
     """Hand over what the refinement has brought onto a stronger candidate, a multiple of it, or what it leaves there.
 
+    Of two at one place with like folds the surer detection stays: one at a multiple of the period, whose fold has found
+    the period, would else stand for the source with what it is sure of itself.
+
     A pulsar may happen to turn at a multiple of another's frequency, as near as the errors tell: that one has harmonics
     which the other does not leave.
     """
     folded, junk, sky = known.folded, known.junk, known.sky
     for i in sorted(told.accepted, key=lambda i: folded[i].snr):
         for owner in sorted(told.accepted, key=lambda i: -folded[i].snr):
-            if folded[owner].snr <= folded[i].snr:
-                break
             one, stronger = folded[i], folded[owner]
+            if not _heads(stronger, one, sky):
+                continue
             close = near(one, stronger, sky)
             if (junk[owner] and not junk[i]) or not (close or leaves(stronger, known.combs[owner], one, sky)):
                 continue

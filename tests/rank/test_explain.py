@@ -140,6 +140,20 @@ def test_a_refinement_that_has_walked_onto_another_is_that():
         assert parents(explain([strong.candidate(), other], [], SKY))["weak"][0] == ""
 
 
+@pytest.mark.parametrize(("snr", "head"), [(19.8, "found"), (20.3, "found"), (26.0, "chance")])
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_surer_of_two_detections_whose_folds_are_one_stands_for_the_source(snr, head, order):
+    # Noise and a part of the pulses make a weak detection at 36 periods; its fold has found the period.
+    pulsar = Source(7.2, snr=20.0)
+    chance = make_group(7.2 / 36, nharm=32, excess=70.0, uid="chance", kind="ffa")
+    found = pulsar.candidate(uid="found")
+    assert found.group.sigma > chance.sigma + 3.0
+    again = Candidate(chance, dataclasses.replace(pulsar.fold(), snr=snr))
+    told = parents(explain([found, again][::order], [], SKY))
+    assert [uid for uid, (parent, _) in told.items() if not parent] == [head]
+    assert {parent for parent, _ in told.values()} == {"", head}
+
+
 def test_a_pulsar_that_happens_to_turn_at_a_multiple_of_another_stays():
     # 24 times the frequency within the errors, at one DM; its fold shows far more than a pulse that comes once in 24.
     slow, fast = Source(0.48, snr=18.0, fwhm=0.1), Source(24 * 0.48 + 0.02 / TOBS, snr=18.0)
