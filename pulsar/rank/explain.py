@@ -225,16 +225,27 @@ def _undispersed(told: _Verdict, known: Evidence) -> None:
     """Attach to periodic interference a harmonic of it whose DM noise has moved off 0.
 
     Only what it accounts for at that frequency and DM, with a DM that agrees with 0 and with its own, and nothing
-    beyond.
+    beyond; and no surer detection than it, or what is of it, has itself: noise moves what is weak.
     """
     folded, ours = known.folded, [i for i in told.accepted if not known.junk[i]]
     sources = [a for a in told.accepted if known.junk[a] and UNDISPERSED & set(folded[a].flags)]
     sources = [a for a in sources if "red noise" not in folded[a].flags]
     for i in [i for i in ours if folded[i].dm <= AGREE_SIGMA * np.nan_to_num(folded[i].dm_err)]:
-        stronger = [a for a in sources if folded[a].snr > folded[i].snr and one_dm(folded[i], folded[a], known.sky)]
+        stronger = [
+            a
+            for a in sources
+            if folded[a].snr > folded[i].snr and _surest(a, told, known) >= folded[i].group.sigma
+            if one_dm(folded[i], folded[a], known.sky)
+        ]
         owner = known.owner(stronger, i)
         if owner >= 0 and known.unexplained(i, stronger) <= UNEXPLAINED:
             told.give(i, owner)
+
+
+def _surest(head: int, told: _Verdict, known: Evidence) -> float:
+    """Significance of the surest detection of a candidate and of what is of it."""
+    of_it = np.flatnonzero(told.parent[: len(known.folded)] == head).tolist()
+    return max(known.folded[i].group.sigma for i in (head, *of_it))
 
 
 def _rivals(told: _Verdict, known: Evidence) -> None:

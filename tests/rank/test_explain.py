@@ -83,7 +83,7 @@ def test_a_harmonic_of_interference_that_noise_has_moved_off_dm_0_belongs_to_it(
     square = Source(1.9, index=0, snr=120.0, fwhm=0.02)
     head = square.candidate("dm0", uid="square")
 
-    def told(multiple, dm, err, more=1.0):
+    def told(multiple, dm, err, more=1.0, head=head):
         """The parent of a harmonic with this DM, and so many times the power that is left there."""
         one = Source(multiple * 1.9, index=0, snr=12.0, fwhm=0.5)
         group = make_group(one.freq, nharm=1, excess=more * square.power(25 * 1.9, 1, 0), index=0, uid="harmonic")
@@ -95,6 +95,9 @@ def test_a_harmonic_of_interference_that_noise_has_moved_off_dm_0_belongs_to_it(
     assert told(25, 6.0, 0.6) == ""
     assert told(25, 2.0, 0.6, more=4.0) == ""
     assert told(25.02, 2.0, 0.6) == ""
+    # A pulsar under interference that was hardly detected is no harmonic of it.
+    weak = make_group(1.9, nharm=1, excess=9.0, index=0, uid="square")
+    assert told(25, 2.0, 0.6, head=dataclasses.replace(head, group=weak)) == ""
 
 
 def test_a_flag_that_only_tells_is_no_junk():
