@@ -1,8 +1,9 @@
 """Harmonics of a fold that lines of interference fall on, such as those of the mains.
 
 A line below the highest harmonic of the bins falls on the harmonics beside it. One above it is averaged over the bins,
-which a strong one survives: it appears mirrored, at a harmonic where nobody looks for it. There it pretends to know
-phase and DM far better than the pulse does, as a fit weights harmonics by the square of their number.
+which a strong one survives: it appears mirrored, at a harmonic where nobody looks for it. So it may where the steps of
+samples and of bins beat: a sample counts at the middle of its bin. There it pretends to know phase and DM far better
+than the pulse does, as a fit weights harmonics by the square of their number.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,9 @@ MOST_LOST: Final = 0.25
 #: Scatter between sub-integrations over that of the harmonics around, in standard deviations of it, from which a
 #: harmonic is hit by a line: a chance of 1 in 3,000 a harmonic for the exponential tail of few sub-integrations.
 HIT_SIGMA: Final = 5.0
+#: Part of the power of a line that an image of it may have and count: a strong harmonic of a hum has 3e5 times the
+#: power of noise (benchmarks/population.py, all lines of it), of which thirty are left.
+IMAGE: Final = 1e-4
 #: Sub-integrations from which on the scatter of one harmonic is told.
 LEAST_PARTS: Final = 4
 
@@ -31,9 +35,9 @@ def on_lines(
     """Which harmonics lines of interference fall on.
 
     Nearer than half the width of a line and what a sub-integration resolves; and whole runs of harmonics that scatter
-    more between sub-integrations than those around them, where one of these has a line near it, or the mirror image
-    of a line above the highest harmonic. The fundamental is left: what turns with a line is for others to judge. No
-    more is left out than MOST_LOST of the harmonics, of what is hit beyond the lines themselves the noisiest.
+    more between sub-integrations than those around them, where one of these has a line near it, or an image of one.
+    The fundamental is left: what turns with a line is for others to judge. No more is left out than MOST_LOST of the
+    harmonics, of what is hit beyond the lines themselves the noisiest.
 
     Parameters
     ----------
@@ -62,6 +66,8 @@ def on_lines(
         # Sampled once a bin: harmonics nbins apart are one, and those above the middle are mirrored.
         at = (line / freq) % nbins
         image |= np.abs(number - min(at, nbins - at)) <= max(near, 0.5)
+        for at in _beats(line / freq, 1.0 / (tsamp * freq), nbins):
+            image |= np.abs(number - at) <= near
     hit[:2] = False
     if np.count_nonzero(hit) > MOST_LOST * nharm:
         hit[:] = False
@@ -82,6 +88,26 @@ def _sampled(line: float, tsamp: float, top: float) -> list[float]:
     rate = 1.0 / tsamp
     many = int(top / rate) + 1
     return [line, *(j * rate + side * line for j in range(1, many + 1) for side in (-1.0, 1.0))]
+
+
+def _beats(line: float, rate: float, nbins: int) -> list[float]:
+    """Harmonics at which a line appears as samples count at the middle of their bins.
+
+    Harmonic h of the bins is e^(2 pi i h b / nbins), which over the turn is e^(2 pi i h phase) and, for all j, parts of
+    sinc(j - h / nbins) at h - j nbins. A line is there that differs from one of these by a multiple of the sampling.
+
+    Parameters
+    ----------
+    line, rate : float
+        Frequency of the line and of the samples, in those of the rotation.
+    nbins : int
+    """
+    most = int(1.0 / (np.pi * np.sqrt(IMAGE))) + 1
+    j = np.concatenate([np.arange(-most, 0), np.arange(1, most + 1)])
+    at = line + j * nbins
+    at = np.abs(at - rate * np.round(at / rate))
+    strong = np.sinc(np.abs(j) - at / nbins) ** 2 >= IMAGE
+    return list(at[strong & (at <= nbins // 2)])
 
 
 def _excess(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float64]:
