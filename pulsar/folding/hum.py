@@ -104,9 +104,9 @@ def _beats(line: float, rate: float, nbins: int) -> list[float]:
     """
     most = int(1.0 / (np.pi * np.sqrt(IMAGE))) + 1
     j = np.concatenate([np.arange(-most, 0), np.arange(1, most + 1)])
-    at = line + j * nbins
-    at = np.abs(at - rate * np.round(at / rate))
-    strong = np.sinc(np.abs(j) - at / nbins) ** 2 >= IMAGE
+    first = np.concatenate([line + j * nbins, -line + j * nbins]) % rate
+    at = first[:, None] + rate * np.arange(int(0.5 * nbins / rate) + 1)
+    strong = np.sinc(np.tile(j, 2)[:, None] - at / nbins) ** 2 >= IMAGE
     return list(at[strong & (at <= nbins // 2)])
 
 

@@ -69,20 +69,29 @@ def test_a_steady_pulse_is_no_line(pulse):
     assert hit(parts(pulse=pulse), lines) == []
 
 
-def test_a_line_whose_beat_of_samples_and_bins_is_a_harmonic_is_hit_there():
-    # 573.6 samples a turn: 9 x 128 bins are near twice that. It was seen in a random sky with a hum of 49.96 Hz.
-    freq, line, tsamp, nsamps, nsub, nbins = 5.448217, 49.9576, 3.2e-4, 200_000, 32, 128
+@pytest.mark.parametrize(
+    ("freq", "line", "tsamp", "nsamps", "nbins", "power", "image"),
+    [
+        # 573.6 samples a turn: 9 x 128 bins are near twice that.
+        (5.448217, 49.9576, 3.2e-4, 200_000, 128, 300_000, 14),
+        # 12.3 samples a turn: 32 bins and the line are 32.9 turns, which is 8 and twice the samples.
+        (162.50337, 99.95, 5e-4, 140_000, 32, 30_000, 8),
+    ],
+)
+def test_a_line_whose_beat_of_samples_and_bins_is_a_harmonic_is_hit_there(
+    freq, line, tsamp, nsamps, nbins, power, image
+):
+    # Both were seen in random skies with a hum.
+    nsub = 32
     times = np.arange(nsamps) * tsamp
-    rng = np.random.default_rng(5)
-    # Power of 300,000 in units of noise.
-    series = rng.standard_normal(nsamps) + np.sqrt(4 * 300_000 / nsamps) * np.cos(2 * np.pi * line * times)
+    noise = np.random.default_rng(5).standard_normal(nsamps)
+    hum = np.sqrt(4 * power / nsamps) * np.cos(2 * np.pi * line * times)
     at = np.arange(nsamps) * nsub // nsamps * nbins + (freq * times % 1.0 * nbins).astype(np.int64)
-    spectra = np.fft.rfft(np.bincount(at, series, nsub * nbins).reshape(nsub, nbins), axis=1)
-    weight = np.full(nsub, float(nsamps / nsub))
 
-    def hit_beyond_the_line(*lines):
-        found = np.flatnonzero(on_lines(spectra, weight, freq, nsamps * tsamp, tsamp, lines))
-        return found[found > 10].tolist()
+    def hit_in(series):
+        spectra = np.fft.rfft(np.bincount(at, series, nsub * nbins).reshape(nsub, nbins), axis=1)
+        weight = np.full(nsub, float(nsamps / nsub))
+        return image in np.flatnonzero(on_lines(spectra, weight, freq, nsamps * tsamp, tsamp, [(line, 0.1)]))
 
-    assert hit_beyond_the_line((line, 0.1)) == [14]
-    assert hit_beyond_the_line((line + 1.0, 0.1)) == []
+    assert hit_in(noise + hum)
+    assert not hit_in(noise)
