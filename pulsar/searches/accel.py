@@ -95,7 +95,8 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         #: Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
         self.cells = limits.cells(limits.rows)
         if octaves:
-            self.cells = np.sum([ndms * limits.cells(limits.rows_of(band)) for band, ndms in octaves], axis=0)
+            parts = [ndms * limits.cells(limits.rows_of(band, of_run=True)) for band, ndms in octaves]
+            self.cells = np.sum(parts, axis=0)
         #: Frequency, drift, change of drift: how many are free.
         self._nfree = 3 if limits.bends else 2 if limits.reach else 1
         self._decode = decoded()

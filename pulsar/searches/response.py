@@ -387,6 +387,7 @@ class Limits:
         edge_reach: int = 0,
     ) -> None:
         self.lengths = lengths = Lengths(nsamps, tsamp)
+        self._p_min = config.p_min
         self.r_lo, self.r_hi = lengths.bin_range(config.p_min, config.p_max)
         self.filled = lengths.nsamps / lengths.nfft
         z = config.zmax if config.zmax > 0 or config.accel_max is None else MAX_Z
@@ -416,14 +417,24 @@ class Limits:
         self.plane_bytes = max(self.plane.nbytes, transform)
         self.memory_bytes = fixed + self.plane_bytes + (4 * self.plane.rows[1] if self.plane.stored else 0)
 
-    def rows_of(self, band: Band) -> NDArray[np.int64]:
-        """First and last + 1 half bin of the top harmonic of every stage of sums, shape (nstages, 2)."""
+    def rows_of(self, band: Band, *, of_run: bool = False) -> NDArray[np.int64]:
+        """First and last + 1 half bin of the top harmonic of every stage of sums, shape (nstages, 2).
+
+        Parameters
+        ----------
+        band : Band
+        of_run : bool
+            All of the band, as in the finest series of a run, where these may be downsampled.
+        """
         rows = np.zeros((len(self.nharms), 2), dtype=np.int64)
-        span, nbins = self.lengths.span, self.lengths.nbins
+        span, nbins, r_hi = self.lengths.span, float(self.lengths.nbins), self.r_hi
+        if of_run and np.isfinite(band.high):
+            nbins = max(nbins, band.high * span)
+            r_hi = nbins if self._p_min is None else min(span / self._p_min, nbins)
         for s, h in enumerate(self.nharms):
             share = SHARES[s] if s < len(SHARES) else 1.0
             first = max(2 * h * self.r_lo, 2.0 * share * band.low * span)
-            last = min(2.0 * nbins, 2 * h * self.r_hi + 1, 2.0 * band.high * span + 1)
+            last = min(2.0 * nbins, 2 * h * r_hi + 1, 2.0 * band.high * span + 1)
             rows[s] = int(np.ceil(first)), int(last)
         return rows
 

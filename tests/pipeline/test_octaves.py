@@ -1,5 +1,7 @@
 """Which frequencies are searched with a drift at which trial DMs."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,6 +123,22 @@ def test_trials_are_those_of_the_octaves():
     _, chosen = fast_octaves(dm_hi=100.0)
     ndms = sum(count for _, count in chosen.trials)
     assert 0.8 * np.count_nonzero(chosen.of_row >= 0) < ndms <= np.count_nonzero(chosen.of_row >= 0) + 1e-9
+
+
+def test_a_trial_counts_the_same_at_every_dm():
+    """Where series are downsampled at high DMs, too: what is likely at one DM would else be listed at another."""
+    config = AccelConfig(zmax=20)
+    plan = make_plan(replace(SHORT, nsamps=1 << 16), DedispConfig(dm_hi=500.0))
+    octaves = plan_octaves(plan, config)
+
+    def trials_of(**more):
+        return [float(AccelSearch(s.nsamps, s.tsamp, config, **more).ntrials(-20.0)) for s in plan.stages]
+
+    run = trials_of(octaves=octaves.trials)
+    assert run == pytest.approx([run[0]] * len(run), rel=0.01)
+    # Of a series alone what lies beyond its samples is no trial.
+    alone = trials_of()
+    assert alone[-1] < 0.6 * alone[0]
 
 
 def test_a_binary_is_found_where_its_octave_is_searched():
