@@ -63,7 +63,8 @@ def blends(accepted: Sequence[int], known: Evidence) -> set[int]:
 def _lacks_harmonics(i: int, known: Evidence) -> bool:
     """Whether a fold has the harmonics of others alone.
 
-    A pulse has its share of power in all of its harmonics, as far as its width and what noise leaves of them. The
+    A pulse has its share of power in all of its harmonics, as far as its width and what noise leaves of them. One of
+    two components has less in some; but harmonics that are surely its own, more than one wave, are of no other. The
     detection may have been something else: the refinement has found the others.
     """
     one, combs = known.folded[i], known.combs
@@ -77,8 +78,9 @@ def _lacks_harmonics(i: int, known: Evidence) -> bool:
         return False
     share = shares(one.fold, nharm)
     quiet = float(np.sum((share / (1.0 + theirs))[theirs < LOUD]) / max(share.sum(), 1e-300))
-    found = unexplained(one, [combs[k] for k in others], wave=np.inf)
-    return bool(found < one.snr * np.sqrt(quiet) - UNEXPLAINED)
+    theirs_alone = [combs[k] for k in others]
+    lacking = unexplained(one, theirs_alone, wave=np.inf) < one.snr * np.sqrt(quiet) - UNEXPLAINED
+    return bool(lacking) and unexplained(one, theirs_alone) <= UNEXPLAINED
 
 
 def _multiples(i: int, pool: Sequence[int], known: Evidence) -> dict[int, int]:

@@ -8,6 +8,7 @@ first: so what is junk explains junk only, and what nothing explains stands for 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -301,9 +302,10 @@ def _where_it_is(told: _Verdict, known: Evidence) -> None:
 def _own_periods(told: _Verdict, known: Evidence, blended: set[int]) -> dict[int, float]:
     """Let the folds of a family choose its period: the one among them of which all harmonics are needed.
 
-    A blend of two needs the harmonics of both, and has no say; nor has a multiple of the period whose fold has from
-    others what a pulse would have beyond the harmonics of the head. What has been given to another candidate may be the
-    period of this one for all that; unless it is the other one of which this fold shows many pulses.
+    A blend of two needs the harmonics of both, and has no say; nor has a multiple of the period of one of them whose
+    fold has from others what a pulse would have beyond the harmonics of that, be it the head. What has been given to
+    another candidate may be the period of this one for all that; unless it is the other one of which this fold shows
+    many pulses.
 
     Returns
     -------
@@ -319,8 +321,13 @@ def _own_periods(told: _Verdict, known: Evidence, blended: set[int]) -> dict[int
             i
             for i in np.flatnonzero(parent[: len(folded)] >= 0).tolist()
             if i not in blended and junk[i] == junk[head] and may_be_period(folded[i], folded[head], sky, SAME_BINS)
-            if not _by_others(folded[i], folded[head], [combs[a] for a in sources if a not in (i, head)])
         ]
+        multiples = {
+            i
+            for i, part in product(family, family)
+            if _by_others(folded[i], folded[part], [combs[a] for a in sources if a not in (i, part)])
+        }
+        family = [i for i in family if i not in multiples]
         index, alternative = _period([folded[i] for i in family])
         if alternative is not None:
             doubts[family[index]] = 1.0 / folded[family[alternative]].freq

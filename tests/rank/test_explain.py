@@ -11,11 +11,20 @@ from reference.detections import FREQS, TOBS, make_group, table
 from reference.sources import KINDS, NBINS, SERIES, SKY, Source, at_sigma, lines_of, parents
 
 from pulsar.data.fold import FoldParams
+from pulsar.rank.blends import blends
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.compare import DOUBT_SIGMA, UNEXPLAINED, left_sigma, may_be_period, unexplained
-from pulsar.rank.explain import _by_others, _part_without, _period, alternatives, explain
-from pulsar.rank.lines import comb_of
+from pulsar.rank.compare import DOUBT_SIGMA, UNEXPLAINED, Evidence, left_sigma, may_be_period, unexplained
+from pulsar.rank.explain import _by_others, _own_periods, _part_without, _period, _Verdict, alternatives, explain
+from pulsar.rank.lines import Searched, comb_of, expected
 from pulsar.searches import stats
+
+
+def evidence_of(folded):
+    """What is known of candidates before it is told who explains whom."""
+    groups = [one.group for one in folded]
+    combs = [comb_of(one.fold, FREQS, 1e-4) for one in folded]
+    given = np.array([expected(comb, Searched.of(groups, TOBS)) for comb in combs])
+    return Evidence(folded, groups, combs, given, np.zeros(len(folded), dtype=np.bool_), SKY)
 
 
 def test_harmonics_and_fractions_belong_to_their_pulsar():
@@ -262,6 +271,27 @@ def test_a_single_pulse_is_not_made_by_a_line_of_another(monkeypatch, pulses, si
     assert not _by_others(long, half, [])
 
 
+def test_the_head_of_a_family_is_no_multiple_of_its_period_that_others_make():
+    # The sum at twice the period holds three lines of another pulsar, too: it is the surer, and needs its harmonics.
+    half, at = 0.445, np.arange(NBINS)
+    pulsar = Source(2.0 * half, snr=11.4, fwhm=0.15)
+    other = Source(5.0 * half / 3.0 + 0.02 / TOBS, snr=24.0, fwhm=0.1)
+    spectrum = np.fft.rfft(pulsar.fold().profile[2 * at % NBINS])
+    theirs = np.fft.rfft(other.fold().profile)
+    spectrum[5 : NBINS // 2 : 5] += theirs[3 : 3 * ((NBINS // 2 - 1) // 5) + 1 : 3]
+    power = pulsar.power(half, 16, 60) + other.power(half, 16, 60)
+    long = Candidate(
+        make_group(half, nharm=16, excess=power, uid="long"),
+        dataclasses.replace(pulsar.fold(0.5, np.fft.irfft(spectrum, NBINS)), snr=10.5, width=0.08),
+    )
+    short = pulsar.candidate(uid="short", nharm=4)
+    assert long.group.sigma > short.group.sigma
+    told = _Verdict([0, 2], np.array([-1, 0, -1]))
+    _own_periods(told, evidence_of([long, short, other.candidate(uid="other")]), set())
+    assert told.accepted == [1, 2]
+    assert told.parent.tolist() == [1, -1, -1]
+
+
 @pytest.mark.parametrize(("snr", "owner"), [(17.3, "fast"), (21.0, "slow")])
 def test_a_wave_at_three_times_the_period_of_a_pulsar_is_not_its_period(snr, owner):
     # Its fold is drawn onto three pulses of the pulsar, and needs its first harmonics for the wave; of a single pulse
@@ -334,6 +364,23 @@ def test_two_pulsars_of_which_each_fold_is_too_much_for_their_common_period():
         told = parents(explain(order, [], SKY))
         assert told["one"] == told["two"] == ("", "")
         assert told["both"][0] in ("one", "two")
+
+
+def test_a_pulsar_of_two_components_is_no_blend_of_its_harmonic_and_another():
+    # The pulses half a turn apart leave little in odd harmonics, and another pulsar has what is in every fifth: yet
+    # what is left in 1, 3, 7, 9 ... is of neither.
+    common, at = 0.925, np.arange(NBINS)
+    pulse = lines_of(20.0, 0.05)[0]
+    spectrum = np.fft.rfft(1.2 * pulse + 0.5 * pulse[(at + NBINS // 2) % NBINS])
+    strong = Source(2.5 * common + 0.05 / TOBS, 61, snr=27.0, fwhm=0.05)
+    theirs = np.fft.rfft(strong.fold().profile)
+    with_theirs, half = spectrum.copy(), np.zeros_like(spectrum)
+    with_theirs[5 : NBINS // 2 : 5] += theirs[2 : 2 * ((NBINS // 2 - 1) // 5) + 1 : 2]
+    half[: NBINS // 4] = spectrum[0 : NBINS // 2 : 2]
+    source, two = Source(common, snr=20.0, fwhm=0.05), Source(2.0 * common, snr=14.0, fwhm=0.1)
+    slow = dataclasses.replace(source.candidate(uid="slow"), fold=source.fold(profile=np.fft.irfft(with_theirs, NBINS)))
+    fast = dataclasses.replace(two.candidate(uid="fast", nharm=4), fold=two.fold(profile=np.fft.irfft(half, NBINS)))
+    assert blends([0, 1, 2], evidence_of([slow, fast, strong.candidate(uid="strong")])) == set()
 
 
 def test_a_fold_with_the_harmonics_of_two_others_alone_is_none():
