@@ -6,6 +6,7 @@ Single pulses are counted by the same sigma.
 
     python benchmarks/false_alarms.py --seeds 20 --threshold -1
     python benchmarks/false_alarms.py --seeds 20 --zmax 50 --first 700
+    python benchmarks/false_alarms.py --seeds 40 --zmax 50 --first 3000 --only accel --threshold -3
 """
 
 import argparse
@@ -26,13 +27,24 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=500, help="first seed")
     parser.add_argument("--threshold", type=float, action="append", default=[])
     parser.add_argument("--zmax", type=float, default=0.0, help="search accelerations too")
+    parser.add_argument("--only", choices=["fft", "coherent", "ffa", "accel"], help="this search alone")
     args = parser.parse_args()
+    if args.only == "accel" and args.zmax <= 0:
+        parser.error("--only accel needs --zmax")
     thresholds = args.threshold or [-1.5, 0.0, 2.0]
     lowest = min(thresholds)
     kinds = ["fft", "coherent", "ffa", "pulse"] + (["accel"] if args.zmax > 0 else [])
+    alone = [] if args.only is None else [kind for kind in kinds if kind != args.only]
+    kinds = kinds if args.only is None else [args.only]
     sigmas: dict[str, list[float]] = {kind: [] for kind in kinds}
-    sets = [f"{kind}.threshold={lowest}" for kind in ("fft", "coherent", "ffa", "accel")]
-    sets += [f"accel.zmax={args.zmax}", "single_pulse.snr=5", "dedisp.dm_hi=300", "fold.ncands=0"]
+    sets = [f"{'single_pulse' if kind == 'pulse' else kind}.enabled=false" for kind in alone if kind != "accel"]
+    sets += [f"{kind}.threshold={lowest}" for kind in ("fft", "coherent", "ffa", "accel")]
+    sets += [
+        f"accel.zmax={args.zmax if 'accel' in kinds else 0.0}",
+        "single_pulse.snr=5",
+        "dedisp.dm_hi=300",
+        "fold.ncands=0",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(args.seeds):
             sky = Sky(
