@@ -4,11 +4,17 @@ Everything here works on a block of time: band sums of a few thousand samples, a
 channel. The cost is small beside that of reading the samples.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel
+from pulsar_kernels._ir import F32, I8, element, load, plus, shuffle, splat, steps, store, times, variable, vector_of
+from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.order import quickselect
+
+#: Columns of which a running mean is taken at a time.
+_TILE = 512
 
 
 @kernel()
@@ -21,42 +27,42 @@ def less_running_mean(data: NDArray[np.float32], half: int, out: NDArray[np.floa
     half : int
     """
     nrows, n = data.shape
-    whole = nrows - nrows % 4
-    for r in range(0, whole, 4):
-        # Four rows side by side: each sum waits for its own last addition.
+    sums = np.empty((4, _TILE))
+    counts = np.empty(_TILE)
+    for first in range(0, nrows, 4):
+        # Four rows side by side: each sum waits for its own last addition. The last few are done more than once.
+        r1, r2, r3 = min(first + 1, nrows - 1), min(first + 2, nrows - 1), min(first + 3, nrows - 1)
         a = b = c = d = 0.0
         for i in range(min(half, n)):
-            a += np.float64(data[r, i])
-            b += np.float64(data[r + 1, i])
-            c += np.float64(data[r + 2, i])
-            d += np.float64(data[r + 3, i])
-        for i in range(n):
-            if i + half < n:
-                a += np.float64(data[r, i + half])
-                b += np.float64(data[r + 1, i + half])
-                c += np.float64(data[r + 2, i + half])
-                d += np.float64(data[r + 3, i + half])
-            if i - half - 1 >= 0:
-                a -= np.float64(data[r, i - half - 1])
-                b -= np.float64(data[r + 1, i - half - 1])
-                c -= np.float64(data[r + 2, i - half - 1])
-                d -= np.float64(data[r + 3, i - half - 1])
-            count = min(i + half, n - 1) - max(i - half, 0) + 1
-            out[r, i] = np.float32(np.float64(data[r, i]) - a / count)
-            out[r + 1, i] = np.float32(np.float64(data[r + 1, i]) - b / count)
-            out[r + 2, i] = np.float32(np.float64(data[r + 2, i]) - c / count)
-            out[r + 3, i] = np.float32(np.float64(data[r + 3, i]) - d / count)
-    for r in range(whole, nrows):
-        total = 0.0
-        for i in range(min(half, n)):
-            total += np.float64(data[r, i])
-        for i in range(n):
-            if i + half < n:
-                total += np.float64(data[r, i + half])
-            if i - half - 1 >= 0:
-                total -= np.float64(data[r, i - half - 1])
-            count = min(i + half, n - 1) - max(i - half, 0) + 1
-            out[r, i] = np.float32(np.float64(data[r, i]) - total / count)
+            a += np.float64(data[first, i])
+            b += np.float64(data[r1, i])
+            c += np.float64(data[r2, i])
+            d += np.float64(data[r3, i])
+        for start in range(0, n, _TILE):
+            stop = min(start + _TILE, n)
+            for i in range(start, stop):
+                if i + half < n:
+                    a += np.float64(data[first, i + half])
+                    b += np.float64(data[r1, i + half])
+                    c += np.float64(data[r2, i + half])
+                    d += np.float64(data[r3, i + half])
+                if i - half - 1 >= 0:
+                    a -= np.float64(data[first, i - half - 1])
+                    b -= np.float64(data[r1, i - half - 1])
+                    c -= np.float64(data[r2, i - half - 1])
+                    d -= np.float64(data[r3, i - half - 1])
+                sums[0, i - start] = a
+                sums[1, i - start] = b
+                sums[2, i - start] = c
+                sums[3, i - start] = d
+                counts[i - start] = min(i + half, n - 1) - max(i - half, 0) + 1
+            # Divisions in vectors.
+            for k in range(min(4, nrows - first)):
+                row = data[first + k, start:stop]
+                total = sums[k]
+                into = out[first + k, start:stop]
+                for i in range(stop - start):
+                    into[i] = np.float32(np.float64(row[i]) - total[i] / counts[i])
 
 
 @kernel()
@@ -78,54 +84,225 @@ def count_above(data: NDArray[np.float32], levels: NDArray[np.float32], out: NDA
             out[i] += np.uint8(row[i] > level)
 
 
-#: Columns that are taken at a time: rows of them stay in the cache that is nearest.
-_COLUMNS = 2048
+#: Lanes that are counted at a time, and columns: sums of them over all lengths stay in the cache that is nearest.
+_WIDE = 64
+_COLUMNS = 1024
+#: What is done to a row: samples are added to later ones; those above two levels, or below two others, are counted.
+_ADD, _ABOVE, _BELOW = 1, 2, 4
+#: Levels of a row and a length: two from above, two from below.
+_SIDES = 4
+
+
+def _sides(what: int) -> list[int]:
+    """Which of the levels are looked at."""
+    return [k for k in range(_SIDES) if what & (_ABOVE if k < 2 else _BELOW)]
+
+
+def _row_code(builder: Any, args: Any, what: int) -> None:
+    source, at, shift, space, to, n, levels, first, counts, place = args[1:]
+    wide, narrow = vector_of(F32, _WIDE), vector_of(I8, _WIDE)
+    limits = {k: splat(builder, element(builder, levels, plus(builder, first, k)), _WIDE) for k in _sides(what)}
+    with steps(builder, 0, n, _WIDE) as i:
+        here = plus(builder, at, i)
+        x = load(builder, source, here, wide)
+        if what & _ADD:
+            x = builder.fadd(x, load(builder, source, plus(builder, here, shift), wide))
+        store(builder, x, space, plus(builder, to, i))
+        for k, limit in limits.items():
+            beyond = builder.fcmp_ordered(">" if k < 2 else "<", x, limit)
+            counted = plus(builder, plus(builder, place, i), k * _COLUMNS)
+            before = load(builder, counts, counted, narrow)
+            store(builder, builder.sub(before, builder.sext(beyond, narrow)), counts, counted)
+
+
+@vector(_row_code, literal=0)
+def _row(
+    what: int,
+    source: NDArray[np.float32],
+    at: int,
+    shift: int,
+    space: NDArray[np.float32],
+    to: int,
+    n: int,
+    levels: NDArray[np.float32],
+    first: int,
+    counts: NDArray[np.uint8],
+    place: int,
+) -> None:
+    """Copy `n` samples (in whole lots of 64), or add later ones to them, and count those beyond four levels."""
+    x = source[at : at + n].copy()
+    if what & _ADD:
+        x += source[at + shift : at + shift + n]
+    space[to : to + n] = x
+    for k in _sides(what):
+        beyond = x > levels[first + k] if k < 2 else x < levels[first + k]
+        counts[place + k * _COLUMNS : place + k * _COLUMNS + n] += beyond.astype(np.uint8)
+
+
+def _most_code(builder: Any, args: Any) -> None:
+    counts, at, n, most, to = args
+    kind = vector_of(I8, _WIDE)
+    top = variable(builder, load(builder, most, to, kind))
+    with steps(builder, 0, n, _WIDE) as i:
+        one, other = load(builder, counts, plus(builder, at, i), kind), builder.load(top)
+        builder.store(builder.select(builder.icmp_unsigned(">", one, other), one, other), top)
+    store(builder, builder.load(top), most, to)
+
+
+@vector(_most_code)
+def _most(counts: NDArray[np.uint8], at: int, n: int, most: NDArray[np.uint8], to: int) -> None:
+    """Keep the largest of `n` counts (in whole lots of 64), those of one lane after the other."""
+    for i in range(0, n, _WIDE):
+        lot = counts[at + i : min(at + i + _WIDE, at + n)]
+        most[to : to + len(lot)] = np.maximum(most[to : to + len(lot)], lot)
 
 
 @kernel()
-def add_and_count(
-    data: NDArray[np.float32],
-    shift: int,
-    levels: NDArray[np.float32],
-    out: NDArray[np.float32],
-    counts: NDArray[np.uint8],
+def most_beyond(
+    data: NDArray[np.float32], shift: int, levels: NDArray[np.float32], below: bool, most: NDArray[np.int64]
 ) -> None:
-    """Add to every sample the one `shift` later, and count in every column the rows above either of two levels.
+    """In how many rows at once sums of 1, 2, 4 ... neighbouring samples lie beyond levels, at most.
 
-    The last `shift` samples of a row become 0.
+    Sums of twice as many samples are those of two stretches that touch; of what the end cuts off they are 0.
 
     Parameters
     ----------
     data : ndarray of float32, shape (nrows, n), at most 255 rows
     shift : int
-        0: samples are not added, only counted, and `out` stays as it is.
-    levels : ndarray of float32, shape (2, nrows)
-    out : ndarray of float32, shape (nrows, n)
-        Another array than `data`.
-    counts : ndarray of uint8, shape (2, n)
+        Samples that each number of `data` is the sum of, if the first sums are over twice as many; 0: the first are the
+        numbers themselves, one sample each.
+    levels : ndarray of float32, shape (nsums, nrows, 4)
+        Of every length and row two levels from above and two from below.
+    below : bool
+        Whether the latter are looked at.
+    most : ndarray of int64, shape (nsums, 4)
+        Largest number of rows that are above, or below, each level in one column.
     """
     nrows, n = data.shape
+    nsums = levels.shape[0]
+    reach = 0
+    step = shift
+    for _ in range(nsums):
+        reach += step
+        step = 2 * step if step > 0 else 1
+    # Two rows of sums in turn; vectors reach beyond their ends.
+    half = _COLUMNS + reach // _WIDE * _WIDE + 2 * _WIDE + 16
+    space = np.zeros(2 * half, np.float32)
+    counts = np.empty(nsums * _SIDES * _COLUMNS, np.uint8)
+    tops = np.zeros(nsums * _SIDES * _WIDE, np.uint8)
+    flat = levels.reshape(-1)
     for start in range(0, n, _COLUMNS):
-        stop = min(start + _COLUMNS, n)
-        first = counts[0, start:stop]
-        second = counts[1, start:stop]
-        first[:] = np.uint8(0)
-        second[:] = np.uint8(0)
+        columns = min(_COLUMNS, n - start)
+        counts[:] = np.uint8(0)
+        inside = start + _COLUMNS + reach + _WIDE <= n
         for r in range(nrows):
-            row = data[r, start:stop]
-            if shift > 0:
-                sums = out[r, start:stop]
-                both = max(min(stop, n - shift) - start, 0)
-                later = data[r, start + shift : start + shift + both]
-                for i in range(both):
-                    sums[i] = row[i] + later[i]
-                for i in range(both, stop - start):
-                    sums[i] = np.float32(0.0)
-                row = sums
-            low, high = levels[0, r], levels[1, r]
-            for i in range(stop - start):
-                first[i] += np.uint8(row[i] > low)
-                second[i] += np.uint8(row[i] > high)
+            source = data.reshape(-1)
+            now = r * n + start
+            after = 0
+            left = min(columns + reach, n - start)
+            step = shift
+            for k in range(nsums):
+                first = _SIDES * (k * nrows + r)
+                place = k * _SIDES * _COLUMNS
+                left = max(left - step, 0)
+                beyond, more = now + columns, after + columns
+                if inside and step > 0:
+                    if below:
+                        _row(7, source, now, step, space, after, columns, flat, first, counts, place)
+                    else:
+                        _row(3, source, now, step, space, after, columns, flat, first, counts, place)
+                    _row(1, source, beyond, step, space, more, left - columns, flat, first, counts, place)
+                else:
+                    for i in range(left):
+                        space[after + i] = source[now + i] + source[now + i + step] if step > 0 else source[now + i]
+                    # Sums that need samples beyond the end are 0, and what is beyond the end is neither above nor below.
+                    if n - start <= columns + reach:
+                        for i in range(left, n - start):
+                            space[after + i] = np.float32(0.0)
+                        left = n - start
+                    for i in range(left, left + _WIDE):
+                        space[after + i] = np.float32(np.nan)
+                    if below:
+                        _row(6, space, after, 0, space, after, columns, flat, first, counts, place)
+                    else:
+                        _row(2, space, after, 0, space, after, columns, flat, first, counts, place)
+                source = space
+                now = after
+                after = half - now
+                step = 2 * step if step > 0 else 1
+        for k in range(nsums * _SIDES):
+            _most(counts, k * _COLUMNS, columns, tops, k * _WIDE)
+    for k in range(nsums * _SIDES):
+        top = np.uint8(0)
+        for i in range(k * _WIDE, (k + 1) * _WIDE):
+            top = max(top, tops[i])
+        most[k // _SIDES, k % _SIDES] = top
+
+
+def _pairs_code(builder: Any, args: Any) -> None:
+    source, at, n, out = args
+    kind = vector_of(F32, _PAIRS)
+    with steps(builder, 0, n, _PAIRS) as i:
+        first = plus(builder, at, times(builder, i, 2))
+        one, two = load(builder, source, first, kind), load(builder, source, plus(builder, first, _PAIRS), kind)
+        even, odd = (shuffle(builder, one, two, range(k, 2 * _PAIRS, 2)) for k in (0, 1))
+        store(builder, builder.fadd(even, odd), out, i)
+
+
+#: Sums of pairs that are made at a time.
+_PAIRS = 16
+
+
+@vector(_pairs_code)
+def _pairs(source: NDArray[np.float32], at: int, n: int, out: NDArray[np.float32]) -> None:
+    """Sums of `n` pairs of neighbours (in whole lots of 16); `out` may be the source."""
+    out[:n] = source[at : at + 2 * n : 2] + source[at + 1 : at + 2 * n : 2]
+
+
+@kernel()
+def sums_at(data: NDArray[np.float32], shift: int, at: NDArray[np.int64], out: NDArray[np.float32]) -> None:
+    """Sums as those of `most_beyond`, bit by bit, at a few columns.
+
+    Parameters
+    ----------
+    data : ndarray of float32, shape (nrows, n)
+    shift : int
+        As there.
+    at : ndarray of int64, shape (nat,)
+        Columns.
+    out : ndarray of float32, shape (nsums, nrows, nat)
+        Sums that end after the last sample stay as they are.
+    """
+    nsums = out.shape[0]
+    nrows, n = data.shape
+    size = 1 << (nsums - 1 if shift == 0 else nsums)
+    step = max(shift, 1)
+    space = np.zeros(size + 4 * _PAIRS, np.float32)
+    for r in range(nrows):
+        for j in range(at.shape[0]):
+            source = data.reshape(-1)
+            first = r * n + at[j]
+            count = min(size, (n - at[j] - 1) // step + 1)
+            if shift == 0:
+                out[0, r, j] = source[first]
+            # Other lengths are apart, and vectors must not reach beyond the end.
+            if step > 1 or at[j] + size + 4 * _PAIRS > n:
+                for i in range(count):
+                    space[i] = source[first + step * i]
+                source = space
+                first = 0
+            for k in range(1 if shift == 0 else 0, nsums):
+                count //= 2
+                if count == 0:
+                    break
+                if count > _PAIRS // 2:
+                    _pairs(source, first, count, space)
+                else:
+                    for i in range(count):
+                        space[i] = source[first + 2 * i] + source[first + 2 * i + 1]
+                source = space
+                first = 0
+                out[k, r, j] = space[0]
 
 
 @kernel()

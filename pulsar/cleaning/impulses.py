@@ -138,15 +138,24 @@ def find_impulses_and_dropouts(
         First sample and the one after the last, of impulses and then of dropouts.
     """
     plain = _plain(series, bands)
-    above = _found(series, plain, bands, sigma)
-    return np.concatenate([above, _found(series, np.negative(plain, out=plain), bands, dropout, sign=-1)])
+    looks = _looks(plain, 1, bands, (sigma, dropout))
+    above = _found(series, plain, bands, sigma, looks[0])
+    if looks[1].following(0) is None:
+        return above
+    return np.concatenate([above, _found(series, np.negative(plain, out=plain), bands, dropout, looks[1], sign=-1)])
 
 
 def _found(
-    series: NDArray[np.float32], plain: NDArray[np.float32], bands: Bands, sigma: float, *, sign: int = 1
+    series: NDArray[np.float32],
+    plain: NDArray[np.float32],
+    bands: Bands,
+    sigma: float,
+    look: "_Look | None" = None,
+    *,
+    sign: int = 1,
 ) -> NDArray[np.int64]:
     """Stretches of `plain`, which is `series` times `sign` less its running mean."""
-    marks = _marked(plain, bands, sigma)
+    marks = _marked(plain, bands, sigma, look)
     if marks.any():
         # A train of impulses is gone with what is marked. Of a hum that were the crests: its lines remain.
         rest = plain if marks.mean() > MOST_CLIPPED else _plain(_filled(sign * series, marks, bands), bands)
@@ -182,11 +191,83 @@ def _filled(series: NDArray[np.float32], marks: NDArray[np.bool_], bands: Bands)
     return out
 
 
-def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[np.bool_]:
-    """Which samples belong to impulses in all of the band or, if dispersion tells there, a part of it."""
-    from pulsar_kernels.interference import add_and_count, count_above, stretches
+@dataclass(frozen=True)
+class _Look:
+    """What sums over 1, 2, 4 ... samples of the bands are like, to one side.
+
+    Attributes
+    ----------
+    first : int
+        Number of the first length: sums are over ``2**first`` samples.
+    middle, spread : ndarray of float32, shape (nlengths, nbands)
+        Median, and standard deviation by the quartiles; inf where a band is constant, which is never above.
+    very_high : ndarray of float32, shape (nlengths, 2, nbands)
+        What a band must exceed: one of all, and one of a part of them.
+    beyond : ndarray of bool, shape (nlengths, 2)
+        Whether at any time so many bands exceed it that there may be an impulse.
+    """
+
+    first: int
+    middle: NDArray[np.float32]
+    spread: NDArray[np.float32]
+    very_high: NDArray[np.float32]
+    beyond: NDArray[np.bool_]
+
+    def following(self, number: int) -> int | None:
+        """The next length, from this one on, that has something to look at."""
+        later = np.flatnonzero(self.beyond[number - self.first :].any(axis=1))
+        return number + int(later[0]) if later.size else None
+
+
+def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[float, ...]) -> list[_Look]:
+    """Look at sums that are wider than those of `width` samples in `plain`; of 1 at these, too.
+
+    The first of `sigmas` is for what is above, a second one for what is below (of which all signs are turned).
+    """
+    from pulsar_kernels.interference import most_beyond, sums_at
 
     nbands, n = plain.shape
+    shift = 0 if width == 1 else width // 2
+    first = width.bit_length() - 1
+    widths = [width << k for k in range(64) if width << k <= max(1, bands.longest // 2) and width << k < n]
+    # Where sums of the longest would end after the last sample they are not looked at.
+    at = np.arange(0, n, max(1, n // SPREAD_SAMPLES))
+    sums = np.zeros((len(widths), nbands, len(at)), dtype=np.float32)
+    sums_at(plain, shift, at, sums)
+    levels = np.full((len(widths), nbands, 4), np.inf, dtype=np.float32)
+    looks = []
+    for side, sigma in enumerate(sigmas):
+        middle, spread = np.empty((2, len(widths), nbands), dtype=np.float32)
+        very_high = np.empty((len(widths), 2, nbands), dtype=np.float32)
+        for k, wide in enumerate(widths):
+            sample = sums[k, :, at <= n - wide].T
+            sample = np.sort(sample if side == 0 else -sample, axis=1)
+            low, middle[k], high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
+            spread[k] = np.where(high > low, (high - low) / 1.349, np.inf)
+            # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
+            for of, count in enumerate((nbands, PART)):
+                very_high[k, of] = middle[k] + 1.2533 * sigma / np.sqrt(count) * spread[k]
+            levels[k, :, 2 * side : 2 * side + 2] = very_high[k].T if side == 0 else -very_high[k].T
+        looks.append(_Look(first, middle, spread, very_high, np.zeros((len(widths), 2), dtype=np.bool_)))
+    most = np.zeros((len(widths), 4), dtype=np.int64)
+    most_beyond(plain, shift, levels, len(sigmas) > 1, most)
+    for side, look in enumerate(looks):
+        for of, count in enumerate((nbands, PART)):
+            look.beyond[:, of] = most[:, 2 * side + of] >= count // 2 + 1
+    return looks
+
+
+def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float, look: _Look | None = None) -> NDArray[np.bool_]:
+    """Which samples belong to impulses in all of the band or, if dispersion tells there, a part of it."""
+    from pulsar_kernels.interference import count_above, stretches
+
+    nbands, n = plain.shape
+    marks = np.zeros(n, dtype=np.bool_)
+    if look is None:
+        look = _looks(plain, 1, bands, (sigma,))[0]
+    number = look.following(0)
+    if number is None:
+        return marks
     parts = [(slice(0, nbands), bands)]
     for first in range(0, nbands - PART + 1, PART_STEP) if nbands > PART else ():
         part = slice(first, first + PART)
@@ -194,32 +275,25 @@ def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[n
         across = float(np.ptp(delays)) * PART / (PART - 1)
         if LEAST_DM * across >= LEAST_SHIFT:
             parts.append((part, replace(bands, delays=delays, across=across)))
-    marks = np.zeros(n, dtype=np.bool_)
     some, many = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.uint8)
-    counts = np.empty((2, n), dtype=np.uint8)
     runs = np.empty((MOST_STRETCHES, 2), dtype=np.int64)
-    # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
-    levels = [1.2533 * sigma / np.sqrt(count) for count in (nbands, PART)]
     # Neither is changed before something is found.
     sums = rest = plain
     spare = [np.empty_like(plain), np.empty_like(plain)]
-    at = np.arange(0, n, max(1, n // SPREAD_SAMPLES))
-    width, shift = 1, 0
-    while width <= max(1, bands.longest // 2) and width < n:
-        at = at[at <= n - width]
-        sample = np.sort(sums[:, at] if shift == 0 else sums[:, at] + sums[:, at + shift], axis=1)
-        low, middle, high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
-        # A band that is constant is never above.
-        spread = np.where(high > low, (high - low) / 1.349, np.inf)
-        very_high = np.asarray([middle + level * spread for level in levels], dtype=np.float32)
-        add_and_count(sums, shift, very_high, spare[0], counts)
-        if shift:
+    width = 1
+    while number is not None:
+        while width < 1 << number:
+            np.add(sums[:, : n - width], sums[:, width:], out=spare[0][:, : n - width])
+            spare[0][:, n - width :] = 0.0
             sums, spare = spare[0], [spare[1], spare[0]]
-        # Where too few are high in all of the band, nothing needs to be looked at, of parts neither.
-        most = counts.max(axis=1)
+            width *= 2
+        middle, spread, very_high, beyond = (
+            of[number - look.first] for of in (look.middle, look.spread, look.very_high, look.beyond)
+        )
+        changed = False
         for part, own in parts:
             of = 0 if own.count == nbands else 1
-            if most[of] < own.count // 2 + 1:
+            if not beyond[of]:
                 continue
             count_above(sums[part], np.asarray((middle + HIGH * spread)[part], dtype=np.float32), some)
             count_above(sums[part], very_high[of, part], many)
@@ -231,12 +305,14 @@ def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[n
                 if _undispersed(rest[part], int(first), end, width, spread[part], own):
                     if sums is plain:
                         sums = plain.copy()
+                    changed = True
                     marks[max(int(first) - 1, 0) : end + 1] = True
                     # What is marked does not count in longer sums, and is not beside what else is judged.
                     sums[:, max(int(first) - width, 0) : end + 1] = 0.0
                     rest[:, max(int(first) - 1, 0) : end + 1] = 0.0
-        shift = width
-        width *= 2
+        if changed:
+            look = _looks(sums, 2 * width, bands, (sigma,))[0]
+        number = look.following(number + 1)
     return marks
 
 

@@ -27,6 +27,7 @@ from pulsar_kernels import (
     fft,
     fold,
     harmonics,
+    interference,
     lanes,
     matched,
     tree,
@@ -56,12 +57,14 @@ TARGETS = {
 #: What is done to whole registers: instructions of x86-64 before AVX, since, and of aarch64.
 WORK = {
     "add floats": (r"addps", r"vaddps", r"fadd\s+v\d+\.4s"),
+    "add pairs of floats": (r"h?addps", r"vh?addps", r"faddp?\s+v\d+\.4s"),
     "multiply floats": (r"mulps", r"vmulps", r"fmul\s+v\d+\.4s"),
     "multiply and add": (r"mulps", r"vfn?m(add|sub)\d+ps", r"fml[as]\s+v\d+\.4s"),
     "divide floats": (r"divps", r"vdivps", r"fdiv\s+v\d+\.4s"),
     "compare floats": (r"cmp\w*ps", r"vcmp\w*ps", r"fcmg[te]\s+v\d+\.4s"),
     "to floats": (r"cvtdq2ps", r"vcvtu?dq2ps", r"[su]cvtf\s+v\d+\.4s"),
     "to integers": (r"cvttps2dq", r"vcvttps2dq", r"fcvtzs\s+v\d+\.4s"),
+    "add bytes": (r"p(add|sub)b", r"vp(add|sub)b", r"(add|sub)\s+v\d+\.16b"),
     "add bytes, held": (r"paddsb", r"vpaddsb", r"sqadd\s+v\d+\.16b"),
     "add unsigned bytes, held": (r"paddusb", r"vpaddusb", r"uqadd\s+v\d+\.16b"),
     "add words, held": (r"paddsw", r"vpaddsw", r"sqadd\s+v\d+\.8h"),
@@ -118,6 +121,10 @@ CODES = {
         clean._scaled_code, "*b q f f f f *b q q", 1, ("to floats", "multiply and add", "to integers")
     ),
     "cells.sums": Code(cells._cells_code, "*h q f *f *f q", None, ("to floats", "add floats", "multiply and add")),
+    "interference.row": Code(
+        interference._row_code, "q *f q q *f q q *f q *b q", 7, ("add floats", "compare floats", "add bytes")
+    ),
+    "interference.pairs": Code(interference._pairs_code, "*f q q *f", None, ("add pairs of floats",)),
     "bandsums.bytes": Code(bandsums._sum_bytes_code, "q *b q *q q q *h q", 1, ("add words",)),
     "bandsums.two": Code(bandsums._add_two_code, "*b q q *b q q", None, ("add bytes, held",)),
     "unpack.lanes": Code(unpack._lanes_code, "*b q q *b q q", 1, ("interleave",)),

@@ -29,18 +29,54 @@ def test_rows_above(seed, nrows, n):
     np.testing.assert_array_equal(out, (data > levels[:, None]).sum(axis=0))
 
 
-@given(seed=SEED, nrows=st.integers(1, 20), n=st.sampled_from([1, 2, 60, 2048, 5000]), shift=st.integers(0, 80))
-def test_shifted_sums_and_rows_above(seed, nrows, n, shift):
+@given(
+    seed=SEED,
+    nrows=st.integers(1, 9),
+    n=st.sampled_from([1, 2, 60, 1023, 1024, 1088, 2500]),
+    shift=st.sampled_from([0, 0, 1, 3, 16]),
+    nsums=st.integers(0, 9),
+    below=st.booleans(),
+)
+def test_rows_at_once_beyond_levels(seed, nrows, n, shift, nsums, below):
     rng = np.random.default_rng(seed)
     data = rng.normal(size=(nrows, n)).astype(np.float32)
-    levels = rng.normal(size=(2, nrows)).astype(np.float32)
-    out, counts = np.full_like(data, 7.0), np.empty((2, n), dtype=np.uint8)
-    kernels.add_and_count(data, shift, levels, out, counts)
-    sums = np.zeros_like(data)
-    sums[:, : max(n - shift, 0)] = data[:, : max(n - shift, 0)] + data[:, shift:]
-    looked_at = sums if shift else data
-    np.testing.assert_array_equal(out, sums if shift else np.float32(7.0))
-    np.testing.assert_array_equal(counts, (looked_at > levels[:, :, None]).sum(axis=1))
+    levels = (4 * rng.normal(size=(nsums, nrows, 4))).astype(np.float32)
+    most = np.full((nsums, 4), -1, dtype=np.int64)
+    kernels.most_beyond(data, shift, levels, below, most)
+    sides = 4 if below else 2
+    np.testing.assert_array_equal(most[:, :sides], oracle.most_beyond(data, shift, levels)[:, :sides])
+
+
+def test_impulse_of_eight_samples_is_seen_at_its_width():
+    data = np.zeros((16, 3000), dtype=np.float32)
+    data[:11, 1990:1998] = 1.0
+    data[3:9, 2999] = -1.0
+    levels = np.empty((5, 16, 4), dtype=np.float32)
+    levels[:, :, :2] = (0.5, 7.5)
+    levels[:, :, 2:] = (-0.5, -7.5)
+    most = np.zeros((5, 4), dtype=np.int64)
+    kernels.most_beyond(data, 0, levels, True, most)
+    # What ends after the last sample is 0.
+    assert most.tolist() == [[11, 0, 6, 0], [11, 0, 6, 0], [11, 0, 6, 0], [11, 11, 6, 0], [11, 11, 6, 0]]
+
+
+@given(
+    seed=SEED,
+    nrows=st.integers(1, 3),
+    n=st.sampled_from([1, 2, 60, 700, 2500]),
+    shift=st.sampled_from([0, 0, 1, 3, 16]),
+    nsums=st.integers(1, 9),
+)
+def test_sums_at_some_columns_are_those_of_all(seed, nrows, n, shift, nsums):
+    rng = np.random.default_rng(seed)
+    data = rng.normal(size=(nrows, n)).astype(np.float32)
+    at = np.sort(rng.integers(0, n, 9))
+    out = np.full((nsums, nrows, 9), 7.0, dtype=np.float32)
+    kernels.sums_at(data, shift, at, out)
+    for k, sums in enumerate(oracle.sums(data, shift, nsums)):
+        # Of numbers that stand for `shift` samples each, the last that a sum needs is there.
+        reach = max(shift, 1) * ((1 << k) - 1 if shift == 0 else (2 << k) - 1)
+        np.testing.assert_array_equal(out[k], np.where(at + reach < n, sums[:, at], np.float32(7.0)))
 
 
 @given(seed=SEED, n=st.integers(1, 80), longest=st.integers(1, 20), most=st.integers(0, 30))

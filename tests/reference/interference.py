@@ -11,6 +11,31 @@ def less_running_mean(data, half):
     return x - np.stack(means, axis=1)
 
 
+def sums(data, shift, nsums):
+    """Sums over 1, 2, 4 ... samples, or over twice, four times ... `shift`; 0 where they reach beyond the end."""
+    found = []
+    for k in range(nsums):
+        step = shift << k if shift else (1 << k) >> 1
+        n = data.shape[1] - step
+        if step:
+            later = np.zeros_like(data)
+            later[:, : max(n, 0)] = data[:, : max(n, 0)] + data[:, step:]
+            data = later
+        found.append(data)
+    return found
+
+
+def most_beyond(data, shift, levels):
+    """Most rows above, and below, levels in any column of those sums."""
+    found = np.zeros((len(levels), 4), dtype=np.int64)
+    for k, looked_at in enumerate(sums(data, shift, len(levels))):
+        for side in range(4):
+            level = levels[k, :, side, None]
+            beyond = looked_at > level if side < 2 else looked_at < level
+            found[k, side] = beyond.sum(axis=0).max()
+    return found
+
+
 def stretches(some, many, least_some, least_many, longest):
     """Stretches of `some` with a place of `many`."""
     found = []
