@@ -215,7 +215,7 @@ def most_beyond(
                 else:
                     for i in range(left):
                         space[after + i] = source[now + i] + source[now + i + step] if step > 0 else source[now + i]
-                    # Sums that need samples beyond the end are 0, and what is beyond the end is neither above nor below.
+                    # Sums that need samples beyond the end are 0; what is beyond it is neither above nor below.
                     if n - start <= columns + reach:
                         for i in range(left, n - start):
                             space[after + i] = np.float32(0.0)
@@ -350,88 +350,6 @@ def stretches(
                 count += 1
             begin = -1
     return count
-
-
-@kernel(reorder=True)
-def count_lines(powers: NDArray[np.float32], first: int, factor: float, counts: NDArray[np.int64]) -> None:
-    """Add to `counts`, for every bin, the number of rows in which it exceeds `factor` times the row's mean.
-
-    Parameters
-    ----------
-    powers : ndarray of float32, shape (nrows, nbins), rows contiguous
-    first : int
-        Bins before this one are left out.
-    factor : float
-    counts : ndarray of int64, shape (nbins,)
-    """
-    nrows, nbins = powers.shape
-    for r in range(nrows):
-        row = powers[r]
-        total = np.float32(0.0)
-        for i in range(first, nbins):
-            total += row[i]
-        limit = np.float32(factor) * total / np.float32(max(nbins - first, 1))
-        for i in range(first, nbins):
-            counts[i] += np.int64(row[i] > limit)
-
-
-@kernel(reorder=True)
-def strongest(
-    powers: NDArray[np.float32],
-    first: int,
-    used: NDArray[np.bool_],
-    surplus: NDArray[np.float32],
-    where: NDArray[np.int64],
-) -> None:
-    """The strongest power of every row, over the mean of the noise, less its expectation for that many bins.
-
-    In noise exp(-surplus) is about the probability that a spectrum reaches it. The mean is of the powers below five
-    times the mean of all, corrected for what noise itself has above.
-
-    Parameters
-    ----------
-    powers : ndarray of float32, shape (nrows, nbins), rows contiguous
-    first : int
-        Bins before this one are left out.
-    used : ndarray of bool, shape (nbins,)
-        Bins that count.
-    surplus : ndarray of float32, shape (nrows,)
-        NaN where there is no noise.
-    where : ndarray of int64, shape (nrows,)
-        Its bin.
-    """
-    nrows = powers.shape[0]
-    # Mean of an exponential below five means: 1 - 5 exp(-5) / (1 - exp(-5)).
-    kept = 1.0 - 5.0 * np.exp(-5.0) / (1.0 - np.exp(-5.0))
-    for r in range(nrows):
-        row = powers[r, first:]
-        counted = used[first:]
-        total = np.float32(0.0)
-        top = np.float32(0.0)
-        number = np.int32(0)
-        for i in range(row.shape[0]):
-            value = row[i] if counted[i] else np.float32(0.0)
-            total += value
-            number += np.int32(counted[i])
-            if value > top:
-                top = value
-        limit = np.float32(5.0) * total / np.float32(number if number > 0 else np.int32(1))
-        below = np.float32(0.0)
-        count = np.int32(0)
-        for i in range(row.shape[0]):
-            small = counted[i] and row[i] < limit
-            below += row[i] if small else np.float32(0.0)
-            count += np.int32(small)
-        if not top > np.float32(0.0) or count == 0:
-            surplus[r] = np.float32(np.nan)
-            where[r] = 0
-            continue
-        mean = np.float64(below) / count / kept
-        surplus[r] = np.float32(np.float64(top) / mean - np.log(np.float64(number)))
-        for i in range(row.shape[0]):
-            if row[i] == top and counted[i]:
-                where[r] = first + i
-                break
 
 
 @kernel(inline=True)

@@ -1,5 +1,6 @@
 """First pass over the file: statistics of every channel in every time block, and impulses at DM 0."""
 
+import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -38,8 +39,8 @@ SPECTRUM_TIME = 1e-3
 SPECTRUM_SAMPLES = 4
 SPECTRUM_BYTES = 32 << 20
 SPECTRUM_FIRST = 5
-# Channels whose spectra are taken at a time, so that they stay in the cache.
-SPECTRUM_CHANNELS = 64
+# Channels whose spectra are taken at a time.
+SPECTRUM_CHANNELS = 32
 # Fewer samples are summed, down to two, for so many points; still fewer make no spectrum. Of sums of two the variance
 # is at most twice that of white noise, which so few points hardly tell.
 SPECTRUM_LEAST = 32
@@ -255,18 +256,23 @@ class _Pass:
         whole = outside_gaps(self.obs, lo, hi) == [(lo, hi)]
         # A last block that is too short would end in zeros: a step, and lines that are not there.
         if points is not None and whole and hi - lo >= self.npoints * self.factor:
-            self._spectra(block, points, sums.count < hi - lo)
+            self._spectra(block, points, sums.count < hi - lo, work)
         if self.progress is not None:
             self.progress(hi - lo)
 
-    def _spectra(self, block: int, points: NDArray[np.float32], holes: NDArray[np.bool_]) -> None:
+    def _spectra(self, block: int, points: NDArray[np.float32], holes: NDArray[np.bool_], work: "_Work") -> None:
         """Strongest power and excess of slow variance of one block; not of channels where samples are missing."""
         factor, std = self.factor, self.std[block]
         if self.diodes is not None:
             self.diodes.add(block, int(self.edges[block]) * self.header.tsamp, points, std * np.sqrt(factor))
-        self.fourier[block], self.bins[block], variance = _strongest(points)
+        shape = (-(-self.header.nchans // SPECTRUM_CHANNELS), self.npoints // 2 + 1, SPECTRUM_CHANNELS)
+        powers = work.space("powers", shape)
+        # In units of white noise; a channel that is constant has none.
         with np.errstate(divide="ignore", invalid="ignore"):
-            self.excess[block] = variance / (factor * std**2) - 1.0
+            scale = 1.0 / (np.sqrt(factor) * std)
+        known = np.isfinite(scale)
+        self.fourier[block], self.bins[block], variance = _strongest(points, np.where(known, scale, 0.0), powers)
+        self.excess[block] = np.where(known, variance - 1.0, np.nan)
         # Missing samples are no zeros.
         unknown = holes | ~np.isfinite(self.excess[block])
         self.excess[block, unknown] = np.nan
@@ -339,12 +345,16 @@ class _Work:
     def sums(self, nchans: int) -> _Sums:
         return _Sums(nchans)
 
-    def cleared(self, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
-        """Zeros of this shape, in memory that is used again."""
-        size = shape[0] * shape[1]
+    def space(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """Memory of this shape, that is used again."""
+        size = math.prod(shape)
         if name not in self._kept or self._kept[name].size < size:
             self._kept[name] = np.empty(size, dtype=np.float32)
-        out = self._kept[name][:size].reshape(shape)
+        return self._kept[name][:size].reshape(shape)
+
+    def cleared(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+        """The same filled with zeros."""
+        out = self.space(name, shape)
         out[:] = 0.0
         return out
 
@@ -373,32 +383,20 @@ def _largest_factor(n: int) -> int:
 
 
 def _strongest(
-    points: NDArray[np.float32],
+    points: NDArray[np.float32], scale: NDArray[np.float64], powers: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.float64]]:
-    """Strongest power of every channel as `BlockStatistics.fourier` has it, its bin, and the variance of the points.
+    """Strongest power of every channel as `BlockStatistics.fourier` has it, its bin, and the variance of scaled points.
 
-    Lines that many channels have are left out: a hum, or a pulsar.
+    Lines that many channels have are left out: a hum, or a pulsar. `powers` is memory for them.
     """
-    from scipy.fft import rfft
-
-    from pulsar_kernels.interference import count_lines, strongest
+    from pulsar_kernels.spectra import line_powers, passes, strongest
 
     nchans, npoints = points.shape
-    nbins = npoints // 2 + 1
     surplus = np.empty(nchans, dtype=np.float32)
     where = np.empty(nchans, dtype=np.int64)
     variance = np.empty(nchans)
-    counts = np.zeros(nbins, dtype=np.int64)
-    # The powers take the place of the points that they come from.
-    powers = points[:, :nbins]
-    for first in range(0, nchans, SPECTRUM_CHANNELS):
-        some = points[first : first + SPECTRUM_CHANNELS]
-        some = some - some.mean(axis=1, keepdims=True)
-        variance[first : first + SPECTRUM_CHANNELS] = np.einsum("ij,ij->i", some, some) / npoints
-        spectrum = rfft(some, axis=1)
-        part = powers[first : first + SPECTRUM_CHANNELS]
-        np.add(spectrum.real**2, spectrum.imag**2, out=part)
-        count_lines(part, SPECTRUM_FIRST, LINE, counts)
+    counts = np.empty(npoints // 2 + 1, dtype=np.int64)
+    line_powers(points, scale.astype(np.float32), *passes(npoints), SPECTRUM_FIRST, LINE, powers, variance, counts)
     common = counts > max(COMMON_CHANNELS, COMMON * nchans)
     # What is beside a line has its leakage.
     common[1:] |= common[:-1].copy()

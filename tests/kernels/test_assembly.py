@@ -30,6 +30,7 @@ from pulsar_kernels import (
     interference,
     lanes,
     matched,
+    spectra,
     tree,
     unpack,
     whiten,
@@ -56,7 +57,7 @@ TARGETS = {
 }
 #: What is done to whole registers: instructions of x86-64 before AVX, since, and of aarch64.
 WORK = {
-    "add floats": (r"addps", r"vaddps", r"fadd\s+v\d+\.4s"),
+    "add floats": (r"(add|sub)ps", r"v(add|sub)ps", r"f(add|sub)\s+v\d+\.4s"),
     "add pairs of floats": (r"h?addps", r"vh?addps", r"faddp?\s+v\d+\.4s"),
     "multiply floats": (r"mulps", r"vmulps", r"fmul\s+v\d+\.4s"),
     "multiply and add": (r"mulps", r"vfn?m(add|sub)\d+ps", r"fml[as]\s+v\d+\.4s"),
@@ -125,6 +126,11 @@ CODES = {
         interference._row_code, "q *f q q *f q q *f q *b q", 7, ("add floats", "compare floats", "add bytes")
     ),
     "interference.pairs": Code(interference._pairs_code, "*f q q *f", None, ("add pairs of floats",)),
+    "spectra.turn": Code(spectra._turn_code, "*f q q *f *f q *f q", None, ("add floats", "multiply floats")),
+    "spectra.powers": Code(spectra._powers_code, "*f q q *f q *f", None, ("multiply floats", "multiply and add")),
+    "spectra.count": Code(spectra._count_code, "*f q *f", None, ("compare floats",)),
+    "spectra.top": Code(spectra._top_code, "*f q *f *f", None, ("add floats",)),
+    "spectra.below": Code(spectra._below_code, "*f q f *f *f *f *f *f", None, ("add floats", "compare floats")),
     "bandsums.bytes": Code(bandsums._sum_bytes_code, "q *b q *q q q *h q", 1, ("add words",)),
     "bandsums.two": Code(bandsums._add_two_code, "*b q q *b q q", None, ("add bytes, held",)),
     "unpack.lanes": Code(unpack._lanes_code, "*b q q *b q q", 1, ("interleave",)),

@@ -90,33 +90,6 @@ def test_stretches(seed, n, longest, most):
     assert [tuple(row) for row in out[:count]] == expected
 
 
-@given(seed=SEED, nbins=st.integers(8, 200), first=st.integers(0, 7), line=st.booleans(), empty=st.booleans())
-def test_strongest_power(seed, nbins, first, line, empty):
-    rng = np.random.default_rng(seed)
-    powers = rng.exponential(3.0, (4, nbins)).astype(np.float32)
-    if line:
-        powers[1, nbins // 2] = 500.0
-    if empty:
-        powers[2] = 0.0
-    surplus, where = np.empty(4, np.float32), np.empty(4, np.int64)
-    used = rng.random(nbins) < 0.9
-    kernels.strongest(powers, first, used, surplus, where)
-    expected = oracle.strongest(powers, first, used)
-    counts = np.ones(nbins, dtype=np.int64)
-    kernels.count_lines(powers, first, 3.0, counts)
-    np.testing.assert_array_equal(counts, 1 + oracle.count_lines(powers, first, 3.0))
-    np.testing.assert_allclose(surplus, expected[0], rtol=1e-4, atol=1e-3)
-    np.testing.assert_array_equal(where, expected[1])
-
-
-def test_the_surplus_of_noise_is_a_probability():
-    powers = np.random.default_rng(4).exponential(7.0, (20_000, 300)).astype(np.float32)
-    surplus, where = np.empty(20_000, np.float32), np.empty(20_000, np.int64)
-    kernels.strongest(powers, 5, np.ones(300, dtype=np.bool_), surplus, where)
-    for level in (2.0, 4.0):
-        assert abs(np.mean(surplus > level) / np.exp(-level) - 1) < 0.2
-
-
 @given(seed=SEED, n=st.integers(3, 60), threshold=st.sampled_from([2.0, 3.0, 5.0]))
 def test_votes(seed, n, threshold):
     rng = np.random.default_rng(seed)
