@@ -9,7 +9,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar_kernels._jit import kernel
+from pulsar_kernels._ir import (
+    F32,
+    I8,
+    I16,
+    constant,
+    integer,
+    intrinsic,
+    load,
+    plus,
+    shuffle,
+    steps,
+    store,
+    times,
+    vector_of,
+)
+from pulsar_kernels._jit import kernel, vector
 
 # 8192 * 255^2 < 2^31: a piece of uint8 squares fits an int32 accumulator. The sums in single precision keep five digits
 # of it in vectors of 256 bits too (of equal numbers 16384 would leave 1.4e-5).
@@ -148,9 +163,15 @@ def moments_f32(
         count[c] += k
 
 
+#: No sample beyond this counts as finite.
+_FINITE = 3e38
+#: Sums of four that are made at a time.
+_FOURS = 16
+
+
 @kernel(inline=True)
 def _finite(x: Any) -> Any:
-    return np.float32(x) if abs(np.float32(x)) < np.float32(3e38) else np.float32(0.0)
+    return np.float32(x) if abs(np.float32(x)) < np.float32(_FINITE) else np.float32(0.0)
 
 
 @kernel(reorder=True)
@@ -176,31 +197,48 @@ def add_bands(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDA
             into[i] += _finite(row[i])
 
 
-@kernel(reorder=True)
+def _halves(builder: Any, value: Any) -> Any:
+    """Sums of neighbouring unsigned integers, two of which are one of twice as many bits."""
+    bits = value.type.element.width
+    wide = builder.bitcast(value, vector_of(integer(2 * bits), value.type.count // 2))
+    low = builder.and_(wide, constant(wide.type, (1 << bits) - 1))
+    return builder.add(low, builder.lshr(wide, constant(wide.type, bits)))
+
+
+def _neighbours(builder: Any, one: Any, two: Any, add: Any) -> Any:
+    """Sums of neighbouring lanes of two vectors."""
+    even, odd = (shuffle(builder, one, two, range(k, 2 * one.type.count, 2)) for k in (0, 1))
+    return add(even, odd)
+
+
+def _fours_code(builder: Any, args: Any) -> None:
+    row, n, out = args
+    kind = row.type.pointee
+    with steps(builder, 0, n, _FOURS) as j:
+        at = times(builder, j, 4)
+        if kind == I8:
+            sums = _halves(builder, _halves(builder, load(builder, row, at, vector_of(I8, 4 * _FOURS))))
+        elif kind == I16:
+            half = vector_of(I16, 2 * _FOURS)
+            parts = [_halves(builder, load(builder, row, plus(builder, at, 2 * _FOURS * k), half)) for k in (0, 1)]
+            sums = _neighbours(builder, *parts, builder.add)
+        else:
+            parts = []
+            for k in range(4):
+                x = load(builder, row, plus(builder, at, _FOURS * k), vector_of(F32, _FOURS))
+                small = builder.fcmp_ordered("<", intrinsic(builder, "fabs", x), constant(x.type, _FINITE))
+                parts.append(builder.select(small, x, constant(x.type, 0.0)))
+            twos = [_neighbours(builder, *parts[k : k + 2], builder.fadd) for k in (0, 2)]
+            sums = _neighbours(builder, *twos, builder.fadd)
+        store(builder, sums if kind == F32 else builder.uitofp(sums, vector_of(F32, _FOURS)), out, j)
+
+
+@vector(_fours_code)
 def _fours(row: NDArray[Any], n: int, out: NDArray[np.float32]) -> None:
-    """Sums of `n` groups of four samples, in vectors across the groups."""
-    for j in range(n):
-        i = 4 * j
-        out[j] = (_finite(row[i]) + _finite(row[i + 1])) + (_finite(row[i + 2]) + _finite(row[i + 3]))
-
-
-@kernel(reorder=True)
-def _add_groups(row: NDArray[Any], factor: int, out: NDArray[np.float32]) -> None:
-    """Sums of `factor` samples added to `out`."""
-    if factor == 1:
-        for j in range(out.shape[0]):
-            out[j] += _finite(row[j])
-        return
-    if factor == 2:
-        for j in range(out.shape[0]):
-            out[j] += _finite(row[2 * j]) + _finite(row[2 * j + 1])
-        return
-    for j in range(out.shape[0]):
-        group = row[j * factor : (j + 1) * factor]
-        total = np.float32(0.0)
-        for i in range(group.shape[0]):
-            total += _finite(group[i])
-        out[j] += total
+    """Sums of `n` groups of four samples, of which there are whole lots of 16; `out` may be what is summed."""
+    x = row[: 4 * n].astype(np.float32)
+    x = np.where(np.abs(x) < np.float32(_FINITE), x, np.float32(0.0)).reshape(-1, 4)
+    out[:n] = (x[:, 0] + x[:, 1]) + (x[:, 2] + x[:, 3])
 
 
 @kernel(reorder=True)
@@ -220,24 +258,43 @@ def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float3
     # To the first whole group, and from the last.
     head = min(-first % factor, n)
     whole = max((n - head) // factor, 0)
-    fours = np.empty(whole * factor // 4, np.float32)
+    at = (first + head) // factor
+    fours = np.empty(whole * factor // 4 + 4, np.float32)
     for c in range(nchans):
         row = data[c]
         into = out[c]
         for i in range(head):
             into[first // factor] += _finite(row[i])
-        at = (first + head) // factor
         some = row[head : head + whole * factor]
-        if factor % 4 != 0:
-            _add_groups(some, factor, into[at : at + whole])
+        left = factor
+        # Fours of fours, as long as they go.
+        while left % 4 == 0 and whole > 0:
+            count = whole * left // 4
+            lots = count - count % _FOURS
+            if left == factor:
+                _fours(some, lots, fours)
+                for j in range(lots, count):
+                    i = 4 * j
+                    fours[j] = (_finite(some[i]) + _finite(some[i + 1])) + (_finite(some[i + 2]) + _finite(some[i + 3]))
+            else:
+                _fours(fours, lots, fours)
+                for j in range(lots, count):
+                    i = 4 * j
+                    fours[j] = (fours[i] + fours[i + 1]) + (fours[i + 2] + fours[i + 3])
+            left //= 4
+        place = into[at : at + whole]
+        if left == 1 and factor > 1:
+            for j in range(whole):
+                place[j] += fours[j]
+        elif left == 2 and factor > 2:
+            for j in range(whole):
+                place[j] += fours[2 * j] + fours[2 * j + 1]
         else:
-            # Fours of fours, as long as they go.
-            left = factor // 4
-            _fours(some, whole * left, fours)
-            while left % 4 == 0:
-                left //= 4
-                _fours(fours, whole * left, fours)
-            _add_groups(fours, left, into[at : at + whole])
+            for j in range(whole):
+                total = np.float32(0.0)
+                for i in range(j * left, (j + 1) * left):
+                    total += _finite(some[i]) if left == factor else fours[i]
+                place[j] += total
         for i in range(head + whole * factor, n):
             into[at + whole] += _finite(row[i])
 

@@ -104,9 +104,9 @@ def test_bands(seed, nchans, nsamps, first, dtype):
 @given(
     seed=st.integers(0, 2**32 - 1),
     nchans=st.integers(1, 4),
-    nsamps=st.integers(1, 200),
+    nsamps=st.integers(1, 700),
     first=st.integers(0, 50),
-    factor=st.sampled_from([1, 2, 3, 8, 16, 64]),
+    factor=st.sampled_from([1, 2, 3, 4, 8, 12, 16, 64]),
     npoints=st.integers(1, 60),
     dtype=KINDS,
 )
