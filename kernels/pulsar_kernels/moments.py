@@ -24,7 +24,7 @@ from pulsar_kernels._ir import (
     times,
     vector_of,
 )
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import kernel, prefetch, vector
 
 # 8192 * 255^2 < 2^31: a piece of uint8 squares fits an int32 accumulator. The sums in single precision keep five digits
 # of it in vectors of 256 bits too (of equal numbers 16384 would leave 1.4e-5).
@@ -167,6 +167,8 @@ def moments_f32(
 _FINITE = 3e38
 #: Sums of four that are made at a time.
 _FOURS = 16
+#: Rows before which memory is asked for.
+_AHEAD = 3
 
 
 @kernel(inline=True)
@@ -263,8 +265,14 @@ def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float3
     for c in range(nchans):
         row = data[c]
         into = out[c]
+        # Numbers of the rows that follow lie far apart.
+        for i in range(first // factor, at + whole + 1, 16):
+            prefetch(1, out, (c + _AHEAD) * out.shape[1] + i)
+        total = np.float32(0.0)
         for i in range(head):
-            into[first // factor] += _finite(row[i])
+            total += _finite(row[i])
+        if head > 0:
+            into[first // factor] += total
         some = row[head : head + whole * factor]
         left = factor
         # Fours of fours, as long as they go.
@@ -295,8 +303,11 @@ def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float3
                 for i in range(j * left, (j + 1) * left):
                     total += _finite(some[i]) if left == factor else fours[i]
                 place[j] += total
+        total = np.float32(0.0)
         for i in range(head + whole * factor, n):
-            into[at + whole] += _finite(row[i])
+            total += _finite(row[i])
+        if n > head + whole * factor:
+            into[at + whole] += total
 
 
 @kernel()
