@@ -353,14 +353,28 @@ def stretches(
 
 
 @kernel(inline=True)
-def _quantile(values: NDArray[np.float64], n: int, q: float) -> float:
-    """Of ``values[:n]``, which are reordered."""
-    at = q * (n - 1)
-    i = int(at)
-    below = quickselect(values, n, i)
-    if i + 1 >= n:
-        return below
-    return below + (at - i) * (quickselect(values, n, i + 1) - below)
+def _between(values: NDArray[np.float64], place: int, below: float, part: float) -> float:
+    """From the one at `place`, which is `below`, a `part` of the way to the next larger; none after it is smaller."""
+    above = np.inf
+    for i in range(place + 1, values.shape[0]):
+        above = min(above, values[i])
+    return below + part * (above - below)
+
+
+@kernel(inline=True)
+def _middle_and_range(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Median of four numbers or more, and the distance of the quartiles; they are reordered."""
+    last = values.shape[0] - 1
+    first, middle, third = int(0.25 * last), int(0.5 * last), int(0.75 * last)
+    centre = quickselect(values, last + 1, middle)
+    median = _between(values, middle, centre, 0.5 * last - middle)
+    # Each half is by itself now.
+    upper = values[middle + 1 :]
+    place = third - middle - 1
+    high = _between(upper, place, quickselect(upper, upper.shape[0], place), 0.75 * last - third)
+    lower = values[: middle + 1]
+    low = _between(lower, first, quickselect(lower, middle, first), 0.25 * last - first)
+    return median, high - low
 
 
 @kernel(inline=True)
@@ -419,8 +433,8 @@ def iqrm(values: NDArray[np.float64], lags: NDArray[np.int64], threshold: float,
                     count += 1
             if count < 4:
                 continue
-            mid = _quantile(differences, count, 0.5)
-            limit = threshold * (_quantile(differences, count, 0.75) - _quantile(differences, count, 0.25)) / 1.349
+            mid, quartiles = _middle_and_range(differences[:count])
+            limit = threshold * quartiles / 1.349
             for i in range(lag, n):
                 d = row[i] - row[i - lag]
                 if not np.isfinite(d):

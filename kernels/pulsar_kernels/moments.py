@@ -167,6 +167,8 @@ def moments_f32(
 _FINITE = 3e38
 #: Sums of four that are made at a time.
 _FOURS = 16
+#: Columns of which bands are summed at a time.
+_COLUMNS = 2048
 #: Rows before which memory is asked for.
 _AHEAD = 3
 
@@ -177,18 +179,33 @@ def _finite(x: Any) -> Any:
 
 
 @kernel(reorder=True)
-def add_bands(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
-    """Add the samples of every channel to the sum of its band; what is not finite adds nothing.
+def add_bands_u8(data: NDArray[np.uint8], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
+    """As `add_bands`, for uint8: neighbours in a band are summed as words of 16 bits, which hold 257 of them."""
+    nchans, nsamps = data.shape
+    sums = np.empty(_COLUMNS, np.uint16)
+    for start in range(0, nsamps, _COLUMNS):
+        columns = min(_COLUMNS, nsamps - start)
+        c = 0
+        while c < nchans:
+            band = bands[c]
+            last = c + 1
+            while last < nchans and last < c + 257 and bands[last] == band:
+                last += 1
+            if band >= 0:
+                sums[:] = np.uint16(0)
+                for k in range(c, last):
+                    row = data[k, start : start + columns]
+                    for i in range(columns):
+                        sums[i] += row[i]
+                into = out[band, first + start : first + start + columns]
+                for i in range(columns):
+                    into[i] += np.float32(sums[i])
+            c = last
 
-    Parameters
-    ----------
-    data : ndarray of uint8, uint16 or float32, shape (nchans, nsamps), rows contiguous
-    bands : ndarray of int64, shape (nchans,)
-        Row of `out` for every channel; negative: none.
-    first : int
-        Column of `out` of the first sample.
-    out : ndarray of float32, shape (nbands, >= first + nsamps)
-    """
+
+@kernel(reorder=True)
+def add_bands_any(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
+    """As `add_bands`, for uint16 and float32."""
     nchans, nsamps = data.shape
     for c in range(nchans):
         if bands[c] < 0:
@@ -379,3 +396,21 @@ def moments(
         count += data.shape[1]
     else:
         moments_f32(data, origin, sums, count)
+
+
+def add_bands(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
+    """Add the samples of every channel to the sum of its band; what is not finite adds nothing.
+
+    Parameters
+    ----------
+    data : ndarray of uint8, uint16 or float32, shape (nchans, nsamps), rows contiguous
+    bands : ndarray of int64, shape (nchans,)
+        Row of `out` for every channel; negative: none.
+    first : int
+        Column of `out` of the first sample.
+    out : ndarray of float32, shape (nbands, >= first + nsamps)
+    """
+    if data.dtype == np.uint8:
+        add_bands_u8(data, bands, first, out)
+    else:
+        add_bands_any(data, bands, first, out)

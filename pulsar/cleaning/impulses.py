@@ -33,6 +33,8 @@ PART: Final = 8
 PART_STEP: Final = 2
 #: The running mean is over so many times the longest impulse on either side.
 _WINDOWS: Final = 8
+#: Bands of which it is taken at a time.
+TOGETHER: Final = 4
 #: Some seconds that would lose more than this keep all.
 MOST_CLIPPED: Final = 0.2
 #: A line has so many times the median power about it (noise, and impulses at no even distance, reach 15), over so many
@@ -120,7 +122,12 @@ def find_impulses(series: NDArray[np.float32], bands: Bands, sigma: float) -> ND
 
 
 def find_impulses_and_dropouts(
-    series: NDArray[np.float32], bands: Bands, sigma: float, dropout: float
+    series: NDArray[np.float32],
+    bands: Bands,
+    sigma: float,
+    dropout: float,
+    *,
+    space: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int64]:
     """What `find_impulses` finds, and the same downwards.
 
@@ -131,13 +138,15 @@ def find_impulses_and_dropouts(
     bands : Bands
     sigma, dropout : float
         Significance of the median over the bands, in single trials, upwards and downwards.
+    space : ndarray of float32, shape (nbands, n), optional
+        Memory that is written to: new memory costs as much as it takes to look at it.
 
     Returns
     -------
     ndarray of int64, shape (n, 2)
         First sample and the one after the last, of impulses and then of dropouts.
     """
-    plain = _plain(series, bands)
+    plain = _plain(series, bands, space)
     looks = _looks(plain, 1, bands, (sigma, dropout))
     above = _found(series, plain, bands, sigma, looks[0])
     if looks[1].following(0) is None:
@@ -168,13 +177,17 @@ def _found(
     return edges.reshape(-1, 2).astype(np.int64)
 
 
-def _plain(series: NDArray[np.float32], bands: Bands) -> NDArray[np.float32]:
+def _plain(series: NDArray[np.float32], bands: Bands, space: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """The bands less a running mean, twice: of waves of seconds once leaves a tenth, enough to pass for impulses."""
     from pulsar_kernels.interference import less_running_mean
 
-    once, plain = np.empty_like(series), np.empty_like(series)
-    less_running_mean(series, _WINDOWS * bands.longest, once)
-    less_running_mean(once, _WINDOWS * bands.longest, plain)
+    plain = np.empty_like(series) if space is None else space
+    # Of a few bands at a time, which stay in the cache.
+    once = np.empty((min(TOGETHER, len(series)), series.shape[1]), dtype=np.float32)
+    for first in range(0, len(series), TOGETHER):
+        some = series[first : first + TOGETHER]
+        less_running_mean(some, _WINDOWS * bands.longest, once[: len(some)])
+        less_running_mean(once[: len(some)], _WINDOWS * bands.longest, plain[first : first + TOGETHER])
     return plain
 
 
@@ -235,20 +248,26 @@ def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[f
     sums = np.zeros((len(widths), nbands, len(at)), dtype=np.float32)
     sums_at(plain, shift, at, sums)
     levels = np.full((len(widths), nbands, 4), np.inf, dtype=np.float32)
-    looks = []
-    for side, sigma in enumerate(sigmas):
-        middle, spread = np.empty((2, len(widths), nbands), dtype=np.float32)
-        very_high = np.empty((len(widths), 2, nbands), dtype=np.float32)
-        for k, wide in enumerate(widths):
-            sample = sums[k, :, at <= n - wide].T
-            sample = np.sort(sample if side == 0 else -sample, axis=1)
-            low, middle[k], high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
-            spread[k] = np.where(high > low, (high - low) / 1.349, np.inf)
+    looks = [
+        _Look(
+            first,
+            *np.empty((2, len(widths), nbands), dtype=np.float32),
+            np.empty((len(widths), 2, nbands), np.float32),
+            np.zeros((len(widths), 2), dtype=np.bool_),
+        )
+        for _ in sigmas
+    ]
+    for k, wide in enumerate(widths):
+        ordered = np.sort(sums[k, :, : np.searchsorted(at, n - wide, side="right")], axis=1)
+        for side, (look, sigma) in enumerate(zip(looks, sigmas, strict=True)):
+            sample = ordered if side == 0 else -ordered[:, ::-1]
+            low, middle, high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
+            spread = np.where(high > low, (high - low) / 1.349, np.inf)
             # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
             for of, count in enumerate((nbands, PART)):
-                very_high[k, of] = middle[k] + 1.2533 * sigma / np.sqrt(count) * spread[k]
-            levels[k, :, 2 * side : 2 * side + 2] = very_high[k].T if side == 0 else -very_high[k].T
-        looks.append(_Look(first, middle, spread, very_high, np.zeros((len(widths), 2), dtype=np.bool_)))
+                look.very_high[k, of] = middle + 1.2533 * sigma / np.sqrt(count) * spread
+            look.middle[k], look.spread[k] = middle, spread
+            levels[k, :, 2 * side : 2 * side + 2] = (look.very_high[k] if side == 0 else -look.very_high[k]).T
     most = np.zeros((len(widths), 4), dtype=np.int64)
     most_beyond(plain, shift, levels, len(sigmas) > 1, most)
     for side, look in enumerate(looks):

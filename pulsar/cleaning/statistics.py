@@ -231,8 +231,8 @@ class _Pass:
         for start, stop in outside_gaps(self.obs, lo, hi):
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
-            clip = self.config.clip
-            found.append(start + find_impulses_and_dropouts(part, bands, clip, DROPOUT * clip))
+            clip, space = self.config.clip, work.space("plain", part.shape)
+            found.append(start + find_impulses_and_dropouts(part, bands, clip, DROPOUT * clip, space=space))
         impulses = np.concatenate(found)
         return impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
 

@@ -230,7 +230,7 @@ LOOPS = {
         "add integers",
         "multiply and add",
     ),
-    "moments.add_bands(uint8[:,::1], int64[::1], int64, float32[:,::1])": ("to floats", "add floats"),
+    "moments.add_bands_u8(uint8[:,::1], int64[::1], int64, float32[:,::1])": ("add words", "to floats", "add floats"),
     "whiten.powers(float32[::1], float32[::1], float32[::1])": ("multiply and add",),
     "whiten._times(float32[::1], float32, float32)": ("multiply floats", "multiply and add"),
 }

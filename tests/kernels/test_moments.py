@@ -101,6 +101,15 @@ def test_bands(seed, nchans, nsamps, first, dtype):
     np.testing.assert_allclose(out, 1.0 + oracle.band_sums(data, bands, first, out.shape), rtol=1e-5, atol=1e-4)
 
 
+def test_a_band_of_more_channels_than_a_word_holds():
+    data = np.full((600, 2100), 255, dtype=np.uint8)
+    data[3] = 0
+    out = np.zeros((2, 2100), dtype=np.float32)
+    add_bands(data, np.where(np.arange(600) < 590, 1, 0), 0, out)
+    assert np.unique(out[1]).tolist() == [589 * 255]
+    assert np.unique(out[0]).tolist() == [2550]
+
+
 @given(
     seed=st.integers(0, 2**32 - 1),
     nchans=st.integers(1, 4),
