@@ -240,15 +240,15 @@ def _fours_code(builder: Any, args: Any) -> None:
         elif kind == I16:
             half = vector_of(I16, 2 * _FOURS)
             parts = [_halves(builder, load(builder, row, plus(builder, at, 2 * _FOURS * k), half)) for k in (0, 1)]
-            sums = _neighbours(builder, *parts, builder.add)
+            sums = _neighbours(builder, parts[0], parts[1], builder.add)
         else:
             parts = []
             for k in range(4):
                 x = load(builder, row, plus(builder, at, _FOURS * k), vector_of(F32, _FOURS))
                 small = builder.fcmp_ordered("<", intrinsic(builder, "fabs", x), constant(x.type, _FINITE))
                 parts.append(builder.select(small, x, constant(x.type, 0.0)))
-            twos = [_neighbours(builder, *parts[k : k + 2], builder.fadd) for k in (0, 2)]
-            sums = _neighbours(builder, *twos, builder.fadd)
+            twos = [_neighbours(builder, parts[k], parts[k + 1], builder.fadd) for k in (0, 2)]
+            sums = _neighbours(builder, twos[0], twos[1], builder.fadd)
         store(builder, sums if kind == F32 else builder.uitofp(sums, vector_of(F32, _FOURS)), out, j)
 
 

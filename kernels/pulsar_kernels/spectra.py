@@ -153,8 +153,8 @@ def line_powers(
         rows = points.reshape(-1)
         begin = g * ELEMENT * n
         if here < ELEMENT:
-            few[: here * n] = rows[begin : begin + here * n]
-            few[here * n :] = np.float32(0.0)
+            for i in range(here * n):
+                few[i] = rows[begin + i]
             rows = few
             begin = 0
         # Any number near the others: a large mean would cost digits.
@@ -278,7 +278,7 @@ def strongest(
     kept = 1.0 - 5.0 * np.exp(-5.0) / (1.0 - np.exp(-5.0))
     number = 0
     for k in range(first, nbins):
-        number += int(used[k])
+        number += np.int64(used[k])
     flat = powers.reshape(-1)
     space = np.empty((5, ELEMENT), np.float32)
     total, top, below, count, place = space[0], space[1], space[2], space[3], space[4]

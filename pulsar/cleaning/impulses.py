@@ -251,8 +251,9 @@ def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[f
     looks = [
         _Look(
             first,
-            *np.empty((2, len(widths), nbands), dtype=np.float32),
-            np.empty((len(widths), 2, nbands), np.float32),
+            np.empty((len(widths), nbands), dtype=np.float32),
+            np.empty((len(widths), nbands), dtype=np.float32),
+            np.empty((len(widths), 2, nbands), dtype=np.float32),
             np.zeros((len(widths), 2), dtype=np.bool_),
         )
         for _ in sigmas

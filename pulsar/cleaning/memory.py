@@ -42,9 +42,10 @@ def reading_bytes(obs: Observation, config: RfiConfig) -> tuple[int, int]:
     edges = block_edges(header.nsamps, header.tsamp, config.block, header.nchans)
     _, npoints = spectrum_points(int(edges[1] - edges[0]), header.nchans, header.tsamp)
     bands = Bands.of(header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
-    each = 4 * header.nchans * npoints
+    # Points of spectra, and half as many powers.
+    each = 6 * header.nchans * npoints
     if bands is not None:
-        # The series of bands, their copy, and two more where impulses are looked for in it.
+        # The series of bands, without their mean, and two more where there is something to look at.
         together = max(int(edges[-1] - edges[-2]), min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES))
         each += 4 * 4 * bands.count * (min(together, header.nsamps) + 2 * bands.margin)
     spectrum = header.nchans * obs.dtype.itemsize
