@@ -130,6 +130,7 @@ def _row(
     place: int,
 ) -> None:
     """Copy `n` samples (in whole lots of 64), or add later ones to them, and count those beyond four levels."""
+    # Many arguments: from where, to where, levels and counts are an array and a place each.
     x = source[at : at + n].copy()
     if what & _ADD:
         x += source[at + shift : at + shift + n]

@@ -278,7 +278,7 @@ def strongest(
     kept = 1.0 - 5.0 * np.exp(-5.0) / (1.0 - np.exp(-5.0))
     number = 0
     for k in range(first, nbins):
-        number += np.int64(used[k])
+        number += 1 if used[k] else 0
     flat = powers.reshape(-1)
     space = np.empty((5, ELEMENT), np.float32)
     total, top, below, count, place = space[0], space[1], space[2], space[3], space[4]
