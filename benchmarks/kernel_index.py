@@ -14,11 +14,12 @@ from typing import Any
 from numba import types
 
 TARGET = Path(__file__).resolve().parents[1] / "kernels" / "pulsar_kernels" / "index.py"
-#: What the small files of cold.py do not need: the stages of a plan that are downsampled, candidates folded from words,
-#: signals injected to tell the completeness.
+#: What the small files of cold.py do not need: stages of a plan and series that are downsampled, candidates folded from
+#: words, signals injected to tell the completeness.
 OTHERS = (
     "dedisperse.halve_int8(int8[:,::1], int16[:,::1])",
     "dedisperse.halve_int16(int16[:,::1], int16[:,::1])",
+    "dedisperse.halve_series(int16[::1], int16[::1])",
     "dedisperse.requantise(int16[:,::1], float64, int8[:,::1])",
     "fold.fold_band(int16[:,::1], int64, int32[:,::1], int64[::1], int64[::1], uint16[:,::1], int16[::1], int32[:,::1]"
     ", int32[:,::1])",

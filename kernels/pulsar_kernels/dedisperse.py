@@ -138,3 +138,33 @@ def requantise(sums: NDArray[np.int16], scale: float, out: NDArray[np.int8]) -> 
         for i in range(out.shape[1]):
             value = np.rint(np.float32(sums[c, i]) * factor)
             out[c, i] = np.int8(min(max(value, np.float32(-128.0)), np.float32(127.0)))
+
+
+@kernel(inline=True)
+def _between(before: np.int16, first: np.int16, second: np.int16, after: np.int16) -> np.int16:
+    """1 3 3 1 of four samples, with the scatter of one in white noise."""
+    inner = np.float32(3.0) * (np.float32(first) + np.float32(second))
+    value = np.rint(np.float32(20.0**-0.5) * (inner + (np.float32(before) + np.float32(after))))
+    return np.int16(min(max(value, np.float32(-32768.0)), np.float32(32767.0)))
+
+
+@kernel()
+def halve_series(x: NDArray[np.int16], out: NDArray[np.int16]) -> None:
+    """Half as many samples of a series: 1 3 3 1 of four neighbours, which leaves white noise its scatter.
+
+    A sample stands for the two in the middle. Of a line of frequency f and samples dt apart the amplitude is multiplied
+    by cos(pi f dt)**3, and what lies beyond the new Nyquist frequency comes back times sin(pi f dt)**3.
+
+    Parameters
+    ----------
+    x : ndarray of int16, shape (2n,) or (2n + 1,)
+        Its first and its last sample go on beyond the ends.
+    out : ndarray of int16, shape (n,)
+        Rounded (halves to even) and clamped.
+    """
+    n = out.shape[0]
+    # The ends by themselves: a loop with a test would not be one of vectors.
+    for i in range(1, n - 1):
+        out[i] = _between(x[2 * i - 1], x[2 * i], x[2 * i + 1], x[2 * i + 2])
+    for i in (0, n - 1):
+        out[i] = _between(x[max(2 * i - 1, 0)], x[2 * i], x[2 * i + 1], x[min(2 * i + 2, x.shape[0] - 1)])

@@ -108,6 +108,7 @@ VERSIONS = (
     "fold.count_slots(uint16[::1], int64[::1])",
     "dedisperse.halve_int16(int16[:,::1], int16[:,::1])",
     "dedisperse.halve_int8(int8[:,::1], int16[:,::1])",
+    "dedisperse.halve_series(int16[::1], int16[::1])",
     "dedisperse.requantise(int16[:,::1], float64, int8[:,::1])",
     "fold.fold_band(int16[:,::1], int64, int32[:,::1], int64[::1], int64[::1], uint16[:,::1], int16[::1]"
     ", int32[:,::1], int32[:,::1])",

@@ -209,6 +209,8 @@ def _search(observed: Observed, nsamps: int, *, coherent: bool = False) -> Job:
             "coherent": {"enabled": coherent},
             "ffa": {"enabled": False},
             "single_pulse": {"enabled": False},
+            # All samples, whatever channels smear.
+            "search": {"loss": 0.0},
         }
     )
     finders = {n: BatchSearch(plan, config, threads=n, memory=0) for n in THREADS}

@@ -260,12 +260,21 @@ class SinglePulseConfig(Section):
 
 
 class SearchConfig(Section):
-    """What is searched for periods: the whole observation, parts of it, or both."""
+    """What is searched for periods: the whole observation, parts of it, or both; and with how many samples."""
 
     parts: Annotated[
         tuple[int, ...],
         Field(description="equal parts that are searched for periods: 1 the whole, 2 its halves, 4 its quarters, ..."),
     ] = (1,)
+    loss: Annotated[
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="part of the S/N of the narrowest pulses that fewer samples may cost in the search for periods "
+            "where channels smear; 0: series as they are dedispersed",
+        ),
+    ] = 0.01
 
     @field_validator("parts")
     @classmethod

@@ -1,14 +1,16 @@
 """How many of the trial DMs are independent: what significances are corrected for."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
+from pulsar.dedisp.sampling import stretches
 
 if TYPE_CHECKING:
-    from pulsar.dedisp.plan import DMStage
+    from pulsar.dedisp.plan import DMPlan, DMStage
 
 
 def independent_dms(plan: "DMStage", freqs: NDArray[np.float64], power: float = 16.0) -> float:
@@ -66,3 +68,16 @@ def independent_steps(
         g2 = np.clip(coherence**2, 0.0, 1.0 - 1e-9)[:, None]
         new[i] = chndtr(2 * power / (1 - g2), 2, 2 * g2 * above / (1 - g2)).mean()
     return 1.0 + float(new[nearest].sum())
+
+
+def independent_periodic(plan: "DMPlan", times: NDArray[np.int64]) -> float:
+    """Independent trials among the DMs of a plan, for frequencies up to where each is searched for periods.
+
+    Parameters
+    ----------
+    plan : DMPlan
+    times : ndarray of int64, shape (ndms,)
+        How often series are halved for that (:func:`pulsar.dedisp.sampling.halvings`).
+    """
+    parts = [replace(part, tsamp=part.tsamp * 2.0**halved) for part, halved in stretches(plan, times)]
+    return sum(independent_dms(part, plan.freqs) for part in parts)

@@ -17,6 +17,7 @@ from pulsar.data.observation import Observation
 from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
+from pulsar.dedisp.sampling import halvings, periods_text, stretches
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
@@ -67,6 +68,8 @@ class RunPlan:
         What is searched in parts of the observation, and what that costs, in words; empty for the whole alone.
     octaves : str
         Which frequencies of which trial DMs the acceleration search takes, where that is not all, in words.
+    halved : str
+        From which trial DMs on fewer samples are searched for periods, in words; empty where none are.
     seconds : dict of str to float
         Expected elapsed time of each stage [s], without compilation.
     work : dict of str to float
@@ -97,6 +100,7 @@ class RunPlan:
     accel_memory: int = 0
     parts: str = ""
     octaves: str = ""
+    halved: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
     work: dict[str, float] = field(default_factory=dict)
     rated: str = ""
@@ -136,8 +140,9 @@ class RunPlan:
         yield "searching " + ", ".join(f"{count:.3g} {_TRIALS[name]}" for name, count in self.trials.items())
         if self.parts:
             yield self.parts
-        if self.octaves:
-            yield self.octaves
+        for said in (self.octaves, self.halved):
+            if said:
+                yield said
         if self.subtracted:
             some = "1 known pulsar is" if self.subtracted == 1 else f"{self.subtracted} known pulsars are"
             yield f"{some} taken out of the samples first"
@@ -223,15 +228,14 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     searches = _Searches(config, memory, threads)
     few = {count: few_dms(dm, config, count) for count in {1, *config.search.parts}}
     octaves = plan_octaves(dm, config.accel) if config.accel.enabled else None
+    halved = halvings(dm, config)
     first = 0
-    for stage in dm.stages:
-        wide = {
-            count: tuple(int(np.count_nonzero(rows[first : first + stage.ndms])) for rows in own)
-            for count, own in few.items()
-        }
-        bands = None if octaves is None else octaves.counts(first, first + stage.ndms)
-        searches.add(stage.nsamps, stage.tsamp, stage.ndms, wide, bands)
-        first += stage.ndms
+    for stage, times in stretches(dm, halved):
+        last = first + stage.ndms
+        wide = {count: tuple(int(np.count_nonzero(rows[first:last])) for rows in own) for count, own in few.items()}
+        bands = None if octaves is None else octaves.counts(first, last)
+        searches.add(stage.nsamps, stage.tsamp, stage.ndms, wide, bands, times)
+        first = last
     route = choose_route(dm, threads=threads, memory=memory - searches.memory)
     work = {
         "statistics": raw / READ_RATE,
@@ -253,6 +257,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
         accel_memory=searches.accel_memory,
         parts=searches.text(header.tobs),
         octaves="" if octaves is None else octaves.text(dm.dms),
+        halved=periods_text(dm, halved, config),
         dm_fits=float(dm_fits),
         tsamp=header.tsamp,
         zapped=float(zapped(header, config.rfi).mean()),
@@ -379,6 +384,7 @@ class _Searches:
         ndms: int,
         wide: Mapping[int, tuple[int, ...]] | None = None,
         bands: Sequence[tuple[Band, int]] | None = None,
+        times: int = 0,
     ) -> None:
         """Count series of one length, as a whole and in parts.
 
@@ -392,16 +398,18 @@ class _Searches:
             For every number of parts, how many of them are searched for wide pulses too (`few_dms`); default: all.
         bands : sequence of (Band, int), optional
             How many with each band of drifts.
+        times : int
+            How often they are halved for the search for periods.
         """
         buffers = 0
         rooms = part_rooms(self.config.search.parts, self.room)
-        for one in all_searches(self.config, nsamps, tsamp):
+        for one in all_searches(self.config, nsamps, tsamp, times):
             check_part(one, nsamps, tsamp)
             name = one.make.name
             if name == "accel":
                 room = rooms[one.nparts]
                 found = accel_costs(
-                    [(EVERYTHING, ndms)] if bands is None else bands, one.nsamps, tsamp, one.section, room
+                    [(EVERYTHING, ndms)] if bands is None else bands, one.nsamps, one.tsamp, one.section, room
                 )
                 trials, seconds = (sum(n * getattr(cost, what) for cost, n in found) for what in ("trials", "seconds"))
                 # All of the room, of which each has its part, that leaves this one what it needs.
@@ -409,7 +417,7 @@ class _Searches:
                 need = need if len(rooms) == 1 and one.nparts == 1 else int(need * self.room / room)
                 self.accel_memory = max(self.accel_memory, self.threads * need)
             else:
-                cost = one.make.estimate(one.nsamps, tsamp, one.section, memory=self.room)
+                cost = one.make.estimate(one.nsamps, one.tsamp, one.section, memory=self.room)
                 if not cost.trials:
                     if one.nparts > 1:
                         self.empty.add((one.nparts, one.make.title))

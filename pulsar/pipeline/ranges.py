@@ -22,6 +22,7 @@ from pulsar.config.model import Config
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE, batch_ranges, batches_of, choose_route, dedispersed
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import DMPlan, make_plan
+from pulsar.dedisp.sampling import halvings, stretches
 from pulsar.errors import DataError, PulsarError
 from pulsar.pipeline.checkpoint import load_arrays
 from pulsar.pipeline.cleaning import clean_source
@@ -226,16 +227,19 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     octaves = plan_octaves(plan, config.accel) if config.accel.enabled else None
     first = 0
     for stage, dedispersion in zip(plan.stages, estimate(plan), strict=True):
+        costs[first : first + stage.ndms] += dedispersion.cpu_seconds / stage.ndms
+        first += stage.ndms
+    first = 0
+    for stage, times in stretches(plan, halvings(plan, config)):
         mine = slice(first, first + stage.ndms)
-        costs[mine] += dedispersion.cpu_seconds / stage.ndms
-        for one in all_searches(config, stage.nsamps, stage.tsamp):
+        for one in all_searches(config, stage.nsamps, stage.tsamp, times):
             if one.make.name == "accel" and octaves is not None:
                 bands = [(band, 1) for band in octaves.bands]
-                found = accel_costs(bands, one.nsamps, stage.tsamp, one.section, rooms[one.nparts])
+                found = accel_costs(bands, one.nsamps, one.tsamp, one.section, rooms[one.nparts])
                 each = np.array([*(cost.seconds for cost, _ in found), 0.0])
                 costs[mine] += one.nparts * each[octaves.of_row[mine]]
                 continue
-            cost = one.make.estimate(one.nsamps, stage.tsamp, one.section, memory=run.memory)
+            cost = one.make.estimate(one.nsamps, one.tsamp, one.section, memory=run.memory)
             folding, slow = (rows[mine] for rows in few[one.nparts])
             if one.make.name == "ffa":
                 costs[mine] += one.nparts * cost.seconds * folding

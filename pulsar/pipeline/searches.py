@@ -53,7 +53,9 @@ class SearchOf(NamedTuple):
     nparts : int
         Into how many parts a series is cut; 1 is the whole.
     nsamps : int
-        Samples of each.
+        Samples of each, as they are searched.
+    tsamp : float
+        [s]
     make : type of Search
     section
         Its settings.
@@ -61,6 +63,7 @@ class SearchOf(NamedTuple):
 
     nparts: int
     nsamps: int
+    tsamp: float
     make: "type[Search[Any]]"
     section: Any
 
@@ -70,7 +73,11 @@ def periodic_only(config: Config) -> Config:
     return config.model_copy(update={"single_pulse": config.single_pulse.model_copy(update={"enabled": False})})
 
 
-def all_searches(config: Config, nsamps: int, tsamp: float) -> Iterator[SearchOf]:
+#: Searches that halved series are enough for: what is fast is all in the spectrum.
+HALVED: Final = ("fft", "coherent")
+
+
+def all_searches(config: Config, nsamps: int, tsamp: float, times: int = 0) -> Iterator[SearchOf]:
     """Everything that a series goes through: the whole first, then parts, the longest first.
 
     Parameters
@@ -80,21 +87,20 @@ def all_searches(config: Config, nsamps: int, tsamp: float) -> Iterator[SearchOf
         Of the series.
     tsamp : float
         [s]
+    times : int
+        How often it is halved for the searches that are `HALVED`.
 
     Raises
     ------
     ConfigError
         No search is switched on; or none for periods, and parts are to be searched for them.
     """
-    counts = config.search.parts
-    for make, section in enabled_searches(config, nsamps * tsamp):
-        if 1 in counts or make.name == "single_pulse":
-            yield SearchOf(1, nsamps, make, section)
-    for count in counts:
-        if count > 1:
-            each = nsamps // count
-            for make, section in enabled_searches(periodic_only(config), each * tsamp):
-                yield SearchOf(count, each, make, section)
+    for count in sorted({1, *config.search.parts}):
+        each = nsamps // count
+        for make, section in enabled_searches(config if count == 1 else periodic_only(config), each * tsamp):
+            if count in config.search.parts or make.name == "single_pulse":
+                halved = times if make.name in HALVED else 0
+                yield SearchOf(count, each >> halved, tsamp * 2.0**halved, make, section)
 
 
 def check_part(one: SearchOf, nsamps: int, tsamp: float) -> None:
@@ -161,7 +167,7 @@ def trial_shares(config: Config, nsamps: int, tsamp: float) -> dict[int, dict[st
         return {1: {}}
     each: dict[str, dict[int, float]] = {}
     for one in all_searches(config, nsamps, tsamp):
-        search = one.make(one.nsamps, tsamp, one.section)
+        search = one.make(one.nsamps, one.tsamp, one.section)
         if isinstance(search, PeriodicSearch):
             each.setdefault(one.make.name, {})[one.nparts] = float(search.ntrials(LOGP))
     shares: dict[int, dict[str, float]] = {count: {} for count in config.search.parts}

@@ -12,10 +12,11 @@ from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, dtype_of, joined
 from pulsar.data.part import Part, parts_of_counts
+from pulsar.dedisp.sampling import halved, halvings
 from pulsar.pipeline.birdies import learn_lines
-from pulsar.pipeline.independent import independent_dms
+from pulsar.pipeline.independent import independent_dms, independent_periodic
 from pulsar.pipeline.octaves import everything, plan_octaves
-from pulsar.pipeline.searches import enabled_searches, part_rooms, periodic_only, trial_shares
+from pulsar.pipeline.searches import HALVED, enabled_searches, part_rooms, periodic_only, trial_shares
 from pulsar.searches.response import EVERYTHING, Band
 
 if TYPE_CHECKING:
@@ -173,6 +174,8 @@ class SeriesSearch:
         First sample of what is missing in the series, and the one after the last.
     shares : mapping of str to float, optional
         By the name of a search, by how much its trials are to be multiplied for those of all parts.
+    times : int
+        How often a series is halved for the searches that are `HALVED`.
 
     Raises
     ------
@@ -190,8 +193,9 @@ class SeriesSearch:
         memory: int,
         gaps: "tuple[tuple[int, int], ...]" = (),
         shares: Mapping[str, float] | None = None,
+        times: int = 0,
     ) -> None:
-        self.nsamps, self.tsamp = nsamps, tsamp
+        self.nsamps, self.tsamp, self.times = nsamps, tsamp, times
         fft, coherent, accel, ffa = ((shares or {}).get(name, 1.0) for name in ("fft", "coherent", "accel", "ffa"))
         octaves = tuple((band, accel * ndms) for band, ndms in trials.octaves)
         more: dict[str, dict[str, Any]] = {
@@ -209,7 +213,8 @@ class SeriesSearch:
             if make in (CoherentSearch, AccelSearch) and self.searches and isinstance(self.searches[0], FFTSearch):
                 # Of the spectra, which come first.
                 more[make.name]["spectra"] = self.searches[0]
-            self.searches.append(make(nsamps, tsamp, section, **more.get(make.name, {})))
+            fewer = times if make.name in HALVED else 0
+            self.searches.append(make(nsamps >> fewer, tsamp * 2.0**fewer, section, **more.get(make.name, {})))
         self._within: dict[Band, Search[Any]] = {}
 
     def within(self, band: Band) -> "Search[Any]":
@@ -259,17 +264,19 @@ class SeriesSearch:
         events: list[NDArray[Any]] = []
         from pulsar.searches.coherent import CoherentSearch
 
+        # The same array for all of them: spectra are made once.
+        half = halved(series, self.times) if periodic else series
         for search in self.searches:
             if isinstance(search, CoherentSearch):
                 if periodic:
-                    detections.append(search.search(series, dm, dm_index, birdies, slow=slow))
+                    detections.append(search.search(half, dm, dm_index, birdies, slow=slow))
             elif search.columns is EVENT_COLUMNS:
                 events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
             elif periodic and search.name == "accel":
                 if accel is not None:
                     detections.append(self.within(accel).search(series, dm, dm_index, birdies))
             elif periodic and (folding or search.name != "ffa"):
-                detections.append(search.search(series, dm, dm_index, birdies))
+                detections.append(search.search(half if search.name in HALVED else series, dm, dm_index, birdies))
         return Found(joined(DETECTION_COLUMNS, detections), joined(EVENT_COLUMNS, events))
 
 
@@ -300,6 +307,8 @@ class PartsSearch:
         Bytes that the acceleration searches of one thread may take, that of the whole among them.
     gaps : sequence of (int, int)
         First sample of what is missing in the whole series, and the one after the last.
+    times : int
+        How often a part is halved for the searches that are `HALVED`.
     """
 
     def __init__(
@@ -311,6 +320,7 @@ class PartsSearch:
         trials: Mapping[int, Trials],
         memory: int,
         gaps: "tuple[tuple[int, int], ...]" = (),
+        times: int = 0,
     ) -> None:
         counts = config.search.parts
         self.nsamps, self.tsamp = nsamps, tsamp
@@ -326,7 +336,7 @@ class PartsSearch:
             if (part.count, own) not in made:
                 made[part.count, own] = SeriesSearch(
                     each, tsamp, periodic, trials=trials[part.count], memory=rooms[part.count], gaps=own,
-                    shares=shares[part.count],
+                    shares=shares[part.count], times=times,
                 )  # fmt: skip
             self.parts.append((part, slice(first, first + each), made[part.count, own]))
 
@@ -445,7 +455,9 @@ class BatchSearch:
         self.memory = memory
         self.gaps = gaps
         self.few = few_dms(plan, config)
+        self.halvings = halvings(plan, config)
         self.independent = [independent_dms(stage, plan.freqs) for stage in plan.stages]
+        self._periodic = independent_periodic(plan, self.halvings) if self.halvings.any() else sum(self.independent)
         self.octaves = plan_octaves(plan, config.accel) if config.accel.enabled else everything(plan.ndms)
         self.trials = self._trials(self.few)
         #: The same in parts, by their number.
@@ -453,18 +465,20 @@ class BatchSearch:
         #: Frequencies and full widths [Hz] that are left out of spectra.
         self.birdies: Sequence[tuple[float, float]] = ()
         self._plan = plan
-        self._search: SeriesSearch | None = None
-        self._parts: PartsSearch | None = None
+        #: Of one length of series, by how often these are halved.
+        self._searches: dict[int, SeriesSearch] = {}
+        self._parts: dict[int, PartsSearch] = {}
 
     def _trials(self, few: FewDMs) -> Trials:
         folding, slow = (max(FOLDING_SHARE * float(np.count_nonzero(rows)), 1.0) for rows in few)
-        return Trials(sum(self.independent), folding, slow, self.octaves.trials)
+        return Trials(self._periodic, folding, slow, self.octaves.trials)
 
-    def prepared(self, stage: "DMStage") -> SeriesSearch:
-        """The searches of series of a stage."""
-        search = self._search
-        if search is None or (search.nsamps, search.tsamp) != (stage.nsamps, stage.tsamp):
-            search = SeriesSearch(
+    def prepared(self, stage: "DMStage", times: int = 0) -> SeriesSearch:
+        """The searches of series of a stage that are halved so often."""
+        if any((one.nsamps, one.tsamp) != (stage.nsamps, stage.tsamp) for one in self._searches.values()):
+            self._searches.clear()
+        if times not in self._searches:
+            self._searches[times] = SeriesSearch(
                 stage.nsamps,
                 stage.tsamp,
                 self.config,
@@ -472,25 +486,27 @@ class BatchSearch:
                 memory=part_rooms(self.config.search.parts, self.memory // self.threads).get(1, 0),
                 gaps=self._gaps(stage),
                 shares=trial_shares(self.config, stage.nsamps, stage.tsamp).get(1),
+                times=times,
             )
-            self._search = search
-        return search
+        return self._searches[times]
 
-    def prepared_parts(self, stage: "DMStage") -> PartsSearch | None:
+    def prepared_parts(self, stage: "DMStage", times: int = 0) -> PartsSearch | None:
         """The searches of parts of series of a stage; None where only the whole is searched."""
         if not self.few_in_parts:
             return None
-        search = self._parts
-        if search is None or (search.nsamps, search.tsamp) != (stage.nsamps, stage.tsamp):
-            self._parts = search = PartsSearch(
+        if any((one.nsamps, one.tsamp) != (stage.nsamps, stage.tsamp) for one in self._parts.values()):
+            self._parts.clear()
+        if times not in self._parts:
+            self._parts[times] = PartsSearch(
                 stage.nsamps,
                 stage.tsamp,
                 self.config,
                 trials={count: self._trials(few) for count, few in self.few_in_parts.items()},
                 memory=self.memory // self.threads,
                 gaps=self._gaps(stage),
+                times=times,
             )
-        return search
+        return self._parts[times]
 
     def _gaps(self, stage: "DMStage") -> tuple[tuple[int, int], ...]:
         """What is missing, in samples of a stage."""
@@ -521,15 +537,19 @@ class BatchSearch:
             The batch is of a plan of these alone.
         """
         stage = batch.stage
-        search, parts = self.prepared(stage), self.prepared_parts(stage)
         whole = 1 in self.config.search.parts
+        rows = np.arange(batch.first, batch.first + stage.ndms)
+        rows = rows if some_of is None else some_of.rows[rows]
+        searches = {
+            t: (self.prepared(stage, t), self.prepared_parts(stage, t)) for t in set(self.halvings[rows].tolist())
+        }
 
         def some(first: int, last: int) -> list[Found]:
             found = []
             for i in range(first, last):
-                index = batch.first + i
-                periodic = some_of is None or bool(some_of.periodic[index])
-                index = index if some_of is None else int(some_of.rows[index])
+                periodic = some_of is None or bool(some_of.periodic[batch.first + i])
+                index = int(rows[i])
+                search, parts = searches[int(self.halvings[index])]
                 row, dm, band = batch.row(i), float(stage.dms[i]), self.octaves.band(index)
                 one = search.search(
                     row,

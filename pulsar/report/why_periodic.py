@@ -13,6 +13,7 @@ from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
 from pulsar.data.header import Header
 from pulsar.data.part import Part
 from pulsar.dedisp.plan import DMStage, make_plan
+from pulsar.dedisp.sampling import halvings, stretches
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import Run
 
@@ -343,8 +344,9 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
     from pulsar.searches.ffa_levels import MIN_BINS
 
     detections = run.rows("detections")
-    stage = None if dm is None or header.is_series else _stage(run, config, header, dm)
+    stage, times = (None, 0) if dm is None or header.is_series else _stage(run, config, header, dm)
     tsamp = header.tsamp if stage is None else stage.tsamp
+    fewer = tsamp * 2.0**times
     if dm is not None and not header.is_series and not config.dedisp.dm_lo <= dm <= config.dedisp.dm_hi:
         yield f"  {dm_range(config, dm)}"
     if stage is not None and 0.5 / tsamp < freq <= 0.5 / header.tsamp:
@@ -352,15 +354,20 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
             f"  at DM {dm:g} the series are downsampled {stage.downsample} times, since channels smear pulses: their "
             f"Nyquist frequency is {0.5 / tsamp:.6g} Hz (dedisp.max_downsample)"
         )
+    elif 0.5 / fewer < freq <= 0.5 / tsamp:
+        yield (
+            f"  at DM {dm:g} periods are searched in samples of {1e6 * fewer:.4g} us, since channels smear pulses: "
+            f"their Nyquist frequency is {0.5 / fewer:.6g} Hz (search.loss)"
+        )
     fft, coherent, accel = config.fft, config.coherent, config.accel
     ffa = beside(config.ffa, coherent, header.tobs)
     tenth = header.tobs / 10
     searches = (
-        ("fft", fft.enabled, fft.p_min or 2 * tsamp, fft.p_max or tenth, fft.threshold, fft.max_detections),
+        ("fft", fft.enabled, fft.p_min or 2 * fewer, fft.p_max or tenth, fft.threshold, fft.max_detections),
         (
             "coherent",
             coherent.enabled,
-            max(coherent.p_min or 0.0, 2 * LEAST_HARMONICS * tsamp),
+            max(coherent.p_min or 0.0, 2 * LEAST_HARMONICS * fewer),
             coherent.p_max or tenth,
             coherent.threshold,
             coherent.max_detections,
@@ -400,14 +407,14 @@ def _limits(run: Run, config: Config, header: Header, freq: float, dm: float | N
         yield f"  {100 * masked:.2g} % of the data are masked"
 
 
-def _stage(run: Run, config: Config, header: Header, dm: float) -> DMStage | None:
-    """The part of the DM plan that has a DM, or None where that cannot be told."""
+def _stage(run: Run, config: Config, header: Header, dm: float) -> tuple[DMStage | None, int]:
+    """Trials of the DM plan alike the one at a DM, None where that cannot be told, and how often they are halved."""
     try:
         plan = make_plan(header, config.dedisp, freqs=live_channels(run, header))
     except (ConfigError, ValueError):
-        return None
-    own = [stage for stage in plan.stages if stage.dm_first <= dm]
-    return own[-1] if own and dm <= config.dedisp.dm_hi else None
+        return None, 0
+    own = [one for one in stretches(plan, halvings(plan, config)) if one[0].dm_first <= dm]
+    return own[-1] if own and dm <= config.dedisp.dm_hi else (None, 0)
 
 
 def live_channels(run: Run, header: Header) -> NDArray[np.float64]:

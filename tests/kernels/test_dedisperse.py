@@ -65,3 +65,22 @@ def test_downsampling(nchans, n, power, seed):
     out = np.empty((nchans, n), np.int8)
     kernels.requantise(sums, 1.0 / np.sqrt(factor), out)
     np.testing.assert_array_equal(out, oracle.downsample(raw, factor))
+
+
+@given(n=st.integers(1, 70), odd=st.booleans(), loud=st.booleans(), seed=st.integers(0, 2**32 - 1))
+def test_halved_series(n, odd, loud, seed):
+    level = 32767 if loud else 300
+    series = np.random.default_rng(seed).integers(-level, level + 1, 2 * n + odd).astype(np.int16)
+    out = np.zeros(n, np.int16)
+    kernels.halve_series(series, out)
+    # In single precision a sum close to a half may be rounded to the other side.
+    assert np.abs(out.astype(int) - oracle.halved(series)).max() <= 1
+
+
+def test_a_halved_line_is_attenuated_as_its_frequency_says():
+    t = np.arange(8192)
+    for cycles in (64, 512, 1024, 1800):
+        out = np.zeros(4096, np.int16)
+        kernels.halve_series(np.rint(10000 * np.cos(2 * np.pi * cycles / 8192 * t)).astype(np.int16), out)
+        amplitude = np.abs(np.fft.rfft(out)[cycles]) / 2048
+        assert amplitude == pytest.approx(10000 * 8 / np.sqrt(20) * np.cos(np.pi * cycles / 8192) ** 3, rel=0.003)

@@ -56,3 +56,11 @@ def downsample(data, factor):
     sums = data[:, : n * factor].astype(np.float64).reshape(len(data), n, factor).sum(axis=2)
     scaled = sums.astype(np.float32) * np.float32(1.0 / np.sqrt(factor))
     return np.clip(np.rint(scaled), -128, 127)
+
+
+def halved(series):
+    """Every second of the sums 1 3 3 1 of neighbours, over the root of 20; beyond the ends the last samples go on."""
+    n = len(series) // 2
+    more = np.concatenate([series[:1], series, series[-1:]]).astype(np.float64)
+    sums = np.convolve(more, [1.0, 3.0, 3.0, 1.0], mode="valid")[: 2 * n : 2]
+    return np.clip(np.rint(sums / np.sqrt(20.0)), -32768, 32767).astype(np.int16)
