@@ -394,7 +394,7 @@ class _Searches:
         tsamp : float
             [s]
         ndms : int
-        wide : mapping of int to (int, int), optional
+        wide : mapping of int to (int, int, int), optional
             For every number of parts, how many of them are searched for wide pulses too (`few_dms`); default: all.
         bands : sequence of (Band, int), optional
             How many with each band of drifts.
@@ -422,8 +422,8 @@ class _Searches:
                     if one.nparts > 1:
                         self.empty.add((one.nparts, one.make.title))
                     continue
-                folding, slow = (ndms, ndms) if wide is None else wide[one.nparts]
-                trials, seconds = cost.over(folding if name == "ffa" else ndms, slow)
+                folding, slow, slowest = (ndms, ndms, ndms) if wide is None else wide[one.nparts]
+                trials, seconds = cost.over(ndms, slow, slowest) if name != "ffa" else cost.over(folding, 0, 0)
                 buffers += cost.memory
             self.trials[name] = self.trials.get(name, 0.0) + one.nparts * trials
             self.seconds[name] = self.seconds.get(name, 0.0) + one.nparts * seconds

@@ -240,11 +240,15 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
                 costs[mine] += one.nparts * each[octaves.of_row[mine]]
                 continue
             cost = one.make.estimate(one.nsamps, one.tsamp, one.section, memory=run.memory)
-            folding, slow = (rows[mine] for rows in few[one.nparts])
+            folding, slow, slowest = (rows[mine] for rows in few[one.nparts])
             if one.make.name == "ffa":
                 costs[mine] += one.nparts * cost.seconds * folding
             else:
-                costs[mine] += one.nparts * (cost.seconds - cost.slow_seconds * ~slow)
+                costs[mine] += one.nparts * (
+                    cost.over(1, 0, 0)[1]
+                    + (cost.slow_seconds - cost.slowest_seconds) * slow
+                    + cost.slowest_seconds * slowest
+                )
         first += stage.ndms
     return costs
 

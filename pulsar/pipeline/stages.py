@@ -69,22 +69,31 @@ class FewDMs(NamedTuple):
     ----------
     folding : ndarray
         By the search for long periods.
-    slow : ndarray
-        By the coherent search for frequencies below its SLOW.
+    slow, slowest : ndarray
+        By the coherent search for frequencies below its SLOW, and its SLOWEST.
     """
 
     folding: NDArray[np.bool_]
     slow: NDArray[np.bool_]
+    slowest: NDArray[np.bool_]
+
+    def at(self, row: int) -> tuple[bool, bool, bool]:
+        """The same of one trial DM."""
+        return bool(self.folding[row]), bool(self.slow[row]), bool(self.slowest[row])
 
 
 def few_dms(plan: "DMPlan", config: Config, count: int = 1) -> FewDMs:
     """Which trial DMs are searched for wide pulses, in one of so many parts; see `folding_dms`."""
-    from pulsar.searches.coherent import SLOW_WIDTH
+    from pulsar.searches.coherent import SLOW_WIDTH, SLOWEST_WIDTH
     from pulsar.searches.ffa import SHORTEST, beside
 
     ffa = beside(config.ffa, config.coherent, plan.nsamps // count * plan.tsamp)
-    widths = (ffa.p_min or SHORTEST) * ffa.duty_min, SLOW_WIDTH
-    return FewDMs(*(folding_dms(plan.dms, plan.freqs, width) for width in widths))
+    folding = folding_dms(plan.dms, plan.freqs, (ffa.p_min or SHORTEST) * ffa.duty_min)
+    slow = folding_dms(plan.dms, plan.freqs, SLOW_WIDTH)
+    # Those of the slowest are among those of the slow.
+    slowest = np.zeros(plan.ndms, dtype=np.bool_)
+    slowest[slow] = folding_dms(plan.dms[slow], plan.freqs, SLOWEST_WIDTH)
+    return FewDMs(folding, slow, slowest)
 
 
 @dataclass(frozen=True)
@@ -95,7 +104,7 @@ class Trials:
     ----------
     periodic : float
         Of all.
-    folding, slow : float
+    folding, slow, slowest : float
         Of those of :class:`FewDMs`.
     octaves : tuple of (Band, float)
         Of the acceleration search, by bands of frequency; empty: as `periodic`.
@@ -104,6 +113,7 @@ class Trials:
     periodic: float = 1.0
     folding: float = 1.0
     slow: float = 1.0
+    slowest: float = 1.0
     octaves: tuple[tuple[Band, float], ...] = ()
 
 
@@ -200,7 +210,11 @@ class SeriesSearch:
         octaves = tuple((band, accel * ndms) for band, ndms in trials.octaves)
         more: dict[str, dict[str, Any]] = {
             "fft": {"ntrials_dm": fft * trials.periodic},
-            "coherent": {"ntrials_dm": coherent * trials.periodic, "ntrials_slow": coherent * trials.slow},
+            "coherent": {
+                "ntrials_dm": coherent * trials.periodic,
+                "ntrials_slow": coherent * trials.slow,
+                "ntrials_slowest": coherent * trials.slowest,
+            },
             "accel": {"ntrials_dm": accel * trials.periodic, "memory": memory, "octaves": octaves},
             "ffa": {"ntrials_dm": ffa * trials.folding, "gaps": gaps},
         }
@@ -235,6 +249,7 @@ class SeriesSearch:
         *,
         folding: bool = True,
         slow: bool = True,
+        slowest: bool = True,
         periodic: bool = True,
         accel: "Band | None" = EVERYTHING,
         birdies: Sequence[tuple[float, float]] = (),
@@ -249,7 +264,7 @@ class SeriesSearch:
             [pc cm^-3]
         dm_index : int
             Row of the DM plan.
-        folding, slow : bool
+        folding, slow, slowest : bool
             Whether this DM is one of those of :class:`FewDMs`.
         periodic : bool
             Whether it is searched for periods at all, and not for single pulses alone.
@@ -269,7 +284,7 @@ class SeriesSearch:
         for search in self.searches:
             if isinstance(search, CoherentSearch):
                 if periodic:
-                    detections.append(search.search(half, dm, dm_index, birdies, slow=slow))
+                    detections.append(search.search(half, dm, dm_index, birdies, slow=slow, slowest=slowest))
             elif search.columns is EVENT_COLUMNS:
                 events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
             elif periodic and search.name == "accel":
@@ -346,7 +361,7 @@ class PartsSearch:
         dm: float,
         dm_index: int = 0,
         *,
-        few: "Mapping[int, tuple[bool, bool]] | None" = None,
+        few: "Mapping[int, tuple[bool, bool, bool]] | None" = None,
         accel: "Band | None" = EVERYTHING,
         birdies: Sequence[tuple[float, float]] = (),
     ) -> NDArray[Any]:
@@ -359,7 +374,7 @@ class PartsSearch:
             [pc cm^-3]
         dm_index : int
             Row of the DM plan.
-        few : mapping of int to (bool, bool), optional
+        few : mapping of int to (bool, bool, bool), optional
             For every number of parts, whether this DM is one of those of :class:`FewDMs`; default: it is.
         accel : Band, optional
             Frequencies that are searched with a drift at this DM; None: none.
@@ -369,7 +384,7 @@ class PartsSearch:
         out: list[NDArray[Any]] = []
         tobs = self.nsamps * self.tsamp
         for part, samples, search in self.parts:
-            folding, slow = (True, True) if few is None else few[part.count]
+            folding, slow, slowest = (True, True, True) if few is None else few[part.count]
             more = LINE_BINS * (part.count - 1) / tobs
             found = search.search(
                 series[samples],
@@ -377,6 +392,7 @@ class PartsSearch:
                 dm_index,
                 folding=folding,
                 slow=slow,
+                slowest=slowest,
                 accel=accel,
                 birdies=[(freq, width + more) for freq, width in birdies],
             ).detections
@@ -470,8 +486,8 @@ class BatchSearch:
         self._parts: dict[int, PartsSearch] = {}
 
     def _trials(self, few: FewDMs) -> Trials:
-        folding, slow = (max(FOLDING_SHARE * float(np.count_nonzero(rows)), 1.0) for rows in few)
-        return Trials(self._periodic, folding, slow, self.octaves.trials)
+        folding, slow, slowest = (max(FOLDING_SHARE * float(np.count_nonzero(rows)), 1.0) for rows in few)
+        return Trials(self._periodic, folding, slow, slowest, self.octaves.trials)
 
     def prepared(self, stage: "DMStage", times: int = 0) -> SeriesSearch:
         """The searches of series of a stage that are halved so often."""
@@ -551,21 +567,21 @@ class BatchSearch:
                 index = int(rows[i])
                 search, parts = searches[int(self.halvings[index])]
                 row, dm, band = batch.row(i), float(stage.dms[i]), self.octaves.band(index)
+                folding, slow, slowest = self.few.at(index)
                 one = search.search(
                     row,
                     dm,
                     index,
-                    folding=bool(self.few.folding[index]),
-                    slow=bool(self.few.slow[index]),
+                    folding=folding,
+                    slow=slow,
+                    slowest=slowest,
                     periodic=periodic and whole,
                     accel=band,
                     birdies=self.birdies,
                 )
                 found.append(one)
                 if parts is not None and periodic:
-                    wide = {
-                        n: (bool(few.folding[index]), bool(few.slow[index])) for n, few in self.few_in_parts.items()
-                    }
+                    wide = {n: few.at(index) for n, few in self.few_in_parts.items()}
                     of_parts = parts.search(row, dm, index, few=wide, accel=band, birdies=self.birdies)
                     found.append(Found(of_parts, np.empty(0, dtype=dtype_of(EVENT_COLUMNS))))
                 if progress is not None:

@@ -34,9 +34,9 @@ LEAST_HARMONICS = TIERS[0][1]
 #: trials of noise is kept by the first look there, all of them below the first; elsewhere LOOK (docs/search.md).
 DEEP = ((1.0, 1.0), (5.0, 0.1))
 LOOK = 0.003
-#: Below this frequency [Hz] pulses of the narrowest width are as long as this [s]: they are searched at fewer DMs.
-SLOW = DEEP[-1][0]
-SLOW_WIDTH = 0.003 * SLOW**-0.5
+#: Below these frequencies [Hz] pulses of the narrowest width are as long as this [s]: they are searched at fewer DMs.
+SLOWEST, SLOW = (limit for limit, _ in DEEP)
+SLOWEST_WIDTH, SLOW_WIDTH = 0.003 * SLOWEST**-0.5, 0.003 * SLOW**-0.5
 #: There profiles are of so many harmonics and bins, and from this S/N on of these: a pulse of S/N 6.5 and 0.4 % of a
 #: turn has 5.4 +- 1 in the former, and of noise 2 % are above it.
 FIRST_TIER = (63, 128)
@@ -102,9 +102,9 @@ class Tier:
         twice = 2 << self.stage
         return math.ceil(self.low * twice), math.floor(self.high * twice) + 1
 
-    def slow(self, span: float) -> float:
-        """Part of the trials below SLOW, of a series of this span [s]."""
-        return float(np.clip((SLOW * span - self.low) / max(self.high - self.low, 1e-9), 0.0, 1.0))
+    def below(self, first: float) -> float:
+        """Part of the trials below a frequency [bins]."""
+        return float(np.clip((first - self.low) / max(self.high - self.low, 1e-9), 0.0, 1.0))
 
     @property
     def trials(self) -> float:
@@ -145,8 +145,8 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
     nsamps, tsamp, ntrials_dm
     config : CoherentConfig
         Range of periods, threshold.
-    ntrials_slow : float, optional
-        Independent DMs of the whole run at which frequencies below SLOW are searched; default `ntrials_dm`.
+    ntrials_slow, ntrials_slowest : float, optional
+        Independent DMs of the whole run at which frequencies below SLOW and SLOWEST are searched; default `ntrials_dm`.
     spectra : FFTSearch, optional
         A search of series of the same length, which goes over each of them first: what it made is taken over.
 
@@ -168,6 +168,7 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         *,
         ntrials_dm: float = 1.0,
         ntrials_slow: float | None = None,
+        ntrials_slowest: float | None = None,
         spectra: FFTSearch | None = None,
     ) -> None:
         from pulsar_kernels.coherent import make_ladder
@@ -180,9 +181,10 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         self.span = lengths.span
         self.tiers = make_tiers(lengths, config)
         #: Units in which trials are counted, of all and of the DMs where slow ones are looked for: see `ntrials`.
-        fast = units_of(self.tiers, SLOW * self.span)
-        self.units = np.array([fast, units_of(self.tiers) - fast]) * self.tobs / self.span
-        self._ntrials = np.array([self.ntrials_dm, self.ntrials_dm if ntrials_slow is None else ntrials_slow])
+        units = [units_of(self.tiers, first * self.span) for first in (SLOW, SLOWEST, 0.0)]
+        self.units = np.diff([0.0, *units]) * self.tobs / self.span
+        few = (self.ntrials_dm if number is None else number for number in (ntrials_slow, ntrials_slowest))
+        self._ntrials = np.array([self.ntrials_dm, *few])
         self._first = make_ladder(*FIRST_TIER)
         self._looks = [stats.power_from_logp(math.log(tier.keep), 1 << tier.stage) for tier in self.tiers]
         self._ladders = [make_ladder(tier.nharm, tier.nbins) for tier in self.tiers]
@@ -201,14 +203,17 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         lengths = Lengths(nsamps, tsamp)
         tiers = make_tiers(lengths, CoherentConfig() if config is None else config)
         fft = FFTSearch._cost(nsamps, tsamp, None, memory)
-        work = np.array([[tier.trials, tier.trials * SECONDS * tier.nharm, tier.slow(lengths.span)] for tier in tiers])
-        trials, seconds, slow = work.reshape(-1, 3).T
+        trials = np.array([tier.trials for tier in tiers])
+        seconds = trials * np.array([SECONDS * tier.nharm for tier in tiers])
+        slow, slowest = (np.array([t.below(first * lengths.span) for t in tiers]) for first in (SLOW, SLOWEST))
         return Cost(
             float(trials.sum()),
             LOOKING * fft.seconds + float(seconds.sum()),
             fft.memory,
             float(trials @ slow),
             float(seconds @ slow),
+            float(trials @ slowest),
+            float(seconds @ slowest),
         )
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -237,41 +242,43 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         birdies: Iterable[tuple[float, float]] = (),
         *,
         slow: bool = True,
+        slowest: bool = True,
     ) -> NDArray[Any]:
         """What is in one series; see :meth:`~pulsar.searches.search.Search.search`.
 
         Parameters
         ----------
         series, dm, dm_index, birdies
-        slow : bool
-            Whether frequencies below SLOW are searched as well: their pulses are wide enough for fewer DMs.
+        slow, slowest : bool
+            Whether frequencies below SLOW, and those below SLOWEST, are searched as well: their pulses are wide enough
+            for fewer DMs.
         """
-        found = self._pulses(self._checked(series), self._buffers(), tuple(birdies), slow)
+        first = (0.0 if slowest else SLOWEST) if slow else SLOW
+        found = self._pulses(self._checked(series), self._buffers(), tuple(birdies), first)
         found["dm"] = dm
         found["dm_index"] = dm_index
         return found
 
     def _find(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs) -> NDArray[Any]:
-        return self._pulses(series, buffers, birdies, True)
+        return self._pulses(series, buffers, birdies, 0.0)
 
-    def _pulses(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs, slow: bool) -> NDArray[Any]:
+    def _pulses(self, series: NDArray[Any], buffers: "_Buffers", birdies: Pairs, first: float) -> NDArray[Any]:
         if not self.tiers or not self._fft.fill(series, birdies, buffers):
             return self._table(0)
         if self._own:
             # When the array is given again it may hold other samples.
             buffers.of = None
-        parts = [self._raised(number, cells, buffers) for number, cells in enumerate(self._look(buffers, slow))]
+        parts = [self._raised(number, cells, buffers) for number, cells in enumerate(self._look(buffers, first))]
         return self._listed(np.concatenate(parts, axis=1), birdies)
 
-    def _look(self, buffers: "_Buffers", slow: bool) -> list[NDArray[np.float64]]:
-        """Of every tier the fundamentals [bins] whose sums of powers are raised."""
+    def _look(self, buffers: "_Buffers", first: float) -> list[NDArray[np.float64]]:
+        """Of every tier the fundamentals [bins] whose sums of powers are raised, from a frequency on [Hz]."""
         index, ranges, _ = self._fft.raised(buffers)
         own = ranges - self._raised_from
-        first = 0.0 if slow else SLOW * self.span
         kept = []
         for number, tier in enumerate(self.tiers):
             lo, hi = tier.cells
-            lo = max(lo, math.ceil(first * (2 << tier.stage)))
+            lo = max(lo, math.ceil(first * self.span * (2 << tier.stage)))
             cells = np.arange(lo, hi) if tier.keep >= 1.0 else index[own == number]
             kept.append(cells[cells >= lo] / float(2 << tier.stage))
         return kept

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from operator import mul
 from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
@@ -37,6 +38,8 @@ class Cost:
         Work space of one thread [byte].
     slow_trials, slow_seconds : float
         The part of these for slow periods, with wide pulses, that are searched at fewer DMs.
+    slowest_trials, slowest_seconds : float
+        The part of those for the slowest periods, at fewer DMs still.
     """
 
     trials: float
@@ -44,11 +47,15 @@ class Cost:
     memory: int
     slow_trials: float = 0.0
     slow_seconds: float = 0.0
+    slowest_trials: float = 0.0
+    slowest_seconds: float = 0.0
 
-    def over(self, ndms: float, nslow: float) -> tuple[float, float]:
-        """Trials and seconds of `ndms` series of which `nslow` are searched for slow periods too."""
-        trials = ndms * (self.trials - self.slow_trials) + nslow * self.slow_trials
-        return trials, ndms * (self.seconds - self.slow_seconds) + nslow * self.slow_seconds
+    def over(self, ndms: float, nslow: float, nslowest: float) -> tuple[float, float]:
+        """Trials and seconds of `ndms` series; `nslow` and `nslowest` of them are searched for slow periods too."""
+        numbers = ndms, nslow - ndms, nslowest - nslow
+        trials = self.trials, self.slow_trials, self.slowest_trials
+        seconds = self.seconds, self.slow_seconds, self.slowest_seconds
+        return sum(map(mul, numbers, trials)), sum(map(mul, numbers, seconds))
 
 
 class Search(ABC, Generic[B]):

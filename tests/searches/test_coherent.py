@@ -6,7 +6,7 @@ import pytest
 from pulsar.config.model import CoherentConfig
 from pulsar.errors import ConfigError, DataError
 from pulsar.searches import stats
-from pulsar.searches.coherent import SLOW, CoherentSearch
+from pulsar.searches.coherent import SLOW, SLOWEST, CoherentSearch
 from pulsar.searches.fft import FFTSearch
 
 TSAMP = 1e-3
@@ -149,7 +149,7 @@ def test_cost_grows_with_the_length_and_needs_no_more_room_than_the_power_spectr
     buffers = search._buffers()
     assert search._fft.fill(noise(1 << 16, 1), (), buffers)
     looked = 0
-    for tier, cells in zip(search.tiers, search._look(buffers, True), strict=True):
+    for tier, cells in zip(search.tiers, search._look(buffers, 0.0), strict=True):
         looked += cells.size * tier.offsets.size
     assert looked == pytest.approx(short.trials, rel=0.4)
 
@@ -186,10 +186,19 @@ def test_slow_periods_are_left_out_where_a_dm_is_not_one_of_the_few():
     assert fast["snr"][0] == both["snr"][np.abs(both["freq"] * TSAMP * 83.1 - 1.0).argmin()]
 
 
+def test_the_slowest_are_left_out_by_themselves():
+    n, tsamp = 1 << 17, 4e-4
+    search = CoherentSearch(n, tsamp)
+    x = noise(n, 3) + pulsar(n, 4111.7, 0.02, 16.0) + pulsar(n, 811.7, 0.02, 14.0)
+    every, some, fast = (search.search(x, slow=slow, slowest=some) for slow, some in ((1, 1), (1, 0), (0, 1)))
+    assert np.sort(1.0 / every["freq"][:2]) / tsamp == pytest.approx([811.7, 4111.7], rel=1e-4)
+    assert SLOWEST < some["freq"].min() < SLOW < fast["freq"].min(initial=np.inf)
+    assert 1.0 / some["freq"][0] / tsamp == pytest.approx(811.7, rel=1e-4)
+
+
 def test_fewer_dms_for_slow_periods_are_fewer_trials():
     every = CoherentSearch(1 << 17, TSAMP, ntrials_dm=1000.0)
-    few = CoherentSearch(1 << 17, TSAMP, ntrials_dm=1000.0, ntrials_slow=100.0)
-    slow = every.units[1]
-    expected = (every.units[0] * 1000.0 + slow * 100.0) / (every.units.sum() * 1000.0)
+    few = CoherentSearch(1 << 17, TSAMP, ntrials_dm=1000.0, ntrials_slow=100.0, ntrials_slowest=30.0)
+    expected = every.units @ [1000.0, 100.0, 30.0] / (every.units.sum() * 1000.0)
     assert few.ntrials(-20.0) / every.ntrials(-20.0) == pytest.approx(expected)
     assert few.snr_threshold < every.snr_threshold
