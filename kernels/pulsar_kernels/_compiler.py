@@ -7,6 +7,7 @@ each combination of options of the functions that call them.
 
 from typing import Any, Final
 
+from llvmlite.binding import Linkage
 from numba.core.codegen import CPUCodegen, JITCodeLibrary
 from numba.core.compiler import Compiler, Flags
 
@@ -49,6 +50,15 @@ class _Whole(JITCodeLibrary):
             if not function.is_declaration:
                 passes, builder = self._codegen._function_pass_manager()
                 passes.run(function, builder)
+
+    def _finalize_final_module(self) -> None:
+        # Code that came from other functions stays that of this kernel: a name that is seen from outside would be taken
+        # from whichever kernel is loaded first, and copies that were made better in other callers may have other last
+        # digits where sums may be reordered.
+        for function in self._final_module.functions:
+            if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
+                function.linkage = Linkage.internal
+        super()._finalize_final_module()
 
 
 class _Part(_Whole):
