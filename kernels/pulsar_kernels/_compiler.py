@@ -5,11 +5,13 @@ never run by itself, as they carry its code in their own. And numba compiles its
 each combination of options of the functions that call them.
 """
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from llvmlite.binding import Linkage
 from numba.core.codegen import CPUCodegen, JITCodeLibrary
 from numba.core.compiler import Compiler, Flags
+from numba.core.cpu import CPUContext
+from numba.core.imputils import builtin_registry
 
 from pulsar_kernels import _passes
 
@@ -22,9 +24,27 @@ KNOWN: Final = _passes.KNOWN and all(
         (CPUCodegen, ("_function_pass_manager",)),
         (Flags(), ("_values", "discard", "no_cpython_wrapper")),
         (Compiler, ("define_pipelines",)),
+        (CPUContext, ("get_abi_sizeof", "install_registry", "load_additional_registries", "refresh")),
     )
     for name in names
 )
+
+
+class _Context(CPUContext):
+    """The target of one compilation; what stays the same is asked for once."""
+
+    _sizes: ClassVar[dict[Any, int]] = {}
+
+    def get_abi_sizeof(self, ty: Any) -> int:
+        """Bytes of a type; numba has LLVM read a module for each variable."""
+        if ty not in self._sizes:
+            self._sizes[ty] = super().get_abi_sizeof(ty)
+        return self._sizes[ty]
+
+    def refresh(self) -> None:
+        """What was told numba since the compilation began, when its own modules were looked through."""
+        self.install_registry(builtin_registry)
+        self.typing_context.refresh()
 
 
 class _Nowhere:
@@ -121,6 +141,7 @@ class ForPython(Compiler):
         self, typingctx: Any, targetctx: Any, library: Any, args: Any, return_type: Any, flags: Any, names: Any
     ) -> None:
         super().__init__(typingctx, targetctx, library, args, return_type, _Options(flags), names)
+        self.state.targetctx.__class__ = _Context
         # The context of the target has it by now; numba's functions are told the same by all kernels.
         self.state.flags.discard("fastmath")
 

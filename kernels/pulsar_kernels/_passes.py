@@ -5,6 +5,7 @@ written into the kernels that call them, where numba compiles a function of its 
 dimensions, in each process anew.
 """
 
+import copy
 import functools
 import operator
 from collections.abc import Callable
@@ -138,6 +139,25 @@ def _write_memory(code: Any) -> None:
                 known[known.index(value)] = found.value
 
 
+class _Written(ir.Block):
+    """A block of a function that is being written into a caller.
+
+    numba makes a second copy, for its own callers to see; nobody looks at it here.
+    """
+
+    def __deepcopy__(self, memo: Any) -> "_Written":
+        return self
+
+
+class _Read(ir.Block):
+    """A block of a function as it was read: to be copied."""
+
+    def __deepcopy__(self, memo: Any) -> _Written:
+        made = _Written.__new__(_Written)
+        vars(made).update(copy.deepcopy(vars(self), memo))
+        return made
+
+
 class _Writer(inline_closurecall.InlineWorker):
     """Writes functions into their callers; each is read once, however often it is called."""
 
@@ -150,6 +170,8 @@ class _Writer(inline_closurecall.InlineWorker):
         """What numba makes of a function before it knows the types; what is written into the caller is a copy."""
         if func not in self._read:
             self._read[func] = super().run_untyped_passes(func, enable_ssa)
+            for block in self._read[func].blocks.values():
+                block.__class__ = _Read
         return self._read[func]
 
 
@@ -176,6 +198,8 @@ class _Inline(untyped_passes.InlineInlinables):
                 del code.blocks[dead]
             postproc.PostProcessor(code).run()
             code.blocks = simplify_CFG(code.blocks)
+            for block in code.blocks.values():
+                block.__class__ = ir.Block
         _write_memory(code)
         if not state.targetctx.fastmath:
             # numba's own never may take one zero for the other, whatever the kernel that calls them may do.
