@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pulsar_kernels._ir import FUSE, floats, load, plus, shuffle, splat, store, vector_of
 from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels.either import as_floats, both
 
 #: Samples of a cell.
 CELL = 32
@@ -68,13 +69,13 @@ def _cells_16(
 
 @kernel(reorder=True)
 def _cell(
-    x: NDArray[Any], at: int, origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32], to: int
+    x: NDArray[np.float32], origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32], to: int
 ) -> None:
     """The same of one."""
     s = np.float32(0.0)
     q = np.float32(0.0)
-    for i in range(at, at + CELL):
-        d = np.float32(x[i]) - origin
+    for i in range(CELL):
+        d = x[i] - origin
         s += d
         q += d * d
     total[to] = s
@@ -92,14 +93,13 @@ def _moments(total: NDArray[np.float32], squares: NDArray[np.float32], lo: int, 
 
 @kernel()
 def _some(
-    x: NDArray[Any], lo: int, hi: int, mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32]
+    x: NDArray[np.float32], c: int, mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32]
 ) -> None:
-    """The same of what is finite of any samples of one cell."""
+    """The same of what is finite of any samples of cell `c`."""
     total = 0.0
     origin = 0.0
     n = 0
-    c = lo // CELL
-    for i in range(lo, hi):
+    for i in range(x.shape[0]):
         v = np.float64(x[i])
         if np.isfinite(v):
             if n == 0:
@@ -113,7 +113,7 @@ def _some(
         return
     middle = total / n
     squares = 0.0
-    for i in range(lo, hi):
+    for i in range(x.shape[0]):
         v = np.float64(x[i])
         if np.isfinite(v):
             squares += (v - origin - middle) ** 2
@@ -129,7 +129,6 @@ def _odd_cells(var: NDArray[np.float32], least: np.float32) -> int:
     return int(odd)
 
 
-@kernel()
 def cell_moments(
     series: NDArray[Any], mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32]
 ) -> int:
@@ -145,23 +144,39 @@ def cell_moments(
     int
         Cells that are constant, or not all finite.
     """
-    n = series.shape[0]
+    return int(moments_either(*both(series), mean, var, count))
+
+
+@kernel()
+def moments_either(
+    ints: NDArray[np.int16],
+    floats: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    var: NDArray[np.float32],
+    count: NDArray[np.float32],
+) -> int:
+    """The same of whichever of two series is not empty."""
+    n = ints.shape[0] + floats.shape[0]
+    part = np.empty(CELL, np.float32)
     whole = n // CELL
     odd = 0
     count[:whole] = CELL
     for lo in range(0, whole, _ORIGIN_CELLS):
         hi = min(lo + _ORIGIN_CELLS, whole)
         # Any value near the others keeps the digits.
-        _some(series, lo * CELL, (lo + 1) * CELL, mean, var, count)
+        _some(as_floats(ints, floats, lo * CELL, (lo + 1) * CELL, part), lo, mean, var, count)
         origin = mean[lo]
         spread = var[lo]
         count[lo] = CELL
         c = lo
         while c + 16 <= hi:
-            _cells_16(series, c * CELL, origin, mean, var, c)
+            if ints.shape[0] > 0:
+                _cells_16(ints, c * CELL, origin, mean, var, c)
+            else:
+                _cells_16(floats, c * CELL, origin, mean, var, c)
             c += 16
         while c < hi:
-            _cell(series, c * CELL, origin, mean, var, c)
+            _cell(as_floats(ints, floats, c * CELL, (c + 1) * CELL, part), origin, mean, var, c)
             c += 1
         _moments(mean, var, lo, hi, origin)
         # Sums lose the digits of what is nearly constant far from the origin.
@@ -169,15 +184,14 @@ def cell_moments(
             for c in range(lo, hi):
                 d = mean[c] - origin
                 if not (var[c] > np.float32(1e-4) * (spread + d * d) and var[c] < np.inf and spread > 0.0):
-                    _some(series, c * CELL, (c + 1) * CELL, mean, var, count)
+                    _some(as_floats(ints, floats, c * CELL, (c + 1) * CELL, part), c, mean, var, count)
                     odd += 1 if var[c] == 0.0 or count[c] < CELL else 0
     if n > whole * CELL:
-        _some(series, whole * CELL, n, mean, var, count)
+        _some(as_floats(ints, floats, whole * CELL, n, part), whole, mean, var, count)
         odd += 1 if var[whole] == 0.0 or count[whole] < n - whole * CELL else 0
     return odd
 
 
-@kernel()
 def constant_runs(
     series: NDArray[Any], mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32], most: int
 ) -> NDArray[np.int64]:
@@ -196,7 +210,27 @@ def constant_runs(
     ndarray of int64, shape (nruns, 2)
         First sample and end of each, ascending.
     """
-    n = series.shape[0]
+    found: NDArray[np.int64] = runs_either(*both(series), mean, var, count, most)
+    return found
+
+
+@kernel(inline=True)
+def _sample(ints: NDArray[np.int16], floats: NDArray[np.float32], i: int) -> float:
+    return np.float64(floats[i]) if ints.shape[0] == 0 else np.float64(ints[i])
+
+
+@kernel()
+def runs_either(
+    ints: NDArray[np.int16],
+    floats: NDArray[np.float32],
+    mean: NDArray[np.float32],
+    var: NDArray[np.float32],
+    count: NDArray[np.float32],
+    most: int,
+) -> NDArray[np.int64]:
+    """The same of whichever of two series is not empty."""
+    n = ints.shape[0] + floats.shape[0]
+    part = np.empty(CELL, np.float32)
     ncells = mean.shape[0]
     runs = np.empty((most, 2), np.int64)
     nruns = 0
@@ -205,14 +239,14 @@ def constant_runs(
             continue
         lo = c * CELL
         hi = min(lo + CELL, n)
-        value = np.float64(series[lo])
+        value = _sample(ints, floats, lo)
         for i in range(lo, hi):
-            if np.isfinite(np.float64(series[i])):
-                value = np.float64(series[i])
+            if np.isfinite(_sample(ints, floats, i)):
+                value = _sample(ints, floats, i)
                 break
-        while lo > 0 and (np.float64(series[lo - 1]) == value or not np.isfinite(np.float64(series[lo - 1]))):
+        while lo > 0 and (_sample(ints, floats, lo - 1) == value or not np.isfinite(_sample(ints, floats, lo - 1))):
             lo -= 1
-        while hi < n and (np.float64(series[hi]) == value or not np.isfinite(np.float64(series[hi]))):
+        while hi < n and (_sample(ints, floats, hi) == value or not np.isfinite(_sample(ints, floats, hi))):
             hi += 1
         if nruns > 0:
             lo = max(lo, runs[nruns - 1, 1])
@@ -224,14 +258,14 @@ def constant_runs(
         # The cells at both ends keep what is outside.
         first = lo // CELL
         if first * CELL < lo:
-            _some(series, first * CELL, lo, mean, var, count)
+            _some(as_floats(ints, floats, first * CELL, lo, part), first, mean, var, count)
         last = (hi - 1) // CELL
         for k in range(first, last + 1):
             if k * CELL >= lo and min((k + 1) * CELL, n) <= hi:
                 count[k] = 0.0
                 var[k] = 0.0
         if last * CELL < hi < min((last + 1) * CELL, n):
-            _some(series, hi, min((last + 1) * CELL, n), mean, var, count)
+            _some(as_floats(ints, floats, hi, min((last + 1) * CELL, n), part), last, mean, var, count)
     return runs[:nruns]
 
 
@@ -287,8 +321,9 @@ def _all_full(count: NDArray[np.float32]) -> bool:
 
 
 @kernel(reorder=True)
-def some_whitened(
-    series: NDArray[Any],
+def _some_whitened(
+    ints: NDArray[np.int16],
+    floats: NDArray[np.float32],
     count: NDArray[np.float32],
     base: NDArray[np.float32],
     scale: NDArray[np.float32],
@@ -297,14 +332,17 @@ def some_whitened(
 ) -> int:
     """Write down the samples of one in `step` of the whole cells, neighbours together; their number."""
     ncells = count.shape[0]
+    part = np.empty(CELL, np.float32)
     k = 0
     for first in range(0, ncells, _TOGETHER * step):
-        for c in range(first, min(first + _TOGETHER, ncells)):
+        last = first + _TOGETHER
+        for c in range(first, last if last < ncells else ncells):
             if count[c] == CELL and scale[c] > 0.0:
                 level = base[c]
                 factor = scale[c]
+                x = as_floats(ints, floats, c * CELL, (c + 1) * CELL, part)
                 for i in range(CELL):
-                    out[k + i] = (np.float32(series[c * CELL + i]) - level) * factor
+                    out[k + i] = (x[i] - level) * factor
                 k += CELL
     return k
 
@@ -359,27 +397,28 @@ def scatter_of_sums(
     excess : ndarray of float64, shape (nlevels,)
         Of sums of 2^k samples.
     """
-    # Sums of 2 to 16 samples from some cells, evenly spread.
-    step = max(len(count) // _SOME_CELLS, 1)
-    some = some_whitened(series, count, base, scale, step, work[: len(work) // 2])
-    scatter_from(some, count, cells, work, excess)
+    scatter_either(*both(series), count, base, scale, cells, work, excess)
 
 
 @kernel()
-def scatter_from(
-    some: int,
+def scatter_either(
+    ints: NDArray[np.int16],
+    floats: NDArray[np.float32],
     count: NDArray[np.float32],
+    base: NDArray[np.float32],
+    scale: NDArray[np.float32],
     cells: NDArray[np.float32],
     work: NDArray[np.float32],
     excess: NDArray[np.float64],
 ) -> None:
-    """The same with `some` whitened samples already in the first half of `work`: one version for all series."""
+    """The same of whichever of two series is not empty."""
     ncells = count.shape[0]
     nlevels = excess.shape[0]
     excess[0] = 1.0
     root = np.float32(np.sqrt(0.5))
     samples, other = work[: work.shape[0] // 2], work[work.shape[0] // 2 :]
-    k = some
+    # Sums of 2 to 16 samples from some cells, evenly spread.
+    k = _some_whitened(ints, floats, count, base, scale, max(ncells // _SOME_CELLS, 1), samples)
     for level in range(1, min(FINE_LEVELS, nlevels)):
         k //= 2
         _halve(samples, other[:k], root)

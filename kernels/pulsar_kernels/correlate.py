@@ -198,7 +198,7 @@ def decoded() -> NDArray[np.int64]:
     return code
 
 
-@kernel()
+@kernel(inline=True)
 def _first_pass(
     radix: int,
     real: NDArray[np.float32],
@@ -216,7 +216,7 @@ def _first_pass(
             _first(8, real, imag, i, lanes, n, out, 8 * i, twiddle, 7 * i)
 
 
-@kernel()
+@kernel(inline=True)
 def _last_pass(radix: int, source: NDArray[np.float32], n: int, out: NDArray[np.uint8]) -> None:
     if radix == 16:
         for q in range(n // 16):
@@ -292,7 +292,7 @@ def _product(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.flo
         out[0, k] = x
 
 
-@kernel()
+@kernel(inline=True)
 def _merge(
     staged: NDArray[np.int64], n: int, groups: int, lo: int, hi: int, plane: NDArray[np.int64], at: int, pitch: int
 ) -> None:

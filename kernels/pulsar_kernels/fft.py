@@ -30,6 +30,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import aligned, kernel, prefetch, vector
+from pulsar_kernels.either import both
 from pulsar_kernels.lanes import (
     ELEMENT,
     LANES,
@@ -238,7 +239,7 @@ def _scatter(
     imag[to : to + LANES] = step * tile[i + LANES : i + ELEMENT][::step]
 
 
-@kernel()
+@kernel(inline=True)
 def _edge(
     series: NDArray[Any],
     at: int,
@@ -300,7 +301,6 @@ def _first_pass(
             butterfly(5, few, 0, 1, out, 5 * i, 1, twiddle, w)
 
 
-@kernel()
 def real_fft(
     series: NDArray[Any],
     coeffs: NDArray[np.float64],
@@ -326,6 +326,21 @@ def real_fft(
     real, imag : ndarray of float32, shape (>= pad + nfft/2 + 1,)
         Element ``pad + r`` is bin r, r = 0 ... nfft/2.
     """
+    transform_either(*both(series), coeffs, plan, work, pad, real, imag)
+
+
+@kernel()
+def transform_either(
+    ints: NDArray[np.int16],
+    floats: NDArray[np.float32],
+    coeffs: NDArray[np.float64],
+    plan: Plan,
+    work: NDArray[np.float32],
+    pad: int,
+    real: NDArray[np.float32],
+    imag: NDArray[np.float32],
+) -> None:
+    """The same of whichever of two series is not empty."""
     n1 = plan.n1
     n2 = plan.n2
     nfft = n1 * n2
@@ -364,7 +379,10 @@ def real_fft(
         w = n1 // span * (span - 1)
         source = a
         out = b
-        _first_pass(span, series, j, n2, cubic, squares, source, n1, plan.twiddle1)
+        if ints.shape[0] > 0:
+            _first_pass(span, ints, j, n2, cubic, squares, source, n1, plan.twiddle1)
+        else:
+            _first_pass(span, floats, j, n2, cubic, squares, source, n1, plan.twiddle1)
         for level in range(1, radix1.shape[0]):
             p = radix1[level]
             transform_pass(p, source, out, n1, span, plan.twiddle1, w)

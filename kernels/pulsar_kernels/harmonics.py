@@ -183,7 +183,7 @@ def _log_small(
     return int(large)
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def honest(power: NDArray[np.float32], inverse: NDArray[np.float32], own: NDArray[np.float32]) -> None:
     """Make powers over an uncertain noise level exponential again, in place.
 

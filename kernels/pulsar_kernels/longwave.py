@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.either import as_floats, both
 
 # Samples taken through the first cache at a time.
 _CHUNK = 4096
@@ -54,28 +55,29 @@ def _cubic(trend: NDArray[np.float64], x: float) -> float:
 
 
 @kernel()
-def _less(series: NDArray[Any], start: np.float32, slope: np.float32, out: NDArray[np.float32]) -> None:
+def _less(series: NDArray[np.float32], start: np.float32, slope: np.float32, out: NDArray[np.float32]) -> None:
     missing = np.float32(np.nan)
     for i in range(series.shape[0]):
-        value = np.float32(series[i])
+        value = series[i]
         flat = value - (start + slope * np.float32(np.int32(i)))
         out[i] = flat if abs(value) < _FINITE else missing
 
 
-@kernel()
-def _convert(series: NDArray[Any], trend: NDArray[np.float64], lo: int, n: int, out: NDArray[np.float32]) -> None:
-    # The cubic as straight lines over short pieces.
-    half = 0.5 * series.shape[0]
-    piece = _PIECE if series.shape[0] >= 32 * _PIECE else _PIECE // 8
+@kernel(inline=True)
+def _convert(
+    part: NDArray[np.float32], nsamps: int, trend: NDArray[np.float64], lo: int, out: NDArray[np.float32]
+) -> None:
+    """Samples from `lo` on minus the cubic, as straight lines over short pieces."""
+    half = 0.5 * nsamps
+    piece = _PIECE if nsamps >= 32 * _PIECE else _PIECE // 8
+    n = part.shape[0]
     for at in range(0, n, piece):
         size = min(piece, n - at)
         a = _cubic(trend, (lo + at + 0.5) / half - 1.0)
         b = _cubic(trend, (lo + at + size + 0.5) / half - 1.0)
-        part = series[lo + at : lo + at + size]
-        _less(part, np.float32(a), np.float32((b - a) / size), out[at : at + size])
+        _less(part[at : at + size], np.float32(a), np.float32((b - a) / size), out[at : at + size])
 
 
-@kernel()
 def sum_samples(
     series: NDArray[Any],
     trend: NDArray[np.float64],
@@ -98,20 +100,36 @@ def sum_samples(
     out : ndarray of float32, shape (nsamps >> halvings,)
         NaN where no sample is there.
     """
+    sum_either(*both(series), trend, gaps, halvings, out)
+
+
+@kernel()
+def sum_either(
+    ints: NDArray[np.int16],
+    floats: NDArray[np.float32],
+    trend: NDArray[np.float64],
+    gaps: NDArray[np.int64],
+    halvings: int,
+    out: NDArray[np.float32],
+) -> None:
+    """The same of whichever of two series is not empty."""
+    nsamps = ints.shape[0] + floats.shape[0]
+    space = np.empty(_CHUNK, np.float32)
     one = np.empty(_CHUNK, np.float32)
     two = np.empty(_CHUNK, np.float32)
     total = out.shape[0] << halvings
     gap = 0
     for lo in range(0, total, _CHUNK):
         n = min(_CHUNK, total - lo)
-        _convert(series, trend, lo, n, one)
-        for k in range(lo, lo + n - SAME + 1, SAME):
-            if series[k] == series[k + 1] and series[k] == series[k + SAME - 1]:
+        x = as_floats(ints, floats, lo, lo + n, space)
+        _convert(x, nsamps, trend, lo, one)
+        for k in range(0, n - SAME + 1, SAME):
+            if x[k] == x[k + 1] and x[k] == x[k + SAME - 1]:
                 same = True
                 for i in range(k, k + SAME):
-                    same &= series[i] == series[k]
+                    same &= x[i] == x[k]
                 if same:
-                    one[k - lo : k - lo + SAME] = np.float32(np.nan)
+                    one[k : k + SAME] = np.float32(np.nan)
         while gap < gaps.shape[0] and gaps[gap, 1] <= lo:
             gap += 1
         k = gap

@@ -29,6 +29,7 @@ from pulsar_kernels._ir import (
 )
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.cells import FINE_LEVELS
+from pulsar_kernels.either import both
 
 #: Noise of a whitened sample in the integers of the scan.
 UNIT = 256.0
@@ -39,7 +40,6 @@ _HALO = 256
 
 _WORDS = vector_of(I16, _LANES)
 
-_NO_INTS, _NO_FLOATS = np.zeros(0, np.int16), np.zeros(0, np.float32)
 
 
 def _whiten_code(builder: Any, args: Any) -> None:
@@ -229,9 +229,7 @@ def scan(
     int
         Number found, which may be more than there is room for.
     """
-    if series.dtype == np.int16:
-        return int(scan_either(series, _NO_FLOATS, base, scale, cells, runs, limits, work, found))
-    return int(scan_either(_NO_INTS, series, base, scale, cells, runs, limits, work, found))
+    return int(scan_either(*both(series), base, scale, cells, runs, limits, work, found))
 
 
 @kernel()
@@ -341,7 +339,7 @@ def _quantised(x: NDArray[np.float32], unit: np.float32, out: NDArray[np.int16])
         out[i] = np.int16(np.rint(min(max(x[i] * unit, np.float32(-32767.0)), np.float32(32767.0))))
 
 
-@kernel()
+@kernel(inline=True)
 def _coarse(
     n: int, cells: NDArray[np.float32], t: NDArray[np.int64], near: NDArray[np.float64], work: NDArray[np.int16],
     found: NDArray[np.float64], count: int,

@@ -188,7 +188,7 @@ def _climb(
     return best, a, w
 
 
-@kernel()
+@kernel(inline=True)
 def _climb_gauss(
     white: White,
     width_max: int,

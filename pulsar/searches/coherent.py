@@ -323,7 +323,7 @@ class CoherentSearch(PeriodicSearch["_Buffers"]):
         raised = raised[:, raised[1] > self.snr_threshold]
         if not raised.size:
             return self._table(0)
-        freq, snr = raised[0] / self.span, raised[1]
+        freq, snr = raised[0] / self.span, np.ascontiguousarray(raised[1])
         width = np.array([self._widths[int(n)][int(s)] for n, s in zip(raised[2], raised[3], strict=True)])
         alive = np.ones(freq.size, dtype=np.bool_)
         for f, full in birdies:
