@@ -205,7 +205,7 @@ def baseline_and_noise(
     return True
 
 
-@kernel(reorder=True)
+@kernel(inline=True)
 def _raised(var: NDArray[np.float32], count: NDArray[np.float32], level: NDArray[np.float32]) -> tuple[int, int]:
     """How many cells are noisier than their level, and how many there are."""
     above = np.int32(0)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pulsar_kernels._ir import FUSE, floats, load, plus, shuffle, splat, store, vector_of
 from pulsar_kernels._jit import kernel, vector
-from pulsar_kernels.either import as_floats, both
+from pulsar_kernels.either import as_floats, of_series
 
 #: Samples of a cell.
 CELL = 32
@@ -129,24 +129,6 @@ def _odd_cells(var: NDArray[np.float32], least: np.float32) -> int:
     return int(odd)
 
 
-def cell_moments(
-    series: NDArray[Any], mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32]
-) -> int:
-    """Mean, variance about it, and number of the finite samples of every cell of 32.
-
-    Parameters
-    ----------
-    series : ndarray of int16 or float32, shape (n,)
-    mean, var, count : ndarray of float32, shape (ceil(n / 32),)
-
-    Returns
-    -------
-    int
-        Cells that are constant, or not all finite.
-    """
-    return int(moments_either(*both(series), mean, var, count))
-
-
 @kernel()
 def moments_either(
     ints: NDArray[np.int16],
@@ -155,7 +137,19 @@ def moments_either(
     var: NDArray[np.float32],
     count: NDArray[np.float32],
 ) -> int:
-    """The same of whichever of two series is not empty."""
+    """Mean, variance about it, and number of the finite samples of every cell of 32.
+
+    Parameters
+    ----------
+    ints, floats : ndarray of int16 and of float32, shape (n,)
+        The series; one of them is empty.
+    mean, var, count : ndarray of float32, shape (ceil(n / 32),)
+
+    Returns
+    -------
+    int
+        Cells that are constant, or not all finite.
+    """
     n = ints.shape[0] + floats.shape[0]
     part = np.empty(CELL, np.float32)
     whole = n // CELL
@@ -192,26 +186,7 @@ def moments_either(
     return odd
 
 
-def constant_runs(
-    series: NDArray[Any], mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32], most: int
-) -> NDArray[np.int64]:
-    """Stretches of one and the same value, or of none, that fill a cell or more; their part of cells is undone.
-
-    Parameters
-    ----------
-    series : ndarray of int16 or float32, shape (n,)
-    mean, var, count : ndarray of float32, shape (ncells,)
-        From `cell_moments`; those of cells that a run enters are made anew from the rest of their samples.
-    most : int
-        Cells that are constant or not all finite.
-
-    Returns
-    -------
-    ndarray of int64, shape (nruns, 2)
-        First sample and end of each, ascending.
-    """
-    found: NDArray[np.int64] = runs_either(*both(series), mean, var, count, most)
-    return found
+cell_moments = of_series(moments_either)
 
 
 @kernel(inline=True)
@@ -228,7 +203,22 @@ def runs_either(
     count: NDArray[np.float32],
     most: int,
 ) -> NDArray[np.int64]:
-    """The same of whichever of two series is not empty."""
+    """Stretches of one and the same value, or of none, that fill a cell or more; their part of cells is undone.
+
+    Parameters
+    ----------
+    ints, floats : ndarray of int16 and of float32, shape (n,)
+        The series; one of them is empty.
+    mean, var, count : ndarray of float32, shape (ncells,)
+        From `cell_moments`; those of cells that a run enters are made anew from the rest of their samples.
+    most : int
+        Cells that are constant or not all finite.
+
+    Returns
+    -------
+    ndarray of int64, shape (nruns, 2)
+        First sample and end of each, ascending.
+    """
     n = ints.shape[0] + floats.shape[0]
     part = np.empty(CELL, np.float32)
     ncells = mean.shape[0]
@@ -267,6 +257,9 @@ def runs_either(
         if last * CELL < hi < min((last + 1) * CELL, n):
             _some(as_floats(ints, floats, hi, min((last + 1) * CELL, n), part), last, mean, var, count)
     return runs[:nruns]
+
+
+constant_runs = of_series(runs_either)
 
 
 @kernel(reorder=True)
@@ -312,12 +305,12 @@ def _times(x: NDArray[np.float32], factor: np.float32, out: NDArray[np.float32])
         out[i] = x[i] * factor
 
 
-@kernel(reorder=True)
+@kernel(inline=True)
 def _all_full(count: NDArray[np.float32]) -> bool:
-    missing = np.float32(0.0)
+    full = True
     for c in range(count.shape[0]):
-        missing += np.float32(CELL) - count[c]
-    return bool(missing == np.float32(0.0))
+        full &= count[c] == np.float32(CELL)
+    return full
 
 
 @kernel(reorder=True)
@@ -375,31 +368,6 @@ def work_size(ncells: int) -> int:
     return 2 * max((-(-ncells // step) + _TOGETHER) * CELL, ncells)
 
 
-def scatter_of_sums(
-    series: NDArray[Any],
-    count: NDArray[np.float32],
-    base: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    cells: NDArray[np.float32],
-    work: NDArray[np.float32],
-    excess: NDArray[np.float64],
-) -> None:
-    """How much more than in white noise sums of 1, 2, 4 ... samples scatter (1 where that is not significant).
-
-    Parameters
-    ----------
-    series : ndarray of int16 or float32, shape (n,)
-    count, base, scale : ndarray of float32, shape (ncells,)
-    cells : ndarray of float32, shape (>= ncells,)
-        From `cell_sums`.
-    work : ndarray of float32, shape (>= work_size(ncells),)
-        Overwritten.
-    excess : ndarray of float64, shape (nlevels,)
-        Of sums of 2^k samples.
-    """
-    scatter_either(*both(series), count, base, scale, cells, work, excess)
-
-
 @kernel()
 def scatter_either(
     ints: NDArray[np.int16],
@@ -411,7 +379,20 @@ def scatter_either(
     work: NDArray[np.float32],
     excess: NDArray[np.float64],
 ) -> None:
-    """The same of whichever of two series is not empty."""
+    """How much more than in white noise sums of 1, 2, 4 ... samples scatter (1 where that is not significant).
+
+    Parameters
+    ----------
+    ints, floats : ndarray of int16 and of float32, shape (n,)
+        The series; one of them is empty.
+    count, base, scale : ndarray of float32, shape (ncells,)
+    cells : ndarray of float32, shape (>= ncells,)
+        From `cell_sums`.
+    work : ndarray of float32, shape (>= work_size(ncells),)
+        Overwritten.
+    excess : ndarray of float64, shape (nlevels,)
+        Of sums of 2^k samples.
+    """
     ncells = count.shape[0]
     nlevels = excess.shape[0]
     excess[0] = 1.0
@@ -442,6 +423,9 @@ def scatter_either(
         found = _excess(samples[:k], 8)
         # Too few of these: what holds for narrower ones.
         excess[level] = found if found > 0.0 else excess[level - 1]
+
+
+scatter_of_sums = of_series(scatter_either)
 
 
 @kernel(inline=True, helper=True)

@@ -4,31 +4,43 @@ Such a kernel has two arguments for the series, of which one is empty. What it d
 with floats, which hold every 16-bit integer.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
 
+Ints = NDArray[np.int16]
+Floats = NDArray[np.float32]
+P = ParamSpec("P")
+R = TypeVar("R")
+
 _NO_INTS = np.zeros(0, np.int16)
 _NO_FLOATS = np.zeros(0, np.float32)
 
 
-def both(series: NDArray[Any]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    """The two arguments.
+def of_series(kernel_of_both: Callable[Concatenate[Ints, Floats, P], R]) -> Callable[Concatenate[NDArray[Any], P], R]:
+    """The function for Python of a kernel that takes a series of either type: one argument for the first two.
 
     Parameters
     ----------
-    series : ndarray of int16 or float32, shape (n,)
+    kernel_of_both : callable
+        Its first arguments are the series as int16 and as float32, one of them empty.
     """
-    return (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
+
+    @functools.wraps(kernel_of_both)
+    def call(series: NDArray[Any], *args: P.args, **kwargs: P.kwargs) -> R:
+        ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
+        return kernel_of_both(ints, floats, *args, **kwargs)
+
+    return call
 
 
 @kernel(helper=True)
-def as_floats(
-    ints: NDArray[np.int16], floats: NDArray[np.float32], lo: int, hi: int, work: NDArray[np.float32]
-) -> NDArray[np.float32]:
+def as_floats(ints: Ints, floats: Floats, lo: int, hi: int, work: Floats) -> Floats:
     """Samples ``lo ... hi`` as floats; `work` has room for so many."""
     if ints.shape[0] == 0:
         return floats[lo:hi]

@@ -30,7 +30,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import aligned, kernel, prefetch, vector
-from pulsar_kernels.either import both
+from pulsar_kernels.either import of_series
 from pulsar_kernels.lanes import (
     ELEMENT,
     LANES,
@@ -301,34 +301,6 @@ def _first_pass(
             butterfly(5, few, 0, 1, out, 5 * i, 1, twiddle, w)
 
 
-def real_fft(
-    series: NDArray[Any],
-    coeffs: NDArray[np.float64],
-    plan: Plan,
-    work: NDArray[np.float32],
-    pad: int,
-    real: NDArray[np.float32],
-    imag: NDArray[np.float32],
-) -> None:
-    """Real FFT of a series minus a cubic, padded with zeros, into two planes.
-
-    Parameters
-    ----------
-    series : ndarray of int16 or float32, shape (n,), n <= nfft
-        Samples that are not finite count as zeros after the cubic is taken off.
-    coeffs : ndarray of float64, shape (4,)
-        Cubic in u = (2 i + 1) / n - 1, lowest power first.
-    plan : Plan
-        From `make_plan`.
-    work : ndarray of float32, shape (>= plan.work,)
-        Overwritten.
-    pad : int
-    real, imag : ndarray of float32, shape (>= pad + nfft/2 + 1,)
-        Element ``pad + r`` is bin r, r = 0 ... nfft/2.
-    """
-    transform_either(*both(series), coeffs, plan, work, pad, real, imag)
-
-
 @kernel()
 def transform_either(
     ints: NDArray[np.int16],
@@ -340,7 +312,22 @@ def transform_either(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
 ) -> None:
-    """The same of whichever of two series is not empty."""
+    """Real FFT of a series minus a cubic, padded with zeros, into two planes.
+
+    Parameters
+    ----------
+    ints, floats : ndarray of int16 and of float32, shape (n,), n <= nfft
+        The series; one of them is empty. Samples that are not finite count as zeros after the cubic is taken off.
+    coeffs : ndarray of float64, shape (4,)
+        Cubic in u = (2 i + 1) / n - 1, lowest power first.
+    plan : Plan
+        From `make_plan`.
+    work : ndarray of float32, shape (>= plan.work,)
+        Overwritten.
+    pad : int
+    real, imag : ndarray of float32, shape (>= pad + nfft/2 + 1,)
+        Element ``pad + r`` is bin r, r = 0 ... nfft/2.
+    """
     n1 = plan.n1
     n2 = plan.n2
     nfft = n1 * n2
@@ -421,3 +408,6 @@ def transform_either(
     imag[pad] = np.float32(0.0)
     if nfft % 2 == 0:
         imag[pad + nfft // 2] = np.float32(0.0)
+
+
+real_fft = of_series(transform_either)

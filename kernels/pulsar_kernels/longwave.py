@@ -3,13 +3,11 @@
 A sample that is not there is NaN; a sum of two counts twice the one that is there.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
-from pulsar_kernels.either import as_floats, both
+from pulsar_kernels.either import as_floats, of_series
 
 # Samples taken through the first cache at a time.
 _CHUNK = 4096
@@ -28,16 +26,6 @@ SAME = 64
 
 
 @kernel()
-def _pairs(x: NDArray[np.float32], n: int, out: NDArray[np.float32]) -> None:
-    for i in range(n):
-        a = x[2 * i]
-        b = x[2 * i + 1]
-        s = a + b
-        s = b + b if a != a else s
-        out[i] = a + a if b != b else s
-
-
-@kernel()
 def sum_pairs(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     """Sums of two samples each; NaN where both are missing.
 
@@ -46,7 +34,12 @@ def sum_pairs(x: NDArray[np.float32], out: NDArray[np.float32]) -> None:
     x : ndarray of float32, shape (>= 2 n,)
     out : ndarray of float32, shape (n,)
     """
-    _pairs(x, out.shape[0], out)
+    for i in range(out.shape[0]):
+        a = x[2 * i]
+        b = x[2 * i + 1]
+        s = a + b
+        s = b + b if a != a else s
+        out[i] = a + a if b != b else s
 
 
 @kernel(inline=True)
@@ -55,10 +48,12 @@ def _cubic(trend: NDArray[np.float64], x: float) -> float:
 
 
 @kernel()
-def _less(series: NDArray[np.float32], start: np.float32, slope: np.float32, out: NDArray[np.float32]) -> None:
-    missing = np.float32(np.nan)
-    for i in range(series.shape[0]):
-        value = series[i]
+def _less(
+    x: NDArray[np.float32], start: np.float32, slope: np.float32, missing: np.float32, out: NDArray[np.float32]
+) -> None:
+    """Samples minus a straight line; `missing` where they are not finite."""
+    for i in range(x.shape[0]):
+        value = x[i]
         flat = value - (start + slope * np.float32(np.int32(i)))
         out[i] = flat if abs(value) < _FINITE else missing
 
@@ -75,32 +70,8 @@ def _convert(
         size = min(piece, n - at)
         a = _cubic(trend, (lo + at + 0.5) / half - 1.0)
         b = _cubic(trend, (lo + at + size + 0.5) / half - 1.0)
-        _less(part[at : at + size], np.float32(a), np.float32((b - a) / size), out[at : at + size])
-
-
-def sum_samples(
-    series: NDArray[Any],
-    trend: NDArray[np.float64],
-    gaps: NDArray[np.int64],
-    halvings: int,
-    out: NDArray[np.float32],
-) -> None:
-    """Sums of ``2^halvings`` samples each minus a cubic.
-
-    Parameters
-    ----------
-    series : ndarray of int16 or float32, shape (nsamps,)
-        Samples that are not finite are missing, and whole blocks of 64 equal ones.
-    trend : ndarray of float64, shape (4,)
-        Coefficients of the powers of x = 2 (i + 1/2)/nsamps - 1.
-    gaps : ndarray of int64, shape (ngaps, 2)
-        First missing sample and the one after the last, in ascending order.
-    halvings : int
-        0 to 12.
-    out : ndarray of float32, shape (nsamps >> halvings,)
-        NaN where no sample is there.
-    """
-    sum_either(*both(series), trend, gaps, halvings, out)
+        slope = np.float32((b - a) / size)
+        _less(part[at : at + size], np.float32(a), slope, np.float32(np.nan), out[at : at + size])
 
 
 @kernel()
@@ -112,7 +83,21 @@ def sum_either(
     halvings: int,
     out: NDArray[np.float32],
 ) -> None:
-    """The same of whichever of two series is not empty."""
+    """Sums of ``2^halvings`` samples each minus a cubic.
+
+    Parameters
+    ----------
+    ints, floats : ndarray of int16 and of float32, shape (nsamps,)
+        The series; one of them is empty. Samples that are not finite are missing, and whole blocks of 64 equal ones.
+    trend : ndarray of float64, shape (4,)
+        Coefficients of the powers of x = 2 (i + 1/2)/nsamps - 1.
+    gaps : ndarray of int64, shape (ngaps, 2)
+        First missing sample and the one after the last, in ascending order.
+    halvings : int
+        0 to 12.
+    out : ndarray of float32, shape (nsamps >> halvings,)
+        NaN where no sample is there.
+    """
     nsamps = ints.shape[0] + floats.shape[0]
     space = np.empty(_CHUNK, np.float32)
     one = np.empty(_CHUNK, np.float32)
@@ -139,11 +124,14 @@ def sum_either(
         size = n
         for _ in range(halvings):
             size >>= 1
-            _pairs(one, size, two)
+            sum_pairs(one, two[:size])
             one, two = two, one
         at = lo >> halvings
         for k in range(size):
             out[at + k] = one[k]
+
+
+sum_samples = of_series(sum_either)
 
 
 @kernel()
@@ -242,14 +230,6 @@ def block_means(x: NDArray[np.float32], size: int, out: NDArray[np.float64]) -> 
 
 
 @kernel()
-def _less_line(x: NDArray[np.float32], start: np.float32, slope: np.float32, out: NDArray[np.float32]) -> None:
-    zero = np.float32(0.0)
-    for i in range(x.shape[0]):
-        flat = x[i] - (start + slope * np.float32(np.int32(i)))
-        out[i] = flat if x[i] == x[i] else zero
-
-
-@kernel()
 def flatten(x: NDArray[np.float32], size: int, baseline: NDArray[np.float64], out: NDArray[np.float32]) -> None:
     """Samples minus a baseline given at the middles of blocks and straight between them; 0 where they are missing.
 
@@ -273,7 +253,7 @@ def flatten(x: NDArray[np.float32], size: int, baseline: NDArray[np.float64], ou
         # The middle of a block lies half a sample below an element if its size is even.
         first = a + slope * (lo - (k * size + half) + (0.5 if size % 2 == 0 else 0.0))
         if hi > lo:
-            _less_line(x[lo:hi], np.float32(first), np.float32(slope), out[lo:hi])
+            _less(x[lo:hi], np.float32(first), np.float32(slope), np.float32(0.0), out[lo:hi])
 
 
 @kernel(reorder=True)

@@ -29,7 +29,7 @@ from pulsar_kernels._ir import (
 )
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.cells import FINE_LEVELS
-from pulsar_kernels.either import both
+from pulsar_kernels.either import of_series
 
 #: Noise of a whitened sample in the integers of the scan.
 UNIT = 256.0
@@ -39,7 +39,6 @@ _CHUNK = 4096
 _HALO = 256
 
 _WORDS = vector_of(I16, _LANES)
-
 
 
 def _whiten_code(builder: Any, args: Any) -> None:
@@ -196,42 +195,6 @@ def _note(
     return count + 1
 
 
-def scan(
-    series: NDArray[Any],
-    base: NDArray[np.float32],
-    scale: NDArray[np.float32],
-    cells: NDArray[np.float32],
-    runs: NDArray[np.int64],
-    limits: NDArray[np.float64],
-    work: NDArray[np.int16],
-    found: NDArray[np.float64],
-) -> int:
-    """Vectors of 32 starts with boxcars above the thresholds.
-
-    Parameters
-    ----------
-    series : ndarray of int16 or float32, shape (n,)
-    base, scale : ndarray of float32, shape (ncells,)
-    cells : ndarray of float32, shape (>= ncells + 64,)
-        Whitened sums of cells, and zeros.
-    runs : ndarray of int64, shape (nruns, 2)
-        Stretches that count as nothing.
-    limits : ndarray of float64, shape (nlevels, 8)
-        Thresholds of sums of k + 1 elements of level l, 2^l samples each, in units of the noise of a sample; inf
-        where there is nothing to look for.
-    work : ndarray of int16, shape (>= 2 ncells + 256,)
-        Overwritten.
-    found : ndarray of float64, shape (most, 5)
-        Sum over threshold, first sample, samples, level, and first sample of the vector.
-
-    Returns
-    -------
-    int
-        Number found, which may be more than there is room for.
-    """
-    return int(scan_either(*both(series), base, scale, cells, runs, limits, work, found))
-
-
 @kernel()
 def _whiten(
     series: NDArray[Any], first: int, have: int, base: NDArray[np.float32], scale: NDArray[np.float32],
@@ -265,7 +228,30 @@ def scan_either(
     work: NDArray[np.int16],
     found: NDArray[np.float64],
 ) -> int:
-    """The same of whichever of two series is not empty: one version for both kinds."""
+    """Vectors of 32 starts with boxcars above the thresholds.
+
+    Parameters
+    ----------
+    ints, floats : ndarray of int16 and of float32, shape (n,)
+        The series; one of them is empty.
+    base, scale : ndarray of float32, shape (ncells,)
+    cells : ndarray of float32, shape (>= ncells + 64,)
+        Whitened sums of cells, and zeros.
+    runs : ndarray of int64, shape (nruns, 2)
+        Stretches that count as nothing.
+    limits : ndarray of float64, shape (nlevels, 8)
+        Thresholds of sums of k + 1 elements of level l, 2^l samples each, in units of the noise of a sample; inf
+        where there is nothing to look for.
+    work : ndarray of int16, shape (>= 2 ncells + 256,)
+        Overwritten.
+    found : ndarray of float64, shape (most, 5)
+        Sum over threshold, first sample, samples, level, and first sample of the vector.
+
+    Returns
+    -------
+    int
+        Number found, which may be more than there is room for.
+    """
     n = ints.shape[0] + floats.shape[0]
     nlevels = limits.shape[0]
     fine = min(nlevels, FINE_LEVELS)
@@ -318,6 +304,9 @@ def scan_either(
     if nlevels > FINE_LEVELS:
         count = _coarse(n, cells, whole, near, work, found, count)
     return count
+
+
+scan = of_series(scan_either)
 
 
 @kernel(inline=True)

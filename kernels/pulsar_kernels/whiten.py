@@ -442,7 +442,7 @@ def noise_levels(
     return True
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def whiten_bins(
     real: NDArray[np.float32],
     imag: NDArray[np.float32],
