@@ -10,7 +10,7 @@ from typing import Any
 from pulsar.bench.case import Case, Size, Work
 from pulsar.bench.limits import Limits, cores, measure_limits
 from pulsar.bench.stages import THREADS, Stage, StageFigure, measure_stages, stage_figures
-from pulsar.bench.timing import Timing, measure
+from pulsar.bench.timing import Measured, Timing, measure
 from pulsar.errors import ConfigError
 from pulsar.io.product.provenance import cpu_model, versions
 
@@ -22,7 +22,7 @@ REPEATS = 5
 
 
 @dataclass(frozen=True)
-class Figure:
+class Figure(Measured):
     """What was measured of one case. Rates are of all threads together, per processor second of each.
 
     Attributes
@@ -32,21 +32,9 @@ class Figure:
         Of the `Size`.
     threads : int
         Each ran the case on data of its own.
-    first_s : float
-        What the first call took beyond a later one [s]: compilation, or loading what was compiled earlier.
-    cpu_s, wall_s : float
-        Of one call: the least of a repeat, of the repeats the median.
-    cpu_low_s, cpu_high_s : float
-        Processor seconds of the fastest and of the slowest repeat.
-    calls : int
-        Calls that were timed, of all repeats together.
-    samples_per_s, adds_per_s, flops_per_s, bytes_per_s : float
-        Samples in; integer additions; floating point operations; bytes that have to be read and written.
+    adds_per_s, flops_per_s : float
+        Integer additions; floating point operations.
     adds_per_byte, flops_per_byte : float
-    limit : str
-        What bounds it: "copy" (memory), "copy near" (last cache), "adds L1", "adds L2" or "floats".
-    fraction : float
-        Least time by that limit over the time it took.
     plain_cpu_s, ratio : float or None
         CPU time of plain numpy or scipy for the same work (the first repeat), and how many times longer it is.
     """
@@ -58,20 +46,10 @@ class Figure:
     nchans: int
     ndms: int
     threads: int
-    first_s: float
-    cpu_s: float
-    cpu_low_s: float
-    cpu_high_s: float
-    wall_s: float
-    calls: int
-    samples_per_s: float
     adds_per_s: float
     flops_per_s: float
-    bytes_per_s: float
     adds_per_byte: float
     flops_per_byte: float
-    limit: str
-    fraction: float
     plain_cpu_s: float | None
     ratio: float | None
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pulsar.bench.case import Size
 from pulsar.bench.limits import Limits
 from pulsar.bench.survey import BAND, PULSAR, Survey
-from pulsar.bench.timing import LEAST_CALLS, Timing, in_turn
+from pulsar.bench.timing import LEAST_CALLS, Measured, Timing, in_turn
 from pulsar.cleaning import CleanedSource
 from pulsar.config.model import Config, FoldConfig, RfiConfig
 from pulsar.data.fold import FoldCube, FoldParams
@@ -92,25 +92,15 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class StageFigure:
+class StageFigure(Measured):
     """What was measured of a stage with so many threads. Rates are per second of processor of each thread, summed.
 
     Attributes
     ----------
     stage, about : str
     threads : int
-    first_s : float
-        What the first call took beyond a later one [s]: compilation, or loading what was compiled earlier.
-    cpu_s, cpu_low_s, cpu_high_s : float
-        Processor seconds of all threads: of the repeats the median, the fastest and the slowest.
-    wall_s : float
-        Elapsed seconds.
-    calls : int
-    samples_per_s, bytes_per_s, operations_per_s : float
-    limit : str
-        What bounds it, as of a `Figure`.
-    fraction : float
-        Least time by that limit over the time it took.
+        Their processor seconds are summed.
+    operations_per_s : float
     speedup : float or None
         Elapsed time of one thread over that of these; None for one thread.
     overhead : float or None
@@ -121,17 +111,7 @@ class StageFigure:
     stage: str
     about: str
     threads: int
-    first_s: float
-    cpu_s: float
-    cpu_low_s: float
-    cpu_high_s: float
-    wall_s: float
-    calls: int
-    samples_per_s: float
-    bytes_per_s: float
     operations_per_s: float
-    limit: str
-    fraction: float
     speedup: float | None
     overhead: float | None
 

@@ -30,6 +30,40 @@ class Timing:
     calls: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What any figure has: times, and rates per second of processor.
+
+    Attributes
+    ----------
+    first_s : float
+        What the first call took beyond a later one [s]: compilation, or loading what was compiled earlier.
+    cpu_s, wall_s : float
+        Processor seconds and elapsed ones of one call: the least of a repeat, of the repeats the median.
+    cpu_low_s, cpu_high_s : float
+        Processor seconds of the fastest and of the slowest repeat.
+    calls : int
+        Calls that were timed, of all repeats together.
+    samples_per_s, bytes_per_s : float
+        Samples in; bytes that have to be read and written.
+    limit : str
+        What bounds it: "copy" (memory), "copy near" (last cache), "adds L1", "adds L2" or "floats".
+    fraction : float
+        Least time by that limit over the time it took.
+    """
+
+    first_s: float
+    cpu_s: float
+    cpu_low_s: float
+    cpu_high_s: float
+    wall_s: float
+    calls: int
+    samples_per_s: float
+    bytes_per_s: float
+    limit: str
+    fraction: float
+
+
 def measure(calls: Sequence[Callable[[], object]], seconds: float, *, least: int = LEAST_CALLS) -> Timing:
     """Time `calls`, each in a thread of its own at the same time, again and again for about `seconds`.
 
