@@ -18,6 +18,7 @@ from pulsar.cli.options import (
     Resume,
     Searches,
     position,
+    product_file,
     shared,
 )
 from pulsar.cli.tables import print_table
@@ -38,9 +39,7 @@ def command(
             metavar="FILE...", help="Files and folders, of one observation or of several.", show_default=False
         ),
     ],
-    output: Annotated[
-        Path, typer.Option("--out", "-o", metavar="C.h5", help="HDF5 file to write.", show_default=False)
-    ],
+    output: Annotated[Path, product_file("C.h5")],
     dm: DMRange = None,
     *,
     which: Searches,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_not_input, check_picture, note, write_text
-from pulsar.cli.options import Common, Files, Subtract, named_files, period_seconds, shared
+from pulsar.cli.options import Common, Files, Subtract, named_files, period_seconds, product_file, shared
 from pulsar.cli.tables import print_candidates, print_imported, print_subtracted
 
 if TYPE_CHECKING:
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 @shared
 def command(
     files: Files,
-    output: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="FOLD.h5", help="HDF5 file to write.", show_default="none with --import"),
-    ] = None,
+    output: Annotated[Path | None, product_file("FOLD.h5", "none with --import")] = None,
     period: Annotated[
         float | None,
         typer.Option(

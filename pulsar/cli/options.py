@@ -59,6 +59,13 @@ ZeroDM = Annotated[
     str | None,
     typer.Option("--zerodm", metavar="off|mean|zdot", help="Subtract from every sample what the channels share."),
 ]
+
+
+def product_file(metavar: str, default: str | bool = False) -> Any:
+    """The option --out of a command whose result is an HDF5 file; `default` is what help says of leaving it out."""
+    return typer.Option("--out", "-o", metavar=metavar, help="HDF5 file to write.", show_default=default)
+
+
 NoRfi = Annotated[bool, typer.Option("--no-rfi", help="Mask and clip nothing that holds samples.")]
 ZMax = Annotated[
     float | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_not_input, out
-from pulsar.cli.options import RA, Common, Dec, Files, NoRfi, position, shared, uncleaned
+from pulsar.cli.options import RA, Common, Dec, Files, NoRfi, position, product_file, shared, uncleaned
 from pulsar.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -18,10 +18,7 @@ if TYPE_CHECKING:
 @shared
 def command(
     files: Files,
-    output: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="O.h5", help="HDF5 file to write.", show_default="none with --dry-run"),
-    ] = None,
+    output: Annotated[Path | None, product_file("O.h5", "none with --dry-run")] = None,
     dm: Annotated[
         list[float] | None,
         typer.Option(

@@ -32,6 +32,7 @@ from pulsar.cli.options import (
     effective_config,
     named_files,
     position,
+    product_file,
     shared,
 )
 from pulsar.cli.tables import print_lists, print_subtracted
@@ -50,10 +51,7 @@ def default_output(files: list[Path]) -> Path:
 def command(
     files: Files,
     config: Preset = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", metavar="RUN.h5", help="HDF5 file to write.", show_default="<FILE>.pulsar.h5"),
-    ] = None,
+    output: Annotated[Path | None, product_file("RUN.h5", "<FILE>.pulsar.h5")] = None,
     sets: Sets = None,
     dm: DMRange = None,
     zap: Zap = None,

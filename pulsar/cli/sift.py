@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from pulsar.cli.options import Overwrite, Preset, Sets, Told, Top, effective_config, shared
+from pulsar.cli.options import Overwrite, Preset, Sets, Told, Top, effective_config, product_file, shared
 from pulsar.cli.tables import print_lists
 
 
@@ -15,7 +15,7 @@ def command(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN.h5...", help="Products of `pulsar search`.", show_default=False)
     ],
-    output: Annotated[Path, typer.Option("--out", "-o", metavar="ALL.h5", help="HDF5 file to write.")],
+    output: Annotated[Path, product_file("ALL.h5", True)],
     config: Preset = None,
     sets: Sets = None,
     overwrite: Overwrite = False,

@@ -22,6 +22,7 @@ from pulsar.cli.options import (
     Top,
     effective_config,
     position,
+    product_file,
     shared,
     uncleaned,
 )
@@ -97,9 +98,7 @@ def info(folder: Folder, _debug: Debug = False) -> None:
 @shared
 def search(
     folder: Folder,
-    output: Annotated[
-        Path, typer.Option("--out", "-o", metavar="CANDS.h5", help="HDF5 file to write.", show_default=False)
-    ],
+    output: Annotated[Path, product_file("CANDS.h5")],
     config: Preset = None,
     sets: Sets = None,
     threads: Threads = None,
