@@ -23,10 +23,8 @@ def main(folder: Path, number: int, index: int) -> None:
 
     Parameters
     ----------
-    folder : Path
-        Of the batch.
-    number : int
-        Of the submission.
+    folder, number
+        Batch and submission, as of :func:`pulsar.batch.slurm.script`.
     index : int
         Of this element of the array.
     """

@@ -55,14 +55,7 @@ def _unpacked(data: bytes, most: int) -> bytes:
 
 
 def read_phcx(path: Path, data: bytes) -> FoldedFile:
-    """A ``.phcx`` as a cube that can be refined.
-
-    Parameters
-    ----------
-    path : Path
-        For messages.
-    data : bytes
-        Its content.
+    """A ``.phcx`` as a cube that can be refined; arguments as of :func:`pulsar.io.pfd.read_pfd`.
 
     Raises
     ------

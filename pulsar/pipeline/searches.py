@@ -150,11 +150,8 @@ def trial_shares(config: Config, nsamps: int, tsamp: float) -> dict[int, dict[st
 
     Parameters
     ----------
-    config : Config
-    nsamps : int
-        Of the series.
-    tsamp : float
-        [s]
+    config, nsamps, tsamp
+        As of :func:`all_searches`.
 
     Returns
     -------

@@ -121,17 +121,8 @@ def best_sigma(run: Run, freq: float, dm: float | None) -> float:
 
     Parameters
     ----------
-    run : Run
-        Product of one observation.
-    freq : float
-        [Hz]
-    dm : float or None
-        [pc cm^-3]; None: any.
-
-    Raises
-    ------
-    DataError
-        The product does not tell whose the detections are.
+    run, freq, dm
+        As of :func:`periodic`, which raises the same, too.
     """
     found, _ = _detections(run)
     header = run.observation
