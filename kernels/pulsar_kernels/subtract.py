@@ -5,6 +5,7 @@ its beginning, whichever sample of it is asked for: results do not depend on how
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,39 @@ STRETCH = 2048
 PARTS = 1 << 16
 # Of the mixing of the number of a sample: odd, below 2**31 so that products of 32 bits fit 63, their bits half ones.
 _MIX1, _MIX2, _MASK = 0x7F4A7C15, 0x6C62272F, 0xFFFFFFFF
+
+
+class Grid(NamedTuple):
+    """Where samples of some channels belong.
+
+    Attributes
+    ----------
+    tsamp : float
+        [s]
+    spin : ndarray, shape (4,)
+        Frequency [Hz], two derivatives [Hz/s, Hz/s^2], and their epoch [s] after the beginning of sample 0.
+    delays : ndarray, shape (nchans,)
+        By which each channel is late [s].
+    edges : ndarray of int64, shape (nparts + 1,)
+        Edges of parts of the observation [samples], in which the following do not change.
+    blocks : ndarray of int64, shape (nparts,)
+        Row of `bad` that tells of each part; negative: nothing in it is folded.
+    bad : ndarray of bool, shape (nblocks, nchans)
+        What is not folded.
+    subints : ndarray of int64, shape (nparts,)
+        Sub-integration of each part.
+    bands : ndarray of int64, shape (nchans,)
+        Band of each channel.
+    """
+
+    tsamp: float
+    spin: NDArray[np.float64]
+    delays: NDArray[np.float64]
+    edges: NDArray[np.int64]
+    blocks: NDArray[np.int64]
+    bad: NDArray[np.bool_]
+    subints: NDArray[np.int64]
+    bands: NDArray[np.int64]
 
 
 @kernel(inline=True)
@@ -37,6 +71,16 @@ def _bins(phase: float, rate: float, first: int, nbins: int, out: NDArray[np.int
 
 
 @kernel(inline=True)
+def _stretch(at: int, grid: Grid, c: int, nbins: int, out: NDArray[np.int32]) -> None:
+    """Phase bins of the samples of channel `c` from `at` on, all of one stretch."""
+    anchor = at // STRETCH * STRETCH
+    t = (anchor + 0.5) * grid.tsamp - grid.spin[3] - grid.delays[c]
+    phase = _turns(t, grid.spin)
+    rate = (_turns(t + STRETCH * grid.tsamp, grid.spin) - phase) / STRETCH
+    _bins(phase - math.floor(phase), rate, at - anchor, nbins, out)
+
+
+@kernel(inline=True)
 def _next(at: int, edges: NDArray[np.int64], part: int, high: int) -> int:
     """End of the stretch in which the sample `at` of a part is."""
     end: int = min((at // STRETCH + 1) * STRETCH, edges[part + 1], high)
@@ -47,14 +91,7 @@ def _next(at: int, edges: NDArray[np.int64], part: int, high: int) -> int:
 def fold_cells(
     data: NDArray[np.int8],
     start: int,
-    tsamp: float,
-    spin: NDArray[np.float64],
-    delays: NDArray[np.float64],
-    edges: NDArray[np.int64],
-    blocks: NDArray[np.int64],
-    bad: NDArray[np.bool_],
-    subints: NDArray[np.int64],
-    bands: NDArray[np.int64],
+    grid: Grid,
     cells: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> None:
@@ -66,28 +103,13 @@ def fold_cells(
         Samples from `start` on.
     start : int
         At least ``edges[0]``; the samples end at ``edges[-1]`` at most.
-    tsamp : float
-        [s]
-    spin : ndarray, shape (4,)
-        Frequency [Hz], two derivatives [Hz/s, Hz/s^2], and their epoch [s] after the beginning of sample 0.
-    delays : ndarray, shape (nchans,)
-        By which each channel is late [s].
-    edges : ndarray of int64, shape (nparts + 1,)
-        Edges of parts of the observation [samples], in which the following do not change.
-    blocks : ndarray of int64, shape (nparts,)
-        Row of `bad` that tells of each part; negative: nothing in it is folded.
-    bad : ndarray of bool, shape (nblocks, nchans)
-        What is not folded.
-    subints : ndarray of int64, shape (nparts,)
-        Sub-integration of each part.
-    bands : ndarray of int64, shape (nchans,)
-        Band of each channel.
+    grid : Grid
     cells : ndarray of int64, shape (nsubints, nbands, nbins, 2)
         Sums, and how many samples went in; added to.
     rows : ndarray of int64, shape (nchans, nbins, 2)
         The same of each channel.
     """
-    # Many arguments: what is folded, the parts of the observation, and sums of two kinds.
+    edges, blocks, bad, subints, bands = grid.edges, grid.blocks, grid.bad, grid.subints, grid.bands
     nchans, n = data.shape
     nbins = rows.shape[1]
     where = np.empty(STRETCH, np.int32)
@@ -99,12 +121,8 @@ def fold_cells(
                 part += 1
             stop = _next(at, edges, part, start + n)
             if blocks[part] >= 0 and not bad[blocks[part], c]:
-                anchor = at // STRETCH * STRETCH
-                t = (anchor + 0.5) * tsamp - spin[3] - delays[c]
-                phase = _turns(t, spin)
-                rate = (_turns(t + STRETCH * tsamp, spin) - phase) / STRETCH
                 size = stop - at
-                _bins(phase - math.floor(phase), rate, at - anchor, nbins, where[:size])
+                _stretch(at, grid, c, nbins, where[:size])
                 own, cell = rows[c], cells[subints[part], bands[c]]
                 for j in range(size):
                     value = np.int64(data[c, at - start + j])
@@ -134,14 +152,7 @@ def _take(row: NDArray[np.int8], table: NDArray[np.int32], where: NDArray[np.int
 def subtract_cells(
     data: NDArray[np.int8],
     start: int,
-    tsamp: float,
-    spin: NDArray[np.float64],
-    delays: NDArray[np.float64],
-    edges: NDArray[np.int64],
-    blocks: NDArray[np.int64],
-    bad: NDArray[np.bool_],
-    subints: NDArray[np.int64],
-    bands: NDArray[np.int64],
+    grid: Grid,
     shapes: NDArray[np.float64],
     shape_of: NDArray[np.int64],
     gains: NDArray[np.float64],
@@ -158,8 +169,8 @@ def subtract_cells(
     ----------
     data : ndarray of int8, shape (nchans, n)
         Samples from `start` on; changed, but for those that are not folded by :func:`fold_cells`.
-    start, tsamp, spin, delays, edges, blocks, bad, subints, bands
-        As :func:`fold_cells` takes them.
+    start : int
+    grid : Grid
     shapes : ndarray, shape (nshapes, nbins)
         Profiles [levels].
     shape_of : ndarray of int64, shape (nsubints, nbands)
@@ -171,7 +182,7 @@ def subtract_cells(
     keys : ndarray of int64, shape (nchans,)
         Random numbers of 32 bits, one for each channel.
     """
-    # Many arguments: as of the other kernel, and the parts of the template.
+    edges, blocks, bad, subints, bands = grid.edges, grid.blocks, grid.bad, grid.subints, grid.bands
     nchans, n = data.shape
     nbins = shapes.shape[1]
     where = np.empty(STRETCH, np.int32)
@@ -190,11 +201,6 @@ def subtract_cells(
                     gain = gains[made, bands[c]] * factors[c] * PARTS
                     for k in range(nbins):
                         table[k] = np.int32(np.round(min(max(gain * shape[k], -254.0 * PARTS), 254.0 * PARTS)))
-                anchor = at // STRETCH * STRETCH
-                t = (anchor + 0.5) * tsamp - spin[3] - delays[c]
-                phase = _turns(t, spin)
-                rate = (_turns(t + STRETCH * tsamp, spin) - phase) / STRETCH
-                size = stop - at
-                _bins(phase - math.floor(phase), rate, at - anchor, nbins, where[:size])
-                _take(data[c, at - start : stop - start], table, where[:size], at, keys[c])
+                _stretch(at, grid, c, nbins, where[: stop - at])
+                _take(data[c, at - start : stop - start], table, where[: stop - at], at, keys[c])
             at = stop

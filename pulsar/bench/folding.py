@@ -204,12 +204,13 @@ def subtract_cells(size: Size) -> Work:
     shape = rng.normal(0.0, 1.5, (1, NBINS))
     keys = rng.integers(0, 1 << 32, nchans).astype(np.int64)
     one = np.zeros(1, dtype=np.int64)
-    place = tsamp, spin, delays, np.array([0, n]), one, np.zeros((1, nchans), dtype=np.bool_), one
-    template = np.zeros(nchans, dtype=np.int64), shape, one.reshape(1, 1), np.ones((1, 1)), np.ones(nchans), keys
+    bad, bands = np.zeros((1, nchans), dtype=np.bool_), np.zeros(nchans, dtype=np.int64)
+    place = subtract.Grid(tsamp, spin, delays, np.array([0, n]), one, bad, one, bands)
+    template = shape, one.reshape(1, 1), np.ones((1, 1)), np.ones(nchans), keys
 
     def run() -> None:
         out[:] = data
-        subtract.subtract_cells(out, 0, *place, *template)
+        subtract.subtract_cells(out, 0, place, *template)
 
     def plain() -> NDArray[Any]:
         i = np.arange(n)

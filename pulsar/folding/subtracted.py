@@ -147,7 +147,7 @@ def fold_grid(
     rows : ndarray, shape (nchans, nbins, 2)
         The same of each channel.
     """
-    from pulsar_kernels.subtract import fold_cells
+    from pulsar_kernels.subtract import Grid, fold_cells
 
     nchans, (nsubints, nbands, nbins) = len(source.freqs), grid.shape
     cells = np.zeros((nsubints, nbands, nbins, 2), dtype=np.int64)
@@ -167,9 +167,7 @@ def fold_grid(
                     source.read_into(start + int(slices[i]), buffer[:, slices[i] : slices[i + 1]])
 
             def fold(own: slice, start: int = start, size: int = size) -> None:
-                fold_cells(
-                    buffer[own, :size],
-                    start,
+                place = Grid(
                     source.tsamp,
                     grid.spin,
                     grid.delays[own],
@@ -178,9 +176,8 @@ def fold_grid(
                     np.ascontiguousarray(grid.bad[:, own]),
                     grid.subints,
                     grid.bands[own],
-                    cells,
-                    rows[own],
                 )
+                fold_cells(buffer[own, :size], start, place, cells, rows[own])
 
             list(pool.map(read, range(max(threads, 1))))
             list(pool.map(fold, ranges))
@@ -260,10 +257,8 @@ def measure_template(
 
     Parameters
     ----------
-    source : MaskedSource
-    params : FoldParams
-        Topocentric, at mid-observation.
-    config : SubtractConfig
+    source, params, config
+        As of :func:`grid_shape`.
     threads : int
     memory : int
         Bytes that may be taken.
@@ -325,13 +320,12 @@ class SubtractedSource(Relay):
         self._shapes = [one.template.shapes * SIGMA_LEVELS for one in self.taken]
 
     def _meet(self, start: int, data: NDArray[np.int8]) -> None:
-        from pulsar_kernels.subtract import subtract_cells
+        from pulsar_kernels.subtract import Grid, subtract_cells
 
         for one, shapes, keys in zip(self.taken, self._shapes, self._keys, strict=True):
             template = one.template
-            of = shapes, template.shape_of, template.gains, template.factors, keys
-            args: tuple[Any, ...] = (*one.grid.of_samples(self.tsamp), *of)
-            subtract_cells(data, start, *args)
+            place = Grid(*one.grid.of_samples(self.tsamp))
+            subtract_cells(data, start, place, shapes, template.shape_of, template.gains, template.factors, keys)
 
 
 def packed(taken: Sequence[Taken]) -> dict[str, NDArray[Any]]:

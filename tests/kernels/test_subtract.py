@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference import subtract as oracle
 
-from pulsar_kernels.subtract import STRETCH, fold_cells, subtract_cells
+from pulsar_kernels.subtract import STRETCH, Grid, fold_cells, subtract_cells
 
 SEEDS = st.integers(0, 2**32 - 1)
 TSAMP = 1e-3
@@ -55,7 +55,7 @@ def test_fold_against_plain_loops(seed, nchans, n, start, shape):
     data, place = case(seed, nchans, n, start, shape)
     cells = np.zeros((*shape, 2), dtype=np.int64)
     rows = np.zeros((nchans, shape[2], 2), dtype=np.int64)
-    fold_cells(data, *place, cells, rows)
+    fold_cells(data, place[0], Grid(*place[1:]), cells, rows)
     expected = oracle.fold(data, *place, shape)
     # A sample at the very edge of a bin may fall to either side by rounding.
     assert np.abs(cells - expected[0])[..., 1].sum() <= 2 * cells[..., 1].sum() * 1e-3
@@ -70,7 +70,7 @@ def test_subtraction_against_plain_loops(seed, nchans, n, start, shape):
     data, place = case(seed, nchans, n, start, shape)
     of = template(seed, nchans, shape)
     out = data.copy()
-    subtract_cells(out, *place, *of)
+    subtract_cells(out, place[0], Grid(*place[1:]), *of)
     expected = oracle.subtract(data, *place, *of)
     assert np.count_nonzero(np.abs(out.astype(int) - expected) > 1) <= data.size * 1e-3
     assert np.count_nonzero(out != expected) <= 1 + data.size // 100
@@ -86,14 +86,15 @@ def test_how_samples_are_cut_does_not_matter(seed, n, start, cut, shape):
     of = template(seed, 3, shape)
     at = min(max(int(cut * n), 1), n - 1)
     whole, parts = data.copy(), data.copy()
-    subtract_cells(whole, *place, *of)
-    subtract_cells(parts[:, :at], *place, *of)
-    subtract_cells(parts[:, at:], start + at, *place[1:], *of)
+    grid = Grid(*place[1:])
+    subtract_cells(whole, start, grid, *of)
+    subtract_cells(parts[:, :at], start, grid, *of)
+    subtract_cells(parts[:, at:], start + at, grid, *of)
     np.testing.assert_array_equal(whole, parts)
     sums = [(np.zeros((*shape, 2), dtype=np.int64), np.zeros((3, shape[2], 2), dtype=np.int64)) for _ in range(2)]
-    fold_cells(data, *place, *sums[0])
-    fold_cells(data[:, :at], *place, *sums[1])
-    fold_cells(data[:, at:], start + at, *place[1:], *sums[1])
+    fold_cells(data, start, grid, *sums[0])
+    fold_cells(data[:, :at], start, grid, *sums[1])
+    fold_cells(data[:, at:], start + at, grid, *sums[1])
     np.testing.assert_array_equal(sums[0][0], sums[1][0])
     np.testing.assert_array_equal(sums[0][1], sums[1][1])
 
@@ -106,14 +107,16 @@ def plain(nchans, n, level):
     subtract_cells(
         data,
         0,
-        TSAMP,
-        np.array([1.0, 0.0, 0.0, 0.0]),
-        np.zeros(nchans),
-        np.array([0, n], dtype=np.int64),
-        zero,
-        np.zeros((1, nchans), dtype=np.bool_),
-        zero,
-        np.zeros(nchans, dtype=np.int64),
+        Grid(
+            TSAMP,
+            np.array([1.0, 0.0, 0.0, 0.0]),
+            np.zeros(nchans),
+            np.array([0, n], dtype=np.int64),
+            zero,
+            np.zeros((1, nchans), dtype=np.bool_),
+            zero,
+            np.zeros(nchans, dtype=np.int64),
+        ),
         np.full((1, 1), level),
         zero.reshape(1, 1),
         one,
