@@ -100,7 +100,7 @@ def _type(text: str) -> Any:
     return types.Array(kind, shape.count(",") + 1, "C" if "::1" in shape else "A", readonly=readonly)
 
 
-_TUPLES = ("fft.Plan", "coherent.Ladder", "correlate.Block", "pulses.White")
+_TUPLES = ("fft.Plan", "coherent.Ladder", "correlate.Block", "pulses.White", "clusters.Events")
 
 
 @functools.cache
@@ -119,8 +119,13 @@ def _tuple(text: str) -> Any:
         from pulsar_kernels.correlate import make_block
 
         return type_of(make_block(256, 1.0))
+    doubles = np.zeros(1)
+    if text == "clusters.Events":
+        from pulsar_kernels.clusters import Events
+
+        return type_of(Events(np.zeros(1, np.int64), *[doubles] * 5))
     from pulsar_kernels.pulses import White
 
-    floats, doubles = np.zeros(1, np.float32), np.zeros(1)
+    floats = np.zeros(1, np.float32)
     runs = np.zeros((1, 2), np.int64)
     return type_of(White(np.zeros(1, np.int16), floats, floats, floats, floats, runs, doubles, doubles, doubles))

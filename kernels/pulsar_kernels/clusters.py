@@ -4,6 +4,8 @@ A pulse of dispersion measure DM0 that arrives at t0 (at the reference frequency
 t0 - d e_lo to t0 - d e_hi, where e = K (f^-2 - f_ref^-2) of the lowest and highest frequency: the bow tie.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,6 +60,27 @@ def _inside(d: float, time: float, width: float, e_hi: float, e_lo: float, lo: f
     return bool(lo <= b + 0.5 * width + slack and hi >= a - 0.5 * width - slack)
 
 
+class Events(NamedTuple):
+    """Events at the trial DMs of one beam.
+
+    Attributes
+    ----------
+    row : ndarray of int64, shape (n,)
+        DM of every event, ascending; within one, events ascend in the start ``time - width / 2``.
+    dms, tsamp : ndarray of float64, shape (ndms,)
+        [pc cm^-3], [s]
+    time, width, snr : ndarray of float64, shape (n,)
+        Centres and widths [s].
+    """
+
+    row: NDArray[np.int64]
+    dms: NDArray[np.float64]
+    tsamp: NDArray[np.float64]
+    time: NDArray[np.float64]
+    width: NDArray[np.float64]
+    snr: NDArray[np.float64]
+
+
 @kernel()
 def _root(parent: NDArray[np.int64], i: int) -> int:
     r = i
@@ -73,12 +96,7 @@ def _root(parent: NDArray[np.int64], i: int) -> int:
 @kernel()
 def link(
     first: NDArray[np.int64],
-    row: NDArray[np.int64],
-    dms: NDArray[np.float64],
-    tsamp: NDArray[np.float64],
-    time: NDArray[np.float64],
-    width: NDArray[np.float64],
-    snr: NDArray[np.float64],
+    events: Events,
     order: NDArray[np.int64],
     gap: int,
     e_hi: float,
@@ -96,12 +114,7 @@ def link(
     ----------
     first : ndarray of int64, shape (ndms + 1,)
         First event of every DM.
-    row : ndarray of int64, shape (n,)
-        DM of every event, ascending; within one, events ascend in the start ``time - width / 2``.
-    dms, tsamp : ndarray of float64, shape (ndms,)
-        [pc cm^-3], [s]
-    time, width, snr : ndarray of float64, shape (n,)
-        Centres and widths [s].
+    events : Events
     order : ndarray of int64, shape (n,)
         Events from the strongest on.
     gap : int
@@ -112,7 +125,7 @@ def link(
     parent : ndarray of int64, shape (n,)
         Filled with the peak of every event's group.
     """
-    # Many arguments: columns of a table, an array each, and what is filled.
+    row, dms, tsamp, time, width, snr = events
     n = time.shape[0]
     ndms = dms.shape[0]
     lo = np.empty(n, np.float64)
@@ -181,10 +194,7 @@ def link(
 @kernel()
 def spread(
     parent: NDArray[np.int64],
-    row: NDArray[np.int64],
-    dms: NDArray[np.float64],
-    width: NDArray[np.float64],
-    snr: NDArray[np.float64],
+    events: Events,
     span: float,
     share: NDArray[np.float64],
 ) -> None:
@@ -192,12 +202,15 @@ def spread(
 
     Parameters
     ----------
-    parent, row, dms, width, snr : as for `link`
+    parent : ndarray of int64, shape (n,)
+        From `link`.
+    events : Events
     span : float
         Delay over the band [s per pc cm^-3].
     share : ndarray of float64, shape (n,)
         Filled for the peaks; 1 where nothing says less.
     """
+    row, dms, _, _, width, snr = events
     n = parent.shape[0]
     weight = np.zeros(n, np.float64)
     share[:] = 0.0
@@ -218,12 +231,7 @@ def absorb(
     peaks: NDArray[np.int64],
     first: NDArray[np.int64],
     by_row: NDArray[np.int64],
-    row: NDArray[np.int64],
-    dms: NDArray[np.float64],
-    tsamp: NDArray[np.float64],
-    time: NDArray[np.float64],
-    width: NDArray[np.float64],
-    snr: NDArray[np.float64],
+    events: Events,
     share: NDArray[np.float64],
     e_hi: float,
     e_lo: float,
@@ -243,7 +251,7 @@ def absorb(
         Place in `by_row` of the first group with its peak at every DM.
     by_row : ndarray of int64, shape (m,)
         Groups in order of the DM, and then of the time, of their peaks.
-    row, dms, tsamp, time, width, snr, e_hi, e_lo, edge
+    events, e_hi, e_lo, edge
         As for `link`.
     share : ndarray of float64, shape (n,)
         From `spread`.
@@ -252,7 +260,7 @@ def absorb(
     owner : ndarray of int64, shape (m,)
         Filled with the group that each is part of.
     """
-    # Many arguments: columns of a table, an array each, and what is filled.
+    row, dms, tsamp, time, width, snr = events
     m = peaks.shape[0]
     times = np.empty(m, np.float64)
     explained = np.zeros(m, np.float64)
@@ -360,10 +368,7 @@ def describe(
     first: NDArray[np.int64],
     member: NDArray[np.int64],
     peak: NDArray[np.int64],
-    row: NDArray[np.int64],
-    dms: NDArray[np.float64],
-    snr: NDArray[np.float64],
-    width: NDArray[np.float64],
+    events: Events,
     reach: NDArray[np.float64],
     span: float,
     least: float,
@@ -380,8 +385,7 @@ def describe(
         Events, group by group.
     peak : ndarray of int64, shape (ngroups,)
         The strongest event of each.
-    row, dms, snr, width
-        As for `link`.
+    events : Events
     reach : ndarray of float64, shape (n,)
         Widest pulse that the level of its series cannot hide [s]: DMs that would make it wider say nothing, unless it
         is seen there.
@@ -395,7 +399,7 @@ def describe(
         DM at the top of a parabola through S/N^2; rms difference from the expected S/N, in sigma; DMs at which it must
         be seen, and how many of those it is seen at; S/N at the lowest DM, and that expected there.
     """
-    # Many arguments: columns of a table, an array each, and what is filled.
+    row, dms, _, _, width, snr = events
     ndms = dms.shape[0]
     top = np.zeros(ndms, np.float64)
     for g in range(peak.shape[0]):

@@ -106,11 +106,11 @@ def link(size: Size) -> Work:
     row, time, width, strength = row[sort], time[sort], width[sort], strength[sort]
     first = np.searchsorted(row, np.arange(size.ndms + 1)).astype(np.int64)
     order = np.argsort(-strength, kind="stable")
-    tsamp = np.full(size.ndms, 1e-4)
+    events = clusters.Events(row, dms, np.full(size.ndms, 1e-4), time, width, strength)
     parent = np.zeros(row.size, dtype=np.int64)
 
     def run() -> None:
-        clusters.link(first, row, dms, tsamp, time, width, strength, order, 3, 0.0, e_lo, 1.9, parent)
+        clusters.link(first, events, order, 3, 0.0, e_lo, 1.9, parent)
 
     return Work(run, lambda: parent, row.size, float(row.size * 5 * 8))
 

@@ -167,8 +167,8 @@ def cluster(
     # Many arguments: columns of a table, an array each.
     from pulsar_kernels import clusters
 
-    dms = np.ascontiguousarray(dms, dtype=np.float64)
-    tsamp = np.ascontiguousarray(np.broadcast_to(tsamp_of_dm, dms.shape), dtype=np.float64)
+    dms = np.array(dms, dtype=np.float64)
+    tsamp = np.array(np.broadcast_to(tsamp_of_dm, dms.shape), dtype=np.float64)
     labels = np.full(len(events), -1, dtype=np.int64)
     if len(events) == 0:
         return Pulses(empty_table(SINGLE_PULSE_COLUMNS, 0), labels)
@@ -195,16 +195,17 @@ def cluster(
     edge = max((e_lo - e_hi) * f_hi**3 / (2.0 * KDM * (f_hi - f_lo)), 1.0) if f_hi > f_lo else 1.0
     order = np.argsort(-snr, kind="stable")
     parent = np.empty(used.size, dtype=np.int64)
-    clusters.link(first, row, dms, tsamp, time, width, snr, order, GAP, e_hi, e_lo, edge, parent)
+    of = clusters.Events(row, dms, tsamp, time, width, snr)
+    clusters.link(first, of, order, GAP, e_hi, e_lo, edge, parent)
     # Groups, strongest first.
     peaks = order[parent[order] == order]
     least = float(snr.min()) if threshold is None else threshold
     share = np.empty(used.size)
-    clusters.spread(parent, row, dms, width, snr, e_lo - e_hi, share)
+    clusters.spread(parent, of, e_lo - e_hi, share)
     owner = np.empty(peaks.size, dtype=np.int64)
     by_row = np.lexsort((time[peaks], row[peaks]))
     peak_first = np.searchsorted(row[peaks][by_row], np.arange(dms.size + 1)).astype(np.int64)
-    clusters.absorb(peaks, peak_first, by_row, row, dms, tsamp, time, width, snr, share, e_hi, e_lo, edge, least, owner)
+    clusters.absorb(peaks, peak_first, by_row, of, share, e_hi, e_lo, edge, least, owner)
     kept = np.flatnonzero(owner == np.arange(peaks.size))
     number = np.full(used.size, -1, dtype=np.int64)
     number[peaks] = np.searchsorted(kept, owner)
@@ -216,7 +217,7 @@ def cluster(
     widest = float(width.max()) if width_max is None else width_max
     best = peaks[kept]
     reach = events["reach"][used].astype(np.float64)
-    clusters.describe(group_first, member, best, row, dms, snr, width, reach, e_lo - e_hi, least, widest, facts)
+    clusters.describe(group_first, member, best, of, reach, e_lo - e_hi, least, widest, facts)
 
     table = empty_table(SINGLE_PULSE_COLUMNS, kept.size)
     table["rank"] = np.arange(1, kept.size + 1)

@@ -55,9 +55,13 @@ def scene(seed, npulses, nnoise, ndms):
     return s
 
 
+def events(s):
+    return clusters.Events(s.row, s.dms, s.tsamp, s.time, s.width, s.snr)
+
+
 def linked(s, gap=2):
     parent = np.full(s.row.size, -1)
-    clusters.link(s.first, s.row, s.dms, s.tsamp, s.time, s.width, s.snr, s.order, gap, s.e_hi, s.e_lo, s.edge, parent)
+    clusters.link(s.first, events(s), s.order, gap, s.e_hi, s.e_lo, s.edge, parent)
     return parent
 
 
@@ -110,7 +114,7 @@ def test_a_wide_event_behind_a_narrow_one_is_found():
 def test_spread(npulses, nnoise, ndms, seed):
     s = scene(seed, npulses, nnoise, ndms)
     parent, share = linked(s), np.full(s.row.size, np.nan)
-    clusters.spread(parent, s.row, s.dms, s.width, s.snr, s.e_lo - s.e_hi, share)
+    clusters.spread(parent, events(s), s.e_lo - s.e_hi, share)
     want = oracle.spread(parent, s.row, s.dms, s.width, s.snr, s.e_lo - s.e_hi)
     np.testing.assert_allclose(share, want, rtol=1e-9)
 
@@ -126,9 +130,9 @@ def test_absorb(npulses, nnoise, ndms, alone, seed):
     by_row = np.lexsort((s.time[peaks], s.row[peaks]))
     first = np.searchsorted(s.row[peaks][by_row], np.arange(ndms + 1))
     owner = np.full(peaks.size, -1)
-    rest = (s.row, s.dms, s.tsamp, s.time, s.width, s.snr, share, s.e_hi, s.e_lo, s.edge, LEAST)
-    clusters.absorb(peaks, first, by_row, *rest, owner)
-    np.testing.assert_array_equal(owner, oracle.absorb(peaks, *rest))
+    rest = (share, s.e_hi, s.e_lo, s.edge, LEAST)
+    clusters.absorb(peaks, first, by_row, events(s), *rest, owner)
+    np.testing.assert_array_equal(owner, oracle.absorb(peaks, *events(s), *rest))
 
 
 @given(**SIZES, groups=st.sampled_from(["linked", "alone", "one"]), widest=st.sampled_from([0.01, 10.0]), seed=SEEDS)
@@ -142,16 +146,17 @@ def test_describe(npulses, nnoise, ndms, groups, widest, seed):
     first = np.searchsorted(group[member], np.arange(peaks.size + 1))
     out = np.full((peaks.size, 6), np.nan)
     reach = s.width * np.random.default_rng(seed).choice([0.5, 2.0, 8.0, np.inf], n)
-    facts = (s.row, s.dms, s.snr, s.width, reach, s.e_lo - s.e_hi, LEAST, widest)
-    clusters.describe(first, member, peaks, *facts, out)
-    np.testing.assert_allclose(out, oracle.describe(group, peaks, *facts), rtol=1e-6, atol=1e-6)
+    facts = (reach, s.e_lo - s.e_hi, LEAST, widest)
+    clusters.describe(first, member, peaks, events(s), *facts, out)
+    want = oracle.describe(group, peaks, s.row, s.dms, s.snr, s.width, *facts)
+    np.testing.assert_allclose(out, want, rtol=1e-6, atol=1e-6)
 
 
 def test_the_top_is_that_of_a_parabola():
     dms = np.arange(11.0)
     snr = np.sqrt(900.0 - 20.0 * (dms - 5.3) ** 2)
     rows, out = np.arange(11), np.empty((1, 6))
-    flat = (np.full(11, 0.01), np.full(11, np.inf), 0.005, 6.0, 1.0)
-    clusters.describe(np.array([0, 11]), rows, np.array([5]), rows, dms, snr, *flat, out)
+    flat = clusters.Events(rows, dms, np.full(11, 1e-3), np.zeros(11), np.full(11, 0.01), snr)
+    clusters.describe(np.array([0, 11]), rows, np.array([5]), flat, np.full(11, np.inf), 0.005, 6.0, 1.0, out)
     assert out[0, 0] == pytest.approx(5.3)
     assert out[0, 4] == snr[0]
