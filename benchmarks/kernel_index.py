@@ -13,26 +13,25 @@ from typing import Any
 
 from numba import types
 
+from pulsar_kernels.index import VERSIONS
+
 TARGET = Path(__file__).resolve().parents[1] / "kernels" / "pulsar_kernels" / "index.py"
-#: What the small files of cold.py do not need: stages of a plan and series that are downsampled, candidates folded from
-#: words, signals injected to tell the completeness.
+#: Kernels that the small files of cold.py do not need, or not for all types: stages of a plan and series that are
+#: downsampled, candidates folded from words, gaps, signals injected to tell the completeness. Their versions are taken
+#: over from the index as it is: a new one is written there by hand.
 OTHERS = (
-    "dedisperse.halve_int8(int8[:,::1], int16[:,::1])",
-    "dedisperse.halve_int16(int16[:,::1], int16[:,::1])",
-    "dedisperse.halve_series(int16[::1], int16[::1])",
-    "dedisperse.requantise(int16[:,::1], float64, int8[:,::1])",
-    "fold.fold_band(int16[:,::1], int64, int32[:,::1], int64[::1], int64[::1], uint16[:,::1], int16[::1], int32[:,::1]"
-    ", int32[:,::1])",
-    "fold.halve_pairs(int16[:,::1], int16[:,::1])",
-    "fold.halve_words(int8[:,::1], int16[:,::1])",
-    "shear.shear_add(int8[:,::1], int64, int64[::1], int64, int64, float32[:,::1])",
-    "sprinkle.add_steps(int16[:,::1], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
-    ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
-    ", int64[::1], int64[::1], bool[:,::1])",
-    "sprinkle.add_steps(int8[:,:], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
-    ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
-    ", int64[::1], int64[::1], bool[:,::1])",
-    "subbands.add_band(int8[:,:], int64, int64[::1], int16[::1])",
+    "cells.runs_either",
+    "dedisperse.halve_int8",
+    "dedisperse.halve_int16",
+    "dedisperse.halve_series",
+    "dedisperse.requantise",
+    "fold.fold_band",
+    "fold.halve_pairs",
+    "fold.halve_words",
+    "shear.shear_add",
+    "sprinkle.add_steps",
+    "subbands.add_band",
+    "whiten.whiten_amplitudes",
 )
 HEAD = '''"""What versions of kernels searches call, the most expensive to compile first.
 
@@ -56,7 +55,7 @@ def text(kind: Any) -> str:
 
 
 def main() -> None:
-    seen = dict.fromkeys(OTHERS, 0.0)
+    seen = {line: 0.0 for line in VERSIONS if line.partition("(")[0] in OTHERS}
     for name, args, seconds in pickle.loads(Path(sys.argv[1]).read_bytes()):
         if name.startswith("pulsar_kernels."):
             line = f"{name.removeprefix('pulsar_kernels.')}({', '.join(text(a) for a in args)})"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pulsar_kernels._ir import FUSE, floats, load, plus, shuffle, splat, store, vector_of
 from pulsar_kernels._jit import kernel, vector
-from pulsar_kernels.either import as_floats, of_series
+from pulsar_kernels.either import of_series, sample
 
 #: Samples of a cell.
 CELL = 32
@@ -69,13 +69,13 @@ def _cells_16(
 
 @kernel(reorder=True)
 def _cell(
-    x: NDArray[np.float32], origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32], to: int
+    x: NDArray[Any], at: int, origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32], to: int
 ) -> None:
     """The same of one."""
     s = np.float32(0.0)
     q = np.float32(0.0)
-    for i in range(CELL):
-        d = x[i] - origin
+    for i in range(at, at + CELL):
+        d = np.float32(x[i]) - origin
         s += d
         q += d * d
     total[to] = s
@@ -93,14 +93,21 @@ def _moments(total: NDArray[np.float32], squares: NDArray[np.float32], lo: int, 
 
 @kernel()
 def _some(
-    x: NDArray[np.float32], c: int, mean: NDArray[np.float32], var: NDArray[np.float32], count: NDArray[np.float32]
+    ints: NDArray[np.int16],
+    floats: NDArray[np.float32],
+    lo: int,
+    hi: int,
+    mean: NDArray[np.float32],
+    var: NDArray[np.float32],
+    count: NDArray[np.float32],
 ) -> None:
-    """The same of what is finite of any samples of cell `c`."""
+    """The same of what is finite of any samples of one cell."""
     total = 0.0
     origin = 0.0
     n = 0
-    for i in range(x.shape[0]):
-        v = np.float64(x[i])
+    c = lo // CELL
+    for i in range(lo, hi):
+        v = np.float64(sample(ints, floats, i))
         if np.isfinite(v):
             if n == 0:
                 origin = v
@@ -113,8 +120,8 @@ def _some(
         return
     middle = total / n
     squares = 0.0
-    for i in range(x.shape[0]):
-        v = np.float64(x[i])
+    for i in range(lo, hi):
+        v = np.float64(sample(ints, floats, i))
         if np.isfinite(v):
             squares += (v - origin - middle) ** 2
     mean[c] = np.float32(origin + middle)
@@ -151,14 +158,13 @@ def moments_either(
         Cells that are constant, or not all finite.
     """
     n = ints.shape[0] + floats.shape[0]
-    part = np.empty(CELL, np.float32)
     whole = n // CELL
     odd = 0
     count[:whole] = CELL
     for lo in range(0, whole, _ORIGIN_CELLS):
         hi = min(lo + _ORIGIN_CELLS, whole)
         # Any value near the others keeps the digits.
-        _some(as_floats(ints, floats, lo * CELL, (lo + 1) * CELL, part), lo, mean, var, count)
+        _some(ints, floats, lo * CELL, (lo + 1) * CELL, mean, var, count)
         origin = mean[lo]
         spread = var[lo]
         count[lo] = CELL
@@ -170,7 +176,10 @@ def moments_either(
                 _cells_16(floats, c * CELL, origin, mean, var, c)
             c += 16
         while c < hi:
-            _cell(as_floats(ints, floats, c * CELL, (c + 1) * CELL, part), origin, mean, var, c)
+            if ints.shape[0] > 0:
+                _cell(ints, c * CELL, origin, mean, var, c)
+            else:
+                _cell(floats, c * CELL, origin, mean, var, c)
             c += 1
         _moments(mean, var, lo, hi, origin)
         # Sums lose the digits of what is nearly constant far from the origin.
@@ -178,10 +187,10 @@ def moments_either(
             for c in range(lo, hi):
                 d = mean[c] - origin
                 if not (var[c] > np.float32(1e-4) * (spread + d * d) and var[c] < np.inf and spread > 0.0):
-                    _some(as_floats(ints, floats, c * CELL, (c + 1) * CELL, part), c, mean, var, count)
+                    _some(ints, floats, c * CELL, (c + 1) * CELL, mean, var, count)
                     odd += 1 if var[c] == 0.0 or count[c] < CELL else 0
     if n > whole * CELL:
-        _some(as_floats(ints, floats, whole * CELL, n, part), whole, mean, var, count)
+        _some(ints, floats, whole * CELL, n, mean, var, count)
         odd += 1 if var[whole] == 0.0 or count[whole] < n - whole * CELL else 0
     return odd
 
@@ -190,8 +199,9 @@ cell_moments = of_series(moments_either)
 
 
 @kernel(inline=True)
-def _sample(ints: NDArray[np.int16], floats: NDArray[np.float32], i: int) -> float:
-    return np.float64(floats[i]) if ints.shape[0] == 0 else np.float64(ints[i])
+def _goes_on(v: float, value: float) -> bool:
+    """Whether a sample belongs to a run of a value."""
+    return bool(v == value or not np.isfinite(v))
 
 
 @kernel()
@@ -220,7 +230,6 @@ def runs_either(
         First sample and end of each, ascending.
     """
     n = ints.shape[0] + floats.shape[0]
-    part = np.empty(CELL, np.float32)
     ncells = mean.shape[0]
     runs = np.empty((most, 2), np.int64)
     nruns = 0
@@ -229,14 +238,14 @@ def runs_either(
             continue
         lo = c * CELL
         hi = min(lo + CELL, n)
-        value = _sample(ints, floats, lo)
+        value = np.float64(sample(ints, floats, lo))
         for i in range(lo, hi):
-            if np.isfinite(_sample(ints, floats, i)):
-                value = _sample(ints, floats, i)
+            if np.isfinite(np.float64(sample(ints, floats, i))):
+                value = np.float64(sample(ints, floats, i))
                 break
-        while lo > 0 and (_sample(ints, floats, lo - 1) == value or not np.isfinite(_sample(ints, floats, lo - 1))):
+        while lo > 0 and _goes_on(np.float64(sample(ints, floats, lo - 1)), value):
             lo -= 1
-        while hi < n and (_sample(ints, floats, hi) == value or not np.isfinite(_sample(ints, floats, hi))):
+        while hi < n and _goes_on(np.float64(sample(ints, floats, hi)), value):
             hi += 1
         if nruns > 0:
             lo = max(lo, runs[nruns - 1, 1])
@@ -248,14 +257,14 @@ def runs_either(
         # The cells at both ends keep what is outside.
         first = lo // CELL
         if first * CELL < lo:
-            _some(as_floats(ints, floats, first * CELL, lo, part), first, mean, var, count)
+            _some(ints, floats, first * CELL, lo, mean, var, count)
         last = (hi - 1) // CELL
         for k in range(first, last + 1):
             if k * CELL >= lo and min((k + 1) * CELL, n) <= hi:
                 count[k] = 0.0
                 var[k] = 0.0
         if last * CELL < hi < min((last + 1) * CELL, n):
-            _some(as_floats(ints, floats, hi, min((last + 1) * CELL, n), part), last, mean, var, count)
+            _some(ints, floats, hi, min((last + 1) * CELL, n), mean, var, count)
     return runs[:nruns]
 
 
@@ -325,7 +334,6 @@ def _some_whitened(
 ) -> int:
     """Write down the samples of one in `step` of the whole cells, neighbours together; their number."""
     ncells = count.shape[0]
-    part = np.empty(CELL, np.float32)
     k = 0
     for first in range(0, ncells, _TOGETHER * step):
         last = first + _TOGETHER
@@ -333,9 +341,12 @@ def _some_whitened(
             if count[c] == CELL and scale[c] > 0.0:
                 level = base[c]
                 factor = scale[c]
-                x = as_floats(ints, floats, c * CELL, (c + 1) * CELL, part)
-                for i in range(CELL):
-                    out[k + i] = (x[i] - level) * factor
+                if ints.shape[0] > 0:
+                    for i in range(CELL):
+                        out[k + i] = (np.float32(ints[c * CELL + i]) - level) * factor
+                else:
+                    for i in range(CELL):
+                        out[k + i] = (floats[c * CELL + i] - level) * factor
                 k += CELL
     return k
 

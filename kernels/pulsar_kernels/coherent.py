@@ -314,7 +314,7 @@ def _shapes(data: NDArray[np.float32], lane: int, n: int, most: NDArray[np.float
         x = x[:-1] + x[1:]
 
 
-@kernel(inline=True)
+@kernel()
 def _best_pulses(
     profile: NDArray[np.float32], ladder: Ladder, best: NDArray[np.float32], which: NDArray[np.int64]
 ) -> None:

@@ -1,7 +1,6 @@
 """A series of int16 or float32 for kernels that take both: one version where there would be one for each type.
 
-Such a kernel has two arguments for the series, of which one is empty. What it does with few samples at a time it does
-with floats, which hold every 16-bit integer.
+Such a kernel has two arguments for the series, of which one is empty. Floats hold every 16-bit integer.
 """
 
 import functools
@@ -32,20 +31,14 @@ def of_series(kernel_of_both: Callable[Concatenate[Ints, Floats, P], R]) -> Call
     """
 
     @functools.wraps(kernel_of_both)
-    def call(series: NDArray[Any], *args: P.args, **kwargs: P.kwargs) -> R:
+    def call(series: NDArray[Any], /, *args: P.args, **kwargs: P.kwargs) -> R:
         ints, floats = (series, _NO_FLOATS) if series.dtype == np.int16 else (_NO_INTS, series)
         return kernel_of_both(ints, floats, *args, **kwargs)
 
     return call
 
 
-@kernel(helper=True)
-def as_floats(ints: Ints, floats: Floats, lo: int, hi: int, work: Floats) -> Floats:
-    """Samples ``lo ... hi`` as floats; `work` has room for so many."""
-    if ints.shape[0] == 0:
-        return floats[lo:hi]
-    own = ints[lo:hi]
-    part = work[: own.shape[0]]
-    for i in range(own.shape[0]):
-        part[i] = np.float32(own[i])
-    return part
+@kernel(inline=True)
+def sample(ints: Ints, floats: Floats, i: int) -> Any:
+    """Sample `i`, as a float, of whichever is not empty."""
+    return np.float32(floats[i]) if ints.shape[0] == 0 else np.float32(ints[i])

@@ -358,7 +358,7 @@ def _lowest(bits: int) -> int:
     return (bits & -bits).bit_length() - 1
 
 
-@kernel()
+@kernel(inline=True)
 def _peaks(
     sums: NDArray[np.float32],
     start: int,

@@ -9,111 +9,105 @@ VERSIONS = (
     "pulses.pick(pulses.White, float64[:,::1], int64, float64, bool, float64[:,::1], float64[:,::1])",
     "whiten.noise_levels(float32[::1], float32[::1], int64, int64[::1], float64[::1], float64[::1]"
     ", float64[:,::1], int64, float64[::1])",
-    "coherent.profile_snrs(float32[::1], float32[::1], int64, coherent.Ladder, float32[::1], float64[::1]"
-    ", float32[::1], uint8[::1])",
-    "ffa.search_periods(int16[::1], int64, int64[:,::1], int64[::1], float64[::1], float64, int16[::1]"
-    ", int32[::1], float32[::1], uint8[::1], float32[:,::1])",
-    "matched.scan_either(int16[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64[:,::1]"
-    ", float64[:,::1], int16[::1], float64[:,::1])",
-    "baseline.baseline_and_noise(float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], float32[::1])",
-    "fft.real_fft(int16[::1], float64[::1], fft.Plan, float32[::1], int64, float32[::1], float32[::1])",
-    "harmonics.white_powers(float32[::1], float32[::1], int64, float64[::1], float64[::1], float32[::1]"
-    ", float32[::1], float32[::1], float64, float32[::1])",
-    "hits.exact(float32[::1], float32[::1], int64, float64, float64[:,::1], int64[::1])",
     "fold.fold_bands(int8[:,::1], int64, int64[:,::1], int64[:,::1], int64[::1], int32[:,::1], int64[::1]"
     ", int64[::1], uint16[:,::1], uint8[::1], int16[:,:,::1], int16[:,::1], int32[:,::1], int32[:,:,::1])",
-    "fft.real_fft(float32[::1], float64[::1], fft.Plan, float32[::1], int64, float32[::1], float32[::1])",
-    "correlate.correlate(float32[:,::1], float32[:,::1], float32[:,::1], correlate.Block, int64, int64, int64"
-    ", float32[::1], uint8[::1], uint8[::1], int64)",
+    "ffa.search_periods(int16[::1], int64, int64[:,::1], int64[::1], float64[::1], float64, int16[::1]"
+    ", int32[::1], float32[::1], uint8[::1], float32[:,::1])",
+    "fft.transform_either(int16[::1], float32[::1], float64[::1], fft.Plan, float32[::1], int64, float32[::1]"
+    ", float32[::1])",
+    "matched.scan_either(int16[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64[:,::1]"
+    ", float64[:,::1], int16[::1], float64[:,::1])",
+    "coherent.profile_snrs(float32[::1], float32[::1], int64, coherent.Ladder, float32[::1], float64[::1]"
+    ", float32[::1], uint8[::1])",
+    "baseline.baseline_and_noise(float32[::1], float32[::1], float32[::1], int64, int64, float32[::1], float32[::1])",
     "tree.choose_rows(int64, const float64[::1], float64, float64[::1], float64[::1], float64[::1], int32[:,::1]"
     ", float64[:,::1], float64[::1], float64[::1], float64[::1], int32[:,::1], int64[::1], int64[:,::1]"
     ", int64[:,::1], float64[:,::1])",
+    "spectra.line_powers(float32[:,::1], float32[::1], int64[::1], float32[::1], int64, float64"
+    ", float32[:,:,::1], float64[::1], int64[::1])",
+    "correlate.correlate(float32[:,::1], float32[:,::1], float32[:,::1], correlate.Block, int64, int64, int64"
+    ", float32[::1], uint8[::1], uint8[::1], int64)",
     "peaks.select(float32[::1], float32[::1], int64, float64[::1], int64[::1], float64[::1], int64[::1]"
     ", int64[::1], float64[::1], float64[::1])",
+    "cells.scatter_either(int16[::1], float32[::1], float32[::1], float32[::1], float32[::1], float32[::1]"
+    ", float32[::1], float64[::1])",
+    "harmonics.white_powers(float32[::1], float32[::1], int64, float64[::1], float64[::1], float32[::1]"
+    ", float32[::1], float32[::1], float64, float32[::1])",
     "harmonics.harmonic_peaks(float32[::1], int64[:,::1], float32[::1], int64[::1], int64[::1], float32[::1])",
     "unpack.unpack(uint8[::1], int64, int64, int64, int64, int64, bool, int64, uint8[::1], int64, bool)",
-    "clusters.describe(int64[::1], int64[::1], int64[::1], int64[::1], float64[::1], float64[::1], float64[::1]"
-    ", float64[::1], float64, float64, float64, float64[:,::1])",
-    "spectra.line_powers(float32[:,::1], float32[::1], int64[::1], float32[::1], int64, float64, float32[:,:,::1]"
-    ", float64[::1], int64[::1])",
-    "moments.decimate(uint8[:,::1], int64, int64, float32[:,::1])",
-    "clusters.link(int64[::1], int64[::1], float64[::1], const float64[::1], float64[::1], float64[::1]"
-    ", float64[::1], int64[::1], int64, float64, float64, float64, int64[::1])",
+    "clusters.describe(int64[::1], int64[::1], int64[::1], clusters.Events, float64[::1], float64, float64"
+    ", float64, float64[:,::1])",
     "tree.tree_tile(int8[:,::1], int64, uint8[::1], int64[::1], int64[::1], int64[::1], int64[::1], int64[::1]"
     ", int64, int8[::1], int16[:,::1], int64, int64)",
-    "cells.scatter_from(int64, float32[::1], float32[::1], float32[::1], float64[::1])",
-    "clusters.absorb(int64[::1], int64[::1], int64[::1], int64[::1], float64[::1], const float64[::1]"
-    ", float64[::1], float64[::1], float64[::1], float64[::1], float64, float64, float64, float64, int64[::1])",
-    "clean.normalise_rows(uint8[:,::1], int64[::1], float32[::1], float32[::1], float32[:], int64, int8[:,:])",
-    "longwave.sum_samples(int16[::1], float64[::1], int64[:,::1], int64, float32[::1])",
-    "drifts.sum_rows(uint8[::1], int32[::1], int64[:,::1], int64[:,::1], int64, int64, int64, int64, float64"
-    ", int64, uint8[::1], int64[::1], int32[:,:,::1], int64, int64[:,::1])",
-    "longwave.sum_samples(float32[::1], float64[::1], int64[:,::1], int64, float32[::1])",
+    "moments.decimate(uint8[:,::1], int64, int64, float32[:,::1])",
+    "longwave.sum_either(int16[::1], float32[::1], float64[::1], int64[:,::1], int64, float32[::1])",
     "interference.iqrm(float64[:,::1], int64[::1], float64, bool[:,::1])",
-    "period.search_frequencies(float64[::1], float64, float64, int64, int64, float64, float64[:,::1])",
+    "fold.fold_band(int16[:,::1], int64, int32[:,::1], int64[::1], int64[::1], uint16[:,::1], int16[::1]"
+    ", int32[:,::1], int32[:,::1])",
+    "clusters.link(int64[::1], clusters.Events, int64[::1], int64, float64, float64, float64, int64[::1])",
+    "cells.moments_either(int16[::1], float32[::1], float32[::1], float32[::1], float32[::1])",
+    "interference.most_beyond(float32[:,::1], int64, float32[:,:,::1], bool, int64[:,::1])",
     "correlate.short_series(float32[::1], float32[::1], int64, int64, int64, correlate.Block, float64"
     ", float32[::1], float32[:,:,::1])",
+    "clusters.absorb(int64[::1], int64[::1], int64[::1], clusters.Events, float64[::1], float64, float64"
+    ", float64, float64, int64[::1])",
+    "period.search_frequencies(float64[::1], float64, float64, int64, int64, float64, float64[:,::1])",
     "synth.add_periodic(float32[:,::1], int64, float64, float64[::1], float64[::1], float64[::1], float64[:,::1]"
     ", int64[::1], float64[::1], float64[::1], bool[::1], int64)",
-    "cells.cell_moments(int16[::1], float32[::1], float32[::1], float32[::1])",
-    "cells.cell_moments(float32[::1], float32[::1], float32[::1], float32[::1])",
-    "boxcar.boxcar_snr(float64[:,::1], float64[::1], int64[::1], float64[::1], int64[::1], int64[::1])",
-    "cells.constant_runs(int16[::1], float32[::1], float32[::1], float32[::1], int64)",
-    "synth.normals(uint64[::1], int64, float32[:,::1])",
-    "cells.constant_runs(float32[::1], float32[::1], float32[::1], float32[::1], int64)",
-    "whiten.whiten_amplitudes(float32[::1], float32[::1], int64, float64[::1], float64[::1])",
-    "whiten.block_means(float32[::1], float64[::1])",
-    "spectra.strongest(float32[:,:,::1], int64, bool[::1], float32[::1], int64[::1])",
-    "interference.sums_at(float32[:,::1], int64, int64[::1], float32[:,:,::1])",
-    "moments.add_bands_u8(uint8[:,::1], int64[::1], int64, float32[:,::1])",
-    "moments.moments_u8(uint8[:,::1], int64, float64[::1], float64[:,::1], int64[::1])",
-    "longwave.remove_tone(float32[::1], float64, int64, float64[:,::1])",
-    "moments.running_medians(float64[:,::1], int64[::1], int64[::1], float64[:,::1])",
+    "drifts.sum_rows(uint8[::1], int32[::1], int64[:,::1], int64[:,::1], int64, int64, int64, int64, float64"
+    ", int64, uint8[::1], int64[::1], int32[:,:,::1], int64, int64[:,::1])",
     "longwave.drift_snr(float32[:,::1], int64[::1], int64[::1], float64, float64[:,::1])",
-    "clusters.spread(int64[::1], int64[::1], float64[::1], float64[::1], float64[::1], float64, float64[::1])",
-    "peaks.ratios(float64[::1], float64[::1], int64[::1], bool[::1], int64[::1], int64, float64[::1], int64[:,::1])",
-    "fold.deposit(int32[:,:,::1], float64, int64[::1], int64, int64[::1], int64[:,::1], int64[::1], float32[::1])",
-    "interference.most_beyond(float32[:,::1], int64, float32[:,:,::1], bool, int64[:,::1])",
+    "spectra.strongest(float32[:,:,::1], int64, bool[::1], float32[::1], int64[::1])",
     "interference.less_running_mean(float32[:,::1], int64, float32[:,::1])",
-    "longwave.explained(float64[::1], float64[::1], bool[::1], float64[::1], float64, float64[::1])",
-    "longwave.sum_groups(int32[::1], int64, float64, int16[::1])",
-    "cells.some_whitened(float32[::1], float32[::1], float32[::1], float32[::1], int64, float32[::1])",
-    "synth.quantise(float32[:,::1], float32[::1], float32[::1], float32[::1], int64, uint8[:,::1])",
-    "longwave.block_variances(float32[::1], int64, float32[::1])",
-    "shear.shear_add(int8[:,:], int64, int64[::1], int64, int64, float32[:,::1])",
-    "interference.extend(bool[:,::1], float64, bool[:,::1])",
-    "peaks.group(float64[::1], int64[::1], float64, int64[::1])",
-    "synth.add_burst(float32[:,::1], int64, float64, float64[::1], float64, float64[:,::1], int64[::1], float64[::1])",
-    "longwave.flatten(float32[::1], int64, float64[::1], float32[::1])",
+    "clean.normalise_rows(uint8[:,::1], int64[::1], float32[::1], float32[::1], float32[:], int64, int8[:,:])",
+    "synth.normals(uint64[::1], int64, float32[:,::1])",
+    "moments.moments_u8(uint8[:,::1], int64, float64[::1], float64[:,::1], int64[::1])",
+    "hits.exact(float32[::1], float32[::1], int64, float64, float64[:,::1], int64[::1])",
+    "boxcar.boxcar_snr(float64[:,::1], float64[::1], int64[::1], float64[::1], int64[::1], int64[::1])",
+    "interference.sums_at(float32[:,::1], int64, int64[::1], float32[:,:,::1])",
+    "longwave.fold(float32[::1], float64, float32[:,::1])",
     "longwave.block_means(float32[::1], int64, float64[::1])",
-    "shear.shifted_sums(float32[:,::1], int64[:,::1], int64, float32[:,::1])",
-    "cells.some_whitened(int16[::1], float32[::1], float32[::1], float32[::1], int64, float32[::1])",
+    "moments.add_bands_u8(uint8[:,::1], int64[::1], int64, float32[:,::1])",
+    "moments.running_medians(float64[:,::1], int64[::1], int64[::1], float64[:,::1])",
+    "longwave.flatten(float32[::1], int64, float64[::1], float32[::1])",
+    "fold.halve_words(int8[:,::1], int16[:,::1])",
+    "period.best_at(float64[::1], float64, int64, float64, float64[::1])",
+    "longwave.explained(float64[::1], float64[::1], bool[::1], float64[::1], float64, float64[::1])",
+    "whiten.block_means(float32[::1], float64[::1])",
+    "clusters.spread(int64[::1], clusters.Events, float64, float64[::1])",
+    "longwave.sum_groups(int32[::1], int64, float64, int16[::1])",
+    "fold.deposit(int32[:,:,::1], float64, int64[::1], int64, int64[::1], int64[:,::1], int64[::1], float32[::1])",
     "fold.halve_bytes(int8[:,::1], int8[:,::1])",
-    "interference.stretches(uint8[::1], uint8[::1], int64, int64, int64, int64[:,::1])",
-    "fold.phase_bins(float64, float64, float64, float64, int64, int64[::1], uint16[::1])",
-    "longwave.extremes(float32[::1], float32[::1], float32[::1])",
-    "cells.cell_sums(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1])",
+    "interference.extend(bool[:,::1], float64, bool[:,::1])",
+    "peaks.ratios(float64[::1], float64[::1], int64[::1], bool[::1], int64[::1], int64, float64[::1], int64[:,::1])",
     "synth.phases(float64[::1], float64[::1], float64[::1])",
     "longwave.tame(float32[::1], float32[::1], float64, float64)",
-    "interference.count_above(float32[:,::1], float32[::1], uint8[::1])",
-    "synth.interleave(uint8[:,::1], uint8[:,:])",
-    "longwave.running_sums(float32[::1], float64, int32[::1])",
-    "longwave.sum_pairs(float32[::1], float32[::1])",
-    "longwave.pulse_train(float32[::1], float64, float64[::1], bool[::1], float32[::1])",
+    "longwave.remove_tone(float32[::1], float64, int64, float64[:,::1])",
+    "fold.phase_bins(float64, float64, float64, float64, int64, int64[::1], uint16[::1])",
+    "longwave.block_variances(float32[::1], int64, float32[::1])",
+    "synth.quantise(float32[:,::1], float32[::1], float32[::1], float32[::1], int64, uint8[:,::1])",
+    "synth.add_burst(float32[:,::1], int64, float64, float64[::1], float64, float64[:,::1], int64[::1], float64[::1])",
+    "peaks.group(float64[::1], int64[::1], float64, int64[::1])",
+    "shear.shifted_sums(float32[:,::1], int64[:,::1], int64, float32[:,::1])",
     "whiten.integer_means(int16[::1], float64[::1])",
+    "longwave.running_sums(float32[::1], float64, int32[::1])",
+    "shear.shear_add(int8[:,:], int64, int64[::1], int64, int64, float32[:,::1])",
+    "longwave.pulse_train(float32[::1], float64, float64[::1], bool[::1], float32[::1])",
     "tree.spans(int64[:,::1], int64[:,::1], int64[::1], int64[::1], int64[::1], int64[::1])",
-    "longwave.fold(float32[::1], float64, float32[:,::1])",
+    "longwave.extremes(float32[::1], float32[::1], float32[::1])",
+    "interference.stretches(uint8[::1], uint8[::1], int64, int64, int64, int64[:,::1])",
+    "synth.interleave(uint8[:,::1], uint8[:,:])",
+    "cells.cell_sums(float32[::1], float32[::1], float32[::1], float32[::1], float32[::1])",
+    "interference.count_above(float32[:,::1], float32[::1], uint8[::1])",
+    "fold.halve_pairs(int16[:,::1], int16[:,::1])",
+    "fold.count_slots(uint16[::1], int64[::1])",
     "longwave.count_beyond(float32[::1], float64)",
     "fold.fold_row(float32[::1], uint16[::1], float64[::1])",
-    "fold.count_slots(uint16[::1], int64[::1])",
+    "cells.runs_either(int16[::1], float32[::1], float32[::1], float32[::1], float32[::1], int64)",
     "dedisperse.halve_int16(int16[:,::1], int16[:,::1])",
     "dedisperse.halve_int8(int8[:,::1], int16[:,::1])",
     "dedisperse.halve_series(int16[::1], int16[::1])",
     "dedisperse.requantise(int16[:,::1], float64, int8[:,::1])",
-    "fold.fold_band(int16[:,::1], int64, int32[:,::1], int64[::1], int64[::1], uint16[:,::1], int16[::1]"
-    ", int32[:,::1], int32[:,::1])",
-    "fold.halve_pairs(int16[:,::1], int16[:,::1])",
-    "fold.halve_words(int8[:,::1], int16[:,::1])",
     "shear.shear_add(int8[:,::1], int64, int64[::1], int64, int64, float32[:,::1])",
     "sprinkle.add_steps(int16[:,::1], int64, float64, int64[::1], int64[::1], float64[::1], float64[::1]"
     ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
@@ -122,4 +116,5 @@ VERSIONS = (
     ", float64[::1], float64[::1], float64[:,::1], int64[::1], float64[::1], float64[::1], int64, int64"
     ", int64[::1], int64[::1], bool[:,::1])",
     "subbands.add_band(int8[:,:], int64, int64[::1], int16[::1])",
+    "whiten.whiten_amplitudes(float32[::1], float32[::1], int64, float64[::1], float64[::1])",
 )

@@ -3,11 +3,13 @@
 A sample that is not there is NaN; a sum of two counts twice the one that is there.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
-from pulsar_kernels.either import as_floats, of_series
+from pulsar_kernels.either import of_series, sample
 
 # Samples taken through the first cache at a time.
 _CHUNK = 4096
@@ -48,20 +50,16 @@ def _cubic(trend: NDArray[np.float64], x: float) -> float:
 
 
 @kernel()
-def _less(
-    x: NDArray[np.float32], start: np.float32, slope: np.float32, missing: np.float32, out: NDArray[np.float32]
-) -> None:
+def _less(x: NDArray[Any], start: np.float32, slope: np.float32, missing: np.float32, out: NDArray[np.float32]) -> None:
     """Samples minus a straight line; `missing` where they are not finite."""
     for i in range(x.shape[0]):
-        value = x[i]
+        value = np.float32(x[i])
         flat = value - (start + slope * np.float32(np.int32(i)))
         out[i] = flat if abs(value) < _FINITE else missing
 
 
 @kernel(inline=True)
-def _convert(
-    part: NDArray[np.float32], nsamps: int, trend: NDArray[np.float64], lo: int, out: NDArray[np.float32]
-) -> None:
+def _convert(part: NDArray[Any], nsamps: int, trend: NDArray[np.float64], lo: int, out: NDArray[np.float32]) -> None:
     """Samples from `lo` on minus the cubic, as straight lines over short pieces."""
     half = 0.5 * nsamps
     piece = _PIECE if nsamps >= 32 * _PIECE else _PIECE // 8
@@ -99,22 +97,24 @@ def sum_either(
         NaN where no sample is there.
     """
     nsamps = ints.shape[0] + floats.shape[0]
-    space = np.empty(_CHUNK, np.float32)
     one = np.empty(_CHUNK, np.float32)
     two = np.empty(_CHUNK, np.float32)
     total = out.shape[0] << halvings
     gap = 0
     for lo in range(0, total, _CHUNK):
         n = min(_CHUNK, total - lo)
-        x = as_floats(ints, floats, lo, lo + n, space)
-        _convert(x, nsamps, trend, lo, one)
-        for k in range(0, n - SAME + 1, SAME):
-            if x[k] == x[k + 1] and x[k] == x[k + SAME - 1]:
+        if ints.shape[0] > 0:
+            _convert(ints[lo : lo + n], nsamps, trend, lo, one)
+        else:
+            _convert(floats[lo : lo + n], nsamps, trend, lo, one)
+        for k in range(lo, lo + n - SAME + 1, SAME):
+            first = sample(ints, floats, k)
+            if first == sample(ints, floats, k + 1) and first == sample(ints, floats, k + SAME - 1):
                 same = True
                 for i in range(k, k + SAME):
-                    same &= x[i] == x[k]
+                    same &= sample(ints, floats, i) == first
                 if same:
-                    one[k : k + SAME] = np.float32(np.nan)
+                    one[k - lo : k - lo + SAME] = np.float32(np.nan)
         while gap < gaps.shape[0] and gaps[gap, 1] <= lo:
             gap += 1
         k = gap

@@ -328,7 +328,7 @@ def _quantised(x: NDArray[np.float32], unit: np.float32, out: NDArray[np.int16])
         out[i] = np.int16(np.rint(min(max(x[i] * unit, np.float32(-32767.0)), np.float32(32767.0))))
 
 
-@kernel(inline=True)
+@kernel()
 def _coarse(
     n: int, cells: NDArray[np.float32], t: NDArray[np.int64], near: NDArray[np.float64], work: NDArray[np.int16],
     found: NDArray[np.float64], count: int,

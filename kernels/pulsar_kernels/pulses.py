@@ -128,7 +128,7 @@ def _gauss_snr(white: White, centre: float, fwhm: float, n: int) -> float:
     return float(signal / (np.sqrt(norm) * excess_at(area * area / norm, white.excess)))
 
 
-@kernel()
+@kernel(inline=True)
 def _climb(
     white: White,
     width_max: int,
@@ -228,7 +228,7 @@ def _climb_gauss(
     return best, centre + lo, fwhm
 
 
-@kernel()
+@kernel(inline=True)
 def _has_valley(white: White, lo: int, hi: int, width: int, snr: float, forward: bool) -> bool:
     """Whether between ``lo ... hi`` the signal falls to less than half of the mean of a pulse of this width and S/N.
 

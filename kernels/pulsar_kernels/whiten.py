@@ -234,7 +234,7 @@ def _widest(edges: NDArray[np.int64]) -> int:
     return widest
 
 
-@kernel()
+@kernel(inline=True)
 def _median(power: NDArray[np.float32], guess: float, work: NDArray[np.float32]) -> float:
     n = power.shape[0]
     # Medians of n exponentials scatter by 1.44 / sqrt(n), and so does the one before.
@@ -258,7 +258,7 @@ def block_medians(power: NDArray[np.float32], edges: NDArray[np.int64], out: NDA
         out[b] = guess
 
 
-@kernel(inline=True, helper=True)
+@kernel()
 def amplitude_medians(
     real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, edges: NDArray[np.int64], out: NDArray[np.float64]
 ) -> None:
@@ -345,7 +345,7 @@ def _times(x: NDArray[np.float32], first: np.float32, slope: np.float32) -> None
         x[i] *= first + slope * np.float32(i)
 
 
-@kernel(inline=True, helper=True)
+@kernel(helper=True)
 def flatten(power: NDArray[np.float32], centres: NDArray[np.float64], levels: NDArray[np.float64]) -> None:
     """Divide `power` in place by the level, log-log linear between knots; bin 0 is left alone.
 

@@ -12,11 +12,14 @@ FOLDER = Path(pulsar_kernels.__file__).parent
 
 
 def called_from(module: str) -> dict[str, set[str]]:
-    """Functions of a file of kernels, and the names in each."""
-    functions = [
-        node for node in ast.parse((FOLDER / f"{module}.py").read_text()).body if isinstance(node, ast.FunctionDef)
-    ]
-    return {f.name: {node.id for node in ast.walk(f) if isinstance(node, ast.Name)} for f in functions}
+    """Functions of a file of kernels, also those made of others (``scan = of_series(...)``), and the names in each."""
+    nodes: dict[str, ast.AST] = {}
+    for node in ast.parse((FOLDER / f"{module}.py").read_text()).body:
+        if isinstance(node, ast.FunctionDef):
+            nodes[node.name] = node
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            nodes[node.targets[0].id] = node.value
+    return {name: {n.id for n in ast.walk(node) if isinstance(n, ast.Name)} for name, node in nodes.items()}
 
 
 def untested(names: set[str], tests: str) -> list[str]:

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from llvmlite.binding import Linkage
 from numba.core import event
 
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.order import quickselect
 
 
 @kernel(helper=True)
@@ -103,6 +105,22 @@ def test_elements_and_operators_of_every_type(kind):
     assert not elements(x, 1, y)
     assert x.tolist() == [1, 15, 9, 7]
     assert y[1].tolist() == [3, 7]
+
+
+@kernel(helper=True)
+def quartiles(x):
+    n = x.shape[0]
+    return quickselect(x, n, n // 4), quickselect(x, n, n // 2), quickselect(x, n, 3 * n // 4)
+
+
+@pytest.mark.jit
+def test_a_kernel_keeps_its_own_copy_of_the_code_of_others():
+    """By a name seen from outside, whichever kernel is loaded first would lend its copy to all."""
+    assert quartiles(np.arange(9.0)[::-1].copy()) == (2.0, 4.0, 6.0)
+    (compiled,) = vars(quartiles)["entry"].overloads.values()
+    own = [f for f in compiled.library._final_module.functions if not f.is_declaration]
+    assert any("quickselect" in f.name for f in own)
+    assert {f.linkage for f in own if "quickselect" in f.name} == {Linkage.internal}
 
 
 @kernel()
