@@ -46,7 +46,7 @@ def _sorted_phases(times: NDArray[np.float64], freq: float, phase: NDArray[np.fl
         phase[j] = x
 
 
-@kernel(inline=True, helper=True)
+@kernel()
 def best_at(
     times: NDArray[np.float64], freq: float, fewest: int, error: float, phase: NDArray[np.float64]
 ) -> tuple[float, int, float]:
