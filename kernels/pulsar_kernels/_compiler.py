@@ -7,7 +7,6 @@ each combination of options of the functions that call them.
 
 from typing import Any, ClassVar, Final
 
-from llvmlite.binding import Linkage
 from numba.core.codegen import CPUCodegen, JITCodeLibrary
 from numba.core.compiler import Compiler, Flags
 from numba.core.cpu import CPUContext
@@ -76,8 +75,8 @@ class _Whole(JITCodeLibrary):
         # from whichever kernel is loaded first, and copies that were made better in other callers may have other last
         # digits where sums may be reordered.
         for function in self._final_module.functions:
-            if not function.is_declaration and function.linkage == Linkage.linkonce_odr:
-                function.linkage = Linkage.internal
+            if not function.is_declaration and function.linkage.name == "linkonce_odr":
+                function.linkage = "internal"
         super()._finalize_final_module()
 
 

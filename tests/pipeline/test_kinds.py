@@ -178,8 +178,8 @@ def test_gaps_reach_the_folding_search(tmp_path):
     seen = []
     real = pipeline.BatchSearch.prepared
 
-    def spy(self, stage):
-        found = real(self, stage)
+    def spy(self, stage, times=0):
+        found = real(self, stage, times)
         (folding,) = (s for s in found.searches if s.name == "ffa")
         seen.append(folding._gaps)
         return found
