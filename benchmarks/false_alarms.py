@@ -29,8 +29,8 @@ def main() -> None:
     parser.add_argument("--zmax", type=float, default=0.0, help="search accelerations too")
     parser.add_argument("--only", choices=["fft", "coherent", "ffa", "accel"], help="this search alone")
     args = parser.parse_args()
-    if args.only == "accel" and args.zmax <= 0:
-        parser.error("--only accel needs --zmax")
+    if args.only is not None and (args.only == "accel") != (args.zmax > 0):
+        parser.error("--zmax goes with --only accel, and with no other search alone")
     thresholds = args.threshold or [-1.5, 0.0, 2.0]
     lowest = min(thresholds)
     kinds = ["fft", "coherent", "ffa", "pulse"] + (["accel"] if args.zmax > 0 else [])
@@ -40,7 +40,7 @@ def main() -> None:
     sets = [f"{'single_pulse' if kind == 'pulse' else kind}.enabled=false" for kind in alone if kind != "accel"]
     sets += [f"{kind}.threshold={lowest}" for kind in ("fft", "coherent", "ffa", "accel")]
     sets += [
-        f"accel.zmax={args.zmax if 'accel' in kinds else 0.0}",
+        f"accel.zmax={args.zmax}",
         "single_pulse.snr=5",
         "dedisp.dm_hi=300",
         "fold.ncands=0",

@@ -2,7 +2,7 @@
 
 A series is made with the sampling time of its stage of the DM plan, which the arrival errors of the tree and the steps
 ask for; but where channels smear pulses over many samples, the upper half of its spectrum holds nothing. There it is
-searched with half as many samples, as often as that can be done (docs/dedispersion.md). What it may cost is set
+searched with half as many samples, as often as that can be done (docs/search.md). What it may cost is set
 (`search.loss`).
 """
 
