@@ -23,8 +23,10 @@ def main(folder: Path, number: int, index: int) -> None:
 
     Parameters
     ----------
-    folder, number
-        Batch and submission, as of :func:`pulsar.batch.slurm.script`.
+    folder : Path
+        Of the batch.
+    number : int
+        Of the submission.
     index : int
         Of this element of the array.
     """

@@ -159,8 +159,10 @@ def stack_par_text(row: Mapping[str, Any], header: Header, *, name: str, origin:
         Of the table of candidates.
     header : Header
         Of the stack: barycentric, with the direction that its epochs are barycentred for.
-    name, origin : str
-        As of :func:`par_text`.
+    name : str
+        Of the pulsar.
+    origin : str
+        Where it comes from, for a comment.
 
     Raises
     ------

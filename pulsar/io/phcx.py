@@ -55,7 +55,14 @@ def _unpacked(data: bytes, most: int) -> bytes:
 
 
 def read_phcx(path: Path, data: bytes) -> FoldedFile:
-    """A ``.phcx`` as a cube that can be refined; arguments as of :func:`pulsar.io.pfd.read_pfd`.
+    """A ``.phcx`` as a cube that can be refined.
+
+    Parameters
+    ----------
+    path : Path
+        For messages.
+    data : bytes
+        Its content.
 
     Raises
     ------

@@ -150,8 +150,11 @@ def trial_shares(config: Config, nsamps: int, tsamp: float) -> dict[int, dict[st
 
     Parameters
     ----------
-    config, nsamps, tsamp
-        As of :func:`all_searches`.
+    config : Config
+    nsamps : int
+        Of the series.
+    tsamp : float
+        [s]
 
     Returns
     -------

@@ -121,8 +121,17 @@ def best_sigma(run: Run, freq: float, dm: float | None) -> float:
 
     Parameters
     ----------
-    run, freq, dm
-        As of :func:`periodic`, which raises the same, too.
+    run : Run
+        Product of one observation.
+    freq : float
+        [Hz]
+    dm : float or None
+        [pc cm^-3]; None: any.
+
+    Raises
+    ------
+    DataError
+        The product does not tell whose the detections are.
     """
     found, _ = _detections(run)
     header = run.observation
