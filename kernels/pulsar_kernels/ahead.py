@@ -118,7 +118,7 @@ def _tuple(text: str) -> Any:
     if text == "correlate.Block":
         from pulsar_kernels.correlate import make_block
 
-        return type_of(make_block(256, 1.0))
+        return type_of(make_block(256, 1.0, 2.0))
     doubles = np.zeros(1)
     if text == "clusters.Events":
         from pulsar_kernels.clusters import Events

@@ -55,7 +55,7 @@ _LARGEST = 1e9
 
 
 class Block(NamedTuple):
-    """What the correlation of blocks of N amplitudes needs; drifts are 2 bins apart.
+    """What the correlation of blocks of N amplitudes needs; drifts are dz bins apart.
 
     Attributes
     ----------
@@ -64,9 +64,9 @@ class Block(NamedTuple):
     origin : int
         Sample of the short series at which u is 0.
     lanes : ndarray of float32, shape (32 (N/2 + 1),)
-        exp(-2 pi i l u^2) of the lanes l = 0 ... 15, real then imaginary parts, for u = 0, 1/N ... 1/2.
+        exp(-pi i dz l u^2) of the lanes l = 0 ... 15, real then imaginary parts, for u = 0, 1/N ... 1/2.
     step, half : ndarray of float32, shape (2, N)
-        exp(-32 pi i u^2), from one group of lanes to the next, and exp(-pi i u), for half bins.
+        exp(-16 pi i dz u^2), from one group of lanes to the next, and exp(-pi i u), for half bins.
     """
 
     radix: NDArray[np.int64]
@@ -89,17 +89,27 @@ def places(n: int) -> NDArray[np.float64]:
     return np.where(index < n // 2, index, index - n) / n
 
 
-def make_block(n: int, filled: float) -> Block:
-    """Tables for blocks of `n` amplitudes, a power of two from 256 on, of data that fill this part of the transform."""
+def make_block(n: int, filled: float, dz: float) -> Block:
+    """Tables for correlation.
+
+    Parameters
+    ----------
+    n : int
+        Amplitudes of a block, a power of two from 256 on.
+    filled : float
+        Part of the transform that data fill.
+    dz : float
+        From one drift to the next [bins].
+    """
     radix = factors(n)
     u = np.arange(n // 2 + 1) / n
-    lanes = _planes(u[:, None] ** 2 * np.arange(LANES))
+    lanes = _planes(0.5 * dz * u[:, None] ** 2 * np.arange(LANES))
     return Block(
         np.array(radix, dtype=np.int64),
         twiddles(radix),
         round(0.5 * filled * n),
         np.ascontiguousarray(lanes.transpose(1, 0, 2)).ravel(),
-        _planes(LANES * places(n) ** 2),
+        _planes(0.5 * dz * LANES * places(n) ** 2),
         _planes(0.5 * places(n)),
     )
 
@@ -337,7 +347,7 @@ def correlate(
     plane: NDArray[np.uint8],
     at: int,
 ) -> None:
-    """Powers of one block as bytes: rows of half bins, in a row the drifts 2 bins apart.
+    """Powers of one block as bytes: rows of half bins, in a row the drifts, equally far apart.
 
     Parameters
     ----------

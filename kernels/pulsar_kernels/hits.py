@@ -16,6 +16,10 @@ _STRONG = 20.0
 _CLOSE = 1000.0
 #: Farthest that a hit may move [bins of the top harmonic]: in frequency, drift and change of drift.
 _FAR = (1.5, 5.0, 40.0)
+#: A hit is climbed from if a finer grid beside it has this part of the -ln p that is asked for.
+_NEARLY = 0.7
+#: Of such a grid the distances [steps of the coarse one].
+_FINER = 1.0 / 3.0
 # What is left after another signal is taken off must be less likely than this to be one of its own.
 _LOGP_OWN = np.log(1e-4)
 
@@ -144,7 +148,33 @@ def multiple(single: NDArray[np.float64], nharm: int) -> int:
     return 1
 
 
-@kernel()
+@kernel(inline=True)
+def _begin(
+    bands: NDArray[np.complex128],
+    about: NDArray[np.float64],
+    at: NDArray[np.float64],
+    nharm: int,
+    dz: float,
+    trial: NDArray[np.float64],
+    best: NDArray[np.float64],
+    single: NDArray[np.float64],
+) -> None:
+    """Move `at` to the highest of nine sums around it: a grid of half bins and `dz` is too coarse to climb from."""
+    highest = -1.0
+    copy(at, best)
+    copy(at, trial)
+    for i in range(-1, 2):
+        for j in range(-1, 2):
+            trial[0] = at[0] + 0.5 * _FINER * i / nharm
+            trial[1] = at[1] + dz * _FINER * j / nharm
+            total = harmonic_powers(bands, about, trial, nharm, single)
+            if total > highest:
+                highest = total
+                copy(trial, best)
+    copy(best, at)
+
+
+@kernel(inline=True)
 def _best_stage(
     single: NDArray[np.float64],
     available: int,
@@ -174,6 +204,82 @@ def _best_stage(
                 result[0] = total
                 result[1] = logp
     return best
+
+
+@kernel()
+def _peak(
+    bands: NDArray[np.complex128],
+    about: NDArray[np.float64],
+    at: NDArray[np.float64],
+    nharm: int,
+    available: int,
+    nfree: int,
+    extent: NDArray[np.float64],
+    limits: NDArray[np.float64],
+    inverse: NDArray[np.float32],
+    own: NDArray[np.float32],
+    rest: float,
+    single: NDArray[np.float64],
+    result: NDArray[np.float64],
+) -> int:
+    """Move `at` from a point of the grid to the least likely peak of the sums of 1, 2, 4 ... harmonics about it.
+
+    From the peak of `nharm` harmonics on, then of as many as are best there, then of twice as many. `single` gets the
+    powers of the harmonics, `result` honest power and ln p; how many are best is returned, 0 where the sums beside the
+    point are too low to climb from. Other parameters as of `select`, for which this is.
+    """
+    # Many arguments: what the loop over hits in `select` holds, handed on as it is.
+    best_at = np.empty(3, np.float64)
+    trial = np.empty(3, np.float64)
+    part = np.zeros(single.shape[0], np.float64)
+    found = np.zeros(2, np.float64)
+    bounds = np.empty((3, 2), np.float64)
+    _begin(bands, about, at, nharm, extent[3] if nfree > 1 else 0.0, trial, best_at, part)
+    for d in range(3):
+        bounds[d, 0] = at[d] - _FAR[d] / nharm
+        bounds[d, 1] = at[d] + _FAR[d] / nharm
+        if d > 0:
+            # Half a step of a fine grid beyond what is searched.
+            most = extent[d] + (1.0 if d == 1 else 10.0)
+            bounds[d, 0] = max(bounds[d, 0], -most / nharm)
+            bounds[d, 1] = min(bounds[d, 1], most / nharm)
+    chosen = 0
+    stage = nharm
+    result[1] = 1.0
+    for step in range(5):
+        if step > 0:
+            climb(bands, about, at, stage, nfree, bounds)
+        harmonic_powers(bands, about, at, available, part)
+        again = _best_stage(part, available, at, inverse, own, rest, limits[3:], found)
+        if step == 0:
+            if found[1] > _NEARLY * limits[0]:
+                break
+            continue
+        if found[1] >= result[1]:
+            break
+        chosen = again
+        copy(at, best_at)
+        copy(part, single)
+        copy(found, result)
+        stage = 2 * again if again == stage else again
+        if stage > available:
+            break
+    if chosen > 0:
+        copy(best_at, at)
+    return chosen
+
+
+@kernel(inline=True)
+def _available(at: NDArray[np.float64], nharm: int, top: int, extent: NDArray[np.float64]) -> int:
+    """`nharm`, doubled as long as the highest harmonic stays within what is searched."""
+    while (
+        2 * nharm <= top
+        and 2 * nharm * at[0] < extent[0]
+        and 2 * nharm * abs(at[1]) <= extent[1] + 1.0
+        and 2 * nharm * abs(at[2]) <= extent[2] + 10.0
+    ):
+        nharm *= 2
+    return nharm
 
 
 @kernel()
@@ -212,8 +318,8 @@ def select(
         From the most significant hit on.
     nfree : int
         1 for the frequency alone, 2 with the drift, 3 with the change of the drift.
-    extent : ndarray of float64, shape (3,)
-        Largest bin, drift and change of drift of the highest harmonic.
+    extent : ndarray of float64, shape (4,)
+        Largest bin, drift and change of drift of the highest harmonic, and from one drift of the grid to the next.
     limits : ndarray of float64, shape (3 + n,)
         Largest ln p of what is kept, most harmonics, and largest bin of a fundamental; from there on the lowest bin of
         the highest of 1, 2, 4 ... harmonics, 0 where none is given.
@@ -239,8 +345,7 @@ def select(
     other = np.empty(band_samples(wide, 4.0 * wide), np.complex128)
     sole = np.empty(1, np.complex128)
     at = np.empty(3, np.float64)
-    best_at = np.empty(3, np.float64)
-    bounds = np.empty((3, 2), np.float64)
+    other_at = np.empty(3, np.float64)
     single = np.zeros(top, np.float64)
     part = np.zeros(top, np.float64)
     result = np.zeros(2, np.float64)
@@ -254,51 +359,30 @@ def select(
         nharm = int(hits[i, 3])
         if explained(at, nharm, hits[i, 4], out, powers, kept):
             continue
-        available = nharm
-        while (
-            2 * available <= top
-            and 2 * available * at[0] < extent[0]
-            and 2 * available * abs(at[1]) <= extent[1] + 1.0
-            and 2 * available * abs(at[2]) <= extent[2] + 10.0
-        ):
-            available *= 2
+        available = _available(at, nharm, top, extent)
         load_bands(real, imag, pad, at, available, filled, bands, about)
-        for d in range(3):
-            bounds[d, 0] = at[d] - _FAR[d] / nharm
-            bounds[d, 1] = at[d] + _FAR[d] / nharm
-            if d > 0:
-                # Half a step beyond what is searched.
-                most = extent[d] + (1.0 if d == 1 else 10.0)
-                bounds[d, 0] = max(bounds[d, 0], -most / nharm)
-                bounds[d, 1] = min(bounds[d, 1], most / nharm)
-        chosen = nharm
-        for _ in range(2):
-            climb(bands, about, at, chosen, nfree, bounds)
-            harmonic_powers(bands, about, at, available, single)
-            again = _best_stage(single, available, at, inverse, own, rest, limits[3:], result)
-            if again == chosen:
-                break
-            chosen = again
-        if result[1] >= limits[0]:
+        chosen = _peak(bands, about, at, nharm, available, nfree, extent, limits, inverse, own, rest, single, result)
+        if chosen == 0 or result[1] >= limits[0]:
             continue
         n = multiple(single, chosen)
         if n > 1 and n * at[0] <= limits[2]:
             for d in range(3):
-                best_at[d] = n * at[d]
-                bounds[d, 0] = best_at[d] - _FAR[d]
-                bounds[d, 1] = best_at[d] + _FAR[d]
-            fewer = chosen // n
-            load_bands(real, imag, pad, best_at, fewer, filled, bands, about)
-            climb(bands, about, best_at, fewer, nfree, bounds)
-            harmonic_powers(bands, about, best_at, fewer, part)
-            again = _best_stage(part, fewer, best_at, inverse, own, rest, limits[3:], other_result)
+                other_at[d] = n * at[d]
+            fewer = 1
+            while 2 * fewer <= chosen // n:
+                fewer *= 2
+            more = _available(other_at, fewer, top, extent)
+            load_bands(real, imag, pad, other_at, more, filled, bands, about)
+            again = _peak(
+                bands, about, other_at, fewer, more, nfree, extent, limits, inverse, own, rest, part, other_result
+            )
             # Three harmonics at a fifth of the frequency may be more than two at the frequency itself.
-            if other_result[1] < limits[0]:
-                copy(best_at, at)
+            if again > 0 and other_result[1] < limits[0]:
+                copy(other_at, at)
                 copy(part, single)
                 copy(other_result, result)
                 chosen = again
-                available = fewer
+                available = more
         # Powers as they are: what another signal takes off is not compressed by an uncertain level.
         raw = 0.0
         for k in range(chosen):

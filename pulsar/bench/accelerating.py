@@ -29,7 +29,7 @@ def plane(size: Size) -> Work:
     valid = N - 2 * EDGE
     parts = np.random.default_rng(1).standard_normal((2, nblocks * valid + 2 * PAD), dtype=np.float32)
     real, imag = parts * np.float32(np.sqrt(0.5))
-    block = correlate.make_block(N, 1.0)
+    block = correlate.make_block(N, 1.0, 2.0)
     start = correlate.first_phase(N, -2.0 * CENTRE, 0.0)
     bend = correlate.first_phase(N, 0.0, 0.0)
     work = np.zeros(correlate.work_floats(N), dtype=np.float32)

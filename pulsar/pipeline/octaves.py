@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import AccelConfig
-from pulsar.pipeline.independent import independent_steps
+from pulsar.pipeline.independent import independent_dms, independent_steps
 from pulsar.searches import stats
 from pulsar.searches.response import EVERYTHING, Band
 
@@ -151,8 +151,20 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig) -> Octaves:
     return Octaves(tuple(bands), of_row, tuple(trials), cost)
 
 
+def octave_trials(octaves: Octaves | None, plan: "DMPlan") -> tuple[tuple[Band, float], ...]:
+    """Independent DMs of a run by bands of frequency; none without an acceleration search."""
+    if octaves is None:
+        return ()
+    return octaves.trials or ((EVERYTHING, sum(independent_dms(stage, plan.freqs) for stage in plan.stages)),)
+
+
 def accel_costs(
-    bands: "Sequence[tuple[Band, int]]", nsamps: int, tsamp: float, config: AccelConfig, memory: int | None
+    bands: "Sequence[tuple[Band, int]]",
+    nsamps: int,
+    tsamp: float,
+    config: AccelConfig,
+    memory: int | None,
+    octaves: Sequence[tuple[Band, float]],
 ) -> "list[tuple[Cost, int]]":
     """What the search of one series takes within each band, and how many series there are with it.
 
@@ -166,10 +178,12 @@ def accel_costs(
     config : AccelConfig
     memory : int, optional
         Bytes that a thread may take.
+    octaves : sequence of (Band, float)
+        Trials of the whole run, of `Octaves`.
     """
     from pulsar.searches.accel import AccelSearch
 
-    return [(AccelSearch.cost_within(band, nsamps, tsamp, config, memory), count) for band, count in bands]
+    return [(AccelSearch.cost_within(band, nsamps, tsamp, config, memory, octaves), count) for band, count in bands]
 
 
 def ruler(ndms: int, step: float, *, last: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -22,7 +22,7 @@ from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.injections import Amount, amount
-from pulsar.pipeline.octaves import accel_costs, plan_octaves
+from pulsar.pipeline.octaves import accel_costs, octave_trials, plan_octaves
 from pulsar.pipeline.rates import read_rates
 from pulsar.pipeline.room import least_memory, mask_memory, stage_memory, thread_count
 from pulsar.pipeline.searches import all_searches, check_part, enabled_searches, part_rooms
@@ -228,6 +228,7 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     searches = _Searches(config, memory, threads)
     few = {count: few_dms(dm, config, count) for count in {1, *config.search.parts}}
     octaves = plan_octaves(dm, config.accel) if config.accel.enabled else None
+    searches.octaves = octave_trials(octaves, dm)
     halved = halvings(dm, config)
     first = 0
     for stage, times in stretches(dm, halved):
@@ -368,6 +369,8 @@ class _Searches:
         self.config = config
         self.threads = threads
         self.room = int(ACCEL_PART * memory) // threads
+        #: Of the acceleration search: independent DMs of the run, by bands of frequency.
+        self.octaves: tuple[tuple[Band, float], ...] = ()
         self.trials: dict[str, float] = {}
         self.seconds: dict[str, float] = {}
         #: CPU seconds of the whole, and of all parts.
@@ -408,9 +411,8 @@ class _Searches:
             name = one.make.name
             if name == "accel":
                 room = rooms[one.nparts]
-                found = accel_costs(
-                    [(EVERYTHING, ndms)] if bands is None else bands, one.nsamps, one.tsamp, one.section, room
-                )
+                every = [(EVERYTHING, ndms)] if bands is None else bands
+                found = accel_costs(every, one.nsamps, one.tsamp, one.section, room, self.octaves)
                 trials, seconds = (sum(n * getattr(cost, what) for cost, n in found) for what in ("trials", "seconds"))
                 # All of the room, of which each has its part, that leaves this one what it needs.
                 need = max([0, *(cost.memory for cost, _ in found)])

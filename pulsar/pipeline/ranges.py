@@ -26,7 +26,7 @@ from pulsar.dedisp.sampling import halvings, stretches
 from pulsar.errors import DataError, PulsarError
 from pulsar.pipeline.checkpoint import load_arrays
 from pulsar.pipeline.cleaning import clean_source
-from pulsar.pipeline.octaves import accel_costs, plan_octaves
+from pulsar.pipeline.octaves import accel_costs, octave_trials, plan_octaves
 from pulsar.pipeline.plan import RunPlan, dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.searched import Searched, bounded
@@ -225,6 +225,7 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     rooms = part_rooms(config.search.parts, run.accel_memory // run.threads)
     costs = np.zeros(plan.ndms)
     octaves = plan_octaves(plan, config.accel) if config.accel.enabled else None
+    trials = octave_trials(octaves, plan)
     first = 0
     for stage, dedispersion in zip(plan.stages, estimate(plan), strict=True):
         costs[first : first + stage.ndms] += dedispersion.cpu_seconds / stage.ndms
@@ -235,7 +236,7 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
         for one in all_searches(config, stage.nsamps, stage.tsamp, times):
             if one.make.name == "accel" and octaves is not None:
                 bands = [(band, 1) for band in octaves.bands]
-                found = accel_costs(bands, one.nsamps, one.tsamp, one.section, rooms[one.nparts])
+                found = accel_costs(bands, one.nsamps, one.tsamp, one.section, rooms[one.nparts], trials)
                 each = np.array([*(cost.seconds for cost, _ in found), 0.0])
                 costs[mine] += one.nparts * each[octaves.of_row[mine]]
                 continue

@@ -1,8 +1,8 @@
 """Search for accelerated pulsars: sums of harmonics over a plane of frequency and drift (and change of drift).
 
-The steps: white Fourier amplitudes, powers at half bins and drifts 2 bins apart by correlation in blocks, sums of 1, 2,
-4 ... 16 harmonics, and what exceeds the threshold refined to the peak of its summed power. What each does and how well
-is measured is in docs/acceleration.md.
+The steps: white Fourier amplitudes, powers at half bins and drifts a few bins apart by correlation in blocks, sums of
+1, 2, 4 ... 16 harmonics, and what may exceed the threshold refined to the peak of its summed power. What each does and
+how well is measured is in docs/acceleration.md.
 """
 
 import copy
@@ -16,12 +16,9 @@ from pulsar.config.model import AccelConfig
 from pulsar.searches import stats
 from pulsar.searches.amplitudes import PAD, Amplitudes
 from pulsar.searches.fft import FFTSearch
-from pulsar.searches.response import DW, DZ, EVERYTHING, TOGETHER, Band, Limits, Piece
-from pulsar.searches.search import Cost, Pairs, PeriodicSearch
+from pulsar.searches.response import DW, EVERYTHING, TOGETHER, Band, Extent, Limits, Piece, coarsest, grid_part
+from pulsar.searches.search import Cost, Pairs, PeriodicSearch, threshold_logp
 
-#: Part of the excess power at the threshold from which a grid point is refined, stage by stage: no more than the grid
-#: leaves of a signal (77 % of a single power at the worst place; 91 % on average).
-GRID = (0.77, 0.80, 0.82, 0.84, 0.85)
 #: Steps of a power that is kept as a byte: as many as the thresholds leave room for, up to this.
 MOST_STEPS = 6.0
 #: Hits of one series that are kept at most, however strong the interference.
@@ -39,6 +36,51 @@ TRIALS_AREA = (0.82, 0.31)
 AMPLITUDES = 3e-9
 #: Change of drift over which powers are one and the same at ln p = -18 [bins].
 W_WIDTH = 25.0
+
+
+class Trials:
+    """Independent trials of a run, and how coarse a grid its threshold allows.
+
+    Parameters
+    ----------
+    extent : Extent
+    config : AccelConfig
+    ntrials_dm : float
+        Independent DMs of the whole run.
+    octaves : sequence of (Band, float)
+        See `AccelSearch`.
+
+    Attributes
+    ----------
+    cells : ndarray of float64, shape (nstages, 2)
+        Bins of the top harmonic, and these times widths of drift, of every stage.
+    """
+
+    def __init__(
+        self, extent: Extent, config: AccelConfig, ntrials_dm: float, octaves: Sequence[tuple[Band, float]]
+    ) -> None:
+        self._wmax, self._sigma = config.wmax, config.threshold
+        self._ndms = 1.0 if octaves else ntrials_dm
+        if octaves:
+            parts = [ndms * extent.cells(extent.rows_of(band, of_run=True)) for band, ndms in octaves]
+            self.cells = np.asarray(np.sum(parts, axis=0))
+        else:
+            self.cells = extent.cells(extent.rows_of(EVERYTHING))
+
+    def __call__(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        """Effective independent trials at the single-trial ln p."""
+        level = np.maximum(-np.asarray(logp, dtype=np.float64), 1.0)
+        bends = 1.0 + 2.0 * self._wmax / W_WIDTH * np.sqrt(level / 18.0)
+        single, summed = self.cells[0], self.cells[1:].sum(axis=0)
+        line = TRIALS_LINE[0] * single[0] + TRIALS_LINE[1] * summed[0]
+        area = TRIALS_AREA[0] * single[1] + TRIALS_AREA[1] * summed[1]
+        per_series = np.maximum(bends * (line + area * level), 1.0)
+        return np.asarray(per_series * self._ndms, dtype=np.float64)
+
+    @property
+    def step(self) -> float:
+        """Largest step of drift [bins] for the threshold of the run."""
+        return coarsest(threshold_logp(self._sigma, self))
 
 
 class AccelSearch(PeriodicSearch["_Buffers"]):
@@ -87,16 +129,14 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
             self.band = Band(min(band.low for band, _ in octaves), max(band.high for band, _ in octaves))
         self._memory = memory
         self._spectra = spectra
-        self.limits = limits = Limits(nsamps, tsamp, self.config, memory, self.band)
+        self._trials = Trials(Extent(nsamps, tsamp, self.config), self.config, ntrials_dm, octaves)
+        self._most = self._trials.step
+        self.limits = limits = Limits(nsamps, tsamp, self.config, memory, self.band, most=self._most)
         self.plane = limits.plane
         self.amplitudes = Amplitudes(limits.lengths)
         self.nbins, self.noise = self.amplitudes.nbins, self.amplitudes.noise
         self.nharms = limits.nharms
-        #: Bins of the top harmonic, and these times widths of drift, of every stage: shape (nstages, 2).
-        self.cells = limits.cells(limits.rows)
-        if octaves:
-            parts = [ndms * limits.cells(limits.rows_of(band, of_run=True)) for band, ndms in octaves]
-            self.cells = np.sum(parts, axis=0)
+        self.cells = self._trials.cells
         #: Frequency, drift, change of drift: how many are free.
         self._nfree = 3 if limits.bends else 2 if limits.reach else 1
         self._decode = decoded()
@@ -107,15 +147,22 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
 
     @classmethod
     def _cost(cls, nsamps: int, tsamp: float, config: Any, memory: int | None, /) -> Cost:
-        return cls.cost_within(EVERYTHING, nsamps, tsamp, config, memory)
+        return cls.cost_within(EVERYTHING, nsamps, tsamp, AccelConfig() if config is None else config, memory)
 
     @classmethod
     def cost_within(
-        cls, band: Band, nsamps: int, tsamp: float, config: AccelConfig | None, memory: int | None = None
+        cls,
+        band: Band,
+        nsamps: int,
+        tsamp: float,
+        config: AccelConfig,
+        memory: int | None = None,
+        octaves: Sequence[tuple[Band, float]] = (),
     ) -> Cost:
-        """What the search of one series takes within a band of frequencies, see `estimate`."""
+        """What the search of one series takes within a band of frequencies, see `estimate`; `octaves` are the run's."""
         # Its trials are the points of the plane that are made for a series.
-        limits = Limits(nsamps, tsamp, AccelConfig() if config is None else config, memory, band)
+        most = Trials(Extent(nsamps, tsamp, config), config, 1.0, octaves).step
+        limits = Limits(nsamps, tsamp, config, memory, band, most=most)
         seconds = limits.plane.seconds + AMPLITUDES * nsamps
         return Cost(limits.plane.npoints, seconds, limits.memory_bytes)
 
@@ -133,19 +180,17 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         """
         part = copy.copy(self)
         part.band = band
-        limits = Limits(self.nsamps, self.tsamp, self.config, self._memory, band, self.plane.reach)
+        limits = Limits(
+            *(self.nsamps, self.tsamp, self.config, self._memory, band),
+            most=self._most,
+            edge_reach=self.plane.reach,
+        )
         part.limits, part.plane = limits, limits.plane
         return part
 
     def ntrials(self, logp: NDArray[np.float64] | float) -> NDArray[np.float64]:
         """Effective independent trials of the whole run at the single-trial ln p."""
-        level = np.maximum(-np.asarray(logp, dtype=np.float64), 1.0)
-        bends = 1.0 + 2.0 * self.config.wmax / W_WIDTH * np.sqrt(level / 18.0)
-        single, summed = self.cells[0], self.cells[1:].sum(axis=0)
-        line = TRIALS_LINE[0] * single[0] + TRIALS_LINE[1] * summed[0]
-        area = TRIALS_AREA[0] * single[1] + TRIALS_AREA[1] * summed[1]
-        per_series = np.maximum(bends * (line + area * level), 1.0)
-        return np.asarray(per_series * self.ntrials_dm, dtype=np.float64)
+        return self._trials(logp)
 
     def set_threshold(self, logp: float) -> None:
         """Keep what is less likely than exp(`logp`) in a single trial, whatever the configured threshold says."""
@@ -155,8 +200,8 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         self.logp_threshold = float(logp)
         self.thresholds = tuple(stats.power_from_logp(self.logp_threshold, h) for h in self.nharms)
         # A grid point has less than the peak beside it.
-        stages = zip(self.nharms, self.thresholds, GRID, strict=False)
-        grid = [h + part * (power - h) for h, power, part in stages]
+        stages = enumerate(zip(self.nharms, self.thresholds, strict=True))
+        grid = [h + grid_part(s, self.limits.dz) * (power - h) for s, (h, power) in stages]
         #: Steps of a unit power.
         self._steps = min(MOST_STEPS, (KNEE - 4.0) / max(grid))
         rounding = [2.0 * np.sqrt(h / 12.0) for h in self.nharms]
@@ -192,7 +237,7 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
 
         found = self._starts.get(centre)
         if found is None:
-            found = self._starts.setdefault(centre, first_phase(self.plane.n, -DZ * centre, 0.0))
+            found = self._starts.setdefault(centre, first_phase(self.plane.n, -self.plane.dz * centre, 0.0))
         return found
 
     def _make(self, b: "_Buffers", pieces: list[Piece], bends: range, stride: int) -> None:
@@ -301,7 +346,7 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         # From the middle of a sample near it to the middle of the data.
         late = 0.5 * limits.filled - self.plane.block.origin / self.plane.n
         r = b.hits[:found, 0] / (2.0 * nharm)
-        z = DZ * b.hits[:found, 1] / nharm
+        z = self.plane.dz * b.hits[:found, 1] / nharm
         w = DW * b.bends[:found] / nharm
         hits[:, 0] = r + z * late + 0.5 * w * late**2
         hits[:, 1] = z + w * late
@@ -323,7 +368,7 @@ class AccelSearch(PeriodicSearch["_Buffers"]):
         lowest = 0.5 * limits.rows[:, 0] - 1.0 if self.band.low > 0.0 else ()
         kept = kernels.select(
             *(b.real, b.imag, PAD, limits.filled, hits, order, self._nfree),
-            np.array([top, limits.z_limit, limits.w_limit]),
+            np.array([top, limits.z_limit, limits.w_limit, limits.dz]),
             np.array([self.logp_threshold, self.config.nharm, limits.r_hi, *lowest]),
             *(self.noise.inverse, self.noise.own, self.noise.inverse_rest, out),
             np.zeros((most, kernels.KNOWN)),

@@ -24,8 +24,20 @@ WORK_BYTES = 20_000_000
 PLANE_BYTES = 4_000_000_000
 #: Drift [bins] over which powers are one and the same.
 Z_WIDTH = 6.95
-#: Steps of drift and of its change [bins].
-DZ = 2.0
+#: Part of the excess power at the peak that the highest grid point beside it has of all but 4 % of signals, by the
+#: number of harmonics (1, 2, 4 ...), for drifts so many bins apart (benchmarks/drift_steps.py).
+STEPS = (2.0, 3.0, 4.0, 5.0, 6.0, 7.0)
+GRID = (
+    (0.81, 0.78, 0.73, 0.66, 0.57, 0.48),
+    (0.78, 0.75, 0.71, 0.64, 0.575, 0.51),
+    (0.81, 0.775, 0.73, 0.68, 0.62, 0.555),
+    (0.82, 0.79, 0.74, 0.69, 0.64, 0.575),
+    (0.83, 0.80, 0.755, 0.69, 0.63, 0.58),
+)
+#: Grid points in noise from which it is worth looking closer: no more likely than this [-ln p]. Their refinement then
+#: takes a tenth of the time of the plane.
+LEAST = 14.0
+#: Step of the change of drift [bins].
 DW = 20.0
 #: Bins that the response to a signal is followed beyond its spread.
 MARGIN = 16
@@ -60,6 +72,49 @@ class Band:
 EVERYTHING = Band()
 
 
+def alignment(nharm: int) -> int:
+    """Drift 0 of a row is a multiple of so many steps behind its first."""
+    return max(nharm, 8)
+
+
+def coarsest(logp: float) -> float:
+    """Largest step of drift [bins] with which a threshold does not make more of the grid worth looking at than `LEAST`.
+
+    Parameters
+    ----------
+    logp : float
+        ln p of the threshold of a single trial.
+    """
+    needed = (LEAST - 1.0) / max(-logp - 1.0, 1.0)
+    return float(np.interp(-needed, -np.array(GRID[0]), STEPS))
+
+
+def grid_part(stage: int, dz: float) -> float:
+    """Part of its excess power that a grid of drifts `dz` bins apart leaves of a signal, see `GRID`."""
+    return float(np.interp(dz, STEPS, GRID[min(stage, len(GRID) - 1)]))
+
+
+def drift_steps(limit: float, nharm: int, most: float) -> tuple[float, int]:
+    """From one drift to the next [bins], and steps to the largest.
+
+    Rows hold a step more than the largest on either side, and fill vectors of drifts: what they hold beyond is no work.
+
+    Parameters
+    ----------
+    limit : float
+        Largest drift [bins].
+    nharm : int
+        Most harmonics summed.
+    most : float
+        Largest step [bins].
+    """
+    if limit <= 0.0:
+        return STEPS[0], 0
+    align = alignment(nharm)
+    reach = align * -(-(int(np.ceil(limit / most)) + 2) // align) - 2
+    return limit / reach, reach
+
+
 @dataclass(frozen=True)
 class Piece:
     """Bins `first` to ``first + count`` of one block, and their drifts.
@@ -69,7 +124,7 @@ class Piece:
     first, count : int
         Bins.
     centre : int
-        The first of the drifts is ``-2 centre`` bins.
+        The first of the drifts is `centre` steps below zero.
     groups : int
         There are ``16 groups`` drifts.
     at : int
@@ -102,7 +157,7 @@ class Piece:
 
 
 class Plane:
-    """Powers at half bins and drifts 2 bins apart, as bytes, for sums of up to `nharm` harmonics.
+    """Powers at half bins and drifts some bins apart, as bytes, for sums of up to `nharm` harmonics.
 
     Where memory allows, all that a lower harmonic needs is kept; otherwise slabs of the top harmonic are made with the
     stretches that belong to their lower harmonics, again for every slab.
@@ -117,10 +172,12 @@ class Plane:
         Most harmonics summed.
     rows : ndarray of int64, shape (nstages, 2)
         First and last + 1 half bin of the top harmonic of sums of 1, 2, 4 ... harmonics.
+    dz : float
+        From one drift to the next [bins].
     reach : int
-        Largest drift / 2 bins.
+        Steps to the largest drift.
     slope : float
-        Largest drift / 2 bins of a row over the row number.
+        Steps to the largest drift of a row over the row number.
     bends : int
         Changes of drift are searched from ``-20 bends`` to ``20 bends`` bins.
     memory : int
@@ -140,13 +197,15 @@ class Plane:
         filled: float,
         nharm: int,
         rows: NDArray[np.int64],
+        dz: float,
         reach: int,
         slope: float,
         bends: int,
         memory: int,
         edge_reach: int = 0,
     ) -> None:
-        self.nbins, self.nharm, self.bends = nbins, nharm, bends
+        # Many arguments: the limits of `Limits`, each of which cuts the plane.
+        self.nbins, self.nharm, self.dz, self.bends = nbins, nharm, dz, bends
         self._stage_rows = rows
         searched = rows[rows[:, 1] > rows[:, 0]]
         first = int((searched if searched.size else rows)[:, 0].min())
@@ -154,14 +213,16 @@ class Plane:
         self.rows = (first, max(int(rows[:, 1].max()), first + 1))
         self.slope = slope
         self.reach = max(min(reach, int(slope * self.rows[1]) + 1), edge_reach)
-        self.align = max(nharm, 8)
+        self.align = alignment(nharm)
         #: Bins at the edges of a block that are of no use: what a signal spreads over, and the margin.
-        self.edge = self.reach + int(np.ceil(DW * bends / 8.0)) + MARGIN
+        self.edge = int(np.ceil(0.5 * dz * self.reach + DW * bends / 8.0)) + MARGIN
         self.n = min(
             (n for n in _COST if n > 2 * self.edge), key=lambda n: _COST[n] * n / (n - 2 * self.edge), default=0
         )
         if self.n == 0:
-            raise ConfigError(f"drifts of {2 * self.reach} bins that change by {DW * bends:g} are too large to search")
+            raise ConfigError(
+                f"drifts of {dz * self.reach:.0f} bins that change by {DW * bends:g} are too large to search"
+            )
         self._filled = filled
         self.valid = self.n - 2 * self.edge
         #: (k, H) of the harmonics in the order in which they are added.
@@ -179,7 +240,7 @@ class Plane:
         """Tables of a block."""
         from pulsar_kernels.correlate import make_block
 
-        return make_block(self.n, self._filled)
+        return make_block(self.n, self._filled, self.dz)
 
     def shape(self, row: int, share: float = 1.0) -> tuple[int, int]:
         """Centre and groups of rows up to `row`, of which no more than a share of the largest drift is needed."""
@@ -291,7 +352,7 @@ class Plane:
             if need + self._spare > min(memory, MOST_BYTES):
                 if fits == 0:
                     raise ConfigError(
-                        f"{memory / 1e6:.0f} MB are too little for drifts of {2 * self.reach} bins"
+                        f"{memory / 1e6:.0f} MB are too little for drifts of {self.dz * self.reach:.0f} bins"
                         f"{f' that change by {DW * self.bends:g}' if self.bends else ''}: "
                         f"{(need + self._spare) / 1e6:.0f} MB are needed, or smaller limits"
                     )
@@ -334,8 +395,8 @@ class Plane:
         return 1e-9 * (_COST[self.n] * self.npoints + sums)
 
 
-class Limits:
-    """What a search over frequency and drift goes through, in bins of the padded transform, and its plane.
+class Extent:
+    """What a search over frequency and drift goes through, in bins of the padded transform.
 
     Parameters
     ----------
@@ -343,12 +404,6 @@ class Limits:
     tsamp : float
         Sampling time [s].
     config : AccelConfig
-    memory : int, optional
-        Bytes that one thread may take; without it 4 GB for the plane.
-    band : Band
-        Highest harmonics that are searched with a drift.
-    edge_reach : int
-        Blocks have the edges of drifts of so many steps at least, to be as long as others.
 
     Attributes
     ----------
@@ -359,33 +414,20 @@ class Limits:
         Lowest and highest bin.
     z_limit, w_limit : float
         Largest drift and change of drift [bins].
-    reach, bends : int
-        The same in steps.
-    slope : float
-        Largest drift / 2 bins of a row over the row number.
+    steepest : float
+        Largest drift of a row [bins] over the row number.
+    bends : int
+        Steps to the largest change of drift.
     nharms : tuple of int
         Harmonics summed, stage by stage.
-    rows : ndarray of int64, shape (nstages, 2)
-        First and last + 1 half bin of the top harmonic of every stage.
-    plane : Plane
-    plane_bytes, memory_bytes : int
-        Bytes of the plane, in which the transform is made before, and of all.
 
     Raises
     ------
     ConfigError
-        If the range of periods is empty, or the memory too little.
+        If the range of periods is empty.
     """
 
-    def __init__(
-        self,
-        nsamps: int,
-        tsamp: float,
-        config: AccelConfig,
-        memory: int | None = None,
-        band: Band = EVERYTHING,
-        edge_reach: int = 0,
-    ) -> None:
+    def __init__(self, nsamps: int, tsamp: float, config: AccelConfig) -> None:
         self.lengths = lengths = Lengths(nsamps, tsamp)
         self._p_min = config.p_min
         self.r_lo, self.r_hi = lengths.bin_range(config.p_min, config.p_max)
@@ -393,29 +435,11 @@ class Limits:
         z = config.zmax if config.zmax > 0 or config.accel_max is None else MAX_Z
         self.z_limit = z / self.filled**2
         self.w_limit = config.wmax / self.filled**3
-        self.reach = round(self.z_limit / DZ)
-        self.slope = MAX_DRIFT / (2.0 * DZ)
+        self.steepest = 0.5 * MAX_DRIFT
         if config.accel_max is not None:
-            self.slope = min(self.slope, config.accel_max * lengths.span / C / (2.0 * DZ))
+            self.steepest = min(self.steepest, 0.5 * config.accel_max * lengths.span / C)
         self.bends = max(1, round(self.w_limit / DW)) if config.wmax > 0 else 0
         self.nharms = tuple(1 << s for s in range(int(config.nharm).bit_length()))
-        self.rows = self.rows_of(band)
-        # The transform's work space is the plane's.
-        # Without a plan the padded series and its spectrum come on top.
-        fixed = 8 * (lengths.nbins + 2 * PAD) + WORK_BYTES + (8 * lengths.nfft if not lengths.work else 0)
-        transform = 4 * lengths.work + 64
-        allowed = PLANE_BYTES if memory is None else int(memory) - fixed
-        if allowed < transform:
-            raise ConfigError(
-                f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "
-                f"{(fixed + transform) / 1e6:.0f} MB are needed at least"
-            )
-        self.plane = Plane(
-            *(lengths.nbins, self.filled, int(config.nharm), self.rows, self.reach, self.slope, self.bends),
-            *(allowed, edge_reach),
-        )
-        self.plane_bytes = max(self.plane.nbytes, transform)
-        self.memory_bytes = fixed + self.plane_bytes + (4 * self.plane.rows[1] if self.plane.stored else 0)
 
     def rows_of(self, band: Band, *, of_run: bool = False) -> NDArray[np.int64]:
         """First and last + 1 half bin of the top harmonic of every stage of sums, shape (nstages, 2).
@@ -465,6 +489,73 @@ class Limits:
             return np.zeros(2)
         bins = (hi - lo) / 2.0 * self.filled
         # The drift grows with the row, then stays.
-        knee = min(max(self.reach / self.slope, lo), hi)
-        z = DZ * (0.5 * self.slope * (knee**2 - lo**2) + self.reach * (hi - knee)) / (hi - lo)
+        knee = min(max(self.z_limit / self.steepest, lo), hi)
+        z = (0.5 * self.steepest * (knee**2 - lo**2) + self.z_limit * (hi - knee)) / (hi - lo)
         return np.array([bins, bins * 2.0 * z * self.filled**2 / Z_WIDTH])
+
+
+class Limits(Extent):
+    """An extent, and the plane of what is searched with a drift.
+
+    Parameters
+    ----------
+    nsamps, tsamp, config
+        Of `Extent`.
+    memory : int, optional
+        Bytes that one thread may take; without it 4 GB for the plane.
+    band : Band
+        Highest harmonics that are searched with a drift.
+    most : float
+        From one drift to the next at most [bins], see `coarsest`.
+    edge_reach : int
+        Blocks have the edges of drifts of so many steps at least, to be as long as others.
+
+    Attributes
+    ----------
+    dz : float
+        From one drift to the next [bins].
+    reach : int
+        Steps to the largest drift.
+    rows : ndarray of int64, shape (nstages, 2)
+        First and last + 1 half bin of the top harmonic of every stage.
+    plane : Plane
+    plane_bytes, memory_bytes : int
+        Bytes of the plane, in which the transform is made before, and of all.
+
+    Raises
+    ------
+    ConfigError
+        If the range of periods is empty, or the memory too little.
+    """
+
+    def __init__(
+        self,
+        nsamps: int,
+        tsamp: float,
+        config: AccelConfig,
+        memory: int | None = None,
+        band: Band = EVERYTHING,
+        *,
+        most: float,
+        edge_reach: int = 0,
+    ) -> None:
+        super().__init__(nsamps, tsamp, config)
+        lengths = self.lengths
+        self.dz, self.reach = drift_steps(self.z_limit, int(config.nharm), most)
+        self.rows = self.rows_of(band)
+        # The transform's work space is the plane's.
+        # Without a plan the padded series and its spectrum come on top.
+        fixed = 8 * (lengths.nbins + 2 * PAD) + WORK_BYTES + (8 * lengths.nfft if not lengths.work else 0)
+        transform = 4 * lengths.work + 64
+        allowed = PLANE_BYTES if memory is None else int(memory) - fixed
+        if allowed < transform:
+            raise ConfigError(
+                f"{(allowed + fixed) / 1e6:.0f} MB are too little for series of {nsamps} samples: "
+                f"{(fixed + transform) / 1e6:.0f} MB are needed at least"
+            )
+        self.plane = Plane(
+            *(lengths.nbins, self.filled, int(config.nharm), self.rows, self.dz, self.reach),
+            *(self.steepest / self.dz, self.bends, allowed, edge_reach),
+        )
+        self.plane_bytes = max(self.plane.nbytes, transform)
+        self.memory_bytes = fixed + self.plane_bytes + (4 * self.plane.rows[1] if self.plane.stored else 0)

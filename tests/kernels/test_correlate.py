@@ -10,15 +10,15 @@ from pulsar_kernels import correlate, drifts
 PAD = 16
 
 
-def plane_of(real, imag, first, n, filled, centre, groups, lo, hi, w=0.0, scale2=6.0, which=0, stride=0):
+def plane_of(real, imag, first, n, filled, centre, groups, lo, hi, w=0.0, scale2=6.0, which=0, stride=0, dz=2.0):
     """Bytes of one block, shape (2 (hi - lo), 16 groups)."""
-    block = correlate.make_block(n, filled)
+    block = correlate.make_block(n, filled, dz)
     work = np.zeros(correlate.work_floats(n), np.float32)
     staged = np.zeros(correlate.staged_bytes(n), np.uint8)
     short = np.zeros((which + 1, 2, n), np.float32)
     correlate.short_series(real, imag, PAD, first - which * stride, stride, block, np.sqrt(scale2), work, short)
     plane = np.full(2 * (hi - lo) * 16 * groups + 64, 77, np.uint8)
-    start = correlate.first_phase(n, -2.0 * centre, 0.0)
+    start = correlate.first_phase(n, -dz * centre, 0.0)
     bend = correlate.first_phase(n, 0.0, w)
     correlate.correlate(short[which], start, bend, block, groups, lo, hi, work, staged, plane, 32)
     # Nothing is written beyond the rows.
@@ -34,17 +34,18 @@ def plane_of(real, imag, first, n, filled, centre, groups, lo, hi, w=0.0, scale2
     st.integers(-300, 900),
     st.sampled_from([0.0, 40.0, -100.0]),
     st.integers(0, 2),
+    st.floats(0.5, 7.0),
     st.integers(0, 2**32 - 1),
 )
-def test_blocks_are_what_plain_transforms_give(n, filled, groups, first, w, which, seed):
+def test_blocks_are_what_plain_transforms_give(n, filled, groups, first, w, which, dz, seed):
     rng = np.random.default_rng(seed)
     real, imag = (rng.standard_normal((2, 600 + 2 * PAD)) * np.sqrt(0.5)).astype(np.float32)
     lo, hi = sorted(rng.choice(n, 2, replace=False))
     centre = 8 * int(rng.integers(0, groups + 1))
-    got = plane_of(real, imag, first, n, filled, centre, groups, lo, hi, w, which=which, stride=n // 3)
+    got = plane_of(real, imag, first, n, filled, centre, groups, lo, hi, w, which=which, stride=n // 3, dz=dz)
     for lane in rng.choice(16 * groups, 4):
         for half in (0, 1):
-            p = ref.block_bytes(real, imag, PAD, first, n, filled, 2.0 * (lane - centre), w, half, 6.0)[lo:hi]
+            p = ref.block_bytes(real, imag, PAD, first, n, filled, dz * (lane - centre), w, half, 6.0)[lo:hi]
             # Rounded to the nearest, up to what float32 cannot tell.
             assert np.all(got[half::2, lane] >= ref.codes(p * (1 - 1e-5) - 1e-3))
             assert np.all(got[half::2, lane] <= ref.codes(p * (1 + 1e-5) + 1e-3))

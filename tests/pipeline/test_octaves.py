@@ -188,7 +188,7 @@ def test_a_run_needs_the_memory_of_its_bands_alone():
     config = load_config(None, ["accel.zmax=1200", "dedisp.dm_hi=2"])
     plan = make_plan(FAST, config.dedisp)
     octaves = plan_octaves(plan, config.accel)
-    costs = accel_costs(octaves.counts(0, plan.ndms), FAST.nsamps, FAST.tsamp, config.accel, None)
+    costs = accel_costs(octaves.counts(0, plan.ndms), FAST.nsamps, FAST.tsamp, config.accel, None, octaves.trials)
     need = max(cost.memory for cost, _ in costs)
     assert need < 0.5 * AccelSearch.cost_within(EVERYTHING, FAST.nsamps, FAST.tsamp, config.accel).memory
     finder = BatchSearch(plan, config, threads=1, memory=need)
@@ -209,5 +209,5 @@ def test_costs_of_trials_are_those_of_their_bands():
     costs = trial_costs(plan, config, Run)
     for number, band in enumerate(octaves.bands):
         mine = costs[octaves.of_row == number]
-        own = AccelSearch.cost_within(band, FAST.nsamps, FAST.tsamp, config.accel).seconds
+        own = AccelSearch.cost_within(band, FAST.nsamps, FAST.tsamp, config.accel, None, octaves.trials).seconds
         assert np.allclose(mine - costs[octaves.of_row < 0].min(), own)
