@@ -20,6 +20,7 @@ import numpy as np
 from pulsar.config.load import load_config
 from pulsar.constants import KDM
 from pulsar.dedisp.plan import DMPlan, make_plan
+from pulsar.dedisp.sampling import halved
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.synthesis import Sky
 
@@ -51,6 +52,11 @@ def pulses(plan: DMPlan, row: int, turns: np.ndarray, one: dict[str, float]) -> 
     shape = profile(one["period"], one["duty"], [channel, stage.tsamp], delays - delays.mean())
     scale = one["snr"] / np.sqrt(stage.nsamps * np.mean(ideal**2))
     return (scale * shape).astype(np.float32)[turns]
+
+
+def steps(series: np.ndarray) -> np.ndarray:
+    """A series in steps of a 32nd of its noise, as those of a run are kept."""
+    return np.round(32.0 * series).astype(np.int16)
 
 
 def draw(rng: np.random.Generator) -> dict[str, float]:
@@ -94,8 +100,9 @@ def best(finder: BatchSearch, plan: DMPlan, seed: list[int], one: dict[str, floa
         band = finder.octaves.band(index)
         if band.low >= top or plan.stage_of(index)[0] != number:
             continue
-        search = finder.prepared(stage).searches[0].within(replace(band, high=min(band.high, top)))
-        found = search.search(noise + pulses(plan, index, turns, one))
+        times = int(finder.halvings[index])
+        search = finder.prepared(stage, times).searches[0].within(replace(band, high=min(band.high, top)))
+        found = search.search(halved(steps(noise + pulses(plan, index, turns, one)), times))
         near = (np.abs(found["freq"] - 1.0 / one["period"]) * TOBS < 2.0) & (found["sigma"] > 0.0)
         near &= np.abs(found["fdot"] * TOBS**2 - one["z"]) < 4.0
         sigma = np.fmax.reduce([sigma, *found["sigma"][near]])
@@ -108,6 +115,7 @@ def cost(finder: BatchSearch, plan: DMPlan) -> float:
     for stage in plan.stages:
         data = np.random.default_rng(0).standard_normal(stage.nsamps, dtype=np.float32)
         for band, count in finder.octaves.counts(first, first + stage.ndms):
+            # As they are: where they are halved for it, the transform takes half of the time.
             search = finder.prepared(stage).within(band)
             search.search(data)
             spent = []

@@ -36,7 +36,7 @@ def halvings(plan: "DMPlan", config: "Config") -> NDArray[np.int64]:
     Of pulses of no width in themselves `search.loss` of the S/N is lost at most, against the series as they are made,
     at the sampling time, with the smearing in channels, the arrival errors and the mean step of the plan. The fastest
     pulsars keep the harmonics without which the coherent search leaves a period out. Series stay as they are where
-    accelerations are searched too: these have limits of their own in frequency (:mod:`pulsar.pipeline.octaves`).
+    accelerations are searched at all frequencies (`accel.loss` 0).
 
     Parameters
     ----------
@@ -44,7 +44,8 @@ def halvings(plan: "DMPlan", config: "Config") -> NDArray[np.int64]:
     config : Config
     """
     chosen = np.zeros(plan.ndms, dtype=np.int64)
-    if config.search.loss == 0.0 or config.accel.enabled or plan.tolerance == 0.0:
+    everything = config.accel.enabled and config.accel.loss == 0.0
+    if config.search.loss == 0.0 or everything or plan.tolerance == 0.0:
         return chosen
     first = 0
     for stage in plan.stages:
@@ -72,9 +73,7 @@ def halvings(plan: "DMPlan", config: "Config") -> NDArray[np.int64]:
 def lost(smearing: Mapping[str, float], tsamp: float, times: int, freqs: NDArray[np.float64]) -> float:
     """Part of the S/N of a matched filter that is lost where a series is halved so often, of pulses of no width.
 
-    The largest of all periods from `FASTEST` on. In white noise :func:`pulsar_kernels.dedisperse.halve_series` leaves a
-    harmonic of frequency f, of samples dt apart, the part c / (c + s) of its power over the noise: c = cos(pi f dt)**6,
-    and s = sin(pi f dt)**6 is the noise that comes back from beyond the new Nyquist frequency.
+    The largest of all periods from `FASTEST` on.
 
     Parameters
     ----------
@@ -94,11 +93,30 @@ def lost(smearing: Mapping[str, float], tsamp: float, times: int, freqs: NDArray
     f = np.arange(1, int(0.5 / tsamp * periods[-1, 0]) + 1) / periods
     power = np.mean(np.sinc(f[..., None] * widths), axis=-1) ** 2 * np.sinc(f * tsamp) ** 2
     power *= np.exp(-((2.0 * np.pi * f * blur) ** 2) / 12.0) * (f <= 0.5 / tsamp)
-    kept = power
+    kept = power * kept_halved(f, tsamp, times)
+    return float(np.max(1.0 - np.sqrt(kept.sum(axis=1) / power.sum(axis=1))))
+
+
+def kept_halved(f: NDArray[np.float64], tsamp: float, times: int) -> NDArray[np.float64]:
+    """Part of the power of a harmonic over the noise that is kept where a series is halved so often.
+
+    In white noise :func:`pulsar_kernels.dedisperse.halve_series` leaves a harmonic of frequency f, of samples dt apart,
+    the part c / (c + s) of its power over the noise: c = cos(pi f dt)**6, and s = sin(pi f dt)**6 is the noise that
+    comes back from beyond the new Nyquist frequency. Beyond that nothing is left.
+
+    Parameters
+    ----------
+    f : ndarray
+        [Hz]
+    tsamp : float
+        Sampling time of the series [s].
+    times : int
+    """
+    kept = np.ones_like(f)
     for each in tsamp * 2.0 ** np.arange(times):
         c, s = np.cos(np.pi * f * each) ** 6, np.sin(np.pi * f * each) ** 6
         kept = np.where(f < 0.25 / each, kept * c / (c + s), 0.0)
-    return float(np.max(1.0 - np.sqrt(kept.sum(axis=1) / power.sum(axis=1))))
+    return kept
 
 
 def halved(series: NDArray[Any], times: int) -> NDArray[Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import AccelConfig
+from pulsar.dedisp.sampling import kept_halved
 from pulsar.pipeline.independent import independent_dms, independent_steps
 from pulsar.searches import stats
 from pulsar.searches.response import EVERYTHING, Band
@@ -106,14 +107,17 @@ def everything(ndms: int) -> Octaves:
     return Octaves((EVERYTHING,), np.zeros(ndms, dtype=np.int64))
 
 
-def plan_octaves(plan: "DMPlan", config: AccelConfig) -> Octaves:
+def plan_octaves(plan: "DMPlan", config: AccelConfig, halved: NDArray[np.int64] | None = None) -> Octaves:
     """Choose frequencies and trial DMs for the search with a drift.
 
     Parameters
     ----------
     plan : DMPlan
     config : AccelConfig
+    halved : ndarray of int64, shape (ndms,), optional
+        How often series are halved for it (:func:`pulsar.dedisp.sampling.halvings`); default: as they are.
     """
+    halved = np.zeros(plan.ndms, dtype=np.int64) if halved is None else halved
     if config.loss == 0.0 or plan.tolerance == 0.0:
         return everything(plan.ndms)
     bands: dict[Band, int] = {}
@@ -126,8 +130,10 @@ def plan_octaves(plan: "DMPlan", config: AccelConfig) -> Octaves:
         edges = np.linspace(0, stage.ndms, min(max(stage.ndms // FEWEST, 1), PARTS) + 1).astype(int)
         for low, high in pairwise(edges.tolist()):
             part = stage.part(low, high)
-            top, step = _cheapest(stage, low, config)
-            top = min(top, 0.5 / stage.tsamp)
+            # No trial is halved more often than the last.
+            times = int(halved[first + high - 1])
+            top, step = _cheapest(stage, low, times, config)
+            top = min(top, 0.5 / stage.tsamp / 2.0**times)
             rows, levels = ruler(part.ndms, step, last=first + high == plan.ndms)
             before = 0.0
             nested = [Band(top / WHOLE / 2.0**level if level < LEVELS else 0.0, top) for level in range(LEVELS + 1)]
@@ -207,8 +213,11 @@ def ruler(ndms: int, step: float, *, last: bool) -> tuple[NDArray[np.int64], NDA
     return rows, levels.astype(np.int64)
 
 
-def _cheapest(stage: "DMStage", row: int, config: AccelConfig) -> tuple[float, float]:
-    """Highest frequency [Hz], and steps over those of the plan, at which the search costs least."""
+def _cheapest(stage: "DMStage", row: int, times: int, config: AccelConfig) -> tuple[float, float]:
+    """Highest frequency [Hz], and steps over those of the plan, at which the search costs least.
+
+    Losses are those against series that are not halved.
+    """
     smearing = {name: float(values[row]) for name, values in stage.parts().items()}
     fastest = max(config.p_fast, config.p_min or 0.0)
     stages = np.arange(int(config.nharm).bit_length())
@@ -221,10 +230,10 @@ def _cheapest(stage: "DMStage", row: int, config: AccelConfig) -> tuple[float, f
     power *= 0.5 * SNR**2 / power.sum(axis=1, keepdims=True)
     # Powers at every step: step, period, harmonic.
     turned = 2.0 * np.pi * freq * smearing["step"] * _STEPS[:, None, None]
-    sums = np.cumsum(power * np.exp(-(turned**2) / 12.0), axis=-1)[:, :, (1 << stages) - 1]
-    snr = np.sqrt(-stats.power_logp(sums + (1 << stages), 1 << stages))
+    power = power * np.exp(-(turned**2) / 12.0)
+    full = _sums(power[0], stages).max(axis=-1)
+    snr = _sums(power * kept_halved(freq, stage.tsamp, times), stages)
     tops = (1 << stages) / periods[:, None]
-    full = snr[0].max(axis=1)
     gaps = np.array([_gap(step) for step in _STEPS])
     best = (np.inf, 1.0, np.inf)
     for top in np.unique(tops):
@@ -233,6 +242,12 @@ def _cheapest(stage: "DMStage", row: int, config: AccelConfig) -> tuple[float, f
         if fine.size:
             best = min(best, (float(top / gaps[fine[-1]]), float(gaps[fine[-1]]), float(top)))
     return best[2], best[1]
+
+
+def _sums(power: NDArray[np.float64], stages: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Significance, as an S/N, of the sums of 1, 2, 4 ... of the powers of harmonics along the last axis."""
+    sums = np.cumsum(power, axis=-1)[..., (1 << stages) - 1]
+    return np.asarray(np.sqrt(-stats.power_logp(sums + (1 << stages), 1 << stages)))
 
 
 def _gap(step: float) -> float:

@@ -227,9 +227,9 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     raw = float(header.nsamps) * header.nchans
     searches = _Searches(config, memory, threads)
     few = {count: few_dms(dm, config, count) for count in {1, *config.search.parts}}
-    octaves = plan_octaves(dm, config.accel) if config.accel.enabled else None
-    searches.octaves = octave_trials(octaves, dm)
     halved = halvings(dm, config)
+    octaves = plan_octaves(dm, config.accel, halved) if config.accel.enabled else None
+    searches.octaves = octave_trials(octaves, dm)
     first = 0
     for stage, times in stretches(dm, halved):
         last = first + stage.ndms

@@ -224,14 +224,15 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
     few = {count: few_dms(plan, config, count) for count in {1, *config.search.parts}}
     rooms = part_rooms(config.search.parts, run.accel_memory // run.threads)
     costs = np.zeros(plan.ndms)
-    octaves = plan_octaves(plan, config.accel) if config.accel.enabled else None
+    halved = halvings(plan, config)
+    octaves = plan_octaves(plan, config.accel, halved) if config.accel.enabled else None
     trials = octave_trials(octaves, plan)
     first = 0
     for stage, dedispersion in zip(plan.stages, estimate(plan), strict=True):
         costs[first : first + stage.ndms] += dedispersion.cpu_seconds / stage.ndms
         first += stage.ndms
     first = 0
-    for stage, times in stretches(plan, halvings(plan, config)):
+    for stage, times in stretches(plan, halved):
         mine = slice(first, first + stage.ndms)
         for one in all_searches(config, stage.nsamps, stage.tsamp, times):
             if one.make.name == "accel" and octaves is not None:

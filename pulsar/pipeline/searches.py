@@ -74,7 +74,7 @@ def periodic_only(config: Config) -> Config:
 
 
 #: Searches that halved series are enough for: what is fast is all in the spectrum.
-HALVED: Final = ("fft", "coherent")
+HALVED: Final = ("fft", "coherent", "accel")
 
 
 def all_searches(config: Config, nsamps: int, tsamp: float, times: int = 0) -> Iterator[SearchOf]:

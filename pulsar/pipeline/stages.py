@@ -289,7 +289,7 @@ class SeriesSearch:
                 events.append(search.search(series, dm, dm_index, [*birdies, *steady]))
             elif periodic and search.name == "accel":
                 if accel is not None:
-                    detections.append(self.within(accel).search(series, dm, dm_index, birdies))
+                    detections.append(self.within(accel).search(half, dm, dm_index, birdies))
             elif periodic and (folding or search.name != "ffa"):
                 detections.append(search.search(half if search.name in HALVED else series, dm, dm_index, birdies))
         return Found(joined(DETECTION_COLUMNS, detections), joined(EVENT_COLUMNS, events))
@@ -474,7 +474,9 @@ class BatchSearch:
         self.halvings = halvings(plan, config)
         self.independent = [independent_dms(stage, plan.freqs) for stage in plan.stages]
         self._periodic = independent_periodic(plan, self.halvings) if self.halvings.any() else sum(self.independent)
-        self.octaves = plan_octaves(plan, config.accel) if config.accel.enabled else everything(plan.ndms)
+        self.octaves = everything(plan.ndms)
+        if config.accel.enabled:
+            self.octaves = plan_octaves(plan, config.accel, self.halvings)
         self.trials = self._trials(self.few)
         #: The same in parts, by their number.
         self.few_in_parts = {n: few_dms(plan, config, n) for n in config.search.parts if n > 1}

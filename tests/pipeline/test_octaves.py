@@ -13,6 +13,7 @@ from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import make_plan
+from pulsar.dedisp.sampling import halvings
 from pulsar.pipeline.octaves import LEVELS, accel_costs, everything, plan_octaves, ruler
 from pulsar.pipeline.ranges import trial_costs
 from pulsar.pipeline.stages import BatchSearch
@@ -64,6 +65,21 @@ def test_steps_and_highest_frequency_cost_the_fastest_pulsar_no_more_than_is_sai
     # The power goes with the square of S/N; significances with a little less.
     assert np.sqrt(kept[1] / kept[0]) > 0.87
     assert trials.size < 0.4 * plan.ndms
+
+
+def test_halved_series_are_searched_where_their_lines_are():
+    """No frequencies beyond their Nyquist frequency, and no longer steps to make good for what halving takes."""
+    plan, octaves = fast_octaves()
+    times = halvings(plan, load_config(None, ["accel.zmax=200"]))
+    assert times.any()
+    fewer = plan_octaves(plan, AccelConfig(zmax=200), times)
+    tsamp = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in plan.stages]) * 2.0**times
+    rows = np.flatnonzero(fewer.of_row >= 0)
+    high = np.array([fewer.bands[b].high for b in fewer.of_row[rows].tolist()])
+    assert np.all(high <= 0.5 / tsamp[rows])
+    assert 0.95 * octaves.ndms < fewer.ndms < 1.2 * octaves.ndms
+    first = int(np.argmax(times > 0)) // 2
+    assert np.array_equal(fewer.of_row[:first] >= 0, octaves.of_row[:first] >= 0)
 
 
 def test_frequencies_fall_with_dm_and_lower_octaves_have_wider_steps():
