@@ -21,6 +21,7 @@ from pulsar.constants import KDM
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.engine import Engine, batch_edges, batch_size, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
+from pulsar.dedisp.reserve import Reserve
 from pulsar.dedisp.store import DMStore
 from pulsar.dedisp.stream import (
     GULP_BYTES,
@@ -193,6 +194,7 @@ def dedispersed(
     start: int = 0,
     stop: int | None = None,
     progress: Callable[[float], None] | None = None,
+    reserve: Reserve | None = None,
 ) -> Generator[Batch]:
     """Dedisperse an observation, batch by batch in ascending DM.
 
@@ -213,6 +215,8 @@ def dedispersed(
         too.
     progress : callable, optional
         Called with the number of trials (fractions of them) newly dedispersed.
+    reserve : Reserve, optional
+        Memory that has been asked for, for the route "samples"; closed.
 
     Yields
     ------
@@ -227,10 +231,12 @@ def dedispersed(
     threads = max(1, threads)
     jobs = _jobs(source, plan, threads, start, plan.ndms if stop is None else stop)
     tell = progress or (lambda _: None)
+    if reserve is not None and (not jobs or route.kind != "samples"):
+        reserve.close()
     if not jobs:
         return
     if route.kind == "samples":
-        yield from _from_samples(source, plan, jobs, threads, tell)
+        yield from _from_samples(source, plan, jobs, threads, tell, Reserve(0) if reserve is None else reserve)
     elif route.kind == "passes":
         yield from _in_passes(source, plan, jobs, route.memory, threads, tell)
     else:
@@ -279,14 +285,23 @@ def _moved(engine: Engine, row: int) -> Engine:
 
 
 def _from_samples(
-    source: SampleSource, plan: DMPlan, jobs: list[_Job], threads: int, progress: Callable[[float], None]
+    source: SampleSource,
+    plan: DMPlan,
+    jobs: list[_Job],
+    threads: int,
+    progress: Callable[[float], None],
+    reserve: Reserve,
 ) -> Iterator[Batch]:
     part, engines, _ = _part(plan, jobs)
     levels = {level.downsample: level for level in make_levels(part, engines)}
     with ThreadPoolExecutor(threads, thread_name_prefix="dedisp") as pool:
-        _keep_samples(source, list(levels.values()), _gulp(source, part), threads, pool)
+        with reserve:
+            size = max(job.engine.ndms * _stride(plan.stages[job.number].nsamps) for job in jobs)
+            gulp = _gulp(source, part)
+            filled = _buffers_for_samples(list(levels.values()), gulp, reserve)
+            series = reserve.zeros((size,), np.int16)
+        _keep_samples(source, filled, gulp, threads, pool)
         spaces = Workspaces(threads, max(job.engine.work for job in jobs))
-        series = np.empty(max(job.engine.ndms * _stride(plan.stages[job.number].nsamps) for job in jobs), np.int16)
         for job in jobs:
             stage = plan.stages[job.number]
             level = levels[stage.downsample]
@@ -323,19 +338,25 @@ def _gulp(source: SampleSource, plan: DMPlan) -> int:
     return -(-units // gulps) * unit
 
 
-def _keep_samples(
-    source: SampleSource, levels: list[Channels], gulp: int, threads: int, pool: ThreadPoolExecutor
-) -> None:
-    """Read the whole observation: into the raw buffer if its samples are used, else into the downsampled ones."""
+def _buffers_for_samples(levels: list[Channels], gulp: int, reserve: Reserve) -> list[Channels]:
+    """Buffers for the whole observation, and whose they are: the raw one if its samples are used, else all."""
     raw = levels[0]
     filled = levels[:1] if raw.engines else levels
     # The downsampled ones come to stand one after the other in the raw buffer: together, each with the delays beyond
     # its ends, they may be longer than the raw samples.
     least = sum(level.columns(0) + level.nsamps for level in levels[1:]) if raw.engines else 0
     for level in filled:
-        level.allocate(gulp, whole=True, least=least)
+        level.allocate(gulp, whole=True, least=least, reserve=reserve)
+    return filled
+
+
+def _keep_samples(
+    source: SampleSource, levels: list[Channels], gulp: int, threads: int, pool: ThreadPoolExecutor
+) -> None:
+    """Read the whole observation into buffers that have room for it."""
+    raw = levels[0]
     while raw.end < source.nsamps:
-        fill_gulp(source, filled, gulp, threads, pool)
+        fill_gulp(source, levels, gulp, threads, pool)
         if not raw.engines:
             raw.start = raw.end
 

@@ -20,6 +20,7 @@ from pulsar.data.series import DMTime
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.engine import Engine, make_engines, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
+from pulsar.dedisp.reserve import Reserve
 from pulsar.dedisp.store import DMStore
 from pulsar.errors import ConfigError
 
@@ -72,10 +73,10 @@ class Channels:
         """Most samples that one gulp completes."""
         return gulp // self.downsample + self.tile if self.engines else 0
 
-    def allocate(self, gulp: int, *, whole: bool = False, least: int = 0) -> None:
+    def allocate(self, gulp: int, *, whole: bool = False, least: int = 0, reserve: Reserve | None = None) -> None:
         """Make the buffer, for a moving window or for the whole observation; what is not read yet counts as zero.
 
-        It has `least` columns at least.
+        It has `least` columns at least, and is of the memory of `reserve`.
         """
         columns = self.columns(gulp)
         if whole and self.engines:
@@ -84,7 +85,8 @@ class Channels:
             columns = max(self.columns(0) + self.nsamps, self.before + gulps * (gulp // self.downsample))
             # Rows a power of two apart would share cache sets.
             columns = (-(-max(columns, least) // 64) | 1) * 64
-        self.buffer = np.zeros((self.nchans, columns), np.int8)
+        make = np.zeros if reserve is None else reserve.zeros
+        self.buffer = make((self.nchans, columns), np.int8)
         self.start, self.end = -self.before, 0
 
     def ready(self) -> int:

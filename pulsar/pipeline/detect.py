@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from pulsar.data.source import SampleSource
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan
+    from pulsar.dedisp.reserve import Reserve
     from pulsar.dedisp.subbands import Subbands
     from pulsar.pipeline.compiling import Ahead
     from pulsar.pipeline.ranges import Crew
@@ -95,6 +96,8 @@ class Job:
         Kernels that are being compiled meanwhile; waited for before the searching begins.
     crew : Crew, optional
         Who searches ranges of DMs; by default this process does.
+    reserve : Reserve, optional
+        Memory for the samples that dedispersion keeps, asked for ahead.
     """
 
     obs: Observation
@@ -106,6 +109,7 @@ class Job:
     common: "Sequence[Birdie]" = ()
     compiled: "Ahead | None" = None
     crew: "Crew | None" = None
+    reserve: "Reserve | None" = None
 
     def wait_for_kernels(self) -> None:
         """Until all are compiled: that it happens once must not be counted into the time that a search takes."""
@@ -452,6 +456,7 @@ def _batches(
         start=first,
         stop=last,
         progress=progress,
+        reserve=job.reserve,
     )
     with closing(batches):
         for batch in batches:

@@ -1,12 +1,17 @@
 """What a run may take of its machine: threads and memory, and what its stages are left with."""
 
-from typing import Final
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Final
 
 from pulsar.config import threads
 from pulsar.config.model import Config
 from pulsar.config.size import ADDRESSES, address_space, memory_budget
 from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pulsar.dedisp.reserve import Reserve
+    from pulsar.pipeline.plan import RunPlan
 
 #: Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
 BASE_MEMORY: Final = 350 << 20
@@ -83,3 +88,19 @@ def reading_threads(obs: Observation, config: Config, wanted: int) -> int:
     from pulsar.cleaning.memory import reading_threads as fitting
 
     return fitting(obs, config.rfi, wanted, memory_budget(config.run.memory) - BASE_MEMORY)
+
+
+def reserve_ahead(obs: Observation, config: Config, plan: "RunPlan") -> "AbstractContextManager[Reserve | None]":
+    """Memory for the samples that dedispersion will keep, asked for while the mask is made.
+
+    None where they will not be kept, where there is one thread (it would be a second one), or where the memory is
+    needed before: for the statistics, or to take pulsars out.
+    """
+    from pulsar.cleaning.memory import reading_bytes
+    from pulsar.dedisp.reserve import Reserve
+
+    if plan.route is None or plan.route.kind != "samples" or plan.threads < 2 or config.subtract.pulsars:
+        return nullcontext()
+    whole, each = reading_bytes(obs, config.rfi)
+    meanwhile = max(mask_memory(obs, config)[1], whole + plan.threads * each)
+    return Reserve(plan.route.held) if plan.route.held + meanwhile <= plan.memory else nullcontext()

@@ -25,7 +25,7 @@ from pulsar.pipeline.judged import judged
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import learning
-from pulsar.pipeline.room import check_addresses, thread_count
+from pulsar.pipeline.room import check_addresses, reserve_ahead, thread_count
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.score import scorer_of
 
@@ -185,9 +185,11 @@ def _search(
             )
             parts = parts_of(config, series=obs.header.is_series, injected=plan.injections is not None)
             ahead = Ahead(parts, threads) if compiled is None else nullcontext(compiled)
-            with resumable(lambda: checkpoint.begun), learn, ahead as kernels:
+            searched = crew is not None or checkpoint.has("detections")
+            memory = nullcontext() if searched else reserve_ahead(obs, config, plan)
+            with resumable(lambda: checkpoint.begun), learn, ahead as kernels, memory as reserve:
                 kernels.wait(progress, ["statistics"])
-                job = Job(obs, config, plan, checkpoint, progress, threads, common, kernels, crew)
+                job = Job(obs, config, plan, checkpoint, progress, threads, common, kernels, crew, reserve)
                 _run(job, out, overwrite=overwrite, argv=argv)
         except (ConfigError, DataError):
             if not checkpoint.has("detections") and not checkpoint.has("searched"):

@@ -15,6 +15,7 @@ from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import Route, choose_route, dedispersed
 from pulsar.dedisp.engine import batch_size, samples_per_dm
 from pulsar.dedisp.plan import make_plan
+from pulsar.dedisp.reserve import Reserve
 from pulsar.dedisp.store import DMStore
 from pulsar.dedisp.stream import Channels, dedisperse, dedisperse_block
 from pulsar.dedisp.tree import build_tree
@@ -241,6 +242,54 @@ def test_kept_samples_that_are_longer_downsampled(monkeypatch):
     for batch in dedispersed(source, plan, Route("samples", 1, 1 << 30, 0, 0, 0.0), threads=2):
         for i in range(batch.stage.ndms):
             np.testing.assert_array_equal(batch.row(i), want[batch.first + i])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_memory_that_was_asked_for_ahead(monkeypatch, share):
+    """The same series, whether it is enough or not; and it is given back with the last batch."""
+    header, source = make(200, 100_000, tsamp=1e-3, width=1.0)
+    plan = make_plan(header, DedispConfig(dm_hi=50.0, dm_step=1.0, max_downsample=1), source.freqs)
+    route = choose_route(plan, threads=1, memory=1 << 30)
+    reserve = Reserve(int(share * route.held))
+    of_room = []
+    allocate = Channels.allocate
+
+    def watched(level, *args, **options):
+        free = reserve._free
+        allocate(level, *args, **options)
+        of_room.append(np.shares_memory(level.buffer, free))
+
+    monkeypatch.setattr(Channels, "allocate", watched)
+    with dedisperse(source, plan) as store:
+        of_room.clear()
+        for batch in dedispersed(source, plan, route, threads=2, reserve=reserve):
+            assert reserve._free.size == 0
+            for i in range(batch.stage.ndms):
+                np.testing.assert_array_equal(batch.row(i), store.row(batch.first + i))
+    assert of_room == [share == 1.0]
+
+
+def test_memory_that_other_routes_do_not_need_is_given_back(tmp_path):
+    header, source = make(24, 60_000, tsamp=1e-3)
+    plan = make_plan(header, DedispConfig(dm_hi=5.0, dm_step=1.0), source.freqs)
+    reserve = Reserve(1 << 20)
+    next(dedispersed(source, plan, SCRATCH, scratch=tmp_path, reserve=reserve))
+    assert reserve._free.size == 0
+
+
+def test_memory_asked_for_is_zero_and_begins_at_a_cache_line():
+    with Reserve(1 << 20) as reserve:
+        first = reserve.zeros((3, 1001), np.int8)
+        second = reserve.zeros((5,), np.int16)
+        more = reserve.zeros((1 << 20,), np.int16)
+        for array in (first, second):
+            assert not array.any()
+            assert array.ctypes.data % 64 == 0
+            assert array.flags.c_contiguous
+        first[:] = 1
+        assert not second.any()
+        assert more.shape == (1 << 20,)
+        assert not more.any()
 
 
 def test_a_scratch_file_and_its_end(tmp_path):
