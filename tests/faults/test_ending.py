@@ -162,6 +162,17 @@ def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
     assert finish([sys.executable, "-c", code]).stdout == "not disturbed\n"
 
 
+def test_python_looks_through_nothing_at_its_end() -> None:
+    """A collection of hundreds of thousands of objects takes longer than most commands."""
+    code = (
+        "import atexit, gc\n"
+        "from pulsar.cli import ending\n"
+        "atexit.register(lambda: print(len(gc.get_objects()) < gc.get_freeze_count() / 10))\n"
+        "ending.run(lambda: None)"
+    )
+    assert finish([sys.executable, "-c", code]).stdout == "True\n"
+
+
 def moments(observation: Path, out: Path) -> dict[str, object]:
     """Places of a real search, and what tells that it is there."""
     parts = out.with_name(f"{out.name}.parts")
