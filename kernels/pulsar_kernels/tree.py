@@ -160,9 +160,11 @@ def choose_rows(
     choice = np.zeros((2, fan), np.int64)
     options = np.empty((fan, rows), np.int64)
     dk, aligned = np.empty(fan), np.empty(fan)
-    took, moved = np.zeros(fan, np.int64), np.zeros(fan, np.int64)
-    best_took, best_moved = np.zeros(fan, np.int64), np.zeros(fan, np.int64)
     limit, smooth = np.empty(ndms), np.empty(ndms)
+    # Of the rows that a node would have for a DM, once they are known.
+    known = np.empty(ndms, np.bool_)
+    joined = np.empty((ndms, 3))
+    took, moved = np.zeros((ndms, fan), np.int64), np.zeros((ndms, fan), np.int64)
     stride = -(-ndms // _SAMPLED)
     for node in range(count.size):
         first = node * fan
@@ -179,6 +181,8 @@ def choose_rows(
             dk[j] = below_slope[first + j] - mean_slope
             s += w[j] * (below_spread[first + j] + dk[j] ** 2)
         count[node], slope[node], spread[node] = total, mean_slope, s
+        for j in range(ndms):
+            known[j] = False
         # What a row for one DM alone would have, in a first round; then the ranges.
         ranges = slack >= 0.0
         j0 = 0
@@ -187,36 +191,42 @@ def choose_rows(
             low, high, step = j0, ndms, 1
             j1 = j0
             growing = True
-            d0 = mean_best = v_best = c_best = 0.0
+            choosing = False
+            best = j0
             while True:
                 tries = min(j1 - j0 + 1, _TRIES)
                 least = np.inf
                 for t in range(tries):
-                    jm = j0 + ((2 * t + 1) * (j1 - j0 + 1)) // (2 * tries)
+                    # Whether any serves is told soonest by the middle one; which of them serves best, by all.
+                    place = t if choosing else (t + tries // 2) % tries
+                    jm = j0 + ((2 * place + 1) * (j1 - j0 + 1)) // (2 * tries)
                     d = dms[jm]
-                    for j in range(parts):
-                        if channels:
-                            options[j, 0] = first + j
-                            m[j, 0] = -below_slope[first + j] * d
-                            v[j, 0] = c[j, 0] = 0.0
-                            continue
-                        sj = below_spread[first + j]
-                        for q in range(rows):
-                            row = below_rowid[first + j, jm]
-                            if q > 0:
-                                near = row + 2 * q - 3
-                                if below_rowid[first + j, 0] <= near <= below_rowid[first + j, ndms - 1]:
-                                    row = near
-                            options[j, q] = row
-                            x = d - below_stats[row, 0]
-                            m[j, q] = below_stats[row, 1] - below_slope[first + j] * x
-                            v[j, q] = below_stats[row, 2] - 2.0 * x * below_stats[row, 3] + x * x * sj
-                            c[j, q] = below_stats[row, 3] - x * sj
-                    mean_d, v_d, c_d = _join(
-                        m[:parts], v[:parts], c[:parts], w[:parts], dk[:parts], aligned, choice, moved
-                    )
-                    for j in range(parts):
-                        took[j] = options[j, choice[0, j]]
+                    if not known[jm]:
+                        for j in range(parts):
+                            if channels:
+                                options[j, 0] = first + j
+                                m[j, 0] = -below_slope[first + j] * d
+                                v[j, 0] = c[j, 0] = 0.0
+                                continue
+                            sj = below_spread[first + j]
+                            for q in range(rows):
+                                row = below_rowid[first + j, jm]
+                                if q > 0:
+                                    near = row + 2 * q - 3
+                                    if below_rowid[first + j, 0] <= near <= below_rowid[first + j, ndms - 1]:
+                                        row = near
+                                options[j, q] = row
+                                x = d - below_stats[row, 0]
+                                m[j, q] = below_stats[row, 1] - below_slope[first + j] * x
+                                v[j, q] = below_stats[row, 2] - 2.0 * x * below_stats[row, 3] + x * x * sj
+                                c[j, q] = below_stats[row, 3] - x * sj
+                        joined[jm] = _join(
+                            m[:parts], v[:parts], c[:parts], w[:parts], dk[:parts], aligned, choice, moved[jm]
+                        )
+                        for j in range(parts):
+                            took[jm, j] = options[j, choice[0, j]]
+                        known[jm] = True
+                    v_d, c_d = joined[jm, 1], joined[jm, 2]
                     x0, x1 = dms[j0] - d, dms[j1] - d
                     over = -np.inf
                     if j1 > j0:
@@ -224,13 +234,13 @@ def choose_rows(
                             v_d - 2.0 * x0 * c_d + x0 * x0 * s - limit[j0],
                             v_d - 2.0 * x1 * c_d + x1 * x1 * s - limit[j1],
                         )
-                    if over < least or tries == 1:
+                    if over < least:
                         least = over
-                        if over <= 0.0:
-                            d0, mean_best, v_best, c_best = d, mean_d, v_d, c_d
-                            for j in range(parts):
-                                best_took[j] = took[j]
-                                best_moved[j] = moved[j]
+                        best = jm
+                    if over <= 0.0 and not choosing:
+                        break
+                if choosing:
+                    break
                 fits = least <= 0.0
                 if fits:
                     low = j1
@@ -243,13 +253,12 @@ def choose_rows(
                     j1 = min(j0 + step, ndms - 1)
                 else:
                     growing = False
-                    if high - low <= 1:
-                        break
-                    j1 = (low + high) // 2
+                    choosing = high - low <= 1
+                    j1 = low if choosing else (low + high) // 2
             if own:
                 after = min(j0 + stride, ndms)
                 for j in range(j0, after):
-                    limit[j] = v_best
+                    limit[j] = joined[best, 1]
                 j0 = after
                 if j0 == ndms:
                     _smooth(limit, max(ndms // _SMOOTH, 1), smooth)
@@ -262,9 +271,9 @@ def choose_rows(
                 return -1
             node_of[n] = node
             for j in range(fan):
-                child[n, j] = best_took[j] if j < parts else -1
-                shift[n, j] = best_moved[j] if j < parts else 0
-            stats[n, 0], stats[n, 1], stats[n, 2], stats[n, 3] = d0, mean_best, v_best, c_best
+                child[n, j] = took[best, j] if j < parts else -1
+                shift[n, j] = moved[best, j] if j < parts else 0
+            stats[n, 0], stats[n, 1:] = dms[best], joined[best]
             for j in range(j0, low + 1):
                 rowid[node, j] = n
             n += 1
