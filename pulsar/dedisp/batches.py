@@ -311,13 +311,22 @@ def _from_samples(
             out = series[: job.engine.ndms * stride].reshape(job.engine.ndms, stride)
             engine = _moved(job.engine, 0)
 
-            def tile(at: int, level: Channels = level, engine: Engine = engine, out: NDArray[np.int16] = out) -> None:
-                n = min(level.tile, level.nsamps - at)
-                with spaces.one() as space:
-                    engine.run(level.buffer, at - level.start, space, out, at, n)
-                progress(engine.ndms * n / level.nsamps)
+            tiles = iter(range(0, stage.nsamps, level.tile))
 
-            run_together(pool, [(tile, at) for at in range(0, stage.nsamps, level.tile)])
+            def some(
+                level: Channels = level,
+                engine: Engine = engine,
+                out: NDArray[np.int16] = out,
+                tiles: Iterator[int] = tiles,
+            ) -> None:
+                # The next tile is whoever's that is free: handed out one by one they would cost 20 us each.
+                with spaces.one() as space:
+                    for at in tiles:
+                        n = min(level.tile, level.nsamps - at)
+                        engine.run(level.buffer, at - level.start, space, out, at, n)
+                        progress(engine.ndms * n / level.nsamps)
+
+            run_together(pool, [(some,)] * threads)
             yield Batch(
                 job.first,
                 stage.part(job.engine.row, job.engine.row + job.engine.ndms),
