@@ -1,7 +1,10 @@
 """What a plan will cost, for ``pulsar plan``."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
+
+import numpy as np
 
 from pulsar.dedisp.engine import batch_size, samples_per_dm, tile_size
 from pulsar.dedisp.plan import DMPlan
@@ -32,6 +35,14 @@ class StageCost:
     cpu_seconds: float
 
 
+@lru_cache(maxsize=16)
+def _tree_adds(k: bytes, dms: bytes, tile: int) -> float:
+    """`TreeProgram.adds` of a tree: a run asks twice, before and after its mask, and mostly for the same channels."""
+    from pulsar.dedisp.tree import build_tree
+
+    return build_tree(np.frombuffer(k), np.frombuffer(dms), tile).adds
+
+
 def estimate(plan: DMPlan, method: str | None = None) -> list[StageCost]:
     """Cost of each stage of a plan.
 
@@ -41,8 +52,6 @@ def estimate(plan: DMPlan, method: str | None = None) -> list[StageCost]:
     method : {"tree", "brute"}, optional
         Default: the plan's.
     """
-    from pulsar.dedisp.tree import build_tree
-
     method = method or plan.method
     costs = []
     for stage in plan.stages:
@@ -52,8 +61,8 @@ def estimate(plan: DMPlan, method: str | None = None) -> list[StageCost]:
             size = -(-stage.ndms // batches)
             first = (batches // 2) * (stage.ndms - size) // max(batches - 1, 1)
             k = samples_per_dm(plan.freqs, plan.fref, stage.tsamp)
-            tree = build_tree(k, stage.dms[first : first + size], tile_size(stage.nsamps))
-            adds = tree.adds * stage.ndms / size * stage.nsamps
+            each = _tree_adds(k.tobytes(), stage.dms[first : first + size].tobytes(), tile_size(stage.nsamps))
+            adds = each * stage.ndms / size * stage.nsamps
         else:
             adds = float(stage.ndms) * (plan.freqs.size - 1) * stage.nsamps
         moved = plan.freqs.size * stage.nsamps * SECONDS_PER_SAMPLE
