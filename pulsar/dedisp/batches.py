@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from pulsar.constants import KDM
 from pulsar.data.source import SampleSource
+from pulsar.data.work import share_out
 from pulsar.dedisp.engine import Engine, batch_edges, batch_size, tile_size
 from pulsar.dedisp.plan import DMPlan, DMStage
 from pulsar.dedisp.reserve import Reserve
@@ -314,22 +315,19 @@ def _from_samples(
             out = series[: job.engine.ndms * stride].reshape(job.engine.ndms, stride)
             engine = _moved(job.engine, 0)
 
-            tiles = iter(range(0, stage.nsamps, level.tile))
-
-            def some(
+            def tiles(
+                left: Iterator[int],
                 level: Channels = level,
                 engine: Engine = engine,
                 out: NDArray[np.int16] = out,
-                tiles: Iterator[int] = tiles,
             ) -> None:
-                # The next tile is whoever's that is free: handed out one by one they would cost 20 us each.
                 with spaces.one() as space:
-                    for at in tiles:
+                    for at in left:
                         n = min(level.tile, level.nsamps - at)
                         engine.run(level.buffer, at - level.start, space, out, at, n)
                         progress(engine.ndms * n / level.nsamps)
 
-            run_together(pool, [(some,)] * threads)
+            share_out(pool, threads, range(0, stage.nsamps, level.tile), tiles)
             yield Batch(
                 job.first,
                 stage.part(job.engine.row, job.engine.row + job.engine.ndms),

@@ -1,6 +1,6 @@
 """The stage of a run that goes over all dedispersed series, shared out over threads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +12,7 @@ from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, dtype_of, joined
 from pulsar.data.part import Part, parts_of_counts
+from pulsar.data.work import share_out
 from pulsar.dedisp.sampling import halved, halvings
 from pulsar.pipeline.birdies import learn_lines
 from pulsar.pipeline.independent import independent_dms, independent_periodic
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan, DMStage
     from pulsar.searches.search import Search
 
-#: Samples that one task searches, at least.
-_TASK_POINTS = 1 << 19
 #: Independent ones among the DMs that are searched for long periods: most pulses are wider than the narrowest, for
 #: which they are spaced (benchmarks/false_alarms.py: 24 of 54 expected false alarms when all count, 82 of 108 with this
 #: factor on other seeds).
@@ -562,37 +561,37 @@ class BatchSearch:
             t: (self.prepared(stage, t), self.prepared_parts(stage, t)) for t in set(self.halvings[rows].tolist())
         }
 
-        def some(first: int, last: int) -> list[Found]:
-            found = []
-            for i in range(first, last):
-                periodic = some_of is None or bool(some_of.periodic[batch.first + i])
-                index = int(rows[i])
-                search, parts = searches[int(self.halvings[index])]
-                row, dm, band = batch.row(i), float(stage.dms[i]), self.octaves.band(index)
-                folding, slow, slowest = self.few.at(index)
-                one = search.search(
-                    row,
-                    dm,
-                    index,
-                    folding=folding,
-                    slow=slow,
-                    slowest=slowest,
-                    periodic=periodic and whole,
-                    accel=band,
-                    birdies=self.birdies,
-                )
-                found.append(one)
-                if parts is not None and periodic:
-                    wide = {n: few.at(index) for n, few in self.few_in_parts.items()}
-                    of_parts = parts.search(row, dm, index, few=wide, accel=band, birdies=self.birdies)
-                    found.append(Found(of_parts, np.empty(0, dtype=dtype_of(EVENT_COLUMNS))))
-                if progress is not None:
-                    progress(1)
-            return found
+        found: list[list[Found]] = [[] for _ in rows]
 
-        # Short series several at a time: handing them out costs as much as searching them.
-        each = max(1, min(_TASK_POINTS // stage.nsamps, stage.ndms // (4 * self.threads)))
-        starts = range(0, stage.ndms, each)
+        def one(i: int) -> None:
+            periodic = some_of is None or bool(some_of.periodic[batch.first + i])
+            index = int(rows[i])
+            search, parts = searches[int(self.halvings[index])]
+            row, dm, band = batch.row(i), float(stage.dms[i]), self.octaves.band(index)
+            folding, slow, slowest = self.few.at(index)
+            of_whole = search.search(
+                row,
+                dm,
+                index,
+                folding=folding,
+                slow=slow,
+                slowest=slowest,
+                periodic=periodic and whole,
+                accel=band,
+                birdies=self.birdies,
+            )
+            found[i].append(of_whole)
+            if parts is not None and periodic:
+                wide = {n: few.at(index) for n, few in self.few_in_parts.items()}
+                of_parts = parts.search(row, dm, index, few=wide, accel=band, birdies=self.birdies)
+                found[i].append(Found(of_parts, np.empty(0, dtype=dtype_of(EVENT_COLUMNS))))
+            if progress is not None:
+                progress(1)
+
+        def some(left: Iterator[int]) -> None:
+            for i in left:
+                one(i)
+
         with ThreadPoolExecutor(self.threads, thread_name_prefix="search") as pool:
-            done = pool.map(some, starts, [min(start + each, stage.ndms) for start in starts])
-            return Found.join([one for part in done for one in part])
+            share_out(pool, self.threads, range(stage.ndms), some)
+        return Found.join([part for parts in found for part in parts])
