@@ -16,9 +16,9 @@ _STRONG = 20.0
 _CLOSE = 1000.0
 #: Farthest that a hit may move [bins of the top harmonic]: in frequency, drift and change of drift.
 _FAR = (1.5, 5.0, 40.0)
-#: A hit is climbed from if a finer grid beside it has this part of the -ln p that is asked for.
+# A hit is climbed from if a finer grid beside it has this part of the -ln p that is asked for: the grid leaves 0.9.
 _NEARLY = 0.7
-#: Of such a grid the distances [steps of the coarse one].
+# Distances of its points [steps of the coarse one].
 _FINER = 1.0 / 3.0
 # What is left after another signal is taken off must be less likely than this to be one of its own.
 _LOGP_OWN = np.log(1e-4)
