@@ -12,10 +12,10 @@ from numba.core.compiler import Compiler, Flags
 from numba.core.cpu import CPUContext
 from numba.core.imputils import builtin_registry
 
-from pulsar_kernels import _passes
+from pulsar_kernels import _lowering, _passes
 
 #: What is stood in for below is not public in numba: where a release has it otherwise, kernels compile as usual.
-KNOWN: Final = _passes.KNOWN and all(
+KNOWN: Final = (_passes.KNOWN and _lowering.KNOWN) and all(
     hasattr(owner, name)
     for owner, names in (
         (JITCodeLibrary, ("_optimize_functions", "_finalize_final_module", "_finalize_dynamic_globals")),

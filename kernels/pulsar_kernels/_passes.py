@@ -14,12 +14,15 @@ from typing import Any, ClassVar, Final
 
 import numpy as np
 from numba import types
-from numba.core import inline_closurecall, ir, postproc, typed_passes, untyped_passes
+from numba.core import inline_closurecall, ir, typed_passes, untyped_passes
 from numba.core.analysis import compute_cfg_from_blocks
 from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.cpu import CPUContext
-from numba.core.ir_utils import get_definition, guard, simplify_CFG
+from numba.core.ir_utils import build_definitions, get_definition, guard, simplify_CFG
+from numba.core.rewrites.registry import rewrite_registry
 from numba.core.runtime.context import NRTContext
+from numba.core.ssa import reconstruct_ssa
+from numba.core.transforms import canonicalize_cfg
 from numba.core.typing import npydecl
 from numba.core.typing.context import BaseContext
 from numba.cpython import builtins
@@ -27,15 +30,20 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from pulsar_kernels._ir import zeroed
+from pulsar_kernels._lowering import ToLLVM, is_element, is_number
 
 #: What is made from here is not public in numba: where a release has it otherwise, kernels compile as usual.
 KNOWN: Final = all(
     hasattr(owner, name)
     for owner, names in (
         (PassManager, ("_ENFORCING", "finalize")),
-        (untyped_passes, ("InlineInlinables", "InlineClosureLikes")),
+        (untyped_passes, ("InlineInlinables", "InlineClosureLikes", "IRProcessing", "GenericRewrites")),
+        (untyped_passes.ReconstructSSA, ("_patch_locals",)),
         (untyped_passes.InlineInlinables, ("_do_work",)),
         (typed_passes, ("NopythonRewrites", "NopythonTypeInference")),
+        (typed_passes.PreLowerStripPhis, ("_strip_phi_nodes",)),
+        (rewrite_registry, ("rewrites",)),
+        (types.Function, ("get_impl_key",)),
         (BaseContext, ("resolve_function_type", "resolve_setitem")),
         (inline_closurecall, ("InlineWorker", "callee_ir_validator")),
         (inline_closurecall.InlineWorker, ("run_untyped_passes",)),
@@ -159,12 +167,19 @@ class _Read(ir.Block):
 
 
 class _Writer(inline_closurecall.InlineWorker):
-    """Writes functions into their callers; each is read once, however often it is called."""
+    """Writes functions into their callers; each is read once, however many call it."""
+
+    _read: ClassVar[dict[Any, Any]] = {}
 
     def __init__(self, state: Any) -> None:
         about = (state.typingctx, state.targetctx, state.locals, state.pipeline, state.flags)
         super().__init__(*about, validator=inline_closurecall.callee_ir_validator)
-        self._read: dict[Any, Any] = {}
+        usual = self._compiler_pipeline
+
+        def steps(of: Any) -> Any:
+            return lean(usual(of), of.func_id.func)
+
+        vars(self)["_compiler_pipeline"] = steps
 
     def run_untyped_passes(self, func: Any, enable_ssa: bool = False) -> Any:
         """What numba makes of a function before it knows the types; what is written into the caller is a copy."""
@@ -196,8 +211,7 @@ class _Inline(untyped_passes.InlineInlinables):
         if modified:
             for dead in compute_cfg_from_blocks(code.blocks).dead_nodes():
                 del code.blocks[dead]
-            postproc.PostProcessor(code).run()
-            code.blocks = simplify_CFG(code.blocks)
+            code.blocks = simplify_CFG(canonicalize_cfg(code.blocks))
             for block in code.blocks.values():
                 block.__class__ = ir.Block
         _write_memory(code)
@@ -214,15 +228,8 @@ _OF_NUMBERS: Final = frozenset(
 ) | {operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne, operator.neg}
 
 
-def _number(kind: Any) -> bool:
-    return isinstance(kind, (types.Number, types.Boolean))
-
-
-def _element(args: tuple[Any, ...]) -> bool:
-    """Whether these are an array, a number or numbers that say which element is meant, and what it is set to."""
-    places = getattr(args[1], "types", (args[1],))
-    whole = isinstance(args[0], types.Array) and len(places) == args[0].ndim
-    return whole and all(isinstance(place, types.Integer) for place in places) and all(map(_number, args[2:]))
+#: Python's own functions whose result depends on nothing but the types of what they are given.
+_OF_TYPES: Final = frozenset({bool, int, float, abs, range, slice})
 
 
 class _Typing:
@@ -241,16 +248,24 @@ class _Typing:
 
     def resolve_function_type(self, func: Any, args: Any, kws: Any) -> Any:
         """Signature of a call, None if there is none."""
-        does = func.typing_key if isinstance(func, types.Function) else None
-        plain = does is operator.getitem and _element(args)
-        if not plain and not (does in _OF_NUMBERS and all(map(_number, args))):
+        function = isinstance(func, types.Function)
+        does = func.typing_key if function else func
+        plain = does in _OF_TYPES or isinstance(func, types.NumberClass) or does is operator.getitem
+        if kws or not (plain or (does in _OF_NUMBERS and all(map(is_number, args)))):
             return self._context.resolve_function_type(func, args, kws)
-        return self._remembered((func, *args), lambda: self._context.resolve_function_type(func, args, kws))
+        found, keys = self._remembered(
+            (func, *args),
+            lambda: (self._context.resolve_function_type(func, args, kws), func._impl_keys if function else {}),
+        )
+        if function:
+            # Where its code is found; each place that calls a function has its own type of it.
+            func._impl_keys.update(keys)
+        return found
 
     def resolve_setitem(self, target: Any, index: Any, value: Any) -> Any:
         """Signature of setting an element."""
         args = (target, index, value)
-        if not _element(args):
+        if not is_element(args):
             return self._context.resolve_setitem(*args)
         return self._remembered((operator.setitem, *args), lambda: self._context.resolve_setitem(*args))
 
@@ -273,6 +288,61 @@ class _Infer(typed_passes.NopythonTypeInference):
             return bool(super().run_pass(state))
         finally:
             state.typingctx = whole
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Ordered(untyped_passes.IRProcessing):
+    """Brings the blocks of a kernel into order.
+
+    How long variables live is found out once, when no step changes it any more; numba does after each.
+    """
+
+    _name = "order_of_kernels"
+
+    def run_pass(self, state: Any) -> bool:
+        state.func_ir.blocks = canonicalize_cfg(state.func_ir.blocks)
+        return True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Constants(untyped_passes.GenericRewrites):
+    """Constants where indices, operators and errors are such."""
+
+    _name = "constants_of_kernels"
+
+    def run_pass(self, state: Any) -> bool:
+        blocks = state.func_ir.blocks
+        for kind in rewrite_registry.rewrites["before-inference"]:
+            rewrite = kind(state)
+            for label in blocks:
+                while rewrite.match(state.func_ir, blocks[label], state.typemap, state.calltypes):
+                    blocks[label] = rewrite.apply()
+        return True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Single(untyped_passes.ReconstructSSA):
+    """A name for each time that a variable is set."""
+
+    _name = "ssa_of_kernels"
+
+    def run_pass(self, state: Any) -> bool:
+        state.func_ir = reconstruct_ssa(state.func_ir)
+        self._patch_locals(state)
+        state.func_ir._definitions = build_definitions(state.func_ir.blocks)
+        return True
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Joined(typed_passes.PreLowerStripPhis):
+    """One place for all the names of a variable, where ways meet."""
+
+    _name = "phis_of_kernels"
+
+    def run_pass(self, state: Any) -> bool:
+        state.func_ir = self._strip_phi_nodes(state.func_ir)
+        state.func_ir._definitions = build_definitions(state.func_ir.blocks)
+        return True
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
@@ -303,9 +373,14 @@ def lean(usual: Any, function: Any) -> Any:
         The kernel.
     """
     instead: dict[Any, Any] = {
+        untyped_passes.IRProcessing: _Ordered,
+        untyped_passes.GenericRewrites: _Constants,
         untyped_passes.InlineInlinables: _Inline,
+        untyped_passes.ReconstructSSA: _Single,
+        typed_passes.PreLowerStripPhis: _Joined,
         typed_passes.NopythonTypeInference: _Infer,
         typed_passes.NopythonRewrites: _Rewrites,
+        typed_passes.NativeLowering: ToLLVM,
     }
     if not any(isinstance(value, CodeType) for value in function.__code__.co_consts):
         instead[untyped_passes.InlineClosureLikes] = None

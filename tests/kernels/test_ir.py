@@ -13,7 +13,7 @@ from pulsar_kernels._jit import kernel, vector
 
 FOLDER = Path(pulsar_kernels.__file__).parent
 #: What may be imported of LLVM: by the words, and by what stands in for parts of numba's compiler.
-KNOWN = {"_ir.py": {"llvmlite", "numba.core.cgutils"}}
+KNOWN = {"_ir.py": {"llvmlite", "numba.core.cgutils"}, "_lowering.py": {"numba.core.cgutils"}}
 
 
 def llvm_of(path: Path) -> set[str]:
