@@ -231,7 +231,7 @@ def prefetch(form: int, data: NDArray[Any], at: int) -> None:
     """
 
 
-@kernel()
+@kernel(helper=True)
 def aligned(n: int) -> NDArray[np.float32]:
     """Space for `n` numbers that begins at a cache line, so that no vector lies across two."""
     space = np.empty(n + 16, np.float32)

@@ -69,13 +69,19 @@ def _cells_16(
 
 @kernel(reorder=True)
 def _cell(
-    x: NDArray[Any], at: int, origin: np.float32, total: NDArray[np.float32], squares: NDArray[np.float32], to: int
+    ints: NDArray[np.int16],
+    floats: NDArray[np.float32],
+    at: int,
+    origin: np.float32,
+    total: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    to: int,
 ) -> None:
     """The same of one."""
     s = np.float32(0.0)
     q = np.float32(0.0)
     for i in range(at, at + CELL):
-        d = np.float32(x[i]) - origin
+        d = sample(ints, floats, i) - origin
         s += d
         q += d * d
     total[to] = s
@@ -176,10 +182,7 @@ def moments_either(
                 _cells_16(floats, c * CELL, origin, mean, var, c)
             c += 16
         while c < hi:
-            if ints.shape[0] > 0:
-                _cell(ints, c * CELL, origin, mean, var, c)
-            else:
-                _cell(floats, c * CELL, origin, mean, var, c)
+            _cell(ints, floats, c * CELL, origin, mean, var, c)
             c += 1
         _moments(mean, var, lo, hi, origin)
         # Sums lose the digits of what is nearly constant far from the origin.

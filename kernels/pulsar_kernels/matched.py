@@ -29,7 +29,7 @@ from pulsar_kernels._ir import (
 )
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.cells import FINE_LEVELS
-from pulsar_kernels.either import of_series
+from pulsar_kernels.either import of_series, sample
 
 #: Noise of a whitened sample in the integers of the scan.
 UNIT = 256.0
@@ -197,21 +197,24 @@ def _note(
 
 @kernel()
 def _whiten(
-    series: NDArray[Any], first: int, have: int, base: NDArray[np.float32], scale: NDArray[np.float32],
-    tail: NDArray[Any], y: NDArray[np.int16],
+    ints: NDArray[np.int16], floats: NDArray[np.float32], first: int, have: int, base: NDArray[np.float32],
+    scale: NDArray[np.float32], tail: NDArray[np.float32], y: NDArray[np.int16],
 ) -> None:  # fmt: skip
     """Whitened samples ``first ... first + have``, and zeros to the end of `y`; `tail` is room for one vector."""
     unit32 = np.float32(UNIT)
     full = have // _LANES
     for v in range(full):
         c = (first >> 5) + v
-        _whiten_32(series, first + v * _LANES, base[c], scale[c] * unit32, y, v * _LANES)
+        if ints.shape[0] > 0:
+            _whiten_32(ints, first + v * _LANES, base[c], scale[c] * unit32, y, v * _LANES)
+        else:
+            _whiten_32(floats, first + v * _LANES, base[c], scale[c] * unit32, y, v * _LANES)
     if have < _CHUNK + _HALO:
         y[full * _LANES :] = 0
         if have > full * _LANES:
             c = (first >> 5) + full
             for i in range(full * _LANES, have):
-                tail[i - full * _LANES] = series[first + i]
+                tail[i - full * _LANES] = sample(ints, floats, first + i)
             _whiten_32(tail, 0, base[c], scale[c] * unit32, y, full * _LANES)
             y[have:] = 0
 
@@ -260,8 +263,7 @@ def scan_either(
     y2 = np.zeros(_CHUNK // 4 + _HALO // 4 + 64, np.int16)
     y3 = np.zeros(_CHUNK // 8 + _HALO // 8 + 64, np.int16)
     y4 = np.zeros(_CHUNK // 16 + _HALO // 16 + 64, np.int16)
-    tail_ints = np.zeros(_LANES, np.int16)
-    tail_floats = np.zeros(_LANES, np.float32)
+    tail = np.zeros(_LANES, np.float32)
     # Thresholds in the integers of each level.
     whole = np.empty((nlevels, 8), np.int64)
     near = np.empty((nlevels, 8), np.float64)
@@ -273,10 +275,7 @@ def scan_either(
     run = 0
     for first in range(0, n, _CHUNK):
         have = min(_CHUNK + _HALO, n - first)
-        if ints.shape[0] > 0:
-            _whiten(ints, first, have, base, scale, tail_ints, y0)
-        else:
-            _whiten(floats, first, have, base, scale, tail_floats, y0)
+        _whiten(ints, floats, first, have, base, scale, tail, y0)
         if runs.shape[0] > 0:
             run = _zero_runs(y0, first, have, runs, run)
         t = whole[0]
@@ -328,7 +327,7 @@ def _quantised(x: NDArray[np.float32], unit: np.float32, out: NDArray[np.int16])
         out[i] = np.int16(np.rint(min(max(x[i] * unit, np.float32(-32767.0)), np.float32(32767.0))))
 
 
-@kernel()
+@kernel(inline=True)
 def _coarse(
     n: int, cells: NDArray[np.float32], t: NDArray[np.int64], near: NDArray[np.float64], work: NDArray[np.int16],
     found: NDArray[np.float64], count: int,

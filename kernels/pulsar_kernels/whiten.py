@@ -28,7 +28,7 @@ _WIDEST_STEP = 512
 _BAND = 2
 
 
-@kernel(reorder=True)
+@kernel(reorder=True, inline=True)
 def _finite_sum(x: NDArray[Any], origin: np.float32) -> tuple[float, int]:
     """Sum of the differences of finite samples from `origin`, and their number."""
     total = 0.0
@@ -258,7 +258,7 @@ def block_medians(power: NDArray[np.float32], edges: NDArray[np.int64], out: NDA
         out[b] = guess
 
 
-@kernel()
+@kernel(helper=True)
 def amplitude_medians(
     real: NDArray[np.float32], imag: NDArray[np.float32], pad: int, edges: NDArray[np.int64], out: NDArray[np.float64]
 ) -> None:
@@ -274,7 +274,7 @@ def amplitude_medians(
         out[b] = guess
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def curve(
     centres: NDArray[np.float64],
     levels: NDArray[np.float64],
@@ -345,7 +345,7 @@ def _times(x: NDArray[np.float32], first: np.float32, slope: np.float32) -> None
         x[i] *= first + slope * np.float32(i)
 
 
-@kernel(helper=True)
+@kernel(inline=True, helper=True)
 def flatten(power: NDArray[np.float32], centres: NDArray[np.float64], levels: NDArray[np.float64]) -> None:
     """Divide `power` in place by the level, log-log linear between knots; bin 0 is left alone.
 
