@@ -4,6 +4,7 @@
 """
 
 import functools
+import gc
 import importlib
 import sys
 from collections.abc import Callable, Sequence
@@ -73,6 +74,9 @@ def main() -> None:
     """Compile what is asked for on stdin."""
     for line in sys.stdin:
         compile_version(line.strip())
+        # Nearly all that a compiler has made and not let go of by now is kept for good: it is looked through once.
+        gc.collect(0)
+        gc.freeze()
         print(line.strip(), flush=True)  # noqa: T201
 
 
