@@ -220,7 +220,7 @@ def choose_rows(
                                 m[j, q] = below_stats[row, 1] - below_slope[first + j] * x
                                 v[j, q] = below_stats[row, 2] - 2.0 * x * below_stats[row, 3] + x * x * sj
                                 c[j, q] = below_stats[row, 3] - x * sj
-                        joined[jm] = _join(
+                        joined[jm, 0], joined[jm, 1], joined[jm, 2] = _join(
                             m[:parts], v[:parts], c[:parts], w[:parts], dk[:parts], aligned, choice, moved[jm]
                         )
                         for j in range(parts):
@@ -273,7 +273,9 @@ def choose_rows(
             for j in range(fan):
                 child[n, j] = took[best, j] if j < parts else -1
                 shift[n, j] = moved[best, j] if j < parts else 0
-            stats[n, 0], stats[n, 1:] = dms[best], joined[best]
+            stats[n, 0] = dms[best]
+            for k in range(3):
+                stats[n, 1 + k] = joined[best, k]
             for j in range(j0, low + 1):
                 rowid[node, j] = n
             n += 1

@@ -42,7 +42,10 @@ class _Nodes:
 def _channels(k: NDArray[np.float64]) -> _Nodes:
     none = np.zeros(0, np.int64)
     rows = none.reshape(0, 0)
-    return _Nodes(np.ones(k.size), k, np.zeros(k.size), rows.astype(np.int32), np.zeros((0, 4)), none, rows, rows)
+    # A copy: what may not be written to is another type for kernels, and rows would be chosen by two versions.
+    return _Nodes(
+        np.ones(k.size), k.copy(), np.zeros(k.size), rows.astype(np.int32), np.zeros((0, 4)), none, rows, rows
+    )
 
 
 def _level(below: _Nodes, dms: NDArray[np.float64], fan: int, slack: float) -> _Nodes:
