@@ -113,7 +113,7 @@ class _Helper(_Kernel):
     def __call__(self, *args: Any) -> Any:
         """Run it from Python all the same, for its tests: through an entry made here, at each start anew."""
         if "entry" not in vars(self):
-            options = {**self.targetoptions, "inline": "never"}
+            options = {**self.targetoptions, "inline": "never", "no_cpython_wrapper": KNOWN}
             vars(self)["entry"] = _Kernel(self.py_func, targetoptions=options, pipeline_class=_pipeline(ForPython))
         return vars(self)["entry"](*args)
 
@@ -154,7 +154,8 @@ def kernel(
             "nogil": True,
             "error_model": "numpy",
             "no_cfunc_wrapper": True,
-            "no_cpython_wrapper": True,
+            # Ours makes one for what Python calls; numba's does unless it is told not to.
+            "no_cpython_wrapper": KNOWN or lean,
             # Said in either case: numba has a function that does not say compiled as the first that happens to call it.
             "fastmath": set(REORDER) if reorder else False,
         }

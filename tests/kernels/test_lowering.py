@@ -1,9 +1,15 @@
 """Elements of arrays, and variables that come and go, as kernels are written in LLVM's language."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
+from pulsar_kernels import _compiler
 from pulsar_kernels._jit import kernel
+from pulsar_kernels.dedisperse import halve_series
 
 
 @kernel()
@@ -83,3 +89,34 @@ def test_what_is_set_becomes_the_type_of_the_array(dtype, of):
 def test_a_number_that_is_set_now_and_then():
     x = np.array([0.0, 3.0, 1.0, 5.0, 2.0])
     assert told_late(x, 2.5) == 0 + 2 * 3 + 2 * 3 + 2 * 5 + 1 * 5
+
+
+#: A kernel under a numba that has not been tried.
+LATER = """
+import sys
+import numba
+import numpy as np
+numba.version_info = numba.version_info._replace(short=(99, 0))
+from pulsar_kernels import _compiler, _jit
+from pulsar_kernels.dedisperse import halve_series
+x = np.frombuffer(sys.stdin.buffer.read(), np.int16)
+half = np.empty(x.size // 2, np.int16)
+halve_series(x, half)
+print(_compiler.KNOWN, _jit._pipeline(_compiler.ForPython).__module__, half.tolist())
+"""
+
+
+def test_kernels_compile_as_usual_with_a_numba_that_has_not_been_tried(tmp_path):
+    x = some(np.int16, 64)
+    half = np.empty(32, np.int16)
+    halve_series(x, half)
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    told = subprocess.run(
+        [sys.executable, "-c", LATER], input=x.tobytes(), capture_output=True, check=True, env=env, timeout=120
+    )
+    assert told.stdout.decode().split(maxsplit=2) == ["False", "numba.core.compiler", f"{half.tolist()}\n"]
+
+
+def test_this_numba_has_been_tried():
+    """A later release: run the tests with it, then move `LAST`."""
+    assert _compiler.KNOWN
