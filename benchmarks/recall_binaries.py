@@ -4,7 +4,7 @@ Each observation holds a few pulsars of 2 to 30 ms. Of the kind "fundamental" th
 bins (and the profile is broad: only the first harmonics lie within zmax); of the kind "eighth" that of the eighth
 harmonic does; of the kind "orbit" the acceleration is that of a circular orbit of ten to twenty times the observation.
 Everything is drawn from fixed seeds. A pulsar counts as found when a candidate that is not marked as a harmonic has its
-frequency and derivative at mid-observation, both within 1.5 dz of the search (3 bins of z; half of that in frequency).
+frequency and derivative at mid-observation, within 3 bins of z and half of that in frequency.
 
     python benchmarks/recall_binaries.py --snr 15 --pulsars 45
     python benchmarks/recall_binaries.py --snr 15 --pulsars 45 --zmax 0
@@ -97,7 +97,7 @@ def draw_range(seed: int) -> tuple[Sky, list[tuple[str, Pulsar]]]:
 
 
 def of_pulsar(rows: np.ndarray, header: Header, pulsar: Pulsar) -> np.ndarray:
-    """Candidates that have its frequency and derivative, both within 1.5 dz, and are not marked as harmonics."""
+    """Candidates with its frequency and derivative (3 bins of z, half of that) that are not marked as harmonics."""
     freq, fdot = observed_spin(header, pulsar)
     close = np.abs(rows["freq"] - freq) * header.tobs < 0.75 * DZ
     close &= np.abs(rows["fdot"] - fdot) * header.tobs**2 < 1.5 * DZ

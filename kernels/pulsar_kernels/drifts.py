@@ -1,7 +1,7 @@
 """Harmonic sums over a plane of frequency and drift kept as bytes, and where they are above the threshold.
 
-Rows of the plane are half bins, bytes of a row drifts 2 bins apart. Sums are indexed by the TOP harmonic: row i and
-drift 2 j of a sum over H harmonics take row round(i k / H) and drift round(j k / H), k = 1 ... H, so that a harmonic
+Rows of the plane are half bins, bytes of a row drifts one step apart. Sums are indexed by the TOP harmonic: row i and
+drift j of a sum over H harmonics take row round(i k / H) and drift round(j k / H), k = 1 ... H, so that a harmonic
 never lies beyond the plane and each stage adds only odd multiples to the stage before. Sixty-four neighbouring drifts
 of a harmonic lie within 64 bytes, sixteen within 16: loads and shuffles by constant masks. Sums are bytes that
 saturate.
@@ -215,9 +215,9 @@ def sum_rows(
     rows : ndarray of int64, shape (nstages, 2)
         First and last + 1 row that count at each stage.
     centre, pitch : int
-        Drifts of the rows summed: ``-2 centre`` bins on, `pitch` of them; `centre` is a multiple of the harmonics.
+        `pitch` drifts of the rows are summed, from `centre` steps below 0 on; `centre` is a multiple of the harmonics.
     slope, largest : float, int
-        Drifts up to ``2 slope row`` bins count, and up to ``2 largest``.
+        Drifts up to ``slope row`` steps count, and up to `largest`.
     limits : ndarray of uint8, shape (64 nstages,)
         That of each stage 64 times.
     decode : ndarray of int64, shape (256,)
@@ -227,7 +227,7 @@ def sum_rows(
     found : int
         Hits there are.
     hits : ndarray of int64, shape (n, 4)
-        Row, drift / 2, stage, sum; room for one of every cell is needed.
+        Row, drift in steps, stage, sum; room for one of every cell is needed.
 
     Returns
     -------

@@ -22,10 +22,10 @@ def samples(z, w):
     return max(64, 2 ** int(np.ceil(np.log2(need))))
 
 
-def power(real, imag, pad, filled, r, z, w):
-    """Power at a frequency, drift and change of drift, of the band around it."""
-    middle = int(np.floor(r + 0.5))
-    u, x = band(real, imag, pad, middle, filled, samples(z, w))
+def power(real, imag, pad, filled, r, z, w, n=None, aside=0):
+    """Power at a frequency, drift and change of drift, of the n amplitudes around it (as many as it needs) or aside."""
+    middle = int(np.floor(r + 0.5)) + aside
+    u, x = band(real, imag, pad, middle, filled, n or samples(z, w))
     return abs(np.sum(x * np.exp(-2j * np.pi * ((r - middle) * u + z * u**2 / 2 + w * u**3 / 6)))) ** 2
 
 
