@@ -26,7 +26,8 @@ from pulsar.rank.compare import (
     shows_better,
     unexplained,
 )
-from pulsar.rank.lines import expected_harmonics
+from pulsar.rank.lines import expected_harmonics, noise_of
+from pulsar.rank.one_pulse import clear_harmonics, pulse_snr
 
 #: Part of the power of a blend that each of the two leaves at least: with less the other one is as significant alone.
 PART = 0.35
@@ -77,10 +78,13 @@ def _lacks_harmonics(i: int, known: Evidence) -> bool:
     if float(theirs.sum()) < ACCOUNTS * 0.5 * one.snr**2:
         return False
     share = shares(one.fold, nharm)
-    quiet = float(np.sum((share / (1.0 + theirs))[theirs < LOUD]) / max(share.sum(), 1e-300))
+    # The S/N of a fold is in units of white noise.
+    white = share[: one.fold.profile.size // 2] * noise_of(one.fold)[:nharm]
+    quiet = float(np.sum((share / (1.0 + theirs))[theirs < LOUD]) / max(white.sum(), 1e-300))
     theirs_alone = [combs[k] for k in others]
-    lacking = unexplained(one, theirs_alone, wave=np.inf) < one.snr * np.sqrt(quiet) - UNEXPLAINED
-    return bool(lacking) and unexplained(one, theirs_alone) <= UNEXPLAINED
+    pulse = pulse_snr(one.fold, theirs, clear_harmonics(one.fold, theirs_alone, nharm))
+    own = max(unexplained(one, theirs_alone, wave=np.inf), pulse)
+    return own < one.snr * np.sqrt(quiet) - UNEXPLAINED and unexplained(one, theirs_alone) <= UNEXPLAINED
 
 
 def _multiples(i: int, pool: Sequence[int], known: Evidence) -> dict[int, int]:

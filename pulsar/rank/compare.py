@@ -1,6 +1,6 @@
 """How two candidates compare: frequencies, DMs, strengths, and what one leaves in the fold of the other."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import coherent_sigma, shown
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.lines import Comb, expected_harmonics, noise_of
+from pulsar.rank.lines import NEAR_BINS, Comb, expected_harmonics, noise_of
+from pulsar.rank.one_pulse import CHANCE_SNR, clear_harmonics, pulse_sigma
 from pulsar.rank.steady import steady
 from pulsar.searches import stats
 from pulsar.searches.sift import Group
@@ -21,15 +22,10 @@ FACTOR = 1.35
 #: What is predicted, taken so, is this part of the power at least: a group near the threshold would else be explained
 #: by next to nothing.
 ACCOUNTS = 0.5
-#: A fold that has been refined so near [bins of 1/T] to a simple multiple of a stronger one, at its DM, shows that one:
-#: by chance a pulsar comes so near to a harmonic of another one in 2 x 0.05 / (f T) of the cases.
-NEAR_BINS = 0.05
 #: The same frequency is the same within more of a bin: the refinement of a weak one in the lobes of a strong one.
 SAME_BINS = 0.3
 #: Chance of another pulsar to come so near to a multiple, below which errors are allowed for.
 CHANCE = 0.01
-#: S/N that the refinement finds in noise (4 to 6, docs/folding.md).
-CHANCE_SNR = 5.0
 #: Largest multiple and divisor.
 NEAR_MULTIPLE = 64
 NEAR_DIVISOR = 2
@@ -298,8 +294,9 @@ def near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
 def unexplained(one: Candidate, combs: Sequence[Comb], *, wave: float = SPARE) -> float:
     """Significance [sigma] of those harmonics of a fold in which other candidates leave little, beyond that.
 
-    They must be more than one wave at a multiple of this frequency, such as a drift of the level may happen to be: the
-    strongest of them, but the fundamental, counts no more than `wave`.
+    By their powers together, or as one pulse by those that are clear of the lines of others. They must be more than one
+    wave at a multiple of this frequency, such as a drift of the level may happen to be: the strongest of them, but the
+    fundamental, counts no more than `wave`.
 
     Parameters
     ----------
@@ -313,16 +310,34 @@ def unexplained(one: Candidate, combs: Sequence[Comb], *, wave: float = SPARE) -
     fold = one.fold
     if fold is None:
         return 0.0
-    power = np.sum([expected_harmonics(comb, fold, nharm_of(fold)) for comb in combs], axis=0)
+    nharm = nharm_of(fold)
+    power = np.sum([expected_harmonics(comb, fold, nharm) for comb in combs], axis=0)
     even, number = beyond(fold, power)
-    found = coherent_sigma(even, number)
-    parts = np.fft.rfft(even.time_phase.astype(np.float64), axis=1)
+    strengths = np.abs(np.fft.rfft(even.time_phase.astype(np.float64), axis=1).sum(axis=0))
+    found = _beyond_wave(lambda some: coherent_sigma(even, some), strengths, number, wave)
+    if not combs:
+        return found
+    left, clear = FACTOR * power, np.flatnonzero(clear_harmonics(fold, combs, nharm)) + 1
+    pulse = _beyond_wave(
+        lambda some: pulse_sigma(fold, left, np.isin(np.arange(1, nharm + 1), some)), strengths, clear, wave
+    )
+    return max(found, pulse)
+
+
+def _beyond_wave(
+    significance: Callable[[NDArray[np.int64]], float],
+    strengths: NDArray[np.float64],
+    number: NDArray[np.int64],
+    wave: float,
+) -> float:
+    """Significance of harmonics `number`, of which the strongest, but the fundamental, counts no more than `wave`."""
+    found = significance(number)
     # The highest harmonic has no defined phase.
-    number = number[number < parts.shape[1] - 1]
+    number = number[number < strengths.size - 1]
     if found <= wave or number.size == 0:
         return found
-    strongest = int(number[np.argmax(np.abs(parts.sum(axis=0)[number]))])
-    return found if strongest == 1 else min(found, coherent_sigma(even, number[number != strongest]) + wave)
+    strongest = int(number[np.argmax(strengths[number])])
+    return found if strongest == 1 else min(found, significance(number[number != strongest]) + wave)
 
 
 def needs_all(one: Candidate, multiple: int, combs: Sequence[Comb]) -> bool:
@@ -373,7 +388,7 @@ def shares(fold: Fold, nharm: int) -> NDArray[np.float64]:
     have = np.zeros(nharm)
     have[: parts.shape[1]] = shown(parts) / noise_of(fold)[: parts.shape[1]]
     # The full width at half maximum of a Gaussian is 2 sqrt(2 ln 2) of its deviation.
-    return np.asarray(have * np.exp(-((np.pi * number * fold.width) ** 2) / (4.0 * np.log(2.0))))
+    return np.asarray(have * np.exp(-((np.pi * number * fold.width) ** 2) / (2.0 * np.log(2.0))))
 
 
 def nharm_of(fold: Fold) -> int:

@@ -21,7 +21,6 @@ from pulsar.rank.candidate import Candidate
 from pulsar.rank.compare import (
     AGREE_SIGMA,
     DOUBT_SIGMA,
-    NEAR_BINS,
     SAME_BINS,
     UNEXPLAINED,
     Evidence,
@@ -38,7 +37,7 @@ from pulsar.rank.compare import (
     too_weak,
 )
 from pulsar.rank.features import box_amplitudes
-from pulsar.rank.lines import NSIGMA, Comb, Searched, comb_of, expected, expected_harmonics, ratio_of
+from pulsar.rank.lines import NEAR_BINS, NSIGMA, Comb, Searched, comb_of, expected, expected_harmonics, ratio_of
 from pulsar.rank.steady import steady
 from pulsar.searches.sift import Group
 
@@ -127,6 +126,7 @@ def explain(folded: Sequence[Candidate], rest: Sequence[Group], sky: Sky) -> Exp
     _fundamentals(told, known, blended)
     _rivals(told, known)
     _converged(told, known)
+    _orphans(told, known)
     _where_it_is(told, known)
     _undispersed(told, known)
     doubts = _own_periods(told, known, blended)
@@ -270,20 +270,47 @@ def _converged(told: _Verdict, known: Evidence) -> None:
     A pulsar may happen to turn at a multiple of another's frequency, as near as the errors tell: that one has harmonics
     which the other does not leave.
     """
-    folded, junk, sky = known.folded, known.junk, known.sky
+    folded, junk = known.folded, known.junk
     for i in sorted(told.accepted, key=lambda i: folded[i].snr):
         for owner in sorted(told.accepted, key=lambda i: -folded[i].snr):
-            one, stronger = folded[i], folded[owner]
-            if not _heads(stronger, one, sky):
+            if not _heads(folded[owner], folded[i], known.sky) or (junk[owner] and not junk[i]):
                 continue
-            close = near(one, stronger, sky)
-            if (junk[owner] and not junk[i]) or not (close or leaves(stronger, known.combs[owner], one, sky)):
-                continue
-            doubtful = not junk[i] and (not close or too_strong(one, stronger))
-            if doubtful and known.unexplained(i, [owner]) > known.enough(i, owner):
-                continue
-            told.give(i, owner)
-            break
+            if _shows(i, owner, known):
+                told.give(i, owner)
+                break
+
+
+def _shows(i: int, owner: int, known: Evidence) -> bool:
+    """Whether the fold of candidate `i` has come to another one, a multiple of it, or what it leaves there."""
+    one, other = known.folded[i], known.folded[owner]
+    close = near(one, other, known.sky)
+    if not (close or leaves(other, known.combs[owner], one, known.sky)):
+        return False
+    doubtful = not known.junk[i] and (not close or too_strong(one, other))
+    return not (doubtful and known.unexplained(i, [owner]) > known.enough(i, owner))
+
+
+def _orphans(told: _Verdict, known: Evidence) -> None:
+    """Let stand what belonged to a candidate that has been given to another, if all that stand leave less than it has.
+
+    With it goes what it accounts for of that family: at three times a period the search may be the surer, and the fold
+    have less that no other source leaves.
+    """
+    folded, junk, parent = known.folded, known.junk, told.parent
+    top = _roots(parent)
+    far = [i for i in range(len(folded)) if not junk[i] and parent[i] >= 0 and parent[i] != top[i]]
+    for i in sorted(far, key=lambda i: -folded[i].snr):
+        head, between = int(top[i]), int(parent[i])
+        able = [a for a in told.accepted if not junk[a]]
+        if _roots(parent)[i] != head or known.unexplained(i, able) <= known.enough(i, head):
+            continue
+        if any(_shows(i, a, known) for a in able if folded[a].snr >= folded[i].snr):
+            continue
+        parent[i] = -1
+        told.accepted.append(i)
+        for k in [between, *np.flatnonzero(parent[: len(folded)] == between).tolist()]:
+            if known.owner([i], k) >= 0 and known.unexplained(k, [i]) <= known.enough(k, i):
+                parent[k] = i
 
 
 def _where_it_is(told: _Verdict, known: Evidence) -> None:

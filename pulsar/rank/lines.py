@@ -30,6 +30,9 @@ LEAST_PARTS = 4
 NSIGMA = 3.0
 #: An error of frequency is no smaller than this part of a bin of the highest harmonic summed (grid of the search).
 FLOOR = 0.05
+#: A fold that has been refined so near [bins of 1/T] to a simple multiple of a stronger one, at its DM, shows that one:
+#: by chance a pulsar comes so near to a harmonic of another one in 2 x 0.05 / (f T) of the cases.
+NEAR_BINS = 0.05
 
 
 @dataclass(frozen=True)

@@ -8,23 +8,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from reference.detections import FREQS, TOBS, make_group, table
-from reference.sources import KINDS, NBINS, SERIES, SKY, Source, at_sigma, lines_of, parents
+from reference.sources import KINDS, NBINS, SERIES, SKY, Source, at_sigma, evidence_of, lines_of, parents
 
 from pulsar.data.fold import FoldParams
 from pulsar.rank.blends import blends
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.compare import DOUBT_SIGMA, UNEXPLAINED, Evidence, left_sigma, may_be_period, unexplained
+from pulsar.rank.compare import DOUBT_SIGMA, UNEXPLAINED, left_sigma, may_be_period, unexplained
 from pulsar.rank.explain import _by_others, _own_periods, _part_without, _period, _Verdict, alternatives, explain
-from pulsar.rank.lines import Searched, comb_of, expected
+from pulsar.rank.lines import comb_of
 from pulsar.searches import stats
-
-
-def evidence_of(folded):
-    """What is known of candidates before it is told who explains whom."""
-    groups = [one.group for one in folded]
-    combs = [comb_of(one.fold, FREQS, 1e-4) for one in folded]
-    given = np.array([expected(comb, Searched.of(groups, TOBS)) for comb in combs])
-    return Evidence(folded, groups, combs, given, np.zeros(len(folded), dtype=np.bool_), SKY)
 
 
 def test_harmonics_and_fractions_belong_to_their_pulsar():
@@ -409,7 +401,7 @@ def test_a_fold_with_the_harmonics_of_two_others_alone_is_none():
 def test_less_evidence_makes_two_sources_where_their_dms_part(dm, stands):
     # The wide one turns 2.5 times as fast, so that the other one leaves its even harmonics: it has hardly more than 1.
     slow = Source(0.4, snr=24.0, fwhm=0.06)
-    wide = lines_of(2.0, 0.3)[0] + comb_profile(lines_of(24.0, 0.06)[1][4::5], 2)
+    wide = lines_of(1.6, 0.3)[0] + comb_profile(lines_of(24.0, 0.06)[1][4::5], 2)
     fold = dataclasses.replace(Source(1.0).fold(profile=wide), after=FoldParams(1.0, 0.0, dm), dm_err=2.0)
     fold = dataclasses.replace(fold, snr=9.0, width=0.2)
     found = make_group(1.0, nharm=4, excess=1.1 * slow.power(1.0, 4, 60), uid="fast")

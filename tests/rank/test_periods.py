@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from reference.detections import TOBS, make_group
-from reference.sources import NBINS, SKY, Source, at_sigma, parents
+from reference.sources import NBINS, SKY, Source, at_sigma, lines_of, parents
 
 from pulsar.rank.compare import SAME_BINS, UNEXPLAINED, commensurate, may_be_period, shares, unexplained
 from pulsar.rank.explain import explain
@@ -71,6 +71,9 @@ def test_harmonics_that_were_left_out_or_drown_have_no_share():
     share = shares(fold, 20)
     assert share[0] == pytest.approx(1.0, abs=0.6)
     assert share[19] < 0.2 * share[:5].mean()
+    # Of the power that the harmonics of the pulse have, as far as noise is white.
+    _, lines = lines_of(20.0, 0.05)
+    assert share[:12].sum() == pytest.approx(lines[:12].sum() / lines[0], rel=0.2)
     rows = np.fft.rfft(fold.time_phase.astype(np.float64), axis=1)
     rows[:, 3] = 0.0
     rows[:, 5] *= 5.0 * np.exp(2j * np.pi * np.random.default_rng(3).uniform(size=(len(rows), 1)))[:, 0]

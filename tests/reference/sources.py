@@ -8,7 +8,8 @@ from reference.products import make_fold
 
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.compare import Sky
+from pulsar.rank.compare import Evidence, Sky
+from pulsar.rank.lines import Searched, comb_of, expected
 from pulsar.searches.sift import fade
 
 KINDS = ("fft", "accel", "ffa", "pulses")
@@ -76,6 +77,14 @@ class Source:
     def candidate(self, *flags, uid="", **more):
         """Its detection with its fold."""
         return Candidate(self.group(uid=uid, **more), self.fold(), flags=tuple(flags))
+
+
+def evidence_of(folded):
+    """What is known of candidates before it is told who explains whom."""
+    groups = [one.group for one in folded]
+    combs = [comb_of(one.fold, FREQS, SKY.tsamp) for one in folded]
+    given = np.array([expected(comb, Searched.of(groups, TOBS)) for comb in combs])
+    return Evidence(folded, groups, combs, given, np.zeros(len(folded), dtype=np.bool_), SKY)
 
 
 def parents(verdict):
