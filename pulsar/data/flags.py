@@ -115,7 +115,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "rank.rules",
     ),
     Flag("comb", "candidate", "undispersed, at a harmonic of a line that was left out", RFI, "rank.rules"),
-    Flag("one pulse", "candidate", "nothing but one strong pulse, which has any period", RFI, "rank.link"),
+    Flag("one pulse", "candidate", "nothing but one or two strong pulses, which have many a period", RFI, "rank.link"),
     Flag(
         "sweep",
         "both",

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pulsar.data.flags import weight
 from pulsar.data.fold import Fold
 from pulsar.rank.candidate import Candidate
+from pulsar.rank.steady import repeats
 
 #: Pulses and a candidate have the same DM within so many of their common errors.
 DM_SIGMA = 4.0
@@ -23,8 +24,10 @@ PHASE_MARGIN = 0.02
 #: A fold with no more than this times the S/N that a pulse in its phase gives it is nothing but that pulse (noise and
 #: the choice of the best period add up to a half; of pulsars that have met a pulse by chance it is 4 or more) ...
 ONE_PULSE = 2.0
-#: ... unless so many pulses come in its phase.
-SEVERAL = 3
+#: ... unless beside the two that some period fits there are others in its phase, which chance puts there less often ...
+SEVERAL_CHANCE = 0.01
+#: ... or its pulse is there in the other turns, too: noise that the refinement has chosen repeats with 2 to 4 sigma.
+REPEATS = 4.0
 #: A candidate is made by pulses of another if those in its phase give this part of its S/N.
 EXPLAINED = 0.7
 
@@ -145,9 +148,10 @@ def flags_by_pulses(pulses: NDArray[Any], fold: Fold) -> tuple[str, ...]:
 
 
 def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
-    """Whether a fold shows nothing but one strong pulse, which has any period.
+    """Whether a fold shows nothing but one or two strong pulses, which have many a period.
 
-    A pulse of S/N s in one of n turns gives the fold s / sqrt(n).
+    A pulse of S/N s in one of n turns gives the fold s / sqrt(n). Of any two pulses there is a period that has both in
+    its phase, and others come there by chance.
 
     Parameters
     ----------
@@ -155,10 +159,16 @@ def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
         Fields of SINGLE_PULSE_COLUMNS.
     fold : Fold
     """
-    near, inside, _ = _in_phase(pulses, fold, np.ones(len(pulses), dtype=np.bool_))
+    near, inside, chances = _in_phase(pulses, fold, np.ones(len(pulses), dtype=np.bool_))
     snr = pulses["snr"][near[inside]]
     turns = max(fold.tobs * fold.after.freq, 1.0)
-    return bool(0 < snr.size < SEVERAL and fold.snr <= ONE_PULSE * snr.max() / np.sqrt(turns))
+    if not snr.size or fold.snr > ONE_PULSE * snr.max() / np.sqrt(turns):
+        return False
+    strongest = np.flatnonzero(inside)[np.argsort(-snr)[:2]]
+    if snr.size > 2 and chance_of(snr.size - 2, np.delete(chances, strongest)) < SEVERAL_CHANCE:
+        return False
+    # Of too few turns this is not known.
+    return not repeats(fold) > REPEATS
 
 
 def _in_phase(

@@ -114,8 +114,19 @@ def test_random_pulses_are_not_linked():
     assert linked <= 1
 
 
-def test_one_strong_pulse_is_no_period():
+def fold_of(rows, others=0.0):
+    """A fold of which some sub-integrations have a pulse, by S/N, and all of them a weaker one of a period."""
     fold = make_fold(1)
+    shape = np.exp(-0.5 * ((np.arange(64) / 64 - 0.4) / 0.03) ** 2)
+    shape /= np.sqrt(np.sum((shape - shape.mean()) ** 2))
+    parts = np.random.default_rng(5).normal(size=(16, 64))
+    parts += np.outer(others + np.array([rows.get(i, 0.0) for i in range(16)]), shape)
+    snr = float(np.sqrt(np.sum(np.mean(parts, axis=0) ** 2) * 16))
+    return dataclasses.replace(fold, time_phase=parts.astype(np.float32), snr=snr)
+
+
+def test_one_strong_pulse_is_no_period():
+    fold = fold_of({3: 20.0})
     times = times_in_phase(fold, np.array([5.0, 100.0, -300.0]))
     table = pulses_at(times, fold.after.dm)
     turns = fold.tobs * fold.after.freq
@@ -127,8 +138,7 @@ def test_one_strong_pulse_is_no_period():
     met["snr"] = 1.5 * fold.snr
     assert turns > 100
     assert not is_one_pulse(met, fold)
-    # Three pulses in phase are a rotation; one at another phase, another DM, or much weaker than the fold is not it.
-    assert not is_one_pulse(table, fold)
+    # One at another phase, another DM, or much weaker than the fold is not it.
     assert not is_one_pulse(table[1:2], fold)
     table["time"][0] += 0.5 / fold.after.freq
     assert not is_one_pulse(table[:1], fold)
@@ -138,8 +148,32 @@ def test_one_strong_pulse_is_no_period():
     assert not is_one_pulse(table[:0], fold)
 
 
+def test_two_pulses_and_those_that_chance_puts_beside_are_no_period():
+    # Some period has any two of them in its phase; a window of 0.13 turns has one of eight others as well.
+    fold = fold_of({3: 20.0, 9: 14.0})
+    turns = fold.tobs * fold.after.freq
+    inside = times_in_phase(fold, np.array([5.0, 100.0, -300.0, 700.0, -1000.0]))
+    beside = times_in_phase(fold, np.linspace(-2000.0, 2000.0, 8).round()) + 0.3 / fold.after.freq
+    table = pulses_at(np.concatenate([inside, beside]), fold.after.dm)
+    table["snr"] = 7.0
+    table["snr"][:2] = 0.7 * fold.snr * np.sqrt(turns), 0.5 * fold.snr * np.sqrt(turns)
+    few = np.r_[0:3, 5 : len(table)]
+    assert is_one_pulse(table[few], fold)
+    # Five of five in phase are a rotation.
+    assert not is_one_pulse(table[:5], fold)
+
+
+def test_a_period_that_meets_a_strong_pulse_is_more_than_that():
+    """An impulse at the phase of a pulsar: the other turns have the pulse, too."""
+    for others, more in ((2.0, True), (0.0, False)):
+        fold = fold_of({3: 20.0}, others)
+        table = pulses_at(times_in_phase(fold, np.array([5.0])), fold.after.dm)
+        table["snr"] = 0.7 * fold.snr * np.sqrt(fold.tobs * fold.after.freq)
+        assert is_one_pulse(table, fold) is not more
+
+
 def test_a_candidate_of_one_pulse_is_flagged():
-    fold = make_fold(1)
+    fold = fold_of({3: 20.0})
     table = pulses_at(times_in_phase(fold, np.array([5.0])), fold.after.dm)
     table["snr"] = 0.7 * fold.snr * np.sqrt(fold.tobs * fold.after.freq)
     (one,), owner = link(table, [candidate(fold, flags=("mains",))])
