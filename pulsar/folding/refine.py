@@ -312,10 +312,14 @@ def _noise_scale(spectra: NDArray[np.complex128], data: _Data, width: float, pha
     for w in {1, max(round(width * nbins), 1)}:
         if nbins - 2 * w < max(2 * w, 4):
             continue
-        starts = (round((phase + 0.5 * width) * nbins) + np.arange(nbins - 3 * w + 1)) % nbins
+        # From half a width after the pulse to half a width before it: what is nearer is its own.
+        starts = (round((phase + width) * nbins) + np.arange(nbins - 3 * w + 1)) % nbins
         if len(starts) < w:
             continue
-        total = np.cumsum(np.concatenate([z, z[:, :w]], axis=1), axis=1)
+        # What a varying pulse takes from the mean of a turn is no noise beside it.
+        off = (starts[0] + np.arange(nbins - 2 * w)) % nbins
+        flat = z - np.median(z[:, off], axis=1, keepdims=True)
+        total = np.cumsum(np.concatenate([flat, flat[:, :w]], axis=1), axis=1)
         total = np.concatenate([np.zeros((len(z), 1)), total], axis=1)
         sums = (total[:, starts + w] - total[:, starts]) / np.sqrt(w * (1.0 - w / nbins))
         # Robust: the 68 % range of the sums, about their own independent number.
