@@ -314,23 +314,20 @@ _WORDS = vector_of(I16, LANES)
 
 
 def _quarter_code(builder: Any, args: Any, count: int) -> None:
-    def stretch(j: int) -> Any:
-        # Unsigned from here on, for the processor's rounding mean (vpavgb).
-        return builder.xor(load(builder, args[0], args[1 + j], _BYTES), constant(_BYTES, -128))
+    def mean(first: int, offset: int) -> Any:
+        """Rounding mean of two stretches with their bits changed, as the processor has it (vpavgb), and changed back."""
+        change = constant(_BYTES, offset)
+        pair = [
+            builder.xor(load(builder, args[0], args[1 + j], _BYTES), change) if j < count else change
+            for j in (first, first + 1)
+        ]
+        total = builder.add(summed([builder.zext(x, _WORDS) for x in pair], builder.add), constant(_WORDS, 1))
+        return builder.xor(builder.trunc(builder.lshr(total, constant(_WORDS, 1)), _BYTES), change)
 
-    def up(a: Any, b: Any) -> Any:
-        total = builder.add(builder.add(builder.zext(a, _WORDS), builder.zext(b, _WORDS)), constant(_WORDS, 1))
-        return builder.trunc(builder.lshr(total, constant(_WORDS, 1)), _BYTES)
-
-    zero = constant(_BYTES, -128)
-    a = stretch(0)
-    b = stretch(1) if count > 1 else zero
-    result = builder.xor(up(a, b), zero)
+    # Unsigned by the highest bit. With the others turned over numbers are negated, and rounded the other way.
+    result = mean(0, -128)
     if count > 2:
-        c = stretch(2)
-        d = stretch(3) if count > 3 else zero
-        odd = builder.and_(builder.xor(c, d), constant(_BYTES, 1))
-        result = saturated(builder, result, builder.xor(builder.sub(up(c, d), odd), zero))
+        result = saturated(builder, result, mean(2, 127))
     store(builder, result, args[5], args[6])
 
 
@@ -382,26 +379,6 @@ def _sum(
     if count < 0:
         total += out[at : at + LANES]
     out[at : at + LANES] = np.clip(total, -32768, 32767)
-
-
-@kernel(inline=True)
-def _channel_row(
-    data: NDArray[np.int8],
-    where: NDArray[np.int64],
-    ahead: NDArray[np.int64],
-    arena: NDArray[np.int8],
-    at: int,
-    n: int,
-) -> None:
-    """Of four channels; the next four are fetched meanwhile, for their stretches are too short to be foreseen."""
-    a, b, c, d = where[0], where[1], where[2], where[3]
-    a_, b_, c_, d_ = ahead[0], ahead[1], ahead[2], ahead[3]
-    for i in range(0, n, LANES):
-        _half_sum(data, a + i, b + i, c + i, d + i, arena, at + i, 4)
-        prefetch(2, data, a_ + i)
-        prefetch(2, data, b_ + i)
-        prefetch(2, data, c_ + i)
-        prefetch(2, data, d_ + i)
 
 
 @kernel()
@@ -525,8 +502,8 @@ def tree_tile(
     for op in range(kind.size):
         widest = max(widest, ptr[op + 1] - ptr[op])
     where = np.zeros(widest, np.int64)
-    ahead = np.zeros(4, np.int64)
-    later = 0
+    # First operation of a lowest node, how many make rows of it, and first operation of the next such node.
+    begun, rows, later = 0, 1, 0
     flat = raw.reshape(-1)
     result = out.reshape(-1)
     ncols, nout_cols = raw.shape[1], out.shape[1]
@@ -544,15 +521,20 @@ def tree_tile(
                 _root_row(flat, where, count, result, at, nout, bits)
             else:
                 _root_row(arena, where, count, result, at, nout, bits)
-        elif from_raw and count == 4:
-            while later < kind.size - 1 and (later <= op or (kind[later] & 1) == 0 or src[ptr[later]] == src[first]):
-                later += 1
-            for j in range(4):
-                ahead[j] = where[j]
-                if kind[later] & 1 and j < ptr[later + 1] - ptr[later]:
-                    ahead[j] = src[ptr[later] + j] * ncols + shift[ptr[later] + j] + column
-            _channel_row(flat, where, ahead, arena, dest[op], length[op])
         elif from_raw:
+            # While the rows of a node are made the channels of the next one are fetched, a part at each row: their
+            # stretches are too short to be foreseen.
+            if op >= later:
+                begun, rows, later = op, 0, op
+                while later < kind.size and ((kind[later] & 1) == 0 or src[ptr[later]] == src[first]):
+                    rows += kind[later] & 1
+                    later += 1
+            if later < kind.size:
+                lines = length[later] // LANES + 1
+                part = op - begun
+                for j in range(ptr[later], ptr[later + 1]):
+                    for i in range(lines * part // rows, lines * (part + 1) // rows):
+                        prefetch(2, flat, src[j] * ncols + shift[j] + column + i * LANES)
             _node_row(flat, where, count, arena, dest[op], length[op])
         else:
             _node_row(arena, where, count, arena, dest[op], length[op])
