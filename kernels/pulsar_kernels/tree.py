@@ -315,7 +315,7 @@ _WORDS = vector_of(I16, LANES)
 
 def _quarter_code(builder: Any, args: Any, count: int) -> None:
     def mean(first: int, offset: int) -> Any:
-        """Rounding mean of two stretches with their bits changed, as the processor has it (vpavgb), and changed back."""
+        """Rounding mean of two stretches whose bits are changed, as processors have it (vpavgb), and changed back."""
         change = constant(_BYTES, offset)
         pair = [
             builder.xor(load(builder, args[0], args[1 + j], _BYTES), change) if j < count else change

@@ -249,21 +249,20 @@ def _program(
     # One vector more than is needed: rows a power of two apart would share cache sets, and what is read past the end
     # of a row to fill a last vector must not lie outside.
     room = [np.where(size > 0, size + LANES, 0) for size in length]
-    place: list[NDArray[np.int64]] = [np.zeros(0, np.int64)] * top
+    # Every level has its own part of the arena, with room for the nodes below one node of the level above, in whose
+    # place those below the next one are written: the lowest, which are written most, stay in the caches.
+    place: list[NDArray[np.int64]] = []
     arena = 0
-    above = np.zeros(1, np.int64)  # where the children of each node of the level above begin
-    for i in range(top - 1, -1, -1):
-        level = levels[i]
+    for i, level in enumerate(levels[:-1]):
         start = np.searchsorted(level.node, np.arange(level.count.size))
         size = np.add.reduceat(room[i], start)
         earlier = np.cumsum(size) - size
         parent = np.arange(level.count.size) // (FAN if i < top - 1 else level.count.size)
         first = np.searchsorted(parent, np.arange(parent[-1] + 1))
-        base = above[parent] + earlier - earlier[first][parent]
+        base = arena + earlier - earlier[first][parent]
         within = np.cumsum(room[i]) - room[i]
-        place[i] = base[level.node] + within - within[start][level.node]
-        above = base + size
-        arena = max(arena, int(above.max()))
+        place.append(base[level.node] + within - within[start][level.node])
+        arena = int((base + size).max())
     lowest = levels[0].count.size
     order, kind, dest, size_of, counts, src, shift = [], [], [], [], [], [], []
     for i, level in enumerate(levels):
