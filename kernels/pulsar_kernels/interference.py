@@ -9,17 +9,128 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar_kernels._ir import F32, I8, element, load, plus, shuffle, splat, steps, store, times, variable, vector_of
+from pulsar_kernels._ir import (
+    F32,
+    F64,
+    I64,
+    constant,
+    element,
+    lane_bits,
+    load,
+    plus,
+    splat,
+    steps,
+    store,
+    times,
+    transposed,
+    variable,
+    vector_of,
+)
 from pulsar_kernels._jit import kernel, vector
 from pulsar_kernels.order import quickselect
 
-#: Columns of which a running mean is taken at a time.
-_TILE = 512
+#: Rows whose running means are taken side by side, in the lanes of a vector: each sum waits for its own last addition.
+_ROWS = 8
+#: Columns that are turned into such vectors, or back, at a time.
+_TURNED = 128
+_FEW = vector_of(F32, _ROWS)
+_WIDE_FEW = vector_of(F64, _ROWS)
+
+
+def _into_code(builder: Any, args: Any) -> None:
+    rows, at, step, n, lanes, to = args
+    with steps(builder, 0, n, _ROWS) as i:
+        first = plus(builder, at, i)
+        block = [load(builder, rows, plus(builder, first, times(builder, step, r)), _FEW) for r in range(_ROWS)]
+        for j, column in enumerate(transposed(builder, block)):
+            store(builder, column, lanes, times(builder, plus(builder, plus(builder, to, i), j), _ROWS))
+
+
+@vector(_into_code)
+def _into_lanes(rows: NDArray[np.float32], at: int, step: int, n: int, lanes: NDArray[np.float32], to: int) -> None:
+    """Columns of 8 rows, `step` apart, as vectors, from number `to` on; in whole lots of 8."""
+    for j in range(n):
+        lanes[_ROWS * (to + j) : _ROWS * (to + j + 1)] = rows[at + j : at + j + (_ROWS - 1) * step + 1 : step]
+
+
+def _from_code(builder: Any, args: Any) -> None:
+    lanes, n, rows, at, step = args
+    with steps(builder, 0, n, _ROWS) as i:
+        block = [load(builder, lanes, times(builder, plus(builder, i, j), _ROWS), _FEW) for j in range(_ROWS)]
+        for r, row in enumerate(transposed(builder, block)):
+            store(builder, row, rows, plus(builder, plus(builder, at, i), times(builder, step, r)))
+
+
+@vector(_from_code)
+def _from_lanes(lanes: NDArray[np.float32], n: int, rows: NDArray[np.float32], at: int, step: int) -> None:
+    """The other way round, from the beginning of `lanes`."""
+    for j in range(n):
+        rows[at + j : at + j + (_ROWS - 1) * step + 1 : step] = lanes[_ROWS * j : _ROWS * (j + 1)]
+
+
+def _mean_code(builder: Any, args: Any, made: int) -> None:
+    source, mask, first, last, half, n, sums, out, to, room = args[1:]
+
+    def sample(i: Any) -> Any:
+        """One of the ring, of all rows."""
+        place = times(builder, builder.and_(i, mask), _ROWS)
+        return builder.fpext(load(builder, source, place, _FEW), _WIDE_FEW)
+
+    def where(found: Any, value: Any) -> Any:
+        return builder.select(found, value, constant(_WIDE_FEW, 0.0))
+
+    total = variable(builder, load(builder, sums, 0, _WIDE_FEW))
+    with steps(builder, first, last) as i:
+        new, old = plus(builder, i, half), plus(builder, builder.sub(i, half), -1)
+        value = builder.fadd(builder.load(total), where(builder.icmp_signed("<", new, n), sample(new)))
+        if made:
+            inside = builder.icmp_signed(">=", old, I64(0))
+            value = builder.fsub(value, where(inside, sample(old)))
+            after, begin = plus(builder, new, 1), builder.select(inside, plus(builder, old, 1), I64(0))
+            after = builder.select(builder.icmp_signed("<", after, n), after, n)
+            count = splat(builder, builder.sitofp(builder.sub(after, begin), F64), _ROWS)
+            less = builder.fptrunc(builder.fsub(sample(i), builder.fdiv(value, count)), _FEW)
+            store(builder, less, out, times(builder, builder.and_(builder.sub(i, to), room), _ROWS))
+        builder.store(value, total)
+    store(builder, builder.load(total), sums, 0)
+
+
+@vector(_mean_code, literal=0)
+def _less_mean(
+    made: int,
+    source: NDArray[np.float32],
+    mask: int,
+    first: int,
+    last: int,
+    half: int,
+    n: int,
+    sums: NDArray[np.float64],
+    out: NDArray[np.float32],
+    to: int,
+    room: int,
+) -> None:
+    """Columns `first` to `last` - 1 of a ring of vectors, of `mask` + 1, less their running means, to another ring.
+
+    `sums` are those of the columns about the one before `first`, and are brought up to date. Where `made` is 0 nothing
+    else is done: columns before 0 are none, but they have neighbours.
+    """
+    # Many arguments: two rings with a place each, a range, and what a mean is made of.
+    for i in range(first, last):
+        if i + half < n:
+            place = _ROWS * ((i + half) & mask)
+            sums += source[place : place + _ROWS]
+        if made:
+            if i - half - 1 >= 0:
+                place = _ROWS * ((i - half - 1) & mask)
+                sums -= source[place : place + _ROWS]
+            place, into = _ROWS * (i & mask), _ROWS * ((i - to) & room)
+            count = min(i + half + 1, n) - max(i - half, 0)
+            out[into : into + _ROWS] = source[place : place + _ROWS].astype(np.float64) - sums / count
 
 
 @kernel()
-def less_running_mean(data: NDArray[np.float32], half: int, out: NDArray[np.float32]) -> None:
-    """Every sample less the mean of the `half` samples on either side and its own, cut off at the ends.
+def less_running_means(data: NDArray[np.float32], half: int, out: NDArray[np.float32]) -> None:
+    """Every sample less the mean of the `half` samples on either side and its own, cut off at the ends; that twice.
 
     Parameters
     ----------
@@ -27,42 +138,52 @@ def less_running_mean(data: NDArray[np.float32], half: int, out: NDArray[np.floa
     half : int
     """
     nrows, n = data.shape
-    sums = np.empty((4, _TILE))
-    counts = np.empty(_TILE)
-    for first in range(0, nrows, 4):
-        # Four rows side by side: each sum waits for its own last addition. The last few are done more than once.
-        r1, r2, r3 = min(first + 1, nrows - 1), min(first + 2, nrows - 1), min(first + 3, nrows - 1)
-        a = b = c = d = 0.0
-        for i in range(min(half, n)):
-            a += np.float64(data[first, i])
-            b += np.float64(data[r1, i])
-            c += np.float64(data[r2, i])
-            d += np.float64(data[r3, i])
-        for start in range(0, n, _TILE):
-            stop = min(start + _TILE, n)
-            for i in range(start, stop):
-                if i + half < n:
-                    a += np.float64(data[first, i + half])
-                    b += np.float64(data[r1, i + half])
-                    c += np.float64(data[r2, i + half])
-                    d += np.float64(data[r3, i + half])
-                if i - half - 1 >= 0:
-                    a -= np.float64(data[first, i - half - 1])
-                    b -= np.float64(data[r1, i - half - 1])
-                    c -= np.float64(data[r2, i - half - 1])
-                    d -= np.float64(data[r3, i - half - 1])
-                sums[0, i - start] = a
-                sums[1, i - start] = b
-                sums[2, i - start] = c
-                sums[3, i - start] = d
-                counts[i - start] = min(i + half, n - 1) - max(i - half, 0) + 1
-            # Divisions in vectors.
-            for k in range(min(4, nrows - first)):
-                row = data[first + k, start:stop]
-                total = sums[k]
-                into = out[first + k, start:stop]
-                for i in range(stop - start):
-                    into[i] = np.float32(np.float64(row[i]) - total[i] / counts[i])
+    source, result = data, out
+    if nrows < _ROWS:
+        source, result = np.zeros((_ROWS, n), np.float32), np.empty((_ROWS, n), np.float32)
+        for r in range(nrows):
+            source[r] = data[r]
+    flat, into = source.reshape(-1), result.reshape(-1)
+    half = min(half, n)
+    # What is between the newest sample of a window and its oldest is kept: of the data, and of these less their means.
+    size = _TURNED
+    while size < 2 * (half + 1) + _TURNED:
+        size *= 2
+    mask = size - 1
+    once, twice, block = (
+        np.zeros(_ROWS * size, np.float32),
+        np.zeros(_ROWS * size, np.float32),
+        np.zeros(_ROWS * _TURNED, np.float32),
+    )
+    sums = np.zeros((2, _ROWS))
+    for group in range(0, nrows, _ROWS):
+        # The last few rows are done more than once.
+        top = min(group, source.shape[0] - _ROWS) * n
+        sums[:] = 0.0
+        for start in range(0, n + 2 * half, _TURNED):
+            stop = start + _TURNED
+            here = max(min(stop, n) - start, 0)
+            whole = here - here % _ROWS
+            _into_lanes(flat, top + start, n, whole, once, start & mask)
+            for i in range(start + whole, start + here):
+                for r in range(_ROWS):
+                    once[_ROWS * (i & mask) + r] = flat[top + r * n + i]
+            first, last = start - half, min(stop - half, n)
+            _less_mean(0, once, mask, first, min(last, 0), half, n, sums[0], twice, 0, mask)
+            _less_mean(1, once, mask, max(first, 0), last, half, n, sums[0], twice, 0, mask)
+            first, last = first - half, min(stop - 2 * half, n)
+            _less_mean(0, twice, mask, max(first, -half), min(last, 0), half, n, sums[1], block, first, _TURNED - 1)
+            first = max(first, 0)
+            _less_mean(1, twice, mask, first, last, half, n, sums[1], block, first, _TURNED - 1)
+            here = max(last - first, 0)
+            whole = here - here % _ROWS
+            _from_lanes(block, whole, into, top + first, n)
+            for i in range(whole, here):
+                for r in range(_ROWS):
+                    into[top + r * n + first + i] = block[_ROWS * i + r]
+    if nrows < _ROWS:
+        for r in range(nrows):
+            out[r] = result[r]
 
 
 @kernel()
@@ -84,78 +205,80 @@ def count_above(data: NDArray[np.float32], levels: NDArray[np.float32], out: NDA
             out[i] += np.uint8(row[i] > level)
 
 
-#: Lanes that are counted at a time, and columns: sums of them over all lengths stay in the cache that is nearest.
-_WIDE = 64
-_COLUMNS = 1024
-#: What is done to a row: samples are added to later ones; those above two levels, or below two others, are counted.
+#: Rows that are looked at side by side, in the lanes of a vector, and columns at a time: they stay in the cache.
+_SIDE = 16
+_COLUMNS = 2048
+#: What is done to columns: later ones are added; rows above two levels, or below two others, are counted.
 _ADD, _ABOVE, _BELOW = 1, 2, 4
 #: Levels of a row and a length: two from above, two from below.
 _SIDES = 4
+_ALL = vector_of(F32, _SIDE)
 
 
-def _sides(what: int) -> list[int]:
-    """Which of the levels are looked at."""
-    return [k for k in range(_SIDES) if what & (_ABOVE if k < 2 else _BELOW)]
+def _columns_code(builder: Any, args: Any) -> None:
+    rows, places, at, n, out = args
+    with steps(builder, 0, n, _SIDE) as i:
+        first = plus(builder, at, i)
+        block = [load(builder, rows, plus(builder, element(builder, places, r), first), _ALL) for r in range(_SIDE)]
+        for j, column in enumerate(transposed(builder, block)):
+            store(builder, column, out, times(builder, plus(builder, i, j), _SIDE))
 
 
-def _row_code(builder: Any, args: Any, what: int) -> None:
-    source, at, shift, space, to, n, levels, first, counts, place = args[1:]
-    wide, narrow = vector_of(F32, _WIDE), vector_of(I8, _WIDE)
-    limits = {k: splat(builder, element(builder, levels, plus(builder, first, k)), _WIDE) for k in _sides(what)}
-    with steps(builder, 0, n, _WIDE) as i:
-        here = plus(builder, at, i)
-        x = load(builder, source, here, wide)
-        if what & _ADD:
-            x = builder.fadd(x, load(builder, source, plus(builder, here, shift), wide))
-        store(builder, x, space, plus(builder, to, i))
-        for k, limit in limits.items():
-            beyond = builder.fcmp_ordered(">" if k < 2 else "<", x, limit)
-            counted = plus(builder, plus(builder, place, i), k * _COLUMNS)
-            before = load(builder, counts, counted, narrow)
-            store(builder, builder.sub(before, builder.sext(beyond, narrow)), counts, counted)
-
-
-@vector(_row_code, literal=0)
-def _row(
-    what: int,
-    source: NDArray[np.float32],
-    at: int,
-    shift: int,
-    space: NDArray[np.float32],
-    to: int,
-    n: int,
-    levels: NDArray[np.float32],
-    first: int,
-    counts: NDArray[np.uint8],
-    place: int,
+@vector(_columns_code)
+def _into_columns(
+    rows: NDArray[np.float32], places: NDArray[np.int64], at: int, n: int, out: NDArray[np.float32]
 ) -> None:
-    """Copy `n` samples (in whole lots of 64), or add later ones to them, and count those beyond four levels."""
-    # Many arguments: from where, to where, levels and counts are an array and a place each.
-    x = source[at : at + n].copy()
-    if what & _ADD:
-        x += source[at + shift : at + shift + n]
-    space[to : to + n] = x
-    for k in _sides(what):
-        beyond = x > levels[first + k] if k < 2 else x < levels[first + k]
-        counts[place + k * _COLUMNS : place + k * _COLUMNS + n] += beyond.astype(np.uint8)
+    """Columns from `at` on of 16 rows that begin at `places`, one after the other; in whole lots of 16."""
+    for j in range(n):
+        out[_SIDE * j : _SIDE * (j + 1)] = rows[places + (at + j)]
 
 
-def _most_code(builder: Any, args: Any) -> None:
-    counts, at, n, most, to = args
-    kind = vector_of(I8, _WIDE)
-    top = variable(builder, load(builder, most, to, kind))
-    with steps(builder, 0, n, _WIDE) as i:
-        one, other = load(builder, counts, plus(builder, at, i), kind), builder.load(top)
-        builder.store(builder.select(builder.icmp_unsigned(">", one, other), one, other), top)
-    store(builder, builder.load(top), most, to)
+def _look_code(builder: Any, args: Any, what: int) -> None:
+    space, step, first, last, levels, at, most, to = args[1:]
+    sides = [k for k, flag in ((0, _ABOVE), (2, _BELOW)) if what & flag]
+    limit = {k: load(builder, levels, plus(builder, at, k * _SIDE), _ALL) for side in sides for k in (side, side + 1)}
+    top = {k: variable(builder, element(builder, most, plus(builder, to, k))) for k in limit}
+    with steps(builder, first, last) as i:
+        x = load(builder, space, times(builder, i, _SIDE), _ALL)
+        if what & _ADD:
+            x = builder.fadd(x, load(builder, space, times(builder, plus(builder, i, step), _SIDE), _ALL))
+            store(builder, x, space, times(builder, i, _SIDE))
+
+        def count(k: int, x: Any = x) -> Any:
+            """Rows beyond a level; the most so far are kept."""
+            found = builder.ctpop(lane_bits(builder, builder.fcmp_ordered("<" if k > 1 else ">", x, limit[k])))
+            before = builder.load(top[k])
+            builder.store(builder.select(builder.icmp_signed(">", found, before), found, before), top[k])
+            return found
+
+        for k in sides:
+            # No more are beyond the farther level.
+            with builder.if_then(builder.icmp_signed(">", count(k), builder.load(top[k + 1])), likely=False):
+                count(k + 1)
+    for k, found in top.items():
+        store(builder, builder.load(found), most, plus(builder, to, k))
 
 
-@vector(_most_code)
-def _most(counts: NDArray[np.uint8], at: int, n: int, most: NDArray[np.uint8], to: int) -> None:
-    """Keep the largest of `n` counts (in whole lots of 64), those of one lane after the other."""
-    for i in range(0, n, _WIDE):
-        lot = counts[at + i : min(at + i + _WIDE, at + n)]
-        most[to : to + len(lot)] = np.maximum(most[to : to + len(lot)], lot)
+@vector(_look_code, literal=0)
+def _look(
+    what: int,
+    space: NDArray[np.float32],
+    step: int,
+    first: int,
+    last: int,
+    levels: NDArray[np.float32],
+    at: int,
+    most: NDArray[np.int64],
+    to: int,
+) -> None:
+    """Add to columns `first` to `last` - 1 those `step` later; how many rows are beyond each level at most is kept."""
+    for i in range(first, last):
+        x = space[_SIDE * i : _SIDE * (i + 1)]
+        if what & _ADD:
+            x += space[_SIDE * (i + step) : _SIDE * (i + step + 1)]
+        for k in [side for side, flag in ((0, _ABOVE), (1, _ABOVE), (2, _BELOW), (3, _BELOW)) if what & flag]:
+            level = levels[at + _SIDE * k : at + _SIDE * (k + 1)]
+            most[to + k] = max(most[to + k], np.sum(x < level if k > 1 else x > level))
 
 
 @kernel()
@@ -168,12 +291,13 @@ def most_beyond(
 
     Parameters
     ----------
-    data : ndarray of float32, shape (nrows, n), at most 255 rows
+    data : ndarray of float32, shape (nrows, n), at most 16 rows
     shift : int
         Samples that each number of `data` is the sum of, if the first sums are over twice as many; 0: the first are the
         numbers themselves, one sample each.
     levels : ndarray of float32, shape (nsums, nrows, 4)
-        Of every length and row two levels from above and two from below.
+        Of every length and row two levels from above, the second no lower than the first, and two from below, the
+        second no higher.
     below : bool
         Whether the latter are looked at.
     most : ndarray of int64, shape (nsums, 4)
@@ -186,78 +310,64 @@ def most_beyond(
     for _ in range(nsums):
         reach += step
         step = 2 * step if step > 0 else 1
-    # Two rows of sums in turn; vectors reach beyond their ends.
-    half = _COLUMNS + reach // _WIDE * _WIDE + 2 * _WIDE + 16
-    space = np.zeros(2 * half, np.float32)
-    counts = np.empty(nsums * _SIDES * _COLUMNS, np.uint8)
-    tops = np.zeros(nsums * _SIDES * _WIDE, np.uint8)
-    flat = levels.reshape(-1)
+    # Rows that are not there repeat the last one, and are beyond no level.
+    places = np.empty(_SIDE, np.int64)
+    limits = np.empty(nsums * _SIDES * _SIDE, np.float32)
+    for r in range(_SIDE):
+        places[r] = min(r, nrows - 1) * n
+        for k in range(nsums):
+            for side in range(_SIDES):
+                far = np.float32(np.inf if side < 2 else -np.inf)
+                limits[(k * _SIDES + side) * _SIDE + r] = levels[k, r, side] if r < nrows else far
+    tops = np.zeros(nsums * _SIDES, np.int64)
+    flat = data.reshape(-1)
+    space = np.empty(_SIDE * (_COLUMNS + reach), np.float32)
     for start in range(0, n, _COLUMNS):
-        columns = min(_COLUMNS, n - start)
-        counts[:] = np.uint8(0)
-        inside = start + _COLUMNS + reach + _WIDE <= n
-        for r in range(nrows):
-            source = data.reshape(-1)
-            now = r * n + start
-            after = 0
-            left = min(columns + reach, n - start)
-            step = shift
-            for k in range(nsums):
-                first = _SIDES * (k * nrows + r)
-                place = k * _SIDES * _COLUMNS
-                left = max(left - step, 0)
-                beyond, more = now + columns, after + columns
-                if inside and step > 0:
-                    if below:
-                        _row(7, source, now, step, space, after, columns, flat, first, counts, place)
-                    else:
-                        _row(3, source, now, step, space, after, columns, flat, first, counts, place)
-                    _row(1, source, beyond, step, space, more, left - columns, flat, first, counts, place)
+        columns, left = min(_COLUMNS, n - start), min(_COLUMNS + reach, n - start)
+        whole = left - left % _SIDE
+        _into_columns(flat, places, start, whole, space)
+        for i in range(whole, left):
+            for r in range(_SIDE):
+                space[_SIDE * i + r] = flat[places[r] + start + i]
+        step = shift
+        for k in range(nsums):
+            at, to = _SIDES * _SIDE * k, _SIDES * k
+            if n - start > _COLUMNS + reach and step > 0:
+                left -= step
+                if below:
+                    _look(7, space, step, 0, columns, limits, at, tops, to)
                 else:
-                    for i in range(left):
-                        space[after + i] = source[now + i] + source[now + i + step] if step > 0 else source[now + i]
-                    # Sums that need samples beyond the end are 0; what is beyond it is neither above nor below.
-                    if n - start <= columns + reach:
-                        for i in range(left, n - start):
-                            space[after + i] = np.float32(0.0)
-                        left = n - start
-                    for i in range(left, left + _WIDE):
-                        space[after + i] = np.float32(np.nan)
-                    if below:
-                        _row(6, space, after, 0, space, after, columns, flat, first, counts, place)
-                    else:
-                        _row(2, space, after, 0, space, after, columns, flat, first, counts, place)
-                source = space
-                now = after
-                after = half - now
-                step = 2 * step if step > 0 else 1
-        for k in range(nsums * _SIDES):
-            _most(counts, k * _COLUMNS, columns, tops, k * _WIDE)
-    for k in range(nsums * _SIDES):
-        top = np.uint8(0)
-        for i in range(k * _WIDE, (k + 1) * _WIDE):
-            top = max(top, tops[i])
-        most[k // _SIDES, k % _SIDES] = top
+                    _look(3, space, step, 0, columns, limits, at, tops, to)
+                _look(1, space, step, columns, left, limits, at, tops, to)
+            else:
+                if step > 0:
+                    # Sums that need samples beyond the end are 0.
+                    last = max(left - step, 0)
+                    _look(1, space, step, 0, last, limits, at, tops, to)
+                    space[_SIDE * last : _SIDE * left] = np.float32(0.0)
+                if below:
+                    _look(6, space, 0, 0, columns, limits, at, tops, to)
+                else:
+                    _look(2, space, 0, 0, columns, limits, at, tops, to)
+            step = 2 * step if step > 0 else 1
+    for k in range(nsums):
+        for side in range(_SIDES):
+            most[k, side] = tops[k * _SIDES + side]
 
 
-def _pairs_code(builder: Any, args: Any) -> None:
-    source, at, n, out = args
-    kind = vector_of(F32, _PAIRS)
-    with steps(builder, 0, n, _PAIRS) as i:
-        first = plus(builder, at, times(builder, i, 2))
-        one, two = load(builder, source, first, kind), load(builder, source, plus(builder, first, _PAIRS), kind)
-        even, odd = (shuffle(builder, one, two, range(k, 2 * _PAIRS, 2)) for k in (0, 1))
-        store(builder, builder.fadd(even, odd), out, i)
+def _halved_code(builder: Any, args: Any) -> None:
+    space, n = args
+    with steps(builder, 0, n) as i:
+        first = times(builder, i, 2 * _SIDE)
+        pair = [load(builder, space, plus(builder, first, k), _ALL) for k in (0, _SIDE)]
+        store(builder, builder.fadd(*pair), space, times(builder, i, _SIDE))
 
 
-#: Sums of pairs that are made at a time.
-_PAIRS = 16
-
-
-@vector(_pairs_code)
-def _pairs(source: NDArray[np.float32], at: int, n: int, out: NDArray[np.float32]) -> None:
-    """Sums of `n` pairs of neighbours (in whole lots of 16); `out` may be the source."""
-    out[:n] = source[at : at + 2 * n : 2] + source[at + 1 : at + 2 * n : 2]
+@vector(_halved_code)
+def _halved(space: NDArray[np.float32], n: int) -> None:
+    """Sums of `n` pairs of neighbouring columns of 16 rows, in their place."""
+    pairs = space[: 2 * n * _SIDE].reshape(n, 2, _SIDE)
+    space[: n * _SIDE] = (pairs[:, 0] + pairs[:, 1]).ravel()
 
 
 @kernel()
@@ -266,7 +376,7 @@ def sums_at(data: NDArray[np.float32], shift: int, at: NDArray[np.int64], out: N
 
     Parameters
     ----------
-    data : ndarray of float32, shape (nrows, n)
+    data : ndarray of float32, shape (nrows, n), at most 16 rows
     shift : int
         As there.
     at : ndarray of int64, shape (nat,)
@@ -278,32 +388,26 @@ def sums_at(data: NDArray[np.float32], shift: int, at: NDArray[np.int64], out: N
     nrows, n = data.shape
     size = 1 << (nsums - 1 if shift == 0 else nsums)
     step = max(shift, 1)
-    space = np.zeros(size + 4 * _PAIRS, np.float32)
-    for r in range(nrows):
-        for j in range(at.shape[0]):
-            source = data.reshape(-1)
-            first = r * n + at[j]
-            count = min(size, (n - at[j] - 1) // step + 1)
-            if shift == 0:
-                out[0, r, j] = source[first]
-            # Other lengths are apart, and vectors must not reach beyond the end.
-            if step > 1 or at[j] + size + 4 * _PAIRS > n:
-                for i in range(count):
-                    space[i] = source[first + step * i]
-                source = space
-                first = 0
-            for k in range(1 if shift == 0 else 0, nsums):
+    flat = data.reshape(-1)
+    places = np.empty(_SIDE, np.int64)
+    for r in range(_SIDE):
+        places[r] = min(r, nrows - 1) * n
+    space = np.empty(_SIDE * size, np.float32)
+    for j in range(at.shape[0]):
+        count = min(size, (n - at[j] - 1) // step + 1)
+        whole = count - count % _SIDE if step == 1 else 0
+        _into_columns(flat, places, at[j], whole, space)
+        for i in range(whole, count):
+            for r in range(_SIDE):
+                space[_SIDE * i + r] = flat[places[r] + at[j] + step * i]
+        for k in range(nsums):
+            if k > 0 or shift > 0:
                 count //= 2
-                if count == 0:
-                    break
-                if count > _PAIRS // 2:
-                    _pairs(source, first, count, space)
-                else:
-                    for i in range(count):
-                        space[i] = source[first + 2 * i] + source[first + 2 * i + 1]
-                source = space
-                first = 0
-                out[k, r, j] = space[0]
+                _halved(space, count)
+            if count == 0:
+                break
+            for r in range(nrows):
+                out[k, r, j] = space[r]
 
 
 @kernel()

@@ -33,8 +33,6 @@ PART: Final = 8
 PART_STEP: Final = 2
 #: The running mean is over so many times the longest impulse on either side.
 _WINDOWS: Final = 8
-#: Bands of which it is taken at a time.
-TOGETHER: Final = 4
 #: Some seconds that would lose more than this keep all.
 MOST_CLIPPED: Final = 0.2
 #: A line has so many times the median power about it (noise, and impulses at no even distance, reach 15), over so many
@@ -179,15 +177,10 @@ def _found(
 
 def _plain(series: NDArray[np.float32], bands: Bands, space: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """The bands less a running mean, twice: of waves of seconds once leaves a tenth, enough to pass for impulses."""
-    from pulsar_kernels.interference import less_running_mean
+    from pulsar_kernels.interference import less_running_means
 
     plain = np.empty_like(series) if space is None else space
-    # Of a few bands at a time, which stay in the cache.
-    once = np.empty((min(TOGETHER, len(series)), series.shape[1]), dtype=np.float32)
-    for first in range(0, len(series), TOGETHER):
-        some = series[first : first + TOGETHER]
-        less_running_mean(some, _WINDOWS * bands.longest, once[: len(some)])
-        less_running_mean(once[: len(some)], _WINDOWS * bands.longest, plain[first : first + TOGETHER])
+    less_running_means(series, _WINDOWS * bands.longest, plain)
     return plain
 
 
@@ -247,28 +240,26 @@ def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[f
     at = np.arange(0, n, max(1, n // SPREAD_SAMPLES))
     sums = np.zeros((len(widths), nbands, len(at)), dtype=np.float32)
     sums_at(plain, shift, at, sums)
-    levels = np.full((len(widths), nbands, 4), np.inf, dtype=np.float32)
-    looks = [
-        _Look(
-            first,
-            np.empty((len(widths), nbands), dtype=np.float32),
-            np.empty((len(widths), nbands), dtype=np.float32),
-            np.empty((len(widths), 2, nbands), dtype=np.float32),
-            np.zeros((len(widths), 2), dtype=np.bool_),
-        )
-        for _ in sigmas
-    ]
+    # Of each side, in its own sign: what a quarter, half and three quarters are not above.
+    quartiles = np.empty((len(sigmas), 3, len(widths), nbands), dtype=np.float32)
     for k, wide in enumerate(widths):
         ordered = np.sort(sums[k, :, : np.searchsorted(at, n - wide, side="right")], axis=1)
-        for side, (look, sigma) in enumerate(zip(looks, sigmas, strict=True)):
-            sample = ordered if side == 0 else -ordered[:, ::-1]
-            low, middle, high = (sample[:, int(q * (sample.shape[1] - 1))] for q in (0.25, 0.5, 0.75))
-            spread = np.where(high > low, (high - low) / 1.349, np.inf)
-            # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
-            for of, count in enumerate((nbands, PART)):
-                look.very_high[k, of] = middle + 1.2533 * sigma / np.sqrt(count) * spread
-            look.middle[k], look.spread[k] = middle, spread
-            levels[k, :, 2 * side : 2 * side + 2] = (look.very_high[k] if side == 0 else -look.very_high[k]).T
+        last = ordered.shape[1] - 1
+        places = np.array([int(q * last) for q in (0.25, 0.5, 0.75)])
+        quartiles[0, :, k] = ordered[:, places].T
+        if len(sigmas) > 1:
+            quartiles[1, :, k] = -ordered[:, last - places].T
+    levels = np.full((len(widths), nbands, 4), np.inf, dtype=np.float32)
+    looks = []
+    for side, sigma in enumerate(sigmas):
+        low, middle, high = quartiles[side]
+        spread = np.where(high > low, (high - low) / 1.349, np.inf).astype(np.float32)
+        very_high = np.empty((len(widths), 2, nbands), dtype=np.float32)
+        # The median of so many normal deviates scatters by 1.2533 / sqrt(count).
+        for of, count in enumerate((nbands, PART)):
+            very_high[:, of] = middle + 1.2533 * sigma / np.sqrt(count) * spread
+        levels[:, :, 2 * side : 2 * side + 2] = np.swapaxes(very_high if side == 0 else -very_high, 1, 2)
+        looks.append(_Look(first, middle, spread, very_high, np.zeros((len(widths), 2), dtype=np.bool_)))
     most = np.zeros((len(widths), 4), dtype=np.int64)
     most_beyond(plain, shift, levels, len(sigmas) > 1, most)
     for side, look in enumerate(looks):

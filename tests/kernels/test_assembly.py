@@ -60,6 +60,8 @@ TARGETS = {
 WORK = {
     "add floats": (r"(add|sub)ps", r"v(add|sub)ps", r"f(add|sub)\s+v\d+\.4s"),
     "add pairs of floats": (r"h?addps", r"vh?addps", r"faddp?\s+v\d+\.4s"),
+    "add doubles": (r"(add|sub)pd", r"v(add|sub)pd", r"f(add|sub)\s+v\d+\.2d"),
+    "divide doubles": (r"divpd", r"vdivpd", r"fdiv\s+v\d+\.2d"),
     "multiply floats": (r"mulps", r"vmulps", r"fmul\s+v\d+\.4s"),
     "multiply and add": (r"mulps", r"vfn?m(add|sub)\d+ps", r"fml[as]\s+v\d+\.4s"),
     "divide floats": (r"divps", r"vdivps", r"fdiv\s+v\d+\.4s"),
@@ -75,12 +77,17 @@ WORK = {
     "mean of bytes": (r"pavgb", r"vpavgb", r"urhadd\s+v\d+\.16b"),
     "larger integers": (r"pmaxsd", r"vpmaxsd", r"smax\s+v\d+\.4s"),
     "shuffle bytes": (r"pshufb", r"vpshufb", r"tbl\s+v\d+\.16b"),
+    "interleave floats": (
+        r"(unpck[lh]p[sd]|shufps|movlhps|movhlps)",
+        r"v(unpck[lh]p[sd]|shufps|perm\w+|blend\w+)",
+        r"(zip|trn)[12]\s+v\d+\.",
+    ),
     "interleave": (r"punpck[lh]\w+", r"vpunpck[lh]\w+", r"zip[12]\s+v\d+\."),
 }
 
 #: Arguments: numbers (q: 64-bit integer, f: float) and arrays of them (*), with b for bytes, h for words of two bytes
-#: and w of four.
-KINDS = {"b": _ir.I8, "h": _ir.I16, "w": _ir.I32, "q": _ir.I64, "f": _ir.F32}
+#: and w of four, and d for doubles.
+KINDS = {"b": _ir.I8, "h": _ir.I16, "w": _ir.I32, "q": _ir.I64, "f": _ir.F32, "d": _ir.F64}
 
 
 class Code(NamedTuple):
@@ -123,10 +130,15 @@ CODES = {
         clean._scaled_code, "*b q f f f f *b q q", 1, ("to floats", "multiply and add", "to integers")
     ),
     "cells.sums": Code(cells._cells_code, "*h q f *f *f q", None, ("to floats", "add floats", "multiply and add")),
-    "interference.row": Code(
-        interference._row_code, "q *f q q *f q q *f q *b q", 7, ("add floats", "compare floats", "add bytes")
+    # Vectors of eight: half a register of AVX-512.
+    "interference.into_lanes": Code(interference._into_code, "*f q q q *f q", None, (), 140),
+    "interference.from_lanes": Code(interference._from_code, "*f q *f q q", None, (), 140),
+    "interference.less_mean": Code(
+        interference._mean_code, "q *f q q q q q *d *f q q", 1, ("add doubles", "divide doubles")
     ),
-    "interference.pairs": Code(interference._pairs_code, "*f q q *f", None, ("add pairs of floats",)),
+    "interference.into_columns": Code(interference._columns_code, "*f *q q q *f", None, ("interleave floats",)),
+    "interference.look": Code(interference._look_code, "q *f q q q *f q *q q", 7, ("add floats", "compare floats")),
+    "interference.halved": Code(interference._halved_code, "*f q", None, ("add floats",)),
     "moments.fours, bytes": Code(moments._fours_code, "*b q *f", None, ("add integers", "to floats")),
     "moments.fours, words": Code(moments._fours_code, "*h q *f", None, ("add integers", "to floats")),
     "moments.fours, floats": Code(moments._fours_code, "*f q *f", None, ("add pairs of floats",)),
