@@ -183,8 +183,10 @@ def add_bands_u8(data: NDArray[np.uint8], bands: NDArray[np.int64], first: int, 
     """As `add_bands`, for uint8: neighbours in a band are summed as words of 16 bits, which hold 257 of them."""
     nchans, nsamps = data.shape
     sums = np.empty(_COLUMNS, np.uint16)
+    begun = np.empty(out.shape[0], np.bool_)
     for start in range(0, nsamps, _COLUMNS):
         columns = min(_COLUMNS, nsamps - start)
+        begun[:] = False
         c = 0
         while c < nchans:
             band = bands[c]
@@ -198,8 +200,13 @@ def add_bands_u8(data: NDArray[np.uint8], bands: NDArray[np.int64], first: int, 
                     for i in range(columns):
                         sums[i] += row[i]
                 into = out[band, first + start : first + start + columns]
-                for i in range(columns):
-                    into[i] += np.float32(sums[i])
+                if begun[band]:
+                    for i in range(columns):
+                        into[i] += np.float32(sums[i])
+                else:
+                    for i in range(columns):
+                        into[i] = np.float32(sums[i])
+                begun[band] = True
             c = last
 
 
@@ -207,11 +214,15 @@ def add_bands_u8(data: NDArray[np.uint8], bands: NDArray[np.int64], first: int, 
 def add_bands_any(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
     """As `add_bands`, for uint16 and float32."""
     nchans, nsamps = data.shape
+    begun = np.zeros(out.shape[0], np.bool_)
     for c in range(nchans):
         if bands[c] < 0:
             continue
         row = data[c]
         into = out[bands[c], first : first + nsamps]
+        if not begun[bands[c]]:
+            into[:] = np.float32(0.0)
+        begun[bands[c]] = True
         for i in range(nsamps):
             into[i] += _finite(row[i])
 
@@ -262,7 +273,7 @@ def _fours(row: NDArray[Any], n: int, out: NDArray[np.float32]) -> None:
 
 @kernel(reorder=True)
 def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float32]) -> None:
-    """Add every `factor` samples of a row to one number; what is not finite adds nothing.
+    """Sums of every `factor` samples of a row; what is not finite adds nothing.
 
     Parameters
     ----------
@@ -271,6 +282,7 @@ def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float3
     first : int
         Place of the first sample: sample i belongs to ``out[:, (first + i) // factor]``; beyond the end it is left out.
     out : ndarray of float32, shape (nchans, n)
+        Samples are added to the first number if others came before that belong to it; all else is written.
     """
     nchans, nsamps = data.shape
     n = min(nsamps, out.shape[1] * factor - first)
@@ -310,21 +322,21 @@ def decimate(data: NDArray[Any], factor: int, first: int, out: NDArray[np.float3
         place = into[at : at + whole]
         if left == 1 and factor > 1:
             for j in range(whole):
-                place[j] += fours[j]
+                place[j] = fours[j]
         elif left == 2 and factor > 2:
             for j in range(whole):
-                place[j] += fours[2 * j] + fours[2 * j + 1]
+                place[j] = fours[2 * j] + fours[2 * j + 1]
         else:
             for j in range(whole):
                 total = np.float32(0.0)
                 for i in range(j * left, (j + 1) * left):
                     total += _finite(some[i]) if left == factor else fours[i]
-                place[j] += total
+                place[j] = total
         total = np.float32(0.0)
         for i in range(head + whole * factor, n):
             total += _finite(row[i])
         if n > head + whole * factor:
-            into[at + whole] += total
+            into[at + whole] = total
 
 
 @kernel()
@@ -399,7 +411,7 @@ def moments(
 
 
 def add_bands(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDArray[np.float32]) -> None:
-    """Add the samples of every channel to the sum of its band; what is not finite adds nothing.
+    """Sums of the channels of every band; what is not finite adds nothing.
 
     Parameters
     ----------
@@ -409,6 +421,7 @@ def add_bands(data: NDArray[Any], bands: NDArray[np.int64], first: int, out: NDA
     first : int
         Column of `out` of the first sample.
     out : ndarray of float32, shape (nbands, >= first + nsamps)
+        Columns of the samples are written; a band without channels stays as it is.
     """
     if data.dtype == np.uint8:
         add_bands_u8(data, bands, first, out)

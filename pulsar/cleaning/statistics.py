@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pulsar.cleaning.diode import Diode, DiodeSums
 from pulsar.cleaning.impulses import Bands, find_impulses_and_dropouts, merged_stretches
+from pulsar.cleaning.robust import in_rows
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
 
@@ -214,19 +215,22 @@ class _Pass:
             self._local.work = _Work(self.header.nchans * self.step, self.obs.dtype)
         work: _Work = self._local.work
         last = min(first + self.together, self.nblocks)
+        sums = _Sums(last - first, self.header.nchans)
         bands = self.bands
         if bands is None:
             for block in range(first, last):
-                self._one(work, block, None, 0)
+                self._one(work, block, sums, first, None, 0)
+            self._moments(first, last, sums)
             return np.zeros((0, 2), dtype=np.int64)
         begin, end = int(self.edges[first]), int(self.edges[last])
         lo, hi = max(begin - bands.margin, 0), min(end + bands.margin, self.header.nsamps)
-        series = work.cleared("series", (bands.count, hi - lo))
+        series = work.space("series", (bands.count, hi - lo))
         for start, stop in ((lo, begin), (end, hi)):
             for at, data in self._read(work, start, stop):
                 add_bands(data, bands.of_channel, at - lo, series)
         for block in range(first, last):
-            self._one(work, block, series, lo)
+            self._one(work, block, sums, first, series, lo)
+        self._moments(first, last, sums)
         found = [np.zeros((0, 2), dtype=np.int64)]
         for start, stop in outside_gaps(self.obs, lo, hi):
             # Rows that follow one another in memory.
@@ -236,47 +240,58 @@ class _Pass:
         impulses = np.concatenate(found)
         return impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
 
-    def _one(self, work: "_Work", block: int, series: NDArray[np.float32] | None, origin: int) -> None:
-        """Take one block; its samples are added to `series`, which begins at sample `origin`."""
+    def _one(
+        self, work: "_Work", block: int, sums: "_Sums", first: int, series: NDArray[np.float32] | None, origin: int
+    ) -> None:
+        """Take one block of those of `sums` from `first` on; bands go to `series`, which begins at sample `origin`."""
         from pulsar_kernels.moments import add_bands, decimate
 
         lo, hi = int(self.edges[block]), int(self.edges[block + 1])
-        sums = work.sums(self.header.nchans)
-        points = work.cleared("points", (self.header.nchans, self.npoints)) if self.spectra else None
+        points = work.space("points", (self.header.nchans, self.npoints)) if self.spectra else None
         for at, data in self._read(work, lo, hi):
-            sums.add(data, self.top)
+            sums.add(block - first, data, self.top)
             if points is not None:
                 decimate(data, self.factor, at - lo, points)
             if self.bands is not None and series is not None:
                 add_bands(data, self.bands.of_channel, at - origin, series)
-        self.mean[block], self.std[block], self.skewness[block], self.kurtosis[block] = sums.moments()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            self.saturated[block] = np.where(sums.count > 0, sums.ntop / sums.count, 0.0)
-        self.valid[block] = sums.count / (hi - lo)
         whole = outside_gaps(self.obs, lo, hi) == [(lo, hi)]
         # A last block that is too short would end in zeros: a step, and lines that are not there.
         if points is not None and whole and hi - lo >= self.npoints * self.factor:
-            self._spectra(block, points, sums.count < hi - lo, work)
+            sums.variance[block - first] = self._spectra(block, points, sums.std(block - first), work)
         if self.progress is not None:
             self.progress(hi - lo)
 
-    def _spectra(self, block: int, points: NDArray[np.float32], holes: NDArray[np.bool_], work: "_Work") -> None:
-        """Strongest power and excess of slow variance of one block; not of channels where samples are missing."""
-        factor, std = self.factor, self.std[block]
+    def _moments(self, first: int, last: int, sums: "_Sums") -> None:
+        """Moments of some blocks, from their sums."""
+        for some in in_rows(sums.count.shape):
+            rows = slice(first + some.start, min(first + some.stop, last))
+            self.mean[rows], self.std[rows], self.skewness[rows], self.kurtosis[rows] = sums.moments(some)
+            count = sums.count[some]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                self.saturated[rows] = np.where(count > 0, sums.ntop[some] / count, 0.0)
+            lengths = np.diff(self.edges)[rows, None]
+            self.valid[rows] = count / lengths
+            self.excess[rows] = sums.variance[some] - 1.0
+            # Missing samples are no zeros.
+            unknown = (count < lengths) | ~np.isfinite(self.excess[rows])
+            self.excess[rows][unknown] = np.nan
+            self.fourier[rows][unknown] = np.nan
+
+    def _spectra(
+        self, block: int, points: NDArray[np.float32], std: NDArray[np.float64], work: "_Work"
+    ) -> NDArray[np.float64]:
+        """Take the strongest powers of one block; the variance of its points in units of white noise."""
+        factor = self.factor
         if self.diodes is not None:
             self.diodes.add(block, int(self.edges[block]) * self.header.tsamp, points, std * np.sqrt(factor))
         shape = (-(-self.header.nchans // SPECTRUM_CHANNELS), self.npoints // 2 + 1, SPECTRUM_CHANNELS)
         powers = work.space("powers", shape)
-        # In units of white noise; a channel that is constant has none.
+        # A channel that is constant has no noise to be a unit.
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = 1.0 / (np.sqrt(factor) * std)
         known = np.isfinite(scale)
         self.fourier[block], self.bins[block], variance = _strongest(points, np.where(known, scale, 0.0), powers)
-        self.excess[block] = np.where(known, variance - 1.0, np.nan)
-        # Missing samples are no zeros.
-        unknown = holes | ~np.isfinite(self.excess[block])
-        self.excess[block, unknown] = np.nan
-        self.fourier[block, unknown] = np.nan
+        return np.where(known, variance, np.nan)
 
     def result(self, impulses: NDArray[np.int64]) -> BlockStatistics:
         """What was taken of all blocks."""
@@ -303,36 +318,46 @@ class _Pass:
 
 
 class _Sums:
-    """Sums of powers of a block, from which its moments follow."""
+    """Sums of powers of some blocks, from which their moments follow."""
 
-    def __init__(self, nchans: int) -> None:
-        self.powers = np.zeros((4, nchans))
-        self.count = np.zeros(nchans, dtype=np.int64)
-        self.ntop = np.zeros(nchans, dtype=np.int64)
-        self.origin = np.zeros(nchans)
+    def __init__(self, nblocks: int, nchans: int) -> None:
+        self.powers = np.zeros((nblocks, 4, nchans))
+        self.count = np.zeros((nblocks, nchans), dtype=np.int64)
+        self.ntop = np.zeros((nblocks, nchans), dtype=np.int64)
+        self.origin = np.zeros((nblocks, nchans))
+        #: Of sums of a few samples, in units of white noise; NaN where it was not taken.
+        self.variance = np.full((nblocks, nchans), np.nan)
 
-    def add(self, data: NDArray[np.generic], top: int) -> None:
+    def add(self, k: int, data: NDArray[np.generic], top: int) -> None:
+        """Add samples of one of the blocks."""
         from pulsar_kernels.moments import moments
 
-        if not self.count.any():
-            few = data[:, :64]
-            if few.dtype == np.float32:
-                few = np.where(np.isfinite(few), few, 0.0)
-            self.origin = np.rint(few.mean(axis=1, dtype=np.float64)) if data.dtype != np.float32 else few.mean(axis=1)
-            self.origin = self.origin.astype(np.float64)
-        moments(data, top, self.origin, self.powers, self.count, self.ntop)
+        if not self.count[k].any():
+            few = data[:, :64].astype(np.float32)
+            if data.dtype == np.float32:
+                self.origin[k] = np.where(np.isfinite(few), few, np.float32(0.0)).mean(axis=1)
+            else:
+                # Sums of so few are exact.
+                self.origin[k] = np.rint(few.sum(axis=1).astype(np.float64) / few.shape[1])
+        moments(data, top, self.origin[k], self.powers[k], self.count[k], self.ntop[k])
 
-    def moments(self) -> tuple[NDArray[np.float64], ...]:
-        """Mean, standard deviation, skewness and excess kurtosis of every channel."""
+    def std(self, k: int) -> NDArray[np.float64]:
+        """Standard deviation of every channel in one of the blocks."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            d, q, t, f = self.powers / self.count
+            d, q = self.powers[k, :2] / self.count[k]
+            return np.asarray(np.sqrt(np.maximum(q - d**2, 0.0)))
+
+    def moments(self, some: slice) -> tuple[NDArray[np.float64], ...]:
+        """Mean, standard deviation, skewness and excess kurtosis of every channel in some of the blocks."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            d, q, t, f = (self.powers[some, power] / self.count[some] for power in range(4))
             variance = np.maximum(q - d**2, 0.0)
             std = np.sqrt(variance)
             # Rounding leaves a constant some variance.
-            some = variance > 1e-9 * q
-            third = np.where(some, (t - 3 * d * q + 2 * d**3) / (variance * std), np.nan)
-            fourth = np.where(some, (f - 4 * d * t + 6 * d**2 * q - 3 * d**4) / variance**2 - 3.0, np.nan)
-        return self.origin + d, std, third, fourth
+            known = variance > 1e-9 * q
+            third = np.where(known, (t - 3 * d * q + 2 * d * d**2) / (variance * std), np.nan)
+            fourth = np.where(known, (f - 4 * d * t + 6 * d**2 * q - 3 * (d**2) ** 2) / variance**2 - 3.0, np.nan)
+        return self.origin[some] + d, std, third, fourth
 
 
 class _Work:
@@ -342,21 +367,12 @@ class _Work:
         self.buffer = np.empty(size, dtype=dtype)
         self._kept: dict[str, NDArray[np.float32]] = {}
 
-    def sums(self, nchans: int) -> _Sums:
-        return _Sums(nchans)
-
     def space(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
         """Memory of this shape, that is used again."""
         size = math.prod(shape)
         if name not in self._kept or self._kept[name].size < size:
             self._kept[name] = np.empty(size, dtype=np.float32)
         return self._kept[name][:size].reshape(shape)
-
-    def cleared(self, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """The same filled with zeros."""
-        out = self.space(name, shape)
-        out[:] = 0.0
-        return out
 
 
 def spectrum_points(block_nsamps: int, nchans: int, tsamp: float) -> tuple[int, int]:
@@ -397,11 +413,12 @@ def _strongest(
     variance = np.empty(nchans)
     counts = np.empty(npoints // 2 + 1, dtype=np.int64)
     line_powers(points, scale.astype(np.float32), *passes(npoints), SPECTRUM_FIRST, LINE, powers, variance, counts)
-    common = counts > max(COMMON_CHANNELS, COMMON * nchans)
+    own = counts <= max(COMMON_CHANNELS, COMMON * nchans)
+    used = own.copy()
     # What is beside a line has its leakage.
-    common[1:] |= common[:-1].copy()
-    common[:-1] |= common[1:].copy()
-    strongest(powers, SPECTRUM_FIRST, ~common, surplus, where)
+    used[1:] &= own[:-1]
+    used[:-1] &= own[1:]
+    strongest(powers, SPECTRUM_FIRST, used, surplus, where)
     return surplus, where, variance
 
 

@@ -96,9 +96,13 @@ def test_bands(seed, nchans, nsamps, first, dtype):
     rng = np.random.default_rng(seed)
     data = samples(rng, (nchans, nsamps), dtype)
     bands = rng.integers(-1, 3, nchans)
-    out = np.ones((3, first + nsamps + 2), dtype=np.float32)
+    out = np.full((3, first + nsamps + 2), np.nan, dtype=np.float32)
     add_bands(data, bands, first, out)
-    np.testing.assert_allclose(out, 1.0 + oracle.band_sums(data, bands, first, out.shape), rtol=1e-5, atol=1e-4)
+    written = np.zeros(out.shape, dtype=bool)
+    written[np.unique(bands[bands >= 0]), first : first + nsamps] = True
+    np.testing.assert_array_equal(np.isnan(out), ~written)
+    expected = oracle.band_sums(data, bands, first, out.shape)
+    np.testing.assert_allclose(out[written], expected[written], rtol=1e-5, atol=1e-4)
 
 
 def test_a_band_of_more_channels_than_a_word_holds():
@@ -122,7 +126,10 @@ def test_a_band_of_more_channels_than_a_word_holds():
 def test_decimation_whatever_the_cut(seed, nchans, nsamps, first, factor, npoints, dtype):
     rng = np.random.default_rng(seed)
     data = samples(rng, (nchans, nsamps), dtype)
-    out = np.zeros((nchans, npoints), dtype=np.float32)
+    # What nothing is added to is written, but for the number that the first sample goes on with.
+    out = np.full((nchans, npoints), np.nan, dtype=np.float32)
+    out[:, : first // factor + 1] = 0.0
+    out[:, -(-(first + nsamps) // factor) :] = 0.0
     expected = oracle.decimated(data, factor, first, npoints)
     cut = int(rng.integers(0, nsamps + 1))
     for lo, hi in ((0, cut), (cut, nsamps)):
