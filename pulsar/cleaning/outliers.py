@@ -391,6 +391,8 @@ def _lasting(flags: NDArray[np.bool_], spared: NDArray[np.bool_]) -> NDArray[np.
     """
     out = np.zeros(flags.shape, dtype=bool)
     columns = np.flatnonzero((flags & spared).any(axis=0))
+    if not columns.size:
+        return out
     own, kept = flags[:, columns], spared[:, columns]
     found = np.zeros(own.shape, dtype=bool)
     for order in (range(len(flags)), range(len(flags) - 1, -1, -1)):
@@ -432,10 +434,8 @@ def _tracks(
     nblocks, nchans = raised.shape
     nbands = min(TRACK_BANDS, nchans)
     band = np.arange(nchans) * nbands // nchans
-    known = np.zeros((nbands, nblocks))
-    hit = np.zeros((nbands, nblocks))
-    np.add.at(known, band, (~bad).T)
-    np.add.at(hit, band, (raised & ~bad).T)
+    first = np.searchsorted(band, np.arange(nbands))
+    known, hit = (np.add.reduceat(of, first, axis=1, dtype=np.float64).T for of in (~bad, raised & ~bad))
     struck = hit > TRACK_DENSITY * known
     live = known > 0
     if nblocks < 3 or not struck.any():

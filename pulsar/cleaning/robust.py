@@ -61,6 +61,10 @@ def _middle(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """The median of every row, shape (..., 1)."""
     # NaN are sorted behind everything else.
     ordered = np.sort(rows, axis=-1)
+    last = ordered.shape[-1] - 1
+    if last >= 0 and not np.isnan(ordered[..., last]).any():
+        low, high = ordered[..., last // 2, None], ordered[..., (last + 1) // 2, None]
+        return np.asarray(np.where(low == high, low, (low + high) / 2.0))
     known = ordered.shape[-1] - np.isnan(ordered).sum(axis=-1, keepdims=True)
     low = np.take_along_axis(ordered, np.maximum(known - 1, 0) // 2, axis=-1)
     high = np.take_along_axis(ordered, np.minimum(known // 2, ordered.shape[-1] - 1), axis=-1)
