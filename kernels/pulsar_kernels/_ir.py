@@ -97,6 +97,17 @@ def store(builder: Any, value: Any, data: Any, at: Any, align: int | None = None
     builder.store(value, _place(builder, data, at, value.type), align=align or _size(data.type.pointee))
 
 
+def store_past(builder: Any, value: Any, data: Any, at: Any) -> None:
+    """Write a vector past the caches, to a multiple of 64 bytes; other threads see it after `fence_code`."""
+    written = builder.store(value, _place(builder, data, at, value.type), align=64)
+    written.set_metadata("nontemporal", builder.module.add_metadata([I32(1)]))
+
+
+def fence_code(builder: Any, args: Any) -> None:  # noqa: ARG001
+    """Code of :func:`pulsar_kernels._jit.all_written`."""
+    builder.fence("seq_cst")
+
+
 def zeroed(builder: Any, data: Any, nbytes: Any) -> None:
     """Set so many bytes to zero."""
     fill: Callable[[Any, Any, Any, int], None] = cgutils.memset

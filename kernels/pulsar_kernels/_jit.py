@@ -23,7 +23,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from pulsar_kernels._compiler import KNOWN, ForKernels, ForPython
-from pulsar_kernels._ir import prefetch_code
+from pulsar_kernels._ir import fence_code, prefetch_code
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -230,6 +230,11 @@ def prefetch(form: int, data: NDArray[Any], at: int) -> None:
 
     `form` is 0 to read it soon, 1 to write it, 2 to read it later: into the second level.
     """
+
+
+@vector(fence_code)
+def all_written() -> None:
+    """Wait for what was written past the caches: whoever is told of it afterwards reads it."""
 
 
 @kernel(helper=True)

@@ -12,8 +12,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar_kernels._ir import I8, I16, constant, element, load, plus, saturated, splat, store, summed, vector_of
-from pulsar_kernels._jit import kernel, prefetch, vector
+from pulsar_kernels._ir import (
+    I8,
+    I16,
+    I64,
+    constant,
+    element,
+    load,
+    plus,
+    saturated,
+    splat,
+    steps,
+    store,
+    store_past,
+    summed,
+    variable,
+    vector_of,
+)
+from pulsar_kernels._jit import all_written, kernel, prefetch, vector
 
 #: Children of a node (of all but the root), and samples in a vector: stretches are multiples of it.
 FAN = 4
@@ -346,39 +362,50 @@ def _half_sum(
     out[at : at + LANES] = np.clip(((x + y + 1) >> 1) + ((z + t) >> 1), -128, 127)
 
 
-def _sum_code(builder: Any, args: Any, count: int) -> None:
-    add, count = count < 0, abs(count)
-    terms = []
-    for j in range(count):
-        where = element(builder, args[1], plus(builder, args[2], j))
-        terms.append(builder.sext(load(builder, args[0], plus(builder, where, args[3]), _BYTES), _WORDS))
-    shift = splat(builder, builder.trunc(args[6], I16), LANES)
-    result = builder.shl(summed(terms, builder.add), shift)
-    if add:
-        result = saturated(builder, load(builder, args[4], args[5], _WORDS), result)
-    store(builder, result, args[4], args[5])
+def _sum_code(builder: Any, args: Any, past: int) -> None:
+    data, where, count, i, out, at, bits = args[:7]
+    shift = splat(builder, builder.trunc(bits, I16), LANES)
+    total = variable(builder, constant(_WORDS, 0))
+    # Eight by eight, then four by four, then one by one: sums of so few cannot be too large.
+    first: Any = I64(0)
+    for together in (8, 4, 1):
+        last = builder.and_(count, I64(-together))
+        with steps(builder, first, last, together) as j:
+            terms = []
+            for k in range(together):
+                place = plus(builder, element(builder, where, plus(builder, j, k)), i)
+                terms.append(builder.sext(load(builder, data, place, _BYTES), _WORDS))
+            more = builder.shl(summed(terms, builder.add), shift)
+            builder.store(saturated(builder, builder.load(total), more), total)
+        first = last
+    (store_past if past else store)(builder, builder.load(total), out, at)
 
 
 @vector(_sum_code, literal=7)
 def _sum(
     data: NDArray[np.int8],
     where: NDArray[np.int64],
-    first: int,
+    count: int,
     i: int,
     out: NDArray[np.int16],
     at: int,
     bits: int,
-    count: int,
+    past: int,  # noqa: ARG001
 ) -> None:
-    """Sum of |`count`| stretches of 64 samples, times 2^`bits`, to ``out[at:]``; if negative added to what is there."""
+    """Sum of `count` stretches of 64 samples, times 2^`bits`, to ``out[at:]``.
+
+    If `past` is 1 it goes past the caches, to a multiple of 64 bytes.
+    """
     total = np.zeros(LANES, np.int32)
-    for j in range(abs(count)):
-        p = where[first + j] + i
-        total += data[p : p + LANES]
-    total <<= bits
-    if count < 0:
-        total += out[at : at + LANES]
-    out[at : at + LANES] = np.clip(total, -32768, 32767)
+    first = 0
+    for together in (8, 4, 1):
+        for j in range(first, count & -together, together):
+            some = np.zeros(LANES, np.int32)
+            for k in range(j, j + together):
+                some += data[where[k] + i : where[k] + i + LANES]
+            total = np.clip(total + (some << bits), -32768, 32767)
+        first = count & -together
+    out[at : at + LANES] = total
 
 
 @kernel()
@@ -400,27 +427,6 @@ def _node_row(
             _half_sum(data, a + i, a, a, a, arena, at + i, 1)
 
 
-@kernel(inline=True)
-def _sum_some(
-    data: NDArray[np.int8],
-    where: NDArray[np.int64],
-    first: int,
-    whole: int,
-    out: NDArray[np.int16],
-    at: int,
-    bits: int,
-    count: int,
-    added: int,
-) -> None:
-    """Sum of the next `count` stretches: of the first of a row it is written, of others (`added` = -count) added."""
-    if first == 0:
-        for i in range(0, whole, LANES):
-            _sum(data, where, first, i, out, at + i, bits, count)
-    else:
-        for i in range(0, whole, LANES):
-            _sum(data, where, first, i, out, at + i, bits, added)
-
-
 @kernel()
 def _root_row(
     data: NDArray[np.int8],
@@ -430,29 +436,26 @@ def _root_row(
     at: int,
     n: int,
     bits: int,
+    past: bool,
 ) -> None:
     whole = n & ~(LANES - 1)
-    first = 0
-    while first < count:
-        left = count - first
-        if left >= 8:
-            take = 8
-            _sum_some(data, where, first, whole, out, at, bits, 8, -8)
-        elif left >= 4:
-            take = 4
-            _sum_some(data, where, first, whole, out, at, bits, 4, -4)
-        else:
-            take = 1
-            _sum_some(data, where, first, whole, out, at, bits, 1, -1)
-        for i in range(whole, n):
-            total = np.int32(0)
+    if past:
+        for i in range(0, whole, LANES):
+            _sum(data, where, count, i, out, at + i, bits, 1)
+    else:
+        for i in range(0, whole, LANES):
+            _sum(data, where, count, i, out, at + i, bits, 0)
+    for i in range(whole, n):
+        total = np.int32(0)
+        first = 0
+        while first < count:
+            take = 8 if count - first >= 8 else (4 if count - first >= 4 else 1)
+            some = np.int32(0)
             for j in range(first, first + take):
-                total += np.int32(data[where[j] + i])
-            total <<= bits
-            if first > 0:
-                total += np.int32(out[at + i])
-            out[at + i] = np.int16(min(max(total, np.int32(-32768)), np.int32(32767)))
-        first += take
+                some += np.int32(data[where[j] + i])
+            total = min(max(total + (some << bits), np.int32(-32768)), np.int32(32767))
+            first += take
+        out[at + i] = np.int16(total)
 
 
 @kernel()
@@ -507,6 +510,7 @@ def tree_tile(
     flat = raw.reshape(-1)
     result = out.reshape(-1)
     ncols, nout_cols = raw.shape[1], out.shape[1]
+    begin = out.ctypes.data
     for op in range(kind.size):
         first = ptr[op]
         count = ptr[op + 1] - first
@@ -517,10 +521,12 @@ def tree_tile(
                 where[j] = where[j] * ncols + shift[first + j] + column
         if kind[op] & 2:
             at = dest[op] * nout_cols + out_column
+            # Series are read later, when all of a batch are made: in the caches they would only take the room of rows.
+            past = (begin + 2 * at) % 64 == 0
             if from_raw:
-                _root_row(flat, where, count, result, at, nout, bits)
+                _root_row(flat, where, count, result, at, nout, bits, past)
             else:
-                _root_row(arena, where, count, result, at, nout, bits)
+                _root_row(arena, where, count, result, at, nout, bits, past)
         elif from_raw:
             # While the rows of a node are made the channels of the next one are fetched, a part at each row: their
             # stretches are too short to be foreseen.
@@ -535,6 +541,16 @@ def tree_tile(
                 for j in range(ptr[later], ptr[later + 1]):
                     for i in range(lines * part // rows, lines * (part + 1) // rows):
                         prefetch(2, flat, src[j] * ncols + shift[j] + column + i * LANES)
-            _node_row(flat, where, count, arena, dest[op], length[op])
+            if count == 4:
+                a, b, c, d, at = where[0], where[1], where[2], where[3], dest[op]
+                for i in range(0, length[op], LANES):
+                    _half_sum(flat, a + i, b + i, c + i, d + i, arena, at + i, 4)
+            else:
+                _node_row(flat, where, count, arena, dest[op], length[op])
+        elif count == 4:
+            a, b, c, d, at = where[0], where[1], where[2], where[3], dest[op]
+            for i in range(0, length[op], LANES):
+                _half_sum(arena, a + i, b + i, c + i, d + i, arena, at + i, 4)
         else:
             _node_row(arena, where, count, arena, dest[op], length[op])
+    all_written()

@@ -49,10 +49,13 @@ class Reserve(Closing):
         self._stop()
         size = math.prod(shape) * np.dtype(dtype).itemsize
         skip = -self._free.ctypes.data % _LINE
-        if skip + size > self._free.size:
-            return np.zeros(shape, dtype)
-        found, self._free = self._free[skip : skip + size], self._free[skip + size :]
-        return found.view(dtype).reshape(shape)
+        free = self._free
+        if skip + size > free.size:
+            free = np.zeros(size + _LINE, np.int8)
+            skip = -free.ctypes.data % _LINE
+        else:
+            self._free = free[skip + size :]
+        return free[skip : skip + size].view(dtype).reshape(shape)
 
     def close(self) -> None:
         """Give back what has not been taken."""

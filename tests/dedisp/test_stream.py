@@ -282,14 +282,13 @@ def test_memory_asked_for_is_zero_and_begins_at_a_cache_line():
         first = reserve.zeros((3, 1001), np.int8)
         second = reserve.zeros((5,), np.int16)
         more = reserve.zeros((1 << 20,), np.int16)
-        for array in (first, second):
+        for array in (first, second, more):
             assert not array.any()
             assert array.ctypes.data % 64 == 0
             assert array.flags.c_contiguous
         first[:] = 1
         assert not second.any()
         assert more.shape == (1 << 20,)
-        assert not more.any()
 
 
 def test_a_scratch_file_and_its_end(tmp_path):

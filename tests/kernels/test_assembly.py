@@ -85,6 +85,9 @@ WORK = {
     "interleave": (r"punpck[lh]\w+", r"vpunpck[lh]\w+", r"zip[12]\s+v\d+\."),
 }
 
+#: Instructions that write past the caches.
+PAST = re.compile(r"v?movnt|stnp")
+
 #: Arguments: numbers (q: 64-bit integer, f: float) and arrays of them (*), with b for bytes, h for words of two bytes
 #: and w of four, and d for doubles.
 KINDS = {"b": _ir.I8, "h": _ir.I16, "w": _ir.I32, "q": _ir.I64, "f": _ir.F32, "d": _ir.F64}
@@ -118,7 +121,7 @@ CODES = {
     "drifts.scan": Code(drifts._scan_code, "*b *q q q *b q", 4, ("add unsigned bytes, held", "shuffle bytes"), 320),
     "whiten.between": Code(whiten._between_code, "*f q f f *f q", None, ("compare floats",), 90),
     "tree.half_sum": Code(tree._quarter_code, "*b q q q q *b q q", 4, ("mean of bytes", "add bytes, held")),
-    "tree.sum": Code(tree._sum_code, "*b *q q q *h q q q", -8, ("add words", "add words, held")),
+    "tree.sum": Code(tree._sum_code, "*b *q q q *h q q q", 1, ("add words", "add words, held")),
     "ffa.sum_rows": Code(ffa_vectors._merge_code, "*h q *h q q q q q q q q q", None, ("add words, held",)),
     "ffa.turn_block": Code(ffa_vectors._turn_code, "*h q q *w q", None, ("add integers",)),
     "ffa.largest_boxes": Code(ffa_vectors._boxes_code, "q *w q *q q *w", 4, ("larger integers",)),
@@ -224,6 +227,20 @@ def test_vectors_written_by_hand_fill_the_registers(name, level, monkeypatch):
     assert [line for line in lines if re.search(target.too_wide, line)] == []
     assert len([line for line in lines if ONE_BY_ONE.match(line)]) <= MOST_ONE_BY_ONE
     assert len(lines) <= (code.most or len(lines))
+
+
+@pytest.mark.parametrize("level", TARGETS)
+def test_series_are_written_past_the_caches(level):
+    past, plain = (
+        [
+            line
+            for line in assembly(written(CODES["tree.sum"]._replace(literal=form)), TARGETS[level])
+            if PAST.match(line)
+        ]
+        for form in (1, 0)
+    )
+    assert past
+    assert not plain
 
 
 @pytest.mark.parametrize(("level", "form", "least", "most"), [("v4", True, 1, 30), ("v3", True, 100, 200)])

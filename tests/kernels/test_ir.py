@@ -9,7 +9,7 @@ from numba import types
 
 import pulsar_kernels
 from pulsar_kernels import _ir
-from pulsar_kernels._jit import kernel, vector
+from pulsar_kernels._jit import all_written, kernel, vector
 
 FOLDER = Path(pulsar_kernels.__file__).parent
 #: What may be imported of LLVM: by the words, and by what stands in for parts of numba's compiler.
@@ -81,6 +81,34 @@ def test_words_do_what_they_say():
     np.testing.assert_array_equal(out[88:], np.sum(source, axis=0, dtype=np.int16))
     np.testing.assert_array_equal(wide, np.abs(source.reshape(-1).astype(np.float32)))
     assert [bits >> k & 1 for k in range(64)] == (source.reshape(-1) < 0).astype(int).tolist()
+
+
+def _past_code(builder, args):
+    source, at, out = args
+    _ir.store_past(builder, _ir.load(builder, source, at, _ir.vector_of(_ir.I16, 64)), out, at)
+
+
+@vector(_past_code)
+def _past(source, at, out):
+    """Copy 64 words."""
+
+
+@kernel()
+def copied_past(source, out):
+    for at in range(0, source.shape[0], 64):
+        _past(source, at, out)
+    all_written()
+
+
+@pytest.mark.jit
+def test_what_is_written_past_the_caches_is_there():
+    source = np.random.default_rng(2).integers(-30_000, 30_000, 64 * 100).astype(np.int16)
+    space = np.full(source.size + 64, 7, np.int16)
+    skip = -space.ctypes.data % 64 // 2
+    copied_past(source, space[skip : skip + source.size])
+    np.testing.assert_array_equal(space[skip : skip + source.size], source)
+    assert (space[:skip] == 7).all()
+    assert (space[skip + source.size :] == 7).all()
 
 
 #: 64 lanes that rise by three quarters.
