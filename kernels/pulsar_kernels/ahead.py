@@ -18,7 +18,7 @@ from pulsar_kernels.index import VERSIONS
 #: Modules of kernels that a part of a search runs through.
 PARTS: dict[str, tuple[str, ...]] = {
     "planning": ("tree",),
-    "statistics": ("unpack", "moments", "interference", "spectra"),
+    "statistics": ("unpack", "moments", "running", "interference", "spectra"),
     "dedispersion": ("clean", "tree", "dedisperse"),
     "fft": ("fft", "whiten", "lanes", "harmonics", "peaks"),
     "coherent": ("fft", "whiten", "lanes", "harmonics", "coherent", "longwave"),

@@ -58,7 +58,7 @@ VERSIONS = (
     ", int64, uint8[::1], int64[::1], int32[:,:,::1], int64, int64[:,::1])",
     "longwave.drift_snr(float32[:,::1], int64[::1], int64[::1], float64, float64[:,::1])",
     "spectra.strongest(float32[:,:,::1], int64, bool[::1], float32[::1], int64[::1])",
-    "interference.less_running_means(float32[:,::1], int64, float32[:,::1])",
+    "running.less_running_means(float32[:,::1], int64, float32[:,::1])",
     "clean.normalise_rows(uint8[:,::1], int64[::1], float32[::1], float32[::1], float32[:], int64, int8[:,:])",
     "synth.normals(uint64[::1], int64, float32[:,::1])",
     "moments.moments_u8(uint8[:,::1], int64, float64[::1], float64[:,::1], int64[::1])",

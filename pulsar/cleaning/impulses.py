@@ -177,7 +177,7 @@ def _found(
 
 def _plain(series: NDArray[np.float32], bands: Bands, space: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """The bands less a running mean, twice: of waves of seconds once leaves a tenth, enough to pass for impulses."""
-    from pulsar_kernels.interference import less_running_means
+    from pulsar_kernels.running import less_running_means
 
     plain = np.empty_like(series) if space is None else space
     less_running_means(series, _WINDOWS * bands.longest, plain)

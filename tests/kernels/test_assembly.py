@@ -31,6 +31,7 @@ from pulsar_kernels import (
     lanes,
     matched,
     moments,
+    running,
     spectra,
     tree,
     unpack,
@@ -134,11 +135,9 @@ CODES = {
     ),
     "cells.sums": Code(cells._cells_code, "*h q f *f *f q", None, ("to floats", "add floats", "multiply and add")),
     # Vectors of eight: half a register of AVX-512.
-    "interference.into_lanes": Code(interference._into_code, "*f q q q *f q", None, (), 140),
-    "interference.from_lanes": Code(interference._from_code, "*f q *f q q", None, (), 140),
-    "interference.less_mean": Code(
-        interference._mean_code, "q *f q q q q q *d *f q q", 1, ("add doubles", "divide doubles")
-    ),
+    "running.into_lanes": Code(running._into_code, "*f q q q *f q", None, (), 140),
+    "running.from_lanes": Code(running._from_code, "*f q *f q q", None, (), 140),
+    "running.less_mean": Code(running._mean_code, "q *f q q q q q *d *f q q", 1, ("add doubles", "divide doubles")),
     "interference.into_columns": Code(interference._columns_code, "*f *q q q *f", None, ("interleave floats",)),
     "interference.look": Code(interference._look_code, "q *f q q q *f q *q q", 7, ("add floats", "compare floats")),
     "interference.halved": Code(interference._halved_code, "*f q", None, ("add floats",)),
