@@ -96,6 +96,24 @@ def _row(
             prefetch(1, ahead, i)
 
 
+@kernel(inline=True)
+def _line(
+    base: NDArray[np.float32], slope: NDArray[np.float32], scale: NDArray[np.float32], c: int
+) -> tuple[np.float32, np.float32, np.float32]:
+    """Scale, offset and step of a row.
+
+    The offset has 128.5 in it: that makes the cutting off of what follows the point a rounding of a positive number.
+    """
+    k = scale[c]
+    return k, np.float32(128.5) - base[c] * k, -slope[c] * k
+
+
+@kernel(inline=True)
+def _masked(k: np.float32, offset: np.float32, step: np.float32) -> bool:
+    """Whether a row becomes zeros, as it does where the baseline is not finite."""
+    return k == np.float32(0.0) or not np.isfinite(offset) or not np.isfinite(step)
+
+
 @kernel()
 def normalise_rows(
     raw: NDArray[Any],
@@ -114,10 +132,8 @@ def normalise_rows(
     for c in range(nchans):
         src = raw[chans[c]]
         dst = out[c]
-        k = scale[c]
-        offset = np.float32(128.5) - base[c] * k
-        step = -slope[c] * k
-        if k == np.float32(0.0) or not np.isfinite(offset) or not np.isfinite(step):
+        k, offset, step = _line(base, slope, scale, c)
+        if _masked(k, offset, step):
             for i in range(n):
                 dst[i] = np.int8(0)
             continue
@@ -149,16 +165,13 @@ def normalise_floats(
     for c in range(nchans):
         src = raw[chans[c]]
         dst = out[c]
-        k = scale[c]
         gain = gains[c] if zero else np.float32(0.0)
+        k, offset, step = _line(base, slope, scale, c)
         if k == np.float32(0.0):
             for i in range(n):
                 dst[i] = np.int8(0)
             continue
-        offset = np.float32(128.5) - base[c] * k
-        step = -slope[c] * k
         for i in range(n):
-            # 128.5 makes the truncation below a rounding of a positive number.
             v = np.float32(src[i]) * k + offset + step * np.float32(np.int32(first + i))
             if zero:
                 v -= gain * zerodm[i]
@@ -186,11 +199,9 @@ def normalise_zerodm(
     for c in range(nchans):
         src = raw[chans[c]]
         dst = out[c]
-        k = scale[c]
         gain = gains[c]
-        offset = np.float32(128.5) - base[c] * k
-        step = -slope[c] * k
-        if k == np.float32(0.0) or not np.isfinite(offset) or not np.isfinite(step):
+        k, offset, step = _line(base, slope, scale, c)
+        if _masked(k, offset, step):
             for i in range(n):
                 dst[i] = np.int8(0)
             continue

@@ -18,6 +18,7 @@ from pulsar_kernels._jit import kernel, vector
 
 TILE = 64
 LANE = 16
+_SQUARE = TILE * TILE
 
 
 def _square_row(width: int) -> Any:
@@ -108,30 +109,47 @@ def _tile(
     nrows: int,
     nbytes: int,
     width: int,
-    part: NDArray[np.uint8],
-    work: NDArray[np.uint8],
-    turned: NDArray[np.uint8],
+    space: NDArray[np.uint8],
+    at: int,
 ) -> None:
-    """Transpose a square, of which only `nrows` rows and `nbytes` bytes may be there, into `turned`."""
+    """Transpose a square, of which only `nrows` rows and `nbytes` bytes may be there, to ``space[at:]``."""
     if nrows * width < TILE or nbytes < TILE:
         for t in range(nrows):
             for i in range(nbytes):
-                part[t * TILE + i] = raw[pos + t * step + i]
-        raw, pos, step = part, 0, TILE
+                space[_SQUARE + t * TILE + i] = raw[pos + t * step + i]
+        raw, pos, step = space, _SQUARE, TILE
     if width == 1:
-        _turn(raw, pos, step, work, turned, 0, TILE, 1)
+        _turn(raw, pos, step, space, space, at, TILE, 1)
     elif width == 2:
-        _turn(raw, pos, step, work, turned, 0, TILE, 2)
+        _turn(raw, pos, step, space, space, at, TILE, 2)
     else:
-        _turn(raw, pos, step, work, turned, 0, TILE, 4)
+        _turn(raw, pos, step, space, space, at, TILE, 4)
 
 
 @kernel(inline=True)
-def _space(n: int) -> NDArray[np.uint8]:
-    """Space for `n` squares, each beginning at a cache line."""
-    space = np.zeros((n + 1) * TILE * TILE, np.uint8)
+def _squares(
+    raw: NDArray[np.uint8],
+    pos: int,
+    step: int,
+    nrows: int,
+    nbytes: int,
+    width: int,
+    second: int,
+    space: NDArray[np.uint8],
+) -> None:
+    """Transpose a square as `_tile` does to the third of `_space`; if `second`, one so far on to the fourth."""
+    _tile(raw, pos, step, nrows, nbytes, width, space, 2 * _SQUARE)
+    if second > 0:
+        _tile(raw, pos + second, step, nrows, nbytes, width, space, 3 * _SQUARE)
+
+
+@kernel(inline=True)
+def _space() -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+    """Four squares, from a cache line on: room for `_turn`, an edge of the data, the two of `_squares`; and these."""
+    space = np.zeros(5 * _SQUARE, np.uint8)
     skip = -space.ctypes.data & (TILE - 1)
-    return space[skip : skip + n * TILE * TILE].reshape(n, TILE * TILE)
+    space = space[skip : skip + 4 * _SQUARE]
+    return space, space[2 * _SQUARE : 3 * _SQUARE], space[3 * _SQUARE :]
 
 
 @kernel()
@@ -172,8 +190,7 @@ def unpack(
     plain = nbits == 8 and xor == 0 and second == 0 and out.itemsize == 1
     mask = np.uint8((1 << nbits) - 1)
     flip = np.uint8(xor)
-    space = _space(4)
-    part, work, first8, other8 = space[0], space[1], space[2], space[3]
+    space, first8, other8 = _space()
     for c0 in range(0, ncols, TILE):
         nc = min(TILE, ncols - c0)
         for t0 in range(0, ntimes, TILE):
@@ -181,11 +198,9 @@ def unpack(
             if plain and nt == TILE and nc == TILE:
                 to = -stride if reverse else stride
                 at = ((nchans - 1 - c0) if reverse else c0) * stride + t0
-                _turn(raw, t0 * row_bytes + c0, row_bytes, work, bytes_out, at, to, 1)
+                _turn(raw, t0 * row_bytes + c0, row_bytes, space, bytes_out, at, to, 1)
                 continue
-            _tile(raw, t0 * row_bytes + c0, row_bytes, nt, nc, 1, part, work, first8)
-            if second > 0:
-                _tile(raw, t0 * row_bytes + c0 + second, row_bytes, nt, nc, 1, part, work, other8)
+            _squares(raw, t0 * row_bytes + c0, row_bytes, nt, nc, 1, second, space)
             for b in range(nc):
                 src = first8[b * TILE : (b + 1) * TILE]
                 add = other8[b * TILE : (b + 1) * TILE]
@@ -238,15 +253,12 @@ def unpack_scaled(
     nchans = ncols * per
     mask = np.uint8((1 << nbits) - 1)
     flip = np.uint8(xor)
-    space = _space(4)
-    part, work, first8, other8 = space[0], space[1], space[2], space[3]
+    space, first8, other8 = _space()
     for c0 in range(0, ncols, TILE):
         nc = min(TILE, ncols - c0)
         for t0 in range(0, ntimes, TILE):
             nt = min(TILE, ntimes - t0)
-            _tile(raw, t0 * row_bytes + c0, row_bytes, nt, nc, 1, part, work, first8)
-            if second > 0:
-                _tile(raw, t0 * row_bytes + c0 + second, row_bytes, nt, nc, 1, part, work, other8)
+            _squares(raw, t0 * row_bytes + c0, row_bytes, nt, nc, 1, second, space)
             for b in range(nc):
                 src = first8[b * TILE : (b + 1) * TILE]
                 add = other8[b * TILE : (b + 1) * TILE]
@@ -285,17 +297,13 @@ def transpose(
     width = raw.itemsize
     side = TILE // width
     data = raw.view(np.uint8)
-    space = _space(4)
-    part, work = space[0], space[1]
-    first, other = space[2].view(raw.dtype), space[3].view(raw.dtype)
+    space, first8, other8 = _space()
+    first, other = first8.view(raw.dtype), other8.view(raw.dtype)
     for c0 in range(0, nchans, side):
         nc = min(side, nchans - c0)
         for t0 in range(0, ntimes, side):
             nt = min(side, ntimes - t0)
-            pos = (t0 * row + c0) * width
-            _tile(data, pos, row * width, nt, nc * width, width, part, work, space[2])
-            if second > 0:
-                _tile(data, pos + second * width, row * width, nt, nc * width, width, part, work, space[3])
+            _squares(data, (t0 * row + c0) * width, row * width, nt, nc * width, width, second * width, space)
             for b in range(nc):
                 c = nchans - 1 - c0 - b if reverse else c0 + b
                 dst = out[c * stride + t0 : c * stride + t0 + nt]
@@ -329,17 +337,13 @@ def transpose_scaled(
     width = raw.itemsize
     side = TILE // width
     data = raw.view(np.uint8)
-    space = _space(4)
-    part, work = space[0], space[1]
-    first, other = space[2].view(raw.dtype), space[3].view(raw.dtype)
+    space, first8, other8 = _space()
+    first, other = first8.view(raw.dtype), other8.view(raw.dtype)
     for c0 in range(0, nchans, side):
         nc = min(side, nchans - c0)
         for t0 in range(0, ntimes, side):
             nt = min(side, ntimes - t0)
-            pos = (t0 * row + c0) * width
-            _tile(data, pos, row * width, nt, nc * width, width, part, work, space[2])
-            if second > 0:
-                _tile(data, pos + second * width, row * width, nt, nc * width, width, part, work, space[3])
+            _squares(data, (t0 * row + c0) * width, row * width, nt, nc * width, width, second * width, space)
             for b in range(nc):
                 c = c0 + b
                 s0, s1, o = scale[0, c], scale[1, c], offset[c]
