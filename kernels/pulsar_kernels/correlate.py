@@ -39,6 +39,7 @@ from pulsar_kernels.lanes import (
     slot,
     slots,
     transform_pass,
+    transformed,
     twiddles,
 )
 
@@ -185,11 +186,7 @@ def _bytes_code(builder: Any, args: Any, p: int) -> None:
 @vector(_bytes_code, literal=0)
 def _bytes(radix: int, source: NDArray[np.float32], q: int, span: int, out: NDArray[np.uint8]) -> None:
     """Last pass: butterfly `q`, and its powers of 16 lanes as bytes, bin ``q + k span`` to ``out[16 bin]``."""
-    x = np.zeros((radix, LANES), np.complex64)
-    for j in range(radix):
-        i = slots(q + j * span) * ELEMENT
-        x[j] = source[i : i + LANES] + 1j * source[i + LANES : i + ELEMENT]
-    y = np.fft.fft(x, axis=0)
+    y = transformed(radix, source, q, span)
     for k in range(radix):
         power = (y[k].real ** 2 + y[k].imag ** 2 + 0.5).astype(np.float32)
         steps = (power.view(np.int32) >> _STEP) + _OFFSET

@@ -36,7 +36,7 @@ from pulsar_kernels.lanes import (
     LANES,
     VEC,
     Complex,
-    butterfly,
+    butterflies,
     factors,
     slot,
     slots,
@@ -286,19 +286,7 @@ def _first_pass(
                 _row(series, first, cubic, start, step, few, j)
             else:
                 _edge(series, first, cubic, start, step, few, j)
-        w = i * (radix - 1)
-        if radix == 16:
-            butterfly(16, few, 0, 1, out, 16 * i, 1, twiddle, w)
-        elif radix == 8:
-            butterfly(8, few, 0, 1, out, 8 * i, 1, twiddle, w)
-        elif radix == 4:
-            butterfly(4, few, 0, 1, out, 4 * i, 1, twiddle, w)
-        elif radix == 2:
-            butterfly(2, few, 0, 1, out, 2 * i, 1, twiddle, w)
-        elif radix == 3:
-            butterfly(3, few, 0, 1, out, 3 * i, 1, twiddle, w)
-        else:
-            butterfly(5, few, 0, 1, out, 5 * i, 1, twiddle, w)
+        butterflies(radix, few, 0, 1, out, radix * i, 1, twiddle, i * (radix - 1))
 
 
 @kernel()

@@ -318,6 +318,21 @@ def _sums_32(
 
 
 @kernel(inline=True)
+def _all_sums(
+    nstages: int,
+    power: NDArray[np.float32],
+    q: int,
+    groups: int,
+    thresholds: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    hits: NDArray[np.int64],
+) -> None:
+    """`groups` of 32 sums one after the other, after the one in front; `nstages` is a number written into the call."""
+    for g in range(groups):
+        hits[g] = _sums_32(power, q + g, nstages, thresholds, sums, 32 + 32 * g)
+
+
+@kernel(inline=True)
 def _sums_plain(
     power: NDArray[np.float32], start: int, stop: int, nstages: int, sums: NDArray[np.float32], at: int
 ) -> None:
@@ -471,23 +486,17 @@ def harmonic_peaks(
         if here == 0:
             continue
         if here == 1:
-            for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 1, least, sums, 32 + 32 * g)
+            _all_sums(1, power, q, groups, least, sums, hits)
         elif here == 2:
-            for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 2, least, sums, 32 + 32 * g)
+            _all_sums(2, power, q, groups, least, sums, hits)
         elif here == 3:
-            for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 3, least, sums, 32 + 32 * g)
+            _all_sums(3, power, q, groups, least, sums, hits)
         elif here == 4:
-            for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 4, least, sums, 32 + 32 * g)
+            _all_sums(4, power, q, groups, least, sums, hits)
         elif here == 5:
-            for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 5, least, sums, 32 + 32 * g)
+            _all_sums(5, power, q, groups, least, sums, hits)
         elif here == 6:
-            for g in range(groups):
-                hits[g] = _sums_32(power, q + g, 6, least, sums, 32 + 32 * g)
+            _all_sums(6, power, q, groups, least, sums, hits)
         else:
             groups = 0
         done = start + 32 * groups

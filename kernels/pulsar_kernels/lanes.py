@@ -171,16 +171,19 @@ def _butterfly_code(builder: Any, args: Any, p: int) -> None:
     _transform_code(builder, args, p, args[7], args[8])
 
 
+def transformed(radix: int, source: NDArray[np.float32], at: int, step: int) -> NDArray[Any]:
+    """Transforms of tile elements ``at + j step`` in plain Python, shape (radix, LANES)."""
+    places = [slots(at + j * step) * ELEMENT for j in range(radix)]
+    x = np.array([source[i : i + LANES] + 1j * source[i + LANES : i + ELEMENT] for i in places], np.complex64)
+    return np.fft.fft(x, axis=0)
+
+
 @vector(_transform_code, literal=0)
 def last(
     radix: int, source: NDArray[np.float32], at: int, step: int, out: NDArray[np.float32], to: int, span: int
 ) -> None:
     """One butterfly of tile elements ``at + j step`` to ``to + k span``."""
-    x = np.zeros((radix, LANES), np.complex64)
-    for j in range(radix):
-        i = slots(at + j * step) * ELEMENT
-        x[j] = source[i : i + LANES] + 1j * source[i + LANES : i + ELEMENT]
-    y = np.fft.fft(x, axis=0)
+    y = transformed(radix, source, at, step)
     for k in range(radix):
         o = slots(to + k * span) * ELEMENT
         out[o : o + LANES] = y[k].real
@@ -210,6 +213,39 @@ def butterfly(
         out[o + LANES : o + ELEMENT] = z.imag
 
 
+@kernel(inline=True, helper=True)
+def butterflies(
+    radix: int,
+    source: NDArray[np.float32],
+    at: int,
+    step: int,
+    out: NDArray[np.float32],
+    to: int,
+    span: int,
+    twiddle: NDArray[np.float32],
+    w: int,
+) -> None:
+    """As :func:`butterfly`, and the `span` - 1 beside it: one element on each, with the same twiddles."""
+    if radix == 16:
+        for q in range(span):
+            butterfly(16, source, at + q, step, out, to + q, span, twiddle, w)
+    elif radix == 8:
+        for q in range(span):
+            butterfly(8, source, at + q, step, out, to + q, span, twiddle, w)
+    elif radix == 4:
+        for q in range(span):
+            butterfly(4, source, at + q, step, out, to + q, span, twiddle, w)
+    elif radix == 2:
+        for q in range(span):
+            butterfly(2, source, at + q, step, out, to + q, span, twiddle, w)
+    elif radix == 3:
+        for q in range(span):
+            butterfly(3, source, at + q, step, out, to + q, span, twiddle, w)
+    else:
+        for q in range(span):
+            butterfly(5, source, at + q, step, out, to + q, span, twiddle, w)
+
+
 @kernel(helper=True)
 def transform_pass(
     radix: int,
@@ -225,8 +261,7 @@ def transform_pass(
     `span` is the product of the radices before, `w` the first twiddle.
     """
     step = n // radix
-    m = step // span
-    if m == 1:
+    if step == span:
         if radix == 16:
             for q in range(span):
                 last(16, source, q, step, out, q, span)
@@ -246,25 +281,6 @@ def transform_pass(
             for q in range(span):
                 last(5, source, q, step, out, q, span)
         return
-    for i in range(m):
-        at = span * i
-        to = span * radix * i
-        if radix == 16:
-            for q in range(span):
-                butterfly(16, source, at + q, step, out, to + q, span, twiddle, w)
-        elif radix == 8:
-            for q in range(span):
-                butterfly(8, source, at + q, step, out, to + q, span, twiddle, w)
-        elif radix == 4:
-            for q in range(span):
-                butterfly(4, source, at + q, step, out, to + q, span, twiddle, w)
-        elif radix == 2:
-            for q in range(span):
-                butterfly(2, source, at + q, step, out, to + q, span, twiddle, w)
-        elif radix == 3:
-            for q in range(span):
-                butterfly(3, source, at + q, step, out, to + q, span, twiddle, w)
-        else:
-            for q in range(span):
-                butterfly(5, source, at + q, step, out, to + q, span, twiddle, w)
+    for i in range(step // span):
+        butterflies(radix, source, span * i, step, out, span * radix * i, span, twiddle, w)
         w += radix - 1
