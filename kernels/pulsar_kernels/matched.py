@@ -259,10 +259,8 @@ def scan_either(
     nlevels = limits.shape[0]
     fine = min(nlevels, FINE_LEVELS)
     y0 = np.zeros(_CHUNK + _HALO + 64, np.int16)
-    y1 = np.zeros(_CHUNK // 2 + _HALO // 2 + 64, np.int16)
-    y2 = np.zeros(_CHUNK // 4 + _HALO // 4 + 64, np.int16)
-    y3 = np.zeros(_CHUNK // 8 + _HALO // 8 + 64, np.int16)
-    y4 = np.zeros(_CHUNK // 16 + _HALO // 16 + 64, np.int16)
+    # Of the levels that follow, one after the other; each fills half of the row of the one before.
+    sums = np.zeros((FINE_LEVELS - 1, _CHUNK // 2 + _HALO // 2 + 64), np.int16)
     tail = np.zeros(_LANES, np.float32)
     # Thresholds in the integers of each level.
     whole = np.empty((nlevels, 8), np.int64)
@@ -284,28 +282,29 @@ def scan_either(
         for v in range(0, here, _LANES):
             if _boxes_32(0, y0, v, a1, a2, a3, a4, a5, a6, a7, a8) != 0:
                 count = _note(found, count, y0, v, 0, first, near[0], have)
-        if fine > 1:
-            for v in range(0, (_CHUNK + _HALO) // 2, _LANES):
-                _pairs_32(0, y0, 2 * v, y1, v)
-            count = _level(found, count, y1, 1, first, here, have, whole[1], near[1])
-        if fine > 2:
-            for v in range(0, (_CHUNK + _HALO) // 4, _LANES):
-                _pairs_32(1, y1, 2 * v, y2, v)
-            count = _level(found, count, y2, 2, first, here, have, whole[2], near[2])
-        if fine > 3:
-            for v in range(0, (_CHUNK + _HALO) // 8, _LANES):
-                _pairs_32(0, y2, 2 * v, y3, v)
-            count = _level(found, count, y3, 3, first, here, have, whole[3], near[3])
-        if fine > 4:
-            for v in range(0, (_CHUNK + _HALO) // 16, _LANES):
-                _pairs_32(1, y3, 2 * v, y4, v)
-            count = _level(found, count, y4, 4, first, here, have, whole[4], near[4])
+        x = y0
+        for level in range(1, fine):
+            y = sums[level - 1]
+            _halve(level, x, (_CHUNK + _HALO) >> level, y)
+            count = _level(found, count, y, level, first, here, have, whole[level], near[level])
+            x = y
     if nlevels > FINE_LEVELS:
         count = _coarse(n, cells, whole, near, work, found, count)
     return count
 
 
 scan = of_series(scan_either)
+
+
+@kernel(inline=True)
+def _halve(level: int, x: NDArray[np.int16], n: int, y: NDArray[np.int16]) -> None:
+    """The first `n` sums of a level from those of the one before, halved at every other level: see :func:`_unit`."""
+    if level & 1:
+        for v in range(0, n, _LANES):
+            _pairs_32(0, x, 2 * v, y, v)
+    else:
+        for v in range(0, n, _LANES):
+            _pairs_32(1, x, 2 * v, y, v)
 
 
 @kernel(inline=True)
@@ -343,11 +342,7 @@ def _coarse(
         if level > FINE_LEVELS:
             y = buffers[(level - FINE_LEVELS) & 1]
             m = (m + 1) >> 1
-            for v in range(0, m, _LANES):
-                if level & 1:
-                    _pairs_32(0, x, 2 * v, y, v)
-                else:
-                    _pairs_32(1, x, 2 * v, y, v)
+            _halve(level, x, m, y)
             y[m : m + 2 * _LANES] = 0
             x = y
         count = _level(found, count, x, level, 0, n, n, t[level], near[level])
