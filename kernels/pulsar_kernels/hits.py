@@ -2,12 +2,14 @@
 left out (:mod:`pulsar_kernels.dechirp` climbs).
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
 from pulsar_kernels.dechirp import band, band_samples, climb, copy, harmonic_powers, load_bands, moments
-from pulsar_kernels.peaks import frequency_information, log_tail
+from pulsar_kernels.peaks import LOGP_OWN, frequency_information, log_tail, only_multiples
 
 #: Harmonics of a signal that are looked at to see what else it explains, if it has a power above this.
 KNOWN = 64
@@ -20,21 +22,28 @@ _FAR = (1.5, 5.0, 40.0)
 _NEARLY = 0.7
 # Distances of its points [steps of the coarse one].
 _FINER = 1.0 / 3.0
-# What is left after another signal is taken off must be less likely than this to be one of its own.
-_LOGP_OWN = np.log(1e-4)
+
+
+class Terms(NamedTuple):
+    """What a search holds every peak to; what each of them is, is told at :func:`select`."""
+
+    nfree: int
+    extent: NDArray[np.float64]
+    limits: NDArray[np.float64]
+    inverse: NDArray[np.float32]
+    own: NDArray[np.float32]
+    rest: float
 
 
 @kernel(inline=True)
-def _honest(
-    power: float, r: float, z: float, inverse: NDArray[np.float32], own: NDArray[np.float32], rest: float
-) -> float:
+def _honest(power: float, r: float, z: float, terms: Terms) -> float:
     """The power as its uncertain level lets it count, see harmonics.honest; a drifting one moves its level less."""
     i = int(2.0 * r + 0.5)
-    if i >= inverse.shape[0]:
-        return float(np.log1p(rest * power) / rest)
-    share = own[i] / (1.0 + abs(z))
+    if i >= terms.inverse.shape[0]:
+        return float(np.log1p(terms.rest * power) / terms.rest)
+    share = terms.own[i] / (1.0 + abs(z))
     p = power * (1.0 + share if power > 0.6931 else 1.0 - share)
-    return float(np.log1p(inverse[i] * p) / inverse[i])
+    return float(np.log1p(terms.inverse[i] * p) / terms.inverse[i])
 
 
 @kernel(inline=True, helper=True)
@@ -83,7 +92,7 @@ def explained(
                     w = k * at[2] - m * found[f, 2]
                     total += (powers[f, m - 1] - 1.0) * leak(k * at[0] - m * found[f, 0], z, w)
     left = max(power - nharm - total - 6.0 * np.sqrt(total), 0.0)
-    return bool(left < power - nharm and log_tail(nharm + left, nharm) > _LOGP_OWN)
+    return bool(left < power - nharm and log_tail(nharm + left, nharm) > LOGP_OWN)
 
 
 @kernel()
@@ -137,13 +146,7 @@ def multiple(single: NDArray[np.float64], nharm: int) -> int:
     A line at f, and its few harmonics within the limits of drift, raise the sum at f/n as much.
     """
     for n in range(nharm, 1, -1):
-        others = 0.0
-        count = 0
-        for k in range(1, nharm + 1):
-            if k % n != 0:
-                others += single[k - 1]
-                count += 1
-        if log_tail(others, count) > _LOGP_OWN:
+        if only_multiples(single, nharm, n):
             return n
     return 1
 
@@ -179,22 +182,20 @@ def _best_stage(
     single: NDArray[np.float64],
     available: int,
     at: NDArray[np.float64],
-    inverse: NDArray[np.float32],
-    own: NDArray[np.float32],
-    rest: float,
-    lowest: NDArray[np.float64],
+    terms: Terms,
     result: NDArray[np.float64],
 ) -> int:
     """Of 1, 2, 4 ... harmonics those whose sum is least likely by chance; `result` gets honest power and ln p.
 
-    The highest of 2**s is at bin ``lowest[s]`` or beyond; where none is, ln p is 1.
+    The highest of 2**s is at bin ``limits[3 + s]`` or beyond; where none is, ln p is 1.
     """
+    lowest = terms.limits[3:]
     best = 1
     total = 0.0
     stage = 0
     result[1] = 1.0
     for k in range(1, available + 1):
-        total += _honest(single[k - 1], k * at[0], k * at[1], inverse, own, rest)
+        total += _honest(single[k - 1], k * at[0], k * at[1], terms)
         if k & (k - 1) == 0:
             searched = stage >= lowest.shape[0] or k * at[0] >= lowest[stage]
             stage += 1
@@ -213,12 +214,7 @@ def _peak(
     at: NDArray[np.float64],
     nharm: int,
     available: int,
-    nfree: int,
-    extent: NDArray[np.float64],
-    limits: NDArray[np.float64],
-    inverse: NDArray[np.float32],
-    own: NDArray[np.float32],
-    rest: float,
+    terms: Terms,
     single: NDArray[np.float64],
     result: NDArray[np.float64],
 ) -> int:
@@ -226,21 +222,20 @@ def _peak(
 
     From the peak of `nharm` harmonics on, then of as many as are best there, then of twice as many. `single` gets the
     powers of the harmonics, `result` honest power and ln p; how many are best is returned, 0 where the sums beside the
-    point are too low to climb from. Other parameters as of `select`, for which this is.
+    point are too low to climb from.
     """
-    # Many arguments: what the loop over hits in `select` holds, handed on as it is.
     best_at = np.empty(3, np.float64)
     trial = np.empty(3, np.float64)
     part = np.zeros(single.shape[0], np.float64)
     found = np.zeros(2, np.float64)
     bounds = np.empty((3, 2), np.float64)
-    _begin(bands, about, at, nharm, extent[3] if nfree > 1 else 0.0, trial, best_at, part)
+    _begin(bands, about, at, nharm, terms.extent[3] if terms.nfree > 1 else 0.0, trial, best_at, part)
     for d in range(3):
         bounds[d, 0] = at[d] - _FAR[d] / nharm
         bounds[d, 1] = at[d] + _FAR[d] / nharm
         if d > 0:
             # Half a step of a fine grid beyond what is searched.
-            most = extent[d] + (1.0 if d == 1 else 10.0)
+            most = terms.extent[d] + (1.0 if d == 1 else 10.0)
             bounds[d, 0] = max(bounds[d, 0], -most / nharm)
             bounds[d, 1] = min(bounds[d, 1], most / nharm)
     chosen = 0
@@ -248,11 +243,11 @@ def _peak(
     result[1] = 1.0
     for step in range(5):
         if step > 0:
-            climb(bands, about, at, stage, nfree, bounds)
+            climb(bands, about, at, stage, terms.nfree, bounds)
         harmonic_powers(bands, about, at, available, part)
-        again = _best_stage(part, available, at, inverse, own, rest, limits[3:], found)
+        again = _best_stage(part, available, at, terms, found)
         if step == 0:
-            if found[1] > _NEARLY * limits[0]:
+            if found[1] > _NEARLY * terms.limits[0]:
                 break
             continue
         if found[1] >= result[1]:
@@ -337,6 +332,7 @@ def select(
     """
     # Long: the steps to a hit share a dozen small arrays, which parts of it would have to be handed one by one.
     # Many arguments: data, tables and results are the caller's arrays, each of another shape.
+    terms = Terms(nfree, extent, limits, inverse, own, rest)
     top = int(limits[1])
     bands = np.empty((top, band_samples(extent[1] + _FAR[1], extent[2] + _FAR[2])), np.complex128)
     about = np.empty((top, 3), np.float64)
@@ -361,7 +357,7 @@ def select(
             continue
         available = _available(at, nharm, top, extent)
         load_bands(real, imag, pad, at, available, filled, bands, about)
-        chosen = _peak(bands, about, at, nharm, available, nfree, extent, limits, inverse, own, rest, single, result)
+        chosen = _peak(bands, about, at, nharm, available, terms, single, result)
         if chosen == 0 or result[1] >= limits[0]:
             continue
         n = multiple(single, chosen)
@@ -373,9 +369,7 @@ def select(
                 fewer *= 2
             more = _available(other_at, fewer, top, extent)
             load_bands(real, imag, pad, other_at, more, filled, bands, about)
-            again = _peak(
-                bands, about, other_at, fewer, more, nfree, extent, limits, inverse, own, rest, part, other_result
-            )
+            again = _peak(bands, about, other_at, fewer, more, terms, part, other_result)
             # Three harmonics at a fifth of the frequency may be more than two at the frequency itself.
             if again > 0 and other_result[1] < limits[0]:
                 copy(other_at, at)

@@ -13,8 +13,8 @@ _RADIUS = 1.5  # bins: nothing this close is another signal
 _SIDELOBES = 32.0  # bins: as far as sidelobes are reckoned with
 # A single power that noise reaches in 2 % of cases only: counts as signal where its frequency is reckoned with.
 _SURE = 4.0
-# A fundamental must have power beside that of its multiple n f which noise reaches with less than this probability.
-_LOGP_OWN = np.log(1e-4)
+#: ln of the probability by chance from which on what is left beside another signal is none of its own.
+LOGP_OWN = np.log(1e-4)
 
 
 @kernel(inline=True, helper=True)
@@ -123,6 +123,18 @@ def frequency_information(harmonics: NDArray[np.float64], nharm: int) -> float:
 
 
 @kernel(inline=True, helper=True)
+def only_multiples(harmonics: NDArray[np.float64], nharm: int, n: int) -> bool:
+    """Whether the harmonics that are not multiples of `n` hold no more than noise may."""
+    others = 0.0
+    count = 0
+    for k in range(1, nharm + 1):
+        if k % n != 0:
+            others += harmonics[k - 1]
+            count += 1
+    return bool(log_tail(others, count) >= LOGP_OWN)
+
+
+@kernel(inline=True, helper=True)
 def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: NDArray[np.float64]) -> bool:
     """True if all the power at `r` belongs to a multiple n r that is itself among the peaks `bins` (ascending).
 
@@ -130,17 +142,10 @@ def is_submultiple(r: float, nharm: int, harmonics: NDArray[np.float64], bins: N
     that are not multiples of n (p < 1e-4).
     """
     for n in range(2, nharm + 1):
-        others = 0.0
-        count = 0
-        for k in range(1, nharm + 1):
-            if k % n != 0:
-                others += harmonics[k - 1]
-                count += 1
-        if log_tail(others, count) < _LOGP_OWN:
-            continue
-        j = first_from(bins, 0, bins.shape[0], n * r - 0.5)
-        if j < bins.shape[0] and bins[j] <= n * r + 0.5:
-            return True
+        if only_multiples(harmonics, nharm, n):
+            j = first_from(bins, 0, bins.shape[0], n * r - 0.5)
+            if j < bins.shape[0] and bins[j] <= n * r + 0.5:
+                return True
     return False
 
 
