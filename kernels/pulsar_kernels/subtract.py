@@ -81,10 +81,11 @@ def _stretch(at: int, grid: Grid, c: int, nbins: int, out: NDArray[np.int32]) ->
 
 
 @kernel(inline=True)
-def _next(at: int, edges: NDArray[np.int64], part: int, high: int) -> int:
-    """End of the stretch in which the sample `at` of a part is."""
-    end: int = min((at // STRETCH + 1) * STRETCH, edges[part + 1], high)
-    return end
+def _part_at(at: int, edges: NDArray[np.int64], part: int, high: int) -> tuple[int, int]:
+    """Part that holds sample `at`, `part` or the one after it, and the end of the stretch of it that `at` is in."""
+    if at >= edges[part + 1]:
+        part += 1
+    return part, min((at // STRETCH + 1) * STRETCH, edges[part + 1], high)
 
 
 @kernel()
@@ -117,9 +118,7 @@ def fold_cells(
     for c in range(nchans):
         at, part = start, first
         while at < start + n:
-            if at >= edges[part + 1]:
-                part += 1
-            stop = _next(at, edges, part, start + n)
+            part, stop = _part_at(at, edges, part, start + n)
             if blocks[part] >= 0 and not bad[blocks[part], c]:
                 size = stop - at
                 _stretch(at, grid, c, nbins, where[:size])
@@ -191,9 +190,7 @@ def subtract_cells(
     for c in range(nchans):
         at, part, made = start, first, -1
         while at < start + n:
-            if at >= edges[part + 1]:
-                part += 1
-            stop = _next(at, edges, part, start + n)
+            part, stop = _part_at(at, edges, part, start + n)
             if blocks[part] >= 0 and not bad[blocks[part], c]:
                 if subints[part] != made:
                     made = subints[part]
