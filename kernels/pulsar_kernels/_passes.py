@@ -122,15 +122,21 @@ _MEMORY: Final = {"empty": _memory(False), "zeros": _memory(True)}
 _EXTREME: Final = {max: _extreme(operator.gt), min: _extreme(operator.lt)}
 
 
+def _set(code: Any, found: Any, name: str, function: Any) -> None:
+    """Have a function assigned in place of what was, also in what is known of the variable."""
+    before = found.value
+    found.value = ir.Global(name, function, before.loc)
+    known = code._definitions[found.target.name]
+    known[known.index(before)] = found.value
+
+
 def _write_extremes(code: Any) -> None:
     """Let ``max`` and ``min`` mean those above."""
     for block in code.blocks.values():
         for found in block.find_insts(ir.Assign):
             value = found.value
             if isinstance(value, (ir.Global, ir.FreeVar)) and (value.value is max or value.value is min):
-                found.value = ir.Global(value.name, _EXTREME[value.value], value.loc)
-                known = code._definitions[found.target.name]
-                known[known.index(value)] = found.value
+                _set(code, found, value.name, _EXTREME[value.value])
 
 
 def _write_memory(code: Any) -> None:
@@ -142,9 +148,7 @@ def _write_memory(code: Any) -> None:
                 continue
             module = guard(get_definition, code, value.value)
             if isinstance(module, (ir.Global, ir.FreeVar)) and module.value is np:
-                found.value = ir.Global(f"np.{value.attr}", _MEMORY[value.attr], value.loc)
-                known = code._definitions[found.target.name]
-                known[known.index(value)] = found.value
+                _set(code, found, f"np.{value.attr}", _MEMORY[value.attr])
 
 
 class _Written(ir.Block):
