@@ -23,10 +23,10 @@ from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
-from pulsar.io.hdf5 import MAGIC, Hdf5
+from pulsar.io.hdf5 import MAGIC, Hdf5, first_bytes
 from pulsar.io.product import schema
 from pulsar.io.product.parts import stored_rows
-from pulsar.io.product.reader import first_bytes, open_file, read_header
+from pulsar.io.product.reader import open_file, read_header
 from pulsar.io.product.writer import MASK_FIELDS, FileWriter
 
 FORMAT: Final = "pulsar-mask"

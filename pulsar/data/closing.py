@@ -1,8 +1,27 @@
 """What is closed at the end of a ``with`` block."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
+
+
+class Closeable(Protocol):
+    """What can be closed."""
+
+    def close(self) -> None:
+        """Give back what is held."""
+
+
+@contextmanager
+def closed_on_error(held: Closeable) -> Iterator[None]:
+    """Close something only where the block ends with an error: what was opened is not the file that was expected."""
+    try:
+        yield
+    except BaseException:
+        held.close()
+        raise
 
 
 class Closing(ABC):

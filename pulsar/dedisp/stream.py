@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.closing import closed_on_error
 from pulsar.data.series import DMTime
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.engine import Engine, make_engines, tile_size
@@ -257,11 +258,8 @@ def dedisperse(
     if gulp is not None:
         size = -(-max(gulp, 1) // budget.unit) * budget.unit
     store = DMStore(plan, None)
-    try:
+    with closed_on_error(store):
         stream(source, levels, size, store, threads, progress)
-    except BaseException:
-        store.close()
-        raise
     return store
 
 

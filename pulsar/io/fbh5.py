@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.closing import closed_on_error
 from pulsar.data.files import check_file
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
@@ -37,11 +38,8 @@ class Fbh5Reader(BaseObservation):
         if importlib.util.find_spec("hdf5plugin") is not None:
             import hdf5plugin  # noqa: F401  (registers the filters)
         self._h5 = Hdf5(path, "FBH5")
-        try:
+        with closed_on_error(self._h5):
             self._set_up(path)
-        except BaseException:
-            self._h5.close()
-            raise
 
     def _set_up(self, path: Path) -> None:
         keys = self._h5.attributes()

@@ -86,7 +86,7 @@ class Hdf5(Closing):
         try:
             self.file = h5py.File(path, "r")
         except _H5PY as error:
-            start = _first_bytes(path, what)
+            start = first_bytes(path, what)
             if start == MAGIC:
                 raise self.damaged(f"not whole HDF5 ({_told(error)})") from error
             raise DataError(f"{path}: not an HDF5 file (starts with {start!r}); expected {what}") from error
@@ -218,7 +218,15 @@ _SEAL: Final = b"pulsar-search CRC-32"
 MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 
 
-def _first_bytes(path: Path, what: str) -> bytes:
+def first_bytes(path: Path, what: str) -> bytes:
+    """The eight bytes that tell a format.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read; `what` it should have been, in words.
+    """
+    check_file(path, what)
     try:
         with path.open("rb") as raw:
             return raw.read(len(MAGIC))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
+from pulsar.data.closing import closed_on_error
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
@@ -48,7 +49,7 @@ class PsrfitsReader(BaseObservation):
         self._lock = threading.Lock()
         self._gap_means: dict[int, NDArray[Any]] = {}
         self._mean: NDArray[Any] | None = None
-        try:
+        with closed_on_error(self._file):
             self._table = read_table(self._file)
             self._problems = list(self._table.problems)
             self._geometry()
@@ -57,9 +58,6 @@ class PsrfitsReader(BaseObservation):
             self._scan_rows()
             self._times()
             self._finish()
-        except BaseException:
-            self._file.close()
-            raise
 
     # -- opening -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.closing import Writing
+from pulsar.data.closing import Writing, closed_on_error
 from pulsar.data.header import (
     HIGHEST_FREQ,
     LARGEST_DM,
@@ -68,12 +68,9 @@ class SigprocReader(BaseObservation):
 
     def __init__(self, path: Path, *, signed: bool | None = None) -> None:
         self._file = RawFile(path)
-        try:
+        with closed_on_error(self._file):
             raw = parse_header(self._file.read(0, min(self._file.size, MAX_HEADER)).tobytes(), path)
             self._set_up(path, raw, signed)
-        except BaseException:
-            self._file.close()
-            raise
 
     def _set_up(self, path: Path, raw: RawHeader, signed: bool | None) -> None:
         values, problems = raw.values, list(raw.problems)

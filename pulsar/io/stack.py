@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
-from pulsar.data.closing import Closing
+from pulsar.data.closing import Closing, closed_on_error
 from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
 from pulsar.data.stack import Piece, StackGrid
@@ -196,7 +196,7 @@ class Epoch(Closing):
     def __init__(self, path: Path, grid: StackGrid) -> None:
         self.path = path.absolute()
         self._file = open_file(path, {EPOCH_FORMAT: FORMAT_VERSION}, _EPOCH)
-        try:
+        with closed_on_error(self._file):
             if not _same(_read_grid(self._file), grid):
                 raise ConfigError(
                     f"{path}: has another grid than the {GRID_NAME} beside it: it belongs to another stack"
@@ -206,9 +206,6 @@ class Epoch(Closing):
             shape = (len(self.info.pieces), grid.dms.size, grid.npoints)
             if self._powers.shape != shape or self._powers.dtype != np.uint8:
                 raise self._file.damaged(f"powers has the shape {self._powers.shape}, expected {shape} bytes")
-        except BaseException:
-            self._file.close()
-            raise
 
     def row(self, piece: int, dm_index: int) -> NDArray[np.uint8]:
         """The bytes of one DM, shape (npoints,)."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.data.closing import closed_on_error
 from pulsar.data.files import read_text
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.observation import Gap, InputFile
@@ -73,7 +74,7 @@ class TimReader(_SeriesReader):
 
     def __init__(self, path: Path, *, signed: bool | None = None) -> None:
         self._file = RawFile(path)
-        try:
+        with closed_on_error(self._file):
             raw = parse_header(self._file.read(0, min(self._file.size, MAX_HEADER)).tobytes(), path)
             values, problems = raw.values, list(raw.problems)
             values.setdefault("nchans", 1)
@@ -112,9 +113,6 @@ class TimReader(_SeriesReader):
                 format="SIGPROC time series",
             )
             self._finish(header, problems)
-        except BaseException:
-            self._file.close()
-            raise
 
 
 def parse_inf(path: Path) -> dict[str, Any]:
@@ -175,11 +173,8 @@ class PrestoReader(_SeriesReader):
         dat, inf = path.with_suffix(".dat"), path.with_suffix(".inf")
         fields = parse_inf(inf)
         self._file = RawFile(dat)
-        try:
+        with closed_on_error(self._file):
             self._set_up(dat, inf, fields)
-        except BaseException:
-            self._file.close()
-            raise
 
     def _set_up(self, dat: Path, inf: Path, fields: dict[str, Any]) -> None:
         problems: list[str] = []

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.candidate import dtype_of, empty_table
-from pulsar.data.files import check_file
+from pulsar.data.closing import closed_on_error
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.injected import RECALL_COLUMNS, RELIABILITY_COLUMNS, recall, reliability
@@ -19,7 +19,7 @@ from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import file_name
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.hdf5 import MAGIC, Hdf5
+from pulsar.io.hdf5 import Hdf5
 from pulsar.io.product import schema
 from pulsar.io.product.parts import check_mask, checked_header, read_fold, read_json, read_pulse, stored_rows
 from pulsar.io.product.placed import header_of, placed, unknown_header
@@ -47,7 +47,7 @@ def open_file(path: Path, forms: Mapping[str, str], what: str, *, content: bytes
         The file is missing, is something else, damaged, or of a newer major version.
     """
     file = Hdf5(path, what, content=content)
-    try:
+    with closed_on_error(file):
         found = file.attribute("/", "format", "", object)
         if not isinstance(found, str) or found not in forms:
             expected = " or ".join(repr(form) for form in forms)
@@ -59,26 +59,7 @@ def open_file(path: Path, forms: Mapping[str, str], what: str, *, content: bytes
             raise DataError(
                 f"{path}: format_version is {stored!r}, this program reads up to {supported}.x; update pulsar-search"
             )
-    except BaseException:
-        file.close()
-        raise
     return file
-
-
-def first_bytes(path: Path, what: str) -> bytes:
-    """The eight bytes that tell a format.
-
-    Raises
-    ------
-    DataError
-        The file cannot be read; `what` it should have been, in words.
-    """
-    check_file(path, what)
-    try:
-        with path.open("rb") as raw:
-            return raw.read(len(MAGIC))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; expected {what}") from error
 
 
 def read_header(file: Hdf5) -> Header:
