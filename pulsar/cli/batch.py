@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pulsar.cli.console import duration, error, note, out
+from pulsar.cli.console import error, note, out
 from pulsar.cli.options import (
     Catalogue,
     Debug,
@@ -23,6 +23,7 @@ from pulsar.cli.options import (
     shared,
 )
 from pulsar.cli.tables import print_lists
+from pulsar.data.numbers import duration
 
 if TYPE_CHECKING:
     from pulsar.batch.drive import Outcome

@@ -64,12 +64,3 @@ def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
         write_whole(path, content)
     except OSError as failure:
         raise PulsarError(f"{path}: cannot be written: {failure.strerror}") from failure
-
-
-def duration(seconds: float) -> str:
-    """A time in the largest units that tell it: 12 s, 3 min 20 s, 2 h 05 min."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

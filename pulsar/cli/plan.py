@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pulsar.cli.console import check_picture, duration, error, out
+from pulsar.cli.console import check_picture, error, out
 from pulsar.cli.options import (
     Debug,
     DMRange,
@@ -27,6 +27,7 @@ from pulsar.cli.options import (
     shared,
 )
 from pulsar.cli.tables import print_table
+from pulsar.data.numbers import duration
 
 OptionalFiles = Annotated[
     list[Path] | None,

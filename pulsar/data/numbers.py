@@ -48,3 +48,12 @@ def si(value: float) -> str:
         if value >= 0.9995 * factor:
             return f"{value / factor:.3g}{prefix}"
     return f"{value:.3g}"
+
+
+def duration(seconds: float) -> str:
+    """A time in the largest units that tell it: 12 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TextIO
 
+from pulsar.data.numbers import duration
 from pulsar.data.text import printable
 
 if TYPE_CHECKING:
@@ -290,11 +291,7 @@ def _no_finish(_state: str, _spent: StageTime) -> None:
 
 
 def _seconds(value: float) -> str:
-    if value < 60:
-        return f"{value:.1f} s"
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"
+    return f"{value:.1f} s" if value < 60 else duration(value)
 
 
 def _new_bars(stream: TextIO) -> "Bars":

@@ -4,16 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
+from reference.command import run
 
-from pulsar.cli.app import app
-from pulsar.cli.console import duration
+from pulsar.data.numbers import duration
 from pulsar.synthesis import Sky, write_psrfits
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")
