@@ -4,6 +4,7 @@ A power is normalised to mean 1 in noise, so that the sum of H of them exceeds S
 p = Q(chi2 = 2 S, 2 H degrees of freedom) = exp(-S) sum_{k<H} S^k / k!.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -96,18 +97,34 @@ def power_from_logp(logp: float, nharm: int) -> float:
     """The sum of `nharm` powers that noise exceeds with probability exp(`logp`): inverse of `power_logp`."""
     if logp >= 0.0:
         return 0.0
-    lo, hi = 0.0, nharm - logp + 10.0
-    while float(power_logp(hi, nharm)) > logp:
-        hi *= 2.0
+    return inverse_tail(lambda power: float(power_logp(power, nharm)), logp, 0.0, nharm - logp + 10.0, 1e-12)
+
+
+def inverse_tail(logp_of: Callable[[float], float], logp: float, low: float, high: float, tolerance: float) -> float:
+    """What noise exceeds with probability exp(`logp`), by halving an interval.
+
+    Parameters
+    ----------
+    logp_of : callable
+        ln of the probability that noise exceeds a value; falls with it.
+    logp : float
+    low, high : float
+        The interval; it is made longer as long as `high` is too low.
+    tolerance : float
+        Its length in the end, as a fraction of `high`.
+    """
+    while logp_of(high) > logp:
+        high = low + 2.0 * (high - low)
+    # A bound for what is no number: all else ends sooner.
     for _ in range(200):
-        mid = 0.5 * (lo + hi)
-        if float(power_logp(mid, nharm)) > logp:
-            lo = mid
+        middle = 0.5 * (low + high)
+        if logp_of(middle) > logp:
+            low = middle
         else:
-            hi = mid
-        if hi - lo <= 1e-12 * hi:
+            high = middle
+        if high - low <= tolerance * high:
             break
-    return 0.5 * (lo + hi)
+    return 0.5 * (low + high)
 
 
 def sigma_from_logp(logp: ArrayLike) -> Floats:

@@ -69,17 +69,7 @@ def sum_from_logp(logp: float, nharm: int, weights: NDArray[np.float64]) -> floa
     w = np.asarray(weights, dtype=np.float64)
     low = nharm * float(w.sum())
     high = low + float(w.max()) * (10.0 - logp)
-    while float(sum_logp(high, nharm, w)[0]) > logp:
-        high = low + 2.0 * (high - low)
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        if float(sum_logp(middle, nharm, w)[0]) > logp:
-            low = middle
-        else:
-            high = middle
-        if high - low <= 1e-9 * high:
-            break
-    return 0.5 * (low + high)
+    return stats.inverse_tail(lambda total: float(sum_logp(total, nharm, w)[0]), logp, low, high, 1e-9)
 
 
 def _saddle(total: NDArray[np.float64], nharm: int, w: NDArray[np.float64]) -> NDArray[np.float64]:
