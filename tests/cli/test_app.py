@@ -13,10 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reference.command import run
 from reference.products import write_product
-from typer.testing import CliRunner
 
-from pulsar.cli.app import app
 from pulsar.cli.options import frequency_range
 from pulsar.data.numbers import value_error
 from pulsar.errors import ConfigError
@@ -30,11 +29,6 @@ COMMANDS = (
 @pytest.fixture
 def product(tmp_path: Path) -> Path:
     return write_product(tmp_path / "run.h5")
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 def process(*args: object, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:

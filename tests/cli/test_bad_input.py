@@ -9,19 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from reference.command import run
 
-from pulsar.cli.app import app
 from pulsar.data.header import Header
 from pulsar.io.psrfits import PsrfitsWriter
 from pulsar.io.sigproc import FilterbankWriter
 
 NCHANS = 32
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 def state(folder: Path) -> dict[str, str]:

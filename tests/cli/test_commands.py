@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference.command import run
 from reference.products import make_header
-from typer.testing import CliRunner
 
 import pulsar
-from pulsar.cli.app import app
 from pulsar.cli.demo import match, verdict
 from pulsar.cli.options import period_seconds
 from pulsar.cli.search import default_output
@@ -23,11 +22,6 @@ from pulsar.pipeline.detected import Origin, doubts
 from pulsar.pipeline.folding import Ephemeris
 
 PERIOD, DM = 0.0331, 56.0
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,10 @@
 """`pulsar completeness`: from files to recall, limits on flux densities and one product of all."""
 
+import functools
+
 import numpy as np
 import pytest
+from reference import command
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
@@ -13,11 +16,7 @@ from pulsar.synthesis import Sky, write_filterbank
 #: Narrow and short: one place is searched within a second.
 SKY = {"nchans": 16, "fch1": 1484.0, "foff": -32.0, "tsamp": 1024e-6, "nsamps": 8_000, "telescope": "FAST"}
 FAST_ENOUGH = ["--dm", "0", "40", "--threads", "1", "-q", "--no-ffa"]
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["completeness", *map(str, args)])
-    return result.exit_code, result.stdout, result.stderr
+run = functools.partial(command.run, "completeness")
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,8 @@
 from pathlib import Path
 
 import pytest
+from reference.command import run
 from reference.products import write_product
-from typer.testing import CliRunner
-
-from pulsar.cli.app import app
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture

@@ -5,9 +5,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from reference.command import run
 
-from pulsar.cli.app import app
 from pulsar.config.load import load_config
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
@@ -22,11 +21,6 @@ from pulsar.synthesis.model import Burst, Sky
 from pulsar.synthesis.write import write_filterbank
 
 DM, TIME, WIDTH = 60.0, 4.0, 0.008
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference.command import run
 from reference.folded import BEST, phcx, section, sums_of_a_pulsar
-from typer.testing import CliRunner
 
 import pulsar
-from pulsar.cli.app import app
 from pulsar.io.product.reader import read
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture

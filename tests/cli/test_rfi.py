@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference.command import run
 from reference.masks import presto_bytes
-from typer.testing import CliRunner
 
 from pulsar.cleaning.store import read_mask
-from pulsar.cli.app import app
 from pulsar.config.load import load_config
 from pulsar.data.observation import InputFile
 from pulsar.io.open import open_observation
@@ -36,11 +35,6 @@ SKY = Sky(
     ),
 )
 SEARCH = ("--dm", 0, 100, "--no-ffa", "--no-single-pulse", "--ncands", 4, "--threads", 1)
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from reference.command import run
 
-from pulsar.cli.app import app
 from pulsar.constants import DAY, KDM
 from pulsar.io.open import open_observation
 from pulsar.sky.barycentre import barycentric, barycentric_samples
@@ -14,11 +13,6 @@ from pulsar.synthesis.model import Burst, Sky
 from pulsar.synthesis.write import write_filterbank
 
 DM, TIME, TSAMP = 60.0, 4.0, 0.001
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

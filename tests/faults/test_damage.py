@@ -10,21 +10,14 @@ import pytest
 from batch.conftest import command, quick
 from faults.conftest import names, results, search
 from faults.test_memory import sparse
+from reference.command import run
 from reference.processes import finish, processes, start, wait_until
-from typer.testing import CliRunner
 
 from pulsar.batch.drive import Request, run_batch
 from pulsar.batch.units import init
-from pulsar.cli.app import app
 from pulsar.errors import DataError
 from pulsar.io.open import open_observation
 from pulsar.io.sigproc import SigprocReader
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
-
 
 #: How a disk damages a file: its content -> what is left of it.
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -12,14 +12,13 @@ import h5py
 import numpy as np
 import pytest
 from fuzz.kinds import HEADER
+from reference.command import run
 from reference.masks import make_header as mask_header
 from reference.masks import presto_bytes
 from reference.products import make_candidates, make_fold, make_header, write_product
-from typer.testing import CliRunner
 
 from pulsar.cleaning.birdies import read_zaplist
 from pulsar.cleaning.presto import read_presto_mask
-from pulsar.cli.app import app
 from pulsar.errors import DataError, PulsarError
 from pulsar.io import hdf5
 from pulsar.io.open import open_observation
@@ -27,11 +26,6 @@ from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter
 from pulsar.io.sigproc import FilterbankWriter
 from pulsar.pipeline.checkpoint import Checkpoint
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 def fil(path: Path, **changes: Any) -> Path:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference.command import run
 from reference.products import make_fold, make_header
-from typer.testing import CliRunner
 
-from pulsar.cli.app import app
 from pulsar.constants import DAY
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
@@ -42,11 +41,6 @@ def pulse(late: float, height: float, nbins: int = NBINS) -> np.ndarray:
     at -= np.round(at)
     shape = height * np.exp(-0.5 * (at / WIDTH) ** 2)
     return shape - shape.mean()
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.mark.parametrize(("height", "nbins"), [(5.0, 64), (20.0, 64), (8.0, 128)])

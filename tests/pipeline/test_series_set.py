@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from reference.command import run
 
 from pulsar import dedisperse, fold
-from pulsar.cli.app import app
 from pulsar.cli.search import default_output
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
@@ -68,11 +67,6 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         (folder / f"{name}.inf").write_text(inf(name, dm, row.size))
         found.append(folder / f"{name}.dat")
     return found
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 def test_a_set_is_one_observation(paths: list[Path]) -> None:

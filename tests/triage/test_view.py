@@ -14,11 +14,10 @@ from urllib.parse import urlsplit
 
 import pytest
 from reference.browser import Browser, find
+from reference.command import run
 from reference.many import many
 from reference.products import write_beam, write_product
-from typer.testing import CliRunner
 
-from pulsar.cli.app import app
 from pulsar.cli.view import products_of
 from pulsar.io.labels import Label, beside, read_labels, uid_of
 from pulsar.io.product.reader import read
@@ -26,11 +25,6 @@ from pulsar.io.sidecar import Sidecar
 from pulsar.triage.site import Site
 
 browser_only = pytest.mark.skipif(find() is None, reason="no Chromium is installed: nothing was judged in a browser")
-
-
-def run(*args: object) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, [str(a) for a in args])
-    return result.exit_code, result.stdout, result.stderr
 
 
 @pytest.fixture
