@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from astropy.io import fits
+from reference.noises import codes as noise
 
 from pulsar.data.header import Header
 from pulsar.errors import DataError
@@ -27,12 +28,6 @@ def make_header(**changes) -> Header:
         ra_deg=83.6, dec_deg=22.0, source="SRC",
     )  # fmt: skip
     return header.with_(**changes)
-
-
-def noise(*shape, high=256, seed=1):
-    data = np.random.default_rng(seed).integers(0, high, shape)
-    data[..., -1] |= 1  # the last spectrum is no padding
-    return data
 
 
 def write(folder, data, *, rows=2, header=None, stem="SRC_tracking-M03", **options):

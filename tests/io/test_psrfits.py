@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from reference.noises import codes as noise
 
 from pulsar.data.header import Header
 from pulsar.data.observation import Gap
@@ -16,12 +17,6 @@ NCHANS, NSBLK = 64, 64
 def make_header(**changes):
     header = Header(nchans=NCHANS, nsamps=0, tsamp=1e-3, fch1=1500.0, foff=-1.0, tstart=55000.25)
     return header.with_(**changes)
-
-
-def noise(*shape, high=256, seed=1):
-    data = np.random.default_rng(seed).integers(0, high, shape)
-    data[..., -1] |= 1  # the last spectrum is no padding
-    return data
 
 
 def write(path, data, header=None, **options):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from reference.noises import white as noise
 
 from pulsar.config.model import CoherentConfig
 from pulsar.errors import ConfigError, DataError
@@ -10,10 +11,6 @@ from pulsar.searches.coherent import SLOW, SLOWEST, CoherentSearch
 from pulsar.searches.fft import FFTSearch
 
 TSAMP = 1e-3
-
-
-def noise(n, seed):
-    return np.random.default_rng(seed).standard_normal(n, dtype=np.float32)
 
 
 def pulsar(n, period, duty, snr, phase=0.3):

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 from reference.noises import red_and_drifting
+from reference.noises import white as noise
 from reference.threads import side_by_side
+from reference.trains import pulses
 
 from pulsar.config.model import FFTConfig
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
-from pulsar.errors import ConfigError, DataError
 from pulsar.rank.claims import claims
 from pulsar.searches import stats
 from pulsar.searches.fft import FFTSearch
@@ -17,19 +18,6 @@ REAL = {
     "lovell_psr5": (0.01, 0.714571, 2e-5, 30),
     "lovell_psr2": (0.0025, 0.476596, 3e-5, 30),
 }
-
-
-def noise(n: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(n, dtype=np.float32)
-
-
-def pulses(n: int, period: float, duty: float, snr: float, phase: float = 0.3) -> np.ndarray:
-    """Gaussian pulses of full width `duty` at half maximum (turns), period in samples, matched-filter S/N."""
-    turns = np.arange(n) / period + phase
-    turns -= np.round(turns)
-    x = np.exp(-4 * np.log(2) * (turns / duty) ** 2)
-    x -= x.mean()
-    return x * snr / np.sqrt(np.sum(x**2))
 
 
 def searched(x: np.ndarray, tsamp: float, birdies=(), **config) -> np.ndarray:
@@ -230,17 +218,6 @@ def test_degenerate_series():
     x[17] = np.nan
     x += np.cos(2 * np.pi * 0.2 * np.arange(4096)).astype(np.float32)
     assert abs(searched(x, 1.0)[0]["freq"] - 0.2) < 1e-4
-
-
-def test_errors_say_what_to_do():
-    with pytest.raises(DataError, match="at least 256"):
-        FFTSearch(100, 1e-3)
-    with pytest.raises(DataError, match="make one FFTSearch"):
-        FFTSearch(1000, 1e-3).search(np.zeros(999, np.float32))
-    with pytest.raises(ConfigError, match="swap"):
-        FFTSearch(1000, 1e-3, FFTConfig(p_min=1.0, p_max=0.5))
-    with pytest.raises(ConfigError, match="positive"):
-        FFTSearch(1000, 0.0)
 
 
 def test_threads_give_what_one_gives():

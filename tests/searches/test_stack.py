@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.noises import white as noise
 
 from pulsar.config.model import FFTConfig
 from pulsar.data.stack import LARGEST, POINTS, StackGrid, decoded, encode
@@ -17,10 +18,6 @@ N = 1 << 14
 
 def grid_of(nfft: int = N, tsamp: float = 1e-3, **more: float) -> StackGrid:
     return StackGrid(tsamp, nfft, POINTS * nfft // 2, np.zeros(1), **more)
-
-
-def noise(n: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).standard_normal(n, dtype=np.float32)
 
 
 def tone(n: int, freq: float, snr: float, tsamp: float = 1e-3) -> np.ndarray:
