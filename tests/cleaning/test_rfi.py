@@ -275,6 +275,25 @@ def test_masks_grow_over_holes():
     assert not make_mask(obs, stats, RfiConfig(block=1.0, grow=0.0)).bad[24, 5]
 
 
+def strike(data, times, strength):
+    """Add impulses of four samples, `strength` sigma in every channel."""
+    for at in times:
+        data[:, at : at + 4] += 14.0 * strength
+
+
+def clipped_samples(mask, n):
+    clipped = np.zeros(n, dtype=bool)
+    for a, b in mask.clipped:
+        clipped[a:b] = True
+    return clipped
+
+
+def clipped_in(data, tsamp, fch1=1500.0, foff=-2.0):
+    """Which samples of an observation are clipped."""
+    mask, _, _ = cleaned(ArrayObservation(bits(data), tsamp=tsamp, fch1=fch1, foff=foff))
+    return clipped_samples(mask, data.shape[1])
+
+
 def test_impulses_are_clipped_and_dispersed_pulses_are_not():
     tsamp, n = 1e-4, 60_000
     data = noise(256, n, seed=4)
@@ -289,9 +308,7 @@ def test_impulses_are_clipped_and_dispersed_pulses_are_not():
     # Slow and undispersed: it could be a pulse of a small DM.
     data[:, 52_000:52_400] += 0.12 * sigma
     mask, source, out = cleaned(ArrayObservation(bits(data), tsamp=tsamp))
-    clipped = np.zeros(n, dtype=bool)
-    for a, b in mask.clipped:
-        clipped[a:b] = True
+    clipped = clipped_samples(mask, n)
     assert clipped[12_000:12_003].all()
     assert clipped[33_333]
     assert clipped.sum() < 25
@@ -317,13 +334,6 @@ def test_dropouts_are_clipped():
     assert mask.clipped_samples.sum() < 1.5 * 11 * 80
 
 
-def clipped_samples(mask, n):
-    clipped = np.zeros(n, dtype=bool)
-    for a, b in mask.clipped:
-        clipped[a:b] = True
-    return clipped
-
-
 def test_impulses_in_a_part_of_the_band_are_clipped():
     tsamp, n = 2.5e-4, 40_000
     data = noise(128, n, seed=6)
@@ -335,8 +345,7 @@ def test_impulses_in_a_part_of_the_band_are_clipped():
     start = 20_600 + np.round(10.0 / 2.41e-4 * (freqs**-2.0 - 1500.0**-2.0) / tsamp).astype(int)
     for c in range(40, 88):
         data[c, start[c] : start[c] + 3] += 14.0 * 4.0
-    mask, _, _ = cleaned(ArrayObservation(bits(data), tsamp=tsamp, fch1=1500.0, foff=-2.0))
-    clipped = clipped_samples(mask, n)
+    clipped = clipped_in(data, tsamp)
     assert all(clipped[at : at + 3].all() for at in times)
     assert clipped.sum() < 7 * len(times)
 
@@ -346,10 +355,8 @@ def test_impulses_are_clipped_under_a_hum():
     tsamp, n = 2.5e-4, 12_000
     data = noise(128, n, seed=7) + 14.0 * 1.0 * (50.02 * np.arange(n) * tsamp % 1.0 < 0.28)
     times = range(2000, n - 2000, 3000)
-    for at in times:
-        data[:, at : at + 4] += 14.0 * 3.0
-    mask, _, _ = cleaned(ArrayObservation(bits(data), tsamp=tsamp, fch1=1500.0, foff=-2.0))
-    clipped = clipped_samples(mask, n)
+    strike(data, times, 3.0)
+    clipped = clipped_in(data, tsamp)
     assert all(clipped[at : at + 4].all() for at in times)
     assert clipped.mean() < 0.03
 
@@ -362,10 +369,8 @@ def test_crests_of_a_weak_hum_are_no_impulses():
     wave = sum(np.cos(2 * np.pi * k * turns) / k for k in range(1, 9))
     data = noise(256, n, seed=9) + 14.0 * 0.15 * wave * on
     times = range(2000, n - 2000, 4000)
-    for at in times:
-        data[:, at : at + 4] += 14.0 * 3.0
-    mask, _, _ = cleaned(ArrayObservation(bits(data), tsamp=tsamp, fch1=1460.0, foff=-1.0))
-    clipped = clipped_samples(mask, n)
+    strike(data, times, 3.0)
+    clipped = clipped_in(data, tsamp, fch1=1460.0, foff=-1.0)
     assert all(clipped[at : at + 4].all() for at in times)
     assert clipped.sum() < 3 * 4 * len(times)
 
@@ -375,10 +380,8 @@ def test_a_train_of_impulses_is_no_hum(every):
     tsamp, n = 5e-4, 32_000
     data = noise(256, n, seed=10)
     times = range(1000, n - 1000, every)
-    for at in times:
-        data[:, at : at + 4] += 14.0 * 2.0
-    mask, _, _ = cleaned(ArrayObservation(bits(data), tsamp=tsamp, fch1=1460.0, foff=-1.0))
-    clipped = clipped_samples(mask, n)
+    strike(data, times, 2.0)
+    clipped = clipped_in(data, tsamp, fch1=1460.0, foff=-1.0)
     assert all(clipped[at : at + 4].all() for at in times)
     assert clipped.sum() < 3 * 4 * len(times)
 

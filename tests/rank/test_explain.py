@@ -328,34 +328,38 @@ def test_a_fold_with_harmonics_of_its_own_is_not_handed_to_what_explains_its_sum
     assert told["slow"][0] == "fast"
 
 
+def blended(common: float, one: Source, two: Source, *, nharm: int, snr: float, width: float) -> Candidate:
+    """What two pulsars leave at a common part of their frequencies: a sum of `nharm` powers, and a fold."""
+    excess = one.power(common, nharm, 60) + two.power(common, nharm, 60)
+    at = np.arange(NBINS)
+    profile = sum(source.fold().profile[round(source.freq / common) * at % NBINS] for source in (one, two))
+    fold = dataclasses.replace(Source(common).fold(profile=profile), snr=snr, width=width)
+    return Candidate(make_group(common, nharm=nharm, excess=excess, uid="both"), fold)
+
+
+def is_of_one_or_two(folded: list[Candidate]) -> bool:
+    """Whether the candidates "one" and "two" stand for themselves, and "both" belongs to one of them."""
+    told = parents(explain(folded, [], SKY))
+    return told["one"] == told["two"] == ("", "") and told["both"][0] in ("one", "two")
+
+
 def test_what_two_pulsars_leave_at_a_common_part_of_their_frequencies_is_none():
     common = 0.913
     one, two = Source(3 * common, snr=23.0, fwhm=0.15), Source(10 * common, 61, snr=21.0, fwhm=0.1)
-    both = make_group(common, nharm=32, excess=one.power(common, 32, 60) + two.power(common, 32, 60), uid="both")
-    at = np.arange(NBINS)
-    profile = one.fold().profile[3 * at % NBINS] + two.fold().profile[10 * at % NBINS]
-    blend = dataclasses.replace(Source(common).fold(profile=profile), snr=12.0, width=0.04)
-    folded = [Candidate(both, blend), one.candidate(uid="one", nharm=4), two.candidate(uid="two", nharm=4)]
-    assert both.sigma > max(c.group.sigma for c in folded[1:])
-    told = parents(explain(folded, [], SKY))
-    assert told["one"] == told["two"] == ("", "")
-    assert told["both"][0] in ("one", "two")
+    both = blended(common, one, two, nharm=32, snr=12.0, width=0.04)
+    folded = [both, one.candidate(uid="one", nharm=4), two.candidate(uid="two", nharm=4)]
+    assert both.group.sigma > max(c.group.sigma for c in folded[1:])
+    assert is_of_one_or_two(folded)
 
 
 def test_two_pulsars_of_which_each_fold_is_too_much_for_their_common_period():
     # 13/4 apart, and the sum at the common period is the more significant; the weaker fold is below that there.
     common = 0.32
     one, two = Source(4 * common, snr=16.0, fwhm=0.08), Source(13 * common, 61, snr=12.0, fwhm=0.16)
-    power = one.power(common, 32, 60) + two.power(common, 32, 60)
-    both = make_group(common, nharm=32, excess=power, uid="both")
-    at = np.arange(NBINS)
-    profile = one.fold().profile[4 * at % NBINS] + two.fold().profile[13 * at % NBINS]
-    blend = dataclasses.replace(Source(common).fold(profile=profile), snr=13.0, width=0.02)
-    folded = [Candidate(both, blend), one.candidate(uid="one", nharm=6), two.candidate(uid="two", nharm=4)]
-    for order in (folded, folded[::-1]):
-        told = parents(explain(order, [], SKY))
-        assert told["one"] == told["two"] == ("", "")
-        assert told["both"][0] in ("one", "two")
+    both = blended(common, one, two, nharm=32, snr=13.0, width=0.02)
+    folded = [both, one.candidate(uid="one", nharm=6), two.candidate(uid="two", nharm=4)]
+    assert is_of_one_or_two(folded)
+    assert is_of_one_or_two(folded[::-1])
 
 
 def test_a_pulsar_of_two_components_is_no_blend_of_its_harmonic_and_another():
@@ -379,16 +383,10 @@ def test_a_fold_with_the_harmonics_of_two_others_alone_is_none():
     # A pulse of 0.07 turns in 0.112 Hz has 14 harmonics, not every fourth and fifth; it is the surer of the three.
     common = 0.112
     one, two = Source(4 * common, snr=9.5, fwhm=0.08), Source(5 * common, 61, snr=9.0, fwhm=0.2)
-    power = one.power(common, 8, 60) + two.power(common, 8, 60)
-    both = make_group(common, nharm=8, excess=power, uid="both")
-    at = np.arange(NBINS)
-    profile = one.fold().profile[4 * at % NBINS] + two.fold().profile[5 * at % NBINS]
-    blend = dataclasses.replace(Source(common).fold(profile=profile), snr=11.0, width=0.07)
-    folded = [Candidate(both, blend), one.candidate(uid="one", nharm=4), two.candidate(uid="two", nharm=2)]
-    for order in (folded, folded[::-1]):
-        told = parents(explain(order, [], SKY))
-        assert told["one"] == told["two"] == ("", "")
-        assert told["both"][0] in ("one", "two")
+    both = blended(common, one, two, nharm=8, snr=11.0, width=0.07)
+    folded = [both, one.candidate(uid="one", nharm=4), two.candidate(uid="two", nharm=2)]
+    assert is_of_one_or_two(folded)
+    assert is_of_one_or_two(folded[::-1])
     # A pulse there has all of its harmonics: then it is theirs that are explained.
     slow = Source(common, snr=20.0, fwhm=0.07)
     _, lines = lines_of(20.0, 0.07)
