@@ -14,10 +14,10 @@ constants TRIALS_LINE and, over -ln p, TRIALS_AREA of pulsar/searches/accel.py.
 import argparse
 
 import numpy as np
+from noise_trials import check, white_noise
 
 from pulsar.config.model import AccelConfig
 from pulsar.searches.accel import AccelSearch
-from pulsar.searches.stats import expected_from_sigma
 
 TSAMP = 1e-3
 
@@ -26,18 +26,6 @@ def make(nsamps: int, zmax: float, wmax: float, nharm: int, threshold: float = 0
     """A search that lists everything."""
     config = {"zmax": zmax, "wmax": wmax, "nharm": nharm, "threshold": threshold, "max_detections": 10**6}
     return AccelSearch(nsamps, TSAMP, AccelConfig.model_validate(config))
-
-
-def noise(nsamps: int, seed: int) -> np.ndarray:
-    """White noise."""
-    return np.random.default_rng(seed).standard_normal(nsamps, dtype=np.float32)
-
-
-def check(search: AccelSearch, seeds: int) -> None:
-    """False alarms of single series, found and promised."""
-    found = sum(len(search.search(noise(search.nsamps, 10**6 + seed))) for seed in range(seeds))
-    promised = seeds * float(expected_from_sigma(search.config.threshold))
-    print(f"{seeds} series of {search.nsamps}, {search.config!r}: {found} found, {promised:.0f} promised")
 
 
 def main() -> None:
@@ -66,7 +54,7 @@ def main() -> None:
             search.set_threshold(float(np.log(probabilities[0])))
             counts = np.zeros(len(probabilities))
             for seed in range(args.seeds):
-                logp = search.search(noise(nsamps, seed))["logp"]
+                logp = search.search(white_noise(nsamps, seed))["logp"]
                 counts += [np.count_nonzero(logp < np.log(p)) for p in probabilities]
             totals = counts / np.array(probabilities) / args.seeds
             cells = search.cells[-1, 1 if zmax > 0 else 0]

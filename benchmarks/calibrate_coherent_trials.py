@@ -12,23 +12,13 @@ detections above a trial-corrected threshold on seeds that the constants were no
 import argparse
 
 import numpy as np
+from noise_trials import check, white_noise
 
 from pulsar.config.model import CoherentConfig
 from pulsar.searches.coherent import CoherentSearch
-from pulsar.searches.stats import expected_from_sigma
 
 PROBABILITIES = 10.0 ** np.arange(-8.0, -12.1, -0.5)
 TSAMP = 60e-6
-
-
-def check(threshold: float, seeds: int, nsamps: int) -> None:
-    """False alarms of single series, found and promised."""
-    search = CoherentSearch(nsamps, TSAMP, CoherentConfig.model_validate({"threshold": threshold}))
-    found = 0
-    for seed in range(seeds):
-        found += len(search.search(np.random.default_rng(10**6 + seed).standard_normal(nsamps, dtype=np.float32)))
-    promised = seeds * float(expected_from_sigma(threshold))
-    print(f"{seeds} series of {nsamps} samples, threshold {threshold:g}: {found} found, {promised:.0f} promised")
 
 
 def main() -> None:
@@ -40,15 +30,12 @@ def main() -> None:
     args = parser.parse_args()
     nsamps = 1 << args.log2n
     if args.check is not None:
-        check(args.check, args.seeds, nsamps)
+        config = CoherentConfig.model_validate({"threshold": args.check})
+        check(CoherentSearch(nsamps, TSAMP, config), args.seeds)
         return
     search = CoherentSearch(nsamps, TSAMP)
     search.set_threshold(float(np.log(PROBABILITIES[0])))
-    parts = [
-        search.search(np.random.default_rng(seed).standard_normal(nsamps, dtype=np.float32))["logp"]
-        for seed in range(args.seeds)
-    ]
-    logp = np.concatenate(parts)
+    logp = np.concatenate([search.search(white_noise(nsamps, seed))["logp"] for seed in range(args.seeds)])
     print(f"{args.seeds} series of {nsamps} samples: trials per unit, and detections")
     for p in PROBABILITIES:
         count = int(np.count_nonzero(logp < np.log(p)))

@@ -11,18 +11,13 @@ counts detections above a trial-corrected threshold, on seeds that the constants
 import argparse
 
 import numpy as np
+from noise_trials import check, white_noise
 
 from pulsar.config.model import FFAConfig
 from pulsar.searches.ffa import FFASearch
-from pulsar.searches.stats import expected_from_sigma
 
 PROBABILITIES = (1e-5, 1e-6, 1e-7, 1e-8)
 TSAMP = 1e-3
-
-
-def noise(nsamps: int, seed: int) -> np.ndarray:
-    """White noise."""
-    return np.random.default_rng(seed).standard_normal(nsamps, dtype=np.float32)
 
 
 def main() -> None:
@@ -39,18 +34,13 @@ def main() -> None:
     values = {"duty_min": args.duty_min, "duty_max": args.duty_max, "p_min": args.p_min, "max_detections": 100000}
     if args.check is not None:
         config = FFAConfig.model_validate({**values, "threshold": args.check})
-        search = FFASearch(nsamps, TSAMP, config)
-        found = sum(len(search.search(noise(nsamps, 10**6 + seed))) for seed in range(args.seeds))
-        promised = args.seeds * float(expected_from_sigma(args.check))
-        print(
-            f"{args.seeds} series of 2^{args.log2n}, threshold {args.check:g}: {found} found, {promised:.0f} promised"
-        )
+        check(FFASearch(nsamps, TSAMP, config), args.seeds)
         return
     search = FFASearch(nsamps, TSAMP, FFAConfig.model_validate(values))
     print(f"{search.ntrial_periods} periods, {search.units:.3g} units in a series")
     for p in PROBABILITIES:
         search.set_threshold(float(np.log(p)))
-        count = sum(len(search.search(noise(nsamps, seed))) for seed in range(args.seeds))
+        count = sum(len(search.search(white_noise(nsamps, seed))) for seed in range(args.seeds))
         each = 1.0 / (p * args.seeds * search.units)
         print(f"p = {p:.0e}: {count * each:7.3f} ± {np.sqrt(max(count, 1)) * each:.3f} trials a unit ({count} found)")
 

@@ -14,24 +14,12 @@ slowly with the threshold, because the chance of a maximum between grid points d
 import argparse
 
 import numpy as np
-from trial_stages import print_stages
+from noise_trials import check, print_stages, white_noise
 
 from pulsar.config.model import FFTConfig
 from pulsar.searches.fft import FFTSearch
-from pulsar.searches.stats import expected_from_sigma
 
 PROBABILITIES = (1e-4, 1e-5, 1e-6, 1e-7)
-
-
-def check(threshold: float, nharm: int, seeds: int, nsamps: int) -> None:
-    """False alarms of single series, found and promised."""
-    config = FFTConfig.model_validate({"nharm": nharm, "threshold": threshold, "max_detections": 100000})
-    search = FFTSearch(nsamps, 1e-3, config)
-    found = 0
-    for seed in range(seeds):
-        found += len(search.search(np.random.default_rng(10**6 + seed).standard_normal(nsamps, dtype=np.float32)))
-    promised = seeds * float(expected_from_sigma(threshold))
-    print(f"{seeds} series, {nharm} harmonics, threshold {threshold:g}: {found} found, {promised:.0f} promised")
 
 
 def main() -> None:
@@ -44,7 +32,8 @@ def main() -> None:
     args = parser.parse_args()
     nsamps = 1 << args.log2n
     if args.check is not None:
-        check(args.check, args.nharm, args.seeds, nsamps)
+        config = {"nharm": args.nharm, "threshold": args.check, "max_detections": 100000}
+        check(FFTSearch(nsamps, 1e-3, FFTConfig.model_validate(config)), args.seeds)
         return
     nharms = (1, 2, 4, 8, 16, 32)
     searches = []
@@ -57,9 +46,8 @@ def main() -> None:
         searches.append(row)
     counts = np.zeros((len(nharms), len(PROBABILITIES)))
     for seed in range(args.seeds):
-        series = np.random.default_rng(seed).standard_normal(nsamps, dtype=np.float32)
         buffers = searches[0][0]._buffers()
-        searches[0][0]._white_powers(series, (), buffers)
+        searches[0][0]._white_powers(white_noise(nsamps, seed), (), buffers)
         for i, row in enumerate(searches):
             counts[i] += [len(search._detect(buffers)) for search in row]
     bins = args.seeds * np.array([np.diff(searches[-1][0]._limits, axis=1)[s, 0] / 2 for s in range(len(nharms))])

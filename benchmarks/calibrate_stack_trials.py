@@ -11,9 +11,9 @@ pulsar/searches/stack.py. They hardly depend on the number of epochs.
 import argparse
 
 import numpy as np
+from noise_trials import print_stages
 from numpy.typing import NDArray
 from scipy import fft
-from trial_stages import print_stages
 
 from pulsar.config.model import FFTConfig
 from pulsar.data.stack import POINTS, StackGrid

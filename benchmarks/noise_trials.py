@@ -1,9 +1,31 @@
-"""The table of what each stage of a sum of harmonics adds to the trials; for ``calibrate_fft_trials`` and others."""
+"""What the programs share that count the trials of a search in pure noise (``calibrate_fft_trials`` and others)."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pulsar.searches.stats import expected_from_sigma
+
+
+def white_noise(nsamps: int, seed: int) -> NDArray[np.float32]:
+    """Samples of variance 1, shape (nsamps,)."""
+    return np.random.default_rng(seed).standard_normal(nsamps, dtype=np.float32)
+
+
+def check(search: Any, seeds: int) -> None:
+    """Print the false alarms of single series, found and promised by the threshold of a search of one series.
+
+    Parameters
+    ----------
+    search : Search
+    seeds : int
+        How many series: others than constants are made with, which have the seeds from 0 on.
+    """
+    found = sum(len(search.search(white_noise(search.nsamps, 10**6 + seed))) for seed in range(seeds))
+    promised = seeds * float(expected_from_sigma(search.config.threshold))
+    print(f"{seeds} series of {search.nsamps} samples, {search.config!r}: {found} found, {promised:.0f} promised")
 
 
 def print_stages(
