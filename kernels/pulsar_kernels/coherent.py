@@ -29,7 +29,7 @@ from pulsar_kernels._ir import (
     vector_of,
 )
 from pulsar_kernels._jit import aligned, kernel, vector
-from pulsar_kernels.lanes import ELEMENT, LANES, factors, slots, transform_pass, twiddles
+from pulsar_kernels.lanes import ELEMENT, LANES, factors, passes, slots, twiddles
 
 #: Trials side by side.
 SIDE = 2 * LANES
@@ -384,13 +384,7 @@ def profile_snrs(
         source = one
         out = two
         _amplitudes(real, imag, pad, ladder, inverse, place, source)
-        span = 1
-        w = 0
-        for radix in ladder.radix:
-            transform_pass(radix, source, out, nbins, span, ladder.twiddle, w)
-            w += (nbins // (span * radix)) * (radix - 1)
-            span *= radix
-            source, out = out, source
+        source, out = passes(ladder.radix, 0, ladder.radix.shape[0], source, out, nbins, ladder.twiddle)
         for i in range(nbins):
             _copy(source, slots(i) * ELEMENT, out, i * SIDE)
         _best_pulses(out, ladder, best, which)

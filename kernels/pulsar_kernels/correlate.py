@@ -36,9 +36,9 @@ from pulsar_kernels.lanes import (
     VEC,
     Complex,
     factors,
+    passes,
     slot,
     slots,
-    transform_pass,
     transformed,
     twiddles,
 )
@@ -273,14 +273,7 @@ def short_series(
             inside = b < nblocks and 0 <= r < real.shape[0]
             source[o + b] = real[r] if inside else np.float32(0.0)
             source[o + LANES + b] = imag[r] if inside else np.float32(0.0)
-    span = 1
-    w = 0
-    for level in range(block.radix.shape[0]):
-        p = block.radix[level]
-        transform_pass(p, source, target, n, span, block.twiddle, w)
-        w += n // (span * p) * (p - 1)
-        span *= p
-        source, target = target, source
+    source, target = passes(block.radix, 0, block.radix.shape[0], source, target, n, block.twiddle)
     factor = np.float32(scale / n)
     for b in range(nblocks):
         for k in range(n):
@@ -384,15 +377,8 @@ def correlate(
             for g in range(g0, g1):
                 source = work[:size]
                 target = work[size : 2 * size]
-                span = block.radix[0]
-                _first_pass(span, current[0], current[1], block.lanes, n, source, block.twiddle)
-                w = n // span * (span - 1)
-                for level in range(1, levels - 1):
-                    p = block.radix[level]
-                    transform_pass(p, source, target, n, span, block.twiddle, w)
-                    w += n // (span * p) * (p - 1)
-                    span *= p
-                    source, target = target, source
+                _first_pass(block.radix[0], current[0], current[1], block.lanes, n, source, block.twiddle)
+                source, target = passes(block.radix, 1, levels - 1, source, target, n, block.twiddle)
                 _last_pass(block.radix[levels - 1], source, n, staged[(g - g0) * LANES * n :])
                 _product(current, block.step, current)
             _merge(staged_wide, n, g1 - g0, lo, hi, plane_wide, (at >> 3) + h * pitch + 2 * g0, 2 * pitch)

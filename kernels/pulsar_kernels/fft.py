@@ -38,6 +38,7 @@ from pulsar_kernels.lanes import (
     Complex,
     butterflies,
     factors,
+    passes,
     slot,
     slots,
     transform_pass,
@@ -350,20 +351,11 @@ def transform_either(
             turns[4 * k + 3] = v
             x[k] = u * tr[k] - v * ti[k]
             y[k] = u * ti[k] + v * tr[k]
-        span = radix1[0]
-        w = n1 // span * (span - 1)
-        source = a
-        out = b
         if ints.shape[0] > 0:
-            _first_pass(span, ints, j, n2, cubic, squares, source, n1, plan.twiddle1)
+            _first_pass(radix1[0], ints, j, n2, cubic, squares, a, n1, plan.twiddle1)
         else:
-            _first_pass(span, floats, j, n2, cubic, squares, source, n1, plan.twiddle1)
-        for level in range(1, radix1.shape[0]):
-            p = radix1[level]
-            transform_pass(p, source, out, n1, span, plan.twiddle1, w)
-            w += n1 // (span * p) * (p - 1)
-            span *= p
-            source, out = out, source
+            _first_pass(radix1[0], floats, j, n2, cubic, squares, a, n1, plan.twiddle1)
+        source, _ = passes(radix1, 1, radix1.shape[0], a, b, n1, plan.twiddle1)
         for row in range(0, nrows, LANES):
             k = min(row, nrows - LANES)
             tile = work[row // LANES * slots(n2) * ELEMENT :]
@@ -376,19 +368,8 @@ def transform_either(
     direct = (n2 + 1) // 2
     for row in range(0, nrows, LANES):
         k = min(row, nrows - LANES)
-        span = 1
-        w = 0
-        source = a
-        out = b
-        for level in range(radix2.shape[0]):
-            p = radix2[level]
-            if level == 0:
-                transform_pass(p, work[row // LANES * slots(n2) * ELEMENT :], out, n2, span, plan.twiddle2, w)
-            else:
-                transform_pass(p, source, out, n2, span, plan.twiddle2, w)
-            w += n2 // (span * p) * (p - 1)
-            span *= p
-            source, out = out, source
+        transform_pass(radix2[0], work[row // LANES * slots(n2) * ELEMENT :], b, n2, 1, plan.twiddle2, 0)
+        source, _ = passes(radix2, 1, radix2.shape[0], b, a, n2, plan.twiddle2)
         for i in range(direct):
             _scatter(0, source, i, real, imag, pad + i * n1 + k)
         for i in range(direct, n2):

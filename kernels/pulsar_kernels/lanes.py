@@ -284,3 +284,26 @@ def transform_pass(
     for i in range(step // span):
         butterflies(radix, source, span * i, step, out, span * radix * i, span, twiddle, w)
         w += radix - 1
+
+
+@kernel(inline=True, helper=True)
+def passes(
+    radix: NDArray[np.int64],
+    first: int,
+    stop: int,
+    source: NDArray[np.float32],
+    spare: NDArray[np.float32],
+    n: int,
+    twiddle: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Passes `first` ... `stop` - 1 of the transform whose radices are given; the tiles, that with the result first."""
+    span = 1
+    w = 0
+    for level in range(stop):
+        p = radix[level]
+        if level >= first:
+            transform_pass(p, source, spare, n, span, twiddle, w)
+            source, spare = spare, source
+        w += n // (span * p) * (p - 1)
+        span *= p
+    return source, spare
