@@ -141,6 +141,10 @@ class Ahead(Closing):
                 told = now
                 if told == len(wanted):
                     break
+            if parts is None:
+                # What they have taken of the processor is known when they have ended.
+                for thread in self._threads:
+                    thread.join()
 
     def close(self) -> None:
         """End what still runs."""
