@@ -55,8 +55,12 @@ def load_config(source: str | Path | None = None, sets: Sequence[str] = (), **ov
     ------
     ConfigError
         The file is missing or no TOML, a key is unknown, a value is of the wrong type or out of bounds: all that is
-        wrong, a line each.
+        wrong, a line each. Or the call is no call of this function.
     """
+    if not (source is None or isinstance(source, str | Path)):
+        raise ConfigError(f"load_config: source = {source!r}: expected the name of a preset or a TOML file")
+    if isinstance(sets, str | Mapping) or not all(isinstance(text, str) for text in sets):
+        raise ConfigError(f'load_config: sets = {sets!r}: expected a list of texts, such as ["dedisp.dm_hi=60"]')
     given = _Given()
     if source is not None and str(source) != DEFAULT:
         _merge_source(given, source)
@@ -68,7 +72,10 @@ def load_config(source: str | Path | None = None, sets: Sequence[str] = (), **ov
             continue
         given.put(key, value, f"--set {text}")
     for name, value in overrides.items():
-        entries = {name: value} if "." in name else {f"{name}.{k}": v for k, v in dict(value).items()}
+        if "." not in name and not isinstance(value, Mapping):
+            given.wrong.append(f"load_config: {name} = {value!r}: {_by_section(name, value)}")
+            continue
+        entries = {name: value} if "." in name else {f"{name}.{k}": v for k, v in value.items()}
         for key, one in entries.items():
             if one is not None:
                 given.put(key, one, "the command line")
@@ -224,6 +231,8 @@ def _merge_source(given: _Given, source: str | Path) -> None:
     elif not path.exists():
         near = difflib.get_close_matches(str(source), known, n=1, cutoff=0.4)
         hint = f"; did you mean the preset {near[0]!r}?" if near else ""
+        if "=" in str(source):
+            hint = f'; settings are the second argument: load_config(None, ["{source}"])'
         raise ConfigError(f"{source}: neither a file nor a preset ({', '.join(known)}){hint}")
     content = read_toml(path, "a configuration")
     base = content.pop("preset", None)
@@ -255,10 +264,40 @@ def _parse_set(text: str) -> tuple[str, Any]:
         return key, value
 
 
+#: Words that end names of settings, and those that mean the same.
+_SAME_WORDS = {"max": "hi", "high": "hi", "hi": "max", "min": "lo", "low": "lo", "lo": "min"}
+
+
+def keys_called(name: str) -> list[str]:
+    """Keys of this name in all sections, or of one that means the same: of ``dm_max`` ``dedisp.dm_hi``."""
+    first, _, last = name.rpartition("_")
+    other = f"{first}_{_SAME_WORDS[last]}" if first and last in _SAME_WORDS else name
+    every = [(section, key) for section, key, _ in keys()]
+    return next(
+        (found for one in (name, other) if (found := [f"{section}.{key}" for section, key in every if key == one])), []
+    )
+
+
+def _by_section(name: str, value: Any) -> str:
+    """How a setting is given by name, as the end of a message."""
+    if name in Config.model_fields:
+        return "a section: expected a dict of its keys"
+    called = keys_called(name)
+    if not called:
+        return f"settings go by sections{_near(name)}"
+    section, _, key = called[0].partition(".")
+    shown = repr(value) if isinstance(value, bool | int | float | str) else "..."
+    return f"settings go by sections: {section}={{{key!r}: {shown}}}"
+
+
 def _near(key: str) -> str:
     """The nearest valid key, as the end of a message."""
     every = [f"{section}.{name}" for section, name, _ in keys()]
     section, _, name = key.rpartition(".")
+    called = keys_called(name)
+    own = [one for one in called if one.startswith(f"{section}.")]
+    if own or (called and not section):
+        return f"; did you mean {(own or called)[0]}?"
     same = [k for k in every if k.partition(".")[2] == name] or [k for k in every if section == k.partition(".")[0]]
     near = difflib.get_close_matches(key, every, n=1, cutoff=0.6)
     near = near if near and name not in {k.partition(".")[2] for k in same} else same[:1] or near

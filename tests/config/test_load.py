@@ -98,6 +98,8 @@ def test_any_configuration_survives_toml(
     [
         ("dedisp.dm_hii=3", "no such key: dedisp.dm_hii; did you mean dedisp.dm_hi?"),
         ("dm_hi=3", "no such key: dm_hi; did you mean dedisp.dm_hi?"),
+        ("dedisp.dm_max=3", "no such key: dedisp.dm_max; did you mean dedisp.dm_hi?"),
+        ("dm_min=3", "no such key: dm_min; did you mean dedisp.dm_lo?"),
         ("dedsip.dm_hi=3", "no such key: dedsip.dm_hi; did you mean dedisp.dm_hi?"),
         ("zzz.qqq=3", "no such key: zzz.qqq; `pulsar config show` lists all keys"),
         ("dedisp", "expected section.key=value"),
@@ -177,6 +179,26 @@ def test_missing_or_unreadable_source(tmp_path: Path) -> None:
 def test_unknown_override() -> None:
     with pytest.raises(ConfigError, match=r"the command line: no such key: fold.ncand; did you mean fold.ncands"):
         load_config(fold={"ncand": 3})
+
+
+@pytest.mark.parametrize(
+    ("args", "named", "message"),
+    [
+        ((None, "dedisp.dm_hi=60"), {}, r"sets = 'dedisp.dm_hi=60': expected a list of texts, such as \["),
+        ((None, {"dedisp.dm_hi": 60}), {}, "sets = .*: expected a list of texts"),
+        ((None, [("dedisp.dm_hi", 60)]), {}, "sets = .*: expected a list of texts"),
+        ((["dedisp.dm_hi=60"],), {}, "source = .*: expected the name of a preset or a TOML file"),
+        (("dedisp.dm_hi=60",), {}, r'second argument: load_config\(None, \["dedisp.dm_hi=60"\]\)'),
+        ((), {"dm_hi": 60}, r"dm_hi = 60: settings go by sections: dedisp=\{'dm_hi': 60\}$"),
+        ((), {"dm_max": 60}, r"dm_max = 60: settings go by sections: dedisp=\{'dm_hi': 60\}$"),
+        ((), {"qqqq": 60}, "qqqq = 60: settings go by sections; `pulsar config show`"),
+        ((), {"dedisp": 60}, "dedisp = 60: a section: expected a dict of its keys"),
+    ],
+)
+def test_a_wrong_call_has_one_line(args, named, message) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(*args, **named)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 @pytest.mark.parametrize(
