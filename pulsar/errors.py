@@ -13,6 +13,14 @@ class ConfigError(PulsarError, ValueError):
     exit_code = 2
 
 
+class UnknownNameError(ConfigError, KeyError):
+    """There is nothing of a name that was asked for: says what there is. A KeyError, too, as mappings raise."""
+
+    def __str__(self) -> str:
+        # KeyError shows its message as a text within quotes.
+        return str(self.args[0]) if self.args else ""
+
+
 class DataError(PulsarError, OSError):
     """Input that cannot be read: names the file, the byte, row or key, and the remedy (exit code 3)."""
 

@@ -1,6 +1,7 @@
 """The HDF5 product: what is written comes back, whole or not at all."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +417,27 @@ def test_unknown_ids(product: Path) -> None:
     with pytest.raises(ConfigError, match="no candidate 'c9'"):
         run.candidate("c9")
     assert run.candidate("c0002")["dm"] == 20.0
+
+
+@pytest.mark.parametrize(
+    ("ident", "message"),
+    [
+        ("c0002", r"run\.h5: candidate 'c0002' was not folded \(fold\.ncands: .*\); there are c0001$"),
+        ("c0019", r"run\.h5: no fold 'c0019'; there are c0001$"),
+        (0, r"run\.h5: folds go by the names of candidates, and there is none named 0; there are c0001$"),
+    ],
+)
+def test_of_a_fold_that_is_not_there_the_others_are_told(product: Path, ident: Any, message: str) -> None:
+    with h5py.File(product, "a") as file:
+        del file["folds/c0002"]
+    folds = read(product).folds
+    assert list(folds) == ["c0001"]
+    assert ident not in folds
+    assert folds.get(ident) is None
+    with pytest.raises(KeyError) as caught:
+        folds[ident]
+    assert isinstance(caught.value, ConfigError)
+    assert re.search(message, str(caught.value))
 
 
 def test_many_channels_and_large_arrays(tmp_path: Path) -> None:

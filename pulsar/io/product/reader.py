@@ -18,7 +18,7 @@ from pulsar.data.injected import RECALL_COLUMNS, RELIABILITY_COLUMNS, recall, re
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import file_name
 from pulsar.data.unfinished import write_whole
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError, DataError, UnknownNameError
 from pulsar.io.hdf5 import Hdf5
 from pulsar.io.product import schema
 from pulsar.io.product.parts import check_mask, checked_header, read_fold, read_json, read_pulse, stored_rows
@@ -407,12 +407,20 @@ class Run:
         Raises
         ------
         ConfigError
-            There is no fold of that name.
+            There is no fold of that name (an `UnknownNameError`, which is a KeyError, too).
         """
         with self._open() as file:
-            if ident not in file.names("folds"):
-                raise ConfigError(f"{self.path}: no fold {ident!r}; {_some(list(self.ids))}")
-            return read_fold(file, ident)
+            if ident in file.names("folds"):
+                return read_fold(file, ident)
+        raise UnknownNameError(f"{self.path}: {self._no_fold(ident)}; {_some(list(self.ids))}")
+
+    def _no_fold(self, ident: object) -> str:
+        """Why there is no fold of a name."""
+        if not isinstance(ident, str):
+            return f"folds go by the names of candidates, and there is none named {ident!r}"
+        if ident in self.rows("candidates")["id"]:
+            return f"candidate {ident!r} was not folded (fold.ncands: how many of the best are)"
+        return f"no fold {ident!r}"
 
     @property
     def folds(self) -> "Folds":
@@ -489,8 +497,6 @@ class Folds(Mapping[str, Fold]):
         self._run = run
 
     def __getitem__(self, ident: str) -> Fold:
-        if ident not in self._run.ids:
-            raise KeyError(ident)
         return self._run.fold(ident)
 
     def __iter__(self) -> Iterator[str]:
