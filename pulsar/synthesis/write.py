@@ -33,7 +33,7 @@ def check_free(path: Path, *, overwrite: bool, nbytes: float = 0) -> None:
     if path.is_dir():
         raise ConfigError(f"{path} is a folder: give the name of a file")
     if path.exists() and not overwrite:
-        raise ConfigError(f"{path} exists: give another name, or --overwrite to replace it")
+        raise ConfigError(f"{path} exists: give another name, or --overwrite (in Python overwrite=True) to replace it")
     if not path.parent.is_dir():
         raise ConfigError(f"{path.parent}: no such folder for {path.name}: make it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):

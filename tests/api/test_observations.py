@@ -150,7 +150,7 @@ def test_no_file_is_written_that_was_not_asked_for(obs, series, tmp_path, monkey
     saved = run.save(tmp_path / "run.h5")
     assert saved.rows().tobytes() == run.rows().tobytes()
     assert saved.path == tmp_path / "run.h5"
-    with pytest.raises(pulsar.ConfigError, match="exists already"):
+    with pytest.raises(pulsar.ConfigError, match=r"exists already; .*in Python overwrite=True"):
         run.save(tmp_path / "run.h5")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.h5", "tmp"]
 

@@ -47,11 +47,14 @@ def check_output(path: Path | str, *, overwrite: bool = False) -> Path:
     if path.is_dir():
         raise ConfigError(f"{path}: the output is a folder; give the name of a file")
     if path.exists() and not overwrite:
-        raise ConfigError(f"{path}: the output exists already; give --overwrite to replace it, or another --out")
+        raise ConfigError(
+            f"{path}: the output exists already; give --overwrite (in Python overwrite=True) to replace it, or "
+            "another name"
+        )
     if not folder.is_dir():
-        raise ConfigError(f"{path}: the folder {folder} does not exist; create it or give another --out")
+        raise ConfigError(f"{path}: the folder {folder} does not exist; create it or give another name")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"{path}: the folder {folder} cannot be written; give another --out")
+        raise ConfigError(f"{path}: the folder {folder} cannot be written; give another name")
     return path
 
 
