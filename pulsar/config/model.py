@@ -355,9 +355,17 @@ class FoldConfig(Section):
     """Folding and refinement of the best candidates."""
 
     ncands: Annotated[int, Field(ge=0, description="candidates folded")] = 100
-    nbins: Annotated[int, Field(ge=4, le=1024, description="most phase bins")] = 128
+    nbins: Annotated[int, Field(ge=4, le=1024, description="most phase bins, an even number")] = 128
     nsubints: Annotated[int, Field(ge=1, description="sub-integrations")] = 32
     nbands: Annotated[int, Field(ge=1, description="subbands")] = 32
+
+    @field_validator("nbins")
+    @classmethod
+    def _even(cls, value: int) -> int:
+        # A profile is made of its spectrum, of nbins / 2 + 1 harmonics.
+        if value % 2:
+            raise ValueError("is odd")
+        return value
 
 
 class ReceiverConfig(Section):

@@ -127,7 +127,7 @@ def plan_fold(params: FoldParams, config: FoldConfig, nsamps: int, tsamp: float)
     turn = 1.0 / (params.freq * tsamp)
     most = max(4, int(OVERSAMPLE * turn))
     # A power of two can be halved again where samples in step with the turn leave bins empty.
-    nbins = config.nbins - config.nbins % 2 if config.nbins <= most else 1 << (most.bit_length() - 1)
+    nbins = config.nbins if config.nbins <= most else 1 << (most.bit_length() - 1)
     nsubints = max(1, min(config.nsubints, int(nsamps / turn)))
     level = int(np.floor(np.log2(max(turn / (nbins * SAMPLES_PER_BIN), 1.0))))
     level = min(level, MAX_LEVEL)

@@ -71,6 +71,10 @@ WRONG = {
     "a period below two samples": (lambda: pulsar.fold(TS, 1e-3), "shorter than two samples"),
     "no dm in a fold": (lambda: pulsar.fold(FB, 0.1), r"fold: give the dm \[pc / cm3\]"),
     "two bins": (lambda: pulsar.fold(TS, 0.1, nbins=2), "fold: fold.nbins = 2: expected an integer >= 4 and <= 1024"),
+    "an odd number of bins": (
+        lambda: pulsar.fold(TS, 0.1, nbins=65, refine=False),
+        "fold.nbins = 65: is odd: expected an integer >= 4 and <= 1024 .*an even number",
+    ),
     "no sub-integration": (lambda: pulsar.fold(TS, 0.1, nsub=0), "fold.nsubints = 0"),
     "freqs that do not fit": (
         lambda: pulsar.Filterbank.from_array(DATA, FREQS[:3], 1.0),
