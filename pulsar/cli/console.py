@@ -35,11 +35,10 @@ def check_not_input(output: Path, files: Iterable[Path]) -> None:
 
 def check_picture(path: Path, *, overwrite: bool = False) -> None:
     """Refuse a picture that could not be written, before what it shows is made."""
-    from pulsar.errors import ConfigError
     from pulsar.io.product.writer import check_output
+    from pulsar.report.figure import check_suffix
 
-    if path.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise ConfigError(f"{path}: expected a name that ends in .png, .pdf or .svg")
+    check_suffix(path)
     check_output(path, overwrite=overwrite)
 
 

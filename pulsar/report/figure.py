@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
 from pulsar.data.unfinished import write_whole
+from pulsar.errors import ConfigError
 
 INK: Final = "#14213d"
 #: Vermilion beside dark blue: told apart by every kind of colour vision (Okabe and Ito 2008).
@@ -389,6 +390,17 @@ def drawn_as(figure: Figure, kind: str) -> bytes:
     # Without the time, so that the same figure gives the same file.
     figure.savefig(buffer, format=kind, metadata={"Date": None} if kind == "svg" else {"CreationDate": None})
     return buffer.getvalue()
+
+
+def check_suffix(path: Path) -> None:
+    """Refuse the name of a picture that does not say of which kind it is.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if path.suffix.lower() not in (".png", *(f".{kind}" for kind in VECTOR)):
+        raise ConfigError(f"{path}: expected a name that ends in .png, .pdf or .svg")
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -117,6 +117,8 @@ WRONG = {
     "options without a file": (lambda: pulsar.simulate(nchans=4, nsamps=10, output={"npol": 2}), "no path"),
     "a field of no sky": (lambda: pulsar.simulate(nchan=4, nsamps=10), "nchan"),
     "a text to draw": (lambda: pulsar.plot("a.fil"), "plot: a str cannot be drawn"),
+    "a picture of no kind": (lambda: pulsar.plot(TS, path="y.foo"), r"y.foo: expected a name .* \.png, \.pdf or \.svg"),
+    "a picture without a suffix": (lambda: pulsar.plot(TS, path="y"), r"y: expected a name .* \.png, \.pdf or \.svg"),
     "a cube to draw": (lambda: pulsar.plot(np.zeros((2, 2, 2))), "expected two dimensions|expected one dimension"),
     "files in a list for open": (lambda: pulsar.open(["a.fil", "b.fil"]), r"pulsar.open\(\*files\)"),
     "a run to read": (lambda: pulsar.read(5), "read: an int is no path"),
