@@ -1,5 +1,6 @@
 """Observations that are in memory: arrays of the user's own, used wherever a file is."""
 
+import warnings
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 EVEN = 0.01
 #: No radio telescope observes beyond this [MHz]: such numbers are Hz.
 MOST_FREQ = 2e6
+#: Channels of telescopes [MHz]: UTR-2 begins at 8 MHz, ALMA ends at 950 GHz. Other numbers may be GHz or kHz.
+USUAL_FREQS = (8.0, 1e6)
+#: Longest sampling time that pulsars were looked for with [s]: images of surveys are of 10 s. Others may be ms or µs.
+USUAL_TSAMP = 10.0
 #: Spectra turned at a time: of a thousand channels they stay in the cache.
 _TILE = 256
 
@@ -102,6 +107,11 @@ class Filterbank(BaseObservation):
             The data are no array of real numbers in two dimensions, `freqs` fits neither of them or is uneven, or a
             value is out of bounds.
 
+        Warns
+        -----
+        UserWarning
+            No telescope has such channels or such a sampling time: their unit may be wrong.
+
         Examples
         --------
         >>> import numpy as np
@@ -112,6 +122,7 @@ class Filterbank(BaseObservation):
         array = samples("data", _by_channel(data, len(table), order), _DIMS, ("uint8", "uint16", "float32"))
         places = np.argsort(-table, kind="stable")
         step = _step(table[places])
+        _ask_about_units(table[places], float(tsamp))
         if tstart is not None:
             tstart = number("tstart", tstart, "d > 0")
         if beam is not None and (isinstance(beam, bool) or not isinstance(beam, int | np.integer) or beam < 1):
@@ -195,6 +206,19 @@ def _turned(array: NDArray[Any]) -> NDArray[Any]:
     for at in range(0, len(array), _TILE):
         out[:, at : at + _TILE] = array[at : at + _TILE].T
     return out
+
+
+def _ask_about_units(freqs: NDArray[np.float64], tsamp: float) -> None:
+    """Warn of descending channel centres [MHz] and a sampling time [s] that no telescope has."""
+    low, high = USUAL_FREQS
+    # The caller of from_array, which is decorated.
+    if freqs[-1] < low or freqs[0] > high:
+        warnings.warn(
+            f"freqs are {freqs[-1]:g} to {freqs[0]:g} MHz, telescopes have {low:g} to {high:g}: is their unit right?",
+            stacklevel=4,
+        )
+    if tsamp > USUAL_TSAMP:
+        warnings.warn(f"tsamp {tsamp:g} s is longer than {USUAL_TSAMP:g} s: is its unit right?", stacklevel=4)
 
 
 def _step(freqs: NDArray[np.float64]) -> float:

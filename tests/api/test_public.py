@@ -85,7 +85,7 @@ def test_documentation_is_numpydoc(name: str) -> None:
     assert list(parameters) == taken
     for parameter, text in parameters.items():
         assert text.strip(), parameter
-    order = [s for s in ("Parameters", "Attributes", "Returns", "Raises", "Examples") if s in found]
+    order = [s for s in ("Parameters", "Attributes", "Returns", "Raises", "Warns", "Examples") if s in found]
     assert [s for s in found if s] == order
 
 

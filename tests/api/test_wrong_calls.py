@@ -149,6 +149,26 @@ def test_data_that_cannot_be_used_are_no_wrong_call(tmp_path):
         pulsar.fold(pulsar.TimeSeries(np.ones(2000, "f4"), 1e-3), 0.1)
 
 
+UNUSUAL = {
+    "GHz": ([1.2, 1.3, 1.4, 1.5], 1e-3, "freqs are 1.2 to 1.5 MHz, telescopes have 8 to 1e.06: is their unit right"),
+    "kHz": (np.array(FREQS) * 1e3, 1e-3, "freqs are 1.4e.06 to .* MHz"),
+    "ms": (FREQS, 500.0, "tsamp 500 s is longer than 10 s: is its unit right"),
+}
+
+
+@pytest.mark.parametrize("what", UNUSUAL)
+def test_numbers_of_an_unusual_size_are_asked_about(what):
+    freqs, tsamp, message = UNUSUAL[what]
+    with pytest.warns(UserWarning, match=message) as told:
+        pulsar.Filterbank.from_array(DATA, freqs, tsamp)
+    assert [one.filename for one in told] == [__file__]
+
+
+@pytest.mark.parametrize(("low", "tsamp"), [(8.0, 1e-3), (10.0, 0.5), (950_000.0, 1e-6), (1400.0, 10.0)])
+def test_numbers_that_telescopes_have_are_taken_without_a_word(low, tsamp):
+    assert pulsar.Filterbank.from_array(DATA, low + np.arange(4.0), tsamp).header.tsamp == tsamp
+
+
 def test_quantities_in_any_unit_are_right_calls():
     assert pulsar.TimeSeries(X, 1 * u.ms).tsamp == pytest.approx(1e-3)
     assert pulsar.TimeSeries(X, np.float32(0.5)).tsamp == 0.5
