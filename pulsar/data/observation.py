@@ -32,6 +32,11 @@ class Gap:
     reason: str
 
 
+def called(obs: "Observation") -> str:
+    """What an observation is called in messages: its (first) file, else its source, as far as there is one."""
+    return str(obs.files[0].path) if obs.files else obs.header.source or "the observation"
+
+
 @runtime_checkable
 class Observation(Protocol):
     """One observation of one beam, read piece by piece.

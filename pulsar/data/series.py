@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from pulsar.data.arguments import quantities, samples
 from pulsar.data.html import facts, known, line
 from pulsar.data.span import Span
+from pulsar.errors import DataError
 
 if TYPE_CHECKING:
     from astropy.units import Quantity
@@ -90,6 +91,25 @@ class TimeSeries(Span):
             ("type", str(self.data.dtype)),
         ]
         return facts("TimeSeries", rows, line(self.data))
+
+
+def check_varies(data: NDArray[Any], name: str) -> None:
+    """Refuse samples of a series in which nothing can be found: all are missing, or the same.
+
+    Parameters
+    ----------
+    data : ndarray, shape (nsamps,)
+    name : str
+        What they are, for the message.
+
+    Raises
+    ------
+    DataError
+    """
+    good = data[np.isfinite(data)]
+    if not good.size or good.min() == good.max():
+        what = f"all {good.size} finite samples are the same" if good.size else "no sample is a finite number"
+        raise DataError(f"{name}: {what}: there is nothing to search")
 
 
 @dataclass(frozen=True, repr=False, eq=False)

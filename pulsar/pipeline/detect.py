@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.fold import Fold, FoldCube, FoldParams
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, called
 from pulsar.data.part import WHOLE, Part
-from pulsar.data.series import TimeSeries
+from pulsar.data.series import TimeSeries, check_varies
 from pulsar.errors import PulsarError
 from pulsar.pipeline.birdies import learn_in_series
 from pulsar.pipeline.checkpoint import Checkpoint
@@ -258,6 +258,7 @@ def _detect_series(job: Job) -> Detected:
     job.wait_for_kernels()
     header = job.obs.header
     data = np.ascontiguousarray(job.obs.read().data[0])
+    check_varies(data, called(job.obs))
     series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
     learnt, steady = learn_in_series(data, header.tsamp, job.config)
     birdies = [*given_birdies(header, job.config.rfi), *job.common, *learnt]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data.header import Header
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, called
 from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
@@ -200,8 +200,8 @@ def dry_run(obs: Observation, config: Config, freqs: NDArray[np.float64] | None 
     header = obs.header
     if header.nsamps < MIN_SAMPLES:
         raise DataError(
-            f"{obs.files[0].path if obs.files else header.source}: {header.nsamps} samples are too few to search for "
-            f"periods, at least {MIN_SAMPLES} are needed: join it with the other files of the observation"
+            f"{called(obs)}: {header.nsamps} samples are too few to search for periods, at least {MIN_SAMPLES} are "
+            f"needed: {'join it with the other files of the observation' if obs.files else 'give a longer one'}"
         )
     _check_periods(header, config)
     scratch = config.run.scratch

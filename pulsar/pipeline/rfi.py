@@ -10,7 +10,7 @@ import numpy as np
 
 from pulsar.config.model import Config
 from pulsar.data.header import Header
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 
@@ -100,9 +100,12 @@ class RfiReport:
         }
 
     def plot(self, path: Path | str | None = None) -> "Sheet":
-        """Draw the mask, the statistics, the band and the spectrum at DM 0; also to `path`, as PNG."""
+        """Draw the mask, the statistics, the band and the spectrum at DM 0; also to `path` (.png, .pdf, .svg)."""
+        from pulsar.report.figure import check_suffix
         from pulsar.report.rfi import plot_rfi
 
+        if path is not None:
+            check_suffix(Path(path))
         spectrum = None if self.zero_dm is None else (self.zero_dm.powers, self.zero_dm.step)
         return plot_rfi(self.header, self.mask, self.stats, birdies=self.birdies, spectrum=spectrum, path=path)
 
@@ -170,8 +173,7 @@ def make_rfi(
     obs = paths if isinstance(paths, Observation) else open_observation(*paths, config=settings.input)
     try:
         if obs.header.is_series:
-            name = obs.files[0].path if obs.files else obs.header.source
-            raise ConfigError(f"{name}: a dedispersed series has no channels to mask; give the raw data")
+            raise ConfigError(f"{called(obs)}: a dedispersed series has no channels to mask; give the raw data")
         live_frequencies(obs, settings)  # refuses a mask that does not fit, and when all channels are zapped
         if settings.rfi.zaplist:
             read_zaplist(settings.rfi.zaplist, 0.0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.constants import DAY
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, called
 from pulsar.data.stack import POINTS, Piece, StackGrid, encode
 from pulsar.errors import ConfigError
 from pulsar.io.stack import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store
@@ -200,7 +200,7 @@ def _fitting(obs: Observation, grid: StackGrid) -> int:
     from pulsar.io.series_set import SeriesSet
     from pulsar.sky.catalogue import separation
 
-    header, name = obs.header, obs.files[0].path if obs.files else Path("the observation")
+    header, name = obs.header, called(obs)
     ratio = grid.tsamp / header.tsamp
     downsample = max(round(ratio), 1)
     if abs(ratio / downsample - 1.0) > SAME_TSAMP or downsample & (downsample - 1):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.header import Header
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, called
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.memory import Filterbank
 from pulsar.synthesis.interference import GAINS, Interference, alive
@@ -246,9 +246,9 @@ def _check(obs: Observation, added: _Added) -> None:
         if pulsar.period < 2 * header.tsamp:
             raise ConfigError(f"period {pulsar.period:g} s is shorter than two samples of {header.tsamp:g} s")
     if header.is_series:
-        raise DataError(f"{_name(obs)}: a dedispersed series has no channels to inject into: give the raw data")
+        raise DataError(f"{called(obs)}: a dedispersed series has no channels to inject into: give the raw data")
     if obs.dtype == np.float32 and any(source.kind == "saturated" for source in added.rfi):
-        raise ConfigError(f"{_name(obs)}: rfi saturated: its samples are floats, which have no highest code")
+        raise ConfigError(f"{called(obs)}: rfi saturated: its samples are floats, which have no highest code")
 
 
 def _chunks(
@@ -262,7 +262,7 @@ def _chunks(
     chan_ok = (sigmas > 0) & alive(header, added.rfi)
     scales = _scales(obs, sigmas)
     if not (sigmas > 0).any():
-        raise DataError(f"{_name(obs)}: no channel varies, so there is no noise to scale a signal to")
+        raise DataError(f"{called(obs)}: no channel varies, so there is no noise to scale a signal to")
     signals: list[PulsarSignal | BurstSignal] = [
         *(pulsar_signal(header, p, chan_ok=chan_ok, seed=seed, number=i) for i, p in enumerate(added.pulsars)),
         *(burst_signal(header, b, chan_ok=chan_ok) for b in added.bursts),
@@ -288,10 +288,6 @@ def _chunks(
                     progress(part.shape[1])
 
     return run(), chan_ok
-
-
-def _name(obs: Observation) -> str:
-    return str(obs.files[0].path) if obs.files else "the observation"
 
 
 def _add(

@@ -147,6 +147,26 @@ def test_data_that_cannot_be_used_are_no_wrong_call(tmp_path):
         pulsar.fold(TS, par=tmp_path / "a.par")
     with pytest.raises(DataError):
         pulsar.fold(pulsar.TimeSeries(np.ones(2000, "f4"), 1e-3), 0.1)
+    with pytest.raises(DataError, match=r"^the observation: 10 samples are too few .*: give a longer one$"):
+        pulsar.search(pulsar.TimeSeries(X[:10], 1e-3))
+    with pytest.raises(DataError, match=r"^X: 10 samples are too few"):
+        pulsar.search(pulsar.Filterbank.from_array(DATA[:10], FREQS, 1e-3, source="X"))
+
+
+@pytest.mark.parametrize("call", [pulsar.search, pulsar.search_fft, pulsar.search_ffa, pulsar.search_single_pulse])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (np.zeros(20_000, "f4"), "all 20000 finite samples are the same: there is nothing to search"),
+        (np.full(20_000, 7, "i2"), "all 20000 finite samples are the same"),
+        (np.where(np.arange(20_000) < 9, np.nan, 3.0), "all 19991 finite samples are the same"),
+        (np.full(20_000, np.nan), "no sample is a finite number: there is nothing to search"),
+    ],
+    ids=["zeros", "integers", "partly missing", "missing"],
+)
+def test_a_series_in_which_nothing_is_left_is_not_searched(call, data, message):
+    with pytest.raises(DataError, match=message):
+        call(pulsar.TimeSeries(data, 1e-3))
 
 
 UNUSUAL = {
