@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+import functools
+import inspect
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
-from pulsar.config.load import load_config
+from pulsar.config.load import keys_called, load_config
 from pulsar.config.model import Config
 from pulsar.config.threads import thread_count
 from pulsar.data.observation import Observation
@@ -18,6 +22,93 @@ from pulsar.io.memory import SeriesInMemory
 
 if TYPE_CHECKING:
     from pulsar.pipeline.progress import Progress
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Options of the command line whose names are not those of settings: the keys that they set.
+OPTIONS: Final = {
+    "dm": ("dedisp.dm_lo", "dedisp.dm_hi"),
+    "ra": ("input.ra_deg",),
+    "dec": ("input.dec_deg",),
+    "nsub": ("fold.nsubints",),
+    "subtract": ("subtract.pulsars",),
+    "completeness": ("completeness.enabled",),
+    "no_rfi": ("rfi.enabled", "rfi.clip"),
+    "no_fft": ("fft.enabled",),
+    "no_coherent": ("coherent.enabled",),
+    "no_ffa": ("ffa.enabled",),
+    "no_single_pulse": ("single_pulse.enabled",),
+}
+#: Most settings that a message names.
+_MOST: Final = 4
+
+
+def named_settings(*sections: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function tell how a setting is given, where it is given as an argument that the function does not have.
+
+    Parameters
+    ----------
+    *sections : str
+        Of the configuration, those that the function uses.
+
+    Returns
+    -------
+    callable
+        A decorator that keeps name, signature and documentation. The function raises ConfigError for arguments that
+        it does not have.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        parameters = list(inspect.signature(function).parameters)
+
+        @functools.wraps(function)
+        def told(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name not in parameters:
+                    given = dict(zip(parameters, args, strict=False)) | kwargs
+                    hint = _as_setting(name, given, sections) or _as_argument(name, parameters)
+                    raise ConfigError(f"{getattr(function, '__name__', '')}: no argument {name!r}{hint}")
+            return function(*args, **kwargs)
+
+        return told
+
+    return decorate
+
+
+def _as_setting(name: str, given: dict[str, Any], sections: tuple[str, ...]) -> str:
+    """How to give an argument as settings, as the end of a message; empty where there are none of this name."""
+    found = [key for key in OPTIONS.get(name) or keys_called(name) if key.partition(".")[0] in sections]
+    if not found:
+        return ""
+    values: Any = [given[name]] * len(found)
+    if name == "dm" and isinstance(given[name], list | tuple) and len(given[name]) == len(found):
+        values = given[name]
+    elif name.startswith("no_"):
+        # Off is false, or a limit of 0.
+        values = [False, 0.0][: len(found)]
+    sets = [f"{key}={_as_text(key, value)}" for key, value in zip(found, values, strict=True)][:_MOST]
+    config = given.get("config")
+    source = repr(str(config)) if isinstance(config, str | Path) else None
+    return f": it is a setting: config=pulsar.load_config({source}, {json.dumps(sets, ensure_ascii=False)})"
+
+
+def _as_text(key: str, value: Any) -> str:
+    """A value as a setting is given; dots where it has another unit or form."""
+    section, _, name = key.partition(".")
+    default = getattr(getattr(Config(), section), name)
+    if isinstance(value, str):
+        return value if isinstance(default, str) else json.dumps([value]) if isinstance(default, tuple) else "..."
+    try:
+        return "none" if value is None else json.dumps(value)
+    except TypeError:  # a quantity, an array
+        return "..."
+
+
+def _as_argument(name: str, parameters: list[str]) -> str:
+    """The argument that may be meant, or all, as the end of a message."""
+    near = difflib.get_close_matches(name, parameters, n=1)
+    return f"; did you mean {near[0]}?" if near else f": it has {', '.join(parameters)}"
 
 
 def settings_of(config: Any) -> Config:

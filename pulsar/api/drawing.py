@@ -7,7 +7,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pulsar.api._given import kind_of
+from pulsar.api._given import kind_of, named_settings
 from pulsar.data.arguments import samples
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pulsar.report.figure import Sheet
 
 
+@named_settings()
 def plot(
     what: Fold | PulseCutout | TimeSeries | DMTime | Observation | Run | ResultTable | RfiReport | ArrayLike,
     candidate: Mapping[str, Any] | None = None,
@@ -48,7 +49,7 @@ def plot(
     title : str, optional
         In place of the id of the candidate, or what else stands there.
     path : path, optional
-        Also write the picture there, as PNG.
+        Also write the picture there: ``.png``, ``.pdf`` or ``.svg``.
 
     Returns
     -------
@@ -58,15 +59,17 @@ def plot(
     Raises
     ------
     ConfigError
-        It is nothing that can be drawn.
+        It is nothing that can be drawn, or `path` ends otherwise or is in no folder.
     """
-    target = None if path is None else Path(fspath(path))
-    sheet = _sheet(what, candidate, header, title)
-    if target is not None:
-        from pulsar.report.figure import save
+    from pulsar.report.figure import check_suffix, save
 
+    target = None if path is None else Path(fspath(path))
+    if target is not None:
+        check_suffix(target)
         if not target.absolute().parent.is_dir():
             raise ConfigError(f"{target}: the folder {target.absolute().parent} does not exist; create it")
+    sheet = _sheet(what, candidate, header, title)
+    if target is not None:
         save(sheet, target)
     return sheet
 

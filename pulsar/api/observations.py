@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pulsar.api._given import kind_of, observed, progress_of, settings_of
+from pulsar.api._given import kind_of, named_settings, observed, progress_of, settings_of
 from pulsar.config.load import load_section
 from pulsar.config.model import Config, DedispConfig
 from pulsar.data.arguments import quantities
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from pulsar.pipeline.rfi import RfiReport
 
 
+#: Sections of the configuration that a search does not use.
+_OF_COMMANDS = ("batch", "stack", "orbits")
+
+
+@named_settings("input")
 def open(*paths: str | PathLike[str], config: Config | str | Path | None = None) -> Observation:  # noqa: A001
     """Open one or several files as one observation.
 
@@ -82,6 +87,7 @@ def read(path: str | PathLike[str]) -> Run:
     return Run(fspath(path))
 
 
+@named_settings(*(name for name in Config.model_fields if name not in _OF_COMMANDS))
 def search(
     data: TimeSeries | Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
     config: Config | str | Path | None = None,
@@ -101,7 +107,8 @@ def search(
         One observation of one beam: your own array, as ``pulsar.TimeSeries(x, tsamp)`` or
         ``pulsar.Filterbank.from_array(data, freqs, tsamp)``; what `pulsar.open` returns; or its files.
     config : Config, name of a preset, or path of a TOML file, optional
-        ``pulsar.load_config("fast-19beam", ["dedisp.dm_hi=300"])`` changes single values.
+        ``pulsar.load_config("fast-19beam", ["dedisp.dm_hi=300"])`` changes single values. Options of the command line
+        are settings: ``--dm 0 60`` is ``["dedisp.dm_lo=0", "dedisp.dm_hi=60"]``.
     out : path, optional
         HDF5 product to write. Without it nothing is left on disk; ``run.save(path)`` writes it later.
     overwrite : bool
@@ -117,9 +124,10 @@ def search(
     Raises
     ------
     ConfigError
-        `out` exists or cannot be written, a setting makes no sense for these data, or `data` is no observation.
+        `out` exists or cannot be written, a setting makes no sense for these data or is given as an argument of its
+        own, or `data` is no observation.
     DataError
-        The files cannot be read, or nothing is left after masking.
+        The files cannot be read, nothing is left after masking, or all samples of a series are missing or the same.
 
     Examples
     --------
@@ -158,6 +166,7 @@ def dedisperse(
     config: Config | str | Path | None = None,
     progress: bool = False,
 ) -> DMTime: ...
+@named_settings("input", "rfi", "run")
 @quantities(arrays=("dms",), dm="pc / cm3 >= 0", dms="pc / cm3 >= 0")
 def dedisperse(
     data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
@@ -233,6 +242,7 @@ def dedisperse(
     return DMTime(series[: len(grid)], grid, header.tsamp, header.tstart)
 
 
+@named_settings("input", "rfi", "fold", "run")
 @quantities(period="s > 0", dm="pc / cm3 >= 0", accel="m / s2", epoch="d > 0")
 def fold(
     data: TimeSeries | Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
@@ -266,7 +276,8 @@ def fold(
     refine : bool
         Look for the best period, derivative and DM around those; False measures just them.
     nbins : int, optional
-        Most phase bins; default `fold.nbins` of the configuration.
+        Most phase bins, an even number; default `fold.nbins` of the configuration. Short turns have fewer: a power
+        of two, no more than four bins a sample.
     nsub : int, optional
         Sub-integrations; default `fold.nsubints` of the configuration.
     config : Config, name of a preset, or path of a TOML file, optional
@@ -316,6 +327,7 @@ def fold(
         return with_dm_curve(obs, made, settings.fold) if isinstance(obs, SeriesSet) else made
 
 
+@named_settings()
 def import_fold(path: str | PathLike[str], *, refine: bool = True) -> Fold:
     """Read a fold that another program has made, and refine it as ours.
 
@@ -343,6 +355,7 @@ def import_fold(path: str | PathLike[str], *, refine: bool = True) -> Fold:
     return imported(Path(fspath(path)), fit=bool(refine)).fold
 
 
+@named_settings("input", "rfi", "run")
 def rfi(
     data: Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
     config: Config | str | Path | None = None,

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pulsar.api._given import kind_of, observed
+from pulsar.api._given import kind_of, named_settings, observed
 from pulsar.config.load import load_section
 from pulsar.config.model import AccelConfig, CoherentConfig, Config, FFAConfig, FFTConfig, SinglePulseConfig
 from pulsar.data.arguments import number, quantities
 from pulsar.data.observation import Observation
-from pulsar.data.series import TimeSeries
+from pulsar.data.series import TimeSeries, check_varies
 from pulsar.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _FFT, _COHERENT, _ACCEL, _FFA = FFTConfig(), CoherentConfig(), AccelConfig(), FF
 _PULSES = SinglePulseConfig()
 
 
+@named_settings()
 @quantities(tsamp="s > 0", p_min="s > 0", p_max="s > 0")
 def search_fft(
     data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
@@ -70,7 +71,7 @@ def search_fft(
     ConfigError
         A value is out of bounds, or the data are no series.
     DataError
-        The series is too short.
+        The series is too short, or all of its samples are missing or the same.
     """
     from pulsar.searches.fft import FFTSearch
 
@@ -80,6 +81,7 @@ def search_fft(
     return _found(FFTSearch(series.nsamps, series.tsamp, config), series, birdies)
 
 
+@named_settings()
 @quantities(tsamp="s > 0", p_min="s > 0", p_max="s > 0")
 def search_coherent(
     data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
@@ -120,7 +122,7 @@ def search_coherent(
     ConfigError
         A value is out of bounds, or the data are no series.
     DataError
-        The series is too short.
+        The series is too short, or all of its samples are missing or the same.
     """
     from pulsar.searches.coherent import CoherentSearch
 
@@ -130,6 +132,7 @@ def search_coherent(
     return _found(CoherentSearch(series.nsamps, series.tsamp, config), series, birdies)
 
 
+@named_settings()
 @quantities(tsamp="s > 0", accel_max="m / s2 > 0", zmax=">= 0", wmax=">= 0", p_min="s > 0", p_max="s > 0")
 def search_accel(
     data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
@@ -180,7 +183,7 @@ def search_accel(
     ConfigError
         A value is out of bounds, neither `zmax` nor `accel_max` is given, or the data are no series.
     DataError
-        The series is too short.
+        The series is too short, or all of its samples are missing or the same.
     """
     # Many arguments: each is an option of the user's, by name, with a default and its own words above.
     from pulsar.searches.accel import AccelSearch
@@ -202,6 +205,7 @@ def search_accel(
     return _found(AccelSearch(series.nsamps, series.tsamp, config), series, birdies)
 
 
+@named_settings()
 @quantities(tsamp="s > 0", p_min="s > 0", p_max="s > 0")
 def search_ffa(
     data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
@@ -262,6 +266,7 @@ def search_ffa(
     return _found(FFASearch(series.nsamps, series.tsamp, config, gaps=gaps), series, birdies)
 
 
+@named_settings()
 @quantities(tsamp="s > 0", width_max="s > 0")
 def search_single_pulse(
     data: TimeSeries | Observation | str | PathLike[str] | ArrayLike,
@@ -302,7 +307,7 @@ def search_single_pulse(
     ConfigError
         A value is out of bounds, or the data are no series.
     DataError
-        The series is too short.
+        The series is too short, or all of its samples are missing or the same.
     """
     from pulsar.searches.single_pulse import SinglePulseSearch
 
@@ -313,14 +318,21 @@ def search_single_pulse(
 
 
 def _series(name: str, data: Any, tsamp: Any) -> TimeSeries:
-    """The series that is to be searched."""
+    """The series that is to be searched; refuses one in which nothing can be found."""
+    series = _taken(name, data, tsamp)
+    check_varies(series.data, name)
+    return series
+
+
+def _taken(name: str, data: Any, tsamp: Any) -> TimeSeries:
+    """What was given, as a series."""
     if isinstance(data, TimeSeries):
         if tsamp is not None:
             raise ConfigError(f"{name}: a TimeSeries has its own tsamp: leave it out")
         return data
     if isinstance(data, str | PathLike):
         with observed(name, data, Config()) as obs:
-            return _series(name, obs, tsamp)
+            return _taken(name, obs, tsamp)
     if isinstance(data, Observation):
         if tsamp is not None:
             raise ConfigError(f"{name}: {kind_of(data)} has its own tsamp: leave it out")

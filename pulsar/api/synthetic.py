@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pulsar.api._given import observed, progress_of, settings_of, threads_of
+from pulsar.api._given import named_settings, observed, progress_of, settings_of, threads_of
 from pulsar.config.model import Config
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
@@ -85,6 +85,7 @@ def simulate(
     raise ConfigError(f"{target}: a synthetic observation is a .fil (SIGPROC) or a .fits or .sf (PSRFITS)")
 
 
+@named_settings("input", "rfi", "run")
 def inject(
     data: TimeSeries | Observation | str | PathLike[str] | Sequence[str | PathLike[str]],
     out: str | PathLike[str] | None = None,

@@ -1,10 +1,16 @@
 """A wrong call is told in one message that names the argument, what was given and what is expected."""
 
+import inspect
+
 import numpy as np
 import pytest
 from astropy import units as u
 
 import pulsar
+from pulsar.api import _given
+from pulsar.cli import dedisperse, fold, search
+from pulsar.cli.options import effective_config
+from pulsar.config.load import keys
 from pulsar.data.arguments import number, quantities
 from pulsar.errors import ConfigError, DataError
 
@@ -64,6 +70,30 @@ WRONG = {
     "birdies that are no pairs": (lambda: pulsar.search_fft(TS, birdies=[50.0]), "birdies = .*expected pairs"),
     "the sampling time of what was opened": (lambda: pulsar.search_fft(FB, 1e-3), "has its own tsamp"),
     "channels searched": (lambda: pulsar.search_fft(FB), "has channels: give pulsar.dedisperse"),
+    "an option of the command line": (
+        lambda: pulsar.search(FB, dm=(0, 60)),
+        r"search: no argument 'dm': it is a setting: config=pulsar.load_config\(None, "
+        r'\["dedisp.dm_lo=0", "dedisp.dm_hi=60"\]\)$',
+    ),
+    "a setting beside a preset": (
+        lambda: pulsar.search(FB, "fast-19beam", dm_max=60),
+        r"load_config\('fast-19beam', \[\"dedisp.dm_hi=60\"\]\)$",
+    ),
+    "a search that is switched off": (lambda: pulsar.search(FB, no_ffa=True), r'\["ffa.enabled=false"\]'),
+    "cleaning that is switched off": (
+        lambda: pulsar.dedisperse(FB, 5, no_rfi=True),
+        r'\["rfi.enabled=false", "rfi.clip=0.0"\]',
+    ),
+    "a setting with a unit": (lambda: pulsar.search(FB, dm_hi=60 * u.m), r'\["dedisp.dm_hi=\.\.\."\]'),
+    "an option in hours": (lambda: pulsar.search(FB, ra="05:34:31"), r'\["input.ra_deg=\.\.\."\]'),
+    "a list of one": (lambda: pulsar.search(FB, subtract="X.par"), r'subtract.pulsars=\[\\"X.par\\"\]'),
+    "a setting of several sections": (lambda: pulsar.search(FB, threshold=3), r'"fft.threshold=3", "coherent.'),
+    "a setting that a function does not use": (
+        lambda: pulsar.dedisperse(FB, dm_hi=60),
+        "dedisperse: no argument 'dm_hi'(; did you mean dm|: it has data, dm, dms, config, progress)",
+    ),
+    "an argument misspelt": (lambda: pulsar.search_fft(TS, pmin=1), "search_fft: no argument 'pmin'; did you mean p_m"),
+    "an argument that is none": (lambda: pulsar.plot(TS, qq=1), "plot: no argument 'qq': it has what, candidate, head"),
     "no period": (lambda: pulsar.fold(TS), "either period .* or par"),
     "period and ephemeris": (lambda: pulsar.fold(TS, 0.1, par="a.par"), "either period .* or par"),
     "dm with an ephemeris": (lambda: pulsar.fold(TS, dm=3, par="a.par"), "an ephemeris has its own"),
@@ -167,6 +197,25 @@ def test_data_that_cannot_be_used_are_no_wrong_call(tmp_path):
 def test_a_series_in_which_nothing_is_left_is_not_searched(call, data, message):
     with pytest.raises(DataError, match=message):
         call(pulsar.TimeSeries(data, 1e-3))
+
+
+@pytest.mark.parametrize("name", ["search", "fold", "dedisperse", "rfi", "inject", "plot", "open", "search_accel"])
+def test_arguments_that_are_none_are_not_shown_by_help(name):
+    parameters = inspect.signature(getattr(pulsar, name)).parameters.values()
+    assert [p.name for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD] == []
+    with pytest.raises(ConfigError, match=f"^{name}: no argument 'xyzzy'"):
+        getattr(pulsar, name)(xyzzy=1)
+
+
+def test_the_settings_of_options_are_those_of_the_command_line():
+    options = {name for one in (search, fold, dedisperse) for name in inspect.signature(one.command).parameters}
+    assert set(_given.OPTIONS) - options == set()
+    with pytest.raises(ConfigError) as caught:
+        pulsar.search(FB, dm=(5, 60))
+    asked = eval(str(caught.value).partition("config=")[2])
+    assert asked == effective_config(None, None, dm=(5, 60)) != pulsar.load_config()
+    every = {f"{section}.{key}" for section, key, _ in keys()}
+    assert [key for named in _given.OPTIONS.values() for key in named if key not in every] == []
 
 
 UNUSUAL = {
