@@ -127,7 +127,7 @@ class Fold:
     snr : float
         Boxcar S/N of the refined profile.
     width : float
-        Width of that boxcar [turns].
+        Width of that boxcar [turns], at most 0.5.
     phase : float
         Centre of that boxcar [turns].
     chi2_red : float

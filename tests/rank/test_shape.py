@@ -51,6 +51,16 @@ def test_a_gaussian_in_closed_form(fwhm: float) -> None:
     assert found["skew"] > 1.5
 
 
+@pytest.mark.parametrize(
+    ("width", "fwhm"), [(0.3, (0.25, 0.35)), (0.45, (0.4, 0.5)), (0.6, (0.0, 0.3)), (0.7, (0.0, 0.2))]
+)
+def test_the_fwhm_ends_at_half_a_turn_and_a_wider_pulse_is_skewed(width: float, fwhm: tuple[float, float]) -> None:
+    box = np.arange(128) < 128 * width
+    found = profile_features(10.0 * box + np.random.default_rng(2).normal(size=128), 1.0)
+    assert fwhm[0] <= found["fwhm"] <= fwhm[1]
+    assert (found["skew"] < 0.0) == (width > 0.5)
+
+
 def test_components_are_counted() -> None:
     profile = 60 * (gaussian(0.04, 0.2) + gaussian(0.04, 0.5) + gaussian(0.05, 0.8))
     assert profile_features(profile, 1.0)["peaks"] == 3
