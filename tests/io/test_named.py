@@ -9,6 +9,7 @@ from fuzz.kinds import KINDS, observation
 
 import pulsar
 from pulsar.io import open as opening
+from pulsar.io.night import SUFFIXES
 from pulsar.io.open import READABLE, open_observation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,12 +38,21 @@ def formats(tmp_path_factory):
     return found
 
 
+def test_files_of_every_kind_are_looked_at_in_folders():
+    # An .inf stands beside its .dat, and is found by it.
+    suffixes = {Path(kind.file).suffix for kind in KINDS if kind.use is observation} - {".inf"}
+    assert len(suffixes) >= 5
+    assert suffixes - set(SUFFIXES) == set()
+
+
 def test_every_reader_has_a_kind_in_the_fuzzing(formats):
     assert len(opened()) >= 5
     assert set(formats) == opened()
 
 
-@pytest.mark.parametrize("where", ["READABLE", "open_observation", "pulsar.open", "README.md", "docs/formats.md"])
+@pytest.mark.parametrize(
+    "where", ["READABLE", "open_observation", "pulsar.open", "README.md", "docs/formats.md", "CHANGELOG.md"]
+)
 def test_every_format_is_named(formats, where):
     texts = {"READABLE": READABLE, "open_observation": open_observation.__doc__, "pulsar.open": pulsar.open.__doc__}
     text = texts.get(where) or (ROOT / where).read_text(encoding="utf-8")
