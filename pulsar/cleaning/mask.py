@@ -13,7 +13,7 @@ from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.config.model import RfiConfig
 from pulsar.constants import KDM
 from pulsar.data.header import Header
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, called
 from pulsar.errors import DataError
 
 # Default time scale of the baseline [s], where it is not longer; and of what outliers are compared with.
@@ -267,9 +267,8 @@ def _nothing_left(obs: Observation, reasons: NDArray[np.str_]) -> DataError:
     names, counts = np.unique(reasons, return_counts=True)
     told = ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True))
     return DataError(
-        f"{obs.files[0].path if obs.files else obs.header.source}: all {len(reasons)} channels are masked ({told}); "
-        "there is nothing to search. Check the file with 'pulsar info', or loosen the masking "
-        "(--set rfi.enabled=false, fewer --zap ranges)"
+        f"{called(obs)}: all {len(reasons)} channels are masked ({told}); there is nothing to search. Check the file "
+        "with 'pulsar info', or loosen the masking (settings rfi.enabled=false, fewer ranges in rfi.zap)"
     )
 
 

@@ -64,7 +64,9 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("nharmonics", "harmonics at which that is reached"),
     Feature("first", "part of the power beyond noise in the first harmonic, 1 for a sine; NaN in noise"),
     Feature("effective", "effective number of harmonics, 1 for a sine; NaN in noise"),
-    Feature("fwhm", "part of the turn in which those harmonics are above half of their peak"),
+    Feature(
+        "fwhm", "part of the turn in which those harmonics are above half of their peak over their median, at most 0.5"
+    ),
     Feature("peaks", "stretches of the turn in which they are"),
     Feature("time_common", "significance of what sub-integrations share, from all pairs of them"),
     Feature("time_shared", "part of the power of the sub-integrations that they share, 0 to 1; NaN in noise"),
