@@ -29,6 +29,7 @@ KNOWN: Final = (numba.version_info.short <= LAST and _passes.KNOWN and _lowering
         (Flags(), ("_values", "discard", "no_cpython_wrapper")),
         (Compiler, ("define_pipelines",)),
         (CPUContext, ("get_abi_sizeof", "install_registry", "load_additional_registries", "refresh")),
+        (CPUContext, ("compile_subroutine", "fastmath", "subtarget")),
     )
     for name in names
 )
@@ -44,6 +45,13 @@ class _Context(CPUContext):
         if ty not in self._sizes:
             self._sizes[ty] = super().get_abi_sizeof(ty)
         return self._sizes[ty]
+
+    def compile_subroutine(self, *args: Any, **kwargs: Any) -> Any:
+        """A function of numba's own that a kernel calls (the product of complex numbers, powers): its sums stay.
+
+        numba keeps one for all kernels, which would have its sums reordered where the first that calls it may do so.
+        """
+        return super(_Context, self.subtarget(fastmath=False)).compile_subroutine(*args, **kwargs)
 
     def refresh(self) -> None:
         """What was told numba since the compilation began, when its own modules were looked through."""

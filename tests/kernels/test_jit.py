@@ -1,5 +1,9 @@
 """What the decorator of kernels promises."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from llvmlite.binding import Linkage
@@ -42,6 +46,37 @@ def test_what_a_helper_gives_does_not_depend_on_who_calls_it_first(first):
     assert plain(x) == in_order
     assert reordering(x) == in_order
     assert _in_order(x) == in_order
+
+
+@kernel(helper=True, reorder=True)
+def products_in_any_order(x, y, out):
+    for i in range(x.shape[0]):
+        out[i] = x[i] * y[i]
+
+
+@kernel(helper=True)
+def products_in_order(x, y, out):
+    for i in range(x.shape[0]):
+        out[i] = x[i] * y[i]
+
+
+@pytest.mark.jit
+@pytest.mark.parametrize("first", ["products_in_any_order", "products_in_order"])
+def test_what_numba_adds_to_kernels_does_not_depend_on_who_needs_it_first(first):
+    """A product of complex numbers is a function of numba's, which makes it once in a process."""
+    code = (
+        "import sys, numpy as np, test_jit\n"
+        "x, y = np.random.default_rng(6).standard_normal((2, 500, 2)).view(np.complex128)[..., 0]\n"
+        "of = {name: np.zeros_like(x) for name in (sys.argv[1], 'products_in_any_order', 'products_in_order')}\n"
+        "for name, out in of.items():\n"
+        "    getattr(test_jit, name)(x, y, out)\n"
+        "sys.stdout.buffer.write(of['products_in_any_order'].tobytes() + of['products_in_order'].tobytes())\n"
+    )
+    command = [sys.executable, "-c", code, first]
+    done = subprocess.run(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True)
+    x, y = np.random.default_rng(6).standard_normal((2, 500, 2)).view(np.complex128)[..., 0]
+    expected = x.real * y.real - x.imag * y.imag + 1j * (x.real * y.imag + x.imag * y.real)
+    assert np.array_equal(np.frombuffer(done.stdout, np.complex128), np.concatenate([expected, expected]))
 
 
 def room(n):
