@@ -123,7 +123,8 @@ def test_masked_bands_and_parts_weigh_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "period", "dm", "snr"),
     [
-        ("Ter5_080912_DM242.30_PSR_1748-2446A", 0.01156306, 242.3, 219.0),
+        # Its pulses vary; beside them the sum is white (bins scatter by 1.05 of that).
+        ("Ter5_080912_DM242.30_PSR_1748-2446A", 0.01156306, 242.3, 256.0),
         ("Ter5_080912_bary_DM238.30_8.66ms_Cand", 0.0086643, 238.3, 11.5),
     ],
 )
