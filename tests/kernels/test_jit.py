@@ -61,9 +61,8 @@ def products_in_order(x, y, out):
 
 
 @pytest.mark.jit
-@pytest.mark.parametrize("first", ["products_in_any_order", "products_in_order"])
-def test_what_numba_adds_to_kernels_does_not_depend_on_who_needs_it_first(first):
-    """A product of complex numbers is a function of numba's, which makes it once in a process."""
+def test_what_numba_adds_to_kernels_does_not_depend_on_who_needs_it_first():
+    """A product of complex numbers is a function of numba's, which some versions of it make once in a process."""
     code = (
         "import sys, numpy as np, test_jit\n"
         "x, y = np.random.default_rng(6).standard_normal((2, 500, 2)).view(np.complex128)[..., 0]\n"
@@ -72,11 +71,15 @@ def test_what_numba_adds_to_kernels_does_not_depend_on_who_needs_it_first(first)
         "    getattr(test_jit, name)(x, y, out)\n"
         "sys.stdout.buffer.write(of['products_in_any_order'].tobytes() + of['products_in_order'].tobytes())\n"
     )
-    command = [sys.executable, "-c", code, first]
-    done = subprocess.run(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True)
+    found = []
+    for first in ("products_in_any_order", "products_in_order"):
+        command = [sys.executable, "-c", code, first]
+        done = subprocess.run(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True)
+        found.append(np.frombuffer(done.stdout, np.complex128))
+    assert np.array_equal(*found)
     x, y = np.random.default_rng(6).standard_normal((2, 500, 2)).view(np.complex128)[..., 0]
     expected = x.real * y.real - x.imag * y.imag + 1j * (x.real * y.imag + x.imag * y.real)
-    assert np.array_equal(np.frombuffer(done.stdout, np.complex128), np.concatenate([expected, expected]))
+    assert np.array_equal(found[0][500:], expected)
 
 
 def room(n):
