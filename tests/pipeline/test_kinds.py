@@ -209,3 +209,17 @@ def test_settings_that_would_do_nothing_are_refused(nulling, tmp_path):
     ):
         with pytest.raises(ConfigError, match=match):
             search(nulling[1], load_config(None, sets), tmp_path / "no.h5")
+
+
+def test_a_pulsar_beyond_the_trial_dms_is_folded_at_its_own(tmp_path):
+    """It is seen at the last of them, where its pulses are spread over more than a turn."""
+    pulsar = Pulsar(name="far", period=0.0493, dm=105, snr=60, duty=0.2)
+    sky = Sky(**BAND, tsamp=512e-6, nsamps=1 << 15, seed=11, pulsars=(pulsar,))
+    path = write_filterbank(sky, tmp_path / "far.fil", threads=2)
+    turns = 4148.808 * 45.0 * (1118.0**-2 - 1490.0**-2) / 0.0493
+    assert turns > 1.0
+    sets = ["dedisp.dm_lo=50", "dedisp.dm_hi=60", "ffa.enabled=false", "single_pulse.enabled=false"]
+    rows = search(path, load_config(None, [*QUICK, *sets]), tmp_path / "run.h5").rows("candidates")
+    assert rows[0]["dm"] == pytest.approx(105.0, abs=5 * rows[0]["dm_err"])
+    assert rows[0]["snr"] > 50.0
+    assert rows[0]["rfi_flags"] == ""
