@@ -62,6 +62,7 @@ def periodic(run: Run, config: Config, freq: float, dm: float | None) -> Iterato
     at_dm = _reaching(found, near, dm, header)
     title = "detected at this frequency" if kept else "on the list at this frequency"
     yield from _told(title, found[near], rows, freq, dm)
+    yield from _moved(found, near, rows, freq, header)
     if not near.any():
         yield f"no search had a detection above its threshold at this frequency{'' if kept else ' that is on the list'}"
         yield from _nearest(found, rows, freq, header)
@@ -241,6 +242,24 @@ def _told(
         yield f"    {_holder(one, rows)}"
     if len(order) > MOST:
         yield f"  and {len(order) - MOST} weaker groups"
+
+
+def _moved(
+    found: NDArray[Any], near: NDArray[np.bool_], rows: NDArray[Any], freq: float, header: Header
+) -> Iterator[str]:
+    """Rows that are folded at a frequency, and were detected at another: a multiple of their period, say."""
+    own = _of_rows(rows)
+    elsewhere = _near(own, freq, header) & ~np.isin(own["uid"], found["uid"][near])
+    for row in rows[elsewhere]:
+        mine = found[found["uid"] == row["uid"]]
+        if not mine.size:
+            continue
+        best = mine[int(np.argmax(mine["sigma"]))]
+        yield (
+            f"folded at this frequency, but detected at P {1 / best['freq']:.9g} s, DM {best['dm']:.5g}, "
+            f"{best['sigma']:.1f} sigma of {best['nharm']} harmonics by {best['kind']}:"
+        )
+        yield f"  {row_text(row)}{_belongs(row, rows)}"
 
 
 def _holder(one: Any, rows: NDArray[Any]) -> str:

@@ -160,6 +160,22 @@ def test_a_period_of_few_digits_leads_to_the_candidate(product):
     assert "P 0.000599999" in told.split("the strongest within 1 % is")[1]
 
 
+def test_a_row_whose_fold_is_at_another_period_than_its_detections_is_told(product, tmp_path):
+    path = tmp_path / "moved.h5"
+    shutil.copyfile(product.path, path)
+    strong = PULSARS["strong"]
+    with h5py.File(path, "r+") as file:
+        rows = file["detections"][()]
+        rows["freq"][rows["uid"] == file["candidates"][()]["uid"][0]] /= 48.0
+        file["detections"][...] = rows
+    told = text(read(path), asked_of(strong))
+    where = float(told.split("folded at this frequency, but detected at P ")[1].split(" s")[0])
+    assert where == pytest.approx(48.0 * strong.period, rel=1e-4)
+    assert "row 1 (c0001)" in told.split("no search had a detection")[0]
+    # Where the detections are, it is still theirs.
+    assert "is row 1 (c0001)" in text(read(path), Asked(freq=strong.freq / 48.0))
+
+
 def test_what_has_no_row_of_its_own_is_told_all_the_same(part):
     rows, found = part.rows("candidates"), part.rows("detections")
     gone = found[~np.isin(found["uid"], rows["uid"])]
