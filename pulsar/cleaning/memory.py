@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from pulsar.cleaning.impulses import Bands
+from pulsar.cleaning.impulses import BANDS, Bands
 from pulsar.cleaning.statistics import GROUP_SAMPLES, GROUP_TIME, block_edges, piece_samples, spectrum_points
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
@@ -44,10 +44,10 @@ def reading_bytes(obs: Observation, config: RfiConfig) -> tuple[int, int]:
     bands = Bands.of(header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
     # Points of spectra, and half as many powers.
     each = 6 * header.nchans * npoints
-    if bands is not None:
-        # The series of bands, without their mean, and two more where there is something to look at.
-        together = max(int(edges[-1] - edges[-2]), min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES))
-        each += 4 * 4 * bands.count * (min(together, header.nsamps) + 2 * bands.margin)
+    # The series of bands, without their mean, and two more where there is something to look at.
+    together = max(int(edges[-1] - edges[-2]), min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES))
+    count, margin = (BANDS, 0) if bands is None else (bands.count, bands.margin)
+    each += 4 * 4 * count * (min(together, header.nsamps) + 2 * margin)
     spectrum = header.nchans * obs.dtype.itemsize
     each += spectrum * piece_samples(spectrum)
     periods = len(config.diodes)

@@ -11,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.diode import Diode, DiodeSums
-from pulsar.cleaning.impulses import Bands, find_impulses_and_dropouts, merged_stretches
+from pulsar.cleaning.impulses import (
+    Bands,
+    find_impulses_and_dropouts,
+    merged_stretches,
+    repeated_spectra,
+    whole_band,
+    without_repeated,
+)
 from pulsar.cleaning.robust import in_rows
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
@@ -189,6 +196,8 @@ class _Pass:
         self.factor, self.npoints = spectrum_points(block, nchans, header.tsamp)
         wanted = config.enabled and (config.fourier > 0 or config.excess > 0) and self.npoints > 0
         self.bands = Bands.of(header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
+        #: Band of every channel; where dispersion cannot tell, of all channels.
+        self.of_channel = whole_band(nchans) if self.bands is None else self.bands.of_channel
         self.diodes = None
         if config.enabled and config.diodes and self.npoints > 0:
             self.diodes = DiodeSums(list(config.diodes), self.nblocks, nchans, self.factor * header.tsamp)
@@ -216,32 +225,64 @@ class _Pass:
         work: _Work = self._local.work
         last = min(first + self.together, self.nblocks)
         sums = _Sums(last - first, self.header.nchans)
-        bands = self.bands
-        if bands is None:
-            for block in range(first, last):
-                self._one(work, block, sums, first, None, 0)
-            self._moments(first, last, sums)
-            return np.zeros((0, 2), dtype=np.int64)
         begin, end = int(self.edges[first]), int(self.edges[last])
-        lo, hi = max(begin - bands.margin, 0), min(end + bands.margin, self.header.nsamps)
-        series = work.space("series", (bands.count, hi - lo))
+        margin = 0 if self.bands is None else self.bands.margin
+        lo, hi = max(begin - margin, 0), min(end + margin, self.header.nsamps)
+        series = work.space("series", (int(self.of_channel.max()) + 1, hi - lo))
         for start, stop in ((lo, begin), (end, hi)):
             for at, data in self._read(work, start, stop):
-                add_bands(data, bands.of_channel, at - lo, series)
+                add_bands(data, self.of_channel, at - lo, series)
         for block in range(first, last):
             self._one(work, block, sums, first, series, lo)
+        impulses, lost = self._stretches(work, series, lo, hi)
+        lost = np.clip(lost, begin, end)
+        for block in range(first, last):
+            self._without(work, block, sums, first, lost)
         self._moments(first, last, sums)
-        found = [np.zeros((0, 2), dtype=np.int64)]
+        impulses = impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
+        return np.concatenate([impulses, self._parts_of_blocks(lost)])
+
+    def _stretches(
+        self, work: "_Work", series: NDArray[np.float32], lo: int, hi: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Impulses, and where spectra are repeated for lost ones, in bands of the samples `lo` to `hi`."""
+        none = np.zeros((0, 2), dtype=np.int64)
+        found, lost = [none], [none]
         for start, stop in outside_gaps(self.obs, lo, hi):
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
-            clip, space = self.config.clip, work.space("plain", part.shape)
-            found.append(start + find_impulses_and_dropouts(part, bands, clip, DROPOUT * clip, space=space))
-        impulses = np.concatenate(found)
-        return impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
+            repeated = repeated_spectra(part)
+            lost.append(start + repeated)
+            if self.bands is not None:
+                part = without_repeated(part, repeated, self.bands)
+                clip, space = self.config.clip, work.space("plain", part.shape)
+                found.append(start + find_impulses_and_dropouts(part, self.bands, clip, DROPOUT * clip, space=space))
+        return np.concatenate(found), np.concatenate(lost)
+
+    def _without(self, work: "_Work", block: int, sums: "_Sums", first: int, lost: NDArray[np.int64]) -> None:
+        """Take a block again without what is lost of it; where all is, it stays a constant."""
+        lo, hi = int(self.edges[block]), int(self.edges[block + 1])
+        mine = np.clip(lost, lo, hi)
+        mine = mine[mine[:, 1] > mine[:, 0]]
+        if not len(mine) or np.array_equal(mine, [[lo, hi]]):
+            return
+        sums.clear(block - first)
+        for start, stop in zip([lo, *mine[:, 1].tolist()], [*mine[:, 0].tolist(), hi], strict=True):
+            for _, data in self._read(work, start, stop):
+                sums.add(block - first, data, self.top)
+
+    def _parts_of_blocks(self, stretches: NDArray[np.int64]) -> NDArray[np.int64]:
+        """What stretches have of blocks that they do not fill: those are without data."""
+        parts = []
+        for first, last in stretches.tolist():
+            a = int(self.edges[min(np.searchsorted(self.edges, first), self.nblocks)])
+            b = int(self.edges[np.searchsorted(self.edges, last, side="right") - 1])
+            parts += [(first, a), (b, last)] if a < b else [(first, last)]
+        parts = [(first, last) for first, last in parts if first < last]
+        return np.array(parts, dtype=np.int64).reshape(-1, 2)
 
     def _one(
-        self, work: "_Work", block: int, sums: "_Sums", first: int, series: NDArray[np.float32] | None, origin: int
+        self, work: "_Work", block: int, sums: "_Sums", first: int, series: NDArray[np.float32], origin: int
     ) -> None:
         """Take one block of those of `sums` from `first` on; bands go to `series`, which begins at sample `origin`."""
         from pulsar_kernels.moments import add_bands, decimate
@@ -252,8 +293,7 @@ class _Pass:
             sums.add(block - first, data, self.top)
             if points is not None:
                 decimate(data, self.factor, at - lo, points)
-            if self.bands is not None and series is not None:
-                add_bands(data, self.bands.of_channel, at - origin, series)
+            add_bands(data, self.of_channel, at - origin, series)
         whole = outside_gaps(self.obs, lo, hi) == [(lo, hi)]
         # A last block that is too short would end in zeros: a step, and lines that are not there.
         if points is not None and whole and hi - lo >= self.npoints * self.factor:
@@ -340,6 +380,12 @@ class _Sums:
                 # Sums of so few are exact.
                 self.origin[k] = np.rint(few.sum(axis=1).astype(np.float64) / few.shape[1])
         moments(data, top, self.origin[k], self.powers[k], self.count[k], self.ntop[k])
+
+    def clear(self, k: int) -> None:
+        """Forget one of the blocks."""
+        for of in (self.powers, self.count, self.ntop):
+            of[k] = 0
+        self.variance[k] = np.nan
 
     def std(self, k: int) -> NDArray[np.float64]:
         """Standard deviation of every channel in one of the blocks."""

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from pulsar.cleaning.impulses import Bands, find_impulses, find_impulses_and_dropouts
+from pulsar.cleaning.impulses import (
+    Bands,
+    find_impulses,
+    find_impulses_and_dropouts,
+    repeated_spectra,
+    without_repeated,
+)
 from pulsar.constants import LEAST_DM
 from pulsar.data.header import Header
 
@@ -93,3 +99,48 @@ def test_a_burst_of_the_sky_beside_a_strong_impulse_is_left(beside):
         found = find_impulses(series, bands, 10.0)
         assert share(found, 50) == 0.0
         assert share(found - beside, 3) == 1.0
+
+
+def noise_of(rng, nchans, nbits, n=4000):
+    """Sums of the channels of eight bands, of samples of so many bits."""
+    top = (1 << nbits) - 1
+    codes = np.clip(np.round(0.5 * top + 0.3 * top * rng.standard_normal((nchans, n))), 0, top)
+    return codes.reshape(8, -1, n).sum(axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(("nchans", "nbits", "least"), [(64, 8, 9), (64, 1, 9), (8, 1, 30)])
+def test_spectra_that_are_repeated_are_none(nchans, nbits, least):
+    """A spectrum and eight like it are too many for noise, but not where samples are so coarse that many are alike."""
+    rng = np.random.default_rng(nchans + nbits)
+    series = noise_of(rng, nchans, nbits)
+    assert repeated_spectra(series).tolist() == []
+    lost = [(0, least), (1000, 1500), (2000, 2000 + least), (3990, 4000)] if least == 9 else [(1000, 1500)]
+    series[:, 2900:2905] = series[:, 2900:2901]
+    for first, last in lost:
+        series[:, first:last] = 7.0
+    found = repeated_spectra(series)
+    assert found.tolist() == [list(one) for one in lost]
+
+
+def test_one_band_that_stays_is_not_all_of_them():
+    series = noise_of(np.random.default_rng(2), 64, 8)
+    series[:7, 500:900] = 0.0
+    assert repeated_spectra(series).tolist() == []
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 1500), (3000, 4200), (4000, 4009), (7000, NSAMPS), (500, 8000)])
+def test_what_is_lost_leaves_neither_impulses_nor_less_noise(first, last):
+    """Longer than the running mean, which would be low on either side of it, too."""
+    rng = np.random.default_rng(8)
+    series, bands = bands_with(rng, 0.0, 1, 0.0)
+    series += 5000.0
+    whole = series.copy()
+    series[:, first:last] = 0.0
+    rest = without_repeated(series, repeated_spectra(series), bands)
+    inside = np.zeros(NSAMPS, dtype=np.bool_)
+    inside[first:last] = True
+    np.testing.assert_array_equal(rest[:, ~inside], whole[:, ~inside])
+    error = 4.0 / np.sqrt(inside.sum() * len(rest))
+    assert abs(rest[:, inside].mean() - 5000.0) < 5.0 * max(error, 4.0 / np.sqrt(1600 * len(rest)))
+    assert abs(rest[:, inside].std() / 4.0 - 1.0) < 0.3
+    assert len(find_impulses_and_dropouts(rest, bands, 10.0, 15.0)) == 0

@@ -1,24 +1,10 @@
 """The last block of an observation may be shorter than the others: nothing is made up for what it lacks."""
 
 import numpy as np
-from reference.masks import make_header
+from reference.masks import Noise
 
 from pulsar.cleaning import make_mask, measure
 from pulsar.config.model import RfiConfig
-
-
-class Noise:
-    """White noise in 24 channels."""
-
-    def __init__(self, nsamps: int) -> None:
-        self.header = make_header(nsamps=nsamps)
-        self.data = np.clip(100 + 12 * np.random.default_rng(4).normal(size=(24, nsamps)), 0, 255).astype(np.uint8)
-        self.files, self.gaps, self.problems, self.remarks = (), (), (), ()
-        self.chan_ok = np.ones(24, dtype=bool)
-        self.dtype = self.data.dtype
-
-    def read_into(self, start, out):
-        out[:] = self.data[:, start : start + out.shape[1]]
 
 
 def test_no_lines_in_a_short_last_block():

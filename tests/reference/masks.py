@@ -98,3 +98,17 @@ def presto_bytes(
     head = struct.pack("<6d3i", 10.0, 4.0, tstart, ptsperint * tsamp, lofreq, dfreq, nchans, nints, ptsperint)
     parts = [[channels.sum()], np.flatnonzero(channels), [intervals.sum()], np.flatnonzero(intervals), counts, *lists]
     return head + b"".join(np.asarray(part, dtype="<i4").tobytes() for part in parts)
+
+
+class Noise:
+    """White noise in 24 channels."""
+
+    def __init__(self, nsamps: int, **changes: Any) -> None:
+        self.header = make_header(nsamps=nsamps, **changes)
+        self.data = np.clip(100 + 12 * np.random.default_rng(4).normal(size=(24, nsamps)), 0, 255).astype(np.uint8)
+        self.files, self.gaps, self.problems, self.remarks = (), (), (), ()
+        self.chan_ok = np.ones(24, dtype=bool)
+        self.dtype = self.data.dtype
+
+    def read_into(self, start: int, out: NDArray[np.uint8]) -> None:
+        out[:] = self.data[:, start : start + out.shape[1]]
