@@ -23,6 +23,7 @@ from pulsar.rank.link import flags_by_pulses
 from pulsar.rank.rules import Interference, flags_of
 from pulsar.rank.score import DEFAULT, REPEATING, Scorer, score, scorer_of
 from pulsar.rank.steady import odd_rows, repeats, steady
+from pulsar.rank.surest import with_surest
 from pulsar.searches.sift import Group, group, without
 
 #: Equal pulses that a turn of a pulsar may have: more are waves.
@@ -122,6 +123,7 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group], header: Hea
     left = sum(not one.parent for one in verdict.rest)
     if left and verdict.folded:
         job.progress.message(f"{left} groups are listed without a fold: fold.ncands is {config.fold.ncands}")
+    verdict = with_surest(verdict, sky)
     return _families([*verdict.folded, *verdict.rest])
 
 
