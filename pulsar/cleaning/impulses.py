@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning.lost import runs_of
 from pulsar.constants import KDM, LEAST_DM
 from pulsar.data.header import Header
 
@@ -32,7 +33,7 @@ SPREAD_SAMPLES: Final = 512
 PART: Final = 8
 PART_STEP: Final = 2
 #: The running mean is over so many times the longest impulse on either side.
-_WINDOWS: Final = 8
+WINDOWS: Final = 8
 #: Some seconds that would lose more than this keep all.
 MOST_CLIPPED: Final = 0.2
 #: A line has so many times the median power about it (noise, and impulses at no even distance, reach 15), over so many
@@ -42,10 +43,6 @@ ABOUT: Final = 128
 NOTCH: Final = 2.5
 #: Most stretches of one block and one width that are looked at.
 MOST_STRETCHES: Final = 500
-#: A spectrum that is repeated so many times is none, if noise would do that in one of a million parts.
-REPEATED: Final = 8
-_CHANCE: Final = 1e-6
-_GOLDEN: Final = 0.6180339887498949
 
 
 @dataclass(frozen=True)
@@ -161,59 +158,6 @@ def whole_band(nchans: int) -> NDArray[np.int64]:
     return np.arange(nchans) * min(nchans, BANDS) // nchans
 
 
-def repeated_spectra(series: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Where all bands stay exactly what they are: what recorders write in place of data that were lost.
-
-    Parameters
-    ----------
-    series : ndarray of float32, shape (nbands, n)
-        Sums over the channels of each band.
-
-    Returns
-    -------
-    ndarray of int64, shape (n, 2)
-        First sample and the one after the last.
-    """
-    same = series[0, 1:] == series[0, :-1]
-    for row in series[1:]:
-        if not same.any():
-            break
-        same &= row[1:] == row[:-1]
-    runs = _runs(same)
-    length = runs[:, 1] - runs[:, 0]
-    short = length < REPEATED
-    # Of few coarse samples, neighbours are often alike.
-    alike = length[short].sum() / max(same.size - length[~short].sum(), 1)
-    least = np.log(_CHANCE / max(same.size, 1)) / np.log(alike) if alike > 0.0 else 0.0
-    return np.asarray(runs[length >= max(REPEATED, least)] + np.array([0, 1]))
-
-
-def without_repeated(series: NDArray[np.float32], runs: NDArray[np.int64], bands: Bands) -> NDArray[np.float32]:
-    """The bands with samples from beside them, in no order, where spectra are repeated (see `repeated_spectra`).
-
-    Of levels without noise the spread would be too small.
-    """
-    good = np.ones(series.shape[1], dtype=np.bool_)
-    for first, last in runs:
-        good[first:last] = False
-    if good.all() or not good.any():
-        return series
-    there = np.flatnonzero(good)
-    out = series.copy()
-    reach = _WINDOWS * bands.longest
-    for first, last in runs.tolist():
-        low, high = np.searchsorted(there, (first - reach, last + reach)).tolist()
-        near = there[low:high] if high > low else there
-        # Steps of the golden ratio visit all, none much more often than others.
-        out[:, first:last] = series[:, near[(np.arange(last - first) * _GOLDEN % 1.0 * near.size).astype(np.int64)]]
-    return out
-
-
-def _runs(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """First of every run of marks and the one after its last, shape (n, 2)."""
-    return np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).astype(np.int64)
-
-
 def _found(
     series: NDArray[np.float32],
     plain: NDArray[np.float32],
@@ -233,7 +177,7 @@ def _found(
             marks = _marked(_without(lines, plain), bands, sigma)
     if marks.mean() > MOST_CLIPPED:
         marks[:] = False
-    return _runs(marks)
+    return runs_of(marks)
 
 
 def _plain(series: NDArray[np.float32], bands: Bands, space: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
@@ -241,14 +185,14 @@ def _plain(series: NDArray[np.float32], bands: Bands, space: NDArray[np.float32]
     from pulsar_kernels.running import less_running_means
 
     plain = np.empty_like(series) if space is None else space
-    less_running_means(series, _WINDOWS * bands.longest, plain)
+    less_running_means(series, WINDOWS * bands.longest, plain)
     return plain
 
 
 def _filled(series: NDArray[np.float32], marks: NDArray[np.bool_], bands: Bands) -> NDArray[np.float32]:
     """The bands with the median about it for what is marked, so that deep dropouts leave nothing beside them."""
     n = len(marks)
-    edges = np.linspace(0, n, max(n // (_WINDOWS * bands.longest), 1) + 1).astype(np.int64)
+    edges = np.linspace(0, n, max(n // (WINDOWS * bands.longest), 1) + 1).astype(np.int64)
     # The level of a window that is mostly marked is what is marked.
     parts = [
         (first, last) for first, last in pairwise(edges) if 2 * np.count_nonzero(marks[first:last]) <= last - first

@@ -10,15 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pulsar.cleaning import lost
 from pulsar.cleaning.diode import Diode, DiodeSums
-from pulsar.cleaning.impulses import (
-    Bands,
-    find_impulses_and_dropouts,
-    merged_stretches,
-    repeated_spectra,
-    whole_band,
-    without_repeated,
-)
+from pulsar.cleaning.impulses import WINDOWS, Bands, find_impulses_and_dropouts, merged_stretches, whole_band
 from pulsar.cleaning.robust import in_rows
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
@@ -56,6 +50,7 @@ SPECTRUM_LEAST = 32
 LINE = 5.0
 COMMON = 0.1
 COMMON_CHANNELS = 3
+EVERY = slice(None)
 
 
 @dataclass(frozen=True)
@@ -234,35 +229,37 @@ class _Pass:
                 add_bands(data, self.of_channel, at - lo, series)
         for block in range(first, last):
             self._one(work, block, sums, first, series, lo)
-        impulses, lost = self._stretches(work, series, lo, hi)
-        lost = np.clip(lost, begin, end)
+        impulses, gone, partly = self._stretches(work, series, lo, hi)
+        gone = np.clip(gone, begin, end)
         for block in range(first, last):
-            self._without(work, block, sums, first, lost)
+            self._without(work, block, sums, first, gone)
+        for start, stop in lost.parts_of_blocks(np.clip(partly, begin, end), self.edges).tolist():
+            self._forget(work, sums, first, start, stop)
         self._moments(first, last, sums)
         impulses = impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
-        return np.concatenate([impulses, self._parts_of_blocks(lost)])
+        return np.concatenate([impulses, lost.parts_of_blocks(gone, self.edges)])
 
-    def _stretches(
-        self, work: "_Work", series: NDArray[np.float32], lo: int, hi: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Impulses, and where spectra are repeated for lost ones, in bands of the samples `lo` to `hi`."""
+    def _stretches(self, work: "_Work", series: NDArray[np.float32], lo: int, hi: int) -> tuple[NDArray[np.int64], ...]:
+        """Impulses in the samples `lo` to `hi`, and where all bands, or some, are repeated for lost ones."""
         none = np.zeros((0, 2), dtype=np.int64)
-        found, lost = [none], [none]
+        found, gone, partly = [none], [none], [none]
         for start, stop in outside_gaps(self.obs, lo, hi):
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
-            repeated = repeated_spectra(part)
-            lost.append(start + repeated)
+            again = lost.repeating(part)
+            whole = lost.repeated(part) if again.all() else none
+            partly += [start + lost.less(lost.repeated(part[k : k + 1]), whole) for k in np.flatnonzero(again).tolist()]
+            gone.append(start + whole)
             if self.bands is not None:
-                part = without_repeated(part, repeated, self.bands)
+                part = lost.without(part, whole, WINDOWS * self.bands.longest)
                 clip, space = self.config.clip, work.space("plain", part.shape)
                 found.append(start + find_impulses_and_dropouts(part, self.bands, clip, DROPOUT * clip, space=space))
-        return np.concatenate(found), np.concatenate(lost)
+        return np.concatenate(found), np.concatenate(gone), np.unique(np.concatenate(partly), axis=0)
 
-    def _without(self, work: "_Work", block: int, sums: "_Sums", first: int, lost: NDArray[np.int64]) -> None:
+    def _without(self, work: "_Work", block: int, sums: "_Sums", first: int, gone: NDArray[np.int64]) -> None:
         """Take a block again without what is lost of it; where all is, it stays a constant."""
         lo, hi = int(self.edges[block]), int(self.edges[block + 1])
-        mine = np.clip(lost, lo, hi)
+        mine = np.clip(gone, lo, hi)
         mine = mine[mine[:, 1] > mine[:, 0]]
         if not len(mine) or np.array_equal(mine, [[lo, hi]]):
             return
@@ -271,15 +268,16 @@ class _Pass:
             for _, data in self._read(work, start, stop):
                 sums.add(block - first, data, self.top)
 
-    def _parts_of_blocks(self, stretches: NDArray[np.int64]) -> NDArray[np.int64]:
-        """What stretches have of blocks that they do not fill: those are without data."""
-        parts = []
-        for first, last in stretches.tolist():
-            a = int(self.edges[min(np.searchsorted(self.edges, first), self.nblocks)])
-            b = int(self.edges[np.searchsorted(self.edges, last, side="right") - 1])
-            parts += [(first, a), (b, last)] if a < b else [(first, last)]
-        parts = [(first, last) for first, last in parts if first < last]
-        return np.array(parts, dtype=np.int64).reshape(-1, 2)
+    def _forget(self, work: "_Work", sums: "_Sums", first: int, start: int, stop: int) -> None:
+        """Forget the channels that are constant from one sample to another, in the blocks that these are of."""
+        still = np.ones(self.header.nchans, dtype=np.bool_)
+        level: NDArray[Any] | None = None
+        for _, data in self._read(work, start, stop):
+            level = data[:, :1].copy() if level is None else level
+            still &= (data == level).all(axis=1)
+        low, high = np.searchsorted(self.edges, (start, stop - 1), side="right").tolist()
+        for block in range(low - 1, high):
+            sums.clear(block - first, still)
 
     def _one(
         self, work: "_Work", block: int, sums: "_Sums", first: int, series: NDArray[np.float32], origin: int
@@ -381,11 +379,11 @@ class _Sums:
                 self.origin[k] = np.rint(few.sum(axis=1).astype(np.float64) / few.shape[1])
         moments(data, top, self.origin[k], self.powers[k], self.count[k], self.ntop[k])
 
-    def clear(self, k: int) -> None:
-        """Forget one of the blocks."""
+    def clear(self, k: int, chans: NDArray[np.bool_] | slice = EVERY) -> None:
+        """Forget one of the blocks, or some of its channels."""
         for of in (self.powers, self.count, self.ntop):
-            of[k] = 0
-        self.variance[k] = np.nan
+            of[k, ..., chans] = 0
+        self.variance[k, chans] = np.nan
 
     def std(self, k: int) -> NDArray[np.float64]:
         """Standard deviation of every channel in one of the blocks."""

@@ -7,9 +7,8 @@ from pulsar.cleaning.impulses import (
     Bands,
     find_impulses,
     find_impulses_and_dropouts,
-    repeated_spectra,
-    without_repeated,
 )
+from pulsar.cleaning.lost import repeated, repeating, without
 from pulsar.constants import LEAST_DM
 from pulsar.data.header import Header
 
@@ -113,19 +112,24 @@ def test_spectra_that_are_repeated_are_none(nchans, nbits, least):
     """A spectrum and eight like it are too many for noise, but not where samples are so coarse that many are alike."""
     rng = np.random.default_rng(nchans + nbits)
     series = noise_of(rng, nchans, nbits)
-    assert repeated_spectra(series).tolist() == []
+    assert repeated(series).tolist() == []
     lost = [(0, least), (1000, 1500), (2000, 2000 + least), (3990, 4000)] if least == 9 else [(1000, 1500)]
     series[:, 2900:2905] = series[:, 2900:2901]
     for first, last in lost:
         series[:, first:last] = 7.0
-    found = repeated_spectra(series)
+    found = repeated(series)
     assert found.tolist() == [list(one) for one in lost]
 
 
 def test_one_band_that_stays_is_not_all_of_them():
     series = noise_of(np.random.default_rng(2), 64, 8)
     series[:7, 500:900] = 0.0
-    assert repeated_spectra(series).tolist() == []
+    series[7, 500:508] = 0.0
+    assert repeated(series).tolist() == []
+    assert repeating(series).tolist() == [True] * 7 + [False]
+    assert repeated(series[3:4]).tolist() == [[500, 900]]
+    series[7, 508] = 0.0
+    assert repeating(series).all()
 
 
 @pytest.mark.parametrize(("first", "last"), [(0, 1500), (3000, 4200), (4000, 4009), (7000, NSAMPS), (500, 8000)])
@@ -136,7 +140,7 @@ def test_what_is_lost_leaves_neither_impulses_nor_less_noise(first, last):
     series += 5000.0
     whole = series.copy()
     series[:, first:last] = 0.0
-    rest = without_repeated(series, repeated_spectra(series), bands)
+    rest = without(series, repeated(series), 8 * bands.longest)
     inside = np.zeros(NSAMPS, dtype=np.bool_)
     inside[first:last] = True
     np.testing.assert_array_equal(rest[:, ~inside], whole[:, ~inside])

@@ -37,6 +37,33 @@ def test_what_is_there_of_a_block_tells_its_level_and_noise(first, last, value, 
     assert np.flatnonzero(gone).tolist() == list(range(first, last))
 
 
+@pytest.mark.parametrize("foff", [WIDE, NARROW])
+def test_of_what_is_lost_in_a_part_of_the_band_the_block_is_left_out(foff):
+    obs = Noise(20_000, foff=foff)
+    # Not at the edges of bands; two parts at overlapping times, and a run that is no longer than noise may be.
+    obs.data[7:12, 3300:3400] = 0
+    obs.data[16:20, 3390:4100] = 120
+    obs.data[2:6, 6000:6008] = 0
+    stats = measure(obs, CONFIG)
+    expected = np.zeros(stats.valid.shape, dtype=np.bool_)
+    expected[3, 7:12] = expected[3:5, 16:20] = True
+    np.testing.assert_array_equal(stats.valid == 0.0, expected)
+    np.testing.assert_array_equal(stats.valid == 1.0, ~expected)
+    assert stats.impulses.tolist() == []
+    mask = make_mask(obs, stats, CONFIG)
+    assert mask.bad[expected].all()
+    assert mask.bad.mean() < 0.05
+
+
+def test_a_channel_that_is_constant_is_no_loss():
+    obs = Noise(20_000, foff=WIDE)
+    obs.data[4:8] = 17
+    stats = measure(obs, CONFIG)
+    assert np.all(stats.valid == 1.0)
+    reasons = make_mask(obs, stats, CONFIG).reasons
+    assert [k for k, reason in enumerate(reasons) if reason == "constant"] == [4, 5, 6, 7]
+
+
 def test_they_are_the_mean_of_the_cleaned_samples():
     obs, stats = lost(3300, 9700)
     source = CleanedSource(obs, make_mask(obs, stats, CONFIG))
