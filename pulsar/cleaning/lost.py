@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 #: What is repeated so many times is no data, if noise would do that in one of a million stretches.
 REPEATED: Final = 8
 _CHANCE: Final = 1e-6
+#: ... unless channels have this part of their top code: they are saturated, by the brightest signals, too.
+SATURATED: Final = 0.9
 _GOLDEN: Final = 0.6180339887498949
 
 
@@ -17,7 +19,7 @@ def runs_of(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 
 def repeating(series: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Which bands stay exactly what they are for `REPEATED` samples and one somewhere.
+    """Which bands may stay exactly what they are for `REPEATED` samples and one: a quick look at every fourth sample.
 
     Parameters
     ----------
@@ -28,21 +30,27 @@ def repeating(series: NDArray[np.float32]) -> NDArray[np.bool_]:
     -------
     ndarray of bool, shape (nbands,)
     """
-    same = series[:, 1:] == series[:, :-1]
-    step = 1
-    while step < REPEATED:
-        same = same[:, step:] & same[:, :-step] if same.shape[1] > step else same[:, :0]
-        step *= 2
-    return np.asarray(same.any(axis=1))
+    step = REPEATED // 2
+    last = (series.shape[1] - 1) // step * step
+    # So long a run holds two samples of these, and what is between.
+    bands, places = np.nonzero(series[:, :last:step] == series[:, step : last + 1 : step])
+    for k in range(1, step):
+        same = series[bands, step * places + k] == series[bands, step * places]
+        bands, places = bands[same], places[same]
+    found = np.zeros(len(series), dtype=np.bool_)
+    found[bands] = True
+    return found
 
 
-def repeated(series: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Where all bands stay exactly what they are, and noise as coarse as theirs would not.
+def repeated(series: NDArray[np.float32], full: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Where all bands stay exactly what they are, below their top, and noise as coarse as theirs would not.
 
     Parameters
     ----------
     series : ndarray of float32, shape (nbands, n)
         Sums over the channels of each band.
+    full : ndarray of float64, shape (nbands,)
+        These where all channels have their top code, inf where there is none.
 
     Returns
     -------
@@ -58,7 +66,9 @@ def repeated(series: NDArray[np.float32]) -> NDArray[np.int64]:
     # Of few coarse samples, neighbours are often alike.
     alike = length[short].sum() / max(same.size - length[~short].sum(), 1)
     least = np.log(_CHANCE / max(same.size, 1)) / np.log(alike) if alike > 0.0 else 0.0
-    return np.asarray(runs[length >= max(REPEATED, least)] + np.array([0, 1]))
+    runs = runs[length >= max(REPEATED, least)]
+    below = series[:, runs[:, 0]].sum(axis=0, dtype=np.float64) < SATURATED * full.sum()
+    return np.asarray(runs[below] + np.array([0, 1]))
 
 
 def without(series: NDArray[np.float32], runs: NDArray[np.int64], reach: int) -> NDArray[np.float32]:

@@ -134,13 +134,19 @@ def piece_samples(spectrum_bytes: int) -> int:
 
 def top_code(obs: Observation) -> int:
     """Code of a saturated sample as `read` returns it; above every code where saturation has no meaning."""
+    top = highest(obs)
+    return int(top) if np.isfinite(top) and obs.header.nbits >= 4 else 1 << 20
+
+
+def highest(obs: Observation) -> float:
+    """Highest code that `read` may return; inf for floats."""
     header = obs.header
-    if obs.dtype == np.float32 or header.nbits not in (4, 8, 16):
-        return 1 << 20
+    if obs.dtype == np.float32 or header.nbits not in (1, 2, 4, 8, 16):
+        return np.inf
     top = (1 << header.nbits) - 1
     # Where the reader has summed two polarisations, they saturate together.
     summed = header.nifs > 1 and not header.pol_type.upper().startswith("IQUV")
-    return 2 * top if summed else top
+    return 2.0 * top if summed else float(top)
 
 
 def measure(
@@ -193,6 +199,8 @@ class _Pass:
         self.bands = Bands.of(header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
         #: Band of every channel; where dispersion cannot tell, of all channels.
         self.of_channel = whole_band(nchans) if self.bands is None else self.bands.of_channel
+        #: Sums of the bands where all of their channels are saturated.
+        self.full = np.float64(highest(obs)) * np.bincount(self.of_channel[self.of_channel >= 0]).astype(np.float64)
         self.diodes = None
         if config.enabled and config.diodes and self.npoints > 0:
             self.diodes = DiodeSums(list(config.diodes), self.nblocks, nchans, self.factor * header.tsamp)
@@ -247,8 +255,10 @@ class _Pass:
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
             again = lost.repeating(part)
-            whole = lost.repeated(part) if again.all() else none
-            partly += [start + lost.less(lost.repeated(part[k : k + 1]), whole) for k in np.flatnonzero(again).tolist()]
+            whole = lost.repeated(part, self.full) if again.all() else none
+            for k in np.flatnonzero(again).tolist():
+                own = lost.repeated(part[k : k + 1], self.full[k : k + 1])
+                partly.append(start + lost.less(own, whole))
             gone.append(start + whole)
             if self.bands is not None:
                 part = lost.without(part, whole, WINDOWS * self.bands.longest)

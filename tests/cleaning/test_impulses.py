@@ -100,6 +100,10 @@ def test_a_burst_of_the_sky_beside_a_strong_impulse_is_left(beside):
         assert share(found - beside, 3) == 1.0
 
 
+#: Of samples that are never saturated.
+NO_TOP = np.full(16, np.inf)
+
+
 def noise_of(rng, nchans, nbits, n=4000):
     """Sums of the channels of eight bands, of samples of so many bits."""
     top = (1 << nbits) - 1
@@ -112,22 +116,32 @@ def test_spectra_that_are_repeated_are_none(nchans, nbits, least):
     """A spectrum and eight like it are too many for noise, but not where samples are so coarse that many are alike."""
     rng = np.random.default_rng(nchans + nbits)
     series = noise_of(rng, nchans, nbits)
-    assert repeated(series).tolist() == []
+    assert repeated(series, NO_TOP[: len(series)]).tolist() == []
     lost = [(0, least), (1000, 1500), (2000, 2000 + least), (3990, 4000)] if least == 9 else [(1000, 1500)]
     series[:, 2900:2905] = series[:, 2900:2901]
     for first, last in lost:
         series[:, first:last] = 7.0
-    found = repeated(series)
+    found = repeated(series, NO_TOP[: len(series)])
     assert found.tolist() == [list(one) for one in lost]
+
+
+def test_what_is_saturated_is_not_lost():
+    """A pulse that is wide and bright enough holds all of the band at its top."""
+    series = noise_of(np.random.default_rng(3), 64, 4)
+    full = np.full(8, 8 * 15.0)
+    series[:, 700:760] = full[:, None]
+    assert repeated(series, full).tolist() == []
+    series[:, 700:760] = 60.0
+    assert repeated(series, full).tolist() == [[700, 760]]
 
 
 def test_one_band_that_stays_is_not_all_of_them():
     series = noise_of(np.random.default_rng(2), 64, 8)
     series[:7, 500:900] = 0.0
     series[7, 500:508] = 0.0
-    assert repeated(series).tolist() == []
-    assert repeating(series).tolist() == [True] * 7 + [False]
-    assert repeated(series[3:4]).tolist() == [[500, 900]]
+    assert repeated(series, NO_TOP[: len(series)]).tolist() == []
+    assert repeating(series)[:7].all()
+    assert repeated(series[3:4], NO_TOP[:1]).tolist() == [[500, 900]]
     series[7, 508] = 0.0
     assert repeating(series).all()
 
@@ -140,7 +154,7 @@ def test_what_is_lost_leaves_neither_impulses_nor_less_noise(first, last):
     series += 5000.0
     whole = series.copy()
     series[:, first:last] = 0.0
-    rest = without(series, repeated(series), 8 * bands.longest)
+    rest = without(series, repeated(series, NO_TOP[: len(series)]), 8 * bands.longest)
     inside = np.zeros(NSAMPS, dtype=np.bool_)
     inside[first:last] = True
     np.testing.assert_array_equal(rest[:, ~inside], whole[:, ~inside])
