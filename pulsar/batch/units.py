@@ -128,7 +128,7 @@ def load_settings(folder: Path, sets: Sequence[str] = ()) -> Config:
     ConfigError
         The file is missing, or what it or a change says makes no sense.
     """
-    from pulsar.config.load import load_config
+    from pulsar.config.load import given_config
 
     path = settings_file(folder)
     if not path.exists():
@@ -136,7 +136,7 @@ def load_settings(folder: Path, sets: Sequence[str] = ()) -> Config:
             f"{path}: the settings of this batch are gone: put the file back, or give `pulsar batch init` the same "
             f"files and settings once more, with --out {folder}; what is done is kept"
         )
-    return load_config(path, sets)
+    return given_config(path, sets, {})
 
 
 def product(folder: Path, name: str) -> Path:

@@ -22,14 +22,14 @@ def show(
     _debug: Debug = False,
 ) -> None:
     """Print all settings as TOML, with what each may hold."""
-    from pulsar.config.load import load_config, presets, to_toml
+    from pulsar.config.load import given_config, presets, to_toml
 
     if names:
         for name, path in presets().items():
             first = path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
             out(f"{name:<20} {first}")
         return
-    out(to_toml(load_config(preset, sets or ()), with_help=not bare).rstrip())
+    out(to_toml(given_config(preset, sets or (), {}), with_help=not bare).rstrip())
 
 
 @app.command("init")
@@ -42,9 +42,9 @@ def init(
     _debug: Debug = False,
 ) -> None:
     """Write a configuration file with every setting and its explanation, ready to be changed."""
-    from pulsar.config.load import load_config, to_toml
+    from pulsar.config.load import given_config, to_toml
 
-    write_text(file, to_toml(load_config(preset)), overwrite=overwrite)
+    write_text(file, to_toml(given_config(preset, (), {})), overwrite=overwrite)
     note(f"wrote {file}; use it with --config {file}")
 
 
@@ -54,7 +54,7 @@ def check(
     _debug: Debug = False,
 ) -> None:
     """Check a configuration file; tells every key that is wrong."""
-    from pulsar.config.load import load_config
+    from pulsar.config.load import given_config
 
-    load_config(file)
+    given_config(file, (), {})
     out(f"{file}: valid")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pulsar.cli.console import note, out
-from pulsar.cli.options import Overwrite, Threads, Told, shared
+from pulsar.cli.options import Overwrite, Threads, Told, effective_config, shared
 from pulsar.cli.tables import print_candidates
 
 
@@ -21,7 +21,6 @@ def command(
     told: Told,
 ) -> None:
     """Simulate a small FAST-like observation with five pulsars and interference, search it, and write the report."""
-    from pulsar.config.load import load_config
     from pulsar.errors import ConfigError, PulsarError
 
     data, product, folder = output / "demo.fil", output / "RUN.h5", output / "report"
@@ -40,7 +39,7 @@ def command(
     from pulsar.pipeline.compiling import Ahead, parts_of
 
     progress = told.progress()
-    settings = load_config(None, run={"threads": threads})
+    settings = effective_config(None, None, run__threads=threads)
     # The kernels of the search are compiled while the observation is simulated.
     with Ahead(parts_of(settings), thread_count(threads)) as compiled:
         from pulsar.pipeline.run import search

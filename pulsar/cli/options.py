@@ -336,7 +336,7 @@ def effective_config(
     **more: Any,
 ) -> "Config":
     """The configuration that the options of a command mean; `more` holds ``section__key=value``."""
-    from pulsar.config.load import load_config
+    from pulsar.config.load import given_config
 
     overrides: dict[str, Any] = {key.replace("__", "."): value for key, value in more.items()}
     if dm is not None:
@@ -346,8 +346,8 @@ def effective_config(
     if zap:
         ranges = [frequency_range(text) for text in zap]
         # Ranges given by hand come on top of those of the preset.
-        overrides["rfi.zap"] = [*load_config(preset, sets or ()).rfi.zap, *ranges]
-    return load_config(preset, sets or (), **overrides)
+        overrides["rfi.zap"] = [*given_config(preset, sets or (), {}).rfi.zap, *ranges]
+    return given_config(preset, sets or (), overrides)
 
 
 def period_seconds(text: str) -> float:

@@ -10,7 +10,7 @@ import tomllib
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
 import numpy as np
 from pydantic import ValidationError
@@ -33,6 +33,30 @@ def preset_folder() -> Path:
 def presets() -> dict[str, Path]:
     """Name -> file of every preset."""
     return {path.stem: path for path in sorted(preset_folder().glob("*.toml"))}
+
+
+class Caller(NamedTuple):
+    """How who gives settings knows the ways to give single ones, for the messages.
+
+    Attributes
+    ----------
+    text : str
+        Words about a text ``section.key=value``, which goes between the braces.
+    named : str
+        Words about values by name.
+    hint : str
+        How such a text is given.
+    """
+
+    text: str
+    named: str
+    hint: str
+
+
+COMMAND_LINE: Final = Caller("--set {}", "the command line", "settings are given by --set {}")
+PYTHON: Final = Caller(
+    'load_config: "{}"', "load_config", 'settings are the second argument: load_config(None, ["{}"])'
+)
 
 
 def load_config(source: str | Path | None = None, sets: Sequence[str] = (), **overrides: Any) -> Config:
@@ -61,24 +85,31 @@ def load_config(source: str | Path | None = None, sets: Sequence[str] = (), **ov
         raise ConfigError(f"load_config: source = {source!r}: expected the name of a preset or a TOML file")
     if isinstance(sets, str | Mapping) or not all(isinstance(text, str) for text in sets):
         raise ConfigError(f'load_config: sets = {sets!r}: expected a list of texts, such as ["dedisp.dm_hi=60"]')
+    return given_config(source, sets, overrides, PYTHON)
+
+
+def given_config(
+    source: str | Path | None, sets: Sequence[str], overrides: Mapping[str, Any], caller: Caller = COMMAND_LINE
+) -> Config:
+    """As `load_config`, with messages for who gave the settings."""
     given = _Given()
     if source is not None and str(source) != DEFAULT:
-        _merge_source(given, source)
+        _merge_source(given, source, caller)
     for text in sets:
-        try:
-            key, value = _parse_set(text)
-        except ConfigError as error:
-            given.wrong.append(str(error))
-            continue
-        given.put(key, value, f"--set {text}")
+        key, value = _parse_set(text)
+        where = caller.text.format(text)
+        if key:
+            given.put(key, value, where)
+        else:
+            given.wrong.append(f"{where}: expected section.key=value, such as dedisp.dm_hi=200")
     for name, value in overrides.items():
         if "." not in name and not isinstance(value, Mapping):
-            given.wrong.append(f"load_config: {name} = {value!r}: {_by_section(name, value)}")
+            given.wrong.append(f"{caller.named}: {name} = {value!r}: {_by_section(name, value)}")
             continue
         entries = {name: value} if "." in name else {f"{name}.{k}": v for k, v in value.items()}
         for key, one in entries.items():
             if one is not None:
-                given.put(key, one, "the command line")
+                given.put(key, one, caller.named)
     return _validate(given)
 
 
@@ -104,9 +135,9 @@ class _Given:
         """Set a key, or note that there is none of this name."""
         section, _, name = key.partition(".")
         fields = _section_fields(Config.model_fields[section]) if section in Config.model_fields else {}
-        if not fields or (name and name not in fields) or (not name and where.startswith("--set")):
+        if name not in fields:
             self.wrong.append(f"{where}: no such key: {key}{_near(key)}")
-        elif name:
+        else:
             self.values.setdefault(section, {})[name] = value
             self.origin[key] = where
 
@@ -223,7 +254,7 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read as {what}: {error}") from error
 
 
-def _merge_source(given: _Given, source: str | Path) -> None:
+def _merge_source(given: _Given, source: str | Path, caller: Caller) -> None:
     path = Path(source)
     known = presets()
     if str(source) in known:
@@ -232,7 +263,7 @@ def _merge_source(given: _Given, source: str | Path) -> None:
         near = difflib.get_close_matches(str(source), known, n=1, cutoff=0.4)
         hint = f"; did you mean the preset {near[0]!r}?" if near else ""
         if "=" in str(source):
-            hint = f'; settings are the second argument: load_config(None, ["{source}"])'
+            hint = f"; {caller.hint.format(source)}"
         raise ConfigError(f"{source}: neither a file nor a preset ({', '.join(known)}){hint}")
     content = read_toml(path, "a configuration")
     base = content.pop("preset", None)
@@ -240,22 +271,23 @@ def _merge_source(given: _Given, source: str | Path) -> None:
         if not isinstance(base, str) or base not in known:
             given.wrong.append(f"{path}: preset = {base!r}: expected one of {', '.join(known)}")
         elif known[base].resolve() != path.resolve():
-            _merge_source(given, base)
+            _merge_source(given, base, caller)
     for section, entries in content.items():
         if not isinstance(entries, Mapping):
             given.wrong.append(f"{path}: {section} = {entries!r} stands outside a section{_near(section)}")
             continue
-        if not entries:
-            given.put(section, None, str(path))
+        if section not in Config.model_fields and not entries:
+            given.wrong.append(f"{path}: no such key: {section}{_near(section)}")
         for key, value in entries.items():
             given.put(f"{section}.{key}", value, str(path))
 
 
 def _parse_set(text: str) -> tuple[str, Any]:
+    """Key and value; no key where the text is none of ``section.key=value``."""
     key, separator, value = text.partition("=")
     key, value = key.strip(), value.strip()
     if not separator or not key:
-        raise ConfigError(f"--set {text}: expected section.key=value, such as --set dedisp.dm_hi=200")
+        return "", None
     if value.lower() == "none":
         return key, None
     try:

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from pulsar.config.load import load_config
+from pulsar.config.load import given_config
 from pulsar.config.size import parse_size
 from pulsar.config.survey import Survey
 from pulsar.data.header import Header
@@ -140,7 +140,7 @@ def _planned(survey: Survey, threads: int) -> SurveyPlan:
     """The same with a number of threads of each search."""
     observing, band, machine = survey.observing, survey.band, survey.machine
     count, plan = _side_by_side(survey, threads)
-    ncands = load_config(survey.search.config, list(survey.search.set)).fold.ncands
+    ncands = given_config(survey.search.config, survey.search.set, {}).fold.ncands
     sample_bytes = band.nchans * band.npol * band.nbits / 8.0
     unit_bytes = plan.nsamps * sample_bytes
     data_rate = observing.beams * 3600.0 / band.tsamp * sample_bytes
@@ -185,7 +185,7 @@ def _side_by_side(survey: Survey, threads: int) -> tuple[int, RunPlan]:
     while True:
         run = {"threads": threads, "memory": f"{node // count // 1024**2}MiB"}
         try:
-            return count, dry_run(observation, load_config(survey.search.config, list(survey.search.set), run=run))
+            return count, dry_run(observation, given_config(survey.search.config, survey.search.set, {"run": run}))
         except ConfigError:
             # It may be too little for one search: fewer of them have more.
             if count == 1:

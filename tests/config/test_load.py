@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pulsar.config.load import expected, keys, load_config, preset_folder, presets, to_toml
+from pulsar.config.load import (
+    COMMAND_LINE,
+    PYTHON,
+    Caller,
+    expected,
+    given_config,
+    keys,
+    load_config,
+    preset_folder,
+    presets,
+    to_toml,
+)
 from pulsar.config.model import Config
 from pulsar.config.size import SMALLEST, free_memory, memory_budget, parse_size
 from pulsar.errors import ConfigError
@@ -116,8 +127,8 @@ def test_any_configuration_survives_toml(
         ("rfi.zap=[[3, 1]]", "zap range 3 to 1 MHz: give the lower frequency first"),
         ("rfi.enabled=maybe", "expected true or false"),
         ("fold.nbins=2.5", "fold.nbins = 2.5: expected an integer >= 4 and <= 1024"),
-        ("run.memory=lots", "--set run.memory=lots: run.memory = 'lots': expected a size such as 4GiB"),
-        ("batch.memory=lots", "--set batch.memory=lots: batch.memory = 'lots': expected a size such as 4GiB"),
+        ("run.memory=lots", "run.memory = 'lots': expected a size such as 4GiB"),
+        ("batch.memory=lots", "batch.memory = 'lots': expected a size such as 4GiB"),
         ("run.memory=" + 400 * "9" + "B", "expected at most 1024TiB"),
         (
             "batch.walltime=foo",
@@ -128,10 +139,13 @@ def test_any_configuration_survives_toml(
     ],
 )
 def test_messages(sets: str, message: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load_config(None, [sets])
-    assert message in str(caught.value)
-    assert "--set" in str(caught.value)
+    """For those who type commands and those who write Python; each is told what they gave."""
+    for caller, begin in ((COMMAND_LINE, f"--set {sets}: "), (PYTHON, f'load_config: "{sets}": ')):
+        with pytest.raises(ConfigError) as caught:
+            given_config(None, [sets], {}, caller)
+        told = str(caught.value)
+        assert message in told
+        assert told.startswith(begin)
 
 
 def test_several_faults_are_all_told(tmp_path: Path) -> None:
@@ -163,22 +177,32 @@ def test_faults_in_files_name_the_file(tmp_path: Path, content: str, message: st
     assert str(file) in str(caught.value)
 
 
-def test_missing_or_unreadable_source(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="did you mean the preset 'fast-19beam'"):
-        load_config("fast19beam")
-    with pytest.raises(ConfigError, match="neither a file nor a preset"):
-        load_config(tmp_path / "missing.toml")
-    with pytest.raises(ConfigError, match="is a folder: expected a configuration"):
-        load_config(tmp_path)
-    binary = tmp_path / "x.fil"
-    binary.write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(ConfigError, match=r"x\.fil: cannot be read"):
-        load_config(binary)
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("fast19beam", "did you mean the preset 'fast-19beam'"),
+        ("missing.toml", "neither a file nor a preset"),
+        (".", "is a folder: expected a configuration"),
+        ("x.fil", r"x\.fil: cannot be read"),
+        ("dedisp.dm_hi=60", r'second argument: load_config\(None, \["dedisp.dm_hi=60"\]\)'),
+    ],
+)
+def test_missing_or_unreadable_source(tmp_path: Path, monkeypatch, source: str, message: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("x.fil").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match=message):
+        load_config(source)
 
 
-def test_unknown_override() -> None:
-    with pytest.raises(ConfigError, match=r"the command line: no such key: fold.ncand; did you mean fold.ncands"):
-        load_config(fold={"ncand": 3})
+def test_settings_in_place_of_a_file_are_told_as_options_to_who_types_commands() -> None:
+    with pytest.raises(ConfigError, match=r"settings are given by --set dedisp\.dm_hi=60$"):
+        given_config("dedisp.dm_hi=60", (), {})
+
+
+@pytest.mark.parametrize(("caller", "who"), [(COMMAND_LINE, "the command line"), (PYTHON, "load_config")])
+def test_unknown_override(caller: Caller, who: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{who}: no such key: fold.ncand; did you mean fold.ncands"):
+        given_config(None, (), {"fold": {"ncand": 3}}, caller)
 
 
 @pytest.mark.parametrize(
@@ -188,7 +212,6 @@ def test_unknown_override() -> None:
         ((None, {"dedisp.dm_hi": 60}), {}, "sets = .*: expected a list of texts"),
         ((None, [("dedisp.dm_hi", 60)]), {}, "sets = .*: expected a list of texts"),
         ((["dedisp.dm_hi=60"],), {}, "source = .*: expected the name of a preset or a TOML file"),
-        (("dedisp.dm_hi=60",), {}, r'second argument: load_config\(None, \["dedisp.dm_hi=60"\]\)'),
         ((), {"dm_hi": 60}, r"dm_hi = 60: settings go by sections: dedisp=\{'dm_hi': 60\}$"),
         ((), {"dm_max": 60}, r"dm_max = 60: settings go by sections: dedisp=\{'dm_hi': 60\}$"),
         ((), {"qqqq": 60}, "qqqq = 60: settings go by sections; `pulsar config show`"),
@@ -239,6 +262,6 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         'dedisp.dm_hi = "far"',
         "memory = 'much'",
     )
-    for text in (*told, "--set nothing:", "fft.nharms;"):
+    for text in (*told, 'load_config: "nothing":', "fft.nharms;"):
         assert sum(text in line for line in lines) == 1, text
     assert len(lines) == 8
