@@ -93,17 +93,7 @@ class SigprocReader(BaseObservation):
         self._npol = min(nifs, 2)
         if nifs > 2:
             problems.append(f"{nifs} IFs: the first two, taken as AA and BB, are summed and the others ignored")
-        nsamps, rest = divmod(self._file.size - raw.size, self._row_bytes)
-        if nsamps < 1:
-            raise DataError(
-                f"{path}: holds no complete spectrum: the header ends at byte {raw.size}, the file at "
-                f"{self._file.size}, a spectrum takes {self._row_bytes} bytes"
-            )
-        if rest:
-            problems.append(f"the last {rest} bytes are not a whole spectrum of {self._row_bytes}: ignored")
-        stated = int(values.get("nsamples", 0))
-        if stated > 0 and stated != nsamps:
-            problems.append(f"nsamples says {stated} samples, the file holds {nsamps}: the file decides")
+        nsamps = samples_held(self._file, raw, "spectrum", self._row_bytes, problems)
         flag = bool(values.get("signed", 0))
         if flag and signed is None and nbits == 8:
             problems.append(
@@ -195,6 +185,28 @@ def required(path: Path, values: dict[str, Any]) -> tuple[int, int, float, int]:
     if nifs not in (0, 1, 2, 3, 4):
         raise DataError(f"{path}: key nifs: expected 1, 2 or 4 polarisations, found {nifs}")
     return int(nchans), int(nbits), float(tsamp), max(1, int(nifs))
+
+
+def samples_held(file: RawFile, raw: RawHeader, what: str, nbytes: int, problems: list[str]) -> int:
+    """Complete spectra, or samples of a series, of `nbytes` each after the header: the file decides, not the header.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    nsamps, rest = divmod(file.size - raw.size, nbytes)
+    if nsamps < 1:
+        raise DataError(
+            f"{file.path}: holds no complete {what}: the header ends at byte {raw.size}, the file at {file.size}, "
+            f"a {what} takes {nbytes} bytes"
+        )
+    if rest:
+        problems.append(f"the last {rest} bytes are not a whole {what} of {nbytes}: ignored")
+    stated = int(raw.values.get("nsamples", 0))
+    if stated > 0 and stated != nsamps:
+        problems.append(f"nsamples says {stated} samples, the file holds {nsamps}: the file decides")
+    return nsamps
 
 
 def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[NDArray[np.float64], float]:

@@ -14,7 +14,7 @@ from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHA
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, RawFile, channel_mean
-from pulsar.io.sigproc import common_header, known_angle, known_dm, required
+from pulsar.io.sigproc import common_header, known_angle, known_dm, required, samples_held
 from pulsar.io.sigproc_header import MAX_HEADER, parse_header
 
 # Samples read at a time.
@@ -87,14 +87,7 @@ class TimReader(_SeriesReader):
                 signed = bool(values.get("signed", 0))
             self._type = np.dtype({8: "i1" if signed else "u1", 16: "<i2" if signed else "<u2", 32: "<f4"}[nbits])
             self._offset = raw.size
-            nsamps, rest = divmod(self._file.size - raw.size, nbits // 8)
-            if nsamps < 1:
-                raise DataError(f"{path}: holds no samples: it ends at byte {self._file.size}, where the header ends")
-            if rest:
-                problems.append(f"the last {rest} bytes are not a whole sample: ignored")
-            stated = int(values.get("nsamples", 0))
-            if stated > 0 and stated != nsamps:
-                problems.append(f"nsamples says {stated} samples, the file holds {nsamps}: the file decides")
+            nsamps = samples_held(self._file, raw, "sample", nbits // 8, problems)
             fch1 = float(values.get("fch1", math.nan))
             if not 0 < fch1 <= HIGHEST_FREQ:
                 problems.append("fch1 is missing or not a frequency: the observing frequency is unknown")
