@@ -53,8 +53,8 @@ class SampleSource(Sampled, Protocol):
         ...
 
 
-class Relay(ABC):
-    """Samples of another source, with which something is done on the way; a `SampleSource` itself.
+class Derived:
+    """What is made of another source, and has its channels and times unless it says otherwise.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Relay(ABC):
     """
 
     def __init__(self, source: SampleSource) -> None:
-        self._source = source
+        self.source = source
         self.freqs: NDArray[np.float64] = source.freqs
         self.fref = source.fref
         self.chan_width = source.chan_width
@@ -72,11 +72,20 @@ class Relay(ABC):
 
     def valid_fraction(self, start: int, nsamps: int) -> float:
         """As of the source."""
-        return self._source.valid_fraction(start, nsamps)
+        return self.source.valid_fraction(start, nsamps)
+
+
+class Relay(Derived, ABC):
+    """Samples of another source, with which something is done on the way; a `SampleSource` itself.
+
+    Parameters
+    ----------
+    source : SampleSource
+    """
 
     def read_into(self, start: int, out: NDArray[np.int8]) -> None:
         """As of the source, with what is done to it."""
-        self._source.read_into(start, out)
+        self.source.read_into(start, out)
         low, high = max(start, 0), min(start + out.shape[1], self.nsamps)
         if low < high:
             self._meet(low, out[:, low - start : high - start])
@@ -86,7 +95,7 @@ class Relay(ABC):
         """What is done with samples from `start` on, all within the observation; they may be changed."""
 
 
-class PartSource:
+class PartSource(Derived):
     """Some consecutive samples of another source; a `SampleSource` itself.
 
     What is read beyond them is there all the same: of a dispersed pulse the lower frequencies come later.
@@ -99,18 +108,15 @@ class PartSource:
     """
 
     def __init__(self, source: SampleSource, first: int, nsamps: int) -> None:
-        self._source, self._first = source, first
-        self.freqs: NDArray[np.float64] = source.freqs
-        self.fref = source.fref
-        self.chan_width = source.chan_width
+        super().__init__(source)
+        self._first = first
         self.nsamps = nsamps
-        self.tsamp = source.tsamp
-        self.tstart = source.tstart + first * source.tsamp / DAY
+        self.tstart += first * source.tsamp / DAY
 
     def valid_fraction(self, start: int, nsamps: int) -> float:
         """As of the source."""
-        return self._source.valid_fraction(self._first + start, nsamps)
+        return self.source.valid_fraction(self._first + start, nsamps)
 
     def read_into(self, start: int, out: NDArray[np.int8]) -> None:
         """As of the source."""
-        self._source.read_into(self._first + start, out)
+        self.source.read_into(self._first + start, out)

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
-from pulsar.data.source import Relay, SampleSource
+from pulsar.data.source import Derived, Relay, SampleSource
 from pulsar.errors import PulsarError
 
 #: Samples read at once, in all threads [bytes].
 FILL_BYTES: Final = 64 << 20
 
 
-class Subbands:
+class Subbands(Derived):
     """Sums of neighbouring channels at a DM, as samples of a few wide channels (a `pulsar.data.source.SampleSource`).
 
     What is folded at that DM, or so near that no band is smeared by it, needs no others.
@@ -43,14 +43,14 @@ class Subbands:
     """
 
     def __init__(self, source: SampleSource, dm: float, nbands: int, folder: Path | None = None) -> None:
-        self.source = source
+        super().__init__(source)
         self.dm = dm
         self._folder = folder
         self._cuts = np.linspace(0, source.freqs.size, nbands + 1).round().astype(np.int64)
         widths = np.diff(self._cuts)
         inverse = source.freqs**-2.0
         means = np.add.reduceat(inverse, self._cuts[:-1]) / widths
-        self.freqs: NDArray[np.float64] = np.ascontiguousarray(means**-0.5)
+        self.freqs = np.ascontiguousarray(means**-0.5)
         late = KDM * dm / source.tsamp * (inverse - np.repeat(means, widths))
         #: Band of each channel, and samples by which it is earlier there.
         self.lanes: NDArray[np.int64] = np.repeat(np.arange(nbands, dtype=np.int64), widths)
@@ -65,35 +65,6 @@ class Subbands:
     def nbytes(nsamps: int, nbands: int) -> int:
         """Size of the sums."""
         return 2 * nbands * nsamps
-
-    @property
-    def fref(self) -> float:
-        """Frequency to which delays are referred [MHz]."""
-        return self.source.fref
-
-    @property
-    def chan_width(self) -> float:
-        """Width of a channel within which dispersion cannot be undone [MHz]."""
-        return self.source.chan_width
-
-    @property
-    def nsamps(self) -> int:
-        """Samples."""
-        return self.source.nsamps
-
-    @property
-    def tsamp(self) -> float:
-        """Sampling time [s]."""
-        return self.source.tsamp
-
-    @property
-    def tstart(self) -> float:
-        """MJD (UTC) of sample 0."""
-        return self.source.tstart
-
-    def valid_fraction(self, start: int, nsamps: int) -> float:
-        """As of the source."""
-        return self.source.valid_fraction(start, nsamps)
 
     def add(self, start: int, data: NDArray[np.int8]) -> None:
         """Add cleaned samples, shape (nchans, n), from sample `start` on; those that came before are left out.
