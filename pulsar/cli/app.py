@@ -129,29 +129,16 @@ def _root(
     check_address_space()
 
 
-app.command("search")(search.command)
-app.command("completeness")(completeness.command)
-app.command("info")(info.command)
-app.command("plan")(plan.command)
-app.command("rfi")(rfi.command)
-app.command("orbits")(orbits.command)
-app.command("fold")(fold.command)
-app.command("sift")(sift.command)
-app.command("candidates")(candidates.command)
-app.command("dedisperse")(dedisperse.command)
-app.command("waterfall")(waterfall.command)
-app.command("export")(export.command)
-app.command("report")(report.command)
-app.command("view")(view.command)
-app.command("why")(why.command)
-app.command("simulate")(simulate.command)
-app.command("inject")(inject.command)
-app.command("demo")(demo.command)
-app.command("bench")(bench.command)
+# In the order of `pulsar --help`.
+for _file in (
+    search, completeness, info, plan, rfi, orbits, fold, sift, candidates, dedisperse, waterfall, export, report, view,
+    why, simulate, inject, demo, bench,
+):  # fmt: skip
+    app.command(_file.__name__.rpartition(".")[2])(_file.command)
+# A module called compile would hide Python's function of that name.
 app.command("compile")(kernels.command)
-app.add_typer(batch.app, name="batch")
-app.add_typer(stack.app, name="stack")
-app.add_typer(config.app, name="config")
+for _group in (batch, stack, config):
+    app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])
 
 
 def main() -> None:

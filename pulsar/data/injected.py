@@ -85,6 +85,14 @@ RELIABILITY_COLUMNS: Final[tuple[Column, ...]] = (
 )
 
 
+def _in_bins(columns: tuple[Column, ...], edges: NDArray[np.float64], *values: NDArray[Any]) -> NDArray[Any]:
+    """A row for each bin: its edges, then the other columns in their order."""
+    rows = np.zeros(edges.size - 1, dtype=dtype_of(columns))
+    for column, value in zip(columns, (edges[:-1], edges[1:], *values), strict=True):
+        rows[column.name] = value
+    return rows
+
+
 @dataclass(frozen=True)
 class Recall:
     """How much of what was added was found, in bins of one quantity.
@@ -117,11 +125,8 @@ class Recall:
 
     def rows(self) -> NDArray[Any]:
         """The same with the fields of RECALL_COLUMNS."""
-        out = np.zeros(self.tried.size, dtype=dtype_of(RECALL_COLUMNS))
-        out["low"], out["high"] = self.edges[:-1], self.edges[1:]
-        out["tried"], out["found"], out["recall"] = self.tried, self.found, self.share
-        out["recall_low"], out["recall_high"], out["snr_kept"] = self.low, self.high, self.kept
-        return out
+        found = (self.tried, self.found, self.share, self.low, self.high, self.kept)
+        return _in_bins(RECALL_COLUMNS, self.edges, *found)
 
 
 #: Columns by which recall can be told.
@@ -301,11 +306,8 @@ class Reliability:
 
     def rows(self) -> NDArray[Any]:
         """The same with the fields of RELIABILITY_COLUMNS."""
-        out = np.zeros(self.injected.size, dtype=dtype_of(RELIABILITY_COLUMNS))
-        out["low"], out["high"] = self.edges[:-1], self.edges[1:]
-        out["injected"], out["other"], out["sky"] = self.injected, self.other, self.sky
-        out["reliability"], out["reliability_low"], out["reliability_high"] = self.share, self.low, self.high
-        return out
+        found = (self.injected, self.other, self.sky, self.share, self.low, self.high)
+        return _in_bins(RELIABILITY_COLUMNS, self.edges, *found)
 
 
 def reliability(rows: NDArray[Any], edges: Sequence[float] = (*SCORE_EDGES, 1.0)) -> Reliability:

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import pulsar_kernels
 from pulsar.config.model import Config
@@ -23,6 +24,10 @@ SWITCH = "PULSAR_COMPILE_AHEAD"
 #: What is told of it.
 WHAT = "kernels for this processor, once"
 _POLL = 0.2
+#: Parts of the index of kernels for which a search must be on, and its section of the configuration.
+SEARCHES: Final = {
+    "fft": "fft", "coherent": "coherent", "accel": "accel", "ffa": "ffa", "single pulse": "single_pulse",
+}  # fmt: skip
 
 
 def parts_of(config: Config, *, series: bool = False, injected: bool = False) -> list[str]:
@@ -37,16 +42,7 @@ def parts_of(config: Config, *, series: bool = False, injected: bool = False) ->
         Signals are injected, to tell the completeness.
     """
     parts = [] if series else ["planning", "statistics", "dedispersion"]
-    if config.fft.enabled:
-        parts.append("fft")
-    if config.coherent.enabled:
-        parts.append("coherent")
-    if config.accel.enabled:
-        parts.append("accel")
-    if config.ffa.enabled:
-        parts.append("ffa")
-    if config.single_pulse.enabled:
-        parts.append("single pulse")
+    parts += [name for name, section in SEARCHES.items() if getattr(config, section).enabled]
     return [*parts, "fold", *(["completeness"] if injected else [])]
 
 

@@ -82,6 +82,15 @@ def read_header(file: Hdf5) -> Header:
     return checked_header(file, values)
 
 
+def _group_attributes(file: Hdf5, name: str) -> dict[str, Any]:
+    """Attributes of a group that every product has, but for its description."""
+    if not file.has(name):
+        raise file.damaged(f"the group {name} is missing")
+    values: dict[str, Any] = file.attributes(name)
+    values.pop("description", None)
+    return values
+
+
 class Run:
     """A finished run. Nothing is kept open: every access reads what it needs.
 
@@ -338,10 +347,7 @@ class Run:
     def provenance(self) -> dict[str, Any]:
         """How the file was made: argv, versions, inputs, times, configuration (TOML text), exit state."""
         with self._open() as file:
-            if not file.has("provenance"):
-                raise file.damaged("the group provenance is missing")
-            record: dict[str, Any] = file.attributes("provenance")
-            record.pop("description", None)
+            record = _group_attributes(file, "provenance")
             for key, kind in (("argv", list), ("versions", dict), ("inputs", list)):
                 if key in record:
                     record[key] = read_json(file, f"attribute {key} of provenance", record[key], kind)
@@ -360,10 +366,7 @@ class Run:
     def rfi(self) -> dict[str, Any]:
         """What was masked: the arrays of ``/rfi`` by name (see schema.RFI_ARRAYS) and its attributes."""
         with self._open() as file:
-            if not file.has("rfi"):
-                raise file.damaged("the group rfi is missing")
-            found: dict[str, Any] = file.attributes("rfi")
-            found.pop("description", None)
+            found = _group_attributes(file, "rfi")
             for name, (kind, _, _) in schema.RFI_ARRAYS.items():
                 if file.has(f"rfi/{name}"):
                     stored = f"rfi/{name}"
