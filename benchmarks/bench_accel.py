@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import numbers
 from peer_programs import timed
 from peers import write_series
 
@@ -199,14 +200,8 @@ def recall(args: argparse.Namespace, nsamps: int) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--log2n", type=int, default=21)
-    parser.add_argument("--zmax", type=float, default=200.0)
-    parser.add_argument("--wmax", type=float, default=0.0)
-    parser.add_argument("--nharm", type=int, default=8)
-    parser.add_argument("--threshold", type=float, default=0.0)
+    parser = numbers(__doc__, log2n=21, zmax=200.0, wmax=0.0, nharm=8, threshold=0.0, repeat=5)
     parser.add_argument("--memory", type=int)
-    parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--compare", type=int, default=0, metavar="SERIES")
     parser.add_argument("--recall", type=int, default=0, metavar="PULSARS")
     args = parser.parse_args()

@@ -7,7 +7,6 @@ riptide runs in its own interpreter on the same series and with the same numbers
 One thread each, least CPU time of the repeats, the two in turn.
 """
 
-import argparse
 import json
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from options import numbers
 
 from pulsar.config.model import FFAConfig
 from pulsar.searches.ffa import FFASearch
@@ -149,12 +149,7 @@ def report(title: str, search: FFASearch, least: dict[str, float]) -> None:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--log2n", type=int, default=21)
-    parser.add_argument("--tsamp", type=float, default=256e-6)
-    parser.add_argument("--p-min", type=float, default=0.5)
-    parser.add_argument("--p-max", type=float, default=10.0)
-    parser.add_argument("--repeat", type=int, default=5)
+    parser = numbers(__doc__, log2n=21, tsamp=256e-6, p_min=0.5, p_max=10.0, repeat=5)
     parser.add_argument("--riptide", metavar="PYTHON", help="interpreter that has riptide")
     args = parser.parse_args()
     n = 1 << args.log2n

@@ -6,12 +6,12 @@ Candidates lie between 1 ms and 1 s and DM 0 and 1000 (no two alike), the worst 
 them at ten DMs instead. Peak rate: adds of the subband sums a second. CPU seconds; the code is compiled beforehand.
 """
 
-import argparse
 import json
 import time
 
 import numpy as np
 from numpy.typing import NDArray
+from options import numbers
 
 from pulsar.config.model import FoldConfig
 from pulsar.data.fold import FoldParams
@@ -51,13 +51,7 @@ class NoiseSource:
 
 def main() -> None:
     """Run the benchmark and print one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--nchans", type=int, default=256)
-    parser.add_argument("--nsamps", type=int, default=1 << 18)
-    parser.add_argument("--tsamp", type=float, default=64e-6)
-    parser.add_argument("--cands", type=int, default=100)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--nbins", type=int, default=64)
+    parser = numbers(__doc__, nchans=256, nsamps=1 << 18, tsamp=64e-6, cands=100, threads=1, nbins=64)
     parser.add_argument("--fast", action="store_true", help="all periods between 1 and 3 ms")
     parser.add_argument("--clustered", action="store_true", help="ten DMs only")
     args = parser.parse_args()

@@ -3,12 +3,12 @@
 Run: python benchmarks/bench_search.py [--log2n 21] [--nharm 16] [--repeat 5]
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from options import numbers
 from scipy import fft as scipy_fft
 
 from pulsar.config.model import FFTConfig
@@ -30,11 +30,7 @@ def main() -> None:
     """Measure and print."""
     from pulsar_kernels import fft, harmonics, whiten
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--log2n", type=int, default=21)
-    parser.add_argument("--nharm", type=int, default=16)
-    parser.add_argument("--repeat", type=int, default=5)
-    args = parser.parse_args()
+    args = numbers(__doc__, log2n=21, nharm=16, repeat=5).parse_args()
     n = 1 << args.log2n
     series = np.random.default_rng(1).standard_normal(n, dtype=np.float32)
     search = FFTSearch(n, 64e-6, FFTConfig.model_validate({"nharm": args.nharm, "threshold": 2.0}), ntrials_dm=500)

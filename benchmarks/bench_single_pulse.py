@@ -8,7 +8,6 @@ here (scipy's FFT for its own, a reader of .inf files, no plots), so nothing of 
 Python, a second or more, does not count: what is printed is what a file four times as long takes more, a third of it.
 """
 
-import argparse
 import os
 import resource
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from bench_search import best_of
 from numpy.typing import NDArray
+from options import numbers
 
 from pulsar.config.model import SinglePulseConfig
 from pulsar.searches.single_pulse import SinglePulseSearch
@@ -107,10 +107,7 @@ def presto(script: Path, series: NDArray[Any], snr: float) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--log2n", type=int, default=20)
-    parser.add_argument("--snr", type=float, default=7.0)
-    parser.add_argument("--repeat", type=int, default=20)
+    parser = numbers(__doc__, log2n=20, snr=7.0, repeat=20)
     parser.add_argument("--presto", type=Path, metavar="SCRIPT")
     args = parser.parse_args()
     n = 1 << args.log2n

@@ -11,10 +11,9 @@ several largest drifts; the count over p is the effective number of trials. It i
 constants TRIALS_LINE and, over -ln p, TRIALS_AREA of pulsar/searches/accel.py.
 """
 
-import argparse
-
 import numpy as np
 from noise_trials import check, white_noise
+from options import numbers
 
 from pulsar.config.model import AccelConfig
 from pulsar.searches.accel import AccelSearch
@@ -30,11 +29,8 @@ def make(nsamps: int, zmax: float, wmax: float, nharm: int, threshold: float = 0
 
 def main() -> None:
     """Count and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--log2n", type=int, default=16)
+    parser = numbers(__doc__, seeds=100, log2n=16, wmax=0.0)
     parser.add_argument("--zmax", type=float, nargs="+", default=[0.0, 10.0, 50.0, 200.0])
-    parser.add_argument("--wmax", type=float, default=0.0)
     parser.add_argument("--nharm", type=int, nargs="+", default=[1, 2, 4, 8, 16])
     parser.add_argument("--decades", type=int, default=6, help="p from 10^-decades on")
     parser.add_argument("--check", type=float, metavar="SIGMA", help="compare with what this threshold promises")

@@ -9,10 +9,9 @@ threshold: rarer maxima gain more by the refinement, and the first look loses fe
 detections above a trial-corrected threshold on seeds that the constants were not made with.
 """
 
-import argparse
-
 import numpy as np
 from noise_trials import check, white_noise
+from options import numbers
 
 from pulsar.config.model import CoherentConfig
 from pulsar.searches.coherent import CoherentSearch
@@ -23,9 +22,7 @@ TSAMP = 60e-6
 
 def main() -> None:
     """Count and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=400)
-    parser.add_argument("--log2n", type=int, default=20)
+    parser = numbers(__doc__, seeds=400, log2n=20)
     parser.add_argument("--check", type=float, metavar="SIGMA", help="compare with what this threshold promises")
     args = parser.parse_args()
     nsamps = 1 << args.log2n

@@ -8,10 +8,9 @@ and over the units of a series (see FFASearch.ntrials) are the constants TRIALS 
 counts detections above a trial-corrected threshold, on seeds that the constants were not made with.
 """
 
-import argparse
-
 import numpy as np
 from noise_trials import check, white_noise
+from options import numbers
 
 from pulsar.config.model import FFAConfig
 from pulsar.searches.ffa import FFASearch
@@ -22,12 +21,7 @@ TSAMP = 1e-3
 
 def main() -> None:
     """Count and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--log2n", type=int, default=17)
-    parser.add_argument("--duty-min", type=float, default=0.002)
-    parser.add_argument("--duty-max", type=float, default=0.2)
-    parser.add_argument("--p-min", type=float, default=0.5)
+    parser = numbers(__doc__, seeds=100, log2n=17, duty_min=0.002, duty_max=0.2, p_min=0.5)
     parser.add_argument("--check", type=float, metavar="SIGMA", help="compare with what this threshold promises")
     args = parser.parse_args()
     nsamps = 1 << args.log2n

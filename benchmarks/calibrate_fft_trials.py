@@ -11,10 +11,9 @@ the top harmonic that it covers, is printed: these are the constants TRIALS_PER_
 slowly with the threshold, because the chance of a maximum between grid points does: the table shows how much.
 """
 
-import argparse
-
 import numpy as np
 from noise_trials import check, print_stages, white_noise
+from options import numbers
 
 from pulsar.config.model import FFTConfig
 from pulsar.searches.fft import FFTSearch
@@ -24,9 +23,7 @@ PROBABILITIES = (1e-4, 1e-5, 1e-6, 1e-7)
 
 def main() -> None:
     """Count and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--log2n", type=int, default=18)
+    parser = numbers(__doc__, seeds=200, log2n=18)
     parser.add_argument("--check", type=float, metavar="SIGMA", help="compare with what this threshold promises")
     parser.add_argument("--nharm", type=int, default=32, help="with --check")
     args = parser.parse_args()

@@ -6,19 +6,15 @@ For random times the chance that the search computes, exp(logp), should be unifo
 times their number, is what CLUMPS of pulsar/searches/repeats.py has to be multiplied with.
 """
 
-import argparse
-
 import numpy as np
+from options import numbers
 
 from pulsar.searches import repeats as module
 
 
 def main() -> None:
     """Count and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sets", type=int, default=3000)
-    parser.add_argument("--first", type=int, default=0)
-    args = parser.parse_args()
+    args = numbers(__doc__, sets=3000, first=0).parse_args()
     levels = np.array([0.2, 0.05, 0.01, 0.002])
     for few, many in ((4, 4), (5, 6), (7, 9), (10, 15), (16, 25)):
         counts = np.zeros(levels.size)

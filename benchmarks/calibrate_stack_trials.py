@@ -8,11 +8,10 @@ before, over the bins of the top harmonic, is printed: these are TRIALS_SINGLE a
 pulsar/searches/stack.py. They hardly depend on the number of epochs.
 """
 
-import argparse
-
 import numpy as np
 from noise_trials import print_stages
 from numpy.typing import NDArray
+from options import numbers
 from scipy import fft
 
 from pulsar.config.model import FFTConfig
@@ -32,11 +31,7 @@ def noise_powers(nsamps: int, rng: np.random.Generator) -> NDArray[np.float32]:
 
 def main() -> None:
     """Count and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--log2n", type=int, default=17)
-    parser.add_argument("--epochs", type=int, default=16)
-    args = parser.parse_args()
+    args = numbers(__doc__, seeds=100, log2n=17, epochs=16).parse_args()
     nsamps, weights = 1 << args.log2n, np.ones(args.epochs)
     grid = StackGrid(1e-3, nsamps, POINTS * nsamps // 2, np.zeros(1))
     searches = []

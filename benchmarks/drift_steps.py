@@ -8,9 +8,8 @@ grid point whose excess is no more than that, how many there are in noise among 
     python benchmarks/drift_steps.py --signals 2000
 """
 
-import argparse
-
 import numpy as np
+from options import numbers
 from scipy.optimize import brentq
 from scipy.stats import gamma
 
@@ -67,12 +66,10 @@ def left(rng: np.random.Generator, nharm: int, steps: list[float], power: float)
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--signals", type=int, default=2000)
+    parser = numbers(__doc__.splitlines()[0], signals=2000, seed=1)
     parser.add_argument("--steps", type=float, nargs="+", default=[2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
     parser.add_argument("--logp", type=float, nargs="+", default=[-20.0, -27.0], help="ln p of the threshold")
     parser.add_argument("--lost", type=float, default=0.04, help="part of the signals that may have less")
-    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     for logp in args.logp:
         for nharm in (1, 2, 4, 8, 16):

@@ -9,12 +9,12 @@
 50 folds. Compiled code is cached, and the files are read once, before anything is timed.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 
 from bench_pipeline import run
+from options import numbers
 
 from pulsar.io.product.reader import read
 from pulsar.synthesis import Pulsar, Sky, write_filterbank, write_psrfits
@@ -46,14 +46,11 @@ def beam(folder: Path, pol: str, nsamps: int) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = numbers(__doc__.splitlines()[0], nsamps=1 << 20, tolerance=0.1, threads=2)
     parser.add_argument("--folder", type=Path, help="where the simulated files are kept")
     parser.add_argument("--beam", nargs="*", type=Path, help="files of your own")
     parser.add_argument("--pol", default="AA+BB", choices=["AA+BB", "AABB"])
-    parser.add_argument("--nsamps", type=int, default=1 << 20)
-    parser.add_argument("--tolerance", type=float, default=0.1)
     parser.add_argument("--memory", default="8GiB")
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--set", dest="sets", action="append", default=[], help="setting of the search")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:

@@ -8,10 +8,9 @@ step of the plan. It goes through the searches in the power spectrum and in prof
 that `search.loss` leaves.
 """
 
-import argparse
-
 import numpy as np
 from numpy.typing import NDArray
+from options import numbers
 
 from pulsar.config.load import load_config
 from pulsar.dedisp.plan import DMPlan, DMStage, make_plan
@@ -49,11 +48,8 @@ def best(search: SeriesSearch, series: NDArray[np.int16], freq: float) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pulsars", type=int, default=100)
-    parser.add_argument("--snr", type=float, default=9.0)
+    parser = numbers(__doc__.splitlines()[0], pulsars=100, snr=9.0, seed=1)
     parser.add_argument("--noise", type=int, default=0, help="series of noise, in place of pulsars")
-    parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     sky = Sky(nchans=4096, fch1=1499.93896484375, foff=-0.1220703125, tsamp=49.152e-6, nsamps=1 << 20)
     sets = [

@@ -8,12 +8,12 @@
 Each prints a table; --seed N begins elsewhere.
 """
 
-import argparse
 import time
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from options import numbers
 
 from pulsar.config.model import OrbitsConfig
 from pulsar.folding.orbit import fold_phases
@@ -187,17 +187,12 @@ def _cost_row(config: OrbitsConfig, tobs: float, octave: Octave) -> None:
 
 def main() -> None:
     """What the command line asks for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = numbers(__doc__, tobs=1200.0, heaviest=0.05, duty=0.2, nharm=2, seed=1)
     parser.add_argument("--coverage", action="store_true")
     parser.add_argument("--recall", type=int, default=0, metavar="N")
     parser.add_argument("--noise", type=int, default=0, metavar="N")
     parser.add_argument("--cost", action="store_true")
     parser.add_argument("--orbits", type=int, default=300, help="random orbits of a bank")
-    parser.add_argument("--tobs", type=float, default=1200.0)
-    parser.add_argument("--heaviest", type=float, default=0.05)
-    parser.add_argument("--duty", type=float, default=0.2)
-    parser.add_argument("--nharm", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     if asked.coverage:
         coverage(asked.orbits, asked.seed)

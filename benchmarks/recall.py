@@ -11,13 +11,13 @@ about 30 % too.
     python benchmarks/recall.py --snr 9 --pulsars 100
 """
 
-import argparse
 import json
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from options import numbers
 
 from pulsar.config.load import load_config
 from pulsar.constants import KDM
@@ -72,9 +72,7 @@ def match(rows: np.ndarray, pulsar: Pulsar, tobs: float, band: float) -> np.void
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--snr", type=float, default=12.0)
-    parser.add_argument("--pulsars", type=int, default=60)
+    parser = numbers(__doc__.splitlines()[0], snr=12.0, pulsars=60)
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--set", dest="sets", action="append", default=[])
     parser.add_argument("--json", type=Path)

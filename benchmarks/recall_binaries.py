@@ -22,6 +22,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from options import numbers
 
 from pulsar.config.load import load_config
 from pulsar.constants import C
@@ -141,10 +142,7 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--snr", type=float, default=15.0)
-    parser.add_argument("--pulsars", type=int, default=45)
-    parser.add_argument("--zmax", type=float, default=200.0)
+    parser = numbers(__doc__.splitlines()[0], snr=15.0, pulsars=45, zmax=200.0)
     parser.add_argument("--set", dest="sets", action="append", default=[])
     parser.add_argument("--range", action="store_true", help="pulsars of a range, by both forms of the search")
     args = parser.parse_args()

@@ -4,7 +4,6 @@ Cores share the memory and the last cache. What a core does with all others busy
 `machine.shared_speed` of `pulsar plan --survey`; the throughput is N times that.
 """
 
-import argparse
 import os
 import resource
 import subprocess
@@ -13,15 +12,15 @@ import tempfile
 import time
 from pathlib import Path
 
+from options import numbers
+
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 
 def main() -> None:
     """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = numbers(__doc__.splitlines()[0], nchans=1024, nsamps=1 << 19)
     parser.add_argument("--most", type=int, default=len(os.sched_getaffinity(0)), help="searches at a time, at most")
-    parser.add_argument("--nchans", type=int, default=1024)
-    parser.add_argument("--nsamps", type=int, default=1 << 19)
     parser.add_argument("--dm", type=float, default=500.0, help="highest DM")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from options import numbers
 
 from pulsar.config.load import load_config
 from pulsar.config.model import Config, FFTConfig
@@ -176,14 +177,11 @@ def false_alarms_of_beams(args: argparse.Namespace) -> None:
 
 def main() -> None:
     """Measure what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--nights", type=int, default=16)
-    parser.add_argument("--snr", type=float, default=5.0)
+    parser = numbers(__doc__.splitlines()[0], nights=16, snr=5.0, threshold=-2.0)
     parser.add_argument("--stacks", type=int, default=4, help="fields of ten pulsars")
     parser.add_argument("--unequal", action="store_true")
     parser.add_argument("--noise", type=int, default=0, help="stacks of noise")
     parser.add_argument("--beam", action="store_true", help="of raw files")
-    parser.add_argument("--threshold", type=float, default=-2.0)
     args = parser.parse_args()
     if args.noise and args.beam:
         false_alarms_of_beams(args)

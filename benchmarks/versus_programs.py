@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from peer_programs import HOWTO, PeerError, last_line, measured, peak_memory
-from population_presto import read_listing
+from population_presto import Spent, read_listing
 
 #: accelsearch writes what it has from this on [sigma]: below any threshold here; and from this frequency [Hz].
 LEAST_SIGMA, LOWEST = 1.0, 0.1
@@ -79,27 +79,19 @@ for request in sys.stdin:
 
 
 @dataclass
-class Searched:
+class Searched(Spent):
     """What a program made of one series.
 
     Attributes
     ----------
     lines : list of (float, float)
         Frequencies [Hz] and significances, or S/N: the strongest first.
-    cpu, wall : float
+    wall : float
         [s]
-    memory : int
-        Most that a process had [byte].
-    files, size : int
-        Files that it left, and their size [byte].
     """
 
     lines: list[tuple[float, float]] = field(default_factory=list)
-    cpu: float = 0.0
     wall: float = 0.0
-    memory: int = 0
-    files: int = 0
-    size: int = 0
 
     def document(self) -> dict[str, Any]:
         """For JSON."""
@@ -165,8 +157,7 @@ class Accelsearch:
                 timing, memory, _ = measured((self._program(command[0]), *command[1:]), folder)
                 found.cpu, found.wall = found.cpu + timing.cpu, found.wall + timing.wall
                 found.memory = max(found.memory, memory)
-            left = [file for file in folder.iterdir() if file.name not in before]
-            found.files, found.size = len(left), sum(file.stat().st_size for file in left)
+            found.left(file for file in folder.iterdir() if file.name not in before)
             tobs = path.stat().st_size // 4 * tsamp
             listing = folder / f"{Path(spectrum).stem}_ACCEL_0"
             found.lines = strongest_first([(freq, sigma) for sigma, freq in read_listing(listing, tobs)])
@@ -217,7 +208,8 @@ class Worker:
             process.communicate()
             raise PeerError(f"{self.name}: {last_line(self._said.read_text(errors='replace')) or 'ended'}") from None
         lines = strongest_first([(float(freq), float(value)) for freq, value in told["lines"]])
-        return Searched(lines, float(told["cpu"]), float(told["wall"]), peak_memory(process.pid))
+        cpu, wall = float(told["cpu"]), float(told["wall"])
+        return Searched(lines=lines, cpu=cpu, wall=wall, memory=peak_memory(process.pid))
 
     @property
     def _said(self) -> Path:

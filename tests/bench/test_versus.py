@@ -50,7 +50,7 @@ class Known:
 
     def search(self, path: Path, tsamp: float) -> Searched:
         self.lengths.append(path.stat().st_size // 4 * tsamp)
-        return Searched(list(self.lines), cpu=0.5, memory=2_000_000)
+        return Searched(lines=list(self.lines), cpu=0.5, memory=2_000_000)
 
 
 def test_threshold_is_what_a_tenth_of_the_noise_exceeds():
@@ -74,11 +74,11 @@ def test_threshold_where_noise_has_few_lines():
 
 def test_record_has_the_strongest_line_and_the_strongest_of_the_pulsar():
     lines = [(7.77, 9.0), (8.002, 6.0), (4.0, 5.0)]
-    kept = record(Searched(lines), TRUTH, 100.0)
+    kept = record(Searched(lines=lines), TRUTH, 100.0)
     assert (kept["best"], kept["own"], kept["ratio"]) == (9.0, 6.0, [2, 1])
     assert kept["error"] == pytest.approx(0.1)
-    assert record(Searched(lines[:1]), TRUTH, 100.0)["own"] is None
-    noise = record(Searched(lines), None, 100.0)
+    assert record(Searched(lines=lines[:1]), TRUTH, 100.0)["own"] is None
+    noise = record(Searched(lines=lines), None, 100.0)
     assert (noise["best"], "own" in noise) == (9.0, False)
     assert record(Searched(), None, 100.0)["best"] is None
 
