@@ -277,15 +277,9 @@ def _part(plan: DMPlan, jobs: list[_Job]) -> tuple[DMPlan, list[list[Engine]], l
         low = mine[0].engine.row
         high = mine[-1].engine.row + mine[-1].engine.ndms
         stages.append(plan.stages[number].part(low, high))
-        engines.append([_moved(job.engine, job.engine.row - low) for job in mine])
+        engines.append([replace(job.engine, row=job.engine.row - low) for job in mine])
         firsts.append(mine[0].first)
     return replace(plan, stages=tuple(stages)), engines, firsts
-
-
-def _moved(engine: Engine, row: int) -> Engine:
-    """The same engine for another place in the output."""
-    moved: Engine = replace(engine, row=row)  # type: ignore[type-var]
-    return moved
 
 
 def _from_samples(
@@ -313,7 +307,7 @@ def _from_samples(
                 _downsample_kept(list(levels.values()), pool)
             stride = _stride(stage.nsamps)
             out = series[: job.engine.ndms * stride].reshape(job.engine.ndms, stride)
-            engine = _moved(job.engine, 0)
+            engine = replace(job.engine, row=0)
 
             def tiles(
                 left: Iterator[int],

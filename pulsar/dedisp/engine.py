@@ -1,10 +1,10 @@
 """One stage's dedispersion over one tile of time: tree or brute force, the same way to call."""
 
+from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,54 +24,22 @@ BRUTE_DMS = 128
 BATCH_BYTES = 1 << 30
 
 
-class Engine(Protocol):
-    """Dedisperses tiles for a few neighbouring DMs."""
-
-    @property
-    def row(self) -> int:
-        """First row of the output that is its."""
-        ...
-
-    @property
-    def ndms(self) -> int: ...
-
-    @property
-    def before(self) -> int:
-        """Samples read before a tile's first, at zero delay."""
-        ...
-
-    @property
-    def after(self) -> int:
-        """Samples read after a tile's last, at zero delay."""
-        ...
-
-    @property
-    def work(self) -> int:
-        """Bytes of working space."""
-        ...
-
-    def run(
-        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
-    ) -> None:
-        """Fill ``out[row : row + ndms, at : at + n]`` from the tile that begins at `column` of `raw`.
-
-        `work` has at least `self.work` elements, begins at a cache line, and belongs to the calling thread. `raw` and
-        `out` are contiguous.
-        """
-        ...
-
-    @property
-    def nbytes(self) -> int: ...
-
-    @property
-    def adds(self) -> float:
-        """Additions for one sample of all its DMs."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
-class _OfBatch:
-    """What is known of the engine of a batch of DMs; see `Engine`."""
+class Engine(ABC):
+    """Dedisperses tiles for a few neighbouring DMs.
+
+    Attributes
+    ----------
+    row : int
+        First row of the output that is its.
+    ndms : int
+    before, after : int
+        Samples read before a tile's first, and after its last, at zero delay.
+    work : int
+        Bytes of working space.
+    adds : float
+        Additions for one sample of all its DMs.
+    """
 
     row: int
     ndms: int
@@ -80,9 +48,24 @@ class _OfBatch:
     work: int
     adds: float
 
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Size of what it goes by."""
+
+    @abstractmethod
+    def run(
+        self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
+    ) -> None:
+        """Fill ``out[row : row + ndms, at : at + n]`` from the tile that begins at `column` of `raw`.
+
+        `work` has at least `self.work` elements, begins at a cache line, and belongs to the calling thread. `raw` and
+        `out` are contiguous.
+        """
+
 
 @dataclass(frozen=True, eq=False)
-class TreeEngine(_OfBatch):
+class TreeEngine(Engine):
     """A tree over a batch of DMs."""
 
     operations: Operations
@@ -100,7 +83,7 @@ class TreeEngine(_OfBatch):
 
 
 @dataclass(frozen=True, eq=False)
-class BruteEngine(_OfBatch):
+class BruteEngine(Engine):
     """Every channel for every DM of a batch."""
 
     delays: NDArray[np.int64]
