@@ -40,8 +40,7 @@ def steady(fold: Fold) -> Fold:
         With zeros for the sub-integrations that hold beyond the mean profile what the others do not, and of the others
         the harmonics divided by what scatters around them, where that is more than white noise.
     """
-    rows = _without_odd(fold.time_phase.astype(np.float64)) * float(fold.extra.get("noise_scale", 1.0))
-    used = np.any(rows != 0.0, axis=1)
+    rows, used = _white(fold)
     if np.count_nonzero(used) < LEAST_PARTS:
         return fold
     parts = np.fft.rfft(rows, axis=1)
@@ -66,11 +65,17 @@ def harmonics(fold: Fold) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
     noise : ndarray of float64, shape (nharm,)
         Mean power of each in noise, 1 at least.
     """
-    rows = _without_odd(fold.time_phase.astype(np.float64)) * float(fold.extra.get("noise_scale", 1.0))
+    rows, used = _white(fold)
     nbins = rows.shape[1]
-    parts = np.fft.rfft(rows[np.any(rows != 0.0, axis=1)], axis=1)[:, 1 : max(nbins // 2, 2)] / np.sqrt(nbins)
+    parts = np.fft.rfft(rows[used], axis=1)[:, 1 : max(nbins // 2, 2)] / np.sqrt(nbins)
     noise = _noise(parts) if len(parts) >= LEAST_PARTS else np.ones(parts.shape[1])
     return parts, np.maximum(noise, 1.0)
+
+
+def _white(fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Sub-integrations in units of their white noise, zeros for the odd ones; and those that hold anything."""
+    rows = _without_odd(fold.time_phase.astype(np.float64)) * float(fold.extra.get("noise_scale", 1.0))
+    return rows, np.any(rows != 0.0, axis=1)
 
 
 def repeats(fold: Fold) -> float:
