@@ -13,8 +13,8 @@ from pulsar.cleaning.presto import REASON, PrestoMask, read_presto_mask
 from pulsar.cleaning.statistics import block_edges
 from pulsar.cleaning.store import read_given
 from pulsar.config.load import load_config
-from pulsar.data.block import Block
 from pulsar.errors import ConfigError, DataError
+from pulsar.io.memory import Filterbank
 from pulsar.io.open import open_observation
 from pulsar.pipeline.cleaning import find_mask
 from pulsar.pipeline.plan import live_frequencies
@@ -194,24 +194,13 @@ def test_an_interval_that_cannot_be_divided(tmp_path):
     assert found.block_length(1.0, 2_000_000) == 1.0
 
 
-class Noise:
-    """Gaussian noise, in which one channel is bad."""
-
-    def __init__(self):
-        rng = np.random.default_rng(4)
-        self.header = HEADER
-        self.data = np.clip(100 + 12 * rng.normal(size=(24, HEADER.nsamps)), 0, 255).astype(np.uint8)
-        self.data[20] = np.clip(100 + 40 * rng.normal(size=HEADER.nsamps), 0, 255)
-        self.data[9] = 3
-        self.files, self.gaps, self.problems, self.remarks = (), (), (), ()
-        self.chan_ok = np.ones(24, dtype=bool)
-        self.dtype = self.data.dtype
-
-    def read_into(self, start, out):
-        out[:] = self.data[:, start : start + out.shape[1]]
-
-    def read(self, start=0, nsamps=None):
-        return Block(self.data[:, start:nsamps], start, self.header)
+def observed() -> Filterbank:
+    """Gaussian noise, in which one channel is too loud and one constant."""
+    rng = np.random.default_rng(4)
+    data = np.clip(100 + 12 * rng.normal(size=(24, HEADER.nsamps)), 0, 255).astype(np.uint8)
+    data[20] = np.clip(100 + 40 * rng.normal(size=HEADER.nsamps), 0, 255)
+    data[9] = 3
+    return Filterbank(data, HEADER)
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -222,7 +211,7 @@ def test_it_is_added_to_what_the_statistics_say(tmp_path, enabled):
     intervals[8] = True
     path = write(tmp_path / "x.mask", bad, channels, intervals)
     config = load_config(None, [f"rfi.mask={path}", f"rfi.enabled={str(enabled).lower()}"])
-    found = find_mask(Noise(), config, threads=1, progress=Progress("quiet"))
+    found = find_mask(observed(), config, threads=1, progress=Progress("quiet"))
     mask = found.mask
     assert mask.reasons[4] == REASON
     assert mask.reasons[9] == "constant"

@@ -1,7 +1,6 @@
 """Exported ephemerides: PINT, where it is installed, and our own reader predict the turns of the fold."""
 
 import re
-import warnings
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from reference.pint_offline import pint_offline
 from reference.products import make_fold, make_header
 
 from pulsar.constants import DAY, KDM
@@ -36,27 +36,18 @@ def turns(fold: Fold, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def predicted(path: Any, header: Header, fold: Fold, seconds: NDArray[np.float64], site: str) -> NDArray[np.float64]:
     """Phases of PINT at moments after mid-observation, at the highest channel [turns]."""
-    pytest.importorskip("pint", reason="PINT (pint-pulsar) is not installed")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pint_offline(site):
         import astropy.units as u
-        from astropy.utils import iers
-        from loguru import logger
         from pint.models import get_model
-        from pint.observatory import get_observatory
         from pint.toa import get_TOAs_array
 
-        logger.remove()
-        # Its clock's corrections of some microseconds are on the network.
-        get_observatory(site).clock_files, get_observatory(site).apply_gps2utc = [], False
-        with iers.conf.set_temp("auto_download", False), iers.conf.set_temp("auto_max_age", None):
-            model = get_model(str(path))
-            whole, part = np.full(len(seconds), np.floor(fold.epoch)), fold.epoch % 1 + seconds / DAY
-            toas = get_TOAs_array(
-                (whole, part), obs=site, freqs=np.full(len(seconds), header.fch1) * u.MHz, errors=1.0 * u.us,
-                model=model, include_bipm=False, planets=False, ephem=model.EPHEM.value,
-            )  # fmt: skip
-            phase = model.phase(toas, abs_phase=True)
+        model = get_model(str(path))
+        whole, part = np.full(len(seconds), np.floor(fold.epoch)), fold.epoch % 1 + seconds / DAY
+        toas = get_TOAs_array(
+            (whole, part), obs=site, freqs=np.full(len(seconds), header.fch1) * u.MHz, errors=1.0 * u.us,
+            model=model, include_bipm=False, planets=False, ephem=model.EPHEM.value,
+        )  # fmt: skip
+        phase = model.phase(toas, abs_phase=True)
     return np.asarray(phase.int.value + phase.frac.value, dtype=np.float64)
 
 

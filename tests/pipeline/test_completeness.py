@@ -12,7 +12,7 @@ from pulsar.io.open import open_observation
 from pulsar.pipeline.injections import LONG_RUN, amount
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.run import search
-from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank
+from pulsar.synthesis import Burst, Pulsar, Rfi, Sky
 
 SKY = Sky(
     nchans=64,
@@ -30,19 +30,13 @@ PLACES = 4
 
 
 @pytest.fixture(scope="module")
-def sky_file(tmp_path_factory):
-    return write_filterbank(SKY, tmp_path_factory.mktemp("sky") / "sky.fil", threads=2)
+def plain(searched):
+    return searched()
 
 
 @pytest.fixture(scope="module")
-def plain(sky_file, tmp_path_factory):
-    return search(sky_file, load_config(None, SETTINGS), tmp_path_factory.mktemp("plain") / "run.h5")
-
-
-@pytest.fixture(scope="module")
-def told(sky_file, tmp_path_factory):
-    more = ["completeness.enabled=true", f"completeness.places={PLACES}"]
-    return search(sky_file, load_config(None, [*SETTINGS, *more]), tmp_path_factory.mktemp("told") / "run.h5")
+def told(searched):
+    return searched("completeness.enabled=true", f"completeness.places={PLACES}")
 
 
 @pytest.mark.parametrize("table", ["candidates", "single_pulses", "detections", "rfi/birdies"])

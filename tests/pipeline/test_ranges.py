@@ -14,7 +14,7 @@ from pulsar.pipeline.ranges import cut, search_range
 from pulsar.pipeline.run import search
 from pulsar.pipeline.searched import Searched
 from pulsar.pipeline.stages import Found
-from pulsar.synthesis import Pulsar, Rfi, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Rfi, Sky
 
 SKY = Sky(
     nchans=32, fch1=1450.0, foff=-12.0, tsamp=5e-4, nsamps=16_384, seed=3,
@@ -46,11 +46,6 @@ class Here:
         ranges._opened.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def sky_file(tmp_path_factory):
-    return write_filterbank(SKY, tmp_path_factory.mktemp("sky") / "sky.fil", threads=1)
-
-
 @pytest.fixture(autouse=True)
 def small_batches(monkeypatch):
     monkeypatch.setattr("pulsar.dedisp.engine.TREE_DMS", 25)
@@ -61,10 +56,10 @@ def found(run):
 
 
 @pytest.fixture(scope="module")
-def ordinary(sky_file, tmp_path_factory):
+def ordinary(searched):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pulsar.dedisp.engine.TREE_DMS", 25)
-        run = search(sky_file, load_config(None, SETTINGS), tmp_path_factory.mktemp("run") / "run.h5")
+        run = searched()
         assert len(run) > 0
         return found(run)
 

@@ -14,7 +14,7 @@ from pulsar.io.open import open_observation
 from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.run import search
-from pulsar.synthesis import Pulsar, Rfi, Sky, write_filterbank
+from pulsar.synthesis import Pulsar, Rfi, Sky
 
 PULSARS = (
     Pulsar(name="fast", period=0.0123456, dm=45.0, snr=25, duty=0.1, phase0=0.3),
@@ -36,13 +36,8 @@ SETTINGS = ["dedisp.dm_hi=150", "run.threads=2", "fold.ncands=20", "rfi.learn=fa
 
 
 @pytest.fixture(scope="module")
-def sky_file(tmp_path_factory):
-    return write_filterbank(SKY, tmp_path_factory.mktemp("sky") / "sky.fil", threads=2)
-
-
-@pytest.fixture(scope="module")
-def product(sky_file, tmp_path_factory):
-    return search(sky_file, load_config(None, SETTINGS), tmp_path_factory.mktemp("run") / "run.h5")
+def product(searched):
+    return searched()
 
 
 def test_every_pulsar_stands_above_everything_else(product):

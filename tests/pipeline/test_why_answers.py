@@ -1,6 +1,8 @@
 """A sky of signals that are found and others that are not, searched once: `pulsar why` has an answer for each."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -12,9 +14,8 @@ from pulsar.cli.app import app
 from pulsar.cli.fold import ephemerides
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError
-from pulsar.io.product.reader import read
+from pulsar.io.product.reader import Run, read
 from pulsar.pipeline.merge import merge
-from pulsar.pipeline.run import search
 from pulsar.report.why import Asked, why
 from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank
 
@@ -81,30 +82,31 @@ SINGLE = {
 
 
 @pytest.fixture(scope="module")
-def observed(tmp_path_factory) -> Path:
-    return write_filterbank(SKY, tmp_path_factory.mktemp("sky") / "sky.fil", threads=1)
+def product(searched):
+    return searched(name="whole")
 
 
 @pytest.fixture(scope="module")
-def product(observed, tmp_path_factory):
-    return search(observed, load_config(None, SETTINGS), tmp_path_factory.mktemp("whole") / "whole.h5")
-
-
-@pytest.fixture(scope="module")
-def part(observed, tmp_path_factory):
+def part(searched):
     """Fewer DMs, and no row for what belongs to others without a fold."""
-    quick = [*SETTINGS, "dedisp.dm_hi=65", "ffa.enabled=false", "single_pulse.enabled=false"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pulsar.pipeline.run.MOST_ATTACHED", 0)
-        return search(observed, load_config(None, quick), tmp_path_factory.mktemp("part") / "part.h5")
+        return searched("dedisp.dm_hi=65", "ffa.enabled=false", "single_pulse.enabled=false", name="part")
+
+
+@contextmanager
+def changed(run: Run, path: Path) -> Iterator[h5py.File]:
+    """A copy of a product, open to be changed."""
+    shutil.copyfile(run.path, path)
+    with h5py.File(path, "r+") as file:
+        yield file
 
 
 @pytest.fixture(scope="module")
 def later(product, tmp_path_factory) -> Path:
     """The same as if it had been observed a day later."""
     path = tmp_path_factory.mktemp("later") / "later.h5"
-    shutil.copyfile(product.path, path)
-    with h5py.File(path, "r+") as file:
+    with changed(product, path) as file:
         file["observation"].attrs["tstart"] += 1.0
         for table, column in (("observations", "tstart"), ("candidates", "epoch"), ("single_pulses", "mjd")):
             rows = file[table][()]
@@ -188,8 +190,7 @@ def test_what_has_no_row_of_its_own_is_told_all_the_same(part):
 
 def test_without_detections_the_list_answers(product, tmp_path):
     path = tmp_path / "few.h5"
-    shutil.copyfile(product.path, path)
-    with h5py.File(path, "r+") as file:
+    with changed(product, path) as file:
         del file["detections"]
     told = text(read(path), asked_of(PULSARS["strong"]))
     assert "the detections were not kept (output.detections)" in told
@@ -199,8 +200,7 @@ def test_without_detections_the_list_answers(product, tmp_path):
 
 def test_a_masked_block_is_told_with_its_cause(product, tmp_path):
     path = tmp_path / "masked.h5"
-    shutil.copyfile(product.path, path)
-    with h5py.File(path, "r+") as file:
+    with changed(product, path) as file:
         block = int(np.searchsorted(file["rfi/edges"][()], 9.1 / SKY.tsamp, side="right")) - 1
         bits, mask = file["rfi/why"][()], file["rfi/mask"][()]
         mask[block : block + 4, :48] = True
@@ -234,8 +234,7 @@ def test_products_that_are_gone_are_named_and_found_beside(merged, product, late
     alone, beside = tmp_path / "alone" / "ALL.h5", tmp_path / "beside" / "ALL.h5"
     for path in (alone, beside):
         path.parent.mkdir()
-        shutil.copyfile(merged.path, path)
-        with h5py.File(path, "r+") as file:
+        with changed(merged, path) as file:
             rows = file["observations"][()]
             rows["product"] = [f"/nowhere/{Path(p.decode()).name}".encode() for p in rows["product"]]
             del file["observations"]
@@ -257,17 +256,17 @@ def test_the_command_answers_for_merged_products(merged):
     assert "DM 400 was not searched: 0 to 150 were" in result.output
 
 
-def test_of_a_merged_product_only_candidates_of_the_files_are_folded(merged, observed, product, tmp_path):
+def test_of_a_merged_product_only_candidates_of_the_files_are_folded(merged, sky_file, product, tmp_path):
     def chosen(files, idents=()):
         return ephemerides(None, None, 0.0, None, merged.path, list(idents), files=files)
 
     rows = merged.rows("candidates")
     mine = rows["id"][rows["obs"] == 0].tolist()
     assert 0 < len(mine) < len(rows)
-    assert [e.ident for e in chosen([observed])] == mine
+    assert [e.ident for e in chosen([sky_file])] == mine
     # What is named is folded in any files.
     other = str(rows["id"][rows["obs"] == 1][0])
-    assert [e.ident for e in chosen([observed], [other])] == [other]
+    assert [e.ident for e in chosen([sky_file], [other])] == [other]
     elsewhere = write_filterbank(
         SKY.model_copy(update={"tstart": SKY.tstart + 5.0, "nsamps": 2000, "bursts": (), "pulsars": (), "rfi": ()}),
         tmp_path / "other.fil",

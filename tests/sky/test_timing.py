@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference.tempo import tempo_rows
 
 from pulsar.cli.app import app
 from pulsar.constants import DAY, KDM
@@ -15,7 +16,6 @@ from pulsar.io.product.reader import read
 from pulsar.pipeline.folding import FromPar
 from pulsar.pipeline.target import Target
 from pulsar.sky.barycentre import arrival_times, barycentric
-from pulsar.sky.observatory import find_observatory
 from pulsar.sky.timing import Orbit, TimingModel, read_par
 
 ISOLATED = """# a comment
@@ -51,24 +51,16 @@ def model(**changes) -> TimingModel:
     return TimingModel(**(values | changes))
 
 
-def hours(text: str) -> float:
-    sign = -1.0 if text.startswith("-") else 1.0
-    parts = [abs(float(p)) for p in text.split(":")]
-    return sign * (parts[0] + parts[1] / 60 + parts[2] / 3600)
-
-
 def test_rotation_against_the_times_of_tempo(shared_data):
-    lines = (shared_data / "reference" / "barycentre_tempo.txt").read_text().splitlines()
-    rows = [line.split() for line in lines if line and not line.startswith("#") and find_observatory(line.split()[0])]
     count = 0
-    for a, b in pairwise(rows):
-        span = (float(b[3]) - float(a[3])) * DAY
-        if a[:3] != b[:3] or not 0 < span < 2000:
+    for a, b in pairwise(tempo_rows(shared_data)):
+        span = (b.topo - a.topo) * DAY
+        if a.where != b.where or not 0 < span < 2000:
             continue
-        h = header(telescope=a[0], tstart=float(a[3]), nsamps=1200, tsamp=span / 1200)
-        one = model(ra_deg=15 * hours(a[1]), dec_deg=hours(a[2]), spin=(641.9,))
+        h = header(telescope=a.site, tstart=a.topo, nsamps=1200, tsamp=span / 1200)
+        one = model(ra_deg=a.ra_deg, dec_deg=a.dec_deg, spin=(641.9,))
         freq, _, fddot = one.topocentric(h)
-        mean = 641.9 * (float(b[4]) - float(a[4])) * DAY / span
+        mean = 641.9 * (b.bary - a.bary) * DAY / span
         # Both times are good to about 10 us.
         assert freq + fddot * span**2 / 24 == pytest.approx(mean, rel=2e-5 / span)
         count += 1
