@@ -12,9 +12,10 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+from pulsar_kernels import lanes
 from pulsar_kernels._ir import F32, FUSE, constant, lane_bits, load, plus, splat, store, times, transposed, vector_of
 from pulsar_kernels._jit import aligned, kernel, vector
-from pulsar_kernels.lanes import ELEMENT, LANES, VEC, Complex, factors, slot, slots, transform_pass, twiddles
+from pulsar_kernels.lanes import ELEMENT, LANES, VEC, Complex, factors, slot, slots, twiddles
 
 #: Least variance that is one: of the other channel of a pair rounding leaves 1e-14 of its own, times a few passes.
 _ROUNDING = 1e-10
@@ -166,16 +167,7 @@ def line_powers(
             i = min(at, n - LANES)
             _turn(rows, begin + i, n, origin, gain, 0, one, i)
             _turn(rows, begin + LANES * n + i, n, origin, gain, LANES, one, i)
-        source = one
-        out = two
-        span = 1
-        w = 0
-        for level in range(radix.shape[0]):
-            p = radix[level]
-            transform_pass(p, source, out, n, span, twiddle, w)
-            w += n // (span * p) * (p - 1)
-            span *= p
-            source, out = out, source
+        source, _ = lanes.passes(radix, 0, radix.shape[0], one, two, n, twiddle)
         base = g * nbins * ELEMENT
         flat[base : base + ELEMENT] = np.float32(0.0)
         low[:] = np.float32(0.0)
