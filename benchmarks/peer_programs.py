@@ -13,10 +13,11 @@ import subprocess
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
 from pulsar.bench.timing import Timing
 from pulsar.errors import ConfigError
@@ -72,22 +73,26 @@ class PeerFigure:
     ratio: float | None = None
 
 
-class Peer(Protocol):
-    """Something that can be run on a piece of work."""
+@dataclass(frozen=True)
+class Peer(ABC):
+    """Something that can be run on a piece of work.
 
-    @property
-    def package(self) -> str: ...
+    Attributes
+    ----------
+    package, program : str
+    note : str
+        What to know about its figures.
+    """
 
-    @property
-    def program(self) -> str: ...
+    package: str
+    program: str
+    note: str = field(default="", kw_only=True)
 
-    @property
-    def note(self) -> str: ...
-
+    @abstractmethod
     def missing(self) -> str:
         """How to provide it, "" when it is there."""
-        ...
 
+    @abstractmethod
     def run(self, folder: Path) -> tuple[Timing, str]:
         """Do the work once in `folder`, which is empty; the times, and what to remark on them.
 
@@ -95,16 +100,14 @@ class Peer(Protocol):
         ------
         PeerError
         """
-        ...
 
 
 @dataclass(frozen=True)
-class Program:
+class Program(Peer):
     """Programs on PATH, run one after the other.
 
     Attributes
     ----------
-    package, program, note : str
     commands : tuple of tuple of str
         A name and arguments each.
     copied : tuple of Path
@@ -113,11 +116,8 @@ class Program:
         Pattern of the files that are there afterwards.
     """
 
-    package: str
-    program: str
     commands: tuple[tuple[str, ...], ...]
     output: str
-    note: str = ""
     copied: tuple[Path, ...] = ()
 
     def missing(self) -> str:
@@ -142,12 +142,11 @@ class Program:
 
 
 @dataclass(frozen=True)
-class Script:
+class Script(Peer):
     """A few lines of Python, run by the interpreter of another environment; they time their work themselves.
 
     Attributes
     ----------
-    package, program, note : str
     python : Path or None
         The interpreter.
     module : str
@@ -157,13 +156,10 @@ class Script:
     arguments : tuple of str
     """
 
-    package: str
-    program: str
     python: Path | None
     module: str
     text: str
     arguments: tuple[str, ...] = ()
-    note: str = ""
 
     def missing(self) -> str:
         """How to provide it, "" when it is there."""

@@ -132,7 +132,7 @@ def dedispersion(survey: Survey, path: Path, python: Path | None) -> Iterator[Co
             f"prepsubband -nsub {number}",
             (("prepsubband", *options, "-numdms", str(ndms), "-o", "out", str(path)),),
             "out*.dat",
-            note,
+            note=note,
         )
 
     few = str(min(FEW_DMS, ndms))
@@ -148,7 +148,7 @@ def dedispersion(survey: Survey, path: Path, python: Path | None) -> Iterator[Co
                 "sigpyproc",
                 _SIGPYPROC,
                 (str(path), repr(last), few, str(ndms)),
-                f"from 2 and {few} DMs over the range",
+                note=f"from 2 and {few} DMs over the range",
             ),
         ),
     )
@@ -157,7 +157,7 @@ def dedispersion(survey: Survey, path: Path, python: Path | None) -> Iterator[Co
     yield Contest(
         f"normalise, dedisperse {survey.about}",
         all_ours,
-        (Program("PulsarX", "dedisperse_all_fil", (command,), "out*.dat", "ours makes its mask too"),),
+        (Program("PulsarX", "dedisperse_all_fil", (command,), "out*.dat", note="ours makes its mask too"),),
     )
     for source in masked:
         source.obs.close()
@@ -185,7 +185,7 @@ def fold(survey: Survey, path: Path) -> Contest:
 
     def prepfold(more: tuple[str, ...], note: str) -> Peer:
         command = ("prepfold", *options, *more, str(path))
-        return Program("PRESTO", " ".join(("prepfold", *more)), (command,), "out*.pfd", note)
+        return Program("PRESTO", " ".join(("prepfold", *more)), (command,), "out*.pfd", note=note)
 
     size = survey.size
     return Contest(
@@ -210,8 +210,8 @@ def search(nsamps: int, tsamp: float, folder: Path) -> Contest:
         "realfft + accelsearch -zmax 0",
         (("realfft", f"{name}.dat"), ("accelsearch", "-zmax", "0", "-numharm", str(NHARM), f"{name}.fft")),
         "*ACCEL_0*",
-        "started anew for every series",
         (path, path.with_suffix(".inf")),
+        note="started anew for every series",
     )
     return Contest(
         f"search a series of {power_of_two(nsamps)} samples, {NHARM} harmonics",

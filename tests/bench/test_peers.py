@@ -97,7 +97,7 @@ def test_contest_has_measured_absent_and_failed_peers(program: Make) -> None:
         "work",
         lambda: ran.append(1),
         (
-            Program("PRESTO", "good", (("good",),), "*.dat", "a note"),
+            Program("PRESTO", "good", (("good",),), "*.dat", note="a note"),
             Program("PRESTO", "bad", (("bad",),), "*.dat"),
             Program("PulsarX", "nowhere", (("good",), ("nowhere-to-be-found",)), "*.dat"),
         ),
@@ -126,7 +126,7 @@ def test_ours_does_not_run_without_a_peer(program: Make) -> None:
 
 def test_a_handicap_is_told(program: Make) -> None:
     program("slow", "echo > out.dat; echo \"Warning: you should run 'makewisdom'.\"")
-    contest = Contest("work", lambda: None, (Program("PRESTO", "slow", (("slow",),), "*.dat", "a note"),))
+    contest = Contest("work", lambda: None, (Program("PRESTO", "slow", (("slow",),), "*.dat", note="a note"),))
     assert hold(contest, 1)[0].note == "a note; its makewisdom was not run"
 
 
