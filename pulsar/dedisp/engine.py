@@ -39,6 +39,8 @@ class Engine(ABC):
         Bytes of working space.
     adds : float
         Additions for one sample of all its DMs.
+    nbytes : int
+        Size of what it goes by.
     """
 
     row: int
@@ -47,11 +49,7 @@ class Engine(ABC):
     after: int
     work: int
     adds: float
-
-    @property
-    @abstractmethod
-    def nbytes(self) -> int:
-        """Size of what it goes by."""
+    nbytes: int
 
     @abstractmethod
     def run(
@@ -70,11 +68,6 @@ class TreeEngine(Engine):
 
     operations: Operations
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the program."""
-        return self.operations.nbytes
-
     def run(
         self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
     ) -> None:
@@ -87,11 +80,6 @@ class BruteEngine(Engine):
     """Every channel for every DM of a batch."""
 
     delays: NDArray[np.int64]
-
-    @property
-    def nbytes(self) -> int:
-        """Size of the table of delays."""
-        return self.delays.nbytes
 
     def run(
         self, raw: NDArray[np.int8], column: int, work: NDArray[np.int8], out: NDArray[np.int16], at: int, n: int
@@ -175,6 +163,7 @@ def _tree_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np.
         after=program.after,
         work=program.arena,
         adds=program.adds,
+        nbytes=program.operations.nbytes,
         operations=program.operations,
     )
 
@@ -183,4 +172,5 @@ def _brute_engine(k: NDArray[np.float64], tile: int, first: int, dms: NDArray[np
     delays = np.rint(np.outer(dms, k)).astype(np.int64)
     work = 4 * dms.size * tile if k.size > 256 else 0
     before, after = max(0, -int(delays.min())), max(0, int(delays.max()))
-    return BruteEngine(first, dms.size, before, after, work, float(delays.size - dms.size), delays)
+    adds = float(delays.size - dms.size)
+    return BruteEngine(first, dms.size, before, after, work, adds, delays.nbytes, delays)
