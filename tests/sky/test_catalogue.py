@@ -161,12 +161,13 @@ def test_the_command_line_takes_the_catalogue_and_advertises_none(tmp_path, monk
     assert isinstance(told.exception, ConfigError) or told.exit_code == 2
 
 
-def test_what_is_no_catalogue_is_refused(tmp_path):
-    with pytest.raises(DataError, match="no such file: expected a catalogue"):
-        read_catalogue(tmp_path / "none.db")
+@pytest.mark.parametrize(
+    ("name", "message"), [("none.db", "no such file: expected a catalogue"), ("x.txt", r"x\.txt: no pulsar found")]
+)
+def test_what_is_no_catalogue_is_refused(tmp_path, name, message):
     (tmp_path / "x.txt").write_text("hello\n")
-    with pytest.raises(DataError, match=r"x\.txt: no pulsar found"):
-        read_catalogue(tmp_path / "x.txt")
+    with pytest.raises(DataError, match=message):
+        read_catalogue(tmp_path / name)
 
 
 def test_a_label_needs_position_dm_and_period(tmp_path):

@@ -91,6 +91,16 @@ def _group_attributes(file: Hdf5, name: str) -> dict[str, Any]:
     return values
 
 
+def _kept(name: str, about: str) -> "cached_property[ResultTable]":
+    """A table of a run as an attribute of it, read once."""
+
+    def table(run: "Run") -> "ResultTable":
+        return run.table(name)
+
+    table.__doc__ = about
+    return cached_property(table)
+
+
 class Run:
     """A finished run. Nothing is kept open: every access reads what it needs.
 
@@ -195,25 +205,19 @@ class Run:
 
         return as_table(self.rows(name), *schema.TABLES[name])
 
-    @cached_property
-    def candidates(self) -> "ResultTable":
-        """The ranked candidates, best first, with units."""
-        return self.table("candidates")
-
-    @cached_property
-    def single_pulses(self) -> "ResultTable":
-        """The ranked single pulses, best first, with units; empty when they were not searched."""
-        return self.table("single_pulses")
-
-    @cached_property
-    def injected(self) -> "ResultTable":
-        """Signals that were injected to tell how complete the run is, and what became of them; empty without any."""
-        return self.table("completeness/injected")
-
-    @cached_property
-    def limits(self) -> "ResultTable":
-        """Flux densities from which on the injected pulsars are found, by period and duty cycle; empty without any."""
-        return self.table("completeness/limits")
+    candidates = _kept("candidates", "The ranked candidates, best first, with units.")
+    single_pulses = _kept(
+        "single_pulses", "The ranked single pulses, best first, with units; empty when they were not searched."
+    )
+    detections = _kept("detections", "The raw detections, with units; empty when they were not kept.")
+    injected = _kept(
+        "completeness/injected",
+        "Signals that were injected to tell how complete the run is, and what became of them; empty without any.",
+    )
+    limits = _kept(
+        "completeness/limits",
+        "Flux densities from which on the injected pulsars are found, by period and duty cycle; empty without any.",
+    )
 
     def recall(
         self, by: str = "snr", *, kind: Literal["pulsar", "burst"] = "pulsar", edges: Sequence[float] | None = None
@@ -265,11 +269,6 @@ class Run:
     def pulses(self) -> "ResultTable":
         """The same as `single_pulses`."""
         return self.single_pulses
-
-    @cached_property
-    def detections(self) -> "ResultTable":
-        """The raw detections, with units; empty when they were not kept."""
-        return self.table("detections")
 
     @cached_property
     def observation(self) -> Header:
