@@ -118,11 +118,19 @@ class _Lower(Lower):
         return cgutils.get_item_pointer2(context, builder, data, sides, steps, kind.layout, where)
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
+def own_step(name: str) -> Callable[[type], type]:
+    """Make a class known to numba as a step of compiling kernels."""
+
+    def known(made: Any) -> Any:
+        made._name = f"{name}_of_kernels"
+        return register_pass(mutates_CFG=True, analysis_only=False)(made)
+
+    return known
+
+
+@own_step("llvm")
 class ToLLVM(typed_passes.NativeLowering):
     """Writes a kernel in LLVM's language, and has it compiled."""
-
-    _name = "llvm_of_kernels"
 
     @property
     def lowering_class(self) -> type[Lower]:

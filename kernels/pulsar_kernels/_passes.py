@@ -16,7 +16,7 @@ import numpy as np
 from numba import types
 from numba.core import inline_closurecall, ir, typed_passes, untyped_passes
 from numba.core.analysis import compute_cfg_from_blocks
-from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.compiler_machinery import PassManager
 from numba.core.cpu import CPUContext
 from numba.core.ir_utils import build_definitions, get_definition, guard, simplify_CFG
 from numba.core.rewrites.registry import rewrite_registry
@@ -30,7 +30,7 @@ from numba.extending import intrinsic
 from numba.np import arrayobj
 
 from pulsar_kernels._ir import zeroed
-from pulsar_kernels._lowering import ToLLVM, is_element, is_number
+from pulsar_kernels._lowering import ToLLVM, is_element, is_number, own_step
 
 #: What is made from here is not public in numba: where a release has it otherwise, kernels compile as usual.
 KNOWN: Final = all(
@@ -194,11 +194,9 @@ class _Writer(inline_closurecall.InlineWorker):
         return self._read[func]
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
+@own_step("inline")
 class _Inline(untyped_passes.InlineInlinables):
     """Writes what is to be inlined, and memory, into a kernel."""
-
-    _name = "inline_of_kernels"
 
     def run_pass(self, state: Any) -> bool:
         writer = _Writer(state)
@@ -279,11 +277,9 @@ class _Typing:
         return self._known[key]
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
+@own_step("types")
 class _Infer(typed_passes.NopythonTypeInference):
     """Finds the types of a kernel."""
-
-    _name = "types_of_kernels"
 
     def run_pass(self, state: Any) -> bool:
         whole = state.typingctx
@@ -294,25 +290,21 @@ class _Infer(typed_passes.NopythonTypeInference):
             state.typingctx = whole
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
+@own_step("order")
 class _Ordered(untyped_passes.IRProcessing):
     """Brings the blocks of a kernel into order.
 
     How long variables live is found out once, when no step changes it any more; numba does after each.
     """
 
-    _name = "order_of_kernels"
-
     def run_pass(self, state: Any) -> bool:
         state.func_ir.blocks = canonicalize_cfg(state.func_ir.blocks)
         return True
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
+@own_step("constants")
 class _Constants(untyped_passes.GenericRewrites):
     """Constants where indices, operators and errors are such."""
-
-    _name = "constants_of_kernels"
 
     def run_pass(self, state: Any) -> bool:
         blocks = state.func_ir.blocks
@@ -324,11 +316,9 @@ class _Constants(untyped_passes.GenericRewrites):
         return True
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
+@own_step("ssa")
 class _Single(untyped_passes.ReconstructSSA):
     """A name for each time that a variable is set."""
-
-    _name = "ssa_of_kernels"
 
     def run_pass(self, state: Any) -> bool:
         state.func_ir = reconstruct_ssa(state.func_ir)
@@ -337,11 +327,9 @@ class _Single(untyped_passes.ReconstructSSA):
         return True
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
+@own_step("phis")
 class _Joined(typed_passes.PreLowerStripPhis):
     """One place for all the names of a variable, where ways meet."""
-
-    _name = "phis_of_kernels"
 
     def run_pass(self, state: Any) -> bool:
         state.func_ir = self._strip_phi_nodes(state.func_ir)
@@ -349,11 +337,9 @@ class _Joined(typed_passes.PreLowerStripPhis):
         return True
 
 
-@register_pass(mutates_CFG=True, analysis_only=False)
+@own_step("rewrites")
 class _Rewrites(typed_passes.NopythonRewrites):
     """Loops for arithmetic with whole arrays, where there is any."""
-
-    _name = "rewrites_of_kernels"
 
     def run_pass(self, state: Any) -> bool:
         for block in state.func_ir.blocks.values():
