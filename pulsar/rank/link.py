@@ -107,12 +107,15 @@ def _with_their_own(candidates: Sequence[Candidate], moved: Mapping[str, str]) -
 
 def _made_by(pulses: NDArray[Any], fold: Fold, owner: NDArray[np.int64]) -> int:
     """Place of the candidate whose pulses give a fold its S/N, or -1."""
-    near, inside, _ = _in_phase(pulses, fold, owner >= 0)
+    near, inside, windows = _in_phase(pulses, fold, owner >= 0)
     if not inside.any():
         return -1
     turns = max(fold.tobs * fold.after.freq, 1.0)
-    mine = near[inside]
-    if float(pulses["snr"][mine].sum()) / np.sqrt(turns) < EXPLAINED * fold.snr:
+    mine, snr = near[inside], pulses["snr"][near].astype(np.float64)
+    # Pulses that come at all phases raise the level, not the pulse: as many of them are inside as those outside tell.
+    wide = windows[~inside]
+    given = snr[inside].sum() - np.sum(snr[~inside] * wide / (1.0 - wide))
+    if float(given) / np.sqrt(turns) < EXPLAINED * fold.snr:
         return -1
     places, counts = np.unique(owner[mine], return_counts=True)
     return int(places[int(np.argmax(counts))])

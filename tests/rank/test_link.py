@@ -182,23 +182,42 @@ def test_a_candidate_of_one_pulse_is_flagged():
     assert owner.tolist() == [-1]
 
 
-def test_periods_at_which_pulses_of_another_meet_belong_to_it():
-    fold = make_fold(1)
-    table = pulses_at(times_in_phase(fold, turns_of(fold, 60)), fold.after.dm, snr=20.0)
-    # Another period that has only the phase of some of those pulses, and one that has none of them.
+def slow_and_pulses(fold, meeting, others, width):
+    """A fold of 2 s, and pulses of another fold: so many in its phase, and others at all its phases."""
+    times = times_in_phase(fold, turns_of(fold, 4000))
+    late = ((times - 0.5 * fold.tobs) / 2.0 - 0.3 + 0.5) % 1.0 - 0.5
+    inside = np.flatnonzero(np.abs(late) < 0.005)[:meeting]
+    rest = np.flatnonzero(np.abs(late) >= 0.005)
+    chosen = np.sort(np.concatenate([inside, rest[np.round(np.linspace(0, len(rest) - 1, others)).astype(int)]]))
     slow = FoldParams(0.5, 0.0, fold.after.dm)
-    phase = (table["time"] - 0.5 * fold.tobs) * 0.5 % 1.0
-    counts, edges = np.histogram(phase, 50, (0, 1))
-    at = float(edges[int(np.argmax(counts))]) + 0.01
-    made = dataclasses.replace(fold, after=slow, width=0.01, phase=at, snr=5.0)
-    other = dataclasses.replace(made, snr=60.0)
-    for third, parent in ((made, "first"), (other, "")):
-        (first, second), owner = link(table, [candidate(fold), candidate(third, "second")])
-        assert (owner == 0).all()
-        assert first.parent == ""
-        assert second.parent == parent
-        assert second.relation == ("pulses" if parent else "")
-        assert len(second.reasons) == bool(parent)
+    return dataclasses.replace(fold, after=slow, width=width, phase=0.3), pulses_at(times[chosen], slow.dm, snr=20.0)
+
+
+@pytest.mark.parametrize(("snr", "parent"), [(18.0, "first"), (60.0, "")])
+def test_periods_at_which_pulses_of_another_meet_belong_to_it(snr, parent):
+    # Twelve of S/N 20 in 150 turns give 19.6.
+    fold = make_fold(1)
+    made, table = slow_and_pulses(fold, 12, 24, 0.01)
+    slow = candidate(dataclasses.replace(made, snr=snr), "second")
+    (first, second), owner = link(table, [candidate(fold), slow])
+    assert (owner == 0).all()
+    assert first.parent == ""
+    assert second.parent == parent
+    assert second.relation == ("pulses" if parent else "")
+    assert len(second.reasons) == bool(parent)
+
+
+@pytest.mark.parametrize("width", [0.01, 0.2])
+def test_pulses_of_another_at_all_phases_make_no_period(width):
+    # A wide slow pulse has many a pulse of a bright fast pulsar in its phase, and as many as anywhere else.
+    fold = make_fold(1)
+    made, table = slow_and_pulses(fold, 0, 600, width)
+    late = np.abs((phases(made, table["time"]) - 0.3 + 0.5) % 1.0 - 0.5) < 0.5 * width
+    inside = float(table["snr"][late].sum()) / np.sqrt(150.0)
+    slow = candidate(dataclasses.replace(made, snr=inside), "second")
+    (_, second), owner = link(table, [candidate(fold), slow])
+    assert (owner == 0).all()
+    assert second.parent == ""
 
 
 def test_what_is_attached_goes_with_its_own():
