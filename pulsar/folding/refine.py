@@ -23,6 +23,9 @@ from pulsar.folding.whiten import RED, HarmonicNoise, harmonic_noise, without_pu
 _SIDE_FREQ: Final = 20
 _SIDE_FDOT: Final = 12
 _SIDE_DM: Final = 40
+#: Grids of DMs that follow one another at most. Folds of strong pulsars (S/N 60 to 400, benchmarks/population.py) came
+#: to their DM from as far as 4.3 grids, of which each reaches a turn over the band at most.
+_MOST_GRIDS: Final = 8
 _FIT_STEPS: Final = 6
 #: Steps of the plane that an ascent looks ahead.
 _ASCENT: Final = 2
@@ -165,6 +168,26 @@ def _dm_profiles(bands: NDArray[np.complex128], data: _Data, offsets: NDArray[np
     late = data.freq * offsets[:, None] * data.g
     turned = _powers(np.exp(2j * np.pi * late), len(data.harmonics))
     return np.asarray(np.fft.irfft(np.einsum("bk,dbk->dk", bands, turned), data.nbins, axis=1))
+
+
+def _followed_dm(data: _Data, dm: float, offsets: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    """The best of trial DM offsets, and the trials among which it is.
+
+    A strong signal is detected far from its DM, too, where it is spread over the turn. Where the first or last trial is
+    the best the S/N rises beyond it, and that is no DM yet: trials go on around it.
+    """
+    bands, at, trials = data.spectra.sum(axis=0), 0.0, offsets
+    for _ in range(_MOST_GRIDS):
+        snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False)
+        best = int(np.argmax(snr))
+        at = float(trials[best])
+        if len(trials) < 2 or 0 < best < len(trials) - 1:
+            break
+        if best == 0 and dm + 2.0 * trials[0] - trials[1] < 0.0 <= dm:
+            break
+        around = at + _steps(_SIDE_DM, float(offsets[1] - offsets[0]))
+        trials = around[dm + around >= 0.0] if dm >= 0.0 else around
+    return at, trials
 
 
 def _plane(
@@ -421,12 +444,11 @@ def _refined(
     fit_f, fit_d, fit_dm = nsub > 1, search_fdot and nsub > 3, search_dm and nbands > 1
     before, width, _ = _profile_box(data.spectra, data)
 
-    theta = np.zeros(3)
+    theta, trials = np.zeros(3), np.zeros(1)
     offsets = _dm_grid(data, params.dm, width, not fit_dm)
     fit_dm = fit_dm and fit
     if fit_dm:
-        snr, _, _ = best_box(_dm_profiles(data.spectra.sum(axis=0), data, offsets), data.variance, dense=False)
-        theta[2] = offsets[int(np.argmax(snr))]
+        theta[2], trials = _followed_dm(data, params.dm, offsets)
 
     # Steps drift by half a pulse over the data; the plane reaches one bin of the search, 1/T, at least.
     step = max(0.5 * width, 1.0 / data.nbins)
@@ -453,8 +475,8 @@ def _refined(
             bounds = _Bounds(bounds.freq, (-MOST_ACCEL / C * params.freq, MOST_ACCEL / C * params.freq))
     if fit_dm:
         bands = data.aligned(theta[0], theta[1], 0.0).sum(axis=0)
-        snr, _, _ = best_box(_dm_profiles(bands, data, offsets), data.variance, dense=False)
-        theta[2] = offsets[int(np.argmax(snr))]
+        snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False)
+        theta[2] = trials[int(np.argmax(snr))]
 
     free = np.array([fit_f, fit_d, fit_dm])
     dm_step = float(offsets[1] - offsets[0]) if len(offsets) > 1 else 0.0

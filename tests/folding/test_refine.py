@@ -328,3 +328,20 @@ def test_acceleration_of_a_binary_is_still_found():
     fold = refine(make_cube(np.random.default_rng(2), snr=30, offsets=(0.0, fdot, 0.0)))
     assert fold.after.fdot == pytest.approx(fdot, abs=5.0 * fold.fdot_err)
     assert fold.fdot_err < 0.2 * abs(fdot)
+
+
+@pytest.mark.parametrize("turns", [-2.5, -1.3, 1.6, 2.5])
+def test_a_strong_signal_found_turns_away_from_its_dm_is_followed_to_it(turns):
+    # Delays of so many turns between the outer bands; a grid reaches one at most.
+    rng = np.random.default_rng(8)
+    reach = 10.0 * KDM * (1120.0**-2.0 - 1480.0**-2.0)
+    ddm = turns / reach
+    fold = refine(make_cube(rng, snr=200.0, dm=300.0, fwhm=0.1, shape=(16, 64, 64), offsets=(0.0, 0.0, ddm)))
+    assert abs(fold.after.dm - 300.0 - ddm) < 4.0 * fold.dm_err
+    assert fold.snr > 0.9 * 200.0
+
+
+def test_a_dm_is_not_followed_below_zero():
+    rng = np.random.default_rng(9)
+    fold = refine(make_cube(rng, snr=200.0, dm=20.0, fwhm=0.2, offsets=(0.0, 0.0, -60.0)))
+    assert fold.after.dm == pytest.approx(0.0, abs=0.5)
