@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import coherent_sigma, shown
 from pulsar.rank.candidate import Candidate
+from pulsar.rank.features import box_amplitudes
 from pulsar.rank.lines import NEAR_BINS, Comb, expected_harmonics, noise_of
 from pulsar.rank.one_pulse import CHANCE_SNR, clear_harmonics, pulse_sigma
 from pulsar.rank.steady import steady
@@ -42,6 +43,8 @@ HALF_AT_TWICE = 0.79
 #: ... and of that at a third of it or less: a pulsar may have a second pulse half a turn on, no three in equal steps. A
 #: single one in k parts has sqrt(k) times the S/N of the part in white noise, one of k equal ones 1/sqrt(k).
 ONE_OF_MANY = 1.0
+#: What stands at the other places of k pulses, over what is at the first, halfway between k equal pulses and one.
+HALF_OF_ALL = 0.5
 #: Ratio of frequencies from which on that is asked, between two and three.
 MANY = 2.5
 #: Largest number of equal pulses a turn that is looked for.
@@ -176,7 +179,7 @@ def may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
     """Whether one fold may show the period of another: a simple ratio, one DM, and no less of a pulse.
 
     At the true period a fold has the S/N of all pulses; where two unequal ones were taken for one it has 1/sqrt(2) at
-    least of what it had.
+    least of what it had. Where it surely has a single pulse it may have less, in more noise.
     """
     ratio = simple_ratio(one, of, sky, bins)
     if ratio is None or not one_dm(one, of, sky):
@@ -186,12 +189,35 @@ def may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
     error = AGREE_SIGMA * float(np.hypot(d * one.freq_err, m * of.freq_err))
     if abs(d * one.freq - m * of.freq) > max(error, bins / sky.tobs):
         return False
-    return not shows_many(one, of) and one.snr >= HALF * of.snr
+    return not shows_many(one, of) and (one.snr >= HALF * of.snr or single(one, of))
 
 
 def shows_many(one: Candidate, of: Candidate) -> bool:
-    """Whether a fold at three times the period of another one, or more, shows many of its pulses, not a single one."""
-    return of.freq / one.freq > MANY and one.snr < ONE_OF_MANY * of.snr
+    """Whether a fold at three times the period of another one, or more, shows many of its pulses, not a single one.
+
+    Two folds need not stand in the same noise: other pulsars that vary are more of it at the longer period. So what
+    surely shows a single pulse by itself is one.
+    """
+    return of.freq / one.freq > MANY and one.snr < ONE_OF_MANY * of.snr and not single(one, of)
+
+
+def single(one: Candidate, of: Candidate) -> bool:
+    """Whether a fold surely has a single pulse where there are k of the period of another one in a turn.
+
+    At the places of the other k - 1 a single pulse has nothing, and k equal ones as much as at the first: it is surely
+    (UNEXPLAINED of its errors, which tell what scatters between the sub-integrations, too) less than half of that. Of
+    boxes that fill more than half of the turn one has what the others lack, be it a wave.
+    """
+    fold, k = one.fold, Fraction(of.freq / one.freq).limit_denominator(SIMPLE).numerator
+    if fold is None or k < 2 or fold.width * k > HALF_OF_ALL:
+        return False
+    rows = fold.time_phase[np.any(fold.time_phase != 0.0, axis=1)]
+    if len(rows) < 2:
+        return False
+    first, *others = (box_amplitudes(rows, fold.width, fold.phase + j / k) for j in range(k))
+    more = HALF_OF_ALL * first - np.mean(others, axis=0)
+    error = max(float(np.std(more, ddof=1)), float(np.hypot(HALF_OF_ALL, 1.0 / np.sqrt(k - 1))))
+    return float(more.sum()) / np.sqrt(len(rows)) > UNEXPLAINED * error
 
 
 def one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:

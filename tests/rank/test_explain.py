@@ -284,6 +284,26 @@ def test_the_head_of_a_family_is_no_multiple_of_its_period_that_others_make():
     assert told.parent.tolist() == [1, -1, -1]
 
 
+@pytest.mark.parametrize(("others", "owner"), [(0.0, "slow"), (0.9, "fast")])
+def test_a_single_pulse_in_more_noise_than_its_sixth_part_has_is_no_sixth(others, owner):
+    # Pulsars that vary are noise at the long period: its fold has a lower S/N. It has a single pulse for all that, or
+    # six equal ones.
+    pulsar = Source(0.978, snr=60.0, fwhm=0.03)
+    single = pulsar.fold().profile
+    profile = single + others * np.sum([np.roll(single, round(k * NBINS / 6)) for k in range(1, 6)], axis=0)
+    profile -= profile.mean()
+    slow = Candidate(
+        pulsar.group(uid="slow"),
+        dataclasses.replace(pulsar.fold(1.0, profile), width=0.03, phase=(np.argmax(profile) + 0.5) / NBINS, snr=60.0),
+    )
+    fast = Candidate(
+        pulsar.group(6.0, uid="fast"), dataclasses.replace(pulsar.fold(6.0), snr=75.0, width=0.18, phase=0.5)
+    )
+    family = [slow, fast]
+    assert family[_period(family)[0]].group.uid == owner
+    assert may_be_period(slow, fast, SKY, 0.3) == (owner == "slow")
+
+
 @pytest.mark.parametrize(("snr", "owner"), [(17.3, "fast"), (21.0, "slow")])
 def test_a_wave_at_three_times_the_period_of_a_pulsar_is_not_its_period(snr, owner):
     # Its fold is drawn onto three pulses of the pulsar, and needs its first harmonics for the wave; of a single pulse
