@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import coherent_sigma, shown
+from pulsar.rank.banded import of_one_dm
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.features import box_amplitudes
 from pulsar.rank.lines import NEAR_BINS, Comb, expected_harmonics, noise_of
@@ -189,7 +190,9 @@ def may_be_period(one: Candidate, of: Candidate, sky: Sky, bins: float) -> bool:
     error = AGREE_SIGMA * float(np.hypot(d * one.freq_err, m * of.freq_err))
     if abs(d * one.freq - m * of.freq) > max(error, bins / sky.tobs):
         return False
-    return not shows_many(one, of) and (one.snr >= HALF * of.snr or single(one, of))
+    if shows_many(one, of):
+        return False
+    return bool(one.snr >= HALF * of.snr) or single(one, of)
 
 
 def shows_many(one: Candidate, of: Candidate) -> bool:
@@ -217,7 +220,7 @@ def single(one: Candidate, of: Candidate) -> bool:
     first, *others = (box_amplitudes(rows, fold.width, fold.phase + j / k) for j in range(k))
     more = HALF_OF_ALL * first - np.mean(others, axis=0)
     error = max(float(np.std(more, ddof=1)), float(np.hypot(HALF_OF_ALL, 1.0 / np.sqrt(k - 1))))
-    return float(more.sum()) / np.sqrt(len(rows)) > UNEXPLAINED * error
+    return bool(more.sum() / np.sqrt(len(rows)) > UNEXPLAINED * error)
 
 
 def one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:
@@ -298,9 +301,10 @@ def _at_a_ratio(one: Candidate, other: Candidate, sky: Sky) -> bool:
 
 
 def near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
-    """Whether refined frequency and DM of one candidate are a simple multiple and the DM of another."""
-    if not one_dm(weak, strong, sky):
-        return False
+    """Whether refined frequency and DM of one candidate are a simple multiple and the DM of another.
+
+    Or the bands of their folds agree at one DM for all that (:mod:`pulsar.rank.banded`).
+    """
     for d in range(1, NEAR_DIVISOR + 1):
         m = round(weak.freq * d / strong.freq)
         if 1 <= m <= NEAR_MULTIPLE:
@@ -312,9 +316,16 @@ def near(weak: Candidate, strong: Candidate, sky: Sky) -> bool:
                 # Within the errors where next to no other pulsar would be so near to one of the multiples.
                 chance = 2.0 * common / (strong.freq / d)
                 close = max(NEAR_BINS / sky.tobs, min(common, SAME_BINS / sky.tobs) if chance < CHANCE else 0.0)
-            if off <= close:
+            if off <= close and (one_dm(weak, strong, sky) or _in_its_bands(weak, strong, m, d)):
                 return True
     return False
+
+
+def _in_its_bands(weak: Candidate, strong: Candidate, m: int, d: int) -> bool:
+    """Whether the fold of a candidate has the DM of a stronger one at m/d of its frequency, by their bands."""
+    if weak.fold is None or strong.fold is None or weak.snr >= strong.snr:
+        return False
+    return of_one_dm(weak.fold, strong.fold, m, d, nharm_of(weak.fold))
 
 
 def unexplained(one: Candidate, combs: Sequence[Comb], *, wave: float = SPARE) -> float:

@@ -343,6 +343,11 @@ def _own_periods(told: _Verdict, known: Evidence, blended: set[int]) -> dict[int
     accepted, parent = told.accepted, told.parent
     folded, combs, junk, sky = known.folded, known.combs, known.junk, known.sky
     sources = [a for a in accepted if not junk[a]]
+
+    def others_of(i: int) -> list[int]:
+        """What stands at the frequency of a fold is no other source that leaves power in some of its harmonics."""
+        return [a for a in sources if abs(folded[a].freq - folded[i].freq) > SAME_BINS / sky.tobs]
+
     for head in list(accepted):
         family = [head] + [
             i
@@ -352,7 +357,7 @@ def _own_periods(told: _Verdict, known: Evidence, blended: set[int]) -> dict[int
         multiples = {
             i
             for i, part in product(family, family)
-            if _by_others(folded[i], folded[part], [combs[a] for a in sources if a not in (i, part)])
+            if _by_others(folded[i], folded[part], [combs[a] for a in others_of(i) if a != part])
         }
         family = [i for i in family if i not in multiples]
         index, alternative = _period([folded[i] for i in family])
