@@ -268,13 +268,11 @@ def shows_better(one: Candidate, other: Candidate) -> bool:
 def leaves(owner: Candidate, comb: Comb, one: Candidate, sky: Sky) -> bool:
     """Whether a fold, refined onto any simple ratio to another, shows no more than what that one leaves there.
 
-    What noise adds to it is what the refinement finds in noise.
+    Or onto any multiple of its period. What noise adds to it is what the refinement finds in noise.
     """
-    close = [
-        d
-        for d in range(1, MOST + 1)
-        if abs(one.freq - round(one.freq * d / owner.freq) * owner.freq / d) <= NEAR_BINS / sky.tobs
-    ]
+    ratios = [(round(one.freq * d / owner.freq), d) for d in range(1, MOST + 1)]
+    ratios += [(1, d) for d in range(MOST + 1, NEAR_MULTIPLE + 1)]
+    close = [d for m, d in ratios if abs(one.freq - m * owner.freq / d) <= NEAR_BINS / sky.tobs]
     if one.fold is None or not close or not one_dm(one, owner, sky):
         return False
     power = FACTOR * float(expected_harmonics(comb, one.fold, nharm_of(one.fold)).sum())
