@@ -208,19 +208,39 @@ def single(one: Candidate, of: Candidate) -> bool:
     """Whether a fold surely has a single pulse where there are k of the period of another one in a turn.
 
     At the places of the other k - 1 a single pulse has nothing, and k equal ones as much as at the first: it is surely
-    (UNEXPLAINED of its errors, which tell what scatters between the sub-integrations, too) less than half of that. Of
-    boxes that fill more than half of the turn one has what the others lack, be it a wave.
+    (UNEXPLAINED of its errors) less than half of that.
+    """
+    places = _at_places(one, of)
+    if len(places) < 2:
+        return False
+    noise = float(np.hypot(HALF_OF_ALL, 1.0 / np.sqrt(len(places) - 1)))
+    return _steady_sigma(HALF_OF_ALL * places[0] - np.mean(places[1:], axis=0), noise) > UNEXPLAINED
+
+
+def shows_others(one: Candidate, of: Candidate) -> bool:
+    """Whether a fold surely has pulses at the other places of the period of another one (DOUBT_SIGMA), too."""
+    places = _at_places(one, of)
+    return len(places) > 1 and _steady_sigma(np.mean(places[1:], axis=0), (len(places) - 1) ** -0.5) > DOUBT_SIGMA
+
+
+def _at_places(one: Candidate, of: Candidate) -> NDArray[np.float64]:
+    """S/N of the sub-integrations of a fold in its box, and in as many as a turn has of the period of another one.
+
+    Shape (k, nsubints); none where boxes would fill more than half of the turn: what one has, be it of a wave, the
+    others lack then.
     """
     fold, k = one.fold, Fraction(of.freq / one.freq).limit_denominator(SIMPLE).numerator
     if fold is None or k < 2 or fold.width * k > HALF_OF_ALL:
-        return False
+        return np.zeros((0, 0))
     rows = fold.time_phase[np.any(fold.time_phase != 0.0, axis=1)]
     if len(rows) < 2:
-        return False
-    first, *others = (box_amplitudes(rows, fold.width, fold.phase + j / k) for j in range(k))
-    more = HALF_OF_ALL * first - np.mean(others, axis=0)
-    error = max(float(np.std(more, ddof=1)), float(np.hypot(HALF_OF_ALL, 1.0 / np.sqrt(k - 1))))
-    return bool(more.sum() / np.sqrt(len(rows)) > UNEXPLAINED * error)
+        return np.zeros((0, 0))
+    return np.stack([box_amplitudes(rows, fold.width, fold.phase + j / k) for j in range(k)])
+
+
+def _steady_sigma(parts: NDArray[np.float64], noise: float) -> float:
+    """Significance of the sum of what sub-integrations have, by their noise or by what scatters between them."""
+    return float(parts.sum() / np.sqrt(parts.size)) / max(float(np.std(parts, ddof=1)), noise)
 
 
 def one_dm(one: Candidate, other: Candidate, sky: Sky) -> bool:

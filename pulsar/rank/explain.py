@@ -32,6 +32,7 @@ from pulsar.rank.compare import (
     nharm_of,
     one_dm,
     shows_many,
+    shows_others,
     simple_ratio,
     too_strong,
     too_weak,
@@ -445,7 +446,7 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
         wanted = _halfway(k)
         if _more_power(one, family[chosen]):
             wanted = 0.5 * (wanted + 1.0 / np.sqrt(k))
-        single = one.snr > wanted * family[chosen].snr
+        single = one.snr > wanted * family[chosen].snr and not shows_others(one, family[chosen])
         if near and single and one.group.sigma > family[chosen].group.sigma:
             longer.append(i)
     if longer:

@@ -7,7 +7,7 @@ import pytest
 from reference.detections import TOBS, make_group
 from reference.sources import NBINS, SKY, Source, at_sigma, lines_of, parents
 
-from pulsar.rank.compare import SAME_BINS, UNEXPLAINED, commensurate, may_be_period, shares, unexplained
+from pulsar.rank.compare import SAME_BINS, UNEXPLAINED, commensurate, may_be_period, shares, shows_others, unexplained
 from pulsar.rank.explain import explain
 from pulsar.rank.lines import comb_of
 
@@ -53,6 +53,23 @@ def test_a_longer_period_that_is_not_excluded_is_the_period_if_fold_and_search_a
     profile = pulsar.fold().profile[2 * at % NBINS] + 5.5 * odd.fold().profile
     long = candidate(Source(2.0, snr=snr, fwhm=0.05), "long", sigma=sigma, profile=profile)
     half = candidate(pulsar, "half", sigma=6.0)
+    told = parents(explain([long, half], [], SKY))
+    assert [uid for uid, (parent, _) in told.items() if not parent] == [listed]
+
+
+@pytest.mark.parametrize(("second", "rough", "listed"), [(0.0, 0.1, "long"), (0.5, 0.0, "half")])
+def test_a_longer_period_that_is_not_sure_is_none_where_there_are_pulses_at_the_other_places(second, rough, listed):
+    """Pulses that vary happen to be brighter in every second turn; the search has the surer detection there."""
+    source, at = Source(2.0, snr=11.0, fwhm=0.05), np.arange(NBINS)
+    pulse = source.fold().profile
+    profile = pulse + second * np.roll(pulse, NBINS // 2)
+    part = (profile + np.roll(profile, NBINS // 2))[at // 2] / np.sqrt(2.0)
+    rows = source.fold(profile=profile).time_phase
+    vary = rough * np.random.default_rng(3).standard_normal(len(rows))[:, None] * (pulse - np.roll(pulse, NBINS // 2))
+    changes = {"phase": (float(np.argmax(profile)) + 0.5) / NBINS, "time_phase": (rows + vary).astype(np.float32)}
+    long = candidate(Source(2.0, snr=14.0, fwhm=0.05), "long", sigma=9.0, profile=profile, **changes)
+    half = candidate(Source(4.0, snr=14.0, fwhm=0.1), "half", sigma=6.0, profile=part)
+    assert shows_others(long, half) is (listed == "half")
     told = parents(explain([long, half], [], SKY))
     assert [uid for uid, (parent, _) in told.items() if not parent] == [listed]
 
@@ -103,3 +120,14 @@ def test_a_pulse_whose_odd_harmonics_fall_on_the_mains_is_no_blend():
     told = parents(explain(folded, [], SKY))
     assert told["one"] == ("", "")
     assert {told[f"part {k}"][0] for k in (2, 3)} == {"one"}
+
+
+@pytest.mark.parametrize(("more", "stands"), [(0.0, False), (1.2, True)])
+def test_nineteen_times_the_period_of_a_bright_pulsar_is_its_pulses(more, stands):
+    """Found far from its DM, where it leaves little: only the fold shows whose it is; or a source of its own."""
+    pulsar, at = Source(19.0, snr=70.0, fwhm=0.4), np.arange(NBINS)
+    own = Source(1.0, snr=16.0, fwhm=0.02)
+    profile = pulsar.fold().profile[19 * at % NBINS] / np.sqrt(19.0) + more * own.fold().profile
+    long = candidate(own, "long", sigma=7.0, profile=profile)
+    told = parents(explain([candidate(pulsar, "pulsar"), long], [], SKY))
+    assert [uid for uid, (parent, _) in told.items() if not parent] == ["pulsar", *["long"] * stands]
