@@ -18,9 +18,12 @@ def box_widths(nbins: int, *, dense: bool) -> NDArray[np.int64]:
 
 
 def best_box(
-    profiles: NDArray[np.float64], variance: NDArray[np.float64], *, dense: bool = True
+    profiles: NDArray[np.float64], variance: NDArray[np.float64], *, dense: bool = True, most: bool = False
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Boxcar S/N, width and start bin of each profile, shape (n,), for `profiles` of shape (n, nbins)."""
+    """Boxcar S/N, width and start bin of each profile, shape (n,), for `profiles` of shape (n, nbins).
+
+    Boxes fill half of the turn at most; `most`: up to all of it but a bin.
+    """
     from pulsar_kernels.boxcar import boxcar_snr
 
     n, nbins = profiles.shape
@@ -28,7 +31,10 @@ def best_box(
     width = np.empty(n, dtype=np.int64)
     start = np.empty(n, dtype=np.int64)
     rows = np.ascontiguousarray(profiles, dtype=np.float64)
-    boxcar_snr(rows, np.ascontiguousarray(variance), box_widths(nbins, dense=dense), snr, width, start)
+    widths = box_widths(nbins, dense=dense)
+    if most:
+        widths = np.unique(np.concatenate([widths, nbins - widths]))
+    boxcar_snr(rows, np.ascontiguousarray(variance), widths, snr, width, start)
     return snr, width, start
 
 

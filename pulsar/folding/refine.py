@@ -170,7 +170,7 @@ def _dm_profiles(bands: NDArray[np.complex128], data: _Data, offsets: NDArray[np
     return np.asarray(np.fft.irfft(np.einsum("bk,dbk->dk", bands, turned), data.nbins, axis=1))
 
 
-def _followed_dm(data: _Data, dm: float, offsets: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+def _followed_dm(data: _Data, dm: float, offsets: NDArray[np.float64], most: bool) -> tuple[float, NDArray[np.float64]]:
     """The best of trial DM offsets, and the trials among which it is.
 
     A strong signal is detected far from its DM, too, where it is spread over the turn. Where the first or last trial is
@@ -178,7 +178,7 @@ def _followed_dm(data: _Data, dm: float, offsets: NDArray[np.float64]) -> tuple[
     """
     bands, at, trials = data.spectra.sum(axis=0), 0.0, offsets
     for _ in range(_MOST_GRIDS):
-        snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False)
+        snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False, most=most)
         best = int(np.argmax(snr))
         at = float(trials[best])
         if len(trials) < 2 or 0 < best < len(trials) - 1:
@@ -191,7 +191,11 @@ def _followed_dm(data: _Data, dm: float, offsets: NDArray[np.float64]) -> tuple[
 
 
 def _plane(
-    times: NDArray[np.complex128], data: _Data, dfs: NDArray[np.float64], dfdots: NDArray[np.float64]
+    times: NDArray[np.complex128],
+    data: _Data,
+    dfs: NDArray[np.float64],
+    dfdots: NDArray[np.float64],
+    most: bool = False,
 ) -> NDArray[np.float64]:
     """Boxcar S/N over the frequency-derivative plane, shape (nfdot, nf), from spectra summed over bands."""
     tau = data.tau.mean(axis=1)
@@ -201,7 +205,7 @@ def _plane(
     # One matrix product a harmonic: (nfdot, ns) @ (ns, nf).
     sums = np.matmul(turn_d * times.T[:, None, :], turn_f)
     profiles = np.fft.irfft(np.moveaxis(sums, 0, 2).reshape(-1, sums.shape[0]), data.nbins, axis=1)
-    snr, _, _ = best_box(profiles, data.variance, dense=False)
+    snr, _, _ = best_box(profiles, data.variance, dense=False, most=most)
     return snr.reshape(len(dfdots), len(dfs))
 
 
@@ -443,12 +447,14 @@ def _refined(
     params = cube.params
     fit_f, fit_d, fit_dm = nsub > 1, search_fdot and nsub > 3, search_dm and nbands > 1
     before, width, _ = _profile_box(data.spectra, data)
+    # A pulse of more than half a turn fills a box of half a turn wherever it is: only larger ones tell where it ends.
+    most = 2 * round(width * data.nbins) >= data.nbins
 
     theta, trials = np.zeros(3), np.zeros(1)
     offsets = _dm_grid(data, params.dm, width, not fit_dm)
     fit_dm = fit_dm and fit
     if fit_dm:
-        theta[2], trials = _followed_dm(data, params.dm, offsets)
+        theta[2], trials = _followed_dm(data, params.dm, offsets, most)
 
     # Steps drift by half a pulse over the data; the plane reaches one bin of the search, 1/T, at least.
     step = max(0.5 * width, 1.0 / data.nbins)
@@ -460,22 +466,24 @@ def _refined(
     dfs = _within(_steps(_SIDE_FREQ, df_step), params.freq, bounds.freq) if fit_f else np.zeros(1)
     dfdots = _steps(_SIDE_FDOT, fd_step) if search_fdot and nsub > 3 else np.zeros(1)
     times = data.aligned(0.0, 0.0, theta[2]).sum(axis=1)
-    plane = _plane(times, data, dfs, dfdots)
+    shown = plane = _plane(times, data, dfs, dfdots)
     if not fit:
-        return _measure(cube, data, theta, np.full(3, np.nan), before, offsets, dfs, dfdots, plane, noise)
+        return _measure(cube, data, theta, np.full(3, np.nan), before, offsets, dfs, dfdots, shown, noise)
+    if most:
+        plane = _plane(times, data, dfs, dfdots, most)
     # The whole plane is shown, what is possible of it is searched.
     rows = np.flatnonzero(np.isin(dfdots, _within(dfdots, params.fdot, bounds.fdot))) if fit_d else [len(dfdots) // 2]
     i, j = _own_peak(plane[rows], dfs, dfdots[rows], data.tau, width)
     theta[0], theta[1] = dfs[j], dfdots[rows[i]]
     if search_fdot and abs(params.fdot) > MOST_ACCEL / C * params.freq:
-        still = _plane(times, data, dfs, np.array([-params.fdot]))[0]
+        still = _plane(times, data, dfs, np.array([-params.fdot]), most)[0]
         gain = plane[rows[i], j] ** 2 - still.max() ** 2
         if not fit_d or gain < _DRIFT_GAIN + 2.0 * np.log(max(abs(params.fdot) / fd_step, 1.0)):
             theta[0], theta[1] = dfs[int(np.argmax(still))], -params.fdot
             bounds = _Bounds(bounds.freq, (-MOST_ACCEL / C * params.freq, MOST_ACCEL / C * params.freq))
     if fit_dm:
         bands = data.aligned(theta[0], theta[1], 0.0).sum(axis=0)
-        snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False)
+        snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False, most=most)
         theta[2] = trials[int(np.argmax(snr))]
 
     free = np.array([fit_f, fit_d, fit_dm])
@@ -493,7 +501,7 @@ def _refined(
         # A fit that lost its way in the noise is not better than the grid.
         if _profile_box(data.aligned(*fitted), data)[0] >= 0.97 * coarse:
             theta = fitted
-    return _measure(cube, data, theta, error, before, offsets, dfs, dfdots, plane, noise)
+    return _measure(cube, data, theta, error, before, offsets, dfs, dfdots, shown, noise)
 
 
 def _measure(
