@@ -428,7 +428,8 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
     sqrt(k) times that of its k-th part; it is nearer to the second (halfway is 2 sqrt(k) / (k + 1)). And its detection
     is the surer, while a search of k times the period sums k times the noise. Half as near will do where its spectrum
     has more power beyond noise, surely: that is in harmonics which the part does not have (lines beside these that are
-    left out of the fold take from its S/N).
+    left out of the fold take from its S/N). One whose fold has pulses at all places of a part of it, too, must be as
+    sure as a source of its own: with less, the pulses differ by chance.
     """
     say = [i for i, one in enumerate(family) if not any(shows_many(one, other) for other in family)]
     if len(say) < len(family):
@@ -439,6 +440,9 @@ def _period(family: Sequence[Candidate]) -> tuple[int, int | None]:
     if float(choice.evidence.max()) < DOUBT:
         return int(np.argmax([fold.snr for fold in folds])), None
     chosen, other = choice.index, choice.alternative
+    parts = [i for i, one in enumerate(family) if choice.evidence[i] > DOUBT and shows_others(family[chosen], one)]
+    if parts and choice.evidence[chosen] < UNEXPLAINED:
+        chosen, other = max(parts, key=lambda i: family[i].snr), chosen
     longer = []
     for i, one in enumerate(family):
         k = family[chosen].freq / one.freq
