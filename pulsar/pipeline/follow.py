@@ -33,8 +33,6 @@ MOST_PULSES = 4
 ATTACHED = 0.03
 #: Times that what is left unexplained is folded, and the claims are looked at again.
 ROUNDS = 3
-#: Times that a fold is made again beyond the trial DMs, each up to a turn over the band farther.
-FOLLOWED = 3
 
 
 def group_detections(job: Job, detected: Detected) -> list[Group]:
@@ -236,33 +234,7 @@ def _new_folds(
             better = _white_snr(fold) > k**0.25 * _white_snr(folds[i])
             if better or (k > MOST_PULSES and repeats(fold) > REPEATING):
                 folds[i] = fold
-    return _followed(job, detected, folds)
-
-
-def _followed(job: Job, detected: Detected, folds: list[Fold]) -> list[Fold]:
-    """Folds whose S/N rises beyond the trial DMs, made again until they are at their DM.
-
-    A pulsar beyond the trial DMs is found at the last of them, where its fold may be turns away from its own DM.
-    """
-    last = float(detected.dms[-1]) if detected.dms.size else np.inf
-    away = list(range(len(folds)))
-    for _ in range(FOLLOWED):
-        away = [i for i in away if folds[i].after.dm > last and _dm_moved(folds[i]) > 0.5]
-        if not away:
-            break
-        better = []
-        for i, fold in zip(away, _refined(job, detected, [folds[i].after for i in away]), strict=True):
-            if fold.snr > folds[i].snr:
-                folds[i] = fold
-                better.append(i)
-        away = better
     return folds
-
-
-def _dm_moved(fold: Fold) -> float:
-    """How far the refinement moved the DM, over how far it could."""
-    span = 0.5 * float(np.ptp(fold.dms))
-    return abs(fold.after.dm - fold.before.dm) / span if span > 0.0 else 0.0
 
 
 def _white_snr(fold: Fold) -> float:
