@@ -4,6 +4,9 @@ A refined DM is that at which a pulse of one shape in all bands has most S/N. Th
 low frequencies and delays the upper harmonics less, and a channel that dispersion smears over more than a turn of a
 harmonic shows that upside down: harmonics of a bright pulsar, and its folds in which noise has put other weights on
 them, have other DMs than it has, by many of their errors. But each harmonic has the same phases in the bands of both.
+
+So has any other source that happens to be at such a frequency, as both folds are of the same data. It may be told by
+its DM, where that is farther off than the shape of a pulse explains, and by its strength.
 """
 
 import numpy as np
@@ -18,6 +21,10 @@ SIDE = 40
 REACH = 1.5
 #: Squared S/N falls by so much within four errors.
 WITHIN = 16.0
+#: Turns over the band that a DM takes from a harmonic at most where nothing but its shape has given another: a tail
+#: delays it by up to a quarter of a turn, channels smeared over more than a turn by half of one; a step of half a turn
+#: is best met by a slope of three quarters.
+TURNS = 0.75
 #: Part of a fold's power that must be in harmonics that have the phases of the other.
 PART = 0.5
 
@@ -40,8 +47,9 @@ def of_one_dm(one: Fold, owner: Fold, multiple: int, divisor: int, nharm: int) -
     Returns
     -------
     bool
-        False where there are fewer than two bands, or other ones, and where less than half of the power of `one`, or no
-        more than noise has, can be compared.
+        False where there are fewer than two bands, or other ones; where less than half of the power of `one`, or no
+        more than noise has, can be compared; and where it has more than half of what `owner` has there, at a DM
+        that is farther off than the shape of a pulse explains.
     """
     theirs = np.fft.rfft(owner.freq_phase.astype(np.float64), axis=1)[:, :-1]
     own = np.fft.rfft(one.freq_phase.astype(np.float64), axis=1)[:, :-1]
@@ -61,4 +69,11 @@ def of_one_dm(one: Fold, owner: Fold, multiple: int, divisor: int, nharm: int) -
     there = float(found[-1])
     if there < PART * one.snr**2 or found.max() - there > WITHIN:
         return False
+    # The data of two folds at such frequencies are the same, whatever they hold. Farther off than its shape explains, a
+    # strong pulsar leaves less than it has.
+    powers = np.abs(sums[-1]) ** 2 / weight
+    if float(np.ptp(late[-1])) * number[int(np.argmax(powers))] > TURNS:
+        has = 2.0 * np.sum(np.abs(theirs.sum(axis=0)) ** 2 / (len(theirs) * owner.freq_phase.shape[1]) - 1.0)
+        if one.snr**2 > PART * has:
+            return False
     return float(stats.sigma_from_logp(stats.chi2_logsf(there + 2.0 * count, 2.0 * count))) > CHANCE_SNR

@@ -86,6 +86,22 @@ def test_another_pulsar_at_a_multiple_is_of_its_own_dm(divisor):
     assert not of_one_dm(one, owner, 7, divisor, 10)
 
 
+@pytest.mark.parametrize(("ddm", "one_dm"), [(-60.0, False), (4.0, True), (60.0, False)])
+def test_two_pulsars_at_a_multiple_are_in_both_folds_and_have_their_dms(ddm, one_dm):
+    """Each harmonic holds both in either fold: its phases are the same in the bands, wherever the DMs are."""
+    strong, weak = pulse(5.0, 0.03), pulse(3.0, 0.1)
+    turned = np.exp(-2j * np.pi * 14.0 * ddm * DELAY[:, None] * NUMBER)
+    beside = np.zeros_like(strong)
+    beside[:, ::7] = (weak * turned)[:, : beside[:, ::7].shape[1]]
+    owner = fold_of(strong + beside, 2.0, 300.0)
+    both = multiple_of(strong, 7) + weak * turned
+    one = fold_of(both, 14.0, strongest(weak, 14.0, 1)[1], ddm)
+    assert of_one_dm(one, owner, 7, 1, 10) == one_dm
+    # What is little beside the other may be a sidelobe of it.
+    bright = fold_of(40.0 * strong + beside, 2.0, 3000.0)
+    assert of_one_dm(fold_of(both + multiple_of(39.0 * strong, 7), 14.0, one.snr, ddm), bright, 7, 1, 10)
+
+
 def test_noise_is_of_no_dm():
     owner, nothing = fold_of(pulse(60.0, 0.03), 2.0, 300.0), np.zeros((len(BANDS), NUMBER.size), dtype=complex)
     found = [
