@@ -200,8 +200,10 @@ class RawFile:
                     "the disk or the network share may be at fault: copy the file and try again"
                 ) from error
             if got == 0:
+                # Cut before the place that is read, perhaps.
+                end = min(os.fstat(fd).st_size, offset + done)
                 raise DataError(
-                    f"{self.path}: ends at byte {offset + done} where {nbytes - done} more were expected: "
+                    f"{self.path}: ends at byte {end} where {offset + nbytes - end} more were expected: "
                     "it was cut while it was being read"
                 )
             done += got

@@ -93,6 +93,16 @@ def test_an_input_that_is_cut_while_it_is_searched(observation: Path, tmp_path: 
     assert not out.exists()
 
 
+@pytest.mark.parametrize("start", [0, 4000])
+def test_a_cut_input_ends_where_it_ends_wherever_it_is_read(observation: Path, tmp_path: Path, start: int) -> None:
+    path = tmp_path / "a.fil"
+    path.write_bytes(observation.read_bytes())
+    with open_observation(path) as obs:
+        os.truncate(path, 50_000)
+        with pytest.raises(DataError, match="ends at byte 50000 where"):
+            obs.read(start, 4000)
+
+
 def test_an_input_that_is_deleted_while_it_is_searched(observation: Path, product: Path, tmp_path: Path) -> None:
     # An open file outlives its name, and so do its results.
     code, told, out = searched_but_for(Path.unlink, observation, tmp_path)
