@@ -193,17 +193,11 @@ def _filled(series: NDArray[np.float32], marks: NDArray[np.bool_], bands: Bands)
     """The bands with the median about it for what is marked, so that deep dropouts leave nothing beside them."""
     n = len(marks)
     edges = np.linspace(0, n, max(n // (WINDOWS * bands.longest), 1) + 1).astype(np.int64)
-    # The level of a window that is mostly marked is what is marked.
-    parts = [
-        (first, last) for first, last in pairwise(edges) if 2 * np.count_nonzero(marks[first:last]) <= last - first
-    ]
-    if not parts:
-        return series
-    centres = [0.5 * (first + last) for first, last in parts]
+    centres = 0.5 * (edges[1:] + edges[:-1])
     at = np.flatnonzero(marks)
     out = series.copy()
     for row in out:
-        levels = [np.median(row[first:last]) for first, last in parts]
+        levels = [np.median(row[first:last]) for first, last in pairwise(edges)]
         row[at] = np.interp(at, centres, levels)
     return out
 
