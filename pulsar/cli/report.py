@@ -42,6 +42,8 @@ def command(
     products = [read(path) for path in runs]
     labels = labels_of(runs, judged or ())
     folder = output if output is not None else runs[0].with_suffix(".report")
+    if output is None and folder.is_symlink():
+        raise ConfigError(f"{folder}: is a link; name the folder of the report with --out")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file; the report needs a folder")
     if (folder / "index.html").exists() and not overwrite:

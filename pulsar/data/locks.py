@@ -1,6 +1,7 @@
 """Locks on files, which end with the process that holds them, however it ends."""
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -15,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from pulsar.data.folders import Folder, open_to_write, remove, stat_of
+from pulsar.data.text import printable
 from pulsar.errors import ConfigError
 
 #: Who only looks holds the lock of a batch for a moment: so long is waited for it [s].
@@ -22,40 +25,11 @@ PATIENCE: Final = 2.0
 #: Between two tries to get a lock that somebody else holds [s]: far below what a read of a block takes.
 POLL: Final = 0.02
 
-#: Locked files of this process that are not to outlive it.
-_fleeting: set[Path] = set()
+#: What a file system without locks says.
+NO_LOCKS: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
-
-def _try(path: Path) -> int | None:
-    """A descriptor that holds the lock, None where somebody else does.
-
-    Raises
-    ------
-    OSError
-        The file cannot be opened, or its file system has no locks.
-    """
-    while True:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            # flock, not lockf: another look of this process at the same file does not end it. Linux has it on NFS too.
-            fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_of(number, path):
-                return number
-        except BlockingIOError:
-            os.close(number)
-            return None
-        except BaseException:
-            os.close(number)
-            raise
-        # Who held it has removed or renamed the file meanwhile: another one bears its name, or none.
-        os.close(number)
-
-
-def _is_of(number: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(number), path.stat())
-    except FileNotFoundError:
-        return False
+#: Locks of this process whose files are not to outlive it.
+_fleeting: "set[FileLock]" = set()
 
 
 class FileLock:
@@ -64,15 +38,26 @@ class FileLock:
     Parameters
     ----------
     path : Path
-        Made when missing; its content is left alone.
+        Made when missing; its content is left alone. A link is not followed.
     fleeting : bool
         The file is removed when the lock is given back. Where the process is killed it stays, and is no obstacle.
+    folder : Folder, optional
+        The folder of the file, by handle.
+    new : bool
+        The file must not be there yet. Nobody else knows its name, so that it is ours on file systems without locks,
+        too.
+
+    Attributes
+    ----------
+    number : int or None
+        Descriptor of the locked file, open for reading and writing.
     """
 
-    def __init__(self, path: Path, *, fleeting: bool = False) -> None:
+    def __init__(self, path: Path, *, fleeting: bool = False, folder: Folder | None = None, new: bool = False) -> None:
         self.path = path
         self.fleeting = fleeting
-        self._number: int | None = None
+        self.number: int | None = None
+        self._folder, self._new = folder, new
 
     def acquire(self, timeout: float = 0.0) -> bool:
         """Take it; False where somebody else holds it for longer than `timeout` [s].
@@ -80,42 +65,75 @@ class FileLock:
         Raises
         ------
         OSError
-            The file cannot be opened, or its file system has no locks.
+            The file cannot be opened, is a link, a pipe or a device, or its file system has no locks.
         """
         end = time.monotonic() + timeout
-        while self._number is None:
-            self._number = _try(self.path)
-            if self._number is None:
+        while self.number is None:
+            self.number = self._try()
+            if self.number is None:
                 if time.monotonic() >= end:
                     return False
                 time.sleep(POLL * (1.0 + random.random()))
         if self.fleeting:
-            _fleeting.add(self.path)
+            _fleeting.add(self)
         return True
+
+    def _try(self) -> int | None:
+        """A descriptor that holds the lock, None where somebody else does."""
+        while True:
+            number = open_to_write(self.path, self._folder, new=self._new)
+            try:
+                # flock, not lockf: another look of this process at the same file does not end it. Linux has it on NFS
+                # too.
+                fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if self._new or self._is_of(number):
+                    return number
+            except BlockingIOError:
+                os.close(number)
+                return None
+            except OSError as error:
+                if self._new and error.errno in NO_LOCKS:
+                    return number
+                os.close(number)
+                raise
+            # Who held it has removed or renamed the file meanwhile: another one bears its name, or none.
+            os.close(number)
+
+    def _is_of(self, number: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(number), stat_of(self.path, self._folder))
+        except FileNotFoundError:
+            return False
 
     def sign(self, what: str) -> None:
         """Write into the locked file who holds it, and what for."""
-        assert self._number is not None
+        assert self.number is not None
+        if os.fstat(self.number).st_nlink > 1:
+            return  # it is another file by a second name: its content is not ours
         since = datetime.now(UTC).isoformat(timespec="seconds")
         content = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since": since}
-        os.ftruncate(self._number, 0)
-        os.pwrite(self._number, json.dumps(content).encode(), 0)
+        os.ftruncate(self.number, 0)
+        os.pwrite(self.number, json.dumps(content).encode(), 0)
 
     def keep(self) -> None:
         """Leave the file when the lock is given back: it has another name now, or is what was wanted."""
         self.fleeting = False
-        _fleeting.discard(self.path)
+        _fleeting.discard(self)
+
+    def remove(self) -> None:
+        """Remove the name of the file."""
+        with contextlib.suppress(OSError):
+            remove(self.path, self._folder)
 
     def release(self) -> None:
         """Give it back."""
-        if self._number is None:
+        if self.number is None:
             return
-        number, self._number = self._number, None
+        number, self.number = self.number, None
         if self.fleeting:
             # Before others can have it: a file that they hold is not to be removed.
-            with contextlib.suppress(OSError):
-                self.path.unlink()
-            _fleeting.discard(self.path)
+            self.remove()
+            _fleeting.discard(self)
         with contextlib.suppress(OSError):
             # A child that was forked just now has the same lock.
             fcntl.flock(number, fcntl.LOCK_UN)
@@ -132,9 +150,8 @@ class FileLock:
 
 def remove_fleeting() -> None:
     """Remove the files that are not to outlive this process, which is about to end without giving its locks back."""
-    for path in tuple(_fleeting):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    for lock in tuple(_fleeting):
+        lock.remove()
 
 
 def is_held(path: Path) -> bool:
@@ -142,13 +159,10 @@ def is_held(path: Path) -> bool:
     if not path.exists():
         return False
     try:
-        number = _try(path)
+        with FileLock(path) as lock:
+            return not lock.acquire()
     except OSError:
         return False  # of somebody else's files nothing can be told
-    if number is None:
-        return True
-    os.close(number)
-    return False
 
 
 def holder(path: Path) -> str:
@@ -160,7 +174,8 @@ def _told(path: Path) -> str:
     """What stands in a file about who holds its lock."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         found = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {int(found['pid'])} on {found['host']}, {found['what']} since {found['since']}"
+        text = f"process {int(found['pid'])} on {found['host']}, {found['what']} since {found['since']}"
+        return printable(text)
     return "another process"
 
 
@@ -207,7 +222,9 @@ def output_lock(out: Path, what: str = "pulsar search") -> Iterator[None]:
     with FileLock(path, fleeting=True) as lock:
         try:
             free = lock.acquire()
-        except OSError:
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise ConfigError(f"{path}: {error.strerror}") from error
             # A file system without locks: two runs on one output are as they were before there were any.
             yield
             return
@@ -235,7 +252,7 @@ class Slots:
         self._paths = [folder / f"{i:03d}" for i in range(count)]
         self._mutex = threading.Lock()
         self._readers = 0
-        self._held: int | None = None
+        self._held: FileLock | None = None
         if count:
             folder.mkdir(parents=True, exist_ok=True)
 
@@ -255,13 +272,13 @@ class Slots:
             with self._mutex:
                 self._readers -= 1
                 if self._readers == 0 and self._held is not None:
-                    os.close(self._held)
+                    self._held.release()
                     self._held = None
 
-    def _wait(self) -> int:
+    def _wait(self) -> FileLock:
         while True:
             for path in random.sample(self._paths, len(self._paths)):
-                number = _try(path)
-                if number is not None:
-                    return number
+                lock = FileLock(path)
+                if lock.acquire():
+                    return lock
             time.sleep(POLL * (1.0 + random.random()))

@@ -1,9 +1,8 @@
 """What is not finished yet: files under a temporary name until they are whole, and runs that can be gone on with."""
 
 import contextlib
-import errno
-import itertools
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,17 +11,14 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, Self
 
-from pulsar.data.locks import FileLock
+from pulsar.data.folders import Folder
+from pulsar.data.locks import NO_LOCKS, FileLock
 
 #: What the end of a run by hand or by a batch system says where there is something to go on from.
 GO_ON: Final = "use --resume to go on"
 #: What ends a run from outside and can be answered.
 ENDS: Final = (signal.SIGINT, signal.SIGTERM)
 
-#: What a file system without locks says.
-NO_LOCKS: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-#: For names that no other file of this process has.
-_count = itertools.count()
 #: What tells of the runs that are going on whether they have left something to go on from.
 _going_on: list[Callable[[], bool]] = []
 
@@ -31,17 +27,19 @@ class Unfinished:
     """A file that gets its name when it is whole, and is not there at all when writing fails (a context manager).
 
     It grows under a hidden name in the same folder, ``.NAME.part``, of which this process holds the lock. What a run
-    left there that was killed is taken over; what another process is writing is left alone.
+    left there that was killed is taken over; what another process is writing, and what is not ours, is left alone.
 
     Parameters
     ----------
     path : Path
         The name that it gets.
+    folder : Folder, optional
+        Its folder, which stays open; by default the one that the path names.
 
     Attributes
     ----------
     path, part : Path
-        Its name, and where to write until then. To be opened by this name, and not to be removed.
+        Its name, and where it grows until then.
 
     Raises
     ------
@@ -49,31 +47,46 @@ class Unfinished:
         Nothing can be written there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, folder: Folder | None = None) -> None:
         self.path = path.absolute()
-        self.part = self.path.with_name(f".{path.name}.part")
-        self._lock = self._claim()
+        self._closes = folder is None
+        self._folder = Folder(self.path.parent) if folder is None else folder
+        try:
+            self._lock = self._claim()
+        except BaseException:
+            self._close()
+            raise
+        self.part = self._lock.path
 
-    def _claim(self) -> FileLock | None:
-        for name in (f".{self.path.name}.part", f".{self.path.name}.{os.getpid()}-{next(_count)}.part"):
-            self.part = self.path.with_name(name)
-            lock = FileLock(self.part, fleeting=True)
-            try:
-                while lock.acquire():
-                    if self.part.stat().st_nlink == 1:
-                        os.truncate(self.part, 0)
-                        return lock
-                    # Left between its second name and the end of its first: what is whole stays.
+    def _claim(self) -> FileLock:
+        lock = FileLock(self.path.with_name(f".{self.path.name}.part"), fleeting=True, folder=self._folder)
+        try:
+            while lock.acquire():
+                assert lock.number is not None
+                state = os.fstat(lock.number)
+                if state.st_nlink == 1 and state.st_uid == os.geteuid():
+                    os.ftruncate(lock.number, 0)
+                    return lock
+                if state.st_nlink == 1:
+                    lock.keep()  # somebody else's
                     lock.release()
-            except PermissionError:
-                if not self.part.exists():
-                    raise
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
-                self.part.unlink(missing_ok=True)
-        # No locks on this file system: nobody else has the second name.
-        return None
+                    break
+                # Left between its second name and the end of its first: what is whole stays.
+                lock.release()
+        except OSError as error:
+            # What else is wrong the second name tells.
+            if error.errno in NO_LOCKS:
+                lock.remove()
+        # A name that nobody else has.
+        name = f".{self.path.name}.{secrets.token_hex(8)}.part"
+        lock = FileLock(self.path.with_name(name), fleeting=True, folder=self._folder, new=True)
+        lock.acquire()
+        return lock
+
+    def handle(self) -> int:
+        """A descriptor of it for reading and writing, to be closed by who asks."""
+        assert self._lock.number is not None
+        return os.dup(self._lock.number)
 
     def commit(self, *, replace: bool = True) -> None:
         """Bring it to disk and give it its name.
@@ -90,42 +103,42 @@ class Unfinished:
         OSError
             The disk is full or failed. Nothing is left.
         """
+        assert self._lock.number is not None
+        here = self._folder.number
         try:
-            sync(self.part)
+            os.fsync(self._lock.number)
             if replace:
-                self.part.replace(self.path)
+                os.replace(self.part.name, self.path.name, src_dir_fd=here, dst_dir_fd=here)
             else:
-                self._link()
-            if self._lock is not None:
-                self._lock.keep()
-            sync(self.path.parent)
+                self._link(here)
+            self._lock.keep()
+            os.fsync(here)
         except BaseException:
             self.discard()
             raise
-        self._release()
+        self.discard()
 
-    def _link(self) -> None:
+    def _link(self, here: int) -> None:
         # A hard link fails when the name exists, where a rename would destroy what somebody else has just written.
         try:
-            os.link(self.part, self.path)
+            os.link(self.part.name, self.path.name, src_dir_fd=here, dst_dir_fd=here)
         except FileExistsError:
             raise
         except OSError:  # file systems without hard links
             if self.path.exists():
                 raise FileExistsError(str(self.path)) from None
-            self.part.rename(self.path)
+            os.rename(self.part.name, self.path.name, src_dir_fd=here, dst_dir_fd=here)
         else:
-            self.part.unlink()
+            self._lock.remove()
 
     def discard(self) -> None:
-        """Remove it; the final name stays as it was."""
-        if self._lock is None:
-            self.part.unlink(missing_ok=True)
-        self._release()
+        """Give it up, unless it has its name: the final name stays as it was."""
+        self._lock.release()
+        self._close()
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
+    def _close(self) -> None:
+        if self._closes:
+            self._folder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -153,16 +166,15 @@ def write_whole(path: Path, content: str | bytes) -> None:
     OSError
         It cannot be written; one that was there is as it was.
     """
-    with Unfinished(path) as file:
-        file.part.write_bytes(content.encode() if isinstance(content, str) else content)
+    with Unfinished(path) as file, os.fdopen(file.handle(), "wb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
 
 
 def sweep(path: Path) -> None:
     """Remove what a run that was killed has left of an output under its temporary name, if anything."""
     part = path.absolute().with_name(f".{path.name}.part")
     if part.exists():
-        lock = FileLock(part, fleeting=True)
-        with contextlib.suppress(OSError), lock:
+        with contextlib.suppress(OSError), FileLock(part, fleeting=True) as lock:
             lock.acquire()
 
 

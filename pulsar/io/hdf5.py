@@ -281,7 +281,8 @@ class Sink(io.FileIO):
 
     Parameters
     ----------
-    path : Path
+    number : int
+        Its descriptor, closed with it.
 
     Attributes
     ----------
@@ -289,8 +290,8 @@ class Sink(io.FileIO):
         The first failure to write.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, "w+")
+    def __init__(self, number: int) -> None:
+        super().__init__(number, "w+")
         self.failed: OSError | None = None
 
     def write(self, data: Any) -> int:

@@ -16,7 +16,7 @@ class AtomicFile:
         self.path = path
         try:
             self._file = Unfinished(path)
-            self.stream: BinaryIO = io.BufferedWriter(_Output(self._file.part, path))
+            self.stream: BinaryIO = io.BufferedWriter(_Output(self._file.handle(), path))
         except OSError as error:
             raise DataError(
                 f"{path}: cannot be written: {error.strerror}; check that the folder exists and is writable"
@@ -43,8 +43,8 @@ class AtomicFile:
 class _Output(io.FileIO):
     """A file whose failures name what was to be written."""
 
-    def __init__(self, part: Path, path: Path) -> None:
-        super().__init__(part, "w")
+    def __init__(self, number: int, path: Path) -> None:
+        super().__init__(number, "w")
         self._path = path
 
     def write(self, data: Any) -> int:

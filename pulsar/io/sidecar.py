@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from pulsar.data.locks import FileLock
-from pulsar.data.unfinished import NO_LOCKS, sync
+from pulsar.data.locks import NO_LOCKS, FileLock
+from pulsar.data.unfinished import sync
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.labels import Label, Labels, header, lines, read_labels, whole
 

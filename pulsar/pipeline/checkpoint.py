@@ -3,11 +3,12 @@
 import contextlib
 import hashlib
 import json
+import os
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
+from pulsar.data.files import MOST_TEXT
+from pulsar.data.folders import Folder, open_to_read
 from pulsar.data.observation import InputFile
-from pulsar.data.unfinished import Unfinished, sweep, write_whole
-from pulsar.errors import PulsarError
+from pulsar.data.unfinished import Unfinished
+from pulsar.errors import ConfigError, PulsarError
 
 #: What numpy, its archives and their compression raise on damaged files.
 _DAMAGED: Final = (
@@ -26,8 +29,14 @@ _DAMAGED: Final = (
 )  # fmt: skip
 
 
+#: The file that says whose results these are.
+_MARK: Final = "fingerprint"
+
+
 class Checkpoint:
     """Stage results in a folder ``OUT.parts``, valid for one set of inputs and one configuration.
+
+    Nobody else can write in that folder: what a run goes on from is what it has stored there itself.
 
     Parameters
     ----------
@@ -37,33 +46,60 @@ class Checkpoint:
         Results stored under another fingerprint are thrown away.
     resume : bool
         Keep what a former run left; otherwise start empty.
+
+    Raises
+    ------
+    ConfigError
+        The folder is a link, or somebody else's.
     """
 
     def __init__(self, out: Path, fingerprint: str, *, resume: bool) -> None:
         self.folder = out.with_name(out.name + ".parts")
         self.fingerprint = fingerprint
-        self._mark = self.folder / "fingerprint"
-        known = self._mark.read_text(errors="replace") if self._mark.is_file() else ""
+        with self._own() as folder:
+            known = "" if folder is None else self._known(folder)
         self.resumed = resume and known == fingerprint
         #: True when --resume was asked for but the earlier results belong to other inputs or settings.
         self.outdated = resume and known not in ("", fingerprint)
         if not self.resumed:
             self.remove()
 
+    def _known(self, folder: Folder) -> str:
+        """The fingerprint of what lies there, "" where it has none."""
+        if not folder.has(_MARK):
+            return ""
+        with os.fdopen(open_to_read(self.folder / _MARK, folder), errors="replace") as file:
+            return file.read(MOST_TEXT)
+
+    @contextlib.contextmanager
+    def _own(self) -> Iterator[Folder | None]:
+        """The folder, None where there is none."""
+        try:
+            folder = Folder.own(self.folder, _is_ours)
+        except FileNotFoundError:
+            yield None
+            return
+        except OSError as error:
+            raise ConfigError(f"{self.folder}: {error.strerror}") from error
+        with folder:
+            yield folder
+
     def load(self, stage: str) -> dict[str, NDArray[Any]] | None:
         """Arrays of a finished stage, or None, also where they cannot be read."""
-        return load_arrays(self.folder / f"{stage}.npz")
+        with self._own() as folder:
+            return None if folder is None else load_arrays(self.folder / f"{stage}.npz", folder)
 
     def save(self, stage: str, **arrays: NDArray[Any]) -> None:
         """Store the arrays of a finished stage (whole or not at all)."""
         path = self.folder / f"{stage}.npz"
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if not self._mark.is_file():
-                # Once: a run that is killed while it writes it anew would have nothing to go on from.
-                write_whole(self._mark, self.fingerprint)
-            with Unfinished(path) as whole, whole.part.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
+            with Folder.own(self.folder, _is_ours, make=True) as folder:
+                if not folder.has(_MARK):
+                    # Once: a run that is killed while it writes it anew would have nothing to go on from.
+                    with Unfinished(self.folder / _MARK, folder) as mark, os.fdopen(mark.handle(), "w") as text:
+                        text.write(self.fingerprint)
+                with Unfinished(path, folder) as whole, os.fdopen(whole.handle(), "wb") as file:
+                    np.savez(file, allow_pickle=False, **arrays)
         except OSError as error:
             if not self.begun:
                 self.remove()
@@ -71,38 +107,37 @@ class Checkpoint:
 
     def has(self, stage: str) -> bool:
         """Whether a stage is finished."""
-        return (self.folder / f"{stage}.npz").is_file()
+        with self._own() as folder:
+            return folder is not None and folder.has(f"{stage}.npz")
 
     @property
     def begun(self) -> bool:
         """Whether there is a finished stage to go on from."""
-        return any(self.folder.glob("*.npz"))
+        with self._own() as folder:
+            return folder is not None and any(name.endswith(".npz") for name in folder.names())
 
     def remove(self) -> None:
-        """Delete everything, if the folder is one that a run has left."""
-        if not self.folder.is_dir():
-            return
-        left = [path for path in self.folder.iterdir() if path != self._mark]
-        if self._mark.is_file():
+        """Delete what runs have left, and the folder where nothing else is in it."""
+        with self._own() as folder:
+            if folder is None:
+                return
+            if folder.has(_MARK):
+                folder.clear(lambda name: name.endswith((".npz", ".npz.part")))
             # The mark last: what is killed on the way can be told for what it is, and removed.
-            for path in left:
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            with contextlib.suppress(OSError):
-                self._mark.unlink()
-        else:
-            sweep(self._mark)
+            folder.clear(lambda name: name in (_MARK, f".{_MARK}.part"))
         with contextlib.suppress(OSError):
             self.folder.rmdir()  # empty, unless somebody else has put something there
 
 
-def load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+def _is_ours(name: str) -> bool:
+    return name == _MARK or name.endswith((".npz", ".part"))
+
+
+def load_arrays(path: Path, folder: Folder | None = None) -> dict[str, NDArray[Any]] | None:
     """Arrays of a finished stage, or None, also where they cannot be read."""
-    if not path.is_file():
-        return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
+        with os.fdopen(open_to_read(path, folder), "rb") as file, np.load(file, allow_pickle=False) as data:
+            return {key: data[key] for key in data.files}
     except _DAMAGED:
         # Written whole or not at all: the disk has lost it since. The stage is done again.
         return None

@@ -1,6 +1,7 @@
 """The report: a page that opens from disk and needs nothing from outside, with a plot sheet for each row."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import re
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.flags import FLAGS
+from pulsar.data.folders import Folder
 from pulsar.data.header import Header
 from pulsar.data.text import printable
 from pulsar.data.unfinished import write_whole
@@ -104,6 +106,7 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
         if not one_file or vector:
             sheets.mkdir(exist_ok=True)
+            Folder(sheets, follow=False).close()
     except OSError as error:
         raise ConfigError(f"{folder}: the folder of the report cannot be made: {error.strerror}") from error
     content = _Content(_run_names(runs), len(runs) > 1 or runs[0].is_merged, labels or Labels())
@@ -348,13 +351,14 @@ def _run_names(runs: Sequence[Run]) -> list[str]:
     return names
 
 
+#: Names of sheets: that of a run, where there are several, and that of a candidate or pulse.
+_SHEET: Final = re.compile(r"([A-Za-z0-9_.+-]+-)?[cp][0-9]+\.(png|pdf|svg)")
+
+
 def _forget(sheets: Path, written: set[str]) -> None:
     """Remove the sheets of an earlier report, that nothing shows any more."""
-    if not sheets.is_dir():
-        return
-    for old in sheets.iterdir():
-        if old.suffix in (".png", ".pdf", ".svg") and old.name not in written and old.is_file():
-            old.unlink()
+    with contextlib.suppress(OSError), Folder(sheets, follow=False) as folder:
+        folder.clear(lambda name: name not in written and _SHEET.fullmatch(name) is not None)
 
 
 def _replace(path: Path, data: bytes) -> None:

@@ -121,7 +121,7 @@ class FileWriter:
         self._calm = contextlib.ExitStack()
         try:
             self._part = Unfinished(self.path)
-            self._sink = Sink(self._part.part)
+            self._sink = Sink(self._part.handle())
         except OSError as error:
             raise PulsarError(f"{self.path}: cannot be written: {error.strerror}") from error
         self._file = h5py.File(self._sink, "w", libver=("earliest", "v112"))
