@@ -136,7 +136,7 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
             finally:
                 ledger.note(ended=time.time())
                 if request.stage_in:
-                    sweep(Path(request.stage_in), batch.ident, batch.folder)
+                    sweep(Path(request.stage_in), batch.ident)
         ledger.refresh()
         records = ledger.records().values()
         return Outcome(

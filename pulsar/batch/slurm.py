@@ -5,7 +5,6 @@ import json
 import shlex
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ from pulsar.batch.unit import Options
 from pulsar.batch.units import Batch, Unit
 from pulsar.config.model import BatchConfig
 from pulsar.config.size import parse_size
+from pulsar.data import interpreter
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, PulsarError
 
@@ -74,13 +74,13 @@ def script(folder: Path, number: int, jobs: int, config: BatchConfig) -> str:
         *([f"--account={config.account}"] if config.account else []),
         *config.directives,
     ]
-    command = [sys.executable, "-m", "pulsar.batch.job", str(folder), str(number)]
+    job = interpreter.command("-m", "pulsar.batch.job", str(folder), str(number))
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {option}" for option in options),
         *config.prologue,
         # In place of the shell: what Slurm tells the job reaches the program.
-        "exec " + shlex.join(command),
+        "exec " + shlex.join(job),
     ]
     return "\n".join(lines) + "\n"
 

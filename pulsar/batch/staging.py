@@ -3,37 +3,36 @@
 import contextlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from pulsar.batch.units import log_file
-from pulsar.data.locks import FileLock
+from pulsar.data.folders import Folder
+from pulsar.data.observation import InputFile
 
 #: Bytes copied at a time: large enough for network file systems, small enough to end soon when told to.
 PIECE: Final = 8 << 20
 
 
-def stage_root(stage: Path, ident: str) -> Path:
-    """Where the copies of one batch lie."""
-    return stage / f"pulsar-batch-{ident}"
-
-
 @contextmanager
 def staged(
     inputs: Sequence[Path],
-    folder: Path,
+    stage: Path,
+    ident: str,
     gate: Callable[[], AbstractContextManager[None]],
     tell: Callable[[str], None],
 ) -> Iterator[dict[Path, Path]]:
-    """Copies of files in a folder, removed at the end; nothing where there is no room for them.
+    """Copies of files in a new folder of ours, removed at the end; nothing where there is no room for them.
 
     Parameters
     ----------
     inputs : sequence of Path
-    folder : Path
-        What an earlier attempt has left there is removed.
+    stage : Path
+        The folder is made in this one, which others may use, too.
+    ident : str
+        Of the batch.
     gate : callable
         Gives the context in which shared storage may be read.
     tell : callable
@@ -43,28 +42,47 @@ def staged(
     ------
     dict of Path to Path
         Original -> copy, empty where nothing was copied.
+
+    Raises
+    ------
+    DataError
+        A file has changed while it was copied.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    try:
-        folder.mkdir(parents=True)
-        files = [other for path in inputs for other in _companions(path)]
-        needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder).free
-        if needed > free:
-            tell(f"{folder}: {needed / 2**30:.2f} GiB do not fit, {free / 2**30:.2f} GiB are free: read in place")
-            yield {}
-            return
-        copies = {}
-        # Files of one name from different folders must not meet.
-        places = {path: folder / f"{i:04d}" for i, path in enumerate(dict.fromkeys(p.parent for p in files))}
-        with gate():
-            for path in files:
-                copies[path] = places[path.parent] / path.name
-                _copy(path, copies[path])
-        yield copies
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.parent.rmdir()  # the last one
+    stage.mkdir(parents=True, exist_ok=True)
+    sweep(stage, ident)
+    with _claimed(stage, ident) as folder:
+        try:
+            files = [other for path in inputs for other in _companions(path)]
+            needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder.path).free
+            if needed > free:
+                tell(f"{stage}: {needed / 2**30:.2f} GiB do not fit, {free / 2**30:.2f} GiB are free: read in place")
+                yield {}
+                return
+            copies = {}
+            # Files of one name from different folders must not meet.
+            places = {path: folder.path / f"{i:04d}" for i, path in enumerate(dict.fromkeys(p.parent for p in files))}
+            with gate():
+                for path in files:
+                    copies[path] = places[path.parent] / path.name
+                    _copy(path, copies[path])
+            yield copies
+        finally:
+            folder.destroy()
+
+
+def _claimed(stage: Path, ident: str) -> Folder:
+    """A new folder, locked as long as it is open, under a name that nobody knows before."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=_prefix(ident), dir=stage))
+        with contextlib.suppress(FileNotFoundError):  # swept before it was locked
+            folder = Folder(path, follow=False)
+            if folder.claim() and path.exists():
+                return folder
+            folder.close()
+
+
+def _prefix(ident: str) -> str:
+    return f"pulsar-batch-{ident}-"
 
 
 def _companions(path: Path) -> list[Path]:
@@ -74,15 +92,16 @@ def _companions(path: Path) -> list[Path]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with source.open("rb") as file, target.open("wb") as copy:
+    target.parent.mkdir(exist_ok=True)
+    with source.open("rb") as file, target.open("xb") as copy:
+        state = os.fstat(file.fileno())
         shutil.copyfileobj(file, copy, PIECE)
+    InputFile.opened(source, 0, state).check_unchanged()
     # A result depends on the time of last change of its inputs, to be found again when a search goes on.
-    stat = source.stat()
-    os.utime(target, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
-def sweep(stage: Path, ident: str, folder: Path) -> None:
+def sweep(stage: Path, ident: str) -> None:
     """Remove copies of units of a batch whose processes have ended without doing so.
 
     Parameters
@@ -91,16 +110,9 @@ def sweep(stage: Path, ident: str, folder: Path) -> None:
         Where copies are made.
     ident : str
         Of the batch.
-    folder : Path
-        Of the batch.
     """
-    root = stage_root(stage, ident)
-    if not root.is_dir():
-        return
-    for left in root.iterdir():
-        log = log_file(folder, left.name)
-        with FileLock(log) as lock:
-            if not log.exists() or lock.acquire():
-                shutil.rmtree(left, ignore_errors=True)
-    with contextlib.suppress(OSError):
-        root.rmdir()
+    for left in stage.glob(f"{_prefix(ident)}*"):
+        # A link, and what belongs to somebody else, is left alone.
+        with contextlib.suppress(OSError), Folder.own(left, lambda _: True) as folder:
+            if folder.claim():
+                folder.destroy()

@@ -5,7 +5,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +14,8 @@ from typing import Any, BinaryIO, Final
 from pulsar.batch.records import MOST_TOLD, Record, read_record, write_record
 from pulsar.batch.staging import sweep
 from pulsar.batch.units import Unit, log_file, product
+from pulsar.data.folders import open_to_write
+from pulsar.data.interpreter import command, environment
 
 #: Between two looks at a process [s].
 POLL: Final = 0.1
@@ -94,16 +95,13 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
     before = read_record(folder, unit.name)
     if product(folder, unit.name).exists() and before is not None and before.status == "done":
         return before
-    stage = Path(options.stage_in) if options.stage_in else None
-    if stage is not None:
-        sweep(stage, options.ident, folder)
     begin = Record(unit.name, "running", threads=options.threads)
     if before is not None:
         begin = replace(begin, attempts=before.attempts, earlier=before.earlier + before.cpu, lost=before.lost)
     carried = {key: getattr(begin, key) for key in ("attempts", "earlier", "lost")}
     request = {"folder": str(folder), "unit": unit.record(), **carried, **options.record()}
     begun, cpu = time.time(), 0.0
-    with log_file(folder, unit.name).open("ab") as log:
+    with os.fdopen(open_to_write(log_file(folder, unit.name), flags=os.O_APPEND), "ab") as log:
         process = _start(options.threads, log)
         assert process.stdin is not None
         try:
@@ -114,8 +112,8 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
             ended = ""
         finally:
             _end(process)
-    if stage is not None:
-        sweep(stage, options.ident, folder)
+    if options.stage_in:
+        sweep(Path(options.stage_in), options.ident)
     found = read_record(folder, unit.name)
     if product(folder, unit.name).exists():
         return found if found is not None and found.status == "done" else Record(unit.name, "done", until=time.time())
@@ -132,11 +130,11 @@ def _start(threads: int, log: BinaryIO) -> "subprocess.Popen[bytes]":
     # Libraries with threads of their own take no more than the unit has.
     bounds = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
     return subprocess.Popen(
-        [sys.executable, "-m", "pulsar.batch.process"],
+        command("-m", "pulsar.batch.process"),
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=log,
-        env={**os.environ, **bounds},
+        env=environment(bounds),
         start_new_session=True,
     )
 

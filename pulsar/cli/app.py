@@ -37,6 +37,7 @@ from pulsar.cli import (
     why,
 )
 from pulsar.cli.console import error
+from pulsar.data.interpreter import environment
 from pulsar.errors import PulsarError
 
 
@@ -143,4 +144,6 @@ for _group in (batch, stack, config):
 
 def main() -> None:
     """Entry point of the command ``pulsar``."""
+    # For processes that libraries start, too.
+    os.environ.update(environment())
     ending.run(app)

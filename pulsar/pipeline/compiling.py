@@ -17,6 +17,7 @@ from typing import Final
 import pulsar_kernels
 from pulsar.config.model import Config
 from pulsar.data.closing import Closing
+from pulsar.data.interpreter import command, environment
 from pulsar.pipeline.progress import Progress
 
 #: Set to 0 in the environment to have kernels compiled as they are met.
@@ -160,11 +161,11 @@ def _worker() -> "subprocess.Popen[str]":
     """A process that compiles what it is told on stdin, and says when it is done."""
     begin = "import sys; sys.path.append(sys.argv[1]); from pulsar_kernels.ahead import main; main()"
     return subprocess.Popen(
-        # -P: nothing in the folder in which the program was started is taken for a module.
-        [sys.executable, "-P", "-c", begin, str(Path(pulsar_kernels.__file__).parents[1])],
+        command("-c", begin, str(Path(pulsar_kernels.__file__).parents[1])),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env=environment(),
         text=True,
         # Ctrl-C in the terminal is for the search, which ends its processes itself.
         start_new_session=True,
