@@ -126,7 +126,7 @@ def _same_inputs(unit: Unit) -> None:
 
 def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
     """Search the inputs, or their copies on a local disk."""
-    from pulsar.batch.staging import stage_root, staged
+    from pulsar.batch.staging import staged
     from pulsar.pipeline.progress import Progress
     from pulsar.pipeline.run import search
 
@@ -141,8 +141,8 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
     with ExitStack() as stack:
         copies: dict[Path, Path] = {}
         if request["stage_in"]:
-            where = stage_root(Path(request["stage_in"]), request["ident"]) / unit.name
-            copies = stack.enter_context(staged(inputs, where, slots, progress.warning))
+            stage = Path(request["stage_in"])
+            copies = stack.enter_context(staged(inputs, stage, request["ident"], slots, progress.warning))
         with slots():
             obs = _open(inputs, copies, config)
         stack.enter_context(closing(obs))
@@ -162,7 +162,9 @@ def _open(inputs: list[Path], copies: dict[Path, Path], config: "Config") -> "Ba
 
     obs = open_observation(*(copies.get(path, path) for path in inputs), config=config.input)
     original = {copy: path for path, copy in copies.items()}
-    obs.files = tuple(replace(file, path=original.get(file.path, file.path)) for file in obs.files)
+    if copies:
+        # Copies are ours: nobody changes them.
+        obs.files = tuple(replace(f, path=original.get(f.path, f.path), inode=None) for f in obs.files)
     return obs
 
 

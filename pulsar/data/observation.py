@@ -1,26 +1,73 @@
 """What every reader offers; all stages depend on this and on no file format."""
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.block import Block
 from pulsar.data.header import Header
+from pulsar.errors import DataError
 
 
 @dataclass(frozen=True)
 class InputFile:
-    """One file of an observation: where its samples lie in the whole."""
+    """One file of an observation: where its samples lie in the whole.
+
+    Attributes
+    ----------
+    path : Path
+    start, nsamps : int
+    size : int
+        [byte]
+    mtime : float
+        Time of last change [s since 1970].
+    inode : int or None
+        When it was opened; 0: not known; None: it is not read itself, such as the original of a copy.
+    """
 
     path: Path
     start: int
     nsamps: int
     size: int
     mtime: float
+    inode: int | None = None
+
+    @classmethod
+    def opened(cls, path: Path, nsamps: int, state: os.stat_result) -> Self:
+        """A file that has just been opened, and is the whole observation."""
+        return cls(path, 0, nsamps, state.st_size, state.st_mtime, state.st_ino)
+
+    def check_unchanged(self) -> None:
+        """Refuse it if it has changed since it was opened: what was read of it is of no one observation.
+
+        Raises
+        ------
+        DataError
+            It was written to, another file has its name, or it is gone.
+        """
+        if self.inode is None:
+            return
+        try:
+            # Opened: a network file system may answer what it knew some time ago of a name alone.
+            with self.path.open("rb") as file:
+                now = os.fstat(file.fileno())
+        except OSError as error:
+            raise DataError(f"{self.path}: cannot be opened any more, while it is read: {error.strerror}") from error
+        if now.st_size != self.size:
+            how = f"it has {now.st_size} bytes now and had {self.size}"
+        elif now.st_mtime != self.mtime:
+            how = "it has been written to"
+        elif self.inode not in (0, now.st_ino):
+            how = "another file has its name"
+        else:
+            return
+        raise DataError(f"{self.path}: has changed while it was read: {how}; run again when nothing writes to it")
 
 
 @dataclass(frozen=True)
@@ -30,6 +77,22 @@ class Gap:
     start: int
     nsamps: int
     reason: str
+
+
+@contextmanager
+def unchanged(obs: "Observation") -> Iterator[None]:
+    """A pass over an observation, whose files must be at its end what they were when they were opened.
+
+    Raises
+    ------
+    DataError
+        A file has changed before or during the pass.
+    """
+    for file in obs.files:
+        file.check_unchanged()
+    yield
+    for file in obs.files:
+        file.check_unchanged()
 
 
 def called(obs: "Observation") -> str:

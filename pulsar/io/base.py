@@ -174,9 +174,8 @@ class RawFile:
         self._local = threading.local()
         self._closed = False
         self._fd = _open(path)
-        stat = os.fstat(self._fd)
-        self.size = stat.st_size
-        self.mtime = stat.st_mtime
+        self.state = os.fstat(self._fd)
+        self.size = self.state.st_size
 
     def read(self, offset: int, nbytes: int, name: str = "raw") -> NDArray[np.uint8]:
         """`nbytes` bytes from `offset` on; valid until this thread's next call with the same buffer `name`."""

@@ -88,7 +88,7 @@ class Fbh5Reader(BaseObservation):
         )
         self.header = header.with_(ra_deg=ra, dec_deg=dec)
         stat = check_file(path, "FBH5")
-        self.files = (InputFile(path, 0, nsamps, stat.st_size, stat.st_mtime),)
+        self.files = (InputFile.opened(path, nsamps, stat),)
         self.gaps: tuple[Gap, ...] = ()
         self.chan_ok = np.ones(nchans, dtype=np.bool_)
         self.problems = tuple(problems)

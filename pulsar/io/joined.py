@@ -4,6 +4,7 @@ import itertools
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class JoinedObservation(BaseObservation):
             if i and at > ends[i - 1]:
                 before, after = readers[i - 1].files[-1].path.name, reader.files[0].path.name
                 gaps.append(Gap(ends[i - 1], at - ends[i - 1], f"between {before} and {after}"))
-            files += [InputFile(f.path, at + f.start, f.nsamps, f.size, f.mtime) for f in reader.files]
+            files += [replace(f, start=at + f.start) for f in reader.files]
             gaps += [Gap(at + gap.start, gap.nsamps, gap.reason) for gap in reader.gaps]
             notes += [f"{reader.files[0].path.name}: {problem}" for problem in reader.problems]
         self.files = tuple(files)

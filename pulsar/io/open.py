@@ -1,6 +1,7 @@
 """Open an observation by what is in the files, not by their suffix."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from pulsar.config.model import InputConfig
@@ -52,6 +53,8 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
             check_header(path, reader.header)
             if len(paths) > MOST_OPEN:
                 reader.park()
+                # Some network file systems number a file anew when it is opened again.
+                reader.files = tuple(replace(file, inode=0) for file in reader.files)
             header = overridden(reader.header, ra_deg=config.ra_deg, dec_deg=config.dec_deg, tsamp=config.tsamp)
             # SIGPROC files of FAST often lack ibeam as well.
             reader.header = header if header.beam is not None else header.with_(beam=parse_name(path).beam)

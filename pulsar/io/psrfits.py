@@ -423,7 +423,7 @@ class PsrfitsReader(BaseObservation):
         if self.header.dm:
             self._problems.append(f"CHAN_DM is {self.header.dm:g}: the channels are already dedispersed to it inside")
         self._piece = spectra_per_piece(self._row_bytes)
-        self.files = (InputFile(path, 0, nsamps, self._file.size, self._file.mtime),)
+        self.files = (InputFile.opened(path, nsamps, self._file.state),)
         self.problems = tuple(self._problems)
         self.set_start(self.first_row_offset())
 

@@ -119,7 +119,7 @@ class SigprocReader(BaseObservation):
             nifs=nifs,
             format="SIGPROC filterbank",
         )
-        self.files = (InputFile(path, 0, nsamps, self._file.size, self._file.mtime),)
+        self.files = (InputFile.opened(path, nsamps, self._file.state),)
         self.gaps: tuple[Gap, ...] = ()
         self.chan_ok = np.ones(nchans, dtype=np.bool_)
         self.problems = tuple(problems)

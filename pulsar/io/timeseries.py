@@ -30,7 +30,7 @@ class _SeriesReader(BaseObservation):
 
     def _finish(self, header: Header, problems: list[str], gaps: tuple[Gap, ...] = ()) -> None:
         self.header = header
-        self.files = (InputFile(self._file.path, 0, header.nsamps, self._file.size, self._file.mtime),)
+        self.files = (InputFile.opened(self._file.path, header.nsamps, self._file.state),)
         self.gaps = gaps
         self.chan_ok = np.ones(1, dtype=np.bool_)
         self.dtype = np.dtype(np.float32)

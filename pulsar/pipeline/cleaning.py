@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config, RfiConfig
 from pulsar.data.header import Header
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, unchanged
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import reading_threads
@@ -107,7 +107,7 @@ def find_mask(
     if given is not None:
         settings = settings.model_copy(update={"block": given.block_length(settings.block, obs.header.nsamps)})
         progress.message(f"mask: that of PRESTO in {given.path} is added")
-    with progress.stage("statistics", obs.header.nsamps, "samples") as tick:
+    with unchanged(obs), progress.stage("statistics", obs.header.nsamps, "samples") as tick:
         stats = measure(obs, settings, threads=reading_threads(obs, config, threads), progress=tick)
         mask = make_mask(obs, stats, settings, given=None if given is None else given.blocks(stats.edges))
     return Cleaning(mask, stats)
@@ -130,7 +130,7 @@ def clean_source(
 
     if config.rfi.zerodm != "zdot":
         return cleaned_source(obs, mask, config.rfi)
-    with progress.stage("zero-DM gains", obs.header.nsamps, "samples") as tick:
+    with unchanged(obs), progress.stage("zero-DM gains", obs.header.nsamps, "samples") as tick:
         return cleaned_source(obs, mask, config.rfi, threads=threads, progress=tick)
 
 

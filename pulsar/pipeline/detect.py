@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.fold import Fold, FoldCube, FoldParams
-from pulsar.data.observation import Observation, called
+from pulsar.data.observation import Observation, called, unchanged
 from pulsar.data.part import WHOLE, Part
 from pulsar.data.series import TimeSeries, check_varies
 from pulsar.errors import PulsarError
@@ -257,7 +257,8 @@ def _detect_series(job: Job) -> Detected:
 
     job.wait_for_kernels()
     header = job.obs.header
-    data = np.ascontiguousarray(job.obs.read().data[0])
+    with unchanged(job.obs):
+        data = np.ascontiguousarray(job.obs.read().data[0])
     check_varies(data, called(job.obs))
     series = TimeSeries(data, header.tsamp, header.dm, header.tstart)
     learnt, steady = learn_in_series(data, header.tsamp, job.config)
@@ -316,7 +317,8 @@ def _detect_raw(job: Job, out: Path) -> Detected:
         found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
     else:
         search = _search if job.crew is None else _search_elsewhere
-        state = search(job, Shared(source, subbands) if subbands else source, plan, finder, birdies, out)
+        with unchanged(job.obs):
+            state = search(job, Shared(source, subbands) if subbands else source, plan, finder, birdies, out)
         found, birdies = bounded(state.found, job.progress.message), state.birdies or []
         job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
     pulses = pulses_of(job, plan, finder, source, found.events)
@@ -366,7 +368,7 @@ def folding_of(job: Job, plan: RunPlan, source: "SampleSource") -> FoldMany:
 
     def fold(params: Sequence[FoldParams], part: Part = WHOLE) -> list[FoldCube]:
         stretch = source if part.count == 1 else PartSource(source, *part.samples(source.nsamps))
-        with job.progress.stage("folding", stretch.nsamps, "samples") as tick:
+        with unchanged(job.obs), job.progress.stage("folding", stretch.nsamps, "samples") as tick:
             return fold_many(
                 stretch, params, job.config.fold, threads=job.threads, memory=plan.memory // 2, progress=tick
             )

@@ -15,7 +15,7 @@ from pulsar.constants import DAY, C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, unchanged
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.io.series_set import SeriesSet
@@ -235,10 +235,10 @@ def fold_cubes(
     header = obs.header
     check_subtract(header, config)
     if isinstance(obs, SeriesSet):
-        with progress.stage("folding", total=header.nsamps, unit="samples"):
+        with unchanged(obs), progress.stage("folding", total=header.nsamps, unit="samples"):
             return fold_set(obs, params, config.fold)
     if header.is_series:
-        with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
+        with unchanged(obs), progress.stage("folding", total=header.nsamps, unit="samples") as tick:
             data = np.ascontiguousarray(obs.read().data[0])
             cubes = fold_series(TimeSeries(data, header.tsamp, header.dm, header.tstart), params, config.fold)
             tick(header.nsamps)
@@ -252,7 +252,7 @@ def fold_cubes(
         source = without.source
         if tell is not None:
             tell(without.rows)
-    with progress.stage("folding", total=header.nsamps, unit="samples") as tick:
+    with unchanged(obs), progress.stage("folding", total=header.nsamps, unit="samples") as tick:
         return fold_many(source, params, config.fold, threads=threads, memory=memory, progress=tick)
 
 

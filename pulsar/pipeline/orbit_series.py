@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.header import Header
-from pulsar.data.observation import Observation
+from pulsar.data.observation import Observation, unchanged
 from pulsar.data.span import Span
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
@@ -215,7 +215,8 @@ def _dedispersed(
         birdies = birdies if zero is None else merged([*birdies, *zero.lines])
     plan = few_trials(header, layout.dms, layout.downsample, source.freqs)
     route = choose_route(plan, threads=threads, memory=memory)
-    with closing(dedispersed(source, plan, route, threads=threads, scratch=scratch, progress=None)) as batches:
+    made = dedispersed(source, plan, route, threads=threads, scratch=scratch, progress=None)
+    with unchanged(obs), closing(made) as batches:
         for batch in batches:
             for i in range(batch.stage.ndms):
                 yield Made(batch.first + i, _even(batch.row(i), layout), _lines(birdies, layout))

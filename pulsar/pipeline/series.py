@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from pulsar.config.model import Config
+from pulsar.data.observation import unchanged
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.errors import ConfigError
 from pulsar.io.series_writer import series_paths, write_series
@@ -100,6 +101,7 @@ def dedisperse_files(
         plan = few_trials(header, trials, downsample, source.freqs)
         noise = np.float32(SIGMA_LEVELS * np.sqrt(len(source.freqs)))
         with (
+            unchanged(obs),
             progress.stage("dedispersion", source.nsamps, "samples") as tick,
             dedisperse(source, plan, threads=threads, memory=stage_memory(config, obs), progress=tick) as store,
         ):

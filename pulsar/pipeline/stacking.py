@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.constants import DAY
-from pulsar.data.observation import Observation, called
+from pulsar.data.observation import Observation, called, unchanged
 from pulsar.data.stack import POINTS, Piece, StackGrid, encode
 from pulsar.errors import ConfigError
 from pulsar.io.stack import EpochInfo, EpochWriter, Store, data_key, has_epochs, is_store
@@ -395,6 +395,7 @@ def _dedispersed(task: _Task) -> "Iterator[_Series]":
     plan = replace(plan, method=config.dedisp.method)
     route = choose_route(plan, threads=threads, memory=memory)
     with (
+        unchanged(obs),
         progress.stage("dedispersion and powers", plan.ndms, "DMs") as tick,
         closing(dedispersed(source, plan, route, threads=threads, scratch=scratch, progress=tick)) as batches,
     ):

@@ -113,8 +113,8 @@ def test_staged_inputs_are_the_same_observation(survey, tmp_path):
     batch = init([survey / "s3.fil"], tmp_path / "out", quick())
     stage = tmp_path / "stage"
     stage.mkdir()
-    left = stage / f"pulsar-batch-{batch.ident}" / "killed"
-    left.mkdir(parents=True)
+    left = stage / f"pulsar-batch-{batch.ident}-killed"
+    left.mkdir()
     (left / "copy.fil").write_bytes(b"of a process that was killed")
     with pytest.raises(ConfigError, match="no such folder"):
         run_batch(batch.folder, Request(stage_in=str(tmp_path / "nowhere")))

@@ -1,0 +1,86 @@
+"""Files that are written to while they are searched: the run ends, and says which."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from faults.conftest import search
+from reference.processes import finish
+
+from pulsar.data.observation import unchanged
+from pulsar.errors import DataError
+from pulsar.io.open import open_observation
+
+
+def written_to(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(2000)
+        file.write(b"\x07" * 1000)
+
+
+def appended(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"\0" * 1600)
+
+
+def replaced(path: Path) -> None:
+    other = path.with_suffix(".new")
+    shutil.copy2(path, other)
+    other.rename(path)
+
+
+def removed(path: Path) -> None:
+    path.unlink()
+
+
+CHANGES = {
+    "it has been written to": written_to,
+    "bytes now and had": appended,
+    "another file has its name": replaced,
+    "cannot be opened any more": removed,
+}
+
+
+@pytest.mark.parametrize("words", CHANGES)
+def test_a_pass_over_a_file_that_changes(words: str, observation: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.fil"
+    shutil.copy(observation, path)
+    with open_observation(path) as obs:
+        with unchanged(obs):
+            obs.read(0, 100)
+        with pytest.raises(DataError, match=rf"a\.fil: .*{words}"), unchanged(obs):
+            CHANGES[words](path)
+        # The next pass does not even begin.
+        with pytest.raises(DataError, match=words):
+            unchanged(obs).__enter__()
+
+
+def test_a_touch_that_changes_nothing_is_no_change(observation: Path) -> None:
+    with open_observation(observation) as obs, unchanged(obs):
+        observation.chmod(0o600)
+
+
+@pytest.mark.parametrize("stage", ["statistics", "searching", "folding"])
+def test_a_search_of_a_file_that_is_overwritten(stage: str, observation: Path, tmp_path: Path) -> None:
+    path, out = tmp_path / "a.fil", tmp_path / "run.h5"
+    shutil.copy(observation, path)
+    # The stage writes to the file before it reads: a real writer would have to hit a moment.
+    code = (
+        "import sys, os\n"
+        "from pulsar.pipeline.progress import Progress\n"
+        "before = Progress.stage\n"
+        "def stage(self, name, *args, **kwargs):\n"
+        f"    if name == {stage!r}:\n"
+        f"        with open({str(path)!r}, 'r+b') as file:\n"
+        "            file.seek(2000); file.write(b'x' * 1000)\n"
+        "    return before(self, name, *args, **kwargs)\n"
+        "Progress.stage = stage\n"
+        "from pulsar.cli.app import main\n"
+        f"sys.argv = {search(path, out, '-q')[2:]!r}\n"
+        "main()\n"
+    )
+    done = finish([sys.executable, "-c", code])
+    assert done.returncode == 3, done.stderr
+    assert f"{path}: has changed while it was read" in done.stderr
+    assert not out.exists()
