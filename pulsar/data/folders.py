@@ -171,7 +171,11 @@ def open_to_write(path: Path, folder: Folder | None = None, *, new: bool = False
     try:
         number = os.open(path if folder is None else path.name, flags, 0o666, dir_fd=_handle(folder))
     except OSError as error:
-        raise not_ours(path) if error.errno in (errno.ELOOP, errno.ENXIO) else error from error
+        # Of a link Linux says ELOOP, or EACCES in folders such as /tmp.
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISREG(stat_of(path, folder).st_mode):
+                raise not_ours(path) from error
+        raise
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
         raise not_ours(path)
