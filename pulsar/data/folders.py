@@ -78,8 +78,9 @@ class Folder(Closing):
             if state.st_uid != os.geteuid() and state.st_uid != folder._owner_of_new():
                 raise not_ours(path)
             if state.st_mode & _OTHERS_WRITE:
-                os.fchmod(folder.number, 0o700)
                 # Some file systems know no permissions: nobody can be kept out there.
+                with contextlib.suppress(OSError):
+                    os.fchmod(folder.number, 0o700)
                 if not os.fstat(folder.number).st_mode & _OTHERS_WRITE:
                     folder.clear(ours)
         except BaseException:
