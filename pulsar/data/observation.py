@@ -29,6 +29,8 @@ class InputFile:
         Time of last change [s since 1970].
     inode : int or None
         When it was opened; 0: not known; None: it is not read itself, such as the original of a copy.
+    promised : int
+        Samples that its header tells of; 0 where it tells none, or no more than it holds.
     """
 
     path: Path
@@ -37,11 +39,12 @@ class InputFile:
     size: int
     mtime: float
     inode: int | None = None
+    promised: int = 0
 
     @classmethod
-    def opened(cls, path: Path, nsamps: int, state: os.stat_result) -> Self:
+    def opened(cls, path: Path, nsamps: int, state: os.stat_result, promised: int = 0) -> Self:
         """A file that has just been opened, and is the whole observation."""
-        return cls(path, 0, nsamps, state.st_size, state.st_mtime, state.st_ino)
+        return cls(path, 0, nsamps, state.st_size, state.st_mtime, state.st_ino, promised)
 
     def check_unchanged(self) -> None:
         """Refuse it if it has changed since it was opened: what was read of it is of no one observation.

@@ -1,7 +1,7 @@
 """What lies in the folders of a night: which files belong together, by source, date and beam, and what is missing."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +19,8 @@ SUFFIXES: Final = (".fits", ".sf", ".fil", ".h5", ".fbh5", ".dat", ".tim")
 PACKED: Final = {".gz": "gunzip", ".fz": "funpack", ".xz": "unxz", ".zst": "unzstd"}
 #: A longer pause begins another pointing [s], unless the pointing itself has lasted longer.
 PAUSE: Final = 120.0
+#: Files are of one length down to this fraction of the longer one: S/N goes as the root of it, so 1 % of it is 0.5 %.
+LENGTHS_AGREE: Final = 0.99
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Pointing:
         Sequence numbers that the names leave out between the first and the last.
     number : int
         1, 2 ... where source, date and beam were observed several times.
+    short : mapping of Path to str
+        Files that hold less than they should, and how much, in words.
     """
 
     source: str
@@ -47,6 +51,7 @@ class Pointing:
     header: Header
     missing: tuple[int, ...] = ()
     number: int = 1
+    short: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -160,6 +165,7 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
     paths = list(paths)
     files, problems = find_files(paths, calibration=config is not None and config.calibration)
     headers: list[tuple[Path, Header]] = []
+    promised: dict[Path, int] = {}
     unreadable: list[Path] = []
     for file in files:
         try:
@@ -169,6 +175,7 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
             unreadable.append(file)
             continue
         headers.append((file, obs.header))
+        promised[file] = obs.files[0].promised
         obs.close()
     if not headers:
         names = ", ".join(map(str, paths[:3])) + (" ..." if len(paths) > 3 else "")
@@ -193,7 +200,38 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
             pointings.append(_pointing(source, date, None if beam < 0 else beam, part, counts[date]))
     problems += [f"{p.name}: files numbered {_numbers(p.missing)} are missing" for p in pointings if p.missing]
     pointings.sort(key=lambda p: (p.source, p.date, p.number, p.beam or 0))
-    return Night(tuple(pointings), tuple(problems), tuple(unreadable))
+    night = Night(tuple(pointings), tuple(problems), tuple(unreadable))
+    lengths = {file: header.tobs for file, header in headers}
+    short = {p: told for beams in night.groups().values() for p, told in _short(beams, lengths, promised).items()}
+    whole = (replace(p, short={path: short[path] for path in p.paths if path in short}) for p in pointings)
+    return replace(night, pointings=tuple(whole))
+
+
+def _short(beams: Sequence[Pointing], lengths: Mapping[Path, float], promised: Mapping[Path, int]) -> dict[Path, str]:
+    """Files of one time that hold less than their header promises, or than the same files of other beams, in words.
+
+    Recorders begin a new file after a fixed time: of files with a number only the last one may be shorter than others.
+    """
+    out = {}
+    same: dict[int, list[Path]] = {}
+    beside: dict[Path, list[Path]] = {}
+    for beam in beams:
+        numbers = [parse_name(path).sequence for path in beam.paths]
+        longest = max(beam.paths, key=lambda path: lengths[path])
+        for place, (path, number) in enumerate(zip(beam.paths, numbers, strict=True)):
+            beside[path] = same.setdefault(place if number is None else number, [])
+            beside[path].append(path)
+            if number is not None and number != numbers[-1]:
+                beside[path] = [longest]
+    for beam in beams:
+        for path in beam.paths:
+            longest = max(beside[path], key=lambda other: lengths[other])
+            if promised[path]:
+                held = f"{lengths[path] / beam.header.tsamp:.0f}"
+                out[path] = f"holds {held} of the {promised[path]} samples that its header promises"
+            elif lengths[path] < LENGTHS_AGREE * lengths[longest]:
+                out[path] = f"holds {lengths[path]:.6g} s, {longest.name} {lengths[longest]:.6g} s"
+    return out
 
 
 @dataclass(frozen=True)

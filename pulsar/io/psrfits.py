@@ -423,7 +423,9 @@ class PsrfitsReader(BaseObservation):
         if self.header.dm:
             self._problems.append(f"CHAN_DM is {self.header.dm:g}: the channels are already dedispersed to it inside")
         self._piece = spectra_per_piece(self._row_bytes)
-        self.files = (InputFile.opened(path, nsamps, self._file.state),)
+        lost = max(0, int(self._table.number("NAXIS2", 0)) - self._table.nrows) * self._nsblk
+        promised = nsamps + lost if lost else 0
+        self.files = (InputFile.opened(path, nsamps, self._file.state, promised),)
         self.problems = tuple(self._problems)
         self.set_start(self.first_row_offset())
 

@@ -119,7 +119,7 @@ class SigprocReader(BaseObservation):
             nifs=nifs,
             format="SIGPROC filterbank",
         )
-        self.files = (InputFile.opened(path, nsamps, self._file.state),)
+        self.files = (InputFile.opened(path, nsamps, self._file.state, promised(raw, nsamps)),)
         self.gaps: tuple[Gap, ...] = ()
         self.chan_ok = np.ones(nchans, dtype=np.bool_)
         self.problems = tuple(problems)
@@ -207,6 +207,12 @@ def samples_held(file: RawFile, raw: RawHeader, what: str, nbytes: int, problems
     if stated > 0 and stated != nsamps:
         problems.append(f"nsamples says {stated} samples, the file holds {nsamps}: the file decides")
     return nsamps
+
+
+def promised(raw: RawHeader, nsamps: int) -> int:
+    """Samples that a header tells of where the file holds fewer."""
+    stated = int(raw.values.get("nsamples", 0))
+    return stated if stated > nsamps else 0
 
 
 def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[NDArray[np.float64], float]:

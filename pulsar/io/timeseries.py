@@ -14,7 +14,7 @@ from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHA
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
 from pulsar.io.base import BaseObservation, RawFile, channel_mean
-from pulsar.io.sigproc import common_header, known_angle, known_dm, required, samples_held
+from pulsar.io.sigproc import common_header, known_angle, known_dm, promised, required, samples_held
 from pulsar.io.sigproc_header import MAX_HEADER, parse_header
 
 # Samples read at a time.
@@ -28,9 +28,9 @@ class _SeriesReader(BaseObservation):
     _offset: int
     _type: np.dtype[Any]
 
-    def _finish(self, header: Header, problems: list[str], gaps: tuple[Gap, ...] = ()) -> None:
+    def _finish(self, header: Header, problems: list[str], promised: int, gaps: tuple[Gap, ...] = ()) -> None:
         self.header = header
-        self.files = (InputFile.opened(self._file.path, header.nsamps, self._file.state),)
+        self.files = (InputFile.opened(self._file.path, header.nsamps, self._file.state, promised),)
         self.gaps = gaps
         self.chan_ok = np.ones(1, dtype=np.bool_)
         self.dtype = np.dtype(np.float32)
@@ -105,7 +105,7 @@ class TimReader(_SeriesReader):
                 is_series=True,
                 format="SIGPROC time series",
             )
-            self._finish(header, problems)
+            self._finish(header, problems, promised(raw, nsamps))
 
 
 def parse_inf(path: Path) -> dict[str, Any]:
@@ -236,7 +236,7 @@ class PrestoReader(_SeriesReader):
             format="PRESTO time series",
         )
         gaps = _off_stretches(fields["breaks"], nsamps) if number("any breaks", default=0.0) == 1.0 else ()
-        self._finish(header, problems, gaps)
+        self._finish(header, problems, round(stated) if math.isfinite(stated) and stated > nsamps else 0, gaps)
         self._mean = np.float32(0.0)
         if gaps:
             self.gaps = ()
