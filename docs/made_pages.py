@@ -73,8 +73,9 @@ def commands() -> str:
 
 def settings() -> str:
     """Every key of the configuration."""
-    from pulsar.config.load import expected, keys
+    from pulsar.config.load import keys
     from pulsar.config.model import Config
+    from pulsar.data.validated import expected
 
     parts = [
         "# All settings\n\nOf a TOML file, or `--set section.key=value`. `pulsar config show` prints them with their "

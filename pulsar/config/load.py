@@ -7,10 +7,9 @@ import difflib
 import json
 import math
 import tomllib
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
@@ -19,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pulsar.config.model import Config
 from pulsar.config.size import parse_size
 from pulsar.data.files import read_bytes
+from pulsar.data.validated import expected
 from pulsar.errors import ConfigError, DataError
 
 DEFAULT = "default"
@@ -198,31 +198,6 @@ def to_toml(config: Config, with_help: bool = True) -> str:
                 lines.append(f"# {inner.description or key} ({expected(inner)})")
             lines.append(f"# {key} =" if value is None else f"{key} = {_toml_value(value)}")
     return "\n".join(lines) + "\n"
-
-
-def expected(field: FieldInfo) -> str:
-    """What a setting may hold, in words: type and bounds."""
-    words, optional = _type_words(field.annotation), type(None) in get_args(field.annotation)
-    bounds = []
-    for constraint in field.metadata:
-        for attribute, sign in (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<=")):
-            bound = getattr(constraint, attribute, None)
-            if bound is not None:
-                bounds.append(f"{sign} {bound if isinstance(bound, int) else format(bound, 'g')}")
-        if getattr(constraint, "pattern", None):
-            words = f"a text such as {field.default}"
-    return words + (" " + " and ".join(bounds) if bounds else "") + (", may be unset" if optional else "")
-
-
-def _type_words(annotation: Any) -> str:
-    origin = get_origin(annotation)
-    if origin in (Union, types.UnionType):
-        return " or ".join(_type_words(a) for a in get_args(annotation) if a is not type(None))
-    if origin is Literal:
-        return "one of " + ", ".join(str(a) for a in get_args(annotation))
-    if origin is tuple:
-        return "a list of [low, high] pairs" if get_origin(get_args(annotation)[0]) is tuple else "a list"
-    return {bool: "true or false", int: "an integer", float: "a number", str: "a text"}.get(annotation, str(annotation))
 
 
 def _section_fields(field: FieldInfo) -> dict[str, FieldInfo]:

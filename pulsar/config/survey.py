@@ -5,10 +5,11 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from pulsar.config.load import expected, read_toml
+from pulsar.config.load import read_toml
 from pulsar.config.model import Section
 from pulsar.config.size import parse_size
 from pulsar.data.header import HIGHEST_FREQ, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP
+from pulsar.data.validated import expected
 from pulsar.errors import ConfigError
 
 

@@ -11,6 +11,8 @@ from typing import Final
 
 #: Bytes of a name that is made of a text; file systems take 255, and beam, date and suffix come to it.
 MOST_NAME: Final = 120
+#: Bytes of a whole name to which a program may add a dot, suffixes, and the numbers of a process.
+MOST_WHOLE: Final = 200
 
 
 def printable(text: str, *, lines: bool = False) -> str:
@@ -53,6 +55,15 @@ def file_name(text: str) -> str:
     ----------
     text : str
     """
-    name = "".join(c if c.isalnum() or c in "+-._" else "-" for c in text)
+    name = "".join(c if _plain(c) else "-" for c in text)
     name = re.sub(r"^[.]+", "-", name)
     return name.encode()[:MOST_NAME].decode(errors="ignore")
+
+
+def is_file_name(text: str) -> bool:
+    """Whether a text is a name such as those of :func:`file_name`: of a file in the same folder, and not hidden."""
+    return 0 < len(text.encode(errors="replace")) <= MOST_WHOLE and text[0] != "." and all(map(_plain, text))
+
+
+def _plain(char: str) -> bool:
+    return char.isalnum() or char in "+-._"
