@@ -9,6 +9,8 @@ from typing import Any, Final, NamedTuple
 
 from pulsar.bench.case import Size
 from pulsar.bench.run import FORMAT, FORMAT_VERSION
+from pulsar.data.files import read_bytes
+from pulsar.data.validated import strict_json
 from pulsar.errors import DataError
 
 
@@ -167,10 +169,8 @@ def load(path: Path) -> dict[str, Any]:
         It is no such file, of another version, or damaged.
     """
     try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror or error}") from None
-    except (ValueError, RecursionError):
+        document: Any = strict_json(read_bytes(path, "the output of `pulsar bench --json`"))
+    except ValueError:
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise DataError(f"{path}: not the output of `pulsar bench --json`")

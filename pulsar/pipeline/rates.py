@@ -9,11 +9,16 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from pydantic import TypeAdapter
+
+from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import write_whole
+from pulsar.data.validated import STRICT, Count, Seconds, validated
+from pulsar.errors import DataError
 from pulsar.pipeline.progress import StageTime
 
 #: Processor seconds that a stage takes with hardly any data, its kernels compiled before: of searches of small
@@ -46,9 +51,11 @@ CLOCKED: Final[dict[str, tuple[str, ...]]] = {
 class StageRate:
     """What is known of one stage: its start [CPU s] and its CPU seconds for a second of work at the default rates."""
 
-    start: float
-    cpu: float = 0.0
-    work: float = 0.0
+    start: Seconds
+    cpu: Seconds = 0.0
+    work: Seconds = 0.0
+
+    __pydantic_config__ = STRICT
 
     @property
     def rate(self) -> float:
@@ -76,7 +83,9 @@ class Rates:
     """
 
     stages: dict[str, StageRate]
-    searches: int = 0
+    searches: Count = 0
+
+    __pydantic_config__ = STRICT
 
     @property
     def source(self) -> str:
@@ -95,6 +104,19 @@ class Rates:
         self.searches += told
 
 
+@dataclass
+class _Machines:
+    """What is known of all machines that share a cache."""
+
+    machines: dict[str, Rates]
+    format: Literal[1] = 1
+
+    __pydantic_config__ = STRICT
+
+
+_MACHINES: Final = TypeAdapter(_Machines)
+
+
 def rates_file() -> Path:
     """The file in the user's cache directory (XDG Base Directory Specification)."""
     cache = os.environ.get("XDG_CACHE_HOME", "")
@@ -104,35 +126,26 @@ def rates_file() -> Path:
 def read_rates(path: Path | None = None) -> Rates:
     """What is known of this machine; the defaults where there is no file, or none that can be used."""
     stages = {name: StageRate(start) for name, start in STARTS.items()}
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        found = _read(rates_file() if path is None else path)[platform.node()]
-        known = {
-            name: StageRate(*(float(found["stages"][name][k]) for k in ("start", "cpu", "work"))) for name in stages
-        }
-        return Rates(known, int(found["searches"]))
+    with suppress(DataError):
+        found = _read(rates_file() if path is None else path).machines.get(platform.node(), Rates({}))
+        return Rates({name: found.stages.get(name, stage) for name, stage in stages.items()}, found.searches)
     return Rates(stages)
 
 
 def write_rates(rates: Rates, path: Path | None = None) -> None:
     """Keep them, beside those of other machines that share the folder; nothing where it cannot be written."""
     path = rates_file() if path is None else path
-    machines: dict[str, Any] = {}
-    with suppress(OSError, ValueError):
-        machines = _read(path)
-    machines[platform.node()] = {
-        "searches": rates.searches,
-        "stages": {name: vars(stage) for name, stage in rates.stages.items()},
-    }
+    known = _Machines({})
+    with suppress(DataError):
+        known = _read(path)
+    known.machines[platform.node()] = rates
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps({"format": 1, "machines": machines}, indent=1))
+        write_whole(path, json.dumps(asdict(known), indent=1))
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict) or content.get("format") != 1 or not isinstance(content.get("machines"), dict):
-        raise ValueError(f"{path}: not the rates of machines")
-    return dict(content["machines"])
+def _read(path: Path) -> _Machines:
+    return validated(_MACHINES, read_bytes(path, "rates of machines"), str(path), "remove it")
 
 
 @contextmanager

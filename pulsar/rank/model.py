@@ -9,12 +9,14 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from pulsar.data.files import read_text
+from pulsar.data.validated import STRICT, validated
 from pulsar.errors import DataError
 
 Array = NDArray[np.float64]
@@ -26,6 +28,23 @@ VERSION: Final = 1
 MOST: Final = 100_000
 #: Digits kept of its numbers: fewer than any table of features has, and none that a score shows.
 _DIGITS: Final = 7
+
+
+@dataclass(frozen=True)
+class _Content:
+    """What a file holds."""
+
+    format: Literal["pulsar-model"]
+    version: Literal[1]
+    kind: str
+    features: tuple[str, ...]
+    about: dict[str, Any]
+    model: dict[str, Any]
+
+    __pydantic_config__ = STRICT
+
+
+_CONTENT: Final = TypeAdapter(_Content)
 
 
 class Model(Protocol):
@@ -389,16 +408,12 @@ def read_model(path: Path) -> tuple[Model, tuple[str, ...], dict[str, Any]]:
         It cannot be read, is damaged, or something else.
     """
     what = "a model of labels (JSON, of `python -m pulsar.rank.train`)"
-    text = read_text(path, what, most=MOST)
+    content = validated(_CONTENT, read_text(path, what, most=MOST), str(path), f"expected {what}")
     try:
-        content = json.loads(text)
-        if content["format"] != FORMAT or content["version"] != VERSION:
-            raise DataError(f"{path}: format {content['format']!r} {content['version']!r}: expected {FORMAT} {VERSION}")
-        names, about, numbers = tuple(map(str, content["features"])), dict(content["about"]), content["model"]
-        model = _model_of(content["kind"], numbers, len(names))
-    except (KeyError, TypeError, ValueError, RecursionError, OverflowError) as error:
-        raise DataError(f"{path}: is damaged, or something else: expected {what}") from error
-    return model, names, about
+        model = _model_of(content.kind, content.model, len(content.features))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: is damaged: its numbers do not belong together: expected {what}") from error
+    return model, content.features, content.about
 
 
 def _model_of(kind: str, numbers: Mapping[str, Any], k: int) -> "Logistic | Trees | Both":

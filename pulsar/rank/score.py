@@ -5,17 +5,18 @@ feature means; their weights are learnt (:mod:`pulsar.rank.learn`). How near it 
 """
 
 import functools
-import json
 import math
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from pulsar.data.files import read_text
+from pulsar.data.validated import Number, validated
 from pulsar.errors import DataError
 from pulsar.folding.refine import MOST_ACCEL
 from pulsar.folding.whiten import RED
@@ -66,6 +67,7 @@ LITTLE_KEPT: Final = (0.1, 0.3)
 #: First words of a file of weights, and most bytes of one.
 FORMAT: Final = "pulsar-score"
 VERSION: Final = 1
+_WHAT: Final = "weights of the score (JSON, of `python -m pulsar.rank.train --score`)"
 _MOST: Final = 100_000
 
 
@@ -111,22 +113,36 @@ class Coefficients:
         return np.asarray(1.0 / (1.0 + np.exp(-(np.einsum("nk,k->n", terms, values[:-1]) + values[-1]))))
 
 
-def read_weights(text: str) -> Coefficients:
+@dataclass(frozen=True)
+class _Content:
+    """What a file of weights holds, beside what it tells about them."""
+
+    format: Literal["pulsar-score"]
+    version: Literal[1]
+    bias: Number
+    weights: dict[str, Number]
+    penalties: dict[str, Number]
+
+
+_CONTENT: Final = TypeAdapter(_Content)
+
+
+def read_weights(text: str, where: str = "weights of the score") -> Coefficients:
     """Weights from the text of :func:`pulsar.rank.learn.weights_text`.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        Its file, for the message.
 
     Raises
     ------
-    KeyError, TypeError, ValueError, AttributeError, OverflowError
+    DataError
         It is something else.
     """
-    stored = json.loads(text)
-    if stored["format"] != FORMAT or stored["version"] != VERSION:
-        raise ValueError
-    bias, *parts = stored["bias"], stored["weights"], stored["penalties"]
-    weights, penalties = ({str(name): float(value) for name, value in part.items()} for part in parts)
-    if not all(math.isfinite(value) for value in (bias, *weights.values(), *penalties.values())):
-        raise ValueError
-    return Coefficients(float(bias), weights, penalties)
+    stored = validated(_CONTENT, text, where, f"expected {_WHAT}")
+    return Coefficients(stored.bias, stored.weights, stored.penalties)
 
 
 def scorer_of(weights: str) -> "Scorer":
@@ -139,12 +155,8 @@ def scorer_of(weights: str) -> "Scorer":
     """
     if not weights:
         return DEFAULT
-    path, what = Path(weights), "weights of the score (JSON, of `python -m pulsar.rank.train --score`)"
-    text = read_text(path, what, most=_MOST)
-    try:
-        found = read_weights(text)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise DataError(f"{path}: is damaged, or something else: expected {what}") from error
+    path = Path(weights)
+    found = read_weights(read_text(path, _WHAT, most=_MOST), str(path))
     if set(found.weights) != set(shipped().weights) or set(found.penalties) != set(shipped().penalties):
         raise DataError(f"{path}: has other terms than the score of this version: learn them anew")
     return LogisticScorer(found)

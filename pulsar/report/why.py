@@ -1,14 +1,15 @@
 """Why a signal stands on the list, or does not: what was detected at a period or a time, and what became of it."""
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from pulsar.data.header import Header
+from pulsar.data.validated import validated
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.provenance import settings_of
 from pulsar.io.product.reader import Run, read
@@ -19,6 +20,7 @@ from pulsar.report.why_pulse import best_snr, pulse_rows, single
 MOST_ASKED: Final = 3
 #: Commands and products that are named, and others that have detections too.
 MOST_NAMED: Final = 8
+_PATHS: Final = TypeAdapter(tuple[str, ...])
 
 
 @dataclass(frozen=True)
@@ -150,7 +152,8 @@ def _products(run: Run) -> tuple[list[Run], list[Path]]:
         (Path(str(row["product"])), header) for row, header in zip(rows, headers, strict=False) if row["product"]
     ]
     if not named:  # before version 1.2 the paths were all that was known
-        named = [(Path(str(path)), None) for path in json.loads(str(run.provenance.get("merged", "[]")))]
+        text, where = str(run.provenance.get("merged", "[]")), f"{run.path}: attribute merged of provenance"
+        named = [(Path(path), None) for path in validated(_PATHS, text, where, "ask the products that were merged")]
     found: list[Run] = []
     missing: list[Path] = []
     for path, header in named:

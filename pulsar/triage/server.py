@@ -7,7 +7,6 @@ itself; a judgement has to come from a page of this server, as JSON; everything 
 
 import hmac
 import http
-import json
 import re
 import secrets
 import threading
@@ -15,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar, Final, Protocol
 from urllib.parse import parse_qs, urlsplit
 
+from pulsar.data.validated import strict_json
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.report.drawn import Drawn
 from pulsar.triage.site import as_json
@@ -219,8 +219,8 @@ class Handler(BaseHTTPRequestHandler):
         if int(length[0]) > MOST_BODY:
             raise Refused(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a judgement has {MOST_BODY} bytes at most")
         try:
-            wanted = json.loads(self.rfile.read(int(length[0])))
-        except (ValueError, RecursionError) as error:
+            wanted = strict_json(self.rfile.read(int(length[0])))
+        except ValueError as error:
             raise Refused(http.HTTPStatus.BAD_REQUEST, "this is no JSON") from error
         if not isinstance(wanted, dict):
             raise Refused(http.HTTPStatus.BAD_REQUEST, "a judgement is a JSON object")

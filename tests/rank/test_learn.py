@@ -138,9 +138,9 @@ def test_added_labels_move_the_weights_and_are_judged_by_parts_left_out():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is damaged, or something else"),
-        ("[]", "is damaged, or something else"),
-        ('{"format": "pulsar-model", "version": 1}', "is damaged, or something else"),
+        ("", "is damaged, no JSON"),
+        ("[]", "is damaged.*expected an object"),
+        ('{"format": "pulsar-model", "version": 1}', "is damaged.*expected one of 'pulsar-score'"),
         ('{"format": "pulsar-score", "version": 1, "bias": -1, "weights": {"snr": 1}, "penalties": {}}', "other terms"),
         (
             f'{{"format": "pulsar-score", "version": 1, "bias": 1{"0" * 400}, "weights": {{}}, "penalties": {{}}}}',
