@@ -152,6 +152,10 @@ class Progress:
         except KeyboardInterrupt:
             state = "interrupted"
             raise
+        except SystemExit:
+            # A batch system's way to end a run.
+            state = "stopped"
+            raise
         finally:
             spent = StageTime(time.monotonic() - wall, processor_seconds() - cpu)
             if clocked:

@@ -77,12 +77,13 @@ def test_ticks_from_many_threads_are_all_counted() -> None:
 def test_failure_and_interruption_are_named() -> None:
     stream = io.StringIO()
     progress = Progress("log", stream=stream)
-    for error in (ValueError, KeyboardInterrupt):
+    for error in (ValueError, KeyboardInterrupt, SystemExit):
         with pytest.raises(error), progress.stage("x"):
             raise error
-    failed, interrupted = stream.getvalue().splitlines()
+    failed, interrupted, stopped = stream.getvalue().splitlines()
     assert "x: failed" in failed
     assert "x: interrupted" in interrupted
+    assert "x: stopped" in stopped
     assert "x" in progress.times
 
 
