@@ -1,5 +1,15 @@
 """Errors an astronomer can act on; the command line turns each into its exit code."""
 
+import errno
+import os
+from typing import Final
+
+#: What a system says where a disk, a quota or the size of a file is used up, and where a mount is read-only or gone.
+STORAGE: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ENODEV,
+     errno.ESHUTDOWN, errno.EREMOTEIO, errno.EHOSTDOWN, errno.ETIMEDOUT)
+)  # fmt: skip
+
 
 class PulsarError(Exception):
     """A failure of this program (exit code 1)."""
@@ -29,3 +39,17 @@ class DataError(PulsarError, OSError):
     def __str__(self) -> str:
         # OSError drops or reformats its arguments; the message is the first one, whole.
         return str(self.args[0]) if self.args else ""
+
+
+def storage_fault(error: BaseException | None) -> str:
+    """What is wrong with the storage that an error comes from, in the words of the system; empty where nothing is.
+
+    A piece of an input that its disk cannot read (EIO) is a fault of that file.
+    """
+    faults = STORAGE - {errno.EIO} if isinstance(error, DataError) else STORAGE
+    while error is not None:
+        number = error.errno if isinstance(error, OSError) else None
+        if number in faults and number is not None:
+            return os.strerror(number)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return ""

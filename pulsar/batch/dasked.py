@@ -57,6 +57,8 @@ def work(order: Order, config: BatchConfig) -> None:
             pending.discard(future)
             record = _record(batch, unit, future)
             order.put(record)
+            if record.kind == "storage":
+                return  # others would come to the same
             if again(record, retries):
                 submit(unit)
 

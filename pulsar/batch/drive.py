@@ -3,12 +3,12 @@
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from pulsar.batch import local
-from pulsar.batch.ledger import Ledger
+from pulsar.batch.ledger import Facts, Ledger
 from pulsar.batch.local import Room
 from pulsar.batch.records import Record, again, put_back, set_aside
 from pulsar.batch.staging import sweep
@@ -80,7 +80,8 @@ class Outcome:
     ----------
     done, left : int
         Units.
-    failures : list of Record
+    failures, waits : list of Record
+        Units that have failed, and those of `left` that wait for room or for the folder of their inputs.
     unreadable : int
         Files that could not be read when the batch was made.
     submitted : bool
@@ -90,6 +91,7 @@ class Outcome:
     done: int = 0
     left: int = 0
     failures: list[Record] = field(default_factory=list)
+    waits: list[Record] = field(default_factory=list)
     unreadable: int = 0
     submitted: bool = False
 
@@ -128,13 +130,14 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
         told = _Teller(ledger, progress, request.retries)
         todo = told.left()
         config = settings(batch, request)
-        ledger.note(engine=request.engine, begun=time.time(), ended=None)
+        facts = Facts(request.engine, time.time())
+        ledger.note(facts)
         if todo:
             progress.message(f"{len(todo)} of {len(batch.units)} units left")
             try:
                 _work(batch, config, todo, request, told)
             finally:
-                ledger.note(ended=time.time())
+                ledger.note(replace(facts, ended=time.time()))
                 if request.stage_in:
                     sweep(Path(request.stage_in), batch.ident)
         ledger.refresh()
@@ -143,6 +146,7 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
             sum(record.status == "done" for record in records),
             sum(record.status not in ("done", "failed") for record in records),
             [record for record in records if record.status == "failed"],
+            [told.waits.get(record.name, record) for record in records if record.name in told.waits or record.waits],
             len(batch.unreadable),
             submitted=request.engine == "slurm" and not request.wait,
         )
@@ -216,17 +220,20 @@ class _Teller:
         self.ledger, self.progress, self.retries = ledger, progress, retries
         self.units = len(ledger.batch.units)
         self.ended = 0
+        self.waits: dict[str, Record] = {}
 
     def __call__(self, record: Record) -> None:
         self.ledger.put(record)
+        self.waits.pop(record.name, None)
         if record.status == "done":
             self.ended += 1
             self.progress.message(
                 f"{record.name}: done in {record.seconds:.0f} s, {record.candidates} candidates; "
                 f"{self.ended} of {self.units} units"
             )
-        elif record.kind == "storage":
-            # No record of it could be kept to be told at the end.
+        elif record.waits:
+            # On a full disk no record of it could be kept to be told at the end.
+            self.waits[record.name] = record
             self.progress.warning(f"{record.name}: {record.reason}")
         elif record.status == "failed":
             self.progress.message(f"{record.name}: failed (attempt {record.attempts}): {record.reason}")

@@ -1,21 +1,20 @@
 """One element of an array of Slurm jobs: ``python -m pulsar.batch.job OUT NUMBER``."""
 
-import json
 import os
 import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pulsar.batch.local import Order, Room, work
 from pulsar.batch.records import Record, again, read_record
-from pulsar.batch.slurm import slurm_folder
-from pulsar.batch.unit import Options
+from pulsar.batch.slurm import read_submission
 from pulsar.batch.units import product, read_batch
-from pulsar.config.model import BatchConfig
 from pulsar.config.size import parse_size
+from pulsar.errors import DataError, PulsarError
 
 
 def main(folder: Path, number: int, index: int) -> None:
@@ -31,18 +30,20 @@ def main(folder: Path, number: int, index: int) -> None:
         Of this element of the array.
     """
     begun = time.time()
-    order = json.loads((slurm_folder(folder) / f"{number:04d}.json").read_text(encoding="utf-8"))
-    config = BatchConfig(**order["config"])
+    order, batch = read_submission(folder, number), read_batch(folder)
+    if not 0 <= index < len(order.shares):
+        raise DataError(f"{folder}: submission {number:04d} has no share {index}: submit anew with `pulsar batch run`")
+    config = order.config
     # What Slurm says of the end, where it does (since 22.05), knows of what the job has lost before it came here.
     end = float(os.environ.get("SLURM_JOB_END_TIME") or begun + config.seconds)
-    options = Options(**{**order["options"], "argv": tuple(order["options"]["argv"]), "until": end - config.margin})
-    wanted, batch = set(order["shares"][index]), read_batch(folder)
-    todo = [u for u in batch.units if u.name in wanted and _open(folder, u.name, order["retries"])]
+    options = replace(order.options, until=end - config.margin)
+    wanted = set(order.shares[index])
+    todo = [u for u in batch.units if u.name in wanted and _open(folder, u.name, order.retries)]
     stop = threading.Event()
     for number_of in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number_of, lambda *_: stop.set())
-    room = Room(config.cores, parse_size(config.memory) or 0, order["threads"])
-    work(Order(batch, todo, options, room, order["retries"], _tell, stop))
+    room = Room(config.cores, parse_size(config.memory) or 0, order.threads)
+    work(Order(batch, todo, options, room, order.retries, _tell, stop))
 
 
 def _open(folder: Path, name: str, retries: int) -> bool:
@@ -60,4 +61,8 @@ def _tell(record: Record) -> None:
 
 if __name__ == "__main__":
     arguments: list[Any] = sys.argv[1:]
-    main(Path(arguments[0]), int(arguments[1]), int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")))
+    try:
+        main(Path(arguments[0]), int(arguments[1]), int(os.environ.get("SLURM_ARRAY_TASK_ID", "0")))
+    except PulsarError as failure:
+        sys.stderr.write(f"pulsar: {failure}\n")
+        sys.exit(failure.exit_code)

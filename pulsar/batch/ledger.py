@@ -8,18 +8,62 @@ import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, Final
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Final
 
-from pulsar.batch.records import Record, Status, products, read_record, stamps
+from pydantic import Strict, TypeAdapter
+
+from pulsar.batch.records import (
+    Record,
+    Status,
+    finish,
+    products,
+    read_record,
+    record_of,
+    stamps,
+    sweep_parts,
+    unswept,
+)
 from pulsar.batch.units import Batch, log_file
 from pulsar.data.locks import is_held
-from pulsar.errors import PulsarError
+from pulsar.data.validated import STRICT, Seconds, checked, validated
+from pulsar.errors import DataError
 
-_TABLES: Final = (
-    "CREATE TABLE IF NOT EXISTS units (name TEXT PRIMARY KEY, status TEXT, stamp INTEGER, record TEXT)",
-    "CREATE TABLE IF NOT EXISTS facts (key TEXT PRIMARY KEY, value TEXT)",
-)
+_TABLES: Final = {
+    "units": "CREATE TABLE units (name TEXT PRIMARY KEY, status TEXT, stamp INTEGER, record TEXT)",
+    "facts": "CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT)",
+}
+#: Bytes of an index: its pages, and eight times what a record has at most. Of one text: more than any record has.
+_LEAST_BYTES: Final = 1 << 20
+_UNIT_BYTES: Final = 8 << 10
+_TEXT_BYTES: Final = 1 << 16
+#: What SQLite raises on a damaged file, also of names that are no text.
+_DAMAGED: Final = (sqlite3.Error, ValueError)
+_REMEDY: Final = "it is made anew by the next `pulsar batch` that may write it"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """About the run that is under way, or the last one.
+
+    Attributes
+    ----------
+    engine : str
+    begun : float
+        [s since 1970]
+    ended : float or None
+        None while it goes on.
+    """
+
+    engine: str = ""
+    begun: Seconds = 0.0
+    ended: Seconds | None = None
+
+    __pydantic_config__ = STRICT
+
+
+_FACTS: Final = TypeAdapter(Facts)
+_ROW: Final = TypeAdapter(tuple[str, Status, Annotated[int, Strict()], str])
 
 
 class Ledger:
@@ -39,35 +83,54 @@ class Ledger:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        if self.path.is_symlink() or (self.path.exists() and not self.path.is_file()):
+            raise DataError(f"{self.path}: is no file: {_REMEDY}")
+        if self.path.exists() and self.path.stat().st_size > _LEAST_BYTES + _UNIT_BYTES * len(self.batch.units):
+            raise DataError(f"{self.path}: is larger than an index of so many units: {_REMEDY}")
         # The default journal, not WAL: that needs memory shared by all, which network file systems have not.
         mode = "rwc" if self.writable else "ro"
         db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30.0)
         try:
+            db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _TEXT_BYTES)
             with db:
-                if self.writable:
-                    for table in _TABLES:
-                        db.execute(table)
+                self._check(db)
                 yield db
         finally:
             db.close()
 
-    def refresh(self) -> None:
-        """Bring the index up to what products and records say; a damaged one is made anew.
+    def _check(self, db: sqlite3.Connection) -> None:
+        """Make the tables of a new index; of an old one nothing else may be there, such as views and triggers."""
+        here = dict(db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        if not here and self.writable:
+            for table in _TABLES.values():
+                db.execute(table)
+        elif here != _TABLES:
+            raise DataError(f"{self.path}: has other tables than an index of a batch: {_REMEDY}")
 
-        Raises
-        ------
-        PulsarError
-            It cannot be written.
+    def refresh(self) -> None:
+        """Bring the index up to what products and records say.
+
+        Whatever is wrong with it, it is made anew; where it cannot be written, products and records tell all the same.
         """
+        if not self.writable:
+            return
         try:
             self._refresh()
-        except sqlite3.Error:
-            self.path.unlink(missing_ok=True)
-            self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
+        except (*_DAMAGED, DataError):
             try:
+                self._remove()
                 self._refresh()
-            except sqlite3.Error as error:
-                raise PulsarError(f"{self.path}: the index of the batch cannot be written: {error}") from error
+            except (*_DAMAGED, OSError):
+                self.writable = False
+
+    def _remove(self) -> None:
+        for name in (self.path.name, f"{self.path.name}-journal"):
+            path = self.path.with_name(name)
+            if path.is_dir() and not path.is_symlink():
+                # Nothing of ours: it is not for us to remove what is in it.
+                path.rename(path.with_name(f"{name}.damaged"))
+            else:
+                path.unlink(missing_ok=True)
 
     def _refresh(self) -> None:
         folder = self.batch.folder
@@ -75,78 +138,80 @@ class Ledger:
         done = products(folder) & names
         written = {name: stamp for name, stamp in stamps(folder) if name in names}
         with self._open() as db:
-            known = {
-                name: (status, stamp, text)
-                for name, status, stamp, text in db.execute("SELECT name, status, stamp, record FROM units")
-            }
+            known = {name: (status, stamp, record) for name, status, stamp, record in self._rows(db)}
             rows = []
             for name in names:
-                status, stamp, text = known.get(name, ("", -1, ""))
-                if name in written and written[name] != stamp:
-                    record = read_record(folder, name) or Record(name, "left")
-                elif text:
-                    record = Record.of(json.loads(text)) if name in written else Record(name, "left")
-                else:
+                _, stamp, record = known.get(name, ("", -1, Record(name, "left")))
+                if name not in written:
                     record = Record(name, "left")
-                now = self._judge(record, name in done)
-                if (now, written.get(name, 0)) != (status, stamp):
-                    rows.append((name, now, written.get(name, 0), json.dumps(record.values())))
+                elif written[name] != stamp:
+                    record = read_record(folder, name) or Record(name, "left")
+                if name in done and record.status != "done" and not self._at_work(name):
+                    record = finish(folder, name, record)
+                new = self._judge(record, name in done), written.get(name, 0), record
+                if new != known.get(name):
+                    rows.append((name, *new[:2], json.dumps(record.values())))
+            for name in done & unswept(folder):
+                if not self._at_work(name):
+                    sweep_parts(folder, name)
             db.executemany("REPLACE INTO units VALUES (?, ?, ?, ?)", rows)
             db.executemany("DELETE FROM units WHERE name = ?", [(name,) for name in set(known) - names])
+
+    def _rows(self, db: sqlite3.Connection) -> Iterator[tuple[str, Status, int, Record]]:
+        """Name, status, time of the record and the record of each unit.
+
+        Raises
+        ------
+        DataError
+            The index is damaged.
+        """
+        for row in db.execute("SELECT name, status, stamp, record FROM units"):
+            name, status, stamp, text = checked(_ROW, row, str(self.path), _REMEDY)
+            yield name, status, stamp, record_of(name, text, f"{self.path}: {name}")
 
     def _judge(self, record: Record, done: bool) -> Status:
         """What a unit has come to: a product tells more than any record."""
         if done:
             return "done"
         if record.status == "running":
-            # Its process holds a lock as long as it lives.
-            return "running" if is_held(log_file(self.batch.folder, record.name)) else "left"
+            return "running" if self._at_work(record.name) else "left"
         return "left" if record.status == "done" else record.status
 
+    def _at_work(self, name: str) -> bool:
+        # The process of a unit holds a lock as long as it lives.
+        return is_held(log_file(self.batch.folder, name))
+
     def put(self, record: Record) -> None:
-        """Note what a unit has come to.
-
-        Raises
-        ------
-        PulsarError
-            The index cannot be written.
-        """
+        """Note what a unit has come to, where the index can be written: its record tells the same."""
         row = (record.name, record.status, -1, json.dumps(record.values()))
-        try:
-            with self._open() as db:
-                db.execute("REPLACE INTO units VALUES (?, ?, ?, ?)", row)
-        except sqlite3.Error as error:
-            raise PulsarError(f"{self.path}: the index of the batch cannot be written: {error}") from error
+        self._write("REPLACE INTO units VALUES (?, ?, ?, ?)", row)
 
-    def note(self, **facts: Any) -> None:
-        """Keep facts about the run that is under way."""
-        with self._open() as db:
-            db.executemany("REPLACE INTO facts VALUES (?, ?)", [(k, json.dumps(v)) for k, v in facts.items()])
+    def note(self, facts: Facts) -> None:
+        """Keep facts about the run that is under way, where the index can be written."""
+        self._write("REPLACE INTO facts VALUES (?, ?)", ("run", json.dumps(asdict(facts))))
 
-    def facts(self) -> dict[str, Any]:
+    def _write(self, order: str, row: tuple[object, ...]) -> None:
+        with contextlib.suppress(*_DAMAGED, OSError):
+            if self.writable:
+                with self._open() as db:
+                    db.execute(order, row)
+
+    def facts(self) -> Facts:
         """What :meth:`note` has kept."""
-        with contextlib.suppress(sqlite3.Error), self._open() as db:
-            return {key: json.loads(value) for key, value in db.execute("SELECT key, value FROM facts")}
-        return {}
+        with contextlib.suppress(*_DAMAGED, OSError), self._open() as db:
+            for (text,) in db.execute("SELECT value FROM facts WHERE key = 'run'"):
+                return validated(_FACTS, text, str(self.path), _REMEDY)
+        return Facts()
 
     def records(self) -> dict[str, Record]:
-        """Last attempt of every unit by its name, with what that unit has come to.
-
-        Raises
-        ------
-        PulsarError
-            The index cannot be read.
-        """
-        if not self.writable and not self.path.exists():
-            return self._newer({unit.name: Record(unit.name, "left") for unit in self.batch.units})
-        try:
-            with self._open() as db:
-                rows = db.execute("SELECT status, record FROM units").fetchall()
-        except sqlite3.Error as error:
-            raise PulsarError(f"{self.path}: the index of the batch cannot be read: {error}") from error
-        found = (Record.of({**json.loads(text), "status": status}) for status, text in rows)
-        records = {record.name: record for record in found}
-        return records if self.writable else self._newer(records)
+        """Last attempt of every unit by its name, with what that unit has come to."""
+        records = {unit.name: Record(unit.name, "left") for unit in self.batch.units}
+        with contextlib.suppress(*_DAMAGED, OSError), self._open() as db:
+            rows = {name: replace(record, status=status) for name, status, _, record in self._rows(db)}
+            records |= {name: rows[name] for name in records if name in rows}
+            if self.writable:
+                return records
+        return self._newer(records)
 
     def _newer(self, records: dict[str, Record]) -> dict[str, Record]:
         """The records with what has come since who may write the index looked last."""

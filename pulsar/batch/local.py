@@ -147,7 +147,9 @@ def work(order: Order) -> None:
                     unit, _ = running.pop(future)
                     record = future.result()
                     put(record)
-                    if again(record, order.retries):
+                    if record.kind == "storage":
+                        waiting.clear()  # they would come to the same
+                    elif again(record, order.retries):
                         waiting.append(unit)
         except BaseException:
             stop.set()

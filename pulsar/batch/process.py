@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +19,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pulsar.batch.records import MOST_TOLD, Record, write_record
-from pulsar.batch.units import Unit, input_bytes, load_settings, log_file, product
+from pulsar.batch.units import Unit, input_bytes, inputs_gone, load_settings, log_file, product
 from pulsar.data.locks import FileLock, Slots
-from pulsar.errors import ConfigError, DataError
+from pulsar.errors import ConfigError, DataError, storage_fault
 
 if TYPE_CHECKING:
     from pulsar.config.model import Config
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: Bytes of a KiB, in which Linux gives the largest resident memory.
 KIB: Final = 1024
+#: The signal that has asked for the end; 0: none has.
+_told_to_end = 0
 
 
 def main() -> None:
@@ -37,14 +40,18 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.signal(signal.SIGTERM, _terminated)
     signal.signal(signal.SIGINT, _terminated)
-    folder, unit = Path(request["folder"]), Unit.of(request["unit"])
+    folder, unit = Path(request["folder"]), Unit(**request["unit"])
     with FileLock(log_file(folder, unit.name)) as lock:
         # Somebody who is taken for lost may still be at it: what it gives is as good.
         while not lock.acquire(1.0):
             pass
         if product(folder, unit.name).exists():
             return
-        code = _attempt(folder, unit, request)
+        try:
+            code = _attempt(folder, unit, request)
+        except OSError as error:
+            sys.stderr.write(f"pulsar: its record cannot be written: {error}\n")
+            code = os.EX_IOERR
     sys.stdout.flush()
     sys.stderr.flush()
     # All is on disk. To take libraries and compiled kernels apart in order costs 0.7 s more.
@@ -59,6 +66,8 @@ def _end_with_parent() -> None:
 
 
 def _terminated(signum: int, _frame: FrameType | None) -> NoReturn:
+    global _told_to_end
+    _told_to_end = signum
     raise SystemExit(128 + signum)
 
 
@@ -78,18 +87,8 @@ def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
     try:
         found = _search(folder, unit, request)
         ended, code = replace(begun, status="done", candidates=len(found), pulses=_pulses(found)), 0
-    except SystemExit as stop:
-        ended, code = replace(begun, status="stopped", reason="ended from outside"), int(stop.code or 1)
-    except (ConfigError, DataError) as failure:
-        kind = "input" if isinstance(failure, DataError) else "settings"
-        ended, code = _failed(begun, kind, str(failure)), failure.exit_code
-    except MemoryError:
-        ended, code = _failed(begun, "memory", "out of memory"), 1
-    except Exception as failure:
-        import traceback
-
-        traceback.print_exc()
-        ended, code = _failed(begun, "failure", f"{type(failure).__name__}: {failure}"), 1
+    except (Exception, SystemExit) as failure:
+        ended, code = _end(begun, folder, unit, failure)
     if ended.reason:
         sys.stderr.write(f"pulsar: {ended.status}: {ended.reason}\n")
     used, helpers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -99,7 +98,7 @@ def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
         folder,
         replace(
             ended,
-            seconds=round(now - begun.since, 3),
+            seconds=round(max(0.0, now - begun.since), 3),
             cpu=cpu,
             peak=used.ru_maxrss * KIB,
             until=now,
@@ -107,6 +106,25 @@ def _attempt(folder: Path, unit: Unit, request: dict[str, Any]) -> int:
         ),
     )
     return code
+
+
+def _end(record: Record, folder: Path, unit: Unit, failure: BaseException) -> tuple[Record, int]:
+    """The record of an attempt that has given no product, and the exit code."""
+    if _told_to_end:
+        # Whatever a library that was interrupted makes of it.
+        return replace(record, status="stopped", reason="ended from outside"), 128 + _told_to_end
+    if gone := inputs_gone(unit.inputs):
+        return replace(record, status="stopped", kind="mount", reason=gone[:MOST_TOLD]), os.EX_IOERR
+    if storage_fault(failure) or not product(folder, unit.name).parent.is_dir():
+        return replace(record, status="stopped", kind="storage", reason=str(failure)[:MOST_TOLD]), os.EX_IOERR
+    if isinstance(failure, ConfigError | DataError):
+        return _failed(
+            record, "input" if isinstance(failure, DataError) else "settings", str(failure)
+        ), failure.exit_code
+    if isinstance(failure, MemoryError):
+        return _failed(record, "memory", "out of memory"), 1
+    traceback.print_exception(failure)
+    return _failed(record, "failure", f"{type(failure).__name__}: {failure}"), 1
 
 
 def _failed(record: Record, kind: str, reason: str) -> Record:

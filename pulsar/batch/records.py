@@ -8,19 +8,27 @@ import json
 import os
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
+
+from pydantic import TypeAdapter
 
 from pulsar.batch.units import product, record_file
+from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import write_whole
+from pulsar.data.validated import STRICT, Count, Seconds, validated
+from pulsar.errors import DataError, PulsarError
 
-#: ``left`` is what has no record; ``stopped`` was ended by a wall time or by hand and goes on from where it was.
+#: ``left`` is what has no record; ``stopped`` was ended by a wall time, by hand or by storage that is full or gone,
+#: and goes on from where it was.
 Status = Literal["left", "running", "stopped", "failed", "done"]
 #: First bytes of an HDF5 file.
 _SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 #: Characters of a reason that are kept: with all else a record stays below 1 kB.
 MOST_TOLD: Final = 400
+#: Bytes of a record: far more than any has.
+_MOST: Final = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -34,8 +42,8 @@ class Record:
     reason : str
         Why it failed or stopped.
     kind : str
-        ``input``, ``settings``, ``time``, ``memory``, ``crash``, ``failure``, ``storage`` (the folder of the batch
-        cannot be written); empty where nothing is wrong.
+        Of what failed ``input``, ``settings``, ``time``, ``memory``, ``crash``, ``failure``; of what was stopped
+        ``storage`` (nothing can be written), ``mount`` (the folder of its inputs is not there); else empty.
     attempts : int
         That have failed.
     seconds, cpu : float
@@ -58,32 +66,37 @@ class Record:
     status: Status
     reason: str = ""
     kind: str = ""
-    attempts: int = 0
-    seconds: float = 0.0
-    cpu: float = 0.0
-    peak: int = 0
-    threads: int = 0
-    candidates: int = 0
-    pulses: int = 0
+    attempts: Count = 0
+    seconds: Seconds = 0.0
+    cpu: Seconds = 0.0
+    peak: Count = 0
+    threads: Count = 0
+    candidates: Count = 0
+    pulses: Count = 0
     host: str = ""
-    since: float = 0.0
-    until: float = 0.0
-    earlier: float = 0.0
-    lost: float = 0.0
+    since: Seconds = 0.0
+    until: Seconds = 0.0
+    earlier: Seconds = 0.0
+    lost: Seconds = 0.0
+
+    __pydantic_config__ = STRICT
 
     def values(self) -> dict[str, Any]:
         """As JSON knows it."""
         return asdict(self)
 
-    @classmethod
-    def of(cls, values: dict[str, Any]) -> Self:
-        """The record of :meth:`values`."""
-        return cls(**values)
-
     @property
     def final(self) -> bool:
-        """Whether another attempt would fail in the same way: input, settings or storage are wrong."""
-        return self.status == "failed" and self.kind in ("input", "settings", "storage")
+        """Whether another attempt would fail in the same way: input or settings are wrong."""
+        return self.status == "failed" and self.kind in ("input", "settings")
+
+    @property
+    def waits(self) -> bool:
+        """Whether it was stopped by what is outside of it: no attempt is counted, and the same command goes on."""
+        return self.status == "stopped" and self.kind in ("storage", "mount")
+
+
+_RECORD: Final = TypeAdapter(Record)
 
 
 def again(record: Record, retries: int) -> bool:
@@ -92,10 +105,25 @@ def again(record: Record, retries: int) -> bool:
 
 
 def read_record(folder: Path, name: str) -> Record | None:
-    """The record of a unit; None where there is none that makes sense."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        return Record.of(json.loads(record_file(folder, name).read_text(encoding="utf-8")))
+    """The record of a unit; None where there is none that makes sense: its unit is looked at again."""
+    path = record_file(folder, name)
+    with contextlib.suppress(DataError):
+        return record_of(name, read_bytes(path, "a record", most=_MOST), str(path))
     return None
+
+
+def record_of(name: str, text: str | bytes, where: str) -> Record:
+    """The record of a unit as JSON has it.
+
+    Raises
+    ------
+    DataError
+        It is damaged, or of another unit.
+    """
+    found = validated(_RECORD, text, where, "remove it")
+    if found.name != name:
+        raise DataError(f"{where}: is of another unit: remove it")
+    return found
 
 
 def write_record(folder: Path, record: Record) -> None:
@@ -117,13 +145,59 @@ def stamps(folder: Path) -> Iterator[tuple[str, int]]:
     with os.scandir(folder / "records") as entries:
         for entry in entries:
             if entry.name.endswith(".json") and not entry.name.startswith("."):
-                yield entry.name.removesuffix(".json"), entry.stat().st_mtime_ns
+                # Of whatever time: no more than the index can hold.
+                yield entry.name.removesuffix(".json"), entry.stat().st_mtime_ns % (1 << 63)
 
 
 def products(folder: Path) -> set[str]:
     """Names of the units whose products are there."""
+    return _named(folder, ".h5")
+
+
+def unswept(folder: Path) -> set[str]:
+    """Names of the units of which there are finished stages."""
+    return _named(folder, ".h5.parts")
+
+
+def _named(folder: Path, suffix: str) -> set[str]:
     with os.scandir(folder / "products") as entries:
-        return {e.name.removesuffix(".h5") for e in entries if e.name.endswith(".h5") and not e.name.startswith(".")}
+        found = [entry.name for entry in entries if not entry.name.startswith(".")]
+    return {name.removesuffix(suffix) for name in found if name.endswith(suffix)}
+
+
+def finish(folder: Path, name: str, record: Record) -> Record:
+    """The record of a unit whose process was killed between its product and its record: what the product tells.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the batch.
+    name : str
+        Of a unit whose product is there.
+    record : Record
+        The last that it has left.
+
+    Returns
+    -------
+    Record
+        Without candidates where the product cannot be read.
+    """
+    from pulsar.io.product.reader import read
+
+    record = replace(record, status="done", kind="", reason="")
+    with contextlib.suppress(PulsarError):
+        run = read(product(folder, name))
+        record = replace(record, candidates=len(run), pulses=len(run.rows("single_pulses")))
+    with contextlib.suppress(OSError):
+        write_record(folder, record)
+    return record
+
+
+def sweep_parts(folder: Path, name: str) -> None:
+    """Remove the stages of a unit whose product is there."""
+    from pulsar.pipeline.checkpoint import Checkpoint
+
+    Checkpoint(product(folder, name), "", resume=False)
 
 
 def is_whole(path: Path) -> bool:

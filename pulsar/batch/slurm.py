@@ -1,5 +1,6 @@
 """Units as an array of Slurm jobs: each takes its share and ends before its wall time, what is left comes next."""
 
+import contextlib
 import heapq
 import json
 import shlex
@@ -8,22 +9,66 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Final
 
+from pydantic import Field, TypeAdapter
+
+from pulsar.batch.records import read_record
 from pulsar.batch.unit import Options
-from pulsar.batch.units import Batch, Unit
+from pulsar.batch.units import MOST_LIST, Batch, Unit
 from pulsar.config.model import BatchConfig
 from pulsar.config.size import parse_size
 from pulsar.data import interpreter
+from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import write_whole
-from pulsar.errors import ConfigError, PulsarError
+from pulsar.data.validated import STRICT, Count, validated
+from pulsar.errors import ConfigError, DataError, PulsarError
 
 #: Between two questions to Slurm whether an array is over [s]: its own advice is not to ask often.
 ASK: Final = 10.0
 #: The same for the first questions, for arrays that end soon [s].
 ASK_FIRST: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What the jobs of an array are told.
+
+    Attributes
+    ----------
+    shares : tuple of tuple of str
+        Names of the units of each job.
+    options : Options
+    threads : int
+        Of each unit; 0: as many as cores and the number of units allow.
+    retries : int
+    config : BatchConfig
+        What a job may take.
+    """
+
+    shares: tuple[tuple[str, ...], ...]
+    options: Options
+    threads: Count
+    retries: Count
+    config: BatchConfig
+
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class Current:
+    """The last submission: its job, and its number."""
+
+    job: Annotated[str, Field(pattern="^[0-9]*$")] = ""
+    number: Count = 0
+
+    __pydantic_config__ = STRICT
+
+
+_SUBMISSION: Final = TypeAdapter(Submission)
+_CURRENT: Final = TypeAdapter(Current)
 
 
 def shares(units: Sequence[Unit], jobs: int) -> list[list[Unit]]:
@@ -132,7 +177,8 @@ def work(
         raise ConfigError("--engine slurm: sbatch is not here: run this on a node from which jobs are submitted")
     folder = slurm_folder(batch.folder)
     folder.mkdir(exist_ok=True)
-    job, number = _current(folder)
+    last = _current(folder)
+    job, number = last.job, last.number
     before: object = None
     while not stop.is_set():
         if job:
@@ -143,6 +189,10 @@ def work(
         units = todo()
         if not units or stop.is_set():
             return
+        waits = [r for u in units if (r := read_record(batch.folder, u.name)) is not None and r.waits]
+        if before is not None and (len(waits) == len(units) or any(r.kind == "storage" for r in waits)):
+            tell(f"no further array is submitted: {waits[0].name}: {waits[0].reason}")
+            return
         now = _reached(batch, units)
         if job and now == before:
             raise PulsarError(
@@ -151,27 +201,40 @@ def work(
             )
         before, number = now, number + 1
         dealt = shares(units, config.jobs)
-        order: dict[str, Any] = {
-            "shares": [[unit.name for unit in part] for part in dealt],
-            "options": asdict(options),
-            "threads": threads,
-            "retries": retries,
-            "config": config.model_dump(mode="json"),
-        }
-        write_whole(folder / f"{number:04d}.json", json.dumps(order))
+        named = tuple(tuple(unit.name for unit in part) for part in dealt)
+        order = Submission(named, options, threads, retries, config)
+        write_whole(submission_file(batch.folder, number), json.dumps(_SUBMISSION.dump_python(order)))
         path = folder / f"{number:04d}.sh"
         write_whole(path, script(batch.folder.absolute(), number, len(dealt), config))
         job = _submit(path)
-        write_whole(folder / "current.json", json.dumps({"job": job, "number": number}))
+        write_whole(folder / "current.json", json.dumps(asdict(Current(job, number))))
 
 
-def _current(folder: Path) -> tuple[str, int]:
-    """The last submission: its job, and its number."""
-    try:
-        found = json.loads((folder / "current.json").read_text(encoding="utf-8"))
-        return str(found["job"]), int(found["number"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "", 0
+def submission_file(folder: Path, number: int) -> Path:
+    """What the jobs of a submission are told."""
+    return slurm_folder(folder) / f"{number:04d}.json"
+
+
+def read_submission(folder: Path, number: int) -> Submission:
+    """What the jobs of a submission are told.
+
+    Raises
+    ------
+    DataError
+        It is missing or damaged.
+    """
+    path = submission_file(folder, number)
+    text = read_bytes(path, "what an array of jobs is told", most=MOST_LIST)
+    return validated(_SUBMISSION, text, str(path), "submit anew with `pulsar batch run --engine slurm`")
+
+
+def _current(folder: Path) -> Current:
+    """The last submission; where the file is damaged the number after which there is none."""
+    path = folder / "current.json"
+    with contextlib.suppress(DataError):
+        return validated(_CURRENT, read_bytes(path, "the last submission"), str(path), "remove it")
+    known = [path.stem for path in folder.glob("*.json") if path.stem.isdecimal() and path.stem.isascii()]
+    return Current(number=max(map(int, known), default=0))
 
 
 def _submit(path: Path) -> str:

@@ -11,16 +11,20 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from pulsar.batch.records import MOST_TOLD, Record, read_record, write_record
+from pulsar.batch.records import MOST_TOLD, Record, finish, read_record, write_record
 from pulsar.batch.staging import sweep
-from pulsar.batch.units import Unit, log_file, product
+from pulsar.batch.units import Unit, inputs_gone, log_file, product
 from pulsar.data.folders import open_to_write
 from pulsar.data.interpreter import command, environment
+from pulsar.data.unfinished import ENDS
+from pulsar.data.validated import STRICT, Count, Seconds
 
 #: Between two looks at a process [s].
 POLL: Final = 0.1
 #: A process that was told to end has so long to do so [s]: of the 5 s after which a run must be over.
 GRACE: Final = 2.5
+#: Of a process that a signal has ended which asks for it, before it could answer and as its answer.
+_ENDED: Final = tuple(code for number in ENDS for code in (-number, 128 + number))
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,18 @@ class Options:
         The command line, for the provenance.
     """
 
-    threads: int = 1
-    memory: int = 1 << 30
-    memory_limit: int = 0
-    time_limit: float = 0.0
-    until: float = 0.0
-    io_slots: int = 0
+    threads: Count = 1
+    memory: Count = 1 << 30
+    memory_limit: Count = 0
+    time_limit: Seconds = 0.0
+    until: Seconds = 0.0
+    io_slots: Count = 0
     stage_in: str = ""
     scratch: str = ""
     ident: str = ""
     argv: tuple[str, ...] = ()
+
+    __pydantic_config__ = STRICT
 
     def record(self) -> dict[str, Any]:
         """As JSON knows it."""
@@ -88,13 +94,18 @@ def run_unit(folder: Path | str, unit: Unit, options: Options, stop: threading.E
         return _run_unit(Path(folder).absolute(), unit, options, stop)
     except OSError as error:
         # A full disk, a folder that is gone: nothing is kept of this attempt, so that the next run tries it again.
-        return Record(unit.name, "failed", f"{error.filename or folder}: {error.strerror}"[:MOST_TOLD], "storage", 1)
+        return Record(unit.name, "stopped", f"{error.filename or folder}: {error.strerror}"[:MOST_TOLD], "storage")
 
 
 def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event | None) -> Record:
     before = read_record(folder, unit.name)
     if product(folder, unit.name).exists() and before is not None and before.status == "done":
         return before
+    if gone := inputs_gone(unit.inputs):
+        record = before or Record(unit.name, "left")
+        record = replace(record, status="stopped", kind="mount", reason=gone[:MOST_TOLD])
+        write_record(folder, record)
+        return record
     begin = Record(unit.name, "running", threads=options.threads)
     if before is not None:
         begin = replace(begin, attempts=before.attempts, earlier=before.earlier + before.cpu, lost=before.lost)
@@ -116,11 +127,11 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
         sweep(Path(options.stage_in), options.ident)
     found = read_record(folder, unit.name)
     if product(folder, unit.name).exists():
-        return found if found is not None and found.status == "done" else Record(unit.name, "done", until=time.time())
+        return found if found is not None and found.status == "done" else finish(folder, unit.name, found or begin)
     if ended or found is None or found.status == "running" or found.since < begun:
         last = begin if found is None or found.since < begun or found.status == "failed" else found
         found = _told(replace(last, cpu=last.cpu or cpu), begin.attempts, ended, process.returncode, options)
-        found = replace(found, seconds=round(time.time() - begun, 3), since=begun, until=time.time())
+        found = replace(found, seconds=round(max(0.0, time.time() - begun), 3), since=begun, until=time.time())
         write_record(folder, found)
     return found
 
@@ -197,8 +208,11 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 def _told(record: Record, attempts: int, ended: str, code: int, options: Options) -> Record:
     """The record of a unit that could not write its own."""
-    if ended == "stopped":
+    if ended == "stopped" or (not ended and code in _ENDED):
         return replace(record, status="stopped", reason="ended from outside, goes on from its last stage")
+    if not ended and code == os.EX_IOERR:
+        reason = f"its record cannot be written: see logs/{record.name}.log"
+        return replace(record, status="stopped", kind="storage", reason=reason)
     if ended == "time":
         reason = f"took longer than the limit of {options.time_limit:g} s"
     elif ended == "memory":

@@ -3,15 +3,21 @@
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from pydantic import Field, Strict, TypeAdapter
 
 from pulsar.config.model import Config
+from pulsar.data.files import read_bytes
+from pulsar.data.text import is_file_name
 from pulsar.data.unfinished import write_whole
-from pulsar.errors import ConfigError, DataError
+from pulsar.data.validated import STRICT, Count, Seconds, validated
+from pulsar.errors import STORAGE, ConfigError, DataError
 
 if TYPE_CHECKING:
     from pulsar.io.night import Night
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
 
 #: Version of the list of units.
 FORMAT: Final = 1
+#: Bytes of a list of units: a million of them, each with three files of long names.
+MOST_LIST: Final = 1 << 30
 #: Settings that name files and folders.
 FILES: Final = {"input": ("pointings",), "rfi": ("zaplist", "mask"), "known": ("catalogue",), "run": ("scratch",)}
 
@@ -30,7 +38,7 @@ class Unit:
     Attributes
     ----------
     name : str
-        Of its product, record and log.
+        Of its product, record and log: letters, digits and ``+-._``, so that these lie in the folder of the batch.
     inputs : tuple of str
         Absolute paths.
     nbytes : int
@@ -43,33 +51,53 @@ class Unit:
         Bytes that each further thread takes.
     least_memory : int
         Bytes below which it cannot be searched.
+    incomplete : tuple of str
+        Files that hold less than their header or their neighbours promise, and how much, in words.
     ra_deg, dec_deg : float or None
         Position in place of that in the files.
     """
 
     name: str
     inputs: tuple[str, ...]
-    nbytes: int
-    cpu: float = 0.0
-    memory: int = 0
-    more_memory: int = 0
-    ra_deg: float | None = None
-    dec_deg: float | None = None
-    least_memory: int = 0
+    nbytes: Count
+    cpu: Seconds = 0.0
+    memory: Count = 0
+    more_memory: Count = 0
+    ra_deg: Annotated[float, Strict(), Field(ge=0.0, lt=360.0)] | None = None
+    dec_deg: Annotated[float, Strict(), Field(ge=-90.0, le=90.0)] | None = None
+    least_memory: Count = 0
+    incomplete: tuple[str, ...] = ()
+
+    __pydantic_config__ = STRICT
+
+    def __post_init__(self) -> None:
+        if not is_file_name(self.name):
+            raise ValueError(f"name = {self.name[:60]!r}: expected letters, digits and +-._, none of a folder")
 
     def record(self) -> dict[str, Any]:
         """As JSON knows it."""
         return asdict(self)
 
-    @classmethod
-    def of(cls, record: dict[str, Any]) -> Self:
-        """The unit of a :meth:`record`."""
-        return cls(**{**record, "inputs": tuple(record["inputs"])})
-
     def config(self, config: Config) -> Config:
         """The settings of a batch with the position of this unit."""
         given = config.input.model_copy(update={"ra_deg": self.ra_deg, "dec_deg": self.dec_deg})
         return config.model_copy(update={"input": given})
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first line of a list of units."""
+
+    format: Count
+    units: Count
+    problems: tuple[str, ...]
+    unreadable: tuple[str, ...]
+
+    __pydantic_config__ = STRICT
+
+
+_HEAD: Final = TypeAdapter(Head)
+_UNIT: Final = TypeAdapter(Unit)
 
 
 @dataclass(frozen=True)
@@ -163,23 +191,21 @@ def read_batch(folder: Path | str) -> Batch:
         There is none, or its list is damaged.
     """
     folder = Path(folder)
-    path = folder / "units.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise DataError(f"{folder}: holds no batch: make one with `pulsar batch init NIGHT/ --out {folder}`") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the list of units cannot be read: {error}") from error
-    try:
-        head = json.loads(lines[0])
-        if head["format"] != FORMAT:
-            raise DataError(f"{path}: a list of units of format {head['format']}, expected {FORMAT}: update pulsar")
-        units = tuple(Unit.of(json.loads(line)) for line in lines[1:])
-        if len(units) != head["units"]:
-            raise ValueError(f"{len(units)} of {head['units']} lines")
-        return Batch(folder, units, tuple(head["problems"]), tuple(head["unreadable"]))
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise DataError(f"{path}: the list of units is damaged ({error}): make it again with `batch init`") from error
+    path, remedy = folder / "units.jsonl", "make it again with `pulsar batch init`"
+    if not path.exists():
+        raise DataError(f"{folder}: holds no batch: make one with `pulsar batch init NIGHT/ --out {folder}`")
+    first, *lines = read_bytes(path, "a list of units", most=MOST_LIST).rstrip(b"\n").split(b"\n")
+    head = validated(_HEAD, first, f"{path}: line 1", remedy)
+    if head.format != FORMAT:
+        raise DataError(f"{path}: a list of units of format {head.format}, expected {FORMAT}: update pulsar")
+    units = tuple(validated(_UNIT, line, f"{path}: line {n}", remedy) for n, line in enumerate(lines, 2))
+    if len(units) != head.units:
+        raise DataError(f"{path}: is damaged: {len(units)} of {head.units} lines: {remedy}")
+    places = {unit.name: n for n, unit in enumerate(units, 2)}
+    for n, unit in enumerate(units, 2):
+        if places[unit.name] != n:
+            raise DataError(f"{path}: line {n}: is damaged: {unit.name} is in line {places[unit.name]}, too: {remedy}")
+    return Batch(folder, units, head.problems, head.unreadable)
 
 
 def listed(paths: Iterable[Path], missing: list[str]) -> list[Path]:
@@ -254,7 +280,8 @@ def plan_units(
         plan = plans.get(job.out.stem)
         cost = (0.0, 0, 0) if plan is None else expected(plan)
         least = 0 if plan is None else plan.least_memory
-        units.append(Unit(job.out.stem, inputs, size, *cost, *position, least))
+        short = tuple(f"{p.name}: {job.pointing.short[p]}" for p in job.pointing.paths if p in job.pointing.short)
+        units.append(Unit(job.out.stem, inputs, size, *cost, *position, least, short))
     problems = [f"{name}: cannot be searched as it is: {failure}" for name, failure in failures]
     return sorted(_distinct(units), key=lambda unit: (-unit.cpu, unit.name)), problems
 
@@ -262,6 +289,20 @@ def plan_units(
 def input_bytes(inputs: Iterable[str]) -> int:
     """Bytes of the files of a unit; those that are gone have none."""
     return sum(path.stat().st_size for path in map(Path, inputs) if path.exists())
+
+
+def inputs_gone(inputs: Iterable[str]) -> str:
+    """A folder of inputs that is not there, or empty as where nothing is mounted, in words; empty where all are."""
+    for folder in dict.fromkeys(Path(path).parent for path in inputs):
+        try:
+            with os.scandir(folder) as entries:
+                if next(entries, None) is not None:
+                    continue
+            return f"{folder}: is empty, as where nothing is mounted"
+        except OSError as error:
+            if isinstance(error, FileNotFoundError) or error.errno in STORAGE:
+                return f"{folder}: the folder of its files is not there ({error.strerror})"
+    return ""
 
 
 def expected(plan: "RunPlan") -> tuple[float, int, int]:
@@ -337,13 +378,8 @@ def init(
         if (folder / "units.jsonl").exists():
             _check_same(folder, config, units)
         problems = [*missing, *night.problems, *unmatched_pointings(night, config), *failing]
-        head = {
-            "format": FORMAT,
-            "units": len(units),
-            "problems": problems,
-            "unreadable": [*missing, *map(str, night.unreadable)],
-        }
-        lines = [json.dumps(line) for line in (head, *(unit.record() for unit in units))]
+        head = Head(FORMAT, len(units), tuple(problems), (*missing, *map(str, night.unreadable)))
+        lines = [json.dumps(values) for values in (asdict(head), *(unit.record() for unit in units))]
         write_whole(settings_file(folder), to_toml(config, with_help=False))
         write_whole(folder / "units.jsonl", "\n".join(lines) + "\n")
     return read_batch(folder)

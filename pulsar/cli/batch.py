@@ -64,6 +64,8 @@ def init(
     batch = units.init(files, output, settings, **pieces.wanted())
     for problem in batch.problems:
         note(f"pulsar: warning: {problem}")
+    for text in (f"{unit.name}: {text}" for unit in batch.units for text in unit.incomplete):
+        note(f"pulsar: warning: {text}")
     size = sum(unit.nbytes for unit in batch.units)
     number = f"{len(batch.units)} unit{'s' if len(batch.units) != 1 else ''}"
     out(
@@ -145,6 +147,11 @@ def _end(folder: Path, outcome: "Outcome") -> None:
     out(f"{folder}: {outcome.done} units done, {len(outcome.failures)} failed, {outcome.left} left")
     for record in outcome.failures:
         error(f"{record.name}: {record.reason}")
+    for record in outcome.waits[:MOST_TOLD]:
+        error(f"{record.name}: {record.reason}")
+    if outcome.waits:
+        what = "there is room" if any(record.kind == "storage" for record in outcome.waits) else "the files are there"
+        error(f"{len(outcome.waits)} units wait until {what}: then give the same command again")
     if outcome.unreadable:
         error(f"{outcome.unreadable} files could not be read and were passed over: pulsar batch status {folder}")
     if outcome.exit_code:
@@ -158,7 +165,7 @@ def status(folder: Folder, as_json: Json = False, _debug: Debug = False) -> None
 
     found = look(folder)
     if as_json:
-        out(json.dumps(found.values(), indent=2))
+        out(json.dumps(found.values(), indent=2, allow_nan=False))
         return
     _print_status(found)
 
@@ -166,7 +173,7 @@ def status(folder: Folder, as_json: Json = False, _debug: Debug = False) -> None
 def _print_status(found: "BatchStatus") -> None:
     out(
         f"units       {found.done} of {found.units} done, {found.running} running, {found.left} left, "
-        f"{found.failed} failed"
+        f"{found.failed} failed" + (f", {len(found.incomplete)} incomplete" if found.incomplete else "")
     )
     out(f"data        {_volume(found.bytes_done)} done, {_volume(found.bytes_left)} left")
     failed = f" (of these {_hours(3600 * found.core_hours_failed)} in attempts that failed)"
@@ -182,7 +189,9 @@ def _print_status(found: "BatchStatus") -> None:
     for record in found.runs:
         out(f"running     {record.name}{' on ' + record.host if record.host else ''}")
     lines = [f"failed      {r.name} (attempt {r.attempts}): {r.reason}" for r in found.failures]
-    for some in (lines, [f"problem     {problem}" for problem in found.problems]):
+    waits = [f"waiting     {r.name}: {r.reason}" for r in found.waits]
+    incomplete = [f"incomplete  {text}" for text in found.incomplete]
+    for some in (lines, waits, incomplete, [f"problem     {problem}" for problem in found.problems]):
         for line in some[:MOST_TOLD]:
             out(line)
         if len(some) > MOST_TOLD:

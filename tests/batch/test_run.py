@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from pulsar.batch.drive import Request, retry, run_batch
 from pulsar.batch.gather import merged
-from pulsar.batch.records import again, read_record, set_aside
+from pulsar.batch.records import again, read_record, record_file, set_aside
 from pulsar.batch.status import status
 from pulsar.batch.unit import Options, run_unit
-from pulsar.batch.units import init, log_file
+from pulsar.batch.units import init, log_file, product
 from pulsar.cli.app import app
 from pulsar.data.locks import FileLock
 from pulsar.errors import ConfigError
@@ -95,6 +95,38 @@ def test_a_product_that_was_cut_short_is_made_again(tmp_path):
     assert candidates(batch) == undisturbed
 
 
+def test_a_unit_that_was_killed_between_its_product_and_its_record_is_whole(tmp_path):
+    one_file(tmp_path / "night", 1)
+    batch = init([tmp_path / "night"], tmp_path / "out", quick())
+    assert run_batch(batch.folder).exit_code == 0
+    (name,) = (unit.name for unit in batch.units)
+    whole = read_record(batch.folder, name)
+    assert whole.candidates > 0
+    for text in ('{"name": "' + name + '", "status": "running", "attempts": 1, "earlier": 7.0}', "damaged", None):
+        parts = product(batch.folder, name).with_name(f"{name}.h5.parts")
+        parts.mkdir()
+        (parts / "fingerprint").write_text("f")
+        (parts / "mask.npz").write_bytes(b"a stage")
+        record_file(batch.folder, name).unlink()
+        if text is not None:
+            record_file(batch.folder, name).write_text(text)
+        with FileLock(log_file(batch.folder, name)) as lock:
+            # As long as its process lives it is for that to say.
+            assert lock.acquire()
+            assert status(batch.folder).done == 1
+            assert parts.exists()
+        for _ in range(2):
+            found = status(batch.folder)
+            assert (found.done, found.candidates) == (1, whole.candidates)
+        assert not left_behind(batch.folder)
+        record = read_record(batch.folder, name)
+        assert (record.status, record.candidates, record.pulses) == ("done", whole.candidates, whole.pulses)
+    # What its product has of it cannot be told, and is asked for once.
+    product(batch.folder, name).write_bytes(b"damaged")
+    record_file(batch.folder, name).unlink()
+    assert (status(batch.folder).done, status(batch.folder).candidates) == (1, 0)
+
+
 def test_a_file_that_is_another_since_the_list_was_made(tmp_path):
     path = one_file(tmp_path / "night", 1)
     whole = path.read_bytes()
@@ -152,7 +184,7 @@ def test_a_folder_that_cannot_be_written_is_told(survey, tmp_path):
     batch = init([survey / "s0.fil"], tmp_path / "out", quick())
     (batch.folder / "records").rmdir()
     record = run_unit(batch.folder, batch.units[0], Options())
-    assert (record.status, record.kind) == ("failed", "storage")
+    assert (record.status, record.kind, record.attempts) == ("stopped", "storage", 0)
     assert "records" in record.reason
     assert not again(record, 5)
     (batch.folder / "records").mkdir()

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from pulsar.batch.status import status
+from pulsar.cli.app import app
 from pulsar.data.header import Header
 from pulsar.io.night import scan
 from pulsar.io.psrfits import PsrfitsReader, PsrfitsWriter
@@ -71,6 +74,21 @@ def test_neighbours_tell_what_the_header_does_not(tmp_path: Path) -> None:
     assert set(told) == {lost.name, middle.name}
     assert told[lost.name].startswith("holds 0.48 s, J0534+2200_tracking-M01_0003.fits 0.64 s")
     assert told[middle.name].startswith("holds 1.6 s, ")
+
+
+def test_status_tells_it(tmp_path: Path) -> None:
+    whole, cut = write(tmp_path / "n", 1, 1), write(tmp_path / "n", 5, 1)
+    keep(cut, 5)
+    out = tmp_path / "out"
+    begun = CliRunner().invoke(app, ["batch", "init", str(tmp_path / "n"), "--out", str(out), "--dm", "0", "20"])
+    assert begun.exit_code == 0, begun.output
+    told = f"J0534+2200_20200531_M05: {cut.name}: holds 80 of the 2048 samples that its header promises"
+    assert f"pulsar: warning: {told}" in begun.stderr
+    assert status(out).incomplete == (told,)
+    shown = CliRunner().invoke(app, ["batch", "status", str(out)]).stdout
+    assert "0 of 2 done, 0 running, 2 left, 0 failed, 1 incomplete" in shown
+    assert f"incomplete  {told}" in shown
+    assert whole.name not in shown
 
 
 @pytest.mark.parametrize("stated", ["1000", "400"])

@@ -183,7 +183,7 @@ class FileWriter:
                     f"{self.path}: a file of that name has appeared meanwhile; give another --out"
                 ) from error
             told = self._sink.failed or error
-            raise PulsarError(f"{self.path}: cannot be written: {getattr(told, 'strerror', None) or told}") from error
+            raise PulsarError(f"{self.path}: cannot be written: {getattr(told, 'strerror', None) or told}") from told
 
     def abort(self) -> None:
         """Remove what was written; the final name stays as it was."""
