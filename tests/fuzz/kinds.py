@@ -12,7 +12,8 @@ from typing import Any
 
 import h5py
 import numpy as np
-from fuzz import mutator
+from fuzz import batches, mutator
+from fuzz.batches import shown
 from fuzz.folds import TABLES, asked, folded, labelled, models, pfd_files, phcx_files, signals, trained
 from reference import masks, products
 
@@ -60,13 +61,6 @@ def plain(*more: mutator.Change) -> Callable[[random.Random, bytes], bytes]:
 
 def texts(rng: random.Random, data: bytes) -> bytes:
     return mutator.mutate(rng, data, mutator.TEXT)
-
-
-def shown(action: Callable[[], Any]) -> str:
-    """What an action prints."""
-    with contextlib.redirect_stdout(io.StringIO()) as text:
-        action()
-    return text.getvalue()
 
 
 # -- observations --------------------------------------------------------------------------------------------------
@@ -541,4 +535,9 @@ KINDS: tuple[Kind, ...] = (
     Kind("merge", "input.h5", product_files, hdf5, merging, slow=True),
     Kind("report", "input.h5", product_files, hdf5, page, slow=True),
     Kind("checkpoint", "input.npz", checkpoints, plain(), resumed),
+    Kind("batch list", "input.jsonl", batches.lists, batches.json_lines, batches.used("units.jsonl")),
+    Kind("batch record", "input.json", batches.records, batches.json_lines, batches.used("records/d.json")),
+    Kind("batch index", "input.sqlite", batches.indices, batches.index, batches.used("ledger.sqlite")),
+    Kind("batch submission", "input.json", batches.submissions, batches.json_lines,
+         batches.used("slurm/0007.json", as_submission=True)),
 )  # fmt: skip

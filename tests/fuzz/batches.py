@@ -1,0 +1,180 @@
+"""Hostile files in the folder of a batch: its list, records, index and submissions, and what reads them."""
+
+import contextlib
+import io
+import json
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from batch.folders import make_batch
+from fuzz import mutator
+
+from pulsar.batch import slurm
+from pulsar.batch.drive import retry
+from pulsar.batch.records import record_file
+from pulsar.batch.unit import Options
+from pulsar.batch.units import read_batch
+from pulsar.cli import batch
+from pulsar.config.size import parse_size
+
+#: What a value of JSON or of a row may be replaced by.
+VALUES = (*mutator.INTS, *mutator.FLOATS, 1 << 63, 1 << 70, None, True, "", "x", "../../x", "/x", "1", [], {},
+          [1], {"a": 1}, "\x1b[2J", "\u202ex", "x" * 5000, "done", "failed", "running", "a", "b", "\udcff",
+          "a\0b")  # fmt: skip
+
+
+def _folder(folder: Path) -> Path:
+    out = folder / "out"
+    if not out.exists():
+        make_batch(out)
+    return out
+
+
+def lists(folder: Path) -> list[bytes]:
+    return [(_folder(folder) / "units.jsonl").read_bytes()]
+
+
+def records(folder: Path) -> list[bytes]:
+    return [record_file(_folder(folder), name).read_bytes() for name in "bd"]
+
+
+def indices(folder: Path) -> list[bytes]:
+    return [(_folder(folder) / "ledger.sqlite").read_bytes()]
+
+
+def submissions(folder: Path) -> list[bytes]:
+    made = read_batch(_folder(folder))
+    slurm.slurm_folder(made.folder).mkdir(exist_ok=True)
+    order = slurm.Submission((("a", "b"), ("c",)), Options(argv=("pulsar", "batch")), 1, 2, made.config.batch)
+    return [json.dumps(slurm._SUBMISSION.dump_python(order)).encode(), b'{"job": "17", "number": 3}']
+
+
+def json_lines(rng: random.Random, data: bytes) -> bytes:
+    """Values and keys of a line of JSON replaced, or the text as a text."""
+    if rng.random() < 0.4:
+        return mutator.mutate(rng, data, mutator.TEXT + mutator.PLAIN)
+    lines = data.rstrip(b"\n").split(b"\n")
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        place = rng.randrange(len(lines))
+        try:
+            value = json.loads(lines[place])
+        except ValueError:
+            continue
+        lines[place] = json.dumps(_changed(rng, value)).encode()
+    if rng.random() < 0.1:
+        lines.insert(rng.randrange(len(lines) + 1), rng.choice(lines))
+    return b"\n".join(lines)
+
+
+def _changed(rng: random.Random, value: Any) -> Any:
+    if not isinstance(value, dict) or not value:
+        return rng.choice(VALUES)
+    key, how = rng.choice(sorted(value)), rng.randrange(8)
+    if how == 0:
+        return {name: v for name, v in value.items() if name != key}
+    if how == 1:
+        return {**value, rng.choice(("more", "\x1b[2J", "")): rng.choice(VALUES)}
+    if how == 2:
+        return {**value, key: value[rng.choice(sorted(value))]}
+    if how == 3 and isinstance(value[key], dict):
+        return {**value, key: _changed(rng, value[key])}
+    if how == 4 and isinstance(value[key], list):
+        return {**value, key: [*value[key], rng.choice(VALUES)]}
+    return {**value, key: rng.choice(VALUES)}
+
+
+def index(rng: random.Random, data: bytes) -> bytes:
+    """A database after changes of bytes, or of what is in it by its own library."""
+    if rng.random() < 0.4:
+        return mutator.mutate(rng, data, mutator.PLAIN)
+    db = sqlite3.connect(":memory:")
+    db.deserialize(data)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        # What the library refuses is not written.
+        with contextlib.suppress(sqlite3.Error, OverflowError, UnicodeEncodeError):
+            _order(rng, db)
+            db.commit()
+    content = db.serialize()
+    db.close()
+    return content
+
+
+def _order(rng: random.Random, db: sqlite3.Connection) -> None:
+    column, name = rng.choice(("name", "status", "stamp", "record")), rng.choice("abcde")
+    how = rng.randrange(9)
+    if how <= 1:
+        value = rng.choice([v for v in VALUES if not isinstance(v, list | dict)])
+        db.execute(f"UPDATE units SET {column} = ? WHERE name = ?", (value, name))
+    elif how <= 4:
+        rows = db.execute("SELECT CAST(record AS BLOB) FROM units WHERE name = ?", (name,)).fetchall()
+        for (text,) in rows:
+            changed = json_lines(rng, text or b"").decode("utf-8", "replace")
+            db.execute("UPDATE units SET record = ? WHERE name = ?", (changed, name))
+    elif how == 5:
+        raw = rng.choice(
+            ("x'ff80'", "CAST(x'ff80' AS TEXT)", "zeroblob(100)", "NULL", "1e999", "printf('%.*c', 90000, 'x')")
+        )
+        db.execute(f"UPDATE units SET {column} = {raw} WHERE name = ?", (name,))
+    elif how == 6:
+        value = json_lines(rng, b'{"engine": "local", "begun": 1.7e9, "ended": null}').decode("utf-8", "replace")
+        db.execute("UPDATE facts SET value = ?", (value,))
+    elif how == 7:
+        db.execute(rng.choice(_SCHEMAS))
+    else:
+        db.execute("PRAGMA writable_schema = ON")
+        sql = rng.choice(
+            ("CREATE TABLE units (x)", "CREATE VIEW units AS SELECT 1", "x", "", "CREATE TABLE " + "(" * 999)
+        )
+        db.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'units'", (sql,))
+
+
+_SCHEMAS = (
+    "DROP TABLE units", "DROP TABLE facts", "CREATE TABLE more (x)", "CREATE INDEX i ON units (status)",
+    "ALTER TABLE units ADD COLUMN more TEXT", "ALTER TABLE units RENAME COLUMN record TO text",
+    "ALTER TABLE units RENAME TO facts_", "CREATE VIEW v AS SELECT * FROM units",
+    "CREATE TRIGGER t AFTER INSERT ON units BEGIN UPDATE units SET status = 'done'; END",
+    "INSERT INTO units VALUES ('x', 'done', 1, '{}')", "DELETE FROM units", "PRAGMA user_version = 7",
+    "PRAGMA application_id = 7",
+)  # fmt: skip
+
+
+def shown(action: Callable[[], Any]) -> str:
+    """What an action prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as text:
+        action()
+    return text.getvalue()
+
+
+def used(name: str, *, as_submission: bool = False) -> Callable[[Path], str]:
+    """What reads a batch in which this file is another; it is whole again afterwards."""
+
+    def use(path: Path) -> str:
+        out = path.parent / "out"
+        kept = {file: file.read_bytes() for file in out.rglob("*") if file.is_file() and file.name != "lock"}
+        try:
+            (out / name).write_bytes(path.read_bytes())
+            if as_submission:
+                (out / "slurm" / "current.json").write_bytes(path.read_bytes())
+                last = slurm._current(out / "slurm")
+                order = slurm.read_submission(out, 7)
+                return f"{last} {order.shares} {parse_size(order.config.memory)}"
+            text = shown(lambda: batch.status(out, as_json=True))
+            json.loads(text, parse_constant=lambda constant: _refused(text, constant))
+            text += shown(lambda: batch.status(out))
+            retry(out)
+            return text + shown(lambda: batch.status(out))
+        finally:
+            for file in out.rglob("*"):
+                if file.is_file() and file not in kept and file.name != "lock":
+                    file.unlink()
+            for file, content in kept.items():
+                file.write_bytes(content)
+
+    return use
+
+
+def _refused(text: str, constant: str) -> None:
+    raise AssertionError(f"{constant} in what `status --json` prints: {text[:200]}")
