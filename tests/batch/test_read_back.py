@@ -133,6 +133,10 @@ DAMAGES = {
         "SELECT 'a' AS name, 'done' AS status, n AS stamp, '{}' AS record FROM x",
     ),
     "a trigger": _sql("CREATE TRIGGER t AFTER INSERT ON units BEGIN DELETE FROM units; END"),
+    "a schema that no message can show": _sql(
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = CAST(sql || x'ff80' AS TEXT) WHERE name = 'units'",
+    ),
     "other columns": _sql("DROP TABLE units", "CREATE TABLE units (name TEXT, other TEXT)"),
     "no facts": _sql("DROP TABLE facts"),
     "facts that are none": _sql("UPDATE facts SET value = '[]'"),

@@ -1,24 +1,29 @@
 """Job arrays: how units are dealt, what is submitted, and a cluster of one node."""
 
+import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from batch.conftest import candidates, command, quick
+from batch.folders import make_batch
 from hypothesis import given
 from hypothesis import strategies as st
 from reference.processes import environment, wait_until
 
 from pulsar.batch import slurm
 from pulsar.batch.drive import Request, run_batch
+from pulsar.batch.records import Record, write_record
+from pulsar.batch.unit import Options
 from pulsar.batch.units import Unit, init
 from pulsar.config.model import BatchConfig
-from pulsar.errors import ConfigError
+from pulsar.errors import ConfigError, PulsarError
 
 
 @given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=60), st.integers(1, 12))
@@ -54,6 +59,35 @@ def test_without_slurm_it_is_told(survey, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigError, match="sbatch is not here"):
         run_batch(batch.folder, Request(engine="slurm"))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "further"),
+    [(("storage", ""), False), (("mount", "mount"), False), (("mount", ""), True), (("", ""), True)],
+)
+def test_arrays_are_not_submitted_over_and_over_where_storage_is_full(kinds, further, tmp_path, monkeypatch):
+    batch = make_batch(tmp_path / "out")
+    for name, kind in zip("ce", kinds, strict=True):
+        write_record(batch.folder, Record(name, "stopped", "why", kind))
+    # A cluster whose jobs are over at once.
+    for name, text in (("sbatch", "#!/bin/sh\necho 17\n"), ("squeue", "#!/bin/sh\necho COMPLETED\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o700)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told: list[str] = []
+    todo = [unit for unit in batch.units if unit.name in "ce"]
+
+    def work() -> None:
+        slurm.work(
+            batch, batch.config.batch, Options(), 1, 2, lambda: todo, told.append, waiting=True, stop=threading.Event()
+        )
+
+    expected = pytest.raises(PulsarError, match="has got no further") if further else contextlib.nullcontext()
+    for number in (1, 2):  # the same command tries again
+        with expected:
+            work()
+        assert slurm._current(slurm.slurm_folder(batch.folder)) == slurm.Current("17", number)
+    assert told.count("no further array is submitted: c: why") == (0 if further else 2)
 
 
 CONF = """ClusterName=one

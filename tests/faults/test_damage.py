@@ -14,7 +14,8 @@ from reference.command import run
 from reference.processes import finish, processes, start, wait_until
 
 from pulsar.batch.drive import Request, run_batch
-from pulsar.batch.units import init
+from pulsar.batch.records import read_record
+from pulsar.batch.units import init, log_file
 from pulsar.errors import DataError
 from pulsar.io.open import open_observation
 from pulsar.io.sigproc import SigprocReader
@@ -173,3 +174,23 @@ def test_a_unit_that_is_shot_down_says_so(observation: Path, tmp_path: Path) -> 
     assert "ended with signal 9 (Killed)" in out + told
     assert "memory" in out + told
     assert run_batch(batch.folder, Request(retries=3)).exit_code == 0
+
+
+def test_a_unit_that_is_told_to_end_has_not_failed(observation: Path, tmp_path: Path) -> None:
+    batch = init([observation], tmp_path / "out", quick())
+    name = batch.units[0].name
+    mark = f"told-{tmp_path.name}"
+    driver = start(command(batch.folder, "-q", "--retries", 0), mark)
+    assert wait_until(lambda: any((batch.folder / "records").glob("*.json")))
+    for pid in processes(mark):
+        if pid != driver.pid:
+            os.kill(pid, signal.SIGTERM)
+    out, told = driver.communicate(timeout=60.0)
+    assert driver.returncode == 1, told
+    assert "0 units done, 0 failed, 1 left" in out
+    record = read_record(batch.folder, name)
+    assert record is not None
+    assert (record.status, record.kind, record.attempts) == ("stopped", "", 0)
+    assert "ended from outside" in record.reason
+    assert "failed" not in log_file(batch.folder, name).read_text()
+    assert run_batch(batch.folder, Request(retries=0)).exit_code == 0
