@@ -49,7 +49,12 @@ def submissions(folder: Path) -> list[bytes]:
     made = read_batch(_folder(folder))
     slurm.slurm_folder(made.folder).mkdir(exist_ok=True)
     order = slurm.Submission((("a", "b"), ("c",)), Options(argv=("pulsar", "batch")), 1, 2, made.config.batch)
-    return [json.dumps(slurm._SUBMISSION.dump_python(order)).encode(), b'{"job": "17", "number": 3}']
+    return [json.dumps(slurm._SUBMISSION.dump_python(order)).encode()]
+
+
+def arrays(folder: Path) -> list[bytes]:
+    slurm.slurm_folder(_folder(folder)).mkdir(exist_ok=True)
+    return [b'{"job": "17", "number": 3}']
 
 
 def json_lines(rng: random.Random, data: bytes) -> bytes:
@@ -148,7 +153,22 @@ def shown(action: Callable[[], Any]) -> str:
     return text.getvalue()
 
 
-def used(name: str, *, as_submission: bool = False) -> Callable[[Path], str]:
+def submission(path: Path) -> str:
+    """What a job is told."""
+    out = path.parent / "out"
+    slurm.submission_file(out, 7).write_bytes(path.read_bytes())
+    order = slurm.read_submission(out, 7)
+    return f"{order.shares} {order.options.argv} {parse_size(order.config.memory)}"
+
+
+def last_array(path: Path) -> str:
+    """What the driver of jobs is told; where it is damaged a number that is free."""
+    folder = path.parent / "out" / "slurm"
+    (folder / "current.json").write_bytes(path.read_bytes())
+    return slurm._current(folder).job
+
+
+def used(name: str) -> Callable[[Path], str]:
     """What reads a batch in which this file is another; it is whole again afterwards."""
 
     def use(path: Path) -> str:
@@ -156,11 +176,6 @@ def used(name: str, *, as_submission: bool = False) -> Callable[[Path], str]:
         kept = {file: file.read_bytes() for file in out.rglob("*") if file.is_file() and file.name != "lock"}
         try:
             (out / name).write_bytes(path.read_bytes())
-            if as_submission:
-                (out / "slurm" / "current.json").write_bytes(path.read_bytes())
-                last = slurm._current(out / "slurm")
-                order = slurm.read_submission(out, 7)
-                return f"{last} {order.shares} {parse_size(order.config.memory)}"
             text = shown(lambda: batch.status(out, as_json=True))
             json.loads(text, parse_constant=lambda constant: _refused(text, constant))
             text += shown(lambda: batch.status(out))

@@ -538,6 +538,6 @@ KINDS: tuple[Kind, ...] = (
     Kind("batch list", "input.jsonl", batches.lists, batches.json_lines, batches.used("units.jsonl")),
     Kind("batch record", "input.json", batches.records, batches.json_lines, batches.used("records/d.json")),
     Kind("batch index", "input.sqlite", batches.indices, batches.index, batches.used("ledger.sqlite")),
-    Kind("batch submission", "input.json", batches.submissions, batches.json_lines,
-         batches.used("slurm/0007.json", as_submission=True)),
+    Kind("batch submission", "input.json", batches.submissions, batches.json_lines, batches.submission),
+    Kind("batch array", "input.json", batches.arrays, batches.json_lines, batches.last_array),
 )  # fmt: skip

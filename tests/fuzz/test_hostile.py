@@ -22,7 +22,7 @@ COUNT = {
     "presto mask": 800, "zaplist": 400,
     "par": 60, "toml": 300, "sky": 400, "catalogue": 60, "pointings": 1000, "mask": 10, "product": 6, "merge": 2,
     "report": 1, "checkpoint": 600,
-    "batch list": 100, "batch record": 60, "batch index": 60, "batch submission": 600,
+    "batch list": 60, "batch record": 20, "batch index": 15, "batch submission": 600, "batch array": 600,
 }  # fmt: skip
 #: Kind -> seeds that once failed.
 FAILED = {
