@@ -1,9 +1,17 @@
-"""Clusters of Dask: on this machine, one that is there, or jobs of Slurm or PBS."""
+"""Clusters of Dask: on this machine, one that is there, or jobs of Slurm or PBS.
+
+Whoever speaks with a scheduler or a worker of Dask runs code as its user, and any user of a node reaches its ports.
+So what is started here speaks TLS with those alone that hold a key, which is made for this cluster and kept in memory;
+jobs find it in a folder that only their user can enter.
+"""
 
 import logging
 import math
-from collections.abc import Iterator
+import os
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from pulsar.config.model import BatchConfig
@@ -18,13 +26,22 @@ SETTINGS: Final = {
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
     "distributed.admin.system-monitor.interval": "10s",
+    # Its HTTP servers have no TLS, and cannot be left out: they answer nothing.
+    "distributed.scheduler.http.routes": (),
+    "distributed.worker.http.routes": (),
 }
+#: The same for workers that a job starts; nor do they import modules of the folder of the command.
+IN_JOBS: Final = "export PYTHONSAFEPATH=1 DASK_DISTRIBUTED__WORKER__HTTP__ROUTES='[]'"
+#: Of the scheduler: no page, and a port of its own for what cannot be left out, which others cannot have taken.
+NO_PAGE: Final[dict[str, Any]] = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
 #: Workers leave so long before the end of their job, spread over so long [s].
 STAGGER: Final = 60
 
 
 @contextmanager
-def connected(config: BatchConfig, threads: int, workers: int) -> Iterator[Any]:
+def connected(
+    config: BatchConfig, threads: int, workers: int, folder: Path, warn: Callable[[str], None]
+) -> Iterator[Any]:
     """A client of the cluster that the settings name; what was started for it ends with it.
 
     Parameters
@@ -34,6 +51,10 @@ def connected(config: BatchConfig, threads: int, workers: int) -> Iterator[Any]:
         Of a task; 0 counts as 1.
     workers : int
         Processes of a cluster on this machine, each of which does one task at a time.
+    folder : Path
+        That all workers see: jobs find their key in a folder within it, which is removed at the end.
+    warn : callable
+        Told that a cluster lets everybody in.
 
     Raises
     ------
@@ -48,6 +69,8 @@ def connected(config: BatchConfig, threads: int, workers: int) -> Iterator[Any]:
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS))
         if config.scheduler == "local":
+            # For all that is started from here: modules in the folder of the command are not imported.
+            os.environ["PYTHONSAFEPATH"] = "1"
             cluster = stack.enter_context(
                 # Tasks are held to their memory themselves, the workers take next to none.
                 LocalCluster(
@@ -55,24 +78,70 @@ def connected(config: BatchConfig, threads: int, workers: int) -> Iterator[Any]:
                     threads_per_worker=1,
                     memory_limit=None,
                     dashboard_address=None,
+                    scheduler_kwargs=NO_PAGE,
+                    security=_key(),
+                    local_directory=stack.enter_context(_private(None)),
                     silence_logs=logging.CRITICAL,
                 )
             )
             yield stack.enter_context(Client(cluster))
         elif config.scheduler in ("slurm", "pbs"):
-            cluster = stack.enter_context(queued(config, threads))
+            private = stack.enter_context(_private(folder))
+            cluster = stack.enter_context(queued(config, threads, private))
             _submit_one(cluster, config.scheduler)
             cluster.adapt(minimum_jobs=1, maximum_jobs=config.jobs)
             yield stack.enter_context(Client(cluster))
         else:
             try:
                 client = Client(config.scheduler, timeout=30)
-            except (OSError, ValueError, TimeoutError) as error:
+            except (OSError, ValueError, TypeError, TimeoutError) as error:  # TypeError: TLS without a key
                 raise ConfigError(
                     f"batch.scheduler = {config.scheduler!r}: no Dask scheduler answers there: {error}; expected "
-                    "local, slurm, pbs or an address such as tcp://node:8786"
+                    "local, slurm, pbs or an address such as tls://node:8786"
                 ) from error
-            yield stack.enter_context(client)
+            stack.enter_context(client)
+            if not client.scheduler.address.startswith("tls://"):
+                warn(
+                    f"batch.scheduler = {config.scheduler!r}: this cluster lets everybody in: whoever reaches its "
+                    "ports can run code as the user of its workers, and change what they find; start it with TLS"
+                )
+            yield client
+
+
+def _key(folder: str = "") -> Any:
+    """A key and its certificate, made for one cluster; who does not hold them is refused.
+
+    Parameters
+    ----------
+    folder : str
+        Where workers in jobs find them, in files: no command line and no script of a job holds more than their names.
+
+    Raises
+    ------
+    ConfigError
+        What makes them is not installed.
+    """
+    from distributed import Security
+
+    try:
+        security = Security.temporary()
+    except ImportError as error:
+        raise ConfigError(f"--engine dask makes a key: pip install 'pulsar-search[dask]' ({error})") from error
+    if folder:
+        for name in ("tls_worker_key", "tls_worker_cert"):
+            path = Path(folder, name)
+            path.touch(mode=0o600, exist_ok=False)
+            path.write_text(getattr(security, name))
+            setattr(security, name, str(path))
+        security.tls_ca_file = security.tls_worker_cert
+    return security
+
+
+def _private(folder: Path | None) -> "tempfile.TemporaryDirectory[str]":
+    """A folder that only its user can enter, for keys and for what workers put on disk and import from there."""
+    return tempfile.TemporaryDirectory(
+        prefix=".pulsar-dask-", dir=folder and folder.absolute(), ignore_cleanup_errors=True
+    )
 
 
 def _submit_one(cluster: Any, scheduler: str) -> None:
@@ -97,7 +166,7 @@ def _submit_one(cluster: Any, scheduler: str) -> None:
         ) from error
 
 
-def queued(config: BatchConfig, threads: int) -> Any:
+def queued(config: BatchConfig, threads: int, private: str) -> Any:
     """A cluster of dask-jobqueue, none of whose jobs is submitted yet.
 
     Parameters
@@ -105,11 +174,13 @@ def queued(config: BatchConfig, threads: int) -> Any:
     config : BatchConfig
     threads : int
         Of a task; 0 counts as 1.
+    private : str
+        A folder of this user alone that jobs see, too: for the key, and what workers write.
 
     Raises
     ------
     ConfigError
-        dask-jobqueue is not installed.
+        dask-jobqueue is not installed, or what makes keys.
     """
     try:
         import dask_jobqueue
@@ -130,8 +201,14 @@ def queued(config: BatchConfig, threads: int) -> Any:
         account=config.account or None,
         job_name="pulsar-batch",
         job_extra_directives=list(config.directives),
-        job_script_prologue=list(config.prologue),
-        worker_extra_args=["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{min(STAGGER, lifetime // 4)}s"],
+        job_script_prologue=[IN_JOBS, *config.prologue],
+        security=_key(private),
+        local_directory=private,
+        scheduler_options=NO_PAGE,
+        worker_extra_args=[
+            *("--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{min(STAGGER, lifetime // 4)}s"),
+            *("--no-dashboard", "--dashboard-address", NO_PAGE["dashboard_address"]),
+        ],
         **({"job_cpu": config.cores} if slurm else {"resource_spec": _pbs(config, size)}),
     )
 

@@ -5,6 +5,7 @@ A task is a name and some numbers, what comes back is a record: no data go throu
 
 import queue
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from pulsar.batch.cluster import LOSSES, connected
@@ -15,7 +16,7 @@ from pulsar.batch.units import Batch, Unit
 from pulsar.config.model import BatchConfig
 
 
-def work(order: Order, config: BatchConfig) -> None:
+def work(order: Order, config: BatchConfig, warn: Callable[[str], None]) -> None:
     """Search units on the workers of a Dask cluster, one task each.
 
     Parameters
@@ -23,6 +24,8 @@ def work(order: Order, config: BatchConfig) -> None:
     order : Order
     config : BatchConfig
         Says which cluster.
+    warn : callable
+        Told what is wrong with it.
 
     Raises
     ------
@@ -36,7 +39,7 @@ def work(order: Order, config: BatchConfig) -> None:
     # Dask forgets a task that nobody holds.
     pending: set[Any] = set()
     workers = max(1, min(len(todo), room.cores // max(1, room.threads), room.memory // least_memory()))
-    with connected(config, room.threads, workers) as client:
+    with connected(config, room.threads, workers, batch.folder, warn) as client:
 
         def submit(unit: Unit) -> None:
             nonlocal attempt

@@ -202,7 +202,7 @@ def _work(batch: Batch, config: Config, todo: Sequence[Unit], request: Request, 
     else:
         from pulsar.batch import dasked
 
-        dasked.work(order, config.batch)
+        dasked.work(order, config.batch, told.progress.warning)
 
 
 def compiled(config: Config, progress: Progress) -> None:

@@ -2,9 +2,10 @@
 
 import ctypes
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pulsar.batch.cluster import LOSSES, connected
@@ -83,13 +84,17 @@ def _failure(future: Any, task: RangeTask) -> PulsarError:
     return PulsarError(f"trial DMs {task.first} to {task.last - 1} cannot be searched by a worker: {what}")
 
 
-def dask_crew(config: Config, workers: int = 0) -> Crew:
+def dask_crew(config: Config, folder: Path, warn: Callable[[str], None], workers: int = 0) -> Crew:
     """Workers of the cluster that the settings name, for a search.
 
     Parameters
     ----------
     config : Config
         `batch` says which cluster, `run.threads` and `run.memory` what a worker takes.
+    folder : Path
+        Of the product: all workers see it.
+    warn : callable
+        Told what is wrong with the cluster.
     workers : int
         How many; 0: all cores of this machine, all that are there, or what `batch.jobs` allows.
 
@@ -118,7 +123,7 @@ def dask_crew(config: Config, workers: int = 0) -> Crew:
             memory = memory_budget(config.run.memory) // here if local else memory_budget(batch.memory) // beside
         if workers and batch.scheduler in ("slurm", "pbs"):
             batch = batch.model_copy(update={"jobs": -(-workers // beside)})
-        with connected(batch, threads, here) as client:
+        with connected(batch, threads, here, folder, warn) as client:
             if batch.scheduler in ("slurm", "pbs"):
                 count = batch.jobs * beside
             else:

@@ -139,7 +139,7 @@ def command(
     if engine == "dask":
         from pulsar.batch.ranges import dask_crew
 
-        crew = dask_crew(settings, workers or 0)
+        crew = dask_crew(settings, path.parent, progress.warning, workers or 0)
     run = search(
         files,
         settings,

@@ -118,14 +118,14 @@ def test_what_workers_have(monkeypatch, sets, workers, asked, has):
     seen = []
 
     @contextmanager
-    def connected(config, threads, count):
+    def connected(config, threads, count, folder, warn):
         size = {"local": count, "slurm": config.jobs}.get(config.scheduler)
         seen.append((config.scheduler, threads, size))
         yield Client()
 
     monkeypatch.setattr(ranges, "connected", connected)
     monkeypatch.setattr(ranges, "usable_cores", lambda: 8)
-    with ranges.dask_crew(load_config(None, sets), workers)() as crew:
+    with ranges.dask_crew(load_config(None, sets), Path(), print, workers)() as crew:
         assert (crew.count, crew.threads, crew.memory) == has
     assert seen == [asked]
 
@@ -133,7 +133,7 @@ def test_what_workers_have(monkeypatch, sets, workers, asked, has):
 def test_without_dask_it_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(ConfigError, match=r"pulsar-search\[dask\]") as told:
-        ranges.dask_crew(load_config(None, []))
+        ranges.dask_crew(load_config(None, []), Path(), print)
     assert told.value.exit_code == 2
 
 
