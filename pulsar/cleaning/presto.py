@@ -25,7 +25,7 @@ from pulsar.cleaning.belongs import refuse
 from pulsar.cleaning.statistics import block_edges
 from pulsar.constants import DAY
 from pulsar.data.files import read_bytes
-from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, Header
+from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.errors import DataError
 
 #: Reason of channels that it masks.
@@ -205,7 +205,7 @@ def read_presto_mask(path: Path | str) -> PrestoMask:
     reader.at = _HEAD.size
     sane = (
         np.isfinite([mjd, dtint, lofreq, dfreq]).all()
-        and 0 < dtint <= LONGEST_TSAMP * ptsperint
+        and SHORTEST_TSAMP * ptsperint <= dtint <= LONGEST_TSAMP * ptsperint
         and 0 < dfreq <= HIGHEST_FREQ
         and abs(lofreq) <= HIGHEST_FREQ
         and abs(mjd) <= LATEST_MJD

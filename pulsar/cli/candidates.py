@@ -14,6 +14,7 @@ import typer
 from pulsar.cli.console import note, out
 from pulsar.cli.options import Debug, JudgedFiles
 from pulsar.cli.tables import print_accel, print_candidates, print_pulses
+from pulsar.data.text import cell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -242,6 +243,8 @@ def _print_ecsv(products: "Sequence[Run]", order: Sequence[tuple[int, int]], wan
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return cell(value)
     return "" if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -48,6 +48,23 @@ def literal(text: str) -> str:
     return printable(text).replace("$", r"\$")
 
 
+def cell(text: str) -> str:
+    """The text for a cell of a table of comma-separated values, which a spreadsheet does not take for a formula.
+
+    An apostrophe comes before what would begin one, as OWASP has it ("CSV Injection"), and before such an apostrophe:
+    :func:`of_cell` finds the text again. Numbers are no texts: they are written as they are.
+    """
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def of_cell(text: str) -> str:
+    """The text of which :func:`cell` has made this."""
+    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
+
+
+_FORMULA: Final = re.compile("'*[=+\\-@\t\r]")
+
+
 def file_name(text: str) -> str:
     """The text as part of a file's name: letters, digits and ``+-._``, not hidden, and no longer than names may be.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pulsar.data.files import clean_text, read_bytes
-from pulsar.data.text import printable
+from pulsar.data.text import cell, of_cell, printable
 from pulsar.errors import ConfigError, DataError
 
 #: What a row can be.
@@ -220,7 +220,7 @@ def lines(entries: Iterable[Label]) -> str:
     # Quotes around all texts: none of them is taken for a comment or for a missing value.
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     for entry in entries:
-        writer.writerow([getattr(entry, n) if n in _NUMBERS else printable(getattr(entry, n)) for n in _NAMES])
+        writer.writerow([getattr(entry, n) if n in _NUMBERS else cell(printable(getattr(entry, n))) for n in _NAMES])
     return text.getvalue()
 
 
@@ -301,7 +301,7 @@ def _parsed(path: Path, text: str) -> list[Label]:
 
 def _entry(values: Mapping[str, Any]) -> Label:
     def text(name: str) -> str:
-        return printable(str(values.get(name, "")))
+        return printable(of_cell(str(values.get(name, ""))))
 
     period, dm, sigma = (float(values.get(name, math.nan)) for name in _NUMBERS)
     return Label(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column
 from pulsar.data.injected import LIMIT_COLUMNS, RECALL_COLUMNS, recall
-from pulsar.data.text import printable
+from pulsar.data.text import cell, printable
 from pulsar.errors import ConfigError
 from pulsar.io.product.table import as_table
 
@@ -129,6 +129,11 @@ def limits_text(run: "Run", path: Path) -> str:
 
 
 def _text(table: "Table", path: Path) -> str:
+    if format_of(path) == "ascii.csv":
+        table = table.copy()
+        for name in table.colnames:
+            if table[name].dtype.kind == "U":
+                table[name] = [cell(text) for text in table[name].tolist()]
     buffer = io.StringIO()
     table.write(buffer, format=format_of(path))
     return buffer.getvalue()

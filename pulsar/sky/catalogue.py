@@ -36,6 +36,8 @@ FREQ_SIGMA: Final = 4.0
 FREQ_SLACK: Final = 2e-6
 #: Bytes of a catalogue: the ATNF's has some four million.
 MOST_CATALOGUE: Final = 1 << 28
+#: [Hz] far above the spin at which a neutron star breaks up (some 2 kHz).
+HIGHEST_SPIN: Final = 1e5
 #: Dispersion measures agree within so many errors of the candidate, and this fraction.
 DM_SIGMA: Final = 5.0
 DM_SLACK: Final = 0.01
@@ -200,7 +202,7 @@ def _pulsar(record: Mapping[str, str]) -> Pulsar | None:
     name = record.get("PSRJ") or record.get("JNAME") or record.get("NAME") or record.get("PSRB")
     position = _position(record)
     freq, fdot = _spin(record)
-    if not name or position is None or not freq > 0:
+    if not name or position is None or not 0 < freq < HIGHEST_SPIN:
         return None
     period, size = _number(record, "PB") * DAY, _number(record, "A1")
     orbit = 2.0 * np.pi * size / period if period > 0 and size > 0 else 0.0
@@ -213,7 +215,7 @@ def _spin(record: Mapping[str, str]) -> tuple[float, float]:
     if not freq > 0 and period > 0:
         freq = 1.0 / period
     if not np.isfinite(fdot):
-        fdot = -pdot * freq**2 if np.isfinite(pdot) else 0.0
+        fdot = -pdot * freq * freq if np.isfinite(pdot) else 0.0
     return freq, fdot
 
 

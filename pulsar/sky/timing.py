@@ -20,7 +20,7 @@ from pulsar.data.files import read_text
 from pulsar.data.header import LARGEST_DM, LATEST_MJD, Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.sky.barycentre import arrival_times
-from pulsar.sky.catalogue import from_ecliptic, sexagesimal
+from pulsar.sky.catalogue import HIGHEST_SPIN, from_ecliptic, sexagesimal
 
 #: Binary models that are simple Keplerian orbits, those of small eccentricity among them.
 BINARIES: Final = ("BT", "DD", "DDS", "DDH", "ELL1", "ELL1H")
@@ -35,8 +35,6 @@ REFUSED: Final = {
 }
 #: The fitted phase may miss the ephemeris by this [turns].
 MOST_MISSED: Final = 0.02
-#: [Hz] far above the spin at which a neutron star breaks up (some 2 kHz).
-HIGHEST_SPIN: Final = 1e5
 #: Moments at which the phase is predicted.
 _POINTS: Final = 65
 _YEAR: Final = 365.25
@@ -227,8 +225,11 @@ def read_par(path: Path | str) -> TimingModel:
     freq, period = par.number("F0"), par.number("P0", par.number("P"))
     if not freq > 0 and period > 0:
         freq = 1.0 / period
-    if not freq > 0:
-        raise DataError(f"{path}: key F0: expected a spin frequency above zero [Hz], found {keys.get('F0', 'nothing')}")
+    if not 0 < freq < HIGHEST_SPIN:
+        given = next((f"{key} {keys[key]}" for key in ("F0", "P0", "P") if key in keys), "nothing")
+        raise DataError(
+            f"{path}: keys F0, P0: expected a spin frequency above 0 and below {HIGHEST_SPIN:g} Hz, found {given}"
+        )
     spin = [freq]
     if "F1" not in keys and ("P1" in keys or "PDOT" in keys):
         pdot = par.number("P1", par.number("PDOT"))
@@ -244,10 +245,8 @@ def read_par(path: Path | str) -> TimingModel:
             raise DataError(f"{path}: key PEPOCH is missing: F1 makes no sense without it")
         epoch = 0.0
     ra, dec = par.position()
-    if abs(par.number("DM", 0.0)) > LARGEST_DM or abs(epoch) > LATEST_MJD or not freq < HIGHEST_SPIN:
-        raise DataError(
-            f"{path}: keys DM, PEPOCH, F0: expected those of a pulsar, found {keys.get('DM')}, {epoch}, {freq}"
-        )
+    if abs(par.number("DM", 0.0)) > LARGEST_DM or abs(epoch) > LATEST_MJD:
+        raise DataError(f"{path}: keys DM, PEPOCH: expected those of a pulsar, found {keys.get('DM')}, {epoch}")
     return TimingModel(
         name=keys.get("PSR") or keys.get("PSRJ") or keys.get("PSRB") or path.stem,
         ra_deg=ra,

@@ -22,6 +22,8 @@ from pulsar.triage.site import as_json
 ADDRESS: Final = "127.0.0.1"
 #: Bytes of a judgement at most: ten times the longest note.
 MOST_BODY: Final = 1 << 16
+#: Fields of a query: the page asks with one.
+MOST_FIELDS: Final = 4
 #: Seconds after which a connection on which nothing comes is closed.
 PATIENCE: Final = 30.0
 #: What a browser may do with anything but the page, whose own policy is stricter than nothing and stands in it.
@@ -185,7 +187,11 @@ class Handler(BaseHTTPRequestHandler):
             raise Refused(http.HTTPStatus.SEE_OTHER, "see there", f"/{self.server.token}/")
         if not rest or not hmac.compare_digest(token.encode(), self.server.token.encode()):
             raise Refused(http.HTTPStatus.NOT_FOUND, "no such page: use the link that `pulsar view` has printed")
-        return rest[0], parse_qs(parts.query, max_num_fields=4)
+        try:
+            return rest[0], parse_qs(parts.query, max_num_fields=MOST_FIELDS)
+        except ValueError as error:
+            told = f"a query has {MOST_FIELDS} fields at most"
+            raise Refused(http.HTTPStatus.BAD_REQUEST, told) from error
 
     def _shown(self, path: str, query: dict[str, list[str]]) -> tuple[str, bytes]:
         site = self.server.site

@@ -149,6 +149,9 @@ def test_damage_is_told_with_its_byte(tmp_path):
         with pytest.raises(DataError) as error:
             read_presto_mask(path)
         assert told in str(error.value)
+    path.write_bytes(whole[:24] + np.float64(5e-324).tobytes() + whole[32:])
+    with pytest.raises(DataError, match=r"the header makes no sense .* intervals of 4\.9.*e-324 s"):
+        read_presto_mask(path)
     path.write_text("freq width\n" * 20)
     with pytest.raises(DataError, match=r"not such a file. Expected a mask of `pulsar rfi` \(HDF5\) or the .mask"):
         read_given(path, HEADER)

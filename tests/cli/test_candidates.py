@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from astropy.table import QTable
 from reference.command import run
-from reference.products import write_product
+from reference.products import make_candidates, make_header, write_product
+
+from pulsar.io.product.writer import ProductWriter
 
 
 @pytest.fixture
@@ -37,6 +39,18 @@ def listed(*args: object) -> list[str]:
 )
 def test_rows_that_are_asked_for(products: list[Path], words: tuple[object, ...], ids: list[str]) -> None:
     assert listed(products[0], *words) == ids
+
+
+def test_no_spreadsheet_takes_a_text_for_a_formula(tmp_path: Path) -> None:
+    table = make_candidates()
+    table["known_source"], table["sigma"] = "=HYPERLINK(1)", -1.5
+    with ProductWriter(tmp_path / "run.h5") as writer:
+        writer.observation(make_header())
+        writer.candidates(table)
+        writer.provenance({"config": ""})
+    _, out, _ = run("candidates", tmp_path / "run.h5", "--format", "csv", "--all")
+    rows = list(csv.DictReader(out.splitlines()))
+    assert {(row["known_source"], row["sigma"]) for row in rows} == {("'=HYPERLINK(1)", "-1.5")}
 
 
 def test_several_products_are_one_list_by_score(products: list[Path]) -> None:

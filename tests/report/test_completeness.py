@@ -89,6 +89,15 @@ def test_tables_for_a_paper(product):
     assert "J0534+2200 58999.1235 & 100 & 10.0 & 12.0 & 0.2 & 0.2 & 0.2 & 0.2" in limits_text(run, Path("t.tex"))
 
 
+def test_no_spreadsheet_takes_a_source_for_a_formula(tmp_path):
+    with ProductWriter(tmp_path / "run.h5") as writer:
+        writer.observations([make_header().with_(source="=1+1"), make_header()], [[], []], [[], []])
+        writer.completeness(*tables())
+    lines = recall_text(read(tmp_path / "run.h5"), Path("t.csv")).splitlines()
+    assert any(line.startswith("'=1+1 ") for line in lines)
+    assert not any(line.startswith("=") for line in lines)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_strange_numbers_are_drawn(seed):
     rng = random.Random(seed)

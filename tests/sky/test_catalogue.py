@@ -91,6 +91,13 @@ def test_psrcat_and_tables_are_read(tmp_path):
     assert (one.name, one.ra_deg, one.dec_deg, one.freq, one.dm) == ("J1", 10.0, -5.0, 2.0, 30.0)
 
 
+def test_rows_that_are_no_pulsar_are_passed_over(tmp_path):
+    (tmp_path / "a.csv").write_text(
+        "PSRJ;RAJ;DECJ;P0;P1\nJ1;1:0:0;2:0:0;1e-200;1e-20\nJ2;1:0:0;2:0:0;5e-324;1\nJ3;1:0:0;2:0:0;0.5;1e-15\n"
+    )
+    assert [pulsar.name for pulsar in read_catalogue(tmp_path / "a.csv")] == ["J3"]
+
+
 def archive(path, name="psrcat_tar/psrcat.db"):
     """As the ATNF packs its catalogue."""
     data = PSRCAT.encode()

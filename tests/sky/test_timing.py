@@ -201,8 +201,10 @@ def test_what_is_not_supported_is_refused(tmp_path, change, message):
     [
         ("UNITS          TDB", "UNITS TCB", ConfigError, "UNITS: TCB, .* expected UNITS TDB"),
         ("UNITS          TDB", "EPHVER 5", ConfigError, "EPHVER: 5, .* expected UNITS TDB"),
-        ("F0 ", "X0 ", DataError, "key F0: expected a spin frequency"),
+        ("F0 ", "X0 ", DataError, "keys F0, P0: expected a spin frequency .* found nothing"),
         ("6.107714243738", "six", DataError, "key F0: expected a number, found 'six'"),
+        ("F0             6.1", "P1 1e-20\nP0 1e-200 6.1", DataError, "below 100000 Hz, found P0 1e-200"),
+        ("6.107714243738", "1e5", DataError, "below 100000 Hz, found F0 1e5"),
         ("RAJ ", "XAJ ", DataError, "position is missing"),
         ("18:07:38.0252615", "hello", DataError, "keys RAJ, DECJ"),
         ("PEPOCH ", "XEPOCH ", DataError, "key PEPOCH is missing"),

@@ -1,5 +1,6 @@
 """Files of judgements: what is written is read, cut-off lines are no harm, several people are told apart."""
 
+import csv
 import math
 import threading
 from dataclasses import replace
@@ -36,6 +37,17 @@ def test_what_is_written_is_read(
     assert first.product == "a, b.h5"
     assert first.dm == dm or math.isnan(dm)
     assert second == judged("2", "noise")
+
+
+@pytest.mark.parametrize("note", ["=1+1", "+1", "-1", "@SUM(1)", "'=1+1", "''-", "'quoted'", "a=1"])
+def test_no_spreadsheet_takes_a_note_for_a_formula(tmp_path: Path, note: str) -> None:
+    path = tmp_path / "a.labels.ecsv"
+    Sidecar(path).add([judged(note, "pulsar", who=note, note=note)])
+    cells = next(csv.reader(path.read_text().splitlines()[-1:]))
+    # The DM and sigma of the row are numbers, whatever their sign.
+    assert [cell for cell in cells if cell[:1] in ("=", "+", "-", "@")] == []
+    (entry,) = read_labels(path).entries
+    assert (entry.uid, entry.who, entry.note) == (note, note, note)
 
 
 def test_astropy_reads_it(tmp_path: Path) -> None:

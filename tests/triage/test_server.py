@@ -110,6 +110,8 @@ def test_a_judgement_is_on_the_disk_when_it_is_answered(server: Server) -> None:
         ("GET", "http://evil.example/TOKEN/", {}, 421),
         ("GET", "http://evil.example/TOKEN/", {"Host": "OWN"}, 400),
         ("GET", "/TOKEN/beside?uid=none", {}, 404),
+        ("GET", "/TOKEN/beside?uid=c0001&a=1&b=2&c=3&d=4", {}, 400),
+        ("GET", "/TOKEN/?" + "&".join(f"a{i}=1" for i in range(5000)), {}, 400),
         ("PUT", "/TOKEN/labels", {}, 405),
         ("DELETE", "/TOKEN/labels", {}, 405),
         ("OPTIONS", "/TOKEN/labels", {}, 405),
