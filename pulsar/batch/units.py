@@ -14,7 +14,7 @@ from pydantic import Field, Strict, TypeAdapter
 
 from pulsar.config.model import Config
 from pulsar.data.files import read_bytes
-from pulsar.data.text import is_file_name
+from pulsar.data.text import is_file_name, printable
 from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import STRICT, Count, Seconds, validated
 from pulsar.errors import STORAGE, ConfigError, DataError
@@ -234,13 +234,24 @@ def listed(paths: Iterable[Path], missing: list[str]) -> list[Path]:
         named = [(number, Path(line)) for number, line in enumerate(lines, 1) if line and not line.startswith("#")]
         if not named:
             raise DataError(f"{path}: this list of files names none")
-        there = [(number, name) for number, name in named if name.exists()]
-        gone = [f"{name}: no such file or folder ({path}, line {n})" for n, name in named if (n, name) not in there]
+        there = [(number, name) for number, name in named if _is_there(name)]
+        gone = [
+            f"{printable(str(name))}: no such file or folder ({path}, line {n})"
+            for n, name in named
+            if (n, name) not in there
+        ]
         if not there:
             raise DataError(f"{gone[0]}: nothing that this list names is there; names count from the current folder")
         missing += gone
         out += [name for _, name in there]
     return out
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # the name is too long
+        return False
 
 
 def plan_units(

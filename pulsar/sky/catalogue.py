@@ -133,7 +133,9 @@ def read_catalogue(source: Path | str) -> list[Pulsar]:
     """
     path = catalogue_file(source)
     text = _text(path)
-    records = _psrcat_records(text) if re.search(r"^PSRJ\s+\S", text, re.MULTILINE) else _table_records(text)
+    # A name of a pulsar has four digits; what follows in the heading of a table has one at most.
+    named = re.search(r"^PSRJ\s+\S*\d\d", text, re.MULTILINE)
+    records = _psrcat_records(text) if named else _table_records(text)
     pulsars = [p for p in map(_pulsar, records) if p is not None]
     if not pulsars:
         raise DataError(

@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 from fuzz import batches, mutator
+from fuzz import texts as written
 from fuzz.batches import shown
 from fuzz.folds import TABLES, asked, folded, labelled, models, pfd_files, phcx_files, signals, trained
 from reference import masks, products
@@ -530,6 +531,17 @@ KINDS: tuple[Kind, ...] = (
     Kind("catalogue", "input.cat", catalogues, texts, catalogue),
     Kind("pointings", "input.csv", lambda _: [b"source,beam,ra,dec\nJ0534+2200,1,05:34:31,+22:00:52\nX,,83.6,-5\n"],
          texts, pointings),
+    Kind("labels", "input.labels.ecsv", written.labels_files, texts, written.labels),
+    Kind("request", "input.http", written.requests, texts, written.answered),
+    Kind("binary", "input.par", lambda _: [p.encode() for p in written.BINARIES], written.stretched, par),
+    Kind("pulsars", "input.cat", written.catalogue_files, written.stretched, catalogue),
+    Kind("template", "input.csv", written.templates, written.stretched, written.template),
+    Kind("survey", "input.toml", lambda _: [written.SURVEY], written.stretched, written.survey),
+    Kind("skies", "input.toml", written.skies, written.stretched, sky),
+    Kind("weights", "input.json", written.weights_files, written.stretched, written.weights),
+    Kind("rates", "input.json", written.rates_files, written.stretched, written.rates),
+    Kind("list", "input.txt", written.lists, texts, written.listed),
+    Kind("bench", "input.json", written.document_files, written.stretched, written.document),
     Kind("mask", "input.h5", mask_files, hdf5, mask, slow=True),
     Kind("product", "input.h5", product_files, hdf5, product, slow=True),
     Kind("merge", "input.h5", product_files, hdf5, merging, slow=True),

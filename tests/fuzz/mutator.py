@@ -1,6 +1,7 @@
 """Valid files made hostile: bits, bytes and pieces, and values of fields replaced by what no writer writes."""
 
 import random
+import re
 import struct
 from collections.abc import Callable
 from typing import Final
@@ -125,6 +126,19 @@ def after_separator(rng: random.Random, data: bytes) -> bytes:
     end = next((i for i in range(at, len(data)) if data[i] in b",;\n"), len(data))
     new = rng.choice(NUMBERS).encode() if rng.random() < 0.7 else rng.choice(TEXTS)
     return data[:at] + b" " + new + data[end:]
+
+
+#: At the ends of what a float holds, and of what physics has.
+EXTREMES: Final = ("1e-200", "5e-324", "2.3e-308", "1e-160", "1e200", "1.7e308", "1e160", "-1e-200", "1e18", "1e-18")
+
+
+def extreme(rng: random.Random, data: bytes) -> bytes:
+    """A number that is as large or as small as a float can be, or nearly so."""
+    numbers = list(re.finditer(rb"[-+]?\d+\.?\d*([eEdD][-+]?\d+)?", data))
+    if not numbers:
+        return flip(rng, data)
+    place = rng.choice(numbers)
+    return data[: place.start()] + rng.choice(EXTREMES).encode() + data[place.end() :]
 
 
 def line(rng: random.Random, data: bytes) -> bytes:

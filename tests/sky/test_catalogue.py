@@ -83,6 +83,10 @@ def test_psrcat_and_tables_are_read(tmp_path):
     assert first.freq == pytest.approx(1 / 0.0333924)
     assert second.dec_deg == -0.5
     assert np.isnan(second.dm)
+    for separator in (",", "\t", " "):
+        lines = ("PSRJ DM RAJD DECJD F0", "J0534+2200 30 10 -5 2")
+        (tmp_path / "c.txt").write_text("\n".join(lines).replace(" ", separator))
+        assert [(p.name, p.freq, p.dm) for p in read_catalogue(tmp_path / "c.txt")] == [("J0534+2200", 2.0, 30.0)]
     from astropy.table import Table
 
     table = Table({"PSRJ": ["J1"], "RAJD": [10.0], "DECJD": [-5.0], "F0": [2.0], "DM": [30.0]})
