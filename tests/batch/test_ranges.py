@@ -76,6 +76,29 @@ def test_one_of_two_workers_is_lost(sky_file, tmp_path, alone):
 
 
 @pytest.mark.slow
+def test_jobs_find_their_key(sky_file, tmp_path, alone):
+    """By an `sbatch` that begins jobs here, at once."""
+    pytest.importorskip("dask_jobqueue", reason="needs the extra `dask`")
+    out, mark, script, log = tmp_path / "run.h5", f"job-{tmp_path.name}", tmp_path / "job.sh", tmp_path / "log"
+    commands = {
+        "sbatch": f'cp "$1" {script}\nsetsid sh {script} >{log} 2>&1 </dev/null &\necho Submitted batch job $!',
+        "scancel": 'kill -TERM -- "-$1"',
+    }
+    (tmp_path / "bin").mkdir()
+    for name, text in commands.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    driver = start(command(sky_file, out, "--set", "batch.scheduler=slurm"), mark, PATH=path)
+    _, told = driver.communicate(timeout=120.0)
+    assert driver.returncode == 0, told
+    assert "Traceback" not in told
+    assert "tls://" in script.read_text()
+    assert read(out).rows("candidates").tobytes() == alone.rows("candidates").tobytes()
+    assert not list(tmp_path.glob(".pulsar-dask*"))
+
+
+@pytest.mark.slow
 def test_told_to_end_it_ends_and_goes_on(sky_file, tmp_path, alone):
     pytest.importorskip("distributed", reason="needs the extra `dask`")
     out, mark = tmp_path / "run.h5", f"ends-{tmp_path.name}"
