@@ -5,7 +5,6 @@ the run has found at all other DMs, and its folds, stand beside; so the list on 
 that the run would have had with it on the sky. The run itself is not touched.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -23,8 +22,8 @@ from pulsar.data.pulse import PulseCutout
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.dedisp.subbands import Subbands
+from pulsar.pipeline.checkpoint import Pace
 from pulsar.pipeline.detect import (
-    SAVE_INTERVAL,
     Detected,
     Job,
     Searching,
@@ -105,7 +104,7 @@ def measure(
     most = max(wanted.at_once, TOGETHER)
     ready = dict(enumerate(searching.subbands))
     done, parts = _kept(job)
-    saved = time.monotonic()
+    pace = Pace()
     with job.progress.stage("completeness", wanted.places, "DMs with injected signals") as tick:
         groups = groups_of(job.config) if job.config.completeness.population else [[]] * len(dms)
         places = [_draw(ground, number, dm, groups[number]) for number, dm in enumerate(dms)]
@@ -131,10 +130,10 @@ def measure(
                 tick(0.5)
             parts.append(_List(ground, chosen).judged())
             tick(0.5 * len(chosen))
-            if time.monotonic() - saved > SAVE_INTERVAL and k + 1 < len(lists):
-                part = _joined(parts)
-                job.checkpoint.save("completeness", done=np.array(k + 1), injected=part.injected, rows=part.rows)
-                saved = time.monotonic()
+            if pace.due() and k + 1 < len(lists):
+                with pace:
+                    part = _joined(parts)
+                    job.checkpoint.save("completeness", done=np.array(k + 1), injected=part.injected, rows=part.rows)
     whole = _joined(parts)
     for line in in_words(whole.injected, whole.rows):
         job.progress.message(line)

@@ -1,6 +1,5 @@
 """From files to detections: cleaning, dedispersion and all searches, checkpointed on the way."""
 
-import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, fields
@@ -42,8 +41,6 @@ if TYPE_CHECKING:
 
 # Part of the work on a trial DM that is done when its series is there.
 DEDISPERSION_SHARE = 0.3
-# Seconds after which what has been found so far is stored.
-SAVE_INTERVAL = 30.0
 
 
 class FoldMany(Protocol):
@@ -311,20 +308,16 @@ def _detect_raw(job: Job, out: Path) -> Detected:
         # While the samples are read; of the other places later.
         first = max(job.plan.injections.at_once, min(TOGETHER, job.plan.injections.places))
         subbands = subbands_at(job, source, place_dms(job.obs.header, plan, job.config, first), out)
-    kept = job.checkpoint.load("detections")
-    if kept is not None:
-        job.progress.message("detections: taken from the interrupted run")
-        found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
-    else:
-        search = _search if job.crew is None else _search_elsewhere
+
+    def search(state: Searched) -> None:
+        how = _search if job.crew is None else _search_elsewhere
         with unchanged(job.obs):
-            state = search(job, Shared(source, subbands) if subbands else source, plan, finder, birdies, out)
-        found, birdies = bounded(state.found, job.progress.message), state.birdies or []
-        job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
+            how(job, Shared(source, subbands) if subbands else source, plan, finder, state, birdies, out)
+
+    found, birdies = detections_of(job, finder, search)
     pulses = pulses_of(job, plan, finder, source, found.events)
     fold = folding_of(job, plan, source)
     detections = np.concatenate([found.detections, pulses.repeating])
-    finder.birdies = [(b.freq, b.width) for b in birdies]  # taken from an interrupted run, too
     searching = Searching(source, plan, finder, found, subbands)
     return Detected(
         detections,
@@ -376,20 +369,52 @@ def folding_of(job: Job, plan: RunPlan, source: "SampleSource") -> FoldMany:
     return fold
 
 
+def detections_of(job: Job, finder: BatchSearch, search: Callable[[Searched], None]) -> "tuple[Found, list[Birdie]]":
+    """What all trials show, and what was left out of their spectra: what an interrupted run has found is not searched.
+
+    Parameters
+    ----------
+    job : Job
+    finder : BatchSearch
+        Told the lines that the interrupted run has learnt.
+    search : callable
+        Brings a state to its end; whatever ends it, what has been found by then is kept.
+    """
+    tell, kept = job.progress.message, job.checkpoint.load("detections")
+    if kept is not None:
+        tell("detections: taken from the interrupted run")
+        found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
+        finder.birdies = [(b.freq, b.width) for b in birdies]
+        return found, birdies
+    state = Searched(job.checkpoint, tell)
+    finder.birdies = [(b.freq, b.width) for b in state.birdies or []]
+    if state.ndone:
+        tell(f"{state.ndone} of {finder.ndms} DMs: taken from the interrupted run")
+    with state.kept():
+        search(state)
+    found, birdies = bounded(state.found, tell), state.birdies or []
+    job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
+    return found, birdies
+
+
 def _search(
-    job: Job, source: "SampleSource", plan: RunPlan, finder: BatchSearch, birdies: "list[Birdie]", out: Path
-) -> Searched:
-    """Dedisperse and search, batch by batch; what has been found so far outlives an interruption."""
-    trials, tell = dm_plan(plan), job.progress.message
-    state = _begun(job, finder)
-    start = state.done
-    state = state.up_to(start)  # tasks may have left holes
-    if start:
-        tell(f"{start} of {trials.ndms} DMs: taken from the interrupted run")
-    saved = time.monotonic()
+    job: Job,
+    source: "SampleSource",
+    plan: RunPlan,
+    finder: BatchSearch,
+    state: Searched,
+    birdies: "list[Birdie]",
+    out: Path,
+) -> None:
+    """Dedisperse and search, batch by batch, what is left."""
+    trials = dm_plan(plan)
+    left = state.left(0, trials.ndms)
+    if not left:
+        return
     with job.progress.stage("searching", trials.ndms, "DMs", clocked=False) as tick:
-        tick(start)
-        batches = _batches(job, source, plan, out, start, trials.ndms, lambda n: tick(DEDISPERSION_SHARE * n))
+        tick(state.ndone)
+        first, last = left[0][0], left[-1][1]
+        batches = _batches(job, source, plan, out, first, last, lambda n: tick(DEDISPERSION_SHARE * n))
         with closing(batches):
             while True:
                 with job.progress.clock("dedispersion"):
@@ -399,22 +424,23 @@ def _search(
                 with job.progress.clock("search"):
                     if state.birdies is None:
                         state.birdies = _learn_birdies(job, batch, finder, birdies)
-                    found = finder.search(batch, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n))
-                    state.add(batch.first, batch.first + batch.stage.ndms, [found], tell)
-                if time.monotonic() - saved > SAVE_INTERVAL and state.done < trials.ndms:
-                    state.save(job.checkpoint)
-                    saved = time.monotonic()
-    return state
+                    state.search(batch, finder, lambda n: tick((1.0 - DEDISPERSION_SHARE) * n))
 
 
 def _search_elsewhere(
-    job: Job, source: "SampleSource", plan: RunPlan, finder: BatchSearch, birdies: "list[Birdie]", out: Path
-) -> Searched:
+    job: Job,
+    source: "SampleSource",
+    plan: RunPlan,
+    finder: BatchSearch,
+    state: Searched,
+    birdies: "list[Birdie]",
+    out: Path,
+) -> None:
     """Learn the lines at DM 0, and have ranges of DMs searched by others."""
     from pulsar.dedisp.batches import batch_ranges
     from pulsar.pipeline.ranges import search_ranges
 
-    trials, state = dm_plan(plan), _begun(job, finder)
+    trials = dm_plan(plan)
     if state.birdies is None:
         _, last = batch_ranges(trials)[0]
         with (
@@ -422,18 +448,8 @@ def _search_elsewhere(
             closing(_batches(job, source, plan, out, 0, last, tick)) as batches,
         ):
             state.birdies = _learn_birdies(job, next(batches), finder, birdies)
-        state.save(job.checkpoint)
-    elif state.ranges:
-        job.progress.message(f"{state.ndone} of {trials.ndms} DMs: taken from the interrupted run")
+        state.save()
     search_ranges(job, state, trials, out)
-    return state
-
-
-def _begun(job: Job, finder: BatchSearch) -> Searched:
-    """What an interrupted run has searched; the lines that it had learnt are left out from now on."""
-    state = Searched.load(job.checkpoint)
-    finder.birdies = [(b.freq, b.width) for b in state.birdies or []]
-    return state
 
 
 def _batches(

@@ -6,7 +6,6 @@ back. Who carries tasks to workers is a `Crew`: this module knows of no cluster.
 
 import hashlib
 import socket
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -43,8 +42,6 @@ PER_WORKER: Final = 3
 READING: Final = 0.2
 #: A range that is a part of a batch dedisperses the whole batch, a few per cent of the cost of its search.
 MOST_PARTS: Final = 4
-#: Part of the time that goes into storing what has been found.
-SAVING: Final = 0.1
 
 
 class Workers(Protocol):
@@ -143,7 +140,7 @@ def search_ranges(job: "Job", state: Searched, plan: DMPlan, out: Path) -> None:
     """
     if job.crew is None:
         raise PulsarError("nobody is there to search")
-    left = state.left(plan.ndms)
+    left = state.left(0, plan.ndms)
     if not left:
         return
     with job.crew() as workers:
@@ -164,24 +161,13 @@ def search_ranges(job: "Job", state: Searched, plan: DMPlan, out: Path) -> None:
 
 
 def _gather(job: "Job", state: Searched, workers: Workers, tasks: "Sequence[RangeTask]", ndms: int) -> None:
-    """Put together what comes back; whatever ends this, what has come is kept."""
-    behind, free = False, time.monotonic()
+    """Put together what comes back."""
     with job.progress.stage("searching", ndms, "DMs") as tick:
         tick(state.ndone)
-        try:
-            for task, found in workers.search(tasks):
-                state.add(task.first, task.last, [found], job.progress.message)
-                tick(task.last - task.first)
-                behind = True
-                begun = time.monotonic()
-                if begun >= free:
-                    state.save(job.checkpoint)
-                    now = time.monotonic()
-                    behind, free = False, now + (now - begun) / SAVING
-        except BaseException:
-            if behind:
-                state.save(job.checkpoint)
-            raise
+        for task, found in workers.search(tasks):
+            state.add(task.first, task.last, found)
+            tick(task.last - task.first)
+            state.save_if_due()
 
 
 def _shared(job: "Job", config: Config, state: Searched, plan: DMPlan, own: RunPlan, out: Path) -> Shared:

@@ -26,6 +26,7 @@ from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import learning
 from pulsar.pipeline.room import check_addresses, reserve_ahead, thread_count
+from pulsar.pipeline.searched import STAGE
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.score import scorer_of
 
@@ -192,7 +193,7 @@ def _search(
                 job = Job(obs, config, plan, checkpoint, progress, threads, common, kernels, crew, reserve)
                 _run(job, out, overwrite=overwrite, argv=argv)
         except (ConfigError, DataError):
-            if not checkpoint.has("detections") and not checkpoint.has("searched"):
+            if not checkpoint.has("detections") and not checkpoint.has(STAGE.format(0)):
                 checkpoint.remove()  # nothing in it that the same command could go on from
             raise
         checkpoint.remove()

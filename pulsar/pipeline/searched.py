@@ -1,101 +1,184 @@
 """What has been found in which trial DMs, wherever and in whatever order they were searched; kept for `--resume`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.pipeline.checkpoint import Checkpoint
+from pulsar.pipeline.checkpoint import Checkpoint, Pace
 from pulsar.pipeline.stages import Found
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie
+    from pulsar.dedisp.batches import Batch
+    from pulsar.pipeline.stages import BatchSearch
 
 # Events of single pulses kept in a run, the strongest (interference can make any number).
 MOST_EVENTS = 4_000_000
+#: Stages of the checkpoint that hold what was stored, one after the other.
+STAGE: Final = "searched-{:05}"
+
+#: Trials: the first, and the one after the last.
+Ranges = list[tuple[int, int]]
 
 
-@dataclass
+class _Part(NamedTuple):
+    """What was found in some trials."""
+
+    ranges: Ranges
+    found: Found
+
+
 class Searched:
-    """The state of a search between two batches.
+    """What a search has found so far, in whatever order trials are done; safe to share between threads.
+
+    What is new is stored every now and then in a file of its own: the checkpoint is read, but never written, anew. Only
+    where more than twice MOST_EVENTS events have come together, those that are left are stored as one, and the files
+    that held them are written over one by one: on disk, too, there are never many more.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        What an interrupted run has left there is taken: all that can be read.
+    tell : callable
+        Given a line for the astronomer.
 
     Attributes
     ----------
-    found : Found
-        As one process finds it that goes from DM to DM.
-    ranges : list of (int, int)
-        Trials that are done: the first, and the one after the last; ascending.
     birdies : list of Birdie or None
         What is left out of the spectra; None: not learnt yet.
     """
 
-    found: Found = field(default_factory=lambda: Found.join([]))
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-    birdies: "list[Birdie] | None" = None
+    def __init__(self, checkpoint: Checkpoint, tell: Callable[[str], None]) -> None:
+        self.birdies: list[Birdie] | None = None
+        self._checkpoint, self._tell, self._pace = checkpoint, tell, Pace()
+        self._adding, self._saving = threading.Lock(), threading.Lock()
+        self._parts: list[_Part] = []
+        #: Parts that are stored, the first of all; and the numbers of the files that hold them.
+        self._stored, self._files, self._events = 0, set[int](), 0
+        self._load()
+
+    @property
+    def found(self) -> Found:
+        """As one process finds it that goes from DM to DM."""
+        return _merged(self._parts).found
+
+    @property
+    def ranges(self) -> Ranges:
+        """Trials that are done: the first, and the one after the last; ascending."""
+        return _joined([one for part in tuple(self._parts) for one in part.ranges])
 
     @property
     def ndone(self) -> int:
         """Trials that are done."""
         return sum(last - first for first, last in self.ranges)
 
-    @property
-    def done(self) -> int:
-        """Trials that are done from the first on, without a hole."""
-        return self.ranges[0][1] if self.ranges and self.ranges[0][0] == 0 else 0
-
-    def add(self, first: int, last: int, parts: list[Found], tell: Callable[[str], None]) -> None:
-        """Put what was found in the trials `first` to `last` - 1 in its place."""
-        found = Found.join([self.found, *parts])
-        if self.ranges and self.ranges[-1][1] > first:
-            # All of a DM come together, and in their order: what is sorted is as if one had gone from DM to DM.
-            found = Found(_by_dm(found.detections), _by_dm(found.events))
-        # What is over is thrown away now and then, not with every batch.
-        self.found = bounded(found, tell) if found.events.size > 2 * MOST_EVENTS else found
-        self.ranges = _joined([*self.ranges, (first, last)])
-
-    def up_to(self, last: int) -> "Searched":
-        """What is of the trials below `last` alone."""
-        found = self.found
-        return Searched(
-            Found(found.detections[found.detections["dm_index"] < last], found.events[found.events["dm_index"] < last]),
-            [(low, min(high, last)) for low, high in self.ranges if low < last],
-            self.birdies,
-        )
-
-    def left(self, ndms: int) -> list[tuple[int, int]]:
-        """Trials that are not done."""
-        edges = [0, *(edge for done in self.ranges for edge in done), ndms]
+    def left(self, first: int, last: int) -> Ranges:
+        """Trials among `first` to `last` - 1 that are not done."""
+        inside = [(max(low, first), min(high, last)) for low, high in self.ranges if low < last and high > first]
+        edges = [first, *(edge for done in inside for edge in done), last]
         return [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=True) if low < high]
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Store what there is; the lines must be known."""
-        checkpoint.save(
-            "searched",
-            detections=self.found.detections,
-            events=self.found.events,
-            ranges=np.array(self.ranges, dtype=np.int64).reshape(-1, 2),
-            **birdie_arrays(self.birdies or []),
-        )
+    def search(self, batch: "Batch", finder: "BatchSearch", tick: Callable[[float], None]) -> None:
+        """Search the trials of a batch that are not done."""
 
-    @classmethod
-    def load(cls, checkpoint: Checkpoint) -> "Searched":
-        """What an interrupted run has left, or nothing."""
-        kept = checkpoint.load("searched")
-        if kept is None or "ranges" not in kept:
-            return cls()
-        ranges = [(int(first), int(last)) for first, last in kept["ranges"]]
-        return cls(Found(kept["detections"], kept["events"]), ranges, kept_birdies(kept))
+        def done(row: int, found: Found) -> None:
+            self.add(batch.first + row, batch.first + row + 1, found)
+            tick(1)
+            self.save_if_due()
+
+        left = self.left(batch.first, batch.first + batch.stage.ndms)
+        rows = [i - batch.first for low, high in left for i in range(low, high)]
+        if rows:
+            finder.each(batch, rows, done)
+
+    def add(self, first: int, last: int, found: Found) -> None:
+        """What was found in the trials `first` to `last` - 1."""
+        with self._adding:
+            self._parts.append(_Part([(first, last)], found))
+            self._events += found.events.size
+            if self._events > 2 * MOST_EVENTS:
+                whole = _merged(self._parts)
+                self._parts = [_Part(whole.ranges, bounded(whole.found, self._tell))]
+                self._stored, self._files, self._events = 0, set(), MOST_EVENTS
+
+    def save_if_due(self) -> None:
+        """Store what is new, unless that was done shortly before."""
+        if self._pace.due():
+            with self._saving:
+                if self._pace.due():
+                    self._save()
+
+    def save(self) -> None:
+        """Store what is new; the lines must be known."""
+        with self._saving:
+            self._save()
+
+    def _save(self) -> None:
+        with self._adding:
+            parts, end, stored = self._parts, len(self._parts), self._stored
+            new = _merged(parts[stored:])
+            number = next(n for n in count() if n not in self._files)
+        with self._pace:
+            self._checkpoint.save(
+                STAGE.format(number),
+                detections=new.found.detections,
+                events=new.found.events,
+                ranges=np.array(new.ranges, dtype=np.int64).reshape(-1, 2),
+                **birdie_arrays(self.birdies or []),
+            )
+        with self._adding:
+            if self._parts is parts:  # otherwise all are to be stored anew
+                self._files.add(number)
+                parts[stored:end] = [new]
+                self._stored += 1
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Store what is new if the search does not come to its end."""
+        try:
+            yield
+        except BaseException:
+            if self.birdies is not None and self._stored < len(self._parts):
+                self.save()
+            raise
+
+    def _load(self) -> None:
+        for path in sorted(self._checkpoint.folder.glob(f"searched-{5 * '[0-9]'}.npz")):
+            kept = self._checkpoint.load(path.stem)
+            if kept is None or "ranges" not in kept:
+                continue
+            self.birdies = kept_birdies(kept)
+            done = _joined([(int(first), int(last)) for first, last in kept["ranges"]])
+            fresh = [one for low, high in done for one in self.left(low, high)]
+            if fresh:
+                found = Found(_within(kept["detections"], fresh), _within(kept["events"], fresh))
+                self._parts.append(_Part(fresh, found))
+                self._files.add(int(path.stem[-5:]))
+        self._stored = len(self._parts)
+        self._events = sum(part.found.events.size for part in self._parts)
 
 
-def _by_dm(rows: NDArray[Any]) -> NDArray[Any]:
-    return rows[np.argsort(rows["dm_index"], kind="stable")]
+def _merged(parts: "Sequence[_Part]") -> _Part:
+    found = Found.join([part.found for part in parts])
+    # All of a DM come together, and in their order: what is sorted is as if one had gone from DM to DM.
+    found = Found(*(rows[np.argsort(rows["dm_index"], kind="stable")] for rows in (found.detections, found.events)))
+    return _Part(_joined([one for part in parts for one in part.ranges]), found)
 
 
-def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _within(rows: NDArray[Any], ranges: Ranges) -> NDArray[Any]:
+    """Those of the trials in these ranges, which ascend."""
+    inside: NDArray[np.bool_] = np.searchsorted(np.ravel(ranges), rows["dm_index"], side="right") % 2 == 1
+    return rows[inside]
+
+
+def _joined(ranges: Ranges) -> Ranges:
     """Ranges in ascending order, neighbours made one."""
-    out: list[tuple[int, int]] = []
+    out: Ranges = []
     for first, last in sorted(ranges):
         if out and out[-1][1] == first:
             out[-1] = out[-1][0], last

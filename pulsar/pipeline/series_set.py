@@ -19,6 +19,7 @@ from pulsar.pipeline.birdies import first_trials, learn_in_series
 
 if TYPE_CHECKING:
     from pulsar.pipeline.detect import Detected, Job
+    from pulsar.pipeline.searched import Searched
 
 #: Series on each side of a fold's own that its DM curve is folded from.
 CURVE_SIDE = 8
@@ -148,30 +149,25 @@ def detect_set(job: "Job", obs: SeriesSet) -> "Detected":
     """
     from pulsar.cleaning.birdies import merged
     from pulsar.pipeline.cleaning import given_birdies
-    from pulsar.pipeline.detect import Detected, gaps_of
+    from pulsar.pipeline.detect import Detected, detections_of, gaps_of
     from pulsar.pipeline.pulses import find_pulses
-    from pulsar.pipeline.searched import birdie_arrays, bounded, kept_birdies
-    from pulsar.pipeline.stages import BatchSearch, Found
+    from pulsar.pipeline.stages import BatchSearch
 
     config, plan = job.config, set_plan(obs)
     finder = BatchSearch(plan, config, threads=job.threads, memory=job.plan.accel_memory, gaps=gaps_of(obs))
-    birdies = [*given_birdies(obs.header, config.rfi), *job.common]
-    kept = job.checkpoint.load("detections")
-    if kept is not None:
-        job.progress.message("detections: taken from the interrupted run")
-        found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
-    else:
-        parts = []
+
+    def search(state: "Searched") -> None:
         with job.progress.stage("search", plan.ndms, "series") as tick:
+            tick(state.ndone)
             for batch in batches(obs, plan):
-                if batch.first == 0:
+                if state.birdies is None:
                     mains, _ = learn_in_series(batch.row(0), batch.stage.tsamp, config)
                     learnt = finder.learn(batch) if config.rfi.learn else []
-                    birdies = merged([*birdies, *mains, *learnt])
-                    finder.birdies = [(b.freq, b.width) for b in birdies]
-                parts.append(finder.search(batch, tick))
-        found = bounded(Found.join(parts), job.progress.message)
-        job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
+                    state.birdies = merged([*given_birdies(obs.header, config.rfi), *job.common, *mains, *learnt])
+                    finder.birdies = [(b.freq, b.width) for b in state.birdies]
+                state.search(batch, finder, tick)
+
+    found, birdies = detections_of(job, finder, search)
     tsamps = np.concatenate([np.full(stage.ndms, stage.tsamp) for stage in plan.stages])
     pulses = find_pulses(
         found.events, plan.dms, tsamps, None, obs.header, finder.pulse_trials(), config, job.progress, freqs=obs.freqs

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.constants import KDM
-from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, dtype_of, joined
+from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, joined
 from pulsar.data.part import Part, parts_of_counts
 from pulsar.data.work import share_out
 from pulsar.dedisp.sampling import halved, halvings
@@ -465,7 +465,7 @@ class BatchSearch:
         memory: int,
         gaps: "tuple[tuple[int, int], ...]" = (),
     ) -> None:
-        self.config = config
+        self.ndms, self.config = plan.ndms, config
         self.threads = max(1, threads)
         self.memory = memory
         self.gaps = gaps
@@ -553,6 +553,35 @@ class BatchSearch:
         some_of : SomeTrials, optional
             The batch is of a plan of these alone.
         """
+        found: dict[int, Found] = {}
+
+        def done(i: int, of_row: Found) -> None:
+            found[i] = of_row
+            if progress is not None:
+                progress(1)
+
+        self.each(batch, range(batch.stage.ndms), done, some_of)
+        return Found.join([found[i] for i in range(batch.stage.ndms)])
+
+    def each(
+        self,
+        batch: "Batch",
+        trials: Sequence[int],
+        done: "Callable[[int, Found], None]",
+        some_of: "SomeTrials | None" = None,
+    ) -> None:
+        """Search some trials of a batch, and hand on what is in each when it is done.
+
+        Parameters
+        ----------
+        batch : Batch
+        trials : sequence of int
+            Which of its series.
+        done : callable
+            Called by several threads with a trial and what was found in it.
+        some_of : SomeTrials, optional
+            As in :meth:`search`.
+        """
         stage = batch.stage
         whole = 1 in self.config.search.parts
         rows = np.arange(batch.first, batch.first + stage.ndms)
@@ -561,15 +590,13 @@ class BatchSearch:
             t: (self.prepared(stage, t), self.prepared_parts(stage, t)) for t in set(self.halvings[rows].tolist())
         }
 
-        found: list[list[Found]] = [[] for _ in rows]
-
         def one(i: int) -> None:
             periodic = some_of is None or bool(some_of.periodic[batch.first + i])
             index = int(rows[i])
             search, parts = searches[int(self.halvings[index])]
             row, dm, band = batch.row(i), float(stage.dms[i]), self.octaves.band(index)
             folding, slow, slowest = self.few.at(index)
-            of_whole = search.search(
+            found = search.search(
                 row,
                 dm,
                 index,
@@ -580,18 +607,15 @@ class BatchSearch:
                 accel=band,
                 birdies=self.birdies,
             )
-            found[i].append(of_whole)
             if parts is not None and periodic:
                 wide = {n: few.at(index) for n, few in self.few_in_parts.items()}
                 of_parts = parts.search(row, dm, index, few=wide, accel=band, birdies=self.birdies)
-                found[i].append(Found(of_parts, np.empty(0, dtype=dtype_of(EVENT_COLUMNS))))
-            if progress is not None:
-                progress(1)
+                found = Found(joined(DETECTION_COLUMNS, [found.detections, of_parts]), found.events)
+            done(i, found)
 
         def some(left: Iterator[int]) -> None:
             for i in left:
                 one(i)
 
         with ThreadPoolExecutor(self.threads, thread_name_prefix="search") as pool:
-            share_out(pool, self.threads, range(stage.ndms), some)
-        return Found.join([part for parts in found for part in parts])
+            share_out(pool, self.threads, trials, some)

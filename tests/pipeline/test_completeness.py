@@ -188,7 +188,7 @@ def test_the_places_that_an_interrupted_run_has_judged_are_not_judged_again(told
         judged.extend(one.place.number for one in self.chosen)
         return whole(self)
 
-    monkeypatch.setattr(completeness, "SAVE_INTERVAL", 0.0)
+    monkeypatch.setattr(completeness.Pace, "due", lambda _: True)
     with monkeypatch.context() as patch:
         patch.setattr(completeness._List, "judged", one_only)
         with pytest.raises(KeyboardInterrupt):

@@ -9,11 +9,10 @@ import pytest
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.memory import Filterbank
-from pulsar.pipeline import ranges, searched
+from pulsar.pipeline import ranges
 from pulsar.pipeline.ranges import cut, search_range
 from pulsar.pipeline.run import search
 from pulsar.pipeline.searched import Searched
-from pulsar.pipeline.stages import Found
 from pulsar.synthesis import Pulsar, Rfi, Sky
 
 SKY = Sky(
@@ -90,15 +89,14 @@ def test_whoever_goes_on_finds_the_same(sky_file, tmp_path, ordinary, second):
 
 def test_a_crew_goes_on_where_one_process_stopped(sky_file, tmp_path, ordinary, monkeypatch):
     config, out, crew = load_config(None, SETTINGS), tmp_path / "run.h5", Here()
-    monkeypatch.setattr("pulsar.pipeline.detect.SAVE_INTERVAL", 0.0)
-    real = Searched.save
+    real = Searched.search
 
-    def once(self, checkpoint):
-        real(self, checkpoint)
+    def once(self, *batch):
+        real(self, *batch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(Searched, "save", once)
+        patch.setattr(Searched, "search", once)
         with pytest.raises(KeyboardInterrupt):
             search(sky_file, config, out)
     assert found(search(sky_file, config, out, resume=True, crew=crew)) == ordinary
@@ -159,43 +157,3 @@ def test_reading_must_be_worth_it():
     # 20 ranges read for a fifth of what they search; ten workers get one each whatever that takes.
     assert len(cut(batches, costs, [(0, 400)], 10, 4.0)) == 20
     assert len(cut(batches, costs, [(0, 400)], 10, 100.0)) == 10
-
-
-def one(first, last, snr):
-    """What a range might give: two events and a detection for each trial."""
-    empty = Found.join([])
-    events, detections = (
-        np.zeros(2 * (last - first), empty.events.dtype),
-        np.zeros(last - first, empty.detections.dtype),
-    )
-    events["dm_index"], detections["dm_index"] = np.repeat(np.arange(first, last), 2), np.arange(first, last)
-    events["snr"] = snr[2 * first : 2 * last]
-    events["time"] = np.arange(2 * first, 2 * last)
-    return Found(detections, events)
-
-
-@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 1, 0, 2), (2, 3, 1, 0)])
-def test_the_order_does_not_matter(monkeypatch, order):
-    monkeypatch.setattr(searched, "MOST_EVENTS", 12)
-    # Many equal ones: which of them stay must not depend on the order either.
-    snr = np.random.default_rng(2).integers(5, 8, 80).astype(np.float32)
-    want = searched.bounded(one(0, 40, snr), lambda _: None)
-    state, pieces = Searched(), [(0, 10), (10, 15), (15, 30), (30, 40)]
-    for k in order:
-        state.add(*pieces[k], [one(*pieces[k], snr)], lambda _: None)
-    got = searched.bounded(state.found, lambda _: None)
-    assert got.events.tobytes() == want.events.tobytes()
-    assert got.detections.tobytes() == want.detections.tobytes()
-    assert state.ranges == [(0, 40)]
-
-
-def test_what_is_left():
-    state = Searched()
-    for piece in ((20, 30), (0, 5), (30, 35)):
-        state.add(*piece, [one(*piece, np.full(80, 6.0))], lambda _: None)
-    assert state.left(40) == [(5, 20), (35, 40)]
-    assert (state.done, state.ndone) == (5, 20)
-    part = state.up_to(5)
-    assert part.ranges == [(0, 5)]
-    assert part.found.detections["dm_index"].max() == 4
-    assert state.up_to(0).left(40) == [(0, 40)]

@@ -14,6 +14,7 @@ from pulsar.io.open import open_observation
 from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.independent import independent_dms
 from pulsar.pipeline.run import search
+from pulsar.pipeline.searched import STAGE
 from pulsar.synthesis import Pulsar, Rfi, Sky
 
 PULSARS = (
@@ -172,30 +173,29 @@ def test_a_run_interrupted_between_batches_goes_on(product, sky_file, tmp_path, 
     out = tmp_path / "run.h5"
     config = load_config(None, SETTINGS)
     monkeypatch.setattr("pulsar.dedisp.engine.TREE_DMS", 16)
-    monkeypatch.setattr(pipeline, "SAVE_INTERVAL", 0.0)
     searched = []
-    real = pipeline.BatchSearch.search
+    real = pipeline.BatchSearch.each
 
-    def some(self, batch, progress=None):
+    def some(self, batch, *more):
         if len(searched) == 2:
             raise KeyboardInterrupt
         searched.append(batch.first)
-        return real(self, batch, progress)
+        real(self, batch, *more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.BatchSearch, "search", some)
+        patch.setattr(pipeline.BatchSearch, "each", some)
         with pytest.raises(KeyboardInterrupt):
             search(sky_file, config, out)
-    with np.load(tmp_path / "run.h5.parts" / "searched.npz") as kept:
+    with np.load(tmp_path / "run.h5.parts" / f"{STAGE.format(0)}.npz") as kept:
         assert kept["ranges"].shape == (1, 2)
         assert kept["ranges"][0, 1] > searched[-1] > 0
 
-    def rest(self, batch, progress=None):
+    def rest(self, batch, *more):
         searched.append(batch.first)
-        return real(self, batch, progress)
+        real(self, batch, *more)
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.BatchSearch, "search", rest)
+        patch.setattr(pipeline.BatchSearch, "each", rest)
         run = search(sky_file, config, out, resume=True)
     assert searched == sorted(set(searched))
     assert len(searched) > 3

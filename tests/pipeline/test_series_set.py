@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from reference.command import run
+from reference.products import everything
 
 from pulsar import dedisperse, fold
 from pulsar.cli.search import default_output
@@ -15,7 +17,9 @@ from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.run import search
 from pulsar.pipeline.series_set import batches, set_plan
+from pulsar.pipeline.stages import Found, SeriesSearch
 from pulsar.synthesis import Burst, Pulsar, Sky, write_filterbank
 
 PERIOD, DM, STEP = 0.0731, 61.0, 4.0
@@ -167,3 +171,30 @@ def test_coarser_series_at_high_dms_are_a_stage_of_their_own(paths: list[Path], 
     ]
     rows = [(batch.first + i, batch.row(i).size) for batch in batches(obs, plan) for i in range(batch.stage.ndms)]
     assert rows == [(i, plan.stages[0].nsamps) for i in range(len(paths))] + [(len(paths) + i, 14_990) for i in (0, 1)]
+
+
+def test_a_search_of_a_set_goes_on_from_the_series_that_it_had(
+    paths: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, whole, out = load_config(None, ["run.threads=1", "ffa.enabled=false"]), tmp_path / "a.h5", tmp_path / "b.h5"
+    search(paths, config, whole)
+    real, done = SeriesSearch.search, []
+
+    def noted(self: SeriesSearch, series: Any, dm: float, dm_index: int = 0, **more: Any) -> Found:
+        if len(done) == 20:
+            raise KeyboardInterrupt
+        done.append(dm_index)
+        return real(self, series, dm, dm_index, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SeriesSearch, "search", noted)
+        with pytest.raises(KeyboardInterrupt):
+            search(paths, config, out)
+    first = list(done)
+    done.clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(SeriesSearch, "search", noted)
+        search(paths, config, out, resume=True)
+    assert len(first) == 20
+    assert sorted([*first, *done]) == list(range(len(paths)))
+    assert everything(out) == everything(whole)

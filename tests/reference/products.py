@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -157,3 +158,18 @@ def write_beam(path: Path, beam: int, factor: float = 1.0) -> Path:
         writer.fold("c0001", make_fold(beam))
         writer.provenance(Provenance(("pulsar",), (source,), "", 1).record({"search": (1.0, 1.0)}))
     return path
+
+
+def everything(path: Path) -> dict[str, object]:
+    """All that is in a product, byte by byte, but how and when it was made."""
+    content: dict[str, object] = {}
+
+    def take(name: str, node: Any) -> None:
+        if not name.startswith("provenance"):
+            content[name] = node[()].tobytes() if isinstance(node, h5py.Dataset) and node.dtype.kind != "O" else name
+            content[f"{name} attributes"] = {key: repr(value) for key, value in node.attrs.items()}
+
+    with h5py.File(path) as file:
+        file.visititems(take)
+    assert content
+    return content
