@@ -36,9 +36,9 @@ class _Part(NamedTuple):
 class Searched:
     """What a search has found so far, in whatever order trials are done; safe to share between threads.
 
-    What is new is stored every now and then in a file of its own: the checkpoint is read, but never written, anew. Only
-    where more than twice MOST_EVENTS events have come together, those that are left are stored as one, and the files
-    that held them are written over one by one: on disk, too, there are never many more.
+    What is new is stored every now and then in a file of its own. Where more than twice MOST_EVENTS events have come
+    together, those that are kept are stored as one, and the files that held the others are written over one by one: on
+    disk there are hardly ever more than four times MOST_EVENTS.
 
     Parameters
     ----------
@@ -119,11 +119,11 @@ class Searched:
             self._save()
 
     def _save(self) -> None:
-        with self._adding:
-            parts, end, stored = self._parts, len(self._parts), self._stored
-            new = _merged(parts[stored:])
-            number = next(n for n in count() if n not in self._files)
         with self._pace:
+            with self._adding:
+                parts, end, stored = self._parts, len(self._parts), self._stored
+                number = next(n for n in count() if n not in self._files)
+            new = _merged(parts[stored:end])
             self._checkpoint.save(
                 STAGE.format(number),
                 detections=new.found.detections,
@@ -131,11 +131,11 @@ class Searched:
                 ranges=np.array(new.ranges, dtype=np.int64).reshape(-1, 2),
                 **birdie_arrays(self.birdies or []),
             )
-        with self._adding:
-            if self._parts is parts:  # otherwise all are to be stored anew
-                self._files.add(number)
-                parts[stored:end] = [new]
-                self._stored += 1
+            with self._adding:
+                if self._parts is parts:  # otherwise all are to be stored anew
+                    self._files.add(number)
+                    parts[stored:end] = [new]
+                    self._stored += 1
 
     @contextmanager
     def kept(self) -> Iterator[None]:

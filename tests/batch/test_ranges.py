@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +47,11 @@ def alone(sky_file, tmp_path_factory):
 
 def ranges_done(out: Path) -> int:
     """Trials that the checkpoint of a run knows of."""
-    folder = out.with_name(f"{out.name}.parts")
-    return sum(int(np.diff(np.load(path)["ranges"]).sum()) for path in folder.glob("searched-*.npz"))
+    done = 0
+    for path in out.with_name(f"{out.name}.parts").glob("searched-*.npz"):
+        with suppress(FileNotFoundError), np.load(path) as kept:
+            done += int(np.diff(kept["ranges"]).sum())
+    return done
 
 
 def workers(mark: str) -> list[int]:
