@@ -14,6 +14,7 @@ from pydantic import Field, Strict, TypeAdapter
 
 from pulsar.config.model import Config
 from pulsar.data.files import read_bytes
+from pulsar.data.folders import check_link
 from pulsar.data.text import is_file_name, printable
 from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import STRICT, Count, Seconds, validated
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 #: Bytes of a list of units: a million of them, each with three files of long names.
 MOST_LIST: Final = 1 << 30
+#: Folders in that of a batch; the last two are made when they are needed.
+PARTS: Final = ("products", "records", "logs", "slots", "slurm")
 #: Settings that name files and folders.
 FILES: Final = {"input": ("pointings",), "rfi": ("zaplist", "mask"), "known": ("catalogue",), "run": ("scratch",)}
 
@@ -188,9 +191,14 @@ def read_batch(folder: Path | str) -> Batch:
     Raises
     ------
     DataError
-        There is none, or its list is damaged.
+        There is none, its list is damaged, or what it holds is elsewhere by a link of another user.
     """
     folder = Path(folder)
+    for part in PARTS:
+        try:
+            check_link(folder / part)
+        except OSError as error:
+            raise DataError(f"{folder / part}: {error.strerror}") from error
     path, remedy = folder / "units.jsonl", "make it again with `pulsar batch init`"
     if not path.exists():
         raise DataError(f"{folder}: holds no batch: make one with `pulsar batch init NIGHT/ --out {folder}`")
@@ -381,7 +389,7 @@ def init(
     night = scan(listed(map(Path, paths), missing), config.input)
     units, failing = plan_units(night, config, beams=beams, segment=segment, overlap=overlap)
     try:
-        for part in ("products", "records", "logs"):
+        for part in PARTS[:3]:
             (folder / part).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error

@@ -144,6 +144,19 @@ class Folder(Closing):
             self.number = -1
 
 
+def check_link(path: Path) -> None:
+    """Refuse a link that another user has made; one of ours, such as to a larger disk, leads where we want.
+
+    Raises
+    ------
+    OSError
+    """
+    with contextlib.suppress(FileNotFoundError):
+        state = stat_of(path)
+        if stat.S_ISLNK(state.st_mode) and state.st_uid != os.geteuid():
+            raise not_ours(path)
+
+
 def not_ours(path: Path) -> OSError:
     """The error of what lies under a name of ours, and is none of ours."""
     told = "a link, a pipe or something of another user lies there: remove it, or give another output"

@@ -52,7 +52,7 @@ class InputFile:
         Raises
         ------
         DataError
-            It was written to, another file has its name, or it is gone.
+            It was written to, another file has its name, or its storage does not answer.
         """
         if self.inode is None:
             return
@@ -60,6 +60,8 @@ class InputFile:
             # Opened: a network file system may answer what it knew some time ago of a name alone.
             with self.path.open("rb") as file:
                 now = os.fstat(file.fileno())
+        except FileNotFoundError:
+            return  # what is open outlives its name
         except OSError as error:
             raise DataError(f"{self.path}: cannot be opened any more, while it is read: {error.strerror}") from error
         if now.st_size != self.size:

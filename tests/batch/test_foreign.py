@@ -11,7 +11,7 @@ from reference.processes import finish
 
 from pulsar.batch.slurm import script
 from pulsar.batch.staging import staged
-from pulsar.batch.units import init
+from pulsar.batch.units import PARTS, init, read_batch
 from pulsar.config.model import BatchConfig
 from pulsar.data import interpreter
 from pulsar.errors import DataError
@@ -66,6 +66,20 @@ def test_the_users_own_packages_are_used_only_where_this_process_uses_them(tmp_p
     monkeypatch.syspath_prepend(own)
     __import__("module_of_the_user")
     assert "-s" not in interpreter.command("-m", "x")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes links of another user")
+@pytest.mark.parametrize("part", PARTS)
+def test_a_folder_of_a_batch_that_another_user_has_led_elsewhere(part, tmp_path):
+    batch = init([one_file(tmp_path / "data", 0)], tmp_path / "out", quick())
+    there = tmp_path / "elsewhere"
+    (batch.folder / part).mkdir(exist_ok=True)
+    (batch.folder / part).rename(there)
+    (batch.folder / part).symlink_to(there)
+    assert read_batch(batch.folder).units
+    os.lchown(batch.folder / part, 65534, 65534)
+    with pytest.raises(DataError, match=rf"{part}: a link"):
+        read_batch(batch.folder)
 
 
 def test_a_file_that_changes_while_it_is_copied(tmp_path):

@@ -30,15 +30,10 @@ def replaced(path: Path) -> None:
     other.rename(path)
 
 
-def removed(path: Path) -> None:
-    path.unlink()
-
-
 CHANGES = {
     "it has been written to": written_to,
     "bytes now and had": appended,
     "another file has its name": replaced,
-    "cannot be opened any more": removed,
 }
 
 

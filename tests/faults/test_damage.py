@@ -89,7 +89,9 @@ def searched_but_for(change: Callable[[Path], None], observation: Path, folder: 
 def test_an_input_that_is_cut_while_it_is_searched(observation: Path, tmp_path: Path) -> None:
     code, told, out = searched_but_for(lambda path: os.truncate(path, 50_000), observation, tmp_path)
     assert code == 3
-    assert f"{tmp_path / 'a.fil'}: ends at byte 50000 where" in told
+    # Told by who reads it, or who looks at it after the pass.
+    assert f"{tmp_path / 'a.fil'}: " in told
+    assert "50000" in told
     assert "Traceback" not in told
     assert not out.exists()
 
