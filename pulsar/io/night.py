@@ -51,7 +51,7 @@ class Pointing:
     header: Header
     missing: tuple[int, ...] = ()
     number: int = 1
-    short: Mapping[Path, str] = field(default_factory=dict)
+    short: Mapping[Path, str] = field(default_factory=dict, hash=False)
 
     @property
     def name(self) -> str:

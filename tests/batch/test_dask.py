@@ -1,5 +1,6 @@
 """Units as tasks of Dask: what is asked of a cluster, and what happens when a worker is lost."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -86,8 +87,15 @@ def test_one_of_two_workers_is_lost(survey, undisturbed, tmp_path):
     driver = start(command(batch.folder, "-q", "--engine", "dask", "--cores", 2), mark)
     assert wait_until(lambda: len(list((batch.folder / "products").glob("*.h5"))) >= 2, 300.0)
     # The worker is the parent of a unit's process.
-    units = [pid for pid in processes("pulsar.batch.process") if pid in processes(mark)]
-    workers = {int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]) for pid in units}
+    workers: set[int] = set()
+
+    def at_work() -> bool:
+        with contextlib.suppress(OSError):
+            for pid in set(processes("pulsar.batch.process")) & set(processes(mark)):
+                workers.add(int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1]))
+        return bool(workers)
+
+    assert wait_until(at_work)
     assert driver.pid not in workers
     os.kill(workers.pop(), signal.SIGKILL)
     _, told = driver.communicate(timeout=600.0)

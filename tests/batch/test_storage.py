@@ -61,6 +61,20 @@ def test_a_full_disk_costs_no_attempt_and_the_same_command_goes_on(tmp_path: Pat
     assert len(candidates(batch)) == 2
 
 
+@pytest.mark.slow
+def test_workers_of_dask_on_a_full_disk(tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    for number in (1, 2):
+        one_file(tmp_path / "night", number)
+    batch = init([tmp_path / "night"], tmp_path / "out", quick())
+    request = Request(engine="dask", cores=1, retries=0)
+    with file_size(60_000):
+        outcome = run_batch(batch.folder, request)
+    assert (outcome.exit_code, outcome.done, outcome.left, outcome.failures) == (1, 0, 2, [])
+    assert {(r.kind, r.attempts) for r in outcome.waits} == {("storage", 0)}
+    assert run_batch(batch.folder, request).exit_code == 0
+
+
 def test_inputs_whose_mount_is_gone_are_waited_for_and_others_searched(tmp_path: Path) -> None:
     for number in (1, 2):
         one_file(tmp_path / f"mount{number}", number)
