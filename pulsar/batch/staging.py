@@ -1,6 +1,7 @@
 """Inputs of a unit copied to a local disk before they are read, and removed again."""
 
 import contextlib
+import errno
 import os
 import shutil
 import tempfile
@@ -52,22 +53,39 @@ def staged(
     sweep(stage, ident)
     with _claimed(stage, ident) as folder:
         try:
-            files = [other for path in inputs for other in _companions(path)]
-            needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder.path).free
-            if needed > free:
-                tell(f"{stage}: {needed / 2**30:.2f} GiB do not fit, {free / 2**30:.2f} GiB are free: read in place")
-                yield {}
-                return
-            copies = {}
-            # Files of one name from different folders must not meet.
-            places = {path: folder.path / f"{i:04d}" for i, path in enumerate(dict.fromkeys(p.parent for p in files))}
-            with gate():
-                for path in files:
-                    copies[path] = places[path.parent] / path.name
-                    _copy(path, copies[path])
-            yield copies
+            yield _copies(inputs, folder, gate, tell)
         finally:
             folder.destroy()
+
+
+def _copies(
+    inputs: Sequence[Path],
+    folder: Folder,
+    gate: Callable[[], AbstractContextManager[None]],
+    tell: Callable[[str], None],
+) -> dict[Path, Path]:
+    """Copies of all files; none where they do not fit, or no longer do when they are written."""
+    files = [other for path in inputs for other in _companions(path)]
+    needed, free = sum(path.stat().st_size for path in files), shutil.disk_usage(folder.path).free
+    copies = {}
+    try:
+        if needed > free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        # Files of one name from different folders must not meet.
+        places = {path: folder.path / f"{i:04d}" for i, path in enumerate(dict.fromkeys(p.parent for p in files))}
+        with gate():
+            for path in files:
+                copies[path] = places[path.parent] / path.name
+                _copy(path, copies[path])
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        folder.clear()
+        tell(
+            f"{folder.path.parent}: {needed / 2**30:.2f} GiB do not fit, {free / 2**30:.2f} GiB are free: read in place"
+        )
+        return {}
+    return copies
 
 
 def _claimed(stage: Path, ident: str) -> Folder:

@@ -198,7 +198,8 @@ def only_one(path: Path, what: str) -> Iterator[None]:
                 f"{path.parent}: is in the hands of {_told(path)}: wait for it or end it; "
                 "`pulsar batch status` shows how far it is"
             )
-        lock.sign(what)
+        with contextlib.suppress(OSError):  # a full disk: it is held all the same
+            lock.sign(what)
         yield
 
 

@@ -1,8 +1,10 @@
 """Batches begun in folders of others, with inputs that change: nothing of theirs is executed or taken for a result."""
 
+import errno
 import os
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,22 @@ def test_a_folder_of_a_batch_that_another_user_has_led_elsewhere(part, tmp_path)
     os.lchown(batch.folder / part, 65534, 65534)
     with pytest.raises(DataError, match=rf"{part}: a link"):
         read_batch(batch.folder)
+
+
+def test_a_disk_that_fills_while_inputs_are_copied(tmp_path, monkeypatch):
+    path, told = one_file(tmp_path / "data", 0), []
+
+    def full(_source, target, _piece):
+        target.write(b"a part of it")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pulsar.batch.staging.shutil.copyfileobj", full)
+    with staged([path], tmp_path / "stage", "0123456789ab", nullcontext, told.append) as copies:
+        assert copies == {}
+        (folder,) = (tmp_path / "stage").iterdir()
+        assert not list(folder.iterdir())
+    assert "do not fit" in told[0]
+    assert not list((tmp_path / "stage").iterdir())
 
 
 def test_a_file_that_changes_while_it_is_copied(tmp_path):
