@@ -63,33 +63,23 @@ def connected(
     """
     try:
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client
     except ImportError as error:
         raise ConfigError(f"--engine dask needs Dask: pip install 'pulsar-search[dask]' ({error})") from error
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(SETTINGS))
-        if config.scheduler == "local":
-            # For all that is started from here: modules in the folder of the command are not imported.
-            os.environ["PYTHONSAFEPATH"] = "1"
+        if config.scheduler in ("local", "slurm", "pbs"):
+            local = config.scheduler == "local"
+            private = _private(None if local else folder)
+            stack.enter_context(private)
             cluster = stack.enter_context(
-                # Tasks are held to their memory themselves, the workers take next to none.
-                LocalCluster(
-                    n_workers=workers,
-                    threads_per_worker=1,
-                    memory_limit=None,
-                    dashboard_address=None,
-                    scheduler_kwargs=NO_PAGE,
-                    security=_key(),
-                    local_directory=stack.enter_context(_private(None)),
-                    silence_logs=logging.CRITICAL,
-                )
+                _local(workers, private.name) if local else queued(config, threads, private.name)
             )
-            yield stack.enter_context(Client(cluster))
-        elif config.scheduler in ("slurm", "pbs"):
-            private = stack.enter_context(_private(folder))
-            cluster = stack.enter_context(queued(config, threads, private))
-            _submit_one(cluster, config.scheduler)
-            cluster.adapt(minimum_jobs=1, maximum_jobs=config.jobs)
+            # Before the cluster ends: a run that is told to end is not given the time for all workers to do so.
+            stack.callback(private.cleanup)
+            if not local:
+                _submit_one(cluster, config.scheduler)
+                cluster.adapt(minimum_jobs=1, maximum_jobs=config.jobs)
             yield stack.enter_context(Client(cluster))
         else:
             try:
@@ -106,6 +96,25 @@ def connected(
                     "ports can run code as the user of its workers, and change what they find; start it with TLS"
                 )
             yield client
+
+
+def _local(workers: int, private: str) -> Any:
+    """A cluster on this machine."""
+    from distributed import LocalCluster
+
+    # For all that is started from here: modules in the folder of the command are not imported.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        # Tasks are held to their memory themselves, the workers take next to none.
+        memory_limit=None,
+        dashboard_address=None,
+        scheduler_kwargs=NO_PAGE,
+        security=_key(),
+        local_directory=private,
+        silence_logs=logging.CRITICAL,
+    )
 
 
 def _key(folder: str = "") -> Any:

@@ -105,12 +105,14 @@ def test_told_to_end_it_ends_and_goes_on(sky_file, tmp_path, alone):
     dask = command(sky_file, out, "--resume")
     for stop in (signal.SIGTERM, signal.SIGKILL):
         before = ranges_done(out)
-        driver = start(dask, mark)
+        driver = start(dask, mark, TMPDIR=str(tmp_path))
         assert wait_until(lambda before=before: ranges_done(out) > before, 120.0)
         driver.send_signal(stop)
         driver.communicate(timeout=5.0)
         assert driver.returncode == (143 if stop == signal.SIGTERM else -9)
         assert wait_until(lambda: not processes(mark), 5.0)
+        # The folder of the workers: only a kill leaves it.
+        assert len(list(tmp_path.glob(".pulsar-dask*"))) == (stop == signal.SIGKILL)
     subprocess.run(dask, env=environment(), check=True, capture_output=True)
     assert read(out).rows("candidates").tobytes() == alone.rows("candidates").tobytes()
 
