@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 from pulsar.bench.case import Size
 from pulsar.bench.run import FORMAT, FORMAT_VERSION
 from pulsar.data.files import read_bytes
+from pulsar.data.text import printable
 from pulsar.data.validated import strict_json
 from pulsar.errors import DataError
 
@@ -174,8 +175,8 @@ def load(path: Path) -> dict[str, Any]:
         document = None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise DataError(f"{path}: not the output of `pulsar bench --json`")
-    version = document.get("format_version")
-    if str(version).partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
+    version = printable(str(document.get("format_version")))
+    if version.partition(".")[0] != FORMAT_VERSION.partition(".")[0]:
         raise DataError(
             f"{path}: its format_version is {version}, this program reads {FORMAT_VERSION}: run `pulsar bench --json` "
             "anew"

@@ -33,6 +33,7 @@ FAILED = {
     "product": (22, 3000225),
     "catalogue": (3002589,),
     "par": (746,),
+    "bench": (20015383,),
     "rates": (2372,),
     "toml": (10001103,),
     "presto mask": (0,),
