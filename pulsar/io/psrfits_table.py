@@ -132,12 +132,13 @@ def read_table(file: RawFile) -> SubintTable:
                     name = str(hdu.header.get("EXTNAME", "")).strip().upper()
                     if name == "SUBINT":
                         return _table(file, primary, _keys(hdu.header), int(hdu.fileinfo()["datLoc"]))
-                    names.append(name or "primary")
+                    names.append(printable(name) or "primary")
     except DataError:
         raise
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, VerifyError) as error:
+        told = printable(str(error))
         raise DataError(
-            f"{path}: the FITS headers cannot be read ({error}): the file is truncated or damaged, copy it again"
+            f"{path}: the FITS headers cannot be read ({told}): the file is truncated or damaged, copy it again"
         ) from error
     raise DataError(
         f"{path}: is a FITS file without a SUBINT table (it has: {', '.join(names)}): expected PSRFITS search mode"
