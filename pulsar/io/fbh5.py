@@ -44,12 +44,12 @@ class Fbh5Reader(BaseObservation):
     def _set_up(self, path: Path) -> None:
         keys = self._h5.attributes()
         data = self._h5.dataset("data") if self._h5.has("data") else None
-        if data is None or data.ndim != 3:
+        if data is None or len(data.shape) != 3:
             hint = "; this is a result of a search: use `pulsar candidates`" if keys.get("format") == FORMAT else ""
             raise DataError(f"{path}: is HDF5 but not FBH5: expected a dataset `data` of three dimensions{hint}")
-        self._path, self._data = path, data
+        self._path = path
         values = {key: _plain(value) for key, value in {**keys, **self._h5.attributes("data")}.items()}
-        nsamps, nifs, nchans = (int(n) for n in data.shape)
+        nsamps, nifs, nchans = data.shape
         values["nbits"] = 8 * data.dtype.itemsize
         values["nchans"], values["nifs"] = nchans, nifs
         check_types(path, values)
@@ -100,7 +100,7 @@ class Fbh5Reader(BaseObservation):
 
     def _read_rows(self, start: int, n: int) -> NDArray[Any]:
         try:
-            return np.ascontiguousarray(self._data[start : start + n, : self._npol])
+            return self._h5.part("data", (start, start + n), (0, self._npol))
         except (OSError, RuntimeError, ValueError, MemoryError) as error:
             if importlib.util.find_spec("hdf5plugin") is None:
                 raise DataError(

@@ -1,6 +1,6 @@
 """The store of a stack: a folder that holds one HDF5 file for what all epochs share, and one for each epoch.
 
-Every file appears whole or not at all and bears a checksum: an interrupted addition leaves the others as they were.
+Every file appears whole or not at all: an interrupted addition leaves the others as they were.
 """
 
 import hashlib
@@ -210,7 +210,7 @@ class Epoch(Closing):
     def row(self, piece: int, dm_index: int) -> NDArray[np.uint8]:
         """The bytes of one DM, shape (npoints,)."""
         with self._file._reading("powers"):
-            return np.asarray(self._powers[piece, dm_index])
+            return self._file.part("powers", (piece, piece + 1), (dm_index, dm_index + 1)).reshape(-1)
 
     def close(self) -> None:
         """Close the file."""

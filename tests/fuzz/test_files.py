@@ -20,7 +20,6 @@ from reference.products import make_candidates, make_fold, make_header, write_pr
 from pulsar.cleaning.birdies import read_zaplist
 from pulsar.cleaning.presto import read_presto_mask
 from pulsar.errors import DataError, PulsarError
-from pulsar.io import hdf5
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter
@@ -111,54 +110,6 @@ def test_sizes_are_checked_before_memory_is_taken(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="data should have 17592186044416 bytes, of which the file holds 0"):
         open_observation(big)
     assert mask_header().nchans == 24
-
-
-def unseal(path: Path) -> None:
-    """Change the last byte of the seal; one that is written in its place would be the same once in 256 times."""
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
-def test_a_file_at_which_the_library_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_product(tmp_path / "run.h5")
-    unseal(path)
-    assert len(read(path)) == 3
-    # Another time of change: it is walked through again.
-    os.utime(path, (1, 1))
-    monkeypatch.setattr(hdf5, "_walk", lambda *_: os.abort())
-    code, _, err = run("candidates", path)
-    assert code == 3
-    assert "run.h5: damaged or truncated HDF5 file: the HDF5 library ended by the signal SIGABRT" in err
-
-
-def test_a_file_at_which_the_library_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_product(tmp_path / "run.h5")
-    unseal(path)
-
-    def stay(*_: object) -> None:
-        while True:
-            pass
-
-    monkeypatch.setattr(hdf5, "_walk", stay)
-    monkeypatch.setattr(hdf5, "_PATIENCE", 1)
-    with pytest.raises(DataError, match="did not come to an end"):
-        read(path)
-
-
-def test_our_own_files_are_sealed(tmp_path: Path) -> None:
-    path = write_product(tmp_path / "run.h5")
-    assert hdf5.is_sealed(path)
-    content = bytearray(path.read_bytes())
-    content[3000] ^= 1
-    path.write_bytes(content)
-    assert not hdf5.is_sealed(path)
-    # Who adds to a product breaks the seal, and can read it all the same.
-    path = write_product(tmp_path / "other.h5")
-    with h5py.File(path, "r+") as file:
-        file.attrs["label"] = "mine"
-    assert not hdf5.is_sealed(path)
-    assert read(path).attrs["label"] == "mine"
 
 
 def test_a_link_to_another_file_leads_nowhere(tmp_path: Path) -> None:

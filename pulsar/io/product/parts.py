@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.candidate import Column
+from pulsar.data.candidate import Column, dtype_of
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.pulse import PulseCutout
@@ -78,7 +78,8 @@ def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> NDArray[A
     DataError
         It is no table, or a column is of another type than its numbers or texts.
     """
-    rows = file.array(name, "V", (None,))
+    # Columns that it lacks are added.
+    rows = file.array(name, "V", (None,), more=dtype_of(columns).itemsize)
     kinds = {c.name: c.dtype[0] for c in columns}
     out: dict[str, NDArray[Any]] = {}
     for key in rows.dtype.names or ():
@@ -98,8 +99,6 @@ def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> NDArray[A
 
 
 def _texts(column: NDArray[Any], raw: bool) -> NDArray[Any]:
-    if column.dtype.kind == "O":
-        column = np.array([t if isinstance(t, bytes) else str(t).encode() for t in column] or [b""])[: len(column)]
     texts: NDArray[Any] = np.char.decode(column, "utf-8", "replace")
     codes = np.frombuffer(column.tobytes(), dtype=np.uint8)
     # Plain ASCII, padded with zeros, is what nearly all of them are.

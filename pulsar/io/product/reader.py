@@ -1,7 +1,7 @@
 """Reading of the HDF5 product."""
 
 import html
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
@@ -99,6 +99,18 @@ def _kept(name: str, about: str) -> "cached_property[ResultTable]":
 
     table.__doc__ = about
     return cached_property(table)
+
+
+class _Rfi(dict[str, Any]):
+    """What was masked, with large arrays that are read when they are asked for."""
+
+    def __init__(self, values: Mapping[str, Any], late: Callable[[str], NDArray[Any]]) -> None:
+        super().__init__(values)
+        self._late = late
+
+    def __missing__(self, name: str) -> NDArray[Any]:
+        self[name] = array = self._late(name)
+        return array
 
 
 class Run:
@@ -363,15 +375,27 @@ class Run:
 
     @cached_property
     def rfi(self) -> dict[str, Any]:
-        """What was masked: the arrays of ``/rfi`` by name (see schema.RFI_ARRAYS) and its attributes."""
+        """What was masked: the arrays of ``/rfi`` by name (see schema.RFI_ARRAYS) and its attributes.
+
+        Those of `schema.RFI_LARGE` are read when they are asked for.
+        """
         with self._open() as file:
             found = _group_attributes(file, "rfi")
             for name, (kind, _, _) in schema.RFI_ARRAYS.items():
-                if file.has(f"rfi/{name}"):
-                    stored = f"rfi/{name}"
+                stored = f"rfi/{name}"
+                if name not in schema.RFI_LARGE and file.has(stored):
                     found[name] = list(file.texts(stored)) if kind == "U" else file.array(stored, "fiub")
             check_mask(file, found)
-        return found
+        return _Rfi(found, self._rfi_array)
+
+    def _rfi_array(self, name: str) -> NDArray[Any]:
+        header = self.observation
+        with self._open() as file:
+            if name not in schema.RFI_LARGE or not file.has(f"rfi/{name}"):
+                raise KeyError(name)
+            # Who asks for it wants it whole: of four hours of a FAST beam it takes 2 GB.
+            file.room += header.nsamps * header.nchans
+            return file.array(f"rfi/{name}", "fiub")
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

@@ -246,6 +246,9 @@ RFI_ARRAYS: Final[dict[str, tuple[str, str, str]]] = {
     "wave_step": ("f4", "", "its step in every block and channel, levels of the file, or empty"),
 }
 
+#: Those of them that a search needs and a list does not: most of a product of a long observation.
+RFI_LARGE: Final = frozenset({"baseline", "noise", "why", "wave_step"})
+
 
 def column_meta(columns: tuple[Column, ...]) -> list[str]:
     """Lines of YAML with unit and description of each column, as astropy's ``Table.read`` expects them."""

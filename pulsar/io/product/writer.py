@@ -22,7 +22,7 @@ from pulsar.data.observation import Gap, InputFile
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.unfinished import Unfinished, undisturbed
 from pulsar.errors import ConfigError, PulsarError
-from pulsar.io.hdf5 import Sink, seal
+from pulsar.io.hdf5 import Sink, note_written
 from pulsar.io.product import schema
 from pulsar.io.product.placed import observation_row, placed, shared_header
 from pulsar.io.product.provenance import software_version
@@ -174,8 +174,8 @@ class FileWriter:
             self._file.close()
             self._open = False
             self._sink.finish()
-            seal(self._part.part)
             self._part.commit(replace=self._overwrite)
+            note_written(self.path)
         except (OSError, RuntimeError) as error:
             self.abort()
             if isinstance(error, FileExistsError):
