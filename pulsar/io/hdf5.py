@@ -50,11 +50,14 @@ class Stored:
     shape : tuple of int
     chunks : tuple of int or None
         Shape of the pieces that are packed one by one.
+    stored : int
+        Bytes that are stored for it.
     """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     chunks: tuple[int, ...] | None
+    stored: int
 
 
 class Hdf5(Closing):
@@ -149,7 +152,7 @@ class Hdf5(Closing):
         nbytes, stored = about["itemsize"] * math.prod(shape), min(about["stored"], self.size)
         if nbytes > EXPANSION * stored + 1:
             raise self.damaged(f"{name} should have {nbytes} bytes, of which the file holds {stored}")
-        return Stored(type_of(about["type"]), shape, None if chunks is None else tuple(chunks))
+        return Stored(type_of(about["type"]), shape, None if chunks is None else tuple(chunks), stored)
 
     def part(self, name: str, *spans: tuple[int, int]) -> NDArray[Any]:
         """The samples of a data set from one to before another, along each of its leading axes.
@@ -169,6 +172,7 @@ class Hdf5(Closing):
         *,
         dtype: np.dtype[Any] | None = None,
         more: int = 0,
+        borne_out: int = 0,
     ) -> NDArray[Any]:
         """A data set as an array.
 
@@ -183,6 +187,8 @@ class Hdf5(Closing):
             What it is made into; what does not fit becomes something that does.
         more : int
             Bytes that each of its elements takes elsewhere.
+        borne_out : int
+            Bytes that may be taken elsewhere for each that is stored of it, whatever else is.
 
         Raises
         ------
@@ -193,7 +199,9 @@ class Hdf5(Closing):
         def check(about: Mapping[str, Any]) -> None:
             item = self._checked(name, about, kinds, shape)
             again = 0 if dtype is None or dtype == item.dtype else dtype.itemsize
-            self._take(name, item, again + more)
+            self._take(
+                name, item, again, max(0, math.prod(item.shape) * more - borne_out * min(item.stored, self.size))
+            )
 
         with self._reading(name):
             data = self._content.read(name, None, check)
@@ -201,11 +209,11 @@ class Hdf5(Closing):
         with np.errstate(invalid="ignore", over="ignore"):
             return data if dtype is None else data.astype(dtype, copy=False)
 
-    def _take(self, name: str, item: Stored, beside: int) -> None:
+    def _take(self, name: str, item: Stored, again: int, beside: int) -> None:
         """Refuse what takes more memory than is left for this file."""
         columns = [item.dtype[key] for key in item.dtype.names or ()]
         texts = sum(column.itemsize for column in columns if column.kind == "S")
-        needed = math.prod(item.shape) * (item.dtype.itemsize + _TEXT * texts + beside)
+        needed = math.prod(item.shape) * (item.dtype.itemsize + _TEXT * texts + again) + beside
         if needed > self.room:
             raise DataError(
                 f"{self.path}: {name} has the shape {item.shape} of {item.dtype.itemsize} bytes each and takes "

@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import gc
 import io
+import itertools
 import json
 import math
 import os
@@ -57,6 +58,8 @@ _MOST_WORDS: Final = 1 << 25
 #: Processes at once: of more files some share one. Of those whose files are closed so many wait to be asked again.
 _MOST_PROCESSES: Final = 16
 _IDLE: Final = 4
+#: Bytes of a message that goes in one piece: the other side wakes up once.
+_SMALL: Final = 1 << 16
 #: A message: what it is, and its length.
 _HEAD: Final = struct.Struct("<cQ")
 
@@ -96,6 +99,8 @@ class Content:
         self._file = h5py.File(io.BytesIO(source) if isinstance(source, bytes) else source, "r")
         #: Names that lead to something.
         self._groups: set[bytes] = set()
+        #: Data sets that were read, and what they are.
+        self._sets: dict[str, tuple[dict[str, Any], h5py.Dataset]] = {}
 
     def ask(self, what: str, *args: Any) -> Any:
         """The answer of one of the methods below."""
@@ -180,7 +185,10 @@ class Content:
 
     def pieces(self, name: str, part: Part | None) -> tuple[dict[str, Any], Iterator[NDArray[Any]]]:
         """What a data set is, or a part of its leading axes, and its samples piece by piece."""
-        about, item = self.dataset(name), self._file[name]
+        # Of each piece of an observation all chunks would be counted.
+        if name not in self._sets:
+            self._sets[name] = self.dataset(name), self._file[name]
+        about, item = self._sets[name]
         if item.dtype.names and item.dtype.hasobject:
             whole = _fixed(np.asarray(item[()]))
             return about | {"type": _described(whole.dtype)}, iter((whole,))
@@ -198,8 +206,12 @@ def _pieces(item: h5py.Dataset, spans: Sequence[range], shape: Sequence[int]) ->
         # Whole chunks, so that none is unpacked twice.
         step = max(1, step // item.chunks[0]) * item.chunks[0]
     beside = tuple(slice(span.start, span.stop) for span in spans[1:])
-    for at in range(spans[0].start, spans[0].stop, step) if math.prod(shape) else ():
-        yield np.ascontiguousarray(item[(slice(at, min(at + step, spans[0].stop)), *beside)])
+    # One piece of memory for all: fresh pages take longer than to fill them.
+    buffer = np.empty((min(step, shape[0]), *shape[1:]), dtype=item.dtype)
+    for at in range(spans[0].start, spans[0].stop, step) if buffer.size else ():
+        piece = buffer[: min(step, spans[0].stop - at)]
+        item.read_direct(piece, (slice(at, at + len(piece)), *beside))
+        yield piece
 
 
 def _room_for(about: dict[str, Any], check: Check) -> NDArray[Any]:
@@ -466,8 +478,12 @@ def _filled(link: socket.socket, into: memoryview) -> memoryview:
 
 
 def _send(link: socket.socket, kind: bytes, message: bytes | memoryview) -> None:
-    link.sendall(_HEAD.pack(kind, len(message)))
-    link.sendall(message)
+    head = _HEAD.pack(kind, len(message))
+    if len(message) < _SMALL:
+        link.sendall(head + message)
+    else:
+        link.sendall(head)
+        link.sendall(message)
 
 
 def _serve(link: socket.socket, content: bytes | None) -> NoReturn:
@@ -530,9 +546,13 @@ def _confine(link: socket.socket) -> None:
     quiet = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
         os.dup2(quiet, descriptor)
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    os.closerange(3, link.fileno())
-    os.closerange(link.fileno() + 1, most)
+    # The library goes on with a file that it has open already, whoever has opened it.
+    kept = {2, link.fileno(), resource.getrlimit(resource.RLIMIT_NOFILE)[0]}
+    for file in h5py.h5f.get_obj_ids(types=h5py.h5f.OBJ_FILE):
+        with contextlib.suppress(*H5PY):
+            kept.add(int(file.get_vfd_handle()))
+    for low, high in itertools.pairwise(sorted(kept)):
+        os.closerange(low + 1, high)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError, ValueError):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

@@ -1,6 +1,7 @@
 """The picture of a mask: what is left out over frequency and time, the statistics behind it, the band, the spectrum."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -124,7 +125,7 @@ def plot_mask(
     """
     edges = np.arange(mask.shape[0] + 1, dtype=np.int64) * block_nsamps
     edges[-1] = header.nsamps
-    unknown = np.full(mask.shape, np.nan)
+    unknown = np.broadcast_to(np.nan, mask.shape)
     small = Mask(~chan_mask, tuple(reasons), mask | chan_mask, edges, unknown, unknown)
     figure = new_sheet(12.0, 3.6)
     grid = GridSpec(
@@ -154,7 +155,7 @@ def _legend(axes: Axes, names: Sequence[str], size: float) -> None:
 def _shown(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
     """Why each channel-block is masked: 0 where it is not, else 1 + the index of a name; the costliest first."""
     classes, names = reason_classes(mask)
-    sizes = np.bincount(classes.ravel(), minlength=len(names) + 1)[1:]
+    sizes = np.array([np.count_nonzero(classes == i + 1) for i in range(len(names))], dtype=np.int64)
     order = np.argsort(-sizes, kind="stable")[: len(sizes)]
     place = np.zeros(len(names) + 1, dtype=np.uint8)
     place[order + 1] = np.minimum(np.arange(len(names)), len(_COLOURS) - 1) + 1
@@ -185,7 +186,7 @@ class _Image:
     def reduce(self, values: NDArray[np.floating] | NDArray[np.bool_]) -> NDArray[np.float64]:
         """Means of what is known over the pixels, shape (rows, columns), NaN where nothing is."""
         known = np.isfinite(values)
-        sums = _sums(np.where(known, values, 0.0), self.columns, self.rows)
+        sums = _sums(np.where(known, values, values.dtype.type(0)), self.columns, self.rows)
         counts = _sums(known, self.columns, self.rows)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray((sums / counts).T)
@@ -205,7 +206,9 @@ def _bins(count: int, most: int) -> NDArray[np.int64]:
 def _sums(
     values: NDArray[np.float64] | NDArray[np.bool_], columns: NDArray[np.int64], rows: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    along = np.add.reduceat(values, columns, axis=0, dtype=np.float64)
+    # Of hours of a wide band no copy in double precision is made.
+    edges = pairwise([*columns.tolist(), len(values)])
+    along = np.array([values[low:high].sum(axis=0, dtype=np.float64) for low, high in edges])
     return np.asarray(np.add.reduceat(along, rows, axis=1))
 
 

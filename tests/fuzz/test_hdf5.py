@@ -4,7 +4,6 @@ import itertools
 import os
 import shutil
 import struct
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +118,12 @@ def test_a_file_that_was_read_may_be_changed(tmp_path: Path) -> None:
     assert read(path).attrs["label"] == "mine"
 
 
+def test_a_file_that_is_open_in_a_notebook_is_read(tmp_path: Path) -> None:
+    path = foreign(write_product(tmp_path / "run.h5"))
+    with h5py.File(path) as file, h5py.File(tmp_path / "other.h5", "w"):
+        assert file["candidates"].size == len(read(path)) == 3
+
+
 def test_a_file_that_is_replaced_between_two_questions(tmp_path: Path) -> None:
     path = foreign(write_product(tmp_path / "run.h5"))
     with Hdf5(path, "a product") as file:
@@ -163,6 +168,11 @@ def test_a_product_in_memory_is_read_apart_too(tmp_path: Path, monkeypatch: pyte
 # -- memory --------------------------------------------------------------------------------------------------------
 
 
+def spent() -> float:
+    """CPU seconds of this process and of those that it has waited for."""
+    return sum(os.times()[:4])
+
+
 def deflated(n: int) -> bytes:
     """So many zero bytes as zlib has them (RFC 1950): MiB by MiB, which is faster than to compress them."""
     packer = zlib.compressobj(9, wbits=-15)
@@ -201,6 +211,8 @@ BLOCKS = (1 << 12, 1024)
     [
         ("candidates", COLUMNS, (3 << 24,), (1 << 20,), "candidates"),
         ("candidates", np.dtype([("rank", "i4")]), (3 << 24,), (1 << 20,), "report"),
+        # As rows of Python they would be 2 GB.
+        ("candidates", COLUMNS, (150_000,), (10_000,), "candidates"),
         ("folds/c0001/time_phase", "f8", (3 << 17, 1024), BLOCKS, "report"),
         ("folds/c0001/time_phase", "f8", (3 << 16, 1024), (3 << 16, 1024), "report"),
         ("rfi/mask", "?", (3 << 20, 1024), (1 << 14, 1024), "report"),
@@ -213,9 +225,9 @@ def test_gibibytes_of_zeros_in_a_product(
     assert path.stat().st_size < 4_000_000
     out = ("--out", tmp_path / "report") if command == "report" else ()
     peak()
-    before, began = peak(), time.monotonic()
+    before, began = peak(), spent()
     code, _, err = run(command, path, *out)
-    assert time.monotonic() - began < 5
+    assert spent() - began < 5
     assert code == 3
     assert f"run.h5: {name} has the shape {shape}" in err
     assert "MiB of memory; a file of" in err
@@ -313,7 +325,7 @@ def test_products_that_have_ended_the_program(name: str) -> None:
 def test_masks_that_have_ended_or_kept_the_program(name: str) -> None:
     if not (SHARED / name).exists():
         pytest.skip(f"needs {SHARED}")
-    began = time.monotonic()
+    began = spent()
     with pytest.raises(DataError, match=name):
         read_mask(SHARED / name)
-    assert time.monotonic() - began < 5
+    assert spent() - began < 5

@@ -48,11 +48,12 @@ def open_file(path: Path, forms: Mapping[str, str], what: str, *, content: bytes
     """
     file = Hdf5(path, what, content=content)
     with closed_on_error(file):
-        found = file.attribute("/", "format", "", object)
+        about = file.attributes()
+        found = about.get("format", "")
         if not isinstance(found, str) or found not in forms:
             expected = " or ".join(repr(form) for form in forms)
             raise DataError(f"{path}: HDF5, but not {what}: attribute format is {found!r}, expected {expected}")
-        stored = str(file.attribute("/", "format_version", "", object))
+        stored = str(about.get("format_version", ""))
         major = stored.split(".")[0]
         supported = int(forms[found].split(".")[0])
         if not (major.isascii() and major.isdigit()) or len(major) > 4 or int(major) > supported:
@@ -384,7 +385,9 @@ class Run:
             for name, (kind, _, _) in schema.RFI_ARRAYS.items():
                 stored = f"rfi/{name}"
                 if name not in schema.RFI_LARGE and file.has(stored):
-                    found[name] = list(file.texts(stored)) if kind == "U" else file.array(stored, "fiub")
+                    # A picture of the mask takes as much again for the reasons, and for each of them.
+                    more = 2 if name == "mask" else 0
+                    found[name] = list(file.texts(stored)) if kind == "U" else file.array(stored, "fiub", more=more)
             check_mask(file, found)
         return _Rfi(found, self._rfi_array)
 
