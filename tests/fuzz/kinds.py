@@ -12,7 +12,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from fuzz import batches, mutator
+from fuzz import batches, hdf5_structure, mutator
 from fuzz import texts as written
 from fuzz.batches import shown
 from fuzz.folds import TABLES, asked, folded, labelled, models, pfd_files, phcx_files, signals, trained
@@ -451,6 +451,35 @@ def hdf5(rng: random.Random, data: bytes) -> bytes:
     return content.getvalue()
 
 
+def newest(samples: Callable[[Path], list[bytes]]) -> Callable[[Path], list[bytes]]:
+    """The same files, and their content in the newest form of HDF5, which has checksums."""
+
+    def both(folder: Path) -> list[bytes]:
+        found = samples(folder)
+        for old in list(found):
+            new = io.BytesIO()
+            with h5py.File(io.BytesIO(old)) as source, h5py.File(new, "w", libver="latest") as copy:
+                copy.attrs.update(source.attrs)
+                source.visititems(lambda name, item, copy=copy: _again(copy, name, item))
+            found.append(new.getvalue())
+        return found
+
+    return both
+
+
+def _again(copy: Any, name: str, item: Any) -> None:
+    if isinstance(item, h5py.Group):
+        made = copy.create_group(name)
+    else:
+        # Some of each index of chunks: of one, of a fixed number, of any number along one axis or two.
+        cut = item.ndim and item.size > 1
+        packed = {"chunks": tuple(max(1, n // 3) for n in item.shape), "compression": "gzip"} if cut else {}
+        free = zlib.crc32(name.encode()) % 3
+        longest = tuple(None if i < free else n for i, n in enumerate(item.shape)) if cut else None
+        made = copy.create_dataset(name, data=item[()], dtype=item.dtype, maxshape=longest, **packed)
+    made.attrs.update(item.attrs)
+
+
 def _value(rng: random.Random) -> Any:
     return rng.choice(
         (rng.choice(mutator.INTS), rng.choice(mutator.FLOATS), rng.choice(mutator.TEXTS), "x" * 3000, b"\xff\xfe",
@@ -546,6 +575,10 @@ KINDS: tuple[Kind, ...] = (
     Kind("product", "input.h5", product_files, hdf5, product, slow=True),
     Kind("merge", "input.h5", product_files, hdf5, merging, slow=True),
     Kind("report", "input.h5", product_files, hdf5, page, slow=True),
+    *(Kind(f"{name} structure", "input.h5", newest(samples), hdf5_structure.hostile, use, slow=True)
+      for name, samples, use in (("fbh5", fbh5, observation), ("mask", mask_files, mask),
+                                 ("product", product_files, product), ("merge", product_files, merging),
+                                 ("report", product_files, page))),
     Kind("checkpoint", "input.npz", checkpoints, plain(), resumed),
     Kind("batch list", "input.jsonl", batches.lists, batches.json_lines, batches.used("units.jsonl")),
     Kind("batch record", "input.json", batches.records, batches.json_lines, batches.used("records/d.json")),

@@ -25,6 +25,7 @@ COUNT = {
     "weights": 300, "rates": 300, "list": 500, "bench": 200, "mask": 10, "product": 6, "merge": 2,
     "report": 1, "checkpoint": 600,
     "batch list": 60, "batch record": 20, "batch index": 15, "batch submission": 600, "batch array": 600,
+    "fbh5 structure": 30, "mask structure": 20, "product structure": 10, "merge structure": 2, "report structure": 1,
 }  # fmt: skip
 #: Kind -> seeds that once failed.
 FAILED = {
