@@ -360,10 +360,12 @@ class _Process:
                 raise
             except OSError as error:
                 raise OSError(_pool.refuse(file, self.end(late=isinstance(error, TimeoutError)))) from None
-            except BaseException:
+            except BaseException as error:
                 # Half an answer is on its way: nothing more can be asked.
                 self.end()
-                raise
+                if not isinstance(error, Exception):
+                    raise
+                raise OSError(told(error)) from error
 
     def words(self) -> Any:
         """The next message, which is no array."""
@@ -377,7 +379,7 @@ class _Process:
 
     def _message(self, most: int, into: memoryview | None = None) -> memoryview:
         kind, length = _HEAD.unpack(_filled(self.link, memoryview(bytearray(_HEAD.size))))
-        if length > most:
+        if length > (_SMALL if kind == b"!" else most):
             raise OverflowError(f"{length} bytes of names and texts")
         message = _filled(self.link, memoryview(bytearray(length)) if into is None or kind == b"!" else into[:length])
         if kind == b"!":

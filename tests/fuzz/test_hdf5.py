@@ -242,6 +242,21 @@ def test_gibibytes_of_zeros_in_a_mask(tmp_path: Path) -> None:
         read_given(path, masks.make_header())
 
 
+def test_a_chunk_that_cannot_be_unpacked(tmp_path: Path) -> None:
+    # Its two samples are shorter than what is said of them.
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("x", data=np.zeros(2, dtype="u1"), chunks=(2,), compression="gzip")
+        data.id.write_direct_chunk((0,), b"no deflate")
+    with Hdf5(path, "a file") as file:
+        with pytest.raises(DataError, match=r"x cannot be read: .*filter returned failure"):
+            file.array("x", "u")
+        # It goes on.
+        pid = file._content._process.pid
+        assert file.names("/") == ["x"]
+        assert file._content._process.pid == pid
+
+
 def test_a_chunk_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
     path = write_product(tmp_path / "run.h5")
     zeros(path, "folds/c0001/profile", "f4", (64,), (64,))

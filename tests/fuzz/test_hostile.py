@@ -31,6 +31,7 @@ COUNT = {
 FAILED = {
     "psrfits": (82, 105, 50160, 30007933),
     "merge": (9,),
+    "fbh5 structure": (1684, 2139),
     "product": (22, 3000225),
     "catalogue": (3002589,),
     "par": (746,),
