@@ -146,6 +146,22 @@ def test_names_from_headers_are_shown_escaped(tmp_path: Path) -> None:
     assert scan([tmp_path]).pointings[0].name.partition("_")[0] == "J1-x1b-31m-x-b-..-..-up"
 
 
+def test_a_column_that_no_list_has_is_shown_escaped(tmp_path: Path) -> None:
+    path = write_product(tmp_path / "run.h5")
+    with h5py.File(path, "r+") as file:
+        rows = file["candidates"][()]
+        del file["candidates"]
+        more = np.zeros(len(rows), dtype=[*((name, rows.dtype[name]) for name in rows.dtype.names), ("path", "S8")])
+        for name in rows.dtype.names:
+            more[name] = rows[name]
+        more["path"] = b"a\x1b[2Jb"
+        file.create_dataset("candidates", data=more)
+    code, out, _ = run("candidates", path, "--format", "csv")
+    assert code == 0
+    assert r"a\x1b[2Jb" in out
+    assert "\x1b" not in out
+
+
 def test_no_name_in_a_product_leaves_the_folder_of_its_report(tmp_path: Path) -> None:
     table = make_candidates()
     table["id"] = ["c0001", "..", "x$\\bad{"]

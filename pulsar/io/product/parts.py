@@ -94,7 +94,7 @@ def stored_rows(file: Hdf5, name: str, columns: tuple[Column, ...]) -> NDArray[A
         expected = {"U": "SO", "f": "fiu", "i": "iub"}.get(kinds.get(key, ""), "fiubSO")
         if column.ndim != 1 or kind not in expected:
             raise file.damaged(f"column {printable(key)} of {name} is of type {rows.dtype[key]}")
-        out[key] = _texts(column, key in _PATHS) if kind in "SO" else column
+        out[key] = _texts(column, key in _PATHS and key in kinds) if kind in "SO" else column
     if not out:
         raise file.damaged(f"{name} has no columns")
     table = np.zeros(len(rows), dtype=[(k, c.dtype if c.dtype.itemsize else "U1") for k, c in out.items()])
