@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from pulsar.config.model import BatchConfig
 from pulsar.config.size import parse_size
+from pulsar.data.folders import private
 from pulsar.errors import ConfigError
 
 #: Workers may be lost so often with the same task before it is taken for what kills them.
@@ -70,13 +71,13 @@ def connected(
         stack.enter_context(dask.config.set(SETTINGS))
         if config.scheduler in ("local", "slurm", "pbs"):
             local = config.scheduler == "local"
-            private = _private(None if local else folder)
-            stack.enter_context(private)
-            cluster = stack.enter_context(
-                _local(workers, private.name) if local else queued(config, threads, private.name)
-            )
+            # A folder for keys, and for what workers put on disk and import from there.
+            where = Path(tempfile.gettempdir()) if local else folder.absolute()
+            own = stack.enter_context(private(where, ".pulsar-dask-"))
+            path = str(own.path)
+            cluster = stack.enter_context(_local(workers, path) if local else queued(config, threads, path))
             # Before the cluster ends: a run that is told to end is not given the time for all workers to do so.
-            stack.callback(private.cleanup)
+            stack.callback(own.destroy)
             if not local:
                 _submit_one(cluster, config.scheduler)
                 cluster.adapt(minimum_jobs=1, maximum_jobs=config.jobs)
@@ -98,7 +99,7 @@ def connected(
             yield client
 
 
-def _local(workers: int, private: str) -> Any:
+def _local(workers: int, folder: str) -> Any:
     """A cluster on this machine."""
     from distributed import LocalCluster
 
@@ -112,7 +113,7 @@ def _local(workers: int, private: str) -> Any:
         dashboard_address=None,
         scheduler_kwargs=NO_PAGE,
         security=_key(),
-        local_directory=private,
+        local_directory=folder,
         silence_logs=logging.CRITICAL,
     )
 
@@ -146,13 +147,6 @@ def _key(folder: str = "") -> Any:
     return security
 
 
-def _private(folder: Path | None) -> "tempfile.TemporaryDirectory[str]":
-    """A folder that only its user can enter, for keys and for what workers put on disk and import from there."""
-    return tempfile.TemporaryDirectory(
-        prefix=".pulsar-dask-", dir=folder and folder.absolute(), ignore_cleanup_errors=True
-    )
-
-
 def _submit_one(cluster: Any, scheduler: str) -> None:
     """Submit the first job, and wait for the answer: what is refused once is refused always, and nobody would come.
 
@@ -175,7 +169,7 @@ def _submit_one(cluster: Any, scheduler: str) -> None:
         ) from error
 
 
-def queued(config: BatchConfig, threads: int, private: str) -> Any:
+def queued(config: BatchConfig, threads: int, folder: str) -> Any:
     """A cluster of dask-jobqueue, none of whose jobs is submitted yet.
 
     Parameters
@@ -183,7 +177,7 @@ def queued(config: BatchConfig, threads: int, private: str) -> Any:
     config : BatchConfig
     threads : int
         Of a task; 0 counts as 1.
-    private : str
+    folder : str
         A folder of this user alone that jobs see, too: for the key, and what workers write.
 
     Raises
@@ -211,8 +205,8 @@ def queued(config: BatchConfig, threads: int, private: str) -> Any:
         job_name="pulsar-batch",
         job_extra_directives=list(config.directives),
         job_script_prologue=[IN_JOBS, *config.prologue],
-        security=_key(private),
-        local_directory=private,
+        security=_key(folder),
+        local_directory=folder,
         scheduler_options=NO_PAGE,
         worker_extra_args=[
             *("--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{min(STAGGER, lifetime // 4)}s"),

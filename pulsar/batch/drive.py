@@ -11,12 +11,13 @@ from pulsar.batch import local
 from pulsar.batch.ledger import Facts, Ledger
 from pulsar.batch.local import Room
 from pulsar.batch.records import Record, again, put_back, set_aside
-from pulsar.batch.staging import sweep
+from pulsar.batch.staging import copies_of
 from pulsar.batch.unit import Options
 from pulsar.batch.units import Batch, Unit, load_settings, read_batch, same_results
 from pulsar.config.model import Config
 from pulsar.config.size import memory_budget
 from pulsar.config.threads import usable_cores
+from pulsar.data.folders import sweep
 from pulsar.data.locks import only_one
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
@@ -139,7 +140,7 @@ def run_batch(folder: Path | str, request: Request | None = None, *, progress: P
             finally:
                 ledger.note(replace(facts, ended=time.time()))
                 if request.stage_in:
-                    sweep(Path(request.stage_in), batch.ident)
+                    sweep(Path(request.stage_in), copies_of(batch.ident))
         ledger.refresh()
         records = ledger.records().values()
         return Outcome(

@@ -1,16 +1,14 @@
 """Inputs of a unit copied to a local disk before they are read, and removed again."""
 
-import contextlib
 import errno
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
-from pulsar.data.folders import Folder
+from pulsar.data.folders import Folder, private
 from pulsar.data.observation import InputFile
 
 #: Bytes copied at a time: large enough for network file systems, small enough to end soon when told to.
@@ -50,12 +48,13 @@ def staged(
         A file has changed while it was copied.
     """
     stage.mkdir(parents=True, exist_ok=True)
-    sweep(stage, ident)
-    with _claimed(stage, ident) as folder:
-        try:
-            yield _copies(inputs, folder, gate, tell)
-        finally:
-            folder.destroy()
+    with private(stage, copies_of(ident)) as folder:
+        yield _copies(inputs, folder, gate, tell)
+
+
+def copies_of(ident: str) -> str:
+    """How the names of folders with copies for a batch begin."""
+    return f"pulsar-batch-{ident}-"
 
 
 def _copies(
@@ -88,21 +87,6 @@ def _copies(
     return copies
 
 
-def _claimed(stage: Path, ident: str) -> Folder:
-    """A new folder, locked as long as it is open, under a name that nobody knows before."""
-    while True:
-        path = Path(tempfile.mkdtemp(prefix=_prefix(ident), dir=stage))
-        with contextlib.suppress(FileNotFoundError):  # swept before it was locked
-            folder = Folder(path, follow=False)
-            if folder.claim() and path.exists():
-                return folder
-            folder.close()
-
-
-def _prefix(ident: str) -> str:
-    return f"pulsar-batch-{ident}-"
-
-
 def _companions(path: Path) -> list[Path]:
     """A file with those that it cannot be read without."""
     other = path.with_suffix(".inf")
@@ -117,20 +101,3 @@ def _copy(source: Path, target: Path) -> None:
     InputFile.opened(source, 0, state).check_unchanged()
     # A result depends on the time of last change of its inputs, to be found again when a search goes on.
     os.utime(target, ns=(state.st_atime_ns, state.st_mtime_ns))
-
-
-def sweep(stage: Path, ident: str) -> None:
-    """Remove copies of units of a batch whose processes have ended without doing so.
-
-    Parameters
-    ----------
-    stage : Path
-        Where copies are made.
-    ident : str
-        Of the batch.
-    """
-    for left in stage.glob(f"{_prefix(ident)}*"):
-        # A link, and what belongs to somebody else, is left alone.
-        with contextlib.suppress(OSError), Folder.own(left, lambda _: True) as folder:
-            if folder.claim():
-                folder.destroy()

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from pulsar.batch.records import MOST_TOLD, Record, finish, read_record, write_record
-from pulsar.batch.staging import sweep
+from pulsar.batch.staging import copies_of
 from pulsar.batch.units import Unit, inputs_gone, log_file, product
-from pulsar.data.folders import open_to_write
+from pulsar.data.folders import open_to_write, sweep
 from pulsar.data.interpreter import command, environment
 from pulsar.data.unfinished import ENDS
 from pulsar.data.validated import STRICT, Count, Seconds
@@ -124,7 +124,7 @@ def _run_unit(folder: Path, unit: Unit, options: Options, stop: threading.Event 
         finally:
             _end(process)
     if options.stage_in:
-        sweep(Path(options.stage_in), options.ident)
+        sweep(Path(options.stage_in), copies_of(options.ident))
     found = read_record(folder, unit.name)
     if product(folder, unit.name).exists():
         return found if found is not None and found.status == "done" else finish(folder, unit.name, found or begin)

@@ -11,7 +11,9 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -142,6 +144,51 @@ class Folder(Closing):
         if self.number >= 0:
             os.close(self.number)
             self.number = -1
+
+
+@contextmanager
+def private(where: Path, prefix: str) -> Iterator[Folder]:
+    """A new folder that only we can enter, under a name that nobody knows before; it goes at the end.
+
+    What processes that were killed have left of such folders is removed first.
+
+    Parameters
+    ----------
+    where : Path
+        It is made in this folder, which others may use, too.
+    prefix : str
+        Of its name.
+    """
+    sweep(where, prefix)
+    while True:
+        folder = Folder(Path(tempfile.mkdtemp(prefix=prefix, dir=where)), follow=False)
+        try:
+            ours = folder.claim()
+        except OSError:
+            ours = True  # a file system on which folders cannot be locked: nothing is swept there
+        if ours and folder.path.exists():
+            break
+        folder.close()  # it was swept before it was locked
+    with folder:
+        try:
+            yield folder
+        finally:
+            folder.destroy()
+
+
+def sweep(where: Path, prefix: str) -> None:
+    """Remove folders of :func:`private` whose processes have ended without doing so.
+
+    Parameters
+    ----------
+    where : Path
+    prefix : str
+    """
+    for left in where.glob(f"{prefix}*"):
+        # A link, and what belongs to somebody else, is left alone.
+        with contextlib.suppress(OSError), Folder.own(left, lambda _: True) as folder:
+            if folder.claim():
+                folder.destroy()
 
 
 def check_link(path: Path) -> None:

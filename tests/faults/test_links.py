@@ -11,8 +11,8 @@ import pytest
 from faults.conftest import names, results, search
 from reference.processes import finish
 
-from pulsar.batch.staging import staged, sweep
-from pulsar.data.folders import Folder
+from pulsar.batch.staging import copies_of, staged
+from pulsar.data.folders import Folder, sweep
 from pulsar.data.locks import FileLock, output_lock
 from pulsar.data.unfinished import Unfinished, write_whole
 from pulsar.errors import ConfigError
@@ -173,7 +173,7 @@ def test_copies_of_inputs_lie_in_a_folder_that_nobody_knows(folder: Path, victim
         (ours,) = set(names(folder)) - set(planted)
         assert (folder / ours).stat().st_mode & 0o777 == 0o700
         # Another unit of the batch leaves it alone.
-        sweep(folder, "0123456789ab")
+        sweep(folder, copies_of("0123456789ab"))
         assert copy.exists()
     assert names(folder) == planted
     assert victim.read_text() == "precious"
@@ -185,7 +185,7 @@ def test_copies_of_a_process_that_was_killed_are_removed(folder: Path, victim: P
     left.chmod(0o700)
     (left / "0000" / "a.fil").write_text("copy")
     (left / "linked").symlink_to(victim.parent)
-    sweep(folder, "0123456789ab")
+    sweep(folder, copies_of("0123456789ab"))
     assert names(folder) == []
     assert victim.read_text() == "precious"
 
