@@ -36,7 +36,8 @@ def main(folder: Path, number: int, index: int) -> None:
     config = order.config
     # What Slurm says of the end, where it does (since 22.05), knows of what the job has lost before it came here.
     end = float(os.environ.get("SLURM_JOB_END_TIME") or begun + config.seconds)
-    options = replace(order.options, until=end - config.margin)
+    # The folder of the batch names it, not what lies in there.
+    options = replace(order.options, until=end - config.margin, ident=batch.ident)
     wanted = set(order.shares[index])
     todo = [u for u in batch.units if u.name in wanted and _open(folder, u.name, order.retries)]
     stop = threading.Event()
