@@ -58,6 +58,8 @@ _MOST_WORDS: Final = 1 << 25
 #: Processes at once: of more files some share one. Of those whose files are closed so many wait to be asked again.
 _MOST_PROCESSES: Final = 16
 _IDLE: Final = 4
+#: Bytes of memory from which on a copy is ended with its last file: three times what a search has at its start.
+_LARGE: Final = 1 << 30
 #: Bytes of a message that goes in one piece: the other side wakes up once.
 _SMALL: Final = 1 << 16
 #: A message: what it is, and its length.
@@ -334,6 +336,8 @@ class _Process:
         self.users, self.ended = 0, False
         #: Kept, so that no other bytes get its id.
         self.content = content
+        #: What this process gives back stays with a large copy: it does not wait to be asked again.
+        self.large = _resident() > _LARGE
         self._lock = threading.Lock()
         self.link, theirs = socket.socketpair()
         self.link.settimeout(_LONGEST)
@@ -442,11 +446,18 @@ class _Pool:
         with self._lock:
             process.users -= 1
             idle = [one for one in self.processes if not one.users and not one.ended]
-            for one in idle[:-_IDLE]:
+            for one in {*idle[:-_IDLE], *(one for one in idle if one.large)}:
                 one.end()
 
 
 _pool = _Pool()
+
+
+def _resident() -> int:
+    """Bytes of memory that this process has; 0 where nothing tells."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return 0
 
 
 def _begun(content: bytes | None) -> _Process:

@@ -109,6 +109,15 @@ def test_what_this_process_has_written_it_reads_itself(tmp_path: Path) -> None:
     assert again.provenance == own.provenance
 
 
+def test_a_copy_of_a_large_process_ends_with_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdf5_apart, "_LARGE", 0)
+    before = processes()
+    with Hdf5(foreign(write_product(tmp_path / "run.h5")), "a product"):
+        made = processes() - before
+    assert len(made) == 1
+    assert not made & processes()
+
+
 def test_a_file_that_was_read_may_be_changed(tmp_path: Path) -> None:
     path = foreign(write_product(tmp_path / "run.h5"))
     assert len(read(path)) == 3
