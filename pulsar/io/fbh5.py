@@ -35,8 +35,6 @@ class Fbh5Reader(BaseObservation):
     """
 
     def __init__(self, path: Path) -> None:
-        if importlib.util.find_spec("hdf5plugin") is not None:
-            import hdf5plugin  # noqa: F401  (registers the filters)
         self._h5 = Hdf5(path, "FBH5")
         with closed_on_error(self._h5):
             self._set_up(path)

@@ -154,6 +154,9 @@ class Content:
         layout = made.get_layout()
         if layout == h5py.h5d.VIRTUAL or made.get_external_count():
             raise OSError("its samples are in another file")
+        for number in range(made.get_nfilters()):
+            if not h5py.h5z.filter_avail(made.get_filter(number)[0]):
+                _more_filters()
         stored = int(item.id.get_storage_size())
         if layout == h5py.h5d.COMPACT:
             # It lies in the header of the object, which counts as nothing stored.
@@ -197,6 +200,12 @@ class Content:
         spans = [range(n)[slice(*one)] for n, one in zip(item.shape, part or ((0, None),) * item.ndim, strict=False)]
         shape = [len(span) for span in spans] + list(item.shape[len(spans) :])
         return about | {"shape": shape}, _pieces(item, spans, shape)
+
+
+def _more_filters() -> None:
+    """Filters that h5py does not have, such as bitshuffle, where they are installed."""
+    with contextlib.suppress(ImportError):
+        import hdf5plugin  # noqa: F401
 
 
 def _pieces(item: h5py.Dataset, spans: Sequence[range], shape: Sequence[int]) -> Iterator[NDArray[Any]]:

@@ -1,6 +1,6 @@
 """What was detected at a period, who has it, and what kept it off the list."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -445,7 +445,7 @@ def live_channels(run: Run, header: Header) -> NDArray[np.float64]:
     return np.asarray(freqs[~masked], dtype=np.float64)
 
 
-def masks(run: Run) -> dict[str, Any]:
+def masks(run: Run) -> Mapping[str, Any]:
     """What was masked; empty where the product holds nothing of it."""
     try:
         return run.rfi

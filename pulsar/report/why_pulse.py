@@ -1,6 +1,6 @@
 """What was found of a single pulse at a time, and what kept it off the list."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -193,7 +193,7 @@ def _masked(run: Run, header: Header, time: float, dm: float | None, *, always: 
         )
 
 
-def _causes(rfi: dict[str, Any], blocks: NDArray[np.int64], channels: NDArray[np.int64]) -> str:
+def _causes(rfi: Mapping[str, Any], blocks: NDArray[np.int64], channels: NDArray[np.int64]) -> str:
     """Why these blocks of these channels are masked, the most frequent first; "" where the product does not tell."""
     bits, names = rfi.get("why"), rfi.get("causes")
     if bits is None or names is None or not bits.size:

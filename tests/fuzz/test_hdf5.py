@@ -37,6 +37,13 @@ def processes() -> set[int]:
     return {one.pid for one in hdf5_apart._pool.processes if not one.ended}
 
 
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    """No process of another test is left, which would not know what this one changes."""
+    for one in hdf5_apart._pool.processes:
+        one.end()
+
+
 def mask_file(path: Path, **changes: Any) -> Path:
     header = masks.make_header(**changes)
     stats = masks.make_statistics(header)

@@ -102,16 +102,22 @@ def _kept(name: str, about: str) -> "cached_property[ResultTable]":
     return cached_property(table)
 
 
-class _Rfi(dict[str, Any]):
-    """What was masked, with large arrays that are read when they are asked for."""
+class _Rfi(Mapping[str, Any]):
+    """What was masked; large arrays, whose values are not known yet, are read when they are asked for."""
 
-    def __init__(self, values: Mapping[str, Any], late: Callable[[str], NDArray[Any]]) -> None:
-        super().__init__(values)
-        self._late = late
+    def __init__(self, values: dict[str, Any], large: Sequence[str], read: Callable[[str], NDArray[Any]]) -> None:
+        self._values, self._read = values | dict.fromkeys(large), read
 
-    def __missing__(self, name: str) -> NDArray[Any]:
-        self[name] = array = self._late(name)
-        return array
+    def __getitem__(self, name: str) -> Any:
+        if self._values[name] is None:
+            self._values[name] = self._read(name)
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
 
 
 class Run:
@@ -375,7 +381,7 @@ class Run:
         return record
 
     @cached_property
-    def rfi(self) -> dict[str, Any]:
+    def rfi(self) -> Mapping[str, Any]:
         """What was masked: the arrays of ``/rfi`` by name (see schema.RFI_ARRAYS) and its attributes.
 
         Those of `schema.RFI_LARGE` are read when they are asked for.
@@ -389,13 +395,12 @@ class Run:
                     more = 2 if name == "mask" else 0
                     found[name] = list(file.texts(stored)) if kind == "U" else file.array(stored, "fiub", more=more)
             check_mask(file, found)
-        return _Rfi(found, self._rfi_array)
+            large = [name for name in schema.RFI_LARGE if file.has(f"rfi/{name}")]
+        return _Rfi(found, large, self._rfi_array)
 
     def _rfi_array(self, name: str) -> NDArray[Any]:
         header = self.observation
         with self._open() as file:
-            if name not in schema.RFI_LARGE or not file.has(f"rfi/{name}"):
-                raise KeyError(name)
             # Who asks for it wants it whole: of four hours of a FAST beam it takes 2 GB.
             file.room += header.nsamps * header.nchans
             return file.array(f"rfi/{name}", "fiub")
