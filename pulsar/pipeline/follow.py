@@ -125,6 +125,17 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group], header: Hea
     return _families([*verdict.folded, *verdict.rest])
 
 
+def pursued(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
+    """What :func:`follow_up` does, by the model of sources: one candidate for every group, in no order."""
+    from pulsar.sources.pursue import Observed, pursue
+
+    observed = Observed(job.obs.header.tobs, detected.freqs, thresholds(job.config))
+    most = job.config.fold.ncands
+    found = pursue(groups, observed, lambda heads: judged_folds(job, detected, heads), most)
+    scorer = scorer_of(job.config.sift.weights)
+    return _families([scored(one, scorer) for one in found])
+
+
 def _hidden(detected: Detected, verdict: Explained, sky: Sky, header: Header) -> list[Group]:
     """Detections in the group of a candidate that leaves too little where they are: at another DM, or frequency.
 

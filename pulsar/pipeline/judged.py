@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.detect import Detected, Job
-from pulsar.pipeline.follow import follow_up, group_detections, ordered, scored
+from pulsar.pipeline.follow import follow_up, group_detections, ordered, pursued, scored
 from pulsar.pipeline.part_rows import follow_parts
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms, sweeps_share
 from pulsar.rank.candidate import Candidate
@@ -43,8 +43,12 @@ def judged(
     """
     pulses = detected.pulses
     groups = group_detections(job, detected)
-    found = follow_parts(job, detected, follow_up(job, detected, groups))
-    candidates, owner = link(pulses.table, ordered(found))
+    modelled = job.config.sift.judge == "sources"
+    follow = pursued if modelled else follow_up
+    found = ordered(follow_parts(job, detected, follow(job, detected, groups)))
+    candidates, owner = link(pulses.table, found)
+    if modelled:
+        candidates = found  # what pulses of one source leave in the fold of another is in the model
     cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, known, anew=anew)
     candidates = _swept(candidates, owner, pulses.table, dict(cutouts), detected.dms)
     share = sweeps_share(pulses.table, detected.dms)

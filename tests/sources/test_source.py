@@ -1,0 +1,91 @@
+"""What a source leaves elsewhere: against samples that are rendered, and folded or transformed there."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pulsar.config.model import FoldConfig
+from pulsar.constants import KDM
+from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.series import TimeSeries
+from pulsar.folding.folder import fold_series
+from pulsar.folding.refine import refine
+from pulsar.sources.pursue import left_of
+from pulsar.sources.source import Source
+
+NSAMPS, TSAMP, FREQ = 1 << 16, 1e-3, 3.217
+T = (np.arange(NSAMPS) + 0.5 - NSAMPS / 2) * TSAMP
+
+
+def pulses(freq: float, fdot: float = 0.0, width: float = 0.02) -> NDArray[np.float64]:
+    """A pulse of 1 in every turn, brighter in the second half of the time."""
+    phase = freq * T + 0.5 * fdot * T**2 - 0.3
+    shape = np.exp(-0.5 * ((phase - np.rint(phase)) / width) ** 2)
+    return np.asarray((1.0 + 0.3 * np.tanh(T / 10.0)) * shape)
+
+
+def folded(data: NDArray[np.float64], freq: float, fdot: float = 0.0) -> Fold:
+    series = TimeSeries(data.astype(np.float32), TSAMP, 0.0, 59000.0)
+    return refine(fold_series(series, [FoldParams(freq, fdot, 0.0)], FoldConfig())[0], search_dm=False)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5, 2.0, 1.5, 1 / 3, 2 / 3, 3.0, 0.75])
+@pytest.mark.parametrize("strength", [0.5, 3.0])
+def test_what_is_left_of_a_fold_at_a_ratio_is_noise(ratio: float, strength: float) -> None:
+    noise = np.random.default_rng(1).normal(size=NSAMPS)
+    data = noise + strength * pulses(FREQ)
+    source, there = Source.of(folded(data, FREQ)), folded(data, FREQ * ratio)
+    left = left_of(there, [source])
+    assert there.snr > 5.0
+    # Noise has 2 to 3.5 in its best box.
+    assert left.part * there.snr < 4.0
+    assert left.steady < 4.0
+
+
+def test_another_pulsar_at_the_same_harmonics_is_left() -> None:
+    noise = np.random.default_rng(2).normal(size=NSAMPS)
+    both = noise + 2.0 * pulses(FREQ) + 0.7 * pulses(2.0 * FREQ + 0.05)
+    there = folded(both, 2.0 * FREQ + 0.05)
+    assert there.snr > 15.0
+    assert left_of(there, [Source.of(folded(both, FREQ))]).part == pytest.approx(1.0, abs=0.1)
+
+
+def test_two_equal_sources_are_not_taken_twice() -> None:
+    noise = np.random.default_rng(3).normal(size=NSAMPS)
+    data = noise + 2.0 * pulses(FREQ)
+    one = Source.of(folded(data, FREQ))
+    there = folded(data, 2.0 * FREQ)
+    assert left_of(there, [one, one]).part == pytest.approx(left_of(there, [one]).part, abs=0.01)
+
+
+@pytest.mark.parametrize("bins", [0.0, 0.4, 1.5, 7.3])
+@pytest.mark.parametrize("drift", [0.0, 3.0])
+def test_power_in_a_sum_of_harmonics(bins: float, drift: float) -> None:
+    tobs = NSAMPS * TSAMP
+    fdot = drift / tobs**2
+    data = 1.5 * pulses(FREQ, fdot)
+    noise = np.random.default_rng(4).normal(size=NSAMPS)
+    source = Source.of(folded(data + noise, FREQ, fdot))
+    at = FREQ + bins / tobs
+    turns = np.exp(-2j * np.pi * np.arange(1, 9)[:, None] * at * T)
+    expected = float(np.sum(np.abs(turns @ data) ** 2)) / NSAMPS
+    strongest = source.power_at(FREQ, fdot, 0.0, 8)
+    assert source.power_at(at, 0.0, 0.0, 8) == pytest.approx(expected, rel=0.15, abs=0.05 * strongest)
+
+
+@pytest.mark.parametrize("off", [0.0, 3.0, -8.0])
+def test_harmonics_at_another_dm(off: float) -> None:
+    freqs = np.linspace(1250.0, 1450.0, 8)
+    delays = KDM * (freqs**-2.0 - freqs.max() ** -2.0)
+    k = np.arange(1, 20)
+    shape = np.exp(-0.5 * (2.0 * np.pi * k * 0.02) ** 2).astype(np.complex128)
+    source = Source(
+        FREQ, 0.0, 40.0, np.repeat(shape[None, :], 8, axis=0), delays, np.ones(4), np.linspace(-30.0, 30.0, 5), 64
+    )
+    # Dedispersed at a DM that is too high by `off` the bands come early.
+    phase = np.arange(4096) / 4096
+    seen = sum(
+        np.real(np.exp(2j * np.pi * k * (phase[:, None] + FREQ * off * delay)) @ shape) * 2.0 for delay in delays
+    )
+    expected = np.fft.fft(np.asarray(seen))[1:20] / 4096 / np.sqrt(8)
+    assert source.at_dm(40.0 + off) == pytest.approx(expected, rel=1e-6, abs=1e-9)
