@@ -360,3 +360,23 @@ def test_masks_that_have_ended_or_kept_the_program(name: str) -> None:
     with pytest.raises(DataError, match=name):
         read_mask(SHARED / name)
     assert spent() - began < 5
+
+
+def test_texts_with_zeros_inside_are_shown_escaped(tmp_path: Path) -> None:
+    path = write_product(tmp_path / "run.h5")
+    with h5py.File(path, "r+") as file:
+        rows = file["candidates"][()]
+        rows["kind"][0] = b"f\0t"
+        file["candidates"][...] = rows
+    assert str(read(path).rows("candidates")["kind"][0]) == r"f\x00t"
+
+
+def test_a_mask_without_the_length_of_its_blocks_is_damaged(tmp_path: Path) -> None:
+    path = mask_file(tmp_path / "mask.h5")
+    product = write_product(tmp_path / "run.h5")
+    with h5py.File(path) as mask, h5py.File(product, "r+") as file:
+        del file["rfi"]
+        mask.copy("rfi", file)
+        file["rfi"].attrs.pop("block_nsamps", None)
+    with pytest.raises(DataError, match="block_nsamps"):
+        _ = read(product).rfi

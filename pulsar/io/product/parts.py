@@ -107,9 +107,11 @@ def _texts(column: NDArray[Any], raw: bool) -> NDArray[Any]:
     texts: NDArray[Any] = np.char.decode(column, "utf-8", "replace")
     codes = np.frombuffer(column.tobytes(), dtype=np.uint8)
     # Plain ASCII, padded with zeros, is what nearly all of them are.
-    if raw or not np.any(((codes < 32) & (codes > 0)) | (codes > 126)):
+    plain = not np.any(((codes < 32) & (codes > 0)) | (codes > 126))
+    shown = texts.tolist()
+    if raw or (plain and not any("\0" in text for text in shown)):
         return texts
-    return np.array([printable(t) for t in texts.tolist()])
+    return np.array([printable(text) for text in shown])
 
 
 def read_json(file: Hdf5, name: str, text: Any, kind: type) -> Any:
@@ -142,7 +144,7 @@ def check_mask(file: Hdf5, found: Mapping[str, Any]) -> None:
         Naming the array or attribute.
     """
     for name in ("block_nsamps", "masked_fraction"):
-        value = found.get(name, 1)
+        value = found.get(name, None if "mask" in found else 1)
         if not isinstance(value, int | float) or not 0 <= value < 1 << 62:
             raise file.damaged(f"attribute {name} of rfi is {printable(repr(value))[:80]}, expected a number")
     if "mask" not in found:
