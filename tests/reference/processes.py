@@ -60,9 +60,12 @@ def end_all() -> None:
             assert pipe is not None
             pipe.close()
     while _marks:
-        for pid in processes(f"{MARK}={_marks.pop()}"):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        mark = f"{MARK}={_marks.pop()}"
+        # A process that is just becoming another program shows no environment for a moment.
+        while wait_until(lambda mark=mark: bool(processes(mark)), 0.2):  # type: ignore[misc]
+            for pid in processes(mark):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def finish(command: list[str], **more: str) -> "subprocess.CompletedProcess[str]":
