@@ -86,6 +86,8 @@ class FoldCube:
         channel): each band is folded in its own time, so that nothing is lost at the ends. None: 0.
     levelled : LevelledFold, optional
         The same without the level, where that surely wanders from turn to turn.
+    resolution : float
+        Length of what was put into a bin at once, `tsamp` or several [s]; 0 where that is not known.
     """
 
     data: NDArray[np.float32]
@@ -99,6 +101,7 @@ class FoldCube:
     epoch: float
     lags: NDArray[np.float64] | None = None
     levelled: LevelledFold | None = None
+    resolution: float = 0.0
 
     def without(self, subints: NDArray[np.bool_]) -> "FoldCube":
         """The same without some of the sub-integrations, shape (nsubints,)."""

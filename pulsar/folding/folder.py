@@ -459,6 +459,7 @@ def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldCo
                 tsamp=series.tsamp,
                 epoch=series.tmid,
                 levelled=levelled_fold(folded(plan), np.zeros(1), 1.0, 0.5 * series.tobs) if fits else None,
+                resolution=series.tsamp,
             )
         )
     return cubes

@@ -62,6 +62,7 @@ class _Data:
     g: NDArray[np.float64]
     freq: float
     nbins: int
+    left_out: NDArray[np.bool_]  # (nharm + 1,)
 
     @property
     def harmonics(self) -> NDArray[np.float64]:
@@ -117,6 +118,7 @@ def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = (), *, level
         data, variance = data.reshape(shape).sum(axis=3), variance.reshape(shape).sum(axis=3)
     spectra, summed = np.fft.rfft(data, axis=2), variance.sum(axis=(0, 1))
     g = KDM * (cube.band_freqs**-2.0 - cube.fref**-2.0)
+    hit = np.zeros(spectra.shape[2], dtype=np.bool_)
     if lines:
         # Interference is not dispersed: its lines add up over the bands at DM 0.
         unit = np.exp(-2j * np.pi * cube.params.freq * cube.params.dm * g)
@@ -132,6 +134,7 @@ def _prepare(cube: FoldCube, lines: Sequence[tuple[float, float]] = (), *, level
         g=g,
         freq=cube.params.freq,
         nbins=data.shape[2],
+        left_out=hit,
     )
 
 
@@ -407,10 +410,11 @@ def refine(
     Fold
         `extra` holds: ``snr_before`` at the starting values; ``snr_dm0`` and ``width_dm0`` [turns] at DM 0;
         ``noise_scale``, the measured off-pulse noise over the expected white one, by which S/N and errors have been
-        corrected; ``nbins`` used; ``red_noise``, how sure it is that the lowest harmonics stand in more than white
-        noise [sigma], NaN where that cannot be told. If they were divided by it (see :mod:`pulsar.folding.whiten`)
-        also: ``whitened``, the same number; ``snr_unwhitened``; and ``pulse_kept``, the part of its S/N in white noise
-        that a pulse of this shape keeps.
+        corrected; ``nbins`` used; ``fref`` and ``resolution`` of the cube; ``left_out``, which harmonics from 0 on
+        lines fall on; ``red_noise``, how sure it is that the lowest harmonics stand in more than white noise [sigma],
+        NaN where that cannot be told. If they were divided by it (see :mod:`pulsar.folding.whiten`) also: ``whitened``,
+        the same number; ``snr_unwhitened``; and ``pulse_kept``, the part of its S/N in white noise that a pulse of this
+        shape keeps; and ``gain``, what each harmonic from 0 on was multiplied with.
     """
     data = _prepare(cube, lines)
     plain = _refined(cube, data, search_dm=search_dm, search_fdot=search_fdot, fit=fit)
@@ -436,6 +440,7 @@ def refine(
     shape = np.abs(shown / noise.gain) ** 2
     white.extra["red_noise"] = white.extra["whitened"] = noise.red
     white.extra["snr_unwhitened"] = plain.snr
+    white.extra["gain"] = noise.gain
     white.extra["pulse_kept"] = float(np.sqrt(np.sum(shape * noise.gain**2) / np.sum(shape)))
     return white
 
@@ -583,5 +588,8 @@ def _measure(
             "width_dm0": width_dm0,
             "noise_scale": scale,
             "nbins": nbins,
+            "fref": cube.fref,
+            "resolution": cube.resolution,
+            "left_out": data.left_out,
         },
     )

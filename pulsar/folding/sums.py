@@ -124,6 +124,7 @@ def cube_of(cand: Sums, source: SampleSource, edges: NDArray[np.int64], mean_shi
         # Band b of sub-integration s holds what reached the highest channel between these edges minus the lag.
         lags=-lag,
         levelled=level,
+        resolution=cand.tsamp,
     )
 
 
