@@ -31,6 +31,7 @@ reaches about nine tenths.
     python benchmarks/population.py --envs mains --first 7 --files 1 --keep FOLDER      # file, truth and product
     python benchmarks/population.py --files 5 --presto BIN              # the same files through PRESTO's programs
     python benchmarks/population.py --pulsars 1 --bursts 3              # other numbers of them in a file
+    python benchmarks/population.py --snr 60 400 --set sift.judge=sources   # strong pulsars, by the model of sources
 """
 
 import argparse
@@ -46,7 +47,7 @@ import numpy as np
 from numpy.typing import NDArray
 from population_presto import presto_search
 from population_score import burst_table, found_bursts, real_pulses, reliability_table
-from population_sky import ENVIRONMENTS, FINE, PER_FILE, Signal, Sky, Truth, dedispersed, sky, write
+from population_sky import ENVIRONMENTS, FINE, PER_FILE, SNR, Signal, Sky, Truth, dedispersed, sky, write
 
 from pulsar.config.load import load_config
 from pulsar.pipeline.run import search
@@ -506,6 +507,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--first", type=int, default=0, help="first seed")
     parser.add_argument("--files", type=int, default=5, help="files of each environment")
     parser.add_argument("--pulsars", type=int, default=PER_FILE, help="pulsars in a file")
+    parser.add_argument("--snr", type=float, nargs=2, default=SNR, metavar=("LOW", "HIGH"), help="S/N of pulsars")
     parser.add_argument("--bursts", type=int, default=0, help="bursts in a file")
     parser.add_argument("--threads", type=int, default=1, help="threads of a search")
     parser.add_argument("--set", dest="sets", action="append", default=[], help="section.key=value of the search")
@@ -531,7 +533,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for seed in range(args.first, args.first + args.files):
             for environment in args.envs:
-                observed = sky(environment, seed, args.pulsars, args.bursts)
+                observed = sky(environment, seed, args.pulsars, args.bursts, tuple(args.snr))
                 verdict = examine(observed, sets, folder, args.keep is not None, args.presto)
                 verdicts.append(verdict)
                 describe(verdict, args.verbose)

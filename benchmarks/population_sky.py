@@ -127,7 +127,7 @@ class Sky:
         return asdict(self)
 
 
-def sky(environment: str, seed: int, npulsars: int = PER_FILE, nbursts: int = 0) -> Sky:
+def sky(environment: str, seed: int, npulsars: int = PER_FILE, nbursts: int = 0, snr: tuple[float, float] = SNR) -> Sky:
     """The sky of an environment and a seed.
 
     Parameters
@@ -137,6 +137,8 @@ def sky(environment: str, seed: int, npulsars: int = PER_FILE, nbursts: int = 0)
     seed : int
     npulsars, nbursts : int
         Fewer pulsars are the first of more; bursts change nothing else.
+    snr : (float, float)
+        Lowest and highest S/N of pulsars.
     """
     rng = np.random.default_rng([20260, ENVIRONMENTS.index(environment), seed])
     nchans, fch1, foff, tsamp, tobs = SETUPS[seed % len(SETUPS)]
@@ -144,7 +146,7 @@ def sky(environment: str, seed: int, npulsars: int = PER_FILE, nbursts: int = 0)
     empty = Sky(environment, seed, nchans, fch1, foff, tsamp, round(tobs / tsamp), (), mains)
     pulsars: list[Truth] = []
     while len(pulsars) < npulsars:
-        one = draw(rng, empty, f"{environment}{seed}-{len(pulsars)}")
+        one = draw(rng, empty, f"{environment}{seed}-{len(pulsars)}", snr)
         if one is not None and all(apart(one.freq, other.freq, empty.tobs) for other in pulsars):
             pulsars.append(one)
     bursts = draw_bursts(empty, nbursts)
@@ -172,7 +174,7 @@ def draw_bursts(empty: Sky, count: int) -> tuple[Burst, ...]:
     return tuple(bursts)
 
 
-def draw(rng: np.random.Generator, empty: Sky, name: str) -> Truth | None:
+def draw(rng: np.random.Generator, empty: Sky, name: str, snr: tuple[float, float] = SNR) -> Truth | None:
     """A pulsar, or None where what was drawn is smeared too much, turns too seldom, or sits on a line of the mains."""
     period = float(np.exp(rng.uniform(*np.log(PERIOD))))
     duty = float(np.exp(rng.uniform(*np.log(DUTY))))
@@ -183,7 +185,7 @@ def draw(rng: np.random.Generator, empty: Sky, name: str) -> Truth | None:
         period=period,
         dm=dm,
         duty=duty,
-        snr=float(rng.uniform(*SNR)),
+        snr=float(rng.uniform(*snr)),
         phase=float(rng.uniform()),
         shape=shape,
         scatter=float(rng.uniform(0.3, 1.0) * duty) if rng.uniform() < 0.25 else 0.0,
