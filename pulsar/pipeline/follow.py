@@ -127,10 +127,16 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group], header: Hea
 
 def pursued(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
     """What :func:`follow_up` does, by the model of sources: one candidate for every group, in no order."""
-    from pulsar.sources.pursue import Observed, pursue
+    from pulsar.sources.detections import Observed
+    from pulsar.sources.pursue import pursue
 
-    observed = Observed(job.obs.header.tobs, detected.freqs, thresholds(job.config))
+    header = job.obs.header
+    lines = [(line.freq, line.width) for line in detected.birdies]
+    observed = Observed(header.tobs, detected.freqs, header.tsamp, lines, thresholds(job.config))
     most = job.config.fold.ncands
+    if not job.config.sift.harmonics:
+        rest = [Candidate(g, found_by=g.found_by) for g in groups[most:]]
+        return _families([*judged_folds(job, detected, groups[:most]), *rest])
     found = pursue(groups, observed, lambda heads: judged_folds(job, detected, heads), most)
     scorer = scorer_of(job.config.sift.weights)
     return _families([scored(one, scorer) for one in found])

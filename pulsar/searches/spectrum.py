@@ -1,6 +1,7 @@
 """The noise level of a power spectrum, and how well it is known at every bin."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,23 @@ GROWTH = 0.25
 FIRST_BIN = 4
 #: The variance of the logarithm of a median of n exponentials is 1 / (n ln^2 2).
 _MEDIAN_VAR = 1.0 / np.log(2.0) ** 2
+
+
+def counted(power: NDArray[np.float64], bins: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """Powers as sums count them, about: those of lines that stand far out of a level known from n powers only.
+
+    The tail (1 + P/n)^-n of a normalised power is that of n ln(1 + P/n) of a known level.
+
+    Parameters
+    ----------
+    power : ndarray
+        Over the noise level.
+    bins : ndarray
+        Where [1/T]. The level is that of the block there, smoothed over three with weights 1, 2, 1.
+    """
+    width = np.clip(GROWTH * np.asarray(bins), MIN_WIDTH, MAX_WIDTH)
+    n = width / _MEDIAN_VAR * 16.0 / 6.0
+    return np.asarray(n * np.log1p(power / n))
 
 
 class NoiseModel:

@@ -1,0 +1,95 @@
+"""Which folds are sources: of pulses rendered at periods and parts of them, whatever is folded, and in what order."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pulsar.config.model import FoldConfig
+from pulsar.data.fold import Fold, FoldParams
+from pulsar.data.series import TimeSeries
+from pulsar.folding.folder import fold_series
+from pulsar.folding.refine import refine
+from pulsar.rank.candidate import Candidate
+from pulsar.searches.sift import Group
+from pulsar.searches.stats import power_logp
+from pulsar.sources.detections import Observed
+from pulsar.sources.sky import Sky
+
+NSAMPS, TSAMP, FREQ = 1 << 16, 1e-3, 3.217
+TOBS = NSAMPS * TSAMP
+T = (np.arange(NSAMPS) + 0.5 - NSAMPS / 2) * TSAMP
+OBSERVED = Observed(TOBS, np.zeros(0), TSAMP, (), {"fft": 0.0})
+
+
+def pulses(freq: float, height: float, width: float = 0.02, phase: float = 0.3) -> NDArray[np.float64]:
+    turns = freq * T - phase
+    return np.asarray(height * np.exp(-0.5 * ((turns - np.rint(turns)) / width) ** 2))
+
+
+def group_of(freq: float, excess: float) -> Group:
+    """A detection of eight harmonics with 10^6 trials."""
+    logp = float(power_logp(excess + 8.0, 8))
+    sigma = float(np.sqrt(max(-2.0 * (logp + np.log(1e6)), 0.0)))
+    fields = {"freq": freq, "freq_err": 1e-5, "dm": 0.0, "fdot": 0.0, "sigma": sigma, "logp": logp, "nharm": 8}
+    row = np.zeros(1, dtype=[*((name, "f8") for name in fields), ("power", "f8"), ("width", "f8"), ("kind", "U8")])
+    for name, value in fields.items():
+        row[name] = value
+    row["power"], row["width"], row["kind"] = excess + 8.0, np.nan, "fft"
+    return Group(f"{freq:.6f}", row[0], np.zeros(1, dtype=np.int64), 0.0, 0.0, found_by=("fft",))
+
+
+def folded(data: NDArray[np.float64], freq: float, lines: Sequence[tuple[float, float]] = ()) -> Fold:
+    series = TimeSeries(data.astype(np.float32), TSAMP, 0.0, 59000.0)
+    return refine(fold_series(series, [FoldParams(freq, 0.0, 0.0)], FoldConfig())[0], search_dm=False, lines=lines)
+
+
+def sources(folds: Sequence[Fold]) -> list[float]:
+    """Frequencies of the folds that stand."""
+    candidates = [Candidate(group_of(fold.after.freq, 0.5 * fold.snr**2), fold) for fold in folds]
+    sky = Sky([one.group for one in candidates], OBSERVED)
+    sky.fit(candidates)
+    return sorted(one.freq for one in sky.accepted)
+
+
+RATIOS = (1.0, 2.0, 3.0, 0.5, 1 / 3, 1.5, 2 / 3, 5.0, 0.2)
+
+
+@pytest.mark.parametrize("height", [1.0, 6.0])
+@pytest.mark.parametrize("seed", [1, 2])
+def test_of_all_periods_at_which_a_pulsar_is_seen_its_own_stands(height: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    data = rng.normal(size=NSAMPS) + pulses(FREQ, height)
+    folds = [folded(data, FREQ * ratio) for ratio in rng.permutation(RATIOS)]
+    assert sources(folds) == pytest.approx([FREQ], abs=0.02 / TOBS)
+
+
+def test_unequal_pulses_half_a_turn_apart_are_one_pulsar() -> None:
+    data = np.random.default_rng(3).normal(size=NSAMPS) + pulses(FREQ, 3.0) + pulses(FREQ, 1.2, phase=0.8)
+    assert sources([folded(data, FREQ * ratio) for ratio in RATIOS]) == pytest.approx([FREQ], abs=0.02 / TOBS)
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_a_blend_of_two_pulsars_is_none(seed: int) -> None:
+    """At eight periods of one, which are 3.0002 of the other, the pulses of both add up."""
+    rng = np.random.default_rng(seed)
+    other = 8.0 / 3.0 * FREQ + 0.0002
+    data = rng.normal(size=NSAMPS) + pulses(FREQ, 2.0) + pulses(other, 2.0, phase=0.1)
+    folds = [folded(data, freq) for freq in (FREQ / 3.0, FREQ, other, FREQ / 6.0, 2.0 * FREQ)]
+    assert sources(folds) == pytest.approx([FREQ, other], abs=0.02 / TOBS)
+
+
+def test_what_a_line_has_taken_from_a_pulsar_makes_no_other() -> None:
+    """Its fourth harmonic is left out of the fold at its period, and whole in that at a fourth of it."""
+    data = np.random.default_rng(6).normal(size=NSAMPS) + pulses(FREQ, 4.0)
+    own = folded(data, FREQ, [(4.0 * FREQ, 0.01)])
+    part = folded(data, 4.0 * FREQ)
+    assert own.extra["left_out"][4]
+    assert part.snr > 20.0
+    assert sources([own, part]) == pytest.approx([FREQ], abs=0.02 / TOBS)
+
+
+def test_two_folds_of_one_pulsar_are_one_row() -> None:
+    data = np.random.default_rng(7).normal(size=NSAMPS) + pulses(FREQ, 2.0)
+    assert len(sources([folded(data, FREQ + off / TOBS) for off in (0.0, 0.02, -0.03)])) == 1
