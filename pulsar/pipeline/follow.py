@@ -118,9 +118,8 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group], header: Hea
         taken = {one.uid for one in free}
         rest = [g for g in rest if g.uid not in taken]
         verdict = explain(folded, rest, sky)
-    left = sum(not one.parent for one in verdict.rest)
-    if left and verdict.folded:
-        job.progress.message(f"{left} groups are listed without a fold: fold.ncands is {config.fold.ncands}")
+    if verdict.folded:
+        _tell_unfolded(job, verdict.rest)
     verdict = with_surest(verdict, sky)
     return _families([*verdict.folded, *verdict.rest])
 
@@ -130,16 +129,23 @@ def pursued(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candi
     from pulsar.sources.detections import Observed
     from pulsar.sources.pursue import pursue
 
-    header = job.obs.header
-    lines = [(line.freq, line.width) for line in detected.birdies]
-    observed = Observed(header.tobs, detected.freqs, header.tsamp, lines, thresholds(job.config))
-    most = job.config.fold.ncands
+    header, most = job.obs.header, job.config.fold.ncands
     if not job.config.sift.harmonics:
         rest = [Candidate(g, found_by=g.found_by) for g in groups[most:]]
         return _families([*judged_folds(job, detected, groups[:most]), *rest])
+    lines = [(line.freq, line.width) for line in detected.birdies]
+    observed = Observed(header.tobs, detected.freqs, header.tsamp, lines, thresholds(job.config))
     found = pursue(groups, observed, lambda heads: judged_folds(job, detected, heads), most)
+    _tell_unfolded(job, [one for one in found if one.fold is None])
     scorer = scorer_of(job.config.sift.weights)
     return _families([scored(one, scorer) for one in found])
+
+
+def _tell_unfolded(job: Job, rest: Sequence[Candidate]) -> None:
+    """How many of those without a fold stand for themselves."""
+    left = sum(not one.parent for one in rest)
+    if left:
+        job.progress.message(f"{left} groups are listed without a fold: fold.ncands is {job.config.fold.ncands}")
 
 
 def _hidden(detected: Detected, verdict: Explained, sky: Sky, header: Header) -> list[Group]:

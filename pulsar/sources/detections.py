@@ -62,11 +62,14 @@ class Share:
     ----------
     powers : ndarray, shape (nsources,)
         Of each in the sum of harmonics.
+    kept : float
+        Power that is not theirs, beyond the errors of what is.
     left : float
-        Trial-corrected significance of what is not theirs.
+        Its trial-corrected significance.
     """
 
     powers: NDArray[np.float64]
+    kept: float
     left: float
 
 
@@ -83,8 +86,8 @@ def share_of(group: Group, sources: Sequence[tuple[Source, float]], observed: Ob
     powers = powers_in(group, sources, observed)
     # What two sources have at one harmonic is there once. Noise of two deviations is theirs.
     theirs = float(powers.max(axis=0, initial=0.0).sum())
-    kept = group.excess - (1.0 + OFF) ** 2 * theirs - 2.0 * np.sqrt(2.0 * theirs)
-    return Share(powers.sum(axis=1), sigma_of(group, max(float(kept), 0.0)))
+    kept = max(float(group.excess - (1.0 + OFF) ** 2 * theirs - 2.0 * np.sqrt(2.0 * theirs)), 0.0)
+    return Share(powers.sum(axis=1), kept, sigma_of(group, kept))
 
 
 def powers_in(group: Group, sources: Sequence[tuple[Source, float]], observed: Observed) -> NDArray[np.float64]:

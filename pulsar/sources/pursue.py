@@ -108,7 +108,7 @@ def _with_parent(one: Candidate, sky: Sky, models: Sequence[tuple[Source, float]
     owner = sky.accepted[place]
     words = (
         f"of its power of {one.group.excess:.1f} beyond noise {owner.uid} leaves {share.powers[place]:.1f}, all "
-        f"sources {share.powers.sum():.1f}; what is left has {share.left:.1f} sigma"
+        f"sources {share.powers.sum():.1f}; beyond their errors {share.kept:.1f} is left"
     )
     relation = _relation(one.freq, owner.freq, sky.observed)
     return replace(one, parent=owner.uid, relation=relation, reasons=(*one.reasons, words))

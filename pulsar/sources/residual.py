@@ -112,8 +112,3 @@ def _without(rows: NDArray[np.float64], left: NDArray[np.float64], spread: NDArr
     each = np.einsum("isb,jsb->sij", left, left) + np.diag(1.0 / (spread + _EPS**2))
     more = np.linalg.solve(each, np.einsum("isb,sb->si", left, kept)[..., None])[..., 0]
     return np.asarray(kept - np.einsum("si,isb->sb", more, left))
-
-
-#: Significance against what scatters between sub-integrations, below which what is left of a fold is noise: chance
-#: adds up to 4 where the refinement has chosen it [sigma].
-REPEATS: Final = 4.0
