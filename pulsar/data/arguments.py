@@ -211,6 +211,8 @@ def _without_offset(values: NDArray[np.float64]) -> NDArray[np.float64]:
     finite = values[np.isfinite(values)]
     if not finite.size:
         return values
+    if np.ptp(finite) == 0.0:
+        return values  # there is no noise to lose
     mean = float(finite.mean())
     step = float(np.spacing(np.float32(abs(mean))))
     return values - mean if step > _ROUNDING * float(finite.std()) else values

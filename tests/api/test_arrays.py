@@ -202,3 +202,10 @@ def test_the_array_is_not_changed(block):
     assert added.data.shape == fb.data.shape
     assert added.data.dtype == fb.data.dtype
     assert pulsar.fold(added, 0.05, 30.0).snr == pytest.approx(50, rel=0.15)
+
+
+def test_a_channel_that_does_not_vary_keeps_its_level() -> None:
+    values = np.random.default_rng(1).normal(10.0, 1.0, (7, 5))
+    values[:, 2] = 0.1
+    fb = pulsar.Filterbank.from_array(values, 1404.0 - np.arange(5.0), 1e-3)
+    np.testing.assert_array_equal(fb.read().data[2], np.full(7, np.float32(0.1)))
