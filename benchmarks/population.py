@@ -31,7 +31,7 @@ reaches about nine tenths.
     python benchmarks/population.py --envs mains --first 7 --files 1 --keep FOLDER      # file, truth and product
     python benchmarks/population.py --files 5 --presto BIN              # the same files through PRESTO's programs
     python benchmarks/population.py --pulsars 1 --bursts 3              # other numbers of them in a file
-    python benchmarks/population.py --snr 60 400 --set sift.judge=sources   # strong pulsars, by the model of sources
+    python benchmarks/population.py --snr 60 400                        # strong pulsars
 """
 
 import argparse

@@ -298,10 +298,6 @@ class SiftConfig(Section):
         Field(description="mains frequencies [Hz]: undispersed candidates at their harmonics are flagged"),
     ] = (50.0, 60.0)
     harmonics: Annotated[bool, Field(description="attach harmonics to their fundamental")] = True
-    judge: Annotated[
-        Literal["rank", "sources"],
-        Field(description="who decides what belongs to what: rules, or a model of sources (being tried)"),
-    ] = "rank"
     weights: Annotated[
         str,
         Field(description="weights of the score, of python -m pulsar.rank.train --score; empty: those of the program"),

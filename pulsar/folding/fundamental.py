@@ -182,20 +182,6 @@ def _significance(harmonics: _Harmonics, use: NDArray[np.bool_], *, alias: bool)
     return float(sigma_from_logp(correct_trials(min(logs), float(len(cuts)))))
 
 
-def coherent_sigma(fold: Fold, numbers: NDArray[np.int64]) -> float:
-    """Significance [sigma] of some harmonics of a fold together, against what scatters between its sub-integrations.
-
-    Parameters
-    ----------
-    fold : Fold
-    numbers : ndarray of int64
-        Harmonics, from 1 on; those that the fold does not show are passed over.
-    """
-    harmonics = _harmonics(fold)
-    use = np.isin(harmonics.number, numbers)
-    return _significance(harmonics, use, alias=False) if use.any() else 0.0
-
-
 def needs_all(fold: Fold, *, most: int = MOST) -> NDArray[np.float64]:
     """Significance [sigma] of the power that is lost when only every k-th harmonic is kept, for k = 2 … `most`.
 

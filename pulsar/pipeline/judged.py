@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.detect import Detected, Job
-from pulsar.pipeline.follow import follow_up, group_detections, ordered, pursued, scored
-from pulsar.pipeline.part_rows import follow_parts
+from pulsar.pipeline.follow import follow_up, group_detections, ordered
+from pulsar.pipeline.heads import scored
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms, sweeps_share
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.company import in_company
-from pulsar.rank.link import link
+from pulsar.rank.link import owners
 from pulsar.rank.pulses import in_order
 from pulsar.rank.score import scorer_of
 
@@ -22,7 +22,7 @@ from pulsar.rank.score import scorer_of
 def judged(
     job: Job, detected: Detected, known: Mapping[PulsePlace, PulseCutout] | None = None, *, anew: bool = True
 ) -> tuple[list[Candidate], list[tuple[str, PulseCutout]]]:
-    """Group, fold, explain, link, judge and order.
+    """Group, pursue, link, judge and order.
 
     Parameters
     ----------
@@ -43,26 +43,22 @@ def judged(
     """
     pulses = detected.pulses
     groups = group_detections(job, detected)
-    modelled = job.config.sift.judge == "sources"
-    follow = pursued if modelled else follow_up
-    found = ordered(follow_parts(job, detected, follow(job, detected, groups)))
-    candidates, owner = link(pulses.table, found)
-    if modelled:
-        candidates = found  # what pulses of one source leave in the fold of another is in the model
+    candidates = ordered(follow_up(job, detected, groups))
+    owner = owners(pulses.table, candidates)
     cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, known, anew=anew)
     candidates = _swept(candidates, owner, pulses.table, dict(cutouts), detected.dms)
     share = sweeps_share(pulses.table, detected.dms)
     scorer = scorer_of(job.config.sift.weights)
-    candidates = in_company([scored(one, scorer) for one in candidates], share)
+    candidates = in_company([scored(candidate, scorer) for candidate in candidates], share)
     _with_the_score_of_their_source(pulses.table, candidates)
     return ordered(candidates), cutouts
 
 
 def _with_the_score_of_their_source(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> None:
     """Single pulses in phase with a candidate are as sure as it is."""
-    for one in candidates:
-        mine = (pulses["source"] == one.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
-        pulses["score"][mine] = np.maximum(pulses["score"][mine], one.score)
+    for candidate in candidates:
+        mine = (pulses["source"] == candidate.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
+        pulses["score"][mine] = np.maximum(pulses["score"][mine], candidate.score)
     pulses[:] = in_order(pulses)
 
 
@@ -74,15 +70,15 @@ def _swept(
     dms: NDArray[np.float64],
 ) -> list[Candidate]:
     """Candidates flagged for the shape of their pulses; the table of pulses is told owners, flags and scores."""
-    for place, one in enumerate(candidates):
-        pulses["source"][owner == place] = one.uid
+    for place, candidate in enumerate(candidates):
+        pulses["source"][owner == place] = candidate.uid
     swept = judge_shapes(pulses, cutouts, dms)
     low, high = sweep_dms(pulses)
     out = []
-    for one in candidates:
-        if one.uid in swept:
-            one = replace(one, flags=(*one.flags, "sweep"))
-        elif low < one.dm < high and not one.flags:
-            one = replace(one, flags=("near sweeps",))
-        out.append(one)
+    for candidate in candidates:
+        if candidate.uid in swept:
+            candidate = replace(candidate, flags=(*candidate.flags, "sweep"))
+        elif low < candidate.dm < high and not candidate.flags:
+            candidate = replace(candidate, flags=("near sweeps",))
+        out.append(candidate)
     return out

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammainc
 
-from pulsar.rank.compare import MOST, SIMPLE
 from pulsar.rank.sightings import Places, Sightings
 
 #: Candidates that are farther apart than so many sigma are not one source: 1.6 % of the pairs of one source are.
@@ -51,6 +50,9 @@ DM_RANGE: Final = 100.0
 #: A chance is never said to be smaller.
 _TINY: Final = 1e-300
 
+#: Integers of the ratios of two periods, and largest one of a multiple or a part.
+SIMPLE: Final = 4
+MOST: Final = 16
 #: Periods of one candidate over that of another, by growing logarithm.
 RATIOS: Final = sorted(
     {Fraction(m, d) for m in range(1, SIMPLE + 1) for d in range(1, SIMPLE + 1)}

@@ -92,7 +92,7 @@ class Candidate:
     @property
     def part(self) -> str:
         """Part of the observation that its parameters are of, such as 3/4; empty for the whole."""
-        return self.fold.part if self.fold is not None else str(self.group.best["part"])
+        return self.fold.part if self.fold is not None else self.group.part
 
     @property
     def strength(self) -> tuple[float, float]:

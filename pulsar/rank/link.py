@@ -1,14 +1,11 @@
-"""Which single pulses belong to which candidate, and which candidate is nothing but pulses."""
+"""Which single pulses belong to which candidate, and which fold shows nothing but one or two pulses."""
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.flags import weight
 from pulsar.data.fold import Fold
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.steady import repeats
@@ -28,16 +25,13 @@ ONE_PULSE = 2.0
 SEVERAL_CHANCE = 0.01
 #: ... or its pulse is there in the other turns, too: noise that the refinement has chosen repeats with 2 to 4 sigma.
 REPEATS = 4.0
-#: A candidate is made by pulses of another if those in its phase give this part of its S/N.
-EXPLAINED = 0.7
 
 
-def link(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> tuple[list[Candidate], NDArray[np.int64]]:
-    """Tell which single pulses come in the phase of a candidate, and attach candidates that are made by such pulses.
+def owners(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> NDArray[np.int64]:
+    """Which candidate each single pulse is of: those in its phase, of which there are more than chance puts there.
 
     Best candidate first. Of the pulses at its DM enough must lie inside its profile's pulse that chance would put them
-    there once in 1 / MAX_CHANCE. A candidate without pulses of its own whose S/N comes from those of another belongs to
-    that: at many a period some strong pulses come in phase by chance.
+    there once in 1 / MAX_CHANCE.
 
     Parameters
     ----------
@@ -48,10 +42,8 @@ def link(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> tuple[list[Ca
 
     Returns
     -------
-    list of Candidate
-        In the same order; flags and parents changed.
     ndarray of int64, shape (npulses,)
-        Place of the candidate to which each pulse belongs, or -1.
+        Place of the candidate, or -1.
     """
     owner = np.full(len(pulses), -1)
     for i, one in enumerate(candidates):
@@ -61,64 +53,7 @@ def link(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> tuple[list[Ca
         count = int(np.count_nonzero(inside))
         if count > 1 and chance_of(count, chances) < MAX_CHANCE:
             owner[near[inside]] = i
-    has = set(owner[owner >= 0].tolist())
-    junk = [i for i, one in enumerate(candidates) if weight(one.flags) < 1.0]
-    out = []
-    for i, one in enumerate(candidates):
-        if one.fold is not None and not one.parent:
-            fold = one.fold
-            # Interference has made nothing of what has no flag of its own.
-            whose = owner if weight(one.flags) < 1.0 else np.where(np.isin(owner, junk), -1, owner)
-            place = -1 if i in has else _made_by(pulses, fold, whose)
-            if place >= 0:
-                text = f"its S/N of {one.snr:.1f} comes from single pulses of {candidates[place].uid}"
-                one = replace(one, parent=candidates[place].uid, relation="pulses", reasons=(*one.reasons, text))
-            elif fold is not None:
-                one = replace(one, flags=tuple(dict.fromkeys([*one.flags, *flags_by_pulses(pulses, fold)])))
-        out.append(one)
-    moved = {new.uid: new.parent for old, new in zip(candidates, out, strict=True) if new.parent and not old.parent}
-    return _with_their_own(out, moved), owner
-
-
-def _with_their_own(candidates: Sequence[Candidate], moved: Mapping[str, str]) -> list[Candidate]:
-    """Candidates of which what belongs to one that is attached now belongs to that one's parent, and is counted there.
-
-    Parameters
-    ----------
-    candidates : sequence of Candidate
-    moved : mapping of str to str
-        uid of each that is attached -> of its parent, which stands for itself.
-    """
-    more = Counter[str]()
-    for one in candidates:
-        if one.uid in moved:
-            more[moved[one.uid]] += 1 + one.nattached
-    out = []
-    for one in candidates:
-        if one.parent in moved:
-            one = replace(one, parent=moved[one.parent], relation="pulses")
-        if one.uid in moved:
-            one = replace(one, nattached=0)
-        elif one.uid in more:
-            one = replace(one, nattached=one.nattached + more[one.uid])
-        out.append(one)
-    return out
-
-
-def _made_by(pulses: NDArray[Any], fold: Fold, owner: NDArray[np.int64]) -> int:
-    """Place of the candidate whose pulses give a fold its S/N, or -1."""
-    near, inside, windows = _in_phase(pulses, fold, owner >= 0)
-    if not inside.any():
-        return -1
-    turns = max(fold.tobs * fold.after.freq, 1.0)
-    mine, snr = near[inside], pulses["snr"][near].astype(np.float64)
-    # Pulses that come at all phases raise the level, not the pulse: as many of them are inside as those outside tell.
-    wide = windows[~inside]
-    given = snr[inside].sum() - np.sum(snr[~inside] * wide / (1.0 - wide))
-    if float(given) / np.sqrt(turns) < EXPLAINED * fold.snr:
-        return -1
-    places, counts = np.unique(owner[mine], return_counts=True)
-    return int(places[int(np.argmax(counts))])
+    return owner
 
 
 def chance_of(count: int, chances: NDArray[np.float64]) -> float:

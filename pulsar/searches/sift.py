@@ -93,6 +93,11 @@ class Group:
         return max(float(self.best["power"]) - self.nharm, 0.0)
 
     @property
+    def part(self) -> str:
+        """Label of the part of the observation that it is of; empty for the whole."""
+        return str(self.best["part"])
+
+    @property
     def ndetections(self) -> int:
         """Detections at this frequency."""
         return int(self.members.size)
@@ -170,18 +175,27 @@ def group(
     return out
 
 
-def make_group(detections: NDArray[Any], members: NDArray[np.int64], tobs: float, name: str, taken: set[str]) -> Group:
-    """A group of given detections, best first; nothing is known of it at DM 0."""
-    low, high = _dm_range(detections, members)
-    kinds = tuple(dict.fromkeys(detections["kind"][members].tolist()))
-    best = detections[members[0]]
-    return Group(_uid(best, tobs, name, taken), best, members, low, high, False, kinds)
+def joined(groups: Sequence[Group], detections: NDArray[Any], place: NDArray[np.int64]) -> Group:
+    """Some groups as one, with the name of the first.
 
-
-def without(one: Group, taken: set[int]) -> Group:
-    """A group without some of its detections, its best one excepted."""
-    left = np.array([m for k, m in enumerate(one.members.tolist()) if k == 0 or m not in taken], dtype=np.int64)
-    return one if left.size == one.members.size else replace(one, members=left)
+    Parameters
+    ----------
+    groups : sequence of Group
+    detections : ndarray
+        Those that were grouped.
+    place : ndarray of int64
+        Of each by significance, see :func:`positions`.
+    """
+    members = np.concatenate([one.members for one in groups])
+    members = members[np.argsort(place[members], kind="stable")]
+    return replace(
+        groups[0],
+        best=detections[members[0]],
+        members=members,
+        dm_lo=min(one.dm_lo for one in groups),
+        dm_hi=max(one.dm_hi for one in groups),
+        found_by=tuple(dict.fromkeys(kind for one in groups for kind in one.found_by)),
+    )
 
 
 def positions(detections: NDArray[Any]) -> NDArray[np.int64]:

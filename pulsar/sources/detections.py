@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
+from pulsar.data.part import Part
 from pulsar.searches.sift import Group
 from pulsar.searches.spectrum import counted
 from pulsar.searches.stats import expected_from_sigma, logp_from_sigma, power_logp, trial_sigma
@@ -31,8 +32,8 @@ class Observed:
 
     Attributes
     ----------
-    tobs : float
-        [s]
+    nsamps : int
+        Of the observation.
     freqs : ndarray
         Channels that were used [MHz]; empty for a dedispersed series.
     tsamp : float
@@ -43,62 +44,82 @@ class Observed:
         Trial-corrected significance from which each search keeps a detection.
     """
 
-    tobs: float
+    nsamps: int
     freqs: NDArray[np.float64]
     tsamp: float
     lines: Sequence[tuple[float, float]]
     thresholds: Mapping[str, float]
+
+    def window(self, label: str) -> tuple[float, float]:
+        """Beginning and length of a part of the observation by its label [s]."""
+        first, count = Part.of_label(label).samples(self.nsamps)
+        return first * self.tsamp, count * self.tsamp
 
     def threshold(self, group: Group) -> float:
         """That of the search that has found a group."""
         return self.thresholds.get(str(group.best["kind"]), 0.0)
 
 
-@dataclass(frozen=True)
-class Share:
-    """What sources leave of a detection.
+class Model(NamedTuple):
+    """A source, the part of its power that searches see, and the uid of the candidate that it belongs to."""
 
-    Attributes
-    ----------
-    powers : ndarray, shape (nsources,)
-        Of each in the sum of harmonics.
-    kept : float
-        Power that is not theirs, beyond the errors of what is.
-    left : float
-        Its trial-corrected significance.
-    """
-
-    powers: NDArray[np.float64]
-    kept: float
-    left: float
+    uid: str
+    source: Source
+    seen: float = 1.0
 
 
-def share_of(group: Group, sources: Sequence[tuple[Source, float]], observed: Observed) -> Share:
-    """What sources leave in a group's best detection, and what is not theirs.
+class Shares:
+    """What sources leave in the best detections of groups, and what is not theirs.
 
     Parameters
     ----------
-    group : Group
-    sources : sequence of (Source, float)
-        Each with the part of its power that searches see.
+    groups : sequence of Group
     observed : Observed
+
+    Attributes
+    ----------
+    powers : list of ndarray, shape (ngroups,)
+        Of each source that was added, in the sum of harmonics.
     """
-    powers = powers_in(group, sources, observed)
-    # What two sources have at one harmonic is there once. Noise of two deviations is theirs.
-    theirs = float(powers.max(axis=0, initial=0.0).sum())
-    kept = max(float(group.excess - (1.0 + OFF) ** 2 * theirs - 2.0 * np.sqrt(2.0 * theirs)), 0.0)
-    return Share(powers.sum(axis=1), kept, sigma_of(group, kept))
 
+    def __init__(self, groups: Sequence[Group], observed: Observed) -> None:
+        self.powers: list[NDArray[np.float64]] = []
+        self._groups, self._observed = groups, observed
+        self._freqs = np.array([group.freq for group in groups])
+        self._fdots = np.array([float(group.best["fdot"]) for group in groups])
+        self._dms = np.array([group.dm for group in groups])
+        self._excess = np.array([group.excess for group in groups])
+        nharm = np.array([group.nharm for group in groups], dtype=np.int64)
+        harmonics = np.arange(1, nharm.max(initial=1) + 1)
+        self._lines = self._freqs[:, None] * harmonics
+        self._wanted = harmonics <= nharm[:, None]
+        for line, width in observed.lines:
+            self._wanted &= np.abs(self._lines - line) > 0.5 * width
+        parts = np.array([group.part for group in groups])
+        self._windows = [(observed.window(str(part)), np.flatnonzero(parts == part)) for part in np.unique(parts)]
+        self._theirs = np.zeros(self._lines.shape)
 
-def powers_in(group: Group, sources: Sequence[tuple[Source, float]], observed: Observed) -> NDArray[np.float64]:
-    """Power that each source leaves in the harmonics of a group's best detection, shape (nsources, nharm)."""
-    harmonics = np.arange(1, group.nharm + 1)
-    for line, width in observed.lines:
-        harmonics = harmonics[np.abs(harmonics * group.freq - line) > 0.5 * width]
-    args = group.freq, float(group.best["fdot"]), group.dm, harmonics, observed.tsamp
-    bins = harmonics * group.freq * observed.tobs
-    powers = [seen * counted(one.powers_at(*args), bins) for one, seen in sources]
-    return np.array(powers).reshape(len(sources), len(harmonics))
+    def add(self, model: Model) -> None:
+        """Take in a source."""
+        powers = np.zeros(self._lines.shape)
+        for (start, tobs), rows in self._windows:
+            source = model.source.during(start, tobs)
+            args = self._freqs[rows], self._fdots[rows], self._dms[rows], self._wanted[rows]
+            seen = source.powers_at(*args, self._observed.tsamp)
+            powers[rows] = model.seen * counted(seen, self._lines[rows] * tobs)
+        # What two sources have at one harmonic is there once.
+        np.maximum(self._theirs, powers, out=self._theirs)
+        self.powers.append(powers.sum(axis=1))
+
+    def kept(self, i: int) -> float:
+        """Power of a group that is not theirs, beyond the errors of what is: noise of two deviations is theirs."""
+        theirs = float(self._theirs[i].sum())
+        return max(float(self._excess[i] - (1.0 + OFF) ** 2 * theirs - 2.0 * np.sqrt(2.0 * theirs)), 0.0)
+
+    def stands(self, i: int) -> bool:
+        """Whether what is kept of a group is above the threshold of its search."""
+        group, kept = self._groups[i], self.kept(i)
+        return kept > 0.0 and sigma_of(group, kept) >= self._observed.threshold(group)
 
 
 def sigma_of(group: Group, excess: float) -> float:
@@ -111,10 +132,27 @@ def sigma_of(group: Group, excess: float) -> float:
     return float(trial_sigma(single * lost, max(ntrials, 1.0)))
 
 
-def same_as(freq: float, sources: Sequence[Source], observed: Observed) -> int | None:
-    """Place of the source that has a frequency."""
-    off = np.array([abs(one.freq - freq) for one in sources]) * observed.tobs
-    return int(np.argmin(off)) if off.size and off.min() < SAME else None
+def same_as(freq: float, group: Group, sources: Sequence[Model], observed: Observed) -> str:
+    """Name of the source that is at a frequency in the part of the observation that a group is of; empty: of none.
+
+    Parameters
+    ----------
+    freq : float
+        [Hz]
+    group : Group
+        Where the frequency of a source strays it must be among its DMs.
+    sources : sequence of Model
+    observed : Observed
+    """
+    start, tobs = observed.window(group.part)
+    nearest, name = 1.0, ""
+    for model in sources:
+        source = model.source
+        strays = source.strays(start, tobs) if group.dm_lo <= source.dm <= group.dm_hi else 0.0
+        near = abs(source.during(start, tobs).freq - freq) / (SAME / tobs + strays)
+        if near < nearest:
+            nearest, name = near, model.uid
+    return name
 
 
 def source_of(group: Group, observed: Observed) -> Source:
@@ -129,17 +167,19 @@ def source_of(group: Group, observed: Observed) -> Source:
         edges = np.linspace(observed.freqs.min(), observed.freqs.max(), _BANDS + 1)
         delays = KDM * ((0.5 * (edges[1:] + edges[:-1])) ** -2.0 - observed.freqs.max() ** -2.0)
     amplitudes = np.repeat(shape[None, :] / np.sqrt(len(delays)), len(delays), axis=0).astype(np.complex128)
+    start, tobs = observed.window(group.part)
     return Source(
         freq=group.freq,
         fdot=float(group.best["fdot"]),
         dm=group.dm,
+        middle=start + 0.5 * tobs,
         amplitudes=amplitudes,
         known=np.ones(len(k), dtype=np.bool_),
         white=np.ones(len(k)),
         band_delays=delays,
         gains=np.ones(_PARTS),
         spread=0.0,
-        time_edges=np.linspace(-0.5, 0.5, _PARTS + 1) * observed.tobs,
+        time_edges=np.linspace(-0.5, 0.5, _PARTS + 1) * tobs,
         nbins=_BINS,
         resolution=0.0,
     )

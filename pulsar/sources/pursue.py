@@ -2,8 +2,8 @@
 
 1. Heads: of the detections, surest first, those that neither a source nor a head before them leaves are folded.
 2. All folds that there are become sources or belong to them (:mod:`pulsar.sources.sky`).
-3. When no head is left, detections at multiples of the periods of sources are folded: what was folded may be a part of
-   a turn.
+3. When no head is left, detections at multiples of the periods of sources are folded, as what was folded may be a part
+   of a turn; and at a part where, without what is of others, there are several equal pulses.
 4. When that brings nothing, or the room for folds is used up, every group has a parent or stands.
 """
 
@@ -14,15 +14,19 @@ from typing import Final
 
 import numpy as np
 
+from pulsar.folding.fundamental import choose_period
 from pulsar.rank.candidate import Candidate
+from pulsar.rank.steady import steady
 from pulsar.searches.sift import Group
-from pulsar.sources.detections import SAME, Observed, same_as, share_of, source_of
-from pulsar.sources.sky import MOST_RATIO, Sky
+from pulsar.sources.detections import SAME, Model, Observed, Shares, same_as, source_of
+from pulsar.sources.sky import CHANCE, MOST_RATIO, Sky
 from pulsar.sources.source import Source
 
+#: Largest of these multiples.
+_LONGEST: Final = 4
 #: Of the room for folds one round takes this part: each reads the data once.
 _ROUND: Final = 1 / 3
-#: Multiples of the period of a source that are folded at most.
+#: Multiples and parts of the period of a source that are folded at most.
 _LONGER: Final = 3
 
 
@@ -43,80 +47,100 @@ def pursue(
     """
     waiting, sky = list(groups), Sky(groups, observed)
     while (room := min(int(np.ceil(_ROUND * most)), most - len(sky.folded))) > 0:
-        heads = _heads(waiting, sky.own(), observed, room) or _longer(waiting, sky, room)
+        heads = _heads(waiting, sky.own(), observed, room) or _other_periods(waiting, sky, room)
         if not heads:
             break
         new = fold(heads)
-        names = {one.uid for one in new}
-        waiting = [one for one in waiting if one.uid not in names]
+        names = {candidate.uid for candidate in new}
+        waiting = [group for group in waiting if group.uid not in names]
         sky.fit(new)
-    accepted = {one.uid for one in sky.accepted}
-    rest = [one for one in sky.folded if one.uid not in accepted] + [Candidate(g, found_by=g.found_by) for g in waiting]
-    return [*sky.accepted, *_attached(rest, sky)]
+    accepted = {candidate.uid for candidate in sky.accepted}
+    rest = [candidate for candidate in sky.folded if candidate.uid not in accepted]
+    rest += [Candidate(group, found_by=group.found_by) for group in waiting]
+    models, shares = sky.whole(), Shares([candidate.group for candidate in rest], observed)
+    for model in models:
+        shares.add(model)
+    attached = [_with_parent(candidate, i, sky, models, shares) for i, candidate in enumerate(rest)]
+    return [*(_with_alternative(_alone(source, sky), attached) for source in sky.accepted), *attached]
 
 
-def _heads(
-    groups: Sequence[Group], sources: Sequence[tuple[Source, float]], observed: Observed, most: int
-) -> list[Group]:
+def _heads(groups: Sequence[Group], sources: Sequence[Model], observed: Observed, most: int) -> list[Group]:
     """The surest groups that neither the sources nor those among them before leave."""
-    models, heads = list(sources), list[Group]()
-    for one in groups:
+    models, heads, shares = list(sources), list[Group](), Shares(groups, observed)
+    for model in models:
+        shares.add(model)
+    for i, group in enumerate(groups):
         if len(heads) == most:
             break
-        if same_as(one.freq, [source for source, _ in models], observed) is not None:
-            continue
-        if share_of(one, models, observed).left >= observed.threshold(one):
-            heads.append(one)
-            models.append((source_of(one, observed), 1.0))
+        if shares.stands(i) and not same_as(group.freq, group, models, observed):
+            heads.append(group)
+            models.append(Model(group.uid, source_of(group, observed)))
+            shares.add(models[-1])
     return heads
 
 
-def _longer(groups: Sequence[Group], sky: Sky, most: int) -> list[Group]:
-    """Detections at multiples of the periods of sources, the shortest first."""
-    freqs = np.array([one.freq for one in groups])
-    known = np.array([one.freq for one in sky.folded])
-    same, heads = SAME / sky.observed.tobs, dict[int, None]()
-    for one in sky.accepted:
-        found = 0
-        for n in range(2, MOST_RATIO + 1):
-            at = np.flatnonzero(np.abs(freqs - one.freq / n) < same)
-            if found < _LONGER and at.size and np.abs(known - one.freq / n).min() > same:
-                heads[int(at[0])] = None
-                found += 1
+def _other_periods(groups: Sequence[Group], sky: Sky, most: int) -> list[Group]:
+    """Detections at multiples of the periods of sources, the shortest first, and at parts where pulses are equal."""
+    freqs, parts = np.array([group.freq for group in groups]), np.array([group.part for group in groups])
+    heads = dict[int, None]()
+    for source in sky.accepted:
+        same = SAME / sky.observed.window(source.part)[1]
+        known = np.array([candidate.freq for candidate in sky.folded if candidate.part == source.part])
+        equal, left = 1, sky.left(source)
+        if left.residual is not None and left.part * source.snr > CHANCE:
+            equal = choose_period([steady(left.residual)]).factor
+        count = 0
+        for ratio in [equal, *(1.0 / n for n in range(2, _LONGEST + 1))]:
+            freq = source.freq * ratio
+            there = np.flatnonzero((parts == source.part) & (np.abs(freqs - freq) < same))
+            if count < _LONGER and there.size and np.abs(known - freq).min() > same:
+                heads[int(there[0])] = None
+                count += 1
     return [groups[i] for i in list(heads)[:most]]
 
 
-def _attached(candidates: Sequence[Candidate], sky: Sky) -> list[Candidate]:
-    """Candidates with the source that leaves most of each; what is not folded only where sources leave enough of it."""
-    if not sky.accepted:
-        return list(candidates)
-    models = sky.whole()
-    return [_with_parent(one, sky, models) for one in candidates]
-
-
-def _with_parent(one: Candidate, sky: Sky, models: Sequence[tuple[Source, float]]) -> Candidate:
-    share = share_of(one.group, models, sky.observed)
-    powers = share.powers
-    if one.fold is not None:
-        theirs = sky.left(one).powers
-        powers = np.array([theirs.get(other.uid, 0.0) for other in sky.accepted])
-    place = same_as(one.freq, [source for source, _ in models], sky.observed)
-    if place is None:
-        if powers.max() <= 0.0 or (one.fold is None and share.left >= sky.observed.threshold(one.group)):
-            return one
-        place = int(np.argmax(powers))
-    owner = sky.accepted[place]
+def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model], shares: Shares) -> Candidate:
+    """A candidate with the source that leaves most of it; one that is not folded only where they leave enough of it."""
+    group, detected = candidate.group, dict.fromkeys((model.uid for model in models), 0.0)
+    for model, powers_of in zip(models, shares.powers, strict=True):
+        detected[model.uid] = max(detected[model.uid], float(powers_of[i]))
+    in_fold = {} if candidate.fold is None else sky.left(candidate).powers
+    powers = in_fold if any(in_fold.values()) else detected
+    owner = same_as(candidate.freq, group, models, sky.observed)
+    if not owner:
+        owner = max(powers, key=lambda uid: powers[uid], default="")
+        if powers.get(owner, 0.0) <= 0.0 or (candidate.fold is None and shares.stands(i)):
+            return candidate
     words = (
-        f"of its power of {one.group.excess:.1f} beyond noise {owner.uid} leaves {share.powers[place]:.1f}, all "
-        f"sources {share.powers.sum():.1f}; beyond their errors {share.kept:.1f} is left"
+        f"of its power of {group.excess:.1f} beyond noise {owner} leaves {detected[owner]:.1f}, all sources "
+        f"{sum(detected.values()):.1f}; beyond their errors {shares.kept(i):.1f} is left"
     )
-    relation = _relation(one.freq, owner.freq, sky.observed)
-    return replace(one, parent=owner.uid, relation=relation, reasons=(*one.reasons, words))
+    source = next(model.source for model in models if model.uid == owner)
+    relation = _relation(candidate.freq, source, sky.observed.window(candidate.part))
+    return replace(candidate, parent=owner, relation=relation, reasons=(*candidate.reasons, words))
 
 
-def _relation(freq: float, owner: float, observed: Observed) -> str:
-    """The ratio of two frequencies in words."""
-    ratio = Fraction(freq / owner).limit_denominator(MOST_RATIO)
-    if ratio.numerator == 0 or abs(float(ratio) * owner - freq) * observed.tobs > 1.0:
+def _alone(source: Candidate, sky: Sky) -> Candidate:
+    """A source of which it is told how well it repeats without what others leave in its fold."""
+    steady = sky.left(source).steady
+    return replace(source, features={**source.features, "repeats": steady}) if np.isfinite(steady) else source
+
+
+def _with_alternative(source: Candidate, attached: Sequence[Candidate]) -> Candidate:
+    """A source with the period, among those of its other folds, that the data do not exclude."""
+    own = [one for one in attached if one.parent == source.uid and one.relation.startswith("harmonic") and not one.part]
+    folds = [steady(one.fold) for one in [source, *own] if one.fold is not None]
+    if source.part or len(folds) < 2:
+        return source
+    choice = choose_period(folds)
+    index = choice.alternative if choice.index == 0 else choice.index
+    return source if index is None else replace(source, alternative=1.0 / folds[index].after.freq)
+
+
+def _relation(freq: float, owner: Source, window: tuple[float, float]) -> str:
+    """The ratio of a frequency to that of a source in a part of the observation, in words."""
+    at, near = owner.during(*window).freq, 1.0 / window[1] + owner.strays(*window)
+    ratio = Fraction(freq / at).limit_denominator(MOST_RATIO)
+    if ratio.numerator == 0 or abs(float(ratio) * at - freq) > near * max(float(ratio), 1.0):
         return "sidelobe"
     return "same" if ratio == 1 else f"harmonic {ratio}"

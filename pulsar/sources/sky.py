@@ -16,7 +16,7 @@ from pulsar.folding.fundamental import needs_all
 from pulsar.folding.profile import best_box
 from pulsar.rank.candidate import Candidate
 from pulsar.searches.sift import Group
-from pulsar.sources.detections import OFF, SAME, Observed, powers_in, sigma_of
+from pulsar.sources.detections import OFF, SAME, Model, Observed, Shares, sigma_of
 from pulsar.sources.residual import Left, left_of
 from pulsar.sources.source import Source
 
@@ -32,10 +32,14 @@ MOST_RATIO: Final = 16
 _ALIKE: Final = 16.0
 #: Times that sources are taken in and let go of.
 _ROUNDS: Final = 3
+#: DMs of one source differ by no more than so many of their errors.
+_DMS: Final = 4.0
 #: Power in a fold below which a source leaves nothing there.
 _FELT: Final = 1.0
+#: What has less of its squared S/N left than this is mostly of others.
+_MOSTLY: Final = 0.5
 #: Flags of what varies so that nothing can be predicted of it.
-_NOISE: Final = frozenset({"red noise", "unsteady"})
+NOISE: Final = frozenset({"red noise", "unsteady"})
 
 #: A source by its uid, and those to which what they share is reckoned.
 Name = tuple[str, frozenset[str]]
@@ -62,176 +66,253 @@ class Sky:
         self.observed = observed
         self.folded: list[Candidate] = []
         self.accepted: list[Candidate] = []
-        self._groups = sorted(groups, key=lambda one: one.freq)
-        self._freqs = np.array([one.freq for one in self._groups])
+        self._groups = sorted(groups, key=lambda candidate: candidate.freq)
+        self._freqs = np.array([candidate.freq for candidate in self._groups])
         self._folds: dict[str, Fold] = {}
         self._sources: dict[Name, Source] = {}
         self._there: dict[tuple[Name, str], There | None] = {}
         self._turns: dict[tuple[str, int, frozenset[str]], bool] = {}
+        self._multiples: dict[tuple[str, str], int] = {}
         self._left: dict[tuple[str, frozenset[Name]], Left] = {}
 
     def fit(self, new: Sequence[Candidate]) -> None:
         """Take in new folds, and find anew the sources that leave nothing of any of them, none of which is idle."""
-        folds = {one.uid: one.fold for one in new if one.fold is not None}
+        folds = {candidate.uid: candidate.fold for candidate in new if candidate.fold is not None}
         self._folds |= folds
         self._sources |= {(uid, frozenset()): Source.of(fold) for uid, fold in folds.items()}
-        self.folded = _by_snr([*self.folded, *(one for one in new if one.uid in folds)])
+        self.folded = _by_snr([*self.folded, *(candidate for candidate in new if candidate.uid in folds)])
         self.accepted = []
         self._left.clear()
+        if any(fold.part for fold in folds.values()):
+            self._there.clear()  # sources may be known better there now
         for _ in range(_ROUNDS):
-            before = [one.uid for one in self.accepted]
+            before = [candidate.uid for candidate in self.accepted]
             self._forward()
             self._backward()
-            if before == [one.uid for one in self.accepted]:
+            if before == [candidate.uid for candidate in self.accepted]:
                 break
 
-    def source(self, one: Candidate) -> Source:
+    def source(self, candidate: Candidate) -> Source:
         """All that a candidate's fold shows."""
-        return self._sources[one.uid, frozenset()]
+        return self._sources[candidate.uid, frozenset()]
 
-    def own(self) -> list[tuple[Source, float]]:
-        """The accepted sources without what is of others, and the part of its power that searches see of each."""
-        names = [self._name(one, self.accepted) for one in self.accepted]
-        return [(self._source(name), self._seen(one)) for name, one in zip(names, self.accepted, strict=True)]
+    def own(self) -> list[Model]:
+        """The accepted sources without what is of others, and as they are in other parts of the observation."""
+        own = [self._model(candidate, self._name(candidate, self.accepted)) for candidate in self.accepted]
+        return own + self._elsewhere()
 
-    def whole(self) -> list[tuple[Source, float]]:
+    def whole(self) -> list[Model]:
         """The same with all that their folds show."""
-        return [(self.source(one), self._seen(one)) for one in self.accepted]
+        return [self._model(candidate, (candidate.uid, frozenset())) for candidate in self.accepted] + self._elsewhere()
 
-    def left(self, one: Candidate) -> Left:
+    def _elsewhere(self) -> list[Model]:
+        """Folds over other parts of sources which an orbit moves."""
+        models = []
+        for candidate in self._rest():
+            owner = next((source for source in self.accepted if self._moved(candidate, source)), None)
+            if owner is not None:
+                models.append(self._model(candidate, (candidate.uid, frozenset()), owner.uid))
+        return models
+
+    def _rest(self) -> list[Candidate]:
+        """Those that are not accepted."""
+        accepted = {candidate.uid for candidate in self.accepted}
+        return [candidate for candidate in self.folded if candidate.uid not in accepted]
+
+    def _model(self, candidate: Candidate, name: Name, owner: str = "") -> Model:
+        return Model(owner or candidate.uid, self._source(name), self._seen(candidate))
+
+    def left(self, candidate: Candidate) -> Left:
         """What is left of a candidate's fold beside the accepted ones, itself apart."""
-        others = [other for other in self._felt(one, self.accepted) if other is not one]
-        return self._beside(one, [self._name(other, [*others, one]) for other in others])
+        others = [rival for rival in self._felt(candidate, self.accepted) if rival is not candidate]
+        return self._beside(candidate, [self._name(rival, [*others, candidate]) for rival in others])
 
     def _forward(self) -> None:
         """Accept what stands, that of which most is left first."""
         while True:
-            accepted = {one.uid for one in self.accepted}
-            standing = [one for one in self.folded if one.uid not in accepted and self._stands(one)]
+            standing = [candidate for candidate in self._rest() if self._stands(candidate)]
             if not standing:
                 return
-            best = max(standing, key=lambda one: self.left(one).part * one.snr)
+            best = max(standing, key=lambda candidate: self.left(candidate).part * candidate.snr)
             self.accepted = _by_snr([*self.accepted, best])
 
     def _backward(self) -> None:
         """Let go of what does not stand beside the others, the weakest first."""
-        for one in self.accepted[::-1]:
-            if not self._stands(one):
-                self.accepted = [other for other in self.accepted if other is not one]
+        for candidate in self.accepted[::-1]:
+            if not self._stands(candidate):
+                self.accepted = [rival for rival in self.accepted if rival is not candidate]
 
-    def _stands(self, one: Candidate) -> bool:
+    def _stands(self, candidate: Candidate) -> bool:
         """Whether what is left of a fold is a source.
 
-        Not at the frequency of another; above the threshold of its search; more than what the refinement finds in
-        noise, and than templates lack, as far as something was taken; and the same in all sub-integrations.
+        Not at the frequency of another, nor where an orbit moves a stronger one; above the threshold of its search;
+        more than what the refinement finds in noise, and than templates lack, as far as something was taken; and the
+        same in all sub-integrations, where half was taken, flags tell of noise, or pulses of another are in phase.
         """
-        if any(self._same(one, other) and self._first(other, one, self.accepted) for other in self.accepted):
+        for rival in self.accepted:
+            if self._same(candidate, rival) and self._first(rival, candidate, self.accepted):
+                return False
+            if rival.snr > candidate.snr and self._moved(candidate, rival):
+                return False
+        left = self.left(candidate)
+        if sigma_of(candidate.group, left.part**2 * candidate.group.excess) < self.observed.threshold(candidate.group):
             return False
-        left = self.left(one)
-        if sigma_of(one.group, left.part**2 * one.group.excess) < self.observed.threshold(one.group):
-            return False
-        scale = float(self._folds[one.uid].extra.get("noise_scale", 1.0))
+        scale = float(self._folds[candidate.uid].extra.get("noise_scale", 1.0))
         least = CHANCE**2 * (1.0 - left.part**2) + OFF**2 * left.taken / scale**2
+        if (left.part * candidate.snr) ** 2 < least:
+            return False
+        in_phase = [rival.uid for rival in self.accepted if self._times(candidate, rival) > 1]
         # Of too few sub-integrations it is not known what repeats.
-        return bool((left.part * one.snr) ** 2 >= least and not left.steady < REPEATS)
+        unsteady = left.steady < REPEATS
+        doubtful = left.part**2 < _MOSTLY or bool(NOISE & set(candidate.flags))
+        return not (unsteady and (doubtful or not left.powers.keys().isdisjoint(in_phase)))
 
-    def _seen(self, one: Candidate) -> float:
+    def _seen(self, candidate: Candidate) -> float:
         """Part of the power of a source that searches see, at its own frequency.
 
         Folds are in units of white noise, searches in those of the noise around each line, which the lines of a strong
         source raise.
         """
-        source = self.source(one)
-        first, last = np.searchsorted(self._freqs, source.freq + np.array([-0.5, 0.5]) / self.observed.tobs)
-        parts = [0.0]
-        for group in self._groups[first:last]:
-            power = float(powers_in(group, [(source, 1.0)], self.observed).sum())
-            parts.append(group.excess / power if power > 0.0 else 0.0)
-        return min(max(parts), 1.0) or 1.0
+        source = self.source(candidate)
+        first, last = np.searchsorted(self._freqs, source.freq + np.array([-0.5, 0.5]) / source.tobs)
+        groups = [group for group in self._groups[first:last] if group.part == candidate.part]
+        shares = Shares(groups, self.observed)
+        shares.add(Model(candidate.uid, source))
+        pairs = zip(groups, shares.powers[0].tolist(), strict=True)
+        return min(max((group.excess / power for group, power in pairs if power > 0.0), default=0.0), 1.0) or 1.0
 
-    def _felt(self, one: Candidate, others: Sequence[Candidate]) -> list[Candidate]:
+    def _felt(self, candidate: Candidate, others: Sequence[Candidate]) -> list[Candidate]:
         """Those that leave something in a candidate's fold that can be predicted."""
-        steady = [other for other in others if not _NOISE & set(other.flags)]
-        return [other for other in steady if self._rows((other.uid, frozenset()), one.uid) is not None]
+        steady = [rival for rival in others if not NOISE & set(rival.flags)]
+        return [rival for rival in steady if self._rows((rival.uid, frozenset()), candidate.uid) is not None]
 
-    def _name(self, one: Candidate, every: Sequence[Candidate]) -> Name:
-        return one.uid, frozenset(other.uid for other in every if other is not one and self._first(other, one, every))
+    def _name(self, candidate: Candidate, candidates: Sequence[Candidate]) -> Name:
+        return candidate.uid, frozenset(
+            rival.uid for rival in candidates if rival is not candidate and self._first(rival, candidate, candidates)
+        )
 
-    def _first(self, one: Candidate, other: Candidate, every: Sequence[Candidate]) -> bool:
+    def _first(self, candidate: Candidate, rival: Candidate, candidates: Sequence[Candidate]) -> bool:
         """Whether what two sources share is of the first; of two folds of one source that of the surer detection."""
-        longer, part = (one, other) if one.freq < other.freq else (other, one)
-        if n := self._times(longer, part):
-            stronger = [a for a in every if a.snr > longer.snr and a is not part]
+        longer, part = (candidate, rival) if candidate.freq < rival.freq else (rival, candidate)
+        if (n := self._times(longer, part)) > 1:
+            stronger = [a for a in candidates if a.snr > longer.snr and a is not part]
             # Not its own parts, though: what they have it has, too.
-            parts = {a.uid for a in stronger if (m := self._times(longer, a)) and self._is_turn(longer, m, ())}
-            return self._is_turn(longer, n, [a for a in stronger if a.uid not in parts]) == (one is longer)
-        if self._same(one, other) and abs(one.snr**2 - other.snr**2) < max(_ALIKE, OFF * one.snr**2):
-            return one.group.sigma > other.group.sigma
-        return one.snr > other.snr
+            parts = {a.uid for a in stronger if (m := self._times(longer, a)) > 1 and self._is_turn(longer, m, ())}
+            return self._is_turn(longer, n, [a for a in stronger if a.uid not in parts]) == (candidate is longer)
+        if self._same(candidate, rival) and abs(candidate.snr**2 - rival.snr**2) < max(_ALIKE, OFF * candidate.snr**2):
+            return candidate.group.sigma > rival.group.sigma
+        return candidate.snr > rival.snr
 
-    def _same(self, one: Candidate, other: Candidate) -> bool:
-        return one is not other and abs(one.freq - other.freq) * self.observed.tobs < SAME
+    def _same(self, candidate: Candidate, rival: Candidate) -> bool:
+        return candidate is not rival and self._times(candidate, rival) == 1
 
-    def _times(self, one: Candidate, other: Candidate) -> int:
-        """How many times the period of one is that of another; 0 where it is no small multiple."""
-        n = round(other.freq / one.freq)
-        near = abs(other.freq - n * one.freq) * self.observed.tobs < SAME
-        return n if near and 2 <= n <= MOST_RATIO else 0
+    def _moved(self, candidate: Candidate, rival: Candidate) -> bool:
+        """Whether a fold is at a harmonic of a source of another part, as far as an orbit may have moved that."""
+        apart = candidate.part != rival.part and max(self._strays(candidate, rival)) > 0.0
+        return apart and self._times(rival, candidate) > 0
 
-    def _is_turn(self, one: Candidate, n: int, stronger: Sequence[Candidate]) -> bool:
+    def _strays(self, candidate: Candidate, rival: Candidate) -> tuple[float, float]:
+        """By how much each may have another frequency in the middle of the other than its drift says [Hz]."""
+        own, theirs = self._folds[candidate.uid], self._folds[rival.uid]
+        strays = self.source(candidate).strays(theirs.start, theirs.tobs)
+        return strays, self.source(rival).strays(own.start, own.tobs)
+
+    def _times(self, candidate: Candidate, rival: Candidate) -> int:
+        """How many times the period of one is that of another, 1 at least; 0 where it is no small multiple."""
+        key = candidate.uid, rival.uid
+        if key not in self._multiples:
+            fold = min(self._folds[candidate.uid], self._folds[rival.uid], key=lambda fold: fold.tobs)
+            low, high = (self.source(each).during(fold.start, fold.tobs).freq for each in (candidate, rival))
+            n, near = round(high / low), SAME / fold.tobs
+            if candidate.part != rival.part and _of_one_dm(candidate, rival):
+                strays = self._strays(candidate, rival)
+                near += max(n * strays[0], strays[1])
+            self._multiples[key] = n if 1 <= n <= MOST_RATIO and abs(high - n * low) < near else 0
+        return self._multiples[key]
+
+    def _is_turn(self, candidate: Candidate, n: int, stronger: Sequence[Candidate]) -> bool:
         """Whether a fold is at the period of its source, not at n times that, without what is of stronger ones.
 
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
-        period is told halfway between, at 2 sqrt(n) / (n + 1). And harmonics that are no multiples of n must be there,
-        in the noise that there is.
+        period is told halfway between, at 2 sqrt(n) / (n + 1). But where pulses vary the brightest of n may have as
+        much by chance: the others must not be there. And harmonics that are no multiples of n must be, in the noise
+        that there is.
         """
-        key = one.uid, n, frozenset(other.uid for other in stronger)
+        key = candidate.uid, n, frozenset(rival.uid for rival in stronger)
         if key not in self._turns:
-            names = [(other.uid, frozenset[str]()) for other in self._felt(one, stronger)]
-            left = self._beside(one, names)
-            fold, nbins = left.residual or self._folds[one.uid], len(self._folds[one.uid].profile)
-            spectrum = np.fft.rfft(self._folds[one.uid].profile.astype(np.float64))
+            names = [(rival.uid, frozenset[str]()) for rival in self._felt(candidate, stronger)]
+            left = self._beside(candidate, names)
+            fold, nbins = left.residual or self._folds[candidate.uid], len(self._folds[candidate.uid].profile)
+            spectrum = np.fft.rfft(self._folds[candidate.uid].profile.astype(np.float64))
             spectrum = spectrum if left.own is None else spectrum * left.own
             shared = np.where(np.arange(len(spectrum)) % n == 0, np.sqrt(n) * spectrum, 0.0)
-            whole, part = best_box(np.fft.irfft([spectrum, shared], nbins, axis=1), np.ones(nbins))[0]
+            profiles = np.fft.irfft([spectrum, shared], nbins, axis=1)
+            (whole, part), (width, _), (start, _) = best_box(profiles, np.ones(nbins))
             single = whole > 2.0 * np.sqrt(n) / (n + 1) * part
+            single = single and _elsewhere(profiles[0], int(start), int(width), n) < REPEATS
             self._turns[key] = bool(single and needs_all(fold, most=n)[n - 2] >= REPEATS)
         return self._turns[key]
 
-    def _beside(self, one: Candidate, names: Sequence[Name]) -> Left:
+    def _beside(self, candidate: Candidate, names: Sequence[Name]) -> Left:
         """What is left of a fold beside sources."""
-        key = one.uid, frozenset(names)
+        key = candidate.uid, frozenset(names)
         if key not in self._left:
-            rows = {name[0]: self._rows(name, one.uid) for name in names}
-            self._left[key] = left_of(
-                self._folds[one.uid],
-                {
-                    uid: (*pair, self._sources[uid, frozenset()].spread)
-                    for uid, pair in rows.items()
-                    if pair is not None
-                },
-            )
+            there = {}
+            for name in names:
+                rows = self._rows(name, candidate.uid)
+                if rows is not None:
+                    there[name[0]] = (*rows, self._sources[name[0], frozenset()].spread)
+            self._left[key] = left_of(self._folds[candidate.uid], there)
         return self._left[key]
 
     def _source(self, name: Name) -> Source:
         """A source without what is of some others."""
         if name not in self._sources:
-            one = next(one for one in self.folded if one.uid == name[0])
-            others = self._felt(one, [other for other in self.folded if other.uid in name[1]])
-            own = self._beside(one, [self._name(other, [*others, one]) for other in others]).own
-            source = self.source(one)
+            candidate = next(candidate for candidate in self.folded if candidate.uid == name[0])
+            others = self._felt(candidate, [rival for rival in self.folded if rival.uid in name[1]])
+            own = self._beside(candidate, [self._name(rival, [*others, candidate]) for rival in others]).own
+            source = self.source(candidate)
             self._sources[name] = source if own is None else source.times(own)
         return self._sources[name]
+
+    def _nearest(self, name: Name, fold: Fold) -> Name:
+        """That fold of a source which an orbit moves that is of the same part as another."""
+        if self._folds[name[0]].part == fold.part:
+            return name
+        candidate = next(candidate for candidate in self.folded if candidate.uid == name[0])
+        there = [rival for rival in self.folded if rival.part == fold.part and self._moved(rival, candidate)]
+        return (there[0].uid, frozenset()) if there else name
 
     def _rows(self, name: Name, uid: str) -> There | None:
         """What a source leaves in the fold of a candidate; None where it is nothing."""
         key = name, uid
         if key not in self._there:
-            rows, unknown = self._source(name).rows_in(self._folds[uid])
+            fold = self._folds[uid]
+            rows, unknown = self._source(self._nearest(name, fold)).during(fold.start, fold.tobs).rows_in(fold)
             felt = float(np.sum(rows**2)) > _FELT or bool(unknown.any())
             self._there[key] = (rows.astype(np.float32), unknown) if felt else None
         return self._there[key]
 
 
+def _elsewhere(profile: NDArray[np.float64], start: int, width: int, n: int) -> float:
+    """Significance of pulses at the other places of n in a turn; that of an interpulse, half a turn on, apart."""
+    nbins = len(profile)
+    turn = (np.arange(nbins) - start) % nbins
+    place, inside = np.divmod(turn, nbins / n)
+    pulses, free = inside < width, (turn >= width) & ((turn - nbins // 2) % nbins >= width)
+    others, rest = profile[free & pulses & (place != n / 2)], profile[free & ~pulses]
+    if len(others) < width or len(rest) < width:
+        return 0.0
+    noise = max(float(np.var(rest)), 1.0) * (1.0 / len(others) + 1.0 / len(rest))
+    return float((others.mean() - rest.mean()) / np.sqrt(noise))
+
+
+def _of_one_dm(candidate: Candidate, rival: Candidate) -> bool:
+    """Whether two have one DM within their errors, or the ranges over which they were detected."""
+    own, theirs = candidate.group, rival.group
+    near = abs(candidate.dm - rival.dm) <= _DMS * float(np.hypot(candidate.dm_err, rival.dm_err))
+    return near or own.dm_lo <= rival.dm <= own.dm_hi or theirs.dm_lo <= candidate.dm <= theirs.dm_hi
+
+
 def _by_snr(candidates: Sequence[Candidate]) -> list[Candidate]:
-    return sorted(candidates, key=lambda one: -one.snr)
+    return sorted(candidates, key=lambda candidate: -candidate.snr)

@@ -1,12 +1,12 @@
 """A source as a model: harmonics in each band, brightness in time; and what it leaves at any frequency, DM and fold.
 
 A source of frequency f has in band b the harmonic amplitudes a_kb, and in sub-integration i the brightness g_i of mean
-1. All amplitudes are in units in which noise has mean power 1, with phases as at mid-observation. At another DM d its
-harmonic k is, summed over bands,
+1. All amplitudes are in units in which noise has mean power 1, with phases as in the middle of what is looked at: the
+observation, or a part of it. At another DM d its harmonic k is, summed over bands,
 
     A_k(d) = sum_b a_kb exp(2 pi i k f K (d - DM) (nu_b^-2 - nu_0^-2)) / sqrt(B)
 
-and at a frequency r [bins of 1/T] a transform of the whole time has
+and at a frequency r [bins of 1/T] a transform of all that time T has
 
     M(r) = sum_k A_k(d) G(r - k f T),   G(x) = mean_i g_i exp(-2 pi i x t_i / T) sinc(x dt_i / T).
 
@@ -14,8 +14,8 @@ A fold at another period has the same of every sub-integration by itself. Harmon
 and blends are this one formula. How good it is: docs/verdicts.md.
 """
 
-from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,16 @@ from pulsar.data.fold import Fold
 
 #: A harmonic that slides by more turns within a sub-integration leaves less than a tenth of its amplitude there.
 _SLIDES: Final = 3.0
+#: What is less than this amplitude in a transform is not felt there.
+_FAINT: Final = 0.3
+#: Pairs of lines that are looked at together.
+_PAIRS: Final = 4096
+#: A derivative of the frequency is there from so many of its errors on.
+_SURE: Final = 4.0
+#: Bins are averages from so many different phases of samples on in each.
+_PHASES: Final = 4
+#: Harmonics of a pulse that its bins do not resolve: so many times those that they show.
+_MORE: Final = 4
 #: What a refinement has smeared is not sharpened by more than 1 over this.
 _SHARPEST: Final = 0.3
 
@@ -36,14 +46,16 @@ class Source:
     Attributes
     ----------
     freq, fdot : float
-        At mid-observation [Hz, Hz/s].
+        In the middle of the time [Hz, Hz/s].
     dm : float
         [pc cm^-3]
+    middle : float
+        Of the time [s], from the start of the observation.
     amplitudes : ndarray of complex128, shape (nbands, nharm)
         Of harmonics 1 to nharm in each band.
     known : ndarray of bool, shape (nharm,)
         Harmonics that the fold has shown. Of others, which lines fall on, the power is that of those around them, the
-        phases are not known.
+        phases are not known; nor are any of a fold of which all turns have samples at the same few phases.
     white : ndarray, shape (nharm,)
         What amplitudes are times these in units of white noise: folds in red noise have theirs evened out.
     band_delays : ndarray, shape (nbands,)
@@ -53,16 +65,19 @@ class Source:
     spread : float
         Variance of the brightness of a sub-integration.
     time_edges : ndarray, shape (nsubints + 1,)
-        From mid-observation [s].
+        From the middle of the time [s].
     nbins : int
         Of the fold: its harmonics are those of bin averages.
     resolution : float
         Length of the samples that were folded [s]; 0 where that is not known.
+    drift : float
+        Derivative of the frequency beyond its error, without sign [Hz/s]: in an orbit it may be another one elsewhere.
     """
 
     freq: float
     fdot: float
     dm: float
+    middle: float
     amplitudes: NDArray[np.complex128]
     known: NDArray[np.bool_]
     white: NDArray[np.float64]
@@ -72,29 +87,38 @@ class Source:
     time_edges: NDArray[np.float64]
     nbins: int
     resolution: float
+    drift: float = 0.0
+    _elsewhere: dict[tuple[float, float], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, fold: Fold) -> Self:
         """The source that a fold shows, as far as its harmonics rise above noise."""
         whole = _spectrum(fold.profile.astype(np.float64))
-        last = int(np.argmax(np.cumsum(np.abs(whole) ** 2 - 2.0))) + 1
-        whole, k = whole[:last], np.arange(1, last + 1)
+        shown, k = ~left_out(fold)[1 : len(whole) + 1], np.arange(1, len(whole) + 1)
+        power = np.abs(whole) ** 2
+        power = np.interp(k, k[shown], power[shown]) if shown.any() else power
+        last = int(np.argmax(np.cumsum(power - 2.0))) + 1
+        whole, k, known = whole[:last], k[:last], shown[:last]
         bands = _spectrum(fold.freq_phase.astype(np.float64))[:, :last]
         # Noise of bands is more than that of their sum: what all share is known better than what they do not.
         bands += (whole - bands.sum(axis=0) / np.sqrt(len(bands))) / np.sqrt(len(bands))
-        known = ~left_out(fold)[1 : last + 1]
         if known.any():
             bands[:, ~known] = [np.interp(k[~known], k[known], np.abs(band[known])) for band in bands]
+        known &= _averages(fold)
+        bands, known = _beyond_bins(bands, known, fold)
+        k = np.arange(1, len(known) + 1)
         # Where the refinement has moved the frequency, sub-integrations are smeared.
         moved = (fold.after.freq - fold.before.freq) * float(np.diff(fold.time_edges).mean())
         bands /= np.maximum(np.sinc(k * moved), _SHARPEST)
         gains, spread = _gains(fold, whole)
-        white = float(fold.extra.get("noise_scale", 1.0)) / _evening(fold)[1 : last + 1]
+        white = np.full(len(k), float(fold.extra.get("noise_scale", 1.0)))
+        white[:last] /= _evening(fold)[1 : last + 1]
         fref = float(fold.extra.get("fref", np.inf))
         return cls(
             freq=fold.after.freq,
             fdot=fold.after.fdot,
             dm=fold.after.dm,
+            middle=fold.start + 0.5 * fold.tobs,
             amplitudes=bands,
             known=known,
             white=white,
@@ -104,11 +128,61 @@ class Source:
             time_edges=fold.time_edges - 0.5 * fold.tobs,
             nbins=len(fold.profile),
             resolution=float(fold.extra.get("resolution", 0.0)),
+            drift=abs(fold.after.fdot) if abs(fold.after.fdot) > _SURE * float(np.nan_to_num(fold.fdot_err)) else 0.0,
         )
 
+    @property
+    def tobs(self) -> float:
+        """Length of the time [s]."""
+        return float(self.time_edges[-1] - self.time_edges[0])
+
+    @property
+    def power(self) -> float:
+        """Of all its harmonics, where noise has mean power 1."""
+        return float(np.sum(np.abs(self.amplitudes.sum(axis=0)) ** 2)) / len(self.amplitudes)
+
     def times(self, part: NDArray[np.complex128]) -> Self:
-        """The same with a part of each harmonic, from 0 on."""
-        return replace(self, amplitudes=self.amplitudes * part[1 : self.amplitudes.shape[1] + 1])
+        """The same with a part of each harmonic, from 0 on; all of those that have none."""
+        nharm = self.amplitudes.shape[1]
+        parts = np.r_[part[1 : nharm + 1], np.ones(max(nharm + 1 - len(part), 0))]
+        return replace(self, amplitudes=self.amplitudes * parts)
+
+    def during(self, start: float, tobs: float) -> Self:
+        """The same in another part of the observation; where it was not seen it is taken to be off.
+
+        Parameters
+        ----------
+        start, tobs : float
+            Beginning, from the start of the observation, and length [s].
+        """
+        away = start + 0.5 * tobs - self.middle
+        own = self.tobs
+        if abs(away) < 1e-3 * tobs and abs(own - tobs) < 1e-3 * tobs:
+            return self
+        if (start, tobs) in self._elsewhere:
+            return cast(Self, self._elsewhere[start, tobs])
+        edges = np.clip(np.r_[-np.inf, self.time_edges - away, np.inf], -0.5 * tobs, 0.5 * tobs)
+        gains, dt = np.r_[0.0, self.gains, 0.0], np.diff(edges)
+        bright = float(gains @ dt) / tobs
+        k = np.arange(1, self.amplitudes.shape[1] + 1)
+        turned = np.exp(2j * np.pi * k * away * (self.freq + 0.5 * self.fdot * away))
+        kept = dt > 0.0
+        there = replace(
+            self,
+            freq=self.freq + self.fdot * away,
+            middle=self.middle + away,
+            amplitudes=self.amplitudes * turned * bright * np.sqrt(tobs / own),
+            gains=gains[kept] / max(bright, 1e-9),
+            time_edges=np.r_[edges[:-1][kept], edges[-1]],
+        )
+        self._elsewhere[start, tobs] = there
+        return there
+
+    def strays(self, start: float, tobs: float) -> float:
+        """By how much its frequency may be another one in a part of the observation than its drift says [Hz]."""
+        away = abs(start + 0.5 * tobs - self.middle)
+        same = away < 1e-3 * tobs and abs(self.tobs - tobs) < 1e-3 * tobs
+        return 0.0 if same else self.drift * (away + 0.5 * max(self.tobs, tobs))
 
     def at_dm(self, dm: float) -> NDArray[np.complex128]:
         """Amplitudes of its harmonics, summed over bands, in a series of another DM, shape (nharm,)."""
@@ -118,34 +192,55 @@ class Source:
         return np.asarray(moved.sum(axis=0) / np.sqrt(len(self.amplitudes)))
 
     def powers_at(
-        self, freq: float, fdot: float, dm: float, harmonics: NDArray[np.int64], tsamp: float
+        self,
+        freqs: NDArray[np.float64],
+        fdots: NDArray[np.float64],
+        dms: NDArray[np.float64],
+        wanted: NDArray[np.bool_],
+        tsamp: float,
     ) -> NDArray[np.float64]:
-        """Power that it leaves in harmonics of a frequency, drift and DM, mean noise power 1, shape (nharm,).
+        """Power that it leaves in harmonics of some frequencies, mean noise power 1, shape (nfreqs, nharm).
 
         Parameters
         ----------
-        freq, fdot : float
+        freqs, fdots : ndarray, shape (nfreqs,)
             [Hz, Hz/s]
-        dm : float
+        dms : ndarray, shape (nfreqs,)
             [pc cm^-3]
-        harmonics : ndarray of int64
-            Their numbers.
+        wanted : ndarray of bool, shape (nfreqs, nharm)
+            Harmonics from 1 on; others are 0.
         tsamp : float
             Sampling time of the series [s]: what is above the Nyquist frequency is mirrored.
         """
-        amplitudes = self.at_dm(dm)
-        k = np.arange(1, len(amplitudes) + 1)
+        k = np.arange(1, self.amplitudes.shape[1] + 1)
         lines, drifts = k * self.freq, k * self.fdot
         whole = np.rint(lines * tsamp) / tsamp
-        side = np.where(lines < whole, -1.0, 1.0)
-        lines, drifts = np.abs(lines - whole), side * drifts
-        amplitudes = np.where(side < 0.0, amplitudes.conj(), amplitudes)
+        mirrored = lines < whole
+        lines, drifts = np.abs(lines - whole), np.where(mirrored, -drifts, drifts)
         t, dt = _times(self.time_edges)
-        h, k = np.nonzero(np.abs(lines - np.asarray(harmonics)[:, None] * freq) * dt.max() < _SLIDES)
-        seen = _seen(lines[k] - harmonics[h] * freq, drifts[k] - harmonics[h] * fdot, t, dt)
-        total = np.zeros(len(harmonics), dtype=np.complex128)
-        np.add.at(total, h, amplitudes[k] * (seen @ (self.gains * dt / dt.sum())))
-        return np.abs(total) ** 2
+        reach, order = _SLIDES / dt.max(), np.argsort(lines)
+        row, h = np.nonzero(wanted)
+        there = (h + 1) * freqs[row]
+        first = np.searchsorted(lines[order], there - reach)
+        count = np.searchsorted(lines[order], there + reach) - first
+        at = np.repeat(np.arange(len(there)), count)
+        k = order[np.arange(len(at)) + np.repeat(first - np.cumsum(count) + count, count)]
+        off, drift = lines[k] - there[at], drifts[k] - (h[at] + 1) * fdots[row[at]]
+        most = np.abs(self.amplitudes).sum(axis=0)[k] / np.sqrt(len(self.amplitudes))
+        turns = np.maximum(np.abs(off) * self.tobs - 0.5 * np.abs(drift) * self.tobs**2, 0.1)
+        felt = most * np.maximum(1.0 / (np.pi * turns), np.sqrt(self.spread / len(t))) > _FAINT
+        at, k, off, drift = at[felt], k[felt], off[felt], drift[felt]
+        share, total = self.gains * dt / self.tobs, np.zeros(len(there), dtype=np.complex128)
+        every, which = np.unique(dms[row[at]], return_inverse=True)
+        amplitudes = np.array([self.at_dm(dm) for dm in every.tolist()]).reshape(len(every), len(lines))
+        amplitudes = np.where(mirrored, amplitudes.conj(), amplitudes)
+        for begin in range(0, len(at), _PAIRS):
+            some = slice(begin, begin + _PAIRS)
+            seen = _seen(off[some], drift[some], t, dt) @ share
+            np.add.at(total, at[some], amplitudes[which[some], k[some]] * seen)
+        powers = np.zeros(wanted.shape)
+        powers[row, h] = np.abs(total) ** 2
+        return powers
 
     def rows_in(self, fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """What it leaves in the sub-integrations of another fold, in units of white noise.
@@ -153,7 +248,7 @@ class Source:
         Parameters
         ----------
         fold : Fold
-            Of the same observation.
+            Of the same time.
 
         Returns
         -------
@@ -165,7 +260,7 @@ class Source:
         nbins = len(fold.profile)
         amplitudes = self.at_dm(fold.after.dm) * self.white
         t, dt = _times(fold.time_edges - 0.5 * fold.tobs)
-        gains = np.interp(t, _times(self.time_edges)[0], self.gains)
+        gains = self._gains_at(t)
         # Each harmonic k of the source is at those j of the fold beside which it slides by no more than a few turns.
         k, j = _beside(np.arange(1, len(amplitudes) + 1) * self.freq / fold.after.freq, fold, dt)
         off, drift = k * self.freq - j * fold.after.freq, k * self.fdot - j * fold.after.fdot
@@ -181,9 +276,18 @@ class Source:
         rows *= _evening(fold)[: len(rows), None] * gains * np.sqrt(dt / dt.sum())
         rows[[0, -1]] = 0.0
         share = gains * dt / dt.sum()
-        unknown = self._mirrored(fold, amplitudes, share)
+        unknown = self._images(fold, amplitudes, share)
         unknown[at[(np.abs(seen @ share) ** 2 > 1.0) & ~self.known[k - 1]]] = True
         return np.asarray(np.fft.irfft(rows.T, nbins, axis=1) * np.sqrt(nbins)), unknown
+
+    def _gains_at(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Its brightness at some times; 0 where it is off."""
+        middles, _ = _times(self.time_edges)
+        on = self.gains > 0.0
+        if not on.any():
+            return np.zeros(len(t))
+        row = np.clip(np.searchsorted(self.time_edges, t) - 1, 0, len(on) - 1)
+        return np.where(on[row], np.interp(t, middles[on], self.gains[on]), 0.0)
 
     def _smeared(self, k: NDArray[np.int64], j: NDArray[np.int64], fold: Fold) -> NDArray[np.complex128]:
         """What harmonics k have at places j of another fold over what they have in their own.
@@ -197,19 +301,19 @@ class Source:
         smeared = np.sinc(here) / np.sinc(own) * longer ** (2 if len(self.amplitudes) > 1 else 1)
         return np.asarray(smeared * np.exp(1j * np.pi * (here - own)))
 
-    def _mirrored(
-        self, fold: Fold, amplitudes: NDArray[np.complex128], share: NDArray[np.float64]
-    ) -> NDArray[np.bool_]:
-        """Harmonics of a fold at which those of the source are, mirrored at the Nyquist frequency."""
+    def _images(self, fold: Fold, amplitudes: NDArray[np.complex128], share: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Harmonics of a fold at which its own are mirrored at the Nyquist frequency, or its multiples."""
         out = np.zeros(len(fold.profile) // 2 + 1, dtype=np.bool_)
-        lines = np.arange(1, len(amplitudes) + 1) * self.freq
-        above = np.flatnonzero(lines * self.resolution > 0.5)
-        if above.size:
-            mirrored = np.abs(lines - np.rint(lines * self.resolution) / self.resolution)[above]
-            t, dt = _times(fold.time_edges - 0.5 * fold.tobs)
-            number, j = _beside(mirrored / fold.after.freq, fold, dt)
-            off = mirrored[number - 1] - j * fold.after.freq
-            seen = amplitudes[above[number - 1]] * (_seen(off, np.zeros(len(j)), t, dt) @ share)
+        lines, power = np.arange(1, len(amplitudes) + 1) * self.freq, np.abs(amplitudes)
+        top = (len(out) - 1) * fold.after.freq + 1.0 / fold.tobs
+        if self.resolution <= 0.0 or lines[-1] + top < 1.0 / self.resolution:
+            return out
+        t, dt = _times(fold.time_edges - 0.5 * fold.tobs)
+        for image in (np.abs(m / self.resolution + side * lines) for m in (1, 2) for side in (-1.0, 1.0)):
+            seen_at = np.flatnonzero((image < top) & (power > 1.0))
+            number, j = _beside(image[seen_at] / fold.after.freq, fold, dt)
+            k = seen_at[number - 1]
+            seen = power[k] * (_seen(image[k] - j * fold.after.freq, np.zeros(len(j)), t, dt) @ share)
             out[j[(np.abs(seen) ** 2 > 1.0) & (j < len(out))]] = True
         return out
 
@@ -222,6 +326,36 @@ def left_out(fold: Fold) -> NDArray[np.bool_]:
 def _evening(fold: Fold) -> NDArray[np.float64]:
     """What each harmonic of a fold, from 0 on, was multiplied with to even out red noise."""
     return np.asarray(fold.extra.get("gain", np.ones(len(fold.profile) // 2 + 1)), dtype=np.float64)
+
+
+def _beyond_bins(
+    bands: NDArray[np.complex128], known: NDArray[np.bool_], fold: Fold
+) -> tuple[NDArray[np.complex128], NDArray[np.bool_]]:
+    """Harmonics, and which are known, with those of a pulse that the bins do not resolve: as a Gaussian goes on."""
+    nharm, resolution = len(known), float(fold.extra.get("resolution", 0.0))
+    most = min(_MORE * nharm, int(0.5 / (fold.after.freq * resolution)) if resolution > 0.0 else nharm)
+    if nharm < len(fold.profile) // 2 - 1 or nharm < 8 or most <= nharm:
+        return bands, known
+    power = np.abs(bands.sum(axis=0)) ** 2 / len(bands) - 1.0
+    middle, end = (float(power[int(a * nharm) : int(b * nharm)].mean()) for a, b in ((0.375, 0.625), (0.75, 1.0)))
+    if end < 1.0:
+        return bands, known
+    falls = float(np.log(max(middle / end, 1.0))) / (0.875**2 - 0.5**2)
+    k = np.arange(nharm + 1, most + 1) / nharm
+    height = np.exp(-0.5 * falls * (k**2 - 0.875**2))
+    height = height[end * height**2 > 1.0]
+    share = np.sqrt(end * len(bands)) / np.abs(bands[:, int(0.75 * nharm) :]).mean(axis=1).sum()
+    more = share * np.abs(bands[:, int(0.75 * nharm) :]).mean(axis=1)[:, None] * height
+    return np.hstack([bands, more]), np.r_[known, np.zeros(len(height), dtype=np.bool_)]
+
+
+def _averages(fold: Fold) -> bool:
+    """Whether the bins of a fold are averages over phases; not where a few turns have a whole number of samples."""
+    resolution = float(fold.extra.get("resolution", 0.0))
+    turn = np.inf if resolution <= 0.0 else 1.0 / (fold.after.freq * resolution)
+    few = np.arange(1, int(_PHASES * len(fold.profile) / turn) + 1)
+    slides = np.abs(few * turn - np.rint(few * turn)) * fold.tobs * fold.after.freq / few
+    return not bool(np.any(slides < 1.0))
 
 
 def _times(edges: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

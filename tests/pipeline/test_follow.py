@@ -15,7 +15,8 @@ from pulsar.data.flags import BY_NAME
 from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.folding.refine import refine
 from pulsar.pipeline.candidates import candidate_table
-from pulsar.pipeline.follow import mark_detections, ordered, scored, steady_fold, thresholds
+from pulsar.pipeline.follow import mark_detections, ordered, thresholds
+from pulsar.pipeline.heads import scored, steady_fold
 from pulsar.rank.candidate import Candidate
 from pulsar.rank.features import features
 from pulsar.rank.score import reasons

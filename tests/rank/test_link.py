@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.alike import alike
 from reference.detections import make_group
 from reference.products import make_fold
 
 from pulsar.data.candidate import SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.data.fold import FoldParams
 from pulsar.rank.candidate import Candidate
-from pulsar.rank.link import MAX_CHANCE, chance_of, is_one_pulse, link, phases
+from pulsar.rank.link import MAX_CHANCE, chance_of, flags_by_pulses, is_one_pulse, owners, phases
 
 
 def pulses_at(times, dm, width=1e-3, snr=8.0):
@@ -66,11 +65,10 @@ def test_pulses_in_phase_are_linked_and_others_are_not():
     other_dm = pulses_at(times_in_phase(fold, turns), dm + 20.0)
     between = pulses_at(times_in_phase(fold, turns[:3] + 0.5), dm)
     table = np.concatenate([mine, other_dm, between])
-    (one,), owner = link(table, [candidate(fold)])
+    owner = owners(table, [candidate(fold)])
     n = len(mine)
     assert (owner[:n] == 0).all()
     assert (owner[n:] == -1).all()
-    assert alike(one, candidate(fold))
 
 
 @given(chances=st.lists(st.floats(0.0, 0.5), min_size=1, max_size=9), count=st.integers(1, 9))
@@ -89,7 +87,7 @@ def test_a_wide_pulse_elsewhere_does_not_hide_that_narrow_ones_are_in_phase():
     turns = np.array([-100.0, -40.0, 10.0, 60.0, 90.0])
     mine = pulses_at(times_in_phase(fold, turns, scatter=0.003), 50.0, width=0.01)
     bump = pulses_at(times_in_phase(fold, turns[:1] + 20.36), 50.0, width=0.25)
-    _, owner = link(np.concatenate([mine, bump]), [candidate(fold)])
+    owner = owners(np.concatenate([mine, bump]), [candidate(fold)])
     assert owner.tolist() == [0, 0, 0, 0, 0, -1]
 
 
@@ -98,10 +96,10 @@ def test_the_best_candidate_takes_its_pulses_first():
     table = pulses_at(times_in_phase(fold, turns_of(fold, 30)), fold.after.dm)
     twice = dataclasses.replace(fold, after=fold.after.times(0.5), phase=0.5 * fold.phase, snr=200.0)
     candidates = [candidate(fold), candidate(twice, "second")]
-    assert (link(table, candidates)[1] == 0).all()
+    assert (owners(table, candidates) == 0).all()
     # What belongs to another, or has no fold, gets none.
     candidates = [candidate(fold, parent="other"), candidate(None, "unfolded"), candidate(fold, "third")]
-    assert (link(table, candidates)[1] == 2).all()
+    assert (owners(table, candidates) == 2).all()
 
 
 def test_random_pulses_are_not_linked():
@@ -109,7 +107,7 @@ def test_random_pulses_are_not_linked():
     linked = 0
     for seed in range(200):
         times = np.random.default_rng(seed).uniform(0, fold.tobs, 20)
-        _, owner = link(pulses_at(times, fold.after.dm), [candidate(fold)])
+        owner = owners(pulses_at(times, fold.after.dm), [candidate(fold)])
         linked += int((owner >= 0).any())
     assert linked <= 1
 
@@ -172,95 +170,16 @@ def test_a_period_that_meets_a_strong_pulse_is_more_than_that():
         assert is_one_pulse(table, fold) is not more
 
 
-def test_a_candidate_of_one_pulse_is_flagged():
+def test_a_fold_of_one_pulse_is_flagged():
     fold = fold_of({3: 20.0})
     table = pulses_at(times_in_phase(fold, np.array([5.0])), fold.after.dm)
     table["snr"] = 0.7 * fold.snr * np.sqrt(fold.tobs * fold.after.freq)
-    (one,), owner = link(table, [candidate(fold, flags=("mains",))])
-    assert one.flags == ("mains", "one pulse")
-    assert one.parent == ""
-    assert owner.tolist() == [-1]
-
-
-def slow_and_pulses(fold, meeting, others, width):
-    """A fold of 2 s, and pulses of another fold: so many in its phase, and others at all its phases."""
-    times = times_in_phase(fold, turns_of(fold, 4000))
-    late = ((times - 0.5 * fold.tobs) / 2.0 - 0.3 + 0.5) % 1.0 - 0.5
-    inside = np.flatnonzero(np.abs(late) < 0.005)[:meeting]
-    rest = np.flatnonzero(np.abs(late) >= 0.005)
-    chosen = np.sort(np.concatenate([inside, rest[np.round(np.linspace(0, len(rest) - 1, others)).astype(int)]]))
-    slow = FoldParams(0.5, 0.0, fold.after.dm)
-    return dataclasses.replace(fold, after=slow, width=width, phase=0.3), pulses_at(times[chosen], slow.dm, snr=20.0)
-
-
-@pytest.mark.parametrize(("snr", "parent"), [(18.0, "first"), (60.0, "")])
-def test_periods_at_which_pulses_of_another_meet_belong_to_it(snr, parent):
-    # Twelve of S/N 20 in 150 turns give 19.6.
-    fold = make_fold(1)
-    made, table = slow_and_pulses(fold, 12, 24, 0.01)
-    slow = candidate(dataclasses.replace(made, snr=snr), "second")
-    (first, second), owner = link(table, [candidate(fold), slow])
-    assert (owner == 0).all()
-    assert first.parent == ""
-    assert second.parent == parent
-    assert second.relation == ("pulses" if parent else "")
-    assert len(second.reasons) == bool(parent)
-
-
-@pytest.mark.parametrize("width", [0.01, 0.2])
-def test_pulses_of_another_at_all_phases_make_no_period(width):
-    # A wide slow pulse has many a pulse of a bright fast pulsar in its phase, and as many as anywhere else.
-    fold = make_fold(1)
-    made, table = slow_and_pulses(fold, 0, 600, width)
-    late = np.abs((phases(made, table["time"]) - 0.3 + 0.5) % 1.0 - 0.5) < 0.5 * width
-    inside = float(table["snr"][late].sum()) / np.sqrt(150.0)
-    slow = candidate(dataclasses.replace(made, snr=inside), "second")
-    (_, second), owner = link(table, [candidate(fold), slow])
-    assert (owner == 0).all()
-    assert second.parent == ""
-
-
-def test_what_is_attached_goes_with_its_own():
-    fold = make_fold(1)
-    table = pulses_at(times_in_phase(fold, turns_of(fold, 60)), fold.after.dm, snr=20.0)
-    twice = dataclasses.replace(fold, after=fold.after.times(0.5), phase=0.5 * fold.phase, snr=5.0)
-    candidates = [
-        candidate(fold, nattached=1),
-        candidate(twice, "second", nattached=2),
-        candidate(None, "of second", parent="second", relation="harmonic 2"),
-        candidate(None, "of second too", parent="second", relation="sidelobe 1"),
-        candidate(None, "of first", parent="first", relation="harmonic 3"),
-    ]
-    out, _ = link(table, candidates)
-    assert [one.parent for one in out] == ["", "first", "first", "first", "first"]
-    assert [one.relation for one in out] == ["", "pulses", "pulses", "pulses", "harmonic 3"]
-    assert [one.nattached for one in out] == [4, 0, 0, 0, 0]
-    # Linked again, nothing changes.
-    assert alike(link(table, out)[0], out)
-
-
-def test_interference_has_made_nothing_of_what_has_no_flag():
-    fold = make_fold(1)
-    table = pulses_at(times_in_phase(fold, turns_of(fold, 60)), fold.after.dm, snr=20.0)
-    # At half of the frequency every second pulse comes in phase.
-    twice = dataclasses.replace(fold, after=fold.after.times(0.5), phase=0.5 * fold.phase, snr=5.0)
-    for mine, yours, parent in (
-        ((), (), "first"),
-        (("mains",), (), ""),
-        (("mains",), ("comb",), "first"),
-        ((), ("comb",), "first"),
-        (("near sweeps",), (), "first"),
-    ):
-        candidates = [candidate(fold, flags=mine), candidate(twice, "second", flags=yours)]
-        assert link(table, candidates)[0][1].parent == parent
+    assert flags_by_pulses(table, fold) == ("one pulse",)
+    assert owners(table, [candidate(fold)]).tolist() == [-1]
 
 
 def test_nothing():
     none = pulses_at([], 10.0)
-    candidates, owner = link(none, [])
-    assert candidates == []
-    assert owner.size == 0
-    fold = make_fold(1)
-    assert alike(link(none, [candidate(fold)])[0], [candidate(fold)])
-    _, owner = link(pulses_at([1.0], 10.0), [])
-    assert owner.tolist() == [-1]
+    assert owners(none, []).size == 0
+    assert owners(none, [candidate(make_fold(1))]).size == 0
+    assert owners(pulses_at([1.0], 10.0), []).tolist() == [-1]

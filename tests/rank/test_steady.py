@@ -63,17 +63,12 @@ def test_impulses_that_add_up_do_not(hits):
     assert np.mean(found) < 2.5
 
 
-def test_a_pulse_in_drifts_repeats_where_the_sum_of_all_harmonics_does_not_tell():
-    from pulsar.folding.fundamental import coherent_sigma
-
-    told, plain = [], []
+def test_a_pulse_in_drifts_repeats():
+    told = []
     for seed in range(10):
         rng = np.random.default_rng(seed)
         drift = 4.0 * rng.standard_normal((NSUBINTS, 1)) * np.cos(2 * np.pi * (PHASE + rng.random((NSUBINTS, 1))))
-        fold = fold_of(pulse(9.0) / np.sqrt(NSUBINTS) + drift + noise(seed))
-        told.append(repeats(fold))
-        plain.append(coherent_sigma(fold, np.arange(1, NBINS // 2)))
-    assert np.mean(plain) < 2.5
+        told.append(repeats(fold_of(pulse(9.0) / np.sqrt(NSUBINTS) + drift + noise(seed))))
     assert np.mean(told) > 4.0
 
 

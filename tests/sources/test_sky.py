@@ -20,7 +20,7 @@ from pulsar.sources.sky import Sky
 NSAMPS, TSAMP, FREQ = 1 << 16, 1e-3, 3.217
 TOBS = NSAMPS * TSAMP
 T = (np.arange(NSAMPS) + 0.5 - NSAMPS / 2) * TSAMP
-OBSERVED = Observed(TOBS, np.zeros(0), TSAMP, (), {"fft": 0.0})
+OBSERVED = Observed(NSAMPS, np.zeros(0), TSAMP, (), {"fft": 0.0})
 
 
 def pulses(freq: float, height: float, width: float = 0.02, phase: float = 0.3) -> NDArray[np.float64]:
@@ -33,7 +33,9 @@ def group_of(freq: float, excess: float) -> Group:
     logp = float(power_logp(excess + 8.0, 8))
     sigma = float(np.sqrt(max(-2.0 * (logp + np.log(1e6)), 0.0)))
     fields = {"freq": freq, "freq_err": 1e-5, "dm": 0.0, "fdot": 0.0, "sigma": sigma, "logp": logp, "nharm": 8}
-    row = np.zeros(1, dtype=[*((name, "f8") for name in fields), ("power", "f8"), ("width", "f8"), ("kind", "U8")])
+    row = np.zeros(
+        1, dtype=[*((name, "f8") for name in fields), ("power", "f8"), ("width", "f8"), ("kind", "U8"), ("part", "U7")]
+    )
     for name, value in fields.items():
         row[name] = value
     row["power"], row["width"], row["kind"] = excess + 8.0, np.nan, "fft"
@@ -90,6 +92,48 @@ def test_what_a_line_has_taken_from_a_pulsar_makes_no_other() -> None:
     assert sources([own, part]) == pytest.approx([FREQ], abs=0.005 / TOBS)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_last_harmonics_of_a_wide_pulse_that_lines_have_taken_make_no_other(seed: int) -> None:
+    data = np.random.default_rng(seed).normal(size=NSAMPS) + pulses(FREQ, 0.8, width=0.065)
+    own = folded(data, FREQ, [(4.0 * FREQ, 0.01), (5.0 * FREQ, 0.01)])
+    assert own.extra["left_out"][4:6].all()
+    parts = [folded(data, n * FREQ) for n in (4.0, 5.0)]
+    assert parts[0].snr > 7.0
+    assert sources([own, *parts]) == pytest.approx([FREQ], abs=0.02 / TOBS)
+
+
 def test_two_folds_of_one_pulsar_are_one_row() -> None:
     data = np.random.default_rng(7).normal(size=NSAMPS) + pulses(FREQ, 2.0)
     assert len(sources([folded(data, FREQ + off / TOBS) for off in (0.0, 0.02, -0.03)])) == 1
+
+
+def test_pulses_of_one_sample_in_a_whole_number_of_samples_are_one_pulsar() -> None:
+    """All lines of P / k are those of P, mirrored at the Nyquist frequency."""
+    data = np.random.default_rng(8).normal(size=NSAMPS)
+    data[::97] += 4.0
+    freq = 1.0 / (97 * TSAMP)
+    folds = [folded(data, freq * ratio) for ratio in (5.0, 2.0, 1.0, 3.0, 4.0, 0.5, 11.0)]
+    assert sources(folds) == pytest.approx([freq], abs=0.02 / TOBS)
+
+
+@pytest.mark.parametrize("n", [3, 7, 13])
+def test_of_pulses_that_vary_the_brightest_of_a_few_turns_make_no_period(n: int) -> None:
+    freq = 0.5731
+    bright = np.random.default_rng(9).exponential(size=100) ** 1.5
+    turns = np.floor(freq * T + 0.5 - 0.3).astype(int)
+    data = np.random.default_rng(10).normal(size=NSAMPS) + bright[turns + 50] * pulses(freq, 1.0)
+    assert sources([folded(data, freq / n), folded(data, freq)]) == pytest.approx([freq], abs=0.05 / TOBS)
+
+
+def test_folds_may_come_in_any_order() -> None:
+    data = np.random.default_rng(11).normal(size=NSAMPS) + pulses(FREQ, 3.0) + pulses(1.618 * FREQ, 1.0, phase=0.1)
+    folds = [folded(data, FREQ * ratio) for ratio in (1.618, 2.0, 1.0, 0.809, 3.236)]
+    candidates = [Candidate(group_of(fold.after.freq, 0.5 * fold.snr**2), fold) for fold in folds]
+    lists = []
+    for order in ([0, 1, 2, 3, 4], [2, 0, 1, 4, 3], [4, 3, 1, 0, 2]):
+        sky = Sky([one.group for one in candidates], OBSERVED)
+        for i in order:
+            sky.fit([candidates[i]])
+        lists.append(sorted(one.freq for one in sky.accepted))
+    assert lists[0] == pytest.approx([FREQ, 1.618 * FREQ], abs=0.01 / TOBS)
+    assert lists[1] == lists[2] == lists[0]

@@ -1,5 +1,7 @@
 """What a source leaves elsewhere: against samples that are rendered, and folded or transformed there."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -29,6 +31,12 @@ def folded(data: NDArray[np.float64], freq: float, fdot: float = 0.0) -> Fold:
     return refine(fold_series(series, [FoldParams(freq, fdot, 0.0)], FoldConfig())[0], search_dm=False)
 
 
+def power_at(source: Source, freq: float, fdot: float = 0.0, nharm: int = 8) -> float:
+    """Power of a source in the sum of harmonics of a frequency."""
+    wanted = np.ones((1, nharm), dtype=np.bool_)
+    return float(source.powers_at(np.array([freq]), np.array([fdot]), np.zeros(1), wanted, TSAMP).sum())
+
+
 def left(there: Fold, *sources: Source) -> Left:
     return left_of(there, {str(i): (*one.rows_in(there), one.spread) for i, one in enumerate(sources)})
 
@@ -54,6 +62,47 @@ def test_another_pulsar_at_the_same_harmonics_is_left() -> None:
     assert left(there, Source.of(folded(both, FREQ))).part == pytest.approx(1.0, abs=0.1)
 
 
+def over(data: NDArray[np.float64], first: int, freq: float, fdot: float = 0.0) -> Fold:
+    """A fold over the rest of the samples from one on, at the frequency that it has in their middle."""
+    fold = folded(data[first:], freq + fdot * 0.5 * first * TSAMP, fdot)
+    return replace(fold, start=first * TSAMP)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 2.0, 1.5])
+@pytest.mark.parametrize("fdot", [0.0, 2e-4])
+def test_a_part_of_the_observation_has_what_its_sub_integrations_have(ratio: float, fdot: float) -> None:
+    data = np.random.default_rng(5).normal(size=NSAMPS) + 2.0 * pulses(FREQ, fdot)
+    whole, there = Source.of(folded(data, FREQ, fdot)), over(data, 3 * NSAMPS // 8, ratio * FREQ, ratio * fdot)
+    rest = left(there, whole.during(there.start, there.tobs))
+    assert there.snr > 20.0
+    assert rest.part * there.snr < 4.5
+    powers = power_at(whole.during(there.start, there.tobs), there.after.freq, there.after.fdot)
+    assert powers == pytest.approx(power_at(Source.of(there), there.after.freq, there.after.fdot), rel=0.15)
+
+
+def test_what_was_seen_in_a_part_is_off_elsewhere() -> None:
+    first = NSAMPS // 2
+    data = np.random.default_rng(6).normal(size=NSAMPS)
+    data[first:] += 2.0 * pulses(FREQ)[first:]
+    there = folded(data, 2.0 * FREQ)
+    rest = left(there, Source.of(over(data, first, FREQ)).during(0.0, there.tobs))
+    assert there.snr > 15.0
+    assert rest.part * there.snr < 4.5
+
+
+@pytest.mark.parametrize("number", [90, 140, 200])
+def test_a_pulse_of_a_sample_has_harmonics_beyond_its_bins(number: int) -> None:
+    freq = 1.0 / 0.5127
+    data = np.random.default_rng(7).normal(size=NSAMPS)
+    data[np.rint((np.arange(0.0, NSAMPS * TSAMP, 1.0 / freq)) / TSAMP).astype(int)] += 40.0
+    source = Source.of(folded(data, freq))
+    assert source.nbins // 2 < number
+    line = np.exp(-2j * np.pi * number * source.freq * T)
+    expected = abs(line @ data) ** 2 / NSAMPS
+    assert expected > 50.0
+    assert power_at(source, number * source.freq, nharm=1) == pytest.approx(expected, rel=0.5)
+
+
 def test_two_equal_sources_are_not_taken_twice() -> None:
     noise = np.random.default_rng(3).normal(size=NSAMPS)
     data = noise + 2.0 * pulses(FREQ)
@@ -73,10 +122,8 @@ def test_power_in_a_sum_of_harmonics(bins: float, drift: float) -> None:
     at = FREQ + bins / tobs
     turns = np.exp(-2j * np.pi * np.arange(1, 9)[:, None] * at * T)
     expected = float(np.sum(np.abs(turns @ data) ** 2)) / NSAMPS
-    strongest = source.powers_at(FREQ, fdot, 0.0, np.arange(1, 9), TSAMP).sum()
-    assert source.powers_at(at, 0.0, 0.0, np.arange(1, 9), TSAMP).sum() == pytest.approx(
-        expected, rel=0.15, abs=0.05 * strongest
-    )
+    strongest = power_at(source, FREQ, fdot)
+    assert power_at(source, at) == pytest.approx(expected, rel=0.15, abs=0.05 * strongest)
 
 
 @pytest.mark.parametrize("off", [0.0, 3.0, -8.0])
@@ -89,6 +136,7 @@ def test_harmonics_at_another_dm(off: float) -> None:
         freq=FREQ,
         fdot=0.0,
         dm=40.0,
+        middle=30.0,
         amplitudes=np.repeat(shape[None, :], 8, axis=0),
         known=np.ones(19, dtype=np.bool_),
         white=np.ones(19),
