@@ -265,7 +265,7 @@ class _List:
         self.periodic = np.concatenate([s.rows[s.periodic] for s in some])
 
     def judged(self) -> Completeness:
-        """Group, fold, explain and judge, and tell what became of each signal."""
+        """Group, pursue and judge, and tell what became of each signal."""
         ground, chosen = self.ground, self.chosen
         job, searching, old = ground.job, ground.searching, ground.searching.found
         events = _by_dm([old.events[~np.isin(old.events["dm_index"], self.rows)], *(one.others() for one in chosen)])

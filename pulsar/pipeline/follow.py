@@ -1,8 +1,8 @@
 """From detections to candidates: group, pursue the sources, fold each where it stands out, order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from pulsar.searches.sift import Group, group, joined, positions
 from pulsar.sources.detections import Observed
 from pulsar.sources.pursue import pursue
 from pulsar.sources.source import Source
+
+#: What a drift takes farther than this part of its frequency from a source is not followed into a part.
+_FAR: Final = 0.1
 
 
 def group_detections(job: Job, detected: Detected) -> list[Group]:
@@ -82,8 +85,9 @@ def _over_their_parts(
 ) -> list[Candidate]:
     """Sources folded over the part in which they stand out, where that gives more than what they are folded over."""
     parts: dict[str, set[str]] = {}
+    dms = {candidate.uid: candidate.dm for candidate in candidates}
     for candidate in candidates:
-        if candidate.relation in ("", "same"):
+        if not candidate.parent or _is_same(candidate, dms):
             parts.setdefault(candidate.parent or candidate.uid, set()).add(candidate.group.part)
     out = []
     for candidate in candidates:
@@ -91,12 +95,19 @@ def _over_their_parts(
             source = Source.of(candidate.fold)
             there = {label: source.during(*observed.window(label)) for label in parts[candidate.uid]}
             best = max(there, key=lambda label: there[label].power)
-            if there[best].power > source.power:
+            near = abs(there[best].freq - candidate.freq) < _FAR * candidate.freq
+            if near and there[best].power > source.power:
                 params = FoldParams(there[best].freq, there[best].fdot, candidate.dm, candidate.fold.after.fddot)
                 fold = folds_at(job, detected, [params], Part.of_label(best))[0]
                 if fold.snr > candidate.snr:
                     again = judged(job, detected, candidate.group, fold)
-                    candidate = replace(again, found_by=candidate.found_by, reasons=candidate.reasons, refolded=True)
+                    candidate = replace(
+                        again,
+                        found_by=candidate.found_by,
+                        reasons=candidate.reasons,
+                        alternative=candidate.alternative,
+                        refolded=True,
+                    )
         out.append(candidate)
     return out
 
@@ -104,10 +115,11 @@ def _over_their_parts(
 def _joined(candidates: Sequence[Candidate], detected: Detected) -> list[Candidate]:
     """Candidates that have in their groups what parts of the observation show at their own frequency."""
     part = {candidate.uid: candidate.group.part for candidate in candidates}
+    dms = {candidate.uid: candidate.dm for candidate in candidates}
     again = [
         candidate
         for candidate in candidates
-        if candidate.relation == "same" and candidate.group.part != part[candidate.parent]
+        if _is_same(candidate, dms) and candidate.group.part != part[candidate.parent]
     ]
     if not again:
         return list(candidates)
@@ -123,6 +135,12 @@ def _joined(candidates: Sequence[Candidate], detected: Detected) -> list[Candida
         for candidate in candidates
         if candidate.uid not in gone
     ]
+
+
+def _is_same(candidate: Candidate, dms: Mapping[str, float]) -> bool:
+    """Whether a candidate is the source that it belongs to, of which it was detected at the DM, too."""
+    own = candidate.group
+    return candidate.relation == "same" and own.dm_lo <= dms[candidate.parent] <= own.dm_hi
 
 
 def name_of(header: Header) -> str:

@@ -1,4 +1,4 @@
-"""A whole search: detect, group, fold, explain, link, judge, order, write."""
+"""A whole search: detect, group, pursue, link, judge, order, write."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext

@@ -28,7 +28,7 @@ class Candidate:
     parent : str
         uid of the candidate that explains it; empty when it stands for itself.
     relation : str
-        What it is of its parent: "harmonic 2", "harmonic 3/2", "same", "sidelobe", "alias 12", "pulses".
+        What it is of its parent: "harmonic 2", "harmonic 3/2", "same", "sidelobe".
     reasons : tuple of str
         The numbers behind parent, relation and flags, in words.
     found_by : tuple of str

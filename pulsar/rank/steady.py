@@ -50,28 +50,6 @@ def steady(fold: Fold) -> Fold:
     return replace(fold, time_phase=white, extra={**fold.extra, "noise_scale": 1.0})
 
 
-def harmonics(fold: Fold) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    """Harmonics of the sub-integrations that are not odd, and their noise, as `steady` takes it.
-
-    Parameters
-    ----------
-    fold : Fold
-        Refined.
-
-    Returns
-    -------
-    parts : ndarray of complex128, shape (nparts, nharm)
-        From 1 on, without the highest, which has no defined phase; in white noise of mean power 1.
-    noise : ndarray of float64, shape (nharm,)
-        Mean power of each in noise, 1 at least.
-    """
-    rows, used = _white(fold)
-    nbins = rows.shape[1]
-    parts = np.fft.rfft(rows[used], axis=1)[:, 1 : max(nbins // 2, 2)] / np.sqrt(nbins)
-    noise = _noise(parts) if len(parts) >= LEAST_PARTS else np.ones(parts.shape[1])
-    return parts, np.maximum(noise, 1.0)
-
-
 def _white(fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Sub-integrations in units of their white noise, zeros for the odd ones; and those that hold anything."""
     rows = _without_odd(fold.time_phase.astype(np.float64)) * float(fold.extra.get("noise_scale", 1.0))

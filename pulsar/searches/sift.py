@@ -3,7 +3,7 @@
 Detections close in frequency are one group, led by the most significant, whichever search made it. But a signal loses
 power with the distance from its DM as its dispersion says, and with that from its frequency: where the power returns
 after a valley, or stands beside it, and is more than the leader can leave there, it is another signal. Nothing is
-judged here and nothing is left out: who is whose harmonic is for :mod:`pulsar.rank`.
+judged here and nothing is left out: which is of which source is for :mod:`pulsar.sources`.
 """
 
 import hashlib

@@ -83,8 +83,11 @@ class Sky:
         self.folded = _by_snr([*self.folded, *(candidate for candidate in new if candidate.uid in folds)])
         self.accepted = []
         self._left.clear()
-        if any(fold.part for fold in folds.values()):
-            self._there.clear()  # sources may be known better there now
+        if any(fold.part for fold in self._folds.values()):
+            # Sources may be known better in some part now.
+            self._there.clear()
+            self._turns.clear()
+            self._sources = {name: source for name, source in self._sources.items() if not name[1]}
         for _ in range(_ROUNDS):
             before = [candidate.uid for candidate in self.accepted]
             self._forward()
@@ -275,20 +278,22 @@ class Sky:
             self._sources[name] = source if own is None else source.times(own)
         return self._sources[name]
 
-    def _nearest(self, name: Name, fold: Fold) -> Name:
-        """That fold of a source which an orbit moves that is of the same part as another."""
-        if self._folds[name[0]].part == fold.part:
+    def _nearest(self, name: Name, uid: str) -> Name:
+        """That fold of a source which an orbit moves that is of the same part as another, that one apart."""
+        part = self._folds[uid].part
+        if self._folds[name[0]].part == part:
             return name
-        candidate = next(candidate for candidate in self.folded if candidate.uid == name[0])
-        there = [rival for rival in self.folded if rival.part == fold.part and self._moved(rival, candidate)]
-        return (there[0].uid, frozenset()) if there else name
+        source = next(candidate for candidate in self.folded if candidate.uid == name[0])
+        there = [candidate for candidate in self.folded if candidate.part == part and candidate.uid != uid]
+        own = (candidate for candidate in there if self._same(candidate, source) and self._moved(candidate, source))
+        return next(((candidate.uid, frozenset()) for candidate in own), name)
 
     def _rows(self, name: Name, uid: str) -> There | None:
         """What a source leaves in the fold of a candidate; None where it is nothing."""
         key = name, uid
         if key not in self._there:
             fold = self._folds[uid]
-            rows, unknown = self._source(self._nearest(name, fold)).during(fold.start, fold.tobs).rows_in(fold)
+            rows, unknown = self._source(self._nearest(name, uid)).during(fold.start, fold.tobs).rows_in(fold)
             felt = float(np.sum(rows**2)) > _FELT or bool(unknown.any())
             self._there[key] = (rows.astype(np.float32), unknown) if felt else None
         return self._there[key]

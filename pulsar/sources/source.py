@@ -61,7 +61,7 @@ class Source:
     band_delays : ndarray, shape (nbands,)
         Delay of each band for a DM of 1 [s].
     gains : ndarray, shape (nsubints,)
-        Brightness, of mean 1.
+        Brightness, of mean 1 over all that was folded.
     spread : float
         Variance of the brightness of a sub-integration.
     time_edges : ndarray, shape (nsubints + 1,)
@@ -128,7 +128,7 @@ class Source:
             time_edges=fold.time_edges - 0.5 * fold.tobs,
             nbins=len(fold.profile),
             resolution=float(fold.extra.get("resolution", 0.0)),
-            drift=abs(fold.after.fdot) if abs(fold.after.fdot) > _SURE * float(np.nan_to_num(fold.fdot_err)) else 0.0,
+            drift=abs(fold.after.fdot) if abs(fold.after.fdot) > _SURE * fold.fdot_err else 0.0,
         )
 
     @property
@@ -139,7 +139,8 @@ class Source:
     @property
     def power(self) -> float:
         """Of all its harmonics, where noise has mean power 1."""
-        return float(np.sum(np.abs(self.amplitudes.sum(axis=0)) ** 2)) / len(self.amplitudes)
+        bright = max(float(self.gains @ np.diff(self.time_edges)) / self.tobs, 0.0)
+        return bright**2 * float(np.sum(np.abs(self.amplitudes.sum(axis=0)) ** 2)) / len(self.amplitudes)
 
     def times(self, part: NDArray[np.complex128]) -> Self:
         """The same with a part of each harmonic, from 0 on; all of those that have none."""
@@ -163,7 +164,6 @@ class Source:
             return cast(Self, self._elsewhere[start, tobs])
         edges = np.clip(np.r_[-np.inf, self.time_edges - away, np.inf], -0.5 * tobs, 0.5 * tobs)
         gains, dt = np.r_[0.0, self.gains, 0.0], np.diff(edges)
-        bright = float(gains @ dt) / tobs
         k = np.arange(1, self.amplitudes.shape[1] + 1)
         turned = np.exp(2j * np.pi * k * away * (self.freq + 0.5 * self.fdot * away))
         kept = dt > 0.0
@@ -171,8 +171,8 @@ class Source:
             self,
             freq=self.freq + self.fdot * away,
             middle=self.middle + away,
-            amplitudes=self.amplitudes * turned * bright * np.sqrt(tobs / own),
-            gains=gains[kept] / max(bright, 1e-9),
+            amplitudes=self.amplitudes * turned * np.sqrt(tobs / own),
+            gains=gains[kept],
             time_edges=np.r_[edges[:-1][kept], edges[-1]],
         )
         self._elsewhere[start, tobs] = there
@@ -283,7 +283,7 @@ class Source:
     def _gains_at(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         """Its brightness at some times; 0 where it is off."""
         middles, _ = _times(self.time_edges)
-        on = self.gains > 0.0
+        on = self.gains != 0.0
         if not on.any():
             return np.zeros(len(t))
         row = np.clip(np.searchsorted(self.time_edges, t) - 1, 0, len(on) - 1)
@@ -387,7 +387,7 @@ def _gains(fold: Fold, whole: NDArray[np.complex128]) -> tuple[NDArray[np.float6
     """
     rows = _spectrum(fold.time_phase.astype(np.float64))[:, : len(whole)]
     share = np.diff(fold.time_edges) / fold.tobs
-    power = float(np.sum(np.abs(whole) ** 2))
+    power = max(float(np.sum(np.abs(whole) ** 2)), 1e-9)
     used = np.any(fold.time_phase != 0.0, axis=1)
     gains = np.real(rows @ whole.conj()) / (power * np.sqrt(share))
     # Of a complex amplitude half of the noise is in phase.

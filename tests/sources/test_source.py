@@ -90,6 +90,27 @@ def test_what_was_seen_in_a_part_is_off_elsewhere() -> None:
     assert rest.part * there.snr < 4.5
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_of_what_was_off_in_a_part_nothing_is_left_there(seed: int) -> None:
+    """Noise makes the brightness there scatter around nothing."""
+    data = np.random.default_rng(seed).normal(size=NSAMPS)
+    quarter = NSAMPS // 4
+    data[2 * quarter : 3 * quarter] += 1.0 * pulses(FREQ)[2 * quarter : 3 * quarter]
+    whole = Source.of(folded(data, FREQ))
+    tobs = NSAMPS * TSAMP
+    off, on = whole.during(0.0, 0.25 * tobs), whole.during(0.5 * tobs, 0.25 * tobs)
+    assert power_at(off, off.freq) < 0.02 * power_at(on, on.freq)
+    assert on.power > 2.0 * whole.power
+
+
+def test_a_fold_without_any_harmonic_is_no_source() -> None:
+    fold = folded(np.random.default_rng(8).normal(size=NSAMPS), FREQ)
+    empty = replace(fold, profile=np.zeros_like(fold.profile), time_phase=np.zeros_like(fold.time_phase))
+    source = Source.of(replace(empty, freq_phase=np.zeros_like(fold.freq_phase)))
+    assert power_at(source, FREQ) == 0.0
+    assert np.isfinite(source.gains).all()
+
+
 @pytest.mark.parametrize("number", [90, 140, 200])
 def test_a_pulse_of_a_sample_has_harmonics_beyond_its_bins(number: int) -> None:
     freq = 1.0 / 0.5127
