@@ -20,8 +20,8 @@ from pulsar.sources.detections import SAME
 
 #: Equal pulses that a turn of a pulsar may have: more are waves.
 MOST_PULSES = 4
-#: The score of what another candidate explains is taken times this: of 309 such rows whose fold looks like a pulsar's 7
-#: were a pulsar of their own (benchmarks/population.py, five environments).
+#: The score of what belongs to another candidate is taken times this, about the part of such rows that was a pulsar of
+#: its own where rules told what belongs to what (7 of 309); by the model of sources it is not measured.
 ATTACHED = 0.03
 
 

@@ -237,9 +237,8 @@ class Sky:
         """Whether a fold is at the period of its source, not at n times that, without what is of stronger ones.
 
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
-        period is told halfway between, at 2 sqrt(n) / (n + 1). But where pulses vary the brightest of n may have as
-        much by chance: the others must not be there. And harmonics that are no multiples of n must be, in the noise
-        that there is.
+        period is told halfway between, at 2 sqrt(n) / (n + 1). And harmonics that are no multiples of n must be there,
+        in the noise that there is.
         """
         key = candidate.uid, n, frozenset(rival.uid for rival in stronger)
         if key not in self._turns:
@@ -250,9 +249,8 @@ class Sky:
             spectrum = spectrum if left.own is None else spectrum * left.own
             shared = np.where(np.arange(len(spectrum)) % n == 0, np.sqrt(n) * spectrum, 0.0)
             profiles = np.fft.irfft([spectrum, shared], nbins, axis=1)
-            (whole, part), (width, _), (start, _) = best_box(profiles, np.ones(nbins))
+            whole, part = best_box(profiles, np.ones(nbins))[0]
             single = whole > 2.0 * np.sqrt(n) / (n + 1) * part
-            single = single and _elsewhere(profiles[0], int(start), int(width), n) < REPEATS
             self._turns[key] = bool(single and needs_all(fold, most=n)[n - 2] >= REPEATS)
         return self._turns[key]
 
@@ -297,19 +295,6 @@ class Sky:
             felt = float(np.sum(rows**2)) > _FELT or bool(unknown.any())
             self._there[key] = (rows.astype(np.float32), unknown) if felt else None
         return self._there[key]
-
-
-def _elsewhere(profile: NDArray[np.float64], start: int, width: int, n: int) -> float:
-    """Significance of pulses at the other places of n in a turn; that of an interpulse, half a turn on, apart."""
-    nbins = len(profile)
-    turn = (np.arange(nbins) - start) % nbins
-    place, inside = np.divmod(turn, nbins / n)
-    pulses, free = inside < width, (turn >= width) & ((turn - nbins // 2) % nbins >= width)
-    others, rest = profile[free & pulses & (place != n / 2)], profile[free & ~pulses]
-    if len(others) < width or len(rest) < width:
-        return 0.0
-    noise = max(float(np.var(rest)), 1.0) * (1.0 / len(others) + 1.0 / len(rest))
-    return float((others.mean() - rest.mean()) / np.sqrt(noise))
 
 
 def _of_one_dm(candidate: Candidate, rival: Candidate) -> bool:

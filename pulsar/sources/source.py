@@ -156,10 +156,9 @@ class Source:
         start, tobs : float
             Beginning, from the start of the observation, and length [s].
         """
-        away = start + 0.5 * tobs - self.middle
-        own = self.tobs
-        if abs(away) < 1e-3 * tobs and abs(own - tobs) < 1e-3 * tobs:
+        if self._is_of(start, tobs):
             return self
+        away = start + 0.5 * tobs - self.middle
         if (start, tobs) in self._elsewhere:
             return cast(Self, self._elsewhere[start, tobs])
         edges = np.clip(np.r_[-np.inf, self.time_edges - away, np.inf], -0.5 * tobs, 0.5 * tobs)
@@ -171,7 +170,7 @@ class Source:
             self,
             freq=self.freq + self.fdot * away,
             middle=self.middle + away,
-            amplitudes=self.amplitudes * turned * np.sqrt(tobs / own),
+            amplitudes=self.amplitudes * turned * np.sqrt(tobs / self.tobs),
             gains=gains[kept],
             time_edges=np.r_[edges[:-1][kept], edges[-1]],
         )
@@ -181,8 +180,12 @@ class Source:
     def strays(self, start: float, tobs: float) -> float:
         """By how much its frequency may be another one in a part of the observation than its drift says [Hz]."""
         away = abs(start + 0.5 * tobs - self.middle)
-        same = away < 1e-3 * tobs and abs(self.tobs - tobs) < 1e-3 * tobs
-        return 0.0 if same else self.drift * (away + 0.5 * max(self.tobs, tobs))
+        return 0.0 if self._is_of(start, tobs) else self.drift * (away + 0.5 * max(self.tobs, tobs))
+
+    def _is_of(self, start: float, tobs: float) -> bool:
+        """Whether it is as seen in that part of the observation, to a thousandth of its length."""
+        away = start + 0.5 * tobs - self.middle
+        return max(abs(away), abs(self.tobs - tobs)) < 1e-3 * tobs
 
     def at_dm(self, dm: float) -> NDArray[np.complex128]:
         """Amplitudes of its harmonics, summed over bands, in a series of another DM, shape (nharm,)."""

@@ -147,6 +147,10 @@ def test_real_pulsars(shared_data, name):
     best = groups[0]
     assert 1 / best.freq == pytest.approx(period, rel=tolerance)
     assert best.sigma > sigma
+    # Its harmonics are detected (as far as they are stronger than the noise of such data).
+    ratio = np.array([g.freq for g in groups]) / best.freq
+    sure = np.array([g.sigma for g in groups]) > 8
+    assert np.count_nonzero(sure & (np.abs(ratio - np.round(ratio)) < 1e-5)) > 5
 
 
 def test_table_and_order():
