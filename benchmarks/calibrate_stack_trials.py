@@ -5,7 +5,7 @@ Run: python benchmarks/calibrate_stack_trials.py [--seeds 100] [--log2n 17] [--e
 Detections in sums of the powers of white noise whose single-trial probability is below p are counted, for every number
 of harmonics; the count over p is the effective number of trials. What the stage of `nharm` harmonics adds to the stage
 before, over the bins of the top harmonic, is printed: these are TRIALS_SINGLE and TRIALS_STAGE of
-pulsar/searches/stack.py. They hardly depend on the number of epochs.
+pulsar/stack/search.py. They hardly depend on the number of epochs.
 """
 
 import numpy as np
@@ -15,8 +15,8 @@ from options import numbers
 from scipy import fft
 
 from pulsar.config.model import FFTConfig
-from pulsar.data.stack import POINTS, StackGrid
-from pulsar.searches.stack import StackSearch
+from pulsar.stack.grid import POINTS, StackGrid
+from pulsar.stack.search import StackSearch
 
 PROBABILITIES = (1e-4, 1e-5, 1e-6)
 NHARMS = (1, 2, 4, 8, 16, 32)

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from options import numbers
 
 from pulsar.config.model import OrbitsConfig
-from pulsar.folding.orbit import fold_phases
-from pulsar.pipeline.orbit_plan import tried
+from pulsar.orbits.bank import Bank, Orbits, projected_size
+from pulsar.orbits.fold import fold_phases
+from pulsar.orbits.plan import tried
+from pulsar.orbits.search import Octave, Orbit, OrbitSearch, octaves
 from pulsar.searches import stats
-from pulsar.searches.orbit_bank import Bank, Orbits, projected_size
-from pulsar.searches.orbits import Octave, Orbit, OrbitSearch, octaves
 
 #: Of the pulsars that are searched for [s].
 PERIOD = 0.007

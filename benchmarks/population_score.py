@@ -10,10 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from evaluate import evaluate
 from numpy.typing import NDArray
 from population_sky import Sky
-
-from pulsar.rank.evaluate import evaluate
 
 #: A pulse may be off by so many errors of its DM, or so many widths over half of the band ...
 DM_ERRORS = 4.0

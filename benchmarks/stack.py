@@ -27,15 +27,15 @@ from pulsar.config.load import load_config
 from pulsar.config.model import Config, FFTConfig
 from pulsar.constants import DAY
 from pulsar.data.header import Header
-from pulsar.data.stack import POINTS, StackGrid, decoded, encode
 from pulsar.io.series_writer import write_series
-from pulsar.pipeline.stacked import search_stack
-from pulsar.pipeline.stacking import add_epoch
 from pulsar.pipeline.target import Target
-from pulsar.searches.grid_powers import GridPowers
-from pulsar.searches.stack import StackSearch
 from pulsar.searches.stats import expected_from_sigma
 from pulsar.sky.barycentre import arrival_times
+from pulsar.stack.epochs import add_epoch
+from pulsar.stack.grid import POINTS, StackGrid, decoded, encode
+from pulsar.stack.grid_powers import GridPowers
+from pulsar.stack.run import search_stack
+from pulsar.stack.search import StackSearch
 from pulsar.synthesis import Sky, write_filterbank
 
 NSAMPS, TSAMP = 1 << 18, 128e-6

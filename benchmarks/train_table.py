@@ -3,12 +3,12 @@
 Products are those that population.py and zoo_survey.py keep. A row counts that belongs to no other; it is a pulsar if
 it is the first at a pulsar's own period and DM. Rows with a flag that no term of the score stands for (mains, a comb,
 sweeps, a crowd ...) are left out. Rows of one environment, or of one kind of interference, are one group: the table is
-for `python -m pulsar.rank.train --score`, which leaves out each in turn.
+for `benchmarks/train.py`, which leaves out each in turn.
 
     python benchmarks/population.py --envs clean,red,impulses,mains,all --first 10240 --files 34 --keep SKIES
     python benchmarks/zoo_survey.py --files 136 --every 4 --keep ZOO
     python benchmarks/train_table.py --skies SKIES --zoo ZOO --out TABLE.csv
-    python -m pulsar.rank.train --score TABLE.csv --out pulsar/rank/weights.json --overwrite
+    python benchmarks/train.py TABLE.csv --out pulsar/sources/weights.json --overwrite
 """
 
 import argparse
@@ -20,14 +20,14 @@ from typing import Any
 import numpy as np
 import population
 from population_sky import ENVIRONMENTS, sky
+from train import GROUP
 from zoo import ZOO, belongs
 from zoo_survey import file_of
 
 import pulsar
 from pulsar.data.unfinished import write_whole
-from pulsar.rank.features import FEATURE_NAMES, features, vector
-from pulsar.rank.learn import GROUP
-from pulsar.rank.score import FLAGS
+from pulsar.sources.features import FEATURE_NAMES, features, vector
+from pulsar.sources.score import FLAGS
 
 #: Flags that go with a term of the score.
 OWN = frozenset({*FLAGS.values(), "no dm curve"})

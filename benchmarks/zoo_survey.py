@@ -27,13 +27,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from evaluate import top_recall
 from population_score import reliability_table
 from rfi_zoo import settings
 from zoo import ZOO, belongs, in_turns, is_burst, of_pulsar, skies
 
 import pulsar
 from pulsar.pipeline.run import search
-from pulsar.rank.evaluate import top_recall
 from pulsar.synthesis import write_filterbank
 from pulsar.synthesis.model import Sky
 

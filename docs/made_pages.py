@@ -99,7 +99,7 @@ def tables() -> str:
     """Every table of the product, the flags and the features."""
     from pulsar.data.flags import docs_table
     from pulsar.io.product.schema import FOLD_ARRAYS, FOLD_SCALARS, TABLES
-    from pulsar.rank.features import FEATURES
+    from pulsar.sources.features import FEATURES
 
     parts = ["# All tables\n\nOf the HDF5 product; [product.md](../product.md) explains them.\n"]
     for name, (columns, about) in TABLES.items():

@@ -9,8 +9,8 @@ from pulsar.batch.records import products
 from pulsar.batch.units import product, read_batch
 from pulsar.data.locks import only_one
 from pulsar.errors import ConfigError, DataError
-from pulsar.pipeline.merge import merge
-from pulsar.pipeline.night import ALL
+from pulsar.nights.merge import merge
+from pulsar.nights.night import ALL
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run

@@ -277,15 +277,15 @@ def plan_units(
     night : Night
     config : Config
     beams, segment, overlap
-        As :func:`pulsar.pipeline.night.jobs` takes them.
+        As :func:`pulsar.nights.night.jobs` takes them.
 
     Raises
     ------
     ConfigError, DataError
         As that function has it.
     """
-    from pulsar.pipeline.night import jobs
-    from pulsar.pipeline.plan import plan_jobs
+    from pulsar.nights.night import jobs
+    from pulsar.nights.plan import plan_jobs
 
     todo = jobs(night, config, Path(), beams=beams, segment=segment, overlap=overlap)
     # With one thread the elapsed time of a plan is CPU time.
@@ -382,7 +382,7 @@ def init(
     from pulsar.config.load import to_toml
     from pulsar.data.locks import only_one
     from pulsar.io.night import scan
-    from pulsar.pipeline.night import unmatched_pointings
+    from pulsar.nights.night import unmatched_pointings
 
     folder, config = Path(folder), _absolute(config)
     missing: list[str] = []

@@ -117,8 +117,8 @@ def command(
         **which.settings(),
     )
     from pulsar.io.product.writer import check_output
-    from pulsar.pipeline.complete import SIGNALS, complete, observations
-    from pulsar.pipeline.night import parse_beams
+    from pulsar.nights.completeness import SIGNALS, complete, observations
+    from pulsar.nights.night import parse_beams
     from pulsar.report.paper import beside, format_of
 
     check_output(output, overwrite=common.overwrite or resume)

@@ -41,7 +41,7 @@ def command(
 def _night(files: Any, settings: Any, as_json: bool) -> None:
     """Folders: sources, dates, and a matrix of beams by files; gaps and problems inside each."""
     from pulsar.io.night import examine, scan
-    from pulsar.pipeline.night import unmatched_pointings
+    from pulsar.nights.night import unmatched_pointings
 
     night = scan(files, settings.input)
     inside = {p: examine(p, settings.input) for p in night.pointings}

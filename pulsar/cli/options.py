@@ -247,8 +247,8 @@ class Pieces:
         return self.beams is not None or self.segment is not None
 
     def wanted(self) -> dict[str, Any]:
-        """What they say, as `pulsar.pipeline.night.jobs` takes it."""
-        from pulsar.pipeline.night import parse_beams
+        """What they say, as `pulsar.nights.night.jobs` takes it."""
+        from pulsar.nights.night import parse_beams
 
         beams = parse_beams(self.beams) if self.beams is not None else None
         return {"beams": beams, "segment": self.segment, "overlap": self.overlap}

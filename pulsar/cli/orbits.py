@@ -12,7 +12,7 @@ from pulsar.cli.tables import print_table
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
-    from pulsar.pipeline.orbit_plan import OrbitsPlan
+    from pulsar.orbits.plan import OrbitsPlan
 
 
 @shared
@@ -83,7 +83,7 @@ def command(
     )
     if not dry_run and output is None:
         raise typer.BadParameter("give the product to write: --out O.h5, or --dry-run", param_hint="--out")
-    from pulsar.pipeline.orbits import plan_only, search_orbits
+    from pulsar.orbits.run import plan_only, search_orbits
     from pulsar.pipeline.target import Target
 
     progress = common.progress()

@@ -171,7 +171,7 @@ def _night(
     """Search folders, or many files: by source, date and beam."""
     from pulsar.errors import ConfigError
     from pulsar.io.night import scan
-    from pulsar.pipeline.night import jobs, search_night, unmatched_pointings
+    from pulsar.nights.night import jobs, search_night, unmatched_pointings
 
     folder = output if output is not None else Path("pulsar-night")
     wrong = f"{folder}: is a file; several searches need a folder for their products: give --out DIR"

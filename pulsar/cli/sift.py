@@ -26,7 +26,7 @@ def command(
     """Merge products of several beams and nights: one row a source, with the chance of coincidence."""
     settings = effective_config(config, sets)
     from pulsar.io.product.reader import read
-    from pulsar.pipeline.merge import merge
+    from pulsar.nights.merge import merge
 
     product = merge([read(path) for path in runs], output, settings, overwrite=overwrite, argv=sys.argv)
     progress = told.progress()

@@ -58,7 +58,7 @@ def add(
 ) -> None:
     """Clean, dedisperse and barycentre an observation, and add its powers to a stack; what is there stays."""
     settings = common.settings(dm=dm, **position(ra, dec), **uncleaned(no_rfi))
-    from pulsar.pipeline.stacking import add_epoch
+    from pulsar.stack.epochs import add_epoch
 
     progress = common.progress()
     for some in [[file] for file in files] if each else [files]:
@@ -69,7 +69,7 @@ def add(
 @app.command("info")
 def info(folder: Folder, _debug: Debug = False) -> None:
     """List the epochs of a stack with their weights."""
-    from pulsar.pipeline.stacked import opened
+    from pulsar.stack.run import opened
 
     with opened(folder) as stack:
         grid = stack.grid
@@ -109,8 +109,8 @@ def search(
 ) -> None:
     """Sum the powers of all epochs, search the sums at every DM, and write the candidates."""
     settings = effective_config(config, sets, run__threads=threads)
-    from pulsar.pipeline.stacked import search_stack
     from pulsar.pipeline.target import Target
+    from pulsar.stack.run import search_stack
 
     check_not_input(output, folder.glob("*.h5"))
     progress = told.progress()

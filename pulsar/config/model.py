@@ -300,7 +300,7 @@ class SiftConfig(Section):
     harmonics: Annotated[bool, Field(description="attach harmonics to their fundamental")] = True
     weights: Annotated[
         str,
-        Field(description="weights of the score, of python -m pulsar.rank.train --score; empty: those of the program"),
+        Field(description="weights of the score, made by benchmarks/train.py; empty: those of the program"),
     ] = ""
     orbit: Annotated[
         float,

@@ -41,7 +41,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "both",
         "as strong at DM 0 as anywhere, or with a DM that is 0 within its error or surely below 2",
         RFI,
-        "rank.rules, rank.score, rank.pulses, searches.cluster",
+        "sources.interference, sources.score, sources.pulses, searches.cluster",
     ),
     Flag("nodm", "pulse", "seen at far fewer DMs than a dispersed pulse of its S/N", 1.0, "searches.cluster"),
     Flag(
@@ -56,10 +56,14 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "pulse",
         "nine tenths of the widest filter or more: it may as well be a piece of something longer",
         0.3,
-        "rank.pulses",
+        "sources.pulses",
     ),
     Flag(
-        "storm", "pulse", "one row for a storm of events: more of them than noise and sources make", RFI, "rank.pulses"
+        "storm",
+        "pulse",
+        "one row for a storm of events: more of them than noise and sources make",
+        RFI,
+        "sources.pulses",
     ),
     Flag("many", "pulse", "of a run with too many events: the weakest were left out", 1.0, "searches.cluster"),
     Flag(
@@ -68,16 +72,16 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "it sits in few subbands (evenness below 0.22, of pulses 0.25: some 15 % of the band; below 0.4 where "
         "scintillation leaves the spectrum of a pulsar smooth)",
         RFI,
-        "rank.score, rank.sweep",
+        "sources.score, sources.sweep",
     ),
-    Flag("intermittent", "candidate", "it comes from few sub-integrations", 0.5, "rank.score"),
+    Flag("intermittent", "candidate", "it comes from few sub-integrations", 0.5, "sources.score"),
     Flag(
         "unsteady",
         "candidate",
         "its pulse does not repeat: it is not significant against what scatters between sub-integrations (2.7 "
         "sigma; 0.32 of its S/N, up to 3.25 sigma), as impulses and drifts that add up at some period",
         RFI,
-        "rank.score",
+        "sources.score",
     ),
     Flag(
         "red noise",
@@ -85,15 +89,15 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "a wide profile of few turns, or any of few turns where the level wanders by ten times the white noise, not "
         "with a sure DM; or, where the fold was whitened, a dip as deep as the pulse is high: a step of the level",
         RFI,
-        "rank.score, rank.rules",
+        "sources.score, sources.interference",
     ),
-    Flag("unphysical", "candidate", "a significant acceleration that no known binary has", RFI, "rank.score"),
+    Flag("unphysical", "candidate", "a significant acceleration that no known binary has", RFI, "sources.score"),
     Flag(
         "tone",
         "candidate",
         "a wide profile in a dedispersed series, where no DM can be told: as the lines of interference have",
         RFI,
-        "rank.score",
+        "sources.score",
     ),
     Flag(
         "mirrored",
@@ -101,21 +105,23 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "its power is in the high harmonics of the fold, and surely not in the low ones, which every pulse has: a line "
         "that the bins mirror",
         RFI,
-        "rank.rules",
+        "sources.interference",
     ),
-    Flag("no dm curve", "candidate", "the S/N over DM is unlike that of a dispersed signal", 0.5, "rank.score"),
-    Flag("mains", "candidate", "undispersed, at a harmonic of the mains", RFI, "rank.rules"),
-    Flag("noise diode", "candidate", "undispersed, at a harmonic of the noise diode", RFI, "rank.rules"),
+    Flag("no dm curve", "candidate", "the S/N over DM is unlike that of a dispersed signal", 0.5, "sources.score"),
+    Flag("mains", "candidate", "undispersed, at a harmonic of the mains", RFI, "sources.interference"),
+    Flag("noise diode", "candidate", "undispersed, at a harmonic of the noise diode", RFI, "sources.interference"),
     Flag(
         "radar",
         "candidate",
         "in a dedispersed series, where no DM can be told: one narrow pulse (0.02 turns at most) in 4 to 12.5 s, a "
         "turn of a surveillance radar",
         RFI,
-        "rank.rules",
+        "sources.interference",
     ),
-    Flag("comb", "candidate", "undispersed, at a harmonic of a line that was left out", RFI, "rank.rules"),
-    Flag("one pulse", "candidate", "nothing but one or two strong pulses, which have many a period", RFI, "rank.link"),
+    Flag("comb", "candidate", "undispersed, at a harmonic of a line that was left out", RFI, "sources.interference"),
+    Flag(
+        "one pulse", "candidate", "nothing but one or two strong pulses, which have many a period", RFI, "sources.link"
+    ),
     Flag(
         "sweep",
         "both",
@@ -123,7 +129,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "and 0.6 widths (scattering bends them to the other): pulses of S/N 7 and more that were cut out, and "
         "candidates most of whose pulses are such",
         RFI,
-        "rank.sweep, pipeline.judged",
+        "sources.sweep, pipeline.judged",
     ),
     Flag(
         "near sweeps",
@@ -139,14 +145,14 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "far more rows than chance has, of comparable scores and other DMs, are within 5 % of its frequency, half or "
         "twice that: noise that is stronger there",
         RFI,
-        "rank.company",
+        "sources.company",
     ),
     Flag(
         "multibeam",
         "both",
         "of merged products: in more beams, or in other ones, than one source can be",
         RFI,
-        "pipeline.merge",
+        "nights.merge",
     ),
     Flag(
         "terrestrial",
@@ -154,7 +160,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "of merged products: the same topocentric period in several directions, or at times between which that of a "
         "source is Doppler-shifted, more often than chance has it",
         RFI,
-        "pipeline.again",
+        "nights.again",
     ),
 )
 

@@ -11,9 +11,9 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.part import Part
-from pulsar.rank.candidate import Candidate
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.flux import mean_flux
+from pulsar.sources.candidate import Candidate
 
 
 def fill_fold(row: Any, fold: Fold) -> None:

@@ -40,7 +40,7 @@ from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, place_of
 from pulsar.pipeline.stages import Found
-from pulsar.rank.candidate import Candidate
+from pulsar.sources.candidate import Candidate
 from pulsar.synthesis.cleaned import InjectedSource, Injector
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pulsar.data.candidate import empty_table
 from pulsar.data.header import Header
 from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS
 from pulsar.pipeline.injections import band_delay
-from pulsar.rank.candidate import Candidate
+from pulsar.sources.candidate import Candidate
 
 if TYPE_CHECKING:
     from pulsar.synthesis.model import Burst, Pulsar

@@ -31,8 +31,8 @@ from pulsar.pipeline.target import Target
 if TYPE_CHECKING:
     from pulsar.cleaning.live import MaskedSource
     from pulsar.io.product.reader import Run
-    from pulsar.rank.score import Scorer
     from pulsar.sky.timing import TimingModel
+    from pulsar.sources.score import Scorer
 
 
 @dataclass(frozen=True)
@@ -259,8 +259,8 @@ def fold_cubes(
 def fold_row(ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer") -> None:
     """Fill a row of the candidates table for a period that was given, not found."""
     from pulsar.folding.significance import fold_sigma
-    from pulsar.rank.features import features
-    from pulsar.rank.score import score
+    from pulsar.sources.features import features
+    from pulsar.sources.score import score
 
     fill_place(row, header)
     fill_fold(row, fold)
@@ -313,9 +313,9 @@ def fold_files(
     from pulsar.io.product.reader import read
     from pulsar.io.product.writer import ProductWriter
     from pulsar.pipeline.subtracting import check_subtract
-    from pulsar.rank.score import scorer_of
     from pulsar.sky.catalogue import label, read_catalogue
     from pulsar.sky.flux import mean_flux
+    from pulsar.sources.score import scorer_of
 
     scorer = scorer_of(config.sift.weights)
     if config.known.catalogue:

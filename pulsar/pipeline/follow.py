@@ -14,11 +14,11 @@ from pulsar.data.part import WHOLE, Part, parts_of_counts
 from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.heads import folded, folds_at, judged, scored
 from pulsar.pipeline.pulses import REPEATS_SIGMA
-from pulsar.rank.candidate import Candidate
-from pulsar.rank.score import scorer_of
 from pulsar.searches.sift import Group, group, joined, positions
+from pulsar.sources.candidate import Candidate
 from pulsar.sources.detections import Observed
 from pulsar.sources.pursue import pursue
+from pulsar.sources.score import scorer_of
 from pulsar.sources.source import Source
 
 #: What a drift takes farther than this part of its frequency from a source is not followed into a part.

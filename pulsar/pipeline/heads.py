@@ -10,13 +10,13 @@ from pulsar.data import flags as table
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.part import WHOLE, Part
 from pulsar.pipeline.detect import Detected, Job
-from pulsar.rank.candidate import Candidate
-from pulsar.rank.link import flags_by_pulses
-from pulsar.rank.rules import Interference, flags_of
-from pulsar.rank.score import DEFAULT, REPEATING, Scorer, score, scorer_of
-from pulsar.rank.steady import odd_rows, repeats, steady
 from pulsar.searches.sift import Group
+from pulsar.sources.candidate import Candidate
 from pulsar.sources.detections import SAME
+from pulsar.sources.interference import Interference, flags_of
+from pulsar.sources.link import flags_by_pulses
+from pulsar.sources.score import DEFAULT, REPEATING, Scorer, score, scorer_of
+from pulsar.sources.steady import odd_rows, repeats, steady
 
 #: Equal pulses that a turn of a pulsar may have: more are waves.
 MOST_PULSES = 4
@@ -138,7 +138,7 @@ def judged(
     job: Job, detected: Detected, group: Group, fold: Fold, told: Mapping[str, float] | None = None
 ) -> Candidate:
     """A group with its fold, flags and score, by the features of the fold, or by what is told of them."""
-    from pulsar.rank.features import features
+    from pulsar.sources.features import features
 
     known = Interference(
         mains=job.config.sift.mains,

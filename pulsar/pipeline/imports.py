@@ -101,11 +101,11 @@ def imported_table(found: Sequence[Imported], config: Config) -> NDArray[Any]:
     config : Config
         Its sections `sift`, `rfi` (mains, diodes) and `known` are used.
     """
-    from pulsar.rank.features import features
-    from pulsar.rank.rules import Interference, flags_of
-    from pulsar.rank.score import scorer_of
     from pulsar.searches.sift import Group
     from pulsar.sky.catalogue import label, read_catalogue
+    from pulsar.sources.features import features
+    from pulsar.sources.interference import Interference, flags_of
+    from pulsar.sources.score import scorer_of
 
     scorer = scorer_of(config.sift.weights)
     table = empty_table(CANDIDATE_COLUMNS, len(found))

@@ -12,11 +12,11 @@ from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.follow import follow_up, group_detections, ordered
 from pulsar.pipeline.heads import scored
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms, sweeps_share
-from pulsar.rank.candidate import Candidate
-from pulsar.rank.company import in_company
-from pulsar.rank.link import owners
-from pulsar.rank.pulses import in_order
-from pulsar.rank.score import scorer_of
+from pulsar.sources.candidate import Candidate
+from pulsar.sources.company import in_company
+from pulsar.sources.link import owners
+from pulsar.sources.pulses import in_order
+from pulsar.sources.score import scorer_of
 
 
 def judged(

@@ -2,10 +2,9 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from pulsar.dedisp.batches import READ_RATE, Route, choose_route
 from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, DMPlan, make_plan
 from pulsar.dedisp.sampling import halvings, periods_text, stretches
-from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.errors import ConfigError, DataError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.injections import Amount, amount
@@ -29,9 +28,6 @@ from pulsar.pipeline.searches import all_searches, check_part, enabled_searches,
 from pulsar.pipeline.stages import ACCEL_PART, few_dms
 from pulsar.pipeline.subtracting import check_subtract, subtract_seconds
 from pulsar.searches.response import EVERYTHING, Band
-
-if TYPE_CHECKING:
-    from pulsar.pipeline.night import Job as NightJob
 
 # Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/bench_fold.py; elsewhere good to a factor of two.
 FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
@@ -332,34 +328,6 @@ def _expected(seconds: dict[str, float], threads: int) -> dict[str, Any]:
         if value > 0.0:
             expected[name] = value * rates.stages["search" if name in _TRIALS else name].rate / threads
     return {"seconds": expected, "work": work, "rated": rates.source}
-
-
-def plan_jobs(todo: "Sequence[NightJob]") -> tuple[dict[str, RunPlan], list[tuple[str, PulsarError]]]:
-    """Plans of the searches of a night by their names, and those that would fail, with why.
-
-    Parameters
-    ----------
-    todo : sequence of Job
-        Of :func:`pulsar.pipeline.night.jobs`.
-    """
-    from pulsar.io.open import open_observation
-
-    plans: dict[str, RunPlan] = {}
-    failures: list[tuple[str, PulsarError]] = []
-    alike: dict[tuple[object, ...], RunPlan] = {}
-    for job in todo:
-        name = job.out.stem
-        try:
-            with closing(open_observation(*job.pointing.paths, config=job.config.input)) as obs:
-                h = obs.header
-                shape = (h.nsamps, h.tsamp, h.is_series, obs.chan_ok.tobytes(), h.freqs.tobytes())
-                if shape not in alike:
-                    # Beams of one time differ in nothing that a plan depends on.
-                    alike[shape] = dry_run(obs, job.config)
-                plans[name] = alike[shape]
-        except PulsarError as failure:
-            failures.append((name, failure))
-    return plans, failures
 
 
 class _Searches:

@@ -101,9 +101,9 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: N
         Candidates most of whose pulses sweep so.
     """
     from pulsar.data.flags import split, weight
-    from pulsar.rank.company import share_of_the_sky
-    from pulsar.rank.pulses import add_flag, in_order, lower_what_comes_in_numbers
-    from pulsar.rank.sweep import pulse_reasons
+    from pulsar.sources.company import share_of_the_sky
+    from pulsar.sources.pulses import add_flag, in_order, lower_what_comes_in_numbers
+    from pulsar.sources.sweep import pulse_reasons
 
     sweeps: dict[str, list[bool]] = {}
     for row in table:
@@ -183,9 +183,9 @@ def find_pulses(
     """
     if not config.single_pulse.enabled:
         return Pulses(source=source)
-    from pulsar.rank import pulses as verdicts
     from pulsar.searches.cluster import cluster
     from pulsar.searches.repeats import repeats, sources_by_dm
+    from pulsar.sources import pulses as verdicts
 
     fref = None if source is None else source.fref
     if source is not None:

@@ -27,8 +27,8 @@ from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import learning
 from pulsar.pipeline.room import check_addresses, reserve_ahead, thread_count
 from pulsar.pipeline.searched import STAGE
-from pulsar.rank.candidate import Candidate
-from pulsar.rank.score import scorer_of
+from pulsar.sources.candidate import Candidate
+from pulsar.sources.score import scorer_of
 
 if TYPE_CHECKING:
     from pulsar.cleaning.birdies import Birdie

@@ -15,12 +15,12 @@ from typing import Final
 import numpy as np
 
 from pulsar.folding.fundamental import choose_period
-from pulsar.rank.candidate import Candidate
-from pulsar.rank.steady import steady
 from pulsar.searches.sift import Group
+from pulsar.sources.candidate import Candidate
 from pulsar.sources.detections import SAME, Model, Observed, Shares, same_as, source_of
 from pulsar.sources.sky import CHANCE, MOST_RATIO, Sky
 from pulsar.sources.source import Source
+from pulsar.sources.steady import steady
 
 #: Of the room for folds one round takes this part: each reads the data once.
 _ROUND: Final = 1 / 3

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
 from pulsar.folding.profile import best_box
-from pulsar.rank.steady import repeats
 from pulsar.sources.source import left_out
+from pulsar.sources.steady import repeats
 
 #: Of the amplitude of a source in a fold so much more may be there than it leaves: folds of a series are in units of a
 #: noise that holds the pulsar, and differ by up to 14 %.

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pulsar.data.fold import Fold
 from pulsar.folding.fundamental import needs_all
 from pulsar.folding.profile import best_box
-from pulsar.rank.candidate import Candidate
 from pulsar.searches.sift import Group
+from pulsar.sources.candidate import Candidate
 from pulsar.sources.detections import OFF, SAME, Model, Observed, Shares, sigma_of
 from pulsar.sources.residual import Left, left_of
 from pulsar.sources.source import Source

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluate import evaluate
 
 from pulsar.config.load import load_config
 from pulsar.pipeline.run import search
-from pulsar.rank.evaluate import evaluate
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(FOLDER))

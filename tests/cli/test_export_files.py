@@ -14,7 +14,7 @@ from pulsar.errors import ConfigError
 from pulsar.handover.burst import SIDE, even_bands
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
-from pulsar.pipeline.merge import merge
+from pulsar.nights.merge import merge
 from pulsar.pipeline.origin import burst_of
 from pulsar.pipeline.run import search
 from pulsar.synthesis.model import Burst, Sky

@@ -273,7 +273,7 @@ def test_another_mask_is_another_run(mask: Path, tmp_path: Path) -> None:
 def test_several_beams_have_no_common_mask(mask: Path, observation: Path, tmp_path: Path) -> None:
     from pulsar.errors import ConfigError
     from pulsar.io.night import scan
-    from pulsar.pipeline.night import jobs
+    from pulsar.nights.night import jobs
 
     config = load_config(None, [f"rfi.mask={mask}"])
     for name in ("SRC_tracking-M01_0001.fil", "SRC_tracking-M02_0001.fil"):

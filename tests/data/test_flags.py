@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 import pulsar
 from pulsar.data.flags import BY_NAME, FLAGS, docs_table, split, weight
-from pulsar.pipeline import merge, pulses
-from pulsar.rank import pulses as verdicts
+from pulsar.nights import merge
+from pulsar.pipeline import pulses
+from pulsar.sources import pulses as verdicts
 
 SOURCES = Path(pulsar.__file__).parent
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "cleaning.md"
@@ -63,7 +64,7 @@ def given_in(tree: ast.AST) -> set[str]:
 def given_by_code() -> dict[str, set[str]]:
     """Flag -> modules that give it."""
     out: dict[str, set[str]] = {}
-    for folder in ("rank", "searches", "pipeline"):
+    for folder in ("nights", "pipeline", "searches", "sources"):
         for path in sorted((SOURCES / folder).glob("*.py")):
             for flag in given_in(ast.parse(path.read_text())):
                 out.setdefault(flag, set()).add(f"{folder}.{path.stem}")

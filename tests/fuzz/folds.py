@@ -36,24 +36,6 @@ def pfd_files(_folder: Path) -> list[bytes]:
     return [pfd_bytes(one), pfd_bytes(replace(one, fold=series, header=one.header.with_(nchans=1, is_series=True)))]
 
 
-# -- labels --------------------------------------------------------------------------------------------------------
-
-
-def labelled(path: Path) -> str:
-    from pulsar.rank.labelled import read_table
-
-    table = read_table(path)
-    return f"{table.names} {table.x.shape} {table.y.sum()}"
-
-
-TABLES = (
-    "skew,kurtosis,label\n1.5,2,1\n-3,,0\n0.5,nan,0\n",
-    "140.5,55.6,-0.2,0\n102.5,58.8,0.4,1\n",
-    "SNNS pattern definition file V3.2\nNo. of patterns: 2\nNo. of input units: 3\nNo. of output units: 2\n"
-    "# input 1\n1 2 3\n1 0\n4 5 6\n0 1\n",
-)
-
-
 def asked(path: Path) -> str:
     from pulsar.synthesis.asked import read_asked
 
@@ -69,19 +51,3 @@ def signals(_folder: Path) -> list[bytes]:
     text = io.StringIO()
     table.write(text, format="ascii.ecsv")
     return [b"kind,period,dm,snr,width,accel\npulsar,0.1,20,,0.004,-3\nburst,,0,12,,\n", text.getvalue().encode()]
-
-
-def trained(path: Path) -> str:
-    from pulsar.rank.model import read_model
-
-    model, names, about = read_model(path)
-    model.logits(np.zeros((3, len(names))))
-    return f"{names} {about}"
-
-
-def models(_folder: Path) -> list[bytes]:
-    from pulsar.rank.model import Both, fit_logistic, fit_trees, model_text
-
-    x, y = np.random.default_rng(1).normal(size=(60, 2)), np.arange(60) % 3 == 0
-    one, other = fit_logistic(x, y), fit_trees(x, y, seed=1, ntrees=2)
-    return [model_text(model, ("a", "b"), {}).encode() for model in (one, other, Both(one, other))]

@@ -15,7 +15,7 @@ import numpy as np
 from fuzz import batches, hdf5_structure, mutator
 from fuzz import texts as written
 from fuzz.batches import shown
-from fuzz.folds import TABLES, asked, folded, labelled, models, pfd_files, phcx_files, signals, trained
+from fuzz.folds import asked, folded, pfd_files, phcx_files, signals
 from reference import masks, products
 
 from pulsar.config.load import load_config, to_toml
@@ -288,7 +288,7 @@ def catalogues(folder: Path) -> list[bytes]:
 
 
 def pointings(path: Path) -> str:
-    from pulsar.pipeline.night import read_pointings
+    from pulsar.nights.night import read_pointings
 
     return repr(read_pointings(path))
 
@@ -399,7 +399,7 @@ def product(path: Path) -> str:
 def merging(path: Path) -> str:
     """A product merged with another one, and sifted."""
     from pulsar.io.product.reader import read
-    from pulsar.pipeline.merge import merge
+    from pulsar.nights.merge import merge
 
     whole = path.with_name("run.h5")
     out = path.with_name("merged.h5")
@@ -547,9 +547,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("dat", "input.dat", dat, plain(), observation),
     Kind("pfd", "input.pfd", pfd_files, plain(mutator.binary_number, mutator.binary_number), folded),
     Kind("phcx", "input.phcx", phcx_files, texts, folded),
-    Kind("labelled", "input.csv", lambda _: [t.encode() for t in TABLES], texts, labelled),
     Kind("asked", "input.csv", signals, texts, asked),
-    Kind("model", "input.json", models, texts, trained),
     Kind("presto mask", "input.mask", presto_masks, plain(mutator.binary_number), presto_mask),
     Kind("zaplist", "input.zaplist", lambda _: [b"# c\n50 0.1\nB10.2 0.01\n", b"50.0 0.1 20 1 0\n7 0.02 3 0 1\n"],
          texts, zaplist),

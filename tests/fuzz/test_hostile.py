@@ -18,7 +18,7 @@ from pulsar.data.text import file_name, literal, printable
 #: Kind -> executions in every run of the tests: about a second of each.
 COUNT = {
     "sigproc": 300, "tim": 600, "psrfits": 60, "fbh5": 30, "inf": 400, "dat": 200,
-    "pfd": 200, "phcx": 300, "labelled": 300, "asked": 150, "model": 300,
+    "pfd": 200, "phcx": 300, "asked": 150,
     "presto mask": 800, "zaplist": 400,
     "par": 60, "toml": 300, "sky": 400, "catalogue": 60, "pointings": 1000,
     "labels": 60, "request": 300, "binary": 100, "pulsars": 100, "template": 300, "survey": 200, "skies": 200,

@@ -194,11 +194,11 @@ def skies(_folder: Path) -> list[bytes]:
 def weights_files(_folder: Path) -> list[bytes]:
     from importlib.resources import files
 
-    return [(files("pulsar.rank") / "weights.json").read_bytes()]
+    return [(files("pulsar.sources") / "weights.json").read_bytes()]
 
 
 def weights(path: Path) -> str:
-    from pulsar.rank.score import scorer_of
+    from pulsar.sources.score import scorer_of
 
     return repr(scorer_of(str(path)))
 

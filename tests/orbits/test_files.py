@@ -15,11 +15,11 @@ from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
 from pulsar.io.series_writer import write_series
-from pulsar.pipeline import orbits as pipeline
-from pulsar.pipeline.orbit_plan import plan_orbits
-from pulsar.pipeline.orbits import check_size, plan_only, search_orbits
+from pulsar.orbits import run as pipeline
+from pulsar.orbits.plan import plan_orbits
+from pulsar.orbits.run import check_size, plan_only, search_orbits
+from pulsar.orbits.search import Orbit, OrbitSearch
 from pulsar.pipeline.target import Target
-from pulsar.searches.orbits import Orbit, OrbitSearch
 from pulsar.sky.barycentre import arrival_times
 from pulsar.sky.timing import read_par
 from pulsar.synthesis import Sky, write_filterbank

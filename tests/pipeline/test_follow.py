@@ -17,10 +17,10 @@ from pulsar.folding.refine import refine
 from pulsar.pipeline.candidates import candidate_table
 from pulsar.pipeline.follow import mark_detections, ordered, thresholds
 from pulsar.pipeline.heads import scored, steady_fold
-from pulsar.rank.candidate import Candidate
-from pulsar.rank.features import features
-from pulsar.rank.score import reasons
 from pulsar.searches.sift import group
+from pulsar.sources.candidate import Candidate
+from pulsar.sources.features import features
+from pulsar.sources.score import reasons
 
 
 def folded(uid, snr=35.0, **more):

@@ -18,8 +18,8 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.direction import dms, galactic, hms
 from pulsar.io.night import scan
 from pulsar.io.product.reader import Run, read
-from pulsar.pipeline.merge import merge
-from pulsar.pipeline.night import jobs, search_night
+from pulsar.nights.merge import merge
+from pulsar.nights.night import jobs, search_night
 from pulsar.report import pulse, sheet
 from pulsar.report.figure import Sheet
 from pulsar.report.page import write_report

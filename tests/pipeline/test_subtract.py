@@ -277,7 +277,7 @@ def test_a_plan_counts_it(folder):
 
 def test_merged_products_have_those_of_all(folder, second, tmp_path):
     from pulsar.io.product.reader import read
-    from pulsar.pipeline.merge import merge
+    from pulsar.nights.merge import merge
 
     run = merge([read(folder / "first.h5"), second], tmp_path / "all.h5", load_config(None))
     rows = run.rows("subtracted/pulsars")

@@ -15,7 +15,7 @@ from pulsar.cli.fold import ephemerides
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run, read
-from pulsar.pipeline.merge import merge
+from pulsar.nights.merge import merge
 from pulsar.report.why import Asked, why
 from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank
 

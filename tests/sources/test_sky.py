@@ -11,9 +11,9 @@ from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.folding.folder import fold_series
 from pulsar.folding.refine import refine
-from pulsar.rank.candidate import Candidate
 from pulsar.searches.sift import Group
 from pulsar.searches.stats import power_logp
+from pulsar.sources.candidate import Candidate
 from pulsar.sources.detections import Observed
 from pulsar.sources.sky import Sky
 

@@ -15,12 +15,12 @@ from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
 from pulsar.io.series_writer import write_series
-from pulsar.io.stack import Store, data_key
-from pulsar.pipeline import stacking
-from pulsar.pipeline.stacked import opened, search_stack
-from pulsar.pipeline.stacking import add_epoch
 from pulsar.pipeline.target import Target
 from pulsar.sky.barycentre import arrival_times
+from pulsar.stack import epochs
+from pulsar.stack.epochs import add_epoch
+from pulsar.stack.files import Store, data_key
+from pulsar.stack.run import opened, search_stack
 from pulsar.synthesis import Sky, write_filterbank
 
 N, TSAMP, FREQ, DM = 1 << 15, 2e-3, 41.2345, 20.0
@@ -111,7 +111,7 @@ def test_an_interrupted_addition_leaves_the_stack_as_it_was(
     def broken(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stacking, "encode", broken)
+    monkeypatch.setattr(epochs, "encode", broken)
     with pytest.raises(KeyboardInterrupt):
         add_epoch([path], stack / "store", config())
     assert {p.name: p.read_bytes() for p in (stack / "store").iterdir()} == before
@@ -122,7 +122,7 @@ def test_a_first_addition_that_was_interrupted_has_decided_nothing(
 ) -> None:
     path = night(tmp_path, STARTS[0])
     with monkeypatch.context() as patch:
-        patch.setattr(stacking, "encode", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(epochs, "encode", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             add_epoch([path], tmp_path / "store", config())
     add_epoch([path], tmp_path / "store", config("stack.f_max=100"))

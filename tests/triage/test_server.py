@@ -20,7 +20,7 @@ from pulsar.io.labels import beside, read_labels, uid_of
 from pulsar.io.product.provenance import Provenance
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter
-from pulsar.pipeline.merge import merge
+from pulsar.nights.merge import merge
 from pulsar.triage.server import MOST_BODY, Server
 from pulsar.triage.site import Site
 

@@ -1,0 +1,342 @@
+"""Learn the weights of the score from folds of which it is known what they are, and say what they are worth.
+
+What speaks for a pulsar and what against it, and how, is written down in `pulsar.sources.score`; how much each counts
+is learnt, from what its meaning lets expect. So few numbers learn from few examples, none may change its side, and what
+no example shows keeps what is expected of it. Rows of a group (a column "group", or parts by chance) are judged by
+weights that have not seen it. The same tables and seed give the same weights. Tables are those of train_table.py
+(features by name, the label last), and products whose candidates were judged in `pulsar view`.
+
+    python benchmarks/train.py TABLE.csv --out weights.json
+    python benchmarks/train.py TABLE.csv --add MINE.h5 --out mine.json
+    pulsar search … --set sift.weights=mine.json
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from evaluate import Evaluation, evaluate
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from pulsar.data.unfinished import write_whole
+from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.io.labels import beside, labels_of, uid_of
+from pulsar.io.product.reader import read
+from pulsar.sources.features import FEATURE_NAMES, features, vector
+from pulsar.sources.score import FORMAT, VERSION, Coefficients, LogisticScorer
+
+Array = NDArray[np.float64]
+
+#: Judgements that count as a pulsar, and as none; of others ("unsure") and where people disagree nothing is learnt.
+PULSARS: Final = frozenset({"pulsar", "known"})
+OTHERS: Final = frozenset({"interference", "noise"})
+#: What is expected of each term before any example [logit]: what it means, and rows that it was first seen in.
+EXPECTED: Final = Coefficients(
+    bias=-6.8,
+    weights={"strength": 7.5, "sigma": 2.0, "dispersed": 1.5, "dm_curve": 0.7, "time": 0.8, "freq": 0.8},
+    penalties={
+        "zero_dm": 7.5,
+        "one_band": 9.5,
+        "one_burst": 4.0,
+        "wave": 5.0,
+        "tone": 5.5,
+        "unphysical": 5.0,
+        "unsteady": 5.0,
+        "unlike": 5.0,
+        "wide": 3.0,
+    },
+)
+#: Standard deviation of that [logit].
+SPREAD: Final = 1.5
+#: No single term decides alone, whatever the examples say [logit].
+MOST: Final = 12.0
+#: A column of a table that says which rows belong together, such as the kind of sky they are of.
+GROUP: Final = "group"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Candidates with labels.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the features.
+    x : ndarray of float64, shape (n, k)
+        NaN where unknown.
+    y : ndarray of bool, shape (n,)
+        True for pulsars.
+    origin : str
+        Where they come from.
+    """
+
+    names: tuple[str, ...]
+    x: Array
+    y: NDArray[np.bool_]
+    origin: str = ""
+
+
+def read_table(path: Path) -> Table:
+    """Candidates with labels: numbers with names, 1 (pulsar) or 0 last in each line; or a product that was judged."""
+    if path.suffix in (".h5", ".hdf5"):
+        return _product(path)
+    try:
+        rows = np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True, dtype=np.float64))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {error}: expected features by name and the label, separated by commas") from error
+    *names, label = rows.dtype.names or ("",)
+    if not names or not np.isin(rows[label], (0.0, 1.0)).all():
+        raise DataError(f"{path}: expected features by name, and 1 (pulsar) or 0 in the last column")
+    return Table(tuple(names), np.stack([rows[name] for name in names], axis=1), rows[label] == 1.0, str(path))
+
+
+def _product(path: Path) -> Table:
+    """Judged candidates of a product that were folded, with our features."""
+    run, labels = read(path), labels_of([path])
+    x, y = [], []
+    for row in run.rows("candidates"):
+        said = set(labels.said(uid_of(row)))
+        if str(row["id"]) in run.ids and said and (said <= PULSARS or said <= OTHERS):
+            # Of a period that was given there is no significance of a detection.
+            given = str(row["kind"]) == "fold"
+            sigma, count = (np.nan, None) if given else (float(row["sigma"]), int(row["ndetections"]))
+            x.append(vector(features(run.fold(str(row["id"])), sigma=sigma, ndetections=count)))
+            y.append(said <= PULSARS)
+    if not x:
+        raise DataError(
+            f"{path}: no candidate with a fold is judged pulsar, known, interference or noise in {beside(path).name}: "
+            f"judge some: pulsar view {path}"
+        )
+    return Table(FEATURE_NAMES, np.array(x), np.array(y), str(path))
+
+
+def parts_of(y: NDArray[np.bool_], nparts: int, seed: int) -> NDArray[np.int64]:
+    """The part of each candidate in a cross-validation: as many pulsars and as many others in all, by chance."""
+    rng, parts = np.random.default_rng(seed), np.zeros(len(y), dtype=np.int64)
+    for side, name in ((y, "pulsars"), (~y, "others")):
+        rows = np.flatnonzero(side)
+        if len(rows) < max(nparts, 2):
+            raise ConfigError(f"{len(rows)} {name} are too few for {nparts} parts: give more labels, or less --folds")
+        parts[rng.permutation(rows)] = np.arange(len(rows)) % nparts
+    return parts
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """Weights, and what they and those expected are worth on examples.
+
+    Attributes
+    ----------
+    coefficients : Coefficients
+    left_out : Evaluation
+        Each group judged by weights that were learnt from the others.
+    expected : Evaluation
+        All of them judged by EXPECTED.
+    before, after : Evaluation or None
+        What was added judged by weights of the others alone, and by those that learn from both, in parts left out.
+    """
+
+    coefficients: Coefficients
+    left_out: Evaluation
+    expected: Evaluation
+    before: Evaluation | None = None
+    after: Evaluation | None = None
+
+    @property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """All of them, by what they are."""
+        found = {
+            "groups left out": self.left_out,
+            "weights as expected": self.expected,
+            "added, before": self.before,
+            "added, after": self.after,
+        }
+        return {name: one for name, one in found.items() if one is not None}
+
+
+def terms_of(table: Table) -> Array:
+    """Terms of the score of each row, those that count for a pulsar first; shape (n, nterms).
+
+    Parameters
+    ----------
+    table : Table
+        Features are found by their names; those it lacks are unknown.
+
+    Raises
+    ------
+    ConfigError
+        It has none of the features of a fold.
+    """
+    column = {name: table.names.index(name) for name in FEATURE_NAMES if name in table.names}
+    if not column:
+        raise ConfigError(f"{table.origin}: has no feature of a fold, such as snr or dm_match, in a line of names")
+    scorer, names = LogisticScorer(EXPECTED), EXPECTED.names
+    unknown = dict.fromkeys(FEATURE_NAMES, float("nan"))
+    rows = []
+    for row in table.x:
+        terms = scorer.terms(unknown | {name: float(row[at]) for name, at in column.items()})
+        rows.append([terms[name] for name in names])
+    return np.array(rows, dtype=np.float64).reshape(-1, len(names))
+
+
+def fit_weights(terms: Array, real: NDArray[np.bool_]) -> Coefficients:
+    """Weights of the greatest posterior probability: logistic likelihood, a normal prior around those expected.
+
+    Parameters
+    ----------
+    terms : ndarray, shape (n, nterms)
+        From :func:`terms_of`.
+    real : ndarray of bool, shape (n,)
+    """
+    before = EXPECTED.signed()
+    sides = np.sign(before)
+    columns = np.concatenate([terms, np.ones((len(terms), 1))], axis=1)
+    y = real.astype(np.float64)
+
+    def cost(v: Array) -> tuple[float, Array]:
+        logits = np.einsum("nk,k->n", columns, v)
+        off = (v - before) / SPREAD
+        loss = float(np.sum(np.logaddexp(0.0, logits) - y * logits) + 0.5 * np.sum(off**2))
+        return loss, np.einsum("nk,n->k", columns, expit(logits) - y) + off / SPREAD
+
+    bounds = [(0.0, MOST) if side > 0 else (-MOST, 0.0) for side in sides]
+    best = minimize(cost, before, jac=True, method="L-BFGS-B", bounds=bounds)
+    return Coefficients.of_signed(EXPECTED, np.asarray(best.x))
+
+
+def groups_of(table: Table, nparts: int, seed: int) -> NDArray[np.int64]:
+    """Which rows are left out together: those of a column "group", or parts by chance.
+
+    Raises
+    ------
+    ConfigError
+        There is one group only, or there are too few labels.
+    """
+    if GROUP not in table.names:
+        return parts_of(table.y, nparts, seed)
+    _, number = np.unique(table.x[:, table.names.index(GROUP)], return_inverse=True)
+    if number.max() < 1:
+        raise ConfigError(f"{table.origin}: all rows are of one group: none can be left out")
+    return np.asarray(number, dtype=np.int64)
+
+
+def learn(
+    table: Table, *, added: Table | None = None, nparts: int = 5, seed: int = 1, precision: float = 0.93
+) -> Learnt:
+    """Learn the weights of the score, and judge each group by weights that have not seen it.
+
+    Parameters
+    ----------
+    table : Table
+        Features by name, labels, and a column "group" if rows belong together.
+    added : Table, optional
+        Further ones, such as one's own: judged before and after they are learnt from.
+    nparts, seed : int
+        Parts by chance where there are no groups.
+    precision : float
+        At which recall is given.
+
+    Raises
+    ------
+    ConfigError
+        Too few labels, or no features of folds.
+    """
+    terms, group = terms_of(table), groups_of(table, nparts, seed)
+    nothing = np.zeros((0, terms.shape[1])), np.zeros(0, dtype=np.bool_)
+    left_out = evaluate(_left_out(terms, table.y, group, *nothing), table.y, precision)
+    expected = evaluate(EXPECTED.probabilities(terms), table.y, precision)
+    if added is None:
+        return Learnt(fit_weights(terms, table.y), left_out, expected)
+    more = terms_of(added)
+    before = fit_weights(terms, table.y).probabilities(more)
+    after = _left_out(more, added.y, groups_of(added, nparts, seed), terms, table.y)
+    whole = fit_weights(np.concatenate([terms, more]), np.concatenate([table.y, added.y]))
+    return Learnt(whole, left_out, expected, evaluate(before, added.y, precision), evaluate(after, added.y, precision))
+
+
+def _left_out(
+    terms: Array, real: NDArray[np.bool_], group: NDArray[np.int64], base: Array, base_real: NDArray[np.bool_]
+) -> Array:
+    """Scores of rows, each by weights of the other groups and of what is always learnt from."""
+    found = np.zeros(len(real))
+    for one in np.unique(group):
+        away = group == one
+        seen = np.concatenate([base, terms[~away]]), np.concatenate([base_real, real[~away]])
+        found[away] = fit_weights(*seen).probabilities(terms[away])
+    return found
+
+
+def weights_text(found: Coefficients, about: Mapping[str, Any]) -> str:
+    """Weights as text, with where they come from."""
+    stored: dict[str, Any] = {"format": FORMAT, "version": VERSION}
+    stored |= {"bias": round(found.bias, 3)}
+    for kind, values in (("weights", found.weights), ("penalties", found.penalties)):
+        stored[kind] = {name: round(value, 3) for name, value in values.items()}
+    return json.dumps(stored | dict(about), indent=1) + "\n"
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """All candidates of tables with the same features."""
+    first = tables[0]
+    for table in tables[1:]:
+        if table.names != first.names:
+            raise ConfigError(f"{table.origin}: has other features than {first.origin}")
+    x, y = np.concatenate([t.x for t in tables]), np.concatenate([t.y for t in tables])
+    return Table(first.names, x, y, ", ".join(t.origin for t in tables))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run it; the exit code is 2 for wrong usage, 3 for tables that cannot be read."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add = parser.add_argument
+    add("tables", nargs="+", type=Path, metavar="TABLE", help="csv with the label last, or a judged product")
+    add("--add", nargs="+", type=Path, default=[], metavar="TABLE", help="further labels, judged before and after")
+    add("--folds", type=int, default=5, metavar="N", help="parts where rows have no group (default: 5)")
+    add("--precision", type=float, default=0.93, metavar="P", help="at which recall is given (default: 0.93)")
+    add("--seed", type=int, default=1, metavar="N", help="of the parts (default: 1)")
+    add("--out", type=Path, metavar="WEIGHTS.json", help="write the weights")
+    add("--overwrite", action="store_true", help="replace existing ones")
+    options = parser.parse_args(argv)
+    try:
+        if options.out is not None and options.out.exists() and not options.overwrite:
+            raise ConfigError(f"{options.out}: exists already; give --overwrite to replace it, or another --out")
+        table = joined([read_table(path) for path in options.tables])
+        added = joined([read_table(path) for path in options.add]) if options.add else None
+        learnt = learn(table, added=added, nparts=options.folds, seed=options.seed, precision=options.precision)
+        labels = table.y if added is None else np.concatenate([table.y, added.y])
+        about = {
+            "trained_on": {"rows": len(labels), "pulsars": int(labels.sum())},
+            "seed": options.seed,
+            "evaluation": {name: plain(asdict(each)) for name, each in learnt.evaluations.items()},
+        }
+        for name, value in zip(learnt.coefficients.names, learnt.coefficients.signed()[:-1], strict=True):
+            print(f"{name:12s} {value:+.2f}")
+        print(f"{'bias':12s} {learnt.coefficients.bias:+.2f}")
+        for name, each in learnt.evaluations.items():
+            print(f"\n{name}\n{each}")
+        if options.out is not None:
+            write_whole(options.out, weights_text(learnt.coefficients, about))
+    except PulsarError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def plain(value: Any) -> Any:
+    """Numbers as JSON has them: what is unknown is null."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,452 @@
+"""A night in one command: every pointing and beam searched, one product each, and one list of all."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pulsar.config.model import Config
+from pulsar.constants import DAY
+from pulsar.data.files import read_text
+from pulsar.data.locks import output_lock
+from pulsar.data.observation import InputFile
+from pulsar.data.unfinished import resumable
+from pulsar.errors import ConfigError, DataError, PulsarError
+from pulsar.io.fast import parse_name
+from pulsar.io.night import Night, Pointing
+
+if TYPE_CHECKING:
+    from pulsar.cleaning.birdies import Birdie
+    from pulsar.io.product.reader import Run
+    from pulsar.pipeline.checkpoint import Checkpoint
+    from pulsar.pipeline.progress import Progress
+
+#: The sky turns by this [deg/s]: 360 degrees in a sidereal day.
+SIDEREAL: Final = 360.0 / 86164.0905
+#: Name of the merged product.
+ALL: Final = "ALL.h5"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search of a night.
+
+    Attributes
+    ----------
+    pointing : Pointing
+        With the files of this job only.
+    out : Path
+    config : Config
+        With the position of a drifting beam, where that is.
+    part : int
+        Number of the segment, from 1; 0: the whole.
+    """
+
+    pointing: Pointing
+    out: Path
+    config: Config
+    part: int = 0
+
+    @property
+    def group(self) -> tuple[str, str, int, int]:
+        """What the beams of one time have in common."""
+        return (*self.pointing.group, self.part)
+
+
+@dataclass
+class Outcome:
+    """What a night has given.
+
+    Attributes
+    ----------
+    products : list of Path
+    merged : Path or None
+    failures : list of (str, PulsarError)
+        Pointings that could not be searched, and why.
+    """
+
+    products: list[Path] = field(default_factory=list)
+    merged: Path | None = None
+    failures: list[tuple[str, PulsarError]] = field(default_factory=list)
+
+
+def parse_beams(text: str) -> set[int]:
+    """Beam numbers of a list such as ``1,3,5-9``.
+
+    Raises
+    ------
+    ConfigError
+    """
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        if not first.isdigit() or (last and not last.isdigit()) or (last and int(last) < int(first)):
+            raise ConfigError(f"--beams {text}: expected numbers and ranges such as 1,3,5-9")
+        found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def read_pointings(path: Path | str) -> dict[tuple[str, int | None], tuple[float, float]]:
+    """Positions [deg] by source and beam (None: all beams without a line of their own) from a CSV table.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, lacks a column, or a line of it makes no sense.
+    """
+    import csv
+
+    from pulsar.sky.catalogue import sexagesimal
+
+    path = Path(path)
+    lines = read_text(path, "a table of pointings").splitlines()
+    found: dict[tuple[str, int | None], tuple[float, float]] = {}
+    for number, row in enumerate(csv.DictReader(lines, skipinitialspace=True), 2):
+        values = {str(k).strip().lower(): str(v or "").strip() for k, v in row.items() if k is not None}
+        if not {"source", "ra", "dec"} <= set(values):
+            raise DataError(f"{path}: expected the columns source, beam, ra, dec; found {', '.join(values)}")
+        ra = sexagesimal(values["ra"]) * (15.0 if ":" in values["ra"] else 1.0)
+        dec = sexagesimal(values["dec"])
+        beam = values.get("beam", "")
+        if not (0 <= ra < 360 and -90 <= dec <= 90) or (beam and not beam.isdigit()):
+            raise DataError(f"{path}: line {number}: expected a beam number, hh:mm:ss or degrees, dd:mm:ss or degrees")
+        found[values["source"], int(beam) if beam else None] = (ra, dec)
+    return found
+
+
+def unmatched_pointings(night: Night, config: Config) -> list[str]:
+    """Lines of the table of pointings that no file answers to, and sources that it leaves out, each in words.
+
+    Raises
+    ------
+    DataError
+        The table cannot be read.
+    """
+    import difflib
+
+    table = config.input.pointings
+    if not table:
+        return []
+    places = read_pointings(table)
+    beams: dict[str, set[int | None]] = {}
+    for pointing in night.pointings:
+        beams.setdefault(pointing.source, set()).add(pointing.beam)
+    folded = {source.casefold(): source for source in beams}
+    out = []
+    for source in dict.fromkeys(source for source, _ in places):
+        if source not in beams:
+            near = difflib.get_close_matches(source.casefold(), folded, n=3, cutoff=0.6)
+            hint = f"; did you mean {' or '.join(folded[n] for n in near)}?" if near else ""
+            out.append(f"{table}: source {source} is in no file, its position is not used{hint}")
+            continue
+        lost = sorted(b for s, b in places if s == source and b is not None and b not in beams[source])
+        if lost:
+            out.append(f"{table}: source {source}: no files of beam {', '.join(map(str, lost))}")
+    for source, own in beams.items():
+        without = sorted((b or 0) for b in own if (source, b) not in places and (source, None) not in places)
+        if without:
+            which = f" beam {', '.join(map(str, without))}" if any(without) else ""
+            out.append(f"{table}: has no position for {source}{which}: those of the headers are used")
+    return out
+
+
+def jobs(
+    night: Night,
+    config: Config,
+    folder: Path,
+    *,
+    beams: set[int] | None = None,
+    segment: int | None = None,
+    overlap: float = 0.5,
+) -> list[Job]:
+    """What is to be searched, in the order of the night.
+
+    Parameters
+    ----------
+    night : Night
+    config : Config
+    folder : Path
+        Where the products go.
+    beams : set of int, optional
+        Only these.
+    segment : int, optional
+        Search so many files at a time.
+    overlap : float
+        Of neighbouring segments, 0 to below 1.
+
+    Raises
+    ------
+    ConfigError
+        No such beams, or a segment or overlap that makes no sense.
+    """
+    if segment is not None and (segment < 1 or not 0 <= overlap < 1):
+        raise ConfigError(f"--segment {segment} --overlap {overlap:g}: expected at least 1 file, and 0 to below 1")
+    out = []
+    places = read_pointings(config.input.pointings) if config.input.pointings else {}
+    for pointing in night.pointings:
+        if beams is not None and pointing.beam not in beams:
+            continue
+        place = places.get((pointing.source, pointing.beam)) or places.get((pointing.source, None))
+        own = config if place is None else _at(config, *place)
+        parts = [pointing] if segment is None else _segments(pointing, segment, overlap)
+        for i, part in enumerate(parts):
+            number = i + 1 if len(parts) > 1 else 0
+            name = pointing.name + (f"_s{number:02d}" if number else "")
+            out.append(Job(part, folder / f"{name}.h5", _placed(pointing, part, own), number))
+    if not out:
+        known = sorted({p.beam for p in night.pointings if p.beam is not None})
+        raise ConfigError(f"--beams: none of them is in the files, which have {', '.join(map(str, known)) or 'none'}")
+    if config.rfi.mask and len(out) > 1:
+        raise ConfigError(
+            f"rfi.mask = {config.rfi.mask!r}: a mask belongs to one observation, these are {len(out)}: search each "
+            "of them with its own, or leave it out"
+        )
+    return out
+
+
+def _segments(pointing: Pointing, count: int, overlap: float) -> list[Pointing]:
+    """Windows of `count` files; the last one ends with the last file."""
+    paths, step = pointing.paths, max(1, round(count * (1.0 - overlap)))
+    if len(paths) <= count:
+        return [pointing]
+    starts = [*range(0, len(paths) - count, step), len(paths) - count]
+    return [replace(pointing, paths=paths[s : s + count]) for s in dict.fromkeys(starts)]
+
+
+def _placed(pointing: Pointing, part: Pointing, config: Config) -> Config:
+    """The configuration with the right ascension to which the sky has drifted in the middle of a segment."""
+    if "drift" not in parse_name(pointing.paths[0]).mode:
+        return config
+    from pulsar.io.open import open_observation
+
+    ra = pointing.header.ra_deg if config.input.ra_deg is None else config.input.ra_deg
+    try:
+        obs = open_observation(*part.paths, config=config.input)
+    except DataError:
+        return config  # the search will say what is wrong
+    later = (obs.header.tmid - pointing.header.tstart) * DAY
+    obs.close()
+    if not math.isfinite(ra):
+        return config
+    return _at(config, (ra + SIDEREAL * later) % 360.0, config.input.dec_deg)
+
+
+def _at(config: Config, ra_deg: float, dec_deg: float | None) -> Config:
+    """The configuration with another position."""
+    given = config.input.model_copy(update={"ra_deg": ra_deg, "dec_deg": dec_deg})
+    return config.model_copy(update={"input": given})
+
+
+def search_night(
+    todo: Sequence[Job],
+    config: Config,
+    folder: Path,
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    argv: Sequence[str] = (),
+    problems: Sequence[str] = (),
+    progress: "Progress | None" = None,
+    done: "Callable[[Job, Run], None] | None" = None,
+    merged: Path | None = None,
+) -> Outcome:
+    """Search one job after the other and merge what they give; what fails costs nothing else.
+
+    Parameters
+    ----------
+    todo : sequence of Job
+    config : Config
+    folder : Path
+        Made when missing.
+    overwrite, resume : bool
+        As for one search; with `resume` products that are there are kept.
+    argv : sequence of str
+    problems : sequence of str
+        Of the night: recorded in the merged product.
+    progress : Progress, optional
+    done : callable, optional
+        Called with each job and its product.
+    merged : Path, optional
+        Product of all of them; default: ALL.h5 in the folder.
+
+    Raises
+    ------
+    ConfigError
+        A product is there already, or another run is at work in this folder.
+    """
+    from pulsar.io.product.writer import check_output
+    from pulsar.pipeline.progress import Progress
+
+    progress = Progress("quiet") if progress is None else progress
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: the folder cannot be made: {error.strerror}; give another --out") from error
+    merged = folder / ALL if merged is None else merged
+    for path in [job.out for job in todo] + [merged]:
+        check_output(path, overwrite=overwrite or resume)
+    outcome = Outcome()
+    with output_lock(merged), resumable(lambda: bool(outcome.products) or any(folder.glob("*.parts/*.npz"))):
+        notes = _search_all(
+            todo, config, folder, outcome, overwrite=overwrite, resume=resume, argv=argv, progress=progress, done=done
+        )
+        if outcome.products:
+            _merge_all(outcome, config, merged, [*problems, *notes], argv)
+    return outcome
+
+
+def _search_all(
+    todo: Sequence[Job],
+    config: Config,
+    folder: Path,
+    outcome: Outcome,
+    *,
+    overwrite: bool,
+    resume: bool,
+    argv: Sequence[str],
+    progress: "Progress",
+    done: "Callable[[Job, Run], None] | None",
+) -> list[str]:
+    """Search what is to be done, into `outcome`; what is to be told of all of it."""
+    from pulsar.pipeline.run import search
+
+    groups: dict[tuple[str, str, int, int], list[Job]] = {}
+    for job in todo:
+        groups.setdefault(job.group, []).append(job)
+    notes: list[str] = []
+    count = 0
+    for beams in groups.values():
+        shared = _SharedLines(beams, config, folder, resume=resume, progress=progress)
+        notes += shared.notes
+        before = len(outcome.failures)
+        for job in beams:
+            count += 1
+            files = f"{len(job.pointing.paths)} file" + ("s" if len(job.pointing.paths) > 1 else "")
+            progress.message(f"{count} of {len(todo)}: {job.out.stem} ({files})")
+            try:
+                run = search(
+                    job.pointing.paths,
+                    job.config,
+                    job.out,
+                    overwrite=overwrite,
+                    resume=resume,
+                    argv=argv,
+                    progress=progress,
+                    common=shared.birdies,
+                    begun=job.out in shared.begun,
+                )
+            except (PulsarError, OSError, MemoryError) as failure:
+                told = failure if isinstance(failure, PulsarError) else PulsarError(str(failure) or "out of memory")
+                progress.message(f"failed: {told}")
+                outcome.failures.append((job.out.stem, told))
+                continue
+            outcome.products.append(job.out)
+            if done is not None:
+                done(job, run)
+        if len(outcome.failures) == before:
+            shared.forget()
+    return notes
+
+
+def _merge_all(outcome: Outcome, config: Config, out: Path, notes: Sequence[str], argv: Sequence[str]) -> None:
+    """One list of all products; what failed stands in it."""
+    from pulsar.io.product.reader import read
+    from pulsar.nights.merge import merge
+
+    notes = [*notes, *(f"{name}: could not be searched: {error}" for name, error in outcome.failures)]
+    merge([read(p) for p in outcome.products], out, config, overwrite=True, argv=argv, problems=notes)
+    outcome.merged = out
+
+
+def _common_of(path: Path) -> "list[Birdie]":
+    """Lines in a product that other beams have as well; none of what cannot be read."""
+    from pulsar.cleaning.birdies import Birdie
+    from pulsar.io.product.reader import read
+
+    try:
+        rows = read(path).rows("rfi/birdies")
+    except DataError:
+        return []
+    return [Birdie(float(r["freq"]), float(r["width"]), "common") for r in rows if "common" in str(r["reason"])]
+
+
+class _SharedLines:
+    """Periodic interference that the beams of one time have in common, found before they are searched.
+
+    Each beam is cleaned once for its series at DM 0; its mask stays beside its product for the search. What has been
+    found stays until all beams are searched, so that a night that goes on leaves out the same lines in all of them.
+
+    Attributes
+    ----------
+    birdies : list of Birdie
+    begun : set of Path
+        Products whose masks are there.
+    notes : list of str
+        What was found, in words.
+    """
+
+    def __init__(
+        self, beams: Sequence[Job], config: Config, folder: Path, *, resume: bool, progress: "Progress"
+    ) -> None:
+        from pulsar.cleaning.common import BEAMS
+
+        self.birdies: list[Birdie] = []
+        self.begun: set[Path] = set()
+        self.notes: list[str] = []
+        self._kept: Checkpoint | None = None
+        numbers = [job.pointing.beam for job in beams]
+        # Where the mean over channels is subtracted nothing is left at DM 0.
+        useful = config.rfi.common and config.rfi.zerodm == "off"
+        if not useful or None in numbers or len(set(numbers)) < max(BEAMS, len(numbers)):
+            return
+        first = beams[0].pointing
+        name = replace(first, beam=None).name + (f"_s{beams[0].part:02d}" if beams[0].part else "")
+        if resume and all(job.out.exists() for job in beams):
+            self.birdies = _common_of(beams[0].out)
+        else:
+            self._find(beams, config, folder / f"{name}.common", resume=resume, progress=progress)
+        if self.birdies:
+            freqs = ", ".join(f"{b.freq:.6g}" for b in self.birdies[:20]) + (" ..." if len(self.birdies) > 20 else "")
+            lines = f"{len(self.birdies)} line" + ("s" if len(self.birdies) > 1 else "")
+            self.notes.append(f"{name}: {lines} of interference in several beams left out of all: {freqs} Hz")
+            progress.message(self.notes[0])
+
+    def _find(self, beams: Sequence[Job], config: Config, path: Path, *, resume: bool, progress: "Progress") -> None:
+        from pulsar.cleaning.birdies import Birdie
+        from pulsar.cleaning.common import common_lines
+        from pulsar.io.product.provenance import software_version
+        from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
+        from pulsar.pipeline.run import first_look
+        from pulsar.sky.receiver import Receiver
+
+        try:
+            stats = [(p, p.stat()) for job in beams for p in job.pointing.paths]
+        except OSError:
+            return  # the search will say what is gone
+        files = [InputFile(p, 0, 0, stat.st_size, stat.st_mtime) for p, stat in stats]
+        self._kept = Checkpoint(path, fingerprint(files, config, software_version()), resume=resume)
+        kept = self._kept.load("lines")
+        if kept is not None:
+            self.birdies = [Birdie(float(freq), float(width), "common") for freq, width in kept["birdies"]]
+            return
+        found = {}
+        for i, job in enumerate(beams):
+            progress.message(f"first look at {job.out.stem}, {i + 1} of {len(beams)} beams")
+            try:
+                lines = first_look(job.pointing.paths, job.config, job.out, resume=resume, progress=progress)
+            except (PulsarError, OSError, MemoryError):
+                continue  # the search will say what is wrong
+            if lines is not None and job.pointing.beam is not None:
+                found[job.pointing.beam] = lines
+                self.begun.add(job.out)
+        self.birdies = common_lines(found, Receiver(config.receiver))
+        rows = np.array([(b.freq, b.width) for b in self.birdies], dtype=np.float64).reshape(-1, 2)
+        self._kept.save("lines", birdies=rows)
+
+    def forget(self) -> None:
+        """All beams are searched."""
+        if self._kept is not None:
+            self._kept.remove()

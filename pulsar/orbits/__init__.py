@@ -1,0 +1,1 @@
+"""Circular orbits shorter than an observation: `pulsar orbits`."""

@@ -1,0 +1,1 @@
+"""Power spectra of many observations, summed and searched: `pulsar stack`."""

@@ -1,0 +1,332 @@
+"""The store of a stack: a folder that holds one HDF5 file for what all epochs share, and one for each epoch.
+
+Every file appears whole or not at all: an interrupted addition leaves the others as they were.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.constants import DAY
+from pulsar.data.closing import Closing, closed_on_error
+from pulsar.data.header import Header
+from pulsar.data.observation import InputFile
+from pulsar.errors import ConfigError, DataError
+from pulsar.io.hdf5 import Hdf5
+from pulsar.io.product.reader import open_file, read_header
+from pulsar.io.product.writer import FileWriter
+from pulsar.stack.grid import Piece, StackGrid
+
+GRID_FORMAT: Final = "pulsar-stack"
+EPOCH_FORMAT: Final = "pulsar-stack-epoch"
+FORMAT_VERSION: Final = "1.0"
+GRID_NAME: Final = "stack.h5"
+
+#: Bytes of a chunk: what is read at once of one DM.
+CHUNK: Final = 1 << 18
+#: Pieces of a file, and their size [byte], by which the same data are told again under another name.
+_SAMPLES: Final = 64
+_SAMPLE: Final = 1 << 16
+
+_GRID: Final = "the grid of a stack (pulsar stack add)"
+_EPOCH: Final = "an epoch of a stack (pulsar stack add)"
+
+
+@dataclass(frozen=True, eq=False)
+class EpochInfo:
+    """What is known of an epoch beside its powers.
+
+    Attributes
+    ----------
+    key : str
+        Name that its data have.
+    header : Header
+    files : sequence of InputFile
+    pieces : tuple of Piece
+        Parts of it that are summed one by one.
+    freqs : ndarray
+        Channels that were used [MHz], descending.
+    bandwidth : float
+        That was used [MHz]; NaN where it is not known.
+    factor : float
+        What the user has said that it counts times.
+    voverc : float
+        Velocity of the telescope away from the source over that of light, at the middle; NaN without barycentre.
+    beyond : int
+        Powers that were too large for a byte.
+    """
+
+    key: str
+    header: Header
+    files: Sequence[InputFile]
+    pieces: tuple[Piece, ...]
+    freqs: NDArray[np.float64]
+    bandwidth: float
+    factor: float
+    voverc: float
+    beyond: int = 0
+
+    @property
+    def name(self) -> str:
+        """File in the store: start, beam and key."""
+        beam = "" if self.header.beam is None else f"_M{self.header.beam:02d}"
+        start = self.header.tstart if np.isfinite(self.header.tstart) else 0.0
+        return f"{start:.7f}{beam}_{self.key}.h5"
+
+
+def data_key(files: Sequence[InputFile]) -> str:
+    """A name that the same data have wherever they lie, from their size and 64 pieces of each file.
+
+    Parameters
+    ----------
+    files : sequence of InputFile
+
+    Raises
+    ------
+    DataError
+        A file cannot be read.
+    """
+    parts = []
+    for path in dict.fromkeys(file.path for file in files):
+        found = hashlib.blake2b(digest_size=16)
+        try:
+            with path.open("rb") as stream:
+                size = stream.seek(0, os.SEEK_END)
+                found.update(str(size).encode())
+                for at in np.unique(np.linspace(0, max(size - _SAMPLE, 0), _SAMPLES).astype(np.int64)):
+                    stream.seek(int(at))
+                    found.update(stream.read(_SAMPLE))
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        parts.append(found.digest())
+    return hashlib.blake2b(b"".join(sorted(parts)), digest_size=6).hexdigest()
+
+
+class _GridWriter(FileWriter):
+    format, format_version = GRID_FORMAT, FORMAT_VERSION
+    groups: dict[str, str] = {"grid": "frequencies and trial DMs that all epochs share"}  # noqa: RUF012
+
+    def grid(self, grid: StackGrid) -> None:
+        """Store it."""
+        _put_grid(self, self._file, grid)
+
+
+class EpochWriter(FileWriter):
+    """Writer of one epoch, row by row; whole or not at all.
+
+    Parameters
+    ----------
+    store : Store
+    info : EpochInfo
+    """
+
+    format, format_version = EPOCH_FORMAT, FORMAT_VERSION
+    groups: dict[str, str] = {  # noqa: RUF012
+        "grid": "frequencies and trial DMs that all epochs share",
+        "observation": "what was observed",
+        "epoch": "how it counts",
+        "provenance": "how this file was made",
+    }
+
+    def __init__(self, store: "Store", info: EpochInfo) -> None:
+        super().__init__(store.folder / info.name)
+        grid = store.grid
+        _put_grid(self, self._file, grid)
+        shape = (len(info.pieces), grid.dms.size, grid.npoints)
+        self._powers = self._file.create_dataset(
+            "powers", shape, np.uint8, chunks=(1, 1, min(CHUNK, grid.npoints)), track_times=False
+        )
+        self._powers.attrs.update(
+            {"unit": "", "description": "bytes of white powers, shape (pieces, DMs, frequencies): docs/stack.md"}
+        )
+
+    def row(self, piece: int, dm_index: int, code: NDArray[np.uint8]) -> None:
+        """Store the powers of one DM."""
+        self._sink.check()
+        self._powers[piece, dm_index] = code
+
+    def finish(self, info: EpochInfo, record: dict[str, Any]) -> None:
+        """Store what is known of it."""
+        self.observation(info.header, info.files)
+        self.provenance(record)
+        group = self._file["epoch"]
+        group.attrs.update(
+            {
+                "key": info.key,
+                "bandwidth": info.bandwidth,
+                "factor": info.factor,
+                "voverc": info.voverc,
+                "beyond": info.beyond,
+            }
+        )
+        self._array("epoch/mjd", np.array([p.mjd for p in info.pieces]), "d", "middle of each piece, MJD (TDB)")
+        self._array("epoch/freqs", info.freqs, "MHz", "channels that were used, descending")
+        self._array("epoch/tobs", np.array([p.tobs for p in info.pieces]), "s", "length of each piece")
+
+
+def _put_grid(writer: FileWriter, file: h5py.File, grid: StackGrid) -> None:
+    file["grid"].attrs.update(
+        {
+            "tsamp": grid.tsamp,
+            "nfft": grid.nfft,
+            "npoints": grid.npoints,
+            "ra_deg": grid.ra_deg,
+            "dec_deg": grid.dec_deg,
+            "barycentric": grid.barycentric,
+        }
+    )
+    writer._array("grid/dms", grid.dms, "pc / cm3", "trial DMs")
+
+
+class Epoch(Closing):
+    """An epoch in a store, open for reading; a context manager.
+
+    Attributes
+    ----------
+    info : EpochInfo
+    """
+
+    def __init__(self, path: Path, grid: StackGrid) -> None:
+        self.path = path.absolute()
+        self._file = open_file(path, {EPOCH_FORMAT: FORMAT_VERSION}, _EPOCH)
+        with closed_on_error(self._file):
+            if not _same(_read_grid(self._file), grid):
+                raise ConfigError(
+                    f"{path}: has another grid than the {GRID_NAME} beside it: it belongs to another stack"
+                )
+            self.info = _read_info(self._file)
+            self._powers = self._file.dataset("powers")
+            shape = (len(self.info.pieces), grid.dms.size, grid.npoints)
+            if self._powers.shape != shape or self._powers.dtype != np.uint8:
+                raise self._file.damaged(f"powers has the shape {self._powers.shape}, expected {shape} bytes")
+
+    def row(self, piece: int, dm_index: int) -> NDArray[np.uint8]:
+        """The bytes of one DM, shape (npoints,)."""
+        with self._file._reading("powers"):
+            return self._file.part("powers", (piece, piece + 1), (dm_index, dm_index + 1)).reshape(-1)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class Store:
+    """A folder of epochs.
+
+    Parameters
+    ----------
+    folder : Path
+
+    Attributes
+    ----------
+    folder : Path
+    grid : StackGrid
+
+    Raises
+    ------
+    DataError
+        It is no store, or its grid cannot be read.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not is_store(folder):
+            raise DataError(f"{folder}: no stack: expected a folder with {GRID_NAME}, as `pulsar stack add` makes it")
+        with open_file(folder / GRID_NAME, {GRID_FORMAT: FORMAT_VERSION}, _GRID) as file:
+            self.grid = _read_grid(file)
+
+    @classmethod
+    def begin(cls, folder: Path, grid: StackGrid) -> "Store":
+        """Make a store in a folder that has no epochs."""
+        with _GridWriter(folder / GRID_NAME, overwrite=True) as writer:
+            writer.grid(grid)
+        return cls(folder)
+
+    def paths(self) -> list[Path]:
+        """Files of the epochs, in order of time."""
+        return sorted(_epochs(self.folder), key=lambda path: (_start_of(path), path.name))
+
+    def holds(self, info: EpochInfo) -> Path | None:
+        """The epoch of the same data, or of the same start and beam, if there is one."""
+        for path in self.paths():
+            if path.stem.endswith(f"_{info.key}"):
+                return path
+            same_beam = path.stem.split("_")[1:-1] == Path(info.name).stem.split("_")[1:-1]
+            if same_beam and info.header.tstart > 0 and abs(_start_of(path) - info.header.tstart) * DAY < 1.0:
+                return path
+        return None
+
+    def open(self, path: Path) -> Epoch:
+        """One of the epochs."""
+        return Epoch(path, self.grid)
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder holds a stack."""
+    return (folder / GRID_NAME).is_file()
+
+
+def has_epochs(folder: Path) -> bool:
+    """Whether a folder holds a stack with epochs in it."""
+    return is_store(folder) and bool(_epochs(folder))
+
+
+def _epochs(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*.h5") if path.name != GRID_NAME and not path.name.startswith(".")]
+
+
+def _start_of(path: Path) -> float:
+    try:
+        return float(path.name.split("_")[0])
+    except ValueError:
+        return float("nan")
+
+
+def _same(a: StackGrid, b: StackGrid) -> bool:
+    numbers = [np.array([g.tsamp, g.nfft, g.npoints, g.ra_deg, g.dec_deg, g.barycentric]) for g in (a, b)]
+    return np.array_equal(numbers[0], numbers[1], equal_nan=True) and np.array_equal(a.dms, b.dms)
+
+
+def _read_grid(file: Hdf5) -> StackGrid:
+    number = (int, float)
+    values = {
+        key: file.attribute("grid", key, None, number) for key in ("tsamp", "nfft", "npoints", "ra_deg", "dec_deg")
+    }
+    dms = file.array("grid/dms", "f", (None,))
+    grid = StackGrid(**values, dms=dms, barycentric=bool(file.attribute("grid", "barycentric", True, (bool, int))))
+    if not (grid.tsamp > 0 and 0 < grid.npoints <= 2 * grid.nfft and dms.size and np.all(np.diff(dms) > 0)):
+        raise file.damaged("its grid has no frequencies or DMs")
+    return grid
+
+
+def _read_info(file: Hdf5) -> EpochInfo:
+    from pulsar.io.product.parts import stored_rows
+    from pulsar.io.product.schema import FILE_COLUMNS
+
+    number = (int, float)
+    mjd, tobs = file.array("epoch/mjd", "f", (None,)), file.array("epoch/tobs", "f", (None,))
+    if mjd.size != tobs.size or not mjd.size or not np.all(tobs > 0):
+        raise file.damaged("its pieces have no length")
+    value = {key: file.attribute("epoch", key, float("nan"), number) for key in ("bandwidth", "factor", "voverc")}
+    if not value["factor"] > 0:
+        raise file.damaged("its weight is not positive")
+    rows = stored_rows(file, "observation/files", FILE_COLUMNS)
+    files = [
+        InputFile(Path(str(r["path"])), int(r["start"]), int(r["nsamps"]), int(r["size"]), r["mtime"]) for r in rows
+    ]
+    return EpochInfo(
+        str(file.attribute("epoch", "key", "", str)),
+        read_header(file),
+        files,
+        tuple(Piece(float(a), float(b)) for a, b in zip(mjd, tobs, strict=True)),
+        file.array("epoch/freqs", "f", (None,)),
+        **value,
+        beyond=int(file.attribute("epoch", "beyond", 0, int)),
+    )
