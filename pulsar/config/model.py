@@ -275,6 +275,13 @@ class SearchConfig(Section):
             "where channels smear; 0: series as they are dedispersed",
         ),
     ] = 0.01
+    residual: Annotated[
+        float,
+        Field(
+            ge=0,
+            description="sources of this S/N are taken out, and what is left is searched again; 0: none",
+        ),
+    ] = 50.0
 
     @field_validator("parts")
     @classmethod

@@ -328,6 +328,46 @@ class SubtractedSource(Relay):
             subtract_cells(data, start, place, shapes, template.shape_of, template.gains, template.factors, keys)
 
 
+def measure_templates(
+    source: MaskedSource,
+    params: Sequence[FoldParams],
+    config: SubtractConfig,
+    *,
+    threads: int,
+    memory: int,
+    progress: Callable[[int], None] | None = None,
+) -> list[tuple[Taken, Folded]]:
+    """Measure the templates of several pulsars, each in the samples without the others.
+
+    A brightness that is free to vary follows what others leave beside a harmonic, and carries it to all harmonics. So
+    first the profiles of all are taken out as they are in the mean, then each is measured anew in what that leaves.
+
+    Parameters
+    ----------
+    source : MaskedSource
+    params : sequence of FoldParams
+        Topocentric, at mid-observation; the brightest first.
+    config, threads, memory, progress
+        As :func:`measure_template` takes them; one pass over the samples for one pulsar, two for each of several.
+    """
+    how: dict[str, Any] = {"threads": threads, "memory": memory, "progress": progress}
+    taken: list[Taken] = []
+    if len(params) > 1:
+        mean = config.model_copy(update={"nsubints": 1})
+        for one in params:
+            taken.append(measure_template(without(source, taken), one, mean, **how)[0])
+    measured = []
+    for i, one in enumerate(params):
+        measured.append(measure_template(without(source, taken[:i] + taken[i + 1 :]), one, config, **how))
+        taken[i : i + 1] = [measured[-1][0]]
+    return measured
+
+
+def without(source: MaskedSource, taken: Sequence[Taken]) -> MaskedSource:
+    """Samples less the templates of pulsars, if any."""
+    return SubtractedSource(source, taken) if taken else source
+
+
 def packed(taken: Sequence[Taken]) -> dict[str, NDArray[Any]]:
     """Templates as arrays, for who keeps them; :func:`unpacked` makes them anew."""
     arrays: dict[str, NDArray[Any]] = {"count": np.array(len(taken))}

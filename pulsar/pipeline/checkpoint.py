@@ -1,6 +1,8 @@
 """What a run leaves beside its output until it is whole, so that the next one can go on from there."""
 
 import contextlib
+import copy
+import fnmatch
 import hashlib
 import json
 import os
@@ -63,6 +65,7 @@ class Checkpoint:
     def __init__(self, out: Path, fingerprint: str, *, resume: bool) -> None:
         self.folder = out.with_name(out.name + ".parts")
         self.fingerprint = fingerprint
+        self._prefix = ""
         with self._own() as folder:
             known = "" if folder is None else self._known(folder)
         self.resumed = resume and known == fingerprint
@@ -91,14 +94,27 @@ class Checkpoint:
         with folder:
             yield folder
 
+    def within(self, name: str) -> "Checkpoint":
+        """The same folder for the stages of a part of the run, by its name."""
+        part = copy.copy(self)
+        part._prefix = f"{self._prefix}{name}-"
+        return part
+
+    def stages(self, pattern: str) -> list[str]:
+        """Finished stages whose names match a pattern (as of :mod:`fnmatch`), in order."""
+        with self._own() as folder:
+            names = [] if folder is None else folder.names()
+        found = fnmatch.filter(names, f"{self._prefix}{pattern}.npz")
+        return sorted(name.removeprefix(self._prefix).removesuffix(".npz") for name in found)
+
     def load(self, stage: str) -> dict[str, NDArray[Any]] | None:
         """Arrays of a finished stage, or None, also where they cannot be read."""
         with self._own() as folder:
-            return None if folder is None else load_arrays(self.folder / f"{stage}.npz", folder)
+            return None if folder is None else load_arrays(self.folder / f"{self._prefix}{stage}.npz", folder)
 
     def save(self, stage: str, **arrays: NDArray[Any]) -> None:
         """Store the arrays of a finished stage (whole or not at all)."""
-        path = self.folder / f"{stage}.npz"
+        path = self.folder / f"{self._prefix}{stage}.npz"
         try:
             with Folder.own(self.folder, _is_ours, make=True) as folder:
                 if not folder.has(_MARK):
@@ -115,7 +131,7 @@ class Checkpoint:
     def has(self, stage: str) -> bool:
         """Whether a stage is finished."""
         with self._own() as folder:
-            return folder is not None and folder.has(f"{stage}.npz")
+            return folder is not None and folder.has(f"{self._prefix}{stage}.npz")
 
     @property
     def begun(self) -> bool:

@@ -34,6 +34,7 @@ from pulsar.pipeline.detect import (
     subbands_at,
 )
 from pulsar.pipeline.fates import Fates, listed_row
+from pulsar.pipeline.follow import follow_up, group_detections
 from pulsar.pipeline.injections import TOGETHER, Amount, Place, band_delay, draw_place, groups_of, place_dms, region
 from pulsar.pipeline.judged import judged
 from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
@@ -278,7 +279,8 @@ class _List:
             pulses=pulses,
             fold_many=self._fold,
         )
-        listed, _ = judged(job, detected, ground.cutouts, anew=False)
+        candidates = follow_up(job, detected, group_detections(job, detected))
+        listed, _ = judged(job, detected, candidates, ground.cutouts, anew=False)
         return self._told(detected, listed)
 
     def _fold(self, params: Sequence[FoldParams], part: Part = WHOLE) -> list[FoldCube]:

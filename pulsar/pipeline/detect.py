@@ -310,7 +310,7 @@ def _detect_raw(job: Job, out: Path) -> Detected:
         subbands = subbands_at(job, source, place_dms(job.obs.header, plan, job.config, first), out)
 
     def search(state: Searched) -> None:
-        how = _search if job.crew is None else _search_elsewhere
+        how = search_trials if job.crew is None else _search_elsewhere
         with unchanged(job.obs):
             how(job, Shared(source, subbands) if subbands else source, plan, finder, state, birdies, out)
 
@@ -369,7 +369,9 @@ def folding_of(job: Job, plan: RunPlan, source: "SampleSource") -> FoldMany:
     return fold
 
 
-def detections_of(job: Job, finder: BatchSearch, search: Callable[[Searched], None]) -> "tuple[Found, list[Birdie]]":
+def detections_of(
+    job: Job, finder: BatchSearch, search: Callable[[Searched], None], birdies: "list[Birdie] | None" = None
+) -> "tuple[Found, list[Birdie]]":
     """What all trials show, and what was left out of their spectra: what an interrupted run has found is not searched.
 
     Parameters
@@ -379,6 +381,8 @@ def detections_of(job: Job, finder: BatchSearch, search: Callable[[Searched], No
         Told the lines that the interrupted run has learnt.
     search : callable
         Brings a state to its end; whatever ends it, what has been found by then is kept.
+    birdies : list of Birdie, optional
+        Lines that are known and left out; default: those that the search will learn.
     """
     tell, kept = job.progress.message, job.checkpoint.load("detections")
     if kept is not None:
@@ -387,6 +391,7 @@ def detections_of(job: Job, finder: BatchSearch, search: Callable[[Searched], No
         finder.birdies = [(b.freq, b.width) for b in birdies]
         return found, birdies
     state = Searched(job.checkpoint, tell)
+    state.birdies = birdies if state.birdies is None else state.birdies
     finder.birdies = [(b.freq, b.width) for b in state.birdies or []]
     if state.ndone:
         tell(f"{state.ndone} of {finder.ndms} DMs: taken from the interrupted run")
@@ -397,7 +402,7 @@ def detections_of(job: Job, finder: BatchSearch, search: Callable[[Searched], No
     return found, birdies
 
 
-def _search(
+def search_trials(
     job: Job,
     source: "SampleSource",
     plan: RunPlan,

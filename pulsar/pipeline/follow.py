@@ -16,7 +16,7 @@ from pulsar.pipeline.heads import folded, folds_at, judged, scored
 from pulsar.pipeline.pulses import REPEATS_SIGMA
 from pulsar.searches.sift import Group, group, joined, positions
 from pulsar.sources.candidate import Candidate
-from pulsar.sources.detections import Observed
+from pulsar.sources.detections import Model, Observed
 from pulsar.sources.pursue import pursue
 from pulsar.sources.score import scorer_of
 from pulsar.sources.source import Source
@@ -25,14 +25,23 @@ from pulsar.sources.source import Source
 _FAR: Final = 0.1
 
 
-def group_detections(job: Job, detected: Detected) -> list[Group]:
-    """Groups of detections at one frequency and DM, of the whole observation and of each part of it, best first."""
+def group_detections(job: Job, detected: Detected, of: str = "") -> list[Group]:
+    """Groups of detections at one frequency and DM, of the whole observation and of each part of it, best first.
+
+    Parameters
+    ----------
+    job : Job
+    detected : Detected
+    of : str
+        What was searched, where it is not the samples as they were cleaned.
+    """
     found, whole = detected.detections, job.obs.header
+    observation = "|".join(filter(None, (name_of(whole), of)))
     groups: list[Group] = []
     with job.progress.stage("grouping", len(found), "detections") as tick:
         for part in [WHOLE, *parts_of_counts(job.config.search.parts)]:
             rows = np.flatnonzero(found["part"] == part.label)
-            name = f"{name_of(whole)}|{part.label}" if part.label else name_of(whole)
+            name = f"{observation}|{part.label}" if part.label else observation
             tobs, freqs, dms = part.header(whole).tobs, detected.freqs, detected.dms
             own = group(found[rows], tobs, job.config.sift, freqs=freqs, dms=dms, name=name)
             groups += [replace(group_of, members=rows[group_of.members]) for group_of in own]
@@ -41,7 +50,13 @@ def group_detections(job: Job, detected: Detected) -> list[Group]:
     return sorted(groups, key=lambda group_of: -group_of.sigma)
 
 
-def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candidate]:
+def follow_up(
+    job: Job,
+    detected: Detected,
+    groups: Sequence[Group],
+    taken: Sequence[Candidate] = (),
+    before: frozenset[str] = frozenset(),
+) -> list[Candidate]:
     """Fold groups, and tell whose each is.
 
     Parameters
@@ -50,6 +65,10 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
     detected : Detected
     groups : sequence of Group
         Of the whole observation and of parts of it, best first.
+    taken : sequence of Candidate
+        Sources that were taken out of the samples, the strongest first.
+    before : frozenset of str
+        Uids of the groups that were detected before that.
 
     Returns
     -------
@@ -59,17 +78,18 @@ def follow_up(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Can
     header, most = job.obs.header, job.config.fold.ncands
     if not job.config.sift.harmonics:
         rest = [Candidate(g, found_by=g.found_by) for g in groups[most:]]
-        return _families([*folded(job, detected, groups[:most]), *rest])
+        return families([*folded(job, detected, groups[:most]), *rest])
     lines = [(line.freq, line.width) for line in detected.birdies]
     observed = Observed(header.nsamps, detected.freqs, header.tsamp, lines, thresholds(job.config))
-    found = pursue(groups, observed, lambda heads: folded(job, detected, heads), most)
+    models = [Model(source.uid, Source.of(source.fold), before=before) for source in taken if source.fold is not None]
+    found = pursue(groups, observed, lambda heads: folded(job, detected, heads), most, models)
     found = [_judged_alone(job, detected, candidate) for candidate in found]
     left = sum(candidate.fold is None and not candidate.parent for candidate in found)
     if left:
         job.progress.message(f"{left} groups are listed without a fold: fold.ncands is {most}")
     scorer = scorer_of(job.config.sift.weights)
     listed = [scored(candidate, scorer) for candidate in _over_their_parts(job, detected, found, observed)]
-    return _families(_joined(listed, detected))
+    return families(_joined(listed, detected))
 
 
 def _judged_alone(job: Job, detected: Detected, candidate: Candidate) -> Candidate:
@@ -139,8 +159,8 @@ def _joined(candidates: Sequence[Candidate], detected: Detected) -> list[Candida
 
 def _is_same(candidate: Candidate, dms: Mapping[str, float]) -> bool:
     """Whether a candidate is the source that it belongs to, of which it was detected at the DM, too."""
-    own = candidate.group
-    return candidate.relation == "same" and own.dm_lo <= dms[candidate.parent] <= own.dm_hi
+    own, dm = candidate.group, dms.get(candidate.parent, float("nan"))
+    return candidate.relation == "same" and own.dm_lo <= dm <= own.dm_hi
 
 
 def name_of(header: Header) -> str:
@@ -168,7 +188,7 @@ def mark_detections(detections: NDArray[Any], candidates: Sequence[Candidate]) -
         detections["relation"][rows] = candidate.relation or ("" if candidate.fold is not None else "not folded")
 
 
-def _families(candidates: Sequence[Candidate]) -> list[Candidate]:
+def families(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Candidates told how many groups they explain, and by which searches those were found."""
     kinds: dict[str, list[str]] = {}
     counts: dict[str, int] = {}

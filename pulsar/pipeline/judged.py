@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.pulse import PulseCutout
 from pulsar.pipeline.detect import Detected, Job
-from pulsar.pipeline.follow import follow_up, group_detections, ordered
+from pulsar.pipeline.follow import ordered
 from pulsar.pipeline.heads import scored
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms, sweeps_share
 from pulsar.sources.candidate import Candidate
@@ -20,15 +20,22 @@ from pulsar.sources.score import scorer_of
 
 
 def judged(
-    job: Job, detected: Detected, known: Mapping[PulsePlace, PulseCutout] | None = None, *, anew: bool = True
+    job: Job,
+    detected: Detected,
+    candidates: Sequence[Candidate],
+    known: Mapping[PulsePlace, PulseCutout] | None = None,
+    *,
+    anew: bool = True,
 ) -> tuple[list[Candidate], list[tuple[str, PulseCutout]]]:
-    """Group, pursue, link, judge and order.
+    """Link candidates and single pulses, judge both and order them.
 
     Parameters
     ----------
     job : Job
     detected : Detected
         Its table of pulses is told owners, flags and scores.
+    candidates : sequence of Candidate
+        Of :func:`pulsar.pipeline.follow.follow_up`.
     known : mapping of PulsePlace to PulseCutout, optional
         What was cut out of the same samples before.
     anew : bool
@@ -42,8 +49,7 @@ def judged(
         Of the best single pulses, by id.
     """
     pulses = detected.pulses
-    groups = group_detections(job, detected)
-    candidates = ordered(follow_up(job, detected, groups))
+    candidates = ordered(candidates)
     owner = owners(pulses.table, candidates)
     cutouts = pulses.cut_out(job.config.single_pulse.cutouts, job.progress, known, anew=anew)
     candidates = _swept(candidates, owner, pulses.table, dict(cutouts), detected.dms)

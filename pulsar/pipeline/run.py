@@ -20,11 +20,12 @@ from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
 from pulsar.pipeline.cleaning import given_mask
 from pulsar.pipeline.compiling import Ahead, parts_of
 from pulsar.pipeline.detect import Detected, Job, detect, lines_of
-from pulsar.pipeline.follow import mark_detections
+from pulsar.pipeline.follow import follow_up, group_detections, mark_detections
 from pulsar.pipeline.judged import judged
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import learning
+from pulsar.pipeline.residual import search_residual
 from pulsar.pipeline.room import check_addresses, reserve_ahead, thread_count
 from pulsar.pipeline.searched import STAGE
 from pulsar.sources.candidate import Candidate
@@ -310,7 +311,9 @@ def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
         argv=argv, inputs=[f.path for f in job.obs.files], config=to_toml(job.config), threads=job.threads
     )
     detected = detect(job, out)
-    candidates, cutouts = judged(job, detected)
+    candidates = follow_up(job, detected, group_detections(job, detected))
+    whole, candidates = search_residual(job, detected, candidates, out)
+    candidates, cutouts = judged(job, whole, candidates)
     completeness = None
     if job.plan.injections is not None:
         from pulsar.pipeline.completeness import measure
@@ -318,7 +321,7 @@ def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
         completeness = measure(job, detected, candidates, cutouts, job.plan.injections, out)
     with job.progress.stage("writing"):
         record = provenance.record(job.progress.times)
-        _write(job, out, detected, candidates, cutouts, completeness, record, overwrite=overwrite)
+        _write(job, out, whole, candidates, cutouts, completeness, record, overwrite=overwrite)
 
 
 def _write(

@@ -148,8 +148,8 @@ class Searched:
             raise
 
     def _load(self) -> None:
-        for path in sorted(self._checkpoint.folder.glob(f"searched-{5 * '[0-9]'}.npz")):
-            kept = self._checkpoint.load(path.stem)
+        for stage in self._checkpoint.stages(f"searched-{5 * '[0-9]'}"):
+            kept = self._checkpoint.load(stage)
             if kept is None or "ranges" not in kept:
                 continue
             self.birdies = kept_birdies(kept)
@@ -158,7 +158,7 @@ class Searched:
             if fresh:
                 found = Found(_within(kept["detections"], fresh), _within(kept["events"], fresh))
                 self._parts.append(_Part(fresh, found))
-                self._files.add(int(path.stem[-5:]))
+                self._files.add(int(stage[-5:]))
         self._stored = len(self._parts)
         self._events = sum(part.found.events.size for part in self._parts)
 

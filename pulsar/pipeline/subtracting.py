@@ -168,9 +168,9 @@ def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
     passes : int
         Over the samples, by dedispersion and folding.
     """
-    folded = 2.0 * npulsars / TEMPLATE_RATE
-    # Of each pulsar the template is measured without those before it, and what is left without all.
-    taken = npulsars * (0.5 * (npulsars - 1) + npulsars + passes) / SUBTRACT_RATE
+    folded = (2.0 if npulsars == 1 else 3.0) * npulsars / TEMPLATE_RATE
+    # Of each pulsar the template is measured twice without others, and what is left without all.
+    taken = npulsars * (1.5 * (npulsars - 1) + npulsars + passes) / SUBTRACT_RATE
     return volume * (folded + taken)
 
 
@@ -188,7 +188,7 @@ def subtract(
     """Take the pulsars that the settings name out of cleaned samples, the brightest first.
 
     Each is folded and its period, derivative and DM refined; where its S/N is at least `subtract.min_snr`, and more
-    than what noise gives, its template is measured in the samples without those before it, and taken out. What is left
+    than what noise gives, its template is measured in the samples without the others, and taken out. What is left
     is folded once more.
 
     Parameters
@@ -210,7 +210,7 @@ def subtract(
     ConfigError, DataError
         As :func:`check_subtract`.
     """
-    from pulsar.folding.subtracted import SubtractedSource, measure_rest, measure_template, packed, unpacked
+    from pulsar.folding.subtracted import SubtractedSource, measure_rest, packed, unpacked, without
 
     found = check_subtract(header, config)
     if not found:
@@ -221,27 +221,26 @@ def subtract(
         return Subtracted(SubtractedSource(source, old), tuple(old), kept["rows"])
     folds = _folds(source, found, header, config, threads=threads, memory=memory, progress=progress)
     rows = _table(found)
-    taken: list[Taken] = []
-    left: MaskedSource = source
-    measured = {}
+    bright = []
     for i in np.argsort([-fold.snr for fold in folds], kind="stable").tolist():
-        one, fold = found[i], folds[i]
-        there = _detected(fold, config.subtract)
-        _fill_params(rows[i], fold.after if there else fold.before, fold.snr)
-        if not there:
-            progress.warning(_missed(one, fold, header, config.subtract))
-            continue
-        with progress.stage(f"template of {one.name}", source.nsamps, "samples") as tick:
-            template, before = measure_template(
-                left, fold.after, config.subtract, threads=threads, memory=memory, progress=tick
-            )
-        if not before.snr >= config.subtract.min_snr:
-            progress.warning(f"{one.given}: nothing is left of {one.name} when the pulsars before it are taken out")
+        there = _detected(folds[i], config.subtract)
+        _fill_params(rows[i], folds[i].after if there else folds[i].before, folds[i].snr)
+        if there:
+            bright.append(i)
+        else:
+            progress.warning(_missed(found[i], folds[i], header, config.subtract))
+    params = [folds[i].after for i in bright]
+    templates = templates_of(source, params, config, threads=threads, memory=memory, progress=progress)
+    measured = {}
+    for i, (template, before) in zip(bright, templates, strict=True):
+        if before.snr >= config.subtract.min_snr:
+            measured[i] = template, before
+        else:
+            name = found[i].name
+            progress.warning(f"{found[i].given}: nothing is left of {name} when the other pulsars are taken out")
             rows["snr_before"][i] = before.snr
-            continue
-        taken.append(template)
-        measured[i] = template, before
-        left = SubtractedSource(source, taken)
+    taken = [template for template, _ in measured.values()]
+    left = without(source, taken)
     for i, (template, before) in measured.items():
         with progress.stage(f"what is left of {found[i].name}", source.nsamps, "samples") as tick:
             rest = measure_rest(left, template, threads=threads, memory=memory, progress=tick)
@@ -250,6 +249,23 @@ def subtract(
     if keep is not None:
         keep(rows=rows, **packed(taken))
     return Subtracted(left, tuple(taken), rows)
+
+
+def templates_of(
+    source: "MaskedSource",
+    params: Sequence[FoldParams],
+    config: Config,
+    *,
+    threads: int,
+    memory: int,
+    progress: Progress,
+) -> "list[tuple[Taken, Folded]]":
+    """Templates of pulsars in samples, the brightest first (:func:`pulsar.folding.subtracted.measure_templates`)."""
+    from pulsar.folding.subtracted import measure_templates
+
+    passes = len(params) * (2 if len(params) > 1 else 1)
+    with progress.stage("templates", passes * source.nsamps, "samples") as tick:
+        return measure_templates(source, params, config.subtract, threads=threads, memory=memory, progress=tick)
 
 
 def _folds(

@@ -61,11 +61,24 @@ class Observed:
 
 
 class Model(NamedTuple):
-    """A source, the part of its power that searches see, and the uid of the candidate that it belongs to."""
+    """A source that belongs to a candidate, and what searches see of it.
+
+    Attributes
+    ----------
+    uid : str
+        Of the candidate.
+    source : Source
+    seen : float
+        Part of its power.
+    before : frozenset of str or None
+        Uids of the groups that were detected before it was taken out of the samples: in others there is so much of it
+        as templates lack. None: it was not taken out.
+    """
 
     uid: str
     source: Source
     seen: float = 1.0
+    before: frozenset[str] | None = None
 
 
 class Shares:
@@ -85,6 +98,7 @@ class Shares:
     def __init__(self, groups: Sequence[Group], observed: Observed) -> None:
         self.powers: list[NDArray[np.float64]] = []
         self._groups, self._observed = groups, observed
+        self._uids = [group.uid for group in groups]
         self._freqs = np.array([group.freq for group in groups])
         self._fdots = np.array([float(group.best["fdot"]) for group in groups])
         self._dms = np.array([group.dm for group in groups])
@@ -101,12 +115,14 @@ class Shares:
 
     def add(self, model: Model) -> None:
         """Take in a source."""
-        powers = np.zeros(self._lines.shape)
+        powers, left = np.zeros(self._lines.shape), np.full(len(self._groups), model.seen)
+        if model.before is not None:
+            left *= [1.0 if uid in model.before else OFF**2 for uid in self._uids]
         for (start, tobs), rows in self._windows:
             source = model.source.during(start, tobs)
             args = self._freqs[rows], self._fdots[rows], self._dms[rows], self._wanted[rows]
             seen = source.powers_at(*args, self._observed.tsamp)
-            powers[rows] = model.seen * counted(seen, self._lines[rows] * tobs)
+            powers[rows] = left[rows, None] * counted(seen, self._lines[rows] * tobs)
         # What two sources have at one harmonic is there once.
         np.maximum(self._theirs, powers, out=self._theirs)
         self.powers.append(powers.sum(axis=1))

@@ -32,7 +32,11 @@ _LONGER: Final = 3
 
 
 def pursue(
-    groups: Sequence[Group], observed: Observed, fold: Callable[[Sequence[Group]], list[Candidate]], most: int
+    groups: Sequence[Group],
+    observed: Observed,
+    fold: Callable[[Sequence[Group]], list[Candidate]],
+    most: int,
+    taken: Sequence[Model] = (),
 ) -> list[Candidate]:
     """One candidate for every group, in no order: folded where it may be a source, with its parent where it is none.
 
@@ -45,8 +49,10 @@ def pursue(
         Gives refined folds of groups, with flags and scores.
     most : int
         Folds at most.
+    taken : sequence of Model
+        Sources that were taken out of the samples before these were folded.
     """
-    waiting, sky = list(groups), Sky(groups, observed)
+    waiting, sky = list(groups), Sky(groups, observed, taken)
     while (room := min(int(np.ceil(_ROUND * most)), most - len(sky.folded))) > 0:
         heads = _heads(waiting, sky.own(), observed, room) or _other_periods(waiting, sky, room)
         if not heads:
@@ -110,6 +116,9 @@ def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model]
     owner = same_as(candidate.freq, group, models, sky.observed)
     if not owner:
         owner = max(powers, key=lambda uid: powers[uid], default="")
+        gone = [model.uid for model in models if candidate.uid in (model.before or ())]
+        if powers.get(owner, 0.0) <= 0.0 and gone and candidate.fold is not None:
+            owner, powers = gone[0], {gone[0]: np.inf}
         if powers.get(owner, 0.0) <= 0.0 or (candidate.fold is None and shares.stands(i)):
             return candidate
     words = (

@@ -55,6 +55,8 @@ class Sky:
     groups : sequence of Group
         All detections.
     observed : Observed
+    taken : sequence of Model
+        Sources that were taken out of the samples.
 
     Attributes
     ----------
@@ -62,8 +64,10 @@ class Sky:
         By the S/N of their folds, highest first.
     """
 
-    def __init__(self, groups: Sequence[Group], observed: Observed) -> None:
+    def __init__(self, groups: Sequence[Group], observed: Observed, taken: Sequence[Model] = ()) -> None:
         self.observed = observed
+        self._taken = list(taken)
+        self._lacks: dict[str, float] = {}
         self.folded: list[Candidate] = []
         self.accepted: list[Candidate] = []
         self._groups = sorted(groups, key=lambda candidate: candidate.freq)
@@ -102,22 +106,23 @@ class Sky:
     def own(self) -> list[Model]:
         """The accepted sources without what is of others, and as they are in other parts of the observation."""
         own = [self._model(candidate, self._name(candidate, self.accepted)) for candidate in self.accepted]
-        return own + self._elsewhere()
+        return own + self._elsewhere() + self._taken
 
     def whole(self) -> list[Model]:
         """The same with all that their folds show."""
-        return [self._model(candidate, (candidate.uid, frozenset())) for candidate in self.accepted] + self._elsewhere()
+        whole = [self._model(candidate, (candidate.uid, frozenset())) for candidate in self.accepted]
+        return whole + self._elsewhere() + self._taken
 
     def _elsewhere(self) -> list[Model]:
         """Folds over other parts of sources which an orbit moves."""
         models = []
-        for candidate in self._rest():
+        for candidate in self._others():
             owner = next((source for source in self.accepted if self._moved(candidate, source)), None)
             if owner is not None:
                 models.append(self._model(candidate, (candidate.uid, frozenset()), owner.uid))
         return models
 
-    def _rest(self) -> list[Candidate]:
+    def _others(self) -> list[Candidate]:
         """Those that are not accepted."""
         accepted = {candidate.uid for candidate in self.accepted}
         return [candidate for candidate in self.folded if candidate.uid not in accepted]
@@ -133,7 +138,7 @@ class Sky:
     def _forward(self) -> None:
         """Accept what stands, that of which most is left first."""
         while True:
-            standing = [candidate for candidate in self._rest() if self._stands(candidate)]
+            standing = [candidate for candidate in self._others() if self._stands(candidate)]
             if not standing:
                 return
             best = max(standing, key=lambda candidate: self.left(candidate).part * candidate.snr)
@@ -158,10 +163,14 @@ class Sky:
             if rival.snr > candidate.snr and self._moved(candidate, rival):
                 return False
         left = self.left(candidate)
-        if sigma_of(candidate.group, left.part**2 * candidate.group.excess) < self.observed.threshold(candidate.group):
+        part, excess = left.part**2, candidate.group.excess
+        if any(candidate.uid in (model.before or ()) for model in self._taken):
+            # Of what it was detected with the fold shows what was not of those that have been taken out since.
+            part = min(part, self.source(candidate).power / max(excess, 1.0))
+        if sigma_of(candidate.group, part * excess) < self.observed.threshold(candidate.group):
             return False
         scale = float(self._folds[candidate.uid].extra.get("noise_scale", 1.0))
-        least = CHANCE**2 * (1.0 - left.part**2) + OFF**2 * left.taken / scale**2
+        least = CHANCE**2 * (1.0 - left.part**2) + (OFF**2 * left.taken + self._lack(candidate)) / scale**2
         if (left.part * candidate.snr) ** 2 < least:
             return False
         in_phase = [rival.uid for rival in self.accepted if self._times(candidate, rival) > 1]
@@ -169,6 +178,17 @@ class Sky:
         unsteady = left.steady < REPEATS
         doubtful = left.part**2 < _MOSTLY or bool(NOISE & set(candidate.flags))
         return not (unsteady and (doubtful or not left.powers.keys().isdisjoint(in_phase)))
+
+    def _lack(self, candidate: Candidate) -> float:
+        """Power that may be in a fold of sources that were taken out of the samples."""
+        if candidate.uid not in self._lacks:
+            fold, powers = self._folds[candidate.uid], [0.0]
+            for model in self._taken:
+                rows, _ = model.source.during(fold.start, fold.tobs).rows_in(fold)
+                share = np.sqrt(np.diff(fold.time_edges) / fold.tobs)
+                powers.append(OFF**2 * model.seen * float(np.sum((share @ rows) ** 2)))
+            self._lacks[candidate.uid] = sum(powers)
+        return self._lacks[candidate.uid]
 
     def _seen(self, candidate: Candidate) -> float:
         """Part of the power of a source that searches see, at its own frequency.

@@ -161,7 +161,7 @@ def test_pulses_outlive_an_interruption(nulling, of_nulling, tmp_path, monkeypat
     out = tmp_path / "run.h5"
     before_folding(monkeypatch, search, nulling[1], config, out)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_search", stop)
+        patch.setattr(pipeline, "search_trials", stop)
         search(nulling[1], config, out, resume=True)
     again = read(out).rows("single_pulses")
     np.testing.assert_array_equal(again["time"], of_nulling.rows("single_pulses")["time"])

@@ -163,7 +163,7 @@ def test_an_interrupted_run_goes_on(product, sky_file, tmp_path, monkeypatch):
     assert (tmp_path / "run.h5.parts" / "detections.npz").exists()
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_search", stop)
+        patch.setattr(pipeline, "search_trials", stop)
         run = search(sky_file, config, out, resume=True)
     np.testing.assert_array_equal(run.rows("candidates")["period"], product.rows("candidates")["period"])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.h5"]

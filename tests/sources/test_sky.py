@@ -14,8 +14,9 @@ from pulsar.folding.refine import refine
 from pulsar.searches.sift import Group
 from pulsar.searches.stats import power_logp
 from pulsar.sources.candidate import Candidate
-from pulsar.sources.detections import Observed
+from pulsar.sources.detections import Model, Observed
 from pulsar.sources.sky import Sky
+from pulsar.sources.source import Source
 
 NSAMPS, TSAMP, FREQ = 1 << 16, 1e-3, 3.217
 TOBS = NSAMPS * TSAMP
@@ -47,10 +48,10 @@ def folded(data: NDArray[np.float64], freq: float, lines: Sequence[tuple[float, 
     return refine(fold_series(series, [FoldParams(freq, 0.0, 0.0)], FoldConfig())[0], search_dm=False, lines=lines)
 
 
-def sources(folds: Sequence[Fold]) -> list[float]:
-    """Frequencies of the folds that stand."""
+def sources(folds: Sequence[Fold], taken: Sequence[Model] = ()) -> list[float]:
+    """Frequencies of the folds that stand, after some sources were taken out."""
     candidates = [Candidate(group_of(fold.after.freq, 0.5 * fold.snr**2), fold) for fold in folds]
-    sky = Sky([one.group for one in candidates], OBSERVED)
+    sky = Sky([one.group for one in candidates], OBSERVED, taken)
     sky.fit(candidates)
     return sorted(one.freq for one in sky.accepted)
 
@@ -137,3 +138,14 @@ def test_folds_may_come_in_any_order() -> None:
         lists.append(sorted(one.freq for one in sky.accepted))
     assert lists[0] == pytest.approx([FREQ, 1.618 * FREQ], abs=0.01 / TOBS)
     assert lists[1] == lists[2] == lists[0]
+
+
+@pytest.mark.parametrize(("part", "stands"), [(0.05, False), (0.3, True)])
+def test_what_a_template_lacks_of_a_source_that_was_taken_out_is_none(part: float, stands: bool) -> None:
+    """A tenth of its amplitude, at any of its harmonics: at a part of its period, too."""
+    noise = np.random.default_rng(12).normal(size=NSAMPS)
+    strong = Model("strong", Source.of(folded(noise + pulses(FREQ, 6.0), FREQ)))
+    there = folded(noise + pulses(FREQ, part * 6.0), 2.0 * FREQ)
+    assert there.snr > 6.0
+    assert len(sources([there])) == 1
+    assert (len(sources([there], [strong])) == 1) == stands

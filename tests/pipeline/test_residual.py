@@ -1,0 +1,75 @@
+"""What strong sources hide: the samples without them are searched again."""
+
+import numpy as np
+import pytest
+
+from pulsar.config.load import load_config
+from pulsar.pipeline.run import search
+from pulsar.pipeline.stages import BatchSearch
+from pulsar.synthesis import Pulsar, Sky, write_filterbank
+
+SHAPE = {"nchans": 64, "fch1": 1496.0, "foff": -4.0, "tsamp": 512e-6, "nsamps": 1 << 16, "seed": 5}
+TOBS = SHAPE["nsamps"] * SHAPE["tsamp"]
+SETS = ["dedisp.dm_hi=100", "single_pulse.enabled=false", "run.threads=2"]
+STRONG = Pulsar(name="strong", period=0.19, dm=60.0, snr=280, duty=0.07)
+#: One per cent and a half in frequency beside the strong one.
+WEAK = Pulsar(name="beside", period=0.1928, dm=23.0, snr=15, duty=0.08)
+
+
+def searched(tmp_path, *pulsars, sets=()):
+    path = tmp_path / "sky.fil"
+    write_filterbank(Sky(**SHAPE, pulsars=pulsars), path, threads=2, overwrite=True)
+    return search(path, load_config(None, [*SETS, *sets]), tmp_path / "run.h5", overwrite=True)
+
+
+def own_rows(run, pulsar):
+    """Rows of their own at the period and DM of a pulsar."""
+    rows = run.rows("candidates")
+    near = np.abs(1 / rows["period"] - 1 / pulsar.period) * TOBS < 0.3
+    near &= np.abs(rows["dm"] - pulsar.dm) < np.maximum(4 * rows["dm_err"], 2.0)
+    return rows[near & (rows["parent"] == "") & (rows["score"] > 0.5)]
+
+
+def test_a_weak_pulsar_beside_a_strong_one_is_found_with_its_own_dm(tmp_path):
+    assert len(own_rows(searched(tmp_path, STRONG, WEAK, sets=["search.residual=0"]), WEAK)) == 0
+    run = searched(tmp_path, STRONG, WEAK)
+    rows = run.rows("candidates")
+    assert len(own_rows(run, WEAK)) == len(own_rows(run, STRONG)) == 1
+    assert list(rows["period"][rows["rank"] == 1]) == [pytest.approx(STRONG.period, rel=1e-4)]
+    # All that was detected is told, once, and every row has what belongs to it.
+    detections = run.rows("detections")
+    assert set(detections["uid"]) >= set(rows["uid"])
+    heads = set(rows["uid"][rows["parent"] == ""])
+    assert set(detections["parent"][detections["parent"] != ""]) <= heads
+
+
+def test_one_strong_pulsar_alone_is_one_row(tmp_path):
+    run = searched(tmp_path, STRONG)
+    own = run.rows("candidates")
+    assert list(own["period"][(own["parent"] == "") & (own["score"] > 0.3)]) == [pytest.approx(STRONG.period, rel=1e-4)]
+
+
+def test_what_is_left_is_searched_on_after_an_interruption(tmp_path, monkeypatch):
+    whole = searched(tmp_path, STRONG, WEAK).rows("candidates")
+    before = BatchSearch.each
+
+    def interrupted(self, batch, *more):
+        if not self.config.single_pulse.enabled and batch.first > 0:
+            raise KeyboardInterrupt
+        before(self, batch, *more)
+
+    sets = [*SETS, "single_pulse.enabled=true"]
+    config = load_config(None, sets)
+    monkeypatch.setattr("pulsar.dedisp.engine.TREE_DMS", 16)
+    with monkeypatch.context() as patch:
+        patch.setattr(BatchSearch, "each", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            search(tmp_path / "sky.fil", config, tmp_path / "again.h5")
+    kept = {path.name for path in (tmp_path / "again.h5.parts").iterdir()}
+    assert kept >= {"detections.npz", "residual-searched-00000.npz"}
+    with monkeypatch.context() as patch:
+        patch.setattr("pulsar.pipeline.detect.search_trials", lambda *_: pytest.fail("searched from the beginning"))
+        again = search(tmp_path / "sky.fil", config, tmp_path / "again.h5", resume=True).rows("candidates")
+    np.testing.assert_allclose(
+        again["period"][again["parent"] == ""][:2], whole["period"][whole["parent"] == ""][:2], rtol=1e-5
+    )
