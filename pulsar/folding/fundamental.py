@@ -9,7 +9,7 @@ noise of any colour, interference, and pulses that vary from turn to turn are no
 sub-integrations is the noise, harmonic by harmonic; no model of it is needed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final
@@ -182,12 +182,25 @@ def _significance(harmonics: _Harmonics, use: NDArray[np.bool_], *, alias: bool)
     return float(sigma_from_logp(correct_trials(min(logs), float(len(cuts)))))
 
 
-def needs_all(fold: Fold, *, most: int = MOST) -> NDArray[np.float64]:
-    """Significance [sigma] of the power that is lost when only every k-th harmonic is kept, for k = 2 … `most`.
+def needs_others(fold: Fold, divisors: Collection[int]) -> float:
+    """Significance [sigma] of the power in harmonics that are multiples of none of some numbers.
 
-    Infinite for k beyond the harmonics that the fold has.
+    Parameters
+    ----------
+    fold : Fold
+    divisors : collection of int
+        From 2 on.
+
+    Returns
+    -------
+    float
+        Infinite where the fold has no harmonic as high as any of them.
     """
-    return _left_out(_harmonics(fold), most)
+    harmonics = _harmonics(fold)
+    some = [k for k in divisors if k <= len(harmonics.number)]
+    if not some:
+        return float("inf")
+    return float(_significance(harmonics, np.all([harmonics.number % k != 0 for k in some], axis=0), alias=True))
 
 
 def _left_out(harmonics: _Harmonics, most: int) -> NDArray[np.float64]:

@@ -87,7 +87,11 @@ def _heads(groups: Sequence[Group], sources: Sequence[Model], observed: Observed
 
 
 def _other_periods(groups: Sequence[Group], sky: Sky, most: int) -> list[Group]:
-    """Detections at multiples of the periods of sources, the shortest first, and at parts where pulses are equal."""
+    """Detections at other periods of sources that are to be folded.
+
+    At multiples, the shortest first; at a part where pulses are equal; and at parts that have more power than a part of
+    one pulse does, halfway to half of it: two pulsars may have the period in common.
+    """
     freqs, parts = np.array([group.freq for group in groups]), np.array([group.part for group in groups])
     heads = dict[int, None]()
     for source in sky.accepted:
@@ -96,13 +100,15 @@ def _other_periods(groups: Sequence[Group], sky: Sky, most: int) -> list[Group]:
         equal, left = 1, sky.left(source)
         if left.residual is not None and left.part * source.snr > CHANCE:
             equal = choose_period([steady(left.residual)]).factor
-        count = 0
-        for ratio in [equal, *(1.0 / n for n in range(2, _LONGEST + 1))]:
+        there = dict[float, int]()
+        for ratio in [equal, *(1.0 / n for n in range(2, _LONGEST + 1)), *range(2, MOST_RATIO + 1)]:
             freq = source.freq * ratio
-            there = np.flatnonzero((parts == source.part) & (np.abs(freqs - freq) < same))
-            if count < _LONGER and there.size and np.abs(known - freq).min() > same:
-                heads[int(there[0])] = None
-                count += 1
+            rows = np.flatnonzero((parts == source.part) & (np.abs(freqs - freq) < same))
+            if rows.size and np.abs(known - freq).min() > same:
+                there[ratio] = int(rows[0])
+        heads |= dict.fromkeys([i for ratio, i in there.items() if ratio == equal or ratio < 1.0][:_LONGER])
+        shared = [i for n, i in there.items() if n > 1 and groups[i].excess > (0.5 / n + 0.25) * source.group.excess]
+        heads |= dict.fromkeys(shared)
     return [groups[i] for i in list(heads)[:most]]
 
 

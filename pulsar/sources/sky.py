@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.fold import Fold
-from pulsar.folding.fundamental import needs_all
+from pulsar.folding.fundamental import needs_others
 from pulsar.folding.profile import best_box
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import Candidate
@@ -75,7 +75,7 @@ class Sky:
         self._folds: dict[str, Fold] = {}
         self._sources: dict[Name, Source] = {}
         self._there: dict[tuple[Name, str], There | None] = {}
-        self._turns: dict[tuple[str, int, frozenset[str]], bool] = {}
+        self._turns: dict[tuple[str, int, frozenset[str], frozenset[int]], bool] = {}
         self._multiples: dict[tuple[str, str], int] = {}
         self._left: dict[tuple[str, frozenset[Name]], Left] = {}
 
@@ -218,10 +218,14 @@ class Sky:
         """Whether what two sources share is of the first; of two folds of one source that of the surer detection."""
         longer, part = (candidate, rival) if candidate.freq < rival.freq else (rival, candidate)
         if (n := self._times(longer, part)) > 1:
+            times = {a.uid: m for a in self.folded if a is not part and (m := self._times(longer, a)) > 1}
+            # A part of one pulse has 1 / sqrt(m) of its S/N: halfway to all of it begins what it may be a blend of.
+            parts = [(times[a.uid], a.snr) for a in self.folded if a.uid in times]
+            every = frozenset({n, *(m for m, snr in parts if snr > longer.snr / m**0.25)})
             stronger = [a for a in candidates if a.snr > longer.snr and a is not part]
             # Not its own parts, though: what they have it has, too.
-            parts = {a.uid for a in stronger if (m := self._times(longer, a)) > 1 and self._is_turn(longer, m, ())}
-            return self._is_turn(longer, n, [a for a in stronger if a.uid not in parts]) == (candidate is longer)
+            own = {a.uid for a in stronger if a.uid in times and self._is_turn(longer, times[a.uid], (), every)}
+            return self._is_turn(longer, n, [a for a in stronger if a.uid not in own], every) == (candidate is longer)
         if self._same(candidate, rival) and abs(candidate.snr**2 - rival.snr**2) < max(_ALIKE, OFF * candidate.snr**2):
             return candidate.group.sigma > rival.group.sigma
         return candidate.snr > rival.snr
@@ -253,14 +257,15 @@ class Sky:
             self._multiples[key] = n if 1 <= n <= MOST_RATIO and abs(high - n * low) < near else 0
         return self._multiples[key]
 
-    def _is_turn(self, candidate: Candidate, n: int, stronger: Sequence[Candidate]) -> bool:
+    def _is_turn(self, candidate: Candidate, n: int, stronger: Sequence[Candidate], divisors: frozenset[int]) -> bool:
         """Whether a fold is at the period of its source, not at n times that, without what is of stronger ones.
 
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
         period is told halfway between, at 2 sqrt(n) / (n + 1). And harmonics that are no multiples of n must be there,
-        in the noise that there is.
+        in the noise that there is; and those that are multiples of no divisor, with half of the significance that their
+        number makes expected: a blend of pulsars at several parts of it has none.
         """
-        key = candidate.uid, n, frozenset(rival.uid for rival in stronger)
+        key = candidate.uid, n, frozenset(rival.uid for rival in stronger), divisors
         if key not in self._turns:
             names = [(rival.uid, frozenset[str]()) for rival in self._felt(candidate, stronger)]
             left = self._beside(candidate, names)
@@ -271,7 +276,11 @@ class Sky:
             profiles = np.fft.irfft([spectrum, shared], nbins, axis=1)
             whole, part = best_box(profiles, np.ones(nbins))[0]
             single = whole > 2.0 * np.sqrt(n) / (n + 1) * part
-            self._turns[key] = bool(single and needs_all(fold, most=n)[n - 2] >= REPEATS)
+            number = np.arange(1, len(spectrum))
+            others = np.mean(np.all([number % k != 0 for k in divisors], axis=0)) / np.mean(number % n != 0)
+            odd = needs_others(fold, {n}) if single else 0.0
+            own = odd >= REPEATS and needs_others(fold, divisors) >= 0.5 * odd * np.sqrt(others)
+            self._turns[key] = bool(single and own)
         return self._turns[key]
 
     def _beside(self, candidate: Candidate, names: Sequence[Name]) -> Left:

@@ -83,6 +83,17 @@ def test_a_blend_of_two_pulsars_is_none(seed: int) -> None:
     assert sources(folds) == pytest.approx([FREQ, other], abs=0.005 / TOBS)
 
 
+@pytest.mark.parametrize(("first", "second"), [(7, 10), (5, 9), (3, 7)])
+def test_a_blend_whose_sharpest_pulse_is_that_of_both_is_none(first: int, second: int) -> None:
+    """Where the pulses of both meet they make a pulse of three quarters of the S/N of each."""
+    base = 0.160273
+    data = np.random.default_rng(13).normal(size=NSAMPS)
+    data += pulses(first * base, 0.6, width=0.04, phase=0.0) + pulses(second * base, 0.6, width=0.04, phase=0.0)
+    folds = [folded(data, freq * base) for freq in (1, first, second)]
+    assert folds[0].snr > 12.0
+    assert sources(folds) == pytest.approx([first * base, second * base], abs=0.02 / TOBS)
+
+
 def test_what_a_line_has_taken_from_a_pulsar_makes_no_other() -> None:
     """Its fourth harmonic is left out of the fold at its period, and whole in that at a fourth of it."""
     data = np.random.default_rng(6).normal(size=NSAMPS) + pulses(FREQ, 4.0)
