@@ -19,8 +19,9 @@ from pulsar.folding.template import LEAST_BINS, Template, fit_template, levelled
 
 #: Turns of a sub-integration at least: of the scatter of single pulses no more than this part is taken with it.
 LEAST_TURNS: Final = 16
-#: Bins that a sample of a turn gets at most; with four the profile changes little within one (as in folding.plan).
-OVERSAMPLE: Final = 4
+#: Bins that a sample of a turn gets at most. A sample is the mean of a pulse that may be far narrower: its profile has
+#: edges as sharp as that, and what bins do not resolve of them is left at images beyond the Nyquist frequency.
+OVERSAMPLE: Final = 16
 #: Bytes of a sum and a count, and copies of all of them while a template is fitted.
 _PAIR: Final = 16
 COPIES: Final = 6

@@ -175,8 +175,8 @@ def learning(work: Mapping[str, float], times: Callable[[], Mapping[str, StageTi
     before, compiled = dict(times()), Compiled()
     with event.install_listener("numba:compile", compiled):
         yield
-    if compiled.count:
-        return
+    if compiled.count or "templates" in times():
+        return  # nor is a second search, without the sources of the templates, in the plan
     none = StageTime(0.0, 0.0)
     spent = {
         name: sum(times().get(part, none).cpu - before.get(part, none).cpu for part in parts)

@@ -9,22 +9,29 @@ strong source is pursued and folded in what is left.
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pulsar.data.observation import unchanged
+from pulsar.folding.subtracted import without
 from pulsar.pipeline.detect import Detected, Job, Searching, detections_of, dm_plan, folding_of, gaps_of, search_trials
 from pulsar.pipeline.follow import families, follow_up, group_detections
 from pulsar.pipeline.room import stage_memory
 from pulsar.pipeline.searched import Searched
+from pulsar.pipeline.searches import periodic_only
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.pipeline.subtracting import templates_of
+from pulsar.searches.sift import Group
 from pulsar.sources.candidate import Candidate
 
 if TYPE_CHECKING:
     from pulsar.cleaning.live import MaskedSource
-    from pulsar.folding.subtracted import Folded, Taken
+    from pulsar.folding.subtracted import Taken
+
+#: Sources that are taken out at most, the strongest: each takes passes over the samples, less all others.
+MOST: Final = 8
 
 
 def search_residual(
@@ -50,7 +57,9 @@ def search_residual(
     """
     least, searching = job.config.search.residual, detected.searching
     strong = _strong(candidates, least)
-    if not strong or searching is None:
+    if not strong or searching is None or not job.config.sift.harmonics:
+        return detected, list(candidates)
+    if not any(getattr(job.config, search).enabled for search in ("fft", "coherent", "accel", "ffa")):
         return detected, list(candidates)
     if job.crew is not None:
         job.progress.message(
@@ -58,75 +67,83 @@ def search_residual(
         )
         return detected, list(candidates)
     job.progress.message(f"{len(strong)} sources of S/N {least:g} or more are taken out; what is left is searched")
-    if len(strong) > 1:
-        candidates = _each_alone(job, detected, searching, candidates, strong)
-        strong = _strong(candidates, least)
-    source = _without(job, searching, strong)
-    rest = _detected(job, detected, searching, source, out)
+    apart = _each_alone(job, detected, searching, candidates, strong)
+    taken = _templates(job, searching, _strong(apart, least))
+    if not taken:
+        return detected, list(candidates)
+    source = without(searching.source, [template for _, template in taken])
+    strong = [source_of for source_of, _ in taken]
+    found, fold = _searched(job, detected, searching, source, out), folding_of(job, searching.plan, source)
     names = {one.uid for one in strong}
-    theirs = [one for one in candidates if one.uid in names or one.parent in names]
+    theirs = [one for one in apart if one.uid in names or one.parent in names]
+    others = [one for one in apart if one.uid not in names and one.parent not in names]
     own = np.sort(np.concatenate([one.group.members for one in theirs]))
-    kept = np.delete(detected.detections, own)
-    rest = replace(rest, detections=np.concatenate([kept, rest.detections]))
-    groups = group_detections(job, rest, "residual")
-    before = frozenset(group.uid for group in groups if group.members[0] < len(kept))
-    weak = follow_up(job, rest, groups, strong, before)
-    # Rows of one table: those of the strong sources, then the others.
-    theirs = [_renumbered(one, np.searchsorted(own, one.group.members)) for one in theirs]
-    weak = [_renumbered(one, len(own) + one.group.members) for one in weak]
-    detections = np.concatenate([detected.detections[own], rest.detections])
-    return replace(detected, detections=detections), families([*theirs, *weak])
+    # One table: the rows of the strong sources, the others of the first search, and those of the second.
+    order = np.argsort(np.isin(np.arange(len(detected.detections)), own, invert=True), kind="stable")
+    place = np.argsort(order)
+    rest = replace(detected, detections=found, fold_many=fold, known={})
+    groups = [_moved(group, group.members + len(order)) for group in group_detections(job, rest, "residual")]
+    before = [_moved(one.group, place[one.group.members]) for one in others]
+    rest = replace(rest, detections=np.concatenate([detected.detections[order], found]))
+    groups = sorted([*before, *groups], key=lambda group: -group.sigma)
+    weak = follow_up(job, rest, groups, strong, frozenset(group.uid for group in before))
+    theirs = [replace(one, group=_moved(one.group, place[one.group.members])) for one in theirs]
+    return replace(detected, detections=rest.detections), families([*theirs, *weak])
 
 
 def _strong(candidates: Sequence[Candidate], least: float) -> list[Candidate]:
-    """Sources of the whole observation of so much S/N that are no interference, the strongest first; none for 0."""
+    """The strongest sources of the whole observation that are no interference, from an S/N on; none for 0."""
     own = [source for source in candidates if source.fold is not None and not source.parent and not source.part]
     strong = [source for source in own if source.snr >= least > 0.0 and not source.flags]
-    return sorted(strong, key=lambda source: -source.snr)
+    return sorted(strong, key=lambda source: -source.snr)[:MOST]
 
 
 def _each_alone(
     job: Job, detected: Detected, searching: Searching, candidates: Sequence[Candidate], strong: Sequence[Candidate]
 ) -> list[Candidate]:
     """Candidates of which the strong ones, and what belongs to them, are pursued anew, each without the others."""
-    from pulsar.folding.subtracted import without
-
-    templates = [template for template, _ in _templates(job, searching, strong)]
-    names = {source.uid for source in strong}
+    if len(strong) == 1:
+        return list(candidates)
+    taken = _templates(job, searching, strong)
+    names = {source.uid for source, _ in taken}
     anew = [one for one in candidates if one.uid not in names and one.parent not in names]
-    for i, source in enumerate(strong):
-        left = without(searching.source, templates[:i] + templates[i + 1 :])
+    for source, _ in taken:
+        others = [(other, template) for other, template in taken if other is not source]
+        left = without(searching.source, [template for _, template in others])
         alone = replace(detected, fold_many=folding_of(job, searching.plan, left), known={})
-        groups = [one.group for one in candidates if source.uid in (one.uid, one.parent)]
-        groups.sort(key=lambda group: -group.sigma)
-        others = [other for other in strong if other is not source]
-        anew += follow_up(job, alone, groups, others, frozenset(group.uid for group in groups))
+        groups = [one.group for one in candidates if one.parent == source.uid]
+        groups = sorted([_of_whole(source.group, detected), *groups], key=lambda group: -group.sigma)
+        anew += follow_up(job, alone, groups, [other for other, _ in others], frozenset(group.uid for group in groups))
     return anew
 
 
-def _renumbered(candidate: Candidate, members: "np.ndarray[tuple[int], np.dtype[np.int64]]") -> Candidate:
-    return replace(candidate, group=replace(candidate.group, members=members))
+def _of_whole(group: Group, detected: Detected) -> Group:
+    """A group led by its surest detection in the whole observation, where it has one."""
+    rows = detected.detections[group.members]
+    whole = rows[rows["part"] == ""]
+    return replace(group, best=whole[0]) if whole.size else group
 
 
-def _without(job: Job, searching: Searching, strong: Sequence[Candidate]) -> "MaskedSource":
-    """The samples without some sources."""
-    from pulsar.folding.subtracted import without
-
-    return without(searching.source, [template for template, _ in _templates(job, searching, strong)])
+def _moved(group: Group, members: NDArray[np.int64]) -> Group:
+    return replace(group, members=members)
 
 
-def _templates(job: Job, searching: Searching, strong: Sequence[Candidate]) -> "list[tuple[Taken, Folded]]":
-    """Templates of sources, the strongest first."""
+def _templates(job: Job, searching: Searching, strong: Sequence[Candidate]) -> "list[tuple[Candidate, Taken]]":
+    """Sources, the strongest first, with their templates; without those of which nothing is there beside the others."""
     params = [source.fold.after for source in strong if source.fold is not None]
     memory = stage_memory(job.config, job.obs)
-    return templates_of(searching.source, params, job.config, threads=job.threads, memory=memory, progress=job.progress)
-
-
-def _detected(job: Job, detected: Detected, searching: Searching, source: "MaskedSource", out: Path) -> Detected:
-    """What the searches for periods find in other samples of the same trials."""
-    config = job.config.model_copy(
-        update={"single_pulse": job.config.single_pulse.model_copy(update={"enabled": False})}
+    measured = templates_of(
+        searching.source, params, job.config, threads=job.threads, memory=memory, progress=job.progress
     )
+    least = job.config.subtract.min_snr
+    return [
+        (source, template) for source, (template, there) in zip(strong, measured, strict=True) if there.snr >= least
+    ]
+
+
+def _searched(job: Job, detected: Detected, searching: Searching, source: "MaskedSource", out: Path) -> NDArray[Any]:
+    """What the searches for periods find in other samples of the same trials."""
+    config = periodic_only(job.config)
     again = replace(job, config=config, checkpoint=job.checkpoint.within("residual"))
     plan = searching.plan
     finder = BatchSearch(dm_plan(plan), config, threads=job.threads, memory=plan.accel_memory, gaps=gaps_of(job.obs))
@@ -136,4 +153,4 @@ def _detected(job: Job, detected: Detected, searching: Searching, source: "Maske
             search_trials(again, source, plan, finder, state, detected.birdies, out)
 
     found, _ = detections_of(again, finder, search, detected.birdies)
-    return replace(detected, detections=found.detections, fold_many=folding_of(job, plan, source), known={})
+    return found.detections

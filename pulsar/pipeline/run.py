@@ -311,14 +311,14 @@ def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
         argv=argv, inputs=[f.path for f in job.obs.files], config=to_toml(job.config), threads=job.threads
     )
     detected = detect(job, out)
-    candidates = follow_up(job, detected, group_detections(job, detected))
-    whole, candidates = search_residual(job, detected, candidates, out)
+    first = follow_up(job, detected, group_detections(job, detected))
+    whole, candidates = search_residual(job, detected, first, out)
     candidates, cutouts = judged(job, whole, candidates)
     completeness = None
     if job.plan.injections is not None:
         from pulsar.pipeline.completeness import measure
 
-        completeness = measure(job, detected, candidates, cutouts, job.plan.injections, out)
+        completeness = measure(job, detected, first, cutouts, job.plan.injections, out)
     with job.progress.stage("writing"):
         record = provenance.record(job.progress.times)
         _write(job, out, whole, candidates, cutouts, completeness, record, overwrite=overwrite)

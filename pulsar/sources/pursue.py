@@ -122,9 +122,9 @@ def _with_parent(candidate: Candidate, i: int, sky: Sky, models: Sequence[Model]
     owner = same_as(candidate.freq, group, models, sky.observed)
     if not owner:
         owner = max(powers, key=lambda uid: powers[uid], default="")
-        gone = [model.uid for model in models if candidate.uid in (model.before or ())]
-        if powers.get(owner, 0.0) <= 0.0 and gone and candidate.fold is not None:
-            owner, powers = gone[0], {gone[0]: np.inf}
+        if powers.get(owner, 0.0) <= 0.0 and candidate.fold is not None:
+            powers = sky.lacks(candidate)
+            owner = max(powers, key=lambda uid: powers[uid], default="")
         if powers.get(owner, 0.0) <= 0.0 or (candidate.fold is None and shares.stands(i)):
             return candidate
     words = (

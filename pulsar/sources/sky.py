@@ -6,6 +6,7 @@ two pulsars, at a common multiple of their periods, has nothing of its own, and 
 """
 
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -67,7 +68,7 @@ class Sky:
     def __init__(self, groups: Sequence[Group], observed: Observed, taken: Sequence[Model] = ()) -> None:
         self.observed = observed
         self._taken = list(taken)
-        self._lacks: dict[str, float] = {}
+        self._lacks: dict[str, dict[str, float]] = {}
         self.folded: list[Candidate] = []
         self.accepted: list[Candidate] = []
         self._groups = sorted(groups, key=lambda candidate: candidate.freq)
@@ -170,7 +171,9 @@ class Sky:
         if sigma_of(candidate.group, part * excess) < self.observed.threshold(candidate.group):
             return False
         scale = float(self._folds[candidate.uid].extra.get("noise_scale", 1.0))
-        least = CHANCE**2 * (1.0 - left.part**2) + (OFF**2 * left.taken + self._lack(candidate)) / scale**2
+        least = (
+            CHANCE**2 * (1.0 - left.part**2) + (OFF**2 * left.taken + sum(self.lacks(candidate).values())) / scale**2
+        )
         if (left.part * candidate.snr) ** 2 < least:
             return False
         in_phase = [rival.uid for rival in self.accepted if self._times(candidate, rival) > 1]
@@ -179,15 +182,24 @@ class Sky:
         doubtful = left.part**2 < _MOSTLY or bool(NOISE & set(candidate.flags))
         return not (unsteady and (doubtful or not left.powers.keys().isdisjoint(in_phase)))
 
-    def _lack(self, candidate: Candidate) -> float:
-        """Power that may be in a fold of sources that were taken out of the samples."""
+    def lacks(self, candidate: Candidate) -> dict[str, float]:
+        """Power that may be in a fold of sources that were taken out of the samples.
+
+        That is what templates lack of a mean profile; and what its turns differ from one another, in the box of the
+        pulse, of which the best fold reaches as many deviations as of noise. At n times its period they all are in n
+        such boxes, elsewhere at any phase.
+        """
         if candidate.uid not in self._lacks:
-            fold, powers = self._folds[candidate.uid], [0.0]
+            fold, lacks = self._folds[candidate.uid], {}
+            share = np.sqrt(np.diff(fold.time_edges) / fold.tobs)
             for model in self._taken:
-                rows, _ = model.source.during(fold.start, fold.tobs).rows_in(fold)
-                share = np.sqrt(np.diff(fold.time_edges) / fold.tobs)
-                powers.append(OFF**2 * model.seen * float(np.sum((share @ rows) ** 2)))
-            self._lacks[candidate.uid] = sum(powers)
+                source = model.source.during(fold.start, fold.tobs)
+                rows, _ = source.rows_in(fold)
+                mean = OFF**2 * float(np.sum((share @ rows) ** 2))
+                n = Fraction(source.freq / fold.after.freq).limit_denominator(MOST_RATIO).numerator
+                inside = max(fold.width, 1.0 / n if n else 0.0) * source.flickering(fold.after.freq, fold.after.dm)
+                lacks[model.uid] = model.seen * (mean + CHANCE**2 * inside)
+            self._lacks[candidate.uid] = lacks
         return self._lacks[candidate.uid]
 
     def _seen(self, candidate: Candidate) -> float:

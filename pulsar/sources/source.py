@@ -64,6 +64,8 @@ class Source:
         Brightness, of mean 1 over all that was folded.
     spread : float
         Variance of the brightness of a sub-integration.
+    flicker : float
+        That of a turn, as neighbouring sub-integrations differ.
     time_edges : ndarray, shape (nsubints + 1,)
         From the middle of the time [s].
     nbins : int
@@ -87,6 +89,7 @@ class Source:
     time_edges: NDArray[np.float64]
     nbins: int
     resolution: float
+    flicker: float = 0.0
     drift: float = 0.0
     _elsewhere: dict[tuple[float, float], Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -110,7 +113,7 @@ class Source:
         # Where the refinement has moved the frequency, sub-integrations are smeared.
         moved = (fold.after.freq - fold.before.freq) * float(np.diff(fold.time_edges).mean())
         bands /= np.maximum(np.sinc(k * moved), _SHARPEST)
-        gains, spread = _gains(fold, whole)
+        gains, spread, flicker = _gains(fold, whole)
         white = np.full(len(k), float(fold.extra.get("noise_scale", 1.0)))
         white[:last] /= _evening(fold)[1 : last + 1]
         fref = float(fold.extra.get("fref", np.inf))
@@ -125,6 +128,7 @@ class Source:
             band_delays=KDM * (np.asarray(fold.band_freqs, dtype=np.float64) ** -2.0 - fref**-2.0),
             gains=gains,
             spread=spread,
+            flicker=flicker,
             time_edges=fold.time_edges - 0.5 * fold.tobs,
             nbins=len(fold.profile),
             resolution=float(fold.extra.get("resolution", 0.0)),
@@ -193,6 +197,20 @@ class Source:
         turns = self.freq * (dm - self.dm) * self.band_delays[:, None] * k
         moved: NDArray[np.complex128] = self.amplitudes * np.exp(2j * np.pi * turns)
         return np.asarray(moved.sum(axis=0) / np.sqrt(len(self.amplitudes)))
+
+    def flickering(self, freq: float, dm: float) -> float:
+        """Power that its turns, as they vary at random, leave in all harmonics of a frequency, mean noise power 1.
+
+        Of N turns each has 1 / N of an amplitude: what varies adds up to the N-th part of its power, at any frequency.
+
+        Parameters
+        ----------
+        freq : float
+            [Hz]
+        dm : float
+            [pc cm^-3]
+        """
+        return self.flicker * float(np.sum(np.abs(self.at_dm(dm)) ** 2)) / (freq * self.tobs)
 
     def powers_at(
         self,
@@ -383,10 +401,10 @@ def _spectrum(profiles: NDArray[np.float64]) -> NDArray[np.complex128]:
     return np.asarray(np.fft.rfft(profiles, axis=-1)[..., 1 : max(nbins // 2, 2)] / np.sqrt(nbins))
 
 
-def _gains(fold: Fold, whole: NDArray[np.complex128]) -> tuple[NDArray[np.float64], float]:
+def _gains(fold: Fold, whole: NDArray[np.complex128]) -> tuple[NDArray[np.float64], float, float]:
     """Brightness of the sub-integrations, drawn to its mean as far as noise makes it scatter (empirical Bayes).
 
-    Returns their variance beyond noise, too.
+    Returns their variance beyond noise, too, and that of a turn, of as many as there are in a sub-integration.
     """
     rows = _spectrum(fold.time_phase.astype(np.float64))[:, : len(whole)]
     share = np.diff(fold.time_edges) / fold.tobs
@@ -396,8 +414,12 @@ def _gains(fold: Fold, whole: NDArray[np.complex128]) -> tuple[NDArray[np.float6
     # Of a complex amplitude half of the noise is in phase.
     noise = 0.5 / (power * share)
     spread = max(float(np.var(gains[used]) - noise[used].mean()), 0.0) if used.any() else 0.0
+    both = used[1:] & used[:-1]
+    differ = np.diff(gains)[both] ** 2 - (noise[1:] + noise[:-1])[both]
+    turns = max(fold.after.freq * fold.tobs / len(gains), 1.0)
+    flicker = max(0.5 * float(differ.mean()) * turns, 0.0) if both.any() else 0.0
     gains = np.where(used, 1.0 + (gains - 1.0) * spread / (spread + noise), 0.0)
-    return gains / max(float(np.sum(gains * share)), 1e-9), spread
+    return gains / max(float(np.sum(gains * share)), 1e-9), spread, flicker
 
 
 def _seen(

@@ -36,8 +36,9 @@ def test_a_weak_pulsar_beside_a_strong_one_is_found_with_its_own_dm(tmp_path):
     rows = run.rows("candidates")
     assert len(own_rows(run, WEAK)) == len(own_rows(run, STRONG)) == 1
     assert list(rows["period"][rows["rank"] == 1]) == [pytest.approx(STRONG.period, rel=1e-4)]
-    # All that was detected is told, once, and every row has what belongs to it.
+    # All that was detected is told, once in each search, and every row has what belongs to it.
     detections = run.rows("detections")
+    assert (detections["uid"] != "").all()
     assert set(detections["uid"]) >= set(rows["uid"])
     heads = set(rows["uid"][rows["parent"] == ""])
     assert set(detections["parent"][detections["parent"] != ""]) <= heads
@@ -67,9 +68,53 @@ def test_what_is_left_is_searched_on_after_an_interruption(tmp_path, monkeypatch
             search(tmp_path / "sky.fil", config, tmp_path / "again.h5")
     kept = {path.name for path in (tmp_path / "again.h5.parts").iterdir()}
     assert kept >= {"detections.npz", "residual-searched-00000.npz"}
+    with np.load(tmp_path / "again.h5.parts" / "residual-searched-00000.npz") as stored:
+        done = int(stored["ranges"].max())
+
+    def rest(self, batch, *more):
+        assert batch.first + batch.stage.ndms > done
+        before(self, batch, *more)
+
     with monkeypatch.context() as patch:
-        patch.setattr("pulsar.pipeline.detect.search_trials", lambda *_: pytest.fail("searched from the beginning"))
+        patch.setattr(BatchSearch, "each", rest)
         again = search(tmp_path / "sky.fil", config, tmp_path / "again.h5", resume=True).rows("candidates")
     np.testing.assert_allclose(
         again["period"][again["parent"] == ""][:2], whole["period"][whole["parent"] == ""][:2], rtol=1e-5
     )
+
+
+def test_strong_pulsars_beside_each_other_have_each_its_own_snr_and_dm(tmp_path):
+    # A ratio of 1.01, and of 2 but for half a per cent.
+    others = [
+        Pulsar(name="near", period=0.1881, dm=20.0, snr=120, duty=0.06, phase0=0.4),
+        Pulsar(name="half", period=0.0955, dm=75.0, snr=90, duty=0.1, phase0=0.7),
+    ]
+    alone = searched(tmp_path, others[0])
+    run = searched(tmp_path, STRONG, *others)
+    (row,), (lone,) = own_rows(run, others[0]), own_rows(alone, others[0])
+    assert row["snr"] == pytest.approx(lone["snr"], rel=0.06)
+    assert len(own_rows(run, STRONG)) == len(own_rows(run, others[1])) == 1
+    rows = run.rows("candidates")
+    assert np.count_nonzero((rows["parent"] == "") & (rows["score"] > 0.5)) == 3
+
+
+def test_a_pulsar_sampled_more_coarsely_than_its_pulse_leaves_nothing(tmp_path):
+    fast = Pulsar(name="fast", period=0.00317, dm=6.6, snr=250, duty=0.02)
+    rows = searched(tmp_path, fast).rows("candidates")
+    own = rows["period"][(rows["parent"] == "") & (rows["score"] > 0.3)]
+    assert list(own) == [pytest.approx(fast.period, rel=1e-4)]
+
+
+@pytest.mark.parametrize(
+    "sets",
+    [
+        ["sift.harmonics=false"],
+        ["fft.enabled=false", "coherent.enabled=false", "ffa.enabled=false", "single_pulse.enabled=true"],
+    ],
+    ids=["harmonics", "pulses"],
+)
+def test_where_nothing_can_be_searched_again_the_first_list_stands(tmp_path, sets):
+    with_it = searched(tmp_path, STRONG, sets=sets)
+    without = searched(tmp_path, STRONG, sets=[*sets, "search.residual=0"])
+    assert set(with_it.rows("candidates")["uid"]) == set(without.rows("candidates")["uid"])
+    assert len(with_it.rows("candidates")) > 0

@@ -160,3 +160,21 @@ def test_what_a_template_lacks_of_a_source_that_was_taken_out_is_none(part: floa
     assert there.snr > 6.0
     assert len(sources([there])) == 1
     assert (len(sources([there], [strong])) == 1) == stands
+
+
+@pytest.mark.parametrize("n", [1.0, 6.0, 2.54])
+def test_turns_that_vary_leave_no_source_when_their_mean_is_taken_out(n: float) -> None:
+    """At six periods, and at others, their brightest are a pulse far above noise."""
+    freq = 4.0
+    turns = np.floor(freq * T + 0.5 - 0.3).astype(int)
+    bright = np.random.default_rng(14).lognormal(0.0, 0.8, size=300)
+    noise = np.random.default_rng(15).normal(size=NSAMPS)
+    strong = folded(noise + bright[turns + 140] * pulses(freq, 2.0), freq)
+    left = folded(noise + (bright[turns + 140] - bright.mean()) * pulses(freq, 2.0), freq / n)
+    model = Model("strong", Source.of(strong))
+    assert model.source.flicker == pytest.approx(bright.var() / bright.mean() ** 2, rel=0.5)
+    assert len(sources([left])) == 1
+    assert sources([left], [model]) == []
+    # Another pulsar, which is above that.
+    other = folded(noise + pulses(1.31, 2.5), 1.31)
+    assert len(sources([other], [model])) == 1
