@@ -208,7 +208,10 @@ def fit_weights(terms: Array, real: NDArray[np.bool_]) -> Coefficients:
 
     bounds = [(0.0, MOST) if side > 0 else (-MOST, 0.0) for side in sides]
     best = minimize(cost, before, jac=True, method="L-BFGS-B", bounds=bounds)
-    return Coefficients.of_signed(EXPECTED, np.asarray(best.x))
+    numbers, nweights = best.x.tolist(), len(EXPECTED.weights)
+    weights = dict(zip(EXPECTED.weights, numbers[:nweights], strict=True))
+    penalties = dict(zip(EXPECTED.penalties, (abs(value) for value in numbers[nweights:-1]), strict=True))
+    return Coefficients(numbers[-1], weights, penalties)
 
 
 def groups_of(table: Table, nparts: int, seed: int) -> NDArray[np.int64]:

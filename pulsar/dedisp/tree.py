@@ -168,11 +168,6 @@ class TreeProgram:
     shifts: tuple[NDArray[np.int64], ...]
 
     @property
-    def row_adds(self) -> int:
-        """Additions for one sample of all DMs, overlaps of the tiles not counted."""
-        return int(self.operations.ptr[-1] - self.operations.kind.size)
-
-    @property
     def adds(self) -> float:
         """Additions for one sample of all DMs, with the overlaps of the tiles."""
         inputs = np.diff(self.operations.ptr)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import SinglePulseConfig
 from pulsar.data.candidate import EVENT_COLUMNS
-from pulsar.searches import stats
 from pulsar.searches.lines import without_lines
 from pulsar.searches.search import Cost, Pairs, Search
 
@@ -310,8 +309,3 @@ class _Buffers:
         self.integers = self.work.view(np.int16)
         self.found = np.empty((_CAPACITY, 5))
         self.total, self.alive = np.zeros((2, work))
-
-
-def event_sigma(snr: NDArray[Any], ntrials: float) -> NDArray[np.float64]:
-    """Significance of pulses after `ntrials` independent trials."""
-    return np.asarray(stats.trial_sigma(stats.logp_from_sigma(snr), ntrials), dtype=np.float64)

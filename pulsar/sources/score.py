@@ -98,15 +98,6 @@ class Coefficients:
         """All numbers in one: weights, penalties below 0, the bias last."""
         return np.array([*self.weights.values(), *(-value for value in self.penalties.values()), self.bias])
 
-    @classmethod
-    def of_signed(cls, like: "Coefficients", values: NDArray[np.float64]) -> "Coefficients":
-        """From the same order as :meth:`signed` has, with the terms of another one."""
-        numbers = [float(value) for value in values]
-        first = len(like.weights)
-        weights = dict(zip(like.weights, numbers[:first], strict=True))
-        penalties = dict(zip(like.penalties, (abs(value) for value in numbers[first:-1]), strict=True))
-        return cls(numbers[-1], weights, penalties)
-
     def probabilities(self, terms: NDArray[np.float64]) -> NDArray[np.float64]:
         """Scores of rows of terms in the order of `names`, shape (n, nterms)."""
         values = self.signed()
