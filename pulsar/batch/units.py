@@ -22,7 +22,7 @@ from pulsar.errors import STORAGE, ConfigError, DataError
 
 if TYPE_CHECKING:
     from pulsar.io.night import Night
-    from pulsar.pipeline.plan import RunPlan
+    from pulsar.pipeline.run_plan import RunPlan
 
 #: Version of the list of units.
 FORMAT: Final = 1

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pulsar.config.model import Config
     from pulsar.data.fold import Fold
     from pulsar.data.header import Header
-    from pulsar.pipeline.folding import Ephemeris, FromPar
+    from pulsar.pipeline.ephemerides import Ephemeris, FromPar
 
 
 @shared
@@ -215,7 +215,7 @@ def ephemerides(
 ) -> "list[Ephemeris | FromPar]":
     """What the options ask to be folded in these files."""
     from pulsar.errors import ConfigError
-    from pulsar.pipeline.folding import Ephemeris, FromPar
+    from pulsar.pipeline.ephemerides import Ephemeris, FromPar
 
     if (period is not None) + (candidates is not None) + bool(par) != 1:
         raise ConfigError("give what to fold: either --period with --dm, or --par X.par, or --candidates RUN.h5")
@@ -244,7 +244,7 @@ def from_product(
     """Candidates of a product: those that are named, else all; of a merged one all that are of the files."""
     from pulsar.errors import ConfigError
     from pulsar.io.product.reader import read
-    from pulsar.pipeline.folding import ephemerides_of, rows_of
+    from pulsar.pipeline.ephemerides import ephemerides_of, rows_of
 
     run = read(path)
     rows = run.rows("candidates")

@@ -21,7 +21,7 @@ from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, LONGEST_TSAMP, SHORTEST_TSAMP, Header
 from pulsar.data.text import printable
 from pulsar.errors import DataError
-from pulsar.io.folded import FoldedFile, somewhere
+from pulsar.io.folded_file import FoldedFile, somewhere
 from pulsar.io.timeseries import sexagesimal_text
 
 #: The first twelve counts: trials of DM, period and derivative, subbands, sub-integrations, bins, channels, five steps.

@@ -26,7 +26,7 @@ from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, Header
 from pulsar.data.text import printable
 from pulsar.errors import DataError
-from pulsar.io.folded import FoldedFile, somewhere
+from pulsar.io.folded_file import FoldedFile, somewhere
 
 _GZIP: Final = b"\x1f\x8b"
 _ROOT: Final = re.compile(rb"<phc[fx][\s>]")

@@ -418,7 +418,8 @@ class _SharedLines:
         from pulsar.cleaning.birdies import Birdie
         from pulsar.cleaning.common import common_lines
         from pulsar.io.product.provenance import software_version
-        from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
+        from pulsar.pipeline.checkpoint import Checkpoint
+        from pulsar.pipeline.fingerprint import fingerprint
         from pulsar.pipeline.run import first_look
         from pulsar.sky.receiver import Receiver
 

@@ -6,7 +6,8 @@ from contextlib import closing
 from pulsar.errors import PulsarError
 from pulsar.io.open import open_observation
 from pulsar.nights.night import Job
-from pulsar.pipeline.plan import RunPlan, dry_run
+from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.run_plan import RunPlan
 
 
 def plan_jobs(todo: Sequence[Job]) -> tuple[dict[str, RunPlan], list[tuple[str, PulsarError]]]:

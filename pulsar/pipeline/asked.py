@@ -13,7 +13,7 @@ from pulsar.synthesis.asked import MOST_TOLD, read_asked
 from pulsar.synthesis.population import MOST_SMEARED, Asked, smeared
 
 if TYPE_CHECKING:
-    from pulsar.pipeline.plan import RunPlan
+    from pulsar.pipeline.run_plan import RunPlan
 
 #: A period takes no fewer samples than these, and comes no fewer times.
 LEAST_SAMPLES: Final = 2.0

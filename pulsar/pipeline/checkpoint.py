@@ -3,15 +3,13 @@
 import contextlib
 import copy
 import fnmatch
-import hashlib
-import json
 import os
 import struct
 import time
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -19,10 +17,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.config.model import Config
 from pulsar.data.files import MOST_TEXT
 from pulsar.data.folders import Folder, open_to_read
-from pulsar.data.observation import InputFile
 from pulsar.data.unfinished import Unfinished
 from pulsar.errors import ConfigError, PulsarError
 
@@ -164,24 +160,6 @@ def load_arrays(path: Path, folder: Folder | None = None) -> dict[str, NDArray[A
     except _DAMAGED:
         # Written whole or not at all: the disk has lost it since. The stage is done again.
         return None
-
-
-def fingerprint(files: Sequence[InputFile], config: Config, version: str) -> str:
-    """Digest of what the result of a run depends on (not on threads, memory or scratch)."""
-    from pulsar.sky.catalogue import catalogue_file
-
-    settings = config.model_dump(mode="json", exclude={"run", "output", "batch"})
-    inputs: list[Any] = [[str(f.path), f.size, f.mtime] for f in files]
-    rfi, asked = config.rfi, config.completeness.population
-    for path in (catalogue_file(config.known.catalogue), *map(Path, (rfi.zaplist, rfi.mask, asked))):
-        if path.is_file():
-            inputs.append(hashlib.sha256(path.read_bytes()).hexdigest())
-    if config.subtract.pulsars:
-        from pulsar.pipeline.subtracting import marks
-
-        inputs += marks(config.subtract)
-    text = json.dumps([version, settings, inputs], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Pace:

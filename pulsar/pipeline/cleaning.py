@@ -1,7 +1,7 @@
 """The mask of an observation, measured or taken from a file: one way for searches, folds, notebooks, `pulsar rfi`."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,3 +176,17 @@ def zapped(header: Header, config: RfiConfig) -> NDArray[np.bool_]:
     for lo, hi in config.zap:
         found |= (header.freqs + half > lo) & (header.freqs - half < hi)
     return found
+
+
+def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
+    """First sample of each gap, and the one after its last."""
+    return tuple((gap.start, gap.start + gap.nsamps) for gap in obs.gaps)
+
+
+def mask_of(kept: dict[str, NDArray[Any]]) -> "Mask":
+    """The mask that a checkpoint holds."""
+    from pulsar.cleaning import Mask
+
+    arrays: dict[str, Any] = dict(kept)
+    reasons = tuple(str(r) for r in arrays.pop("reasons"))
+    return Mask(reasons=reasons, **arrays)

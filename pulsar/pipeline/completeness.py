@@ -23,23 +23,16 @@ from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.dedisp.subbands import Subbands
 from pulsar.pipeline.checkpoint import Pace
-from pulsar.pipeline.detect import (
-    Detected,
-    Job,
-    Searching,
-    dm_plan,
-    folding_of,
-    pulses_of,
-    scratch_of,
-    subbands_at,
-)
+from pulsar.pipeline.detect import dm_plan, folding_of, pulses_of, scratch_of, subbands_at
 from pulsar.pipeline.fates import Fates, listed_row
 from pulsar.pipeline.follow import follow_up, group_detections
-from pulsar.pipeline.injections import TOGETHER, Amount, Place, band_delay, draw_place, groups_of, place_dms, region
+from pulsar.pipeline.injections import TOGETHER, Place, band_delay, draw_place, groups_of, place_dms, region
+from pulsar.pipeline.job import Detected, Job, Searching
 from pulsar.pipeline.judged import judged
 from pulsar.pipeline.limits import flux_of, smeared_duty, telescope_of
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, place_of
+from pulsar.pipeline.run_plan import Amount
 from pulsar.pipeline.stages import Found
 from pulsar.sources.candidate import Candidate
 from pulsar.synthesis.cleaned import InjectedSource, Injector

@@ -1,30 +1,29 @@
 """From files to detections: cleaning, dedispersion and all searches, checkpointed on the way."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.config.model import Config
-from pulsar.data.fold import Fold, FoldCube, FoldParams
-from pulsar.data.observation import Observation, called, unchanged
+from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.observation import called, unchanged
 from pulsar.data.part import WHOLE, Part
 from pulsar.data.series import TimeSeries, check_varies
 from pulsar.errors import PulsarError
 from pulsar.pipeline.birdies import learn_in_series
-from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.cleaning import clean_source, find_mask, given_birdies
+from pulsar.pipeline.cleaning import clean_source, find_mask, gaps_of, given_birdies, mask_of
 from pulsar.pipeline.injections import TOGETHER, band_count, place_dms
-from pulsar.pipeline.plan import RunPlan, dry_run
-from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.job import Detected, FoldMany, Job, Searching
+from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.pulses import Pulses, find_pulses
 from pulsar.pipeline.room import stage_memory
-from pulsar.pipeline.searched import Searched, birdie_arrays, bounded, kept_birdies
-from pulsar.pipeline.stages import BatchSearch, Found, pulse_trials, search_series
+from pulsar.pipeline.run_plan import RunPlan
+from pulsar.pipeline.searched import Searched, detections_of
+from pulsar.pipeline.stages import BatchSearch, pulse_trials, search_series
 
 if TYPE_CHECKING:
     from pulsar.cleaning import Mask
@@ -34,124 +33,10 @@ if TYPE_CHECKING:
     from pulsar.data.source import SampleSource
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan
-    from pulsar.dedisp.reserve import Reserve
     from pulsar.dedisp.subbands import Subbands
-    from pulsar.pipeline.compiling import Ahead
-    from pulsar.pipeline.ranges import Crew
 
 # Part of the work on a trial DM that is done when its series is there.
 DEDISPERSION_SHARE = 0.3
-
-
-class FoldMany(Protocol):
-    """Folds any number of candidates in one pass over the data, or over a part of them."""
-
-    def __call__(self, params: Sequence[FoldParams], part: Part = WHOLE) -> list[FoldCube]:
-        """Cubes of candidates whose parameters are those at the middle of the part."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class Searching:
-    """With what raw data were searched, and what the series gave: for who searches some of them once more.
-
-    Attributes
-    ----------
-    source : MaskedSource
-    plan : RunPlan
-        Of the channels that are alive.
-    finder : BatchSearch
-        With the lines that are left out.
-    found : Found
-    subbands : tuple of Subbands
-        Of the first places at which signals will be injected.
-    """
-
-    source: "MaskedSource"
-    plan: RunPlan
-    finder: BatchSearch
-    found: Found
-    subbands: "tuple[Subbands, ...]" = ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every stage of a run needs to know of it.
-
-    Attributes
-    ----------
-    obs : Observation
-    config : Config
-    plan : RunPlan
-        Made before any sample was read.
-    checkpoint : Checkpoint
-    progress : Progress
-    threads : int
-    common : sequence of Birdie
-        Periodic interference that other beams have shown.
-    compiled : Ahead, optional
-        Kernels that are being compiled meanwhile; waited for before the searching begins.
-    crew : Crew, optional
-        Who searches ranges of DMs; by default this process does.
-    reserve : Reserve, optional
-        Memory for the samples that dedispersion keeps, asked for ahead.
-    """
-
-    obs: Observation
-    config: Config
-    plan: RunPlan
-    checkpoint: Checkpoint
-    progress: Progress
-    threads: int
-    common: "Sequence[Birdie]" = ()
-    compiled: "Ahead | None" = None
-    crew: "Crew | None" = None
-    reserve: "Reserve | None" = None
-
-    def wait_for_kernels(self) -> None:
-        """Until all are compiled: that it happens once must not be counted into the time that a search takes."""
-        if self.compiled is not None:
-            self.compiled.wait(self.progress)
-
-
-@dataclass(frozen=True)
-class Detected:
-    """What the searches have found, and what later stages go back to the data with.
-
-    Attributes
-    ----------
-    detections : ndarray
-        Periodic, with the fields of DETECTION_COLUMNS, those of repeating pulses among them.
-    dms : ndarray
-        All DMs that were searched [pc cm^-3].
-    pulses : Pulses
-    fold_many : FoldMany
-    freqs : ndarray
-        Channels that were used [MHz]; empty for a dedispersed series.
-    mask : Mask or None
-    birdies : list of Birdie
-        What was left out of the spectra.
-    finish : callable or None
-        Adds to a refined fold what its own data do not tell: of series of several DMs the DM curve.
-    searching : Searching or None
-        None for dedispersed series.
-    known : mapping of str to Fold
-        Folds that need not be made once more, by the uid of their group.
-    subtracted : ndarray or None
-        Pulsars that were taken out of the samples, with the fields of SUBTRACTED_COLUMNS.
-    """
-
-    detections: NDArray[Any]
-    dms: NDArray[np.float64]
-    pulses: Pulses
-    fold_many: FoldMany
-    freqs: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
-    mask: "Mask | None" = None
-    birdies: "list[Birdie]" = field(default_factory=list)
-    finish: Callable[[Fold], Fold] | None = None
-    searching: Searching | None = None
-    known: Mapping[str, Fold] = field(default_factory=dict)
-    subtracted: NDArray[Any] | None = None
 
 
 def detect(job: Job, out: Path) -> Detected:
@@ -238,15 +123,6 @@ def clean(job: Job) -> "tuple[MaskedSource, Mask, NDArray[Any] | None]":
     return found.source, mask, found.rows
 
 
-def mask_of(kept: dict[str, NDArray[Any]]) -> "Mask":
-    """The mask that a checkpoint holds."""
-    from pulsar.cleaning import Mask
-
-    arrays: dict[str, Any] = dict(kept)
-    reasons = tuple(str(r) for r in arrays.pop("reasons"))
-    return Mask(reasons=reasons, **arrays)
-
-
 def _detect_series(job: Job) -> Detected:
     """An already dedispersed series goes straight to the search."""
     from pulsar.folding.folder import fold_series
@@ -284,11 +160,6 @@ def _detect_series(job: Job) -> Detected:
         lambda params, part=WHOLE: fold_series(part_of_series(series, part), params, job.config.fold),
         birdies=birdies,
     )
-
-
-def gaps_of(obs: Observation) -> tuple[tuple[int, int], ...]:
-    """First sample of each gap, and the one after its last."""
-    return tuple((gap.start, gap.start + gap.nsamps) for gap in obs.gaps)
 
 
 def _detect_raw(job: Job, out: Path) -> Detected:
@@ -367,39 +238,6 @@ def folding_of(job: Job, plan: RunPlan, source: "SampleSource") -> FoldMany:
             )
 
     return fold
-
-
-def detections_of(
-    job: Job, finder: BatchSearch, search: Callable[[Searched], None], birdies: "list[Birdie] | None" = None
-) -> "tuple[Found, list[Birdie]]":
-    """What all trials show, and what was left out of their spectra: what an interrupted run has found is not searched.
-
-    Parameters
-    ----------
-    job : Job
-    finder : BatchSearch
-        Told the lines that the interrupted run has learnt.
-    search : callable
-        Brings a state to its end; whatever ends it, what has been found by then is kept.
-    birdies : list of Birdie, optional
-        Lines that are known and left out; default: those that the search will learn.
-    """
-    tell, kept = job.progress.message, job.checkpoint.load("detections")
-    if kept is not None:
-        tell("detections: taken from the interrupted run")
-        found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
-        finder.birdies = [(b.freq, b.width) for b in birdies]
-        return found, birdies
-    state = Searched(job.checkpoint, tell)
-    state.birdies = birdies if state.birdies is None else state.birdies
-    finder.birdies = [(b.freq, b.width) for b in state.birdies or []]
-    if state.ndone:
-        tell(f"{state.ndone} of {finder.ndms} DMs: taken from the interrupted run")
-    with state.kept():
-        search(state)
-    found, birdies = bounded(state.found, tell), state.birdies or []
-    job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
-    return found, birdies
 
 
 def search_trials(

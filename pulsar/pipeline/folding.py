@@ -1,8 +1,6 @@
 """Folding of given periods, without a search: one streamed pass, refinement, and a product."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +9,16 @@ from numpy.typing import NDArray
 
 from pulsar.config.load import to_toml
 from pulsar.config.model import Config
-from pulsar.constants import DAY, C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
 from pulsar.data.series import TimeSeries
-from pulsar.errors import ConfigError
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
-from pulsar.pipeline.detected import Origin, doubts, verdict
+from pulsar.pipeline.detected import doubts, verdict
+from pulsar.pipeline.ephemerides import Ephemeris, FromPar
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import stage_memory, thread_count
@@ -31,174 +28,7 @@ from pulsar.pipeline.target import Target
 if TYPE_CHECKING:
     from pulsar.cleaning.live import MaskedSource
     from pulsar.io.product.reader import Run
-    from pulsar.sky.timing import TimingModel
     from pulsar.sources.score import Scorer
-
-
-@dataclass(frozen=True)
-class Ephemeris:
-    """A topocentric period to fold with.
-
-    Attributes
-    ----------
-    period : float
-        [s] at `epoch`.
-    dm : float
-        [pc cm^-3]
-    accel : float
-        Line-of-sight acceleration [m/s^2], positive when receding ever faster.
-    epoch : float or None
-        MJD (UTC) to which the period refers; None: mid-observation.
-    ident : str
-        Name of the fold.
-    fddot : float
-        Second frequency derivative [Hz/s^2].
-    origin : Origin
-        Where it comes from, for what is said of a fold that shows nothing.
-    """
-
-    period: float
-    dm: float
-    accel: float = 0.0
-    epoch: float | None = None
-    ident: str = ""
-    fddot: float = 0.0
-    origin: Origin = field(default_factory=Origin)
-
-    def params(self, header: Header) -> FoldParams:
-        """Frequency and derivative at mid-observation.
-
-        Raises
-        ------
-        ConfigError
-            The period is not positive, shorter than two samples or longer than the data, or no longer positive at
-            mid-observation.
-        """
-        if not self.period > 0:
-            raise ConfigError(f"period {self.period:g} s: expected a positive number of seconds")
-        if self.period < 2 * header.tsamp:
-            raise ConfigError(f"period {self.period:g} s is shorter than two samples of {header.tsamp:g} s")
-        if self.period > header.tobs:
-            raise ConfigError(
-                f"period {self.period:g} s is longer than the data ({header.tobs:.4g} s): is its unit right?"
-            )
-        fdot = -self.accel / (C * self.period)
-        away = 0.0 if self.epoch is None else (header.tmid - self.epoch) * DAY
-        # Where nobody knows the time of the data, or of the candidate, it is taken to be of these.
-        away = away if isfinite(away) else 0.0
-        freq = 1.0 / self.period + away * (fdot + 0.5 * self.fddot * away)
-        if not freq > 0:
-            raise ConfigError(
-                f"period {self.period:g} s with acceleration {self.accel:g} m/s2 at MJD {self.epoch} is not positive "
-                f"at mid-observation, MJD {header.tmid:.6f}; give the acceleration of that time"
-            )
-        # A dedispersed series has the DM that it has, whatever is asked for.
-        dm = header.dm if header.is_series and isfinite(header.dm) else self.dm
-        return FoldParams(freq, fdot + self.fddot * away, dm, self.fddot)
-
-
-@dataclass(frozen=True)
-class FromPar:
-    """A pulsar to fold by its ephemeris.
-
-    Attributes
-    ----------
-    model : TimingModel
-    ident : str
-        Name of the fold.
-    """
-
-    model: "TimingModel"
-    ident: str = ""
-
-    @property
-    def origin(self) -> Origin:
-        """Where the period comes from."""
-        return Origin.of_par(self.model)
-
-    def params(self, header: Header) -> FoldParams:
-        """Frequency and derivatives that the telescope sees at mid-observation.
-
-        Raises
-        ------
-        ConfigError
-            Telescope or time are unknown, the DM is missing, the period is shorter than two samples, or the orbit too
-            short for the observation.
-        """
-        model = self.model
-        dm = header.dm if header.is_series and isfinite(header.dm) else model.dm
-        if not isfinite(dm):
-            raise ConfigError(f"{model.name}: the ephemeris has no DM: add it, or fold with --period and --dm")
-        freq, fdot, fddot = model.topocentric(header)
-        if freq * header.tsamp > 0.5:
-            raise ConfigError(f"{model.name}: period {1 / freq:g} s is shorter than two samples of {header.tsamp:g} s")
-        return FoldParams(freq, fdot, dm, fddot)
-
-
-def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
-    """What rows of candidates are to be folded with.
-
-    Parameters
-    ----------
-    run : Run
-        Whose candidates they are.
-    rows : sequence of mapping or void
-        Fields of CANDIDATE_COLUMNS.
-    """
-    return [
-        Ephemeris(
-            float(row["period"]),
-            float(row["dm"]),
-            0.0 if not isfinite(row["accel"]) else float(row["accel"]),
-            float(row["epoch"]),
-            str(row["id"]),
-            0.0 if not isfinite(row["fddot"]) else float(row["fddot"]),
-            Origin.of_candidate(run.observation_of(row)),
-        )
-        for row in rows
-    ]
-
-
-def rows_of(run: "Run", header: Header) -> list[Any]:
-    """The candidates of a merged product that are of the observation of a header, or of a part of it.
-
-    They are of its beam and band, and their epoch lies in it (or its middle in their observation).
-
-    Parameters
-    ----------
-    run : Run
-    header : Header
-        Of the files to be folded.
-
-    Raises
-    ------
-    ConfigError
-        There is none.
-    """
-    rows = run.rows("candidates")
-    own = [row for row in rows if _is_of(row, run.observation_of(row), header)]
-    if not own:
-        names = list(dict.fromkeys(str(row["target"]) or "unnamed source" for row in rows))
-        listed = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-        beam = "" if header.beam is None else f", beam {header.beam}"
-        raise ConfigError(
-            f"{run.path}: holds no candidate of the observation of these files ({header.source or 'unnamed source'}"
-            f"{beam}, MJD {header.tstart:.5f}), but of {listed or 'none'}; "
-            "give the files of one of these, or name candidates to be folded all the same (--id)"
-        )
-    return own
-
-
-def _is_of(row: Any, own: Header, header: Header) -> bool:
-    """Whether a candidate is of the observation of a header; `own` is its own, as far as it is known."""
-    if int(row["beam"]) != (-1 if header.beam is None else header.beam):
-        return False
-    if own.source and header.source and own.source != header.source:
-        return False
-    if isfinite(own.fcenter) and abs(own.fcenter - header.fcenter) > 0.1 * min(own.bandwidth, header.bandwidth):
-        return False
-    longest = max(header.tobs, own.tobs if isfinite(own.tobs) else 0.0)
-    return abs(float(row["epoch"]) - header.tmid) * DAY <= 0.5 * longest
 
 
 def fold_cubes(

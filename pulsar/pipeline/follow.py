@@ -11,8 +11,8 @@ from pulsar.config.model import Config
 from pulsar.data.fold import FoldParams
 from pulsar.data.header import Header
 from pulsar.data.part import WHOLE, Part, parts_of_counts
-from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.heads import folded, folds_at, judged, scored
+from pulsar.pipeline.job import Detected, Job
 from pulsar.pipeline.pulses import REPEATS_SIGMA
 from pulsar.searches.sift import Group, group, joined, positions
 from pulsar.sources.candidate import Candidate

@@ -12,12 +12,12 @@ from pulsar.constants import KDM
 from pulsar.data.header import Header
 from pulsar.dedisp.batches import MOVE_SECONDS, READ_RATE
 from pulsar.dedisp.subbands import Subbands
+from pulsar.pipeline.run_plan import Amount, RunPlan
 from pulsar.pipeline.searches import enabled_searches
 from pulsar.pipeline.stages import Found, SomeTrials
 
 if TYPE_CHECKING:
     from pulsar.dedisp.plan import DMPlan
-    from pulsar.pipeline.plan import RunPlan
     from pulsar.synthesis.model import Burst, Pulsar
     from pulsar.synthesis.population import Asked, Ranges
 
@@ -62,25 +62,6 @@ PERIOD_ROOM: Final = 0.02
 PLACES_STREAM: Final = 2**32
 #: Steps of a sequence that fills a range evenly wherever it ends: of the golden ratio.
 GOLDEN: Final = 0.6180339887498949
-
-
-@dataclass(frozen=True)
-class Amount:
-    """How much is injected.
-
-    Attributes
-    ----------
-    places : int
-        DMs at which there are signals.
-    at_once : int
-        Of how many of them subbands fit the memory; 0: they go to scratch files.
-    cpu : float
-        Expected processor time [s], at the default rates.
-    """
-
-    places: int
-    at_once: int
-    cpu: float
 
 
 def amount(plan: "RunPlan", config: Config) -> Amount | None:

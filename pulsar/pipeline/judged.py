@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.pulse import PulseCutout
-from pulsar.pipeline.detect import Detected, Job
 from pulsar.pipeline.follow import ordered
 from pulsar.pipeline.heads import scored
+from pulsar.pipeline.job import Detected, Job
 from pulsar.pipeline.pulses import PulsePlace, judge_shapes, sweep_dms, sweeps_share
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.company import in_company

@@ -26,15 +26,16 @@ from pulsar.errors import DataError, PulsarError
 from pulsar.pipeline.checkpoint import load_arrays
 from pulsar.pipeline.cleaning import clean_source
 from pulsar.pipeline.octaves import accel_costs, octave_trials, plan_octaves
-from pulsar.pipeline.plan import RunPlan, dry_run
+from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.run_plan import RunPlan
 from pulsar.pipeline.searched import Searched, bounded
 from pulsar.pipeline.searches import all_searches, part_rooms
 from pulsar.pipeline.stages import BatchSearch, Found, few_dms
 
 if TYPE_CHECKING:
     from pulsar.cleaning.live import MaskedSource
-    from pulsar.pipeline.detect import Job
+    from pulsar.pipeline.job import Job
 
 #: Ranges for each worker: the last ones end at about the same time, and little is lost with a worker.
 PER_WORKER: Final = 3
@@ -355,7 +356,7 @@ def search_range(task: RangeTask) -> Found:
 def _opened(shared: Shared) -> _Opened:
     from pulsar.io.open import open_observation
     from pulsar.io.product.provenance import software_version
-    from pulsar.pipeline.detect import gaps_of, mask_of
+    from pulsar.pipeline.cleaning import gaps_of, mask_of
 
     host = socket.gethostname()
     if software_version() != shared.version:

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from pulsar.data.observation import unchanged
 from pulsar.folding.subtracted import without
-from pulsar.pipeline.detect import Detected, Job, Searching, detections_of, dm_plan, folding_of, gaps_of, search_trials
+from pulsar.pipeline.cleaning import gaps_of
+from pulsar.pipeline.detect import dm_plan, folding_of, search_trials
 from pulsar.pipeline.follow import families, follow_up, group_detections
+from pulsar.pipeline.job import Detected, Job, Searching
 from pulsar.pipeline.room import stage_memory
-from pulsar.pipeline.searched import Searched
+from pulsar.pipeline.searched import Searched, detections_of
 from pulsar.pipeline.searches import periodic_only
 from pulsar.pipeline.stages import BatchSearch
 from pulsar.pipeline.subtracting import templates_of

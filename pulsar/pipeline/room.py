@@ -11,7 +11,7 @@ from pulsar.errors import ConfigError
 
 if TYPE_CHECKING:
     from pulsar.dedisp.reserve import Reserve
-    from pulsar.pipeline.plan import RunPlan
+    from pulsar.pipeline.run_plan import RunPlan
 
 #: Interpreter, libraries and compiled kernels, outside of what the stages allocate [byte].
 BASE_MEMORY: Final = 350 << 20

@@ -16,11 +16,13 @@ from pulsar.data.unfinished import resumable, sweep
 from pulsar.errors import ConfigError, DataError
 from pulsar.pipeline.asked import check_wanted
 from pulsar.pipeline.candidates import candidate_table
-from pulsar.pipeline.checkpoint import Checkpoint, fingerprint
+from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.cleaning import given_mask
 from pulsar.pipeline.compiling import Ahead, parts_of
-from pulsar.pipeline.detect import Detected, Job, detect, lines_of
+from pulsar.pipeline.detect import detect, lines_of
+from pulsar.pipeline.fingerprint import fingerprint
 from pulsar.pipeline.follow import follow_up, group_detections, mark_detections
+from pulsar.pipeline.job import Detected, Job
 from pulsar.pipeline.judged import judged
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.progress import Progress

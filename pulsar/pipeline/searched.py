@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
+from pulsar.pipeline.job import Job
 from pulsar.pipeline.stages import Found
 
 if TYPE_CHECKING:
@@ -216,3 +217,36 @@ def kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
         Birdie(float(freq), float(width), str(reason))
         for (freq, width), reason in zip(kept["birdies"], kept["birdie_reasons"], strict=True)
     ]
+
+
+def detections_of(
+    job: Job, finder: "BatchSearch", search: Callable[[Searched], None], birdies: "list[Birdie] | None" = None
+) -> "tuple[Found, list[Birdie]]":
+    """What all trials show, and what was left out of their spectra: what an interrupted run has found is not searched.
+
+    Parameters
+    ----------
+    job : Job
+    finder : BatchSearch
+        Told the lines that the interrupted run has learnt.
+    search : callable
+        Brings a state to its end; whatever ends it, what has been found by then is kept.
+    birdies : list of Birdie, optional
+        Lines that are known and left out; default: those that the search will learn.
+    """
+    tell, kept = job.progress.message, job.checkpoint.load("detections")
+    if kept is not None:
+        tell("detections: taken from the interrupted run")
+        found, birdies = Found(kept["detections"], kept["events"]), kept_birdies(kept)
+        finder.birdies = [(b.freq, b.width) for b in birdies]
+        return found, birdies
+    state = Searched(job.checkpoint, tell)
+    state.birdies = birdies if state.birdies is None else state.birdies
+    finder.birdies = [(b.freq, b.width) for b in state.birdies or []]
+    if state.ndone:
+        tell(f"{state.ndone} of {finder.ndms} DMs: taken from the interrupted run")
+    with state.kept():
+        search(state)
+    found, birdies = bounded(state.found, tell), state.birdies or []
+    job.checkpoint.save("detections", detections=found.detections, events=found.events, **birdie_arrays(birdies))
+    return found, birdies

@@ -18,7 +18,7 @@ from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.birdies import first_trials, learn_in_series
 
 if TYPE_CHECKING:
-    from pulsar.pipeline.detect import Detected, Job
+    from pulsar.pipeline.job import Detected, Job
     from pulsar.pipeline.searched import Searched
 
 #: Series on each side of a fold's own that its DM curve is folded from.
@@ -148,9 +148,10 @@ def detect_set(job: "Job", obs: SeriesSet) -> "Detected":
         That of the job.
     """
     from pulsar.cleaning.birdies import merged
-    from pulsar.pipeline.cleaning import given_birdies
-    from pulsar.pipeline.detect import Detected, detections_of, gaps_of
+    from pulsar.pipeline.cleaning import gaps_of, given_birdies
+    from pulsar.pipeline.job import Detected
     from pulsar.pipeline.pulses import find_pulses
+    from pulsar.pipeline.searched import detections_of
     from pulsar.pipeline.stages import BatchSearch
 
     config, plan = job.config, set_plan(obs)

@@ -22,7 +22,7 @@ from pulsar.pipeline.progress import Progress
 if TYPE_CHECKING:
     from pulsar.cleaning.live import MaskedSource
     from pulsar.folding.subtracted import Folded, Taken
-    from pulsar.pipeline.folding import Ephemeris, FromPar
+    from pulsar.pipeline.ephemerides import Ephemeris, FromPar
 
 #: Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py --cost.
 TEMPLATE_RATE: Final = 3e8
@@ -99,7 +99,7 @@ def wanted(pulsars: Sequence[str]) -> list[Wanted]:
         A file cannot be read.
     """
     from pulsar.io.product.reader import read
-    from pulsar.pipeline.folding import FromPar, ephemerides_of
+    from pulsar.pipeline.ephemerides import FromPar, ephemerides_of
     from pulsar.sky.timing import read_par
 
     found: list[Wanted] = []

@@ -19,7 +19,7 @@ from pulsar.errors import ConfigError
 from pulsar.folding.significance import DETECTED
 from pulsar.io.product.reader import read
 from pulsar.pipeline.detected import Origin, doubts
-from pulsar.pipeline.folding import Ephemeris
+from pulsar.pipeline.ephemerides import Ephemeris
 
 PERIOD, DM = 0.0331, 56.0
 

@@ -15,7 +15,7 @@ from pulsar.data.observation import InputFile
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.sigproc import FilterbankWriter
-from pulsar.pipeline.checkpoint import fingerprint
+from pulsar.pipeline.fingerprint import fingerprint
 from pulsar.pipeline.rfi import make_rfi
 from pulsar.synthesis import Pulsar, Rfi, Sky, write_filterbank
 

@@ -27,7 +27,7 @@ from pulsar.folding.subtracted import (
 from pulsar.handover.par import par_text
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline import ranges
-from pulsar.pipeline.checkpoint import fingerprint
+from pulsar.pipeline.fingerprint import fingerprint
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.run import search
 from pulsar.pipeline.subtracting import split, subtract, wanted
