@@ -138,7 +138,8 @@ def searches(filterbank: Path, fits: list[Path], series: Path) -> None:
     from pulsar.report.page import write_report
 
     folder = filterbank.parent
-    quick = ["run.threads=2", "fold.ncands=6", "dedisp.dm_hi=30"]
+    # Kernels of templates are compiled where a source is strong enough to be taken out.
+    quick = ["search.residual=0", "run.threads=2", "fold.ncands=6", "dedisp.dm_hi=30"]
     everything = load_config(None, [*quick, "coherent.enabled=true", "accel.zmax=60", "accel.wmax=100"])
     run = search([filterbank], everything, folder / "a.h5")
     write_report([run], folder / "report", top=3)
