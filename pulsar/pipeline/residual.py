@@ -65,10 +65,10 @@ def search_residual(
         return detected, list(candidates)
     if job.crew is not None:
         job.progress.message(
-            f"{len(strong)} sources are strong: what is left is not searched, as workers share the trials"
+            f"no second search without {len(strong)} sources of S/N {least:g} or more: workers share the trials"
         )
         return detected, list(candidates)
-    job.progress.message(f"{len(strong)} sources of S/N {least:g} or more are taken out; what is left is searched")
+    job.progress.message(f"taken out for a second search: {len(strong)} of S/N {least:g} or more")
     apart = _each_alone(job, detected, searching, candidates, strong)
     taken = _templates(job, searching, _strong(apart, least))
     if not taken:
@@ -79,17 +79,13 @@ def search_residual(
     names = {one.uid for one in strong}
     theirs = [one for one in apart if one.uid in names or one.parent in names]
     others = [one for one in apart if one.uid not in names and one.parent not in names]
-    own = np.sort(np.concatenate([one.group.members for one in theirs]))
-    # One table: the rows of the strong sources, the others of the first search, and those of the second.
-    order = np.argsort(np.isin(np.arange(len(detected.detections)), own, invert=True), kind="stable")
-    place = np.argsort(order)
-    rest = replace(detected, detections=found, fold_many=fold, known={})
-    groups = [_moved(group, group.members + len(order)) for group in group_detections(job, rest, "residual")]
-    before = [_moved(one.group, place[one.group.members]) for one in others]
-    rest = replace(rest, detections=np.concatenate([detected.detections[order], found]))
+    # One table: the rows of the first search, and behind them those of the second.
+    count, rest = len(detected.detections), replace(detected, detections=found, fold_many=fold, known={})
+    groups = [replace(group, members=group.members + count) for group in group_detections(job, rest, "residual")]
+    before = [one.group for one in others]
+    rest = replace(rest, detections=np.concatenate([detected.detections, found]))
     groups = sorted([*before, *groups], key=lambda group: -group.sigma)
     weak = follow_up(job, rest, groups, strong, frozenset(group.uid for group in before))
-    theirs = [replace(one, group=_moved(one.group, place[one.group.members])) for one in theirs]
     return replace(detected, detections=rest.detections), families([*theirs, *weak])
 
 
@@ -124,10 +120,6 @@ def _of_whole(group: Group, detected: Detected) -> Group:
     rows = detected.detections[group.members]
     whole = rows[rows["part"] == ""]
     return replace(group, best=whole[0]) if whole.size else group
-
-
-def _moved(group: Group, members: NDArray[np.int64]) -> Group:
-    return replace(group, members=members)
 
 
 def _templates(job: Job, searching: Searching, strong: Sequence[Candidate]) -> "list[tuple[Candidate, Taken]]":

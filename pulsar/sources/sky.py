@@ -196,8 +196,11 @@ class Sky:
                 source = model.source.during(fold.start, fold.tobs)
                 rows, _ = source.rows_in(fold)
                 mean = OFF**2 * float(np.sum((share @ rows) ** 2))
-                n = Fraction(source.freq / fold.after.freq).limit_denominator(MOST_RATIO).numerator
-                inside = max(fold.width, 1.0 / n if n else 0.0) * source.flickering(fold.after.freq, fold.after.dm)
+                ratio = Fraction(source.freq / fold.after.freq).limit_denominator(MOST_RATIO)
+                near = abs(source.freq - float(ratio) * fold.after.freq) * fold.tobs < SAME
+                inside = max(fold.width, 1.0 / ratio.numerator if near else 0.0) * source.flickering(
+                    fold.after.freq, fold.after.dm
+                )
                 lacks[model.uid] = model.seen * (mean + CHANCE**2 * inside)
             self._lacks[candidate.uid] = lacks
         return self._lacks[candidate.uid]

@@ -415,7 +415,11 @@ def _gains(fold: Fold, whole: NDArray[np.complex128]) -> tuple[NDArray[np.float6
     noise = 0.5 / (power * share)
     spread = max(float(np.var(gains[used]) - noise[used].mean()), 0.0) if used.any() else 0.0
     both = used[1:] & used[:-1]
-    differ = np.diff(gains)[both] ** 2 - (noise[1:] + noise[:-1])[both]
+    # Few turns are now one more, now one less in a sub-integration.
+    edges = fold.time_edges - 0.5 * fold.tobs
+    number = edges * (fold.after.freq + 0.5 * fold.after.fdot * edges) - fold.phase
+    steady = np.diff(np.floor(number)) / np.diff(number)
+    differ = np.diff(gains - steady)[both] ** 2 - (noise[1:] + noise[:-1])[both]
     turns = max(fold.after.freq * fold.tobs / len(gains), 1.0)
     flicker = max(0.5 * float(differ.mean()) * turns, 0.0) if both.any() else 0.0
     gains = np.where(used, 1.0 + (gains - 1.0) * spread / (spread + noise), 0.0)

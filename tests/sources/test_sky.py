@@ -178,3 +178,10 @@ def test_turns_that_vary_leave_no_source_when_their_mean_is_taken_out(n: float) 
     # Another pulsar, which is above that.
     other = folded(noise + pulses(1.31, 2.5), 1.31)
     assert len(sources([other], [model])) == 1
+
+
+def test_one_turn_more_or_less_in_a_sub_integration_is_no_flicker() -> None:
+    """Of 2.4 turns in each there are two or three pulses."""
+    fold = folded(np.random.default_rng(16).normal(size=NSAMPS) + pulses(1.18, 6.0), 1.18)
+    assert len(fold.time_phase) == pytest.approx(1.18 * TOBS / 2.4, rel=0.05)
+    assert Source.of(fold).flicker < 0.02
