@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numba import typeof, types
 
+from pulsar_kernels._cache import is_kept
 from pulsar_kernels.index import VERSIONS
 
 #: Modules of kernels that a part of a search runs through.
@@ -49,34 +50,23 @@ def compile_version(name: str) -> None:
     kernel.compile(signature)
 
 
-def storable() -> bool:
-    """Whether kernels are compiled at all, and there is a place that can be written to keep them."""
-    return place() != ""
-
-
 def place() -> str:
-    """Folder of the compiled kernels of one file, "" if there is none."""
-    cache = getattr(_kernel(VERSIONS[0].partition("(")[0]), "_cache", None)
-    return str(getattr(cache, "cache_path", None) or "")
+    """Folder of the compiled kernels of one file; "" if there is none that can be written, or nothing is compiled."""
+    stats = getattr(_kernel(VERSIONS[0].partition("(")[0]), "stats", None)
+    return str(getattr(stats, "cache_path", None) or "")
 
 
 def stored(name: str) -> bool:
-    """Whether a version has been compiled for this processor from the present sources."""
-    kernel, signature = _version(name)
-    cache = getattr(kernel, "_cache", None)
-    files = getattr(cache, "_cache_file", None)
-    if cache is None or files is None:
-        return False
-    return cache._index_key(signature, kernel.targetctx.codegen()) in files._load_index()
+    """True if a version has been compiled for this processor from the present sources."""
+    return is_kept(*_version(name))
 
 
 def main() -> None:
     """Compile what is asked for on stdin."""
+    # A compiler makes very many objects, and nearly all are kept: they are not looked through for any to be freed.
+    gc.disable()
     for line in sys.stdin:
         compile_version(line.strip())
-        # Nearly all that a compiler has made and not let go of by now is kept for good: it is looked through once.
-        gc.collect(0)
-        gc.freeze()
         print(line.strip(), flush=True)  # noqa: T201
 
 

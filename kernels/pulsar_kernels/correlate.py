@@ -311,13 +311,11 @@ def _merge(
             at += pitch
 
 
-@kernel(inline=True)
 def work_floats(n: int) -> int:
     """Floats of work space for blocks of `n`: two tiles, and two short series."""
     return 2 * ELEMENT * slots(n) + 4 * n
 
 
-@kernel(inline=True)
 def staged_bytes(n: int) -> int:
     """Bytes of space for powers that are merged."""
     return _MERGE * LANES * n

@@ -24,7 +24,7 @@ def band_samples(z: float, w: float) -> int:
     return n
 
 
-@kernel()
+@kernel(reorder=True)
 def _transform(x: NDArray[np.complex128]) -> None:
     """Inverse transform in place, exp(+2 pi i j k / n), n a power of two; no factor."""
     n = x.shape[0]
@@ -163,7 +163,7 @@ def harmonic_powers(
     return total
 
 
-@kernel()
+@kernel(reorder=True)
 def _derivatives(
     bands: NDArray[np.complex128],
     about: NDArray[np.float64],

@@ -8,6 +8,7 @@ The last merge leaves 16 profiles in the first cache, where they are turned so t
 """
 
 import numpy as np
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from pulsar_kernels._jit import kernel
@@ -32,7 +33,7 @@ _WIDE_KEYS = 2.2
 _LITTLE = 1.45
 
 
-@kernel(inline=True)
+@register_jitable
 def stride(bins: int) -> int:
     """Elements from one row to the next: the row, its first 32 samples again, and up to a whole vector."""
     return (bins + 2 * WIDE - 1) & ~(WIDE - 1)

@@ -7,6 +7,7 @@ butterflies from one tile to another (Stockham), radix 16, 8, 4, 2, 3 and 5, the
 from typing import Any
 
 import numpy as np
+from numba.extending import register_jitable
 from numpy.typing import NDArray
 
 from pulsar_kernels._ir import F32, FUSE, I64, constant, element, load, plus, splat, store, times, vector_of
@@ -22,7 +23,7 @@ _SKEW = 5
 VEC = vector_of(F32, LANES)
 
 
-@kernel(inline=True)
+@register_jitable
 def slots(n: int) -> int:
     """Elements of a tile that holds `n`."""
     return n + (n >> _SKEW)

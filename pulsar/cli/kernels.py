@@ -26,7 +26,7 @@ def command(
     from pulsar_kernels import ahead
 
     names = ahead.versions()
-    if not ahead.storable():
+    if not ahead.place():
         raise ConfigError(
             "there is no place for compiled kernels: set NUMBA_CACHE_DIR to a folder that can be written; "
             "without one every run compiles them again"

@@ -74,7 +74,7 @@ class Ahead(Closing):
         self._lock = threading.Lock()
         self._processes: list[subprocess.Popen[str]] = []
         self._threads: list[threading.Thread] = []
-        if os.environ.get(SWITCH) == "0" or not sys.executable or not ahead.storable():
+        if os.environ.get(SWITCH) == "0" or not sys.executable or not ahead.place():
             return
         self.missing = [name for name in ahead.versions(parts) if not ahead.stored(name)]
         self._wanted = set(ahead.versions(parts[:1]))

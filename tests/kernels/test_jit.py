@@ -1,16 +1,9 @@
 """What the decorator of kernels promises."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-from llvmlite.binding import Linkage
-from numba.core import event
 
 from pulsar_kernels._jit import kernel
-from pulsar_kernels.order import quickselect
 
 
 @kernel(helper=True)
@@ -48,44 +41,6 @@ def test_what_a_helper_gives_does_not_depend_on_who_calls_it_first(first):
     assert _in_order(x) == in_order
 
 
-@kernel(helper=True, reorder=True)
-def products_in_any_order(x, y, out):
-    for i in range(x.shape[0]):
-        out[i] = x[i] * y[i]
-
-
-@kernel(helper=True)
-def products_in_order(x, y, out):
-    for i in range(x.shape[0]):
-        out[i] = x[i] * y[i]
-
-
-@pytest.mark.jit
-def test_what_numba_adds_to_kernels_does_not_depend_on_who_needs_it_first():
-    """A product of complex numbers is a function of numba's, which some versions of it make once in a process."""
-    code = (
-        "import sys, numpy as np, test_jit\n"
-        "x, y = np.random.default_rng(6).standard_normal((2, 500, 2)).view(np.complex128)[..., 0]\n"
-        "of = {name: np.zeros_like(x) for name in (sys.argv[1], 'products_in_any_order', 'products_in_order')}\n"
-        "for name, out in of.items():\n"
-        "    getattr(test_jit, name)(x, y, out)\n"
-        "sys.stdout.buffer.write(of['products_in_any_order'].tobytes() + of['products_in_order'].tobytes())\n"
-    )
-    found = []
-    for first in ("products_in_any_order", "products_in_order"):
-        command = [sys.executable, "-c", code, first]
-        done = subprocess.run(command, cwd=Path(__file__).parent, stdout=subprocess.PIPE, check=True)
-        found.append(np.frombuffer(done.stdout, np.complex128))
-    assert np.array_equal(*found)
-    x, y = np.random.default_rng(6).standard_normal((2, 500, 2)).view(np.complex128)[..., 0]
-    expected = x.real * y.real - x.imag * y.imag + 1j * (x.real * y.imag + x.imag * y.real)
-    assert np.array_equal(found[0][500:], expected)
-
-
-def room(n):
-    return np.zeros((max(n, 2), 3), np.int32), np.empty(min(n, 4, 5)), np.zeros(n, np.bool_)
-
-
 @kernel()
 def spaces(n):
     counts = np.zeros((n, 3), np.int32)
@@ -112,23 +67,6 @@ def test_memory_of_a_negative_size_is_refused():
         spaces(-1)
 
 
-@pytest.mark.jit
-def test_memory_and_extremes_compile_no_function_of_numba():
-    """One for each type and number of dimensions, in each process anew, where numba does it its way."""
-    seen = []
-
-    class Listener(event.Listener):
-        def on_start(self, started):
-            seen.append(started.data["dispatcher"].py_func.__name__)
-
-        def on_end(self, _ended):
-            """Nothing to be done."""
-
-    with event.install_listener("numba:compile", Listener()):
-        kernel(helper=True)(room)(5)
-    assert seen == ["room"]
-
-
 @kernel()
 def elements(x, k, y):
     x[k] = x[k + 1] * 2 - y[k, 0]
@@ -138,27 +76,10 @@ def elements(x, k, y):
 
 @pytest.mark.parametrize("kind", [np.int8, np.uint16, np.int64, np.float32, np.float64])
 def test_elements_and_operators_of_every_type(kind):
-    """Their types are remembered from one kernel to the next."""
     x, y = np.array([1, 5, 9, 7], kind), np.array([[2, 0], [3, 0], [4, 0], [1, 0]], kind)
     assert not elements(x, 1, y)
     assert x.tolist() == [1, 15, 9, 7]
     assert y[1].tolist() == [3, 7]
-
-
-@kernel(helper=True)
-def quartiles(x):
-    n = x.shape[0]
-    return quickselect(x, n, n // 4), quickselect(x, n, n // 2), quickselect(x, n, 3 * n // 4)
-
-
-@pytest.mark.jit
-def test_a_kernel_keeps_its_own_copy_of_the_code_of_others():
-    """By a name seen from outside, whichever kernel is loaded first would lend its copy to all."""
-    assert quartiles(np.arange(9.0)[::-1].copy()) == (2.0, 4.0, 6.0)
-    (compiled,) = vars(quartiles)["entry"].overloads.values()
-    own = [f for f in compiled.library._final_module.functions if not f.is_declaration]
-    assert any("quickselect" in f.name for f in own)
-    assert {f.linkage for f in own if "quickselect" in f.name} == {Linkage.internal}
 
 
 @kernel()

@@ -85,16 +85,16 @@ def test_where_nothing_can_be_written_kernels_run_all_the_same(tmp_path):
         "from pulsar_kernels.fold import count_slots\n"
         "counts = np.zeros(2, np.int64)\n"
         "count_slots(np.array([1, 1, 0], np.uint16), counts)\n"
-        "print(counts.tolist(), ahead.storable())\n"
+        "print(counts.tolist(), bool(ahead.place()))\n"
     )
     assert fresh(code, tmp_path).communicate()[0].strip() == "[1, 2] False"
 
 
 def test_versions_of_a_kernel_never_share_a_file(tmp_path):
     # Two processes that have both seen an empty index: numba's own numbering would give both the name 1.
-    from pulsar_kernels._jit import _Files
+    from pulsar_kernels._cache import KernelFiles
 
-    first, second = (_Files(str(tmp_path), "k", ("stamp",)) for _ in range(2))
+    first, second = (KernelFiles(str(tmp_path), "k", ("stamp",)) for _ in range(2))
     lost = first._load_index()
     first.save("a", "code of a")
     first._load_index = lambda: dict(lost)
@@ -102,8 +102,8 @@ def test_versions_of_a_kernel_never_share_a_file(tmp_path):
     first.save("a", "code of a")
     assert first.load("a") is None or first.load("a") == "code of a"
     assert second.load("b") in (None, "code of b")
-    assert _Files(str(tmp_path), "k", ("stamp",)).load("a") == "code of a"
-    assert _Files(str(tmp_path), "k", ("other sources",)).load("a") is None
+    assert KernelFiles(str(tmp_path), "k", ("stamp",)).load("a") == "code of a"
+    assert KernelFiles(str(tmp_path), "k", ("other sources",)).load("a") is None
 
 
 def test_one_process_that_dies_leaves_its_kernels_to_the_search(monkeypatch):
