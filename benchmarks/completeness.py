@@ -2,7 +2,7 @@
 
 The first is what `pulsar search --completeness` does. For the second the same pulsars and bursts, with the same
 amplitude in units of each channel's noise, are added to the samples of the file, place by place, and everything from
-the mask on is done anew: a search for every place. Both lists are asked alike (`pulsar.pipeline.fates`).
+the mask on is done anew: a search for every place. Both lists are asked alike (`pulsar.pipeline.completeness`).
 
     python benchmarks/completeness.py FILE --places 24
     python benchmarks/completeness.py FILE --places 24 --set dedisp.dm_hi=100 --verbose
@@ -23,9 +23,9 @@ from pulsar.data.injected import recall
 from pulsar.data.shares import wilson
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import Run
-from pulsar.pipeline.fates import Fates
+from pulsar.pipeline.completeness import Fates
 from pulsar.pipeline.plan import dry_run
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Burst, Pulsar, channel_sigmas
 from pulsar.synthesis.cleaned import Injector
 from pulsar.synthesis.injection import inject_in_memory

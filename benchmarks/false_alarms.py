@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import norm, poisson
 
 from pulsar.config.load import load_config
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Sky, write_filterbank
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from pulsar.config.load import load_config
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank, write_psrfits
 
 EFFICIENCY = {1: np.sqrt(2 / np.pi), 2: 0.940, 4: 0.989, 8: 1.0, 16: 1.0, 32: 1.0}

@@ -19,7 +19,7 @@ import numpy as np
 import pulsar
 from pulsar.config.load import load_config
 from pulsar.data.shares import wilson
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 BAND = {"nchans": 64, "fch1": 1496.0, "foff": -4.0, "tsamp": 512e-6, "nsamps": 1 << 16}

@@ -21,8 +21,8 @@ import pulsar
 from pulsar.config.load import load_config
 from pulsar.data.part import Part
 from pulsar.io.product.reader import Run
-from pulsar.pipeline.run import search
 from pulsar.pipeline.stages import search_series
+from pulsar.run import search
 from pulsar.searches import stats
 from pulsar.synthesis import Sky, write_filterbank
 

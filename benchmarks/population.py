@@ -50,7 +50,7 @@ from population_score import burst_table, found_bursts, real_pulses, reliability
 from population_sky import ENVIRONMENTS, FINE, PER_FILE, SNR, Signal, Sky, Truth, dedispersed, sky, write
 
 from pulsar.config.load import load_config
-from pulsar.pipeline.run import search
+from pulsar.run import search
 
 DM_HIGH = 320
 #: A row is the pulsar's when their phases part by no more than this over the observation [turns].

@@ -21,7 +21,7 @@ from options import numbers
 
 from pulsar.config.load import load_config
 from pulsar.constants import KDM
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 # nchans, fch1, foff, tsamp, tobs: a spread of receivers, short enough for two cores.

@@ -27,7 +27,7 @@ from options import numbers
 from pulsar.config.load import load_config
 from pulsar.constants import C
 from pulsar.data.header import Header
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 from pulsar.synthesis.model import Orbit
 from pulsar.synthesis.signal import observed_spin

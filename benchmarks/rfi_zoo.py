@@ -33,7 +33,7 @@ from pulsar.config.load import load_config
 from pulsar.config.model import Config, RfiConfig
 from pulsar.errors import PulsarError
 from pulsar.io.open import open_observation
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Burst, Pulsar, inject, make, write_filterbank
 
 # A search that covers what is injected, no more: the folding search of pulses of 1 % and more of 0.5 to 5 s.

@@ -30,8 +30,8 @@ from pulsar.io.memory import Filterbank
 from pulsar.io.open import open_observation
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.run import search
 from pulsar.pipeline.subtracting import subtract
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 BRIGHT = {"period": 0.2531234, "dm": 56.0, "duty": 0.03}

@@ -33,7 +33,7 @@ from rfi_zoo import settings
 from zoo import ZOO, belongs, in_turns, is_burst, of_pulsar, skies
 
 import pulsar
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import write_filterbank
 from pulsar.synthesis.model import Sky
 

@@ -19,9 +19,9 @@ from pulsar.errors import ConfigError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from pulsar.followup.masks import RfiReport
     from pulsar.io.product.reader import Run
     from pulsar.io.product.table import ResultTable
-    from pulsar.pipeline.rfi import RfiReport
     from pulsar.report.figure import Sheet
 
 
@@ -75,8 +75,8 @@ def plot(
 
 
 def _sheet(what: Any, candidate: Mapping[str, Any] | None, header: Header | None, title: str | None) -> Sheet:
+    from pulsar.followup.masks import RfiReport
     from pulsar.io.product.reader import Run
-    from pulsar.pipeline.rfi import RfiReport
     from pulsar.report import drawn, plots
     from pulsar.report.words import About
 

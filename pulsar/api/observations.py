@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from astropy.units import Quantity
 
     from pulsar.data.fold import Fold
+    from pulsar.followup.masks import RfiReport
     from pulsar.io.product.reader import Run
-    from pulsar.pipeline.rfi import RfiReport
 
 
 #: Sections of the configuration that a search does not use.
@@ -137,7 +137,7 @@ def search(
     from tempfile import TemporaryDirectory
 
     from pulsar.io.product.reader import Run
-    from pulsar.pipeline.run import search as run_search
+    from pulsar.run import search as run_search
 
     settings = settings_of(config)
     show = progress_of(progress)
@@ -299,9 +299,9 @@ def fold(
     """
     # Many arguments: each is an option of the user's, by name, with a default and its own words above.
     from pulsar.folding.refine import refine as refined
+    from pulsar.followup.folding import fold_cubes
     from pulsar.io.series_set import SeriesSet
     from pulsar.pipeline.ephemerides import Ephemeris, FromPar
-    from pulsar.pipeline.folding import fold_cubes
     from pulsar.pipeline.room import thread_count
     from pulsar.pipeline.series_set import with_dm_curve
     from pulsar.sky.timing import read_par
@@ -349,7 +349,7 @@ def import_fold(path: str | PathLike[str], *, refine: bool = True) -> Fold:
     DataError
         It cannot be read, or is something else.
     """
-    from pulsar.pipeline.imports import import_fold as imported
+    from pulsar.followup.imports import import_fold as imported
 
     if not isinstance(path, str | PathLike):
         raise ConfigError(f"import_fold: {kind_of(path)} is no path: give that of a .pfd or .phcx file")
@@ -391,7 +391,7 @@ def rfi(
     DataError
         The files cannot be read, or nothing is left.
     """
-    from pulsar.pipeline.rfi import make_rfi
+    from pulsar.followup.masks import make_rfi
 
     settings = settings_of(config)
     target = None if out is None else Path(fspath(out))

@@ -146,7 +146,7 @@ def _search(folder: Path, unit: Unit, request: dict[str, Any]) -> "Run":
     """Search the inputs, or their copies on a local disk."""
     from pulsar.batch.staging import staged
     from pulsar.pipeline.progress import Progress
-    from pulsar.pipeline.run import search
+    from pulsar.run import search
 
     _same_inputs(unit)
     config = unit.config(load_settings(folder))

@@ -7,7 +7,7 @@ from pathlib import Path
 from pulsar.config.load import load_config
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.rates import STARTS, Rates, StageRate, read_rates, write_rates
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 #: Channels and samples of what is searched: the first tells what a search costs with hardly any data, the others, an

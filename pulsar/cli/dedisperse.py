@@ -37,8 +37,8 @@ def command(
 ) -> None:
     """Write the series of an observation at one DM or several: cleaned, of noise 1, at the highest channel."""
     settings = common.settings(**position(ra, dec), **uncleaned(no_rfi))
+    from pulsar.followup.series import dedisperse_files, series_names
     from pulsar.io.series_writer import series_paths
-    from pulsar.pipeline.series import dedisperse_files, series_names
 
     for name in series_names(output, sorted(set(dms))):
         for path in series_paths(name):

@@ -42,8 +42,8 @@ def command(
     settings = effective_config(None, None, run__threads=threads)
     # The kernels of the search are compiled while the observation is simulated.
     with Ahead(parts_of(settings), thread_count(threads)) as compiled:
-        from pulsar.pipeline.run import search
         from pulsar.report.page import tasks_of, write_report
+        from pulsar.run import search
         from pulsar.synthesis import demo_sky, write_filterbank
         from pulsar.synthesis.truth import truth
 

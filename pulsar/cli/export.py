@@ -133,8 +133,8 @@ def _orbits(product: "Run", idents: list[str], forms: list[str], name: Any, over
 
 
 def _bursts(product: "Run", idents: list[str], name: Any, overwrite: bool, quiet: bool) -> None:
+    from pulsar.followup.origin import burst_of
     from pulsar.handover.burst import burst_bytes
-    from pulsar.pipeline.origin import burst_of
 
     contents, inputs = [], [product.path]
     for ident in idents:
@@ -146,9 +146,9 @@ def _bursts(product: "Run", idents: list[str], name: Any, overwrite: bool, quiet
 
 
 def _series(product: "Run", ident: str, dm: float, name: Any, overwrite: bool, quiet: bool) -> None:
+    from pulsar.followup.origin import origin_of
+    from pulsar.followup.series import dedisperse_files
     from pulsar.io.series_writer import series_paths
-    from pulsar.pipeline.origin import origin_of
-    from pulsar.pipeline.series import dedisperse_files
 
     files, config = origin_of(product, _row(product, ident))
     path = name(ident, "dat")

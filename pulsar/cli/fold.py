@@ -135,7 +135,7 @@ def command(
     given = [*([] if candidates is None else [candidates]), *named_files(settings)]
     check_not_input(output, [*files, *given, *(par or [])])
 
-    from pulsar.pipeline.folding import fold_files
+    from pulsar.followup.folding import fold_files
     from pulsar.pipeline.target import Target
 
     progress = common.progress()
@@ -178,7 +178,7 @@ def import_folds(
         check_output(output, overwrite=common.overwrite)
         check_not_input(output, files)
     settings = common.settings()
-    from pulsar.pipeline.imports import import_files
+    from pulsar.followup.imports import import_files
     from pulsar.pipeline.target import Target
 
     progress = common.progress()

@@ -131,7 +131,7 @@ def _draw(run_plan: Any, header: Any, path: Path) -> None:
 def _survey(path: Path, as_json: bool) -> None:
     """What a survey takes."""
     from pulsar.config.survey import load_survey
-    from pulsar.pipeline.survey import plan_survey
+    from pulsar.followup.survey import plan_survey
 
     survey = load_survey(path)
     plan = plan_survey(survey)

@@ -12,7 +12,7 @@ from pulsar.cli.options import Common, Files, Json, shared
 from pulsar.cli.tables import print_table
 
 if TYPE_CHECKING:
-    from pulsar.pipeline.rfi import RfiReport
+    from pulsar.followup.masks import RfiReport
 
 #: Lines of a table, at most.
 _LISTED = 10
@@ -44,7 +44,7 @@ def command(
     if picture is not None and output is not None:
         check_not_input(picture, [output])
 
-    from pulsar.pipeline.rfi import make_rfi
+    from pulsar.followup.masks import make_rfi
 
     progress = common.progress()
     made = make_rfi(files, settings, output, overwrite=common.overwrite, argv=sys.argv, progress=progress)

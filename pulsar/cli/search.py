@@ -133,7 +133,7 @@ def command(
     check_output(path, overwrite=overwrite or resume)
     check_not_input(path, [*files, *named_files(settings)])
 
-    from pulsar.pipeline.run import search
+    from pulsar.run import search
 
     crew = None
     if engine == "dask":

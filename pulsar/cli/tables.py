@@ -176,7 +176,7 @@ def print_imported(rows: Any, found: Sequence[Any]) -> None:
     ----------
     rows : structured array
         Fields of CANDIDATE_COLUMNS.
-    found : sequence of pulsar.pipeline.imports.Imported
+    found : sequence of pulsar.followup.imports.Imported
         What the column `obs` counts.
     """
 

@@ -48,7 +48,7 @@ def command(
 
     import numpy as np
 
-    from pulsar.pipeline.waterfall import waterfall
+    from pulsar.followup.waterfall import waterfall
 
     progress = common.progress()
     cutout, header = waterfall(files, time, dm, settings, length=length, nbands=nbands, progress=progress)

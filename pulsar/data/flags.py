@@ -129,7 +129,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "and 0.6 widths (scattering bends them to the other): pulses of S/N 7 and more that were cut out, and "
         "candidates most of whose pulses are such",
         RFI,
-        "sources.sweep, pipeline.judged",
+        "sources.sweep, pipeline.ranking",
     ),
     Flag(
         "near sweeps",
@@ -137,7 +137,7 @@ FLAGS: Final[tuple[Flag, ...]] = (
         "with the DM of three or more sweeps, or of two whose DMs agree, within a factor 1.2; the score is taken times "
         "the part of the rows there that the density elsewhere leads to expect",
         1.0,
-        "pipeline.pulses, pipeline.judged",
+        "pipeline.pulses, pipeline.ranking",
     ),
     Flag(
         "crowd",

@@ -311,7 +311,7 @@ def _search_all(
     done: "Callable[[Job, Run], None] | None",
 ) -> list[str]:
     """Search what is to be done, into `outcome`; what is to be told of all of it."""
-    from pulsar.pipeline.run import search
+    from pulsar.run import search
 
     groups: dict[tuple[str, str, int, int], list[Job]] = {}
     for job in todo:
@@ -419,8 +419,8 @@ class _SharedLines:
         from pulsar.cleaning.common import common_lines
         from pulsar.io.product.provenance import software_version
         from pulsar.pipeline.checkpoint import Checkpoint
-        from pulsar.pipeline.fingerprint import fingerprint
-        from pulsar.pipeline.run import first_look
+        from pulsar.pipeline.start import fingerprint
+        from pulsar.run import first_look
         from pulsar.sky.receiver import Receiver
 
         try:

@@ -26,8 +26,8 @@ from pulsar.orbits.plan import OrbitsPlan, plan_orbits
 from pulsar.orbits.search import Orbit, OrbitSearch, Peaks
 from pulsar.orbits.series import Layout, Made, lay_out, series_of
 from pulsar.pipeline.checkpoint import Checkpoint
-from pulsar.pipeline.fingerprint import fingerprint
 from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.start import fingerprint
 from pulsar.pipeline.target import Target
 from pulsar.searches import stats
 from pulsar.searches.ratios import Ratios

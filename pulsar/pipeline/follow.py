@@ -11,7 +11,7 @@ from pulsar.config.model import Config
 from pulsar.data.fold import FoldParams
 from pulsar.data.header import Header
 from pulsar.data.part import WHOLE, Part, parts_of_counts
-from pulsar.pipeline.heads import folded, folds_at, judged, scored
+from pulsar.pipeline.heads import candidate_of, folded, folds_at, scored
 from pulsar.pipeline.job import Detected, Job
 from pulsar.pipeline.pulses import REPEATS_SIGMA
 from pulsar.searches.sift import Group, group, joined, positions
@@ -83,7 +83,7 @@ def follow_up(
     observed = Observed(header.nsamps, detected.freqs, header.tsamp, lines, thresholds(job.config))
     models = [Model(source.uid, Source.of(source.fold), before=before) for source in taken if source.fold is not None]
     found = pursue(groups, observed, lambda heads: folded(job, detected, heads), most, models)
-    found = [_judged_alone(job, detected, candidate) for candidate in found]
+    found = [_without_others(job, detected, candidate) for candidate in found]
     left = sum(candidate.fold is None and not candidate.parent for candidate in found)
     if left:
         job.progress.message(f"{left} groups are listed without a fold: fold.ncands is {most}")
@@ -92,11 +92,11 @@ def follow_up(
     return families(_joined(listed, detected))
 
 
-def _judged_alone(job: Job, detected: Detected, candidate: Candidate) -> Candidate:
+def _without_others(job: Job, detected: Detected, candidate: Candidate) -> Candidate:
     """A source with the flags that it has without what others leave in its fold."""
     if candidate.parent or candidate.fold is None or candidate.features == candidate.fold.extra["features"]:
         return candidate
-    alone = judged(job, detected, candidate.group, candidate.fold, candidate.features)
+    alone = candidate_of(job, detected, candidate.group, candidate.fold, candidate.features)
     return replace(candidate, flags=alone.flags, score=alone.score)
 
 
@@ -120,7 +120,7 @@ def _over_their_parts(
                 params = FoldParams(there[best].freq, there[best].fdot, candidate.dm, candidate.fold.after.fddot)
                 fold = folds_at(job, detected, [params], Part.of_label(best))[0]
                 if fold.snr > candidate.snr:
-                    again = judged(job, detected, candidate.group, fold)
+                    again = candidate_of(job, detected, candidate.group, fold)
                     candidate = replace(
                         again,
                         found_by=candidate.found_by,

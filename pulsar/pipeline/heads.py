@@ -41,7 +41,7 @@ def folded(job: Job, detected: Detected, groups: Sequence[Group]) -> list[Candid
         params = [FoldParams(g.freq, float(g.best["fdot"]), g.dm, float(g.best["fddot"])) for g in new]
         made = folds_at(job, detected, params, Part.of_label(label))
         folds |= {group.uid: fold for group, fold in zip(new, made, strict=True)}
-    return [judged(job, detected, group, folds[group.uid]) for group in groups]
+    return [candidate_of(job, detected, group, folds[group.uid]) for group in groups]
 
 
 def folds_at(job: Job, detected: Detected, params: Sequence[FoldParams], part: Part = WHOLE) -> list[Fold]:
@@ -134,7 +134,7 @@ def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Sequence[tuple[float,
     return rest if moved < SAME and repeats(rest) > REPEATING else fold
 
 
-def judged(
+def candidate_of(
     job: Job, detected: Detected, group: Group, fold: Fold, told: Mapping[str, float] | None = None
 ) -> Candidate:
     """A group with its fold, flags and score, by the features of the fold, or by what is told of them."""

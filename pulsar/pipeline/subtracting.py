@@ -16,7 +16,7 @@ from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.subtracted import SUBTRACTED_COLUMNS, told
 from pulsar.errors import ConfigError
-from pulsar.pipeline.detected import doubts
+from pulsar.pipeline.ephemerides import doubts
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:

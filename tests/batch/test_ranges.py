@@ -17,7 +17,7 @@ from pulsar.cli.app import app
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 

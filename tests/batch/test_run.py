@@ -20,7 +20,7 @@ from pulsar.cli.app import app
 from pulsar.data.locks import FileLock
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
-from pulsar.pipeline.run import search
+from pulsar.run import search
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ import pytest
 from evaluate import evaluate
 
 from pulsar.config.load import load_config
-from pulsar.pipeline.run import search
+from pulsar.run import search
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 sys.path.insert(0, str(FOLDER))

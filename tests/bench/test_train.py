@@ -26,10 +26,10 @@ from train import (
 from pulsar.config.model import Config
 from pulsar.data.candidate import CANDIDATE_COLUMNS
 from pulsar.errors import ConfigError, DataError
+from pulsar.followup.imports import import_files
 from pulsar.io.labels import Label, beside, header, lines, now, uid_of
 from pulsar.io.product.reader import read
 from pulsar.pipeline.follow import scored
-from pulsar.pipeline.imports import import_files
 from pulsar.pipeline.target import Target
 from pulsar.sources.candidate import Candidate
 from pulsar.sources.features import FEATURE_NAMES

@@ -18,8 +18,7 @@ from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.errors import ConfigError
 from pulsar.folding.significance import DETECTED
 from pulsar.io.product.reader import read
-from pulsar.pipeline.detected import Origin, doubts
-from pulsar.pipeline.ephemerides import Ephemeris
+from pulsar.pipeline.ephemerides import Ephemeris, Origin, doubts
 
 PERIOD, DM = 0.0331, 56.0
 

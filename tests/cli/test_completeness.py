@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
 from pulsar.io.product.reader import read
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Sky, write_filterbank
 
 #: Narrow and short: one place is searched within a second.
@@ -74,9 +74,9 @@ def test_what_is_done_is_kept_by_resume_and_refused_without(both, files, capsys)
 def test_what_was_interrupted_goes_on_to_the_same_tables(both, files, tmp_path, monkeypatch):
     out = tmp_path / "C.h5"
     args = [*files, "--out", out, "--signals", "32", *FAST_ENOUGH]
-    from pulsar.pipeline import run as one_run
+    from pulsar import run as stages
 
-    whole, calls = one_run.judged, []
+    whole, calls = stages.ranked, []
 
     def stops_in_the_second(*given, **named):
         calls.append(1)
@@ -85,7 +85,7 @@ def test_what_was_interrupted_goes_on_to_the_same_tables(both, files, tmp_path, 
         return whole(*given, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(one_run, "judged", stops_in_the_second)
+        patch.setattr(stages, "ranked", stops_in_the_second)
         code, _, told = run(*args)
     assert code == 130
     assert "--resume" in told

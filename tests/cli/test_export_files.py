@@ -11,12 +11,12 @@ from pulsar.config.load import load_config
 from pulsar.data.header import Header
 from pulsar.data.pulse import PulseCutout
 from pulsar.errors import ConfigError
+from pulsar.followup.origin import burst_of
 from pulsar.handover.burst import SIDE, even_bands
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
-from pulsar.pipeline.origin import burst_of
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis.model import Burst, Sky
 from pulsar.synthesis.write import write_filterbank
 

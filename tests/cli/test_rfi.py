@@ -12,11 +12,11 @@ from reference.masks import presto_bytes
 from pulsar.cleaning.store import read_mask
 from pulsar.config.load import load_config
 from pulsar.data.observation import InputFile
+from pulsar.followup.masks import make_rfi
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.sigproc import FilterbankWriter
-from pulsar.pipeline.fingerprint import fingerprint
-from pulsar.pipeline.rfi import make_rfi
+from pulsar.pipeline.start import fingerprint
 from pulsar.synthesis import Pulsar, Rfi, Sky, write_filterbank
 
 SKY = Sky(

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pulsar.cli.app import app
 from pulsar.config.survey import Survey, load_survey
-from pulsar.pipeline.survey import plan_survey
+from pulsar.followup.survey import plan_survey
 
 SURVEY = {
     "name": "drift",

@@ -145,12 +145,12 @@ def test_too_little_address_space(tmp_path: Path) -> None:
     sparse(path, 1 << 30, 1e-4)
     code = (
         "import resource, sys\n"
-        "import pulsar.pipeline.run, pulsar.pipeline.detect, pulsar.cleaning, pulsar_kernels.moments\n"
+        "import pulsar.run, pulsar.pipeline.start, pulsar.pipeline.detect, pulsar.cleaning, pulsar_kernels.moments\n"
         "used = int(open('/proc/self/statm').read().split()[0]) * 4096\n"
         "resource.setrlimit(resource.RLIMIT_AS, (used + (900 << 20), used + (900 << 20)))\n"
         "sys.argv[0] = 'pulsar'\n"
         # As where others have taken what there was.
-        "pulsar.pipeline.run.check_addresses = lambda *_: None\n"
+        "pulsar.pipeline.start.check_addresses = lambda *_: None\n"
         "from pulsar.cli.app import main; main()"
     )
     options = ("-q", "--threads", 1, "--memory", "64GiB", "--set", "rfi.clip=0", "--dm", 0, 300)

@@ -15,10 +15,10 @@ from pulsar.io.product.reader import Run, read
 from pulsar.io.product.writer import ProductWriter
 from pulsar.nights.again import MOST_RAISED, raised
 from pulsar.nights.merge import merge
-from pulsar.pipeline.run import search
 from pulsar.report.page import write_report
 from pulsar.report.why import Asked, why
 from pulsar.report.words import judged
+from pulsar.run import search
 from pulsar.sky.barycentre import motion_of
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 

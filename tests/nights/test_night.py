@@ -14,7 +14,7 @@ from pulsar.io.product.reader import read
 from pulsar.nights.merge import merge
 from pulsar.nights.night import ALL, Job, jobs, parse_beams, search_night, unmatched_pointings
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.sky.receiver import Receiver
 from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank, write_psrfits
 
@@ -284,7 +284,7 @@ def test_a_hum_of_all_beams_is_left_out_of_all_and_a_bright_pulsar_is_not(tmp_pa
     with pytest.raises(KeyboardInterrupt) as stopped:
         search_night(todo, config, out, done=interrupt)
     assert stopped.value.__notes__ == ["use --resume to go on"]
-    monkeypatch.setattr("pulsar.pipeline.run.first_look", interrupt)
+    monkeypatch.setattr("pulsar.run.first_look", interrupt)
     outcome = search_night(todo, config, out, resume=True)
     assert len(outcome.products) == 4
     for path in outcome.products:

@@ -134,8 +134,8 @@ def files(folder: Path) -> tuple[Path, list[Path], Path]:
 def searches(filterbank: Path, fits: list[Path], series: Path) -> None:
     """All that a search may do, on as little as will do."""
     from pulsar.config.load import load_config
-    from pulsar.pipeline.run import search
     from pulsar.report.page import write_report
+    from pulsar.run import search
 
     folder = filterbank.parent
     # Kernels of templates are compiled where a source is strong enough to be taken out.

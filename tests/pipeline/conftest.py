@@ -7,7 +7,7 @@ import pytest
 
 from pulsar.config.load import load_config
 from pulsar.io.product.reader import Run
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import write_filterbank
 
 

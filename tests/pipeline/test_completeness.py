@@ -11,7 +11,7 @@ from pulsar.errors import ConfigError
 from pulsar.io.open import open_observation
 from pulsar.pipeline.injections import LONG_RUN, amount
 from pulsar.pipeline.plan import dry_run
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Burst, Pulsar, Rfi, Sky
 
 SKY = Sky(
@@ -163,7 +163,7 @@ def test_what_an_interrupted_run_has_found_is_taken_for_it_too(told, sky_file, t
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pulsar.pipeline.run.judged", stop)
+        patch.setattr("pulsar.run.ranked", stop)
         with pytest.raises(KeyboardInterrupt):
             search(sky_file, config, tmp_path / "run.h5")
     resumed = search(sky_file, config, tmp_path / "run.h5", resume=True)

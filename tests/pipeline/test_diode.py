@@ -6,7 +6,7 @@ import pytest
 from pulsar.config.load import load_config
 from pulsar.io.open import open_observation
 from pulsar.io.psrfits import PsrfitsWriter
-from pulsar.pipeline.run import first_look, search
+from pulsar.run import first_look, search
 from pulsar.synthesis import Pulsar, Sky, write_psrfits
 
 NSAMPS, TSAMP, PERIOD = 1 << 15, 512e-6, 0.0913

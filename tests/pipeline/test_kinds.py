@@ -9,7 +9,7 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
 from pulsar.pipeline import detect as pipeline
 from pulsar.pipeline.plan import dry_run
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Burst, Pulsar, Sky, Synthesiser, write_filterbank
 from pulsar.synthesis.signal import observed_spin
 

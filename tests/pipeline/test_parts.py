@@ -14,9 +14,9 @@ from pulsar.data.part import Part, parts_of_counts
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run
 from pulsar.pipeline.plan import dry_run
-from pulsar.pipeline.run import search
 from pulsar.pipeline.searches import all_searches, part_rooms, trial_shares
 from pulsar.pipeline.stages import search_series
+from pulsar.run import search
 from pulsar.searches import stats
 from pulsar.synthesis import Orbit, Pulsar, Sky, write_filterbank
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pulsar.config.load import load_config
-from pulsar.pipeline.run import search
+from pulsar.run import search
 
 K = 1 / 2.41e-4
 NCHANS, TSAMP, TOBS = 256, 0.5e-3, 67.0

@@ -11,8 +11,8 @@ from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline import ranges
 from pulsar.pipeline.ranges import cut, search_range
-from pulsar.pipeline.run import search
 from pulsar.pipeline.searched import Searched
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Rfi, Sky
 
 SKY = Sky(

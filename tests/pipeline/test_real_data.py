@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pulsar.config.load import load_config
-from pulsar.pipeline.run import search
+from pulsar.run import search
 
 
 def run(shared_data, name, tmp_path, *sets):

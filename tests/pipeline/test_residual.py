@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from pulsar.config.load import load_config
-from pulsar.pipeline.run import search
 from pulsar.pipeline.stages import BatchSearch
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 SHAPE = {"nchans": 64, "fch1": 1496.0, "foff": -4.0, "tsamp": 512e-6, "nsamps": 1 << 16, "seed": 5}

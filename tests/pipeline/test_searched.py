@@ -10,9 +10,9 @@ from reference.products import everything
 from pulsar.config.load import load_config
 from pulsar.pipeline import checkpoint, searched
 from pulsar.pipeline.checkpoint import Checkpoint, Pace
-from pulsar.pipeline.run import search
 from pulsar.pipeline.searched import Searched
 from pulsar.pipeline.stages import Found, SeriesSearch
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Rfi, Sky
 
 SKY = Sky(

@@ -17,9 +17,9 @@ from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.plan import dry_run
-from pulsar.pipeline.run import search
 from pulsar.pipeline.series_set import batches, set_plan
 from pulsar.pipeline.stages import Found, SeriesSearch
+from pulsar.run import search
 from pulsar.synthesis import Burst, Pulsar, Sky, write_filterbank
 
 PERIOD, DM, STEP = 0.0731, 61.0, 4.0

@@ -27,11 +27,11 @@ from pulsar.folding.subtracted import (
 from pulsar.handover.par import par_text
 from pulsar.io.memory import Filterbank
 from pulsar.pipeline import ranges
-from pulsar.pipeline.fingerprint import fingerprint
 from pulsar.pipeline.progress import Progress
-from pulsar.pipeline.run import search
+from pulsar.pipeline.start import fingerprint
 from pulsar.pipeline.subtracting import split, subtract, wanted
 from pulsar.report.summary import summary
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, make, write_filterbank
 
 BRIGHT = Pulsar(name="bright", period=0.1012345, dm=45.0, snr=150, duty=0.04)

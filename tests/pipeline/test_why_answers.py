@@ -90,7 +90,7 @@ def product(searched):
 def part(searched):
     """Fewer DMs, and no row for what belongs to others without a fold."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pulsar.pipeline.run.MOST_ATTACHED", 0)
+        patch.setattr("pulsar.pipeline.write.MOST_ATTACHED", 0)
         return searched("dedisp.dm_hi=65", "ffa.enabled=false", "single_pulse.enabled=false", name="part")
 
 

@@ -14,7 +14,7 @@ from pulsar.constants import DAY
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
-from pulsar.pipeline.fingerprint import fingerprint
+from pulsar.pipeline.start import fingerprint
 from pulsar.sky.barycentre import barycentric
 from pulsar.sky.catalogue import beam_width, label, label_left, nearby, read_catalogue, separation, sexagesimal
 

@@ -283,7 +283,7 @@ def test_a_binary_is_folded_where_a_plain_period_would_smear_it(tmp_path):
 def test_the_real_pulsar_is_folded_by_its_ephemeris(shared_data, tmp_path):
     """J1807-0847: the catalogue's numbers of 1990, 30 years and the Earth's motion later."""
     from pulsar.config.load import load_config
-    from pulsar.pipeline.folding import fold_files
+    from pulsar.followup.folding import fold_files
 
     one = read_par(par(tmp_path, ISOLATED))
     files = [shared_data / "series" / "GBT_J1807-0847.dat"]

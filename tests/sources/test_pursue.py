@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pulsar.config.load import load_config
-from pulsar.pipeline.run import search
+from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 PERIOD = 0.0837

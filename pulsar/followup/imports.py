@@ -16,10 +16,10 @@ from pulsar.data.cube import holds_sums_only
 from pulsar.data.fold import Fold, FoldCube
 from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
+from pulsar.followup.folding import fold_row
 from pulsar.io.folded import read_folded
 from pulsar.io.folded_file import FoldedFile
 from pulsar.pipeline.candidates import fill_barycentre
-from pulsar.pipeline.folding import fold_row
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.target import Target
 

@@ -17,8 +17,7 @@ from pulsar.data.series import TimeSeries
 from pulsar.io.series_set import SeriesSet
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
-from pulsar.pipeline.detected import doubts, verdict
-from pulsar.pipeline.ephemerides import Ephemeris, FromPar
+from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, verdict
 from pulsar.pipeline.plan import live_frequencies
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.room import stage_memory, thread_count

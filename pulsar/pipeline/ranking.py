@@ -19,7 +19,7 @@ from pulsar.sources.pulses import in_order
 from pulsar.sources.score import scorer_of
 
 
-def judged(
+def ranked(
     job: Job,
     detected: Detected,
     candidates: Sequence[Candidate],

@@ -1,0 +1,208 @@
+"""One search, read from top to bottom: clean, dedisperse and search, pursue, fold, judge, write."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pulsar.config.model import Config
+from pulsar.data.locks import output_lock
+from pulsar.data.observation import Observation
+from pulsar.data.unfinished import resumable
+from pulsar.errors import ConfigError, DataError
+from pulsar.pipeline.checkpoint import Checkpoint
+from pulsar.pipeline.compiling import Ahead, parts_of
+from pulsar.pipeline.detect import detect, lines_of
+from pulsar.pipeline.follow import follow_up, group_detections
+from pulsar.pipeline.job import Job
+from pulsar.pipeline.plan import dry_run
+from pulsar.pipeline.progress import Progress
+from pulsar.pipeline.ranking import ranked
+from pulsar.pipeline.rates import learning
+from pulsar.pipeline.residual import search_residual
+from pulsar.pipeline.room import reserve_ahead, thread_count
+from pulsar.pipeline.searched import STAGE
+from pulsar.pipeline.start import checked_plan, fingerprint, finished, refuse_calibration, tell
+from pulsar.pipeline.write import write_product
+
+if TYPE_CHECKING:
+    from pulsar.cleaning.birdies import Birdie
+    from pulsar.cleaning.common import Lines
+    from pulsar.io.product.reader import Run
+    from pulsar.pipeline.ranges import Crew
+
+
+def search(
+    paths: Sequence[Path | str] | Path | str | Observation,
+    config: Config | None = None,
+    out: Path | str = "run.h5",
+    *,
+    overwrite: bool = False,
+    resume: bool = False,
+    argv: Sequence[str] = (),
+    progress: Progress | None = None,
+    common: "Sequence[Birdie]" = (),
+    begun: bool = False,
+    crew: "Crew | None" = None,
+    compiled: "Ahead | None" = None,
+) -> "Run":
+    """Search an observation for pulsars of every kind and write the ranked candidates and single pulses.
+
+    Parameters
+    ----------
+    paths : path, sequence of paths, or Observation
+        The files of one observation.
+    config : Config, optional
+    out : path
+        The HDF5 product, written at the end, whole or not at all.
+    overwrite : bool
+        Replace an existing `out`.
+    resume : bool
+        Go on after the last stage that an interrupted run of the same inputs and settings has finished; a product that
+        is already there is returned as it is.
+    argv : sequence of str
+        The command line, for the provenance.
+    progress : Progress, optional
+        Default: quiet.
+    common : sequence of Birdie
+        Periodic interference that other beams have shown.
+    begun : bool
+        :func:`first_look` has left the mask of these files beside `out`: go on from it.
+    crew : Crew, optional
+        Who searches ranges of DMs; by default this process does.
+    compiled : Ahead, optional
+        Kernels that whoever calls has begun to compile, and ends; by default they are begun with here.
+
+    Returns
+    -------
+    Run
+        The product, opened.
+
+    Raises
+    ------
+    ConfigError
+        The output exists or cannot be written, another run is at work on it, or a setting makes no sense for these
+        data.
+    DataError
+        The files cannot be read, or nothing is left after masking.
+    """
+    # Many arguments: each says one thing about a run that its settings do not.
+    from pulsar.io.product.provenance import software_version
+    from pulsar.io.product.reader import read
+    from pulsar.io.product.writer import check_output
+
+    config = Config() if config is None else config
+    progress = Progress("quiet") if progress is None else progress
+    out = check_output(Path(out), overwrite=overwrite or resume)
+    with output_lock(out), _opened(paths, config) as obs:
+        if compiled is not None:
+            # The plan needs some, which need not be compiled twice.
+            compiled.wait(progress, ["planning"])
+        plan = checked_plan(obs, config, shared=crew is not None)
+        mark = fingerprint(obs.files, config, software_version())
+        product = finished(out, mark, progress, overwrite=overwrite, resume=resume)
+        if product is not None:
+            return product
+        checkpoint = Checkpoint(out, mark, resume=resume or begun)
+        tell(obs, plan, config, checkpoint, progress)
+        threads = thread_count(config)
+        parts = parts_of(config, series=obs.header.is_series, injected=plan.injections is not None)
+        ahead = Ahead(parts, threads) if compiled is None else nullcontext(compiled)
+        # What others have done is in no time of ours.
+        own = not checkpoint.resumed and crew is None
+        learn = learning(plan.work, lambda: progress.times) if own else nullcontext()
+        searched = crew is not None or checkpoint.has("detections")
+        memory = nullcontext() if searched else reserve_ahead(obs, config, plan)
+        try:
+            with resumable(lambda: checkpoint.begun), learn, ahead as kernels, memory as reserve:
+                kernels.wait(progress, ["statistics"])
+                job = Job(obs, config, plan, checkpoint, progress, threads, common, kernels, crew, reserve)
+                _run(job, out, overwrite=overwrite, argv=argv)
+        except (ConfigError, DataError):
+            if not checkpoint.has("detections") and not checkpoint.has(STAGE.format(0)):
+                checkpoint.remove()  # nothing in it that the same command could go on from
+            raise
+        checkpoint.remove()
+    return read(out)
+
+
+def _opened(
+    paths: Sequence[Path | str] | Path | str | Observation, config: Config
+) -> "AbstractContextManager[Observation]":
+    """The observation, closed at the end if it is opened here."""
+    from pulsar.io.open import open_observation
+
+    if isinstance(paths, Observation):
+        return nullcontext(paths)
+    paths = [paths] if isinstance(paths, str | Path) else paths
+    return closing(open_observation(*paths, config=config.input))
+
+
+def _run(job: Job, out: Path, *, overwrite: bool, argv: Sequence[str]) -> None:
+    """One stage after the other; each takes what those before have returned, and changes nothing of it."""
+    from pulsar.config.load import to_toml
+    from pulsar.io.product.provenance import Provenance
+
+    inputs = [file.path for file in job.obs.files]
+    provenance = Provenance(argv=argv, inputs=inputs, config=to_toml(job.config), threads=job.threads)
+    detected = detect(job, out)
+    first = follow_up(job, detected, group_detections(job, detected))
+    whole, candidates = search_residual(job, detected, first, out)
+    candidates, cutouts = ranked(job, whole, candidates)
+    completeness = None
+    if job.plan.injections is not None:
+        from pulsar.pipeline.completeness import measure
+
+        completeness = measure(job, detected, first, cutouts, job.plan.injections, out)
+    with job.progress.stage("writing"):
+        record = provenance.record(job.progress.times)
+        write_product(job, out, whole, candidates, cutouts, completeness, record, overwrite=overwrite)
+
+
+def first_look(
+    paths: Sequence[Path | str],
+    config: Config,
+    out: Path,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> "Lines | None":
+    """The first pass of a search and a short second one: lines in the series at DM 0, to be compared with other beams'.
+
+    The mask stays beside `out`, for the search that is `begun` with it.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        The files of one observation.
+    config : Config
+    out : Path
+        The product that the search will write.
+    resume : bool
+        Take the mask that an interrupted run of the same inputs and settings has left.
+    progress : Progress, optional
+
+    Returns
+    -------
+    Lines or None
+        None for dedispersed series.
+
+    Raises
+    ------
+    ConfigError, DataError
+        As :func:`search`.
+    """
+    from pulsar.io.open import open_observation
+    from pulsar.io.product.provenance import software_version
+
+    progress = Progress("quiet") if progress is None else progress
+    with output_lock(out), closing(open_observation(*paths, config=config.input)) as obs:
+        refuse_calibration(obs, config)
+        plan = dry_run(obs, config)
+        if obs.header.is_series:
+            return None
+        checkpoint = Checkpoint(out, fingerprint(obs.files, config, software_version()), resume=resume)
+        threads = thread_count(config)
+        with Ahead(parts_of(config), threads) as compiled:
+            compiled.wait(progress, ["statistics"])
+            return lines_of(Job(obs, config, plan, checkpoint, progress, threads, compiled=compiled))
