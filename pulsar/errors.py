@@ -42,7 +42,7 @@ class DataError(PulsarError, OSError):
 
 
 def storage_fault(error: BaseException | None) -> str:
-    """What is wrong with the storage that an error comes from, in the words of the system; empty where nothing is.
+    """The fault of the storage that an error comes from, in the words of the system; empty where nothing is.
 
     A piece of an input that its disk cannot read (EIO) is a fault of that file.
     """

@@ -22,7 +22,7 @@ FUSE = ("contract", "reassoc")
 
 
 def processor_has(feature: str) -> bool:
-    """Whether code is made for a processor with this feature, in LLVM's name."""
+    """True if code is made for a processor with this feature, in LLVM's name."""
     # As numba finds it: what NUMBA_CPU_FEATURES says, or this processor's.
     told = getattr(config, "CPU_FEATURES", None)
     host: Callable[[], str] = get_host_cpu_features

@@ -203,7 +203,7 @@ cell_moments = of_series(moments_either)
 
 @kernel(inline=True)
 def _goes_on(v: float, value: float) -> bool:
-    """Whether a sample belongs to a run of a value."""
+    """True if a sample belongs to a run of a value."""
     return bool(v == value or not np.isfinite(v))
 
 

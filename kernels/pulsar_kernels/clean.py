@@ -110,7 +110,7 @@ def _line(
 
 @kernel(inline=True)
 def _masked(k: np.float32, offset: np.float32, step: np.float32) -> bool:
-    """Whether a row becomes zeros, as it does where the baseline is not finite."""
+    """True if a row becomes zeros, as it does where the baseline is not finite."""
     return k == np.float32(0.0) or not np.isfinite(offset) or not np.isfinite(step)
 
 

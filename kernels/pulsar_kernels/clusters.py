@@ -53,7 +53,7 @@ def smearing_of(fall: float, width: float) -> float:
 
 @kernel(inline=True)
 def _inside(d: float, time: float, width: float, e_hi: float, e_lo: float, lo: float, hi: float, slack: float) -> bool:
-    """Whether the interval ``lo ... hi`` at the DM offset `d` meets the bow tie of a pulse."""
+    """True if the interval ``lo ... hi`` at the DM offset `d` meets the bow tie of a pulse."""
     a, b = time - d * e_lo, time - d * e_hi
     if a > b:
         a, b = b, a
@@ -375,7 +375,7 @@ def describe(
     widest: float,
     out: NDArray[np.float64],
 ) -> None:
-    """What the S/N at all DMs say of every group.
+    """Width, DM and time of every group, by the S/N at all DMs.
 
     Parameters
     ----------

@@ -47,7 +47,7 @@ LEAST_BINS = 8
 
 
 class Ladder(NamedTuple):
-    """What profiles of `nbins` bins from `nharm` harmonics are made and searched with."""
+    """Weights and scales of profiles of `nbins` bins from `nharm` harmonics."""
 
     nharm: int
     nbins: int

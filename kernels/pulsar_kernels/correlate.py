@@ -56,7 +56,7 @@ _LARGEST = 1e9
 
 
 class Block(NamedTuple):
-    """What the correlation of blocks of N amplitudes needs; drifts are dz bins apart.
+    """Tables for the correlation of blocks of N amplitudes; drifts are dz bins apart.
 
     Attributes
     ----------

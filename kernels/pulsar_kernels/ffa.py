@@ -96,7 +96,7 @@ def _merge_few(
 
 @kernel()
 def _recipe(rows: int, bins: int, lo: int, hi: int, out: NDArray[np.int32]) -> None:
-    """What the sums `lo` to `hi` of `rows` rows are made of: row of each quarter, and shifts of all but the first.
+    """Parts of the sums `lo` to `hi` of `rows` rows: row of each quarter, and shifts of all but the first.
 
     Into rows 0 ... 6 of `out` (row of the quarters a, b, c, d counted from the first row of a; shifts of b, c, d).
     """

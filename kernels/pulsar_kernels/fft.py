@@ -250,7 +250,7 @@ def _edge(
     tile: NDArray[np.float32],
     row: int,
 ) -> None:
-    """What `_row` does where the series ends: zeros from there on."""
+    """As `_row` where the series ends: zeros from there on."""
     n = series.shape[0]
     for c in range(ELEMENT):
         x = np.float32(0.0)

@@ -357,7 +357,7 @@ def _maxima_code(builder: Any, args: Any) -> Any:
 
 @vector(_maxima_code, returns=types.int64)
 def _maxima_32(sums: NDArray[np.float32], at: int, threshold: np.float32) -> int:
-    """Which of the 32 elements from `at` on are local maxima above a threshold, as bits."""
+    """Local maxima above a threshold among the 32 elements from `at` on, as bits."""
     x = sums[at - 1 : at + 33]
     top = (x[1:-1] > threshold) & (x[1:-1] >= x[:-2]) & (x[1:-1] > x[2:])
     return sum(1 << k for k in range(32) if top[k])

@@ -25,7 +25,7 @@ _FINER = 1.0 / 3.0
 
 
 class Terms(NamedTuple):
-    """What a search holds every peak to; what each of them is, is told at :func:`select`."""
+    """Criteria of a search for every peak, see :func:`select`."""
 
     nfree: int
     extent: NDArray[np.float64]
@@ -73,7 +73,7 @@ def explained(
     powers: NDArray[np.float64],
     nfound: int,
 ) -> bool:
-    """Whether the signals already found leave nothing significant of a summed power.
+    """True if the signals already found leave nothing significant of a summed power.
 
     What they have in their harmonics next to those of the new one is taken off, as far as it leaks to where they are,
     and 6 standard deviations of the noise that beats with it.

@@ -345,7 +345,7 @@ def _quartiles(values: NDArray[np.float64], known: bool, few: NDArray[np.float64
 def _outlier(
     votes: NDArray[np.bool_], received: NDArray[np.int64], cast: NDArray[np.int64], lags: NDArray[np.int64], i: int
 ) -> bool:
-    """Whether one of those that have voted for `i` has cast fewer votes than `i` has got."""
+    """True if one of those that have voted for `i` has cast fewer votes than `i` has got."""
     for k in range(lags.shape[0]):
         if votes[2 * k, i] and cast[i - lags[k]] < received[i]:
             return True

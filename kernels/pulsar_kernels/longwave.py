@@ -395,7 +395,7 @@ def pulse_train(
     blank: NDArray[np.bool_],
     out: NDArray[np.float32],
 ) -> None:
-    """What a source puts into a series: its mean profile in every turn, straight between the middles of bins.
+    """Contribution of a source to a series: its mean profile in every turn, straight between the middles of bins.
 
     Parameters
     ----------

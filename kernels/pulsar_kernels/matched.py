@@ -121,7 +121,7 @@ def _boxes_32(
     t7: int,
     t8: int,
 ) -> int:
-    """Which of the boxcars that begin at 32 neighbours are above a threshold: `t1` for one element, `t8` for eight.
+    """Boxcars above a threshold among those that begin at 32 neighbours: `t1` for one element, `t8` for eight.
 
     Only those of more than `form` elements count. Bit k of the value returned is set for the start ``at + k``. Sums
     are saturated.
@@ -173,7 +173,7 @@ def _zero_runs(y: NDArray[np.int16], first: int, n: int, runs: NDArray[np.int64]
 
 @kernel(inline=True)
 def _unit(level: int) -> float:
-    """What a sum of whitened samples is multiplied by at a level: noise of an element is 256 or 362."""
+    """Factor of a sum of whitened samples at a level: noise of an element is 256 or 362."""
     return UNIT / (1 << (level >> 1))
 
 

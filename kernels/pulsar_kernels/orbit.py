@@ -33,7 +33,7 @@ def _row(a: NDArray[np.float32], b: NDArray[np.float32], first: float, speed: fl
 
 @kernel()
 def resample_orbit(planes: NDArray[np.float32], turn: float, even: float, odd: float, out: NDArray[np.float32]) -> None:
-    """What arrives at even times of emission, of a series that is sampled more finely by a whole number.
+    """Samples at even times of emission, of a series that is sampled more finely by a whole number.
 
     Element j of the result is the series at ``ratio j + even cos(a) + odd sin(a)``, a = `turn` (j - (n - 1) / 2), on a
     straight line between two of its samples, and 0 where it has none. Sine and cosine are taken once for up to

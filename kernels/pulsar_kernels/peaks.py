@@ -124,7 +124,7 @@ def frequency_information(harmonics: NDArray[np.float64], nharm: int) -> float:
 
 @kernel(inline=True, helper=True)
 def only_multiples(harmonics: NDArray[np.float64], nharm: int, n: int) -> bool:
-    """Whether the harmonics that are not multiples of `n` hold no more than noise may."""
+    """True if the harmonics that are not multiples of `n` hold no more than noise may."""
     others = 0.0
     count = 0
     for k in range(1, nharm + 1):

@@ -86,7 +86,7 @@ def best_at(
 
 @kernel(inline=True)
 def _may_agree(times: NDArray[np.float64], freq: float, fewest: int, bins: NDArray[np.int64]) -> bool:
-    """Whether any half turn, in sixteenths and one more, holds enough of the phases: nearly never, and soon seen."""
+    """True if any half turn, in sixteenths and one more, holds enough of the phases: nearly never, and soon seen."""
     bins[:] = 0
     for i in range(times.shape[0]):
         x = times[i] * freq

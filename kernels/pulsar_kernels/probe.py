@@ -1,4 +1,4 @@
-"""What the processor can do at best: the loops that the kernels are measured against."""
+"""Limits of the processor: the loops that the kernels are measured against."""
 
 import numpy as np
 from numpy.typing import NDArray

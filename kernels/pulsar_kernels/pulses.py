@@ -230,7 +230,7 @@ def _climb_gauss(
 
 @kernel(inline=True)
 def _has_valley(white: White, lo: int, hi: int, width: int, snr: float, forward: bool) -> bool:
-    """Whether between ``lo ... hi`` the signal falls to less than half of the mean of a pulse of this width and S/N.
+    """True if between ``lo ... hi`` the signal falls to less than half of the mean of a pulse of this width and S/N.
 
     A pulse next to a brighter one is one of its own only then; its tail or its wing is not. The fall must be three
     times the noise of what is looked at, which is no more than 64 widths, from the pulse on.

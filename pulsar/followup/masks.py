@@ -1,4 +1,4 @@
-"""What ``pulsar rfi`` does: the mask of an observation and its periodic interference, judged and saved."""
+"""The mask of an observation and its periodic interference, judged and saved (``pulsar rfi``)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class RfiReport:
         return fraction_lost(self.birdies, 0.5 / self.header.tsamp)
 
     def summary(self) -> dict[str, Any]:
-        """What is lost, as plain Python values.
+        """Losses as plain Python values.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""What is handed on of a row from the files of its observation: its series at a DM, a burst at full resolution."""
+"""Data of a row for other programs, from the files of its observation: its series at a DM, a burst in full."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What it takes to search a survey: cores, memory, storage, and whether the search keeps up with the observing."""
+"""The cost of searching a survey: cores, memory, storage, and whether the search keeps up with the observing."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -25,7 +25,7 @@ MOST_SAMPLES: Final = 1 << 34
 
 @dataclass(frozen=True)
 class SurveyPlan:
-    """What a survey takes. A unit is what one search goes through: a pointing, or a segment, of one beam.
+    """Cost of a survey. A unit is what one search goes through: a pointing, or a segment, of one beam.
 
     Attributes
     ----------
@@ -87,7 +87,7 @@ class SurveyPlan:
 
     @property
     def bottleneck(self) -> str:
-        """What bounds the search."""
+        """The limit of the search."""
         return min(self.speed, key=lambda name: self.speed[name])
 
     @property

@@ -1,4 +1,4 @@
-"""Whether an observation can hold the signals that somebody wants to be injected into it."""
+"""Signals that are to be injected, against the room that an observation has for them."""
 
 from typing import TYPE_CHECKING, Final
 
@@ -40,19 +40,19 @@ def check_wanted(header: Header, plan: "RunPlan", config: Config) -> None:
         return
     wanted, room = config.completeness, _Room(header, plan, config)
     if wanted.population:
-        wrong = [told for one in read_asked(wanted.population) for told in room.faults(one)]
+        wrong = [fault for signal in read_asked(wanted.population) for fault in room.faults(signal)]
         if wrong:
             more = f"\n… and {len(wrong) - MOST_TOLD} more" if len(wrong) > MOST_TOLD else ""
             raise ConfigError("\n".join(wrong[:MOST_TOLD]) + more)
         return
     for name, kind in (("period", "pulsar"), ("dm", "pulsar"), ("width", "burst")):
         for value in getattr(wanted, name) or ():
-            for told in room.faults(Asked(kind, f"completeness.{name}", **{name: value})):
-                raise ConfigError(told)
+            for fault in room.faults(Asked(kind, f"completeness.{name}", **{name: value})):
+                raise ConfigError(fault)
 
 
 class _Room:
-    """What an observation and its search have room for."""
+    """Room of an observation and its search for signals."""
 
     def __init__(self, header: Header, plan: "RunPlan", config: Config) -> None:
         self.header = header
@@ -63,45 +63,45 @@ class _Room:
         self.drawn = ranges_of(header, plan, config).periods
         self.telescope = telescope_of(header, config.telescope)
 
-    def faults(self, one: Asked) -> list[str]:
-        """What is wrong with a signal, in words."""
-        told = []
+    def faults(self, signal: Asked) -> list[str]:
+        """Faults of a signal, in words."""
+        faults = []
         low, high = self.dms
-        if one.dm is not None and not low <= one.dm <= high:
-            told.append(f"dm = {one.dm:g}: expected what is searched, {low:g} to {high:g} pc/cm3 (--dm)")
-        elif one.dm is not None and one.dm > self.fits:
-            told.append(
-                f"dm = {one.dm:g}: its delay over the band is longer than the data, expected {self.fits:.4g} at most"
+        if signal.dm is not None and not low <= signal.dm <= high:
+            faults.append(f"dm = {signal.dm:g}: expected what is searched, {low:g} to {high:g} pc/cm3 (--dm)")
+        elif signal.dm is not None and signal.dm > self.fits:
+            faults.append(
+                f"dm = {signal.dm:g}: its delay over the band is longer than the data, expected {self.fits:.4g} at most"
             )
-        if one.kind == "burst":
+        if signal.kind == "burst":
             most = WIDEST * self.header.tobs
-            if one.width is not None and one.width > most:
-                told.append(f"width = {one.width:g}: expected up to a quarter of the observation, {most:.4g} s")
+            if signal.width is not None and signal.width > most:
+                faults.append(f"width = {signal.width:g}: expected up to a quarter of the observation, {most:.4g} s")
         else:
-            told += self._of_period(one)
-        return [f"{one.where}: {text}" for text in told]
+            faults += self._of_period(signal)
+        return [f"{signal.where}: {text}" for text in faults]
 
-    def _of_period(self, one: Asked) -> list[str]:
-        told = []
+    def _of_period(self, signal: Asked) -> list[str]:
+        faults = []
         low, high = self.periods
-        if one.period is not None and not low <= one.period <= high:
-            told.append(
-                f"period = {one.period:g}: expected 2 samples to half of the observation, {low:.4g} to {high:.4g} s"
+        if signal.period is not None and not low <= signal.period <= high:
+            faults.append(
+                f"period = {signal.period:g}: expected 2 samples to half of the observation, {low:.4g} to {high:.4g} s"
             )
-        elif one.period is not None and one.dm is not None:
-            least = smeared(self.header, one.dm) / MOST_SMEARED
-            if one.period < least:
-                told.append(
-                    f"period = {one.period:g}: at DM {one.dm:g} dispersion in a channel smears more than "
+        elif signal.period is not None and signal.dm is not None:
+            least = smeared(self.header, signal.dm) / MOST_SMEARED
+            if signal.period < least:
+                faults.append(
+                    f"period = {signal.period:g}: at DM {signal.dm:g} dispersion in a channel smears more than "
                     f"{MOST_SMEARED:g} of a turn: expected {least:.4g} s or more"
                 )
-        longest = self.drawn[1] if one.period is None else one.period
-        if one.width is not None and not one.width < 0.5 * longest:
-            told.append(f"width = {one.width:g}: expected less than half of the period, {0.5 * longest:.4g} s")
-        if one.flux is not None:
+        longest = self.drawn[1] if signal.period is None else signal.period
+        if signal.width is not None and not signal.width < 0.5 * longest:
+            faults.append(f"width = {signal.width:g}: expected less than half of the period, {0.5 * longest:.4g} s")
+        if signal.flux is not None:
             width = smeared_duty(self.header, 1.0, 0.1, 0.0)
             if not np.isfinite(flux_of(1.0, width, self.header, self.header.bandwidth, self.telescope)):
-                told.append(
-                    f"flux = {one.flux:g}: the gain of the telescope is not known, give --gain and --tsys, or snr"
+                faults.append(
+                    f"flux = {signal.flux:g}: the gain of the telescope is not known, give --gain and --tsys, or snr"
                 )
-        return told
+        return faults

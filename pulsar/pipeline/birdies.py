@@ -85,7 +85,7 @@ def learn_in_series(
 
 @dataclass(frozen=True, eq=False)
 class ZeroDM:
-    """What the series at DM 0 shows.
+    """Lines in the series at DM 0.
 
     Attributes
     ----------

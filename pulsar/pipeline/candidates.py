@@ -46,10 +46,10 @@ def fill_part(row: Any, label: str, header: Header) -> None:
     """Fill a row with the part of the observation that it is of, if it is not the whole."""
     if not label:
         return
-    one = Part.of_label(label)
-    part = one.header(header)
+    stretch = Part.of_label(label)
+    part = stretch.header(header)
     row["part"] = label
-    first, _ = one.samples(header.nsamps)
+    first, _ = stretch.samples(header.nsamps)
     row["part_start"], row["part_duration"] = first * header.tsamp, part.tobs
     row["epoch"] = part.tmid
 
@@ -87,20 +87,20 @@ def candidate_table(
     """
     table = empty_table(CANDIDATE_COLUMNS, len(ordered))
     folds: list[tuple[str, Fold]] = []
-    idents = {one.uid: f"c{i + 1:04d}" for i, one in enumerate(ordered)}
-    for i, one in enumerate(ordered):
+    idents = {candidate.uid: f"c{i + 1:04d}" for i, candidate in enumerate(ordered)}
+    for i, candidate in enumerate(ordered):
         row = table[i]
-        best, fold = one.best, one.fold
-        ident = idents[one.uid]
+        best, fold = candidate.best, candidate.fold
+        ident = idents[candidate.uid]
         row["rank"] = i + 1
         row["id"] = ident
-        row["uid"] = one.uid
-        row["parent"] = one.parent
-        row["relation"] = one.relation
-        row["reasons"] = "; ".join(one.reasons)
-        row["nattached"] = one.nattached
+        row["uid"] = candidate.uid
+        row["parent"] = candidate.parent
+        row["relation"] = candidate.relation
+        row["reasons"] = "; ".join(candidate.reasons)
+        row["nattached"] = candidate.nattached
         row["kind"] = str(best["kind"])
-        row["found_by"] = ",".join(one.found_by)
+        row["found_by"] = ",".join(candidate.found_by)
         fill_place(row, header)
         if fold is not None:
             fill_fold(row, fold)
@@ -115,22 +115,22 @@ def candidate_table(
                 )
             folds.append((ident, fold))
         else:
-            row["freq"] = one.freq
-            row["period"] = 1.0 / one.freq
-            row["period_err"] = one.freq_err / one.freq**2
+            row["freq"] = candidate.freq
+            row["period"] = 1.0 / candidate.freq
+            row["period_err"] = candidate.freq_err / candidate.freq**2
             row["fdot"] = float(best["fdot"])
             row["fddot"] = float(best["fddot"])
-            row["accel"] = -C * row["fdot"] / one.freq
-            row["dm"] = one.dm
-        row["period_alt"] = one.alternative
+            row["accel"] = -C * row["fdot"] / candidate.freq
+            row["dm"] = candidate.dm
+        row["period_alt"] = candidate.alternative
         row["sigma"] = best["sigma"]
         row["sigma_single"] = best["sigma_single"]
         row["nharm"] = best["nharm"]
-        row["ndetections"] = one.group.ndetections
-        row["dm_detected"] = one.group.dm
-        row["score"] = one.score
-        row["rfi_flags"] = ",".join(one.flags)
-        fill_part(row, one.part, header)
-        row["harmonic_of"] = idents.get(one.parent, "")
+        row["ndetections"] = candidate.group.ndetections
+        row["dm_detected"] = candidate.group.dm
+        row["score"] = candidate.score
+        row["rfi_flags"] = ",".join(candidate.flags)
+        fill_part(row, candidate.part, header)
+        row["harmonic_of"] = idents.get(candidate.parent, "")
     fill_barycentre(table, header)
     return table, folds

@@ -1,4 +1,4 @@
-"""What a run leaves beside its output until it is whole, so that the next one can go on from there."""
+"""Results of stages, kept beside the output until it is whole, so that the next run can go on from there."""
 
 import contextlib
 import copy
@@ -125,13 +125,13 @@ class Checkpoint:
             raise PulsarError(f"{path}: what is done so far cannot be kept: {error.strerror}") from error
 
     def has(self, stage: str) -> bool:
-        """Whether a stage is finished."""
+        """True if a stage is finished."""
         with self._own() as folder:
             return folder is not None and folder.has(f"{self._prefix}{stage}.npz")
 
     @property
     def begun(self) -> bool:
-        """Whether there is a finished stage to go on from."""
+        """True if there is a finished stage to go on from."""
         with self._own() as folder:
             return folder is not None and any(name.endswith(".npz") for name in folder.names())
 
@@ -173,7 +173,7 @@ class Pace:
         self._next = self._start + FIRST
 
     def due(self) -> bool:
-        """Whether it is time."""
+        """True if it is time."""
         return time.monotonic() >= self._next
 
     def __enter__(self) -> None:

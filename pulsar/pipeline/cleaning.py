@@ -70,7 +70,7 @@ def given_mask(header: Header, config: RfiConfig, *, statistics: bool = False) -
 def find_mask(
     obs: Observation, config: Config, *, threads: int, progress: Progress, statistics: bool = False
 ) -> Cleaning:
-    """What is left out of an observation.
+    """Mask and lines of an observation.
 
     A mask of ours is used as it is, but for channels that are ruled out now (`rfi.zap`, weights in the files), and no
     statistics are taken. One of PRESTO's is added to what our own statistics say.

@@ -87,7 +87,7 @@ class Ahead(Closing):
             thread.start()
 
     def _next(self, number: int) -> str:
-        """What a process compiles now, "" if there is nothing left."""
+        """Kernel that a process compiles next, "" if there is nothing left."""
 
         def place(name: str) -> tuple[bool, bool]:
             owner = self._whose.get(_file(name), number)

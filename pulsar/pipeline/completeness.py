@@ -49,7 +49,7 @@ LEAST_LIVE: Final = 0.5
 
 @dataclass(frozen=True)
 class Completeness:
-    """What was injected and what became of it.
+    """Signals that were injected, and the fate of each.
 
     Attributes
     ----------
@@ -255,18 +255,20 @@ class _List:
 
     def __init__(self, ground: _Ground, chosen: Sequence[_Signals]) -> None:
         self.ground, self.chosen = ground, chosen
-        some = [one.place.trials for one in chosen]
-        self.rows = np.concatenate([s.rows for s in some])
-        self.periodic = np.concatenate([s.rows[s.periodic] for s in some])
+        trials = [signals.place.trials for signals in chosen]
+        self.rows = np.concatenate([s.rows for s in trials])
+        self.periodic = np.concatenate([s.rows[s.periodic] for s in trials])
 
     def judged(self) -> Completeness:
         """Group, pursue and judge, and tell what became of each signal."""
         ground, chosen = self.ground, self.chosen
         job, searching, old = ground.job, ground.searching, ground.searching.found
-        events = _by_dm([old.events[~np.isin(old.events["dm_index"], self.rows)], *(one.others() for one in chosen)])
+        events = _by_dm(
+            [old.events[~np.isin(old.events["dm_index"], self.rows)], *(signals.others() for signals in chosen)]
+        )
         pulses = pulses_of(job, searching.plan, searching.finder, searching.source, events)
         kept = old.detections[~np.isin(old.detections["dm_index"], self.periodic)]
-        detections = _by_dm([kept, *(one.found.detections for one in chosen)])
+        detections = _by_dm([kept, *(signals.found.detections for signals in chosen)])
         detected = replace(
             ground.detected,
             detections=np.concatenate([detections, pulses.repeating]),
@@ -275,65 +277,67 @@ class _List:
         )
         candidates = follow_up(job, detected, group_detections(job, detected))
         listed, _ = ranked(job, detected, candidates, ground.cutouts, anew=False)
-        return self._told(detected, listed)
+        return self._fates(detected, listed)
 
     def _fold(self, params: Sequence[FoldParams], part: Part = WHOLE) -> list[FoldCube]:
         """Fold from the subbands of a place near by, or from all samples, where nothing is injected."""
         searching = self.ground.searching
-        sources = [self._near_by(one) for one in params]
+        sources = [self._near_by(candidate) for candidate in params]
         cubes: dict[int, FoldCube] = {}
         for source in dict.fromkeys(sources):
-            mine = [i for i, own in enumerate(sources) if own is source]
+            places = [i for i, own in enumerate(sources) if own is source]
             fold = folding_of(self.ground.job, searching.plan, source)
-            cubes |= dict(zip(mine, fold([params[i] for i in mine], part), strict=True))
+            cubes |= dict(zip(places, fold([params[i] for i in places], part), strict=True))
         return [cubes[i] for i in range(len(params))]
 
-    def _near_by(self, one: FoldParams) -> SampleSource:
+    def _near_by(self, candidate: FoldParams) -> SampleSource:
         """The subbands that tell as much of a candidate as all samples do, or these."""
         dms, trials = self.ground.trials.dms, [s.place.trials for s in self.chosen]
-        nearest = int(np.argmin(np.abs(dms - one.dm)))
-        for signals, some in zip(self.chosen, trials, strict=True):
-            rows = some.rows[some.periodic]
+        nearest = int(np.argmin(np.abs(dms - candidate.dm)))
+        for signals, searched in zip(self.chosen, trials, strict=True):
+            rows = searched.rows[searched.periodic]
             if rows.size and rows[0] <= nearest <= rows[-1]:
                 return signals.bands
         return self.ground.searching.source
 
-    def _told(self, detected: Detected, listed: Sequence[Candidate]) -> Completeness:
-        """What became of each signal, and whose the rows at their DMs are."""
+    def _fates(self, detected: Detected, listed: Sequence[Candidate]) -> Completeness:
+        """Fates of the signals, and the owners of rows at their DMs."""
         ground = self.ground
         fates = Fates(ground.job.obs.header, ground.trials.dms, ground.searching.source.freqs)
         tables: list[NDArray[Any]] = [empty_table(INJECTED_COLUMNS, 0)]
         rows: list[NDArray[Any]] = [empty_table(ROW_COLUMNS, 0)]
         owners: dict[str, str] = {}
-        for one in self.chosen:
-            for pulsar in one.place.pulsars:
-                tables.append(fates.pulsar(pulsar, one.place.number, listed, detected.detections, owners))
-            for burst in one.place.bursts:
-                pulses = one.burst_list(burst)
-                row, mine = fates.burst(burst, one.place.number, pulses)
+        for signals in self.chosen:
+            number = signals.place.number
+            for pulsar in signals.place.pulsars:
+                tables.append(fates.pulsar(pulsar, number, listed, detected.detections, owners))
+            for burst in signals.place.bursts:
+                pulses = signals.burst_list(burst)
+                row, of_burst = fates.burst(burst, number, pulses)
                 tables.append(row)
-                near = region(burst, pulses, ground.across) | mine
+                near = region(burst, pulses, ground.across) | of_burst
                 rows += [
-                    listed_row("burst", one.place.number, pulses[k], "injected" if mine[k] else "other")
+                    listed_row("burst", number, pulses[k], "injected" if of_burst[k] else "other")
                     for k in np.flatnonzero(near)
                 ]
-        own = {one.uid for one in ground.candidates if not one.parent}
+        sky = {candidate.uid for candidate in ground.candidates if not candidate.parent}
+        sources = [candidate for candidate in listed if not candidate.parent and candidate.fold is not None]
         for signals in self.chosen:
-            some, number = signals.place.trials, signals.place.number
+            trials, number = signals.place.trials, signals.place.number
             rows += [
-                listed_row("pulsar", number, one, owners.get(one.uid, "sky" if one.uid in own else "other"))
-                for one in listed
-                if not one.parent and one.fold is not None and self._among(one.dm, some.rows[some.periodic])
+                listed_row("pulsar", number, source, owners.get(source.uid, "sky" if source.uid in sky else "other"))
+                for source in sources
+                if self._among(source.dm, trials.rows[trials.periodic])
             ]
             rows += [
                 listed_row("burst", number, pulse, "sky")
                 for pulse in ground.detected.pulses.table
-                if self._among(float(pulse["dm"]), some.rows)
+                if self._among(float(pulse["dm"]), trials.rows)
             ]
         return Completeness(np.concatenate(tables), np.concatenate(rows))
 
     def _among(self, dm: float, rows: NDArray[np.int64]) -> bool:
-        """Whether the nearest trial DM is among some."""
+        """True if the nearest trial DM is among some."""
         return bool(np.isin(int(np.argmin(np.abs(self.ground.trials.dms - dm))), rows))
 
 
@@ -406,35 +410,37 @@ class Fates:
         row["period"], row["accel"] = pulsar.period, pulsar.accel or 0.0
         row["width"], row["duty"] = width, pulsar.duty
         tobs = self.header.tobs
-        mine: list[Candidate] = []
-        other: list[Candidate] = []
-        for one in listed:
-            if abs(one.dm - pulsar.dm) > self.room(width, one.dm_err, pulsar.dm):
+        own: list[Candidate] = []
+        aliases: list[Candidate] = []
+        for candidate in listed:
+            if abs(candidate.dm - pulsar.dm) > self.room(width, candidate.dm_err, pulsar.dm):
                 continue
-            allowed = max(TURNS, min(SIGMAS * one.freq_err * tobs, MOST_TURNS))
-            if abs(one.freq - pulsar.freq) * tobs <= allowed:
-                mine.append(one)
-            elif any(abs(one.freq - pulsar.freq * m / d) * tobs <= TURNS for m, d in ALIASES):
-                other.append(one)
-        good = [one for one in mine if not one.parent and not one.flags]
-        owners |= {one.uid: "other" for one in other if not one.parent and one.uid not in owners}
-        owners |= {one.uid: "injected" for one in mine if not one.parent}
+            allowed = max(TURNS, min(SIGMAS * candidate.freq_err * tobs, MOST_TURNS))
+            if abs(candidate.freq - pulsar.freq) * tobs <= allowed:
+                own.append(candidate)
+            elif any(abs(candidate.freq - pulsar.freq * m / d) * tobs <= TURNS for m, d in ALIASES):
+                aliases.append(candidate)
+        good = [candidate for candidate in own if not candidate.parent and not candidate.flags]
+        owners |= {
+            candidate.uid: "other" for candidate in aliases if not candidate.parent and candidate.uid not in owners
+        }
+        owners |= {candidate.uid: "injected" for candidate in own if not candidate.parent}
         row["found"] = bool(good)
-        for best in (good or mine)[:1]:
+        for best in (good or own)[:1]:
             row["listed_snr"], row["score"] = best.snr, best.score
-        row["fate"] = "found" if good else self._lost(mine, other, pulsar, detections)
+        row["fate"] = "found" if good else self._lost(own, aliases, pulsar, detections)
         return row
 
     def _lost(
-        self, mine: Sequence[Candidate], other: Sequence[Candidate], pulsar: "Pulsar", detections: NDArray[Any]
+        self, own: Sequence[Candidate], aliases: Sequence[Candidate], pulsar: "Pulsar", detections: NDArray[Any]
     ) -> str:
-        """What kept a pulsar off the list."""
-        flagged = next((one for one in mine if not one.parent), None)
+        """Reason for which a pulsar is not on the list."""
+        flagged = next((candidate for candidate in own if not candidate.parent), None)
         if flagged is not None:
             return "flagged: " + ",".join(flagged.flags)
-        if mine:
-            return f"attached: {mine[0].relation or 'to another'}"
-        if any(not one.parent and not one.flags for one in other):
+        if own:
+            return f"attached: {own[0].relation or 'to another'}"
+        if any(not candidate.parent and not candidate.flags for candidate in aliases):
             return "listed at another period"
         off = np.abs(detections["freq"] - pulsar.freq) * self.header.tobs
         near = np.abs(detections["dm"] - pulsar.dm) <= self.room(pulsar.duty * pulsar.period, np.nan, pulsar.dm)
@@ -453,20 +459,20 @@ class Fates:
         when = burst.time - (pulses["dm"] - burst.dm) * self.mean
         allowed = np.maximum(np.maximum(width, 0.5 * pulses["width"]), LEAST_SAMPLES * self.header.tsamp)
         taken = np.asarray((np.abs(pulses["dm"] - burst.dm) <= room) & (np.abs(pulses["time"] - when) <= allowed))
-        mine = np.flatnonzero(taken).tolist()
-        good = [k for k in mine if not pulses["rfi_flags"][k]]
+        own = np.flatnonzero(taken).tolist()
+        good = [k for k in own if not pulses["rfi_flags"][k]]
         row["found"] = bool(good)
         row["fate"] = "found" if good else "not detected"
-        for best in (good or mine)[:1]:
+        for best in (good or own)[:1]:
             row["listed_snr"], row["score"] = pulses["snr"][best], pulses["score"][best]
             row["fate"] = "found" if good else f"flagged: {pulses['rfi_flags'][best]}"
         return row, taken
 
 
-def listed_row(kind: str, place: int, one: Any, origin: str) -> NDArray[Any]:
+def listed_row(kind: str, place: int, listed: Any, origin: str) -> NDArray[Any]:
     """A row of the lists beside the injected signals: of a candidate, or a single pulse."""
     row = empty_table(ROW_COLUMNS, 1)
     row["kind"], row["place"], row["origin"] = kind, place, origin
     for name in ("score", "snr", "dm"):
-        row[name] = getattr(one, name) if isinstance(one, Candidate) else one[name]
+        row[name] = getattr(listed, name) if isinstance(listed, Candidate) else listed[name]
     return row

@@ -226,7 +226,7 @@ def pulses_of(job: Job, plan: RunPlan, finder: BatchSearch, source: "SampleSourc
 
 
 def folding_of(job: Job, plan: RunPlan, source: "SampleSource") -> FoldMany:
-    """What folds any number of candidates in one pass over the samples."""
+    """The function that folds any number of candidates in one pass over the samples."""
     from pulsar.data.source import PartSource
     from pulsar.folding.folder import fold_many
 

@@ -1,4 +1,4 @@
-"""Periods that are given: of an ephemeris or of rows of a product; and what may be wrong where they show nothing."""
+"""Periods that are given: of an ephemeris or of rows of a product; and the likely faults where they show nothing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -149,7 +149,7 @@ class FromPar:
 
 
 def ephemerides_of(run: "Run", rows: Sequence[Any]) -> list[Ephemeris]:
-    """What rows of candidates are to be folded with.
+    """Ephemerides of rows of candidates.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def rows_of(run: "Run", header: Header) -> list[Any]:
 
 
 def _is_of(row: Any, own: Header, header: Header) -> bool:
-    """Whether a candidate is of the observation of a header; `own` is its own, as far as it is known."""
+    """True if a candidate is of the observation of a header; `own` is its own, as far as it is known."""
     if int(row["beam"]) != (-1 if header.beam is None else header.beam):
         return False
     if own.source and header.source and own.source != header.source:
@@ -215,7 +215,7 @@ def _is_of(row: Any, own: Header, header: Header) -> bool:
 
 
 def doubts(fold: Fold, origin: Origin, header: Header) -> list[str]:
-    """What may be wrong with a fold that shows nothing, the likeliest first.
+    """Possible faults of a fold that shows nothing, the likeliest first.
 
     Parameters
     ----------
@@ -224,21 +224,21 @@ def doubts(fold: Fold, origin: Origin, header: Header) -> list[str]:
     header : Header
         Of the observation that was folded.
     """
-    found = [*_elsewhere(origin, header)]
+    faults = [*_elsewhere(origin, header)]
     period = 1.0 / fold.before.freq
     if origin.kind == "period":
-        found.append(
+        faults.append(
             f"is the period in seconds? {period:.6g} s were folded; milliseconds are --period {period:.6g}ms"
             if period >= 1.0
             else f"are period ({period:.6g} s) and DM those of this source, topocentric at mid-observation (--epoch)?"
         )
     elif origin.kind == "par":
         days = abs(header.tmid - origin.epoch)
-        found.append(f"does the ephemeris hold {days:.0f} days from its epoch?" if isfinite(days) else "")
+        faults.append(f"does the ephemeris hold {days:.0f} days from its epoch?" if isfinite(days) else "")
     elif isfinite(origin.epoch) and abs(header.tmid - origin.epoch) > 1.0 / 24.0:
         days = abs(header.tmid - origin.epoch)
-        found.append(f"the period was measured {days:.3g} days away: does it hold so long (--accel, --epoch, --par)?")
-    return [one for one in found if one]
+        faults.append(f"the period was measured {days:.3g} days away: does it hold so long (--accel, --epoch, --par)?")
+    return [fault for fault in faults if fault]
 
 
 def _elsewhere(origin: Origin, header: Header) -> list[str]:
@@ -251,8 +251,8 @@ def _elsewhere(origin: Origin, header: Header) -> list[str]:
     if isfinite(away):
         # Without a known telescope a degree is more than any beam of one that finds pulsars.
         if away > (beam if isfinite(beam) else 1.0):
-            told = f" (the beam is {beam:.2g} deg wide)" if isfinite(beam) else ""
-            return [f"another position: {origin.name or 'it'} is {away:.3g} deg away{told}, {here}"]
+            width = f" (the beam is {beam:.2g} deg wide)" if isfinite(beam) else ""
+            return [f"another position: {origin.name or 'it'} is {away:.3g} deg away{width}, {here}"]
         return []
     if origin.name and header.source and origin.name.casefold() not in header.source.casefold():
         return [f"another source? it is of {origin.name}, {here}"]

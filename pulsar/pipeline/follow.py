@@ -158,13 +158,13 @@ def _joined(candidates: Sequence[Candidate], detected: Detected) -> list[Candida
 
 
 def _is_same(candidate: Candidate, dms: Mapping[str, float]) -> bool:
-    """Whether a candidate is the source that it belongs to, of which it was detected at the DM, too."""
+    """True if a candidate is the source that it belongs to, of which it was detected at the DM, too."""
     own, dm = candidate.group, dms.get(candidate.parent, float("nan"))
     return candidate.relation == "same" and own.dm_lo <= dm <= own.dm_hi
 
 
 def name_of(header: Header) -> str:
-    """What tells an observation from others, in the uid of every group."""
+    """Name of an observation, in the uid of every group."""
     return f"{header.source}|{header.beam}|{header.tstart:.9f}"
 
 

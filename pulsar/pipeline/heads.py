@@ -135,7 +135,7 @@ def steady_fold(cube: FoldCube, *, search_dm: bool, lines: Sequence[tuple[float,
 
 
 def candidate_of(
-    job: Job, detected: Detected, group: Group, fold: Fold, told: Mapping[str, float] | None = None
+    job: Job, detected: Detected, group: Group, fold: Fold, values_alone: Mapping[str, float] | None = None
 ) -> Candidate:
     """A group with its fold, flags and score, by the features of the fold, or by what is told of them."""
     from pulsar.sources.features import features
@@ -146,7 +146,7 @@ def candidate_of(
         lines=[(b.freq, b.width) for b in detected.birdies],
         dispersion_known=detected.freqs.size > 0,
     )
-    values = told or features(fold, sigma=group.sigma, ndetections=group.ndetections)
+    values = values_alone or features(fold, sigma=group.sigma, ndetections=group.ndetections)
     fold.extra["features"] = dict(values)
     flags = (*flags_of(group, fold, values, known), *flags_by_pulses(detected.pulses.table, fold))
     scorer = scorer_of(job.config.sift.weights)

@@ -1,4 +1,4 @@
-"""What is injected into a run to tell its completeness: how much, where, and which trial DMs see it."""
+"""Signals that are injected into a run to tell its completeness: how many, where, and which trial DMs see it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -137,7 +137,7 @@ class Place:
 
 
 def ranges_of(header: Header, plan: "RunPlan", config: Config) -> "Ranges":
-    """What is drawn: what is set, or else all that the run searches, from 2 ms to 5 s."""
+    """Ranges to draw from: those that are set, or else all that the run searches, from 2 ms to 5 s."""
     from pulsar.searches.ffa import SHORTEST, beside
     from pulsar.synthesis.population import Ranges
 
@@ -198,23 +198,23 @@ def groups_of(config: Config) -> "list[list[Asked]]":
     from pulsar.synthesis.asked import read_asked
 
     groups: list[list[Asked]] = []
-    for one in read_asked(config.completeness.population):
+    for signal in read_asked(config.completeness.population):
         for group in groups:
-            alike = [other for other in group if other.kind == one.kind]
-            room = len(alike) < (PULSARS if one.kind == "pulsar" else BURSTS)
-            if room and group[0].dm == one.dm and not any(_share_a_period(one, other) for other in alike):
-                group.append(one)
+            alike = [member for member in group if member.kind == signal.kind]
+            room = len(alike) < (PULSARS if signal.kind == "pulsar" else BURSTS)
+            if room and group[0].dm == signal.dm and not any(_share_a_period(signal, member) for member in alike):
+                group.append(signal)
                 break
         else:
-            groups.append([one])
+            groups.append([signal])
     return groups
 
 
-def _share_a_period(one: "Asked", other: "Asked") -> bool:
-    """Whether two of them could be taken for harmonics of one another."""
-    if one.period is None or other.period is None:
+def _share_a_period(first: "Asked", second: "Asked") -> bool:
+    """True if two of them could be taken for harmonics of one another."""
+    if first.period is None or second.period is None:
         return False
-    ratio = one.period / other.period
+    ratio = first.period / second.period
     return any(abs(ratio / near - 1.0) < PERIOD_ROOM for near in NEAR_RATIOS)
 
 
@@ -264,13 +264,13 @@ def draw_place(
     for k, want in enumerate(a for a in wanted if a.kind == "pulsar"):
         stratum = (0, 1) if asked else (k, PULSARS)
         for attempt in range(2 * TRIES):
-            one = draw_pulsar(rng, header, ranges, dm, stratum, want)
+            pulsar = draw_pulsar(rng, header, ranges, dm, stratum, want)
             # In short data, where bins are wide, all are at some ratio to something.
             ratios = NEAR_RATIOS if attempt < TRIES else NEAR_RATIOS[:1]
-            if one is not None and _is_free(one, dm, pulsars, found.detections, header, across, ratios):
+            if pulsar is not None and _is_free(pulsar, dm, pulsars, found.detections, header, across, ratios):
                 if want.flux is not None and snr_of is not None:
-                    one = one.model_copy(update={"snr": snr_of(one, want.flux)})
-                pulsars.append(one)
+                    pulsar = pulsar.model_copy(update={"snr": snr_of(pulsar, want.flux)})
+                pulsars.append(pulsar)
                 break
         else:
             left_out.append(want.where)
@@ -287,38 +287,38 @@ def draw_place(
     rows, alone = _rows(trials, few, dm, across, widths, lengths, row_counts(trials.ndms, config))
     rows = rows if pulsars else set()
     numbers = np.array(sorted(rows | alone), dtype=np.int64)
-    some = SomeTrials(numbers, np.isin(numbers, np.array(sorted(rows), dtype=np.int64)))
-    return Place(number, dm, tuple(pulsars), tuple(bursts), some, tuple(filter(None, left_out)))
+    searched = SomeTrials(numbers, np.isin(numbers, np.array(sorted(rows), dtype=np.int64)))
+    return Place(number, dm, tuple(pulsars), tuple(bursts), searched, tuple(filter(None, left_out)))
 
 
 def _is_free(
-    one: "Pulsar",
+    pulsar: "Pulsar",
     dm: float,
-    others: "Sequence[Pulsar]",
+    pulsars: "Sequence[Pulsar]",
     detections: NDArray[Any],
     header: Header,
     across: float,
     ratios: Sequence[float],
 ) -> bool:
-    """Whether neither the sky nor another pulsar of the place has this period, or one at these ratios."""
-    near = np.abs(detections["dm"] - dm) * across < max(0.5 * one.period, 0.01)
-    taken = np.concatenate([detections["freq"][near], [other.freq for other in others]])
-    off = np.abs(taken[:, None] - one.freq * np.array(ratios)[None, :]) * header.tobs
+    """True if neither the sky nor another pulsar of the place has this period, or one at these ratios."""
+    near = np.abs(detections["dm"] - dm) * across < max(0.5 * pulsar.period, 0.01)
+    taken = np.concatenate([detections["freq"][near], [placed.freq for placed in pulsars]])
+    off = np.abs(taken[:, None] - pulsar.freq * np.array(ratios)[None, :]) * header.tobs
     return not bool(np.any(off < NEAR_BINS))
 
 
-def _is_quiet(one: "Burst", others: "Sequence[Burst]", events: NDArray[Any], across: float) -> bool:
-    """Whether neither the sky nor another burst of the place has anything at this time."""
-    if any(abs(one.time - other.time) < REGION * (one.width + other.width) for other in others):
+def _is_quiet(burst: "Burst", bursts: "Sequence[Burst]", events: NDArray[Any], across: float) -> bool:
+    """True if neither the sky nor another burst of the place has anything at this time."""
+    if any(abs(burst.time - placed.time) < REGION * (burst.width + placed.width) for placed in bursts):
         return False
-    return not bool(np.any(region(one, events, across)))
+    return not bool(np.any(region(burst, events, across)))
 
 
-def region(one: "Burst", events: NDArray[Any], across: float) -> NDArray[np.bool_]:
-    """Which events may be of a burst, by time and DM: as far as its S/N reaches."""
-    late = np.abs(events["dm"] - one.dm) * across
-    reach = REACH * one.width + 0.5 * events["width"]
-    return np.asarray((late <= reach) & (np.abs(events["time"] - one.time) <= late + reach))
+def region(burst: "Burst", events: NDArray[Any], across: float) -> NDArray[np.bool_]:
+    """Events that may be of a burst, by time and DM: as far as its S/N reaches."""
+    late = np.abs(events["dm"] - burst.dm) * across
+    reach = REACH * burst.width + 0.5 * events["width"]
+    return np.asarray((late <= reach) & (np.abs(events["time"] - burst.time) <= late + reach))
 
 
 def _rows(

@@ -1,4 +1,4 @@
-"""What the stages of a run hand on: the job, and what was detected."""
+"""The job of a run, and its detections, as stages hand them on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -60,7 +60,7 @@ class Searching:
 
 @dataclass(frozen=True)
 class Job:
-    """What every stage of a run needs to know of it.
+    """Observation, settings, plan and means of a run.
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Detected:
-    """What the searches have found, and what later stages go back to the data with.
+    """Detections, and the means by which later stages go back to the data.
 
     Attributes
     ----------

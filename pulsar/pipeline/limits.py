@@ -91,13 +91,15 @@ def flux_limits(
     table = empty_table(LIMIT_COLUMNS, len(periods) * len(DUTIES))
     for i, period in enumerate(periods):
         near = nearest(pulsars, period)
-        told = {name: (threshold_at(near, share), *threshold_interval(near, share)) for name, share in SHARES.items()}
+        thresholds = {
+            name: (threshold_at(near, share), *threshold_interval(near, share)) for name, share in SHARES.items()
+        }
         for j, duty in enumerate(DUTIES):
             row = table[len(DUTIES) * i + j]
             width = smeared_duty(header, period, duty, dm)
             row["period"], row["duty"], row["dm"], row["tried"] = period, duty, dm, near.size
             row["width"] = width * period
-            for name, (snr, least, most) in told.items():
+            for name, (snr, least, most) in thresholds.items():
                 row[f"snr_{name}"], row[f"snr_{name}_low"], row[f"snr_{name}_high"] = snr, least, most
                 row[f"flux_{name}"] = flux_of(snr, width, header, bandwidth, telescope)
     table["obs"], table["tobs"], table["bandwidth"], table["gain"] = obs, header.tobs, bandwidth, gain
@@ -124,14 +126,14 @@ def pooled_limits(headers: Sequence[Header], injected: NDArray[Any], limits: NDA
     pulsars = injected[injected["kind"] == "pulsar"]
     parts = [empty_table(LIMIT_COLUMNS, 0)]
     for obs in sorted(set(limits["obs"].tolist())):
-        mine = limits[limits["obs"] == obs]
+        own = limits[limits["obs"] == obs]
         if obs < 0 or np.count_nonzero(pulsars["obs"] == obs) >= NEAREST:
-            parts.append(mine)
+            parts.append(own)
             continue
         # The gain of the table is that at the zenith angle of the observation.
-        told = {name: mine[0][name].item() for name in ("gain", "tsys", "npol", "beta")}
-        telescope = TelescopeConfig.model_construct(**TelescopeConfig().model_dump() | told)
-        parts.append(flux_limits(headers[obs], pulsars, float(mine[0]["bandwidth"]), telescope, obs))
+        settings = {name: own[0][name].item() for name in ("gain", "tsys", "npol", "beta")}
+        telescope = TelescopeConfig.model_construct(**TelescopeConfig().model_dump() | settings)
+        parts.append(flux_limits(headers[obs], pulsars, float(own[0]["bandwidth"]), telescope, obs))
     return np.concatenate(parts)
 
 

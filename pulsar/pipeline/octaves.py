@@ -1,4 +1,4 @@
-"""Which frequencies of which trial DMs are searched with a drift.
+"""Bands of frequency that are searched with a drift, for each trial DM.
 
 A step in DM costs a line of frequency f a part of its power that goes with (f dt)^2, dt the change of delay over the
 band: at half the frequency every second DM does, at a quarter every fourth. And beyond the harmonics that the fastest
@@ -84,7 +84,7 @@ class Octaves:
         return [(band, int(n)) for band, n in zip(self.bands, numbers, strict=True) if n]
 
     def text(self, dms: NDArray[np.float64]) -> str:
-        """What is searched and what is left out, in words; empty if nothing is.
+        """The bands in words; empty if no frequency is left out.
 
         Parameters
         ----------
@@ -172,7 +172,7 @@ def accel_costs(
     memory: int | None,
     octaves: Sequence[tuple[Band, float]],
 ) -> "list[tuple[Cost, int]]":
-    """What the search of one series takes within each band, and how many series there are with it.
+    """Cost of the search of one series within each band, and the number of such series.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a run will do and need, before it is done."""
+"""The plan of a run: trials, memory and time, before any sample is read."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -151,16 +151,16 @@ def _check_periods(header: Header, config: Config) -> None:
 def _series_plan(obs: Observation, config: Config, threads: int, memory: int) -> RunPlan:
     """The plan of what is dedispersed already: one series, or the trials of a set."""
     header = obs.header
-    one = _Searches(config, memory, 1)
+    searches = _Searches(config, memory, 1)
     trials = None
     if isinstance(obs, SeriesSet):
         from pulsar.pipeline.series_set import set_plan
 
         trials = set_plan(obs)
         for stage in trials.stages:
-            one.add(stage.nsamps, stage.tsamp, stage.ndms)
+            searches.add(stage.nsamps, stage.tsamp, stage.ndms)
     else:
-        one.add(header.nsamps, header.tsamp, 1)
+        searches.add(header.nsamps, header.tsamp, 1)
     return RunPlan(
         dm=trials,
         tsamp=header.tsamp,
@@ -170,11 +170,11 @@ def _series_plan(obs: Observation, config: Config, threads: int, memory: int) ->
         memory=memory,
         series_bytes=4 * (header.nsamps if trials is None else int(trials.points)),
         route=None,
-        trials=one.trials,
-        search_memory=one.memory,
-        accel_memory=one.accel_memory,
-        parts=one.text(header.tobs),
-        **_expected({**one.seconds, "folding": 0.0, "the rest": config.fold.ncands * REFINE_SECONDS}, threads),
+        trials=searches.trials,
+        search_memory=searches.memory,
+        accel_memory=searches.accel_memory,
+        parts=searches.text(header.tobs),
+        **_expected({**searches.seconds, "folding": 0.0, "the rest": config.fold.ncands * REFINE_SECONDS}, threads),
     )
 
 
@@ -234,34 +234,34 @@ class _Searches:
         """
         buffers = 0
         rooms = part_rooms(self.config.search.parts, self.room)
-        for one in all_searches(self.config, nsamps, tsamp, times):
-            check_part(one, nsamps, tsamp)
-            name = one.make.name
+        for search in all_searches(self.config, nsamps, tsamp, times):
+            check_part(search, nsamps, tsamp)
+            name = search.make.name
             if name == "accel":
-                room = rooms[one.nparts]
+                room = rooms[search.nparts]
                 every = [(EVERYTHING, ndms)] if bands is None else bands
-                found = accel_costs(every, one.nsamps, one.tsamp, one.section, room, self.octaves)
+                found = accel_costs(every, search.nsamps, search.tsamp, search.section, room, self.octaves)
                 trials, seconds = (sum(n * getattr(cost, what) for cost, n in found) for what in ("trials", "seconds"))
                 # All of the room, of which each has its part, that leaves this one what it needs.
                 need = max([0, *(cost.memory for cost, _ in found)])
-                need = need if len(rooms) == 1 and one.nparts == 1 else int(need * self.room / room)
+                need = need if len(rooms) == 1 and search.nparts == 1 else int(need * self.room / room)
                 self.accel_memory = max(self.accel_memory, self.threads * need)
             else:
-                cost = one.make.estimate(one.nsamps, one.tsamp, one.section, memory=self.room)
+                cost = search.make.estimate(search.nsamps, search.tsamp, search.section, memory=self.room)
                 if not cost.trials:
-                    if one.nparts > 1:
-                        self.empty.add((one.nparts, one.make.title))
+                    if search.nparts > 1:
+                        self.empty.add((search.nparts, search.make.title))
                     continue
-                folding, slow, slowest = (ndms, ndms, ndms) if wide is None else wide[one.nparts]
+                folding, slow, slowest = (ndms, ndms, ndms) if wide is None else wide[search.nparts]
                 trials, seconds = cost.over(ndms, slow, slowest) if name != "ffa" else cost.over(folding, 0, 0)
                 buffers += cost.memory
-            self.trials[name] = self.trials.get(name, 0.0) + one.nparts * trials
-            self.seconds[name] = self.seconds.get(name, 0.0) + one.nparts * seconds
-            self.shared[one.nparts > 1] += one.nparts * seconds
+            self.trials[name] = self.trials.get(name, 0.0) + search.nparts * trials
+            self.seconds[name] = self.seconds.get(name, 0.0) + search.nparts * seconds
+            self.shared[search.nparts > 1] += search.nparts * seconds
         self.memory = max(self.memory, self.accel_memory + self.threads * buffers)
 
     def text(self, tobs: float) -> str:
-        """What is searched in parts, and what that costs; empty where nothing is."""
+        """The search of parts and its cost, in words; empty where nothing is searched in parts."""
         counts = self.config.search.parts
         if counts == (1,):
             return ""

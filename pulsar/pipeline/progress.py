@@ -81,7 +81,7 @@ class Progress:
         self._warned: set[str] = set()
 
     def warning(self, text: str) -> None:
-        """What the astronomer must know, in quiet mode too; the same only once."""
+        """Tell what the astronomer must know, in quiet mode too; the same only once."""
         with self._lock:
             if self.level == "error" or text in self._warned:
                 return
@@ -259,7 +259,7 @@ class Progress:
 
 
 def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook, which shows HTML."""
+    """True if this is the kernel of a notebook, which shows HTML."""
     ipython = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     return shell is not None and hasattr(shell, "kernel")

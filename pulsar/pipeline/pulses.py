@@ -127,7 +127,7 @@ def judge_shapes(table: NDArray[Any], cutouts: Mapping[str, PulseCutout], dms: N
         table["score"][near] *= share_of_the_sky(near, own, sweeps_share(table, dms))
     lower_what_comes_in_numbers(table)
     table[:] = in_order(table)
-    return {name for name, told in sweeps.items() if len(told) >= LEAST_TOLD and sum(told) > 0.5 * len(told)}
+    return {name for name, shapes in sweeps.items() if len(shapes) >= LEAST_TOLD and sum(shapes) > 0.5 * len(shapes)}
 
 
 def sweep_dms(table: NDArray[Any]) -> tuple[float, float]:
@@ -136,8 +136,8 @@ def sweep_dms(table: NDArray[Any]) -> tuple[float, float]:
     Weak ones of them, and what they make together in the searches for periods, cannot be told by their shape.
     """
     # The flag itself: "near sweeps" is made of this range, and must not widen it. What is at DM 0 does not sweep.
-    told = [str(flags).split(",") for flags in table["rfi_flags"]]
-    swept = np.array(["sweep" in flags and "dm0" not in flags for flags in told], dtype=np.bool_)
+    flags_of_rows = [str(flags).split(",") for flags in table["rfi_flags"]]
+    swept = np.array(["sweep" in flags and "dm0" not in flags for flags in flags_of_rows], dtype=np.bool_)
     dms = table["dm"][swept]
     alike = dms.size >= LEAST_ALIKE and dms.max() <= NEAR_FACTOR * dms.min()
     if dms.size < LEAST_TOLD and not alike:

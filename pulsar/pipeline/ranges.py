@@ -74,7 +74,7 @@ Crew = Callable[[], AbstractContextManager[Workers]]
 
 @dataclass(frozen=True)
 class Shared:
-    """What all tasks of a run have in common.
+    """Files, settings and means that all tasks of a run have in common.
 
     Attributes
     ----------
@@ -220,20 +220,20 @@ def trial_costs(plan: DMPlan, config: Config, run: RunPlan) -> NDArray[np.float6
         first += stage.ndms
     first = 0
     for stage, times in stretches(plan, halved):
-        mine = slice(first, first + stage.ndms)
-        for one in all_searches(config, stage.nsamps, stage.tsamp, times):
-            if one.make.name == "accel" and octaves is not None:
+        rows = slice(first, first + stage.ndms)
+        for search in all_searches(config, stage.nsamps, stage.tsamp, times):
+            if search.make.name == "accel" and octaves is not None:
                 bands = [(band, 1) for band in octaves.bands]
-                found = accel_costs(bands, one.nsamps, one.tsamp, one.section, rooms[one.nparts], trials)
+                found = accel_costs(bands, search.nsamps, search.tsamp, search.section, rooms[search.nparts], trials)
                 each = np.array([*(cost.seconds for cost, _ in found), 0.0])
-                costs[mine] += one.nparts * each[octaves.of_row[mine]]
+                costs[rows] += search.nparts * each[octaves.of_row[rows]]
                 continue
-            cost = one.make.estimate(one.nsamps, one.tsamp, one.section, memory=run.memory)
-            folding, slow, slowest = (rows[mine] for rows in few[one.nparts])
-            if one.make.name == "ffa":
-                costs[mine] += one.nparts * cost.seconds * folding
+            cost = search.make.estimate(search.nsamps, search.tsamp, search.section, memory=run.memory)
+            folding, slow, slowest = (chosen[rows] for chosen in few[search.nparts])
+            if search.make.name == "ffa":
+                costs[rows] += search.nparts * cost.seconds * folding
             else:
-                costs[mine] += one.nparts * (
+                costs[rows] += search.nparts * (
                     cost.over(1, 0, 0)[1]
                     + (cost.slow_seconds - cost.slowest_seconds) * slow
                     + cost.slowest_seconds * slowest
@@ -330,13 +330,13 @@ def search_range(task: RangeTask) -> Found:
         The mask is not there, or this is another version of the program.
     """
     shared = task.shared
-    one = _opened(shared)
-    part = batches_of(one.plan, task.first, task.last)
+    opened = _opened(shared)
+    part = batches_of(opened.plan, task.first, task.last)
     route = choose_route(part, threads=shared.threads, memory=shared.memory)
     found = []
     batches = dedispersed(
-        one.source,
-        one.plan,
+        opened.source,
+        opened.plan,
         route,
         threads=shared.threads,
         scratch=Path(shared.scratch),
@@ -347,7 +347,7 @@ def search_range(task: RangeTask) -> Found:
         for batch in batches:
             mine = batch.within(task.first, task.last)
             if mine is not None:
-                found.append(one.finder.search(mine))
+                found.append(opened.finder.search(mine))
     return bounded(Found.join(found), lambda _: None)
 
 

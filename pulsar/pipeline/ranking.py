@@ -63,8 +63,8 @@ def ranked(
 def _with_the_score_of_their_source(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> None:
     """Single pulses in phase with a candidate are as sure as it is."""
     for candidate in candidates:
-        mine = (pulses["source"] == candidate.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
-        pulses["score"][mine] = np.maximum(pulses["score"][mine], candidate.score)
+        own = (pulses["source"] == candidate.uid) & np.isin(pulses["rfi_flags"], ("", "near sweeps"))
+        pulses["score"][own] = np.maximum(pulses["score"][own], candidate.score)
     pulses[:] = in_order(pulses)
 
 

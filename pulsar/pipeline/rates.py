@@ -49,7 +49,7 @@ CLOCKED: Final[dict[str, tuple[str, ...]]] = {
 
 @dataclass
 class StageRate:
-    """What is known of one stage: its start [CPU s] and its CPU seconds for a second of work at the default rates."""
+    """Cost of one stage: its start [CPU s] and its CPU seconds for a second of work at the default rates."""
 
     start: Seconds
     cpu: Seconds = 0.0
@@ -73,7 +73,7 @@ class StageRate:
 
 @dataclass
 class Rates:
-    """What is known of all stages.
+    """Costs of all stages.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Rates:
 
 @dataclass
 class _Machines:
-    """What is known of all machines that share a cache."""
+    """Costs on all machines that share a cache."""
 
     machines: dict[str, Rates]
     format: Literal[1] = 1
@@ -124,7 +124,7 @@ def rates_file() -> Path:
 
 
 def read_rates(path: Path | None = None) -> Rates:
-    """What is known of this machine; the defaults where there is no file, or none that can be used."""
+    """Costs on this machine; the defaults where there is no file, or none that can be used."""
     stages = {name: StageRate(start) for name, start in STARTS.items()}
     with suppress(DataError):
         found = _read(rates_file() if path is None else path).machines.get(platform.node(), Rates({}))

@@ -1,4 +1,4 @@
-"""What is left of the samples without their strongest sources, searched again: these hide nothing then.
+"""The second search: samples without their strongest sources, which hide nothing then.
 
 The harmonics of a strong source have sidelobes at all frequencies, and power at all DMs: in them a pulsar beside it is
 lost, or has its DM. So strong sources are taken out of the samples by their templates
@@ -76,13 +76,13 @@ def search_residual(
     source = without(searching.source, [template for _, template in taken])
     strong = [source_of for source_of, _ in taken]
     found, fold = _searched(job, detected, searching, source, out), folding_of(job, searching.plan, source)
-    names = {one.uid for one in strong}
-    theirs = [one for one in apart if one.uid in names or one.parent in names]
-    others = [one for one in apart if one.uid not in names and one.parent not in names]
+    names = {source.uid for source in strong}
+    theirs = [source for source in apart if source.uid in names or source.parent in names]
+    unrelated = [source for source in apart if source.uid not in names and source.parent not in names]
     # One table: the rows of the first search, and behind them those of the second.
     count, rest = len(detected.detections), replace(detected, detections=found, fold_many=fold, known={})
     groups = [replace(group, members=group.members + count) for group in group_detections(job, rest, "residual")]
-    before = [one.group for one in others]
+    before = [source.group for source in unrelated]
     rest = replace(rest, detections=np.concatenate([detected.detections, found]))
     groups = sorted([*before, *groups], key=lambda group: -group.sigma)
     weak = follow_up(job, rest, groups, strong, frozenset(group.uid for group in before))
@@ -104,12 +104,12 @@ def _each_alone(
         return list(candidates)
     taken = _templates(job, searching, strong)
     names = {source.uid for source, _ in taken}
-    anew = [one for one in candidates if one.uid not in names and one.parent not in names]
+    anew = [candidate for candidate in candidates if candidate.uid not in names and candidate.parent not in names]
     for source, _ in taken:
         others = [(other, template) for other, template in taken if other is not source]
         left = without(searching.source, [template for _, template in others])
         alone = replace(detected, fold_many=folding_of(job, searching.plan, left), known={})
-        groups = [one.group for one in candidates if one.parent == source.uid]
+        groups = [candidate.group for candidate in candidates if candidate.parent == source.uid]
         groups = sorted([_of_whole(source.group, detected), *groups], key=lambda group: -group.sigma)
         anew += follow_up(job, alone, groups, [other for other, _ in others], frozenset(group.uid for group in groups))
     return anew
@@ -136,7 +136,7 @@ def _templates(job: Job, searching: Searching, strong: Sequence[Candidate]) -> "
 
 
 def _searched(job: Job, detected: Detected, searching: Searching, source: "MaskedSource", out: Path) -> NDArray[Any]:
-    """What the searches for periods find in other samples of the same trials."""
+    """Detections of the searches for periods in other samples of the same trials."""
     config = periodic_only(job.config)
     again = replace(job, config=config, checkpoint=job.checkpoint.within("residual"))
     plan = searching.plan
@@ -146,5 +146,5 @@ def _searched(job: Job, detected: Detected, searching: Searching, source: "Maske
         with unchanged(job.obs):
             search_trials(again, source, plan, finder, state, detected.birdies, out)
 
-    found, _ = detections_of(again, finder, search, detected.birdies)
-    return found.detections
+    detected_again, _ = detections_of(again, finder, search, detected.birdies)
+    return detected_again.detections

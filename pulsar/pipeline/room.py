@@ -1,4 +1,4 @@
-"""What a run may take of its machine: threads and memory, and what its stages are left with."""
+"""Threads and memory that a run may take of its machine, and those that its stages are left with."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final

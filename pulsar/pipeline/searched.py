@@ -1,4 +1,4 @@
-"""What has been found in which trial DMs, wherever and in whatever order they were searched; kept for `--resume`."""
+"""Detections by trial DM, wherever and in whatever order these were searched; kept for `--resume`."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -28,14 +28,14 @@ Ranges = list[tuple[int, int]]
 
 
 class _Part(NamedTuple):
-    """What was found in some trials."""
+    """Detections in some trials."""
 
     ranges: Ranges
     found: Found
 
 
 class Searched:
-    """What a search has found so far, in whatever order trials are done; safe to share between threads.
+    """Detections of a search so far, in whatever order trials are done; safe to share between threads.
 
     What is new is stored every now and then in a file of its own. Where more than twice MOST_EVENTS events have come
     together, those that are kept are stored as one, and the files that held the others are written over one by one: on
@@ -98,7 +98,7 @@ class Searched:
             finder.each(batch, rows, done)
 
     def add(self, first: int, last: int, found: Found) -> None:
-        """What was found in the trials `first` to `last` - 1."""
+        """Add the detections in the trials `first` to `last` - 1."""
         with self._adding:
             self._parts.append(_Part([(first, last)], found))
             self._events += found.events.size
@@ -155,7 +155,7 @@ class Searched:
                 continue
             self.birdies = kept_birdies(kept)
             done = _joined([(int(first), int(last)) for first, last in kept["ranges"]])
-            fresh = [one for low, high in done for one in self.left(low, high)]
+            fresh = [trials for low, high in done for trials in self.left(low, high)]
             if fresh:
                 found = Found(_within(kept["detections"], fresh), _within(kept["events"], fresh))
                 self._parts.append(_Part(fresh, found))
@@ -189,7 +189,7 @@ def _joined(ranges: Ranges) -> Ranges:
 
 
 def bounded(found: Found, tell: Callable[[str], None]) -> Found:
-    """What has been found, with no more than MOST_EVENTS events.
+    """Detections with no more than MOST_EVENTS events.
 
     Of equal ones the first are kept: what is left of some and then of all is the same as of all at once.
     """
@@ -222,7 +222,7 @@ def kept_birdies(kept: dict[str, NDArray[Any]]) -> "list[Birdie]":
 def detections_of(
     job: Job, finder: "BatchSearch", search: Callable[[Searched], None], birdies: "list[Birdie] | None" = None
 ) -> "tuple[Found, list[Birdie]]":
-    """What all trials show, and what was left out of their spectra: what an interrupted run has found is not searched.
+    """Detections in all trials, and the lines left out of their spectra; trials of an interrupted run are not searched.
 
     Parameters
     ----------

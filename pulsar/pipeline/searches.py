@@ -1,4 +1,4 @@
-"""Which searches a series goes through, as a whole and in parts, and how the trials of all of them add up."""
+"""Searches of a series, as a whole and in parts, and the sum of their trials."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -166,10 +166,10 @@ def trial_shares(config: Config, nsamps: int, tsamp: float) -> dict[int, dict[st
     if config.search.parts == (1,):
         return {1: {}}
     each: dict[str, dict[int, float]] = {}
-    for one in all_searches(config, nsamps, tsamp):
-        search = one.make(one.nsamps, one.tsamp, one.section)
-        if isinstance(search, PeriodicSearch):
-            each.setdefault(one.make.name, {})[one.nparts] = float(search.ntrials(LOGP))
+    for search in all_searches(config, nsamps, tsamp):
+        made = search.make(search.nsamps, search.tsamp, search.section)
+        if isinstance(made, PeriodicSearch):
+            each.setdefault(search.make.name, {})[search.nparts] = float(made.ntrials(LOGP))
     shares: dict[int, dict[str, float]] = {count: {} for count in config.search.parts}
     for name, numbers in each.items():
         together = sum(count * number for count, number in numbers.items())

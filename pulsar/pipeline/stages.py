@@ -35,7 +35,7 @@ ACCEL_PART = 0.5
 
 
 def folding_dms(dms: NDArray[np.float64], freqs: NDArray[np.float64], width: float) -> NDArray[np.bool_]:
-    """Which trial DMs the search for long periods takes: its pulses are wide, so that the others would add nothing.
+    """Trial DMs that the search for long periods takes: its pulses are wide, so that the others would add nothing.
 
     From one to the next the delay over the band changes by no more than the narrowest pulse (unless the plan itself has
     wider steps), so that a pulse is smeared by half its width at most.
@@ -62,7 +62,7 @@ def folding_dms(dms: NDArray[np.float64], freqs: NDArray[np.float64], width: flo
 
 
 class FewDMs(NamedTuple):
-    """Which trial DMs are searched for wide pulses, arrays of bool.
+    """Trial DMs that are searched for wide pulses, arrays of bool.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class FewDMs(NamedTuple):
 
 
 def few_dms(plan: "DMPlan", config: Config, count: int = 1) -> FewDMs:
-    """Which trial DMs are searched for wide pulses, in one of so many parts; see `folding_dms`."""
+    """Trial DMs that are searched for wide pulses, in one of so many parts; see `folding_dms`."""
     from pulsar.searches.coherent import SLOW_WIDTH, SLOWEST_WIDTH
     from pulsar.searches.ffa import SHORTEST, beside
 
@@ -118,7 +118,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class Found:
-    """What searches have found.
+    """Detections and events of searches.
 
     Attributes
     ----------
@@ -526,7 +526,7 @@ class BatchSearch:
         return self._parts[times]
 
     def _gaps(self, stage: "DMStage") -> tuple[tuple[int, int], ...]:
-        """What is missing, in samples of a stage."""
+        """Gaps in samples of a stage."""
         return tuple((first // stage.downsample, -(-end // stage.downsample)) for first, end in self.gaps)
 
     def learn(self, batch: "Batch") -> "list[Birdie]":
@@ -543,7 +543,7 @@ class BatchSearch:
     def search(
         self, batch: "Batch", progress: Callable[[float], None] | None = None, some_of: "SomeTrials | None" = None
     ) -> Found:
-        """What is in all series of a batch, `dm_index` ascending.
+        """Detections and events in all series of a batch, `dm_index` ascending.
 
         Parameters
         ----------

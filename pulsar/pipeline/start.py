@@ -152,7 +152,7 @@ def finished(out: Path, fingerprint: str, progress: Progress, *, overwrite: bool
 
 
 def tell(obs: Observation, plan: RunPlan, config: Config, checkpoint: Checkpoint, progress: Progress) -> None:
-    """What the astronomer should know before the run begins."""
+    """Tell the astronomer of problems of the files, and of settings without effect."""
     if checkpoint.outdated:
         progress.warning("the earlier results belong to other files or settings: starting anew")
     for problem in obs.problems:

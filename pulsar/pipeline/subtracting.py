@@ -50,7 +50,7 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Subtracted:
-    """What was taken out.
+    """Samples without the pulsars that were taken out of them.
 
     Attributes
     ----------
@@ -102,36 +102,37 @@ def wanted(pulsars: Sequence[str]) -> list[Wanted]:
     from pulsar.pipeline.ephemerides import FromPar, ephemerides_of
     from pulsar.sky.timing import read_par
 
-    found: list[Wanted] = []
+    pulsars_wanted: list[Wanted] = []
     for given in pulsars:
         path, ident = split(given)
         if not ident:
             model = read_par(path)
-            found.append(Wanted(given, model.name, FromPar(model)))
+            pulsars_wanted.append(Wanted(given, model.name, FromPar(model)))
             continue
         run = read(path)
         row = run.candidate(ident)
-        found.append(Wanted(given, str(row["known_source"]) or ident, ephemerides_of(run, [row])[0]))
-    twice = [one.given for i, one in enumerate(found) if one.given in [other.given for other in found[:i]]]
-    if twice:
-        raise ConfigError(f"--subtract {twice[0]}: is given twice")
-    return found
+        pulsars_wanted.append(Wanted(given, str(row["known_source"]) or ident, ephemerides_of(run, [row])[0]))
+    names = [pulsar.given for pulsar in pulsars_wanted]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"--subtract {name}: is given twice")
+    return pulsars_wanted
 
 
 def marks(config: SubtractConfig) -> list[str]:
-    """What the files that the settings name say of their pulsars, for the mark of a run.
+    """Contents of the files that the settings name, for the mark of a run.
 
     Raises
     ------
     ConfigError, DataError
         As :func:`wanted`.
     """
-    found = []
-    for one in wanted(config.pulsars):
-        path, ident = split(one.given)
-        text = read_bytes(path, EXPECTED) if not ident else repr(one.ephemeris).encode()
-        found.append(hashlib.sha256(text).hexdigest())
-    return found
+    digests = []
+    for pulsar in wanted(config.pulsars):
+        path, ident = split(pulsar.given)
+        text = read_bytes(path, EXPECTED) if not ident else repr(pulsar.ephemeris).encode()
+        digests.append(hashlib.sha256(text).hexdigest())
+    return digests
 
 
 def check_subtract(header: Header, config: Config) -> list[Wanted]:
@@ -146,15 +147,15 @@ def check_subtract(header: Header, config: Config) -> list[Wanted]:
     """
     from pulsar.folding.plan import check_params
 
-    found = wanted(config.subtract.pulsars)
-    if found and header.is_series:
+    pulsars = wanted(config.subtract.pulsars)
+    if pulsars and header.is_series:
         raise ConfigError(
-            f"--subtract {found[0].given}: a template is taken out of the channels, which a dedispersed series has no "
-            "more: search the raw data"
+            f"--subtract {pulsars[0].given}: a template is taken out of the channels, which a dedispersed series has "
+            "no more: search the raw data"
         )
-    for one in found:
-        check_params(one.ephemeris.params(header), header.tobs, header.tsamp)
-    return found
+    for pulsar in pulsars:
+        check_params(pulsar.ephemeris.params(header), header.tobs, header.tsamp)
+    return pulsars
 
 
 def subtract_seconds(npulsars: int, volume: float, passes: int) -> float:
@@ -212,15 +213,15 @@ def subtract(
     """
     from pulsar.folding.subtracted import SubtractedSource, measure_rest, packed, unpacked, without
 
-    found = check_subtract(header, config)
-    if not found:
+    pulsars = check_subtract(header, config)
+    if not pulsars:
         return Subtracted(source, (), empty_table(SUBTRACTED_COLUMNS, 0))
     if kept is not None:
         old = unpacked(kept, source)
         progress.message(f"{len(old)} pulsars are subtracted: their templates are taken from the interrupted run")
         return Subtracted(SubtractedSource(source, old), tuple(old), kept["rows"])
-    folds = _folds(source, found, header, config, threads=threads, memory=memory, progress=progress)
-    rows = _table(found)
+    folds = _folds(source, pulsars, header, config, threads=threads, memory=memory, progress=progress)
+    rows = _table(pulsars)
     bright = []
     for i in np.argsort([-fold.snr for fold in folds], kind="stable").tolist():
         there = _detected(folds[i], config.subtract)
@@ -228,7 +229,7 @@ def subtract(
         if there:
             bright.append(i)
         else:
-            progress.warning(_missed(found[i], folds[i], header, config.subtract))
+            progress.warning(_missed(pulsars[i], folds[i], header, config.subtract))
     params = [folds[i].after for i in bright]
     templates = templates_of(source, params, config, threads=threads, memory=memory, progress=progress)
     measured = {}
@@ -236,15 +237,15 @@ def subtract(
         if before.snr >= config.subtract.min_snr:
             measured[i] = template, before
         else:
-            name = found[i].name
-            progress.warning(f"{found[i].given}: nothing is left of {name} when the other pulsars are taken out")
+            name = pulsars[i].name
+            progress.warning(f"{pulsars[i].given}: nothing is left of {name} when the other pulsars are taken out")
             rows["snr_before"][i] = before.snr
     taken = [template for template, _ in measured.values()]
     left = without(source, taken)
     for i, (template, before) in measured.items():
-        with progress.stage(f"what is left of {found[i].name}", source.nsamps, "samples") as tick:
-            rest = measure_rest(left, template, threads=threads, memory=memory, progress=tick)
-        _fill(rows[i], template, before, rest)
+        with progress.stage(f"what is left of {pulsars[i].name}", source.nsamps, "samples") as tick:
+            residual = measure_rest(left, template, threads=threads, memory=memory, progress=tick)
+        _fill(rows[i], template, before, residual)
         progress.message(told(rows[i]))
     if keep is not None:
         keep(rows=rows, **packed(taken))
@@ -270,7 +271,7 @@ def templates_of(
 
 def _folds(
     source: "MaskedSource",
-    found: Sequence[Wanted],
+    pulsars: Sequence[Wanted],
     header: Header,
     config: Config,
     *,
@@ -282,7 +283,7 @@ def _folds(
     from pulsar.folding.folder import fold_many
     from pulsar.folding.refine import refine
 
-    params = [one.ephemeris.params(header) for one in found]
+    params = [pulsar.ephemeris.params(header) for pulsar in pulsars]
     with progress.stage("folding known pulsars", source.nsamps, "samples") as tick:
         cubes = fold_many(source, params, config.fold, threads=threads, memory=memory, progress=tick)
     return [refine(cube) for cube in cubes]
@@ -294,18 +295,18 @@ def _detected(fold: Fold, config: SubtractConfig) -> bool:
     return fold.snr >= config.min_snr and fold_sigma(fold) >= DETECTED
 
 
-def _missed(one: Wanted, fold: Fold, header: Header, config: SubtractConfig) -> str:
-    why = "; ".join(doubts(fold, one.ephemeris.origin, header))
+def _missed(pulsar: Wanted, fold: Fold, header: Header, config: SubtractConfig) -> str:
+    why = "; ".join(doubts(fold, pulsar.ephemeris.origin, header))
     return (
-        f"--subtract {one.given}: {one.name} is not detected (S/N {fold.snr:.1f}, subtract.min_snr = "
+        f"--subtract {pulsar.given}: {pulsar.name} is not detected (S/N {fold.snr:.1f}, subtract.min_snr = "
         f"{config.min_snr:g}): nothing of it is subtracted" + (f": {why}" if why else "")
     )
 
 
-def _table(found: Sequence[Wanted]) -> NDArray[Any]:
+def _table(pulsars: Sequence[Wanted]) -> NDArray[Any]:
     """A row for each, with its name; texts are as wide as the longest."""
-    rows = empty_table(SUBTRACTED_COLUMNS, len(found))
-    texts = {"name": [one.name for one in found], "given": [one.given for one in found]}
+    rows = empty_table(SUBTRACTED_COLUMNS, len(pulsars))
+    texts = {"name": [pulsar.name for pulsar in pulsars], "given": [pulsar.given for pulsar in pulsars]}
     kinds = [
         (name, np.array(texts[name]).dtype if name in texts else rows.dtype[name]) for name in rows.dtype.names or ()
     ]
@@ -321,11 +322,11 @@ def _fill_params(row: Any, params: FoldParams, snr: float) -> None:
     row["obs"] = 0
 
 
-def _fill(row: Any, one: "Taken", before: "Folded", rest: "Folded") -> None:
-    """What was taken out, and what is left of it."""
+def _fill(row: Any, taken: "Taken", before: "Folded", residual: "Folded") -> None:
+    """Tell which pulsars were taken out, and the S/N that is left of each."""
     row["subtracted"] = 1
-    row["snr_before"], row["snr_after"] = before.snr, rest.snr
-    row["rest"], row["rest_err"], row["scatter"], row["scatter_err"] = rest.amplitude
-    template = one.template
+    row["snr_before"], row["snr_after"] = before.snr, residual.snr
+    row["rest"], row["rest_err"], row["scatter"], row["scatter_err"] = residual.amplitude
+    template = taken.template
     row["nbins"], row["nparams"], row["nshapes"] = template.nbins, template.nparams, len(template.shapes)
     row["nsubints"], row["nbands"] = template.grid[:2]

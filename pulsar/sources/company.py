@@ -1,4 +1,4 @@
-"""What the other rows of a run say of one: whether it stands in a crowd, or among the sweeps of a transmitter.
+"""Crowds of rows, and rows among the sweeps of a transmitter: what is told by the company of a row.
 
 The sky puts its pulsars at any frequency and DM. Where rows are far denser than that, most of them are not of the sky,
 whatever each looks like by itself.
@@ -38,7 +38,7 @@ DISPERSED: Final = 0.8
 
 
 def dispersed(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
-    """Which folds look dispersed over the whole band; those of which it is not known do not.
+    """Folds that look dispersed over the whole band; those of which it is not known do not.
 
     A sweep follows another curve: at the DM at which a fold of it is best, parts of the band do not fit.
     """
@@ -48,7 +48,7 @@ def dispersed(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
 
 
 def crowded(candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
-    """Which rows are in a crowd: more than chance have comparable scores at nearly their frequency and other DMs.
+    """Rows in a crowd: more than chance have comparable scores at nearly their frequency and other DMs.
 
     Those are told, and their neighbours. A source has one DM, and a cluster of stars nearly so. What makes rows of all
     DMs in a narrow range of frequencies, and at twice or half of it, is noise that is stronger there, such as a tone
@@ -129,7 +129,7 @@ def share_of_the_sky(inside: NDArray[np.bool_], scores: NDArray[np.float64], sha
 def sky_factors(
     inside: NDArray[np.bool_], pure: NDArray[np.bool_], scores: NDArray[np.float64], share: float
 ) -> Floats:
-    """What the rows in a range of DMs that a transmitter fills keep of their scores (:func:`share_of_the_sky`).
+    """Part of their scores that rows keep in a range of DMs that a transmitter fills (:func:`share_of_the_sky`).
 
     Those that look dispersed and those that do not are each set against what the sky has of them.
 

@@ -1,4 +1,4 @@
-"""What sources leave in a detection: in the sum of harmonics of a search, of which the phases are not known."""
+"""Power that sources leave in a detection: in the sum of harmonics of a search, of which the phases are not known."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ _BINS: Final = 1 << 16
 
 @dataclass(frozen=True)
 class Observed:
-    """What the pursuit has to know of the data.
+    """The data, as far as the pursuit has to know them.
 
     Attributes
     ----------
@@ -82,7 +82,7 @@ class Model(NamedTuple):
 
 
 class Shares:
-    """What sources leave in the best detections of groups, and what is not theirs.
+    """Powers that sources leave in the best detections of groups, and the rest that is not theirs.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ class Shares:
         return max(float(self._excess[i] - (1.0 + OFF) ** 2 * theirs - 2.0 * np.sqrt(2.0 * theirs)), 0.0)
 
     def stands(self, i: int) -> bool:
-        """Whether what is kept of a group is above the threshold of its search."""
+        """True if what is kept of a group is above the threshold of its search."""
         group, kept = self._groups[i], self.kept(i)
         return kept > 0.0 and sigma_of(group, kept) >= self._observed.threshold(group)
 

@@ -51,7 +51,7 @@ RADAR_SEEN = 0.02
 
 @dataclass(frozen=True)
 class Interference:
-    """What the run knows of periodic interference.
+    """Periodic interference that the run knows of.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ def dispersed_odds(features: Mapping[str, float]) -> float:
 
 
 def looks_undispersed(fold: Fold) -> bool:
-    """Whether a refined DM is surely below that of any pulsar.
+    """True if a refined DM is surely below that of any pulsar.
 
     What is stronger at DM 0 than at any DM near its own is undispersed too, however well that is fitted: it is a lobe.
     Unless it is more than the signal at DM 0 can leave there: a box of w turns that is drawn out over d turns by the
@@ -129,7 +129,7 @@ def looks_undispersed(fold: Fold) -> bool:
 
 
 def looks_mirrored(fold: Fold) -> bool:
-    """Whether a profile has its power in high harmonics alone.
+    """True if a profile has its power in high harmonics alone.
 
     A pulse adds up in phase in its lowest harmonics, be it as narrow as a bin: these have no less power than any other.
     Drifts, and what was left out for lines, take a part of them. A line above the highest harmonic is mirrored at a
@@ -148,7 +148,7 @@ def looks_mirrored(fold: Fold) -> bool:
 
 
 def looks_stepped(fold: Fold) -> bool:
-    """Whether the pulse of a whitened fold is an edge of a step: a dip beside it is as deep as it is high.
+    """True if the pulse of a whitened fold is an edge of a step: a dip beside it is as deep as it is high.
 
     Whitening takes the slow part of a step and leaves its edges, which are as narrow as a bin. Of a pulse it takes the
     lowest harmonics, which leaves a wide and shallow trough around it.
@@ -165,7 +165,7 @@ def looks_stepped(fold: Fold) -> bool:
 
 
 def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bool) -> bool:
-    """Whether a fold is an undispersed signal at a harmonic of the mains.
+    """True if a fold is an undispersed signal at a harmonic of the mains.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def looks_like_mains(fold: Fold, mains: Sequence[float], *, dispersion_known: bo
 
 
 def looks_like_diode(fold: Fold, periods: Sequence[float], *, dispersion_known: bool) -> bool:
-    """Whether a fold is an undispersed signal at a harmonic of a noise diode, which is as regular as the clock."""
+    """True if a fold is an undispersed signal at a harmonic of a noise diode, which is as regular as the clock."""
     after = fold.after
     undispersed = not dispersion_known or after.dm < 3.0 * fold.dm_err or dm_shift(fold) < MAINS_SHIFT
     for period in periods:
@@ -194,7 +194,7 @@ def looks_like_diode(fold: Fold, periods: Sequence[float], *, dispersion_known: 
 
 
 def looks_like_radar(fold: Fold, *, dispersion_known: bool) -> bool:
-    """Whether a fold in which no DM can be told has one narrow pulse in a turn of a surveillance radar.
+    """True if a fold in which no DM can be told has one narrow pulse in a turn of a surveillance radar.
 
     Nothing but a DM tells it from a slow pulsar. Of the pulsars in the ATNF catalogue 89 of 4238 have such a period; of
     the six real series that the rules were looked at with two have a radar.
@@ -204,7 +204,7 @@ def looks_like_radar(fold: Fold, *, dispersion_known: bool) -> bool:
 
 
 def looks_like_comb(fold: Fold, lines: Sequence[tuple[float, float]], *, dispersion_known: bool) -> bool:
-    """Whether a fold is an undispersed signal at a harmonic of a line of interference.
+    """True if a fold is an undispersed signal at a harmonic of a line of interference.
 
     Parameters
     ----------

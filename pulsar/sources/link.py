@@ -1,4 +1,4 @@
-"""Which single pulses belong to which candidate, and which fold shows nothing but one or two pulses."""
+"""Single pulses that belong to candidates, and folds that show nothing but one or two pulses."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,7 @@ REPEATS = 4.0
 
 
 def owners(pulses: NDArray[Any], candidates: Sequence[Candidate]) -> NDArray[np.int64]:
-    """Which candidate each single pulse is of: those in its phase, of which there are more than chance puts there.
+    """Candidate that each single pulse is of: those in its phase, of which there are more than chance puts there.
 
     Best candidate first. Of the pulses at its DM enough must lie inside its profile's pulse that chance would put them
     there once in 1 / MAX_CHANCE.
@@ -86,7 +86,7 @@ def flags_by_pulses(pulses: NDArray[Any], fold: Fold) -> tuple[str, ...]:
 
 
 def is_one_pulse(pulses: NDArray[Any], fold: Fold) -> bool:
-    """Whether a fold shows nothing but one or two strong pulses, which have many a period.
+    """True if a fold shows nothing but one or two strong pulses, which have many a period.
 
     A pulse of S/N s in one of n turns gives the fold s / sqrt(n). Of any two pulses there is a period that has both in
     its phase, and others come there by chance.

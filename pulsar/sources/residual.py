@@ -1,4 +1,4 @@
-"""What is left of a fold without what the sources leave in it."""
+"""The residual of a fold: what other sources leave in it is taken off."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ _SWEEPS: Final = 30
 
 @dataclass(frozen=True)
 class Left:
-    """What is left of a fold without what sources leave in it.
+    """The residual of a fold, and its measures.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Left:
 
 
 def left_of(fold: Fold, others: Mapping[str, tuple[NDArray[np.floating[Any]], NDArray[np.bool_], float]]) -> Left:
-    """What is left of a fold without what other sources leave in it.
+    """The residual of a fold beside other sources.
 
     Parameters
     ----------

@@ -106,7 +106,7 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class _Content:
-    """What a file of weights holds, beside what it tells about them."""
+    """The weights in a file."""
 
     format: Literal["pulsar-score"]
     version: Literal[1]
@@ -227,7 +227,7 @@ class LogisticScorer:
 
     @property
     def coefficients(self) -> Coefficients:
-        """What the terms count: those that were given, or those in use."""
+        """Weights of the terms: those that were given, or those in use."""
         return self._coefficients or shipped()
 
     def terms(self, features: dict[str, float]) -> dict[str, float]:

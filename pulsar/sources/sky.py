@@ -1,4 +1,4 @@
-"""Which of the folds are sources, and what is left of each fold beside them.
+"""The folds that are sources, and the rest of each fold beside them.
 
 What two sources have in common is in the folds of both. It is of the stronger one; of a period and a part of it that is
 of the one at which the pulse, not its copies, has the higher S/N. The other has what that does not leave. So a blend of
@@ -132,7 +132,7 @@ class Sky:
         return Model(owner or candidate.uid, self._source(name), self._seen(candidate))
 
     def left(self, candidate: Candidate) -> Left:
-        """What is left of a candidate's fold beside the accepted ones, itself apart."""
+        """The rest of a candidate's fold beside the accepted ones, itself apart."""
         others = [rival for rival in self._felt(candidate, self.accepted) if rival is not candidate]
         return self._beside(candidate, [self._name(rival, [*others, candidate]) for rival in others])
 
@@ -152,7 +152,7 @@ class Sky:
                 self.accepted = [rival for rival in self.accepted if rival is not candidate]
 
     def _stands(self, candidate: Candidate) -> bool:
-        """Whether what is left of a fold is a source.
+        """True if what is left of a fold is a source.
 
         Not at the frequency of another, nor where an orbit moves a stronger one; above the threshold of its search;
         more than what the refinement finds in noise, and than templates lack, as far as something was taken; and the
@@ -230,7 +230,7 @@ class Sky:
         )
 
     def _first(self, candidate: Candidate, rival: Candidate, candidates: Sequence[Candidate]) -> bool:
-        """Whether what two sources share is of the first; of two folds of one source that of the surer detection."""
+        """True if what two sources share is of the first; of two folds of one source that of the surer detection."""
         longer, part = (candidate, rival) if candidate.freq < rival.freq else (rival, candidate)
         if (n := self._times(longer, part)) > 1:
             times = {a.uid: m for a in self.folded if a is not part and (m := self._times(longer, a)) > 1}
@@ -249,7 +249,7 @@ class Sky:
         return candidate is not rival and self._times(candidate, rival) == 1
 
     def _moved(self, candidate: Candidate, rival: Candidate) -> bool:
-        """Whether a fold is at a harmonic of a source of another part, as far as an orbit may have moved that."""
+        """True if a fold is at a harmonic of a source of another part, as far as an orbit may have moved that."""
         apart = candidate.part != rival.part and max(self._strays(candidate, rival)) > 0.0
         return apart and self._times(rival, candidate) > 0
 
@@ -273,7 +273,7 @@ class Sky:
         return self._multiples[key]
 
     def _is_turn(self, candidate: Candidate, n: int, stronger: Sequence[Candidate], divisors: frozenset[int]) -> bool:
-        """Whether a fold is at the period of its source, not at n times that, without what is of stronger ones.
+        """True if a fold is at the period of its source, not at n times that, without what is of stronger ones.
 
         One pulse in a turn has sqrt(n) times the S/N that it has at the n-th part, n equal ones have 1 / sqrt(n): the
         period is told halfway between, at 2 sqrt(n) / (n + 1). And harmonics that are no multiples of n must be there,
@@ -299,7 +299,7 @@ class Sky:
         return self._turns[key]
 
     def _beside(self, candidate: Candidate, names: Sequence[Name]) -> Left:
-        """What is left of a fold beside sources."""
+        """The rest of a fold beside sources."""
         key = candidate.uid, frozenset(names)
         if key not in self._left:
             there = {}
@@ -331,7 +331,7 @@ class Sky:
         return next(((candidate.uid, frozenset()) for candidate in own), name)
 
     def _rows(self, name: Name, uid: str) -> There | None:
-        """What a source leaves in the fold of a candidate; None where it is nothing."""
+        """Rows that a source leaves in the fold of a candidate; None where it is nothing."""
         key = name, uid
         if key not in self._there:
             fold = self._folds[uid]
@@ -342,7 +342,7 @@ class Sky:
 
 
 def _of_one_dm(candidate: Candidate, rival: Candidate) -> bool:
-    """Whether two have one DM within their errors, or the ranges over which they were detected."""
+    """True if two have one DM within their errors, or the ranges over which they were detected."""
     own, theirs = candidate.group, rival.group
     near = abs(candidate.dm - rival.dm) <= _DMS * float(np.hypot(candidate.dm_err, rival.dm_err))
     return near or own.dm_lo <= rival.dm <= own.dm_hi or theirs.dm_lo <= candidate.dm <= theirs.dm_hi

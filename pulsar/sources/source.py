@@ -41,7 +41,7 @@ _SHARPEST: Final = 0.3
 
 @dataclass(frozen=True)
 class Source:
-    """What a refined fold says of a source.
+    """A source, as a refined fold tells it.
 
     Attributes
     ----------
@@ -187,7 +187,7 @@ class Source:
         return 0.0 if self._is_of(start, tobs) else self.drift * (away + 0.5 * max(self.tobs, tobs))
 
     def _is_of(self, start: float, tobs: float) -> bool:
-        """Whether it is as seen in that part of the observation, to a thousandth of its length."""
+        """True if it is as seen in that part of the observation, to a thousandth of its length."""
         away = start + 0.5 * tobs - self.middle
         return max(abs(away), abs(self.tobs - tobs)) < 1e-3 * tobs
 
@@ -264,7 +264,7 @@ class Source:
         return powers
 
     def rows_in(self, fold: Fold) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """What it leaves in the sub-integrations of another fold, in units of white noise.
+        """Rows that it leaves in the sub-integrations of another fold, in units of white noise.
 
         Parameters
         ----------
@@ -311,7 +311,7 @@ class Source:
         return np.where(on[row], np.interp(t, middles[on], self.gains[on]), 0.0)
 
     def _smeared(self, k: NDArray[np.int64], j: NDArray[np.int64], fold: Fold) -> NDArray[np.complex128]:
-        """What harmonics k have at places j of another fold over what they have in their own.
+        """Amplitudes of harmonics k at places j of another fold over those in their own.
 
         They are averages over bins, over samples, and over the delays of channels, which are rounded to samples. Phases
         count from the left edge of bin 0, spectra from its middle.
@@ -345,7 +345,7 @@ def left_out(fold: Fold) -> NDArray[np.bool_]:
 
 
 def _evening(fold: Fold) -> NDArray[np.float64]:
-    """What each harmonic of a fold, from 0 on, was multiplied with to even out red noise."""
+    """Factors of the harmonics of a fold, from 0 on, by which red noise was evened out."""
     return np.asarray(fold.extra.get("gain", np.ones(len(fold.profile) // 2 + 1)), dtype=np.float64)
 
 
@@ -371,7 +371,7 @@ def _beyond_bins(
 
 
 def _averages(fold: Fold) -> bool:
-    """Whether the bins of a fold are averages over phases; not where a few turns have a whole number of samples."""
+    """True if the bins of a fold are averages over phases; not where a few turns have a whole number of samples."""
     resolution = float(fold.extra.get("resolution", 0.0))
     turn = np.inf if resolution <= 0.0 else 1.0 / (fold.after.freq * resolution)
     few = np.arange(1, int(_PHASES * len(fold.profile) / turn) + 1)

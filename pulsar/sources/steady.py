@@ -1,4 +1,4 @@
-"""Whether a pulse is the same in all sub-integrations: what tells a source from impulses and drifts that add up.
+"""Steadiness of a pulse over the sub-integrations: it tells a source from impulses and drifts that add up.
 
 A search in noise of any kind finds the period at which the noise adds up best, and the folded S/N is in units of white
 noise. What scatters between the sub-integrations of the fold is the noise that there really is. And a period is told

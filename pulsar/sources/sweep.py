@@ -137,7 +137,7 @@ def _first_column(cutout: PulseCutout, columns: int) -> int:
 
 
 def _beside(cutout: PulseCutout, columns: int) -> bool:
-    """Whether a pulse is there where the arrivals are not: they are those of something else beside it.
+    """True if a pulse is there where the arrivals are not: they are those of something else beside it.
 
     Of a sweep a trial DM sees a part, or all of it drawn out over its own width: where the sweep is elsewhere, nothing
     is left.
@@ -155,7 +155,7 @@ def _beside(cutout: PulseCutout, columns: int) -> bool:
 
 
 def _in_bands(cutout: PulseCutout, columns: int) -> NDArray[np.float64]:
-    """What the box of a pulse has in each band that is there all the while [sigma]."""
+    """S/N in the box of a pulse of each band that is there all the while [sigma]."""
     first = _first_column(cutout, columns)
     known = np.isfinite(cutout.spectrum[:, first : first + columns]).all(axis=1)
     rows = cutout.spectrum[known].astype(np.float64)
@@ -165,7 +165,7 @@ def _in_bands(cutout: PulseCutout, columns: int) -> NDArray[np.float64]:
 
 
 def _in_few(power: NDArray[np.float64]) -> bool:
-    """Whether a pulse is in an eighth of the band or less, and what is outside does not tell of one.
+    """True if a pulse is in an eighth of the band or less, and what is outside does not tell of one.
 
     Parameters
     ----------

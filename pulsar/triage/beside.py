@@ -1,4 +1,4 @@
-"""What other beams and nights have of a candidate: rows of the same period and DM."""
+"""Rows of other beams and nights beside a candidate: those of the same period and DM."""
 
 import math
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def others(runs: Sequence["Run"], number_of_run: int, row: Any) -> list[Other]:
 
 
 def same(row: Any, rows: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which rows have the period of a row, whatever an orbit has done to it, and its DM.
+    """Rows with the period of a row, whatever an orbit has done to it, and its DM.
 
     Parameters
     ----------

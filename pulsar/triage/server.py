@@ -89,7 +89,7 @@ class Server(ThreadingHTTPServer):
         return f"http://{ADDRESS}:{self.server_port}/{self._once}/"
 
     def used(self, token: str) -> bool:
-        """Whether this was the token of that address; it is used up."""
+        """True if this was the token of that address; it is used up."""
         with self._using:
             found = bool(self._once) and hmac.compare_digest(token.encode(), self._once.encode())
             if found:

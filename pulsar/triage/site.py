@@ -1,4 +1,4 @@
-"""What the server shows: the page of products, its sheets drawn when they are asked for, and the judgements."""
+"""The pages of the server: the page of products, its sheets drawn when they are asked for, and the judgements."""
 
 import json
 import threading
