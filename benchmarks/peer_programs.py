@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from pulsar.bench.timing import Timing
+from pulsar.bench.limits import Timing
 from pulsar.errors import ConfigError
 
 #: No peer runs again that has taken this long already [s]: what disturbs a figure is short against it.

@@ -14,8 +14,8 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from peer_programs import Contest, Peer, PeerFigure, Program, Script, hold, interpreter
 
+from pulsar.bench import folding
 from pulsar.bench.case import power_of_two
-from pulsar.bench.limits import cores
-from pulsar.bench.run import Bench
-from pulsar.bench.survey import BAND, FAST, PULSAR, Survey
+from pulsar.bench.figures import empty_run
+from pulsar.bench.stages import BAND, FAST, MEMORY, PULSAR, Survey, cleaned, run_dedispersion
 from pulsar.cleaning import CleanedSource
 from pulsar.cli.tables import print_table
-from pulsar.config.model import FFTConfig, FoldConfig, RfiConfig
+from pulsar.config.model import FFTConfig, FoldConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.errors import PulsarError
-from pulsar.io.product.provenance import cpu_model, versions
 
 #: Times that everything is run; the least counts.
 ROUNDS = 3
@@ -87,40 +86,26 @@ print(json.dumps({"cpu": best[0], "wall": best[1]}))
 """
 
 
-def _cleaned(path: Path) -> CleanedSource:
-    """Open a file and make its mask."""
-    from pulsar.cleaning import make_mask, measure
-    from pulsar.io.open import open_observation
-
-    obs = open_observation(path)
-    config = RfiConfig()
-    return CleanedSource(obs, make_mask(obs, measure(obs, config), config))
-
-
 def dedispersion(survey: Survey, path: Path, python: Path | None) -> Iterator[Contest]:
     """From a file to every series, which the peers write to disk: without making the mask, and with it.
 
     `dedisperse_all_fil` measures the noise of the channels and takes it out, the others sum the samples as they are:
     against these ours has made its mask before (PRESTO has a program of its own for that).
     """
-    from pulsar.bench.stages import run_dedispersion
-
-    header, ndms = survey.header, survey.size.ndms
+    header, ndms = survey.sky.header, survey.size.ndms
     last = survey.dm_step * (ndms - 1)
     step = f"{survey.dm_step:g}"
+    opened = ExitStack()
     masked: list[CleanedSource] = []
 
     def ours() -> None:
         if not masked:
-            masked.append(_cleaned(path))
+            masked.append(opened.enter_context(cleaned(path)))
         run_dedispersion(masked[0], survey, 1)
 
     def all_ours() -> None:
-        source = _cleaned(path)
-        try:
+        with cleaned(path) as source:
             run_dedispersion(source, survey, 1)
-        finally:
-            source.obs.close()
 
     def subbands(number: int) -> Peer:
         options = ("-nobary", "-noclip", "-ncpus", "1", "-nsub", str(number), "-lodm", "0", "-dmstep", step)
@@ -159,13 +144,11 @@ def dedispersion(survey: Survey, path: Path, python: Path | None) -> Iterator[Co
         all_ours,
         (Program("PulsarX", "dedisperse_all_fil", (command,), "out*.dat", note="ours makes its mask too"),),
     )
-    for source in masked:
-        source.obs.close()
+    opened.close()
 
 
 def fold(survey: Survey, path: Path) -> Contest:
     """One candidate, from the file to its refined profile."""
-    from pulsar.bench.stages import MEMORY
     from pulsar.folding.folder import fold_many
     from pulsar.folding.refine import refine
 
@@ -173,11 +156,8 @@ def fold(survey: Survey, path: Path) -> Contest:
     params = [FoldParams(1.0 / PULSAR.period, 0.0, PULSAR.dm)]
 
     def ours() -> None:
-        source = _cleaned(path)
-        try:
+        with cleaned(path) as source:
             refine(fold_many(source, params, config, threads=1, memory=MEMORY)[0])
-        finally:
-            source.obs.close()
 
     given = ("-p", repr(PULSAR.period), "-dm", repr(PULSAR.dm))
     shape = ("-n", str(NBINS), "-nsub", str(NBANDS), "-npart", str(NSUBINTS))
@@ -258,11 +238,9 @@ def write_dat(path: Path, data: NDArray[np.float32], tsamp: float) -> Path:
 
 def boxcars(python: Path | None) -> Contest:
     """Best boxcar of many folded profiles."""
-    from pulsar.bench.folding import CASES, NBINS, WIDTHS
-
-    case = next(case for case in CASES if case.name == "boxcar")
-    work = case.make(case.full)
-    arguments = (str(case.full.nsamps // NBINS), str(NBINS), json.dumps(WIDTHS))
+    case = folding.boxcar
+    work = case.work()
+    arguments = (str(case.full.nsamps // folding.NBINS), str(folding.NBINS), json.dumps(folding.BOXCARS))
     script = Script(
         "riptide",
         "riptide boxcar_snr",
@@ -272,7 +250,7 @@ def boxcars(python: Path | None) -> Contest:
         arguments,
         note="float32 and one variance; ours float64 and one for each bin",
     )
-    return Contest(f"boxcar S/N, {case.words(case.full)}", work.run, (script,))
+    return Contest(f"boxcar S/N, {case.words()}", work.run, (script,))
 
 
 def contests(survey: Survey, folder: Path, python: Path | None) -> Iterator[Contest]:
@@ -328,9 +306,7 @@ def measure_peers(
 
 def document(figures: Sequence[PeerFigure]) -> dict[str, Any]:
     """The figures as benchmarks/table.py reads them: a run of ``pulsar bench --json`` with nothing but peers."""
-    created = datetime.now(UTC).isoformat(timespec="seconds")
-    bench = Bench(created, cpu_model(), cores(), 1, 0.0, 1, versions(), (), ())
-    return {**bench.document(), "peers": [asdict(figure) for figure in figures]}
+    return {**asdict(empty_run()), "peers": [asdict(figure) for figure in figures]}
 
 
 def show(figures: Sequence[PeerFigure]) -> None:

@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from pulsar.bench.case import Size, power_of_two
 from pulsar.bench.limits import measure_limits
-from pulsar.bench.stages import MEMORY, NHARM, STAGES, THREADS, measure_stages, stage_figures
-from pulsar.bench.survey import Survey
+from pulsar.bench.stages import MEMORY, NHARM, STAGES, THREADS, Survey, measure_stages, stage_figures
 from pulsar.config.model import FFTConfig
 from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.pipeline.stages import BatchSearch
@@ -44,7 +43,7 @@ class NoiseSource:
     """Cleaned white noise in memory; never the same twice, or a search would find its period again and again."""
 
     def __init__(self, survey: Survey, data: NDArray[np.int8]) -> None:
-        header = survey.header
+        header = survey.sky.header
         self.freqs = header.freqs
         self.fref = float(header.freqs[0])
         self.chan_width = header.chan_width

@@ -15,12 +15,12 @@ takes marks of another processor, ``<!-- peers-zen4 -->``, and leaves the tables
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pulsar.bench.drawn import roofline
-from pulsar.bench.run import FORMAT
+from pulsar.bench.figures import FORMAT, roofline
+from pulsar.bench.figures import load as load_run
 from pulsar.data.numbers import si
 
 LIMITS = (
@@ -153,14 +153,14 @@ def replace_between(path: Path, texts: dict[str, str]) -> None:
     path.write_text(page)
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read, print or write, and plot."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, metavar="BENCH.json")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="roofline plot of the first run")
     parser.add_argument("--into", type=Path, metavar="README.md", help="put the tables between the marks of this file")
     parser.add_argument("--beside", metavar="NAME", help="between the marks of that name, for another processor")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     runs = [load(path) for path in options.runs]
     texts = sections(runs)
     if options.beside:
@@ -172,7 +172,7 @@ def main() -> None:
     if options.plot is not None:
         if not runs[0]["figures"]:
             raise SystemExit(f"{options.runs[0]}: holds no kernels to plot")
-        roofline(runs[0], options.plot)
+        roofline(load_run(options.runs[0]), options.plot)
 
 
 if __name__ == "__main__":

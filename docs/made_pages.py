@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -117,18 +117,22 @@ def tables() -> str:
 
 def bench_fields() -> str:
     """Every field of the JSON of pulsar bench."""
-    from pulsar.bench.document import TABLES
-    from pulsar.bench.run import FORMAT_VERSION
+    from pulsar.bench.figures import FORMAT_VERSION, Figure, Run, StageFigure
+    from pulsar.bench.limits import Limits
 
-    titles = {"": "The run", "limits": "Each of limits", "figures": "Each of figures", "stages": "Each of stages"}
+    titles = {Run: "The run", Limits: "Each of limits", Figure: "Each of figures", StageFigure: "Each of stages"}
+    types = {str: "string", int: "integer", float: "number", float | None: "number or null", dict[str, str]: "object"}
     parts = [
         f"# JSON of pulsar bench\n\nWhat `pulsar bench --json` writes, `format_version` {FORMAT_VERSION}; "
         "[The command line](../cli.md#speed) tells how it is measured. Rates are of all threads together, for each "
         "second of processor time of one.\n"
     ]
-    for key, fields in TABLES.items():
-        rows: list[list[object]] = [[f"`{name}`", f.type, f.unit, f.about] for name, f in fields.items()]
-        parts.append(f"## {titles[key]}\n\n" + table(["field", "type", "unit", "what"], rows))
+    for kind, title in titles.items():
+        plain, told = get_type_hints(kind), get_type_hints(kind, include_extras=True)
+        rows: list[list[object]] = [
+            [f"`{name}`", types.get(plain[name], "list"), *get_args(told[name])[-2:]] for name in plain
+        ]
+        parts.append(f"## {title}\n\n" + table(["field", "type", "unit", "what"], rows))
     return "\n".join(parts)
 
 

@@ -1,15 +1,17 @@
-"""What a benchmark case is: some work on made-up data, what it amounts to, and plain numpy that does the same."""
+"""A case of the benchmark: a kernel on made-up data, its cost, and plain numpy for the same result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+#: Numbers of samples, and of channels and DMs where there are some.
+Extents = tuple[int, ...]
 
-@dataclass(frozen=True)
-class Size:
+
+class Size(NamedTuple):
     """Extent of a case."""
 
     nsamps: int
@@ -23,47 +25,30 @@ class Size:
         return f"{channels}{power_of_two(self.nsamps)}" + (f", {self.ndms} DMs" if self.ndms > 1 else "")
 
 
-def anything(_: Size) -> str:
-    """What a case expects that any size will do."""
-    return ""
-
-
-def multiple_of(step: int, name: str = "nsamps") -> Callable[[Size], str]:
-    """What a case expects that takes `name` ("nsamps" or "nchans") in whole steps."""
-    return lambda size: "" if getattr(size, name) % step == 0 else f"--{name} must be a multiple of {step}"
-
-
 def power_of_two(n: int) -> str:
     """2^18 for 262144, and other numbers as they are."""
     return f"2^{n.bit_length() - 1}" if n > 1 and n & (n - 1) == 0 else str(n)
 
 
-@dataclass(frozen=True)
-class Baseline:
-    """The same result by plain numpy or scipy.
+class Cost(NamedTuple):
+    """Cost of one call.
 
     Attributes
     ----------
-    run : callable
-        Makes the result, or the part `rows` of it.
-    share : float
-        Fraction of the whole work that it does; its time is divided by it.
-    rows : slice, optional
-        Which part of the case's result it makes; without it all of it.
-    rtol, atol : float
-        How closely the two agree; 0 and 0: exactly.
+    samples : int
+        Samples taken in (channels times times).
+    nbytes : float
+        Bytes that have to be read and written once at least, however good the caches are; also its extent in memory.
+    adds : float
+        Integer additions that vectorise.
+    flops : float
+        Floating point operations; those in double precision count twice.
     """
 
-    run: Callable[[], NDArray[Any]]
-    share: float = 1.0
-    rows: slice | None = None
-    rtol: float = 0.0
-    atol: float = 0.0
-
-    def compare(self, result: NDArray[Any]) -> None:
-        """Raise AssertionError unless the part `rows` of `result` is what the baseline makes."""
-        part = result if self.rows is None else result[self.rows]
-        np.testing.assert_allclose(part, self.run(), rtol=self.rtol, atol=self.atol)
+    samples: int
+    nbytes: float
+    adds: float = 0.0
+    flops: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -75,25 +60,40 @@ class Work:
     run : callable
         One call of the kernel; what it allocates is part of its time.
     result : callable
-        What the last call left.
-    samples : int
-        Samples taken in (channels times times).
-    nbytes : float
-        Bytes that have to be read and written once at least, however good the caches are; also its extent in memory.
-    adds : float
-        Integer additions that vectorise.
-    flops : float
-        Floating point operations; those in double precision count twice.
-    baseline : Baseline, optional
+        Result of the last call.
+    cost : Cost
+    plain : callable, optional
+        The same result, or its part `rows`, by plain numpy or scipy.
+    rows : slice, optional
+        Part of the result that `plain` makes; its time is divided by the fraction that they are.
+    rtol, atol : float
+        How closely the two agree; 0 and 0: exactly.
     """
 
     run: Callable[[], object]
     result: Callable[[], NDArray[Any]]
-    samples: int
-    nbytes: float
-    adds: float = 0.0
-    flops: float = 0.0
-    baseline: Baseline | None = None
+    cost: Cost
+    plain: Callable[[], NDArray[Any]] | None = None
+    rows: slice | None = None
+    rtol: float = 0.0
+    atol: float = 0.0
+
+    @property
+    def share(self) -> float:
+        """Fraction of the result that `plain` makes."""
+        every = range(len(self.result()))
+        return 1.0 if self.rows is None else len(every[self.rows]) / len(every)
+
+    def compare(self) -> None:
+        """Raise AssertionError unless the result of the last call is that of `plain`, where there is one."""
+        if self.plain is not None:
+            part = self.result()[self.rows or slice(None)]
+            np.testing.assert_allclose(part, self.plain(), rtol=self.rtol, atol=self.atol)
+
+
+def anything(_: Size) -> str:
+    """Nothing is wrong with a size."""
+    return ""
 
 
 @dataclass(frozen=True)
@@ -102,47 +102,70 @@ class Case:
 
     Attributes
     ----------
+    make : callable
+        Size -> Work; of what takes several types, (Size, dtype) -> Work.
     name : str
-    dtype : str
-        Of the samples, or other values, that it takes and of what it makes: "int8 -> int16".
+    takes : tuple of str
+        Types of samples, or other values, that it can take in, the usual one first.
+    gives : str
+        Type of what it makes.
     about : str
         What is done, on how much: {nsamps}, {half} (of nsamps), {nchans}, {ndms} stand for the size.
-    make : callable
-        Size -> Work; of what takes other types, too, (Size, type) -> Work.
     full, tiny : Size
         For figures, and for tests. What is 1 in `full` is no choice.
     arithmetic : {"adds L1", "adds L2", "floats"}
-        Which limit of the processor its operations are held against: additions of rows of int16 in L1, of int8 in
+        Limit of the processor that its operations are held against: additions of rows of int16 in L1, of int8 in
         L2, or multiplications and additions of floats.
-    also : tuple of str
-        Types that it can take in instead of that of `dtype`.
-    least : Size, optional
-        The smallest that makes sense; `tiny` without.
+    least, step : Size
+        The smallest that makes sense (`tiny` without), and what every extent is a multiple of (without: of 1).
     expects : callable
-        Size -> what is wrong with it, "" for nothing.
+        Size -> what else is wrong with it, "" for nothing.
     """
 
-    name: str
-    dtype: str
-    about: str
     make: Callable[..., Work]
+    name: str
+    takes: tuple[str, ...]
+    gives: str
+    about: str
     full: Size
     tiny: Size
     arithmetic: str
-    also: tuple[str, ...] = ()
     least: Size | None = None
+    step: Size | None = None
     expects: Callable[[Size], str] = anything
 
     @property
-    def types(self) -> tuple[str, ...]:
-        """Types that it can take in, the usual one first."""
-        return (self.dtype.partition(" ")[0], *self.also)
+    def dtype(self) -> str:
+        """Types of what it takes and of what it makes: "int8 -> int16"."""
+        return f"{self.takes[0]} -> {self.gives}"
 
-    def words(self, size: Size) -> str:
-        """What is done on this size."""
-        return self.about.format(
-            nsamps=power_of_two(size.nsamps) if size.nsamps > 9999 else size.nsamps,
-            half=power_of_two(size.nsamps // 2),
-            nchans=size.nchans,
-            ndms=size.ndms,
-        )
+    def work(self) -> Work:
+        """Its data, of the full size."""
+        return self.make(self.full, dtype=self.takes[0]) if len(self.takes) > 1 else self.make(self.full)
+
+    def words(self) -> str:
+        """Its work on the full size, in words."""
+        nsamps, nchans, ndms = self.full
+        samples = power_of_two(nsamps) if nsamps > 9999 else nsamps
+        return self.about.format(nsamps=samples, half=power_of_two(nsamps // 2), nchans=nchans, ndms=ndms)
+
+
+def case(
+    name: str, types: str, about: str, full: Extents, tiny: Extents, arithmetic: str = "floats", **more: Any
+) -> Callable[[Callable[..., Work]], Case]:
+    """Make a `Case` of the function below, which makes its data.
+
+    `types` are "int8, int16 -> int16"; `more` are `least`, `step` and `expects`.
+    """
+    takes, _, gives = types.partition(" -> ")
+    row = (name, tuple(takes.split(", ")), gives, about, Size(*full), Size(*tiny), arithmetic)
+    return lambda make: Case(make, *row, **more)
+
+
+def noise(*shape: int, mean: float = 0.0, sigma: float = 1.0, dtype: str = "float32") -> NDArray[Any]:
+    """Normal noise, always the same; rounded and clipped for integers."""
+    values = np.random.default_rng(1).normal(mean, sigma, shape)
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        np.clip(np.rint(values, out=values), limits.min, limits.max, out=values)
+    return values.astype(dtype)

@@ -1,54 +1,125 @@
-"""What this machine can do at most: copying memory, adding integers out of the caches, floating point operations."""
+"""Time of calls, and what this machine can do at most: copying, additions out of the caches, float operations."""
 
+import math
 import os
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.bench.timing import measure
+from pulsar.data.validated import Count, Number
 
-#: Sizes of the caches where the system does not tell [bytes].
-L1_BYTES, L2_BYTES = 32 << 10, 512 << 10
+#: A figure is the least of at least this many calls.
+LEAST_CALLS = 3
 #: Samples of the rows added out of L1 and L2, short against the cache and as long as a tile.
 L1_ROW, L2_ROW = 2048, 4096
 #: Addresses that agree modulo this look alike to the processor's store buffer.
 PAGE_BYTES = 4096
-#: Passes of the loop of float32 operations in one call.
-FLOAT_REPEAT = 4096
 #: Bytes read and written by a copy out of memory (all threads together), and by one in the last cache (each thread).
 COPY_BYTES, COPY_NEAR_BYTES = 256 << 20, 16 << 20
 #: Work on no more than this is held against the copy in the last cache.
 NEAR_BYTES = 64 << 20
 
+Call = Callable[[], object]
 
-@dataclass(frozen=True)
-class Limits:
-    """Limits of `threads` threads together.
+
+class Timing(NamedTuple):
+    """Time of one call: the least of several.
 
     Attributes
     ----------
-    threads : int
-    copy : float
-        Copying far more memory than any cache holds, bytes read and bytes written, or reading it, whichever is faster
-        [bytes/s].
-    copy_near : float
-        The same of what the last cache may hold, as between two steps of the search [bytes/s].
-    adds_l1, adds_l2 : float
-        Additions of rows of int16 that lie in half of the L1 cache, and of int8 in half of the L2 cache [adds/s]: what
-        the kernels that are held against them add.
-    floats : float
-        float32 multiplications and additions, nearly all in registers [flop/s].
+    cpu : float
+        Processor seconds: on a machine that others use too, far steadier than the wall time.
+    wall : float
+        Elapsed seconds.
+    calls : int
+        Calls that were timed.
     """
 
-    threads: int
-    copy: float
-    copy_near: float
-    adds_l1: float
-    adds_l2: float
-    floats: float
+    cpu: float
+    wall: float
+    calls: int
+
+
+def in_turn(calls: Sequence[Call], seconds: float, *, least: int = LEAST_CALLS) -> list[Timing]:
+    """Time `calls` one after the other, round by round: what else the machine does meanwhile meets all of them alike.
+
+    Parameters
+    ----------
+    calls : sequence of callable
+    seconds : float
+        Processor seconds to spend on each.
+    least : int
+        Fewest rounds.
+
+    Returns
+    -------
+    list of Timing
+        Whose `cpu` is that of all threads of the process together.
+    """
+    best = [Timing(math.inf, math.inf, 0) for _ in calls]
+    spent, rounds = 0.0, 0
+    while rounds < 10_000 and (rounds < least or spent < seconds):
+        rounds += 1
+        longest = 0.0
+        for i, call in enumerate(calls):
+            start, start_wall = time.process_time(), time.perf_counter()
+            call()
+            # The clock ticks in nanoseconds: nothing takes less than one.
+            cpu, wall = max(time.process_time() - start, 1e-9), max(time.perf_counter() - start_wall, 1e-9)
+            best[i] = Timing(min(best[i].cpu, cpu), min(best[i].wall, wall), rounds)
+            # The wall time counts too: a call that only waits must not go on for ever.
+            longest = max(longest, cpu, wall)
+        spent += longest
+    return best
+
+
+def measure(calls: Sequence[Call], seconds: float, *, least: int = LEAST_CALLS) -> Timing:
+    """Time `calls`, each in a thread of its own at the same time, again and again for about `seconds`.
+
+    Parameters
+    ----------
+    calls : sequence of callable
+        One for each thread; they release the GIL and do equal work.
+    seconds : float
+        Processor seconds of one thread to spend.
+    least : int
+        Fewest rounds.
+
+    Returns
+    -------
+    Timing
+        Whose `cpu` is that of one thread, `wall` until all were done.
+    """
+    if len(calls) == 1:
+        return in_turn(calls, seconds, least=least)[0]
+    with ThreadPoolExecutor(len(calls)) as pool:
+
+        def together() -> None:
+            for job in [pool.submit(call) for call in calls]:
+                job.result()
+
+        together()  # starts the threads
+        timing = in_turn([together], len(calls) * seconds, least=least)[0]
+    return timing._replace(cpu=timing.cpu / len(calls))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of some threads together. The texts of the fields, unit and meaning, are a page of the docs."""
+
+    threads: Annotated[Count, "", "threads that ran side by side; the rates are theirs together"]
+    copy: Annotated[Number, "bytes/s", "reading and writing far more than any cache holds, or reading it: the faster"]
+    copy_near: Annotated[Number, "bytes/s", "the same of what the last cache may hold"]
+    adds_l1: Annotated[Number, "1/s", "additions of int16 out of half of the L1 cache"]
+    adds_l2: Annotated[Number, "1/s", "additions of int8 out of half of the L2 cache"]
+    floats: Annotated[Number, "1/s", "multiplications and additions of float32 in registers"]
 
     def shortest(self, nbytes: float, operations: float, arithmetic: str) -> tuple[str, float]:
         """The limit that bounds what every thread has to do, and the least time it takes by it [s].
@@ -58,7 +129,7 @@ class Limits:
         nbytes, operations : float
             Bytes moved and operations of each thread.
         arithmetic : {"adds L1", "adds L2", "floats"}
-            What the operations are.
+            Kind of the operations.
         """
         name, rate = ("copy near", self.copy_near) if nbytes <= NEAR_BYTES else ("copy", self.copy)
         copying = self.threads * nbytes / rate
@@ -66,10 +137,9 @@ class Limits:
         computing = self.threads * operations / known[arithmetic]
         return (name, copying) if copying >= computing else (arithmetic, computing)
 
-    def best(self, other: "Limits") -> "Limits":
+    def best(self, second: "Limits") -> "Limits":
         """The greater of each: other work on the machine can only lower what is measured."""
-        rates = {f.name: max(getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
-        return Limits(**rates | {"threads": self.threads})
+        return Limits(**{f.name: max(getattr(self, f.name), getattr(second, f.name)) for f in fields(self)})
 
 
 def cores() -> int:
@@ -78,8 +148,7 @@ def cores() -> int:
 
 
 def cache_bytes(level: int) -> int:
-    """Size of a core's data cache of level 1 or 2."""
-    default = L1_BYTES if level == 1 else L2_BYTES
+    """Size of a core's data cache of level 1 or 2; a usual one where the system does not tell."""
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         try:
             if int((index / "level").read_text()) != level or (index / "type").read_text().strip() == "Instruction":
@@ -88,7 +157,7 @@ def cache_bytes(level: int) -> int:
             return int(text.rstrip("KM")) << {"K": 10, "M": 20}.get(text[-1], 0)
         except (OSError, ValueError):
             continue
-    return default
+    return 32 << 10 if level == 1 else 512 << 10
 
 
 def _placed(count: int, dtype: type[np.signedinteger], offset: int) -> NDArray[np.signedinteger]:
@@ -113,47 +182,42 @@ def measure_limits(threads: int, seconds: float, *, copy_bytes: int = COPY_BYTES
     """
     from pulsar_kernels.probe import add_rows, multiply_add
 
-    def rate(work: float, calls: Sequence[Callable[[], object]]) -> float:
+    def rate(work: float, make: Callable[[], Call]) -> float:
+        """Work of all threads a second, each with a call of its own, which does so much."""
+        calls = [make() for _ in range(threads)]
         calls[0]()  # compiles
         return threads * work / measure(calls, seconds).cpu
 
-    def copying(nbytes: int) -> tuple[float, list[Callable[[], object]]]:
-        def one() -> Callable[[], object]:
-            # Ones, not zeros: a page that was never written is no memory.
-            source, target = np.ones(nbytes // 2, dtype=np.uint8), np.ones(nbytes // 2, dtype=np.uint8)
-            return lambda: np.copyto(target, source)
+    def copied(nbytes: int) -> float:
+        # Ones, not zeros: a page that was never written is no memory.
+        source = np.ones(nbytes // 2, dtype=np.uint8)
+        return rate(float(nbytes), lambda: partial(np.copyto, source.copy(), source.copy()))
 
-        return float(nbytes), [one() for _ in range(threads)]
-
-    def adding(nbytes: int, row: int, dtype: type[np.signedinteger]) -> tuple[float, list[Callable[[], object]]]:
+    def added(nbytes: int, row: int, dtype: type[np.signedinteger]) -> float:
         nrows = max(nbytes // (np.dtype(dtype).itemsize * row) // 4, 1) * 4
         repeat = max((1 << 25) // (nrows * row), 1)
 
-        def one() -> Callable[[], object]:
+        def make() -> Call:
             # Half a page apart: a load that seems to overlap the store before it would wait, by the chance of where
             # the memory lies (a third slower).
             rows = _placed(nrows * row, dtype, 0).reshape(nrows, row)
-            acc = _placed(row, dtype, PAGE_BYTES // 2)
-            return lambda: add_rows(rows, acc, repeat)
+            return partial(add_rows, rows, _placed(row, dtype, PAGE_BYTES // 2), repeat)
 
-        return float(nrows * row * repeat), [one() for _ in range(threads)]
+        return rate(float(nrows * row * repeat), make)
 
-    def moving(nbytes: int) -> float:
+    def moved(nbytes: int) -> float:
         # A kernel that hardly writes may be faster than any copy. Sums of int8: an addition for each byte read.
-        return max(rate(*copying(nbytes)), rate(*adding(nbytes // 2, L2_ROW, np.int8)))
+        return max(copied(nbytes), added(nbytes // 2, L2_ROW, np.int8))
 
-    def calculating() -> tuple[float, list[Callable[[], object]]]:
-        def one() -> Callable[[], object]:
-            x = np.ones(L1_ROW, dtype=np.float32)
-            return lambda: multiply_add(x, 0.9, 0.3, FLOAT_REPEAT)
-
-        return 16.0 * L1_ROW * FLOAT_REPEAT, [one() for _ in range(threads)]
+    def calculated(passes: int) -> float:
+        x = np.ones(L1_ROW, dtype=np.float32)
+        return rate(16.0 * L1_ROW * passes, lambda: partial(multiply_add, x.copy(), 0.9, 0.3, passes))
 
     return Limits(
         threads=threads,
-        copy=moving(copy_bytes // threads),
-        copy_near=moving(min(COPY_NEAR_BYTES, copy_bytes)),
-        adds_l1=rate(*adding(cache_bytes(1) // 2, L1_ROW, np.int16)),
-        adds_l2=rate(*adding(cache_bytes(2) // 2, L2_ROW, np.int8)),
-        floats=rate(*calculating()),
+        copy=moved(copy_bytes // threads),
+        copy_near=moved(min(COPY_NEAR_BYTES, copy_bytes)),
+        adds_l1=added(cache_bytes(1) // 2, L1_ROW, np.int16),
+        adds_l2=added(cache_bytes(2) // 2, L2_ROW, np.int8),
+        floats=calculated(4096),
     )

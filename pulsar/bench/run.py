@@ -1,132 +1,135 @@
-"""Runs cases and makes their figures."""
+"""The table of cases; which of them are measured, on which sizes and types; and the run."""
 
+import difflib
+import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from statistics import median
-from typing import Any
+from dataclasses import replace
+from itertools import product
+from typing import Final
 
-from pulsar.bench.case import Case, Size, Work
-from pulsar.bench.limits import Limits, cores, measure_limits
-from pulsar.bench.stages import THREADS, Stage, StageFigure, measure_stages, stage_figures
-from pulsar.bench.timing import Measured, Timing, measure
+from pulsar.bench import cleaning, folding, searching
+from pulsar.bench.case import Case, Size
+from pulsar.bench.figures import Figure, Run, Trial, empty_run, measured
+from pulsar.bench.limits import Limits, cores, measure, measure_limits
+from pulsar.bench.stages import THREADS, Stage, measure_stages, stage_figures
 from pulsar.errors import ConfigError
-from pulsar.io.product.provenance import cpu_model, versions
 
-FORMAT = "pulsar-bench"
-#: Raised in front of the point where a field is gone or means something else, behind it where one is new.
-FORMAT_VERSION = "3.0"
+#: In the order of the data.
+CASES: Final = [
+    line for room in (cleaning, searching, folding) for line in vars(room).values() if isinstance(line, Case)
+]
+#: Extents of a size that can be chosen, by option, and what they count.
+EXTENTS: Final = {"nsamps": "samples", "nchans": "channels", "ndms": "trial DMs"}
 #: Repeats of every figure: that all five of one run lie on the same side of all five of another has a chance of 0.8 %.
-REPEATS = 5
+REPEATS: Final = 5
 
 
-@dataclass(frozen=True)
-class Figure(Measured):
-    """What was measured of one case. Rates are of all threads together, per processor second of each.
+def select(names: Sequence[str] = ()) -> list[Case]:
+    """Cases of these names, in the order of the table; all without any.
 
-    Attributes
+    Parameters
     ----------
-    kernel, about, dtype : str
-    nsamps, nchans, ndms : int
-        Of the `Size`.
-    threads : int
-        Each ran the case on data of its own.
-    adds_per_s, flops_per_s : float
-        Integer additions; floating point operations.
-    adds_per_byte, flops_per_byte : float
-    plain_cpu_s, ratio : float or None
-        CPU time of plain numpy or scipy for the same work (the first repeat), and how many times longer it is.
+    names : sequence of str
+        A full name, or how several begin (``fold`` is fold-band, fold-bands and fold-row).
+
+    Raises
+    ------
+    ConfigError
+        If a name fits none.
     """
-
-    kernel: str
-    about: str
-    dtype: str
-    nsamps: int
-    nchans: int
-    ndms: int
-    threads: int
-    adds_per_s: float
-    flops_per_s: float
-    adds_per_byte: float
-    flops_per_byte: float
-    plain_cpu_s: float | None
-    ratio: float | None
+    wanted: set[str] = set()
+    known = [case.name for case in CASES]
+    for name in names:
+        fit = {name} if name in known else {k for k in known if name and k.startswith(name)}
+        if not fit:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"no kernel {name!r} to measure: {hint}")
+        wanted |= fit
+    return [case for case in CASES if case.name in wanted or not names]
 
 
-@dataclass(frozen=True)
-class Bench:
-    """A whole run.
+def numbers(text: str, option: str) -> tuple[int, ...]:
+    """Whole numbers out of "1000, 2^20".
 
-    Attributes
+    Raises
+    ------
+    ConfigError
+        One of them is no whole number from 1 to 2^40.
+    """
+    values = []
+    for item in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,13})(?:\^(\d{1,2}))?\s*", item, re.ASCII)
+        value = int(match[1]) ** int(match[2] or 1) if match else 0
+        if not 1 <= value <= 1 << 40:
+            raise ConfigError(f"{option} {item.strip()!r}: expected whole numbers such as 1048576,2^21")
+        values.append(value)
+    return tuple(dict.fromkeys(values))
+
+
+def offered(case: Case) -> list[str]:
+    """Options by which the size of a case can be chosen."""
+    return [f"--{name}" for name in EXTENTS if name == "nsamps" or getattr(case.full, name) > 1]
+
+
+def choose(cases: Sequence[Case], sizes: dict[str, tuple[int, ...]], dtypes: Sequence[str] = ()) -> list[Case]:
+    """Cases on the sizes and types that were asked for.
+
+    Parameters
     ----------
-    created : str
-        UTC, ISO.
-    cpu : str
-    cores : int
-        That this process may use.
-    threads : int
-    seconds : float
-        Processor seconds spent on each figure, all repeats together.
-    repeats : int
-        How many times each figure was measured.
-    versions : dict
-    limits : tuple of Limits
-        Of one core, of the threads of the run, and of all cores.
-    figures : tuple of Figure
-        Of the kernels.
-    stages : tuple of StageFigure
+    cases : sequence of Case
+    sizes : dict of str to tuple of int
+        By name of an extent; without it as the table has it.
+    dtypes : sequence of str
+        Types to take in; without any the usual one.
+
+    Returns
+    -------
+    list of Case
+        For every case one for each combination, in the order of the request.
+
+    Raises
+    ------
+    ConfigError
+        A case does not offer what was chosen.
     """
-
-    created: str
-    cpu: str
-    cores: int
-    threads: int
-    seconds: float
-    repeats: int
-    versions: dict[str, str]
-    limits: tuple[Limits, ...]
-    figures: tuple[Figure, ...]
-    stages: tuple[StageFigure, ...] = ()
-
-    def document(self) -> dict[str, Any]:
-        """The run as JSON knows it."""
-        return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One repeat: times, and what one call amounts to.
-
-    Attributes
-    ----------
-    first_s : float
-        Elapsed seconds of the first call.
-    timing : Timing
-    plain_cpu_s : float or None
-        Of plain numpy or scipy; None where there is none, and in later repeats.
-    samples : int
-    nbytes, adds, flops : float
-        As of a `Work`.
-    """
-
-    first_s: float
-    timing: Timing
-    plain_cpu_s: float | None
-    samples: int
-    nbytes: float
-    adds: float
-    flops: float
+    chosen = []
+    for case in cases:
+        for name in sizes:
+            if f"--{name}" not in offered(case):
+                raise ConfigError(
+                    f"--{name}: {case.name} has no {EXTENTS[name]} to choose; it offers {', '.join(offered(case))}"
+                )
+        for dtype in dtypes:
+            if dtype not in case.takes:
+                raise ConfigError(f"--dtype {dtype}: {case.name} takes {' or '.join(case.takes)}")
+        for extents in product(*(sizes.get(name, (getattr(case.full, name),)) for name in EXTENTS)):
+            sized = replace(case, full=Size(*extents))
+            _check(sized, sizes)
+            for dtype in dtypes or case.takes[:1]:
+                chosen.append(replace(sized, takes=(dtype, *(kind for kind in case.takes if kind != dtype))))
+    return chosen
 
 
-def measure_once(case: Case, size: Size, threads: int, seconds: float, *, plain: bool = True) -> Trial:
+def _check(case: Case, chosen: dict[str, tuple[int, ...]]) -> None:
+    for name in chosen:
+        value, least = getattr(case.full, name), getattr(case.least or case.tiny, name)
+        if value < least:
+            raise ConfigError(f"--{name} {value}: {case.name} needs {least} or more")
+    steps = zip(EXTENTS, case.full, case.step or (1, 1, 1), strict=True)
+    uneven = [f"--{name} must be a multiple of {step}" for name, value, step in steps if value % step]
+    wrong = "; ".join(uneven) or case.expects(case.full)
+    if wrong:
+        raise ConfigError(f"{case.name}, {case.full.about}: {wrong}")
+
+
+def measure_once(case: Case, threads: int, seconds: float, *, plain: bool = True) -> Trial:
     """Make the data of a case and time it, and plain numpy beside it.
 
     Parameters
     ----------
     case : Case
-    size : Size
-        ``case.full`` for figures that mean something.
     threads : int
         Threads that run the case at the same time.
     seconds : float
@@ -135,61 +138,46 @@ def measure_once(case: Case, size: Size, threads: int, seconds: float, *, plain:
         Whether plain numpy is timed.
     """
     try:
-        works: list[Work] = [case.make(size) for _ in range(threads)]
+        works = [case.work() for _ in range(threads)]
     except MemoryError:
-        raise ConfigError(f"{case.name}: {size.about} does not fit the memory: choose less of it") from None
+        raise ConfigError(f"{case.name}: {case.full.about} does not fit the memory: choose less of it") from None
     work = works[0]
     start = time.perf_counter()
     work.run()
     first = time.perf_counter() - start
     timing = measure([w.run for w in works], seconds)
     least = None
-    if plain and work.baseline is not None:
-        least = measure([work.baseline.run], seconds, least=1).cpu / work.baseline.share
-    return Trial(first, timing, least, work.samples, work.nbytes, work.adds, work.flops)
+    if plain and work.plain is not None:
+        least = measure([work.plain], seconds, least=1).cpu / work.share
+    return Trial(first, timing, work.cost, least)
 
 
-def figure_of(case: Case, size: Size, limits: Limits, trials: Sequence[Trial]) -> Figure:
+def figure_of(case: Case, limits: Limits, trials: Sequence[Trial]) -> Figure:
     """The figure of a case that was measured once or more.
 
     Parameters
     ----------
     case : Case
-    size : Size
     limits : Limits
         Of as many threads as ran the case.
     trials : sequence of Trial
         The first of which had the first call of all.
     """
-    first = trials[0]
-    each = sorted(trial.timing.cpu for trial in trials)
-    cpu, wall = median(each), median(trial.timing.wall for trial in trials)
-    limit, least = limits.shortest(first.nbytes, first.adds + first.flops, case.arithmetic)
-    rate = limits.threads / cpu
+    times = measured(trials, limits, case.arithmetic)
+    cost, plain = trials[0].cost, trials[0].plain_cpu_s
+    rate = limits.threads / times["cpu_s"]
     return Figure(
+        **times,
         kernel=case.name,
-        about=case.words(size),
+        about=case.words(),
         dtype=case.dtype,
-        nsamps=size.nsamps,
-        nchans=size.nchans,
-        ndms=size.ndms,
-        threads=limits.threads,
-        first_s=max(first.first_s - wall, 0.0),
-        cpu_s=cpu,
-        cpu_low_s=each[0],
-        cpu_high_s=each[-1],
-        wall_s=wall,
-        calls=sum(trial.timing.calls for trial in trials),
-        samples_per_s=first.samples * rate,
-        adds_per_s=first.adds * rate,
-        flops_per_s=first.flops * rate,
-        bytes_per_s=first.nbytes * rate,
-        adds_per_byte=first.adds / first.nbytes,
-        flops_per_byte=first.flops / first.nbytes,
-        limit=limit,
-        fraction=least / cpu,
-        plain_cpu_s=first.plain_cpu_s,
-        ratio=None if first.plain_cpu_s is None else first.plain_cpu_s / cpu,
+        **case.full._asdict(),
+        adds_per_s=cost.adds * rate,
+        flops_per_s=cost.flops * rate,
+        adds_per_byte=cost.adds / cost.nbytes,
+        flops_per_byte=cost.flops / cost.nbytes,
+        plain_cpu_s=plain,
+        ratio=None if plain is None else plain / times["cpu_s"],
     )
 
 
@@ -201,7 +189,7 @@ def run(
     seconds: float = 0.3,
     repeats: int = REPEATS,
     progress: Callable[[str], None] | None = None,
-) -> Bench:
+) -> Run:
     """Measure the machine's limits, the cases and the stages, and the limits again: the better of the two count.
 
     Parameters
@@ -219,31 +207,25 @@ def run(
         Told what is measured next.
     """
     tell = progress or (lambda _: None)
-    created = datetime.now(UTC).isoformat(timespec="seconds")
+    begun = empty_run(threads, seconds, repeats)
     counts = sorted({1, threads, cores(), *(THREADS if stages else ())})
 
-    def measured() -> dict[int, Limits]:
+    def all_limits() -> dict[int, Limits]:
         tell(f"limits of {' and '.join(map(str, counts))} core{'s' if counts[-1] > 1 else ''}")
         return {n: measure_limits(n, seconds / 2) for n in counts}
 
-    limits = measured()
+    before = all_limits()
     trials: list[list[Trial]] = [[] for _ in cases]
     for i in range(repeats):
-        for case, found in zip(cases, trials, strict=True):
-            tell(f"{case.name}, {case.full.about}, {case.types[0]}, {i + 1} of {repeats}")
-            found.append(measure_once(case, case.full, threads, seconds / repeats, plain=i == 0))
-    jobs = measure_stages(stages, seconds, repeats=repeats, progress=progress) if stages else []
-    again = measured()
-    limits = {n: limits[n].best(again[n]) for n in counts}
-    return Bench(
-        created,
-        cpu_model(),
-        cores(),
-        threads,
-        seconds,
-        repeats,
-        versions(),
-        tuple(limits.values()),
-        tuple(figure_of(case, case.full, limits[threads], t) for case, t in zip(cases, trials, strict=True)),
-        tuple(figure for job in jobs for figure in stage_figures(job, limits)),
+        for case, repeated in zip(cases, trials, strict=True):
+            tell(f"{case.name}, {case.full.about}, {case.takes[0]}, {i + 1} of {repeats}")
+            repeated.append(measure_once(case, threads, seconds / repeats, plain=i == 0))
+    timed = measure_stages(stages, seconds, repeats=repeats, progress=progress) if stages else []
+    after = all_limits()
+    limits = {n: before[n].best(after[n]) for n in counts}
+    return replace(
+        begun,
+        limits=list(limits.values()),
+        figures=[figure_of(case, limits[threads], t) for case, t in zip(cases, trials, strict=True)],
+        stages=[figure for times in timed for figure in stage_figures(times, limits)],
     )

@@ -1,6 +1,5 @@
-"""Whole stages of the pipeline, from a simulated file, with one thread and with two."""
+"""Whole stages of the pipeline on a simulated file, with one thread and with two; and rates for plans."""
 
-import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,143 +7,161 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.bench.case import Size
-from pulsar.bench.limits import Limits
-from pulsar.bench.survey import BAND, PULSAR, Survey
-from pulsar.bench.timing import LEAST_CALLS, Measured, Timing, in_turn
+from pulsar.bench.case import Cost, Size, power_of_two
+from pulsar.bench.figures import StageFigure, Trial, measured
+from pulsar.bench.limits import LEAST_CALLS, Limits, in_turn
 from pulsar.cleaning import CleanedSource
-from pulsar.config.model import Config, FoldConfig, RfiConfig
-from pulsar.data.fold import FoldCube, FoldParams
-from pulsar.data.observation import Observation
+from pulsar.config.load import load_config
+from pulsar.config.model import Config, DedispConfig, FoldConfig, RfiConfig
+from pulsar.data.fold import FoldParams
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.dedisp.batches import Batch, choose_route, dedispersed
+from pulsar.dedisp.plan import DMPlan, make_plan
+from pulsar.pipeline.rates import STARTS, Rates, StageRate, read_rates, write_rates
+from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
 #: Threads of the figures.
 THREADS = (1, 2)
 #: Bytes that a stage may take.
 MEMORY = 4 << 30
 NHARM = 16
-#: Samples of a gulp that is read and cleaned.
-GULP = 1 << 15
 #: Candidates folded together.
 FOLDS = 20
-#: Samples of the two lengths of series searched, and samples of all of them together.
-SHORT, LONG, SEARCHED = 1 << 18, 1 << 21, 1 << 24
+#: The pulsar in every survey.
+PULSAR = Pulsar(period=0.00537, dm=71.0, snr=25.0, duty=0.08)
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What the stages start from: the file, opened, its mask made."""
+class Survey:
+    """A band of 1000-1500 MHz at 8 bits, and the DMs to try: from 0 in even steps at full time resolution.
 
-    survey: Survey
-    obs: Observation
-    source: CleanedSource
+    Attributes
+    ----------
+    size : Size
+    tsamp : float
+        Sampling time [s].
+    dm_step : float
+        Step of the trial DMs [pc cm^-3].
+    subbands : tuple of int
+        Numbers of subbands with which programs that use them are compared.
+    """
+
+    size: Size
+    tsamp: float = 64e-6
+    dm_step: float = 0.5
+    subbands: tuple[int, ...] = (64, 256)
+
+    @property
+    def about(self) -> str:
+        """Its extent in words."""
+        return f"{self.size.nchans} channels x {power_of_two(self.size.nsamps)} samples x {self.size.ndms} DMs"
+
+    @property
+    def volume(self) -> int:
+        """Channels times samples."""
+        return self.size.nchans * self.size.nsamps
+
+    @property
+    def sky(self) -> Sky:
+        """Noise and the pulsar; its `header` is that of the file."""
+        nsamps, nchans, _ = self.size
+        width = 500.0 / nchans
+        fch1, pulsars = 1500.0 - 0.5 * width, (PULSAR,)
+        return Sky(nchans=nchans, nsamps=nsamps, tsamp=self.tsamp, fch1=fch1, foff=-width, seed=5, pulsars=pulsars)
+
+    def plan(self, freqs: NDArray[np.float64] | None = None) -> DMPlan:
+        """Its trial DMs, for these channels (all without)."""
+        last = self.dm_step * (self.size.ndms - 1)
+        config = DedispConfig(dm_hi=last, dm_step=self.dm_step, max_downsample=1)
+        return make_plan(self.sky.header, config, freqs=freqs)
+
+    def write(self, folder: Path) -> Path:
+        """Simulate it as a filterbank file in `folder`."""
+        return write_filterbank(self.sky, folder / f"survey-{self.size.nchans}.fil")
 
 
-@dataclass(frozen=True)
-class Job:
+#: For every machine, and one beam of FAST.
+BAND = Survey(Size(1 << 18, 256, 512))
+FAST = Survey(Size(1 << 20, 4096, 256), tsamp=49.152e-6, subbands=(64, 128))
+#: For tests.
+TINY = Survey(Size(4096, 32, 8), tsamp=1e-3, dm_step=8.0)
+
+
+class Job(NamedTuple):
     """A stage ready to run again and again.
 
     Attributes
     ----------
     run : callable
         Number of threads -> anything.
+    cost : Cost
+        Of one piece; its operations are those that are held against the arithmetic limit of the stage.
     pieces : int
         Equal things done in one call (series, candidates): times are of one.
-    samples : int
-        Samples taken in by one piece.
-    nbytes : float
-        Bytes that one piece has to read and write once at least.
-    operations : float
-        What one piece holds against the arithmetic limit of its stage.
     """
 
     run: Callable[[int], object]
-    pieces: int
-    samples: int
-    nbytes: float
-    operations: float = 0.0
+    cost: Cost
+    pieces: int = 1
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage.
-
-    Attributes
-    ----------
-    name, about : str
-    make : callable
-        Observed -> Job.
-    arithmetic : str
-        Limit of the processor that its operations are held against, as of a `Case`.
-    """
+class Stage(NamedTuple):
+    """One stage: `make` takes the cleaned file and its survey, `arithmetic` is as of a `Case`."""
 
     name: str
     about: str
-    make: Callable[[Observed], Job]
+    make: Callable[[CleanedSource, Survey], Job]
     arithmetic: str = "adds L2"
 
 
-@dataclass(frozen=True)
-class StageFigure(Measured):
-    """What was measured of a stage with so many threads. Rates are per second of processor of each thread, summed.
+@contextmanager
+def cleaned(path: Path) -> Iterator[CleanedSource]:
+    """A file opened, its mask made."""
+    from pulsar.cleaning import make_mask, measure
+    from pulsar.io.open import open_observation
 
-    Attributes
-    ----------
-    stage, about : str
-    threads : int
-        Their processor seconds are summed.
-    operations_per_s : float
-    speedup : float or None
-        Elapsed time of one thread over that of these; None for one thread.
-    overhead : float or None
-        Processor seconds over those of one thread: on a machine whose cores are busy otherwise, threads over this is
-        the gain that they would bring on free cores.
-    """
-
-    stage: str
-    about: str
-    threads: int
-    operations_per_s: float
-    speedup: float | None
-    overhead: float | None
+    obs = open_observation(path)
+    try:
+        config = RfiConfig()
+        yield CleanedSource(obs, make_mask(obs, measure(obs, config), config))
+    finally:
+        obs.close()
 
 
-def statistics(observed: Observed) -> Job:
+def statistics(source: CleanedSource, survey: Survey) -> Job:
     """Moments of every channel and block, and the mask."""
     from pulsar.cleaning import make_mask, measure
 
     config = RfiConfig()
 
     def run(threads: int) -> object:
-        return make_mask(observed.obs, measure(observed.obs, config, threads=threads), config)
+        return make_mask(source.obs, measure(source.obs, config, threads=threads), config)
 
-    volume = observed.survey.volume
-    return Job(run, 1, volume, float(volume))
+    return Job(run, Cost(survey.volume, float(survey.volume)))
 
 
-def clean(observed: Observed) -> Job:
+def clean(source: CleanedSource, survey: Survey) -> Job:
     """Read, unpack and clean all samples, gulp by gulp."""
-    source = observed.source
-    buffer = np.zeros((source.nchans, GULP), dtype=np.int8)
+    gulp = 1 << 15
+    buffer = np.zeros((source.nchans, gulp), dtype=np.int8)
 
     def run(threads: int) -> None:
-        edges = np.linspace(0, GULP, threads + 1).astype(int).tolist()
+        edges = np.linspace(0, gulp, threads + 1).astype(int).tolist()
         with ThreadPoolExecutor(threads) as pool:
-            for start in range(0, source.nsamps, GULP):
-                parts = [pool.submit(source.read_into, start + a, buffer[:, a:b]) for a, b in itertools.pairwise(edges)]
+            for start in range(0, source.nsamps, gulp):
+                parts = [pool.submit(source.read_into, start + a, buffer[:, a:b]) for a, b in pairwise(edges)]
                 for part in parts:
                     part.result()
 
-    volume = observed.survey.volume
     # Read and written.
-    return Job(run, 1, volume, 2.0 * volume)
+    return Job(run, Cost(survey.volume, 2.0 * survey.volume))
 
 
 def run_dedispersion(source: CleanedSource, survey: Survey, threads: int) -> None:
@@ -155,174 +172,78 @@ def run_dedispersion(source: CleanedSource, survey: Survey, threads: int) -> Non
         batch.row(0)
 
 
-def dedisperse(observed: Observed) -> Job:
+def dedisperse(source: CleanedSource, survey: Survey) -> Job:
     """From the file to every dedispersed series."""
     from pulsar.dedisp.stream import stage_engines
 
-    source, survey = observed.source, observed.survey
     plan = survey.plan(source.freqs)
     adds = sum(e.adds for stage in plan.stages for e in stage_engines(source, stage, plan.method, 1))
-    return Job(
-        lambda threads: run_dedispersion(source, survey, threads),
-        1,
-        survey.volume,
-        float(survey.volume + plan.nbytes),
-        float(adds * survey.size.nsamps),
-    )
+    cost = Cost(survey.volume, float(survey.volume + plan.nbytes), adds=float(adds * survey.size.nsamps))
+    return Job(lambda threads: run_dedispersion(source, survey, threads), cost)
 
 
-def _search(observed: Observed, nsamps: int, *, coherent: bool = False) -> Job:
+def search(_: CleanedSource, survey: Survey, *, times: int, coherent: bool) -> Job:
+    """Search series of the length of the file, or so many times as long."""
     from pulsar.pipeline.stages import BatchSearch
 
-    # Of a shorter file (in tests) shorter series.
-    nsamps = nsamps // SHORT * min(SHORT, observed.survey.size.nsamps)
-    nseries = max(SEARCHED // LONG, min(SEARCHED // nsamps, 64))
-    survey = Survey(Size(nsamps, 256, nseries), observed.survey.tsamp)
-    plan = survey.plan()
-    rng = np.random.default_rng(1)
-    noise = rng.standard_normal((nseries, nsamps), dtype=np.float32) * np.float32(SIGMA_LEVELS * 16)
+    nsamps = times * min(1 << 18, survey.size.nsamps)
+    # 2^24 samples of all series together.
+    nseries = max(8, min((1 << 24) // nsamps, 64))
+    plan = Survey(Size(nsamps, 256, nseries), survey.tsamp).plan()
+    noise = np.random.default_rng(1).standard_normal((nseries, nsamps), dtype=np.float32)
+    noise *= np.float32(SIGMA_LEVELS * 16)
     series: NDArray[np.int16] = np.rint(noise, out=noise).astype(np.int16)
     batch = Batch(0, plan.stages[0], lambda i: series[i])
-    config = Config.model_validate(
-        {
-            "fft": {"nharm": NHARM},
-            "coherent": {"enabled": coherent},
-            "ffa": {"enabled": False},
-            "single_pulse": {"enabled": False},
-            # All samples, whatever channels smear.
-            "search": {"loss": 0.0},
-        }
-    )
+    off = {"enabled": False}
+    # All samples, whatever channels smear.
+    settings = {"fft": {"nharm": NHARM}, "ffa": off, "single_pulse": off, "search": {"loss": 0.0}}
+    config = Config.model_validate(settings | {"coherent": {"enabled": coherent}})
     finders = {n: BatchSearch(plan, config, threads=n, memory=0) for n in THREADS}
-    return Job(
-        lambda threads: finders[threads].search(batch),
-        nseries,
-        nsamps,
-        float(series[0].nbytes),
-        # The transform alone: the rest is held against nothing.
-        2.5 * nsamps * float(np.log2(nsamps)),
-    )
+    # The transform alone: the rest is held against nothing.
+    cost = Cost(nsamps, float(series[0].nbytes), flops=2.5 * nsamps * float(np.log2(nsamps)))
+    return Job(lambda threads: finders[threads].search(batch), cost, nseries)
 
 
-def search_short(observed: Observed) -> Job:
-    """Search series of the length of the file."""
-    return _search(observed, SHORT)
-
-
-def search_long(observed: Observed) -> Job:
-    """Search series eight times as long."""
-    return _search(observed, LONG)
-
-
-def coherent_short(observed: Observed) -> Job:
-    """The same with profiles from amplitudes."""
-    return _search(observed, SHORT, coherent=True)
-
-
-def coherent_long(observed: Observed) -> Job:
-    """The same with profiles from amplitudes."""
-    return _search(observed, LONG, coherent=True)
-
-
-def fold(observed: Observed) -> Job:
+def fold(source: CleanedSource, survey: Survey) -> Job:
     """Read and clean the file once more, fold candidates all over the range of DMs and refine them."""
     from pulsar.folding.folder import fold_many
     from pulsar.folding.refine import refine
 
-    source, survey = observed.source, observed.survey
-    rng = np.random.default_rng(3)
     slowest = min(1.0, 0.1 * survey.size.nsamps * survey.tsamp)
     periods = np.geomspace(PULSAR.period, slowest, FOLDS)
-    dms = rng.uniform(0.0, survey.dm_step * survey.size.ndms, FOLDS)
+    dms = np.random.default_rng(3).uniform(0.0, survey.dm_step * survey.size.ndms, FOLDS)
     params = [FoldParams(1.0 / p, 0.0, d) for p, d in zip(periods.tolist(), dms.tolist(), strict=True)]
 
     def run(threads: int) -> None:
-        cubes: list[FoldCube] = fold_many(source, params, FoldConfig(), threads=threads, memory=MEMORY)
+        cubes = fold_many(source, params, FoldConfig(), threads=threads, memory=MEMORY)
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(refine, cubes))
 
     # Each candidate sums its channels.
-    return Job(run, FOLDS, survey.volume, survey.volume / FOLDS, float(survey.volume))
+    return Job(run, Cost(survey.volume, survey.volume / FOLDS, adds=float(survey.volume)), FOLDS)
 
 
+_ALONE = "a series of 2^{} samples, 16 harmonics"
+_COHERENT = "the same with the coherent search, as searches do by default"
 #: In the order of a run.
 STAGES: tuple[Stage, ...] = (
     Stage("statistics", "moments and mask, 256 channels x 2^18", statistics),
     Stage("clean", "read, unpack, clean, 256 channels x 2^18", clean),
     Stage("dedisperse", "read, clean, dedisperse, 256 channels x 2^18 x 512 DMs", dedisperse),
-    Stage("search-2^18", "a series of 2^18 samples, 16 harmonics", search_short, "floats"),
-    Stage("search-2^21", "a series of 2^21 samples, 16 harmonics", search_long, "floats"),
-    Stage("coherent-2^18", "the same with the coherent search, as searches do by default", coherent_short, "floats"),
-    Stage("coherent-2^21", "the same with the coherent search, as searches do by default", coherent_long, "floats"),
+    Stage("search-2^18", _ALONE.format(18), partial(search, times=1, coherent=False), "floats"),
+    Stage("search-2^21", _ALONE.format(21), partial(search, times=8, coherent=False), "floats"),
+    Stage("coherent-2^18", _COHERENT, partial(search, times=1, coherent=True), "floats"),
+    Stage("coherent-2^21", _COHERENT, partial(search, times=8, coherent=True), "floats"),
     Stage("fold", f"a candidate, of {FOLDS} folded at once and refined, 256 channels x 2^18", fold),
 )
 
 
-@contextmanager
-def observed(survey: Survey) -> Iterator[Observed]:
-    """Simulate, open and measure an observation; the file is removed at the end."""
-    from pulsar.cleaning import make_mask, measure
-    from pulsar.io.open import open_observation
-
-    with tempfile.TemporaryDirectory(prefix="pulsar-bench-") as name:
-        obs = open_observation(survey.write(Path(name)))
-        try:
-            config = RfiConfig()
-            mask = make_mask(obs, measure(obs, config), config)
-            yield Observed(survey, obs, CleanedSource(obs, mask))
-        finally:
-            obs.close()
-
-
-@dataclass(frozen=True)
-class StageTimes:
-    """What was timed of a stage, for each number in `THREADS`: first calls [s], and the timings of every repeat."""
+class StageTimes(NamedTuple):
+    """Trials of a stage, for each number of threads."""
 
     stage: Stage
-    job: Job
-    firsts: tuple[float, ...]
-    repeats: tuple[list[Timing], ...]
-
-
-def stage_figures(times: StageTimes, limits: dict[int, Limits]) -> list[StageFigure]:
-    """The figures of one stage.
-
-    Parameters
-    ----------
-    times : StageTimes
-    limits : dict of int to Limits
-        For each number in `THREADS`.
-    """
-    job, stage = times.job, times.stage
-    figures: list[StageFigure] = []
-    for i, n in enumerate(THREADS):
-        each = sorted(repeat[i].cpu / job.pieces for repeat in times.repeats)
-        cpu, wall = median(each), median(repeat[i].wall / job.pieces for repeat in times.repeats)
-        # Of one thread's part of the work.
-        share = job.pieces / n
-        limit, least = limits[n].shortest(share * job.nbytes, share * job.operations, stage.arithmetic)
-        rate = n / cpu
-        figures.append(
-            StageFigure(
-                stage=stage.name,
-                about=stage.about,
-                threads=n,
-                first_s=max(times.firsts[i] - job.pieces * wall, 0.0),
-                cpu_s=cpu,
-                cpu_low_s=each[0],
-                cpu_high_s=each[-1],
-                wall_s=wall,
-                calls=sum(repeat[i].calls for repeat in times.repeats),
-                samples_per_s=job.samples * rate,
-                bytes_per_s=job.nbytes * rate,
-                operations_per_s=job.operations * rate,
-                limit=limit,
-                fraction=least / (share * cpu),
-                speedup=figures[0].wall_s / wall if figures else None,
-                overhead=cpu / figures[0].cpu_s if figures else None,
-            )
-        )
-    return figures
+    pieces: int
+    trials: dict[int, list[Trial]]
 
 
 def measure_stages(
@@ -348,19 +269,74 @@ def measure_stages(
     """
     tell = progress or (lambda _: None)
     tell(f"a simulated file of {survey.about}")
-    found = []
+    timed = []
     # Three calls of everything at least, in however many repeats.
     least = -(-LEAST_CALLS // repeats)
-    with observed(survey) as seen:
+    with tempfile.TemporaryDirectory(prefix="pulsar-bench-") as folder, cleaned(survey.write(Path(folder))) as source:
         for stage in stages:
             tell(stage.name)
-            job = stage.make(seen)
+            job = stage.make(source, survey)
             firsts = []
             for n in THREADS:
                 start = time.perf_counter()
                 job.run(n)
                 firsts.append(time.perf_counter() - start)
             calls = [partial(job.run, n) for n in THREADS]
-            timed = tuple(in_turn(calls, seconds / repeats, least=least) for _ in range(repeats))
-            found.append(StageTimes(stage, job, tuple(firsts), timed))
-    return found
+            trials: dict[int, list[Trial]] = {n: [] for n in THREADS}
+            for _ in range(repeats):
+                timings = in_turn(calls, seconds / repeats, least=least)
+                for n, first, timing in zip(THREADS, firsts, timings, strict=True):
+                    trials[n].append(Trial(first, timing, job.cost))
+            timed.append(StageTimes(stage, job.pieces, trials))
+    return timed
+
+
+def stage_figures(times: StageTimes, limits: dict[int, Limits]) -> list[StageFigure]:
+    """The figures of one stage; `limits` are those of each number in `THREADS`."""
+    stage, pieces = times.stage, times.pieces
+    figures: list[StageFigure] = []
+    for n, trials in times.trials.items():
+        # Of one thread's part of the work.
+        fields = measured(trials, limits[n], stage.arithmetic, pieces=pieces, share=pieces / n)
+        operations = trials[0].cost.adds + trials[0].cost.flops
+        figures.append(
+            StageFigure(
+                **fields,
+                stage=stage.name,
+                about=stage.about,
+                operations_per_s=operations * n / fields["cpu_s"],
+                speedup=figures[0].wall_s / fields["wall_s"] if figures else None,
+                overhead=fields["cpu_s"] / figures[0].cpu_s if figures else None,
+            )
+        )
+    return figures
+
+
+def save_rates(progress: Callable[[str], None] | None = None) -> Rates:
+    """Measure how long the stages of a search take here, and keep it for plans in place of what was known.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Called with what is done next.
+
+    Returns
+    -------
+    Rates
+    """
+    from pulsar.pipeline.progress import Progress
+    from pulsar.run import search
+
+    say = progress or (lambda _: None)
+    config = load_config(None, ["dedisp.dm_hi=500", "run.threads=1"])
+    with tempfile.TemporaryDirectory(prefix="pulsar-bench-") as folder:
+        # The first tells what a search costs with hardly any data, the other, an eighth of a FAST beam, for more.
+        sizes = Size(1 << 14, 64), Size(1 << 20, 512)
+        small, large = (Survey(size, tsamp=49.152e-6).write(Path(folder)) for size in sizes)
+        say("kernels, compiled if they are not yet")
+        search(small, config, Path(folder) / "warm.h5", progress=Progress("quiet"))
+        write_rates(Rates({name: StageRate(start) for name, start in STARTS.items()}))
+        for number, path in enumerate((small, large, large)):
+            say(f"a search of {path.stat().st_size / 1e6:.0f} MB")
+            search(path, config, Path(folder) / f"{number}.h5", progress=Progress("quiet"))
+    return read_rates()

@@ -14,9 +14,8 @@ from pulsar.cli.tables import print_table
 from pulsar.data.numbers import si
 
 if TYPE_CHECKING:
-    from pulsar.bench.choice import Choice
-    from pulsar.bench.run import Bench
-    from pulsar.bench.stages import StageFigure
+    from pulsar.bench.case import Case
+    from pulsar.bench.figures import Run, StageFigure
 
 Kernels = Annotated[
     list[str] | None,
@@ -50,13 +49,9 @@ Roofline = Annotated[
 ]
 
 
-def _extent(name: str, what: str) -> Any:
-    return typer.Option(
-        f"--{name}",
-        metavar="N,...",
-        help=f"{what} on which the named kernels are measured.",
-        show_default="as searches have it",
-    )
+def _extent(name: str, counted: str) -> Any:
+    about = f"{counted} on which the named kernels are measured."
+    return typer.Option(f"--{name}", metavar="N,...", help=about, show_default="as searches have it")
 
 
 Samples = Annotated[str | None, _extent("nsamps", "Numbers of samples (2^20 is one)")]
@@ -80,7 +75,7 @@ Save = Annotated[
 ]
 
 
-#: What the second run is, in the table.
+#: Verdicts on the second run, in the table.
 VERDICTS = {"faster": "faster", "slower": "slower", "same": "as fast, within the noise", "unknown": "-"}
 
 
@@ -113,68 +108,65 @@ def command(
         raise typer.BadParameter("shows kernels: name some, or leave --stages out", param_hint="--roofline")
     if plot is not None and compared is None:
         raise typer.BadParameter("draws what --compare finds: give both", param_hint="--plot")
-    choice = _choice(nsamps, nchans, ndms, dtype)
-    if choice.given and not kernels:
-        raise typer.BadParameter("chooses for kernels: name them", param_hint=choice.given[0])
+    given = {"nsamps": nsamps, "nchans": nchans, "ndms": ndms, "dtype": dtype}
+    chosen = {name: text for name, text in given.items() if text is not None}
+    if chosen and not kernels:
+        raise typer.BadParameter("chooses for kernels: name them", param_hint=f"--{next(iter(chosen))}")
     for picture in (plot, roofline):
         if picture is not None:
             check_picture(picture, overwrite=overwrite)
     if save:
         _save(kernels, stages, as_json, quiet)
-    elif compared is not None:
+        return
+    if compared is not None:
         _compare(compared, kernels or [], stages, as_json, plot)
-    elif listed:
-        _list(kernels or [], choice, stages, as_json)
-    else:
-        from pulsar.bench.choice import choose
-        from pulsar.bench.registry import select
-        from pulsar.bench.run import run
-        from pulsar.bench.stages import STAGES
-
-        bench = run(
-            choose(select(kernels or ()), choice) if kernels or not stages else [],
-            stages=STAGES if stages else (),
-            threads=threads,
-            seconds=seconds,
-            repeats=repeats,
-            progress=None if quiet else _announce,
-        )
-        if roofline is not None:
-            from pulsar.bench.drawn import roofline as draw
-
-            draw(bench.document(), roofline)
-        if as_json:
-            out(json.dumps(bench.document(), indent=2))
-        else:
-            print_bench(bench)
-
-
-def _choice(nsamps: str | None, nchans: str | None, ndms: str | None, dtype: str | None) -> "Choice":
-    from pulsar.bench.choice import Choice, numbers
-
-    types = [] if dtype is None else [item.strip() for item in dtype.split(",")]
-    return Choice(
-        numbers(nsamps, "--nsamps"),
-        numbers(nchans, "--nchans"),
-        numbers(ndms, "--ndms"),
-        tuple(dict.fromkeys(types)),
-    )
-
-
-def _list(kernels: list[str], choice: "Choice", stages: bool, as_json: bool) -> None:
-    """What can be measured."""
-    from pulsar.bench.choice import choose, offered
-    from pulsar.bench.registry import select
+        return
+    from pulsar.bench.run import run
     from pulsar.bench.stages import STAGES
 
-    cases = choose(select(kernels), choice) if kernels or not stages else []
+    cases = _cases(kernels, chosen) if kernels or not stages else []
+    if listed:
+        _list(cases, stages, as_json)
+        return
+    bench = run(
+        cases,
+        stages=STAGES if stages else (),
+        threads=threads,
+        seconds=seconds,
+        repeats=repeats,
+        progress=None if quiet else _announce,
+    )
+    if roofline is not None:
+        from pulsar.bench.figures import roofline as draw
+
+        draw(bench, roofline)
     if as_json:
-        found: list[dict[str, Any]] = [
-            {"kernel": c.name, "about": c.words(c.full), "dtype": c.dtype, **asdict(c.full)}
-            | {"arithmetic": c.arithmetic, "offers": {"sizes": offered(c), "dtypes": list(c.types)}}
+        out(json.dumps(asdict(bench), indent=2))
+    else:
+        print_bench(bench)
+
+
+def _cases(kernels: list[str] | None, chosen: dict[str, str]) -> "list[Case]":
+    """Cases of these names, on the sizes and types that the options choose."""
+    from pulsar.bench.run import choose, numbers, select
+
+    types = [item.strip() for item in chosen["dtype"].split(",")] if "dtype" in chosen else []
+    sizes = {name: numbers(text, f"--{name}") for name, text in chosen.items() if name != "dtype"}
+    return choose(select(kernels or ()), sizes, list(dict.fromkeys(types)))
+
+
+def _list(cases: "list[Case]", stages: bool, as_json: bool) -> None:
+    """Print the table of cases and stages."""
+    from pulsar.bench.run import offered
+    from pulsar.bench.stages import STAGES
+
+    if as_json:
+        lines: list[dict[str, Any]] = [
+            {"kernel": c.name, "about": c.words(), "dtype": c.dtype, **c.full._asdict()}
+            | {"arithmetic": c.arithmetic, "offers": {"sizes": offered(c), "dtypes": list(c.takes)}}
             for c in cases
         ]
-        out(json.dumps(found + [{"stage": s.name, "about": s.about} for s in STAGES if stages], indent=2))
+        out(json.dumps(lines + [{"stage": s.name, "about": s.about} for s in STAGES if stages], indent=2))
         return
     if cases:
         print_table(
@@ -182,10 +174,10 @@ def _list(kernels: list[str], choice: "Choice", stages: bool, as_json: bool) -> 
                 "kernel": lambda c: c.name,
                 "size": lambda c: c.full.about,
                 "types": lambda c: c.dtype,
-                "or takes": lambda c: ", ".join(c.also) or "-",
+                "or takes": lambda c: ", ".join(c.takes[1:]) or "-",
                 "sizes by": lambda c: " ".join(offered(c)),
                 "arithmetic": lambda c: c.arithmetic,
-                "work": lambda c: c.words(c.full),
+                "work": lambda c: c.words(),
             },
             cases,
             left=("kernel", "size", "types", "or takes", "sizes by", "arithmetic", "work"),
@@ -198,20 +190,17 @@ def _compare(paths: tuple[Path, Path], kernels: list[str], stages: bool, as_json
     """Two runs beside each other."""
     if kernels or stages:
         raise typer.BadParameter("takes two files: give it without kernels and --stages", param_hint="--compare")
-    from pulsar.bench.compare import compare
-    from pulsar.bench.document import load
+    from pulsar.bench.figures import compare, draw_comparison, load
 
     runs = [load(path) for path in paths]
-    found = compare(*runs)
+    both = compare(*runs)
     if plot is not None:
-        from pulsar.bench.drawn import comparison
-
-        comparison(found, (str(paths[0]), str(paths[1])), plot)
+        draw_comparison(both.differences, (str(paths[0]), str(paths[1])), plot)
     if as_json:
-        out(json.dumps(asdict(found), indent=2))
+        out(json.dumps(asdict(both), indent=2))
         return
     for letter, path, run in zip("AB", paths, runs, strict=True):
-        out(f"{letter}: {path}: {run['cpu']}, {run['cores']} cores, {run['created'][:10]}, {run['repeats']} repeats")
+        out(f"{letter}: {path}: {run.cpu}, {run.cores} cores, {run.created[:10]}, {run.repeats} repeats")
     out()
     print_table(
         {
@@ -225,25 +214,25 @@ def _compare(paths: tuple[Path, Path], kernels: list[str], stages: bool, as_json
             "most": lambda d: f"{d.ratio_high:.2f}",
             "B is": lambda d: VERDICTS[d.verdict],
         },
-        found.differences,
+        both.differences,
         left=("kernel", "B is"),
     )
     out()
-    if any(d.verdict == "unknown" for d in found.differences):
+    count = len(both.differences)
+    if any(d.verdict == "unknown" for d in both.differences):
         out("A run has one repeat only: its noise is not known. Measure with --repeats 5.")
     else:
-        beyond = sum(d.verdict in ("faster", "slower") for d in found.differences)
-        expected = found.chance * len(found.differences)
-        out(f"{beyond} of {len(found.differences)} differ beyond the noise; by chance {expected:.2g} would.")
-    if found.left_out:
-        out(f"Not in both, or not the same work: {', '.join(found.left_out)}.")
+        beyond = sum(d.verdict in ("faster", "slower") for d in both.differences)
+        out(f"{beyond} of {count} differ beyond the noise; by chance {both.chance * count:.2g} would.")
+    if both.left_out:
+        out(f"Not in both, or not the same work: {', '.join(both.left_out)}.")
 
 
 def _save(kernels: list[str] | None, stages: bool, as_json: bool, quiet: bool) -> None:
     """Measure the rates that plans are made with."""
     if kernels or stages:
         raise typer.BadParameter("measures whole searches: give it without kernels and --stages", param_hint="--save")
-    from pulsar.bench.saved import save_rates
+    from pulsar.bench.stages import save_rates
     from pulsar.pipeline.rates import rates_file
 
     rates = save_rates(None if quiet else _announce)
@@ -263,11 +252,11 @@ def _save(kernels: list[str] | None, stages: bool, as_json: bool, quiet: bool) -
     out(f"kept in {rates_file()}")
 
 
-def _announce(what: str) -> None:
-    note(f"measuring {what}")
+def _announce(name: str) -> None:
+    note(f"measuring {name}")
 
 
-def print_bench(bench: "Bench") -> None:
+def print_bench(bench: "Run") -> None:
     """Print the machine, its limits and the figures."""
     out(f"{bench.cpu}, {bench.cores} cores; {', '.join(f'{k} {v}' for k, v in bench.versions.items())}")
     out()
@@ -291,14 +280,12 @@ def print_bench(bench: "Bench") -> None:
         print_stages(bench.stages)
 
 
-def print_kernels(bench: "Bench") -> None:
+def print_kernels(bench: "Run") -> None:
     """Print the figures of the kernels."""
-    from pulsar.bench.case import Size
-
     print_table(
         {
             "kernel": lambda f: f.kernel,
-            "size": lambda f: Size(f.nsamps, f.nchans, f.ndms).about,
+            "size": lambda f: f.size,
             "types": lambda f: f.dtype,
             "samples/s": lambda f: si(f.samples_per_s),
             "adds/s": lambda f: si(f.adds_per_s),

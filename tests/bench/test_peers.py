@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import peer_programs
@@ -14,7 +15,7 @@ from peer_programs import Contest, PeerError, PeerFigure, Program, Script, hold,
 from peers import boxcars, dedispersion, fold, measure_peers, search
 from typer.testing import CliRunner
 
-from pulsar.bench.survey import TINY
+from pulsar.bench.stages import TINY
 from pulsar.cli import bench as command
 from pulsar.cli.app import app
 from pulsar.errors import ConfigError
@@ -241,19 +242,13 @@ def test_wrong_environment_is_told() -> None:
         peers.main(["--env", "/nowhere"])
 
 
+@pytest.mark.usefixtures("small_copies")
 def test_stages_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     from pulsar.bench import stages
-    from pulsar.bench.survey import Survey
 
-    monkeypatch.setattr(stages, "BAND", TINY)
-    few = [s for s in stages.STAGES if s.name in ("clean", "fold")]
-    monkeypatch.setattr(stages, "STAGES", tuple(few))
-    real = stages.measure_stages
-
-    def small(*args: object, survey: Survey = TINY, **more: object) -> list[stages.StageFigure]:
-        return real(*args, survey=survey, **more)  # type: ignore[arg-type]
-
-    monkeypatch.setattr("pulsar.bench.run.measure_stages", small)
+    few = tuple(s for s in stages.STAGES if s.name in ("clean", "fold"))
+    monkeypatch.setattr(stages, "STAGES", few)
+    monkeypatch.setattr("pulsar.bench.run.measure_stages", partial(stages.measure_stages, survey=TINY))
     found = CliRunner().invoke(app, ["bench", "fold-row", "--stages", "--seconds", "0.001"])
     assert found.exit_code == 0, found.output
     starts = [line.split()[:2] for line in found.stdout.splitlines() if line]

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pulsar.bench.case import Baseline, Case, Size, Work
-from pulsar.bench.choice import EXTENTS, Choice, choose, numbers, offered
-from pulsar.bench.limits import Limits, cache_bytes, cores, measure_limits
-from pulsar.bench.registry import CASES, select
-from pulsar.bench.run import Figure, figure_of, measure_once
-from pulsar.bench.timing import measure
+from pulsar.bench.case import Case, Cost, Size, Work, case
+from pulsar.bench.figures import Figure
+from pulsar.bench.limits import Limits, cache_bytes, cores, measure, measure_limits
+from pulsar.bench.run import CASES, EXTENTS, choose, figure_of, measure_once, numbers, offered, select
 from pulsar.cli.app import app
 from pulsar.data.numbers import si
 from pulsar.errors import ConfigError
@@ -22,9 +20,13 @@ from pulsar.errors import ConfigError
 LIMITS = Limits(threads=1, copy=1e10, copy_near=2e10, adds_l1=4e10, adds_l2=2e10, floats=5e10)
 
 
-def measure_case(case: Case, size: Size, limits: Limits, seconds: float) -> Figure:
+def tiny(case: Case) -> Case:
+    return replace(case, full=case.tiny)
+
+
+def measure_case(case: Case, limits: Limits, seconds: float) -> Figure:
     """The figure of one repeat."""
-    return figure_of(case, size, limits, [measure_once(case, size, limits.threads, seconds)])
+    return figure_of(case, limits, [measure_once(case, limits.threads, seconds)])
 
 
 def by_name(case: Case) -> str:
@@ -33,98 +35,105 @@ def by_name(case: Case) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_case_agrees_with_plain_numpy(case: Case) -> None:
-    work = case.make(case.tiny)
+    work = tiny(case).work()
     work.run()
     first = work.result().copy()
     assert first.size > 0
     assert np.isfinite(first).all()
-    if work.baseline is not None:
-        work.baseline.compare(first)
+    work.compare()
     # Calls that follow do the same work again.
     work.run()
     np.testing.assert_array_equal(work.result(), first)
 
 
+def test_every_kernel_but_three_has_a_plain_form() -> None:
+    assert {case.name for case in CASES if tiny(case).work().plain is None} == {"levels", "growth", "pulse-link"}
+
+
 def test_comparison_notices_a_difference() -> None:
-    baseline = Baseline(lambda: np.array([1.0, 2.0]), rows=slice(1, 3), atol=0.1)
-    baseline.compare(np.array([9.0, 1.05, 2.0]))
+    result = np.array([9.0, 1.05, 2.0])
+    work = Work(list, lambda: result, Cost(3, 24), lambda: np.array([1.0, 2.0]), rows=slice(1, 3), atol=0.1)
+    work.compare()
+    assert work.share == pytest.approx(2 / 3)
+    result[1] = 1.2
     with pytest.raises(AssertionError):
-        baseline.compare(np.array([9.0, 1.2, 2.0]))
+        work.compare()
 
 
-OTHERS = [(case, dtype) for case in CASES for dtype in case.also]
+OTHERS = [(case, dtype) for case in CASES for dtype in case.takes[1:]]
 
 
 @pytest.mark.parametrize(("case", "dtype"), OTHERS, ids=[f"{case.name}-{dtype}" for case, dtype in OTHERS])
 def test_other_types_agree_with_plain_numpy(case: Case, dtype: str) -> None:
-    other = replace(case, full=case.tiny)
-    usual, chosen = choose([other], Choice(dtypes=(case.types[0], dtype)))
+    usual, chosen = choose([tiny(case)], {}, (case.takes[0], dtype))
     assert (usual.dtype, chosen.dtype) == (case.dtype, f"{dtype} {case.dtype.partition(' ')[2]}")
-    work = chosen.make(chosen.full)
+    work = chosen.work()
     work.run()
-    assert work.baseline is not None
-    work.baseline.compare(work.result())
+    assert work.plain is not None
+    work.compare()
     # It is another type that is taken in.
-    plain = usual.make(usual.full)
-    assert (work.nbytes > plain.nbytes) == (np.dtype(dtype).itemsize > np.dtype(case.types[0]).itemsize)
-    assert work.samples == plain.samples
+    cost, plain = work.cost, usual.work().cost
+    assert (cost.nbytes > plain.nbytes) == (np.dtype(dtype).itemsize > np.dtype(case.takes[0]).itemsize)
+    assert cost.samples == plain.samples
 
 
-def grown(case: Case) -> Choice:
+def grown(case: Case) -> dict[str, tuple[int, ...]]:
     """About three times what the tests have, of everything that can be chosen."""
-    tiny = case.tiny
-    most = {"nsamps": (tiny.nsamps // 64 + 1) * 192, "nchans": tiny.nchans // 8 * 24 + 8, "ndms": 3 * tiny.ndms}
-    return Choice(**{name: (most[name],) for name in EXTENTS if f"--{name}" in offered(case)})
+    if case.name == "fft":  # 195 x 64 samples have the factor 13
+        return {"nsamps": (12000,)}
+    nsamps, nchans, ndms = case.tiny
+    most = {"nsamps": (nsamps // 64 + 1) * 192, "nchans": nchans // 8 * 24 + 8, "ndms": 3 * ndms}
+    return {name: (most[name],) for name in EXTENTS if f"--{name}" in offered(case)}
 
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_other_sizes_agree_with_plain_numpy(case: Case) -> None:
-    # An FFT of 195 x 64 samples has the factor 13.
-    choice = Choice(nsamps=(12000,)) if case.name == "fft" else grown(case)
-    (chosen,) = choose([case], choice)
+    (chosen,) = choose([case], grown(case))
     assert chosen.full != case.full
-    work = chosen.make(chosen.full)
+    work = chosen.work()
     work.run()
     assert np.isfinite(work.result()).all()
-    assert work.samples > case.make(case.tiny).samples
-    baseline = work.baseline or Baseline(work.result)
-    baseline.compare(work.result())
+    assert work.cost.samples > tiny(case).work().cost.samples
+    work.compare()
 
 
 def test_all_combinations_of_a_choice_are_measured() -> None:
     tree, fft = select(["tree"]), select(["fft"])
-    found = choose(tree, Choice(nsamps=(1 << 14, 1 << 15), ndms=(64, 128)))
+    found = choose(tree, {"nsamps": (1 << 14, 1 << 15), "ndms": (64, 128)})
     assert [(c.full.nsamps, c.full.nchans, c.full.ndms) for c in found] == [
         (1 << 14, 256, 64), (1 << 14, 256, 128), (1 << 15, 256, 64), (1 << 15, 256, 128),
     ]  # fmt: skip
-    assert [c.words(c.full) for c in found][:2] == [f"256 channels x {n} DMs by the tree" for n in (64, 128)]
-    found = choose(fft, Choice(nsamps=(1 << 14, 12000), dtypes=("float32", "int16")))
+    assert [c.words() for c in found][:2] == [f"256 channels x {n} DMs by the tree" for n in (64, 128)]
+    found = choose(fft, {"nsamps": (1 << 14, 12000)}, ("float32", "int16"))
     assert [(c.full.nsamps, c.dtype.split()[0]) for c in found] == [
         (1 << 14, "float32"), (1 << 14, "int16"), (12000, "float32"), (12000, "int16"),
     ]  # fmt: skip
-    assert choose(list(CASES), Choice()) == list(CASES)
+    assert choose(CASES, {}) == CASES
 
 
 @pytest.mark.parametrize(
-    ("kernel", "choice", "message"),
+    ("kernel", "sizes", "message"),
     [
-        ("fft", Choice(nchans=(4,)), "--nchans: fft has no channels to choose; it offers --nsamps"),
-        ("halve", Choice(ndms=(4,)), "--ndms: halve has no trial DMs to choose; it offers --nsamps, --nchans"),
-        ("normalise", Choice(dtypes=("int8",)), "--dtype int8: normalise takes uint8 or uint16 or float32"),
-        ("tree", Choice(nsamps=(95,)), "--nsamps 95: tree needs 96 or more"),
-        ("trend", Choice(nsamps=(5000,)), "trend, 5000: --nsamps must be a multiple of 64"),
-        ("unpack-2bit", Choice(nchans=(66,)), "unpack-2bit, 66 x 2.13: --nchans must be a multiple of 4"),
-        ("fft", Choice(nsamps=(1 << 14, 4099)), "fft, 4099: --nsamps must be even, and a product"),
-        ("pulse-link", Choice(nsamps=(400,)), "--nsamps must be at least --ndms"),
+        ("fft", {"nchans": (4,)}, "--nchans: fft has no channels to choose; it offers --nsamps"),
+        ("halve", {"ndms": (4,)}, "--ndms: halve has no trial DMs to choose; it offers --nsamps, --nchans"),
+        ("tree", {"nsamps": (95,)}, "--nsamps 95: tree needs 96 or more"),
+        ("trend", {"nsamps": (5000,)}, "trend, 5000: --nsamps must be a multiple of 64"),
+        ("unpack-2bit", {"nchans": (66,)}, "unpack-2bit, 66 x 2.13: --nchans must be a multiple of 4"),
+        ("fft", {"nsamps": (1 << 14, 4099)}, "fft, 4099: --nsamps must be even, and a product"),
+        ("pulse-link", {"nsamps": (400,)}, "--nsamps must be at least --ndms"),
     ],
 )  # fmt: skip
-def test_what_a_kernel_does_not_offer_is_refused(kernel: str, choice: Choice, message: str) -> None:
+def test_what_a_kernel_does_not_offer_is_refused(kernel: str, sizes: dict[str, tuple[int]], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        choose(select([kernel]), choice)
+        choose(select([kernel]), sizes)
+
+
+def test_a_type_that_a_kernel_does_not_take_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--dtype int8: normalise takes uint8 or uint16 or float32"):
+        choose(select(["normalise"]), {}, ("int8",))
 
 
 def test_numbers_of_an_option() -> None:
-    assert numbers(None, "--nsamps") == ()
     assert numbers("1000, 2^20,1000,65536", "--nsamps") == (1000, 1 << 20, 65536)
 
 
@@ -135,17 +144,17 @@ def test_what_is_no_number_is_refused(text: str) -> None:
 
 
 def test_what_does_not_fit_the_memory_is_said() -> None:
-    def make(size: Size) -> Work:
+    @case("add", "float64 -> float64", "adds", (1 << 30, 4096), (8,))
+    def add(_: Size) -> Work:
         raise MemoryError
 
-    case = Case("add", "float64 -> float64", "adds", make, Size(1 << 30, 4096), Size(8), "floats")
     with pytest.raises(ConfigError, match=r"add: 4096 x 2\^30 does not fit the memory"):
-        measure_once(case, case.full, 1, 0.1)
+        measure_once(add, 1, 0.1)
 
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_figures_are_positive(case: Case) -> None:
-    figure = measure_case(case, case.tiny, LIMITS, 1e-4)
+    figure = measure_case(tiny(case), LIMITS, 1e-4)
     for value in (figure.cpu_s, figure.wall_s, figure.samples_per_s, figure.bytes_per_s, figure.fraction):
         assert value > 0
         assert math.isfinite(value)
@@ -155,17 +164,17 @@ def test_figures_are_positive(case: Case) -> None:
     assert figure.limit in ("copy near", case.arithmetic)
     assert (figure.ratio is None) == (figure.plain_cpu_s is None)
     assert figure.ratio is None or figure.ratio > 0
-    work = case.make(case.tiny)
-    assert figure.samples_per_s * figure.cpu_s == pytest.approx(work.samples)
-    assert figure.adds_per_s * figure.cpu_s == pytest.approx(work.adds)
-    assert figure.flops_per_byte * work.nbytes == pytest.approx(work.flops)
+    cost = tiny(case).work().cost
+    assert figure.samples_per_s * figure.cpu_s == pytest.approx(cost.samples)
+    assert figure.adds_per_s * figure.cpu_s == pytest.approx(cost.adds)
+    assert figure.flops_per_byte * cost.nbytes == pytest.approx(cost.flops)
 
 
 def test_names_are_unique_and_cases_are_of_a_size_that_means_something() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
-    for case in CASES:
-        assert case.make(case.tiny).samples < case.full.nchans * case.full.nsamps
-        assert case.arithmetic in ("adds L1", "adds L2", "floats")
+    for line in CASES:
+        assert tiny(line).work().cost.samples < line.full.nchans * line.full.nsamps
+        assert line.arithmetic in ("adds L1", "adds L2", "floats")
 
 
 def test_the_limit_is_the_one_that_takes_longest() -> None:
@@ -188,13 +197,13 @@ def test_limits_are_measured(threads: int) -> None:
 
 
 def test_threads_together_do_several_times_the_work() -> None:
-    def make(size: Size) -> Work:
+    @case("add", "float64 -> float64", "adds one", (1 << 16,), (8,))
+    def add(size: Size) -> Work:
         a = np.zeros(size.nsamps)
-        return Work(lambda: np.add(a, 1.0, out=a), lambda: a, a.size, 16.0 * a.size)
+        return Work(lambda: np.add(a, 1.0, out=a), lambda: a, Cost(a.size, 16 * a.size))
 
-    case = Case("add", "float64 -> float64", "adds one", make, Size(1 << 16), Size(8), "floats")
     two = Limits(threads=2, copy=1.0, copy_near=1e10, adds_l1=1.0, adds_l2=1.0, floats=1.0)
-    figure = measure_case(case, case.full, two, 1e-3)
+    figure = measure_case(add, two, 1e-3)
     assert figure.samples_per_s * figure.cpu_s == pytest.approx(2 * (1 << 16))
     assert figure.fraction == pytest.approx(figure.bytes_per_s / two.copy_near)
 
@@ -207,7 +216,7 @@ def test_timing_tells_waiting_from_working() -> None:
 
 
 def test_selection() -> None:
-    assert select() == list(CASES)
+    assert select() == CASES
     assert [case.name for case in select(["fold", "tree"])] == ["tree", "fold-band", "fold-bands", "fold-row"]
     assert [case.name for case in select(["fft"])] == ["fft"]
     with pytest.raises(ConfigError, match=r"did you mean unpack-8bit\?"):
@@ -216,6 +225,7 @@ def test_selection() -> None:
         select([""])
 
 
+@pytest.mark.usefixtures("small_copies")
 def test_command_prints_a_table_and_json() -> None:
     table = CliRunner().invoke(app, ["bench", "fold-row", "--seconds", "0.001"])
     assert table.exit_code == 0

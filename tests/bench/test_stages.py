@@ -1,15 +1,25 @@
 """Stages of the pipeline: each does its work, on a small file, and its figures are figures."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pulsar.bench.case import power_of_two
-from pulsar.bench.limits import Limits
-from pulsar.bench.stages import STAGES, THREADS, measure_stages, observed, run_dedispersion, stage_figures
-from pulsar.bench.survey import BAND, FAST, PULSAR, TINY
-from pulsar.bench.timing import in_turn
+from pulsar.bench.limits import Limits, in_turn
+from pulsar.bench.stages import (
+    BAND,
+    FAST,
+    PULSAR,
+    STAGES,
+    THREADS,
+    TINY,
+    cleaned,
+    measure_stages,
+    run_dedispersion,
+    stage_figures,
+)
 
 LIMITS = {n: Limits(threads=n, copy=1e10, copy_near=2e10, adds_l1=4e10, adds_l2=2e10, floats=5e10) for n in THREADS}
 
@@ -40,21 +50,19 @@ def test_surveys_are_what_they_say() -> None:
         plan = survey.plan()
         assert (plan.ndms, len(plan.stages)) == (survey.size.ndms, 1)
         np.testing.assert_allclose(np.diff(plan.dms), survey.dm_step)
-        header = survey.header
+        header = survey.sky.header
         assert header.freqs[0] + header.chan_width / 2 == pytest.approx(1500)
         assert header.freqs[-1] - header.chan_width / 2 == pytest.approx(1000)
     assert BAND.plan().dms[0] <= PULSAR.dm <= BAND.plan().dms[-1]
     assert [power_of_two(n) for n in (1, 2, 1024, 1000)] == ["1", "2^1", "2^10", "1000"]
 
 
-def test_the_file_is_the_survey_and_is_dedispersed() -> None:
-    with observed(TINY) as seen:
-        header = seen.obs.header
+def test_the_file_is_the_survey_and_is_dedispersed(tmp_path: Path) -> None:
+    with cleaned(TINY.write(tmp_path)) as source:
+        header = source.obs.header
         assert (header.nchans, header.nsamps, header.tsamp) == (32, 4096, TINY.tsamp)
-        np.testing.assert_allclose(seen.source.freqs, TINY.header.freqs)
-        run_dedispersion(seen.source, TINY, 2)
-        path = seen.obs.files[0].path
-    assert not path.exists()
+        np.testing.assert_allclose(source.freqs, TINY.sky.header.freqs)
+        run_dedispersion(source, TINY, 2)
 
 
 def test_calls_in_turn_are_of_the_same_number_and_cpu_counts_all_threads() -> None:

@@ -5,7 +5,7 @@ import io
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from fuzz import mutator
@@ -231,17 +231,18 @@ def listed(path: Path) -> str:
 
 
 def document_files(_folder: Path) -> list[bytes]:
-    from pulsar.bench.document import FORMAT, FORMAT_VERSION, RUN, TABLES
+    from pulsar.bench.figures import FORMAT, FORMAT_VERSION, Figure, Run, StageFigure
+    from pulsar.bench.limits import Limits
 
-    tables = {key: [_filled(fields)] for key, fields in TABLES.items() if key}
-    run = {**_filled(RUN), "format": FORMAT, "format_version": FORMAT_VERSION, **tables}
+    tables = {"limits": [_filled(Limits)], "figures": [_filled(Figure)], "stages": [_filled(StageFigure)]}
+    run = {**_filled(Run), "format": FORMAT, "format_version": FORMAT_VERSION, **tables}
     return [json.dumps(run).encode()]
 
 
-def _filled(fields: Any) -> dict[str, Any]:
+def _filled(kind: type) -> dict[str, Any]:
     """A value for each field."""
-    values = {"string": "x", "number": 1.5, "integer": 1, "object": {"numpy": "2"}, "list": []}
-    return {name: values[field.type.partition(" ")[0]] for name, field in fields.items()}
+    values = {str: "x", int: 1, dict[str, str]: {"numpy": "2"}}
+    return {name: values.get(held, 1.5) for name, held in get_type_hints(kind).items()}
 
 
 def document(path: Path) -> str:
