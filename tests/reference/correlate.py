@@ -14,18 +14,6 @@ def drifting_power(x, r, z, w=0.0, filled=1.0):
     return abs(y) ** 2 / n
 
 
-def block_bytes(real, imag, pad, first, n, filled, z, w, half, scale2):
-    """Powers times `scale2` of a block of amplitudes at drift z and change w, at whole or half bins, not rounded."""
-    at = np.arange(first, first + n) + pad
-    inside = (at >= 0) & (at < len(real))
-    x = np.zeros(n, complex)
-    x[inside] = real[at[inside]].astype(float) + 1j * imag[at[inside]]
-    origin = round(0.5 * filled * n)
-    u = ((np.arange(n) - origin + n // 2) % n - n // 2) / n
-    series = np.fft.ifft(x) * np.exp(-2j * np.pi * (z * u**2 / 2 + w * u**3 / 6 + 0.5 * half * u))
-    return scale2 * np.abs(np.fft.fft(series)) ** 2
-
-
 def codes(power):
     """Bytes of powers: rounded up to 224; from there one more at 256 and for every half octave of 128, 192 ... on."""
     out = []

@@ -1,22 +1,7 @@
-"""Plain oracles of the fast folding transform, the boxcar S/N of its profiles, and the series it is made from."""
+"""Plain oracles of fast folding: the boxcar S/N of profiles, their periods, and the series they are made from."""
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-def transform(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of rows, sum s from rows of the halves that round to whole samples."""
-    m = len(rows)
-    if m == 1:
-        return rows.copy()
-    half = m // 2
-    head, tail = transform(rows[:half]), transform(rows[half:])
-    out = np.empty_like(rows)
-    for s in range(m):
-        h = int((half - 1) / (m - 1) * s + 0.5)
-        t = int((m - half - 1) / (m - 1) * s + 0.5)
-        out[s] = head[h] + np.roll(tail[t], t - s)
-    return out
 
 
 def snr(profile: NDArray[np.float64], width: int, noise: float) -> float:
