@@ -1,4 +1,4 @@
-"""What the public functions are given, made into what the program works with; not public."""
+"""Arguments of the public functions, made into what the program works with; not public."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from pulsar.config.load import keys_called, load_config
 from pulsar.config.model import Config
+from pulsar.config.options import OPTIONS, Option
 from pulsar.config.threads import thread_count
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
@@ -26,20 +27,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Options of the command line whose names are not those of settings: the keys that they set.
-OPTIONS: Final = {
-    "dm": ("dedisp.dm_lo", "dedisp.dm_hi"),
-    "ra": ("input.ra_deg",),
-    "dec": ("input.dec_deg",),
-    "nsub": ("fold.nsubints",),
-    "subtract": ("subtract.pulsars",),
-    "completeness": ("completeness.enabled",),
-    "no_rfi": ("rfi.enabled", "rfi.clip"),
-    "no_fft": ("fft.enabled",),
-    "no_coherent": ("coherent.enabled",),
-    "no_ffa": ("ffa.enabled",),
-    "no_single_pulse": ("single_pulse.enabled",),
-}
 #: Most settings that a message names.
 _MOST: Final = 4
 
@@ -78,16 +65,17 @@ def named_settings(*sections: str) -> Callable[[Callable[P, R]], Callable[P, R]]
 
 def _as_setting(name: str, given: dict[str, Any], sections: tuple[str, ...]) -> str:
     """How to give an argument as settings, as the end of a message; empty where there are none of this name."""
-    found = [key for key in OPTIONS.get(name) or keys_called(name) if key.partition(".")[0] in sections]
-    if not found:
+    option = OPTIONS.get(name)
+    # An option has a name of its own, or that of its key, which other sections may have, too.
+    if option is None or option.keys[0].endswith(f".{name}"):
+        option = Option(tuple(keys_called(name)))
+    keys = [key for key in option.keys if key.partition(".")[0] in sections]
+    if not keys:
         return ""
-    values: Any = [given[name]] * len(found)
-    if name == "dm" and isinstance(given[name], list | tuple) and len(given[name]) == len(found):
+    values: Any = option.off or [given[name]] * len(keys)
+    if len(option.keys) == 2 and isinstance(given[name], list | tuple) and len(given[name]) == len(keys):
         values = given[name]
-    elif name.startswith("no_"):
-        # Off is false, or a limit of 0.
-        values = [False, 0.0][: len(found)]
-    sets = [f"{key}={_as_text(key, value)}" for key, value in zip(found, values, strict=True)][:_MOST]
+    sets = [f"{key}={_as_text(key, value)}" for key, value in zip(keys, values, strict=True)][:_MOST]
     config = given.get("config")
     source = repr(str(config)) if isinstance(config, str | Path) else None
     return f": it is a setting: config=pulsar.load_config({source}, {json.dumps(sets, ensure_ascii=False)})"
@@ -185,7 +173,7 @@ def observed(name: str, data: Any, config: Config) -> Iterator[Observation]:
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, in words, for messages."""
+    """The kind of a value in words, for messages."""
     shape = getattr(value, "shape", None)
     if isinstance(shape, tuple):
         return f"an array of shape {shape}"

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -13,30 +14,23 @@ from typer.core import TyperGroup
 from pulsar.cli import (
     batch,
     bench,
-    candidates,
     completeness,
-    config,
-    dedisperse,
-    demo,
     ending,
     export,
     fold,
     info,
-    inject,
-    kernels,
     orbits,
     plan,
-    report,
-    rfi,
+    products,
+    samples,
     search,
-    sift,
-    simulate,
+    setup,
     stack,
+    synthetic,
     view,
-    waterfall,
-    why,
 )
 from pulsar.cli.console import error
+from pulsar.cli.options import Command
 from pulsar.data.interpreter import environment
 from pulsar.errors import PulsarError
 
@@ -130,16 +124,34 @@ def _root(
     check_address_space()
 
 
-# In the order of `pulsar --help`.
-for _file in (
-    search, completeness, info, plan, rfi, orbits, fold, sift, candidates, dedisperse, waterfall, export, report, view,
-    why, simulate, inject, demo, bench,
-):  # fmt: skip
-    app.command(_file.__name__.rpartition(".")[2])(_file.command)
-# A module called compile would hide Python's function of that name.
-app.command("compile")(kernels.command)
-for _group in (batch, stack, config):
-    app.add_typer(_group.app, name=_group.__name__.rpartition(".")[2])
+#: In the order of `pulsar --help`.
+COMMANDS: dict[str, Callable[..., None]] = {
+    "search": search.command,
+    "completeness": completeness.command,
+    "info": info.command,
+    "plan": plan.command,
+    "rfi": samples.rfi,
+    "orbits": orbits.command,
+    "fold": fold.command,
+    "sift": products.sift,
+    "candidates": products.candidates,
+    "dedisperse": samples.dedisperse,
+    "waterfall": samples.waterfall,
+    "export": export.command,
+    "report": products.report,
+    "view": view.command,
+    "why": products.why,
+    "simulate": synthetic.simulate,
+    "inject": synthetic.inject,
+    "demo": synthetic.demo,
+    "bench": bench.command,
+    "compile": setup.compile_kernels,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name, cls=Command)(_command)
+app.add_typer(batch.app, name="batch")
+app.add_typer(stack.app, name="stack")
+app.add_typer(setup.app, name="config")
 
 
 def main() -> None:

@@ -1,27 +1,14 @@
 """``pulsar batch``: many searches as one piece of work."""
 
-import json
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pulsar.cli.console import error, note, out
-from pulsar.cli.options import (
-    Catalogue,
-    Debug,
-    DMRange,
-    Json,
-    Overwrite,
-    Pieces,
-    Preset,
-    Sets,
-    Told,
-    Top,
-    effective_config,
-    shared,
-)
+from pulsar.cli.console import error, facts, note, out, print_json
+from pulsar.cli.options import Command, Debug, Display, Given, Json, Overwrite, Pieces, Top, argument, option, options
 from pulsar.cli.tables import print_lists
 from pulsar.data.numbers import duration
 
@@ -34,31 +21,21 @@ app = typer.Typer(help="Search many observations: begin, run, look, retry, merge
 #: Failures and problems that `status` prints, each.
 MOST_TOLD = 20
 
-Folder = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the batch.", show_default=False)]
+Folder = Annotated[Path, argument("OUT", "Folder of the batch.")]
 
 
-@app.command("init")
-@shared
+@app.command("init", cls=Command)
+@options("dm", "catalogue")
 def init(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="NIGHT|LIST...",
-            help="Folders, files, and text files that name such, one a line.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="Folder of the batch.")],
-    config: Preset = None,
-    sets: Sets = None,
-    dm: DMRange = None,
-    catalogue: Catalogue = None,
+    files: Annotated[list[Path], argument("NIGHT|LIST...", "Folders, files, and texts that name such, one a line.")],
+    output: Annotated[Path, option("--out -o", "Folder of the batch.", "OUT")],
     *,
+    given: Given,
     pieces: Pieces,
     _debug: Debug = False,
 ) -> None:
     """Write one line for each search: its files, their size, the CPU time and memory that it should take."""
-    settings = effective_config(config, sets, dm=dm, known__catalogue=catalogue)
+    settings = given.config()
     from pulsar.batch import units
 
     batch = units.init(files, output, settings, **pieces.wanted())
@@ -77,69 +54,40 @@ def init(
         raise typer.Exit(3)
 
 
+@dataclass(frozen=True)
+class Work:
+    """How a batch is worked through: options of ``pulsar batch run``, fields of `pulsar.batch.drive.Request`."""
+
+    engine: Annotated[Literal["local", "dask", "slurm"], option("--engine", "What runs the units.")] = "local"
+    cores: Annotated[int, option("--cores", "For all units together.", "N", default="all", min=0)] = 0
+    memory: Annotated[str, option("--memory", "For all units together.", "SIZE", default="half of the free")] = "auto"
+    threads: Annotated[int, option("--threads", "Of each unit.", "N", default="as cores allow", min=0)] = 0
+    retries: Annotated[int, option("--retries", "Further attempts at a unit.", "N", min=0)] = 2
+    time_limit: Annotated[float, option("--time-limit", "Of each unit [s].", "S", default="from the plan", min=0)] = 0.0
+    memory_limit: Annotated[str, option("--memory-limit", "Of each unit.", "SIZE", default="from its budget")] = "auto"
+    io_slots: Annotated[int, option("--io-slots", "Units that read at a time.", "N", default="all", min=0)] = 0
+    stage_in: Annotated[Path | None, option("--stage-in", "Copy inputs to this local folder first.", "DIR")] = None
+    sets: Annotated[list[str] | None, option("--set", "Change a setting of [batch].", "batch.KEY=VALUE")] = None
+    wait: Annotated[bool, option("--wait/--no-wait", "Of slurm: until all is over, or only until it is submitted.")] = (
+        True
+    )
+
+
 @app.command("run")
-@shared
-def run(
-    folder: Folder,
-    engine: Annotated[
-        Literal["local", "dask", "slurm"], typer.Option("--engine", help="What runs the units.")
-    ] = "local",
-    cores: Annotated[
-        int | None, typer.Option("--cores", min=1, metavar="N", help="For all units together.", show_default="all")
-    ] = None,
-    memory: Annotated[
-        str | None,
-        typer.Option("--memory", metavar="SIZE", help="For all units together.", show_default="half of what is free"),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option("--threads", min=1, metavar="N", help="Of each unit.", show_default="as cores allow")
-    ] = None,
-    retries: Annotated[int, typer.Option("--retries", min=0, metavar="N", help="Further attempts at a unit.")] = 2,
-    time_limit: Annotated[
-        float | None,
-        typer.Option("--time-limit", min=1, metavar="S", help="Of each unit [s].", show_default="from the plan"),
-    ] = None,
-    memory_limit: Annotated[
-        str | None,
-        typer.Option("--memory-limit", metavar="SIZE", help="Of each unit.", show_default="from its budget"),
-    ] = None,
-    io_slots: Annotated[
-        int, typer.Option("--io-slots", min=0, metavar="N", help="Units that read at a time.", show_default="all")
-    ] = 0,
-    stage_in: Annotated[
-        Path | None, typer.Option("--stage-in", metavar="DIR", help="Copy inputs to this local folder first.")
-    ] = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="batch.KEY=VALUE", help="Change a setting of [batch].", show_default=False),
-    ] = None,
-    wait: Annotated[
-        bool, typer.Option("--wait/--no-wait", help="Of slurm: until all is over, or only until it is submitted.")
-    ] = True,
-    *,
-    told: Told,
-) -> None:
+@options()
+def run(folder: Folder, *, work: Work, display: Display) -> None:
     """Search what is left; the same command goes on after any interruption."""
     from pulsar.batch.drive import Request, run_batch
     from pulsar.config.size import parse_size
 
-    if memory is not None:
-        parse_size(memory, "--memory")
-    request = Request(
-        engine=engine,
-        cores=cores or 0,
-        memory=memory or "auto",
-        threads=threads or 0,
-        retries=retries,
-        time_limit=time_limit or 0.0,
-        memory_limit=(parse_size(memory_limit, "--memory-limit") or 0) if memory_limit else 0,
-        io_slots=io_slots,
-        stage_in=str(stage_in.absolute()) if stage_in is not None else "",
-        sets=tuple(sets or ()),
-        wait=wait,
-        argv=tuple(sys.argv),
-    )
-    _end(folder, run_batch(folder, request, progress=told.progress()))
+    parse_size(work.memory, "--memory")
+    fields: dict[str, Any] = asdict(work) | {
+        "memory_limit": parse_size(work.memory_limit, "--memory-limit") or 0,
+        "stage_in": str(work.stage_in.absolute()) if work.stage_in is not None else "",
+        "sets": tuple(work.sets or ()),
+        "argv": tuple(sys.argv),
+    }
+    _end(folder, run_batch(folder, Request(**fields), progress=display.progress()))
 
 
 def _end(folder: Path, outcome: "Outcome") -> None:
@@ -150,8 +98,8 @@ def _end(folder: Path, outcome: "Outcome") -> None:
     for record in outcome.waits[:MOST_TOLD]:
         error(f"{record.name}: {record.reason}")
     if outcome.waits:
-        what = "there is room" if any(record.kind == "storage" for record in outcome.waits) else "the files are there"
-        error(f"{len(outcome.waits)} units wait until {what}: then give the same command again")
+        until = "there is room" if any(record.kind == "storage" for record in outcome.waits) else "the files are there"
+        error(f"{len(outcome.waits)} units wait until {until}: then give the same command again")
     if outcome.unreadable:
         error(f"{outcome.unreadable} files could not be read and were passed over: pulsar batch status {folder}")
     if outcome.exit_code:
@@ -163,46 +111,45 @@ def status(folder: Folder, as_json: Json = False, _debug: Debug = False) -> None
     """Show what is done, running, failed (and why) and left."""
     from pulsar.batch.status import status as look
 
-    found = look(folder)
+    state = look(folder)
     if as_json:
-        out(json.dumps(found.values(), indent=2, allow_nan=False))
-        return
-    _print_status(found)
+        print_json(state.values(), ascii_only=True)
+    else:
+        _print_status(state)
 
 
-def _print_status(found: "BatchStatus") -> None:
-    out(
-        f"units       {found.done} of {found.units} done, {found.running} running, {found.left} left, "
-        f"{found.failed} failed" + (f", {len(found.incomplete)} incomplete" if found.incomplete else "")
+def _print_status(state: "BatchStatus") -> None:
+    incomplete = f", {len(state.incomplete)} incomplete" if state.incomplete else ""
+    failed = f" (of these {_hours(3600 * state.core_hours_failed)} in attempts that failed)"
+    facts(
+        {
+            "units": f"{state.done} of {state.units} done, {state.running} running, {state.left} left, "
+            f"{state.failed} failed{incomplete}",
+            "data": f"{_volume(state.bytes_done)} done, {_volume(state.bytes_left)} left",
+            "CPU time": f"{_hours(3600 * state.core_hours_taken)} taken{failed if state.core_hours_failed else ''}, "
+            f"about {_hours(3600 * state.core_hours_left)} left",
+            "candidates": f"{state.candidates}",
+            "by": state.holder,
+            "over in": "" if state.eta is None else f"about {duration(state.eta)}",
+            "running": [f"{record.name}{' on ' + record.host if record.host else ''}" for record in state.runs],
+        }
     )
-    out(f"data        {_volume(found.bytes_done)} done, {_volume(found.bytes_left)} left")
-    failed = f" (of these {_hours(3600 * found.core_hours_failed)} in attempts that failed)"
-    out(
-        f"CPU time    {_hours(3600 * found.core_hours_taken)} taken{failed if found.core_hours_failed else ''}, about "
-        f"{_hours(3600 * found.core_hours_left)} left"
+    facts(
+        {
+            "failed": [f"{record.name} (attempt {record.attempts}): {record.reason}" for record in state.failures],
+            "waiting": [f"{record.name}: {record.reason}" for record in state.waits],
+            "incomplete": state.incomplete,
+            "problem": state.problems,
+        },
+        most=MOST_TOLD,
     )
-    out(f"candidates  {found.candidates}")
-    if found.holder:
-        out(f"by          {found.holder}")
-    if found.eta is not None:
-        out(f"over in     about {duration(found.eta)}")
-    for record in found.runs:
-        out(f"running     {record.name}{' on ' + record.host if record.host else ''}")
-    lines = [f"failed      {r.name} (attempt {r.attempts}): {r.reason}" for r in found.failures]
-    waits = [f"waiting     {r.name}: {r.reason}" for r in found.waits]
-    incomplete = [f"incomplete  {text}" for text in found.incomplete]
-    for some in (lines, waits, incomplete, [f"problem     {problem}" for problem in found.problems]):
-        for line in some[:MOST_TOLD]:
-            out(line)
-        if len(some) > MOST_TOLD:
-            out(f"            ... and {len(some) - MOST_TOLD} more: --json has them all")
 
 
 @app.command("retry")
 def retry(
     folder: Folder,
-    names: Annotated[list[str] | None, typer.Argument(metavar="UNIT...", help="Units.", show_default=False)] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="All that have failed.")] = False,
+    names: Annotated[list[str] | None, argument("UNIT...", "Units.")] = None,
+    failed: Annotated[bool, option("--failed", "All that have failed.")] = False,
     _debug: Debug = False,
 ) -> None:
     """Put units that have failed back among those that are left."""
@@ -215,23 +162,21 @@ def retry(
 
 
 @app.command("merge")
-@shared
+@options()
 def merge(
     folder: Folder,
-    output: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="ALL.h5", help="HDF5 file.", show_default="OUT/ALL.h5")
-    ] = None,
+    output: Annotated[Path | None, option("--out -o", "HDF5 file.", "ALL.h5", default="OUT/ALL.h5")] = None,
     overwrite: Overwrite = False,
     top: Top = 20,
     *,
-    told: Told,
+    display: Display,
 ) -> None:
     """Merge the products of all finished units into one list: beams compared, nights listed together."""
     from pulsar.batch.gather import merged
 
     unreadable: list[str] = []
     product = merged(folder, output, overwrite=overwrite, argv=sys.argv, unreadable=unreadable)
-    progress = told.progress()
+    progress = display.progress()
     print_lists(product, top=top)
     for problem in product.problems:
         progress.warning(problem)

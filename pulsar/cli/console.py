@@ -1,8 +1,11 @@
-"""What goes to the screen and to text files: results on stdout, all else on stderr."""
+"""Output to the screen and to text files: results on stdout, all else on stderr."""
 
+import json
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -15,6 +18,27 @@ def out(text: str = "") -> None:
     typer.echo(printable(text, lines=True))
 
 
+def facts(texts: Mapping[str, str | Sequence[str]], width: int = 11, most: int | None = None) -> None:
+    """Print texts behind their names, each on a line of its own; none where there is no text.
+
+    Parameters
+    ----------
+    texts : mapping
+        Name -> text, or several.
+    width : int
+        Of the column of names.
+    most : int, optional
+        Print no more of those that have one name: the others are counted.
+    """
+    for name, text in texts.items():
+        lines = [text] if isinstance(text, str) else text
+        for line in lines[:most]:
+            if line:
+                out(f"{name:<{width}} {line}")
+        if most is not None and len(lines) > most:
+            out(f"{'':<{width}} ... and {len(lines) - most} more: --json has them all")
+
+
 def note(text: str) -> None:
     """Tell something beside the result."""
     typer.echo(printable(text, lines=True), err=True)
@@ -25,12 +49,52 @@ def error(text: str) -> None:
     typer.echo(f"pulsar: {printable(text, lines=True)}", err=True)
 
 
+def print_json(value: Any, *, ascii_only: bool = False) -> None:
+    """Print a result as JSON."""
+    out(json.dumps(plain(value), indent=2, ensure_ascii=ascii_only, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """A value made of what JSON knows: no arrays, and None for numbers that are not finite."""
+    if isinstance(value, dict):
+        return {str(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(inner) for inner in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if isinstance(value, str | int | bool | None) else str(value)
+
+
+def output_folder(folder: Path) -> None:
+    """Make the folder of an output, if it is not there; refuse one that cannot be written."""
+    from pulsar.errors import ConfigError
+
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file; give another folder with --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as failure:
+        raise ConfigError(f"{folder}: the folder cannot be made: {failure.strerror}; give another --out") from failure
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(f"{folder}: the folder cannot be written; give another --out")
+
+
 def check_not_input(output: Path, files: Iterable[Path]) -> None:
     """Refuse an output that would replace one of the inputs, ``--overwrite`` or not."""
     from pulsar.errors import ConfigError
 
     if output.resolve() in {file.resolve() for file in files}:
         raise ConfigError(f"{output}: is the input itself: write to another file")
+
+
+def check_new(output: Path, files: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuse an output that could not be written, before any work is done, or that is one of the inputs."""
+    from pulsar.io.product.writer import check_output
+
+    check_output(output, overwrite=overwrite)
+    check_not_input(output, files)
 
 
 def check_picture(path: Path, *, overwrite: bool = False) -> None:
@@ -49,16 +113,10 @@ def write_text(path: Path, text: str, *, overwrite: bool = False) -> None:
 
 def write_bytes(path: Path, content: bytes, *, overwrite: bool = False) -> None:
     """Write a file whole or not at all, never over an existing one unasked."""
-    from pulsar.errors import ConfigError, PulsarError
+    from pulsar.errors import PulsarError
+    from pulsar.io.product.writer import check_output
 
-    if path.is_dir():
-        raise ConfigError(f"{path}: is a folder; give the name of a file")
-    if path.exists() and not overwrite:
-        raise ConfigError(f"{path}: exists already; give --overwrite to replace it, or another name")
-    if not path.absolute().parent.is_dir():
-        raise ConfigError(f"{path}: the folder {path.absolute().parent} does not exist")
-    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"{path}: the folder {path.absolute().parent} cannot be written; give another name")
+    check_output(path, overwrite=overwrite)
     try:
         write_whole(path, content)
     except OSError as failure:

@@ -30,7 +30,7 @@ SAME: Final = 0.5
 
 
 def words(number: int, notes: Sequence[str] = ()) -> str:
-    """What is told of an end by a signal."""
+    """The message of an end by a signal."""
     first = "interrupted" if number == signal.SIGINT else "ended from outside"
     return "; ".join([first, *notes])
 
@@ -110,11 +110,11 @@ def _next(read: int, timeout: float | None) -> int:
 
 def children() -> list[int]:
     """Processes that this one has started and that have not ended."""
-    found: list[int] = []
+    pids: list[int] = []
     for path in Path("/proc/self/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found += map(int, path.read_text().split())
-    return found
+            pids += map(int, path.read_text().split())
+    return pids
 
 
 def run(command: Callable[[], object]) -> None:

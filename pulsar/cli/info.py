@@ -1,25 +1,25 @@
-"""``pulsar info``: what is in the files."""
+"""``pulsar info``: headers, gaps and problems of files and folders."""
 
-import json
 import math
-from typing import Any
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
-from pulsar.cli.console import out
-from pulsar.cli.options import RA, Catalogue, Debug, Dec, Files, Json, Preset, Sets, effective_config, position
+from pulsar.cli.console import facts, out, print_json
+from pulsar.cli.options import Debug, Files, Given, Json, options
+
+if TYPE_CHECKING:
+    from pulsar.config.model import Config
+    from pulsar.data.header import Header
+
+#: Gaps, and known pulsars, that are printed at most.
+MOST_GAPS, MOST_KNOWN = 10, 20
 
 
-def command(
-    files: Files,
-    config: Preset = None,
-    sets: Sets = None,
-    ra: RA = None,
-    dec: Dec = None,
-    catalogue: Catalogue = None,
-    as_json: Json = False,
-    _debug: Debug = False,
-) -> None:
+@options("position", "catalogue")
+def command(files: Files, *, given: Given, as_json: Json = False, _debug: Debug = False) -> None:
     """Show what is in files: header, duration, gaps, beam, problems; or in folders: sources, dates, beams, files."""
-    settings = effective_config(config, sets, known__catalogue=catalogue, **position(ra, dec))
+    settings = given.config()
     from pulsar.io.night import several_pointings
 
     if several_pointings(files):
@@ -27,18 +27,16 @@ def command(
         return
     from pulsar.io.open import open_observation
 
-    obs = open_observation(*files, config=settings.input)
-    try:
+    with closing(open_observation(*files, config=settings.input)) as obs:
         if as_json:
-            out(json.dumps(summary(obs), indent=2, ensure_ascii=False))
-        else:
-            _print(obs)
-            _known(obs, settings)
-    finally:
-        obs.close()
+            print_json(summary(obs))
+            return
+        _print(obs)
+        if settings.known.catalogue:
+            _known(obs.header, settings)
 
 
-def _night(files: Any, settings: Any, as_json: bool) -> None:
+def _night(files: Any, settings: "Config", as_json: bool) -> None:
     """Folders: sources, dates, and a matrix of beams by files; gaps and problems inside each."""
     from pulsar.io.night import examine, scan
     from pulsar.nights.night import unmatched_pointings
@@ -49,27 +47,24 @@ def _night(files: Any, settings: Any, as_json: bool) -> None:
     if as_json:
         pointings = [
             {
-                "name": p.name,
-                "source": p.source,
-                "date": p.date,
-                "beam": p.beam,
-                "tstart": _plain(found.header.tstart),
-                "tobs": found.header.tobs,
+                **{name: getattr(p, name) for name in ("name", "source", "date", "beam")},
+                "tstart": obs.header.tstart,
+                "tobs": obs.header.tobs,
                 "files": [str(f) for f in p.paths],
                 "missing": list(p.missing),
-                "gaps": [{"start": g.start, "nsamps": g.nsamps, "reason": g.reason} for g in found.gaps],
-                "problems": list(found.problems),
+                "gaps": _gaps(obs),
+                "problems": list(obs.problems),
             }
-            for p, found in inside.items()
+            for p, obs in inside.items()
         ]
-        out(json.dumps({"pointings": pointings, "problems": problems}, indent=2, ensure_ascii=False))
+        print_json({"pointings": pointings, "problems": problems})
         return
     for (source, date, _), group in night.groups().items():
         h = inside[group[0]].header
-        title = f"{source or 'unnamed'}, {date or 'undated'}: {len(group)} beam{'s' if len(group) > 1 else ''}, "
+        polarisation = f", {h.pol_type}" if h.pol_type else ""
         out(
-            f"{title}{h.nchans} channels, {_band(h)}, {1e6 * h.tsamp:.6g} us, "
-            f"{h.nbits} bit" + (f", {h.pol_type}" if h.pol_type else "") + utc(h.tstart)
+            f"{source or 'unnamed'}, {date or 'undated'}: {len(group)} beam{'s' if len(group) > 1 else ''}, "
+            f"{h.nchans} channels, {_band(h)}, {1e6 * h.tsamp:.6g} us, {h.nbits} bit{polarisation}{utc(h.tstart)}"
         )
         for p in group:
             out(f"  {'beam ' + format(p.beam, '02d') if p.beam is not None else 'no beam'}  {_row(p, inside[p])}")
@@ -77,68 +72,60 @@ def _night(files: Any, settings: Any, as_json: bool) -> None:
         if unseen and h.nbeams == 19:
             out(f"  not observed: beams {', '.join(map(str, unseen))}")
     # What all beams of a source have in common is told once.
-    told: dict[str, list[str]] = {}
-    for p, found in inside.items():
-        for problem in found.problems:
-            told.setdefault(problem, []).append(p.name)
-    for problem, names in told.items():
-        out(f"problem     {', '.join(names) if len(names) < 4 else f'{len(names)} pointings'}: {problem}")
-    for problem in problems:
-        out(f"problem     {problem}")
+    names_of: dict[str, list[str]] = {}
+    for p, obs in inside.items():
+        for problem in obs.problems:
+            names_of.setdefault(problem, []).append(p.name)
+    common = [
+        f"{', '.join(names) if len(names) < 4 else f'{len(names)} pointings'}: {problem}"
+        for problem, names in names_of.items()
+    ]
+    facts({"problem": [*common, *problems]})
 
 
-def _row(pointing: Any, found: Any) -> str:
+def _row(pointing: Any, obs: Any) -> str:
     """One beam: a mark for every file, a hole for each that is missing, their number and time, and the gaps."""
     from pulsar.io.fast import parse_name
 
     numbers = {parse_name(path).sequence for path in pointing.paths}
     count = len(pointing.paths)
-    told = f"{count} file{'s' if count > 1 else ''}, {found.header.tobs:.5g} s"
-    if found.gaps:
-        lost = sum(gap.nsamps for gap in found.gaps) * found.header.tsamp
-        told += f", {len(found.gaps)} gap{'s' if len(found.gaps) > 1 else ''} of {lost:.4g} s"
+    text = f"{count} file{'s' if count > 1 else ''}, {obs.header.tobs:.5g} s"
+    if obs.gaps:
+        lost = sum(gap.nsamps for gap in obs.gaps) * obs.header.tsamp
+        text += f", {len(obs.gaps)} gap{'s' if len(obs.gaps) > 1 else ''} of {lost:.4g} s"
     known = sorted(n for n in numbers if n is not None)
     if len(known) != count or not known:
-        return told
+        return text
     marks = "".join("#" if n in numbers else "." for n in range(1, known[-1] + 1))
-    return f"{marks if len(marks) <= 80 else marks[:77] + '...'}  {told}"
+    return f"{marks if len(marks) <= 80 else marks[:77] + '...'}  {text}"
+
+
+def _gaps(obs: Any) -> list[dict[str, Any]]:
+    return [{"start": gap.start, "nsamps": gap.nsamps, "reason": gap.reason} for gap in obs.gaps]
 
 
 def summary(obs: Any) -> dict[str, Any]:
-    """Header, files, gaps and problems as plain values; what is unknown is None."""
-    from dataclasses import asdict
-
+    """Header, files, gaps and problems as plain values."""
     header = obs.header
-    fields = {k: _plain(v) for k, v in asdict(header).items() if k != "freq_table"}
-    derived = {
-        "tobs": header.tobs,
-        "tmid": header.tmid,
-        "bandwidth": header.bandwidth,
-        "fcenter": header.fcenter,
+    return {
+        **{key: value for key, value in asdict(header).items() if key != "freq_table"},
+        **{name: getattr(header, name) for name in ("tobs", "tmid", "bandwidth", "fcenter")},
         "band_low": header.edges[0],
         "band_high": header.edges[1],
         "freq_high": float(header.freqs[0]),
         "freq_low": float(header.freqs[-1]),
         "channels_alive": int(obs.chan_ok.sum()),
-    }
-    return {
-        **fields,
-        **{k: _plain(v) for k, v in derived.items()},
         "files": [
             {"path": str(f.path), "start": f.start, "nsamps": f.nsamps, "size": f.size, "mtime": f.mtime}
             for f in obs.files
         ],
-        "gaps": [{"start": g.start, "nsamps": g.nsamps, "reason": g.reason} for g in obs.gaps],
+        "gaps": _gaps(obs),
         "problems": list(obs.problems),
         "remarks": list(obs.remarks),
     }
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _band(header: Any) -> str:
+def _band(header: "Header") -> str:
     """The band from edge to edge."""
     low, high = header.edges
     return f"{low:.6g} to {high:.6g} MHz (edges)"
@@ -146,73 +133,57 @@ def _band(header: Any) -> str:
 
 def _print(obs: Any) -> None:
     h = obs.header
-    lost = sum(g.nsamps for g in obs.gaps)
-    where = "unknown"
-    if math.isfinite(h.ra_deg) and math.isfinite(h.dec_deg):
-        where = (
-            f"{sexagesimal(h.ra_deg / 15)} {sexagesimal(h.dec_deg, sign=True)} ({h.ra_deg:.5f} {h.dec_deg:+.5f} deg)"
-        )
-    beam = "" if h.beam is None else f", beam {h.beam}" + (f" of {h.nbeams}" if h.nbeams else "")
-    lines = {
-        "source": h.source or "unknown",
-        "telescope": (h.telescope or "unknown") + (f", {h.machine}" if h.machine not in ("", "0") else "") + beam,
-        "position": where,
-        "format": f"{h.format}, {h.nbits} bit, {h.nifs} polarisation{'s' if h.nifs > 1 else ''}"
-        + (f" ({h.pol_type})" if h.pol_type else ""),
-        "start": f"MJD {h.tstart:.9f}{utc(h.tstart)}",
-        "duration": f"{h.tobs:.6g} s, {h.nsamps} samples of {1e6 * h.tsamp:.6g} us",
-    }
-    if h.is_series:
-        lines["series"] = f"dedispersed to DM {h.dm:g}" if math.isfinite(h.dm) else "dedispersed to several DMs"
-    else:
-        alive = int(obs.chan_ok.sum())
-        lines["band"] = f"{_band(h)}, {h.nchans} channels of {h.chan_width:.6g} MHz" + (
-            f", {h.nchans - alive} dead" if alive < h.nchans else ""
-        )
-        if h.dm:
-            lines["dedispersed"] = f"to DM {h.dm:g} within channels"
+    alive = int(obs.chan_ok.sum())
     size = sum(f.size for f in obs.files)
-    lines["files"] = (
-        f"{len(obs.files)}, {size / 1e9:.4g} GB" if size >= 1e8 else f"{len(obs.files)}, {size / 1e6:.4g} MB"
+    machine = f", {h.machine}" if h.machine not in ("", "0") else ""
+    beam = "" if h.beam is None else f", beam {h.beam}" + (f" of {h.nbeams}" if h.nbeams else "")
+    polarisations = f"{h.nifs} polarisation{'s' if h.nifs > 1 else ''}" + (f" ({h.pol_type})" if h.pol_type else "")
+    series = f"dedispersed to DM {h.dm:g}" if math.isfinite(h.dm) else "dedispersed to several DMs"
+    dead = f", {h.nchans - alive} dead" if alive < h.nchans else ""
+    facts(
+        {
+            "source": h.source or "unknown",
+            "telescope": (h.telescope or "unknown") + machine + beam,
+            "position": _position(h),
+            "format": f"{h.format}, {h.nbits} bit, {polarisations}",
+            "start": f"MJD {h.tstart:.9f}{utc(h.tstart)}",
+            "duration": f"{h.tobs:.6g} s, {h.nsamps} samples of {1e6 * h.tsamp:.6g} us",
+            "series": series if h.is_series else "",
+            "band": "" if h.is_series else f"{_band(h)}, {h.nchans} channels of {h.chan_width:.6g} MHz{dead}",
+            "dedispersed": f"to DM {h.dm:g} within channels" if h.dm and not h.is_series else "",
+            "files": f"{len(obs.files)}, " + (f"{size / 1e9:.4g} GB" if size >= 1e8 else f"{size / 1e6:.4g} MB"),
+            "gaps": f"{len(obs.gaps)}, {sum(g.nsamps for g in obs.gaps) * h.tsamp:.4g} s" if obs.gaps else "none",
+        }
     )
-    lines["gaps"] = f"{len(obs.gaps)}, {lost * h.tsamp:.4g} s" if obs.gaps else "none"
-    for key, text in lines.items():
-        out(f"{key:<11} {text}")
-    for gap in obs.gaps[:10]:
+    for gap in obs.gaps[:MOST_GAPS]:
         out(f"  gap at {gap.start * h.tsamp:.6g} s, {gap.nsamps * h.tsamp:.4g} s: {gap.reason}")
-    if len(obs.gaps) > 10:
-        out(f"  ... and {len(obs.gaps) - 10} more (--json lists all)")
-    for remark in obs.remarks:
-        out(f"remark      {remark}")
-    for problem in obs.problems:
-        out(f"problem     {problem}")
+    if len(obs.gaps) > MOST_GAPS:
+        out(f"  ... and {len(obs.gaps) - MOST_GAPS} more (--json lists all)")
+    facts({"remark": obs.remarks, "problem": obs.problems})
 
 
-def _known(obs: Any, settings: Any) -> None:
+def _position(header: "Header") -> str:
+    from pulsar.data.direction import dms, hms
+
+    ra, dec = header.ra_deg, header.dec_deg
+    if not (math.isfinite(ra) and math.isfinite(dec)):
+        return "unknown"
+    return f"{hms(ra, 2)} {dms(dec, 2)} ({ra:.5f} {dec:+.5f} deg)"
+
+
+def _known(header: "Header", settings: "Config") -> None:
     """Known pulsars in the beam, or how they would be known."""
-    if not settings.known.catalogue:
-        return
     from pulsar.sky.catalogue import BEAM_WIDTHS, beam_width, nearby, read_catalogue
 
-    h = obs.header
-    radius = settings.known.radius or BEAM_WIDTHS * beam_width(h)
-    if not (math.isfinite(radius) and math.isfinite(h.ra_deg) and math.isfinite(h.dec_deg)):
+    ra, dec = header.ra_deg, header.dec_deg
+    radius = settings.known.radius or BEAM_WIDTHS * beam_width(header)
+    if not (math.isfinite(radius) and math.isfinite(ra) and math.isfinite(dec)):
         out("known       neither beam nor position are known: give --ra, --dec and --set known.radius=DEG")
         return
-    found = nearby(read_catalogue(settings.known.catalogue), h.ra_deg, h.dec_deg, radius)
-    out(f"known       {len(found)} pulsars within {radius:.3g} deg")
-    for pulsar in found[:20]:
+    pulsars = nearby(read_catalogue(settings.known.catalogue), ra, dec, radius)
+    out(f"known       {len(pulsars)} pulsars within {radius:.3g} deg")
+    for pulsar in pulsars[:MOST_KNOWN]:
         out(f"  {pulsar.name}, P {1 / pulsar.freq:.9g} s, DM {pulsar.dm:.5g}")
-
-
-def sexagesimal(value: float, sign: bool = False) -> str:
-    """hh:mm:ss.ss or +dd:mm:ss.ss."""
-    total = round(abs(value) * 360000)
-    whole, hundredths = divmod(total, 100)
-    minutes, seconds = divmod(whole, 60)
-    hours, minutes = divmod(minutes, 60)
-    prefix = ("-" if value < 0 else "+") if sign else ""
-    return f"{prefix}{hours:02d}:{minutes:02d}:{seconds:02d}.{hundredths:02d}"
 
 
 def utc(mjd: float) -> str:

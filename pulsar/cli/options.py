@@ -1,17 +1,52 @@
 """The options that many commands share, and the configuration that they mean."""
 
+import functools
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
+from typer.core import TyperCommand
+
+from pulsar.config.options import GROUPS, OPTIONS
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from pulsar.config.model import Config
     from pulsar.pipeline.progress import Progress
+
+
+def option(names: str, text: str, metavar: str | None = None, *, default: bool | str = True, **more: Any) -> Any:
+    """An option of a command.
+
+    Parameters
+    ----------
+    names : str
+        With a blank between them.
+    text : str
+        Its help.
+    metavar : str, optional
+        Of its value.
+    default : bool or str
+        What help says of leaving it out.
+    **more
+        Bounds, a parser ..., as `typer.Option` takes them.
+    """
+    return typer.Option(*names.split(), metavar=metavar, help=text, show_default=default, **more)
+
+
+def product_file(metavar: str, default: str | bool = True) -> Any:
+    """The option of a command whose result is an HDF5 file, as :func:`option`."""
+    return option("--out -o", "HDF5 file to write.", metavar, default=default)
+
+
+def argument(metavar: str, text: str, *, default: bool | str = False) -> Any:
+    """An argument of a command, as :func:`option`."""
+    return typer.Argument(metavar=metavar, help=text, show_default=default)
 
 
 def _remember_debug(ctx: typer.Context, value: bool) -> bool:
@@ -20,175 +55,37 @@ def _remember_debug(ctx: typer.Context, value: bool) -> bool:
     return value
 
 
-Debug = Annotated[
-    bool, typer.Option("--debug", callback=_remember_debug, help="Show the full traceback when something fails.")
-]
-Files = Annotated[
-    list[Path],
-    typer.Argument(metavar="FILE...", help="Files of one observation, in any format that is read.", show_default=False),
-]
-Preset = Annotated[
-    str | None, typer.Option("--config", metavar="PRESET|FILE", help="Preset or TOML file.", show_default="default")
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change one setting; may be repeated.", show_default=False),
-]
-DMRange = Annotated[
-    tuple[float, float] | None,
-    typer.Option("--dm", metavar="LO HI", help="Range of DM [pc/cm3].", show_default=False),
-]
-Zap = Annotated[
-    list[str] | None,
-    typer.Option("--zap", metavar="LO:HI", help="Mask this range [MHz]; may be repeated.", show_default=False),
-]
+Debug = Annotated[bool, option("--debug", "Show the full traceback when something fails.", callback=_remember_debug)]
+Files = Annotated[list[Path], argument("FILE...", "Files of one observation, in any format that is read.")]
+Products = Annotated[list[Path], argument("RUN.h5...", "Products of `pulsar search`.")]
+Preset = Annotated[str | None, option("--config", "Preset or TOML file.", "PRESET|FILE", default="default")]
+Sets = Annotated[list[str] | None, option("--set", "Change one setting; may be repeated.", "SECTION.KEY=VALUE")]
 JudgedFiles = Annotated[
     list[Path] | None,
-    typer.Option(
-        "--labels",
-        metavar="FILE",
-        help="Judgements of `pulsar view` besides those beside the products; may be repeated.",
-        show_default=False,
-    ),
+    option("--labels", "Judgements of `pulsar view` besides those beside the products; may be repeated.", "FILE"),
 ]
-Mask = Annotated[
-    str | None,
-    typer.Option("--mask", metavar="FILE", help="Mask of `pulsar rfi`, or PRESTO's .mask.", show_default="none"),
-]
-ZeroDM = Annotated[
-    str | None,
-    typer.Option("--zerodm", metavar="off|mean|zdot", help="Subtract from every sample what the channels share."),
-]
-
-
-def product_file(metavar: str, default: str | bool = False) -> Any:
-    """The option --out of a command whose result is an HDF5 file; `default` is what help says of leaving it out."""
-    return typer.Option("--out", "-o", metavar=metavar, help="HDF5 file to write.", show_default=default)
-
-
-NoRfi = Annotated[bool, typer.Option("--no-rfi", help="Mask and clip nothing that holds samples.")]
-ZMax = Annotated[
-    float | None,
-    typer.Option("--zmax", metavar="N", help="Search accelerations up to this drift [bins].", show_default="none"),
-]
-AccelMax = Annotated[
-    float | None,
-    typer.Option("--accel-max", metavar="A", help="Search accelerations up to this [m/s2].", show_default="none"),
-]
-WMax = Annotated[
-    float | None,
-    typer.Option("--wmax", metavar="N", help="With --zmax: search jerks up to this [bins].", show_default="none"),
-]
-Parts = Annotated[
-    str | None,
-    typer.Option(
-        "--parts",
-        metavar="LIST",
-        help="Search equal parts for periods: 1 the whole, 2 halves, 4 quarters, such as 1,2,4.",
-        show_default="1",
-    ),
-]
-NoFFT = Annotated[bool, typer.Option("--no-fft", help="No search of power spectra.")]
-NoCoherent = Annotated[bool, typer.Option("--no-coherent", help="No coherent search of harmonics.")]
-NoFFA = Annotated[bool, typer.Option("--no-ffa", help="No search for long periods by fast folding.")]
-NoSinglePulse = Annotated[bool, typer.Option("--no-single-pulse", help="No search for single pulses.")]
-RA = Annotated[
-    str | None,
-    typer.Option("--ra", metavar="RA", help="Right ascension, hh:mm:ss or deg.", show_default="from the files"),
-]
-Dec = Annotated[
-    str | None,
-    typer.Option("--dec", metavar="DEC", help="Declination, dd:mm:ss or deg.", show_default="from the files"),
-]
-Catalogue = Annotated[
-    str | None,
-    typer.Option(
-        "--catalogue", metavar="FILE", help="Known pulsars: psrcat.db, CSV, ECSV, or psrqpy.", show_default="none"
-    ),
-]
-Subtract = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--subtract",
-        metavar="X.par|RUN.h5:ID",
-        help="Take this pulsar out of the samples first: by its ephemeris, or a candidate; may be repeated.",
-        show_default=False,
-    ),
-]
-Ncands = Annotated[
-    int | None, typer.Option("--ncands", metavar="N", help="Candidates to fold.", show_default="from the preset")
-]
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", metavar="N", help="Threads.", show_default="all cores it may use, or OMP_NUM_THREADS"),
-]
-Memory = Annotated[
-    str | None,
-    typer.Option("--memory", metavar="SIZE", help="Memory budget, such as 4GiB.", show_default="half of what is free"),
-]
-Beams = Annotated[
-    str | None, typer.Option("--beams", metavar="LIST", help="Of folders: only these beams, such as 1,3,5-9.")
-]
-Segment = Annotated[
-    int | None, typer.Option("--segment", min=1, metavar="N", help="Search N files of a beam at a time.")
-]
-Overlap = Annotated[float, typer.Option("--overlap", min=0, max=0.99, help="Of neighbouring segments, as a fraction.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an existing output.")]
-Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="Candidates to print at the end.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted run stopped.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but the result and warnings.")]
+Threads = Annotated[int | None, option("--threads", "Threads.", "N", default="all cores, or OMP_NUM_THREADS", min=0)]
+Beams = Annotated[str | None, option("--beams", "Of folders: only these beams, such as 1,3,5-9.", "LIST")]
+Segment = Annotated[int | None, option("--segment", "Search N files of a beam at a time.", "N", min=1)]
+Overlap = Annotated[float, option("--overlap", "Of neighbouring segments, as a fraction.", min=0, max=0.99)]
+Overwrite = Annotated[bool, option("--overwrite", "Replace an existing output.")]
+Top = Annotated[int, option("--top", "Candidates to print at the end.", "N", min=1)]
+Resume = Annotated[bool, option("--resume", "Go on where an interrupted run stopped.")]
+Quiet = Annotated[bool, option("--quiet -q", "Print nothing but the result and warnings.")]
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"] | None,
-    typer.Option(
+    option(
         "--log-level",
-        help="How much to tell: debug adds where a stage is every 10 s, error drops warnings too.",
-        show_default="info; warning with --quiet",
+        "How much to tell: debug adds where a stage is every 10 s, error drops warnings too.",
+        default="info; warning with --quiet",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Json = Annotated[bool, option("--json", "Print JSON.")]
 
 
 @dataclass(frozen=True)
-class Common:
-    """The options of every command that reads the samples of an observation and writes a file; see :func:`shared`."""
-
-    config: Preset = None
-    sets: Sets = None
-    zap: Zap = None
-    mask: Mask = None
-    zerodm: ZeroDM = None
-    threads: Threads = None
-    memory: Memory = None
-    overwrite: Overwrite = False
-    quiet: Quiet = False
-    log_level: LogLevel = None
-    debug: Debug = False
-
-    def settings(self, **more: Any) -> "Config":
-        """The configuration that they mean; `more` holds ``section__key=value``."""
-        return effective_config(
-            self.config,
-            self.sets,
-            zap=self.zap,
-            zerodm=self.zerodm,
-            rfi__mask=self.mask,
-            run__threads=self.threads,
-            run__memory=self.memory,
-            **more,
-        )
-
-    def inputs(self, files: Sequence[Path]) -> list[Path]:
-        """What is read: the files, and the mask that the command line names."""
-        return [*files, *([] if self.mask is None else [Path(self.mask)])]
-
-    def progress(self) -> "Progress":
-        """The display that they ask for."""
-        return progress_mode(self.quiet, self.log_level)
-
-
-@dataclass(frozen=True)
-class Told:
-    """How much a command tells, of those without :class:`Common`; see :func:`shared`."""
+class Display:
+    """How much a command tells."""
 
     quiet: Quiet = False
     log_level: LogLevel = None
@@ -197,45 +94,11 @@ class Told:
     def progress(self) -> "Progress":
         """The display that they ask for."""
         return progress_mode(self.quiet, self.log_level)
-
-
-@dataclass(frozen=True)
-class Searches:
-    """Which searches are run, of every command that runs or plans them; see :func:`shared`."""
-
-    zmax: ZMax = None
-    accel_max: AccelMax = None
-    wmax: WMax = None
-    parts: Parts = None
-    no_fft: NoFFT = False
-    no_coherent: NoCoherent = False
-    no_ffa: NoFFA = False
-    no_single_pulse: NoSinglePulse = False
-
-    def settings(self) -> dict[str, Any]:
-        """What they say, as `effective_config` takes it."""
-        found: dict[str, Any] = {
-            "accel__zmax": self.zmax,
-            "accel__accel_max": self.accel_max,
-            "accel__wmax": self.wmax,
-        }
-        sections = {
-            "fft": self.no_fft,
-            "coherent": self.no_coherent,
-            "ffa": self.no_ffa,
-            "single_pulse": self.no_single_pulse,
-        }
-        for section, off in sections.items():
-            if off:
-                found[f"{section}__enabled"] = False
-        if self.parts is not None:
-            found["search__parts"] = part_counts(self.parts)
-        return found
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Which beams of folders are searched, and how many files at a time; see :func:`shared`."""
+    """The beams of folders that are searched, and how many files at a time."""
 
     beams: Beams = None
     segment: Segment = None
@@ -243,58 +106,199 @@ class Pieces:
 
     @property
     def given(self) -> bool:
-        """Whether the command line says any of it: then there are several searches."""
+        """True if the command line says any of it: then there are several searches."""
         return self.beams is not None or self.segment is not None
 
     def wanted(self) -> dict[str, Any]:
-        """What they say, as `pulsar.nights.night.jobs` takes it."""
+        """The arguments of `pulsar.nights.night.jobs`."""
         from pulsar.nights.night import parse_beams
 
         beams = parse_beams(self.beams) if self.beams is not None else None
         return {"beams": beams, "segment": self.segment, "overlap": self.overlap}
 
 
-def shared(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of its groups: typer sees those of :class:`Common` in place of its `common`, say."""
-    hints = get_type_hints(command, include_extras=True)
-    del hints["return"]
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
-    seen: list[tuple[str, Any, Any]] = []
-    for name, parameter in inspect.signature(command).parameters.items():
-        if name in groups:
-            options = get_type_hints(groups[name], include_extras=True)
-            seen += [(field.name, options[field.name], field.default) for field in fields(groups[name])]
-        else:
-            seen.append((name, hints[name], parameter.default))
+@dataclass(frozen=True)
+class Given:
+    """Settings as the command line gives them.
 
-    def called(**given: Any) -> None:
-        made = {
-            name: group(**{field.name: given.pop(field.name) for field in fields(group)})
-            for name, group in groups.items()
-        }
-        command(**given, **made)
+    Attributes
+    ----------
+    preset : str or None
+    sets : sequence of str
+        ``section.key=value``.
+    options : dict
+        Those of OPTIONS that are given, with their texts.
+    """
 
-    vars(called)["__signature__"] = inspect.Signature(
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
-            for name, hint, default in seen
-        ]
-    )
-    called.__annotations__ = {name: hint for name, hint, _ in seen}
-    called.__doc__ = command.__doc__
-    return called
+    preset: str | None
+    sets: Sequence[str]
+    options: Mapping[str, Any]
 
+    def config(self) -> "Config":
+        """The configuration that they mean."""
+        from pulsar.config.load import given_config
 
-def named_files(settings: "Config") -> list[Path]:
-    """Files that the settings name and that are read: the mask, and those of pulsars that are subtracted."""
-    from pulsar.pipeline.subtracting import split
-
-    mask = [Path(settings.rfi.mask)] if settings.rfi.mask else []
-    return [*mask, *(split(given)[0] for given in settings.subtract.pulsars)]
+        changes: dict[str, Any] = {}
+        for name, value in self.options.items():
+            changes |= _changes(name, value)
+        if "zap" in self.options:
+            # Ranges given by hand come on top of those of the preset.
+            changes["rfi.zap"] = [*given_config(self.preset, self.sets, {}).rfi.zap, *changes["rfi.zap"]]
+        return given_config(self.preset, self.sets, changes)
 
 
-def part_counts(text: str) -> list[int]:
-    """The whole numbers of ``1,2,4``."""
+def options(*named: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of its groups, in place of the parameters that are annotated with them.
+
+    A group is a dataclass whose fields are options (:class:`Display`, say). That of :class:`Given` are ``--config``,
+    ``--set``, and those of OPTIONS, or of GROUPS, that are named here; the command is then of :class:`Command`.
+    """
+    settings = [name for given in named for name in GROUPS.get(given, (given,))]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(command, include_extras=True)
+        del hints["return"]
+        groups = {name: _members(hint, settings) for name, hint in hints.items() if is_dataclass(hint)}
+        seen: list[Parameter] = []
+        for name, parameter in inspect.signature(command).parameters.items():
+            seen += groups.get(name, [(name, hints[name], parameter.default)])
+
+        @functools.wraps(command)
+        def called(**values: Any) -> None:
+            for group, members in groups.items():
+                own = {name: values.pop(name) for name, _, _ in members}
+                values[group] = hints[group](**own) if hints[group] is not Given else _given(**own)
+            command(**values)
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        vars(called)["__signature__"] = inspect.Signature(
+            [inspect.Parameter(name, keyword, default=default, annotation=hint) for name, hint, default in seen]
+        )
+        called.__annotations__ = {name: hint for name, hint, _ in seen}
+        return called
+
+    return decorate
+
+
+#: Name, annotation and default of an option.
+Parameter = tuple[str, Any, Any]
+
+
+def _members(group: Any, settings: Sequence[str]) -> list[Parameter]:
+    """The options of a group."""
+    if group is Given:
+        return [("config", Preset, None), ("sets", Sets, None), *map(_option, settings)]
+    hints = get_type_hints(group, include_extras=True)
+    return [(field.name, hints[field.name], field.default) for field in fields(group)]
+
+
+def _given(config: str | None, sets: list[str] | None, **values: Any) -> Given:
+    return Given(config, sets or (), {name: value for name, value in values.items() if value not in (None, [], ())})
+
+
+def _option(name: str) -> Parameter:
+    """The parameter of an option of OPTIONS; its help comes later."""
+    setting, flag = OPTIONS[name], f"--{name.replace('_', '-')}"
+    kind: Any = str
+    if not setting.metavar:
+        kind = bool
+        flag = flag if setting.off else f"{flag}/--no-{name}"
+    elif setting.repeated:
+        kind = list[str]
+    elif " " in setting.metavar:
+        kind = tuple[str, str]
+    return name, Annotated[kind | None, typer.Option(flag, metavar=setting.metavar or None, show_default=False)], None
+
+
+class Command(TyperCommand):
+    """A command with options of OPTIONS, whose help is that of the model.
+
+    It is looked up when the command is called: to load the model takes longer than all else of ``pulsar --help``.
+    """
+
+    def get_params(self, ctx: Any) -> Any:
+        """All options, those of OPTIONS with their help."""
+        parameters = super().get_params(ctx)
+        for parameter in parameters:
+            if parameter.name in OPTIONS and vars(parameter).get("help") is None:
+                text, default = described(parameter.name)
+                vars(parameter).update(help=text, show_default=default or False)
+        return parameters
+
+
+def described(name: str) -> tuple[str, str]:
+    """Help of an option of OPTIONS, and its default in words."""
+    from pulsar.config.model import Config
+
+    setting = OPTIONS[name]
+    text = setting.text
+    if setting.off and not text:
+        section = Config.model_fields[setting.keys[0].partition(".")[0]].annotation
+        first = (section.__doc__ or "").splitlines()[0].rstrip(".")
+        text = f"no {first[0].lower()}{first[1:]}"
+    model_fields = [_field(key) for key in setting.keys]
+    text = text or "; ".join(str(field.description) for field in model_fields)
+    more = "; may be repeated" if setting.repeated else ""
+    values = [] if setting.off else [_words(field.default) for field in model_fields]
+    return f"{text[0].upper()}{text[1:]}{more} ({', '.join(setting.keys)}).", " ".join(values)
+
+
+def _field(key: str) -> "FieldInfo":
+    from pulsar.config.load import keys
+
+    return next(field for section, name, field in keys() if f"{section}.{name}" == key)
+
+
+def _words(default: Any) -> str:
+    if isinstance(default, tuple):
+        return " ".join(map(_words, default))
+    return f"{default:g}" if isinstance(default, int | float) and not isinstance(default, bool) else default or ""
+
+
+def _changes(name: str, given: Any) -> dict[str, Any]:
+    """Keys and values that an option means."""
+    setting = OPTIONS[name]
+    if not setting.metavar:
+        return dict(zip(setting.keys, setting.off or (given,), strict=True))
+    if len(setting.keys) > 1:
+        return dict(zip(setting.keys, map(_number, given), strict=True))
+    key = setting.keys[0]
+    if name in _READ:
+        return {key: _READ[name](given)}
+    if setting.repeated or _field(key).annotation is str:
+        return {key: given}
+    return {key: _number(given) if isinstance(given, str) else [_number(text) for text in given]}
+
+
+def _number(text: str) -> int | float | str:
+    """A number, where the text is one; the model says what is wrong with others."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _right_ascension(text: str) -> float:
+    return _degrees("--ra", text, "hh") * (15.0 if ":" in text else 1.0)
+
+
+def _declination(text: str) -> float:
+    return _degrees("--dec", text, "dd")
+
+
+def _degrees(name: str, text: str, unit: str) -> float:
+    from pulsar.errors import ConfigError
+    from pulsar.sky.catalogue import sexagesimal
+
+    value = sexagesimal(text)
+    if not math.isfinite(value):
+        raise ConfigError(f"{name} {text}: expected {unit}:mm:ss.s or a number of degrees")
+    return value
+
+
+def _part_counts(text: str) -> list[int]:
     from pulsar.errors import ConfigError
 
     try:
@@ -305,61 +309,8 @@ def part_counts(text: str) -> list[int]:
         ) from None
 
 
-def uncleaned(no_rfi: bool) -> dict[str, Any]:
-    """What ``--no-rfi`` says, as `effective_config` takes it: the bandpass is levelled, nothing is left out."""
-    return {"rfi__enabled": False, "rfi__clip": 0.0} if no_rfi else {}
-
-
-def position(ra: str | None, dec: str | None) -> dict[str, Any]:
-    """The position that ``--ra`` and ``--dec`` give, as `effective_config` takes it."""
-    from pulsar.errors import ConfigError
-    from pulsar.sky.catalogue import sexagesimal
-
-    found: dict[str, Any] = {}
-    for key, text, hours in (("ra", ra, True), ("dec", dec, False)):
-        if text is None:
-            continue
-        value = sexagesimal(text) * (15.0 if hours and ":" in text else 1.0)
-        if not math.isfinite(value):
-            raise ConfigError(f"--{key} {text}: expected {'hh' if hours else 'dd'}:mm:ss.s or a number of degrees")
-        found[f"input__{key}_deg"] = value
-    return found
-
-
-def effective_config(
-    preset: str | None,
-    sets: Sequence[str] | None,
-    *,
-    dm: tuple[float, float] | None = None,
-    zap: Sequence[str] | None = None,
-    zerodm: str | None = None,
-    **more: Any,
-) -> "Config":
-    """The configuration that the options of a command mean; `more` holds ``section__key=value``."""
-    from pulsar.config.load import given_config
-
-    overrides: dict[str, Any] = {key.replace("__", "."): value for key, value in more.items()}
-    if dm is not None:
-        overrides |= {"dedisp.dm_lo": dm[0], "dedisp.dm_hi": dm[1]}
-    if zerodm is not None:
-        overrides["rfi.zerodm"] = zerodm
-    if zap:
-        ranges = [frequency_range(text) for text in zap]
-        # Ranges given by hand come on top of those of the preset.
-        overrides["rfi.zap"] = [*given_config(preset, sets or (), {}).rfi.zap, *ranges]
-    return given_config(preset, sets or (), overrides)
-
-
-def period_seconds(text: str) -> float:
-    """Seconds of ``0.1637``, ``0.1637s``, ``163.7ms`` or ``163700us``."""
-    number = text.strip()
-    for unit, factor in (("ms", 1e-3), ("us", 1e-6), ("s", 1.0), ("", 1.0)):
-        if number.endswith(unit):
-            try:
-                return float(number.removesuffix(unit)) * factor
-            except ValueError:
-                break
-    raise typer.BadParameter(f"{text!r}: expected a number of seconds, or one with the unit s, ms or us: 163.7ms")
+def _ranges(texts: Iterable[str]) -> list[tuple[float, float]]:
+    return [frequency_range(text) for text in texts]
 
 
 def frequency_range(text: str) -> tuple[float, float]:
@@ -374,6 +325,35 @@ def frequency_range(text: str) -> tuple[float, float]:
     if not separator or not pair[0] <= pair[1]:
         raise ConfigError(f"--zap {text}: expected two frequencies in MHz, the lower first, such as 1160:1280")
     return pair
+
+
+#: Options whose text is neither a number nor taken as it is.
+_READ: dict[str, Callable[[Any], Any]] = {
+    "ra": _right_ascension,
+    "dec": _declination,
+    "parts": _part_counts,
+    "zap": _ranges,
+}
+
+
+def inputs(files: Iterable[Path], settings: "Config") -> list[Path]:
+    """All that is read: the files, and those that the settings name, mask and pulsars that are subtracted."""
+    from pulsar.pipeline.subtracting import split
+
+    mask = [Path(settings.rfi.mask)] if settings.rfi.mask else []
+    return [*files, *mask, *(split(given)[0] for given in settings.subtract.pulsars)]
+
+
+def period_seconds(text: str) -> float:
+    """Seconds of ``0.1637``, ``0.1637s``, ``163.7ms`` or ``163700us``."""
+    number = text.strip()
+    for unit, factor in (("ms", 1e-3), ("us", 1e-6), ("s", 1.0), ("", 1.0)):
+        if number.endswith(unit):
+            try:
+                return float(number.removesuffix(unit)) * factor
+            except ValueError:
+                break
+    raise typer.BadParameter(f"{text!r}: expected a number of seconds, or one with the unit s, ms or us: 163.7ms")
 
 
 def progress_mode(quiet: bool, level: Literal["debug", "info", "warning", "error"] | None = None) -> "Progress":

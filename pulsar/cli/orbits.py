@@ -7,137 +7,75 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pulsar.cli.console import check_not_input, out
-from pulsar.cli.options import RA, Common, Dec, Files, NoRfi, position, product_file, shared, uncleaned
-from pulsar.cli.tables import print_table
+from pulsar.cli.options import Display, Files, Given, Overwrite, Resume, inputs, option, options, product_file
+from pulsar.cli.tables import Columns, print_table
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
-    from pulsar.orbits.plan import OrbitsPlan
 
 
-@shared
+@options("porb", "mass", "companion", "freq", "nharm", "mismatch", "no_rfi", "position", "cleaning")
 def command(
     files: Files,
     output: Annotated[Path | None, product_file("O.h5", "none with --dry-run")] = None,
     dm: Annotated[
         list[float] | None,
-        typer.Option(
-            "--dm", metavar="DM", help="DM to search [pc/cm3]; may be repeated.", show_default="those of the series"
-        ),
+        option("--dm", "DM to search [pc/cm3]; may be repeated.", "DM", default="those of the series"),
     ] = None,
-    porb: Annotated[
-        tuple[float, float] | None,
-        typer.Option("--porb", metavar="MIN MAX", help="Orbital periods [s].", show_default="3600 14400"),
-    ] = None,
-    mass: Annotated[
-        float | None,
-        typer.Option("--mass", metavar="M", help="Mass of the pulsar [solar masses].", show_default="1.4"),
-    ] = None,
-    companion: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            "--companion",
-            metavar="MIN MAX",
-            help="Companions [solar masses], of orbits that are seen from their edge.",
-            show_default="0 0.1",
-        ),
-    ] = None,
-    freq: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            "--freq", metavar="MIN MAX", help="Frequencies of the highest harmonic [Hz].", show_default="50 400"
-        ),
-    ] = None,
-    nharm: Annotated[
-        int | None, typer.Option("--nharm", metavar="1|2|4|8", help="Most harmonics.", show_default="4")
-    ] = None,
-    mismatch: Annotated[
-        float | None,
-        typer.Option("--mismatch", metavar="M", help="Most power lost between templates.", show_default="0.3"),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would take.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted search stopped.")] = False,
-    no_rfi: NoRfi = False,
-    ra: RA = None,
-    dec: Dec = None,
-    top: Annotated[int, typer.Option("--top", min=1, metavar="N", help="Orbits to print at the end.")] = 20,
     *,
-    common: Common,
+    given: Given,
+    dry_run: Annotated[bool, option("--dry-run", "Only say what it would take.")] = False,
+    resume: Resume = False,
+    top: Annotated[int, option("--top", "Orbits to print at the end.", "N", min=1)] = 20,
+    overwrite: Overwrite = False,
+    display: Display,
 ) -> None:
     """Search for pulsars on circular orbits of which the data hold a tenth or more: for globular clusters."""
-    low, high = porb or (None, None)
-    lightest, heaviest = companion or (None, None)
-    f_min, f_max = freq or (None, None)
-    settings = common.settings(
-        orbits__p_min=low,
-        orbits__p_max=high,
-        orbits__pulsar=mass,
-        orbits__lightest=lightest,
-        orbits__heaviest=heaviest,
-        orbits__f_min=f_min,
-        orbits__f_max=f_max,
-        orbits__nharm=nharm,
-        orbits__mismatch=mismatch,
-        **position(ra, dec),
-        **uncleaned(no_rfi),
-    )
+    settings = given.config()
     if not dry_run and output is None:
         raise typer.BadParameter("give the product to write: --out O.h5, or --dry-run", param_hint="--out")
     from pulsar.orbits.run import plan_only, search_orbits
     from pulsar.pipeline.target import Target
 
-    progress = common.progress()
+    progress = display.progress()
     if dry_run or output is None:
-        print_plan(plan_only(files, dm or (), settings, progress))
+        plan = plan_only(files, dm or (), settings, progress)
+        print_table(PLAN, plan.octaves, left=("Hz",))
+        for line in plan.summary():
+            out(line)
         return
-    check_not_input(output, common.inputs(files))
-    run = search_orbits(
-        files,
-        Target(output, common.overwrite, sys.argv),
-        dm or (),
-        settings,
-        resume=resume,
-        progress=progress,
-    )
-    print_orbits(run, top)
+    check_not_input(output, inputs(files, settings))
+    target = Target(output, overwrite, sys.argv)
+    run = search_orbits(files, target, dm or (), settings, resume=resume, progress=progress)
+    print_table(FOUND, _heads(run)[:top], left=("id",))
     progress.message(f"{output}: {len(run)} candidates")
 
 
-def print_plan(plan: "OrbitsPlan") -> None:
-    """The octaves of a plan, and what all takes."""
-    print_table(
-        {
-            "Hz": lambda p: f"{p.octave.low:g} to {p.octave.high:g}",
-            "templates": lambda p: str(p.templates),
-            "samples": lambda p: str(p.samples),
-            "ms": lambda p: f"{1e3 * p.each:.3g}",
-            "CPU s": lambda p: f"{p.seconds:.4g}",
-            "per Hz": lambda p: f"{p.per_hz:.4g}",
-        },
-        plan.octaves,
-        left=("Hz",),
-    )
-    for line in plan.summary():
-        out(line)
-
-
-def print_orbits(run: "Run", top: int) -> None:
+def _heads(run: "Run") -> list[Any]:
     """The orbits of a product, but for those that others explain."""
-    rows: Any = run.rows("orbits/found")
     heads = {str(row["id"]) for row in run.rows("candidates") if row["harmonic_of"] == ""}
-    print_table(
-        {
-            "id": lambda r: str(r["id"]),
-            "ms": lambda r: f"{1e3 / r['freq']:.9f}",
-            "DM": lambda r: f"{r['dm']:g}",
-            "P_orb s": lambda r: f"{r['porb']:.6g}",
-            "+-": lambda r: f"{r['porb_err']:.2g}",
-            "a sin i s": lambda r: f"{r['asini']:.5g}",
-            "T_asc": lambda r: f"{r['tasc']:.7f}",
-            "m_c": lambda r: f"{r['mc_min']:.3g}",
-            "sigma": lambda r: f"{r['sigma']:.1f}",
-            "S/N": lambda r: f"{r['snr']:.1f}",
-        },
-        [row for row in rows if str(row["id"]) in heads][:top],
-        left=("id",),
-    )
+    return [row for row in run.rows("orbits/found") if str(row["id"]) in heads]
+
+
+#: Of an octave of a plan.
+PLAN: Columns = {
+    "Hz": "{0.octave.low:g} to {0.octave.high:g}",
+    "templates": "{0.templates}",
+    "samples": "{0.samples}",
+    "ms": lambda octave: f"{1e3 * octave.each:.3g}",
+    "CPU s": "{0.seconds:.4g}",
+    "per Hz": "{0.per_hz:.4g}",
+}
+#: Of an orbit.
+FOUND: Columns = {
+    "id": "{0[id]}",
+    "ms": lambda row: f"{1e3 / row['freq']:.9f}",
+    "DM": "{0[dm]:g}",
+    "P_orb s": "{0[porb]:.6g}",
+    "+-": "{0[porb_err]:.2g}",
+    "a sin i s": "{0[asini]:.5g}",
+    "T_asc": "{0[tasc]:.7f}",
+    "m_c": "{0[mc_min]:.3g}",
+    "sigma": "{0[sigma]:.1f}",
+    "S/N": "{0[snr]:.1f}",
+}

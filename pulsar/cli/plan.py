@@ -1,66 +1,38 @@
-"""``pulsar plan``: what a search would do, before it is done."""
+"""``pulsar plan``: the course and cost of a search, before it is done."""
 
-import json
-import math
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pulsar.cli.console import check_picture, error, out
-from pulsar.cli.options import (
-    Debug,
-    DMRange,
-    Json,
-    Memory,
-    Ncands,
-    Overwrite,
-    Pieces,
-    Preset,
-    Searches,
-    Sets,
-    Subtract,
-    Threads,
-    effective_config,
-    shared,
-)
-from pulsar.cli.tables import print_table
+from pulsar.cli.console import check_picture, error, facts, out, print_json
+from pulsar.cli.options import Debug, Given, Json, Overwrite, Pieces, argument, option, options
+from pulsar.cli.tables import Columns, print_table
 from pulsar.data.numbers import duration
 
+if TYPE_CHECKING:
+    from pulsar.config.model import Config
+    from pulsar.data.header import Header
+
 OptionalFiles = Annotated[
-    list[Path] | None,
-    typer.Argument(metavar="FILE...", help="Files of one observation, in any format that is read.", show_default=False),
+    list[Path] | None, argument("FILE...", "Files of one observation, in any format that is read.")
 ]
-Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", metavar="PNG", help="Draw the DM plan: smearing and steps over DM.", show_default=False),
-]
+Plot = Annotated[Path | None, option("--plot", "Draw the DM plan: smearing and steps over DM.", "PNG")]
 SurveyFile = Annotated[
     Path | None,
-    typer.Option(
-        "--survey",
-        metavar="FILE.toml",
-        help="Instead of files: what a survey takes (beams, hours, band, search, nodes).",
-        show_default=False,
-    ),
+    option("--survey", "Instead of files: what a survey takes (beams, hours, band, search, nodes).", "FILE.toml"),
 ]
 
 
-@shared
+@options("dm", "searches", "subtract", "ncands", "threads", "memory")
 def command(
     files: OptionalFiles = None,
     survey: SurveyFile = None,
-    config: Preset = None,
-    sets: Sets = None,
-    dm: DMRange = None,
     *,
-    which: Searches,
-    subtract: Subtract = None,
-    ncands: Ncands = None,
-    threads: Threads = None,
-    memory: Memory = None,
+    given: Given,
     pieces: Pieces,
     plot: Plot = None,
     as_json: Json = False,
@@ -72,52 +44,42 @@ def command(
         raise typer.BadParameter("give the files of an observation, or --survey FILE.toml", param_hint="FILE...")
     if plot is not None:
         check_picture(plot, overwrite=overwrite)
-    if survey is not None:
-        if plot is not None:
-            raise typer.BadParameter("draws the plan of one observation: give its files", param_hint="--plot")
-        _survey(survey, as_json)
-        return
-    files = files or []
-    settings = effective_config(
-        config,
-        sets,
-        dm=dm,
-        fold__ncands=ncands,
-        subtract__pulsars=subtract,
-        run__threads=threads,
-        run__memory=memory,
-        **which.settings(),
-    )
+    settings = given.config()
     from pulsar.io.night import several_pointings
+
+    files = files or []
+    many = survey is not None or pieces.given or several_pointings(files)
+    if plot is not None and many:
+        raise typer.BadParameter("draws the plan of one observation: give its files", param_hint="--plot")
+    if survey is not None:
+        _survey(survey, as_json)
+    elif many:
+        _night(files, settings, pieces, as_json)
+    else:
+        _observation(files, settings, plot, as_json)
+
+
+def _observation(files: list[Path], settings: "Config", plot: Path | None, as_json: bool) -> None:
+    """The plan of one observation."""
     from pulsar.io.open import open_observation
     from pulsar.pipeline.plan import dry_run
 
-    if pieces.given or several_pointings(files):
-        if plot is not None:
-            raise typer.BadParameter("draws the plan of one observation: give its files", param_hint="--plot")
-        _night(files, settings, pieces, as_json)
-        return
-    obs = open_observation(*files, config=settings.input)
-    try:
+    with closing(open_observation(*files, config=settings.input)) as obs:
         run_plan = dry_run(obs, settings)
-    finally:
-        obs.close()
     if plot is not None:
         _draw(run_plan, obs.header, plot)
     if as_json:
-        out(json.dumps(plain(run_plan), indent=2))
+        print_json(plain(run_plan), ascii_only=True)
         return
     if run_plan.dm is not None:
-        print_stages(run_plan.dm.stages)
+        print_table(STAGE, run_plan.dm.stages, title="DM plan (smearing in us at the first trial of the stage)")
     for line in run_plan.summary():
         out(line)
-    out(
-        f"expected {run_plan.rated}: "
-        + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items())
-    )
+    stages = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in run_plan.seconds.items())
+    out(f"expected {run_plan.rated}: {stages}")
 
 
-def _draw(run_plan: Any, header: Any, path: Path) -> None:
+def _draw(run_plan: Any, header: "Header", path: Path) -> None:
     """The picture of a DM plan."""
     from pulsar.errors import ConfigError
     from pulsar.report.figure import save
@@ -129,7 +91,7 @@ def _draw(run_plan: Any, header: Any, path: Path) -> None:
 
 
 def _survey(path: Path, as_json: bool) -> None:
-    """What a survey takes."""
+    """The cores, memory and storage that a survey takes."""
     from pulsar.config.survey import load_survey
     from pulsar.followup.survey import plan_survey
 
@@ -138,7 +100,7 @@ def _survey(path: Path, as_json: bool) -> None:
     observing, band, machine = survey.observing, survey.band, survey.machine
     if as_json:
         totals = {"core_hours": plan.core_hours, "bottleneck": plan.bottleneck, "keeps_up": plan.keeps_up}
-        out(json.dumps({**plain(plan), **totals}, indent=2))
+        print_json({**plain(plan), **totals}, ascii_only=True)
         return
     out(
         f"{survey.name}: {observing.beams} beam{'s' if observing.beams > 1 else ''}, {observing.hours:g} h of "
@@ -146,25 +108,26 @@ def _survey(path: Path, as_json: bool) -> None:
     )
     stages = ", ".join(f"{name} {seconds:.3g}" for name, seconds in plan.cpu.items())
     threads = f"{plan.plan.threads} thread{'s' if plan.plan.threads > 1 else ''}"
-    lines = {
-        "data": f"{plan.data_rate / 1e12:.3g} TB an hour, {plan.data_bytes / 1e12:.4g} TB in all",
-        "a unit": f"{observing.length:g} s of a beam, {plan.unit_bytes / 1e9:.3g} GB, {plan.plan.ndms} DMs",
-        "takes": f"{plan.cpu_seconds:.3g} CPU s ({stages}), {plan.unit_memory / 1e9:.3g} GB of memory",
-        "all units": f"{plan.units:.4g}, {plan.core_hours:.4g} core hours, products of "
-        f"{plan.product_bytes / 1e12:.3g} TB",
-        "side by side": f"{plan.side_by_side} searches of {threads} on a node (bound by its {plan.bound_by})",
-        "cores": f"{plan.cores_needed:.4g} are needed all day; "
-        f"{machine.nodes * plan.side_by_side * plan.plan.threads} are busy",
-        "storage": f"{plan.storage_needed / 1e9:.3g} GB/s are needed all day ({plan.passes:g} passes over a file); "
-        f"{machine.storage:g} GB/s are there",
-    }
-    for name, text in lines.items():
-        out(f"{name:<13} {text}")
     pace = plan.keeps_up
-    verdict = f"a day of observing is searched in {duration(86400.0 / pace)}: " + (
-        f"{1.0 / pace - 1.0:.3g} days behind after each" if pace < 1.0 else f"it keeps up, {pace:.2f} times as fast"
+    behind = f"{1.0 / pace - 1.0:.3g} days behind after each"
+    verdict = behind if pace < 1.0 else f"it keeps up, {pace:.2f} times as fast"
+    facts(
+        {
+            "data": f"{plan.data_rate / 1e12:.3g} TB an hour, {plan.data_bytes / 1e12:.4g} TB in all",
+            "a unit": f"{observing.length:g} s of a beam, {plan.unit_bytes / 1e9:.3g} GB, {plan.plan.ndms} DMs",
+            "takes": f"{plan.cpu_seconds:.3g} CPU s ({stages}), {plan.unit_memory / 1e9:.3g} GB of memory",
+            "all units": f"{plan.units:.4g}, {plan.core_hours:.4g} core hours, products of "
+            f"{plan.product_bytes / 1e12:.3g} TB",
+            "side by side": f"{plan.side_by_side} searches of {threads} on a node (bound by its {plan.bound_by})",
+            "cores": f"{plan.cores_needed:.4g} are needed all day; "
+            f"{machine.nodes * plan.side_by_side * plan.plan.threads} are busy",
+            "storage": f"{plan.storage_needed / 1e9:.3g} GB/s are needed all day ({plan.passes:g} passes over a file); "
+            f"{machine.storage:g} GB/s are there",
+            "verdict": f"a day of observing is searched in {duration(86400.0 / pace)}: {verdict} "
+            f"(bound by {plan.bottleneck}; times {plan.rated})",
+        },
+        width=13,
     )
-    out(f"{'verdict':<13} {verdict} (bound by {plan.bottleneck}; times {plan.rated})")
 
 
 def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> None:
@@ -187,31 +150,16 @@ def _night(files: list[Path], settings: Any, pieces: Pieces, as_json: bool) -> N
     }
     if as_json:
         listed = [{"name": name, **plain(p)} for name, p in plans.items()]
-        failed = [{"name": name, "problem": str(why)} for name, why in failures]
-        out(
-            json.dumps(
-                {"plans": listed, "totals": totals, "rated": rated, "failures": failed, "problems": problems}, indent=2
-            )
-        )
+        failed = [{"name": name, "problem": str(failure)} for name, failure in failures]
+        record = {"plans": listed, "totals": totals, "rated": rated, "failures": failed, "problems": problems}
+        print_json(record, ascii_only=True)
     else:
-        print_table(
-            {
-                "search": lambda item: item[0],
-                "length [s]": lambda item: f"{item[1].nsamps * item[1].tsamp:.5g}",
-                "DMs": lambda item: str(item[1].ndms),
-                "trials": lambda item: f"{sum(item[1].trials.values()):.3g}",
-                "series": lambda item: f"{item[1].series_bytes / 2**30:.3g} GiB",
-                "expected": lambda item: duration(item[1].total_seconds),
-            },
-            list(plans.items()),
-            left=("search",),
-        )
+        print_table(SEARCH, plans.items(), left=("search",))
         out(
             f"{totals['searches']} searches of {duration(totals['tobs'])} of data, one after the other: about "
             f"{duration(totals['seconds'])} ({rated}); scratch space {totals['scratch_bytes'] / 2**30:.3g} GiB"
         )
-        for problem in problems:
-            out(f"problem     {problem}")
+        facts({"problem": problems})
     for name, failure in failures:
         error(f"{name}: {failure}")
     if failures:
@@ -225,45 +173,46 @@ def _steps(stage: Any) -> str:
     return low if low == high else f"{low}-{high}"
 
 
-def print_stages(stages: Any) -> None:
-    """One line for each stage of the DM plan, with the parts of the smearing at its first trial [us]."""
+def _micro(part: str) -> Callable[[Any], str]:
+    """A part of the smearing at the first trial of a stage [us]."""
+    return lambda stage: f"{1e6 * getattr(stage.smearing, part):.0f}"
 
-    def micro(part: str) -> Callable[[Any], str]:
-        return lambda stage: f"{1e6 * getattr(stage.smearing, part):.0f}"
 
-    print_table(
-        {
-            "DM from": lambda s: f"{s.dm_first:.2f}",
-            "to": lambda s: f"{s.dm_last:.2f}",
-            "step": _steps,
-            "trials": lambda s: str(s.ndms),
-            "downsample": lambda s: str(s.downsample),
-            "tsamp [us]": lambda s: f"{1e6 * s.tsamp:.6g}",
-            "channel": micro("channel"),
-            "sampling": micro("sampling"),
-            "step err": micro("step"),
-            "arrival": micro("arrival"),
-            "total [us]": micro("total"),
-            "over best": lambda s: f"{s.excess:.2f}",
-            "memory": lambda s: f"{s.nbytes / 2**20:.0f} MiB",
-        },
-        stages,
-        title="DM plan (smearing in us at the first trial of the stage)",
-    )
+#: Of a stage of the DM plan.
+STAGE: Columns = {
+    "DM from": "{0.dm_first:.2f}",
+    "to": "{0.dm_last:.2f}",
+    "step": _steps,
+    "trials": "{0.ndms}",
+    "downsample": "{0.downsample}",
+    "tsamp [us]": lambda s: f"{1e6 * s.tsamp:.6g}",
+    "channel": _micro("channel"),
+    "sampling": _micro("sampling"),
+    "step err": _micro("step"),
+    "arrival": _micro("arrival"),
+    "total [us]": _micro("total"),
+    "over best": "{0.excess:.2f}",
+    "memory": lambda s: f"{s.nbytes / 2**20:.0f} MiB",
+}
+#: Of a search of a night: its name and its plan.
+SEARCH: Columns = {
+    "search": "{0[0]}",
+    "length [s]": lambda item: f"{item[1].nsamps * item[1].tsamp:.5g}",
+    "DMs": "{0[1].ndms}",
+    "trials": lambda item: f"{sum(item[1].trials.values()):.3g}",
+    "series": lambda item: f"{item[1].series_bytes / 2**30:.3g} GiB",
+    "expected": lambda item: duration(item[1].total_seconds),
+}
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, arrays and tuples as what JSON knows; lists of all DMs and frequencies are left out."""
+    """Dataclasses as dicts, within others too; lists of all DMs and frequencies are left out."""
     if is_dataclass(value) and not isinstance(value, type):
         names = [f.name for f in fields(value) if f.name not in ("freqs", "dms")]
         names += [name for name in ("dm_first", "dm_last", "ndms") if hasattr(value, name)]
         return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, tuple | list):
-        return [plain(v) for v in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if isinstance(value, str | int | bool | None) else str(value)
+        return {key: plain(inner) for key, inner in value.items()}
+    return value

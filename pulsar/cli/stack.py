@@ -7,60 +7,30 @@ from typing import Annotated
 import typer
 
 from pulsar.cli.console import check_not_input, note, out, write_text
-from pulsar.cli.options import (
-    RA,
-    Common,
-    Debug,
-    Dec,
-    DMRange,
-    NoRfi,
-    Overwrite,
-    Preset,
-    Sets,
-    Threads,
-    Told,
-    Top,
-    effective_config,
-    position,
-    product_file,
-    shared,
-    uncleaned,
-)
-from pulsar.cli.tables import print_lists, print_table
+from pulsar.cli.options import Command, Debug, Display, Given, Overwrite, Top, argument, option, options, product_file
+from pulsar.cli.tables import Columns, print_lists, print_table
 
 app = typer.Typer(help="Sum the power spectra of many epochs: add, look, search.", no_args_is_help=True)
 
-Folder = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the stack.", show_default=False)]
+Folder = Annotated[Path, argument("STORE", "Folder of the stack.")]
 
 
-@app.command("add")
-@shared
+@app.command("add", cls=Command)
+@options("dm", "no_rfi", "position", "cleaning")
 def add(
-    files: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="FILE...", help="Files of one observation, or its series at all DMs.", show_default=False
-        ),
-    ],
-    into: Annotated[
-        Path, typer.Option("--into", metavar="STORE", help="Folder of the stack; the first epoch makes it.")
-    ],
-    dm: DMRange = None,
-    each: Annotated[bool, typer.Option("--each", help="Every file is an observation of its own.")] = False,
-    weight: Annotated[
-        float, typer.Option("--weight", metavar="X", help="Count so much more than length and bandwidth say.")
-    ] = 1.0,
-    no_rfi: NoRfi = False,
-    ra: RA = None,
-    dec: Dec = None,
+    files: Annotated[list[Path], argument("FILE...", "Files of one observation, or its series at all DMs.")],
+    into: Annotated[Path, option("--into", "Folder of the stack; the first epoch makes it.", "STORE")],
+    each: Annotated[bool, option("--each", "Every file is an observation of its own.")] = False,
+    weight: Annotated[float, option("--weight", "Count so much more than length and bandwidth say.", "X")] = 1.0,
     *,
-    common: Common,
+    given: Given,
+    display: Display,
 ) -> None:
     """Clean, dedisperse and barycentre an observation, and add its powers to a stack; what is there stays."""
-    settings = common.settings(dm=dm, **position(ra, dec), **uncleaned(no_rfi))
+    settings = given.config()
     from pulsar.stack.epochs import add_epoch
 
-    progress = common.progress()
+    progress = display.progress()
     for some in [[file] for file in files] if each else [files]:
         added = add_epoch(some, into, settings, factor=weight, argv=sys.argv, progress=progress)
         out(str(added.path))
@@ -78,42 +48,39 @@ def info(folder: Folder, _debug: Debug = False) -> None:
             f"frequencies to {grid.npoints * grid.step:.6g} Hz in steps of {grid.step:.3g}, "
             f"{len(stack.parts) * grid.nbytes / 2**20:.4g} MiB"
         )
-        print_table(
-            {
-                "MJD": lambda p: f"{p.piece.mjd:.6f}",
-                "s": lambda p: f"{p.piece.tobs:.6g}",
-                "MHz": lambda p: f"{p.epoch.info.bandwidth:.4g}",
-                "weight": lambda p: f"{p.weight:.4f}",
-                "1e6 v/c": lambda p: f"{1e6 * p.epoch.info.voverc:.3f}",
-                "beam": lambda p: "" if p.epoch.info.header.beam is None else str(p.epoch.info.header.beam),
-                "source": lambda p: p.epoch.info.header.source,
-                "epoch": lambda p: p.epoch.path.name,
-            },
-            stack.parts,
-            left=("source", "epoch"),
-        )
+        print_table(EPOCHS, stack.parts, left=("source", "epoch"))
 
 
-@app.command("search")
-@shared
+EPOCHS: Columns = {
+    "MJD": "{0.piece.mjd:.6f}",
+    "s": "{0.piece.tobs:.6g}",
+    "MHz": "{0.epoch.info.bandwidth:.4g}",
+    "weight": "{0.weight:.4f}",
+    "1e6 v/c": lambda part: f"{1e6 * part.epoch.info.voverc:.3f}",
+    "beam": lambda part: "" if part.epoch.info.header.beam is None else str(part.epoch.info.header.beam),
+    "source": "{0.epoch.info.header.source}",
+    "epoch": "{0.epoch.path.name}",
+}
+
+
+@app.command("search", cls=Command)
+@options("threads")
 def search(
     folder: Folder,
     output: Annotated[Path, product_file("CANDS.h5")],
-    config: Preset = None,
-    sets: Sets = None,
-    threads: Threads = None,
+    *,
+    given: Given,
     overwrite: Overwrite = False,
     top: Top = 20,
-    *,
-    told: Told,
+    display: Display,
 ) -> None:
     """Sum the powers of all epochs, search the sums at every DM, and write the candidates."""
-    settings = effective_config(config, sets, run__threads=threads)
+    settings = given.config()
     from pulsar.pipeline.target import Target
     from pulsar.stack.run import search_stack
 
     check_not_input(output, folder.glob("*.h5"))
-    progress = told.progress()
+    progress = display.progress()
     run = search_stack(folder, Target(output, overwrite, sys.argv), settings, progress)
     print_lists(run, top=top)
     progress.message(f"{output}: {len(run)} candidates of {len(run.rows('stack/epochs'))} epochs")
@@ -121,14 +88,9 @@ def search(
 
 @app.command("nights")
 def nights(
-    run: Annotated[
-        Path, typer.Argument(metavar="CANDS.h5", help="Product of `pulsar stack search`.", show_default=False)
-    ],
-    ident: Annotated[str, typer.Option("--id", metavar="ID", help="Candidate.")] = "c0001",
-    par: Annotated[
-        Path | None,
-        typer.Option("--par", metavar="X.par", help="Write its ephemeris, by which each epoch is folded."),
-    ] = None,
+    run: Annotated[Path, argument("CANDS.h5", "Product of `pulsar stack search`.")],
+    ident: Annotated[str, option("--id", "Candidate.", "ID")] = "c0001",
+    par: Annotated[Path | None, option("--par", "Write its ephemeris, by which each epoch is folded.", "X.par")] = None,
     overwrite: Overwrite = False,
     _debug: Debug = False,
 ) -> None:
@@ -143,23 +105,24 @@ def nights(
     rows = rows[rows["id"] == ident]
     if not len(rows):
         raise ConfigError(f"{run}: no candidate {ident} of a stack in it: give an id of `pulsar candidates {run}`")
-    print_table(
-        {
-            "MJD": lambda r: f"{epochs['mjd'][r['epoch']]:.6f}",
-            "s": lambda r: f"{epochs['tobs'][r['epoch']]:.6g}",
-            "weight": lambda r: f"{epochs['weight'][r['epoch']]:.4f}",
-            "power": lambda r: f"{r['power']:.2f}",
-            "sigma": lambda r: f"{r['sigma']:.1f}",
-            "S/N": lambda r: f"{r['snr']:.1f}",
-            "beam": lambda r: "" if epochs["beam"][r["epoch"]] < 0 else str(epochs["beam"][r["epoch"]]),
-            "source": lambda r: str(epochs["source"][r["epoch"]]),
-        },
-        rows,
-        left=("source",),
-    )
+    # A row of the candidate, and its epoch.
+    nights = [(row, epochs[row["epoch"]]) for row in rows]
+    print_table(NIGHTS, nights, left=("source",))
     if par is not None:
         row = product.candidate(ident)
         header = product.observation_of(row)
         text = stack_par_text(row, header, name=name_of(ident, row, header), origin=f"{ident} of {run.name}")
         write_text(par, text, overwrite=overwrite)
         note(f"{par}: fold each epoch by it: pulsar fold FILE --par {par}")
+
+
+NIGHTS: Columns = {
+    "MJD": "{0[1][mjd]:.6f}",
+    "s": "{0[1][tobs]:.6g}",
+    "weight": "{0[1][weight]:.4f}",
+    "power": "{0[0][power]:.2f}",
+    "sigma": "{0[0][sigma]:.1f}",
+    "S/N": "{0[0][snr]:.1f}",
+    "beam": lambda night: "" if night[1]["beam"] < 0 else str(night[1]["beam"]),
+    "source": "{0[1][source]}",
+}

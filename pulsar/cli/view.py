@@ -4,10 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from pulsar.cli.console import note, out, write_text
-from pulsar.cli.options import Debug, Overwrite
+from pulsar.cli.options import Debug, Overwrite, argument, option
 
 if TYPE_CHECKING:
     from pulsar.io.product.reader import Run
@@ -16,27 +14,18 @@ if TYPE_CHECKING:
 def command(
     paths: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="RUN.h5|NIGHT/...",
-            help="Products of `pulsar search`, or folders of them; with --merge files of judgements.",
-            show_default=False,
+        argument(
+            "RUN.h5|NIGHT/...", "Products of `pulsar search`, or folders of them; with --merge files of judgements."
         ),
     ],
     labels: Annotated[
-        Path | None,
-        typer.Option(
-            "--labels", metavar="FILE", help="Keep judgements in this file.", show_default="<RUN>.labels.ecsv"
-        ),
+        Path | None, option("--labels", "Keep judgements in this file.", "FILE", default="<RUN>.labels.ecsv")
     ] = None,
-    by: Annotated[
-        str | None, typer.Option("--by", metavar="NAME", help="Who judges.", show_default="the user's name")
-    ] = None,
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, metavar="N", help="Port; 0: any that is free.")] = 0,
-    browse: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
-    merge: Annotated[bool, typer.Option("--merge", help="Put files of judgements into one (--out), and end.")] = False,
-    output: Annotated[
-        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Of --merge: file to write.", show_default=False)
-    ] = None,
+    by: Annotated[str | None, option("--by", "Who judges.", "NAME", default="the user's name")] = None,
+    port: Annotated[int, option("--port", "Port; 0: any that is free.", "N", min=0, max=65535)] = 0,
+    browse: Annotated[bool, option("--open", "Open the page in a browser.")] = False,
+    merge: Annotated[bool, option("--merge", "Put files of judgements into one (--out), and end.")] = False,
+    output: Annotated[Path | None, option("--out -o", "Of --merge: file to write.", "FILE")] = None,
     overwrite: Overwrite = False,
     _debug: Debug = False,
 ) -> None:
@@ -62,8 +51,8 @@ def _merge(paths: Sequence[Path], output: Path, *, overwrite: bool) -> None:
     uids = dict.fromkeys(entry.uid for entry in merged)
     for uid in uids:
         if labels.matches(uid, "disputed"):
-            one = next(iter(labels.of(uid).values()))
-            note(f"disputed: {one.product} {one.id} ({uid}): {labels.told(uid)}")
+            judgement = next(iter(labels.of(uid).values()))
+            note(f"disputed: {judgement.product} {judgement.id} ({uid}): {labels.told(uid)}")
     people = {entry.who for entry in merged}
     out(f"{output}: {len(labels)} rows judged by {len(people)}: {', '.join(sorted(people))}")
 
@@ -104,14 +93,14 @@ def products_of(paths: Sequence[Path]) -> list["Run"]:
         if not path.is_dir():
             runs[path.resolve()] = read(path)
             continue
-        found = {}
+        products = {}
         for file in sorted(path.glob("*.h5")):
             try:
-                found[file.resolve()] = read(file)
+                products[file.resolve()] = read(file)
             except DataError as error:
                 note(f"left out: {error}")
-        parts = {part.resolve() for run in found.values() for part in merged_from(run)}
-        whole = {file: run for file, run in found.items() if file not in parts}
+        parts = {part.resolve() for run in products.values() for part in merged_from(run)}
+        whole = {file: run for file, run in products.items() if file not in parts}
         if not whole:
             raise ConfigError(f"{path}: no product of `pulsar search` (*.h5) is in this folder")
         runs |= whole

@@ -350,7 +350,7 @@ class KnownConfig(Section):
     catalogue: Annotated[
         str,
         Field(
-            description="psrcat.db or psrcat_pkg.tar.gz of the ATNF, CSV, ECSV; psrqpy: what that keeps; empty: none"
+            description="known pulsars: psrcat.db or psrcat_pkg.tar.gz (ATNF), CSV, ECSV; psrqpy: its own; empty: none"
         ),
     ] = ""
     radius: Annotated[
@@ -403,7 +403,10 @@ class SubtractConfig(Section):
 
     pulsars: Annotated[
         tuple[str, ...],
-        Field(description="ephemerides (X.par), or candidates of products (RUN.h5:c0001); empty: none"),
+        Field(
+            description="pulsars that are taken out of the samples first: ephemerides (X.par), or candidates of "
+            "products (RUN.h5:c0001); empty: none"
+        ),
     ] = ()
     min_snr: Annotated[float, Field(ge=4, description="S/N of its fold below which a pulsar is left where it is")] = 6.0
     nbins: Annotated[int, Field(ge=16, le=4096, description="most phase bins of a template")] = 1024
@@ -419,7 +422,8 @@ class CompletenessConfig(Section):
     enabled: Annotated[
         bool | None,
         Field(
-            description="inject them; default: where a search of raw data takes more than a quarter of an hour of CPU"
+            description="inject signals, to tell how many of their kind are found; default: where a search of raw data "
+            "takes more than a quarter of an hour of CPU"
         ),
     ] = None
     share: Annotated[

@@ -7,10 +7,10 @@ import pytest
 from astropy import units as u
 
 import pulsar
-from pulsar.api import _given
-from pulsar.cli import dedisperse, fold, search
-from pulsar.cli.options import effective_config
+from pulsar.cli import completeness, fold, orbits, samples, search
+from pulsar.cli.options import Given
 from pulsar.config.load import keys
+from pulsar.config.options import OPTIONS
 from pulsar.data.arguments import number, quantities
 from pulsar.errors import ConfigError, DataError
 
@@ -208,14 +208,15 @@ def test_arguments_that_are_none_are_not_shown_by_help(name):
 
 
 def test_the_settings_of_options_are_those_of_the_command_line():
-    options = {name for one in (search, fold, dedisperse) for name in inspect.signature(one.command).parameters}
-    assert set(_given.OPTIONS) - options == set()
+    commands = (search.command, fold.command, samples.dedisperse, completeness.command, orbits.command)
+    options = {name for command in commands for name in inspect.signature(command).parameters}
+    assert set(OPTIONS) - options == set()
     with pytest.raises(ConfigError) as caught:
         pulsar.search(FB, dm=(5, 60))
     asked = eval(str(caught.value).partition("config=")[2])
-    assert asked == effective_config(None, None, dm=(5, 60)) != pulsar.load_config()
+    assert asked == Given(None, (), {"dm": ("5", "60")}).config() != pulsar.load_config()
     every = {f"{section}.{key}" for section, key, _ in keys()}
-    assert [key for named in _given.OPTIONS.values() for key in named if key not in every] == []
+    assert [key for option in OPTIONS.values() for key in option.keys if key not in every] == []
 
 
 UNUSUAL = {

@@ -11,9 +11,9 @@ from reference.command import run
 from reference.products import make_header
 
 import pulsar
-from pulsar.cli.demo import match, verdict
 from pulsar.cli.options import period_seconds
 from pulsar.cli.search import default_output
+from pulsar.cli.synthetic import match, verdict
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.errors import ConfigError
 from pulsar.folding.significance import DETECTED

@@ -1,6 +1,7 @@
 """Every kind of file that the program reads: valid samples of it, how they are made hostile, and all that reads it."""
 
 import contextlib
+import inspect
 import io
 import json
 import random
@@ -363,8 +364,8 @@ def product_files(folder: Path) -> list[bytes]:
 
 def product(path: Path) -> str:
     """All that reads a product, but for pictures and what writes another one."""
-    from pulsar.cli import candidates
     from pulsar.cli.fold import from_product
+    from pulsar.cli.products import Wanted, candidates
     from pulsar.cli.tables import print_lists
     from pulsar.handover.candidate import candidate_of
     from pulsar.handover.formats import FORMATS
@@ -372,11 +373,11 @@ def product(path: Path) -> str:
     from pulsar.io.product.reader import read
     from pulsar.report.why import Asked, why
 
-    run = read(path)
+    run, listed = read(path), inspect.unwrap(candidates)
     parts: list[Callable[[], Any]] = [
         lambda: print_lists(run, top=10),
-        lambda: [candidates.command([path], form=form, pulses=p, everything=True) for form in ("csv", "json", "table")
-                 for p in (False, True)],
+        lambda: [listed([path], form=form, wanted=Wanted(pulses=p, everything=True))
+                 for form in ("csv", "json", "table") for p in (False, True)],
         lambda: [run.table(name) for name in schema.TABLES],
         lambda: (run.provenance, run.problems, run.rfi),
         lambda: [repr(f) + f._repr_html_() for f in (run.fold(i) for i in run.ids)],

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
-from pulsar.cli.fold import ephemerides
+from pulsar.cli.fold import Wanted
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run, read
@@ -258,7 +258,7 @@ def test_the_command_answers_for_merged_products(merged):
 
 def test_of_a_merged_product_only_candidates_of_the_files_are_folded(merged, sky_file, product, tmp_path):
     def chosen(files, idents=()):
-        return ephemerides(None, None, 0.0, None, merged.path, list(idents), files=files)
+        return Wanted(candidates=merged.path, idents=list(idents)).ephemerides(files)
 
     rows = merged.rows("candidates")
     mine = rows["id"][rows["obs"] == 0].tolist()

@@ -1,0 +1,305 @@
+"""Commands that read products: ``pulsar candidates``, ``sift``, ``report`` and ``why``."""
+
+import csv
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pulsar.cli.console import note, out, output_folder, print_json
+from pulsar.cli.options import (
+    Debug,
+    Display,
+    Given,
+    JudgedFiles,
+    Overwrite,
+    Products,
+    Top,
+    argument,
+    option,
+    options,
+    product_file,
+)
+from pulsar.cli.tables import print_accel, print_candidates, print_lists, print_pulses
+from pulsar.data.text import cell
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pulsar.io.labels import Labels
+    from pulsar.io.product.reader import Run
+
+
+@options()
+def sift(
+    runs: Products,
+    output: Annotated[Path, product_file("ALL.h5")],
+    *,
+    given: Given,
+    overwrite: Overwrite = False,
+    top: Top = 20,
+    display: Display,
+) -> None:
+    """Merge products of several beams and nights: one row a source, with the chance of coincidence."""
+    settings = given.config()
+    from pulsar.io.product.reader import read
+    from pulsar.nights.merge import merge
+
+    product = merge([read(path) for path in runs], output, settings, overwrite=overwrite, argv=sys.argv)
+    progress = display.progress()
+    print_lists(product, top=top)
+    for problem in product.problems:
+        progress.warning(problem)
+    rows = product.rows("candidates")
+    again = int(((rows["harmonic_of"] == "") & (rows["nseen"] > 1)).sum())
+    seen = f", {again} of them seen at several times" if again else ""
+    progress.message(f"{output}: {len(product)} candidates of {len(runs)} products{seen}")
+
+
+@options()
+def report(
+    runs: Products,
+    output: Annotated[Path | None, option("--out -o", "Folder to write.", "DIR", default="<RUN>.report")] = None,
+    top: Annotated[int | None, option("--top", "Plot no more than the best N.", "N", default="all", min=1)] = None,
+    one_file: Annotated[bool, option("--one-file", "Put the sheets into the page: one file, to be sent.")] = False,
+    vector: Annotated[
+        Literal["pdf", "svg"] | None, option("--vector", "The sheets in this format, too.", "pdf|svg")
+    ] = None,
+    judged: JudgedFiles = None,
+    overwrite: Overwrite = False,
+    *,
+    display: Display,
+) -> None:
+    """Write a page with the ranked lists, maps and plot sheets, which opens from disk without a server."""
+    from pulsar.errors import ConfigError
+    from pulsar.io.labels import labels_of
+    from pulsar.io.product.reader import read
+
+    products = [read(path) for path in runs]
+    labels = labels_of(runs, judged or ())
+    folder = output if output is not None else runs[0].with_suffix(".report")
+    if output is None and folder.is_symlink():
+        raise ConfigError(f"{folder}: is a link; name the folder of the report with --out")
+    if (folder / "index.html").exists() and not overwrite:
+        raise ConfigError(f"{folder}: holds a report already; give --overwrite to replace it, or another --out")
+    output_folder(folder)
+
+    from pulsar.report.page import tasks_of, write_report
+
+    progress = display.progress()
+    with progress.stage("report", total=len(tasks_of(products, top)), unit="sheets") as tick:
+        page = write_report(products, folder, top=top, one_file=one_file, vector=vector or "", labels=labels, tick=tick)
+    out(str(page))
+
+
+def why(
+    run: Annotated[Path, argument("RUN.h5", "Product of `pulsar search` or `pulsar sift`.")],
+    period: Annotated[float | None, option("--period", "Period [s].", "S")] = None,
+    freq: Annotated[float | None, option("--freq", "Frequency [Hz].", "HZ")] = None,
+    time: Annotated[float | None, option("--time", "Time of a single pulse from the start [s].", "S")] = None,
+    dm: Annotated[float | None, option("--dm", "At this DM; default: any.", "DM")] = None,
+    _debug: Debug = False,
+) -> None:
+    """Tell who has a signal and on what evidence, or what kept it off the list."""
+    from pulsar.errors import ConfigError
+    from pulsar.io.product.reader import read
+    from pulsar.report.why import Asked
+    from pulsar.report.why import why as answer
+
+    if sum(value is not None for value in (period, freq, time)) != 1:
+        raise ConfigError("give one of --period, --freq and --time")
+    if period is not None:
+        if not period > 0:
+            raise ConfigError(f"--period {period:g}: expected a positive number of seconds")
+        freq = 1.0 / period
+    for line in answer(read(run), Asked(freq, time, dm)):
+        out(line)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Rows of the lists that are asked for: options of ``pulsar candidates``.
+
+    What has no S/N, unfolded, has less than any.
+    """
+
+    kind: Annotated[Literal["periodic", "pulse"], option("--kind", "Periodic candidates, or single pulses.")] = (
+        "periodic"
+    )
+    pulses: Annotated[bool, option("--single-pulses", "The same as --kind pulse.")] = False
+    min_snr: Annotated[float | None, option("--min-snr", "Only those of this S/N or more.", "X")] = None
+    clean: Annotated[bool, option("--no-rfi", "None that is suspected of interference.")] = False
+    idents: Annotated[
+        list[str] | None, option("--id", "Only this, with the commands that confirm it; may be repeated.", "ID")
+    ] = None
+    label: Annotated[
+        Literal["pulsar", "interference", "known", "noise", "unsure", "none", "disputed"] | None,
+        option("--label", "Only what was judged so with `pulsar view`; none: by nobody yet."),
+    ] = None
+    everything: Annotated[
+        bool, option("--all", "Every row, also those that belong to another: harmonics, sidelobes ...")
+    ] = False
+
+    @property
+    def table(self) -> str:
+        """Name of the table in products."""
+        return "single_pulses" if self.pulses or self.kind == "pulse" else "candidates"
+
+    def of(self, rows: "NDArray[Any]", labels: "Labels") -> "NDArray[np.bool_]":
+        """True where a row of the table is asked for."""
+        import numpy as np
+
+        from pulsar.io.labels import uid_of
+
+        if self.idents:
+            return np.isin(rows["id"], self.idents)
+        use = np.ones(len(rows), dtype=np.bool_)
+        if self.table == "candidates" and not self.everything:
+            use &= rows["harmonic_of"] == ""
+        if self.min_snr is not None:
+            use &= np.nan_to_num(rows["snr"], nan=-np.inf) >= self.min_snr
+        if self.clean:
+            use &= rows["rfi_flags"] == ""
+        if self.label:
+            use &= np.array([labels.matches(uid_of(row), self.label) for row in rows], dtype=np.bool_)
+        return use
+
+
+@options()
+def candidates(
+    runs: Products,
+    top: Annotated[int | None, option("--top", "Only the best N.", "N", min=1)] = None,
+    form: Annotated[
+        Literal["table", "csv", "json", "ecsv", "accel"],
+        option("--format", "How to print them; accel: in the manner of PRESTO's accelsearch."),
+    ] = "table",
+    *,
+    wanted: Wanted,
+    judged: JudgedFiles = None,
+    _debug: Debug = False,
+) -> None:
+    """List the candidates, or the single pulses, of runs, best first: one row a source."""
+    import numpy as np
+
+    from pulsar.errors import ConfigError
+    from pulsar.io.labels import labels_of
+    from pulsar.io.product.reader import read
+
+    if form == "accel" and wanted.table != "candidates":
+        raise ConfigError("--format accel is of periodic candidates: single pulses have no such list")
+    products = [read(path) for path in runs]
+    labels = labels_of(runs, judged or ())
+    lists = [product.rows(wanted.table) for product in products]
+    # By name: columns of an older version have another order.
+    rows = np.concatenate([table[list(lists[0].dtype.names or ())] for table in lists])
+    missing = set(wanted.idents or ()).difference(rows["id"].tolist())
+    if missing:
+        raise ConfigError(f"{', '.join(map(str, runs))}: no {wanted.table} named {', '.join(sorted(missing))}")
+    order = np.flatnonzero(wanted.of(rows, labels))
+    if len(lists) > 1:
+        # NaN, which is unknown, comes last.
+        order = order[np.lexsort((-rows["snr"][order], -rows["score"][order]))]
+    order = order[:top]
+    if form == "ecsv":
+        _print_ecsv(products, order, wanted.table, labels)
+        return
+    sources = [product for product, table in zip(products, lists, strict=True) for _ in table]
+    of = [sources[i] for i in order]
+    chosen = _with_texts(rows[order], [str(product.path) for product in of] if len(runs) > 1 else [], labels)
+    if form == "csv":
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(chosen.dtype.names or ())
+        writer.writerows([_cell(v) for v in row.tolist()] for row in chosen)
+    elif form == "json":
+        keys = chosen.dtype.names or ()
+        print_json([dict(zip(keys, row.tolist(), strict=True)) for row in chosen])
+    elif form == "accel":
+        _print_accel(chosen, of)
+    else:
+        _print_table(chosen, products, wanted)
+        hidden = int((rows["harmonic_of"] != "").sum()) if wanted.table == "candidates" else 0
+        if hidden and not (wanted.everything or wanted.idents):
+            out(f"{hidden} rows belong to another one: --all")
+
+
+def _with_texts(rows: "NDArray[Any]", products: Sequence[str], labels: "Labels") -> "NDArray[Any]":
+    """The rows with the names of their products first, where there are several, and at the end what they were judged
+    to be, where anything was.
+    """
+    import numpy as np
+
+    from pulsar.io.labels import uid_of
+
+    columns = {name: rows[name] for name in rows.dtype.names or ()}
+    if products:
+        columns = {"product": np.array(products, dtype=np.str_), **columns}
+    if labels.entries:
+        columns["label"] = np.array([labels.told(uid_of(row)) for row in rows], dtype=np.str_)
+    whole = np.zeros(len(rows), dtype=[(name, column.dtype) for name, column in columns.items()])
+    for name, column in columns.items():
+        whole[name] = column
+    return whole
+
+
+def _print_table(rows: "NDArray[Any]", products: "Sequence[Run]", wanted: Wanted) -> None:
+    """The table on screen, and of what is named the commands that confirm it."""
+    merged = any(product.is_merged for product in products)
+    if wanted.table != "candidates":
+        print_pulses(rows, merged=merged)
+        return
+    print_candidates(rows, merged=merged)
+    for product in products if wanted.idents else ():
+        for ident in set(wanted.idents or ()).intersection(product.rows("candidates")["id"].tolist()):
+            note_commands(product, product.candidate(ident))
+
+
+def note_commands(product: "Run", row: dict[str, Any]) -> None:
+    """Tell the commands that confirm a candidate."""
+    from pulsar.handover.candidate import commands
+
+    note(f"to confirm {row['id']}:")
+    for line in commands(product, row):
+        note(f"  {line}")
+
+
+def _print_accel(rows: "NDArray[Any]", products: "Sequence[Run]") -> None:
+    powers_of = {path: _powers(product) for path, product in {product.path: product for product in products}.items()}
+    powers = [
+        powers_of[product.path].get(str(row["uid"]), math.nan) for row, product in zip(rows, products, strict=True)
+    ]
+    whole = [product.observation_of(row).tobs for row, product in zip(rows, products, strict=True)]
+    parts = rows["part_duration"].tolist()
+    lengths = [part if math.isfinite(part) else tobs for part, tobs in zip(parts, whole, strict=True)]
+    print_accel(rows, lengths, powers)
+
+
+def _powers(product: "Run") -> dict[str, float]:
+    """Summed power of the best detection of every candidate, by its uid."""
+    import numpy as np
+
+    rows = product.rows("detections")
+    best = rows[np.argsort(rows["sigma"], kind="stable")]
+    return dict(zip(best["uid"].tolist(), best["power"].tolist(), strict=True))
+
+
+def _print_ecsv(products: "Sequence[Run]", order: "NDArray[Any]", name: str, labels: "Labels") -> None:
+    from astropy.table import vstack
+
+    from pulsar.io.labels import uid_of
+
+    tables = [product.table(name) for product in products]
+    for product, table in zip(products, tables, strict=True):
+        if labels.entries:
+            table["label"] = [labels.told(uid_of(row)) for row in product.rows(name)]
+        if len(products) > 1:
+            table.add_column([str(product.path)] * len(table), name="product", index=0)
+    vstack(tables, metadata_conflicts="silent")[order].write(sys.stdout, format="ascii.ecsv")
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return cell(value)
+    return "" if isinstance(value, float) and math.isnan(value) else value
