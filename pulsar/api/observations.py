@@ -317,15 +317,15 @@ def fold(
     with observed("fold", data, settings) as obs:
         if par is None and dm is None and (not obs.header.is_series or isinstance(obs, SeriesSet)):
             raise ConfigError("fold: give the dm [pc / cm3] of the pulsar")
-        what: Ephemeris | FromPar
+        ephemeris: Ephemeris | FromPar
         if par is not None:
-            what = FromPar(read_par(fspath(par)))
+            ephemeris = FromPar(read_par(fspath(par)))
         else:
-            what = Ephemeris(float(period), float(dm or 0.0), float(accel), epoch)  # type: ignore[arg-type]
-        params = what.params(obs.header)
+            ephemeris = Ephemeris(float(period), float(dm or 0.0), float(accel), epoch)  # type: ignore[arg-type]
+        params = ephemeris.params(obs.header)
         cube = fold_cubes(obs, [params], settings, threads=thread_count(settings), progress=show)[0]
-        made = refined(cube, search_dm=not obs.header.is_series, fit=bool(refine))
-        return with_dm_curve(obs, made, settings.fold) if isinstance(obs, SeriesSet) else made
+        folded = refined(cube, search_dm=not obs.header.is_series, fit=bool(refine))
+        return with_dm_curve(obs, folded, settings.fold) if isinstance(obs, SeriesSet) else folded
 
 
 @named_settings()

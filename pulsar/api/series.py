@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+from numpy.lib import recfunctions
 from numpy.typing import ArrayLike
 
 from pulsar.api._given import kind_of, named_settings, observed
@@ -75,10 +76,8 @@ def search_fft(
     """
     from pulsar.searches.fft import FFTSearch
 
-    series = _series("search_fft", data, tsamp)
     values = {"nharm": nharm, "threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
-    config = load_section("fft", "search_fft", values)
-    return _found(FFTSearch(series.nsamps, series.tsamp, config), series, birdies)
+    return _search("fft", FFTSearch, data, tsamp, values, birdies)
 
 
 @named_settings()
@@ -126,10 +125,8 @@ def search_coherent(
     """
     from pulsar.searches.coherent import CoherentSearch
 
-    series = _series("search_coherent", data, tsamp)
     values = {"threshold": threshold, "p_min": p_min, "p_max": p_max, "max_detections": max_detections}
-    config = load_section("coherent", "search_coherent", values)
-    return _found(CoherentSearch(series.nsamps, series.tsamp, config), series, birdies)
+    return _search("coherent", CoherentSearch, data, tsamp, values, birdies)
 
 
 @named_settings()
@@ -188,21 +185,11 @@ def search_accel(
     # Many arguments: each is an option of the user's, by name, with a default and its own words above.
     from pulsar.searches.accel import AccelSearch
 
-    series = _series("search_accel", data, tsamp)
-    values = {
-        "zmax": zmax,
-        "accel_max": accel_max,
-        "wmax": wmax,
-        "nharm": nharm,
-        "threshold": threshold,
-        "p_min": p_min,
-        "p_max": p_max,
-        "max_detections": max_detections,
-    }
-    config = load_section("accel", "search_accel", values)
-    if not config.enabled:
+    if zmax == 0 and accel_max is None:
         raise ConfigError("search_accel: give zmax [bins of 1/T] or accel_max [m / s2], above 0")
-    return _found(AccelSearch(series.nsamps, series.tsamp, config), series, birdies)
+    values = {"zmax": zmax, "accel_max": accel_max, "wmax": wmax, "nharm": nharm, "threshold": threshold}
+    values |= {"p_min": p_min, "p_max": p_max, "max_detections": max_detections}
+    return _search("accel", AccelSearch, data, tsamp, values, birdies)
 
 
 @named_settings()
@@ -253,17 +240,9 @@ def search_ffa(
     """
     from pulsar.searches.ffa import FFASearch
 
-    series = _series("search_ffa", data, tsamp)
-    values = {
-        "p_min": p_min,
-        "p_max": p_max,
-        "duty_min": duty_min,
-        "duty_max": duty_max,
-        "threshold": threshold,
-        "max_detections": max_detections,
-    }
-    config = load_section("ffa", "search_ffa", values)
-    return _found(FFASearch(series.nsamps, series.tsamp, config, gaps=gaps), series, birdies)
+    values = {"p_min": p_min, "p_max": p_max, "duty_min": duty_min, "duty_max": duty_max}
+    values |= {"threshold": threshold, "max_detections": max_detections}
+    return _search("ffa", partial(FFASearch, gaps=gaps), data, tsamp, values, birdies)
 
 
 @named_settings()
@@ -311,28 +290,36 @@ def search_single_pulse(
     """
     from pulsar.searches.single_pulse import SinglePulseSearch
 
-    series = _series("search_single_pulse", data, tsamp)
     values = {"snr": snr, "width_max": width_max, "shape": shape, "max_events": max_events}
-    config = load_section("single_pulse", "search_single_pulse", values)
-    return _found(SinglePulseSearch(series.nsamps, series.tsamp, config), series, birdies)
+    return _search("single_pulse", SinglePulseSearch, data, tsamp, values, birdies)
+
+
+def _search(
+    section: str, kind: Callable[..., Search[Any]], data: Any, tsamp: Any, values: dict[str, Any], birdies: Any
+) -> ResultTable:
+    """The table of what a kind of search finds in a series, with settings of its section."""
+    from pulsar.data.candidate import EVENT_COLUMNS
+    from pulsar.io.product.table import as_table
+
+    name = f"search_{section}"
+    series = _series(name, data, tsamp)
+    check_varies(series.data, name)
+    search = kind(series.nsamps, series.tsamp, load_section(section, name, values))
+    rows = search.search(series.data, series.dm, birdies=_lines(birdies))
+    kept = recfunctions.drop_fields(rows, _OF_A_RUN)
+    pulses = search.columns is EVENT_COLUMNS
+    return as_table(kept, search.columns, "single pulses, in order of time" if pulses else "detections")
 
 
 def _series(name: str, data: Any, tsamp: Any) -> TimeSeries:
-    """The series that is to be searched; refuses one in which nothing can be found."""
-    series = _taken(name, data, tsamp)
-    check_varies(series.data, name)
-    return series
-
-
-def _taken(name: str, data: Any, tsamp: Any) -> TimeSeries:
-    """What was given, as a series."""
+    """The data that were given, as a series."""
     if isinstance(data, TimeSeries):
         if tsamp is not None:
             raise ConfigError(f"{name}: a TimeSeries has its own tsamp: leave it out")
         return data
     if isinstance(data, str | PathLike):
         with observed(name, data, Config()) as obs:
-            return _taken(name, obs, tsamp)
+            return _series(name, obs, tsamp)
     if isinstance(data, Observation):
         if tsamp is not None:
             raise ConfigError(f"{name}: {kind_of(data)} has its own tsamp: leave it out")
@@ -352,17 +339,3 @@ def _lines(birdies: Any) -> list[tuple[float, float]]:
     except TypeError as error:
         raise ConfigError(f"birdies = {birdies!r}: expected pairs of frequency and full width, in Hz") from error
     return [(number("birdies", freq, "Hz > 0"), number("birdies", width, "Hz > 0")) for freq, width in pairs]
-
-
-def _found(search: Search[Any], series: TimeSeries, birdies: Any) -> ResultTable:
-    """What a search finds in a series."""
-    from pulsar.data.candidate import EVENT_COLUMNS
-    from pulsar.io.product.table import as_table
-
-    rows = search.search(series.data, series.dm, birdies=_lines(birdies))
-    names = [name for name in rows.dtype.names or () if name not in _OF_A_RUN]
-    kept = np.zeros(len(rows), dtype=[(name, rows.dtype[name]) for name in names])
-    for name in names:
-        kept[name] = rows[name]
-    pulses = search.columns is EVENT_COLUMNS
-    return as_table(kept, search.columns, "single pulses, in order of time" if pulses else "detections")

@@ -7,14 +7,12 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pulsar.api._given import named_settings, observed, progress_of, settings_of, threads_of
 from pulsar.config.model import Config
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
-from pulsar.io.memory import Filterbank
+from pulsar.io.memory import Filterbank, SeriesInMemory
 
 if TYPE_CHECKING:
     from pulsar.synthesis.model import Burst, Pulsar, Rfi, Sky
@@ -141,11 +139,11 @@ def inject(
     from pulsar.synthesis.injection import inject_in_memory
 
     settings = settings_of(config)
-    what: dict[str, Any] = {"pulsars": _list("pulsars", pulsars), "bursts": _list("bursts", bursts)}
-    what |= {"rfi": _list("rfi", rfi), "seed": seed}
-    if not (what["pulsars"] or what["bursts"] or what["rfi"]):
+    content: dict[str, Any] = {"pulsars": _list("pulsars", pulsars), "bursts": _list("bursts", bursts)}
+    content |= {"rfi": _list("rfi", rfi), "seed": seed}
+    if not (content["pulsars"] or content["bursts"] or content["rfi"]):
         raise ConfigError("inject: nothing to inject: give pulsars=, bursts= or rfi=")
-    added = validate(Injection, what, "inject")
+    added = validate(Injection, content, "inject")
     if nbits not in (None, 1, 2, 4, 8, 16, 32):
         raise ConfigError(f"nbits = {nbits!r}: expected 1, 2, 4, 8, 16 or 32")
     signals: dict[str, Any] = {"pulsars": added.pulsars, "bursts": added.bursts, "rfi": added.rfi}
@@ -153,11 +151,11 @@ def inject(
     if isinstance(data, TimeSeries):
         if out is not None or nbits is not None:
             raise ConfigError("inject: a TimeSeries is given back: out and nbits go with channels")
-        raw = np.asarray(data.data, dtype=np.float32)[None, :]
+        series = SeriesInMemory(data)
         # One channel without width, so that nothing is smeared.
-        one = Filterbank(raw, _header_of(data))
-        found = inject_in_memory(one, **common).data[0]
-        return TimeSeries(found, data.tsamp, data.dm, data.tstart)
+        header = series.header.with_(fch1=1400.0, foff=-1e-9, dm=0.0, is_series=False)
+        samples = inject_in_memory(Filterbank(series.data, header), **common).data[0]
+        return TimeSeries(samples, data.tsamp, data.dm, data.tstart)
     show = progress_of(progress)
     with (
         observed("inject", data, settings) as obs,
@@ -171,18 +169,4 @@ def inject(
 def _list(name: str, given: Any) -> list[Any]:
     if isinstance(given, str | Mapping) or not hasattr(given, "__iter__"):
         raise ConfigError(f"inject: {name}: expected a list, such as {name}=[{{...}}]")
-    return [dict(one) if isinstance(one, Mapping) else one for one in given]
-
-
-def _header_of(series: TimeSeries) -> Any:
-    from pulsar.data.header import Header
-
-    return Header(
-        nchans=1,
-        nsamps=series.nsamps,
-        tsamp=series.tsamp,
-        fch1=1400.0,
-        foff=-1e-9,
-        tstart=series.tstart,
-        nbits=32,
-    )
+    return [dict(signal) if isinstance(signal, Mapping) else signal for signal in given]
