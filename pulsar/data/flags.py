@@ -17,19 +17,16 @@ class Flag:
         As it stands in the column ``rfi_flags``.
     of : str
         What it is given to: "candidate", "pulse" or "both".
-    text : str
-        When it is given.
     weight : float
         The score is taken times this; 1 where the flag only tells.
-    source : str
-        The modules that give it.
+    text : str
+        When it is given.
     """
 
     name: str
     of: str
-    text: str
     weight: float
-    source: str
+    text: str
 
 
 #: The score of what surely is interference is taken times this: below any pulsar that can be told from noise.
@@ -37,130 +34,96 @@ RFI: Final = 0.1
 
 FLAGS: Final[tuple[Flag, ...]] = (
     Flag(
-        "dm0",
-        "both",
-        "as strong at DM 0 as anywhere, or with a DM that is 0 within its error or surely below 2",
-        RFI,
-        "sources.interference, sources.score, sources.pulses, searches.cluster",
+        "dm0", "both", RFI, "as strong at DM 0 as anywhere, or with a DM that is 0 within its error or surely below 2"
     ),
-    Flag("nodm", "pulse", "seen at far fewer DMs than a dispersed pulse of its S/N", 1.0, "searches.cluster"),
-    Flag(
-        "cut",
-        "pulse",
-        "the lowest frequencies arrive after the end of the observation",
-        1.0,
-        "searches.cluster",
-    ),
+    Flag("nodm", "pulse", 1.0, "seen at far fewer DMs than a dispersed pulse of its S/N"),
+    Flag("cut", "pulse", 1.0, "the lowest frequencies arrive after the end of the observation"),
     Flag(
         "width limit",
         "pulse",
-        "nine tenths of the widest filter or more: it may as well be a piece of something longer",
         0.3,
-        "sources.pulses",
+        "nine tenths of the widest filter or more: it may as well be a piece of something longer",
     ),
-    Flag(
-        "storm",
-        "pulse",
-        "one row for a storm of events: more of them than noise and sources make",
-        RFI,
-        "sources.pulses",
-    ),
-    Flag("many", "pulse", "of a run with too many events: the weakest were left out", 1.0, "searches.cluster"),
+    Flag("storm", "pulse", RFI, "one row for a storm of events: more of them than noise and sources make"),
+    Flag("many", "pulse", 1.0, "of a run with too many events: the weakest were left out"),
     Flag(
         "narrow-band",
         "both",
+        RFI,
         "it sits in few subbands (evenness below 0.22, of pulses 0.25: some 15 % of the band; below 0.4 where "
         "scintillation leaves the spectrum of a pulsar smooth)",
-        RFI,
-        "sources.score, sources.sweep",
     ),
-    Flag("intermittent", "candidate", "it comes from few sub-integrations", 0.5, "sources.score"),
+    Flag("intermittent", "candidate", 0.5, "it comes from few sub-integrations"),
     Flag(
         "unsteady",
         "candidate",
+        RFI,
         "its pulse does not repeat: it is not significant against what scatters between sub-integrations (2.7 "
         "sigma; 0.32 of its S/N, up to 3.25 sigma), as impulses and drifts that add up at some period",
-        RFI,
-        "sources.score",
     ),
     Flag(
         "red noise",
         "candidate",
-        "a wide profile of few turns, or any of few turns where the level wanders by ten times the white noise, not "
-        "with a sure DM; or, where the fold was whitened, a dip as deep as the pulse is high: a step of the level",
         RFI,
-        "sources.score, sources.interference",
+        "a wide profile of few turns, or any of few turns where the level wanders by ten times the white noise, "
+        "not with a sure DM; or, where the fold was whitened, a dip as deep as the pulse is high: a step of the "
+        "level",
     ),
-    Flag("unphysical", "candidate", "a significant acceleration that no known binary has", RFI, "sources.score"),
+    Flag("unphysical", "candidate", RFI, "a significant acceleration that no known binary has"),
     Flag(
         "tone",
         "candidate",
-        "a wide profile in a dedispersed series, where no DM can be told: as the lines of interference have",
         RFI,
-        "sources.score",
+        "a wide profile in a dedispersed series, where no DM can be told: as the lines of interference have",
     ),
     Flag(
         "mirrored",
         "candidate",
-        "its power is in the high harmonics of the fold, and surely not in the low ones, which every pulse has: a line "
-        "that the bins mirror",
         RFI,
-        "sources.interference",
+        "its power is in the high harmonics of the fold, and surely not in the low ones, which every pulse has: a "
+        "line that the bins mirror",
     ),
-    Flag("no dm curve", "candidate", "the S/N over DM is unlike that of a dispersed signal", 0.5, "sources.score"),
-    Flag("mains", "candidate", "undispersed, at a harmonic of the mains", RFI, "sources.interference"),
-    Flag("noise diode", "candidate", "undispersed, at a harmonic of the noise diode", RFI, "sources.interference"),
+    Flag("no dm curve", "candidate", 0.5, "the S/N over DM is unlike that of a dispersed signal"),
+    Flag("mains", "candidate", RFI, "undispersed, at a harmonic of the mains"),
+    Flag("noise diode", "candidate", RFI, "undispersed, at a harmonic of the noise diode"),
     Flag(
         "radar",
         "candidate",
-        "in a dedispersed series, where no DM can be told: one narrow pulse (0.02 turns at most) in 4 to 12.5 s, a "
-        "turn of a surveillance radar",
         RFI,
-        "sources.interference",
+        "in a dedispersed series, where no DM can be told: one narrow pulse (0.02 turns at most) in 4 to 12.5 s, "
+        "a turn of a surveillance radar",
     ),
-    Flag("comb", "candidate", "undispersed, at a harmonic of a line that was left out", RFI, "sources.interference"),
-    Flag(
-        "one pulse", "candidate", "nothing but one or two strong pulses, which have many a period", RFI, "sources.link"
-    ),
+    Flag("comb", "candidate", RFI, "undispersed, at a harmonic of a line that was left out"),
+    Flag("one pulse", "candidate", RFI, "nothing but one or two strong pulses, which have many a period"),
     Flag(
         "sweep",
         "both",
-        "arrivals over the band bend away from nu^-2, to the side of a sweep that is linear in frequency, by 5 sigma "
-        "and 0.6 widths (scattering bends them to the other): pulses of S/N 7 and more that were cut out, and "
-        "candidates most of whose pulses are such",
         RFI,
-        "sources.sweep, pipeline.ranking",
+        "arrivals over the band bend away from nu^-2, to the side of a sweep that is linear in frequency, by 5 "
+        "sigma and 0.6 widths (scattering bends them to the other): pulses of S/N 7 and more that were cut out, "
+        "and candidates most of whose pulses are such",
     ),
     Flag(
         "near sweeps",
         "both",
-        "with the DM of three or more sweeps, or of two whose DMs agree, within a factor 1.2; the score is taken times "
-        "the part of the rows there that the density elsewhere leads to expect",
         1.0,
-        "pipeline.pulses, pipeline.ranking",
+        "with the DM of three or more sweeps, or of two whose DMs agree, within a factor 1.2; the score is taken "
+        "times the part of the rows there that the density elsewhere leads to expect",
     ),
     Flag(
         "crowd",
         "candidate",
-        "far more rows than chance has, of comparable scores and other DMs, are within 5 % of its frequency, half or "
-        "twice that: noise that is stronger there",
         RFI,
-        "sources.company",
+        "far more rows than chance has, of comparable scores and other DMs, are within 5 % of its frequency, half "
+        "or twice that: noise that is stronger there",
     ),
-    Flag(
-        "multibeam",
-        "both",
-        "of merged products: in more beams, or in other ones, than one source can be",
-        RFI,
-        "nights.merge",
-    ),
+    Flag("multibeam", "both", RFI, "of merged products: in more beams, or in other ones, than one source can be"),
     Flag(
         "terrestrial",
         "candidate",
-        "of merged products: the same topocentric period in several directions, or at times between which that of a "
-        "source is Doppler-shifted, more often than chance has it",
         RFI,
-        "nights.again",
+        "of merged products: the same topocentric period in several directions, or at times between which that of "
+        "a source is Doppler-shifted, more often than chance has it",
     ),
 )
 
@@ -168,7 +131,7 @@ BY_NAME: Final[dict[str, Flag]] = {flag.name: flag for flag in FLAGS}
 
 
 def weight(flags: tuple[str, ...]) -> float:
-    """What a score is taken times for these flags: the least of their weights (they are not independent).
+    """The factor of a score for these flags: the least of their weights (they are not independent).
 
     Raises
     ------
