@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 
 from pulsar.cleaning import CleanedSource
 from pulsar.config.load import load_config
-from pulsar.data.injected import recall
-from pulsar.data.shares import wilson
+from pulsar.data.injected import recall, wilson
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import Run
 from pulsar.pipeline.completeness import Fates
@@ -118,8 +117,7 @@ def compare(cleaned: NDArray[Any], raw: NDArray[Any], verbose: bool) -> None:
                 f"{kind}s, {label}: {rows['found'].sum()} of {len(rows)} ({low:.3f} to {high:.3f}), S/N kept {kept:.3f}"
             )
             curve = recall(rows)
-            bins = zip(curve.edges[:-1], curve.edges[1:], curve.found, curve.tried, strict=True)
-            print("   " + ", ".join(f"S/N {a:g}-{b:g}: {f}/{n}" for a, b, f, n in bins if n))
+            print("   " + ", ".join(f"S/N {a:g}-{b:g}: {f}/{n}" for a, b, n, f, *_ in curve if n))
         first, second = one["found"] == 1, two["found"] == 1
         ratio = (two["listed_snr"] / one["listed_snr"])[first & second]
         error = np.std(ratio) / np.sqrt(max(ratio.size, 1))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.shares import wilson
+from pulsar.data.injected import wilson
 
 Array = NDArray[np.float64]
 
@@ -19,7 +19,7 @@ class Share:
     ----------
     k, n : int
     low, high : float
-        68 % interval of the fraction (:func:`~pulsar.data.shares.wilson`); 0 and 1 of none.
+        68 % interval of the fraction (:func:`~pulsar.data.injected.wilson`); 0 and 1 of none.
     """
 
     k: int

@@ -18,7 +18,7 @@ import numpy as np
 
 import pulsar
 from pulsar.config.load import load_config
-from pulsar.data.shares import wilson
+from pulsar.data.injected import wilson
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 

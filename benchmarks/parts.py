@@ -19,7 +19,7 @@ from scipy.stats import poisson
 
 import pulsar
 from pulsar.config.load import load_config
-from pulsar.data.part import Part
+from pulsar.data.header import Part
 from pulsar.io.product.reader import Run
 from pulsar.pipeline.stages import search_series
 from pulsar.run import search

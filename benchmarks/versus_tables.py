@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from table import machine, markdown
 
-from pulsar.data.shares import wilson
+from pulsar.data.injected import wilson
 
 #: False alarms a series.
 RATE = 0.1

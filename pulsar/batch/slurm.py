@@ -20,10 +20,10 @@ from pulsar.batch.unit import Options
 from pulsar.batch.units import MOST_LIST, Batch, Unit
 from pulsar.config.model import BatchConfig
 from pulsar.config.size import parse_size
-from pulsar.data import interpreter
 from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import STRICT, Count, validated
+from pulsar.data.work import command as python_command
 from pulsar.errors import ConfigError, DataError, PulsarError
 
 #: Between two questions to Slurm whether an array is over [s]: its own advice is not to ask often.
@@ -119,7 +119,7 @@ def script(folder: Path, number: int, jobs: int, config: BatchConfig) -> str:
         *([f"--account={config.account}"] if config.account else []),
         *config.directives,
     ]
-    job = interpreter.command("-m", "pulsar.batch.job", str(folder), str(number))
+    job = python_command("-m", "pulsar.batch.job", str(folder), str(number))
     lines = [
         "#!/bin/bash",
         *(f"#SBATCH {option}" for option in options),

@@ -15,9 +15,9 @@ from pulsar.batch.records import MOST_TOLD, Record, finish, read_record, write_r
 from pulsar.batch.staging import copies_of
 from pulsar.batch.units import Unit, inputs_gone, log_file, product
 from pulsar.data.folders import open_to_write, sweep
-from pulsar.data.interpreter import command, environment
 from pulsar.data.unfinished import ENDS
 from pulsar.data.validated import STRICT, Count, Seconds
+from pulsar.data.work import command, environment
 
 #: Between two looks at a process [s].
 POLL: Final = 0.1

@@ -24,22 +24,14 @@ CHANCE: Final = 1e-3
 FOOT: Final = 8.0
 #: Bins added on either side of a line.
 MARGIN: Final = 1.0
-#: Power that an undispersed line keeps where it is compared, and how far above that it may be.
-COHERENT: Final = 0.5
-SLACK: Final = 0.25
 #: Parts of the delay over the band that a line may reach over: hum sits in a part of the band, or mostly there, and
 #: falls the slower with the DM. A dispersed one never falls from DM 0 on, in whatever part of the band it is.
 PARTS: Final = (1.0, 0.7, 0.5, 0.35)
-#: ... and at the mains, where hum is to be expected.
-FEWER: Final = (0.25, 0.18)
-#: Noise power that the series at another DM may have of its own (in one of a thousand it is more).
-OWN_NOISE: Final = 7.0
-#: Power in the first odd harmonics from which a noise diode is there, and most of it in even ones.
-DIODE_POWER: Final = 60.0
-EVEN_SHARE: Final = 0.05
+#: The same at the mains, where hum is to be expected.
+PARTS_OF_HUM: Final = (*PARTS, 0.25, 0.18)
 #: Lines that a list may hold, harmonics counted: a thousand times those of the longest lists in use.
 MOST_LINES: Final = 200_000
-#: No more than this part of the spectrum is zapped, the strongest lines first.
+#: No more than this part of the spectrum is left out, the strongest lines first.
 MOST: Final = 0.02
 #: Mains lines are looked for up to this harmonic, and so far about it: the grid wanders by half a per cent, and what
 #: does wander is taken as far out as the skirts of the strongest lines reach (1.1 % in a real series of S/N 100).
@@ -95,7 +87,7 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
     """
     path = Path(path)
     lines = read_text(path, "a list of birdies").splitlines()
-    found: list[Birdie] = []
+    birdies: list[Birdie] = []
     for number, line in enumerate(lines, 1):
         text = line.split("#")[0].split()
         if not text:
@@ -116,7 +108,7 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
             raise DataError(
                 f"{path}: line {number}: frequency {freq:g} Hz, width {width:g} Hz: expected positive numbers"
             )
-        if len(found) + nharm > MOST_LINES:
+        if len(birdies) + nharm > MOST_LINES:
             raise DataError(
                 f"{path}: line {number}: with its {nharm} harmonics there are more than {MOST_LINES} lines: expected "
                 "fewer harmonics"
@@ -126,8 +118,10 @@ def read_zaplist(path: Path | str, voverc: float | None = None) -> list[Birdie]:
                 f"{path}: line {number} is barycentric, but telescope or position are unknown: give --ra and --dec"
             )
         shift = 1.0 / (1.0 + (voverc or 0.0)) if bary else 1.0
-        found += [Birdie(k * freq * shift, width * (k if grow else 1), path.name) for k in range(1, max(nharm, 1) + 1)]
-    return found
+        birdies += [
+            Birdie(k * freq * shift, width * (k if grow else 1), path.name) for k in range(1, max(nharm, 1) + 1)
+        ]
+    return birdies
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,6 +152,10 @@ class Spectrum:
     def nyquist(self) -> float:
         """[Hz]"""
         return 0.5 / self.tsamp
+
+    def birdie(self, first: int, end: int, reason: str) -> Birdie:
+        """The range of elements from `first` to before `end`, with MARGIN on either side."""
+        return Birdie(0.5 * (first + end - 1) * self.step, (end - first) * self.step + 2.0 * MARGIN / self.tobs, reason)
 
 
 def learn(
@@ -212,8 +210,7 @@ def learn(
     # A few DMs tell: from the nearest on, about evenly in the logarithm.
     rows = np.unique(np.round(np.geomspace(1, dms.size - 1, 12)).astype(np.int64))
     others = {int(r): tops(int(r)) / at_zero for r in rows}
-    margin = MARGIN / zero.tobs
-    found = []
+    undispersed = []
     for number, (lo, hi, top) in enumerate(lines):
         power, freq = float(zero.powers[top]), top * step
         there = {row: float(parts[number]) * power for row, parts in others.items()}
@@ -222,13 +219,18 @@ def learn(
             abs(freq / at - 1.0) < MAINS_WANDER and at <= MAINS_HARMONICS * f
             for f, at in zip(mains, nearest, strict=True)
         )
-        spans = [2j * np.pi * freq * part * delay for part in (*PARTS, *(FEWER if hum else ()))]
+        spans = [2j * np.pi * freq * part * delay for part in (PARTS_OF_HUM if hum else PARTS)]
         if any(_undispersed(power, there, dms, span, threshold, spans[0] if hum else None) for span in spans):
-            found.append((power, Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * margin, "learnt")))
-    found.sort(key=lambda f: -f[0])
+            undispersed.append((power, zero.birdie(lo, hi, "learnt")))
+    undispersed.sort(key=lambda f: -f[0])
+    return within_room([birdie for _, birdie in undispersed], zero.nyquist)
+
+
+def within_room(birdies: Iterable[Birdie], nyquist: float) -> list[Birdie]:
+    """The first birdies, as many as MOST of the spectrum up to `nyquist` [Hz] has room for."""
     out: list[Birdie] = []
-    room = MOST * 0.5 / zero.tsamp
-    for _, birdie in found:
+    room = MOST * nyquist
+    for birdie in birdies:
         room -= birdie.width
         if room < 0:
             break
@@ -244,7 +246,7 @@ def _undispersed(
     threshold: float,
     whole: NDArray[np.complex128] | None = None,
 ) -> bool:
-    """Whether a line falls from DM 0 on as an undispersed one does.
+    """True if a line falls from DM 0 on as an undispersed one does.
 
     Parameters
     ----------
@@ -261,20 +263,21 @@ def _undispersed(
     whole : ndarray of complex128, optional
         As `span`, for the whole band, which the noise is in: what that adds at another DM is allowed for.
     """
-    told = False
+    compared = False
     for row, there in others.items():
         coherence = float(np.abs(np.mean(np.exp(dms[row] * span))) ** 2)
         # Of an undispersed line the series at another DM keeps this, and has noise of its own besides.
         same = coherence if whole is None else float(np.abs(np.mean(np.exp(dms[row] * whole))) ** 2)
-        kept = (np.sqrt(coherence * power) + np.sqrt((1.0 - same) * OWN_NOISE)) ** 2
+        # In one of a thousand series that is a power of more than 7.
+        kept = (np.sqrt(coherence * power) + np.sqrt((1.0 - same) * 7.0)) ** 2
         if there > (max(power, kept) if dms[row] < 0.5 * LEAST_DM or whole is not None else power):
             return False
-        if coherence <= COHERENT:
-            told = True
+        if coherence <= 0.5:
+            compared = True
             # What noise and the sidelobes of the coherence may add.
-            if there > (coherence + SLACK) * power + threshold:
+            if there > (coherence + 0.25) * power + threshold:
                 return False
-    return told
+    return compared
 
 
 def series_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
@@ -308,9 +311,7 @@ def series_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
     above = [int(np.count_nonzero(powers[max(t - reach, 0) : t + reach] > 0.25 * powers[t])) for t in tops]
     breadth = np.array(above) / half_bins
     broad = breadth >= np.where(power >= STRONG, BROAD[0], BROAD[1])
-    ends = np.array([line[:2] for line in lines], dtype=np.float64) * step
-    low, high = ends[:, 0], ends[:, 1]
-    found: list[tuple[float, float, float]] = []
+    wandering: set[int] = set()
     for nominal in mains:
         # Where the harmonics would be seen, and how far from them each line is.
         order = np.arange(1.0, MAINS_HARMONICS + 1.0)
@@ -323,7 +324,7 @@ def series_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
             alike = (freq > freq[i] / COMPARED) & (freq < freq[i] * COMPARED)
             if np.count_nonzero(shaky & alike) > np.count_nonzero(steady & alike):
                 continue
-            found.append((float(power[i]), float(low[i]), float(high[i])))
+            wandering.add(int(i))
             if power[i] < STRONG:
                 continue
             # Its fundamental and harmonics, which wander by as much less or more.
@@ -335,18 +336,13 @@ def series_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
                 # a bin.
                 wander = 0.25 * k * min(breadth[i], 2.0 * REACH)
                 slack = np.where(broad | (near.any(axis=1) & (k < 1.0)), wander, 0.25 * k if hardly else 0.0)
-                family = np.flatnonzero((slack > 0.0) & (np.abs(freq - at) * tobs <= np.maximum(slack, 1.0)))
-                found += [(float(power[j]), float(low[j]), float(high[j])) for j in family]
-    out: list[Birdie] = []
-    room = MOST * nyquist
-    margin = MARGIN / tobs
-    for _, first, last in sorted(set(found), reverse=True):
-        room -= last - first + 2.0 * margin
-        if room < 0:
-            break
-        out.append(Birdie(0.5 * (first + last - step), last - first + 2.0 * margin, "mains"))
+                family = (slack > 0.0) & (np.abs(freq - at) * tobs <= np.maximum(slack, 1.0))
+                wandering.update(np.flatnonzero(family).tolist())
+    strongest = [
+        spectrum.birdie(*lines[i][:2], "mains") for i in sorted(wandering, key=lambda i: (power[i], i), reverse=True)
+    ]
     # What lies between pieces of one wandering line is that line.
-    wide = merged([Birdie(b.freq, b.width + ONE / tobs, b.reason) for b in out])
+    wide = merged([Birdie(b.freq, b.width + ONE / tobs, b.reason) for b in within_room(strongest, nyquist)])
     return [Birdie(b.freq, b.width - ONE / tobs, b.reason) for b in wide]
 
 
@@ -379,8 +375,7 @@ def steady_lines(spectrum: Spectrum, mains: Sequence[float]) -> list[Birdie]:
     for i in np.flatnonzero(inside):
         beside = ~inside & (freq > freq[i] / COMPARED) & (freq < freq[i] * COMPARED)
         if not beside.any() or power[i] > ALONE * power[beside].max():
-            lo, hi, _ = lines[i]
-            out.append(Birdie(0.5 * (lo + hi - 1) * step, (hi - lo) * step + 2.0 * MARGIN / spectrum.tobs, "mains"))
+            out.append(spectrum.birdie(*lines[i][:2], "mains"))
     return merged(out)
 
 
@@ -423,7 +418,7 @@ def diode_lines(zero: Spectrum, periods: Sequence[float]) -> list[Birdie]:
         odd = sum(at(k / period) for k in (1, 3, 5, 7))
         even = sum(at(k / period) for k in (2, 4, 6))
         # Four powers of noise, each the largest of three, sum up to 40 once in a million.
-        if odd < DIODE_POWER or even - 3 * 2.5 > EVEN_SHARE * odd:
+        if odd < 60.0 or even - 3 * 2.5 > 0.05 * odd:
             continue
         last = 7
         for k in range(9, int(zero.nyquist * period) + 1, 2):

@@ -13,16 +13,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.birdies import CHANCE, MARGIN, MOST, Birdie, Spectrum, plain_powers, stretches
+from pulsar.cleaning.birdies import CHANCE, MARGIN, Birdie, Spectrum, plain_powers, stretches, within_room
 from pulsar.constants import KDM
-from pulsar.sky.receiver import Receiver
+from pulsar.sky.observatory import Receiver
 
 #: Fewest beams that are compared, and in which a line is common wherever they are.
 BEAMS: Final = 4
 #: Only beams with more than this part of the greatest amplitude count: in sidelobes are a few per cent.
 SIMILAR: Final = 0.2
-#: A line is dispersed if it is stronger at another DM by so many times what noise adds.
-DISPERSED: Final = 4.0
 #: Powers this rare by themselves are compared; noise has BEAMS of MOST_BEAMS within a bin once in 1/CHANCE spectra.
 MOST_BEAMS: Final = 19
 #: Half bins that a line in another beam may take to be within a bin.
@@ -31,8 +29,6 @@ NEAR: Final = 5
 MOST_ORDER: Final = 32
 #: ... if by chance that would be so with this probability at most, for each such line.
 SURE: Final = 0.02
-#: Lines slower than this [bins of 1/T] are not looked at: no search does.
-SLOWEST: Final = 5.0
 #: DMs at which lines are looked at beside 0: from a quarter turn over the band at the fastest line, by factors of two,
 #: but no more of them.
 MOST_DMS: Final = 16
@@ -125,14 +121,15 @@ def find_lines(
         Channel frequencies [MHz].
     """
     n, step = zero.powers.size, zero.step
-    found = [s for s in stretches(zero.powers, threshold(n)) if s[2] * step * zero.tobs >= SLOWEST]
+    # Slower ones than five turns no search looks at.
+    lines = [s for s in stretches(zero.powers, threshold(n)) if s[2] * step * zero.tobs >= 5.0]
     # Whole bins, with one more on either side.
-    ranges = [(max(lo // 2 - 1, 1), hi // 2 + 2) for lo, hi, _ in found]
+    ranges = [(max(lo // 2 - 1, 1), hi // 2 + 2) for lo, hi, _ in lines]
     delay = KDM * (freqs**-2.0 - freqs.max() ** -2.0)
-    sums = np.zeros((len(found), dms.size))
-    coherence = np.ones((len(found), dms.size - 1))
+    sums = np.zeros((len(lines), dms.size))
+    coherence = np.ones((len(lines), dms.size - 1))
     level = 1.0
-    for k, dm in enumerate(dms) if found else ():
+    for k, dm in enumerate(dms) if lines else ():
         powers = plain_powers(series(k), n)
         if k == 0:
             # The noise of all DMs is the same; its estimates are not.
@@ -140,11 +137,11 @@ def find_lines(
         for i, (lo, hi) in enumerate(ranges):
             sums[i, k] = float(np.sum(powers[lo:hi], dtype=np.float64)) / level - (hi - lo)
             if k:
-                turns = found[i][2] * step * dm * delay
+                turns = lines[i][2] * step * dm * delay
                 coherence[i, k - 1] = np.abs(np.mean(np.exp(2j * np.pi * turns))) ** 2
-    rows = np.array(found, dtype=np.float64).reshape(-1, 3)
+    rows = np.array(lines, dtype=np.float64).reshape(-1, 3)
     bins = np.array([hi - lo for lo, hi in ranges], dtype=np.int64)
-    alone = np.array([zero.powers[top] for _, _, top in found], dtype=np.float64) > np.log(n / CHANCE)
+    alone = np.array([zero.powers[top] for _, _, top in lines], dtype=np.float64) > np.log(n / CHANCE)
     first, last, top = rows[:, 0] * step, (rows[:, 1] - 1) * step, rows[:, 2] * step
     return Lines(first, last, top, sums[:, 0], sums[:, 1:], coherence, bins, alone, zero.tobs, zero.nyquist)
 
@@ -172,7 +169,7 @@ def common_lines(beams: Mapping[int, Lines], receiver: Receiver) -> list[Birdie]
         return []
     tobs = min(lines.tobs for lines in beams.values())
     every = [(lines.lo[i], lines.hi[i], beam, i) for beam, lines in beams.items() for i in range(lines.power.size)]
-    found = []
+    shared = []
     dispersed: list[float] = []
     for group in _overlapping(sorted(every), 1.0 / tobs):
         strongest: dict[int, int] = {}
@@ -190,23 +187,18 @@ def common_lines(beams: Mapping[int, Lines], receiver: Receiver) -> list[Birdie]
         spread = len(known) > 1 and not receiver.together(known, set(beams))
         if len(core) >= max(BEAMS, receiver.config.max_beams + 1) or spread:
             lo, hi = min(g[0] for g in group), max(g[1] for g in group)
-            found.append((sum(power[beam] for beam in core), top, lo, hi))
-    found.sort(key=lambda f: -f[0])
-    out: list[Birdie] = []
-    room = MOST * min(lines.nyquist for lines in beams.values())
-    for _, top, lo, hi in found:
-        if any(_related(top, other, tobs) for other in dispersed):
-            continue
-        lo, hi = lo - MARGIN / tobs, hi + MARGIN / tobs
-        room -= hi - lo
-        if room < 0:
-            break
-        out.append(Birdie(float(0.5 * (lo + hi)), float(hi - lo), "common"))
-    return out
+            shared.append((sum(power[beam] for beam in core), top, lo, hi))
+    shared.sort(key=lambda f: -f[0])
+    birdies = []
+    for _, top, lo, hi in shared:
+        if not any(_related(top, slow, tobs) for slow in dispersed):
+            lo, hi = lo - MARGIN / tobs, hi + MARGIN / tobs
+            birdies.append(Birdie(float(0.5 * (lo + hi)), float(hi - lo), "common"))
+    return within_room(birdies, min(lines.nyquist for lines in beams.values()))
 
 
 def _related(slow: float, fast: float, tobs: float) -> bool:
-    """Whether a line is a harmonic of a slower one, where their frequencies are known well enough to tell."""
+    """True if a line is a harmonic of a slower one, as far as their frequencies are known well enough to tell."""
     multiple = round(fast / slow)
     slack = (0.25 * multiple + 0.5) / tobs
     return 2 <= multiple <= MOST_ORDER and 2.0 * slack < SURE * slow and abs(fast - multiple * slow) <= slack
@@ -228,7 +220,7 @@ def _overlapping(
 
 
 def _dispersed(beams: list[Lines], rows: list[int]) -> bool:
-    """Whether a line is stronger at another DM, all its beams together.
+    """True if a line is stronger at another DM, all its beams together.
 
     Of an undispersed line of power P the part g^2 is left there. The noise of the two amplitudes has the coherence g as
     well, so that their difference, and with it that of the powers, has the variance 2 P (1 - g^2); and up to 2 a bin
@@ -240,6 +232,7 @@ def _dispersed(beams: list[Lines], rows: list[int]) -> bool:
     for k in range(count):
         more = sum(float(lines.others[i, k] - lines.power[i]) for lines, i in zip(beams, rows, strict=True))
         away = 1.0 - float(np.mean([lines.coherence[i, k] for lines, i in zip(beams, rows, strict=True)]))
-        if more > DISPERSED * float(np.sqrt(2.0 * (power * away + bins))):
+        # By four times what noise adds.
+        if more > 4.0 * float(np.sqrt(2.0 * (power * away + bins))):
             return True
     return False

@@ -15,17 +15,6 @@ from numpy.typing import NDArray
 HARMONICS: Final = 15
 #: Strength of the fundamental in the sum over the band from which it is looked at [sigma].
 LEAST: Final = 8.0
-#: Amplitude of the third harmonic over that of the first, which is 1/3; most of an even one.
-THIRD: Final = (0.2, 0.47)
-EVEN: Final = 0.15
-#: The same phase all the time.
-COHERENT: Final = 0.9
-#: Periods from which the steps of the channels are found at a time.
-TURNS: Final = 20.0
-#: Fewest periods in an observation.
-FEWEST: Final = 5.0
-#: A block in which the band shows this part of the step has it.
-ON: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -132,15 +121,15 @@ class DiodeSums:
             Samples in a point.
         """
         for i, period in enumerate(self.periods):
-            found = self._one(i, period, factor)
-            if found is not None:
-                return found
+            diode = self._at_period(i, period, factor)
+            if diode is not None:
+                return diode
         return None
 
-    def _one(self, i: int, period: float, factor: int) -> Diode | None:
+    def _at_period(self, i: int, period: float, factor: int) -> Diode | None:
         nblocks = len(self.start)
         length = float(np.sum(self.npoints)) * self.step
-        if length < FEWEST * period or 2 * HARMONICS * self.step > 0.5 * period:
+        if length < 5.0 * period or 2 * HARMONICS * self.step > 0.5 * period:
             return None
         # Blocks of a few periods together: in one alone level and wave cannot be told apart.
         blocks = max(1, round(2.0 * period / max(float(np.median(self.npoints)) * self.step, 1e-9)))
@@ -152,12 +141,15 @@ class DiodeSums:
         total = band[active].sum(axis=0)
         sigma = float(np.sqrt(np.sum(noise[active] ** 2)))
         first = float(np.abs(total[1]))
-        if not active.any() or first < LEAST * sigma or first < COHERENT * float(np.abs(band[active, 1]).sum()):
+        if not active.any() or first < LEAST * sigma:
             return None
+        if first < 0.9 * float(np.abs(band[active, 1]).sum()):
+            return None  # not the same phase all the time
         third = float(np.abs(total[3])) / first
         slack = 3.0 * sigma / first
         even = float(np.abs(total[[2, 4]]).max()) / first
-        if not THIRD[0] - slack < third < THIRD[1] + slack or even > EVEN + slack:
+        # Of a square wave the third has 1/3 of the amplitude of the first, and even ones have none.
+        if not 0.2 - slack < third < 0.47 + slack or even > 0.15 + slack:
             return None
         # Odd harmonics of a square wave whose on half has its middle at the phase phi: (-1)^((k-1)/2) cos(k phi) / k.
         k = np.arange(1, HARMONICS + 1, 2)
@@ -194,9 +186,9 @@ class DiodeSums:
         strong = height[height > max(typical, 0.0)]
         if strong.size == 0:
             return None
-        on = overall & (height > ON * float(np.median(strong)))
+        on = overall & (height > 0.5 * float(np.median(strong)))
         step = np.zeros((nblocks, nchans), dtype=np.float32)
-        together = max(1, round(TURNS * bare.period / max(float(np.median(self.npoints)) * self.step, 1e-9)))
+        together = max(1, round(20.0 * bare.period / max(float(np.median(self.npoints)) * self.step, 1e-9)))
         for first in range(0, nblocks, together):
             which = on & (np.arange(nblocks) >= first) & (np.arange(nblocks) < first + together)
             if not which.any() or which.sum() * float(np.median(self.npoints)) * self.step < 2.0 * bare.period:

@@ -1,4 +1,7 @@
-"""Impulses: pulses that all of the band has at the same time, as nothing from the sky does."""
+"""Impulses and lost spectra: all of the band has them at the same time, as nothing from the sky does.
+
+Lost spectra are what recorders write in place of packets that did not come: zeros, or the last spectrum again.
+"""
 
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -7,42 +10,28 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.lost import runs_of
 from pulsar.constants import KDM, LEAST_DM
 from pulsar.data.header import Header
 
-#: Bands that are compared, fewest of them, and fewest channels in one.
+#: Bands that are compared, and fewest of them.
 BANDS: Final = 16
 LEAST_BANDS: Final = 8
-LEAST_CHANNELS: Final = 2
-#: A band is high from this many sigma on; where a quarter of them are, a stretch goes on.
-HIGH: Final = 1.5
 #: Longest impulse [s].
 LONGEST: Final = 0.05
 #: An impulse is stronger at DM 0 than from LEAST_DM on by this significance [sigma].
 DM_SIGMA: Final = 5.0
-#: Resolution of the energy, as a part of the width.
-FINE: Final = 16
 #: Delay over the band, or a part of it, at LEAST_DM from which on the DM is told [samples]: shifts are whole ones.
 LEAST_SHIFT: Final = 2.0
 #: Ratio of one trial DM that a pulse at DM 0 is compared with to the next.
 DM_RATIO: Final = 1.15
-#: Samples from which a band's level and spread are taken.
-SPREAD_SAMPLES: Final = 512
-#: An impulse in a part of the band is looked for in so many neighbouring bands of all, from every so-many-th on.
+#: An impulse in a part of the band is looked for in so many neighbouring bands of all, from every second on.
 PART: Final = 8
-PART_STEP: Final = 2
 #: The running mean is over so many times the longest impulse on either side.
 WINDOWS: Final = 8
+#: What is repeated so many times is no data, if noise would do that in one of a million stretches.
+REPEATED: Final = 8
 #: Some seconds that would lose more than this keep all.
 MOST_CLIPPED: Final = 0.2
-#: A line has so many times the median power about it (noise, and impulses at no even distance, reach 15), over so many
-#: modes; it is taken out as wide as the mains wander and their edges leak [Hz].
-LINE: Final = 30.0
-ABOUT: Final = 128
-NOTCH: Final = 2.5
-#: Most stretches of one block and one width that are looked at.
-MOST_STRETCHES: Final = 500
 
 
 @dataclass(frozen=True)
@@ -86,7 +75,7 @@ class Bands:
         for low, high in zap:
             used &= ~((header.freqs + half > low) & (header.freqs - half < high))
         count = int(used.sum())
-        nbands = min(BANDS, count // LEAST_CHANNELS)
+        nbands = min(BANDS, count // 2)
         if nbands < LEAST_BANDS or not header.freqs[used].min() > 0:
             return None
         bands = np.full(header.nchans, -1, dtype=np.int64)
@@ -98,37 +87,18 @@ class Bands:
         return cls(bands, means, across, longest) if LEAST_DM * across >= LEAST_SHIFT else None
 
 
-def find_impulses(series: NDArray[np.float32], bands: Bands, sigma: float) -> NDArray[np.int64]:
-    """Pulses that are in most bands at the same time and have no dispersion.
-
-    Sums over 1, 2, 4 ... samples are looked at, less a running mean, where most bands are high at once. A pulse that
-    some DM from LEAST_DM on explains nearly as well is left alone, however bright it is.
-
-    Parameters
-    ----------
-    series : ndarray of float32, shape (nbands, n)
-        Sums over the channels of each band.
-    bands : Bands
-    sigma : float
-        Significance of the median over the bands, in single trials.
-
-    Returns
-    -------
-    ndarray of int64, shape (nimpulses, 2)
-        First sample and the one after the last.
-    """
-    return _found(series, _plain(series, bands), bands, sigma)
-
-
-def find_impulses_and_dropouts(
+def find_impulses(
     series: NDArray[np.float32],
     bands: Bands,
     sigma: float,
-    dropout: float,
+    dropout: float = np.inf,
     *,
     space: NDArray[np.float32] | None = None,
 ) -> NDArray[np.int64]:
-    """What `find_impulses` finds, and the same downwards.
+    """Pulses that are in most bands at the same time and have no dispersion, and the same downwards.
+
+    Sums over 1, 2, 4 ... samples are looked at, less a running mean, where most bands are high at once. A pulse that
+    some DM from LEAST_DM on explains nearly as well is left alone, however bright it is.
 
     Parameters
     ----------
@@ -163,7 +133,7 @@ def _found(
     plain: NDArray[np.float32],
     bands: Bands,
     sigma: float,
-    look: "_Look | None" = None,
+    look: "_Look",
     *,
     sign: int = 1,
 ) -> NDArray[np.int64]:
@@ -174,7 +144,8 @@ def _found(
         rest = plain if marks.mean() > MOST_CLIPPED else _plain(_filled(sign * series, marks, bands), bands)
         lines = _lines(rest, bands)
         if lines.any():
-            marks = _marked(_without(lines, plain), bands, sigma)
+            rest = _without(lines, plain)
+            marks = _marked(rest, bands, sigma, _looks(rest, 1, bands, (sigma,))[0])
     if marks.mean() > MOST_CLIPPED:
         marks[:] = False
     return runs_of(marks)
@@ -204,7 +175,7 @@ def _filled(series: NDArray[np.float32], marks: NDArray[np.bool_], bands: Bands)
 
 @dataclass(frozen=True)
 class _Look:
-    """What sums over 1, 2, 4 ... samples of the bands are like, to one side.
+    """Levels of sums over 1, 2, 4 ... samples of the bands, to one side.
 
     Attributes
     ----------
@@ -242,7 +213,7 @@ def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[f
     first = width.bit_length() - 1
     widths = [width << k for k in range(64) if width << k <= max(1, bands.longest // 2) and width << k < n]
     # Where sums of the longest would end after the last sample they are not looked at.
-    at = np.arange(0, n, max(1, n // SPREAD_SAMPLES))
+    at = np.arange(0, n, max(1, n // 512))
     sums = np.zeros((len(widths), nbands, len(at)), dtype=np.float32)
     sums_at(plain, shift, at, sums)
     # Of each side, in its own sign: what a quarter, half and three quarters are not above.
@@ -273,26 +244,25 @@ def _looks(plain: NDArray[np.float32], width: int, bands: Bands, sigmas: tuple[f
     return looks
 
 
-def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float, look: _Look | None = None) -> NDArray[np.bool_]:
-    """Which samples belong to impulses in all of the band or, if dispersion tells there, a part of it."""
+def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float, look: _Look) -> NDArray[np.bool_]:
+    """Samples of impulses in all of the band or, if dispersion tells there, a part of it, shape (n,)."""
     from pulsar_kernels.interference import count_above, stretches
 
     nbands, n = plain.shape
     marks = np.zeros(n, dtype=np.bool_)
-    if look is None:
-        look = _looks(plain, 1, bands, (sigma,))[0]
     number = look.following(0)
     if number is None:
         return marks
     parts = [(slice(0, nbands), bands)]
-    for first in range(0, nbands - PART + 1, PART_STEP) if nbands > PART else ():
+    for first in range(0, nbands - PART + 1, 2) if nbands > PART else ():
         part = slice(first, first + PART)
         delays = bands.delays[part]
         across = float(np.ptp(delays)) * PART / (PART - 1)
         if LEAST_DM * across >= LEAST_SHIFT:
             parts.append((part, replace(bands, delays=delays, across=across)))
     some, many = np.empty(n, dtype=np.uint8), np.empty(n, dtype=np.uint8)
-    runs = np.empty((MOST_STRETCHES, 2), dtype=np.int64)
+    # The first of one block and one width: no more are looked at.
+    runs = np.empty((500, 2), dtype=np.int64)
     # Neither is changed before something is found.
     sums = rest = plain
     spare = [np.empty_like(plain), np.empty_like(plain)]
@@ -311,12 +281,13 @@ def _marked(plain: NDArray[np.float32], bands: Bands, sigma: float, look: _Look 
             of = 0 if own.count == nbands else 1
             if not beyond[of]:
                 continue
-            count_above(sums[part], np.asarray((middle + HIGH * spread)[part], dtype=np.float32), some)
+            # A stretch goes on where a quarter of the bands are high.
+            count_above(sums[part], np.asarray((middle + 1.5 * spread)[part], dtype=np.float32), some)
             count_above(sums[part], very_high[of, part], many)
-            found = stretches(some, many, -(-own.count // 4), own.count // 2 + 1, bands.longest, runs)
-            if found and rest is plain:
+            nruns = stretches(some, many, -(-own.count // 4), own.count // 2 + 1, bands.longest, runs)
+            if nruns and rest is plain:
                 rest = plain.copy()
-            for first, last in runs[:found]:
+            for first, last in runs[:nruns]:
                 end = min(int(last) + width - 1, n)
                 if _undispersed(rest[part], int(first), end, width, spread[part], own):
                     if sums is plain:
@@ -349,12 +320,13 @@ def _lines(plain: NDArray[np.float32], bands: Bands) -> NDArray[np.bool_]:
     deviation = plain.std(axis=1, keepdims=True)
     total = np.sum(plain / np.where(deviation > 0, deviation, np.inf), axis=0)
     power = np.abs(rfft(total * np.hanning(n), size)) ** 2
-    blocks = np.array_split(power, max(len(power) // ABOUT, 1))
+    blocks = np.array_split(power, max(len(power) // 128, 1))
     level = np.concatenate([np.full(len(block), np.median(block)) for block in blocks])
-    reach = max(round(NOTCH * per_hz), 1)
+    # 2.5 Hz: as wide as the mains wander and their edges leak.
+    reach = max(round(2.5 * per_hz), 1)
     notch = np.zeros(len(power), dtype=np.bool_)
-    # What is slower has gone with the running mean.
-    for line in np.flatnonzero(power > LINE * level):
+    # Noise, and impulses at no even distance, reach 15. What is slower has gone with the running mean.
+    for line in np.flatnonzero(power > 30.0 * level):
         if line > reach:
             notch[line - reach : line + reach + 1] = True
     return notch
@@ -385,7 +357,7 @@ def merged_stretches(stretches: NDArray[np.int64]) -> NDArray[np.int64]:
 def _undispersed(
     plain: NDArray[np.float32], first: int, last: int, width: int, spread: NDArray[np.float64], bands: Bands
 ) -> bool:
-    """Whether a pulse is surely stronger at DM 0 than at any DM that the sky has.
+    """True if a pulse is surely stronger at DM 0 than at any DM that the sky has.
 
     S/N of the best box in the sum of the bands, each delayed as a DM says: the squares of two S/N differ by the square
     of the significance with which one DM is preferred to the other. A box tells little of a pulse with steep sides that
@@ -431,10 +403,10 @@ def _undispersed(
     there = None if seen is None else delayed(seen, none)
     steps = int(2 * np.log2(max(min(2 * bands.longest, size - 1) / width, 1.0))) + 1
     widths = [max(round(width * 2.0 ** (k / 2)), 1) for k in range(steps)]
-    found = [_boxes(at_zero, box, there) for box in widths]
-    k = int(np.argmax([one.max() for one in found]))
-    box, here, begin = widths[k], float(found[k].max()), int(np.argmax(found[k])) + 1
-    fine = max(box // FINE, 1)
+    box_snrs = [_boxes(at_zero, box, there) for box in widths]
+    k = int(np.argmax([snrs.max() for snrs in box_snrs]))
+    box, here, begin = widths[k], float(box_snrs[k].max()), int(np.argmax(box_snrs[k])) + 1
+    fine = max(box // 16, 1)
     profile = _boxes(at_zero, fine)
     # What is in most bands at once has a width of half its delay over the band, or more: coarse steps see it.
     trials = LEAST_DM * DM_RATIO ** np.arange(int(np.log(farthest / LEAST_DM) / np.log(DM_RATIO)) + 2)
@@ -445,8 +417,8 @@ def _undispersed(
         shifts = np.rint(dm * delays).astype(np.int64)
         total = delayed(sums, shifts)
         there = None if seen is None else delayed(seen, shifts)
-        other = max(float(_boxes(total, one, there).max()) for one in widths[max(k - 1, 0) : k + 2])
-        by_box = by_box and here**2 - max(other, 0.0) ** 2 > DM_SIGMA**2
+        dispersed = max(float(_boxes(total, wide, there).max()) for wide in widths[max(k - 1, 0) : k + 2])
+        by_box = by_box and here**2 - max(dispersed, 0.0) ** 2 > DM_SIGMA**2
         if by_energy:
             # Around the pulse, wherever the DM puts it.
             reach = box + int(shifts.max())
@@ -460,11 +432,11 @@ def _undispersed(
 
 def _boxes(total: NDArray[np.float64], box: int, seen: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """S/N of boxes of so many samples, from running sums of unit noise; of those of which a half or more is seen."""
-    found = total[box:] - total[:-box]
+    sums = total[box:] - total[:-box]
     if seen is None:
-        return np.asarray(found / np.sqrt(box))
+        return np.asarray(sums / np.sqrt(box))
     count = seen[box:] - seen[:-box]
-    return np.where(count >= 0.5 * box, found / np.sqrt(np.maximum(count, 1.0)), 0.0)
+    return np.where(count >= 0.5 * box, sums / np.sqrt(np.maximum(count, 1.0)), 0.0)
 
 
 def _energy_error(profile: NDArray[np.float64], shifts: NDArray[np.int64]) -> float:
@@ -479,3 +451,105 @@ def _energy_error(profile: NDArray[np.float64], shifts: NDArray[np.int64]) -> fl
             off = profile[shift:] - profile[:-shift] if shift < profile.size else profile
             moved += max(float(np.sum(off**2)) - 2.0 * off.size, 0.1 * float(np.sum(off**2)))
     return float(np.sqrt(4.0 * moved / len(shifts) + 4.0 * profile.size))
+
+
+def runs_of(marks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """First of every run of marks and the one after its last, shape (n, 2)."""
+    return np.flatnonzero(np.diff(marks.astype(np.int8), prepend=0, append=0)).reshape(-1, 2).astype(np.int64)
+
+
+def repeating(series: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Bands that may stay exactly the same for `REPEATED` samples and one: a quick look at every fourth sample.
+
+    Parameters
+    ----------
+    series : ndarray of float32, shape (nbands, n)
+        Sums over the channels of each band.
+
+    Returns
+    -------
+    ndarray of bool, shape (nbands,)
+    """
+    step = REPEATED // 2
+    last = (series.shape[1] - 1) // step * step
+    # So long a run holds two samples of these, and what is between.
+    bands, places = np.nonzero(series[:, :last:step] == series[:, step : last + 1 : step])
+    for k in range(1, step):
+        same = series[bands, step * places + k] == series[bands, step * places]
+        bands, places = bands[same], places[same]
+    may_repeat = np.zeros(len(series), dtype=np.bool_)
+    may_repeat[bands] = True
+    return may_repeat
+
+
+def repeated(series: NDArray[np.float32], full: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Where all bands stay exactly what they are, below their top, and noise as coarse as theirs would not.
+
+    Parameters
+    ----------
+    series : ndarray of float32, shape (nbands, n)
+        Sums over the channels of each band.
+    full : ndarray of float64, shape (nbands,)
+        These where all channels have their top code, inf where there is none.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, 2)
+        First sample and the one after the last.
+    """
+    same = series[0, 1:] == series[0, :-1]
+    for row in series[1:]:
+        same &= row[1:] == row[:-1]
+    runs = runs_of(same)
+    length = runs[:, 1] - runs[:, 0]
+    short = length < REPEATED
+    # Of few coarse samples, neighbours are often alike.
+    alike = length[short].sum() / max(same.size - length[~short].sum(), 1)
+    least = np.log(1e-6 / max(same.size, 1)) / np.log(alike) if alike > 0.0 else 0.0
+    runs = runs[length >= max(REPEATED, least)]
+    # Near the top code channels are saturated, by the brightest signals, too.
+    below = series[:, runs[:, 0]].sum(axis=0, dtype=np.float64) < 0.9 * full.sum()
+    return np.asarray(runs[below] + np.array([0, 1]))
+
+
+def bridged(series: NDArray[np.float32], runs: NDArray[np.int64], reach: int) -> NDArray[np.float32]:
+    """The bands with samples from beside them, up to `reach` away, in no order, where spectra are repeated.
+
+    Of levels without noise the spread would be too small.
+    """
+    good = np.ones(series.shape[1], dtype=np.bool_)
+    for first, last in runs:
+        good[first:last] = False
+    if good.all() or not good.any():
+        return series
+    there = np.flatnonzero(good)
+    out = series.copy()
+    for first, last in runs.tolist():
+        low, high = np.searchsorted(there, (first - reach, last + reach)).tolist()
+        near = there[low:high] if high > low else there
+        # Steps of the golden ratio visit all, none much more often than others.
+        out[:, first:last] = series[
+            :, near[(np.arange(last - first) * 0.6180339887498949 % 1.0 * near.size).astype(np.int64)]
+        ]
+    return out
+
+
+def beyond(runs: NDArray[np.int64], others: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Parts of runs, ascending, beyond others, where they are longer than REPEATED."""
+    parts = []
+    for first, last in runs.tolist():
+        for a, b in others[(others[:, 1] > first) & (others[:, 0] < last)].tolist():
+            parts.append((first, min(a, last)))
+            first = max(first, b)
+        parts.append((first, last))
+    return np.array([p for p in parts if p[1] - p[0] > REPEATED], dtype=np.int64).reshape(-1, 2)
+
+
+def parts_of_blocks(runs: NDArray[np.int64], edges: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Parts of runs in blocks that they do not fill, shape (n, 2): blocks that they fill are without data."""
+    parts = []
+    for first, last in runs.tolist():
+        a = int(edges[min(np.searchsorted(edges, first), len(edges) - 1)])
+        b = int(edges[np.searchsorted(edges, last, side="right") - 1])
+        parts += [(first, a), (b, last)] if a < b else [(first, last)]
+    return np.array([p for p in parts if p[0] < p[1]], dtype=np.int64).reshape(-1, 2)

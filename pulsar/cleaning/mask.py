@@ -1,5 +1,6 @@
-"""Which channels and blocks are left out, why, and the baseline and noise of the rest."""
+"""The mask: channels and blocks that are left out, why, at what cost, and the baseline and noise of the rest."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Final
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.cleaning.diode import Diode
+from pulsar.cleaning.impulses import runs_of
 from pulsar.cleaning.robust import in_columns, median, smooth
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.config.model import RfiConfig
@@ -18,10 +20,6 @@ from pulsar.errors import DataError
 
 # Default time scale of the baseline [s], where it is not longer; and of what outliers are compared with.
 SHORTEST_BASELINE = 30.0
-# Fewest blocks with which one is compared.
-FEWEST_NEAR = 16
-# A channel without variance in more blocks than this is constant.
-LOST_BLOCKS = 0.5
 #: Why a channel-block is masked: the bits of `Mask.why`, lowest first.
 CAUSES: Final = (
     "channel",
@@ -42,7 +40,7 @@ CAUSES: Final = (
 
 @dataclass(frozen=True)
 class Mask:
-    """What is left out of an observation, and what is needed to normalise the rest.
+    """All that is left out of an observation, and that is needed to normalise the rest.
 
     Attributes
     ----------
@@ -85,7 +83,7 @@ class Mask:
 
     @property
     def causes(self) -> tuple[str, ...]:
-        """What the bits of `why` mean, lowest first."""
+        """Names of the bits of `why`, lowest first."""
         return CAUSES
 
     @property
@@ -106,12 +104,8 @@ class Mask:
 
     def summary(self) -> str:
         """One line for the log: how many channels are masked and why."""
-        counts: dict[str, int] = {}
-        for reason in self.reasons:
-            if reason:
-                counts[reason] = counts.get(reason, 0) + 1
         lost = int((~self.chan_ok).sum())
-        why = ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items(), key=lambda kv: -kv[1]))
+        why = ", ".join(f"{n} {reason}" for reason, n in Counter(filter(None, self.reasons)).most_common())
         text = f"{lost} of {len(self.chan_ok)} channels masked" + (f" ({why})" if why else "")
         if self.wave.size:
             on = float(np.mean(self.wave_step.any(axis=1)))
@@ -159,7 +153,7 @@ def make_mask(
     # Blocks that are in no file say nothing about channels.
     inside = np.asarray(usable.any(axis=1))
     if inside.any():
-        marks.channels(np.asarray(still[inside].mean(axis=0) > LOST_BLOCKS), "constant")
+        marks.channels(np.asarray(still[inside].mean(axis=0) > 0.5), "constant")
     marks.blocks(still, "no data")
     if given is not None:
         marks.channels(np.asarray((given | ~inside[:, None]).all(axis=0), dtype=np.bool_), "PRESTO mask")
@@ -206,7 +200,7 @@ class _Marks:
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """What is bad so far, shape (nblocks, nchans)."""
+        """Channel-blocks that are bad so far, shape (nblocks, nchans)."""
         return np.asarray((self.why > 0) | (self.reasons != "")[None, :])
 
     def close(self) -> NDArray[np.bool_]:
@@ -233,7 +227,7 @@ def _judge(
 
     block = stats.block_nsamps * header.tsamp
     # What is bad shows against its neighbours in time, whatever is later kept of slow signals.
-    near = max(FEWEST_NEAR, round(SHORTEST_BASELINE / block))
+    near = max(16, round(SHORTEST_BASELINE / block))
     marks.channels(np.median(excess_saturation(stats), axis=0) > SATURATED, "saturated")
     measured = stats
     with np.errstate(divide="ignore"):
@@ -242,10 +236,10 @@ def _judge(
         # One bit has a mean, and no noise or shape of its own.
         config = config.model_copy(update={"kurtosis": 0.0, "iqrm": 0.0})
         measured = replace(stats, std=np.where(usable, median(stats.std, axis=0), np.nan))
-    found = find_outliers(measured, marks.known, sorted({near, max(near, window)}), delays, config)
-    for which, reason in found.channels:
+    outliers = find_outliers(measured, marks.known, sorted({near, max(near, window)}), delays, config)
+    for which, reason in outliers.channels:
         marks.channels(which, reason)
-    for blocks, cause in found.blocks:
+    for blocks, cause in outliers.blocks:
         marks.blocks(blocks, cause)
     live = marks.reasons == ""
     if live.any() and config.grow > 0:
@@ -265,9 +259,9 @@ def _judge(
 
 def _nothing_left(obs: Observation, reasons: NDArray[np.str_]) -> DataError:
     names, counts = np.unique(reasons, return_counts=True)
-    told = ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True))
+    listed = ", ".join(f"{n} {name}" for name, n in zip(names, counts, strict=True))
     return DataError(
-        f"{called(obs)}: all {len(reasons)} channels are masked ({told}); there is nothing to search. Check the file "
+        f"{called(obs)}: all {len(reasons)} channels are masked ({listed}); there is nothing to search. Check the file "
         "with 'pulsar info', or loosen the masking (settings rfi.enabled=false, fewer ranges in rfi.zap)"
     )
 
@@ -290,3 +284,203 @@ def to_a_thousandth(
         np.where(known, np.rint(np.where(known, baseline, 0.0) / step) * step, baseline),
         np.where(known, np.rint(np.where(known, noise, 0.0) / step) * step, noise),
     )
+
+
+#: Channels and blocks stand out when they lose this much more than the median one.
+EXCESS: Final = 0.1
+#: What blocks of channels that are not masked whole are lost for: cause in the mask -> in words. Of several the first
+#: in this order counts, then the others in the order of their bits.
+WORDS: Final = {"no data": "no data", "block": "whole blocks", "given": "blocks: PRESTO mask"}
+#: Blocks that are summed at once: 134 MB of 4096 channels in double precision.
+_BLOCKS: Final = 4096
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The cost of one reason.
+
+    Attributes
+    ----------
+    reason : str
+    count : int
+        Channels, blocks of time, channel-blocks or impulses.
+    unit : str
+        Which of them.
+    fraction : float
+        Of all channel-samples. Over all reasons they add up to the whole loss.
+    """
+
+    reason: str
+    count: int
+    unit: str
+    fraction: float
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Neighbouring channels or blocks that lose more than the others.
+
+    Attributes
+    ----------
+    first, last : int
+        Channels or blocks.
+    lo, hi : float
+        Edges, in MHz or s from the start.
+    lost : float
+        Fraction of them that is lost.
+    share : float
+        Of all channel-samples of the observation.
+    reasons : tuple of str
+        Of channels that are masked whole, most of them first.
+    """
+
+    first: int
+    last: int
+    lo: float
+    hi: float
+    lost: float
+    share: float
+    reasons: tuple[str, ...] = ()
+
+
+def weights(mask: Mask) -> NDArray[np.float64]:
+    """Part of the observation in every block, shape (nblocks,)."""
+    lengths = np.diff(mask.edges).astype(np.float64)
+    return np.asarray(lengths / lengths.sum())
+
+
+def clipped_parts(mask: Mask) -> NDArray[np.float64]:
+    """Part of every block that is clipped, shape (nblocks,)."""
+    return np.asarray(mask.clipped_samples / np.diff(mask.edges))
+
+
+def channel_losses(mask: Mask) -> NDArray[np.float64]:
+    """Fraction of its samples that every channel loses, shape (nchans,)."""
+    kept = weights(mask) * (1.0 - clipped_parts(mask))
+    # Piece by piece: a product makes a copy in double precision.
+    pieces = (slice(at, at + _BLOCKS) for at in range(0, len(kept), _BLOCKS))
+    return np.asarray(1.0 - sum(kept[piece] @ ~mask.bad[piece] for piece in pieces))
+
+
+def block_losses(mask: Mask, *, live: bool = False) -> NDArray[np.float64]:
+    """Fraction of its samples that every block loses, shape (nblocks,).
+
+    Parameters
+    ----------
+    mask : Mask
+    live : bool
+        Count only channels that are not masked whole.
+    """
+    bad = mask.bad[:, mask.chan_ok] if live else mask.bad
+    if bad.shape[1] == 0:
+        return np.ones(bad.shape[0])
+    return np.asarray(1.0 - (1.0 - bad.mean(axis=1)) * (1.0 - clipped_parts(mask)))
+
+
+def reason_classes(mask: Mask) -> tuple[NDArray[np.uint8], list[str]]:
+    """The one reason for which each channel-block counts as lost.
+
+    Parameters
+    ----------
+    mask : Mask
+
+    Returns
+    -------
+    classes : ndarray of uint8, shape (nblocks, nchans)
+        0 where nothing is masked, else 1 + the index of the reason.
+    names : list of str
+        Those of whole channels first.
+    """
+    names = sorted(set(mask.reasons) - {""})
+    # The reasons of channels, repeated down the blocks.
+    number = {name: i + 1 for i, name in enumerate(names)}
+    row = np.array([number.get(reason, 0) for reason in mask.reasons], dtype=np.uint8)
+    classes = np.repeat(np.where(mask.chan_ok, np.uint8(0), row)[None, :], mask.bad.shape[0], axis=0)
+    left = mask.bad & (classes == 0)
+    if mask.why.shape == mask.bad.shape:
+        causes = [c for c in WORDS if c != "given"] + [c for c in CAUSES if c not in WORDS] + ["given"]
+        for cause in causes:
+            which = left & ((mask.why & np.uint16(1 << CAUSES.index(cause))) > 0)
+            if which.any():
+                names.append(WORDS.get(cause, f"blocks: {cause}"))
+                classes[which] = len(names)
+                left &= ~which
+    if left.any():
+        names.append("blocks")
+        classes[left] = len(names)
+    return classes, names
+
+
+def losses(mask: Mask) -> list[Loss]:
+    """The cost of every reason, the largest first; a channel-sample counts once."""
+    share, nchans = weights(mask), mask.chan_ok.size
+    classes, names = reason_classes(mask)
+    costs = []
+    for i, name in enumerate(names):
+        which = classes == i + 1
+        fraction = float(share @ which.sum(axis=1)) / nchans
+        if name in mask.reasons:
+            costs.append(Loss(name, int(which.any(axis=0).sum()), "channels", fraction))
+        elif name == WORDS["block"]:
+            costs.append(Loss(name, int(which.any(axis=1).sum()), "blocks", fraction))
+        else:
+            costs.append(Loss(name, int(np.count_nonzero(which)), "channel-blocks", fraction))
+    if len(mask.clipped):
+        kept = (classes == 0).sum(axis=1) / nchans
+        costs.append(
+            Loss("clipped impulses", len(mask.clipped), "impulses", float((share * clipped_parts(mask)) @ kept))
+        )
+    return sorted(costs, key=lambda loss: -loss.fraction)
+
+
+def worst_channels(mask: Mask, header: Header) -> list[Stretch]:
+    """Ranges of frequency that lose more than the others, the costliest first."""
+    half = 0.5 * header.chan_width
+    share = np.full(mask.chan_ok.size, 1.0 / mask.chan_ok.size)
+    return _worst(channel_losses(mask), share, header.freqs - half, header.freqs + half, mask.reasons)
+
+
+def worst_blocks(mask: Mask, header: Header) -> list[Stretch]:
+    """Times that lose more than the others, in the channels that are not masked whole, the costliest first."""
+    share = weights(mask) * float(mask.chan_ok.mean())
+    times = mask.edges * header.tsamp
+    return _worst(block_losses(mask, live=True), share, times[:-1], times[1:])
+
+
+def _worst(
+    lost: NDArray[np.float64],
+    share: NDArray[np.float64],
+    lo: NDArray[np.floating],
+    hi: NDArray[np.floating],
+    reasons: tuple[str, ...] = (),
+) -> list[Stretch]:
+    """Neighbours that lose more than the median and EXCESS, the costliest first.
+
+    Parameters
+    ----------
+    lost, share : ndarray, shape (n,)
+        Part of each channel or block that is lost, and its part of all channel-samples.
+    lo, hi : ndarray, shape (n,)
+        Edges of each.
+    reasons : tuple of str
+        Of each, if any.
+    """
+    high = lost > float(np.median(lost)) + EXCESS
+    # Where most is lost, the median would hide it.
+    high |= lost > 0.5
+    stretches = []
+    for first, end in runs_of(high).tolist():
+        inside = slice(first, end)
+        most = Counter(sorted(filter(None, reasons[inside]))).most_common()
+        stretches.append(
+            Stretch(
+                first,
+                end - 1,
+                float(lo[inside].min()),
+                float(hi[inside].max()),
+                float(np.average(lost[inside], weights=(hi - lo)[inside])),
+                float(lost[inside] @ share[inside]),
+                tuple(reason for reason, _ in most),
+            )
+        )
+    return sorted(stretches, key=lambda stretch: -stretch.share)

@@ -1,4 +1,4 @@
-"""Which channels and channel-blocks stand out: by level, noise, shape of the distribution, periodicity, neighbours.
+"""Channels and channel-blocks that stand out: by level, noise, shape of the distribution, periodicity, neighbours.
 
 A signal from the sky is in many channels. Where a quarter of the channels of a block stand out in the shape of their
 distribution or against their neighbours, that says nothing about single channels; where many channels have the same
@@ -20,56 +20,25 @@ from pulsar.config.model import RfiConfig
 
 #: Channels needed before one can be called an outlier among the others.
 MIN_CHANNELS: Final = 16
-#: Departures of a channel smaller than these do no harm, however many sigma they are.
-MIN_NOISE_RATIO: Final = 1.35
-MIN_VARIABILITY: Final = 2.0
-MIN_SKEWNESS: Final = 0.1
-MIN_KURTOSIS: Final = 0.2
-MIN_EXCESS: Final = 0.15
-#: What may be said of channels and of channel-blocks.
-CHANNEL_REASONS: Final = ("noise outlier", "variable", "not noise", "not white")
-BLOCK_CAUSES: Final = ("saturated", "mean", "noise", "shape", "not white", "line", "neighbours")
 #: Rounds of looking.
 ROUNDS: Final = 3
-#: Where more than this part of the channels stand out over the whole observation, it is the rest that is odd.
-MOST_CHANNELS: Final = 0.6
-#: What this part of the channels have at the same time is broadband: it is looked for from this many sigma on.
-BROAD: Final = 0.25
-BROAD_SIGMA: Final = 3.0
-#: Farthest neighbours that vote, as a part of the channels, and the ratio of one lag to the next (Morello et al. 2022).
-RADIUS: Final = 0.1
-#: A jump of the gain: compared over so many blocks, so long [s] and that part of the data on either side; so many times
-#: what the level varies there, and of the step that part at once.
-JUMP_BLOCKS: Final = 8
-JUMP_TIME: Final = 4.0
-JUMP_SHARE: Final = 0.06
-JUMP_SIGMA: Final = 8.0
-JUMP_SUDDEN: Final = 0.7
-#: An event of a part of the band: channels with no more than so many blocks, or that part of them (of so many or more),
-#: that stand out, and so many such channels among as many on either side.
-RARE_OF: Final = 32
-RARE_BLOCKS: Final = 2
-RARE_SHARE: Final = 0.005
+#: A rare event of a part of the band: so many channels among as many on either side.
 RARE_CHANNELS: Final = 6
 #: Fraction of samples at the top code from which a channel-block counts as saturated.
 SATURATED: Final = 0.02
-#: Dispersed tracks are looked for in so many bands; of one that part of the channels must be raised, by so many sigma,
-#: and of the bands along a track that part. It stands out from the blocks around. Up to so many blocks from one end of
-#: the band to the other every track is gone through.
-TRACK_BANDS: Final = 32
-TRACK_DENSITY: Final = 0.25
+#: Of a dispersed track channels must be raised by so many sigma, and that part of its bands. It stands out from so many
+#: blocks around. Up to so many blocks from one end of the band to the other every track is gone through.
 TRACK_SIGMA: Final = 4.0
 TRACK_SHARE: Final = 0.7
-TRACK_FINE: Final = 60
 TRACK_MARGIN: Final = 6
+TRACK_FINE: Final = 60
 #: Blocks in a row that a channel is flagged for what is not a track (one and the blocks beside it are three).
 LASTING: Final = 4
-LAG_RATIO: Final = 1.5
 
 
 @dataclass(frozen=True)
 class Outliers:
-    """What stands out.
+    """Channels and blocks that stand out.
 
     Attributes
     ----------
@@ -106,8 +75,11 @@ def find_outliers(
     from scipy.special import log_ndtr
 
     shape = stats.mean.shape
-    whole = {name: np.zeros(shape[1], dtype=bool) for name in CHANNEL_REASONS}
-    parts = {name: np.zeros(shape, dtype=bool) for name in BLOCK_CAUSES}
+    reasons = ("noise outlier", "variable", "not noise", "not white")
+    causes = ("saturated", "mean", "noise", "shape", "not white", "line", "neighbours")
+    whole = {name: np.zeros(shape[1], dtype=bool) for name in reasons}
+    parts = {name: np.zeros(shape, dtype=bool) for name in causes}
+    # Departures of a channel below some least ones do no harm, however many sigma they are.
     lengths = np.maximum(stats.valid, 1e-9)
     lengths *= np.diff(stats.edges).astype(np.float64)[:, None]
     for number in range(ROUNDS):
@@ -129,7 +101,7 @@ def find_outliers(
             level = np.log(known_median(stats.std, bad))
             residual = _residual(level, live)
             z = robust_z(residual, 0.0)
-            noticeable = live & (np.abs(residual) > np.log(MIN_NOISE_RATIO))
+            noticeable = live & (np.abs(residual) > np.log(1.35))
             whole["noise outlier"] |= noticeable & (np.abs(z) > config.chan_sigma)
 
             parts["saturated"] |= ~bad & (excess_saturation(stats) > SATURATED)
@@ -145,25 +117,22 @@ def find_outliers(
                     parts[cause] |= outlying
                 del dev, far_ratio, values
             if config.kurtosis > 0:
-                for moment, variance, least in (
-                    (stats.skewness, 6.0, MIN_SKEWNESS),
-                    (stats.kurtosis, 24.0, MIN_KURTOSIS),
-                ):
+                for moment, variance, least in ((stats.skewness, 6.0, 0.1), (stats.kurtosis, 24.0, 0.2)):
                     sigma = partial(_sigma, variance, lengths)
                     channels, outlying = _shape(np.where(bad, np.nan, moment), sigma, live, least, config.kurtosis)
                     whole["not noise"] |= channels
                     parts["shape"] |= outlying
             if config.excess > 0 and stats.npoints > 0:
                 sigma = partial(_sigma, 2.0, np.broadcast_to(np.float64(stats.npoints), shape))
-                channels, outlying = _shape(np.where(bad, np.nan, stats.excess), sigma, live, MIN_EXCESS, config.excess)
+                channels, outlying = _shape(np.where(bad, np.nan, stats.excess), sigma, live, 0.15, config.excess)
                 whole["not white"] |= channels
                 parts["not white"] |= outlying
             if config.fourier > 0 and stats.bin_width > 0:
                 limit = -float(log_ndtr(-config.fourier))
                 parts["line"] |= ~bad & (stats.fourier > limit)
-            found = _any(parts.values())
-            found |= _any(whole.values())[None, :]
-            last = number == ROUNDS - 1 or not (found & ~bad).any()
+            standing_out = _any(parts.values())
+            standing_out |= _any(whole.values())[None, :]
+            last = number == ROUNDS - 1 or not (standing_out & ~bad).any()
             if config.iqrm > 0 and last:
                 ratio[burst] = np.nan
                 parts["neighbours"] |= _voted(ratio, config.iqrm)
@@ -187,8 +156,8 @@ def _any(flags: Iterable[NDArray[np.bool_]]) -> NDArray[np.bool_]:
     """Where any of some arrays is True."""
     first, *others = flags
     out = first.copy()
-    for other in others:
-        out |= other
+    for more in others:
+        out |= more
     return out
 
 
@@ -245,8 +214,9 @@ def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> 
         The first whole block after each step.
     """
     nblocks = stats.nblocks
-    # Pulses of a period up to a tenth of the data are shorter than half of that.
-    reach = max(JUMP_BLOCKS, round(JUMP_TIME / block), round(JUMP_SHARE * nblocks))
+    # Blocks that are compared on either side, four seconds at least. Pulses of a period up to a tenth of the data are
+    # shorter than half of that.
+    reach = max(8, round(4.0 / block), round(0.06 * nblocks))
     if nblocks < 2 * reach + 2:
         return np.zeros(0, dtype=np.int64)
     with warnings.catch_warnings():
@@ -273,10 +243,10 @@ def find_jumps(stats: BlockStatistics, bad: NDArray[np.bool_], block: float) -> 
     with np.errstate(invalid="ignore", divide="ignore"):  # levels that do not vary at all
         strength = np.abs(step) / np.maximum(noise, typical)
     # Sudden: most of it from the block before to the one after.
-    sudden = np.abs(level[at] - level[at - 2]) > JUMP_SUDDEN * np.abs(step)
+    sudden = np.abs(level[at] - level[at - 2]) > 0.7 * np.abs(step)
     out: list[int] = []
     for i in np.argsort(-strength):
-        if strength[i] < JUMP_SIGMA:
+        if strength[i] < 8.0:
             break
         if sudden[i] and all(abs(int(at[i]) - k) > 2 for k in out):
             out.append(int(at[i]))
@@ -313,7 +283,7 @@ def _variable(
     if len(values) >= 4:
         rel = np.log(np.maximum(spread, 1e-30))
         z = robust_z(np.where(live, rel, np.nan))
-        variable = live & (z > config.chan_sigma) & (rel - median(rel[live]) > np.log(MIN_VARIABILITY))
+        variable = live & (z > config.chan_sigma) & (rel - median(rel[live]) > np.log(2.0))
     typical = float(median(spread[live]))
     if not typical > 0:
         return variable, np.zeros(values.shape, dtype=bool)
@@ -327,9 +297,9 @@ def _variable(
 
 
 def _broad(sigmas: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Blocks of which many channels stand out at once, shape (nblocks,)."""
+    """Blocks of which a quarter of the channels stand out at once: what they have is broadband. Shape (nblocks,)."""
     known = np.isfinite(sigmas).sum(axis=1)
-    return np.asarray((np.abs(sigmas) > BROAD_SIGMA).sum(axis=1) > BROAD * np.maximum(known, 1))
+    return np.asarray((np.abs(sigmas) > 3.0).sum(axis=1) > 0.25 * np.maximum(known, 1))
 
 
 def _shape(
@@ -354,7 +324,8 @@ def _shape(
     scatter = np.maximum(MAD_TO_SIGMA * median(np.abs(off)), 1.2533 * usual / np.sqrt(nblocks))
     # A pulsar that does so much to a single channel has an S/N of thousands.
     standing = np.abs(off) > np.maximum(threshold * scatter, least)
-    if standing.sum() <= MOST_CHANNELS * live.sum():
+    # Where more stand out over the whole observation, it is the rest that is odd.
+    if standing.sum() <= 0.6 * live.sum():
         channels = live & standing
     # Of a block: beside what all channels have then, and what this one always has.
     beside = values - np.where(np.isfinite(level), level, 0.0)[None, :]
@@ -375,9 +346,10 @@ def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
     from pulsar_kernels.interference import iqrm
 
     values = np.ascontiguousarray(values)
-    radius = max(1, int(RADIUS * values.shape[1]))
+    # Farthest neighbours that vote, and the ratio of one lag to the next: Morello et al. 2022.
+    radius = max(1, int(0.1 * values.shape[1]))
     lags = [1]
-    while (lag := max(lags[-1] + 1, int(LAG_RATIO * lags[-1]))) <= radius:
+    while (lag := max(lags[-1] + 1, int(1.5 * lags[-1]))) <= radius:
         lags.append(lag)
     out = np.zeros(values.shape, dtype=bool)
     iqrm(values, np.array(lags, dtype=np.int64), threshold, out)
@@ -385,7 +357,7 @@ def _voted(values: NDArray[np.float64], threshold: float) -> NDArray[np.bool_]:
 
 
 def _lasting(flags: NDArray[np.bool_], spared: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """What is spared for the track of a pulse, or for an impulse, though its channel has been flagged all the while.
+    """Spared blocks, as of the track of a pulse or an impulse, whose channel has been flagged all the while.
 
     No track stays in a channel: what is flagged in LASTING blocks just before, or just after, is there by itself.
     """
@@ -394,14 +366,14 @@ def _lasting(flags: NDArray[np.bool_], spared: NDArray[np.bool_]) -> NDArray[np.
     if not columns.size:
         return out
     own, kept = flags[:, columns], spared[:, columns]
-    found = np.zeros(own.shape, dtype=bool)
+    lasting = np.zeros(own.shape, dtype=bool)
     for order in (range(len(flags)), range(len(flags) - 1, -1, -1)):
         run = np.zeros(len(columns), dtype=np.int64)
         for t in order:
             more = own[t] & (~kept[t] | (run >= LASTING))
-            found[t] |= more & kept[t]
+            lasting[t] |= more & kept[t]
             run = np.where(more, run + 1, 0)
-    out[:, columns] = found
+    out[:, columns] = lasting
     return out
 
 
@@ -411,9 +383,9 @@ def _rare(flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
     What comes once does nothing to a search for periods; of single pulses it is judged by its shape.
     """
     nblocks = len(flags)
-    if nblocks < RARE_OF:
+    if nblocks < 32:
         return np.zeros(flags.shape, dtype=bool)
-    rare = flags & (flags.sum(axis=0) <= max(RARE_BLOCKS, RARE_SHARE * nblocks))[None, :]
+    rare = flags & (flags.sum(axis=0) <= max(2, 0.005 * nblocks))[None, :]
     # With the blocks before and after, of one event: enough of the channels around.
     event = rare.copy()
     event[1:] |= rare[:-1]
@@ -432,11 +404,11 @@ def _tracks(
     """
     spared = np.zeros(raised.shape, dtype=bool)
     nblocks, nchans = raised.shape
-    nbands = min(TRACK_BANDS, nchans)
+    nbands = min(32, nchans)
     band = np.arange(nchans) * nbands // nchans
     first = np.searchsorted(band, np.arange(nbands))
     known, hit = (np.add.reduceat(of, first, axis=1, dtype=np.float64).T for of in (~bad, raised & ~bad))
-    struck = hit > TRACK_DENSITY * known
+    struck = hit > 0.25 * known
     live = known > 0
     if nblocks < 3 or not struck.any():
         return spared

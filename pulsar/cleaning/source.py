@@ -1,9 +1,10 @@
-"""The observation as the later stages see it: masked, of zero mean and equal noise, in int8."""
+"""The observation as the later stages see it: masked, of zero mean and equal noise, in int8, and what of it is live."""
 
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,22 +13,14 @@ from pulsar.cleaning.mask import Mask
 from pulsar.cleaning.statistics import outside_gaps, piece_samples
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
-from pulsar.data.source import SIGMA_LEVELS
-
-#: Ratios of the gains of channels beyond which the bandpass is not what their means tell.
-GAIN_RANGE: Final = (0.5, 2.0)
+from pulsar.data.source import SIGMA_LEVELS, SampleSource
 
 #: What is clipped takes the level of so many times its length on either side, and of so many samples at least: the
 #: error of that level is half of what noise would have had there.
 BESIDE: Final = 2
 LEAST_BESIDE: Final = 64
-#: A level that is as far off as this [errors], as the mean of the channels or of their squares, is one.
-SURE: Final = 4.0
 #: Parts of a level of the integers by which channels and samples are rounded differently: their sum keeps it.
 DITHER: Final = (0.6180340, 0.7548777)
-
-#: Samples for every channel from which matched gains are found.
-MATCHED_SAMPLES: Final = 20
 
 
 class CleanedSource:
@@ -137,11 +130,11 @@ class CleanedSource:
         return (none, none) if before is None or after is None else (before, after)
 
     def _drifts(self, level: NDArray[np.float64], count: int) -> bool:
-        """Whether means of so many samples are surely not those of noise."""
+        """True if means of so many samples are surely not those of noise."""
         errors = level * (np.sqrt(count) / SIGMA_LEVELS)
         mean = abs(float(errors.sum())) / np.sqrt(self.nchans)
         squares = float(np.sum(errors**2) - self.nchans) / np.sqrt(2.0 * self.nchans)
-        return bool(max(mean, squares) > SURE)
+        return bool(max(mean, squares) > 4.0)
 
     def _read_all(self, start: int, out: NDArray[np.int8]) -> None:
         """As `read_into`, with what is clipped."""
@@ -252,7 +245,7 @@ def cleaned_source(
 
 
 def shared_gains(obs: Observation, mask: Mask) -> NDArray[np.float32]:
-    """What a change of the whole band by the same factor does to the channels, in units of their noise.
+    """Change of every channel when the whole band changes by the same factor, in units of their noise.
 
     In raw units it is in proportion to the bandpass. Where means do not tell the bandpass (fewer than 8 bits, offsets
     that have been removed) all channels have the gain 1.
@@ -270,7 +263,8 @@ def shared_gains(obs: Observation, mask: Mask) -> NDArray[np.float32]:
     if obs.header.nbits < 8 or not typical > 1.0:
         gains = np.ones(bad.shape)
     else:
-        gains = np.clip(np.nan_to_num(over / typical, nan=1.0, posinf=1.0, neginf=1.0), *GAIN_RANGE)
+        # Beyond a factor of two the bandpass is not what the means tell.
+        gains = np.clip(np.nan_to_num(over / typical, nan=1.0, posinf=1.0, neginf=1.0), 0.5, 2.0)
     return np.where(bad, 0.0, gains).astype(np.float32)
 
 
@@ -292,13 +286,13 @@ def matched_gains(
     mask, nchans = source.mask, source.nchans
     live = ~mask.bad[:, mask.chan_ok]
     nblocks = len(live)
-    # Noise alone gives gains that scatter by the root of channels over samples: over many blocks at once.
-    together = max(1, -(-MATCHED_SAMPLES * nchans // int(np.diff(mask.edges)[0])))
+    # Noise alone gives gains that scatter by the root of channels over samples: 20 samples for every channel.
+    together = max(1, -(-20 * nchans // int(np.diff(mask.edges)[0])))
     weights = (live / np.maximum(live.sum(axis=1, keepdims=True), 1)).astype(np.float32)
     gains = np.zeros(weights.shape, dtype=np.float32)
     step = piece_samples(nchans)
 
-    def one(first: int) -> None:
+    def take_blocks(first: int) -> None:
         last = min(first + together, nblocks)
         products, total, own = np.zeros(nchans), 0.0, np.zeros(nchans)
         data = np.empty((nchans, step), dtype=np.int8)
@@ -317,5 +311,62 @@ def matched_gains(
             progress(int(mask.edges[last] - mask.edges[first]))
 
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        list(pool.map(one, range(0, nblocks, together)))
+        list(pool.map(take_blocks, range(0, nblocks, together)))
     return weights, gains
+
+
+class MaskedSource(SampleSource, Protocol):
+    """Cleaned samples of which it is known what is masked: a `CleanedSource`, or what is read through it."""
+
+    @property
+    def obs(self) -> Observation: ...
+    @property
+    def mask(self) -> Mask: ...
+    @property
+    def nchans(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Live:
+    """Parts of an observation, and which channels are live in each.
+
+    Attributes
+    ----------
+    edges : ndarray of int64, shape (nparts + 1,)
+        Edges of the parts [samples], ascending.
+    blocks : ndarray of int64, shape (nparts,)
+        Row of `bad` that tells of each part; -1 where all is clipped or missing.
+    bad : ndarray of bool, shape (nblocks, nchans live)
+        Channels that are masked.
+    """
+
+    edges: NDArray[np.int64]
+    blocks: NDArray[np.int64]
+    bad: NDArray[np.bool_]
+
+    def cut(self, at: NDArray[np.int64]) -> "Live":
+        """The same in parts that do not go over some samples."""
+        edges = np.unique(np.concatenate([self.edges, at]))
+        edges = edges[(edges >= self.edges[0]) & (edges <= self.edges[-1])]
+        part = np.searchsorted(self.edges, edges[:-1], side="right") - 1
+        return Live(edges, self.blocks[part], self.bad)
+
+
+def live_parts(source: MaskedSource) -> Live:
+    """The live parts of cleaned samples.
+
+    Parameters
+    ----------
+    source : MaskedSource
+    """
+    mask = source.mask
+    bad = np.ascontiguousarray(mask.bad[:, np.flatnonzero(mask.chan_ok)])
+    gaps = [(gap.start, gap.start + gap.nsamps) for gap in source.obs.gaps]
+    dead = np.array([*mask.clipped.tolist(), *gaps], dtype=np.int64).reshape(-1, 2).clip(0, source.nsamps)
+    whole = np.asarray(mask.edges, dtype=np.int64)
+    edges = np.unique(np.concatenate([whole, dead.ravel()]))
+    middle = 0.5 * (edges[:-1] + edges[1:])
+    blocks = np.searchsorted(whole, middle, side="right").astype(np.int64) - 1
+    for a, b in dead:
+        blocks[(middle > a) & (middle < b)] = -1
+    return Live(edges, blocks, bad)

@@ -4,53 +4,40 @@ import math
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning import lost
 from pulsar.cleaning.diode import Diode, DiodeSums
-from pulsar.cleaning.impulses import WINDOWS, Bands, find_impulses_and_dropouts, merged_stretches, whole_band
+from pulsar.cleaning.impulses import (
+    BANDS,
+    WINDOWS,
+    Bands,
+    beyond,
+    bridged,
+    find_impulses,
+    merged_stretches,
+    parts_of_blocks,
+    repeated,
+    repeating,
+    whole_band,
+)
 from pulsar.cleaning.robust import in_rows
 from pulsar.config.model import RfiConfig
 from pulsar.data.observation import Observation
 
-# Fewest samples a block may hold for its standard deviation to be good to 6 %.
-MIN_BLOCK = 128
 # Blocks wanted in a short observation, where blocks of the configured length would be too few to compare.
 WANTED_BLOCKS = 16
-# Most blocks, and most channel-blocks: bounds the memory of the statistics (and of the mask) in a long observation.
-MOST_BLOCKS = 4096
-MOST_CELLS = 1 << 21
-# Raw bytes read at a time by one thread: large enough for sequential reading, small enough for L2.
-PIECE_BYTES = 1 << 20
-# With many channels rather this many samples, up to MOST_BYTES: short stretches of many rows cost more to begin than
-# the cache saves.
-PIECE_SAMPLES = 1088
-MOST_BYTES = 8 << 20
-# Dropouts must be so many times as significant as impulses: beside a bright pulse the running mean is too high.
-DROPOUT = 1.5
 # Impulses are looked for in so many seconds, and no more samples, at a time.
 GROUP_TIME = 4.0
 GROUP_SAMPLES = 1 << 18
-# Spectra within a block: of sums over about this time [s] and at least so many samples, of no more than so many bytes a
-# block of all channels, and without the lowest bins, which have the drifts.
-SPECTRUM_TIME = 1e-3
-SPECTRUM_SAMPLES = 4
-SPECTRUM_BYTES = 32 << 20
+# Spectra within a block are without the lowest bins, which have the drifts.
 SPECTRUM_FIRST = 5
-# Channels whose spectra are taken at a time.
-SPECTRUM_CHANNELS = 32
 # Fewer samples are summed, down to two, for so many points; still fewer make no spectrum. Of sums of two the variance
 # is at most twice that of white noise, which so few points hardly tell.
 SPECTRUM_LEAST = 32
-# A line is so many times the mean power; one that this part of the channels, and so many, have is nobody's own.
-LINE = 5.0
-COMMON = 0.1
-COMMON_CHANNELS = 3
-EVERY = slice(None)
 
 
 @dataclass(frozen=True)
@@ -114,12 +101,33 @@ class BlockStatistics:
         return int(self.mean.shape[0])
 
 
+def _empty_statistics(edges: NDArray[np.int64], nchans: int) -> BlockStatistics:
+    """Tables of which nothing has been taken yet."""
+    shape = (len(edges) - 1, nchans)
+    single = [np.full(shape, np.nan, dtype=np.float32) for _ in range(4)]
+    return BlockStatistics(
+        block_nsamps=int(edges[1] - edges[0]),
+        edges=edges,
+        mean=np.full(shape, np.nan),
+        std=np.full(shape, np.nan),
+        saturated=np.zeros(shape, dtype=np.float32),
+        valid=np.zeros(shape),
+        skewness=single[0],
+        kurtosis=single[1],
+        fourier=single[2],
+        bins=np.zeros(shape, dtype=np.int32),
+        excess=single[3],
+    )
+
+
 def block_edges(nsamps: int, tsamp: float, block: float, nchans: int) -> NDArray[np.int64]:
     """Edges of the statistics blocks, in samples."""
     n = round(block / tsamp)
     n = min(n, nsamps // WANTED_BLOCKS)
-    most = min(MOST_BLOCKS, max(MOST_CELLS // nchans, WANTED_BLOCKS))
-    n = max(n, MIN_BLOCK, -(-nsamps // most))
+    # Blocks and channel-blocks are bounded for the memory of the statistics (and of the mask) in a long observation.
+    most = min(4096, max((1 << 21) // nchans, WANTED_BLOCKS))
+    # From 128 samples on a standard deviation is good to 6 %.
+    n = max(n, 128, -(-nsamps // most))
     count = max(1, round(nsamps / n))
     edges = np.minimum(np.arange(count + 1, dtype=np.int64) * n, nsamps)
     edges[-1] = nsamps
@@ -128,7 +136,9 @@ def block_edges(nsamps: int, tsamp: float, block: float, nchans: int) -> NDArray
 
 def piece_samples(spectrum_bytes: int) -> int:
     """Samples to read at a time: an odd number of cache lines, or rows would share the same few places in a cache."""
-    n = max(64, PIECE_BYTES // spectrum_bytes, min(PIECE_SAMPLES, MOST_BYTES // spectrum_bytes))
+    # A mebibyte: large enough for sequential reading, small enough for L2. With many channels rather 1088 samples, up
+    # to 8 MiB: short stretches of many rows cost more to begin than the cache saves.
+    n = max(64, (1 << 20) // spectrum_bytes, min(1088, (8 << 20) // spectrum_bytes))
     return n // 64 * 64 - (64 if n >= 192 and n // 64 % 2 == 0 else 0)
 
 
@@ -171,8 +181,8 @@ def measure(
     """
     run = _Pass(obs, config, progress)
     with ThreadPoolExecutor(max(1, threads)) as pool:
-        found = list(pool.map(run.group, range(0, run.nblocks, run.together)))
-    return run.result(merged_stretches(np.concatenate(found)))
+        impulses = list(pool.map(run.group, range(0, run.nblocks, run.together)))
+    return run.result(merged_stretches(np.concatenate(impulses)))
 
 
 class _Pass:
@@ -184,13 +194,7 @@ class _Pass:
         nchans = header.nchans
         self.edges = block_edges(header.nsamps, header.tsamp, config.block, nchans)
         self.nblocks = len(self.edges) - 1
-        shape = (self.nblocks, nchans)
-        self.mean, self.std, self.valid = np.full(shape, np.nan), np.full(shape, np.nan), np.zeros(shape)
-        self.skewness, self.kurtosis, self.fourier, self.excess = (
-            np.full(shape, np.nan, dtype=np.float32) for _ in range(4)
-        )
-        self.saturated = np.zeros(shape, dtype=np.float32)
-        self.bins = np.zeros(shape, dtype=np.int32)
+        self.stats = _empty_statistics(self.edges, nchans)
         self.top = top_code(obs)
         self.step = piece_samples(nchans * obs.dtype.itemsize)
         block = int(self.edges[1] - self.edges[0])
@@ -227,7 +231,7 @@ class _Pass:
             self._local.work = _Work(self.header.nchans * self.step, self.obs.dtype)
         work: _Work = self._local.work
         last = min(first + self.together, self.nblocks)
-        sums = _Sums(last - first, self.header.nchans)
+        sums = _Sums(first, last, self.header.nchans)
         begin, end = int(self.edges[first]), int(self.edges[last])
         margin = 0 if self.bands is None else self.bands.margin
         lo, hi = max(begin - margin, 0), min(end + margin, self.header.nsamps)
@@ -236,49 +240,50 @@ class _Pass:
             for at, data in self._read(work, start, stop):
                 add_bands(data, self.of_channel, at - lo, series)
         for block in range(first, last):
-            self._one(work, block, sums, first, series, lo)
+            self._block(work, block, sums, series, lo)
         impulses, gone, partly = self._stretches(work, series, lo, hi)
         gone = np.clip(gone, begin, end)
         for block in range(first, last):
-            self._without(work, block, sums, first, gone)
-        for start, stop in lost.parts_of_blocks(np.clip(partly, begin, end), self.edges).tolist():
-            self._forget(work, sums, first, start, stop)
-        self._moments(first, last, sums)
+            self._without(work, block, sums, gone)
+        for start, stop in parts_of_blocks(np.clip(partly, begin, end), self.edges).tolist():
+            self._forget(work, sums, start, stop)
+        self._moments(sums)
         impulses = impulses[(impulses[:, 0] >= begin) & (impulses[:, 0] < end)]
-        return np.concatenate([impulses, lost.parts_of_blocks(gone, self.edges)])
+        return np.concatenate([impulses, parts_of_blocks(gone, self.edges)])
 
     def _stretches(self, work: "_Work", series: NDArray[np.float32], lo: int, hi: int) -> tuple[NDArray[np.int64], ...]:
         """Impulses in the samples `lo` to `hi`, and where all bands, or some, are repeated for lost ones."""
         none = np.zeros((0, 2), dtype=np.int64)
-        found, gone, partly = [none], [none], [none]
+        impulses, gone, partly = [none], [none], [none]
         for start, stop in outside_gaps(self.obs, lo, hi):
             # Rows that follow one another in memory.
             part = np.ascontiguousarray(series[:, start - lo : stop - lo])
-            again = lost.repeating(part)
-            whole = lost.repeated(part, self.full) if again.all() else none
+            again = repeating(part)
+            whole = repeated(part, self.full) if again.all() else none
             for k in np.flatnonzero(again).tolist():
-                own = lost.repeated(part[k : k + 1], self.full[k : k + 1])
-                partly.append(start + lost.less(own, whole))
+                own = repeated(part[k : k + 1], self.full[k : k + 1])
+                partly.append(start + beyond(own, whole))
             gone.append(start + whole)
             if self.bands is not None:
-                part = lost.without(part, whole, WINDOWS * self.bands.longest)
+                part = bridged(part, whole, WINDOWS * self.bands.longest)
                 clip, space = self.config.clip, work.space("plain", part.shape)
-                found.append(start + find_impulses_and_dropouts(part, self.bands, clip, DROPOUT * clip, space=space))
-        return np.concatenate(found), np.concatenate(gone), np.unique(np.concatenate(partly), axis=0)
+                # Beside a bright pulse the running mean is too high: a dropout must be half as significant again.
+                impulses.append(start + find_impulses(part, self.bands, clip, 1.5 * clip, space=space))
+        return np.concatenate(impulses), np.concatenate(gone), np.unique(np.concatenate(partly), axis=0)
 
-    def _without(self, work: "_Work", block: int, sums: "_Sums", first: int, gone: NDArray[np.int64]) -> None:
+    def _without(self, work: "_Work", block: int, sums: "_Sums", gone: NDArray[np.int64]) -> None:
         """Take a block again without what is lost of it; where all is, it stays a constant."""
         lo, hi = int(self.edges[block]), int(self.edges[block + 1])
-        mine = np.clip(gone, lo, hi)
-        mine = mine[mine[:, 1] > mine[:, 0]]
-        if not len(mine) or np.array_equal(mine, [[lo, hi]]):
+        lost = np.clip(gone, lo, hi)
+        lost = lost[lost[:, 1] > lost[:, 0]]
+        if not len(lost) or np.array_equal(lost, [[lo, hi]]):
             return
-        sums.clear(block - first)
-        for start, stop in zip([lo, *mine[:, 1].tolist()], [*mine[:, 0].tolist(), hi], strict=True):
+        sums.clear(block)
+        for start, stop in zip([lo, *lost[:, 1].tolist()], [*lost[:, 0].tolist(), hi], strict=True):
             for _, data in self._read(work, start, stop):
-                sums.add(block - first, data, self.top)
+                sums.add(block, data, self.top)
 
-    def _forget(self, work: "_Work", sums: "_Sums", first: int, start: int, stop: int) -> None:
+    def _forget(self, work: "_Work", sums: "_Sums", start: int, stop: int) -> None:
         """Forget the channels that are constant from one sample to another, in the blocks that these are of."""
         still = np.ones(self.header.nchans, dtype=np.bool_)
         level: NDArray[Any] | None = None
@@ -287,43 +292,42 @@ class _Pass:
             still &= (data == level).all(axis=1)
         low, high = np.searchsorted(self.edges, (start, stop - 1), side="right").tolist()
         for block in range(low - 1, high):
-            sums.clear(block - first, still)
+            sums.clear(block, still)
 
-    def _one(
-        self, work: "_Work", block: int, sums: "_Sums", first: int, series: NDArray[np.float32], origin: int
-    ) -> None:
-        """Take one block of those of `sums` from `first` on; bands go to `series`, which begins at sample `origin`."""
+    def _block(self, work: "_Work", block: int, sums: "_Sums", series: NDArray[np.float32], origin: int) -> None:
+        """Take one block of those of `sums`; bands go to `series`, which begins at sample `origin`."""
         from pulsar_kernels.moments import add_bands, decimate
 
         lo, hi = int(self.edges[block]), int(self.edges[block + 1])
         points = work.space("points", (self.header.nchans, self.npoints)) if self.spectra else None
         for at, data in self._read(work, lo, hi):
-            sums.add(block - first, data, self.top)
+            sums.add(block, data, self.top)
             if points is not None:
                 decimate(data, self.factor, at - lo, points)
             add_bands(data, self.of_channel, at - origin, series)
         whole = outside_gaps(self.obs, lo, hi) == [(lo, hi)]
         # A last block that is too short would end in zeros: a step, and lines that are not there.
         if points is not None and whole and hi - lo >= self.npoints * self.factor:
-            sums.variance[block - first] = self._spectra(block, points, sums.std(block - first), work)
+            sums.variance[block - sums.first] = self._spectra(block, points, sums.std(block), work)
         if self.progress is not None:
             self.progress(hi - lo)
 
-    def _moments(self, first: int, last: int, sums: "_Sums") -> None:
+    def _moments(self, sums: "_Sums") -> None:
         """Moments of some blocks, from their sums."""
+        stats = self.stats
         for some in in_rows(sums.count.shape):
-            rows = slice(first + some.start, min(first + some.stop, last))
-            self.mean[rows], self.std[rows], self.skewness[rows], self.kurtosis[rows] = sums.moments(some)
+            rows = slice(sums.first + some.start, min(sums.first + some.stop, sums.last))
+            stats.mean[rows], stats.std[rows], stats.skewness[rows], stats.kurtosis[rows] = sums.moments(some)
             count = sums.count[some]
             with np.errstate(divide="ignore", invalid="ignore"):
-                self.saturated[rows] = np.where(count > 0, sums.ntop[some] / count, 0.0)
+                stats.saturated[rows] = np.where(count > 0, sums.ntop[some] / count, 0.0)
             lengths = np.diff(self.edges)[rows, None]
-            self.valid[rows] = count / lengths
-            self.excess[rows] = sums.variance[some] - 1.0
+            stats.valid[rows] = count / lengths
+            stats.excess[rows] = sums.variance[some] - 1.0
             # Missing samples are no zeros.
-            unknown = (count < lengths) | ~np.isfinite(self.excess[rows])
-            self.excess[rows][unknown] = np.nan
-            self.fourier[rows][unknown] = np.nan
+            unknown = (count < lengths) | ~np.isfinite(stats.excess[rows])
+            stats.excess[rows][unknown] = np.nan
+            stats.fourier[rows][unknown] = np.nan
 
     def _spectra(
         self, block: int, points: NDArray[np.float32], std: NDArray[np.float64], work: "_Work"
@@ -332,31 +336,23 @@ class _Pass:
         factor = self.factor
         if self.diodes is not None:
             self.diodes.add(block, int(self.edges[block]) * self.header.tsamp, points, std * np.sqrt(factor))
-        shape = (-(-self.header.nchans // SPECTRUM_CHANNELS), self.npoints // 2 + 1, SPECTRUM_CHANNELS)
-        powers = work.space("powers", shape)
+        # The spectra of 32 channels are taken at a time.
+        powers = work.space("powers", (-(-self.header.nchans // 32), self.npoints // 2 + 1, 32))
         # A channel that is constant has no noise to be a unit.
         with np.errstate(divide="ignore", invalid="ignore"):
             scale = 1.0 / (np.sqrt(factor) * std)
         known = np.isfinite(scale)
-        self.fourier[block], self.bins[block], variance = _strongest(points, np.where(known, scale, 0.0), powers)
+        self.stats.fourier[block], self.stats.bins[block], variance = _strongest(
+            points, np.where(known, scale, 0.0), powers
+        )
         return np.where(known, variance, np.nan)
 
     def result(self, impulses: NDArray[np.int64]) -> BlockStatistics:
-        """What was taken of all blocks."""
+        """The statistics of all blocks."""
         diode = None if self.diodes is None else self.diodes.find(self.factor)
         times = self.edges.astype(np.float64) * self.header.tsamp
-        return BlockStatistics(
-            block_nsamps=int(self.edges[1] - self.edges[0]),
-            edges=self.edges,
-            mean=self.mean,
-            std=self.std,
-            saturated=self.saturated,
-            valid=self.valid,
-            skewness=self.skewness,
-            kurtosis=self.kurtosis,
-            fourier=self.fourier,
-            bins=self.bins,
-            excess=self.excess,
+        return replace(
+            self.stats,
             bin_width=1.0 / (self.npoints * self.factor * self.header.tsamp) if self.spectra else 0.0,
             npoints=self.npoints if self.spectra else 0,
             diode=diode,
@@ -368,7 +364,9 @@ class _Pass:
 class _Sums:
     """Sums of powers of some blocks, from which their moments follow."""
 
-    def __init__(self, nblocks: int, nchans: int) -> None:
+    def __init__(self, first: int, last: int, nchans: int) -> None:
+        self.first, self.last = first, last
+        nblocks = last - first
         self.powers = np.zeros((nblocks, 4, nchans))
         self.count = np.zeros((nblocks, nchans), dtype=np.int64)
         self.ntop = np.zeros((nblocks, nchans), dtype=np.int64)
@@ -376,10 +374,11 @@ class _Sums:
         #: Of sums of a few samples, in units of white noise; NaN where it was not taken.
         self.variance = np.full((nblocks, nchans), np.nan)
 
-    def add(self, k: int, data: NDArray[np.generic], top: int) -> None:
+    def add(self, block: int, data: NDArray[np.generic], top: int) -> None:
         """Add samples of one of the blocks."""
         from pulsar_kernels.moments import moments
 
+        k = block - self.first
         if not self.count[k].any():
             few = data[:, :64].astype(np.float32)
             if data.dtype == np.float32:
@@ -389,14 +388,16 @@ class _Sums:
                 self.origin[k] = np.rint(few.sum(axis=1).astype(np.float64) / few.shape[1])
         moments(data, top, self.origin[k], self.powers[k], self.count[k], self.ntop[k])
 
-    def clear(self, k: int, chans: NDArray[np.bool_] | slice = EVERY) -> None:
+    def clear(self, block: int, chans: NDArray[np.bool_] | slice = slice(None)) -> None:
         """Forget one of the blocks, or some of its channels."""
+        k = block - self.first
         for of in (self.powers, self.count, self.ntop):
             of[k, ..., chans] = 0
         self.variance[k, chans] = np.nan
 
-    def std(self, k: int) -> NDArray[np.float64]:
+    def std(self, block: int) -> NDArray[np.float64]:
         """Standard deviation of every channel in one of the blocks."""
+        k = block - self.first
         with np.errstate(divide="ignore", invalid="ignore"):
             d, q = self.powers[k, :2] / self.count[k]
             return np.asarray(np.sqrt(np.maximum(q - d**2, 0.0)))
@@ -431,12 +432,14 @@ class _Work:
 
 def spectrum_points(block_nsamps: int, nchans: int, tsamp: float) -> tuple[int, int]:
     """Samples summed for a point of the spectra of a block, a power of two, and the number of points (0: too few)."""
-    factor = SPECTRUM_SAMPLES
-    while factor * tsamp * 1.5 < SPECTRUM_TIME:
+    # Sums over about a millisecond and at least four samples.
+    factor = 4
+    while factor * tsamp * 1.5 < 1e-3:
         factor *= 2
     while factor > 2 and block_nsamps // factor < SPECTRUM_LEAST:
         factor //= 2
-    while 4 * nchans * (block_nsamps // factor) > SPECTRUM_BYTES:
+    # No more than 32 MiB of all channels.
+    while 4 * nchans * (block_nsamps // factor) > 32 << 20:
         factor *= 2
     npoints = block_nsamps // factor
     # A length that transforms well.
@@ -466,8 +469,9 @@ def _strongest(
     where = np.empty(nchans, dtype=np.int64)
     variance = np.empty(nchans)
     counts = np.empty(npoints // 2 + 1, dtype=np.int64)
-    line_powers(points, scale.astype(np.float32), *passes(npoints), SPECTRUM_FIRST, LINE, powers, variance, counts)
-    own = counts <= max(COMMON_CHANNELS, COMMON * nchans)
+    # A line is five times the mean power; one that three channels, or a tenth of them, have is nobody's own.
+    line_powers(points, scale.astype(np.float32), *passes(npoints), SPECTRUM_FIRST, 5.0, powers, variance, counts)
+    own = counts <= max(3, 0.1 * nchans)
     used = own.copy()
     # What is beside a line has its leakage.
     used[1:] &= own[:-1]
@@ -489,3 +493,54 @@ def outside_gaps(obs: Observation, lo: int, hi: int) -> list[tuple[int, int]]:
     if at < hi:
         pieces.append((at, hi))
     return pieces
+
+
+#: Bytes of a channel-block: its statistics; what judging them takes beside (measured, tracemalloc, by
+#: tests/faults/test_memory.py); a mask and the coefficients made of it; more of these for the steps of a diode.
+STATISTICS: Final = 48
+JUDGING: Final = 58
+MASK: Final = 31
+STEPS: Final = 12
+
+
+def channel_blocks(obs: Observation, config: RfiConfig) -> int:
+    """Number of cells of the table of statistics."""
+    header = obs.header
+    return (len(block_edges(header.nsamps, header.tsamp, config.block, header.nchans)) - 1) * header.nchans
+
+
+def mask_bytes(obs: Observation, config: RfiConfig) -> int:
+    """Bytes that the mask and what is made of it take as long as cleaned samples are read."""
+    gains = 8 if config.zerodm == "zdot" else 0
+    return (MASK + (STEPS if config.diodes else 0) + gains) * channel_blocks(obs, config)
+
+
+def making_bytes(obs: Observation, config: RfiConfig) -> int:
+    """Bytes that making the mask takes at its peak, once the file is read."""
+    return (STATISTICS + JUDGING + (STEPS if config.diodes else 0)) * channel_blocks(obs, config)
+
+
+def reading_bytes(obs: Observation, config: RfiConfig) -> tuple[int, int]:
+    """Bytes that the first pass takes: in all, and of each thread."""
+    header = obs.header
+    edges = block_edges(header.nsamps, header.tsamp, config.block, header.nchans)
+    _, npoints = spectrum_points(int(edges[1] - edges[0]), header.nchans, header.tsamp)
+    bands = Bands.of(header, obs.chan_ok, config.zap) if config.enabled and config.clip > 0 else None
+    # Points of spectra, and half as many powers.
+    each = 6 * header.nchans * npoints
+    # The series of bands, without their mean, and two more where there is something to look at.
+    together = max(int(edges[-1] - edges[-2]), min(round(GROUP_TIME / header.tsamp), GROUP_SAMPLES))
+    count, margin = (BANDS, 0) if bands is None else (bands.count, bands.margin)
+    each += 4 * 4 * count * (min(together, header.nsamps) + 2 * margin)
+    spectrum = header.nchans * obs.dtype.itemsize
+    each += spectrum * piece_samples(spectrum)
+    periods = len(config.diodes)
+    # While a diode is looked for: sums, and waves of each of its periods.
+    cell = STATISTICS + (4 + 8 * periods if periods else 0)
+    return cell * channel_blocks(obs, config), each
+
+
+def reading_threads(obs: Observation, config: RfiConfig, threads: int, memory: int) -> int:
+    """Threads of the first pass that fit some memory [byte], one at least. What it gives does not depend on them."""
+    whole, each = reading_bytes(obs, config)
+    return max(1, min(threads, (memory - whole) // max(1, each)))

@@ -6,6 +6,7 @@ therefore a mask file too, and ``/statistics`` (what the mask was made from).
 """
 
 import math
+import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,15 +15,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.belongs import MJD_SLACK, refuse
 from pulsar.cleaning.birdies import Birdie
 from pulsar.cleaning.mask import CAUSES, Mask
-from pulsar.cleaning.presto import PrestoMask, read_presto_mask
-from pulsar.cleaning.statistics import BlockStatistics
+from pulsar.cleaning.statistics import BlockStatistics, block_edges
 from pulsar.constants import DAY
-from pulsar.data.header import Header
+from pulsar.data.files import read_bytes
+from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.observation import Observation
-from pulsar.errors import DataError
+from pulsar.errors import ConfigError, DataError
 from pulsar.io.hdf5 import MAGIC, Hdf5, first_bytes
 from pulsar.io.product import schema
 from pulsar.io.product.parts import stored_rows
@@ -66,7 +66,240 @@ STATISTICS_FIELDS: Final[dict[str, tuple[str, str, str]]] = {
 AS_IN_MEMORY: Final = {"mean": "f8", "std": "f8", "valid": "f8"}
 STATISTICS_SCALARS: Final[tuple[str, ...]] = ("block_nsamps", "bin_width", "npoints")
 
-_WHAT: Final = "a mask of `pulsar rfi`, or a product of `pulsar search`"
+
+def refuse(path: Path, checks: Sequence[tuple[str, Any, Any, bool]]) -> None:
+    """Raise if any of the checks (name, value in the mask, value in the observation, whether they agree) has failed.
+
+    Raises
+    ------
+    ConfigError
+    """
+
+    def text(value: Any) -> str:
+        return f"{value:.12g}" if isinstance(value, float) else str(value)
+
+    wrong = [f"{name} {text(mask)} in the mask, {text(data)} in the data" for name, mask, data, ok in checks if not ok]
+    if wrong:
+        raise ConfigError(
+            f"{path}: the mask of another observation: {'; '.join(wrong)}. Make one for these files with `pulsar rfi`"
+        )
+
+
+#: Start of a mask of rfifind.
+_HEAD: Final = struct.Struct("<6d3i")
+
+
+@dataclass(frozen=True)
+class PrestoMask:
+    """A mask of rfifind.
+
+    Attributes
+    ----------
+    path : Path
+    tstart : float
+        MJD of the first sample.
+    tsamp : float
+        [s]
+    lofreq, chan_width : float
+        Centre of the lowest channel and width of a channel [MHz].
+    ptsperint : int
+        Samples in an interval.
+    channels : ndarray of bool, shape (nchans,)
+        Masked throughout; frequency descending.
+    bad : ndarray of bool, shape (nints, nchans)
+        Masked in an interval, what is masked throughout included; frequency descending.
+    """
+
+    path: Path
+    tstart: float
+    tsamp: float
+    lofreq: float
+    chan_width: float
+    ptsperint: int
+    channels: NDArray[np.bool_]
+    bad: NDArray[np.bool_]
+
+    def check(self, header: Header) -> None:
+        """Refuse the mask of another observation.
+
+        Raises
+        ------
+        ConfigError
+            Naming what differs, with both values.
+        """
+        nints, nchans = self.bad.shape
+        wanted = -(-header.nsamps // self.ptsperint)
+        lowest, width = float(header.freqs[-1]), header.chan_width
+        refuse(
+            self.path,
+            [
+                ("channels", nchans, header.nchans, nchans == header.nchans),
+                ("lowest channel [MHz]", self.lofreq, lowest, abs(self.lofreq - lowest) < 0.1 * width),
+                # Over the whole band no more than a tenth of a channel.
+                ("channel width [MHz]", self.chan_width, width, abs(self.chan_width - width) * nchans < 0.1 * width),
+                ("sampling time [s]", self.tsamp, header.tsamp, abs(self.tsamp / header.tsamp - 1.0) < 1e-6),
+                # Both programs may take the start from different keys of a header.
+                ("start [MJD]", self.tstart, header.tstart, abs(self.tstart - header.tstart) * DAY < 1.0),
+                # rfifind may count samples that pad the last row.
+                (f"intervals of {self.ptsperint} samples", nints, wanted, wanted <= nints <= wanted + 1),
+            ],
+        )
+
+    def blocks(self, edges: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Channel-blocks that are masked: those that any masked interval overlaps.
+
+        Parameters
+        ----------
+        edges : ndarray of int64, shape (nblocks + 1,)
+            Edges of the blocks in samples.
+
+        Returns
+        -------
+        ndarray of bool, shape (nblocks, nchans)
+        """
+        last = self.bad.shape[0] - 1
+        first = np.minimum(edges[:-1] // self.ptsperint, last)
+        end = np.minimum((edges[1:] - 1) // self.ptsperint, last) + 1
+        # A block is masked where the count of masked intervals grows over it.
+        counts = np.zeros((last + 2, self.bad.shape[1]), dtype=np.int64)
+        np.cumsum(self.bad, axis=0, out=counts[1:])
+        return np.asarray((counts[end] > counts[first]) | self.channels)
+
+    def block_length(self, wanted: float, nsamps: int) -> float:
+        """Length of statistics blocks [s] near `wanted` of which a whole number makes an interval, where there is one.
+
+        Blocks that straddle intervals lose more than what is masked.
+
+        Parameters
+        ----------
+        wanted : float
+            [s]
+        nsamps : int
+            Of the observation: its number of blocks is bounded.
+        """
+        usual = int(block_edges(nsamps, self.tsamp, wanted, self.bad.shape[1])[1])
+        whole = np.arange(max(1, usual // 2), 2 * usual + 1)
+        divisors = whole[self.ptsperint % whole == 0]
+        for n in divisors[np.argsort(np.abs(np.log(divisors / usual)), kind="stable")]:
+            if block_edges(nsamps, self.tsamp, n * self.tsamp, self.bad.shape[1])[1] == n:
+                return float(n * self.tsamp)
+        return wanted
+
+
+class _Reader:
+    """The bytes of a mask, taken one after the other."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        self.path, self.data, self.at = path, data, 0
+
+    def ints(self, count: int, what: str) -> NDArray[np.int64]:
+        if self.at + 4 * count > len(self.data):
+            raise self.error(
+                f"ends at byte {len(self.data)}, in {what}, which should go up to byte {self.at + 4 * count}: "
+                "truncated; copy it again"
+            )
+        values = np.frombuffer(self.data, dtype="<i4", count=count, offset=self.at).astype(np.int64)
+        self.at += 4 * count
+        return values
+
+    def indices(self, count: int, limit: int, what: str) -> NDArray[np.int64]:
+        start = self.at
+        values = self.ints(count, what)
+        wrong = np.flatnonzero((values < 0) | (values >= limit))
+        if wrong.size:
+            at = start + 4 * int(wrong[0])
+            raise self.error(f"byte {at}: {int(values[wrong[0]])} in {what}, expected 0 to {limit - 1}: damaged")
+        return values
+
+    def count(self, limit: int, what: str) -> int:
+        start = self.at
+        number = int(self.ints(1, f"the number of {what}")[0])
+        if not 0 <= number <= limit:
+            raise self.error(f"byte {start}: {number} {what}, expected 0 to {limit}: damaged")
+        return number
+
+    def error(self, what: str) -> DataError:
+        return DataError(f"{self.path}: as a mask of PRESTO's rfifind: {what}")
+
+
+def read_presto_mask(path: Path | str) -> PrestoMask:
+    """Read a mask of rfifind (``*_rfifind.mask``).
+
+    Binary, in the byte order of the machine that wrote it (little-endian on all that are in use), as its reader takes
+    it:
+
+    - 6 doubles: the sigma limits in time and in frequency, MJD of the first sample, length of an interval [s], centre
+      of the lowest channel and channel width [MHz];
+    - 3 int32: channels, intervals, samples an interval;
+    - int32 count and as many int32: channels that are masked throughout;
+    - int32 count and as many int32: intervals that are masked in all channels;
+    - for every interval int32, how many channels are masked in it; then for every interval their numbers, unless there
+      are none or all.
+
+    Channels ascend in frequency there, and descend here. The last interval may reach beyond the data.
+
+    Raises
+    ------
+    DataError
+        The file cannot be read, is something else, truncated or damaged: with the byte.
+    """
+    path = Path(path)
+    data = read_bytes(path, "a mask", most=1 << 32)
+    reader = _Reader(path, data)
+    if len(data) < _HEAD.size:
+        raise reader.error(f"{len(data)} bytes are less than its header of {_HEAD.size}: truncated, or something else")
+    _, _, mjd, dtint, lofreq, dfreq, nchans, nints, ptsperint = _HEAD.unpack_from(data)
+    reader.at = _HEAD.size
+    sane = (
+        np.isfinite([mjd, dtint, lofreq, dfreq]).all()
+        and SHORTEST_TSAMP * ptsperint <= dtint <= LONGEST_TSAMP * ptsperint
+        and 0 < dfreq <= HIGHEST_FREQ
+        and abs(lofreq) <= HIGHEST_FREQ
+        and abs(mjd) <= LATEST_MJD
+        and 1 <= nchans <= MOST_CHANNELS
+        and 1 <= nints <= len(data) // 4
+        # A gigabyte: ten hours of FAST in blocks of a third of a second.
+        and nints * nchans <= 1 << 30
+        and ptsperint >= 1
+    )
+    if not sane:
+        raise reader.error(
+            f"the header makes no sense (MJD {mjd:.6g}, intervals of {dtint:.6g} s and {ptsperint} samples, {nchans} "
+            f"channels of {dfreq:.6g} MHz from {lofreq:.6g} MHz on, {nints} intervals): not such a file. Expected a "
+            "mask of `pulsar rfi` (HDF5) or the .mask of rfifind"
+        )
+    zapped = reader.indices(reader.count(nchans, "masked channels"), nchans, "the masked channels")
+    intervals = reader.indices(reader.count(nints, "masked intervals"), nints, "the masked intervals")
+    start = reader.at
+    counts = reader.ints(nints, "the numbers of masked channels")
+    wrong = np.flatnonzero((counts < 0) | (counts > nchans))
+    if wrong.size:
+        which = int(wrong[0])
+        raise reader.error(
+            f"byte {start + 4 * which}: {int(counts[which])} masked channels in interval {which}, expected 0 to "
+            f"{nchans}: damaged"
+        )
+    bad = np.zeros((nints, nchans), dtype=np.bool_)
+    for i in np.flatnonzero(counts):
+        count = int(counts[i])
+        chans = reader.indices(count, nchans, f"the channels of interval {i}") if count < nchans else slice(None)
+        bad[i, chans] = True
+    if reader.at != len(data):
+        raise reader.error(f"{len(data) - reader.at} bytes too many after byte {reader.at}: damaged, or something else")
+    channels = np.zeros(nchans, dtype=np.bool_)
+    channels[zapped] = True
+    bad |= channels
+    bad[intervals] = True
+    return PrestoMask(
+        path,
+        mjd,
+        dtint / ptsperint,
+        lofreq,
+        dfreq,
+        ptsperint,
+        channels[::-1].copy(),
+        np.ascontiguousarray(bad[:, ::-1]),
+    )
 
 
 @dataclass(frozen=True)
@@ -166,7 +399,8 @@ def read_mask(path: Path | str, *, statistics: bool = True, header: Header | Non
         The file is missing, is something else, of a newer major version, or damaged.
     """
     path = Path(path)
-    with open_file(path, {FORMAT: FORMAT_VERSION, schema.FORMAT: schema.FORMAT_VERSION}, _WHAT) as file:
+    versions = {FORMAT: FORMAT_VERSION, schema.FORMAT: schema.FORMAT_VERSION}
+    with open_file(path, versions, "a mask of `pulsar rfi`, or a product of `pulsar search`") as file:
         attrs = file.attributes()
         if attrs["format"] == schema.FORMAT:
             _check_product(file, str(attrs["format_version"]))
@@ -245,8 +479,8 @@ def _check(path: Path, header: Header, mask: Mask) -> None:
     blocks = (edges.size - 1, nchans)
     for field, shape in {"chan_ok": (nchans,), "bad": blocks, "baseline": blocks, "noise": blocks}.items():
         if getattr(mask, field).shape != shape:
-            found = getattr(mask, field).shape
-            raise _damaged(path, f"/rfi/{MASK_ARRAYS[field]} has the shape {found}, expected {shape}")
+            stored = getattr(mask, field).shape
+            raise _damaged(path, f"/rfi/{MASK_ARRAYS[field]} has the shape {stored}, expected {shape}")
     cuts = mask.clipped
     if cuts.ndim != 2 or cuts.shape[1] != 2 or (np.diff(cuts, axis=1) <= 0).any() or (cuts[1:, 0] < cuts[:-1, 1]).any():
         raise _damaged(path, "/rfi/clipped holds no ascending stretches of samples")
@@ -305,16 +539,13 @@ def check_same(path: Path, theirs: Header, header: Header) -> None:
     ConfigError
         Naming what differs, with both values.
     """
+    # What a double precision MJD cannot tell, with room.
+    late, slack = abs(theirs.tstart - header.tstart) * DAY, max(0.5 * header.tsamp, 1e-5)
     checks: list[tuple[str, Any, Any, bool]] = [
         ("channels", theirs.nchans, header.nchans, theirs.nchans == header.nchans),
         ("samples", theirs.nsamps, header.nsamps, theirs.nsamps == header.nsamps),
         ("sampling time [s]", theirs.tsamp, header.tsamp, bool(np.isclose(theirs.tsamp, header.tsamp, rtol=1e-9))),
-        (
-            "start [MJD]",
-            theirs.tstart,
-            header.tstart,
-            abs(theirs.tstart - header.tstart) * DAY < max(0.5 * header.tsamp, MJD_SLACK),
-        ),
+        ("start [MJD]", theirs.tstart, header.tstart, late < slack),
         ("beam", theirs.beam, header.beam, None in (theirs.beam, header.beam) or theirs.beam == header.beam),
     ]
     if theirs.nchans == header.nchans:

@@ -31,7 +31,7 @@ from pulsar.cli import (
 )
 from pulsar.cli.console import error
 from pulsar.cli.options import Command
-from pulsar.data.interpreter import environment
+from pulsar.data.work import environment
 from pulsar.errors import PulsarError
 
 

@@ -126,7 +126,7 @@ RECALL: Columns = {
 
 def _print_observations(run: "Run", injected: Any) -> None:
     """Signals that are found in each observation."""
-    from pulsar.data.shares import wilson
+    from pulsar.data.injected import wilson
 
     def found(obs: int, kind: str) -> str:
         own = injected[(injected["obs"] == obs) & (injected["kind"] == kind)]

@@ -83,7 +83,7 @@ def _accel(row: Any) -> str:
 
 def not_detected(row: Any) -> bool:
     """True if a fold of a given period shows no more than noise would."""
-    from pulsar.folding.significance import DETECTED
+    from pulsar.folding.fundamental import DETECTED
 
     return bool(row["kind"] == "fold" and row["sigma"] < DETECTED)
 

@@ -1,4 +1,4 @@
-"""What a user hands over: numbers, quantities and arrays, checked and brought to the units of this program.
+"""Arguments of the public functions: numbers, quantities and arrays, checked and brought to the units of this program.
 
 Whatever is wrong is told in one form: ``name = what was given: what is expected``.
 """
@@ -85,10 +85,10 @@ def number(name: str, value: Any, spec: str) -> float:
     ConfigError
         It is no number, of another unit, not finite or out of bounds.
     """
-    found = _values(name, value, spec)
-    if found.ndim:
-        raise ConfigError(f"{name} has the shape {found.shape}: expected {_expected(spec)}")
-    return float(found)
+    values = _values(name, value, spec)
+    if values.ndim:
+        raise ConfigError(f"{name} has the shape {values.shape}: expected {_expected(spec)}")
+    return float(values)
 
 
 def numbers(name: str, value: Any, spec: str) -> NDArray[np.float64]:
@@ -103,10 +103,10 @@ def numbers(name: str, value: Any, spec: str) -> NDArray[np.float64]:
     ------
     ConfigError
     """
-    found = np.atleast_1d(_values(name, value, spec))
-    if found.ndim > 1 or not found.size:
-        raise ConfigError(f"{name} has the shape {found.shape}: expected numbers in one dimension")
-    return found
+    values = np.atleast_1d(_values(name, value, spec))
+    if values.ndim > 1 or not values.size:
+        raise ConfigError(f"{name} has the shape {values.shape}: expected numbers in one dimension")
+    return values
 
 
 def _values(name: str, value: Any, spec: str) -> NDArray[np.float64]:
@@ -126,16 +126,16 @@ def _values(name: str, value: Any, spec: str) -> NDArray[np.float64]:
         array = np.asarray(None)
     if array.dtype.kind not in "iuf":
         raise ConfigError(f"{name} = {_shown(value)}: expected {_expected(spec)}")
-    found = array.astype(np.float64)
-    bad = ~np.isfinite(found)
+    values = array.astype(np.float64)
+    bad = ~np.isfinite(values)
     if sign == ">":
-        bad |= ~(found > 0)
+        bad |= ~(values > 0)
     elif sign == ">=":
-        bad |= ~(found >= 0)
+        bad |= ~(values >= 0)
     if bad.any():
-        one = found[bad][0] if found.ndim else float(found)
-        raise ConfigError(f"{name} = {one:g}{' ' if unit else ''}{unit}: expected {_expected(spec)}")
-    return found
+        worst = values[bad][0] if values.ndim else float(values)
+        raise ConfigError(f"{name} = {worst:g}{' ' if unit else ''}{unit}: expected {_expected(spec)}")
+    return values
 
 
 def _parts(spec: str) -> tuple[str, str]:
@@ -191,8 +191,8 @@ def samples(name: str, data: Any, dims: tuple[str, ...], types: tuple[str, ...])
         words = ("no dimension", "one dimension", "two dimensions")[len(dims)]
         raise ConfigError(f"{name} has the shape {array.shape}: expected {words}, {' and '.join(dims)}")
     if array.dtype.kind not in "biuf":
-        what = "complex" if array.dtype.kind == "c" else f"of type {array.dtype}"
-        raise ConfigError(f"{name} is {what}: expected real numbers")
+        kind = "complex" if array.dtype.kind == "c" else f"of type {array.dtype}"
+        raise ConfigError(f"{name} is {kind}: expected real numbers")
     if not array.size:
         raise ConfigError(f"{name} is empty: it has the shape {array.shape}")
     native = array.dtype.newbyteorder("=")

@@ -1,11 +1,12 @@
 """THE tables of columns: name, type, unit and description of everything that is listed.
 
-The HDF5 product, the tables on screen and the documentation are made from these.
+The HDF5 product, the tables on screen and the documentation are made from these. Those of injected signals are in
+:mod:`pulsar.data.injected`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,12 +59,7 @@ DETECTION_COLUMNS: tuple[Column, ...] = (
     Column("width", "f4", "", "width of that pulse in turns (coherent, ffa, pulses), else NaN"),
     Column("uid", "U12", "", "uid of the candidate whose group it is in"),
     Column("parent", "U12", "", "uid of the candidate that explains that one; empty where it stands for itself"),
-    Column(
-        "relation",
-        "U24",
-        "",
-        "what it is of its parent, as in candidates; of what has none: empty, or not folded",
-    ),
+    Column("relation", "U24", "", "what it is of its parent, as in candidates; of what has none: empty, or not folded"),
     Column(
         "part",
         "U8",
@@ -78,12 +74,7 @@ EVENT_COLUMNS: tuple[Column, ...] = (
     Column("time", "f8", "s", "centre of the pulse from the start of the observation, at the highest channel"),
     Column("snr", "f4", "", "S/N of the matched filter"),
     Column("width", "f8", "s", "width of the filter: of the boxcar, or the full width at half maximum of the Gaussian"),
-    Column(
-        "reach",
-        "f8",
-        "s",
-        "widest pulse that the level of its series cannot hide; inf where that does not wander",
-    ),
+    Column("reach", "f8", "s", "widest pulse that the level of its series cannot hide; inf where that does not wander"),
 )
 
 CANDIDATE_COLUMNS: tuple[Column, ...] = (
@@ -189,12 +180,7 @@ SINGLE_PULSE_COLUMNS: tuple[Column, ...] = (
     Column("score", "f4", "", "0 to 1: how much it looks like a celestial pulse"),
     Column("rfi_flags", "U192", "", "reasons to suspect interference, comma separated"),
     Column("source", "U12", "", "id of the candidate in whose phase it comes, or empty"),
-    Column("ra_deg", "f8", "deg", "right ascension of the beam, or between several, NaN when unknown"),
-    Column("dec_deg", "f8", "deg", "declination of the beam, or between several, NaN when unknown"),
-    Column("obs", "i4", "", "row of the table observations from which it is, -1 when unknown"),
-    Column("target", "U32", "", "name of the source that was observed, from the header, or empty"),
-    Column("gl", "f8", "deg", "galactic longitude of ra_deg and dec_deg, NaN when unknown"),
-    Column("gb", "f8", "deg", "galactic latitude of ra_deg and dec_deg, NaN when unknown"),
+    *(c for c in CANDIDATE_COLUMNS if c.name in ("ra_deg", "dec_deg", "obs", "target", "gl", "gb")),
     Column("nbeams", "i2", "", "beams in which it came, 1 for a single beam, 0 when unknown"),
     Column("nseen", "i2", "", "times at which pulses of its DM and direction came, 1 for a single one, 0 when unknown"),
     Column(
@@ -218,12 +204,12 @@ def joined(columns: tuple[Column, ...], tables: Sequence[NDArray[Any]]) -> NDArr
     For a few rows of each of very many series: numpy's own joining compares the types of all fields each time.
     """
     kind = tables[0].dtype if len(tables) else dtype_of(columns)
-    table = np.empty(sum(len(one) for one in tables), dtype=kind)
+    table = np.empty(sum(len(rows) for rows in tables), dtype=kind)
     at = 0
-    for one in tables:
-        if len(one):
-            table[at : at + len(one)] = one
-            at += len(one)
+    for rows in tables:
+        if len(rows):
+            table[at : at + len(rows)] = rows
+            at += len(rows)
     return table
 
 
@@ -236,3 +222,39 @@ def empty_table(columns: tuple[Column, ...], nrows: int) -> NDArray[Any]:
         elif column.name == "beam":
             table[column.name] = -1
     return table
+
+
+SUBTRACTED_COLUMNS: Final[tuple[Column, ...]] = (
+    Column("name", "U32", "", "name of the pulsar, or id of the candidate"),
+    Column("given", "U256", "", "as it was given: an ephemeris, or a product and a candidate of it"),
+    Column("subtracted", "i1", "", "1; 0 where it is not detected in these data, and nothing was taken out"),
+    Column("period", "f8", "s", "topocentric period at mid-observation, refined in these data"),
+    Column("freq", "f8", "Hz", "its frequency"),
+    Column("fdot", "f8", "Hz / s", "frequency derivative"),
+    Column("fddot", "f8", "Hz / s2", "second frequency derivative"),
+    Column("dm", "f8", "pc / cm3", "dispersion measure, refined in these data"),
+    Column("snr_before", "f4", "", "boxcar S/N of its fold"),
+    Column("snr_after", "f4", "", "boxcar S/N of the same fold of what is left: noise alone has some 3"),
+    Column("rest", "f4", "", "what is left over what was there: amplitude of the template in the same fold"),
+    Column("rest_err", "f4", "", "1-sigma error of it, by the noise of the samples"),
+    Column("scatter", "f4", "", "rms of that amplitude in single sub-integrations and subbands, less that of noise"),
+    Column("scatter_err", "f4", "", "below this the scatter is not told from noise: 1 sigma"),
+    Column("nbins", "i4", "", "phase bins of the template"),
+    Column("nsubints", "i4", "", "sub-integrations in which its brightness was measured"),
+    Column("nbands", "i4", "", "subbands in which its brightness was measured"),
+    Column("nshapes", "i4", "", "profiles of different times and subbands"),
+    Column("nparams", "i4", "", "numbers that were measured in all"),
+    Column("obs", "i4", "", "row of the table observations in whose samples it was"),
+)
+
+
+def told(row: Any) -> str:
+    """A row of SUBTRACTED_COLUMNS in words."""
+    if not row["subtracted"]:
+        return f"{row['name']}: not detected (S/N {row['snr_before']:.1f}), nothing was subtracted"
+    return (
+        f"{row['name']} (P {row['period']:.9g} s, DM {row['dm']:.5g}) subtracted: S/N {row['snr_before']:.1f} before, "
+        f"{row['snr_after']:.1f} after; {100 * row['rest']:.2f} ± {100 * row['rest_err']:.2f} % of its amplitude left "
+        f"({row['nbins']} phase bins, brightness in {row['nsubints']} sub-integrations × {row['nbands']} subbands, "
+        f"{row['nshapes']} profile{'s' if row['nshapes'] > 1 else ''})"
+    )

@@ -1,4 +1,4 @@
-"""What is closed at the end of a ``with`` block."""
+"""Holders of files, memory or processes, closed at the end of a ``with`` block."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 
 class Closeable(Protocol):
-    """What can be closed."""
+    """Anything that can be closed."""
 
     def close(self) -> None:
         """Give back what is held."""
@@ -25,7 +25,7 @@ def closed_on_error(held: Closeable) -> Iterator[None]:
 
 
 class Closing(ABC):
-    """What holds files, memory or processes until it is closed (a context manager)."""
+    """A holder of files, memory or processes until it is closed (a context manager)."""
 
     @abstractmethod
     def close(self) -> None:

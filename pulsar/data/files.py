@@ -12,7 +12,7 @@ from pulsar.errors import DataError
 MOST_TEXT: Final = 1 << 26
 
 
-def check_file(path: Path, what: str, remedy: str = "check the name and the folder") -> os.stat_result:
+def check_file(path: Path, what: str) -> os.stat_result:
     """Refuse what is not there, a folder, and what would never end or never answer: pipes and devices.
 
     Parameters
@@ -20,8 +20,6 @@ def check_file(path: Path, what: str, remedy: str = "check the name and the fold
     path : Path
     what : str
         What it should be, in words.
-    remedy : str
-        What to do where it is not there.
 
     Raises
     ------
@@ -29,17 +27,17 @@ def check_file(path: Path, what: str, remedy: str = "check the name and the fold
         Naming the file and what it is.
     """
     try:
-        found = path.stat()
+        state = path.stat()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file: expected {what}; {remedy}") from None
+        raise DataError(f"{path}: no such file: expected {what}; check the name and the folder") from None
     except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{path}: cannot be opened: {told}; expected {what}") from error
-    if stat.S_ISDIR(found.st_mode):
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: cannot be opened: {reason}; expected {what}") from error
+    if stat.S_ISDIR(state.st_mode):
         raise DataError(f"{path}: is a folder: expected {what}")
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(state.st_mode):
         raise DataError(f"{path}: is a pipe or a device, not a file: expected {what}; write it to a file first")
-    return found
+    return state
 
 
 def read_bytes(path: Path, what: str, *, most: int = MOST_TEXT) -> bytes:

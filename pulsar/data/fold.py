@@ -1,4 +1,8 @@
-"""A folded candidate."""
+"""A folded candidate, and cubes over time and frequency that are made of its sums.
+
+A product keeps sums over frequency and over time, not what is in both. Formats that hold a cube are filled with the one
+that has just these sums and nothing else: every plot that is made of a sum is that of the fold.
+"""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -7,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import C
-from pulsar.data.html import facts, known, line
+from pulsar.data.numbers import facts, known, line
 
 
 @dataclass(frozen=True)
 class FoldParams:
-    """What a candidate is folded with: topocentric, at mid-observation.
+    """Parameters with which a candidate is folded: topocentric, at mid-observation.
 
     Attributes
     ----------
@@ -37,23 +41,53 @@ class FoldParams:
 
 
 @dataclass(frozen=True)
+class HarmonicNoise:
+    """Noise of the harmonics of a fold.
+
+    Attributes
+    ----------
+    measured : ndarray, shape (nharm + 1,)
+        Power of the noise beside each harmonic, over that of white noise; 1 at harmonic 0.
+    smooth : ndarray, shape (nharm + 1,)
+        The same, as a curve that never rises with frequency.
+    red : float
+        Standard errors by which the lowest harmonics are noisier than white noise.
+    """
+
+    measured: NDArray[np.float64]
+    smooth: NDArray[np.float64]
+    red: float
+
+    @property
+    def gain(self) -> NDArray[np.float64]:
+        """Factor of each harmonic: noise is white and of unit power afterwards."""
+        return np.asarray(1.0 / np.sqrt(self.smooth))
+
+    def evened(self) -> "HarmonicNoise":
+        """The noise once it has been evened out."""
+        return HarmonicNoise(self.measured * self.gain**2, np.ones(len(self.smooth)), 0.0)
+
+    def scale(self, width: float) -> float:
+        """Rms of the noise of a box of `width` turns over that of white noise."""
+        box = np.sinc(np.arange(len(self.measured)) * width) ** 2
+        box[0] = 0.0
+        return float(np.sqrt(np.sum(self.measured * box) / np.sum(box)))
+
+
+@dataclass(frozen=True)
 class LevelledFold:
-    """A fold from which a wandering level was taken turn by turn (:mod:`pulsar.folding.turns`).
+    """A fold from which a wandering level was taken turn by turn (:mod:`pulsar.folding.sums`).
 
     Attributes
     ----------
     data : ndarray of float32, shape (nsubints, nbands, nbins)
         As in :class:`FoldCube`, of white noise.
-    measured, smooth : ndarray, shape (nbins / 2 + 1,)
-        Noise power that the harmonics had, over that of white noise: as measured, and never rising.
-    red : float
-        How surely the noise is red [sigma].
+    noise : HarmonicNoise
+        That the harmonics had, shape (nbins / 2 + 1,).
     """
 
     data: NDArray[np.float32]
-    measured: NDArray[np.float64]
-    smooth: NDArray[np.float64]
-    red: float
+    noise: HarmonicNoise
 
 
 @dataclass(frozen=True, repr=False)
@@ -221,3 +255,86 @@ class Fold:
 
 def _error(value: float, unit: str) -> str:
     return f" ± {value:.2g} {unit}" if np.isfinite(value) else ""
+
+
+def turned(profiles: NDArray[np.float64], turns: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """Profiles moved later by so many turns, without their means.
+
+    Parameters
+    ----------
+    profiles : ndarray, shape (..., nbins)
+    turns : float or ndarray, shape (...)
+    """
+    nbins = profiles.shape[-1]
+    spectra = np.fft.rfft(profiles, axis=-1)
+    spectra[..., 0] = 0.0
+    phase = np.asarray(turns)[..., None] * np.arange(spectra.shape[-1])
+    return np.asarray(np.fft.irfft(spectra * np.exp(-2j * np.pi * phase), nbins, axis=-1), dtype=np.float64)
+
+
+def aligned_cube(fold: Fold, at: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The fold as it is refined, dedispersed, noise of 1 in every element, shape (nsubints, nbands, nbins).
+
+    Parameters
+    ----------
+    fold : Fold
+    at : ndarray of int64, shape (nbands,)
+        Place of each band; one in which none is put is empty.
+    """
+    nsub = len(at)
+    bands, count = np.zeros((nsub, fold.profile.size)), np.zeros(nsub)
+    np.add.at(bands, at, fold.freq_phase.astype(np.float64))
+    np.add.at(count, at, 1.0)
+    share = np.diff(fold.time_edges) / fold.tobs
+    return cube_of_sums(fold.profile, fold.time_phase, bands, share, count)
+
+
+def cube_of_sums(
+    profile: NDArray[Any],
+    time_phase: NDArray[Any],
+    freq_phase: NDArray[Any],
+    share: NDArray[np.float64],
+    count: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """The cube that has these sums and nothing else, noise of 1 in every element, shape (nsubints, nbands, nbins).
+
+    Parameters
+    ----------
+    profile : ndarray, shape (nbins,)
+        In units of its noise, as all others.
+    time_phase : ndarray, shape (nsubints, nbins)
+        Summed over bands.
+    freq_phase : ndarray, shape (nbands, nbins)
+        Summed over time.
+    share : ndarray, shape (nsubints,)
+        Of each sub-integration in the time.
+    count : ndarray, shape (nbands,)
+        Bands that were added to each; 0: it is empty.
+    """
+    npart, nsub = len(time_phase), len(freq_phase)
+    size = np.sqrt(float(npart * nsub))
+    whole = turned(profile.astype(np.float64), 0.0) * size
+    times = turned(time_phase.astype(np.float64), 0.0) * size * np.sqrt(share)[:, None]
+    bands = turned(freq_phase.astype(np.float64), 0.0) * size / np.sqrt(nsub)
+    part = count / nsub
+    beside = bands - part[:, None] * whole
+    cube: NDArray[np.float64] = times[:, None, :] * part[None, :, None] + share[:, None, None] * beside[None]
+    return cube
+
+
+def holds_sums_only(cube: FoldCube) -> bool:
+    """True if a cube is one of :func:`cube_of_sums`: noise is then not white in it, but a sum of two parts.
+
+    Turned in time and in frequency at once, such noise does not stay what the variance says: a refinement of both finds
+    periods and DMs at which it falls, and takes what is left for a signal.
+    """
+    live = cube.variance.any(axis=(0, 2))
+    lasts = np.diff(cube.time_edges)
+    if len(cube.data) < 2 or np.count_nonzero(live) < 2:
+        return False
+    each = cube.data[:, live].astype(np.float64) * (lasts.mean() / lasts)[:, None, None]
+    # Turns by fractions of a bin do not keep the Nyquist harmonic.
+    parts = np.fft.rfft(each, axis=2)[..., 1:-1]
+    beside = parts - parts.mean(axis=0) - parts.mean(axis=1, keepdims=True) + parts.mean(axis=(0, 1))
+    # Single precision leaves some power of 0.
+    return bool(np.sum(np.abs(beside) ** 2) < 1e-8 * np.sum(np.abs(parts) ** 2))

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
-from pulsar.data.closing import Closing
+from pulsar.data.closing import Closing, closed_on_error
 
 #: Permission bits by which others can write.
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
@@ -75,7 +75,7 @@ class Folder(Closing):
             with contextlib.suppress(FileExistsError):
                 path.mkdir(0o700)
         folder = cls(path, follow=False)
-        try:
+        with closed_on_error(folder):
             state = os.fstat(folder.number)
             if state.st_uid != os.geteuid() and state.st_uid != folder._owner_of_new():
                 raise not_ours(path)
@@ -85,9 +85,6 @@ class Folder(Closing):
                     os.fchmod(folder.number, 0o700)
                 if not os.fstat(folder.number).st_mode & _OTHERS_WRITE:
                     folder.clear(ours)
-        except BaseException:
-            folder.close()
-            raise
         return folder
 
     def _owner_of_new(self) -> int:
@@ -115,11 +112,11 @@ class Folder(Closing):
         return True
 
     def names(self) -> list[str]:
-        """What lies in it."""
+        """Names of all that lies in it."""
         return os.listdir(self.number)  # noqa: PTH208  # by handle
 
     def has(self, name: str) -> bool:
-        """Whether there is a file of that name, not a link."""
+        """True if there is a file of that name, not a link."""
         with contextlib.suppress(OSError):
             return stat.S_ISREG(stat_of(self.path / name, self).st_mode)
         return False
@@ -206,8 +203,8 @@ def check_link(path: Path) -> None:
 
 def not_ours(path: Path) -> OSError:
     """The error of what lies under a name of ours, and is none of ours."""
-    told = "a link, a pipe or something of another user lies there: remove it, or give another output"
-    return OSError(errno.ELOOP, told, str(path))
+    text = "a link, a pipe or something of another user lies there: remove it, or give another output"
+    return OSError(errno.ELOOP, text, str(path))
 
 
 def open_to_write(path: Path, folder: Folder | None = None, *, new: bool = False, flags: int = 0) -> int:
@@ -256,7 +253,7 @@ def open_to_read(path: Path, folder: Folder | None = None) -> int:
 
 
 def stat_of(path: Path, folder: Folder | None = None) -> os.stat_result:
-    """What lies under a name, a link not followed."""
+    """State of what lies under a name, a link not followed."""
     return os.stat(path if folder is None else path.name, dir_fd=_handle(folder), follow_symlinks=False)
 
 

@@ -1,14 +1,40 @@
-"""What is known of an observation before its samples are read."""
+"""Headers of observations, known before samples are read, and of their halves, quarters, any equal parts."""
 
+import re
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.constants import KDM
-from pulsar.data.span import Span
+from pulsar.constants import DAY, KDM
+
+
+class Sampled(Protocol):
+    """Anything with samples: how many, how far apart [s], and when the first of them begins [MJD]."""
+
+    @property
+    def nsamps(self) -> int: ...
+    @property
+    def tsamp(self) -> float: ...
+    @property
+    def tstart(self) -> float: ...
+
+
+class Span:
+    """Length and middle of what is :class:`Sampled`."""
+
+    @property
+    def tobs(self: Sampled) -> float:
+        """Length [s]."""
+        return self.nsamps * self.tsamp
+
+    @property
+    def tmid(self: Sampled) -> float:
+        """MJD of the middle, on the scale of `tstart`: the epoch of period and derivatives."""
+        return self.tstart + 0.5 * (self.nsamps * self.tsamp) / DAY
+
 
 #: What no observation goes beyond; readers take a header that does for damaged. Channels of the finest spectrometers;
 MOST_CHANNELS: Final = 1 << 20
@@ -121,3 +147,75 @@ class Header(Span):
     def with_(self, **changes: Any) -> "Header":
         """A copy with some fields changed."""
         return replace(self, **changes)
+
+
+_LABEL = re.compile(r"([0-9]{1,3})/([0-9]{1,3})")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of some equal parts of an observation.
+
+    Attributes
+    ----------
+    number : int
+        Which, 1 is the first.
+    count : int
+        Into how many parts the observation is cut; 1: it is the whole.
+    """
+
+    number: int
+    count: int
+
+    @property
+    def label(self) -> str:
+        """As tables name it, such as 3/4; the whole is empty."""
+        return "" if self.count == 1 else f"{self.number}/{self.count}"
+
+    @classmethod
+    def of_label(cls, label: str) -> "Part":
+        """The part of a name, see `label`; the whole where it is none."""
+        match = _LABEL.fullmatch(label)
+        if match is None:
+            return WHOLE
+        part = cls(int(match[1]), int(match[2]))
+        return part if 1 <= part.number <= part.count else WHOLE
+
+    def samples(self, nsamps: int) -> tuple[int, int]:
+        """First sample of `nsamps` in it, and how many there are; what a division leaves over is in none.
+
+        Parameters
+        ----------
+        nsamps : int
+            Of the observation.
+        """
+        each = nsamps // self.count
+        return (self.number - 1) * each, each
+
+    def header(self, whole: Header) -> Header:
+        """The header of the part, as if it were an observation of its own.
+
+        Parameters
+        ----------
+        whole : Header
+            Of the observation.
+        """
+        if self.count == 1:
+            return whole
+        first, nsamps = self.samples(whole.nsamps)
+        return whole.with_(nsamps=nsamps, tstart=whole.tstart + first * whole.tsamp / DAY)
+
+
+#: Not a part, but everything.
+WHOLE = Part(1, 1)
+
+
+def parts_of_counts(counts: tuple[int, ...]) -> list[Part]:
+    """All parts but the whole, the longest first.
+
+    Parameters
+    ----------
+    counts : tuple of int
+        Into how many parts an observation is cut.
+    """
+    return [Part(number, count) for count in sorted(counts) if count > 1 for number in range(1, count + 1)]

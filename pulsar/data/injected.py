@@ -1,14 +1,12 @@
 """Signals that were added to the data of a run, what became of them, and what that says of the run."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column, dtype_of
-from pulsar.data.shares import wilson
 from pulsar.errors import ConfigError
 
 INJECTED_COLUMNS: Final[tuple[Column, ...]] = (
@@ -93,40 +91,10 @@ def _in_bins(columns: tuple[Column, ...], edges: NDArray[np.float64], *values: N
     return rows
 
 
-@dataclass(frozen=True)
-class Recall:
-    """How much of what was added was found, in bins of one quantity.
-
-    Attributes
-    ----------
-    by : str
-        Column of the injected signals.
-    edges : ndarray, shape (nbins + 1,)
-    tried, found : ndarray of int64, shape (nbins,)
-    low, high : ndarray, shape (nbins,)
-        68 % interval of the share.
-    kept : ndarray, shape (nbins,)
-        Median of listed over injected S/N of those that were found.
-    """
-
-    by: str
-    edges: NDArray[np.float64]
-    tried: NDArray[np.int64]
-    found: NDArray[np.int64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    kept: NDArray[np.float64]
-
-    @property
-    def share(self) -> NDArray[np.float64]:
-        """Found over tried, NaN where nothing was."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(self.found / self.tried, dtype=np.float64)
-
-    def rows(self) -> NDArray[Any]:
-        """The same with the fields of RECALL_COLUMNS."""
-        found = (self.tried, self.found, self.share, self.low, self.high, self.kept)
-        return _in_bins(RECALL_COLUMNS, self.edges, *found)
+def _shares(found: NDArray[np.int64], tried: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:
+    """Found over tried, NaN where nothing was, and the ends of its interval."""
+    share = np.divide(found, tried, out=np.full(tried.size, np.nan), where=tried > 0)
+    return share, *wilson(found, tried)
 
 
 #: Columns by which recall can be told.
@@ -138,7 +106,9 @@ BELOW: Final = (0.0, 2.0, 4.0, 5.0)
 ABOVE: Final = (30.0, 50.0, 100.0, 300.0, 1000.0)
 
 
-def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray[np.float64] | None = None) -> Recall:
+def recall(
+    rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray[np.float64] | None = None
+) -> NDArray[Any]:
     """Recall in bins of a column.
 
     Parameters
@@ -149,6 +119,11 @@ def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray
         One of BY.
     edges : sequence of float, optional
         Ascending; default: of the S/N SNR_EDGES and as many beyond as it takes, else four bins of equal numbers.
+
+    Returns
+    -------
+    ndarray
+        Fields of RECALL_COLUMNS, a row for each bin.
 
     Raises
     ------
@@ -177,10 +152,9 @@ def recall(rows: NDArray[Any], by: str = "snr", edges: Sequence[float] | NDArray
     good = rows["found"] == 1
     tried = np.bincount(at[inside], minlength=nbins)
     found = np.bincount(at[inside & good], minlength=nbins)
-    low, high = wilson(found, tried)
     ratio = rows["listed_snr"] / rows["snr"]
     kept = np.array([float(np.median(ratio[inside & good & (at == k)])) if found[k] else np.nan for k in range(nbins)])
-    return Recall(by, limits, tried, found, low, high, kept)
+    return _in_bins(RECALL_COLUMNS, limits, tried, found, *_shares(found, tried), kept)
 
 
 def _snr_edges(values: NDArray[np.float64]) -> tuple[float, ...]:
@@ -229,8 +203,6 @@ def _rising(good: NDArray[np.bool_]) -> tuple[list[int], list[float]]:
 #: step function. It has a law of its own (Banerjee & Wellner 2001, Ann. Stat. 29, 1699), whose 0.68 quantile is 0.7; of
 #: 60 to 400 signals it came out as 0.6 to 0.85 for nine tenths, for whatever width of a logistic curve.
 LESS_LIKELY: Final = 0.85
-#: S/N that are tried.
-TRIED_SNR: Final = 200
 
 
 def threshold_interval(rows: NDArray[Any], share: float = 0.9) -> tuple[float, float]:
@@ -251,7 +223,7 @@ def threshold_interval(rows: NDArray[Any], share: float = 0.9) -> tuple[float, f
     order = np.argsort(rows["snr"], kind="stable")
     snr, good = rows["snr"][order], rows["found"][order] == 1
     best = _likelihood(good, 0.0, 1.0)
-    tried = np.unique(np.quantile(snr, np.linspace(0.0, 1.0, TRIED_SNR)))
+    tried = np.unique(np.quantile(snr, np.linspace(0.0, 1.0, 200)))
     places = [*np.searchsorted(snr, tried).tolist(), snr.size]
     ends = [*tried.tolist(), float("inf")]
     inside = [
@@ -259,8 +231,8 @@ def threshold_interval(rows: NDArray[Any], share: float = 0.9) -> tuple[float, f
         for end, k in zip(ends, places, strict=True)
         if 2.0 * (best - _likelihood(good[:k], 0.0, share) - _likelihood(good[k:], share, 1.0)) <= LESS_LIKELY
     ]
-    told = threshold_at(rows, share)
-    inside.append(told if np.isfinite(told) else float("inf"))
+    best_snr = threshold_at(rows, share)
+    inside.append(best_snr if np.isfinite(best_snr) else float("inf"))
     return min(inside), max(inside)
 
 
@@ -277,40 +249,7 @@ def _likelihood(good: NDArray[np.bool_], least: float, most: float) -> float:
 SCORE_EDGES: Final = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.95)
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """How many of the rows of a score were the injected signals.
-
-    Attributes
-    ----------
-    edges : ndarray, shape (nbins + 1,)
-        Of the score.
-    injected, sky, other : ndarray of int64, shape (nbins,)
-        Rows that are an injected signal, that the run lists without any injection, and neither.
-    low, high : ndarray, shape (nbins,)
-        68 % interval of the share that was injected, of those that are not the sky's.
-    """
-
-    edges: NDArray[np.float64]
-    injected: NDArray[np.int64]
-    sky: NDArray[np.int64]
-    other: NDArray[np.int64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-
-    @property
-    def share(self) -> NDArray[np.float64]:
-        """Injected over those that are not the sky's, NaN where there is none."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(self.injected / (self.injected + self.other), dtype=np.float64)
-
-    def rows(self) -> NDArray[Any]:
-        """The same with the fields of RELIABILITY_COLUMNS."""
-        found = (self.injected, self.other, self.sky, self.share, self.low, self.high)
-        return _in_bins(RELIABILITY_COLUMNS, self.edges, *found)
-
-
-def reliability(rows: NDArray[Any], edges: Sequence[float] = (*SCORE_EDGES, 1.0)) -> Reliability:
+def reliability(rows: NDArray[Any], edges: Sequence[float] = (*SCORE_EDGES, 1.0)) -> NDArray[Any]:
     """Reliability of the score in bins of it.
 
     Parameters
@@ -319,13 +258,20 @@ def reliability(rows: NDArray[Any], edges: Sequence[float] = (*SCORE_EDGES, 1.0)
         Fields of ROW_COLUMNS, of one kind.
     edges : sequence of float
         Ascending; the last bin includes its upper edge.
+
+    Returns
+    -------
+    ndarray
+        Fields of RELIABILITY_COLUMNS, a row for each bin.
     """
     limits = np.asarray(edges, dtype=np.float64)
     nbins = limits.size - 1
     at = np.clip(np.searchsorted(limits, rows["score"], side="right") - 1, 0, nbins - 1)
-    counts = {name: np.bincount(at[rows["origin"] == name], minlength=nbins) for name in ("injected", "sky", "other")}
-    low, high = wilson(counts["injected"], counts["injected"] + counts["other"])
-    return Reliability(limits, counts["injected"], counts["sky"], counts["other"], low, high)
+    injected, other, sky = (
+        np.bincount(at[rows["origin"] == origin], minlength=nbins) for origin in ("injected", "other", "sky")
+    )
+    shares = _shares(injected, injected + other)
+    return _in_bins(RELIABILITY_COLUMNS, limits, injected, other, sky, *shares)
 
 
 #: The score from which on it is told in words how reliable it is.
@@ -342,13 +288,13 @@ def in_words(injected: NDArray[Any], rows: NDArray[Any]) -> list[str]:
     """
     lines = []
     for kind in ("pulsar", "burst"):
-        mine = injected[injected["kind"] == kind]
-        if not mine.size:
+        own = injected[injected["kind"] == kind]
+        if not own.size:
             continue
-        good = mine[mine["found"] == 1]
-        low, high = wilson(good.size, mine.size)
-        line = f"{good.size} of {mine.size} injected {kind}s are found ({100 * low:.0f} to {100 * high:.0f} %)"
-        half, most = threshold_at(mine, 0.5), threshold_at(mine, 0.9)
+        good = own[own["found"] == 1]
+        low, high = wilson(good.size, own.size)
+        line = f"{good.size} of {own.size} injected {kind}s are found ({100 * low:.0f} to {100 * high:.0f} %)"
+        half, most = threshold_at(own, 0.5), threshold_at(own, 0.9)
         if np.isfinite(most):
             line += f", half of those of S/N {half:.1f}, nine tenths from {most:.1f} on"
         if good.size:
@@ -363,3 +309,25 @@ def in_words(injected: NDArray[Any], rows: NDArray[Any]) -> list[str]:
                 f"({100 * low:.0f} to {100 * high:.0f} %)"
             )
     return lines or ["nothing could be injected: no period or burst has room in these data"]
+
+
+def wilson(found: NDArray[Any] | int, tried: NDArray[Any] | int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """68 % interval of a fraction (Wilson 1927, J. Am. Stat. Assoc. 22, 209).
+
+    Where few were tried, or all or none found, it holds too.
+
+    Parameters
+    ----------
+    found, tried : int or ndarray of int
+
+    Returns
+    -------
+    low, high : ndarray of float64
+        NaN where nothing was tried.
+    """
+    n = np.asarray(tried, dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = np.asarray(found, dtype=np.float64) / n
+        middle = (p + 0.5 / n) / (1.0 + 1.0 / n)
+        half = np.sqrt(p * (1.0 - p) / n + 0.25 / n**2) / (1.0 + 1.0 / n)
+    return np.asarray(np.maximum(middle - half, 0.0)), np.asarray(np.minimum(middle + half, 1.0))

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
+from pulsar.data.closing import Closing
 from pulsar.data.folders import Folder, open_to_write, remove, stat_of
 from pulsar.data.text import printable
 from pulsar.errors import ConfigError
@@ -32,7 +32,7 @@ NO_LOCKS: Final = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _fleeting: "set[FileLock]" = set()
 
 
-class FileLock:
+class FileLock(Closing):
     """An exclusive lock on a file.
 
     Parameters
@@ -139,13 +139,7 @@ class FileLock:
             fcntl.flock(number, fcntl.LOCK_UN)
         os.close(number)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
+    close = release
 
 
 def remove_fleeting() -> None:
@@ -155,7 +149,7 @@ def remove_fleeting() -> None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether some process holds the lock on a file; False where there is no such file."""
+    """True if some process holds the lock on a file; False where there is no such file."""
     if not path.exists():
         return False
     try:
@@ -171,10 +165,10 @@ def holder(path: Path) -> str:
 
 
 def _told(path: Path) -> str:
-    """What stands in a file about who holds its lock."""
+    """The holder of a lock, as the file tells."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        text = f"process {int(found['pid'])} on {found['host']}, {found['what']} since {found['since']}"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        text = f"process {int(content['pid'])} on {content['host']}, {content['what']} since {content['since']}"
         return printable(text)
     return "another process"
 

@@ -1,4 +1,4 @@
-"""What every reader offers; all stages depend on this and on no file format."""
+"""Observations as every reader offers them; all stages depend on this and on no file format."""
 
 import os
 from collections.abc import Iterator
@@ -10,9 +10,40 @@ from typing import Any, Protocol, Self, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.block import Block
 from pulsar.data.header import Header
 from pulsar.errors import DataError
+
+
+@dataclass(frozen=True, repr=False)
+class Block:
+    """Samples of all channels over a stretch of time.
+
+    Attributes
+    ----------
+    data : ndarray, shape (nchans, nsamps)
+        Channel-major samples, channel 0 the highest frequency; uint8, uint16 or float32.
+    start : int
+        Sample of the observation at which the block starts.
+    header : Header
+        Header of the whole observation.
+    """
+
+    data: NDArray[Any]
+    start: int
+    header: Header
+
+    @property
+    def nsamps(self) -> int:
+        """Samples in the block."""
+        return int(self.data.shape[1])
+
+    @property
+    def time(self) -> float:
+        """Start of the block [s] from the start of the observation."""
+        return self.start * self.header.tsamp
+
+    def __repr__(self) -> str:
+        return f"<Block: {self.data.shape[0]} channels, {self.nsamps} samples from {self.start} on, {self.data.dtype}>"
 
 
 @dataclass(frozen=True)
@@ -101,7 +132,7 @@ def unchanged(obs: "Observation") -> Iterator[None]:
 
 
 def called(obs: "Observation") -> str:
-    """What an observation is called in messages: its (first) file, else its source, as far as there is one."""
+    """Name of an observation in messages: its (first) file, else its source, as far as there is one."""
     return str(obs.files[0].path) if obs.files else obs.header.source or "the observation"
 
 

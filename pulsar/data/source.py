@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY
-from pulsar.data.span import Sampled
+from pulsar.data.header import Sampled
 
 #: Noise of a cleaned channel in integer levels. The rounding then adds 1/(12 * 8^2) = 0.13 % to the variance
 #: (0.07 % of S/N), and the range of int8 holds +-15.9 sigma of a single channel and sample.
@@ -54,7 +54,7 @@ class SampleSource(Sampled, Protocol):
 
 
 class Derived:
-    """What is made of another source, and has its channels and times unless it says otherwise.
+    """A source made of another one, with its channels and times unless it says otherwise.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class Relay(Derived, ABC):
 
     @abstractmethod
     def _meet(self, start: int, data: NDArray[np.int8]) -> None:
-        """What is done with samples from `start` on, all within the observation; they may be changed."""
+        """Use or change samples from `start` on, all within the observation."""
 
 
 class PartSource(Derived):

@@ -9,11 +9,6 @@ import re
 import unicodedata
 from typing import Final
 
-#: Bytes of a name that is made of a text; file systems take 255, and beam, date and suffix come to it.
-MOST_NAME: Final = 120
-#: Bytes of a whole name to which a program may add a dot, suffixes, and the numbers of a process.
-MOST_WHOLE: Final = 200
-
 
 def printable(text: str, *, lines: bool = False) -> str:
     """The text with everything that is no visible character written as its escape, ``\\x1b``.
@@ -74,12 +69,14 @@ def file_name(text: str) -> str:
     """
     name = "".join(c if _plain(c) else "-" for c in text)
     name = re.sub(r"^[.]+", "-", name)
-    return name.encode()[:MOST_NAME].decode(errors="ignore")
+    # File systems take 255 bytes, and beam, date and suffix come to it.
+    return name.encode()[:120].decode(errors="ignore")
 
 
 def is_file_name(text: str) -> bool:
-    """Whether a text is a name such as those of :func:`file_name`: of a file in the same folder, and not hidden."""
-    return 0 < len(text.encode(errors="replace")) <= MOST_WHOLE and text[0] != "." and all(map(_plain, text))
+    """True if a text is a name such as those of :func:`file_name`: of a file in the same folder, and not hidden."""
+    # A program may add a dot, suffixes, and the numbers of a process.
+    return 0 < len(text.encode(errors="replace")) <= 200 and text[0] != "." and all(map(_plain, text))
 
 
 def _plain(char: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is not finished yet: files under a temporary name until they are whole, and runs that can be gone on with."""
+"""Unfinished work: files under a temporary name until they are whole, and runs that can be gone on with."""
 
 import contextlib
 import os
@@ -8,9 +8,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType, TracebackType
-from typing import Final, Self
+from types import FrameType
+from typing import Final
 
+from pulsar.data.closing import Writing
 from pulsar.data.folders import Folder
 from pulsar.data.locks import NO_LOCKS, FileLock
 
@@ -23,7 +24,7 @@ ENDS: Final = (signal.SIGINT, signal.SIGTERM)
 _going_on: list[Callable[[], bool]] = []
 
 
-class Unfinished:
+class Unfinished(Writing):
     """A file that gets its name when it is whole, and is not there at all when writing fails (a context manager).
 
     It grows under a hidden name in the same folder, ``.NAME.part``, of which this process holds the lock. What a run
@@ -54,7 +55,7 @@ class Unfinished:
         try:
             self._lock = self._claim()
         except BaseException:
-            self._close()
+            self._close_folder()
             raise
         self.part = self._lock.path
 
@@ -134,22 +135,13 @@ class Unfinished:
     def discard(self) -> None:
         """Give it up, unless it has its name: the final name stays as it was."""
         self._lock.release()
-        self._close()
+        self._close_folder()
 
-    def _close(self) -> None:
+    def _close_folder(self) -> None:
         if self._closes:
             self._folder.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.commit()
-        else:
-            self.discard()
+    close, abort = commit, discard
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -202,7 +194,7 @@ def resumable(left: Callable[[], bool]) -> Iterator[None]:
 
 
 def something_left() -> bool:
-    """Whether a run of this process has left something to go on from."""
+    """True if a run of this process has left something to go on from."""
     return any(left() for left in tuple(_going_on))
 
 

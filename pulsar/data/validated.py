@@ -1,4 +1,4 @@
-"""What the program reads back as JSON, held to what it should be; and what a key may hold, in words.
+"""JSON that the program reads back, held to what it should be; and what a key may hold, in words.
 
 Such files lie in folders of others, are cut by full disks and edited by hand: whatever is in them becomes values of the
 types that the program counts on, or an error that names the place.
@@ -100,26 +100,26 @@ def checked(kind: TypeAdapter[T], value: Any, where: str, remedy: str) -> T:
 
 
 def faults(error: ValidationError) -> list[str]:
-    """What is wrong with a value, in words, the first few."""
-    found = error.errors(include_url=False)
-    more = len(found) - _MOST_FAULTS
-    return [*map(_fault, found[:_MOST_FAULTS]), *([f"and {more} more"] if more > 0 else [])]
+    """Faults of a value in words, the first few."""
+    errors = error.errors(include_url=False)
+    more = len(errors) - _MOST_FAULTS
+    return [*map(_fault, errors[:_MOST_FAULTS]), *([f"and {more} more"] if more > 0 else [])]
 
 
 def _fault(error: Any) -> str:
     key = printable(".".join(map(str, error["loc"])))[:_MOST_SHOWN]
-    what, bounds = error["type"], error.get("ctx", {})
-    if what == "missing":
+    kind, bounds = error["type"], error.get("ctx", {})
+    if kind == "missing":
         return f"{key} is missing"
-    if what in ("extra_forbidden", "unexpected_keyword_argument"):
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{key} is no key of it"
-    if what == "value_error":
+    if kind == "value_error":
         return printable(str(error["msg"]).removeprefix("Value error, "))
-    expected_here = _EXPECTED.get(what.partition("_")[0], str(error["msg"]))
+    expected_here = _EXPECTED.get(kind.partition("_")[0], str(error["msg"]))
     bound = [f"{sign} {bounds[name]:g}" for name, sign in _BOUNDS.items() if name in bounds]
     if bound:
         expected_here = bound[0]
-    elif what == "literal_error":
+    elif kind == "literal_error":
         expected_here = f"one of {bounds['expected']}"
     value = error["input"]
     shown = json.dumps(value) if isinstance(value, str | bool | None) else str(value)
@@ -127,7 +127,7 @@ def _fault(error: Any) -> str:
 
 
 def expected(field: FieldInfo) -> str:
-    """What a key may hold, in words: type and bounds."""
+    """Type and bounds of a key in words."""
     words, optional = _type_words(field.annotation), type(None) in get_args(field.annotation)
     bounds = []
     for constraint in field.metadata:

@@ -6,11 +6,10 @@ beyond the bin, and the noise of the bins stays independent. (Splitting a sample
 smear it once more and correlate the bins.) What the whole-sample delays leave is made good in phase.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, repeat
 from queue import SimpleQueue
 from typing import Any, Final
 
@@ -22,7 +21,6 @@ from pulsar.data.fold import FoldCube, FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.data.source import SIGMA_LEVELS, SampleSource
 from pulsar.errors import DataError
-from pulsar.folding.baseline import normalise
 from pulsar.folding.plan import (
     BandPlan,
     FoldPlan,
@@ -41,30 +39,6 @@ GULP_BYTES: Final = 128 << 20
 GULP_SAMPLES: Final = 1 << 17
 _SLOT_MAX: Final = 65535
 _PEAK: Final = 127
-_BYTE: Final = 128
-_ROW_MAX: Final = 32767
-
-Pool = Callable[[Callable[[int], None], int], None]
-
-
-@contextmanager
-def _pool(threads: int) -> Iterator[Pool]:
-    """Something that calls a function for 0 … n-1, in threads where that helps."""
-    if threads <= 1:
-
-        def serial(func: Callable[[int], None], n: int) -> None:
-            for i in range(n):
-                func(i)
-
-        yield serial
-        return
-    with ThreadPoolExecutor(threads, thread_name_prefix="fold") as executor:
-
-        def parallel(func: Callable[[int], None], n: int) -> None:
-            for _ in executor.map(func, range(n)):
-                pass
-
-        yield parallel
 
 
 @dataclass
@@ -78,7 +52,7 @@ class _Part:
 
 @dataclass
 class _Level:
-    """What is folded at one time resolution: its groups, as the kernel takes them, and the parts of each task."""
+    """Candidates that are folded at one time resolution: groups, as the kernel takes them, and parts of each task."""
 
     level: int
     groups: list[Group]
@@ -152,8 +126,8 @@ class _Space:
             where = plan.bands, plan.rows, plan.places, part.delays
             fold_bands(data, nout, *where, *common, self.table, stash, self.lanes, parts, acc)
         else:
-            peak = nchans * (_BYTE if data.dtype == np.int8 else _PEAK << level.level)
-            row: NDArray[Any] = self.narrow if peak <= _ROW_MAX else self.wide
+            peak = nchans * (128 if data.dtype == np.int8 else _PEAK << level.level)
+            row: NDArray[Any] = self.narrow if peak <= 32767 else self.wide
             fold_band(data, nout, part.delays, *common, row, parts, acc.reshape(ncands, nslots))
         return acc
 
@@ -193,7 +167,7 @@ def _levels(
 
 
 def _parts(level: _Level, tasks: Sequence[range], columns: int) -> list[list[_Part]]:
-    """What each task folds of a level: all its subbands at once at full resolution, one by one at a lowered one."""
+    """Parts of a level for each task: all its subbands at once at full resolution, one by one at a lowered one."""
     from pulsar_kernels.fold import MOST_CHANNELS
 
     parts = []
@@ -305,7 +279,10 @@ def fold_many(
     for _ in range(max(threads, 1)):
         spaces.put(_Space(widest, columns, levels))
 
-    with _pool(threads) as run:
+    with ThreadPoolExecutor(max(threads, 1), thread_name_prefix="fold") as pool:
+
+        def run(work: Callable[[int], None], n: int) -> None:
+            list(pool.map(work, range(n)))
 
         def read(start: int, lo: int, hi: int) -> None:
             # Columns lo … hi of the buffer, which starts at sample `start`; a slice for each thread.
@@ -347,30 +324,30 @@ def fold_many(
                 first = start >> level.level
                 _mark(level, cands, first, _nout(level, start, gulp, nsamps), tmid, run)
 
-            def one(task: int, start: int = start) -> None:
+            def fold_task(task: int, start: int = start) -> None:
                 space = spaces.get()
                 try:
                     fold(task, start, space)
                 finally:
                     spaces.put(space)
 
-            run(one, len(tasks))
+            run(fold_task, len(tasks))
             if progress is not None:
                 progress(min(gulp, nsamps - start))
 
-        shifts = [np.zeros(0)] * len(params)
-        for level in levels:
-            for g, group in enumerate(level.groups):
-                mean_shift = np.array([float(d[g].mean()) for d in level.delays]) * source.tsamp * 2**level.level
-                for i in group.members:
-                    shifts[i] = mean_shift
-        cubes: list[FoldCube | None] = [None] * len(params)
+        shifts = _mean_shifts(levels, len(params), source.tsamp)
+        return list(pool.map(cube_of, cands, repeat(source), repeat(edges), shifts))
 
-        def finish(i: int) -> None:
-            cubes[i] = cube_of(cands[i], source, edges, shifts[i])
 
-        run(finish, len(params))
-    return [c for c in cubes if c is not None]
+def _mean_shifts(levels: Sequence[_Level], ncands: int, tsamp: float) -> list[NDArray[np.float64]]:
+    """Of each candidate the mean time by which channels of each subband were advanced [s]."""
+    shifts = [np.zeros(0)] * ncands
+    for level in levels:
+        for g, group in enumerate(level.groups):
+            mean_shift = np.array([float(d[g].mean()) for d in level.delays]) * tsamp * 2**level.level
+            for i in group.members:
+                shifts[i] = mean_shift
+    return shifts
 
 
 def _nout(level: _Level, start: int, gulp: int, nsamps: int) -> int:
@@ -384,17 +361,92 @@ def _mark(
     first: int,
     nout: int,
     tmid: float,
-    run: Pool,
+    run: Callable[[Callable[[int], None], int], None],
 ) -> None:
     """Find where each candidate of a level puts the samples of a gulp."""
     if nout == 0:
         return
 
-    def one(k: int) -> None:
+    def mark(k: int) -> None:
         level.ranges[k] = mark_slots(cands[level.cands[k]], first, nout, tmid, level.slots[k])
 
-    run(one, len(level.cands))
+    run(mark, len(level.cands))
     level.nslots = int(np.max((level.ranges[:, 1] - level.ranges[:, 0]) * level.nbins))
+
+
+#: Turns over which the running baseline is taken.
+TURNS: Final = 3
+
+#: A value this many robust sigmas out does not pull the baseline.
+CLIP: Final = 8.0
+
+_MAD_TO_SIGMA: Final = 1.4826022185056018
+
+
+def running_mean(data: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Mean over a window of `width` samples, not necessarily whole, around each sample.
+
+    The window covers exactly `width` samples (its ends take fractions), so the mean of a signal with that period, or
+    a whole fraction of it, is constant. Near the ends of the data the window keeps its width and stays inside, and the
+    mean is carried on with the slope between that window and the one beside it.
+    """
+    n = len(data)
+    width = min(width, float(n))
+    total = np.concatenate([[0.0], np.cumsum(data)])
+    start = np.clip(np.arange(n) + 0.5 - 0.5 * width, 0.0, n - width)
+    grid = np.arange(n + 1, dtype=np.float64)
+    mean = np.asarray(np.interp(start + width, grid, total) - np.interp(start, grid, total)) / width
+    if n >= 2.0 * width:
+        first, second, before, last = (
+            np.diff(np.interp([0.0, width, 2.0 * width], grid, total)).tolist()
+            + np.diff(np.interp([n - 2.0 * width, n - width, float(n)], grid, total)).tolist()
+        )
+        off = np.arange(n) + 0.5 - (start + 0.5 * width)
+        mean += np.where(off < 0.0, second - first, last - before) / width**2 * off
+    return mean
+
+
+def normalise(data: NDArray[Any], turn: float) -> NDArray[np.float32]:
+    """Remove the running baseline and divide by the robust rms.
+
+    Parameters
+    ----------
+    data : ndarray, shape (nsamps,)
+    turn : float
+        Length of a turn [samples].
+
+    Returns
+    -------
+    ndarray of float32, shape (nsamps,)
+        Samples that are not finite become 0.
+
+    Raises
+    ------
+    DataError
+        When the series does not vary.
+    """
+    x = np.asarray(data, dtype=np.float64)
+    good = np.isfinite(x)
+    if not np.any(good):
+        raise DataError("the series holds no finite sample: there is nothing to fold")
+    # A constant in place of bad samples would be a step where the baseline drifts.
+    index = np.arange(len(x))
+    x = np.where(good, x, np.interp(index, index[good], x[good]))
+    x = x - float(np.median(x))
+    # The scale for clipping must not see slow drifts: from differences of neighbours.
+    jump = float(np.median(np.abs(np.diff(x)))) * _MAD_TO_SIGMA / np.sqrt(2.0) if len(x) > 1 else 0.0
+    base = running_mean(x, TURNS * turn)
+    if jump > 0.0:
+        base = running_mean(np.clip(x, base - CLIP * jump, base + CLIP * jump), TURNS * turn)
+    x -= base
+    x[~good] = 0.0
+    spread = x[good]
+    sigma = float(np.median(np.abs(spread - np.median(spread)))) * _MAD_TO_SIGMA
+    if not sigma > 0.0:
+        sigma = float(np.std(spread))
+    if not sigma > 0.0:
+        raise DataError("every sample of the series has the same value: there is nothing to fold")
+    return (x / sigma).astype(np.float32)
 
 
 def fold_series(series: TimeSeries, params: Sequence[FoldParams], config: FoldConfig) -> list[FoldCube]:

@@ -1,4 +1,4 @@
-"""Which of several periods of one source is its own, judged by its folds at them.
+"""The period of a source among several, judged by its folds at them; how sure a refined fold is.
 
 A fold at a period shows the harmonics of that period. One at a multiple k P of the true period P has power at multiples
 of k only; one at a part P / k misses harmonics. So the true period is the one whose fold holds most power among those
@@ -18,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from pulsar.constants import C
 from pulsar.data.fold import Fold
-from pulsar.searches.stats import correct_trials, power_logp, sigma_from_logp
+from pulsar.folding.refine import MOST_ACCEL
+from pulsar.searches.stats import correct_trials, logp_from_sigma, power_logp, sigma_from_logp
 
 #: Significance at which power is taken as real: by chance one period in 700 is called too long or too short.
 REAL: Final = 3.0
@@ -29,12 +31,6 @@ DOUBT: Final = 2.0
 
 #: Most equal pulses that are looked for in a turn.
 MOST: Final = 16
-
-#: Power of a harmonic, over that of the others, below which it was left out of the fold (rounding leaves 1e-13).
-LEFT_OUT: Final = 1e-6
-
-#: Periods that agree to this many turns at the ends of the observation are one.
-SAME_TURNS: Final = 0.5
 
 
 @dataclass(frozen=True)
@@ -46,22 +42,14 @@ class Choice:
     index : int
         The fold at that period, or (factor > 1) the fold whose period is `factor` times too long.
     factor : int
-        The true period is that of the fold over `factor`: 1 unless the true one was not among the folds. Beyond `most`,
+        The true period is that of the fold over `factor`: 1 unless the true one was not among the folds. Beyond MOST,
         of a wave, it may be that over nbins less `factor` as well, which looks the same in nbins bins.
-    evidence : ndarray, shape (nfolds,)
-        How sure it is that each fold needs all of its harmonics [sigma, corrected for trials]: the least over all k of
-        the significance of what is left when only every k-th harmonic is kept. Low: the period is too long.
-    power : ndarray, shape (nfolds,)
-        Power of the harmonics of each fold above their noise, up to the highest frequency that all folds reach, in
-        units of the noise of a harmonic: half the squared S/N of a matched filter. Low: the period is too short.
     alternative : int or None
         Fold at a period that the data cannot exclude.
     """
 
     index: int
     factor: int
-    evidence: NDArray[np.float64]
-    power: NDArray[np.float64]
     alternative: int | None
 
 
@@ -105,7 +93,7 @@ class _Harmonics:
 
 
 def shown(parts: NDArray[np.complex128]) -> NDArray[np.bool_]:
-    """Which harmonics were not left out of a fold, shape (nharm,).
+    """Harmonics that were not left out of a fold, shape (nharm,).
 
     Parameters
     ----------
@@ -113,7 +101,8 @@ def shown(parts: NDArray[np.complex128]) -> NDArray[np.bool_]:
         Harmonics of its sub-integrations.
     """
     power = np.sum(np.abs(parts) ** 2, axis=0)
-    return np.asarray(power > LEFT_OUT * power.mean())
+    # Rounding leaves 1e-13 of a harmonic that was left out.
+    return np.asarray(power > 1e-6 * power.mean())
 
 
 def _harmonics(fold: Fold) -> _Harmonics:
@@ -203,28 +192,29 @@ def needs_others(fold: Fold, divisors: Collection[int]) -> float:
     return float(_significance(harmonics, np.all([harmonics.number % k != 0 for k in some], axis=0), alias=True))
 
 
-def _left_out(harmonics: _Harmonics, most: int) -> NDArray[np.float64]:
-    out = np.full(most - 1, np.inf)
-    for k in range(2, min(most, len(harmonics.number)) + 1):
+def _left_out(harmonics: _Harmonics) -> NDArray[np.float64]:
+    """Significance [sigma] of all harmonics but the multiples of 2, 3 … MOST; infinite where there are no such."""
+    out = np.full(MOST - 1, np.inf)
+    for k in range(2, min(MOST, len(harmonics.number)) + 1):
         out[k - 2] = _significance(harmonics, harmonics.number % k != 0, alias=True)
     return out
 
 
-def _gains(one: _Harmonics, other: _Harmonics, top: float) -> float:
+def _gains(first: _Harmonics, second: _Harmonics, top: float) -> float:
     """Power in harmonics of one that the other does not have, less that in harmonics of the other that one lacks.
 
     Harmonics of both cancel: folds with different baselines may differ in their units.
     """
-    ratio = Fraction(one.freq / other.freq).limit_denominator(2 * MOST)
+    ratio = Fraction(first.freq / second.freq).limit_denominator(2 * MOST)
     total = 0.0
-    for fold, shared, sign in ((one, ratio.denominator, 1.0), (other, ratio.numerator, -1.0)):
+    for fold, shared, sign in ((first, ratio.denominator, 1.0), (second, ratio.numerator, -1.0)):
         number = fold.number
         use = (number * fold.freq <= top) & (number % max(shared, 1) != 0)
         total += sign * float(np.sum(fold.excess[use]))
     return total
 
 
-def choose_period(folds: Sequence[Fold], *, most: int = MOST) -> Choice:
+def choose_period(folds: Sequence[Fold]) -> Choice:
     """Decide at which of several periods a source turns.
 
     Parameters
@@ -232,8 +222,6 @@ def choose_period(folds: Sequence[Fold], *, most: int = MOST) -> Choice:
     folds : sequence of Fold
         Refined folds of one source at periods that are simple multiples of each other, in the same data; one is enough
         to find that its own period is too long.
-    most : int
-        Most equal pulses that are looked for in a turn.
 
     Returns
     -------
@@ -247,8 +235,9 @@ def choose_period(folds: Sequence[Fold], *, most: int = MOST) -> Choice:
     if not folds:
         raise ValueError("no fold to choose from")
     harmonics = [_harmonics(fold) for fold in folds]
-    left = [_left_out(h, most) for h in harmonics]
-    waves = [_wave(h, most) for h in harmonics]
+    left = [_left_out(h) for h in harmonics]
+    waves = [_wave(h) for h in harmonics]
+    # How sure it is that each fold needs all of its harmonics: the least of what is left when only every k-th is kept.
     evidence = np.array([min(float(np.min(x)), rest) for x, (_, rest) in zip(left, waves, strict=True)])
     # All are compared over the frequencies that every one of them shows.
     top = (1.0 + 1e-6) * min(h.freq * h.parts.shape[1] for h in harmonics)
@@ -268,32 +257,33 @@ def choose_period(folds: Sequence[Fold], *, most: int = MOST) -> Choice:
                 index = i
     tobs = folds[index].tobs
     freq = folds[index].after.freq * factor
-    # What might be: a longer period of which some harmonics are nearly sure, or a part of this one.
+    # What might be: a longer period of which some harmonics are nearly sure, or a part of this one. Periods that agree
+    # to half a turn at the ends of the observation are one.
     others = [
         i
         for i, h in enumerate(harmonics)
-        if abs(h.freq - freq) * tobs > SAME_TURNS
+        if abs(h.freq - freq) * tobs > 0.5
         and ((h.freq < freq and DOUBT <= evidence[i] < REAL) or (h.freq > freq and _part(h.freq / freq, left[index])))
     ]
-    other = max(others, key=lambda i: float(power[i])) if others and factor == 1 else None
-    return Choice(index, factor, evidence, power, other)
+    alternative = max(others, key=lambda i: float(power[i])) if others and factor == 1 else None
+    return Choice(index, factor, alternative)
 
 
 def _part(ratio: float, left: NDArray[np.float64]) -> bool:
-    """Whether a frequency `ratio` times higher leaves out little that is sure."""
+    """True if a frequency `ratio` times higher leaves out little that is sure."""
     k = round(ratio)
     return abs(ratio - k) < 1e-3 and 2 <= k <= len(left) + 1 and bool(left[k - 2] < 2.0 * REAL - DOUBT)
 
 
-def _wave(harmonics: _Harmonics, most: int) -> tuple[int, float]:
-    """The strongest harmonic if it is beyond `most` and real, and the significance [sigma] of all but its multiples.
+def _wave(harmonics: _Harmonics) -> tuple[int, float]:
+    """The strongest harmonic if it is beyond MOST and real, and the significance [sigma] of all but its multiples.
 
     A wave that is far faster than what was searched for is seen as one line in folds at any multiple of its period. If
     there is none: 1, infinite.
     """
     number = harmonics.number
     k = int(number[np.argmax(np.where(harmonics.shown, harmonics.excess, -np.inf))])
-    if k <= most or _significance(harmonics, number % k == 0, alias=False) < REAL:
+    if k <= MOST or _significance(harmonics, number % k == 0, alias=False) < REAL:
         return 1, np.inf
     return k, _significance(harmonics, number % k != 0, alias=True)
 
@@ -304,3 +294,52 @@ def _equal(harmonics: _Harmonics, left: NDArray[np.float64]) -> int:
         if left[k - 2] < DOUBT and _significance(harmonics, harmonics.number % k == 0, alias=False) > REAL:
             return k
     return 1
+
+
+#: Significance, corrected for trials, below which a fold of a given period shows nothing: 1 of 740 folds of noise
+#: reaches it.
+DETECTED: Final = 3.0
+
+
+def ntrials(fold: Fold, snr: float, *, refined: bool) -> float:
+    """Independent trials that a S/N of a fold is the best of.
+
+    So many for each unit of S/N, as maxima over a smooth field have: phase and width (for each bin), frequency, DM,
+    derivative (for each step of the plane). Measured on 800 folds of noise, 128 bins, periods of 4 to 6 ms and of 0.1
+    to 1 s, refined in all combinations: what 10 % and 3 % of them exceed agrees within a factor of 1.4 but for periods
+    of milliseconds refined in frequency only, of which it takes 1.8 times as many trials as there are.
+
+    Parameters
+    ----------
+    fold : Fold
+    snr : float
+        The trials grow with it: the higher the threshold, the narrower the peaks of noise that reach it.
+    refined : bool
+        Frequency, derivative and DM were searched too; otherwise phase and width only.
+    """
+    height = max(snr, 1.0)
+    count = float(fold.extra.get("nbins", fold.profile.size)) * 2.5 * height
+    if not refined:
+        return count
+    if fold.freq_offsets.size > 1:
+        count *= max(10.0 * height, 1.0)
+    if fold.dms.size > 1:
+        count *= max(0.75 * height, 1.0)
+    if fold.fdot_offsets.size > 1:
+        span = min(float(np.ptp(fold.fdot_offsets)), 2.0 * MOST_ACCEL / C * fold.before.freq)
+        count *= 1.0 + 0.04 * height * span / float(fold.fdot_offsets[1] - fold.fdot_offsets[0])
+    return count
+
+
+def fold_sigma(fold: Fold) -> float:
+    """Significance of a fold of a given period [sigma], corrected for the trials of its refinement.
+
+    It is that of the better of two S/N, for which it is corrected too: as asked for, the best of all phases and widths,
+    and refined, the best of all frequencies, derivatives and DMs as well.
+    """
+    best = 0.0
+    for snr, refined in ((float(fold.extra.get("snr_before", np.nan)), False), (fold.snr, True)):
+        if np.isfinite(snr):
+            logp = float(correct_trials(logp_from_sigma(snr), 2.0 * ntrials(fold, snr, refined=refined)))
+            best = min(best, logp)
+    return float(sigma_from_logp(best)) if best < 0.0 else -np.inf

@@ -19,9 +19,6 @@ from pulsar.folding.whiten import FEWEST_PARTS
 #: are filled evenly; four of them cost no S/N to the width of a bin.
 OVERSAMPLE: Final = 4
 
-#: Samples that a phase bin keeps at least when the time resolution is lowered for slow candidates.
-SAMPLES_PER_BIN: Final = 4
-
 #: Most halvings of the time resolution: 127 * 2**6 still fits int16.
 MAX_LEVEL: Final = 6
 
@@ -29,15 +26,6 @@ MAX_LEVEL: Final = 6
 MOST_TURNS: Final = 256
 SLOW: Final = 0.25
 
-#: Longest piece of a sub-integration [turns]: no bin of it is of two turns, even where the period changes.
-PIECE_TURNS: Final = 0.95
-
-#: Samples in step with the turn fill each bin for a part of the time only: bins of which the two halves of a
-#: sub-integration differ by this part of its samples. With so many samples a turn at most that is looked for.
-IN_STEP: Final = 0.2
-FEW_SAMPLES: Final = 64
-#: The level of such a fold is taken off in pieces of this length [s]: drifts take longer.
-FLAT_PIECE: Final = 0.1
 #: Samples whose phases are looked at together.
 _TOGETHER: Final = 1 << 18
 
@@ -46,9 +34,6 @@ PIECES_BYTES: Final = 256 << 20
 
 #: Candidates share a sum of channels where that shifts no channel by more than this part of a (lowered) sample.
 SHARE_TOLERANCE: Final = 0.5
-
-#: What a row of a table of pairs of channels must save: to make one takes as long as summing three rows.
-TABLE_GAIN: Final = 2.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +47,7 @@ class FoldPlan:
         The time resolution is lowered by 2**level.
     pieces : int
         Into so many pieces, each shorter than a turn, sub-integrations are split while they are folded, so that the
-        level can be followed (:mod:`pulsar.folding.turns`); 1 where it is not.
+        level can be followed (:mod:`pulsar.folding.sums`); 1 where it is not.
     in_step : bool
         Whether samples are in step with the turn: the pieces are of many turns, and each loses its mean, because a
         level that drifts while one bin is filled after the other would be in the profile.
@@ -120,8 +105,8 @@ def check_params(params: FoldParams, tobs: float, tsamp: float) -> None:
 def plan_fold(params: FoldParams, config: FoldConfig, nsamps: int, tsamp: float) -> FoldPlan:
     """Choose bins, sub-integrations and time resolution for one candidate.
 
-    A turn gets at most OVERSAMPLE bins a sample, a sub-integration at least one turn, and a bin keeps at least
-    SAMPLES_PER_BIN samples when the resolution is lowered.
+    A turn gets at most OVERSAMPLE bins a sample, a sub-integration at least one turn, and a bin keeps at least four
+    samples when the resolution is lowered.
     """
     check_params(params, nsamps * tsamp, tsamp)
     turn = 1.0 / (params.freq * tsamp)
@@ -129,19 +114,23 @@ def plan_fold(params: FoldParams, config: FoldConfig, nsamps: int, tsamp: float)
     # A power of two can be halved again where samples in step with the turn leave bins empty.
     nbins = config.nbins if config.nbins <= most else 1 << (most.bit_length() - 1)
     nsubints = max(1, min(config.nsubints, int(nsamps / turn)))
-    level = int(np.floor(np.log2(max(turn / (nbins * SAMPLES_PER_BIN), 1.0))))
+    level = int(np.floor(np.log2(max(turn / (nbins * 4), 1.0))))
     level = min(level, MAX_LEVEL)
     while level and (nsamps >> level) < 2 * nsubints:
         level -= 1
     length = nsamps * tsamp
-    if turn <= FEW_SAMPLES and _in_step(params.freq, nbins, length / nsubints, tsamp):
-        pieces = max(round(length / nsubints / FLAT_PIECE), 1)
+    # With many samples a turn none is in step for long. Drifts of the level take longer than a tenth of a second.
+    if turn <= 64 and _in_step(params.freq, nbins, length / nsubints, tsamp):
+        pieces = max(round(length / nsubints / 0.1), 1)
         return FoldPlan(nbins, nsubints, level, pieces, pieces > 1)
     return FoldPlan(nbins, nsubints, level, _pieces(params, nsubints, length, config.nsubints))
 
 
 def _in_step(freq: float, nbins: int, length: float, tsamp: float) -> bool:
-    """Whether the samples of a sub-integration of a length [s] fill bins for a part of the time only."""
+    """True if the samples of a sub-integration of a length [s] fill bins for a part of the time only.
+
+    Its two halves then differ in some bin by a fifth of the samples of that.
+    """
     half = max(int(0.5 * length / tsamp), 1)
     counts = np.zeros((2, nbins), dtype=np.int64)
     for part in (0, 1):
@@ -149,7 +138,7 @@ def _in_step(freq: float, nbins: int, length: float, tsamp: float) -> bool:
             samples = np.arange(first, min(first + _TOGETHER, (part + 1) * half))
             slots = (samples * (freq * tsamp) % 1.0 * nbins).astype(np.int64)
             counts[part] += np.bincount(slots, minlength=nbins)[:nbins]
-    return bool(np.max(np.abs(counts[0] - counts[1])) > IN_STEP * 2 * half / nbins)
+    return bool(np.max(np.abs(counts[0] - counts[1])) > 0.2 * 2 * half / nbins)
 
 
 def _pieces(params: FoldParams, nsubints: int, tobs: float, most: int) -> int:
@@ -161,7 +150,8 @@ def _pieces(params: FoldParams, nsubints: int, tobs: float, most: int) -> int:
         return 1
     if params.freq * tobs > most and params.freq * SLOW > 1.0:
         return 1
-    return int(np.ceil(turns / nsubints / PIECE_TURNS))
+    # Shorter than a turn: no bin of a piece is of two turns, even where the period changes.
+    return int(np.ceil(turns / nsubints / 0.95))
 
 
 def bounded(plans: Sequence[FoldPlan], nbands: int) -> list[FoldPlan]:
@@ -228,9 +218,7 @@ class BandPlan:
     size: int
 
 
-def plan_bands(
-    delays: NDArray[np.int32], edges: NDArray[np.int64], columns: int, *, gain: float = TABLE_GAIN
-) -> BandPlan:
+def plan_bands(delays: NDArray[np.int32], edges: NDArray[np.int64], columns: int, *, gain: float = 2.0) -> BandPlan:
     """Find where each group finds what it sums, in tables of pairs of channels where these pay.
 
     Parameters
@@ -242,22 +230,22 @@ def plan_bands(
     columns : int
         Samples from one channel to the next in memory.
     gain : float
-        Rows that the groups must sum less for each row of a table.
+        Rows that the groups must sum less for each row of a table: to make one takes as long as summing three.
     """
     bands, rows, places = [], [], []
     nrows = nplaces = size = 0
     for lo, hi in pairwise(edges.tolist()):
-        table, found, bytes_ = _plan_pairs(delays[:, lo:hi])
-        count = found.shape[1]
+        table, group_places, bytes_ = _plan_pairs(delays[:, lo:hi])
+        count = group_places.shape[1]
         if len(table) == 0 or len(table) * gain > count * len(delays):
             table, bytes_ = table[:0], 0
-            found = delays[:, lo:hi].astype(np.int64) + np.arange(lo, hi) * columns
+            group_places = delays[:, lo:hi].astype(np.int64) + np.arange(lo, hi) * columns
             count = hi - lo
         table[:, 0] += lo
         bands.append([lo, hi, nrows, nrows + len(table), nplaces, count])
         rows.append(table)
-        places.append(found.reshape(-1))
-        nrows, nplaces, size = nrows + len(table), nplaces + found.size, max(size, bytes_)
+        places.append(group_places.reshape(-1))
+        nrows, nplaces, size = nrows + len(table), nplaces + group_places.size, max(size, bytes_)
     return BandPlan(np.array(bands, dtype=np.int64), np.concatenate(rows), np.concatenate(places), size)
 
 

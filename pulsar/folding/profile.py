@@ -63,7 +63,7 @@ def fine_box(spectrum: NDArray[np.complex128], variance: NDArray[np.float64]) ->
 
 
 def template_of(spectrum: NDArray[np.complex128], total_variance: float, width: float) -> NDArray[np.complex128]:
-    """What of a profile is signal: each harmonic weighted as Wiener does, DC left out.
+    """The signal in a profile: each harmonic weighted as Wiener does, DC left out.
 
     Harmonics beyond the last significant one, and beyond those that make up a pulse of that width, are left out: in a
     fit of phases they count with the square of their number, and would only fit noise.

@@ -14,38 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM, C
-from pulsar.data.fold import Fold, FoldCube, FoldParams
-from pulsar.folding.hum import on_lines
+from pulsar.data.fold import Fold, FoldCube, FoldParams, HarmonicNoise
 from pulsar.folding.profile import best_box, fine_box, template_of
-from pulsar.folding.whiten import RED, HarmonicNoise, harmonic_noise, without_pulse
+from pulsar.folding.whiten import RED, harmonic_noise, on_lines, without_pulse
 
-#: Grid of the frequency-derivative plane, and of the DM curve: points on each side.
-_SIDE_FREQ: Final = 20
-_SIDE_FDOT: Final = 12
+#: Points of the DM curve on each side.
 _SIDE_DM: Final = 40
-#: Grids of DMs that follow one another at most. Folds of strong pulsars (S/N 60 to 400, benchmarks/population.py) came
-#: to their DM from as far as 4.3 grids, of which each reaches a turn over the band at most.
-_MOST_GRIDS: Final = 8
-_FIT_STEPS: Final = 6
 #: Steps of the plane that an ascent looks ahead.
 _ASCENT: Final = 2
-#: A peak beside a higher one is another source above so many times what that leaves there, and what the best place of
-#: noise adds to it: half of the refined folds of pure noise reach less (4 to 6, docs/folding.md).
-_SMEARED: Final = 1.2
-_CHANCE: Final = 5.0
-#: Turns that the data must hold at least: what is seen once does not repeat.
-_FEWEST_TURNS: Final = 2.0
 #: Largest acceleration of a pulsar that is taken for real without further evidence [m/s^2]. By Kepler's third law, a
 #: neutron star at the other in 1.88 h (J1946+2052, the tightest double neutron star known) feels 310, one at a black
 #: hole of 10 solar masses in 2 h 830.
 MOST_ACCEL: Final = 1000.0
-#: Squared S/N that a derivative beyond that must gain over none, beside what its number of trials gives: 3 sigma.
-_DRIFT_GAIN: Final = 9.0
 #: S/N in even noise beyond which no red noise passes for a pulsar: the larger S/N is then kept, as wide bright pulses
 #: vary over the whole turn. (Random walks of 3000 times the white noise at the harmonics leave up to 13.)
 _SURE: Final = 20.0
-#: Pulse widths of off-pulse profile from which its scatter tells the noise.
-_FEWEST_OFF: Final = 8
 
 
 @dataclass
@@ -142,8 +125,8 @@ def _known_noise(cube: FoldCube, data: _Data) -> HarmonicNoise | None:
     """Noise of the harmonics of a fold that has been levelled."""
     if cube.levelled is None:
         return None
-    n = len(data.harmonics)
-    return HarmonicNoise(cube.levelled.measured[:n], cube.levelled.smooth[:n], cube.levelled.red)
+    n, noise = len(data.harmonics), cube.levelled.noise
+    return HarmonicNoise(noise.measured[:n], noise.smooth[:n], noise.red)
 
 
 def _steps(side: int, step: float) -> NDArray[np.float64]:
@@ -180,7 +163,9 @@ def _followed_dm(data: _Data, dm: float, offsets: NDArray[np.float64], most: boo
     the best the S/N rises beyond it, and that is no DM yet: trials go on around it.
     """
     bands, at, trials = data.spectra.sum(axis=0), 0.0, offsets
-    for _ in range(_MOST_GRIDS):
+    # Folds of strong pulsars (S/N 60 to 400, benchmarks/population.py) came to their DM from as far as 4.3 grids, of
+    # which each reaches a turn over the band at most.
+    for _ in range(8):
         snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False, most=most)
         best = int(np.argmax(snr))
         at = float(trials[best])
@@ -239,7 +224,9 @@ def _own_peak(
     late = (dfs[at] - dfs[j]) * tau + 0.5 * (dfdots[best] - dfdots[i]) * tau**2
     drift = float(np.ptp(late))
     smeared = float(plane[best, at]) * np.sqrt(width / (width + 0.35 * drift)) / max(drift, 1.0)
-    own = float(plane[i, j]) > np.hypot(_SMEARED * smeared, _CHANCE)
+    # Above what the best place of noise adds: half of the refined folds of pure noise reach less (4 to 6,
+    # docs/folding.md).
+    own = float(plane[i, j]) > np.hypot(1.2 * smeared, 5.0)
     return (i, j) if own else (best, at)
 
 
@@ -247,16 +234,10 @@ def _profile_box(spectra: NDArray[np.complex128], data: _Data) -> tuple[float, f
     return fine_box(spectra.sum(axis=(0, 1)), data.variance)
 
 
-@dataclass(frozen=True)
-class _Bounds:
-    """What a source may have: frequency [Hz] and derivative [Hz/s], lowest and highest."""
+def _bounds(cube: FoldCube, fd_step: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Lowest and highest frequency [Hz] and derivative [Hz/s] that a source may have.
 
-    freq: tuple[float, float]
-    fdot: tuple[float, float]
-
-
-def _bounds(cube: FoldCube, fd_step: float) -> _Bounds:
-    """At least two turns and less than Nyquist; a physical acceleration, or close to that which was found.
+    At least two turns and less than Nyquist; a physical acceleration, or close to that which was found.
 
     What a search or a user asks for is never out of bounds.
     """
@@ -266,10 +247,8 @@ def _bounds(cube: FoldCube, fd_step: float) -> _Bounds:
     if abs(fdot) > most:
         # Found outside: to be refined by as much as a step of the plane on each side.
         low, high = min(low, fdot - fd_step), max(high, fdot + fd_step)
-    return _Bounds(
-        (min(_FEWEST_TURNS / cube.tobs, freq), max(0.5 / cube.tsamp, freq)),
-        (low, high),
-    )
+    # Two turns at least: what is seen once does not repeat.
+    return (min(2.0 / cube.tobs, freq), max(0.5 / cube.tsamp, freq)), (low, high)
 
 
 def _fit(
@@ -302,7 +281,7 @@ def _fit(
     normal = np.einsum("isb,jsb,sb->ij", jacobian, jacobian, data.weight) / total
     inverse = np.linalg.pinv(normal, rcond=1e-9)
     fisher = 0.0
-    for _ in range(_FIT_STEPS):
+    for _ in range(6):
         spectra = data.aligned(*theta)
         summed = spectra.sum(axis=(0, 1))
         _, width, _ = fine_box(summed, data.variance)
@@ -368,7 +347,7 @@ def _left_in_sum(summed: NDArray[np.complex128], weight: float, nbins: int, widt
     """
     w = max(round(width * nbins), 1)
     off = nbins - 2 * w
-    if off < _FEWEST_OFF * w:
+    if off < 8 * w:
         return float("inf")
     flat = summed.copy()
     flat[0] = 0.0
@@ -465,11 +444,11 @@ def _refined(
     step = max(0.5 * width, 1.0 / data.nbins)
     df_step = step / cube.tobs
     fd_step = 8.0 * step / cube.tobs**2
-    bounds = _bounds(cube, fd_step)
+    freqs, fdots = _bounds(cube, fd_step)
     # No use to fit a derivative that is smaller than its error whatever the source.
-    fit_d = fit_d and bounds.fdot[1] - bounds.fdot[0] > 2.0 * fd_step / max(before, 1.0)
-    dfs = _within(_steps(_SIDE_FREQ, df_step), params.freq, bounds.freq) if fit_f else np.zeros(1)
-    dfdots = _steps(_SIDE_FDOT, fd_step) if search_fdot and nsub > 3 else np.zeros(1)
+    fit_d = fit_d and fdots[1] - fdots[0] > 2.0 * fd_step / max(before, 1.0)
+    dfs = _within(_steps(20, df_step), params.freq, freqs) if fit_f else np.zeros(1)
+    dfdots = _steps(12, fd_step) if search_fdot and nsub > 3 else np.zeros(1)
     times = data.aligned(0.0, 0.0, theta[2]).sum(axis=1)
     shown = plane = _plane(times, data, dfs, dfdots)
     if not fit:
@@ -477,15 +456,16 @@ def _refined(
     if most:
         plane = _plane(times, data, dfs, dfdots, most)
     # The whole plane is shown, what is possible of it is searched.
-    rows = np.flatnonzero(np.isin(dfdots, _within(dfdots, params.fdot, bounds.fdot))) if fit_d else [len(dfdots) // 2]
+    rows = np.flatnonzero(np.isin(dfdots, _within(dfdots, params.fdot, fdots))) if fit_d else [len(dfdots) // 2]
     i, j = _own_peak(plane[rows], dfs, dfdots[rows], data.tau, width)
     theta[0], theta[1] = dfs[j], dfdots[rows[i]]
     if search_fdot and abs(params.fdot) > MOST_ACCEL / C * params.freq:
         still = _plane(times, data, dfs, np.array([-params.fdot]), most)[0]
         gain = plane[rows[i], j] ** 2 - still.max() ** 2
-        if not fit_d or gain < _DRIFT_GAIN + 2.0 * np.log(max(abs(params.fdot) / fd_step, 1.0)):
+        # 3 sigma, beside what the number of trials gives.
+        if not fit_d or gain < 9.0 + 2.0 * np.log(max(abs(params.fdot) / fd_step, 1.0)):
             theta[0], theta[1] = dfs[int(np.argmax(still))], -params.fdot
-            bounds = _Bounds(bounds.freq, (-MOST_ACCEL / C * params.freq, MOST_ACCEL / C * params.freq))
+            fdots = (-MOST_ACCEL / C * params.freq, MOST_ACCEL / C * params.freq)
     if fit_dm:
         bands = data.aligned(theta[0], theta[1], 0.0).sum(axis=0)
         snr, _, _ = best_box(_dm_profiles(bands, data, trials), data.variance, dense=False, most=most)
@@ -498,8 +478,8 @@ def _refined(
     error = np.full(3, np.nan)
     if np.any(free):
         limit = np.array([2.0 * df_step, 2.0 * fd_step, 4.0 * dm_step])
-        low = np.maximum(theta - limit, [bounds.freq[0] - params.freq, bounds.fdot[0] - params.fdot, -np.inf])
-        high = np.minimum(theta + limit, [bounds.freq[1] - params.freq, bounds.fdot[1] - params.fdot, np.inf])
+        low = np.maximum(theta - limit, [freqs[0] - params.freq, fdots[0] - params.fdot, -np.inf])
+        high = np.minimum(theta + limit, [freqs[1] - params.freq, fdots[1] - params.fdot, np.inf])
         fitted, error = _fit(data, theta, free, low, high)
         if params.dm >= 0.0:
             fitted[2] = max(fitted[2], -params.dm)

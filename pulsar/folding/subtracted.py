@@ -1,29 +1,36 @@
-"""Cleaned samples without a known pulsar: its template is measured in them and taken out as they are read."""
+"""Cleaned samples without a known pulsar: its template is measured in them and taken out as they are read.
+
+A template is ``profile[phase] * gain[time, band] * factor[channel]``. How finely phase, time and band are divided is
+what Mallows' C_p has least: the squares of what the template leaves in the cells, in units of noise, and twice the
+number of parameters (Mallows 1973, Technometrics 15, 661). This estimates the squares of what will be left of the
+pulsar plus what of the noise is taken with it, so that neither a weak pulsar nor noise pays for freedom that is not
+needed. What the parameters scatter by noise alone is taken back: each is drawn towards the mean of all by the part of
+its square that the scatter does not tell from noise (DerSimonian & Laird 1986, Control. Clin. Trials 7, 177).
+"""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.live import MaskedSource, live_parts
+from pulsar.cleaning.source import MaskedSource, live_parts
 from pulsar.config.model import SubtractConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.folding.profile import best_box
-from pulsar.folding.template import LEAST_BINS, Template, fit_template, levelled
 
-#: Turns of a sub-integration at least: of the scatter of single pulses no more than this part is taken with it.
-LEAST_TURNS: Final = 16
+if TYPE_CHECKING:
+    from pulsar_kernels.subtract import Grid
+
 #: Bins that a sample of a turn gets at most. A sample is the mean of a pulse that may be far narrower: its profile has
 #: edges as sharp as that, and what bins do not resolve of them is left at images beyond the Nyquist frequency.
 OVERSAMPLE: Final = 16
-#: Bytes of a sum and a count, and copies of all of them while a template is fitted.
-_PAIR: Final = 16
+#: Copies of all sums and counts while a template is fitted.
 COPIES: Final = 6
 #: Bytes of samples that are held at once, at most, and samples.
 GULP_BYTES: Final = 64 << 20
@@ -32,36 +39,194 @@ GULP_SAMPLES: Final = 1 << 16
 _SEED, _STREAM = 0, 6100
 
 
+#: Phase bins at least.
+LEAST_BINS: Final = 4
+
+
 @dataclass(frozen=True, eq=False)
-class Grid:
-    """Where the samples of an observation go when they are folded, as the kernels take it.
+class Template:
+    """The contribution of a pulsar to the cleaned samples.
 
     Attributes
     ----------
-    spin : ndarray, shape (4,)
-        Frequency, two derivatives, mid-observation [s].
-    delays : ndarray, shape (nchans,)
-        [s]
-    edges, blocks, subints : ndarray of int64
-        Parts of the observation, rows of `bad`, sub-integrations.
-    bad : ndarray of bool, shape (nblocks, nchans)
-    bands : ndarray of int64, shape (nchans,)
-    shape : tuple of int
-        Sub-integrations, bands, phase bins.
+    shapes : ndarray, shape (nshape_times * nshape_bands, nbins)
+        Profiles without their mean, in units of the noise of a sample.
+    shape_of : ndarray of int64, shape (nsubints, nbands)
+        Which profile each of the finest cells has.
+    gains : ndarray, shape (nsubints, nbands)
+        By which it is multiplied there.
+    factors : ndarray, shape (nchans,)
+        By which it is multiplied in each channel.
+    grid : tuple of int
+        Sub-integrations and bands that have a gain, and those that have a profile, of their own.
     """
 
-    spin: NDArray[np.float64]
-    delays: NDArray[np.float64]
-    edges: NDArray[np.int64]
-    blocks: NDArray[np.int64]
-    subints: NDArray[np.int64]
-    bad: NDArray[np.bool_]
-    bands: NDArray[np.int64]
-    shape: tuple[int, int, int]
+    shapes: NDArray[np.float64]
+    shape_of: NDArray[np.int64]
+    gains: NDArray[np.float64]
+    factors: NDArray[np.float64]
+    grid: tuple[int, int, int, int]
 
-    def of_samples(self, tsamp: float) -> tuple[Any, ...]:
-        """Arguments of both kernels after the first sample."""
-        return tsamp, self.spin, self.delays, self.edges, self.blocks, self.bad, self.subints, self.bands
+    @property
+    def nbins(self) -> int:
+        """Phase bins."""
+        return int(self.shapes.shape[1])
+
+    @property
+    def nparams(self) -> int:
+        """Numbers that were measured: bins of profiles, gains, factors that differ."""
+        own = int(np.count_nonzero(self.factors != 1.0))
+        return self.shapes.size + self.grid[0] * self.grid[1] + own
+
+
+def _coarse(cells: NDArray[np.float64], nsubints: int, nbands: int) -> NDArray[np.float64]:
+    """Cells of the first two axes, neighbours added up until there are so many."""
+    while cells.shape[0] > nsubints:
+        cells = cells.reshape(cells.shape[0] // 2, 2, *cells.shape[1:]).sum(axis=1)
+    while cells.shape[1] > nbands:
+        cells = cells.reshape(cells.shape[0], cells.shape[1] // 2, 2, *cells.shape[2:]).sum(axis=2)
+    return cells
+
+
+def _fine(coarse: NDArray[np.float64], nsubints: int, nbands: int) -> NDArray[np.float64]:
+    """The opposite: every cell has what the one has of which it is a part."""
+    return coarse.repeat(nsubints // coarse.shape[0], axis=0).repeat(nbands // coarse.shape[1], axis=1)
+
+
+def _ratio(num: NDArray[np.float64], den: NDArray[np.float64]) -> NDArray[np.float64]:
+    """0 where nothing was measured."""
+    return np.divide(num, den, out=np.zeros_like(num), where=den > 0)
+
+
+def drawn(num: NDArray[np.float64], den: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
+    """Means of many cells, each drawn to the mean of all as far as their scatter is noise.
+
+    Parameters
+    ----------
+    num, den : ndarray
+        Weighted sum of each cell and its weight, one over its variance: the mean is their ratio.
+    axis : int, optional
+        The cells lie along it; several sets of them (bins of profiles) share how much they scatter. Default: all are
+        one set.
+    """
+    total = den.sum(axis=axis, keepdims=True)
+    mean = _ratio(num.sum(axis=axis, keepdims=True), total)
+    away = _ratio(num, den) - mean
+    free = float(np.count_nonzero(den > 0)) - mean.size
+    weight = float(total.sum() - _ratio((den**2).sum(axis=axis, keepdims=True), total).sum())
+    if free <= 0 or weight <= 0:
+        return np.broadcast_to(mean, num.shape).copy()
+    scatter = max((float(np.sum(den * away**2)) - free) / weight, 0.0)
+    return np.asarray(mean + away * (scatter * den / (scatter * den + 1.0)))
+
+
+def choose_bins(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> int:
+    """How many bins the profile of all channels and times is worth.
+
+    Parameters
+    ----------
+    sums, counts : ndarray, shape (nbins,)
+        Of samples of noise 1; a power of two of them.
+    """
+    best, chosen, nbins = np.inf, sums.size, sums.size
+    while nbins >= LEAST_BINS:
+        num, den = (x.reshape(nbins, -1).sum(axis=1) for x in (sums, counts))
+        cost = 2.0 * nbins - float(np.sum(_ratio(num**2, den)))
+        if cost <= best:
+            best, chosen = cost, nbins
+        nbins //= 2
+    return chosen
+
+
+def _divided(
+    num: NDArray[np.float64], den: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], tuple[int, int]]:
+    """Cells added up over the first two axes to the grid on which Mallows' C_p is least, and that grid."""
+    best: tuple[float, int] = (np.inf, 0)
+    chosen = num, den
+    across = num, den
+    for nsubints in (num.shape[0] >> k for k in range(num.shape[0].bit_length())):
+        across = _coarse(across[0], nsubints, num.shape[1]), _coarse(across[1], nsubints, num.shape[1])
+        parts = across
+        for nbands in (num.shape[1] >> k for k in range(num.shape[1].bit_length())):
+            parts = _coarse(parts[0], nsubints, nbands), _coarse(parts[1], nsubints, nbands)
+            cost = 2.0 * np.count_nonzero(parts[1] > 0) - float(np.sum(_ratio(parts[0] ** 2, parts[1])))
+            # Of equal ones that of fewest cells.
+            if (cost, nsubints * nbands) < best:
+                best, chosen = (cost, nsubints * nbands), parts
+    return *chosen, chosen[0].shape[:2]
+
+
+def _gains(num: NDArray[np.float64], den: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Gains of all cells, and on which grid they differ: sums of samples times the profile, and of its squares."""
+    coarse_num, coarse_den, grid = _divided(num, den)
+    return _fine(drawn(coarse_num, coarse_den), *num.shape), grid
+
+
+def _shapes(
+    sums: NDArray[np.float64], counts: NDArray[np.float64], gains: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], tuple[int, int]]:
+    """Profiles, shape (times, bands, nbins), and on which grid they differ."""
+    num, den, grid = _divided(sums * gains[:, :, None], counts * (gains**2)[:, :, None])
+    flat = drawn(num.reshape(-1, num.shape[2]), den.reshape(-1, num.shape[2]), axis=0)
+    shapes = flat.reshape(num.shape)
+    return shapes - shapes.mean(axis=2, keepdims=True), grid
+
+
+def levelled(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums without the mean of each profile, which is the level of the samples there."""
+    mean = _ratio(sums.sum(axis=-1, keepdims=True), counts.sum(axis=-1, keepdims=True))
+    return np.asarray(sums - mean * counts)
+
+
+def fit_template(
+    cells: NDArray[np.float64], rows: NDArray[np.float64], bands: NDArray[np.int64], *, rounds: int = 2
+) -> Template:
+    """Fit a template to folded samples.
+
+    Parameters
+    ----------
+    cells : ndarray, shape (nsubints, nbands, nbins, 2)
+        Sums of samples in units of their noise, and how many went in; powers of two each.
+    rows : ndarray, shape (nchans, nbins, 2)
+        The same of each channel.
+    bands : ndarray of int64, shape (nchans,)
+        Band of each channel.
+    rounds : int
+        Times that gains, and profiles with these gains, are measured one after the other.
+    """
+    total = cells.sum(axis=(0, 1))
+    nbins = choose_bins(levelled(total[:, 0], total[:, 1]), total[:, 1])
+    cells = cells.reshape(*cells.shape[:2], nbins, -1, 2).sum(axis=3)
+    rows = rows.reshape(len(rows), nbins, -1, 2).sum(axis=2)
+    counts, sums = cells[..., 1], levelled(cells[..., 0], cells[..., 1])
+    shape = counts.shape[:2]
+    mean = _ratio(sums.sum(axis=(0, 1)), counts.sum(axis=(0, 1)))
+    profiles = np.broadcast_to(mean - mean.mean(), (1, 1, nbins))
+    gains, grid, divided = np.ones(shape), (1, 1), (1, 1)
+    for _ in range(rounds):
+        wide = _fine(profiles, *shape)
+        gains, grid = _gains((sums * wide).sum(axis=2), (counts * wide**2).sum(axis=2))
+        profiles, divided = _shapes(sums, counts, gains)
+    wide = _fine(profiles, *shape)
+    # Samples of a channel have the mean profile of its band.
+    weight = counts.sum(axis=2)
+    of_band = _ratio((weight[:, :, None] * gains[:, :, None] * wide).sum(axis=0), weight.sum(axis=0)[:, None])
+    own = of_band[bands]
+    num = (levelled(rows[..., 0], rows[..., 1]) * own).sum(axis=1)
+    den = (rows[..., 1] * own**2).sum(axis=1)
+    # Less what the bands have of it: factors are about 1 in every band.
+    mean_of = _ratio(*(np.bincount(bands, x, shape[1]).astype(np.float64) for x in (num, den)))
+    factors = drawn(num - mean_of[bands] * den, den)
+    factors = np.ones_like(factors) if np.ptp(factors) == 0.0 else 1.0 + factors
+    which = np.arange(divided[0] * divided[1], dtype=np.float64).reshape(divided)
+    return Template(
+        shapes=np.ascontiguousarray(profiles.reshape(-1, nbins)),
+        shape_of=_fine(which, *shape).astype(np.int64),
+        gains=gains,
+        factors=factors,
+        grid=(*grid, *divided),
+    )
 
 
 def _power(number: float) -> int:
@@ -83,17 +248,18 @@ def grid_shape(source: MaskedSource, params: FoldParams, config: SubtractConfig,
     """
     turn = 1.0 / (params.freq * source.tsamp)
     nchans = len(source.freqs)
-    nsubints = _power(min(config.nsubints, source.nsamps / turn / LEAST_TURNS))
+    # 16 turns: of the scatter of single pulses no more than this part is taken with a sub-integration.
+    nsubints = _power(min(config.nsubints, source.nsamps / turn / 16))
     nbands = _power(min(config.nbands, nchans))
     nbins = max(_power(min(config.nbins, OVERSAMPLE * turn)), LEAST_BINS)
     # Fewer of what there is most of.
-    while COPIES * _PAIR * (nsubints * nbands + nchans) * nbins > memory and nsubints * nbins > LEAST_BINS:
+    while COPIES * 16 * (nsubints * nbands + nchans) * nbins > memory and nsubints * nbins > LEAST_BINS:
         nsubints, nbins = (nsubints // 2, nbins) if nsubints > LEAST_BINS else (nsubints, nbins // 2)
     return nsubints, nbands, max(nbins, LEAST_BINS)
 
 
-def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, int]) -> Grid:
-    """Cells in which a pulsar is measured.
+def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, int]) -> "Grid":
+    """Where the samples of an observation go when they are folded, as the kernels take it.
 
     Parameters
     ----------
@@ -103,26 +269,29 @@ def make_grid(source: MaskedSource, params: FoldParams, shape: tuple[int, int, i
     shape : tuple of int
         Sub-integrations, bands, phase bins.
     """
+    from pulsar_kernels.subtract import Grid
+
     nchans, (nsubints, nbands, _) = len(source.freqs), shape
     edges = np.round(np.linspace(0, source.nsamps, nsubints + 1)).astype(np.int64)
     live = live_parts(source).cut(edges)
     subints = np.searchsorted(edges, live.edges[:-1], side="right") - 1
     tmid = 0.5 * source.nsamps * source.tsamp
     return Grid(
+        source.tsamp,
         np.array([params.freq, params.fdot, params.fddot, tmid]),
         KDM * params.dm * (source.freqs**-2.0 - source.fref**-2.0),
         live.edges,
         live.blocks,
-        np.clip(subints, 0, nsubints - 1).astype(np.int64),
         live.bad,
+        np.clip(subints, 0, nsubints - 1).astype(np.int64),
         np.arange(nchans, dtype=np.int64) * nbands // nchans,
-        shape,
     )
 
 
 def fold_grid(
     source: MaskedSource,
-    grid: Grid,
+    grid: "Grid",
+    shape: tuple[int, int, int],
     *,
     threads: int = 1,
     memory: int = 4 * GULP_BYTES,
@@ -134,6 +303,8 @@ def fold_grid(
     ----------
     source : MaskedSource
     grid : Grid
+    shape : tuple of int
+        Sub-integrations, bands, phase bins.
     threads : int
         The result does not depend on their number.
     memory : int
@@ -148,9 +319,9 @@ def fold_grid(
     rows : ndarray, shape (nchans, nbins, 2)
         The same of each channel.
     """
-    from pulsar_kernels.subtract import Grid, fold_cells
+    from pulsar_kernels.subtract import fold_cells
 
-    nchans, (nsubints, nbands, nbins) = len(source.freqs), grid.shape
+    nchans, (nsubints, nbands, nbins) = len(source.freqs), shape
     cells = np.zeros((nsubints, nbands, nbins, 2), dtype=np.int64)
     rows = np.zeros((nchans, nbins, 2), dtype=np.int64)
     gulp = max(min(min(GULP_BYTES, memory // 4) // nchans, GULP_SAMPLES, source.nsamps), 1)
@@ -168,26 +339,17 @@ def fold_grid(
                     source.read_into(start + int(slices[i]), buffer[:, slices[i] : slices[i + 1]])
 
             def fold(own: slice, start: int = start, size: int = size) -> None:
-                place = Grid(
-                    source.tsamp,
-                    grid.spin,
-                    grid.delays[own],
-                    grid.edges,
-                    grid.blocks,
-                    np.ascontiguousarray(grid.bad[:, own]),
-                    grid.subints,
-                    grid.bands[own],
-                )
+                bad = np.ascontiguousarray(grid.bad[:, own])
+                place = grid._replace(delays=grid.delays[own], bad=bad, bands=grid.bands[own])
                 fold_cells(buffer[own, :size], start, place, cells, rows[own])
 
             list(pool.map(read, range(max(threads, 1))))
             list(pool.map(fold, ranges))
             if progress is not None:
                 progress(size)
-    found = cells.astype(np.float64), rows.astype(np.float64)
-    for one in found:
-        one[..., 0] /= SIGMA_LEVELS
-    return found
+    # Sums in levels become sums in units of the noise; counts stay.
+    unit = np.array([SIGMA_LEVELS, 1.0])
+    return cells / unit, rows / unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,11 +361,14 @@ class Taken:
     params : FoldParams
     template : Template
     grid : Grid
+    shape : tuple of int
+        Sub-integrations, bands, phase bins of the cells in which it was measured.
     """
 
     params: FoldParams
     template: Template
-    grid: Grid
+    grid: "Grid"
+    shape: tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,7 +392,7 @@ class Folded:
 
 
 def _folded(cells: NDArray[np.float64], template: Template) -> Folded:
-    """What of a template is in cells."""
+    """A template's part in cells."""
     nbins, shape = template.nbins, cells.shape[:2]
     cells = cells.reshape(*shape, nbins, -1, 2).sum(axis=3)
     counts = cells[..., 1]
@@ -265,10 +430,11 @@ def measure_template(
         Bytes that may be taken.
     progress : callable, optional
     """
-    grid = make_grid(source, params, grid_shape(source, params, config, memory // 2))
-    cells, rows = fold_grid(source, grid, threads=threads, memory=memory, progress=progress)
+    shape = grid_shape(source, params, config, memory // 2)
+    grid = make_grid(source, params, shape)
+    cells, rows = fold_grid(source, grid, shape, threads=threads, memory=memory, progress=progress)
     template = fit_template(cells, rows, grid.bands)
-    return Taken(params, template, grid), _folded(cells, template)
+    return Taken(params, template, grid, shape), _folded(cells, template)
 
 
 def measure_rest(
@@ -279,7 +445,7 @@ def measure_rest(
     memory: int = 4 * GULP_BYTES,
     progress: Callable[[int], None] | None = None,
 ) -> Folded:
-    """What of a template is left in samples, in one pass over them.
+    """A template's part that is left in samples, in one pass over them.
 
     Parameters
     ----------
@@ -290,7 +456,7 @@ def measure_rest(
         As :func:`fold_grid` takes them.
     progress : callable, optional
     """
-    cells, _ = fold_grid(source, taken.grid, threads=threads, memory=memory, progress=progress)
+    cells, _ = fold_grid(source, taken.grid, taken.shape, threads=threads, memory=memory, progress=progress)
     return _folded(cells, taken.template)
 
 
@@ -318,15 +484,14 @@ class SubtractedSource(Relay):
             for number in range(len(self.taken))
         ]
         # Levels, of which noise has SIGMA_LEVELS.
-        self._shapes = [one.template.shapes * SIGMA_LEVELS for one in self.taken]
+        self._shapes = [pulsar.template.shapes * SIGMA_LEVELS for pulsar in self.taken]
 
     def _meet(self, start: int, data: NDArray[np.int8]) -> None:
-        from pulsar_kernels.subtract import Grid, subtract_cells
+        from pulsar_kernels.subtract import subtract_cells
 
-        for one, shapes, keys in zip(self.taken, self._shapes, self._keys, strict=True):
-            template = one.template
-            place = Grid(*one.grid.of_samples(self.tsamp))
-            subtract_cells(data, start, place, shapes, template.shape_of, template.gains, template.factors, keys)
+        for pulsar, shapes, keys in zip(self.taken, self._shapes, self._keys, strict=True):
+            template = pulsar.template
+            subtract_cells(data, start, pulsar.grid, shapes, template.shape_of, template.gains, template.factors, keys)
 
 
 def measure_templates(
@@ -355,11 +520,11 @@ def measure_templates(
     taken: list[Taken] = []
     if len(params) > 1:
         mean = config.model_copy(update={"nsubints": 1})
-        for one in params:
-            taken.append(measure_template(without(source, taken), one, mean, **how)[0])
+        for pulsar in params:
+            taken.append(measure_template(without(source, taken), pulsar, mean, **how)[0])
     measured = []
-    for i, one in enumerate(params):
-        measured.append(measure_template(without(source, taken[:i] + taken[i + 1 :]), one, config, **how))
+    for i, pulsar in enumerate(params):
+        measured.append(measure_template(without(source, taken[:i] + taken[i + 1 :]), pulsar, config, **how))
         taken[i : i + 1] = [measured[-1][0]]
     return measured
 
@@ -372,10 +537,10 @@ def without(source: MaskedSource, taken: Sequence[Taken]) -> MaskedSource:
 def packed(taken: Sequence[Taken]) -> dict[str, NDArray[Any]]:
     """Templates as arrays, for who keeps them; :func:`unpacked` makes them anew."""
     arrays: dict[str, NDArray[Any]] = {"count": np.array(len(taken))}
-    for i, one in enumerate(taken):
-        params, template = one.params, one.template
+    for i, pulsar in enumerate(taken):
+        params, template = pulsar.params, pulsar.template
         arrays[f"params{i}"] = np.array([params.freq, params.fdot, params.dm, params.fddot])
-        arrays[f"shape{i}"] = np.array(one.grid.shape)
+        arrays[f"shape{i}"] = np.array(pulsar.shape)
         arrays[f"grid{i}"] = np.array(template.grid)
         for name in ("shapes", "shape_of", "gains", "factors"):
             arrays[f"{name}{i}"] = getattr(template, name)
@@ -384,13 +549,13 @@ def packed(taken: Sequence[Taken]) -> dict[str, NDArray[Any]]:
 
 def unpacked(arrays: dict[str, NDArray[Any]], source: MaskedSource) -> list[Taken]:
     """The templates that :func:`packed` has made arrays of, for the same samples."""
-    found = []
+    pulsars = []
     for i in range(int(arrays["count"])):
-        freq, fdot, dm, fddot = (float(x) for x in arrays[f"params{i}"])
-        params = FoldParams(freq, fdot, dm, fddot)
+        params = FoldParams(*(float(x) for x in arrays[f"params{i}"]))
         nsubints, nbands, nbins = (int(x) for x in arrays[f"shape{i}"])
-        grid = make_grid(source, params, (nsubints, nbands, nbins))
+        shape = nsubints, nbands, nbins
         a, b, c, d = (int(x) for x in arrays[f"grid{i}"])
         shapes, shape_of, gains, factors = (arrays[f"{x}{i}"] for x in ("shapes", "shape_of", "gains", "factors"))
-        found.append(Taken(params, Template(shapes, shape_of, gains, factors, (a, b, c, d)), grid))
-    return found
+        template = Template(shapes, shape_of, gains, factors, (a, b, c, d))
+        pulsars.append(Taken(params, template, make_grid(source, params, shape), shape))
+    return pulsars

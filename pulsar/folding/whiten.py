@@ -1,18 +1,25 @@
-"""Red noise of folded data: measured at each harmonic, and evened out.
+"""Noise of the harmonics of a fold: red noise, which is evened out, and lines of interference, which are left out.
 
 A running mean over a part w of a turn leaves 1 - sinc(h w) of harmonic h of a profile, whatever the noise there is.
 The best that can be done with a profile in noise of any colour is to divide each harmonic by the noise that it stands
 in: a window that follows the period, and as long as the data allow. The noise is that of the neighbouring frequencies,
 1/T, 2/T ... away, where a steady source has no power. They are at hand without the series: harmonic h of the
 sub-integrations, taken as a series in time, has them as its Fourier transform. Slow sources have their single turns
-(:mod:`pulsar.folding.turns`).
+(:mod:`pulsar.folding.sums`).
+
+A line below the highest harmonic of the bins falls on the harmonics beside it. One above it is averaged over the bins,
+which a strong one survives: it appears mirrored, at a harmonic where nobody looks for it. So it may where the steps of
+samples and of bins beat: a sample counts at the middle of its bin. There it pretends to know phase and DM far better
+than the pulse does, as a fit weights harmonics by the square of their number.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pulsar.data.fold import HarmonicNoise
 
 #: Fewest sub-integrations with which the noise beside a harmonic is told from the harmonic.
 FEWEST_PARTS: Final = 6
@@ -22,43 +29,6 @@ NEAR: Final = 8
 
 #: Noise of the lowest harmonics that is taken as red: this many standard errors above that of white noise.
 RED: Final = 5.0
-
-#: Relative variance of the median of exponential variables, times their number: 1 / ln(2)^2.
-_MEDIAN_VARIANCE: Final = 2.08
-
-
-@dataclass(frozen=True)
-class HarmonicNoise:
-    """Noise of the harmonics of a fold.
-
-    Attributes
-    ----------
-    measured : ndarray, shape (nharm + 1,)
-        Power of the noise beside each harmonic, over that of white noise; 1 at harmonic 0.
-    smooth : ndarray, shape (nharm + 1,)
-        The same, as a curve that never rises with frequency.
-    red : float
-        Standard errors by which the lowest harmonics are noisier than white noise.
-    """
-
-    measured: NDArray[np.float64]
-    smooth: NDArray[np.float64]
-    red: float
-
-    @property
-    def gain(self) -> NDArray[np.float64]:
-        """What each harmonic is to be multiplied with: noise is white and of unit power afterwards."""
-        return np.asarray(1.0 / np.sqrt(self.smooth))
-
-    def evened(self) -> "HarmonicNoise":
-        """The noise once it has been evened out."""
-        return HarmonicNoise(self.measured * self.gain**2, np.ones(len(self.smooth)), 0.0)
-
-    def scale(self, width: float) -> float:
-        """Rms of the noise of a box of `width` turns over that of white noise."""
-        box = np.sinc(np.arange(len(self.measured)) * width) ** 2
-        box[0] = 0.0
-        return float(np.sqrt(np.sum(self.measured * box) / np.sum(box)))
 
 
 def _median_of_exponentials(n: int) -> float:
@@ -93,12 +63,13 @@ def noise_beside(near: NDArray[np.complex128]) -> HarmonicNoise:
     upper = local[len(local) // 2 :]
     level = float(upper.mean())
     smooth = np.maximum(falling(local), level)
-    error = np.sqrt(_MEDIAN_VARIANCE / count)
+    # Relative variance of the median of exponential variables, times their number: 1 / ln(2)^2.
+    error = np.sqrt(2.08 / count)
     lowest = [k for k in (1, 2, 4, 8) if k <= len(local) // 2]
     red = max((float(local[:k].mean()) / level - 1.0) * np.sqrt(k) / error for k in lowest)
-    one = np.ones(1)
+    unit = np.ones(1)
     return HarmonicNoise(
-        np.concatenate([one, local, local[-1:]]), np.concatenate([one, smooth, smooth[-1:]]), float(red)
+        np.concatenate([unit, local, local[-1:]]), np.concatenate([unit, smooth, smooth[-1:]]), float(red)
     )
 
 
@@ -150,3 +121,126 @@ def without_pulse(parts: NDArray[np.complex128], phase: float, width: float) -> 
     line = np.linspace(0.0, 1.0, 2 * half + 1)
     profiles[:, on] = left[:, None] * (1.0 - line) + right[:, None] * line
     return np.asarray(np.fft.rfft(profiles, axis=1))
+
+
+#: Largest part of the harmonics that is left out because lines of interference fall on them.
+MOST_LOST: Final = 0.25
+#: Part of the power of a line that an image of it may have and count: a strong harmonic of a hum has 3e5 times the
+#: power of noise (benchmarks/population.py, all lines of it), of which thirty are left.
+IMAGE: Final = 1e-4
+
+
+def on_lines(
+    parts: NDArray[np.complex128],
+    weight: NDArray[np.float64],
+    freq: float,
+    tobs: float,
+    tsamp: float,
+    lines: Sequence[tuple[float, float]],
+) -> NDArray[np.bool_]:
+    """Harmonics that lines of interference fall on.
+
+    Nearer than half the width of a line and what a sub-integration resolves; and whole runs of harmonics that scatter
+    more between sub-integrations than those around them, where one of these has a line near it, or an image of one.
+    The fundamental is left: what turns with a line is for others to judge. No more is left out than MOST_LOST of the
+    harmonics, of what is hit beyond the lines themselves the noisiest.
+
+    Parameters
+    ----------
+    parts : ndarray of complex128, shape (nsubints, nharm + 1)
+        ``rfft`` of the profiles of the sub-integrations, summed over bands.
+    weight : ndarray, shape (nsubints,)
+        Variance of each of them.
+    freq : float
+        Of the rotation [Hz].
+    tobs, tsamp : float
+        Length and sampling time of the data [s].
+    lines : sequence of (float, float)
+        Frequencies and full widths [Hz].
+    """
+    nharm = parts.shape[1]
+    number = np.arange(nharm)
+    hit = np.zeros(nharm, dtype=np.bool_)
+    if not lines:
+        return hit
+    image = hit.copy()
+    nbins = 2 * (nharm - 1)
+    for line, width in lines:
+        near = (0.5 * width + 0.5 * len(parts) / tobs) / freq
+        for at in _sampled(line, tsamp, (nharm - 1) * freq):
+            hit |= np.abs(number - at / freq) <= near
+        # Sampled once a bin: harmonics nbins apart are one, and those above the middle are mirrored.
+        at = (line / freq) % nbins
+        image |= np.abs(number - min(at, nbins - at)) <= max(near, 0.5)
+        for at in _beats(line / freq, 1.0 / (tsamp * freq), nbins):
+            image |= np.abs(number - at) <= near
+    hit[:2] = False
+    if np.count_nonzero(hit) > MOST_LOST * nharm:
+        hit[:] = False
+    excess = _excess(parts, weight)
+    runs = _runs(excess > 1.0, hit | image)
+    runs[:2] = False
+    most = int(MOST_LOST * nharm) - int(np.count_nonzero(hit))
+    more = np.flatnonzero(runs & ~hit)
+    hit[more[np.argsort(-excess[more], kind="stable")][: max(most, 0)]] = True
+    return hit
+
+
+def _sampled(line: float, tsamp: float, top: float) -> list[float]:
+    """Frequencies up to `top` at which samples hold a line: itself, and j / tsamp +- itself.
+
+    Where a turn has fewer samples than bins, harmonics above the Nyquist frequency are mirror images of the others.
+    """
+    rate = 1.0 / tsamp
+    many = int(top / rate) + 1
+    return [line, *(j * rate + side * line for j in range(1, many + 1) for side in (-1.0, 1.0))]
+
+
+def _beats(line: float, rate: float, nbins: int) -> list[float]:
+    """Harmonics at which a line appears as samples count at the middle of their bins.
+
+    Harmonic h of the bins is e^(2 pi i h b / nbins), which over the turn is e^(2 pi i h phase) and, for all j, parts of
+    sinc(j - h / nbins) at h - j nbins. A line is there that differs from one of these by a multiple of the sampling.
+
+    Parameters
+    ----------
+    line, rate : float
+        Frequency of the line and of the samples, in those of the rotation.
+    nbins : int
+    """
+    most = int(1.0 / (np.pi * np.sqrt(IMAGE))) + 1
+    j = np.concatenate([np.arange(-most, 0), np.arange(1, most + 1)])
+    first = np.concatenate([line + j * nbins, -line + j * nbins]) % rate
+    at = first[:, None] + rate * np.arange(int(0.5 * nbins / rate) + 1)
+    strong = np.sinc(np.tile(j, 2)[:, None] - at / nbins) ** 2 >= IMAGE
+    return list(at[strong & (at <= nbins // 2)])
+
+
+def _excess(parts: NDArray[np.complex128], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scatter of each harmonic between sub-integrations, over the most that it is by chance, given those around it."""
+    use = weight > 0.25 * weight.mean()
+    n, nharm = int(np.count_nonzero(use)), parts.shape[1]
+    out = np.zeros(nharm)
+    if n < 4:
+        return out
+    white = parts[use] / np.sqrt(weight[use])[:, None]
+    scatter = np.sum(np.abs(white - white.mean(axis=0)) ** 2, axis=0) / (n - 1)
+    # 5 sigma: a chance of 1 in 3,000 a harmonic for the exponential tail of few sub-integrations.
+    most = 1.0 + 5.0 / np.sqrt(n - 1)
+    for k in range(2, nharm - 1):
+        # From half to twice its number: what red noise and varying pulses add falls with frequency.
+        around = float(np.median(scatter[(k + 1) // 2 : min(2 * k, nharm - 2) + 1]))
+        out[k] = scatter[k] / (most * around) if around > 0.0 else 0.0
+    return out
+
+
+def _runs(high: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Neighbours without a gap, of those that are high, where one of them or one beside them is a seed."""
+    out = np.zeros(high.size, dtype=np.bool_)
+    beside = seeds.copy()
+    beside[1:] |= seeds[:-1]
+    beside[:-1] |= seeds[1:]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], high, [False]]).astype(np.int8)))
+    for first, last in zip(edges[::2], edges[1::2], strict=True):
+        out[first:last] = bool(beside[first:last].any())
+    return out

@@ -25,7 +25,7 @@ from pulsar.pipeline.series_set import fold_set, with_dm_curve
 from pulsar.pipeline.target import Target
 
 if TYPE_CHECKING:
-    from pulsar.cleaning.live import MaskedSource
+    from pulsar.cleaning.source import MaskedSource
     from pulsar.io.product.reader import Run
     from pulsar.sources.score import Scorer
 
@@ -87,7 +87,7 @@ def fold_cubes(
 
 def fold_row(ident: str, fold: Fold, header: Header, row: Any, scorer: "Scorer") -> None:
     """Fill a row of the candidates table for a period that was given, not found."""
-    from pulsar.folding.significance import fold_sigma
+    from pulsar.folding.fundamental import fold_sigma
     from pulsar.sources.features import features
     from pulsar.sources.score import score
 
@@ -135,15 +135,15 @@ def fold_files(
         The files cannot be read.
     """
 
+    from pulsar.folding.fundamental import DETECTED
     from pulsar.folding.refine import refine
-    from pulsar.folding.significance import DETECTED
     from pulsar.io.open import open_observation
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
     from pulsar.io.product.writer import ProductWriter
     from pulsar.pipeline.subtracting import check_subtract
     from pulsar.sky.catalogue import label, read_catalogue
-    from pulsar.sky.flux import mean_flux
+    from pulsar.sky.observatory import mean_flux
     from pulsar.sources.score import scorer_of
 
     scorer = scorer_of(config.sift.weights)

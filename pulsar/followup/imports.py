@@ -12,8 +12,7 @@ from pulsar.config.load import to_toml
 from pulsar.config.model import Config
 from pulsar.data import flags as flag_table
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
-from pulsar.data.cube import holds_sums_only
-from pulsar.data.fold import Fold, FoldCube
+from pulsar.data.fold import Fold, FoldCube, holds_sums_only
 from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
 from pulsar.followup.folding import fold_row

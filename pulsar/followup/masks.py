@@ -65,7 +65,7 @@ class RfiReport:
             width [Hz], reason) and the fraction of the spectrum they take; the loss of every channel (freqs [MHz],
             channel_lost) and block (block_start [s], block_lost).
         """
-        from pulsar.cleaning.losses import block_losses, channel_losses, losses, worst_blocks, worst_channels
+        from pulsar.cleaning.mask import block_losses, channel_losses, losses, worst_blocks, worst_channels
 
         mask, header = self.mask, self.header
         return {

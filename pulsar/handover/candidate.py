@@ -10,8 +10,7 @@ import numpy as np
 
 from pulsar.data.direction import dms, hms
 from pulsar.data.fold import Fold
-from pulsar.data.header import Header
-from pulsar.data.part import Part
+from pulsar.data.header import Header, Part
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run
 

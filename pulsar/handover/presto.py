@@ -5,7 +5,7 @@ Facts of the formats: the order in which prepfold's own reader takes the numbers
 numbers float64, but for three "powers" of float32 that are followed by four bytes of nothing.
 
 PRESTO counts turns from the start of the observation, subbands ascend in frequency and are not dedispersed among each
-other. A product keeps sums over frequency and over time, not what is in both: :mod:`pulsar.data.cube`.
+other. A product keeps sums over frequency and over time, not what is in both: :mod:`pulsar.data.fold`.
 """
 
 import struct
@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
-from pulsar.data.cube import aligned_cube, turned
 from pulsar.data.direction import dms, hms
+from pulsar.data.fold import aligned_cube, turned
 from pulsar.data.text import file_name, printable
 from pulsar.handover.candidate import Exported
 from pulsar.io.pfd import spread_noise

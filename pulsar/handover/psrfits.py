@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import DAY, KDM
-from pulsar.data.cube import aligned_cube, turned
 from pulsar.data.direction import dms, hms
+from pulsar.data.fold import aligned_cube, turned
 from pulsar.data.text import file_name, printable
 from pulsar.errors import ConfigError
 from pulsar.handover.candidate import Exported

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.block import Block
 from pulsar.data.closing import Closing
 from pulsar.data.direction import dms, hms
 from pulsar.data.header import (
@@ -22,8 +21,8 @@ from pulsar.data.header import (
     SHORTEST_TSAMP,
     Header,
 )
-from pulsar.data.html import facts, known
-from pulsar.data.observation import Gap, InputFile
+from pulsar.data.numbers import facts, known
+from pulsar.data.observation import Block, Gap, InputFile
 from pulsar.errors import DataError
 
 # Bytes read from a file at a time: the piece and its transposed copy stay in L2. Rather a whole tile of 64 spectra

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pulsar.data.arguments import number, quantities, samples
-from pulsar.data.block import Block
 from pulsar.data.header import Header
+from pulsar.data.observation import Block
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError
 from pulsar.io.base import BaseObservation

@@ -16,8 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
-from pulsar.data.cube import turned
-from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.fold import FoldCube, FoldParams, turned
 from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, LONGEST_TSAMP, SHORTEST_TSAMP, Header
 from pulsar.data.text import printable
 from pulsar.errors import DataError

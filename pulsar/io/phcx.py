@@ -6,7 +6,7 @@ arrays: ``SubIntegrations`` and ``SubBands`` (each 8 bit between its own least a
 
 The noise is in none of them. A row of unit noise is made of each sub-integration and band by what scatters in it beside
 the mean of all rows, so that S/N are ours and comparable; those of the file are kept as stated. What was summed over
-time and what over frequency are known, not both at once (:mod:`pulsar.data.cube`).
+time and what over frequency are known, not both at once (:mod:`pulsar.data.fold`).
 """
 
 import binascii
@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import C
-from pulsar.data.cube import cube_of_sums
-from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.fold import FoldCube, FoldParams, cube_of_sums
 from pulsar.data.header import HIGHEST_FREQ, LARGEST_DM, LATEST_MJD, Header
 from pulsar.data.text import printable
 from pulsar.errors import DataError

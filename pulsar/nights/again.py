@@ -10,7 +10,7 @@ from pulsar.data.header import Header
 from pulsar.nights.matching import Seen, ncompared, see_again
 from pulsar.nights.repeaters import repeated
 from pulsar.nights.sightings import Sightings, places_of, sightings_of
-from pulsar.sky.receiver import Receiver
+from pulsar.sky.observatory import Receiver
 
 #: What a row is of the one that leads its source.
 SIGHTING: Final = "sighting"

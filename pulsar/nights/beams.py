@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.sky.receiver import Receiver
+from pulsar.sky.observatory import Receiver
 
 #: Detections in two beams are the same within this many bins of 1/T ...
 FREQ_BINS: Final = 1.5

@@ -21,7 +21,7 @@ from pulsar.nights.again import alone, compare, compare_pulses
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
 from pulsar.pipeline.limits import pooled_limits
 from pulsar.sky.barycentre import motion_of
-from pulsar.sky.receiver import Receiver
+from pulsar.sky.observatory import Receiver
 
 if TYPE_CHECKING:
     from pulsar.data.header import Header

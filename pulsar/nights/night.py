@@ -421,7 +421,7 @@ class _SharedLines:
         from pulsar.pipeline.checkpoint import Checkpoint
         from pulsar.pipeline.start import fingerprint
         from pulsar.run import first_look
-        from pulsar.sky.receiver import Receiver
+        from pulsar.sky.observatory import Receiver
 
         try:
             stats = [(p, p.stat()) for job in beams for p in job.pointing.paths]

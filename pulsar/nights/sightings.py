@@ -12,7 +12,7 @@ from pulsar.data.header import Header
 from pulsar.nights.beams import DM_SLACK
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import beam_width, separation
-from pulsar.sky.receiver import Receiver
+from pulsar.sky.observatory import Receiver
 
 #: A period is no surer than this part of a bin of 1/T, whatever its error says: weak folds end on a lobe beside it.
 FREQ_FLOOR: Final = 0.05

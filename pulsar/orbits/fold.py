@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.folding.baseline import normalise
+from pulsar.folding.folder import normalise
 from pulsar.folding.profile import fine_box
 
 #: Phase bins of the profile: the phases of an orbit go through all of them, however few samples a turn has.

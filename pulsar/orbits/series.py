@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config
-from pulsar.data.header import Header
+from pulsar.data.header import Header, Span
 from pulsar.data.observation import Observation, unchanged
-from pulsar.data.span import Span
 from pulsar.errors import ConfigError
 from pulsar.pipeline.progress import Progress
 

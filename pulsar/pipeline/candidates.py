@@ -9,10 +9,9 @@ from pulsar.config.model import TelescopeConfig
 from pulsar.constants import C
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.data.fold import Fold
-from pulsar.data.header import Header
-from pulsar.data.part import Part
+from pulsar.data.header import Header, Part
 from pulsar.sky.barycentre import motion_of
-from pulsar.sky.flux import mean_flux
+from pulsar.sky.observatory import mean_flux
 from pulsar.sources.candidate import Candidate
 
 

@@ -16,8 +16,7 @@ from pulsar.pipeline.room import reading_threads
 if TYPE_CHECKING:
     from pulsar.cleaning import BlockStatistics, CleanedSource, Mask
     from pulsar.cleaning.birdies import Birdie
-    from pulsar.cleaning.presto import PrestoMask
-    from pulsar.cleaning.store import MaskFile
+    from pulsar.cleaning.store import MaskFile, PrestoMask
 
 
 #: Share of the band that is zapped without looking from which on that is a warning: it costs 8 % of the S/N of a flat

@@ -17,7 +17,7 @@ from typing import Final
 import pulsar_kernels
 from pulsar.config.model import Config
 from pulsar.data.closing import Closing
-from pulsar.data.interpreter import command, environment
+from pulsar.data.work import command, environment
 from pulsar.pipeline.progress import Progress
 
 #: Set to 0 in the environment to have kernels compiled as they are met.

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from pulsar.constants import KDM
 from pulsar.data.candidate import empty_table
 from pulsar.data.fold import FoldCube, FoldParams
-from pulsar.data.header import Header
+from pulsar.data.header import WHOLE, Header, Part
 from pulsar.data.injected import INJECTED_COLUMNS, ROW_COLUMNS, in_words
-from pulsar.data.part import WHOLE, Part
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.source import SampleSource
 from pulsar.dedisp.batches import choose_route, dedispersed

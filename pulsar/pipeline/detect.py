@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.header import WHOLE, Part
 from pulsar.data.observation import called, unchanged
-from pulsar.data.part import WHOLE, Part
 from pulsar.data.series import TimeSeries, check_varies
 from pulsar.errors import PulsarError
 from pulsar.pipeline.birdies import learn_in_series
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pulsar.cleaning import Mask
     from pulsar.cleaning.birdies import Birdie
     from pulsar.cleaning.common import Lines
-    from pulsar.cleaning.live import MaskedSource
+    from pulsar.cleaning.source import MaskedSource
     from pulsar.data.source import SampleSource
     from pulsar.dedisp.batches import Batch
     from pulsar.dedisp.plan import DMPlan

@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.fold import FoldParams
-from pulsar.data.header import Header
-from pulsar.data.part import WHOLE, Part, parts_of_counts
+from pulsar.data.header import WHOLE, Header, Part, parts_of_counts
 from pulsar.pipeline.heads import candidate_of, folded, folds_at, scored
 from pulsar.pipeline.job import Detected, Job
 from pulsar.pipeline.pulses import REPEATS_SIGMA

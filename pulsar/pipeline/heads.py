@@ -8,7 +8,7 @@ import numpy as np
 
 from pulsar.data import flags as table
 from pulsar.data.fold import Fold, FoldCube, FoldParams
-from pulsar.data.part import WHOLE, Part
+from pulsar.data.header import WHOLE, Part
 from pulsar.pipeline.job import Detected, Job
 from pulsar.searches.sift import Group
 from pulsar.sources.candidate import Candidate

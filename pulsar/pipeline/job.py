@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pulsar.config.model import Config
 from pulsar.data.fold import Fold, FoldCube, FoldParams
+from pulsar.data.header import WHOLE, Part
 from pulsar.data.observation import Observation
-from pulsar.data.part import WHOLE, Part
 from pulsar.pipeline.checkpoint import Checkpoint
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.pulses import Pulses
@@ -21,7 +21,7 @@ from pulsar.pipeline.stages import BatchSearch, Found
 if TYPE_CHECKING:
     from pulsar.cleaning import Mask
     from pulsar.cleaning.birdies import Birdie
-    from pulsar.cleaning.live import MaskedSource
+    from pulsar.cleaning.source import MaskedSource
     from pulsar.dedisp.reserve import Reserve
     from pulsar.dedisp.subbands import Subbands
     from pulsar.pipeline.compiling import Ahead

@@ -10,8 +10,7 @@ from pulsar.config.model import TelescopeConfig
 from pulsar.data.candidate import empty_table
 from pulsar.data.header import Header
 from pulsar.data.injected import LIMIT_COLUMNS, threshold_at, threshold_interval
-from pulsar.sky.flux import digitisation_loss, flux_limit, gain_at
-from pulsar.sky.observatory import find_observatory
+from pulsar.sky.observatory import digitisation_loss, find_observatory, flux_limit, gain_at
 
 #: Limits are told for these periods [s], as far as pulsars of such periods were injected, and these duty cycles.
 PERIODS: Final = (2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)

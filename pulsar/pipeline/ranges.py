@@ -34,7 +34,7 @@ from pulsar.pipeline.searches import all_searches, part_rooms
 from pulsar.pipeline.stages import BatchSearch, Found, few_dms
 
 if TYPE_CHECKING:
-    from pulsar.cleaning.live import MaskedSource
+    from pulsar.cleaning.source import MaskedSource
     from pulsar.pipeline.job import Job
 
 #: Ranges for each worker: the last ones end at about the same time, and little is lost with a worker.

@@ -29,7 +29,7 @@ from pulsar.searches.sift import Group
 from pulsar.sources.candidate import Candidate
 
 if TYPE_CHECKING:
-    from pulsar.cleaning.live import MaskedSource
+    from pulsar.cleaning.source import MaskedSource
     from pulsar.folding.subtracted import Taken
 
 #: Sources that are taken out at most, the strongest: each takes passes over the samples, less all others.

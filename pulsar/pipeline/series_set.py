@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import FoldConfig
 from pulsar.constants import DAY, KDM
 from pulsar.data.fold import Fold, FoldCube, FoldParams
-from pulsar.data.part import WHOLE, Part
+from pulsar.data.header import WHOLE, Part
 from pulsar.data.series import TimeSeries
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import DMPlan, few_trials

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data.candidate import DETECTION_COLUMNS, EVENT_COLUMNS, joined
-from pulsar.data.part import Part, parts_of_counts
+from pulsar.data.header import Part, parts_of_counts
 from pulsar.data.work import share_out
 from pulsar.dedisp.sampling import halved, halvings
 from pulsar.pipeline.birdies import learn_lines

@@ -10,17 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.config.model import Config, SubtractConfig
-from pulsar.data.candidate import empty_table
+from pulsar.data.candidate import SUBTRACTED_COLUMNS, empty_table, told
 from pulsar.data.files import read_bytes
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import Header
-from pulsar.data.subtracted import SUBTRACTED_COLUMNS, told
 from pulsar.errors import ConfigError
 from pulsar.pipeline.ephemerides import doubts
 from pulsar.pipeline.progress import Progress
 
 if TYPE_CHECKING:
-    from pulsar.cleaning.live import MaskedSource
+    from pulsar.cleaning.source import MaskedSource
     from pulsar.folding.subtracted import Folded, Taken
     from pulsar.pipeline.ephemerides import Ephemeris, FromPar
 
@@ -290,7 +289,7 @@ def _folds(
 
 
 def _detected(fold: Fold, config: SubtractConfig) -> bool:
-    from pulsar.folding.significance import DETECTED, fold_sigma
+    from pulsar.folding.fundamental import DETECTED, fold_sigma
 
     return fold.snr >= config.min_snr and fold_sigma(fold) >= DETECTED
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from pulsar.data.injected import Recall, Reliability, recall, reliability
+from pulsar.data.injected import recall, reliability
 from pulsar.report.figure import ACCENT, FILL, INK, SOFT, Sheet, empty, new_sheet, style, tame
 
 #: Kind of signal -> its name, colour and mark.
@@ -76,12 +76,13 @@ def _recall(axes: Axes, injected: NDArray[Any], by: str, scale: str) -> None:
         if not mine.size:
             continue
         told = recall(mine, by, None if by == "snr" else _edges(values))
-        there = told.tried > 0
-        low, high = told.edges[:-1], told.edges[1:]
+        there = told["tried"] > 0
+        low, high = told["low"], told["high"]
         middle = np.sqrt(low * high) if scale == "log" else 0.5 * (low + high)
         across = np.clip(np.array([middle - low, high - middle]), 0.0, None)[:, there]
         axes.errorbar(
-            middle[there], told.share[there], yerr=_intervals(told)[:, there], xerr=across, color=colour, fmt=mark,
+            middle[there], told["recall"][there],
+            yerr=_intervals(told, "recall")[:, there], xerr=across, color=colour, fmt=mark,
             markersize=4, linewidth=1.0, label=name,
         )  # fmt: skip
         drawn = True
@@ -93,10 +94,10 @@ def _recall(axes: Axes, injected: NDArray[Any], by: str, scale: str) -> None:
         axes.legend(fontsize=8, frameon=False, labelcolor=SOFT, loc="lower right")
 
 
-def _intervals(told: Recall | Reliability) -> NDArray[np.float64]:
+def _intervals(told: NDArray[Any], share: str) -> NDArray[np.float64]:
     """How far the 68 % interval goes below and above each share."""
-    spread: NDArray[np.float64] = np.clip(np.array([told.share - told.low, told.high - told.share]), 0.0, None)
-    return spread
+    below, above = told[share] - told[f"{share}_low"], told[f"{share}_high"] - told[share]
+    return np.asarray(np.clip([below, above], 0.0, None), dtype=np.float64)
 
 
 def _edges(values: NDArray[np.float64]) -> Sequence[float]:
@@ -132,12 +133,13 @@ def _reliability(axes: Axes, rows: NDArray[Any]) -> None:
         return
     for kind, (name, colour, mark) in _KINDS.items():
         told = reliability(_of(rows, kind))
-        there = told.injected + told.other > 0
-        middle = 0.5 * (told.edges[:-1] + told.edges[1:])
-        spread = _intervals(told)
-        across = np.array([middle - told.edges[:-1], told.edges[1:] - middle])
+        there = told["injected"] + told["other"] > 0
+        middle = 0.5 * (told["low"] + told["high"])
+        spread = _intervals(told, "reliability")
+        across = np.array([middle - told["low"], told["high"] - middle])
         axes.errorbar(
-            middle[there], told.share[there], yerr=spread[:, there], xerr=across[:, there], color=colour, fmt=mark,
+            middle[there], told["reliability"][there],
+            yerr=spread[:, there], xerr=across[:, there], color=colour, fmt=mark,
             markersize=4, linewidth=1.0, label=name,
         )  # fmt: skip
     axes.plot([0, 1], [0, 1], color=FILL, linewidth=0.8, zorder=0)

@@ -65,7 +65,7 @@ def recall_rows(run: "Run") -> "Table":
         for kind in ("pulsar", "burst"):
             some = mine[mine["kind"] == kind]
             if some.size:
-                parts.append(recall(some).rows())
+                parts.append(recall(some))
                 whose += [name] * len(parts[-1])
                 kinds += [kind] * len(parts[-1])
     rows = np.concatenate(parts)

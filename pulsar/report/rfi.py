@@ -16,8 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pulsar.cleaning.birdies import CHANCE, Birdie, fraction_lost
-from pulsar.cleaning.losses import block_losses, channel_losses, reason_classes
-from pulsar.cleaning.mask import Mask
+from pulsar.cleaning.mask import Mask, block_losses, channel_losses, reason_classes
 from pulsar.cleaning.robust import median
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.data.header import Header

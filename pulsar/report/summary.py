@@ -6,9 +6,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.injected import in_words, recall
-from pulsar.data.shares import wilson
-from pulsar.data.subtracted import told
+from pulsar.data.candidate import told
+from pulsar.data.injected import in_words, recall, wilson
 from pulsar.data.text import printable
 from pulsar.io.product.reader import Run
 from pulsar.report.completeness import plot_completeness, plot_limits
@@ -138,7 +137,7 @@ def _recall_table(injected: NDArray[Any], kind: str) -> dict[str, Any]:
     told = recall(injected[injected["kind"] == kind])
     lines = [
         [f"{r['low']:g}–{r['high']:g}", str(r["tried"]), str(r["found"]), _percent(r["recall_low"], r["recall_high"])]
-        for r in told.rows()
+        for r in told
     ]
     return {"title": f"{kind.capitalize()}s by S/N", "columns": ["S/N", "injected", "found", "68 %"], "lines": lines}
 

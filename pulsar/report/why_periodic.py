@@ -10,8 +10,7 @@ from pulsar.config.model import Config
 from pulsar.constants import KDM
 from pulsar.data import flags as table
 from pulsar.data.candidate import DETECTION_COLUMNS, dtype_of
-from pulsar.data.header import Header
-from pulsar.data.part import Part
+from pulsar.data.header import Header, Part
 from pulsar.dedisp.plan import DMStage, make_plan
 from pulsar.dedisp.sampling import halvings, stretches
 from pulsar.errors import ConfigError, DataError

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import C
-from pulsar.data.direction import dms, galactic, hms
+from pulsar.data.direction import dms, galactic, galactic_dm, hms
 from pulsar.data.flags import BY_NAME, split
 from pulsar.data.fold import Fold
 from pulsar.data.header import Header
 from pulsar.data.numbers import significant, small_error, value_error
 from pulsar.data.pulse import PulseCutout
 from pulsar.data.text import printable
-from pulsar.sky.galaxy import galactic_dm
 
 Lines = list[tuple[str, str]]
 

@@ -2,11 +2,16 @@
 
 Roemer delay, Einstein delay (TDB) and the Shapiro delay of the Sun, with the ephemeris that astropy carries: nothing is
 ever downloaded. Against TEMPO with DE405 times agree within 10 us and v/c within 3e-9 (tests/sky).
+
+The turning of the Earth is that of the tables that astropy carries. It reads both, of half a century, as text when a
+position is first asked for: a second or more of processor. An observation needs a few rows of them.
 """
 
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -16,19 +21,16 @@ from pulsar.constants import DAY, C
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.sky.observatory import Observatory, find_observatory
-from pulsar.sky.rotation import rotation_table
 
 #: 2 G M / c^3 of the Sun [s].
 SUN_SHAPIRO: Final = 9.85098189e-6
 #: The rate of change of v/c is taken over so many seconds on either side.
 _STEP: Final = 100.0
-#: Moments of an observation between which arrival is a straight line: over 6 h the turning Earth bends it by 10 ns.
-_NODES: Final = 1025
 
 
 @dataclass(frozen=True)
 class Barycentric:
-    """What the motion of the telescope does to a signal at one moment.
+    """Effect of the motion of the telescope on a signal at one moment.
 
     Attributes
     ----------
@@ -70,9 +72,7 @@ def motion_of(header: Header) -> Barycentric | None:
     return barycentric(header.tmid, header.ra_deg, header.dec_deg, where)
 
 
-def barycentric(
-    mjd: float, ra_deg: float, dec_deg: float, telescope: str | Observatory, ephemeris: str = "builtin"
-) -> Barycentric:
+def barycentric(mjd: float, ra_deg: float, dec_deg: float, telescope: str | Observatory) -> Barycentric:
     """Barycentric time and motion for one moment and direction.
 
     Parameters
@@ -83,8 +83,6 @@ def barycentric(
         Position of the source (ICRS) [deg].
     telescope : str or Observatory
         Name or tempo code.
-    ephemeris : str
-        "builtin", or the path of a JPL kernel (needs jplephem).
 
     Raises
     ------
@@ -92,25 +90,14 @@ def barycentric(
         The telescope or the position is unknown.
     """
     where, direction = _resolved(telescope, ra_deg, dec_deg)
-    seconds = np.array([0.0, -_STEP, _STEP])
-    time, position, velocity, sun = _state(mjd, seconds, where, ephemeris)
+    time, position, velocity, sun = _state(mjd, np.array([0.0, -_STEP, _STEP]), where)
     beta = -(velocity @ direction) / C
-    distance = np.linalg.norm(sun - position[0])
-    cosine = float((sun - position[0]) @ direction) / float(distance)
-    roemer = float(position[0] @ direction) / C
-    shapiro = SUN_SHAPIRO * float(np.log(1.0 - cosine))
-    tdb = time.tdb[0]
-    mjd_tdb = float(tdb.jd1 - 2400000.5) + (float(tdb.jd2) + (roemer + shapiro) / DAY)
-    return Barycentric(mjd_tdb, float(beta[0]), float(beta[2] - beta[1]) / (2.0 * _STEP))
+    first, _ = _arrivals(time, position, sun, direction)
+    return Barycentric(first, float(beta[0]), float(beta[2] - beta[1]) / (2.0 * _STEP))
 
 
 def arrival_times(
-    mjd: float,
-    seconds: NDArray[np.float64],
-    ra_deg: float,
-    dec_deg: float,
-    telescope: str | Observatory,
-    ephemeris: str = "builtin",
+    mjd: float, seconds: NDArray[np.float64], ra_deg: float, dec_deg: float, telescope: str | Observatory
 ) -> tuple[float, NDArray[np.float64]]:
     """Barycentric times of moments around one: that of the first exactly, those of the others after it.
 
@@ -123,8 +110,6 @@ def arrival_times(
     ra_deg, dec_deg : float
         Position of the source (ICRS) [deg].
     telescope : str or Observatory
-    ephemeris : str
-        As in :func:`barycentric`.
 
     Returns
     -------
@@ -140,18 +125,26 @@ def arrival_times(
     """
     where, direction = _resolved(telescope, ra_deg, dec_deg)
     at = np.concatenate([[0.0], np.asarray(seconds, dtype=np.float64)])
-    time, position, _, sun = _state(mjd, at, where, ephemeris)
+    time, position, _, sun = _state(mjd, at, where)
+    first, after = _arrivals(time, position, sun, direction)
+    return first, after[1:]
+
+
+def _arrivals(
+    time: Any, position: NDArray[np.float64], sun: NDArray[np.float64], direction: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Barycentric arrival of the first moment, MJD (TDB), and of all in seconds after it."""
     toward = sun - position
     cosine = toward @ direction / np.linalg.norm(toward, axis=1)
     delay = position @ direction / C + SUN_SHAPIRO * np.log(1.0 - cosine)
     tdb = time.tdb
     days = (tdb.jd1 - tdb.jd1[0]) + (tdb.jd2 - tdb.jd2[0])
     first = float(tdb.jd1[0] - 2400000.5) + (float(tdb.jd2[0]) + float(delay[0]) / DAY)
-    return first, np.asarray(days * DAY + (delay - delay[0]), dtype=np.float64)[1:]
+    return first, np.asarray(days * DAY + (delay - delay[0]), dtype=np.float64)
 
 
 def barycentric_samples(header: Header, nsamps: int, tsamp: float) -> tuple[float, NDArray[np.int64]]:
-    """Which samples of a series come at even times at the barycentre.
+    """The samples of a series that come at even times at the barycentre.
 
     Samples are left out or taken twice, never mixed: noise stays white, and no sample is off by more than half its
     length.
@@ -179,7 +172,8 @@ def barycentric_samples(header: Header, nsamps: int, tsamp: float) -> tuple[floa
     """
     if not header.tstart > 0:
         raise ConfigError("the time of the observation is not known: it cannot be barycentred")
-    nodes = np.linspace(0.0, nsamps * tsamp, _NODES)
+    # Between these arrival is a straight line: over 6 h the turning Earth bends it by 10 ns.
+    nodes = np.linspace(0.0, nsamps * tsamp, 1025)
     first, arrived = arrival_times(header.tstart, nodes, header.ra_deg, header.dec_deg, header.telescope)
     middles = (np.arange(int(arrived[-1] / tsamp)) + 0.5) * tsamp
     sample = np.floor(np.interp(middles, arrived, nodes) / tsamp).astype(np.int64)
@@ -193,16 +187,12 @@ def _resolved(telescope: str | Observatory, ra_deg: float, dec_deg: float) -> tu
         raise ConfigError(f"telescope {telescope!r} is not known: its position is needed for the barycentre")
     if not (np.isfinite(ra_deg) and np.isfinite(dec_deg)):
         raise ConfigError("the position of the source is not known: give --ra and --dec")
-    return where, _direction(ra_deg, dec_deg)
-
-
-def _direction(ra_deg: float, dec_deg: float) -> NDArray[np.float64]:
     ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    return np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
+    return where, np.array([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)])
 
 
 def _state(
-    mjd: float, seconds: NDArray[np.float64], where: Observatory, ephemeris: str
+    mjd: float, seconds: NDArray[np.float64], where: Observatory
 ) -> tuple[Any, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Times, and barycentric position [m] and velocity [m/s] of the telescope; position of the Sun at the first."""
     from astropy import units as u
@@ -224,9 +214,78 @@ def _state(
         warnings.simplefilter("ignore")
         time = Time(day, format="mjd", scale="utc", location=location)
         time = time + TimeDelta((mjd - day) * DAY + seconds, format="sec")
-        earth, motion = get_body_barycentric_posvel("earth", time, ephemeris=ephemeris)
+        earth, motion = get_body_barycentric_posvel("earth", time)
         site, turning = location.get_gcrs_posvel(time)
-        sun = get_body_barycentric("sun", time[0], ephemeris=ephemeris)
+        sun = get_body_barycentric("sun", time[0])
         position = (earth.xyz + site.xyz).to_value(u.m).T
         velocity = (motion.xyz + turning.xyz).to_value(u.m / u.s).T
     return time, position, velocity, np.asarray(sun.xyz.to_value(u.m))
+
+
+def rotation_table(first: float, last: float) -> Any:
+    """A table for :class:`astropy.utils.iers.earth_orientation_table` that holds a few days.
+
+    Its numbers are those of astropy's own table: of bulletin B where there are any, else of bulletin A.
+
+    Parameters
+    ----------
+    first, last : float
+        MJD (UTC).
+
+    Returns
+    -------
+    IERS or None
+        None if the tables are not as they should be, do not reach so far, or others were chosen: astropy's own counts.
+    """
+    from astropy.utils import iers
+
+    chosen = getattr(iers.earth_orientation_table, "_value", None)
+    if chosen is not None or iers.IERS_Auto.iers_table is not None:
+        return None
+    # With a day before and after.
+    return _days(int(first) - 1, int(last) + 2)
+
+
+@lru_cache(maxsize=64)
+def _days(first: int, last: int) -> Any:
+    """The table of the days from `first` to `last`, or None."""
+    from astropy import units as u
+    from astropy.utils import iers
+
+    try:
+        rapid, final = Path(iers.IERS_A_FILE).read_bytes(), Path(iers.IERS_B_FILE).read_bytes()
+        rows = [_row(rapid, final, day) for day in range(first, last + 1)]
+    except (OSError, ValueError, IndexError):
+        return None
+    mjd, ut1_utc, pm_x, pm_y = (list(column) for column in zip(*rows, strict=True))
+    return iers.IERS({"MJD": mjd * u.day, "UT1_UTC": ut1_utc * u.s, "PM_x": pm_x * u.arcsec, "PM_y": pm_y * u.arcsec})
+
+
+def _row(rapid: bytes, final: bytes, day: int) -> tuple[float, float, float, float]:
+    """MJD, UT1 - UTC [s] and position of the pole [arcsec] of a day, as they stand in the tables.
+
+    From finals2000A (bulletin A, and whether there is one of B) and eopc04 (bulletin B).
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    text = _line(rapid, day)
+    if not text[154:165].strip():
+        return float(day), float(text[58:68]), float(text[18:27]), float(text[37:46])
+    pm_x, pm_y, ut1_utc = (float(word) for word in _line(final, day).split(f"{day}.00")[1].split()[:3])
+    return float(day), ut1_utc, pm_x, pm_y
+
+
+def _line(table: bytes, day: int) -> str:
+    """The line of a table that holds a MJD.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    at = table.index(b" %d.00 " % day)
+    end = table.find(b"\n", at)
+    return table[table.rfind(b"\n", 0, at) + 1 : end if end >= 0 else None].decode("ascii")

@@ -27,20 +27,10 @@ from pulsar.errors import ConfigError, DataError
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.observatory import find_observatory
 
-#: Stands for the catalogue that psrqpy keeps, and what makes psrqpy fetch it.
-PSRQPY: Final = "psrqpy"
-FETCH: Final = 'python -c "import psrqpy; psrqpy.QueryATNF()"'
-#: Frequencies agree within so many errors of the candidate ...
-FREQ_SIGMA: Final = 4.0
-#: ... and this fraction of the catalogue's: glitches, timing noise, old ephemerides.
-FREQ_SLACK: Final = 2e-6
 #: Bytes of a catalogue: the ATNF's has some four million.
 MOST_CATALOGUE: Final = 1 << 28
 #: [Hz] far above the spin at which a neutron star breaks up (some 2 kHz).
 HIGHEST_SPIN: Final = 1e5
-#: Dispersion measures agree within so many errors of the candidate, and this fraction.
-DM_SIGMA: Final = 5.0
-DM_SLACK: Final = 0.01
 #: Harmonics and subharmonics that are tried.
 MAX_MULTIPLE: Final = 32
 MAX_DIVISOR: Final = 16
@@ -80,7 +70,8 @@ class Pulsar:
         """Expected topocentric frequency [Hz], and how far off an orbit or an old ephemeris may leave it."""
         away = (mjd_tdb - self.epoch) * DAY if np.isfinite(self.epoch) else 0.0
         freq = (self.freq + self.fdot * away) / (1.0 + voverc)
-        return freq, freq * (FREQ_SLACK + self.orbital_voverc)
+        # 2e-6: glitches, timing noise, old ephemerides.
+        return freq, freq * (2e-6 + self.orbital_voverc)
 
 
 def catalogue_file(source: Path | str) -> Path:
@@ -93,7 +84,7 @@ def catalogue_file(source: Path | str) -> Path:
     ConfigError
         psrqpy is not installed, keeps its archive elsewhere, or has none yet.
     """
-    if str(source) != PSRQPY:
+    if str(source) != "psrqpy":
         return Path(source)
     try:
         from psrqpy import utils
@@ -111,7 +102,7 @@ def catalogue_file(source: Path | str) -> Path:
     if not path.is_file():
         raise ConfigError(
             f"known.catalogue = psrqpy: it has no catalogue yet ({path} is missing), and nothing is downloaded in a "
-            f"run: let psrqpy fetch it once with\n  {FETCH}"
+            'run: let psrqpy fetch it once with\n  python -c "import psrqpy; psrqpy.QueryATNF()"'
         )
     return path
 
@@ -146,13 +137,13 @@ def read_catalogue(source: Path | str) -> list[Pulsar]:
 
 
 def _text(path: Path) -> str:
-    """What a catalogue's file says, or the ``psrcat.db`` in an archive."""
+    """The text of a catalogue, or of the ``psrcat.db`` in an archive."""
     try:
         data = read_bytes(path, "a catalogue", most=MOST_CATALOGUE)
         if data[:2] == b"\x1f\x8b":
             with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-                found = [m for m in archive if m.isfile() and m.name.rpartition("/")[2] == "psrcat.db"]
-                inside = archive.extractfile(found[0]) if found else None
+                members = [m for m in archive if m.isfile() and m.name.rpartition("/")[2] == "psrcat.db"]
+                inside = archive.extractfile(members[0]) if members else None
                 if inside is None:
                     raise DataError(
                         f"{path}: there is no psrcat.db in this archive: expected the ATNF's psrcat_pkg.tar.gz"
@@ -161,8 +152,8 @@ def _text(path: Path) -> str:
     except DataError:
         raise
     except (OSError, tarfile.TarError, EOFError, zlib.error, ValueError, OverflowError) as error:
-        told = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{path}: the catalogue cannot be read: {told}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: the catalogue cannot be read: {reason}") from error
     return clean_text(data)
 
 
@@ -354,9 +345,9 @@ def label_left(rows: NDArray[Any], subtracted: NDArray[Any], tobs: float) -> Non
     """
     nowhere = float("nan")
     pulsars = [
-        Pulsar(str(one["name"]), nowhere, nowhere, float(one["freq"]), 0.0, nowhere, float(one["dm"]), 0.0)
-        for one in subtracted
-        if one["subtracted"]
+        Pulsar(str(entry["name"]), nowhere, nowhere, float(entry["freq"]), 0.0, nowhere, float(entry["dm"]), 0.0)
+        for entry in subtracted
+        if entry["subtracted"]
     ]
     for row in rows:
         best = None if row["known_source"] else next(_matches(row, pulsars, nowhere, 0.0, tobs), None)
@@ -370,14 +361,14 @@ def _matches(
 ) -> Iterator[tuple[Pulsar, Fraction]]:
     tobs = float(row["part_duration"]) if row["part"] else tobs
     for pulsar in pulsars:
-        dm_error = DM_SIGMA * float(np.nan_to_num(row["dm_err"])) + DM_SLACK * pulsar.dm
+        dm_error = 5.0 * float(np.nan_to_num(row["dm_err"])) + 0.01 * pulsar.dm
         if np.isfinite(pulsar.dm) and abs(float(row["dm"]) - pulsar.dm) > dm_error:
             continue
         freq, slack = pulsar.topocentric(mjd, voverc)
-        found = float(row["freq"])
-        error = FREQ_SIGMA * float(np.nan_to_num(row["period_err"])) * found**2 + 0.1 / tobs
-        for ratio in _ratios(found / freq):
-            if abs(found - float(ratio) * freq) <= error + slack * float(ratio):
+        observed = float(row["freq"])
+        error = 4.0 * float(np.nan_to_num(row["period_err"])) * observed**2 + 0.1 / tobs
+        for ratio in _ratios(observed / freq):
+            if abs(observed - float(ratio) * freq) <= error + slack * float(ratio):
                 yield pulsar, ratio
                 break
 

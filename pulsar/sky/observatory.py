@@ -1,8 +1,19 @@
-"""Positions of radio telescopes: a table of our own, because nothing is looked up over the network in a run."""
+"""Radio telescopes: where they are, their beams on the sky, and the flux densities that they see.
 
+Positions are a table of our own, because nothing is looked up over the network in a run.
+"""
+
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pulsar.config.model import ReceiverConfig, TelescopeConfig
 
 
 @dataclass(frozen=True)
@@ -70,3 +81,196 @@ def find_observatory(name: str) -> Observatory | None:
 
 def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+@dataclass(frozen=True)
+class Receiver:
+    """Beams with their offsets on the sky.
+
+    Attributes
+    ----------
+    config : ReceiverConfig
+    """
+
+    config: ReceiverConfig
+
+    @cached_property
+    def offsets(self) -> dict[int, tuple[float, float]]:
+        """Beam -> offset to the east and to the north [arcmin], turned and mirrored as configured."""
+        angle = np.radians(self.config.rotation)
+        out = {}
+        for beam, east, north in self.config.beams:
+            x = -east if self.config.mirrored else east
+            # From north through east: a beam to the north moves to the east.
+            out[beam] = (
+                float(x * np.cos(angle) + north * np.sin(angle)),
+                float(-x * np.sin(angle) + north * np.cos(angle)),
+            )
+        return out
+
+    def distance(self, a: int, b: int) -> float:
+        """Between two beams [arcmin]; NaN when one is not known."""
+        if a not in self.offsets or b not in self.offsets:
+            return float("nan")
+        (xa, ya), (xb, yb) = self.offsets[a], self.offsets[b]
+        return float(np.hypot(xa - xb, ya - yb))
+
+    def neighbours(self, beam: int) -> set[int]:
+        """Beams next to a beam."""
+        return {b for b in self.offsets if b != beam and self.distance(beam, b) <= self.config.neighbour}
+
+    def together(self, beams: set[int], observed: set[int]) -> bool:
+        """True if beams form one patch of neighbours; one beam that was not observed may lie between two."""
+        unknown = set(self.offsets) - observed
+        reached, left = {min(beams)}, beams - {min(beams)}
+        while left:
+            near = {
+                b
+                for b in left
+                if any(b in self.neighbours(r) or self.neighbours(r) & self.neighbours(b) & unknown for r in reached)
+            }
+            if not near:
+                return False
+            reached |= near
+            left -= near
+        return True
+
+    def place(self, snr: Mapping[int, float], limits: Mapping[int, float]) -> tuple[float, float, float] | None:
+        """Where a source lies from its S/N in some beams and its absence in others.
+
+        Gaussian beams of the configured width; the brightness is free. The best of a grid around the beam of most S/N,
+        by least squares in units of the noise; where there is no detection only an expected S/N above the limit counts,
+        and the flux is even in its logarithm beforehand.
+
+        Parameters
+        ----------
+        snr : mapping of int to float
+            Detections, by beam.
+        limits : mapping of int to float
+            Threshold in the other beams that were observed.
+
+        Returns
+        -------
+        tuple of float or None
+            Offset to the east and to the north [arcmin], and its 1-sigma error; None when the best beam has no place.
+        """
+        best = max(snr, key=lambda b: snr[b])
+        if best not in self.offsets:
+            return None
+        seen = [b for b in snr if b in self.offsets]
+        dark = [b for b in limits if b in self.offsets and b not in snr]
+        step = np.linspace(-1.2, 1.2, 61) * self.config.hpbw
+        x = self.offsets[best][0] + step[None, :]
+        y = self.offsets[best][1] + step[:, None]
+
+        def gain(beam: int) -> NDArray[np.float64]:
+            bx, by = self.offsets[beam]
+            return np.asarray(np.exp(-4.0 * np.log(2.0) * ((x - bx) ** 2 + (y - by) ** 2) / self.config.hpbw**2))
+
+        gains = np.array([gain(b) for b in seen])
+        values = np.array([snr[b] for b in seen])[:, None, None]
+        flux = (gains * values).sum(axis=0) / np.maximum((gains**2).sum(axis=0), 1e-12)
+        chi2 = ((values - flux * gains) ** 2).sum(axis=0)
+        for beam in dark:
+            chi2 += np.maximum(flux * gain(beam) - limits[beam], 0.0) ** 2
+        # Two beams say nothing across the line through them, one says nothing at all: there bright sources far from the
+        # beams are no likelier than faint ones near them: the flux is even in its logarithm.
+        chi2 = chi2 + 2.0 * np.log(np.maximum(flux, 1e-12) / values.max())
+        weight = np.exp(-0.5 * (chi2 - chi2.min()))
+        weight /= weight.sum()
+        # The most probable place: the mean is drawn to where no beam was observed.
+        row, column = np.unravel_index(int(np.argmin(chi2)), chi2.shape)
+        px, py = float(x[0, column]), float(y[row, 0])
+        error = float(np.sqrt(0.5 * (weight * ((x - px) ** 2 + (y - py) ** 2)).sum()))
+        return px, py, error
+
+
+#: S/N that is lost where noise is written with so few bits, levels at their best: of one bit sqrt(pi/2); of four levels
+#: they keep 0.8825 of the power of a signal (Max 1960, IRE Trans. Inf. Theory 6, 7); of more bits nothing.
+BETA: Final = {1: math.sqrt(0.5 * math.pi), 2: 1.0 / math.sqrt(0.8825)}
+#: A rectangle of so many times the width at half maximum of a Gaussian gives the same S/N for the same mean flux.
+EVEN: Final = math.sqrt(0.5 * math.pi / math.log(2.0))
+
+
+def digitisation_loss(nbits: int, config: TelescopeConfig) -> float:
+    """Loss of S/N by digitisation, 1 or more: what is set, or that of so many bits."""
+    return BETA.get(nbits, 1.0) if config.beta is None else config.beta
+
+
+def flux_limit(
+    snr: float,
+    width: float,
+    *,
+    nbits: int,
+    tobs: float,
+    bandwidth: float,
+    config: TelescopeConfig,
+    za_deg: float = float("nan"),
+) -> float:
+    """Mean flux density [mJy] at which an ideal matched filter shows a pulsar of Gaussian pulses with this S/N.
+
+    The radiometer equation (Dewey et al. 1985; Lorimer & Kramer 2004, A1.22) times the loss by digitisation, with the
+    rectangle of the same S/N for the pulse: EVEN times its width at half maximum.
+
+    Parameters
+    ----------
+    snr : float
+    width : float
+        Full width at half maximum [turns], smeared.
+    nbits : int
+        Of the files.
+    tobs, bandwidth, config, za_deg
+        As for :func:`mean_flux`.
+
+    Returns
+    -------
+    float
+        NaN when something is unknown, or where nothing of a turn is beside the pulse.
+    """
+    flux = mean_flux(snr, EVEN * width, tobs=tobs, bandwidth=bandwidth, config=config, za_deg=za_deg)
+    return 1e-3 * flux * digitisation_loss(nbits, config)
+
+
+def gain_at(config: TelescopeConfig, za_deg: float) -> float:
+    """Gain at a zenith angle [K/Jy]: full up to `za_full`, then falling on a line to `za_zero`; NaN without a gain.
+
+    An unknown angle (NaN) counts as the zenith.
+    """
+    if config.gain is None:
+        return float("nan")
+    if not za_deg > config.za_full:
+        return config.gain
+    return config.gain * max((config.za_zero - za_deg) / (config.za_zero - config.za_full), 0.0)
+
+
+def mean_flux(
+    snr: float, width: float, *, tobs: float, bandwidth: float, config: TelescopeConfig, za_deg: float = float("nan")
+) -> float:
+    """Mean flux density of a pulsar [uJy] by the radiometer equation (Dewey et al. 1985).
+
+    S = S/N Tsys / (G sqrt(npol tobs bandwidth)) sqrt(w / (1 - w))
+
+    Parameters
+    ----------
+    snr : float
+        Folded S/N.
+    width : float
+        Width of the pulse [turns].
+    tobs : float
+        [s]
+    bandwidth : float
+        Of the channels that were used [MHz].
+    config : TelescopeConfig
+    za_deg : float
+        Zenith angle [deg]; NaN when unknown.
+
+    Returns
+    -------
+    float
+        NaN when something is unknown.
+    """
+    gain = gain_at(config, za_deg)
+    if not gain > 0 or not 0 < width < 1 or not bandwidth > 0 or not tobs > 0:
+        return float("nan")
+    noise = config.tsys / (gain * np.sqrt(config.npol * tobs * bandwidth * 1e6))
+    return float(1e6 * snr * noise * np.sqrt(width / (1.0 - width)))

@@ -33,8 +33,6 @@ REFUSED: Final = {
     r"BPJ\w+": "jumps of the orbit",
     r"PLANET\w*": "planets",
 }
-#: The fitted phase may miss the ephemeris by this [turns].
-MOST_MISSED: Final = 0.02
 #: Moments at which the phase is predicted.
 _POINTS: Final = 65
 _YEAR: Final = 365.25
@@ -130,8 +128,7 @@ class TimingModel:
 
     def rotation(self, mjd_tdb: float, seconds: NDArray[np.float64]) -> NDArray[np.float64]:
         """Turns from one barycentric moment to others `seconds` after it [turns]."""
-        first = np.zeros(1)
-        at = np.concatenate([first, seconds])
+        at = np.concatenate([[0.0], seconds])
         if self.orbit is not None:
             away = (mjd_tdb - self.orbit.epoch) * DAY
             delay = np.zeros_like(at)
@@ -180,7 +177,7 @@ class TimingModel:
         basis = np.stack([(nodes / scale) ** k for k in range(4)], axis=1)
         fit, *_ = np.linalg.lstsq(basis, turns, rcond=None)
         missed = float(np.max(np.abs(turns - basis @ fit)))
-        if missed > MOST_MISSED:
+        if missed > 0.02:
             raise ConfigError(
                 f"{self.name}: over {header.tobs:.6g} s the rotation departs from a frequency with two derivatives by "
                 f"{missed:.2g} turns (the orbit is too short): fold fewer of the files at a time"
@@ -263,10 +260,10 @@ def read_par(path: Path | str) -> TimingModel:
 
 def _refuse(path: Path, keys: Mapping[str, str]) -> None:
     for pattern, what in REFUSED.items():
-        found = [key for key in keys if re.fullmatch(pattern, key)]
-        if found:
+        refused = [key for key in keys if re.fullmatch(pattern, key)]
+        if refused:
             raise ConfigError(
-                f"{path}: key {found[0]}: {what}: not supported; fold with the period of that time: --period, --dm, "
+                f"{path}: key {refused[0]}: {what}: not supported; fold with the period of that time: --period, --dm, "
                 "--epoch"
             )
     model = keys.get("BINARY", "").upper()
@@ -310,9 +307,9 @@ class _Par:
         keys = self.keys
         ra, dec = keys.get("RAJ", keys.get("RA")), keys.get("DECJ", keys.get("DEC"))
         if ra is not None and dec is not None:
-            found = 15.0 * sexagesimal(ra), sexagesimal(dec)
-            if all(np.isfinite(found)):
-                return found
+            degrees = 15.0 * sexagesimal(ra), sexagesimal(dec)
+            if all(np.isfinite(degrees)):
+                return degrees
             raise DataError(f"{self.path}: keys RAJ, DECJ: expected hh:mm:ss.s and dd:mm:ss.s, found {ra}, {dec}")
         longitude, latitude = self.number("ELONG", self.number("LAMBDA")), self.number("ELAT", self.number("BETA"))
         if np.isfinite(longitude) and np.isfinite(latitude):

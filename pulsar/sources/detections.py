@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.constants import KDM
-from pulsar.data.part import Part
+from pulsar.data.header import Part
 from pulsar.searches.sift import Group
 from pulsar.searches.spectrum import counted
 from pulsar.searches.stats import expected_from_sigma, logp_from_sigma, power_logp, trial_sigma

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.cleaning.live import MaskedSource, live_parts
+from pulsar.cleaning.source import MaskedSource, live_parts
 from pulsar.data.source import SIGMA_LEVELS, Relay
 from pulsar.dedisp.subbands import Subbands
 from pulsar.synthesis.model import Burst, Pulsar

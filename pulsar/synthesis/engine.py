@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pulsar.data.block import Block
+from pulsar.data.observation import Block
 from pulsar.errors import ConfigError
 from pulsar.synthesis.interference import Drift, Interference, alive, bandpass
 from pulsar.synthesis.model import Sky

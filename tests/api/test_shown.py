@@ -9,7 +9,7 @@ import pytest
 from reference.products import write_product
 
 import pulsar
-from pulsar.data.html import line
+from pulsar.data.numbers import line
 from pulsar.data.pulse import PulseCutout
 from pulsar.io.memory import SeriesInMemory
 from pulsar.pipeline.progress import Progress, in_notebook

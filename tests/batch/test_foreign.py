@@ -15,7 +15,7 @@ from pulsar.batch.slurm import script
 from pulsar.batch.staging import staged
 from pulsar.batch.units import PARTS, init, read_batch
 from pulsar.config.model import BatchConfig
-from pulsar.data import interpreter
+from pulsar.data import work
 from pulsar.errors import DataError
 
 
@@ -53,21 +53,21 @@ def test_neither_are_they_in_jobs_of_slurm(tmp_path, monkeypatch):
 
 def test_the_environment_of_child_processes(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["/opt/modules", "", "relative", "."]))
-    given = interpreter.environment({"OMP_NUM_THREADS": "2"})
+    given = work.environment({"OMP_NUM_THREADS": "2"})
     assert [given[key] for key in ("PYTHONPATH", "PYTHONSAFEPATH", "OMP_NUM_THREADS")] == ["/opt/modules", "1", "2"]
-    assert "-P" in interpreter.command("-m", "x")
+    assert "-P" in work.command("-m", "x")
 
 
 def test_the_users_own_packages_are_used_only_where_this_process_uses_them(tmp_path, monkeypatch):
     own = tmp_path / "lib"
-    monkeypatch.setattr(interpreter.site, "ENABLE_USER_SITE", True)
-    monkeypatch.setattr(interpreter.site, "getusersitepackages", lambda: str(own))
-    assert "-s" in interpreter.command("-m", "x")
+    monkeypatch.setattr(work.site, "ENABLE_USER_SITE", True)
+    monkeypatch.setattr(work.site, "getusersitepackages", lambda: str(own))
+    assert "-s" in work.command("-m", "x")
     own.mkdir()
     (own / "module_of_the_user.py").write_text("")
     monkeypatch.syspath_prepend(own)
     __import__("module_of_the_user")
-    assert "-s" not in interpreter.command("-m", "x")
+    assert "-s" not in work.command("-m", "x")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes links of another user")

@@ -9,7 +9,7 @@ from pulsar.config.load import load_config
 from pulsar.config.model import FFTConfig
 from pulsar.constants import KDM
 from pulsar.searches.fft import FFTSearch
-from pulsar.sky.receiver import Receiver
+from pulsar.sky.observatory import Receiver
 
 FREQS = np.linspace(1450.0, 1050.0, 64)
 DELAY = KDM * (FREQS**-2.0 - FREQS[0] ** -2.0)

@@ -5,10 +5,11 @@ import pytest
 
 from pulsar.cleaning.impulses import (
     Bands,
+    bridged,
     find_impulses,
-    find_impulses_and_dropouts,
+    repeated,
+    repeating,
 )
-from pulsar.cleaning.lost import repeated, repeating, without
 from pulsar.constants import LEAST_DM
 from pulsar.data.header import Header
 
@@ -52,7 +53,7 @@ def test_dropouts_are_impulses_downwards():
     up, down = find_impulses(series, bands, 10.0), find_impulses(-series, bands, 7.0)
     assert len(up) > 0
     assert len(down) > 0
-    found = find_impulses_and_dropouts(series, bands, 10.0, 7.0)
+    found = find_impulses(series, bands, 10.0, 7.0)
     np.testing.assert_array_equal(found, np.concatenate([up, down]))
 
 
@@ -154,11 +155,11 @@ def test_what_is_lost_leaves_neither_impulses_nor_less_noise(first, last):
     series += 5000.0
     whole = series.copy()
     series[:, first:last] = 0.0
-    rest = without(series, repeated(series, NO_TOP[: len(series)]), 8 * bands.longest)
+    rest = bridged(series, repeated(series, NO_TOP[: len(series)]), 8 * bands.longest)
     inside = np.zeros(NSAMPS, dtype=np.bool_)
     inside[first:last] = True
     np.testing.assert_array_equal(rest[:, ~inside], whole[:, ~inside])
     error = 4.0 / np.sqrt(inside.sum() * len(rest))
     assert abs(rest[:, inside].mean() - 5000.0) < 5.0 * max(error, 4.0 / np.sqrt(1600 * len(rest)))
     assert abs(rest[:, inside].std() / 4.0 - 1.0) < 0.3
-    assert len(find_impulses_and_dropouts(rest, bands, 10.0, 15.0)) == 0
+    assert len(find_impulses(rest, bands, 10.0, 15.0)) == 0

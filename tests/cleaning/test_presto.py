@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from reference.masks import make_header, presto_bytes
 
-from pulsar.cleaning.presto import REASON, PrestoMask, read_presto_mask
 from pulsar.cleaning.statistics import block_edges
-from pulsar.cleaning.store import read_given
+from pulsar.cleaning.store import PrestoMask, read_given, read_presto_mask
 from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.memory import Filterbank
@@ -66,7 +65,7 @@ def test_the_real_mask_belongs_to_the_real_file(tmp_path, shared_data):
         assert live_frequencies(obs, config).size == 333
         mask = find_mask(obs, config, threads=1, progress=Progress("quiet")).mask
         assert sorted(obs.header.freqs[~mask.chan_ok]) == [1141.0, 1280.0, 1281.0]
-        assert set(mask.reasons) == {"", REASON}
+        assert set(mask.reasons) == {"", "PRESTO mask"}
         # The statistics of the same file see that 1141 MHz is bad by themselves.
         config = load_config(None, [f"rfi.mask={path}"])
         mask = find_mask(obs, config, threads=1, progress=Progress("quiet")).mask
@@ -216,7 +215,7 @@ def test_it_is_added_to_what_the_statistics_say(tmp_path, enabled):
     config = load_config(None, [f"rfi.mask={path}", f"rfi.enabled={str(enabled).lower()}"])
     found = find_mask(observed(), config, threads=1, progress=Progress("quiet"))
     mask = found.mask
-    assert mask.reasons[4] == REASON
+    assert mask.reasons[4] == "PRESTO mask"
     assert mask.reasons[9] == "constant"
     assert mask.chan_ok[20] != enabled
     first, last = np.searchsorted(mask.edges, [2000, 4000])

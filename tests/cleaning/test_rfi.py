@@ -1,9 +1,10 @@
-"""Mask and cleaned source on an observation in memory."""
+"""Mask and cleaned source on an observation in memory; a last block that is shorter than the others."""
 
 import warnings
 
 import numpy as np
 import pytest
+from reference.masks import Noise
 from reference.observed import ArrayObservation, bits, cleaned, noise
 
 from pulsar.cleaning import make_mask, measure
@@ -504,3 +505,22 @@ def test_impulses_do_not_spare_a_narrow_band_that_is_there_meanwhile():
     inside = (mask.edges[:-1] >= low) & (mask.edges[1:] <= high)
     assert mask.bad[inside][:, 50:53].mean() > 0.97
     assert mask.bad[:, [48, 49, 53, 54]].mean() < 0.05
+
+
+def test_no_lines_in_a_short_last_block():
+    obs = Noise(20_700)
+    stats = measure(obs, RfiConfig(block=1.0))
+    lengths = np.diff(stats.edges)
+    assert lengths[-1] < lengths[0]
+    assert np.isfinite(stats.fourier[:-1]).all()
+    assert np.isnan(stats.fourier[-1]).all()
+    assert np.isnan(stats.excess[-1]).all()
+    assert make_mask(obs, stats, RfiConfig(block=1.0)).fraction_lost < 0.01
+
+
+def test_a_longer_one_has_its_lines():
+    stats = measure(Noise(20_300), RfiConfig(block=1.0))
+    lengths = np.diff(stats.edges)
+    assert lengths[-1] > lengths[0]
+    assert np.isfinite(stats.fourier).all()
+    assert np.nanmax(np.abs(stats.excess)) < 1.0

@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from reference.masks import NoSamples, make_header, make_mask_of, make_statistics
 
 from pulsar.cleaning.birdies import Birdie, merged
-from pulsar.cleaning.losses import block_losses, channel_losses, losses, reason_classes, worst_blocks, worst_channels
-from pulsar.cleaning.mask import CAUSES, Mask, to_a_thousandth
+from pulsar.cleaning.mask import (
+    CAUSES,
+    Mask,
+    block_losses,
+    channel_losses,
+    losses,
+    reason_classes,
+    to_a_thousandth,
+    worst_blocks,
+    worst_channels,
+)
 from pulsar.cleaning.statistics import BlockStatistics
 from pulsar.cleaning.store import (
     FORMAT_VERSION,

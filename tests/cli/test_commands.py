@@ -16,7 +16,7 @@ from pulsar.cli.search import default_output
 from pulsar.cli.synthetic import match, verdict
 from pulsar.data.candidate import CANDIDATE_COLUMNS, empty_table
 from pulsar.errors import ConfigError
-from pulsar.folding.significance import DETECTED
+from pulsar.folding.fundamental import DETECTED
 from pulsar.io.product.reader import read
 from pulsar.pipeline.ephemerides import Ephemeris, Origin, doubts
 

@@ -12,8 +12,8 @@ from pulsar.data.injected import (
     reliability,
     threshold_at,
     threshold_interval,
+    wilson,
 )
-from pulsar.data.shares import wilson
 from pulsar.errors import ConfigError
 
 
@@ -49,18 +49,18 @@ def test_of_nothing_no_share_is_known():
 def test_recall_counts_each_signal_once_and_its_snr():
     rows = injected([6.0, 6.5, 7.0, 9.9, 20.0], [0, 1, 1, 0, 1], [0, 5.2, 7.7, 0, 18.0])
     curve = recall(rows, edges=[6, 7, 10, 20])
-    assert curve.tried.tolist() == [2, 2, 1]
-    assert curve.found.tolist() == [1, 1, 1]
-    assert curve.share.tolist() == [0.5, 0.5, 1.0]
-    np.testing.assert_allclose(curve.kept, [0.8, 1.1, 0.9])
-    assert (curve.low < curve.share).all()
+    assert curve["tried"].tolist() == [2, 2, 1]
+    assert curve["found"].tolist() == [1, 1, 1]
+    assert curve["recall"].tolist() == [0.5, 0.5, 1.0]
+    np.testing.assert_allclose(curve["snr_kept"], [0.8, 1.1, 0.9])
+    assert (curve["recall_low"] < curve["recall"]).all()
 
 
 def test_recall_by_another_column_has_bins_of_equal_numbers():
     rows = injected(np.full(40, 10.0), np.arange(40) >= 20, period=np.geomspace(1e-3, 1.0, 40))
     curve = recall(rows, "period")
-    assert curve.tried.tolist() == [10, 10, 10, 10]
-    assert curve.found.tolist() == [0, 0, 10, 10]
+    assert curve["tried"].tolist() == [10, 10, 10, 10]
+    assert curve["found"].tolist() == [0, 0, 10, 10]
 
 
 def test_the_snr_of_a_share_is_where_the_rising_curve_reaches_it():
@@ -78,10 +78,10 @@ def test_reliability_counts_rows_by_score():
     rows["score"] = [0.92, 0.93, 1.0, 0.4, 0.94]
     rows["origin"] = ["injected", "other", "injected", "sky", "sky"]
     told = reliability(rows, edges=(0.0, 0.5, 0.9, 0.95, 1.0))
-    assert told.injected.tolist() == [0, 0, 1, 1]
-    assert told.other.tolist() == [0, 0, 1, 0]
-    assert told.sky.tolist() == [1, 0, 1, 0]
-    np.testing.assert_allclose(told.share, [np.nan, np.nan, 0.5, 1.0])
+    assert told["injected"].tolist() == [0, 0, 1, 1]
+    assert told["other"].tolist() == [0, 0, 1, 0]
+    assert told["sky"].tolist() == [1, 0, 1, 0]
+    np.testing.assert_allclose(told["reliability"], [np.nan, np.nan, 0.5, 1.0])
 
 
 def test_in_words():
@@ -117,11 +117,11 @@ def test_recall_by_what_these_signals_have_not_is_refused():
 
 
 def test_bins_reach_as_far_as_there_are_signals():
-    assert recall(injected([7.0, 19.0], [1, 1])).edges.tolist() == [6, 7, 8, 9, 10, 12, 15, 20]
+    assert recall(injected([7.0, 19.0], [1, 1]))["low"].tolist() == [6, 7, 8, 9, 10, 12, 15]
     wide = recall(injected([4.5, 40.0], [0, 1]))
-    assert wide.edges.tolist() == [4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50]
-    assert wide.tried.sum() == 2
-    assert recall(injected([1.0, 2500.0], [0, 1])).tried.sum() == 2
+    assert [*wide["low"], wide["high"][-1]] == [4, 5, 6, 7, 8, 9, 10, 12, 15, 20, 30, 50]
+    assert wide["tried"].sum() == 2
+    assert recall(injected([1.0, 2500.0], [0, 1]))["tried"].sum() == 2
 
 
 def test_the_interval_of_a_threshold_holds_it_and_shrinks_with_their_number():

@@ -14,8 +14,7 @@ from reference.masks import make_statistics
 from reference.processes import environment, finish
 
 from pulsar.cleaning import make_mask
-from pulsar.cleaning.memory import JUDGING, MASK, channel_blocks, making_bytes, reading_threads
-from pulsar.cleaning.statistics import block_edges
+from pulsar.cleaning.statistics import JUDGING, MASK, block_edges, channel_blocks, making_bytes, reading_threads
 from pulsar.config.load import load_config
 from pulsar.config.model import Config
 from pulsar.data.header import Header

@@ -10,8 +10,7 @@ from pulsar.data.fold import FoldParams
 from pulsar.data.series import TimeSeries
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.errors import ConfigError, DataError
-from pulsar.folding.baseline import normalise, running_mean
-from pulsar.folding.folder import fold_many, fold_series
+from pulsar.folding.folder import fold_many, fold_series, normalise, running_mean
 from pulsar.folding.plan import MAX_LEVEL, _in_step, plan_fold
 from pulsar.folding.profile import best_box
 from pulsar.folding.sums import rotate

@@ -18,7 +18,7 @@ from reference.masks import presto_bytes
 from reference.products import make_candidates, make_fold, make_header, write_product
 
 from pulsar.cleaning.birdies import read_zaplist
-from pulsar.cleaning.presto import read_presto_mask
+from pulsar.cleaning.store import read_presto_mask
 from pulsar.errors import DataError, PulsarError
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read

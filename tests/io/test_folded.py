@@ -10,8 +10,7 @@ import pytest
 from reference.folded import BEST, phcx, rows_of_a_pulsar, section
 from reference.products import make_header, summed_fold
 
-from pulsar.data.cube import holds_sums_only
-from pulsar.data.fold import FoldCube
+from pulsar.data.fold import FoldCube, holds_sums_only
 from pulsar.errors import DataError
 from pulsar.folding.refine import refine
 from pulsar.handover.candidate import Exported

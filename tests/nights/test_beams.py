@@ -5,7 +5,7 @@ import numpy as np
 from pulsar.config.load import load_config
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
 from pulsar.nights.beams import coincide_candidates, coincide_pulses
-from pulsar.sky.receiver import Receiver
+from pulsar.sky.observatory import Receiver
 
 RECEIVER = Receiver(load_config("fast-19beam").receiver)
 EVERY = set(range(1, 20))

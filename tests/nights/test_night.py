@@ -15,7 +15,7 @@ from pulsar.nights.merge import merge
 from pulsar.nights.night import ALL, Job, jobs, parse_beams, search_night, unmatched_pointings
 from pulsar.pipeline.progress import Progress
 from pulsar.run import search
-from pulsar.sky.receiver import Receiver
+from pulsar.sky.observatory import Receiver
 from pulsar.synthesis import Burst, Pulsar, Rfi, Sky, write_filterbank, write_psrfits
 
 NSAMPS, TSAMP, NCHANS = 1 << 14, 512e-6, 64

@@ -70,9 +70,9 @@ def test_strong_signals_are_found_as_what_they_are(told):
     assert sorted(set(rows["place"].tolist())) == list(range(PLACES))
     for mine in (pulsars, bursts):
         curve = recall(mine, edges=[6.0, 13.0, 20.0])
-        assert curve.share[1] >= 0.75
-        assert curve.share[1] > curve.share[0] - 0.2
-        assert 0.75 < curve.kept[1] < 1.1
+        assert curve["recall"][1] >= 0.75
+        assert curve["recall"][1] > curve["recall"][0] - 0.2
+        assert 0.75 < curve["snr_kept"][1] < 1.1
     good = rows[rows["found"] == 1]
     assert (good["fate"] == "found").all()
     assert np.isfinite(good["listed_snr"]).all()

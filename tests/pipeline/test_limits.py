@@ -10,7 +10,7 @@ from pulsar.data.candidate import empty_table
 from pulsar.data.header import Header
 from pulsar.data.injected import INJECTED_COLUMNS
 from pulsar.pipeline.limits import DUTIES, NEAREST, flux_limits, nearest, pooled_limits, telescope_of
-from pulsar.sky.flux import digitisation_loss, flux_limit
+from pulsar.sky.observatory import digitisation_loss, flux_limit
 
 HEADER = Header(nchans=1024, nsamps=2_000_000, tsamp=64e-6, fch1=1450.0, foff=-0.25, tstart=59000.0, nbits=8)
 TELESCOPE = TelescopeConfig(gain=2.0, tsys=30.0, npol=2)

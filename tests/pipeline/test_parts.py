@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 import pulsar
 from pulsar.cli.app import app
 from pulsar.config.load import load_config
-from pulsar.data.part import Part, parts_of_counts
+from pulsar.data.header import Part, parts_of_counts
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import Run
 from pulsar.pipeline.plan import dry_run

@@ -26,7 +26,7 @@ from pulsar.report.page import write_report
 from pulsar.report.words import About
 from pulsar.sky.barycentre import motion_of
 from pulsar.sky.catalogue import separation
-from pulsar.sky.receiver import Receiver
+from pulsar.sky.observatory import Receiver
 from pulsar.synthesis import Burst, Pulsar, Sky, write_psrfits
 
 RECEIVER = Receiver(load_config("fast-19beam").receiver)

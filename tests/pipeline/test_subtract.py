@@ -349,11 +349,11 @@ def test_templates_can_be_kept(source, taken):
 
 def test_little_memory_makes_coarser_templates(source):
     small = measure_template(source, PARAMS, SubtractConfig(), threads=1, memory=1 << 20)[0]
-    assert np.prod(small.grid.shape) * 16 * 6 <= 1 << 20
+    assert np.prod(small.shape) * 16 * 6 <= 1 << 20
 
 
 def test_noise_grows_by_the_dither_alone(source, taken):
-    cells, _ = fold_grid(SubtractedSource(source, [taken]), taken.grid)
+    cells, _ = fold_grid(SubtractedSource(source, [taken]), taken.grid, taken.shape)
     total = cells.sum(axis=(0, 1))
     profile = total[:, 0].reshape(taken.template.nbins, -1).sum(axis=1)
     counts = total[:, 1].reshape(taken.template.nbins, -1).sum(axis=1)

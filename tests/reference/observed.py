@@ -6,8 +6,8 @@ import numpy as np
 
 from pulsar.cleaning import cleaned_source, make_mask, measure
 from pulsar.config.model import RfiConfig
-from pulsar.data.block import Block
 from pulsar.data.header import Header
+from pulsar.data.observation import Block
 
 
 class ArrayObservation:

@@ -254,7 +254,7 @@ def test_the_real_pulsar_is_known_and_no_other(shared_data):
 
 
 def test_what_is_left_of_a_subtracted_pulsar_is_named():
-    from pulsar.data.subtracted import SUBTRACTED_COLUMNS
+    from pulsar.data.candidate import SUBTRACTED_COLUMNS
 
     taken = empty_table(SUBTRACTED_COLUMNS, 2)
     taken["name"], taken["freq"], taken["dm"], taken["subtracted"] = ["J1", "J2"], [4.0, 7.3], [50.0, 90.0], [1, 0]

@@ -260,7 +260,7 @@ class Run:
 
         rows = self._beside_injected("injected", kind)
         told = recall(rows, by, edges)
-        return as_table(told.rows(), RECALL_COLUMNS, f"recall of injected {kind}s by {by}")
+        return as_table(told, RECALL_COLUMNS, f"recall of injected {kind}s by {by}")
 
     def reliability(self, *, kind: Literal["pulsar", "burst"] = "pulsar") -> "ResultTable":
         """How many of the rows of a score, at the DMs of injected signals, were these signals; with 68 % intervals.
@@ -273,7 +273,7 @@ class Run:
         from pulsar.io.product.table import as_table
 
         told = reliability(self._beside_injected("rows", kind))
-        return as_table(told.rows(), RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
+        return as_table(told, RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
 
     def _beside_injected(self, name: str, kind: str) -> NDArray[Any]:
         """Rows of one kind of a table of the completeness."""

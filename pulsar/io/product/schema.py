@@ -5,9 +5,8 @@ The writer, the reader and the documentation are made from these tables.
 
 from typing import Final
 
-from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, Column
+from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, SUBTRACTED_COLUMNS, Column
 from pulsar.data.injected import INJECTED_COLUMNS, LIMIT_COLUMNS, ROW_COLUMNS
-from pulsar.data.subtracted import SUBTRACTED_COLUMNS
 
 FORMAT: Final = "pulsar-search"
 

@@ -5,13 +5,13 @@ import pytest
 from reference.fold import ArraySource, make_source
 
 from pulsar.config.model import FoldConfig
-from pulsar.data.fold import FoldCube, FoldParams
+from pulsar.data.fold import FoldCube, FoldParams, HarmonicNoise
 from pulsar.data.series import TimeSeries
 from pulsar.folding import plan
 from pulsar.folding.folder import fold_many, fold_series
 from pulsar.folding.plan import PIECES_BYTES, bounded, plan_fold
 from pulsar.folding.refine import refine
-from pulsar.folding.turns import (
+from pulsar.folding.sums import (
     Level,
     Pieces,
     baseline,
@@ -23,7 +23,7 @@ from pulsar.folding.turns import (
     series_of,
     wanders,
 )
-from pulsar.folding.whiten import RED, HarmonicNoise
+from pulsar.folding.whiten import RED
 
 TOBS, TSAMP = 67.0, 2e-3
 NSAMPS = int(TOBS / TSAMP)
