@@ -1,22 +1,22 @@
 """One beam of FAST in real time: file to ranked candidates, elapsed and processor seconds by stage, peak memory.
 
-    python benchmarks/fast_beam.py --folder /data           # simulated as beam.fil (4.3 GB), kept there, used again
+    python benchmarks/fast_beam.py --folder /data              # simulated (4.3 GB), kept there, used again
     python benchmarks/fast_beam.py --folder /data --pol AABB   # two PSRFITS files of two polarisations (8.7 GB)
-    python benchmarks/fast_beam.py --beam a.fits b.fits     # files of your own
-    python benchmarks/fast_beam.py --set ffa.enabled=false  # without long periods
+    python benchmarks/fast_beam.py a.fits b.fits               # files of your own
+    python benchmarks/fast_beam.py --set ffa.enabled=false     # without long periods
 
 4096 channels, 1000-1500 MHz, 2^20 samples of 49.152 us (51.5 s), 8 bit; DM 0-1000 by the plan, 16 harmonics, sift,
 50 folds. Compiled code is cached, and the files are read once, before anything is timed.
 """
 
 import tempfile
-import time
 from pathlib import Path
+from typing import Annotated
 
-from bench_pipeline import run
-from options import numbers
+import typer
+from shared import FAST, Sets
+from speed import run_pulsar, show_stages
 
-from pulsar.io.product.reader import read
 from pulsar.synthesis import Pulsar, Sky, write_filterbank, write_psrfits
 
 PULSARS = (
@@ -28,15 +28,7 @@ PULSARS = (
 
 def beam(folder: Path, pol: str, nsamps: int) -> list[Path]:
     """The files of the beam, simulated unless they are there."""
-    sky = Sky(
-        nchans=4096,
-        fch1=1499.93896484375,
-        foff=-0.1220703125,
-        tsamp=49.152e-6,
-        nsamps=nsamps,
-        seed=7,
-        pulsars=PULSARS,
-    )
+    sky = Sky(**{**FAST, "nsamps": nsamps}, seed=7, pulsars=PULSARS)
     if pol == "AA+BB":
         path = folder / f"beam-{nsamps}.fil"
         return [path if path.exists() else write_filterbank(sky, path, threads=2)]
@@ -45,34 +37,28 @@ def beam(folder: Path, pol: str, nsamps: int) -> list[Path]:
     return found or list(write_psrfits(sky, folder / f"{stem}.fits", npol=2, rows_per_file=512, threads=2))
 
 
-def main() -> None:
-    parser = numbers(__doc__.splitlines()[0], nsamps=1 << 20, tolerance=0.1, threads=2)
-    parser.add_argument("--folder", type=Path, help="where the simulated files are kept")
-    parser.add_argument("--beam", nargs="*", type=Path, help="files of your own")
-    parser.add_argument("--pol", default="AA+BB", choices=["AA+BB", "AABB"])
-    parser.add_argument("--memory", default="8GiB")
-    parser.add_argument("--set", dest="sets", action="append", default=[], help="setting of the search")
-    args = parser.parse_args()
+def main(
+    files: Annotated[list[Path] | None, typer.Argument(help="of your own")] = None,
+    folder: Annotated[Path | None, typer.Option(help="where the simulated files are kept")] = None,
+    pol: Annotated[str, typer.Option(help="AA+BB or AABB")] = "AA+BB",
+    nsamps: int = FAST["nsamps"],
+    tolerance: float = 0.1,
+    threads: int = 2,
+    memory: str = "8GiB",
+    sets: Sets = None,
+) -> None:
+    """Search one beam of FAST, and tell what each stage took."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
-        folder = args.folder or out
-        files = [str(path) for path in (args.beam or beam(folder, args.pol, args.nsamps))]
-        options = ["--set", f"dedisp.tolerance={args.tolerance}", "--set", "fft.nharm=16", "--ncands", "50"]
-        options += [word for text in args.sets for word in ("--set", text)]
-        options += ["--memory", args.memory, "--threads", str(args.threads)]
-        run(["search", *files, "--dm", "0", "2", "--out", str(out / "warm.h5"), *options])
-        start = time.monotonic()
-        cpu, peak = run(["search", *files, "--dm", "0", "1000", "--out", str(out / "run.h5"), *options])
-        wall = time.monotonic() - start
-        product = read(out / "run.h5")
-        tobs = product.observation.tobs
-        print(f"{tobs:.1f} s of data: {wall:.1f} s elapsed, {cpu:.1f} CPU s, {args.threads} threads, {peak:.0f} MiB")
-        for stage, (stage_wall, stage_cpu) in product.provenance["stages"].items():
-            print(f"  {stage:14s} {stage_wall:6.2f} s elapsed  {stage_cpu:6.2f} CPU s")
-        rows = product.rows("candidates")
-        for row in rows[rows["harmonic_of"] == ""][:5]:
-            print(f"  P {row['period']:.9f} s, DM {row['dm']:.2f}, S/N {row['snr']:.1f}, score {row['score']:.2f}")
+        paths = files or beam(folder or out, pol, nsamps)
+        options = ["--set", f"dedisp.tolerance={tolerance}", "--set", "fft.nharm=16", "--ncands", "50"]
+        options += [word for text in sets or [] for word in ("--set", text)]
+        options += ["--memory", memory, "--threads", str(threads)]
+        run_pulsar("search", *paths, "--dm", 0, 2, "--out", out / "warm.h5", *options)
+        timing, peak = run_pulsar("search", *paths, "--dm", 0, 1000, "--out", out / "run.h5", *options)
+        print(f"{timing.wall:.1f} s elapsed, {timing.cpu:.1f} CPU s, {threads} threads, {peak:.0f} MiB")
+        show_stages(out / "run.h5")
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

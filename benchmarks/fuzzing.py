@@ -9,7 +9,6 @@ control code in what would be shown. What fails is kept with its seed:
     python benchmarks/fuzzing.py --kinds product --first 1234 --count 1 --show
 """
 
-import argparse
 import json
 import os
 import resource
@@ -21,11 +20,12 @@ import traceback
 import warnings
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
-# In place of this folder, whose fuzz.py is not the package of that name.
-sys.path[0] = str(TESTS)
+sys.path.insert(0, str(TESTS))
 
 from fuzz.campaign import Campaign  # noqa: E402
 from fuzz.kinds import KINDS  # noqa: E402
@@ -49,8 +49,8 @@ def _stop() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def work(campaign: Campaign, seeds: range, until: float, told: Any, show: bool) -> None:
-    """In a process of its own: seeds one after the other, a line of JSON to `told` before each and for each fault."""
+def work(campaign: Campaign, seeds: range, until: float, log: Any, show: bool) -> None:
+    """In a process of its own: seeds one after the other, a line to `log` before each and for each fault."""
     signal.signal(signal.SIGALRM, _late)
     signal.signal(signal.SIGPROF, _late)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
@@ -60,8 +60,8 @@ def work(campaign: Campaign, seeds: range, until: float, told: Any, show: bool) 
         began = time.monotonic()
         if began > until:
             break
-        told.write(f"{seed}\n")
-        told.flush()
+        log.write(f"{seed}\n")
+        log.flush()
         # CPU seconds, on whatever machine; and a bound for what waits.
         signal.setitimer(signal.ITIMER_PROF, PATIENCE)
         signal.setitimer(signal.ITIMER_REAL, 20 * PATIENCE)
@@ -69,23 +69,19 @@ def work(campaign: Campaign, seeds: range, until: float, told: Any, show: bool) 
             campaign.execute(seed)
         except BaseException as error:
             _stop()
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            where = next(
-                (f"{Path(f.filename).name}:{f.lineno}" for f in reversed(traceback.extract_tb(error.__traceback__))
-                 if "/pulsar/" in f.filename), f"{Path(last.filename).name}:{last.lineno}"
-            )  # fmt: skip
-            told.write(
-                json.dumps({"seed": seed, "what": type(error).__name__, "where": where, "text": str(error)[:300]})
-            )
-            told.write("\n")
+            frames = traceback.extract_tb(error.__traceback__)
+            ours = [frame for frame in frames if "/pulsar/" in frame.filename]
+            where = f"{Path((ours or frames)[-1].filename).name}:{(ours or frames)[-1].lineno}"
+            fault = {"seed": seed, "what": type(error).__name__, "where": where, "text": str(error)[:300]}
+            log.write(json.dumps(fault) + "\n")
             if show:
                 traceback.print_exc()
         _stop()
         if time.monotonic() - began > longest:
             longest = time.monotonic() - began
-            told.write(json.dumps({"seed": seed, "seconds": round(longest, 2)}) + "\n")
-    told.write("end\n")
-    told.flush()
+            log.write(json.dumps({"seed": seed, "seconds": round(longest, 2)}) + "\n")
+    log.write("end\n")
+    log.flush()
 
 
 def run_kind(kind: Any, first: int, count: int, seconds: float, keep: Path | None, show: bool) -> dict[str, Any]:
@@ -98,8 +94,8 @@ def run_kind(kind: Any, first: int, count: int, seconds: float, keep: Path | Non
             log = Path(folder) / "log"
             child = os.fork()
             if child == 0:
-                with log.open("w") as told:
-                    work(campaign, range(seed, last), began + seconds, told, show)
+                with log.open("w") as lines:
+                    work(campaign, range(seed, last), began + seconds, lines, show)
                 os._exit(0)
             status = os.waitpid(child, 0)[1]
             lines = log.read_text().splitlines()
@@ -115,49 +111,47 @@ def run_kind(kind: Any, first: int, count: int, seconds: float, keep: Path | Non
             keep.mkdir(parents=True, exist_ok=True)
             for fault in faults[:200]:
                 (keep / f"{kind.name.replace(' ', '_')}-{fault['seed']}").write_bytes(campaign.content(fault["seed"]))
-    spent = time.monotonic() - began
-    return {
-        "kind": kind.name, "executions": seed - first, "seconds": round(spent, 1), "faults": faults, "longest": longest
-    }  # fmt: skip
+    spent = round(time.monotonic() - began, 1)
+    result = {"kind": kind.name, "executions": seed - first, "seconds": spent}
+    return {**result, "faults": faults, "longest": longest}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kinds", default="", help="of " + ", ".join(k.name for k in KINDS))
-    parser.add_argument("--first", type=int, default=0, help="first seed")
-    parser.add_argument("--count", type=int, default=1 << 40, help="executions of each kind")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each kind")
-    parser.add_argument("--keep", type=Path, help="folder for the files that fail")
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--show", action="store_true", help="the traceback of each fault")
-    args = parser.parse_args()
+def show_result(result: dict[str, Any]) -> None:
+    """Print executions and faults, those of one place together."""
+    rate = result["executions"] / max(result["seconds"], 0.1)
+    print(
+        f"{result['kind']:<17} {result['executions']:>8} executions, {rate:7.0f}/s, {len(result['faults'])} faults, "
+        "longest {:.1f} s (seed {})".format(*result["longest"]),
+        flush=True,
+    )
+    places: dict[str, list[dict[str, Any]]] = {}
+    for fault in result["faults"]:
+        places.setdefault(f"{fault['what']} at {fault['where']}", []).append(fault)
+    for place, faults in sorted(places.items(), key=lambda item: -len(item[1]))[:25]:
+        print(f"  {len(faults):>6} x, seed {faults[0]['seed']}: {place}: {faults[0]['text'][:140]}")
+
+
+def main(
+    kinds: Annotated[str, typer.Option(help="comma separated; of " + ", ".join(k.name for k in KINDS))] = "",
+    first: Annotated[int, typer.Option(help="first seed")] = 0,
+    count: Annotated[int, typer.Option(help="executions of each kind")] = 1 << 40,
+    seconds: Annotated[float, typer.Option(help="for each kind")] = 60.0,
+    keep: Annotated[Path | None, typer.Option(help="folder for the files that fail")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write all results there")] = None,
+    show: Annotated[bool, typer.Option(help="the traceback of each fault")] = False,
+) -> None:
+    """Make files hostile, and read them; exit code 1 if there are faults."""
     warnings.simplefilter("ignore")
-    chosen = [k for k in KINDS if not args.kinds or k.name in args.kinds.split(",")]
+    chosen = [k for k in KINDS if not kinds or k.name in kinds.split(",")]
     results = []
     for kind in chosen:
-        found = run_kind(kind, args.first, args.count, args.seconds, args.keep, args.show)
-        results.append(found)
-        rate = found["executions"] / max(found["seconds"], 0.1)
-        print(
-            f"{kind.name:<17} {found['executions']:>8} executions, {rate:7.0f}/s, {len(found['faults'])} faults, "
-            "longest {:.1f} s (seed {})".format(*found["longest"]),
-            flush=True,
-        )
-        kinds: dict[str, list[int]] = {}
-        for fault in found["faults"]:
-            kinds.setdefault(f"{fault['what']} at {fault['where']}: {fault['text'][:140]}", []).append(fault["seed"])
-        by_place: dict[str, tuple[int, int, str]] = {}
-        for text, seeds in kinds.items():
-            place = text.split(": ")[0]
-            n, first, example = by_place.get(place, (0, seeds[0], text))
-            by_place[place] = (n + len(seeds), first, example)
-        for n, seed, example in sorted(by_place.values(), reverse=True)[:25]:
-            print(f"  {n:>6} x, seed {seed}: {example}")
+        results.append(run_kind(kind, first, count, seconds, keep, show))
+        show_result(results[-1])
     print(f"{sum(r['executions'] for r in results)} executions, {sum(len(r['faults']) for r in results)} faults")
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1))
-    sys.exit(any(r["faults"] for r in results))
+    if json_file:
+        json_file.write_text(json.dumps(results, indent=1))
+    raise typer.Exit(int(any(r["faults"] for r in results)))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -64,8 +64,8 @@ def main() -> None:
     for line in sorted(seen, key=lambda key: (-seen[key], key)):
         path, _, arguments = line.partition("(")
         parts, row = [], f'"{path}('
-        for k, one in enumerate(arguments.split(", ")):
-            piece = one if k == 0 else f", {one}"
+        for k, argument in enumerate(arguments.split(", ")):
+            piece = argument if k == 0 else f", {argument}"
             if len(row) + len(piece) > 108:
                 parts.append(f'{row}"')
                 row = '"'

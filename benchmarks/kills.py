@@ -21,12 +21,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import h5py
 import numpy as np
+import typer
 from fast_beam import beam
-from options import numbers
 
 from pulsar.synthesis import Sky, write_filterbank
 
@@ -45,7 +45,7 @@ class Spent(NamedTuple):
 
     def plus(self, more: "Spent", times: float = 1.0) -> "Spent":
         """And so many times another."""
-        return Spent(*(mine + times * its for mine, its in zip(self, more, strict=True)))
+        return Spent(*(own + times * added for own, added in zip(self, more, strict=True)))
 
 
 def run(command: list[str], after: float | None = None) -> tuple[Spent, bool]:
@@ -82,63 +82,68 @@ def everything(path: Path) -> dict[str, Any]:
     return content
 
 
-def told(what: str, values: list[float], whole: float) -> None:
-    """A line with the median and the worst."""
+def show(label: str, values: list[float], whole: float) -> None:
+    """Print the median and the worst."""
     low, high = np.median(values), max(values)
-    print(f"{what}: median {low:.2f} s ({100 * low / whole:.1f} %), worst {high:.2f} s ({100 * high / whole:.1f} %)")
+    print(f"{label}: median {low:.2f} s ({100 * low / whole:.1f} %), worst {high:.2f} s ({100 * high / whole:.1f} %)")
 
 
-def main() -> None:
-    parser = numbers(__doc__, nsamps=1 << 19, kills=40, twice=1, calm=3, seed=1, dm=1000.0, threads=2)
-    parser.add_argument("--folder", type=Path, help="where the simulated file is kept")
-    args = parser.parse_args()
-    chance = random.Random(args.seed)
+def main(
+    folder: Annotated[Path | None, typer.Option(help="where the simulated file is kept")] = None,
+    nsamps: int = 1 << 19,
+    dm: Annotated[float, typer.Option(help="highest DM")] = 1000.0,
+    kills: int = 40,
+    twice: Annotated[int, typer.Option(help="kills of each run")] = 1,
+    calm: Annotated[int, typer.Option(help="undisturbed runs")] = 3,
+    seed: int = 1,
+    threads: int = 2,
+) -> None:
+    """Kill, go on, and compare."""
+    chance = random.Random(seed)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        file = beam(args.folder or folder, "AA+BB", args.nsamps)[0]
-        nothing = write_filterbank(Sky(nchans=64, nsamps=1 << 14), folder / "nothing.fil", threads=1)
+        room = Path(name)
+        file = beam(folder or room, "AA+BB", nsamps)[0]
+        nothing = write_filterbank(Sky(nchans=64, nsamps=1 << 14), room / "nothing.fil", threads=1)
 
         def search(path: Path, out: Path, *more: object) -> list[str]:
-            words = ("search", path, "--out", out, "-q", "--threads", args.threads, *more)
+            words = ("search", path, "--out", out, "-q", "--threads", threads, *more)
             return [sys.executable, "-m", "pulsar", *map(str, words)]
 
-        run(search(nothing, folder / "nothing.h5"))
-        start, _ = run(search(nothing, folder / "nothing.h5", "--overwrite"))
-        calm = []
-        for _ in range(args.calm):
-            calm.append(run(search(file, folder / "calm.h5", "--dm", 0, args.dm, "--overwrite"))[0])
-            print(
-                f"undisturbed: {calm[-1].wall:.1f} s elapsed, {calm[-1].user:.1f} + {calm[-1].system:.1f} CPU s",
-                flush=True,
-            )
-        whole, want, out = Spent(*np.median(calm, axis=0)), everything(folder / "calm.h5"), folder / "run.h5"
-        twice: list[Spent] = []
+        run(search(nothing, room / "nothing.h5"))
+        start, _ = run(search(nothing, room / "nothing.h5", "--overwrite"))
+        undisturbed = []
+        for _ in range(calm):
+            spent, _ = run(search(file, room / "calm.h5", "--dm", 0, dm, "--overwrite"))
+            undisturbed.append(spent)
+            print(f"undisturbed: {spent.wall:.1f} s elapsed, {spent.user:.1f} + {spent.system:.1f} CPU s", flush=True)
+        whole, want, out = Spent(*np.median(undisturbed, axis=0)), everything(room / "calm.h5"), room / "run.h5"
+        again: list[Spent] = []
         different = done = 0
-        while done < args.kills:
+        while done < kills:
             spent, at, ended = whole.plus(whole, -2.0), list[float](), False
             while not ended:
-                after = chance.uniform(0.0, whole.wall) if len(at) < args.twice else None
-                more, ended = run(search(file, out, "--dm", 0, args.dm, "--resume"), after)
+                after = chance.uniform(0.0, whole.wall) if len(at) < twice else None
+                more, ended = run(search(file, out, "--dm", 0, dm, "--resume"), after)
                 spent = spent.plus(more)
                 at += [] if ended or after is None else [after]
             same = everything(out) == want and not out.with_name("run.h5.parts").exists()
             different, done = different + (not same), done + len(at)
             out.unlink()
             if at:
-                twice.append(Spent(*(one / len(at) for one in spent)))
+                again.append(Spent(*(seconds / len(at) for seconds in spent)))
                 print(
                     f"killed after {', '.join(f'{second:.1f}' for second in at)} s: "
-                    f"{'the same' if same else 'ANOTHER PRODUCT'}, each {twice[-1].user:.2f} + {twice[-1].system:.2f} "
-                    f"CPU s more, {twice[-1].wall:.1f} s elapsed",
+                    f"{'the same' if same else 'ANOTHER PRODUCT'}, each {again[-1].user:.2f} + {again[-1].system:.2f} "
+                    f"CPU s more, {again[-1].wall:.1f} s elapsed",
                     flush=True,
                 )
     print(f"{done} kills, {different} other products; a start takes {start.user:.2f} + {start.system:.2f} CPU s")
-    told("done twice at a kill [CPU]", [one.cpu for one in twice], whole.cpu)
-    told("  of the program's own", [one.user for one in twice], whole.user)
-    told("  and without the start", [one.user - start.user for one in twice], whole.user)
-    told("elapsed", [one.wall for one in twice], whole.wall)
-    sys.exit(1 if different else 0)
+    show("done twice at a kill [CPU]", [spent.cpu for spent in again], whole.cpu)
+    show("  of the program's own", [spent.user for spent in again], whole.user)
+    show("  and without the start", [spent.user - start.user for spent in again], whole.user)
+    show("elapsed", [spent.wall for spent in again], whole.wall)
+    raise typer.Exit(1 if different else 0)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -7,13 +7,15 @@ noise (`tests/reference/many.py`) until there are enough. Needs Chromium. Times 
 on this machine, from the start of loading until the lists are there, and from an action until the page is laid out.
 """
 
-import argparse
 import json
 import resource
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
@@ -33,20 +35,21 @@ ACTIONS = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="product of a real run")
-    parser.add_argument("--count", type=int, default=1000)
-    parser.add_argument("--keep", type=Path, help="folder in which product and page stay")
-    args = parser.parse_args()
+def main(
+    run: Annotated[Path, typer.Argument(help="product of a real run")],
+    count: int = 1000,
+    keep: Annotated[Path | None, typer.Option(help="folder in which product and page stay")] = None,
+) -> None:
+    """Make the page, and open it."""
     with tempfile.TemporaryDirectory() as folder:
-        where = args.keep or Path(folder)
+        where = keep or Path(folder)
         where.mkdir(parents=True, exist_ok=True)
-        made(many(read(args.run), where / "many.h5", args.count, pulses=args.count), where / "report")
-        opened(where / "report" / "index.html")
+        make_page(many(read(run), where / "many.h5", count, pulses=count), where / "report")
+        open_page(where / "report" / "index.html")
 
 
-def made(product: Path, folder: Path) -> None:
+def make_page(product: Path, folder: Path) -> None:
+    """Print time and size."""
     run = read(product)
     sheets = len(tasks_of([run], None))
     before, start = cpu(), time.perf_counter()
@@ -64,7 +67,9 @@ def cpu() -> float:
     return sum(u.ru_utime + u.ru_stime for u in used)
 
 
-def opened(page: Path) -> None:
+def open_page(page: Path) -> None:
+    """Print how long the browser takes."""
+    frame = "await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));"
     with Browser(1280, 800) as browser:
         ready = []
         for _ in range(5):
@@ -73,16 +78,12 @@ def opened(page: Path) -> None:
             ready.append(float(browser.run("document.documentElement.dataset.ready")))
         print(f"opens: {min(ready):.0f} ms, of five times the worst {max(ready):.0f} ms")
         for name, script in ACTIONS.items():
-            loop = f"for (let i = 0; i < 9; i++) {{ {timed(script)} }}"
+            # Do it, lay the page out, note the time [ms], and let it be drawn.
+            timed = f"const s = performance.now(); {script}; document.body.offsetHeight; t.push(performance.now() - s);"
+            loop = f"for (let i = 0; i < 9; i++) {{ {timed} {frame} }}"
             times = json.loads(browser.run(f"(async () => {{ const t = []; {loop} return JSON.stringify(t); }})()"))
             print(f"{name}: {sorted(times)[len(times) // 2]:.0f} ms")
 
 
-def timed(script: str) -> str:
-    """Do it, lay the page out, note the time [ms], and let it be drawn."""
-    frame = "await new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)));"
-    return f"const s = performance.now(); {script}; document.body.offsetHeight; t.push(performance.now() - s); {frame}"
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -1,35 +1,52 @@
 """Other programs on the same work as ours, in CPU seconds, one thread each.
 
-    python benchmarks/peers.py [--env DIR] [--fast] [--rounds N] [--json OUT]
+    python benchmarks/peers.py [--env DIR] [--fast] [--searches] [--rounds N] [--json OUT]
 
 PRESTO's and PulsarX's programs are looked for on PATH, sigpyproc and riptide-ffa in the virtual environment `--env`
 (`pip install sigpyproc riptide-ffa` there); what is absent is listed, with how to provide it. Everything runs three
 times in turn (`--rounds`) and the least counts. Build the peers for this processor (``-O3 -march=native``) and let
-PRESTO's `makewisdom` run once. `--fast` dedisperses one beam of FAST too (4.3 GB and 1.1 GB of temporary files). Prints
-a table; `--json` writes what benchmarks/table.py reads.
+PRESTO's `makewisdom` run once. `--fast` dedisperses one beam of FAST too (4.3 GB and 1.1 GB of temporary files),
+`--searches` has the searches for accelerations (of accelsearch alone: the spectrum is made before), for long periods,
+and for single pulses (PRESTO's script, whose package `--env` must have, too; without the start of Python). Prints a
+table; `--json` writes what benchmarks/table.py reads.
 """
 
-import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
-from peer_programs import Contest, Peer, PeerFigure, Program, Script, hold, interpreter
+from programs import (
+    Contest,
+    Peer,
+    PeerFigure,
+    Program,
+    Script,
+    hold,
+    interpreter,
+    measured,
+    missing_module,
+    missing_programs,
+    write_dat,
+)
+from shared import Json, white_noise
 
 from pulsar.bench import folding
 from pulsar.bench.case import power_of_two
 from pulsar.bench.figures import empty_run
+from pulsar.bench.limits import Timing
 from pulsar.bench.stages import BAND, FAST, MEMORY, PULSAR, Survey, cleaned, run_dedispersion
 from pulsar.cleaning import CleanedSource
 from pulsar.cli.tables import print_table
-from pulsar.config.model import FFTConfig, FoldConfig
+from pulsar.config.model import AccelConfig, FFAConfig, FFTConfig, FoldConfig, SinglePulseConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.errors import PulsarError
@@ -43,6 +60,10 @@ NBINS, NBANDS, NSUBINTS = 64, 32, 32
 FEW_DMS = 18
 #: Lengths of the series searched.
 SERIES = (1 << 21, 1 << 18)
+#: Series that are searched for accelerations: 2^n samples, zmax, wmax and harmonics.
+ACCELERATIONS = ((21, 200, 0, 8), (21, 50, 0, 8), (20, 1200, 0, 8), (18, 100, 400, 4))
+#: The search for long periods: 2^n samples, sampling time, shortest and longest period [s], and phase bins.
+LONG_PERIODS = (21, 256e-6, 0.5, 10.0, (240, 260))
 
 _SIGPYPROC = """
 import json, sys, time
@@ -86,6 +107,57 @@ print(json.dumps({"cpu": best[0], "wall": best[1]}))
 """
 
 
+#: Least of the repeats: the search alone, or with what makes the series flat before.
+_RIPTIDE_FFA = """
+import json, sys, time
+import numpy as np
+from riptide import TimeSeries, ffa_search
+path, tsamp, p_min, p_max, lo, hi, flat = sys.argv[1], *map(float, sys.argv[2:])
+raw = TimeSeries.from_numpy_array(np.fromfile(path, np.float32), tsamp)
+kwargs = dict(period_min=p_min, period_max=p_max, bins_min=int(lo), bins_max=int(hi), ducy_max=0.2)
+series, _ = ffa_search(raw, **kwargs)
+if flat:
+    kwargs.update(deredden=False, already_normalised=True)
+else:
+    series = raw
+cpu, wall = time.process_time(), time.perf_counter()
+ffa_search(series, **kwargs)
+print(json.dumps({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}))
+"""
+
+
+@dataclass(frozen=True)
+class PulseScript(Peer):
+    """PRESTO's single_pulse_search.py less the start of Python: a third of what a file four times as long takes more.
+
+    Attributes
+    ----------
+    python : Path or None
+        An interpreter that has PRESTO's package.
+    series : ndarray
+    tsamp, snr : float
+    """
+
+    python: Path | None
+    series: NDArray[np.float32]
+    tsamp: float
+    snr: float
+
+    def missing(self) -> str:
+        """How to provide it, "" when it is there."""
+        return missing_programs(self.package, [self.program]) or missing_module(self.python, "presto", self.package)
+
+    def run(self, folder: Path) -> tuple[Timing, str]:
+        """Run it as it is on a short and a long file."""
+        options = ("--noplot", "-t", str(self.snr), "-m", "0.25")
+        times = []
+        for count in (1, 4):
+            path = write_dat(folder / "a.dat", np.tile(self.series, count), self.tsamp)
+            command = (str(self.python), str(shutil.which(self.program)), *options, path.name)
+            times.append(measured(command, folder)[0])
+        return Timing((times[1].cpu - times[0].cpu) / 3.0, (times[1].wall - times[0].wall) / 3.0, 1), ""
+
+
 def dedispersion(survey: Survey, path: Path, python: Path | None) -> Iterator[Contest]:
     """From a file to every series, which the peers write to disk: without making the mask, and with it.
 
@@ -95,8 +167,8 @@ def dedispersion(survey: Survey, path: Path, python: Path | None) -> Iterator[Co
     header, ndms = survey.sky.header, survey.size.ndms
     last = survey.dm_step * (ndms - 1)
     step = f"{survey.dm_step:g}"
-    opened = ExitStack()
     masked: list[CleanedSource] = []
+    opened = ExitStack()
 
     def ours() -> None:
         if not masked:
@@ -183,7 +255,7 @@ def search(nsamps: int, tsamp: float, folder: Path) -> Contest:
     from pulsar.searches.fft import FFTSearch
 
     name = f"series-{nsamps}"
-    path = write_series(folder / f"{name}.dat", nsamps, tsamp)
+    path = write_dat(folder / f"{name}.dat", 100.0 + 20.0 * white_noise(nsamps, 1), tsamp)
     finder = FFTSearch(nsamps, tsamp, FFTConfig.model_validate({"nharm": NHARM}))
     program = Program(
         "PRESTO",
@@ -198,42 +270,6 @@ def search(nsamps: int, tsamp: float, folder: Path) -> Contest:
         lambda: finder.search(np.fromfile(path, dtype=np.float32)),
         (program,),
     )
-
-
-def write_series(path: Path, nsamps: int, tsamp: float) -> Path:
-    """White noise as a ``.dat`` with its ``.inf``."""
-    noise = np.random.default_rng(1).standard_normal(nsamps, dtype=np.float32)
-    return write_dat(path, 100.0 + 20.0 * noise, tsamp)
-
-
-def write_dat(path: Path, data: NDArray[np.float32], tsamp: float) -> Path:
-    """A series as a ``.dat`` with its ``.inf``."""
-    data.astype("<f4", copy=False).tofile(path)
-    fields = {
-        "Data file name without suffix": path.stem,
-        "Telescope used": "FAST",
-        "Instrument used": "none",
-        "Object being observed": "noise",
-        "J2000 Right Ascension (hh:mm:ss.ssss)": "00:00:00.0000",
-        "J2000 Declination     (dd:mm:ss.ssss)": "00:00:00.0000",
-        "Data observed by": "nobody",
-        "Epoch of observation (MJD)": "60000.000000000000",
-        "Barycentered?           (1 yes, 0 no)": "0",
-        "Number of bins in the time series": str(len(data)),
-        "Width of each time series bin (sec)": repr(tsamp),
-        "Any breaks in the data? (1 yes, 0 no)": "0",
-        "Type of observation (EM band)": "Radio",
-        "Beam diameter (arcsec)": "170",
-        "Dispersion measure (cm-3 pc)": "0",
-        "Central freq of low channel (MHz)": "1001",
-        "Total bandwidth (MHz)": "500",
-        "Number of channels": "256",
-        "Channel bandwidth (MHz)": "1.953125",
-        "Data analyzed by": "nobody",
-    }
-    lines = [f" {key:<38} =  {value}" for key, value in fields.items()]
-    path.with_suffix(".inf").write_text("\n".join([*lines, " Any additional notes:", "    none", ""]))
-    return path
 
 
 def boxcars(python: Path | None) -> Contest:
@@ -253,7 +289,69 @@ def boxcars(python: Path | None) -> Contest:
     return Contest(f"boxcar S/N, {case.words()}", work.run, (script,))
 
 
-def contests(survey: Survey, folder: Path, python: Path | None) -> Iterator[Contest]:
+def acceleration(log2n: int, zmax: float, wmax: float, nharm: int, folder: Path) -> Iterator[Contest]:
+    """One dedispersed series from its spectrum, theirs, or its samples, ours, to accelerated candidates."""
+    from pulsar.searches.accel import AccelSearch
+
+    nsamps, tsamp = 1 << log2n, 64e-6
+    series = white_noise(nsamps, 1)
+    path = write_dat(folder / f"accel-{log2n}.dat", series - series.mean(), tsamp)
+    config = {"zmax": zmax, "wmax": wmax, "nharm": nharm}
+    finder = AccelSearch(nsamps, tsamp, AccelConfig.model_validate(config))
+    given = ["-zmax", f"{zmax:g}", "-numharm", str(nharm), "-flo", "0.5"]
+    given += ["-wmax", f"{wmax:g}"] if wmax else []
+    peers = []
+    for option in ((), ("-inmem",)) if not wmax else ((),):
+        command = ("accelsearch", *given, *option, f"{path.stem}.fft")
+        peers.append(
+            Program(
+                "PRESTO",
+                " ".join(("accelsearch", *option)),
+                (("realfft", path.name), command),
+                "*ACCEL_*",
+                (path, path.with_suffix(".inf")),
+                uncounted=1,
+                note="on the finished spectrum",
+            )
+        )
+    about = f"zmax {zmax:g}{f', wmax {wmax:g}' if wmax else ''}, {nharm} harmonics"
+    yield Contest(f"accelerations in 2^{log2n} samples, {about}", lambda: finder.search(series), tuple(peers))
+
+
+def long_periods(folder: Path, python: Path | None) -> Contest:
+    """Folding at all long periods of one series with a pulsar, by riptide with and without making it flat."""
+    from pulsar.searches.ffa import FFASearch
+
+    log2n, tsamp, p_min, p_max, bins = LONG_PERIODS
+    nsamps = 1 << log2n
+    phase = np.arange(nsamps) * tsamp / 1.37 % 1.0
+    series = white_noise(nsamps, 1)
+    # Pulses of 5 bins.
+    series += np.where(phase < 5 / 250, np.float32(30 / np.sqrt(nsamps * 5 / 250)), np.float32(0))
+    path = folder / "long.f32"
+    series.tofile(path)
+    values = {"p_min": p_min, "p_max": p_max, "duty_min": 1 / 240, "duty_max": 0.2}
+    finder = FFASearch(nsamps, tsamp, FFAConfig.model_validate(values), nbins=bins[0])
+    scripts = []
+    for flat, name in ((0, "riptide ffa_search"), (1, "riptide ffa_search, made flat before")):
+        arguments = (str(path), *(repr(float(x)) for x in (tsamp, p_min, p_max, *bins, flat)))
+        scripts.append(Script("riptide", name, python, "riptide", _RIPTIDE_FFA, arguments))
+    work = f"long periods in 2^{log2n} samples, {p_min:g} to {p_max:g} s, {bins[0]} to {bins[1]} bins"
+    return Contest(work, lambda: finder.search(series), tuple(scripts))
+
+
+def single_pulses(python: Path | None) -> Contest:
+    """Single pulses of one series of noise."""
+    from pulsar.searches.single_pulse import SinglePulseSearch
+
+    log2n, tsamp, snr = 20, 49.152e-6, 7.0
+    series = np.rint(300 * np.random.default_rng(1).standard_normal(1 << log2n)).astype(np.int16)
+    finder = SinglePulseSearch(len(series), tsamp, SinglePulseConfig(snr=snr))
+    script = PulseScript("PRESTO", "single_pulse_search.py", python, series.astype(np.float32), tsamp, snr)
+    return Contest(f"single pulses in 2^{log2n} samples, S/N {snr:g}", lambda: finder.search(series), (script,))
+
+
+def contests(survey: Survey, folder: Path, python: Path | None, *, searches: bool) -> Iterator[Contest]:
     """All that both do, on one observation that is written to `folder`."""
     path = survey.write(folder)
     yield from dedispersion(survey, path, python)
@@ -261,14 +359,20 @@ def contests(survey: Survey, folder: Path, python: Path | None) -> Iterator[Cont
     for nsamps in SERIES:
         yield search(nsamps, survey.tsamp, folder)
     yield boxcars(python)
+    if searches:
+        for case in ACCELERATIONS:
+            yield from acceleration(*case, folder)
+        yield long_periods(folder, python)
+        yield single_pulses(python)
 
 
 def measure_peers(
     surveys: Sequence[Survey],
+    progress: Callable[[str], None],
     *,
     env: Path | None = None,
     rounds: int = ROUNDS,
-    progress: Callable[[str], None] | None = None,
+    searches: bool = False,
 ) -> list[PeerFigure]:
     """Measure every peer that is there against ours.
 
@@ -276,31 +380,32 @@ def measure_peers(
     ----------
     surveys : sequence of Survey
         On the first everything is done, on the others dedispersion alone.
+    progress : callable
+        Is given what runs next.
     env : Path, optional
         Virtual environment of the packages in Python.
     rounds : int
         Times that everything is run.
-    progress : callable, optional
-        Told what runs next.
+    searches : bool
+        The searches for accelerations, long periods and single pulses, too.
 
     Raises
     ------
     ConfigError
         `env` is no virtual environment.
     """
-    tell = progress or (lambda _: None)
     python = interpreter(env)
     figures: list[PeerFigure] = []
     for number, survey in enumerate(surveys):
-        tell(f"a simulated file of {survey.about}")
+        progress(f"a simulated file of {survey.about}")
         with tempfile.TemporaryDirectory(prefix="pulsar-bench-") as name:
             folder = Path(name)
             if number == 0:
-                for contest in contests(survey, folder, python):
-                    figures += hold(contest, rounds, progress)
+                works = contests(survey, folder, python, searches=searches)
             else:
-                for contest in dedispersion(survey, survey.write(folder), python):
-                    figures += hold(contest, rounds, progress)
+                works = dedispersion(survey, survey.write(folder), python)
+            for contest in works:
+                figures += hold(contest, rounds, progress)
     return figures
 
 
@@ -309,12 +414,13 @@ def document(figures: Sequence[PeerFigure]) -> dict[str, Any]:
     return {**asdict(empty_run()), "peers": [asdict(figure) for figure in figures]}
 
 
+def seconds(value: float | None) -> str:
+    """To three digits."""
+    return "-" if value is None else f"{value:.3g}"
+
+
 def show(figures: Sequence[PeerFigure]) -> None:
     """Print what other programs took."""
-
-    def seconds(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3g}"
-
     print_table(
         {
             "work": lambda f: f.work,
@@ -331,29 +437,28 @@ def show(figures: Sequence[PeerFigure]) -> None:
     )
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(
+    env: Annotated[Path | None, typer.Option(metavar="DIR", help="virtual environment of the peers in Python")] = None,
+    fast: Annotated[bool, typer.Option(help="dedisperse one beam of FAST too")] = False,
+    searches: Annotated[bool, typer.Option(help="accelerations, long periods and single pulses too")] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="of which the least counts")] = ROUNDS,
+    out: Json = None,
+) -> None:
     """Measure, print, and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--env", type=Path, metavar="DIR", help="virtual environment of the peers in Python")
-    parser.add_argument("--fast", action="store_true", help="dedisperse one beam of FAST too")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"rounds ({ROUNDS}), of which the least counts")
-    args = parser.parse_args(argv)
-    if args.rounds < 1:
-        parser.error(f"--rounds {args.rounds}: give 1 or more")
     try:
         figures = measure_peers(
-            (BAND, FAST) if args.fast else (BAND,),
-            env=args.env,
-            rounds=args.rounds,
-            progress=lambda what: print(f"measuring {what}", file=sys.stderr),
+            (BAND, FAST) if fast else (BAND,),
+            lambda work: print(f"measuring {work}", file=sys.stderr),
+            env=env,
+            rounds=rounds,
+            searches=searches,
         )
     except PulsarError as error:
         raise SystemExit(str(error)) from None
     show(figures)
-    if args.json is not None:
-        args.json.write_text(json.dumps(document(figures), indent=2))
+    if out is not None:
+        out.write_text(json.dumps(document(figures), indent=2))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -29,79 +29,35 @@ reaches about nine tenths.
     python benchmarks/population.py --files 34                          # 204 pulsars in each environment
     python benchmarks/population.py --envs red,all --first 300 --files 5 --verbose
     python benchmarks/population.py --envs mains --first 7 --files 1 --keep FOLDER      # file, truth and product
-    python benchmarks/population.py --files 5 --presto BIN              # the same files through PRESTO's programs
     python benchmarks/population.py --pulsars 1 --bursts 3              # other numbers of them in a file
     python benchmarks/population.py --snr 60 400                        # strong pulsars
 """
 
-import argparse
 import json
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
-from population_presto import presto_search
-from population_score import burst_table, found_bursts, real_pulses, reliability_table
 from population_sky import ENVIRONMENTS, FINE, PER_FILE, SNR, Signal, Sky, Truth, dedispersed, sky, write
+from population_truth import Fate, found_bursts, judge, scored
+from scores import reliability_table
+from shared import First, Json, Sets, markdown
 
 from pulsar.config.load import load_config
 from pulsar.run import search
 
 DM_HIGH = 320
-#: A row is the pulsar's when their phases part by no more than this over the observation [turns].
-TURNS = 0.3
-#: Ratios at which a detection, and a row, can be the pulsar's.
-DETECTED_RATIOS = ((1, 1), *((m, 1) for m in range(2, 9)), (1, 2), (1, 3), (2, 3), (3, 2))
-ROW_RATIO = 16
-#: A search cannot find a pulsar at more than its S/N, the noise that comes with it, and the gain of the best trial.
-MOST_ABOVE = 3.0
 #: What an ideal high-pass leaves must reach this, or the pulsar is lost by physics.
 PHYSICAL = 8.0
 #: Phase bins of the ideal fold.
 BINS = 256
 WINDOWS = (0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 4.0)
-
-
-@dataclass
-class Fate:
-    """What became of a pulsar."""
-
-    truth: dict[str, Any]
-    detected: float = float("-inf")  # best corrected sigma of a detection that is its
-    detected_how: str = ""
-    fundamental: float = float("-inf")  # the same at its own frequency
-    rows: int = 0  # rows without a flag that are it
-    flagged_rows: int = 0
-    rank: int = 0
-    score: float = float("nan")
-    snr: float = float("nan")
-    turns: float = float("nan")
-    flags: str = ""
-    duplicates: list[str] = field(default_factory=list)
-    #: The DM over its error, by the pulse's width and S/N: where small, nothing tells it from DM 0.
-    dm_sigma: float = float("nan")
-    nearest: list[str] = field(default_factory=list)
-    false_above: int = 0
-    high_passed: float = float("nan")
-    #: Chance of a detection that would pass for its own, where it is not listed.
-    chance: float = 0.0
-    presto: float = float("nan")
-    presto_how: str = ""
-
-    @property
-    def listed(self) -> bool:
-        """On the list as its fundamental, flagged or not."""
-        return self.rows + self.flagged_rows > 0
-
-    @property
-    def once(self) -> bool:
-        """On the list as its fundamental, once (a flagged one counts, if it is alone)."""
-        return self.rows == 1 or (self.rows == 0 and self.flagged_rows == 1)
 
 
 @dataclass
@@ -121,213 +77,29 @@ class Verdict:
     bursts: list[dict[str, Any]]
 
 
-def simple_ratios(most: int) -> list[tuple[int, int]]:
-    """Ratios m/d in lowest terms, simplest first."""
-    found = [(m, d) for m in range(1, most + 1) for d in range(1, most + 1) if np.gcd(m, d) == 1]
-    return sorted(found, key=lambda r: (r[0] * r[1], r))
-
-
-RATIOS = np.array(simple_ratios(ROW_RATIO))
-
-
-def width_in_dm(one: Truth, observed: Sky) -> float:
-    """The DM that shifts the ends of the band by the pulse's width."""
-    return one.width * one.period / float(np.ptp(observed.delays))
-
-
-def dm_tolerance(one: Truth, observed: Sky) -> float:
-    """DMs that differ by less are one; a tail of scattering is later at the low end of the band, as a higher DM is."""
-    tail = one.scatter * one.period * float(np.ptp((observed.freqs / np.median(observed.freqs)) ** -4.0))
-    return max(1.0, width_in_dm(one, observed)) + tail / float(np.ptp(observed.delays))
-
-
-def whose(
-    freq: float, dm: float, observed: Sky, bins: float, dm_err: float = 0.0
-) -> tuple[int, tuple[int, int]] | None:
-    """The pulsar to which a frequency and DM have the simplest ratio, and the ratio; of two the nearer in DM.
-
-    Parameters
-    ----------
-    freq, dm : float
-    observed : Sky
-    bins : float
-        Tolerance in bins of 1/length, TURNS at most but at the ratio 1, where it is TURNS at least.
-    dm_err : float
-    """
-    found = []
-    for number, one in enumerate(observed.pulsars):
-        if abs(dm - one.dm) > max(dm_tolerance(one, observed), 3 * dm_err):
-            continue
-        off = abs(freq - one.freq * RATIOS[:, 0] / RATIOS[:, 1]) * observed.tobs
-        allowed = np.full(len(RATIOS), min(bins, TURNS))
-        allowed[0] = TURNS
-        for at in np.flatnonzero(off < allowed)[:1]:
-            m, d = (int(n) for n in RATIOS[at])
-            found.append((m * d, abs(dm - one.dm), number, (m, d)))
-    if not found:
-        return None
-    _, _, number, ratio = min(found)
-    return number, ratio
-
-
-def words(row: np.void) -> str:
-    """A row of the list in a few words."""
-    text = (
-        f"#{row['rank']} P {row['period']:.7g} DM {row['dm']:.1f} S/N {row['snr']:.1f} sigma {row['sigma']:.1f} "
-        f"score {row['score']:.2f} by {row['found_by']}"
-    )
-    text += f" [{row['rfi_flags']}]" if row["rfi_flags"] else ""
-    return text + (f" harmonic of {row['harmonic_of']}" if row["harmonic_of"] else "")
-
-
-def row_bins(row: np.void, observed: Sky) -> float:
-    """How well a row's frequency is known [bins of 1/length]."""
-    error = row["period_err"] * row["freq"] ** 2 * observed.tobs
-    return 0.05 + (3 * float(error) if np.isfinite(error) else 0.0)
-
-
-def judge(rows: NDArray[Any], detections: NDArray[Any], observed: Sky) -> tuple[list[Fate], list[str], float]:
-    """What became of each pulsar; the false rows in words; how many duplicates are to be expected by chance.
-
-    Parameters
-    ----------
-    rows, detections : structured arrays
-        The candidates and the detections of the product.
-    observed : Sky
-    """
-    fates = [Fate(asdict(one)) for one in observed.pulsars]
-    for number, one in enumerate(observed.pulsars):
-        fates[number].dm_sigma = one.dm / width_in_dm(one, observed) * one.snr
-        judge_detections(detections, number, observed, fates[number])
-    rng = np.random.default_rng(observed.seed)
-    false: list[tuple[int, str]] = []
-    chance = 0.0
-    own: dict[int, list[np.void]] = {n: [] for n in range(len(fates))}
-    for row in np.sort(rows, order="rank"):
-        if row["harmonic_of"]:
-            continue
-        bins = row_bins(row, observed)
-        at = whose(row["freq"], row["dm"], observed, bins, row["dm_err"])
-        if at is not None and at[1] == (1, 1):
-            own[at[0]].append(row)
-            continue
-        if row["rfi_flags"]:
-            continue
-        if at is not None:
-            fates[at[0]].duplicates.append(f"{at[1][0]}/{at[1][1]}: {words(row)}")
-        else:
-            false.append((int(row["rank"]), words(row)))
-        steps = rng.uniform(1.0, 10.0, 100) * rng.choice([-1.0, 1.0], 100) / observed.tobs
-        moved = [whose(f, row["dm"], observed, bins, row["dm_err"]) for f in np.abs(row["freq"] + steps)]
-        chance += float(np.mean([m is not None for m in moved]))
-    for number, fate in enumerate(fates):
-        plain = [row for row in own[number] if not row["rfi_flags"]]
-        fate.rows, fate.flagged_rows = len(plain), len(own[number]) - len(plain)
-        fate.duplicates += [f"again: {words(row)}" for row in plain[1:]]
-        if own[number]:
-            best = (plain or own[number])[0]
-            fate.rank, fate.score, fate.snr = int(best["rank"]), float(best["score"]), float(best["snr"])
-            fate.flags = str(best["rfi_flags"])
-            fate.turns = float((best["freq"] - observed.pulsars[number].freq) * observed.tobs)
-            fate.false_above = sum(rank < fate.rank for rank, _ in false)
-        else:
-            fate.nearest = nearest(rows, observed.pulsars[number], observed)
-            fate.chance = chance_of_detection(detections, number, observed)
-    return fates, [text for _, text in false], chance
-
-
-def scored(rows: NDArray[Any], pulses: NDArray[Any], observed: Sky) -> tuple[list[tuple[float, bool]], ...]:
-    """Scores of candidates that belong to no other and of pulses that belong to none, and which of them are real."""
-    seen: set[int] = set()
-    own = []
-    for row in np.sort(rows[rows["harmonic_of"] == ""], order="rank"):
-        at = whose(row["freq"], row["dm"], observed, row_bins(row, observed), row["dm_err"])
-        real = at is not None and at[1] == (1, 1) and at[0] not in seen
-        if at is not None and real:
-            seen.add(at[0])
-        own.append((float(row["score"]), real))
-    shown = pulses[pulses["source"] == ""]
-    real_ones = real_pulses(shown, observed)
-    return own, [(float(score), bool(real)) for score, real in zip(shown["score"], real_ones, strict=True)]
-
-
-def judge_detections(detections: NDArray[Any], number: int, observed: Sky, fate: Fate) -> None:
-    """The best detection that is the pulsar's, and the best one at its own frequency."""
-    one = observed.pulsars[number]
-    tolerance = dm_tolerance(one, observed)
-    for m, d in DETECTED_RATIOS:
-        there = detections[np.abs(detections["freq"] - one.freq * m / d) * observed.tobs < 0.5]
-        for kind in np.unique(there["kind"]):
-            same = there[there["kind"] == kind]
-            near = np.abs(same["dm"] - one.dm) <= tolerance
-            ring = ~near & (np.abs(same["dm"] - one.dm) <= 3 * tolerance)
-            if not near.any():
-                continue
-            best = np.sort(same[near], order="sigma")[-1]
-            beyond = float(same["sigma"][ring].max()) if ring.any() else float("-inf")
-            sigma = float(best["sigma"])
-            if beyond > sigma or best["sigma_single"] > one.snr + MOST_ABOVE:
-                continue
-            if (m, d) != (1, 1) and best["dm"] < 0.3 * one.dm:
-                continue  # wide slow pulses reach DM 0, and so does everything there
-            if (m, d) == (1, 1):
-                fate.fundamental = max(fate.fundamental, sigma)
-            at = whose(best["freq"], best["dm"], observed, TURNS)
-            other = at is not None and at[0] != number and at[1][0] * at[1][1] < m * d
-            if sigma > fate.detected and not other:
-                fate.detected = sigma
-                fate.detected_how = f"{kind} at {m}/{d}, DM {best['dm']:.1f}"
-
-
-def chance_of_detection(detections: NDArray[Any], number: int, observed: Sky) -> float:
-    """How often a frequency beside a pulsar's has a detection that would pass for its own."""
-    one = observed.pulsars[number]
-    hits = 0
-    steps = np.concatenate([np.arange(-20, -1), np.arange(2, 21)]) / observed.tobs
-    steps = steps[one.freq + steps > 2.0 / observed.tobs]
-    for step in steps:
-        moved = list(observed.pulsars)
-        moved[number] = replace(one, period=1.0 / (one.freq + step))
-        other = Fate(asdict(one))
-        judge_detections(detections, number, replace(observed, pulsars=tuple(moved)), other)
-        hits += bool(np.isfinite(other.detected))
-    return hits / len(steps)
-
-
-def nearest(rows: NDArray[Any], one: Truth, observed: Sky) -> list[str]:
-    """The rows, attached ones too, at a simple ratio of a pulsar whatever their DM, the simplest first."""
-    found = []
-    for m, d in simple_ratios(ROW_RATIO):
-        off = np.abs(rows["freq"] - one.freq * m / d) * observed.tobs
-        for row in rows[off < 1.5]:
-            bins = (row["freq"] - one.freq * m / d) * observed.tobs
-            found.append(f"{m}/{d} {bins:+.2f} bins: {words(row)}")
-    return found[:6]
-
-
-def high_passed(one: Truth, observed: Sky, drifts: Path) -> float:
+def high_passed(truth: Truth, observed: Sky, drifts: Path) -> float:
     """The S/N that the best running mean leaves of a pulsar whose period and shape are known.
 
     Parameters
     ----------
-    one : Truth
+    truth : Truth
     observed : Sky
     drifts : Path
         A file of that sky's noise and drifts, without this pulsar and without other interference.
     """
-    series = dedispersed(observed, drifts, one.dm)
-    signal = Signal(one, observed)
+    series = dedispersed(observed, drifts, truth.dm)
+    signal = Signal(truth, observed)
     t = (np.arange(observed.nsamps) + 0.5) * observed.tsamp
-    turns = t / one.period + one.phase
+    turns = t / truth.period + truth.phase
     shape = signal.scale * np.sqrt(observed.nchans) * signal.template
     wave = shape[np.floor(turns * FINE).astype(np.int64) % FINE]
     # The scatter is that of the pulsar's filter at its own period and others close by, at all phases.
     rng = np.random.default_rng(observed.seed)
-    reach = min(20.0, one.freq * observed.tobs / 4)
-    freqs = one.freq + rng.uniform(-reach, reach, 60) / observed.tobs
+    reach = min(20.0, truth.freq * observed.tobs / 4)
+    freqs = truth.freq + rng.uniform(-reach, reach, 60) / observed.tobs
     best = 0.0
     for window in WINDOWS:
-        size = max(round(window * one.period / observed.tsamp), 3)
+        size = max(round(window * truth.period / observed.tsamp), 3)
         if size > observed.nsamps // 4:
             continue
         ideal = fold(wave - running_mean(wave, size), turns, BINS)
@@ -357,7 +129,7 @@ def correlated(profile: NDArray[np.float64], ideal: NDArray[np.float64]) -> NDAr
     return np.fft.irfft(np.fft.rfft(profile) * np.conj(np.fft.rfft(ideal)), len(profile))
 
 
-def examine(observed: Sky, sets: Sequence[str], folder: Path, keep: bool, presto: Path | None) -> Verdict:
+def examine(observed: Sky, sets: Sequence[str], folder: Path, keep: bool) -> Verdict:
     """Make a file, search it, and judge what is found."""
     environment, seed = observed.environment, observed.seed
     name = f"{environment}-{seed}"
@@ -371,18 +143,12 @@ def examine(observed: Sky, sets: Sequence[str], folder: Path, keep: bool, presto
     rows, pulses = run.rows("candidates"), run.rows("single_pulses")
     fates, false, chance = judge(rows, run.rows("detections"), observed)
     drifts = folder / f"{name}-drifts.fil"
-    for fate, one in zip(fates, observed.pulsars, strict=True):
+    for fate, truth in zip(fates, observed.pulsars, strict=True):
         if not fate.listed:
-            others = tuple(other for other in observed.pulsars if other is not one)
+            others = tuple(pulsar for pulsar in observed.pulsars if pulsar is not truth)
             write(replace(observed, pulsars=others), drifts, only="red")
-            fate.high_passed = high_passed(one, observed, drifts)
+            fate.high_passed = high_passed(truth, observed, drifts)
     drifts.unlink(missing_ok=True)
-    if presto is not None:
-        theirs = presto_search(presto, observed, path, DM_HIGH)
-        for number, fate in enumerate(fates):
-            other = Fate(fate.truth)
-            judge_detections(theirs, number, observed, other)
-            fate.presto, fate.presto_how = other.detected, other.detected_how
     if not keep:
         path.unlink()
         out.unlink()
@@ -413,15 +179,13 @@ def describe(verdict: Verdict, everything: bool) -> None:
             problems.append("DUPLICATES")
         if fate.false_above:
             problems.append(f"{fate.false_above} FALSE ABOVE")
-        if np.isfinite(fate.presto) and fate.presto >= 7 and not fate.listed:
-            problems.append(f"PRESTO HAS IT ({fate.presto_how})")
         if not problems:
             continue
-        one = Truth(**fate.truth)
+        truth = Truth(**fate.truth)
         print(
-            f"  {', '.join(problems)}: {one.name} P {one.period:.7g} s DM {one.dm:.1f} duty {one.duty:.3f} "
-            f"S/N {one.snr:.1f} {one.shape}{' scattered' if one.scatter else ''}"
-            f"{' modulated' if one.modulation else ''}, DM over its error {fate.dm_sigma:.1f}"
+            f"  {', '.join(problems)}: {truth.name} P {truth.period:.7g} s DM {truth.dm:.1f} duty {truth.duty:.3f} "
+            f"S/N {truth.snr:.1f} {truth.shape}{' scattered' if truth.scatter else ''}"
+            f"{' modulated' if truth.modulation else ''}, DM over its error {fate.dm_sigma:.1f}"
         )
         print(
             f"    detected {fate.detected:.1f} ({fate.detected_how or 'nowhere'}), at its own frequency "
@@ -452,13 +216,7 @@ def percent(part: int, whole: int) -> str:
 def table(verdicts: Iterable[Verdict]) -> str:
     """The summary, a row for each environment."""
     verdicts = list(verdicts)
-    lines = [
-        "| environment | injected | detected | once, of detected (others by chance) | once, of injected "
-        "| of those not lost by physics "
-        "| flagged | duplicates (by chance) | files with a false row above a pulsar | score, median (10 %) "
-        "| CPU s a file |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    rows = []
     for environment in ENVIRONMENTS:
         files = [v for v in verdicts if v.environment == environment]
         fates = [f for v in files for f in v.fates]
@@ -467,86 +225,80 @@ def table(verdicts: Iterable[Verdict]) -> str:
         possible = [f for f in fates if not f.high_passed < PHYSICAL]
         detected = [f for f in fates if f.listed or (np.isfinite(f.detected) and not f.high_passed < PHYSICAL)]
         scores = [f.score for f in fates if f.listed] or [float("nan")]
-        cells = [
-            environment,
-            str(len(fates)),
-            percent(len(detected), len(fates)),
-            percent(sum(f.once for f in detected), len(detected))
-            + f" ({sum(f.chance for f in detected if not f.listed):.1f})",
-            percent(sum(f.once for f in fates), len(fates)),
-            percent(sum(f.once for f in possible), len(possible)),
-            percent(sum(bool(f.flags) for f in fates), len(fates)),
-            f"{percent(sum(len(f.duplicates) for f in fates), len(fates))} ({sum(v.chance for v in files):.1f})",
-            percent(sum(any(f.false_above for f in v.fates) for v in files), len(files)),
-            f"{np.median(scores):.2f} ({np.quantile(scores, 0.1):.2f})",
-            f"{np.mean([v.cpu for v in files]):.1f}",
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(
+            [
+                environment,
+                str(len(fates)),
+                percent(len(detected), len(fates)),
+                percent(sum(f.once for f in detected), len(detected))
+                + f" ({sum(f.chance for f in detected if not f.listed):.1f})",
+                percent(sum(f.once for f in fates), len(fates)),
+                percent(sum(f.once for f in possible), len(possible)),
+                percent(sum(bool(f.flags) for f in fates), len(fates)),
+                f"{percent(sum(len(f.duplicates) for f in fates), len(fates))} ({sum(v.chance for v in files):.1f})",
+                percent(sum(any(f.false_above for f in v.fates) for v in files), len(files)),
+                f"{np.median(scores):.2f} ({np.quantile(scores, 0.1):.2f})",
+                f"{np.mean([v.cpu for v in files]):.1f}",
+            ]
+        )
+    headings = ["environment", "injected", "detected", "once, of detected (others by chance)", "once, of injected"]
+    headings += ["of those not lost by physics", "flagged", "duplicates (by chance)"]
+    headings += ["files with a false row above a pulsar", "score, median (10 %)", "CPU s a file"]
+    return markdown(headings, rows)
 
 
-def presto_table(verdicts: Iterable[Verdict]) -> str:
-    """What PRESTO has at 7 sigma, by environment, and what of it is not on our list."""
-    verdicts = list(verdicts)
-    lines = ["| environment | injected | PRESTO | ours | PRESTO's and not ours | ours and not PRESTO's |"]
-    lines.append("| --- | ---: | ---: | ---: | ---: | ---: |")
-    for environment in ENVIRONMENTS:
-        fates = [f for v in verdicts if v.environment == environment for f in v.fates if not np.isnan(f.presto)]
-        if fates:
-            theirs, ours = [f.presto >= 7 for f in fates], [f.listed for f in fates]
-            pairs = list(zip(theirs, ours, strict=True))
-            counts = [sum(theirs), sum(ours), sum(t and not o for t, o in pairs), sum(o and not t for t, o in pairs)]
-            lines.append(f"| {environment} | {len(fates)} | " + " | ".join(str(n) for n in counts) + " |")
-    return "\n".join(lines)
+def burst_table(fates: Iterable[dict[str, Any]]) -> str:
+    """How many bursts are listed, without a flag, and once."""
+    given = list(fates)
+    if not given:
+        return "bursts: none"
+    plain = [fate for fate in given if fate["rows"]]
+    listed = [fate for fate in given if fate["rows"] or fate["flagged"]]
+    once = sum(fate["rows"] == 1 for fate in given)
+    scores = [fate["score"] for fate in listed] or [float("nan")]
+    return (
+        f"bursts: {len(listed)} of {len(given)} listed, {len(plain)} without a flag, {once} once; "
+        f"score, median (10 %): {np.median(scores):.2f} ({np.quantile(scores, 0.1):.2f})"
+    )
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--envs", default=",".join(ENVIRONMENTS), help="environments, comma separated")
-    parser.add_argument("--first", type=int, default=0, help="first seed")
-    parser.add_argument("--files", type=int, default=5, help="files of each environment")
-    parser.add_argument("--pulsars", type=int, default=PER_FILE, help="pulsars in a file")
-    parser.add_argument("--snr", type=float, nargs=2, default=SNR, metavar=("LOW", "HIGH"), help="S/N of pulsars")
-    parser.add_argument("--bursts", type=int, default=0, help="bursts in a file")
-    parser.add_argument("--threads", type=int, default=1, help="threads of a search")
-    parser.add_argument("--set", dest="sets", action="append", default=[], help="section.key=value of the search")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep files, truths (JSON) and products there")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="what became of every pulsar")
-    parser.add_argument("--presto", type=Path, metavar="BIN", help="folder of PRESTO's programs: search with them too")
-    parser.add_argument("--verbose", action="store_true", help="tell everything that went wrong")
-    args = parser.parse_args(argv)
-    args.envs = args.envs.split(",")
-    unknown = [name for name in args.envs if name not in ENVIRONMENTS]
-    if unknown:
-        parser.error(f"--envs {unknown[0]}: give some of {', '.join(ENVIRONMENTS)}")
-    return args
-
-
-def main() -> None:
+def main(
+    envs: Annotated[str, typer.Option(help="environments, comma separated")] = ",".join(ENVIRONMENTS),
+    first: First = 0,
+    files: Annotated[int, typer.Option(help="files of each environment")] = 5,
+    pulsars: Annotated[int, typer.Option(help="in a file")] = PER_FILE,
+    snr: Annotated[tuple[float, float], typer.Option(metavar="LOW HIGH", help="of pulsars")] = SNR,
+    bursts: Annotated[int, typer.Option(help="in a file")] = 0,
+    threads: Annotated[int, typer.Option(help="of a search")] = 1,
+    keep: Annotated[Path | None, typer.Option(metavar="DIR", help="keep files, truths (JSON) and products")] = None,
+    verbose: Annotated[bool, typer.Option(help="everything that went wrong")] = False,
+    json_file: Json = None,
+    sets: Sets = None,
+) -> None:
     """Make, search, judge, and print the tables."""
-    args = parse()
-    sets = [f"dedisp.dm_hi={DM_HIGH}", f"run.threads={args.threads}", "output.detections=true", *args.sets]
+    environments = envs.split(",")
+    for name in environments:
+        if name not in ENVIRONMENTS:
+            raise typer.BadParameter(f"--envs {name}: give some of {', '.join(ENVIRONMENTS)}")
+    settings = [f"dedisp.dm_hi={DM_HIGH}", f"run.threads={threads}", "output.detections=true", *(sets or [])]
     verdicts: list[Verdict] = []
     with tempfile.TemporaryDirectory() as temporary:
-        folder = args.keep or Path(temporary)
+        folder = keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        for seed in range(args.first, args.first + args.files):
-            for environment in args.envs:
-                observed = sky(environment, seed, args.pulsars, args.bursts, tuple(args.snr))
-                verdict = examine(observed, sets, folder, args.keep is not None, args.presto)
+        for seed in range(first, first + files):
+            for environment in environments:
+                observed = sky(environment, seed, pulsars, bursts, snr)
+                verdict = examine(observed, settings, folder, keep is not None)
                 verdicts.append(verdict)
-                describe(verdict, args.verbose)
-                if args.json:
-                    args.json.write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
+                describe(verdict, verbose)
+                if json_file:
+                    json_file.write_text(json.dumps([asdict(v) for v in verdicts], indent=1))
     print(table(verdicts))
-    for title, found in (("candidates", "scores"), ("single pulses", "pulse_scores")):
-        print(reliability_table(title, [pair for v in verdicts for pair in getattr(v, found)]))
-    if args.bursts:
+    for title, name in (("candidates", "scores"), ("single pulses", "pulse_scores")):
+        print(reliability_table(title, [pair for v in verdicts for pair in getattr(v, name)]))
+    if bursts:
         print(burst_table([burst for v in verdicts for burst in v.bursts]))
-    if args.presto:
-        print(presto_table(verdicts))
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

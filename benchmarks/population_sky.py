@@ -10,7 +10,7 @@ and the dispersion inside a channel, over all turns. What interference costs is 
 """
 
 import struct
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -146,9 +146,9 @@ def sky(environment: str, seed: int, npulsars: int = PER_FILE, nbursts: int = 0,
     empty = Sky(environment, seed, nchans, fch1, foff, tsamp, round(tobs / tsamp), (), mains)
     pulsars: list[Truth] = []
     while len(pulsars) < npulsars:
-        one = draw(rng, empty, f"{environment}{seed}-{len(pulsars)}", snr)
-        if one is not None and all(apart(one.freq, other.freq, empty.tobs) for other in pulsars):
-            pulsars.append(one)
+        pulsar = draw(rng, empty, f"{environment}{seed}-{len(pulsars)}", snr)
+        if pulsar is not None and all(apart(pulsar.freq, earlier.freq, empty.tobs) for earlier in pulsars):
+            pulsars.append(pulsar)
     bursts = draw_bursts(empty, nbursts)
     return Sky(environment, seed, nchans, fch1, foff, tsamp, empty.nsamps, tuple(pulsars), mains, bursts=bursts)
 
@@ -161,7 +161,7 @@ def draw_bursts(empty: Sky, count: int) -> tuple[Burst, ...]:
         dm = float(rng.uniform(*DM))
         width = float(np.exp(rng.uniform(*np.log(BURST_WIDTH))))
         end = empty.tobs - BURST_APART - dm * float(empty.delays.max())
-        one = Burst(
+        burst = Burst(
             name=f"{empty.environment}{empty.seed}-burst{len(bursts)}",
             time=float(rng.uniform(BURST_APART, end)),
             dm=dm,
@@ -169,8 +169,8 @@ def draw_bursts(empty: Sky, count: int) -> tuple[Burst, ...]:
             snr=float(np.exp(rng.uniform(*np.log(BURST_SNR)))),
         )
         smeared = np.hypot(empty.tsamp, dm * np.median(empty.smears)) > np.sqrt(3.0) * width
-        if not smeared and all(abs(one.time - other.time) > BURST_APART for other in bursts):
-            bursts.append(one)
+        if not smeared and all(abs(burst.time - earlier.time) > BURST_APART for earlier in bursts):
+            bursts.append(burst)
     return tuple(bursts)
 
 
@@ -180,7 +180,7 @@ def draw(rng: np.random.Generator, empty: Sky, name: str, snr: tuple[float, floa
     duty = float(np.exp(rng.uniform(*np.log(DUTY))))
     dm = float(rng.uniform(*DM))
     shape = str(rng.choice(["gaussian", "vonmises", "double"], p=[0.4, 0.3, 0.3]))
-    one = Truth(
+    truth = Truth(
         name=name,
         period=period,
         dm=dm,
@@ -196,48 +196,48 @@ def draw(rng: np.random.Generator, empty: Sky, name: str, snr: tuple[float, floa
     if smear > MOST_SMEARED or period * FEWEST_TURNS > empty.tobs:
         return None
     if empty.mains:
-        order = max(round(one.freq / empty.mains), 1)
+        order = max(round(truth.freq / empty.mains), 1)
         # The line wanders by up to 0.02 Hz at the fundamental.
-        if abs(one.freq - order * empty.mains) < 4 / empty.tobs + 0.03 * order:
+        if abs(truth.freq - order * empty.mains) < 4 / empty.tobs + 0.03 * order:
             return None
-    profile = recorded_profile(one, empty, empty.nchans // 2)
+    profile = recorded_profile(truth, empty, empty.nchans // 2)
     width = float(np.mean(profile > profile.max() / 2))
-    return Truth(**{**asdict(one), "width": width})
+    return replace(truth, width=width)
 
 
 def apart(first: float, second: float, tobs: float) -> bool:
-    """Whether two frequencies are at no simple ratio."""
+    """True if two frequencies are at no simple ratio."""
     ratios = [(m, d) for m in range(1, MOST_RATIO + 1) for d in range(1, MOST_RATIO + 1)]
     ratios += [(m, 1) for m in range(MOST_RATIO + 1, MOST_HARMONIC + 1)]
     ratios += [(1, d) for d in range(MOST_RATIO + 1, MOST_HARMONIC + 1)]
     return all(abs(m * first - d * second) * tobs > APART for m, d in ratios)
 
 
-def intrinsic(one: Truth) -> NDArray[np.float64]:
+def intrinsic(truth: Truth) -> NDArray[np.float64]:
     """The pulse shape over a turn before anything smears it, peak 1, its middle at phase 0.5."""
     phase = np.arange(FINE) / FINE - 0.5
-    sigma = one.duty / 2.3548200450309493  # full width at half maximum of a Gaussian
-    if one.shape == "gaussian":
+    sigma = truth.duty / 2.3548200450309493  # full width at half maximum of a Gaussian
+    if truth.shape == "gaussian":
         return np.exp(-0.5 * (phase / sigma) ** 2)
-    if one.shape == "vonmises":
-        kappa = np.log(2.0) / (1.0 - np.cos(np.pi * one.duty))
+    if truth.shape == "vonmises":
+        kappa = np.log(2.0) / (1.0 - np.cos(np.pi * truth.duty))
         return np.exp(kappa * (np.cos(2 * np.pi * phase) - 1.0))
-    height, wide, distance = one.second
+    height, wide, distance = truth.second
     # Both components together are as wide as the duty says, more or less.
     sigma /= distance
-    gap = one.duty * (1.0 - 1.0 / distance)
+    gap = truth.duty * (1.0 - 1.0 / distance)
     first = np.exp(-0.5 * ((phase + gap / 2) / sigma) ** 2)
     return first + height * np.exp(-0.5 * ((phase - gap / 2) / (sigma * wide)) ** 2)
 
 
-def recorded_profile(one: Truth, empty: Sky, channel: int) -> NDArray[np.float64]:
+def recorded_profile(truth: Truth, empty: Sky, channel: int) -> NDArray[np.float64]:
     """The pulse shape that a channel records: scattered (f^-4), smeared by its own dispersion, and sampled."""
     k = np.arange(FINE // 2 + 1)
-    spectrum = np.fft.rfft(intrinsic(one))
-    spectrum *= np.sinc(k * empty.tsamp / one.period)
-    spectrum *= np.sinc(k * empty.smears[channel] * one.dm / one.period)
-    if one.scatter:
-        tail = one.scatter * (empty.freqs[channel] / np.median(empty.freqs)) ** -4.0
+    spectrum = np.fft.rfft(intrinsic(truth))
+    spectrum *= np.sinc(k * empty.tsamp / truth.period)
+    spectrum *= np.sinc(k * empty.smears[channel] * truth.dm / truth.period)
+    if truth.scatter:
+        tail = truth.scatter * (empty.freqs[channel] / np.median(empty.freqs)) ** -4.0
         spectrum /= 1.0 + 2j * np.pi * k * tail
     return np.fft.irfft(spectrum, FINE)
 
@@ -245,25 +245,25 @@ def recorded_profile(one: Truth, empty: Sky, channel: int) -> NDArray[np.float64
 class Signal:
     """A pulsar in the file: amplitude in units of a channel's noise, by channel."""
 
-    def __init__(self, one: Truth, empty: Sky) -> None:
-        rng = np.random.default_rng([7, empty.seed, round(one.period * 1e9) % 2**31])
-        self.tables = np.stack([recorded_profile(one, empty, c) for c in range(empty.nchans)])
-        self.shifts = np.round(one.dm * empty.delays / one.period * 2.0**32).astype(np.int64)
-        turns = (np.arange(empty.nsamps) + 0.5) * (empty.tsamp / one.period) + one.phase
+    def __init__(self, truth: Truth, empty: Sky) -> None:
+        rng = np.random.default_rng([7, empty.seed, round(truth.period * 1e9) % 2**31])
+        self.tables = np.stack([recorded_profile(truth, empty, c) for c in range(empty.nchans)])
+        self.shifts = np.round(truth.dm * empty.delays / truth.period * 2.0**32).astype(np.int64)
+        turns = (np.arange(empty.nsamps) + 0.5) * (empty.tsamp / truth.period) + truth.phase
         # Turns with 32 bits behind the point; enough of them before the start that none is negative.
         self.ahead = int(self.shifts.max() >> 32) + 2
         self.turns = np.round((turns + self.ahead) * 2.0**32).astype(np.int64)
         amps = np.ones(int(self.turns[-1] >> 32) + 2)
-        if one.modulation:
-            amps = np.exp(rng.normal(0.0, one.modulation, len(amps)))
+        if truth.modulation:
+            amps = np.exp(rng.normal(0.0, truth.modulation, len(amps)))
             amps /= amps.mean()
         self.amps = amps
-        self.modulated = one.modulation > 0
+        self.modulated = truth.modulation > 0
         # The dedispersed series has the mean of the channels, with the noise of one over sqrt(nchans).
         mean = self.tables.mean(axis=0)
         energy = empty.nsamps * np.var(mean) * empty.nchans
         self.template = mean - mean.mean()
-        self.scale = one.snr / np.sqrt(energy)
+        self.scale = truth.snr / np.sqrt(energy)
 
     def channel(self, c: int) -> NDArray[np.float32]:
         """The samples of a channel."""
@@ -281,24 +281,24 @@ class Flash:
     #: Points over which a sample, and the dispersion inside a channel, are taken.
     POINTS = 16
 
-    def __init__(self, one: Burst, empty: Sky) -> None:
-        self.one, self.sky = one, empty
-        self.reach = 2.0 * one.width + 2.0 * max(empty.tsamp, one.dm * float(empty.smears.max()))
+    def __init__(self, burst: Burst, empty: Sky) -> None:
+        self.burst, self.sky = burst, empty
+        self.reach = 2.0 * burst.width + 2.0 * max(empty.tsamp, burst.dm * float(empty.smears.max()))
         # The dedispersed series has the mean of the channels, of which each is sampled somewhere.
         offsets = np.arange(-self.reach, self.reach, empty.tsamp)
         mean = np.mean([self.shape(offsets, c) for c in range(empty.nchans)], axis=0)
-        self.scale = one.snr / np.sqrt(np.sum(mean**2) * empty.nchans)
+        self.scale = burst.snr / np.sqrt(np.sum(mean**2) * empty.nchans)
 
     def shape(self, offsets: NDArray[np.float64], c: int) -> NDArray[np.float64]:
         """What a channel records, peak about 1, at times [s] after the burst's middle there."""
-        sigma = self.one.width / 2.3548200450309493
+        sigma = self.burst.width / 2.3548200450309493
         steps = (np.arange(self.POINTS) - 0.5 * (self.POINTS - 1)) / self.POINTS
-        shifts = np.add.outer(steps * self.sky.tsamp, steps * self.sky.smears[c] * self.one.dm).ravel()
+        shifts = np.add.outer(steps * self.sky.tsamp, steps * self.sky.smears[c] * self.burst.dm).ravel()
         return np.mean(np.exp(-0.5 * ((offsets[:, None] + shifts) / sigma) ** 2), axis=1)
 
     def channel(self, c: int) -> tuple[int, NDArray[np.float32]]:
         """The first sample, and what the burst adds from there on."""
-        middle = self.one.time + self.one.dm * self.sky.delays[c]
+        middle = self.burst.time + self.burst.dm * self.sky.delays[c]
         first = max(int((middle - self.reach) / self.sky.tsamp), 0)
         last = min(int((middle + self.reach) / self.sky.tsamp) + 1, self.sky.nsamps)
         offsets = (np.arange(first, last) + 0.5) * self.sky.tsamp - middle
@@ -398,39 +398,43 @@ class Impulses:
         return found
 
 
-def write(one: Sky, path: Path, only: str = "") -> Sky:
+def write(observed: Sky, path: Path, only: str = "") -> Sky:
     """Write the file and return the sky with what was drawn of its interference.
 
     Parameters
     ----------
-    one : Sky
+    observed : Sky
     path : Path
         The .fil to write; replaced where it exists.
     only : str
         The only interference to put in, as it is drawn in the sky's own environment ("red"); empty: all of it.
     """
-    rng = np.random.default_rng([20261, ENVIRONMENTS.index(one.environment), one.seed])
-    signals = [Signal(p, one) for p in one.pulsars]
-    flashes = [Flash(b, one) for b in one.bursts]
+    rng = np.random.default_rng([20261, ENVIRONMENTS.index(observed.environment), observed.seed])
+    signals = [Signal(p, observed) for p in observed.pulsars]
+    flashes = [Flash(b, observed) for b in observed.bursts]
     drawn: dict[str, Any] = {}
-    red = Red(rng, one) if one.environment in ("red", "all") else None
-    impulses = Impulses(rng, one) if one.environment in ("impulses", "all") else None
-    wave, strengths = np.zeros(0), np.zeros(one.nchans)
-    if one.environment in ("mains", "all"):
-        wave, strengths, drawn["mains"] = hum(rng, one)
+    red = Red(rng, observed) if observed.environment in ("red", "all") else None
+    impulses = Impulses(rng, observed) if observed.environment in ("impulses", "all") else None
+    wave, strengths = np.zeros(0), np.zeros(observed.nchans)
+    if observed.environment in ("mains", "all"):
+        wave, strengths, drawn["mains"] = hum(rng, observed)
         wave = wave.astype(np.float32)
     drawn |= {"red": red.drawn} if red else {}
     drawn |= {"impulses": impulses.drawn} if impulses else {}
     # The bandpass: smooth, with ripples and scatter; the noise follows the level as a radiometer's does.
-    x = np.linspace(-1, 1, one.nchans)
-    gain = (1.0 - 0.45 * x**8) * (1.0 + 0.08 * np.sin(9 * x + rng.uniform(0, 6))) * rng.uniform(0.93, 1.07, one.nchans)
-    data = np.empty((one.nsamps, one.nchans), np.uint8)
+    x = np.linspace(-1, 1, observed.nchans)
+    gain = (
+        (1.0 - 0.45 * x**8)
+        * (1.0 + 0.08 * np.sin(9 * x + rng.uniform(0, 6)))
+        * rng.uniform(0.93, 1.07, observed.nchans)
+    )
+    data = np.empty((observed.nsamps, observed.nchans), np.uint8)
     block = 16  # channels made at a time: rows of the file are written in stretches
-    for start in range(0, one.nchans, block):
-        stop = min(start + block, one.nchans)
-        rows = np.empty((stop - start, one.nsamps), np.uint8)
+    for start in range(0, observed.nchans, block):
+        stop = min(start + block, observed.nchans)
+        rows = np.empty((stop - start, observed.nsamps), np.uint8)
         for c in range(start, stop):
-            samples = rng.standard_normal(one.nsamps, dtype=np.float32)
+            samples = rng.standard_normal(observed.nsamps, dtype=np.float32)
             for signal in signals:
                 samples += signal.channel(c)
             for flash in flashes:
@@ -439,7 +443,7 @@ def write(one: Sky, path: Path, only: str = "") -> Sky:
             if red:
                 samples += red.channel(rng, c)
             if impulses and not only:
-                samples += impulses.channel(rng, c, one.nsamps)
+                samples += impulses.channel(rng, c, observed.nsamps)
             if strengths[c] and not only:
                 samples += np.float32(strengths[c]) * wave
             samples *= np.float32(16.0 * gain[c])
@@ -447,42 +451,47 @@ def write(one: Sky, path: Path, only: str = "") -> Sky:
             rows[c - start] = np.clip(np.rint(samples), 0, 255).astype(np.uint8)
         data[:, start:stop] = rows.T
     with path.open("wb") as file:
-        file.write(header(one))
+        file.write(header(observed))
         data.tofile(file)
-    return Sky(**{**{k: getattr(one, k) for k in one.__dataclass_fields__}, "interference": drawn})
+    return replace(observed, interference=drawn)
 
 
-def header(one: Sky) -> bytes:
+def header(observed: Sky) -> bytes:
     """The SIGPROC header."""
 
     def text(value: str) -> bytes:
         return struct.pack("<i", len(value)) + value.encode("ascii")
 
-    parts = [text("HEADER_START"), text("source_name"), text(f"{one.environment}_{one.seed}")]
+    parts = [text("HEADER_START"), text("source_name"), text(f"{observed.environment}_{observed.seed}")]
     for key, number in (("telescope_id", 4), ("machine_id", 0), ("data_type", 1), ("nbits", 8), ("nifs", 1)):
         parts.append(text(key) + struct.pack("<i", number))
-    parts.append(text("nchans") + struct.pack("<i", one.nchans))
-    values = {"tstart": 60000.0 + one.seed / 1000, "tsamp": one.tsamp, "fch1": one.fch1, "foff": one.foff}
+    parts.append(text("nchans") + struct.pack("<i", observed.nchans))
+    values = {
+        "tstart": 60000.0 + observed.seed / 1000,
+        "tsamp": observed.tsamp,
+        "fch1": observed.fch1,
+        "foff": observed.foff,
+    }
     for key, value in (values | {"src_raj": 83000.0, "src_dej": -453000.0}).items():
         parts.append(text(key) + struct.pack("<d", value))
     parts.append(text("HEADER_END"))
     return b"".join(parts)
 
 
-def dedispersed(one: Sky, path: Path, dm: float) -> NDArray[np.float64]:
+def dedispersed(observed: Sky, path: Path, dm: float) -> NDArray[np.float64]:
     """The file's series at a DM: every channel in units of its noise, delays rounded to a sample, noise of 1.
 
     Parameters
     ----------
-    one : Sky
+    observed : Sky
     path : Path
     dm : float
     """
-    data = np.memmap(path, np.uint8, "r", offset=len(header(one)), shape=(one.nsamps, one.nchans))
-    series = np.zeros(one.nsamps)
-    for c in range(one.nchans):
+    data = np.memmap(path, np.uint8, "r", offset=len(header(observed)), shape=(observed.nsamps, observed.nchans))
+    series = np.zeros(observed.nsamps)
+    for c in range(observed.nchans):
         samples = data[:, c].astype(np.float64)
         noise = 1.4826 * np.median(np.abs(np.diff(samples[: 1 << 16]) / np.sqrt(2.0)))
-        shift = round(dm * one.delays[c] / one.tsamp)
-        series[: one.nsamps - shift] += (samples[shift:] - samples.mean()) / noise
-    return series / np.sqrt(one.nchans)
+        shift = round(dm * observed.delays[c] / observed.tsamp)
+        series[: observed.nsamps - shift] += (samples[shift:] - samples.mean()) / noise
+    return series / np.sqrt(observed.nchans)

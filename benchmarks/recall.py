@@ -1,136 +1,98 @@
-"""Sensitivity of the whole program on injected pulsars: recall as the fundamental, and folded over ideal S/N.
+"""Of signals that were put in, how many are found, and with how much of their strength: a scenario for each question.
 
-Each trial is a synthetic 8-bit observation with a few pulsars of the given matched-filter S/N, as recorded; period
-(1 ms to 3 s), duty (2 to 30 %), DM (1 to 1000), length and sampling time are drawn from fixed seeds. The program is run
-as its user runs it, over the whole plan up to DM 1000, and a pulsar counts as found when a candidate that is not marked
-as a harmonic has its period (within a tenth of a turn over the observation) and its DM (within its pulse width over the
-band). A period that the sampling or the channels smear beyond 0.3 turns is not drawn: the duty as recorded is at most
-about 30 % too.
+    python benchmarks/recall.py pulsars --snr 12 --count 90
+    python benchmarks/recall.py --help                       # all scenarios
+    python benchmarks/recall.py octaves --help               # what it asks, and its options
 
-    python benchmarks/recall.py --snr 12 --pulsars 100
-    python benchmarks/recall.py --snr 9 --pulsars 100
+A scenario draws signals from fixed seeds, searches, and says of each signal what every search made of it: S/N over the
+ideal one, or a significance. Here these are printed and counted, with 68 % intervals (Wilson). Scenarios of whole files
+are in recall_files.py, of single series in recall_series.py.
 """
 
-import json
-import tempfile
-import time
-from pathlib import Path
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from typing import Any
 
 import numpy as np
-from options import numbers
+import recall_files
+import recall_series
+from numpy.typing import NDArray
+from shared import Outcome, commands, share
 
-from pulsar.config.load import load_config
-from pulsar.constants import KDM
-from pulsar.run import search
-from pulsar.synthesis import Pulsar, Sky, write_filterbank
-
-# nchans, fch1, foff, tsamp, tobs: a spread of receivers, short enough for two cores.
-SETUPS = (
-    (256, 1499.0, -1.953125, 64e-6, 12.0),
-    (512, 1499.5, -0.9765625, 98.304e-6, 20.0),
-    (128, 1515.0, -2.5, 128e-6, 40.0),
-    (96, 1520.0, -3.0, 250e-6, 120.0),
-    (1024, 1449.8, -0.390625, 196.608e-6, 30.0),
+SCENARIOS: tuple[Callable[..., Iterator[Outcome]], ...] = (
+    recall_files.pulsars,
+    recall_files.binaries,
+    recall_files.range_of_binaries,
+    recall_files.bursts,
+    recall_files.neighbours,
+    recall_files.parts,
+    recall_files.formats,
+    recall_files.completeness,
+    recall_series.octaves,
+    recall_series.fewer_samples,
+    recall_series.drifts,
+    recall_series.accelsearch,
+    recall_series.orbits,
+    recall_series.stack,
+    recall_series.dedispersion,
 )
-PER_FILE = 3
 
 
-def draw(seed: int, snr: float, count: int) -> tuple[Sky, list[Pulsar]]:
-    """A sky with `count` pulsars."""
-    rng = np.random.default_rng(1000 + seed)
-    nchans, fch1, foff, tsamp, tobs = SETUPS[seed % len(SETUPS)]
-    flow = fch1 + foff * (nchans - 1)
-    pulsars: list[Pulsar] = []
-    while len(pulsars) < count:
-        period = 10 ** rng.uniform(-3, np.log10(3))
-        duty = 10 ** rng.uniform(np.log10(0.02), np.log10(0.3))
-        dm = 10 ** rng.uniform(0, 3)
-        smear = np.hypot(2 * KDM * dm * abs(foff) / flow**3, tsamp)
-        if smear > 0.3 * period or period > tobs / 12 or period < 4 * tsamp:
-            continue
-        if any(abs(p.period / period * k - round(p.period / period * k)) < 1e-3 for p in pulsars for k in (1, 2, 3)):
-            continue
-        phase = float(rng.uniform())
-        pulsars.append(Pulsar(period=period, dm=dm, duty=duty, snr=snr, phase0=phase, name=f"p{seed}_{len(pulsars)}"))
-    sky = Sky(
-        nchans=nchans, fch1=fch1, foff=foff, tsamp=tsamp, tobs=tobs, seed=seed, bandpass="rolloff", pulsars=pulsars
-    )
-    return sky, pulsars
+def count(outcomes: Iterable[Outcome]) -> None:
+    """Print what became of each signal, and how many each search has found."""
+    seen = []
+    for outcome in outcomes:
+        seen.append(outcome)
+        cells = [f"{name} {value:.3f}" for name, value in outcome.values.items()]
+        line = f"{outcome.signal}: {', '.join(cells).replace('nan', 'MISSED')}"
+        print(f"{line}; {outcome.remark}" if outcome.remark else line, flush=True)
+    for group in dict.fromkeys(group for outcome in seen for group in outcome.groups):
+        members = [outcome for outcome in seen if group in outcome.groups]
+        if len(members) < len(seen):
+            summary(group, members)
+    summary("all", seen)
 
 
-def match(rows: np.ndarray, pulsar: Pulsar, tobs: float, band: float) -> np.void | None:
-    """The candidate that is this pulsar as its fundamental."""
-    freq = 1.0 / pulsar.period
-    width = pulsar.period * max(pulsar.duty, 0.05)
-    for row in rows:
-        if row["harmonic_of"]:
-            continue
-        close = abs(row["freq"] - freq) * tobs < 0.3
-        if close and abs(row["dm"] - pulsar.dm) < max(3 * row["dm_err"], 1.5 * width / band, 1.0):
-            return row
-    return None
+def summary(group: str, outcomes: list[Outcome]) -> None:
+    """Print counts and quantiles of each search, and of two how they compare."""
+    values = {name: np.array([outcome.values[name] for outcome in outcomes]) for name in outcomes[0].values}
+    for name, each in values.items():
+        kept = each[np.isfinite(each)]
+        print(f"{group}, {name}: {share(len(kept), len(each))} found{quantiles(kept)}")
+    if len(values) != 2:
+        return
+    (first, a), (second, b) = values.items()
+    lost, gained = np.isfinite(a) & np.isnan(b), np.isnan(a) & np.isfinite(b)
+    line = f"{group}: of those of {first} {second} lacks {share(int(lost.sum()), int(np.isfinite(a).sum()))}, and has "
+    line += f"{gained.sum()} others"
+    both = np.isfinite(a) & np.isfinite(b)
+    print(f"{line}; {second} over {first}{quantiles(b[both] / a[both])}")
 
 
-def main() -> None:
-    parser = numbers(__doc__.splitlines()[0], snr=12.0, pulsars=60)
-    parser.add_argument("--first", type=int, default=0, help="first seed")
-    parser.add_argument("--set", dest="sets", action="append", default=[])
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    config = load_config(None, ["dedisp.dm_hi=1010", *args.sets])
-    results = []
-    seed = args.first
-    with tempfile.TemporaryDirectory() as folder:
-        while len(results) < args.pulsars:
-            sky, pulsars = draw(seed, args.snr, PER_FILE)
-            path = Path(folder) / f"{seed}.fil"
-            out = Path(folder) / f"{seed}.h5"
-            write_filterbank(sky, path, threads=2)
-            began = time.monotonic()
-            run = search(path, config, out)
-            wall = time.monotonic() - began
-            header = run.observation
-            band = KDM * (header.freqs[-1] ** -2.0 - header.freqs[0] ** -2.0)
-            rows = run.rows("candidates")
-            for pulsar in pulsars:
-                row = match(rows, pulsar, header.tobs, band)
-                results.append(
-                    {
-                        "seed": seed,
-                        "period": pulsar.period,
-                        "duty": pulsar.duty,
-                        "dm": pulsar.dm,
-                        "found": row is not None,
-                        "rank": int(row["rank"]) if row is not None else 0,
-                        "ratio": float(row["snr"]) / args.snr if row is not None else float("nan"),
-                        "sigma": float(row["sigma"]) if row is not None else float("nan"),
-                        "score": float(row["score"]) if row is not None else float("nan"),
-                    }
-                )
-                r = results[-1]
-                print(
-                    f"seed {seed:3d} P {1e3 * pulsar.period:10.4f} ms duty {pulsar.duty:.3f} DM {pulsar.dm:7.2f} "
-                    + (
-                        f"rank {r['rank']:2d} ratio {r['ratio']:.3f} sigma {r['sigma']:.1f} score {r['score']:.2f}"
-                        if r["found"]
-                        else "MISSED"
-                    )
-                    + f"  [{len(rows)} candidates, {wall:.1f} s]",
-                    flush=True,
-                )
-            path.unlink()
-            out.unlink()
-            seed += 1
-    found = [r for r in results if r["found"]]
-    ratios = np.array([r["ratio"] for r in found])
-    print(
-        f"S/N {args.snr:g}: {len(found)} of {len(results)} found as the fundamental "
-        f"({100 * len(found) / len(results):.1f} %); folded over ideal S/N: median {np.median(ratios):.3f}, "
-        f"10 % {np.quantile(ratios, 0.1):.3f}, 90 % {np.quantile(ratios, 0.9):.3f}"
-    )
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1))
+def quantiles(values: NDArray[np.float64]) -> str:
+    """Mean and median, and what few lie beyond."""
+    if not values.size:
+        return ": no values"
+    middle, least, low, high = np.quantile(values, [0.5, 0.05, 0.1, 0.9])
+    error = np.std(values) / math.sqrt(values.size)
+    spread = f"5 %: {least:.3f}, 10 %: {low:.3f}, 90 %: {high:.3f}, least {values.min():.3f}"
+    return f": mean {np.mean(values):.4f} ± {error:.4f}, median {middle:.3f} ({spread})"
 
+
+def command(scenario: Callable[..., Iterator[Outcome]]) -> Callable[..., None]:
+    """A scenario as a command: its arguments are the options."""
+
+    @wraps(scenario)
+    def run(**options: Any) -> None:
+        count(scenario(**options))
+
+    return run
+
+
+app = commands(__doc__)
+for scenario in SCENARIOS:
+    app.command(scenario.__name__.replace("_", "-"))(command(scenario))
 
 if __name__ == "__main__":
-    main()
+    app()

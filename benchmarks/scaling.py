@@ -1,30 +1,29 @@
-"""How CPU time grows with samples and with trial DMs, and what a second thread brings.
+"""How CPU time grows with samples and with trial DMs.
 
     python benchmarks/scaling.py [--plot benchmarks/scaling.png] [--rounds 3]
 
 256 channels in memory, 1000-1500 MHz, 64 us. Samples: 2^18 to 2^22, for 128 DMs, and for the search of one series.
-DMs: 32 to 1024, steps of 0.5, 2^18 samples each. One thread; every point is the least of some rounds over all points.
+DMs: 32 to 1024, steps of 0.5, 2^18 samples each. Noise that is never the same twice, or a search would find its period
+again and again. One thread; every point is the least of some rounds over all points.
 The exponent is that of the power law that fits best: 1 is linear. An FFT of n samples takes n log n, which between
-2^18 and 2^22 is an exponent of 1.07. Then the stages of `pulsar bench --stages` with one thread and with two.
+2^18 and 2^22 is an exponent of 1.07. What a second thread brings is told by `pulsar bench --stages`.
 
 Dedispersion is split into the time of the program and that of the system, which fetches fresh pages of memory for
 samples and series (over 2 GB at 2^22): what a page costs depends on what else the machine's memory is used for, so
 this part is stated but not fitted.
 """
 
-import argparse
 import resource
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
+from shared import NoiseSource, best_of, cpu_of, markdown
 
 from pulsar.bench.case import Size, power_of_two
-from pulsar.bench.limits import measure_limits
-from pulsar.bench.stages import MEMORY, NHARM, STAGES, THREADS, Survey, measure_stages, stage_figures
+from pulsar.bench.stages import MEMORY, NHARM, Survey
 from pulsar.config.model import FFTConfig
 from pulsar.dedisp.batches import choose_route, dedispersed
 from pulsar.pipeline.stages import BatchSearch
@@ -36,32 +35,8 @@ DMS = [1 << k for k in range(5, 11)]
 SYSTEM = "... of the system, for memory"
 FFT = FFTConfig.model_validate({"nharm": NHARM})
 
+#: By name, numbers of samples or DMs, and seconds.
 Lines = dict[str, tuple[list[int], list[float]]]
-
-
-class NoiseSource:
-    """Cleaned white noise in memory; never the same twice, or a search would find its period again and again."""
-
-    def __init__(self, survey: Survey, data: NDArray[np.int8]) -> None:
-        header = survey.sky.header
-        self.freqs = header.freqs
-        self.fref = float(header.freqs[0])
-        self.chan_width = header.chan_width
-        self.nsamps, self.tsamp, self.tstart = header.nsamps, header.tsamp, header.tstart
-        self.data = data
-
-    def read_into(self, start: int, out: NDArray[np.int8]) -> None:
-        out[:] = self.data[:, start : start + out.shape[1]]
-
-    def valid_fraction(self, start: int, nsamps: int) -> float:  # noqa: ARG002
-        return 1.0
-
-
-def cpu(call: Callable[[], object]) -> float:
-    """CPU time of one call [s]."""
-    start = time.process_time()
-    call()
-    return time.process_time() - start
 
 
 class Parts(NamedTuple):
@@ -74,13 +49,13 @@ class Parts(NamedTuple):
 
 def dedispersion(survey: Survey, data: NDArray[np.int8], search: bool) -> Parts:
     """Dedisperse a survey, and search all its series if `search`."""
-    source, plan = NoiseSource(survey, data), survey.plan()
+    source, plan = NoiseSource(survey.sky.header, data), survey.plan()
     finder = BatchSearch(plan, FFT, threads=1)
     searching = 0.0
     start = resource.getrusage(resource.RUSAGE_SELF)
     for batch in dedispersed(source, plan, choose_route(plan, threads=1, memory=MEMORY), threads=1):
         if search:
-            searching += cpu(lambda batch=batch: finder.search(batch))
+            searching += cpu_of(finder.search, batch)
     end = resource.getrusage(resource.RUSAGE_SELF)
     return Parts(end.ru_utime - start.ru_utime - searching, end.ru_stime - start.ru_stime, searching)
 
@@ -90,7 +65,7 @@ def one_series(nsamps: int) -> float:
     series = np.rint(np.random.default_rng(1).normal(0.0, 200.0, nsamps)).astype(np.int16)
     finder = FFTSearch(nsamps, 64e-6, FFT)
     finder.search(series)
-    return min(cpu(lambda: finder.search(series)) for _ in range(5))
+    return best_of(5, finder.search, series)
 
 
 def measure(rounds: int) -> tuple[Lines, Lines]:
@@ -119,12 +94,11 @@ def exponent(x: list[int], y: list[float]) -> float:
 def show(lines: Lines, unit: str) -> None:
     """A table in Markdown."""
     x = next(iter(lines.values()))[0]
-    print(f"| CPU [s] for {unit} | " + " | ".join(power_of_two(n) for n in x) + " | exponent |")
-    print("| --- |" + " ---: |" * (len(x) + 1))
-    for name, (_, y) in lines.items():
-        fitted = "" if name == SYSTEM else f"{exponent(x, y):.2f}"
-        print(f"| {name} | " + " | ".join(f"{value:.3g}" for value in y) + f" | {fitted} |")
-    print()
+    rows = [
+        [name, *(f"{value:.3g}" for value in y), "" if name == SYSTEM else f"{exponent(x, y):.2f}"]
+        for name, (_, y) in lines.items()
+    ]
+    print(markdown([f"CPU [s] for {unit}", *map(power_of_two, x), "exponent"], rows), end="\n\n")
 
 
 def plot(samples: Lines, dms: Lines, path: Path) -> None:
@@ -150,23 +124,14 @@ def plot(samples: Lines, dms: Lines, path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plot", type=Path, metavar="PNG")
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    samples, dms = measure(options.rounds)
+def main(png: Annotated[Path | None, typer.Option("--plot", metavar="PNG")] = None, rounds: int = 3) -> None:
+    """Measure and print."""
+    samples, dms = measure(rounds)
     show(samples, "samples")
     show(dms, "DMs")
-    if options.plot is not None:
-        plot(samples, dms, options.plot)
-    print("| stage | 2 threads: elapsed | CPU |")
-    print("| --- | ---: | ---: |")
-    limits = {n: measure_limits(n, 0.1) for n in THREADS}
-    for figure in (f for times in measure_stages(STAGES, 3.0) for f in stage_figures(times, limits)):
-        if figure.speedup is not None and figure.overhead is not None:
-            print(f"| {figure.about} | {figure.speedup:.2f} x faster | {100 * (figure.overhead - 1):+.0f} % |")
+    if png is not None:
+        plot(samples, dms, png)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -8,7 +8,6 @@ hand. All products must say what those of the calm run say. Needs root, for the 
     python benchmarks/soak.py --units 200 --seed 1 --faults 10
 """
 
-import argparse
 import contextlib
 import os
 import random
@@ -20,6 +19,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 sys.path[0] = str(TESTS)
@@ -124,8 +126,8 @@ def soak(day: Day, every: float, env: dict[str, str]) -> tuple[int, Counter[int]
     codes: Counter[int] = Counter()
     begun, log = time.monotonic(), day.batch.folder.parent.with_suffix(".log")
     for run in range(1, MOST_RUNS + 1):
-        with log.open("ab") as told:
-            process = subprocess.Popen(command(day.batch.folder, "-q"), env=env, stdout=told, stderr=told)
+        with log.open("ab") as output:
+            process = subprocess.Popen(command(day.batch.folder, "-q"), env=env, stdout=output, stderr=output)
             day.driver = process.pid
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -139,20 +141,19 @@ def soak(day: Day, every: float, env: dict[str, str]) -> tuple[int, Counter[int]
     raise SystemExit(f"the batch is not done after {MOST_RUNS} runs: see {log}")
 
 
-def main() -> None:
+def main(
+    units: int = 200,
+    seed: int = 1,
+    faults: Annotated[float, typer.Option(help="mean time between faults [s]")] = 10.0,
+    folder: Annotated[Path | None, typer.Option(help="default: a temporary one")] = None,
+) -> None:
     """Search in peace, then on a bad day, and compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--units", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--faults", type=float, default=10.0, help="mean time between faults [s]")
-    parser.add_argument("--folder", type=Path, help="default: a temporary one")
-    args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pulsar-soak-") as temporary:
-        top = args.folder or Path(temporary)
+        top = folder or Path(temporary)
         store, inputs, disk = top / "store", top / "inputs", top / "disk"
-        for folder in (store, inputs, disk):
-            folder.mkdir(parents=True, exist_ok=True)
-        for number in range(args.units):
+        for each in (store, inputs, disk):
+            each.mkdir(parents=True, exist_ok=True)
+        for number in range(units):
             one_file(store, number)
         mount("--bind", str(store), str(inputs))
         mark = f"soak-{os.getpid()}"
@@ -164,12 +165,12 @@ def main() -> None:
             expected, peace = candidates(calm), time.monotonic() - begun
             size = sum(path.stat().st_size for path in calm.folder.rglob("*") if path.is_file())
             mount("-t", "tmpfs", "-o", f"size={size + SPARE}", "none", str(disk))
-            day = Day(init([inputs], disk / "batch", quick()), store, inputs, mark, random.Random(args.seed))
+            day = Day(init([inputs], disk / "batch", quick()), store, inputs, mark, random.Random(seed))
             begun = time.monotonic()
-            runs, codes = soak(day, args.faults, env)
+            runs, codes = soak(day, faults, env)
             same = sum(expected[name] == row for name, row in candidates(day.batch).items())
             print(
-                f"{same} of {args.units} products as in peace; {sum(day.count.values())} faults {dict(day.count)}; "
+                f"{same} of {units} products as in peace; {sum(day.count.values())} faults {dict(day.count)}; "
                 f"the command was given {runs} times, exit codes {dict(codes)}; {time.monotonic() - begun:.0f} s, "
                 f"in peace {peace:.0f} s; left behind: {left_behind(day.batch.folder) or 'nothing'}"
             )
@@ -181,4 +182,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

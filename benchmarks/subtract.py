@@ -1,42 +1,45 @@
 """A bright known pulsar taken out before a search: what is left of it, what a weak one gains, and what it costs.
 
-A pulsar of S/N 300 (P 0.253 s, DM 56, 3 % wide) and one of S/N 12 (P 87.1 ms, DM 120) in the same noise: 134 s of
-256 us, 256 channels of 1.5 MHz below 1500 MHz. The bright one is steady, changes slowly (by 0.3 to 1.7 of its mean),
-scintillates (exponential brightness, correlated over 20 s and 40 MHz), changes its profile half-way, or its single
-pulses scatter (log-normal, by as much as their mean). Searched are the weak one alone, both, and both with
-`--subtract`.
+    python benchmarks/subtract.py kinds                    # all kinds: rows of the lists, S/N of the weak one
+    python benchmarks/subtract.py kinds --kind steady --seeds 4
+    python benchmarks/subtract.py kinds --snr 30           # another brightness
+    python benchmarks/subtract.py cost                     # processor time of a pass with and without
+    python benchmarks/subtract.py real X.dat               # a real series laid out over a band, in as much noise again
 
-    python benchmarks/subtract.py                    # all kinds: rows of the lists, S/N of the weak one
-    python benchmarks/subtract.py --kinds steady --seeds 4
-    python benchmarks/subtract.py --snr 30           # another brightness
-    python benchmarks/subtract.py --cost             # processor time of a pass with and without
-    python benchmarks/subtract.py --real X.dat       # a real series laid out over a band, in as much noise again
+A pulsar of S/N 300 (P 0.253 s, DM 56, 3 % wide) and one of S/N 12 (P 87.1 ms, DM 120) are in the same noise: 134 s of
+256 us, 256 channels of 1.5 MHz below 1500 MHz.
 """
 
-import argparse
 import tempfile
-import time
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
+import typer
+from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, uniform_filter1d
+from shared import commands, cpu_of
 
 from pulsar.config.load import load_config
+from pulsar.config.model import Config, SubtractConfig
 from pulsar.constants import KDM
 from pulsar.data.fold import FoldParams
 from pulsar.data.header import Header
 from pulsar.data.source import SIGMA_LEVELS
+from pulsar.folding.subtracted import SubtractedSource, measure_template
 from pulsar.io.memory import Filterbank
 from pulsar.io.open import open_observation
+from pulsar.io.product.reader import Run
 from pulsar.pipeline.cleaning import clean_source, find_mask
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.subtracting import subtract
 from pulsar.run import search
 from pulsar.synthesis import Pulsar, Sky, write_filterbank
 
+app = commands(__doc__)
 BRIGHT = {"period": 0.2531234, "dm": 56.0, "duty": 0.03}
 WEAK = {"period": 0.0871277, "dm": 120.0, "snr": 12.0, "duty": 0.05}
-SKY = {"nchans": 256, "fch1": 1499.0, "foff": -1.5, "tsamp": 256e-6, "tobs": 134.2}
+SKY: dict[str, Any] = {"nchans": 256, "fch1": 1499.0, "foff": -1.5, "tsamp": 256e-6, "tobs": 134.2}
 KINDS = ("steady", "slow", "scintillating", "profile", "pulses")
 QUIET = Progress("quiet")
 SETTINGS = ["dedisp.dm_lo=0", "dedisp.dm_hi=200", "completeness.enabled=false"]
@@ -44,8 +47,8 @@ SETTINGS = ["dedisp.dm_lo=0", "dedisp.dm_hi=200", "completeness.enabled=false"]
 CODES = 16.0
 
 
-def brightness(kind: str, header: Header, rng: np.random.Generator) -> np.ndarray:
-    """By which the pulses are multiplied, in each channel at each 64th sample; the mean square is 1."""
+def brightness(kind: str, header: Header, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Factor of the pulses, in each channel at each 64th sample; its mean square is 1."""
     n, nchans = -(-header.nsamps // 64), header.nchans
     t = np.arange(n) / n
     gain = np.ones((nchans, n), dtype=np.float32)
@@ -61,186 +64,183 @@ def brightness(kind: str, header: Header, rng: np.random.Generator) -> np.ndarra
     return gain / np.sqrt(np.mean(gain**2))
 
 
-def pulses(kind: str, header: Header, snr: float, seed: int) -> np.ndarray:
+def pulses(kind: str, header: Header, snr: float, seed: int) -> NDArray[np.float32]:
     """The bright pulsar in units of noise, without its mean, shape (nchans, nsamps)."""
-    rng = np.random.default_rng(seed)
-    gain = brightness(kind, header, rng)
+    gain = brightness(kind, header, np.random.default_rng(seed))
     grid = (np.arange(4096) + 0.5) / 4096
 
-    def shape(parts: list[tuple[float, float]]) -> np.ndarray:
+    def shape(*parts: tuple[float, float]) -> NDArray[np.float64]:
+        """Components at these distances from the middle and of these heights, mean 0 and scatter 1."""
         sigma = BRIGHT["duty"] / 2.3548
-        one = sum(h * np.exp(-0.5 * ((grid - 0.5 - at) / sigma) ** 2) for at, h in parts)
-        return (one - one.mean()) / np.std(one)
+        profile = sum(h * np.exp(-0.5 * ((grid - 0.5 - at) / sigma) ** 2) for at, h in parts)
+        return np.asarray((profile - profile.mean()) / np.std(profile))
 
-    usual = shape([(0.0, 1.0)]) if kind != "profile" else shape([(0.0, 1.0), (0.05, 0.5)])
-    other = usual if kind != "profile" else shape([(0.0, 0.6), (0.05, 1.0)])
+    first = second = shape((0.0, 1.0))
+    if kind == "profile":
+        first, second = shape((0.0, 1.0), (0.05, 0.5)), shape((0.0, 0.6), (0.05, 1.0))
     scale = snr / np.sqrt(float(header.nchans) * header.nsamps)
     out = np.empty((header.nchans, header.nsamps), dtype=np.float32)
     t = (np.arange(header.nsamps) + 0.5) * header.tsamp
     delays = KDM * BRIGHT["dm"] * (header.freqs**-2.0 - header.freqs[0] ** -2.0)
     for c, row in enumerate(out):
         place = ((t - 0.5 * header.tobs - delays[c]) / BRIGHT["period"] % 1.0 * 4096).astype(int)
-        value = np.where(t < 0.5 * header.tobs, usual[place], other[place])
+        value = np.where(t < 0.5 * header.tobs, first[place], second[place])
         row[:] = scale * value * np.repeat(gain[c], 64)[: header.nsamps]
     return out
 
 
-def files(folder: Path, kind: str, snr: float, seed: int) -> tuple[Filterbank, Filterbank]:
+def observations(folder: Path, kind: str, snr: float, seed: int) -> tuple[Filterbank, Filterbank]:
     """The weak pulsar in noise, and the bright one added to it."""
     path = folder / "weak.fil"
     write_filterbank(Sky(seed=seed, pulsars=(Pulsar(**WEAK),), **SKY), path, overwrite=True)
-    obs = open_observation(path)
-    codes, header = obs.read().data.copy(), obs.header
-    obs.close()
-    both = pulses(kind, header, snr, seed)
-    both *= CODES
-    both += codes
+    with open_observation(path) as obs:
+        codes, header = obs.read().data.copy(), obs.header
+    both = CODES * pulses(kind, header, snr, seed) + codes
     both += np.random.default_rng(seed + 1).random(both.shape, dtype=np.float32)
     return Filterbank(codes, header), Filterbank(np.clip(np.floor(both), 0, 255).astype(np.uint8), header)
 
 
-def near(run, of: dict[str, float]) -> tuple[int, float]:
-    """Rows of a list at a harmonic of a pulsar's period, and the best S/N of those at the period itself."""
+def own_rows(run: Run) -> NDArray[Any]:
+    """Rows above 6 sigma that stand for themselves."""
     rows = run.rows("candidates")
-    rows = rows[(rows["harmonic_of"] == "") & (rows["sigma"] >= 6.0)]
+    return rows[(rows["harmonic_of"] == "") & (rows["sigma"] >= 6.0)]
+
+
+def near(run: Run, of: dict[str, float]) -> tuple[int, float]:
+    """Rows of a list at a harmonic of a pulsar's period, and the best S/N of those at the period itself."""
     count, best = 0, 0.0
-    for row in rows:
-        for ratio in [n / m for n in range(1, 33) for m in range(1, 5)]:
-            if abs(row["period"] * ratio / of["period"] - 1.0) < 2.0 * row["period"] / 134.2:
-                count += 1
-                best = max(best, row["snr"]) if ratio == 1.0 else best
-                break
+    ratios = [n / m for n in range(1, 33) for m in range(1, 5)]
+    for row in own_rows(run):
+        allowed = 2.0 * row["period"] / run.observation.tobs
+        fits = [ratio for ratio in ratios if abs(row["period"] * ratio / of["period"] - 1.0) < allowed]
+        count += bool(fits)
+        if fits and fits[0] == 1.0:
+            best = max(best, row["snr"])
     return count, float(best)
 
 
-def one(kind: str, snr: float, seed: int, out: Path) -> None:
-    """All of one kind."""
-    weak, both = files(out, kind, snr, seed)
-    first = search(both, load_config(None, SETTINGS), out / "first.h5", overwrite=True)
-    row = first.rows("candidates")[0]
-    given = f"{out / 'first.h5'}:{row['id']}"
-    config = load_config(None, SETTINGS, **{"subtract.pulsars": [given]})
-    second = search(both, config, out / "second.h5", overwrite=True)
-    alone = search(weak, load_config(None, SETTINGS), out / "alone.h5", overwrite=True)
-    told = second.rows("subtracted/pulsars")[0]
+def with_and_without(obs: Filterbank, settings: list[str], folder: Path) -> tuple[Run, Run, Config]:
+    """A search, and one from which its first row is taken out; and the settings of this."""
+    first = search(obs, load_config(None, settings), folder / "first.h5", overwrite=True)
+    given = f"{folder / 'first.h5'}:{first.rows('candidates')[0]['id']}"
+    config = load_config(None, settings, **{"subtract.pulsars": [given]})
+    return first, search(obs, config, folder / "second.h5", overwrite=True), config
+
+
+@app.command()
+def kinds(
+    kind: Annotated[list[str] | None, typer.Option(help=f"of {', '.join(KINDS)}; may be repeated")] = None,
+    snr: float = 300.0,
+    seeds: int = 1,
+) -> None:
+    """What is left of a bright pulsar that is steady, changes, scintillates, has another profile half-way, or flickers.
+
+    It changes slowly (by 0.3 to 1.7 of its mean), its brightness is exponential and correlated over 20 s and 40 MHz, or
+    its single pulses scatter (log-normal, by as much as their mean). Searched are the weak one alone, both, and both
+    with `--subtract`.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        for each in kind or KINDS:
+            for seed in range(1, seeds + 1):
+                report(each, snr, seed, Path(name))
+
+
+def report(kind: str, snr: float, seed: int, folder: Path) -> None:
+    """Print all of one kind."""
+    weak, both = observations(folder, kind, snr, seed)
+    first, second, config = with_and_without(both, SETTINGS, folder)
+    alone = search(weak, load_config(None, SETTINGS), folder / "alone.h5", overwrite=True)
+    row = second.rows("subtracted/pulsars")[0]
     # The same mask and levels for both: all that differs is the pulsar.
     mask = find_mask(both, config, threads=1, progress=QUIET).mask
-    ours = [clean_source(obs, mask, config, threads=1, progress=QUIET) for obs in (weak, both)]
-    done = subtract(ours[1], both.header, config, threads=1, memory=1 << 30, progress=QUIET)
-    spreads = []
+    cleaned = [clean_source(obs, mask, config, threads=1, progress=QUIET) for obs in (weak, both)]
+    done = subtract(cleaned[1], both.header, config, threads=1, memory=1 << 30, progress=QUIET)
     truth = pulses(kind, both.header, snr, seed)
-    samples = []
-    for source in (*ours, done.source):
+    spreads, dots = [], []
+    for source in (*cleaned, done.source):
         data = np.empty((source.nchans, source.nsamps), dtype=np.int8)
         source.read_into(0, data)
-        samples.append(data)
-        spreads.append(float(np.mean([np.var(part.astype(np.float32)) for part in data])) / SIGMA_LEVELS**2)
-    dots = [float(sum(np.dot(a, b) for a, b in zip(some.astype(np.float32), truth, strict=True))) for some in samples]
+        spreads.append(np.mean([np.var(part.astype(np.float32)) for part in data]) / SIGMA_LEVELS**2)
+        dots.append(float(sum(np.dot(a.astype(np.float32), b) for a, b in zip(data, truth, strict=True))))
     left = (dots[2] - dots[0]) / (dots[1] - dots[0])
+    at_harmonics, weak_snr = zip(
+        *((near(run, BRIGHT)[0], near(run, WEAK)[1]) for run in (first, second, alone)), strict=True
+    )
+    lengths = [len(own_rows(run)) for run in (first, second, alone)]
+    bursts = [len(run.rows("single_pulses")) for run in (first, second)]
     columns = {
-        "S/N": f"{told['snr_before']:.1f} -> {told['snr_after']:.1f}",
+        "S/N": f"{row['snr_before']:.1f} -> {row['snr_after']:.1f}",
         "true amplitude left": f"{100 * left:+.2f} %",
-        "told": f"{100 * told['rest']:+.2f} ± {100 * told['rest_err']:.2f} %",
-        "scatter": f"{100 * told['scatter']:.1f} % (of noise {100 * told['scatter_err']:.1f} %)",
-        "template": f"{told['nbins']} bins, {told['nsubints']} x {told['nbands']}, {told['nshapes']} profiles, "
-        f"{told['nparams']} numbers",
-        "variance": f"without it {spreads[0]:.5f}, with it {spreads[1]:.5f}, subtracted {spreads[2]:.5f}",
-        "rows at its harmonics": f"{near(first, BRIGHT)[0]} -> {near(second, BRIGHT)[0]}",
-        "rows": f"{rows_of(first)} -> {rows_of(second)} (without it {rows_of(alone)})",
-        "single pulses": f"{len(first.rows('single_pulses'))} -> {len(second.rows('single_pulses'))}",
-        "S/N of the weak one": f"{near(first, WEAK)[1]:.2f} -> {near(second, WEAK)[1]:.2f} "
-        f"(without it {near(alone, WEAK)[1]:.2f})",
+        "as the product says": f"{100 * row['rest']:+.2f} ± {100 * row['rest_err']:.2f} %",
+        "scatter": f"{100 * row['scatter']:.1f} % (of noise {100 * row['scatter_err']:.1f} %)",
+        "template": f"{row['nbins']} bins, {row['nsubints']} x {row['nbands']}, {row['nshapes']} profiles, "
+        f"{row['nparams']} numbers",
+        "variance": "without it {:.5f}, with it {:.5f}, subtracted {:.5f}".format(*spreads),
+        "rows at its harmonics": f"{at_harmonics[0]} -> {at_harmonics[1]}",
+        "rows": "{} -> {} (without it {})".format(*lengths),
+        "single pulses": "{} -> {}".format(*bursts),
+        "S/N of the weak one": "{:.2f} -> {:.2f} (without it {:.2f})".format(*weak_snr),
     }
     print(f"{kind}, seed {seed}", *(f"    {name}: {text}" for name, text in columns.items()), sep="\n", flush=True)
 
 
-def rows_of(run) -> int:
-    """Rows above the threshold."""
-    rows = run.rows("candidates")
-    return int(np.sum((rows["harmonic_of"] == "") & (rows["sigma"] >= 6.0)))
-
-
-def real(path: Path, folder: Path) -> None:
+@app.command()
+def real(path: Path) -> None:
     """The pulses of a real dedispersed series, each channel at its delay, in noise as strong as the series' own."""
-    obs = open_observation(path)
-    header = obs.header
-    series = obs.read().data[0].astype(np.float64)
-    obs.close()
+    with open_observation(path) as obs:
+        header, series = obs.header, obs.read().data[0].astype(np.float64)
     level = uniform_filter1d(series, max(int(2.0 / header.tsamp), 1))
     series = (series - level) / (1.4826 * np.median(np.abs(series - level)))
     nchans, dm = 256, header.dm
     freqs = 920.0 - 0.78125 * np.arange(nchans)
     delays = np.round(KDM * dm * (freqs**-2.0 - freqs[0] ** -2.0) / header.tsamp).astype(int)
-    rng = np.random.default_rng(1)
-    data = rng.normal(size=(nchans, series.size)).astype(np.float32)
+    data = np.random.default_rng(1).normal(size=(nchans, series.size)).astype(np.float32)
     for row, delay in zip(data, delays, strict=True):
         row += np.roll(series, delay) / np.sqrt(nchans)
     codes = np.clip(np.round(96 + CODES * data), 0, 255).astype(np.uint8)
     band = Filterbank.from_array(codes, freqs, header.tsamp, source="real", order="channel, time")
-    sets = [f"dedisp.dm_lo={dm - 20}", f"dedisp.dm_hi={dm + 20}", "dedisp.dm_step=1.0", "completeness.enabled=false"]
-    first = search(band, load_config(None, sets), folder / "first.h5", overwrite=True)
-    given = f"{folder / 'first.h5'}:{first.rows('candidates')['id'][0]}"
-    second = search(
-        band, load_config(None, sets, **{"subtract.pulsars": [given]}), folder / "second.h5", overwrite=True
-    )
-    told = second.rows("subtracted/pulsars")[0]
-    for name in told.dtype.names:
-        print(f"    {name}: {told[name]}")
-    for name, run in (("first", first), ("second", second)):
-        pulses = run.rows("single_pulses")
-        best = max(pulses["snr"], default=0.0)
-        print(f"{name}: {rows_of(run)} rows, {len(pulses)} single pulses, the brightest of S/N {best:.1f}")
-        for row in run.rows("candidates")[:6]:
-            print(
-                f"    P {row['period']:.7g} s, DM {row['dm']:.4g}, S/N {row['snr']:.1f}, sigma {row['sigma']:.1f}, "
-                f"score {row['score']:.2f} {row['harmonic_of']} {row['rfi_flags']} {row['known_source']}"
-            )
+    settings = [f"dedisp.dm_lo={dm - 20}", f"dedisp.dm_hi={dm + 20}", "dedisp.dm_step=1.0", SETTINGS[-1]]
+    with tempfile.TemporaryDirectory() as name:
+        first, second, _ = with_and_without(band, settings, Path(name))
+        subtracted = second.rows("subtracted/pulsars")[0]
+        for column in subtracted.dtype.names:
+            print(f"    {column}: {subtracted[column]}")
+        for label, run in (("first", first), ("second", second)):
+            bursts = run.rows("single_pulses")
+            brightest = max(bursts["snr"], default=0.0)
+            print(f"{label}: {len(own_rows(run))} rows, {len(bursts)} single pulses, the brightest {brightest:.1f}")
+            for row in run.rows("candidates")[:6]:
+                print(
+                    f"    P {row['period']:.7g} s, DM {row['dm']:.4g}, S/N {row['snr']:.1f}, sigma {row['sigma']:.1f}, "
+                    f"score {row['score']:.2f} {row['harmonic_of']} {row['rfi_flags']} {row['known_source']}"
+                )
 
 
-def cost(folder: Path, seed: int) -> None:
+@app.command()
+def cost(snr: float = 300.0) -> None:
     """Processor time of reading the cleaned samples, of the same without a pulsar, and of measuring it."""
-    _, both = files(folder, "steady", 300.0, seed)
+    with tempfile.TemporaryDirectory() as name:
+        _, both = observations(Path(name), "steady", snr, 1)
     config = load_config(None, SETTINGS)
     mask = find_mask(both, config, threads=1, progress=QUIET).mask
     source = clean_source(both, mask, config, threads=1, progress=QUIET)
-    from pulsar.config.model import SubtractConfig
-    from pulsar.folding.subtracted import SubtractedSource, measure_template
-
     params = FoldParams(1.0 / BRIGHT["period"], 0.0, BRIGHT["dm"])
-    total = source.nchans * source.nsamps
+    data = np.empty((source.nchans, 1 << 15), dtype=np.int8)
+    given = {"threads": 1, "memory": 1 << 30}
+    subtracted = SubtractedSource(source, [measure_template(source, params, SubtractConfig(), **given)[0]])
+
+    def read_all(cleaned: Any) -> None:
+        for start in range(0, source.nsamps, 1 << 15):
+            cleaned.read_into(start, data)
+
+    scale = 1e9 / (source.nchans * source.nsamps)
     for _ in range(3):
-        begun = time.process_time()
-        taken, _ = measure_template(source, params, SubtractConfig(), threads=1, memory=1 << 30)
-        spent = time.process_time() - begun
-        print(f"measuring the template: {1e9 * spent / total:.2f} ns a sample of a channel")
-        for name, one_source in (("cleaned", source), ("less the pulsar", SubtractedSource(source, [taken]))):
-            begun = time.process_time()
-            data = np.empty((source.nchans, 1 << 15), dtype=np.int8)
-            for start in range(0, source.nsamps, 1 << 15):
-                one_source.read_into(start, data)
-            print(f"reading, {name}: {1e9 * (time.process_time() - begun) / total:.2f} ns")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)
-    parser.add_argument("--snr", type=float, default=300.0)
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--cost", action="store_true")
-    parser.add_argument("--real", type=Path)
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if args.real:
-            real(args.real, folder)
-            return
-        if args.cost:
-            cost(folder, 1)
-            return
-        for kind in args.kinds:
-            for seed in range(1, args.seeds + 1):
-                one(kind, args.snr, seed, folder)
+        measuring = cpu_of(lambda: measure_template(source, params, SubtractConfig(), **given))
+        print(
+            f"ns a sample of a channel: measuring the template {scale * measuring:.2f}, reading, cleaned "
+            f"{scale * cpu_of(read_all, source):.2f}, less the pulsar {scale * cpu_of(read_all, subtracted):.2f}"
+        )
 
 
 if __name__ == "__main__":
-    main()
+    app()

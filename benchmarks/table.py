@@ -13,11 +13,14 @@ takes marks of another processor, ``<!-- peers-zen4 -->``, and leaves the tables
 `pulsar bench --roofline`, of the first file.
 """
 
-import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+from peers import seconds
+from shared import markdown
 
 from pulsar.bench.figures import FORMAT, roofline
 from pulsar.bench.figures import load as load_run
@@ -38,12 +41,6 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise SystemExit(f"{path}: not the output of `pulsar bench --json`")
     return document
-
-
-def markdown(headings: list[str], rows: list[list[str]]) -> str:
-    """A table with its first column aligned to the left and the others to the right."""
-    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def machine(run: dict[str, Any]) -> str:
@@ -84,19 +81,18 @@ def stages(run: dict[str, Any]) -> str:
     for f in run["stages"]:
         by_name.setdefault(f["stage"], []).append(f)
     rows = []
-    for name, (one, *more) in by_name.items():
-        two = more[-1]
+    for name, (single, *_, double) in by_name.items():
         rows.append(
             [
-                f"`{name}` {one['about']}",
-                si(one["samples_per_s"]),
-                si(one["operations_per_s"]),
-                f"{1e3 * one['cpu_s']:.3g}",
-                f"{1e3 * one['wall_s']:.3g}",
-                f"{1e3 * two['wall_s']:.3g}",
-                f"{two['speedup']:.2f} x",
-                f"{100 * (two['overhead'] - 1):.0f} %",
-                f"{100 * one['fraction']:.0f} % of {one['limit']}",
+                f"`{name}` {single['about']}",
+                si(single["samples_per_s"]),
+                si(single["operations_per_s"]),
+                f"{1e3 * single['cpu_s']:.3g}",
+                f"{1e3 * single['wall_s']:.3g}",
+                f"{1e3 * double['wall_s']:.3g}",
+                f"{double['speedup']:.2f} x",
+                f"{100 * (double['overhead'] - 1):.0f} %",
+                f"{100 * single['fraction']:.0f} % of {single['limit']}",
             ]
         )
     headings = ["stage", "samples/s", "operations/s", "CPU [ms]", "elapsed [ms]", "with 2 threads", "faster"]
@@ -105,10 +101,6 @@ def stages(run: dict[str, Any]) -> str:
 
 def peers(run: dict[str, Any]) -> str:
     """Other programs beside ours."""
-
-    def seconds(value: float | None) -> str:
-        return "-" if value is None else f"{value:.3g}"
-
     rows = [
         [
             f["work"],
@@ -142,8 +134,11 @@ def sections(runs: list[dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def replace_between(path: Path, texts: dict[str, str]) -> None:
-    """Put every text between its two marks of a file."""
+def put(texts: dict[str, str], path: Path | None) -> None:
+    """Put every text between its two marks of a file; without one, print them."""
+    if path is None:
+        print("\n\n".join(texts.values()))
+        return
     page = path.read_text()
     for mark, text in texts.items():
         begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
@@ -153,27 +148,23 @@ def replace_between(path: Path, texts: dict[str, str]) -> None:
     path.write_text(page)
 
 
-def main(argv: Sequence[str] | None = None) -> None:
+def main(
+    files: Annotated[list[Path], typer.Argument(metavar="BENCH.json ...")],
+    plot: Annotated[Path | None, typer.Option(metavar="PNG", help="roofline plot of the first run")] = None,
+    into: Annotated[Path | None, typer.Option(metavar="README.md", help="put the tables between its marks")] = None,
+    beside: Annotated[str, typer.Option(help="between the marks of that name, for another processor")] = "",
+) -> None:
     """Read, print or write, and plot."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="BENCH.json")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="roofline plot of the first run")
-    parser.add_argument("--into", type=Path, metavar="README.md", help="put the tables between the marks of this file")
-    parser.add_argument("--beside", metavar="NAME", help="between the marks of that name, for another processor")
-    options = parser.parse_args(argv)
-    runs = [load(path) for path in options.runs]
+    runs = [load(path) for path in files]
     texts = sections(runs)
-    if options.beside:
-        texts = {f"{mark}-{options.beside}": text for mark, text in texts.items()}
-    if options.into is not None:
-        replace_between(options.into, texts)
-    else:
-        print("\n\n".join(texts.values()))
-    if options.plot is not None:
+    if beside:
+        texts = {f"{mark}-{beside}": text for mark, text in texts.items()}
+    put(texts, into)
+    if plot is not None:
         if not runs[0]["figures"]:
-            raise SystemExit(f"{options.runs[0]}: holds no kernels to plot")
-        roofline(load_run(options.runs[0]), options.plot)
+            raise SystemExit(f"{files[0]}: holds no kernels to plot")
+        roofline(load_run(files[0]), plot)
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

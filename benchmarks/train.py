@@ -1,36 +1,47 @@
 """Learn the weights of the score from folds of which it is known what they are, and say what they are worth.
 
+    python benchmarks/population.py --envs clean,red,impulses,mains,all --first 10240 --files 34 --keep SKIES
+    python benchmarks/zoo.py survey --first 254 --files 136 --every 4 --keep ZOO
+    python benchmarks/train.py table --skies SKIES --zoo ZOO --out TABLE.csv
+    python benchmarks/train.py weights TABLE.csv --out pulsar/sources/weights.json --overwrite
+    python benchmarks/train.py weights TABLE.csv --add MINE.h5 --out mine.json     # labels of your own
+    pulsar search … --set sift.weights=mine.json
+
 What speaks for a pulsar and what against it, and how, is written down in `pulsar.sources.score`; how much each counts
 is learnt, from what its meaning lets expect. So few numbers learn from few examples, none may change its side, and what
 no example shows keeps what is expected of it. Rows of a group (a column "group", or parts by chance) are judged by
-weights that have not seen it. The same tables and seed give the same weights. Tables are those of train_table.py
-(features by name, the label last), and products whose candidates were judged in `pulsar view`.
-
-    python benchmarks/train.py TABLE.csv --out weights.json
-    python benchmarks/train.py TABLE.csv --add MINE.h5 --out mine.json
-    pulsar search … --set sift.weights=mine.json
+weights that have not seen it. The same tables and seed give the same weights. Tables have features by name and the
+label last; products whose candidates were judged in `pulsar view` will do, too.
 """
 
-import argparse
 import json
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
-from evaluate import Evaluation, evaluate
+import typer
 from numpy.typing import NDArray
+from population_sky import ENVIRONMENTS, sky
+from population_truth import row_bins, whose
 from scipy.optimize import minimize
 from scipy.special import expit
+from scores import Evaluation, evaluate
+from shared import commands
+from zoo import file_of
+from zoo_skies import ZOO, belongs
 
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError, PulsarError
 from pulsar.io.labels import beside, labels_of, uid_of
 from pulsar.io.product.reader import read
 from pulsar.sources.features import FEATURE_NAMES, features, vector
-from pulsar.sources.score import FORMAT, VERSION, Coefficients, LogisticScorer
+from pulsar.sources.score import FLAGS, FORMAT, VERSION, Coefficients, LogisticScorer
+
+app = commands(__doc__)
 
 Array = NDArray[np.float64]
 
@@ -158,7 +169,7 @@ class Learnt:
             "added, before": self.before,
             "added, after": self.after,
         }
-        return {name: one for name, one in found.items() if one is not None}
+        return {name: evaluation for name, evaluation in found.items() if evaluation is not None}
 
 
 def terms_of(table: Table) -> Array:
@@ -269,8 +280,8 @@ def _left_out(
 ) -> Array:
     """Scores of rows, each by weights of the other groups and of what is always learnt from."""
     found = np.zeros(len(real))
-    for one in np.unique(group):
-        away = group == one
+    for left_out in np.unique(group):
+        away = group == left_out
         seen = np.concatenate([base, terms[~away]]), np.concatenate([base_real, real[~away]])
         found[away] = fit_weights(*seen).probabilities(terms[away])
     return found
@@ -295,43 +306,6 @@ def joined(tables: Sequence[Table]) -> Table:
     return Table(first.names, x, y, ", ".join(t.origin for t in tables))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run it; the exit code is 2 for wrong usage, 3 for tables that cannot be read."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add = parser.add_argument
-    add("tables", nargs="+", type=Path, metavar="TABLE", help="csv with the label last, or a judged product")
-    add("--add", nargs="+", type=Path, default=[], metavar="TABLE", help="further labels, judged before and after")
-    add("--folds", type=int, default=5, metavar="N", help="parts where rows have no group (default: 5)")
-    add("--precision", type=float, default=0.93, metavar="P", help="at which recall is given (default: 0.93)")
-    add("--seed", type=int, default=1, metavar="N", help="of the parts (default: 1)")
-    add("--out", type=Path, metavar="WEIGHTS.json", help="write the weights")
-    add("--overwrite", action="store_true", help="replace existing ones")
-    options = parser.parse_args(argv)
-    try:
-        if options.out is not None and options.out.exists() and not options.overwrite:
-            raise ConfigError(f"{options.out}: exists already; give --overwrite to replace it, or another --out")
-        table = joined([read_table(path) for path in options.tables])
-        added = joined([read_table(path) for path in options.add]) if options.add else None
-        learnt = learn(table, added=added, nparts=options.folds, seed=options.seed, precision=options.precision)
-        labels = table.y if added is None else np.concatenate([table.y, added.y])
-        about = {
-            "trained_on": {"rows": len(labels), "pulsars": int(labels.sum())},
-            "seed": options.seed,
-            "evaluation": {name: plain(asdict(each)) for name, each in learnt.evaluations.items()},
-        }
-        for name, value in zip(learnt.coefficients.names, learnt.coefficients.signed()[:-1], strict=True):
-            print(f"{name:12s} {value:+.2f}")
-        print(f"{'bias':12s} {learnt.coefficients.bias:+.2f}")
-        for name, each in learnt.evaluations.items():
-            print(f"\n{name}\n{each}")
-        if options.out is not None:
-            write_whole(options.out, weights_text(learnt.coefficients, about))
-    except PulsarError as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
 def plain(value: Any) -> Any:
     """Numbers as JSON has them: what is unknown is null."""
     if isinstance(value, dict):
@@ -341,5 +315,118 @@ def plain(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
+@app.command()
+def weights(
+    tables: Annotated[list[Path], typer.Argument(metavar="TABLE ...", help="csv, or a judged product")],
+    add: Annotated[list[Path] | None, typer.Option(help="further labels, judged before and after")] = None,
+    folds: Annotated[int, typer.Option(help="parts where rows have no group")] = 5,
+    precision: Annotated[float, typer.Option(help="at which recall is given")] = 0.93,
+    seed: Annotated[int, typer.Option(help="of the parts")] = 1,
+    out: Annotated[Path | None, typer.Option(metavar="WEIGHTS.json", help="write the weights")] = None,
+    overwrite: Annotated[bool, typer.Option(help="replace existing ones")] = False,
+) -> None:
+    """Learn from tables; the exit code is 2 for wrong usage, 3 for tables that cannot be read."""
+    try:
+        if out is not None and out.exists() and not overwrite:
+            raise ConfigError(f"{out}: exists already; give --overwrite to replace it, or another --out")
+        given = joined([read_table(path) for path in tables])
+        added = joined([read_table(path) for path in add]) if add else None
+        learnt = learn(given, added=added, nparts=folds, seed=seed, precision=precision)
+        labels = given.y if added is None else np.concatenate([given.y, added.y])
+        about = {
+            "trained_on": {"rows": len(labels), "pulsars": int(labels.sum())},
+            "seed": seed,
+            "evaluation": {name: plain(asdict(each)) for name, each in learnt.evaluations.items()},
+        }
+        for name, value in zip([*learnt.coefficients.names, "bias"], learnt.coefficients.signed(), strict=True):
+            print(f"{name:12s} {value:+.2f}")
+        for name, each in learnt.evaluations.items():
+            print(f"\n{name}\n{each}")
+        if out is not None:
+            write_whole(out, weights_text(learnt.coefficients, about))
+    except PulsarError as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        raise typer.Exit(error.exit_code) from None
+
+
+#: Flags that go with a term of the score.
+OWN = frozenset({*FLAGS.values(), "no dm curve"})
+
+
+def rows_of(path: Path, is_pulsar: Callable[[Any, Any], int]) -> Iterator[tuple[np.ndarray, bool]]:
+    """Features of the rows of a product that belong to no other, and true for the first of each pulsar.
+
+    Rows with a flag that no term of the score stands for (mains, a comb, sweeps, a crowd ...) are left out.
+
+    Parameters
+    ----------
+    path : Path
+    is_pulsar : callable
+        From the row and the header the number of the pulsar whose period and DM it has, -1 for none.
+    """
+    run = read(path)
+    table, seen = run.rows("candidates"), set()
+    for row in np.sort(table[table["harmonic_of"] == ""], order="rank"):
+        number = is_pulsar(row, run.observation)
+        real = number >= 0 and number not in seen
+        seen.add(number)
+        flags = set(filter(None, str(row["rfi_flags"]).split(",")))
+        if np.isfinite(row["snr"]) and flags <= OWN:
+            found = features(run.fold(str(row["id"])), sigma=float(row["sigma"]), ndetections=int(row["ndetections"]))
+            yield vector(found), real
+
+
+def of_skies(folder: Path) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """Rows of products of population.py, with the number of the environment."""
+    for path in sorted(folder.glob("*.h5")):
+        name = re.fullmatch(rf"({'|'.join(ENVIRONMENTS)})-(\d+)", path.stem)
+        if name is None:
+            continue
+        observed = sky(name[1], int(name[2]))
+
+        def number(row: Any, _header: Any, observed: Any = observed) -> int:
+            at = whose(row["freq"], row["dm"], observed, row_bins(row, observed), row["dm_err"])
+            return at[0] if at is not None and at[1] == (1, 1) else -1
+
+        for x, real in rows_of(path, number):
+            yield ENVIRONMENTS.index(name[1]), x, real
+
+
+def of_zoo(folder: Path) -> Iterator[tuple[int, np.ndarray, bool]]:
+    """Rows of products of `zoo.py survey`, with the number of the kind of interference, after the environments."""
+    for path in sorted(folder.glob("*.h5")):
+        name = re.fullmatch(r"(\d+)-(\d+)", path.stem)
+        if name is None:
+            continue
+        kind, _, observed = file_of(int(name[1]), int(name[2]))
+
+        def number(row: Any, header: Any, observed: Any = observed) -> int:
+            return next((k for k, pulsar in enumerate(observed.pulsars) if belongs(row, pulsar, header, 1, 1)), -1)
+
+        for x, real in rows_of(path, number):
+            yield len(ENVIRONMENTS) + list(ZOO).index(kind), x, real
+
+
+@app.command()
+def table(
+    out: Annotated[Path, typer.Option(metavar="TABLE.csv")],
+    skies: Annotated[list[Path] | None, typer.Option(help="folder of population.py --keep; may be repeated")] = None,
+    zoo: Annotated[list[Path] | None, typer.Option(help="folder of zoo.py survey --keep; may be repeated")] = None,
+) -> None:
+    """Features of the folds of kept searches of simulated skies, and what each is.
+
+    Rows of one environment, or of one kind of interference, are one group, which is left out in turn.
+    """
+    rows = [row for folder in skies or [] for row in of_skies(folder)]
+    rows += [row for folder in zoo or [] for row in of_zoo(folder)]
+    if not rows:
+        raise typer.BadParameter("no row in the products of these folders: give those of --keep")
+    lines = [",".join([*FEATURE_NAMES, GROUP, "label"])]
+    for group, x, real in rows:
+        lines.append(",".join([*(f"{value:.5g}" for value in x), str(group), str(int(real))]))
+    write_whole(out, "\n".join(lines) + "\n")
+    print(f"{out}: {len(rows)} rows, {sum(real for _, _, real in rows)} of them pulsars")
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    app()

@@ -24,105 +24,60 @@ the lines ``<!-- versus -->`` and ``<!-- /versus -->``, those of random skies be
 ``<!-- /versus-population -->``; what the file does not hold stays as it is.
 """
 
-import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from peer_programs import PeerError, interpreter
-from peers import write_dat
-from table import replace_between
-from versus_files import population, real
-from versus_programs import Accelsearch, Searched, Searcher, ours, riptide
-from versus_series import Truth, draw, found, series, strongest
+import typer
+from programs import PeerError, interpreter, write_dat
+from shared import First, commands
+from table import put
+from versus_searches import Accelsearch, Searched, Searcher, Store, ours, riptide
+from versus_searches import population as run_population
+from versus_searches import real as run_real
+from versus_series import Truth, draw, found, strongest
+from versus_series import series as make_series
 from versus_tables import tables
 
-from pulsar.bench.limits import cores
-from pulsar.data.locks import FileLock
-from pulsar.data.unfinished import write_whole
-from pulsar.errors import ConfigError, PulsarError
-from pulsar.io.product.provenance import cpu_model, versions
+from pulsar.errors import PulsarError
+
+app = commands(__doc__)
+Json = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="what was measured is kept, and found, there")
+]
+Into = Annotated[Path | None, typer.Option(metavar="README.md", help="put the tables between its marks")]
+Presto = Annotated[Path | None, typer.Option(metavar="DIR", help="folder of PRESTO's programs; default: on PATH")]
+Env = Annotated[Path | None, typer.Option(metavar="DIR", help="virtual environment that has riptide-ffa")]
+Only = Annotated[str, typer.Option(help="parts of names of programs, comma separated")]
 
 SEED = 1
 TSAMP = 60e-6
 
 
-class Store:
-    """What was measured, in a file that is whole after every entry.
-
-    Parameters
-    ----------
-    path : Path or None
-        None: in memory only.
-    write : bool
-        Nobody else may write it meanwhile.
-
-    Raises
-    ------
-    ConfigError
-        The file is none of this script, or somebody else writes it.
-    """
-
-    def __init__(self, path: Path | None, *, write: bool = True) -> None:
-        self._path = path
-        self._lock: FileLock | None = None
-        self.content: dict[str, Any] = {}
-        if path is not None:
-            lock = FileLock(path.with_name(f"{path.name}.lock"), fleeting=True)
-            if write and not lock.acquire():
-                raise ConfigError(f"{path}: another run writes it; wait until it is done, or give another file")
-            self._lock = lock
-            if path.exists():
-                try:
-                    self.content = json.loads(path.read_text())
-                    self.content["machine"]
-                except (ValueError, KeyError, TypeError):
-                    self.close()
-                    raise ConfigError(f"{path}: not a file of this script; give another name") from None
-        self.content.setdefault("machine", {"cpu": cpu_model(), "cores": cores(), "versions": versions()})
-
-    def close(self) -> None:
-        """Let others write the file."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    def entries(self, *keys: str) -> dict[str, Any]:
-        """What there is under these keys."""
-        node = self.content
-        for key in keys:
-            node = node.setdefault(key, {})
-        return node
-
-    def put(self, value: Any, *keys: str) -> None:
-        """Enter something, and write the file."""
-        self.entries(*keys[:-1])[keys[-1]] = value
-        self.content["machine"]["date"] = datetime.now(UTC).date().isoformat()
-        if self._path is not None:
-            write_whole(self._path, json.dumps(self.content))
-
-
-def programs(args: argparse.Namespace, *, whiten: bool = False) -> Iterator[Searcher]:
+@contextmanager
+def programs(only: str, presto: Path | None, env: Path | None, *, whiten: bool = False) -> Iterator[list[Searcher]]:
     """Those that are there and asked for; of the others it is told how to provide them."""
-    every: tuple[Searcher, ...] = (
+    searchers: list[Searcher] = [
         ours(),
-        Accelsearch(16, args.presto, whiten=whiten),
-        Accelsearch(32, args.presto, whiten=whiten),
-        riptide(interpreter(args.env)),
-    )
-    wanted = args.only.split(",") if args.only else [""]
-    for searcher in every:
-        if not any(word in searcher.name for word in wanted):
-            continue
-        if missing := searcher.missing():
-            print(f"{searcher.name}: {missing}", file=sys.stderr)
-            continue
-        yield searcher
+        Accelsearch(16, presto, whiten=whiten),
+        Accelsearch(32, presto, whiten=whiten),
+        riptide(interpreter(env)),
+    ]
+    searchers = [searcher for searcher in searchers if any(word in searcher.name for word in only.split(","))]
+    with ExitStack() as stack:
+        there = []
+        for searcher in searchers:
+            if missing := searcher.missing():
+                print(f"{searcher.name}: {missing}", file=sys.stderr)
+            else:
+                there.append(searcher)
+                stack.callback(searcher.close)
+        yield there
 
 
 def record(searched: Searched, truth: Truth | None, tobs: float) -> dict[str, Any]:
@@ -136,7 +91,7 @@ def record(searched: Searched, truth: Truth | None, tobs: float) -> dict[str, An
     tobs : float
         Length of the series [s].
     """
-    kept = {**searched.document(), "lines": len(searched.lines)}
+    kept = {**asdict(searched), "lines": len(searched.lines)}
     kept["best"] = searched.lines[0][1] if searched.lines else None
     if truth is None:
         return kept
@@ -186,73 +141,86 @@ def run_series(
                 if not left:
                     continue
                 rng = np.random.default_rng([SEED, log2n, index, int(which)])
-                write_dat(path, series(truth, nsamps, TSAMP, rng), TSAMP)
+                write_dat(path, make_series(truth, nsamps, TSAMP, rng), TSAMP)
                 for searcher in left:
                     kept = record(searcher.search(path, TSAMP), truth, tobs)
                     store.put(kept, "series", str(log2n), searcher.name, kind, str(index))
             print(f"2^{log2n}: {index + 1} of {max(counts)}", file=sys.stderr, flush=True)
 
 
-def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = parser.add_subparsers(dest="part", required=True)
-    for name in ("series", "population", "real", "table"):
-        part = parts.add_parser(name)
-        part.add_argument("--json", type=Path, metavar="FILE", help="what was measured is kept, and found, there")
-        part.add_argument("--into", type=Path, metavar="README.md", help="put the tables between its marks")
-        if name == "table":
-            part.add_argument("--short", action="store_true", help="a short one, with a column for each package")
-            continue
-        part.add_argument("--presto", type=Path, metavar="DIR", help="folder of PRESTO's programs; default: on PATH")
-        part.add_argument("--env", type=Path, metavar="DIR", help="virtual environment that has riptide-ffa")
-        part.add_argument("--only", default="", help="parts of names of programs, comma separated")
-        if name == "series":
-            part.add_argument("--log2n", type=int, default=22, help="2^N samples of 60 us")
-            part.add_argument("--noise", type=int, default=100, help="series of noise")
-            part.add_argument("--pulsars", type=int, default=100, help="series with a pulsar")
-            part.add_argument("--riptide", type=int, default=40, help="of each kind for riptide, which takes long")
-        elif name == "population":
-            part.add_argument("--envs", default="clean,red,impulses", help="environments, comma separated")
-            part.add_argument("--first", type=int, default=0, help="first seed")
-            part.add_argument("--files", type=int, default=1, help="files of each environment")
-        else:
-            part.add_argument("folder", type=Path, help="where the real files are")
-    return parser.parse_args(argv)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print, and write."""
-    args = parse(argv)
-    searchers: list[Searcher] = []
+@contextmanager
+def measuring(file: Path | None, into: Path | None, *, short: bool = False, write: bool = True) -> Iterator[Store]:
+    """What was measured, open to more of it; then its tables are printed, or put into a page."""
     store = Store(None)
     try:
-        store = Store(args.json, write=args.part != "table")
-        if args.part in ("series", "real"):
-            searchers = list(programs(args, whiten=args.part == "real"))
-        if args.part == "series":
-            counts = (args.noise, args.pulsars)
-            run_series(store, searchers, args.log2n, counts, {"riptide": (args.riptide, args.riptide)})
-        elif args.part == "population":
-            presto = Accelsearch(16, args.presto)
-            if missing := presto.missing():
-                print(f"PRESTO: {missing}", file=sys.stderr)
-            seeds = range(args.first, args.first + args.files)
-            population(store, args.envs.split(","), seeds, None if missing else presto.folder)
-        elif args.part == "real":
-            real(store, searchers, args.folder)
+        store = Store(file, write=write)
+        yield store
     except (PulsarError, PeerError) as error:
         raise SystemExit(str(error)) from None
     finally:
-        for searcher in searchers:
-            searcher.close()
         store.close()
-    texts = tables(store.content, short=args.part == "table" and args.short)
-    if args.into is not None:
-        replace_between(args.into, texts)
-    else:
-        print("\n\n".join(texts.values()))
+    texts = tables(store.content, short=short)
+    put(texts, into)
+
+
+@app.command()
+def series(
+    log2n: Annotated[int, typer.Option(help="2^N samples of 60 us")] = 22,
+    noise: Annotated[int, typer.Option(help="series of noise")] = 100,
+    pulsars: Annotated[int, typer.Option(help="series with a pulsar")] = 100,
+    riptides: Annotated[int, typer.Option("--riptide", help="of each kind for riptide, which takes long")] = 40,
+    presto: Presto = None,
+    env: Env = None,
+    only: Only = "",
+    file: Json = None,
+    into: Into = None,
+) -> None:
+    """Dedispersed series with one pulsar each, and as many of noise alone."""
+    with measuring(file, into) as store, programs(only, presto, env) as searchers:
+        run_series(store, searchers, log2n, (noise, pulsars), {"riptide": (riptides, riptides)})
+
+
+@app.command()
+def population(
+    envs: Annotated[str, typer.Option(help="environments, comma separated")] = "clean,red,impulses",
+    first: First = 0,
+    files: Annotated[int, typer.Option(help="files of each environment")] = 1,
+    presto: Presto = None,
+    file: Json = None,
+    into: Into = None,
+) -> None:
+    """Random skies of population.py, from the raw file to the list."""
+    with measuring(file, into) as store:
+        accelsearch = Accelsearch(16, presto)
+        if missing := accelsearch.missing():
+            print(f"PRESTO: {missing}", file=sys.stderr)
+        run_population(store, envs.split(","), range(first, first + files), None if missing else accelsearch.folder)
+
+
+@app.command()
+def real(
+    folder: Annotated[Path, typer.Argument(help="where the real files are")],
+    presto: Presto = None,
+    env: Env = None,
+    only: Only = "",
+    file: Json = None,
+    into: Into = None,
+) -> None:
+    """Real series with known answers: where the pulsar stands in each list."""
+    with measuring(file, into) as store, programs(only, presto, env, whiten=True) as searchers:
+        run_real(store, searchers, folder)
+
+
+@app.command()
+def table(
+    file: Json = None,
+    into: Into = None,
+    short: Annotated[bool, typer.Option(help="a short one, with a column for each package")] = False,
+) -> None:
+    """Tables of what was measured."""
+    with measuring(file, into, short=short, write=False):
+        pass
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -159,8 +159,8 @@ def series(
 
     total = squares = 0.0
     for piece in pieces:
-        one = wave(*piece)
-        total, squares = total + float(one.sum()), squares + float(one @ one)
+        samples = wave(*piece)
+        total, squares = total + float(samples.sum()), squares + float(samples @ samples)
     height = truth.snr / math.sqrt(squares - total**2 / nsamps)
     for start, stop in pieces:
         data[start:stop] += (height * wave(start, stop)).astype(np.float32)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from table import machine, markdown
+from shared import markdown
+from table import machine
 
 from pulsar.data.injected import wilson
 
@@ -152,9 +153,9 @@ def population_table(programs: dict[str, Any]) -> str:
     rows = []
     for name, entries in programs.items():
         own = [entries[key] for key in common]
-        others = [[skies[key] for key in common] for other, skies in programs.items() if other != name]
+        others = [[skies[key] for key in common] for another, skies in programs.items() if another != name]
         alone = [
-            len(set(e["above"]).difference(*(one["listed"] for one in lists)))
+            len(set(e["above"]).difference(*(entry["listed"] for entry in lists)))
             for e, *lists in zip(own, *others, strict=True)
         ]
         rows.append(
@@ -201,9 +202,11 @@ def real_table(programs: dict[str, Any]) -> str:
             if path not in entries:
                 cells.append("-")
                 continue
-            one = entries[path]
-            where = f"{one['place'] or 'not in'} of {one['shown']}" if one["period"] else f"{one['shown']} false"
-            cells.append(f"{where}; {one['cpu']:.2f} s; {one['files']}")
+            entry = entries[path]
+            where = (
+                f"{entry['place'] or 'not in'} of {entry['shown']}" if entry["period"] else f"{entry['shown']} false"
+            )
+            cells.append(f"{where}; {entry['cpu']:.2f} s; {entry['files']}")
         period = next(entries[path]["period"] for entries in programs.values() if path in entries)
         rows.append([path, f"{period:.7g} s" if period else "no pulsar", *cells])
     return markdown(["file", "answer", *(f"{name}: place; CPU; files" for name in programs)], rows)

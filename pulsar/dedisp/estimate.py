@@ -9,7 +9,7 @@ import numpy as np
 from pulsar.dedisp.engine import batch_size, samples_per_dm, tile_size
 from pulsar.dedisp.plan import DMPlan
 
-#: Additions per CPU second, measured with benchmarks/bench_dedisperse.py on one core of an EPYC (Zen 4); other machines
+#: Additions per CPU second, measured with `pulsar bench tree brute` on one core of an EPYC (Zen 4); other machines
 #: differ by a factor of two or so.
 ADDS_PER_SECOND: Final = {"tree": 38e9, "brute": 50e9}
 #: Seconds per channel-sample to downsample it and to move it through the buffers, measured likewise.

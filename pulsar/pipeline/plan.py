@@ -30,7 +30,7 @@ from pulsar.pipeline.stages import ACCEL_PART, few_dms
 from pulsar.pipeline.subtracting import check_subtract, subtract_seconds
 from pulsar.searches.response import EVERYTHING, Band
 
-# Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/bench_fold.py; elsewhere good to a factor of two.
+# Work a second of one core, measured on an EPYC (Zen 4) by benchmarks/speed.py fold; elsewhere good to a factor of two.
 FOLD_RATE = 8.0e10  # candidate x channel x samples folded a second
 REFINE_SECONDS = 0.025  # to refine, judge and write a candidate
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pulsar.searches.search import Search
 
 #: Independent ones among the DMs that are searched for long periods: most pulses are wider than the narrowest, for
-#: which they are spaced (benchmarks/false_alarms.py: 24 of 54 expected false alarms when all count, 82 of 108 with this
+#: which they are spaced (benchmarks/noise.py files: 24 of 54 expected false alarms when all count, 82 of 108 with this
 #: factor on other seeds).
 FOLDING_SHARE = 0.5
 #: Part of the memory that the acceleration search of all threads may take.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pulsar.folding.subtracted import Folded, Taken
     from pulsar.pipeline.ephemerides import Ephemeris, FromPar
 
-#: Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py --cost.
+#: Samples of a channel that are folded into a template, and less a template, a second: benchmarks/subtract.py cost.
 TEMPLATE_RATE: Final = 3e8
 SUBTRACT_RATE: Final = 3.5e8
 #: What an option names.

@@ -21,7 +21,7 @@ GAP = 3
 MAX_EVENTS = 2_000_000
 #: A pulse that is stronger at DM 0 than this fraction of its S/N is not dispersed, if it should be weaker there.
 DM0_FRACTION = 0.9
-#: The score of such a pulse is taken times this: of 2,220 in benchmarks/population.py and zoo_survey.py 86 are of a
+#: The score of such a pulse is taken times this: of 2,220 in benchmarks/population.py and zoo.py survey 86 are of a
 #: pulsar or a burst.
 UNDISPERSED = 0.04
 #: DMs at which a pulse must be seen, from which they tell whether it is one.
@@ -29,7 +29,7 @@ LEAST_TOLD = 4
 #: A level that is off makes pulses at the end of the data of this part of their sweep at least (fourteen in
 #: benchmarks/population.py were 0.23 to 0.6 of it wide).
 END_WIDTH = 0.2
-#: Error of the DM, see `dm_error`; from benchmarks/recall_bursts.py.
+#: Error of the DM, see `dm_error`; from `recall.py bursts` of benchmarks.
 DM_ERROR = (0.45, 0.25)
 
 

@@ -42,7 +42,7 @@ FEWEST_UNITS = 0.5
 #: Noise of a sample of a level in units of its running sums.
 FINE_UNIT = 64.0
 #: Independent trials per unit (see FFASearch.ntrials) at p = 1e-6, more for every factor of ten below, and the most
-#: (benchmarks/calibrate_ffa_trials.py).
+#: (benchmarks/calibrate.py ffa).
 TRIALS = (1.9, 0.5, 4.0)
 
 #: What is attached to a known source: expectations from 1.5 on, 1.2 times that and 4.5 more.

@@ -20,10 +20,10 @@ from pulsar.searches.search import Cost, PeriodicSearch
 #: Taps of the half-bin interpolation.
 HALF_TAPS = 8
 
-#: Samples searched a second, with 32 harmonics, by one core (benchmarks/bench_search.py).
+#: Samples searched a second, with 32 harmonics, by one core (benchmarks/speed.py search fft).
 RATE = 240.0e6
 
-#: Independent trials per bin of the top harmonic, from benchmarks/calibrate_fft_trials.py: of single powers, and what
+#: Independent trials per bin of the top harmonic, from benchmarks/calibrate.py fft: of single powers, and what
 #: each stage of harmonic sums adds, at p = 1e-4 and for every factor of ten below (rarer maxima are further apart, so
 #: fewer of them are one and the same at several stages), but no more than single powers have.
 TRIALS_SINGLE = 1.9

@@ -29,7 +29,7 @@ SPREAD: Final = 8.0
 DM_SIGMA: Final = 4.0
 #: A pulse that dispersion alone has bent is as strong in all bands, and has the expected DM curve. Of 85 pulsars
 #: in noise and in all kinds of interference 84 are as even and fit as well; of 598 rows that chirps made 0.08 are, of
-#: 136 of drifting tones 0.015 (benchmarks/zoo_survey.py --first 5000, population.py --first 10600).
+#: 136 of drifting tones 0.015 (benchmarks/zoo.py survey --first 5000, population.py --first 10600).
 EVEN: Final = 0.9
 MISFIT: Final = 0.1
 #: Part of the sky's pulsars of which that is expected: 0.21 of 4,185 known have DMs below 50, at which scintillation

@@ -31,7 +31,7 @@ STORM_FACTOR: Final = 0.1
 #: In a single series, where no DM tells, a storm is this long [s].
 CLUMP: Final = 1.0
 #: What a source of interference makes comes in numbers, what the sky makes and is flagged for it does not: of 3,073
-#: pulses flagged so in benchmarks/population.py and zoo_survey.py 94 are real, 0.2 to 0.4 a file however many there
+#: pulses flagged so in benchmarks/population.py and zoo.py survey 94 are real, 0.2 to 0.4 a file however many there
 #: are. More than so many, within so many seconds on either side, share what would be the score of as few.
 ALIKE_FLAGS: Final = ("dm0", "narrow-band", "sweep")
 FEW: Final = 3

@@ -4,23 +4,14 @@ Two files of the population benchmark with everything in them, of seeds at which
 one that hundreds of files would show. It takes 40 s.
 """
 
-import importlib
-import sys
-from pathlib import Path
-
 import numpy as np
+import population_sky as skies
 import pytest
-from evaluate import evaluate
+from population_truth import found_bursts, judge, scored
+from scores import evaluate
 
 from pulsar.config.load import load_config
 from pulsar.run import search
-
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(FOLDER))
-skies = importlib.import_module("population_sky")
-population = importlib.import_module("population")
-score = importlib.import_module("population_score")
-sys.path.remove(str(FOLDER))
 
 SEEDS = (10299, 10322)
 SETS = ["dedisp.dm_hi=320", "run.threads=1", "output.detections=true"]
@@ -36,9 +27,9 @@ def verdicts(tmp_path_factory):
         run = search(path, load_config(None, SETS), path.with_suffix(".h5"))
         path.unlink()
         rows, pulses = run.rows("candidates"), run.rows("single_pulses")
-        fates, false, _ = population.judge(rows, run.rows("detections"), observed)
-        listed = population.scored(rows, pulses, observed)
-        found.append((observed, fates, false, *listed, score.found_bursts(pulses, observed)))
+        fates, false, _ = judge(rows, run.rows("detections"), observed)
+        listed = scored(rows, pulses, observed)
+        found.append((observed, fates, false, *listed, found_bursts(pulses, observed)))
     return found
 
 

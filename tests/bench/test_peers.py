@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import peer_programs
 import peers
+import programs
 import pytest
-from peer_programs import Contest, PeerError, PeerFigure, Program, Script, hold, interpreter, last_line, timed
+import typer
 from peers import boxcars, dedispersion, fold, measure_peers, search
+from programs import Contest, PeerError, PeerFigure, Program, Script, hold, interpreter, last_line, measured
 from typer.testing import CliRunner
 
 from pulsar.bench.stages import TINY
@@ -52,6 +53,10 @@ def env(tmp_path: Path) -> Path:
     return folder
 
 
+def ignore(_work: str) -> None:
+    """What runs next is not printed."""
+
+
 def spin(seconds: float) -> str:
     """Shell code that uses so much of the processor."""
     return f"exec {sys.executable} -c 'import time\nwhile time.process_time() < {seconds}: pass'"
@@ -60,9 +65,9 @@ def spin(seconds: float) -> str:
 def test_a_program_is_timed_in_cpu_seconds_of_its_process(program: Make, tmp_path: Path) -> None:
     program("worker", spin(0.3))
     program("sleeper", "sleep 0.3; echo one; echo two")
-    working, _ = timed(("worker",), tmp_path)
+    working, _, _ = measured(("worker",), tmp_path)
     assert 0.25 < working.cpu < 3
-    waiting, text = timed(("sleeper",), tmp_path)
+    waiting, _, text = measured(("sleeper",), tmp_path)
     assert waiting.cpu < 0.2
     assert waiting.wall > 0.3
     assert text == "one\ntwo\n"
@@ -71,12 +76,12 @@ def test_a_program_is_timed_in_cpu_seconds_of_its_process(program: Make, tmp_pat
 def test_what_fails_says_so_with_its_last_line(program: Make, tmp_path: Path) -> None:
     program("broken", "echo fine; printf 'read 10%%\\rcannot go on\\n\\n' >&2; exit 3")
     with pytest.raises(PeerError, match=r"^cannot go on$"):
-        timed(("broken",), tmp_path)
+        measured(("broken",), tmp_path)
     program("silent", "exit 4")
     with pytest.raises(PeerError, match="silent: exit 4"):
-        timed(("silent",), tmp_path)
+        measured(("silent",), tmp_path)
     with pytest.raises(PeerError, match="No such file"):
-        timed((str(tmp_path / "nowhere"),), tmp_path)
+        measured((str(tmp_path / "nowhere"),), tmp_path)
     program("idle", "echo nothing to do")
     with pytest.raises(PeerError, match=r"wrote no \*.dat"):
         Program("PRESTO", "idle", (("idle",),), "*.dat").run(tmp_path)
@@ -85,9 +90,9 @@ def test_what_fails_says_so_with_its_last_line(program: Make, tmp_path: Path) ->
 
 def test_a_slow_program_is_ended(program: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program("forever", "exec sleep 60")
-    monkeypatch.setattr(peer_programs, "PATIENCE", 0.2)
+    monkeypatch.setattr(programs, "PATIENCE", 0.2)
     with pytest.raises(PeerError, match=r"forever: not done after 0.2 s"):
-        timed(("forever",), tmp_path)
+        measured(("forever",), tmp_path)
 
 
 def test_contest_has_measured_absent_and_failed_peers(program: Make) -> None:
@@ -121,21 +126,21 @@ def test_ours_does_not_run_without_a_peer(program: Make) -> None:
     def never() -> None:
         raise AssertionError
 
-    figures = hold(Contest("work", never, (Program("PRESTO", "x", (("nowhere-to-be-found",),), "*"),)), 3)
+    figures = hold(Contest("work", never, (Program("PRESTO", "x", (("nowhere-to-be-found",),), "*"),)), 3, ignore)
     assert [f.state for f in figures] == ["absent"]
 
 
 def test_a_handicap_is_told(program: Make) -> None:
     program("slow", "echo > out.dat; echo \"Warning: you should run 'makewisdom'.\"")
     contest = Contest("work", lambda: None, (Program("PRESTO", "slow", (("slow",),), "*.dat", note="a note"),))
-    assert hold(contest, 1)[0].note == "a note; its makewisdom was not run"
+    assert hold(contest, 1, ignore)[0].note == "a note; its makewisdom was not run"
 
 
 def test_long_runs_are_not_repeated(program: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     program("good", "echo > out.dat")
-    monkeypatch.setattr(peer_programs, "ENOUGH", 0.0)
+    monkeypatch.setattr(programs, "ENOUGH", 0.0)
     contest = Contest("work", lambda: None, (Program("PRESTO", "good", (("good",),), "*.dat"),))
-    assert hold(contest, 3)[0].rounds == 1
+    assert hold(contest, 3, ignore)[0].rounds == 1
 
 
 def test_python_runs_in_its_own_environment(env: Path, tmp_path: Path) -> None:
@@ -171,7 +176,7 @@ def test_every_contest_runs_ours_and_hands_the_file_to_the_programs(
     ):
         check = 'for f; do last=$f; done; test -s "$last" || test "$last" = series-4096.fft'
         program(name, f'echo {name} "$@" >> {seen}; {check} || {{ echo no "$last"; exit 1; }}; echo > {output}')
-    figures = measure_peers([tiny, tiny], env=env, rounds=1)
+    figures = measure_peers([tiny, tiny], ignore, env=env, rounds=1)
     states = {(f.work.split(",")[0], f.program): f for f in figures}
     measured = {program for (_, program), f in states.items() if f.state == "measured"}
     assert measured == {
@@ -210,6 +215,15 @@ def test_ours_of_the_other_contests(tmp_path: Path) -> None:
     profiles.ours()
 
 
+def run_script(*arguments: str) -> int | str | None:
+    """Exit code of the script."""
+    app = typer.Typer()
+    app.command()(peers.main)
+    with pytest.raises(SystemExit) as ended:
+        app(list(arguments))
+    return ended.value.code
+
+
 def test_script_prints_and_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,7 +234,7 @@ def test_script_prints_and_writes(
     ]
     asked = {}
     monkeypatch.setattr(peers, "measure_peers", lambda *_, **told: asked.update(told) or figures)
-    peers.main(["--json", str(tmp_path / "peers.json"), "--rounds", "7"])
+    run_script("--json", str(tmp_path / "peers.json"), "--rounds", "7")
     assert asked["rounds"] == 7
     lines = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
     assert "work PRESTO prepfold 2 2.1 0.5 4.0 a note" in lines
@@ -232,14 +246,13 @@ def test_script_prints_and_writes(
 
 
 def test_no_rounds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        peers.main(["--rounds", "0"])
-    assert "--rounds 0: give 1 or more" in capsys.readouterr().err
+    assert run_script("--rounds", "0") == 2
+    assert "'--rounds'" in capsys.readouterr().err
 
 
 def test_wrong_environment_is_told() -> None:
     with pytest.raises(SystemExit, match="has no bin/python"):
-        peers.main(["--env", "/nowhere"])
+        peers.main(env=Path("/nowhere"))
 
 
 @pytest.mark.usefixtures("small_copies")

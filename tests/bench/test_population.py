@@ -1,6 +1,5 @@
 """The random skies of the population benchmark are what they say, and its judgement is right."""
 
-import importlib
 import json
 import subprocess
 import sys
@@ -8,18 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import population
+import population_sky as skies
+import population_truth as truth
 import pytest
+from programs import presto_plan, read_listing
+from scores import reliability_table
 
 import pulsar
 from pulsar.data.candidate import CANDIDATE_COLUMNS, DETECTION_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
 
-FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
-sys.path.insert(0, str(FOLDER))
-skies = importlib.import_module("population_sky")
-population = importlib.import_module("population")
-presto = importlib.import_module("population_presto")
-score = importlib.import_module("population_score")
-sys.path.remove(str(FOLDER))
+SCRIPT = Path(population.__file__)
 
 
 def small(environment: str, seed: int) -> "skies.Sky":
@@ -47,13 +45,20 @@ def shape_by_samples(one, observed, channel):
     return shape
 
 
-def test_stated_snr_is_that_of_a_fold_at_the_truth(tmp_path):
-    observed = skies.sky("clean", 3)
-    skies.write(observed, tmp_path / "a.fil")
-    header = pulsar.open(tmp_path / "a.fil").header
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    """A sky of six pulsars in clean noise, and its file."""
+    observed, path = skies.sky("clean", 3), tmp_path_factory.mktemp("clean") / "a.fil"
+    skies.write(observed, path)
+    return observed, path
+
+
+def test_stated_snr_is_that_of_a_fold_at_the_truth(clean):
+    observed, path = clean
+    header = pulsar.open(path).header
     assert header.nsamps == observed.nsamps
     assert header.tsamp == observed.tsamp
-    data = np.fromfile(tmp_path / "a.fil", np.uint8)[-observed.nsamps * observed.nchans :]
+    data = np.fromfile(path, np.uint8)[-observed.nsamps * observed.nchans :]
     data = data.reshape(observed.nsamps, observed.nchans)
     pulls = []
     for one in observed.pulsars:
@@ -75,13 +80,12 @@ def test_stated_snr_is_that_of_a_fold_at_the_truth(tmp_path):
     assert abs(np.mean(pulls)) < 0.45 + 3 / np.sqrt(len(pulls))
 
 
-def test_a_fold_at_a_wrong_dm_or_period_finds_less(tmp_path):
-    observed = skies.sky("clean", 3)
-    skies.write(observed, tmp_path / "a.fil")
+def test_a_fold_at_a_wrong_dm_or_period_finds_less(clean):
+    observed, path = clean
     one = min(observed.pulsars, key=lambda p: p.period * p.width)
-    right = skies.dedispersed(observed, tmp_path / "a.fil", one.dm)
-    away = one.dm + 3 * population.width_in_dm(one, observed) + 2.0
-    wrong = skies.dedispersed(observed, tmp_path / "a.fil", away)
+    right = skies.dedispersed(observed, path, one.dm)
+    away = one.dm + 3 * truth.width_in_dm(one, observed) + 2.0
+    wrong = skies.dedispersed(observed, path, away)
     turns = (np.arange(observed.nsamps) + 0.5) * observed.tsamp / one.period + one.phase
     template = skies.Signal(one, observed).template[(turns % 1.0 * skies.FINE).astype(int)]
     template /= np.sqrt(template @ template)
@@ -175,7 +179,7 @@ def two():
 def test_rows_are_told_apart(two):
     a, b = (p.freq for p in two.pulsars)
     rows = listed((17.123, 200.0, "", ""), (a, 50.2, "", ""), (3 * a, 50.0, "", ""), (b, 120.0, "dm0", ""))
-    fates, false, chance = population.judge(rows, detections(), two)
+    fates, false, chance = truth.judge(rows, detections(), two)
     assert len(false) == 1
     assert false[0].startswith("#1 ")
     assert 0 <= chance < 1
@@ -192,7 +196,7 @@ def test_a_pulsar_listed_twice_or_only_as_a_harmonic_is_not_listed_once(two):
     rows = listed(
         (a, 50.2, "", ""), (a + 0.1 / two.tobs, 50.0, "", ""), (b, 120.0, "", "c0001"), (b / 2, 120.0, "", "")
     )
-    fates, false, _ = population.judge(rows, detections(), two)
+    fates, false, _ = truth.judge(rows, detections(), two)
     assert not false
     assert fates[0].listed
     assert not fates[0].once
@@ -205,22 +209,22 @@ def test_a_pulsar_listed_twice_or_only_as_a_harmonic_is_not_listed_once(two):
 def test_a_row_a_turn_away_or_at_another_dm_is_not_the_pulsar(two):
     a, b = (p.freq for p in two.pulsars)
     rows = listed((a + 0.5 / two.tobs, 50.0, "", ""), (b, 190.0, "", ""))
-    fates, false, _ = population.judge(rows, detections(), two)
+    fates, false, _ = truth.judge(rows, detections(), two)
     assert len(false) == 2
     assert not any(fate.listed for fate in fates)
 
 
 def test_detections_are_the_pulsars_only_where_its_dm_is_best(two):
     a, b = (p.freq for p in two.pulsars)
-    wide = population.dm_tolerance(two.pulsars[1], two)
+    wide = truth.dm_tolerance(two.pulsars[1], two)
     found = detections((2 * a, 50.0, 9.0), (a, 50.4, 7.0), (b, 120.0, 6.0), (b, 120.0 + 2 * wide, 8.0))
-    fates, _, _ = population.judge(listed(), found, two)
+    fates, _, _ = truth.judge(listed(), found, two)
     assert fates[0].detected == 9.0
     assert fates[0].fundamental == 7.0
     assert fates[0].detected_how == "fft at 2/1, DM 50.0"
     assert fates[1].detected == -np.inf
     # Stronger than the pulsar can be: interference.
-    fates, _, _ = population.judge(listed(), detections((b, 120.0, 40.0)), two)
+    fates, _, _ = truth.judge(listed(), detections((b, 120.0, 40.0)), two)
     assert fates[1].detected == -np.inf
 
 
@@ -248,16 +252,17 @@ Cand  Sigma  Power    Power    Harm        (ms)             (Hz)             (bi
 
 def test_candidates_of_presto_are_read(tmp_path):
     (tmp_path / "a_ACCEL_0").write_text(LISTING)
-    found = presto.read_listing(tmp_path / "a_ACCEL_0", 50.0)
-    np.testing.assert_allclose(found, [(20.27, 66.031 / 50), (5.13, 231100 / 50)])
+    found = read_listing(tmp_path / "a_ACCEL_0")
+    expected = [(20.27, 272.60, 16, 66.031, 0.0), (5.13, 41.04, 8, 231100, 0.0)]
+    np.testing.assert_allclose(found, expected)
     (tmp_path / "a_ACCEL_0").write_text(LISTING.replace("2.311(6)x10^5 ", "1044352.313(63"))
-    assert presto.read_listing(tmp_path / "a_ACCEL_0", 50.0)[1] == (5.13, 1044352.313 / 50)
-    assert presto.read_listing(tmp_path / "none", 50.0) == []
+    assert read_listing(tmp_path / "a_ACCEL_0")[1].r == 1044352.313
+    assert read_listing(tmp_path / "none") == []
 
 
 def test_plan_for_presto_has_no_holes():
     for seed in range(len(skies.SETUPS)):
-        calls = presto.plan(skies.sky("clean", seed), 320.0)
+        calls = presto_plan(skies.sky("clean", seed), 320.0)
         end = 0.0
         for low, step, number, _ in calls:
             assert low == pytest.approx(end)
@@ -268,7 +273,7 @@ def test_plan_for_presto_has_no_holes():
 
 @pytest.mark.slow
 def test_the_script(tmp_path):
-    command = [sys.executable, str(FOLDER / "population.py"), "--envs", "clean", "--first", "1", "--files", "1"]
+    command = [sys.executable, str(SCRIPT), "--envs", "clean", "--first", "1", "--files", "1"]
     command += ["--verbose", "--keep", str(tmp_path / "kept"), "--json", str(tmp_path / "out.json")]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "| clean | 6 | " in text
@@ -315,25 +320,25 @@ def test_pulses_are_real_at_the_time_and_dm_of_a_burst_or_a_turn():
     rows["width"][3:] = one.width * one.period
     rows["snr"] = 8.0
     rows["snr"][3:] = one.snr / np.sqrt(observed.tobs / one.period)
-    assert score.real_pulses(rows, observed).tolist() == [True, False, False, True, False]
+    assert truth.real_pulses(rows, observed).tolist() == [True, False, False, True, False]
     # No turn of it is so strong, and no box so wide.
     strong, wide = rows.copy(), rows.copy()
     strong["snr"][3] = 60.0
     wide["width"][0] *= 4.0
-    assert score.real_pulses(strong, observed).tolist() == [True, False, False, False, False]
-    assert not score.real_pulses(wide, observed)[0]
+    assert truth.real_pulses(strong, observed).tolist() == [True, False, False, False, False]
+    assert not truth.real_pulses(wide, observed)[0]
     # Where the DM is off, the middle of the band stays where it is.
     middle = float(np.median(observed.delays))
     rows["dm"][0], rows["dm_err"][0] = burst.dm + 8, 3.0
     rows["time"][0] = burst.time - 8 * middle
-    assert score.real_pulses(rows, observed)[0]
+    assert truth.real_pulses(rows, observed)[0]
     rows["rfi_flags"][0] = "narrow-band"
-    fate = score.found_bursts(rows, observed)[0]
+    fate = truth.found_bursts(rows, observed)[0]
     assert (fate["rows"], fate["flagged"], fate["flags"]) == (0, 1, "narrow-band")
 
 
 def test_reliability_of_scores_in_a_table():
-    text = score.reliability_table("pulses", [(0.95, True)] * 19 + [(0.95, False)] + [(0.05, False)] * 20)
+    text = reliability_table("pulses", [(0.95, True)] * 19 + [(0.95, False)] + [(0.05, False)] * 20)
     assert "40 rows, 19 real; calibration error 0.0250" in text
     assert "| 0.9–1.0 | 0.950 | 0.950 " in text
-    assert score.reliability_table("pulses", []) == "pulses: no rows"
+    assert reliability_table("pulses", []) == "pulses: no rows"

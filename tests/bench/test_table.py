@@ -11,7 +11,8 @@ from typing import NamedTuple
 import peers as other_programs
 import pytest
 import table as script
-from peer_programs import PeerFigure
+import typer
+from programs import PeerFigure
 
 from pulsar.bench.figures import StageFigure, empty_run
 from pulsar.bench.limits import Limits
@@ -71,15 +72,15 @@ class Done(NamedTuple):
 def table(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
     """Runs the script."""
 
+    app = typer.Typer()
+    app.command()(script.main)
+
     def run(*args: object) -> Done:
-        message = ""
-        try:
-            script.main([str(arg) for arg in args])
-        except SystemExit as error:
-            message = str(error)
+        with pytest.raises(SystemExit) as ended:
+            app([str(arg) for arg in args])
         captured = capsys.readouterr()
         assert captured.err == ""
-        return Done(captured.out, message)
+        return Done(captured.out, str(ended.value.code or ""))
 
     return run
 

@@ -12,11 +12,11 @@ from train import (
     EXPECTED,
     MOST,
     Table,
+    app,
     fit_weights,
     groups_of,
     joined,
     learn,
-    main,
     parts_of,
     read_table,
     terms_of,
@@ -121,22 +121,29 @@ def test_weights_are_kept_as_text_and_shipped_ones_have_all_terms():
     assert (np.sign(shipped().signed()) * np.sign(EXPECTED.signed()) >= 0.0).all()
 
 
+def run(*arguments: object) -> int:
+    """Exit code of `train.py weights`."""
+    with pytest.raises(SystemExit) as ended:
+        app(["weights", *map(str, arguments)])
+    return ended.value.code or 0
+
+
 def test_the_command_writes_what_it_learns_and_tells_what_it_is_worth(tmp_path, capsys):
     table = table_of(np.random.default_rng(5), 60)
     path, out = tmp_path / "table.csv", tmp_path / "weights.json"
     lines = [",".join([*table.names, "label"])]
     lines += [",".join(f"{v:.6g}" for v in [*row, y]) for row, y in zip(table.x, table.y, strict=True)]
     path.write_text("\n".join(lines) + "\n")
-    assert main([str(path), "--out", str(out)]) == 0
+    assert run(path, "--out", out) == 0
     told = capsys.readouterr().out
     assert "groups left out" in told
     assert "weights as expected" in told
     assert read_weights(out.read_text()).signed() == pytest.approx(learn(table).coefficients.signed(), abs=2e-3)
     assert json.loads(out.read_text())["trained_on"] == {"rows": 60, "pulsars": 30}
-    assert main([str(path), "--out", str(out)]) == 2
+    assert run(path, "--out", out) == 2
     assert "exists already" in capsys.readouterr().err
     # One's own labels are judged before and after.
-    assert main([str(path), "--add", str(path), "--out", str(out), "--overwrite"]) == 0
+    assert run(path, "--add", path, "--out", out, "--overwrite") == 0
     told = capsys.readouterr().out
     assert "added, before" in told
     assert "added, after" in told

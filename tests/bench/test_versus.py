@@ -6,15 +6,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import population_presto
 import pytest
 import versus
-import versus_files
-from peer_programs import PeerError
+import versus_searches
 from population_sky import sky
-from versus import Store, main, record, run_series
-from versus_files import place, sources, strangers
-from versus_programs import Accelsearch, Searched, Worker
+from programs import DTYPE, PeerError
+from versus import Store, app, record, run_series
+from versus_searches import Accelsearch, Searched, Worker, place, sources, strangers
 from versus_series import Truth, draw
 from versus_tables import (
     population_summary,
@@ -51,6 +49,11 @@ class Known:
     def search(self, path: Path, tsamp: float) -> Searched:
         self.lengths.append(path.stat().st_size // 4 * tsamp)
         return Searched(lines=list(self.lines), cpu=0.5, memory=2_000_000)
+
+
+def main(arguments: list[str]) -> None:
+    """Run the script."""
+    app(arguments, standalone_mode=False)
 
 
 def test_threshold_is_what_a_tenth_of_the_noise_exceeds():
@@ -202,7 +205,7 @@ def test_lines_of_other_programs_that_are_no_pulsars():
     rows += [(9.0, 2 * one.freq + 0.2 * bins, 9.0, 9.0, "x")]  # a harmonic
     rows += [(9.0, 55.5, 8.0, 8.0, "x")]  # at one DM
     rows += [(0.0, 44.4, 30.0, 30.0, "x"), (1.0, 44.4, 30.0, 30.0, "x")]  # not dispersed
-    lines = np.array(rows, population_presto.DTYPE)
+    lines = np.array(rows, DTYPE)
     away = [abs(f - p.freq * m / d) for f in (77.7, 55.5) for p in observed.pulsars for m, d in versus_ratios()]
     assert min(away) > bins
     assert strangers(lines, observed).tolist() == [7.0]
@@ -222,7 +225,7 @@ def test_skies_are_judged_alike_and_once(monkeypatch, tmp_path):
         rows += [(dm, 77.7, level, level, "x") for dm in (50.0, 50.5)]
         spent.cpu, spent.files = 7.0, 3
         kept.append(path.name)
-        return np.array(rows, population_presto.DTYPE)
+        return np.array(rows, DTYPE)
 
     class Product:
         def rows(self, name):
@@ -239,12 +242,12 @@ def test_skies_are_judged_alike_and_once(monkeypatch, tmp_path):
             rows["dm_err"] = rows["period_err"] = np.nan
             return rows
 
-    monkeypatch.setattr(versus_files, "presto_search", presto_search)
-    monkeypatch.setattr(versus_files, "write", lambda observed, _: observed)
-    monkeypatch.setattr(versus_files, "our_search", lambda *_: (Product(), {"cpu": 1.0}))
+    monkeypatch.setattr(versus_searches, "presto_search", presto_search)
+    monkeypatch.setattr(versus_searches, "write", lambda observed, _: observed)
+    monkeypatch.setattr(versus_searches, "our_search", lambda *_: (Product(), {"cpu": 1.0}))
     store = Store(None)
     for _ in range(2):
-        versus_files.population(store, ["clean"], [3], tmp_path)
+        versus_searches.population(store, ["clean"], [3], tmp_path)
     assert kept == ["clean-3.fil"]
     theirs = store.entries("population", "PRESTO")["clean-3"]
     strongest = np.argsort([one.snr - n for n, one in enumerate(sky("clean", 3).pulsars)])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reference.alike import alike
-from zoo import RECEIVERS, SATELLITES, ZOO, draw, judge, masked_part, skies
+from zoo_skies import RECEIVERS, SATELLITES, ZOO, draw, judge, masked_part, skies
 
 from pulsar.config.load import load_config
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, empty_table
@@ -16,7 +16,7 @@ from pulsar.synthesis import Burst, Pulsar, Synthesiser, make
 from pulsar.synthesis.model import RFI_FIELDS
 from pulsar.synthesis.signal import burst_signal, pulsar_signal
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "rfi_zoo.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "zoo.py"
 
 
 @pytest.mark.parametrize("kind", ZOO)
@@ -136,15 +136,14 @@ def test_masked_part_weighs_blocks_by_their_length():
 
 def test_the_benchmark_says_what_a_method_does(tmp_path):
     out = tmp_path / "zoo.json"
-    command = [sys.executable, str(SCRIPT), "--only", "saturation", "--method", "nothing", "--jobs", "1", "--verbose"]
+    command = [sys.executable, str(SCRIPT), "methods", "--only", "saturation", "--method", "nothing"]
+    command += ["--jobs", "1", "--verbose"]
     sets = ("ffa.enabled=false", "dedisp.dm_hi=20", "fold.ncands=10")
     command += [*(word for one in sets for word in ("--set", one)), "--json", str(out)]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "| saturation | " in text
     assert "unflagged" in text
     assert out.exists()
-    wrong = subprocess.run(
-        [sys.executable, str(SCRIPT), "--only", "lions"], capture_output=True, text=True, check=False
-    )
+    wrong = subprocess.run([*command[:3], "--only", "lions"], capture_output=True, text=True, check=False)
     assert wrong.returncode != 0
     assert "unknown observation 'lions'" in wrong.stderr

@@ -1,10 +1,13 @@
-"""How good a ranking is, and whether its scores are probabilities: each number with its n and its error."""
+"""How good a ranking is, and how near its scores are to probabilities: each number with its n and its error."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import rankdata
+from shared import markdown
 
 from pulsar.data.injected import wilson
 
@@ -33,18 +36,12 @@ class Share:
     @property
     def low(self) -> float:
         """Lower end of the interval."""
-        return self._ends()[0]
+        return float(wilson(self.k, self.n)[0]) if self.n else 0.0
 
     @property
     def high(self) -> float:
         """Upper end of the interval."""
-        return self._ends()[1]
-
-    def _ends(self) -> tuple[float, float]:
-        if not self.n:
-            return 0.0, 1.0
-        low, high = wilson(self.k, self.n)
-        return float(low), float(high)
+        return float(wilson(self.k, self.n)[1]) if self.n else 1.0
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}] ({self.k} of {self.n})"
@@ -137,9 +134,7 @@ def auc(scores: Array, labels: NDArray[Any]) -> tuple[float, float]:
     npos, nneg = int(np.count_nonzero(real)), int(np.count_nonzero(~real))
     if not npos or not nneg:
         return float("nan"), float("nan")
-    _, at, count = np.unique(scores, return_inverse=True, return_counts=True)
-    rank = (np.cumsum(count) - 0.5 * (count - 1))[at]
-    a = float((rank[real].sum() - 0.5 * npos * (npos + 1)) / (npos * nneg))
+    a = float((rankdata(scores)[real].sum() - 0.5 * npos * (npos + 1)) / (npos * nneg))
     q1, q2 = a / (2.0 - a), 2.0 * a**2 / (1.0 + a)
     variance = (a * (1.0 - a) + (npos - 1) * (q1 - a**2) + (nneg - 1) * (q2 - a**2)) / (npos * nneg)
     return a, float(np.sqrt(max(variance, 0.0)))
@@ -207,4 +202,18 @@ def evaluate(scores: Array, labels: NDArray[Any], precision: float = 0.93) -> Ev
         brier_constant=mean * (1.0 - mean),
         ece=float(np.sum(gaps)) / max(len(real), 1),
         bins=bins,
+    )
+
+
+def reliability_table(title: str, pairs: Iterable[tuple[float, bool]]) -> str:
+    """Scores against what is real: the summary and a row for each tenth that has any."""
+    given = list(pairs)
+    if not given:
+        return f"{title}: no rows"
+    judged = evaluate(np.array([p for p, _ in given]), np.array([real for _, real in given]))
+    rows = [[f"{b.low:.1f}–{b.high:.1f}", f"{b.mean:.3f}", str(b.real)] for b in judged.bins if b.real.n]
+    return (
+        f"{title}: {judged.n} rows, {judged.positives} real; calibration error {judged.ece:.4f}, Brier score "
+        f"{judged.brier:.4f}; in the first 1 % of the list {judged.top1}, 5 % {judged.top5}\n"
+        + markdown(["score", "mean", "real"], rows)
     )

@@ -1,0 +1,529 @@
+"""Scenarios of recall.py: whole files through the whole program."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+from shared import First, Outcome, Sets, band_delay, rows_near, search_sky
+
+import pulsar
+from pulsar.cleaning import CleanedSource
+from pulsar.cleaning.store import read_mask
+from pulsar.config.load import load_config
+from pulsar.constants import KDM, C
+from pulsar.data.injected import recall
+from pulsar.io.open import open_observation
+from pulsar.io.product.reader import Run
+from pulsar.pipeline.completeness import Fates
+from pulsar.pipeline.plan import dry_run
+from pulsar.run import search
+from pulsar.synthesis import Burst, Pulsar, Sky, channel_sigmas, write_filterbank, write_psrfits
+from pulsar.synthesis.cleaned import Injector
+from pulsar.synthesis.injection import inject_in_memory
+from pulsar.synthesis.model import Orbit
+from pulsar.synthesis.signal import burst_signal, observed_spin, pulsar_signal
+
+NAN = float("nan")
+
+
+def receivers(*rows: tuple[int, float, float, float, float]) -> list[dict[str, Any]]:
+    """Channels, first one and their distance [MHz], sampling time and length [s], as fields of a sky."""
+    return [dict(zip(("nchans", "fch1", "foff", "tsamp", "tobs"), row, strict=True)) for row in rows]
+
+
+#: A spread of receivers, short enough for two cores.
+RECEIVERS = receivers(
+    (256, 1499.0, -1.953125, 64e-6, 12.0),
+    (512, 1499.5, -0.9765625, 98.304e-6, 20.0),
+    (128, 1515.0, -2.5, 128e-6, 40.0),
+    (96, 1520.0, -3.0, 250e-6, 120.0),
+    (1024, 1449.8, -0.390625, 196.608e-6, 30.0),
+)
+
+
+def pulsars(snr: float = 12.0, count: int = 60, first: First = 0, sets: Sets = None) -> Iterator[Outcome]:
+    """Pulsars as their fundamental, by the folded S/N over the ideal: three in a file, several receivers, DM to 1000.
+
+    Period (1 ms to 3 s), duty (2 to 30 %) and DM (1 to 1000) are drawn so that the sampling or the channels smear none
+    beyond 0.3 turns. The S/N is that of a matched filter, as recorded.
+    """
+    config = load_config(None, ["dedisp.dm_hi=1010", *(sets or [])])
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(first, first - (-count // 3)):
+            sky = draw_pulsars(seed, snr, 3)
+            (run,) = search_sky(sky, Path(folder), config)
+            rows, band = run.rows("candidates"), band_delay(run.observation)
+            for number, each in enumerate(sky.pulsars):
+                width = each.period * max(each.duty, 0.05)
+                dm_off = np.maximum(np.maximum(3 * rows["dm_err"], 1.5 * width / band), 1.0)
+                near = rows_near(rows, run.observation, freq=1.0 / each.period, bins=0.3, dm=each.dm, dm_off=dm_off)
+                remark = f"{len(rows)} candidates"
+                if near.size:
+                    remark = f"rank {near[0]['rank']}, sigma {near[0]['sigma']:.1f}, score {near[0]['score']:.2f}"
+                yield Outcome(
+                    f"seed {seed} number {number} {words(each)}",
+                    {"folded S/N over ideal": float(near[0]["snr"]) / snr if near.size else NAN},
+                    remark,
+                )
+
+
+def draw_pulsars(seed: int, snr: float, count: int) -> Sky:
+    """A sky of so many pulsars, none at a simple ratio to another."""
+    rng = np.random.default_rng(1000 + seed)
+    receiver = RECEIVERS[seed % len(RECEIVERS)]
+    nchans, fch1, foff, tsamp, tobs = receiver.values()
+    flow = fch1 + foff * (nchans - 1)
+    drawn: list[Pulsar] = []
+    while len(drawn) < count:
+        period = 10 ** rng.uniform(-3, np.log10(3))
+        duty = 10 ** rng.uniform(np.log10(0.02), np.log10(0.3))
+        dm = 10 ** rng.uniform(0, 3)
+        smear = np.hypot(2 * KDM * dm * abs(foff) / flow**3, tsamp)
+        if smear > 0.3 * period or period > tobs / 12 or period < 4 * tsamp:
+            continue
+        if any(abs(p.period / period * k - round(p.period / period * k)) < 1e-3 for p in drawn for k in (1, 2, 3)):
+            continue
+        name = f"p{seed}_{len(drawn)}"
+        drawn.append(Pulsar(period=period, dm=dm, duty=duty, snr=snr, phase0=float(rng.uniform()), name=name))
+    return Sky(**receiver, seed=seed, bandpass="rolloff", pulsars=drawn)
+
+
+def words(made: Pulsar) -> str:
+    """What there is to say of a pulsar that was made."""
+    return f"P {1e3 * made.period:.4f} ms DM {made.dm:.2f} duty {made.duty:.3f} S/N {made.snr:.1f}"
+
+
+#: The band, and the length, of the files that hold binaries.
+BINARIES = {"nchans": 128, "fch1": 1498.0, "foff": -4.0, "tsamp": 64e-6}
+BINARIES_NSAMPS = 1 << 19
+#: Part of the speed of light that is gained in an observation, or had in an orbit.
+MOST_SPEED = 0.09
+
+
+def orbit_of(accel: float, pb: float, phase: float) -> Orbit:
+    """A circular orbit whose largest acceleration this is."""
+    return Orbit(pb=pb, x=abs(accel) / C * (pb / (2 * np.pi)) ** 2, phase=phase)
+
+
+def draw_binaries(seed: int, snr: float) -> Sky:
+    """A sky with a pulsar that drifts at its fundamental, one at its eighth harmonic, and one in an orbit."""
+    rng = np.random.default_rng(5000 + seed)
+    tobs = BINARIES["tsamp"] * BINARIES_NSAMPS
+    drawn = []
+    for kind in ("fundamental", "eighth", "orbit"):
+        period = 10 ** rng.uniform(np.log10(2e-3), np.log10(30e-3))
+        duty = rng.uniform(0.2, 0.35) if kind == "fundamental" else 10 ** rng.uniform(np.log10(0.05), np.log10(0.3))
+        z = rng.uniform(40, 190) * rng.choice([-1, 1]) / (1 if kind == "fundamental" else 8)
+        accel = -z * C / (1.0 / period * tobs**2)
+        dm = rng.uniform(4, 14)
+        more: dict[str, Any] = {"accel": accel}
+        if kind == "orbit":
+            pb = tobs * rng.uniform(10, 20)
+            more = {"orbit": orbit_of(accel, pb, float(rng.uniform()))}
+        phase = float(rng.uniform())
+        drawn.append(Pulsar(period=period, dm=dm, duty=duty, snr=snr, phase0=phase, name=kind, **more))
+    return Sky(**BINARIES, nsamps=BINARIES_NSAMPS, seed=seed, pulsars=drawn)
+
+
+def draw_range(seed: int, count: int) -> Sky:
+    """A sky with pulsars of 1.5 to 30 ms, |z| up to 200 at their first, second or fourth harmonic, half in orbits."""
+    rng = np.random.default_rng(7000 + seed)
+    nsamps = BINARIES_NSAMPS // 2
+    tobs = nsamps * BINARIES["tsamp"]
+    drawn = []
+    for number in range(count):
+        # One in each part of the range of periods: none is another's harmonic.
+        low, high = np.log(1.5e-3), np.log(30e-3)
+        period = float(np.exp(low + (number + rng.uniform(0.0, 0.9)) / count * (high - low)))
+        harmonic = int(rng.choice([1, 2, 4]))
+        z = min(float(rng.uniform(0, 200)) / harmonic, MOST_SPEED * tobs / period) * rng.choice([-1, 1])
+        accel = -z * C * period / tobs**2
+        pb = tobs * rng.uniform(10, 20)
+        more: dict[str, Any] = {"accel": accel}
+        if rng.uniform() < 0.5 and abs(accel) / C * pb / (2 * np.pi) < MOST_SPEED:
+            more = {"orbit": orbit_of(accel, pb, float(rng.uniform()))}
+        made = Pulsar(
+            period=period,
+            dm=float(rng.uniform(4, 14)),
+            duty=float(np.exp(rng.uniform(np.log(0.1), np.log(0.3)))),
+            snr=float(rng.uniform(12, 20)),
+            phase0=float(rng.uniform()),
+            name=f"harmonic {harmonic}",
+            **more,
+        )
+        drawn.append(made)
+    return Sky(**BINARIES, nsamps=nsamps, seed=seed, pulsars=drawn)
+
+
+def drifting(run: Run, made: Pulsar) -> tuple[NDArray[Any], float]:
+    """Candidates within 3 bins of a pulsar's drift and half of that of its frequency; and its drift in bins."""
+    header, rows = run.observation, run.rows("candidates")
+    freq, fdot = observed_spin(header, made)
+    rows = rows[np.abs(rows["fdot"] - fdot) * header.tobs**2 < 3.0]
+    return rows_near(rows, header, freq=freq, bins=1.5, dm=made.dm, dm_off=5.0), fdot * header.tobs**2
+
+
+BINARIES_SETS = ["ffa.enabled=false", "single_pulse.enabled=false", "dedisp.dm_hi=20"]
+
+
+def binaries(
+    snr: float = 15.0, count: int = 45, zmax: float = 200.0, first: First = 0, sets: Sets = None
+) -> Iterator[Outcome]:
+    """Accelerated pulsars of 2 to 30 ms with frequency and derivative, by the folded S/N over the ideal.
+
+    Three in a file: with |z| up to 190 at the fundamental (and so broad that only first harmonics lie within zmax), at
+    the eighth harmonic, and in circular orbits of ten to twenty times the observation. --zmax 0: without acceleration.
+    """
+    config = load_config(None, [*BINARIES_SETS, f"accel.zmax={zmax}", *(sets or [])])
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(first, first - (-count // 3)):
+            sky = draw_binaries(seed, snr)
+            (run,) = search_sky(sky, Path(folder), config)
+            for made in sky.pulsars:
+                near, z = drifting(run, made)
+                yield Outcome(
+                    f"seed {seed} {made.name} {words(made)} z {z:.1f}",
+                    {"folded S/N over ideal": float(near[0]["snr"]) / snr if near.size else NAN},
+                    f"rank {near[0]['rank']}, sigma {near[0]['sigma']:.1f} by {near[0]['found_by']}"
+                    if near.size
+                    else "",
+                    (made.name,),
+                )
+
+
+def range_of_binaries(count: int = 40, zmax: float = 200.0, first: First = 0, sets: Sets = None) -> Iterator[Outcome]:
+    """Accelerated pulsars of a range, by significance: all frequencies at all DMs (accel.loss 0), and in octaves.
+
+    P 1.5 to 30 ms, duty cycles of 10 to 30 %, S/N 12 to 20, |z| up to 200 at the first, second or fourth harmonic, half
+    of them in orbits; five in a file of 17 s.
+    """
+    settings = [*BINARIES_SETS, f"accel.zmax={zmax}", *(sets or [])]
+    forms = {"all": load_config(None, [*settings, "accel.loss=0"]), "octaves": load_config(None, settings)}
+    spent = dict.fromkeys(forms, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(first, first - (-count // 5)):
+            sky = draw_range(seed, 5)
+            runs = dict(zip(forms, search_sky(sky, Path(folder), *forms.values()), strict=True))
+            for form, run in runs.items():
+                spent[form] += run.provenance["stages"]["search"][1]
+            for made in sky.pulsars:
+                near = {form: drifting(run, made) for form, run in runs.items()}
+                yield Outcome(
+                    f"seed {seed} {made.name} {words(made)} z {near['all'][1]:.1f}",
+                    {form: float(rows["sigma"][0]) if rows.size else NAN for form, (rows, _) in near.items()},
+                )
+    print("CPU s of the searches: " + ", ".join(f"{form} {seconds:.1f}" for form, seconds in spent.items()))
+
+
+BURST_RECEIVERS = receivers(
+    (512, 1499.5, -0.9765625, 196.608e-6, 30.0),
+    (336, 1464.5, -1.0, 1.26646875e-3, 60.0),
+    (256, 1515.0, -1.171875, 256e-6, 30.0),
+)
+
+
+def draw_bursts(seed: int, snr: tuple[float, float], count: int) -> Sky:
+    """A sky with bursts at even distances, none smeared by channels or sampling to three times its width."""
+    rng = np.random.default_rng(2000 + seed)
+    receiver = BURST_RECEIVERS[seed % len(BURST_RECEIVERS)]
+    nchans, fch1, foff, tsamp, tobs = receiver.values()
+    middle = fch1 + 0.5 * foff * nchans
+    drawn: list[Burst] = []
+    while len(drawn) < count:
+        width = 10 ** rng.uniform(-4, -1)
+        dm = 10 ** rng.uniform(0, np.log10(2000))
+        if np.hypot(2 * KDM * dm * abs(foff) / middle**3, tsamp) > 3 * width:
+            continue
+        at = (len(drawn) + rng.uniform(0.3, 0.7)) * (tobs - 5.0) / count
+        drawn.append(Burst(time=at, dm=dm, snr=10 ** rng.uniform(*np.log10(snr)), width=width))
+    return Sky(**receiver, seed=seed, bursts=drawn)
+
+
+def bursts(
+    files: int = 6, snr: tuple[float, float] = (8.0, 50.0), first: First = 0, sets: Sets = None
+) -> Iterator[Outcome]:
+    """Bursts, once each and at their time and DM, by S/N over that injected: eight in a file, three receivers.
+
+    Widths of 0.1 to 100 ms, DMs of 1 to 2000. Pulses beside them are told, and how far DMs are off in their errors.
+    """
+    off = [f"{name}.enabled=false" for name in ("fft", "coherent", "ffa", "completeness")]
+    config = load_config(None, ["dedisp.dm_hi=2100", *off, *(sets or [])])
+    pulls: list[float] = []
+    extra = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in range(first, first + files):
+            sky = draw_bursts(seed, snr, 8)
+            (run,) = search_sky(sky, Path(folder), config)
+            table, delay = run.rows("single_pulses"), band_delay(run.observation)
+            free = np.ones(len(table), dtype=bool)
+            for made in sky.bursts:
+                width = np.hypot(made.width, sky.tsamp)
+                allowed = np.maximum(4 * table["dm_err"], 1.5 * width / (delay * 8))
+                close = free & (np.abs(table["dm"] - made.dm) <= allowed)
+                # Off in DM is off in time.
+                when = made.time + (made.dm - table["dm"]) * 0.5 * delay
+                close &= np.abs(table["time"] - when) < 1.5 * width + allowed * delay
+                ratio, remark = NAN, ""
+                for at in np.flatnonzero(close)[:1]:
+                    free[at], row = False, table[at]
+                    ratio = float(row["snr"]) / made.snr
+                    pulls.append(float((row["dm"] - made.dm) / row["dm_err"]))
+                    remark = f"DM {row['dm']:.2f} ± {row['dm_err']:.2f}, width {1e3 * row['width']:.3f} ms"
+                    remark += f", score {row['score']:.2f} {row['rfi_flags']}"
+                yield Outcome(
+                    f"seed {seed} t {made.time:.3f} s DM {made.dm:.2f} width {1e3 * made.width:.3f} ms "
+                    f"S/N {made.snr:.1f}",
+                    {"S/N over injected": ratio},
+                    remark.strip(),
+                    ("S/N 8.5 and more",) if made.snr >= 8.5 else (),
+                )
+            extra += np.count_nonzero(free)
+    print(f"{extra} pulses more; DM pulls: mean {np.mean(pulls):.2f}, rms {np.std(pulls):.2f}")
+
+
+PAIRS = {"nchans": 64, "fch1": 1496.0, "foff": -4.0, "tsamp": 512e-6, "nsamps": 1 << 16}
+PAIR_KINDS = ("random", "near")
+
+
+def draw_pair(kind: str, snr: float, seed: int) -> tuple[Pulsar, Pulsar]:
+    """A weak pulsar and its stronger neighbour."""
+    rng = np.random.default_rng([seed, round(snr), PAIR_KINDS.index(kind)])
+    tobs = PAIRS["nsamps"] * PAIRS["tsamp"]
+    period, dms = float(np.exp(rng.uniform(np.log(0.01), 0.0))), rng.uniform(10.0, 100.0, 2)
+    if kind == "random":
+        ratio = float(np.exp(rng.uniform(-np.log(5.0), np.log(5.0))))
+    else:
+        multiple, divisor = rng.integers(1, 5, 2)
+        ratio = multiple / divisor * (1.0 + rng.choice([-1.0, 1.0]) * rng.uniform(1.0, 6.0) * period / tobs)
+    weak = rng.uniform(12.0, 20.0)
+    duties, phases = rng.uniform(0.03, 0.1, 2), rng.uniform(0.0, 1.0, 2)
+    return (
+        Pulsar(name="weak", period=period, dm=dms[0], snr=weak, duty=duties[0], phase0=phases[0]),
+        Pulsar(name="strong", period=period * ratio, dm=dms[1], snr=snr, duty=duties[1], phase0=phases[1]),
+    )
+
+
+def neighbours(
+    pairs: int = 40, first: First = 0, snr: Annotated[list[float] | None, typer.Option()] = None, sets: Sets = None
+) -> Iterator[Outcome]:
+    """The weaker of two pulsars, alone and beside a stronger one in the same noise, by its score.
+
+    Surveys lose the later of several signals to the order in which they are found (Kepler 5.5 to 15.9 % of the later
+    planets of a star: Zink et al. 2019, AJ 157, 226). The weaker has S/N 12 to 20, P 10 ms to 1 s, DM 10 to 100 and is
+    3 to 10 % wide; the stronger has S/N 30, 100 or 300 (--snr, may be repeated), any DM there, and a period at random
+    (0.2 to 5 times the other), or at a ratio m/d (up to 4) with a frequency 1 to 6 bins of 1/T beside.
+    """
+    off = ["single_pulse.enabled=false", "run.threads=1", "output.detections=false"]
+    config = load_config(None, ["dedisp.dm_hi=120", *off, *(sets or [])])
+    with tempfile.TemporaryDirectory() as folder:
+
+        def score(seed: int, *made: Pulsar) -> float:
+            (run,) = search_sky(Sky(**PAIRS, seed=seed, source="PAIR", pulsars=made), Path(folder), config)
+            rows = run.rows("candidates")
+            dm_off = np.maximum(4.0 * rows["dm_err"], 2.0)
+            freq = 1.0 / made[0].period
+            near = rows_near(rows, run.observation, freq=freq, bins=0.3, dm=made[0].dm, dm_off=dm_off)
+            near = near[near["score"] > 0.1]
+            return float(near["score"].max(initial=0.0)) or NAN
+
+        for strength in snr or [30.0, 100.0, 300.0]:
+            for kind in PAIR_KINDS:
+                for seed in range(first, first + pairs):
+                    weak, strong = draw_pair(kind, strength, seed)
+                    alone = score(seed, weak)
+                    beside = score(seed, weak, strong) if np.isfinite(alone) else NAN
+                    signal = f"seed {seed} {words(weak)} beside S/N {strength:g}, P {1e3 * strong.period:.4f} ms"
+                    yield Outcome(signal, {"alone": alone, "beside": beside}, "", (f"S/N {strength:g}, {kind}",))
+
+
+PARTS = {"nchans": 64, "fch1": 1496.0, "foff": -8.0}
+
+
+def parts(
+    skies: Annotated[int, typer.Option(help="of every kind")] = 1, nsamps: int = 1 << 18, first: First = 0
+) -> Iterator[Outcome]:
+    """A search of halves and quarters beside the whole, by the best S/N that is listed.
+
+    Of a pulsar that is on in the third quarter only; of a binary whose quarter is nearly coherent (180 m/s2 at most, 68
+    bins of drift in the whole, 4 in a quarter); and of a constant one. Chance detections: `noise.py series`.
+    """
+    kinds: dict[str, dict[str, Any]] = {
+        "third quarter": {"period": 0.0937, "dm": 30.0, "snr": 24.0},
+        "binary": {
+            "period": 0.1031, "dm": 30.0, "snr": 40.0, "duty": 0.1, "orbit": {"pb": 5760.0, "x": 0.5, "phase": 0.1},
+        },
+        "constant": {"period": 0.0937, "dm": 30.0, "snr": 20.0},
+    }  # fmt: skip
+    settings = ["dedisp.dm_hi=60", "single_pulse.enabled=false", "completeness.enabled=false", "run.threads=1"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for kind, made in kinds.items():
+            tsamp = 9.216e-3 * 2**18 / nsamps if kind == "binary" else 256e-6
+            for seed in range(first, first + skies):
+                sky = Sky(**PARTS, tsamp=tsamp, nsamps=nsamps, seed=seed, pulsars=(made,))
+                data = samples(sky, folder)
+                if kind == "third quarter":
+                    empty = samples(sky.model_copy(update={"pulsars": ()}), folder)
+                    empty[:, nsamps // 2 : 3 * nsamps // 4] = data[:, nsamps // 2 : 3 * nsamps // 4]
+                    data = empty
+                freqs = PARTS["fch1"] + PARTS["foff"] * np.arange(PARTS["nchans"])
+                obs = pulsar.Filterbank.from_array(data, freqs, tsamp, tstart=60000.0, source="SIMULATED")
+                values, remarks = {}, []
+                for form, counts in (("whole", "[1]"), ("parts", "[1,2,4]")):
+                    config = load_config(None, [*settings, f"search.parts={counts}"])
+                    run = search(obs, config, folder / "run.h5", overwrite=True)
+                    table = run.rows("candidates")
+                    own = table[(table["parent"] == "") & (table["snr"] > 0)]
+                    own = own[np.abs(own["period"] / made["period"] - 1.0) < 0.01]
+                    values[form] = float(own["snr"].max(initial=0.0)) or NAN
+                    listed = ", ".join(f"S/N {row['snr']:.1f} in {row['part'] or 'all'}" for row in own)
+                    spent = sum(cpu for _, cpu in run.provenance["stages"].values())
+                    remarks.append(f"{form}: {len(own)} rows ({listed}), {spent:.1f} CPU s")
+                yield Outcome(f"{kind}, seed {seed}", values, "; ".join(remarks), (kind,))
+
+
+def samples(sky: Sky, folder: Path) -> NDArray[Any]:
+    """The 8-bit samples of a sky."""
+    with pulsar.open(write_filterbank(sky, folder / "sky.fil", threads=1, overwrite=True)) as obs:
+        return np.array(obs.read().data)
+
+
+#: Of the S/N few bits keep: sqrt(2 / pi) of 1 bit, of 2 Max 1960; Jenet & Anderson 1998; and of the 4 used here.
+EFFICIENCY = {1: np.sqrt(2 / np.pi), 2: 0.940, 4: 0.989, 8: 1.0, 16: 1.0, 32: 1.0}
+
+
+def file_formats() -> list[tuple[str, int, dict[str, Any]]]:
+    """Kind, bits, and arguments of the writer: the 8-bit filterbank file first."""
+    cases: list[tuple[str, int, dict[str, Any]]] = [
+        ("fil", nbits, {"ascending": ascending}) for nbits in (8, 1, 2, 4, 16, 32) for ascending in (False, True)
+    ]
+    cases.append(("fil", 8, {"nifs": 2}))
+    for nbits in (8, 4, 2, 1):
+        for npol, pol_type in ((1, "AA+BB"), (2, "AABB"), (4, "AABBCRCI"), (4, "IQUV")):
+            cases.append(("fits", nbits, {"npol": npol, "pol_type": pol_type}))
+    cases.append(("fits", 8, {"npol": 2, "pol_type": "AABB", "ascending": False, "rows_per_file": 40}))
+    return cases
+
+
+def formats(most: Annotated[int, typer.Option(help="formats, the first ones")] = 100) -> Iterator[Outcome]:
+    """The same sky in every format, by S/N over that of the 8-bit file, after the loss of theory for few bits.
+
+    SIGPROC at 1 to 32 bit in both band orders, with 1 and 2 IFs; PSRFITS at 1 to 8 bit with 1, 2 and 4 polarisations,
+    single and in several files, both band orders. A pulsar must have its period within 1e-4 or its error, its DM within
+    a step of the plan, and this S/N within 3 %.
+    """
+    drawn = (
+        Pulsar(period=0.0123456, dm=45.0, snr=100, duty=0.08, phase0=0.3),
+        Pulsar(period=0.2345678, dm=120.0, snr=120, duty=0.05, phase0=0.7),
+    )
+    sky = Sky(nchans=128, fch1=1498.0, foff=-4.0, tsamp=128e-6, nsamps=2**17, seed=77, pulsars=drawn)
+    config = load_config(None, ["dedisp.dm_hi=150"])
+    reference: dict[float, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (kind, nbits, options) in enumerate(file_formats()[:most]):
+            path = Path(folder) / f"{number}.{kind}"
+            write = write_filterbank if kind == "fil" else write_psrfits
+            written = write(sky, path, nbits=nbits, threads=2, **options)
+            paths = [written] if isinstance(written, Path) else list(written)
+            run = search(paths, config, path.with_suffix(".h5"))
+            rows = run.rows("candidates")
+            rows = rows[rows["harmonic_of"] == ""]
+            step = float(np.median(np.diff(np.unique(run.rows("detections")["dm"]))))
+            for made in drawn:
+                off = np.abs(rows["period"] / made.period - 1)
+                near = rows[off < np.maximum(1e-4, rows["period_err"] / rows["period"])]
+                ratio, remark = NAN, ""
+                if near.size:
+                    snr = float(near[0]["snr"]) / EFFICIENCY[nbits]
+                    ratio = snr / reference.setdefault(made.period, snr)
+                    good = abs(near[0]["dm"] - made.dm) < max(step, float(near[0]["dm_err"]))
+                    remark = f"S/N {near[0]['snr']:.1f}, DM {near[0]['dm']:.2f}"
+                    if abs(ratio - 1) >= 0.03 or not good:
+                        ratio, remark = NAN, f"OUT: ratio {ratio:.3f}, {remark}"
+                label = f"{kind} {nbits} bit " + " ".join(f"{key}={value}" for key, value in options.items())
+                yield Outcome(f"{label}, P {1e3 * made.period:.1f} ms", {"S/N over that of 8 bit": ratio}, remark)
+            for each in paths:
+                each.unlink()
+
+
+def completeness(file: Path, places: int = 24, sets: Sets = None) -> Iterator[Outcome]:
+    """Signals injected into cleaned samples, and the same ones into the raw samples of a file, by S/N kept.
+
+    The first is what `pulsar search --completeness` does. For the second the same signals, with the same amplitude in
+    units of each channel's noise, are added to the samples of the file, place by place, and everything from the mask on
+    is done anew: a search for every place. Both lists are asked alike (`pulsar.pipeline.completeness`).
+    """
+    given = sets or []
+    config = load_config(None, ["completeness.enabled=true", f"completeness.places={places}", *given])
+    plain = load_config(None, ["completeness.enabled=false", *given])
+    with tempfile.TemporaryDirectory() as name, open_observation(file) as obs:
+        run = search(obs, config, Path(name) / "run.h5")
+        cleaned = run.rows("completeness/injected")
+        source = CleanedSource(obs, read_mask(run.path, statistics=False).mask)
+        live, varies = Injector(source).share, channel_sigmas(obs) > 0
+        trials = dry_run(obs, plain, freqs=source.freqs).dm
+        assert trials is not None  # of a dedispersed series
+        fates = Fates(obs.header, trials.dms, source.freqs)
+
+        def as_raw(made: Any, signal: Any) -> Any:
+            """With the S/N over all channels that vary, masked or not, at the same amplitude."""
+            whole = signal(obs.header, made, chan_ok=varies).per_amplitude
+            return made.model_copy(
+                update={"snr": made.snr * whole / signal(obs.header, made, chan_ok=live).per_amplitude}
+            )
+
+        raw = []
+        for place in np.unique(cleaned["place"]):
+            drawn, flashes = signals_of(cleaned[cleaned["place"] == place])
+            strong = {
+                "pulsars": [as_raw(made, pulsar_signal) for made in drawn],
+                "bursts": [as_raw(made, burst_signal) for made in flashes],
+            }
+            added = inject_in_memory(obs, **strong, seed=int(place))
+            there = search(added, plain, Path(name) / f"{place}.h5")
+            rows = listed(there)
+            raw += [fates.pulsar(made, int(place), rows, there.rows("detections"), {}) for made in drawn]
+            raw += [fates.burst(made, int(place), there.rows("single_pulses"))[0] for made in flashes]
+    again = np.concatenate(raw)
+    for kind in ("pulsar", "burst"):
+        first, second = cleaned[cleaned["kind"] == kind], again[again["kind"] == kind]
+        edges = recall(first)["low"]
+        for a, b in zip(first, second, strict=True):
+            at = int(np.searchsorted(edges, a["snr"], side="right")) - 1
+            yield Outcome(
+                f"{kind} S/N {a['snr']:.1f} P {a['period']:.5g} t {a['time']:.4g} DM {a['dm']:.1f}",
+                {
+                    form: float(row["listed_snr"] / row["snr"]) if row["found"] == 1 else NAN
+                    for form, row in (("cleaned", a), ("raw", b))
+                },
+                f"cleaned {a['fate']}, raw {b['fate']}",
+                (f"{kind}s", f"{kind}s of S/N {edges[at]:g} and more"),
+            )
+
+
+def signals_of(rows: NDArray[Any]) -> tuple[list[Pulsar], list[Burst]]:
+    """Pulsars and bursts of rows of injected signals."""
+    drawn = [
+        Pulsar(period=r["period"], dm=r["dm"], snr=r["snr"], duty=r["duty"], accel=r["accel"], phase0=0.37 * k)
+        for k, r in enumerate(rows)
+        if r["kind"] == "pulsar"
+    ]
+    flashes = [Burst(time=r["time"], dm=r["dm"], snr=r["snr"], width=r["width"]) for r in rows if r["kind"] == "burst"]
+    return drawn, flashes
+
+
+def listed(run: Run) -> list[Any]:
+    """Candidates of a product, as fates are told from."""
+    found = []
+    for row in run.rows("candidates"):
+        numbers = {name: float(row[name]) for name in ("dm", "dm_err", "freq", "snr", "score")}
+        texts = {name: str(row[name]) for name in ("uid", "parent", "relation")}
+        flags = tuple(filter(None, str(row["rfi_flags"]).split(",")))
+        freq_err = float(row["period_err"] * row["freq"] ** 2)
+        found.append(SimpleNamespace(**texts, **numbers, flags=flags, freq_err=freq_err))
+    return found

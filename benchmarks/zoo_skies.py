@@ -1,0 +1,443 @@
+"""A zoo of interference for zoo.py: observations with every kind of it, pulsars and bursts in them, and what is found.
+
+Each observation exists twice with the same noise and the same signals: clean, and with interference. What is found in
+the clean one and not in the other has been lost to the interference or to what is done against it. What is listed, is
+no injected signal and carries no flag is interference that a user would have to look at.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binom
+from shared import band_delay
+
+from pulsar.data.header import Header
+from pulsar.errors import ConfigError
+from pulsar.synthesis import Burst, Pulsar, Rfi, Sky
+from pulsar.synthesis.interference import alive
+from pulsar.synthesis.signal import burst_signal, pulsar_signal, smearing
+
+#: Small observations in the bands of two telescopes.
+RECEIVERS: Final[dict[str, Sky]] = {
+    "fast": Sky(
+        nchans=256, fch1=1499.0234375, foff=-1.953125, tsamp=196.608e-6, tobs=24.0, telescope="FAST",
+        source="ZOO", bandpass="rolloff",
+    ),
+    "parkes": Sky(
+        nchans=128, fch1=1516.875, foff=-2.25, tsamp=250e-6, tobs=30.0, telescope="PARKES", source="ZOO",
+        bandpass="ripple",
+    ),
+}  # fmt: skip
+
+#: Ranges that published FAST surveys remove [MHz], with the mean power of a satellite in them [sigma] and the time
+#: scale at which it is modulated [s]: navigation satellites strong, telephones and links weaker and bursty.
+SATELLITES: Final = (
+    (1000.0, 1024.4, 1.5, 4e-3), (1045.2, 1046.4, 0.7, 1e-3), (1054.9, 1057.4, 0.6, 2e-3), (1077.5, 1079.3, 0.8, 5e-3),
+    (1097.7, 1107.4, 1.0, 1e-3), (1113.5, 1114.7, 0.5, 2e-3), (1131.8, 1136.7, 0.7, 8e-3), (1139.2, 1144.0, 0.5, 3e-3),
+    (1168.5, 1183.1, 4.0, 2e-3), (1191.7, 1194.1, 1.0, 2e-3), (1201.4, 1214.8, 3.0, 1e-3), (1262.5, 1280.8, 3.0, 4e-3),
+    (1295.4, 1297.9, 0.6, 2e-2), (1305.2, 1310.1, 0.8, 1e-2), (1312.5, 1316.2, 0.6, 1e-3), (1341.8, 1344.2, 0.7, 5e-3),
+    (1400.4, 1402.8, 0.4, 1e-3), (1463.9, 1500.0, 1.2, 9e-3),
+)  # fmt: skip
+
+
+def _lines(*lines: tuple[float, float]) -> tuple[Rfi, ...]:
+    return tuple(Rfi(kind="narrowband", freqs=(freq, freq + 0.5), strength=strength) for freq, strength in lines)
+
+
+def _satellites(*modulated: float) -> tuple[Rfi, ...]:
+    """The bands in turn with these modulated parts."""
+    return tuple(
+        Rfi(kind="satellite", freqs=(low, high), strength=power, width=width, fraction=modulated[i % len(modulated)])
+        for i, (low, high, power, width) in enumerate(SATELLITES)
+    )
+
+
+_INTERMITTENT = (
+    Rfi(kind="intermittent", freqs=(1050, 1053), strength=5, width=0.7, fraction=0.25),
+    Rfi(kind="intermittent", freqs=(1207, 1212), strength=1, width=0.05, fraction=0.4),
+    Rfi(kind="intermittent", freqs=(1240, 1248), strength=0.5, width=2.5, fraction=0.3),
+    Rfi(kind="intermittent", freqs=(1330, 1331), strength=20, width=0.2, fraction=0.05),
+    Rfi(kind="intermittent", freqs=(1360, 1368), strength=2, width=0.004, fraction=0.1),
+    Rfi(kind="intermittent", freqs=(1410, 1440), strength=0.4, width=0.3, fraction=0.1),
+)
+_IMPULSES = (
+    Rfi(kind="impulse", rate=1.0, width=2e-3, strength=1.5),
+    Rfi(kind="impulse", rate=3.0, width=3e-4, strength=1.0),
+    Rfi(kind="impulse", rate=0.2, width=2e-2, strength=0.5),
+)
+_MAINS = (Rfi(kind="mains", rate=50.0, strength=0.03, harmonics=6, drift=1e-3, wander=0.05),)
+_RADAR = (
+    Rfi(kind="radar", freqs=(1330, 1333), strength=2000, rate=330, width=3e-6, scan=4.7, fraction=0.02),
+    Rfi(kind="radar", freqs=(1291, 1292), strength=400, rate=800, width=2e-6, scan=10.0, fraction=0.05),
+    Rfi(kind="radar", freqs=(1256, 1260), strength=30, rate=360, width=2e-4, scan=12.0, fraction=0.03),
+)
+_CHIRPS = (
+    Rfi(kind="radar", freqs=(1290, 1350), strength=3.0, rate=2.0, width=3e-3, chirp=0.06, scan=12.0, fraction=0.5),
+    Rfi(kind="radar", freqs=(1000, 1518), strength=1.0, rate=0.1, width=8e-3, chirp=0.5, fraction=1.0),
+)
+_JUMPS = (
+    Rfi(kind="jumps", freqs=(1100, 1150), strength=1.3, width=2.0, fraction=0.5),
+    Rfi(kind="jumps", freqs=(1300, 1310), strength=0.7, width=0.5, fraction=0.3),
+    Rfi(kind="jumps", freqs=(1380, 1440), strength=1.1, width=0.1, fraction=0.2),
+    Rfi(kind="jump", strength=1.05, time=9.0),
+)
+_STRONG = (
+    Rfi(kind="narrowband", freqs=(1176, 1180), strength=11),
+    Rfi(kind="narrowband", freqs=(1268, 1272), strength=30),
+    Rfi(kind="intermittent", freqs=(1330, 1336), strength=14, width=0.05, fraction=0.3),
+    Rfi(kind="intermittent", freqs=(1405, 1410), strength=25, width=1.0, fraction=0.4),
+)
+_DEAD = (
+    Rfi(kind="dead", freqs=(1040, 1085)),
+    Rfi(kind="dead", freqs=(1355, 1375)),
+    Rfi(kind="saturated", freqs=(1280, 1285)),
+    Rfi(kind="dead", freqs=(1430, 1440), time=8.0, until=16.0),
+)
+
+#: Receiver, interference and changes of the sky, by name. With every contaminated channel masked 0.8 of the S/N is left
+#: where satellites are (a third of FAST's band), 0.83 in the city, 0.88 or more elsewhere.
+ZOO: Final[dict[str, tuple[str, tuple[Rfi, ...], dict[str, Any]]]] = {
+    "narrowband": (
+        "fast",
+        _lines((1030, 2), (1090, 3), (1155, 0.3), (1178, 9), (1245, 1), (1310, 0.1), (1381, 25), (1420, 0.5)),
+        {},
+    ),
+    "intermittent": ("fast", _INTERMITTENT, {}),
+    "impulses": ("parkes", _IMPULSES, {}),
+    "mains": ("parkes", _MAINS, {}),
+    "radar": ("fast", _RADAR, {}),
+    "chirps": ("parkes", _CHIRPS, {}),
+    "sweep": (
+        "fast",
+        (Rfi(kind="sweep", rate=0.1, strength=6), Rfi(kind="sweep", freqs=(1200, 1300), rate=2, strength=4)),
+        {},
+    ),
+    "jumps": ("fast", _JUMPS, {"drift": 0.03}),
+    "saturation": ("fast", _STRONG, {}),
+    "wrap": ("fast", _STRONG, {"overflow": "wrap"}),
+    "dead": ("fast", _DEAD, {}),
+    "satellites": ("fast", _satellites(0.7, 0.3, 0.9), {}),
+    "diode": ("fast", (Rfi(kind="diode", strength=0.3),), {}),
+    "diode-start": ("fast", (Rfi(kind="diode", strength=1.5, until=6.0),), {}),
+    "mix-fast": (
+        "fast",
+        (
+            *_satellites(0.5),
+            *_RADAR,
+            Rfi(kind="diode", strength=0.2),
+            Rfi(kind="mains", rate=50.0, strength=0.01, harmonics=3, wander=0.03),
+            Rfi(kind="impulse", rate=0.3, width=2e-3, strength=1.0),
+        ),
+        {"overflow": "wrap", "drift": 0.03},
+    ),
+    "mix-parkes": (
+        "parkes",
+        (
+            *_INTERMITTENT[2:],
+            *_IMPULSES[:2],
+            *_RADAR[:1],
+            *_JUMPS[1:3],
+            Rfi(kind="mains", rate=50.0, strength=0.02, wander=0.05),
+            *_lines((1250, 6), (1475, 1)),
+            Rfi(kind="dead", freqs=(1240, 1243)),
+        ),
+        {"drift": 0.03},
+    ),
+    "mix-city": (
+        "parkes",
+        (
+            Rfi(kind="intermittent", freqs=(1230, 1245), strength=1.5, width=0.5, fraction=0.4),
+            Rfi(kind="intermittent", freqs=(1425, 1450), strength=3, width=0.01, fraction=0.3),
+            Rfi(kind="radar", freqs=(1340, 1346), strength=3000, rate=330, width=3e-6, scan=4.7, fraction=0.05),
+            Rfi(kind="impulse", rate=5.0, width=1e-3, strength=2.0),
+            Rfi(kind="mains", rate=50.0, strength=0.05, harmonics=10, wander=0.05),
+            Rfi(kind="sweep", freqs=(1300, 1320), rate=0.5, strength=6),
+            *_STRONG[1:3],
+        ),
+        {"drift": 0.05},
+    ),
+}
+
+#: Signals in an observation.
+PULSARS: Final = 4
+BURSTS: Final = 4
+#: Trial-corrected significance from which what is listed counts [sigma].
+COUNTED: Final = 3.0
+
+
+def draw(header: Header, seed: int) -> tuple[tuple[Pulsar, ...], tuple[Burst, ...]]:
+    """Pulsars of 2 ms to 2 s and bursts of 0.5 to 10 ms, DM 10 to 500, S/N 10 to 20, that fit an observation.
+
+    Parameters
+    ----------
+    header : Header
+    seed : int
+
+    Returns
+    -------
+    pulsars, bursts : tuple
+        Periods are spread over the range, and none is a simple multiple of another; bursts come at even distances.
+    """
+    rng = np.random.default_rng(7000 + seed)
+    low, high = max(2e-3, 8 * header.tsamp), min(2.0, header.tobs / 12)
+    edges = np.geomspace(low, high, PULSARS + 1)
+    pulsars: list[Pulsar] = []
+    while len(pulsars) < PULSARS:
+        i = len(pulsars)
+        period = math.exp(rng.uniform(math.log(edges[i]), math.log(edges[i + 1])))
+        duty = math.exp(rng.uniform(math.log(0.03), math.log(0.15)))
+        dm = math.exp(rng.uniform(math.log(10), math.log(500)))
+        smear = smear_at(header, dm)
+        ratios = [p.period / period * k for p in pulsars for k in (1, 2, 3, 4)]
+        if smear > 0.2 * period or any(abs(r - round(r)) < 2e-3 for r in ratios):
+            continue
+        pulsars.append(
+            Pulsar(
+                name=f"pulsar{i}",
+                period=period,
+                dm=dm,
+                duty=duty,
+                snr=rng.uniform(10, 20),
+                phase0=rng.uniform(-0.5, 0.5),
+            )
+        )
+    bursts: list[Burst] = []
+    room = header.tobs - float(header.delays(500.0)[-1]) - 0.5
+    if room <= 1.0:
+        room = 0.7 * header.tobs
+    while len(bursts) < BURSTS:
+        i = len(bursts)
+        width = math.exp(rng.uniform(math.log(max(5e-4, header.tsamp)), math.log(1e-2)))
+        dm = math.exp(rng.uniform(math.log(20), math.log(500)))
+        smear = smear_at(header, dm)
+        late = float(header.delays(dm)[-1])
+        time = 0.2 + (i + rng.uniform(0.2, 0.8)) * room / BURSTS
+        if smear > 3 * width or time + late > header.tobs - 0.1:
+            continue
+        bursts.append(Burst(name=f"burst{i}", time=time, dm=dm, width=width, snr=rng.uniform(10, 20)))
+    return tuple(pulsars), tuple(bursts)
+
+
+def smear_at(header: Header, dm: float) -> float:
+    """Smearing by a channel in the middle of the band and by the sampling [s]."""
+    return math.hypot(float(smearing(header, dm, np.array([header.fcenter]))[0]), header.tsamp)
+
+
+def skies(kind: str, seed: int = 0) -> tuple[Sky, Sky]:
+    """The observation `kind` of the zoo without its interference and with it: the same noise and the same signals.
+
+    Parameters
+    ----------
+    kind : str
+        A name in `ZOO`.
+    seed : int
+        Draws other signals and other noise.
+
+    Returns
+    -------
+    clean, contaminated : Sky
+    """
+    if kind not in ZOO:
+        raise ConfigError(f"unknown observation {kind}: known are {', '.join(ZOO)}")
+    receiver, rfi, changes = ZOO[kind]
+    number = 100 * seed + list(ZOO).index(kind)
+    base = RECEIVERS[receiver]
+    pulsars, bursts = draw(base.header, number)
+    changes = {"seed": number, **changes}
+    # Gains of the clean one wander too: what is compared is interference alone.
+    clean = base.model_copy(update={**changes, "overflow": "clip", "pulsars": pulsars, "bursts": bursts})
+    header, live = base.header, alive(base.header, rfi)
+
+    def weaker(signals: Sequence[Any], make: Any) -> tuple[Any, ...]:
+        """The S/N of a sky is that over its live channels: with fewer of them the same signal has less."""
+        parts = [make(header, s, chan_ok=live).per_amplitude / make(header, s).per_amplitude for s in signals]
+        return tuple(s.model_copy(update={"snr": s.snr * float(part)}) for s, part in zip(signals, parts, strict=True))
+
+    found = {"pulsars": weaker(pulsars, pulsar_signal), "bursts": weaker(bursts, burst_signal)}
+    return clean, base.model_copy(update={**changes, "rfi": rfi, **found})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Lists of a search, compared with what is in the observation.
+
+    Attributes
+    ----------
+    pulsars, bursts : tuple of float
+        S/N with which each injected one was found; 0: not found.
+    flagged : int
+        Those of them that carry a flag of interference.
+    candidates, pulses : tuple of str
+        What is listed above COUNTED, belongs to nothing injected and carries no flag: in words.
+    others : int
+        What is listed above COUNTED and belongs to nothing injected, flagged or not.
+    masked : float
+        Part of the channel-samples that was masked.
+    cpu : float
+        CPU time of the search [s].
+    """
+
+    pulsars: tuple[float, ...]
+    bursts: tuple[float, ...]
+    flagged: int
+    candidates: tuple[str, ...]
+    pulses: tuple[str, ...]
+    others: int
+    masked: float
+    cpu: float = field(default=0.0, compare=False)
+
+    @property
+    def signals(self) -> tuple[float, ...]:
+        """S/N of the pulsars, then of the bursts."""
+        return (*self.pulsars, *self.bursts)
+
+    @property
+    def strange(self) -> int:
+        """Candidates and pulses of interference without a flag."""
+        return len(self.candidates) + len(self.pulses)
+
+
+def belongs(row: Any, pulsar: Pulsar, header: Header, most: int, least: int) -> bool:
+    """True if a candidate is a pulsar, at its frequency times n / m with n up to `most` and m up to `least`."""
+    freq = float(row["freq"]) * pulsar.period
+    ratio = Fraction(freq).limit_denominator(least)
+    if not 1 <= ratio.numerator <= most:
+        return False
+    error = np.nan_to_num(float(row["period_err"]) * float(row["freq"]) ** 2)
+    close = max(0.3 / header.tobs, 4.0 * error)
+    if abs(float(row["freq"]) - float(ratio) / pulsar.period) > close:
+        return False
+    width = pulsar.period * max(pulsar.duty, 0.05)
+    dm_err = np.nan_to_num(float(row["dm_err"]))
+    return bool(abs(float(row["dm"]) - pulsar.dm) <= max(4.0 * dm_err, 1.5 * width / band_delay(header), 1.0))
+
+
+def is_burst(row: Any, burst: Burst, header: Header) -> bool:
+    """True if a single pulse is an injected burst: DM and time within its width and their errors."""
+    width = math.hypot(burst.width, smear_at(header, burst.dm))
+    delay = band_delay(header)
+    off = abs(float(row["dm"]) - burst.dm)
+    if off > max(4.0 * np.nan_to_num(float(row["dm_err"])), 2.0 * width / delay):
+        return False
+    return abs(float(row["time"]) - burst.time) <= 2.0 * width + off * delay
+
+
+def turn_of(row: Any, pulsar: Pulsar, header: Header) -> tuple[float, float] | None:
+    """How far a single pulse is from the nearest pulse of a pulsar, and how far it may be.
+
+    Returns
+    -------
+    (off, close) : (float, float), or None
+        [turns]. None where the DM is another, or `close` is above a quarter: any time would do, so it tells nothing.
+    """
+    width = pulsar.period * max(pulsar.duty, 0.05)
+    delay = band_delay(header)
+    off = abs(float(row["dm"]) - pulsar.dm)
+    if off > max(4.0 * np.nan_to_num(float(row["dm_err"])), 2.0 * width / delay):
+        return None
+    turns = (float(row["time"]) - 0.5 * header.tobs) / pulsar.period + pulsar.phase0
+    close = pulsar.duty + off * delay / pulsar.period
+    return (abs(turns - round(turns)), close) if close <= 0.25 else None
+
+
+def of_pulsar(row: Any, pulsar: Pulsar, header: Header) -> bool:
+    """True if a single pulse is one of a pulsar's own."""
+    found = turn_of(row, pulsar, header)
+    return found is not None and found[0] <= found[1]
+
+
+def in_turns(pulses: NDArray[Any], pulsar: Pulsar, header: Header) -> bool:
+    """True if pulses at the DM of a pulsar come with its turns more often than pulses of any other times would.
+
+    One or two impulses whose times fit say nothing: by chance the pulses that fit must come once in a thousand times,
+    in a binomial of their number, with the mean of what is close enough for each.
+    """
+    found = [turn for row in pulses if (turn := turn_of(row, pulsar, header)) is not None]
+    if not found:
+        return False
+    fit = sum(off <= close for off, close in found)
+    chance = float(np.mean([2.0 * close for _, close in found]))
+    return bool(binom.sf(fit - 1, len(found), chance) < 1e-3)
+
+
+def judge(
+    candidates: NDArray[Any],
+    pulses: NDArray[Any],
+    header: Header,
+    pulsars: Sequence[Pulsar],
+    bursts: Sequence[Burst],
+    mask: Mapping[str, Any] | None = None,
+    cpu: float = 0.0,
+) -> Verdict:
+    """Compare the lists of a search with what was injected.
+
+    A pulsar is found when a candidate that is no harmonic of another has its frequency, or half, twice, a third or
+    three times that, and its DM.
+
+    Parameters
+    ----------
+    candidates, pulses : ndarray
+        Tables of a product, best first.
+    header : Header
+    pulsars, bursts : sequence
+        What is in the observation.
+    mask : mapping, optional
+        Group rfi of the product.
+    cpu : float
+        [s]
+    """
+    free = candidates[candidates["harmonic_of"] == ""]
+    found_pulsars, found_bursts, flagged = [], [], 0
+    for pulsar in pulsars:
+        own = [row for row in free if belongs(row, pulsar, header, 3, 3)]
+        found_pulsars.append(float(own[0]["snr"]) if own else 0.0)
+        flagged += bool(own) and all(row["rfi_flags"] for row in own)
+    for burst in bursts:
+        own = [row for row in pulses if is_burst(row, burst, header)]
+        found_bursts.append(max((float(row["snr"]) for row in own), default=0.0))
+        # What runs out of the observation is flagged for it, rightly.
+        flagged += bool(own) and all(row["rfi_flags"] not in ("", "cut") for row in own)
+    other = [row for row in free if row["sigma"] > COUNTED and not any(belongs(row, p, header, 32, 4) for p in pulsars)]
+    lone = [
+        row
+        for row in pulses
+        if row["sigma"] > COUNTED
+        # Those of a candidate are listed with it.
+        and row["source"] == ""
+        and not any(is_burst(row, b, header) for b in bursts)
+        and not any(of_pulsar(row, p, header) for p in pulsars)
+    ]
+    return Verdict(
+        tuple(found_pulsars),
+        tuple(found_bursts),
+        int(flagged),
+        tuple(
+            f"{row['kind']} f {row['freq']:.4f} Hz DM {row['dm']:.1f} sigma {row['sigma']:.1f} S/N {row['snr']:.1f} "
+            f"score {row['score']:.2f}"
+            for row in other
+            if not row["rfi_flags"]
+        ),
+        tuple(
+            f"pulse t {row['time']:.3f} s DM {row['dm']:.1f} S/N {row['snr']:.1f} width {1e3 * row['width']:.2f} ms "
+            f"score {row['score']:.2f}"
+            for row in lone
+            if not row["rfi_flags"]
+        ),
+        len(other) + len(lone),
+        0.0 if mask is None else masked_part(mask, header),
+        cpu,
+    )
+
+
+def masked_part(rfi: Mapping[str, Any], header: Header) -> float:
+    """Part of the channel-samples that a product's mask leaves out."""
+    mask = np.asarray(rfi["mask"], dtype=bool)
+    lengths = np.full(len(mask), float(rfi["block_nsamps"]))
+    # The last block has what is left over.
+    lengths[-1] = max(header.nsamps - lengths[:-1].sum(), 1.0)
+    return float(np.average(mask.mean(axis=1), weights=lengths))
