@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from pulsar.config.load import keys_called, load_config
 from pulsar.config.model import Config
 from pulsar.config.options import OPTIONS, Option
-from pulsar.config.threads import thread_count
+from pulsar.config.resources import thread_count
 from pulsar.data.observation import Observation
 from pulsar.data.series import TimeSeries
 from pulsar.errors import ConfigError

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pulsar.config.model import BatchConfig
-from pulsar.config.size import parse_size
+from pulsar.config.resources import parse_size
 from pulsar.data.folders import private
 from pulsar.errors import ConfigError
 

@@ -15,8 +15,7 @@ from pulsar.batch.staging import copies_of
 from pulsar.batch.unit import Options
 from pulsar.batch.units import Batch, Unit, load_settings, read_batch, same_results
 from pulsar.config.model import Config
-from pulsar.config.size import memory_budget
-from pulsar.config.threads import usable_cores
+from pulsar.config.resources import memory_budget, usable_cores
 from pulsar.data.folders import sweep
 from pulsar.data.locks import only_one
 from pulsar.errors import ConfigError

@@ -13,7 +13,7 @@ from pulsar.batch.local import Order, Room, work
 from pulsar.batch.records import Record, again, read_record
 from pulsar.batch.slurm import read_submission
 from pulsar.batch.units import product, read_batch
-from pulsar.config.size import parse_size
+from pulsar.config.resources import parse_size
 from pulsar.errors import DataError, PulsarError
 
 

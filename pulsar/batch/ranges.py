@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pulsar.batch.cluster import LOSSES, connected
 from pulsar.config.model import Config
-from pulsar.config.size import memory_budget
-from pulsar.config.threads import usable_cores
+from pulsar.config.resources import memory_budget, usable_cores
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.pipeline.ranges import Crew, RangeTask, search_range
 

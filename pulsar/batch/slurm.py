@@ -19,7 +19,7 @@ from pulsar.batch.records import read_record
 from pulsar.batch.unit import Options
 from pulsar.batch.units import MOST_LIST, Batch, Unit
 from pulsar.config.model import BatchConfig
-from pulsar.config.size import parse_size
+from pulsar.config.resources import parse_size
 from pulsar.data.files import read_bytes
 from pulsar.data.unfinished import write_whole
 from pulsar.data.validated import STRICT, Count, validated

@@ -116,8 +116,7 @@ def _root(
     ] = False,
 ) -> None:
     """From a raw radio observation to ranked pulsar candidates in one HDF5 file."""
-    from pulsar.config.size import check_address_space
-    from pulsar.config.threads import check_environment
+    from pulsar.config.resources import check_address_space, check_environment
 
     # Before numba is loaded, which has words of its own for the one, and none for the other.
     check_environment()

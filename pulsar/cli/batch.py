@@ -78,7 +78,7 @@ class Work:
 def run(folder: Folder, *, work: Work, display: Display) -> None:
     """Search what is left; the same command goes on after any interruption."""
     from pulsar.batch.drive import Request, run_batch
-    from pulsar.config.size import parse_size
+    from pulsar.config.resources import parse_size
 
     parse_size(work.memory, "--memory")
     fields: dict[str, Any] = asdict(work) | {

@@ -64,7 +64,7 @@ def compile_kernels(
     display: Display,
 ) -> None:
     """Compile all kernels for this processor and store them; a search does it by itself for what it needs."""
-    from pulsar.config.threads import thread_count
+    from pulsar.config.resources import thread_count
     from pulsar.errors import ConfigError
     from pulsar.pipeline.compiling import Ahead
     from pulsar_kernels import ahead

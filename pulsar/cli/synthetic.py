@@ -82,7 +82,7 @@ def simulate(
     display: Display,
 ) -> None:
     """Write a synthetic observation, and what is in it as TOML beside it."""
-    from pulsar.config.threads import thread_count
+    from pulsar.config.resources import thread_count
 
     content = build_sky(sky, _those_given(shape), one_pulsar.values())
     fits = is_psrfits(output, rows_per_file, pol)
@@ -172,7 +172,7 @@ def inject(
     display: Display,
 ) -> None:
     """Add pulsars, bursts and interference to an observation: a new file, with what was added as TOML beside it."""
-    from pulsar.config.threads import thread_count
+    from pulsar.config.resources import thread_count
     from pulsar.errors import ConfigError
 
     settings = given.config()
@@ -213,7 +213,7 @@ def demo(
     display: Display,
 ) -> None:
     """Simulate a small FAST-like observation with five pulsars and interference, search it, and write the report."""
-    from pulsar.config.threads import thread_count
+    from pulsar.config.resources import thread_count
     from pulsar.errors import ConfigError, PulsarError
 
     data, product = output / "demo.fil", output / "RUN.h5"

@@ -15,8 +15,8 @@ import numpy as np
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from pulsar.config.model import Config
-from pulsar.config.size import parse_size
+from pulsar.config.model import Config, Section
+from pulsar.config.resources import parse_size
 from pulsar.data.files import read_bytes
 from pulsar.data.validated import expected
 from pulsar.errors import ConfigError, DataError
@@ -107,9 +107,9 @@ def given_config(
             given.wrong.append(f"{caller.named}: {name} = {value!r}: {_by_section(name, value)}")
             continue
         entries = {name: value} if "." in name else {f"{name}.{k}": v for k, v in value.items()}
-        for key, one in entries.items():
-            if one is not None:
-                given.put(key, one, caller.named)
+        for key, entry in entries.items():
+            if entry is not None:
+                given.put(key, entry, caller.named)
     return _validate(given)
 
 
@@ -205,13 +205,13 @@ def _section_fields(field: FieldInfo) -> dict[str, FieldInfo]:
     return fields
 
 
-def read_toml(path: Path, what: str) -> dict[str, Any]:
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
     """The content of a TOML file.
 
     Parameters
     ----------
     path : Path
-    what : str
+    kind : str
         What it should be, in words.
 
     Raises
@@ -220,13 +220,13 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
         It cannot be read, or is no TOML.
     """
     try:
-        return tomllib.loads(read_bytes(path, what).decode("utf-8"))
+        return tomllib.loads(read_bytes(path, kind).decode("utf-8"))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
     except DataError as error:
         raise ConfigError(str(error)) from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: cannot be read as {what}: {error}") from error
+        raise ConfigError(f"{path}: cannot be read as {kind}: {error}") from error
 
 
 def _merge_source(given: _Given, source: str | Path, caller: Caller) -> None:
@@ -278,11 +278,9 @@ _SAME_WORDS = {"max": "hi", "high": "hi", "hi": "max", "min": "lo", "low": "lo",
 def keys_called(name: str) -> list[str]:
     """Keys of this name in all sections, or of one that means the same: of ``dm_max`` ``dedisp.dm_hi``."""
     first, _, last = name.rpartition("_")
-    other = f"{first}_{_SAME_WORDS[last]}" if first and last in _SAME_WORDS else name
-    every = [(section, key) for section, key, _ in keys()]
-    return next(
-        (found for one in (name, other) if (found := [f"{section}.{key}" for section, key in every if key == one])), []
-    )
+    alike = f"{first}_{_SAME_WORDS[last]}" if first and last in _SAME_WORDS else name
+    called, same = ([f"{section}.{key}" for section, key, _ in keys() if key == word] for word in (name, alike))
+    return called or same
 
 
 def _by_section(name: str, value: Any) -> str:
@@ -299,33 +297,22 @@ def _by_section(name: str, value: Any) -> str:
 
 def _near(key: str) -> str:
     """The nearest valid key, as the end of a message."""
-    every = [f"{section}.{name}" for section, name, _ in keys()]
     section, _, name = key.rpartition(".")
+    every = [f"{section}.{name}" for section, name, _ in keys()]
+    inside = {k.partition(".")[2]: k for k in every if k.startswith(f"{section}.")}
     called = keys_called(name)
-    own = [one for one in called if one.startswith(f"{section}.")]
-    if own or (called and not section):
-        return f"; did you mean {(own or called)[0]}?"
-    same = [k for k in every if k.partition(".")[2] == name] or [k for k in every if section == k.partition(".")[0]]
-    near = difflib.get_close_matches(key, every, n=1, cutoff=0.6)
-    near = near if near and name not in {k.partition(".")[2] for k in same} else same[:1] or near
-    if section in Config.model_fields and name:
-        inside = difflib.get_close_matches(
-            name, [k.partition(".")[2] for k in every if k.startswith(f"{section}.")], n=1
-        )
-        near = [f"{section}.{inside[0]}"] if inside else near
-    return f"; did you mean {near[0]}?" if near else "; `pulsar config show` lists all keys"
+    near = (
+        [k for k in called if k in inside.values()],
+        [inside[k] for k in difflib.get_close_matches(name, inside, n=1)],
+        called,
+        difflib.get_close_matches(key, every, n=1),
+        list(inside.values()),
+    )
+    return next((f"; did you mean {found[0]}?" for found in near if found), "; `pulsar config show` lists all keys")
 
 
 def _validate(given: _Given) -> Config:
     values, origin, wrong = given.values, given.origin, given.wrong
-    for section, entries in values.items():
-        for key, value in list(entries.items()):
-            bad = [x for x in (value if isinstance(value, list) else [value]) if _is_nan_or_inf(x)]
-            if bad:
-                field = _section_fields(Config.model_fields[section])[key]
-                where = origin[f"{section}.{key}"]
-                wrong.append(f"{where}: {section}.{key} = {bad[0]}: expected {expected(field)}, finite")
-                del entries[key]
     for section in ("run", "batch"):
         memory = values.get(section, {}).get("memory")
         try:
@@ -336,29 +323,53 @@ def _validate(given: _Given) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join([*wrong, *(_explain(dict(e), origin) for e in error.errors())])) from error
+        raise ConfigError("\n".join([*wrong, *faults(Config, error, origin)])) from error
     if wrong:
         raise ConfigError("\n".join(wrong))
     return config
 
 
-def _is_nan_or_inf(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
+def faults(model: type[Section], error: ValidationError, origin: Mapping[str, str] | str) -> list[str]:
+    """All that is wrong with a model of sections, in words.
+
+    Parameters
+    ----------
+    model : type
+    error : ValidationError
+    origin : mapping of str to str, or str
+        ``section.key`` -> where it was given; or the file that all are from.
+    """
+    return [_fault(model, dict(fault), origin) for fault in error.errors()]
 
 
-def _explain(error: dict[str, Any], origin: dict[str, str]) -> str:
-    place = [str(part) for part in error["loc"]]
-    section, key = place[0], place[1] if len(place) > 1 else ""
-    if not key:
+def _fault(model: type[Section], fault: dict[str, Any], origin: Mapping[str, str] | str) -> str:
+    section, *place = [str(part) for part in fault["loc"]]
+    key = f"{section}.{place[0]}" if place else section
+    if isinstance(origin, str):
+        where = origin
+    else:
         # A rule between the keys of one section: name all that were given.
-        where = ", ".join(dict.fromkeys(w for k, w in origin.items() if k.startswith(f"{section}."))) or "configuration"
-        return f"{where}: [{section}] {str(error['msg']).removeprefix('Value error, ')}"
-    where = origin.get(f"{section}.{key}", "configuration")
-    field = _section_fields(Config.model_fields[section])[key]
-    reason = f": {str(error['msg']).removeprefix('Value error, ')}" if error["type"] == "value_error" else ""
-    value = error["input"]
+        given = [w for k, w in origin.items() if k == key or k.startswith(f"{key}.")]
+        where = ", ".join(dict.fromkeys(given)) or "configuration"
+    field = model.model_fields.get(section)
+    known = _section_fields(field) if field else {}
+    field = known.get(place[0]) if place else field
+    kind = fault["type"]
+    reason = f": {str(fault['msg']).removeprefix('Value error, ')}" if kind == "value_error" else ""
+    if kind == "missing":
+        return f"{where}: {key} is missing" + (f": {field.description}" if field and field.description else "")
+    if kind == "extra_forbidden":
+        names = ", ".join(known or model.model_fields)
+        return f"{where}: {key} is no setting of a {model.__name__.lower()}; known are {names}"
+    if not place and reason:
+        return f"{where}: [{section}] {reason.removeprefix(': ')}"
+    value = fault["input"]
     shown = json.dumps(value) if isinstance(value, str | bool) else str(value)
-    return f"{where}: {section}.{key} = {shown}{reason}: expected {expected(field)} ({field.description})"
+    start = f"{where}: {key} = {shown}{reason}: expected "
+    if field is None or kind == "model_type":
+        return start + f"a section, [{section}]"
+    finite = ", finite" if kind == "finite_number" else ""
+    return start + expected(field) + finite + (f" ({field.description})" if field.description else "")
 
 
 def _toml_value(value: Any) -> str:

@@ -4,12 +4,16 @@ The command line, the presets, the error messages and the provenance in the prod
 """
 
 import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 #: Parts of an observation that may be searched. What is on for less than a 64th is for the search for single pulses.
 MOST_PARTS = 64
+#: Numbers in lists.
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+HalfTurn = Annotated[float, Field(gt=0, lt=0.5)]
 
 
 class Section(BaseModel):
@@ -18,93 +22,69 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def setting(default: Any, description: str, **bounds: Any) -> Any:
+    """A key of a section: its default, what it means with the unit in brackets, and its bounds as pydantic names them.
+
+    A default of ``...`` means that it has to be given.
+    """
+    return Field(default, description=description, **bounds)
+
+
 class InputConfig(Section):
     """How the files are read, and what overrides their headers."""
 
-    ra_deg: Annotated[float | None, Field(ge=0, lt=360, description="right ascension of the beam [deg]")] = None
-    dec_deg: Annotated[float | None, Field(ge=-90, le=90, description="declination of the beam [deg]")] = None
-    tsamp: Annotated[float | None, Field(gt=0, description="sampling time [s], where the header is wrong")] = None
-    signed: Annotated[bool | None, Field(description="8-bit SIGPROC samples are signed; default: by format")] = None
-    pointings: Annotated[
-        str,
-        Field(
-            description="of folders: CSV table of positions with the columns source, beam, ra, dec; empty: the headers'"
-        ),
-    ] = ""
-    calibration: Annotated[bool, Field(description="search scans of a calibrator too (FAST, by their names)")] = False
+    ra_deg: float | None = setting(None, "right ascension of the beam [deg]", ge=0, lt=360)
+    dec_deg: float | None = setting(None, "declination of the beam [deg]", ge=-90, le=90)
+    tsamp: float | None = setting(None, "sampling time [s], where the header is wrong", gt=0)
+    signed: bool | None = setting(None, "8-bit SIGPROC samples are signed; default: by format")
+    pointings: str = setting(
+        "", "of folders: CSV table of positions with the columns source, beam, ra, dec; empty: the headers'"
+    )
+    calibration: bool = setting(False, "search scans of a calibrator too (FAST, by their names)")
 
 
 class RfiConfig(Section):
     """Masking of bad channels and blocks, bandpass and baseline."""
 
-    enabled: Annotated[bool, Field(description="mask bad channels and blocks")] = True
-    block: Annotated[float, Field(gt=0, description="length of a statistics block [s]")] = 0.25
-    baseline: Annotated[
-        float | None,
-        Field(gt=0, description="time scale of the removed baseline [s]; default a quarter of the data, at least 30 s"),
-    ] = None
-    chan_sigma: Annotated[
-        float, Field(gt=0, description="channels this far out in any statistic are masked [sigma]")
-    ] = 6.0
-    block_sigma: Annotated[float, Field(gt=0, description="channel-blocks this far out are masked [sigma]")] = 8.0
-    kurtosis: Annotated[
-        float,
-        Field(ge=0, description="channel-blocks whose skewness or kurtosis is this far out are masked [sigma]; 0: off"),
-    ] = 8.0
-    fourier: Annotated[
-        float,
-        Field(ge=0, description="channel-blocks that are periodic with this significance are masked [sigma]; 0: off"),
-    ] = 6.0
-    excess: Annotated[
-        float,
-        Field(ge=0, description="channel-blocks whose noise is not white by so much are masked [sigma]; 0: off"),
-    ] = 8.0
-    iqrm: Annotated[
-        float,
-        Field(ge=0, description="channel-blocks outlying among their neighbours are masked [sigma]; 0: off"),
-    ] = 4.0
-    grow: Annotated[
-        float,
-        Field(ge=0, lt=0.5, description="stretches of which all but this fraction is masked are masked whole; 0: off"),
-    ] = 0.1
-    chan_fraction: Annotated[
-        float, Field(gt=0, le=1, description="channels that lose more of their blocks are masked whole")
-    ] = 0.5
-    block_fraction: Annotated[
-        float, Field(gt=0, le=1, description="blocks that lose more of their channels are masked whole")
-    ] = 0.6
-    clip: Annotated[
-        float, Field(ge=0, description="undispersed impulses of this significance are left out [sigma]; 0: off")
-    ] = 6.0
-    zerodm: Annotated[
-        Literal["off", "mean", "zdot"],
-        Field(
-            description="of every sample subtract what the channels share: their mean, weighted by the bandpass, or of "
-            "each channel what is correlated with it (zdot)"
-        ),
-    ] = "off"
-    zap: Annotated[tuple[tuple[float, float], ...], Field(description="frequency ranges to mask [MHz]")] = ()
-    mask: Annotated[
-        str, Field(description="mask of `pulsar rfi` in place of the statistics, or PRESTO .mask to add; empty: none")
-    ] = ""
-    birdies: Annotated[
-        tuple[tuple[float, float], ...],
-        Field(description="periodic interference to leave out of spectra: frequency and full width [Hz]"),
-    ] = ()
-    zaplist: Annotated[str, Field(description="PRESTO .zaplist or .birds file to leave out as well; empty: none")] = ""
-    diodes: Annotated[
-        tuple[Annotated[float, Field(gt=0)], ...],
-        Field(
-            description="periods of noise diodes [s]: their waves are taken out, and undispersed candidates at their "
-            "harmonics are flagged"
-        ),
-    ] = ()
-    learn: Annotated[bool, Field(description="learn undispersed lines from the series at DM 0 and leave them out")] = (
-        True
+    enabled: bool = setting(True, "mask bad channels and blocks")
+    block: float = setting(0.25, "length of a statistics block [s]", gt=0)
+    baseline: float | None = setting(
+        None, "time scale of the removed baseline [s]; default a quarter of the data, at least 30 s", gt=0
     )
-    common: Annotated[
-        bool, Field(description="of nights with 4 beams or more: leave out lines that several beams share")
-    ] = True
+    chan_sigma: float = setting(6.0, "channels this far out in any statistic are masked [sigma]", gt=0)
+    block_sigma: float = setting(8.0, "channel-blocks this far out are masked [sigma]", gt=0)
+    kurtosis: float = setting(
+        8.0, "channel-blocks whose skewness or kurtosis is this far out are masked [sigma]; 0: off", ge=0
+    )
+    fourier: float = setting(
+        6.0, "channel-blocks that are periodic with this significance are masked [sigma]; 0: off", ge=0
+    )
+    excess: float = setting(8.0, "channel-blocks whose noise is not white by so much are masked [sigma]; 0: off", ge=0)
+    iqrm: float = setting(4.0, "channel-blocks outlying among their neighbours are masked [sigma]; 0: off", ge=0)
+    grow: float = setting(
+        0.1, "stretches of which all but this fraction is masked are masked whole; 0: off", ge=0, lt=0.5
+    )
+    chan_fraction: float = setting(0.5, "channels that lose more of their blocks are masked whole", gt=0, le=1)
+    block_fraction: float = setting(0.6, "blocks that lose more of their channels are masked whole", gt=0, le=1)
+    clip: float = setting(6.0, "undispersed impulses of this significance are left out [sigma]; 0: off", ge=0)
+    zerodm: Literal["off", "mean", "zdot"] = setting(
+        "off",
+        "of every sample subtract what the channels share: their mean, weighted by the bandpass, or of "
+        "each channel what is correlated with it (zdot)",
+    )
+    zap: tuple[tuple[float, float], ...] = setting((), "frequency ranges to mask [MHz]")
+    mask: str = setting("", "mask of `pulsar rfi` in place of the statistics, or PRESTO .mask to add; empty: none")
+    birdies: tuple[tuple[float, float], ...] = setting(
+        (), "periodic interference to leave out of spectra: frequency and full width [Hz]"
+    )
+    zaplist: str = setting("", "PRESTO .zaplist or .birds file to leave out as well; empty: none")
+    diodes: tuple[Positive, ...] = setting(
+        (),
+        "periods of noise diodes [s]: their waves are taken out, and undispersed candidates at their "
+        "harmonics are flagged",
+    )
+    learn: bool = setting(True, "learn undispersed lines from the series at DM 0 and leave them out")
+    common: bool = setting(True, "of nights with 4 beams or more: leave out lines that several beams share")
 
     @field_validator("zerodm", mode="before")
     @classmethod
@@ -126,18 +106,13 @@ class RfiConfig(Section):
 class DedispConfig(Section):
     """Trial DMs and how they are reached."""
 
-    dm_lo: Annotated[float, Field(ge=0, le=100_000, description="lowest DM [pc/cm3]")] = 0.0
-    dm_hi: Annotated[float, Field(ge=0, le=100_000, description="highest DM [pc/cm3]")] = 500.0
-    tolerance: Annotated[
-        float, Field(gt=0, le=10, description="steps and downsampling may add this fraction to the smearing")
-    ] = 0.10
-    dm_step: Annotated[float | None, Field(gt=0, description="fixed DM step [pc/cm3] in place of the plan's")] = None
-    max_downsample: Annotated[int, Field(ge=1, description="largest downsampling in time")] = 64
-    width_min: Annotated[
-        float,
-        Field(ge=0, description="narrowest pulse to keep sharp [s]; added to the smearing of the ideal"),
-    ] = 0.0
-    method: Annotated[Literal["tree", "brute"], Field(description="tree (fast) or brute force (exact)")] = "tree"
+    dm_lo: float = setting(0.0, "lowest DM [pc/cm3]", ge=0, le=100_000)
+    dm_hi: float = setting(500.0, "highest DM [pc/cm3]", ge=0, le=100_000)
+    tolerance: float = setting(0.10, "steps and downsampling may add this fraction to the smearing", gt=0, le=10)
+    dm_step: float | None = setting(None, "fixed DM step [pc/cm3] in place of the plan's", gt=0)
+    max_downsample: int = setting(64, "largest downsampling in time", ge=1)
+    width_min: float = setting(0.0, "narrowest pulse to keep sharp [s]; added to the smearing of the ideal", ge=0)
+    method: Literal["tree", "brute"] = setting("tree", "tree (fast) or brute force (exact)")
 
     @model_validator(mode="after")
     def _ordered(self) -> "DedispConfig":
@@ -161,7 +136,7 @@ class FFTConfig(Section):
     """Periodicity search in the power spectrum."""
 
     enabled: Enabled = True
-    nharm: Annotated[Literal[1, 2, 4, 8, 16, 32], Field(description="most harmonics summed")] = 32
+    nharm: Literal[1, 2, 4, 8, 16, 32] = setting(32, "most harmonics summed")
     threshold: Threshold = 0.0
     p_min: ShortestPeriod = None
     p_max: LongestPeriod = None
@@ -173,9 +148,7 @@ class CoherentConfig(Section):
 
     enabled: Enabled = True
     threshold: Threshold = 0.0
-    p_min: Annotated[
-        float | None, Field(gt=0, description="shortest period [s]; default that of 7 harmonics, 14 samples")
-    ] = None
+    p_min: float | None = setting(None, "shortest period [s]; default that of 7 harmonics, 14 samples", gt=0)
     p_max: LongestPeriod = None
     max_detections: MostDetections = 100
 
@@ -183,31 +156,24 @@ class CoherentConfig(Section):
 class AccelConfig(Section):
     """Acceleration search in the Fourier domain; it runs where zmax or accel_max is given."""
 
-    zmax: Annotated[
-        float, Field(ge=0, le=1200, description="largest drift of the highest harmonic summed [bins of 1/T]; 0: none")
-    ] = 0.0
-    accel_max: Annotated[
-        float | None,
-        Field(gt=0, description="largest acceleration [m/s2], up to the drift zmax if that is given too"),
-    ] = None
-    wmax: Annotated[
-        float, Field(ge=0, description="largest change of the drift of the highest harmonic [bins of 1/T]; 0: no jerk")
-    ] = 0.0
-    nharm: Annotated[Literal[1, 2, 4, 8, 16], Field(description="most harmonics summed")] = 8
+    zmax: float = setting(0.0, "largest drift of the highest harmonic summed [bins of 1/T]; 0: none", ge=0, le=1200)
+    accel_max: float | None = setting(
+        None, "largest acceleration [m/s2], up to the drift zmax if that is given too", gt=0
+    )
+    wmax: float = setting(0.0, "largest change of the drift of the highest harmonic [bins of 1/T]; 0: no jerk", ge=0)
+    nharm: Literal[1, 2, 4, 8, 16] = setting(8, "most harmonics summed")
     threshold: Threshold = 0.0
     p_min: ShortestPeriod = None
     p_max: LongestPeriod = None
-    loss: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            description="part of its S/N that fewer DMs and a lower highest frequency may cost a pulsar of p_fast and "
-            "duty_min; 0: all frequencies at all DMs",
-        ),
-    ] = 0.1
-    p_fast: Annotated[float, Field(gt=0, description="period of the fastest pulsar that loses no more [s]")] = 1.5e-3
-    duty_min: Annotated[float, Field(gt=0, lt=1, description="its pulse, full width at half maximum [turns]")] = 0.1
+    loss: float = setting(
+        0.1,
+        "part of its S/N that fewer DMs and a lower highest frequency may cost a pulsar of p_fast and "
+        "duty_min; 0: all frequencies at all DMs",
+        ge=0,
+        lt=1,
+    )
+    p_fast: float = setting(1.5e-3, "period of the fastest pulsar that loses no more [s]", gt=0)
+    duty_min: float = setting(0.1, "its pulse, full width at half maximum [turns]", gt=0, lt=1)
     max_detections: MostDetections = 300
 
     @model_validator(mode="after")
@@ -218,7 +184,7 @@ class AccelConfig(Section):
 
     @property
     def enabled(self) -> bool:
-        """Whether there is anything to search for."""
+        """True if there is anything to search for."""
         return self.zmax > 0 or self.accel_max is not None
 
 
@@ -226,16 +192,12 @@ class FFAConfig(Section):
     """Fast folding search for long periods."""
 
     enabled: Enabled = True
-    p_min: Annotated[
-        float | None,
-        Field(
-            gt=0,
-            description="shortest period [s]; default 0.5, beside the coherent search 2 or half of its longest if less",
-        ),
-    ] = None
-    p_max: Annotated[float, Field(gt=0, description="longest period [s]; no more than a quarter of the data")] = 30.0
-    duty_min: Annotated[float, Field(gt=0, lt=1, description="narrowest pulse [turns]")] = 0.002
-    duty_max: Annotated[float, Field(gt=0, lt=1, description="widest pulse [turns]")] = 0.35
+    p_min: float | None = setting(
+        None, "shortest period [s]; default 0.5, beside the coherent search 2 or half of its longest if less", gt=0
+    )
+    p_max: float = setting(30.0, "longest period [s]; no more than a quarter of the data", gt=0)
+    duty_min: float = setting(0.002, "narrowest pulse [turns]", gt=0, lt=1)
+    duty_max: float = setting(0.35, "widest pulse [turns]", gt=0, lt=1)
     threshold: Threshold = 0.0
     max_detections: MostDetections = 50
 
@@ -252,36 +214,29 @@ class SinglePulseConfig(Section):
     """Search for single pulses, and for the period of repeating ones."""
 
     enabled: Enabled = True
-    snr: Annotated[float, Field(ge=4, description="S/N from which a pulse is kept (single trial)")] = 7.0
-    width_max: Annotated[float, Field(gt=0, description="widest pulse [s]; the narrowest is one sample")] = 0.25
-    shape: Annotated[Literal["boxcar", "gaussian"], Field(description="matched filter")] = "boxcar"
-    max_events: Annotated[int, Field(ge=1, description="most events kept per DM")] = 10_000
-    cutouts: Annotated[int, Field(ge=0, description="pulses whose DM-time plot and spectrum are stored")] = 20
+    snr: float = setting(7.0, "S/N from which a pulse is kept (single trial)", ge=4)
+    width_max: float = setting(0.25, "widest pulse [s]; the narrowest is one sample", gt=0)
+    shape: Literal["boxcar", "gaussian"] = setting("boxcar", "matched filter")
+    max_events: int = setting(10_000, "most events kept per DM", ge=1)
+    cutouts: int = setting(20, "pulses whose DM-time plot and spectrum are stored", ge=0)
 
 
 class SearchConfig(Section):
-    """What is searched for periods: the whole observation, parts of it, or both; and with how many samples."""
+    """Search for periods: in the whole observation, parts of it, or both; and with how many samples."""
 
-    parts: Annotated[
-        tuple[int, ...],
-        Field(description="equal parts that are searched for periods: 1 the whole, 2 its halves, 4 its quarters, ..."),
-    ] = (1,)
-    loss: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            description="part of the S/N of the narrowest pulses that fewer samples may cost in the search for periods "
-            "where channels smear; 0: series as they are dedispersed",
-        ),
-    ] = 0.01
-    residual: Annotated[
-        float,
-        Field(
-            ge=0,
-            description="sources of this S/N are taken out, and what is left is searched again; 0: none",
-        ),
-    ] = 50.0
+    parts: tuple[int, ...] = setting(
+        (1,), "equal parts that are searched for periods: 1 the whole, 2 its halves, 4 its quarters, ..."
+    )
+    loss: float = setting(
+        0.01,
+        "part of the S/N of the narrowest pulses that fewer samples may cost in the search for periods "
+        "where channels smear; 0: series as they are dedispersed",
+        ge=0,
+        lt=1,
+    )
+    residual: float = setting(
+        50.0, "sources of this S/N are taken out, and what is left is searched again; 0: none", ge=0
+    )
 
     @field_validator("parts")
     @classmethod
@@ -297,45 +252,30 @@ class SearchConfig(Section):
 class SiftConfig(Section):
     """Grouping of detections into candidates."""
 
-    freq_tolerance: Annotated[
-        float, Field(gt=0, description="detections this close in frequency are one source [bins of 1/T]")
-    ] = 1.5
-    mains: Annotated[
-        tuple[float, ...],
-        Field(description="mains frequencies [Hz]: undispersed candidates at their harmonics are flagged"),
-    ] = (50.0, 60.0)
-    harmonics: Annotated[bool, Field(description="attach harmonics to their fundamental")] = True
-    weights: Annotated[
-        str,
-        Field(description="weights of the score, made by benchmarks/train.py; empty: those of the program"),
-    ] = ""
-    orbit: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=0.01,
-            description="of merged products: part by which an orbit may change a period between two times; 0: none",
-        ),
-    ] = 1e-3
+    freq_tolerance: float = setting(1.5, "detections this close in frequency are one source [bins of 1/T]", gt=0)
+    mains: tuple[float, ...] = setting(
+        (50.0, 60.0), "mains frequencies [Hz]: undispersed candidates at their harmonics are flagged"
+    )
+    harmonics: bool = setting(True, "attach harmonics to their fundamental")
+    weights: str = setting("", "weights of the score, made by benchmarks/train.py; empty: those of the program")
+    orbit: float = setting(
+        1e-3, "of merged products: part by which an orbit may change a period between two times; 0: none", ge=0, lt=0.01
+    )
 
 
 class TelescopeConfig(Section):
     """Sensitivity of the telescope, for flux densities by the radiometer equation."""
 
-    gain: Annotated[float | None, Field(gt=0, description="gain at the zenith [K/Jy]; unset: no flux densities")] = None
-    tsys: Annotated[float, Field(gt=0, description="system temperature, sky included [K]")] = 25.0
-    npol: Annotated[Literal[1, 2], Field(description="polarisations that are summed")] = 2
-    beta: Annotated[
-        float | None,
-        Field(
-            ge=1,
-            description="S/N lost by digitisation, for limits on flux; default: 1.25, 1.06, 1 of 1, 2, more bits",
-        ),
-    ] = None
-    za_full: Annotated[float, Field(ge=0, le=90, description="zenith angle up to which the gain is full [deg]")] = 90.0
-    za_zero: Annotated[
-        float, Field(ge=0, le=120, description="zenith angle at which a line from there on would be at no gain [deg]")
-    ] = 120.0
+    gain: float | None = setting(None, "gain at the zenith [K/Jy]; unset: no flux densities", gt=0)
+    tsys: float = setting(25.0, "system temperature, sky included [K]", gt=0)
+    npol: Literal[1, 2] = setting(2, "polarisations that are summed")
+    beta: float | None = setting(
+        None, "S/N lost by digitisation, for limits on flux; default: 1.25, 1.06, 1 of 1, 2, more bits", ge=1
+    )
+    za_full: float = setting(90.0, "zenith angle up to which the gain is full [deg]", ge=0, le=90)
+    za_zero: float = setting(
+        120.0, "zenith angle at which a line from there on would be at no gain [deg]", ge=0, le=120
+    )
 
     @model_validator(mode="after")
     def _falls(self) -> "TelescopeConfig":
@@ -347,24 +287,19 @@ class TelescopeConfig(Section):
 class KnownConfig(Section):
     """Known pulsars, by which candidates are labelled."""
 
-    catalogue: Annotated[
-        str,
-        Field(
-            description="known pulsars: psrcat.db or psrcat_pkg.tar.gz (ATNF), CSV, ECSV; psrqpy: its own; empty: none"
-        ),
-    ] = ""
-    radius: Annotated[
-        float | None, Field(gt=0, description="look this far from the position [deg]; default 1.5 beam widths")
-    ] = None
+    catalogue: str = setting(
+        "", "known pulsars: psrcat.db or psrcat_pkg.tar.gz (ATNF), CSV, ECSV; psrqpy: its own; empty: none"
+    )
+    radius: float | None = setting(None, "look this far from the position [deg]; default 1.5 beam widths", gt=0)
 
 
 class FoldConfig(Section):
     """Folding and refinement of the best candidates."""
 
-    ncands: Annotated[int, Field(ge=0, description="candidates folded")] = 100
-    nbins: Annotated[int, Field(ge=4, le=1024, description="most phase bins, an even number")] = 128
-    nsubints: Annotated[int, Field(ge=1, description="sub-integrations")] = 32
-    nbands: Annotated[int, Field(ge=1, description="subbands")] = 32
+    ncands: int = setting(100, "candidates folded", ge=0)
+    nbins: int = setting(128, "most phase bins, an even number", ge=4, le=1024)
+    nsubints: int = setting(32, "sub-integrations", ge=1)
+    nbands: int = setting(32, "subbands", ge=1)
 
     @field_validator("nbins")
     @classmethod
@@ -378,89 +313,62 @@ class FoldConfig(Section):
 class ReceiverConfig(Section):
     """A receiver of several beams on the sky, and how detections in them are judged together."""
 
-    beams: Annotated[
-        tuple[tuple[int, float, float], ...],
-        Field(description="beam number, and its offset to the east and to the north [arcmin], at rotation 0"),
-    ] = ()
-    rotation: Annotated[float, Field(description="the receiver is turned by this from north through east [deg]")] = 0.0
-    mirrored: Annotated[bool, Field(description="offsets to the east count to the west")] = False
-    hpbw: Annotated[float, Field(gt=0, description="full width of a beam at half power [arcmin]")] = 3.0
-    neighbour: Annotated[float, Field(gt=0, description="beams no further apart are neighbours [arcmin]")] = 6.5
-    max_beams: Annotated[int, Field(ge=1, description="a source is seen in no more beams, unless it is bright")] = 3
-    sidelobe: Annotated[
-        float, Field(ge=0, lt=1, description="a bright source is seen elsewhere with up to this fraction of its S/N")
-    ] = 0.1
+    beams: tuple[tuple[int, float, float], ...] = setting(
+        (), "beam number, and its offset to the east and to the north [arcmin], at rotation 0"
+    )
+    rotation: float = setting(0.0, "the receiver is turned by this from north through east [deg]")
+    mirrored: bool = setting(False, "offsets to the east count to the west")
+    hpbw: float = setting(3.0, "full width of a beam at half power [arcmin]", gt=0)
+    neighbour: float = setting(6.5, "beams no further apart are neighbours [arcmin]", gt=0)
+    max_beams: int = setting(3, "a source is seen in no more beams, unless it is bright", ge=1)
+    sidelobe: float = setting(0.1, "a bright source is seen elsewhere with up to this fraction of its S/N", ge=0, lt=1)
 
 
 class OutputConfig(Section):
-    """What the product holds beside the candidates."""
+    """Content of the product beside the candidates."""
 
-    detections: Annotated[bool, Field(description="store the raw detections too")] = True
+    detections: bool = setting(True, "store the raw detections too")
 
 
 class SubtractConfig(Section):
     """Known pulsars that are taken out of the cleaned samples before they are searched."""
 
-    pulsars: Annotated[
-        tuple[str, ...],
-        Field(
-            description="pulsars that are taken out of the samples first: ephemerides (X.par), or candidates of "
-            "products (RUN.h5:c0001); empty: none"
-        ),
-    ] = ()
-    min_snr: Annotated[float, Field(ge=4, description="S/N of its fold below which a pulsar is left where it is")] = 6.0
-    nbins: Annotated[int, Field(ge=16, le=4096, description="most phase bins of a template")] = 1024
-    nsubints: Annotated[
-        int, Field(ge=1, le=1024, description="most sub-integrations with a brightness of their own")
-    ] = 64
-    nbands: Annotated[int, Field(ge=1, le=1024, description="most subbands with a brightness of their own")] = 64
+    pulsars: tuple[str, ...] = setting(
+        (),
+        "pulsars that are taken out of the samples first: ephemerides (X.par), or candidates of "
+        "products (RUN.h5:c0001); empty: none",
+    )
+    min_snr: float = setting(6.0, "S/N of its fold below which a pulsar is left where it is", ge=4)
+    nbins: int = setting(1024, "most phase bins of a template", ge=16, le=4096)
+    nsubints: int = setting(64, "most sub-integrations with a brightness of their own", ge=1, le=1024)
+    nbands: int = setting(64, "most subbands with a brightness of their own", ge=1, le=1024)
 
 
 class CompletenessConfig(Section):
     """Signals injected into the cleaned samples, to tell how many of their kind the run finds."""
 
-    enabled: Annotated[
-        bool | None,
-        Field(
-            description="inject signals, to tell how many of their kind are found; default: where a search of raw data "
-            "takes more than a quarter of an hour of CPU"
-        ),
-    ] = None
-    share: Annotated[
-        float, Field(gt=0, le=1, description="time that it may take, as a fraction of that of the rest of the run")
-    ] = 0.08
-    places: Annotated[
-        int | None,
-        Field(
-            ge=1,
-            le=100_000,
-            description="DMs that get signals, whatever that takes; default: as many as the share allows",
-        ),
-    ] = None
-    snr: Annotated[
-        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
-        Field(description="S/N of the signals, lowest and highest"),
-    ] = (6.0, 20.0)
-    period: Annotated[
-        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
-        Field(description="periods of pulsars [s], log-uniform; default: what is searched, 2 ms to 5 s"),
-    ] = None
-    dm: Annotated[
-        tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(ge=0)]] | None,
-        Field(description="DMs of the signals [pc/cm3]; default: what is searched"),
-    ] = None
-    duty: Annotated[
-        tuple[Annotated[float, Field(gt=0, lt=0.5)], Annotated[float, Field(gt=0, lt=0.5)]] | None,
-        Field(description="widths of pulsars [turns], log-uniform; default: by a law of the period"),
-    ] = None
-    width: Annotated[
-        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] | None,
-        Field(description="widths of bursts [s], log-uniform; default: a sample to 16 times what smears the narrowest"),
-    ] = None
-    population: Annotated[
-        str, Field(description="table of the signals (csv, ecsv), in place of places; empty: they are drawn")
-    ] = ""
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="of what is drawn")] = 0
+    enabled: bool | None = setting(
+        None,
+        "inject signals, to tell how many of their kind are found; default: where a search of raw data "
+        "takes more than a quarter of an hour of CPU",
+    )
+    share: float = setting(0.08, "time that it may take, as a fraction of that of the rest of the run", gt=0, le=1)
+    places: int | None = setting(
+        None, "DMs that get signals, whatever that takes; default: as many as the share allows", ge=1, le=100_000
+    )
+    snr: tuple[Positive, Positive] = setting((6.0, 20.0), "S/N of the signals, lowest and highest")
+    period: tuple[Positive, Positive] | None = setting(
+        None, "periods of pulsars [s], log-uniform; default: what is searched, 2 ms to 5 s"
+    )
+    dm: tuple[NotNegative, NotNegative] | None = setting(None, "DMs of the signals [pc/cm3]; default: what is searched")
+    duty: tuple[HalfTurn, HalfTurn] | None = setting(
+        None, "widths of pulsars [turns], log-uniform; default: by a law of the period"
+    )
+    width: tuple[Positive, Positive] | None = setting(
+        None, "widths of bursts [s], log-uniform; default: a sample to 16 times what smears the narrowest"
+    )
+    population: str = setting("", "table of the signals (csv, ecsv), in place of places; empty: they are drawn")
+    seed: int = setting(0, "of what is drawn", ge=0, lt=2**63)
 
     @model_validator(mode="after")
     def _ordered(self) -> "CompletenessConfig":
@@ -474,36 +382,24 @@ class CompletenessConfig(Section):
 class RunConfig(Section):
     """Resources."""
 
-    threads: Annotated[
-        int, Field(ge=0, description="threads; 0: all cores this process may use, at most OMP_NUM_THREADS")
-    ] = 0
-    memory: Annotated[str, Field(description="memory budget, such as 4GiB; auto: half of what is free")] = "auto"
-    scratch: Annotated[str, Field(description="folder for scratch files; empty: beside the output")] = ""
+    threads: int = setting(0, "threads; 0: all cores this process may use, at most OMP_NUM_THREADS", ge=0)
+    memory: str = setting("auto", "memory budget, such as 4GiB; auto: half of what is free")
+    scratch: str = setting("", "folder for scratch files; empty: beside the output")
 
 
 class BatchConfig(Section):
     """Where a batch of many searches runs: the jobs that it asks a cluster for (`pulsar batch run`)."""
 
-    scheduler: Annotated[
-        str, Field(description="of --engine dask: local, slurm or pbs (by dask-jobqueue), or the address of one")
-    ] = "local"
-    jobs: Annotated[int, Field(ge=1, le=1000, description="jobs at a time")] = 1
-    cores: Annotated[int, Field(ge=1, description="cores of a job")] = 1
-    memory: Annotated[str, Field(description="memory of a job, such as 16GiB")] = "4GiB"
-    walltime: Annotated[str, Field(pattern=r"^\d+:[0-5]\d:[0-5]\d$", description="time limit of a job, hh:mm:ss")] = (
-        "24:00:00"
-    )
-    margin: Annotated[
-        float, Field(ge=0, description="units are ended so long before a job's time limit, to go on in the next [s]")
-    ] = 60.0
-    queue: Annotated[str, Field(description="partition or queue; empty: the cluster's own choice")] = ""
-    account: Annotated[str, Field(description="whom the time is charged to; empty: the cluster's own choice")] = ""
-    directives: Annotated[
-        tuple[str, ...], Field(description="further options of a job as the cluster takes them, such as --exclusive")
-    ] = ()
-    prologue: Annotated[
-        tuple[str, ...], Field(description="shell commands at the start of a job, such as module load python")
-    ] = ()
+    scheduler: str = setting("local", "of --engine dask: local, slurm or pbs (by dask-jobqueue), or the address of one")
+    jobs: int = setting(1, "jobs at a time", ge=1, le=1000)
+    cores: int = setting(1, "cores of a job", ge=1)
+    memory: str = setting("4GiB", "memory of a job, such as 16GiB")
+    walltime: str = setting("24:00:00", "time limit of a job, hh:mm:ss", pattern=r"^\d+:[0-5]\d:[0-5]\d$")
+    margin: float = setting(60.0, "units are ended so long before a job's time limit, to go on in the next [s]", ge=0)
+    queue: str = setting("", "partition or queue; empty: the cluster's own choice")
+    account: str = setting("", "whom the time is charged to; empty: the cluster's own choice")
+    directives: tuple[str, ...] = setting((), "further options of a job as the cluster takes them, such as --exclusive")
+    prologue: tuple[str, ...] = setting((), "shell commands at the start of a job, such as module load python")
 
     @field_validator("walltime", mode="before")
     @classmethod
@@ -527,20 +423,12 @@ class BatchConfig(Section):
 class StackConfig(Section):
     """Stacks of many epochs (`pulsar stack`): what the first one decides for all."""
 
-    tobs: Annotated[
-        float | None,
-        Field(
-            gt=0,
-            description="length of the common transform [s]; longer epochs are cut into pieces; default the first's",
-        ),
-    ] = None
-    downsample: Annotated[int, Field(ge=1, description="samples in one of the series: a power of two")] = 1
-    f_max: Annotated[
-        float | None, Field(gt=0, description="highest frequency that is kept [Hz], harmonics too; default Nyquist")
-    ] = None
-    barycentre: Annotated[
-        bool, Field(description="series at even times at the barycentre; off: topocentric, for beams of one time")
-    ] = True
+    tobs: float | None = setting(
+        None, "length of the common transform [s]; longer epochs are cut into pieces; default the first's", gt=0
+    )
+    downsample: int = setting(1, "samples in one of the series: a power of two", ge=1)
+    f_max: float | None = setting(None, "highest frequency that is kept [Hz], harmonics too; default Nyquist", gt=0)
+    barycentre: bool = setting(True, "series at even times at the barycentre; off: topocentric, for beams of one time")
 
     @field_validator("downsample")
     @classmethod
@@ -553,25 +441,17 @@ class StackConfig(Section):
 class OrbitsConfig(Section):
     """Search over circular orbits (`pulsar orbits`)."""
 
-    p_min: Annotated[float, Field(gt=0, description="shortest orbital period [s]")] = 3600.0
-    p_max: Annotated[float, Field(gt=0, description="longest orbital period [s]")] = 14400.0
-    pulsar: Annotated[float, Field(gt=0, le=3, description="mass of the pulsar [M_sun]")] = 1.4
-    lightest: Annotated[
-        float, Field(ge=0, description="lightest companion [M_sun], of an orbit that is seen from its edge")
-    ] = 0.0
-    heaviest: Annotated[
-        float, Field(gt=0, le=100, description="heaviest companion [M_sun], of an orbit that is seen from its edge")
-    ] = 0.1
-    f_min: Annotated[float, Field(gt=0, description="lowest frequency of a highest harmonic [Hz]")] = 50.0
-    f_max: Annotated[float, Field(gt=0, description="highest frequency [Hz], harmonics too")] = 400.0
-    nharm: Annotated[Literal[1, 2, 4, 8], Field(description="most harmonics that are summed")] = 4
-    mismatch: Annotated[
-        float, Field(gt=0, le=0.7, description="part of the power that is lost between templates at most, about")
-    ] = 0.3
-    threshold: Annotated[float, Field(description="lowest significance, corrected for trials [sigma]")] = 3.0
-    barycentre: Annotated[
-        bool, Field(description="series at even times at the barycentre, where telescope and position are known")
-    ] = True
+    p_min: float = setting(3600.0, "shortest orbital period [s]", gt=0)
+    p_max: float = setting(14400.0, "longest orbital period [s]", gt=0)
+    pulsar: float = setting(1.4, "mass of the pulsar [M_sun]", gt=0, le=3)
+    lightest: float = setting(0.0, "lightest companion [M_sun], of an orbit that is seen from its edge", ge=0)
+    heaviest: float = setting(0.1, "heaviest companion [M_sun], of an orbit that is seen from its edge", gt=0, le=100)
+    f_min: float = setting(50.0, "lowest frequency of a highest harmonic [Hz]", gt=0)
+    f_max: float = setting(400.0, "highest frequency [Hz], harmonics too", gt=0)
+    nharm: Literal[1, 2, 4, 8] = setting(4, "most harmonics that are summed")
+    mismatch: float = setting(0.3, "part of the power that is lost between templates at most, about", gt=0, le=0.7)
+    threshold: float = setting(3.0, "lowest significance, corrected for trials [sigma]")
+    barycentre: bool = setting(True, "series at even times at the barycentre, where telescope and position are known")
 
 
 class Config(Section):

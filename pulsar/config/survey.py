@@ -1,39 +1,36 @@
-"""What a survey observes and what it is searched with, for ``pulsar plan --survey``."""
+"""Description of a survey, and of its search, for ``pulsar plan --survey``."""
 
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
-from pulsar.config.load import read_toml
-from pulsar.config.model import Section
-from pulsar.config.size import parse_size
+from pulsar.config.load import faults, read_toml
+from pulsar.config.model import Section, setting
+from pulsar.config.resources import parse_size
 from pulsar.data.header import HIGHEST_FREQ, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP
-from pulsar.data.validated import expected
 from pulsar.errors import ConfigError
 
 
 class ObservingConfig(Section):
-    """What is observed."""
+    """The observations."""
 
-    beams: Annotated[int, Field(ge=1, le=10_000, description="beams that record at a time")] = 1
-    hours: Annotated[float, Field(gt=0, le=1e6, description="of observing, in all [h]")]
-    hours_per_day: Annotated[float, Field(ge=0.01, le=24, description="of observing in a day [h]")] = 24.0
-    length: Annotated[float, Field(gt=0, le=1e7, description="that is searched at a time: a pointing or a segment [s]")]
-    overlap: Annotated[
-        float, Field(ge=0, le=0.99, description="of neighbouring segments, as a fraction of their length")
-    ] = 0.0
+    beams: int = setting(1, "beams that record at a time", ge=1, le=10_000)
+    hours: float = setting(..., "of observing, in all [h]", gt=0, le=1e6)
+    hours_per_day: float = setting(24.0, "of observing in a day [h]", ge=0.01, le=24)
+    length: float = setting(..., "that is searched at a time: a pointing or a segment [s]", gt=0, le=1e7)
+    overlap: float = setting(0.0, "of neighbouring segments, as a fraction of their length", ge=0, le=0.99)
 
 
 class BandConfig(Section):
-    """What a beam records."""
+    """The band that a beam records."""
 
-    low: Annotated[float, Field(ge=1, le=HIGHEST_FREQ, description="lower edge of the band [MHz]")]
-    high: Annotated[float, Field(ge=1, le=HIGHEST_FREQ, description="upper edge of the band [MHz]")]
-    nchans: Annotated[int, Field(ge=2, le=MOST_CHANNELS, description="channels")]
-    tsamp: Annotated[float, Field(ge=SHORTEST_TSAMP, le=LONGEST_TSAMP, description="sampling time [s]")]
-    nbits: Annotated[int, Field(ge=1, le=32, description="bits a sample")] = 8
-    npol: Annotated[int, Field(ge=1, le=4, description="polarisations stored")] = 1
+    low: float = setting(..., "lower edge of the band [MHz]", ge=1, le=HIGHEST_FREQ)
+    high: float = setting(..., "upper edge of the band [MHz]", ge=1, le=HIGHEST_FREQ)
+    nchans: int = setting(..., "channels", ge=2, le=MOST_CHANNELS)
+    tsamp: float = setting(..., "sampling time [s]", ge=SHORTEST_TSAMP, le=LONGEST_TSAMP)
+    nbits: int = setting(8, "bits a sample", ge=1, le=32)
+    npol: int = setting(1, "polarisations stored", ge=1, le=4)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -43,31 +40,22 @@ class BandConfig(Section):
 
 
 class SearchedConfig(Section):
-    """What it is searched with."""
+    """Settings of the searches."""
 
-    config: Annotated[str, Field(description="preset or TOML file")] = "default"
-    set: Annotated[tuple[str, ...], Field(description="section.key=value, as --set takes them")] = ()
+    config: str = setting("default", "preset or TOML file")
+    set: tuple[str, ...] = setting((), "section.key=value, as --set takes them")
 
 
 class MachineConfig(Section):
-    """What it is searched on."""
+    """The machine that searches."""
 
-    nodes: Annotated[int, Field(ge=1, le=1_000_000, description="nodes")] = 1
-    cores: Annotated[int, Field(ge=1, le=100_000, description="cores of a node")]
-    memory: Annotated[str, Field(description="of a node that searches may take, such as 256GB")]
-    threads: Annotated[
-        int | None, Field(ge=1, le=100_000, description="threads of one search; default: as many as keep up best")
-    ] = None
-    storage: Annotated[
-        float, Field(ge=1e-6, le=1e6, description="rate at which all nodes together read the shared storage [GB/s]")
-    ] = 1.0
-    stage_in: Annotated[
-        bool, Field(description="files are copied to a local disk first, and read from storage once")
-    ] = False
-    shared_speed: Annotated[
-        float,
-        Field(ge=0.01, le=1, description="speed of a core when all are busy, over that of one alone"),
-    ] = 1.0
+    nodes: int = setting(1, "nodes", ge=1, le=1_000_000)
+    cores: int = setting(..., "cores of a node", ge=1, le=100_000)
+    memory: str = setting(..., "of a node that searches may take, such as 256GB")
+    threads: int | None = setting(None, "threads of one search; default: as many as keep up best", ge=1, le=100_000)
+    storage: float = setting(1.0, "rate at which all nodes together read the shared storage [GB/s]", ge=1e-6, le=1e6)
+    stage_in: bool = setting(False, "files are copied to a local disk first, and read from storage once")
+    shared_speed: float = setting(1.0, "speed of a core when all are busy, over that of one alone", ge=0.01, le=1)
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -79,7 +67,7 @@ class MachineConfig(Section):
 class Survey(Section):
     """A survey, as its file describes it."""
 
-    name: Annotated[str, Field(description="for the headline")] = "survey"
+    name: str = setting("survey", "for the headline")
     observing: ObservingConfig
     band: BandConfig
     search: SearchedConfig = SearchedConfig()
@@ -104,7 +92,7 @@ def load_survey(path: str | Path) -> Survey:
     try:
         survey = Survey.model_validate(content)
     except ValidationError as error:
-        raise ConfigError("\n".join(_explain(path, dict(e)) for e in error.errors())) from error
+        raise ConfigError("\n".join(faults(Survey, error, str(path)))) from error
     try:
         size = parse_size(survey.machine.memory, "machine.memory", "256GB")
     except ConfigError as error:
@@ -112,22 +100,3 @@ def load_survey(path: str | Path) -> Survey:
     if size is None:
         raise ConfigError(f"{path}: machine.memory = 'auto' means nothing for another machine: give a size, as 256GB")
     return survey
-
-
-def _explain(path: Path, error: dict[str, Any]) -> str:
-    place = [str(part) for part in error["loc"]]
-    name = ".".join(place)
-    field = Survey.model_fields.get(place[0]) if place else None
-    inner = getattr(field.annotation, "model_fields", {}).get(place[1]) if field is not None and place[1:] else None
-    about = inner if inner is not None else field
-    if error["type"] == "missing":
-        what = f": {about.description}" if about is not None and about.description else ""
-        return f"{path}: {name} is missing{what}"
-    if error["type"] == "extra_forbidden":
-        known = Survey.model_fields if field is None else getattr(field.annotation, "model_fields", {})
-        return f"{path}: {name} is no setting of a survey; known are {', '.join(known)}"
-    if error["type"] == "model_type":
-        return f"{path}: {name} = {error['input']!r}: expected a section, [{name}]"
-    if error["type"] == "value_error" or about is None:
-        return f"{path}: [{name}] {str(error['msg']).removeprefix('Value error, ')}"
-    return f"{path}: {name} = {error['input']!r}: expected {expected(about)} ({about.description})"

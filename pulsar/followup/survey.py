@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from pulsar.config.load import given_config
-from pulsar.config.size import parse_size
+from pulsar.config.resources import parse_size
 from pulsar.config.survey import Survey
 from pulsar.data.header import Header
 from pulsar.dedisp.plan import MIN_SAMPLES

@@ -3,9 +3,9 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Final
 
-from pulsar.config import threads
+from pulsar.config import resources
 from pulsar.config.model import Config
-from pulsar.config.size import ADDRESSES, address_space, memory_budget
+from pulsar.config.resources import ADDRESSES, address_space, memory_budget
 from pulsar.data.observation import Observation
 from pulsar.errors import ConfigError
 
@@ -27,7 +27,7 @@ THREAD_ADDRESSES: Final = 136 << 20
 
 def thread_count(config: Config) -> int:
     """Threads of a run: what is configured, or all cores that this process may use."""
-    return threads.thread_count(config.run.threads)
+    return resources.thread_count(config.run.threads)
 
 
 def mask_memory(obs: Observation, config: Config) -> tuple[int, int]:

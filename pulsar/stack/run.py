@@ -197,7 +197,7 @@ def search_stack(
     DataError
         A file of the stack cannot be read.
     """
-    from pulsar.config.size import memory_budget
+    from pulsar.config.resources import memory_budget
     from pulsar.io.product.provenance import Provenance
     from pulsar.io.product.reader import read
     from pulsar.io.product.writer import check_output

@@ -21,7 +21,7 @@ from pulsar.config.load import (
     to_toml,
 )
 from pulsar.config.model import Config
-from pulsar.config.size import SMALLEST, free_memory, memory_budget, parse_size
+from pulsar.config.resources import SMALLEST, free_memory, memory_budget, parse_size
 from pulsar.errors import ConfigError
 
 

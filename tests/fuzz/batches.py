@@ -18,7 +18,7 @@ from pulsar.batch.records import record_file
 from pulsar.batch.unit import Options
 from pulsar.batch.units import read_batch
 from pulsar.cli import batch
-from pulsar.config.size import parse_size
+from pulsar.config.resources import parse_size
 
 #: What a value of JSON or of a row may be replaced by.
 VALUES = (*mutator.INTS, *mutator.FLOATS, 1 << 63, 1 << 70, None, True, "", "x", "../../x", "/x", "1", [], {},

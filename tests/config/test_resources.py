@@ -8,9 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from pulsar.cli.app import app
-from pulsar.config import size, threads
-from pulsar.config.cgroup import Cgroup
-from pulsar.config.threads import thread_count, usable_cores
+from pulsar.config import resources
+from pulsar.config.resources import Cgroup, thread_count, usable_cores
 
 MIB = 1 << 20
 
@@ -89,17 +88,17 @@ def test_without_limits_there_are_none(own: str, tmp_path: Path) -> None:
 def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A machine of 8 cores without limits, and no word of threads in the environment."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
-    for name in threads.VARIABLES:
+    for name in resources.VARIABLES:
         monkeypatch.delenv(name, raising=False)
     unlimited = tree(tmp_path, "0::/\n", {"cpu.max": "max 100000"})
-    monkeypatch.setattr(threads, "Cgroup", lambda: unlimited)
+    monkeypatch.setattr(resources, "Cgroup", lambda: unlimited)
     return monkeypatch
 
 
 @pytest.mark.parametrize(("quota", "cores"), [("max", 8), ("250000", 2), ("50000", 1), ("6400000", 8)])
 def test_threads_by_quota(quota: str, cores: int, plain: pytest.MonkeyPatch, tmp_path: Path) -> None:
     found = tree(tmp_path / "other", "0::/\n", {"cpu.max": f"{quota} 100000"})
-    plain.setattr(threads, "Cgroup", lambda: found)
+    plain.setattr(resources, "Cgroup", lambda: found)
     assert usable_cores() == thread_count(None) == thread_count(0) == cores
     assert thread_count(5) == 5
 
@@ -132,7 +131,7 @@ def test_a_number_of_threads_that_numba_stumbles_over(value: str, plain: pytest.
 
 def test_memory_by_default_is_half_of_what_the_group_may_take(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = tree(tmp_path, "0::/\n", {"memory.max": 600 * MIB, "memory.current": 0})
-    monkeypatch.setattr(size, "Cgroup", lambda: found)
-    assert size.free_memory() == 600 * MIB
-    assert size.memory_budget("auto") == 300 * MIB
-    assert size.memory_budget("1GiB") == 1024 * MIB
+    monkeypatch.setattr(resources, "Cgroup", lambda: found)
+    assert resources.free_memory() == 600 * MIB
+    assert resources.memory_budget("auto") == 300 * MIB
+    assert resources.memory_budget("1GiB") == 1024 * MIB

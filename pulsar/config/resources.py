@@ -1,0 +1,244 @@
+"""Memory and processors that this process may take: by settings, the environment, containers and batch systems.
+
+Both versions of control groups are read, as the kernel's documentation has them (admin-guide/cgroup-v2,
+cgroup-v1/memory, scheduler/sched-bwc). A limit holds for all that is below it: what a group may take is the least of
+its own and its parents' limits.
+"""
+
+import contextlib
+import math
+import os
+import re
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pulsar.errors import ConfigError
+
+_UNITS = {"": 1, "b": 1}
+for _power, _letter in enumerate("kmgt", start=1):
+    _UNITS |= {_letter: 1024**_power, f"{_letter}ib": 1024**_power, f"{_letter}b": 1000**_power}
+
+#: Addresses of the program with all libraries, before it does anything [byte]: 453 MiB with two cores, of which 40 MiB
+#: belong to a thread of OpenBLAS.
+LEAST_ADDRESSES = 640 << 20
+#: Addresses of a search beyond its memory [byte]: of one of 8 s that took 861 MiB with one thread 381 were resident.
+ADDRESSES = 350 << 20
+#: Below this nothing sensible can be done [byte].
+SMALLEST = 64 * 1024**2
+#: More than any node has; beyond it sizes are slips of the keyboard [byte].
+LARGEST = 2.0**50
+#: Variables by which a user, or a batch system, says what programs with threads may take.
+VARIABLES: Final = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS")
+#: Where the groups are mounted, and which of them this process is in.
+MOUNT: Final = Path("/sys/fs/cgroup")
+OWN: Final = Path("/proc/self/cgroup")
+#: Of both versions the controller, its files of the limit and of what is used, and its lines of what is cached and of
+#: what of that cannot be given back.
+_MEMORY: Final = (
+    ("", "memory.max", "memory.current", "file", "shmem"),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_cache", "total_shmem"),
+)
+
+
+def parse_size(text: str, name: str = "run.memory", such_as: str = "4GiB, 512MB or auto") -> int | None:
+    """Bytes in a size such as ``4GiB``, ``1.5 GB`` or ``800M`` (M = MiB); None for ``auto``.
+
+    Parameters
+    ----------
+    text : str
+    name : str
+        The setting or option, for the message.
+    such_as : str
+        What may stand there, for the message.
+
+    Raises
+    ------
+    ConfigError
+        The text is no size, less than 64 MiB or more than 1 PiB.
+    """
+    if text.strip().lower() == "auto":
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([a-zA-Z]*)\s*", text)
+    if match is None or match[2].lower() not in _UNITS:
+        raise ConfigError(f"{name} = {text!r}: expected a size such as {such_as}")
+    size = float(match[1]) * _UNITS[match[2].lower()]
+    if size < SMALLEST:
+        raise ConfigError(f"{name} = {text!r}: expected at least 64MiB (is the unit missing?)")
+    if size > LARGEST:
+        raise ConfigError(f"{name} = {text!r}: expected at most 1024TiB")
+    return int(size)
+
+
+def free_memory() -> int:
+    """Memory that this process can still take [byte].
+
+    It is what the system has free, within the limits of its control group and of its addresses (``ulimit -v``).
+    """
+    free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                free = int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return int(min(free, Cgroup().free_memory(), max(address_space() - ADDRESSES, 0.0)))
+
+
+def address_space() -> float:
+    """Addresses that this process may take in all (``ulimit -v``) [byte]; infinite without a limit."""
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return math.inf if limit == resource.RLIM_INFINITY else float(limit)
+
+
+def check_address_space() -> None:
+    """Refuse a limit under which libraries abort or never end when they are loaded.
+
+    Raises
+    ------
+    ConfigError
+        Saying how much is needed.
+    """
+    if address_space() < LEAST_ADDRESSES:
+        raise ConfigError(
+            f"`ulimit -v` leaves this process {address_space() / 2**20:.0f} MiB of addresses: numpy, numba and the "
+            f"compiled kernels need {LEAST_ADDRESSES / 2**20:.0f} MiB: raise it (ulimit -v {LEAST_ADDRESSES >> 10})"
+        )
+
+
+def memory_budget(text: str) -> int:
+    """The memory budget [byte] that a setting means; ``auto`` is half of what is free.
+
+    Raises
+    ------
+    ConfigError
+        The text is no size.
+    """
+    size = parse_size(text)
+    return max(free_memory() // 2, SMALLEST) if size is None else size
+
+
+def usable_cores() -> int:
+    """Cores that this process may keep busy: those that it may run on, within the quota of its control group."""
+    # Of a core and a half the half would be waited for.
+    return max(1, int(min(len(os.sched_getaffinity(0)), Cgroup().processors())))
+
+
+def thread_count(given: int | None) -> int:
+    """The threads asked for; where that is None or 0, the usable cores, and no more than the environment says.
+
+    Parameters
+    ----------
+    given : int or None
+        Of ``--threads`` or `run.threads`.
+    """
+    if given:
+        return given
+    return min([usable_cores(), *(n for n in map(_variable, VARIABLES) if n > 0)])
+
+
+def check_environment() -> None:
+    """Refuse what numba stumbles over when it is loaded, with words of its own.
+
+    Raises
+    ------
+    ConfigError
+        ``NUMBA_NUM_THREADS`` is no number of threads.
+    """
+    text = os.environ.get("NUMBA_NUM_THREADS")
+    if text is not None and not re.fullmatch(r"\s*0*[1-9]\d{0,5}\s*", text):
+        raise ConfigError(
+            f"NUMBA_NUM_THREADS is {text!r} in the environment: expected a number of threads such as 4: set it to one, "
+            "or unset it"
+        )
+
+
+def _variable(name: str) -> int:
+    """The number in a variable of the environment, of a list its first; 0 where there is none."""
+    try:
+        return int(os.environ.get(name, "").partition(",")[0])
+    except ValueError:
+        return 0
+
+
+@dataclass(frozen=True)
+class Cgroup:
+    """The control groups of a process.
+
+    Attributes
+    ----------
+    mount : Path
+        Folder of the hierarchy.
+    own : Path
+        The file that tells the groups of the process.
+    """
+
+    mount: Path = MOUNT
+    own: Path = OWN
+
+    def free_memory(self) -> float:
+        """Memory that can still be taken [byte]; infinite without a limit. What caches files is given back."""
+        free = math.inf
+        for controller, limit, used, cached, shared in _MEMORY:
+            for folder in self._folders(controller):
+                cache = _stat(folder, cached) - _stat(folder, shared)
+                free = min(free, _number(folder / limit) - _number(folder / used, 0.0) + cache)
+        return max(free, 0.0)
+
+    def processors(self) -> float:
+        """Processors that may be kept busy; infinite without a quota."""
+        least = math.inf
+        for folder in self._folders(""):
+            with contextlib.suppress(OSError, ValueError):
+                quota, period = (folder / "cpu.max").read_text().split()
+                least = min(least, float(quota if quota != "max" else "inf") / float(period))
+        for folder in self._folders("cpu"):
+            quota_us, period_us = _number(folder / "cpu.cfs_quota_us"), _number(folder / "cpu.cfs_period_us")
+            if 0 < quota_us < math.inf and 0 < period_us < math.inf:
+                least = min(least, quota_us / period_us)
+        return least
+
+    def _folders(self, controller: str) -> Iterator[Path]:
+        """The group of a controller of version 1, or that of version 2 (""), and all above it."""
+        try:
+            lines = self.own.read_text().splitlines()
+        except (OSError, ValueError):
+            return
+        for line in lines:
+            number, _, rest = line.partition(":")
+            controllers, _, path = rest.partition(":")
+            if controller not in controllers.split(",") or (not controller and number != "0"):
+                continue
+            root = self._root(controllers, controller)
+            group = Path(path.lstrip("/"))
+            # In a container the path may be that outside: what is not there is passed over, up to the mount itself.
+            for part in (group, *group.parents):
+                if ".." not in part.parts and (root / part).is_dir():
+                    yield root / part
+
+    def _root(self, controllers: str, controller: str) -> Path:
+        # Controllers are mounted together, as "cpu,cpuacct", or under their own names.
+        names = ("unified",) if not controller else (controllers, controller)
+        return next((self.mount / name for name in names if (self.mount / name).is_dir()), self.mount)
+
+
+def _number(path: Path, otherwise: float = math.inf) -> float:
+    """The number in a file; `otherwise` where there is none, as of "max"."""
+    try:
+        return float(int(path.read_text()))
+    except (OSError, ValueError):
+        return otherwise
+
+
+def _stat(folder: Path, key: str) -> float:
+    """A line of ``memory.stat`` [byte]."""
+    try:
+        for line in (folder / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == key:
+                return float(int(value))
+    except (OSError, ValueError):
+        pass
+    return 0.0
