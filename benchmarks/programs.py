@@ -28,7 +28,7 @@ from population_sky import Sky
 from pulsar.bench.limits import Timing, measure
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
-from pulsar.io.series_writer import write_series
+from pulsar.io.series import write_series
 
 #: A program that takes longer has failed [s].
 PATIENCE = 3600.0

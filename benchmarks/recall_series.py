@@ -22,7 +22,7 @@ from pulsar.dedisp.engine import batch_size
 from pulsar.dedisp.plan import DMPlan, DMStage, make_plan
 from pulsar.dedisp.sampling import FASTEST, halved, halvings, lost
 from pulsar.dedisp.stream import dedisperse_block
-from pulsar.io.series_writer import write_series
+from pulsar.io.series import write_series
 from pulsar.orbits.bank import projected_size
 from pulsar.orbits.fold import fold_phases
 from pulsar.orbits.search import Octave, Orbit, OrbitSearch

@@ -300,7 +300,7 @@ def fold(
     # Many arguments: each is an option of the user's, by name, with a default and its own words above.
     from pulsar.folding.refine import refine as refined
     from pulsar.followup.folding import fold_cubes
-    from pulsar.io.series_set import SeriesSet
+    from pulsar.io.series import SeriesSet
     from pulsar.pipeline.ephemerides import Ephemeris, FromPar
     from pulsar.pipeline.room import thread_count
     from pulsar.pipeline.series_set import with_dm_curve

@@ -139,7 +139,7 @@ class Export:
         """Write the series of the files of a row at a DM."""
         from pulsar.followup.origin import origin_of
         from pulsar.followup.series import dedisperse_files
-        from pulsar.io.series_writer import series_paths
+        from pulsar.io.series import series_paths
 
         files, config = origin_of(self.product, row)
         path = self.name(ident, "dat")

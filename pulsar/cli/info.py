@@ -85,7 +85,7 @@ def _night(files: Any, settings: "Config", as_json: bool) -> None:
 
 def _row(pointing: Any, obs: Any) -> str:
     """One beam: a mark for every file, a hole for each that is missing, their number and time, and the gaps."""
-    from pulsar.io.fast import parse_name
+    from pulsar.io.base import parse_name
 
     numbers = {parse_name(path).sequence for path in pointing.paths}
     count = len(pointing.paths)

@@ -37,7 +37,7 @@ def dedisperse(
     """Write the series of an observation at one DM or several: cleaned, of noise 1, at the highest channel."""
     settings = given.config()
     from pulsar.followup.series import dedisperse_files, series_names
-    from pulsar.io.series_writer import series_paths
+    from pulsar.io.series import series_paths
 
     for name in series_names(output, sorted(set(dms))):
         for path in series_paths(name):

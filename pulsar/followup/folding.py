@@ -1,6 +1,7 @@
 """Folding of given periods, without a search: one streamed pass, refinement, and a product."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from pulsar.data.fold import Fold, FoldCube, FoldParams
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation, unchanged
 from pulsar.data.series import TimeSeries
-from pulsar.io.series_set import SeriesSet
+from pulsar.io.series import SeriesSet
 from pulsar.pipeline.candidates import fill_barycentre, fill_fold, fill_place
 from pulsar.pipeline.cleaning import clean_source, find_mask, given_mask
 from pulsar.pipeline.ephemerides import Ephemeris, FromPar, doubts, verdict
@@ -164,7 +165,8 @@ def fold_files(
         if not obs.header.is_series:
             live_frequencies(obs, config)  # refuses when all channels are zapped
         with ProductWriter(target.path, overwrite=target.overwrite) as writer:
-            cubes = fold_cubes(obs, params, config, threads=threads, progress=progress, tell=writer.subtracted)
+            store = partial(writer.table, "subtracted/pulsars")
+            cubes = fold_cubes(obs, params, config, threads=threads, progress=progress, tell=store)
             with progress.stage("refining", total=len(cubes), unit="folds") as tick:
                 folds = []
                 for cube in cubes:
@@ -197,7 +199,7 @@ def fold_files(
             table = table[np.argsort(-table["snr"], kind="stable")]
             table["rank"] = np.arange(1, len(table) + 1)
             writer.observation(obs.header, obs.files, obs.gaps, obs.problems)
-            writer.candidates(table)
+            writer.table("candidates", table)
             writer.provenance(record.record(progress.times))
     finally:
         obs.close()

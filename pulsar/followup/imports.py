@@ -16,8 +16,7 @@ from pulsar.data.fold import Fold, FoldCube, holds_sums_only
 from pulsar.data.header import Header
 from pulsar.data.observation import InputFile
 from pulsar.followup.folding import fold_row
-from pulsar.io.folded import read_folded
-from pulsar.io.folded_file import FoldedFile
+from pulsar.io.folded import FoldedFile, read_folded
 from pulsar.pipeline.candidates import fill_barycentre
 from pulsar.pipeline.progress import Progress
 from pulsar.pipeline.target import Target
@@ -187,6 +186,6 @@ def import_files(
         writer.observations([one.header for one in found], files, [[] for _ in found], problems=problems)
         for i, one in enumerate(found):
             writer.fold(f"c{i + 1:04d}", one.fold)
-        writer.candidates(table)
+        writer.table("candidates", table)
         writer.provenance(record.record(progress.times))
     return found, table

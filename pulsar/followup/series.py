@@ -9,7 +9,7 @@ from pulsar.config.model import Config
 from pulsar.data.observation import unchanged
 from pulsar.data.source import SIGMA_LEVELS
 from pulsar.errors import ConfigError
-from pulsar.io.series_writer import series_paths, write_series
+from pulsar.io.series import series_paths, write_series
 from pulsar.pipeline.progress import Progress
 
 

@@ -19,7 +19,7 @@ from pulsar.data.direction import dms, hms
 from pulsar.data.fold import aligned_cube, turned
 from pulsar.data.text import file_name, printable
 from pulsar.handover.candidate import Exported
-from pulsar.io.pfd import spread_noise
+from pulsar.io.folded import spread_noise
 from pulsar.searches.stats import chi2_logsf, sigma_from_logp
 from pulsar.sky.barycentre import motion_of
 

@@ -1,15 +1,20 @@
-"""What the readers share: range checks, blocks, reading of small pieces, filling of gaps."""
+"""Shared by readers and writers: range checks, blocks, pieces of files, gaps, depths, names; whole files or none."""
 
+import contextlib
+import io
+import math
 import os
+import re
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from pulsar.data.closing import Closing
 from pulsar.data.direction import dms, hms
@@ -23,7 +28,8 @@ from pulsar.data.header import (
 )
 from pulsar.data.numbers import facts, known
 from pulsar.data.observation import Block, Gap, InputFile
-from pulsar.errors import DataError
+from pulsar.data.unfinished import Unfinished
+from pulsar.errors import DataError, PulsarError
 
 # Bytes read from a file at a time: the piece and its transposed copy stay in L2. Rather a whole tile of 64 spectra
 # than less, up to the larger size.
@@ -31,6 +37,12 @@ PIECE_BYTES = 1 << 18
 TILE_BYTES = 1 << 22
 # Samples of which the mean stands in for what is missing.
 MEAN_BYTES = 1 << 22
+#: Bits of a sample.
+DEPTHS: Final = (1, 2, 4, 8, 16, 32)
+#: Parts of the names of FAST's files.
+_NAME = re.compile(r"^(?P<source>.+?)_(?P<mode>[^_]+)-M(?P<beam>\d\d)(?P<rest>.*)$")
+_SEQUENCE = re.compile(r"_(\d{4,})(?=\.|$|-)")
+_LINE = re.compile(r"_[WNF]_\d{3,}|_[WNF]-M\d\d|-M\d\d_[WNF](?=[_.])")
 
 
 class BaseObservation(Closing):
@@ -44,12 +56,43 @@ class BaseObservation(Closing):
 
     header: Header
     files: tuple[InputFile, ...]
-    gaps: tuple[Gap, ...]
+    gaps: tuple[Gap, ...] = ()
     chan_ok: NDArray[np.bool_]
     dtype: np.dtype[Any]
-    problems: tuple[str, ...]
+    problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     gate: Callable[[], AbstractContextManager[None]] = nullcontext
+    # What is open: a file, or the observations that this one is made of.
+    _file: "RawFile | None" = None
+    _readers: "Sequence[BaseObservation]" = ()
+
+    def _opened(
+        self,
+        header: Header,
+        dtype: DTypeLike,
+        state: os.stat_result,
+        path: Path,
+        problems: Sequence[str],
+        promised: int = 0,
+    ) -> None:
+        """Set what is known of one file that is the whole observation, all of whose channels are good.
+
+        Parameters
+        ----------
+        header : Header
+        dtype : dtype
+            Of the samples as they are read.
+        state : stat_result
+            Of the file.
+        path : Path
+        problems : sequence of str
+        promised : int
+            Samples that its header tells of.
+        """
+        self.header, self.dtype, self.problems = header, np.dtype(dtype), tuple(problems)
+        promised = promised if promised > header.nsamps else 0
+        self.files = (InputFile.opened(path, header.nsamps, state, promised),)
+        self.chan_ok = np.ones(header.nchans, dtype=np.bool_)
 
     @abstractmethod
     def _fill(self, start: int, out: NDArray[Any]) -> None:
@@ -103,19 +146,23 @@ class BaseObservation(Closing):
 
     def park(self) -> None:
         """Hold no file open between reads, where the reader can do without."""
-        file = getattr(self, "_file", None)
-        if isinstance(file, RawFile):
-            file.park()
+        for held in self._held():
+            held.park()
 
     def close(self) -> None:
         """Release files; what holds none has nothing to release."""
+        for held in self._held():
+            held.close()
+
+    def _held(self) -> "Sequence[RawFile | BaseObservation]":
+        return self._readers if self._file is None else [self._file]
 
     def __repr__(self) -> str:
         h = self.header
         names = ", ".join(f.path.name for f in self.files[:3]) + (", …" if len(self.files) > 3 else "")
-        what = f"{type(self).__name__} {names}".rstrip()
+        title = f"{type(self).__name__} {names}".rstrip()
         band = "a dedispersed series" if h.is_series else f"{h.nchans} channels {h.freqs[-1]:g} to {h.freqs[0]:g} MHz"
-        return f"<{what}: {h.source or 'unnamed'}, {band}, {h.nsamps} samples of {h.tsamp * 1e6:g} µs ({h.tobs:g} s)>"
+        return f"<{title}: {h.source or 'unnamed'}, {band}, {h.nsamps} samples of {h.tsamp * 1e6:g} µs ({h.tobs:g} s)>"
 
     def _repr_html_(self) -> str:
         h = self.header
@@ -257,6 +304,60 @@ def spectra_per_piece(spectrum_bytes: int) -> int:
     return n if n < 64 else n - n % 64
 
 
+def on_sky(ra_deg: float, dec_deg: float) -> tuple[float, float]:
+    """A position [deg]; NaN, both, where it is none."""
+    return (ra_deg, dec_deg) if 0.0 <= ra_deg < 360.0 and -90.0 <= dec_deg <= 90.0 else (math.nan, math.nan)
+
+
+def sexagesimal_text(text: str) -> float:
+    """Hours or degrees of ``hh:mm:ss.s`` or ``-dd:mm:ss.s`` (or a plain number); NaN when it is neither."""
+    parts = text.strip().replace(" ", ":").split(":")
+    try:
+        numbers = [abs(float(part)) for part in parts if part]
+    except ValueError:
+        return math.nan
+    if not numbers or len(numbers) > 3:
+        return math.nan
+    size = sum(number / 60.0**i for i, number in enumerate(numbers))
+    return -size if text.strip().startswith("-") else size
+
+
+def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[Any]:
+    """Round and clip to unsigned codes of `nbits` (int8 or int16 with `signed`); float32 for 32 bit."""
+    if nbits == 32:
+        return np.ascontiguousarray(data, dtype=np.float32)
+    low, high = (-(1 << (nbits - 1)), (1 << (nbits - 1)) - 1) if signed else (0, (1 << nbits) - 1)
+    kind = f"{'i' if signed else 'u'}{2 if nbits == 16 else 1}"
+    if data.dtype.kind == "f":
+        # NaN has no code: the lowest stands for it.
+        data = np.rint(np.nan_to_num(data, nan=low, posinf=high, neginf=low))
+    codes: NDArray[Any] = np.clip(data, low, high).astype(kind)
+    return codes
+
+
+def encoded(data: NDArray[Any], nbits: int, *, signed: bool, big: bool) -> memoryview:
+    """Samples as the bytes of a file, spectrum by spectrum.
+
+    Parameters
+    ----------
+    data : ndarray, shape (npol, nchans, n)
+    nbits : int
+    signed : bool
+        Two's complement.
+    big : bool
+        The most significant byte or sample comes first.
+    """
+    codes = np.ascontiguousarray(np.moveaxis(quantise(data, nbits, signed), 2, 0))
+    if nbits < 8:
+        from pulsar_kernels.unpack import pack
+
+        unsigned = codes.reshape(-1).view(np.uint8)
+        codes = np.empty(codes.size * nbits // 8, dtype=np.uint8)
+        pack(unsigned & np.uint8((1 << nbits) - 1) if signed else unsigned, nbits, not big, codes)
+    codes = codes.astype(codes.dtype.newbyteorder(">" if big else "<"), copy=False)
+    return codes.reshape(-1).view(np.uint8).data
+
+
 def as_type(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Round to the type of the samples; what is not finite becomes 0."""
     values = np.where(np.isfinite(values), values, 0.0)
@@ -288,21 +389,71 @@ def check_header(path: Path, header: Header) -> None:
     if header.freq_table is not None:
         last = header.freq_table[-1]
     radio = header.is_series or (0.0 < last <= header.fch1 <= HIGHEST_FREQ and (nchans == 1 or header.foff < 0.0))
-    for fits, what in (
+    checks = (
         (1 <= nchans <= MOST_CHANNELS, f"{nchans} channels: from 1 to {MOST_CHANNELS} can be read"),
         (header.nsamps >= 1, "no whole spectrum"),
         (SHORTEST_TSAMP <= header.tsamp <= LONGEST_TSAMP, f"a sampling time of {header.tsamp:g} s"),
         (radio, f"{nchans} channels from {header.fch1:g} MHz in steps of {header.foff:g} MHz"),
         (np.isnan(header.tstart) or 0.0 < header.tstart <= LATEST_MJD, f"a start at MJD {header.tstart:g}"),
-    ):
+    )
+    refuse(path, checks, "its header says {}, as no observation has: it was cut or damaged")
+
+
+def refuse(path: Path, checks: Iterable[tuple[bool | np.bool_, str]], message: str) -> None:
+    """Raise a `DataError` of the first of some facts that does not fit, told where the braces of a message are."""
+    for fits, fact in checks:
         if not fits:
-            raise DataError(f"{path}: its header says {what}, as no observation has: it was cut or damaged")
+            raise DataError(f"{path}: {message.format(fact)}")
 
 
 def overridden(header: Header, *, ra_deg: float | None, dec_deg: float | None, tsamp: float | None) -> Header:
     """The header with what the configuration overrides."""
     changes = {"ra_deg": ra_deg, "dec_deg": dec_deg, "tsamp": tsamp}
     return header.with_(**{key: value for key, value in changes.items() if value is not None})
+
+
+def stretches(
+    starts: NDArray[np.int64], lengths: Sequence[int] | NDArray[np.int64], start: int, n: int
+) -> Iterator[tuple[int, int | None, slice]]:
+    """Go through a range of samples of parts that begin at `starts`, with gaps between them.
+
+    Yields
+    ------
+    part : int
+        Its number.
+    inside : int or None
+        The sample of it; None in the gap after it.
+    span : slice
+        Where that is in the range.
+    """
+    at = start
+    while at < start + n:
+        part = int(np.searchsorted(starts, at, side="right")) - 1
+        inside = at - int(starts[part])
+        held = int(lengths[part])
+        end = min(start + n, at + held - inside if inside < held else int(starts[part + 1]))
+        yield part, inside if inside < held else None, slice(at - start, end - start)
+        at = end
+
+
+class KeptMeans:
+    """Channel means that were reckoned already, a few of them; several threads may ask."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._means: dict[int, NDArray[Any]] = {}
+
+    def get(self, part: int, reckon: Callable[[int], NDArray[Any]]) -> NDArray[Any]:
+        """The means of a part."""
+        with self._lock:
+            means = self._means.get(part)
+        if means is None:
+            means = reckon(part)
+            with self._lock:
+                if len(self._means) > 16:
+                    self._means.clear()
+                self._means[part] = means
+        return means
 
 
 def merge_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
@@ -317,3 +468,90 @@ def merge_gaps(gaps: Sequence[Gap]) -> tuple[Gap, ...]:
         else:
             merged.append(gap)
     return tuple(merged)
+
+
+@dataclass(frozen=True)
+class FastName:
+    """Parts of the name of a file.
+
+    Attributes
+    ----------
+    source, mode : str
+    beam : int or None
+        1 to 19.
+    sequence : int or None
+        Number of the file in its observation, from 1.
+    """
+
+    source: str = ""
+    mode: str = ""
+    beam: int | None = None
+    sequence: int | None = None
+
+
+def parse_name(path: Path) -> FastName:
+    """Parts of ``<SRC>_<mode>-M<01..19>_<NNNN>.fits``; what is not there is None or ""."""
+    name = path.name
+    numbers = _SEQUENCE.findall(name)
+    sequence = int(numbers[-1]) if numbers else None
+    match = _NAME.match(path.stem)
+    if match is None:
+        return FastName(sequence=sequence)
+    beam = int(match["beam"])
+    return FastName(match["source"], match["mode"], beam if 1 <= beam <= 19 else None, sequence)
+
+
+def is_calibration(path: Path) -> bool:
+    """True if the name is that of a scan with the noise diode (modes ``cal``, ``swiftcalibration``, and ``_cal``)."""
+    mode = parse_name(path).mode.lower()
+    return "calibration" in mode or mode == "cal" or re.search(r"_cal(?=[_.-]|$)", path.stem.lower()) is not None
+
+
+def is_spectral_line(path: Path) -> bool:
+    """True if the name is that of a spectral-line product (``_W_``, ``_N_``, ``_F_``) of the FAST backend."""
+    return _LINE.search(path.name) is not None
+
+
+class AtomicFile:
+    """A file that appears under its name when it is complete, and not at all when writing fails."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = Unfinished(path)
+            self.stream: BinaryIO = io.BufferedWriter(_Output(self._file.handle(), path))
+        except OSError as error:
+            raise DataError(
+                f"{path}: cannot be written: {error.strerror}; check that the folder exists and is writable"
+            ) from error
+
+    def commit(self) -> None:
+        """Close and rename."""
+        try:
+            self.stream.close()
+            self._file.commit()
+        except BaseException:
+            self.discard()
+            raise
+
+    def discard(self) -> None:
+        """Close and delete."""
+        try:
+            with contextlib.suppress(PulsarError):
+                self.stream.close()
+        finally:
+            self._file.discard()
+
+
+class _Output(io.FileIO):
+    """A file whose failures name what was to be written."""
+
+    def __init__(self, number: int, path: Path) -> None:
+        super().__init__(number, "w")
+        self._path = path
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or 0
+        except OSError as error:
+            raise PulsarError(f"{self._path}: cannot be written: {error.strerror}") from error

@@ -10,16 +10,14 @@ from numpy.typing import NDArray
 
 from pulsar.data.closing import closed_on_error
 from pulsar.data.files import check_file
-from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
-from pulsar.io.base import BaseObservation, flat_view, spectra_per_piece
+from pulsar.io.base import on_sky, spectra_per_piece
 from pulsar.io.hdf5 import Hdf5
 from pulsar.io.product.schema import FORMAT
-from pulsar.io.sigproc import channels, check_types, common_header, required
-from pulsar.io.sigproc_header import RawHeader
+from pulsar.io.sigproc import RawHeader, SpectraReader, check_types, common_header, sigproc_dtype
 
 
-class Fbh5Reader(BaseObservation):
+class Fbh5Reader(SpectraReader):
     """An FBH5 file: dataset ``data`` of shape (time, IF, channel) with the SIGPROC keys as attributes.
 
     One IF is read as it is; of two or more the first two are summed.
@@ -51,54 +49,28 @@ class Fbh5Reader(BaseObservation):
         values["nbits"] = 8 * data.dtype.itemsize
         values["nchans"], values["nifs"] = nchans, nifs
         check_types(path, values)
-        nchans, nbits, tsamp, nifs = required(path, values)
         if nsamps < 1:
             raise DataError(f"{path}: the dataset `data` holds no spectra")
         if data.dtype.kind not in "uif" or data.dtype.itemsize > 4:
             raise DataError(f"{path}: samples of type {data.dtype} cannot be read: expected 8 to 32 bit numbers")
         problems: list[str] = []
-        freqs, foff = channels(path, RawHeader(values), nchans)
-        self._reverse = bool(nchans > 1 and freqs[0] < freqs[-1])
-        self._npol = min(nifs, 2)
-        if nifs > 2:
-            problems.append(f"{nifs} IFs: the first two, taken as AA and BB, are summed and the others ignored")
+        fields = self._header_fields(path, RawHeader(values), problems)
         # Positions in FBH5 are hours and degrees, not packed sexagesimal.
-        ra, dec = float(values.pop("src_raj", math.nan)) * 15.0, float(values.pop("src_dej", math.nan))
-        if not (0.0 <= ra < 360.0 and -90.0 <= dec <= 90.0):
-            ra = dec = math.nan
-        if data.dtype == np.uint8 and self._npol == 1:
-            self.dtype = np.dtype(np.uint8)
-        elif data.dtype == np.uint8 or (data.dtype == np.uint16 and self._npol == 1):
-            self.dtype = np.dtype(np.uint16)
-        else:
-            self.dtype = np.dtype(np.float32)
-        header = common_header(
-            values,
-            problems,
-            nchans=nchans,
-            nsamps=nsamps,
-            tsamp=tsamp,
-            fch1=float(max(freqs[0], freqs[-1])),
-            foff=-abs(foff),
-            nbits=nbits,
-            nifs=nifs,
-            format="FBH5",
-        )
-        self.header = header.with_(ra_deg=ra, dec_deg=dec)
-        stat = check_file(path, "FBH5")
-        self.files = (InputFile.opened(path, nsamps, stat),)
-        self.gaps: tuple[Gap, ...] = ()
-        self.chan_ok = np.ones(nchans, dtype=np.bool_)
-        self.problems = tuple(problems)
+        ra_hours, dec_deg = (float(values.pop(key, math.nan)) for key in ("src_raj", "src_dej"))
+        ra_deg, dec_deg = on_sky(ra_hours * 15.0, dec_deg)
+        dtype = sigproc_dtype(fields["nbits"], self._npol) if data.dtype.kind == "u" else "f4"
+        header = common_header(values, problems, **fields, nsamps=nsamps, format="FBH5")
+        self._opened(header.with_(ra_deg=ra_deg, dec_deg=dec_deg), dtype, check_file(path, "FBH5"), path, problems)
         self._piece = spectra_per_piece(nifs * nchans * data.dtype.itemsize)
         # Whole chunks, so that none is unpacked twice.
         if data.chunks:
             self._piece = max(1, self._piece // data.chunks[0]) * int(data.chunks[0])
-        self._read_rows(0, 1)
+        self._stored(0, 1)
 
-    def _read_rows(self, start: int, n: int) -> NDArray[Any]:
+    def _stored(self, start: int, n: int) -> NDArray[Any]:
         try:
-            return self._h5.part("data", (start, start + n), (0, self._npol))
+            rows = self._h5.part("data", (start, start + n), (0, self._npol)).reshape(-1)
+            return rows if rows.dtype == np.uint8 else rows.astype(self.dtype, copy=False)
         except (OSError, RuntimeError, ValueError, MemoryError) as error:
             if importlib.util.find_spec("hdf5plugin") is None:
                 raise DataError(
@@ -108,22 +80,6 @@ class Fbh5Reader(BaseObservation):
             raise DataError(
                 f"{self._path}: spectra from {start} on cannot be read ({error}): the file is damaged"
             ) from error
-
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
-        from pulsar_kernels.unpack import transpose, unpack
-
-        flat, stride = flat_view(out)
-        nchans, n = out.shape
-        for at in range(0, n, self._piece):
-            m = min(self._piece, n - at)
-            rows = self._read_rows(start + at, m)
-            second = nchans if self._npol == 2 else 0
-            if rows.dtype == np.uint8:
-                raw = rows.reshape(-1)
-                unpack(raw, m, self._npol * nchans, nchans, second, 8, True, 0, flat[at:], stride, self._reverse)
-            else:
-                wide = rows if rows.dtype == self.dtype else rows.astype(np.float32)
-                transpose(wide.reshape(-1), m, self._npol * nchans, nchans, second, flat[at:], stride, self._reverse)
 
     def close(self) -> None:
         """Close the file."""

@@ -20,7 +20,7 @@ from pulsar.data.closing import Closing
 from pulsar.data.files import check_file
 from pulsar.data.text import printable
 from pulsar.errors import DataError
-from pulsar.io.hdf5_apart import H5PY, Apart, Content, Mark, mark_of, told, type_of
+from pulsar.io.hdf5_apart import H5PY, Apart, Content, Mark, cause_of, mark_of, type_of
 
 #: Most bytes that one stored byte can stand for: deflate's bound (zlib's technical notes), above that of LZ4 (255).
 EXPANSION: Final = 1032
@@ -66,7 +66,7 @@ class Hdf5(Closing):
     Parameters
     ----------
     path : Path
-    what : str
+    expected : str
         What it should be, in words.
     content : bytes, optional
         What the file holds, where it was never written.
@@ -85,27 +85,27 @@ class Hdf5(Closing):
     """
 
     def __init__(
-        self, path: Path, what: str, *, content: bytes | None = None, advice: str = "copy it again, or make it anew"
+        self, path: Path, expected: str, *, content: bytes | None = None, advice: str = "copy it again, or make it anew"
     ) -> None:
         self.path, self._advice = path, advice
-        found = None if content is not None else check_file(path, what)
-        self.size = len(content or b"") if found is None else found.st_size
+        state = None if content is not None else check_file(path, expected)
+        self.size = len(content or b"") if state is None else state.st_size
         self.room = _ROOM + min(_ROOM_A_BYTE * self.size, _ROOM + self.size)
         try:
-            self._content = _opened(path, content, found)
+            self._content = _opened(path, content, state)
         except H5PY as error:
-            start = MAGIC if content is not None else first_bytes(path, what)
+            start = MAGIC if content is not None else first_bytes(path, expected)
             if start == MAGIC:
-                raise self.damaged(f"not whole HDF5 ({told(error)})") from error
-            raise DataError(f"{path}: not an HDF5 file (starts with {start!r}); expected {what}") from error
+                raise self.damaged(f"not whole HDF5 ({cause_of(error)})") from error
+            raise DataError(f"{path}: not an HDF5 file (starts with {start!r}); expected {expected}") from error
 
     def close(self) -> None:
         """Close the file."""
         self._content.close()
 
-    def damaged(self, what: str) -> DataError:
+    def damaged(self, fault: str) -> DataError:
         """The error of a file that is not what its writer wrote."""
-        return DataError(f"{self.path}: damaged or truncated HDF5 file: {what}; {self._advice}")
+        return DataError(f"{self.path}: damaged or truncated HDF5 file: {fault}; {self._advice}")
 
     @contextlib.contextmanager
     def _reading(self, name: str) -> Iterator[None]:
@@ -114,14 +114,14 @@ class Hdf5(Closing):
         except DataError:
             raise
         except H5PY as error:
-            raise self.damaged(f"{printable(name)} cannot be read: {told(error)}") from error
+            raise self.damaged(f"{printable(name)} cannot be read: {cause_of(error)}") from error
 
-    def _ask(self, what: str, name: str, *args: Any) -> Any:
+    def _ask(self, method: str, name: str, *args: Any) -> Any:
         with self._reading(name):
-            return self._content.ask(what, name, *args)
+            return self._content.ask(method, name, *args)
 
     def has(self, name: str) -> bool:
-        """Whether there is a group or data set of that name."""
+        """True if there is a group or data set of that name."""
         return bool(self._ask("has", name))
 
     def names(self, group: str) -> list[str]:
@@ -248,10 +248,10 @@ class Hdf5(Closing):
         return tuple(self._ask("texts", name, lines))
 
 
-def _opened(path: Path, content: bytes | None, found: os.stat_result | None) -> Content | Apart:
-    if found is None:
+def _opened(path: Path, content: bytes | None, state: os.stat_result | None) -> Content | Apart:
+    if state is None:
         return Apart(content or b"")
-    mark = mark_of(found)
+    mark = mark_of(state)
     return Content(path) if mark in _written else Apart(path.absolute(), mark)
 
 
@@ -259,20 +259,20 @@ def _opened(path: Path, content: bytes | None, found: os.stat_result | None) -> 
 MAGIC: Final = b"\x89HDF\r\n\x1a\n"
 
 
-def first_bytes(path: Path, what: str) -> bytes:
+def first_bytes(path: Path, expected: str) -> bytes:
     """The eight bytes that tell a format.
 
     Raises
     ------
     DataError
-        The file cannot be read; `what` it should have been, in words.
+        The file cannot be read; `expected` is what it should have been, in words.
     """
-    check_file(path, what)
+    check_file(path, expected)
     try:
         with path.open("rb") as raw:
             return raw.read(len(MAGIC))
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}; expected {what}") from error
+        raise DataError(f"{path}: cannot be read: {error.strerror}; expected {expected}") from error
 
 
 def _short(value: Any) -> str:

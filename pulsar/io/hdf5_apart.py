@@ -1,4 +1,4 @@
-"""What is in an HDF5 file, as plain values; and a process of its own that says so where a file is of unknown origin.
+"""The content of an HDF5 file, as plain values; read by another process where the file is of unknown origin.
 
 A hostile file can end the process inside the HDF5 library, keep it there for ever, or have it take all memory. Nothing
 in a file tells that it is none. So this process lets another one open it, a copy of itself with limits of time and
@@ -73,12 +73,12 @@ Part = Sequence[tuple[int, int | None]]
 Check = Callable[[dict[str, Any]], object]
 
 
-def mark_of(found: os.stat_result) -> Mark:
-    """What tells a file and its state."""
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def mark_of(state: os.stat_result) -> Mark:
+    """The mark of a file and its state."""
+    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
-def told(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """The cause in one line."""
     return printable(" ".join(str(error).split()))[:200] or type(error).__name__
 
@@ -90,7 +90,7 @@ def text_of(value: Any, lines: bool = False) -> str:
 
 
 class Content:
-    """What is in an HDF5 file, as h5py has it but in plain values; every method may raise one of `H5PY`.
+    """The content of an HDF5 file, as h5py has it but in plain values; every method may raise one of `H5PY`.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ class Content:
         #: Data sets that were read, and what they are.
         self._sets: dict[str, tuple[dict[str, Any], h5py.Dataset]] = {}
 
-    def ask(self, what: str, *args: Any) -> Any:
+    def ask(self, method: str, *args: Any) -> Any:
         """The answer of one of the methods below."""
-        return getattr(self, what)(*args)
+        return getattr(self, method)(*args)
 
     def close(self) -> None:
         """Close the file."""
@@ -119,7 +119,7 @@ class Content:
         return self._file[name]
 
     def has(self, name: str) -> bool:
-        """Whether the name leads to something in this file: links to other names or files lead nowhere here."""
+        """True if the name leads to something in this file: links to other names or files lead nowhere here."""
         path = b""
         for part in filter(None, name.split("/")):
             path += b"/" + part.encode()
@@ -189,7 +189,7 @@ class Content:
         return out
 
     def pieces(self, name: str, part: Part | None) -> tuple[dict[str, Any], Iterator[NDArray[Any]]]:
-        """What a data set is, or a part of its leading axes, and its samples piece by piece."""
+        """Type and shape of a data set, or of a part of its leading axes, and its samples piece by piece."""
         # Of each piece of an observation all chunks would be counted.
         if name not in self._sets:
             self._sets[name] = self.dataset(name), self._file[name]
@@ -197,7 +197,7 @@ class Content:
         if item.dtype.names and item.dtype.hasobject:
             whole = _fixed(np.asarray(item[()]))
             return about | {"type": _described(whole.dtype)}, iter((whole,))
-        spans = [range(n)[slice(*one)] for n, one in zip(item.shape, part or ((0, None),) * item.ndim, strict=False)]
+        spans = [range(n)[slice(*span)] for n, span in zip(item.shape, part or ((0, None),) * item.ndim, strict=False)]
         shape = [len(span) for span in spans] + list(item.shape[len(spans) :])
         return about | {"shape": shape}, _pieces(item, spans, shape)
 
@@ -307,9 +307,9 @@ class Apart:
             self.close()
             raise
 
-    def ask(self, what: str, *args: Any) -> Any:
+    def ask(self, method: str, *args: Any) -> Any:
         """The answer of a method of :class:`Content`."""
-        return self._talk(lambda process: process.words(), what, *args)
+        return self._talk(lambda process: process.words(), method, *args)
 
     def read(self, name: str, part: Part | None, check: Check) -> NDArray[Any]:
         """As of :class:`Content`."""
@@ -335,7 +335,7 @@ class Apart:
 
 
 class _Told(Exception):
-    """What the process has to say instead of an answer."""
+    """The error that the process answers with."""
 
 
 class _Process:
@@ -378,7 +378,7 @@ class _Process:
                 self.end()
                 if not isinstance(error, Exception):
                     raise
-                raise OSError(told(error)) from error
+                raise OSError(cause_of(error)) from error
 
     def words(self) -> Any:
         """The next message, which is no array."""
@@ -430,8 +430,8 @@ class _Pool:
         if isinstance(file.key, tuple) and file.key in self.refused:
             raise OSError(self.refused[file.key])
         with self._lock:
-            self.processes = [one for one in self.processes if not one.ended]
-            self._of = {key: one for key, one in self._of.items() if not one.ended}
+            self.processes = [process for process in self.processes if not process.ended]
+            self._of = {key: process for key, process in self._of.items() if not process.ended}
             process = self._of.get(file.key)
             if process is None:
                 content = file.source if isinstance(file.source, bytes) else None
@@ -439,7 +439,7 @@ class _Pool:
                     process = _begun(content)
                     self.processes.append(process)
                 else:
-                    process = min(self.processes, key=lambda one: one.users)
+                    process = min(self.processes, key=lambda process: process.users)
                 self._of[file.key] = process
             process.users += 1
             return process
@@ -454,9 +454,9 @@ class _Pool:
         """A file of a process is closed."""
         with self._lock:
             process.users -= 1
-            idle = [one for one in self.processes if not one.users and not one.ended]
-            for one in {*idle[:-_IDLE], *(one for one in idle if one.large)}:
-                one.end()
+            idle = [idler for idler in self.processes if not idler.users and not idler.ended]
+            for idler in {*idle[:-_IDLE], *(idler for idler in idle if idler.large)}:
+                idler.end()
 
 
 _pool = _Pool()
@@ -517,7 +517,7 @@ def _serve(link: socket.socket, content: bytes | None) -> NoReturn:
         contents: dict[Any, Content | None] = {}
         while True:
             _, length = _HEAD.unpack(_filled(link, memoryview(bytearray(_HEAD.size))))
-            where, key, what, *args = json.loads(bytes(_filled(link, memoryview(bytearray(length)))))
+            where, key, method, *args = json.loads(bytes(_filled(link, memoryview(bytearray(length)))))
             key = tuple(key) if isinstance(key, list) else key
             _grant(_A_QUESTION, most)
             try:
@@ -526,9 +526,9 @@ def _serve(link: socket.socket, content: bytes | None) -> NoReturn:
                     most = max(most, _PATIENCE + min(size / _BYTES_A_SECOND, _MOST_PATIENCE))
                     _grant(most, most)
                 opened = contents.get(key) or _opened(where, key, content)
-                contents[key] = None if what == "close" else opened
-                answer = opened.ask(what, *args)
-                words, pieces = answer if what == "pieces" else (answer, ())
+                contents[key] = None if method == "close" else opened
+                answer = opened.ask(method, *args)
+                words, pieces = answer if method == "pieces" else (answer, ())
                 _send(link, b"=", json.dumps(words).encode())
                 for piece in pieces:
                     _send(link, b"#", piece.reshape(-1).view(np.uint8).data)
@@ -536,7 +536,7 @@ def _serve(link: socket.socket, content: bytes | None) -> NoReturn:
             except ConnectionError:
                 raise
             except H5PY as error:
-                _send(link, b"!", told(error).encode())
+                _send(link, b"!", cause_of(error).encode())
     finally:
         os._exit(0)
 

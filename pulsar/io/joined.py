@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -13,23 +12,17 @@ from numpy.typing import NDArray
 from pulsar.constants import DAY
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
-from pulsar.io.base import BaseObservation, as_type, channel_mean, merge_gaps
+from pulsar.io.base import BaseObservation, KeptMeans, as_type, channel_mean, merge_gaps, stretches
 from pulsar.io.psrfits import PsrfitsReader
 
 # Keys that must be the same, with the relative tolerance for numbers.
-SAME: tuple[tuple[str, float], ...] = (
-    ("format", 0.0),
-    ("is_series", 0.0),
-    ("nchans", 0.0),
-    ("nbits", 0.0),
-    ("nifs", 0.0),
-    ("pol_type", 0.0),
-    ("tsamp", 1e-6),
-    ("fch1", 1e-7),
-    ("foff", 1e-4),
-    ("dm", 1e-6),
-    ("beam", 0.0),
-)
+SAME: dict[str, float] = {
+    **dict.fromkeys(("format", "is_series", "nchans", "nbits", "nifs", "pol_type", "beam"), 0.0),
+    "tsamp": 1e-6,
+    "fch1": 1e-7,
+    "foff": 1e-4,
+    "dm": 1e-6,
+}
 
 
 class JoinedObservation(BaseObservation):
@@ -47,11 +40,11 @@ class JoinedObservation(BaseObservation):
     def __init__(self, readers: Sequence[BaseObservation], starts: Sequence[int], problems: Sequence[str]) -> None:
         self._readers = list(readers)
         self._starts = np.array(starts, dtype=np.int64)
-        self._lock = threading.Lock()
-        self._fills: dict[int, NDArray[Any]] = {}
+        self._lengths = np.array([reader.header.nsamps for reader in readers], dtype=np.int64)
+        self._means = KeptMeans()
         types = {reader.dtype for reader in readers}
         self.dtype = types.pop() if len(types) == 1 else np.dtype(np.float32)
-        ends = [int(start) + reader.header.nsamps for start, reader in zip(starts, readers, strict=True)]
+        ends = (self._starts + self._lengths).tolist()
         self.header = readers[0].header.with_(nsamps=ends[-1])
         files: list[InputFile] = []
         gaps: list[Gap] = []
@@ -73,60 +66,33 @@ class JoinedObservation(BaseObservation):
         self._patches = [np.flatnonzero(self.chan_ok & ~reader.chan_ok) for reader in readers]
 
     def _fill(self, start: int, out: NDArray[Any]) -> None:
-        n = out.shape[1]
-        at = 0
-        while at < n:
-            i = int(np.searchsorted(self._starts, start + at, side="right")) - 1
-            reader = self._readers[i]
-            inside = start + at - int(self._starts[i])
-            if inside < reader.header.nsamps:
-                m = min(n - at, reader.header.nsamps - inside)
-                part = out[:, at : at + m]
-                if reader.dtype == self.dtype:
-                    reader.read_into(inside, part)
-                else:
-                    part[:] = reader.read(inside, m).data
-                if self._patches[i].size:
-                    part[self._patches[i]] = self._mean(i)[self._patches[i], None]
+        for i, inside, span in stretches(self._starts, self._lengths, start, out.shape[1]):
+            part, reader, lacking = out[:, span], self._readers[i], self._patches[i]
+            if inside is None:
+                part[:] = self._means.get(i, self._mean)[:, None]
+                continue
+            if reader.dtype == self.dtype:
+                reader.read_into(inside, part)
             else:
-                m = min(n - at, int(self._starts[i + 1]) - start - at)
-                out[:, at : at + m] = self._mean(i)[:, None]
-            at += m
+                part[:] = reader.read(inside, part.shape[1]).data
+            if lacking.size:
+                part[lacking] = self._means.get(i, self._mean)[lacking, None]
 
     def _mean(self, i: int) -> NDArray[Any]:
         """Channel means at the end of file `i`; of the nearest file that has the channel where that one has not."""
-        with self._lock:
-            fill = self._fills.get(i)
-        if fill is not None:
-            return fill
-        reader = self._readers[i]
-        mean = self._end_mean(reader)
+        mean = self._end_mean(self._readers[i])
         lacking = self._patches[i]
-        for other in sorted(range(len(self._readers)), key=lambda j: abs(j - i)):
-            if not lacking.size:
-                break
-            if other == i or not np.any(self._readers[other].chan_ok[lacking]):
-                continue
-            values = self._end_mean(self._readers[other])
-            have = lacking[self._readers[other].chan_ok[lacking]]
-            mean[have] = values[have]
-            lacking = np.setdiff1d(lacking, have)
-        fill = as_type(mean, self.dtype)
-        with self._lock:
-            if len(self._fills) > 16:
-                self._fills.clear()
-            self._fills[i] = fill
-        return fill
+        for near in sorted(range(len(self._readers)), key=lambda j: abs(j - i))[1:]:
+            have = lacking[self._readers[near].chan_ok[lacking]]
+            if have.size:
+                mean[have] = self._end_mean(self._readers[near])[have]
+                lacking = np.setdiff1d(lacking, have)
+        return as_type(mean, self.dtype)
 
     @staticmethod
     def _end_mean(reader: BaseObservation) -> NDArray[np.float64]:
         stop = reader.header.nsamps
         return channel_mean(reader, max(0, stop - 4096), stop)
-
-    def close(self) -> None:
-        """Close all files."""
-        for reader in self._readers:
-            reader.close()
 
 
 def join(readers: Sequence[BaseObservation], *, tsamp_given: bool = False) -> BaseObservation:
@@ -158,8 +124,9 @@ def join(readers: Sequence[BaseObservation], *, tsamp_given: bool = False) -> Ba
             raise DataError(
                 f"{_name(reader)}: has no start time, so it cannot be joined with other files: search it on its own"
             )
-    ordered = sorted(readers, key=_seconds(readers[0]))
-    seconds = [_seconds(readers[0])(reader) for reader in ordered]
+    day = math.floor(first.header.tstart)
+    ordered = sorted(readers, key=lambda reader: _seconds(reader, day))
+    seconds = [_seconds(reader, day) for reader in ordered]
     if psrfits and not tsamp_given:
         problems += _check_tsamp(ordered, seconds)
     problems += _whole_seconds(ordered, seconds)
@@ -194,42 +161,39 @@ def settle_times(readers: Sequence[PsrfitsReader]) -> list[str]:
     OFFS_SUB or NSUBOFFS grow as well, they would count the same time twice and only their remainder is used.
     """
     day = readers[0].stt_day
-    stt = [(r.stt_day - day) * DAY + r.stt_sec for r in readers]
-    trow = [r._nsblk * r.header.tsamp for r in readers]
-    offsets = [r.offs_start if r.offs_start is not None else r.nsuboffs * t for r, t in zip(readers, trow, strict=True)]
-    order = sorted(range(len(readers)), key=lambda i: (stt[i], offsets[i]))
-    if max(stt) - min(stt) < 0.5 * min(trow):
-        grown = [r.nsuboffs * t for r, t in zip(readers, trow, strict=True)]
-        if max(offsets) - min(offsets) < 0.5 * min(trow) and max(grown) - min(grown) > 0.5 * min(trow):
+    stt = np.array([(r.stt_day - day) * DAY + r.stt_sec for r in readers])
+    trow = np.array([r._nsblk * r.header.tsamp for r in readers])
+    grown = np.array([r.nsuboffs for r in readers]) * trow
+    offsets = np.array([g if r.offs_start is None else r.offs_start for r, g in zip(readers, grown, strict=True)])
+    half = 0.5 * trow.min()
+    problems = []
+    if np.ptp(stt) < half:
+        if np.ptp(offsets) < half < np.ptp(grown):
             # OFFS_SUB starts anew in every file: NSUBOFFS places them.
-            offsets = [o + g for o, g in zip(offsets, grown, strict=True)]
-        for reader, offset in zip(readers, offsets, strict=True):
-            reader.set_start(offset)
-        return []
-    twice = _counted_twice([stt[i] for i in order], [offsets[i] for i in order], min(trow))
-    for reader, offset, t in zip(readers, offsets, trow, strict=True):
-        reader.set_start(offset - round(offset / t) * t if twice else offset)
-    if twice:
-        return ["STT_* and OFFS_SUB both advance from file to file: STT_* are used"]
-    return []
+            offsets = offsets + grown
+    else:
+        order = np.lexsort((offsets, stt))
+        if _counted_twice(stt[order] - stt[order[0]], offsets[order] - offsets[order[0]], half):
+            offsets = offsets - np.rint(offsets / trow) * trow
+            problems = ["STT_* and OFFS_SUB both advance from file to file: STT_* are used"]
+    for reader, offset in zip(readers, offsets, strict=True):
+        reader.set_start(float(offset))
+    return problems
 
 
-def _counted_twice(stt: Sequence[float], offsets: Sequence[float], trow: float) -> bool:
-    """Whether OFFS_SUB or NSUBOFFS grow with STT_* [s], files in order of time.
+def _counted_twice(stt: NDArray[np.float64], offsets: NDArray[np.float64], half: float) -> bool:
+    """True if OFFS_SUB or NSUBOFFS grow with STT_* [s], files in order of time, both from the first file on.
 
     Where TBIN is k times too small they grow k times too slowly; of two files that might be rows lost at the start.
+    `half` a row is what they may differ by.
     """
-    span, grown = stt[-1] - stt[0], offsets[-1] - offsets[0]
-    if grown <= 0.5 * trow:
+    span, grown = float(stt[-1]), float(offsets[-1])
+    if grown <= half:
         return False
     if abs(span - grown) < 0.1 * span:
         return True
     k = round(span / grown)
-    return (
-        len(stt) > 2
-        and k > 1
-        and all(abs(k * (o - offsets[0]) - (s - stt[0])) < 0.5 * trow for s, o in zip(stt, offsets, strict=True))
-    )
+    return len(stt) > 2 and k > 1 and bool(np.all(np.abs(k * offsets - stt) < half))
 
 
 def _check_tsamp(ordered: Sequence[BaseObservation], seconds: Sequence[float]) -> list[str]:
@@ -278,33 +242,26 @@ def _whole_seconds(ordered: Sequence[BaseObservation], seconds: list[float]) -> 
     return [f"STT_OFFS is just below 1 for a whole second: a second is taken from the start of {', '.join(late)}"]
 
 
-def _seconds(origin: BaseObservation) -> Any:
-    """Function that gives the start of a reader in seconds, precise near the start of `origin`."""
-    day = math.floor(origin.header.tstart)
-
-    def start(reader: BaseObservation) -> float:
-        if isinstance(reader, PsrfitsReader):
-            return (reader.stt_day - day) * DAY + reader.start_sec
-        return (reader.header.tstart - day) * DAY
-
-    return start
+def _seconds(reader: BaseObservation, day: int) -> float:
+    """Start of a reader in seconds from a day on, more precise than an MJD where the file is."""
+    if isinstance(reader, PsrfitsReader):
+        return (reader.stt_day - day) * DAY + reader.start_sec
+    return (reader.header.tstart - day) * DAY
 
 
 def _name(reader: BaseObservation) -> str:
     return str(reader.files[0].path)
 
 
-def _check_same(first: BaseObservation, other: BaseObservation) -> None:
-    for key, tolerance in SAME:
-        a, b = getattr(first.header, key), getattr(other.header, key)
-        same = a == b or (tolerance > 0 and math.isclose(a, b, rel_tol=tolerance, abs_tol=0.0))
-        if not same:
-            raise DataError(
-                f"{_name(first)} and {_name(other)} cannot be one observation: {key} is {a} in the first, {b} in the "
-                "second; search them one by one"
-            )
-    if first.header.freq_table is not None and first.header.freq_table != other.header.freq_table:
+def _check_same(first: BaseObservation, reader: BaseObservation) -> None:
+    differences = []
+    for key, tolerance in SAME.items():
+        a, b = getattr(first.header, key), getattr(reader.header, key)
+        if a != b and not (tolerance and math.isclose(a, b, rel_tol=tolerance)):
+            differences.append(f"{key} is {a} in the first, {b} in the second")
+    if first.header.freq_table not in (None, reader.header.freq_table):
+        differences.append("their frequency tables differ")
+    if differences:
         raise DataError(
-            f"{_name(first)} and {_name(other)} cannot be one observation: their frequency tables differ; search them "
-            "one by one"
+            f"{_name(first)} and {_name(reader)} cannot be one observation: {differences[0]}; search them one by one"
         )

@@ -1,24 +1,29 @@
 """Judgements of candidates: what people say they are, in a file beside the product (ECSV, a line a judgement).
 
-A judgement is added as a line at the end; nothing is changed in place. The last one of a person about a row counts; one
+A judgement is added as a line at the end, on the disk before anybody is told so; nothing is changed in place, and
+several processes share a file. The last one of a person about a row counts; one
 without label and note takes back those before. A line that was cut off when a process was killed is left out: nobody
 was told that it had been kept.
 """
 
+import contextlib
 import csv
 import io
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
 from pulsar.data.files import clean_text, read_bytes
+from pulsar.data.locks import NO_LOCKS, FileLock
 from pulsar.data.text import cell, of_cell, printable
-from pulsar.errors import ConfigError, DataError
+from pulsar.data.unfinished import sync
+from pulsar.errors import ConfigError, DataError, PulsarError
 
 #: What a row can be.
 LABELS: Final = ("pulsar", "interference", "known", "noise", "unsure")
@@ -27,6 +32,8 @@ SUFFIX: Final = ".labels.ecsv"
 #: Characters of a note and of a name; longer ones are cut.
 MOST_NOTE: Final = 2000
 MOST_WHO: Final = 64
+#: Another viewer adds a line in milliseconds; so long is waited for it [s].
+PATIENCE: Final = 5.0
 #: The texts that end a line; the time comes last, so that a line that was cut off is told from a whole one.
 _WHEN: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _START: Final = "# %ECSV 1.0"
@@ -69,18 +76,17 @@ class Label:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What tells it from others."""
+        """Fields that tell it from others."""
         return self.uid, self.who, self.when, self.label, self.note
 
     @property
     def empty(self) -> bool:
-        """Whether it says nothing: it was taken back."""
+        """True if it says nothing: it was taken back."""
         return not (self.label or self.note)
 
 
-_NAMES: Final = tuple(f.name for f in fields(Label))
-_NUMBERS: Final = ("period", "dm", "sigma")
-_ABOUT: Final = {
+#: Columns -> what is in them, in the order of the file.
+_COLUMNS: Final = {
     "uid": "name of the row for good",
     "product": "file in which it was judged",
     "observation": "source and start (MJD) of the observation",
@@ -93,6 +99,8 @@ _ABOUT: Final = {
     "sigma": "significance of the detection",
     "when": "time of the judgement (UTC); the last of a person about a row counts",
 }
+#: Those of numbers, and their units.
+_UNITS: Final = {"period": "s", "dm": "pc / cm3", "sigma": None}
 
 
 class Labels:
@@ -109,16 +117,16 @@ class Labels:
 
     @cached_property
     def _latest(self) -> dict[str, dict[str, Label]]:
-        found: dict[str, dict[str, Label]] = {}
+        latest: dict[str, dict[str, Label]] = {}
         for entry in self.entries:
-            mine = found.setdefault(entry.uid, {})
-            before = mine.get(entry.who)
+            judgements = latest.setdefault(entry.uid, {})
+            before = judgements.get(entry.who)
             if before is None or _moment(entry.when) >= _moment(before.when):
-                mine[entry.who] = entry
-        return found
+                judgements[entry.who] = entry
+        return latest
 
     def of(self, uid: str) -> dict[str, Label]:
-        """What each person says of a row, by their names; without what was taken back."""
+        """The judgement of each person about a row, by their names; without those that were taken back."""
         return {who: entry for who, entry in sorted(self._latest.get(uid, {}).items()) if not entry.empty}
 
     def said(self, uid: str) -> tuple[str, ...]:
@@ -133,7 +141,7 @@ class Labels:
         return ", ".join(f"{entry.label} ({who})" for who, entry in self.of(uid).items() if entry.label)
 
     def matches(self, uid: str, wanted: str) -> bool:
-        """Whether somebody gave a row this label; "none": nobody gave any; "disputed": people disagree."""
+        """True if somebody gave a row this label; "none": nobody gave any; "disputed": people disagree."""
         said = self.said(uid)
         if wanted == "none":
             return not said
@@ -141,7 +149,7 @@ class Labels:
 
     def merged(self) -> tuple[Label, ...]:
         """The judgement that counts of each person about each row, in order of time; what was taken back stays so."""
-        counting = (entry for mine in self._latest.values() for entry in mine.values())
+        counting = (entry for judgements in self._latest.values() for entry in judgements.values())
         return tuple(sorted(counting, key=lambda e: (_moment(e.when), e.uid, e.who)))
 
     def __len__(self) -> int:
@@ -202,10 +210,9 @@ def header() -> str:
     """The first lines of a file, up to the names of the columns."""
     from astropy.table import Column, Table
 
-    units = {"period": "s", "dm": "pc / cm3"}
     columns = [
-        Column([], name=n, dtype=float if n in _NUMBERS else "U1", description=_ABOUT[n], unit=units.get(n))
-        for n in _NAMES
+        Column([], name=name, dtype=float if name in _UNITS else "U1", description=about, unit=_UNITS.get(name))
+        for name, about in _COLUMNS.items()
     ]
     text = io.StringIO()
     Table(columns, meta={"format": "pulsar-labels", "format_version": "1.0"}).write(
@@ -220,7 +227,8 @@ def lines(entries: Iterable[Label]) -> str:
     # Quotes around all texts: none of them is taken for a comment or for a missing value.
     writer = csv.writer(text, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     for entry in entries:
-        writer.writerow([getattr(entry, n) if n in _NUMBERS else cell(printable(getattr(entry, n))) for n in _NAMES])
+        values = ((name, getattr(entry, name)) for name in _COLUMNS)
+        writer.writerow([value if name in _UNITS else cell(printable(value)) for name, value in values])
     return text.getvalue()
 
 
@@ -251,10 +259,10 @@ def whole(data: bytes) -> tuple[int, bytes]:
 
 def _is_line(text: str) -> bool:
     try:
-        (found,) = csv.reader([text], strict=True)
+        (fields,) = csv.reader([text], strict=True)
     except (csv.Error, ValueError):
         return False
-    return len(found) == len(_NAMES) and _WHEN.fullmatch(found[-1]) is not None
+    return len(fields) == len(_COLUMNS) and _WHEN.fullmatch(fields[-1]) is not None
 
 
 def read_labels(path: Path) -> Labels:
@@ -281,16 +289,17 @@ def _parsed(path: Path, text: str) -> list[Label]:
     try:
         table = Table.read(text, format="ascii.ecsv")
     except Exception as error:  # astropy raises whatever it meets
-        told = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)[:200]
-        raise DataError(f"{path}: is damaged: {told}; expected {_WHAT}") from error
+        cause = printable(str(error).splitlines()[0] if str(error) else type(error).__name__)[:200]
+        raise DataError(f"{path}: is damaged: {cause}; expected {_WHAT}") from error
     missing = {"uid", "label", "who", "when"}.difference(table.colnames)
     if missing:
         raise DataError(f"{path}: has no column {', '.join(sorted(missing))}: expected {_WHAT}")
     entries = []
+    names = [name for name in _COLUMNS if name in table.colnames]
     for number, row in enumerate(table):
-        values = {n: row[n] for n in _NAMES if n in table.colnames and row[n] is not np.ma.masked}
         try:
-            entry = _entry(values)
+            known = {name: _value(name, row[name]) for name in names if row[name] is not np.ma.masked}
+            entry = Label(**{"uid": "", **known})
             checked(entry.label)
             _moment(entry.when)
         except (ValueError, TypeError) as error:
@@ -299,24 +308,8 @@ def _parsed(path: Path, text: str) -> list[Label]:
     return entries
 
 
-def _entry(values: Mapping[str, Any]) -> Label:
-    def text(name: str) -> str:
-        return printable(of_cell(str(values.get(name, ""))))
-
-    period, dm, sigma = (float(values.get(name, math.nan)) for name in _NUMBERS)
-    return Label(
-        uid=text("uid"),
-        product=text("product"),
-        observation=text("observation"),
-        id=text("id"),
-        label=text("label"),
-        note=text("note"),
-        who=text("who"),
-        period=period,
-        dm=dm,
-        sigma=sigma,
-        when=text("when"),
-    )
+def _value(name: str, stored: Any) -> Any:
+    return float(stored) if name in _UNITS else printable(of_cell(str(stored)))
 
 
 def _moment(when: str) -> datetime:
@@ -341,3 +334,104 @@ def labels_of(products: Iterable[Path], others: Sequence[Path] = ()) -> Labels:
     """
     files = dict.fromkeys([path for path in map(beside, products) if path.exists()] + list(others))
     return Labels(entry for path in files for entry in read_labels(path).entries)
+
+
+class Sidecar:
+    """A file of judgements to which lines are added.
+
+    Parameters
+    ----------
+    path : Path
+        Made with the first judgement.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be written.
+    DataError
+        It is something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen: tuple[int, ...] | None = None
+        self._labels = Labels()
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise ConfigError(f"{path}: the folder {folder} does not exist; give another --labels FILE")
+        place = path if path.exists() else folder
+        if not os.access(place, os.W_OK) or os.statvfs(folder).f_flag & os.ST_RDONLY:
+            raise ConfigError(f"{path}: judgements cannot be kept there: {place} is read-only; give --labels FILE")
+        self.read()
+
+    def read(self) -> Labels:
+        """Its judgements now, also those of other viewers."""
+        try:
+            state = self.path.stat()
+        except FileNotFoundError:
+            self._seen, self._labels = None, Labels()
+            return self._labels
+        seen = _state(state)
+        if seen != self._seen:
+            self._labels = read_labels(self.path)
+            self._seen = seen
+        return self._labels
+
+    def add(self, entries: Sequence[Label]) -> None:
+        """Add judgements; they are on the disk when this returns.
+
+        Raises
+        ------
+        PulsarError
+            It is not kept: the disk is full or failed, or another process holds the file.
+        """
+        try:
+            with FileLock(self.path) as lock:
+                if not self._held(lock):
+                    raise PulsarError(f"{self.path}: another process holds it for more than {PATIENCE:g} s: not kept")
+                known = self._seen is not None and self._seen == _state(self.path.stat())
+                self._append(lines(entries).encode())
+                if known:
+                    # Nobody else has added anything: what was added need not be read again.
+                    self._labels = Labels([*self._labels.entries, *entries])
+                    self._seen = _state(self.path.stat())
+        except OSError as error:
+            raise PulsarError(f"{self.path}: the judgement was not kept: {error.strerror}") from error
+
+    @staticmethod
+    def _held(lock: FileLock) -> bool:
+        try:
+            return lock.acquire(PATIENCE)
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            return True  # a file system without locks: two viewers at once are not told apart there
+
+    def _append(self, line: bytes) -> None:
+        number = os.open(self.path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            # Whoever wrote last may have been killed.
+            end, lacking = whole(self.path.read_bytes())
+            os.ftruncate(number, end)
+            try:
+                _write(number, (lacking if end else header().encode()) + line, end)
+                os.fsync(number)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(number, end)
+                raise
+        finally:
+            os.close(number)
+        if not end:
+            sync(self.path.absolute().parent)
+
+
+def _state(state: os.stat_result) -> tuple[int, ...]:
+    """Numbers that change whenever a file does."""
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+def _write(number: int, data: bytes, at: int) -> None:
+    while data:
+        count = os.pwrite(number, data, at)
+        data, at = data[count:], at + count

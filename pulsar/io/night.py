@@ -1,4 +1,4 @@
-"""What lies in the folders of a night: which files belong together, by source, date and beam, and what is missing."""
+"""Files in the folders of a night: those that belong together, by source, date and beam, and those that are missing."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,7 @@ from pulsar.data.header import Header
 from pulsar.data.observation import Gap
 from pulsar.data.text import file_name
 from pulsar.errors import DataError
-from pulsar.io.fast import is_calibration, is_spectral_line, parse_name
+from pulsar.io.base import is_calibration, is_spectral_line, parse_name
 from pulsar.io.open import READABLE, open_observation
 
 #: Suffixes of files that may be observations; what is in them decides.
@@ -63,7 +63,7 @@ class Pointing:
 
     @property
     def group(self) -> tuple[str, str, int]:
-        """What the beams of one pointing have in common."""
+        """Source, date and number, which the beams of one pointing have in common."""
         return self.source, self.date, self.number
 
 
@@ -101,7 +101,7 @@ def find_files(paths: Iterable[Path | str], *, calibration: bool = False) -> tup
     DataError
         A path does not exist.
     """
-    found: list[Path] = []
+    files: list[Path] = []
     problems: list[str] = []
     for path in map(Path, paths):
         if not path.exists():
@@ -120,12 +120,12 @@ def find_files(paths: Iterable[Path | str], *, calibration: bool = False) -> tup
                     f"{file}: a calibration scan by its name: passed over (input.calibration=true takes it)"
                 )
             elif file.suffix.lower() in SUFFIXES or not path.is_dir():
-                found.append(file)
-    return list(dict.fromkeys(found)), problems
+                files.append(file)
+    return list(dict.fromkeys(files)), problems
 
 
 def several_pointings(paths: Sequence[Path | str]) -> bool:
-    """Whether these are a night: a folder among them, or files that by their names are of several sources or beams."""
+    """True if these are a night: a folder among them, or files that by their names are of several sources or beams."""
     files = [Path(p) for p in paths]
     if any(p.is_dir() for p in files):
         return True
@@ -134,7 +134,7 @@ def several_pointings(paths: Sequence[Path | str]) -> bool:
 
 
 def _is_product(path: Path) -> bool:
-    """Whether a file is a product of this program."""
+    """True if a file is a product of this program."""
     from pulsar.io.product.schema import FORMAT
 
     if path.suffix.lower() != ".h5":
@@ -180,8 +180,8 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
     if not headers:
         names = ", ".join(map(str, paths[:3])) + (" ..." if len(paths) > 3 else "")
         kind = "folder" if any(Path(p).is_dir() for p in paths) else "files"
-        told = "".join(f"\n  {p}" for p in problems[:10])
-        raise DataError(f"{names}: nothing that can be read is in this {kind}, which may be {READABLE}{told}")
+        listed = "".join(f"\n  {p}" for p in problems[:10])
+        raise DataError(f"{names}: nothing that can be read is in this {kind}, which may be {READABLE}{listed}")
     keyed: dict[tuple[str, int], list[tuple[Path, Header]]] = {}
     for file, header in headers:
         name = parse_name(file)
@@ -202,7 +202,9 @@ def scan(paths: Iterable[Path | str], config: InputConfig | None = None) -> Nigh
     pointings.sort(key=lambda p: (p.source, p.date, p.number, p.beam or 0))
     night = Night(tuple(pointings), tuple(problems), tuple(unreadable))
     lengths = {file: header.tobs for file, header in headers}
-    short = {p: told for beams in night.groups().values() for p, told in _short(beams, lengths, promised).items()}
+    short: dict[Path, str] = {}
+    for beams in night.groups().values():
+        short |= _short(beams, lengths, promised)
     whole = (replace(p, short={path: short[path] for path in p.paths if path in short}) for p in pointings)
     return replace(night, pointings=tuple(whole))
 
@@ -225,7 +227,7 @@ def _short(beams: Sequence[Pointing], lengths: Mapping[Path, float], promised: M
                 beside[path] = [longest]
     for beam in beams:
         for path in beam.paths:
-            longest = max(beside[path], key=lambda other: lengths[other])
+            longest = max(beside[path], key=lambda file: lengths[file])
             if promised[path]:
                 held = f"{lengths[path] / beam.header.tsamp:.0f}"
                 out[path] = f"holds {held} of the {promised[path]} samples that its header promises"
@@ -236,7 +238,7 @@ def _short(beams: Sequence[Pointing], lengths: Mapping[Path, float], promised: M
 
 @dataclass(frozen=True)
 class Examined:
-    """What a pointing is as one observation.
+    """A pointing as one observation.
 
     Attributes
     ----------
@@ -267,19 +269,19 @@ def examine(pointing: Pointing, config: InputConfig | None = None) -> Examined:
     header, gaps, problems = obs.header, obs.gaps, obs.problems
     obs.close()
     names = {path.name for path in pointing.paths}
-    told: dict[str, list[str]] = {}
+    named: dict[str, list[str]] = {}
     for problem in problems:
         name, _, rest = problem.partition(": ")
         if name in names and rest:
-            told.setdefault(rest, []).append(name)
+            named.setdefault(rest, []).append(name)
         else:
-            told[problem] = []
+            named[problem] = []
     return Examined(
         header,
         gaps,
         tuple(
             (f"in {len(files)} files: " if len(files) > 1 else "".join(f"{f}: " for f in files)) + text
-            for text, files in told.items()
+            for text, files in named.items()
         ),
     )
 

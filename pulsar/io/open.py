@@ -7,9 +7,8 @@ from pathlib import Path
 from pulsar.config.model import InputConfig
 from pulsar.data.files import check_file
 from pulsar.errors import DataError
-from pulsar.io.base import BaseObservation, check_header, overridden
-from pulsar.io.fast import parse_name
-from pulsar.io.sigproc_header import is_sigproc
+from pulsar.io.base import BaseObservation, check_header, overridden, parse_name
+from pulsar.io.sigproc import is_sigproc
 
 FITS_MAGIC = b"SIMPLE  ="
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -28,7 +27,7 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
     *paths : path
         SIGPROC filterbank or time series, PSRFITS search mode, PRESTO `.dat` (or its `.inf`), FBH5. Several files
         are joined by their start times, in whatever order they are given; series of different DMs are one observation
-        with those trials (`pulsar.io.series_set.SeriesSet`).
+        with those trials (`pulsar.io.series.SeriesSet`).
     config : InputConfig, optional
         Overrides of the headers.
 
@@ -63,7 +62,7 @@ def open_observation(*paths: str | os.PathLike[str], config: InputConfig | None 
             obs = readers[0]
         else:
             from pulsar.io.joined import join
-            from pulsar.io.series_set import SeriesSet, is_set
+            from pulsar.io.series import SeriesSet, is_set
 
             obs = SeriesSet(readers) if is_set(readers) else join(readers, tsamp_given=config.tsamp is not None)
     except BaseException:
@@ -89,14 +88,14 @@ def _open_one(path: Path, config: InputConfig) -> BaseObservation:
     except OSError as error:
         raise DataError(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
     if path.suffix == ".dat" or (path.suffix == ".inf" and path.with_suffix(".dat").exists()):
-        from pulsar.io.timeseries import PrestoReader
+        from pulsar.io.series import PrestoReader
 
         return PrestoReader(path)
     if not head:
         raise DataError(f"{path}: the file is empty (0 bytes): copy it again")
     if is_sigproc(head):
+        from pulsar.io.series import TimReader, is_series
         from pulsar.io.sigproc import SigprocReader
-        from pulsar.io.timeseries import TimReader, is_series
 
         if is_series(path):
             return TimReader(path, signed=config.signed)

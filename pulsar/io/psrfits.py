@@ -2,6 +2,8 @@
 
 import math
 import threading
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +12,28 @@ from numpy.typing import NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.closing import closed_on_error
-from pulsar.data.header import Header
+from pulsar.data.header import MOST_CHANNELS, Header
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import DataError
-from pulsar.io.base import BaseObservation, RawFile, as_type, flat_view, merge_gaps, spectra_per_piece
-from pulsar.io.fast import parse_name
+from pulsar.io.base import (
+    DEPTHS,
+    BaseObservation,
+    KeptMeans,
+    RawFile,
+    as_type,
+    flat_view,
+    merge_gaps,
+    on_sky,
+    parse_name,
+    sexagesimal_text,
+    spectra_per_piece,
+    stretches,
+)
 from pulsar.io.psrfits_table import read_table
 from pulsar.io.psrfits_writer import PsrfitsWriter
-from pulsar.io.timeseries import sexagesimal_text
 
 __all__ = ["PsrfitsReader", "PsrfitsWriter"]
 
-DEPTHS = (1, 2, 4, 8, 16, 32)
 # Rows of padding at the end that are looked for.
 MOST_PADDED_ROWS = 64
 
@@ -43,11 +55,13 @@ class PsrfitsReader(BaseObservation):
         Naming file, key or row, and cause.
     """
 
+    _file: RawFile
+
     def __init__(self, path: Path) -> None:
         self._file = RawFile(path)
         self._local = threading.local()
         self._lock = threading.Lock()
-        self._gap_means: dict[int, NDArray[Any]] = {}
+        self._gap_means = KeptMeans()
         self._mean: NDArray[Any] | None = None
         with closed_on_error(self._file):
             self._table = read_table(self._file)
@@ -64,11 +78,14 @@ class PsrfitsReader(BaseObservation):
     def _fail(self, message: str) -> DataError:
         return DataError(f"{self._file.path}: {message}")
 
-    def _integer(self, key: str, low: int, high: int) -> int:
+    def _whole(self, key: str, allowed: Sequence[int]) -> int:
+        """A key of the table that is one of some whole numbers."""
         value = self._table.number(key, math.nan)
-        if not (low <= value <= high) or value != int(value):
-            found = self._table.keys.get(key, "nothing")
-            raise self._fail(f"SUBINT key {key}: expected a whole number from {low} to {high}, found {found!r}")
+        if not value.is_integer() or int(value) not in allowed:
+            wanted = f"one of {allowed}"
+            if isinstance(allowed, range):
+                wanted = f"a whole number from {allowed[0]} to {allowed[-1]}"
+            raise self._fail(f"SUBINT key {key}: expected {wanted}, found {self._table.keys.get(key, 'nothing')!r}")
         return int(value)
 
     def _geometry(self) -> None:
@@ -76,16 +93,14 @@ class PsrfitsReader(BaseObservation):
         mode = table.text("OBS_MODE", primary=True).upper()
         if mode in ("PSR", "CAL", "FOLD") or table.number("NBIN", 1) > 1:
             raise self._fail(f"OBS_MODE is {mode or 'unknown'}, folded data: expected search mode (SEARCH)")
-        self._nchans = self._integer("NCHAN", 1, 1 << 20)
-        self._nbits = self._integer("NBITS", 1, 32)
-        if self._nbits not in DEPTHS:
-            raise self._fail(f"SUBINT key NBITS: expected one of {DEPTHS}, found {self._nbits}")
-        self._npol = self._integer("NPOL", 1, 4)
-        self._nsblk = self._integer("NSBLK", 1, 1 << 30)
+        self._nchans = self._whole("NCHAN", range(1, MOST_CHANNELS + 1))
+        self._nbits = self._whole("NBITS", DEPTHS)
+        self._npol = self._whole("NPOL", range(1, 5))
+        self._nsblk = self._whole("NSBLK", range(1, (1 << 30) + 1))
         self._tbin = table.number("TBIN", 0.0)
         if self._tbin <= 0:
-            found = table.keys.get("TBIN", "nothing")
-            raise self._fail(f"SUBINT key TBIN: expected a sampling time above zero [s], found {found!r}")
+            stored = table.keys.get("TBIN", "nothing")
+            raise self._fail(f"SUBINT key TBIN: expected a sampling time above zero [s], found {stored!r}")
         if (self._nchans * self._nbits) % 8:
             raise self._fail(f"{self._nchans} channels of {self._nbits} bit do not fill whole bytes")
         self._pol_bytes = self._nchans * self._nbits // 8
@@ -105,23 +120,13 @@ class PsrfitsReader(BaseObservation):
 
     def _polarisations(self) -> None:
         kind = self._table.text("POL_TYPE").upper()
-        two = False
-        if self._npol > 1:
-            if kind.startswith(("IQUV", "STOKE", "I,Q")):
-                pass
-            elif kind.startswith(("AABB", "AA,BB", "XXYY", "LLRR", "RRLL")):
-                two = True
-            else:
-                two = True
-                self._problems.append(
-                    f"POL_TYPE is {kind!r} with NPOL {self._npol}: taken as AABB, the first two summed"
-                )
-        self._second = self._pol_bytes if two else 0
+        intensity = self._npol == 1 or kind.startswith(("IQUV", "STOKE", "I,Q"))
+        if not intensity and not kind.startswith(("AABB", "AA,BB", "XXYY", "LLRR", "RRLL")):
+            self._problems.append(f"POL_TYPE is {kind!r} with NPOL {self._npol}: taken as AABB, the first two summed")
+        self._second = 0 if intensity else self._pol_bytes
         self._pol_type = kind
-        if self._table.number("SIGNINT", 0) == 1 and self._nbits <= 8:
-            self._xor = 1 << (self._nbits - 1)
-        else:
-            self._xor = 0
+        signed = self._table.number("SIGNINT", 0) == 1 and self._nbits <= 8
+        self._xor = 1 << (self._nbits - 1) if signed else 0
         self._zero = self._table.number("ZERO_OFF", 0.0) + float(self._xor)
         if self._nbits <= 16:
             self._zero -= self._data.zero
@@ -130,31 +135,9 @@ class PsrfitsReader(BaseObservation):
         table, n = self._table, self._nchans
         step = table.number("CHAN_BW", 0.0)
         centre = table.number("OBSFREQ", 0.0, primary=True)
-        listed = table.values(self._file, 0, "DAT_FREQ")
         self._even = True
-        usable = listed is not None and listed.size >= n and bool(np.all(np.isfinite(listed[:n]) & (listed[:n] > 0)))
-        if listed is not None and usable and listed.size > n:
-            listed = self._shortened(listed, step, centre)
-            usable = listed is not None
-        if listed is not None and usable and (n == 1 or listed[0] != listed[n - 1]):
-            freqs: NDArray[Any] = listed
-            if n > 1:
-                slope = float(freqs[-1] - freqs[0]) / (n - 1)
-                line = float(np.mean(freqs)) + slope * (np.arange(n) - 0.5 * (n - 1))
-                # DAT_FREQ is often single precision, too coarse for narrow channels: an even grid is made anew.
-                if np.max(np.abs(freqs - line)) <= 0.02 * abs(slope) + 2e-7 * float(freqs[0]):
-                    if step and abs(abs(step) / abs(slope) - 1.0) < 1e-3 and slope * step > 0:
-                        slope = step
-                    elif step and slope * step < 0:
-                        self._problems.append("CHAN_BW has the wrong sign: DAT_FREQ decides")
-                    elif step:
-                        self._problems.append(
-                            f"CHAN_BW {step:g} MHz is not the step of DAT_FREQ, {slope:g}: the latter is used"
-                        )
-                    freqs = float(np.mean(freqs)) + slope * (np.arange(n) - 0.5 * (n - 1))
-                else:
-                    self._even = False
-        else:
+        freqs: NDArray[Any] | None = self._listed(step, centre)
+        if freqs is None:
             if not (centre > 0 and step):
                 raise self._fail(
                     f"the channel frequencies are unknown: DAT_FREQ is missing or not positive, OBSFREQ is {centre:g} "
@@ -172,13 +155,37 @@ class PsrfitsReader(BaseObservation):
         self._freqs: NDArray[np.float64] = np.ascontiguousarray(freqs, dtype=np.float64)
         self._foff = float(freqs[-1] - freqs[0]) / (n - 1) if n > 1 else -abs(step)
 
-    def _shortened(self, listed: NDArray[np.float64], step: float, centre: float) -> NDArray[np.float64] | None:
+    def _listed(self, step: float, centre: float) -> NDArray[Any] | None:
+        """The frequencies of DAT_FREQ, on an even grid where that is meant; None where it holds none."""
+        n = self._nchans
+        listed: NDArray[Any] | None = self._table.values(0, "DAT_FREQ")
+        if listed is None or listed.size < n or not np.all(np.isfinite(listed[:n]) & (listed[:n] > 0)):
+            return None
+        if listed.size > n:
+            listed = self._shortened(listed, step, centre)
+        if n == 1 or listed is None or listed[0] == listed[n - 1]:
+            return listed if n == 1 else None
+        slope, mean = float(listed[-1] - listed[0]) / (n - 1), float(np.mean(listed))
+        places = np.arange(n) - 0.5 * (n - 1)
+        # DAT_FREQ is often single precision, too coarse for narrow channels: an even grid is made anew.
+        if np.max(np.abs(listed - (mean + slope * places))) > 0.02 * abs(slope) + 2e-7 * float(listed[0]):
+            self._even = False
+            return listed
+        if step and abs(abs(step) / abs(slope) - 1.0) < 1e-3 and slope * step > 0:
+            slope = step
+        elif step and slope * step < 0:
+            self._problems.append("CHAN_BW has the wrong sign: DAT_FREQ decides")
+        elif step:
+            self._problems.append(f"CHAN_BW {step:g} MHz is not the step of DAT_FREQ, {slope:g}: the latter is used")
+        return np.asarray(mean + slope * places)
+
+    def _shortened(self, listed: NDArray[Any], step: float, centre: float) -> NDArray[Any] | None:
         """Of a DAT_FREQ that is longer than NCHAN the part or the means that OBSFREQ and CHAN_BW bear out, if any.
 
         Files whose channels were added up may keep the table of the channels before; others have a fixed length.
         """
         n = self._nchans
-        told = f"DAT_FREQ has {listed.size} entries for {n} channels: "
+        problem = f"DAT_FREQ has {listed.size} entries for {n} channels: "
         choices = [(listed[:n], f"the first {n} are used")]
         if listed.size % n == 0:
             each = listed.size // n
@@ -187,18 +194,18 @@ class PsrfitsReader(BaseObservation):
             slope = float(freqs[-1] - freqs[0]) / (n - 1) if n > 1 else step
             agrees = not step or (slope != 0 and abs(abs(slope / step) - 1.0) < 1e-3)
             if agrees and (not centre > 0 or abs(float(freqs.mean()) - centre) <= abs(slope)):
-                self._problems.append(told + how)
+                self._problems.append(problem + how)
                 return freqs
         if centre > 0 and step:
-            self._problems.append(told + "none of them fit OBSFREQ and CHAN_BW")
+            self._problems.append(problem + "none of them fit OBSFREQ and CHAN_BW")
             return None
-        self._problems.append(told + choices[0][1])
+        self._problems.append(problem + choices[0][1])
         return listed[:n]
 
     def _pol_values(self, row: int, name: str, default: float) -> NDArray[np.float64]:
         """DAT_SCL or DAT_OFFS of the one or two polarisations that are used, shape (1 or 2, nchans)."""
         n, used = self._nchans, 2 if self._second else 1
-        values = self._table.values(self._file, row, name)
+        values = self._table.values(row, name)
         if values is None:
             return np.full((used, n), default)
         if values.size >= used * n:
@@ -208,7 +215,7 @@ class PsrfitsReader(BaseObservation):
         raise self._fail(f"column {name} has {values.size} entries for {n} channels and {self._npol} polarisations")
 
     def _weights(self, row: int) -> NDArray[np.float64]:
-        values = self._table.values(self._file, row, "DAT_WTS")
+        values = self._table.values(row, "DAT_WTS")
         if values is None:
             return np.ones(self._nchans)
         if values.size < self._nchans:
@@ -216,16 +223,14 @@ class PsrfitsReader(BaseObservation):
         return np.where(np.isfinite(values[: self._nchans]), values[: self._nchans], 0.0)
 
     def _scan_rows(self) -> None:
-        """Which rows have zero weights, and whether there is anything but plain integers."""
+        """Find the rows with zero weights, and anything but plain integers."""
         table = self._table
-        names = [name for name in ("DAT_WTS", "DAT_OFFS", "DAT_SCL") if name in table.columns]
+        columns = [table.columns[name] for name in ("DAT_WTS", "DAT_OFFS", "DAT_SCL") if name in table.columns]
         for name in ("DAT_SCL", "DAT_OFFS"):
             column = table.columns.get(name)
-            if (
-                column
-                and self._npol > 1
-                and column.nbytes < self._npol * self._nchans * (8 if column.code == "D" else 4)
-            ):
+            if column is None or self._npol == 1:
+                continue
+            if column.nbytes < self._npol * self._nchans * (8 if column.code == "D" else 4):
                 self._problems.append(
                     f"column {name} is too short for {self._npol} polarisations: the first serves all"
                 )
@@ -237,14 +242,7 @@ class PsrfitsReader(BaseObservation):
         previous: list[bytes] = []
         nan_rows = 0
         for row in range(table.nrows):
-            cells = [
-                self._file.read(
-                    table.offset + row * table.row_bytes + table.columns[name].offset,
-                    table.columns[name].nbytes,
-                    "cell",
-                ).tobytes()
-                for name in names
-            ]
+            cells = [self._file.read(table.place(row, column), column.nbytes, "cell").tobytes() for column in columns]
             if row and cells == previous:
                 self._mask_of[row] = self._mask_of[row - 1]
                 continue
@@ -283,19 +281,14 @@ class PsrfitsReader(BaseObservation):
         if filled:
             self._problems.append(f"{filled} row(s) have zero weights in some channels: filled with the channel's mean")
         self._plain = plain
-        if plain:
-            self.dtype = np.dtype(np.uint16 if self._second and self._nbits == 8 else np.uint8)
-        else:
-            self.dtype = np.dtype(np.float32)
+        whole = np.uint16 if self._second and self._nbits == 8 else np.uint8
+        self.dtype = np.dtype(whole if plain else np.float32)
 
     def _column(self, name: str) -> NDArray[np.float64] | None:
-        rows = []
-        for row in range(self._table.nrows):
-            values = self._table.values(self._file, row, name)
-            if values is None or not values.size:
-                return None
-            rows.append(float(values[0]))
-        return np.array(rows)
+        """The first number in every row of a column; None where it has none, or some are not finite."""
+        cells = [self._table.values(row, name) for row in range(self._table.nrows)]
+        numbers = np.array([cell[0] for cell in cells if cell is not None and cell.size])
+        return numbers if len(numbers) == len(cells) and np.all(np.isfinite(numbers)) else None
 
     def _times(self) -> None:
         """Place of every row, and the time of the first one after STT [s] as OFFS_SUB has it."""
@@ -304,7 +297,7 @@ class PsrfitsReader(BaseObservation):
         index = np.arange(nrows, dtype=np.int64)
         self.offs_start: float | None = None
         offs = self._column("OFFS_SUB")
-        if offs is not None and np.all(np.isfinite(offs)) and np.any(offs != 0):
+        if offs is not None and np.any(offs != 0):
             spacing = trow
             if nrows > 1:
                 typical = float(np.median(np.diff(offs)))
@@ -317,27 +310,25 @@ class PsrfitsReader(BaseObservation):
                         "set input.tsamp if it is TBIN"
                     )
                     spacing = typical
-            found = _whole((offs - offs[0]) / spacing)
-            if np.all(np.diff(found) > 0):
-                index = found
+            rising = _rising((offs - offs[0]) / spacing)
+            if rising is not None:
+                index = rising
                 self.offs_start = float(offs[0]) - 0.5 * spacing
             else:
                 self._problems.append("OFFS_SUB does not rise from row to row: the rows are taken as contiguous")
         else:
-            found_index = self._column("INDEXVAL")
-            if found_index is not None and np.all(np.isfinite(found_index)) and np.any(found_index != 0):
-                found = _whole(found_index - found_index[0])
-                if np.all(np.diff(found) > 0):
-                    index = found
+            numbers = self._column("INDEXVAL")
+            if numbers is not None and np.any(numbers != 0):
+                rising = _rising(numbers - numbers[0])
+                index = index if rising is None else rising
         missing = int(index[-1]) + 1 - nrows
         if missing > 100 * nrows:
             raise self._fail(f"OFFS_SUB or INDEXVAL leave {missing} rows missing between {nrows}: the column is wrong")
         self._starts = index * nsblk
         gaps = []
-        for row in range(1, nrows):
-            lost = int(index[row] - index[row - 1]) - 1
-            if lost:
-                gaps.append(Gap(int(self._starts[row - 1]) + nsblk, lost * nsblk, f"{lost} missing row(s) of the file"))
+        for row in np.flatnonzero(np.diff(index) > 1):
+            lost = int(index[row + 1] - index[row]) - 1
+            gaps.append(Gap(int(self._starts[row]) + nsblk, lost * nsblk, f"{lost} missing row(s) of the file"))
         self.gaps = merge_gaps(gaps)
         if missing:
             self._problems.append(f"{missing} row(s) are missing in the file: filled with the channel's mean")
@@ -352,7 +343,7 @@ class PsrfitsReader(BaseObservation):
             at = self._nsblk
             while at > 0:
                 first = max(0, at - step)
-                base = self._table.offset + row * self._table.row_bytes + self._data.offset
+                base = self._table.place(row, self._data)
                 raw = self._file.read(base + first * self._row_bytes, (at - first) * self._row_bytes)
                 live = np.flatnonzero(raw.reshape(at - first, self._row_bytes).any(axis=1))
                 if live.size:
@@ -368,34 +359,27 @@ class PsrfitsReader(BaseObservation):
         padded = self._padding()
         if padded:
             whole = padded // self._nsblk
-            nsamps = (
-                int(self._starts[-1 - whole]) + self._nsblk - padded % self._nsblk if whole < len(self._starts) else 0
-            )
-            if nsamps <= 0:
+            if whole >= len(self._starts):
                 raise self._fail(f"all {padded} spectra are zero: nothing was recorded; leave the file out")
+            nsamps = int(self._starts[-1 - whole]) + self._nsblk - padded % self._nsblk
             self.remarks = (f"the last {padded * self._tbin:.4g} s ({padded} spectra) are zero padding: left out",)
             self.gaps = tuple(gap for gap in self.gaps if gap.start < nsamps)
         name = parse_name(path)
         self.sequence = name.sequence
-        beam = table.number("IBEAM", math.nan, primary=True)
+        number, text = partial(table.number, primary=True), partial(table.text, primary=True)
+        beam = number("IBEAM", math.nan)
         if beam >= 1 and name.beam is not None and beam != name.beam:
             self._problems.append(f"IBEAM is {beam:g}, the name says beam {name.beam}: IBEAM is used")
         # Day and second apart: an MJD in one double is good to a microsecond only.
-        self.stt_day = int(table.number("STT_IMJD", 0, primary=True))
-        self.stt_offs = table.number("STT_OFFS", 0.0, primary=True)
-        self.stt_sec = (
-            table.number("STT_SMJD", 0.0, primary=True) + self.stt_offs + table.number("BE_DELAY", 0.0, primary=True)
-        )
+        self.stt_day = int(number("STT_IMJD", 0))
+        self.stt_offs = number("STT_OFFS", 0.0)
+        self.stt_sec = number("STT_SMJD", 0.0) + self.stt_offs + number("BE_DELAY", 0.0)
         if self.stt_day <= 0:
             self._problems.append("STT_IMJD is missing: the epoch is unknown")
         self.nsuboffs = table.number("NSUBOFFS", 0.0)
-        ra, dec = table.text("RA", primary=True), table.text("DEC", primary=True)
-        ra_deg = sexagesimal_text(ra) * 15.0
-        dec_deg = sexagesimal_text(dec)
-        if not (0.0 <= ra_deg < 360.0 and -90.0 <= dec_deg <= 90.0):
-            ra_deg = dec_deg = math.nan
-        azimuth, zenith = table.values(self._file, 0, "TEL_AZ"), table.values(self._file, 0, "TEL_ZEN")
-        telescope = table.text("TELESCOP", primary=True)
+        ra_deg, dec_deg = on_sky(sexagesimal_text(text("RA")) * 15.0, sexagesimal_text(text("DEC")))
+        azimuth, zenith = table.values(0, "TEL_AZ"), table.values(0, "TEL_ZEN")
+        is_fast = text("TELESCOP").upper() == "FAST"
         self.header = Header(
             nchans=self._nchans,
             nsamps=nsamps,
@@ -405,14 +389,14 @@ class PsrfitsReader(BaseObservation):
             tstart=math.nan,
             nbits=self._nbits,
             nifs=self._npol,
-            dm=table.number("CHAN_DM", 0.0, primary=True),
+            dm=number("CHAN_DM", 0.0),
             freq_table=None if self._even else tuple(float(f) for f in self._freqs),
-            source=table.text("SRC_NAME", primary=True),
-            telescope=telescope,
-            telescope_id=21 if telescope.upper() == "FAST" else None,
-            machine=table.text("BACKEND", primary=True),
-            beam=int(beam) if math.isfinite(beam) and beam >= 1 else name.beam,
-            nbeams=19 if telescope.upper() == "FAST" else None,
+            source=text("SRC_NAME"),
+            telescope=text("TELESCOP"),
+            telescope_id=21 if is_fast else None,
+            machine=text("BACKEND"),
+            beam=int(beam) if beam >= 1 else name.beam,
+            nbeams=19 if is_fast else None,
             ra_deg=ra_deg,
             dec_deg=dec_deg,
             az_deg=float(azimuth[0]) if azimuth is not None and azimuth.size else math.nan,
@@ -444,28 +428,24 @@ class PsrfitsReader(BaseObservation):
     # -- reading -----------------------------------------------------------------------------------------------
 
     def _fill(self, start: int, out: NDArray[Any]) -> None:
-        n = out.shape[1]
-        at = 0
-        while at < n:
-            row = int(np.searchsorted(self._starts, start + at, side="right")) - 1
-            inside = start + at - int(self._starts[row])
-            if inside < self._nsblk:
-                m = min(n - at, self._nsblk - inside, self._piece)
-                self._decode(row, inside, out[:, at : at + m])
-                mask = self._masks[self._mask_of[row]]
-                if mask.size:
-                    out[mask, at : at + m] = self._channel_fill()[mask, None]
-            else:
-                m = min(n - at, int(self._starts[row + 1]) - start - at)
-                out[:, at : at + m] = self._gap_fill(row)[:, None]
-            at += m
+        rows = np.broadcast_to(self._nsblk, self._starts.shape)
+        for row, inside, span in stretches(self._starts, rows, start, out.shape[1]):
+            part = out[:, span]
+            if inside is None:
+                part[:] = self._gap_means.get(row, self._gap_fill)[:, None]
+                continue
+            for at in range(0, part.shape[1], self._piece):
+                self._decode(row, inside + at, part[:, at : at + self._piece])
+            mask = self._masks[self._mask_of[row]]
+            if mask.size:
+                part[mask] = self._channel_fill()[mask, None]
 
     def _decode(self, row: int, inside: int, out: NDArray[Any]) -> None:
         from pulsar_kernels.unpack import transpose, transpose_scaled, unpack, unpack_scaled
 
         m = out.shape[1]
         flat, stride = flat_view(out)
-        base = self._table.offset + row * self._table.row_bytes + self._data.offset
+        base = self._table.place(row, self._data)
         raw = self._file.read(base + inside * self._row_bytes, m * self._row_bytes)
         if self._plain:
             unpack(
@@ -533,24 +513,15 @@ class PsrfitsReader(BaseObservation):
             return self._mean
 
     def _gap_fill(self, row: int) -> NDArray[Any]:
-        """What stands in the gap after a row."""
-        fill = self._gap_means.get(row)
-        if fill is None:
-            fill = as_type(self._row_mean(row), self.dtype)
-            mask = self._masks[self._mask_of[row]]
-            if mask.size:
-                fill[mask] = self._channel_fill()[mask]
-            with self._lock:
-                if len(self._gap_means) > 16:
-                    self._gap_means.clear()
-                self._gap_means[row] = fill
+        """Values that stand in the gap after a row."""
+        fill = as_type(self._row_mean(row), self.dtype)
+        mask = self._masks[self._mask_of[row]]
+        if mask.size:
+            fill[mask] = self._channel_fill()[mask]
         return fill
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
 
-
-def _whole(steps: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The nearest whole numbers; of what no int64 holds the largest, which then does not rise."""
-    return np.rint(np.clip(steps, -float(1 << 62), float(1 << 62))).astype(np.int64)
+def _rising(steps: NDArray[np.float64]) -> NDArray[np.int64] | None:
+    """The nearest whole numbers, if they rise; of what no int64 holds the largest, which then does not."""
+    whole = np.rint(np.clip(steps, -float(1 << 62), float(1 << 62))).astype(np.int64)
+    return whole if np.all(np.diff(whole) > 0) else None

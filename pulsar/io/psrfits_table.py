@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from pulsar.data.text import printable
 from pulsar.errors import DataError
-from pulsar.io.base import RawFile
-from pulsar.io.fast import is_spectral_line
+from pulsar.io.base import RawFile, is_spectral_line
 
 _BYTES: Final = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 #: Rows are looked at one by one. So many of them (half a minute) only where they are as large as those of real files:
@@ -54,6 +53,7 @@ class SubintTable:
 
     Attributes
     ----------
+    file : RawFile
     primary, keys : dict
         Keys of the primary header and of the table.
     columns : dict
@@ -63,6 +63,7 @@ class SubintTable:
     problems : list of str
     """
 
+    file: RawFile
     primary: dict[str, Any]
     keys: dict[str, Any]
     columns: dict[str, TableColumn]
@@ -86,7 +87,7 @@ class SubintTable:
         """A key as a text, "" when it is absent."""
         return printable(str((self.primary if primary else self.keys).get(key, "")).strip())
 
-    def values(self, file: RawFile, row: int, name: str) -> NDArray[np.float64] | None:
+    def values(self, row: int, name: str) -> NDArray[np.float64] | None:
         """A cell as float64 numbers; None when there is no such column.
 
         Raises
@@ -98,9 +99,13 @@ class SubintTable:
         if column is None:
             return None
         if column.code not in _NUMPY:
-            raise DataError(f"{file.path}: column {name}: expected numbers, found FITS type {column.code}")
-        raw = file.read(self.offset + row * self.row_bytes + column.offset, column.nbytes, "cell")
+            raise DataError(f"{self.file.path}: column {name}: expected numbers, found FITS type {column.code}")
+        raw = self.file.read(self.place(row, column), column.nbytes, "cell")
         return raw.view(_NUMPY[column.code]).astype(np.float64) + column.zero
+
+    def place(self, row: int, column: TableColumn) -> int:
+        """Byte of the file at which a cell starts."""
+        return self.offset + row * self.row_bytes + column.offset
 
 
 def read_table(file: RawFile) -> SubintTable:
@@ -136,9 +141,9 @@ def read_table(file: RawFile) -> SubintTable:
     except DataError:
         raise
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, VerifyError) as error:
-        told = printable(str(error))
+        cause = printable(str(error))
         raise DataError(
-            f"{path}: the FITS headers cannot be read ({told}): the file is truncated or damaged, copy it again"
+            f"{path}: the FITS headers cannot be read ({cause}): the file is truncated or damaged, copy it again"
         ) from error
     raise DataError(
         f"{path}: is a FITS file without a SUBINT table (it has: {', '.join(names)}): expected PSRFITS search mode"
@@ -148,11 +153,11 @@ def read_table(file: RawFile) -> SubintTable:
 def _check_counts(file: RawFile) -> None:
     """Refuse numbers of axes and of columns beyond the standard's 999: astropy would count up to them."""
     start = file.read(0, min(file.size, _HEADERS)).tobytes()
-    for found in re.finditer(rb"(NAXIS   |TFIELDS )= *([-+\d.]+)", start):
-        if found.start() % 80 == 0 and not re.fullmatch(rb"\+?0*\d{1,3}", found[2]):
-            key, value = found[1].decode().strip(), found[2].decode()
+    for card in re.finditer(rb"(NAXIS   |TFIELDS )= *([-+\d.]+)", start):
+        if card.start() % 80 == 0 and not re.fullmatch(rb"\+?0*\d{1,3}", card[2]):
+            key, value = card[1].decode().strip(), card[2].decode()
             raise DataError(
-                f"{file.path}: byte {found.start()}: key {key}: expected a whole number up to 999, found {value}: the "
+                f"{file.path}: byte {card.start()}: key {key}: expected a whole number up to 999, found {value}: the "
                 "header is damaged"
             )
 
@@ -209,4 +214,4 @@ def _table(file: RawFile, primary: dict[str, Any], keys: dict[str, Any], offset:
         )
     if whole < nrows:
         problems.append(f"the file is truncated: {whole} of {nrows} rows are complete and used")
-    return SubintTable(primary, keys, columns, offset, row_bytes, min(nrows, whole), problems)
+    return SubintTable(file, primary, keys, columns, offset, row_bytes, min(nrows, whole), problems)

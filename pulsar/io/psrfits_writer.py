@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from pulsar.constants import DAY
 from pulsar.data.closing import Writing
+from pulsar.data.direction import dms, hms
 from pulsar.data.header import Header
-from pulsar.io.output import AtomicFile
+from pulsar.io.base import DEPTHS, AtomicFile, encoded
 
 POL_TYPES: Final = {1: "AA+BB", 2: "AABB", 4: "AABBCRCI"}
-DEPTHS: Final = (1, 2, 4, 8, 16, 32)
 _DOUBLES: Final = ("TSUBINT", "OFFS_SUB", "LST_SUB", "RA_SUB", "DEC_SUB", "GLON_SUB", "GLAT_SUB")
 _FLOATS: Final = ("FD_ANG", "POS_ANG", "PAR_ANG", "TEL_AZ", "TEL_ZEN")
 _UNITS: Final = dict.fromkeys(_DOUBLES[:3], "s") | dict.fromkeys((*_DOUBLES[3:], *_FLOATS), "deg") | {"DAT_FREQ": "MHz"}
@@ -152,7 +152,7 @@ class PsrfitsWriter(Writing):
         self._row += rows
         self.nsamps += rows * self._nsblk
 
-    def _codes(self, data: NDArray[Any]) -> bytes:
+    def _codes(self, data: NDArray[Any]) -> memoryview:
         """One row of samples, shape (npol, nchans, n), as the bytes of DATA."""
         bits = self._nbits
         if self._scaled:
@@ -162,26 +162,7 @@ class PsrfitsWriter(Writing):
             data = np.nan_to_num(data, posinf=0.0, neginf=0.0)
         if self._ascending:
             data = data[:, ::-1]
-        data = np.ascontiguousarray(np.moveaxis(data, 2, 0))
-        if bits == 32:
-            return bytes(data.astype(">f4").tobytes())
-        if data.dtype.kind == "f":
-            data = np.rint(data)
-        if bits == 16:
-            return bytes(np.clip(data, -32768, 32767).astype(">i2").tobytes())
-        if self._signint:
-            codes = (
-                np.clip(data, -(1 << (bits - 1)), (1 << (bits - 1)) - 1).astype(np.int16) & ((1 << bits) - 1)
-            ).astype(np.uint8)
-        else:
-            codes = np.clip(data, 0, (1 << bits) - 1).astype(np.uint8)
-        if bits == 8:
-            return bytes(codes.tobytes())
-        from pulsar_kernels.unpack import pack
-
-        packed = np.empty(codes.size * bits // 8, dtype=np.uint8)
-        pack(codes.reshape(-1), bits, False, packed)
-        return bytes(packed.tobytes())
+        return encoded(data, bits, signed=self._signint or bits == 16, big=True)
 
     def _row_constants(self) -> bytes:
         order = slice(None, None, -1) if self._ascending else slice(None)
@@ -244,44 +225,40 @@ class PsrfitsWriter(Writing):
         day, seconds = _split(h.tstart, start * self._trow)
         whole = math.floor(seconds)
         step = -h.foff if self._ascending else h.foff
-        primary = fits.Header()
         cards: list[tuple[str, Any]] = [
             ("SIMPLE", True), ("BITPIX", 8), ("NAXIS", 0), ("EXTEND", True), ("HDRVER", "5.4"), ("FITSTYPE", "PSRFITS"),
             ("OBSERVER", ""), ("PROJID", ""), ("TELESCOP", h.telescope), ("FRONTEND", ""), ("NRCVR", 2),
             ("BACKEND", h.machine), ("BE_DELAY", 0.0), ("OBS_MODE", "SEARCH"), ("OBSFREQ", h.fcenter),
             ("OBSBW", step * n), ("OBSNCHAN", n), ("CHAN_DM", h.dm), ("SRC_NAME", h.source), ("COORD_MD", "J2000"),
-            ("EQUINOX", 2000.0), ("RA", _sexagesimal(h.ra_deg / 15.0)), ("DEC", _sexagesimal(h.dec_deg)),
+            ("EQUINOX", 2000.0), ("RA", hms(h.ra_deg, 4)), ("DEC", dms(h.dec_deg, 4).removeprefix("+")),
             ("TRK_MODE", "TRACK"), ("CAL_MODE", "OFF"), ("STT_IMJD", day), ("STT_SMJD", int(whole)),
             ("STT_OFFS", seconds - whole),
         ]  # fmt: skip
         if h.beam is not None:
             cards.append(("IBEAM", h.beam))
-        for key, value in cards:
-            primary[key] = value
         forms = dict.fromkeys(_DOUBLES, "1D") | dict.fromkeys(_FLOATS, "1E")
         forms |= {"DAT_FREQ": f"{n}D", "DAT_WTS": f"{n}E", "DAT_OFFS": f"{n * npol}E", "DAT_SCL": f"{n * npol}E"}
         code, size = {16: ("I", 2), 32: ("E", 4)}.get(self._nbits, ("B", 1))
         forms["DATA"] = f"{self._data_bytes // size}{code}"
         row_bytes = 8 * len(_DOUBLES) + 4 * len(_FLOATS) + len(self._prefix_fixed) + self._data_bytes
-        table = fits.Header()
-        for key, value in (("XTENSION", "BINTABLE"), ("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", row_bytes),
-                           ("NAXIS2", nrows), ("PCOUNT", 0), ("GCOUNT", 1), ("TFIELDS", len(forms))):  # fmt: skip
-            table[key] = value
+        table: list[tuple[str, Any]] = [
+            ("XTENSION", "BINTABLE"), ("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", row_bytes), ("NAXIS2", nrows),
+            ("PCOUNT", 0), ("GCOUNT", 1), ("TFIELDS", len(forms)),
+        ]  # fmt: skip
         for number, (name, form) in enumerate(forms.items(), 1):
-            table[f"TTYPE{number}"] = name
-            table[f"TFORM{number}"] = form
+            table += [(f"TTYPE{number}", name), (f"TFORM{number}", form)]
             if name in _UNITS:
-                table[f"TUNIT{number}"] = _UNITS[name]
+                table.append((f"TUNIT{number}", _UNITS[name]))
         stretch = max(1, 8 // self._nbits)
-        table[f"TDIM{len(forms)}"] = f"(1,{n},{npol},{self._nsblk // stretch})"
-        for key, value in (("INT_TYPE", "TIME"), ("INT_UNIT", "SEC"), ("SCALE", "FluxDen"), ("NPOL", npol),
-                           ("POL_TYPE", self._pol_type), ("TBIN", h.tsamp), ("NBIN", 1), ("NBITS", self._nbits),
-                           ("ZERO_OFF", self._zero_off), ("SIGNINT", int(self._signint)),
-                           ("NSUBOFFS", self._first_row if self._convention == "A" else 0), ("NCHAN", n),
-                           ("CHAN_BW", step), ("NCHNOFFS", 0), ("NSBLK", self._nsblk),
-                           ("EXTNAME", "SUBINT")):  # fmt: skip
-            table[key] = value
-        return bytes(primary.tostring().encode("ascii") + table.tostring().encode("ascii"))
+        table += [
+            (f"TDIM{len(forms)}", f"(1,{n},{npol},{self._nsblk // stretch})"),
+            ("INT_TYPE", "TIME"), ("INT_UNIT", "SEC"), ("SCALE", "FluxDen"), ("NPOL", npol),
+            ("POL_TYPE", self._pol_type), ("TBIN", h.tsamp), ("NBIN", 1),
+            ("NBITS", self._nbits), ("ZERO_OFF", self._zero_off), ("SIGNINT", int(self._signint)),
+            ("NSUBOFFS", self._first_row if self._convention == "A" else 0), ("NCHAN", n), ("CHAN_BW", step),
+            ("NCHNOFFS", 0), ("NSBLK", self._nsblk), ("EXTNAME", "SUBINT"),
+        ]  # fmt: skip
+        return b"".join(fits.Header(part).tostring().encode("ascii") for part in (cards, table))
 
     def close(self) -> None:
         """Finish the last row and give all files their names; a second call does nothing."""
@@ -314,14 +291,3 @@ def _split(tstart: float, offset: float) -> tuple[int, float]:
     # A tenth of a microsecond is what an MJD in a double holds: seconds that are whole stay whole.
     seconds = round((tstart - day) * DAY, 7) + offset
     return day + int(seconds // DAY), seconds % DAY
-
-
-def _sexagesimal(value: float) -> str:
-    """``hh:mm:ss.ssss`` or ``-dd:mm:ss.ssss``; "" when unknown."""
-    if not math.isfinite(value):
-        return ""
-    total = round(abs(value) * 36_000_000)
-    whole, rest = divmod(total, 36_000_000)
-    minutes, rest = divmod(rest, 600_000)
-    sign = "-" if value < 0 else ""
-    return f"{sign}{whole:02d}:{minutes:02d}:{rest // 10_000:02d}.{rest % 10_000:04d}"

@@ -1,9 +1,18 @@
-"""SIGPROC filterbank files: reader and writer."""
+"""SIGPROC filterbank files: header, reader, writer.
 
+Layout of a header: each text is an int32 length and its bytes; HEADER_START, then keys with their values, HEADER_END;
+numbers are little-endian int32 or double as the key says (https://sigproc.sourceforge.net, "filterbank file format").
+"""
+
+import contextlib
 import math
 import os
+import struct
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +27,241 @@ from pulsar.data.header import (
     SHORTEST_TSAMP,
     Header,
 )
-from pulsar.data.observation import Gap, InputFile
 from pulsar.data.text import printable
 from pulsar.errors import DataError
-from pulsar.io.base import BaseObservation, RawFile, flat_view, spectra_per_piece
-from pulsar.io.output import AtomicFile
-from pulsar.io.sigproc_header import (
-    BYTE_KEYS,
-    DOUBLE_KEYS,
-    INT_KEYS,
-    MAX_HEADER,
-    STRING_KEYS,
-    TELESCOPES,
-    RawHeader,
-    parse_header,
-    position,
-    write_header,
-)
+from pulsar.io.base import DEPTHS, AtomicFile, BaseObservation, RawFile, encoded, flat_view, on_sky, spectra_per_piece
 
-DEPTHS = (1, 2, 4, 8, 16, 32)
+_INTEGERS: Final = (
+    "telescope_id", "machine_id", "data_type", "barycentric", "pulsarcentric", "nbits", "nsamples", "nchans", "nifs",
+    "nbeams", "ibeam", "nbins",
+)  # fmt: skip
+_DOUBLES: Final = (
+    "az_start", "za_start", "src_raj", "src_dej", "tstart", "tsamp", "fch1", "foff", "fchannel", "refdm", "period",
+)  # fmt: skip
+#: Keys of a header -> how struct names their values; "s": a text.
+KEYS: Final[dict[str, str]] = {
+    **dict.fromkeys(_INTEGERS, "<i"),
+    **dict.fromkeys(_DOUBLES, "<d"),
+    "signed": "<b",
+    "rawdatafile": "s",
+    "source_name": "s",
+}
+
+#: Names of the telescope numbers that are agreed on among SIGPROC's descendants.
+TELESCOPES: Final[dict[int, str]] = {
+    0: "Fake",
+    1: "Arecibo",
+    2: "Ooty",
+    3: "Nancay",
+    4: "Parkes",
+    5: "Jodrell",
+    6: "GBT",
+    7: "GMRT",
+    8: "Effelsberg",
+    9: "ATA",
+    10: "SRT",
+    11: "LOFAR",
+    12: "VLA",
+    20: "CHIME",
+    21: "FAST",
+    64: "MeerKAT",
+    65: "KAT-7",
+}
+
+#: Longest text in a header, and longest header: what is longer is not one.
+MAX_STRING: Final = 256
+MAX_HEADER: Final = 1 << 18
+
+
+@dataclass
+class RawHeader:
+    """Keys and values as they stand in the file.
+
+    Attributes
+    ----------
+    values : dict
+        Value of every key.
+    size : int
+        Bytes of the header: where the samples start.
+    table : list of float
+        Frequencies of a FREQUENCY_START … FREQUENCY_END table [MHz], empty without one.
+    problems : list of str
+    """
+
+    values: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
+    table: list[float] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+class _BadHeader(Exception):
+    """Where and why the header does not parse."""
+
+    def __init__(self, offset: int, message: str) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+def is_sigproc(head: bytes) -> bool:
+    """True if a file that starts with `head` is a SIGPROC file."""
+    return head[:16] == b"\x0c\0\0\0HEADER_START"
+
+
+def parse_header(data: bytes, path: Path) -> RawHeader:
+    """Parse the header at the start of `data`.
+
+    Raises
+    ------
+    DataError
+        Naming file, byte offset and key.
+    """
+    if not is_sigproc(data):
+        raise DataError(f"{path}: byte 0: expected HEADER_START, found {data[:16]!r}: not a SIGPROC file")
+    try:
+        return _parse(data, 16, RawHeader())
+    except _BadHeader as error:
+        raise DataError(f"{path}: SIGPROC header, byte {error.offset}: {error}") from None
+
+
+def read_header(file: RawFile) -> RawHeader:
+    """The header at the start of a file; as :func:`parse_header`."""
+    return parse_header(file.read(0, min(file.size, MAX_HEADER)).tobytes(), file.path)
+
+
+def _text(data: bytes, at: int, after: str) -> tuple[str, int]:
+    """The text at a byte, and the byte after it."""
+    length, start = _number(data, at, "<i", f"header, after {after}")
+    if not 1 <= length <= MAX_STRING:
+        raise _BadHeader(
+            at,
+            f"expected the length of a text (1 to {MAX_STRING}) after {after}, found {length}: the header is damaged",
+        )
+    raw, end = _number(data, start, f"{length}s", f"header, after {after}")
+    return raw.split(b"\0")[0].decode("latin-1").strip(), end
+
+
+def _number(data: bytes, at: int, form: str, place: str) -> tuple[Any, int]:
+    end = at + struct.calcsize(form)
+    if end > len(data):
+        raise _BadHeader(at, f"the file ends inside the {place}: it is truncated, fetch it again")
+    return struct.unpack_from(form, data, at)[0], end
+
+
+def _parse(data: bytes, at: int, raw: RawHeader) -> RawHeader:
+    after = "HEADER_START"
+    in_table = False
+    while True:
+        start = at
+        key, at = _text(data, at, after)
+        if key == "HEADER_END":
+            raw.size = at
+            return raw
+        if key in ("FREQUENCY_START", "FREQUENCY_END"):
+            in_table = key == "FREQUENCY_START"
+        elif key not in KEYS:
+            return _skip(data, start, at, key, raw)
+        else:
+            form = KEYS[key]
+            value: Any
+            value, at = _text(data, at, key) if form == "s" else _number(data, at, form, f"value of {key}")
+            if key == "fchannel" and in_table:
+                raw.table.append(value)
+            else:
+                raw.values[key] = value
+        after = key
+
+
+def _skip(data: bytes, start: int, at: int, key: str, raw: RawHeader) -> RawHeader:
+    """Go on after an unknown key with whichever kind of value lets the rest of the header parse."""
+    # Each of those before has left its problem.
+    if not key.isprintable() or len(raw.problems) >= 4:
+        raise _BadHeader(start, f"unknown key {key!r}: the header is damaged, or not a SIGPROC header")
+    ends = [at + 4, at + 8, at + 1, at]
+    with contextlib.suppress(_BadHeader):
+        ends.insert(2, _text(data, at, key)[1])
+    ignored = f"unknown key {key!r} at byte {start} of the header is ignored"
+    for end in ends:
+        with contextlib.suppress(_BadHeader):
+            return _parse(data, end, RawHeader(dict(raw.values), 0, list(raw.table), [*raw.problems, ignored]))
+    raise _BadHeader(start, f"unknown key {key!r}, and the header cannot be read past it: remove or rename the key")
+
+
+def sexagesimal(value: float) -> float:
+    """Degrees or hours of a packed ddmmss.s or hhmmss.s; the sign holds for −0 degrees too."""
+    size = abs(value)
+    whole = math.floor(size / 10000.0)
+    minutes = math.floor((size - whole * 10000.0) / 100.0)
+    seconds = size - whole * 10000.0 - minutes * 100.0
+    return math.copysign(whole + minutes / 60.0 + seconds / 3600.0, value)
+
+
+def pack_sexagesimal(value: float) -> float:
+    """The inverse of `sexagesimal`, to 1e-6 seconds so that 59.9999999 does not become 60."""
+    total = round(abs(value) * 3600.0, 6)
+    whole, rest = divmod(total, 3600.0)
+    minutes, seconds = divmod(rest, 60.0)
+    return math.copysign(whole * 10000.0 + minutes * 100.0 + round(seconds, 6), value)
+
+
+def position(values: Mapping[str, Any], problems: list[str]) -> tuple[float, float]:
+    """Right ascension and declination [deg], NaN where the file has none or nonsense."""
+    if "src_raj" not in values or "src_dej" not in values:
+        return math.nan, math.nan
+    raj, dej = float(values["src_raj"]), float(values["src_dej"])
+    if not (math.isfinite(raj) and math.isfinite(dej)):
+        problems.append("src_raj or src_dej is not a number: the position is unknown")
+        return math.nan, math.nan
+    ra_deg, dec_deg = on_sky(sexagesimal(raj) * 15.0, sexagesimal(dej))
+    if math.isnan(ra_deg):
+        problems.append(f"src_raj {raj:g}, src_dej {dej:g} is no position on the sky: it is taken as unknown")
+    return ra_deg, dec_deg
+
+
+def write_header(header: Header, *, nbits: int, nifs: int, ascending: bool, signed: bool) -> bytes:
+    """The bytes of the header of a filterbank (or, for a series, of a time series) file."""
+
+    def text(value: str) -> bytes:
+        raw = value.encode("latin-1", "replace")[: MAX_STRING - 1]
+        return struct.pack("<i", len(raw)) + raw
+
+    def written(key: str, value: Any) -> bytes:
+        return text(key) + (text(value) if KEYS[key] == "s" else struct.pack(KEYS[key], value))
+
+    freqs = header.freqs[::-1] if ascending else header.freqs
+    number = header.telescope_id
+    if number is None:
+        number = {name.lower(): k for k, name in TELESCOPES.items()}.get(header.telescope.lower(), 0)
+    placed = math.isfinite(header.ra_deg) and math.isfinite(header.dec_deg)
+    nan = math.nan
+    # What is not known, None or NaN, is left out.
+    values = {
+        "source_name": header.source or "unknown",
+        "telescope_id": number,
+        "machine_id": 0,
+        "data_type": 2 if header.is_series else 1,
+        "src_raj": pack_sexagesimal(header.ra_deg / 15.0) if placed else nan,
+        "src_dej": pack_sexagesimal(header.dec_deg) if placed else nan,
+        "az_start": header.az_deg,
+        "za_start": header.za_deg,
+        "barycentric": int(header.barycentric),
+        "pulsarcentric": int(header.pulsarcentric),
+        "nbeams": None if header.beam is None else header.nbeams or 1,
+        "ibeam": header.beam,
+        "nchans": header.nchans,
+        "nbits": nbits,
+        "nifs": nifs,
+        "tstart": header.tstart if math.isfinite(header.tstart) else 0.0,
+        "tsamp": header.tsamp,
+        "fch1": float(freqs[0]),
+        "foff": -header.foff if ascending else header.foff,
+        "refdm": header.dm or None,
+        "signed": 1 if signed else None,
+    }
+    parts = {key: written(key, value) for key, value in values.items() if value is not None and value == value}
+    if header.freq_table is not None:
+        table = [written("fchannel", float(freq)) for freq in freqs]
+        parts["tsamp"] += b"".join([text("FREQUENCY_START"), *table, text("FREQUENCY_END")])
+    return b"".join([text("HEADER_START"), *parts.values(), text("HEADER_END")])
 
 
 def sigproc_dtype(nbits: int, npol: int) -> np.dtype[Any]:
@@ -48,7 +273,51 @@ def sigproc_dtype(nbits: int, npol: int) -> np.dtype[Any]:
     return np.dtype(np.uint8)
 
 
-class SigprocReader(BaseObservation):
+class SpectraReader(BaseObservation):
+    """Spectra one after the other, with the keys of SIGPROC: what filterbanks and FBH5 share."""
+
+    _npol: int
+    _piece: int
+    _nbits = 8
+    _xor = 0
+
+    @abstractmethod
+    def _stored(self, start: int, n: int) -> NDArray[Any]:
+        """Spectra from `start` on as they are stored: bytes, or numbers of the type of the samples; flat."""
+
+    def _header_fields(self, path: Path, raw: RawHeader, problems: list[str]) -> dict[str, Any]:
+        """Fields of the header that say how the samples lie."""
+        nchans, nbits, tsamp, nifs = required(path, raw.values)
+        freqs, foff = channels(path, raw, nchans)
+        self._reverse = bool(nchans > 1 and freqs[0] < freqs[-1])
+        if self._reverse:
+            freqs = freqs[::-1]
+        self._npol = min(nifs, 2)
+        if nifs > 2:
+            problems.append(f"{nifs} IFs: the first two, taken as AA and BB, are summed and the others ignored")
+        table = tuple(float(f) for f in freqs) if raw.table else None
+        return {
+            "nchans": nchans, "nbits": nbits, "tsamp": tsamp, "nifs": nifs,
+            "fch1": float(freqs[0]), "foff": -abs(foff), "freq_table": table,
+        }  # fmt: skip
+
+    def _fill(self, start: int, out: NDArray[Any]) -> None:
+        from pulsar_kernels.unpack import transpose, unpack
+
+        nchans, n = out.shape
+        for at in range(0, n, self._piece):
+            m = min(self._piece, n - at)
+            stored = self._stored(start + at, m)
+            flat, stride = flat_view(out[:, at : at + m])
+            row, pol = stored.size // m, nchans * self._nbits // 8 if stored.dtype == np.uint8 else nchans
+            second = pol if self._npol == 2 else 0
+            if stored.dtype == np.uint8:
+                unpack(stored, m, row, pol, second, self._nbits, True, self._xor, flat, stride, self._reverse)
+            else:
+                transpose(stored, m, row, nchans, second, flat, stride, self._reverse)
+
+
+class SigprocReader(SpectraReader):
     """A SIGPROC filterbank file.
 
     One IF is read as it is; of two or more the first two, AA and BB, are summed. Signed 8 bit samples are
@@ -66,88 +335,38 @@ class SigprocReader(BaseObservation):
         The header is damaged or describes what cannot be read, or there are no samples.
     """
 
+    _file: RawFile
+
     def __init__(self, path: Path, *, signed: bool | None = None) -> None:
         self._file = RawFile(path)
         with closed_on_error(self._file):
-            raw = parse_header(self._file.read(0, min(self._file.size, MAX_HEADER)).tobytes(), path)
-            self._set_up(path, raw, signed)
+            self._set_up(path, read_header(self._file), signed)
 
     def _set_up(self, path: Path, raw: RawHeader, signed: bool | None) -> None:
         values, problems = raw.values, list(raw.problems)
-        nchans, nbits, tsamp, nifs = required(path, values)
-        freqs, foff = channels(path, raw, nchans)
-        self._reverse = bool(nchans > 1 and freqs[0] < freqs[-1])
-        if self._reverse:
-            freqs = freqs[::-1]
-        if nchans > 1 and not np.all(np.diff(freqs) < 0):
-            raise DataError(f"{path}: FREQUENCY table: the frequencies neither rise nor fall throughout")
+        fields = self._header_fields(path, raw, problems)
+        nchans, nbits = fields["nchans"], fields["nbits"]
         if (nchans * nbits) % 8:
             raise DataError(
                 f"{path}: nchans {nchans} of {nbits} bit do not fill whole bytes: such files have no agreed layout; "
                 "write it with a number of channels that is a multiple of 8"
             )
-        self._offset = raw.size
-        self._nbits, self._nchans = nbits, nchans
-        self._row_bytes = nifs * nchans * nbits // 8
-        self._pol_bytes = nchans * nbits // 8
-        self._npol = min(nifs, 2)
-        if nifs > 2:
-            problems.append(f"{nifs} IFs: the first two, taken as AA and BB, are summed and the others ignored")
-        nsamps = samples_held(self._file, raw, "spectrum", self._row_bytes, problems)
-        flag = bool(values.get("signed", 0))
-        if flag and signed is None and nbits == 8:
+        self._offset, self._nbits = raw.size, nbits
+        self._row_bytes = fields["nifs"] * nchans * nbits // 8
+        nsamps, stated = samples_held(self._file, raw, "spectrum", self._row_bytes, problems)
+        if values.get("signed", 0) and signed is None and nbits == 8:
             problems.append(
                 "the key `signed` is set: samples are read as unsigned all the same, as most writers mean it; "
                 "set input.signed = true if the bandpass wraps around"
             )
         self._xor = 0x80 if signed and nbits == 8 else 0
-        self.dtype = sigproc_dtype(nbits, self._npol)
         self._piece = spectra_per_piece(self._row_bytes)
-        table = None
-        if raw.table:
-            table = tuple(float(f) for f in freqs)
-        self.header = common_header(
-            values,
-            problems,
-            nchans=nchans,
-            nsamps=nsamps,
-            tsamp=tsamp,
-            fch1=float(freqs[0]),
-            foff=-abs(foff),
-            freq_table=table,
-            nbits=nbits,
-            nifs=nifs,
-            format="SIGPROC filterbank",
-        )
-        self.files = (InputFile.opened(path, nsamps, self._file.state, promised(raw, nsamps)),)
-        self.gaps: tuple[Gap, ...] = ()
-        self.chan_ok = np.ones(nchans, dtype=np.bool_)
-        self.problems = tuple(problems)
+        header = common_header(values, problems, **fields, nsamps=nsamps, format="SIGPROC filterbank")
+        self._opened(header, sigproc_dtype(nbits, self._npol), self._file.state, path, problems, stated)
 
-    def _fill(self, start: int, out: NDArray[Any]) -> None:
-        from pulsar_kernels.unpack import transpose, unpack
-
-        flat, stride = flat_view(out)
-        n = out.shape[1]
-        second = self._pol_bytes if self._npol == 2 else 0
-        for at in range(0, n, self._piece):
-            m = min(self._piece, n - at)
-            raw = self._file.read(self._offset + (start + at) * self._row_bytes, m * self._row_bytes)
-            if self._nbits <= 8:
-                unpack(
-                    raw, m, self._row_bytes, self._pol_bytes, second, self._nbits, True, self._xor,
-                    flat[at:], stride, self._reverse,
-                )  # fmt: skip
-            else:
-                width = self._nbits // 8
-                wide = raw.view(np.dtype("<u2" if width == 2 else "<f4"))
-                transpose(
-                    wide, m, self._row_bytes // width, self._nchans, second // width, flat[at:], stride, self._reverse
-                )
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def _stored(self, start: int, n: int) -> NDArray[Any]:
+        raw = self._file.read(self._offset + start * self._row_bytes, n * self._row_bytes)
+        return raw if self._nbits <= 8 else raw.view("<u2" if self._nbits == 16 else "<f4")
 
 
 def check_types(path: Path, values: dict[str, Any]) -> None:
@@ -159,36 +378,37 @@ def check_types(path: Path, values: dict[str, Any]) -> None:
         Naming the key.
     """
     for key, value in values.items():
-        if key in STRING_KEYS:
+        form = KEYS.get(key)
+        if form == "s":
             values[key] = printable(str(value))
-        elif key in INT_KEYS | DOUBLE_KEYS | BYTE_KEYS:
+        elif form is not None:
             if not isinstance(value, bool | int | float):
                 raise DataError(f"{path}: key {key}: expected a number, found {printable(repr(value))[:80]}")
-            if key not in DOUBLE_KEYS and not (abs(value) < 1 << 63 and value == int(value)):
+            if form != "<d" and not (abs(value) < 1 << 63 and value == int(value)):
                 raise DataError(f"{path}: key {key}: expected a whole number, found {value}")
 
 
-def required(path: Path, values: dict[str, Any]) -> tuple[int, int, float, int]:
+def required(path: Path, values: Mapping[str, Any]) -> tuple[int, int, float, int]:
     """nchans, nbits, tsamp [s] and nifs of a SIGPROC header, checked."""
     for key in ("nchans", "nbits", "tsamp"):
         if key not in values:
             raise DataError(f"{path}: the SIGPROC header lacks the key {key}: the samples cannot be read without it")
     nchans, nbits, tsamp, nifs = values["nchans"], values["nbits"], values["tsamp"], values.get("nifs", 1)
-    if nchans < 1 or nchans > MOST_CHANNELS:
-        raise DataError(f"{path}: key nchans: expected 1 to {MOST_CHANNELS} channels, found {nchans}")
-    if nbits not in DEPTHS:
-        raise DataError(f"{path}: key nbits: expected one of {DEPTHS}, found {nbits}")
-    if not SHORTEST_TSAMP <= tsamp <= LONGEST_TSAMP:
-        raise DataError(
-            f"{path}: key tsamp: expected a positive number of seconds, found {tsamp:g}: correct the header"
-        )
-    if nifs not in (0, 1, 2, 3, 4):
-        raise DataError(f"{path}: key nifs: expected 1, 2 or 4 polarisations, found {nifs}")
+    for fits, key, found, wanted in (
+        (1 <= nchans <= MOST_CHANNELS, "nchans", nchans, f"1 to {MOST_CHANNELS} channels"),
+        (nbits in DEPTHS, "nbits", nbits, f"one of {DEPTHS}"),
+        (SHORTEST_TSAMP <= tsamp <= LONGEST_TSAMP, "tsamp", tsamp, "a positive number of seconds"),
+        (nifs in (0, 1, 2, 3, 4), "nifs", nifs, "1, 2 or 4 polarisations"),
+    ):
+        if not fits:
+            raise DataError(f"{path}: key {key}: expected {wanted}, found {found}: correct the header")
     return int(nchans), int(nbits), float(tsamp), max(1, int(nifs))
 
 
-def samples_held(file: RawFile, raw: RawHeader, what: str, nbytes: int, problems: list[str]) -> int:
-    """Complete spectra, or samples of a series, of `nbytes` each after the header: the file decides, not the header.
+def samples_held(file: RawFile, raw: RawHeader, what: str, nbytes: int, problems: list[str]) -> tuple[int, int]:
+    """Complete spectra, or samples of a series, of `nbytes` each after the header, and how many it tells of.
+
+    The file decides, not the header.
 
     Raises
     ------
@@ -206,13 +426,7 @@ def samples_held(file: RawFile, raw: RawHeader, what: str, nbytes: int, problems
     stated = int(raw.values.get("nsamples", 0))
     if stated > 0 and stated != nsamps:
         problems.append(f"nsamples says {stated} samples, the file holds {nsamps}: the file decides")
-    return nsamps
-
-
-def promised(raw: RawHeader, nsamps: int) -> int:
-    """Samples that a header tells of where the file holds fewer."""
-    stated = int(raw.values.get("nsamples", 0))
-    return stated if stated > nsamps else 0
+    return nsamps, stated
 
 
 def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[NDArray[np.float64], float]:
@@ -223,7 +437,7 @@ def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[NDArray[np.float6
                 f"{path}: the FREQUENCY table has {len(raw.table)} entries for {nchans} channels: correct the header"
             )
         freqs: NDArray[Any] = np.array(raw.table, dtype=np.float64)
-        foff = (freqs[-1] - freqs[0]) / max(1, nchans - 1) if nchans > 1 else float(raw.values.get("foff", -1.0))
+        foff = (freqs[-1] - freqs[0]) / (nchans - 1) if nchans > 1 else float(raw.values.get("foff", -1.0))
     else:
         for key in ("fch1", "foff"):
             if key not in raw.values:
@@ -238,6 +452,8 @@ def channels(path: Path, raw: RawHeader, nchans: int) -> tuple[NDArray[np.float6
             f"{path}: keys fch1, foff: {nchans} channels from {freqs[0]:g} MHz in steps of {foff:g} MHz "
             "reach frequencies that are not positive, or none of radio's: correct the header (both are in MHz)"
         )
+    if not (np.all(np.diff(freqs) < 0) or np.all(np.diff(freqs) > 0)):
+        raise DataError(f"{path}: FREQUENCY table: the frequencies neither rise nor fall throughout")
     return freqs, float(foff)
 
 
@@ -283,19 +499,6 @@ def known_dm(dm: float, problems: list[str]) -> float:
     return 0.0
 
 
-def quantise(data: NDArray[Any], nbits: int, signed: bool = False) -> NDArray[Any]:
-    """Round and clip to unsigned codes of `nbits` (int8 or int16 with `signed`); float32 for 32 bit."""
-    if nbits == 32:
-        return np.ascontiguousarray(data, dtype=np.float32)
-    low, high = (-(1 << (nbits - 1)), (1 << (nbits - 1)) - 1) if signed else (0, (1 << nbits) - 1)
-    kind = f"{'i' if signed else 'u'}{2 if nbits == 16 else 1}"
-    if data.dtype.kind == "f":
-        # NaN has no code: the lowest stands for it.
-        data = np.rint(np.nan_to_num(data, nan=low, posinf=high, neginf=low))
-    codes: NDArray[Any] = np.clip(data, low, high).astype(kind)
-    return codes
-
-
 class FilterbankWriter(Writing):
     """Writes a SIGPROC filterbank file (a context manager).
 
@@ -337,9 +540,7 @@ class FilterbankWriter(Writing):
         self.nsamps = 0
         self._nbits, self._ascending, self._nifs, self._signed = nbits, ascending, nifs, signed
         self._file = AtomicFile(self.path)
-        self._file.stream.write(
-            write_header(header, nbits=nbits, nifs=nifs, ascending=ascending, signed=signed, source=header.source)
-        )
+        self._file.stream.write(write_header(header, nbits=nbits, nifs=nifs, ascending=ascending, signed=signed))
 
     def write(self, data: NDArray[Any]) -> None:
         """Append samples: shape (nchans, n) or (nifs, nchans, n), any real type; rounded and clipped to the depth."""
@@ -351,16 +552,7 @@ class FilterbankWriter(Writing):
             )
         if self._ascending:
             data = data[:, ::-1]
-        codes = np.ascontiguousarray(np.moveaxis(quantise(data, self._nbits, self._signed), 2, 0))
-        if self._nbits < 8:
-            from pulsar_kernels.unpack import pack
-
-            packed = np.empty(codes.size * self._nbits // 8, dtype=np.uint8)
-            pack(codes.reshape(-1), self._nbits, True, packed)
-            codes = packed
-        elif self._nbits > 8:
-            codes = codes.astype(codes.dtype.newbyteorder("<"), copy=False)
-        self._file.stream.write(np.ascontiguousarray(codes).reshape(-1).view(np.uint8).data)
+        self._file.stream.write(encoded(data, self._nbits, signed=self._signed, big=False))
         self.nsamps += data.shape[2]
 
     def close(self) -> None:

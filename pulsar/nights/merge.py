@@ -15,7 +15,7 @@ from pulsar.constants import DAY
 from pulsar.data.candidate import CANDIDATE_COLUMNS, SINGLE_PULSE_COLUMNS, Column, empty_table
 from pulsar.data.observation import Gap, InputFile
 from pulsar.errors import ConfigError
-from pulsar.io.fast import parse_name
+from pulsar.io.base import parse_name
 from pulsar.io.product.schema import TABLES
 from pulsar.nights.again import alone, compare, compare_pulses
 from pulsar.nights.beams import Coincidence, coincide_candidates, coincide_pulses
@@ -128,12 +128,12 @@ def merge(
     with ProductWriter(out, overwrite=overwrite) as writer:
         notes += [f"{run.path.name}: {p}" for run in runs for p in run.problems]
         seen.write(writer, notes)
-        writer.candidates(table)
-        writer.single_pulses(single)
+        writer.table("candidates", table)
+        writer.table("single_pulses", single)
         _write_completeness(writer, runs, seen)
         subtracted = _joined("subtracted/pulsars", runs, seen)
         if subtracted.size:
-            writer.subtracted(subtracted)
+            writer.table("subtracted/pulsars", subtracted)
         for place, row in enumerate(rows[:MOST_COPIED]):
             if row.ident in row.run.ids:
                 writer.fold(str(table["id"][place]), row.run.fold(row.ident))
@@ -168,8 +168,7 @@ def _carry_labels(runs: Sequence["Run"], out: Path, table: NDArray[Any], names: 
 
     A row of another beam is in it under the best beam's name: what was said of it is said of that.
     """
-    from pulsar.io.labels import beside, labels_of, uid_of
-    from pulsar.io.sidecar import Sidecar
+    from pulsar.io.labels import Sidecar, beside, labels_of, uid_of
 
     if not any(beside(run.path).exists() for run in runs):
         return

@@ -15,7 +15,7 @@ from pulsar.data.locks import output_lock
 from pulsar.data.observation import InputFile
 from pulsar.data.unfinished import resumable
 from pulsar.errors import ConfigError, DataError, PulsarError
-from pulsar.io.fast import parse_name
+from pulsar.io.base import parse_name
 from pulsar.io.night import Night, Pointing
 
 if TYPE_CHECKING:

@@ -336,11 +336,11 @@ class _Writer:
 
         with ProductWriter(out, overwrite=overwrite) as writer:
             writer.observation(self.header, self.obs.files, self.obs.gaps, self.obs.problems)
-            writer.candidates(self._candidates())
-            writer.detections(self._detections())
+            writer.table("candidates", self._candidates())
+            writer.table("detections", self._detections())
             profiles = np.array([one.fold.profile for one in self.found], dtype=np.float32)
             writer.orbits([self._row(i) for i in range(len(self.found))], self._units(), profiles)
-            writer.birdies([])
+            writer.table("rfi/birdies", [])
             writer.provenance(record)
 
     def _candidates(self) -> NDArray[Any]:

@@ -97,7 +97,7 @@ def lay_out(obs: Observation, dms: Sequence[float], config: Config) -> Layout:
 
 def _dms(obs: Observation, asked: Sequence[float]) -> NDArray[np.float64]:
     """The DMs that are searched, ascending."""
-    from pulsar.io.series_set import SeriesSet
+    from pulsar.io.series import SeriesSet
 
     wanted = np.unique(np.asarray(asked, dtype=np.float64))
     header = obs.header
@@ -173,7 +173,7 @@ def series_of(
 
 
 def _read(obs: Observation, dm: float) -> NDArray[Any]:
-    from pulsar.io.series_set import SeriesSet
+    from pulsar.io.series import SeriesSet
 
     if isinstance(obs, SeriesSet):
         row = int(np.argmin(np.abs(np.asarray(obs.dms) - dm)))

@@ -53,7 +53,7 @@ def detect(job: Job, out: Path) -> Detected:
     DataError
         Nothing is left after masking.
     """
-    from pulsar.io.series_set import SeriesSet
+    from pulsar.io.series import SeriesSet
 
     if isinstance(job.obs, SeriesSet):
         from pulsar.pipeline.series_set import detect_set

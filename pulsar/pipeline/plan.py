@@ -18,7 +18,7 @@ from pulsar.dedisp.estimate import estimate
 from pulsar.dedisp.plan import MIN_SAMPLES, make_plan
 from pulsar.dedisp.sampling import halvings, periods_text, stretches
 from pulsar.errors import ConfigError, DataError
-from pulsar.io.series_set import SeriesSet
+from pulsar.io.series import SeriesSet
 from pulsar.pipeline.cleaning import given_mask, zapped
 from pulsar.pipeline.injections import amount
 from pulsar.pipeline.octaves import accel_costs, octave_trials, plan_octaves

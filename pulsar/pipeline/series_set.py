@@ -14,7 +14,7 @@ from pulsar.data.header import WHOLE, Part
 from pulsar.data.series import TimeSeries
 from pulsar.dedisp.batches import Batch
 from pulsar.dedisp.plan import DMPlan, few_trials
-from pulsar.io.series_set import SeriesSet
+from pulsar.io.series import SeriesSet
 from pulsar.pipeline.birdies import first_trials, learn_in_series
 
 if TYPE_CHECKING:

@@ -74,7 +74,7 @@ def refuse_calibration(obs: Observation, config: Config) -> None:
     ------
     ConfigError
     """
-    from pulsar.io.fast import is_calibration
+    from pulsar.io.base import is_calibration
 
     found = [f.path for f in obs.files if is_calibration(f.path)]
     if found and not config.input.calibration:
@@ -91,7 +91,7 @@ def _refuse_sharing(obs: Observation) -> None:
     ------
     ConfigError
     """
-    from pulsar.io.series_set import SeriesSet
+    from pulsar.io.series import SeriesSet
 
     if obs.header.is_series or isinstance(obs, SeriesSet):
         raise ConfigError("dedispersed series are searched by one process: leave --engine dask out")

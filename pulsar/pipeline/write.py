@@ -70,23 +70,23 @@ def write_product(
         label_left(table, detected.subtracted, header.tobs)
     with ProductWriter(out, overwrite=overwrite) as writer:
         writer.observation(header, job.obs.files, job.obs.gaps, job.obs.problems)
-        writer.candidates(table)
+        writer.table("candidates", table)
         for ident, fold in folds:
             writer.fold(ident, fold)
         if config.single_pulse.enabled:
-            writer.single_pulses(pulses)
+            writer.table("single_pulses", pulses)
         for ident, cutout in cutouts:
             writer.pulse(ident, cutout)
         if completeness is not None:
             limits = flux_limits(header, completeness.injected, live or header.bandwidth, config.telescope)
             writer.completeness(completeness.injected, completeness.rows, limits)
         if detected.subtracted is not None:
-            writer.subtracted(detected.subtracted)
+            writer.table("subtracted/pulsars", detected.subtracted)
         if config.output.detections:
-            writer.detections(detected.detections)
+            writer.table("detections", detected.detections)
         birdies = [(b.freq, b.width, b.reason) for b in detected.birdies]
         if mask is None:
-            writer.birdies(birdies)
+            writer.table("rfi/birdies", birdies)
         else:
             writer.rfi(mask, header.freqs, birdies)
         writer.provenance({**record, "fingerprint": job.checkpoint.fingerprint})

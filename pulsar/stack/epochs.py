@@ -141,7 +141,7 @@ def first_grid(obs: Observation, config: Config) -> StackGrid:
     from scipy.fft import next_fast_len
 
     from pulsar.dedisp.plan import make_plan
-    from pulsar.io.series_set import SeriesSet
+    from pulsar.io.series import SeriesSet
 
     header, settings = obs.header, config.stack
     if header.is_series and settings.downsample > 1:
@@ -197,7 +197,7 @@ def _check_asked(grid: StackGrid, config: Config, folder: Path) -> None:
 
 def _fitting(obs: Observation, grid: StackGrid) -> int:
     """Samples in one of the grid's; refuses an observation that does not fit it."""
-    from pulsar.io.series_set import SeriesSet
+    from pulsar.io.series import SeriesSet
     from pulsar.sky.catalogue import separation
 
     header, name = obs.header, called(obs)
@@ -335,7 +335,7 @@ class _Series:
 
 @contextmanager
 def _series_of(task: _Task) -> "Iterator[_Series]":
-    from pulsar.io.series_set import SeriesSet
+    from pulsar.io.series import SeriesSet
     from pulsar.pipeline.birdies import learn_in_series
     from pulsar.pipeline.cleaning import given_birdies
 

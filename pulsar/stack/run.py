@@ -252,10 +252,11 @@ def _write(
         files = [file for part in stack.parts if part.number == 0 for file in part.epoch.info.files]
         writer.observation(header, files)
         table["obs"] = 0
-        writer.candidates(table)
-        writer.detections(detections)
-        writer.stack([_epoch_row(i, part) for i, part in enumerate(stack.parts)], nights)
-        writer.birdies([])
+        writer.table("candidates", table)
+        writer.table("detections", detections)
+        writer.table("stack/epochs", [_epoch_row(i, part) for i, part in enumerate(stack.parts)])
+        writer.table("stack/nights", nights)
+        writer.table("rfi/birdies", [])
         writer.provenance(record)
 
 

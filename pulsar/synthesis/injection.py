@@ -211,7 +211,7 @@ def inject_in_memory(
     ConfigError, DataError
         As for :func:`inject`.
     """
-    from pulsar.io.sigproc import quantise
+    from pulsar.io.base import quantise
 
     header = obs.header
     added = _Added(tuple(pulsars), tuple(bursts), tuple(rfi), seed)

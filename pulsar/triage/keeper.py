@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pulsar.errors import ConfigError
-from pulsar.io.labels import MOST_NOTE, Label, Labels, checked, plain, read_labels
-from pulsar.io.sidecar import Sidecar
+from pulsar.io.labels import MOST_NOTE, Label, Labels, Sidecar, checked, plain, read_labels
 
 
 class Keeper:

@@ -66,7 +66,7 @@ def test_products_without_a_mask_are_refused(tmp_path):
     series, merged_of_two = tmp_path / "series.h5", tmp_path / "two.h5"
     with ProductWriter(series) as writer:
         writer.observation(HEADER)
-        writer.birdies([(50.0, 0.1, "mains")])
+        writer.table("rfi/birdies", [(50.0, 0.1, "mains")])
     with pytest.raises(DataError, match="no whole mask"):
         read_given(series, HEADER)
     with ProductWriter(merged_of_two) as writer:

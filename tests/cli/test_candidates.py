@@ -46,7 +46,7 @@ def test_no_spreadsheet_takes_a_text_for_a_formula(tmp_path: Path) -> None:
     table["known_source"], table["sigma"] = "=HYPERLINK(1)", -1.5
     with ProductWriter(tmp_path / "run.h5") as writer:
         writer.observation(make_header())
-        writer.candidates(table)
+        writer.table("candidates", table)
         writer.provenance({"config": ""})
     _, out, _ = run("candidates", tmp_path / "run.h5", "--format", "csv", "--all")
     rows = list(csv.DictReader(out.splitlines()))

@@ -16,7 +16,7 @@ from pulsar.data.folders import Folder, sweep
 from pulsar.data.locks import FileLock, output_lock
 from pulsar.data.unfinished import Unfinished, write_whole
 from pulsar.errors import ConfigError
-from pulsar.io.sidecar import Sidecar
+from pulsar.io.labels import Sidecar
 from pulsar.pipeline.checkpoint import Checkpoint
 
 #: Another user, and what only root can set up.

@@ -95,13 +95,12 @@ def filterbanks(folder: Path) -> list[bytes]:
 
 
 def series(folder: Path) -> list[bytes]:
-    from pulsar.io.sigproc_header import write_header
+    from pulsar.io.sigproc import write_header
 
     header = HEADER.with_(nchans=1, foff=-64.0, is_series=True, dm=12.5)
     samples = np.arange(64)
     return [
-        write_header(header, nbits=nbits, nifs=1, ascending=False, signed=nbits == 8, source="x")
-        + samples.astype(dtype).tobytes()
+        write_header(header, nbits=nbits, nifs=1, ascending=False, signed=nbits == 8) + samples.astype(dtype).tobytes()
         for nbits, dtype in ((32, "<f4"), (8, "i1"), (16, "<u2"))
     ]
 
@@ -350,8 +349,8 @@ def product_files(folder: Path) -> list[bytes]:
             [products.make_header(), products.make_header().with_(beam=2, freq_table=(1499.0, 1400.0, 1300.0, 1200.0))],
             [[], []], [[], []], products=["", ""], problems=["one"],
         )  # fmt: skip
-        writer.candidates(products.make_candidates())
-        writer.single_pulses(pulses)
+        writer.table("candidates", products.make_candidates())
+        writer.table("single_pulses", pulses)
         rng = np.random.default_rng(1)
         writer.pulse("p0001", PulseCutout(
             spectrum=rng.normal(size=(8, 32)).astype("f4"), freqs=np.linspace(1500, 1200, 8),

@@ -160,16 +160,16 @@ TEXT: Final[tuple[Change, ...]] = (token, token, token, after_separator, after_s
 
 def sigproc_value(rng: random.Random, data: bytes) -> bytes:
     """The value of a key of a SIGPROC header."""
-    from pulsar.io.sigproc_header import DOUBLE_KEYS, INT_KEYS, STRING_KEYS
+    from pulsar.io.sigproc import KEYS
 
-    keys = [k for k in (*INT_KEYS, *DOUBLE_KEYS, *STRING_KEYS) if struct.pack("<i", len(k)) + k.encode() in data]
+    keys = [key for key, form in KEYS.items() if form != "<b" and struct.pack("<i", len(key)) + key.encode() in data]
     if not keys:
         return flip(rng, data)
     key = rng.choice(sorted(keys))
     at = data.index(struct.pack("<i", len(key)) + key.encode()) + 4 + len(key)
-    if key in INT_KEYS:
+    if KEYS[key] == "<i":
         return data[:at] + struct.pack("<i", rng.choice(INTS)) + data[at + 4 :]
-    if key in DOUBLE_KEYS:
+    if KEYS[key] == "<d":
         return data[:at] + struct.pack("<d", rng.choice(FLOATS)) + data[at + 8 :]
     if len(data) < at + 4:
         return data

@@ -170,7 +170,7 @@ def test_no_name_in_a_product_leaves_the_folder_of_its_report(tmp_path: Path) ->
     path.parent.mkdir()
     with ProductWriter(path) as writer:
         writer.observation(make_header().with_(source="$\\frac{<script>"))
-        writer.candidates(table)
+        writer.table("candidates", table)
         for ident in ("c0001", "x$\\bad{"):
             writer.fold(ident, make_fold(1))
         writer.provenance({"config": ""})

@@ -13,7 +13,7 @@ from pulsar.constants import KDM
 from pulsar.data.fold import Fold
 from pulsar.handover.candidate import Exported, candidate_of
 from pulsar.handover.presto import bestprof_text, pfd_bytes, phase_of_start
-from pulsar.io.pfd import spread_noise
+from pulsar.io.folded import spread_noise
 from pulsar.io.product.reader import read
 
 

@@ -9,7 +9,7 @@ from reference.noises import codes as noise
 
 from pulsar.data.header import Header
 from pulsar.errors import DataError
-from pulsar.io.fast import parse_name
+from pulsar.io.base import parse_name
 from pulsar.io.night import examine, scan
 from pulsar.io.open import open_observation
 from pulsar.io.psrfits import PsrfitsWriter

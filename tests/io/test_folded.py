@@ -15,8 +15,7 @@ from pulsar.errors import DataError
 from pulsar.folding.refine import refine
 from pulsar.handover.candidate import Exported
 from pulsar.handover.presto import pfd_bytes
-from pulsar.io.folded import read_folded
-from pulsar.io.folded_file import FoldedFile
+from pulsar.io.folded import FoldedFile, read_folded
 
 A_PULSAR = section("FFT", rows_of_a_pulsar(18, 30.0), rows_of_a_pulsar(16, 30.0, seed=2), BEST)
 

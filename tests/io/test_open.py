@@ -14,7 +14,7 @@ from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.data.observation import Observation
 from pulsar.errors import DataError
-from pulsar.io.fast import is_calibration, is_spectral_line, parse_name
+from pulsar.io.base import is_calibration, is_spectral_line, parse_name
 from pulsar.io.open import open_observation
 from pulsar.io.sigproc import FilterbankWriter
 

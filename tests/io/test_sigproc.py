@@ -13,8 +13,7 @@ from pulsar.config.model import InputConfig
 from pulsar.data.header import Header
 from pulsar.errors import DataError
 from pulsar.io.open import open_observation
-from pulsar.io.sigproc import FilterbankWriter
-from pulsar.io.sigproc_header import pack_sexagesimal, parse_header, sexagesimal
+from pulsar.io.sigproc import FilterbankWriter, pack_sexagesimal, parse_header, sexagesimal
 
 NCHANS, NSAMPS = 136, 333
 

@@ -60,7 +60,7 @@ def product(folder: Path, night: int, field: int, count: int = 40, seed: int = 0
     path = folder / f"F{field}_{night}.h5"
     with ProductWriter(path) as writer:
         writer.observation(own)
-        writer.candidates(table)
+        writer.table("candidates", table)
         writer.provenance(Provenance(("pulsar",), (), "", 1).record({"search": (1.0, 1.0)}))
     return path
 
@@ -159,8 +159,8 @@ def night_of_bursts(folder: Path, night: int) -> Path:
     path = folder / f"bursts_{night}.h5"
     with ProductWriter(path) as writer:
         writer.observation(own)
-        writer.candidates(empty_table(CANDIDATE_COLUMNS, 0))
-        writer.single_pulses(pulses)
+        writer.table("candidates", empty_table(CANDIDATE_COLUMNS, 0))
+        writer.table("single_pulses", pulses)
         writer.provenance(Provenance(("pulsar",), (), "", 1).record({"search": (1.0, 1.0)}))
     return path
 

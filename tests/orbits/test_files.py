@@ -14,7 +14,7 @@ from pulsar.constants import DAY, KDM
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError
 from pulsar.io.product.reader import read
-from pulsar.io.series_writer import write_series
+from pulsar.io.series import write_series
 from pulsar.orbits import run as pipeline
 from pulsar.orbits.plan import plan_orbits
 from pulsar.orbits.run import check_size, plan_only, search_orbits

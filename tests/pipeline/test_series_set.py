@@ -15,7 +15,7 @@ from pulsar.config.load import load_config
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.open import open_observation
 from pulsar.io.product.reader import read
-from pulsar.io.series_set import SeriesSet
+from pulsar.io.series import SeriesSet
 from pulsar.pipeline.plan import dry_run
 from pulsar.pipeline.series_set import batches, set_plan
 from pulsar.pipeline.stages import Found, SeriesSearch

@@ -155,8 +155,8 @@ def write_several(path: Path) -> Path:
         writer.observations(
             HEADERS, files, [[], [Gap(5, 2, "lost")], [], [], []], products=[f"/{i}.h5" for i in range(5)]
         )
-        writer.candidates(table)
-        writer.single_pulses(pulses)
+        writer.table("candidates", table)
+        writer.table("single_pulses", pulses)
     return path
 
 
@@ -203,7 +203,7 @@ def test_rows_of_which_nothing_is_recorded(tmp_path: Path) -> None:
     for name, headers in (("none", ()), ("one", HEADERS[:1])):
         with ProductWriter(tmp_path / name) as writer:
             writer.observations(headers, [[]] * len(headers), [[]] * len(headers))
-            writer.candidates(table[: len(headers) + 1])
+            writer.table("candidates", table[: len(headers) + 1])
             writer.provenance({"merged": "[]"})
         run = read(tmp_path / name)
         assert run.is_merged
@@ -269,7 +269,7 @@ def test_representations(product: Path) -> None:
     run = read(product)
     assert repr(run).startswith("<Run run.h5 of J0534+2200: 3 candidates, best c0001: P 0.0333919663 s, DM 56.71")
     page = run._repr_html_()
-    assert page.count("<tr>") == 4
+    assert page.count("<tr>") == 6  # names, units, types, and a row for each candidate
     assert "&lt;b&gt;" in page
     assert "<b>" not in page
 
@@ -278,8 +278,8 @@ def test_empty_product(tmp_path: Path) -> None:
     path = tmp_path / "none.h5"
     with ProductWriter(path) as writer:
         writer.observation(make_header())
-        writer.candidates(empty_table(CANDIDATE_COLUMNS, 0))
-        writer.single_pulses(empty_table(SINGLE_PULSE_COLUMNS, 0))
+        writer.table("candidates", empty_table(CANDIDATE_COLUMNS, 0))
+        writer.table("single_pulses", empty_table(SINGLE_PULSE_COLUMNS, 0))
     run = read(path)
     assert len(run) == 0
     assert run.ids == ()
@@ -304,7 +304,7 @@ def test_any_values_come_back(tmp_path_factory: pytest.TempPathFactory, rows: li
         table["known_source"][i], table["dm"][i], table["rank"][i] = text, number, count
     path = tmp_path_factory.mktemp("any") / "t.h5"
     with ProductWriter(path) as writer:
-        writer.candidates(table)
+        writer.table("candidates", table)
     found = read(path).rows("candidates")
     for name in ("dm", "rank"):
         np.testing.assert_array_equal(found[name], table[name])
@@ -317,7 +317,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path: Path) -> None:
 
     def interrupted() -> None:
         with ProductWriter(path) as writer:
-            writer.candidates(make_candidates())
+            writer.table("candidates", make_candidates())
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -330,7 +330,7 @@ def test_an_interrupted_overwrite_keeps_the_old_file(product: Path) -> None:
 
     def failing() -> None:
         with ProductWriter(product, overwrite=True) as writer:
-            writer.candidates(make_candidates()[:1])
+            writer.table("candidates", make_candidates()[:1])
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -338,7 +338,7 @@ def test_an_interrupted_overwrite_keeps_the_old_file(product: Path) -> None:
     assert product.read_bytes() == before
     with ProductWriter(product, overwrite=True) as writer:
         writer.observation(make_header())
-        writer.candidates(make_candidates()[:1])
+        writer.table("candidates", make_candidates()[:1])
         assert product.read_bytes() == before
     assert len(read(product)) == 1
     assert [p.name for p in product.parent.iterdir() if p.name.startswith(".")] == []
@@ -372,7 +372,7 @@ def test_outputs_that_cannot_be(tmp_path: Path) -> None:
 
 def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PulsarError, match="lacks the column rank"), ProductWriter(tmp_path / "x.h5") as writer:
-        writer.candidates(np.zeros(1, dtype=[("dm", "f8")]))
+        writer.table("candidates", np.zeros(1, dtype=[("dm", "f8")]))
 
 
 @pytest.mark.parametrize(
@@ -449,7 +449,7 @@ def test_many_channels_and_large_arrays(tmp_path: Path) -> None:
         blocks = np.zeros((300, nchans))
         edges = 20345 * np.arange(301)
         writer.rfi(Mask(np.ones(nchans, bool), ("",) * nchans, blocks > 0, edges, blocks, blocks), freqs)
-        writer.detections(np.zeros(10_000, dtype=dtype_of(DETECTION_COLUMNS)))
+        writer.table("detections", np.zeros(10_000, dtype=dtype_of(DETECTION_COLUMNS)))
     assert path.stat().st_size < 1_000_000
     assert read(path).observation.freq_table == tuple(freqs)
 

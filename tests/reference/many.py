@@ -64,7 +64,7 @@ def many(
     table["rank"] = np.arange(1, len(table) + 1)
     with ProductWriter(path, overwrite=True) as writer:
         writer.observation(run.observation, problems=run.problems)
-        writer.candidates(table)
+        writer.table("candidates", table)
         _pulses(run, writer, pulses, rng)
         for ident in table["id"][:count][:folded]:
             writer.fold(str(ident), folds[str(ident)])
@@ -119,6 +119,6 @@ def _pulses(run: Run, writer: ProductWriter, count: int, rng: np.random.Generato
         table[i]["dm"] += rng.gamma(1.0, 50.0)
         table[i]["snr"] *= rng.uniform(0.7, 1.5)
         table[i]["source"] = ""
-    writer.single_pulses(table)
+    writer.table("single_pulses", table)
     for i in range(min(count, len(cutouts))):
         writer.pulse(f"p{i + 1:04d}", cutouts[i][1])

@@ -129,10 +129,10 @@ def write_product(path: Path) -> Path:
             [Gap(100, 10, "a row is missing")],
             ["row 3 is missing", "TBIN disagrees"],
         )
-        writer.candidates(make_candidates())
+        writer.table("candidates", make_candidates())
         writer.fold("c0001", make_fold(1))
         writer.fold("c0002", make_fold(2, nfdot=1))
-        writer.detections(np.zeros(2, dtype=dtype_of(DETECTION_COLUMNS)))
+        writer.table("detections", np.zeros(2, dtype=dtype_of(DETECTION_COLUMNS)))
         mask = np.zeros((3, 4), dtype=bool)
         mask[0, 0] = True
         live = np.array([True, False, True, True])
@@ -154,7 +154,7 @@ def write_beam(path: Path, beam: int, factor: float = 1.0) -> Path:
     source.write_bytes(b"1")
     with ProductWriter(path) as writer:
         writer.observation(make_header().with_(beam=beam))
-        writer.candidates(table)
+        writer.table("candidates", table)
         writer.fold("c0001", make_fold(beam))
         writer.provenance(Provenance(("pulsar",), (source,), "", 1).record({"search": (1.0, 1.0)}))
     return path

@@ -15,7 +15,7 @@ from reference.products import make_candidates, make_fold, make_header, write_pr
 
 from pulsar.data.fold import Fold
 from pulsar.errors import ConfigError
-from pulsar.io.product.placed import unknown_header
+from pulsar.io.product.parts import unknown_header
 from pulsar.io.product.reader import read
 from pulsar.io.product.writer import ProductWriter
 from pulsar.report.drawn import Task, draw_all, plot
@@ -136,7 +136,7 @@ def hostile_product(path: Path) -> Path:
     table["rfi_flags"], table["reasons"] = HOSTILE, HOSTILE
     with ProductWriter(path) as writer:
         writer.observation(make_header().with_(source=HOSTILE, telescope=HOSTILE), problems=[HOSTILE])
-        writer.candidates(table)
+        writer.table("candidates", table)
         writer.fold("c0001", make_fold(1))
         writer.provenance({"config": HOSTILE, "argv": [HOSTILE], "inputs": [{"path": HOSTILE, "size": 1}]})
     return path

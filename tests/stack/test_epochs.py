@@ -14,7 +14,7 @@ from pulsar.constants import DAY
 from pulsar.data.header import Header
 from pulsar.errors import ConfigError, DataError
 from pulsar.io.product.reader import read
-from pulsar.io.series_writer import write_series
+from pulsar.io.series import write_series
 from pulsar.pipeline.target import Target
 from pulsar.sky.barycentre import arrival_times
 from pulsar.stack import epochs

@@ -14,9 +14,21 @@ from hypothesis import strategies as st
 
 from pulsar.data.locks import FileLock
 from pulsar.errors import ConfigError, DataError, PulsarError
-from pulsar.io import sidecar as sidecars
-from pulsar.io.labels import LABELS, Label, Labels, beside, header, labels_of, lines, plain, read_labels, uid_of, whole
-from pulsar.io.sidecar import Sidecar
+from pulsar.io import labels
+from pulsar.io.labels import (
+    LABELS,
+    Label,
+    Labels,
+    Sidecar,
+    beside,
+    header,
+    labels_of,
+    lines,
+    plain,
+    read_labels,
+    uid_of,
+    whole,
+)
 
 WHEN = "2026-01-02T03:04:{:02d}.000Z"
 
@@ -168,7 +180,7 @@ def test_two_viewers_at_once_lose_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_held_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sidecars, "PATIENCE", 0.05)
+    monkeypatch.setattr(labels, "PATIENCE", 0.05)
     path = tmp_path / "a.labels.ecsv"
     sidecar = Sidecar(path)
     with FileLock(path) as lock:
@@ -184,14 +196,14 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
     sidecar = Sidecar(path)
     sidecar.add([judged("1", "pulsar")])
     before = path.read_bytes()
-    real = sidecars.os.pwrite
+    real = labels.os.pwrite
 
     def full(number: int, data: bytes, at: int) -> int:
         if at > len(before):
             raise OSError(28, "No space left on device")
         return real(number, data[:5], at)
 
-    monkeypatch.setattr(sidecars.os, "pwrite", full)
+    monkeypatch.setattr(labels.os, "pwrite", full)
     with pytest.raises(PulsarError, match="not kept: No space left"):
         sidecar.add([judged("2", "noise")])
     assert path.read_bytes() == before
@@ -200,7 +212,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.M
 def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="does not exist; give another --labels"):
         Sidecar(tmp_path / "no" / "a.labels.ecsv")
-    monkeypatch.setattr(sidecars.os, "access", lambda *_: False)
+    monkeypatch.setattr(labels.os, "access", lambda *_: False)
     with pytest.raises(ConfigError, match="read-only; give --labels FILE"):
         Sidecar(tmp_path / "a.labels.ecsv")
 

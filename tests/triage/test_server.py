@@ -219,8 +219,8 @@ def test_single_pulses_are_judged_by_names_for_good(tmp_path: Path) -> None:
     product = tmp_path / "p.h5"
     with ProductWriter(product) as writer:
         writer.observation(make_header())
-        writer.candidates(empty_table(CANDIDATE_COLUMNS, 0))
-        writer.single_pulses(pulses)
+        writer.table("candidates", empty_table(CANDIDATE_COLUMNS, 0))
+        writer.table("single_pulses", pulses)
         writer.provenance(Provenance(("pulsar",), (source,), "", 1).record({"search": (1.0, 1.0)}))
     site = Site([read(product)], "ann")
     uid = "mjd59000.25000000-dm56.71"

@@ -19,9 +19,8 @@ from reference.many import many
 from reference.products import write_beam, write_product
 
 from pulsar.cli.view import products_of
-from pulsar.io.labels import Label, beside, read_labels, uid_of
+from pulsar.io.labels import Label, Sidecar, beside, read_labels, uid_of
 from pulsar.io.product.reader import read
-from pulsar.io.sidecar import Sidecar
 from pulsar.triage.site import Site
 
 browser_only = pytest.mark.skipif(find() is None, reason="no Chromium is installed: nothing was judged in a browser")

@@ -1,8 +1,9 @@
-"""The parts of a product as they are read: header, rows, folds, cut-outs, each checked against what it must be."""
+"""The parts of a product: headers, rows, folds, cut-outs; and what each must be where it is read."""
 
 import math
+import re
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final, get_args
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pulsar.data.candidate import Column, dtype_of
+from pulsar.data.direction import galactic
 from pulsar.data.fold import Fold, FoldParams
 from pulsar.data.header import HIGHEST_FREQ, LATEST_MJD, LONGEST_TSAMP, MOST_CHANNELS, SHORTEST_TSAMP, Header
 from pulsar.data.pulse import PulseCutout
@@ -34,8 +36,15 @@ _ANY: Final = (-float(1 << 31), float(1 << 31))
 #: each that is stored of the table: rows of real values have a hundred or more.
 _LISTED: Final = 8192
 _BORNE_OUT: Final = 64
+#: What a description tells of the shape of an array.
+_SHAPE: Final = re.compile(r"shape \((.*?)\)")
 #: Paths are names of files, whatever their letters; all other texts are shown only.
 _PATHS: Final = frozenset({"path", "product"})
+#: Fields of a header that a table stores as -1 where they are None, and as 0 or 1.
+_OPTIONAL: Final = frozenset({"beam", "nbeams", "telescope_id"})
+_SWITCHES: Final = frozenset({"is_series", "barycentric", "pulsarcentric"})
+#: Fields without which there is no header: what several observations do not share is replaced by these.
+_UNKNOWN: Final[Mapping[str, Any]] = {"nchans": 1, "nsamps": 0, "tsamp": np.nan, "fch1": np.nan, "foff": np.nan}
 
 
 def checked_header(file: Hdf5, values: Mapping[str, Any]) -> Header:
@@ -46,26 +55,23 @@ def checked_header(file: Hdf5, values: Mapping[str, Any]) -> Header:
     DataError
         Naming the field.
     """
-    kinds = {f.name: f.type for f in fields(Header)}
     checked: dict[str, Any] = {}
-    for name, value in values.items():
-        kind = kinds.get(name)
-        if kind is None or name == "freq_table":
+    for field in fields(Header):
+        name, kinds = field.name, get_args(field.type) or (field.type,)
+        if name not in values or name == "freq_table":
             continue
-        if value is None and type(None) in get_args(kind):
-            checked[name] = None
-            continue
-        plain = next(k for k in get_args(kind) if k is not type(None)) if isinstance(kind, types.UnionType) else kind
+        value, kind = values[name], kinds[0]
         # An int32 may stand for a float or a switch, never a text for a number.
-        right = isinstance(value, str) if plain is str else isinstance(value, bool | int | float)
-        low, high = _RANGES.get(name, _ANY)
-        number = right and plain is not str
-        if not right or (number and not (low <= value <= high) and not (plain is float and math.isnan(value))):
-            raise file.damaged(f"{name} of the observation is {printable(repr(value))[:80]}")
-        whole = plain is not int or value == int(value)
-        if not whole:
-            raise file.damaged(f"{name} of the observation is {value!r}, expected a whole number")
-        checked[name] = plain(value) if isinstance(plain, type) else value
+        right = isinstance(value, str) if kind is str else isinstance(value, bool | int | float)
+        if right and kind is not str:
+            low, high = _RANGES.get(name, _ANY)
+            right = low <= value <= high or (kind is float and math.isnan(value))
+        if value is None and types.NoneType in kinds:
+            checked[name] = None
+        elif not right or (kind is int and value != int(value)):
+            raise file.damaged(f"{name} of the observation is {_short(value)}")
+        else:
+            checked[name] = kind(value)
     table = values.get("freq_table")
     if table is not None:
         if len(table) != checked.get("nchans") or not all(0 < f <= HIGHEST_FREQ for f in table):
@@ -118,12 +124,12 @@ def read_json(file: Hdf5, name: str, text: Any, kind: type) -> Any:
     """A text of JSON of a kind."""
     try:
         # Folds may have numbers that are unknown.
-        found = _shown(strict_json(text, finite=False))
+        value = _shown(strict_json(text, finite=False))
     except (ValueError, TypeError) as error:
         raise file.damaged(f"{name} is no JSON: {error}") from error
-    if not isinstance(found, kind):
-        raise file.damaged(f"{name} is {type(found).__name__}, expected {kind.__name__}")
-    return found
+    if not isinstance(value, kind):
+        raise file.damaged(f"{name} is {type(value).__name__}, expected {kind.__name__}")
+    return value
 
 
 def _shown(value: Any) -> Any:
@@ -135,7 +141,7 @@ def _shown(value: Any) -> Any:
     return {printable(k): _shown(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def check_mask(file: Hdf5, found: Mapping[str, Any]) -> None:
+def check_mask(file: Hdf5, arrays: Mapping[str, Any]) -> None:
     """Refuse arrays and attributes of ``/rfi`` that do not go with one another.
 
     Raises
@@ -144,18 +150,46 @@ def check_mask(file: Hdf5, found: Mapping[str, Any]) -> None:
         Naming the array or attribute.
     """
     for name in ("block_nsamps", "masked_fraction"):
-        value = found.get(name, None if "mask" in found else 1)
+        value = arrays.get(name, None if "mask" in arrays else 1)
         if not isinstance(value, int | float) or not 0 <= value < 1 << 62:
-            raise file.damaged(f"attribute {name} of rfi is {printable(repr(value))[:80]}, expected a number")
-    if "mask" not in found:
+            raise file.damaged(f"attribute {name} of rfi is {_short(value)}, expected a number")
+    if "mask" not in arrays:
         return
-    shape = found["mask"].shape
-    nchans = shape[-1] if shape else 0
-    for name in ("chan_mask", "chan_reasons", "freqs"):
-        if name not in found and name != "freqs":
+    for name in ("chan_mask", "chan_reasons"):
+        if name not in arrays:
             raise file.damaged(f"rfi has a mask, but no {name}")
-        if name in found and (len(shape) != 2 or np.shape(found[name]) != (nchans,)):
-            raise file.damaged(f"rfi/mask has the shape {shape}, rfi/{name} {np.shape(found[name])}")
+    together = [name for name in ("mask", "chan_mask", "chan_reasons", "freqs") if name in arrays]
+    shapes = {name: (np.shape(arrays[name]), schema.RFI_ARRAYS[name][2]) for name in together}
+    check_shapes(file, "rfi", shapes)
+
+
+def check_shapes(file: Hdf5, group: str, arrays: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+    """Refuse arrays that do not go with one another.
+
+    Parameters
+    ----------
+    file : Hdf5
+    group : str
+    arrays : mapping of str to (shape, description)
+        A description ends in such as ``shape (nbands, nbins + 1)``: what is named alike is as long.
+
+    Raises
+    ------
+    DataError
+        Naming the array.
+    """
+    sizes: dict[str, int] = {}
+    for name, (shape, description) in arrays.items():
+        axes = [axis for axis in re.split(", ?", _SHAPE.findall(description)[-1]) if axis]
+        fits = len(shape) == len(axes) and 0 not in shape
+        for axis, n in zip(axes, shape, strict=False):
+            length, _, more = axis.partition(" + ")
+            fits &= sizes.setdefault(length, n - int(more or 0)) + int(more or 0) == n
+        if not fits:
+            known = ", ".join(f"{length} = {n}" for length, n in sizes.items())
+            raise file.damaged(
+                f"{group}/{name} has the shape {shape}, expected ({', '.join(axes)}) with {known}, none of them 0"
+            )
 
 
 def read_fold(file: Hdf5, ident: str) -> Fold:
@@ -167,26 +201,14 @@ def read_fold(file: Hdf5, ident: str) -> Fold:
         An array is missing, or does not go with the others.
     """
     group = f"folds/{ident}"
-    values: dict[str, Any] = {name: file.array(f"{group}/{name}", "fiu") for name in schema.FOLD_ARRAYS}
     attrs = file.attributes(group)
-    values |= _scalars(file, group, attrs, schema.FOLD_SCALARS)
+    values = _measured(file, group, attrs, schema.FOLD_ARRAYS, schema.FOLD_SCALARS)
     for when in ("before", "after"):
-        given = {key: attrs.get(f"{key}_{when}", 0.0) for key in ("freq", "fdot", "dm", "fddot")}
+        given = {key: attrs.get(f"{key}_{when}", 0.0) for key in schema.FOLD_PARAMS}
         numbers = _scalars(file, group, given, given)
         if not 0.0 < numbers["freq"] < math.inf or not math.isfinite(sum(numbers.values())):
             raise file.damaged(f"freq_{when} of {group} and its derivatives are {numbers}, expected those of a pulsar")
-        values[when] = FoldParams(*numbers.values())
-    nbins, ndm = values["profile"].size, values["dms"].size
-    shapes = {
-        "profile": (nbins,),
-        "time_phase": (values["time_edges"].size - 1, nbins),
-        "freq_phase": (values["band_freqs"].size, nbins),
-        "dms": (ndm,),
-        "dm_snr": (ndm,),
-        "dm_expected": (ndm,),
-        "p_pdot": (values["fdot_offsets"].size, values["freq_offsets"].size),
-    }
-    _check_shapes(file, group, values, shapes)
+        values[when] = FoldParams(**numbers)
     if "part" in attrs:
         values |= _scalars(file, group, attrs, schema.FOLD_PART) | {"part": printable(str(attrs["part"]))}
     extra = read_json(file, f"attribute extra of {group}", attrs.get("extra", "{}"), dict)
@@ -194,7 +216,7 @@ def read_fold(file: Hdf5, ident: str) -> Fold:
 
 
 def read_pulse(file: Hdf5, ident: str) -> PulseCutout:
-    """What surrounds a single pulse.
+    """The surroundings of a single pulse.
 
     Raises
     ------
@@ -202,33 +224,131 @@ def read_pulse(file: Hdf5, ident: str) -> PulseCutout:
         An array is missing, or does not go with the others.
     """
     group = f"pulses/{ident}"
-    values: dict[str, Any] = {name: file.array(f"{group}/{name}", "fiu") for name in schema.PULSE_ARRAYS}
-    values |= _scalars(file, group, file.attributes(group), schema.PULSE_SCALARS)
-    ntime = values["plane"].shape[-1] if values["plane"].ndim else 0
-    shapes = {
-        "spectrum": (values["freqs"].size, ntime),
-        "freqs": (values["freqs"].size,),
-        "plane": (values["dms"].size, ntime),
-        "dms": (values["dms"].size,),
-    }
-    _check_shapes(file, group, values, shapes)
-    return PulseCutout(**values)
+    return PulseCutout(**_measured(file, group, file.attributes(group), schema.PULSE_ARRAYS, schema.PULSE_SCALARS))
+
+
+def _measured(
+    file: Hdf5,
+    group: str,
+    attrs: Mapping[str, Any],
+    arrays: Mapping[str, tuple[str, str]],
+    scalars: Mapping[str, tuple[str, str]],
+) -> dict[str, Any]:
+    """The arrays of a group that the schema lists, and its numbers."""
+    values: dict[str, Any] = {name: file.array(f"{group}/{name}", "fiu") for name in arrays}
+    check_shapes(file, group, {name: (values[name].shape, description) for name, (_, description) in arrays.items()})
+    return values | _scalars(file, group, attrs, scalars)
 
 
 def _scalars(file: Hdf5, group: str, attrs: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, float]:
-    found: dict[str, float] = {}
     for name in wanted:
         value = attrs.get(name)
         if not isinstance(value, int | float) or abs(value) > 1e300:
-            told = "missing" if value is None else printable(repr(value))[:80]
-            raise file.damaged(f"attribute {name} of {group} is {told}, expected a number")
-        found[name] = float(value)
-    return found
+            value_text = "missing" if value is None else _short(value)
+            raise file.damaged(f"attribute {name} of {group} is {value_text}, expected a number")
+    return {name: float(attrs[name]) for name in wanted}
 
 
-def _check_shapes(
-    file: Hdf5, group: str, values: Mapping[str, NDArray[Any]], shapes: Mapping[str, tuple[int, ...]]
-) -> None:
-    for name, shape in shapes.items():
-        if values[name].shape != shape or 0 in shape:
-            raise file.damaged(f"{group}/{name} has the shape {values[name].shape}, expected {shape}, none of them 0")
+def _short(value: Any) -> str:
+    return printable(repr(value))[:80]
+
+
+def observation_row(obs: int, header: Header, product: str = "") -> tuple[Any, ...]:
+    """A header as row `obs` of the table of observations."""
+    longitude, latitude = galactic(header.ra_deg, header.dec_deg)
+    values = {f.name: getattr(header, f.name) for f in fields(header)}
+    values |= {name: -1 for name in _OPTIONAL if values[name] is None}
+    values |= {"obs": obs, "product": product, "gl": float(longitude), "gb": float(latitude)}
+    values |= {"tobs": header.tobs, "bandwidth": header.bandwidth}
+    return tuple(values[column.name] for column in schema.OBSERVATION_COLUMNS)
+
+
+def header_of(row: Any, freq_table: tuple[float, ...] | None = None) -> Header:
+    """The header in a row of the table of observations.
+
+    Parameters
+    ----------
+    row : void
+        Fields of OBSERVATION_COLUMNS.
+    freq_table : tuple of float, optional
+        Channel centres [MHz] where they are not evenly spaced.
+    """
+    names = [f.name for f in fields(Header) if f.name in row.dtype.names]
+    values = {name: row[name].item() for name in names}
+    values |= {name: None for name in _OPTIONAL if values.get(name, -1) < 0}
+    values |= {name: bool(values.get(name, 0)) for name in _SWITCHES}
+    return Header(**values, freq_table=freq_table)
+
+
+def shared_header(headers: Sequence[Header]) -> Header:
+    """The header that several observations share: what differs is unknown; the earliest start.
+
+    Parameters
+    ----------
+    headers : sequence of Header
+    """
+    if not headers:
+        return Header(**_UNKNOWN, tstart=float("nan"))
+    first = headers[0]
+    if len(headers) == 1:
+        return first
+    changes: dict[str, Any] = {}
+    for field in fields(Header):
+        value = getattr(first, field.name)
+        if all(_same(getattr(h, field.name), value) for h in headers):
+            continue
+        if field.name in _UNKNOWN:
+            changes[field.name] = _UNKNOWN[field.name]
+        else:
+            changes[field.name] = {str: "", float: np.nan}.get(type(value), field.default)
+    starts = [h.tstart for h in headers if np.isfinite(h.tstart)]
+    return first.with_(**(changes | {"tstart": min(starts, default=np.nan)}))
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(a == b or (isinstance(a, float) and isinstance(b, float) and np.isnan(a) and np.isnan(b)))
+
+
+def unknown_header(row: Any) -> Header:
+    """The header of a row whose observation nobody has recorded: with its own beam and position, where it has them.
+
+    Parameters
+    ----------
+    row : mapping or void
+        A row of candidates or single pulses.
+    """
+    names = row.keys() if isinstance(row, Mapping) else row.dtype.names
+    beam = int(row["beam"]) if "beam" in names else -1
+    place: dict[str, Any] = {key: float(row[key]) for key in ("ra_deg", "dec_deg") if key in names}
+    return Header(**_UNKNOWN, tstart=float("nan"), beam=beam if beam >= 0 else None, **place)
+
+
+def placed(table: NDArray[Any], headers: Sequence[Header]) -> NDArray[Any]:
+    """A copy of a table of candidates or single pulses with what follows from each row's own observation.
+
+    That is the name of its target, its galactic coordinates, and one beam and one time where nobody has counted them.
+
+    Parameters
+    ----------
+    table : ndarray
+        Fields of CANDIDATE_COLUMNS or SINGLE_PULSE_COLUMNS.
+    headers : sequence of Header
+        What the column `obs` counts; a row that names none of them keeps what it has.
+    """
+    names = table.dtype.names or ()
+    if "obs" not in names:
+        return table
+    obs = table["obs"].astype(np.int64)
+    known = (obs >= 0) & (obs < len(headers))
+    targets = np.array([h.source for h in headers] or [""])
+    widest = max(targets.dtype.itemsize, table.dtype["target"].itemsize) // 4
+    dtype = [(n, f"U{widest}" if n == "target" else table.dtype[n]) for n in names]
+    out = np.zeros(len(table), dtype=dtype)
+    for name in names:
+        out[name] = table[name]
+    out["target"][known] = targets[obs[known]]
+    out["gl"], out["gb"] = galactic(table["ra_deg"], table["dec_deg"])
+    out["nbeams"][known & (out["nbeams"] == 0)] = 1
+    if "nseen" in names:
+        out["nseen"][known & (out["nseen"] == 0)] = 1
+    return out

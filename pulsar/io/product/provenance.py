@@ -26,13 +26,13 @@ def software_version() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of this program, of Python and of the packages that matter."""
-    found = {"pulsar-search": software_version(), "python": platform.python_version()}
+    numbers = {"pulsar-search": software_version(), "python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            numbers[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return numbers
 
 
 def cpu_model() -> str:

@@ -20,15 +20,13 @@ from pulsar.data.text import file_name
 from pulsar.data.unfinished import write_whole
 from pulsar.errors import ConfigError, DataError, UnknownNameError
 from pulsar.io.hdf5 import Hdf5
-from pulsar.io.product import schema
-from pulsar.io.product.parts import check_mask, checked_header, read_fold, read_json, read_pulse, stored_rows
-from pulsar.io.product.placed import header_of, placed, unknown_header
+from pulsar.io.product import parts, schema
 
 if TYPE_CHECKING:
     from pulsar.io.product.table import ResultTable
 
 
-def open_file(path: Path, forms: Mapping[str, str], what: str, *, content: bytes | None = None) -> Hdf5:
+def open_file(path: Path, forms: Mapping[str, str], kind: str, *, content: bytes | None = None) -> Hdf5:
     """Open an HDF5 file of this program for reading.
 
     Parameters
@@ -36,7 +34,7 @@ def open_file(path: Path, forms: Mapping[str, str], what: str, *, content: bytes
     path : Path
     forms : mapping of str to str
         The formats that are expected, and the newest version of each that is known.
-    what : str
+    kind : str
         What that is, in words, with the command that makes it.
     content : bytes, optional
         What the file holds, where it was never written.
@@ -46,16 +44,16 @@ def open_file(path: Path, forms: Mapping[str, str], what: str, *, content: bytes
     DataError
         The file is missing, is something else, damaged, or of a newer major version.
     """
-    file = Hdf5(path, what, content=content)
+    file = Hdf5(path, kind, content=content)
     with closed_on_error(file):
         about = file.attributes()
-        found = about.get("format", "")
-        if not isinstance(found, str) or found not in forms:
+        form = about.get("format", "")
+        if not isinstance(form, str) or form not in forms:
             expected = " or ".join(repr(form) for form in forms)
-            raise DataError(f"{path}: HDF5, but not {what}: attribute format is {found!r}, expected {expected}")
+            raise DataError(f"{path}: HDF5, but not {kind}: attribute format is {form!r}, expected {expected}")
         stored = str(about.get("format_version", ""))
         major = stored.split(".")[0]
-        supported = int(forms[found].split(".")[0])
+        supported = int(forms[form].split(".")[0])
         if not (major.isascii() and major.isdigit()) or len(major) > 4 or int(major) > supported:
             raise DataError(
                 f"{path}: format_version is {stored!r}, this program reads up to {supported}.x; update pulsar-search"
@@ -80,7 +78,7 @@ def read_header(file: Hdf5) -> Header:
     missing = [key for key in ("nchans", "nsamps", "tsamp", "fch1", "foff", "tstart") if key not in values]
     if missing:
         raise DataError(f"{file.path}: /observation lacks the attribute {missing[0]!r}; the file is damaged")
-    return checked_header(file, values)
+    return parts.checked_header(file, values)
 
 
 def _group_attributes(file: Hdf5, name: str) -> dict[str, Any]:
@@ -103,7 +101,7 @@ def _kept(name: str, about: str) -> "cached_property[ResultTable]":
 
 
 class _Rfi(Mapping[str, Any]):
-    """What was masked; large arrays, whose values are not known yet, are read when they are asked for."""
+    """The mask; large arrays, whose values are not known yet, are read when they are asked for."""
 
     def __init__(self, values: dict[str, Any], large: Sequence[str], read: Callable[[str], NDArray[Any]]) -> None:
         self._values, self._read = values | dict.fromkeys(large), read
@@ -195,7 +193,7 @@ class Run:
         with self._open() as file:
             if not file.has(name):
                 return np.zeros(0, dtype=dtype_of(columns))
-            stored = stored_rows(file, name, columns)
+            stored = parts.stored_rows(file, name, columns)
         # An older version lacks the columns that came later: they are unknown.
         names = stored.dtype.names or ()
         later = tuple(c for c in columns if c.name not in names)
@@ -210,7 +208,7 @@ class Run:
             return rows
         # Before version 1.2: of the one observation of the file, or of nobody knows which of those that were merged.
         rows["obs"] = 0 if self.observations else -1
-        return placed(rows, self.observations) if "target" in added else rows
+        return parts.placed(rows, self.observations) if "target" in added else rows
 
     def table(self, name: str = "candidates") -> "ResultTable":
         """A table as an astropy QTable with units and descriptions; empty when the file does not hold it.
@@ -259,8 +257,8 @@ class Run:
         from pulsar.io.product.table import as_table
 
         rows = self._beside_injected("injected", kind)
-        told = recall(rows, by, edges)
-        return as_table(told, RECALL_COLUMNS, f"recall of injected {kind}s by {by}")
+        bins = recall(rows, by, edges)
+        return as_table(bins, RECALL_COLUMNS, f"recall of injected {kind}s by {by}")
 
     def reliability(self, *, kind: Literal["pulsar", "burst"] = "pulsar") -> "ResultTable":
         """How many of the rows of a score, at the DMs of injected signals, were these signals; with 68 % intervals.
@@ -272,8 +270,8 @@ class Run:
         """
         from pulsar.io.product.table import as_table
 
-        told = reliability(self._beside_injected("rows", kind))
-        return as_table(told, RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
+        bins = reliability(self._beside_injected("rows", kind))
+        return as_table(bins, RELIABILITY_COLUMNS, f"reliability of the score of {kind}s")
 
     def _beside_injected(self, name: str, kind: str) -> NDArray[Any]:
         """Rows of one kind of a table of the completeness."""
@@ -312,12 +310,12 @@ class Run:
             freqs = {
                 key: tuple(float(f) for f in file.array(f"{group}/{key}", "f", (None,))) for key in file.names(group)
             }
-            headers = (header_of(row, freqs.get(str(i))) for i, row in enumerate(rows))
-            return tuple(checked_header(file, vars(header)) for header in headers)
+            headers = (parts.header_of(row, freqs.get(str(i))) for i, row in enumerate(rows))
+            return tuple(parts.checked_header(file, vars(header)) for header in headers)
 
     @cached_property
     def is_merged(self) -> bool:
-        """Whether rows are of several observations, so that each needs to say of which."""
+        """True if rows are of several observations, so that each needs to say of which."""
         tables = (self.rows(name)["obs"] for name in ("candidates", "single_pulses"))
         return len(self.observations) != 1 or any(bool(np.any(obs < 0)) for obs in tables)
 
@@ -342,11 +340,11 @@ class Run:
         """
         if isinstance(row, str):
             pulses = self.rows("single_pulses")
-            found = np.flatnonzero(pulses["id"] == row)
-            row = pulses[found[0]] if found.size else self.candidate(row)
+            places = np.flatnonzero(pulses["id"] == row)
+            row = pulses[places[0]] if places.size else self.candidate(row)
         names = row.keys() if isinstance(row, Mapping) else row.dtype.names
         obs = int(row["obs"]) if "obs" in names else (0 if len(self.observations) == 1 else -1)
-        return self.observations[obs] if 0 <= obs < len(self.observations) else unknown_header(row)
+        return self.observations[obs] if 0 <= obs < len(self.observations) else parts.unknown_header(row)
 
     def files_of(self, obs: int) -> tuple[Path, ...]:
         """Files of an observation, as the column `obs` counts them, in order of time; of all where it is negative."""
@@ -357,7 +355,7 @@ class Run:
 
     @cached_property
     def problems(self) -> tuple[str, ...]:
-        """What was odd in the input files."""
+        """Oddities of the input files."""
         with self._open() as file:
             return file.texts("observation/problems") if file.has("observation/problems") else ()
 
@@ -368,7 +366,7 @@ class Run:
             record = _group_attributes(file, "provenance")
             for key, kind in (("argv", list), ("versions", dict), ("inputs", list)):
                 if key in record:
-                    record[key] = read_json(file, f"attribute {key} of provenance", record[key], kind)
+                    record[key] = parts.read_json(file, f"attribute {key} of provenance", record[key], kind)
             if not all(isinstance(word, str) for word in record.get("argv", ())):
                 raise file.damaged("attribute argv of provenance is no list of texts")
             if not all(isinstance(i, dict) and {"path", "size"} <= set(i) for i in record.get("inputs", ())):
@@ -382,21 +380,21 @@ class Run:
 
     @cached_property
     def rfi(self) -> Mapping[str, Any]:
-        """What was masked: the arrays of ``/rfi`` by name (see schema.RFI_ARRAYS) and its attributes.
+        """The mask: the arrays of ``/rfi`` by name (see schema.RFI_ARRAYS) and its attributes.
 
         Those of `schema.RFI_LARGE` are read when they are asked for.
         """
         with self._open() as file:
-            found = _group_attributes(file, "rfi")
+            values = _group_attributes(file, "rfi")
             for name, (kind, _, _) in schema.RFI_ARRAYS.items():
                 stored = f"rfi/{name}"
                 if name not in schema.RFI_LARGE and file.has(stored):
                     # A picture of the mask takes as much again for the reasons, and for each of them.
                     more = 2 if name == "mask" else 0
-                    found[name] = list(file.texts(stored)) if kind == "U" else file.array(stored, "fiub", more=more)
-            check_mask(file, found)
+                    values[name] = list(file.texts(stored)) if kind == "U" else file.array(stored, "fiub", more=more)
+            parts.check_mask(file, values)
             large = [name for name in schema.RFI_LARGE if file.has(f"rfi/{name}")]
-        return _Rfi(found, large, self._rfi_array)
+        return _Rfi(values, large, self._rfi_array)
 
     def _rfi_array(self, name: str) -> NDArray[Any]:
         header = self.observation
@@ -429,10 +427,10 @@ class Run:
             There is no candidate of that name.
         """
         rows = self.rows("candidates")
-        found = np.flatnonzero(rows["id"] == ident)
-        if not found.size:
+        places = np.flatnonzero(rows["id"] == ident)
+        if not places.size:
             raise ConfigError(f"{self.path}: no candidate {ident!r}; {_some([str(i) for i in rows['id']])}")
-        row = rows[found[0]]
+        row = rows[places[0]]
         return {key: row[key].item() for key in rows.dtype.names or ()}
 
     def fold(self, ident: str) -> Fold:
@@ -445,7 +443,7 @@ class Run:
         """
         with self._open() as file:
             if ident in file.names("folds"):
-                return read_fold(file, ident)
+                return parts.read_fold(file, ident)
         raise UnknownNameError(f"{self.path}: {self._no_fold(ident)}; {_some(list(self.ids))}")
 
     def _no_fold(self, ident: object) -> str:
@@ -462,7 +460,7 @@ class Run:
         return Folds(self)
 
     def pulse(self, ident: str) -> PulseCutout:
-        """What surrounds a single pulse; ``pulsar.plot`` draws it.
+        """The surroundings of a single pulse; ``pulsar.plot`` draws them.
 
         Raises
         ------
@@ -472,7 +470,7 @@ class Run:
         with self._open() as file:
             if ident not in file.names("pulses"):
                 raise ConfigError(f"{self.path}: no pulse {ident!r} was cut out; {_some(list(self.pulse_ids))}")
-            return read_pulse(file, ident)
+            return parts.read_pulse(file, ident)
 
     def __len__(self) -> int:
         return len(self.rows("candidates"))
@@ -488,35 +486,19 @@ class Run:
             )
         sources = ", ".join(dict.fromkeys(h.source for h in self.observations if h.source))
         count = f" ({len(self.observations)} observations)" if len(self.observations) > 1 else ""
-        what = f" of {sources}{count}" if sources else ""
-        return f"<Run {self.path.name}{what}: {len(rows)} candidates{best}>"
+        about = f" of {sources}{count}" if sources else ""
+        return f"<Run {self.path.name}{about}: {len(rows)} candidates{best}>"
 
     def _repr_html_(self) -> str:
-        rows = self.rows("candidates")
-        shown: dict[str, str] = {
-            "rank": "", "id": "", "target": "", "beam": "", "nbeams": "",
-            "period": ".9g", "dm": ".5g", "accel": ".3g", "snr": ".1f", "sigma": ".1f",
-            "width": ".3f", "score": ".2f", "rfi_flags": "", "known_source": "",
-        }  # fmt: skip
-        if not self.is_merged:
-            header = self.observation
-            shown = {key: form for key, form in shown.items() if key not in ("target", "beam", "nbeams")}
-            what = f"{html.escape(header.source or 'unnamed source')} · {header.tobs:.6g} s · "
-            what += f"{header.freqs[-1]:.6g}–{header.freqs[0]:.6g} MHz"
-        else:
+        if self.is_merged:
             sources = ", ".join(dict.fromkeys(h.source or "unnamed source" for h in self.observations))
-            what = html.escape(sources or "unnamed sources") + f" · {len(self.observations) or 'several'} observations"
-        units = {c.name: c.unit for c in schema.TABLES["candidates"][0]}
-        head = "".join(f"<th>{k}{f'<br><small>{units[k]}</small>' if units[k] else ''}</th>" for k in shown)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(format(r[k].item(), f))}</td>" for k, f in shown.items()) + "</tr>"
-            for r in rows[:20]
-        )
-        more = f"<p>… and {len(rows) - 20} more in <code>run.candidates</code></p>" if len(rows) > 20 else ""
-        return (
-            f"<h4>{html.escape(self.path.name)}</h4><p>{what} · {len(rows)} candidates</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-        )
+            about = f"{sources or 'unnamed sources'} · {len(self.observations) or 'several'} observations"
+        else:
+            header = self.observation
+            about = f"{header.source or 'unnamed source'} · {header.tobs:.6g} s · "
+            about += f"{header.freqs[-1]:.6g}–{header.freqs[0]:.6g} MHz"
+        title, line = html.escape(self.path.name), html.escape(f"{about} · {len(self)} candidates")
+        return f"<h4>{title}</h4><p>{line}</p>{self.candidates._repr_html_()}"
 
 
 class Folds(Mapping[str, Fold]):

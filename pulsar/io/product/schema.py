@@ -1,4 +1,4 @@
-"""What the HDF5 product holds: its version with history, its groups, and a unit and description for every array.
+"""Content of the HDF5 product: its version with history, its groups, and a unit and description for every array.
 
 The writer, the reader and the documentation are made from these tables.
 """
@@ -203,6 +203,9 @@ FOLD_SCALARS: Final[dict[str, tuple[str, str]]] = {
     "epoch": ("d", "MJD (UTC) of mid-observation"),
     "tobs": ("s", "length of the observation"),
 }
+
+#: Numbers of what it was folded with, and of what was refined, likewise, with the ends _before and _after.
+FOLD_PARAMS: Final[dict[str, str]] = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc / cm3", "fddot": "Hz / s2"}
 
 #: The same of folds of a part of the observation, and only of these.
 FOLD_PART: Final[dict[str, tuple[str, str]]] = {

@@ -11,9 +11,9 @@ from pulsar.data.candidate import Column
 
 #: Columns that a notebook shows, as far as the table has them, and how.
 SHOWN: Final = {
-    "rank": "", "id": "", "target": "", "period": ".9g", "freq": ".9g", "time": ".6f", "dm": ".5g", "accel": ".3g",
-    "fdot": ".3g", "snr": ".1f", "sigma": ".1f", "nharm": "", "width": ".4g", "score": ".2f", "kind": "",
-    "rfi_flags": "", "known_source": "", "harmonic_of": "",
+    "rank": "", "id": "", "target": "", "beam": "", "nbeams": "", "period": ".9g", "freq": ".9g", "time": ".6f",
+    "dm": ".5g", "accel": ".3g", "fdot": ".3g", "snr": ".1f", "sigma": ".1f", "nharm": "", "width": ".4g",
+    "score": ".2f", "kind": "", "rfi_flags": "", "known_source": "", "harmonic_of": "",
 }  # fmt: skip
 #: Rows that a notebook shows.
 MOST_ROWS: Final = 20
@@ -38,10 +38,10 @@ class ResultTable(QTable):  # type: ignore[misc]
         return text + (f"<small>and {' and '.join(more)}</small>" if more else "")
 
     def _shown(self) -> list[str]:
-        found = [name for name in SHOWN if name in self.colnames]
-        if "period" in found and "freq" in found:
-            found.remove("freq")
-        return found or list(self.colnames)
+        names = [name for name in SHOWN if name in self.colnames]
+        if "period" in names and "freq" in names:
+            names.remove("freq")
+        return names or list(self.colnames)
 
 
 def as_table(rows: NDArray[Any], columns: Sequence[Column], description: str) -> ResultTable:

@@ -23,8 +23,7 @@ from pulsar.data.pulse import PulseCutout
 from pulsar.data.unfinished import Unfinished, undisturbed
 from pulsar.errors import ConfigError, PulsarError
 from pulsar.io.hdf5 import Sink, note_written
-from pulsar.io.product import schema
-from pulsar.io.product.placed import observation_row, placed, shared_header
+from pulsar.io.product import parts, schema
 from pulsar.io.product.provenance import software_version
 
 
@@ -63,7 +62,7 @@ MASK_FIELDS: Final = ("edges", "baseline", "noise", "clipped", "why", "wave", "w
 
 
 class MaskRecord(Protocol):
-    """What of a mask is stored; the fields are told at :class:`pulsar.cleaning.mask.Mask`."""
+    """The fields of a mask that are stored, as of :class:`pulsar.cleaning.mask.Mask`."""
 
     @property
     def chan_ok(self) -> NDArray[np.bool_]: ...
@@ -182,8 +181,8 @@ class FileWriter:
                 raise ConfigError(
                     f"{self.path}: a file of that name has appeared meanwhile; give another --out"
                 ) from error
-            told = self._sink.failed or error
-            raise PulsarError(f"{self.path}: cannot be written: {getattr(told, 'strerror', None) or told}") from told
+            cause = self._sink.failed or error
+            raise PulsarError(f"{self.path}: cannot be written: {getattr(cause, 'strerror', None) or cause}") from cause
 
     def abort(self) -> None:
         """Remove what was written; the final name stays as it was."""
@@ -230,11 +229,11 @@ class FileWriter:
             | {"tstart": "d", "tmid": "d", "dm": "pc / cm3"}
             | dict.fromkeys(("ra_deg", "dec_deg", "az_deg", "za_deg"), "deg")
         )
-        found = [(obs, file) for obs, some in enumerate(files) for file in some]
-        rows = [(str(Path(f.path).absolute()), f.start, f.nsamps, f.size, f.mtime, obs) for obs, f in found]
-        self._rows("observation/files", rows)
+        of_each = [(obs, file) for obs, some in enumerate(files) for file in some]
+        rows = [(str(Path(f.path).absolute()), f.start, f.nsamps, f.size, f.mtime, obs) for obs, f in of_each]
+        self.table("observation/files", rows)
         lost = [(g.start, g.nsamps, g.reason, obs) for obs, some in enumerate(gaps) for g in some]
-        self._rows("observation/gaps", lost)
+        self.table("observation/gaps", lost)
         self._strings("observation/problems", problems, "what was odd in the files")
 
     def provenance(self, record: Mapping[str, Any]) -> None:
@@ -251,7 +250,7 @@ class FileWriter:
                 group["config"] = str(value)
                 group["config"].attrs.update({"unit": "", "description": "effective configuration of the run, TOML"})
             elif key == "stages":
-                self._rows("provenance/stages", [(name, *times) for name, times in dict(value).items()])
+                self.table("provenance/stages", [(name, *times) for name, times in dict(value).items()])
             elif isinstance(value, str | bool | int | float):
                 group.attrs[key] = value
             else:
@@ -287,55 +286,53 @@ class FileWriter:
         self._file["rfi"].attrs.update(
             {"block_nsamps": block, "masked_fraction": mask.fraction_lost, "causes": list(mask.causes)}
         )
-        self.birdies(birdies)
+        self.table("rfi/birdies", birdies)
 
-    def birdies(self, birdies: Sequence[tuple[float, float, str]]) -> None:
-        """Store the periodic interference that was left out, where nothing else was masked (:meth:`rfi` does it too).
+    def table(self, name: str, rows: NDArray[Any] | Sequence[tuple[Any, ...]]) -> None:
+        """Store a table.
 
         Parameters
         ----------
-        birdies : sequence of (freq [Hz], width [Hz], reason)
+        name : str
+            One of `schema.TABLES`, which has its columns.
+        rows : structured ndarray, or sequence of tuples
+            With these columns by name, or in their order.
+
+        Raises
+        ------
+        PulsarError
+            A column is lacking.
         """
-        self._rows("rfi/birdies", list(birdies))
-
-    def _array(self, name: str, data: NDArray[Any], unit: str, description: str) -> None:
-        self._sink.check()
-        packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if data.size > 1024 else {}
-        dataset = self._file.create_dataset(name, data=data, **packed)
-        dataset.attrs.update({"unit": unit, "description": description})
-
-    def _strings(self, name: str, texts: Sequence[str], description: str) -> None:
-        self._sink.check()
-        data = np.array([str(t) for t in texts], dtype=object)
-        dataset = self._file.create_dataset(name, data=data, dtype=h5py.string_dtype())
-        dataset.attrs.update({"unit": "", "description": description})
-
-    def _rows(self, name: str, rows: Sequence[tuple[Any, ...]]) -> None:
-        columns = schema.TABLES[name][0]
-        table = np.zeros(len(rows), dtype=[(c.name, "O" if c.dtype.startswith("U") else c.dtype) for c in columns])
-        for i, row in enumerate(rows):
-            table[i] = tuple(row)
-        self._table(name, table)
-
-    def _table(self, name: str, table: NDArray[Any]) -> None:
-        self._sink.check()
         columns, description = schema.TABLES[name]
-        missing = [c.name for c in columns if c.name not in (table.dtype.names or ())]
+        if not isinstance(rows, np.ndarray):
+            dtype = [(c.name, "O" if c.dtype.startswith("U") else c.dtype) for c in columns]
+            rows = np.array([tuple(row) for row in rows], dtype=dtype)
+        missing = [c.name for c in columns if c.name not in (rows.dtype.names or ())]
         if missing:
             raise PulsarError(f"{self.path}: the table {name} lacks the column {missing[0]}")
-        stored = _stored(table, columns)
-        for old in (name, f"{name}.__table_column_meta__"):
+        # The sibling in which astropy looks for units and descriptions.
+        sibling = f"{name}.__table_column_meta__"
+        for old in (name, sibling):
             if old in self._file:
                 del self._file[old]
-        packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if len(stored) > 256 else {}
-        dataset = self._file.create_dataset(name, data=stored, **packed)
-        dataset.attrs["description"] = description
-        dataset.attrs["unit"] = [c.unit for c in columns]
+        dataset = self._array(name, _stored(rows, columns), [c.unit for c in columns], description, most=256)
         dataset.attrs["column_descriptions"] = [c.description for c in columns]
-        # The sibling in which astropy looks for units and descriptions.
         meta = np.array([line.encode() for line in schema.column_meta(columns)])
-        sibling = self._file.create_dataset(f"{name}.__table_column_meta__", data=meta)
-        sibling.attrs.update({"unit": "", "description": f"units and descriptions of {name}, for astropy"})
+        self._array(sibling, meta, "", f"units and descriptions of {name}, for astropy", most=len(meta))
+
+    def _array(
+        self, name: str, data: NDArray[Any], unit: str | list[str], description: str, *, most: int = 1024
+    ) -> h5py.Dataset:
+        """Store a data set, packed where it has more elements than `most`."""
+        self._sink.check()
+        packed = {"compression": "gzip", "compression_opts": 4, "shuffle": True} if data.size > most else {}
+        dataset = self._file.create_dataset(name, data=data, **packed)
+        dataset.attrs.update({"unit": unit, "description": description})
+        return dataset
+
+    def _strings(self, name: str, texts: Sequence[str], description: str) -> None:
+        data = np.array([str(t) for t in texts], dtype=h5py.string_dtype())
+        self._array(name, data, "", description, most=len(data))
 
 
 class ProductWriter(FileWriter):
@@ -369,30 +366,24 @@ class ProductWriter(FileWriter):
         problems : sequence of str
             What was odd in the files.
         """
-        self._observed(shared_header(headers), files, gaps, problems)
+        self._observed(parts.shared_header(headers), files, gaps, problems)
         self._listed(headers, products)
 
     def _listed(self, headers: Sequence[Header], products: Sequence[str] = ()) -> None:
         self._headers = tuple(headers)
         names = list(products) or [""] * len(headers)
-        rows = [observation_row(i, h, name) for i, (h, name) in enumerate(zip(headers, names, strict=True))]
-        self._rows("observations", rows)
+        rows = [parts.observation_row(i, h, name) for i, (h, name) in enumerate(zip(headers, names, strict=True))]
+        self.table("observations", rows)
         for i, header in enumerate(headers):
             if header.freq_table is not None and len(headers) > 1:
                 table = np.asarray(header.freq_table)
                 self._array(f"observation/freq_tables/{i}", table, "MHz", f"channel centres of observation {i}")
 
-    def candidates(self, table: NDArray[Any]) -> None:
-        """Store the ranked candidates, a structured array with the fields of CANDIDATE_COLUMNS."""
-        self._table("candidates", placed(table, self._headers))
-
-    def single_pulses(self, table: NDArray[Any]) -> None:
-        """Store the ranked single pulses, a structured array with the fields of SINGLE_PULSE_COLUMNS."""
-        self._table("single_pulses", placed(table, self._headers))
-
-    def detections(self, table: NDArray[Any]) -> None:
-        """Store the raw detections, a structured array with the fields of DETECTION_COLUMNS."""
-        self._table("detections", table)
+    def table(self, name: str, rows: NDArray[Any] | Sequence[tuple[Any, ...]]) -> None:
+        """Store a table; candidates and single pulses with what follows from their own observation."""
+        if name in ("candidates", "single_pulses") and isinstance(rows, np.ndarray):
+            rows = parts.placed(rows, self._headers)
+        super().table(name, rows)
 
     def completeness(self, injected: NDArray[Any], rows: NDArray[Any], limits: NDArray[Any] | None = None) -> None:
         """Store what was injected, what was listed beside it, and what flux densities that means.
@@ -402,96 +393,80 @@ class ProductWriter(FileWriter):
         injected, rows, limits : ndarray
             Fields of INJECTED_COLUMNS, ROW_COLUMNS and LIMIT_COLUMNS; no limits where the telescope is not known.
         """
-        self._table("completeness/injected", injected)
-        self._table("completeness/rows", rows)
+        self.table("completeness/injected", injected)
+        self.table("completeness/rows", rows)
         if limits is not None and limits.size:
-            self._table("completeness/limits", limits)
-
-    def subtracted(self, rows: NDArray[Any]) -> None:
-        """Store the pulsars that were taken out of the samples: a structured array, fields of SUBTRACTED_COLUMNS."""
-        self._table("subtracted/pulsars", rows)
-
-    def stack(self, epochs: Sequence[tuple[Any, ...]], nights: Sequence[tuple[Any, ...]]) -> None:
-        """Store the epochs of a stack, and what each shows of the candidates: rows of EPOCH_ and NIGHT_COLUMNS."""
-        self._rows("stack/epochs", epochs)
-        self._rows("stack/nights", nights)
+            self.table("completeness/limits", limits)
 
     def orbits(
         self, found: Sequence[tuple[Any, ...]], octaves: Sequence[tuple[Any, ...]], profiles: NDArray[np.float32]
     ) -> None:
         """Store circular orbits and what was planned for them: rows of ORBIT_ and OCTAVE_COLUMNS; and profiles."""
-        self._rows("orbits/found", found)
-        self._rows("orbits/octaves", octaves)
+        self.table("orbits/found", found)
+        self.table("orbits/octaves", octaves)
         shaped = profiles if profiles.size else np.zeros((0, 0), dtype=np.float32)
         self._array(
             "orbits/profiles", shaped, "", "profile of each orbit in units of its noise, shape (norbits, nbins)"
         )
 
-    def _measured(
-        self,
-        name: str,
-        what: str,
-        measured: Fold | PulseCutout,
-        arrays: Mapping[str, tuple[str, str]],
-        scalars: Mapping[str, tuple[str, str]],
-    ) -> h5py.Group:
-        """The group of a fold or a pulse, with the arrays and the numbers that the schema lists."""
-        group = self._file.create_group(name)
-        group.attrs["description"] = what
-        for field, (unit, description) in arrays.items():
-            self._array(f"{name}/{field}", np.asarray(getattr(measured, field)), unit, description)
-        for field in scalars:
-            group.attrs[field] = float(getattr(measured, field))
-        return group
-
     def fold(self, ident: str, fold: Fold) -> None:
         """Store the fold of candidate `ident` as ``/folds/ident``."""
-        what = f"fold of candidate {ident}"
-        group = self._measured(f"folds/{ident}", what, fold, schema.FOLD_ARRAYS, schema.FOLD_SCALARS)
-        if fold.part:
-            group.attrs["part"] = fold.part
-            group.attrs.update({name: float(getattr(fold, name)) for name in schema.FOLD_PART})
-        for when in ("before", "after"):
-            params = getattr(fold, when)
-            group.attrs.update({f"{key}_{when}": float(getattr(params, key)) for key in _PARAM_UNITS})
         scalars = schema.FOLD_SCALARS | (schema.FOLD_PART if fold.part else {})
-        units = {name: unit for name, (unit, _) in scalars.items() if unit}
-        units |= {f"{key}_{when}": unit for key, unit in _PARAM_UNITS.items() for when in ("before", "after")}
-        group.attrs["units"] = json.dumps(units)
-        group.attrs["extra"] = json.dumps(fold.extra, default=_plain)
+        attrs: dict[str, Any] = {"part": fold.part} if fold.part else {}
+        units = {}
+        for key, unit in schema.FOLD_PARAMS.items():
+            for when in ("before", "after"):
+                attrs[f"{key}_{when}"] = float(getattr(getattr(fold, when), key))
+                units[f"{key}_{when}"] = unit
+        attrs["extra"] = json.dumps(fold.extra, default=_plain)
+        group = self._measured(f"folds/{ident}", f"fold of candidate {ident}", fold, schema.FOLD_ARRAYS, scalars, units)
+        group.attrs.update(attrs)
 
     def pulse(self, ident: str, cutout: PulseCutout) -> None:
         """Store what surrounds single pulse `ident` as ``/pulses/ident``."""
-        what = f"surroundings of single pulse {ident}"
-        group = self._measured(f"pulses/{ident}", what, cutout, schema.PULSE_ARRAYS, schema.PULSE_SCALARS)
-        group.attrs["units"] = json.dumps({name: unit for name, (unit, _) in schema.PULSE_SCALARS.items()})
+        about = f"surroundings of single pulse {ident}"
+        self._measured(f"pulses/{ident}", about, cutout, schema.PULSE_ARRAYS, schema.PULSE_SCALARS)
 
-
-_PARAM_UNITS = {"freq": "Hz", "fdot": "Hz / s", "dm": "pc / cm3", "fddot": "Hz / s2"}
+    def _measured(
+        self,
+        name: str,
+        about: str,
+        measured: Fold | PulseCutout,
+        arrays: Mapping[str, tuple[str, str]],
+        scalars: Mapping[str, tuple[str, str]],
+        more_units: Mapping[str, str] | None = None,
+    ) -> h5py.Group:
+        """The group of a fold or a pulse, with the arrays and the numbers that the schema lists."""
+        group = self._file.create_group(name)
+        for field, (unit, description) in arrays.items():
+            self._array(f"{name}/{field}", np.asarray(getattr(measured, field)), unit, description)
+        group.attrs.update({field: float(getattr(measured, field)) for field in scalars})
+        units = {field: unit for field, (unit, _) in scalars.items() if unit} | dict(more_units or {})
+        group.attrs.update({"description": about, "units": json.dumps(units)})
+        return group
 
 
 def _stored(table: NDArray[Any], columns: tuple[Column, ...]) -> NDArray[Any]:
     """The table with texts as fixed-width UTF-8, wide enough for the longest."""
-    parts: dict[str, NDArray[Any]] = {}
+    values: dict[str, NDArray[Any]] = {}
     types: list[tuple[str, Any]] = []
     for column in columns:
-        values = table[column.name]
-        if column.dtype.startswith("U"):
-            encoded = [str(v).encode() for v in values]
-            width = max([int(column.dtype[1:]), *(len(e) for e in encoded)])
-            types.append((column.name, h5py.string_dtype("utf-8", width)))
-            parts[column.name] = np.array(encoded, dtype=f"S{width}")
+        name, kind = column.name, column.dtype
+        values[name] = table[name]
+        if kind.startswith("U"):
+            values[name] = np.array([str(v).encode() for v in table[name]], dtype=bytes)
+            width = max(int(kind[1:]), values[name].itemsize)
+            types.append((name, h5py.string_dtype("utf-8", width)))
         else:
-            types.append((column.name, column.dtype))
-            parts[column.name] = values
+            types.append((name, kind))
     stored = np.zeros(len(table), dtype=types)
-    for key, values in parts.items():
-        stored[key] = values
+    for name, column_values in values.items():
+        stored[name] = column_values
     return stored
 
 
 def _plain(value: Any) -> Any:
-    """What json cannot write by itself."""
+    """A value that json cannot write by itself, as one that it can."""
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.generic):
